@@ -1,0 +1,2 @@
+//! The Postern knock, version 1.
+#![no_std]

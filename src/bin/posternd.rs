@@ -1,0 +1,2 @@
+//! The gate daemon.
+fn main() {}

@@ -1,0 +1,1 @@
+//! Postern hides network services behind single-packet authorization.
