@@ -1,1 +1,33 @@
-//! Postern hides network services behind single-packet authorization.
+//! Postern hides network services behind single-packet authorization: a closed port answers nobody, and one
+//! authenticated UDP packet, sniffed and never answered, opens it for one address for a few seconds.
+//!
+//! The house has layers, and `tests/layers.rs` fails on an import that runs against them:
+//!
+//! | row | modules |
+//! |---|---|
+//! | 0 | the `postern-proto` crate |
+//! | 1 | plain types: [`time`], [`address`], [`service`], [`datagram`], [`policy`], [`terms`], [`grant`], [`mark`], [`reason`], [`settings`], [`bundle`] |
+//! | 2 | pure cores: `gate`, `ledger`, `order` |
+//! | 3 | adapters: `config`, `files`, `capture`, `backend`, `store`, `control`, `log`, `clock`, `random` |
+//! | 4 | processes: `engine`, `monitor`, `client` |
+//! | 5 | faces: `cli`, `demo` |
+
+// row 1
+pub mod address;
+pub mod bundle;
+pub mod datagram;
+pub mod grant;
+pub mod mark;
+pub mod policy;
+pub mod reason;
+pub mod service;
+pub mod settings;
+pub mod terms;
+pub mod time;
+// row 3
+#[cfg(feature = "daemon")]
+pub mod backend;
+#[cfg(feature = "daemon")]
+pub mod capture;
+#[cfg(feature = "daemon")]
+pub mod store;

@@ -1,0 +1,67 @@
+//! Firewall drivers: they carry out what the ledger decided, and report honestly what the firewall said.
+//!
+//! A driver decides nothing, keeps no deadline and never counts a failed command as done (invariant 10). A grant's
+//! own end is written into the kernel wherever the kernel can enforce it (invariant 4).
+
+use crate::grant::Grant;
+use crate::settings::Protection;
+use crate::time::Timestamp;
+
+pub mod memory;
+
+/// One change that the ledger wants.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Change {
+    /// Let this grant through until its time.
+    Open(Grant),
+    /// The same door as `old`, open until `new` ends.
+    Extend {
+        /// As it is in the firewall now.
+        old: Grant,
+        /// As it shall be.
+        new: Grant,
+    },
+    /// Take this grant out.
+    Close(Grant),
+}
+
+/// Why the firewall did not do it: one line that names the command or the message, what it said, and what to do.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct BackendError(pub String);
+
+/// A firewall driver. `iptables` and `memory` (tests) implement it.
+pub trait Backend: Send {
+    /// `iptables`, as logs and status say it.
+    fn name(&self) -> &'static str;
+
+    /// Puts the chains and the protection in place, in a way that never interrupts an established connection, and
+    /// makes the given grants, and no others, the ones that are open. Running it again is harmless and repairs what others changed.
+    ///
+    /// # Errors
+    /// Nothing may be counted as in place.
+    fn install(&mut self, protection: &Protection, live: &[Grant]) -> Result<(), BackendError>;
+
+    /// Carries out a batch, in order, in as few steps as the firewall allows. One result for each change, in the same
+    /// order; a change that failed has left nothing half open. Closing what is already gone is done.
+    fn apply(&mut self, changes: &[Change]) -> Vec<Result<(), BackendError>>;
+
+    /// The grants that stand in the firewall now, read from the firewall itself. An entry of Postern's that can't be read
+    /// is an error, never left out.
+    ///
+    /// # Errors
+    /// What the firewall said.
+    fn list(&mut self) -> Result<Vec<Grant>, BackendError>;
+
+    /// Removes all that Postern ever put into the firewall. Done also when there is nothing.
+    ///
+    /// # Errors
+    /// What could not be removed, and why.
+    fn remove(&mut self) -> Result<(), BackendError>;
+
+    /// Whether the kernel itself ends each grant; where not, the sentence for the log that says why.
+    fn kernel_expiry(&self) -> Result<(), String>;
+
+    /// Tells the driver the wall clock's time, for drivers that write absolute ends into the kernel; called before each batch.
+    fn tick(&mut self, now: Timestamp);
+}

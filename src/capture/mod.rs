@@ -1,0 +1,37 @@
+//! Where datagrams come from. Every implementation takes a descriptor that the monitor opened and needs no privilege.
+//!
+//! Must not judge a datagram beyond "UDP, to a knock port"; that is the gate's.
+
+use crate::datagram::Datagram;
+
+pub mod memory;
+
+/// What a capture has to tell.
+#[derive(Debug)]
+pub enum Caught {
+    /// A datagram to a knock port.
+    Datagram(Datagram),
+    /// Nothing for a while; ask again.
+    Nothing,
+    /// The interface is gone or down; the capture keeps trying to bind again.
+    Lost {
+        /// Its name.
+        interface: String,
+        /// What the kernel said.
+        why: String,
+    },
+    /// The interface is there again.
+    Back {
+        /// Its name.
+        interface: String,
+    },
+}
+
+/// A source of datagrams. `packet` (passive), `udp` (bound, never answering) and `memory` (tests) are the three there are.
+pub trait Capture: Send {
+    /// Waits, at most about a second, for the next thing to tell.
+    ///
+    /// # Errors
+    /// When this source will never tell anything again; the engine then stops with this error.
+    fn next(&mut self) -> std::io::Result<Caught>;
+}

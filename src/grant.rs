@@ -1,0 +1,57 @@
+//! What is open now.
+
+use std::fmt;
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
+
+use crate::service::{self, Ports};
+use crate::time::Timestamp;
+
+/// Names one grant among all that this gate ever made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct GrantId(pub u64);
+
+/// A door that is open: for whom, where to, until when.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Grant {
+    /// Names this grant.
+    pub id: GrantId,
+    /// The user whose knock opened it.
+    pub user: String,
+    /// The address or network that is let in.
+    pub allow: IpNet,
+    /// The host behind the gate; `None`: the gate itself.
+    pub target: Option<IpAddr>,
+    /// What is open, as concrete ports, in order.
+    pub services: Vec<Ports>,
+    /// When it ends, milliseconds since the Unix epoch.
+    pub until: Timestamp,
+}
+
+impl Grant {
+    /// Opens the same door for the same user, whatever the time.
+    pub fn same_door(&self, other: &Self) -> bool {
+        self.user == other.user && self.allow == other.allow && self.target == other.target && self.services == other.services
+    }
+}
+
+impl fmt::Display for GrantId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// `grant 17: alice, 192.0.2.7/32 to tcp/22`, as the logs say it.
+impl fmt::Display for Grant {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "grant {}: {}, {} to ", self.id, self.user, self.allow)?;
+        if let Some(target) = self.target {
+            write!(f, "{target} ")?;
+        }
+        f.write_str(&service::list(&self.services))
+    }
+}

@@ -1,0 +1,228 @@
+//! Services in the text that configs and commands use: `tcp/22`, `udp/5000-5010`, `icmp`, or a name such as `web`.
+//!
+//! Owns the text forms and the question whether one list of ports covers another. The wire form is proto's.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::str::FromStr;
+
+use postern_proto::{Protocol, Service, ServiceName};
+use serde::{Deserialize, Serialize};
+
+/// Named services of a gate: what each name opens.
+pub type NamedServices = BTreeMap<String, Vec<Ports>>;
+
+/// A protocol and its ports: one concrete service.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Ports {
+    protocol: u8,
+    first: u16,
+    last: u16,
+}
+
+/// What a config or a knock asks for: ports, or a name that the gate's config gives a meaning.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub enum Wanted {
+    /// Concrete ports.
+    Ports(Ports),
+    /// A named service, 1 to 32 of a–z, 0–9, `-`, `_`.
+    Named(String),
+}
+
+/// Why a text is not a service.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("\"{0}\" is not a service; write tcp/22, udp/5000-5010, sctp/3868, icmp, icmpv6, or the name of one (a-z, 0-9, - and _, 32 characters at most)")]
+pub struct NotAService(String);
+
+const PROTOCOLS: [(&str, u8); 5] = [("tcp", 6), ("udp", 17), ("sctp", 132), ("icmp", 1), ("icmpv6", 58)];
+
+impl Ports {
+    /// IANA protocol number: 6, 17, 132, 1 or 58.
+    pub fn protocol(self) -> u8 {
+        self.protocol
+    }
+
+    /// `tcp`, `udp`, `sctp`, `icmp` or `icmpv6`.
+    pub fn protocol_name(self) -> &'static str {
+        PROTOCOLS.iter().find(|(_, number)| *number == self.protocol).map_or("?", |(name, _)| name)
+    }
+
+    /// First and last port, inclusive; `None` for the protocols that have no ports.
+    pub fn range(self) -> Option<(u16, u16)> {
+        (self.first != 0).then_some((self.first, self.last))
+    }
+
+    /// The form that a knock carries.
+    pub fn to_wire(self) -> Option<Service> {
+        Service::new(Protocol::try_from(self.protocol).ok()?, self.first, self.last).ok()
+    }
+
+    fn covers(self, other: Self) -> bool {
+        self.protocol == other.protocol && self.first <= other.first && other.last <= self.last
+    }
+
+    fn touches(self, next: Self) -> bool {
+        self.protocol == next.protocol && u32::from(next.first) <= u32::from(self.last) + 1
+    }
+}
+
+impl From<Service> for Ports {
+    fn from(service: Service) -> Self {
+        Self { protocol: service.protocol() as u8, first: service.first(), last: service.last() }
+    }
+}
+
+/// Ports in order, each range joined with the ranges it touches, so that one range answers for all it covers.
+pub fn joined(mut ports: Vec<Ports>) -> Vec<Ports> {
+    ports.sort_unstable();
+    let mut joined: Vec<Ports> = Vec::with_capacity(ports.len());
+    for next in ports {
+        match joined.last_mut() {
+            Some(last) if last.touches(next) => last.last = last.last.max(next.last),
+            _ => joined.push(next),
+        }
+    }
+    joined
+}
+
+/// True where every port of `wanted` lies in `allowed`, which [`joined`] made.
+pub fn covered(allowed: &[Ports], wanted: Ports) -> bool {
+    allowed.iter().any(|range| range.covers(wanted))
+}
+
+impl fmt::Display for Ports {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.range() {
+            None => f.write_str(self.protocol_name()),
+            Some((first, last)) if first == last => write!(f, "{}/{first}", self.protocol_name()),
+            Some((first, last)) => write!(f, "{}/{first}-{last}", self.protocol_name()),
+        }
+    }
+}
+
+impl fmt::Debug for Ports {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl FromStr for Ports {
+    type Err = NotAService;
+
+    fn from_str(text: &str) -> Result<Self, NotAService> {
+        read_ports(text).ok_or_else(|| NotAService(text.to_owned()))
+    }
+}
+
+fn read_ports(text: &str) -> Option<Ports> {
+    let (name, range) = match text.split_once('/') {
+        Some((name, range)) => (name, Some(range)),
+        None => (text, None),
+    };
+    let (_, protocol) = *PROTOCOLS.iter().find(|(known, _)| *known == name)?;
+    let (first, last) = match range {
+        None => (0, 0),
+        Some(range) => match range.split_once('-') {
+            Some((first, last)) => (port(first)?, port(last)?),
+            None => (port(range)?, port(range)?),
+        },
+    };
+    let protocol_known = Protocol::try_from(protocol).ok()?;
+    Service::new(protocol_known, first, last).ok().map(Ports::from)
+}
+
+fn port(text: &str) -> Option<u16> {
+    text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok())?
+}
+
+impl FromStr for Wanted {
+    type Err = NotAService;
+
+    fn from_str(text: &str) -> Result<Self, NotAService> {
+        let is_ports = text.contains('/') || PROTOCOLS.iter().any(|(name, _)| *name == text);
+        if is_ports {
+            return text.parse().map(Self::Ports);
+        }
+        ServiceName::new(text).map(|name| Self::Named(name.as_str().to_owned())).map_err(|_| NotAService(text.to_owned()))
+    }
+}
+
+impl fmt::Display for Wanted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Ports(ports) => ports.fmt(f),
+            Self::Named(name) => f.write_str(name),
+        }
+    }
+}
+
+impl TryFrom<String> for Ports {
+    type Error = NotAService;
+
+    fn try_from(text: String) -> Result<Self, NotAService> {
+        text.parse()
+    }
+}
+
+impl From<Ports> for String {
+    fn from(ports: Ports) -> Self {
+        ports.to_string()
+    }
+}
+
+impl TryFrom<String> for Wanted {
+    type Error = NotAService;
+
+    fn try_from(text: String) -> Result<Self, NotAService> {
+        text.parse()
+    }
+}
+
+impl From<Wanted> for String {
+    fn from(wanted: Wanted) -> Self {
+        wanted.to_string()
+    }
+}
+
+/// A list as people write it: `tcp/22, web`.
+pub fn list<T: fmt::Display>(items: &[T]) -> String {
+    items.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ports(text: &str) -> Ports {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn text_forms_come_back_as_they_were_written() {
+        for text in ["tcp/22", "udp/5000-5010", "sctp/3868", "icmp", "icmpv6", "tcp/1-65535"] {
+            assert_eq!(ports(text).to_string(), text);
+            assert!(ports(text).to_wire().is_some(), "{text}");
+        }
+        assert_eq!("web".parse::<Wanted>().unwrap(), Wanted::Named("web".to_owned()));
+    }
+
+    #[test]
+    fn what_is_not_a_service_is_refused_with_the_text_named() {
+        for text in ["tcp", "tcp/0", "tcp/70000", "tcp/30-20", "icmp/1", "tcp/+22", "gre/1", "Web", "-web", "", "tcp/22-"] {
+            let error = text.parse::<Wanted>().unwrap_err();
+            assert!(error.to_string().contains(&format!("\"{text}\"")), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_range_is_covered_by_the_ranges_that_together_hold_it() {
+        let allowed = joined(vec![ports("tcp/81"), ports("tcp/80"), ports("udp/82"), ports("tcp/8000-8010"), ports("tcp/8005-8020")]);
+        assert!(covered(&allowed, ports("tcp/80-81")));
+        assert!(covered(&allowed, ports("tcp/8001-8020")));
+        assert!(!covered(&allowed, ports("tcp/80-82")));
+        assert!(!covered(&allowed, ports("tcp/8000-8021")));
+        assert!(!covered(&allowed, ports("icmp")));
+    }
+}

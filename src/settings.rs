@@ -1,0 +1,120 @@
+//! What a gate's config says besides users: plain values that the adapters and processes take.
+//!
+//! Reading them from TOML is the config module's; nothing here touches a file.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use postern_proto::GateName;
+
+use crate::policy::Policy;
+use crate::service::{NamedServices, Ports};
+
+/// The `[gate]` section.
+#[derive(Debug, Clone)]
+pub struct Gate {
+    /// Part of every key.
+    pub name: GateName,
+    /// UDP ports that knocks come to, in order, at least one.
+    pub ports: Vec<u16>,
+    /// Where to listen.
+    pub interfaces: Interfaces,
+    /// Greatest difference of clocks, 5 s to 5 min.
+    pub window: Duration,
+    /// The engine's own directory.
+    pub state_dir: PathBuf,
+    /// Where `posternd status` and the like ask.
+    pub control_socket: PathBuf,
+    /// The engine's user.
+    pub run_as: String,
+    /// How datagrams are captured.
+    pub capture: CaptureKind,
+}
+
+/// Where to listen.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Interfaces {
+    /// On every interface, also those that come later.
+    Any,
+    /// On these, which may come and go.
+    Named(Vec<String>),
+}
+
+/// How datagrams are captured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CaptureKind {
+    /// Passively, through a packet socket.
+    Packet,
+    /// Through a bound UDP socket that never answers.
+    Udp,
+}
+
+/// The `[firewall]` section.
+#[derive(Debug, Clone)]
+pub struct Firewall {
+    /// Which driver.
+    pub backend: BackendKind,
+    /// Whether services are closed for everyone who holds no grant.
+    pub protect: bool,
+    /// What happens to the rules when the monitor stops.
+    pub on_stop: OnStop,
+}
+
+/// Which firewall driver.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BackendKind {
+    /// iptables where the program is there, else native nftables.
+    Auto,
+    /// Through `iptables-restore` and `ip6tables-restore`.
+    Iptables,
+    /// Over netlink.
+    Nftables,
+}
+
+/// What happens to the rules when the monitor stops.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnStop {
+    /// Grants run out, protection stays: fail closed.
+    Keep,
+    /// Everything is taken out.
+    Remove,
+}
+
+/// All that both processes know of a config, without any key.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// The `[gate]` section.
+    pub gate: Gate,
+    /// The `[firewall]` section.
+    pub firewall: Firewall,
+    /// The `[service.NAME]` sections.
+    pub named: NamedServices,
+    /// A policy a user, in the order of the files; names are unique.
+    pub policies: Vec<Policy>,
+}
+
+/// What the firewall must do besides letting grants through.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Protection {
+    /// Ports that some user may open and that are closed for everyone else; empty with `protect = "none"`.
+    pub services: Vec<Ports>,
+    /// UDP ports that knocks come to.
+    pub knock_ports: Vec<u16>,
+    /// True where a packet socket reads them: the kernel must not answer for a closed port. False where a bound socket must receive them.
+    pub silence_knocks: bool,
+    /// Whether some user may reach hosts behind the gate.
+    pub forwards: bool,
+}
+
+impl Settings {
+    /// What the firewall must do for these settings.
+    pub fn protection(&self) -> Protection {
+        let all = self.policies.iter().filter_map(|policy| crate::policy::ports_of(&policy.services, &self.named)).flatten();
+        Protection {
+            services: if self.firewall.protect { crate::service::joined(all.collect()) } else { Vec::new() },
+            knock_ports: self.gate.ports.clone(),
+            silence_knocks: self.gate.capture == CaptureKind::Packet,
+            forwards: self.policies.iter().any(|policy| !policy.targets.is_empty()),
+        }
+    }
+}
