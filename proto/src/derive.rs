@@ -1,0 +1,201 @@
+//! From a user's key to the three keys that a knock needs (section 2), once per user at load time.
+//!
+//! Owns the input key material and HKDF. No packet ever costs what happens here.
+
+use core::fmt;
+
+use hkdf::Hkdf;
+use sha2::Sha256;
+use x25519_dalek::StaticSecret;
+use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
+
+use crate::key::{KeyError, PresharedKey, PrivateKey, PublicKey, SharedKey};
+use crate::limits::KEY_LEN;
+use crate::name::GateName;
+
+const KIND_SHARED: u8 = 1;
+const KIND_PAIR: u8 = 2;
+/// The kind, then Z, C, G and P.
+const MATERIAL_MAX: usize = 1 + 4 * KEY_LEN;
+
+/// What a user's keys are derived from. Wiped when dropped.
+pub struct KeyMaterial {
+    bytes: [u8; MATERIAL_MAX],
+    len: usize,
+}
+
+impl KeyMaterial {
+    /// For a user who shares a key with the gate.
+    #[must_use]
+    pub fn shared(key: &SharedKey) -> Self {
+        Self::join(KIND_SHARED, &[key.bytes()])
+    }
+
+    /// For a user with a key pair, at the client. Costs two X25519.
+    ///
+    /// [`KeyError::ZeroSecret`] when the gate's public key is a point of small order.
+    pub fn pair_at_client(
+        own: &PrivateKey,
+        gate: &PublicKey,
+        preshared: Option<&PresharedKey>,
+    ) -> Result<Self, KeyError> {
+        let secret = agree(own, gate)?;
+        Ok(Self::pair(&secret, &own.public(), gate, preshared))
+    }
+
+    /// The same for a user with a key pair, at the gate. Costs two X25519.
+    ///
+    /// [`KeyError::ZeroSecret`] when the client's public key is a point of small order.
+    pub fn pair_at_gate(
+        gate_private: &PrivateKey,
+        client: &PublicKey,
+        preshared: Option<&PresharedKey>,
+    ) -> Result<Self, KeyError> {
+        let secret = agree(gate_private, client)?;
+        Ok(Self::pair(
+            &secret,
+            client,
+            &gate_private.public(),
+            preshared,
+        ))
+    }
+
+    fn pair(
+        secret: &[u8; KEY_LEN],
+        client: &PublicKey,
+        gate: &PublicKey,
+        preshared: Option<&PresharedKey>,
+    ) -> Self {
+        let preshared = preshared.map_or(&[0; KEY_LEN], PresharedKey::bytes);
+        Self::join(
+            KIND_PAIR,
+            &[secret, client.as_bytes(), gate.as_bytes(), preshared],
+        )
+    }
+
+    fn join(kind: u8, parts: &[&[u8; KEY_LEN]]) -> Self {
+        let mut material = Self {
+            bytes: [0; MATERIAL_MAX],
+            len: 1 + parts.len() * KEY_LEN,
+        };
+        let from = core::iter::once(&kind).chain(parts.iter().copied().flatten());
+        for (to, from) in material.bytes.iter_mut().zip(from) {
+            *to = *from;
+        }
+        material
+    }
+
+    pub(crate) fn bytes(&self) -> &[u8] {
+        self.bytes.get(..self.len).unwrap_or(&self.bytes)
+    }
+}
+
+impl Drop for KeyMaterial {
+    fn drop(&mut self) {
+        self.bytes.zeroize();
+    }
+}
+
+impl ZeroizeOnDrop for KeyMaterial {}
+
+impl fmt::Debug for KeyMaterial {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("KeyMaterial(..)")
+    }
+}
+
+/// X25519, refusing the all-zero secret that a public key of small order leads to.
+fn agree(own: &PrivateKey, peer: &PublicKey) -> Result<Zeroizing<[u8; KEY_LEN]>, KeyError> {
+    let own = StaticSecret::from(*own.bytes());
+    let secret = own.diffie_hellman(&x25519_dalek::PublicKey::from(*peer.as_bytes()));
+    if !secret.was_contributory() {
+        return Err(KeyError::ZeroSecret);
+    }
+    Ok(Zeroizing::new(secret.to_bytes()))
+}
+
+/// One user's three keys at one gate: 96 bytes, wiped when dropped.
+///
+/// No set-up state is kept beside them: a gate holds a hundred thousand of these.
+pub struct UserKeys {
+    hint: HintKey,
+    pub(crate) seal: [u8; KEY_LEN],
+    pub(crate) mac: [u8; KEY_LEN],
+}
+
+impl UserKeys {
+    /// Derives the keys that this material gives at this gate.
+    #[must_use]
+    pub fn derive(gate: &GateName, material: &KeyMaterial) -> Self {
+        let (mut prk, hkdf) = extract(gate, material);
+        prk.zeroize();
+        let mut keys = Self {
+            hint: HintKey([0; KEY_LEN]),
+            seal: [0; KEY_LEN],
+            mac: [0; KEY_LEN],
+        };
+        expand(&hkdf, b"postern/1 hint", &mut keys.hint.0);
+        expand(&hkdf, b"postern/1 seal", &mut keys.seal);
+        expand(&hkdf, b"postern/1 mac", &mut keys.mac);
+        keys
+    }
+
+    /// A copy of the key for hints, all that a builder of the gate's table needs.
+    #[must_use]
+    pub fn hint_key(&self) -> HintKey {
+        self.hint.clone()
+    }
+
+    pub(crate) fn own_hint_key(&self) -> &HintKey {
+        &self.hint
+    }
+}
+
+impl Drop for UserKeys {
+    fn drop(&mut self) {
+        // The hint key wipes itself.
+        self.seal.zeroize();
+        self.mac.zeroize();
+    }
+}
+
+impl ZeroizeOnDrop for UserKeys {}
+
+impl fmt::Debug for UserKeys {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("UserKeys(..)")
+    }
+}
+
+/// The key that makes a user's hints: 32 bytes, wiped when dropped. It can neither open nor forge a knock.
+#[derive(Clone)]
+pub struct HintKey(pub(crate) [u8; KEY_LEN]);
+
+impl Drop for HintKey {
+    fn drop(&mut self) {
+        self.0.zeroize();
+    }
+}
+
+impl ZeroizeOnDrop for HintKey {}
+
+impl fmt::Debug for HintKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("HintKey(..)")
+    }
+}
+
+pub(crate) fn extract(gate: &GateName, material: &KeyMaterial) -> ([u8; KEY_LEN], Hkdf<Sha256>) {
+    let (mut output, hkdf) =
+        Hkdf::<Sha256>::extract(Some(gate.as_str().as_bytes()), material.bytes());
+    let prk = output.0;
+    output.0.zeroize();
+    (prk, hkdf)
+}
+
+fn expand(hkdf: &Hkdf<Sha256>, info: &[u8], key: &mut [u8; KEY_LEN]) {
+    // A key left at zero would be worse than a stop; but HKDF only fails beyond 8,160 bytes.
+    if hkdf.expand(info, key).is_err() {
+        unreachable!("HKDF-Expand gives 32 bytes");
+    }
+}

@@ -1,0 +1,108 @@
+//! The packet on the wire, cut into its fields (section 4; step 6.1).
+//!
+//! Looks at nothing but the length: no cryptography, no allocation, no copy. Every field is still a stranger's.
+
+use core::fmt;
+
+use crate::hint::Hint;
+use crate::limits::{HINT_LEN, MAC_LEN, MARK_LEN, NONCE_LEN, PACKET_MAX, PACKET_MIN};
+
+/// A datagram of a knock's length, not yet authenticated.
+#[derive(Clone, Copy, Debug)]
+pub struct Packet<'a> {
+    hint: &'a [u8; HINT_LEN],
+    nonce: &'a [u8; NONCE_LEN],
+    mac: &'a [u8; MAC_LEN],
+    sealed: &'a [u8],
+}
+
+impl<'a> Packet<'a> {
+    /// Cuts a datagram's payload into fields. Step 6.1: only 132 to 516 bytes can be a knock.
+    pub fn parse(datagram: &'a [u8]) -> Result<Self, BadLength> {
+        if !(PACKET_MIN..=PACKET_MAX).contains(&datagram.len()) {
+            return Err(BadLength);
+        }
+        let (hint, rest) = datagram.split_first_chunk().ok_or(BadLength)?;
+        let (nonce, rest) = rest.split_first_chunk().ok_or(BadLength)?;
+        let (mac, sealed) = rest.split_first_chunk().ok_or(BadLength)?;
+        Ok(Self {
+            hint,
+            nonce,
+            mac,
+            sealed,
+        })
+    }
+
+    /// What the gate looks the user up by.
+    #[must_use]
+    pub fn hint(&self) -> Hint {
+        Hint(*self.hint)
+    }
+
+    /// Random for every knock.
+    #[must_use]
+    pub fn nonce(&self) -> &'a [u8; NONCE_LEN] {
+        self.nonce
+    }
+
+    /// Authenticates hint, nonce and sealed body.
+    #[must_use]
+    pub fn mac(&self) -> &'a [u8; MAC_LEN] {
+        self.mac
+    }
+
+    /// The encrypted body and, behind it, the AEAD's tag: 80 to 464 bytes.
+    #[must_use]
+    pub fn sealed(&self) -> &'a [u8] {
+        self.sealed
+    }
+
+    /// What replay protection remembers of this packet.
+    #[must_use]
+    pub fn mark(&self) -> Mark {
+        let [mark @ .., _, _, _, _, _, _, _, _, _, _, _, _, _, _, _, _] = *self.mac;
+        Mark(mark)
+    }
+}
+
+/// The first half of a packet's mac. Meaningful only once the mac has been verified.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Mark(pub [u8; MARK_LEN]);
+
+/// The datagram is too short or too long for a knock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct BadLength;
+
+impl fmt::Display for BadLength {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a knock has 132 to 516 bytes")
+    }
+}
+
+impl core::error::Error for BadLength {}
+
+#[cfg(test)]
+mod tests {
+    use std::vec::Vec;
+
+    use super::*;
+
+    #[test]
+    fn only_132_to_516_bytes_can_be_a_knock() {
+        for len in 0..=1500 {
+            let parsed = Packet::parse(&[0; 1500][..len]).is_ok();
+            assert_eq!(parsed, (132..=516).contains(&len), "{len} bytes");
+        }
+    }
+
+    #[test]
+    fn every_field_stands_where_the_table_says() {
+        let bytes: Vec<u8> = (0..132).collect();
+        let packet = Packet::parse(&bytes).unwrap();
+        assert_eq!(packet.hint().0[..], bytes[0..8]);
+        assert_eq!(packet.nonce()[..], bytes[8..20]);
+        assert_eq!(packet.mac()[..], bytes[20..52]);
+        assert_eq!(packet.sealed(), &bytes[52..]);
+        assert_eq!(packet.mark().0[..], bytes[20..36]);
+    }
+}

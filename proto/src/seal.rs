@@ -1,0 +1,212 @@
+//! Sealing a request into a packet, and the gate's two cryptographic checks: mac (step 6.3), then AEAD (step 6.4).
+//!
+//! Allocates nothing. Draws no random number: the nonce and the body's length are the caller's.
+
+use core::fmt;
+
+use chacha20poly1305::aead::AeadInOut;
+use chacha20poly1305::{ChaCha20Poly1305, KeyInit, Nonce, Tag};
+use hmac::{Hmac, Mac};
+use sha2::Sha256;
+use zeroize::{Zeroize, ZeroizeOnDrop};
+
+use crate::derive::UserKeys;
+use crate::encode::EncodeError;
+use crate::hint::{Step, hmac};
+use crate::limits::{BODY_MAX, HEAD_LEN, HINT_LEN, MAC_LEN, NONCE_LEN, PACKET_MAX, TAG_LEN};
+use crate::packet::Packet;
+use crate::request::Request;
+
+/// Makes the packet that says `request`.
+///
+/// `nonce` is 12 fresh random bytes: with the same keys it must never come twice. `body_len` is 64 to 448, drawn at
+/// random so that the packet's length says nothing, and not less than [`Request::encoded_len`].
+pub fn seal(
+    keys: &UserKeys,
+    request: &Request,
+    nonce: [u8; NONCE_LEN],
+    body_len: usize,
+) -> Result<Sealed, SealError> {
+    let hint = keys.own_hint_key().hint(Step::of(request.timestamp_ms)).0;
+    let mut packet = Sealed {
+        bytes: [0; PACKET_MAX],
+        len: HEAD_LEN + body_len.min(BODY_MAX) + TAG_LEN,
+    };
+    let (head, rest) = packet.bytes.split_at_mut(HEAD_LEN);
+    let (body, rest) = rest
+        .split_at_mut_checked(body_len)
+        .ok_or(EncodeError::BodyLength)?;
+    let (tag, _) = rest
+        .split_at_mut_checked(TAG_LEN)
+        .ok_or(EncodeError::BodyLength)?;
+
+    request.encode(body)?;
+    let computed = ChaCha20Poly1305::new((&keys.seal).into()).encrypt_inout_detached(
+        &Nonce::from(nonce),
+        &hint,
+        (&mut *body).into(),
+    );
+    let Ok(computed) = computed else {
+        body.zeroize();
+        return Err(SealError::Cipher);
+    };
+    tag.copy_from_slice(&computed);
+
+    let mac: [u8; MAC_LEN] = keys
+        .mac_over(&hint, &nonce, &[body, tag])
+        .finalize()
+        .into_bytes()
+        .into();
+    for (to, from) in head.iter_mut().zip(hint.iter().chain(&nonce).chain(&mac)) {
+        *to = *from;
+    }
+    Ok(packet)
+}
+
+impl UserKeys {
+    /// Step 6.3: whether this user's key made the packet's mac, in constant time.
+    #[must_use]
+    pub fn verify(&self, packet: &Packet<'_>) -> bool {
+        self.mac_over(&packet.hint().0, packet.nonce(), &[packet.sealed()])
+            .verify(packet.mac().into())
+            .is_ok()
+    }
+
+    /// Step 6.4: decrypts the body into `buffer`. Only for a packet that [`UserKeys::verify`] has passed.
+    pub fn open<'b>(
+        &self,
+        packet: &Packet<'_>,
+        buffer: &'b mut OpenBuffer,
+    ) -> Result<&'b [u8], BadSeal> {
+        let (sealed, tag) = packet
+            .sealed()
+            .split_last_chunk::<TAG_LEN>()
+            .ok_or(BadSeal)?;
+        let body = buffer.0.get_mut(..sealed.len()).ok_or(BadSeal)?;
+        body.copy_from_slice(sealed);
+        let opened = ChaCha20Poly1305::new((&self.seal).into()).decrypt_inout_detached(
+            &Nonce::from(*packet.nonce()),
+            &packet.hint().0,
+            (&mut *body).into(),
+            &Tag::from(*tag),
+        );
+        match opened {
+            Ok(()) => Ok(body),
+            Err(_) => {
+                body.zeroize();
+                Err(BadSeal)
+            }
+        }
+    }
+
+    fn mac_over(
+        &self,
+        hint: &[u8; HINT_LEN],
+        nonce: &[u8; NONCE_LEN],
+        sealed: &[&[u8]],
+    ) -> Hmac<Sha256> {
+        let mut mac = hmac(&self.mac);
+        mac.update(hint);
+        mac.update(nonce);
+        for part in sealed {
+            mac.update(part);
+        }
+        mac
+    }
+}
+
+/// A finished packet, in a buffer of its own.
+#[derive(Clone)]
+pub struct Sealed {
+    bytes: [u8; PACKET_MAX],
+    len: usize,
+}
+
+impl Sealed {
+    /// The datagram's payload: 132 to 516 bytes.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8] {
+        self.bytes.get(..self.len).unwrap_or(&self.bytes)
+    }
+}
+
+impl AsRef<[u8]> for Sealed {
+    fn as_ref(&self) -> &[u8] {
+        self.as_bytes()
+    }
+}
+
+impl fmt::Debug for Sealed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Sealed({} bytes)", self.len)
+    }
+}
+
+/// Room for one opened body, on the stack. Wiped when dropped; may be used again and again.
+pub struct OpenBuffer([u8; BODY_MAX]);
+
+impl OpenBuffer {
+    /// An empty one.
+    #[must_use]
+    pub fn new() -> Self {
+        Self([0; BODY_MAX])
+    }
+}
+
+impl Default for OpenBuffer {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Drop for OpenBuffer {
+    fn drop(&mut self) {
+        self.0.zeroize();
+    }
+}
+
+impl ZeroizeOnDrop for OpenBuffer {}
+
+impl fmt::Debug for OpenBuffer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("OpenBuffer(..)")
+    }
+}
+
+/// The AEAD did not accept the sealed body.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct BadSeal;
+
+impl fmt::Display for BadSeal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the sealed body does not open")
+    }
+}
+
+impl core::error::Error for BadSeal {}
+
+/// Why a request could not be sealed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum SealError {
+    /// The request cannot be written into a body of this length.
+    Encode(EncodeError),
+    /// The cipher refused, which it does for no message this short.
+    Cipher,
+}
+
+impl From<EncodeError> for SealError {
+    fn from(error: EncodeError) -> Self {
+        Self::Encode(error)
+    }
+}
+
+impl fmt::Display for SealError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Encode(error) => error.fmt(f),
+            Self::Cipher => f.write_str("the cipher refused the request"),
+        }
+    }
+}
+
+impl core::error::Error for SealError {}
