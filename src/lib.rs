@@ -8,7 +8,7 @@
 //! | 0 | the `postern-proto` crate |
 //! | 1 | plain types: [`time`], [`address`], [`service`], [`datagram`], [`policy`], [`terms`], [`grant`], [`mark`], [`reason`], [`settings`], [`bundle`] |
 //! | 2 | pure cores: `gate`, `ledger`, `order` |
-//! | 3 | adapters: `config`, `files`, `capture`, `backend`, `store`, `control`, `log`, `clock`, `random` |
+//! | 3 | adapters: `config`, `profile`, `files`, `program`, `capture`, `backend`, `store`, `control`, `log`, `clock`, `random` |
 //! | 4 | processes: `engine`, `monitor`, `client` |
 //! | 5 | faces: `cli`, `demo` |
 
@@ -29,5 +29,23 @@ pub mod time;
 pub mod backend;
 #[cfg(feature = "daemon")]
 pub mod capture;
+#[cfg(feature = "client")]
+pub mod clock;
+#[cfg(feature = "daemon")]
+pub mod config;
+#[cfg(feature = "client")]
+pub mod files;
+#[cfg(feature = "client")]
+pub mod profile;
+#[cfg(feature = "daemon")]
+pub mod program;
+#[cfg(feature = "client")]
+pub mod random;
 #[cfg(feature = "daemon")]
 pub mod store;
+// row 4
+#[cfg(feature = "client")]
+pub mod client;
+// row 5
+#[cfg(feature = "client")]
+pub mod cli;

@@ -187,7 +187,11 @@ mod tests {
     }
 
     fn named() -> NamedServices {
-        [("web".to_owned(), vec!["tcp/80".parse().unwrap(), "tcp/443".parse().unwrap()]), ("dns".to_owned(), vec!["udp/53".parse().unwrap()])].into()
+        [
+            ("web".to_owned(), vec!["tcp/80".parse().unwrap(), "tcp/443".parse().unwrap()]),
+            ("dns".to_owned(), vec!["udp/53".parse().unwrap()]),
+        ]
+        .into()
     }
 
     #[test]

@@ -159,12 +159,29 @@ impl Reason {
     /// Every reason once.
     pub fn all() -> impl Iterator<Item = Self> {
         const DROPS: [Drop; 9] = [
-            Drop::Length, Drop::UnknownHint, Drop::BadMac, Drop::BadSeal, Drop::StepMismatch, Drop::TooOld, Drop::TooNew, Drop::Replay,
+            Drop::Length,
+            Drop::UnknownHint,
+            Drop::BadMac,
+            Drop::BadSeal,
+            Drop::StepMismatch,
+            Drop::TooOld,
+            Drop::TooNew,
+            Drop::Replay,
             Drop::Duplicate,
         ];
         const RULES: [Rule; 12] = [
-            Rule::Networks, Rule::Prefix, Rule::GrantTo, Rule::Target, Rule::Family, Rule::Service, Rule::UnknownService, Rule::Duration,
-            Rule::User, Rule::Quota, Rule::Store, Rule::Firewall,
+            Rule::Networks,
+            Rule::Prefix,
+            Rule::GrantTo,
+            Rule::Target,
+            Rule::Family,
+            Rule::Service,
+            Rule::UnknownService,
+            Rule::Duration,
+            Rule::User,
+            Rule::Quota,
+            Rule::Store,
+            Rule::Firewall,
         ];
         let malformed = Malformed::ALL.iter().map(|rule| Drop::Malformed(*rule));
         DROPS.into_iter().map(Self::Drop).chain(RULES.into_iter().map(Self::Refuse)).chain(malformed.map(Self::Drop))

@@ -33,7 +33,9 @@ pub enum Wanted {
 
 /// Why a text is not a service.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("\"{0}\" is not a service; write tcp/22, udp/5000-5010, sctp/3868, icmp, icmpv6, or the name of one (a-z, 0-9, - and _, 32 characters at most)")]
+#[error(
+    "\"{0}\" is not a service; write tcp/22, udp/5000-5010, sctp/3868, icmp, icmpv6, or the name of one (a-z, 0-9, - and _, 32 characters at most)"
+)]
 pub struct NotAService(String);
 
 const PROTOCOLS: [(&str, u8); 5] = [("tcp", 6), ("udp", 17), ("sctp", 132), ("icmp", 1), ("icmpv6", 58)];
@@ -56,7 +58,7 @@ impl Ports {
 
     /// The form that a knock carries.
     pub fn to_wire(self) -> Option<Service> {
-        Service::new(Protocol::try_from(self.protocol).ok()?, self.first, self.last).ok()
+        Service::new(Protocol::from_number(self.protocol)?, self.first, self.last).ok()
     }
 
     fn covers(self, other: Self) -> bool {
@@ -70,7 +72,7 @@ impl Ports {
 
 impl From<Service> for Ports {
     fn from(service: Service) -> Self {
-        Self { protocol: service.protocol() as u8, first: service.first(), last: service.last() }
+        Self { protocol: service.protocol().number(), first: service.first(), last: service.last() }
     }
 }
 
@@ -129,8 +131,8 @@ fn read_ports(text: &str) -> Option<Ports> {
             None => (port(range)?, port(range)?),
         },
     };
-    let protocol_known = Protocol::try_from(protocol).ok()?;
-    Service::new(protocol_known, first, last).ok().map(Ports::from)
+    let protocol = Protocol::from_number(protocol)?;
+    Service::new(protocol, first, last).ok().map(Ports::from)
 }
 
 fn port(text: &str) -> Option<u16> {

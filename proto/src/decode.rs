@@ -51,23 +51,12 @@ impl Request {
         let duration_s = u32::from_be_bytes(field(&mut reader)?);
         let address = Ipv6Addr::from(field::<16>(&mut reader)?);
         Allow::check_bits(address, prefix)?;
-        let allow = if address.is_unspecified() {
-            Allow::Source { prefix }
-        } else {
-            Allow::Network { address, prefix }
-        };
+        let allow = if address.is_unspecified() { Allow::Source { prefix } } else { Allow::Network { address, prefix } };
         let target = Ipv6Addr::from(field::<16>(&mut reader)?);
         let target = (!target.is_unspecified()).then_some(target);
         let items = read_items(reader)?;
         check_complete(action, &items)?;
-        Ok(Self {
-            action,
-            allow,
-            timestamp_ms,
-            duration_s,
-            target,
-            items,
-        })
+        Ok(Self { action, allow, timestamp_ms, duration_s, target, items })
     }
 }
 
@@ -81,16 +70,10 @@ fn read_items(mut reader: Reader<'_>) -> Result<Vec<Item>, Malformed> {
     while let Some(kind) = reader.byte() {
         if kind == number::END {
             let padding = reader.rest();
-            return if padding.iter().all(|&byte| byte == 0) {
-                Ok(items)
-            } else {
-                Err(Malformed::Padding)
-            };
+            return if padding.iter().all(|&byte| byte == 0) { Ok(items) } else { Err(Malformed::Padding) };
         }
         let length = reader.byte().ok_or(Malformed::ItemTruncated)?;
-        let value = reader
-            .take(usize::from(length))
-            .ok_or(Malformed::ItemTruncated)?;
+        let value = reader.take(usize::from(length)).ok_or(Malformed::ItemTruncated)?;
         let item = read_item(kind, value)?;
         check_next(&items, &item)?;
         items.push(item);
@@ -103,10 +86,7 @@ fn read_item(kind: u8, value: &[u8]) -> Result<Item, Malformed> {
         number::SERVICE => Item::Service(read_service(value)?),
         number::NAME => Item::Name(ServiceName::from_bytes(value)?),
         number::CODE => Item::Code(Code::from_bytes(value)?),
-        number::SKIPPED_FIRST.. => Item::Skipped {
-            kind,
-            value: value.into(),
-        },
+        number::SKIPPED_FIRST.. => Item::Skipped { kind, value: value.into() },
         _ => return Err(Malformed::UnknownItem),
     })
 }
@@ -115,9 +95,5 @@ fn read_service(value: &[u8]) -> Result<Service, Malformed> {
     let value: [u8; SERVICE_LEN] = value.try_into().map_err(|_| Malformed::ServiceLength)?;
     let [protocol, first_high, first_low, last_high, last_low] = value;
     let protocol = Protocol::from_number(protocol).ok_or(Malformed::ServiceProtocol)?;
-    Service::new(
-        protocol,
-        u16::from_be_bytes([first_high, first_low]),
-        u16::from_be_bytes([last_high, last_low]),
-    )
+    Service::new(protocol, u16::from_be_bytes([first_high, first_low]), u16::from_be_bytes([last_high, last_low]))
 }

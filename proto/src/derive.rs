@@ -34,11 +34,7 @@ impl KeyMaterial {
     /// For a user with a key pair, at the client. Costs two X25519.
     ///
     /// [`KeyError::ZeroSecret`] when the gate's public key is a point of small order.
-    pub fn pair_at_client(
-        own: &PrivateKey,
-        gate: &PublicKey,
-        preshared: Option<&PresharedKey>,
-    ) -> Result<Self, KeyError> {
+    pub fn pair_at_client(own: &PrivateKey, gate: &PublicKey, preshared: Option<&PresharedKey>) -> Result<Self, KeyError> {
         let secret = agree(own, gate)?;
         Ok(Self::pair(&secret, &own.public(), gate, preshared))
     }
@@ -46,38 +42,18 @@ impl KeyMaterial {
     /// The same for a user with a key pair, at the gate. Costs two X25519.
     ///
     /// [`KeyError::ZeroSecret`] when the client's public key is a point of small order.
-    pub fn pair_at_gate(
-        gate_private: &PrivateKey,
-        client: &PublicKey,
-        preshared: Option<&PresharedKey>,
-    ) -> Result<Self, KeyError> {
+    pub fn pair_at_gate(gate_private: &PrivateKey, client: &PublicKey, preshared: Option<&PresharedKey>) -> Result<Self, KeyError> {
         let secret = agree(gate_private, client)?;
-        Ok(Self::pair(
-            &secret,
-            client,
-            &gate_private.public(),
-            preshared,
-        ))
+        Ok(Self::pair(&secret, client, &gate_private.public(), preshared))
     }
 
-    fn pair(
-        secret: &[u8; KEY_LEN],
-        client: &PublicKey,
-        gate: &PublicKey,
-        preshared: Option<&PresharedKey>,
-    ) -> Self {
+    fn pair(secret: &[u8; KEY_LEN], client: &PublicKey, gate: &PublicKey, preshared: Option<&PresharedKey>) -> Self {
         let preshared = preshared.map_or(&[0; KEY_LEN], PresharedKey::bytes);
-        Self::join(
-            KIND_PAIR,
-            &[secret, client.as_bytes(), gate.as_bytes(), preshared],
-        )
+        Self::join(KIND_PAIR, &[secret, client.as_bytes(), gate.as_bytes(), preshared])
     }
 
     fn join(kind: u8, parts: &[&[u8; KEY_LEN]]) -> Self {
-        let mut material = Self {
-            bytes: [0; MATERIAL_MAX],
-            len: 1 + parts.len() * KEY_LEN,
-        };
+        let mut material = Self { bytes: [0; MATERIAL_MAX], len: 1 + parts.len() * KEY_LEN };
         let from = core::iter::once(&kind).chain(parts.iter().copied().flatten());
         for (to, from) in material.bytes.iter_mut().zip(from) {
             *to = *from;
@@ -129,11 +105,7 @@ impl UserKeys {
     pub fn derive(gate: &GateName, material: &KeyMaterial) -> Self {
         let (mut prk, hkdf) = extract(gate, material);
         prk.zeroize();
-        let mut keys = Self {
-            hint: HintKey([0; KEY_LEN]),
-            seal: [0; KEY_LEN],
-            mac: [0; KEY_LEN],
-        };
+        let mut keys = Self { hint: HintKey([0; KEY_LEN]), seal: [0; KEY_LEN], mac: [0; KEY_LEN] };
         expand(&hkdf, b"postern/1 hint", &mut keys.hint.0);
         expand(&hkdf, b"postern/1 seal", &mut keys.seal);
         expand(&hkdf, b"postern/1 mac", &mut keys.mac);
@@ -186,8 +158,7 @@ impl fmt::Debug for HintKey {
 }
 
 pub(crate) fn extract(gate: &GateName, material: &KeyMaterial) -> ([u8; KEY_LEN], Hkdf<Sha256>) {
-    let (mut output, hkdf) =
-        Hkdf::<Sha256>::extract(Some(gate.as_str().as_bytes()), material.bytes());
+    let (mut output, hkdf) = Hkdf::<Sha256>::extract(Some(gate.as_str().as_bytes()), material.bytes());
     let prk = output.0;
     output.0.zeroize();
     (prk, hkdf)

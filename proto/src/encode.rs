@@ -15,12 +15,7 @@ impl Request {
     /// Bytes that it takes without padding. The shortest body has 64 all the same.
     #[must_use]
     pub fn encoded_len(&self) -> usize {
-        BODY_HEAD_LEN
-            + self
-                .items
-                .iter()
-                .map(|item| 2 + value_len(item))
-                .sum::<usize>()
+        BODY_HEAD_LEN + self.items.iter().map(|item| 2 + value_len(item)).sum::<usize>()
     }
 
     /// Writes it into a body of `out.len()` bytes, 64 to 448. `out` is left as it was when the request is refused.
@@ -92,12 +87,8 @@ fn value_len(item: &Item) -> usize {
 /// What the types of an item leave open: a skipped one can hold anything.
 fn check_item(item: &Item) -> Result<(), EncodeError> {
     match item {
-        Item::Skipped { kind, .. } if *kind < number::SKIPPED_FIRST => {
-            Err(Malformed::UnknownItem.into())
-        }
-        Item::Skipped { value, .. } if value.len() > usize::from(u8::MAX) => {
-            Err(EncodeError::TooLong)
-        }
+        Item::Skipped { kind, .. } if *kind < number::SKIPPED_FIRST => Err(Malformed::UnknownItem.into()),
+        Item::Skipped { value, .. } if value.len() > usize::from(u8::MAX) => Err(EncodeError::TooLong),
         _ => Ok(()),
     }
 }
@@ -130,10 +121,7 @@ struct Writer<'a>(&'a mut [u8]);
 
 impl Writer<'_> {
     fn put(&mut self, bytes: &[u8]) -> Result<(), EncodeError> {
-        let room = self
-            .0
-            .split_off_mut(..bytes.len())
-            .ok_or(EncodeError::TooLong)?;
+        let room = self.0.split_off_mut(..bytes.len()).ok_or(EncodeError::TooLong)?;
         room.copy_from_slice(bytes);
         Ok(())
     }
@@ -167,9 +155,7 @@ impl fmt::Display for EncodeError {
         match self {
             Self::BodyLength => f.write_str("a body has 64 to 448 bytes"),
             Self::TooLong => f.write_str("the request does not fit into the body"),
-            Self::Unspecified => {
-                f.write_str("the all-zero address cannot be allowed or be a target")
-            }
+            Self::Unspecified => f.write_str("the all-zero address cannot be allowed or be a target"),
             Self::Malformed(rule) => rule.fmt(f),
         }
     }

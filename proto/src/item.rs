@@ -87,19 +87,11 @@ impl Service {
     /// The ports from `first` to `last`: 1 ≤ first ≤ last, or both 0 for a protocol without ports.
     /// Otherwise [`Malformed::ServicePorts`].
     pub fn new(protocol: Protocol, first: u16, last: u16) -> Result<Self, Malformed> {
-        let fits = if protocol.has_ports() {
-            1 <= first && first <= last
-        } else {
-            first == 0 && last == 0
-        };
+        let fits = if protocol.has_ports() { 1 <= first && first <= last } else { first == 0 && last == 0 };
         if !fits {
             return Err(Malformed::ServicePorts);
         }
-        Ok(Self {
-            protocol,
-            first,
-            last,
-        })
+        Ok(Self { protocol, first, last })
     }
 
     /// The protocol.
@@ -140,11 +132,7 @@ impl ServiceName {
         let mut bytes = [0; NAME_MAX];
         let room = bytes.get_mut(..name.len()).ok_or(Malformed::NameLength)?;
         let word = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
-        if !word(initial)
-            || !name
-                .iter()
-                .all(|&byte| word(byte) || byte == b'-' || byte == b'_')
-        {
+        if !word(initial) || !name.iter().all(|&byte| word(byte) || byte == b'-' || byte == b'_') {
             return Err(Malformed::NameCharacters);
         }
         room.copy_from_slice(name);
@@ -191,10 +179,7 @@ impl Code {
         if !digits.iter().all(u8::is_ascii_digit) {
             return Err(Malformed::CodeDigits);
         }
-        let mut code = Self {
-            digits: [0; CODE_MAX],
-            len: 0,
-        };
+        let mut code = Self { digits: [0; CODE_MAX], len: 0 };
         for (to, from) in code.digits.iter_mut().zip(digits) {
             *to = *from;
             code.len += 1;
@@ -234,10 +219,7 @@ impl fmt::Debug for Code {
 
 /// The first `len` bytes, which their owner has checked to be ASCII.
 fn text(bytes: &[u8], len: u8) -> &str {
-    bytes
-        .get(..usize::from(len))
-        .and_then(|bytes| core::str::from_utf8(bytes).ok())
-        .unwrap_or_default()
+    bytes.get(..usize::from(len)).and_then(|bytes| core::str::from_utf8(bytes).ok()).unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -265,9 +247,7 @@ mod tests {
 
     #[test]
     fn a_protocol_is_known_by_its_iana_number() {
-        let known = (0..=255)
-            .filter_map(Protocol::from_number)
-            .map(Protocol::number);
+        let known = (0..=255).filter_map(Protocol::from_number).map(Protocol::number);
         assert!(known.eq([1, 6, 17, 58, 132]));
     }
 
@@ -277,18 +257,9 @@ mod tests {
             assert_eq!(ServiceName::new(name).unwrap().as_str(), name);
         }
         assert_eq!(ServiceName::new(""), Err(Malformed::NameLength));
-        assert_eq!(
-            ServiceName::new(&"z".repeat(33)),
-            Err(Malformed::NameLength)
-        );
-        for name in [
-            "-web", "_web", "Web", "wEb", "web.2", "we b", "wéb", "web\0", "`", "{",
-        ] {
-            assert_eq!(
-                ServiceName::new(name),
-                Err(Malformed::NameCharacters),
-                "{name:?}"
-            );
+        assert_eq!(ServiceName::new(&"z".repeat(33)), Err(Malformed::NameLength));
+        for name in ["-web", "_web", "Web", "wEb", "web.2", "we b", "wéb", "web\0", "`", "{"] {
+            assert_eq!(ServiceName::new(name), Err(Malformed::NameCharacters), "{name:?}");
         }
     }
 

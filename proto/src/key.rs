@@ -186,9 +186,7 @@ impl fmt::Display for KeyError {
             Self::GateName => "a gate name must have 1 to 255 bytes",
             Self::Length => "a key must have exactly 44 characters of base64",
             Self::Base64 => "a key must be canonical base64 of 32 bytes, with padding",
-            Self::ZeroSecret => {
-                "the public key is a weak point: the shared secret would be all zero"
-            }
+            Self::ZeroSecret => "the public key is a weak point: the shared secret would be all zero",
         })
     }
 }
@@ -236,31 +234,11 @@ mod tests {
         assert_eq!(refused(""), Some(KeyError::Length));
         assert_eq!(refused(TEXT.trim_end_matches('=')), Some(KeyError::Length));
         assert_eq!(refused(&format!("{TEXT}\n")), Some(KeyError::Length));
-        assert_eq!(
-            refused(&TEXT.replace("8=", "9=")),
-            Some(KeyError::Base64),
-            "stray bits"
-        );
-        assert_eq!(
-            refused(&TEXT.replace('=', "A")),
-            Some(KeyError::Base64),
-            "33 bytes"
-        );
-        assert_eq!(
-            refused(&TEXT.replace("8=", "==")),
-            Some(KeyError::Base64),
-            "31 bytes"
-        );
-        assert_eq!(
-            refused(&TEXT.replace("AAE", "A-_")),
-            Some(KeyError::Base64),
-            "URL alphabet"
-        );
-        assert_eq!(
-            refused(&TEXT.replace("AAE", " AE")),
-            Some(KeyError::Base64),
-            "white space"
-        );
+        assert_eq!(refused(&TEXT.replace("8=", "9=")), Some(KeyError::Base64), "stray bits");
+        assert_eq!(refused(&TEXT.replace('=', "A")), Some(KeyError::Base64), "33 bytes");
+        assert_eq!(refused(&TEXT.replace("8=", "==")), Some(KeyError::Base64), "31 bytes");
+        assert_eq!(refused(&TEXT.replace("AAE", "A-_")), Some(KeyError::Base64), "URL alphabet");
+        assert_eq!(refused(&TEXT.replace("AAE", " AE")), Some(KeyError::Base64), "white space");
         assert_eq!(refused(&TEXT.replace("AAE", "=AE")), Some(KeyError::Base64));
         assert_eq!(refused(&"é".repeat(22)), Some(KeyError::Base64));
     }
@@ -274,20 +252,14 @@ mod tests {
             PresharedKey::from_bytes([0x5a; 32]),
             SharedKey::from_bytes([0x5a; 32]).to_base64(),
         );
-        assert_eq!(
-            shown,
-            "SharedKey(..) PrivateKey(..) PresharedKey(..) KeyText(..)"
-        );
+        assert_eq!(shown, "SharedKey(..) PrivateKey(..) PresharedKey(..) KeyText(..)");
     }
 
     #[test]
     fn a_private_key_gives_the_public_key_of_rfc_7748() {
         let private = hex("77076d0a7318a57d3c16c17251b26645df4c2f87ebc0992ab177fba51db92c2a");
         let public = hex("8520f0098930a754748b7ddcb43ef75a0dbf3a0d26381af4eba4a98eaa9b4e6a");
-        assert_eq!(
-            PrivateKey::from_bytes(private).public(),
-            PublicKey::from_bytes(public)
-        );
+        assert_eq!(PrivateKey::from_bytes(private).public(), PublicKey::from_bytes(public));
     }
 
     #[test]

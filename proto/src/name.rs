@@ -47,10 +47,6 @@ mod tests {
         assert!(GateName::new(&"g".repeat(255)).is_ok());
         assert_eq!(GateName::new(&"g".repeat(256)), Err(KeyError::GateName));
         assert!(GateName::new(&"ü".repeat(127)).is_ok(), "254 bytes");
-        assert_eq!(
-            GateName::new(&"ü".repeat(128)),
-            Err(KeyError::GateName),
-            "bytes are counted, not characters"
-        );
+        assert_eq!(GateName::new(&"ü".repeat(128)), Err(KeyError::GateName), "bytes are counted, not characters");
     }
 }

@@ -91,21 +91,13 @@ impl Request {
 impl Allow {
     /// Refuses a prefix that is too long.
     pub(crate) fn check_prefix(prefix: u8) -> Result<(), Malformed> {
-        if prefix > PREFIX_MAX {
-            Err(Malformed::AllowPrefix)
-        } else {
-            Ok(())
-        }
+        if prefix > PREFIX_MAX { Err(Malformed::AllowPrefix) } else { Ok(()) }
     }
 
     /// Refuses bits beyond the prefix.
     pub(crate) fn check_bits(address: Ipv6Addr, prefix: u8) -> Result<(), Malformed> {
         let beyond = u128::MAX.checked_shr(u32::from(prefix)).unwrap_or(0);
-        if address.to_bits() & beyond != 0 {
-            Err(Malformed::HostBits)
-        } else {
-            Ok(())
-        }
+        if address.to_bits() & beyond != 0 { Err(Malformed::HostBits) } else { Ok(()) }
     }
 }
 
@@ -115,12 +107,8 @@ pub(crate) fn check_next(before: &[Item], item: &Item) -> Result<(), Malformed> 
         return Err(Malformed::DuplicateItem);
     }
     match item {
-        Item::Service(_) | Item::Name(_) if count(before, is_service) >= MAX_SERVICES => {
-            Err(Malformed::TooManyServices)
-        }
-        Item::Code(_) if count(before, |item| matches!(item, Item::Code(_))) >= MAX_CODES => {
-            Err(Malformed::TooManyCodes)
-        }
+        Item::Service(_) | Item::Name(_) if count(before, is_service) >= MAX_SERVICES => Err(Malformed::TooManyServices),
+        Item::Code(_) if count(before, |item| matches!(item, Item::Code(_))) >= MAX_CODES => Err(Malformed::TooManyCodes),
         _ => Ok(()),
     }
 }

@@ -7,6 +7,7 @@ use crate::grant::Grant;
 use crate::settings::Protection;
 use crate::time::Timestamp;
 
+pub mod iptables;
 pub mod memory;
 
 /// One change that the ledger wants.

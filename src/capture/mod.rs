@@ -4,10 +4,15 @@
 
 use crate::datagram::Datagram;
 
+pub mod filter;
+pub mod frame;
 pub mod memory;
+pub mod packet;
+pub mod udp;
 
 /// What a capture has to tell.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "a box would allocate for every packet of a stranger (invariant 2)")]
 pub enum Caught {
     /// A datagram to a knock port.
     Datagram(Datagram),

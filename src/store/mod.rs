@@ -4,6 +4,7 @@
 
 use crate::mark::{Kept, MarkRecord, Tide};
 
+pub mod disk;
 pub mod memory;
 
 /// Why the store can't be used: the file, what is wrong and the way out, in one line.
@@ -11,7 +12,7 @@ pub mod memory;
 #[error("{0}")]
 pub struct StoreError(pub String);
 
-/// Stable storage for marks. `redb` and `memory` (tests) implement it.
+/// Stable storage for marks. `disk` (redb) and `memory` (tests) implement it.
 pub trait ReplayStore: Send {
     /// All that is kept, once, at start.
     ///

@@ -1,0 +1,1 @@
+//! iptables and ip6tables through their restore programs.

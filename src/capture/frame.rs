@@ -1,0 +1,1 @@
+//! From an IP packet to a datagram.

@@ -1,0 +1,1 @@
+//! Capture through a bound UDP socket that never answers.

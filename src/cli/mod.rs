@@ -1,0 +1,3 @@
+//! The command lines.
+
+pub mod postern;

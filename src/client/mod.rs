@@ -1,0 +1,1 @@
+//! Makes knocks and sends them.

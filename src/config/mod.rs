@@ -1,0 +1,1 @@
+//! The text of a gate's config to settings, policies and keys.

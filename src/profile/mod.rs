@@ -1,0 +1,1 @@
+//! The text of a client's config to profiles.

@@ -1,0 +1,1 @@
+//! Marks, floor and horizon in a redb file.
