@@ -24,6 +24,9 @@ pub mod service;
 pub mod settings;
 pub mod terms;
 pub mod time;
+// row 2
+#[cfg(feature = "daemon")]
+pub mod gate;
 // row 3
 #[cfg(feature = "daemon")]
 pub mod backend;
