@@ -27,6 +27,10 @@ pub mod time;
 // row 2
 #[cfg(feature = "daemon")]
 pub mod gate;
+#[cfg(feature = "daemon")]
+pub mod ledger;
+#[cfg(feature = "daemon")]
+pub mod order;
 // row 3
 #[cfg(feature = "daemon")]
 pub mod backend;
