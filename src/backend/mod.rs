@@ -10,6 +10,7 @@ use crate::time::Timestamp;
 
 pub mod iptables;
 pub mod memory;
+pub mod nftables;
 
 /// Why the firewall did not do it: one line that names the command or the message, what it said, and what to do.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
