@@ -40,8 +40,14 @@ pub mod capture;
 pub mod clock;
 #[cfg(feature = "daemon")]
 pub mod config;
+#[cfg(feature = "daemon")]
+pub mod control;
 #[cfg(feature = "client")]
 pub mod files;
+#[cfg(feature = "daemon")]
+pub mod link;
+#[cfg(feature = "daemon")]
+pub mod log;
 #[cfg(feature = "client")]
 pub mod profile;
 #[cfg(feature = "daemon")]
