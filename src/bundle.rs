@@ -45,3 +45,92 @@ impl fmt::Debug for Bundle {
         f.debug_list().entries(self.main.iter().chain(&self.users).chain(&self.keys)).finish()
     }
 }
+
+/// Wiped on drop, however it ends.
+pub type BundleBytes = Zeroizing<Vec<u8>>;
+
+/// The three kinds of files, as the bytes name them.
+const KINDS: [u8; 3] = [b'm', b'u', b'k'];
+
+impl Bundle {
+    /// All files as bytes: for each its kind, path and text, the last two with their lengths in front.
+    pub fn encode(&self) -> BundleBytes {
+        let size = self.files().map(|(_, file)| 9 + file.path.as_os_str().len() + file.text.len()).sum();
+        let mut bytes = Zeroizing::new(Vec::with_capacity(size));
+        for (kind, file) in self.files() {
+            bytes.push(kind);
+            for part in [file.path.as_os_str().as_encoded_bytes(), file.text.as_bytes()] {
+                bytes.extend_from_slice(&u32::try_from(part.len()).unwrap_or(u32::MAX).to_be_bytes());
+                bytes.extend_from_slice(part);
+            }
+        }
+        bytes
+    }
+
+    /// The files in these bytes; `None` where they are not what [`Bundle::encode`] made.
+    pub fn decode(mut bytes: &[u8]) -> Option<Self> {
+        let mut bundle = Self::default();
+        while let Some((kind, rest)) = bytes.split_first() {
+            let (path, rest) = part(rest)?;
+            let (text, rest) = part(rest)?;
+            let file = BundleFile { path: PathBuf::from(path), text: Zeroizing::new(text.to_owned()) };
+            match *kind {
+                b'm' => bundle.main = Some(file),
+                b'u' => bundle.users.push(file),
+                b'k' => bundle.keys.push(file),
+                _ => return None,
+            }
+            bytes = rest;
+        }
+        Some(bundle)
+    }
+
+    fn files(&self) -> impl Iterator<Item = (u8, &BundleFile)> {
+        let [main, users, keys] = KINDS;
+        let main = self.main.iter().map(move |file| (main, file));
+        main.chain(self.users.iter().map(move |file| (users, file))).chain(self.keys.iter().map(move |file| (keys, file)))
+    }
+}
+
+fn part(bytes: &[u8]) -> Option<(&str, &[u8])> {
+    let (len, rest) = bytes.split_first_chunk::<4>()?;
+    let (part, rest) = rest.split_at_checked(usize::try_from(u32::from_be_bytes(*len)).ok()?)?;
+    Some((std::str::from_utf8(part).ok()?, rest))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn file(path: &str, text: &str) -> BundleFile {
+        BundleFile { path: path.into(), text: Zeroizing::new(text.to_owned()) }
+    }
+
+    #[test]
+    fn a_bundle_comes_through_as_it_was_and_anything_less_is_refused() {
+        let bundle =
+            Bundle { main: Some(file("/a", "one")), users: vec![file("/b", ""), file("/c", "three")], keys: vec![file("/d", "k")] };
+        let bytes = bundle.encode();
+        let again = Bundle::decode(&bytes).unwrap();
+        assert_eq!(format!("{again:?}"), format!("{bundle:?}"));
+        assert_eq!(again.users[1].text.as_str(), "three");
+        assert_eq!(again.key_file(Path::new("/d")), Some("k"));
+        // Cut anywhere but between two files, it is nothing.
+        let ends: Vec<usize> = [2 + 3, 2, 2 + 5, 2 + 1]
+            .iter()
+            .scan(0, |end, len| {
+                *end += 9 + len;
+                Some(*end)
+            })
+            .collect();
+        assert_eq!(ends.last(), Some(&bytes.len()));
+        for len in (1..bytes.len()).filter(|len| !ends.contains(len)) {
+            assert!(Bundle::decode(&bytes[..len]).is_none(), "{len}");
+        }
+    }
+
+    #[test]
+    fn the_text_of_a_file_is_never_printed() {
+        assert_eq!(format!("{:?}", Bundle { main: Some(file("/a", "secret")), ..Bundle::default() }), "[/a (6 bytes)]");
+    }
+}

@@ -32,6 +32,22 @@ pub struct Grant {
     pub until: Timestamp,
 }
 
+/// One change that the ledger wants.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Change {
+    /// Let this grant through until its time.
+    Open(Grant),
+    /// The same door as `old`, open until `new` ends.
+    Extend {
+        /// As it is in the firewall now.
+        old: Grant,
+        /// As it shall be.
+        new: Grant,
+    },
+    /// Take this grant out.
+    Close(Grant),
+}
+
 impl Grant {
     /// Opens the same door for the same user, whatever the time.
     pub fn same_door(&self, other: &Self) -> bool {

@@ -6,11 +6,13 @@
 use alloc::vec::Vec;
 use core::net::Ipv6Addr;
 
-use crate::item::{Code, Item, Protocol, Service, ServiceName};
+use crate::item::{Code, Item};
 use crate::limits::{BODY_MAX, BODY_MIN, SERVICE_LEN, VERSION};
 use crate::malformed::Malformed;
+use crate::name::ServiceName;
 use crate::reader::Reader;
 use crate::request::{Action, Allow, Request, check_complete, check_next};
+use crate::service::{Protocol, Service};
 
 /// The numbers of actions and item kinds, shared with the encoder.
 pub(crate) mod number {
@@ -96,4 +98,119 @@ fn read_service(value: &[u8]) -> Result<Service, Malformed> {
     let [protocol, first_high, first_low, last_high, last_low] = value;
     let protocol = Protocol::from_number(protocol).ok_or(Malformed::ServiceProtocol)?;
     Service::new(protocol, u16::from_be_bytes([first_high, first_low]), u16::from_be_bytes([last_high, last_low]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// An open of tcp/22 for the knock's source, in the shortest body, with `change` done to it.
+    fn body(change: impl FnOnce(&mut [u8; 64])) -> Result<Request, Malformed> {
+        let mut body = [0; 64];
+        body[..4].copy_from_slice(&[1, 1, 128, 0]);
+        body[48..55].copy_from_slice(&[1, 5, 6, 0, 22, 0, 22]);
+        change(&mut body);
+        Request::decode(&body)
+    }
+
+    fn broken(change: impl FnOnce(&mut [u8; 64])) -> &'static str {
+        body(change).unwrap_err().as_str()
+    }
+
+    /// The rule that a list of items breaks, in a body that otherwise keeps to all of them.
+    fn broken_list(list: &[u8]) -> &'static str {
+        let mut body = [0; 448];
+        body[..4].copy_from_slice(&[1, 2, 128, 0]);
+        body[48..48 + list.len()].copy_from_slice(list);
+        Request::decode(&body).unwrap_err().as_str()
+    }
+
+    #[test]
+    fn every_rule_of_the_head_is_kept() {
+        assert!(body(|_| {}).is_ok());
+        for version in [0, 2, 255] {
+            assert_eq!(broken(|body| body[0] = version), "version");
+        }
+        for action in [0, 3, 255] {
+            assert_eq!(broken(|body| body[1] = action), "action");
+        }
+        assert_eq!(broken(|body| body[2] = 129), "allow-prefix");
+        assert_eq!(broken(|body| body[3] = 1), "reserved");
+        assert!(body(|body| (body[2], body[16]) = (1, 0x80)).is_ok());
+        assert_eq!(broken(|body| (body[2], body[16]) = (0, 0x80)), "host-bits");
+        assert_eq!(broken(|body| (body[2], body[31]) = (127, 1)), "host-bits");
+        assert!(body(|body| (body[2], body[31]) = (128, 1)).is_ok());
+    }
+
+    #[test]
+    fn the_first_rule_broken_is_the_one_reported() {
+        let all = |body: &mut [u8; 64]| body.copy_from_slice(&[255; 64]);
+        assert_eq!(broken(all), "version");
+        assert_eq!(broken(|body| (body[1], body[63]) = (9, 9)), "action");
+    }
+
+    #[test]
+    fn nothing_but_zeros_may_follow_the_end_of_the_items() {
+        assert_eq!(broken(|body| body[63] = 1), "padding");
+        assert_eq!(broken(|body| body[56] = 1), "padding");
+    }
+
+    #[test]
+    fn an_item_ends_within_the_body_or_exactly_with_it() {
+        assert!(body(|body| body[55..57].copy_from_slice(&[200, 7])).is_ok());
+        assert_eq!(broken(|body| body[55..57].copy_from_slice(&[200, 8])), "item-truncated");
+        assert_eq!(broken(|body| body[55..64].copy_from_slice(&[200, 6, 0, 0, 0, 0, 0, 0, 200])), "item-truncated");
+    }
+
+    #[test]
+    fn every_rule_of_an_item_is_kept() {
+        for (list, rule) in [
+            (&[1, 4, 6, 0, 22, 0][..], "service-length"),
+            (&[1, 6, 6, 0, 22, 0, 22, 0], "service-length"),
+            (&[1, 5, 7, 0, 22, 0, 22], "service-protocol"),
+            (&[1, 5, 6, 0, 23, 0, 22], "service-ports"),
+            (&[1, 5, 6, 0, 0, 0, 22], "service-ports"),
+            (&[1, 5, 1, 0, 8, 0, 8], "service-ports"),
+            (&[2, 0], "name-length"),
+            (&[2, 1, b'-'], "name-characters"),
+            (&[2, 2, b'a', 0xc3], "name-characters"),
+            (&[3, 5, b'1', b'1', b'1', b'1', b'1'], "code-length"),
+            (&[3, 6, b'1', b'1', b'1', b'1', b'1', b'x'], "code-digits"),
+            (&[4, 0], "unknown-item"),
+            (&[127, 1, 1], "unknown-item"),
+            (&[2, 1, b'a', 2, 1, b'a'], "duplicate-item"),
+            (&[128, 1, 7, 128, 1, 7], "duplicate-item"),
+            (b"\x03\x06111111\x03\x06111111", "duplicate-item"),
+            (b"\x03\x06111111\x03\x06222222", "too-many-codes"),
+        ] {
+            assert_eq!(broken_list(list), rule, "{list:?}");
+        }
+        let mut name = [b'a'; 35];
+        (name[0], name[1]) = (2, 33);
+        assert_eq!(broken_list(&name), "name-length");
+        let services: Vec<u8> = (1..=17).flat_map(|port| [1, 5, 17, 0, port, 0, port]).collect();
+        assert_eq!(broken_list(&services), "too-many-services");
+        assert_eq!(broken_list(&[&services[..16 * 7], b"\x02\x03web"].concat()), "too-many-services");
+    }
+
+    #[test]
+    fn open_needs_a_service_and_close_does_not() {
+        let without = |action| {
+            body(|body| {
+                body[1] = action;
+                body[48..55].fill(0)
+            })
+        };
+        assert_eq!(without(1), Err(Malformed::NoService));
+        assert!(without(2).unwrap().items.is_empty());
+    }
+
+    #[test]
+    fn a_body_of_a_length_that_no_packet_carries_is_refused() {
+        for len in [0, 1, 47, 48, 63, 449, 1000] {
+            let mut body = [0; 1000];
+            (body[0], body[1]) = (1, 2);
+            assert_eq!(Request::decode(&body[..len]), Err(Malformed::ItemTruncated), "{len}");
+        }
+    }
 }

@@ -6,12 +6,12 @@ use core::fmt;
 
 use hkdf::Hkdf;
 use sha2::Sha256;
-use x25519_dalek::StaticSecret;
-use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
+use zeroize::{Zeroize, ZeroizeOnDrop};
 
-use crate::key::{KeyError, PresharedKey, PrivateKey, PublicKey, SharedKey};
+use crate::key::{KeyError, PresharedKey, SharedKey};
 use crate::limits::KEY_LEN;
 use crate::name::GateName;
+use crate::pair::{PrivateKey, PublicKey};
 
 const KIND_SHARED: u8 = 1;
 const KIND_PAIR: u8 = 2;
@@ -31,19 +31,19 @@ impl KeyMaterial {
         Self::join(KIND_SHARED, &[key.bytes()])
     }
 
-    /// For a user with a key pair, at the client. Costs two X25519.
+    /// For a user with a key pair, at the client. Costs one X25519.
     ///
     /// [`KeyError::ZeroSecret`] when the gate's public key is a point of small order.
     pub fn pair_at_client(own: &PrivateKey, gate: &PublicKey, preshared: Option<&PresharedKey>) -> Result<Self, KeyError> {
-        let secret = agree(own, gate)?;
+        let secret = own.agree(gate)?;
         Ok(Self::pair(&secret, &own.public(), gate, preshared))
     }
 
-    /// The same for a user with a key pair, at the gate. Costs two X25519.
+    /// The same for a user with a key pair, at the gate. Costs one X25519.
     ///
     /// [`KeyError::ZeroSecret`] when the client's public key is a point of small order.
     pub fn pair_at_gate(gate_private: &PrivateKey, client: &PublicKey, preshared: Option<&PresharedKey>) -> Result<Self, KeyError> {
-        let secret = agree(gate_private, client)?;
+        let secret = gate_private.agree(client)?;
         Ok(Self::pair(&secret, client, &gate_private.public(), preshared))
     }
 
@@ -78,16 +78,6 @@ impl fmt::Debug for KeyMaterial {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("KeyMaterial(..)")
     }
-}
-
-/// X25519, refusing the all-zero secret that a public key of small order leads to.
-fn agree(own: &PrivateKey, peer: &PublicKey) -> Result<Zeroizing<[u8; KEY_LEN]>, KeyError> {
-    let own = StaticSecret::from(*own.bytes());
-    let secret = own.diffie_hellman(&x25519_dalek::PublicKey::from(*peer.as_bytes()));
-    if !secret.was_contributory() {
-        return Err(KeyError::ZeroSecret);
-    }
-    Ok(Zeroizing::new(secret.to_bytes()))
 }
 
 /// One user's three keys at one gate: 96 bytes, wiped when dropped.
@@ -168,5 +158,71 @@ fn expand(hkdf: &Hkdf<Sha256>, info: &[u8], key: &mut [u8; KEY_LEN]) {
     // A key left at zero would be worse than a stop; but HKDF only fails beyond 8,160 bytes.
     if hkdf.expand(info, key).is_err() {
         unreachable!("HKDF-Expand gives 32 bytes");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::format;
+
+    use super::*;
+
+    fn keys(gate: &str, material: &KeyMaterial) -> [[u8; 32]; 3] {
+        let keys = UserKeys::derive(&GateName::new(gate).unwrap(), material);
+        [keys.hint.0, keys.seal, keys.mac]
+    }
+
+    #[test]
+    fn client_and_gate_derive_the_same_keys_from_a_pair() {
+        let client = PrivateKey::from_bytes([1; 32]);
+        let gate = PrivateKey::from_bytes([2; 32]);
+        let preshared = PresharedKey::from_bytes([3; 32]);
+        for preshared in [None, Some(&preshared)] {
+            let ours = KeyMaterial::pair_at_client(&client, &gate.public(), preshared).unwrap();
+            let theirs = KeyMaterial::pair_at_gate(&gate, &client.public(), preshared).unwrap();
+            assert_eq!(ours.bytes(), theirs.bytes());
+            assert_eq!(ours.bytes().len(), 129);
+            assert_eq!(keys("gate", &ours), keys("gate", &theirs));
+        }
+    }
+
+    #[test]
+    fn a_preshared_key_changes_everything_and_32_zeros_stand_for_none() {
+        let client = PrivateKey::from_bytes([1; 32]);
+        let gate = PrivateKey::from_bytes([2; 32]).public();
+        let material = |preshared: Option<[u8; 32]>| {
+            let preshared = preshared.map(PresharedKey::from_bytes);
+            KeyMaterial::pair_at_client(&client, &gate, preshared.as_ref()).unwrap()
+        };
+        assert_eq!(material(None).bytes(), material(Some([0; 32])).bytes());
+        let (with, without) = (keys("gate", &material(Some([3; 32]))), keys("gate", &material(None)));
+        assert!(with.iter().zip(&without).all(|(with, without)| with != without));
+    }
+
+    #[test]
+    fn a_pair_with_a_public_key_of_small_order_is_refused_on_both_sides() {
+        let own = PrivateKey::from_bytes([1; 32]);
+        let zero = PublicKey::from_bytes([0; 32]);
+        let refused = Some(KeyError::ZeroSecret);
+        assert_eq!(KeyMaterial::pair_at_client(&own, &zero, None).err(), refused);
+        assert_eq!(KeyMaterial::pair_at_gate(&own, &zero, None).err(), refused);
+    }
+
+    #[test]
+    fn the_same_key_at_two_gates_gives_unrelated_keys_all_different() {
+        let material = KeyMaterial::shared(&SharedKey::from_bytes([7; 32]));
+        let mut all = [keys("one", &material), keys("two", &material)].concat();
+        all.sort_unstable();
+        all.dedup();
+        assert_eq!(all.len(), 6);
+    }
+
+    #[test]
+    fn keys_take_96_bytes_and_do_not_show() {
+        let material = KeyMaterial::shared(&SharedKey::from_bytes([7; 32]));
+        let keys = UserKeys::derive(&GateName::new("gate").unwrap(), &material);
+        assert_eq!(size_of::<UserKeys>(), 96);
+        let shown = format!("{material:?} {keys:?} {:?}", keys.hint_key());
+        assert_eq!(shown, "KeyMaterial(..) UserKeys(..) HintKey(..)");
     }
 }

@@ -162,3 +162,95 @@ impl fmt::Display for EncodeError {
 }
 
 impl core::error::Error for EncodeError {}
+
+#[cfg(test)]
+mod tests {
+    use std::vec;
+    use std::vec::Vec;
+
+    use super::*;
+    use crate::item::Code;
+    use crate::name::ServiceName;
+    use crate::service::{Protocol, Service};
+
+    fn request() -> Request {
+        Request {
+            action: Action::Open,
+            allow: Allow::Network { address: "::ffff:192.0.2.0".parse().unwrap(), prefix: 120 },
+            timestamp_ms: 0x0102_0304_0506_0708,
+            duration_s: 30,
+            target: Some("2001:db8::5".parse().unwrap()),
+            items: vec![
+                Item::Service(Service::new(Protocol::Tcp, 22, 23).unwrap()),
+                Item::Name(ServiceName::new("web").unwrap()),
+                Item::Code(Code::new("123456").unwrap()),
+                Item::Skipped { kind: 200, value: vec![9] },
+            ],
+        }
+    }
+
+    /// What encoding says after `change`, in the longest body.
+    fn refused(change: impl FnOnce(&mut Request)) -> EncodeError {
+        let mut request = request();
+        change(&mut request);
+        let mut out = [0xaa; 448];
+        let error = request.encode(&mut out).unwrap_err();
+        assert_eq!(out, [0xaa; 448], "a refused request leaves no trace");
+        error
+    }
+
+    #[test]
+    fn every_field_stands_where_the_table_says() {
+        let mut expected = vec![1, 1, 120, 0, 1, 2, 3, 4, 5, 6, 7, 8, 0, 0, 0, 30];
+        expected.extend([0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 192, 0, 2, 0]);
+        expected.extend([0x20, 1, 0xd, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 5]);
+        expected.extend([1, 5, 6, 0, 22, 0, 23]);
+        expected.extend(b"\x02\x03web\x03\x06123456\xc8\x01\x09");
+        assert_eq!(request().encoded_len(), expected.len());
+        for len in [expected.len(), expected.len() + 1, 448] {
+            let mut out = vec![0xaa; len];
+            request().encode(&mut out).unwrap();
+            assert_eq!(out[..expected.len()], expected);
+            assert!(out[expected.len()..].iter().all(|&byte| byte == 0));
+            assert_eq!(Request::decode(&out), Ok(request()));
+        }
+    }
+
+    #[test]
+    fn a_body_that_is_too_short_or_not_a_body_is_refused() {
+        let mut out = [0; 449];
+        let len = request().encoded_len();
+        assert_eq!(request().encode(&mut out[..len - 1]), Err(EncodeError::TooLong));
+        assert_eq!(request().encode(&mut out[..63]), Err(EncodeError::BodyLength));
+        assert_eq!(request().encode(&mut out), Err(EncodeError::BodyLength));
+    }
+
+    #[test]
+    fn what_the_gate_would_refuse_to_read_is_not_written() {
+        let rule = |rule| EncodeError::Malformed(rule);
+        let network = |text: &str, prefix| Allow::Network { address: text.parse().unwrap(), prefix };
+        let names = |count: u8| (0..count).map(|i| Item::Name(ServiceName::from_bytes(&[b'a' + i]).unwrap()));
+
+        assert_eq!(refused(|r| r.allow = Allow::Source { prefix: 129 }), rule(Malformed::AllowPrefix));
+        assert_eq!(refused(|r| r.allow = network("2001:db8::", 129)), rule(Malformed::AllowPrefix));
+        assert_eq!(refused(|r| r.allow = network("2001:db8::1", 64)), rule(Malformed::HostBits));
+        assert_eq!(refused(|r| r.items.push(r.items[1].clone())), rule(Malformed::DuplicateItem));
+        assert_eq!(refused(|r| r.items.push(r.items[3].clone())), rule(Malformed::DuplicateItem));
+        assert_eq!(refused(|r| r.items = names(17).collect()), rule(Malformed::TooManyServices));
+        assert_eq!(refused(|r| r.items.push(Item::Code(Code::new("1234567").unwrap()))), rule(Malformed::TooManyCodes));
+        assert_eq!(refused(|r| r.items = Vec::new()), rule(Malformed::NoService));
+        assert_eq!(refused(|r| drop(r.items.drain(..2))), rule(Malformed::NoService));
+        for kind in [0, 1, 3, 4, 127] {
+            let item = Item::Skipped { kind, value: vec![] };
+            assert_eq!(refused(|r| r.items.push(item)), rule(Malformed::UnknownItem));
+        }
+    }
+
+    #[test]
+    fn what_could_be_read_back_as_something_else_is_not_written() {
+        assert_eq!(refused(|r| r.allow = Allow::Network { address: [0; 16].into(), prefix: 0 }), EncodeError::Unspecified);
+        assert_eq!(refused(|r| r.target = Some([0; 16].into())), EncodeError::Unspecified);
+        let long = Item::Skipped { kind: 200, value: vec![0; 256] };
+        assert_eq!(refused(|r| r.items.push(long)), EncodeError::TooLong);
+    }
+}

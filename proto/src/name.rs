@@ -1,12 +1,13 @@
-//! The gate's name, which binds a knock to one gate.
+//! The two kinds of names: a gate's, which is salt for the keys (section 2), and a service's (section 5, item kind 2).
 //!
-//! Only its length is checked: the name is salt for the keys (section 2), not an address, and is never resolved here.
+//! Neither is looked up here: what they stand for is the gate's config to say.
 
 use alloc::boxed::Box;
 use core::fmt;
 
 use crate::key::KeyError;
-use crate::limits::GATE_NAME_MAX;
+use crate::limits::{GATE_NAME_MAX, NAME_MAX};
+use crate::malformed::Malformed;
 
 /// The name of a gate: 1 to 255 bytes of UTF-8.
 ///
@@ -36,6 +37,57 @@ impl fmt::Display for GateName {
     }
 }
 
+/// The name of a service: 1 to 32 of `a`–`z`, `0`–`9`, `-` and `_`, starting with a letter or a digit.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ServiceName {
+    // Zeros behind the name, so that names sort as their text does.
+    bytes: [u8; NAME_MAX],
+    len: u8,
+}
+
+impl ServiceName {
+    /// Takes a name, or says with [`Malformed::NameLength`] or [`Malformed::NameCharacters`] why it is none.
+    pub fn new(name: &str) -> Result<Self, Malformed> {
+        Self::from_bytes(name.as_bytes())
+    }
+
+    pub(crate) fn from_bytes(name: &[u8]) -> Result<Self, Malformed> {
+        let (&initial, _) = name.split_first().ok_or(Malformed::NameLength)?;
+        let mut bytes = [0; NAME_MAX];
+        let room = bytes.get_mut(..name.len()).ok_or(Malformed::NameLength)?;
+        let word = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
+        if !word(initial) || !name.iter().all(|&byte| word(byte) || byte == b'-' || byte == b'_') {
+            return Err(Malformed::NameCharacters);
+        }
+        room.copy_from_slice(name);
+        let len = u8::try_from(name.len()).map_err(|_| Malformed::NameLength)?;
+        Ok(Self { bytes, len })
+    }
+
+    /// The name.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        text(&self.bytes, self.len)
+    }
+}
+
+impl fmt::Display for ServiceName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl fmt::Debug for ServiceName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ServiceName({self})")
+    }
+}
+
+/// The first `len` bytes, which their owner has checked to be ASCII.
+pub(crate) fn text(bytes: &[u8], len: u8) -> &str {
+    bytes.get(..usize::from(len)).and_then(|bytes| core::str::from_utf8(bytes).ok()).unwrap_or_default()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -48,5 +100,17 @@ mod tests {
         assert_eq!(GateName::new(&"g".repeat(256)), Err(KeyError::GateName));
         assert!(GateName::new(&"ü".repeat(127)).is_ok(), "254 bytes");
         assert_eq!(GateName::new(&"ü".repeat(128)), Err(KeyError::GateName), "bytes are counted, not characters");
+    }
+
+    #[test]
+    fn a_service_name_keeps_to_its_characters() {
+        for name in ["a", "0", "web", "web-2_b", "z".repeat(32).as_str()] {
+            assert_eq!(ServiceName::new(name).unwrap().as_str(), name);
+        }
+        assert_eq!(ServiceName::new(""), Err(Malformed::NameLength));
+        assert_eq!(ServiceName::new(&"z".repeat(33)), Err(Malformed::NameLength));
+        for name in ["-web", "_web", "Web", "wEb", "web.2", "we b", "wéb", "web\0", "`", "{"] {
+            assert_eq!(ServiceName::new(name), Err(Malformed::NameCharacters), "{name:?}");
+        }
     }
 }

@@ -176,3 +176,68 @@ impl fmt::Display for SealError {
 }
 
 impl core::error::Error for SealError {}
+
+#[cfg(test)]
+mod tests {
+    use std::vec;
+
+    use super::*;
+    use crate::derive::KeyMaterial;
+    use crate::key::SharedKey;
+    use crate::malformed::Malformed;
+    use crate::name::GateName;
+    use crate::request::{Action, Allow};
+
+    fn keys(byte: u8) -> UserKeys {
+        let material = KeyMaterial::shared(&SharedKey::from_bytes([byte; 32]));
+        UserKeys::derive(&GateName::new("gate.example.org").unwrap(), &material)
+    }
+
+    fn close() -> Request {
+        Request {
+            action: Action::Close,
+            allow: Allow::Source { prefix: 128 },
+            timestamp_ms: 1_760_000_000_000,
+            duration_s: 0,
+            target: None,
+            items: vec![],
+        }
+    }
+
+    #[test]
+    fn a_sealed_request_opens_to_its_body_at_every_length() {
+        let keys = keys(1);
+        let mut buffer = OpenBuffer::new();
+        for body_len in 64..=448 {
+            let sealed = seal(&keys, &close(), [9; 12], body_len).unwrap();
+            assert_eq!(sealed.as_bytes().len(), 68 + body_len);
+            let packet = Packet::parse(sealed.as_bytes()).unwrap();
+            assert_eq!(packet.hint(), keys.hint_key().hint(close().step()));
+            assert!(keys.verify(&packet));
+            let body = keys.open(&packet, &mut buffer).unwrap();
+            assert_eq!(body.len(), body_len);
+            assert_eq!(Request::decode(body), Ok(close()));
+        }
+    }
+
+    #[test]
+    fn another_users_key_neither_verifies_nor_opens() {
+        let sealed = seal(&keys(1), &close(), [9; 12], 64).unwrap();
+        let packet = Packet::parse(sealed.as_bytes()).unwrap();
+        assert!(!keys(2).verify(&packet));
+        let mut buffer = OpenBuffer::new();
+        assert_eq!(keys(2).open(&packet, &mut buffer), Err(BadSeal));
+        assert_eq!(buffer.0, [0; BODY_MAX], "what did not open is not left behind");
+    }
+
+    #[test]
+    fn no_packet_is_made_of_a_wrong_length_or_a_wrong_request() {
+        let refused = |request: &Request, len| seal(&keys(1), request, [9; 12], len).err();
+        for len in [0, 63, 449, 516, usize::MAX] {
+            assert_eq!(refused(&close(), len), Some(SealError::Encode(EncodeError::BodyLength)), "{len}");
+        }
+        let open = Request { action: Action::Open, ..close() };
+        let rule = EncodeError::Malformed(Malformed::NoService);
+        assert_eq!(refused(&open, 64), Some(SealError::Encode(rule)));
+    }
+}

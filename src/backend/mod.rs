@@ -3,28 +3,14 @@
 //! A driver decides nothing, keeps no deadline and never counts a failed command as done (invariant 10). A grant's
 //! own end is written into the kernel wherever the kernel can enforce it (invariant 4).
 
+pub use crate::grant::Change;
 use crate::grant::Grant;
 use crate::settings::Protection;
 use crate::time::Timestamp;
 
 pub mod iptables;
 pub mod memory;
-
-/// One change that the ledger wants.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Change {
-    /// Let this grant through until its time.
-    Open(Grant),
-    /// The same door as `old`, open until `new` ends.
-    Extend {
-        /// As it is in the firewall now.
-        old: Grant,
-        /// As it shall be.
-        new: Grant,
-    },
-    /// Take this grant out.
-    Close(Grant),
-}
+pub mod nftables;
 
 /// Why the firewall did not do it: one line that names the command or the message, what it said, and what to do.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

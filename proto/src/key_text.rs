@@ -1,0 +1,95 @@
+//! Keys as text: standard base64 with padding, 44 characters, read strictly (section 2).
+//!
+//! Owns the text form and its wiping. What a key is for, it does not know.
+
+use core::fmt;
+use core::ops::Deref;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
+
+use crate::key::KeyError;
+use crate::limits::{KEY_LEN, KEY_TEXT_LEN};
+
+/// A key in base64: 44 characters, wiped when dropped.
+pub struct KeyText([u8; KEY_TEXT_LEN]);
+
+impl KeyText {
+    pub(crate) fn of(key: &[u8; KEY_LEN]) -> Self {
+        let mut text = Self([0; KEY_TEXT_LEN]);
+        // 32 bytes are always 44 characters, so the room is always enough.
+        let written = STANDARD.encode_slice(key, &mut text.0);
+        debug_assert_eq!(written, Ok(KEY_TEXT_LEN));
+        text
+    }
+}
+
+impl Deref for KeyText {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        // Base64 is ASCII: the default is never taken.
+        core::str::from_utf8(&self.0).unwrap_or_default()
+    }
+}
+
+impl Drop for KeyText {
+    fn drop(&mut self) {
+        self.0.zeroize();
+    }
+}
+
+impl ZeroizeOnDrop for KeyText {}
+
+impl fmt::Debug for KeyText {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("KeyText(..)")
+    }
+}
+
+/// Strict: the standard alphabet, padding, no stray bits behind the last byte, no white space.
+pub(crate) fn read_base64(text: &str) -> Result<Zeroizing<[u8; KEY_LEN]>, KeyError> {
+    if text.len() != KEY_TEXT_LEN {
+        return Err(KeyError::Length);
+    }
+    // 44 characters without padding are 33 bytes: the room lets the decoder get as far as noticing.
+    let mut room = Zeroizing::new([0; KEY_LEN + 1]);
+    match STANDARD.decode_slice(text, room.as_mut_slice()) {
+        Ok(KEY_LEN) => {}
+        Ok(_) | Err(_) => return Err(KeyError::Base64),
+    }
+    let key = room.first_chunk().ok_or(KeyError::Base64)?;
+    Ok(Zeroizing::new(*key))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::format;
+
+    use super::*;
+
+    const TEXT: &str = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
+
+    #[test]
+    fn a_key_reads_back_from_its_text() {
+        let key = core::array::from_fn(|i| i as u8);
+        assert_eq!(&*KeyText::of(&key), TEXT);
+        assert_eq!(*read_base64(TEXT).unwrap(), key);
+    }
+
+    #[test]
+    fn only_canonical_base64_of_32_bytes_is_a_key() {
+        let refused = |text: &str| read_base64(text).err();
+        assert_eq!(refused(""), Some(KeyError::Length));
+        assert_eq!(refused(TEXT.trim_end_matches('=')), Some(KeyError::Length));
+        assert_eq!(refused(&format!("{TEXT}\n")), Some(KeyError::Length));
+        assert_eq!(refused(&TEXT.replace("8=", "9=")), Some(KeyError::Base64), "stray bits");
+        assert_eq!(refused(&TEXT.replace('=', "A")), Some(KeyError::Base64), "33 bytes");
+        assert_eq!(refused(&TEXT.replace("8=", "==")), Some(KeyError::Base64), "31 bytes");
+        assert_eq!(refused(&TEXT.replace("AAE", "A-_")), Some(KeyError::Base64), "URL alphabet");
+        assert_eq!(refused(&TEXT.replace("AAE", " AE")), Some(KeyError::Base64), "white space");
+        assert_eq!(refused(&TEXT.replace("AAE", "=AE")), Some(KeyError::Base64));
+        assert_eq!(refused(&"é".repeat(22)), Some(KeyError::Base64));
+    }
+}

@@ -1,0 +1,117 @@
+//! A service in plain numbers: protocol and ports (section 5, item kind 1).
+//!
+//! The type can only hold what the rules allow, so that a value in hand is a rule kept.
+
+use crate::malformed::Malformed;
+
+/// The protocols that a service can have, by their IANA numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(u8)]
+pub enum Protocol {
+    /// ICMP, which has no ports.
+    Icmp = 1,
+    /// TCP.
+    Tcp = 6,
+    /// UDP.
+    Udp = 17,
+    /// ICMPv6, which has no ports.
+    Icmpv6 = 58,
+    /// SCTP.
+    Sctp = 132,
+}
+
+impl Protocol {
+    /// The protocol with this IANA number, if a service can have it.
+    #[must_use]
+    pub fn from_number(number: u8) -> Option<Self> {
+        Some(match number {
+            1 => Self::Icmp,
+            6 => Self::Tcp,
+            17 => Self::Udp,
+            58 => Self::Icmpv6,
+            132 => Self::Sctp,
+            _ => return None,
+        })
+    }
+
+    /// Its IANA number.
+    #[must_use]
+    pub fn number(self) -> u8 {
+        self as u8
+    }
+
+    /// Whether its services have ports.
+    #[must_use]
+    pub fn has_ports(self) -> bool {
+        match self {
+            Self::Tcp | Self::Udp | Self::Sctp => true,
+            Self::Icmp | Self::Icmpv6 => false,
+        }
+    }
+}
+
+/// A protocol and a range of its ports.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Service {
+    protocol: Protocol,
+    first: u16,
+    last: u16,
+}
+
+impl Service {
+    /// The ports from `first` to `last`: 1 ≤ first ≤ last, or both 0 for a protocol without ports.
+    /// Otherwise [`Malformed::ServicePorts`].
+    pub fn new(protocol: Protocol, first: u16, last: u16) -> Result<Self, Malformed> {
+        let fits = if protocol.has_ports() { 1 <= first && first <= last } else { first == 0 && last == 0 };
+        if !fits {
+            return Err(Malformed::ServicePorts);
+        }
+        Ok(Self { protocol, first, last })
+    }
+
+    /// The protocol.
+    #[must_use]
+    pub fn protocol(self) -> Protocol {
+        self.protocol
+    }
+
+    /// The first port, 0 for a protocol without ports.
+    #[must_use]
+    pub fn first(self) -> u16 {
+        self.first
+    }
+
+    /// The last port, 0 for a protocol without ports.
+    #[must_use]
+    pub fn last(self) -> u16 {
+        self.last
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ports_are_in_order_and_none_for_icmp() {
+        use Protocol::{Icmp, Icmpv6, Sctp, Tcp, Udp};
+        for protocol in [Tcp, Udp, Sctp] {
+            assert!(Service::new(protocol, 1, 1).is_ok());
+            assert!(Service::new(protocol, 1, u16::MAX).is_ok());
+            assert_eq!(Service::new(protocol, 0, 0), Err(Malformed::ServicePorts));
+            assert_eq!(Service::new(protocol, 0, 22), Err(Malformed::ServicePorts));
+            assert_eq!(Service::new(protocol, 23, 22), Err(Malformed::ServicePorts));
+        }
+        for protocol in [Icmp, Icmpv6] {
+            assert!(Service::new(protocol, 0, 0).is_ok());
+            assert_eq!(Service::new(protocol, 0, 1), Err(Malformed::ServicePorts));
+            assert_eq!(Service::new(protocol, 8, 8), Err(Malformed::ServicePorts));
+        }
+    }
+
+    #[test]
+    fn a_protocol_is_known_by_its_iana_number() {
+        let known = (0..=255).filter_map(Protocol::from_number).map(Protocol::number);
+        assert!(known.eq([1, 6, 17, 58, 132]));
+    }
+}

@@ -1,0 +1,1 @@
+//! Native nftables over netlink, no program needed.

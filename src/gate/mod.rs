@@ -1,0 +1,220 @@
+//! The gate: does this datagram admit someone?
+//!
+//! A plain struct: a datagram and the time go in, a decision comes out. No I/O, no clock, no thread (invariant 1).
+//! [`Gate::judge`] carries out PROTOCOL section 6, steps 1 to 10, in that order; steps 11 and 12 are the engine's.
+
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+use postern_proto::{Action, HintKey, OpenBuffer, Packet, Request, UserKeys};
+
+use crate::datagram::Datagram;
+use crate::mark::{Kept, MarkRecord, Tide};
+use crate::policy::Policy;
+use crate::reason::{Counters, Drop, Reason, Rule};
+use crate::service::NamedServices;
+use crate::terms::{Closing, Terms};
+use crate::time::Timestamp;
+
+mod hints;
+mod quota;
+mod replay;
+mod settle;
+
+pub use hints::HintTable;
+use quota::Quotas;
+use replay::ReplayWindow;
+
+/// What the gate says of one datagram.
+#[must_use]
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Decision {
+    /// Authenticated, fresh and allowed: once its mark is durable, the wish may be carried out.
+    Admit(Admission),
+    /// Authenticated, but policy or quota says no.
+    Refuse(Refusal),
+    /// Not authenticated, or not fresh.
+    Drop(Drop),
+}
+
+/// An admitted knock.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Admission {
+    /// What must be durable before anything is opened (step 11).
+    pub record: MarkRecord,
+    /// The clock floor and horizon that must be durable with it.
+    pub tide: Tide,
+    /// What the user may have.
+    pub wish: Wish,
+}
+
+/// What an admitted knock wants.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Wish {
+    /// A door opened.
+    Open(Terms),
+    /// The user's own doors closed.
+    Close(Closing),
+}
+
+/// A refused knock: who, which rule, and what was asked where that could be settled.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    /// The user's name.
+    pub user: String,
+    /// The rule that said no.
+    pub rule: Rule,
+    /// What was asked, as the log says it.
+    pub asked: String,
+}
+
+/// A user as the gate knows one.
+#[derive(Debug)]
+pub struct User {
+    /// The keys, derived at load time.
+    pub keys: UserKeys,
+    /// What this user may open.
+    pub policy: Policy,
+}
+
+/// The decision core.
+#[derive(Debug)]
+pub struct Gate {
+    users: Vec<User>,
+    named: NamedServices,
+    window: Duration,
+    hints: HintTable,
+    replay: ReplayWindow,
+    quotas: Quotas,
+    counters: Counters,
+}
+
+/// Why a datagram does not admit anyone.
+enum No {
+    Drop(Drop),
+    Refuse(Refusal),
+}
+
+impl Gate {
+    /// A gate that knows these users and remembers what the store kept. It admits nobody before the first
+    /// [`Gate::install`] of the table that [`Gate::table_wanted`] asks for.
+    pub fn new(users: Vec<User>, named: NamedServices, window: Duration, kept: Kept) -> Self {
+        let quotas = Quotas::new(users.iter().map(|user| user.policy.quota));
+        Self {
+            users,
+            named,
+            window,
+            hints: HintTable::empty(),
+            replay: ReplayWindow::new(window, kept),
+            quotas,
+            counters: Counters::default(),
+        }
+    }
+
+    /// Decides on one datagram and counts the reason. `now` is the system's clock.
+    pub fn handle(&mut self, now: Timestamp, datagram: &Datagram) -> Decision {
+        let now = self.replay.clock(now);
+        match self.judge(now, datagram) {
+            Ok(admission) => {
+                self.counters.admitted = self.counters.admitted.saturating_add(1);
+                Decision::Admit(admission)
+            }
+            Err(No::Drop(reason)) => {
+                self.counters.count(Reason::Drop(reason));
+                Decision::Drop(reason)
+            }
+            Err(No::Refuse(refusal)) => {
+                self.counters.count(Reason::Refuse(refusal.rule));
+                Decision::Refuse(refusal)
+            }
+        }
+    }
+
+    fn judge(&mut self, now: Timestamp, datagram: &Datagram) -> Result<Admission, No> {
+        // 1. Length.
+        let packet = Packet::parse(datagram.payload()).map_err(|_| Drop::Length)?;
+        // 2. Hint. Up to here no cryptography has run.
+        let mut rows = self.hints.find(packet.hint()).ok_or(Drop::UnknownHint)?;
+        // 3. Mac, for each user under that hint.
+        let (index, step, user) = rows
+            .find_map(|(index, step)| self.users.get(index).filter(|user| user.keys.verify(&packet)).map(|user| (index, step, user)))
+            .ok_or(Drop::BadMac)?;
+        // 4. Seal.
+        let mut buffer = OpenBuffer::new();
+        let body = user.keys.open(&packet, &mut buffer).map_err(|_| Drop::BadSeal)?;
+        // 5. Body, to the last byte.
+        let request = Request::decode(body).map_err(Drop::Malformed)?;
+        // 6. The timestamp's step is the hint's.
+        if request.step() != step {
+            return Err(Drop::StepMismatch.into());
+        }
+        // 7. Window.
+        let timestamp = Timestamp::from_millis(request.timestamp_ms);
+        self.replay.fresh(now, timestamp)?;
+        // 8. Mark.
+        let record = MarkRecord { mark: packet.mark(), timestamp, admitted: now };
+        self.replay.unseen(&record)?;
+        // 9. Policy, then 10. quota. A refused mark is remembered too, so that a stranger who re-sends it is not logged.
+        let wish = wish(&request, datagram, user, &self.named)
+            .and_then(|wish| if self.quotas.admit(index, now) { Ok(wish) } else { Err(Rule::Quota) })
+            .map_err(|rule| {
+                self.replay.remember_refused(&record);
+                No::Refuse(Refusal { user: user.policy.user.clone(), rule, asked: settle::asked(&request, datagram.source()) })
+            })?;
+        Ok(Admission { record, tide: self.replay.remember(record), wish })
+    }
+
+    /// The steps that the hint table must cover from now on, if the present one does not, the next step included.
+    pub fn table_wanted(&self, now: Timestamp) -> Option<RangeInclusive<u64>> {
+        let wanted = hints::steps_touched(self.replay.clock(now), self.window);
+        if self.hints.covers(&wanted) { None } else { Some(wanted) }
+    }
+
+    /// What a table is built from, on any thread.
+    pub fn hint_keys(&self) -> Vec<HintKey> {
+        self.users.iter().map(|user| user.keys.hint_key()).collect()
+    }
+
+    /// Replaces the hint table.
+    pub fn install(&mut self, table: HintTable) {
+        self.hints = table;
+    }
+
+    /// How often each reason was given so far.
+    pub fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    /// Counts a reason that was found after the gate: steps 11 and 12.
+    pub fn count(&mut self, rule: Rule) {
+        self.counters.count(Reason::Refuse(rule));
+    }
+
+    /// How many marks are remembered.
+    pub fn marks(&self) -> usize {
+        self.replay.len()
+    }
+
+    /// How many users there are.
+    pub fn users(&self) -> usize {
+        self.users.len()
+    }
+}
+
+/// Step 9: what the knock wants, once the user's policy has allowed it.
+fn wish(request: &Request, datagram: &Datagram, user: &User, named: &NamedServices) -> Result<Wish, Rule> {
+    match request.action {
+        Action::Open => {
+            let terms = settle::terms(request, datagram.source(), &user.policy)?;
+            user.policy.check(&terms, named)?;
+            Ok(Wish::Open(terms))
+        }
+        Action::Close => settle::closing(request, datagram.source(), &user.policy).map(Wish::Close),
+    }
+}
+
+impl From<Drop> for No {
+    fn from(reason: Drop) -> Self {
+        Self::Drop(reason)
+    }
+}

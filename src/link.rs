@@ -1,0 +1,194 @@
+//! The socket pair between monitor and engine: whole messages, and descriptors with the first of them.
+//!
+//! Knows bytes and descriptors only; what the bytes mean is the order module's.
+
+use std::io::{self, IoSlice, IoSliceMut};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use rustix::io::Errno;
+use rustix::net::{
+    self, AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer, SendAncillaryMessage,
+    SendFlags, SocketFlags, SocketType,
+};
+
+/// Descriptors that one message can carry.
+pub const DESCRIPTORS_MAX: usize = 64;
+
+/// One end.
+#[derive(Debug)]
+pub struct Link {
+    socket: OwnedFd,
+}
+
+/// What came.
+#[derive(Debug)]
+pub enum Received {
+    /// A message of this many bytes.
+    Message(usize),
+    /// Nothing, and nothing was waited for.
+    Nothing,
+    /// The other end is gone.
+    Gone,
+}
+
+/// Two ends that belong together, closed on exec.
+///
+/// # Errors
+/// What the kernel said.
+pub fn pair() -> io::Result<(Link, Link)> {
+    let (one, other) = net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
+    Ok((Link { socket: one }, Link { socket: other }))
+}
+
+impl Link {
+    /// The end that this process was started with as its standard input.
+    ///
+    /// # Errors
+    /// What the kernel said.
+    pub fn from_stdin() -> io::Result<Self> {
+        Ok(Self { socket: io::stdin().as_fd().try_clone_to_owned()? })
+    }
+
+    /// Gives the socket away, to become another process's standard input.
+    pub fn into_socket(self) -> OwnedFd {
+        self.socket
+    }
+
+    /// A second handle on the same end, for a thread of its own.
+    ///
+    /// # Errors
+    /// What the kernel said.
+    pub fn try_clone(&self) -> io::Result<Self> {
+        Ok(Self { socket: self.socket.try_clone()? })
+    }
+
+    /// Sends one message and waits for room.
+    ///
+    /// # Errors
+    /// What the kernel said; a broken pipe when the other end is gone.
+    pub fn send(&self, message: &[u8]) -> io::Result<()> {
+        self.send_with(message, &[], SendFlags::NOSIGNAL)
+    }
+
+    /// Sends one message, or fails with `WouldBlock` where there is no room.
+    ///
+    /// # Errors
+    /// What the kernel said.
+    pub fn try_send(&self, message: &[u8]) -> io::Result<()> {
+        self.send_with(message, &[], SendFlags::NOSIGNAL | SendFlags::DONTWAIT)
+    }
+
+    /// Sends one message with descriptors.
+    ///
+    /// # Errors
+    /// What the kernel said, or too many descriptors.
+    pub fn send_descriptors(&self, message: &[u8], descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {
+        self.send_with(message, descriptors, SendFlags::NOSIGNAL)
+    }
+
+    fn send_with(&self, message: &[u8], descriptors: &[BorrowedFd<'_>], flags: SendFlags) -> io::Result<()> {
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS_MAX))];
+        let mut ancillary = SendAncillaryBuffer::new(&mut space);
+        if !descriptors.is_empty() && !ancillary.push(SendAncillaryMessage::ScmRights(descriptors)) {
+            return Err(io::Error::other(format!("{} descriptors are more than {DESCRIPTORS_MAX}", descriptors.len())));
+        }
+        loop {
+            match net::sendmsg(&self.socket, &[IoSlice::new(message)], &mut ancillary, flags) {
+                Err(Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
+                Ok(_) => return Ok(()),
+            }
+        }
+    }
+
+    /// Waits for the next message.
+    ///
+    /// # Errors
+    /// What the kernel said; `InvalidData` for a message longer than the buffer.
+    pub fn receive(&self, buffer: &mut [u8]) -> io::Result<Received> {
+        self.receive_with(buffer, RecvFlags::empty()).map(|(received, _)| received)
+    }
+
+    /// The next message if there is one already.
+    ///
+    /// # Errors
+    /// As [`Link::receive`].
+    pub fn try_receive(&self, buffer: &mut [u8]) -> io::Result<Received> {
+        self.receive_with(buffer, RecvFlags::DONTWAIT).map(|(received, _)| received)
+    }
+
+    /// Waits for a message with descriptors.
+    ///
+    /// # Errors
+    /// As [`Link::receive`].
+    pub fn receive_descriptors(&self, buffer: &mut [u8]) -> io::Result<(Received, Vec<OwnedFd>)> {
+        self.receive_with(buffer, RecvFlags::CMSG_CLOEXEC)
+    }
+
+    fn receive_with(&self, buffer: &mut [u8], flags: RecvFlags) -> io::Result<(Received, Vec<OwnedFd>)> {
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS_MAX))];
+        let mut ancillary = RecvAncillaryBuffer::new(&mut space);
+        let message = loop {
+            match net::recvmsg(&self.socket, &mut [IoSliceMut::new(buffer)], &mut ancillary, flags | RecvFlags::CMSG_CLOEXEC) {
+                Err(Errno::INTR) => {}
+                Err(Errno::AGAIN) => return Ok((Received::Nothing, Vec::new())),
+                Err(Errno::CONNRESET) => return Ok((Received::Gone, Vec::new())),
+                Err(error) => return Err(error.into()),
+                Ok(message) => break message,
+            }
+        };
+        let rights = ancillary.drain().filter_map(|message| match message {
+            RecvAncillaryMessage::ScmRights(descriptors) => Some(descriptors),
+            _ => None,
+        });
+        let descriptors = rights.flatten().collect();
+        if message.flags.contains(ReturnFlags::TRUNC) {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "a message is longer than any message may be"));
+        }
+        let received = if message.bytes == 0 { Received::Gone } else { Received::Message(message.bytes) };
+        Ok((received, descriptors))
+    }
+}
+
+impl AsFd for Link {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::{Read, Seek, Write};
+
+    #[test]
+    fn messages_keep_their_bounds_and_carry_descriptors() {
+        let (one, other) = pair().unwrap();
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(b"inside").unwrap();
+        file.rewind().unwrap();
+        one.send_descriptors(b"take this", &[file.as_fd()]).unwrap();
+        one.send(b"and that").unwrap();
+        let mut buffer = [0; 64];
+        let (received, mut descriptors) = other.receive_descriptors(&mut buffer).unwrap();
+        assert!(matches!(received, Received::Message(9)));
+        let mut text = String::new();
+        std::fs::File::from(descriptors.remove(0)).read_to_string(&mut text).unwrap();
+        assert_eq!(text, "inside");
+        assert!(matches!(other.receive(&mut buffer).unwrap(), Received::Message(8)));
+        assert!(matches!(other.try_receive(&mut buffer).unwrap(), Received::Nothing));
+        drop(one);
+        assert!(matches!(other.receive(&mut buffer).unwrap(), Received::Gone));
+        assert_eq!(other.send(b"anyone?").unwrap_err().kind(), io::ErrorKind::BrokenPipe);
+    }
+
+    #[test]
+    fn a_message_that_is_too_long_is_an_error_and_a_full_link_does_not_block_who_will_not_wait() {
+        let (one, other) = pair().unwrap();
+        one.send(&[7; 65]).unwrap();
+        assert_eq!(other.receive(&mut [0; 64]).unwrap_err().kind(), io::ErrorKind::InvalidData);
+        let full = (0..100_000).find_map(|_| one.try_send(&[7; 1000]).err()).unwrap();
+        assert_eq!(full.kind(), io::ErrorKind::WouldBlock);
+    }
+}

@@ -1,0 +1,211 @@
+//! The vocabulary between engine and monitor: typed messages, one a datagram of their socket pair.
+//!
+//! An engine may be hostile, so an order names only what a user may ask for, everything in it is checked again
+//! (invariant 5), and a message that is too long, unknown or not wholly read is an error. JSON keeps it readable in a trace.
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use crate::grant::{Grant, GrantId};
+use crate::reason::Rule;
+use crate::terms::{Closing, Terms};
+
+/// Longest message, in bytes.
+pub const MESSAGE_MAX: usize = 65_536;
+
+/// Grants in one page of a list.
+pub const PAGE: usize = 100;
+
+/// What the engine may ask of the monitor. `ticket` comes back in the report.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub enum Order {
+    /// The engine serves: keys are loaded, the store is open, the first hint table stands.
+    Ready,
+    /// Open a door.
+    Open {
+        /// Names this order.
+        ticket: u64,
+        /// What, for whom, how long.
+        terms: Terms,
+    },
+    /// Close what a user's knock asks for.
+    Close {
+        /// Names this order.
+        ticket: u64,
+        /// Whose grants, and which.
+        closing: Closing,
+    },
+    /// Close what the administrator asks for.
+    End {
+        /// Names this order.
+        ticket: u64,
+        /// Which grants.
+        which: Selection,
+    },
+    /// Tell which grants are open.
+    List {
+        /// Names this order.
+        ticket: u64,
+    },
+}
+
+/// Which grants an administrator means.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Selection {
+    /// Every grant.
+    All,
+    /// One user's.
+    User(String),
+    /// Those that let this address in.
+    Address(std::net::IpAddr),
+    /// One.
+    Id(GrantId),
+}
+
+/// What the monitor answers, and what it tells unasked.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub enum Report {
+    /// The door is open: the firewall said so.
+    Opened {
+        /// The order's.
+        ticket: u64,
+        /// What is open now.
+        grant: Grant,
+    },
+    /// This many grants were closed.
+    Closed {
+        /// The order's.
+        ticket: u64,
+        /// How many.
+        count: usize,
+    },
+    /// It was not done.
+    Refused {
+        /// The order's.
+        ticket: u64,
+        /// The rule that said no.
+        rule: Rule,
+        /// One line of explanation.
+        why: String,
+    },
+    /// One page of the grants that are open.
+    Grants {
+        /// The order's.
+        ticket: u64,
+        /// At most [`PAGE`].
+        grants: Vec<Grant>,
+        /// Whether another page follows.
+        more: bool,
+    },
+}
+
+/// How the monitor sets an engine up: the first message, with the descriptors it speaks of attached in this order:
+/// config, control socket, captures.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Start {
+    /// User and group to become; `None`: stay, for there is no other one here.
+    pub run_as: Option<(u32, u32)>,
+    /// One a capture descriptor.
+    pub captures: Vec<CaptureSpec>,
+}
+
+/// What a capture descriptor is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub enum CaptureSpec {
+    /// A filtered packet socket, for one interface or for all.
+    Packet {
+        /// `None`: every interface.
+        interface: Option<String>,
+    },
+    /// A bound UDP socket.
+    Udp {
+        /// Its port.
+        port: u16,
+    },
+}
+
+/// Why bytes are no message.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("not a message of this version: {0}")]
+pub struct NotAMessage(String);
+
+/// The bytes of a message.
+///
+/// # Errors
+/// When it would be longer than [`MESSAGE_MAX`].
+pub fn encode<T: Serialize>(message: &T) -> Result<Vec<u8>, NotAMessage> {
+    let bytes = serde_json::to_vec(message).map_err(|error| NotAMessage(error.to_string()))?;
+    if bytes.len() > MESSAGE_MAX { Err(NotAMessage(format!("{} bytes are too long", bytes.len()))) } else { Ok(bytes) }
+}
+
+/// The message in these bytes, all of them.
+///
+/// # Errors
+/// When they are too long, or not one message of this type.
+pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, NotAMessage> {
+    if bytes.len() > MESSAGE_MAX {
+        return Err(NotAMessage(format!("{} bytes are too long", bytes.len())));
+    }
+    serde_json::from_slice(bytes).map_err(|error| NotAMessage(error.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::terms::AddressFrom;
+    use std::time::Duration;
+
+    fn terms() -> Terms {
+        Terms {
+            user: "alice".to_owned(),
+            allow: "192.0.2.7/32".parse().unwrap(),
+            from: AddressFrom::Observed,
+            target: Some("10.0.0.5".parse().unwrap()),
+            services: vec!["tcp/22".parse().unwrap(), "web".parse().unwrap()],
+            duration: Duration::from_secs(30),
+        }
+    }
+
+    #[test]
+    fn orders_and_reports_come_back_as_they_were_sent() {
+        let closing = Closing { user: "alice".to_owned(), allow: "::/0".parse().unwrap(), target: None, services: Vec::new() };
+        let which = Selection::Address("192.0.2.7".parse().unwrap());
+        for order in [
+            Order::Ready,
+            Order::Open { ticket: 1, terms: terms() },
+            Order::Close { ticket: 2, closing },
+            Order::End { ticket: 3, which },
+            Order::List { ticket: u64::MAX },
+        ] {
+            assert_eq!(decode::<Order>(&encode(&order).unwrap()).unwrap(), order);
+        }
+        let refused = Report::Refused { ticket: 1, rule: Rule::GrantTo, why: "no".to_owned() };
+        assert_eq!(decode::<Report>(&encode(&refused).unwrap()).unwrap(), refused);
+    }
+
+    #[test]
+    fn a_message_with_anything_more_or_less_in_it_is_refused() {
+        let good = String::from_utf8(encode(&Order::Open { ticket: 1, terms: terms() }).unwrap()).unwrap();
+        assert!(decode::<Order>(good.as_bytes()).is_ok());
+        for bad in [
+            good.replace("\"ticket\":1", "\"ticket\":1,\"root\":true"),
+            good.replace("\"ticket\":1,", ""),
+            good.replace("\"ticket\":1", "\"ticket\":-1"),
+            good.replace("192.0.2.7/32", "192.0.2.7/33"),
+            good.replace("tcp/22", "tcp/0"),
+            good.replace("open", "exec"),
+            format!("{good} {good}"),
+            good[..good.len() - 1].to_owned(),
+            String::new(),
+            " ".repeat(MESSAGE_MAX + 1),
+            "[".repeat(5000),
+        ] {
+            assert!(decode::<Order>(bad.as_bytes()).is_err(), "{bad}");
+        }
+    }
+}

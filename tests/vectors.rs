@@ -1,0 +1,113 @@
+//! Every vector of the protocol, judged by the gate: verdict, reason and rule as the independent implementation says.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, clippy::disallowed_methods)]
+
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+use postern::datagram::Datagram;
+use postern::gate::{Decision, Gate, HintTable, User};
+use postern::mark::Kept;
+use postern::policy::{MaxPrefix, Policy, Quota};
+use postern::reason::Drop;
+use postern::service::NamedServices;
+use postern::time::Timestamp;
+use postern_proto::{GateName, KeyMaterial, PresharedKey, PrivateKey, PublicKey, SharedKey, UserKeys};
+use serde_json::Value;
+
+fn hex(value: &Value) -> Vec<u8> {
+    let text = value.as_str().expect("hex text");
+    (0..text.len()).step_by(2).map(|at| u8::from_str_radix(&text[at..at + 2], 16).unwrap()).collect()
+}
+
+fn key(value: &Value) -> [u8; 32] {
+    hex(value).try_into().unwrap()
+}
+
+/// The user's keys as the receiving gate holds them.
+fn keys_at_gate(vector: &Value) -> UserKeys {
+    let (own, gate) = (&vector["key"], &vector["gate"]);
+    let name = gate["gate_name"].as_str().unwrap_or(vector["gate_name"].as_str().unwrap());
+    let material = if let Some(other) = gate.get("shared_key").filter(|key| !key.is_null()) {
+        KeyMaterial::shared(&SharedKey::from_bytes(key(other)))
+    } else if own["kind"] == "shared" {
+        KeyMaterial::shared(&SharedKey::from_bytes(key(&own["shared_key"])))
+    } else {
+        let psk = (!own["psk"].is_null()).then(|| PresharedKey::from_bytes(key(&own["psk"])));
+        let private = PrivateKey::from_bytes(key(&own["gate_private"]));
+        KeyMaterial::pair_at_gate(&private, &PublicKey::from_bytes(key(&own["client_public"])), psk.as_ref()).unwrap()
+    };
+    UserKeys::derive(&GateName::new(name).unwrap(), &material)
+}
+
+/// A policy that allows everything, as the vectors suppose.
+fn everything() -> (Policy, NamedServices) {
+    let all = ["tcp/1-65535", "udp/1-65535", "sctp/1-65535", "icmp", "icmpv6"];
+    let policy = Policy {
+        targets: vec!["0.0.0.0/0".parse().unwrap(), "::/0".parse().unwrap()],
+        max_prefix: MaxPrefix { v4: 0, v6: 0 },
+        max_duration: Duration::from_secs(u64::from(u32::MAX)),
+        quota: Quota { count: NonZeroU32::new(1_000_000).unwrap(), per: Duration::from_secs(1) },
+        ..Policy::for_user("alice", all.iter().map(|service| service.parse().unwrap()).collect())
+    };
+    (policy, NamedServices::new())
+}
+
+fn judge(vector: &Value) -> Decision {
+    let gate_side = &vector["gate"];
+    let (policy, mut named) = everything();
+    for item in vector["request"]["items"].as_array().into_iter().flatten() {
+        if let Some(name) = item["name"].as_str() {
+            named.insert(name.to_owned(), vec!["tcp/80".parse().unwrap()]);
+        }
+    }
+    let window = Duration::from_millis(gate_side["window_ms"].as_u64().unwrap());
+    let users = vec![User { keys: keys_at_gate(vector), policy }];
+    let mut gate = Gate::new(users, named, window, Kept::default());
+    let datagram = Datagram::new(
+        gate_side["source"].as_str().unwrap().parse().unwrap(),
+        "192.0.2.1".parse().unwrap(),
+        62201,
+        &hex(&vector["packet_hex"]),
+    );
+    let mut decide = |at: u64| {
+        let now = Timestamp::from_millis(at);
+        if let Some(steps) = gate.table_wanted(now) {
+            let table = HintTable::build(&gate.hint_keys(), steps);
+            gate.install(table);
+        }
+        gate.handle(now, &datagram)
+    };
+    if let Some(before) = gate_side["seen_before_ms"].as_u64() {
+        assert!(matches!(decide(before), Decision::Admit(_)), "the first copy is admitted");
+    }
+    decide(gate_side["now_ms"].as_u64().unwrap())
+}
+
+#[test]
+fn the_gate_says_of_every_vector_what_the_independent_implementation_says() {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/proto/tests/vectors");
+    let (mut seen, mut admitted, mut wrong) = (0, 0, Vec::new());
+    for entry in std::fs::read_dir(folder).expect("the folder of vectors") {
+        let path = entry.unwrap().path();
+        let vector: Value = serde_json::from_str(&std::fs::read_to_string(&path).unwrap()).unwrap();
+        let name = vector["name"].as_str().unwrap();
+        let outcome = &vector["outcome"];
+        let (said, rule) = match judge(&vector) {
+            Decision::Admit(_) => {
+                admitted += 1;
+                ("admit", None)
+            }
+            Decision::Drop(reason @ Drop::Malformed(_)) => (reason.name(), reason.rule()),
+            Decision::Drop(reason) => (reason.name(), None),
+            // A source that no policy can settle: the format of the vectors has no word for a refusal.
+            Decision::Refuse(refusal) => (refusal.rule.name(), None),
+        };
+        let expected = if outcome["verdict"] == "admit" { "admit" } else { outcome["reason"].as_str().unwrap() };
+        if said != expected || rule != outcome["rule"].as_str() {
+            wrong.push(format!("{name}: {said} {rule:?}, not {outcome}"));
+        }
+        seen += 1;
+    }
+    assert!(wrong.is_empty(), "{} of {seen} differ:\n{}", wrong.len(), wrong.join("\n"));
+    assert!(seen >= 200 && admitted >= 50, "{seen} vectors, {admitted} admitted: some are missing");
+}
