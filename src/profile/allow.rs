@@ -106,9 +106,18 @@ mod tests {
 
     #[test]
     fn every_form_reads_back_as_it_was_written() {
-        for text in
-            ["auto", "source", "source/24", "source/32", "source/33", "source/64", "192.0.2.7", "192.0.2.0/24", "2001:db8::/48", "0.0.0.0/0"]
-        {
+        for text in [
+            "auto",
+            "source",
+            "source/24",
+            "source/32",
+            "source/33",
+            "source/64",
+            "192.0.2.7",
+            "192.0.2.0/24",
+            "2001:db8::/48",
+            "0.0.0.0/0",
+        ] {
             assert_eq!(text.parse::<AllowSetting>().unwrap().to_string(), text);
         }
         assert_eq!("::ffff:192.0.2.7".parse::<AllowSetting>().unwrap().to_string(), "192.0.2.7");
@@ -131,7 +140,9 @@ mod tests {
 
     #[test]
     fn what_nobody_can_have_is_refused() {
-        for text in ["", "me", "source/0", "source/129", "source/+4", "source/", "0.0.0.0", "::", "::/0", "224.0.0.1", "ff02::1", "255.255.255.255"] {
+        for text in
+            ["", "me", "source/0", "source/129", "source/+4", "source/", "0.0.0.0", "::", "::/0", "224.0.0.1", "ff02::1", "255.255.255.255"]
+        {
             assert!(text.parse::<AllowSetting>().is_err(), "{text}");
         }
     }

@@ -145,7 +145,22 @@ mod tests {
 
     #[test]
     fn what_is_no_address_is_refused() {
-        for text in ["", ":1", "gate:", "gate:0", "gate:65536", "gate:+1", "[gate]:1", "[::1", "::1]:1", "a b", "-s", "http://gate", "1::2::3:4", "fe80::1%"] {
+        for text in [
+            "",
+            ":1",
+            "gate:",
+            "gate:0",
+            "gate:65536",
+            "gate:+1",
+            "[gate]:1",
+            "[::1",
+            "::1]:1",
+            "a b",
+            "-s",
+            "http://gate",
+            "1::2::3:4",
+            "fe80::1%",
+        ] {
             assert!(text.parse::<Endpoint>().is_err(), "{text}");
         }
     }

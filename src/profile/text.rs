@@ -43,8 +43,7 @@ struct Written {
 type Wrong = (Range<usize>, String);
 
 pub(super) fn parse(text: &str, path: &Path) -> Result<Profiles, ProfileError> {
-    let written: BTreeMap<String, Spanned<Written>> =
-        toml::from_str(text).map_err(|error| ProfileError::from_toml(path, text, &error))?;
+    let written: BTreeMap<String, Spanned<Written>> = toml::from_str(text).map_err(|error| ProfileError::from_toml(path, text, &error))?;
     let folder = path.parent().unwrap_or(Path::new(""));
     let mut profiles = Profiles::new();
     for (name, profile) in written {
@@ -113,7 +112,9 @@ pub fn duration(text: &str) -> Result<Duration, String> {
     let whole = length.as_secs().saturating_add(u64::from(length.subsec_nanos() > 0));
     match u32::try_from(whole) {
         Ok(1..) => Ok(Duration::from_secs(whole)),
-        _ => Err(format!("\"{text}\" is not a length that can be granted; take one from 1s up, or leave it out for what the gate grants by default")),
+        _ => Err(format!(
+            "\"{text}\" is not a length that can be granted; take one from 1s up, or leave it out for what the gate grants by default"
+        )),
     }
 }
 
