@@ -86,6 +86,44 @@ pub fn write_private(path: &Path, bytes: &[u8], overwrite: bool) -> Result<(), F
     })
 }
 
+/// Reads a file of the system's own, such as those under /proc, that holds no secret.
+///
+/// # Errors
+/// What the system said.
+#[expect(clippy::disallowed_methods, reason = "this is the one place")]
+pub fn read_system(path: &Path) -> io::Result<String> {
+    fs::read_to_string(path)
+}
+
+/// Writes a setting of the kernel's, such as those under /proc.
+///
+/// # Errors
+/// What the system said.
+#[expect(clippy::disallowed_methods, reason = "this is the one place")]
+pub fn write_system(path: &Path, text: &str) -> io::Result<()> {
+    fs::write(path, text)
+}
+
+/// Makes a file to be written to by a program that is started.
+///
+/// # Errors
+/// What the system said.
+#[expect(clippy::disallowed_methods, reason = "this is the one place")]
+pub fn create_log(path: &Path) -> io::Result<File> {
+    OpenOptions::new().append(true).create_new(true).mode(0o600).open(path)
+}
+
+/// Opens a file to lock, and makes it if it is missing.
+///
+/// # Errors
+/// What the system said.
+#[expect(clippy::disallowed_methods, reason = "this is the one place")]
+pub fn open_lock(path: &Path) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.write(true).create(true).truncate(false).mode(0o600);
+    options.open(path)
+}
+
 fn read(path: &Path, max: u64) -> Result<Zeroizing<String>, FileError> {
     let file = open_to_read(path).map_err(|error| FileError::io(path, "read", &error))?;
     let metadata = file.metadata().map_err(|error| FileError::io(path, "read", &error))?;
