@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::service::{self, Ports};
 use crate::time::Timestamp;
 
-/// Names one grant among all that this gate ever made.
+/// Names one grant among those that are open; numbers start again where nothing is left open.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct GrantId(pub u64);

@@ -59,6 +59,10 @@ pub mod store;
 // row 4
 #[cfg(feature = "client")]
 pub mod client;
+#[cfg(feature = "daemon")]
+pub mod engine;
+#[cfg(feature = "daemon")]
+pub mod monitor;
 // row 5
 #[cfg(feature = "client")]
 pub mod cli;

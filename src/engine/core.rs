@@ -1,0 +1,208 @@
+//! The engine's core: from a datagram to a commit, from a durable mark to an order, from a report to a log line.
+//!
+//! Carries out PROTOCOL section 6, steps 11 and 12, around the gate, which does steps 1 to 10. Decides nothing else; time is
+//! an argument and nothing here blocks, so scenarios run it under a virtual clock.
+
+use std::collections::HashMap;
+use std::os::unix::net::UnixStream;
+
+use tracing::{debug, info, warn};
+
+use crate::control::{self, Answer, Question, Status};
+use crate::datagram::Datagram;
+use crate::engine::sample::Sampler;
+use crate::gate::{Admission, Decision, Gate, Refusal, Wish};
+use crate::grant::Grant;
+use crate::mark::{MarkRecord, Tide};
+use crate::order::{Order, Report};
+use crate::reason::{Drop, Reason, Rule};
+use crate::time::Timestamp;
+
+/// Knocks under way between the gate and the firewall; one more is refused, for something behind is stuck.
+const UNDER_WAY_MAX: usize = 4096;
+
+/// A mark on its way to stable storage.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Commit {
+    /// Comes back when it is there.
+    pub ticket: u64,
+    /// The mark.
+    pub record: MarkRecord,
+    /// The times that must be durable with it.
+    pub tide: Tide,
+}
+
+/// The gate and all that is under way behind it.
+#[derive(Debug)]
+pub struct Core {
+    gate: Gate,
+    gate_name: String,
+    started: Timestamp,
+    last_ticket: u64,
+    committing: HashMap<u64, Wish>,
+    ordered: HashMap<u64, Waiting>,
+    dropped_lines: Sampler,
+    refused_lines: Sampler,
+}
+
+/// Who waits for a report.
+#[derive(Debug)]
+enum Waiting {
+    /// A user's knock.
+    Knock { user: String },
+    /// The administrator, on the control socket.
+    Asker { stream: UnixStream, grants: Vec<Grant> },
+}
+
+impl Core {
+    /// A core around this gate.
+    pub fn new(gate: Gate, gate_name: &str, now: Timestamp) -> Self {
+        Self {
+            gate,
+            gate_name: gate_name.to_owned(),
+            started: now,
+            last_ticket: 0,
+            committing: HashMap::new(),
+            ordered: HashMap::new(),
+            dropped_lines: Sampler::new(8),
+            refused_lines: Sampler::new(20),
+        }
+    }
+
+    /// The gate, to look at and to give hint tables to.
+    pub fn gate(&mut self) -> &mut Gate {
+        &mut self.gate
+    }
+
+    /// Steps 1 to 10: a datagram may come to a mark that must be durable before anything else happens.
+    pub fn datagram(&mut self, now: Timestamp, datagram: &Datagram) -> Option<Commit> {
+        match self.gate.handle(now, datagram) {
+            Decision::Drop(reason) => self.tell_dropped(now, datagram, reason),
+            Decision::Refuse(refusal) => self.tell_refused(now, datagram, &refusal),
+            Decision::Admit(Admission { record, tide, wish }) => {
+                if self.committing.len().max(self.ordered.len()) < UNDER_WAY_MAX {
+                    let ticket = self.ticket();
+                    self.committing.insert(ticket, wish);
+                    return Some(Commit { ticket, record, tide });
+                }
+                self.refuse(user_of(&wish), Rule::Store, "too many knocks are under way");
+            }
+        }
+        None
+    }
+
+    /// Step 11: the mark is durable, or it is not and nothing is granted. Step 12 is the order that comes back.
+    pub fn stored(&mut self, ticket: u64, result: Result<(), &str>) -> Option<Order> {
+        let wish = self.committing.remove(&ticket)?;
+        if let Err(why) = result {
+            self.refuse(user_of(&wish), Rule::Store, why);
+            return None;
+        }
+        self.ordered.insert(ticket, Waiting::Knock { user: user_of(&wish).to_owned() });
+        Some(match wish {
+            Wish::Open(terms) => Order::Open { ticket, terms },
+            Wish::Close(closing) => Order::Close { ticket, closing },
+        })
+    }
+
+    /// The order could not even be given.
+    pub fn not_ordered(&mut self, order: &Order, why: &str) {
+        let ticket = match order {
+            Order::Ready => return,
+            Order::Open { ticket, .. } | Order::Close { ticket, .. } | Order::End { ticket, .. } | Order::List { ticket } => *ticket,
+        };
+        self.reported(Report::Refused { ticket, rule: Rule::Firewall, why: why.to_owned() });
+    }
+
+    /// What the monitor did.
+    pub fn reported(&mut self, report: Report) {
+        let ticket = match &report {
+            Report::Opened { ticket, .. }
+            | Report::Closed { ticket, .. }
+            | Report::Refused { ticket, .. }
+            | Report::Grants { ticket, .. } => *ticket,
+        };
+        match (self.ordered.remove(&ticket), report) {
+            (None, _) => warn!(ticket, "the monitor reported on an order that was not given"),
+            (Some(Waiting::Knock { user }), Report::Refused { rule, why, .. }) => self.refuse(&user, rule, &why),
+            (Some(Waiting::Knock { user }), report) => debug!(user, ?report, "done"),
+            (Some(Waiting::Asker { stream, mut grants }), Report::Grants { grants: page, more, .. }) => {
+                grants.extend(page);
+                if more {
+                    self.ordered.insert(ticket, Waiting::Asker { stream, grants });
+                } else {
+                    control::answer(stream, &Answer::Grants(grants));
+                }
+            }
+            (Some(Waiting::Asker { stream, .. }), Report::Closed { count, .. }) => control::answer(stream, &Answer::Closed(count)),
+            (Some(Waiting::Asker { stream, .. }), Report::Refused { why, .. }) => control::answer(stream, &Answer::Failed(why)),
+            (Some(Waiting::Asker { stream, .. }), Report::Opened { .. }) => {
+                control::answer(stream, &Answer::Failed("the monitor answered something else".to_owned()));
+            }
+        }
+    }
+
+    /// A question of the administrator: answered at once, or by the order that comes back.
+    pub fn asked(&mut self, now: Timestamp, question: Question, stream: UnixStream) -> Option<Order> {
+        let ticket = self.ticket();
+        let order = match question {
+            Question::Status => {
+                control::answer(stream, &Answer::Status(self.status(now)));
+                return None;
+            }
+            Question::Grants => Order::List { ticket },
+            Question::Close(which) => Order::End { ticket, which },
+        };
+        self.ordered.insert(ticket, Waiting::Asker { stream, grants: Vec::new() });
+        Some(order)
+    }
+
+    /// How it does.
+    pub fn status(&self, now: Timestamp) -> Status {
+        let counters = self.gate.counters();
+        let given = counters.iter().filter(|(_, count)| *count > 0);
+        Status {
+            version: control::VERSION,
+            gate: self.gate_name.clone(),
+            uptime_ms: crate::time::millis(now.since(self.started)),
+            users: self.gate.users(),
+            marks: self.gate.marks(),
+            admitted: counters.admitted,
+            reasons: given.map(|(reason, count)| (reason.to_string(), count)).collect(),
+        }
+    }
+
+    fn ticket(&mut self) -> u64 {
+        self.last_ticket = self.last_ticket.wrapping_add(1);
+        self.last_ticket
+    }
+
+    /// A stranger's packet is a counter, and a sampled line at debug.
+    fn tell_dropped(&mut self, now: Timestamp, datagram: &Datagram, reason: Drop) {
+        if tracing::enabled!(tracing::Level::DEBUG) && self.dropped_lines.may_say(now, Reason::Drop(reason)) {
+            debug!(source = %datagram.source(), reason = reason.name(), rule = reason.rule(), "{}", Reason::Drop(reason));
+        }
+    }
+
+    /// A refused knock is one line at info that says who, what and which rule; a user who floods is only counted.
+    fn tell_refused(&mut self, now: Timestamp, datagram: &Datagram, refusal: &Refusal) {
+        if self.refused_lines.may_say(now, Reason::Refuse(refusal.rule)) {
+            info!(
+                user = refusal.user, source = %datagram.source(), rule = refusal.rule.name(),
+                "refused: {}, who asked to {}: {}", refusal.user, refusal.asked, refusal.rule.sentence()
+            );
+        }
+    }
+
+    fn refuse(&mut self, user: &str, rule: Rule, why: &str) {
+        self.gate.count(rule);
+        warn!(user, rule = rule.name(), "refused: {user}: {}: {why}", rule.sentence());
+    }
+}
+
+fn user_of(wish: &Wish) -> &str {
+    match wish {
+        Wish::Open(terms) => &terms.user,
+        Wish::Close(closing) => &closing.user,
+    }
+}

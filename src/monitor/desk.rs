@@ -1,0 +1,232 @@
+//! The desk: orders come in, the firewall is driven, reports go out, and grants are closed in time.
+//!
+//! Everything that the monitor decides stands here and in the clearance and the ledger; sockets, signals and processes are
+//! `serve`'s. Time is an argument, so scenarios run it under a virtual clock.
+
+use tracing::{info, warn};
+
+use crate::backend::{Backend, BackendError};
+use crate::grant::{Change, Grant};
+use crate::ledger::Ledger;
+use crate::monitor::clearance::Clearance;
+use crate::order::{Order, PAGE, Report, Selection};
+use crate::reason::Rule;
+use crate::settings::{Protection, Settings};
+use crate::time::Timestamp;
+
+/// Grants that are closed in one batch.
+const BATCH: usize = 512;
+
+/// The ledger, the clearance and the firewall behind them.
+pub struct Desk {
+    clearance: Clearance,
+    protection: Protection,
+    ledger: Ledger,
+    backend: Box<dyn Backend>,
+}
+
+/// What an order comes to before the firewall is asked.
+enum Plan {
+    Open { ticket: u64, change: Change },
+    Close { ticket: u64, changes: Vec<Change> },
+    Answer(Report),
+    List { ticket: u64 },
+}
+
+impl Desk {
+    /// Takes over the firewall: grants of an earlier run that are still due and still allowed stay, all others go.
+    ///
+    /// # Errors
+    /// When the firewall can't be set up; nothing may then be counted as protected.
+    pub fn open(settings: &Settings, mut backend: Box<dyn Backend>, now: Timestamp) -> Result<Self, BackendError> {
+        backend.tick(now);
+        let clearance = Clearance::new(settings);
+        let found = backend.list()?;
+        let last_id = found.iter().map(|grant| grant.id.0).max().unwrap_or_default();
+        let kept: Vec<Grant> = found.into_iter().filter(|grant| grant.until > now && clearance.still_allows(grant)).collect();
+        let protection = settings.protection();
+        backend.install(&protection, &kept)?;
+        if !kept.is_empty() {
+            info!(grants = kept.len(), "grants of the last run are still open and stay until their time");
+        }
+        if let Err(why) = backend.kernel_expiry() {
+            warn!("the kernel does not end grants by itself: {why}; they end while posternd runs");
+        }
+        Ok(Self { clearance, protection, ledger: Ledger::new(last_id, kept), backend })
+    }
+
+    /// A config with other rights, protection or services: grants that nobody may have any more are closed.
+    ///
+    /// # Errors
+    /// When the firewall can't be set up; the old settings then stay in force.
+    pub fn reload(&mut self, settings: &Settings, now: Timestamp) -> Result<(), BackendError> {
+        self.backend.tick(now);
+        let clearance = Clearance::new(settings);
+        let protection = settings.protection();
+        let lost = self.ledger.close_where(|grant| !clearance.still_allows(grant));
+        let stay: Vec<Grant> = self.ledger.grants().filter(|grant| clearance.still_allows(grant)).cloned().collect();
+        self.backend.install(&protection, &stay)?;
+        for change in &lost {
+            self.ledger.done(change);
+        }
+        if !lost.is_empty() {
+            info!(grants = lost.len(), "grants that the new config does not allow were closed");
+        }
+        self.clearance = clearance;
+        self.protection = protection;
+        Ok(())
+    }
+
+    /// Carries out a batch of orders, and closes what is due, in one step of the firewall.
+    pub fn serve(&mut self, now: Timestamp, mut orders: Vec<Order>) -> Vec<Report> {
+        // A door that one order closes and a later one opens needs two steps: the second must find the first done.
+        let after_close = orders.iter().skip_while(|order| !closes(order)).position(|order| matches!(order, Order::Open { .. }));
+        let first_close = orders.iter().position(closes).unwrap_or_default();
+        let later = after_close.map(|at| orders.split_off(first_close.saturating_add(at))).unwrap_or_default();
+        let mut reports = self.serve_step(now, orders);
+        if !later.is_empty() {
+            reports.extend(self.serve(now, later));
+        }
+        reports
+    }
+
+    fn serve_step(&mut self, now: Timestamp, orders: Vec<Order>) -> Vec<Report> {
+        let plans: Vec<Plan> = orders.into_iter().filter_map(|order| self.plan(now, order)).collect();
+        let due = self.ledger.due(now, BATCH);
+        let mut changes = due.clone();
+        for plan in &plans {
+            match plan {
+                Plan::Open { change, .. } => changes.push(change.clone()),
+                Plan::Close { changes: close, .. } => changes.extend(close.iter().cloned()),
+                Plan::Answer(_) | Plan::List { .. } => {}
+            }
+        }
+        let mut results = self.apply(now, &changes);
+        for (change, result) in due.iter().zip(results.by_ref()) {
+            tell_closed(change, result, "its time is up");
+        }
+        plans.into_iter().flat_map(|plan| self.report(plan, &mut results)).collect()
+    }
+
+    /// When [`Desk::serve`] has something to do without any order.
+    pub fn next_end(&self) -> Option<Timestamp> {
+        self.ledger.next_end()
+    }
+
+    /// What is open.
+    pub fn grants(&self) -> impl Iterator<Item = &Grant> {
+        self.ledger.grants()
+    }
+
+    /// The firewall driver's name.
+    pub fn backend_name(&self) -> &'static str {
+        self.backend.name()
+    }
+
+    /// Takes everything out of the firewall.
+    ///
+    /// # Errors
+    /// What the firewall said.
+    pub fn remove(&mut self) -> Result<(), BackendError> {
+        self.backend.remove()
+    }
+
+    fn plan(&mut self, now: Timestamp, order: Order) -> Option<Plan> {
+        match order {
+            Order::Ready => None,
+            Order::Open { ticket, terms } => Some(match self.clearance.open(&terms) {
+                Err(rule) => {
+                    warn!(user = terms.user, rule = rule.name(), "an order was refused that the gate should not have given: {terms}");
+                    refused(ticket, rule, rule.sentence())
+                }
+                Ok(ports) => match self.ledger.open(now, &terms, ports) {
+                    Ok(change) => Plan::Open { ticket, change },
+                    Err(full) => refused(ticket, Rule::Firewall, &full.to_string()),
+                },
+            }),
+            Order::Close { ticket, closing } => Some(match self.clearance.close(&closing) {
+                Err(rule) => refused(ticket, rule, rule.sentence()),
+                Ok(ports) => Plan::Close { ticket, changes: self.ledger.close(&closing, &ports) },
+            }),
+            Order::End { ticket, which } => Some(Plan::Close { ticket, changes: self.ledger.close_where(|grant| selects(&which, grant)) }),
+            Order::List { ticket } => Some(Plan::List { ticket }),
+        }
+    }
+
+    /// Drives the firewall and tells the ledger; a change that was not done is taken back, the last first.
+    fn apply(&mut self, now: Timestamp, changes: &[Change]) -> std::vec::IntoIter<Result<(), BackendError>> {
+        if changes.is_empty() {
+            return Vec::new().into_iter();
+        }
+        self.backend.tick(now);
+        let mut results = self.backend.apply(changes);
+        results.resize_with(changes.len(), || Err(BackendError("the firewall driver gave no result".to_owned())));
+        for (change, result) in changes.iter().zip(&results).rev() {
+            match result {
+                Ok(()) => self.ledger.done(change),
+                Err(_) => self.ledger.undo(now, change),
+            }
+        }
+        results.into_iter()
+    }
+
+    fn report(&self, plan: Plan, results: &mut impl Iterator<Item = Result<(), BackendError>>) -> Vec<Report> {
+        let nothing = || Err(BackendError("the firewall driver gave no result".to_owned()));
+        match plan {
+            Plan::Answer(report) => vec![report],
+            Plan::List { ticket } => self.pages(ticket),
+            Plan::Open { ticket, change } => vec![match (results.next().unwrap_or_else(nothing), change) {
+                (Ok(()), Change::Open(grant) | Change::Extend { new: grant, .. } | Change::Close(grant)) => {
+                    info!(user = grant.user, id = grant.id.0, until = %grant.until, "open: {grant}");
+                    Report::Opened { ticket, grant }
+                }
+                (Err(error), _) => {
+                    warn!(rule = Rule::Firewall.name(), "not open: {error}");
+                    Report::Refused { ticket, rule: Rule::Firewall, why: error.to_string() }
+                }
+            }],
+            Plan::Close { ticket, changes } => {
+                let closed = changes.iter().map(|change| tell_closed(change, results.next().unwrap_or_else(nothing), "as was asked"));
+                let count = closed.filter(|done| *done).count();
+                vec![Report::Closed { ticket, count }]
+            }
+        }
+    }
+
+    fn pages(&self, ticket: u64) -> Vec<Report> {
+        let grants: Vec<Grant> = self.ledger.grants().cloned().collect();
+        if grants.is_empty() {
+            return vec![Report::Grants { ticket, grants, more: false }];
+        }
+        let pages = grants.chunks(PAGE);
+        let last = pages.len().saturating_sub(1);
+        pages.enumerate().map(|(at, page)| Report::Grants { ticket, grants: page.to_vec(), more: at < last }).collect()
+    }
+}
+
+fn refused(ticket: u64, rule: Rule, why: &str) -> Plan {
+    Plan::Answer(Report::Refused { ticket, rule, why: why.to_owned() })
+}
+
+fn closes(order: &Order) -> bool {
+    matches!(order, Order::Close { .. } | Order::End { .. })
+}
+
+fn selects(which: &Selection, grant: &Grant) -> bool {
+    match which {
+        Selection::All => true,
+        Selection::User(user) => grant.user == *user,
+        Selection::Address(address) => grant.allow.contains(address),
+        Selection::Id(id) => grant.id == *id,
+    }
+}
+
+/// Logs a close and says whether it was done.
+fn tell_closed(change: &Change, result: Result<(), BackendError>, why: &str) -> bool {
+    let Change::Close(grant) = change else { return false };
+    match &result {
+        Ok(()) => info!(user = grant.user, id = grant.id.0, "closed, {why}: {grant}"),
+        Err(error) => warn!(user = grant.user, id = grant.id.0, "not closed, trying again: {grant}: {error}"),
+    }
+    result.is_ok()
+}
