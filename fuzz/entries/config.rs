@@ -1,0 +1,63 @@
+//! Any text as a gate's config. Nothing that it says, good or bad, repeats a key (invariants 7 and 8).
+//!
+//! The input is one or more files with a zero byte between them: `posternd.toml` first, then each with its path in
+//! its first line: `users.d/…` is a user's file, any other path a key file.
+
+use std::path::Path;
+
+use postern::bundle::{Bundle, BundleFile};
+use postern::config::{key_files, load};
+use postern_proto::SharedKey;
+use zeroize::Zeroizing;
+
+const FOLDER: &str = "/etc/postern";
+
+pub(crate) fn run(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    let bundle = bundle(text);
+    // What a config names is asked before it is known to be right.
+    let _ = key_files(&bundle);
+
+    let said = match load(&bundle) {
+        Ok(loaded) => {
+            assert_eq!(loaded.keys.len(), loaded.settings.policies.len(), "one key a user");
+            format!("{loaded:?}")
+        }
+        Err(problems) => {
+            assert!(!problems.0.is_empty(), "refused without a reason");
+            for problem in &problems.0 {
+                assert_eq!(problem.to_string().lines().count(), 1, "{problem}");
+            }
+            assert_eq!(load(&bundle).err().map(|again| again.to_string()), Some(problems.to_string()), "the same text, the same problems");
+            format!("{problems} {problems:?}")
+        }
+    };
+    for key in keys_in(text) {
+        // Half a key is too much already.
+        for part in key.as_bytes().windows(key.len() / 2) {
+            let part = std::str::from_utf8(part).expect("base64");
+            assert!(!said.contains(part), "a key is printed: {said}");
+        }
+    }
+}
+
+fn bundle(text: &str) -> Bundle {
+    let mut files = text.split('\0');
+    let main = files.next().map(|text| file("posternd.toml", text));
+    let (mut users, mut keys) = (Vec::new(), Vec::new());
+    for named in files {
+        let (path, text) = named.split_once('\n').unwrap_or((named, ""));
+        let list = if path.starts_with("users.d/") { &mut users } else { &mut keys };
+        list.push(file(path, text));
+    }
+    Bundle { main, users, keys }
+}
+
+fn file(path: &str, text: &str) -> BundleFile {
+    BundleFile { path: Path::new(FOLDER).join(path), text: Zeroizing::new(text.to_owned()) }
+}
+
+/// Every string or line that is a key and nothing else.
+fn keys_in(text: &str) -> impl Iterator<Item = &str> {
+    text.split(|letter: char| letter.is_whitespace() || "\"'\0".contains(letter)).filter(|word| SharedKey::from_base64(word).is_ok())
+}
