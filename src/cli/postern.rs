@@ -26,6 +26,11 @@ pub fn main() -> ExitCode {
     ending(run(std::env::args_os()))
 }
 
+/// Runs a client's command on behalf of another program of ours.
+pub(crate) fn run_as(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    ending(run([OsString::from("postern")].into_iter().chain(arguments)))
+}
+
 fn run(arguments: impl IntoIterator<Item = OsString>) -> Result<(), Failure> {
     let arguments = match Arguments::try_parse_from(arguments) {
         Ok(arguments) => arguments,

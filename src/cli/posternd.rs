@@ -40,6 +40,12 @@ enum Command {
     /// The unprivileged role; started by `run`
     #[command(hide = true)]
     Engine,
+    /// The client in the demo; takes the arguments of `postern`
+    #[command(hide = true, disable_help_flag = true)]
+    AsClient {
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<std::ffi::OsString>,
+    },
 }
 
 #[derive(Debug, Args)]
@@ -114,6 +120,7 @@ fn carry_out(command: Command) -> Result<ExitCode, Stop> {
         Command::Grants(report) => grants(&report),
         Command::Close(close) => end(&close),
         Command::Demo(options) => demo::run(&options),
+        Command::AsClient { arguments } => Ok(super::postern::run_as(arguments)),
     }
 }
 

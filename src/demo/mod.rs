@@ -50,7 +50,10 @@ pub fn run(options: &Options) -> Result<ExitCode, Stop> {
     let key: [u8; 32] = random::bytes().map_err(Stop::system("making a key"))?;
     let mut world = World::make(&base64::engine::general_purpose::STANDARD.encode(key))?;
     world.start_daemon()?;
-    story.say(&format!("A gate at {} and {} runs posternd, with a service on tcp/{SERVICE}. A client sits at {} and {}.", GATE[0], GATE[1], CLIENT[0], CLIENT[1]))?;
+    story.say(&format!(
+        "A gate at {} and {} runs posternd, with a service on tcp/{SERVICE}. A client sits at {} and {}.",
+        GATE[0], GATE[1], CLIENT[0], CLIENT[1]
+    ))?;
     if let Some(line) = world.logged(&["listening for knocks"]) {
         story.say(&format!("  {line}"))?;
     }
@@ -76,14 +79,22 @@ fn tell(story: &mut Story, world: &World, profile: &str, gate: &str) -> Result<(
     let (_, packet) = world.postern(&["knock", profile, "--config", &file, "--for", &seconds, "--print"])?;
     let packet = base64::engine::general_purpose::STANDARD.decode(packet.trim()).unwrap_or_default();
     let opened = knock_and_connect(world, gate, packet.clone())?;
-    story.step("One knock: one UDP packet, to which nothing answers", !packet.is_empty(), &format!("{} random-looking bytes to {gate} port 62201", packet.len()))?;
+    story.step(
+        "One knock: one UDP packet, to which nothing answers",
+        !packet.is_empty(),
+        &format!("{} random-looking bytes to {gate} port 62201", packet.len()),
+    )?;
     let grants = world.grants()?;
     let rules = firewall::rules(world)?;
     story.step("The firewall lists the rule", grants.len() == 1 && !rules.is_empty(), &rules.join("\n"))?;
-    story.step("The connection succeeds", opened.is_ok(), &match &opened {
-        Ok((took, tries)) => format!("open {:.1} ms after the knock was sent (attempt {tries})", took.as_secs_f64() * 1000.0),
-        Err(why) => why.clone(),
-    })?;
+    story.step(
+        "The connection succeeds",
+        opened.is_ok(),
+        &match &opened {
+            Ok((took, tries)) => format!("open {:.1} ms after the knock was sent (attempt {tries})", took.as_secs_f64() * 1000.0),
+            Err(why) => why.clone(),
+        },
+    )?;
 
     replay(story, world, gate, packet)?;
 

@@ -54,11 +54,17 @@ pub(super) fn leave_the_host() -> Result<&'static str, Stop> {
         return Ok("as root, in network namespaces of its own");
     }
     let forbidden = |error: nix::Error| {
-        Stop::new(UNAVAILABLE, format!("this kernel lets only root make namespaces ({error}); run the demo as root, or allow user namespaces (sysctl kernel.unprivileged_userns_clone, user.max_user_namespaces)"))
+        Stop::new(
+            UNAVAILABLE,
+            format!(
+                "this kernel lets only root make namespaces ({error}); run the demo as root, or allow user namespaces (sysctl kernel.unprivileged_userns_clone, user.max_user_namespaces)"
+            ),
+        )
     };
     unshare(CloneFlags::CLONE_NEWUSER | CloneFlags::CLONE_NEWNET).map_err(forbidden)?;
     for (map, text) in [("setgroups", "deny".to_owned()), ("uid_map", format!("0 {uid} 1")), ("gid_map", format!("0 {gid} 1"))] {
-        files::write_system(&Path::new("/proc/self").join(map), &text).map_err(Stop::system(format!("writing {map} of the user namespace")))?;
+        files::write_system(&Path::new("/proc/self").join(map), &text)
+            .map_err(Stop::system(format!("writing {map} of the user namespace")))?;
     }
     Ok("without root, in a user namespace of its own; that has one user only, so the engine stays that user")
 }
@@ -80,7 +86,8 @@ impl World {
         );
         world.write("posternd.toml", &posternd)?;
         for (name, address) in [("home", GATE[0]), ("home6", GATE[1])] {
-            let profile = format!("[{name}]\ngate = \"demo\"\naddress = \"[{address}]:62201\"\nkey = \"{key}\"\nservices = [\"tcp/{SERVICE}\"]\n");
+            let profile =
+                format!("[{name}]\ngate = \"demo\"\naddress = \"[{address}]:62201\"\nkey = \"{key}\"\nservices = [\"tcp/{SERVICE}\"]\n");
             world.write(&format!("{name}.toml"), &profile.replace(&format!("[{}]", GATE[0]), GATE[0]))?;
         }
         Ok(world)
@@ -106,9 +113,12 @@ impl World {
         let env = [(log::LEVEL, "debug".to_owned()), (log::FORMAT, String::new())];
         let wiring = Wiring { stdin: Stdio::null(), stdout: Stdio::null(), stderr: log.into(), env: &env };
         let arguments = ["run", "--config"].map(OsStr::new);
-        let child = program::start_again(&[arguments[0], arguments[1], config.as_os_str()], wiring).map_err(Stop::system("starting posternd"))?;
+        let child =
+            program::start_again(&[arguments[0], arguments[1], config.as_os_str()], wiring).map_err(Stop::system("starting posternd"))?;
         self.daemon = Some(child);
-        wait_for(Duration::from_secs(20), || self.status().ok()).map(|_| ()).ok_or_else(|| Stop::new(FAILED, format!("posternd did not come up; its log:\n{}", self.log_text())))
+        wait_for(Duration::from_secs(20), || self.status().ok())
+            .map(|_| ())
+            .ok_or_else(|| Stop::new(FAILED, format!("posternd did not come up; its log:\n{}", self.log_text())))
     }
 
     /// Runs `postern` with these arguments in the client's namespace; what it said, and whether it ended well.
@@ -242,7 +252,8 @@ fn dress(interface: &str, addresses: [&str; 2]) -> Result<(), Stop> {
 }
 
 fn ip(arguments: &[&str]) -> Result<(), Stop> {
-    let program = program::find("ip").ok_or_else(|| Stop::new(UNAVAILABLE, "the program `ip` is missing; install it with: apt-get install iproute2"))?;
+    let program = program::find("ip")
+        .ok_or_else(|| Stop::new(UNAVAILABLE, "the program `ip` is missing; install it with: apt-get install iproute2"))?;
     let call = Call { program: &program, args: arguments, stdin: b"", most: crate::run::OUTPUT };
     let failed = |why: String| Stop::new(FAILED, format!("ip {}: {why}", arguments.join(" ")));
     let ran = program::Programs::default().run(&call).map_err(|error| failed(error.to_string()))?;

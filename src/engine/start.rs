@@ -3,7 +3,6 @@
 use std::io::{Read, Seek, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixListener;
-use std::time::Duration;
 
 use zeroize::Zeroizing;
 
@@ -28,7 +27,6 @@ pub(super) struct Outfit {
     pub(super) store: DiskStore,
     pub(super) captures: Vec<Box<dyn Capture>>,
     pub(super) control: UnixListener,
-    pub(super) window: Duration,
 }
 
 /// Takes over from the monitor. Privileges are gone before the config is read.
@@ -62,7 +60,7 @@ pub(super) fn take_over(link: &Link) -> Result<Outfit, Stop> {
         gate.install(table);
     }
     let core = Core::new(gate, settings.gate.name.as_str(), now);
-    Ok(Outfit { core, store, captures, control: UnixListener::from(control), window: settings.gate.window })
+    Ok(Outfit { core, store, captures, control: UnixListener::from(control) })
 }
 
 fn receive(link: &Link) -> Result<(Start, Vec<OwnedFd>), Stop> {

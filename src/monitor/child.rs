@@ -11,19 +11,19 @@ use rustix::fs::{MemfdFlags, memfd_create};
 
 use crate::bundle::Bundle;
 use crate::link::{self, Link};
-use crate::order::{self, CaptureSpec, Start};
 use crate::log;
+use crate::order::{self, CaptureSpec, Start};
 use crate::program::{self, Wiring};
 use crate::stop::{FAILED, Stop};
 
 /// A running engine.
 #[derive(Debug)]
-pub struct Engine {
+pub(super) struct Engine {
     child: Child,
     /// The monitor's end.
-    pub link: Link,
+    pub(super) link: Link,
     /// Whether it has said that it serves.
-    pub ready: bool,
+    pub(super) ready: bool,
 }
 
 impl Engine {
@@ -31,7 +31,7 @@ impl Engine {
     ///
     /// # Errors
     /// What could not be done.
-    pub fn start(
+    pub(super) fn start(
         arguments: &[&str],
         bundle: &Bundle,
         control: BorrowedFd<'_>,
@@ -40,7 +40,8 @@ impl Engine {
     ) -> Result<Self, Stop> {
         let (ours, theirs) = link::pair().map_err(Stop::system("making the link to the engine"))?;
         let arguments: Vec<&OsStr> = arguments.iter().map(OsStr::new).collect();
-        let env: Vec<(&str, String)> = [log::LEVEL, log::FORMAT].into_iter().filter_map(|name| Some((name, std::env::var(name).ok()?))).collect();
+        let env: Vec<(&str, String)> =
+            [log::LEVEL, log::FORMAT].into_iter().filter_map(|name| Some((name, std::env::var(name).ok()?))).collect();
         let wiring = Wiring { stdin: theirs.into_socket().into(), stdout: Stdio::inherit(), stderr: Stdio::inherit(), env: &env };
         let child = program::start_again(&arguments, wiring).map_err(Stop::system("starting the engine"))?;
         let engine = Self { child, link: ours, ready: false };
@@ -54,12 +55,12 @@ impl Engine {
     }
 
     /// Whether it has ended, and how.
-    pub fn ended(&mut self) -> Option<ExitStatus> {
+    pub(super) fn ended(&mut self) -> Option<ExitStatus> {
         self.child.try_wait().ok().flatten()
     }
 
     /// Ends it, whatever it does, and waits for that.
-    pub fn end(mut self) {
+    pub(super) fn end(mut self) {
         // Either it is gone already, or it is now.
         let _ = self.child.kill();
         let _ = self.child.wait();

@@ -7,8 +7,10 @@ use std::path::{Path, PathBuf};
 
 use tracing::{info, warn};
 
+use crate::backend::iptables::Iptables;
 use crate::backend::{Backend, BackendError};
 use crate::clock;
+use crate::program::{self, Programs};
 use crate::settings::{BackendKind, CaptureKind, Interfaces, Settings};
 use crate::stop::{FAILED, Stop, UNAVAILABLE};
 
@@ -64,10 +66,21 @@ pub fn run(config: &Path) -> Result<(), Stop> {
 /// # Errors
 /// Exit 69 where it can't work here, and what to do.
 pub fn backend(kind: BackendKind) -> Result<Box<dyn Backend>, Stop> {
-    let unavailable = |error: BackendError| Stop::new(UNAVAILABLE, error);
-    match kind {
-        _ => Err(unavailable(BackendError("no driver yet".to_owned()))),
-    }
+    let iptables = || -> Result<Box<dyn Backend>, BackendError> {
+        let paths = Iptables::locate(program::find)?;
+        if let Some(warning) = paths.warning() {
+            warn!("{warning}");
+        }
+        Ok(Box::new(Iptables::new(Box::new(Programs::default()), paths)))
+    };
+    let nftables = || -> Result<Box<dyn Backend>, BackendError> { Err(BackendError("not merged".into())) };
+    let chosen = match kind {
+        BackendKind::Iptables => iptables(),
+        BackendKind::Nftables => nftables(),
+        BackendKind::Auto if Iptables::locate(program::find).is_ok() => iptables(),
+        BackendKind::Auto => nftables(),
+    };
+    chosen.map_err(|error| Stop::new(UNAVAILABLE, error))
 }
 
 /// Takes all that Postern put into the firewall out again, by every driver that works here; returns what to tell.

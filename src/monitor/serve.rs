@@ -34,7 +34,7 @@ const PAUSE_MAX: Duration = Duration::from_secs(30);
 const SERVED_WELL: Duration = Duration::from_secs(60);
 
 /// The monitor's side of everything.
-pub struct Monitor {
+pub(super) struct Monitor {
     pub(super) config: PathBuf,
     pub(super) settings: Settings,
     pub(super) desk: Desk,
@@ -55,7 +55,7 @@ impl Monitor {
     ///
     /// # Errors
     /// When it can't go on.
-    pub fn serve(mut self) -> Result<(), Stop> {
+    pub(super) fn serve(mut self) -> Result<(), Stop> {
         let mut buffer = vec![0; MESSAGE_MAX];
         loop {
             self.wait()?;
