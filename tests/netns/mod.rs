@@ -1,0 +1,80 @@
+//! Network namespaces for tests: a thread that lives in one, and whatever runs on that thread.
+//!
+//! A namespace has no name, so nothing can be left behind: it goes with its thread and the sockets that were made in it.
+//! Needs root and `ip`.
+
+use std::process::Command;
+use std::sync::mpsc::{Sender, channel};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use nix::sched::{CloneFlags, unshare};
+
+pub(crate) mod wire;
+
+type Job = Box<dyn FnOnce() + Send>;
+
+/// A network namespace with loopback up.
+pub(crate) struct Namespace {
+    jobs: Sender<Job>,
+    thread_id: i32,
+}
+
+impl Namespace {
+    pub(crate) fn new() -> Self {
+        let (jobs, queue) = channel::<Job>();
+        let (ready, is_ready) = channel();
+        thread::spawn(move || {
+            assert!(rustix::process::geteuid().is_root(), "this test makes network namespaces: run it as root");
+            unshare(CloneFlags::CLONE_NEWNET).unwrap();
+            ready.send(rustix::thread::gettid().as_raw_nonzero().get()).unwrap();
+            for job in queue {
+                job();
+            }
+        });
+        let namespace = Self { jobs, thread_id: is_ready.recv().expect("no namespace") };
+        namespace.ip("link set lo up");
+        namespace
+    }
+
+    /// Runs `job` inside; sockets it makes stay inside, wherever they go.
+    pub(crate) fn run<T: Send + 'static>(&self, job: impl FnOnce() -> T + Send + 'static) -> T {
+        let (answer, answered) = channel();
+        self.jobs.send(Box::new(move || answer.send(job()).unwrap())).expect("the namespace's thread has panicked");
+        answered.recv().expect("the job panicked")
+    }
+
+    /// Runs `ip` with these words inside and returns what it printed.
+    pub(crate) fn ip(&self, words: &str) -> String {
+        let line = words.to_owned();
+        let output = self.run(move || Command::new("ip").args(line.split_whitespace()).output().expect("cannot run ip"));
+        assert!(output.status.success(), "ip {words}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// The kernel starts to send on a link some time after it says that the link is up.
+    pub(crate) fn wait_until_it_carries(&self, interface: &str) {
+        let deadline = Instant::now() + Duration::from_secs(5);
+        while !self.ip(&format!("-o link show {interface}")).contains(" state UP ") {
+            assert!(Instant::now() < deadline, "{interface} did not come up");
+            thread::sleep(Duration::from_millis(5));
+        }
+    }
+}
+
+/// A veth pair from `gate0` in the first to `peer0` in the second, with 192.0.2.1 and .2, 2001:db8::1 and ::2. The ends know
+/// each other, so that no datagram waits for its neighbour to be found and is overtaken.
+pub(crate) fn join(gate: &Namespace, peer: &Namespace) {
+    let there = peer.thread_id;
+    gate.ip(&format!("link add gate0 address 02:00:00:00:00:01 type veth peer name peer0 address 02:00:00:00:00:02 netns {there}"));
+    for (end, name, host, other) in [(gate, "gate0", 1, 2), (peer, "peer0", 2, 1)] {
+        end.ip(&format!("addr add 192.0.2.{host}/24 dev {name}"));
+        end.ip(&format!("-6 addr add 2001:db8::{host}/64 dev {name} nodad"));
+        end.ip(&format!("link set {name} up"));
+        for address in [format!("192.0.2.{other}"), format!("2001:db8::{other}")] {
+            end.ip(&format!("neigh replace {address} lladdr 02:00:00:00:00:0{other} dev {name} nud permanent"));
+        }
+    }
+    gate.wait_until_it_carries("gate0");
+    peer.wait_until_it_carries("peer0");
+}
