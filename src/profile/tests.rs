@@ -108,7 +108,7 @@ fn no_error_shows_a_key_wherever_it_was_put() {
         format!("key = \"{}\"", KEY.replace('=', "A")),
         format!("key = [\"{KEY}\"]"),
         format!("key = {{ value = \"{KEY}\" }}"),
-        format!("{KEY}"),
+        KEY.to_owned(),
         format!("\"{KEY}\" = 1"),
         format!("secret = \"{KEY}\""),
         format!("services = [\"{KEY}\"]"),

@@ -47,6 +47,7 @@ impl FakeGate {
     pub(crate) fn heard_nothing(&self) {
         self.socket.set_nonblocking(true).unwrap();
         assert_eq!(self.socket.recv(&mut [0; 2048]).unwrap_err().kind(), ErrorKind::WouldBlock);
+        self.socket.set_nonblocking(false).unwrap();
     }
 }
 

@@ -203,7 +203,8 @@ fn print_writes_the_packets_and_sends_none() {
     let (v4, v6) = (FakeGate::v4(), FakeGate::v6());
     let (home, keys) = home(&[&v4, &v6], "duration = \"30s\"");
     let printed = home.run(&["knock", "home", "--print"]).ok();
-    (v4.heard_nothing(), v6.heard_nothing());
+    v4.heard_nothing();
+    v6.heard_nothing();
     let requests: Vec<_> = printed.lines().map(|line| open(&from_base64(line), &keys)).collect();
     assert_eq!(requests.iter().map(|request| request.allow).collect::<Vec<_>>(), [just(LOOPBACK_V4), just("::1")]);
     assert!(requests.iter().all(|request| request.items == [tcp(22)] && request.duration_s == 30));

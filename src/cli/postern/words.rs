@@ -28,10 +28,10 @@ pub(super) fn services(request: &Request) -> Vec<Wanted> {
 pub(super) fn allow(allow: Allow, over_ipv4: OverIpv4) -> String {
     match allow {
         Allow::Source { prefix: 128 } => "source".to_owned(),
-        Allow::Source { prefix } => match prefix.checked_sub(MAPPED).filter(|_| over_ipv4.unwrap_or(true)) {
-            Some(prefix) => format!("source/{prefix}"),
-            None => format!("source/{prefix}"),
-        },
+        Allow::Source { prefix } => {
+            let in_ipv4 = prefix.checked_sub(MAPPED).filter(|_| over_ipv4.unwrap_or(true));
+            format!("source/{}", in_ipv4.unwrap_or(prefix))
+        }
         Allow::Network { address, prefix } => match address::network_from_wire(address, prefix) {
             Some(network) if network.prefix_len() == network.max_prefix_len() => network.addr().to_string(),
             Some(network) => network.to_string(),
