@@ -112,7 +112,10 @@ impl Vector {
 
 fn vectors() -> BTreeMap<String, Vector> {
     let files = read_all(&folder("proto/tests/vectors"));
-    files.into_iter().map(|(name, text)| (name.trim_end_matches(".json").to_owned(), Vector(serde_json::from_slice(&text).unwrap()))).collect()
+    files
+        .into_iter()
+        .map(|(name, text)| (name.trim_end_matches(".json").to_owned(), Vector(serde_json::from_slice(&text).unwrap())))
+        .collect()
 }
 
 /// The first vector of each reason and rule, and every body that is admitted.
