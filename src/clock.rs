@@ -21,3 +21,31 @@ pub fn instant() -> Instant {
 pub fn elapsed(start: Instant) -> Duration {
     instant().duration_since(start)
 }
+
+/// A clock for ends of grants: the wall clock's time when it was made, moved on by the time that passed since, suspend
+/// included. Setting the wall clock back does not keep a door open.
+#[derive(Debug, Clone, Copy)]
+pub struct Steady {
+    start: Timestamp,
+    boot: Duration,
+}
+
+#[cfg(target_os = "linux")]
+impl Steady {
+    /// Starts at the wall clock's time.
+    #[expect(clippy::new_without_default, reason = "it reads clocks")]
+    pub fn new() -> Self {
+        Self { start: wall(), boot: since_boot() }
+    }
+
+    /// Its time.
+    pub fn now(&self) -> Timestamp {
+        self.start.plus(since_boot().saturating_sub(self.boot))
+    }
+}
+
+#[cfg(target_os = "linux")]
+fn since_boot() -> Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+    Duration::try_from(time).unwrap_or_default()
+}

@@ -6,9 +6,9 @@
 //! | row | modules |
 //! |---|---|
 //! | 0 | the `postern-proto` crate |
-//! | 1 | plain types: [`time`], [`address`], [`service`], [`datagram`], [`policy`], [`terms`], [`grant`], [`mark`], [`reason`], [`settings`], [`bundle`] |
+//! | 1 | plain types: [`time`], [`address`], [`service`], [`datagram`], [`policy`], [`terms`], [`grant`], [`mark`], [`reason`], [`settings`], [`bundle`], [`stop`] |
 //! | 2 | pure cores: `gate`, `ledger`, `order` |
-//! | 3 | adapters: `config`, `profile`, `files`, `program`, `capture`, `backend`, `store`, `control`, `log`, `clock`, `random` |
+//! | 3 | adapters: `config`, `profile`, `files`, `program`, `capture`, `backend`, `store`, `control`, `log`, `link`, `clock`, `random` |
 //! | 4 | processes: `engine`, `monitor`, `client` |
 //! | 5 | faces: `cli`, `demo` |
 
@@ -22,6 +22,7 @@ pub mod policy;
 pub mod reason;
 pub mod service;
 pub mod settings;
+pub mod stop;
 pub mod terms;
 pub mod time;
 // row 2
@@ -66,3 +67,5 @@ pub mod monitor;
 // row 5
 #[cfg(feature = "client")]
 pub mod cli;
+#[cfg(feature = "daemon")]
+pub mod demo;

@@ -57,6 +57,10 @@ impl Backend for MemoryBackend {
         "memory"
     }
 
+    fn probe(&mut self) -> Result<(), BackendError> {
+        self.with(|state| state.check())
+    }
+
     fn install(&mut self, protection: &Protection, live: &[Grant]) -> Result<(), BackendError> {
         self.with(|state| {
             state.check()?;

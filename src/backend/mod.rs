@@ -22,6 +22,13 @@ pub trait Backend: Send {
     /// `iptables`, as logs and status say it.
     fn name(&self) -> &'static str;
 
+    /// Whether the driver can work here at all, found out without leaving anything behind; afterwards
+    /// [`Backend::kernel_expiry`] is known.
+    ///
+    /// # Errors
+    /// What is missing, and what to do.
+    fn probe(&mut self) -> Result<(), BackendError>;
+
     /// Puts the chains and the protection in place, in a way that never interrupts an established connection, and
     /// makes the given grants, and no others, the ones that are open. Running it again is harmless and repairs what others changed.
     ///

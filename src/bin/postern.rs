@@ -1,2 +1,5 @@
-//! The client.
-fn main() {}
+//! `postern`: makes knocks and sends them.
+
+fn main() -> std::process::ExitCode {
+    postern::cli::postern::main()
+}

@@ -1,2 +1,5 @@
-//! The gate daemon.
-fn main() {}
+//! The gate daemon; all it does stands in the library.
+
+fn main() -> std::process::ExitCode {
+    postern::cli::posternd::main()
+}

@@ -1,3 +1,5 @@
 //! The command lines.
 
 pub mod postern;
+#[cfg(feature = "daemon")]
+pub mod posternd;

@@ -1,6 +1,134 @@
 //! The engine: the unprivileged process. It holds the keys, the gate, the replay store and the control socket.
 //!
-//! It can open nothing by itself: it gives orders to the monitor, which checks each again.
+//! Threads feed one bounded channel, one loop owns the gate. It can open nothing by itself: it gives orders to the
+//! monitor, which checks each again.
+
+use std::ops::RangeInclusive;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::time::Duration;
+
+use crate::clock;
+use crate::link::Link;
+use crate::order::Order;
+use crate::stop::{FAILED, Stop};
+use crate::time::Timestamp;
 
 pub mod core;
+pub mod privileges;
 pub mod sample;
+mod start;
+mod threads;
+
+use self::core::{Commit, Core};
+use threads::{Event, hand_on};
+
+/// Events that wait for the loop; captures wait with the next one, and the kernel drops what then comes.
+const QUEUE: usize = 4096;
+
+/// The loop looks at the clock at least this often.
+const TICK: Duration = Duration::from_millis(250);
+
+/// The loop's side of the engine.
+struct Engine {
+    core: Core,
+    commits: SyncSender<Commit>,
+    orders: SyncSender<Order>,
+    tables: SyncSender<RangeInclusive<u64>>,
+    table_under_way: bool,
+}
+
+/// Serves as the engine of the monitor that started this process, until that monitor is gone.
+///
+/// # Errors
+/// Why it could not begin, or could not go on.
+pub fn run() -> Result<(), Stop> {
+    let link = Link::from_stdin().map_err(Stop::system("the link to the monitor"))?;
+    let outfit = start::take_over(&link)?;
+    let (engine, inbox) = wire_up(link, outfit)?;
+    engine.serve(&inbox)
+}
+
+/// Starts the threads around the core, and tells the monitor that all is ready.
+fn wire_up(link: Link, outfit: start::Outfit) -> Result<(Engine, Receiver<Event>), Stop> {
+    let mut core = outfit.core;
+    let (events, inbox) = sync_channel(QUEUE);
+    let (commits, committed) = sync_channel(QUEUE);
+    let (orders, ordered) = sync_channel(QUEUE);
+    let (tables, wanted) = sync_channel(1);
+    threads::store(outfit.store, committed, events.clone());
+    threads::tables(core.gate().hint_keys(), wanted, events.clone());
+    threads::reports(link.try_clone().map_err(Stop::system("the link to the monitor"))?, events.clone());
+    threads::orders(link, ordered, events.clone());
+    threads::control(outfit.control, events.clone());
+    for capture in outfit.captures {
+        threads::capture(capture, events.clone());
+    }
+    let engine = Engine { core, commits, orders, tables, table_under_way: false };
+    hand_on(&engine.orders, Order::Ready).map_err(|(_, why)| Stop::new(FAILED, why))?;
+    Ok((engine, inbox))
+}
+
+impl Engine {
+    fn serve(mut self, inbox: &Receiver<Event>) -> Result<(), Stop> {
+        loop {
+            let event = inbox.recv_timeout(TICK);
+            let now = clock::wall();
+            match event {
+                Ok(Event::Over(why)) => return Err(Stop::new(FAILED, why)),
+                Ok(event) => self.handle(now, event),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return Err(Stop::new(FAILED, "every thread of the engine has ended")),
+            }
+            self.keep_hints_ahead(now);
+        }
+    }
+
+    fn handle(&mut self, now: Timestamp, event: Event) {
+        match event {
+            Event::Datagram(datagram) => {
+                if let Some(commit) = self.core.datagram(now, &datagram) {
+                    self.commit(commit);
+                }
+            }
+            Event::Stored { tickets, result } => {
+                for ticket in tickets {
+                    if let Some(order) = self.core.stored(ticket, result.as_ref().map(|()| ()).map_err(String::as_str)) {
+                        self.order(order);
+                    }
+                }
+            }
+            Event::Report(report) => self.core.reported(report),
+            Event::Asked(question, stream) => {
+                if let Some(order) = self.core.asked(now, question, stream) {
+                    self.order(order);
+                }
+            }
+            Event::Table(table) => {
+                self.core.gate().install(table);
+                self.table_under_way = false;
+            }
+            Event::Over(_) => {}
+        }
+    }
+
+    fn commit(&mut self, commit: Commit) {
+        if let Err((commit, why)) = hand_on(&self.commits, commit) {
+            self.core.stored(commit.ticket, Err(why));
+        }
+    }
+
+    fn order(&mut self, order: Order) {
+        if let Err((order, why)) = hand_on(&self.orders, order) {
+            self.core.not_ordered(&order, why);
+        }
+    }
+
+    /// Asks for the next table before its step is due.
+    fn keep_hints_ahead(&mut self, now: Timestamp) {
+        if !self.table_under_way
+            && let Some(steps) = self.core.gate().table_wanted(now)
+        {
+            self.table_under_way = hand_on(&self.tables, steps).is_ok();
+        }
+    }
+}

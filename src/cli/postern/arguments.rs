@@ -1,0 +1,147 @@
+//! The arguments of `postern`. A key is never one of them: other users of the machine see a command line.
+//!
+//! What an argument may say is decided by the types it is read into.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand};
+use postern_proto::GateName;
+
+use crate::profile::{self, AllowSetting, Endpoint, Host};
+use crate::service::Wanted;
+use crate::time;
+
+/// Knocks at hidden doors: one encrypted UDP packet opens a port for one address, for a short time.
+#[derive(Debug, Parser)]
+#[command(name = "postern", version, propagate_version = true, after_help = AFTER)]
+pub(super) struct Arguments {
+    #[command(subcommand)]
+    pub(super) command: Command,
+    /// The config with the profiles [default: postern/config.toml in $XDG_CONFIG_HOME or ~/.config]
+    #[arg(long, global = true, env = "POSTERN_CONFIG", hide_env_values = true, value_name = "FILE")]
+    pub(super) config: Option<PathBuf>,
+}
+
+const AFTER: &str = "\
+Exit status: 0 done, 1 failed, 2 wrong usage, 3 --wait and the port did not open, 66 file missing,
+68 host unknown, 69 no way to the gate, 73 file cannot be made, 74 input or output, 77 not allowed,
+78 config or key wrong.";
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Ask a gate to open: one knock over each family, IPv4 and IPv6
+    Knock(Knock),
+    /// Close what one has opened, before its time; all of it if no service is named
+    Close(Close),
+    /// Make a key to share with a gate, or a key pair
+    Keygen(Keygen),
+    /// Open a packet with the profile's key and show what it asks for
+    OpenPacket(OpenPacket),
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Knock {
+    #[command(flatten)]
+    pub(super) gate: Gate,
+    #[command(flatten)]
+    pub(super) asking: Asking,
+    /// For how long to open, such as 30s or 10m [default: the profile's, or what the gate grants]
+    #[arg(long = "for", value_name = "TIME", value_parser = profile::duration)]
+    pub(super) duration: Option<Duration>,
+    /// Wait until the first TCP port asked for opens; exit status 3 if it does not
+    #[arg(long, value_name = "TIME", num_args = 0..=1, require_equals = true, default_missing_value = "5s",
+          value_parser = time::parse_duration, conflicts_with_all = ["print", "dry_run"])]
+    pub(super) wait: Option<Duration>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Close {
+    #[command(flatten)]
+    pub(super) gate: Gate,
+    #[command(flatten)]
+    pub(super) asking: Asking,
+}
+
+/// Which gate, and with which key. What is given here goes before what the profile says.
+#[derive(Debug, Args)]
+pub(super) struct Gate {
+    /// A profile of the config; or name the gate with --gate
+    #[arg(value_name = "PROFILE", required_unless_present = "gate")]
+    pub(super) profile: Option<String>,
+    #[command(flatten)]
+    pub(super) named: NamedGate,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct NamedGate {
+    /// The gate's name, as its own config says it
+    #[arg(long, value_name = "NAME", value_parser = GateName::new)]
+    pub(super) gate: Option<GateName>,
+    /// Where knocks go: HOST, HOST:PORT or [IPv6]:PORT; may be repeated [default: the gate's name]
+    #[arg(long, value_name = "HOST:PORT")]
+    pub(super) address: Vec<Endpoint>,
+    /// A file that holds the shared key and nothing else
+    #[arg(long, value_name = "FILE", conflicts_with = "key_stdin")]
+    pub(super) key_file: Option<PathBuf>,
+    /// Read the shared key from standard input; without any key, the variable POSTERN_KEY is asked
+    #[arg(long)]
+    pub(super) key_stdin: bool,
+}
+
+/// What to ask for, and what to do with it.
+#[derive(Debug, Args)]
+pub(super) struct Asking {
+    /// tcp/22, udp/5000-5010, icmp, or a service that the gate names; may be repeated
+    #[arg(short, long = "service", value_name = "SERVICE")]
+    pub(super) services: Vec<Wanted>,
+    /// Whom to let in: auto, source, source/24, an address or a network
+    #[arg(long, value_name = "ADDRESS")]
+    pub(super) allow: Option<AllowSetting>,
+    /// A host behind the gate to reach
+    #[arg(long, value_name = "HOST")]
+    pub(super) target: Option<Host>,
+    /// Knock over IPv4 only
+    #[arg(short = '4', long, conflicts_with = "ipv6")]
+    pub(super) ipv4: bool,
+    /// Knock over IPv6 only
+    #[arg(short = '6', long)]
+    pub(super) ipv6: bool,
+    /// Send nothing; write each packet as a line of base64
+    #[arg(long, conflicts_with = "dry_run")]
+    pub(super) print: bool,
+    /// Send nothing; show what would be asked
+    #[arg(long)]
+    pub(super) dry_run: bool,
+    /// Write one JSON object, for programs
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Keygen {
+    /// A key pair instead of a shared key
+    #[arg(long)]
+    pub(super) pair: bool,
+    /// Write the secret key into this new file, readable by its owner only, instead of to standard output
+    #[arg(short, long, value_name = "FILE")]
+    pub(super) output: Option<PathBuf>,
+    /// Write one JSON object, for programs
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct OpenPacket {
+    /// A profile, then the packet in base64 [default: from standard input]; with --gate, the packet alone
+    #[arg(value_name = "PROFILE", required_unless_present = "gate")]
+    pub(super) first: Option<String>,
+    /// The packet in base64, as --print wrote it
+    #[arg(value_name = "PACKET")]
+    pub(super) second: Option<String>,
+    #[command(flatten)]
+    pub(super) named: NamedGate,
+    /// Write one JSON object, for programs
+    #[arg(long)]
+    pub(super) json: bool,
+}

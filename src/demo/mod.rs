@@ -1,0 +1,184 @@
+//! `posternd demo`: the whole story, step by step, with a real daemon, a real client and a real firewall in throw-away
+//! namespaces. Every step is checked; it ends well only if each came out as told.
+
+use std::io::Write;
+use std::net::{IpAddr, SocketAddr};
+use std::process::ExitCode;
+use std::thread;
+use std::time::Duration;
+
+use base64::Engine;
+
+use crate::stop::{FAILED, Stop};
+use crate::{clock, random, time};
+
+mod firewall;
+mod world;
+
+use world::{CLIENT, GATE, SERVICE, World, connect, wait_for};
+
+/// How the demo tells its story.
+#[derive(Debug, clap::Args)]
+pub struct Options {
+    /// Print JSON: one object a step
+    #[arg(long)]
+    json: bool,
+}
+
+/// How long the demo's grants last.
+const OPEN_FOR: Duration = Duration::from_secs(4);
+
+/// How long a connection attempt may take before the port counts as hidden.
+const PATIENCE: Duration = Duration::from_millis(800);
+
+/// Tells each step, and how it came out.
+struct Story {
+    json: bool,
+    step: u32,
+    failed: u32,
+}
+
+/// Runs the demo.
+///
+/// # Errors
+/// When the world of the demo can't be made; a step that comes out wrong is told and ends in exit 1.
+pub fn run(options: &Options) -> Result<ExitCode, Stop> {
+    let started = clock::instant();
+    let note = world::leave_the_host()?;
+    let mut story = Story { json: options.json, step: 0, failed: 0 };
+    story.say(&format!("Postern demo, {note}."))?;
+    let key: [u8; 32] = random::bytes().map_err(Stop::system("making a key"))?;
+    let mut world = World::make(&base64::engine::general_purpose::STANDARD.encode(key))?;
+    world.start_daemon()?;
+    story.say(&format!("A gate at {} and {} runs posternd, with a service on tcp/{SERVICE}. A client sits at {} and {}.", GATE[0], GATE[1], CLIENT[0], CLIENT[1]))?;
+    if let Some(line) = world.logged(&["listening for knocks"]) {
+        story.say(&format!("  {line}"))?;
+    }
+    tell(&mut story, &world, "home", GATE[0])?;
+    story.say("The same over IPv6:")?;
+    tell_short(&mut story, &world, "home6", GATE[1])?;
+    drop(world);
+    let took = time::human(Duration::from_secs(clock::elapsed(started).as_secs()));
+    if story.failed > 0 {
+        story.say(&format!("{} of {} steps did not come out as told ({took}).", story.failed, story.step))?;
+        return Ok(ExitCode::from(FAILED));
+    }
+    story.say(&format!("All {} steps came out as told ({took}). Nothing is left behind.", story.step))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The whole story over one family.
+fn tell(story: &mut Story, world: &World, profile: &str, gate: &str) -> Result<(), Stop> {
+    hidden(story, world, gate, "The port is hidden: a connection attempt times out")?;
+
+    let file = world.profile(profile);
+    let seconds = format!("{}s", OPEN_FOR.as_secs());
+    let (_, packet) = world.postern(&["knock", profile, "--config", &file, "--for", &seconds, "--print"])?;
+    let packet = base64::engine::general_purpose::STANDARD.decode(packet.trim()).unwrap_or_default();
+    let opened = knock_and_connect(world, gate, packet.clone())?;
+    story.step("One knock: one UDP packet, to which nothing answers", !packet.is_empty(), &format!("{} random-looking bytes to {gate} port 62201", packet.len()))?;
+    let grants = world.grants()?;
+    let rules = firewall::rules(world)?;
+    story.step("The firewall lists the rule", grants.len() == 1 && !rules.is_empty(), &rules.join("\n"))?;
+    story.step("The connection succeeds", opened.is_ok(), &match &opened {
+        Ok((took, tries)) => format!("open {:.1} ms after the knock was sent (attempt {tries})", took.as_secs_f64() * 1000.0),
+        Err(why) => why.clone(),
+    })?;
+
+    replay(story, world, gate, packet)?;
+
+    let left = world.grants()?.first().map(|grant| grant.until.since(clock::wall())).unwrap_or_default();
+    let over = wait_for(left.saturating_add(Duration::from_secs(2)), || world.grants().ok().filter(Vec::is_empty));
+    let line = world.logged(&["closed", "its time is up"]).unwrap_or_default();
+    story.step("The grant ends by itself", over.is_some() && firewall::rules(world)?.is_empty(), &line)?;
+    hidden(story, world, gate, "Hidden again")
+}
+
+/// Hidden, knocked with the real client, open, hidden again.
+fn tell_short(story: &mut Story, world: &World, profile: &str, gate: &str) -> Result<(), Stop> {
+    hidden(story, world, gate, "The port is hidden")?;
+    let file = world.profile(profile);
+    let (done, said) = world.postern(&["knock", profile, "--config", &file, "--for", "2s", "--wait"])?;
+    story.step("postern knock --wait", done, &said)?;
+    let over = wait_for(Duration::from_secs(5), || world.grants().ok().filter(Vec::is_empty));
+    story.step("The grant ends by itself", over.is_some(), "")?;
+    hidden(story, world, gate, "Hidden again")
+}
+
+fn hidden(story: &mut Story, world: &World, gate: &str, title: &str) -> Result<(), Stop> {
+    let address = service(gate)?;
+    let attempt = world.at_client(move || connect(address, PATIENCE))?;
+    let (silent, said) = match attempt {
+        Err(why) => (why.starts_with("no answer"), why),
+        Ok(took) => (false, format!("it is open! connected in {} ms", took.as_millis())),
+    };
+    story.step(title, silent, &format!("{address}: {said}"))
+}
+
+/// Sends the packet, then tries the port without pause until it opens; the time counts from the sending.
+fn knock_and_connect(world: &World, gate: &str, packet: Vec<u8>) -> Result<Result<(Duration, u32), String>, Stop> {
+    let (address, to) = (service(gate)?, knock_address(gate)?);
+    world.at_client(move || {
+        let start = clock::instant();
+        send(to, &packet)?;
+        let mut why = String::new();
+        // A first attempt that comes too early would be repeated by TCP only a second later, so short ones follow each other.
+        for attempt in 1..=400 {
+            match connect(address, Duration::from_millis(5)) {
+                Ok(_) => return Ok((clock::elapsed(start), attempt)),
+                Err(error) => why = error,
+            }
+        }
+        Err(why)
+    })
+}
+
+fn replay(story: &mut Story, world: &World, gate: &str, packet: Vec<u8>) -> Result<(), Stop> {
+    // Within a second the same bytes count as a second copy of one knock, after it as a replay.
+    thread::sleep(Duration::from_millis(1100));
+    let count = |status: &crate::control::Status| status.reasons.get("drop replay").copied().unwrap_or_default();
+    let before = count(&world.status()?);
+    let to = knock_address(gate)?;
+    let sent = world.at_client(move || send(to, &packet))?;
+    let refused = wait_for(Duration::from_secs(2), || world.status().ok().filter(|status| count(status) == before + 1));
+    let line = world.logged(&["drop replay"]).unwrap_or_default();
+    story.step("A replay of the same packet is refused, with the reason", sent.is_ok() && refused.is_some(), &line)
+}
+
+fn send(to: SocketAddr, packet: &[u8]) -> Result<(), String> {
+    let any: SocketAddr = if to.is_ipv4() { ([0, 0, 0, 0], 0).into() } else { ([0u16; 8], 0).into() };
+    let sent = std::net::UdpSocket::bind(any).and_then(|socket| socket.send_to(packet, to));
+    sent.map(|_| ()).map_err(|error| format!("sending to {to}: {error}"))
+}
+
+fn service(gate: &str) -> Result<SocketAddr, Stop> {
+    let address: IpAddr = gate.parse().map_err(|error| Stop::new(FAILED, error))?;
+    Ok(SocketAddr::new(address, SERVICE))
+}
+
+fn knock_address(gate: &str) -> Result<SocketAddr, Stop> {
+    service(gate).map(|address| SocketAddr::new(address.ip(), 62201))
+}
+
+impl Story {
+    fn step(&mut self, title: &str, as_told: bool, detail: &str) -> Result<(), Stop> {
+        self.step = self.step.saturating_add(1);
+        self.failed = self.failed.saturating_add(u32::from(!as_told));
+        if self.json {
+            let object = serde_json::json!({ "version": 1, "step": self.step, "title": title, "ok": as_told, "detail": detail });
+            return write(&object.to_string());
+        }
+        let mark = if as_told { "ok" } else { "NOT AS TOLD" };
+        write(&format!("{}. {title}: {mark}", self.step))?;
+        detail.lines().try_for_each(|line| write(&format!("     {line}")))
+    }
+
+    fn say(&self, text: &str) -> Result<(), Stop> {
+        if self.json { Ok(()) } else { write(text) }
+    }
+}
+
+fn write(line: &str) -> Result<(), Stop> {
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "{line}").and_then(|()| out.flush()).map_err(Stop::system("writing to standard output"))
+}

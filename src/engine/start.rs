@@ -1,0 +1,105 @@
+//! From an empty process to a core that is ready to serve: the hand-over from the monitor, privileges, keys, store.
+
+use std::io::{Read, Seek, Write};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixListener;
+use std::time::Duration;
+
+use zeroize::Zeroizing;
+
+use crate::bundle::Bundle;
+use crate::capture::Capture;
+use crate::capture::packet::PacketCapture;
+use crate::capture::udp::UdpCapture;
+use crate::config::{self, Loaded};
+use crate::engine::core::Core;
+use crate::engine::privileges;
+use crate::gate::{Gate, HintTable, User};
+use crate::link::{Link, Received};
+use crate::order::{self, CaptureSpec, MESSAGE_MAX, Start};
+use crate::stop::{CONFIG, IO, SYSTEM, Stop};
+use crate::store::ReplayStore;
+use crate::store::disk::DiskStore;
+use crate::{clock, store};
+
+/// All that the engine serves with.
+pub(super) struct Outfit {
+    pub(super) core: Core,
+    pub(super) store: DiskStore,
+    pub(super) captures: Vec<Box<dyn Capture>>,
+    pub(super) control: UnixListener,
+    pub(super) window: Duration,
+}
+
+/// Takes over from the monitor. Privileges are gone before the config is read.
+pub(super) fn take_over(link: &Link) -> Result<Outfit, Stop> {
+    let (start, descriptors) = receive(link)?;
+    privileges::give_up(start.run_as)?;
+    let mut descriptors = descriptors.into_iter();
+    let (Some(config), Some(control)) = (descriptors.next(), descriptors.next()) else {
+        return Err(Stop::new(SYSTEM, "the monitor handed over too few descriptors"));
+    };
+    let Loaded { settings, keys } = load(config)?;
+    let ports = settings.gate.ports.clone();
+    let captures = start
+        .captures
+        .into_iter()
+        .zip(descriptors)
+        .map(|(spec, descriptor)| capture(spec, descriptor, &ports))
+        .collect::<Result<_, _>>()?;
+    let mut store = DiskStore::open(&settings.gate.state_dir).map_err(unusable)?;
+    let kept = store.load().map_err(unusable)?;
+    let users = settings
+        .policies
+        .into_iter()
+        .zip(&keys)
+        .map(|(policy, material)| User { keys: postern_proto::UserKeys::derive(&settings.gate.name, material), policy });
+    let mut gate = Gate::new(users.collect(), settings.named, settings.gate.window, kept);
+    drop(keys);
+    let now = clock::wall();
+    if let Some(steps) = gate.table_wanted(now) {
+        let table = HintTable::build(&gate.hint_keys(), steps);
+        gate.install(table);
+    }
+    let core = Core::new(gate, settings.gate.name.as_str(), now);
+    Ok(Outfit { core, store, captures, control: UnixListener::from(control), window: settings.gate.window })
+}
+
+fn receive(link: &Link) -> Result<(Start, Vec<OwnedFd>), Stop> {
+    let mut buffer = vec![0; MESSAGE_MAX];
+    let (received, descriptors) = link
+        .receive_descriptors(&mut buffer)
+        .map_err(Stop::system("waiting for the monitor (the engine is started by `posternd run`, not by hand)"))?;
+    let Received::Message(len) = received else {
+        return Err(Stop::new(SYSTEM, "the monitor was gone before the engine had started"));
+    };
+    let start = order::decode(buffer.get(..len).unwrap_or_default()).map_err(|error| Stop::new(SYSTEM, error))?;
+    Ok((start, descriptors))
+}
+
+/// Reads the config that the monitor wrote into memory, and overwrites it there.
+fn load(descriptor: OwnedFd) -> Result<Loaded, Stop> {
+    let failed = |error: std::io::Error| Stop::new(IO, format!("reading the config that the monitor handed over: {error}"));
+    let mut file = std::fs::File::from(descriptor);
+    let len = usize::try_from(file.metadata().map_err(failed)?.len()).unwrap_or_default();
+    let mut bytes = Zeroizing::new(vec![0; len]);
+    file.rewind().map_err(failed)?;
+    file.read_exact(&mut bytes).map_err(failed)?;
+    let bundle = Bundle::decode(&bytes).ok_or_else(|| Stop::new(CONFIG, "the monitor handed over a config that can't be read"))?;
+    file.rewind().map_err(failed)?;
+    file.write_all(&vec![0; len]).map_err(failed)?;
+    config::load(&bundle).map_err(|problems| Stop::new(CONFIG, problems))
+}
+
+fn capture(spec: CaptureSpec, descriptor: OwnedFd, ports: &[u16]) -> Result<Box<dyn Capture>, Stop> {
+    Ok(match spec {
+        CaptureSpec::Packet { interface } => {
+            Box::new(PacketCapture::new(descriptor, interface, ports.to_vec()).map_err(Stop::system("listening on the packet socket"))?)
+        }
+        CaptureSpec::Udp { port } => Box::new(UdpCapture::new(descriptor, port)),
+    })
+}
+
+fn unusable(error: store::StoreError) -> Stop {
+    Stop::new(IO, error)
+}

@@ -1,0 +1,73 @@
+//! Why a file was refused: which file, what is wrong, what to do. Never holds a byte of a file.
+
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// Why a file was refused; prints on one line.
+#[derive(Debug)]
+pub struct FileError {
+    path: PathBuf,
+    kind: FileErrorKind,
+    what: String,
+    cure: String,
+}
+
+/// What the exit status of a command depends on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FileErrorKind {
+    /// There is no such file (sysexits 66).
+    NotFound,
+    /// The caller has no right to it (sysexits 77).
+    Permission,
+    /// Somebody else could read or replace it, so it is not used (sysexits 78).
+    Exposed,
+    /// Anything else: too large, no regular file, a broken disk (sysexits 78).
+    Other,
+}
+
+impl FileError {
+    /// What the exit status depends on.
+    pub fn kind(&self) -> FileErrorKind {
+        self.kind
+    }
+
+    /// The file or folder that is wrong.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub(super) fn exposed(path: &Path, what: &str, cure: &str) -> Self {
+        Self::new(path, FileErrorKind::Exposed, what, cure)
+    }
+
+    pub(super) fn other(path: &Path, what: &str, cure: &str) -> Self {
+        Self::new(path, FileErrorKind::Other, what, cure)
+    }
+
+    /// `done` completes "cannot be …": read, written.
+    pub(super) fn io(path: &Path, done: &str, error: &io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => {
+                Self::new(path, FileErrorKind::NotFound, "does not exist", "make it, or name the right one")
+            }
+            io::ErrorKind::PermissionDenied => {
+                let what = format!("cannot be {done}: permission denied");
+                Self::new(path, FileErrorKind::Permission, &what, "run as root or as its owner")
+            }
+            _ => Self::new(path, FileErrorKind::Other, &format!("cannot be {done}: {error}"), "look at the file and its disk"),
+        }
+    }
+
+    fn new(path: &Path, kind: FileErrorKind, what: &str, cure: &str) -> Self {
+        Self { path: path.to_owned(), kind, what: what.to_owned(), cure: cure.to_owned() }
+    }
+}
+
+impl fmt::Display for FileError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}; {}", self.path.display(), self.what, self.cure)
+    }
+}
+
+impl std::error::Error for FileError {}

@@ -1,0 +1,176 @@
+//! What the monitor does with privilege before there is an engine: rights, config, directories, sockets.
+//!
+//! Everything here is looked at once, fails with one line that says what to do, and leaves nothing half made.
+
+use std::fs::{self, DirBuilder, File, TryLockError};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt, chown};
+use std::path::{Path, PathBuf};
+
+use caps::{CapSet, Capability};
+
+use crate::bundle::Bundle;
+use crate::capture;
+use crate::config;
+use crate::control;
+use crate::files;
+use crate::order::CaptureSpec;
+use crate::settings::{CaptureKind, Gate, Interfaces, Settings};
+use crate::stop::{CONFIG, FAILED, PERMISSION, SYSTEM, Stop};
+
+/// Who the engine becomes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RunAs {
+    /// User and group; `None` where this user namespace has no other one.
+    pub ids: Option<(u32, u32)>,
+    /// The sentence for the log where the engine stays who the monitor is.
+    pub note: Option<String>,
+}
+
+/// The capabilities that the monitor can't do without.
+const NEEDED: [(Capability, &str); 2] =
+    [(Capability::CAP_NET_ADMIN, "to change the firewall"), (Capability::CAP_NET_RAW, "to listen on the wire")];
+
+/// Whether this process has the rights to be a monitor.
+///
+/// # Errors
+/// Exit 77 with the capability that is missing.
+pub fn rights() -> Result<(), Stop> {
+    for (capability, what_for) in NEEDED {
+        if !caps::has_cap(None, CapSet::Effective, capability).unwrap_or(false) {
+            return Err(Stop::new(PERMISSION, format!("{capability} is missing, which posternd needs {what_for}; run it as root")));
+        }
+    }
+    Ok(())
+}
+
+/// Reads and checks the whole config. The bundle holds keys: hand it on and drop it.
+///
+/// # Errors
+/// Exit 78 with every problem found, 77 for a file that may not be read.
+pub fn load(path: &Path) -> Result<(Bundle, Settings), Stop> {
+    let unreadable = |error: files::FileError| {
+        let code = match error.kind() {
+            files::FileErrorKind::Permission => PERMISSION,
+            files::FileErrorKind::NotFound | files::FileErrorKind::Exposed | files::FileErrorKind::Other => CONFIG,
+        };
+        Stop::new(code, error)
+    };
+    let mut bundle = files::read_bundle(path).map_err(unreadable)?;
+    let named = config::key_files(&bundle);
+    files::add_key_files(&mut bundle, &named).map_err(unreadable)?;
+    // The keys in what was loaded are wiped here at once.
+    let settings = config::load(&bundle).map_err(|problems| Stop::new(CONFIG, problems))?.settings;
+    Ok((bundle, settings))
+}
+
+/// Finds the engine's user.
+///
+/// # Errors
+/// Exit 78 where there is no such user, or it is root.
+pub fn run_as(name: &str) -> Result<RunAs, Stop> {
+    let user = nix::unistd::User::from_name(name).ok().flatten();
+    let user = user.ok_or_else(|| {
+        Stop::new(CONFIG, format!("run_as: there is no user \"{name}\"; make one with: useradd --system --no-create-home {name}"))
+    })?;
+    let (uid, gid) = (user.uid.as_raw(), user.gid.as_raw());
+    if uid == 0 {
+        return Err(Stop::new(CONFIG, "run_as: the engine must not run as root; name an unprivileged user"));
+    }
+    if mapped("/proc/self/uid_map", uid) && mapped("/proc/self/gid_map", gid) {
+        return Ok(RunAs { ids: Some((uid, gid)), note: None });
+    }
+    let note = format!("this user namespace has no user \"{name}\": the engine stays the user it is, without capabilities");
+    Ok(RunAs { ids: None, note: Some(note) })
+}
+
+/// Whether this id exists in this user namespace: the map's rows are first id inside, first id outside, count.
+fn mapped(map: &str, id: u32) -> bool {
+    let Ok(rows) = files::read_system(Path::new(map)) else { return true };
+    rows.lines().any(|row| {
+        let mut numbers = row.split_whitespace().filter_map(|number| number.parse::<u64>().ok());
+        match (numbers.next(), numbers.nth(1)) {
+            (Some(first), Some(count)) => (first..first.saturating_add(count)).contains(&u64::from(id)),
+            _ => false,
+        }
+    })
+}
+
+/// Makes the state directory if it is missing and gives it to the engine's user.
+///
+/// # Errors
+/// Which directory, and what the system said.
+pub fn state_dir(path: &Path, run_as: &RunAs) -> Result<(), Stop> {
+    make_dir(path, 0o700)?;
+    let failed = |what: &str| format!("{}: {what}", path.display());
+    let found = fs::metadata(path).map_err(Stop::system(failed("looking at the state directory")))?;
+    if let Some((uid, gid)) = run_as.ids
+        && (found.uid(), found.gid()) != (uid, gid)
+    {
+        chown(path, Some(uid), Some(gid)).map_err(Stop::system(failed("giving the state directory to the engine's user")))?;
+        for entry in fs::read_dir(path).map_err(Stop::system(failed("reading the state directory")))?.flatten() {
+            chown(entry.path(), Some(uid), Some(gid)).map_err(Stop::system(failed("giving the state to the engine's user")))?;
+        }
+    }
+    fs::set_permissions(path, fs::Permissions::from_mode(0o700)).map_err(Stop::system(failed("closing the state directory to others")))
+}
+
+fn make_dir(path: &Path, mode: u32) -> Result<(), Stop> {
+    let made = DirBuilder::new().recursive(true).mode(mode).create(path);
+    made.map_err(Stop::system(format!("making the directory {}", path.display())))
+}
+
+/// One posternd a control socket: the lock lasts as long as the file that is returned.
+///
+/// # Errors
+/// Where another posternd holds it.
+pub fn lock(control_socket: &Path) -> Result<File, Stop> {
+    if let Some(folder) = control_socket.parent() {
+        make_dir(folder, 0o755)?;
+    }
+    let path = lock_path(control_socket);
+    let file = files::open_lock(&path).map_err(Stop::system(format!("opening {}", path.display())))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(Stop::new(
+            FAILED,
+            format!("another posternd is running ({} is locked); stop it first, or give this one another control_socket", path.display()),
+        )),
+        Err(TryLockError::Error(error)) => Err(Stop::new(SYSTEM, format!("locking {}: {error}", path.display()))),
+    }
+}
+
+fn lock_path(control_socket: &Path) -> PathBuf {
+    let mut name = control_socket.as_os_str().to_owned();
+    name.push(".lock");
+    PathBuf::from(name)
+}
+
+/// Binds the control socket.
+///
+/// # Errors
+/// Which path, and what the system said.
+pub fn control_socket(path: &Path) -> Result<OwnedFd, Stop> {
+    control::bind(path).map(OwnedFd::from).map_err(Stop::system(format!("binding the control socket {}", path.display())))
+}
+
+/// Opens the sockets that knocks are captured with.
+///
+/// # Errors
+/// Which one, and what the system said.
+pub fn captures(gate: &Gate) -> Result<Vec<(CaptureSpec, OwnedFd)>, Stop> {
+    let packet = |interface: Option<String>| {
+        let socket = capture::packet::open(&gate.ports).map_err(Stop::system("opening the packet socket"))?;
+        Ok((CaptureSpec::Packet { interface }, socket))
+    };
+    match (gate.capture, &gate.interfaces) {
+        (CaptureKind::Packet, Interfaces::Any) => packet(None).map(|one| vec![one]),
+        (CaptureKind::Packet, Interfaces::Named(names)) => names.iter().cloned().map(Some).map(packet).collect(),
+        (CaptureKind::Udp, _) => gate.ports.iter().map(|port| udp(*port)).collect(),
+    }
+}
+
+fn udp(port: u16) -> Result<(CaptureSpec, OwnedFd), Stop> {
+    let socket = capture::udp::bind(port).map_err(Stop::system(format!("binding UDP port {port} (is another program using it?)")))?;
+    Ok((CaptureSpec::Udp { port }, socket))
+}

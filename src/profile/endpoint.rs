@@ -1,0 +1,167 @@
+//! Where knocks go, as people write it: `host`, `host:port`, `192.0.2.1:62201`, `[2001:db8::1]:62201`, `2001:db8::1`.
+//!
+//! Owns the text only: whether such a host exists is asked by the client.
+
+use std::fmt;
+use std::net::Ipv6Addr;
+use std::str::FromStr;
+
+use serde::Deserialize;
+
+/// The port of a gate that names none.
+pub const DEFAULT_PORT: u16 = 62201;
+
+/// A host's name or address, not resolved; an IPv6 address may carry a zone (`fe80::1%eth0`).
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub struct Host(String);
+
+/// A host and a UDP port.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub struct Endpoint {
+    /// Name or address.
+    pub host: Host,
+    /// UDP port, never 0.
+    pub port: u16,
+}
+
+/// Why a text is not where a knock could go.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum EndpointError {
+    /// Not a host.
+    #[error("\"{0}\" is not a host; write a name, an IPv4 address or an IPv6 address")]
+    Host(String),
+    /// Not a host with or without a port.
+    #[error("\"{0}\" is not an address to knock at; write host, host:port or [IPv6 address]:port")]
+    Endpoint(String),
+}
+
+impl Host {
+    /// The name or the address, without brackets.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for Host {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl FromStr for Host {
+    type Err = EndpointError;
+
+    fn from_str(text: &str) -> Result<Self, EndpointError> {
+        let inner = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
+        let host = inner.unwrap_or(text);
+        let fits = if host.contains(':') { is_ipv6(host) } else { inner.is_none() && is_name(host) };
+        if fits { Ok(Self(host.to_owned())) } else { Err(EndpointError::Host(text.to_owned())) }
+    }
+}
+
+fn is_ipv6(host: &str) -> bool {
+    let (address, zone) = host.split_once('%').unwrap_or((host, "0"));
+    !zone.is_empty() && address.parse::<Ipv6Addr>().is_ok()
+}
+
+/// The resolver judges names; here only what would be a slip is refused.
+fn is_name(host: &str) -> bool {
+    let word = |c: char| c.is_alphanumeric() || matches!(c, '-' | '_' | '.');
+    (1..=253).contains(&host.len()) && !host.starts_with('-') && host.chars().all(word)
+}
+
+impl FromStr for Endpoint {
+    type Err = EndpointError;
+
+    fn from_str(text: &str) -> Result<Self, EndpointError> {
+        if let Ok(host) = text.parse() {
+            return Ok(Self { host, port: DEFAULT_PORT });
+        }
+        let wrong = || EndpointError::Endpoint(text.to_owned());
+        let (host, port) = text.rsplit_once(':').ok_or_else(wrong)?;
+        // An IPv6 address before a port stands in brackets: otherwise its last group would be taken for the port.
+        if host.contains(':') && !host.starts_with('[') {
+            return Err(wrong());
+        }
+        let digits = port.bytes().all(|byte| byte.is_ascii_digit());
+        let port = port.parse().ok().filter(|port| digits && *port != 0).ok_or_else(wrong)?;
+        Ok(Self { host: host.parse().map_err(|_| wrong())?, port })
+    }
+}
+
+impl fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.host.0.contains(':') { write!(f, "[{}]:{}", self.host, self.port) } else { write!(f, "{}:{}", self.host, self.port) }
+    }
+}
+
+impl TryFrom<String> for Host {
+    type Error = EndpointError;
+
+    fn try_from(text: String) -> Result<Self, EndpointError> {
+        text.parse()
+    }
+}
+
+impl TryFrom<String> for Endpoint {
+    type Error = EndpointError;
+
+    fn try_from(text: String) -> Result<Self, EndpointError> {
+        text.parse()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> (String, u16) {
+        let endpoint: Endpoint = text.parse().unwrap();
+        (endpoint.host.as_str().to_owned(), endpoint.port)
+    }
+
+    #[test]
+    fn a_host_without_a_port_gets_the_default_one() {
+        for (text, host) in [
+            ("gate.example.org", "gate.example.org"),
+            ("192.0.2.1", "192.0.2.1"),
+            ("2001:db8::1", "2001:db8::1"),
+            ("[2001:db8::1]", "2001:db8::1"),
+            ("[fe80::1%eth0]", "fe80::1%eth0"),
+        ] {
+            assert_eq!(read(text), (host.to_owned(), 62201), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_port_follows_a_colon_and_brackets_keep_ipv6_apart() {
+        assert_eq!(read("gate:1000"), ("gate".to_owned(), 1000));
+        assert_eq!(read("192.0.2.1:1"), ("192.0.2.1".to_owned(), 1));
+        assert_eq!(read("[2001:db8::1]:65535"), ("2001:db8::1".to_owned(), 65535));
+        assert_eq!("[2001:db8::1]:65535".parse::<Endpoint>().unwrap().to_string(), "[2001:db8::1]:65535");
+    }
+
+    #[test]
+    fn what_is_no_address_is_refused() {
+        for text in [
+            "",
+            ":1",
+            "gate:",
+            "gate:0",
+            "gate:65536",
+            "gate:+1",
+            "[gate]:1",
+            "[::1",
+            "::1]:1",
+            "a b",
+            "-s",
+            "http://gate",
+            "1::2::3:4",
+            "fe80::1%",
+        ] {
+            assert!(text.parse::<Endpoint>().is_err(), "{text}");
+        }
+    }
+}
