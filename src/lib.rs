@@ -6,7 +6,7 @@
 //! | row | modules |
 //! |---|---|
 //! | 0 | the `postern-proto` crate |
-//! | 1 | plain types: [`time`], [`address`], [`service`], [`datagram`], [`policy`], [`terms`], [`grant`], [`mark`], [`reason`], [`settings`], [`bundle`] |
+//! | 1 | plain types: [`time`], [`address`], [`service`], [`datagram`], [`policy`], [`terms`], [`grant`], [`mark`], [`reason`], [`settings`], [`bundle`], [`run`] |
 //! | 2 | pure cores: `gate`, `ledger`, `order` |
 //! | 3 | adapters: `config`, `profile`, `files`, `program`, `capture`, `backend`, `store`, `control`, `log`, `clock`, `random` |
 //! | 4 | processes: `engine`, `monitor`, `client` |
@@ -20,6 +20,7 @@ pub mod grant;
 pub mod mark;
 pub mod policy;
 pub mod reason;
+pub mod run;
 pub mod service;
 pub mod settings;
 pub mod terms;
