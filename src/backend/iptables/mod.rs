@@ -1,1 +1,150 @@
-//! iptables and ip6tables through their restore programs.
+//! iptables and ip6tables through their restore programs: one run for each family and batch, each run one transaction.
+//!
+//! Owns the chains `POSTERN`, `POSTERN-GRANTS`, `POSTERN-FWD` and `POSTERN-FWD-GRANTS` in table filter, and nothing else there.
+//! Decides nothing and runs nothing itself: programs are run by the [`Run`] it is given. Works with the nft and the legacy
+//! variant alike. Carries out invariants 4 (each rule ends by itself, `-m time`), 6 and 10.
+
+use std::path::PathBuf;
+
+use super::{Backend, BackendError, Change};
+use crate::grant::Grant;
+use crate::run::Run;
+use crate::settings::Protection;
+use crate::time::Timestamp;
+
+mod batch;
+mod comment;
+mod family;
+mod fault;
+mod input;
+mod list;
+mod rules;
+#[cfg(test)]
+mod tests;
+
+use family::Side;
+use rules::Family;
+
+/// Where the programs are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Paths {
+    /// For IPv4.
+    pub v4: Pair,
+    /// For IPv6; `None` where they are not installed.
+    pub v6: Option<Pair>,
+}
+
+/// One family's programs, by absolute path.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pair {
+    /// `iptables-restore` or `ip6tables-restore`.
+    pub restore: PathBuf,
+    /// `iptables-save` or `ip6tables-save`.
+    pub save: PathBuf,
+}
+
+impl Paths {
+    /// The sentence for the log where a family will have neither grants nor protection.
+    pub fn warning(&self) -> Option<&'static str> {
+        let text = "ip6tables-restore is not installed: over IPv6 nothing is protected and nothing can be opened; apt-get install iptables";
+        self.v6.is_none().then_some(text)
+    }
+}
+
+/// The driver.
+pub struct Iptables {
+    run: Box<dyn Run + Send>,
+    v4: Side,
+    v6: Side,
+}
+
+impl Iptables {
+    /// Drives the programs at these paths. Runs none of them yet.
+    pub fn new(run: Box<dyn Run + Send>, paths: Paths) -> Self {
+        Self { run, v4: Side::new(Family::V4, Some(paths.v4)), v6: Side::new(Family::V6, paths.v6) }
+    }
+
+    /// Where the programs are, asked of `find` by name. Those for IPv6 may be missing.
+    ///
+    /// # Errors
+    /// Which program for IPv4 is missing, and how to install it.
+    pub fn locate(find: impl Fn(&str) -> Option<PathBuf>) -> Result<Paths, BackendError> {
+        let need = |name: &str| find(name).ok_or_else(|| BackendError(format!("{name} is not installed; apt-get install iptables")));
+        let v4 = Pair { restore: need("iptables-restore")?, save: need("iptables-save")? };
+        let v6 = find("ip6tables-restore").zip(find("ip6tables-save")).map(|(restore, save)| Pair { restore, save });
+        Ok(Paths { v4, v6 })
+    }
+}
+
+impl Backend for Iptables {
+    fn name(&self) -> &'static str {
+        "iptables"
+    }
+
+    /// IPv4 comes first, so that trouble with IPv6 does not prevent it.
+    fn install(&mut self, protection: &Protection, live: &[Grant]) -> Result<(), BackendError> {
+        let (v4, v6) = live.iter().partition::<Vec<&Grant>, _>(|grant| Family::of(&grant.allow) == Family::V4);
+        let first = self.v4.install(self.run.as_mut(), protection, &v4);
+        let second = self.v6.install(self.run.as_mut(), protection, &v6);
+        both(first, second)
+    }
+
+    /// Needs an installation by this driver before, which tells it what stands in the firewall.
+    fn apply(&mut self, changes: &[Change]) -> Vec<Result<(), BackendError>> {
+        let mut results = vec![Ok(()); changes.len()];
+        for side in [&mut self.v4, &mut self.v6] {
+            let (places, own): (Vec<usize>, Vec<&Change>) =
+                changes.iter().enumerate().filter(|(_, change)| family_of(change) == side.family).unzip();
+            if own.is_empty() {
+                continue;
+            }
+            for (place, outcome) in places.into_iter().zip(side.apply(self.run.as_mut(), &own)) {
+                if let Some(result) = results.get_mut(place) {
+                    *result = outcome;
+                }
+            }
+        }
+        results
+    }
+
+    fn list(&mut self) -> Result<Vec<Grant>, BackendError> {
+        let mut grants = self.v4.list(self.run.as_mut())?;
+        grants.extend(self.v6.list(self.run.as_mut())?);
+        Ok(grants)
+    }
+
+    /// The rules are then as before the first installation, but for counters and the empty table that a first run of iptables makes.
+    fn remove(&mut self) -> Result<(), BackendError> {
+        let first = self.v4.remove(self.run.as_mut());
+        let second = self.v6.remove(self.run.as_mut());
+        both(first, second)
+    }
+
+    fn kernel_expiry(&self) -> Result<(), String> {
+        if self.v4.standing.is_none() && self.v6.standing.is_none() {
+            return Err("the kernel ends no grants yet: Postern's chains are not installed".to_owned());
+        }
+        let undated = [&self.v4, &self.v6].into_iter().filter(|side| side.standing.is_some()).find_map(|side| side.undated.as_ref());
+        undated.map_or(Ok(()), |why| {
+            Err(format!("the kernel does not end grants by itself, only posternd does, for -m time is missing: {why}"))
+        })
+    }
+
+    /// Needs no time: a rule carries its absolute end.
+    fn tick(&mut self, _now: Timestamp) {}
+}
+
+/// Both families were tried; the first trouble is told, and the other if there is one.
+fn both(first: Result<(), BackendError>, second: Result<(), BackendError>) -> Result<(), BackendError> {
+    match (first, second) {
+        (Err(one), Err(other)) => Err(BackendError(format!("{one}; and {other}"))),
+        (first, second) => first.and(second),
+    }
+}
+
+/// An extension's grants open the same door, so that either tells the family.
+fn family_of(change: &Change) -> Family {
+    match change {
+        Change::Open(grant) | Change::Close(grant) | Change::Extend { new: grant, .. } => Family::of(&grant.allow),
+    }
+}

@@ -1,0 +1,167 @@
+//! One family's side of the firewall: its programs, what they can do, and what Postern put there.
+//!
+//! Owns the runs of `iptables-restore` and `iptables-save`, installation and removal. Batches of changes are in `batch`.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use super::Pair;
+use super::fault::{Fault, Kind, judge};
+use super::input;
+use super::list::{self, Table};
+use super::rules::{Abilities, Family};
+use crate::backend::BackendError;
+use crate::grant::{Grant, GrantId};
+use crate::run::{Call, OUTPUT, Run};
+use crate::settings::Protection;
+
+/// Most bytes of a listing: some 80,000 rules.
+const LISTING: usize = 16 << 20;
+
+/// One family of the firewall.
+pub(super) struct Side {
+    pub(super) family: Family,
+    programs: Option<Pair>,
+    /// Why there is nothing of this family to drive.
+    absent: Option<String>,
+    pub(super) abilities: Abilities,
+    /// Why grants have no end of their own in this family's kernel rules.
+    pub(super) undated: Option<String>,
+    pub(super) standing: Option<Standing>,
+    /// A run was ended from outside: the firewall may hold more or less than `standing` says.
+    pub(super) is_doubtful: bool,
+}
+
+/// What stands in the firewall since the last successful run.
+pub(super) struct Standing {
+    pub(super) live: BTreeMap<GrantId, Grant>,
+    pub(super) forwards: bool,
+}
+
+impl Side {
+    pub(super) fn new(family: Family, programs: Option<Pair>) -> Self {
+        let absent =
+            programs.is_none().then(|| "ip6tables-restore and ip6tables-save are not installed; apt-get install iptables".to_owned());
+        Self { family, programs, absent, abilities: Abilities::default(), undated: None, standing: None, is_doubtful: false }
+    }
+
+    /// Puts everything of this family in place. A family that this system does not have is passed over, unless grants of it should be open.
+    pub(super) fn install(&mut self, run: &mut dyn Run, protection: &Protection, live: &[&Grant]) -> Result<(), BackendError> {
+        if self.programs.is_some() {
+            match self.put_in_place(run, protection, live) {
+                Ok(()) => return Ok(()),
+                Err(fault) if self.is_no_family(&fault) => {
+                    self.absent = Some(format!("this system has no {}: {}", self.family.name(), fault.line));
+                    self.standing = None;
+                }
+                Err(fault) => {
+                    self.is_doubtful |= fault.kind == Kind::Doubt;
+                    return Err(fault.error());
+                }
+            }
+        }
+        if live.is_empty() { Ok(()) } else { Err(self.nothing_here()) }
+    }
+
+    fn put_in_place(&mut self, run: &mut dyn Run, protection: &Protection, live: &[&Grant]) -> Result<(), Fault> {
+        self.probe(run)?;
+        let table = self.save(run)?;
+        let text = input::installation(self.family, &table, protection, live, self.abilities).map_err(refused)?;
+        self.restore(run, &text)?;
+        let forwards = input::needs_forwarding(protection, live);
+        self.standing = Some(Standing { live: live.iter().map(|grant| (grant.id, (*grant).clone())).collect(), forwards });
+        self.absent = None;
+        self.is_doubtful = false;
+        Ok(())
+    }
+
+    /// Finds out which matches this kernel has. What it has it keeps; what it lacks is tried again at each installation.
+    fn probe(&mut self, run: &mut dyn Run) -> Result<(), Fault> {
+        if !self.abilities.time {
+            let lack = self.lacks(run, "-m time --datestop 2037-01-01T00:00:00 -m comment --comment \"postern probe\"")?;
+            self.abilities.time = lack.is_none();
+            self.undated = lack;
+        }
+        if !self.abilities.socket {
+            self.abilities.socket = self.lacks(run, "-p tcp -m socket")?.is_none();
+        }
+        Ok(())
+    }
+
+    fn lacks(&self, run: &mut dyn Run, matches: &str) -> Result<Option<String>, Fault> {
+        match self.restore(run, &input::probe(matches)) {
+            Ok(()) => Ok(None),
+            Err(fault) if fault.kind == Kind::Refused => Ok(Some(fault.line)),
+            Err(fault) => Err(fault),
+        }
+    }
+
+    /// Removes all that is Postern's of this family.
+    pub(super) fn remove(&mut self, run: &mut dyn Run) -> Result<(), BackendError> {
+        let Some(table) = self.table(run)? else { return Ok(()) };
+        if let Some(text) = input::removal(&table) {
+            self.restore(run, &text).map_err(|fault| fault.error())?;
+        }
+        self.standing = None;
+        self.is_doubtful = false;
+        Ok(())
+    }
+
+    /// The grants that stand in the firewall.
+    pub(super) fn list(&self, run: &mut dyn Run) -> Result<Vec<Grant>, BackendError> {
+        let Some(table) = self.table(run)? else { return Ok(Vec::new()) };
+        list::grants(self.family, &table).map_err(|why| {
+            BackendError(format!("{}: {why}; delete it by hand or run posternd flush", self.program(|pair| &pair.save).display()))
+        })
+    }
+
+    /// Table filter; `None` where this system does not have the family.
+    fn table(&self, run: &mut dyn Run) -> Result<Option<Table>, BackendError> {
+        if self.programs.is_none() {
+            return Ok(None);
+        }
+        match self.save(run) {
+            Ok(table) => Ok(Some(table)),
+            Err(fault) if self.is_no_family(&fault) => Ok(None),
+            Err(fault) => Err(fault.error()),
+        }
+    }
+
+    pub(super) fn save(&self, run: &mut dyn Run) -> Result<Table, Fault> {
+        let program = self.program(|pair| &pair.save);
+        let call = Call { program, args: &["-t", "filter"], stdin: b"", most: LISTING };
+        let output = judge(program, run.run(&call))?;
+        list::read(&output).map_err(|why| refused(format!("{}: {why}", program.display())))
+    }
+
+    pub(super) fn restore(&self, run: &mut dyn Run, text: &str) -> Result<(), Fault> {
+        let program = self.program(|pair| &pair.restore);
+        let call = Call { program, args: &["--noflush", "-w", "3"], stdin: text.as_bytes(), most: OUTPUT };
+        judge(program, run.run(&call)).map(drop)
+    }
+
+    /// Never reached without programs; then the path says so instead of naming one.
+    fn program(&self, which: impl Fn(&Pair) -> &std::path::PathBuf) -> &Path {
+        self.programs.as_ref().map_or(Path::new("/no/ip6tables"), |pair| which(pair).as_path())
+    }
+
+    /// Why nothing can be done for a grant of this family.
+    pub(super) fn nothing_here(&self) -> BackendError {
+        let name = self.family.name();
+        BackendError(match &self.absent {
+            Some(why) => format!("{name} grants can be neither opened nor closed: {why}"),
+            None => format!("{name} grants can be neither opened nor closed: Postern's chains are not installed; restart posternd"),
+        })
+    }
+
+    /// Only where the kernel itself has no IPv6 may its rules be missing: elsewhere IPv6 would stay open unseen.
+    fn is_no_family(&self, fault: &Fault) -> bool {
+        let has_ipv6 = || Path::new("/proc/thread-self/net/if_inet6").exists();
+        self.family == Family::V6 && fault.kind == Kind::Refused && (fault.says_no_family() || !has_ipv6())
+    }
+}
+
+/// Something that this driver itself refuses.
+pub(super) fn refused(line: String) -> Fault {
+    Fault { kind: Kind::Refused, line }
+}
