@@ -73,7 +73,7 @@ pub fn human(length: Duration) -> String {
     if length.subsec_millis() > 0 && seconds < 60 {
         return if seconds == 0 { format!("{}ms", length.as_millis()) } else { format!("{:.1}s", length.as_secs_f64()) };
     }
-    let parts = [(seconds / 86_400, "d"), (seconds / 3_600 % 24, "h"), (seconds / 60 % 60, "m"), (seconds % 60, "s")];
+    let parts = [(seconds / 3_600, "h"), (seconds / 60 % 60, "m"), (seconds % 60, "s")];
     let said: Vec<String> = parts.iter().filter(|(n, _)| *n > 0).map(|(n, unit)| format!("{n}{unit}")).collect();
     if said.is_empty() { "0s".to_owned() } else { said.join(" ") }
 }

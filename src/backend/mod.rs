@@ -37,7 +37,8 @@ pub trait Backend: Send {
     fn install(&mut self, protection: &Protection, live: &[Grant]) -> Result<(), BackendError>;
 
     /// Carries out a batch, in order, in as few steps as the firewall allows. One result for each change, in the same
-    /// order; a change that failed has left nothing half open. Closing what is already gone is done.
+    /// order; a change that failed has left nothing half open. Closing what is already gone is done. A driver may refuse
+    /// every change until it has installed: only then does it know what stands in the firewall.
     fn apply(&mut self, changes: &[Change]) -> Vec<Result<(), BackendError>>;
 
     /// The grants that stand in the firewall now, read from the firewall itself. An entry of Postern's that can't be read

@@ -92,7 +92,7 @@ impl Engine {
             }
             Event::Stored { tickets, result } => {
                 for ticket in tickets {
-                    if let Some(order) = self.core.stored(ticket, result.as_ref().map(|()| ()).map_err(String::as_str)) {
+                    if let Some(order) = self.core.stored(ticket, result.as_ref().copied().map_err(String::as_str)) {
                         self.order(order);
                     }
                 }

@@ -7,7 +7,7 @@ use super::family::{Side, Standing, refused};
 use super::fault::{Fault, Kind};
 use super::input;
 use super::list::Table;
-use super::rules::{FORWARD, FORWARD_GRANTS, INPUT, INPUT_GRANTS, chain_of, grant_rules};
+use super::rules::{FORWARD, FORWARD_GRANTS, Family, INPUT, INPUT_GRANTS, chain_of, grant_rules};
 use crate::backend::{BackendError, Change};
 use crate::grant::{Grant, GrantId};
 use crate::run::Run;
@@ -95,11 +95,13 @@ impl Side {
             }
             Change::Close(_) => false,
             Change::Open(grant) | Change::Extend { new: grant, .. } => {
-                let is_reached = is_reached(table, chain_of(grant)) || (grant.target.is_some() && !standing.forwards);
-                if !is_reached {
+                // where forwarding was never installed, entering the change says so
+                let is_expected = grant.target.is_none() || standing.forwards;
+                let is_gone = is_expected && !is_reached(table, chain_of(grant));
+                if is_gone {
                     *result = Err(BackendError(format!("{grant}: Postern's chains were taken out of the firewall; restart posternd")));
                 }
-                !is_reached
+                is_gone
             }
         }
     }
@@ -159,6 +161,11 @@ impl Side {
             Change::Extend { old, new } => (old.id, new.id, Some(new)),
             Change::Close(grant) => (grant.id, grant.id, None),
         };
+        if let Change::Extend { old, new } = change
+            && Family::of(&old.allow) != Family::of(&new.allow)
+        {
+            return Err(format!("{new}: it does not extend {old}, which is of the other address family"));
+        }
         if let Some(grant) = new.filter(|grant| grant.target.is_some() && !*forwards) {
             return Err(format!("{grant}: forwarding is not installed, for no user has targets; reload the config"));
         }

@@ -129,6 +129,8 @@ fn protected(family: Family, ports: Ports, abilities: Abilities) -> Vec<String> 
     if abilities.socket && ports.protocol_name() == "tcp" {
         // The rule above starts connection tracking in the kernel, which knows nothing of the connections that were there
         // before; without this one the session from which Postern is first started would be cut. It cannot open one: no SYN.
+        // Its price: a listener bound to one address, not to all, answers a stray ACK with a reset. UDP has no such rule: xt_socket
+        // would let strangers' datagrams through to a bound socket, so an old UDP flow lives on only from the gate's next datagram.
         rules.push(format!("{matches} ! --syn -m socket -j ACCEPT"));
     }
     rules.push(format!("{matches} -j DROP"));

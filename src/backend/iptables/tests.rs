@@ -298,6 +298,13 @@ fn a_target_without_forward_chains_is_refused_with_the_reason() {
 }
 
 #[test]
+fn an_extension_into_the_other_family_is_refused() {
+    let mut world = World::installed(&[four(1)]);
+    assert_eq!(world.apply(&[Change::Extend { old: four(1), new: six(1) }]).0, [false]);
+    assert!(world.ran().is_empty());
+}
+
+#[test]
 fn a_missing_program_is_named_with_the_package() {
     let error = Iptables::locate(|name| (name != "iptables-save").then(|| name.into())).unwrap_err();
     assert_eq!(error.to_string(), "iptables-save is not installed; apt-get install iptables");

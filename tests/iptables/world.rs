@@ -1,0 +1,200 @@
+//! Network namespaces for the iptables tests: a gate with a driver, joined to a peer by a veth pair.
+//!
+//! Owns the threads that live in the namespaces; a namespace goes when its last thread and process go.
+
+use std::collections::BTreeSet;
+use std::io::ErrorKind;
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use postern::backend::iptables::{Iptables, Pair, Paths};
+use postern::backend::{Backend, Change};
+use postern::grant::{Grant, GrantId};
+use postern::program::Programs;
+use postern::run::{Call, Ran, Run, RunError};
+use postern::settings::Protection;
+use postern::time::Timestamp;
+
+type Job = Box<dyn FnOnce() + Send>;
+
+/// A network namespace: a thread that lives in it. What it starts lives in it too.
+pub(crate) struct Space {
+    jobs: mpsc::Sender<Job>,
+    thread: i32,
+}
+
+impl Space {
+    pub(crate) fn new() -> Self {
+        let is_root = rustix::process::geteuid().is_root();
+        assert!(is_root, "this test makes network namespaces and changes firewalls in them: run it as root");
+        let (jobs, inbox) = mpsc::channel::<Job>();
+        let (send, receive) = mpsc::channel();
+        std::thread::spawn(move || {
+            nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNET).expect("a new network namespace");
+            send.send(rustix::thread::gettid().as_raw_nonzero().get()).unwrap();
+            inbox.into_iter().for_each(|job| job());
+        });
+        let space = Self { jobs, thread: receive.recv().expect("a thread in a new network namespace") };
+        space.sh("ip link set lo up");
+        space
+    }
+
+    /// By which `ip link ... netns` finds the namespace.
+    pub(crate) fn thread(&self) -> i32 {
+        self.thread
+    }
+
+    pub(crate) fn run<R: Send + 'static>(&self, job: impl FnOnce() -> R + Send + 'static) -> R {
+        let (send, receive) = mpsc::channel();
+        self.jobs.send(Box::new(move || send.send(job()).unwrap())).unwrap();
+        receive.recv().expect("the job panicked")
+    }
+
+    pub(crate) fn sh(&self, script: &str) -> String {
+        let script = format!("export PATH=/usr/sbin:/usr/bin:/sbin:/bin; {script}");
+        let out = self.run(move || Command::new("/bin/sh").args(["-ec", &script]).output().unwrap());
+        assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+        String::from_utf8(out.stdout).unwrap()
+    }
+}
+
+/// Runs programs inside a namespace, and counts them.
+struct Inside {
+    jobs: mpsc::Sender<Job>,
+    deadline: Duration,
+    count: Arc<AtomicUsize>,
+}
+
+impl Run for Inside {
+    fn run(&mut self, call: &Call<'_>) -> Result<Ran, RunError> {
+        self.count.fetch_add(1, Ordering::Relaxed);
+        let (program, stdin, most, deadline) = (call.program.to_owned(), call.stdin.to_vec(), call.most, self.deadline);
+        let args: Vec<String> = call.args.iter().map(|arg| (*arg).to_owned()).collect();
+        let (send, receive) = mpsc::channel();
+        let job = move || {
+            let args: Vec<&str> = args.iter().map(String::as_str).collect();
+            let call = Call { program: &program, args: &args, stdin: &stdin, most };
+            send.send(Programs::with_deadline(deadline).run(&call)).unwrap();
+        };
+        self.jobs.send(Box::new(job)).unwrap();
+        receive.recv().unwrap()
+    }
+}
+
+/// A gate with a driver, joined to a peer.
+pub(crate) struct World {
+    pub(crate) driver: Iptables,
+    pub(crate) gate: Space,
+    pub(crate) peer: Space,
+    variant: &'static str,
+    count: Arc<AtomicUsize>,
+}
+
+impl World {
+    pub(crate) fn new(variant: &'static str) -> Self {
+        Self::with(variant, paths(variant), Duration::from_secs(10))
+    }
+
+    pub(crate) fn with(variant: &'static str, paths: Paths, deadline: Duration) -> Self {
+        let (gate, peer) = (Space::new(), Space::new());
+        gate.sh(&format!("ip link add wire type veth peer name wire netns {}", peer.thread));
+        for (space, host) in [(&gate, 1), (&peer, 7)] {
+            space.sh(&format!(
+                "ip addr add 192.0.2.{host}/24 dev wire; ip addr add 2001:db8::{host}/64 dev wire nodad; ip link set wire up"
+            ));
+        }
+        let count = Arc::new(AtomicUsize::new(0));
+        let run = Inside { jobs: gate.jobs.clone(), deadline, count: Arc::clone(&count) };
+        let world = Self { driver: Iptables::new(Box::new(run), paths), gate, peer, variant, count };
+        ["192.0.2.1:9", "[2001:db8::1]:9"].iter().for_each(|closed| world.wait_until_refused(closed));
+        world
+    }
+
+    /// A new link loses its first packets, which must not look like a firewall.
+    fn wait_until_refused(&self, closed: &str) {
+        let closed: SocketAddr = closed.parse().unwrap();
+        let knock = move || TcpStream::connect_timeout(&closed, Duration::from_millis(400)).unwrap_err().kind();
+        let answers = (0..50).map(|_| self.peer.run(knock));
+        assert!(answers.into_iter().any(|kind| kind == ErrorKind::ConnectionRefused), "{closed} cannot be reached");
+    }
+
+    /// How many programs the driver has run.
+    pub(crate) fn runs(&self) -> usize {
+        self.count.load(Ordering::Relaxed)
+    }
+
+    /// Rules of both families, without the lines that tell the time.
+    pub(crate) fn rules(&self) -> String {
+        let v = self.variant;
+        self.gate.sh(&format!("for f in iptables ip6tables; do $f-{v}-save -t filter | grep -v '^#' | sed 's/\\[.*\\]//'; done"))
+    }
+
+    pub(crate) fn apply(&mut self, changes: &[Change]) {
+        for (change, result) in changes.iter().zip(self.driver.apply(changes)) {
+            assert_eq!(result, Ok(()), "{change:?}");
+        }
+    }
+
+    pub(crate) fn listed(&mut self) -> BTreeSet<String> {
+        self.driver.list().unwrap().iter().map(|grant| format!("{grant} until {}", grant.until.as_millis())).collect()
+    }
+
+    pub(crate) fn listen(&self, address: &str) -> TcpListener {
+        let address = address.to_owned();
+        self.gate.run(move || TcpListener::bind(address).unwrap())
+    }
+
+    pub(crate) fn connects(&self, address: &str) -> bool {
+        self.connect(address).is_some()
+    }
+
+    /// An answer comes within a millisecond here, and a second SYN is sent only after a second.
+    pub(crate) fn connect(&self, address: &str) -> Option<TcpStream> {
+        let address: SocketAddr = address.parse().unwrap();
+        self.peer.run(move || TcpStream::connect_timeout(&address, Duration::from_millis(400)).ok())
+    }
+}
+
+pub(crate) fn paths(variant: &str) -> Paths {
+    let pair = |name: &str| Pair {
+        restore: format!("/usr/sbin/{name}-{variant}-restore").into(),
+        save: format!("/usr/sbin/{name}-{variant}-save").into(),
+    };
+    Paths { v4: pair("iptables"), v6: Some(pair("ip6tables")) }
+}
+
+/// The variants that this kernel has; that there is no legacy one is said.
+#[expect(clippy::print_stderr, reason = "what is not tested is said")]
+pub(crate) fn variants() -> Vec<&'static str> {
+    let save = || Command::new("/usr/sbin/iptables-legacy-save").args(["-t", "filter"]).output();
+    if Space::new().run(move || save().is_ok_and(|out| out.status.success())) {
+        return vec!["nft", "legacy"];
+    }
+    eprintln!("this kernel has no legacy tables: only iptables-nft is tested");
+    vec!["nft"]
+}
+
+pub(crate) fn now() -> Timestamp {
+    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+    Timestamp::from_millis(u64::try_from(since_epoch.as_millis()).unwrap())
+}
+
+pub(crate) fn grant(id: u64, allow: &str, services: &[&str], length: Duration) -> Grant {
+    Grant {
+        id: GrantId(id),
+        user: "alice@example.org".to_owned(),
+        allow: allow.parse().unwrap(),
+        target: None,
+        services: services.iter().map(|text| text.parse().unwrap()).collect(),
+        until: now().plus(length),
+    }
+}
+
+pub(crate) fn protection(services: &[&str]) -> Protection {
+    let services = services.iter().map(|text| text.parse().unwrap()).collect();
+    Protection { services, knock_ports: vec![62201], silence_knocks: true, forwards: true }
+}
