@@ -13,14 +13,14 @@ use serde_json::Value;
 
 #[path = "../fuzz/entries/body.rs"]
 mod body;
+#[path = "../fuzz/entries/config.rs"]
+mod config;
 #[path = "../fuzz/entries/frame.rs"]
 mod frame;
 #[path = "../fuzz/entries/packet.rs"]
 mod packet;
 
-const NAMES: [&str; 3] = ["body", "frame", "packet"];
-/// Written, but what they drive is not here yet.
-const WAITING: [&str; 1] = ["config"];
+const NAMES: [&str; 4] = ["body", "config", "frame", "packet"];
 
 fn folder(under: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(under)
@@ -47,6 +47,11 @@ fn every_seed_of_body_passes() {
 }
 
 #[test]
+fn every_seed_of_config_passes() {
+    replay("config", config::run);
+}
+
+#[test]
 fn every_seed_of_frame_passes() {
     replay("frame", frame::run);
 }
@@ -58,7 +63,7 @@ fn every_seed_of_packet_passes() {
 
 #[test]
 fn every_target_has_an_entry_and_seeds_and_is_replayed_here() {
-    let names: BTreeSet<_> = NAMES.iter().chain(&WAITING).map(|name| format!("{name}.rs")).collect();
+    let names: BTreeSet<_> = NAMES.iter().map(|name| format!("{name}.rs")).collect();
     let file_names = |under: &str| -> BTreeSet<_> { read_all(&folder(under)).into_keys().collect() };
     assert_eq!(file_names("fuzz/fuzz_targets"), names);
     assert_eq!(file_names("fuzz/entries"), names);
@@ -89,6 +94,10 @@ fn the_seeds_reach_accepted_requests_and_every_rule() {
     let frames = read_all(&folder("fuzz/seeds/frame"));
     let caught = frames.values().filter(|packet| postern::capture::frame::parse(packet, &frame::PORTS).is_some()).count();
     assert!(caught > 3 && caught < frames.len(), "{caught}");
+    let configs = read_all(&folder("fuzz/seeds/config"));
+    let loads = |text: &Vec<u8>| postern::config::load(&config::bundle(str::from_utf8(text).unwrap())).is_ok();
+    let loaded = configs.values().filter(|text| loads(text)).count();
+    assert!(loaded > 4 && loaded < configs.len() / 2, "{loaded}");
 }
 
 // --- seeds, made anew -----------------------------------------------------------------------------------------
