@@ -2,7 +2,7 @@
 //!
 //! Seeds of `packet` and `body` come from the vectors, those of `frame` from etherparse; `POSTERN_WRITE_SEEDS=1 cargo test --test corpus` writes them.
 //! An input that a fuzzer failed on is added beside them under a name that says what was wrong.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, clippy::print_stdout)]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;

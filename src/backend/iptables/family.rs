@@ -81,9 +81,16 @@ impl Side {
             return Ok(());
         }
         match self.probe(run) {
-            Err(fault) if !self.is_no_family(&fault) => Err(fault.error()),
-            _ => Ok(()),
+            Ok(()) => {}
+            Err(fault) if self.is_no_family(&fault) => self.absent = Some(fault.line),
+            Err(fault) => return Err(fault.error()),
         }
+        Ok(())
+    }
+
+    /// Whether this system has the family at all.
+    pub(super) fn is_here(&self) -> bool {
+        self.absent.is_none()
     }
 
     /// Whether it is known if the kernel ends grants of this family.

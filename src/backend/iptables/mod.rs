@@ -131,7 +131,7 @@ impl Backend for Iptables {
         if !sides.iter().any(|side| side.is_tried_out()) {
             return Err("the kernel ends no grants yet: Postern's chains are not installed".to_owned());
         }
-        let undated = sides.into_iter().find_map(|side| side.undated.as_ref());
+        let undated = sides.into_iter().filter(|side| side.is_here()).find_map(|side| side.undated.as_ref());
         undated.map_or(Ok(()), |why| {
             Err(format!("the kernel does not end grants by itself, only posternd does, for -m time is missing: {why}"))
         })

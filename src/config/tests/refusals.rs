@@ -78,7 +78,7 @@ fn what_is_wrong_in_a_user_is_said_with_line_column_and_cure() {
         ("max_prefix = { v5 = 1 }", "10:16: \"v5\" has no meaning in max_prefix"),
         ("duration = \"0s\"", "10:12: \"0s\" is not a whole number of seconds from 1 on"),
         ("duration = \"2h\"", "10:12: a duration of 2h is longer than max_duration, 1h"),
-        ("max_duration = \"721h\"", "10:16: a max_duration of 30d 1h is longer than 30 days; write 720h"),
+        ("max_duration = \"721h\"", "10:16: a max_duration of 721h is longer than 30 days; write 720h"),
         ("quota = \"0/min\"", "10:9: a quota of 0"),
         ("quota = \"30\"", "10:9: \"30\" is not a quota; write knocks in a time, like 30/min"),
         ("service = [\"web\"]", "10:1: \"service\" has no meaning in [[user]]"),
