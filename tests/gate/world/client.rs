@@ -1,0 +1,142 @@
+//! A client: a namespace at the other end of a cable, from which the real `postern` knocks and connections are tried.
+
+use std::io::{ErrorKind, Write};
+use std::net::{IpAddr, SocketAddr, TcpStream, UdpSocket};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+
+use super::netns::Namespace;
+use super::{FAMILIES, Family, KNOCK, SERVICE, wait_for};
+
+const POSTERN: &str = env!("CARGO_BIN_EXE_postern");
+
+/// The client's end of the cable.
+pub(crate) const WIRE: &str = "wire0";
+
+/// How long a connection may take before the port counts as hidden. An answer comes within a millisecond, and a lost SYN is
+/// sent again only after a second.
+const HIDDEN_AFTER: Duration = Duration::from_millis(600);
+
+/// How a program ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Ran {
+    pub(crate) code: Option<i32>,
+    pub(crate) out: String,
+    pub(crate) err: String,
+}
+
+/// A client at the end of its own cable.
+pub(crate) struct Client {
+    pub(crate) space: Namespace,
+    host: u8,
+    folder: PathBuf,
+}
+
+impl Client {
+    pub(crate) fn address(&self, family: Family) -> IpAddr {
+        family.address(self.host)
+    }
+
+    /// The hardware address of the gate's (1) or the client's (2) end of this client's cable.
+    pub(crate) fn mac(&self, end: u8) -> [u8; 6] {
+        [2, 0, 0, 0, self.host, end]
+    }
+
+    /// Runs `postern` with the profiles of this user.
+    pub(crate) fn postern(&self, user: &str, arguments: &[&str]) -> Ran {
+        let config = self.folder.join(format!("{user}.toml"));
+        let arguments: Vec<String> = arguments.iter().map(ToString::to_string).collect();
+        let output = self.space.run(move || {
+            let mut command = Command::new(POSTERN);
+            command.args(arguments).env_clear().env("POSTERN_CONFIG", config).stdin(Stdio::null());
+            command.output().unwrap()
+        });
+        let said = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        Ran { code: output.status.code(), out: said(&output.stdout), err: said(&output.stderr) }
+    }
+
+    /// Knocks over one family; must succeed in sending. Returns what it said.
+    pub(crate) fn knock(&self, user: &str, family: Family, more: &[&str]) -> String {
+        let ran = self.postern(user, &[&["knock", family.name()], more].concat());
+        assert_eq!((ran.code, ran.err.as_str()), (Some(0), ""), "{}", ran.out);
+        ran.out
+    }
+
+    /// The packet that a knock would send.
+    pub(crate) fn packet(&self, user: &str, family: Family, more: &[&str]) -> Vec<u8> {
+        let said = self.knock(user, family, &[&["--print"], more].concat());
+        STANDARD.decode(said.trim()).unwrap()
+    }
+
+    /// Sends bytes to the knock port from an ordinary socket.
+    pub(crate) fn send(&self, family: Family, payload: &[u8]) {
+        self.send_to(SocketAddr::new(family.address(1), KNOCK), payload);
+    }
+
+    pub(crate) fn send_to(&self, to: SocketAddr, payload: &[u8]) {
+        let payload = payload.to_vec();
+        self.space.run(move || socket_for(to).send_to(&payload, to).unwrap());
+    }
+
+    /// One attempt to reach a port of the gate.
+    pub(crate) fn connect(&self, family: Family, port: u16) -> Result<TcpStream, ErrorKind> {
+        let to = SocketAddr::new(family.address(1), port);
+        self.space.run(move || TcpStream::connect_timeout(&to, HIDDEN_AFTER).map_err(|error| error.kind()))
+    }
+
+    /// Waits until the service lets this client in.
+    pub(crate) fn expect_let_in(&self, family: Family) -> TcpStream {
+        wait_for(&format!("{} to be let in", self.address(family)), || self.connect(family, SERVICE).ok())
+    }
+
+    /// Fails unless the service is hidden from this client: silence, not a refusal.
+    pub(crate) fn expect_shut_out(&self, family: Family) {
+        let attempt = self.connect(family, SERVICE).map(|_| "it was let in");
+        assert_eq!(attempt, Err(ErrorKind::TimedOut), "{} and a hidden service", self.address(family));
+    }
+}
+
+/// A UDP socket of the calling thread's namespace.
+pub(crate) fn socket_for(to: SocketAddr) -> UdpSocket {
+    UdpSocket::bind(if to.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" }).unwrap()
+}
+
+/// Lays the cable between the gate and a new client. Both ends know each other, so that nothing waits for neighbours and the
+/// only frames on the cable are those that the test is about.
+pub(super) fn join(gate: &Namespace, host: u8, folder: &Path) -> Client {
+    let client = Client { space: Namespace::new(), host, folder: folder.to_owned() };
+    let gate_end = format!("gate{host}");
+    let mac = |end: u8| client.mac(end).map(|byte| format!("{byte:02x}")).join(":");
+    let there = client.space.thread_id();
+    lay(gate, &format!("link add {gate_end} address {} type veth peer name {WIRE} address {} netns {there}", mac(1), mac(2)));
+    for (space, name, own, other, mac) in [(gate, gate_end.as_str(), 1, host, mac(2)), (&client.space, WIRE, host, 1, mac(1))] {
+        let mut lines = String::new();
+        for family in FAMILIES {
+            let (own, other) = (family.address(own), family.address(other));
+            let nodad = if family == Family::V6 { "nodad" } else { "" };
+            lines += &format!("addr add {own} peer {other} dev {name} {nodad}\n");
+            lines += &format!("neigh replace {other} lladdr {mac} dev {name} nud permanent\n");
+        }
+        // No link-local address, so no multicast reports and no router solicitations.
+        lay(space, &format!("link set {name} addrgenmode none\nlink set {name} up\n{lines}"));
+    }
+    gate.wait_until_it_carries(&gate_end);
+    client.space.wait_until_it_carries(WIRE);
+    client
+}
+
+/// Runs lines of `ip` in one go.
+pub(crate) fn lay(space: &Namespace, lines: &str) {
+    let lines = lines.to_owned();
+    space.run(move || {
+        let mut command = Command::new("ip");
+        let mut child = command.args(["-batch", "-"]).stdin(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("ip is missing");
+        child.stdin.take().unwrap().write_all(lines.as_bytes()).unwrap();
+        let output = child.wait_with_output().unwrap();
+        assert!(output.status.success(), "ip: {}\n{lines}", String::from_utf8_lossy(&output.stderr));
+    });
+}
