@@ -187,7 +187,9 @@ mod tests {
 
     #[test]
     fn every_key_has_the_length_of_its_set() {
-        for (allow, target) in [("192.0.2.7/32", "10.0.0.1"), ("2001:db8::7/128", "fd00::1"), ("10.0.0.0/8", "10.0.0.1"), ("fd00::/8", "fd00::1")] {
+        for (allow, target) in
+            [("192.0.2.7/32", "10.0.0.1"), ("2001:db8::7/128", "fd00::1"), ("10.0.0.0/8", "10.0.0.1"), ("fd00::/8", "fd00::1")]
+        {
             for target in [None, Some(target)] {
                 for element in of(&grant(allow, target, &["tcp/22", "udp/20-30", "icmp", "icmpv6"])) {
                     let element = element.ranked(1);

@@ -69,7 +69,9 @@ fn advice(errno: i32) -> String {
         Some(Errno::NFILE | Errno::NOSPC) => "; the set is full: close grants (posternd close) or wait until some end".to_owned(),
         Some(Errno::NOENT) => format!("; something in table inet {TABLE} is gone: did another program change or flush it?"),
         Some(Errno::EXIST) => format!("; did another program add to table inet {TABLE}?"),
-        Some(Errno::OPNOTSUPP | Errno::INVAL) => "; this kernel's nf_tables may lack what is needed: it takes Linux 5.6 or later".to_owned(),
+        Some(Errno::OPNOTSUPP | Errno::INVAL) => {
+            "; this kernel's nf_tables may lack what is needed: it takes Linux 5.6 or later".to_owned()
+        }
         Some(Errno::NOMEM | Errno::NOBUFS | Errno::MSGSIZE) => "; the kernel has no room for a batch of this length".to_owned(),
         _ => String::new(),
     }
@@ -87,7 +89,10 @@ mod tests {
     fn every_refusal_says_what_was_refused_what_the_kernel_said_and_what_to_do() {
         for (errno, advice) in [(Errno::PERM, "CAP_NET_ADMIN"), (Errno::NFILE, "the set is full"), (Errno::NOENT, "is gone")] {
             let said = said(errno);
-            assert!(said.starts_with("nftables: adding element x: ") && said.contains("(kernel's words)") && said.contains(advice), "{said}");
+            assert!(
+                said.starts_with("nftables: adding element x: ") && said.contains("(kernel's words)") && said.contains(advice),
+                "{said}"
+            );
         }
     }
 

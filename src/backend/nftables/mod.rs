@@ -116,7 +116,8 @@ impl Nftables {
                 return Err(Failure::Diverged(fault::trouble(&"changing grants", &trouble)));
             };
             let step_of = |fault: &Fault| fault.index.and_then(|index| steps.get(index));
-            let may_be_absent = |fault: &Fault| fault::is_absence(fault) && step_of(fault).is_some_and(|step| step.act == Act::DeleteIfThere);
+            let may_be_absent =
+                |fault: &Fault| fault::is_absence(fault) && step_of(fault).is_some_and(|step| step.act == Act::DeleteIfThere);
             if let Some(fault) = faults.iter().find(|fault| !may_be_absent(fault)) {
                 let error = match step_of(fault) {
                     Some(step) => fault::refused(step, fault),
@@ -165,8 +166,11 @@ const SOCKET_RULE: &str = "adding the rule for connections of a socket";
 
 fn set_up(wanted: &Wanted) -> Vec<(&'static str, Message)> {
     // adding it first lets the deletion succeed where there was none
-    let mut messages =
-        vec![("adding the table", messages::new_table()), ("deleting the table", messages::delete_table()), ("adding the table", messages::new_table())];
+    let mut messages = vec![
+        ("adding the table", messages::new_table()),
+        ("deleting the table", messages::delete_table()),
+        ("adding the table", messages::new_table()),
+    ];
     messages.extend(Set::ALL.into_iter().map(|set| ("adding a set", messages::new_set(set))));
     let chains = table::chains(wanted);
     messages.extend(chains.iter().map(|chain| ("adding a chain", messages::new_chain(chain))));
@@ -220,7 +224,9 @@ impl Backend for Nftables {
         };
         let mut parts = record::Parts::default();
         let read = elements.iter().try_for_each(|(key, userdata, remaining)| parts.take(key, userdata, *remaining));
-        let unreadable = |why| BackendError(format!("nftables: {why}; another program wrote to table inet {TABLE}: run posternd flush, then start anew"));
+        let unreadable = |why| {
+            BackendError(format!("nftables: {why}; another program wrote to table inet {TABLE}: run posternd flush, then start anew"))
+        };
         read.and_then(|()| parts.grants()).map_err(unreadable)
     }
 

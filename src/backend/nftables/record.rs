@@ -249,7 +249,7 @@ mod tests {
     fn a_usual_grant_is_one_element_with_a_comment_that_nft_shows() {
         let elements = elements(&grant("alice", 4)).unwrap();
         assert_eq!(elements.len(), 1);
-        let text = b"1099511627776 alice 2026-11-22T09:20:30.123Z\0";
+        let text = b"1099511627776 alice 2026-11-22T10:00:30.123Z\0";
         assert_eq!(elements[0].1[..2], [COMMENT, u8::try_from(text.len()).unwrap()]);
         assert_eq!(elements[0].1[2..2 + text.len()], *text);
     }

@@ -59,8 +59,12 @@ pub(super) fn chains(wanted: &Wanted) -> Vec<Chain> {
 fn input(wanted: &Wanted) -> Vec<Vec<Expr>> {
     // A dropped knock draws no "port unreachable" (invariant 9); the packet socket sees it before netfilter does.
     let verdict = || if wanted.protection.silence_knocks { expr::drop() } else { expr::accept() };
-    let mut rules: Vec<Vec<Expr>> =
-        wanted.protection.knock_ports.iter().map(|port| all([&expr::protocol(expr::UDP), &expr::port(*port, *port), &[verdict()]])).collect();
+    let mut rules: Vec<Vec<Expr>> = wanted
+        .protection
+        .knock_ports
+        .iter()
+        .map(|port| all([&expr::protocol(expr::UDP), &expr::port(*port, *port), &[verdict()]]))
+        .collect();
     rules.push(all([&expr::established(), &[expr::accept()]]));
     rules.extend(granted(false));
     if !wanted.protection.services.is_empty() {
