@@ -23,6 +23,9 @@ pub struct Options {
     /// Print JSON: one object a step
     #[arg(long)]
     json: bool,
+    /// The firewall driver: auto, iptables or nftables
+    #[arg(long, value_name = "NAME", default_value = "auto", value_parser = ["auto", "iptables", "nftables"])]
+    backend: String,
 }
 
 /// How long the demo's grants last.
@@ -48,7 +51,7 @@ pub fn run(options: &Options) -> Result<ExitCode, Stop> {
     let mut story = Story { json: options.json, step: 0, failed: 0 };
     story.say(&format!("Postern demo, {note}."))?;
     let key: [u8; 32] = random::bytes().map_err(Stop::system("making a key"))?;
-    let mut world = World::make(&base64::engine::general_purpose::STANDARD.encode(key))?;
+    let mut world = World::make(&base64::engine::general_purpose::STANDARD.encode(key), &options.backend)?;
     world.start_daemon()?;
     story.say(&format!(
         "A gate at {} and {} runs posternd, with a service on tcp/{SERVICE}. A client sits at {} and {}.",

@@ -71,7 +71,7 @@ pub(super) fn leave_the_host() -> Result<&'static str, Stop> {
 
 impl World {
     /// Lays the cable, starts the service and writes the configs.
-    pub(super) fn make(key: &str) -> Result<Self, Stop> {
+    pub(super) fn make(key: &str, backend: &str) -> Result<Self, Stop> {
         let errands = client_namespace();
         let folder = folder()?;
         let world = Self { folder, daemon: None, errands };
@@ -81,7 +81,7 @@ impl World {
         }
         let path = world.folder.display();
         let posternd = format!(
-            "[gate]\nname = \"demo\"\nstate_dir = \"{path}/state\"\ncontrol_socket = \"{path}/control.sock\"\n\n\
+            "[gate]\nname = \"demo\"\nstate_dir = \"{path}/state\"\ncontrol_socket = \"{path}/control.sock\"\n\n[firewall]\nbackend = \"{backend}\"\n\n\
              [[user]]\nname = \"alice\"\nkey = \"{key}\"\nservices = [\"tcp/{SERVICE}\"]\n"
         );
         world.write("posternd.toml", &posternd)?;
