@@ -36,8 +36,7 @@ fn replay(target: &str, run: fn(&[u8])) {
     let seeds = read_all(&folder("fuzz/seeds").join(target));
     assert!(!seeds.is_empty(), "{target} has no seeds");
     for (name, data) in seeds {
-        println!("{target}/{name}"); // shown when the entry fails
-        run(&data);
+        assert!(std::panic::catch_unwind(|| run(&data)).is_ok(), "{target}/{name}");
     }
 }
 

@@ -10,10 +10,10 @@ use crate::clock;
 
 /// The first attempt may come before the gate has opened, and a hidden port answers nothing: so it is given up early. Later
 /// ones last longer, so that a slow line gets its time, too.
-const FIRST_TRY: Duration = Duration::from_millis(100);
+const FIRST_TRY: Duration = Duration::from_millis(20);
 const LONGEST_TRY: Duration = Duration::from_secs(2);
 /// A port that refuses does so at once.
-const PAUSE: Duration = Duration::from_millis(50);
+const PAUSE: Duration = Duration::from_millis(20);
 
 /// A port that opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

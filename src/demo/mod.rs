@@ -12,10 +12,11 @@ use base64::Engine;
 use crate::stop::{FAILED, Stop};
 use crate::{clock, random, time};
 
+mod cable;
 mod firewall;
 mod world;
 
-use world::{CLIENT, GATE, SERVICE, World, connect, wait_for};
+use world::{CLIENT_V4, CLIENT_V6, GATE_V4, GATE_V6, KNOCK, SERVICE, World, connect, wait_for};
 
 /// How the demo tells its story.
 #[derive(Debug, clap::Args)]
@@ -23,6 +24,9 @@ pub struct Options {
     /// Print JSON: one object a step
     #[arg(long)]
     json: bool,
+    /// The firewall driver: auto, iptables or nftables
+    #[arg(long, value_name = "NAME", default_value = "auto", value_parser = ["auto", "iptables", "nftables"])]
+    backend: String,
 }
 
 /// How long the demo's grants last.
@@ -48,18 +52,16 @@ pub fn run(options: &Options) -> Result<ExitCode, Stop> {
     let mut story = Story { json: options.json, step: 0, failed: 0 };
     story.say(&format!("Postern demo, {note}."))?;
     let key: [u8; 32] = random::bytes().map_err(Stop::system("making a key"))?;
-    let mut world = World::make(&base64::engine::general_purpose::STANDARD.encode(key))?;
+    let mut world = World::make(&base64::engine::general_purpose::STANDARD.encode(key), &options.backend)?;
     world.start_daemon()?;
-    story.say(&format!(
-        "A gate at {} and {} runs posternd, with a service on tcp/{SERVICE}. A client sits at {} and {}.",
-        GATE[0], GATE[1], CLIENT[0], CLIENT[1]
-    ))?;
+    story.say(&format!("A gate at {GATE_V4} and {GATE_V6} runs posternd, with a service on tcp/{SERVICE}."))?;
+    story.say(&format!("A client sits at {CLIENT_V4} and {CLIENT_V6}."))?;
     if let Some(line) = world.logged(&["listening for knocks"]) {
         story.say(&format!("  {line}"))?;
     }
-    tell(&mut story, &world, "home", GATE[0])?;
+    tell(&mut story, &world, "home", IpAddr::V4(GATE_V4))?;
     story.say("The same over IPv6:")?;
-    tell_short(&mut story, &world, "home6", GATE[1])?;
+    tell_short(&mut story, &world, "home6", IpAddr::V6(GATE_V6))?;
     drop(world);
     let took = time::human(Duration::from_secs(clock::elapsed(started).as_secs()));
     if story.failed > 0 {
@@ -71,7 +73,7 @@ pub fn run(options: &Options) -> Result<ExitCode, Stop> {
 }
 
 /// The whole story over one family.
-fn tell(story: &mut Story, world: &World, profile: &str, gate: &str) -> Result<(), Stop> {
+fn tell(story: &mut Story, world: &World, profile: &str, gate: IpAddr) -> Result<(), Stop> {
     hidden(story, world, gate, "The port is hidden: a connection attempt times out")?;
 
     let file = world.profile(profile);
@@ -82,7 +84,7 @@ fn tell(story: &mut Story, world: &World, profile: &str, gate: &str) -> Result<(
     story.step(
         "One knock: one UDP packet, to which nothing answers",
         !packet.is_empty(),
-        &format!("{} random-looking bytes to {gate} port 62201", packet.len()),
+        &format!("{} random-looking bytes to {gate} port {KNOCK}", packet.len()),
     )?;
     let grants = world.grants()?;
     let rules = firewall::rules(world)?;
@@ -106,7 +108,7 @@ fn tell(story: &mut Story, world: &World, profile: &str, gate: &str) -> Result<(
 }
 
 /// Hidden, knocked with the real client, open, hidden again.
-fn tell_short(story: &mut Story, world: &World, profile: &str, gate: &str) -> Result<(), Stop> {
+fn tell_short(story: &mut Story, world: &World, profile: &str, gate: IpAddr) -> Result<(), Stop> {
     hidden(story, world, gate, "The port is hidden")?;
     let file = world.profile(profile);
     let (done, said) = world.postern(&["knock", profile, "--config", &file, "--for", "2s", "--wait"])?;
@@ -116,8 +118,8 @@ fn tell_short(story: &mut Story, world: &World, profile: &str, gate: &str) -> Re
     hidden(story, world, gate, "Hidden again")
 }
 
-fn hidden(story: &mut Story, world: &World, gate: &str, title: &str) -> Result<(), Stop> {
-    let address = service(gate)?;
+fn hidden(story: &mut Story, world: &World, gate: IpAddr, title: &str) -> Result<(), Stop> {
+    let address = SocketAddr::new(gate, SERVICE);
     let attempt = world.at_client(move || connect(address, PATIENCE))?;
     let (silent, said) = match attempt {
         Err(why) => (why.starts_with("no answer"), why),
@@ -127,15 +129,15 @@ fn hidden(story: &mut Story, world: &World, gate: &str, title: &str) -> Result<(
 }
 
 /// Sends the packet, then tries the port without pause until it opens; the time counts from the sending.
-fn knock_and_connect(world: &World, gate: &str, packet: Vec<u8>) -> Result<Result<(Duration, u32), String>, Stop> {
-    let (address, to) = (service(gate)?, knock_address(gate)?);
+fn knock_and_connect(world: &World, gate: IpAddr, packet: Vec<u8>) -> Result<Result<(Duration, u32), String>, Stop> {
+    let (address, to) = (SocketAddr::new(gate, SERVICE), SocketAddr::new(gate, KNOCK));
     world.at_client(move || {
         let start = clock::instant();
         send(to, &packet)?;
         let mut why = String::new();
         // A first attempt that comes too early would be repeated by TCP only a second later, so short ones follow each other.
-        for attempt in 1..=400 {
-            match connect(address, Duration::from_millis(5)) {
+        for attempt in 1..=2000 {
+            match connect(address, Duration::from_millis(1)) {
                 Ok(_) => return Ok((clock::elapsed(start), attempt)),
                 Err(error) => why = error,
             }
@@ -144,12 +146,12 @@ fn knock_and_connect(world: &World, gate: &str, packet: Vec<u8>) -> Result<Resul
     })
 }
 
-fn replay(story: &mut Story, world: &World, gate: &str, packet: Vec<u8>) -> Result<(), Stop> {
+fn replay(story: &mut Story, world: &World, gate: IpAddr, packet: Vec<u8>) -> Result<(), Stop> {
     // Within a second the same bytes count as a second copy of one knock, after it as a replay.
     thread::sleep(Duration::from_millis(1100));
     let count = |status: &crate::control::Status| status.reasons.get("drop replay").copied().unwrap_or_default();
     let before = count(&world.status()?);
-    let to = knock_address(gate)?;
+    let to = SocketAddr::new(gate, KNOCK);
     let sent = world.at_client(move || send(to, &packet))?;
     let refused = wait_for(Duration::from_secs(2), || world.status().ok().filter(|status| count(status) == before + 1));
     let line = world.logged(&["drop replay"]).unwrap_or_default();
@@ -160,15 +162,6 @@ fn send(to: SocketAddr, packet: &[u8]) -> Result<(), String> {
     let any: SocketAddr = if to.is_ipv4() { ([0, 0, 0, 0], 0).into() } else { ([0u16; 8], 0).into() };
     let sent = std::net::UdpSocket::bind(any).and_then(|socket| socket.send_to(packet, to));
     sent.map(|_| ()).map_err(|error| format!("sending to {to}: {error}"))
-}
-
-fn service(gate: &str) -> Result<SocketAddr, Stop> {
-    let address: IpAddr = gate.parse().map_err(|error| Stop::new(FAILED, error))?;
-    Ok(SocketAddr::new(address, SERVICE))
-}
-
-fn knock_address(gate: &str) -> Result<SocketAddr, Stop> {
-    service(gate).map(|address| SocketAddr::new(address.ip(), 62201))
 }
 
 impl Story {

@@ -9,7 +9,7 @@
 
 use std::ffi::OsStr;
 use std::io::Write;
-use std::net::{SocketAddr, TcpListener};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
@@ -19,20 +19,23 @@ use std::time::Duration;
 
 use nix::sched::{CloneFlags, unshare};
 
+use super::cable;
 use crate::control::{self, Answer, Question, Status};
 use crate::files;
 use crate::grant::Grant;
 use crate::program::{self, Wiring};
-use crate::run::{Call, Run};
 use crate::stop::{FAILED, Stop, UNAVAILABLE};
 use crate::{clock, log, random, time};
 
+/// The port that knocks go to.
+pub(super) const KNOCK: u16 = 62201;
 /// The port of the service that is hidden.
 pub(super) const SERVICE: u16 = 2222;
-/// The gate's addresses.
-pub(super) const GATE: [&str; 2] = ["10.77.0.1", "fd77::1"];
-/// The client's addresses.
-pub(super) const CLIENT: [&str; 2] = ["10.77.0.2", "fd77::2"];
+/// The addresses at both ends of the cable.
+pub(super) const GATE_V4: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 1);
+pub(super) const GATE_V6: Ipv6Addr = Ipv6Addr::new(0xfd77, 0, 0, 0, 0, 0, 0, 1);
+pub(super) const CLIENT_V4: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 2);
+pub(super) const CLIENT_V6: Ipv6Addr = Ipv6Addr::new(0xfd77, 0, 0, 0, 0, 0, 0, 2);
 
 /// Something to do in the client's namespace.
 type Errand = Box<dyn FnOnce() + Send>;
@@ -71,24 +74,24 @@ pub(super) fn leave_the_host() -> Result<&'static str, Stop> {
 
 impl World {
     /// Lays the cable, starts the service and writes the configs.
-    pub(super) fn make(key: &str) -> Result<Self, Stop> {
+    pub(super) fn make(key: &str, backend: &str) -> Result<Self, Stop> {
         let errands = client_namespace();
         let folder = folder()?;
         let world = Self { folder, daemon: None, errands };
         world.lay_cable()?;
-        for address in GATE {
-            serve((address, SERVICE)).map_err(Stop::system(format!("listening on {address} port {SERVICE}")))?;
+        for address in [IpAddr::V4(GATE_V4), IpAddr::V6(GATE_V6)] {
+            serve(SocketAddr::new(address, SERVICE)).map_err(Stop::system(format!("listening on {address} port {SERVICE}")))?;
         }
         let path = world.folder.display();
         let posternd = format!(
-            "[gate]\nname = \"demo\"\nstate_dir = \"{path}/state\"\ncontrol_socket = \"{path}/control.sock\"\n\n\
+            "[gate]\nname = \"demo\"\nstate_dir = \"{path}/state\"\ncontrol_socket = \"{path}/control.sock\"\n\n[firewall]\nbackend = \"{backend}\"\n\n\
              [[user]]\nname = \"alice\"\nkey = \"{key}\"\nservices = [\"tcp/{SERVICE}\"]\n"
         );
         world.write("posternd.toml", &posternd)?;
-        for (name, address) in [("home", GATE[0]), ("home6", GATE[1])] {
-            let profile =
-                format!("[{name}]\ngate = \"demo\"\naddress = \"[{address}]:62201\"\nkey = \"{key}\"\nservices = [\"tcp/{SERVICE}\"]\n");
-            world.write(&format!("{name}.toml"), &profile.replace(&format!("[{}]", GATE[0]), GATE[0]))?;
+        for (name, address) in [("home", IpAddr::V4(GATE_V4)), ("home6", IpAddr::V6(GATE_V6))] {
+            let address = SocketAddr::new(address, KNOCK);
+            let profile = format!("[{name}]\ngate = \"demo\"\naddress = \"{address}\"\nkey = \"{key}\"\nservices = [\"tcp/{SERVICE}\"]\n");
+            world.write(&format!("{name}.toml"), &profile)?;
         }
         Ok(world)
     }
@@ -98,12 +101,12 @@ impl World {
     }
 
     fn lay_cable(&self) -> Result<(), Stop> {
-        let ours = std::process::id().to_string();
+        let ours = std::process::id();
         self.at_client(move || {
-            ip(&["link", "add", "client0", "type", "veth", "peer", "name", "gate0", "netns", &ours])?;
-            dress("client0", CLIENT)
+            cable::lay("client0", "gate0", ours)?;
+            cable::dress("client0", CLIENT_V4, CLIENT_V6)
         })??;
-        dress("gate0", GATE)
+        cable::dress("gate0", GATE_V4, GATE_V6)
     }
 
     /// Starts the daemon and waits until its engine serves.
@@ -233,7 +236,7 @@ fn folder() -> Result<PathBuf, Stop> {
 }
 
 /// A service that greets whoever gets through.
-fn serve(address: (&str, u16)) -> std::io::Result<()> {
+fn serve(address: SocketAddr) -> std::io::Result<()> {
     let listener = TcpListener::bind(address)?;
     thread::spawn(move || {
         for mut stream in listener.incoming().flatten() {
@@ -241,23 +244,6 @@ fn serve(address: (&str, u16)) -> std::io::Result<()> {
         }
     });
     Ok(())
-}
-
-fn dress(interface: &str, addresses: [&str; 2]) -> Result<(), Stop> {
-    let [v4, v6] = addresses;
-    ip(&["address", "add", &format!("{v4}/24"), "dev", interface])?;
-    ip(&["address", "add", &format!("{v6}/64"), "dev", interface, "nodad"])?;
-    ip(&["link", "set", "lo", "up"])?;
-    ip(&["link", "set", interface, "up"])
-}
-
-fn ip(arguments: &[&str]) -> Result<(), Stop> {
-    let program = program::find("ip")
-        .ok_or_else(|| Stop::new(UNAVAILABLE, "the program `ip` is missing; install it with: apt-get install iproute2"))?;
-    let call = Call { program: &program, args: arguments, stdin: b"", most: crate::run::OUTPUT };
-    let failed = |why: String| Stop::new(FAILED, format!("ip {}: {why}", arguments.join(" ")));
-    let ran = program::Programs::default().run(&call).map_err(|error| failed(error.to_string()))?;
-    if ran.status == Some(0) { Ok(()) } else { Err(failed(ran.stderr.trim().to_owned())) }
 }
 
 /// A TCP connection from the client's namespace: how long it took, or that it timed out.

@@ -189,7 +189,7 @@ impl Core {
         if self.refused_lines.may_say(now, Reason::Refuse(refusal.rule)) {
             info!(
                 user = refusal.user, source = %datagram.source(), rule = refusal.rule.name(),
-                "refused: {}, who asked to {}: {}", refusal.user, refusal.asked, refusal.rule.sentence()
+                "refused: {} asked to {}: {}", refusal.user, refusal.asked, refusal.rule.sentence()
             );
         }
     }

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use tracing::{info, warn};
 
 use crate::backend::iptables::Iptables;
+use crate::backend::nftables::Nftables;
 use crate::backend::{Backend, BackendError};
 use crate::clock;
 use crate::program::{self, Programs};
@@ -73,7 +74,7 @@ pub fn backend(kind: BackendKind) -> Result<Box<dyn Backend>, Stop> {
         }
         Ok(Box::new(Iptables::new(Box::new(Programs::default()), paths)))
     };
-    let nftables = || -> Result<Box<dyn Backend>, BackendError> { Err(BackendError("not merged".into())) };
+    let nftables = || -> Result<Box<dyn Backend>, BackendError> { Ok(Box::new(Nftables::open()?)) };
     let chosen = match kind {
         BackendKind::Iptables => iptables(),
         BackendKind::Nftables => nftables(),

@@ -1,1 +1,262 @@
-//! Native nftables over netlink, no program needed.
+//! Native nftables: one table of our own, changed over netlink in atomic batches. No program is run.
+//!
+//! Grants are elements with a timeout in hash sets, so that the kernel itself ends each on time (invariant 4), and each stands
+//! in a set `record` as well, so that the firewall is its own record. The driver remembers who holds which element, and puts
+//! the whole table back when others have changed it. It decides nothing, and what the kernel refused is an error (invariant 10).
+
+mod elements;
+mod expr;
+mod fault;
+mod holders;
+mod link;
+mod messages;
+mod record;
+mod sets;
+mod table;
+
+use std::fmt;
+
+use ipnet::IpNet;
+
+use self::elements::{Act, Step};
+use self::holders::{Holders, Undo};
+use self::link::{Fault, Link, Trouble};
+use self::messages::Message;
+use self::sets::Set;
+use self::table::{TABLE, Wanted};
+use super::{Backend, BackendError, Change};
+use crate::grant::Grant;
+use crate::settings::Protection;
+use crate::time::Timestamp;
+
+/// The driver: a socket, and what it last put into the kernel.
+#[derive(Debug)]
+pub struct Nftables {
+    link: Link,
+    now: Timestamp,
+    hidden_targets: Vec<IpNet>,
+    /// False once the kernel has said that it can't look for sockets.
+    sockets: bool,
+    /// What stands; `None` before the first install.
+    placed: Option<Placed>,
+}
+
+#[derive(Debug)]
+struct Placed {
+    protection: Protection,
+    holders: Holders,
+}
+
+/// Why a batch was not carried out.
+enum Failure {
+    /// The table is not as it was left, or may not be.
+    Diverged(BackendError),
+    Refused(BackendError),
+}
+
+impl Nftables {
+    /// Opens the way to the kernel, in the network namespace of the calling thread, and asks whether it can be used.
+    ///
+    /// # Errors
+    /// Where the kernel has no nf_tables, or the process may not change it.
+    pub fn open() -> Result<Self, BackendError> {
+        let mut link = Link::open().map_err(|error| fault::no_socket(&error))?;
+        link.probe().map_err(|trouble| fault::unusable(&trouble))?;
+        Ok(Self { link, now: Timestamp::default(), hidden_targets: Vec::new(), sockets: true, placed: None })
+    }
+
+    /// Also closes the protected services of the hosts in these networks behind the gate, for everyone who has no grant; from the
+    /// next install on. Without it forwarding is left to the host's own rules, and a grant there is no more than a mark in `nft list`:
+    /// in nftables an accept of one table opens nothing that another one drops.
+    #[must_use]
+    pub fn hiding(mut self, targets: &[IpNet]) -> Self {
+        self.hidden_targets = IpNet::aggregate(&targets.to_vec());
+        self
+    }
+
+    /// Makes the changes in the memory and in the kernel, or in neither.
+    fn commit(&mut self, changes: &[Change]) -> Result<(), BackendError> {
+        let Some(placed) = &mut self.placed else {
+            return Err(BackendError(format!("nftables: table inet {TABLE} is not set up yet; nothing was changed")));
+        };
+        let mut steps = Vec::new();
+        let mut undo: Vec<Undo> = Vec::with_capacity(changes.len());
+        let mut result = Ok(());
+        for change in changes {
+            match placed.holders.change(change, &mut steps) {
+                Ok(back) => undo.push(back),
+                Err(why) => result = Err(BackendError(format!("nftables: {why}"))),
+            }
+        }
+        let full = placed.holders.ranks_run_out();
+        result = result.and_then(|()| match self.send_steps(steps) {
+            Ok(()) if full => self.put_back(),
+            Ok(()) => Ok(()),
+            Err(Failure::Refused(error)) => Err(error),
+            Err(Failure::Diverged(error)) => {
+                tracing::warn!(%error, "nftables: putting table inet {TABLE} back as it was");
+                self.put_back().map_err(|again| BackendError(format!("{error}; putting it back failed: {again}")))
+            }
+        });
+        if let (Err(_), Some(placed)) = (&result, &mut self.placed) {
+            undo.into_iter().rev().for_each(|back| placed.holders.undo(back));
+        }
+        result
+    }
+
+    /// Sends steps as one batch. What was to be deleted only if it is there, and is not, is left out of a second one.
+    fn send_steps(&mut self, mut steps: Vec<Step>) -> Result<(), Failure> {
+        loop {
+            let now = self.now;
+            let trouble = match self.link.batch(steps.iter().map(|step| messages::step(step, now))) {
+                Ok(()) => return Ok(()),
+                Err(trouble) => trouble,
+            };
+            let Trouble::Refused(faults) = &trouble else {
+                return Err(Failure::Diverged(fault::trouble(&"changing grants", &trouble)));
+            };
+            let step_of = |fault: &Fault| fault.index.and_then(|index| steps.get(index));
+            let may_be_absent =
+                |fault: &Fault| fault::is_absence(fault) && step_of(fault).is_some_and(|step| step.act == Act::DeleteIfThere);
+            if let Some(fault) = faults.iter().find(|fault| !may_be_absent(fault)) {
+                let error = match step_of(fault) {
+                    Some(step) => fault::refused(step, fault),
+                    None => fault::refused(&"changing grants", fault),
+                };
+                return Err(if fault::is_divergence(fault) { Failure::Diverged(error) } else { Failure::Refused(error) });
+            }
+            let absent: Vec<usize> = faults.iter().filter_map(|fault| fault.index).collect();
+            let mut index = 0_usize..;
+            steps.retain(|_| index.next().is_none_or(|index| !absent.contains(&index)));
+        }
+    }
+
+    /// Puts everything that is remembered into the kernel anew.
+    fn put_back(&mut self) -> Result<(), BackendError> {
+        let Some(placed) = &self.placed else { return Ok(()) };
+        let (protection, live): (_, Vec<Grant>) = (placed.protection.clone(), placed.holders.grants().cloned().collect());
+        self.install(&protection, &live)
+    }
+
+    /// One batch after which the table is as wanted and holds these grants, whatever stood there before.
+    fn set_up(&mut self, protection: &Protection, steps: &[Step]) -> Result<(), (Option<&'static str>, BackendError)> {
+        let wanted = Wanted { protection: protection.clone(), hidden_targets: self.hidden_targets.clone(), sockets: self.sockets };
+        let setup = set_up(&wanted);
+        let names: Vec<&'static str> = setup.iter().map(|(name, _)| *name).collect();
+        let now = self.now;
+        let batch: Vec<Message> = setup.into_iter().map(|(_, message)| message).collect();
+        let elements = steps.iter().map(|step| messages::step(step, now));
+        self.link.batch(batch.into_iter().chain(elements)).map_err(|trouble| {
+            let Trouble::Refused(faults) = &trouble else { return (None, fault::trouble(&"setting up the table", &trouble)) };
+            let Some(fault) = faults.first() else { return (None, fault::trouble(&"setting up the table", &trouble)) };
+            let name = fault.index.and_then(|index| names.get(index)).copied();
+            let step = fault.index.and_then(|index| steps.get(index.checked_sub(names.len())?));
+            let error = match (name, step) {
+                (Some(name), _) => fault::refused(&name, fault),
+                (None, Some(step)) => fault::refused(step, fault),
+                (None, None) => fault::refused(&"setting up the table", fault),
+            };
+            (name, error)
+        })
+    }
+}
+
+/// Rules that the kernel's socket look-up is needed for.
+const SOCKET_RULE: &str = "adding the rule for connections of a socket";
+
+fn set_up(wanted: &Wanted) -> Vec<(&'static str, Message)> {
+    // adding it first lets the deletion succeed where there was none
+    let mut messages = vec![
+        ("adding the table", messages::new_table()),
+        ("deleting the table", messages::delete_table()),
+        ("adding the table", messages::new_table()),
+    ];
+    messages.extend(Set::ALL.into_iter().map(|set| ("adding a set", messages::new_set(set))));
+    let chains = table::chains(wanted);
+    messages.extend(chains.iter().map(|chain| ("adding a chain", messages::new_chain(chain))));
+    for chain in &chains {
+        for rule in &chain.rules {
+            let name = if *rule == table::of_a_socket() { SOCKET_RULE } else { "adding a rule" };
+            messages.push((name, messages::new_rule(chain, rule.clone())));
+        }
+    }
+    messages
+}
+
+impl Backend for Nftables {
+    fn name(&self) -> &'static str {
+        "nftables"
+    }
+
+    fn probe(&mut self) -> Result<(), BackendError> {
+        self.list().map(|_| ())
+    }
+
+    fn install(&mut self, protection: &Protection, live: &[Grant]) -> Result<(), BackendError> {
+        let mut holders = Holders::default();
+        let mut steps = Vec::new();
+        for grant in live {
+            let _ = holders.change(&Change::Open(grant.clone()), &mut steps).map_err(|why| BackendError(format!("nftables: {why}")))?;
+        }
+        match self.set_up(protection, &steps) {
+            Ok(()) => {}
+            Err((Some(SOCKET_RULE), error)) => {
+                tracing::warn!(%error, "nftables: connections that were there before connection tracking may be cut");
+                self.sockets = false;
+                self.set_up(protection, &steps).map_err(|(_, error)| error)?;
+            }
+            Err((_, error)) => return Err(error),
+        }
+        self.placed = Some(Placed { protection: protection.clone(), holders });
+        Ok(())
+    }
+
+    fn apply(&mut self, changes: &[Change]) -> Vec<Result<(), BackendError>> {
+        match self.commit(changes) {
+            Ok(()) => vec![Ok(()); changes.len()],
+            Err(error) if changes.len() == 1 => vec![Err(error)],
+            // nothing of the batch was done: each change finds its own end
+            Err(_) => changes.iter().map(|change| self.commit(std::slice::from_ref(change))).collect(),
+        }
+    }
+
+    fn list(&mut self) -> Result<Vec<Grant>, BackendError> {
+        let elements = match self.link.dump(Set::Record) {
+            Ok(elements) => elements,
+            Err(Trouble::Refused(faults)) if faults.iter().all(fault::is_absence) => return Ok(Vec::new()),
+            Err(trouble) => return Err(fault::trouble(&format_args!("reading set record of table inet {TABLE}"), &trouble)),
+        };
+        let mut parts = record::Parts::default();
+        let read = elements.iter().try_for_each(|(key, userdata, remaining)| parts.take(key, userdata, *remaining));
+        let unreadable = |why| {
+            BackendError(format!("nftables: {why}; another program wrote to table inet {TABLE}: run posternd flush, then start anew"))
+        };
+        read.and_then(|()| parts.grants()).map_err(unreadable)
+    }
+
+    fn remove(&mut self) -> Result<(), BackendError> {
+        let batch = [messages::new_table(), messages::delete_table()];
+        self.link.batch(batch.into_iter()).map_err(|trouble| fault::trouble(&"deleting the table", &trouble))?;
+        self.placed = None;
+        Ok(())
+    }
+
+    fn kernel_expiry(&self) -> Result<(), String> {
+        Ok(())
+    }
+
+    fn tick(&mut self, now: Timestamp) {
+        self.now = now;
+    }
+}
+
+/// What a step does, for errors.
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let doing = match self.act {
+            Act::Add { .. } | Act::Touch => "adding",
+            Act::Delete | Act::DeleteIfThere => "deleting",
+        };
+        write!(f, "{doing} element {}", self.element)
+    }
+}

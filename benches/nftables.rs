@@ -1,0 +1,82 @@
+//! How long it takes from an order to an element that the kernel has committed: with one live grant, and with ten thousand.
+//!
+//! Runs in a network namespace of its own and needs root. Prints medians; the clock is read here and nowhere in the driver.
+#![allow(clippy::unwrap_used, clippy::print_stdout, clippy::disallowed_methods, clippy::indexing_slicing)]
+
+use std::net::Ipv4Addr;
+use std::time::{Duration, Instant};
+
+use nix::sched::{CloneFlags, unshare};
+use postern::backend::nftables::Nftables;
+use postern::backend::{Backend, Change};
+use postern::grant::{Grant, GrantId};
+use postern::settings::Protection;
+use postern::time::Timestamp;
+
+const NOW: Timestamp = Timestamp::from_millis(1_795_341_600_000);
+const ROUNDS: u64 = 4_000;
+
+fn main() {
+    unshare(CloneFlags::CLONE_NEWNET).unwrap();
+    let mut medians = Vec::new();
+    for live in [1, 10_000] {
+        let (open, extend, close) = measure(live);
+        println!(
+            "{live:>6} live grants: open {:>6.1} µs, extend {:>6.1} µs, close {:>6.1} µs (medians)",
+            micros(open),
+            micros(extend),
+            micros(close)
+        );
+        medians.push(micros(open));
+    }
+    println!("opening with 10,000 live grants takes {:.2} times as long as with one", medians[1] / medians[0]);
+}
+
+fn measure(live: u64) -> (Duration, Duration, Duration) {
+    let mut driver = Nftables::open().unwrap();
+    driver.tick(NOW);
+    let protection =
+        Protection { services: vec!["tcp/22".parse().unwrap()], knock_ports: vec![62201], silence_knocks: true, forwards: false };
+    driver.install(&protection, &(1..=live).map(grant).collect::<Vec<_>>()).unwrap();
+    let (mut opens, mut extends, mut closes) = (Vec::new(), Vec::new(), Vec::new());
+    for round in 0..ROUNDS {
+        let old = grant(live + 1 + round);
+        let new = Grant { until: old.until.plus(Duration::from_secs(30)), ..old.clone() };
+        opens.push(timed(&mut driver, Change::Open(old.clone())));
+        extends.push(timed(&mut driver, Change::Extend { old, new: new.clone() }));
+        closes.push(timed(&mut driver, Change::Close(new)));
+    }
+    assert_eq!(driver.list().unwrap().len() as u64, live);
+    driver.remove().unwrap();
+    (median(opens), median(extends), median(closes))
+}
+
+fn grant(id: u64) -> Grant {
+    let address = Ipv4Addr::from_bits(0x0a00_0000 + u32::try_from(id).unwrap());
+    Grant {
+        id: GrantId(id),
+        user: "alice".to_owned(),
+        allow: ipnet::IpNet::from(std::net::IpAddr::from(address)),
+        target: None,
+        services: vec!["tcp/22".parse().unwrap()],
+        until: NOW.plus(Duration::from_secs(3_600)),
+    }
+}
+
+fn timed(driver: &mut Nftables, change: Change) -> Duration {
+    let changes = [change];
+    let start = Instant::now();
+    let results = driver.apply(&changes);
+    let took = start.elapsed();
+    assert_eq!(results, [Ok(())]);
+    took
+}
+
+fn median(mut times: Vec<Duration>) -> Duration {
+    times.sort_unstable();
+    times[times.len() / 2]
+}
+
+fn micros(time: Duration) -> f64 {
+    time.as_secs_f64() * 1e6
+}

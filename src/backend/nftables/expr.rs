@@ -1,0 +1,213 @@
+//! The expressions that rules are made of, as the kernel takes them: load into a register, compare, look up, give a verdict.
+//!
+//! Owns registers, offsets and constants of the kernel's interface (linux/netfilter/nf_tables.h), and nothing of what the rules are for. Pure.
+
+use netlink_packet_core::DefaultNla;
+use netlink_packet_netfilter::nftables::{
+    Bitwise, Cmp, DataAttribute, ExpressionAttribute, Expressions, Immediate, ListAttribute, Lookup, Meta, MetaKey, Operator, Payload,
+    Register, Verdict, VerdictAttribute,
+};
+
+use super::sets::{Field, RANK_MIDDLE, Set};
+
+/// An expression as it stands in a rule's list.
+pub(super) type Expr = ListAttribute<ExpressionAttribute>;
+
+pub(super) const NFPROTO_IPV4: u8 = 2;
+pub(super) const NFPROTO_IPV6: u8 = 10;
+pub(super) const TCP: u8 = 6;
+pub(super) const UDP: u8 = 17;
+
+const NETWORK_HEADER: u32 = 1;
+const TRANSPORT_HEADER: u32 = 2;
+/// Of the sixteen 4-byte registers; keys are put together from here on.
+const FIRST_REGISTER: u32 = 8;
+const SCRATCH: Register = Register::Reg1;
+const NF_DROP: u32 = 0;
+const NF_ACCEPT: u32 = 1;
+const CT_ESTABLISHED_OR_RELATED: u32 = 2 | 4;
+const TCP_FLAG_SYN: u8 = 2;
+const ECHO_REQUEST: [(u8, u8); 2] = [(1, 8), (58, 128)];
+
+pub(super) fn family(v6: bool) -> [Expr; 2] {
+    meta_is(MetaKey::Nfproto, if v6 { NFPROTO_IPV6 } else { NFPROTO_IPV4 })
+}
+
+pub(super) fn protocol(number: u8) -> [Expr; 2] {
+    meta_is(MetaKey::L4Proto, number)
+}
+
+fn meta_is(key: MetaKey, value: u8) -> [Expr; 2] {
+    [meta(key, SCRATCH), compare(Operator::Equal, &[value])]
+}
+
+/// The destination port lies in the range.
+pub(super) fn port(first: u16, last: u16) -> Vec<Expr> {
+    let load = payload(TRANSPORT_HEADER, 2, 2, SCRATCH);
+    if first == last {
+        return vec![load, compare(Operator::Equal, &first.to_be_bytes())];
+    }
+    vec![load, compare(Operator::GreatherThanEqual, &first.to_be_bytes()), compare(Operator::LessThanEqual, &last.to_be_bytes())]
+}
+
+/// ICMP of this family, and of it only the echo request: to filter the rest would break path MTU discovery, and in IPv6 finding neighbours.
+pub(super) fn echo_request(v6: bool) -> Vec<Expr> {
+    let [v4, six] = ECHO_REQUEST;
+    let (number, kind) = if v6 { six } else { v4 };
+    let mut exprs = protocol(number).to_vec();
+    exprs.extend([payload(TRANSPORT_HEADER, 0, 1, SCRATCH), compare(Operator::Equal, &[kind])]);
+    exprs
+}
+
+/// The packet's target lies in the network.
+pub(super) fn target_in(network: ipnet::IpNet) -> Vec<Expr> {
+    let (v6, offset) = (network.addr().is_ipv6(), if network.addr().is_ipv6() { 24 } else { 16 });
+    let octets = |address: std::net::IpAddr| match address {
+        std::net::IpAddr::V4(address) => address.octets().to_vec(),
+        std::net::IpAddr::V6(address) => address.octets().to_vec(),
+    };
+    let (mask, first) = (octets(network.netmask()), octets(network.network()));
+    let mut exprs = family(v6).to_vec();
+    exprs.push(payload(NETWORK_HEADER, offset, if v6 { 16 } else { 4 }, SCRATCH));
+    exprs.push(masked(mask));
+    exprs.push(compare(Operator::Equal, &first));
+    exprs
+}
+
+/// The connection is known, or belongs to one that is.
+pub(super) fn established() -> [Expr; 3] {
+    let state = other("ct", &[(2, 0), (1, SCRATCH.into())]);
+    [state, masked(CT_ESTABLISHED_OR_RELATED.to_ne_bytes().to_vec()), compare(Operator::NotEqual, &[0; 4])]
+}
+
+/// A TCP segment that opens nothing, for a connection that a socket of this host already has.
+pub(super) fn of_a_socket() -> Vec<Expr> {
+    let mut exprs = protocol(TCP).to_vec();
+    exprs.extend([payload(TRANSPORT_HEADER, 13, 1, SCRATCH), masked(vec![TCP_FLAG_SYN]), compare(Operator::Equal, &[0])]);
+    // "wildcard" is 1 for a socket that listens on every address
+    exprs.extend([other("socket", &[(1, 2), (2, SCRATCH.into())]), compare(Operator::Equal, &[0])]);
+    exprs
+}
+
+/// The packet is in the set. `port` stands for the packet's own where the protocol has none.
+pub(super) fn in_set(set: Set, port: Option<u16>) -> Vec<Expr> {
+    let mut exprs = Vec::new();
+    let mut register = FIRST_REGISTER;
+    for field in set.fields() {
+        let here = Register::from(register);
+        exprs.push(match (field, port) {
+            (Field::Source4, _) => payload(NETWORK_HEADER, 12, 4, here),
+            (Field::Source6, _) => payload(NETWORK_HEADER, 8, 16, here),
+            (Field::Target4, _) => payload(NETWORK_HEADER, 16, 4, here),
+            (Field::Target6, _) => payload(NETWORK_HEADER, 24, 16, here),
+            (Field::Protocol, _) => meta(MetaKey::L4Proto, here),
+            (Field::Port, None) => payload(TRANSPORT_HEADER, 2, 2, here),
+            (Field::Port, Some(port)) => constant(here, &port.to_be_bytes()),
+            (Field::Rank | Field::Number, _) => constant(here, &RANK_MIDDLE.to_be_bytes()),
+        });
+        register += field.padded_len() / 4;
+    }
+    let source = Lookup::SourceRegister(Register::from(FIRST_REGISTER));
+    exprs.push(Expressions::Lookup(vec![Lookup::Set(set.name().to_owned()), source]).into());
+    exprs
+}
+
+/// Counts packets, for `nft list`.
+pub(super) fn counter() -> Expr {
+    other("counter", &[])
+}
+
+pub(super) fn accept() -> Expr {
+    verdict(vec![VerdictAttribute::Code(Verdict::Other(NF_ACCEPT))])
+}
+
+pub(super) fn drop() -> Expr {
+    verdict(vec![VerdictAttribute::Code(Verdict::Other(NF_DROP))])
+}
+
+pub(super) fn jump(chain: &str) -> Expr {
+    verdict(vec![VerdictAttribute::Code(Verdict::Jump), VerdictAttribute::Chain(chain.to_owned())])
+}
+
+fn verdict(attributes: Vec<VerdictAttribute>) -> Expr {
+    immediate(Register::Verdict, DataAttribute::Verdict(attributes))
+}
+
+fn constant(to: Register, bytes: &[u8]) -> Expr {
+    immediate(to, DataAttribute::Value(bytes.to_vec()))
+}
+
+fn immediate(to: Register, data: DataAttribute) -> Expr {
+    Expressions::Immediate(vec![Immediate::DestinationRegister(to), Immediate::Data(data)]).into()
+}
+
+fn meta(key: MetaKey, to: Register) -> Expr {
+    Expressions::Meta(vec![Meta::DestinationRegister(to), Meta::Key(key)]).into()
+}
+
+fn payload(base: u32, offset: u32, length: u32, to: Register) -> Expr {
+    Expressions::Payload(vec![Payload::DestinationRegister(to), Payload::Base(base), Payload::Offset(offset), Payload::Len(length)]).into()
+}
+
+fn compare(operator: Operator, value: &[u8]) -> Expr {
+    Expressions::Cmp(vec![Cmp::SourceRegister(SCRATCH), Cmp::Op(operator), Cmp::Data(DataAttribute::Value(value.to_vec()))]).into()
+}
+
+fn masked(mask: Vec<u8>) -> Expr {
+    let length = u32::try_from(mask.len()).unwrap_or_default();
+    let none = vec![0; mask.len()];
+    Expressions::Bitwise(vec![
+        Bitwise::SourceRegister(SCRATCH),
+        Bitwise::DestinationRegister(SCRATCH),
+        Bitwise::Length(length),
+        Bitwise::Mask(DataAttribute::Value(mask)),
+        Bitwise::Xor(DataAttribute::Value(none)),
+    ])
+    .into()
+}
+
+/// An expression that the library has no words for; all its attributes are 32-bit numbers.
+fn other(name: &str, attributes: &[(u16, u32)]) -> Expr {
+    let attributes = attributes.iter().map(|(kind, value)| DefaultNla::new(*kind, value.to_be_bytes().to_vec())).collect();
+    Expressions::Other { expression_type: name.to_owned(), attributes }.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_look_up_puts_each_field_where_the_key_has_it() {
+        let exprs = in_set(Set::ForwardNetworks6, None);
+        let Some(ListAttribute::Element(lookup)) = exprs.last() else { panic!("{exprs:?}") };
+        assert!(format!("{lookup:?}").contains("forward_networks6"));
+        let registers: Vec<u32> = exprs
+            .iter()
+            .map(|expr| match expr {
+                ListAttribute::Element(parts) => match &parts[1] {
+                    ExpressionAttribute::Data(Expressions::Payload(parts)) => match &parts[0] {
+                        Payload::DestinationRegister(register) => u32::from(*register),
+                        other => panic!("{other:?}"),
+                    },
+                    ExpressionAttribute::Data(Expressions::Meta(parts)) => match &parts[0] {
+                        Meta::DestinationRegister(register) => u32::from(*register),
+                        other => panic!("{other:?}"),
+                    },
+                    ExpressionAttribute::Data(Expressions::Immediate(parts)) => match &parts[0] {
+                        Immediate::DestinationRegister(register) => u32::from(*register),
+                        other => panic!("{other:?}"),
+                    },
+                    _ => 0,
+                },
+                other => panic!("{other:?}"),
+            })
+            .collect();
+        assert_eq!(registers, [8, 12, 16, 17, 18, 0]);
+    }
+
+    #[test]
+    fn the_target_of_a_packet_is_masked_by_the_network_it_is_compared_with() {
+        let text = format!("{:?}", target_in("10.1.2.3/8".parse().unwrap()));
+        assert!(text.contains("Mask(Value([255, 0, 0, 0]))") && text.contains("Data(Value([10, 0, 0, 0]))"), "{text}");
+    }
+}

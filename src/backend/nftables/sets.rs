@@ -1,0 +1,187 @@
+//! The sets of the table: what each is called, and which fields make its key.
+//!
+//! Owns the layout of every key, so that the rules that look one up and the elements that stand in it can't differ. Pure.
+
+/// A set of the table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) enum Set {
+    /// One address to one port of the gate.
+    Grants4,
+    Grants6,
+    /// A network, or a range of ports, of the gate.
+    Networks4,
+    Networks6,
+    /// One address to one port of a host behind the gate.
+    Forward4,
+    Forward6,
+    /// A network, or a range of ports, of a host behind the gate.
+    ForwardNetworks4,
+    ForwardNetworks6,
+    /// The grants themselves, which no rule looks at.
+    Record,
+}
+
+/// A field of a key; each fills whole 4-byte words.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Field {
+    Source4,
+    Source6,
+    Target4,
+    Target6,
+    Protocol,
+    Port,
+    /// See [`RANK_MIDDLE`].
+    Rank,
+    /// A plain number.
+    Number,
+}
+
+/// What every rule puts in for the rank when it looks up a set of ranges.
+///
+/// The kernel refuses an element whose first or last corner lies inside another one, but grants do overlap: a user may be let in from
+/// 10.0.0.0/8 and another from 10.0.0.0/16. So each element of a set of ranges has one dimension more, which spans
+/// `RANK_MIDDLE - n ..= RANK_MIDDLE + n` with a number `n` that only grows: its corners lie outside all that came before, while a
+/// look-up, always in the middle, finds every one of them. A corner that lies outside in one dimension lies outside.
+pub(super) const RANK_MIDDLE: u32 = 1 << 31;
+
+/// Elements in a set at most. A full set refuses the next element (ENFILE), so that nobody can fill the kernel's memory.
+const ELEMENTS_MAX: u32 = 1 << 20;
+
+impl Set {
+    pub(super) const ALL: [Self; 9] = [
+        Self::Grants4,
+        Self::Grants6,
+        Self::Networks4,
+        Self::Networks6,
+        Self::Forward4,
+        Self::Forward6,
+        Self::ForwardNetworks4,
+        Self::ForwardNetworks6,
+        Self::Record,
+    ];
+
+    /// The set that an opening stands in.
+    pub(super) fn of(v6: bool, forward: bool, ranges: bool) -> Self {
+        match (forward, ranges, v6) {
+            (false, false, false) => Self::Grants4,
+            (false, false, true) => Self::Grants6,
+            (false, true, false) => Self::Networks4,
+            (false, true, true) => Self::Networks6,
+            (true, false, false) => Self::Forward4,
+            (true, false, true) => Self::Forward6,
+            (true, true, false) => Self::ForwardNetworks4,
+            (true, true, true) => Self::ForwardNetworks6,
+        }
+    }
+
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Grants4 => "grants4",
+            Self::Grants6 => "grants6",
+            Self::Networks4 => "networks4",
+            Self::Networks6 => "networks6",
+            Self::Forward4 => "forward4",
+            Self::Forward6 => "forward6",
+            Self::ForwardNetworks4 => "forward_networks4",
+            Self::ForwardNetworks6 => "forward_networks6",
+            Self::Record => "record",
+        }
+    }
+
+    /// The fields of a key, in order.
+    pub(super) fn fields(self) -> &'static [Field] {
+        use Field::{Number, Port, Protocol, Rank, Source4, Source6, Target4, Target6};
+        match self {
+            Self::Grants4 => &[Source4, Protocol, Port],
+            Self::Grants6 => &[Source6, Protocol, Port],
+            Self::Networks4 => &[Source4, Protocol, Port, Rank],
+            Self::Networks6 => &[Source6, Protocol, Port, Rank],
+            Self::Forward4 => &[Source4, Target4, Protocol, Port],
+            Self::Forward6 => &[Source6, Target6, Protocol, Port],
+            Self::ForwardNetworks4 => &[Source4, Target4, Protocol, Port, Rank],
+            Self::ForwardNetworks6 => &[Source6, Target6, Protocol, Port, Rank],
+            Self::Record => &[Number, Number, Number],
+        }
+    }
+
+    /// Whether its elements are ranges. Adding one to such a set copies the set in the kernel, so the plain grants never go there.
+    pub(super) fn ranges(self) -> bool {
+        self.fields().contains(&Field::Rank)
+    }
+
+    pub(super) fn v6(self) -> bool {
+        self.fields().contains(&Field::Source6)
+    }
+
+    pub(super) fn forward(self) -> bool {
+        matches!(self, Self::Forward4 | Self::Forward6 | Self::ForwardNetworks4 | Self::ForwardNetworks6)
+    }
+
+    /// The number of this set within a batch.
+    pub(super) fn id(self) -> u32 {
+        self as u32 + 1
+    }
+
+    pub(super) fn size(self) -> u32 {
+        ELEMENTS_MAX
+    }
+
+    /// The length of a key in bytes.
+    pub(super) fn key_len(self) -> u32 {
+        self.fields().iter().map(|field| field.padded_len()).sum()
+    }
+
+    /// The type by which `nft list` prints keys: six bits a field, the numbers of nft's own types.
+    pub(super) fn key_type(self) -> u32 {
+        self.fields().iter().fold(0, |all, field| all << 6 | field.nft_type())
+    }
+}
+
+impl Field {
+    /// Bytes that count; the rest up to four are zero.
+    pub(super) fn len(self) -> u32 {
+        match self {
+            Self::Protocol => 1,
+            Self::Port => 2,
+            Self::Source4 | Self::Target4 | Self::Rank | Self::Number => 4,
+            Self::Source6 | Self::Target6 => 16,
+        }
+    }
+
+    pub(super) fn padded_len(self) -> u32 {
+        self.len().next_multiple_of(4)
+    }
+
+    fn nft_type(self) -> u32 {
+        match self {
+            Self::Source4 | Self::Target4 => 7,
+            Self::Source6 | Self::Target6 => 8,
+            Self::Protocol => 12,
+            Self::Port => 13,
+            // a mark: the only plain 32-bit number that nft prints without being told more
+            Self::Rank | Self::Number => 19,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_have_the_lengths_and_types_that_nft_computes() {
+        assert_eq!(Set::Grants4.key_len(), 12);
+        assert_eq!(Set::Grants4.key_type(), (7 << 12) | (12 << 6) | 13);
+        assert_eq!(Set::ForwardNetworks6.key_len(), 16 + 16 + 4 + 4 + 4);
+        // the kernel takes 64 bytes of key and nft five fields of a type
+        assert!(Set::ALL.iter().all(|set| set.key_len() <= 64 && set.fields().len() <= 5));
+    }
+
+    #[test]
+    fn exact_grants_never_share_a_set_with_ranges() {
+        for set in Set::ALL.into_iter().filter(|set| *set != Set::Record) {
+            assert_eq!(Set::of(set.v6(), set.forward(), set.ranges()), set);
+        }
+        assert!(!Set::Record.ranges());
+    }
+}
