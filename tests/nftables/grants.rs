@@ -155,6 +155,18 @@ fn the_firewall_is_its_own_record_and_nft_shows_who_and_until_when() {
 }
 
 #[test]
+fn what_nft_lists_it_can_load_again() {
+    let gate = Gate::new();
+    let mut protection = crate::protection(&["tcp/22", "udp/500-510", "icmp", "icmpv6"]);
+    protection.forwards = true;
+    let grants = [grant(1, "192.0.2.7/32", &["tcp/22", "icmp"]), grant(2, "2001:db8::/32", &["tcp/22", "icmpv6"])];
+    gate.driver(|driver| driver.install(&protection, &grants)).unwrap();
+    let before = gate.nft("-s list ruleset");
+    gate.space.sh("f=$(mktemp) && nft -s list ruleset > $f && nft flush ruleset && nft -f $f && rm $f");
+    assert_eq!(gate.nft("-s list ruleset"), before);
+}
+
+#[test]
 fn a_stranger_gets_no_answer_to_a_segment_that_belongs_to_no_connection() {
     let (gate, client) = gate_and_client();
     gate.install(&["tcp/22"], &[]);
