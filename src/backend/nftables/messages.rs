@@ -40,7 +40,7 @@ pub(super) fn get_generation() -> NfTablesMessage {
 
 pub(super) fn new_set(set: Set) -> Message {
     let mut flags = SetFlags::Timeout;
-    let mut description = vec![SetDescription::Size(set.size())];
+    let mut description: Vec<SetDescription> = set.size().map(SetDescription::Size).into_iter().collect();
     if set.ranges() {
         flags |= SetFlags::Interval;
     }

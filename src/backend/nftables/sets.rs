@@ -63,8 +63,8 @@ pub(super) enum Field {
 /// The number reads the same from both ends, because `nft` swaps the bytes of a mark when it loads what it has listed.
 pub(super) const RANK_MIDDLE: u32 = 0x8000_0080;
 
-/// Elements in a set at most. A full set refuses the next element (ENFILE), so that nobody can fill the kernel's memory.
-const ELEMENTS_MAX: u32 = 1 << 20;
+/// Elements of the record at most: twice the grants that the ledger keeps. A full set refuses the next one (ENFILE).
+const RECORDS_MAX: u32 = 1 << 17;
 
 impl Set {
     pub(super) const ALL: [Self; 13] = [
@@ -165,8 +165,10 @@ impl Set {
         self as u32 + 1
     }
 
-    pub(super) fn size(self) -> u32 {
-        ELEMENTS_MAX
+    /// How many elements it may hold. Only the record says, which bounds the others with it: the kernel makes room at once for
+    /// as many as are said, 16 MiB a set for a million.
+    pub(super) fn size(self) -> Option<u32> {
+        (self == Self::Record).then_some(RECORDS_MAX)
     }
 
     /// The length of a key in bytes.
