@@ -4,14 +4,18 @@
 
 use std::io;
 
-use netlink_packet_core::{DecodeError, ErrorBuffer, NetlinkBuffer, NlasIterator, ParseableParametrized};
-use netlink_packet_netfilter::nftables::{DataAttribute, ListAttribute, NfTablesMessage, SetElementAttribute, SetElementList};
-use netlink_packet_netfilter::{NetfilterMessage, NetfilterMessageInner};
+use netlink_packet_core::{DecodeError, ErrorBuffer, NetlinkBuffer, NlasIterator};
 
 const NLMSGERR_ATTR_MSG: u16 = 1;
 const NLM_F_CAPPED: u16 = 0x100;
 const NLM_F_ACK_TLVS: u16 = 0x200;
 const NETLINK_HEADER_LEN: usize = 16;
+const NFGENMSG_LEN: usize = 4;
+const NFTA_SET_ELEM_LIST_ELEMENTS: u16 = 3;
+const NFTA_SET_ELEM_KEY: u16 = 1;
+const NFTA_SET_ELEM_EXPIRATION: u16 = 5;
+const NFTA_SET_ELEM_USERDATA: u16 = 6;
+const NFTA_DATA_VALUE: u16 = 1;
 
 /// The kernel did not do it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -54,8 +58,9 @@ impl<'a> Iterator for Messages<'a> {
             return None;
         }
         let message = NetlinkBuffer::new_checked(self.0);
-        let length = message.as_ref().map_or(usize::MAX, |message| message.length() as usize);
-        self.0 = self.0.get(length.next_multiple_of(4).min(self.0.len())..).unwrap_or_default();
+        // after one that is not readable there is no telling where the next one starts
+        let length = message.as_ref().map_or(self.0.len(), |message| message.length() as usize);
+        self.0 = self.0.get(length.next_multiple_of(4)..).unwrap_or_default();
         Some(message)
     }
 }
@@ -74,30 +79,37 @@ pub(super) fn fault(message: &NetlinkBuffer<&[u8]>, index: Option<usize>) -> Res
     Ok(Fault { index, errno, said })
 }
 
-pub(super) fn elements(message: &NetlinkBuffer<&[u8]>, kind: u16, elements: &mut Vec<Dumped>) -> Result<(), Trouble> {
-    let parsed = NetfilterMessage::parse_with_param(message.payload(), kind)?;
-    let NetfilterMessageInner::NfTables(NfTablesMessage::NewSetElement(message)) = parsed.inner else { return Ok(()) };
-    for list in message.attributes {
-        let SetElementList::Elements(list) = list else { continue };
-        elements.extend(list.into_iter().filter_map(|element| match element {
-            ListAttribute::Element(attributes) => Some(read_element(attributes)),
-            _ => None,
-        }));
+/// Takes the elements of one message of a dump. The library's own reading of them formats the whole message for each attribute,
+/// should it be wrong: a second for ten thousand.
+pub(super) fn elements(message: &NetlinkBuffer<&[u8]>, elements: &mut Vec<Dumped>) -> Result<(), Trouble> {
+    let attributes = message.payload().get(NFGENMSG_LEN..).unwrap_or_default();
+    for list in NlasIterator::new(attributes) {
+        let list = list?;
+        if list.kind() != NFTA_SET_ELEM_LIST_ELEMENTS {
+            continue;
+        }
+        for element in NlasIterator::new(list.value()) {
+            elements.push(element_of(element?.value())?);
+        }
     }
     Ok(())
 }
 
-fn read_element(attributes: Vec<SetElementAttribute>) -> Dumped {
+fn element_of(attributes: &[u8]) -> Result<Dumped, Trouble> {
     let mut element = Dumped::default();
-    for attribute in attributes {
-        match attribute {
-            SetElementAttribute::Key(DataAttribute::Value(key)) => element.0 = key,
-            SetElementAttribute::UserData(bytes) => element.1 = bytes,
-            SetElementAttribute::Expiration(millis) => element.2 = millis,
+    for attribute in NlasIterator::new(attributes) {
+        let attribute = attribute?;
+        match attribute.kind() {
+            NFTA_SET_ELEM_KEY => {
+                let value = NlasIterator::new(attribute.value()).flatten().find(|value| value.kind() == NFTA_DATA_VALUE);
+                element.0 = value.map(|value| value.value().to_vec()).unwrap_or_default();
+            }
+            NFTA_SET_ELEM_USERDATA => element.1 = attribute.value().to_vec(),
+            NFTA_SET_ELEM_EXPIRATION => element.2 = attribute.value().try_into().map(u64::from_be_bytes).unwrap_or_default(),
             _ => {}
         }
     }
-    element
+    Ok(element)
 }
 
 #[cfg(test)]

@@ -111,7 +111,7 @@ impl Link {
                 match message.message_type() {
                     NLMSG_DONE => return Ok(whole),
                     NLMSG_ERROR => return Err(Trouble::Refused(vec![answers::fault(&message, None)?])),
-                    kind => answers::elements(&message, kind, elements)?,
+                    _ => answers::elements(&message, elements)?,
                 }
             }
         }
