@@ -73,6 +73,16 @@ impl Ground {
     }
 }
 
+/// A trial for each of these functions, under its own name.
+#[allow(unused_macros, reason = "for tests that are plain functions")]
+macro_rules! trials {
+    ($ground:ident, $needs:expr; $($($name:ident)::+),* $(,)?) => {
+        vec![$($ground.trial(stringify!($($name)::+).replace(' ', ""), $needs, $($name)::+)),*]
+    };
+}
+#[allow(unused_imports, reason = "for tests that are plain functions")]
+pub(crate) use trials;
+
 fn try_namespace() -> Result<(), String> {
     let made = std::thread::spawn(|| unshare(CloneFlags::CLONE_NEWNET)).join();
     made.map_err(|_| "a thread died".to_owned())?.map_err(|error| format!("this root may not make network namespaces: {error}"))
