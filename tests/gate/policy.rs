@@ -56,7 +56,7 @@ pub(crate) fn refusals(backend: &'static str) {
 }
 
 pub(crate) fn quota_spent_comes_back(backend: &'static str) {
-    let world = World::start(&Plan::empty(backend).user("alice", &format!("services = [\"tcp/{SERVICE}\"]\nquota = \"2/8s\"")));
+    let world = World::start(&Plan::empty(backend).user("alice", &format!("services = [\"tcp/{SERVICE}\"]\nquota = \"2/20s\"")));
     let close_all = || world.daemon.asked(&["close", "--all"]);
     for knocks in 1..=2 {
         world.first.knock("alice", Family::V4, &[]);

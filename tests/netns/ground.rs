@@ -67,8 +67,10 @@ impl Ground {
             Need::Users => (!self.root).then(|| "it needs root".to_owned()),
             Need::Program(name) => missing(&format!("the program {name}"), find(name).is_some()),
             Need::Peer => missing("python3-cryptography", runs("/usr/bin/python3", &["-c", "import cryptography"])),
-            Need::Tun => missing("/dev/net/tun", fs::OpenOptions::new().read(true).write(true).open("/dev/net/tun").is_ok())
-                .or_else(|| missing("the program python3", find("python3").is_some())),
+            Need::Tun => {
+                missing("the right to open /dev/net/tun", fs::OpenOptions::new().read(true).write(true).open("/dev/net/tun").is_ok())
+                    .or_else(|| missing("the program python3", find("python3").is_some()))
+            }
         }
     }
 }
