@@ -46,7 +46,9 @@ fn measure(live: u64) -> (Duration, Duration, Duration) {
         extends.push(timed(&mut driver, Change::Extend { old, new: new.clone() }));
         closes.push(timed(&mut driver, Change::Close(new)));
     }
+    let start = Instant::now();
     assert_eq!(driver.list().unwrap().len() as u64, live);
+    println!("{live:>6} live grants: listing all takes {:.1} ms", micros(start.elapsed()) / 1e3);
     driver.remove().unwrap();
     (median(opens), median(extends), median(closes))
 }

@@ -17,7 +17,7 @@ pub mod nftables;
 #[error("{0}")]
 pub struct BackendError(pub String);
 
-/// A firewall driver. `iptables` and `memory` (tests) implement it.
+/// A firewall driver. `iptables`, `nftables` and `memory` (tests) implement it.
 pub trait Backend: Send {
     /// `iptables`, as logs and status say it.
     fn name(&self) -> &'static str;

@@ -8,6 +8,8 @@ use std::process::{Command, Stdio};
 use libtest_mimic::{Failed, Trial};
 use nix::sched::{CloneFlags, unshare};
 
+use crate::world::find;
+
 /// What a test may need beside namespaces and the firewall's program.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Need {
@@ -57,10 +59,10 @@ impl Ground {
         let missing = |what: &str, there: bool| (!there).then(|| format!("{what} is missing"));
         match need {
             Need::Users => (!self.root).then(|| "it needs root".to_owned()),
-            Need::Program(name) => missing(&format!("the program {name}"), has_program(name)),
+            Need::Program(name) => missing(&format!("the program {name}"), find(name).is_some()),
             Need::Peer => missing("python3-cryptography", runs("/usr/bin/python3", &["-c", "import cryptography"])),
             Need::Tun => missing("/dev/net/tun", fs::OpenOptions::new().read(true).write(true).open("/dev/net/tun").is_ok())
-                .or_else(|| missing("the program python3", has_program("python3"))),
+                .or_else(|| missing("the program python3", find("python3").is_some())),
         }
     }
 }
@@ -68,7 +70,7 @@ impl Ground {
 fn firewall(backend: &str) -> &'static [Need] {
     match backend {
         "iptables" => &[Need::Program("ip"), Need::Program("iptables-restore"), Need::Program("ip6tables-restore")],
-        _ => &[Need::Program("ip")],
+        _ => &[Need::Program("ip"), Need::Program("nft")],
     }
 }
 
@@ -84,12 +86,6 @@ fn become_root_of_a_user_namespace() -> Result<(), String> {
         fs::write(format!("/proc/self/{map}"), text).map_err(|error| format!("not root, and no user namespace: {map}: {error}"))?;
     }
     try_namespace()
-}
-
-fn has_program(name: &str) -> bool {
-    let path = std::env::var("PATH").unwrap_or_default();
-    let mut folders = path.split(':').chain(["/usr/sbin", "/sbin"]);
-    folders.any(|folder| std::path::Path::new(folder).join(name).is_file())
 }
 
 fn runs(program: &str, arguments: &[&str]) -> bool {

@@ -15,25 +15,72 @@ use std::process::ExitCode;
 
 use libtest_mimic::{Arguments, Trial};
 
+mod bound;
 mod ground;
+mod links;
+mod login;
+mod observer;
+mod peer;
+mod policy;
+mod privileges;
+mod restart;
+mod scans;
+mod silence;
+mod spoofed;
 mod users;
 mod world;
 
 use ground::{Ground, Need};
 
 /// Every firewall driver that the gate has. The tests of [`EVERY`] run with each, those of [`ONCE`] with the first.
-const BACKENDS: [&str; 1] = ["iptables"];
+const BACKENDS: [&str; 2] = ["iptables", "nftables"];
 
 /// Tests that wait more than they work run side by side.
 const AT_ONCE: usize = 8;
 
+const NMAP: &[Need] = &[Need::Program("nmap")];
+const SSH: &[Need] = &[Need::Users, Need::Program("sshd"), Need::Program("ssh"), Need::Program("ssh-keygen"), Need::Program("unshare")];
+const IPTABLES: &[Need] = &[Need::Program("iptables"), Need::Program("ip6tables")];
+
 type Test = (&'static str, &'static [Need], fn(&'static str));
 
 /// Tests in which the firewall has a part.
-const EVERY: &[Test] = &[("a_knock_opens_for_its_sender_alone_and_ends_by_itself", &[], users::knock_opens_and_ends)];
+const EVERY: &[Test] = &[
+    ("nmap_syn_scan_sees_the_port_open_only_from_the_one_address_and_only_during_the_grant", NMAP, scans::half_open_scan),
+    ("nmap_connect_scan_sees_the_port_open_only_from_the_one_address_and_only_during_the_grant", NMAP, scans::connecting_scan),
+    ("ssh_logs_in_only_after_a_knock_and_the_session_outlives_the_grant", SSH, login::session_outlives_its_grant),
+    ("gate_emits_no_frame_while_10000_packets_of_all_kinds_are_sent_at_it", &[], silence::passive_gate),
+    ("gate_with_a_bound_socket_emits_no_frame_either", &[], silence::bound_socket),
+    ("bound_socket_hears_knocks", &[], bound::knock_opens),
+    ("spoofed_source_opens_for_the_claimed_address_alone", &[], spoofed::opens_for_the_claimed_address_alone),
+    ("knock_opens_for_its_sender_alone_and_ends_by_itself", &[], users::knock_opens_and_ends),
+    ("client_waits_until_the_port_opens_and_says_when_it_does_not", &[], users::client_waits),
+    ("renewal_extends_the_one_grant", &[], users::renewal_extends),
+    ("users_close_their_own_grants_and_no_one_elses", &[], users::users_close_their_own),
+    ("administrator_lists_and_closes_grants", &[], users::administrator_closes),
+    ("restart_keeps_grants_until_their_own_end", &[], restart::grants_live_on),
+    ("restart_does_not_use_a_grants_number_again", &[], restart::new_grants_are_numbered_on),
+    ("stop_with_on_stop_remove_leaves_the_firewall_as_it_was", IPTABLES, restart::stop_removes_when_told),
+    ("flush_leaves_the_firewall_as_it_was", IPTABLES, restart::flush_leaves_nothing),
+];
 
 /// Tests of what is the same with any firewall.
-const ONCE: &[Test] = &[];
+const ONCE: &[Test] = &[
+    ("peers_knocks_open_with_every_kind_of_key", &[Need::Peer], peer::opens_with_every_kind_of_key),
+    ("each_damage_that_the_peer_does_has_its_own_reason_and_opens_nothing", &[Need::Peer], peer::each_damage_has_its_reason),
+    ("each_broken_body_of_the_peer_has_its_own_rule_and_opens_nothing", &[Need::Peer], peer::each_broken_body_has_its_rule),
+    ("replays_are_told_from_duplicates_and_open_nothing", &[Need::Peer], peer::replays_are_told_from_duplicates),
+    ("policy_refusal_is_one_line_with_user_wish_and_rule_and_opens_nothing", &[], policy::refusals),
+    ("spent_quota_is_refused_and_comes_back", &[], policy::quota_spent_comes_back),
+    ("spoofed_source_is_refused_where_only_the_observed_address_counts", &[], spoofed::is_refused_where_only_the_observed_address_counts),
+    ("knock_out_of_a_tunnel_opens", &[Need::Tun], links::knock_out_of_a_tunnel),
+    ("link_that_goes_down_and_up_is_heard_again", &[], links::link_down_and_up),
+    ("interface_that_is_deleted_and_made_again_is_heard_again", &[], links::interface_deleted_and_made_again),
+    ("interface_that_comes_late_is_heard_and_no_other", &[], links::interface_that_comes_late),
+    ("engine_has_another_user_and_no_capability", &[Need::Users], privileges::engine_has_none),
+    ("keys_are_in_no_command_line_environment_or_log", &[Need::Users], privileges::keys_are_not_on_show),
+    ("replay_after_a_restart_is_refused", &[], restart::marks_live_on),
+];
 
 fn main() -> ExitCode {
     let ground = Ground::find();

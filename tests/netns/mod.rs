@@ -17,7 +17,8 @@ type Job = Box<dyn FnOnce() + Send>;
 /// A network namespace with loopback up.
 pub(crate) struct Namespace {
     jobs: Sender<Job>,
-    thread_id: i32,
+    /// By which `ip link … netns` finds it.
+    pub(crate) thread_id: i32,
 }
 
 impl Namespace {
@@ -35,11 +36,6 @@ impl Namespace {
         let namespace = Self { jobs, thread_id: is_ready.recv().expect("no namespace") };
         namespace.ip("link set lo up");
         namespace
-    }
-
-    /// By which `ip link … netns` finds it.
-    pub(crate) fn thread_id(&self) -> i32 {
-        self.thread_id
     }
 
     /// Runs `job` inside; sockets it makes stay inside, wherever they go.

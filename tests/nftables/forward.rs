@@ -10,7 +10,7 @@ use std::time::Duration;
 use postern::backend::Backend;
 use postern::grant::Grant;
 
-use crate::space::{Space, wait_until};
+use crate::space::{Space, echoes, wait_until};
 use crate::{Gate, grant, protection};
 
 fn three() -> (Gate, Space, Space) {
@@ -56,10 +56,11 @@ fn a_host_behind_the_gate_opens_for_one_address_and_its_neighbours_stay_closed()
         for grant in [exact, ranges] {
             assert!(!client.reaches(mine, target, 22));
             gate.open(&grant);
-            assert!(client.reaches(mine, target, 22));
+            let mut connection = client.connect(mine, target, 22).unwrap();
             assert!(!client.reaches(other, target, 22) && !client.reaches(mine, neighbour, 22));
             assert_eq!(gate.list(), std::slice::from_ref(&grant));
             gate.close(&grant);
+            assert!(echoes(&mut connection), "what is established stays");
         }
         assert!(!client.reaches(mine, target, 22));
     }

@@ -40,7 +40,7 @@ fn the_kernel_ends_a_grant_on_time_when_the_driver_is_gone() {
 
 #[test]
 fn a_grant_whose_end_has_passed_is_never_left_without_an_end() {
-    let gate = Gate::new();
+    let gate = Gate::plain();
     gate.install(&["tcp/22"], &[]);
     let mut past = grant(1, "192.0.2.7/32", &["tcp/22"]);
     past.until = NOW.minus(Duration::from_secs(5));
@@ -126,7 +126,7 @@ fn a_knock_draws_no_answer_while_other_closed_ports_do() {
 
 #[test]
 fn the_firewall_is_its_own_record_and_nft_shows_who_and_until_when() {
-    let gate = Gate::new();
+    let gate = Gate::plain();
     gate.install(&["tcp/22"], &[]);
     let mut grants = vec![
         grant(17, "192.0.2.7/32", &["tcp/22", "udp/53", "icmp"]),
@@ -152,6 +152,18 @@ fn the_firewall_is_its_own_record_and_nft_shows_who_and_until_when() {
     let live: Vec<Grant> = later.list().unwrap();
     later.install(&crate::protection(&["tcp/22"]), &live).unwrap();
     assert_eq!(gate.list(), grants);
+}
+
+#[test]
+fn what_nft_lists_it_can_load_again() {
+    let gate = Gate::plain();
+    let mut protection = crate::protection(&["tcp/22", "udp/500-510", "icmp", "icmpv6"]);
+    protection.forwards = true;
+    let grants = [grant(1, "192.0.2.7/32", &["tcp/22", "icmp"]), grant(2, "2001:db8::/32", &["tcp/22", "icmpv6"])];
+    gate.driver(|driver| driver.install(&protection, &grants)).unwrap();
+    let before = gate.nft("-s list ruleset");
+    gate.space.sh("f=$(mktemp) && nft -s list ruleset > $f && nft flush ruleset && nft -f $f && rm $f");
+    assert_eq!(gate.nft("-s list ruleset"), before);
 }
 
 #[test]

@@ -42,7 +42,7 @@ pub struct Gate {
 }
 
 impl Gate {
-    pub fn new() -> Self {
+    pub fn plain() -> Self {
         Self::with(|driver| driver)
     }
 
@@ -125,7 +125,7 @@ pub fn lasting(mut grant: Grant, millis: u64) -> Grant {
 
 /// A gate with a client beside it: 192.0.2.1 and 2001:db8::1 here, .7 and .8 there, port 22 and others served.
 pub fn gate_and_client() -> (Gate, Space) {
-    let (gate, client) = (Gate::new(), Space::new());
+    let (gate, client) = (Gate::plain(), Space::new());
     gate.space.link(
         &client,
         "wire",
@@ -133,5 +133,7 @@ pub fn gate_and_client() -> (Gate, Space) {
         &["192.0.2.7/24", "192.0.2.8/24", "2001:db8::7/64", "2001:db8::8/64"],
     );
     gate.space.serve(22);
+    let linked = || client.reaches("192.0.2.8", "192.0.2.1", 22) && client.reaches("2001:db8::8", "2001:db8::1", 22);
+    assert!(space::wait_until(linked, Duration::from_secs(10)).is_some(), "the link does not come up");
     (gate, client)
 }

@@ -25,7 +25,7 @@ fn a_table_deleted_behind_our_back_is_put_back_with_the_next_change() {
 
 #[test]
 fn a_flushed_set_and_an_element_of_somebody_else_do_not_make_a_change_fail() {
-    let gate = Gate::new();
+    let gate = Gate::plain();
     gate.install(&["tcp/22"], &[]);
     let network = grant(1, "192.0.2.0/24", &["tcp/22"]);
     gate.open(&network);
@@ -59,7 +59,7 @@ fn install_repairs_everything_and_opens_the_given_grants_and_no_others() {
 
 #[test]
 fn remove_leaves_the_ruleset_as_it_was_and_is_done_when_there_is_nothing() {
-    let gate = Gate::new();
+    let gate = Gate::plain();
     gate.nft("add table inet theirs");
     gate.nft("add chain inet theirs input '{ type filter hook input priority 0; policy accept; }'");
     gate.nft("add rule inet theirs input tcp dport 22 counter accept");
@@ -80,7 +80,7 @@ fn remove_leaves_the_ruleset_as_it_was_and_is_done_when_there_is_nothing() {
 
 #[test]
 fn an_entry_of_the_record_that_is_not_readable_is_an_error_and_never_left_out() {
-    let gate = Gate::new();
+    let gate = Gate::plain();
     gate.install(&["tcp/22"], &[grant(1, "192.0.2.7/32", &["tcp/22"])]);
     gate.nft("add element inet postern record '{ 1 . 2 . 3 timeout 1h }'");
     let said = gate.driver(Backend::list).unwrap_err().to_string();

@@ -16,7 +16,7 @@ fn many() -> Vec<Grant> {
 
 #[test]
 fn ten_thousand_grants_are_installed_listed_and_closed() {
-    let gate = Gate::new();
+    let gate = Gate::plain();
     let grants = many();
     gate.install(&["tcp/22"], &grants);
     assert_eq!(gate.list(), grants);
@@ -28,7 +28,7 @@ fn ten_thousand_grants_are_installed_listed_and_closed() {
 
 #[test]
 fn ten_thousand_grants_opened_in_batches_are_all_there_and_survive_a_lost_table() {
-    let gate = Gate::new();
+    let gate = Gate::plain();
     let grants = many();
     gate.install(&["tcp/22"], &[]);
     for batch in grants.chunks(512) {

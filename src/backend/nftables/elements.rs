@@ -5,7 +5,7 @@
 use std::fmt;
 use std::net::IpAddr;
 
-use super::sets::{Field, RANK_MIDDLE, Set};
+use super::sets::{Field, Kind, RANK_MIDDLE, Set};
 use crate::grant::Grant;
 use crate::service::Ports;
 use crate::time::Timestamp;
@@ -53,25 +53,42 @@ fn element(grant: &Grant, ports: Ports) -> Option<Element> {
     if grant.target.is_some_and(|target| target.is_ipv6() != v6) || ports.protocol_name() == if v6 { "icmp" } else { "icmpv6" } {
         return None;
     }
-    let (first, last) = ports.range().unwrap_or((0, 0));
-    let set = Set::of(v6, grant.target.is_some(), from != to || first != last);
-    let key = key(from, grant.target, ports.protocol(), first);
-    let end = set.ranges().then(|| self::key(to, grant.target, ports.protocol(), last));
+    let (kind, (first, last)) = match ports.range() {
+        Some((first, last)) if from == to && first == last => (Kind::Exact, (first, last)),
+        Some(range) => (Kind::Ranges, range),
+        None if from == to => (Kind::Icmp, (0, 0)),
+        // where a packet with ports has them, ICMP has its checksum
+        None => (Kind::Ranges, (0, u16::MAX)),
+    };
+    let set = Set::of(kind, v6, grant.target.is_some());
+    let key = key(set, from, grant.target, ports.protocol(), first);
+    let end = set.ranges().then(|| self::key(set, to, grant.target, ports.protocol(), last));
     Some(Element { set, key, end })
 }
 
-fn key(source: IpAddr, target: Option<IpAddr>, protocol: u8, port: u16) -> Vec<u8> {
+/// A key as far as it follows from the grant: all but the rank.
+fn key(set: Set, source: IpAddr, target: Option<IpAddr>, protocol: u8, port: u16) -> Vec<u8> {
     let mut key = Vec::with_capacity(44);
-    for address in [Some(source), target].into_iter().flatten() {
-        match address {
-            IpAddr::V4(address) => key.extend_from_slice(&address.octets()),
-            IpAddr::V6(address) => key.extend_from_slice(&address.octets()),
+    for field in set.fields() {
+        match (field, target) {
+            (Field::Source4 | Field::Source6, _) => push_address(&mut key, source),
+            (Field::Target4 | Field::Target6, Some(target)) => push_address(&mut key, target),
+            (Field::Protocol, _) => key.extend_from_slice(&[protocol, 0, 0, 0]),
+            (Field::Port, _) => {
+                key.extend_from_slice(&port.to_be_bytes());
+                key.extend_from_slice(&[0, 0]);
+            }
+            (Field::Target4 | Field::Target6 | Field::Rank | Field::Number, _) => {}
         }
     }
-    key.extend_from_slice(&[protocol, 0, 0, 0]);
-    key.extend_from_slice(&port.to_be_bytes());
-    key.extend_from_slice(&[0, 0]);
     key
+}
+
+fn push_address(key: &mut Vec<u8>, address: IpAddr) {
+    match address {
+        IpAddr::V4(address) => key.extend_from_slice(&address.octets()),
+        IpAddr::V6(address) => key.extend_from_slice(&address.octets()),
+    }
 }
 
 impl Element {
@@ -179,10 +196,11 @@ mod tests {
         assert_eq!(element.set, Set::ForwardNetworks6);
         let element = element.ranked(3);
         assert_eq!(element.key.len(), 44);
-        assert_eq!(element.key[36..], [1, 244, 0, 0, 0x7f, 0xff, 0xff, 0xfd]);
-        assert_eq!(element.end.as_ref().unwrap()[36..], [1, 254, 0, 0, 0x80, 0, 0, 3]);
+        assert_eq!(element.key[36..], [1, 244, 0, 0, 0x80, 0, 0, 0x7d]);
+        assert_eq!(element.end.as_ref().unwrap()[36..], [1, 254, 0, 0, 0x80, 0, 0, 0x83]);
         assert_eq!(of(&grant("192.0.2.7/32", None, &["tcp/20-30"]))[0].set, Set::Networks4);
         assert_eq!(of(&grant("192.0.2.0/24", None, &["icmp"]))[0].set, Set::Networks4);
+        assert_eq!(of(&grant("192.0.2.7/32", None, &["icmp"]))[0], Element { set: Set::Icmp4, key: vec![192, 0, 2, 7], end: None });
     }
 
     #[test]

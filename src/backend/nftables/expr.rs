@@ -69,7 +69,7 @@ pub(super) fn target_in(network: ipnet::IpNet) -> Vec<Expr> {
     let (mask, first) = (octets(network.netmask()), octets(network.network()));
     let mut exprs = family(v6).to_vec();
     exprs.push(payload(NETWORK_HEADER, offset, if v6 { 16 } else { 4 }, SCRATCH));
-    exprs.push(masked(mask));
+    exprs.push(masked(&mask));
     exprs.push(compare(Operator::Equal, &first));
     exprs
 }
@@ -77,34 +77,36 @@ pub(super) fn target_in(network: ipnet::IpNet) -> Vec<Expr> {
 /// The connection is known, or belongs to one that is.
 pub(super) fn established() -> [Expr; 3] {
     let state = other("ct", &[(2, 0), (1, SCRATCH.into())]);
-    [state, masked(CT_ESTABLISHED_OR_RELATED.to_ne_bytes().to_vec()), compare(Operator::NotEqual, &[0; 4])]
+    [state, masked(&CT_ESTABLISHED_OR_RELATED.to_ne_bytes()), compare(Operator::NotEqual, &[0; 4])]
 }
 
 /// A TCP segment that opens nothing, for a connection that a socket of this host already has.
 pub(super) fn of_a_socket() -> Vec<Expr> {
     let mut exprs = protocol(TCP).to_vec();
-    exprs.extend([payload(TRANSPORT_HEADER, 13, 1, SCRATCH), masked(vec![TCP_FLAG_SYN]), compare(Operator::Equal, &[0])]);
+    exprs.extend([payload(TRANSPORT_HEADER, 13, 1, SCRATCH), masked(&[TCP_FLAG_SYN]), compare(Operator::Equal, &[0])]);
     // "wildcard" is 1 for a socket that listens on every address
     exprs.extend([other("socket", &[(1, 2), (2, SCRATCH.into())]), compare(Operator::Equal, &[0])]);
     exprs
 }
 
-/// The packet is in the set. `port` stands for the packet's own where the protocol has none.
-pub(super) fn in_set(set: Set, port: Option<u16>) -> Vec<Expr> {
+/// The packet is in the set.
+pub(super) fn in_set(set: Set) -> Vec<Expr> {
     let mut exprs = Vec::new();
     let mut register = FIRST_REGISTER;
     for field in set.fields() {
         let here = Register::from(register);
-        exprs.push(match (field, port) {
-            (Field::Source4, _) => payload(NETWORK_HEADER, 12, 4, here),
-            (Field::Source6, _) => payload(NETWORK_HEADER, 8, 16, here),
-            (Field::Target4, _) => payload(NETWORK_HEADER, 16, 4, here),
-            (Field::Target6, _) => payload(NETWORK_HEADER, 24, 16, here),
-            (Field::Protocol, _) => meta(MetaKey::L4Proto, here),
-            (Field::Port, None) => payload(TRANSPORT_HEADER, 2, 2, here),
-            (Field::Port, Some(port)) => constant(here, &port.to_be_bytes()),
-            (Field::Rank | Field::Number, _) => constant(here, &RANK_MIDDLE.to_be_bytes()),
-        });
+        match field {
+            Field::Source4 => exprs.push(payload(NETWORK_HEADER, 12, 4, here)),
+            Field::Source6 => exprs.push(payload(NETWORK_HEADER, 8, 16, here)),
+            Field::Target4 => exprs.push(payload(NETWORK_HEADER, 16, 4, here)),
+            Field::Target6 => exprs.push(payload(NETWORK_HEADER, 24, 16, here)),
+            Field::Protocol => exprs.push(meta(MetaKey::L4Proto, here)),
+            Field::Port => exprs.push(payload(TRANSPORT_HEADER, 2, 2, here)),
+            // a constant, in a form that nft can list and load again: it knows none alone in a key
+            Field::Rank | Field::Number => {
+                exprs.extend([meta(MetaKey::Mark, here), bitwise(here, &[0; 4], &RANK_MIDDLE.to_be_bytes())]);
+            }
+        }
         register += field.padded_len() / 4;
     }
     let source = Lookup::SourceRegister(Register::from(FIRST_REGISTER));
@@ -133,10 +135,6 @@ fn verdict(attributes: Vec<VerdictAttribute>) -> Expr {
     immediate(Register::Verdict, DataAttribute::Verdict(attributes))
 }
 
-fn constant(to: Register, bytes: &[u8]) -> Expr {
-    immediate(to, DataAttribute::Value(bytes.to_vec()))
-}
-
 fn immediate(to: Register, data: DataAttribute) -> Expr {
     Expressions::Immediate(vec![Immediate::DestinationRegister(to), Immediate::Data(data)]).into()
 }
@@ -153,15 +151,17 @@ fn compare(operator: Operator, value: &[u8]) -> Expr {
     Expressions::Cmp(vec![Cmp::SourceRegister(SCRATCH), Cmp::Op(operator), Cmp::Data(DataAttribute::Value(value.to_vec()))]).into()
 }
 
-fn masked(mask: Vec<u8>) -> Expr {
-    let length = u32::try_from(mask.len()).unwrap_or_default();
-    let none = vec![0; mask.len()];
+fn masked(mask: &[u8]) -> Expr {
+    bitwise(SCRATCH, mask, &vec![0; mask.len()])
+}
+
+fn bitwise(register: Register, mask: &[u8], xor: &[u8]) -> Expr {
     Expressions::Bitwise(vec![
-        Bitwise::SourceRegister(SCRATCH),
-        Bitwise::DestinationRegister(SCRATCH),
-        Bitwise::Length(length),
-        Bitwise::Mask(DataAttribute::Value(mask)),
-        Bitwise::Xor(DataAttribute::Value(none)),
+        Bitwise::SourceRegister(register),
+        Bitwise::DestinationRegister(register),
+        Bitwise::Length(u32::try_from(mask.len()).unwrap_or_default()),
+        Bitwise::Mask(DataAttribute::Value(mask.to_vec())),
+        Bitwise::Xor(DataAttribute::Value(xor.to_vec())),
     ])
     .into()
 }
@@ -178,7 +178,7 @@ mod tests {
 
     #[test]
     fn a_look_up_puts_each_field_where_the_key_has_it() {
-        let exprs = in_set(Set::ForwardNetworks6, None);
+        let exprs = in_set(Set::ForwardNetworks6);
         let Some(ListAttribute::Element(lookup)) = exprs.last() else { panic!("{exprs:?}") };
         assert!(format!("{lookup:?}").contains("forward_networks6"));
         let registers: Vec<u32> = exprs
@@ -193,16 +193,12 @@ mod tests {
                         Meta::DestinationRegister(register) => u32::from(*register),
                         other => panic!("{other:?}"),
                     },
-                    ExpressionAttribute::Data(Expressions::Immediate(parts)) => match &parts[0] {
-                        Immediate::DestinationRegister(register) => u32::from(*register),
-                        other => panic!("{other:?}"),
-                    },
                     _ => 0,
                 },
                 other => panic!("{other:?}"),
             })
             .collect();
-        assert_eq!(registers, [8, 12, 16, 17, 18, 0]);
+        assert_eq!(registers, [8, 12, 16, 17, 18, 0, 0]);
     }
 
     #[test]

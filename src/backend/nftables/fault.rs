@@ -7,7 +7,7 @@ use std::io;
 
 use rustix::io::Errno;
 
-use super::link::{Fault, Trouble};
+use super::answers::{Fault, Trouble};
 use super::table::TABLE;
 use crate::backend::BackendError;
 

@@ -7,16 +7,16 @@ use std::io;
 use std::time::Duration;
 
 use netlink_packet_core::{
-    DecodeError, ErrorBuffer, NLM_F_ACK, NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_REQUEST, NLMSG_DONE, NLMSG_ERROR, NetlinkBuffer, NetlinkHeader,
-    NetlinkMessage, NetlinkPayload, NlasIterator, ParseableParametrized,
+    NLM_F_ACK, NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_REQUEST, NLMSG_DONE, NLMSG_ERROR, NetlinkHeader, NetlinkMessage, NetlinkPayload,
 };
-use netlink_packet_netfilter::nftables::{ListAttribute, NfTablesMessage, SetElementAttribute, SetElementList};
+use netlink_packet_netfilter::nftables::NfTablesMessage;
 use netlink_packet_netfilter::none::ControlMessage;
-use netlink_packet_netfilter::{NetfilterHeader, NetfilterMessage, NetfilterMessageInner, NetfilterProtoFamily};
+use netlink_packet_netfilter::{NetfilterHeader, NetfilterMessage, NetfilterProtoFamily};
 use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_NETFILTER};
 use rustix::io::Errno;
 use rustix::net::sockopt::{self, Timeout};
 
+use super::answers::{self, Dumped, Fault, Messages, Trouble};
 use super::messages::{self, Message};
 use super::sets::Set;
 
@@ -27,34 +27,6 @@ const BUFFER: usize = 128 * 1024;
 /// A dump that others disturbed is taken again this many times.
 const DUMPS_MAX: u32 = 16;
 const NFNL_SUBSYS_NFTABLES: u16 = 10;
-const NLMSGERR_ATTR_MSG: u16 = 1;
-const NLM_F_CAPPED: u16 = 0x100;
-const NLM_F_ACK_TLVS: u16 = 0x200;
-const NETLINK_HEADER_LEN: usize = 16;
-
-/// The kernel did not do it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Fault {
-    /// Which message of the batch; `None`: the batch as a whole.
-    pub(super) index: Option<usize>,
-    pub(super) errno: i32,
-    /// What the kernel said besides, where it did.
-    pub(super) said: Option<String>,
-}
-
-/// Why an exchange has no good end.
-#[derive(Debug)]
-pub(super) enum Trouble {
-    /// The kernel refused, at least one fault: nothing was done.
-    Refused(Vec<Fault>),
-    /// The answer is lost: it may have been done or not.
-    Unknown(io::Error),
-    /// The answer is not what the kernel's interface says.
-    Garbled(String),
-}
-
-/// An element as a dump has it: key, data, remaining milliseconds.
-pub(super) type Dumped = (Vec<u8>, Vec<u8>, u64);
 
 /// The socket and its buffers.
 #[derive(Debug)]
@@ -138,8 +110,8 @@ impl Link {
                 whole &= message.flags() & NLM_F_DUMP_INTR == 0;
                 match message.message_type() {
                     NLMSG_DONE => return Ok(whole),
-                    NLMSG_ERROR => return Err(Trouble::Refused(vec![fault(&message, None)?])),
-                    kind => read_elements(&message, kind, elements)?,
+                    NLMSG_ERROR => return Err(Trouble::Refused(vec![answers::fault(&message, None)?])),
+                    _ => answers::elements(&message, elements)?,
                 }
             }
         }
@@ -202,7 +174,7 @@ impl Link {
                 if message.message_type() != NLMSG_ERROR {
                     continue;
                 }
-                let fault = fault(&message, usize::try_from(index).ok().and_then(|index| index.checked_sub(1)))?;
+                let fault = answers::fault(&message, usize::try_from(index).ok().and_then(|index| index.checked_sub(1)))?;
                 if fault.errno != 0 {
                     faults.push(fault);
                 }
@@ -226,74 +198,10 @@ impl Link {
     }
 }
 
-impl From<DecodeError> for Trouble {
-    fn from(error: DecodeError) -> Self {
-        Self::Garbled(format!("its answer is not readable: {error}"))
-    }
-}
-
 fn inet(message: NfTablesMessage) -> NetfilterMessage {
     NetfilterMessage::new(NetfilterHeader::new(NetfilterProtoFamily::Inet, 0, 0), message)
 }
 
 fn control(message: ControlMessage) -> NetfilterMessage {
     NetfilterMessage::new(NetfilterHeader::new(NetfilterProtoFamily::Unspec, 0, NFNL_SUBSYS_NFTABLES), message)
-}
-
-/// The messages of a datagram.
-struct Messages<'a>(&'a [u8]);
-
-impl<'a> Iterator for Messages<'a> {
-    type Item = Result<NetlinkBuffer<&'a [u8]>, DecodeError>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        if self.0.is_empty() {
-            return None;
-        }
-        let message = NetlinkBuffer::new_checked(self.0);
-        let length = message.as_ref().map_or(usize::MAX, |message| message.length() as usize);
-        self.0 = self.0.get(length.next_multiple_of(4).min(self.0.len())..).unwrap_or_default();
-        Some(message)
-    }
-}
-
-/// An acknowledgement is a fault with number 0.
-fn fault(message: &NetlinkBuffer<&[u8]>, index: Option<usize>) -> Result<Fault, Trouble> {
-    let error = ErrorBuffer::new_checked(message.payload())?;
-    let errno = error.code().map_or(0, |code| code.get().saturating_abs());
-    let mut said = None;
-    // the header of the message meant stands before what was said; capped, it stands alone
-    if message.flags() & NLM_F_ACK_TLVS != 0 && message.flags() & NLM_F_CAPPED != 0 {
-        let attributes = error.payload().get(NETLINK_HEADER_LEN..).unwrap_or_default();
-        let text = NlasIterator::new(attributes).flatten().find(|attribute| attribute.kind() == NLMSGERR_ATTR_MSG);
-        said = text.map(|text| String::from_utf8_lossy(text.value()).trim_end_matches('\0').to_owned());
-    }
-    Ok(Fault { index, errno, said })
-}
-
-fn read_elements(message: &NetlinkBuffer<&[u8]>, kind: u16, elements: &mut Vec<Dumped>) -> Result<(), Trouble> {
-    let parsed = NetfilterMessage::parse_with_param(message.payload(), kind)?;
-    let NetfilterMessageInner::NfTables(NfTablesMessage::NewSetElement(message)) = parsed.inner else { return Ok(()) };
-    for list in message.attributes {
-        let SetElementList::Elements(list) = list else { continue };
-        elements.extend(list.into_iter().filter_map(|element| match element {
-            ListAttribute::Element(attributes) => Some(read_element(attributes)),
-            _ => None,
-        }));
-    }
-    Ok(())
-}
-
-fn read_element(attributes: Vec<SetElementAttribute>) -> Dumped {
-    use netlink_packet_netfilter::nftables::DataAttribute::Value;
-    let mut element = Dumped::default();
-    for attribute in attributes {
-        match attribute {
-            SetElementAttribute::Key(Value(key)) => element.0 = key,
-            SetElementAttribute::UserData(bytes) => element.1 = bytes,
-            SetElementAttribute::Expiration(millis) => element.2 = millis,
-            _ => {}
-        }
-    }
-    element
 }

@@ -39,12 +39,16 @@ pub(super) fn get_generation() -> NfTablesMessage {
 }
 
 pub(super) fn new_set(set: Set) -> Message {
-    let mut flags = SetFlags::Timeout | SetFlags::Concat;
+    let mut flags = SetFlags::Timeout;
+    let mut description: Vec<SetDescription> = set.size().map(SetDescription::Size).into_iter().collect();
     if set.ranges() {
         flags |= SetFlags::Interval;
     }
     let field_len = |field: &Field| DefaultNla::new(NFTA_SET_FIELD_LEN, field.len().to_be_bytes().to_vec());
-    let fields = set.fields().iter().map(|field| nested(NFTA_LIST_ELEM, &field_len(field))).collect();
+    if set.fields().len() > 1 {
+        flags |= SetFlags::Concat;
+        description.push(SetDescription::Concat(set.fields().iter().map(|field| nested(NFTA_LIST_ELEM, &field_len(field))).collect()));
+    }
     let attributes = vec![
         SetAttribute::Table(TABLE.to_owned()),
         SetAttribute::Name(set.name().to_owned()),
@@ -52,7 +56,7 @@ pub(super) fn new_set(set: Set) -> Message {
         SetAttribute::Flags(flags),
         SetAttribute::KeyType(set.key_type()),
         SetAttribute::KeyLen(set.key_len()),
-        SetAttribute::Description(vec![SetDescription::Size(set.size()), SetDescription::Concat(fields)]),
+        SetAttribute::Description(description),
     ];
     (NfTablesMessage::NewSet(SetMessage { attributes }), NLM_F_CREATE)
 }

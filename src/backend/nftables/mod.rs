@@ -4,6 +4,7 @@
 //! in a set `record` as well, so that the firewall is its own record. The driver remembers who holds which element, and puts
 //! the whole table back when others have changed it. It decides nothing, and what the kernel refused is an error (invariant 10).
 
+mod answers;
 mod elements;
 mod expr;
 mod fault;
@@ -14,13 +15,15 @@ mod record;
 mod sets;
 mod table;
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use ipnet::IpNet;
 
+use self::answers::{Fault, Trouble};
 use self::elements::{Act, Step};
 use self::holders::{Holders, Undo};
-use self::link::{Fault, Link, Trouble};
+use self::link::Link;
 use self::messages::Message;
 use self::sets::Set;
 use self::table::{TABLE, Wanted};
@@ -37,6 +40,8 @@ pub struct Nftables {
     hidden_targets: Vec<IpNet>,
     /// False once the kernel has said that it can't look for sockets.
     sockets: bool,
+    /// True where an answer was lost, so that nobody knows what stands.
+    doubtful: bool,
     /// What stands; `None` before the first install.
     placed: Option<Placed>,
 }
@@ -62,7 +67,7 @@ impl Nftables {
     pub fn open() -> Result<Self, BackendError> {
         let mut link = Link::open().map_err(|error| fault::no_socket(&error))?;
         link.probe().map_err(|trouble| fault::unusable(&trouble))?;
-        Ok(Self { link, now: Timestamp::default(), hidden_targets: Vec::new(), sockets: true, placed: None })
+        Ok(Self { link, now: Timestamp::default(), hidden_targets: Vec::new(), sockets: true, doubtful: false, placed: None })
     }
 
     /// Also closes the protected services of the hosts in these networks behind the gate, for everyone who has no grant; from the
@@ -76,6 +81,9 @@ impl Nftables {
 
     /// Makes the changes in the memory and in the kernel, or in neither.
     fn commit(&mut self, changes: &[Change]) -> Result<(), BackendError> {
+        if self.doubtful || self.placed.as_ref().is_some_and(|placed| placed.holders.ranks_run_out()) {
+            self.put_back()?;
+        }
         let Some(placed) = &mut self.placed else {
             return Err(BackendError(format!("nftables: table inet {TABLE} is not set up yet; nothing was changed")));
         };
@@ -88,9 +96,7 @@ impl Nftables {
                 Err(why) => result = Err(BackendError(format!("nftables: {why}"))),
             }
         }
-        let full = placed.holders.ranks_run_out();
         result = result.and_then(|()| match self.send_steps(steps) {
-            Ok(()) if full => self.put_back(),
             Ok(()) => Ok(()),
             Err(Failure::Refused(error)) => Err(error),
             Err(Failure::Diverged(error)) => {
@@ -113,6 +119,7 @@ impl Nftables {
                 Err(trouble) => trouble,
             };
             let Trouble::Refused(faults) = &trouble else {
+                self.doubtful = true;
                 return Err(Failure::Diverged(fault::trouble(&"changing grants", &trouble)));
             };
             let step_of = |fault: &Fault| fault.index.and_then(|index| steps.get(index));
@@ -125,7 +132,7 @@ impl Nftables {
                 };
                 return Err(if fault::is_divergence(fault) { Failure::Diverged(error) } else { Failure::Refused(error) });
             }
-            let absent: Vec<usize> = faults.iter().filter_map(|fault| fault.index).collect();
+            let absent: BTreeSet<usize> = faults.iter().filter_map(|fault| fault.index).collect();
             let mut index = 0_usize..;
             steps.retain(|_| index.next().is_none_or(|index| !absent.contains(&index)));
         }
@@ -146,7 +153,9 @@ impl Nftables {
         let now = self.now;
         let batch: Vec<Message> = setup.into_iter().map(|(_, message)| message).collect();
         let elements = steps.iter().map(|step| messages::step(step, now));
-        self.link.batch(batch.into_iter().chain(elements)).map_err(|trouble| {
+        let sent = self.link.batch(batch.into_iter().chain(elements));
+        self.doubtful |= matches!(sent, Err(Trouble::Unknown(_) | Trouble::Garbled(_)));
+        sent.map_err(|trouble| {
             let Trouble::Refused(faults) = &trouble else { return (None, fault::trouble(&"setting up the table", &trouble)) };
             let Some(fault) = faults.first() else { return (None, fault::trouble(&"setting up the table", &trouble)) };
             let name = fault.index.and_then(|index| names.get(index)).copied();
@@ -208,6 +217,7 @@ impl Backend for Nftables {
             Err((_, error)) => return Err(error),
         }
         self.placed = Some(Placed { protection: protection.clone(), holders });
+        self.doubtful = false;
         Ok(())
     }
 

@@ -17,8 +17,25 @@ pub(super) enum Set {
     /// A network, or a range of ports, of a host behind the gate.
     ForwardNetworks4,
     ForwardNetworks6,
+    /// One address to the gate's echo reply.
+    Icmp4,
+    Icmp6,
+    /// One address to the echo reply of a host behind the gate.
+    ForwardIcmp4,
+    ForwardIcmp6,
     /// The grants themselves, which no rule looks at.
     Record,
+}
+
+/// What a set holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// Single addresses and ports.
+    Exact,
+    /// Single addresses alone.
+    Icmp,
+    /// Networks and ranges of ports.
+    Ranges,
 }
 
 /// A field of a key; each fills whole 4-byte words.
@@ -42,13 +59,15 @@ pub(super) enum Field {
 /// 10.0.0.0/8 and another from 10.0.0.0/16. So each element of a set of ranges has one dimension more, which spans
 /// `RANK_MIDDLE - n ..= RANK_MIDDLE + n` with a number `n` that only grows: its corners lie outside all that came before, while a
 /// look-up, always in the middle, finds every one of them. A corner that lies outside in one dimension lies outside.
-pub(super) const RANK_MIDDLE: u32 = 1 << 31;
+///
+/// The number reads the same from both ends, because `nft` swaps the bytes of a mark when it loads what it has listed.
+pub(super) const RANK_MIDDLE: u32 = 0x8000_0080;
 
-/// Elements in a set at most. A full set refuses the next element (ENFILE), so that nobody can fill the kernel's memory.
-const ELEMENTS_MAX: u32 = 1 << 20;
+/// Elements of the record at most: twice the grants that the ledger keeps. A full set refuses the next one (ENFILE).
+const RECORDS_MAX: u32 = 1 << 17;
 
 impl Set {
-    pub(super) const ALL: [Self; 9] = [
+    pub(super) const ALL: [Self; 13] = [
         Self::Grants4,
         Self::Grants6,
         Self::Networks4,
@@ -57,20 +76,28 @@ impl Set {
         Self::Forward6,
         Self::ForwardNetworks4,
         Self::ForwardNetworks6,
+        Self::Icmp4,
+        Self::Icmp6,
+        Self::ForwardIcmp4,
+        Self::ForwardIcmp6,
         Self::Record,
     ];
 
     /// The set that an opening stands in.
-    pub(super) fn of(v6: bool, forward: bool, ranges: bool) -> Self {
-        match (forward, ranges, v6) {
-            (false, false, false) => Self::Grants4,
-            (false, false, true) => Self::Grants6,
-            (false, true, false) => Self::Networks4,
-            (false, true, true) => Self::Networks6,
-            (true, false, false) => Self::Forward4,
-            (true, false, true) => Self::Forward6,
-            (true, true, false) => Self::ForwardNetworks4,
-            (true, true, true) => Self::ForwardNetworks6,
+    pub(super) fn of(kind: Kind, v6: bool, forward: bool) -> Self {
+        match (kind, forward, v6) {
+            (Kind::Exact, false, false) => Self::Grants4,
+            (Kind::Exact, false, true) => Self::Grants6,
+            (Kind::Ranges, false, false) => Self::Networks4,
+            (Kind::Ranges, false, true) => Self::Networks6,
+            (Kind::Icmp, false, false) => Self::Icmp4,
+            (Kind::Icmp, false, true) => Self::Icmp6,
+            (Kind::Exact, true, false) => Self::Forward4,
+            (Kind::Exact, true, true) => Self::Forward6,
+            (Kind::Ranges, true, false) => Self::ForwardNetworks4,
+            (Kind::Ranges, true, true) => Self::ForwardNetworks6,
+            (Kind::Icmp, true, false) => Self::ForwardIcmp4,
+            (Kind::Icmp, true, true) => Self::ForwardIcmp6,
         }
     }
 
@@ -84,6 +111,10 @@ impl Set {
             Self::Forward6 => "forward6",
             Self::ForwardNetworks4 => "forward_networks4",
             Self::ForwardNetworks6 => "forward_networks6",
+            Self::Icmp4 => "icmp4",
+            Self::Icmp6 => "icmp6",
+            Self::ForwardIcmp4 => "forward_icmp4",
+            Self::ForwardIcmp6 => "forward_icmp6",
             Self::Record => "record",
         }
     }
@@ -100,6 +131,10 @@ impl Set {
             Self::Forward6 => &[Source6, Target6, Protocol, Port],
             Self::ForwardNetworks4 => &[Source4, Target4, Protocol, Port, Rank],
             Self::ForwardNetworks6 => &[Source6, Target6, Protocol, Port, Rank],
+            Self::Icmp4 => &[Source4],
+            Self::Icmp6 => &[Source6],
+            Self::ForwardIcmp4 => &[Source4, Target4],
+            Self::ForwardIcmp6 => &[Source6, Target6],
             Self::Record => &[Number, Number, Number],
         }
     }
@@ -109,12 +144,20 @@ impl Set {
         self.fields().contains(&Field::Rank)
     }
 
+    pub(super) fn kind(self) -> Kind {
+        match self {
+            _ if self.ranges() => Kind::Ranges,
+            _ if self.fields().contains(&Field::Port) => Kind::Exact,
+            _ => Kind::Icmp,
+        }
+    }
+
     pub(super) fn v6(self) -> bool {
         self.fields().contains(&Field::Source6)
     }
 
     pub(super) fn forward(self) -> bool {
-        matches!(self, Self::Forward4 | Self::Forward6 | Self::ForwardNetworks4 | Self::ForwardNetworks6)
+        self.fields().iter().any(|field| matches!(field, Field::Target4 | Field::Target6))
     }
 
     /// The number of this set within a batch.
@@ -122,8 +165,10 @@ impl Set {
         self as u32 + 1
     }
 
-    pub(super) fn size(self) -> u32 {
-        ELEMENTS_MAX
+    /// How many elements it may hold. Only the record says, which bounds the others with it: the kernel makes room at once for
+    /// as many as are said, 16 MiB a set for a million.
+    pub(super) fn size(self) -> Option<u32> {
+        (self == Self::Record).then_some(RECORDS_MAX)
     }
 
     /// The length of a key in bytes.
@@ -180,8 +225,13 @@ mod tests {
     #[test]
     fn exact_grants_never_share_a_set_with_ranges() {
         for set in Set::ALL.into_iter().filter(|set| *set != Set::Record) {
-            assert_eq!(Set::of(set.v6(), set.forward(), set.ranges()), set);
+            assert_eq!(Set::of(set.kind(), set.v6(), set.forward()), set);
         }
         assert!(!Set::Record.ranges());
+    }
+
+    #[test]
+    fn the_rank_that_rules_look_up_is_the_same_in_either_order_of_bytes() {
+        assert_eq!(RANK_MIDDLE, RANK_MIDDLE.swap_bytes());
     }
 }

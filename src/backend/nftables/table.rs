@@ -6,7 +6,7 @@
 use ipnet::IpNet;
 
 use super::expr::{self, Expr};
-use super::sets::Set;
+use super::sets::{Kind, Set};
 use crate::service::Ports;
 use crate::settings::Protection;
 
@@ -90,14 +90,12 @@ fn forward(wanted: &Wanted) -> Vec<Vec<Expr>> {
     rules
 }
 
-/// Accepts what holds a grant: the look-ups for protocols with ports, then those for ICMP, which is kept under port 0.
+/// Accepts what holds a grant.
 fn granted(forward: bool) -> impl Iterator<Item = Vec<Expr>> {
     let sets = Set::ALL.into_iter().filter(move |set| *set != Set::Record && set.forward() == forward);
-    sets.flat_map(|set| {
-        let verdict = [expr::counter(), expr::accept()];
-        let ports = all([&expr::family(set.v6()), &expr::in_set(set, None), &verdict]);
-        let echo = all([&expr::family(set.v6()), &expr::echo_request(set.v6()), &expr::in_set(set, Some(0)), &verdict]);
-        [ports, echo]
+    sets.map(|set| {
+        let echo = if set.kind() == Kind::Icmp { expr::echo_request(set.v6()) } else { Vec::new() };
+        all([&expr::family(set.v6()), &echo, &expr::in_set(set), &[expr::counter(), expr::accept()]])
     })
 }
 
@@ -135,7 +133,7 @@ mod tests {
         assert_eq!(input[0].last(), Some(&expr::drop()), "the knock");
         assert_eq!(input.last().unwrap(), &[expr::jump(HIDDEN)]);
         let between = &input[1..input.len() - 1];
-        assert_eq!(between.len(), 1 + 4 * 2 + 1);
+        assert_eq!(between.len(), 1 + 6 + 1);
         assert!(between.iter().all(|rule| rule.last() == Some(&expr::accept())));
         assert_eq!(rules(&chains, HIDDEN).len(), 2);
     }
@@ -154,7 +152,7 @@ mod tests {
         assert!(chains(&wanted).iter().all(|chain| chain.hook != Hook::Forward));
         wanted.protection.forwards = true;
         let chains = chains(&wanted);
-        assert_eq!(rules(&chains, "forward").len(), 1 + 4 * 2 + 1);
+        assert_eq!(rules(&chains, "forward").len(), 1 + 6 + 1);
         assert_eq!(rules(&chains, "forward").last().unwrap().last(), Some(&expr::jump(HIDDEN)));
     }
 }

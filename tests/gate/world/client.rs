@@ -46,6 +46,39 @@ impl Client {
         [2, 0, 0, 0, self.host, end]
     }
 
+    /// The name of the gate's end of the cable.
+    pub(crate) fn gate_end(&self) -> String {
+        format!("gate{}", self.host)
+    }
+
+    /// Lays the cable to the gate.
+    pub(crate) fn lay_cable(&self, gate: &Namespace) {
+        let [gate_mac, own_mac] = [1, 2].map(|end| written(self.mac(end)));
+        let (name, there) = (self.gate_end(), self.space.thread_id);
+        lay(gate, &format!("link add {name} address {gate_mac} type veth peer name {WIRE} address {own_mac} netns {there}"));
+        self.dress(gate);
+    }
+
+    /// Puts both ends up with their addresses. They know each other, so that nothing waits for neighbours and the only frames
+    /// on the cable are those that a test is about.
+    pub(crate) fn dress(&self, gate: &Namespace) {
+        let [gate_mac, own_mac] = [1, 2].map(|end| written(self.mac(end)));
+        let name = self.gate_end();
+        for (space, name, own, other, mac) in [(gate, name.as_str(), 1, self.host, own_mac), (&self.space, WIRE, self.host, 1, gate_mac)] {
+            // No link-local address, so no multicast reports and no router solicitations.
+            let mut lines = format!("link set {name} addrgenmode none\nlink set {name} up\n");
+            for family in FAMILIES {
+                let (own, other) = (family.address(own), family.address(other));
+                let nodad = if family == Family::V6 { "nodad" } else { "" };
+                lines += &format!("addr replace {own} peer {other} dev {name} {nodad}\n");
+                lines += &format!("neigh replace {other} lladdr {mac} dev {name} nud permanent\n");
+            }
+            lay(space, &lines);
+        }
+        gate.wait_until_it_carries(&name);
+        self.space.wait_until_it_carries(WIRE);
+    }
+
     /// Runs `postern` with the profiles of this user.
     pub(crate) fn postern(&self, user: &str, arguments: &[&str]) -> Ran {
         let config = self.folder.join(format!("{user}.toml"));
@@ -98,6 +131,18 @@ impl Client {
         let attempt = self.connect(family, SERVICE).map(|_| "it was let in");
         assert_eq!(attempt, Err(ErrorKind::TimedOut), "{} and a hidden service", self.address(family));
     }
+
+    pub(crate) fn expect_both_let_in(&self) {
+        FAMILIES.into_iter().for_each(|family| drop(self.expect_let_in(family)));
+    }
+
+    pub(crate) fn expect_both_shut_out(&self) {
+        FAMILIES.into_iter().for_each(|family| self.expect_shut_out(family));
+    }
+}
+
+fn written(mac: [u8; 6]) -> String {
+    mac.map(|byte| format!("{byte:02x}")).join(":")
 }
 
 /// A UDP socket of the calling thread's namespace.
@@ -105,27 +150,10 @@ pub(crate) fn socket_for(to: SocketAddr) -> UdpSocket {
     UdpSocket::bind(if to.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" }).unwrap()
 }
 
-/// Lays the cable between the gate and a new client. Both ends know each other, so that nothing waits for neighbours and the
-/// only frames on the cable are those that the test is about.
+/// A new client with its cable to the gate.
 pub(super) fn join(gate: &Namespace, host: u8, folder: &Path) -> Client {
     let client = Client { space: Namespace::new(), host, folder: folder.to_owned() };
-    let gate_end = format!("gate{host}");
-    let mac = |end: u8| client.mac(end).map(|byte| format!("{byte:02x}")).join(":");
-    let there = client.space.thread_id();
-    lay(gate, &format!("link add {gate_end} address {} type veth peer name {WIRE} address {} netns {there}", mac(1), mac(2)));
-    for (space, name, own, other, mac) in [(gate, gate_end.as_str(), 1, host, mac(2)), (&client.space, WIRE, host, 1, mac(1))] {
-        let mut lines = String::new();
-        for family in FAMILIES {
-            let (own, other) = (family.address(own), family.address(other));
-            let nodad = if family == Family::V6 { "nodad" } else { "" };
-            lines += &format!("addr add {own} peer {other} dev {name} {nodad}\n");
-            lines += &format!("neigh replace {other} lladdr {mac} dev {name} nud permanent\n");
-        }
-        // No link-local address, so no multicast reports and no router solicitations.
-        lay(space, &format!("link set {name} addrgenmode none\nlink set {name} up\n{lines}"));
-    }
-    gate.wait_until_it_carries(&gate_end);
-    client.space.wait_until_it_carries(WIRE);
+    client.lay_cable(gate);
     client
 }
 

@@ -6,7 +6,7 @@
 #![allow(dead_code, reason = "other tests that share this world use other parts of it")]
 
 use std::net::{IpAddr, TcpListener};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -19,10 +19,12 @@ mod daemon;
 pub(crate) mod netns;
 mod plan;
 
-pub(crate) use client::{Client, Ran};
+#[expect(unused_imports, reason = "for tests that share this world")]
+pub(crate) use client::Ran;
+pub(crate) use client::{Client, WIRE, lay};
 pub(crate) use daemon::{Daemon, Status};
 use netns::Namespace;
-pub(crate) use plan::{GATE_NAME, Plan, key};
+pub(crate) use plan::{GATE_NAME, Plan, key, seed};
 
 /// UDP port of the knocks.
 pub(crate) const KNOCK: u16 = 62201;
@@ -65,6 +67,7 @@ pub(crate) struct World {
     pub(crate) second: Client,
     pub(crate) gate: Namespace,
     service: TcpListener,
+    backend: String,
     folder: TempDir,
 }
 
@@ -83,7 +86,7 @@ impl World {
         let gate = Namespace::new();
         let [first, second] = [2, 3].map(|host| client::join(&gate, host, folder.path()));
         let service = gate.run(|| TcpListener::bind(("::", SERVICE)).unwrap());
-        Self { daemon: Daemon::new(folder.path()), first, second, gate, service, folder }
+        Self { daemon: Daemon::new(folder.path()), first, second, gate, service, backend: plan.backend.clone(), folder }
     }
 
     pub(crate) fn folder(&self) -> &Path {
@@ -95,28 +98,35 @@ impl World {
         plan.write(self.folder.path());
     }
 
-    /// Starts posternd again after it was stopped.
+    /// Cuts the first client's cable and lays a new one.
+    pub(crate) fn replace_cable(&self) {
+        self.gate.ip("link del gate2");
+        self.first.lay_cable(&self.gate);
+    }
+
+    /// Starts posternd, at first or after it was stopped.
     pub(crate) fn start_again(&mut self) {
         self.daemon.start(&self.gate);
     }
 
-    /// The grants that the kernel itself lists, a line each, by whichever driver.
+    /// The grants that the kernel itself lists: a rule each, or an element of a set each.
     pub(crate) fn rules(&self) -> Vec<String> {
-        let by_iptables = ["iptables", "ip6tables"].into_iter().flat_map(|program| {
-            let chains = [&["-S", "POSTERN-GRANTS"], &["-S", "POSTERN-FWD-GRANTS"]];
-            chains.into_iter().map(|chain| text(&run(&self.gate, program, chain))).collect::<Vec<_>>()
-        });
-        let by_iptables: Vec<String> = by_iptables.flat_map(|said| lines_with(&said, "-A ")).collect();
-        let by_nftables = text(&run(&self.gate, "nft", &["list", "table", "inet", "postern"]));
-        by_iptables.into_iter().chain(lines_with(&by_nftables, "expires")).collect()
+        let said = |program, arguments: &[&str]| text(&run(&self.gate, program, arguments));
+        if self.backend == "nftables" {
+            let table = said("nft", &["list", "table", "inet", "postern"]);
+            return table.split([',', '\n']).filter(|part| part.contains("expires")).map(|part| part.trim().to_owned()).collect();
+        }
+        let chains = ["iptables", "ip6tables"].map(|program| said(program, &["-S", "POSTERN-GRANTS"]));
+        chains.iter().flat_map(|said| said.lines()).filter(|line| line.starts_with("-A")).map(str::to_owned).collect()
     }
 
     /// All that stands in the firewall, of anyone, without counters and times.
     pub(crate) fn firewall(&self) -> String {
         let saved = [("iptables-save", &[][..]), ("ip6tables-save", &[]), ("nft", &["--stateless", "list", "ruleset"])];
-        let saved = saved.map(|(program, arguments)| text(&run(&self.gate, program, arguments)));
-        let kept = saved.iter().flat_map(|said| said.lines()).filter(|line| !line.starts_with('#'));
-        kept.map(|line| line.split(" [").next().unwrap_or(line)).collect::<Vec<_>>().join("\n")
+        let there = saved.iter().filter(|(program, _)| find(program).is_some());
+        let saved: String = there.map(|(program, arguments)| text(&run(&self.gate, program, arguments))).collect();
+        let kept = saved.lines().filter(|line| !line.starts_with('#')).map(|line| line.split(" [").next().unwrap_or(line));
+        kept.collect::<Vec<_>>().join("\n")
     }
 
     /// Waits until nothing is open any more.
@@ -150,19 +160,19 @@ pub(crate) fn wait_for<R>(what: &str, mut ask: impl FnMut() -> Option<R>) -> R {
 
 /// Runs a program in a namespace to its end, with no input.
 pub(crate) fn run(space: &Namespace, program: &str, arguments: &[&str]) -> Output {
-    let (program, arguments) = (program.to_owned(), arguments.iter().map(ToString::to_string).collect::<Vec<_>>());
-    space.run(move || {
-        let mut command = Command::new(&program);
-        let path = format!("{}:/usr/sbin:/sbin", std::env::var("PATH").unwrap_or_default());
-        command.args(arguments).env("PATH", path).stdin(Stdio::null()).output().unwrap_or_else(|error| panic!("{program}: {error}"))
-    })
+    let path = find(program).unwrap_or_else(|| panic!("the program {program} is missing"));
+    let arguments: Vec<String> = arguments.iter().map(ToString::to_string).collect();
+    space.run(move || Command::new(path).args(arguments).stdin(Stdio::null()).output().unwrap())
+}
+
+/// Where a program is, also those that only root's path names.
+pub(crate) fn find(program: &str) -> Option<PathBuf> {
+    let path = std::env::var("PATH").unwrap_or_default();
+    let mut folders = path.split(':').chain(["/usr/sbin", "/sbin"]);
+    folders.find_map(|folder| Some(Path::new(folder).join(program)).filter(|path| path.is_file()))
 }
 
 /// What a program wrote to standard output.
 pub(crate) fn text(output: &Output) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
-}
-
-fn lines_with(said: &str, word: &str) -> Vec<String> {
-    said.lines().filter(|line| line.contains(word)).map(|line| line.trim().to_owned()).collect()
 }

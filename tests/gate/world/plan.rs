@@ -18,6 +18,7 @@ pub(crate) const GATE_NAME: &str = "gate.test";
 /// A gate's config, put together by a test. Without a word: user `alice` may open the service.
 #[derive(Debug, Clone)]
 pub(crate) struct Plan {
+    pub(super) backend: String,
     gate: Vec<String>,
     firewall: Vec<String>,
     services: Vec<String>,
@@ -27,7 +28,8 @@ pub(crate) struct Plan {
 impl Plan {
     /// For this firewall backend, with no user yet.
     pub(crate) fn empty(backend: &str) -> Self {
-        Self { gate: Vec::new(), firewall: vec![format!("backend = \"{backend}\"")], services: Vec::new(), users: Vec::new() }
+        let firewall = vec![format!("backend = \"{backend}\"")];
+        Self { backend: backend.to_owned(), gate: Vec::new(), firewall, services: Vec::new(), users: Vec::new() }
     }
 
     /// For this firewall backend, with `alice`.
@@ -85,7 +87,12 @@ impl Plan {
 
 /// The key of this user: the same in every test, unlike anyone else's.
 pub(crate) fn key(user: &str) -> String {
-    STANDARD.encode(Sha256::digest(format!("the key of {user} in the tests")))
+    STANDARD.encode(seed(&format!("the key of {user}")))
+}
+
+/// 32 bytes that look random and depend on the words alone.
+pub(crate) fn seed(words: &str) -> [u8; 32] {
+    Sha256::digest(format!("postern's tests: {words}")).into()
 }
 
 /// A folder that the engine's user may pass through and only its owner may change; gone with this value.
