@@ -14,6 +14,9 @@ use crate::reason::Rule;
 use crate::settings::{Protection, Settings};
 use crate::time::Timestamp;
 
+#[cfg(test)]
+pub(in crate::monitor) mod tests;
+
 /// Grants that are closed in one batch.
 const BATCH: usize = 512;
 
