@@ -20,7 +20,10 @@ pub const PAGE: usize = 100;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub enum Order {
-    /// The engine serves: keys are loaded, the store is open, the first hint table stands.
+    /// The engine could serve: keys are loaded, the first hint table stands, captures are bound and hold what comes. It
+    /// waits for [`Report::Go`], for only one engine can have the store open.
+    Loaded,
+    /// The engine serves: the store is open too.
     Ready,
     /// Open a door.
     Open {
@@ -68,6 +71,10 @@ pub enum Selection {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub enum Report {
+    /// No other engine has the store open any more: open it and serve.
+    Go,
+    /// Another engine is to take over: take in no more knocks, see to those under way, and end.
+    Finish,
     /// The door is open: the firewall said so.
     Opened {
         /// The order's.
@@ -176,6 +183,7 @@ mod tests {
         let closing = Closing { user: "alice".to_owned(), allow: "::/0".parse().unwrap(), target: None, services: Vec::new() };
         let which = Selection::Address("192.0.2.7".parse().unwrap());
         for order in [
+            Order::Loaded,
             Order::Ready,
             Order::Open { ticket: 1, terms: terms() },
             Order::Close { ticket: 2, closing },

@@ -108,7 +108,7 @@ impl Core {
     /// The order could not even be given.
     pub fn not_ordered(&mut self, order: &Order, why: &str) {
         let ticket = match order {
-            Order::Ready => return,
+            Order::Loaded | Order::Ready => return,
             Order::Open { ticket, .. } | Order::Close { ticket, .. } | Order::End { ticket, .. } | Order::List { ticket } => *ticket,
         };
         self.reported(Report::Refused { ticket, rule: Rule::Firewall, why: why.to_owned() });
@@ -121,6 +121,7 @@ impl Core {
             | Report::Closed { ticket, .. }
             | Report::Refused { ticket, .. }
             | Report::Grants { ticket, .. } => *ticket,
+            Report::Go | Report::Finish => return,
         };
         match (self.ordered.remove(&ticket), report) {
             (None, _) => warn!(ticket, "the monitor reported on an order that was not given"),
@@ -136,10 +137,15 @@ impl Core {
             }
             (Some(Waiting::Asker { stream, .. }), Report::Closed { count, .. }) => control::answer(stream, &Answer::Closed(count)),
             (Some(Waiting::Asker { stream, .. }), Report::Refused { why, .. }) => control::answer(stream, &Answer::Failed(why)),
-            (Some(Waiting::Asker { stream, .. }), Report::Opened { .. }) => {
+            (Some(Waiting::Asker { stream, .. }), Report::Opened { .. } | Report::Go | Report::Finish) => {
                 control::answer(stream, &Answer::Failed("the monitor answered something else".to_owned()));
             }
         }
+    }
+
+    /// Whether nothing is under way behind the gate any more.
+    pub fn is_idle(&self) -> bool {
+        self.committing.is_empty() && self.ordered.is_empty()
     }
 
     /// A question of the administrator: answered at once, or by the order that comes back.

@@ -9,10 +9,13 @@ use crate::backend::{Backend, BackendError};
 use crate::grant::{Change, Grant};
 use crate::ledger::Ledger;
 use crate::monitor::clearance::Clearance;
-use crate::order::{Order, PAGE, Report, Selection};
+use crate::order::{MESSAGE_MAX, Order, PAGE, Report, Selection};
 use crate::reason::Rule;
 use crate::settings::{Protection, Settings};
 use crate::time::Timestamp;
+
+#[cfg(test)]
+pub(in crate::monitor) mod tests;
 
 /// Grants that are closed in one batch.
 const BATCH: usize = 512;
@@ -23,6 +26,8 @@ pub struct Desk {
     protection: Protection,
     ledger: Ledger,
     backend: Box<dyn Backend>,
+    /// What was last said about a firewall that can't be looked at or put right, so as to say it once.
+    trouble: Option<String>,
 }
 
 /// What an order comes to before the firewall is asked.
@@ -52,7 +57,7 @@ impl Desk {
         if let Err(why) = backend.kernel_expiry() {
             warn!("the kernel does not end grants by itself: {why}; they end while posternd runs");
         }
-        Ok(Self { clearance, protection, ledger: Ledger::new(last_id, kept), backend })
+        Ok(Self { clearance, protection, ledger: Ledger::new(last_id, kept), backend, trouble: None })
     }
 
     /// A config with other rights, protection or services: grants that nobody may have any more are closed.
@@ -108,6 +113,36 @@ impl Desk {
         plans.into_iter().flat_map(|plan| self.report(plan, &mut results)).collect()
     }
 
+    /// Looks whether the firewall holds what it should. What somebody else has changed is put back with all live grants.
+    pub fn look(&mut self, now: Timestamp) {
+        self.backend.tick(now);
+        let trouble = match self.backend.verify() {
+            Ok(true) => None,
+            Ok(false) => {
+                self.put_back(now).err().map(|error| format!("the firewall was changed by somebody else and can't be put back: {error}"))
+            }
+            Err(error) => Some(format!("the firewall can't be looked at: {error}")),
+        };
+        match (&trouble, &self.trouble) {
+            (Some(now), before) if before.as_ref() != Some(now) => warn!("{now}; trying again"),
+            (None, Some(_)) => info!("the firewall is as it should be again"),
+            _ => {}
+        }
+        self.trouble = trouble;
+    }
+
+    fn put_back(&mut self, now: Timestamp) -> Result<(), BackendError> {
+        let (live, over): (Vec<Grant>, Vec<Grant>) = self.ledger.grants().cloned().partition(|grant| grant.until > now);
+        self.backend.install(&self.protection, &live)?;
+        warn!(grants = live.len(), "the firewall was changed by somebody else; protection and {} grants were put back", live.len());
+        // What was due is not among those that were put back.
+        for change in over.into_iter().map(Change::Close) {
+            self.ledger.done(&change);
+            tell_closed(&change, Ok(()), "its time is up");
+        }
+        Ok(())
+    }
+
     /// When [`Desk::serve`] has something to do without any order.
     pub fn next_end(&self) -> Option<Timestamp> {
         self.ledger.next_end()
@@ -133,7 +168,7 @@ impl Desk {
 
     fn plan(&mut self, now: Timestamp, order: Order) -> Option<Plan> {
         match order {
-            Order::Ready => None,
+            Order::Loaded | Order::Ready => None,
             Order::Open { ticket, terms } => Some(match self.clearance.open(&terms) {
                 Err(rule) => {
                     warn!(user = terms.user, rule = rule.name(), "an order was refused that the gate should not have given: {terms}");
@@ -198,10 +233,30 @@ impl Desk {
         if grants.is_empty() {
             return vec![Report::Grants { ticket, grants, more: false }];
         }
-        let pages = grants.chunks(PAGE);
+        let mut pages: Vec<Vec<Grant>> = Vec::new();
+        let mut size = usize::MAX;
+        for grant in grants {
+            size = size.saturating_add(length(&grant));
+            match pages.last_mut().filter(|page| page.len() < PAGE && size < MESSAGE_MAX) {
+                Some(page) => page.push(grant),
+                None => {
+                    size = PAGE_HEAD.saturating_add(length(&grant));
+                    pages.push(vec![grant]);
+                }
+            }
+        }
         let last = pages.len().saturating_sub(1);
-        pages.enumerate().map(|(at, page)| Report::Grants { ticket, grants: page.to_vec(), more: at < last }).collect()
+        pages.into_iter().enumerate().map(|(at, grants)| Report::Grants { ticket, grants, more: at < last }).collect()
     }
+}
+
+/// Bytes of a page beside its grants.
+const PAGE_HEAD: usize = 128;
+
+/// More bytes than a grant has in a page: two addresses, two numbers and the names of fields beside the user and the services.
+fn length(grant: &Grant) -> usize {
+    const SERVICE: usize = "\"tcp/65535-65535\",".len();
+    grant.services.len().saturating_mul(SERVICE).saturating_add(grant.user.len()).saturating_add(256)
 }
 
 fn refused(ticket: u64, rule: Rule, why: &str) -> Plan {

@@ -2,7 +2,6 @@
 //!
 //! Never parses a packet, makes no use of a key, and owns the closing of grants.
 
-use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
 use tracing::{info, warn};
@@ -21,9 +20,12 @@ pub mod clearance;
 pub mod desk;
 pub mod prepare;
 mod serve;
+mod signals;
+mod succession;
 
 use desk::Desk;
 use serve::Monitor;
+use signals::Signals;
 
 /// The arguments that make this program an engine.
 pub const ENGINE: [&str; 1] = ["engine"];
@@ -39,7 +41,7 @@ pub fn run(config: &Path) -> Result<(), Stop> {
     let run_as = prepare::run_as(&settings.gate.run_as)?;
     let _lock = prepare::lock(&settings.gate.control_socket)?;
     prepare::state_dir(&settings.gate.state_dir, &run_as)?;
-    let signals = signals().map_err(Stop::system("taking signals"))?;
+    let signals = Signals::take().map_err(Stop::system("taking signals"))?;
     let backend = backend(settings.firewall.backend)?;
     let clock = clock::Steady::new();
     let desk = Desk::open(&settings, backend, clock.now()).map_err(|error| Stop::new(UNAVAILABLE, error))?;
@@ -50,13 +52,18 @@ pub fn run(config: &Path) -> Result<(), Stop> {
         settings,
         desk,
         engine: None,
+        successor: None,
+        held: Vec::new(),
         control,
         run_as,
         clock,
         signals,
+        reload_wanted: false,
         started: clock::instant(),
         pause: serve::PAUSE_MIN,
         served: false,
+        looked: clock::instant(),
+        look_pause: serve::PAUSE_MIN,
     };
     monitor.start_engine()?;
     monitor.serve()
@@ -112,16 +119,6 @@ pub fn flush(config: &Path) -> Result<String, Stop> {
 /// As [`prepare::load`].
 pub fn control_socket(config: &Path) -> Result<PathBuf, Stop> {
     prepare::load(config).map(|(_, settings)| settings.gate.control_socket)
-}
-
-/// A stream that becomes readable when the process is told to stop.
-fn signals() -> std::io::Result<UnixStream> {
-    let (reader, writer) = UnixStream::pair()?;
-    reader.set_nonblocking(true)?;
-    for signal in [signal_hook::consts::SIGTERM, signal_hook::consts::SIGINT] {
-        signal_hook::low_level::pipe::register(signal, writer.try_clone()?)?;
-    }
-    Ok(reader)
 }
 
 fn announce(settings: &Settings, desk: &Desk, run_as: &prepare::RunAs) {

@@ -3,11 +3,12 @@
 //!
 //! Owns the way back from a failed run. Never counts a change as done that the firewall did not confirm (invariant 10).
 
-use super::family::{Side, Standing, refused};
+use super::family::{Side, refused};
 use super::fault::{Fault, Kind};
 use super::input;
 use super::list::Table;
-use super::rules::{FORWARD, FORWARD_GRANTS, Family, INPUT, INPUT_GRANTS, chain_of, grant_rules};
+use super::rules::{FORWARD_GRANTS, Family, INPUT_GRANTS, chain_of, grant_rules};
+use super::standing::{Standing, is_reached};
 use crate::backend::{BackendError, Change};
 use crate::grant::{Grant, GrantId};
 use crate::run::Run;
@@ -155,7 +156,7 @@ impl Side {
 
     fn enter_one(&mut self, change: &Change, entered: &mut Entered) -> Result<(), String> {
         let abilities = self.abilities;
-        let Some(Standing { live, forwards }) = self.standing.as_mut() else { return Err(self.nothing_here().0) };
+        let Some(Standing { live, forwards, .. }) = self.standing.as_mut() else { return Err(self.nothing_here().0) };
         let (old, id, new) = match change {
             Change::Open(grant) => (grant.id, grant.id, Some(grant)),
             Change::Extend { old, new } => (old.id, new.id, Some(new)),
@@ -205,11 +206,4 @@ impl Side {
             };
         }
     }
-}
-
-/// Whether packets come through a grant chain at all.
-fn is_reached(table: &Table, chain: &str) -> bool {
-    let (hook, own) = if chain == FORWARD_GRANTS { ("FORWARD", FORWARD) } else { ("INPUT", INPUT) };
-    let has_jump = |from: &str, to: &str| table.of(from).any(|rule| rule.strip_prefix("-j ") == Some(to));
-    table.has(chain) && has_jump(own, chain) && has_jump(hook, own)
 }

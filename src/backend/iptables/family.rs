@@ -2,16 +2,17 @@
 //!
 //! Owns the runs of `iptables-restore` and `iptables-save`, installation and removal. Batches of changes are in `batch`.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::Pair;
 use super::fault::{Fault, Kind, judge};
 use super::input;
 use super::list::{self, Table};
+use super::rules;
 use super::rules::{Abilities, Family};
+use super::standing::{Standing, verdict};
 use crate::backend::BackendError;
-use crate::grant::{Grant, GrantId};
+use crate::grant::Grant;
 use crate::run::{Call, OUTPUT, Run};
 use crate::settings::Protection;
 
@@ -30,12 +31,6 @@ pub(super) struct Side {
     pub(super) standing: Option<Standing>,
     /// A run was ended from outside: the firewall may hold more or less than `standing` says.
     pub(super) is_doubtful: bool,
-}
-
-/// What stands in the firewall since the last successful run.
-pub(super) struct Standing {
-    pub(super) live: BTreeMap<GrantId, Grant>,
-    pub(super) forwards: bool,
 }
 
 impl Side {
@@ -69,7 +64,8 @@ impl Side {
         let text = input::installation(self.family, &table, protection, live, self.abilities).map_err(refused)?;
         self.restore(run, &text)?;
         let forwards = input::needs_forwarding(protection, live);
-        self.standing = Some(Standing { live: live.iter().map(|grant| (grant.id, (*grant).clone())).collect(), forwards });
+        let verdicts = rules::protection_rules(self.family, protection, self.abilities).iter().map(|rule| verdict(rule)).collect();
+        self.standing = Some(Standing { live: live.iter().map(|grant| (grant.id, (*grant).clone())).collect(), forwards, verdicts });
         self.absent = None;
         self.is_doubtful = false;
         Ok(())

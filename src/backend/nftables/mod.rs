@@ -244,6 +244,20 @@ impl Backend for Nftables {
         read.and_then(|()| parts.grants()).map_err(unreadable)
     }
 
+    /// Sees a table, a set or a grant that is gone; rules that others took out of our own table it does not see.
+    fn verify(&mut self) -> Result<bool, BackendError> {
+        let Some(placed) = &self.placed else { return Ok(true) };
+        // what ends within a second may be gone when it is looked for
+        let soon = self.now.plus(std::time::Duration::from_secs(1));
+        let wanted: Vec<Grant> = placed.holders.grants().filter(|grant| grant.until > soon).cloned().collect();
+        match self.link.dump(Set::Record) {
+            Ok(_) if wanted.is_empty() => Ok(true),
+            Ok(_) => self.list().map(|found| wanted.iter().all(|grant| found.iter().any(|known| known.id == grant.id))),
+            Err(Trouble::Refused(faults)) if faults.iter().all(fault::is_absence) => Ok(false),
+            Err(trouble) => Err(fault::trouble(&format_args!("reading set record of table inet {TABLE}"), &trouble)),
+        }
+    }
+
     fn remove(&mut self) -> Result<(), BackendError> {
         let batch = [messages::new_table(), messages::delete_table()];
         self.link.batch(batch.into_iter()).map_err(|trouble| fault::trouble(&"deleting the table", &trouble))?;
