@@ -46,6 +46,11 @@ pub enum Order {
         /// Which grants.
         which: Selection,
     },
+    /// The administrator can still get in: a trial is over and Postern stays.
+    Confirm {
+        /// Names this order.
+        ticket: u64,
+    },
     /// Tell which grants are open.
     List {
         /// Names this order.
@@ -98,6 +103,13 @@ pub enum Report {
         /// One line of explanation.
         why: String,
     },
+    /// Postern stays.
+    Confirmed {
+        /// The order's.
+        ticket: u64,
+        /// Whether there was a trial.
+        trial: bool,
+    },
     /// One page of the grants that are open.
     Grants {
         /// The order's.
@@ -140,6 +152,28 @@ pub enum CaptureSpec {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("not a message of this version: {0}")]
 pub struct NotAMessage(String);
+
+impl Order {
+    /// The ticket that the report will carry.
+    pub fn ticket(&self) -> Option<u64> {
+        match self {
+            Self::Loaded | Self::Ready => None,
+            Self::Open { ticket, .. } | Self::Close { ticket, .. } | Self::End { ticket, .. } => Some(*ticket),
+            Self::Confirm { ticket } | Self::List { ticket } => Some(*ticket),
+        }
+    }
+}
+
+impl Report {
+    /// The ticket of the order that it answers.
+    pub fn ticket(&self) -> Option<u64> {
+        match self {
+            Self::Go | Self::Finish => None,
+            Self::Opened { ticket, .. } | Self::Closed { ticket, .. } | Self::Refused { ticket, .. } => Some(*ticket),
+            Self::Confirmed { ticket, .. } | Self::Grants { ticket, .. } => Some(*ticket),
+        }
+    }
+}
 
 /// The bytes of a message.
 ///

@@ -107,22 +107,13 @@ impl Core {
 
     /// The order could not even be given.
     pub fn not_ordered(&mut self, order: &Order, why: &str) {
-        let ticket = match order {
-            Order::Loaded | Order::Ready => return,
-            Order::Open { ticket, .. } | Order::Close { ticket, .. } | Order::End { ticket, .. } | Order::List { ticket } => *ticket,
-        };
+        let Some(ticket) = order.ticket() else { return };
         self.reported(Report::Refused { ticket, rule: Rule::Firewall, why: why.to_owned() });
     }
 
     /// What the monitor did.
     pub fn reported(&mut self, report: Report) {
-        let ticket = match &report {
-            Report::Opened { ticket, .. }
-            | Report::Closed { ticket, .. }
-            | Report::Refused { ticket, .. }
-            | Report::Grants { ticket, .. } => *ticket,
-            Report::Go | Report::Finish => return,
-        };
+        let Some(ticket) = report.ticket() else { return };
         match (self.ordered.remove(&ticket), report) {
             (None, _) => warn!(ticket, "the monitor reported on an order that was not given"),
             (Some(Waiting::Knock { user }), Report::Refused { rule, why, .. }) => self.refuse(&user, rule, &why),
@@ -136,6 +127,7 @@ impl Core {
                 }
             }
             (Some(Waiting::Asker { stream, .. }), Report::Closed { count, .. }) => control::answer(stream, &Answer::Closed(count)),
+            (Some(Waiting::Asker { stream, .. }), Report::Confirmed { trial, .. }) => control::answer(stream, &Answer::Confirmed(trial)),
             (Some(Waiting::Asker { stream, .. }), Report::Refused { why, .. }) => control::answer(stream, &Answer::Failed(why)),
             (Some(Waiting::Asker { stream, .. }), Report::Opened { .. } | Report::Go | Report::Finish) => {
                 control::answer(stream, &Answer::Failed("the monitor answered something else".to_owned()));
@@ -158,6 +150,7 @@ impl Core {
             }
             Question::Grants => Order::List { ticket },
             Question::Close(which) => Order::End { ticket, which },
+            Question::Confirm => Order::Confirm { ticket },
         };
         self.ordered.insert(ticket, Waiting::Asker { stream, grants: Vec::new() });
         Some(order)

@@ -90,7 +90,11 @@ fn look_at_services(settings: &Settings, findings: &mut Findings) {
 fn summary(settings: &Settings) -> String {
     let closed = crate::service::list(&settings.protection().services);
     let closed = if closed.is_empty() { "nothing".to_owned() } else { closed };
-    format!("gate {}, {} users; closed for everyone who has not knocked: {closed}", settings.gate.name.as_str(), settings.policies.len())
+    format!(
+        "gate {}, {}; closed for everyone who has not knocked: {closed}",
+        settings.gate.name.as_str(),
+        crate::time::count(settings.policies.len(), "user")
+    )
 }
 
 impl Findings {

@@ -144,7 +144,7 @@ impl Engine {
             Ok(bytes) => self.unsent.push_back(bytes),
             Err(error) => {
                 warn!("a report to the engine is left out: {error}");
-                let short = ticket(report).map(|ticket| Report::Refused { ticket, rule: Rule::Firewall, why: error.to_string() });
+                let short = report.ticket().map(|ticket| Report::Refused { ticket, rule: Rule::Firewall, why: error.to_string() });
                 self.unsent.extend(short.and_then(|short| order::encode(&short).ok()));
             }
         }
@@ -187,15 +187,6 @@ impl fmt::Display for Over {
         match self {
             Self::Gone => f.write_str("it ended"),
             Self::Unfit(why) => f.write_str(why),
-        }
-    }
-}
-
-fn ticket(report: &Report) -> Option<u64> {
-    match report {
-        Report::Go | Report::Finish => None,
-        Report::Opened { ticket, .. } | Report::Closed { ticket, .. } | Report::Refused { ticket, .. } | Report::Grants { ticket, .. } => {
-            Some(*ticket)
         }
     }
 }

@@ -28,6 +28,8 @@ pub struct Desk {
     backend: Box<dyn Backend>,
     /// What was last said about a firewall that can't be looked at or put right, so as to say it once.
     trouble: Option<String>,
+    /// When everything is taken back, unless a knock is admitted or the administrator confirms before.
+    trial: Option<Timestamp>,
 }
 
 /// What an order comes to before the firewall is asked.
@@ -57,7 +59,7 @@ impl Desk {
         if let Err(why) = backend.kernel_expiry() {
             warn!("the kernel does not end grants by itself: {why}; they end while posternd runs");
         }
-        Ok(Self { clearance, protection, ledger: Ledger::new(last_id, kept), backend, trouble: None })
+        Ok(Self { clearance, protection, ledger: Ledger::new(last_id, kept), backend, trouble: None, trial: None })
     }
 
     /// A config with other rights, protection or services: grants that nobody may have any more are closed.
@@ -111,6 +113,16 @@ impl Desk {
             tell_closed(change, result, "its time is up");
         }
         plans.into_iter().flat_map(|plan| self.report(plan, &mut results)).collect()
+    }
+
+    /// From now on everything is on trial until `end`.
+    pub fn begin_trial(&mut self, end: Timestamp) {
+        self.trial = Some(end);
+    }
+
+    /// When the trial ends that nobody has passed yet.
+    pub fn trial_end(&self) -> Option<Timestamp> {
+        self.trial
     }
 
     /// Looks whether the firewall holds what it should. What somebody else has changed is put back with all live grants.
@@ -184,6 +196,7 @@ impl Desk {
                 Ok(ports) => Plan::Close { ticket, changes: self.ledger.close(&closing, &ports) },
             }),
             Order::End { ticket, which } => Some(Plan::Close { ticket, changes: self.ledger.close_where(|grant| selects(&which, grant)) }),
+            Order::Confirm { ticket } => Some(Plan::Answer(Report::Confirmed { ticket, trial: self.pass_trial("it was confirmed") })),
             Order::List { ticket } => Some(Plan::List { ticket }),
         }
     }
@@ -205,13 +218,14 @@ impl Desk {
         results.into_iter()
     }
 
-    fn report(&self, plan: Plan, results: &mut impl Iterator<Item = Result<(), BackendError>>) -> Vec<Report> {
+    fn report(&mut self, plan: Plan, results: &mut impl Iterator<Item = Result<(), BackendError>>) -> Vec<Report> {
         let nothing = || Err(BackendError("the firewall driver gave no result".to_owned()));
         match plan {
             Plan::Answer(report) => vec![report],
             Plan::List { ticket } => self.pages(ticket),
             Plan::Open { ticket, change } => vec![match (results.next().unwrap_or_else(nothing), change) {
                 (Ok(()), Change::Open(grant) | Change::Extend { new: grant, .. } | Change::Close(grant)) => {
+                    self.pass_trial("a knock was admitted");
                     info!(user = grant.user, id = grant.id.0, until = %grant.until, "open: {grant}");
                     Report::Opened { ticket, grant }
                 }
@@ -226,6 +240,15 @@ impl Desk {
                 vec![Report::Closed { ticket, count }]
             }
         }
+    }
+
+    /// Whoever can knock, or be root on the gate, is not locked out.
+    fn pass_trial(&mut self, why: &str) -> bool {
+        let was_on_trial = self.trial.take().is_some();
+        if was_on_trial {
+            info!("the trial is over, {why}: Postern stays");
+        }
+        was_on_trial
     }
 
     fn pages(&self, ticket: u64) -> Vec<Report> {

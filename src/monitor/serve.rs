@@ -77,6 +77,11 @@ impl Monitor {
             if self.signals.says_stop() {
                 return self.stop();
             }
+            if self.desk.trial_end().is_some_and(|end| end <= self.clock.now()) {
+                self.stop()?;
+                let what = "the trial ended: no knock was admitted and nobody confirmed, so everything was taken out of the firewall";
+                return Err(Stop::new(FAILED, format!("{what}; see `posternd check`, and why knocks fail in the log, then try again")));
+            }
             self.turn(&mut buffer)?;
         }
     }
@@ -165,11 +170,11 @@ impl Monitor {
         // Nobody answers there any more.
         let _ = std::fs::remove_file(&self.settings.gate.control_socket);
         match self.settings.firewall.on_stop {
-            OnStop::Keep => {
+            OnStop::Keep if self.desk.trial_end().is_none() => {
                 info!(grants = self.desk.grants().count(), "stopped; the protection stays, open grants run out by themselves");
                 Ok(())
             }
-            OnStop::Remove => {
+            OnStop::Keep | OnStop::Remove => {
                 info!("stopped; everything is taken out of the firewall");
                 self.desk.remove().map_err(|error| Stop::new(FAILED, error))
             }

@@ -26,6 +26,7 @@ mod restart;
 mod scans;
 mod silence;
 mod spoofed;
+mod trial;
 mod users;
 mod world;
 
@@ -65,6 +66,7 @@ const EVERY: &[Test] = &[
     ("restart_does_not_use_a_grants_number_again", &[], restart::new_grants_are_numbered_on),
     ("stop_with_on_stop_remove_leaves_the_firewall_as_it_was", IPTABLES, restart::stop_removes_when_told),
     ("flush_leaves_the_firewall_as_it_was", IPTABLES, restart::flush_leaves_nothing),
+    ("trial_that_nobody_passes_takes_everything_back", IPTABLES, trial::nobody_passes),
 ];
 
 /// Tests of what is the same with any firewall.
@@ -82,6 +84,9 @@ const ONCE: &[Test] = &[
     ("interface_that_comes_late_is_heard_and_no_other", &[], links::interface_that_comes_late),
     ("engine_has_another_user_and_no_capability", &[Need::Users], privileges::engine_has_none),
     ("keys_are_in_no_command_line_environment_or_log", &[Need::Users], privileges::keys_are_not_on_show),
+    ("trial_ends_well_with_a_knock", &[], trial::passed_by_a_knock),
+    ("trial_ends_well_when_it_is_confirmed", &[], trial::passed_by_confirmation),
+    ("rules_of_another_driver_are_taken_out_at_the_start", IPTABLES, restart::another_drivers_rules_go),
     ("replay_after_a_restart_is_refused", &[], restart::marks_live_on),
 ];
 

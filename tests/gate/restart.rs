@@ -74,8 +74,22 @@ pub(crate) fn flush_leaves_nothing(backend: &'static str) {
     assert_eq!(world.firewall(), before);
 }
 
+/// Somebody installs iptables, or takes it away: what the other driver left would close what this one opens.
+pub(crate) fn another_drivers_rules_go(backend: &'static str) {
+    let other = if backend == "iptables" { "nftables" } else { "iptables" };
+    let mut world = World::start(&Plan::new(other));
+    world.daemon.stop();
+    world.rewrite(&Plan::new(backend));
+    world.start_again();
+    world.second.expect_both_shut_out();
+    world.first.knock("alice", Family::V4, &[]);
+    world.first.expect_let_in(Family::V4);
+    world.daemon.stop();
+    assert!(world.daemon.at_gate(&world.gate, &["flush"]).status.success());
+}
+
 /// The firewall of a host that has rules already, which must come out of it all untouched.
-fn with_rules_of_others(world: &World) -> String {
+pub(crate) fn with_rules_of_others(world: &World) -> String {
     for program in ["iptables", "ip6tables"] {
         for rule in ["-A INPUT -p tcp --dport 25 -j DROP", "-N OTHERS", "-A FORWARD -j OTHERS", "-A OUTPUT -p tcp --dport 25 -j OTHERS"] {
             let words: Vec<&str> = rule.split(' ').collect();

@@ -18,6 +18,7 @@ const POSTERND: &str = env!("CARGO_BIN_EXE_posternd");
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 pub(crate) struct Status {
     pub(crate) users: usize,
+    pub(crate) uptime_ms: u64,
     pub(crate) marks: usize,
     pub(crate) admitted: u64,
     pub(crate) reasons: BTreeMap<String, u64>,
@@ -35,11 +36,13 @@ pub(crate) struct Daemon {
     folder: PathBuf,
     starts: u32,
     child: Option<Child>,
+    /// Further arguments of `posternd run`.
+    pub(crate) options: Vec<String>,
 }
 
 impl Daemon {
     pub(super) fn new(folder: &Path) -> Self {
-        Self { folder: folder.to_owned(), starts: 0, child: None }
+        Self { folder: folder.to_owned(), starts: 0, child: None, options: Vec::new() }
     }
 
     /// Starts it and waits until its engine serves.
@@ -57,10 +60,15 @@ impl Daemon {
         assert!(self.child.is_none(), "it runs already");
         self.starts += 1;
         let log = File::create(self.log_path()).unwrap();
-        let config = self.config();
+        let (config, options) = (self.config(), self.options.clone());
         let child = gate.run(move || {
             let mut command = Command::new(POSTERND);
-            command.args(["run", "--config", &config]).env_clear().env("POSTERN_LOG", "debug").env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
+            command
+                .args(["run", "--config", &config])
+                .args(&options)
+                .env_clear()
+                .env("POSTERN_LOG", "debug")
+                .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
             command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap()
         });
         self.child = Some(child);
