@@ -111,6 +111,7 @@ impl Core {
             Order::Loaded | Order::Ready => return,
             Order::Open { ticket, .. } | Order::Close { ticket, .. } | Order::End { ticket, .. } | Order::List { ticket } => *ticket,
         };
+        warn!(ticket, rule = Rule::Firewall.name(), "an order could not be given: {why}");
         self.reported(Report::Refused { ticket, rule: Rule::Firewall, why: why.to_owned() });
     }
 
@@ -125,7 +126,11 @@ impl Core {
         };
         match (self.ordered.remove(&ticket), report) {
             (None, _) => warn!(ticket, "the monitor reported on an order that was not given"),
-            (Some(Waiting::Knock { user }), Report::Refused { rule, why, .. }) => self.refuse(&user, rule, &why),
+            (Some(Waiting::Knock { user }), Report::Refused { rule, why, .. }) => {
+                // The monitor, which refused it, has logged it.
+                self.gate.count(rule);
+                debug!(user, rule = rule.name(), why, "not done");
+            }
             (Some(Waiting::Knock { user }), report) => debug!(user, ?report, "done"),
             (Some(Waiting::Asker { stream, mut grants }), Report::Grants { grants: page, more, .. }) => {
                 grants.extend(page);
