@@ -26,7 +26,7 @@ pub(crate) fn session_outlives_its_grant(backend: &'static str) {
     }
     expect_no_login(&world, &world.second, Family::V4);
     world.wait_until_closed();
-    assert_eq!(world.rules(), [String::new(); 0]);
+    assert_eq!(world.rules(), Vec::<String>::new());
     for family in FAMILIES {
         expect_no_login(&world, &world.first, family);
     }

@@ -19,7 +19,6 @@ mod bound;
 mod broken;
 mod crashes;
 mod flushed;
-mod ground;
 mod links;
 mod login;
 mod observer;
@@ -34,10 +33,14 @@ mod spoofed;
 mod users;
 mod world;
 
-use ground::{Ground, Need};
+use world::netns::ground::{Ground, Need};
 
-/// Every firewall driver that the gate has. The tests of [`EVERY`] run with each, those of [`ONCE`] with the first.
-const BACKENDS: [&str; 2] = ["iptables", "nftables"];
+/// Every firewall driver that the gate has, and what it or a look at it needs. The tests of [`EVERY`] run with each, those of
+/// [`ONCE`] with the first that can.
+const BACKENDS: [(&str, &[Need]); 2] = [
+    ("iptables", &[Need::Program("ip"), Need::Program("iptables-restore"), Need::Program("ip6tables-restore")]),
+    ("nftables", &[Need::Program("ip"), Need::Program("nft")]),
+];
 
 /// Tests that wait more than they work run side by side.
 const AT_ONCE: usize = 8;
@@ -112,8 +115,12 @@ fn main() -> ExitCode {
     let ground = Ground::find();
     let mut arguments = Arguments::from_args();
     arguments.test_threads.get_or_insert(AT_ONCE);
-    let trial = |backend: &'static str, (name, needs, test): &Test| ground.trial(format!("{backend}::{name}"), needs, backend, *test);
+    let trial = |(backend, by_backend): &(&'static str, &[Need]), (name, needs, test): &Test| {
+        let (backend, test) = (*backend, *test);
+        ground.trial(format!("{backend}::{name}"), &[by_backend, *needs].concat(), move || test(backend))
+    };
+    let once = BACKENDS.iter().find(|(_, needs)| ground.has(needs)).unwrap_or(&BACKENDS[0]);
     let every = BACKENDS.iter().flat_map(|backend| EVERY.iter().map(|test| trial(backend, test)));
-    let trials: Vec<Trial> = every.chain(ONCE.iter().map(|test| trial(BACKENDS[0], test))).collect();
+    let trials: Vec<Trial> = every.chain(ONCE.iter().map(|test| trial(once, test))).collect();
     libtest_mimic::run(&arguments, trials).exit_code()
 }

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use nix::sched::{CloneFlags, unshare};
 
+pub(crate) mod ground;
 pub(crate) mod wire;
 
 type Job = Box<dyn FnOnce() + Send>;

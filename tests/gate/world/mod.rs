@@ -6,7 +6,7 @@
 #![allow(dead_code, reason = "other tests that share this world use other parts of it")]
 
 use std::net::{IpAddr, TcpListener};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -24,6 +24,7 @@ pub(crate) use client::Ran;
 pub(crate) use client::{Client, WIRE, lay};
 pub(crate) use daemon::{Daemon, Status};
 use netns::Namespace;
+pub(crate) use netns::ground::find;
 pub(crate) use plan::{GATE_NAME, Plan, key, seed};
 
 /// UDP port of the knocks.
@@ -142,7 +143,7 @@ impl World {
     /// Fails unless nothing at all is open, as posternd and as the kernel say.
     pub(crate) fn expect_nothing_open(&self) {
         assert_eq!(self.daemon.grants(), [], "posternd says that something is open");
-        assert_eq!(self.rules(), [String::new(); 0], "the kernel lists a grant");
+        assert_eq!(self.rules(), Vec::<String>::new(), "the kernel lists a grant");
     }
 }
 
@@ -163,13 +164,6 @@ pub(crate) fn run(space: &Namespace, program: &str, arguments: &[&str]) -> Outpu
     let path = find(program).unwrap_or_else(|| panic!("the program {program} is missing"));
     let arguments: Vec<String> = arguments.iter().map(ToString::to_string).collect();
     space.run(move || Command::new(path).args(arguments).stdin(Stdio::null()).output().unwrap())
-}
-
-/// Where a program is, also those that only root's path names.
-pub(crate) fn find(program: &str) -> Option<PathBuf> {
-    let path = std::env::var("PATH").unwrap_or_default();
-    let mut folders = path.split(':').chain(["/usr/sbin", "/sbin"]);
-    folders.find_map(|folder| Some(Path::new(folder).join(program)).filter(|path| path.is_file()))
 }
 
 /// What a program wrote to standard output.

@@ -1,14 +1,14 @@
 //! What the tests stand on: which of them this machine can run, and why not the others.
 //!
 //! A test that cannot run is ignored, with one line that says why; it is never counted as passed.
+#![allow(dead_code, reason = "no tests need all of it")]
 
 use std::fs;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use libtest_mimic::{Failed, Trial};
 use nix::sched::{CloneFlags, unshare};
-
-use crate::world::find;
 
 /// What a test may need beside namespaces and the firewall's program.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,8 +39,9 @@ impl Ground {
     }
 
     /// A test, ignored where something is missing.
-    pub(crate) fn trial(&self, name: String, needs: &[Need], backend: &'static str, test: fn(&'static str)) -> Trial {
-        let missing = self.none.clone().or_else(|| needs.iter().chain(firewall(backend)).find_map(|need| self.missing(*need)));
+    pub(crate) fn trial(&self, name: impl Into<String>, needs: &[Need], test: impl FnOnce() + Send + 'static) -> Trial {
+        let name = name.into();
+        let missing = self.none.clone().or_else(|| needs.iter().find_map(|need| self.missing(*need)));
         if let Some(why) = &missing {
             say(&format!("not run: {name}: {why}"));
         }
@@ -48,11 +49,16 @@ impl Ground {
         let run = move || match missing {
             Some(why) => Err(Failed::from(why)),
             None => {
-                test(backend);
+                test();
                 Ok(())
             }
         };
         Trial::test(name, run).with_ignored_flag(ignored)
+    }
+
+    /// Whether nothing of this is missing.
+    pub(crate) fn has(&self, needs: &[Need]) -> bool {
+        needs.iter().all(|need| self.missing(*need).is_none())
     }
 
     fn missing(&self, need: Need) -> Option<String> {
@@ -61,18 +67,23 @@ impl Ground {
             Need::Users => (!self.root).then(|| "it needs root".to_owned()),
             Need::Program(name) => missing(&format!("the program {name}"), find(name).is_some()),
             Need::Peer => missing("python3-cryptography", runs("/usr/bin/python3", &["-c", "import cryptography"])),
-            Need::Tun => missing("/dev/net/tun", fs::OpenOptions::new().read(true).write(true).open("/dev/net/tun").is_ok())
-                .or_else(|| missing("the program python3", find("python3").is_some())),
+            Need::Tun => {
+                missing("the right to open /dev/net/tun", fs::OpenOptions::new().read(true).write(true).open("/dev/net/tun").is_ok())
+                    .or_else(|| missing("the program python3", find("python3").is_some()))
+            }
         }
     }
 }
 
-fn firewall(backend: &str) -> &'static [Need] {
-    match backend {
-        "iptables" => &[Need::Program("ip"), Need::Program("iptables-restore"), Need::Program("ip6tables-restore")],
-        _ => &[Need::Program("ip"), Need::Program("nft")],
-    }
+/// A trial for each of these functions, under its own name.
+#[allow(unused_macros, reason = "for tests that are plain functions")]
+macro_rules! trials {
+    ($ground:ident, $needs:expr; $($($name:ident)::+),* $(,)?) => {
+        vec![$($ground.trial(stringify!($($name)::+).replace(' ', ""), $needs, $($name)::+)),*]
+    };
 }
+#[allow(unused_imports, reason = "for tests that are plain functions")]
+pub(crate) use trials;
 
 fn try_namespace() -> Result<(), String> {
     let made = std::thread::spawn(|| unshare(CloneFlags::CLONE_NEWNET)).join();
@@ -86,6 +97,13 @@ fn become_root_of_a_user_namespace() -> Result<(), String> {
         fs::write(format!("/proc/self/{map}"), text).map_err(|error| format!("not root, and no user namespace: {map}: {error}"))?;
     }
     try_namespace()
+}
+
+/// Where a program is, also those that only root's path names.
+pub(crate) fn find(program: &str) -> Option<PathBuf> {
+    let path = std::env::var("PATH").unwrap_or_default();
+    let mut folders = path.split(':').chain(["/usr/sbin", "/sbin"]);
+    folders.find_map(|folder| Some(Path::new(folder).join(program)).filter(|path| path.is_file()))
 }
 
 fn runs(program: &str, arguments: &[&str]) -> bool {
