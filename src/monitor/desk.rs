@@ -188,7 +188,10 @@ impl Desk {
                 }
                 Ok(ports) => match self.ledger.open(now, &terms, ports) {
                     Ok(change) => Plan::Open { ticket, change },
-                    Err(full) => refused(ticket, Rule::Firewall, &full.to_string()),
+                    Err(full) => {
+                        warn!(user = terms.user, rule = Rule::Firewall.name(), "not open: {terms}: {full}");
+                        refused(ticket, Rule::Firewall, &full.to_string())
+                    }
                 },
             }),
             Order::Close { ticket, closing } => Some(match self.clearance.close(&closing) {
@@ -229,8 +232,8 @@ impl Desk {
                     info!(user = grant.user, id = grant.id.0, until = %grant.until, "open: {grant}");
                     Report::Opened { ticket, grant }
                 }
-                (Err(error), _) => {
-                    warn!(rule = Rule::Firewall.name(), "not open: {error}");
+                (Err(error), Change::Open(grant) | Change::Extend { new: grant, .. } | Change::Close(grant)) => {
+                    warn!(user = grant.user, rule = Rule::Firewall.name(), "not open: {grant}: {error}");
                     Report::Refused { ticket, rule: Rule::Firewall, why: error.to_string() }
                 }
             }],

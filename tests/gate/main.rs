@@ -16,12 +16,16 @@ use std::process::ExitCode;
 use libtest_mimic::{Arguments, Trial};
 
 mod bound;
+mod broken;
+mod crashes;
+mod flushed;
 mod links;
 mod login;
 mod observer;
 mod peer;
 mod policy;
 mod privileges;
+mod reload;
 mod restart;
 mod scans;
 mod silence;
@@ -46,6 +50,10 @@ const NMAP: &[Need] = &[Need::Program("nmap")];
 const SSH: &[Need] = &[Need::Users, Need::Program("sshd"), Need::Program("ssh"), Need::Program("ssh-keygen"), Need::Program("unshare")];
 const IPTABLES: &[Need] = &[Need::Program("iptables"), Need::Program("ip6tables")];
 
+const NFT_AND_IPTABLES: &[Need] = &[Need::Program("iptables"), Need::Program("ip6tables"), Need::Program("nft")];
+/// A program can be mounted over another one only by root.
+const FAKE: &[Need] = &[Need::Users, Need::Program("iptables"), Need::Program("mount")];
+
 type Test = (&'static str, &'static [Need], fn(&'static str));
 
 /// Tests in which the firewall has a part.
@@ -67,6 +75,13 @@ const EVERY: &[Test] = &[
     ("stop_with_on_stop_remove_leaves_the_firewall_as_it_was", IPTABLES, restart::stop_removes_when_told),
     ("flush_leaves_the_firewall_as_it_was", IPTABLES, restart::flush_leaves_nothing),
     ("trial_that_nobody_passes_takes_everything_back", IPTABLES, trial::nobody_passes),
+    ("kills_at_random_moments_leave_no_grant_too_long_and_lose_none_1", &[], crashes::first_run),
+    ("kills_at_random_moments_leave_no_grant_too_long_and_lose_none_2", &[], crashes::second_run),
+    ("kills_at_random_moments_leave_no_grant_too_long_and_lose_none_3", &[], crashes::third_run),
+    ("kills_at_random_moments_leave_no_grant_too_long_and_lose_none_4", &[], crashes::fourth_run),
+    ("firewall_that_others_flush_is_put_back_with_all_live_grants", NFT_AND_IPTABLES, flushed::is_put_back),
+    ("knock_into_a_flushed_firewall_is_open_in_the_end_or_refused", NFT_AND_IPTABLES, flushed::knocks_meanwhile_are_honest),
+    ("firewall_that_nobody_changes_is_left_alone", &[], flushed::unchanged_firewall_is_left_alone),
 ];
 
 /// Tests of what is the same with any firewall.
@@ -88,6 +103,17 @@ const ONCE: &[Test] = &[
     ("trial_ends_well_when_it_is_confirmed", &[], trial::passed_by_confirmation),
     ("rules_of_another_driver_are_taken_out_at_the_start", IPTABLES, restart::another_drivers_rules_go),
     ("replay_after_a_restart_is_refused", &[], restart::marks_live_on),
+    ("killed_monitor_takes_its_engine_with_it", &[], crashes::engine_goes_with_its_monitor),
+    ("killed_engine_comes_back_by_itself_and_grants_live_on", &[], crashes::engine_comes_back_again_and_again),
+    ("failed_opening_is_refused_once_and_leaves_nothing_open", FAKE, broken::failed_opening_is_refused_and_leaves_nothing),
+    ("failed_closing_is_tried_again_until_it_is_done", FAKE, broken::failed_closing_is_tried_again_until_it_is_done),
+    ("failed_renewal_leaves_the_old_end", FAKE, broken::failed_renewal_leaves_the_old_end),
+    ("reload_loses_none_of_a_stream_of_knocks", &[], reload::under_a_stream_of_knocks),
+    ("reload_loses_none_of_a_stream_of_knocks_to_a_bound_socket", &[], reload::under_a_stream_of_knocks_to_a_bound_socket),
+    ("reload_of_a_broken_config_changes_nothing", &[], reload::of_a_broken_config_changes_nothing),
+    ("reload_closes_the_grants_of_a_removed_user_and_keeps_the_others", &[], reload::closes_the_grants_of_a_removed_user),
+    ("reload_brings_users_window_ports_and_name_into_force", &[], reload::brings_users_window_ports_and_name_into_force),
+    ("reload_again_and_again_ends_in_one_engine", &[], reload::again_and_again_ends_in_one_engine),
 ];
 
 fn main() -> ExitCode {

@@ -100,7 +100,9 @@ impl Side {
                 let is_expected = grant.target.is_none() || standing.forwards;
                 let is_gone = is_expected && !is_reached(table, chain_of(grant));
                 if is_gone {
-                    *result = Err(BackendError(format!("{grant}: Postern's chains were taken out of the firewall; restart posternd")));
+                    *result = Err(BackendError(format!(
+                        "{grant}: Postern's chains were taken out of the firewall by somebody else; knock again once posternd has put them back"
+                    )));
                 }
                 is_gone
             }

@@ -13,6 +13,7 @@ mod link;
 mod messages;
 mod record;
 mod sets;
+mod standing;
 mod table;
 
 use std::collections::BTreeSet;
@@ -26,6 +27,7 @@ use self::holders::{Holders, Undo};
 use self::link::Link;
 use self::messages::Message;
 use self::sets::Set;
+use self::standing::Rules;
 use self::table::{TABLE, Wanted};
 use super::{Backend, BackendError, Change};
 use crate::grant::Grant;
@@ -50,6 +52,7 @@ pub struct Nftables {
 struct Placed {
     protection: Protection,
     holders: Holders,
+    rules: Rules,
 }
 
 /// Why a batch was not carried out.
@@ -145,10 +148,13 @@ impl Nftables {
         self.install(&protection, &live)
     }
 
+    fn wanted(&self, protection: &Protection) -> Wanted {
+        Wanted { protection: protection.clone(), hidden_targets: self.hidden_targets.clone(), sockets: self.sockets }
+    }
+
     /// One batch after which the table is as wanted and holds these grants, whatever stood there before.
     fn set_up(&mut self, protection: &Protection, steps: &[Step]) -> Result<(), (Option<&'static str>, BackendError)> {
-        let wanted = Wanted { protection: protection.clone(), hidden_targets: self.hidden_targets.clone(), sockets: self.sockets };
-        let setup = set_up(&wanted);
+        let setup = set_up(&self.wanted(protection));
         let names: Vec<&'static str> = setup.iter().map(|(name, _)| *name).collect();
         let now = self.now;
         let batch: Vec<Message> = setup.into_iter().map(|(_, message)| message).collect();
@@ -216,7 +222,8 @@ impl Backend for Nftables {
             }
             Err((_, error)) => return Err(error),
         }
-        self.placed = Some(Placed { protection: protection.clone(), holders });
+        let rules = standing::rules_of(&table::chains(&self.wanted(protection)));
+        self.placed = Some(Placed { protection: protection.clone(), holders, rules });
         self.doubtful = false;
         Ok(())
     }
@@ -244,18 +251,10 @@ impl Backend for Nftables {
         read.and_then(|()| parts.grants()).map_err(unreadable)
     }
 
-    /// Sees a table, a set or a grant that is gone; rules that others took out of our own table it does not see.
     fn verify(&mut self) -> Result<bool, BackendError> {
         let Some(placed) = &self.placed else { return Ok(true) };
-        // what ends within a second may be gone when it is looked for
-        let soon = self.now.plus(std::time::Duration::from_secs(1));
-        let wanted: Vec<Grant> = placed.holders.grants().filter(|grant| grant.until > soon).cloned().collect();
-        match self.link.dump(Set::Record) {
-            Ok(_) if wanted.is_empty() => Ok(true),
-            Ok(_) => self.list().map(|found| wanted.iter().all(|grant| found.iter().any(|known| known.id == grant.id))),
-            Err(Trouble::Refused(faults)) if faults.iter().all(fault::is_absence) => Ok(false),
-            Err(trouble) => Err(fault::trouble(&format_args!("reading set record of table inet {TABLE}"), &trouble)),
-        }
+        standing::stands(&mut self.link, placed, self.now)
+            .map_err(|trouble| fault::trouble(&format_args!("reading table inet {TABLE}"), &trouble))
     }
 
     fn remove(&mut self) -> Result<(), BackendError> {
