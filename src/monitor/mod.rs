@@ -19,6 +19,8 @@ pub mod check;
 mod child;
 pub mod clearance;
 pub mod desk;
+pub mod findings;
+mod host;
 pub mod prepare;
 mod serve;
 mod signals;
