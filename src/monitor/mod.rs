@@ -11,6 +11,8 @@ use crate::backend::iptables::Iptables;
 use crate::backend::nftables::Nftables;
 use crate::backend::{Backend, BackendError};
 use crate::clock;
+use crate::connections::Connections;
+use crate::connections::kernel::KernelConnections;
 use crate::program::{self, Programs};
 use crate::settings::{BackendKind, CaptureKind, Interfaces, Settings};
 use crate::stop::{FAILED, Stop, UNAVAILABLE};
@@ -42,7 +44,7 @@ pub fn run(config: &Path) -> Result<(), Stop> {
     let signals = signals().map_err(Stop::system("taking signals"))?;
     let backend = backend(settings.firewall.backend)?;
     let clock = clock::Steady::new();
-    let desk = Desk::open(&settings, backend, clock.now()).map_err(|error| Stop::new(UNAVAILABLE, error))?;
+    let desk = Desk::open(&settings, backend, connections(), clock.now()).map_err(|error| Stop::new(UNAVAILABLE, error))?;
     let control = prepare::control_socket(&settings.gate.control_socket)?;
     announce(&settings, &desk, &run_as);
     let mut monitor = Monitor {
@@ -82,6 +84,17 @@ pub fn backend(kind: BackendKind) -> Result<Box<dyn Backend>, Stop> {
         BackendKind::Auto => nftables(),
     };
     chosen.map_err(|error| Stop::new(UNAVAILABLE, error))
+}
+
+/// The kernel's connections; without them the firewall does all that it did.
+fn connections() -> Option<Box<dyn Connections>> {
+    match KernelConnections::open() {
+        Ok(kernel) => Some(Box::new(kernel)),
+        Err(error) => {
+            warn!("open connections may be cut now, and none is ended with its grant: {error}");
+            None
+        }
+    }
 }
 
 /// Takes all that Postern put into the firewall out again, by every driver that works here; returns what to tell.
