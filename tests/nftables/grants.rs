@@ -54,6 +54,7 @@ fn an_established_connection_survives_the_first_install_and_the_end_of_its_grant
     // made before connection tracking runs in the gate
     let mut early = client.connect("192.0.2.8", "192.0.2.1", 22).unwrap();
     let mut early_v6 = client.connect("2001:db8::8", "2001:db8::1", 22).unwrap();
+    assert_eq!(gate.adopt(&["tcp/22"]), 2);
     gate.install(&["tcp/22"], &[]);
     let short = lasting(grant(1, "192.0.2.7/32", &["tcp/22"]), 300);
     gate.open(&short);

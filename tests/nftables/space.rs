@@ -66,6 +66,11 @@ impl Space {
             }
             space.sh(&format!("ip link set {name} up"));
         }
+        // the kernel starts to send on a link some time after it is up
+        for space in [self, other] {
+            let carries = || space.sh(&format!("ip -o link show {name}")).contains(" state UP ");
+            assert!(wait_until(carries, Duration::from_secs(5)).is_some(), "{name} did not come up");
+        }
     }
 
     /// Serves the port on all addresses of both families, as long as the namespace lives: what comes in goes back.

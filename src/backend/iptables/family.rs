@@ -105,9 +105,6 @@ impl Side {
             self.abilities.time = lack.is_none();
             self.undated = lack;
         }
-        if !self.abilities.socket {
-            self.abilities.socket = self.lacks(run, "-p tcp -m socket")?.is_none();
-        }
         Ok(())
     }
 

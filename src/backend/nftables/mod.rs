@@ -35,8 +35,6 @@ pub struct Nftables {
     link: Link,
     now: Timestamp,
     hidden_targets: Vec<IpNet>,
-    /// False once the kernel has said that it can't look for sockets.
-    sockets: bool,
     /// What stands; `None` before the first install.
     placed: Option<Placed>,
 }
@@ -62,7 +60,7 @@ impl Nftables {
     pub fn open() -> Result<Self, BackendError> {
         let mut link = Link::open().map_err(|error| fault::no_socket(&error))?;
         link.probe().map_err(|trouble| fault::unusable(&trouble))?;
-        Ok(Self { link, now: Timestamp::default(), hidden_targets: Vec::new(), sockets: true, placed: None })
+        Ok(Self { link, now: Timestamp::default(), hidden_targets: Vec::new(), placed: None })
     }
 
     /// Also closes the protected services of the hosts in these networks behind the gate, for everyone who has no grant; from the
@@ -139,30 +137,26 @@ impl Nftables {
     }
 
     /// One batch after which the table is as wanted and holds these grants, whatever stood there before.
-    fn set_up(&mut self, protection: &Protection, steps: &[Step]) -> Result<(), (Option<&'static str>, BackendError)> {
-        let wanted = Wanted { protection: protection.clone(), hidden_targets: self.hidden_targets.clone(), sockets: self.sockets };
+    fn set_up(&mut self, protection: &Protection, steps: &[Step]) -> Result<(), BackendError> {
+        let wanted = Wanted { protection: protection.clone(), hidden_targets: self.hidden_targets.clone() };
         let setup = set_up(&wanted);
         let names: Vec<&'static str> = setup.iter().map(|(name, _)| *name).collect();
         let now = self.now;
         let batch: Vec<Message> = setup.into_iter().map(|(_, message)| message).collect();
         let elements = steps.iter().map(|step| messages::step(step, now));
         self.link.batch(batch.into_iter().chain(elements)).map_err(|trouble| {
-            let Trouble::Refused(faults) = &trouble else { return (None, fault::trouble(&"setting up the table", &trouble)) };
-            let Some(fault) = faults.first() else { return (None, fault::trouble(&"setting up the table", &trouble)) };
+            let Trouble::Refused(faults) = &trouble else { return fault::trouble(&"setting up the table", &trouble) };
+            let Some(fault) = faults.first() else { return fault::trouble(&"setting up the table", &trouble) };
             let name = fault.index.and_then(|index| names.get(index)).copied();
             let step = fault.index.and_then(|index| steps.get(index.checked_sub(names.len())?));
-            let error = match (name, step) {
+            match (name, step) {
                 (Some(name), _) => fault::refused(&name, fault),
                 (None, Some(step)) => fault::refused(step, fault),
                 (None, None) => fault::refused(&"setting up the table", fault),
-            };
-            (name, error)
+            }
         })
     }
 }
-
-/// Rules that the kernel's socket look-up is needed for.
-const SOCKET_RULE: &str = "adding the rule for connections of a socket";
 
 fn set_up(wanted: &Wanted) -> Vec<(&'static str, Message)> {
     // adding it first lets the deletion succeed where there was none
@@ -176,8 +170,7 @@ fn set_up(wanted: &Wanted) -> Vec<(&'static str, Message)> {
     messages.extend(chains.iter().map(|chain| ("adding a chain", messages::new_chain(chain))));
     for chain in &chains {
         for rule in &chain.rules {
-            let name = if *rule == table::of_a_socket() { SOCKET_RULE } else { "adding a rule" };
-            messages.push((name, messages::new_rule(chain, rule.clone())));
+            messages.push(("adding a rule", messages::new_rule(chain, rule.clone())));
         }
     }
     messages
@@ -198,15 +191,7 @@ impl Backend for Nftables {
         for grant in live {
             let _ = holders.change(&Change::Open(grant.clone()), &mut steps).map_err(|why| BackendError(format!("nftables: {why}")))?;
         }
-        match self.set_up(protection, &steps) {
-            Ok(()) => {}
-            Err((Some(SOCKET_RULE), error)) => {
-                tracing::warn!(%error, "nftables: connections that were there before connection tracking may be cut");
-                self.sockets = false;
-                self.set_up(protection, &steps).map_err(|(_, error)| error)?;
-            }
-            Err((_, error)) => return Err(error),
-        }
+        self.set_up(protection, &steps)?;
         self.placed = Some(Placed { protection: protection.clone(), holders });
         Ok(())
     }
