@@ -73,7 +73,10 @@ impl KernelConnections {
             let mut sources = ended.iter().map(|grant| grant.allow).filter(|allow| allow.addr().is_ipv6() == v6);
             let Some(first) = sources.next() else { continue };
             let is_lone = first.prefix_len() == first.max_prefix_len() && sources.all(|other| other == first);
-            let source = is_lone.then_some(first.addr());
+            let source = match first.addr() {
+                IpAddr::V4(address) if is_lone => Some(address),
+                _ => None,
+            };
             let read = self.tracking.dump(wire::CONNTRACK_GET, &wire::entries(v6, source), |body| {
                 let entry = wire::read_entry(body).map(|entry| (connection(&entry, &own), entry));
                 let entry = entry.filter(|(connection, _)| doors.admit(connection) && !live.admit(connection));

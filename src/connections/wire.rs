@@ -102,11 +102,12 @@ impl Tuple {
     }
 }
 
-/// Asks for all entries of a family, or, of a kernel that can choose, for those that this address began.
-pub(super) fn entries(v6: bool, source: Option<IpAddr>) -> Vec<u8> {
+/// Asks for all entries of a family, or, of a kernel that can choose, for those that this IPv4 address began. IPv6 cannot be chosen:
+/// kernels up to 6.18 at least compare it the wrong way round and leave out the very entries that are meant.
+pub(super) fn entries(v6: bool, source: Option<Ipv4Addr>) -> Vec<u8> {
     let mut out = netfilter_header(v6);
-    if let Some(source) = source {
-        nest(&mut out, TUPLE_ORIGINAL, |out| nest(out, TUPLE_IP, |out| put(out, if v6 { 3 } else { 1 }, &octets(source))));
+    if let Some(source) = source.filter(|_| !v6) {
+        nest(&mut out, TUPLE_ORIGINAL, |out| nest(out, TUPLE_IP, |out| put(out, 1, &source.octets())));
         // attribute 1: of the original direction; bit 0: its source
         nest(&mut out, FILTER, |out| put(out, 1, &1_u32.to_ne_bytes()));
     }
