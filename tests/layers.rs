@@ -9,7 +9,24 @@ use std::path::{Path, PathBuf};
 const ROWS: [(usize, &[&str]); 5] = [
     (1, &["address", "bundle", "datagram", "grant", "mark", "policy", "reason", "run", "service", "settings", "stop", "terms", "time"]),
     (2, &["gate", "ledger", "order"]),
-    (3, &["backend", "capture", "clock", "config", "control", "files", "link", "log", "profile", "program", "random", "store"]),
+    (
+        3,
+        &[
+            "backend",
+            "capture",
+            "clock",
+            "config",
+            "connections",
+            "control",
+            "files",
+            "link",
+            "log",
+            "profile",
+            "program",
+            "random",
+            "store",
+        ],
+    ),
     (4, &["client", "engine", "monitor"]),
     (5, &["cli", "demo"]),
 ];

@@ -4,9 +4,10 @@
 
 use std::collections::HashMap;
 
+use crate::grant::Grant;
 use crate::policy::{self, Policy};
 use crate::reason::Rule;
-use crate::service::{NamedServices, Ports};
+use crate::service::{self, NamedServices, Ports};
 use crate::settings::Settings;
 use crate::terms::{Closing, Terms};
 
@@ -15,13 +16,18 @@ use crate::terms::{Closing, Terms};
 pub struct Clearance {
     policies: HashMap<String, Policy>,
     named: NamedServices,
+    /// Ports of services whose connections end with the grant.
+    ending: Vec<Ports>,
 }
 
 impl Clearance {
     /// From the monitor's own reading of the config.
     pub fn new(settings: &Settings) -> Self {
         let policies = settings.policies.iter().map(|policy| (policy.user.clone(), policy.clone())).collect();
-        Self { policies, named: settings.named.clone() }
+        let named = settings.named.clone();
+        let ends = |name: &String| settings.options.get(name).is_some_and(|options| options.end_connections);
+        let ending = service::joined(named.iter().filter(|(name, _)| ends(name)).flat_map(|(_, ports)| ports).copied().collect());
+        Self { policies, named, ending }
     }
 
     /// The ports that these terms open, where their user may have them.
@@ -45,8 +51,18 @@ impl Clearance {
         policy::ports_of(&closing.services, &self.named).ok_or(Rule::UnknownService)
     }
 
+    /// The part of a grant whose connections end with it: all of it where its user's policy says so, else what it has of such services.
+    pub fn ends_connections(&self, grant: &Grant) -> Option<Grant> {
+        if self.policies.get(&grant.user).is_some_and(|policy| policy.end_connections) {
+            return Some(grant.clone());
+        }
+        let both = |ports: &Ports| self.ending.iter().filter_map(|ending| ports.overlap(*ending)).collect::<Vec<_>>();
+        let services: Vec<Ports> = grant.services.iter().flat_map(both).collect();
+        (!services.is_empty()).then(|| Grant { services, ..grant.clone() })
+    }
+
     /// Whether a grant that was found open may stay: its user still has the right to it.
-    pub fn still_allows(&self, grant: &crate::grant::Grant) -> bool {
+    pub fn still_allows(&self, grant: &Grant) -> bool {
         let Some(policy) = self.policies.get(&grant.user) else { return false };
         let terms = |from| Terms {
             user: grant.user.clone(),
@@ -66,7 +82,8 @@ impl Clearance {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::grant::{Grant, GrantId};
+    use crate::bundle::{Bundle, BundleFile};
+    use crate::grant::GrantId;
     use crate::monitor::desk::tests::{settings, terms};
     use crate::terms::AddressFrom;
     use crate::time::Timestamp;
@@ -144,5 +161,38 @@ mod tests {
         ] {
             assert!(!clearance.still_allows(&grant(user, allow, services)), "{user} {allow} {services:?}");
         }
+    }
+
+    /// What ends of a grant of these services, with these lines in the user and in the service `web`.
+    fn ends(user: &str, web: &str, services: &[&str]) -> Option<String> {
+        let key = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
+        let text = format!(
+            "[gate]\nname = \"g\"\n[service.web]\nports = [\"tcp/80\", \"tcp/8000-8010\"]\n{web}\n\
+             [[user]]\nname = \"alice\"\nkey = \"{key}\"\nservices = [\"tcp/22\", \"web\"]\n{user}"
+        );
+        let main = Some(BundleFile { path: "posternd.toml".into(), text: text.into() });
+        let settings = crate::config::load(&Bundle { main, ..Bundle::default() }).unwrap().settings;
+        let grant = Grant {
+            id: crate::grant::GrantId(1),
+            user: "alice".to_owned(),
+            allow: "192.0.2.7/32".parse().unwrap(),
+            target: None,
+            services: services.iter().map(|text| text.parse().unwrap()).collect(),
+            until: crate::time::Timestamp::default(),
+        };
+        Clearance::new(&settings).ends_connections(&grant).map(|part| service::list(&part.services))
+    }
+
+    #[test]
+    fn connections_end_with_a_grant_where_its_user_or_service_asks_for_it() {
+        let ask = "end_connections = true";
+        assert_eq!(ends("", "", &["tcp/22", "tcp/80"]), None);
+        assert_eq!(ends(ask, "", &["tcp/22", "tcp/80"]).as_deref(), Some("tcp/22, tcp/80"));
+        assert_eq!(ends("", ask, &["tcp/22"]), None);
+        assert_eq!(
+            ends("", ask, &["tcp/22", "tcp/80", "tcp/8005-8020"]).as_deref(),
+            Some("tcp/80, tcp/8005-8010"),
+            "no more than asks for it"
+        );
     }
 }

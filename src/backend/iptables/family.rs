@@ -64,7 +64,7 @@ impl Side {
         let text = input::installation(self.family, &table, protection, live, self.abilities).map_err(refused)?;
         self.restore(run, &text)?;
         let forwards = input::needs_forwarding(protection, live);
-        let verdicts = rules::protection_rules(self.family, protection, self.abilities).iter().map(|rule| verdict(rule)).collect();
+        let verdicts = rules::protection_rules(self.family, protection).iter().map(|rule| verdict(rule)).collect();
         self.standing = Some(Standing { live: live.iter().map(|grant| (grant.id, (*grant).clone())).collect(), forwards, verdicts });
         self.absent = None;
         self.is_doubtful = false;
@@ -100,9 +100,6 @@ impl Side {
             let lack = self.lacks(run, "-m time --datestop 2037-01-01T00:00:00 -m comment --comment \"postern probe\"")?;
             self.abilities.time = lack.is_none();
             self.undated = lack;
-        }
-        if !self.abilities.socket {
-            self.abilities.socket = self.lacks(run, "-p tcp -m socket")?.is_none();
         }
         Ok(())
     }

@@ -27,7 +27,7 @@ pub(super) fn installation(
     let forwards = needs_forwarding(protection, live);
     let chains: &[&str] = if forwards { &[INPUT, INPUT_GRANTS, FORWARD, FORWARD_GRANTS] } else { &[INPUT, INPUT_GRANTS] };
     let mut lines: Vec<String> = chains.iter().map(|chain| declared(chain)).collect();
-    lines.extend(protection_rules(family, protection, abilities).iter().map(|rule| added(rule)));
+    lines.extend(protection_rules(family, protection).iter().map(|rule| added(rule)));
     if forwards {
         lines.extend(forward_rules().iter().map(|rule| added(rule)));
     }

@@ -15,7 +15,6 @@ pub(super) type Expr = ListAttribute<ExpressionAttribute>;
 
 pub(super) const NFPROTO_IPV4: u8 = 2;
 pub(super) const NFPROTO_IPV6: u8 = 10;
-pub(super) const TCP: u8 = 6;
 pub(super) const UDP: u8 = 17;
 
 const NETWORK_HEADER: u32 = 1;
@@ -26,7 +25,6 @@ const SCRATCH: Register = Register::Reg1;
 const NF_DROP: u32 = 0;
 const NF_ACCEPT: u32 = 1;
 const CT_ESTABLISHED_OR_RELATED: u32 = 2 | 4;
-const TCP_FLAG_SYN: u8 = 2;
 const ECHO_REQUEST: [(u8, u8); 2] = [(1, 8), (58, 128)];
 
 pub(super) fn family(v6: bool) -> [Expr; 2] {
@@ -78,15 +76,6 @@ pub(super) fn target_in(network: ipnet::IpNet) -> Vec<Expr> {
 pub(super) fn established() -> [Expr; 3] {
     let state = other("ct", &[(2, 0), (1, SCRATCH.into())]);
     [state, masked(&CT_ESTABLISHED_OR_RELATED.to_ne_bytes()), compare(Operator::NotEqual, &[0; 4])]
-}
-
-/// A TCP segment that opens nothing, for a connection that a socket of this host already has.
-pub(super) fn of_a_socket() -> Vec<Expr> {
-    let mut exprs = protocol(TCP).to_vec();
-    exprs.extend([payload(TRANSPORT_HEADER, 13, 1, SCRATCH), masked(&[TCP_FLAG_SYN]), compare(Operator::Equal, &[0])]);
-    // "wildcard" is 1 for a socket that listens on every address
-    exprs.extend([other("socket", &[(1, 2), (2, SCRATCH.into())]), compare(Operator::Equal, &[0])]);
-    exprs
 }
 
 /// The packet is in the set.
