@@ -20,10 +20,12 @@ mod hints;
 mod quota;
 mod replay;
 mod settle;
+mod users;
 
 pub use hints::HintTable;
 use quota::Quotas;
 use replay::ReplayWindow;
+use users::Users;
 
 /// What the gate says of one datagram.
 #[must_use]
@@ -80,7 +82,7 @@ pub struct User {
 /// The decision core.
 #[derive(Debug)]
 pub struct Gate {
-    users: Vec<User>,
+    users: Users,
     named: NamedServices,
     window: Duration,
     hints: HintTable,
@@ -99,7 +101,8 @@ impl Gate {
     /// A gate that knows these users and remembers what the store kept. It admits nobody before the first
     /// [`Gate::install`] of the table that [`Gate::table_wanted`] asks for.
     pub fn new(users: Vec<User>, named: NamedServices, window: Duration, kept: Kept) -> Self {
-        let quotas = Quotas::new(users.iter().map(|user| user.policy.quota));
+        let users = Users::new(users);
+        let quotas = Quotas::new(users.quotas());
         Self {
             users,
             named,
@@ -136,12 +139,12 @@ impl Gate {
         // 2. Hint. Up to here no cryptography has run.
         let mut rows = self.hints.find(packet.hint()).ok_or(Drop::UnknownHint)?;
         // 3. Mac, for each user under that hint.
-        let (index, step, user) = rows
-            .find_map(|(index, step)| self.users.get(index).filter(|user| user.keys.verify(&packet)).map(|user| (index, step, user)))
+        let (index, step, keys) = rows
+            .find_map(|(index, step)| self.users.keys(index).filter(|keys| keys.verify(&packet)).map(|keys| (index, step, keys)))
             .ok_or(Drop::BadMac)?;
         // 4. Seal.
         let mut buffer = OpenBuffer::new();
-        let body = user.keys.open(&packet, &mut buffer).map_err(|_| Drop::BadSeal)?;
+        let body = keys.open(&packet, &mut buffer).map_err(|_| Drop::BadSeal)?;
         // 5. Body, to the last byte.
         let request = Request::decode(body).map_err(Drop::Malformed)?;
         // 6. The timestamp's step is the hint's.
@@ -155,11 +158,12 @@ impl Gate {
         let record = MarkRecord { mark: packet.mark(), timestamp, admitted: now };
         self.replay.unseen(&record)?;
         // 9. Policy, then 10. quota. A refused mark is remembered too, so that a stranger who re-sends it is not logged.
-        let wish = wish(&request, datagram, user, &self.named)
+        let (user, policy) = self.users.rights(index).ok_or(Drop::BadMac)?;
+        let wish = wish(&request, datagram, user, policy, &self.named)
             .and_then(|wish| if self.quotas.admit(index, now) { Ok(wish) } else { Err(Rule::Quota) })
             .map_err(|rule| {
                 self.replay.remember_refused(&record);
-                No::Refuse(Refusal { user: user.policy.user.clone(), rule, asked: settle::asked(&request, datagram.source()) })
+                No::Refuse(Refusal { user: user.to_owned(), rule, asked: settle::asked(&request, datagram.source()) })
             })?;
         Ok(Admission { record, tide: self.replay.remember(record), wish })
     }
@@ -172,7 +176,7 @@ impl Gate {
 
     /// What a table is built from, on any thread.
     pub fn hint_keys(&self) -> Vec<HintKey> {
-        self.users.iter().map(|user| user.keys.hint_key()).collect()
+        self.users.hint_keys()
     }
 
     /// Replaces the hint table.
@@ -202,14 +206,14 @@ impl Gate {
 }
 
 /// Step 9: what the knock wants, once the user's policy has allowed it.
-fn wish(request: &Request, datagram: &Datagram, user: &User, named: &NamedServices) -> Result<Wish, Rule> {
+fn wish(request: &Request, datagram: &Datagram, user: &str, policy: &Policy, named: &NamedServices) -> Result<Wish, Rule> {
     match request.action {
         Action::Open => {
-            let terms = settle::terms(request, datagram.source(), &user.policy)?;
-            user.policy.check(&terms, named)?;
+            let terms = settle::terms(request, datagram.source(), user, policy)?;
+            policy.check(&terms, named)?;
             Ok(Wish::Open(terms))
         }
-        Action::Close => settle::closing(request, datagram.source(), &user.policy).map(Wish::Close),
+        Action::Close => settle::closing(request, datagram.source(), user).map(Wish::Close),
     }
 }
 
