@@ -4,6 +4,7 @@
 //! Rows are placed by HMAC output, which nobody without a key can choose, so plain linear probing stays short.
 //! What is read of it for a packet stays in the processor's cache up to some 100,000 users: `benches/gate.rs` measures it.
 
+use std::fmt;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
@@ -12,7 +13,6 @@ use postern_proto::{Hint, HintKey, Step};
 use crate::time::Timestamp;
 
 /// Hints of all users for a range of steps.
-#[derive(Debug)]
 pub struct HintTable {
     steps: RangeInclusive<u64>,
     /// How many users there are.
@@ -28,7 +28,6 @@ pub struct HintTable {
 }
 
 /// Says of nearly every hint that is not in the table that it is not, with one look at one word (a blocked Bloom filter).
-#[derive(Debug)]
 struct Sieve {
     /// A bit that is set says that no hint of the table falls there. So an empty sieve is not all zeros, which the
     /// kernel would keep as one page for all of it: small gates shall meet the same caches as large ones.
@@ -121,6 +120,13 @@ impl HintTable {
     fn meaning(&self, row: usize) -> (usize, Step) {
         let offset = row.checked_div(self.users).unwrap_or_default();
         (row.checked_rem(self.users).unwrap_or_default(), Step(self.steps.start().saturating_add(offset as u64)))
+    }
+}
+
+/// Without the hints: there are many, and whoever has one can send packets that cost the gate a mac.
+impl fmt::Debug for HintTable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "HintTable {{ {} users, steps {:?} }}", self.users, self.steps)
     }
 }
 
