@@ -3,6 +3,7 @@
 use postern::time::Timestamp;
 use postern_proto::{Hint, Step};
 
+#[allow(dead_code, reason = "what the fuzzer asserts is not asked for here")]
 #[path = "../../fuzz/entries/packet.rs"]
 pub(crate) mod packet;
 
