@@ -195,6 +195,35 @@ mod tests {
     }
 
     #[test]
+    fn a_hint_with_one_bit_changed_is_nobodys() {
+        let keys = keys(50);
+        let table = HintTable::build(&keys, 100..=101);
+        for key in &keys {
+            for bit in 0..64 {
+                let near = (number(key.hint(Step(100))) ^ (1 << bit)).to_be_bytes();
+                assert!(table.find(Hint(near)).is_none(), "bit {bit}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_sieve_turns_nearly_every_stranger_away_with_one_look() {
+        // As full as it gets before the next size.
+        let mut sieve = Sieve::for_rows(0);
+        let numbers = |seed: u64| {
+            (0..).scan(seed, |state, _: u64| {
+                *state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                Some((*state ^ (*state >> 29)).wrapping_mul(0xbf58_476d_1ce4_e5b9))
+            })
+        };
+        let rows = WORDS_MIN * ROWS_A_WORD;
+        numbers(1).take(rows).for_each(|hint| sieve.insert(hint));
+        assert!(numbers(1).take(rows).all(|hint| sieve.may_hold(hint)), "a hint of the table always passes");
+        let passed = numbers(2).take(100_000).filter(|hint| sieve.may_hold(*hint)).count();
+        assert!(passed < 2_000, "{passed} of 100,000");
+    }
+
+    #[test]
     fn two_users_under_one_hint_are_both_named() {
         let key = keys(1).remove(0);
         let table = HintTable::build(&[key.clone(), key.clone()], 7..=7);
