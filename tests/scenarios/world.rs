@@ -197,7 +197,7 @@ impl World {
     /// Steps 11 and 12, with the bytes that pass between the processes.
     fn commit(&mut self, commit: &Commit) -> Vec<Report> {
         let stored = self.store.commit(&[commit.record], commit.tide).map_err(|error| error.to_string());
-        let Some(order) = self.core.stored(commit.ticket, stored.as_ref().map(|()| ()).map_err(String::as_str)) else { return Vec::new() };
+        let Some(order) = self.core.stored(commit.ticket, stored.as_ref().copied().map_err(String::as_str)) else { return Vec::new() };
         let order: Order = order::decode(&order::encode(&order).unwrap()).unwrap();
         let reports = self.desk.serve(self.steady, vec![order]);
         for report in &reports {
