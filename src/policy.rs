@@ -16,7 +16,7 @@ use crate::service::{self, NamedServices, Ports, Wanted};
 use crate::terms::{AddressFrom, Terms};
 
 /// Which address a grant may go to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum GrantTo {
     /// Only the address inside the knock, which nobody on the way can change.
@@ -29,7 +29,7 @@ pub enum GrantTo {
 }
 
 /// Widest network that one grant may admit, as prefix lengths of each family's own space.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct MaxPrefix {
     /// 0 to 32.
     pub v4: u8,
@@ -38,7 +38,7 @@ pub struct MaxPrefix {
 }
 
 /// Admitted knocks in a time: `30/min`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Quota {
     /// How many at once, and again in each `per`.
     pub count: NonZeroU32,
@@ -47,7 +47,7 @@ pub struct Quota {
 }
 
 /// What one user may open.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Policy {
     /// The user's name.
     pub user: String,
