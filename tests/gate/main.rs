@@ -107,6 +107,7 @@ const ONCE: &[Test] = &[
     ("killed_engine_comes_back_by_itself_and_grants_live_on", &[], crashes::engine_comes_back_again_and_again),
     ("failed_opening_is_refused_once_and_leaves_nothing_open", FAKE, broken::failed_opening_is_refused_and_leaves_nothing),
     ("failed_closing_is_tried_again_until_it_is_done", FAKE, broken::failed_closing_is_tried_again_until_it_is_done),
+    ("opening_by_an_orphaned_program_is_found_and_closed", FAKE, broken::opening_by_an_orphaned_program_is_found_and_closed),
     ("failed_renewal_leaves_the_old_end", FAKE, broken::failed_renewal_leaves_the_old_end),
     ("reload_loses_none_of_a_stream_of_knocks", &[], reload::under_a_stream_of_knocks),
     ("reload_loses_none_of_a_stream_of_knocks_to_a_bound_socket", &[], reload::under_a_stream_of_knocks_to_a_bound_socket),
