@@ -94,7 +94,7 @@ impl World {
             steady: START,
             core: engine(&settings, &keys, Kept::default(), START),
             store: MemoryStore::default(),
-            desk: Desk::open(&settings, Box::new(firewall.clone()), START).unwrap(),
+            desk: Desk::open(&settings, Box::new(firewall.clone()), None, START).unwrap(),
             settings,
             keys,
             firewall,
@@ -164,7 +164,7 @@ impl World {
 
     /// The monitor dies, and a fresh one finds the firewall as it is.
     pub(crate) fn restart_monitor(&mut self) {
-        self.desk = Desk::open(&self.settings, Box::new(self.firewall.clone()), self.steady).unwrap();
+        self.desk = Desk::open(&self.settings, Box::new(self.firewall.clone()), None, self.steady).unwrap();
     }
 
     /// What the firewall lets through, `alice 192.0.2.7/32 tcp/22`, in the order of its making.
