@@ -156,7 +156,7 @@ impl Machine {
     fn sealed(&mut self, user: u8, ahead: i8, what: u8) -> Sent {
         let shift = Duration::from_secs(u64::from(ahead.unsigned_abs()));
         let made = if ahead < 0 { self.now.minus(shift) } else { self.now.plus(shift) }.as_millis();
-        let may = what % 2 == 0;
+        let may = what.is_multiple_of(2);
         let port = if may { 22 } else { 23 };
         let request = Request {
             action: Action::Open,

@@ -240,7 +240,7 @@ mod tests {
         let material = KeyMaterial::shared(&SharedKey::from_bytes([7; 32]));
         let keys = UserKeys::derive(&GateName::new("gate").unwrap(), &material);
         assert_eq!(size_of::<UserKeys>(), 96);
-        let shown = format!("{material:?} {keys:?} {:?}", keys.into_parts());
+        let shown = format!("{material:?} {keys:?}") + &format!(" {:?}", keys.into_parts());
         assert_eq!(shown, "KeyMaterial(..) UserKeys(..) (HintKey(..), SealKey(..), MacKey(..))");
     }
 }
