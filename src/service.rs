@@ -61,6 +61,16 @@ impl Ports {
         Service::new(Protocol::from_number(self.protocol)?, self.first, self.last).ok()
     }
 
+    /// The same protocol at another port; `None` for those that have no ports.
+    pub fn moved_to(self, port: u16) -> Option<Self> {
+        (self.first != 0 && port != 0).then_some(Self { first: port, last: port, ..self })
+    }
+
+    /// Whether some port lies in both.
+    pub fn overlaps(self, other: Self) -> bool {
+        self.protocol == other.protocol && self.first <= other.last && other.first <= self.last
+    }
+
     fn covers(self, other: Self) -> bool {
         self.protocol == other.protocol && self.first <= other.first && other.last <= self.last
     }

@@ -52,7 +52,7 @@ pub(super) fn take_over(link: &Link) -> Result<Outfit, Stop> {
         .into_iter()
         .zip(&keys)
         .map(|(policy, material)| User { keys: postern_proto::UserKeys::derive(&settings.gate.name, material), policy });
-    let mut gate = Gate::new(users.collect(), settings.named, settings.gate.window, kept);
+    let mut gate = Gate::new(users.collect(), settings.named, settings.gate.window, kept).with_options(settings.options);
     drop(keys);
     let now = clock::wall();
     if let Some(steps) = gate.table_wanted(now) {

@@ -3,6 +3,7 @@
 //! A plain struct: a datagram and the time go in, a decision comes out. No I/O, no clock, no thread (invariant 1).
 //! [`Gate::judge`] carries out PROTOCOL section 6, steps 1 to 10, in that order; steps 11 and 12 are the engine's.
 
+use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
@@ -13,6 +14,7 @@ use crate::mark::{Kept, MarkRecord, Tide};
 use crate::policy::Policy;
 use crate::reason::{Counters, Drop, Reason, Rule};
 use crate::service::NamedServices;
+use crate::settings::ServiceOptions;
 use crate::terms::{Closing, Terms};
 use crate::time::Timestamp;
 
@@ -82,6 +84,7 @@ pub struct User {
 pub struct Gate {
     users: Vec<User>,
     named: NamedServices,
+    options: BTreeMap<String, ServiceOptions>,
     window: Duration,
     hints: HintTable,
     replay: ReplayWindow,
@@ -103,12 +106,20 @@ impl Gate {
         Self {
             users,
             named,
+            options: BTreeMap::new(),
             window,
             hints: HintTable::empty(),
             replay: ReplayWindow::new(window, kept),
             quotas,
             counters: Counters::default(),
         }
+    }
+
+    /// What the config says of named services besides ports.
+    #[must_use]
+    pub fn with_options(mut self, options: BTreeMap<String, ServiceOptions>) -> Self {
+        self.options = options;
+        self
     }
 
     /// Decides on one datagram and counts the reason. `now` is the system's clock.
@@ -155,13 +166,26 @@ impl Gate {
         let record = MarkRecord { mark: packet.mark(), timestamp, admitted: now };
         self.replay.unseen(&record)?;
         // 9. Policy, then 10. quota. A refused mark is remembered too, so that a stranger who re-sends it is not logged.
-        let wish = wish(&request, datagram, user, &self.named)
+        let wish = self
+            .wish(&request, datagram, user)
             .and_then(|wish| if self.quotas.admit(index, now) { Ok(wish) } else { Err(Rule::Quota) })
             .map_err(|rule| {
                 self.replay.remember_refused(&record);
                 No::Refuse(Refusal { user: user.policy.user.clone(), rule, asked: settle::asked(&request, datagram.source()) })
             })?;
         Ok(Admission { record, tide: self.replay.remember(record), wish })
+    }
+
+    /// Step 9: what the knock wants, once the user's policy has allowed it.
+    fn wish(&self, request: &Request, datagram: &Datagram, user: &User) -> Result<Wish, Rule> {
+        match request.action {
+            Action::Open => {
+                let terms = settle::terms(request, datagram.source(), &user.policy)?;
+                user.policy.check(&terms, &self.named, &self.options)?;
+                Ok(Wish::Open(terms))
+            }
+            Action::Close => settle::closing(request, datagram.source(), &user.policy).map(Wish::Close),
+        }
     }
 
     /// The steps that the hint table must cover from now on, if the present one does not, the next step included.
@@ -198,18 +222,6 @@ impl Gate {
     /// How many users there are.
     pub fn users(&self) -> usize {
         self.users.len()
-    }
-}
-
-/// Step 9: what the knock wants, once the user's policy has allowed it.
-fn wish(request: &Request, datagram: &Datagram, user: &User, named: &NamedServices) -> Result<Wish, Rule> {
-    match request.action {
-        Action::Open => {
-            let terms = settle::terms(request, datagram.source(), &user.policy)?;
-            user.policy.check(&terms, named)?;
-            Ok(Wish::Open(terms))
-        }
-        Action::Close => settle::closing(request, datagram.source(), &user.policy).map(Wish::Close),
     }
 }
 

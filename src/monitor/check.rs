@@ -5,7 +5,7 @@
 use std::fmt;
 use std::path::Path;
 
-use crate::monitor::{self, prepare};
+use crate::monitor::{self, prepare, routing};
 use crate::settings::{CaptureKind, Interfaces, Settings};
 use crate::stop::{CONFIG, Stop};
 
@@ -42,6 +42,7 @@ pub fn check(config: &Path) -> Findings {
 }
 
 fn look_at_host(settings: &Settings, findings: &mut Findings) {
+    routing::warnings(settings).into_iter().for_each(|warning| findings.warning(warning));
     match prepare::run_as(&settings.gate.run_as) {
         Ok(prepare::RunAs { note: Some(note), .. }) => findings.warning(note),
         Ok(_) => {}
@@ -81,6 +82,9 @@ fn look_at_services(settings: &Settings, findings: &mut Findings) {
             findings
                 .warning(format!("{service} is not protected: firewall.protect is \"none\", so a rule of the host's own must close it"));
         }
+        for (network, service) in settings.protection().behind {
+            findings.warning(format!("{service} at {network} is not protected: firewall.protect is \"none\""));
+        }
     }
     if settings.gate.capture == CaptureKind::Udp && settings.gate.interfaces != Interfaces::Any {
         findings.warning("with capture = \"udp\" the sockets are bound on every interface; `interfaces` has no effect".to_owned());
@@ -88,7 +92,7 @@ fn look_at_services(settings: &Settings, findings: &mut Findings) {
 }
 
 fn summary(settings: &Settings) -> String {
-    let closed = crate::service::list(&settings.protection().services);
+    let closed = settings.protection().closed();
     let closed = if closed.is_empty() { "nothing".to_owned() } else { closed };
     format!("gate {}, {} users; closed for everyone who has not knocked: {closed}", settings.gate.name.as_str(), settings.policies.len())
 }

@@ -139,14 +139,14 @@ impl Desk {
                     warn!(user = terms.user, rule = rule.name(), "an order was refused that the gate should not have given: {terms}");
                     refused(ticket, rule, rule.sentence())
                 }
-                Ok(ports) => match self.ledger.open(now, &terms, ports) {
+                Ok(opening) => match self.ledger.open(now, &terms, opening) {
                     Ok(change) => Plan::Open { ticket, change },
                     Err(full) => refused(ticket, Rule::Firewall, &full.to_string()),
                 },
             }),
             Order::Close { ticket, closing } => Some(match self.clearance.close(&closing) {
                 Err(rule) => refused(ticket, rule, rule.sentence()),
-                Ok(ports) => Plan::Close { ticket, changes: self.ledger.close(&closing, &ports) },
+                Ok(opening) => Plan::Close { ticket, changes: self.ledger.close(&closing, &opening) },
             }),
             Order::End { ticket, which } => Some(Plan::Close { ticket, changes: self.ledger.close_where(|grant| selects(&which, grant)) }),
             Order::List { ticket } => Some(Plan::List { ticket }),

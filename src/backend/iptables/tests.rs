@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::grant::GrantId;
+use crate::opening::Forward;
 use crate::run::{Call, Ran, RunError};
 
 const TEN_O_CLOCK: Timestamp = Timestamp::from_millis(1_795_341_600_000);
@@ -17,6 +18,7 @@ pub(super) fn grant(id: u64, user: &str, allow: &str, services: &[&str]) -> Gran
         allow: allow.parse().unwrap(),
         target: None,
         services: services.iter().map(|text| text.parse().unwrap()).collect(),
+        forwards: Vec::new(),
         until: TEN_O_CLOCK,
     }
 }
@@ -26,8 +28,13 @@ pub(super) fn protection(services: &[&str]) -> Protection {
         services: services.iter().map(|text| text.parse().unwrap()).collect(),
         knock_ports: vec![62201],
         silence_knocks: true,
-        forwards: false,
+        hide_behind: true,
+        ..Protection::default()
     }
+}
+
+pub(super) fn forward(at: &str, host: &str, port: Option<u16>, masquerade: bool) -> Forward {
+    Forward::new(at.parse().unwrap(), host.parse().unwrap(), port, masquerade).unwrap()
 }
 
 const INSTALLED: &str = "*filter\n:INPUT ACCEPT [0:0]\n:POSTERN - [0:0]\n:POSTERN-GRANTS - [0:0]\n\
