@@ -1,6 +1,6 @@
 //! `forward` and `masquerade` of a `[service.NAME]`: the host behind the gate that the service's port leads to.
 //!
-//! Owns what such a service may look like, and that no two claim one port of the gate.
+//! Owns what such a service may look like, that no two claim one port of the gate, and that a host sees the same of both.
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::ops::Range;
@@ -76,6 +76,13 @@ impl Forwards {
         if let Some((other, place)) = self.0.iter().find(|(other, _)| other.collides(&forward)) {
             let what = format!("{} is forwarded already, to {} at {place}", forward.at, other.host);
             page.refuse(span, fault(what, "choose another port of the gate"));
+            return;
+        }
+        // who may pass is known by host and port, once the packet has been led there
+        let is_same_place = |other: &Forward| other.host == forward.host && other.inner().overlaps(forward.inner());
+        if let Some((_, place)) = self.0.iter().find(|(other, _)| is_same_place(other) && other.masquerade != forward.masquerade) {
+            let what = format!("the service at {place} leads to the same host and port, but with another masquerade");
+            page.refuse(fields.span_of("forward"), fault(what, "write the same masquerade for both"));
             return;
         }
         self.0.push((forward, page.named(span.start)));

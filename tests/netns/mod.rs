@@ -17,7 +17,8 @@ type Job = Box<dyn FnOnce() + Send>;
 /// A network namespace with loopback up.
 pub(crate) struct Namespace {
     jobs: Sender<Job>,
-    thread_id: i32,
+    /// By which `ip link … netns` finds it.
+    pub(crate) thread_id: i32,
 }
 
 impl Namespace {

@@ -56,22 +56,34 @@ pub(super) fn of(grant: &Grant) -> Vec<Element> {
 fn forwarding(grant: &Grant, forward: &Forward) -> Vec<Element> {
     let doors: &[Door] = if forward.masquerade { &[Door::Through, Door::Masquerade] } else { &[Door::Through] };
     let passing = doors.iter().filter_map(|door| element(grant, *door, Some(forward.host), forward.inner()));
-    leading(grant, forward).into_iter().chain(passing).collect()
+    leading(grant, forward).into_iter().flatten().chain(passing).collect()
 }
 
-fn leading(grant: &Grant, forward: &Forward) -> Option<Element> {
+/// One address and port is led by one map. For others there is a set of who is led, in which grants may overlap, and a map of where to,
+/// in which they can't: no two forwards have a port of the gate in common.
+fn leading(grant: &Grant, forward: &Forward) -> Option<Vec<Element>> {
     let (from, to) = (grant.allow.network(), grant.allow.broadcast());
-    let (first, last) = forward.at.range().filter(|_| forward.host.is_ipv6() == from.is_ipv6())?;
-    let kind = if from == to { Kind::Exact } else { Kind::Ranges };
-    let set = Set::leading(kind, from.is_ipv6(), forward.port.is_none());
+    let v6 = from.is_ipv6();
+    let (first, last) = forward.at.range().filter(|_| forward.host.is_ipv6() == v6)?;
     let protocol = forward.at.protocol();
     let mut data = Vec::with_capacity(20);
     push_address(&mut data, forward.host);
-    if let Some(port) = forward.port {
-        push_port(&mut data, port);
+    let (four, six) = match forward.port {
+        Some(port) => {
+            push_port(&mut data, port);
+            if from == to { (Set::Nat4, Set::Nat6) } else { (Set::Lead4, Set::Lead6) }
+        }
+        None => (Set::Keep4, Set::Keep6),
+    };
+    let map = if v6 { six } else { four };
+    let end = map.intervals().then(|| key(map, to, None, protocol, last));
+    let mut elements = vec![Element { set: map, key: key(map, from, None, protocol, first), end, data: Some(data) }];
+    if !matches!(map, Set::Nat4 | Set::Nat6) {
+        let who = Set::of(Kind::Ranges, v6, Door::Led);
+        let end = Some(key(who, to, None, protocol, last));
+        elements.push(Element { set: who, key: key(who, from, None, protocol, first), end, data: None });
     }
-    let end = set.ranges().then(|| key(set, to, None, protocol, last));
-    Some(Element { set, key: key(set, from, None, protocol, first), end, data: Some(data) })
+    Some(elements)
 }
 
 fn element(grant: &Grant, door: Door, target: Option<IpAddr>, ports: Ports) -> Option<Element> {
@@ -130,7 +142,7 @@ impl Element {
 
     /// The same range with its own rank, see [`RANK_MIDDLE`].
     pub(super) fn ranked(mut self, rank: u32) -> Self {
-        if let Some(end) = &mut self.end {
+        if let (true, Some(end)) = (self.set.ranges(), &mut self.end) {
             self.key.extend_from_slice(&RANK_MIDDLE.saturating_sub(rank).to_be_bytes());
             end.extend_from_slice(&RANK_MIDDLE.saturating_add(rank).to_be_bytes());
         }
@@ -266,10 +278,10 @@ mod tests {
         assert_eq!(exact[0].key, [192, 0, 2, 7, 6, 0, 0, 0, 8, 174, 0, 0]);
         assert_eq!(exact[1].to_string(), "192.0.2.7 . 10.0.0.5 . protocol 6 . 22 of set through4");
         let network = through("2001:db8::/64", "tcp/2222", "fd00::5", Some(22), false);
-        assert_eq!(sets(&network), [Set::NatNetworks6, Set::ThroughNetworks6]);
-        assert_eq!(network[0].data.as_ref().unwrap().len(), 20);
+        assert_eq!(sets(&network), [Set::Led6, Set::Lead6, Set::ThroughNetworks6]);
+        assert_eq!(network[1].data.as_ref().unwrap().len(), 20);
         let range = through("192.0.2.7/32", "udp/500-510", "10.0.0.5", None, false);
-        assert_eq!((sets(&range), range[0].data.as_ref().unwrap().len()), (vec![Set::Keep4, Set::ThroughNetworks4], 4));
+        assert_eq!((sets(&range), range[1].data.as_ref().unwrap().len()), (vec![Set::Led4, Set::Keep4, Set::ThroughNetworks4], 4));
         assert!(through("192.0.2.7/32", "tcp/2222", "fd00::5", Some(22), true).is_empty());
     }
 

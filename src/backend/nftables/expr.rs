@@ -261,7 +261,7 @@ mod tests {
 
     #[test]
     fn the_port_of_a_translation_is_taken_from_behind_the_address_in_its_register() {
-        for (map, port) in [(Set::Nat4, "[0, 0, 0, 9]"), (Set::NatNetworks6, "[0, 0, 0, 12]")] {
+        for (map, port) in [(Set::Nat4, "[0, 0, 0, 9]"), (Set::Lead6, "[0, 0, 0, 12]")] {
             let text = format!("{:?}", lead_by(map).last().unwrap());
             assert!(text.contains(port), "{text}");
         }

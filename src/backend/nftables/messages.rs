@@ -41,7 +41,7 @@ pub(super) fn get_generation() -> NfTablesMessage {
 pub(super) fn new_set(set: Set) -> Message {
     let mut flags = SetFlags::Timeout;
     let mut description: Vec<SetDescription> = set.size().map(SetDescription::Size).into_iter().collect();
-    if set.ranges() {
+    if set.intervals() {
         flags |= SetFlags::Interval;
     }
     let field_len = |field: &Field| DefaultNla::new(NFTA_SET_FIELD_LEN, field.len().to_be_bytes().to_vec());

@@ -26,9 +26,12 @@ pub(super) enum Set {
     /// From one address and a port of the gate to a host behind it and its port.
     Nat4,
     Nat6,
-    /// From a network and a port of the gate.
-    NatNetworks4,
-    NatNetworks6,
+    /// From a network, or to a range of ports of the gate: who is led, by one of the maps that follow.
+    Led4,
+    Led6,
+    /// From a port of the gate to a host behind it and its port.
+    Lead4,
+    Lead6,
     /// From a range of ports of the gate to the same ports of a host behind it.
     Keep4,
     Keep6,
@@ -53,6 +56,8 @@ pub(super) enum Door {
     Gate,
     /// To a host behind the gate.
     Behind,
+    /// To a port of the gate that leads elsewhere.
+    Led,
     /// To a host behind the gate, by a port of the gate.
     Through,
     /// The same, with the gate's address as the source.
@@ -99,7 +104,7 @@ pub(super) const RANK_MIDDLE: u32 = 0x8000_0080;
 const RECORDS_MAX: u32 = 1 << 17;
 
 impl Set {
-    pub(super) const ALL: [Self; 27] = [
+    pub(super) const ALL: [Self; 29] = [
         Self::Grants4,
         Self::Grants6,
         Self::Networks4,
@@ -114,8 +119,10 @@ impl Set {
         Self::ForwardIcmp6,
         Self::Nat4,
         Self::Nat6,
-        Self::NatNetworks4,
-        Self::NatNetworks6,
+        Self::Led4,
+        Self::Led6,
+        Self::Lead4,
+        Self::Lead6,
         Self::Keep4,
         Self::Keep6,
         Self::Through4,
@@ -138,20 +145,11 @@ impl Set {
             (Door::Behind, Kind::Exact) => (Self::Forward4, Self::Forward6),
             (Door::Behind, Kind::Ranges) => (Self::ForwardNetworks4, Self::ForwardNetworks6),
             (Door::Behind, Kind::Icmp) => (Self::ForwardIcmp4, Self::ForwardIcmp6),
+            (Door::Led, _) => (Self::Led4, Self::Led6),
             (Door::Through, Kind::Exact | Kind::Icmp) => (Self::Through4, Self::Through6),
             (Door::Through, Kind::Ranges) => (Self::ThroughNetworks4, Self::ThroughNetworks6),
             (Door::Masquerade, Kind::Exact | Kind::Icmp) => (Self::Masquerade4, Self::Masquerade6),
             (Door::Masquerade, Kind::Ranges) => (Self::MasqueradeNetworks4, Self::MasqueradeNetworks6),
-        };
-        if v6 { six } else { four }
-    }
-
-    /// The map that says where a port of the gate leads.
-    pub(super) fn leading(kind: Kind, v6: bool, keeps_ports: bool) -> Self {
-        let (four, six) = match (keeps_ports, kind) {
-            (true, _) => (Self::Keep4, Self::Keep6),
-            (false, Kind::Ranges) => (Self::NatNetworks4, Self::NatNetworks6),
-            (false, Kind::Exact | Kind::Icmp) => (Self::Nat4, Self::Nat6),
         };
         if v6 { six } else { four }
     }
@@ -165,15 +163,16 @@ impl Set {
             }
             Self::Through4 | Self::Through6 | Self::ThroughNetworks4 | Self::ThroughNetworks6 => Some(Door::Through),
             Self::Masquerade4 | Self::Masquerade6 | Self::MasqueradeNetworks4 | Self::MasqueradeNetworks6 => Some(Door::Masquerade),
-            Self::Nat4 | Self::Nat6 | Self::NatNetworks4 | Self::NatNetworks6 | Self::Keep4 | Self::Keep6 | Self::Record => None,
+            Self::Led4 | Self::Led6 => Some(Door::Led),
+            Self::Nat4 | Self::Nat6 | Self::Lead4 | Self::Lead6 | Self::Keep4 | Self::Keep6 | Self::Record => None,
         }
     }
 
     /// The fields of what a map gives; `None` for a set.
     pub(super) fn data_fields(self) -> Option<&'static [Field]> {
         match self {
-            Self::Nat4 | Self::NatNetworks4 => Some(&[Field::Target4, Field::Port]),
-            Self::Nat6 | Self::NatNetworks6 => Some(&[Field::Target6, Field::Port]),
+            Self::Nat4 | Self::Lead4 => Some(&[Field::Target4, Field::Port]),
+            Self::Nat6 | Self::Lead6 => Some(&[Field::Target6, Field::Port]),
             Self::Keep4 => Some(&[Field::Target4]),
             Self::Keep6 => Some(&[Field::Target6]),
             _ => None,
@@ -196,8 +195,10 @@ impl Set {
             Self::ForwardIcmp6 => "forward_icmp6",
             Self::Nat4 => "nat4",
             Self::Nat6 => "nat6",
-            Self::NatNetworks4 => "nat_networks4",
-            Self::NatNetworks6 => "nat_networks6",
+            Self::Led4 => "led4",
+            Self::Led6 => "led6",
+            Self::Lead4 => "lead4",
+            Self::Lead6 => "lead6",
             Self::Keep4 => "keep4",
             Self::Keep6 => "keep6",
             Self::Through4 => "through4",
@@ -218,8 +219,8 @@ impl Set {
         match self {
             Self::Grants4 | Self::Nat4 => &[Source4, Protocol, Port],
             Self::Grants6 | Self::Nat6 => &[Source6, Protocol, Port],
-            Self::Networks4 | Self::NatNetworks4 | Self::Keep4 => &[Source4, Protocol, Port, Rank],
-            Self::Networks6 | Self::NatNetworks6 | Self::Keep6 => &[Source6, Protocol, Port, Rank],
+            Self::Networks4 | Self::Led4 => &[Source4, Protocol, Port, Rank],
+            Self::Networks6 | Self::Led6 => &[Source6, Protocol, Port, Rank],
             Self::Forward4 | Self::Through4 | Self::Masquerade4 => &[Source4, Target4, Protocol, Port],
             Self::Forward6 | Self::Through6 | Self::Masquerade6 => &[Source6, Target6, Protocol, Port],
             Self::ForwardNetworks4 | Self::ThroughNetworks4 | Self::MasqueradeNetworks4 => &[Source4, Target4, Protocol, Port, Rank],
@@ -228,6 +229,7 @@ impl Set {
             Self::Icmp6 => &[Source6],
             Self::ForwardIcmp4 => &[Source4, Target4],
             Self::ForwardIcmp6 => &[Source6, Target6],
+            Self::Lead4 | Self::Lead6 | Self::Keep4 | Self::Keep6 => &[Protocol, Port],
             Self::Record => &[Number, Number, Number],
         }
     }
@@ -245,8 +247,13 @@ impl Set {
         }
     }
 
+    /// Whether its elements have two corners. Those without a rank never overlap, and may be several grants' own.
+    pub(super) fn intervals(self) -> bool {
+        self.ranges() || matches!(self, Self::Keep4 | Self::Keep6)
+    }
+
     pub(super) fn v6(self) -> bool {
-        self.fields().contains(&Field::Source6)
+        self.fields().contains(&Field::Source6) || self.data_fields().is_some_and(|data| data.contains(&Field::Target6))
     }
 
     /// The number of this set within a batch.
@@ -326,9 +333,8 @@ mod tests {
         for set in Set::ALL {
             if let Some(door) = set.door() {
                 assert_eq!(Set::of(set.kind(), set.v6(), door), set);
-            } else if let Some(data) = set.data_fields() {
-                assert_eq!(Set::leading(set.kind(), set.v6(), data.len() == 1), set);
             }
+            assert_eq!(set.v6(), set.name().ends_with('6'), "{}", set.name());
         }
         assert!(!Set::Record.ranges());
     }

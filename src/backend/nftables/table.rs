@@ -120,7 +120,13 @@ fn forward(wanted: &Wanted) -> Vec<Vec<Expr>> {
 /// Only packets to the gate itself: what passes through it to another host's port of the same number is none of ours.
 fn prerouting() -> Vec<Vec<Expr>> {
     let maps = Set::ALL.into_iter().filter(|set| set.data_fields().is_some());
-    maps.map(|map| all([&expr::to_this_host(), &expr::family(map.v6()), &expr::lead_by(map)])).collect()
+    maps.map(|map| {
+        // a map that is asked for the port alone does not say who may
+        let whose = sets(Door::Led).filter(|who| who.v6() == map.v6() && map.fields().first() != who.fields().first());
+        let led: Vec<Expr> = whose.flat_map(expr::in_set).collect();
+        all([&expr::to_this_host(), &expr::family(map.v6()), &led, &expr::lead_by(map)])
+    })
+    .collect()
 }
 
 fn postrouting() -> Vec<Vec<Expr>> {
