@@ -31,6 +31,8 @@ pub enum Question {
     Grants,
     /// Close grants.
     Close(Selection),
+    /// End a trial: Postern stays.
+    Confirm,
 }
 
 /// What is answered.
@@ -43,6 +45,8 @@ pub enum Answer {
     Grants(Vec<Grant>),
     /// To `Close`: how many were closed.
     Closed(usize),
+    /// To `Confirm`: whether there was a trial.
+    Confirmed(bool),
     /// It could not be done, and why.
     Failed(String),
 }

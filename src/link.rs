@@ -131,9 +131,9 @@ impl Link {
         let mut ancillary = RecvAncillaryBuffer::new(&mut space);
         let message = loop {
             match net::recvmsg(&self.socket, &mut [IoSliceMut::new(buffer)], &mut ancillary, flags | RecvFlags::CMSG_CLOEXEC) {
-                Err(Errno::INTR) => {}
+                // The other end went without reading all: the kernel says so once, and what came from there can still be read.
+                Err(Errno::INTR | Errno::CONNRESET) => {}
                 Err(Errno::AGAIN) => return Ok((Received::Nothing, Vec::new())),
-                Err(Errno::CONNRESET) => return Ok((Received::Gone, Vec::new())),
                 Err(error) => return Err(error.into()),
                 Ok(message) => break message,
             }
@@ -181,6 +181,19 @@ mod tests {
         drop(one);
         assert!(matches!(other.receive(&mut buffer).unwrap(), Received::Gone));
         assert_eq!(other.send(b"anyone?").unwrap_err().kind(), io::ErrorKind::BrokenPipe);
+    }
+
+    #[test]
+    fn what_was_said_before_the_end_is_heard_also_where_the_other_end_left_something_unread() {
+        let (one, other) = pair().unwrap();
+        one.send(b"never read").unwrap();
+        other.send(b"first").unwrap();
+        other.send(b"last").unwrap();
+        drop(other);
+        let mut buffer = [0; 64];
+        assert!(matches!(one.try_receive(&mut buffer).unwrap(), Received::Message(5)));
+        assert!(matches!(one.try_receive(&mut buffer).unwrap(), Received::Message(4)));
+        assert!(matches!(one.try_receive(&mut buffer).unwrap(), Received::Gone));
     }
 
     #[test]

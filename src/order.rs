@@ -20,7 +20,10 @@ pub const PAGE: usize = 100;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub enum Order {
-    /// The engine serves: keys are loaded, the store is open, the first hint table stands.
+    /// The engine could serve: keys are loaded, the first hint table stands, captures are bound and hold what comes. It
+    /// waits for [`Report::Go`], for only one engine can have the store open.
+    Loaded,
+    /// The engine serves: the store is open too.
     Ready,
     /// Open a door.
     Open {
@@ -42,6 +45,11 @@ pub enum Order {
         ticket: u64,
         /// Which grants.
         which: Selection,
+    },
+    /// The administrator can still get in: a trial is over and Postern stays.
+    Confirm {
+        /// Names this order.
+        ticket: u64,
     },
     /// Tell which grants are open.
     List {
@@ -68,6 +76,10 @@ pub enum Selection {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub enum Report {
+    /// No other engine has the store open any more: open it and serve.
+    Go,
+    /// Another engine is to take over: take in no more knocks, see to those under way, and end.
+    Finish,
     /// The door is open: the firewall said so.
     Opened {
         /// The order's.
@@ -90,6 +102,13 @@ pub enum Report {
         rule: Rule,
         /// One line of explanation.
         why: String,
+    },
+    /// Postern stays.
+    Confirmed {
+        /// The order's.
+        ticket: u64,
+        /// Whether there was a trial.
+        trial: bool,
     },
     /// One page of the grants that are open.
     Grants {
@@ -134,6 +153,28 @@ pub enum CaptureSpec {
 #[error("not a message of this version: {0}")]
 pub struct NotAMessage(String);
 
+impl Order {
+    /// The ticket that the report will carry.
+    pub fn ticket(&self) -> Option<u64> {
+        match self {
+            Self::Loaded | Self::Ready => None,
+            Self::Open { ticket, .. } | Self::Close { ticket, .. } | Self::End { ticket, .. } => Some(*ticket),
+            Self::Confirm { ticket } | Self::List { ticket } => Some(*ticket),
+        }
+    }
+}
+
+impl Report {
+    /// The ticket of the order that it answers.
+    pub fn ticket(&self) -> Option<u64> {
+        match self {
+            Self::Go | Self::Finish => None,
+            Self::Opened { ticket, .. } | Self::Closed { ticket, .. } | Self::Refused { ticket, .. } => Some(*ticket),
+            Self::Confirmed { ticket, .. } | Self::Grants { ticket, .. } => Some(*ticket),
+        }
+    }
+}
+
 /// The bytes of a message.
 ///
 /// # Errors
@@ -176,6 +217,7 @@ mod tests {
         let closing = Closing { user: "alice".to_owned(), allow: "::/0".parse().unwrap(), target: None, services: Vec::new() };
         let which = Selection::Address("192.0.2.7".parse().unwrap());
         for order in [
+            Order::Loaded,
             Order::Ready,
             Order::Open { ticket: 1, terms: terms() },
             Order::Close { ticket: 2, closing },

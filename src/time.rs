@@ -78,6 +78,11 @@ pub fn human(length: Duration) -> String {
     if said.is_empty() { "0s".to_owned() } else { said.join(" ") }
 }
 
+/// A number of things as people say it: `1 user`, `2 users`.
+pub fn count(number: usize, thing: &str) -> String {
+    if number == 1 { format!("1 {thing}") } else { format!("{number} {thing}s") }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,7 +1,7 @@
 //! The iptables driver against the real kernel, both families, both variants.
 //!
 //! Each test makes its own network namespaces, by threads that leave the host's, and they vanish with these threads.
-//! The host's own rules are never touched. Needs root.
+//! The host's own rules are never touched. Needs root; without it, or without the programs, the tests are ignored.
 //!
 //! ```text
 //!   peer ── wire ── 192.0.2.7, 2001:db8::7 │ 192.0.2.1, 2001:db8::1 ── wire ── gate (iptables here)
@@ -15,17 +15,21 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, ExitCode};
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::{Duration, Instant};
 
+use libtest_mimic::Arguments;
 use postern::backend::{Backend, Change};
 use postern::grant::Grant;
 use postern::settings::Protection;
 
+#[path = "netns/ground.rs"]
+mod ground;
 #[path = "iptables/world.rs"]
 mod world;
 
+use ground::{Ground, Need, trials};
 use world::{Space, World, grant, now, paths, protection, variants};
 
 const ALL: [&str; 6] = ["tcp/22", "tcp/8000-8010", "udp/53", "sctp/3868", "icmp", "icmpv6"];
@@ -34,7 +38,25 @@ const HOUR: Duration = Duration::from_secs(3600);
 const V4: [&str; 2] = ["192.0.2.1:22", "192.0.2.7/32"];
 const V6: [&str; 2] = ["[2001:db8::1]:22", "2001:db8::7/128"];
 
-#[test]
+fn main() -> ExitCode {
+    let ground = Ground::find();
+    let trials = trials![
+        ground, &[Need::Users, Need::Program("ip"), Need::Program("iptables-restore"), Need::Program("ip6tables-restore")];
+        installing_twice_is_like_once_and_removing_leaves_the_rules_as_they_were,
+        grants_open_extend_and_close_and_are_read_back_from_the_firewall,
+        five_hundred_grants_in_a_batch_are_one_run_for_each_family,
+        a_protected_service_opens_for_its_grant_and_the_kernel_alone_ends_it_on_time,
+        connections_made_before_the_first_installation_and_by_a_grant_live_on,
+        knocks_are_answered_by_nobody,
+        a_protected_ping_is_let_through_by_its_grant_only,
+        a_target_behind_the_gate_is_forwarded_to_by_its_grant_only,
+        an_iptables_that_fails_hangs_babbles_or_is_locked_is_reported_and_leaves_nothing_half_open,
+        one_rule_that_the_firewall_refuses_fails_alone,
+        the_hosts_own_rules_are_out_of_reach,
+    ];
+    libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
+}
+
 fn installing_twice_is_like_once_and_removing_leaves_the_rules_as_they_were() {
     for variant in variants() {
         let mut world = World::new(variant);
@@ -64,7 +86,6 @@ fn installing_twice_is_like_once_and_removing_leaves_the_rules_as_they_were() {
     }
 }
 
-#[test]
 fn grants_open_extend_and_close_and_are_read_back_from_the_firewall() {
     for variant in variants() {
         let mut world = World::new(variant);
@@ -97,7 +118,6 @@ fn grants_open_extend_and_close_and_are_read_back_from_the_firewall() {
     }
 }
 
-#[test]
 fn five_hundred_grants_in_a_batch_are_one_run_for_each_family() {
     for variant in variants() {
         let mut world = World::new(variant);
@@ -116,7 +136,6 @@ fn five_hundred_grants_in_a_batch_are_one_run_for_each_family() {
     }
 }
 
-#[test]
 fn a_protected_service_opens_for_its_grant_and_the_kernel_alone_ends_it_on_time() {
     for variant in variants() {
         let mut world = World::new(variant);
@@ -147,7 +166,6 @@ fn a_protected_service_opens_for_its_grant_and_the_kernel_alone_ends_it_on_time(
     }
 }
 
-#[test]
 fn connections_made_before_the_first_installation_and_by_a_grant_live_on() {
     for variant in variants() {
         for [address, allow] in [V4, V6] {
@@ -173,7 +191,6 @@ fn connections_made_before_the_first_installation_and_by_a_grant_live_on() {
     }
 }
 
-#[test]
 fn knocks_are_answered_by_nobody() {
     for variant in variants() {
         let mut world = World::new(variant);
@@ -198,7 +215,6 @@ fn knocks_are_answered_by_nobody() {
     }
 }
 
-#[test]
 fn a_protected_ping_is_let_through_by_its_grant_only() {
     for variant in variants() {
         let mut world = World::new(variant);
@@ -244,7 +260,6 @@ fn echo(host: &str) -> bool {
     false
 }
 
-#[test]
 fn a_target_behind_the_gate_is_forwarded_to_by_its_grant_only() {
     for variant in variants() {
         let mut world = World::new(variant);
@@ -276,7 +291,6 @@ fn failing(folder: &Path, script: &str) -> postern::backend::iptables::Paths {
     paths
 }
 
-#[test]
 fn an_iptables_that_fails_hangs_babbles_or_is_locked_is_reported_and_leaves_nothing_half_open() {
     for (script, words) in [
         ("echo 'iptables-restore: line 2 failed' >&2; exit 1", "exit status 1: iptables-restore: line 2 failed"),
@@ -312,7 +326,6 @@ fn an_iptables_that_fails_hangs_babbles_or_is_locked_is_reported_and_leaves_noth
     }
 }
 
-#[test]
 fn one_rule_that_the_firewall_refuses_fails_alone() {
     let folder = tempfile::tempdir().unwrap();
     let script = "cat > $0.in; ! grep -q sctp $0.in || { echo \"Couldn't load match sctp\" >&2; exit 2; }
@@ -328,7 +341,6 @@ fn one_rule_that_the_firewall_refuses_fails_alone() {
 }
 
 /// That the fixture is what it claims to be.
-#[test]
 fn the_hosts_own_rules_are_out_of_reach() {
     let world = World::new("nft");
     let own = std::fs::read_link("/proc/thread-self/ns/net").unwrap();

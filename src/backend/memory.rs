@@ -24,6 +24,8 @@ pub struct State {
     pub failing: Option<String>,
     /// How many batches were carried out.
     pub batches: u64,
+    /// What the driver has put in place; `open` and `protection` differ where others changed them.
+    placed: Option<(Protection, Vec<Grant>)>,
 }
 
 impl MemoryBackend {
@@ -40,16 +42,22 @@ impl State {
 
     fn change(&mut self, change: &Change) -> Result<(), BackendError> {
         self.check()?;
-        match change {
-            Change::Open(grant) => self.open.push(grant.clone()),
-            Change::Extend { old, new } => {
-                self.open.retain(|open| open.id != old.id);
-                self.open.push(new.clone());
-            }
-            Change::Close(grant) => self.open.retain(|open| open.id != grant.id),
+        make(&mut self.open, change);
+        if let Some((_, grants)) = &mut self.placed {
+            make(grants, change);
         }
         Ok(())
     }
+}
+
+fn make(grants: &mut Vec<Grant>, change: &Change) {
+    let (old, new) = match change {
+        Change::Open(grant) => (grant, Some(grant)),
+        Change::Extend { old, new } => (old, Some(new)),
+        Change::Close(grant) => (grant, None),
+    };
+    grants.retain(|open| open.id != old.id);
+    grants.extend(new.cloned());
 }
 
 impl Backend for MemoryBackend {
@@ -66,6 +74,7 @@ impl Backend for MemoryBackend {
             state.check()?;
             state.protection = Some(protection.clone());
             state.open = live.to_vec();
+            state.placed = Some((protection.clone(), live.to_vec()));
             Ok(())
         })
     }
@@ -81,11 +90,20 @@ impl Backend for MemoryBackend {
         self.with(|state| state.check().map(|()| state.open.clone()))
     }
 
+    fn verify(&mut self) -> Result<bool, BackendError> {
+        self.with(|state| {
+            state.check()?;
+            let Some((protection, grants)) = &state.placed else { return Ok(true) };
+            Ok(state.protection.as_ref() == Some(protection) && state.open == *grants)
+        })
+    }
+
     fn remove(&mut self) -> Result<(), BackendError> {
         self.with(|state| {
             state.check()?;
             state.open.clear();
             state.protection = None;
+            state.placed = None;
             Ok(())
         })
     }

@@ -48,6 +48,15 @@ pub trait Backend: Send {
     /// What the firewall said.
     fn list(&mut self) -> Result<Vec<Grant>, BackendError>;
 
+    /// Whether what the last successful [`Backend::install`] put in place, changed by what was applied since, still stands: the
+    /// protection, the way packets take to it, and every grant whose end has not come. `false` means that somebody else changed it and
+    /// an installation is needed. Where nothing was installed, nothing can be missing. Reads the firewall and changes nothing; it is
+    /// called about once a second, so it must be cheap. It need not see a rule of others in front of Postern's.
+    ///
+    /// # Errors
+    /// What the firewall said; then nothing is known.
+    fn verify(&mut self) -> Result<bool, BackendError>;
+
     /// Removes all that Postern ever put into the firewall. Done also when there is nothing.
     ///
     /// # Errors

@@ -24,7 +24,7 @@ struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Run the gate in the foreground
-    Run(Config),
+    Run(Run),
     /// Look at config and host: every error and every warning
     Check(Report),
     /// Show how the running gate does: counters by reason
@@ -33,6 +33,8 @@ enum Command {
     Grants(Report),
     /// Close grants before their time
     Close(Close),
+    /// Say that you can still get in: a trial is over and Postern stays
+    Confirm(Report),
     /// Remove all that Postern put into the firewall
     Flush(Config),
     /// Show a real gate and a real client in throw-away network namespaces, step by step
@@ -53,6 +55,15 @@ struct Config {
     /// The gate's config
     #[arg(long, value_name = "FILE", env = "POSTERND_CONFIG", default_value = "/etc/postern/posternd.toml")]
     config: PathBuf,
+}
+
+#[derive(Debug, Args)]
+struct Run {
+    #[command(flatten)]
+    config: Config,
+    /// Take everything back after this time, such as 5m, unless a knock is admitted or `posternd confirm` comes before
+    #[arg(long, value_name = "TIME", value_parser = time::parse_duration)]
+    trial: Option<std::time::Duration>,
 }
 
 #[derive(Debug, Args)]
@@ -105,7 +116,7 @@ pub fn main() -> ExitCode {
 
 fn carry_out(command: Command) -> Result<ExitCode, Stop> {
     match command {
-        Command::Run(config) => monitor::run(&config.config).map(|()| ExitCode::SUCCESS),
+        Command::Run(run) => monitor::run(&run.config.config, run.trial).map(|()| ExitCode::SUCCESS),
         Command::Engine => engine::run().map(|()| ExitCode::SUCCESS),
         Command::Check(report) => {
             let findings = check::check(&report.config.config);
@@ -119,6 +130,7 @@ fn carry_out(command: Command) -> Result<ExitCode, Stop> {
         Command::Status(report) => status(&report),
         Command::Grants(report) => grants(&report),
         Command::Close(close) => end(&close),
+        Command::Confirm(report) => confirm(&report),
         Command::Demo(options) => demo::run(&options),
         Command::AsClient { arguments } => Ok(super::postern::run_as(arguments)),
     }
@@ -130,7 +142,8 @@ fn status(report: &Report) -> Result<ExitCode, Stop> {
         return say_json(&status);
     }
     let up = std::time::Duration::from_millis(status.uptime_ms);
-    let mut text = format!("gate {}: up {}, {} users\nadmitted {}\n", status.gate, time::human(up), status.users, status.admitted);
+    let mut text =
+        format!("gate {}: up {}, {}\nadmitted {}\n", status.gate, time::human(up), time::count(status.users, "user"), status.admitted);
     for (reason, count) in &status.reasons {
         text.push_str(&format!("{reason} {count}\n"));
     }
@@ -159,7 +172,15 @@ fn end(close: &Close) -> Result<ExitCode, Stop> {
     if close.report.json {
         return say_json(&serde_json::json!({ "version": control::VERSION, "closed": count }));
     }
-    say(&format!("closed {count} grants\n")).map(|()| ExitCode::SUCCESS)
+    say(&format!("closed {}\n", time::count(count, "grant"))).map(|()| ExitCode::SUCCESS)
+}
+
+fn confirm(report: &Report) -> Result<ExitCode, Stop> {
+    let Answer::Confirmed(trial) = ask(report, &Question::Confirm)? else { return Err(odd()) };
+    if report.json {
+        return say_json(&serde_json::json!({ "version": control::VERSION, "trial": trial }));
+    }
+    say(if trial { "the trial is over, Postern stays\n" } else { "there was no trial, Postern stays\n" }).map(|()| ExitCode::SUCCESS)
 }
 
 /// Asks the running daemon; where there is none, says so.

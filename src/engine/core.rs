@@ -107,24 +107,21 @@ impl Core {
 
     /// The order could not even be given.
     pub fn not_ordered(&mut self, order: &Order, why: &str) {
-        let ticket = match order {
-            Order::Ready => return,
-            Order::Open { ticket, .. } | Order::Close { ticket, .. } | Order::End { ticket, .. } | Order::List { ticket } => *ticket,
-        };
+        let Some(ticket) = order.ticket() else { return };
+        warn!(ticket, rule = Rule::Firewall.name(), "an order could not be given: {why}");
         self.reported(Report::Refused { ticket, rule: Rule::Firewall, why: why.to_owned() });
     }
 
     /// What the monitor did.
     pub fn reported(&mut self, report: Report) {
-        let ticket = match &report {
-            Report::Opened { ticket, .. }
-            | Report::Closed { ticket, .. }
-            | Report::Refused { ticket, .. }
-            | Report::Grants { ticket, .. } => *ticket,
-        };
+        let Some(ticket) = report.ticket() else { return };
         match (self.ordered.remove(&ticket), report) {
             (None, _) => warn!(ticket, "the monitor reported on an order that was not given"),
-            (Some(Waiting::Knock { user }), Report::Refused { rule, why, .. }) => self.refuse(&user, rule, &why),
+            (Some(Waiting::Knock { user }), Report::Refused { rule, why, .. }) => {
+                // The monitor, which refused it, has logged it.
+                self.gate.count(rule);
+                debug!(user, rule = rule.name(), why, "not done");
+            }
             (Some(Waiting::Knock { user }), report) => debug!(user, ?report, "done"),
             (Some(Waiting::Asker { stream, mut grants }), Report::Grants { grants: page, more, .. }) => {
                 grants.extend(page);
@@ -135,11 +132,17 @@ impl Core {
                 }
             }
             (Some(Waiting::Asker { stream, .. }), Report::Closed { count, .. }) => control::answer(stream, &Answer::Closed(count)),
+            (Some(Waiting::Asker { stream, .. }), Report::Confirmed { trial, .. }) => control::answer(stream, &Answer::Confirmed(trial)),
             (Some(Waiting::Asker { stream, .. }), Report::Refused { why, .. }) => control::answer(stream, &Answer::Failed(why)),
-            (Some(Waiting::Asker { stream, .. }), Report::Opened { .. }) => {
+            (Some(Waiting::Asker { stream, .. }), Report::Opened { .. } | Report::Go | Report::Finish) => {
                 control::answer(stream, &Answer::Failed("the monitor answered something else".to_owned()));
             }
         }
+    }
+
+    /// Whether nothing is under way behind the gate any more.
+    pub fn is_idle(&self) -> bool {
+        self.committing.is_empty() && self.ordered.is_empty()
     }
 
     /// A question of the administrator: answered at once, or by the order that comes back.
@@ -152,6 +155,7 @@ impl Core {
             }
             Question::Grants => Order::List { ticket },
             Question::Close(which) => Order::End { ticket, which },
+            Question::Confirm => Order::Confirm { ticket },
         };
         self.ordered.insert(ticket, Waiting::Asker { stream, grants: Vec::new() });
         Some(order)

@@ -4,12 +4,14 @@
 //! monitor, which checks each again.
 
 use std::ops::RangeInclusive;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::time::Duration;
 
 use crate::clock;
 use crate::link::Link;
-use crate::order::Order;
+use crate::order::{Order, Report};
 use crate::stop::{FAILED, Stop};
 use crate::time::Timestamp;
 
@@ -28,6 +30,9 @@ const QUEUE: usize = 4096;
 /// The loop looks at the clock at least this often.
 const TICK: Duration = Duration::from_millis(250);
 
+/// A loop that is about to end looks this often whether anything still comes.
+const LAST_TICK: Duration = Duration::from_millis(10);
+
 /// The loop's side of the engine.
 struct Engine {
     core: Core,
@@ -35,15 +40,18 @@ struct Engine {
     orders: SyncSender<Order>,
     tables: SyncSender<RangeInclusive<u64>>,
     table_under_way: bool,
+    /// Captures that still feed the loop, and what tells them to end.
+    captures: usize,
+    finish: Arc<AtomicBool>,
 }
 
-/// Serves as the engine of the monitor that started this process, until that monitor is gone.
+/// Serves as the engine of the monitor that started this process, until another engine takes over or that monitor is gone.
 ///
 /// # Errors
 /// Why it could not begin, or could not go on.
 pub fn run() -> Result<(), Stop> {
     let link = Link::from_stdin().map_err(Stop::system("the link to the monitor"))?;
-    let outfit = start::take_over(&link)?;
+    let Some(outfit) = start::take_over(&link)? else { return Ok(()) };
     let (engine, inbox) = wire_up(link, outfit)?;
     engine.serve(&inbox)
 }
@@ -60,10 +68,11 @@ fn wire_up(link: Link, outfit: start::Outfit) -> Result<(Engine, Receiver<Event>
     threads::reports(link.try_clone().map_err(Stop::system("the link to the monitor"))?, events.clone());
     threads::orders(link, ordered, events.clone());
     threads::control(outfit.control, events.clone());
+    let (captures, finish) = (outfit.captures.len(), Arc::new(AtomicBool::new(false)));
     for capture in outfit.captures {
-        threads::capture(capture, events.clone());
+        threads::capture(capture, Arc::clone(&finish), events.clone());
     }
-    let engine = Engine { core, commits, orders, tables, table_under_way: false };
+    let engine = Engine { core, commits, orders, tables, table_under_way: false, captures, finish };
     hand_on(&engine.orders, Order::Ready).map_err(|(_, why)| Stop::new(FAILED, why))?;
     Ok((engine, inbox))
 }
@@ -71,11 +80,12 @@ fn wire_up(link: Link, outfit: start::Outfit) -> Result<(Engine, Receiver<Event>
 impl Engine {
     fn serve(mut self, inbox: &Receiver<Event>) -> Result<(), Stop> {
         loop {
-            let event = inbox.recv_timeout(TICK);
+            let event = inbox.recv_timeout(if self.captures == 0 { LAST_TICK } else { TICK });
             let now = clock::wall();
             match event {
                 Ok(Event::Over(why)) => return Err(Stop::new(FAILED, why)),
                 Ok(event) => self.handle(now, event),
+                Err(RecvTimeoutError::Timeout) if self.captures == 0 && self.core.is_idle() => return Ok(()),
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return Err(Stop::new(FAILED, "every thread of the engine has ended")),
             }
@@ -97,6 +107,8 @@ impl Engine {
                     }
                 }
             }
+            Event::Report(Report::Finish) => self.finish.store(true, Ordering::Relaxed),
+            Event::Deaf => self.captures = self.captures.saturating_sub(1),
             Event::Report(report) => self.core.reported(report),
             Event::Asked(question, stream) => {
                 if let Some(order) = self.core.asked(now, question, stream) {

@@ -1,4 +1,7 @@
-//! From an empty process to a core that is ready to serve: the hand-over from the monitor, privileges, keys, store.
+//! From an empty process to a core that is ready to serve: the hand-over from the monitor, privileges, keys, captures, store.
+//!
+//! The store comes last, when the monitor says so: an engine that is to take over from another one has everything else ready by
+//! then, and knocks that come meanwhile wait in its captures.
 
 use std::io::{Read, Seek, Write};
 use std::os::fd::OwnedFd;
@@ -15,7 +18,8 @@ use crate::engine::core::Core;
 use crate::engine::privileges;
 use crate::gate::{Gate, HintTable, User};
 use crate::link::{Link, Received};
-use crate::order::{self, CaptureSpec, MESSAGE_MAX, Start};
+use crate::mark::Kept;
+use crate::order::{self, CaptureSpec, MESSAGE_MAX, Order, Report, Start};
 use crate::stop::{CONFIG, IO, SYSTEM, Stop};
 use crate::store::ReplayStore;
 use crate::store::disk::DiskStore;
@@ -29,8 +33,8 @@ pub(super) struct Outfit {
     pub(super) control: UnixListener,
 }
 
-/// Takes over from the monitor. Privileges are gone before the config is read.
-pub(super) fn take_over(link: &Link) -> Result<Outfit, Stop> {
+/// Takes over from the monitor. Privileges are gone before the config is read. `None` where the monitor went before it said go.
+pub(super) fn take_over(link: &Link) -> Result<Option<Outfit>, Stop> {
     let (start, descriptors) = receive(link)?;
     privileges::give_up(start.run_as)?;
     let mut descriptors = descriptors.into_iter();
@@ -45,22 +49,48 @@ pub(super) fn take_over(link: &Link) -> Result<Outfit, Stop> {
         .zip(descriptors)
         .map(|(spec, descriptor)| capture(spec, descriptor, &ports))
         .collect::<Result<_, _>>()?;
-    let mut store = DiskStore::open(&settings.gate.state_dir).map_err(unusable)?;
-    let kept = store.load().map_err(unusable)?;
     let users = settings
         .policies
         .into_iter()
         .zip(&keys)
         .map(|(policy, material)| User { keys: postern_proto::UserKeys::derive(&settings.gate.name, material), policy });
-    let mut gate = Gate::new(users.collect(), settings.named, settings.gate.window, kept).with_options(settings.options);
+    let gate = Gate::new(users.collect(), settings.named, settings.gate.window, Kept::default());
+    let mut gate = gate.with_options(settings.options);
     drop(keys);
-    let now = clock::wall();
-    if let Some(steps) = gate.table_wanted(now) {
+    install_table(&mut gate);
+    if !told_to_go(link)? {
+        return Ok(None);
+    }
+    let mut store = DiskStore::open(&settings.gate.state_dir).map_err(unusable)?;
+    gate.recall(store.load().map_err(unusable)?);
+    install_table(&mut gate);
+    let core = Core::new(gate, settings.gate.name.as_str(), clock::wall());
+    Ok(Some(Outfit { core, store, captures, control: UnixListener::from(control) }))
+}
+
+/// Builds the hint table for now, unless it stands: it takes the longest of all where there are many users.
+fn install_table(gate: &mut Gate) {
+    if let Some(steps) = gate.table_wanted(clock::wall()) {
         let table = HintTable::build(&gate.hint_keys(), steps);
         gate.install(table);
     }
-    let core = Core::new(gate, settings.gate.name.as_str(), now);
-    Ok(Outfit { core, store, captures, control: UnixListener::from(control) })
+}
+
+/// Says that all is loaded, and waits to be told to go on.
+fn told_to_go(link: &Link) -> Result<bool, Stop> {
+    let loaded = order::encode(&Order::Loaded).map_err(|error| Stop::new(SYSTEM, error))?;
+    if link.send(&loaded).is_err() {
+        return Ok(false);
+    }
+    let mut buffer = vec![0; MESSAGE_MAX];
+    match link.receive(&mut buffer).map_err(Stop::system("waiting for the monitor's word"))? {
+        Received::Message(len) => match order::decode(buffer.get(..len).unwrap_or_default()) {
+            Ok(Report::Go) => Ok(true),
+            Ok(other) => Err(Stop::new(SYSTEM, format!("the monitor said something else than go: {other:?}"))),
+            Err(error) => Err(Stop::new(SYSTEM, error)),
+        },
+        Received::Nothing | Received::Gone => Ok(false),
+    }
 }
 
 fn receive(link: &Link) -> Result<(Start, Vec<OwnedFd>), Stop> {

@@ -1,6 +1,8 @@
 //! The engine's threads: each waits for one thing and feeds the one channel. None of them decides anything.
 
 use std::os::unix::net::{UnixListener, UnixStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError};
 use std::thread;
 
@@ -27,6 +29,8 @@ pub(super) enum Event {
     Report(Report),
     Asked(Question, UnixStream),
     Table(HintTable),
+    /// A capture has ended, as it was told to; all that it caught came before.
+    Deaf,
     /// A thread can't go on, and why; the engine ends.
     Over(String),
 }
@@ -36,9 +40,10 @@ const GROUP: usize = 256;
 
 type Events = SyncSender<Event>;
 
-pub(super) fn capture(mut capture: Box<dyn Capture>, events: Events) {
+/// Feeds what it catches until `finish` is set, which it sees within the second that a capture waits at most.
+pub(super) fn capture(mut capture: Box<dyn Capture>, finish: Arc<AtomicBool>, events: Events) {
     thread::spawn(move || {
-        loop {
+        while !finish.load(Ordering::Relaxed) {
             let event = match capture.next() {
                 Ok(Caught::Datagram(datagram)) => Event::Datagram(datagram),
                 Ok(Caught::Nothing) => continue,
@@ -57,6 +62,7 @@ pub(super) fn capture(mut capture: Box<dyn Capture>, events: Events) {
                 return;
             }
         }
+        let _ = events.send(Event::Deaf);
     });
 }
 

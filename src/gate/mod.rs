@@ -122,6 +122,11 @@ impl Gate {
         self
     }
 
+    /// Remembers what the store kept, for a gate that was made before its store could be opened. Comes before the first datagram.
+    pub fn recall(&mut self, kept: Kept) {
+        self.replay = ReplayWindow::new(self.window, kept);
+    }
+
     /// Decides on one datagram and counts the reason. `now` is the system's clock.
     pub fn handle(&mut self, now: Timestamp, datagram: &Datagram) -> Decision {
         let now = self.replay.clock(now);

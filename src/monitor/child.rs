@@ -1,29 +1,65 @@
 //! The engine as the monitor sees it: a child process behind a link.
 //!
-//! Starts it by executing this very program again, hands everything over, and ends it.
+//! Starts it by executing this very program again, hands everything over, hears and tells it, and ends it. What an engine says
+//! may be hostile: it costs bounded time and memory, and one that talks nonsense or does not listen is of no more use.
 
+use std::collections::VecDeque;
 use std::ffi::OsStr;
-use std::io::{self, Write};
+use std::fmt;
+use std::io::{self, ErrorKind, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::process::{Child, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
 
+use rustix::event::{PollFd, PollFlags};
 use rustix::fs::{MemfdFlags, memfd_create};
+use tracing::{info, warn};
 
 use crate::bundle::Bundle;
-use crate::link::{self, Link};
+use crate::clock;
+use crate::link::{self, Link, Received};
 use crate::log;
-use crate::order::{self, CaptureSpec, Start};
+use crate::order::{self, CaptureSpec, Order, Report, Start};
 use crate::program::{self, Wiring};
+use crate::reason::Rule;
 use crate::stop::{FAILED, Stop};
+
+/// An engine that takes no report for so long does not listen.
+const LISTENS_WITHIN: Duration = Duration::from_secs(10);
 
 /// A running engine.
 #[derive(Debug)]
 pub(super) struct Engine {
     child: Child,
     /// The monitor's end.
-    pub(super) link: Link,
-    /// Whether it has said that it serves.
-    pub(super) ready: bool,
+    link: Link,
+    /// How far it has come, by its own word.
+    pub(super) stage: Stage,
+    /// Why it is of no more use.
+    pub(super) over: Option<Over>,
+    /// Reports that found no room in the link yet, and since when.
+    unsent: VecDeque<Vec<u8>>,
+    stuck_since: Option<Instant>,
+}
+
+/// How far an engine has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Stage {
+    /// It reads the config.
+    Loading,
+    /// It waits for the word to go.
+    Loaded,
+    /// It serves.
+    Ready,
+}
+
+/// Why an engine is of no more use.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Over {
+    /// It is gone by itself.
+    Gone,
+    /// It is to be ended, for this reason.
+    Unfit(String),
 }
 
 impl Engine {
@@ -44,26 +80,114 @@ impl Engine {
             [log::LEVEL, log::FORMAT].into_iter().filter_map(|name| Some((name, std::env::var(name).ok()?))).collect();
         let wiring = Wiring { stdin: theirs.into_socket().into(), stdout: Stdio::inherit(), stderr: Stdio::inherit(), env: &env };
         let child = program::start_again(&arguments, wiring).map_err(Stop::system("starting the engine"))?;
-        let engine = Self { child, link: ours, ready: false };
+        let engine = Self::new(child, ours);
         let config = in_memory(bundle).map_err(Stop::system("handing the config to the engine"))?;
         let start = Start { run_as, captures: captures.iter().map(|(spec, _)| spec.clone()).collect() };
         let message = order::encode(&start).map_err(|error| Stop::new(FAILED, error))?;
         let descriptors: Vec<BorrowedFd<'_>> =
             [config.as_fd(), control].into_iter().chain(captures.iter().map(|(_, socket)| socket.as_fd())).collect();
-        engine.link.send_descriptors(&message, &descriptors).map_err(Stop::system("handing the sockets to the engine"))?;
+        if let Err(error) = engine.link.send_descriptors(&message, &descriptors) {
+            engine.end();
+            return Err(Stop::system("handing the sockets to the engine")(error));
+        }
         Ok(engine)
     }
 
-    /// Whether it has ended, and how.
-    pub(super) fn ended(&mut self) -> Option<ExitStatus> {
-        self.child.try_wait().ok().flatten()
+    /// The process behind this link.
+    pub(super) fn new(child: Child, link: Link) -> Self {
+        Self { child, link, stage: Stage::Loading, over: None, unsent: VecDeque::new(), stuck_since: None }
     }
 
-    /// Ends it, whatever it does, and waits for that.
-    pub(super) fn end(mut self) {
-        // Either it is gone already, or it is now.
+    /// What to wait for: an order, or room where reports have not all been sent. Until they are, no further order is taken, so
+    /// that they never pile up.
+    pub(super) fn waited_for(&self) -> PollFd<'_> {
+        let what = if self.unsent.is_empty() { PollFlags::IN } else { PollFlags::OUT };
+        PollFd::from_borrowed_fd(self.link.as_fd(), what)
+    }
+
+    /// All orders that are there, at most so many. A list of grants is the last of its batch, for it may be long.
+    pub(super) fn orders(&mut self, most: usize, buffer: &mut [u8]) -> Vec<Order> {
+        let mut orders = Vec::new();
+        while orders.len() < most && self.over.is_none() && self.unsent.is_empty() {
+            let order = match self.link.try_receive(buffer) {
+                Ok(Received::Nothing) => break,
+                Ok(Received::Gone) => {
+                    self.over = Some(Over::Gone);
+                    break;
+                }
+                Ok(Received::Message(len)) => order::decode(buffer.get(..len).unwrap_or_default()).map_err(|error| error.to_string()),
+                Err(error) => Err(error.to_string()),
+            };
+            match order {
+                Ok(Order::Loaded) => self.stage = self.stage.max(Stage::Loaded),
+                Ok(Order::Ready) => self.serves(),
+                Ok(order) => orders.push(order),
+                Err(why) => self.over = Some(Over::Unfit(format!("it gave an order that is none: {why}"))),
+            }
+            if matches!(orders.last(), Some(Order::List { .. })) {
+                break;
+            }
+        }
+        orders
+    }
+
+    fn serves(&mut self) {
+        if self.stage < Stage::Ready {
+            self.stage = Stage::Ready;
+            info!("the engine serves");
+        }
+    }
+
+    /// Tells it something, now or when there is room.
+    pub(super) fn tell(&mut self, report: &Report) {
+        match order::encode(report) {
+            Ok(bytes) => self.unsent.push_back(bytes),
+            Err(error) => {
+                warn!("a report to the engine is left out: {error}");
+                let short = report.ticket().map(|ticket| Report::Refused { ticket, rule: Rule::Firewall, why: error.to_string() });
+                self.unsent.extend(short.and_then(|short| order::encode(&short).ok()));
+            }
+        }
+        self.send_unsent();
+    }
+
+    /// Sends what there is room for.
+    pub(super) fn send_unsent(&mut self) {
+        while let Some(message) = self.unsent.front() {
+            match self.link.try_send(message) {
+                Ok(()) => {
+                    self.unsent.pop_front();
+                    self.stuck_since = None;
+                }
+                Err(error) if error.kind() == ErrorKind::WouldBlock => break,
+                // Nobody is there to be told, but orders of before its end may still be in the link.
+                Err(error) if matches!(error.kind(), ErrorKind::BrokenPipe | ErrorKind::ConnectionReset) => self.unsent.clear(),
+                Err(error) => {
+                    self.unsent.clear();
+                    self.over.get_or_insert(Over::Unfit(format!("it can't be told anything: {error}")));
+                }
+            }
+        }
+        if self.unsent.is_empty() {
+            self.stuck_since = None;
+        } else if clock::elapsed(*self.stuck_since.get_or_insert_with(clock::instant)) > LISTENS_WITHIN {
+            self.over.get_or_insert(Over::Unfit("it does not listen".to_owned()));
+        }
+    }
+
+    /// Ends it, whatever it does, and waits for that. How it ended is its own doing where it was gone before.
+    pub(super) fn end(mut self) -> Option<ExitStatus> {
         let _ = self.child.kill();
-        let _ = self.child.wait();
+        self.child.wait().ok()
+    }
+}
+
+impl fmt::Display for Over {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Gone => f.write_str("it ended"),
+            Self::Unfit(why) => f.write_str(why),
+        }
     }
 }
 

@@ -75,3 +75,140 @@ impl Clearance {
         Opening::of(services, &self.named, &self.options).ok_or(Rule::UnknownService)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::grant::{Grant, GrantId};
+    use crate::monitor::desk::tests::{settings, terms};
+    use crate::opening::Forward;
+    use crate::terms::AddressFrom;
+    use crate::time::Timestamp;
+    use std::time::Duration;
+
+    fn clearance() -> Clearance {
+        let mut settings = settings(&[("alice", &["tcp/22", "web"]), ("bob", &["udp/500"])]);
+        settings.named.insert("web".to_owned(), vec!["tcp/80".parse().unwrap(), "tcp/443".parse().unwrap()]);
+        settings.policies[0].targets = vec!["10.0.0.0/24".parse().unwrap()];
+        settings.policies[1].grant_to = crate::policy::GrantTo::Claimed;
+        settings.policies[1].networks = vec!["192.0.2.0/24".parse().unwrap()];
+        Clearance::new(&settings)
+    }
+
+    #[test]
+    fn what_the_policy_allows_is_cleared_with_the_ports_that_the_monitors_own_config_gives_a_name() {
+        let clearance = clearance();
+        let ports: Vec<String> = clearance
+            .open(&terms("alice", "192.0.2.7/32", &["tcp/22", "web"], 30))
+            .unwrap()
+            .services
+            .iter()
+            .map(ToString::to_string)
+            .collect();
+        assert_eq!(ports, ["tcp/22", "tcp/80", "tcp/443"]);
+        let behind = Terms { target: Some("10.0.0.9".parse().unwrap()), ..terms("alice", "192.0.2.7/32", &["tcp/22"], 3600) };
+        assert_eq!(clearance.open(&behind).map(|_| ()), Ok(()));
+    }
+
+    #[test]
+    fn invariant_5_the_engine_can_ask_for_nothing_that_the_policy_of_that_user_does_not_allow() {
+        let clearance = clearance();
+        let good = terms("alice", "192.0.2.7/32", &["tcp/22"], 30);
+        let target = |text: &str| Terms { target: Some(text.parse().unwrap()), ..good.clone() };
+        for (terms, rule) in [
+            (terms("eve", "192.0.2.7/32", &["tcp/22"], 30), Rule::User),
+            (terms("", "192.0.2.7/32", &["tcp/22"], 30), Rule::User),
+            (terms("ALICE", "192.0.2.7/32", &["tcp/22"], 30), Rule::User),
+            (terms("alice", "192.0.2.7/32", &["tcp/23"], 30), Rule::Service),
+            (terms("alice", "192.0.2.7/32", &["tcp/22", "tcp/1-65535"], 30), Rule::Service),
+            (terms("alice", "192.0.2.7/32", &[], 30), Rule::Service),
+            (terms("alice", "192.0.2.7/32", &["udp/22"], 30), Rule::Service),
+            (terms("alice", "192.0.2.7/32", &["udp/500"], 30), Rule::Service),
+            (terms("alice", "192.0.2.7/32", &["mail"], 30), Rule::UnknownService),
+            (terms("alice", "192.0.2.7/32", &["tcp/22"], 3601), Rule::Duration),
+            (terms("alice", "192.0.2.7/32", &["tcp/22"], u64::MAX), Rule::Duration),
+            (terms("alice", "192.0.2.7/32", &["tcp/22"], 0), Rule::Duration),
+            (terms("alice", "192.0.2.0/31", &["tcp/22"], 30), Rule::Prefix),
+            (terms("alice", "0.0.0.0/0", &["tcp/22"], 30), Rule::Prefix),
+            (terms("alice", "::/0", &["tcp/22"], 30), Rule::Prefix),
+            (terms("alice", "0.0.0.0/32", &["tcp/22"], 30), Rule::Networks),
+            (terms("bob", "198.51.100.1/32", &["udp/500"], 30), Rule::Networks),
+            (terms("bob", "2001:db8::1/128", &["udp/500"], 30), Rule::Networks),
+            (Terms { from: AddressFrom::Observed, ..terms("bob", "192.0.2.1/32", &["udp/500"], 30) }, Rule::GrantTo),
+            (target("10.0.1.1"), Rule::Target),
+            (target("::ffff:10.0.0.1"), Rule::Target),
+        ] {
+            assert_eq!(clearance.open(&terms).map(|_| "cleared"), Err(rule), "{terms:?}");
+        }
+    }
+
+    #[test]
+    fn a_grant_may_stay_as_long_as_its_user_may_still_have_it_however_much_time_is_left() {
+        let clearance = clearance();
+        let grant = |user: &str, allow: &str, services: &[&str]| Grant {
+            id: GrantId(1),
+            user: user.to_owned(),
+            allow: allow.parse().unwrap(),
+            target: None,
+            services: services.iter().map(|text| text.parse().unwrap()).collect(),
+            forwards: Vec::new(),
+            until: Timestamp::default().plus(Duration::from_secs(1 << 40)),
+        };
+        assert!(clearance.still_allows(&grant("alice", "192.0.2.7/32", &["tcp/22", "tcp/80"])));
+        assert!(clearance.still_allows(&grant("bob", "192.0.2.7/32", &["udp/500"])), "how the address was named is not known any more");
+        for (user, allow, services) in [
+            ("eve", "192.0.2.7/32", &["tcp/22"][..]),
+            ("alice", "192.0.2.7/32", &["tcp/22", "tcp/81"]),
+            ("alice", "192.0.2.0/24", &["tcp/22"]),
+            ("bob", "198.51.100.1/32", &["udp/500"]),
+        ] {
+            assert!(!clearance.still_allows(&grant(user, allow, services)), "{user} {allow} {services:?}");
+        }
+    }
+
+    /// Alice may use the one forward, bob only the port that it stands at.
+    fn forwarding(port: u16) -> (Clearance, Forward) {
+        let mut settings = settings(&[("alice", &["inner"]), ("bob", &["tcp/2222"])]);
+        settings.policies[0].targets = vec!["10.0.0.0/24".parse().unwrap()];
+        let forward = Forward::new("tcp/2222".parse().unwrap(), "10.0.0.5".parse().unwrap(), Some(port), true).unwrap();
+        settings.named.insert("inner".to_owned(), vec![forward.at]);
+        settings.options.insert("inner".to_owned(), ServiceOptions { forward: Some(forward) });
+        (Clearance::new(&settings), forward)
+    }
+
+    #[test]
+    fn invariant_5_a_forward_comes_from_the_monitors_own_config_and_only_by_its_name() {
+        let (clearance, forward) = forwarding(22);
+        let good = terms("alice", "192.0.2.7/32", &["inner"], 30);
+        assert_eq!(clearance.open(&good).unwrap(), Opening { services: Vec::new(), forwards: vec![forward] });
+        for (terms, rule) in [
+            (terms("bob", "192.0.2.7/32", &["inner"], 30), Rule::Service),
+            (terms("alice", "192.0.2.7/32", &["tcp/2222"], 30), Rule::Service),
+            (terms("alice", "2001:db8::7/128", &["inner"], 30), Rule::Family),
+            (Terms { target: Some("10.0.0.5".parse().unwrap()), ..good }, Rule::Target),
+        ] {
+            assert_eq!(clearance.open(&terms).map(|_| "cleared"), Err(rule), "{terms:?}");
+        }
+        let plain = clearance.open(&terms("bob", "192.0.2.7/32", &["tcp/2222"], 30)).unwrap();
+        assert!(plain.forwards.is_empty());
+    }
+
+    #[test]
+    fn a_grant_with_a_forward_may_stay_only_while_the_config_leads_there() {
+        let (clearance, forward) = forwarding(22);
+        let grant = |user: &str, forwards: &[Forward]| Grant {
+            id: GrantId(1),
+            user: user.to_owned(),
+            allow: "192.0.2.7/32".parse().unwrap(),
+            target: None,
+            services: Vec::new(),
+            forwards: forwards.to_vec(),
+            until: Timestamp::default().plus(Duration::from_secs(60)),
+        };
+        assert!(clearance.still_allows(&grant("alice", &[forward])));
+        assert!(!clearance.still_allows(&grant("bob", &[forward])));
+        assert!(!forwarding(23).0.still_allows(&grant("alice", &[forward])), "it leads elsewhere now");
+        assert!(!clearance.still_allows(&grant("alice", &[forward, Forward { masquerade: false, ..forward }])));
+        assert!(!clearance.still_allows(&grant("alice", &[])), "nothing is no grant");
+    }
+}

@@ -9,10 +9,13 @@ use crate::backend::{Backend, BackendError};
 use crate::grant::{Change, Grant};
 use crate::ledger::Ledger;
 use crate::monitor::clearance::Clearance;
-use crate::order::{Order, PAGE, Report, Selection};
+use crate::order::{MESSAGE_MAX, Order, PAGE, Report, Selection};
 use crate::reason::Rule;
 use crate::settings::{Protection, Settings};
 use crate::time::Timestamp;
+
+#[cfg(test)]
+pub(in crate::monitor) mod tests;
 
 /// Grants that are closed in one batch.
 const BATCH: usize = 512;
@@ -23,6 +26,10 @@ pub struct Desk {
     protection: Protection,
     ledger: Ledger,
     backend: Box<dyn Backend>,
+    /// What was last said about a firewall that can't be looked at or put right, so as to say it once.
+    trouble: Option<String>,
+    /// When everything is taken back, unless a knock is admitted or the administrator confirms before.
+    trial: Option<Timestamp>,
 }
 
 /// What an order comes to before the firewall is asked.
@@ -52,7 +59,7 @@ impl Desk {
         if let Err(why) = backend.kernel_expiry() {
             warn!("the kernel does not end grants by itself: {why}; they end while posternd runs");
         }
-        Ok(Self { clearance, protection, ledger: Ledger::new(last_id, kept), backend })
+        Ok(Self { clearance, protection, ledger: Ledger::new(last_id, kept), backend, trouble: None, trial: None })
     }
 
     /// A config with other rights, protection or services: grants that nobody may have any more are closed.
@@ -108,6 +115,46 @@ impl Desk {
         plans.into_iter().flat_map(|plan| self.report(plan, &mut results)).collect()
     }
 
+    /// From now on everything is on trial until `end`.
+    pub fn begin_trial(&mut self, end: Timestamp) {
+        self.trial = Some(end);
+    }
+
+    /// When the trial ends that nobody has passed yet.
+    pub fn trial_end(&self) -> Option<Timestamp> {
+        self.trial
+    }
+
+    /// Looks whether the firewall holds what it should. What somebody else has changed is put back with all live grants.
+    pub fn look(&mut self, now: Timestamp) {
+        self.backend.tick(now);
+        let trouble = match self.backend.verify() {
+            Ok(true) => None,
+            Ok(false) => {
+                self.put_back(now).err().map(|error| format!("the firewall was changed by somebody else and can't be put back: {error}"))
+            }
+            Err(error) => Some(format!("the firewall can't be looked at: {error}")),
+        };
+        match (&trouble, &self.trouble) {
+            (Some(now), before) if before.as_ref() != Some(now) => warn!("{now}; trying again"),
+            (None, Some(_)) => info!("the firewall is as it should be again"),
+            _ => {}
+        }
+        self.trouble = trouble;
+    }
+
+    fn put_back(&mut self, now: Timestamp) -> Result<(), BackendError> {
+        let (live, over): (Vec<Grant>, Vec<Grant>) = self.ledger.grants().cloned().partition(|grant| grant.until > now);
+        self.backend.install(&self.protection, &live)?;
+        warn!(grants = live.len(), "the firewall was changed by somebody else; protection and {} grants were put back", live.len());
+        // What was due is not among those that were put back.
+        for change in over.into_iter().map(Change::Close) {
+            self.ledger.done(&change);
+            tell_closed(&change, Ok(()), "its time is up");
+        }
+        Ok(())
+    }
+
     /// When [`Desk::serve`] has something to do without any order.
     pub fn next_end(&self) -> Option<Timestamp> {
         self.ledger.next_end()
@@ -133,7 +180,7 @@ impl Desk {
 
     fn plan(&mut self, now: Timestamp, order: Order) -> Option<Plan> {
         match order {
-            Order::Ready => None,
+            Order::Loaded | Order::Ready => None,
             Order::Open { ticket, terms } => Some(match self.clearance.open(&terms) {
                 Err(rule) => {
                     warn!(user = terms.user, rule = rule.name(), "an order was refused that the gate should not have given: {terms}");
@@ -141,7 +188,10 @@ impl Desk {
                 }
                 Ok(opening) => match self.ledger.open(now, &terms, opening) {
                     Ok(change) => Plan::Open { ticket, change },
-                    Err(full) => refused(ticket, Rule::Firewall, &full.to_string()),
+                    Err(full) => {
+                        warn!(user = terms.user, rule = Rule::Firewall.name(), "not open: {terms}: {full}");
+                        refused(ticket, Rule::Firewall, &full.to_string())
+                    }
                 },
             }),
             Order::Close { ticket, closing } => Some(match self.clearance.close(&closing) {
@@ -149,6 +199,7 @@ impl Desk {
                 Ok(opening) => Plan::Close { ticket, changes: self.ledger.close(&closing, &opening) },
             }),
             Order::End { ticket, which } => Some(Plan::Close { ticket, changes: self.ledger.close_where(|grant| selects(&which, grant)) }),
+            Order::Confirm { ticket } => Some(Plan::Answer(Report::Confirmed { ticket, trial: self.pass_trial("it was confirmed") })),
             Order::List { ticket } => Some(Plan::List { ticket }),
         }
     }
@@ -170,18 +221,19 @@ impl Desk {
         results.into_iter()
     }
 
-    fn report(&self, plan: Plan, results: &mut impl Iterator<Item = Result<(), BackendError>>) -> Vec<Report> {
+    fn report(&mut self, plan: Plan, results: &mut impl Iterator<Item = Result<(), BackendError>>) -> Vec<Report> {
         let nothing = || Err(BackendError("the firewall driver gave no result".to_owned()));
         match plan {
             Plan::Answer(report) => vec![report],
             Plan::List { ticket } => self.pages(ticket),
             Plan::Open { ticket, change } => vec![match (results.next().unwrap_or_else(nothing), change) {
                 (Ok(()), Change::Open(grant) | Change::Extend { new: grant, .. } | Change::Close(grant)) => {
+                    self.pass_trial("a knock was admitted");
                     info!(user = grant.user, id = grant.id.0, until = %grant.until, "open: {grant}");
                     Report::Opened { ticket, grant }
                 }
-                (Err(error), _) => {
-                    warn!(rule = Rule::Firewall.name(), "not open: {error}");
+                (Err(error), Change::Open(grant) | Change::Extend { new: grant, .. } | Change::Close(grant)) => {
+                    warn!(user = grant.user, rule = Rule::Firewall.name(), "not open: {grant}: {error}");
                     Report::Refused { ticket, rule: Rule::Firewall, why: error.to_string() }
                 }
             }],
@@ -193,15 +245,46 @@ impl Desk {
         }
     }
 
+    /// Whoever can knock, or be root on the gate, is not locked out.
+    fn pass_trial(&mut self, why: &str) -> bool {
+        let was_on_trial = self.trial.take().is_some();
+        if was_on_trial {
+            info!("the trial is over, {why}: Postern stays");
+        }
+        was_on_trial
+    }
+
     fn pages(&self, ticket: u64) -> Vec<Report> {
         let grants: Vec<Grant> = self.ledger.grants().cloned().collect();
         if grants.is_empty() {
             return vec![Report::Grants { ticket, grants, more: false }];
         }
-        let pages = grants.chunks(PAGE);
+        let mut pages: Vec<Vec<Grant>> = Vec::new();
+        let mut size = usize::MAX;
+        for grant in grants {
+            size = size.saturating_add(length(&grant));
+            match pages.last_mut().filter(|page| page.len() < PAGE && size < MESSAGE_MAX) {
+                Some(page) => page.push(grant),
+                None => {
+                    size = PAGE_HEAD.saturating_add(length(&grant));
+                    pages.push(vec![grant]);
+                }
+            }
+        }
         let last = pages.len().saturating_sub(1);
-        pages.enumerate().map(|(at, page)| Report::Grants { ticket, grants: page.to_vec(), more: at < last }).collect()
+        pages.into_iter().enumerate().map(|(at, grants)| Report::Grants { ticket, grants, more: at < last }).collect()
     }
+}
+
+/// Bytes of a page beside its grants.
+const PAGE_HEAD: usize = 128;
+
+/// More bytes than a grant has in a page: two addresses, two numbers and the names of fields beside the user, the services and the forwards.
+fn length(grant: &Grant) -> usize {
+    const SERVICE: usize = "\"tcp/65535-65535\",".len();
+    const FORWARD: usize = 192;
+    let forwards = grant.forwards.len().saturating_mul(FORWARD);
+    grant.services.len().saturating_mul(SERVICE).saturating_add(forwards).saturating_add(grant.user.len()).saturating_add(256)
 }
 
 fn refused(ticket: u64, rule: Rule, why: &str) -> Plan {

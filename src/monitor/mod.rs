@@ -2,8 +2,8 @@
 //!
 //! Never parses a packet, makes no use of a key, and owns the closing of grants.
 
-use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use tracing::{info, warn};
 
@@ -19,45 +19,61 @@ pub mod check;
 mod child;
 pub mod clearance;
 pub mod desk;
+pub mod findings;
+mod host;
 pub mod prepare;
 mod routing;
 mod serve;
+mod signals;
+mod succession;
 
 use desk::Desk;
 use serve::Monitor;
+use signals::Signals;
 
 /// The arguments that make this program an engine.
 pub const ENGINE: [&str; 1] = ["engine"];
 
-/// Runs the daemon in the foreground until a signal stops it.
+/// Runs the daemon in the foreground until a signal stops it, or a trial that nobody passes.
 ///
 /// # Errors
 /// Why it could not begin or go on.
-pub fn run(config: &Path) -> Result<(), Stop> {
+pub fn run(config: &Path, trial: Option<Duration>) -> Result<(), Stop> {
     let (bundle, settings) = prepare::load(config)?;
     drop(bundle);
     prepare::rights()?;
     let run_as = prepare::run_as(&settings.gate.run_as)?;
     let _lock = prepare::lock(&settings.gate.control_socket)?;
     prepare::state_dir(&settings.gate.state_dir, &run_as)?;
-    let signals = signals().map_err(Stop::system("taking signals"))?;
+    let signals = Signals::take().map_err(Stop::system("taking signals"))?;
     let backend = backend(settings.firewall.backend)?;
     let clock = clock::Steady::new();
-    let desk = Desk::open(&settings, backend, clock.now()).map_err(|error| Stop::new(UNAVAILABLE, error))?;
+    let mut desk = Desk::open(&settings, backend, clock.now()).map_err(|error| Stop::new(UNAVAILABLE, error))?;
+    remove_leftovers(desk.backend_name());
     let control = prepare::control_socket(&settings.gate.control_socket)?;
     announce(&settings, &desk, &run_as);
+    if let Some(length) = trial {
+        desk.begin_trial(clock.now().plus(length));
+        let length = crate::time::human(length);
+        warn!("on trial for {length}: everything is taken back unless a knock is admitted or `posternd confirm` comes before");
+    }
     let mut monitor = Monitor {
         config: config.to_owned(),
         settings,
         desk,
         engine: None,
+        successor: None,
+        held: Vec::new(),
         control,
         run_as,
         clock,
         signals,
+        reload_wanted: false,
         started: clock::instant(),
         pause: serve::PAUSE_MIN,
         served: false,
+        looked: clock::instant(),
+        look_pause: serve::PAUSE_MIN,
     };
     monitor.start_engine()?;
     monitor.serve()
@@ -83,6 +99,16 @@ pub fn backend(kind: BackendKind) -> Result<Box<dyn Backend>, Stop> {
         BackendKind::Auto => nftables(),
     };
     chosen.map_err(|error| Stop::new(UNAVAILABLE, error))
+}
+
+/// What another driver left behind in an earlier run would close what this one opens.
+fn remove_leftovers(chosen: &str) {
+    for kind in [BackendKind::Iptables, BackendKind::Nftables] {
+        let Some(mut other) = backend(kind).ok().filter(|other| other.name() != chosen) else { continue };
+        if let Err(error) = other.remove() {
+            warn!("what {} may hold of an earlier run could not be removed: {error}", other.name());
+        }
+    }
 }
 
 /// Takes all that Postern put into the firewall out again, by every driver that works here; returns what to tell.
@@ -115,16 +141,6 @@ pub fn control_socket(config: &Path) -> Result<PathBuf, Stop> {
     prepare::load(config).map(|(_, settings)| settings.gate.control_socket)
 }
 
-/// A stream that becomes readable when the process is told to stop.
-fn signals() -> std::io::Result<UnixStream> {
-    let (reader, writer) = UnixStream::pair()?;
-    reader.set_nonblocking(true)?;
-    for signal in [signal_hook::consts::SIGTERM, signal_hook::consts::SIGINT] {
-        signal_hook::low_level::pipe::register(signal, writer.try_clone()?)?;
-    }
-    Ok(reader)
-}
-
 fn announce(settings: &Settings, desk: &Desk, run_as: &prepare::RunAs) {
     let gate = &settings.gate;
     let wire = match (gate.capture, &gate.interfaces) {
@@ -137,10 +153,10 @@ fn announce(settings: &Settings, desk: &Desk, run_as: &prepare::RunAs) {
         gate = gate.name.as_str(),
         users = settings.policies.len(),
         backend = desk.backend_name(),
-        "gate {}: listening for knocks to UDP port {} on {wire}, {} users, firewall by {}",
+        "gate {}: listening for knocks to UDP port {} on {wire}, {}, firewall by {}",
         gate.name.as_str(),
         ports.join(", "),
-        settings.policies.len(),
+        crate::time::count(settings.policies.len(), "user"),
         desk.backend_name()
     );
     if let Some(note) = &run_as.note {

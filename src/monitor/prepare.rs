@@ -57,11 +57,25 @@ pub fn load(path: &Path) -> Result<(Bundle, Settings), Stop> {
         Stop::new(code, error)
     };
     let mut bundle = files::read_bundle(path).map_err(unreadable)?;
-    let named = config::key_files(&bundle);
-    files::add_key_files(&mut bundle, &named).map_err(unreadable)?;
+    let mut wrong = Vec::new();
+    let mut unread = Vec::new();
+    for path in config::key_files(&bundle) {
+        if let Err(error) = files::add_key_files(&mut bundle, std::slice::from_ref(&path)) {
+            wrong.push(unreadable(error));
+            unread.push(path);
+        }
+    }
     // The keys in what was loaded are wiped here at once.
-    let settings = config::load(&bundle).map_err(|problems| Stop::new(CONFIG, problems))?.settings;
-    Ok((bundle, settings))
+    match config::load(&bundle) {
+        Ok(loaded) if wrong.is_empty() => return Ok((bundle, loaded.settings)),
+        Ok(_) => {}
+        // Why a file was not read was said already.
+        Err(problems) => {
+            wrong.extend(problems.0.iter().filter(|problem| !unread.contains(&problem.file)).map(|problem| Stop::new(CONFIG, problem)));
+        }
+    }
+    let code = wrong.first().map_or(CONFIG, |first| first.code);
+    Err(Stop::new(code, wrong.iter().map(|stop| stop.message.as_str()).collect::<Vec<_>>().join("\n")))
 }
 
 /// Finds the engine's user.
@@ -154,11 +168,11 @@ pub fn control_socket(path: &Path) -> Result<OwnedFd, Stop> {
     control::bind(path).map(OwnedFd::from).map_err(Stop::system(format!("binding the control socket {}", path.display())))
 }
 
-/// Opens the sockets that knocks are captured with.
+/// Opens the sockets that knocks are captured with. A bound one that is `held` already is used again, for two can't be bound.
 ///
 /// # Errors
 /// Which one, and what the system said.
-pub fn captures(gate: &Gate) -> Result<Vec<(CaptureSpec, OwnedFd)>, Stop> {
+pub fn captures(gate: &Gate, held: &[(CaptureSpec, OwnedFd)]) -> Result<Vec<(CaptureSpec, OwnedFd)>, Stop> {
     let packet = |interface: Option<String>| {
         let socket = capture::packet::open(&gate.ports).map_err(Stop::system("opening the packet socket"))?;
         Ok((CaptureSpec::Packet { interface }, socket))
@@ -166,11 +180,15 @@ pub fn captures(gate: &Gate) -> Result<Vec<(CaptureSpec, OwnedFd)>, Stop> {
     match (gate.capture, &gate.interfaces) {
         (CaptureKind::Packet, Interfaces::Any) => packet(None).map(|one| vec![one]),
         (CaptureKind::Packet, Interfaces::Named(names)) => names.iter().cloned().map(Some).map(packet).collect(),
-        (CaptureKind::Udp, _) => gate.ports.iter().map(|port| udp(*port)).collect(),
+        (CaptureKind::Udp, _) => gate.ports.iter().map(|port| udp(*port, held)).collect(),
     }
 }
 
-fn udp(port: u16) -> Result<(CaptureSpec, OwnedFd), Stop> {
+fn udp(port: u16, held: &[(CaptureSpec, OwnedFd)]) -> Result<(CaptureSpec, OwnedFd), Stop> {
+    if let Some((spec, socket)) = held.iter().find(|(spec, _)| *spec == CaptureSpec::Udp { port }) {
+        let again = socket.try_clone().map_err(Stop::system(format!("handing on the socket of UDP port {port}")))?;
+        return Ok((spec.clone(), again));
+    }
     let socket = capture::udp::bind(port).map_err(Stop::system(format!("binding UDP port {port} (is another program using it?)")))?;
     Ok((CaptureSpec::Udp { port }, socket))
 }

@@ -120,7 +120,9 @@ fn removing_leaves_every_table_of_the_host_as_it_was() {
             let run = format!("{family}-{variant}");
             sh(
                 &world.gate,
-                &format!("{run} -A FORWARD -p tcp --dport 25 -j DROP; {run} -t nat -A POSTROUTING -p tcp --dport 25 -j MASQUERADE"),
+                &format!(
+                    "{run} -A INPUT -p tcp --dport 25 -j DROP; {run} -A FORWARD -p tcp --dport 25 -j DROP; {run} -t nat -A POSTROUTING -p tcp --dport 25 -j MASQUERADE"
+                ),
             );
             sh(&world.gate, &format!("{run} -t nat -A PREROUTING -p tcp --dport 25 -j REDIRECT --to-ports 26"));
         }

@@ -26,8 +26,7 @@ fn delivered(socket: &OwnedFd) -> Vec<Vec<u8>> {
     }
 }
 
-#[test]
-fn what_cannot_be_a_knock_never_leaves_the_kernel() {
+pub(crate) fn what_cannot_be_a_knock_never_leaves_the_kernel() {
     let (gate, peer) = gate_and_peer();
     let (socket, _capture) = bound_socket(&gate);
     let mut wire = Wire::from(&peer, "peer0");
@@ -76,8 +75,7 @@ fn what_cannot_be_a_knock_never_leaves_the_kernel() {
     assert_eq!(delivered(&socket), Vec::<Vec<u8>>::new());
 }
 
-#[test]
-fn what_could_be_a_knock_or_nearly_leaves_the_kernel_whole() {
+pub(crate) fn what_could_be_a_knock_or_nearly_leaves_the_kernel_whole() {
     let (gate, peer) = gate_and_peer();
     let (socket, _capture) = bound_socket(&gate);
     let mut wire = Wire::from(&peer, "peer0");
@@ -97,8 +95,7 @@ fn what_could_be_a_knock_or_nearly_leaves_the_kernel_whole() {
     assert_eq!(delivered(&socket), passed);
 }
 
-#[test]
-fn of_mutated_packets_the_kernel_delivers_all_that_we_read_and_nothing_to_other_ports() {
+pub(crate) fn of_mutated_packets_the_kernel_delivers_all_that_we_read_and_nothing_to_other_ports() {
     let (gate, peer) = gate_and_peer();
     let (socket, _capture) = bound_socket(&gate);
     let mut wire = Wire::from(&peer, "peer0");

@@ -33,8 +33,7 @@ fn expect_back(capture: &mut dyn Capture) {
     assert!(matches!(&caught, Caught::Back { interface } if interface == "gate0"), "{caught:?}");
 }
 
-#[test]
-fn an_interface_that_goes_down_is_told_once_and_is_captured_from_when_up_again() {
+pub(crate) fn an_interface_that_goes_down_is_told_once_and_is_captured_from_when_up_again() {
     let (gate, peer) = gate_and_peer();
     let mut capture = capture(&gate, Some("gate0"));
     for _ in 0..2 {
@@ -51,8 +50,7 @@ fn an_interface_that_goes_down_is_told_once_and_is_captured_from_when_up_again()
     }
 }
 
-#[test]
-fn a_datagram_of_just_before_the_link_went_down_is_not_lost() {
+pub(crate) fn a_datagram_of_just_before_the_link_went_down_is_not_lost() {
     let (gate, peer) = gate_and_peer();
     let mut capture = capture(&gate, Some("gate0"));
     send(&peer, "192.0.2.1", PORT, END);
@@ -71,8 +69,7 @@ fn descriptors(socket: &OwnedFd) -> usize {
     all.filter(|entry| of(&entry.as_ref().unwrap().file_name().to_string_lossy()).as_ref() == Some(&own)).count()
 }
 
-#[test]
-fn an_interface_that_is_deleted_and_made_again_is_captured_from_and_no_descriptor_leaks() {
+pub(crate) fn an_interface_that_is_deleted_and_made_again_is_captured_from_and_no_descriptor_leaks() {
     let (gate, peer) = gate_and_peer();
     let (socket, mut capture) = bound_socket(&gate);
     // ours, the capture's, and the one that pnet reads
@@ -92,8 +89,7 @@ fn an_interface_that_is_deleted_and_made_again_is_captured_from_and_no_descripto
     assert_eq!(descriptors(&socket), 1);
 }
 
-#[test]
-fn an_interface_that_was_replaced_between_two_looks_is_told_and_captured_from() {
+pub(crate) fn an_interface_that_was_replaced_between_two_looks_is_told_and_captured_from() {
     let (gate, peer) = gate_and_peer();
     let mut capture = capture(&gate, Some("gate0"));
     gate.ip("link del gate0");
@@ -104,8 +100,7 @@ fn an_interface_that_was_replaced_between_two_looks_is_told_and_captured_from() 
     assert!(until_end(&mut capture).is_empty());
 }
 
-#[test]
-fn an_interface_that_takes_another_name_is_let_go_and_the_next_of_the_name_is_captured_from() {
+pub(crate) fn an_interface_that_takes_another_name_is_let_go_and_the_next_of_the_name_is_captured_from() {
     let (gate, peer) = gate_and_peer();
     let mut capture = capture(&gate, Some("gate0"));
     gate.ip("link set gate0 name other0");
@@ -117,8 +112,7 @@ fn an_interface_that_takes_another_name_is_let_go_and_the_next_of_the_name_is_ca
     assert!(until_end(&mut capture).is_empty());
 }
 
-#[test]
-fn an_interface_that_comes_later_is_waited_for_until_it_is_up() {
+pub(crate) fn an_interface_that_comes_later_is_waited_for_until_it_is_up() {
     let (gate, peer) = (Namespace::new(), Namespace::new());
     let mut capture = capture(&gate, Some("gate0"));
     expect_lost(&mut capture);
@@ -133,8 +127,7 @@ fn an_interface_that_comes_later_is_waited_for_until_it_is_up() {
     assert!(until_end(&mut capture).is_empty());
 }
 
-#[test]
-fn every_interface_is_heard_undisturbed_by_links_that_go_and_come() {
+pub(crate) fn every_interface_is_heard_undisturbed_by_links_that_go_and_come() {
     let (gate, peer) = gate_and_peer();
     let mut capture = capture(&gate, None);
     gate.ip("link set gate0 down");
@@ -151,8 +144,7 @@ fn every_interface_is_heard_undisturbed_by_links_that_go_and_come() {
     assert!(until_end(&mut capture).is_empty());
 }
 
-#[test]
-fn a_user_without_any_privilege_binds_and_binds_again() {
+pub(crate) fn a_user_without_any_privilege_binds_and_binds_again() {
     let (gate, peer) = gate_and_peer();
     let socket = gate.run(|| packet::open(&PORTS).unwrap());
     let unprivileged = std::thread::spawn(move || {

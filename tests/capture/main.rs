@@ -1,4 +1,5 @@
-//! Capture against the real kernel, in network namespaces that each test makes for itself. Needs root, `ip` and `python3`.
+//! Capture against the real kernel, in network namespaces that each test makes for itself. Needs root, `ip` and `python3`;
+//! without them the tests are ignored.
 //!
 //! ```text
 //!   gate namespace                          peer namespace
@@ -12,8 +13,10 @@
 
 use std::net::{IpAddr, UdpSocket};
 use std::os::fd::OwnedFd;
+use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
+use libtest_mimic::Arguments;
 use postern::capture::packet::{self, PacketCapture};
 use postern::capture::{Capture, Caught};
 use postern::datagram::Datagram;
@@ -25,12 +28,41 @@ mod netns;
 mod packets;
 mod udp;
 
+use netns::ground::{Ground, Need, trials};
 use netns::{Namespace, join};
 
 const PORTS: [u16; 3] = [62201, 53, 65535];
 const PORT: u16 = PORTS[0];
 /// What a test sends last.
 const END: &[u8] = b"the end";
+
+fn main() -> ExitCode {
+    let ground = Ground::find();
+    let trials = trials![
+        ground, &[Need::Users, Need::Program("ip"), Need::Program("python3")];
+        filter::what_cannot_be_a_knock_never_leaves_the_kernel,
+        filter::what_could_be_a_knock_or_nearly_leaves_the_kernel_whole,
+        filter::of_mutated_packets_the_kernel_delivers_all_that_we_read_and_nothing_to_other_ports,
+        links::an_interface_that_goes_down_is_told_once_and_is_captured_from_when_up_again,
+        links::a_datagram_of_just_before_the_link_went_down_is_not_lost,
+        links::an_interface_that_is_deleted_and_made_again_is_captured_from_and_no_descriptor_leaks,
+        links::an_interface_that_was_replaced_between_two_looks_is_told_and_captured_from,
+        links::an_interface_that_takes_another_name_is_let_go_and_the_next_of_the_name_is_captured_from,
+        links::an_interface_that_comes_later_is_waited_for_until_it_is_up,
+        links::every_interface_is_heard_undisturbed_by_links_that_go_and_come,
+        links::a_user_without_any_privilege_binds_and_binds_again,
+        packets::the_socket_is_closed_on_exec_and_has_a_large_buffer,
+        packets::a_socket_hears_nothing_before_it_is_bound,
+        packets::both_families_are_captured_with_their_addresses_though_the_port_is_closed,
+        packets::loopback_shows_each_datagram_once,
+        packets::own_outgoing_datagrams_are_not_captured,
+        packets::packets_of_a_tun_device_are_captured,
+        packets::packets_with_a_vlan_tag_are_captured_without_a_vlan_device,
+        udp::a_bound_socket_hears_both_families_with_plain_addresses,
+        udp::a_bound_socket_cuts_what_is_too_long_and_waits_in_silence,
+    ];
+    libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
+}
 
 fn capture(namespace: &Namespace, interface: Option<&str>) -> PacketCapture {
     let interface = interface.map(str::to_owned);

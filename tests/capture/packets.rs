@@ -6,8 +6,7 @@ use crate::netns::Namespace;
 use crate::netns::wire::{Tun, Wire, framed, udp4, udp6};
 use crate::{END, PORT, PORTS, capture, gate_and_peer, payloads, send, until_end};
 
-#[test]
-fn the_socket_is_closed_on_exec_and_has_a_large_buffer() {
+pub(crate) fn the_socket_is_closed_on_exec_and_has_a_large_buffer() {
     Namespace::new().run(|| {
         let socket = packet::open(&PORTS).unwrap();
         assert!(rustix::io::fcntl_getfd(&socket).unwrap().contains(rustix::io::FdFlags::CLOEXEC));
@@ -15,8 +14,7 @@ fn the_socket_is_closed_on_exec_and_has_a_large_buffer() {
     });
 }
 
-#[test]
-fn a_socket_hears_nothing_before_it_is_bound() {
+pub(crate) fn a_socket_hears_nothing_before_it_is_bound() {
     let namespace = Namespace::new();
     let socket = namespace.run(|| packet::open(&PORTS).unwrap());
     send(&namespace, "127.0.0.1", PORT, b"early");
@@ -25,8 +23,7 @@ fn a_socket_hears_nothing_before_it_is_bound() {
     assert!(until_end(&mut capture).is_empty());
 }
 
-#[test]
-fn both_families_are_captured_with_their_addresses_though_the_port_is_closed() {
+pub(crate) fn both_families_are_captured_with_their_addresses_though_the_port_is_closed() {
     let (gate, peer) = gate_and_peer();
     for interface in [None, Some("gate0")] {
         let mut capture = capture(&gate, interface);
@@ -40,8 +37,7 @@ fn both_families_are_captured_with_their_addresses_though_the_port_is_closed() {
     }
 }
 
-#[test]
-fn loopback_shows_each_datagram_once() {
+pub(crate) fn loopback_shows_each_datagram_once() {
     let namespace = Namespace::new();
     for interface in [None, Some("lo")] {
         let mut capture = capture(&namespace, interface);
@@ -52,8 +48,7 @@ fn loopback_shows_each_datagram_once() {
     }
 }
 
-#[test]
-fn own_outgoing_datagrams_are_not_captured() {
+pub(crate) fn own_outgoing_datagrams_are_not_captured() {
     let (gate, peer) = gate_and_peer();
     let mut at_peer = capture(&peer, None);
     for interface in [None, Some("gate0")] {
@@ -67,8 +62,7 @@ fn own_outgoing_datagrams_are_not_captured() {
     }
 }
 
-#[test]
-fn packets_of_a_tun_device_are_captured() {
+pub(crate) fn packets_of_a_tun_device_are_captured() {
     let namespace = Namespace::new();
     let mut tun = Tun::new(&namespace);
     for interface in [None, Some("tun0")] {
@@ -81,8 +75,7 @@ fn packets_of_a_tun_device_are_captured() {
     }
 }
 
-#[test]
-fn packets_with_a_vlan_tag_are_captured_without_a_vlan_device() {
+pub(crate) fn packets_with_a_vlan_tag_are_captured_without_a_vlan_device() {
     let (gate, peer) = gate_and_peer();
     let mut wire = Wire::from(&peer, "peer0");
     for interface in [None, Some("gate0")] {

@@ -8,8 +8,7 @@ use postern::capture::udp::{self, UdpCapture};
 use crate::netns::Namespace;
 use crate::{END, PORT, expect_quiet, gate_and_peer, payloads, send, until_end};
 
-#[test]
-fn a_bound_socket_hears_both_families_with_plain_addresses() {
+pub(crate) fn a_bound_socket_hears_both_families_with_plain_addresses() {
     let (gate, peer) = gate_and_peer();
     let mut capture = UdpCapture::new(gate.run(|| udp::bind(PORT).unwrap()), PORT);
     send(&peer, "192.0.2.1", PORT, b"four");
@@ -23,8 +22,7 @@ fn a_bound_socket_hears_both_families_with_plain_addresses() {
     assert_eq!(taken.kind(), io::ErrorKind::AddrInUse);
 }
 
-#[test]
-fn a_bound_socket_cuts_what_is_too_long_and_waits_in_silence() {
+pub(crate) fn a_bound_socket_cuts_what_is_too_long_and_waits_in_silence() {
     let namespace = Namespace::new();
     let mut capture = UdpCapture::new(namespace.run(|| udp::bind(PORT).unwrap()), PORT);
     send(&namespace, "127.0.0.1", PORT, &[7; 4000]);

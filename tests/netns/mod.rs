@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use nix::sched::{CloneFlags, unshare};
 
+pub(crate) mod ground;
 pub(crate) mod wire;
 
 type Job = Box<dyn FnOnce() + Send>;
@@ -36,6 +37,12 @@ impl Namespace {
         let namespace = Self { jobs, thread_id: is_ready.recv().expect("no namespace") };
         namespace.ip("link set lo up");
         namespace
+    }
+
+    /// By which `ip link ... netns` finds the namespace.
+    #[allow(dead_code)]
+    pub(crate) fn thread_id(&self) -> i32 {
+        self.thread_id
     }
 
     /// Runs `job` inside; sockets it makes stay inside, wherever they go.

@@ -46,8 +46,7 @@ fn to(target: &str, grant: Grant) -> Grant {
     Grant { target: Some(target.parse().unwrap()), ..grant }
 }
 
-#[test]
-fn a_host_behind_the_gate_opens_for_one_address_and_its_neighbours_stay_closed() {
+pub(crate) fn a_host_behind_the_gate_opens_for_one_address_and_its_neighbours_stay_closed() {
     let (gate, client, _host) = three();
     let all_open = || client.reaches("192.0.2.7", "10.0.0.2", 22) && client.reaches("2001:db8::7", "fd00::2", 22);
     assert!(wait_until(all_open, Duration::from_secs(5)).is_some(), "nothing is hidden yet");
@@ -72,8 +71,7 @@ fn a_host_behind_the_gate_opens_for_one_address_and_its_neighbours_stay_closed()
     assert!(client.reaches("192.0.2.7", "10.0.0.9", 22), "a host that is not hidden is left to the host's own rules");
 }
 
-#[test]
-fn a_grant_for_a_host_behind_the_gate_does_not_open_the_gate_itself() {
+pub(crate) fn a_grant_for_a_host_behind_the_gate_does_not_open_the_gate_itself() {
     let (gate, client, _host) = three();
     gate.space.serve(22);
     let protection = Protection { services: vec!["tcp/22".parse().unwrap()], ..hiding("tcp/22") };

@@ -10,8 +10,7 @@ use postern::opening::Forward;
 use crate::space::{Space, echoes, wait_until};
 use crate::{Gate, KNOCK_PORT, NOW, gate_and_client, grant, lasting};
 
-#[test]
-fn a_protected_port_opens_for_the_address_of_a_grant_and_for_no_other_in_both_families() {
+pub(crate) fn a_protected_port_opens_for_the_address_of_a_grant_and_for_no_other_in_both_families() {
     let (gate, client) = gate_and_client();
     for (gate_address, mine, other) in [("192.0.2.1", "192.0.2.7", "192.0.2.8"), ("2001:db8::1", "2001:db8::7", "2001:db8::8")] {
         gate.install(&[], &[]);
@@ -27,8 +26,7 @@ fn a_protected_port_opens_for_the_address_of_a_grant_and_for_no_other_in_both_fa
     }
 }
 
-#[test]
-fn the_kernel_ends_a_grant_on_time_when_the_driver_is_gone() {
+pub(crate) fn the_kernel_ends_a_grant_on_time_when_the_driver_is_gone() {
     let (gate, client) = gate_and_client();
     gate.install(&["tcp/22"], &[]);
     gate.open(&lasting(grant(1, "192.0.2.7/32", &["tcp/22"]), 1_500));
@@ -39,8 +37,7 @@ fn the_kernel_ends_a_grant_on_time_when_the_driver_is_gone() {
     assert_eq!(gate.elements("grants4") + gate.elements("record"), 0);
 }
 
-#[test]
-fn a_grant_whose_end_has_passed_is_never_left_without_an_end() {
+pub(crate) fn a_grant_whose_end_has_passed_is_never_left_without_an_end() {
     let gate = Gate::plain();
     gate.install(&["tcp/22"], &[]);
     let mut past = grant(1, "192.0.2.7/32", &["tcp/22"]);
@@ -49,8 +46,7 @@ fn a_grant_whose_end_has_passed_is_never_left_without_an_end() {
     assert!(wait_until(|| gate.elements("grants4") == 0 && gate.elements("record") == 0, Duration::from_secs(2)).is_some());
 }
 
-#[test]
-fn an_established_connection_survives_the_first_install_and_the_end_of_its_grant() {
+pub(crate) fn an_established_connection_survives_the_first_install_and_the_end_of_its_grant() {
     let (gate, client) = gate_and_client();
     // made before connection tracking runs in the gate
     let mut early = client.connect("192.0.2.8", "192.0.2.1", 22).unwrap();
@@ -66,8 +62,7 @@ fn an_established_connection_survives_the_first_install_and_the_end_of_its_grant
     assert!(echoes(&mut early) && echoes(&mut early_v6));
 }
 
-#[test]
-fn networks_and_port_ranges_open_what_they_span_also_where_they_overlap() {
+pub(crate) fn networks_and_port_ranges_open_what_they_span_also_where_they_overlap() {
     let (gate, client) = gate_and_client();
     for port in [21, 23] {
         gate.space.serve(port);
@@ -95,8 +90,7 @@ fn networks_and_port_ranges_open_what_they_span_also_where_they_overlap() {
     assert_eq!(gate.list(), [v6]);
 }
 
-#[test]
-fn protected_icmp_closes_the_echo_request_alone_and_opens_with_a_grant() {
+pub(crate) fn protected_icmp_closes_the_echo_request_alone_and_opens_with_a_grant() {
     let (gate, client) = gate_and_client();
     gate.install(&["icmp", "icmpv6"], &[]);
     assert!(!client.pings("192.0.2.7", "192.0.2.1") && !client.pings("2001:db8::7", "2001:db8::1"));
@@ -108,8 +102,7 @@ fn protected_icmp_closes_the_echo_request_alone_and_opens_with_a_grant() {
     assert!(!client.pings("192.0.2.8", "192.0.2.1") && !client.pings("2001:db8::8", "2001:db8::1"));
 }
 
-#[test]
-fn a_knock_draws_no_answer_while_other_closed_ports_do() {
+pub(crate) fn a_knock_draws_no_answer_while_other_closed_ports_do() {
     let (gate, client) = gate_and_client();
     let answered = |port: u16| {
         client.run(move || {
@@ -125,8 +118,7 @@ fn a_knock_draws_no_answer_while_other_closed_ports_do() {
     assert!(!answered(KNOCK_PORT) && answered(KNOCK_PORT + 1));
 }
 
-#[test]
-fn the_firewall_is_its_own_record_and_nft_shows_who_and_until_when() {
+pub(crate) fn the_firewall_is_its_own_record_and_nft_shows_who_and_until_when() {
     let gate = Gate::plain();
     gate.install(&["tcp/22"], &[]);
     let mut grants = vec![
@@ -155,8 +147,7 @@ fn the_firewall_is_its_own_record_and_nft_shows_who_and_until_when() {
     assert_eq!(gate.list(), grants);
 }
 
-#[test]
-fn what_nft_lists_it_can_load_again() {
+pub(crate) fn what_nft_lists_it_can_load_again() {
     let gate = Gate::plain();
     let mut protection = crate::protection(&["tcp/22", "udp/500-510", "icmp", "icmpv6"]);
     protection.hide_behind = true;
@@ -172,8 +163,7 @@ fn what_nft_lists_it_can_load_again() {
     assert_eq!(gate.nft("-s list ruleset"), before);
 }
 
-#[test]
-fn a_stranger_gets_no_answer_to_a_segment_that_belongs_to_no_connection() {
+pub(crate) fn a_stranger_gets_no_answer_to_a_segment_that_belongs_to_no_connection() {
     let (gate, client) = gate_and_client();
     gate.install(&["tcp/22"], &[]);
     assert!(!acknowledgement_is_answered(&client, 22), "the port has a listener");

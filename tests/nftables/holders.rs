@@ -22,8 +22,7 @@ fn remaining(gate: &Gate, set: &str) -> u64 {
     elements[0]["elem"]["expires"].as_u64().unwrap()
 }
 
-#[test]
-fn two_grants_share_an_element_until_the_later_ends_whichever_is_closed_first() {
+pub(crate) fn two_grants_share_an_element_until_the_later_ends_whichever_is_closed_first() {
     let (gate, client) = gate_and_client();
     gate.install(&["tcp/22"], &[]);
     let (short, long) = (grant(1, "192.0.2.7/32", &["tcp/22"]), bob(lasting(grant(2, "192.0.2.7/32", &["tcp/22", "tcp/80"]), 300_000)));
@@ -45,8 +44,7 @@ fn two_grants_share_an_element_until_the_later_ends_whichever_is_closed_first() 
     assert!((50..=60).contains(&remaining(&gate, "grants4")), "what is left is the other's time");
 }
 
-#[test]
-fn extending_a_grant_moves_its_end_in_the_kernel() {
+pub(crate) fn extending_a_grant_moves_its_end_in_the_kernel() {
     let gate = Gate::plain();
     gate.install(&["tcp/22"], &[]);
     let old = grant(1, "192.0.2.7/32", &["tcp/22"]);
@@ -58,8 +56,7 @@ fn extending_a_grant_moves_its_end_in_the_kernel() {
     assert_eq!(gate.list(), [new]);
 }
 
-#[test]
-fn closing_what_the_kernel_has_already_ended_is_done_and_spoils_nothing_beside_it() {
+pub(crate) fn closing_what_the_kernel_has_already_ended_is_done_and_spoils_nothing_beside_it() {
     let gate = Gate::plain();
     gate.install(&["tcp/22"], &[]);
     let ended = [lasting(grant(1, "192.0.2.7/32", &["tcp/22"]), 100), lasting(grant(2, "192.0.2.0/24", &["tcp/22-23"]), 100)];
@@ -81,8 +78,7 @@ fn closing_what_the_kernel_has_already_ended_is_done_and_spoils_nothing_beside_i
     assert_eq!(gate.nft("-a list table inet postern | head -n 1"), table, "the whole table is not put back for it");
 }
 
-#[test]
-fn a_grant_can_be_extended_after_the_kernel_has_ended_it() {
+pub(crate) fn a_grant_can_be_extended_after_the_kernel_has_ended_it() {
     let gate = Gate::plain();
     gate.install(&["tcp/22"], &[]);
     for old in [lasting(grant(1, "192.0.2.7/32", &["tcp/22"]), 100), lasting(grant(2, "192.0.2.0/24", &["tcp/22"]), 100)] {
@@ -95,8 +91,7 @@ fn a_grant_can_be_extended_after_the_kernel_has_ended_it() {
     assert_eq!((gate.elements("grants4"), gate.elements("networks4")), (1, 1));
 }
 
-#[test]
-fn one_change_that_fails_leaves_the_others_of_its_batch_done_and_nothing_half_open() {
+pub(crate) fn one_change_that_fails_leaves_the_others_of_its_batch_done_and_nothing_half_open() {
     let gate = Gate::plain();
     gate.install(&["tcp/22"], &[]);
     // a record with room for one, which no rule uses and so can be swapped

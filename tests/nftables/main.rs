@@ -1,6 +1,7 @@
 //! The nftables driver against the real kernel, each test in network namespaces of its own, with the program `nft` as a second opinion.
 //!
-//! Owns the gate that all of them set up. Needs root; changes nothing of the host.
+//! Owns the gate that all of them set up. Needs root, and changes nothing of the host; without root
+//! or `nft` the tests are ignored.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -13,26 +14,64 @@
 
 mod forward;
 mod grants;
+#[path = "../netns/ground.rs"]
+mod ground;
 mod holders;
 mod repair;
 mod scale;
 mod space;
 
+use std::process::ExitCode;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use libtest_mimic::Arguments;
 use postern::backend::nftables::Nftables;
 use postern::backend::{Backend, BackendError, Change};
 use postern::grant::{Grant, GrantId};
 use postern::settings::Protection;
 use postern::time::Timestamp;
 
+use ground::{Ground, Need, trials};
 use space::Space;
 
 /// When all tests play; only differences reach the kernel.
 pub const NOW: Timestamp = Timestamp::from_millis(1_795_341_600_000);
 
 pub const KNOCK_PORT: u16 = 62201;
+
+fn main() -> ExitCode {
+    let ground = Ground::find();
+    let trials = trials![
+        ground, &[Need::Users, Need::Program("ip"), Need::Program("nft")];
+        forward::a_host_behind_the_gate_opens_for_one_address_and_its_neighbours_stay_closed,
+        forward::a_grant_for_a_host_behind_the_gate_does_not_open_the_gate_itself,
+        grants::a_protected_port_opens_for_the_address_of_a_grant_and_for_no_other_in_both_families,
+        grants::the_kernel_ends_a_grant_on_time_when_the_driver_is_gone,
+        grants::a_grant_whose_end_has_passed_is_never_left_without_an_end,
+        grants::an_established_connection_survives_the_first_install_and_the_end_of_its_grant,
+        grants::networks_and_port_ranges_open_what_they_span_also_where_they_overlap,
+        grants::protected_icmp_closes_the_echo_request_alone_and_opens_with_a_grant,
+        grants::a_knock_draws_no_answer_while_other_closed_ports_do,
+        grants::the_firewall_is_its_own_record_and_nft_shows_who_and_until_when,
+        grants::what_nft_lists_it_can_load_again,
+        grants::a_stranger_gets_no_answer_to_a_segment_that_belongs_to_no_connection,
+        holders::two_grants_share_an_element_until_the_later_ends_whichever_is_closed_first,
+        holders::extending_a_grant_moves_its_end_in_the_kernel,
+        holders::closing_what_the_kernel_has_already_ended_is_done_and_spoils_nothing_beside_it,
+        holders::a_grant_can_be_extended_after_the_kernel_has_ended_it,
+        holders::one_change_that_fails_leaves_the_others_of_its_batch_done_and_nothing_half_open,
+        repair::a_table_deleted_behind_our_back_is_put_back_with_the_next_change,
+        repair::a_flushed_set_and_an_element_of_somebody_else_do_not_make_a_change_fail,
+        repair::install_repairs_everything_and_opens_the_given_grants_and_no_others,
+        repair::remove_leaves_the_ruleset_as_it_was_and_is_done_when_there_is_nothing,
+        repair::an_entry_of_the_record_that_is_not_readable_is_an_error_and_never_left_out,
+        repair::without_the_capability_the_error_names_it,
+        scale::ten_thousand_grants_are_installed_listed_and_closed,
+        scale::ten_thousand_grants_opened_in_batches_are_all_there_and_survive_a_lost_table,
+    ];
+    libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
+}
 
 /// A namespace with the driver at work in it.
 #[derive(Clone)]

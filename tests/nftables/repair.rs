@@ -6,8 +6,7 @@ use postern::backend::{Backend, Change};
 use crate::space::Space;
 use crate::{Gate, gate_and_client, grant, lasting, protection};
 
-#[test]
-fn a_table_deleted_behind_our_back_is_put_back_with_the_next_change() {
+pub(crate) fn a_table_deleted_behind_our_back_is_put_back_with_the_next_change() {
     let (gate, client) = gate_and_client();
     gate.install(&["tcp/22"], &[]);
     let (first, second) = (grant(1, "192.0.2.7/32", &["tcp/22"]), grant(2, "192.0.2.0/30", &["tcp/22"]));
@@ -23,8 +22,7 @@ fn a_table_deleted_behind_our_back_is_put_back_with_the_next_change() {
     assert_eq!(gate.list(), [first]);
 }
 
-#[test]
-fn a_flushed_set_and_an_element_of_somebody_else_do_not_make_a_change_fail() {
+pub(crate) fn a_flushed_set_and_an_element_of_somebody_else_do_not_make_a_change_fail() {
     let gate = Gate::plain();
     gate.install(&["tcp/22"], &[]);
     let network = grant(1, "192.0.2.0/24", &["tcp/22"]);
@@ -37,8 +35,7 @@ fn a_flushed_set_and_an_element_of_somebody_else_do_not_make_a_change_fail() {
     assert!(gate.nft("list set inet postern grants4").contains("timeout 1m"), "the foreign end is gone");
 }
 
-#[test]
-fn install_repairs_everything_and_opens_the_given_grants_and_no_others() {
+pub(crate) fn install_repairs_everything_and_opens_the_given_grants_and_no_others() {
     let (gate, client) = gate_and_client();
     gate.install(&["tcp/22"], &[]);
     gate.open(&grant(1, "192.0.2.7/32", &["tcp/22"]));
@@ -57,8 +54,7 @@ fn install_repairs_everything_and_opens_the_given_grants_and_no_others() {
     assert!(!gate.space.try_sh("nft list chain inet postern other").0);
 }
 
-#[test]
-fn remove_leaves_the_ruleset_as_it_was_and_is_done_when_there_is_nothing() {
+pub(crate) fn remove_leaves_the_ruleset_as_it_was_and_is_done_when_there_is_nothing() {
     let gate = Gate::plain();
     gate.nft("add table inet theirs");
     gate.nft("add chain inet theirs input '{ type filter hook input priority 0; policy accept; }'");
@@ -78,8 +74,7 @@ fn remove_leaves_the_ruleset_as_it_was_and_is_done_when_there_is_nothing() {
     assert_eq!(gate.nft("list ruleset"), before);
 }
 
-#[test]
-fn an_entry_of_the_record_that_is_not_readable_is_an_error_and_never_left_out() {
+pub(crate) fn an_entry_of_the_record_that_is_not_readable_is_an_error_and_never_left_out() {
     let gate = Gate::plain();
     gate.install(&["tcp/22"], &[grant(1, "192.0.2.7/32", &["tcp/22"])]);
     gate.nft("add element inet postern record '{ 1 . 2 . 3 timeout 1h }'");
@@ -87,8 +82,7 @@ fn an_entry_of_the_record_that_is_not_readable_is_an_error_and_never_left_out() 
     assert!(said.contains("not readable") && said.contains("posternd flush"), "{said}");
 }
 
-#[test]
-fn without_the_capability_the_error_names_it() {
+pub(crate) fn without_the_capability_the_error_names_it() {
     let space = Space::new();
     let said = space.run(|| {
         let mut driver = Nftables::open().unwrap();

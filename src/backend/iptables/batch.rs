@@ -3,11 +3,12 @@
 //!
 //! Owns the way back from a failed run. Never counts a change as done that the firewall did not confirm (invariant 10).
 
-use super::family::{Side, Standing, refused};
+use super::family::{Side, refused};
 use super::fault::{Fault, Kind};
 use super::input;
 use super::list::Tables;
-use super::rules::{DNAT, FORWARD, FORWARD_GRANTS, Family, GRANT_CHAINS, INPUT, SNAT, chains_of, grant_rules};
+use super::rules::{Family, GRANT_CHAINS, chains_of, grant_rules};
+use super::standing::is_reached;
 use crate::backend::{BackendError, Change};
 use crate::grant::{Grant, GrantId};
 use crate::run::Run;
@@ -99,7 +100,9 @@ impl Side {
                 let is_expected = standing.unmet_need_of(grant).is_none();
                 let is_gone = is_expected && !chains_of(grant).into_iter().all(|chain| is_reached(tables, chain));
                 if is_gone {
-                    *result = Err(BackendError(format!("{grant}: Postern's chains were taken out of the firewall; restart posternd")));
+                    *result = Err(BackendError(format!(
+                        "{grant}: Postern's chains were taken out of the firewall by somebody else; knock again once posternd has put them back"
+                    )));
                 }
                 is_gone
             }
@@ -209,27 +212,4 @@ impl Side {
             };
         }
     }
-}
-
-impl Standing {
-    /// What would have to be installed for this grant, and is not.
-    fn unmet_need_of(&self, grant: &Grant) -> Option<&'static str> {
-        if grant.target.is_some() && !self.needs.forwards {
-            return Some("forwarding is not installed, for no user has targets");
-        }
-        (!grant.forwards.is_empty() && !self.needs.nat)
-            .then_some("address translation is not installed, for no user has a service that forwards")
-    }
-}
-
-/// Whether packets come through a grant chain at all.
-fn is_reached(tables: &Tables, chain: &str) -> bool {
-    let (table, hook, own) = match chain {
-        DNAT => (&tables.nat, "PREROUTING", None),
-        SNAT => (&tables.nat, "POSTROUTING", None),
-        FORWARD_GRANTS => (&tables.filter, "FORWARD", Some(FORWARD)),
-        _ => (&tables.filter, "INPUT", Some(INPUT)),
-    };
-    let has_jump = |from: &str, to: &str| table.of(from).any(|rule| rule.strip_prefix("-j ") == Some(to));
-    table.has(chain) && own.map_or_else(|| has_jump(hook, chain), |own| has_jump(own, chain) && has_jump(hook, own))
 }

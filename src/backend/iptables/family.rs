@@ -2,7 +2,6 @@
 //!
 //! Owns the runs of `iptables-restore` and `iptables-save`, installation and removal. Batches of changes are in `batch`.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::Pair;
@@ -11,8 +10,9 @@ use super::grants;
 use super::input::{self, Needs};
 use super::list::{self, Tables};
 use super::rules::{Abilities, Family};
+use super::standing::Standing;
 use crate::backend::BackendError;
-use crate::grant::{Grant, GrantId};
+use crate::grant::Grant;
 use crate::run::{Call, OUTPUT, Run};
 use crate::settings::Protection;
 
@@ -31,12 +31,6 @@ pub(super) struct Side {
     pub(super) standing: Option<Standing>,
     /// A run was ended from outside: the firewall may hold more or less than `standing` says.
     pub(super) is_doubtful: bool,
-}
-
-/// What stands in the firewall since the last successful run.
-pub(super) struct Standing {
-    pub(super) live: BTreeMap<GrantId, Grant>,
-    pub(super) needs: Needs,
 }
 
 impl Side {
@@ -69,7 +63,7 @@ impl Side {
         let text = input::installation(self.family, &tables, protection, live, self.abilities).map_err(refused)?;
         self.put(run, &text)?;
         let needs = Needs::of(self.family, protection, live);
-        self.standing = Some(Standing { live: live.iter().map(|grant| (grant.id, (*grant).clone())).collect(), needs });
+        self.standing = Some(Standing::new(self.family, protection, live, needs, self.abilities));
         self.absent = None;
         self.is_doubtful = false;
         Ok(())
@@ -152,8 +146,21 @@ impl Side {
 
     /// All tables that are there: to ask for table nat by name would make it.
     pub(super) fn save(&self, run: &mut dyn Run) -> Result<Tables, Fault> {
+        self.save_by(run, &[])
+    }
+
+    /// Only the tables in which something of Postern's stands: they may be read often.
+    pub(super) fn save_own(&self, run: &mut dyn Run, needs: Needs) -> Result<Tables, Fault> {
+        let mut tables = self.save_by(run, &["-t", "filter"])?;
+        if needs.nat {
+            tables.nat = self.save_by(run, &["-t", "nat"])?.nat;
+        }
+        Ok(tables)
+    }
+
+    fn save_by(&self, run: &mut dyn Run, args: &[&str]) -> Result<Tables, Fault> {
         let program = self.program(|pair| &pair.save);
-        let call = Call { program, args: &[], stdin: b"", most: LISTING };
+        let call = Call { program, args, stdin: b"", most: LISTING };
         let output = judge(program, run.run(&call))?;
         list::read(&output).map_err(|why| refused(format!("{}: {why}", program.display())))
     }

@@ -22,6 +22,7 @@ mod grants;
 mod input;
 mod list;
 mod rules;
+mod standing;
 #[cfg(test)]
 mod tests;
 
@@ -120,6 +121,11 @@ impl Backend for Iptables {
         let mut grants = self.v4.list(self.run.as_mut())?;
         grants.extend(self.v6.list(self.run.as_mut())?);
         Ok(grants)
+    }
+
+    /// One run of a listing for each family.
+    fn verify(&mut self) -> Result<bool, BackendError> {
+        Ok(self.v4.stands(self.run.as_mut())? && self.v6.stands(self.run.as_mut())?)
     }
 
     /// The rules are then as before the first installation, but for counters and the empty table that a first run of iptables makes.

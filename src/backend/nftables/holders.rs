@@ -92,6 +92,14 @@ impl Holders {
         self.grants.values().map(|held| &held.grant)
     }
 
+    /// The elements that stand until after this time.
+    pub(super) fn lasting(&self, after: Timestamp) -> Vec<&Element> {
+        let lasts = |holds: &BTreeSet<Hold>| holds.last().is_some_and(|(until, _)| *until > after);
+        let exact = self.elements.iter().filter(|(_, holds)| lasts(holds)).map(|(element, _)| element);
+        let held = self.grants.values().filter(|held| held.grant.until > after);
+        exact.chain(held.flat_map(|held| &held.ranges)).collect()
+    }
+
     /// Whether there are ranks for no more than a few more ranges.
     pub(super) fn ranks_run_out(&self) -> bool {
         self.rank > RANK_MIDDLE - (1 << 24)

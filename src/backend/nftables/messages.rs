@@ -125,6 +125,11 @@ pub(super) fn step(step: &Step, now: Timestamp) -> Message {
     }
 }
 
+/// Asks for all rules of the table.
+pub(super) fn get_rules() -> NfTablesMessage {
+    NfTablesMessage::GetRule(RuleMessage { attributes: vec![RuleAttribute::Table(TABLE.to_owned())] })
+}
+
 /// Asks for all elements of a set.
 pub(super) fn get_elements(set: Set) -> NfTablesMessage {
     let attributes = vec![SetElementList::Table(TABLE.to_owned()), SetElementList::Set(set.name().to_owned())];

@@ -13,6 +13,7 @@ mod link;
 mod messages;
 mod record;
 mod sets;
+mod standing;
 mod table;
 
 use std::collections::BTreeSet;
@@ -24,6 +25,7 @@ use self::holders::{Holders, Undo};
 use self::link::Link;
 use self::messages::Message;
 use self::sets::Set;
+use self::standing::Rules;
 use self::table::{TABLE, Wanted};
 use super::{Backend, BackendError, Change};
 use crate::grant::Grant;
@@ -49,6 +51,7 @@ struct Placed {
     /// Whether ports of the gate may lead to hosts behind it.
     nat: bool,
     holders: Holders,
+    rules: Rules,
 }
 
 /// Why a batch was not carried out.
@@ -142,10 +145,13 @@ impl Nftables {
         self.install(&protection, &live)
     }
 
+    fn wanted(&self, protection: &Protection, nat: bool) -> Wanted {
+        Wanted { protection: protection.clone(), nat, sockets: self.sockets }
+    }
+
     /// One batch after which the table is as wanted and holds these grants, whatever stood there before.
     fn set_up(&mut self, protection: &Protection, nat: bool, steps: &[Step]) -> Result<(), (Option<&'static str>, BackendError)> {
-        let wanted = Wanted { protection: protection.clone(), nat, sockets: self.sockets };
-        let setup = set_up(&wanted);
+        let setup = set_up(&self.wanted(protection, nat));
         let names: Vec<&'static str> = setup.iter().map(|(name, _)| *name).collect();
         let now = self.now;
         let batch: Vec<Message> = setup.into_iter().map(|(_, message)| message).collect();
@@ -214,7 +220,8 @@ impl Backend for Nftables {
             }
             Err((_, error)) => return Err(error),
         }
-        self.placed = Some(Placed { protection: protection.clone(), nat, holders });
+        let rules = standing::rules_of(&table::chains(&self.wanted(protection, nat)));
+        self.placed = Some(Placed { protection: protection.clone(), nat, holders, rules });
         self.doubtful = false;
         Ok(())
     }
@@ -240,6 +247,12 @@ impl Backend for Nftables {
             BackendError(format!("nftables: {why}; another program wrote to table inet {TABLE}: run posternd flush, then start anew"))
         };
         read.and_then(|()| parts.grants()).map_err(unreadable)
+    }
+
+    fn verify(&mut self) -> Result<bool, BackendError> {
+        let Some(placed) = &self.placed else { return Ok(true) };
+        standing::stands(&mut self.link, placed, self.now)
+            .map_err(|trouble| fault::trouble(&format_args!("reading table inet {TABLE}"), &trouble))
     }
 
     fn remove(&mut self) -> Result<(), BackendError> {

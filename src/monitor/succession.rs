@@ -1,0 +1,160 @@
+//! How one engine follows another: at the start, after a crash, and when SIGHUP asks for the config to be read anew.
+//!
+//! The new engine loads the config next to the old one, which serves on. Only when it has everything but the store does the new
+//! config come into force; then the old engine sees to what is under way and ends, and the new one opens the store. Knocks that
+//! come in between wait in the new engine's captures. A config that can't be used changes nothing.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::{Duration, Instant};
+
+use tracing::{error, info, warn};
+
+use crate::clock;
+use crate::monitor::child::{Engine, Over, Stage};
+use crate::monitor::prepare;
+use crate::monitor::serve::{Monitor, READY_WITHIN};
+use crate::order::{CaptureSpec, Report};
+use crate::settings::Settings;
+use crate::stop::{CONFIG, FAILED, Stop};
+
+/// The old engine must end within this time after it was told to; its captures take up to a second.
+const FINISH_WITHIN: Duration = Duration::from_secs(5);
+
+/// An engine that is to follow.
+#[derive(Debug)]
+pub(super) struct Successor {
+    pub(super) engine: Engine,
+    settings: Settings,
+    held: Vec<(CaptureSpec, OwnedFd)>,
+    started: Instant,
+    /// Since when its config is in force and the old engine knows that it is to end.
+    in_force_since: Option<Instant>,
+}
+
+impl Monitor {
+    /// Reads the config afresh, for no key of it was kept, and starts an engine on it, to follow the one that may serve now.
+    ///
+    /// # Errors
+    /// Why the config can't be used; nothing has changed then.
+    pub(super) fn start_engine(&mut self) -> Result<(), Stop> {
+        self.started = if self.engine.is_some() { self.started } else { clock::instant() };
+        let (bundle, settings) = prepare::load(&self.config)?;
+        stays(&self.settings, &settings)?;
+        let captures = prepare::captures(&settings.gate, &self.held)?;
+        let engine = Engine::start(&super::ENGINE, &bundle, self.control.as_fd(), &captures, self.run_as.ids)?;
+        let held = captures.into_iter().filter(|(spec, _)| matches!(spec, CaptureSpec::Udp { .. })).collect();
+        self.successor = Some(Successor { engine, settings, held, started: clock::instant(), in_force_since: None });
+        Ok(())
+    }
+
+    /// Whether the engine that serves was told to end.
+    pub(super) fn is_handing_over(&self) -> bool {
+        self.successor.as_ref().is_some_and(|successor| successor.in_force_since.is_some())
+    }
+
+    /// Begins a reload that is wanted, and takes a successor the next step on its way.
+    pub(super) fn look_at_successor(&mut self, buffer: &mut [u8]) -> Result<(), Stop> {
+        let Some(successor) = self.successor.as_mut() else {
+            self.reload_if_wanted();
+            return Ok(());
+        };
+        let engine = &mut successor.engine;
+        if !engine.orders(1, buffer).is_empty() {
+            engine.over = Some(Over::Unfit("it gave an order before it was told to go".to_owned()));
+        } else if engine.stage == Stage::Loading && clock::elapsed(successor.started) > READY_WITHIN {
+            engine.over = Some(Over::Unfit(format!("it was not loaded within {}", crate::time::human(READY_WITHIN))));
+        }
+        if engine.over.is_some() {
+            return self.give_up_successor();
+        }
+        if engine.stage == Stage::Loading {
+            return Ok(());
+        }
+        match (successor.in_force_since, self.engine.as_mut()) {
+            (None, _) => self.put_in_force(),
+            (Some(_), None) => {
+                self.let_go();
+                Ok(())
+            }
+            (Some(since), Some(old)) => {
+                if clock::elapsed(since) > FINISH_WITHIN {
+                    old.over.get_or_insert(Over::Unfit("it did not end when it was told to".to_owned()));
+                }
+                Ok(())
+            }
+        }
+    }
+
+    fn reload_if_wanted(&mut self) {
+        if !self.reload_wanted || self.engine.as_ref().is_none_or(|engine| engine.stage < Stage::Ready) {
+            // An engine that has yet to start reads the config as it then is.
+            self.reload_wanted &= self.engine.is_some();
+            return;
+        }
+        self.reload_wanted = false;
+        info!("reading the config anew");
+        if let Err(stop) = self.start_engine() {
+            stop.message.lines().for_each(|line| error!("{NOT_USED}: {line}"));
+        }
+    }
+
+    /// The new engine can serve: its config comes into force, and the old engine is told to end.
+    fn put_in_force(&mut self) -> Result<(), Stop> {
+        let Some(successor) = self.successor.as_mut() else { return Ok(()) };
+        if let Err(error) = self.desk.reload(&successor.settings, self.clock.now()) {
+            successor.engine.over = Some(Over::Unfit(format!("the firewall did not take its config: {error}")));
+            return self.give_up_successor();
+        }
+        self.settings = successor.settings.clone();
+        successor.in_force_since = Some(clock::instant());
+        match self.engine.as_mut() {
+            Some(old) => old.tell(&Report::Finish),
+            None => self.let_go(),
+        }
+        Ok(())
+    }
+
+    /// No other engine has the store open: the new one may.
+    fn let_go(&mut self) {
+        let Some(mut successor) = self.successor.take() else { return };
+        successor.engine.tell(&Report::Go);
+        if self.served {
+            info!(users = self.settings.policies.len(), "the config is in force: {} users", self.settings.policies.len());
+        }
+        self.engine = Some(successor.engine);
+        self.held = successor.held;
+        self.started = clock::instant();
+    }
+
+    fn give_up_successor(&mut self) -> Result<(), Stop> {
+        let Some(successor) = self.successor.take() else { return Ok(()) };
+        let why = successor.engine.over.clone().unwrap_or(Over::Gone);
+        let status = successor.engine.end();
+        match (why, status.and_then(|status| status.code())) {
+            (why, code) if !self.served => {
+                let code = code.and_then(|code| u8::try_from(code).ok()).filter(|_| why == Over::Gone).unwrap_or(FAILED);
+                let why = if why == Over::Gone { "its own line is above".to_owned() } else { why.to_string() };
+                return Err(Stop::new(code, format!("the engine could not begin ({why})")));
+            }
+            (why, _) if self.engine.is_some() => error!("{NOT_USED}: the new engine could not begin: {why}"),
+            (why, _) => warn!("the engine could not begin: {why}"),
+        }
+        Ok(())
+    }
+}
+
+const NOT_USED: &str = "the new config is not used, the old one stays in force";
+
+/// What is made or opened once, when the monitor starts, can't be changed by a reload.
+fn stays(old: &Settings, new: &Settings) -> Result<(), Stop> {
+    let changed = [
+        ("gate.state_dir", old.gate.state_dir != new.gate.state_dir),
+        ("gate.control_socket", old.gate.control_socket != new.gate.control_socket),
+        ("gate.run_as", old.gate.run_as != new.gate.run_as),
+        ("firewall.backend", old.firewall.backend != new.firewall.backend),
+    ];
+    let lines = changed.iter().filter(|(_, changed)| *changed);
+    let lines: Vec<String> =
+        lines.map(|(what, _)| format!("{what} can't change while posternd runs; change it back, or restart")).collect();
+    if lines.is_empty() { Ok(()) } else { Err(Stop::new(CONFIG, lines.join("\n"))) }
+}

@@ -1,0 +1,144 @@
+//! A folder with a gate's config, and `posternd` run with it in a network namespace of its own.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Stdio};
+use std::time::{Duration, Instant};
+
+use assert_cmd::Command;
+use tempfile::TempDir;
+
+const POSTERND: &str = env!("CARGO_BIN_EXE_posternd");
+
+/// Keys are made of this, so that any part of one is easy to find in what is said.
+pub(crate) const KEY: &str = "QUtleVRoYXROb2JvZHlNYXlTZWVJbkFueUxpbmVTYWk=";
+
+/// What every run of `posternd` came to.
+#[derive(Debug)]
+pub(crate) struct Ran {
+    pub(crate) code: Option<i32>,
+    pub(crate) out: String,
+    pub(crate) err: String,
+}
+
+impl Ran {
+    /// The one line of a run that failed so, having written nothing else.
+    pub(crate) fn one_line(self, code: i32) -> String {
+        assert_eq!((self.code, self.out.as_str()), (Some(code), ""), "{}", self.err);
+        let line = self.err.strip_suffix('\n').unwrap_or_else(|| panic!("not a whole line: {:?}", self.err));
+        assert!(!line.contains('\n'), "{line}");
+        line.strip_prefix("posternd: ").unwrap_or_else(|| panic!("{line}")).to_owned()
+    }
+}
+
+pub(crate) struct Gate {
+    folder: TempDir,
+}
+
+impl Gate {
+    /// With this config; FOLDER and KEY in it are replaced.
+    pub(crate) fn new(config: &str) -> Self {
+        let folder = tempfile::Builder::new().prefix("postern-cli-").tempdir().unwrap();
+        fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
+        let gate = Self { folder };
+        gate.write("posternd.toml", config);
+        gate
+    }
+
+    /// A config that runs, with these lines in `[gate]`, `[firewall]` and the user.
+    pub(crate) fn good(gate: &str, firewall: &str, user: &str) -> Self {
+        Self::new(&good(gate, firewall, user))
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// Writes a file that only its owner may read.
+    pub(crate) fn write(&self, name: &str, text: &str) {
+        let path = self.path(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        let text = text.replace("FOLDER", self.folder.path().to_str().unwrap()).replace("KEY", KEY);
+        fs::write(&path, text).unwrap();
+        self.mode(name, 0o600);
+    }
+
+    pub(crate) fn mode(&self, name: &str, mode: u32) {
+        fs::set_permissions(self.path(name), fs::Permissions::from_mode(mode)).unwrap();
+    }
+
+    pub(crate) fn give_to(&self, name: &str, user: u32) {
+        std::os::unix::fs::chown(self.path(name), Some(user), Some(user)).unwrap();
+    }
+
+    /// Runs `posternd` with this config.
+    pub(crate) fn run(&self, arguments: &[&str]) -> Ran {
+        self.run_through("exec \"$@\"", arguments)
+    }
+
+    /// Runs `posternd` with this config from a shell script in namespaces of its own, network and mounts; `"$@"` is the command.
+    pub(crate) fn run_through(&self, script: &str, arguments: &[&str]) -> Ran {
+        let config = self.path("posternd.toml");
+        run(script, &[arguments, &["--config", config.to_str().unwrap()]].concat(), &[])
+    }
+
+    /// Starts `posternd run` and waits until it serves.
+    pub(crate) fn start(&self) -> Daemon {
+        let log = self.path("log");
+        let file = fs::File::create(&log).unwrap();
+        let mut command = std::process::Command::new("unshare");
+        command.args(["-n", POSTERND, "run", "--config"]).arg(self.path("posternd.toml")).env_clear();
+        let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(file).spawn().unwrap();
+        let daemon = Daemon(child);
+        let start = Instant::now();
+        while !fs::read_to_string(&log).unwrap().contains("the engine serves") {
+            assert!(start.elapsed() < Duration::from_secs(30), "it did not come up: {}", fs::read_to_string(&log).unwrap());
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        daemon
+    }
+}
+
+/// A config that runs, with these lines in `[gate]`, `[firewall]` and the user.
+pub(crate) fn good(gate: &str, firewall: &str, user: &str) -> String {
+    format!(
+        "[gate]\nname = \"gate.test\"\nstate_dir = \"FOLDER/state\"\ncontrol_socket = \"FOLDER/control.sock\"\n{gate}\n\
+         [firewall]\n{firewall}\n[[user]]\nname = \"alice\"\nservices = [\"tcp/22\"]\n{user}\n"
+    )
+}
+
+/// Runs `posternd` with these arguments, and takes care that it says no key.
+pub(crate) fn run(script: &str, arguments: &[&str], env: &[(&str, &str)]) -> Ran {
+    assert!(rustix::process::geteuid().is_root(), "these tests make namespaces and change users: run them as root");
+    let mut command = Command::new("unshare");
+    command.args(["-n", "-m", "/bin/sh", "-c", script, "sh", POSTERND]).args(arguments);
+    command.env_clear().env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin").envs(env.iter().copied());
+    let output = command.timeout(Duration::from_secs(60)).output().unwrap();
+    let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
+    let ran = Ran { code: output.status.code(), out: text(&output.stdout), err: text(&output.stderr) };
+    for part in [&KEY[..10], &KEY[10..20], &KEY[20..30], &KEY[30..40]] {
+        assert!(!ran.out.contains(part) && !ran.err.contains(part), "a key was said: {ran:?}");
+    }
+    ran
+}
+
+/// A daemon that is ended with this value.
+pub(crate) struct Daemon(Child);
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        let _ = rustix::process::kill_process(rustix::process::Pid::from_child(&self.0), rustix::process::Signal::TERM);
+        let _ = self.0.wait();
+    }
+}
+
+/// A script that hides a program, as if it were not installed, and goes on.
+pub(crate) fn without(programs: &[&str]) -> String {
+    let hide: String = programs.iter().map(|program| format!("mount --bind /dev/null {program} && ")).collect();
+    format!("{hide} exec \"$@\"")
+}
+
+pub(crate) fn exists(path: &str) -> bool {
+    Path::new(path).exists()
+}

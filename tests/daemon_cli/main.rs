@@ -1,0 +1,9 @@
+//! What `posternd` says of bad input: one clear line, the right exit code, and never a part of a key.
+//!
+//! Every run has a network namespace of its own, so that a config which is accepted by mistake can't touch the host.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, clippy::disallowed_methods)]
+
+mod configs;
+mod gate;
+mod host;
+mod running;

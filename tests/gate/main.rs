@@ -1,0 +1,134 @@
+//! The whole gate against the real kernel: a real posternd, the real client, real scanners and sessions, both families.
+//!
+//! Every test has a world of its own, in namespaces without names that go with it; the host's network and firewall are
+//! never touched. As root, or in a user namespace where the kernel allows one.
+//!
+//! ```text
+//!   first client                     gate                                        second client
+//!   10.77.0.2, fd77::2               10.77.0.1, fd77::1                          10.77.0.3, fd77::3
+//!   wire0 ═══════ cable ═══════ gate2   posternd: UDP 62201   gate3 ═══════ cable ═══════ wire0
+//!   02:00:00:00:02:02   02:00:00:00:02:01   hidden: TCP 2222   02:00:00:00:03:01   02:00:00:00:03:02
+//! ```
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, clippy::disallowed_methods)]
+
+use std::process::ExitCode;
+
+use libtest_mimic::{Arguments, Trial};
+
+mod behind;
+mod bound;
+mod broken;
+mod crashes;
+mod flushed;
+mod links;
+mod login;
+mod observer;
+mod peer;
+mod policy;
+mod privileges;
+mod reload;
+mod restart;
+mod scans;
+mod silence;
+mod spoofed;
+mod trial;
+mod users;
+mod world;
+
+use world::netns::ground::{Ground, Need};
+
+/// Every firewall driver that the gate has, and what it or a look at it needs. The tests of [`EVERY`] run with each, those of
+/// [`ONCE`] with the first that can.
+const BACKENDS: [(&str, &[Need]); 2] = [
+    ("iptables", &[Need::Program("ip"), Need::Program("iptables-restore"), Need::Program("ip6tables-restore")]),
+    ("nftables", &[Need::Program("ip"), Need::Program("nft")]),
+];
+
+/// Tests that wait more than they work run side by side.
+const AT_ONCE: usize = 8;
+
+const NMAP: &[Need] = &[Need::Program("nmap")];
+const SSH: &[Need] = &[Need::Users, Need::Program("sshd"), Need::Program("ssh"), Need::Program("ssh-keygen"), Need::Program("unshare")];
+const IPTABLES: &[Need] = &[Need::Program("iptables"), Need::Program("ip6tables")];
+
+const NFT_AND_IPTABLES: &[Need] = &[Need::Program("iptables"), Need::Program("ip6tables"), Need::Program("nft")];
+/// A program can be mounted over another one only by root.
+const FAKE: &[Need] = &[Need::Users, Need::Program("iptables"), Need::Program("mount")];
+
+type Test = (&'static str, &'static [Need], fn(&'static str));
+
+/// Tests in which the firewall has a part.
+const EVERY: &[Test] = &[
+    ("nmap_syn_scan_sees_the_port_open_only_from_the_one_address_and_only_during_the_grant", NMAP, scans::half_open_scan),
+    ("nmap_connect_scan_sees_the_port_open_only_from_the_one_address_and_only_during_the_grant", NMAP, scans::connecting_scan),
+    ("ssh_logs_in_only_after_a_knock_and_the_session_outlives_the_grant", SSH, login::session_outlives_its_grant),
+    ("gate_emits_no_frame_while_10000_packets_of_all_kinds_are_sent_at_it", &[], silence::passive_gate),
+    ("gate_with_a_bound_socket_emits_no_frame_either", &[], silence::bound_socket),
+    ("named_service_leads_its_holder_alone_to_a_host_behind_the_gate", &[Need::Program("sysctl")], behind::forward_by_name),
+    ("target_opens_one_host_behind_the_gate_to_its_holder_alone", &[Need::Program("sysctl")], behind::target),
+    ("bound_socket_hears_knocks", &[], bound::knock_opens),
+    ("spoofed_source_opens_for_the_claimed_address_alone", &[], spoofed::opens_for_the_claimed_address_alone),
+    ("knock_opens_for_its_sender_alone_and_ends_by_itself", &[], users::knock_opens_and_ends),
+    ("client_waits_until_the_port_opens_and_says_when_it_does_not", &[], users::client_waits),
+    ("renewal_extends_the_one_grant", &[], users::renewal_extends),
+    ("users_close_their_own_grants_and_no_one_elses", &[], users::users_close_their_own),
+    ("administrator_lists_and_closes_grants", &[], users::administrator_closes),
+    ("restart_keeps_grants_until_their_own_end", &[], restart::grants_live_on),
+    ("restart_does_not_use_a_grants_number_again", &[], restart::new_grants_are_numbered_on),
+    ("stop_with_on_stop_remove_leaves_the_firewall_as_it_was", IPTABLES, restart::stop_removes_when_told),
+    ("flush_leaves_the_firewall_as_it_was", IPTABLES, restart::flush_leaves_nothing),
+    ("trial_that_nobody_passes_takes_everything_back", IPTABLES, trial::nobody_passes),
+    ("kills_at_random_moments_leave_no_grant_too_long_and_lose_none_1", &[], crashes::first_run),
+    ("kills_at_random_moments_leave_no_grant_too_long_and_lose_none_2", &[], crashes::second_run),
+    ("kills_at_random_moments_leave_no_grant_too_long_and_lose_none_3", &[], crashes::third_run),
+    ("kills_at_random_moments_leave_no_grant_too_long_and_lose_none_4", &[], crashes::fourth_run),
+    ("firewall_that_others_flush_is_put_back_with_all_live_grants", NFT_AND_IPTABLES, flushed::is_put_back),
+    ("knock_into_a_flushed_firewall_is_open_in_the_end_or_refused", NFT_AND_IPTABLES, flushed::knocks_meanwhile_are_honest),
+    ("firewall_that_nobody_changes_is_left_alone", &[], flushed::unchanged_firewall_is_left_alone),
+];
+
+/// Tests of what is the same with any firewall.
+const ONCE: &[Test] = &[
+    ("peers_knocks_open_with_every_kind_of_key", &[Need::Peer], peer::opens_with_every_kind_of_key),
+    ("each_damage_that_the_peer_does_has_its_own_reason_and_opens_nothing", &[Need::Peer], peer::each_damage_has_its_reason),
+    ("each_broken_body_of_the_peer_has_its_own_rule_and_opens_nothing", &[Need::Peer], peer::each_broken_body_has_its_rule),
+    ("replays_are_told_from_duplicates_and_open_nothing", &[Need::Peer], peer::replays_are_told_from_duplicates),
+    ("policy_refusal_is_one_line_with_user_wish_and_rule_and_opens_nothing", &[], policy::refusals),
+    ("spent_quota_is_refused_and_comes_back", &[], policy::quota_spent_comes_back),
+    ("spoofed_source_is_refused_where_only_the_observed_address_counts", &[], spoofed::is_refused_where_only_the_observed_address_counts),
+    ("knock_out_of_a_tunnel_opens", &[Need::Tun], links::knock_out_of_a_tunnel),
+    ("link_that_goes_down_and_up_is_heard_again", &[], links::link_down_and_up),
+    ("interface_that_is_deleted_and_made_again_is_heard_again", &[], links::interface_deleted_and_made_again),
+    ("interface_that_comes_late_is_heard_and_no_other", &[], links::interface_that_comes_late),
+    ("engine_has_another_user_and_no_capability", &[Need::Users], privileges::engine_has_none),
+    ("keys_are_in_no_command_line_environment_or_log", &[Need::Users], privileges::keys_are_not_on_show),
+    ("trial_ends_well_with_a_knock", &[], trial::passed_by_a_knock),
+    ("trial_ends_well_when_it_is_confirmed", &[], trial::passed_by_confirmation),
+    ("rules_of_another_driver_are_taken_out_at_the_start", IPTABLES, restart::another_drivers_rules_go),
+    ("replay_after_a_restart_is_refused", &[], restart::marks_live_on),
+    ("killed_monitor_takes_its_engine_with_it", &[], crashes::engine_goes_with_its_monitor),
+    ("killed_engine_comes_back_by_itself_and_grants_live_on", &[], crashes::engine_comes_back_again_and_again),
+    ("failed_opening_is_refused_once_and_leaves_nothing_open", FAKE, broken::failed_opening_is_refused_and_leaves_nothing),
+    ("failed_closing_is_tried_again_until_it_is_done", FAKE, broken::failed_closing_is_tried_again_until_it_is_done),
+    ("failed_renewal_leaves_the_old_end", FAKE, broken::failed_renewal_leaves_the_old_end),
+    ("reload_loses_none_of_a_stream_of_knocks", &[], reload::under_a_stream_of_knocks),
+    ("reload_loses_none_of_a_stream_of_knocks_to_a_bound_socket", &[], reload::under_a_stream_of_knocks_to_a_bound_socket),
+    ("reload_of_a_broken_config_changes_nothing", &[], reload::of_a_broken_config_changes_nothing),
+    ("reload_closes_the_grants_of_a_removed_user_and_keeps_the_others", &[], reload::closes_the_grants_of_a_removed_user),
+    ("reload_brings_users_window_ports_and_name_into_force", &[], reload::brings_users_window_ports_and_name_into_force),
+    ("reload_again_and_again_ends_in_one_engine", &[], reload::again_and_again_ends_in_one_engine),
+];
+
+fn main() -> ExitCode {
+    let ground = Ground::find();
+    let mut arguments = Arguments::from_args();
+    arguments.test_threads.get_or_insert(AT_ONCE);
+    let trial = |(backend, by_backend): &(&'static str, &[Need]), (name, needs, test): &Test| {
+        let (backend, test) = (*backend, *test);
+        ground.trial(format!("{backend}::{name}"), &[by_backend, *needs].concat(), move || test(backend))
+    };
+    let once = BACKENDS.iter().find(|(_, needs)| ground.has(needs)).unwrap_or(&BACKENDS[0]);
+    let every = BACKENDS.iter().flat_map(|backend| EVERY.iter().map(|test| trial(backend, test)));
+    let trials: Vec<Trial> = every.chain(ONCE.iter().map(|test| trial(once, test))).collect();
+    libtest_mimic::run(&arguments, trials).exit_code()
+}

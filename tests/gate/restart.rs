@@ -1,0 +1,123 @@
+//! What outlives the daemon: grants with their time, protection, marks; and what it takes with it when it is told to.
+
+use std::time::Duration;
+
+use crate::world::{FAMILIES, Family, Plan, World, run, text, wait_for};
+
+pub(crate) fn grants_live_on(backend: &'static str) {
+    let mut world = World::start(&Plan::new(backend));
+    for (family, time) in FAMILIES.into_iter().zip(["20s", "10m"]) {
+        world.first.knock("alice", family, &["--for", time]);
+    }
+    let before = world.wait_for_grants(2);
+    assert!(world.daemon.stop().success());
+    assert!(!world.folder().join("control.sock").exists(), "nobody answers there any more");
+    for family in FAMILIES {
+        world.first.expect_let_in(family);
+        world.second.expect_shut_out(family);
+    }
+    world.start_again();
+    let mut after = world.daemon.grants();
+    after.sort_by_key(|grant| grant.id);
+    let mut before = before;
+    before.sort_by_key(|grant| grant.id);
+    assert_eq!(after, before, "the same grants with the same end");
+    world.first.expect_both_let_in();
+    let left = wait_for("the first grant's end", || Some(world.daemon.grants()).filter(|grants| grants.len() == 1));
+    world.first.expect_shut_out(Family::V4);
+    world.first.expect_let_in(Family::V6);
+    assert!(left[0].until.since(before[0].until) > Duration::from_secs(500));
+}
+
+pub(crate) fn new_grants_are_numbered_on(backend: &'static str) {
+    let mut world = World::start(&Plan::new(backend));
+    world.first.knock("alice", Family::V4, &["--for", "10m"]);
+    let old = world.wait_for_grants(1)[0].id;
+    world.daemon.stop();
+    world.start_again();
+    world.second.knock("alice", Family::V4, &[]);
+    let ids: Vec<_> = world.wait_for_grants(2).iter().map(|grant| grant.id).collect();
+    assert!(ids.contains(&old) && ids[0] != ids[1], "{ids:?}");
+}
+
+pub(crate) fn stop_removes_when_told(backend: &'static str) {
+    let mut world = World::prepare(&Plan::new(backend).firewall("on_stop = \"remove\""));
+    let before = with_rules_of_others(&world);
+    world.start_again();
+    assert!(world.firewall() != before);
+    for family in FAMILIES {
+        world.first.knock("alice", family, &["--for", "10m"]);
+        world.first.expect_let_in(family);
+    }
+    assert!(world.daemon.stop().success());
+    assert_eq!(world.firewall(), before);
+    world.second.expect_both_let_in();
+}
+
+pub(crate) fn flush_leaves_nothing(backend: &'static str) {
+    let mut world = World::prepare(&Plan::new(backend).user("carol", "services = [\"tcp/22\"]\ntargets = [\"10.9.0.0/16\"]"));
+    let before = with_rules_of_others(&world);
+    world.start_again();
+    for family in FAMILIES {
+        world.first.knock("alice", family, &["--for", "10m"]);
+    }
+    world.wait_for_grants(2);
+    world.daemon.stop();
+    assert!(!world.rules().is_empty(), "grants stay after a stop");
+    let flushed = world.daemon.at_gate(&world.gate, &["flush"]);
+    assert!(flushed.status.success(), "{}", String::from_utf8_lossy(&flushed.stderr));
+    assert!(text(&flushed).contains("nothing of Postern's is left"), "{}", text(&flushed));
+    assert_eq!(world.firewall(), before);
+    world.second.expect_both_let_in();
+    let again = world.daemon.at_gate(&world.gate, &["flush"]);
+    assert!(again.status.success(), "a second time is no error: {}", String::from_utf8_lossy(&again.stderr));
+    assert_eq!(world.firewall(), before);
+}
+
+/// Somebody installs iptables, or takes it away: what the other driver left would close what this one opens.
+pub(crate) fn another_drivers_rules_go(backend: &'static str) {
+    let other = if backend == "iptables" { "nftables" } else { "iptables" };
+    let mut world = World::start(&Plan::new(other));
+    world.daemon.stop();
+    world.rewrite(&Plan::new(backend));
+    world.start_again();
+    world.second.expect_both_shut_out();
+    world.first.knock("alice", Family::V4, &[]);
+    world.first.expect_let_in(Family::V4);
+    world.daemon.stop();
+    assert!(world.daemon.at_gate(&world.gate, &["flush"]).status.success());
+}
+
+/// The firewall of a host that has rules already, which must come out of it all untouched.
+pub(crate) fn with_rules_of_others(world: &World) -> String {
+    for program in ["iptables", "ip6tables"] {
+        for rule in ["-A INPUT -p tcp --dport 25 -j DROP", "-N OTHERS", "-A FORWARD -j OTHERS", "-A OUTPUT -p tcp --dport 25 -j OTHERS"] {
+            let words: Vec<&str> = rule.split(' ').collect();
+            let ran = run(&world.gate, program, &words);
+            assert!(ran.status.success(), "{program} {rule}: {}", String::from_utf8_lossy(&ran.stderr));
+        }
+    }
+    world.firewall()
+}
+
+pub(crate) fn marks_live_on(backend: &'static str) {
+    let mut world = World::start(&Plan::new(backend));
+    for family in FAMILIES {
+        let packet = world.first.packet("alice", family, &[]);
+        world.first.send(family, &packet);
+        world.wait_for_grants(1);
+        world.daemon.asked(&["close", "--all"]);
+        world.daemon.stop();
+        world.start_again();
+        let status = world.daemon.status();
+        assert!(status.marks >= 1 && status.admitted == 0, "{status:?}");
+        // Soon after the start the same bytes may still count as a second copy of one datagram.
+        let again = wait_for("a verdict on the old packet", || {
+            world.first.send(family, &packet);
+            Some(world.daemon.status()).filter(|status| status.count("drop replay") > 0)
+        });
+        assert_eq!(again.admitted, 0);
+        world.expect_nothing_open();
+        world.first.expect_shut_out(family);
+    }
+}

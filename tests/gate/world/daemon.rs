@@ -1,0 +1,193 @@
+//! posternd as a process of its own: started, asked with its own commands, stopped.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
+
+use postern::grant::Grant;
+use rustix::process::{Pid, Signal, kill_process};
+use serde::Deserialize;
+
+use super::netns::Namespace;
+use super::wait_for;
+
+const POSTERND: &str = env!("CARGO_BIN_EXE_posternd");
+
+/// What `posternd status --json` says.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+pub(crate) struct Status {
+    pub(crate) users: usize,
+    pub(crate) uptime_ms: u64,
+    pub(crate) marks: usize,
+    pub(crate) admitted: u64,
+    pub(crate) reasons: BTreeMap<String, u64>,
+}
+
+impl Status {
+    /// How often this reason was given, such as `drop replay`.
+    pub(crate) fn count(&self, reason: &str) -> u64 {
+        self.reasons.get(reason).copied().unwrap_or_default()
+    }
+}
+
+/// A posternd that runs or has run.
+pub(crate) struct Daemon {
+    folder: PathBuf,
+    starts: u32,
+    child: Option<Child>,
+    /// Further arguments of `posternd run`.
+    pub(crate) options: Vec<String>,
+}
+
+impl Daemon {
+    pub(super) fn new(folder: &Path) -> Self {
+        Self { folder: folder.to_owned(), starts: 0, child: None, options: Vec::new() }
+    }
+
+    /// Starts it and waits until its engine serves.
+    pub(crate) fn start(&mut self, gate: &Namespace) {
+        self.start_process(gate);
+        wait_for("posternd to serve", || {
+            let ended = self.child.as_mut().and_then(|child| child.try_wait().unwrap());
+            assert_eq!(ended, None, "posternd did not come up:\n{}", self.log());
+            self.log().contains("the engine serves").then_some(())
+        });
+    }
+
+    /// Starts it and waits for nothing.
+    pub(crate) fn start_process(&mut self, gate: &Namespace) {
+        assert!(self.child.is_none(), "it runs already");
+        self.starts += 1;
+        let log = File::create(self.log_path()).unwrap();
+        let (config, options) = (self.config(), self.options.clone());
+        let child = gate.run(move || {
+            let mut command = Command::new(POSTERND);
+            command
+                .args(["run", "--config", &config])
+                .args(&options)
+                .env_clear()
+                .env("POSTERN_LOG", "debug")
+                .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
+            command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap()
+        });
+        self.child = Some(child);
+    }
+
+    /// Ends it with SIGTERM, as an administrator would, and waits for its end.
+    pub(crate) fn stop(&mut self) -> ExitStatus {
+        self.signal(Signal::TERM);
+        self.wait()
+    }
+
+    pub(crate) fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(self.child.as_ref().expect("it does not run")), signal).unwrap();
+    }
+
+    /// Waits for its end.
+    pub(crate) fn wait(&mut self) -> ExitStatus {
+        let mut child = self.child.take().expect("it does not run");
+        wait_for("posternd to end", || child.try_wait().unwrap())
+    }
+
+    /// The monitor's process.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.as_ref().expect("it does not run").id()
+    }
+
+    /// The engine's process: the monitor's only child that lasts.
+    pub(crate) fn engine(&self) -> u32 {
+        let monitor = self.pid();
+        wait_for("an engine", || {
+            let children = fs::read_to_string(format!("/proc/{monitor}/task/{monitor}/children")).unwrap();
+            let mut children = children.split_whitespace().map(|pid| pid.parse::<u32>().unwrap());
+            children.find(|pid| fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|line| line.ends_with(b"\0engine\0")))
+        })
+    }
+
+    /// `posternd status --json`.
+    pub(crate) fn status(&self) -> Status {
+        serde_json::from_slice(&self.asked(&["status", "--json"]).stdout).unwrap()
+    }
+
+    /// `posternd grants --json`.
+    pub(crate) fn grants(&self) -> Vec<Grant> {
+        let mut said: serde_json::Value = serde_json::from_slice(&self.asked(&["grants", "--json"]).stdout).unwrap();
+        serde_json::from_value(said["grants"].take()).unwrap()
+    }
+
+    /// Waits until this reason has been given so often, and returns the whole status.
+    pub(crate) fn wait_for_count(&self, reason: &str, count: u64) -> Status {
+        wait_for(&format!("{count} × {reason:?}"), || Some(self.status()).filter(|status| status.count(reason) >= count))
+    }
+
+    /// Waits until so many knocks were admitted, and returns the whole status.
+    pub(crate) fn wait_for_admitted(&self, count: u64) -> Status {
+        wait_for(&format!("{count} admitted knocks"), || Some(self.status()).filter(|status| status.admitted >= count))
+    }
+
+    /// Runs a command that must succeed, with this gate's config.
+    pub(crate) fn asked(&self, arguments: &[&str]) -> Output {
+        let output = self.ask(arguments);
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "posternd {}: {said}", arguments.join(" "));
+        output
+    }
+
+    /// Runs a command that needs no namespace, with this gate's config.
+    pub(crate) fn ask(&self, arguments: &[&str]) -> Output {
+        let mut command = Command::new(POSTERND);
+        command.args(arguments).args(["--config", &self.config()]).env_clear().stdin(Stdio::null());
+        command.output().unwrap()
+    }
+
+    /// Runs a command in the gate's namespace, with this gate's config.
+    pub(crate) fn at_gate(&self, gate: &Namespace, arguments: &[&str]) -> Output {
+        let config = self.config();
+        super::run(gate, POSTERND, &[arguments, &["--config", &config]].concat())
+    }
+
+    /// What it has written to its log since it was last started.
+    pub(crate) fn log(&self) -> String {
+        fs::read_to_string(self.log_path()).unwrap_or_default()
+    }
+
+    /// Lines of the log that contain all these words.
+    pub(crate) fn logged(&self, words: &[&str]) -> Vec<String> {
+        self.log().lines().filter(|line| words.iter().all(|word| line.contains(word))).map(str::to_owned).collect()
+    }
+
+    /// Waits until so many lines of the log contain all these words.
+    pub(crate) fn wait_for_lines(&self, count: usize, words: &[&str]) -> Vec<String> {
+        wait_for(&format!("{count} lines in the log with {words:?}"), || Some(self.logged(words)).filter(|lines| lines.len() >= count))
+    }
+
+    fn config(&self) -> String {
+        self.folder.join("posternd.toml").display().to_string()
+    }
+
+    fn log_path(&self) -> PathBuf {
+        self.folder.join(format!("posternd-{}.log", self.starts))
+    }
+}
+
+impl Drop for Daemon {
+    #[expect(clippy::print_stderr, reason = "a test that fails shows what posternd said")]
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let log = self.log();
+            let from = log.lines().count().saturating_sub(40);
+            eprintln!("the last that posternd logged:\n{}", log.lines().skip(from).collect::<Vec<_>>().join("\n"));
+        }
+        let Some(mut child) = self.child.take() else { return };
+        let _ = kill_process(Pid::from_child(&child), Signal::TERM);
+        for _ in 0..200 {
+            if child.try_wait().is_ok_and(|ended| ended.is_some()) {
+                return;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(25));
+        }
+        let _ = child.kill();
+        let _ = child.wait();
+    }
+}
