@@ -19,8 +19,7 @@ fn through(side: Side, forwards: &[Forward], length: Duration) -> Grant {
     Grant { forwards: forwards.to_vec(), ..grant(7, side.client, length) }
 }
 
-#[test]
-fn a_forward_leads_its_client_alone_to_the_host_which_sees_the_client_or_with_masquerade_the_gate() {
+pub(crate) fn a_forward_leads_its_client_alone_to_the_host_which_sees_the_client_or_with_masquerade_the_gate() {
     for kind in kinds() {
         let world = World::new(kind);
         for side in SIDES {
@@ -52,8 +51,7 @@ fn a_forward_leads_its_client_alone_to_the_host_which_sees_the_client_or_with_ma
     }
 }
 
-#[test]
-fn the_kernel_alone_ends_a_forward_for_new_connections() {
+pub(crate) fn the_kernel_alone_ends_a_forward_for_new_connections() {
     for kind in kinds() {
         let world = World::new(kind);
         for side in SIDES {
@@ -68,8 +66,7 @@ fn the_kernel_alone_ends_a_forward_for_new_connections() {
     }
 }
 
-#[test]
-fn networks_and_ranges_of_ports_are_led_where_they_should_be_also_where_grants_overlap() {
+pub(crate) fn networks_and_ranges_of_ports_are_led_where_they_should_be_also_where_grants_overlap() {
     for kind in kinds() {
         let world = World::new(kind);
         for side in SIDES {
@@ -96,8 +93,7 @@ fn networks_and_ranges_of_ports_are_led_where_they_should_be_also_where_grants_o
     }
 }
 
-#[test]
-fn what_passes_through_the_gate_to_the_same_port_of_another_host_is_not_led_away() {
+pub(crate) fn what_passes_through_the_gate_to_the_same_port_of_another_host_is_not_led_away() {
     for kind in kinds() {
         let world = World::new(kind);
         for side in SIDES {
@@ -111,8 +107,7 @@ fn what_passes_through_the_gate_to_the_same_port_of_another_host_is_not_led_away
     }
 }
 
-#[test]
-fn removing_leaves_every_table_of_the_host_as_it_was() {
+pub(crate) fn removing_leaves_every_table_of_the_host_as_it_was() {
     for kind in kinds() {
         let world = World::new(kind);
         let variant = kind.strip_prefix("iptables-").unwrap_or("nft");
@@ -143,8 +138,7 @@ fn removing_leaves_every_table_of_the_host_as_it_was() {
     }
 }
 
-#[test]
-fn a_forward_that_cannot_be_is_an_error_and_leaves_nothing_half_open() {
+pub(crate) fn a_forward_that_cannot_be_is_an_error_and_leaves_nothing_half_open() {
     for kind in kinds() {
         let world = World::new(kind);
         let [side, _] = SIDES;
@@ -156,5 +150,44 @@ fn a_forward_that_cannot_be_is_an_error_and_leaves_nothing_half_open() {
         let error = results[0].clone().unwrap_err().to_string();
         assert!(error.contains("no user has a service that forwards; reload the config"), "{kind}: {error}");
         assert_eq!(world.rules(), before, "{kind}");
+    }
+}
+
+pub(crate) fn what_others_take_out_is_seen_and_an_installation_puts_it_back() {
+    for kind in kinds() {
+        let world = World::new(kind);
+        for side in SIDES {
+            let forwards = [forward("tcp/2222", side.inner, Some(22), true)];
+            let (protection, grant) = (hiding(side, &forwards), through(side, &forwards, HOUR));
+            world.install(&protection, &[]);
+            world.apply(Change::Open(grant.clone()));
+            let v6 = side.client.contains(':');
+            let spoilt: Vec<String> = match kind.strip_prefix("iptables-") {
+                Some(variant) => {
+                    let run = format!("{}-{variant}", if v6 { "ip6tables" } else { "iptables" });
+                    [
+                        "-t nat -F POSTERN-DNAT",
+                        "-t nat -F POSTERN-SNAT",
+                        "-t nat -D PREROUTING -j POSTERN-DNAT",
+                        "-F POSTERN-FWD",
+                        "-F POSTERN-FWD-GRANTS",
+                    ]
+                    .map(|what| format!("{run} {what}"))
+                    .into()
+                }
+                None => ["flush map inet postern nat", "flush set inet postern masquerade", "flush set inet postern through"]
+                    .map(|what| format!("nft {what}{}", if v6 { 6 } else { 4 }))
+                    .into_iter()
+                    .chain(["nft flush chain inet postern prerouting".to_owned(), "nft flush chain inet postern hidden_behind".to_owned()])
+                    .collect(),
+            };
+            for line in spoilt {
+                assert!(world.stands(), "{kind}");
+                sh(&world.gate, &line);
+                assert!(!world.stands(), "{kind}: {line}");
+                world.install(&protection, &[grant.clone()]);
+                assert!(world.reaches(&world.client, side.gate[0], 2222), "{kind}: {line}");
+            }
+        }
     }
 }

@@ -10,8 +10,7 @@ fn to_inner(side: Side) -> Grant {
     Grant { target: Some(side.inner.parse().unwrap()), services: vec!["tcp/22".parse().unwrap()], ..grant(1, side.client, HOUR) }
 }
 
-#[test]
-fn a_target_opens_that_host_and_port_for_that_client_and_in_one_direction() {
+pub(crate) fn a_target_opens_that_host_and_port_for_that_client_and_in_one_direction() {
     for kind in kinds() {
         let world = World::new(kind);
         for side in SIDES {
@@ -40,8 +39,7 @@ fn a_target_opens_that_host_and_port_for_that_client_and_in_one_direction() {
     }
 }
 
-#[test]
-fn a_grant_opens_through_a_host_that_forwards_nothing_and_no_other_connection_is_let_through_with_it() {
+pub(crate) fn a_grant_opens_through_a_host_that_forwards_nothing_and_no_other_connection_is_let_through_with_it() {
     for kind in kinds().into_iter().filter(|kind| kind.starts_with("iptables")) {
         let world = World::new(kind);
         for side in SIDES {
@@ -62,8 +60,7 @@ fn a_grant_opens_through_a_host_that_forwards_nothing_and_no_other_connection_is
     }
 }
 
-#[test]
-fn without_protection_a_target_is_opened_and_nothing_is_closed() {
+pub(crate) fn without_protection_a_target_is_opened_and_nothing_is_closed() {
     for kind in kinds() {
         let world = World::new(kind);
         let [side, _] = SIDES;

@@ -152,11 +152,18 @@ impl World {
     pub(crate) fn install(&self, protection: &Protection, live: &[Grant]) {
         let (protection, live) = (protection.clone(), live.to_vec());
         self.drive(move |driver| driver.install(&protection, &live)).unwrap();
+        assert!(self.stands(), "{}", self.kind);
     }
 
     pub(crate) fn apply(&self, change: Change) {
         let results = self.drive(move |driver| driver.apply(&[change]));
         assert_eq!(results, [Ok(())], "{}", self.kind);
+        assert!(self.stands(), "{}", self.kind);
+    }
+
+    /// Whether the driver sees all that it put there.
+    pub(crate) fn stands(&self) -> bool {
+        self.drive(|driver| driver.verify()).unwrap()
     }
 
     pub(crate) fn list(&self) -> Vec<Grant> {

@@ -265,7 +265,7 @@ mod tests {
     #[test]
     fn a_rule_of_nat_that_is_not_ours_is_an_error() {
         for rule in [
-            format!("POSTERN-DNAT -p tcp -m tcp --dport 2222 -m comment --comment x -j DNAT --to-destination 10.0.0.5:22"),
+            "POSTERN-DNAT -p tcp -m tcp --dport 2222 -m comment --comment x -j DNAT --to-destination 10.0.0.5:22".to_owned(),
             format!("POSTERN-DNAT -p tcp -m tcp --dport 2222 {}", TAIL.replace("ACCEPT", "DNAT --to-destination 10.0.0.5:22")),
             format!("POSTERN-DNAT -p tcp -m tcp --dport 2222 --dst-type LOCAL {TAIL}"),
             format!(
