@@ -8,7 +8,7 @@
 //! | 0 | the `postern-proto` crate |
 //! | 1 | plain types: [`time`], [`address`], [`service`], [`datagram`], [`opening`], [`policy`], [`terms`], [`grant`], [`mark`], [`reason`], [`run`], [`settings`], [`bundle`], [`stop`] |
 //! | 2 | pure cores: `gate`, `ledger`, `order` |
-//! | 3 | adapters: `config`, `profile`, `files`, `program`, `capture`, `backend`, `store`, `control`, `log`, `link`, `clock`, `random` |
+//! | 3 | adapters: `config`, `profile`, `files`, `program`, `capture`, `backend`, `connections`, `store`, `control`, `log`, `link`, `clock`, `random` |
 //! | 4 | processes: `engine`, `monitor`, `client` |
 //! | 5 | faces: `cli`, `demo` |
 
@@ -43,6 +43,8 @@ pub mod capture;
 pub mod clock;
 #[cfg(feature = "daemon")]
 pub mod config;
+#[cfg(feature = "daemon")]
+pub mod connections;
 #[cfg(feature = "daemon")]
 pub mod control;
 #[cfg(feature = "client")]

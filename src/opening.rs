@@ -66,7 +66,7 @@ impl Forward {
 
     /// Whether both are for the same packets: one port at the gate, one family.
     pub fn collides(&self, other: &Self) -> bool {
-        self.host.is_ipv4() == other.host.is_ipv4() && self.at.overlaps(other.at)
+        self.host.is_ipv4() == other.host.is_ipv4() && self.at.overlap(other.at).is_some()
     }
 }
 
@@ -143,7 +143,11 @@ mod tests {
         let named: NamedServices =
             [("inner".to_owned(), vec!["tcp/2222".parse().unwrap()]), ("web".to_owned(), vec!["tcp/80".parse().unwrap()])].into();
         let inner = forward("tcp/2222", "10.0.0.5", Some(22)).unwrap();
-        let options = [("inner".to_owned(), ServiceOptions { forward: Some(inner) }), ("web".to_owned(), ServiceOptions::default())].into();
+        let options = [
+            ("inner".to_owned(), ServiceOptions { forward: Some(inner), ..ServiceOptions::default() }),
+            ("web".to_owned(), ServiceOptions::default()),
+        ]
+        .into();
         let wanted: Vec<Wanted> = ["web", "inner", "tcp/22", "inner"].map(|text| text.parse().unwrap()).into();
         let opening = Opening::of(&wanted, &named, &options).unwrap();
         assert_eq!((service::list(&opening.services).as_str(), opening.forwards.as_slice()), ("tcp/22, tcp/80", &[inner][..]));

@@ -19,7 +19,7 @@ use crate::settings::ServiceOptions;
 use crate::terms::{AddressFrom, Terms};
 
 /// Which address a grant may go to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum GrantTo {
     /// Only the address inside the knock, which nobody on the way can change.
@@ -32,7 +32,7 @@ pub enum GrantTo {
 }
 
 /// Widest network that one grant may admit, as prefix lengths of each family's own space.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct MaxPrefix {
     /// 0 to 32.
     pub v4: u8,
@@ -41,7 +41,7 @@ pub struct MaxPrefix {
 }
 
 /// Admitted knocks in a time: `30/min`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Quota {
     /// How many at once, and again in each `per`.
     pub count: NonZeroU32,
@@ -50,7 +50,7 @@ pub struct Quota {
 }
 
 /// What one user may open.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Policy {
     /// The user's name.
     pub user: String,
@@ -70,6 +70,8 @@ pub struct Policy {
     pub max_duration: Duration,
     /// Admitted knocks in a time.
     pub quota: Quota,
+    /// Whether connections end with the grant that they rest on.
+    pub end_connections: bool,
 }
 
 impl Policy {
@@ -85,6 +87,7 @@ impl Policy {
             duration: Duration::from_secs(30),
             max_duration: Duration::from_secs(3600),
             quota: Quota { count: NonZeroU32::MIN.saturating_add(29), per: Duration::from_secs(60) },
+            end_connections: false,
         }
     }
 
@@ -268,7 +271,7 @@ mod tests {
         let mut named = named();
         named.insert("inner".to_owned(), vec!["tcp/2222".parse().unwrap()]);
         let forward = opening::Forward::new("tcp/2222".parse().unwrap(), "10.0.0.5".parse().unwrap(), Some(22), false).ok();
-        let options = [("inner".to_owned(), ServiceOptions { forward })].into();
+        let options = [("inner".to_owned(), ServiceOptions { forward, ..ServiceOptions::default() })].into();
         let check = |services: &[&str], terms: &Terms| {
             let mut policy = Policy::for_user("alice", services.iter().map(|one| one.parse().unwrap()).collect());
             policy.targets = vec!["10.0.0.0/24".parse().unwrap()];

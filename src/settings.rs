@@ -87,6 +87,8 @@ pub enum OnStop {
 /// What a `[service.NAME]` section says besides ports.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ServiceOptions {
+    /// Whether connections to its ports end with the grant that they rest on.
+    pub end_connections: bool,
     /// Where its port leads.
     pub forward: Option<Forward>,
 }

@@ -200,17 +200,13 @@ fn a_bound_socket_hears_no_knock_until_the_printed_rule_lets_it_in() {
 }
 
 #[test]
-fn rules_of_another_backend_go_on_dropping_until_they_are_flushed() {
+fn rules_of_another_backend_are_found_and_the_next_start_takes_them_out() {
     let mut world = World::new("nftables", PROTECT, "");
     world.start();
     world.stop();
     let mut world = world.with_backend("iptables");
-    world.start();
     let found = world.check();
-    assert_eq!(ids(&found), ["left-over"], "{found:?}");
-    assert!(!world.knock());
-    world.stop();
-    world.flush();
+    assert!(ids(&found).contains(&"left-over"), "{found:?}");
     world.start();
     assert_eq!(world.check(), []);
     assert!(world.knock());

@@ -79,7 +79,7 @@ impl Forwards {
             return;
         }
         // who may pass is known by host and port, once the packet has been led there
-        let is_same_place = |other: &Forward| other.host == forward.host && other.inner().overlaps(forward.inner());
+        let is_same_place = |other: &Forward| other.host == forward.host && other.inner().overlap(forward.inner()).is_some();
         if let Some((_, place)) = self.0.iter().find(|(other, _)| is_same_place(other) && other.masquerade != forward.masquerade) {
             let what = format!("the service at {place} leads to the same host and port, but with another masquerade");
             page.refuse(fields.span_of("forward"), fault(what, "write the same masquerade for both"));

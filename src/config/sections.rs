@@ -215,12 +215,13 @@ fn read_services(page: &mut Page<'_>, services: &Fields<'_>) -> (Services, BTree
         let Some(name) = page.check(key.span(), bounds::service_name(key.get_ref())) else { continue };
         let title = format!("[service.{name}]");
         let fields = Fields::new(&title, table, value.span());
-        fields.only(page, &["ports", "forward", "masquerade"]);
+        fields.only(page, &["ports", "end_connections", "forward", "masquerade"]);
         fields.require(page, "ports", "[\"tcp/80\"]");
         let ports = fields.texts(page, "ports", bounds::ports);
         let forward = forward::read(page, &fields, ports.as_deref());
         forwards.take(page, &fields, forward);
-        read.options.insert(name.to_owned(), ServiceOptions { forward });
+        let end_connections = fields.flag(page, "end_connections").unwrap_or_default();
+        read.options.insert(name.to_owned(), ServiceOptions { end_connections, forward });
         let Some(ports) = ports else { continue };
         if ports.is_empty() {
             page.refuse(

@@ -4,10 +4,11 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use crate::opening::Opening;
+use crate::grant::Grant;
+use crate::opening::{Forward, Opening};
 use crate::policy::Policy;
 use crate::reason::Rule;
-use crate::service::{NamedServices, Wanted};
+use crate::service::{self, NamedServices, Ports, Wanted};
 use crate::settings::{ServiceOptions, Settings};
 use crate::terms::{Closing, Terms};
 
@@ -17,13 +18,18 @@ pub struct Clearance {
     policies: HashMap<String, Policy>,
     named: NamedServices,
     options: BTreeMap<String, ServiceOptions>,
+    /// Ports of services whose connections end with the grant.
+    ending: Vec<Ports>,
 }
 
 impl Clearance {
     /// From the monitor's own reading of the config.
     pub fn new(settings: &Settings) -> Self {
         let policies = settings.policies.iter().map(|policy| (policy.user.clone(), policy.clone())).collect();
-        Self { policies, named: settings.named.clone(), options: settings.options.clone() }
+        let named = settings.named.clone();
+        let ends = |name: &String| settings.options.get(name).is_some_and(|options| options.end_connections);
+        let ending = service::joined(named.iter().filter(|(name, _)| ends(name)).flat_map(|(_, ports)| ports).copied().collect());
+        Self { policies, named, options: settings.options.clone(), ending }
     }
 
     /// What these terms open, where their user may have it.
@@ -47,8 +53,20 @@ impl Clearance {
         self.opening(&closing.services)
     }
 
+    /// The part of a grant whose connections end with it: all of it where its user's policy says so, else what it has of such services.
+    pub fn ends_connections(&self, grant: &Grant) -> Option<Grant> {
+        if self.policies.get(&grant.user).is_some_and(|policy| policy.end_connections) {
+            return Some(grant.clone());
+        }
+        let both = |ports: &Ports| self.ending.iter().filter_map(|ending| ports.overlap(*ending)).collect::<Vec<_>>();
+        let services: Vec<Ports> = grant.services.iter().flat_map(both).collect();
+        let ends = |forward: &&Forward| self.options.values().any(|options| options.end_connections && options.forward == Some(**forward));
+        let forwards: Vec<Forward> = grant.forwards.iter().filter(ends).copied().collect();
+        (!services.is_empty() || !forwards.is_empty()).then(|| Grant { services, forwards, ..grant.clone() })
+    }
+
     /// Whether a grant that was found open may stay: its user still has the right to it.
-    pub fn still_allows(&self, grant: &crate::grant::Grant) -> bool {
+    pub fn still_allows(&self, grant: &Grant) -> bool {
         let Some(policy) = self.policies.get(&grant.user) else { return false };
         let mut services: Vec<Wanted> = grant.services.iter().copied().map(Wanted::Ports).collect();
         for forward in &grant.forwards {
@@ -79,9 +97,9 @@ impl Clearance {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::grant::{Grant, GrantId};
+    use crate::bundle::{Bundle, BundleFile};
+    use crate::grant::GrantId;
     use crate::monitor::desk::tests::{settings, terms};
-    use crate::opening::Forward;
     use crate::terms::AddressFrom;
     use crate::time::Timestamp;
     use std::time::Duration;
@@ -172,7 +190,7 @@ mod tests {
         settings.policies[0].targets = vec!["10.0.0.0/24".parse().unwrap()];
         let forward = Forward::new("tcp/2222".parse().unwrap(), "10.0.0.5".parse().unwrap(), Some(port), true).unwrap();
         settings.named.insert("inner".to_owned(), vec![forward.at]);
-        settings.options.insert("inner".to_owned(), ServiceOptions { forward: Some(forward) });
+        settings.options.insert("inner".to_owned(), ServiceOptions { forward: Some(forward), ..ServiceOptions::default() });
         (Clearance::new(&settings), forward)
     }
 
@@ -210,5 +228,43 @@ mod tests {
         assert!(!forwarding(23).0.still_allows(&grant("alice", &[forward])), "it leads elsewhere now");
         assert!(!clearance.still_allows(&grant("alice", &[forward, Forward { masquerade: false, ..forward }])));
         assert!(!clearance.still_allows(&grant("alice", &[])), "nothing is no grant");
+        assert_eq!(clearance.ends_connections(&grant("alice", &[forward])), None);
+        let mut ending = clearance;
+        ending.options.entry("inner".to_owned()).or_default().end_connections = true;
+        assert_eq!(ending.ends_connections(&grant("alice", &[forward])), Some(grant("alice", &[forward])));
+    }
+
+    /// What ends of a grant of these services, with these lines in the user and in the service `web`.
+    fn ends(user: &str, web: &str, services: &[&str]) -> Option<String> {
+        let key = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
+        let text = format!(
+            "[gate]\nname = \"g\"\n[service.web]\nports = [\"tcp/80\", \"tcp/8000-8010\"]\n{web}\n\
+             [[user]]\nname = \"alice\"\nkey = \"{key}\"\nservices = [\"tcp/22\", \"web\"]\n{user}"
+        );
+        let main = Some(BundleFile { path: "posternd.toml".into(), text: text.into() });
+        let settings = crate::config::load(&Bundle { main, ..Bundle::default() }).unwrap().settings;
+        let grant = Grant {
+            id: crate::grant::GrantId(1),
+            user: "alice".to_owned(),
+            allow: "192.0.2.7/32".parse().unwrap(),
+            target: None,
+            services: services.iter().map(|text| text.parse().unwrap()).collect(),
+            forwards: Vec::new(),
+            until: crate::time::Timestamp::default(),
+        };
+        Clearance::new(&settings).ends_connections(&grant).map(|part| service::list(&part.services))
+    }
+
+    #[test]
+    fn connections_end_with_a_grant_where_its_user_or_service_asks_for_it() {
+        let ask = "end_connections = true";
+        assert_eq!(ends("", "", &["tcp/22", "tcp/80"]), None);
+        assert_eq!(ends(ask, "", &["tcp/22", "tcp/80"]).as_deref(), Some("tcp/22, tcp/80"));
+        assert_eq!(ends("", ask, &["tcp/22"]), None);
+        assert_eq!(
+            ends("", ask, &["tcp/22", "tcp/80", "tcp/8005-8020"]).as_deref(),
+            Some("tcp/80, tcp/8005-8010"),
+            "no more than asks for it"
+        );
     }
 }

@@ -6,11 +6,13 @@
 use tracing::{info, warn};
 
 use crate::backend::{Backend, BackendError};
+use crate::connections::Connections;
 use crate::grant::{Change, Grant};
 use crate::ledger::Ledger;
 use crate::monitor::clearance::Clearance;
 use crate::order::{MESSAGE_MAX, Order, PAGE, Report, Selection};
 use crate::reason::Rule;
+use crate::service::Ports;
 use crate::settings::{Protection, Settings};
 use crate::time::Timestamp;
 
@@ -30,6 +32,8 @@ pub struct Desk {
     trouble: Option<String>,
     /// When everything is taken back, unless a knock is admitted or the administrator confirms before.
     trial: Option<Timestamp>,
+    /// `None` where the kernel lets nobody look at its connections.
+    connections: Option<Box<dyn Connections>>,
 }
 
 /// What an order comes to before the firewall is asked.
@@ -45,21 +49,34 @@ impl Desk {
     ///
     /// # Errors
     /// When the firewall can't be set up; nothing may then be counted as protected.
-    pub fn open(settings: &Settings, mut backend: Box<dyn Backend>, now: Timestamp) -> Result<Self, BackendError> {
+    pub fn open(
+        settings: &Settings,
+        mut backend: Box<dyn Backend>,
+        mut connections: Option<Box<dyn Connections>>,
+        now: Timestamp,
+    ) -> Result<Self, BackendError> {
         backend.tick(now);
         let clearance = Clearance::new(settings);
         let found = backend.list()?;
         let last_id = found.iter().map(|grant| grant.id.0).max().unwrap_or_default();
-        let kept: Vec<Grant> = found.into_iter().filter(|grant| grant.until > now && clearance.still_allows(grant)).collect();
+        let (kept, lost): (Vec<Grant>, Vec<Grant>) =
+            found.into_iter().partition(|grant| grant.until > now && clearance.still_allows(grant));
         let protection = settings.protection();
+        adopt(connections.as_deref_mut(), &protection.services);
         backend.install(&protection, &kept)?;
+        // Once more, for those that came about in between.
+        adopt(connections.as_deref_mut(), &protection.services);
         if !kept.is_empty() {
             info!(grants = kept.len(), "grants of the last run are still open and stay until their time");
         }
         if let Err(why) = backend.kernel_expiry() {
             warn!("the kernel does not end grants by itself: {why}; they end while posternd runs");
         }
-        Ok(Self { clearance, protection, ledger: Ledger::new(last_id, kept), backend, trouble: None, trial: None })
+        let ledger = Ledger::new(last_id, kept);
+        let mut desk = Self { clearance, protection, ledger, backend, connections, trouble: None, trial: None };
+        let ended = lost.iter().filter_map(|grant| desk.clearance.ends_connections(grant)).collect();
+        desk.end_connections(ended);
+        Ok(desk)
     }
 
     /// A config with other rights, protection or services: grants that nobody may have any more are closed.
@@ -71,8 +88,18 @@ impl Desk {
         let clearance = Clearance::new(settings);
         let protection = settings.protection();
         let lost = self.ledger.close_where(|grant| !clearance.still_allows(grant));
+        // The old config knows users and services that the new one may have lost.
+        let ends = |change: &Change| match change {
+            Change::Close(grant) => self.clearance.ends_connections(grant).or_else(|| clearance.ends_connections(grant)),
+            Change::Open(_) | Change::Extend { .. } => None,
+        };
+        let ended: Vec<Grant> = lost.iter().filter_map(ends).collect();
         let stay: Vec<Grant> = self.ledger.grants().filter(|grant| clearance.still_allows(grant)).cloned().collect();
+        let is_new = protection.services != self.protection.services;
+        let newly = if is_new { protection.services.as_slice() } else { &[] };
+        adopt(self.connections.as_deref_mut(), newly);
         self.backend.install(&protection, &stay)?;
+        adopt(self.connections.as_deref_mut(), newly);
         for change in &lost {
             self.ledger.done(change);
         }
@@ -81,6 +108,7 @@ impl Desk {
         }
         self.clearance = clearance;
         self.protection = protection;
+        self.end_connections(ended);
         Ok(())
     }
 
@@ -218,7 +246,22 @@ impl Desk {
                 Err(_) => self.ledger.undo(now, change),
             }
         }
+        let ended = changes.iter().zip(&results).filter_map(|(change, result)| match (change, result) {
+            (Change::Close(grant), Ok(())) => self.clearance.ends_connections(grant),
+            _ => None,
+        });
+        self.end_connections(ended.collect());
         results.into_iter()
+    }
+
+    /// What rests on these grants, which have ended, ends too. Where that fails the doors are closed all the same.
+    fn end_connections(&mut self, ended: Vec<Grant>) {
+        let Some(connections) = self.connections.as_deref_mut().filter(|_| !ended.is_empty()) else { return };
+        match connections.end(&ended, &mut self.ledger.grants()) {
+            Ok(0) => {}
+            Ok(count) => info!(grants = ended.len(), connections = count, "connections were ended with their grants"),
+            Err(error) => warn!(grants = ended.len(), "the doors are closed, but connections through them may live on: {error}"),
+        }
     }
 
     fn report(&mut self, plan: Plan, results: &mut impl Iterator<Item = Result<(), BackendError>>) -> Vec<Report> {
@@ -285,6 +328,16 @@ fn length(grant: &Grant) -> usize {
     const FORWARD: usize = 192;
     let forwards = grant.forwards.len().saturating_mul(FORWARD);
     grant.services.len().saturating_mul(SERVICE).saturating_add(forwards).saturating_add(grant.user.len()).saturating_add(256)
+}
+
+/// Connections that are older than connection tracking must not be cut by the protection.
+fn adopt(connections: Option<&mut (dyn Connections + 'static)>, protected: &[Ports]) {
+    let Some(connections) = connections.filter(|_| !protected.is_empty()) else { return };
+    match connections.adopt(protected) {
+        Ok(0) => {}
+        Ok(count) => info!(connections = count, "connections that are open on protected ports were made known to connection tracking"),
+        Err(error) => warn!("connections that are open on protected ports may be cut: {error}"),
+    }
 }
 
 fn refused(ticket: u64, rule: Rule, why: &str) -> Plan {

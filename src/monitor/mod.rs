@@ -11,6 +11,8 @@ use crate::backend::iptables::Iptables;
 use crate::backend::nftables::Nftables;
 use crate::backend::{Backend, BackendError};
 use crate::clock;
+use crate::connections::Connections;
+use crate::connections::kernel::KernelConnections;
 use crate::program::{self, Programs};
 use crate::settings::{BackendKind, CaptureKind, Interfaces, Settings};
 use crate::stop::{FAILED, Stop, UNAVAILABLE};
@@ -48,7 +50,8 @@ pub fn run(config: &Path, trial: Option<Duration>) -> Result<(), Stop> {
     let signals = Signals::take().map_err(Stop::system("taking signals"))?;
     let backend = backend(settings.firewall.backend)?;
     let clock = clock::Steady::new();
-    let mut desk = Desk::open(&settings, backend, clock.now()).map_err(|error| Stop::new(UNAVAILABLE, error))?;
+    let desk = Desk::open(&settings, backend, connections(), clock.now());
+    let mut desk = desk.map_err(|error| Stop::new(UNAVAILABLE, error))?;
     remove_leftovers(desk.backend_name());
     let control = prepare::control_socket(&settings.gate.control_socket)?;
     announce(&settings, &desk, &run_as);
@@ -107,6 +110,17 @@ fn remove_leftovers(chosen: &str) {
         let Some(mut other) = backend(kind).ok().filter(|other| other.name() != chosen) else { continue };
         if let Err(error) = other.remove() {
             warn!("what {} may hold of an earlier run could not be removed: {error}", other.name());
+        }
+    }
+}
+
+/// The kernel's connections; without them the firewall does all that it did.
+fn connections() -> Option<Box<dyn Connections>> {
+    match KernelConnections::open() {
+        Ok(kernel) => Some(Box::new(kernel)),
+        Err(error) => {
+            warn!("open connections may be cut now, and none is ended with its grant: {error}");
+            None
         }
     }
 }

@@ -35,10 +35,16 @@ fn service(family: Family) -> &'static str {
 
 /// Alice may use both services, and port 22 of the host itself; bob has only the gate's port.
 fn start(backend: &str) -> Behind {
+    start_with(backend, "")
+}
+
+/// The same with a line more in each service.
+fn start_with(backend: &str, line: &str) -> Behind {
     let mut plan = Plan::empty(backend);
     for family in FAMILIES {
         let host = SocketAddr::new(address(family, 5), 22);
-        plan = plan.section(&format!("[service.{}]\nports = [\"tcp/{PORT}\"]\nforward = \"{host}\"\nmasquerade = true", service(family)));
+        plan = plan
+            .section(&format!("[service.{}]\nports = [\"tcp/{PORT}\"]\nforward = \"{host}\"\nmasquerade = true\n{line}", service(family)));
     }
     let plan = plan
         .user("alice", "services = [\"inner4\", \"inner6\", \"tcp/22\"]\ntargets = [\"10.88.0.0/24\", \"fd88::/64\"]\nquota = \"100/s\"")
@@ -170,6 +176,25 @@ fn refusals(world: &World) {
         world.daemon.wait_for_count(reason, before + 1);
     }
     world.expect_nothing_open();
+}
+
+/// The one session that is meant, though nothing at the gate itself is behind it.
+pub(crate) fn forward_that_ends_its_connections(backend: &'static str) {
+    let Behind { world, _host } = start_with(backend, "end_connections = true");
+    for family in FAMILIES {
+        let port = SocketAddr::new(family.address(1), PORT);
+        world.first.knock("alice", family, &["-s", service(family), "--for", "600s"]);
+        let (mut session, _) = expect_let_in(&world.first, port);
+        expect_alive(&mut session);
+        assert_eq!(world.first.postern("alice", &["close", family.name()]).code, Some(0));
+        world.wait_until_closed();
+        wait_for("the word that it was ended", || {
+            Some(world.daemon.logged(&["connections were ended with their grants"])).filter(|lines| !lines.is_empty())
+        });
+        session.set_read_timeout(Some(Duration::from_secs(1))).unwrap();
+        let _ = session.write_all(b"ping");
+        assert!(!matches!(session.read(&mut [0; 4]), Ok(1..)), "{family:?}: the session lives on");
+    }
 }
 
 pub(crate) fn target(backend: &'static str) {

@@ -5,7 +5,9 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
-use crate::world::{FAMILIES, Family, Plan, World, run};
+use rustix::process::Signal;
+
+use crate::world::{FAMILIES, Family, Plan, World, run, wait_for};
 
 /// Plays iptables-restore and ip6tables-restore as the file `mode` says, and hands everything else on.
 const SCRIPT: &str = r#"#!/bin/sh
@@ -15,6 +17,7 @@ case "$name/$(cat FOLDER/mode)" in
   *-restore/locked) echo "Another app is currently holding the xtables lock." >&2; exit 4 ;;
   *-restore/garbage) head -c 50000 /dev/urandom; head -c 5000 /dev/urandom >&2; exit 2 ;;
   *-restore/hangs) exec sleep 600 ;;
+  *-restore/slow) : > FOLDER/asleep; sleep 2 ;;
   *-restore/killed) kill -9 $$ ;;
 esac
 exec FOLDER/real "$name" "$@"
@@ -84,6 +87,22 @@ pub(crate) fn failed_closing_is_tried_again_until_it_is_done(_: &'static str) {
         world.wait_until_closed();
         world.expect_nothing_open();
     }
+}
+
+/// Its monitor is killed while it runs, another one starts, and only then it opens a door that nobody knows of.
+pub(crate) fn opening_by_an_orphaned_program_is_found_and_closed(_: &'static str) {
+    let mut world = world();
+    tell(&world, "slow");
+    world.first.knock("alice", Family::V4, &["--for", "10m"]);
+    wait_for("the program to be at it", || world.folder().join("asleep").exists().then_some(()));
+    world.daemon.signal(Signal::KILL);
+    world.daemon.wait();
+    tell(&world, "works");
+    world.start_again();
+    assert_eq!(world.rules().len(), 0, "the program was too quick, so this proves nothing");
+    world.daemon.wait_for_lines(1, &["WARN", "the firewall was changed by somebody else; protection and 0 grants were put back"]);
+    world.expect_nothing_open();
+    world.first.expect_shut_out(Family::V4);
 }
 
 pub(crate) fn failed_renewal_leaves_the_old_end(_: &'static str) {

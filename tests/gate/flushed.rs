@@ -8,6 +8,8 @@ use crate::world::{FAMILIES, Plan, World, run};
 /// Two seconds, and a second for a busy machine on which these tests run.
 const NOTICED_WITHIN: Duration = Duration::from_secs(3);
 
+const NOTHING: [String; 0] = [];
+
 type Command = &'static [&'static str];
 
 const BY_IPTABLES: &[&[Command]] = &[
@@ -99,6 +101,6 @@ pub(crate) fn unchanged_firewall_is_left_alone(backend: &'static str) {
     world.first.expect_both_let_in();
     world.wait_for_grants(1);
     std::thread::sleep(Duration::from_secs(3));
-    assert_eq!(world.daemon.logged(&["somebody else"]), [String::new(); 0]);
-    assert_eq!(world.daemon.logged(&["looked at"]), [String::new(); 0]);
+    assert_eq!(world.daemon.logged(&["somebody else"]), NOTHING);
+    assert_eq!(world.daemon.logged(&["looked at"]), NOTHING);
 }

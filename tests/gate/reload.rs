@@ -9,6 +9,7 @@ use rustix::process::Signal;
 use crate::world::{FAMILIES, Family, Plan, SERVICE, World, wait_for};
 
 const KNOCKS: u8 = 100;
+const NOTHING: [String; 0] = [];
 
 fn plan(backend: &'static str) -> Plan {
     let lines = format!("services = [\"tcp/{SERVICE}\"]\nquota = \"1000/min\"");
@@ -56,8 +57,8 @@ fn lose_none(plan: &Plan) {
     let grants = wait_for("every knock to be let in", || Some(world.daemon.grants()).filter(|grants| grants.len() == usize::from(KNOCKS)));
     assert!(world.daemon.logged(&["the engine serves"]).len() >= 3, "there were too few reloads");
     assert_eq!(world.daemon.logged(&["open: grant"]).len(), grants.len(), "each was opened once");
-    assert_eq!(world.daemon.logged(&["WARN"]), [String::new(); 0]);
-    assert_eq!(world.daemon.logged(&["ERROR"]), [String::new(); 0]);
+    assert_eq!(world.daemon.logged(&["WARN"]), NOTHING);
+    assert_eq!(world.daemon.logged(&["ERROR"]), NOTHING);
 }
 
 pub(crate) fn of_a_broken_config_changes_nothing(backend: &'static str) {

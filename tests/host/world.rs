@@ -207,10 +207,6 @@ impl World {
         let _ = daemon.wait();
     }
 
-    pub(crate) fn flush(&self) {
-        assert!(self.posternd("", "flush").status.success());
-    }
-
     /// Knocks over IPv4; whether the port opens within two seconds.
     pub(crate) fn knock(&self) -> bool {
         let key = self.path("key").display().to_string();

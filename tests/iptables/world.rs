@@ -13,9 +13,12 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use postern::backend::iptables::{Iptables, Pair, Paths};
 use postern::backend::{Backend, Change};
+use postern::connections::Connections;
+use postern::connections::kernel::KernelConnections;
 use postern::grant::{Grant, GrantId};
 use postern::program::Programs;
 use postern::run::{Call, Ran, Run, RunError};
+use postern::service::Ports;
 use postern::settings::Protection;
 use postern::time::Timestamp;
 
@@ -141,6 +144,12 @@ impl World {
 
     pub(crate) fn listed(&mut self) -> BTreeSet<String> {
         self.driver.list().unwrap().iter().map(|grant| format!("{grant} until {}", grant.until.as_millis())).collect()
+    }
+
+    /// What the monitor does before the first installation.
+    pub(crate) fn adopt(&self, services: &[&str]) -> usize {
+        let ports: Vec<Ports> = services.iter().map(|text| text.parse().unwrap()).collect();
+        self.gate.run(move || KernelConnections::open().unwrap().adopt(&ports).unwrap())
     }
 
     pub(crate) fn listen(&self, address: &str) -> TcpListener {

@@ -28,7 +28,10 @@ use std::time::Duration;
 use libtest_mimic::Arguments;
 use postern::backend::nftables::Nftables;
 use postern::backend::{Backend, BackendError, Change};
+use postern::connections::Connections;
+use postern::connections::kernel::KernelConnections;
 use postern::grant::{Grant, GrantId};
+use postern::service::Ports;
 use postern::settings::Protection;
 use postern::time::Timestamp;
 
@@ -96,6 +99,12 @@ impl Gate {
     /// What the kernel does alone from here on.
     pub fn kill_driver(&self) {
         *self.driver.lock().unwrap() = None;
+    }
+
+    /// What the monitor does before the first installation.
+    pub fn adopt(&self, services: &[&str]) -> usize {
+        let ports: Vec<Ports> = services.iter().map(|text| text.parse().unwrap()).collect();
+        self.space.run(move || KernelConnections::open().unwrap().adopt(&ports).unwrap())
     }
 
     pub fn install(&self, services: &[&str], live: &[Grant]) {

@@ -31,7 +31,8 @@ fn established(network: &IpNet, ports: Ports) -> String {
     format!("{FORWARD} -m conntrack --ctstate RELATED,ESTABLISHED --ctproto {protocol} --ctreplsrc {network}{port} -j ACCEPT")
 }
 
-/// A connection that connection tracking has picked up the other way round is not cut: it goes to the host's own rules.
+/// What is established is left to the host's own rules: it may be the answer to what a host behind the gate began from such a port, as
+/// time servers and tunnels do.
 fn closed(family: Family, network: &IpNet, ports: Ports) -> String {
     format!("{FORWARD} -d {network} {} -m conntrack ! --ctstate ESTABLISHED -j DROP", service(family, ports))
 }

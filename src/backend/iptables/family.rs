@@ -63,7 +63,7 @@ impl Side {
         let text = input::installation(self.family, &tables, protection, live, self.abilities).map_err(refused)?;
         self.put(run, &text)?;
         let needs = Needs::of(self.family, protection, live);
-        self.standing = Some(Standing::new(self.family, protection, live, needs, self.abilities));
+        self.standing = Some(Standing::new(self.family, protection, live, needs));
         self.absent = None;
         self.is_doubtful = false;
         Ok(())
@@ -98,9 +98,6 @@ impl Side {
             let lack = self.lacks(run, "-m time --datestop 2037-01-01T00:00:00 -m comment --comment \"postern probe\"")?;
             self.abilities.time = lack.is_none();
             self.undated = lack;
-        }
-        if !self.abilities.socket {
-            self.abilities.socket = self.lacks(run, "-p tcp -m socket")?.is_none();
         }
         Ok(())
     }

@@ -285,7 +285,7 @@ mod tests {
             let services = [format!("udp/{first}-{}", first.saturating_add(more)), "tcp/22".to_owned(), "sctp/9".to_owned()];
             let services: Vec<&str> = services.iter().map(String::as_str).collect();
             let grant = sample(id, &user, &format!("{}/{prefix}", std::net::Ipv4Addr::from(address)), &services);
-            let rules = grant_rules(&grant, Abilities { time, socket: false }).unwrap();
+            let rules = grant_rules(&grant, Abilities { time }).unwrap();
             let rules: Vec<&str> = rules.iter().map(String::as_str).collect();
             let expected = Grant { allow: grant.allow.trunc(), ..grant };
             prop_assert_eq!(read(Family::V4, &table(&rules)), Ok(vec![expected]));

@@ -56,7 +56,7 @@ pub(super) fn installation(
     if needs.nat {
         NAT_CHAINS.into_iter().for_each(|chain| input.push(declared(chain)));
     }
-    protection_rules(family, protection, abilities).iter().for_each(|rule| input.push(added(rule)));
+    protection_rules(family, protection).iter().for_each(|rule| input.push(added(rule)));
     if needs.forwards {
         behind::chain_rules(family, protection).iter().for_each(|rule| input.push(added(rule)));
     }

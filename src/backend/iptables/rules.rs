@@ -43,13 +43,11 @@ pub(super) enum Family {
     V6,
 }
 
-/// Matches that some kernels lack.
+/// What some kernels lack.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct Abilities {
     /// `-m time`: the kernel ends a grant by itself.
     pub(super) time: bool,
-    /// `-m socket`: connections can be told that are older than connection tracking.
-    pub(super) socket: bool,
 }
 
 impl Family {
@@ -145,33 +143,25 @@ pub(super) fn service(family: Family, ports: Ports) -> String {
 }
 
 /// The rules of [`INPUT`], in order: knock ports, grants, protection.
-pub(super) fn protection_rules(family: Family, protection: &Protection, abilities: Abilities) -> Vec<String> {
+pub(super) fn protection_rules(family: Family, protection: &Protection) -> Vec<String> {
     let mut rules = Vec::new();
     // A dropped knock draws no "port unreachable" (invariant 9); the packet socket sees it before netfilter does.
     let verdict = if protection.silence_knocks { "DROP" } else { "ACCEPT" };
     rules.extend(protection.knock_ports.iter().map(|port| format!("{INPUT} -p udp -m udp --dport {port} -j {verdict}")));
     rules.push(format!("{INPUT} -j {INPUT_GRANTS}"));
     for ports in &protection.services {
-        rules.extend(protected(family, *ports, abilities));
+        rules.extend(protected(family, *ports));
     }
     rules
 }
 
-fn protected(family: Family, ports: Ports, abilities: Abilities) -> Vec<String> {
+fn protected(family: Family, ports: Ports) -> Vec<String> {
     if !family.knows(ports) {
         return Vec::new();
     }
     let matches = format!("{INPUT} {}", service(family, ports));
-    let mut rules = vec![format!("{matches} -m conntrack --ctstate ESTABLISHED,RELATED -j ACCEPT")];
-    if abilities.socket && ports.protocol_name() == "tcp" {
-        // The rule above starts connection tracking in the kernel, which knows nothing of the connections that were there
-        // before; without this one the session from which Postern is first started would be cut. It cannot open one: no SYN.
-        // Its price: a listener bound to one address, not to all, answers a stray ACK with a reset. UDP has no such rule: xt_socket
-        // would let strangers' datagrams through to a bound socket, so an old UDP flow lives on only from the gate's next datagram.
-        rules.push(format!("{matches} ! --syn -m socket -j ACCEPT"));
-    }
-    rules.push(format!("{matches} -j DROP"));
-    rules
+    // Connections that are older than connection tracking were made known to it before this stands.
+    vec![format!("{matches} -m conntrack --ctstate ESTABLISHED,RELATED -j ACCEPT"), format!("{matches} -j DROP")]
 }
 
 #[cfg(test)]
@@ -179,7 +169,7 @@ mod tests {
     use super::*;
     use crate::backend::iptables::tests::{grant, protection};
 
-    const ALL: Abilities = Abilities { time: true, socket: true };
+    const ALL: Abilities = Abilities { time: true };
 
     /// When the kernel stops letting packets through, by its own reckoning.
     fn kernel_end(until: u64) -> u64 {
@@ -245,18 +235,17 @@ mod tests {
     fn protection_lets_established_connections_live_and_touches_only_echo_requests_of_its_family() {
         let protection = protection(&["tcp/22", "icmp", "icmpv6"]);
         assert_eq!(
-            protection_rules(Family::V4, &protection, ALL),
+            protection_rules(Family::V4, &protection),
             [
                 "POSTERN -p udp -m udp --dport 62201 -j DROP",
                 "POSTERN -j POSTERN-GRANTS",
                 "POSTERN -p tcp -m tcp --dport 22 -m conntrack --ctstate ESTABLISHED,RELATED -j ACCEPT",
-                "POSTERN -p tcp -m tcp --dport 22 ! --syn -m socket -j ACCEPT",
                 "POSTERN -p tcp -m tcp --dport 22 -j DROP",
                 "POSTERN -p icmp -m icmp --icmp-type echo-request -m conntrack --ctstate ESTABLISHED,RELATED -j ACCEPT",
                 "POSTERN -p icmp -m icmp --icmp-type echo-request -j DROP",
             ]
         );
-        let v6 = protection_rules(Family::V6, &protection, Abilities::default());
+        let v6 = protection_rules(Family::V6, &protection);
         assert_eq!(v6.last().unwrap(), "POSTERN -p ipv6-icmp -m icmp6 --icmpv6-type echo-request -j DROP");
         assert_eq!(v6.len(), 6, "{v6:?}");
     }
@@ -264,6 +253,6 @@ mod tests {
     #[test]
     fn a_bound_socket_still_receives_its_knocks() {
         let protection = Protection { silence_knocks: false, ..protection(&[]) };
-        assert_eq!(protection_rules(Family::V4, &protection, ALL)[0], "POSTERN -p udp -m udp --dport 62201 -j ACCEPT");
+        assert_eq!(protection_rules(Family::V4, &protection)[0], "POSTERN -p udp -m udp --dport 62201 -j ACCEPT");
     }
 }

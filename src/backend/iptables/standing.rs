@@ -10,7 +10,7 @@ use super::family::Side;
 use super::grants;
 use super::input::Needs;
 use super::list::Tables;
-use super::rules::{Abilities, DNAT, FORWARD, FORWARD_GRANTS, Family, INPUT, INPUT_GRANTS, SNAT, protection_rules};
+use super::rules::{DNAT, FORWARD, FORWARD_GRANTS, Family, INPUT, INPUT_GRANTS, SNAT, protection_rules};
 use crate::backend::BackendError;
 use crate::grant::{Grant, GrantId};
 use crate::run::Run;
@@ -35,11 +35,11 @@ impl Side {
 }
 
 impl Standing {
-    pub(super) fn new(family: Family, protection: &Protection, live: &[&Grant], needs: Needs, abilities: Abilities) -> Self {
+    pub(super) fn new(family: Family, protection: &Protection, live: &[&Grant], needs: Needs) -> Self {
         Self {
             live: live.iter().map(|grant| (grant.id, (*grant).clone())).collect(),
             needs,
-            verdicts: protection_rules(family, protection, abilities).iter().map(|rule| verdict(rule)).collect(),
+            verdicts: protection_rules(family, protection).iter().map(|rule| verdict(rule)).collect(),
             forward_verdicts: behind::chain_rules(family, protection).iter().map(|rule| verdict(rule)).collect(),
         }
     }

@@ -123,7 +123,7 @@ fn six(id: u64) -> Grant {
 }
 
 fn rule(id: u64) -> String {
-    rules::grant_rules(&four(id), rules::Abilities { time: true, socket: true }).unwrap().remove(0)
+    rules::grant_rules(&four(id), rules::Abilities { time: true }).unwrap().remove(0)
 }
 
 #[test]

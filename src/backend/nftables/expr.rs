@@ -15,7 +15,6 @@ pub(super) type Expr = ListAttribute<ExpressionAttribute>;
 
 pub(super) const NFPROTO_IPV4: u8 = 2;
 pub(super) const NFPROTO_IPV6: u8 = 10;
-pub(super) const TCP: u8 = 6;
 pub(super) const UDP: u8 = 17;
 
 const NETWORK_HEADER: u32 = 1;
@@ -35,7 +34,6 @@ const FIB_RESULT_ADDRTYPE: u32 = 3;
 const FIB_DADDR: u32 = 2;
 const RTN_LOCAL: u32 = 2;
 const NAT_DNAT: u32 = 1;
-const TCP_FLAG_SYN: u8 = 2;
 const ECHO_REQUEST: [(u8, u8); 2] = [(1, 8), (58, 128)];
 
 pub(super) fn family(v6: bool) -> [Expr; 2] {
@@ -121,15 +119,6 @@ pub(super) fn lead_by(map: Set) -> Vec<Expr> {
 /// Gives the connection the gate's own address as its source.
 pub(super) fn masquerade() -> Expr {
     other("masq", &[])
-}
-
-/// A TCP segment that opens nothing, for a connection that a socket of this host already has.
-pub(super) fn of_a_socket() -> Vec<Expr> {
-    let mut exprs = protocol(TCP).to_vec();
-    exprs.extend([payload(TRANSPORT_HEADER, 13, 1, SCRATCH), masked(&[TCP_FLAG_SYN]), compare(Operator::Equal, &[0])]);
-    // "wildcard" is 1 for a socket that listens on every address
-    exprs.extend([other("socket", &[(1, 2), (2, SCRATCH.into())]), compare(Operator::Equal, &[0])]);
-    exprs
 }
 
 /// The packet is in the set.

@@ -37,8 +37,6 @@ use crate::time::Timestamp;
 pub struct Nftables {
     link: Link,
     now: Timestamp,
-    /// False once the kernel has said that it can't look for sockets.
-    sockets: bool,
     /// True where an answer was lost, so that nobody knows what stands.
     doubtful: bool,
     /// What stands; `None` before the first install.
@@ -69,7 +67,7 @@ impl Nftables {
     pub fn open() -> Result<Self, BackendError> {
         let mut link = Link::open().map_err(|error| fault::no_socket(&error))?;
         link.probe().map_err(|trouble| fault::unusable(&trouble))?;
-        Ok(Self { link, now: Timestamp::default(), sockets: true, doubtful: false, placed: None })
+        Ok(Self { link, now: Timestamp::default(), doubtful: false, placed: None })
     }
 
     /// Makes the changes in the memory and in the kernel, or in neither.
@@ -145,13 +143,13 @@ impl Nftables {
         self.install(&protection, &live)
     }
 
-    fn wanted(&self, protection: &Protection, nat: bool) -> Wanted {
-        Wanted { protection: protection.clone(), nat, sockets: self.sockets }
+    fn wanted(protection: &Protection, nat: bool) -> Wanted {
+        Wanted { protection: protection.clone(), nat }
     }
 
     /// One batch after which the table is as wanted and holds these grants, whatever stood there before.
-    fn set_up(&mut self, protection: &Protection, nat: bool, steps: &[Step]) -> Result<(), (Option<&'static str>, BackendError)> {
-        let setup = set_up(&self.wanted(protection, nat));
+    fn set_up(&mut self, protection: &Protection, nat: bool, steps: &[Step]) -> Result<(), BackendError> {
+        let setup = set_up(&Self::wanted(protection, nat));
         let names: Vec<&'static str> = setup.iter().map(|(name, _)| *name).collect();
         let now = self.now;
         let batch: Vec<Message> = setup.into_iter().map(|(_, message)| message).collect();
@@ -159,22 +157,18 @@ impl Nftables {
         let sent = self.link.batch(batch.into_iter().chain(elements));
         self.doubtful |= matches!(sent, Err(Trouble::Unknown(_) | Trouble::Garbled(_)));
         sent.map_err(|trouble| {
-            let Trouble::Refused(faults) = &trouble else { return (None, fault::trouble(&"setting up the table", &trouble)) };
-            let Some(fault) = faults.first() else { return (None, fault::trouble(&"setting up the table", &trouble)) };
+            let Trouble::Refused(faults) = &trouble else { return fault::trouble(&"setting up the table", &trouble) };
+            let Some(fault) = faults.first() else { return fault::trouble(&"setting up the table", &trouble) };
             let name = fault.index.and_then(|index| names.get(index)).copied();
             let step = fault.index.and_then(|index| steps.get(index.checked_sub(names.len())?));
-            let error = match (name, step) {
+            match (name, step) {
                 (Some(name), _) => fault::refused(&name, fault),
                 (None, Some(step)) => fault::refused(step, fault),
                 (None, None) => fault::refused(&"setting up the table", fault),
-            };
-            (name, error)
+            }
         })
     }
 }
-
-/// Rules that the kernel's socket look-up is needed for.
-const SOCKET_RULE: &str = "adding the rule for connections of a socket";
 
 fn set_up(wanted: &Wanted) -> Vec<(&'static str, Message)> {
     // adding it first lets the deletion succeed where there was none
@@ -188,8 +182,7 @@ fn set_up(wanted: &Wanted) -> Vec<(&'static str, Message)> {
     messages.extend(chains.iter().map(|chain| ("adding a chain", messages::new_chain(chain))));
     for chain in &chains {
         for rule in &chain.rules {
-            let name = if *rule == table::of_a_socket() { SOCKET_RULE } else { "adding a rule" };
-            messages.push((name, messages::new_rule(chain, rule.clone())));
+            messages.push(("adding a rule", messages::new_rule(chain, rule.clone())));
         }
     }
     messages
@@ -211,16 +204,8 @@ impl Backend for Nftables {
             let _ = holders.change(&Change::Open(grant.clone()), &mut steps).map_err(|why| BackendError(format!("nftables: {why}")))?;
         }
         let nat = !protection.forwards.is_empty() || live.iter().any(|grant| !grant.forwards.is_empty());
-        match self.set_up(protection, nat, &steps) {
-            Ok(()) => {}
-            Err((Some(SOCKET_RULE), error)) => {
-                tracing::warn!(%error, "nftables: connections that were there before connection tracking may be cut");
-                self.sockets = false;
-                self.set_up(protection, nat, &steps).map_err(|(_, error)| error)?;
-            }
-            Err((_, error)) => return Err(error),
-        }
-        let rules = standing::rules_of(&table::chains(&self.wanted(protection, nat)));
+        self.set_up(protection, nat, &steps)?;
+        let rules = standing::rules_of(&table::chains(&Self::wanted(protection, nat)));
         self.placed = Some(Placed { protection: protection.clone(), nat, holders, rules });
         self.doubtful = false;
         Ok(())

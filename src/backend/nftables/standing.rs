@@ -32,7 +32,7 @@ pub(super) fn stands(link: &mut Link, placed: &Placed, now: Timestamp) -> Result
     if link.rules()? != placed.rules {
         return Ok(false);
     }
-    let mut wanted: BTreeMap<Set, Vec<&Element>> = BTreeMap::new();
+    let mut wanted: BTreeMap<Set, Vec<Element>> = BTreeMap::new();
     for element in placed.holders.lasting(now.plus(SOON)) {
         wanted.entry(element.set).or_default().push(element);
     }

@@ -52,8 +52,6 @@ pub(super) struct Wanted {
     pub(super) protection: Protection,
     /// Whether ports of the gate may lead to hosts behind it.
     pub(super) nat: bool,
-    /// Whether the kernel can look for a packet's socket.
-    pub(super) sockets: bool,
 }
 
 /// The chains, each before those that jump to it.
@@ -86,22 +84,13 @@ fn input(wanted: &Wanted) -> Vec<Vec<Expr>> {
         .iter()
         .map(|port| all([&expr::protocol(expr::UDP), &expr::port(*port, *port), &[verdict()]]))
         .collect();
+    // Connections that are older than connection tracking were made known to it before this stands.
     rules.push(all([&expr::established(), &[expr::accept()]]));
     rules.extend(granted(Door::Gate));
     if !wanted.protection.services.is_empty() {
-        if wanted.sockets {
-            // The rules above start connection tracking in the kernel, which knows nothing of the connections that were there
-            // before; without this one the session from which Postern is first started would be cut.
-            rules.push(of_a_socket());
-        }
         rules.push(vec![expr::jump(HIDDEN)]);
     }
     rules
-}
-
-/// The one rule that needs the kernel's look-up of sockets.
-pub(super) fn of_a_socket() -> Vec<Expr> {
-    all([&expr::of_a_socket(), &[expr::accept()]])
 }
 
 /// In nftables an accept of one table opens nothing that another one drops: the rules here spare a packet from our own drop, and all
@@ -167,7 +156,7 @@ mod tests {
         let services = services.iter().map(|text| text.parse().unwrap()).collect();
         let protection =
             Protection { services, knock_ports: vec![62201], silence_knocks: true, hide_behind: true, ..Protection::default() };
-        Wanted { protection, nat: false, sockets: true }
+        Wanted { protection, nat: false }
     }
 
     fn rules<'a>(chains: &'a [Chain], name: &str) -> &'a [Vec<Expr>] {
@@ -181,7 +170,7 @@ mod tests {
         assert_eq!(input[0].last(), Some(&expr::drop()), "the knock");
         assert_eq!(input.last().unwrap(), &[expr::jump(HIDDEN)]);
         let between = &input[1..input.len() - 1];
-        assert_eq!(between.len(), 1 + 6 + 1);
+        assert_eq!(between.len(), 1 + 6);
         assert!(between.iter().all(|rule| rule.last() == Some(&expr::accept())));
         assert_eq!(rules(&chains, HIDDEN).len(), 2);
     }

@@ -65,6 +65,10 @@ fn what_is_wrong_in_a_gate_is_said_with_line_column_and_cure() {
             "[service.a]\nports = [\"tcp/1\"]\nforward = \"10.0.0.5:22\"\n[service.b]\nports = [\"tcp/2\"]\nforward = \"10.0.0.5:22\"\nmasquerade = true",
             "8:11: the service at posternd.toml:4 leads to the same host and port, but with another masquerade; write the same",
         ),
+        (
+            "[service.dns]\nports = [\"udp/53\"]\nend_connections = \"yes\"",
+            "5:19: end_connections cannot be a text; write true or false, without quotes",
+        ),
         ("[web]", "3:2: \"web\" has no meaning in posternd.toml; the keys of posternd.toml are gate, firewall, service, user"),
     ];
     for (line, expected) in cases {
@@ -109,6 +113,7 @@ fn what_is_wrong_in_a_user_is_said_with_line_column_and_cure() {
         ("duration = \"2h\"", "10:12: a duration of 2h is longer than max_duration, 1h"),
         ("max_duration = \"721h\"", "10:16: a max_duration of 721h is longer than 30 days; write 720h"),
         ("quota = \"0/min\"", "10:9: a quota of 0"),
+        ("end_connections = 1", "10:19: end_connections cannot be a number; write true or false"),
         ("quota = \"30\"", "10:9: \"30\" is not a quota; write knocks in a time, like 30/min"),
         ("service = [\"web\"]", "10:1: \"service\" has no meaning in [[user]]"),
         ("max_duration = \"10s\"\nduration = \"11s\"", "11:12: a duration of 11s is longer than max_duration, 10s"),
