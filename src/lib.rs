@@ -6,7 +6,7 @@
 //! | row | modules |
 //! |---|---|
 //! | 0 | the `postern-proto` crate |
-//! | 1 | plain types: [`time`], [`address`], [`service`], [`datagram`], [`policy`], [`terms`], [`grant`], [`mark`], [`reason`], [`run`], [`settings`], [`bundle`], [`stop`] |
+//! | 1 | plain types: [`time`], [`address`], [`service`], [`datagram`], [`opening`], [`policy`], [`terms`], [`grant`], [`mark`], [`reason`], [`run`], [`settings`], [`bundle`], [`stop`] |
 //! | 2 | pure cores: `gate`, `ledger`, `order` |
 //! | 3 | adapters: `config`, `profile`, `files`, `program`, `capture`, `backend`, `connections`, `store`, `control`, `log`, `link`, `clock`, `random` |
 //! | 4 | processes: `engine`, `monitor`, `client` |
@@ -18,6 +18,7 @@ pub mod bundle;
 pub mod datagram;
 pub mod grant;
 pub mod mark;
+pub mod opening;
 pub mod policy;
 pub mod reason;
 pub mod run;

@@ -61,6 +61,11 @@ impl Ports {
         Service::new(Protocol::from_number(self.protocol)?, self.first, self.last).ok()
     }
 
+    /// The same protocol at another port; `None` for those that have no ports.
+    pub fn moved_to(self, port: u16) -> Option<Self> {
+        (self.first != 0 && port != 0).then_some(Self { first: port, last: port, ..self })
+    }
+
     /// Whether a packet of this protocol to this port belongs here; the port counts only where the protocol has ports.
     pub fn hold(self, protocol: u8, port: u16) -> bool {
         self.protocol == protocol && (self.first == 0 || (self.first..=self.last).contains(&port))

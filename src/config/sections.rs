@@ -9,6 +9,7 @@ use toml::de::{DeTable, DeValue};
 
 use super::bounds;
 use super::fields::{Fields, one_of, wrong_type};
+use super::forward::{self, Forwards};
 use super::page::Page;
 use super::problem::{Fault, fault};
 use super::secret::KeyTexts;
@@ -200,6 +201,7 @@ fn backend(text: &str) -> Result<BackendKind, Fault> {
 /// What each service is, and all names.
 fn read_services(page: &mut Page<'_>, services: &Fields<'_>) -> (Services, BTreeSet<String>) {
     let mut read = Services::default();
+    let mut forwards = Forwards::default();
     let mut names = BTreeSet::new();
     for (key, value) in services.entries() {
         let DeValue::Table(table) = value.get_ref() else {
@@ -213,11 +215,14 @@ fn read_services(page: &mut Page<'_>, services: &Fields<'_>) -> (Services, BTree
         let Some(name) = page.check(key.span(), bounds::service_name(key.get_ref())) else { continue };
         let title = format!("[service.{name}]");
         let fields = Fields::new(&title, table, value.span());
-        fields.only(page, &["ports", "end_connections"]);
+        fields.only(page, &["ports", "end_connections", "forward", "masquerade"]);
         fields.require(page, "ports", "[\"tcp/80\"]");
-        let options = ServiceOptions { end_connections: fields.flag(page, "end_connections").unwrap_or_default() };
-        read.options.insert(name.to_owned(), options);
-        let Some(ports) = fields.texts(page, "ports", bounds::ports) else { continue };
+        let ports = fields.texts(page, "ports", bounds::ports);
+        let forward = forward::read(page, &fields, ports.as_deref());
+        forwards.take(page, &fields, forward);
+        let end_connections = fields.flag(page, "end_connections").unwrap_or_default();
+        read.options.insert(name.to_owned(), ServiceOptions { end_connections, forward });
+        let Some(ports) = ports else { continue };
         if ports.is_empty() {
             page.refuse(
                 fields.span_of("ports"),

@@ -9,6 +9,8 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 
 use crate::grant::Grant;
+use crate::opening::Forward;
+use crate::service::Ports;
 
 /// A connection from outside, as far as a grant has a say in it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -49,7 +51,9 @@ impl<'a> Doors<'a> {
 }
 
 fn lets_through(grant: &Grant, connection: &Connection) -> bool {
-    grant.target == connection.target && grant.services.iter().any(|ports| ports.hold(connection.protocol, connection.port))
+    let holds = |ports: Ports| ports.hold(connection.protocol, connection.port);
+    let is_led = |forward: &Forward| connection.target == Some(forward.host) && holds(forward.inner());
+    (grant.target == connection.target && grant.services.iter().any(|ports| holds(*ports))) || grant.forwards.iter().any(is_led)
 }
 
 #[cfg(test)]
@@ -65,6 +69,7 @@ mod tests {
             allow: allow.parse().unwrap(),
             target: target.map(|target| target.parse().unwrap()),
             services: services.iter().map(|text| text.parse().unwrap()).collect(),
+            forwards: Vec::new(),
             until: Timestamp::default(),
         }
     }
@@ -102,6 +107,17 @@ mod tests {
         assert!(doors.admit(&connection(6, "192.0.2.7", Some("10.0.0.5"), 443)));
         assert!(!doors.admit(&connection(6, "192.0.2.7", Some("10.0.0.6"), 443)));
         assert!(!doors.admit(&connection(6, "192.0.2.7", None, 443)));
+    }
+
+    #[test]
+    fn a_grant_with_a_forward_covers_what_its_port_leads_to() {
+        let mut through = grant("192.0.2.7/32", None, &[]);
+        through.forwards = vec![Forward::new("tcp/2222".parse().unwrap(), "10.0.0.5".parse().unwrap(), Some(22), true).unwrap()];
+        let grants = [through];
+        let doors = Doors::of(&grants);
+        assert!(doors.admit(&connection(6, "192.0.2.7", Some("10.0.0.5"), 22)));
+        assert!(!doors.admit(&connection(6, "192.0.2.7", Some("10.0.0.6"), 22)));
+        assert!(!doors.admit(&connection(6, "192.0.2.7", None, 2222)) && !doors.admit(&connection(6, "192.0.2.8", Some("10.0.0.5"), 22)));
     }
 
     #[test]

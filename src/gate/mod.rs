@@ -3,6 +3,7 @@
 //! A plain struct: a datagram and the time go in, a decision comes out. No I/O, no clock, no thread (invariant 1).
 //! [`Gate::judge`] carries out PROTOCOL section 6, steps 1 to 10, in that order; steps 11 and 12 are the engine's.
 
+use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
@@ -13,6 +14,7 @@ use crate::mark::{Kept, MarkRecord, Tide};
 use crate::policy::Policy;
 use crate::reason::{Counters, Drop, Reason, Rule};
 use crate::service::NamedServices;
+use crate::settings::ServiceOptions;
 use crate::terms::{Closing, Terms};
 use crate::time::Timestamp;
 
@@ -84,6 +86,7 @@ pub struct User {
 pub struct Gate {
     users: Users,
     named: NamedServices,
+    options: BTreeMap<String, ServiceOptions>,
     window: Duration,
     hints: HintTable,
     replay: ReplayWindow,
@@ -106,12 +109,20 @@ impl Gate {
         Self {
             users: Users::new(users, &quota_clock),
             named,
+            options: BTreeMap::new(),
             window,
             hints: HintTable::empty(),
             replay: ReplayWindow::new(window, kept),
             quota_clock,
             counters: Counters::default(),
         }
+    }
+
+    /// What the config says of named services besides ports.
+    #[must_use]
+    pub fn with_options(mut self, options: BTreeMap<String, ServiceOptions>) -> Self {
+        self.options = options;
+        self
     }
 
     /// Remembers what the store kept, for a gate that was made before its store could be opened. Comes before the first datagram.
@@ -167,7 +178,8 @@ impl Gate {
         let record = MarkRecord { mark: packet.mark(), timestamp, admitted: now };
         self.replay.unseen(&record)?;
         // 9. Policy, then 10. quota. A refused mark is remembered too, so that a stranger who re-sends it is not logged.
-        let wish = wish(&request, datagram, &knocker, &self.named)
+        let wish = self
+            .wish(&request, datagram, &knocker)
             .and_then(|wish| {
                 self.quota_clock.set(now);
                 if knocker.limiter.admit() { Ok(wish) } else { Err(Rule::Quota) }
@@ -177,6 +189,18 @@ impl Gate {
                 No::Refuse(Refusal { user: knocker.name.to_owned(), rule, asked: settle::asked(&request, datagram.source()) })
             })?;
         Ok(Admission { record, tide: self.replay.remember(record), wish })
+    }
+
+    /// Step 9: what the knock wants, once the user's policy has allowed it.
+    fn wish(&self, request: &Request, datagram: &Datagram, knocker: &Knocker<'_>) -> Result<Wish, Rule> {
+        match request.action {
+            Action::Open => {
+                let terms = settle::terms(request, datagram.source(), knocker.name, knocker.policy)?;
+                knocker.policy.check(&terms, &self.named, &self.options)?;
+                Ok(Wish::Open(terms))
+            }
+            Action::Close => settle::closing(request, datagram.source(), knocker.name).map(Wish::Close),
+        }
     }
 
     /// The steps that the hint table must cover from now on, if the present one does not, the next step included.
@@ -213,18 +237,6 @@ impl Gate {
     /// How many users there are.
     pub fn users(&self) -> usize {
         self.users.len()
-    }
-}
-
-/// Step 9: what the knock wants, once the user's policy has allowed it.
-fn wish(request: &Request, datagram: &Datagram, knocker: &Knocker<'_>, named: &NamedServices) -> Result<Wish, Rule> {
-    match request.action {
-        Action::Open => {
-            let terms = settle::terms(request, datagram.source(), knocker.name, knocker.policy)?;
-            knocker.policy.check(&terms, named)?;
-            Ok(Wish::Open(terms))
-        }
-        Action::Close => settle::closing(request, datagram.source(), knocker.name).map(Wish::Close),
     }
 }
 

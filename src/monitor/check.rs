@@ -6,7 +6,7 @@
 use std::path::Path;
 
 use crate::monitor::findings::{Finding, Findings};
-use crate::monitor::{self, host, prepare};
+use crate::monitor::{self, host, prepare, routing};
 use crate::settings::{CaptureKind, Interfaces, Settings};
 use crate::stop::{Stop, UNAVAILABLE};
 
@@ -26,6 +26,7 @@ pub fn check(config: &Path) -> Findings {
 }
 
 fn look_at_host(settings: &Settings, findings: &mut Findings) {
+    routing::warnings(settings).into_iter().for_each(|what| findings.add(Finding::warning("not-routing", what)));
     match prepare::run_as(&settings.gate.run_as) {
         Ok(prepare::RunAs { note: Some(note), .. }) => findings.add(Finding::warning("run-as", note)),
         Ok(_) => {}
@@ -67,7 +68,7 @@ fn look_at_config(settings: &Settings, findings: &mut Findings) {
 }
 
 fn summary(settings: &Settings) -> String {
-    let closed = crate::service::list(&settings.protection().services);
+    let closed = settings.protection().closed();
     let closed = if closed.is_empty() { "nothing".to_owned() } else { closed };
     format!(
         "gate {}, {}; closed for everyone who has not knocked: {closed}",

@@ -214,7 +214,7 @@ impl Desk {
                     warn!(user = terms.user, rule = rule.name(), "an order was refused that the gate should not have given: {terms}");
                     refused(ticket, rule, rule.sentence())
                 }
-                Ok(ports) => match self.ledger.open(now, &terms, ports) {
+                Ok(opening) => match self.ledger.open(now, &terms, opening) {
                     Ok(change) => Plan::Open { ticket, change },
                     Err(full) => {
                         warn!(user = terms.user, rule = Rule::Firewall.name(), "not open: {terms}: {full}");
@@ -224,7 +224,7 @@ impl Desk {
             }),
             Order::Close { ticket, closing } => Some(match self.clearance.close(&closing) {
                 Err(rule) => refused(ticket, rule, rule.sentence()),
-                Ok(ports) => Plan::Close { ticket, changes: self.ledger.close(&closing, &ports) },
+                Ok(opening) => Plan::Close { ticket, changes: self.ledger.close(&closing, &opening) },
             }),
             Order::End { ticket, which } => Some(Plan::Close { ticket, changes: self.ledger.close_where(|grant| selects(&which, grant)) }),
             Order::Confirm { ticket } => Some(Plan::Answer(Report::Confirmed { ticket, trial: self.pass_trial("it was confirmed") })),
@@ -322,10 +322,12 @@ impl Desk {
 /// Bytes of a page beside its grants.
 const PAGE_HEAD: usize = 128;
 
-/// More bytes than a grant has in a page: two addresses, two numbers and the names of fields beside the user and the services.
+/// More bytes than a grant has in a page: two addresses, two numbers and the names of fields beside the user, the services and the forwards.
 fn length(grant: &Grant) -> usize {
     const SERVICE: usize = "\"tcp/65535-65535\",".len();
-    grant.services.len().saturating_mul(SERVICE).saturating_add(grant.user.len()).saturating_add(256)
+    const FORWARD: usize = 192;
+    let forwards = grant.forwards.len().saturating_mul(FORWARD);
+    grant.services.len().saturating_mul(SERVICE).saturating_add(forwards).saturating_add(grant.user.len()).saturating_add(256)
 }
 
 /// Connections that are older than connection tracking must not be cut by the protection.

@@ -24,6 +24,7 @@ pub mod desk;
 pub mod findings;
 mod host;
 pub mod prepare;
+mod routing;
 mod serve;
 mod signals;
 mod succession;
@@ -175,10 +176,13 @@ fn announce(settings: &Settings, desk: &Desk, run_as: &prepare::RunAs) {
     if let Some(note) = &run_as.note {
         warn!("{note}");
     }
-    let closed = crate::service::list(&settings.protection().services);
+    let closed = settings.protection().closed();
     if closed.is_empty() {
         info!("no service is closed by posternd; the host's own rules must do it");
     } else {
         info!("closed for everyone who has not knocked: {closed}");
+    }
+    for warning in routing::warnings(settings) {
+        warn!("{warning}");
     }
 }

@@ -85,6 +85,7 @@ fn grant(id: u64, allow: std::net::IpAddr) -> Grant {
         allow: allow.into(),
         target: None,
         services: vec!["udp/1-65535".parse().unwrap()],
+        forwards: Vec::new(),
         until: Timestamp::default(),
     }
 }

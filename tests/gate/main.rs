@@ -15,6 +15,7 @@ use std::process::ExitCode;
 
 use libtest_mimic::{Arguments, Trial};
 
+mod behind;
 mod bound;
 mod broken;
 mod crashes;
@@ -63,6 +64,9 @@ const EVERY: &[Test] = &[
     ("ssh_logs_in_only_after_a_knock_and_the_session_outlives_the_grant", SSH, login::session_outlives_its_grant),
     ("gate_emits_no_frame_while_10000_packets_of_all_kinds_are_sent_at_it", &[], silence::passive_gate),
     ("gate_with_a_bound_socket_emits_no_frame_either", &[], silence::bound_socket),
+    ("named_service_leads_its_holder_alone_to_a_host_behind_the_gate", &[Need::Program("sysctl")], behind::forward_by_name),
+    ("named_service_that_forwards_ends_its_connections_when_told", &[Need::Program("sysctl")], behind::forward_that_ends_its_connections),
+    ("target_opens_one_host_behind_the_gate_to_its_holder_alone", &[Need::Program("sysctl")], behind::target),
     ("bound_socket_hears_knocks", &[], bound::knock_opens),
     ("spoofed_source_opens_for_the_claimed_address_alone", &[], spoofed::opens_for_the_claimed_address_alone),
     ("knock_opens_for_its_sender_alone_and_ends_by_itself", &[], users::knock_opens_and_ends),

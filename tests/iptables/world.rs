@@ -199,11 +199,14 @@ pub(crate) fn grant(id: u64, allow: &str, services: &[&str], length: Duration) -
         allow: allow.parse().unwrap(),
         target: None,
         services: services.iter().map(|text| text.parse().unwrap()).collect(),
+        forwards: Vec::new(),
         until: now().plus(length),
     }
 }
 
 pub(crate) fn protection(services: &[&str]) -> Protection {
     let services = services.iter().map(|text| text.parse().unwrap()).collect();
-    Protection { services, knock_ports: vec![62201], silence_knocks: true, forwards: true }
+    let behind = [("10.0.0.0/24", "tcp/443"), ("2001:db8:1::/64", "tcp/443")];
+    let behind = behind.map(|(network, ports)| (network.parse().unwrap(), ports.parse().unwrap())).into();
+    Protection { services, knock_ports: vec![62201], silence_knocks: true, behind, hide_behind: true, forwards: Vec::new() }
 }

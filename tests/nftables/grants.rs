@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use postern::backend::{Backend, Change};
 use postern::grant::Grant;
+use postern::opening::Forward;
 
 use crate::space::{echoes, wait_until};
 use crate::{Gate, KNOCK_PORT, NOW, gate_and_client, grant, lasting};
@@ -150,8 +151,13 @@ pub(crate) fn the_firewall_is_its_own_record_and_nft_shows_who_and_until_when() 
 pub(crate) fn what_nft_lists_it_can_load_again() {
     let gate = Gate::plain();
     let mut protection = crate::protection(&["tcp/22", "udp/500-510", "icmp", "icmpv6"]);
-    protection.forwards = true;
-    let grants = [grant(1, "192.0.2.7/32", &["tcp/22", "icmp"]), grant(2, "2001:db8::/32", &["tcp/22", "icmpv6"])];
+    protection.hide_behind = true;
+    protection.behind =
+        vec![("10.0.0.0/24".parse().unwrap(), "tcp/22".parse().unwrap()), ("fd00::/64".parse().unwrap(), "icmpv6".parse().unwrap())];
+    let forward = |at: &str, host: &str, port| Forward::new(at.parse().unwrap(), host.parse().unwrap(), port, true).unwrap();
+    let mut grants = [grant(1, "192.0.2.7/32", &["tcp/22", "icmp"]), grant(2, "2001:db8::/32", &["tcp/22", "icmpv6"])];
+    grants[0].forwards = vec![forward("tcp/2222", "10.0.0.5", Some(22)), forward("udp/500-510", "10.0.0.5", None)];
+    grants[1].forwards = vec![forward("tcp/2222", "fd00::5", Some(22)), forward("udp/500-510", "fd00::5", None)];
     gate.driver(|driver| driver.install(&protection, &grants)).unwrap();
     let before = gate.nft("-s list ruleset");
     gate.space.sh("f=$(mktemp) && nft -s list ruleset > $f && nft flush ruleset && nft -f $f && rm $f");

@@ -85,12 +85,8 @@ pub struct Gate {
 
 impl Gate {
     pub fn plain() -> Self {
-        Self::with(|driver| driver)
-    }
-
-    pub fn with(make: impl FnOnce(Nftables) -> Nftables + Send + 'static) -> Self {
         let space = Arc::new(Space::new());
-        let mut driver = space.run(move || make(Nftables::open().unwrap()));
+        let mut driver = space.run(|| Nftables::open().unwrap());
         driver.tick(NOW);
         Self { space, driver: Arc::new(Mutex::new(Some(driver))) }
     }
@@ -150,7 +146,7 @@ pub fn protection(services: &[&str]) -> Protection {
         services: services.iter().map(|text| text.parse().unwrap()).collect(),
         knock_ports: vec![KNOCK_PORT],
         silence_knocks: true,
-        forwards: false,
+        ..Protection::default()
     }
 }
 
@@ -162,6 +158,7 @@ pub fn grant(id: u64, allow: &str, services: &[&str]) -> Grant {
         allow: allow.parse().unwrap(),
         target: None,
         services: services.iter().map(|text| text.parse().unwrap()).collect(),
+        forwards: Vec::new(),
         until: NOW.plus(Duration::from_secs(60)),
     }
 }

@@ -167,6 +167,7 @@ mod tests {
             allow: "192.0.2.7/32".parse().unwrap(),
             target: None,
             services: vec![service.parse().unwrap()],
+            forwards: Vec::new(),
             until: Timestamp::from_millis(until),
         }
     }

@@ -19,8 +19,6 @@ mod table;
 use std::collections::BTreeSet;
 use std::fmt;
 
-use ipnet::IpNet;
-
 use self::answers::{Fault, Trouble};
 use self::elements::{Act, Step};
 use self::holders::{Holders, Undo};
@@ -39,7 +37,6 @@ use crate::time::Timestamp;
 pub struct Nftables {
     link: Link,
     now: Timestamp,
-    hidden_targets: Vec<IpNet>,
     /// True where an answer was lost, so that nobody knows what stands.
     doubtful: bool,
     /// What stands; `None` before the first install.
@@ -49,6 +46,8 @@ pub struct Nftables {
 #[derive(Debug)]
 struct Placed {
     protection: Protection,
+    /// Whether ports of the gate may lead to hosts behind it.
+    nat: bool,
     holders: Holders,
     rules: Rules,
 }
@@ -68,16 +67,7 @@ impl Nftables {
     pub fn open() -> Result<Self, BackendError> {
         let mut link = Link::open().map_err(|error| fault::no_socket(&error))?;
         link.probe().map_err(|trouble| fault::unusable(&trouble))?;
-        Ok(Self { link, now: Timestamp::default(), hidden_targets: Vec::new(), doubtful: false, placed: None })
-    }
-
-    /// Also closes the protected services of the hosts in these networks behind the gate, for everyone who has no grant; from the
-    /// next install on. Without it forwarding is left to the host's own rules, and a grant there is no more than a mark in `nft list`:
-    /// in nftables an accept of one table opens nothing that another one drops.
-    #[must_use]
-    pub fn hiding(mut self, targets: &[IpNet]) -> Self {
-        self.hidden_targets = IpNet::aggregate(&targets.to_vec());
-        self
+        Ok(Self { link, now: Timestamp::default(), doubtful: false, placed: None })
     }
 
     /// Makes the changes in the memory and in the kernel, or in neither.
@@ -92,6 +82,13 @@ impl Nftables {
         let mut undo: Vec<Undo> = Vec::with_capacity(changes.len());
         let mut result = Ok(());
         for change in changes {
+            if let (Change::Open(grant) | Change::Extend { new: grant, .. }, false) = (change, placed.nat)
+                && !grant.forwards.is_empty()
+            {
+                let why = "address translation is not set up, for no user has a service that forwards; reload the config";
+                result = Err(BackendError(format!("nftables: {grant}: {why}")));
+                continue;
+            }
             match placed.holders.change(change, &mut steps) {
                 Ok(back) => undo.push(back),
                 Err(why) => result = Err(BackendError(format!("nftables: {why}"))),
@@ -146,13 +143,13 @@ impl Nftables {
         self.install(&protection, &live)
     }
 
-    fn wanted(&self, protection: &Protection) -> Wanted {
-        Wanted { protection: protection.clone(), hidden_targets: self.hidden_targets.clone() }
+    fn wanted(protection: &Protection, nat: bool) -> Wanted {
+        Wanted { protection: protection.clone(), nat }
     }
 
     /// One batch after which the table is as wanted and holds these grants, whatever stood there before.
-    fn set_up(&mut self, protection: &Protection, steps: &[Step]) -> Result<(), BackendError> {
-        let setup = set_up(&self.wanted(protection));
+    fn set_up(&mut self, protection: &Protection, nat: bool, steps: &[Step]) -> Result<(), BackendError> {
+        let setup = set_up(&Self::wanted(protection, nat));
         let names: Vec<&'static str> = setup.iter().map(|(name, _)| *name).collect();
         let now = self.now;
         let batch: Vec<Message> = setup.into_iter().map(|(_, message)| message).collect();
@@ -206,9 +203,10 @@ impl Backend for Nftables {
         for grant in live {
             let _ = holders.change(&Change::Open(grant.clone()), &mut steps).map_err(|why| BackendError(format!("nftables: {why}")))?;
         }
-        self.set_up(protection, &steps)?;
-        let rules = standing::rules_of(&table::chains(&self.wanted(protection)));
-        self.placed = Some(Placed { protection: protection.clone(), holders, rules });
+        let nat = !protection.forwards.is_empty() || live.iter().any(|grant| !grant.forwards.is_empty());
+        self.set_up(protection, nat, &steps)?;
+        let rules = standing::rules_of(&table::chains(&Self::wanted(protection, nat)));
+        self.placed = Some(Placed { protection: protection.clone(), nat, holders, rules });
         self.doubtful = false;
         Ok(())
     }

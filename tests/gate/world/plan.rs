@@ -55,6 +55,12 @@ impl Plan {
         self
     }
 
+    /// A section of the config, as it is.
+    pub(crate) fn section(mut self, text: &str) -> Self {
+        self.services.push(format!("{text}\n"));
+        self
+    }
+
     /// A user with a shared key of his own.
     pub(crate) fn user(self, name: &str, lines: &str) -> Self {
         let with_key = format!("key = \"{}\"\n{lines}", key(name));
