@@ -88,7 +88,8 @@ impl fmt::Display for Findings {
                 if !finding.cure.is_empty() {
                     write!(f, "; run: {}", finding.cure.join(" && "))?;
                 }
-                writeln!(f, " [{}]", finding.id)?;
+                // An error says by itself where to look.
+                if level == "error" { writeln!(f)? } else { writeln!(f, " [{}]", finding.id)? }
             }
         }
         if self.exit_code == 0 { writeln!(f, "ok: {}", self.summary) } else { Ok(()) }
