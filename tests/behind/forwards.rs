@@ -37,7 +37,7 @@ pub(crate) fn a_forward_leads_its_client_alone_to_the_host_which_sees_the_client
                 assert_eq!(world.list(), std::slice::from_ref(&grant), "{kind}");
                 world.restart();
                 assert_eq!(world.list(), std::slice::from_ref(&grant), "{kind}: one who comes after finds it with its forward");
-                world.install(&hiding(side, &forwards), &[grant.clone()]);
+                world.install(&hiding(side, &forwards), std::slice::from_ref(&grant));
                 assert!(session.lives(), "{kind}: over another installation");
                 let longer = Grant { until: grant.until.plus(HOUR), ..grant.clone() };
                 world.apply(Change::Extend { old: grant, new: longer.clone() });
@@ -185,7 +185,7 @@ pub(crate) fn what_others_take_out_is_seen_and_an_installation_puts_it_back() {
                 assert!(world.stands(), "{kind}");
                 sh(&world.gate, &line);
                 assert!(!world.stands(), "{kind}: {line}");
-                world.install(&protection, &[grant.clone()]);
+                world.install(&protection, std::slice::from_ref(&grant));
                 assert!(world.reaches(&world.client, side.gate[0], 2222), "{kind}: {line}");
             }
         }

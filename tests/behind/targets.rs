@@ -29,7 +29,7 @@ pub(crate) fn a_target_opens_that_host_and_port_for_that_client_and_in_one_direc
             assert!(world.is_hidden(&world.inner, side.client, 22), "{kind}: the other direction");
             world.restart();
             assert_eq!(world.list(), std::slice::from_ref(&grant), "{kind}");
-            world.install(&protection, &[grant.clone()]);
+            world.install(&protection, std::slice::from_ref(&grant));
             world.apply(Change::Close(grant));
             assert!(world.is_hidden(&world.client, side.inner, 22), "{kind}: closed");
             assert!(session.lives(), "{kind}: what is established lives on");

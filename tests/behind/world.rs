@@ -173,7 +173,7 @@ impl World {
     /// All rules of all families and tables, without counters and the lines that tell the time.
     pub(crate) fn rules(&self) -> String {
         let saves = "for v in nft legacy; do for f in iptables ip6tables; do $f-$v-save 2>/dev/null | grep -v '^#' || true; done; done";
-        let rules = sh(&self.gate, &format!("{saves}; nft list ruleset 2>/dev/null"));
+        let rules = sh(&self.gate, &format!("{saves}; nft -s list ruleset 2>/dev/null"));
         rules.lines().map(|line| line.split(" [").next().unwrap()).collect::<Vec<_>>().join("\n")
     }
 
