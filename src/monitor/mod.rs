@@ -8,7 +8,7 @@ use std::time::Duration;
 use tracing::{info, warn};
 
 use crate::backend::iptables::Iptables;
-use crate::backend::nftables::Nftables;
+use crate::backend::nftables::{self, Nftables};
 use crate::backend::{Backend, BackendError};
 use crate::clock;
 use crate::connections::Connections;
@@ -92,7 +92,7 @@ pub fn backend(kind: BackendKind) -> Result<Box<dyn Backend>, Stop> {
         if let Some(warning) = paths.warning() {
             warn!("{warning}");
         }
-        Ok(Box::new(Iptables::new(Box::new(Programs::default()), paths)))
+        Ok(Box::new(Iptables::new(Box::new(Programs::default()), paths).with_eraser(Box::new(nftables::delete_table_of_iptables))))
     };
     let nftables = || -> Result<Box<dyn Backend>, BackendError> { Ok(Box::new(Nftables::open()?)) };
     let chosen = match kind {

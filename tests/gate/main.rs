@@ -78,6 +78,7 @@ const EVERY: &[Test] = &[
     ("restart_does_not_use_a_grants_number_again", &[], restart::new_grants_are_numbered_on),
     ("stop_with_on_stop_remove_leaves_the_firewall_as_it_was", IPTABLES, restart::stop_removes_when_told),
     ("flush_leaves_the_firewall_as_it_was", IPTABLES, restart::flush_leaves_nothing),
+    ("flush_leaves_a_host_that_never_had_a_rule_without_a_table", NFT_AND_IPTABLES, restart::flush_leaves_no_table),
     ("trial_that_nobody_passes_takes_everything_back", IPTABLES, trial::nobody_passes),
     ("kills_at_random_moments_leave_no_grant_too_long_and_lose_none_1", &[], crashes::first_run),
     ("kills_at_random_moments_leave_no_grant_too_long_and_lose_none_2", &[], crashes::second_run),

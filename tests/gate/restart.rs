@@ -74,6 +74,30 @@ pub(crate) fn flush_leaves_nothing(backend: &'static str) {
     assert_eq!(world.firewall(), before);
 }
 
+/// The programs make tables on their first run; on a host that never had any these go too. A look changes nothing either.
+pub(crate) fn flush_leaves_no_table(backend: &'static str) {
+    let mut world = World::prepare(&Plan::new(backend));
+    assert_eq!(everything(&world), "");
+    assert!(world.daemon.at_gate(&world.gate, &["check"]).status.success());
+    assert_eq!(everything(&world), "", "after a check");
+    world.start_again();
+    for family in FAMILIES {
+        world.first.knock("alice", family, &["--for", "10m"]);
+    }
+    world.wait_for_grants(2);
+    world.daemon.stop();
+    world.start_again();
+    world.daemon.stop();
+    assert!(!everything(&world).is_empty());
+    assert!(world.daemon.at_gate(&world.gate, &["flush"]).status.success());
+    assert_eq!(everything(&world), "", "after a flush");
+}
+
+fn everything(world: &World) -> String {
+    let said = |program: &str, arguments: &[&str]| text(&run(&world.gate, program, arguments)).trim().to_owned();
+    said("iptables-save", &[]) + &said("ip6tables-save", &[]) + &said("nft", &["list", "ruleset"])
+}
+
 /// Somebody installs iptables, or takes it away: what the other driver left would close what this one opens.
 pub(crate) fn another_drivers_rules_go(backend: &'static str) {
     let other = if backend == "iptables" { "nftables" } else { "iptables" };

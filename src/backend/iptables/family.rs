@@ -4,13 +4,13 @@
 
 use std::path::Path;
 
-use super::Pair;
 use super::fault::{Fault, Kind, judge};
 use super::grants;
-use super::input::{self, Needs};
+use super::input::{self, Needs, New};
 use super::list::{self, Tables};
 use super::rules::{Abilities, Family};
 use super::standing::Standing;
+use super::{Eraser, Pair};
 use crate::backend::BackendError;
 use crate::grant::Grant;
 use crate::run::{Call, OUTPUT, Run};
@@ -26,6 +26,8 @@ pub(super) struct Side {
     /// Why there is nothing of this family to drive.
     absent: Option<String>,
     pub(super) abilities: Abilities,
+    /// Tables that this driver made; the firewall itself remembers those of an earlier run.
+    new: New,
     /// Why grants have no end of their own in this family's kernel rules.
     pub(super) undated: Option<String>,
     pub(super) standing: Option<Standing>,
@@ -37,7 +39,16 @@ impl Side {
     pub(super) fn new(family: Family, programs: Option<Pair>) -> Self {
         let absent =
             programs.is_none().then(|| "ip6tables-restore and ip6tables-save are not installed; apt-get install iptables".to_owned());
-        Self { family, programs, absent, abilities: Abilities::default(), undated: None, standing: None, is_doubtful: false }
+        Self {
+            family,
+            programs,
+            absent,
+            abilities: Abilities::default(),
+            new: New::default(),
+            undated: None,
+            standing: None,
+            is_doubtful: false,
+        }
     }
 
     /// Puts everything of this family in place. A family that this system does not have is passed over, unless grants of it should be open.
@@ -58,9 +69,13 @@ impl Side {
     }
 
     fn put_in_place(&mut self, run: &mut dyn Run, protection: &Protection, live: &[&Grant]) -> Result<(), Fault> {
+        if self.standing.is_none() {
+            // To try a match out makes the table, so what is missing is seen first.
+            self.new = New::before(&self.save(run)?);
+        }
         self.probe(run)?;
         let tables = self.save(run)?;
-        let text = input::installation(self.family, &tables, protection, live, self.abilities).map_err(refused)?;
+        let text = input::installation(self.family, &tables, protection, live, self.abilities, self.new).map_err(refused)?;
         self.put(run, &text)?;
         let needs = Needs::of(self.family, protection, live);
         self.standing = Some(Standing::new(self.family, protection, live, needs));
@@ -70,16 +85,34 @@ impl Side {
     }
 
     /// Finds out whether the programs work and which matches this kernel has, and leaves nothing behind.
-    pub(super) fn try_out(&mut self, run: &mut dyn Run) -> Result<(), BackendError> {
-        if self.programs.is_none() {
-            return Ok(());
-        }
+    pub(super) fn try_out(&mut self, run: &mut dyn Run, erase: &mut Eraser) -> Result<(), BackendError> {
+        let Some(before) = self.tables(run)? else { return Ok(()) };
         match self.probe(run) {
             Ok(()) => {}
             Err(fault) if self.is_no_family(&fault) => self.absent = Some(fault.line),
             Err(fault) => return Err(fault.error()),
         }
+        self.erase_bare(run, New { nat: false, ..New::before(&before) }, erase)
+    }
+
+    /// Deletes those of the new tables in which nothing stands any more. iptables has no command for it, and only the nft variant
+    /// needs it: with the legacy one a table stays until the next boot.
+    fn erase_bare(&self, run: &mut dyn Run, new: New, erase: &mut Eraser) -> Result<(), BackendError> {
+        if new == New::default() || !self.is_nft(run) {
+            return Ok(());
+        }
+        let Some(tables) = self.tables(run)? else { return Ok(()) };
+        for (name, is_new, table) in [("filter", new.filter, &tables.filter), ("nat", new.nat, &tables.nat)] {
+            if is_new && table.is_bare() {
+                erase(self.family == Family::V6, name)?;
+            }
+        }
         Ok(())
+    }
+
+    fn is_nft(&self, run: &mut dyn Run) -> bool {
+        let call = Call { program: self.program(|pair| &pair.save), args: &["--version"], stdin: b"", most: OUTPUT };
+        run.run(&call).is_ok_and(|ran| ran.status == Some(0) && ran.stdout.contains("nf_tables"))
     }
 
     /// Whether this system has the family at all.
@@ -111,11 +144,12 @@ impl Side {
     }
 
     /// Removes all that is Postern's of this family.
-    pub(super) fn remove(&mut self, run: &mut dyn Run) -> Result<(), BackendError> {
+    pub(super) fn remove(&mut self, run: &mut dyn Run, erase: &mut Eraser) -> Result<(), BackendError> {
         let Some(tables) = self.tables(run)? else { return Ok(()) };
         if let Some(text) = input::removal(&tables) {
             self.put(run, &text).map_err(|fault| fault.error())?;
         }
+        self.erase_bare(run, New::marked(&tables), erase)?;
         self.standing = None;
         self.is_doubtful = false;
         Ok(())

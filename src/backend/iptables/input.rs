@@ -7,7 +7,8 @@
 use super::behind;
 use super::list::{Table, Tables};
 use super::rules::{
-    Abilities, CHAINS, DNAT, FORWARD, FORWARD_GRANTS, Family, INPUT, INPUT_GRANTS, NAT_CHAINS, PROBE, SNAT, grant_rules, protection_rules,
+    Abilities, CHAINS, DNAT, FORWARD, FORWARD_GRANTS, Family, INPUT, INPUT_GRANTS, NAT_CHAINS, NEW, NEW_NAT, PROBE, SNAT, grant_rules,
+    protection_rules,
 };
 use crate::grant::Grant;
 use crate::settings::Protection;
@@ -28,6 +29,25 @@ pub(super) struct Needs {
     pub(super) nat: bool,
 }
 
+/// Tables that were not there when Postern came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct New {
+    pub(super) filter: bool,
+    pub(super) nat: bool,
+}
+
+impl New {
+    /// Of these tables, those that are missing.
+    pub(super) fn before(tables: &Tables) -> Self {
+        Self { filter: !tables.filter.exists(), nat: !tables.nat.exists() && tables.nat_trouble.is_none() }
+    }
+
+    /// Of these tables, those that Postern made.
+    pub(super) fn marked(tables: &Tables) -> Self {
+        Self { filter: tables.filter.has(NEW), nat: tables.nat.has(NEW_NAT) }
+    }
+}
+
 /// Deletions and additions, as they are.
 pub(super) fn changes(lines: &[String]) -> String {
     let mut input = Lines::default();
@@ -43,6 +63,7 @@ pub(super) fn installation(
     protection: &Protection,
     live: &[&Grant],
     abilities: Abilities,
+    new: New,
 ) -> Result<String, String> {
     let needs = Needs::of(family, protection, live);
     if let (true, Some(trouble)) = (needs.nat, &tables.nat_trouble) {
@@ -50,6 +71,12 @@ pub(super) fn installation(
     }
     let mut input = Lines::default();
     [INPUT, INPUT_GRANTS].into_iter().for_each(|chain| input.push(declared(chain)));
+    if new.filter || tables.filter.has(NEW) {
+        input.push(declared(NEW));
+    }
+    if needs.nat && (new.nat || tables.nat.has(NEW_NAT)) {
+        input.push(declared(NEW_NAT));
+    }
     if needs.forwards {
         [FORWARD, FORWARD_GRANTS].into_iter().for_each(|chain| input.push(declared(chain)));
     }
@@ -103,7 +130,9 @@ pub(super) fn rebuilding<'a>(chains: &[&str], live: impl Iterator<Item = &'a Gra
 
 /// Takes all that is Postern's out; `None` where nothing is.
 pub(super) fn removal(tables: &Tables) -> Option<String> {
-    let input = Lines { filter: without(&tables.filter, &CHAINS), nat: without(&tables.nat, &NAT_CHAINS) };
+    let filter: Vec<&str> = CHAINS.into_iter().chain([NEW]).collect();
+    let nat: Vec<&str> = NAT_CHAINS.into_iter().chain([NEW_NAT]).collect();
+    let input = Lines { filter: without(&tables.filter, &filter), nat: without(&tables.nat, &nat) };
     (!input.filter.is_empty() || !input.nat.is_empty()).then(|| input.text())
 }
 
@@ -126,7 +155,7 @@ impl Lines {
             Some(declared) => declared.split(' ').next(),
             None => line.split(' ').nth(1),
         };
-        let is_nat = chain.is_some_and(|chain| NAT_CHAINS.contains(&chain));
+        let is_nat = chain.is_some_and(|chain| NAT_CHAINS.contains(&chain) || chain == NEW_NAT);
         if is_nat { self.nat.push(line) } else { self.filter.push(line) }
     }
 
@@ -184,7 +213,7 @@ mod tests {
     }
 
     fn install_lines(table: &Tables, protection: &Protection) -> Vec<String> {
-        let text = installation(Family::V4, table, protection, &[], Abilities::default()).unwrap();
+        let text = installation(Family::V4, table, protection, &[], Abilities::default(), New::default()).unwrap();
         text.lines().map(str::to_owned).collect()
     }
 
@@ -212,7 +241,7 @@ mod tests {
         let behind = vec![("10.0.0.0/24".parse().unwrap(), "tcp/22".parse().unwrap())];
         let protection = Protection { behind, ..protection(&["tcp/22"]) };
         let grant = grant(1, "al", "192.0.2.7/32", &["tcp/22"]);
-        let text = installation(Family::V4, &Tables::default(), &protection, &[&grant], Abilities::default()).unwrap();
+        let text = installation(Family::V4, &Tables::default(), &protection, &[&grant], Abilities::default(), New::default()).unwrap();
         assert_eq!(
             text,
             "*filter\n:POSTERN - [0:0]\n:POSTERN-GRANTS - [0:0]\n:POSTERN-FWD - [0:0]\n:POSTERN-FWD-GRANTS - [0:0]\n\
@@ -244,7 +273,8 @@ mod tests {
         assert!(needs(Family::V4) && !needs(Family::V6));
         let mut through = grant(1, "al", "192.0.2.7/32", &[]);
         through.forwards = vec![forward("tcp/2222", "10.0.0.5", Some(22), false)];
-        let text = installation(Family::V4, &Tables::default(), &protection(&[]), &[&through], Abilities::default()).unwrap();
+        let text =
+            installation(Family::V4, &Tables::default(), &protection(&[]), &[&through], Abilities::default(), New::default()).unwrap();
         let (filter, nat) = text.split_once("*nat\n").unwrap();
         assert!(filter.contains("-A POSTERN-FWD-GRANTS") && has_two_halves(&text));
         let nat: Vec<&str> = nat.lines().map(|line| line.split(" -s").next().unwrap()).collect();

@@ -16,11 +16,24 @@ pub(super) struct Tables {
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(super) struct Table {
     pub(super) chains: Vec<String>,
+    /// Whether a chain of the kernel's own lets nothing through by itself.
+    pub(super) has_policy: bool,
     /// Each as `CHAIN MATCHES -j TARGET`, in order.
     pub(super) rules: Vec<String>,
 }
 
 impl Table {
+    /// Whether it is there at all.
+    pub(super) fn exists(&self) -> bool {
+        !self.chains.is_empty()
+    }
+
+    /// Whether it is there and holds nothing that anybody put into it.
+    pub(super) fn is_bare(&self) -> bool {
+        const OWN: [&str; 5] = ["INPUT", "FORWARD", "OUTPUT", "PREROUTING", "POSTROUTING"];
+        self.exists() && !self.has_policy && self.rules.is_empty() && self.chains.iter().all(|chain| OWN.contains(&chain.as_str()))
+    }
+
     pub(super) fn has(&self, chain: &str) -> bool {
         self.chains.iter().any(|known| known == chain)
     }
@@ -73,7 +86,11 @@ pub(super) fn read(output: &str) -> Result<Tables, String> {
                     None => return Err(unknown(line)),
                 };
                 match (line.strip_prefix(':'), line.strip_prefix("-A ")) {
-                    (Some(chain), _) => table.chains.extend(chain.split(' ').next().map(str::to_owned)),
+                    (Some(chain), _) => {
+                        let mut words = chain.split(' ');
+                        table.chains.extend(words.next().map(str::to_owned));
+                        table.has_policy |= words.next() == Some("DROP");
+                    }
                     (_, Some(rule)) => table.rules.push(rule.to_owned()),
                     _ => return Err(unknown(line)),
                 }
@@ -124,7 +141,7 @@ mod tests {
     #[test]
     fn jumps_to_us_are_found_wherever_others_put_them() {
         let rules = ["INPUT -j POSTERN", "INPUT -i eth0 -g POSTERN", "POSTERN -j POSTERN-GRANTS", "INPUT -j POSTERNS"];
-        let table = Table { chains: Vec::new(), rules: rules.map(str::to_owned).into() };
+        let table = Table { chains: Vec::new(), has_policy: false, rules: rules.map(str::to_owned).into() };
         let jumps: Vec<&str> = table.jumps_to(&["POSTERN", "POSTERN-GRANTS"]).collect();
         assert_eq!(jumps, ["INPUT -j POSTERN", "INPUT -i eth0 -g POSTERN"]);
         assert_eq!(table.of("POSTERN").collect::<Vec<_>>(), ["-j POSTERN-GRANTS"]);

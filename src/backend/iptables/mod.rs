@@ -55,9 +55,13 @@ impl Paths {
     }
 }
 
+/// Deletes an empty table of iptables' nft variant: of IPv6 or not, by name.
+pub type Eraser = dyn FnMut(bool, &str) -> Result<(), BackendError> + Send;
+
 /// The driver.
 pub struct Iptables {
     run: Box<dyn Run + Send>,
+    erase: Box<Eraser>,
     v4: Side,
     v6: Side,
 }
@@ -65,7 +69,15 @@ pub struct Iptables {
 impl Iptables {
     /// Drives the programs at these paths. Runs none of them yet.
     pub fn new(run: Box<dyn Run + Send>, paths: Paths) -> Self {
-        Self { run, v4: Side::new(Family::V4, Some(paths.v4)), v6: Side::new(Family::V6, paths.v6) }
+        let leave = Box::new(|_: bool, _: &str| Ok(()));
+        Self { run, erase: leave, v4: Side::new(Family::V4, Some(paths.v4)), v6: Side::new(Family::V6, paths.v6) }
+    }
+
+    /// With a way to delete the tables that the nft variant makes on its first run and has no command to delete; without it,
+    /// they stay behind, empty.
+    #[must_use]
+    pub fn with_eraser(self, erase: Box<Eraser>) -> Self {
+        Self { erase, ..self }
     }
 
     /// Where the programs are, asked of `find` by name. Those for IPv6 may be missing.
@@ -86,8 +98,8 @@ impl Backend for Iptables {
     }
 
     fn probe(&mut self) -> Result<(), BackendError> {
-        let first = self.v4.try_out(self.run.as_mut());
-        let second = self.v6.try_out(self.run.as_mut());
+        let first = self.v4.try_out(self.run.as_mut(), &mut *self.erase);
+        let second = self.v6.try_out(self.run.as_mut(), &mut *self.erase);
         both(first, second)
     }
 
@@ -128,10 +140,10 @@ impl Backend for Iptables {
         Ok(self.v4.stands(self.run.as_mut())? && self.v6.stands(self.run.as_mut())?)
     }
 
-    /// The rules are then as before the first installation, but for counters and the empty table that a first run of iptables makes.
+    /// The rules are then as before the first installation, but for counters, and for the legacy variant, whose tables stay, empty.
     fn remove(&mut self) -> Result<(), BackendError> {
-        let first = self.v4.remove(self.run.as_mut());
-        let second = self.v6.remove(self.run.as_mut());
+        let first = self.v4.remove(self.run.as_mut(), &mut *self.erase);
+        let second = self.v6.remove(self.run.as_mut(), &mut *self.erase);
         both(first, second)
     }
 

@@ -24,6 +24,10 @@ pub(super) const FORWARD_GRANTS: &str = "POSTERN-FWD-GRANTS";
 pub(super) const PROBE: &str = "POSTERN-PROBE";
 /// All of table filter, those that jump before those that are jumped to.
 pub(super) const CHAINS: [&str; 5] = [INPUT, INPUT_GRANTS, FORWARD, FORWARD_GRANTS, PROBE];
+/// An empty chain that nothing jumps to: table filter was not there before Postern, and shall not be there after it.
+pub(super) const NEW: &str = "POSTERN-NEW";
+/// The same for table nat.
+pub(super) const NEW_NAT: &str = "POSTERN-NEW-NAT";
 /// In table nat, reached by the first rule of PREROUTING, where some service forwards.
 pub(super) const DNAT: &str = "POSTERN-DNAT";
 /// In table nat, reached by the first rule of POSTROUTING.

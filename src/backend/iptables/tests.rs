@@ -273,7 +273,7 @@ fn ipv6_that_is_there_but_fails_is_not_passed_over_in_silence() {
     let mut world = World::new(paths());
     world.answers(|program, _| if program.starts_with("ip6") { exits(4, "xtables lock is held") } else { None });
     let error = world.driver.install(&protection(&["tcp/22"]), &[]).unwrap_err();
-    assert!(error.to_string().contains("ip6tables-restore"), "{error}");
+    assert!(error.to_string().contains("ip6tables-"), "{error}");
 }
 
 #[test]

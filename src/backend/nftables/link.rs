@@ -85,6 +85,20 @@ impl Link {
         self.send(first, sequence)
     }
 
+    /// Deletes an IPv4 or IPv6 table of somebody else's program, with all that is in it.
+    pub(super) fn delete_table(&mut self, family: NetfilterProtoFamily, name: &str) -> Result<(), Trouble> {
+        let first = self.next_sequence(3);
+        let sequence = first.wrapping_add(1);
+        let message = NetfilterMessage::new(NetfilterHeader::new(family, 0, 0), messages::delete_table_of(name));
+        self.out.clear();
+        self.push(control(ControlMessage::BatchBegin), NLM_F_REQUEST, first);
+        self.push(message, NLM_F_REQUEST | NLM_F_ACK, sequence);
+        self.push(control(ControlMessage::BatchEnd), NLM_F_REQUEST, sequence.wrapping_add(1));
+        self.sequence = sequence.wrapping_add(1);
+        self.make_room();
+        self.send(first, sequence)
+    }
+
     /// All elements of a set; a set or table that is not there is refused with NOENT.
     pub(super) fn dump(&mut self, set: Set) -> Result<Vec<Dumped>, Trouble> {
         for _ in 0..DUMPS_MAX {

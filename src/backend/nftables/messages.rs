@@ -30,7 +30,11 @@ pub(super) fn new_table() -> Message {
 }
 
 pub(super) fn delete_table() -> Message {
-    (NfTablesMessage::DeleteTable(TableMessage { attributes: vec![TableAttribute::Name(TABLE.to_owned())] }), 0)
+    (delete_table_of(TABLE), 0)
+}
+
+pub(super) fn delete_table_of(name: &str) -> NfTablesMessage {
+    NfTablesMessage::DeleteTable(TableMessage { attributes: vec![TableAttribute::Name(name.to_owned())] })
 }
 
 /// Asks for the number of the ruleset, which every kernel with nf_tables has.

@@ -19,6 +19,8 @@ mod table;
 use std::collections::BTreeSet;
 use std::fmt;
 
+use netlink_packet_netfilter::NetfilterProtoFamily;
+
 use self::answers::{Fault, Trouble};
 use self::elements::{Act, Step};
 use self::holders::{Holders, Undo};
@@ -57,6 +59,16 @@ enum Failure {
     /// The table is not as it was left, or may not be.
     Diverged(BackendError),
     Refused(BackendError),
+}
+
+/// Deletes an empty table that iptables or ip6tables (nft variant) made on its first run and has no command to delete.
+///
+/// # Errors
+/// What the kernel said.
+pub fn delete_table_of_iptables(ipv6: bool, name: &str) -> Result<(), BackendError> {
+    let family = if ipv6 { NetfilterProtoFamily::IPv6 } else { NetfilterProtoFamily::IPv4 };
+    let mut link = Link::open().map_err(|error| fault::no_socket(&error))?;
+    link.delete_table(family, name).map_err(|trouble| fault::trouble(&format_args!("deleting the empty table {name}"), &trouble))
 }
 
 impl Nftables {
