@@ -54,5 +54,6 @@ fn the_code_map_has_one_line_for_every_source_file() {
         fs::write(&path, format!("{before}{START}{wanted}{END}{after}")).unwrap();
         return;
     }
-    assert_eq!(found, wanted, "write it anew with POSTERN_WRITE_MAP=1 cargo test --test readme");
+    let differing = wanted.lines().find(|line| !found.contains(line)).or_else(|| found.lines().find(|line| !wanted.contains(line)));
+    assert!(found == wanted, "write it anew with POSTERN_WRITE_MAP=1 cargo test --test readme; the first difference: {differing:?}");
 }
