@@ -67,6 +67,8 @@ pub struct Policy {
     pub max_duration: Duration,
     /// Admitted knocks in a time.
     pub quota: Quota,
+    /// Whether connections end with the grant that they rest on.
+    pub end_connections: bool,
 }
 
 impl Policy {
@@ -82,6 +84,7 @@ impl Policy {
             duration: Duration::from_secs(30),
             max_duration: Duration::from_secs(3600),
             quota: Quota { count: NonZeroU32::MIN.saturating_add(29), per: Duration::from_secs(60) },
+            end_connections: false,
         }
     }
 

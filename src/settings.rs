@@ -2,6 +2,7 @@
 //!
 //! Reading them from TOML is the config module's; nothing here touches a file.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -80,6 +81,13 @@ pub enum OnStop {
     Remove,
 }
 
+/// What a `[service.NAME]` section says besides ports.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ServiceOptions {
+    /// Whether connections to its ports end with the grant that they rest on.
+    pub end_connections: bool,
+}
+
 /// All that both processes know of a config, without any key.
 #[derive(Debug, Clone)]
 pub struct Settings {
@@ -89,6 +97,8 @@ pub struct Settings {
     pub firewall: Firewall,
     /// The `[service.NAME]` sections.
     pub named: NamedServices,
+    /// What those sections say besides ports, by name.
+    pub options: BTreeMap<String, ServiceOptions>,
     /// A policy a user, in the order of the files; names are unique.
     pub policies: Vec<Policy>,
 }

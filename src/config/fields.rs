@@ -82,6 +82,18 @@ impl<'t> Fields<'t> {
         page.check(value.span(), number(key, value, low, high))
     }
 
+    /// True or false.
+    pub(super) fn flag(&self, page: &mut Page<'_>, key: &str) -> Option<bool> {
+        let value = self.get(key)?;
+        match value.get_ref() {
+            DeValue::Boolean(flag) => Some(*flag),
+            other => {
+                page.refuse(value.span(), wrong_type(key, "true or false, without quotes", other));
+                None
+            }
+        }
+    }
+
     /// A list of numbers, or one number.
     pub(super) fn numbers(&self, page: &mut Page<'_>, key: &str, low: u16, high: u16) -> Option<Vec<(Range<usize>, u16)>> {
         let value = self.get(key)?;

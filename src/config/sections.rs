@@ -1,6 +1,6 @@
 //! `posternd.toml` but for its users: the sections `[gate]`, `[firewall]` and `[service.NAME]`, with the defaults of DESIGN section 4.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -14,16 +14,23 @@ use super::problem::{Fault, fault};
 use super::secret::KeyTexts;
 use crate::policy::Policy;
 use crate::service::NamedServices;
-use crate::settings::{BackendKind, CaptureKind, Firewall, Gate, Interfaces, OnStop, Settings};
+use crate::settings::{BackendKind, CaptureKind, Firewall, Gate, Interfaces, OnStop, ServiceOptions, Settings};
 
 /// All that `posternd.toml` says besides users. Parts that are missing were refused on the page.
 pub(super) struct Head {
     gate: Option<Gate>,
     firewall: Firewall,
-    pub(super) named: NamedServices,
+    services: Services,
     /// Names of services, also of those that are wrong otherwise: so nobody is told that they are unknown.
     pub(super) service_names: BTreeSet<String>,
     pub(super) gate_key: GateKey,
+}
+
+/// What the sections `[service.NAME]` say.
+#[derive(Default)]
+struct Services {
+    named: NamedServices,
+    options: BTreeMap<String, ServiceOptions>,
 }
 
 /// The key that users with key pairs need.
@@ -48,19 +55,19 @@ pub(super) fn read(page: &mut Page<'_>, tree: &DeTable<'_>, texts: &KeyTexts<'_>
     let gate = top.table(page, "gate", "[gate]");
     let services = top.table(page, "service", "[service.NAME]");
     let firewall = top.table(page, "firewall", "[firewall]").map(|fields| read_firewall(page, &fields));
-    let (named, service_names) = services.map(|fields| named(page, &fields)).unwrap_or_default();
+    let (services, service_names) = services.map(|fields| read_services(page, &fields)).unwrap_or_default();
     Head {
         gate_key: gate.as_ref().map_or(GateKey::Refused, |fields| gate_key(page, fields, texts)),
         gate: gate.and_then(|fields| read_gate(page, &fields)),
         firewall: firewall.unwrap_or(DEFAULT_FIREWALL),
-        named,
+        services,
         service_names,
     }
 }
 
 impl Head {
     pub(super) fn settings(self, policies: Vec<Policy>) -> Option<Settings> {
-        Some(Settings { gate: self.gate?, firewall: self.firewall, named: self.named, policies })
+        Some(Settings { gate: self.gate?, firewall: self.firewall, named: self.services.named, options: self.services.options, policies })
     }
 }
 
@@ -190,9 +197,9 @@ fn backend(text: &str) -> Result<BackendKind, Fault> {
     one_of("backend", &kinds, text)
 }
 
-/// What each name opens, and all names.
-fn named(page: &mut Page<'_>, services: &Fields<'_>) -> (NamedServices, BTreeSet<String>) {
-    let mut named = NamedServices::new();
+/// What each service is, and all names.
+fn read_services(page: &mut Page<'_>, services: &Fields<'_>) -> (Services, BTreeSet<String>) {
+    let mut read = Services::default();
     let mut names = BTreeSet::new();
     for (key, value) in services.entries() {
         let DeValue::Table(table) = value.get_ref() else {
@@ -206,8 +213,10 @@ fn named(page: &mut Page<'_>, services: &Fields<'_>) -> (NamedServices, BTreeSet
         let Some(name) = page.check(key.span(), bounds::service_name(key.get_ref())) else { continue };
         let title = format!("[service.{name}]");
         let fields = Fields::new(&title, table, value.span());
-        fields.only(page, &["ports"]);
+        fields.only(page, &["ports", "end_connections"]);
         fields.require(page, "ports", "[\"tcp/80\"]");
+        let options = ServiceOptions { end_connections: fields.flag(page, "end_connections").unwrap_or_default() };
+        read.options.insert(name.to_owned(), options);
         let Some(ports) = fields.texts(page, "ports", bounds::ports) else { continue };
         if ports.is_empty() {
             page.refuse(
@@ -215,7 +224,7 @@ fn named(page: &mut Page<'_>, services: &Fields<'_>) -> (NamedServices, BTreeSet
                 fault(format!("service {name:?} has no ports"), "write ports = [\"tcp/80\"], or take the service out"),
             );
         }
-        named.insert(name.to_owned(), ports.into_iter().map(|(_, ports)| ports).collect());
+        read.named.insert(name.to_owned(), ports.into_iter().map(|(_, ports)| ports).collect());
     }
-    (named, names)
+    (read, names)
 }

@@ -29,6 +29,7 @@ const KEYS: &[&str] = &[
     "duration",
     "max_duration",
     "quota",
+    "end_connections",
 ];
 const KEY_KINDS: [&str; 3] = ["key", "key_file", "public_key"];
 
@@ -62,6 +63,7 @@ pub(super) fn policy(page: &mut Page<'_>, fields: &Fields<'_>, head: Option<&Hea
     if let Some(quota) = fields.text(page, "quota", quota::read) {
         policy.quota = quota;
     }
+    policy.end_connections = fields.flag(page, "end_connections").unwrap_or_default();
     (name.is_some() && services.is_some()).then_some(policy)
 }
 

@@ -73,6 +73,7 @@ on_stop = "keep"                   # "keep": grants run out, protection stays (f
 
 [service.web]                      # named services
 ports = ["tcp/80", "tcp/443"]
+end_connections = false            # true: connections to it end with the grant that they rest on
 
 [[user]]                           # here, or one file a user under users.d/*.toml
 name = "alice"
@@ -85,6 +86,7 @@ max_prefix = { v4 = 32, v6 = 128 } # widest network one grant may admit
 duration = "30s"                   # granted when the knock asks for none
 max_duration = "1h"
 quota = "30/min"                   # admitted knocks
+end_connections = false            # true: connections end with the grant that they rest on
 "#;
     let loaded = load(&bundle(text, &[])).unwrap();
     let [alice] = loaded.settings.policies.as_slice() else { panic!("one user") };
@@ -121,6 +123,11 @@ capture = "udp"
 backend = "nftables"
 protect = "none"
 on_stop = "remove"
+[service.vpn]
+ports = ["udp/51820"]
+end_connections = true
+[service.web]
+ports = ["tcp/443"]
 [[user]]
 name = "a@b"
 key = '{KEY}'
@@ -132,15 +139,19 @@ max_prefix.v4 = 24
 duration = "10m"
 max_duration = "2h"
 quota = "5/10s"
+end_connections = true
 "#
     );
-    let Settings { gate, firewall, policies, .. } = load(&bundle(&text, &[])).unwrap().settings;
+    let Settings { gate, firewall, policies, options, .. } = load(&bundle(&text, &[])).unwrap().settings;
     assert_eq!((gate.ports, gate.window), (vec![62201, 62202], Duration::from_secs(120)));
     assert_eq!(gate.interfaces, Interfaces::Named(vec!["eth0".to_owned(), "wg0".to_owned()]));
     assert_eq!((gate.state_dir.as_path(), gate.control_socket.as_path()), (Path::new("/s"), Path::new("/c")));
     assert_eq!((gate.run_as.as_str(), gate.capture), ("postern", CaptureKind::Udp));
     assert_eq!((firewall.backend, firewall.protect, firewall.on_stop), (BackendKind::Nftables, false, OnStop::Remove));
+    let ending: Vec<(&str, bool)> = options.iter().map(|(name, options)| (name.as_str(), options.end_connections)).collect();
+    assert_eq!(ending, [("vpn", true), ("web", false)]);
     let user = &policies[0];
+    assert!(user.end_connections);
     assert_eq!((user.user.as_str(), user.grant_to, user.max_prefix), ("a@b", GrantTo::Observed, MaxPrefix { v4: 24, v6: 128 }));
     assert_eq!((user.duration.as_secs(), user.max_duration.as_secs(), user.quota.to_string().as_str()), (600, 7200, "5/10s"));
     assert_eq!(

@@ -36,6 +36,10 @@ fn what_is_wrong_in_a_gate_is_said_with_line_column_and_cure() {
         ("[service.dns]", "3:1: [service.dns] has no ports; add ports = [\"tcp/80\"]"),
         ("[service.dns]\nports = [\"udp/53\", \"web\"]", "4:20: \"web\" names no ports; write tcp/22"),
         ("[service.dns]\nport = [\"udp/53\"]\nports = [\"udp/53\"]", "4:1: \"port\" has no meaning in [service.dns]"),
+        (
+            "[service.dns]\nports = [\"udp/53\"]\nend_connections = \"yes\"",
+            "5:19: end_connections cannot be a text; write true or false, without quotes",
+        ),
         ("[web]", "3:2: \"web\" has no meaning in posternd.toml; the keys of posternd.toml are gate, firewall, service, user"),
     ];
     for (line, expected) in cases {
@@ -80,6 +84,7 @@ fn what_is_wrong_in_a_user_is_said_with_line_column_and_cure() {
         ("duration = \"2h\"", "10:12: a duration of 2h is longer than max_duration, 1h"),
         ("max_duration = \"721h\"", "10:16: a max_duration of 721h is longer than 30 days; write 720h"),
         ("quota = \"0/min\"", "10:9: a quota of 0"),
+        ("end_connections = 1", "10:19: end_connections cannot be a number; write true or false"),
         ("quota = \"30\"", "10:9: \"30\" is not a quota; write knocks in a time, like 30/min"),
         ("service = [\"web\"]", "10:1: \"service\" has no meaning in [[user]]"),
         ("max_duration = \"10s\"\nduration = \"11s\"", "11:12: a duration of 11s is longer than max_duration, 10s"),
