@@ -15,6 +15,7 @@ mod fields;
 mod key_files;
 mod page;
 mod problem;
+mod programs;
 mod quota;
 mod roll;
 mod secret;

@@ -11,6 +11,7 @@ use super::bounds;
 use super::fields::{Fields, one_of, wrong_type};
 use super::page::Page;
 use super::problem::{Fault, fault};
+use super::programs;
 use super::secret::KeyTexts;
 use crate::policy::Policy;
 use crate::service::NamedServices;
@@ -46,7 +47,7 @@ pub(super) enum GateKey {
 
 const GATE: &[&str] = &["name", "port", "interfaces", "window", "private_key", "state_dir", "control_socket", "run_as", "capture"];
 
-const DEFAULT_FIREWALL: Firewall = Firewall { backend: BackendKind::Auto, protect: true, on_stop: OnStop::Keep };
+const DEFAULT_FIREWALL: Firewall = Firewall { backend: BackendKind::Auto, protect: true, on_stop: OnStop::Keep, command: None };
 
 pub(super) fn read(page: &mut Page<'_>, tree: &DeTable<'_>, texts: &KeyTexts<'_>) -> Head {
     let top = Fields::new("posternd.toml", tree, 0..0);
@@ -175,7 +176,7 @@ fn gate_key(page: &mut Page<'_>, fields: &Fields<'_>, texts: &KeyTexts<'_>) -> G
 
 fn read_firewall(page: &mut Page<'_>, fields: &Fields<'_>) -> Firewall {
     let mut firewall = DEFAULT_FIREWALL;
-    fields.only(page, &["backend", "protect", "on_stop"]);
+    fields.only(page, &["backend", "protect", "on_stop", "command"]);
     if let Some(kind) = fields.text(page, "backend", backend) {
         firewall.backend = kind;
     }
@@ -186,14 +187,34 @@ fn read_firewall(page: &mut Page<'_>, fields: &Fields<'_>) -> Firewall {
     if let Some(on_stop) = fields.text(page, "on_stop", |text| one_of("on_stop", &stops, text)) {
         firewall.on_stop = on_stop;
     }
+    let command = fields.table(page, "command", "[firewall.command]");
+    firewall.command = command.and_then(|fields| programs::read_command(page, &fields));
+    if firewall.backend == BackendKind::Command {
+        look_at_command(page, fields, firewall.protect);
+    }
     firewall
 }
 
-fn backend(text: &str) -> Result<BackendKind, Fault> {
-    if text == "command" {
-        return Err(fault("the backend \"command\" is not in this version", "write \"auto\", \"iptables\" or \"nftables\""));
+/// What the backend "command" needs of its section.
+fn look_at_command(page: &mut Page<'_>, fields: &Fields<'_>, protect: bool) {
+    if !fields.has("command") {
+        let cure = "add [firewall.command] with open = [\"/program\", …] and close = [\"/program\", …]";
+        page.refuse(fields.span_of("backend"), fault("the backend \"command\" needs programs to run", cure));
     }
-    let kinds = [("auto", BackendKind::Auto), ("iptables", BackendKind::Iptables), ("nftables", BackendKind::Nftables)];
+    if protect {
+        let what = "the backend \"command\" cannot protect services: its programs only open and close doors for one address";
+        let span = if fields.has("protect") { fields.span_of("protect") } else { fields.span_of("backend") };
+        page.refuse(span, fault(what, "close the services in the host's own firewall and write protect = \"none\""));
+    }
+}
+
+fn backend(text: &str) -> Result<BackendKind, Fault> {
+    let kinds = [
+        ("auto", BackendKind::Auto),
+        ("iptables", BackendKind::Iptables),
+        ("nftables", BackendKind::Nftables),
+        ("command", BackendKind::Command),
+    ];
     one_of("backend", &kinds, text)
 }
 
@@ -213,9 +234,13 @@ fn read_services(page: &mut Page<'_>, services: &Fields<'_>) -> (Services, BTree
         let Some(name) = page.check(key.span(), bounds::service_name(key.get_ref())) else { continue };
         let title = format!("[service.{name}]");
         let fields = Fields::new(&title, table, value.span());
-        fields.only(page, &["ports", "end_connections"]);
+        fields.only(page, &["ports", "end_connections", "on_open", "on_close"]);
         fields.require(page, "ports", "[\"tcp/80\"]");
-        let options = ServiceOptions { end_connections: fields.flag(page, "end_connections").unwrap_or_default() };
+        let options = ServiceOptions {
+            end_connections: fields.flag(page, "end_connections").unwrap_or_default(),
+            on_open: programs::read_recipe(page, &fields, "on_open"),
+            on_close: programs::read_recipe(page, &fields, "on_close"),
+        };
         read.options.insert(name.to_owned(), options);
         let Some(ports) = fields.texts(page, "ports", bounds::ports) else { continue };
         if ports.is_empty() {

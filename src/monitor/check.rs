@@ -5,6 +5,7 @@
 use std::fmt;
 use std::path::Path;
 
+use crate::backend::command::unfit;
 use crate::monitor::{self, prepare};
 use crate::settings::{CaptureKind, Interfaces, Settings};
 use crate::stop::{CONFIG, Stop};
@@ -51,7 +52,7 @@ fn look_at_host(settings: &Settings, findings: &mut Findings) {
         findings.warning(format!("{stop}; the firewall and the interfaces were not looked at"));
         return;
     }
-    match monitor::backend(settings.firewall.backend) {
+    match monitor::backend(settings) {
         Err(stop) => findings.error(&stop),
         Ok(mut backend) => {
             if let Err(why) = backend.probe() {
@@ -61,11 +62,22 @@ fn look_at_host(settings: &Settings, findings: &mut Findings) {
             }
         }
     }
+    look_at_hooks(settings, findings);
     if let Interfaces::Named(names) = &settings.gate.interfaces {
         for name in names.iter().filter(|name| !Path::new("/sys/class/net").join(name).exists()) {
             findings.warning(format!(
                 "interface {name} is not there now; knocks on it are heard once it appears (is the name right? see `ip link`)"
             ));
+        }
+    }
+}
+
+fn look_at_hooks(settings: &Settings, findings: &mut Findings) {
+    for (service, options) in &settings.options {
+        for recipe in [&options.on_open, &options.on_close].into_iter().flatten() {
+            if let Some(why) = unfit(recipe.program()) {
+                findings.warning(format!("a hook of service {service} is not safe to run or can't be run: {why}"));
+            }
         }
     }
 }
