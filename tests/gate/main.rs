@@ -16,6 +16,8 @@ use std::process::ExitCode;
 use libtest_mimic::{Arguments, Trial};
 
 mod bound;
+mod command;
+mod hooks;
 mod links;
 mod login;
 mod observer;
@@ -44,6 +46,7 @@ const AT_ONCE: usize = 8;
 
 const NMAP: &[Need] = &[Need::Program("nmap")];
 const SSH: &[Need] = &[Need::Users, Need::Program("sshd"), Need::Program("ssh"), Need::Program("ssh-keygen"), Need::Program("unshare")];
+const IPSET: &[Need] = &[Need::Program("ipset"), Need::Program("iptables"), Need::Program("ip6tables")];
 const IPTABLES: &[Need] = &[Need::Program("iptables"), Need::Program("ip6tables")];
 
 type Test = (&'static str, &'static [Need], fn(&'static str));
@@ -88,6 +91,20 @@ const ONCE: &[Test] = &[
     ("trial_ends_well_when_it_is_confirmed", &[], trial::passed_by_confirmation),
     ("rules_of_another_driver_are_taken_out_at_the_start", IPTABLES, restart::another_drivers_rules_go),
     ("replay_after_a_restart_is_refused", &[], restart::marks_live_on),
+    (
+        "command_opens_and_closes_each_service_and_a_refused_knock_runs_nothing",
+        &[],
+        command::opens_and_closes_and_a_refused_knock_runs_nothing,
+    ),
+    ("command_that_fails_is_a_refusal_of_the_firewall", &[], command::program_that_fails_is_a_refusal_of_the_firewall),
+    ("command_closes_at_the_next_start_what_ended_after_a_kill", &[], command::killed_monitor_closes_at_its_next_start),
+    ("command_close_that_fails_is_tried_until_it_works", &[], command::close_that_fails_is_tried_until_it_works),
+    ("command_with_a_damaged_journal_does_not_start", &[], command::damaged_journal_keeps_it_from_starting),
+    ("example_ipset_opens_and_closes_a_real_set", IPSET, command::ipset_example),
+    ("example_pf_anchor_loads_each_change", &[], command::pf_example),
+    ("hooks_run_after_opening_and_after_the_end", &[], hooks::run_after_opening_and_after_the_end),
+    ("hook_that_hangs_delays_no_knock_and_no_closing", &[], hooks::hanging_hook_delays_no_knock_and_no_closing),
+    ("hook_on_close_is_made_up_for_after_a_kill", &[], hooks::on_close_is_made_up_for_after_a_kill),
 ];
 
 fn main() -> ExitCode {

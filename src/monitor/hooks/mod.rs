@@ -30,7 +30,7 @@ use worker::Worker;
 pub(super) const DEADLINE: Duration = Duration::from_secs(10);
 
 /// Openings and ends that may wait while a hook runs.
-const QUEUE: usize = 1024;
+const QUEUE: usize = 256;
 
 /// How long the monitor's own end waits for hooks.
 const FINISH_WITHIN: Duration = Duration::from_secs(5);

@@ -55,6 +55,12 @@ impl Plan {
         self
     }
 
+    /// A named service with all its lines.
+    pub(crate) fn service_with(mut self, name: &str, lines: &str) -> Self {
+        self.services.push(format!("[service.{name}]\n{lines}"));
+        self
+    }
+
     /// A user with a shared key of his own.
     pub(crate) fn user(self, name: &str, lines: &str) -> Self {
         let with_key = format!("key = \"{}\"\n{lines}", key(name));
