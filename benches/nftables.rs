@@ -36,7 +36,7 @@ fn measure(live: u64) -> (Duration, Duration, Duration) {
     let mut driver = Nftables::open().unwrap();
     driver.tick(NOW);
     let protection =
-        Protection { services: vec!["tcp/22".parse().unwrap()], knock_ports: vec![62201], silence_knocks: true, forwards: false };
+        Protection { services: vec!["tcp/22".parse().unwrap()], knock_ports: vec![62201], silence_knocks: true, ..Protection::default() };
     driver.install(&protection, &(1..=live).map(grant).collect::<Vec<_>>()).unwrap();
     let (mut opens, mut extends, mut closes) = (Vec::new(), Vec::new(), Vec::new());
     for round in 0..ROUNDS {
@@ -61,6 +61,7 @@ fn grant(id: u64) -> Grant {
         allow: ipnet::IpNet::from(std::net::IpAddr::from(address)),
         target: None,
         services: vec!["tcp/22".parse().unwrap()],
+        forwards: Vec::new(),
         until: NOW.plus(Duration::from_secs(3_600)),
     }
 }

@@ -6,7 +6,8 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use crate::service::{self, Ports};
+use crate::opening::Forward;
+use crate::service::Ports;
 use crate::time::Timestamp;
 
 /// Names one grant among those that are open; numbers start again where nothing is left open.
@@ -28,6 +29,9 @@ pub struct Grant {
     pub target: Option<IpAddr>,
     /// What is open, as concrete ports, in order.
     pub services: Vec<Ports>,
+    /// Ports of the gate that lead to hosts behind it, in order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub forwards: Vec<Forward>,
     /// When it ends, milliseconds since the Unix epoch.
     pub until: Timestamp,
 }
@@ -51,7 +55,8 @@ pub enum Change {
 impl Grant {
     /// Opens the same door for the same user, whatever the time.
     pub fn same_door(&self, other: &Self) -> bool {
-        self.user == other.user && self.allow == other.allow && self.target == other.target && self.services == other.services
+        let same_place = self.target == other.target && self.services == other.services && self.forwards == other.forwards;
+        self.user == other.user && self.allow == other.allow && same_place
     }
 }
 
@@ -68,6 +73,8 @@ impl fmt::Display for Grant {
         if let Some(target) = self.target {
             write!(f, "{target} ")?;
         }
-        f.write_str(&service::list(&self.services))
+        let services = self.services.iter().map(ToString::to_string);
+        let all: Vec<String> = services.chain(self.forwards.iter().map(ToString::to_string)).collect();
+        f.write_str(&all.join(", "))
     }
 }

@@ -8,7 +8,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use crate::grant::{Change, Grant, GrantId};
-use crate::service::{self, Ports};
+use crate::opening::Opening;
+use crate::service;
 use crate::terms::{Closing, Terms};
 use crate::time::Timestamp;
 
@@ -56,17 +57,18 @@ impl Ledger {
     }
 
     /// Opens a door until `now` plus the terms' duration. A door that the same user has open for the same address, target
-    /// and ports is extended instead, and never shortened. `ports` is what the services of the terms mean at this gate.
+    /// and ports is extended instead, and never shortened. `opening` is what the services of the terms mean at this gate.
     ///
     /// # Errors
     /// When the ledger is full.
-    pub fn open(&mut self, now: Timestamp, terms: &Terms, ports: Vec<Ports>) -> Result<Change, Full> {
+    pub fn open(&mut self, now: Timestamp, terms: &Terms, opening: Opening) -> Result<Change, Full> {
         let mut new = Grant {
             id: GrantId(self.last_id.saturating_add(1)),
             user: terms.user.clone(),
             allow: terms.allow,
             target: terms.target,
-            services: service::joined(ports),
+            services: opening.services,
+            forwards: opening.forwards,
             until: now.plus(terms.duration),
         };
         if let Some(old) = self.find_door(&new).cloned() {
@@ -85,12 +87,12 @@ impl Ledger {
     }
 
     /// The grants that a user's knock closes.
-    pub fn close(&self, closing: &Closing, ports: &[Ports]) -> Vec<Change> {
-        let asked = service::joined(ports.to_vec());
+    pub fn close(&self, closing: &Closing, asked: &Opening) -> Vec<Change> {
         self.close_where(|grant| {
             let own = grant.user == closing.user && grant.allow == closing.allow;
-            let named = grant.target == closing.target && grant.services.iter().all(|open| service::covered(&asked, *open));
-            own && (closing.services.is_empty() || named)
+            let services = grant.services.iter().all(|open| service::covered(&asked.services, *open));
+            let forwards = grant.forwards.iter().all(|open| asked.forwards.contains(open));
+            own && (closing.services.is_empty() || (grant.target == closing.target && services && forwards))
         })
     }
 
@@ -205,8 +207,8 @@ mod tests {
         }
     }
 
-    fn ports(text: &[&str]) -> Vec<Ports> {
-        text.iter().map(|one| one.parse().unwrap()).collect()
+    fn ports(text: &[&str]) -> Opening {
+        Opening { services: service::joined(text.iter().map(|one| one.parse().unwrap()).collect()), forwards: Vec::new() }
     }
 
     fn open(ledger: &mut Ledger, now: u64, user: &str, allow: &str, seconds: u64, services: &[&str]) -> Grant {
@@ -290,13 +292,37 @@ mod tests {
     }
 
     #[test]
+    fn a_forward_is_a_door_of_its_own_and_closes_by_its_own_name_only() {
+        let mut ledger = Ledger::default();
+        let forward =
+            |port| crate::opening::Forward::new("tcp/2222".parse().unwrap(), "10.0.0.5".parse().unwrap(), Some(port), false).unwrap();
+        let leading = |port| Opening { services: Vec::new(), forwards: vec![forward(port)] };
+        for opening in [leading(22), leading(23), ports(&["tcp/2222"])] {
+            ledger.open(at(100), &terms("alice", "192.0.2.7/32", 30), opening).unwrap();
+        }
+        assert_eq!(ledger.len(), 3);
+        let again = ledger.open(at(110), &terms("alice", "192.0.2.7/32", 30), leading(22)).unwrap();
+        assert!(matches!(again, Change::Extend { .. }) && ledger.len() == 3);
+        let closing = |services: &[&str]| Closing {
+            user: "alice".to_owned(),
+            allow: "192.0.2.7/32".parse().unwrap(),
+            target: None,
+            services: services.iter().map(|one| one.parse().unwrap()).collect(),
+        };
+        assert_eq!(ledger.close(&closing(&["inner"]), &leading(22)).len(), 1);
+        assert_eq!(ledger.close(&closing(&["tcp/2222"]), &ports(&["tcp/2222"])).len(), 1);
+        assert_eq!(ledger.close(&closing(&[]), &Opening::default()).len(), 3);
+    }
+
+    #[test]
     fn a_full_ledger_refuses_a_new_door_but_still_extends_an_old_one() {
         let grant = |n: u32| Grant {
             id: GrantId(u64::from(n) + 1),
             user: "alice".to_owned(),
             allow: ipnet::IpNet::from(std::net::IpAddr::from(std::net::Ipv4Addr::from(n))),
             target: None,
-            services: ports(&["tcp/22"]),
+            services: vec!["tcp/22".parse().unwrap()],
+            forwards: Vec::new(),
             until: at(1000),
         };
         let mut ledger = Ledger::new(0, (0..u32::try_from(GRANTS_MAX).unwrap()).map(grant));

@@ -6,9 +6,9 @@
 //! | row | modules |
 //! |---|---|
 //! | 0 | the `postern-proto` crate |
-//! | 1 | plain types: [`time`], [`address`], [`service`], [`datagram`], [`policy`], [`terms`], [`grant`], [`keep`], [`mark`], [`reason`], [`recipe`], [`run`], [`settings`], [`bundle`], [`stop`] |
+//! | 1 | plain types: [`time`], [`address`], [`service`], [`datagram`], [`opening`], [`policy`], [`terms`], [`grant`], [`keep`], [`mark`], [`reason`], [`recipe`], [`run`], [`settings`], [`bundle`], [`stop`] |
 //! | 2 | pure cores: `gate`, `ledger`, `order` |
-//! | 3 | adapters: `config`, `profile`, `files`, `program`, `capture`, `backend`, `store`, `control`, `log`, `link`, `clock`, `random` |
+//! | 3 | adapters: `config`, `profile`, `files`, `program`, `capture`, `backend`, `connections`, `store`, `control`, `log`, `link`, `clock`, `random` |
 //! | 4 | processes: `engine`, `monitor`, `client` |
 //! | 5 | faces: `cli`, `demo` |
 
@@ -20,6 +20,7 @@ pub mod grant;
 #[cfg(feature = "daemon")]
 pub mod keep;
 pub mod mark;
+pub mod opening;
 pub mod policy;
 pub mod reason;
 pub mod recipe;
@@ -45,6 +46,8 @@ pub mod capture;
 pub mod clock;
 #[cfg(feature = "daemon")]
 pub mod config;
+#[cfg(feature = "daemon")]
+pub mod connections;
 #[cfg(feature = "daemon")]
 pub mod control;
 #[cfg(feature = "client")]

@@ -3,6 +3,7 @@
 //! The gate asks [`Policy::check`] in PROTOCOL section 6, step 9; the monitor asks it again of every order, with
 //! its own copy (invariant 5). Plain values: no files, no clock.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::num::NonZeroU32;
 use std::time::Duration;
@@ -11,12 +12,14 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 use crate::address;
+use crate::opening;
 use crate::reason::Rule;
 use crate::service::{self, NamedServices, Ports, Wanted};
+use crate::settings::ServiceOptions;
 use crate::terms::{AddressFrom, Terms};
 
 /// Which address a grant may go to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum GrantTo {
     /// Only the address inside the knock, which nobody on the way can change.
@@ -29,7 +32,7 @@ pub enum GrantTo {
 }
 
 /// Widest network that one grant may admit, as prefix lengths of each family's own space.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct MaxPrefix {
     /// 0 to 32.
     pub v4: u8,
@@ -38,7 +41,7 @@ pub struct MaxPrefix {
 }
 
 /// Admitted knocks in a time: `30/min`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Quota {
     /// How many at once, and again in each `per`.
     pub count: NonZeroU32,
@@ -47,7 +50,7 @@ pub struct Quota {
 }
 
 /// What one user may open.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Policy {
     /// The user's name.
     pub user: String,
@@ -92,10 +95,10 @@ impl Policy {
     ///
     /// # Errors
     /// The first rule that said no.
-    pub fn check(&self, terms: &Terms, named: &NamedServices) -> Result<(), Rule> {
+    pub fn check(&self, terms: &Terms, named: &NamedServices, options: &BTreeMap<String, ServiceOptions>) -> Result<(), Rule> {
         self.check_address(terms)?;
         self.check_target(terms)?;
-        self.check_services(&terms.services, named)?;
+        self.check_services(terms, named, options)?;
         if terms.duration > self.max_duration || terms.duration.is_zero() {
             return Err(Rule::Duration);
         }
@@ -136,13 +139,29 @@ impl Policy {
         if same_family { Ok(()) } else { Err(Rule::Family) }
     }
 
-    fn check_services(&self, wanted: &[Wanted], named: &NamedServices) -> Result<(), Rule> {
-        if wanted.is_empty() {
+    /// A service that forwards is given by its name alone: its port at the gate means nothing without the forward.
+    fn check_services(&self, terms: &Terms, named: &NamedServices, options: &BTreeMap<String, ServiceOptions>) -> Result<(), Rule> {
+        if terms.services.is_empty() {
             return Err(Rule::Service);
         }
-        let allowed = service::joined(ports_of(&self.services, named).ok_or(Rule::UnknownService)?);
-        let all = ports_of(wanted, named).ok_or(Rule::UnknownService)?;
-        if all.iter().all(|ports| service::covered(&allowed, *ports)) { Ok(()) } else { Err(Rule::Service) }
+        let plain = |list: &[Wanted]| {
+            let plain: Vec<Wanted> = list.iter().filter(|one| opening::forward_of(one, options).is_none()).cloned().collect();
+            ports_of(&plain, named).ok_or(Rule::UnknownService)
+        };
+        let allowed = service::joined(plain(&self.services)?);
+        if !plain(&terms.services)?.iter().all(|ports| service::covered(&allowed, *ports)) {
+            return Err(Rule::Service);
+        }
+        for wanted in &terms.services {
+            let Some(forward) = opening::forward_of(wanted, options) else { continue };
+            match terms.target {
+                _ if !self.services.contains(wanted) => return Err(Rule::Service),
+                Some(_) => return Err(Rule::Target),
+                None if forward.host.is_ipv4() != terms.allow.addr().is_ipv4() => return Err(Rule::Family),
+                None => {}
+            }
+        }
+        Ok(())
     }
 }
 
@@ -200,16 +219,16 @@ mod tests {
     #[test]
     fn what_the_policy_names_is_allowed_by_name_and_by_port() {
         for services in [&["tcp/22"][..], &["web"], &["tcp/80", "tcp/22"]] {
-            assert_eq!(policy().check(&terms("192.0.2.7/32", services), &named()), Ok(()), "{services:?}");
+            assert_eq!(policy().check(&terms("192.0.2.7/32", services), &named(), &BTreeMap::new()), Ok(()), "{services:?}");
         }
     }
 
     #[test]
     fn one_service_that_is_not_allowed_refuses_the_whole() {
-        assert_eq!(policy().check(&terms("192.0.2.7/32", &["tcp/22", "tcp/23"]), &named()), Err(Rule::Service));
-        assert_eq!(policy().check(&terms("192.0.2.7/32", &["dns"]), &named()), Err(Rule::Service));
-        assert_eq!(policy().check(&terms("192.0.2.7/32", &["mail"]), &named()), Err(Rule::UnknownService));
-        assert_eq!(policy().check(&terms("192.0.2.7/32", &[]), &named()), Err(Rule::Service));
+        assert_eq!(policy().check(&terms("192.0.2.7/32", &["tcp/22", "tcp/23"]), &named(), &BTreeMap::new()), Err(Rule::Service));
+        assert_eq!(policy().check(&terms("192.0.2.7/32", &["dns"]), &named(), &BTreeMap::new()), Err(Rule::Service));
+        assert_eq!(policy().check(&terms("192.0.2.7/32", &["mail"]), &named(), &BTreeMap::new()), Err(Rule::UnknownService));
+        assert_eq!(policy().check(&terms("192.0.2.7/32", &[]), &named(), &BTreeMap::new()), Err(Rule::Service));
     }
 
     #[test]
@@ -217,34 +236,54 @@ mod tests {
         let mut narrow = policy();
         narrow.networks = vec!["192.0.2.0/24".parse().unwrap()];
         narrow.max_prefix.v4 = 28;
-        assert_eq!(narrow.check(&terms("192.0.2.16/28", &["web"]), &named()), Ok(()));
-        assert_eq!(narrow.check(&terms("192.0.2.0/27", &["web"]), &named()), Err(Rule::Prefix));
-        assert_eq!(narrow.check(&terms("198.51.100.1/32", &["web"]), &named()), Err(Rule::Networks));
-        assert_eq!(narrow.check(&terms("2001:db8::1/128", &["web"]), &named()), Err(Rule::Networks));
-        assert_eq!(policy().check(&terms("224.0.0.1/32", &["web"]), &named()), Err(Rule::Networks));
-        assert_eq!(policy().check(&terms("192.0.2.0/31", &["web"]), &named()), Err(Rule::Prefix));
+        assert_eq!(narrow.check(&terms("192.0.2.16/28", &["web"]), &named(), &BTreeMap::new()), Ok(()));
+        assert_eq!(narrow.check(&terms("192.0.2.0/27", &["web"]), &named(), &BTreeMap::new()), Err(Rule::Prefix));
+        assert_eq!(narrow.check(&terms("198.51.100.1/32", &["web"]), &named(), &BTreeMap::new()), Err(Rule::Networks));
+        assert_eq!(narrow.check(&terms("2001:db8::1/128", &["web"]), &named(), &BTreeMap::new()), Err(Rule::Networks));
+        assert_eq!(policy().check(&terms("224.0.0.1/32", &["web"]), &named(), &BTreeMap::new()), Err(Rule::Networks));
+        assert_eq!(policy().check(&terms("192.0.2.0/31", &["web"]), &named(), &BTreeMap::new()), Err(Rule::Prefix));
     }
 
     #[test]
     fn a_policy_may_insist_on_the_claimed_or_on_the_observed_address() {
         let mut strict = policy();
         strict.grant_to = GrantTo::Observed;
-        assert_eq!(strict.check(&terms("192.0.2.7/32", &["web"]), &named()), Err(Rule::GrantTo));
+        assert_eq!(strict.check(&terms("192.0.2.7/32", &["web"]), &named(), &BTreeMap::new()), Err(Rule::GrantTo));
         strict.grant_to = GrantTo::Claimed;
-        assert_eq!(strict.check(&terms("192.0.2.7/32", &["web"]), &named()), Ok(()));
+        assert_eq!(strict.check(&terms("192.0.2.7/32", &["web"]), &named(), &BTreeMap::new()), Ok(()));
         let observed = Terms { from: AddressFrom::Observed, ..terms("192.0.2.7/32", &["web"]) };
-        assert_eq!(strict.check(&observed, &named()), Err(Rule::GrantTo));
+        assert_eq!(strict.check(&observed, &named(), &BTreeMap::new()), Err(Rule::GrantTo));
     }
 
     #[test]
     fn a_target_is_refused_unless_the_policy_lists_it_and_the_families_fit() {
         let behind = |target: &str| Terms { target: Some(target.parse().unwrap()), ..terms("192.0.2.7/32", &["web"]) };
-        assert_eq!(policy().check(&behind("10.0.0.5"), &named()), Err(Rule::Target));
+        assert_eq!(policy().check(&behind("10.0.0.5"), &named(), &BTreeMap::new()), Err(Rule::Target));
         let mut open = policy();
         open.targets = vec!["10.0.0.0/24".parse().unwrap(), "fd00::/64".parse().unwrap()];
-        assert_eq!(open.check(&behind("10.0.0.5"), &named()), Ok(()));
-        assert_eq!(open.check(&behind("10.0.1.5"), &named()), Err(Rule::Target));
-        assert_eq!(open.check(&behind("fd00::5"), &named()), Err(Rule::Family));
+        assert_eq!(open.check(&behind("10.0.0.5"), &named(), &BTreeMap::new()), Ok(()));
+        assert_eq!(open.check(&behind("10.0.1.5"), &named(), &BTreeMap::new()), Err(Rule::Target));
+        assert_eq!(open.check(&behind("fd00::5"), &named(), &BTreeMap::new()), Err(Rule::Family));
+    }
+
+    #[test]
+    fn a_service_that_forwards_is_given_by_name_alone_without_a_target_and_to_its_own_family() {
+        let mut named = named();
+        named.insert("inner".to_owned(), vec!["tcp/2222".parse().unwrap()]);
+        let forward = opening::Forward::new("tcp/2222".parse().unwrap(), "10.0.0.5".parse().unwrap(), Some(22), false).ok();
+        let options = [("inner".to_owned(), ServiceOptions { forward, ..ServiceOptions::default() })].into();
+        let check = |services: &[&str], terms: &Terms| {
+            let mut policy = Policy::for_user("alice", services.iter().map(|one| one.parse().unwrap()).collect());
+            policy.targets = vec!["10.0.0.0/24".parse().unwrap()];
+            policy.check(terms, &named, &options)
+        };
+        let by_name = terms("192.0.2.7/32", &["inner", "web"]);
+        assert_eq!(check(&["inner", "web"], &by_name), Ok(()));
+        assert_eq!(check(&["tcp/2222", "web"], &by_name), Err(Rule::Service));
+        assert_eq!(check(&["inner"], &terms("192.0.2.7/32", &["tcp/2222"])), Err(Rule::Service));
+        assert_eq!(check(&["tcp/2222"], &terms("192.0.2.7/32", &["tcp/2222"])), Ok(()));
+        assert_eq!(check(&["inner", "web"], &Terms { target: Some("10.0.0.5".parse().unwrap()), ..by_name }), Err(Rule::Target));
+        assert_eq!(check(&["inner"], &terms("2001:db8::7/128", &["inner"])), Err(Rule::Family));
     }
 
     #[test]
@@ -253,6 +292,6 @@ mod tests {
         assert_eq!(policy().clip(600), Duration::from_secs(600));
         assert_eq!(policy().clip(u32::MAX), Duration::from_secs(3600));
         let long = Terms { duration: Duration::from_secs(3601), ..terms("192.0.2.7/32", &["web"]) };
-        assert_eq!(policy().check(&long, &named()), Err(Rule::Duration));
+        assert_eq!(policy().check(&long, &named(), &BTreeMap::new()), Err(Rule::Duration));
     }
 }

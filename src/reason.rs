@@ -42,9 +42,9 @@ pub enum Rule {
     Prefix,
     /// Step 9: `grant_to` wants the other kind of address.
     GrantTo,
-    /// Step 9: the target is not among the user's `targets`.
+    /// Step 9: the target is not among the user's `targets`, or stands beside a service that forwards by itself.
     Target,
-    /// Step 9: target and allow address are of different families.
+    /// Step 9: target, or the host of a forward, and allow address are of different families.
     Family,
     /// Step 9: a service is not among the user's `services`.
     Service,
@@ -122,8 +122,8 @@ impl Rule {
             Self::Networks => "the address lies outside the user's networks",
             Self::Prefix => "the network is wider than the user's max_prefix",
             Self::GrantTo => "the user's grant_to does not allow this kind of address",
-            Self::Target => "the target is not among the user's targets",
-            Self::Family => "target and allow address are not of one family",
+            Self::Target => "the target is not among the user's targets, or stands beside a service that forwards by itself",
+            Self::Family => "the host behind the gate and the allow address are not of one family",
             Self::Service => "a service is not among the user's services",
             Self::UnknownService => "a named service is not defined at this gate",
             Self::Duration => "the duration is past the user's max_duration",

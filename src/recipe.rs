@@ -289,6 +289,7 @@ mod tests {
             allow: allow.parse().unwrap(),
             target: target.map(|text| text.parse().unwrap()),
             services: vec!["tcp/22".parse().unwrap()],
+            forwards: Vec::new(),
             until: Timestamp::from_millis(1_760_000_000_001),
         }
     }

@@ -61,6 +61,22 @@ impl Ports {
         Service::new(Protocol::from_number(self.protocol)?, self.first, self.last).ok()
     }
 
+    /// The same protocol at another port; `None` for those that have no ports.
+    pub fn moved_to(self, port: u16) -> Option<Self> {
+        (self.first != 0 && port != 0).then_some(Self { first: port, last: port, ..self })
+    }
+
+    /// Whether a packet of this protocol to this port belongs here; the port counts only where the protocol has ports.
+    pub fn hold(self, protocol: u8, port: u16) -> bool {
+        self.protocol == protocol && (self.first == 0 || (self.first..=self.last).contains(&port))
+    }
+
+    /// The ports that both have.
+    pub fn overlap(self, other: Self) -> Option<Self> {
+        let (first, last) = (self.first.max(other.first), self.last.min(other.last));
+        (self.protocol == other.protocol && first <= last).then_some(Self { protocol: self.protocol, first, last })
+    }
+
     fn covers(self, other: Self) -> bool {
         self.protocol == other.protocol && self.first <= other.first && other.last <= self.last
     }
@@ -216,6 +232,15 @@ mod tests {
             let error = text.parse::<Wanted>().unwrap_err();
             assert!(error.to_string().contains(&format!("\"{text}\"")), "{text}: {error}");
         }
+    }
+
+    #[test]
+    fn ranges_overlap_where_both_have_the_port() {
+        let overlap = |one: &str, other: &str| ports(one).overlap(ports(other)).map(|both| both.to_string());
+        assert_eq!(overlap("tcp/20-30", "tcp/25-40").as_deref(), Some("tcp/25-30"));
+        assert_eq!(overlap("icmp", "icmp").as_deref(), Some("icmp"));
+        assert_eq!(overlap("tcp/20-30", "tcp/31-40"), None);
+        assert_eq!(overlap("tcp/22", "udp/22"), None);
     }
 
     #[test]

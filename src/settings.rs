@@ -6,8 +6,11 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use ipnet::IpNet;
 use postern_proto::GateName;
 
+use crate::address;
+use crate::opening::{Forward, Opening};
 use crate::policy::Policy;
 use crate::recipe::Recipe;
 use crate::service::{NamedServices, Ports};
@@ -108,6 +111,8 @@ pub struct ServiceOptions {
     pub on_open: Option<Recipe>,
     /// Run after such a grant has ended, however it ended.
     pub on_close: Option<Recipe>,
+    /// Where its port leads.
+    pub forward: Option<Forward>,
 }
 
 /// All that both processes know of a config, without any key.
@@ -126,7 +131,7 @@ pub struct Settings {
 }
 
 /// What the firewall must do besides letting grants through.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Protection {
     /// Ports that some user may open and that are closed for everyone else; empty with `protect = "none"`.
     pub services: Vec<Ports>,
@@ -134,19 +139,62 @@ pub struct Protection {
     pub knock_ports: Vec<u16>,
     /// True where a packet socket reads them: the kernel must not answer for a closed port. False where a bound socket must receive them.
     pub silence_knocks: bool,
-    /// Whether some user may reach hosts behind the gate.
-    pub forwards: bool,
+    /// What users may open at hosts behind the gate, in order: each network with its ports, joined. What is established there lives on.
+    pub behind: Vec<(IpNet, Ports)>,
+    /// Whether `behind` is closed for everyone who holds no grant; false with `protect = "none"`.
+    pub hide_behind: bool,
+    /// The forwards that some user may open, in order.
+    pub forwards: Vec<Forward>,
+}
+
+impl Protection {
+    /// What is closed for everyone who holds no grant, as the log says it; empty where nothing is.
+    pub fn closed(&self) -> String {
+        const NAMED: usize = 8;
+        let hidden = if self.hide_behind { self.behind.as_slice() } else { &[] };
+        let services = self.services.iter().map(ToString::to_string);
+        let mut closed: Vec<String> =
+            services.chain(hidden.iter().take(NAMED).map(|(network, ports)| format!("{ports} at {network}"))).collect();
+        match hidden.len().saturating_sub(NAMED) {
+            0 => {}
+            more => closed.push(format!("and {more} more behind the gate")),
+        }
+        closed.join(", ")
+    }
 }
 
 impl Settings {
     /// What the firewall must do for these settings.
     pub fn protection(&self) -> Protection {
-        let all = self.policies.iter().filter_map(|policy| crate::policy::ports_of(&policy.services, &self.named)).flatten();
+        let at_gate = self.policies.iter().filter_map(|policy| crate::policy::ports_of(&policy.services, &self.named)).flatten();
+        let (behind, forwards) = self.behind();
         Protection {
-            services: if self.firewall.protect { crate::service::joined(all.collect()) } else { Vec::new() },
+            services: if self.firewall.protect { crate::service::joined(at_gate.collect()) } else { Vec::new() },
             knock_ports: self.gate.ports.clone(),
             silence_knocks: self.gate.capture == CaptureKind::Packet,
-            forwards: self.policies.iter().any(|policy| !policy.targets.is_empty()),
+            behind,
+            hide_behind: self.firewall.protect,
+            forwards,
         }
+    }
+
+    /// What users may open at hosts behind the gate, and by which forwards.
+    fn behind(&self) -> (Vec<(IpNet, Ports)>, Vec<Forward>) {
+        let mut behind: BTreeMap<IpNet, Vec<Ports>> = BTreeMap::new();
+        let mut forwards = Vec::new();
+        for policy in &self.policies {
+            let opening = Opening::of(&policy.services, &self.named, &self.options).unwrap_or_default();
+            for target in &policy.targets {
+                behind.entry(target.trunc()).or_default().extend_from_slice(&opening.services);
+            }
+            forwards.extend(opening.forwards);
+        }
+        forwards.sort_unstable();
+        forwards.dedup();
+        for forward in &forwards {
+            behind.entry(address::host(forward.host)).or_default().push(forward.inner());
+        }
+        let joined = |(network, ports)| crate::service::joined(ports).into_iter().map(move |ports| (network, ports));
+        (behind.into_iter().flat_map(joined).collect(), forwards)
     }
 }

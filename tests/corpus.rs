@@ -9,18 +9,26 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use etherparse::PacketBuilder;
+use postern::control::{Answer, Question};
+use postern::order::{Order, Report, Start};
 use serde_json::Value;
 
 #[path = "../fuzz/entries/body.rs"]
 mod body;
 #[path = "../fuzz/entries/config.rs"]
 mod config;
+#[path = "../fuzz/entries/control.rs"]
+mod control;
 #[path = "../fuzz/entries/frame.rs"]
 mod frame;
+#[path = "../fuzz/entries/gate.rs"]
+mod gate;
+#[path = "../fuzz/entries/order.rs"]
+mod order;
 #[path = "../fuzz/entries/packet.rs"]
 mod packet;
 
-const NAMES: [&str; 4] = ["body", "config", "frame", "packet"];
+const NAMES: [&str; 7] = ["body", "config", "control", "frame", "gate", "order", "packet"];
 
 fn folder(under: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(under)
@@ -51,8 +59,23 @@ fn every_seed_of_config_passes() {
 }
 
 #[test]
+fn every_seed_of_control_passes() {
+    replay("control", control::run);
+}
+
+#[test]
 fn every_seed_of_frame_passes() {
     replay("frame", frame::run);
+}
+
+#[test]
+fn every_seed_of_gate_passes() {
+    replay("gate", gate::run);
+}
+
+#[test]
+fn every_seed_of_order_passes() {
+    replay("order", order::run);
 }
 
 #[test]
@@ -97,6 +120,21 @@ fn the_seeds_reach_accepted_requests_and_every_rule() {
     let loads = |text: &Vec<u8>| postern::config::load(&config::bundle(str::from_utf8(text).unwrap())).is_ok();
     let loaded = configs.values().filter(|text| loads(text)).count();
     assert!(loaded > 4 && loaded < configs.len() / 2, "{loaded}");
+}
+
+#[test]
+fn the_seeds_reach_admissions_and_every_kind_of_message() {
+    let moves = |data: &[u8]| data.as_chunks::<4>().0.iter().map(|bytes| gate::read(*bytes)).collect::<Vec<_>>();
+    let admitted: usize = read_all(&folder("fuzz/seeds/gate")).values().map(|data| gate::play(moves(data))).sum();
+    assert!(admitted > 10, "{admitted}");
+    let messages = read_all(&folder("fuzz/seeds/order"));
+    let count = |read: fn(&[u8]) -> bool| messages.values().filter(|data| read(data)).count();
+    let kinds = [count(order::read::<Order>), count(order::read::<Report>), count(order::read::<Start>)];
+    assert!(kinds.iter().zip([5, 4, 1]).all(|(have, want)| *have >= want) && kinds.iter().sum::<usize>() < messages.len(), "{kinds:?}");
+    let lines = read_all(&folder("fuzz/seeds/control"));
+    let count = |read: fn(&[u8]) -> bool| lines.values().filter(|data| read(data)).count();
+    let kinds = [count(control::read::<Question>), count(control::read::<Answer>)];
+    assert!(kinds[0] >= 4 && kinds[1] >= 4 && kinds[0] + kinds[1] < lines.len(), "{kinds:?}");
 }
 
 // --- seeds, made anew -----------------------------------------------------------------------------------------

@@ -173,6 +173,7 @@ fn connections_made_before_the_first_installation_and_by_a_grant_live_on() {
             let listener = world.listen(address);
             let mut old = world.connect(address).expect("open before");
             let (mut old_end, _) = listener.accept().unwrap();
+            assert_eq!(world.adopt(&["tcp/22"]), 1, "{variant}");
             world.driver.install(&protection(&["tcp/22"]), &[]).unwrap();
             let open = grant(1, allow, &["tcp/22"], HOUR);
             world.apply(&[Change::Open(open.clone())]);

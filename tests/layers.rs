@@ -10,12 +10,29 @@ const ROWS: [(usize, &[&str]); 5] = [
     (
         1,
         &[
-            "address", "bundle", "datagram", "grant", "keep", "mark", "policy", "reason", "recipe", "run", "service", "settings", "stop",
-            "terms", "time",
+            "address", "bundle", "datagram", "grant", "keep", "mark", "opening", "policy", "reason", "recipe", "run", "service",
+            "settings", "stop", "terms", "time",
         ],
     ),
     (2, &["gate", "ledger", "order"]),
-    (3, &["backend", "capture", "clock", "config", "control", "files", "link", "log", "profile", "program", "random", "store"]),
+    (
+        3,
+        &[
+            "backend",
+            "capture",
+            "clock",
+            "config",
+            "connections",
+            "control",
+            "files",
+            "link",
+            "log",
+            "profile",
+            "program",
+            "random",
+            "store",
+        ],
+    ),
     (4, &["client", "engine", "monitor"]),
     (5, &["cli", "demo"]),
 ];

@@ -95,7 +95,17 @@ fn judge(packet: &Packet<'_>, body: &[u8]) {
 /// Sealing by the letter of section 4. The hint is the one for the body's timestamp.
 pub(crate) fn seal_raw(nonce: [u8; 12], body: &[u8]) -> Vec<u8> {
     let timestamp = body.get(4..12).map_or([0; 8], |bytes| bytes.try_into().expect("eight bytes"));
-    let Hint(hint) = USER.hint_key().hint(Step::of(u64::from_be_bytes(timestamp)));
+    let Hint(hint) = hint(Step::of(u64::from_be_bytes(timestamp)));
+    seal_under(hint, nonce, body)
+}
+
+/// The user's hint for a step.
+pub(crate) fn hint(step: Step) -> Hint {
+    USER.hint_key().hint(step)
+}
+
+/// The same with any hint.
+pub(crate) fn seal_under(hint: [u8; 8], nonce: [u8; 12], body: &[u8]) -> Vec<u8> {
     let mut sealed = body.to_vec();
     let cipher = ChaCha20Poly1305::new((&K_SEAL).into());
     let tag = cipher.encrypt_inout_detached(&Nonce::from(nonce), &hint, sealed.as_mut_slice().into()).expect("a short message");
@@ -107,7 +117,7 @@ pub(crate) fn seal_raw(nonce: [u8; 12], body: &[u8]) -> Vec<u8> {
 }
 
 /// The mac that this packet should have.
-fn mac(packet: &[u8]) -> [u8; 32] {
+pub(crate) fn mac(packet: &[u8]) -> [u8; 32] {
     let mut mac = Hmac::<Sha256>::new_from_slice(&K_MAC).expect("any length");
     mac.update(&packet[..20]);
     mac.update(&packet[52..]);

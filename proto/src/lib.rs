@@ -30,7 +30,7 @@ mod service;
 #[doc(hidden)]
 pub mod vectors;
 
-pub use derive::{HintKey, KeyMaterial, UserKeys};
+pub use derive::{HintKey, KeyMaterial, MacKey, SealKey, UserKeys};
 pub use encode::EncodeError;
 pub use hint::{Hint, Step};
 pub use item::{Code, Item};

@@ -10,7 +10,7 @@ use hmac::{Hmac, Mac};
 use sha2::Sha256;
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
-use crate::derive::UserKeys;
+use crate::derive::{MacKey, SealKey, UserKeys};
 use crate::encode::EncodeError;
 use crate::hint::{Step, hmac};
 use crate::limits::{BODY_MAX, HEAD_LEN, HINT_LEN, MAC_LEN, NONCE_LEN, PACKET_MAX, TAG_LEN};
@@ -29,14 +29,14 @@ pub fn seal(keys: &UserKeys, request: &Request, nonce: [u8; NONCE_LEN], body_len
     let (tag, _) = rest.split_at_mut_checked(TAG_LEN).ok_or(EncodeError::BodyLength)?;
 
     request.encode(body)?;
-    let computed = ChaCha20Poly1305::new((&keys.seal).into()).encrypt_inout_detached(&Nonce::from(nonce), &hint, (&mut *body).into());
+    let computed = ChaCha20Poly1305::new((&keys.seal.0).into()).encrypt_inout_detached(&Nonce::from(nonce), &hint, (&mut *body).into());
     let Ok(computed) = computed else {
         body.zeroize();
         return Err(SealError::Cipher);
     };
     tag.copy_from_slice(&computed);
 
-    let mac: [u8; MAC_LEN] = keys.mac_over(&hint, &nonce, &[body, tag]).finalize().into_bytes().into();
+    let mac: [u8; MAC_LEN] = keys.mac.over(&hint, &nonce, &[body, tag]).finalize().into_bytes().into();
     for (to, from) in head.iter_mut().zip(hint.iter().chain(&nonce).chain(&mac)) {
         *to = *from;
     }
@@ -47,15 +47,22 @@ impl UserKeys {
     /// Step 6.3: whether this user's key made the packet's mac, in constant time.
     #[must_use]
     pub fn verify(&self, packet: &Packet<'_>) -> bool {
-        self.mac_over(&packet.hint().0, packet.nonce(), &[packet.sealed()]).verify(packet.mac().into()).is_ok()
+        self.mac.verify(packet)
     }
 
     /// Step 6.4: decrypts the body into `buffer`. Only for a packet that [`UserKeys::verify`] has passed.
     pub fn open<'b>(&self, packet: &Packet<'_>, buffer: &'b mut OpenBuffer) -> Result<&'b [u8], BadSeal> {
+        self.seal.open(packet, buffer)
+    }
+}
+
+impl SealKey {
+    /// Step 6.4: decrypts the body into `buffer`. Only for a packet that [`MacKey::verify`] has passed.
+    pub fn open<'b>(&self, packet: &Packet<'_>, buffer: &'b mut OpenBuffer) -> Result<&'b [u8], BadSeal> {
         let (sealed, tag) = packet.sealed().split_last_chunk::<TAG_LEN>().ok_or(BadSeal)?;
         let body = buffer.0.get_mut(..sealed.len()).ok_or(BadSeal)?;
         body.copy_from_slice(sealed);
-        let opened = ChaCha20Poly1305::new((&self.seal).into()).decrypt_inout_detached(
+        let opened = ChaCha20Poly1305::new((&self.0).into()).decrypt_inout_detached(
             &Nonce::from(*packet.nonce()),
             &packet.hint().0,
             (&mut *body).into(),
@@ -69,9 +76,17 @@ impl UserKeys {
             }
         }
     }
+}
 
-    fn mac_over(&self, hint: &[u8; HINT_LEN], nonce: &[u8; NONCE_LEN], sealed: &[&[u8]]) -> Hmac<Sha256> {
-        let mut mac = hmac(&self.mac);
+impl MacKey {
+    /// Step 6.3: whether this user's key made the packet's mac, in constant time.
+    #[must_use]
+    pub fn verify(&self, packet: &Packet<'_>) -> bool {
+        self.over(&packet.hint().0, packet.nonce(), &[packet.sealed()]).verify(packet.mac().into()).is_ok()
+    }
+
+    fn over(&self, hint: &[u8; HINT_LEN], nonce: &[u8; NONCE_LEN], sealed: &[&[u8]]) -> Hmac<Sha256> {
+        let mut mac = hmac(&self.0);
         mac.update(hint);
         mac.update(nonce);
         for part in sealed {

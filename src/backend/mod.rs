@@ -30,8 +30,8 @@ pub trait Backend: Send {
     /// What is missing, and what to do.
     fn probe(&mut self) -> Result<(), BackendError>;
 
-    /// Puts the chains and the protection in place, in a way that never interrupts an established connection, and
-    /// makes the given grants, and no others, the ones that are open. Running it again is harmless and repairs what others changed.
+    /// Puts the chains and the protection in place, in a way that never interrupts a connection that
+    /// connection tracking knows as established, and makes the given grants, and no others, the ones that are open. Running it again is harmless and repairs what others changed.
     ///
     /// # Errors
     /// Nothing may be counted as in place.

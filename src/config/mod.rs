@@ -12,6 +12,7 @@ use crate::settings::Settings;
 
 mod bounds;
 mod fields;
+mod forward;
 mod key_files;
 mod page;
 mod problem;

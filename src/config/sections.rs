@@ -9,6 +9,7 @@ use toml::de::{DeTable, DeValue};
 
 use super::bounds;
 use super::fields::{Fields, one_of, wrong_type};
+use super::forward::{self, Forwards};
 use super::page::Page;
 use super::problem::{Fault, fault};
 use super::programs;
@@ -56,7 +57,8 @@ pub(super) fn read(page: &mut Page<'_>, tree: &DeTable<'_>, texts: &KeyTexts<'_>
     let gate = top.table(page, "gate", "[gate]");
     let services = top.table(page, "service", "[service.NAME]");
     let firewall = top.table(page, "firewall", "[firewall]").map(|fields| read_firewall(page, &fields));
-    let (services, service_names) = services.map(|fields| read_services(page, &fields)).unwrap_or_default();
+    let backend = firewall.as_ref().map_or(DEFAULT_FIREWALL.backend, |firewall| firewall.backend);
+    let (services, service_names) = services.map(|fields| read_services(page, &fields, backend)).unwrap_or_default();
     Head {
         gate_key: gate.as_ref().map_or(GateKey::Refused, |fields| gate_key(page, fields, texts)),
         gate: gate.and_then(|fields| read_gate(page, &fields)),
@@ -219,8 +221,9 @@ fn backend(text: &str) -> Result<BackendKind, Fault> {
 }
 
 /// What each service is, and all names.
-fn read_services(page: &mut Page<'_>, services: &Fields<'_>) -> (Services, BTreeSet<String>) {
+fn read_services(page: &mut Page<'_>, services: &Fields<'_>, backend: BackendKind) -> (Services, BTreeSet<String>) {
     let mut read = Services::default();
+    let mut forwards = Forwards::default();
     let mut names = BTreeSet::new();
     for (key, value) in services.entries() {
         let DeValue::Table(table) = value.get_ref() else {
@@ -234,15 +237,23 @@ fn read_services(page: &mut Page<'_>, services: &Fields<'_>) -> (Services, BTree
         let Some(name) = page.check(key.span(), bounds::service_name(key.get_ref())) else { continue };
         let title = format!("[service.{name}]");
         let fields = Fields::new(&title, table, value.span());
-        fields.only(page, &["ports", "end_connections", "on_open", "on_close"]);
+        fields.only(page, &["ports", "end_connections", "forward", "masquerade", "on_open", "on_close"]);
         fields.require(page, "ports", "[\"tcp/80\"]");
+        let ports = fields.texts(page, "ports", bounds::ports);
+        let forward = forward::read(page, &fields, ports.as_deref());
+        if forward.is_some() && backend == BackendKind::Command {
+            let what = fault("the backend \"command\" cannot lead a port to another host", "take forward out, or use another backend");
+            page.refuse(fields.span_of("forward"), what);
+        }
+        forwards.take(page, &fields, forward);
         let options = ServiceOptions {
             end_connections: fields.flag(page, "end_connections").unwrap_or_default(),
+            forward,
             on_open: programs::read_recipe(page, &fields, "on_open"),
             on_close: programs::read_recipe(page, &fields, "on_close"),
         };
         read.options.insert(name.to_owned(), options);
-        let Some(ports) = fields.texts(page, "ports", bounds::ports) else { continue };
+        let Some(ports) = ports else { continue };
         if ports.is_empty() {
             page.refuse(
                 fields.span_of("ports"),

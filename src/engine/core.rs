@@ -108,6 +108,7 @@ impl Core {
     /// The order could not even be given.
     pub fn not_ordered(&mut self, order: &Order, why: &str) {
         let Some(ticket) = order.ticket() else { return };
+        warn!(ticket, rule = Rule::Firewall.name(), "an order could not be given: {why}");
         self.reported(Report::Refused { ticket, rule: Rule::Firewall, why: why.to_owned() });
     }
 
@@ -116,7 +117,11 @@ impl Core {
         let Some(ticket) = report.ticket() else { return };
         match (self.ordered.remove(&ticket), report) {
             (None, _) => warn!(ticket, "the monitor reported on an order that was not given"),
-            (Some(Waiting::Knock { user }), Report::Refused { rule, why, .. }) => self.refuse(&user, rule, &why),
+            (Some(Waiting::Knock { user }), Report::Refused { rule, why, .. }) => {
+                // The monitor, which refused it, has logged it.
+                self.gate.count(rule);
+                debug!(user, rule = rule.name(), why, "not done");
+            }
             (Some(Waiting::Knock { user }), report) => debug!(user, ?report, "done"),
             (Some(Waiting::Asker { stream, mut grants }), Report::Grants { grants: page, more, .. }) => {
                 grants.extend(page);

@@ -54,7 +54,8 @@ pub(super) fn take_over(link: &Link) -> Result<Option<Outfit>, Stop> {
         .into_iter()
         .zip(&keys)
         .map(|(policy, material)| User { keys: postern_proto::UserKeys::derive(&settings.gate.name, material), policy });
-    let mut gate = Gate::new(users.collect(), settings.named, settings.gate.window, Kept::default());
+    let gate = Gate::new(users.collect(), settings.named, settings.gate.window, Kept::default());
+    let mut gate = gate.with_options(settings.options);
     drop(keys);
     install_table(&mut gate);
     if !told_to_go(link)? {

@@ -40,6 +40,7 @@ impl Keep for KeptFile {
 }
 
 #[cfg(test)]
+#[allow(clippy::disallowed_methods)]
 mod tests {
     use super::*;
     use std::fs;

@@ -2,7 +2,9 @@
 //!
 //! PROTOCOL section 3. A table is built whole, on any thread, and swapped in; the packet path only reads it.
 //! Rows are placed by HMAC output, which nobody without a key can choose, so plain linear probing stays short.
+//! What is read of it for a packet stays in the processor's cache up to some 100,000 users: `benches/gate.rs` measures it.
 
+use std::fmt;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
@@ -11,25 +13,35 @@ use postern_proto::{Hint, HintKey, Step};
 use crate::time::Timestamp;
 
 /// Hints of all users for a range of steps.
-#[derive(Debug)]
 pub struct HintTable {
     steps: RangeInclusive<u64>,
-    /// One byte a slot, so that the look-up of a stranger's hint stays in the cache: 0 is an empty slot.
-    tags: Vec<u8>,
-    slots: Vec<Slot>,
-    mask: usize,
+    /// How many users there are.
+    users: usize,
+    /// Step by step, and in each step user by user: in what is asked for now, one step's part is in use.
+    hints: Vec<u64>,
+    sieve: Sieve,
+    /// Numbers of rows in `hints`, counted from 1, each with as many bits of its hint above it as there is room for. A row
+    /// stands where its hint places it, or behind; 0 is an empty slot, and at least a third is empty.
+    slots: Vec<u32>,
+    /// Of a slot, the bits that are the row's number.
+    row_mask: u32,
 }
 
-#[derive(Debug, Clone, Copy, Default)]
-struct Slot {
-    hint: u64,
-    user: u32,
-    /// Counted from the first step of the table.
-    step: u32,
+/// Says of nearly every hint that is not in the table that it is not, with one look at one word (a blocked Bloom filter).
+struct Sieve {
+    /// A bit that is set says that no hint of the table falls there. So an empty sieve is not all zeros, which the
+    /// kernel would keep as one page for all of it: small gates shall meet the same caches as large ones.
+    words: Vec<u64>,
 }
 
-/// Small gates get a table of this size too, so that the time of a look-up does not tell how many users there are.
-const SLOTS_MIN: usize = 1 << 16;
+/// 512 kB, enough for 100,000 users at a window of 30 s. Smaller gates have it too, so that the time of a look-up
+/// does not depend on how many users there are.
+const WORDS_MIN: usize = 1 << 16;
+
+/// At this many rows a word about one stranger in a hundred passes the sieve.
+const ROWS_A_WORD: usize = 5;
+
+const SLOTS_MIN: usize = 1 << 10;
 
 /// The steps that [now − window, now + window] touches, and the one after.
 pub(super) fn steps_touched(now: Timestamp, window: Duration) -> RangeInclusive<u64> {
@@ -41,30 +53,36 @@ pub(super) fn steps_touched(now: Timestamp, window: Duration) -> RangeInclusive<
 impl HintTable {
     /// A table that knows nobody.
     pub fn empty() -> Self {
-        Self { steps: RangeInclusive::new(1, 0), tags: vec![0], slots: vec![Slot::default()], mask: 0 }
+        Self::build(&[], RangeInclusive::new(1, 0))
     }
 
     /// Computes the rows of all users for these steps: one HMAC a user and step. `keys` are in the order of the gate's users.
     pub fn build(keys: &[HintKey], steps: RangeInclusive<u64>) -> Self {
-        let rows = steps.clone().count().saturating_mul(keys.len());
-        let size = rows.saturating_mul(2).next_power_of_two().max(SLOTS_MIN);
-        let mut table =
-            Self { tags: vec![0; size], slots: vec![Slot::default(); size], mask: size.saturating_sub(1), steps: steps.clone() };
-        for (user, key) in (0u32..).zip(keys) {
-            for (offset, step) in (0u32..).zip(steps.clone()) {
-                table.insert(Slot { hint: number(key.hint(Step(step))), user, step: offset });
-            }
+        let hints: Vec<u64> = steps.clone().flat_map(|step| keys.iter().map(move |key| number(key.hint(Step(step))))).collect();
+        let rows = hints.len();
+        let mut table = Self {
+            steps,
+            users: keys.len(),
+            sieve: Sieve::for_rows(rows),
+            slots: vec![0; rows.saturating_add(rows / 2).next_power_of_two().max(SLOTS_MIN)],
+            row_mask: u32::MAX.checked_shr(u32::try_from(rows).unwrap_or(u32::MAX).leading_zeros()).unwrap_or(0),
+            hints: Vec::new(),
+        };
+        for (row, hint) in (1..=u32::MAX).zip(&hints) {
+            table.insert(*hint, row);
         }
+        table.hints = hints;
         table
     }
 
     /// The users under this hint, each with the step it is the hint of; `None` where there is none.
     pub fn find(&self, hint: Hint) -> Option<impl Iterator<Item = (usize, Step)> + '_> {
         let hint = number(hint);
-        let tag = tag(hint);
-        let first = self.probe(hint).find(|(_, at_tag, slot)| *at_tag == tag && slot.hint == hint)?.0;
-        let from = self.probe_from(first).filter(move |(_, _, slot)| slot.hint == hint);
-        Some(from.map(|(_, _, slot)| (slot.user as usize, Step(self.steps.start().saturating_add(u64::from(slot.step))))))
+        if !self.sieve.may_hold(hint) {
+            return None;
+        }
+        let mut rows = self.probe(hint).filter(move |row| self.hints.get(*row) == Some(&hint)).map(|row| self.meaning(row)).peekable();
+        rows.peek().is_some().then_some(rows)
     }
 
     /// Whether all these steps are in the table.
@@ -72,45 +90,79 @@ impl HintTable {
         !self.steps.is_empty() && self.steps.contains(steps.start()) && self.steps.contains(steps.end())
     }
 
-    fn insert(&mut self, row: Slot) {
-        let start = place(row.hint, self.mask);
-        for offset in 0..self.tags.len() {
-            let at = start.wrapping_add(offset) & self.mask;
-            if let (Some(tag_here @ 0), Some(slot)) = (self.tags.get_mut(at), self.slots.get_mut(at)) {
-                *tag_here = tag(row.hint);
-                *slot = row;
-                return;
-            }
+    fn insert(&mut self, hint: u64, row: u32) {
+        self.sieve.insert(hint);
+        let (start, slot) = (self.place(hint), self.tag(hint) | row);
+        let (before, from) = self.slots.split_at_mut(start);
+        if let Some(empty) = from.iter_mut().chain(before).find(|slot| **slot == 0) {
+            *empty = slot;
         }
     }
 
-    /// Occupied slots from the hint's own place to the first empty one.
-    fn probe(&self, hint: u64) -> impl Iterator<Item = (usize, u8, &Slot)> + '_ {
-        self.probe_from(place(hint, self.mask))
+    /// Rows that look like the hint's, from its own place to the first empty slot.
+    fn probe(&self, hint: u64) -> impl Iterator<Item = usize> + '_ {
+        let (before, from) = self.slots.split_at(self.place(hint));
+        let tag = self.tag(hint);
+        let alike = from.iter().chain(before).take_while(|slot| **slot != 0).filter(move |slot| **slot & !self.row_mask == tag);
+        alike.map(|slot| low(u64::from(*slot & self.row_mask)).saturating_sub(1))
     }
 
-    fn probe_from(&self, start: usize) -> impl Iterator<Item = (usize, u8, &Slot)> + '_ {
-        (0..self.tags.len()).map_while(move |offset| {
-            let at = start.wrapping_add(offset) & self.mask;
-            match (self.tags.get(at), self.slots.get(at)) {
-                (Some(&tag), Some(slot)) if tag != 0 => Some((at, tag, slot)),
-                _ => None,
-            }
-        })
+    fn place(&self, hint: u64) -> usize {
+        low(hint) & self.slots.len().saturating_sub(1)
     }
+
+    /// The hint's first bits, as a slot has them above the row.
+    fn tag(&self, hint: u64) -> u32 {
+        (hint >> 32) as u32 & !self.row_mask
+    }
+
+    /// User and step of a row.
+    fn meaning(&self, row: usize) -> (usize, Step) {
+        let offset = row.checked_div(self.users).unwrap_or_default();
+        (row.checked_rem(self.users).unwrap_or_default(), Step(self.steps.start().saturating_add(offset as u64)))
+    }
+}
+
+/// Without the hints: there are many, and whoever has one can send packets that cost the gate a mac.
+impl fmt::Debug for HintTable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "HintTable {{ {} users, steps {:?} }}", self.users, self.steps)
+    }
+}
+
+impl Sieve {
+    fn for_rows(rows: usize) -> Self {
+        Self { words: vec![u64::MAX; (rows / ROWS_A_WORD).next_power_of_two().max(WORDS_MIN)] }
+    }
+
+    fn insert(&mut self, hint: u64) {
+        let at = self.place(hint);
+        if let Some(word) = self.words.get_mut(at) {
+            *word &= !bits(hint);
+        }
+    }
+
+    fn may_hold(&self, hint: u64) -> bool {
+        self.words.get(self.place(hint)).is_some_and(|word| word & bits(hint) == 0)
+    }
+
+    fn place(&self, hint: u64) -> usize {
+        low(hint >> 20) & self.words.len().saturating_sub(1)
+    }
+}
+
+/// Three bits of a word, from the hint's topmost 18.
+fn bits(hint: u64) -> u64 {
+    1 << (hint >> 58) | 1 << (hint >> 52 & 63) | 1 << (hint >> 46 & 63)
 }
 
 fn number(hint: Hint) -> u64 {
     u64::from_be_bytes(hint.0)
 }
 
-fn place(hint: u64, mask: usize) -> usize {
-    usize::try_from(hint).unwrap_or(hint as u32 as usize) & mask
-}
-
-/// From the bits that [`place`] does not use; never 0.
-fn tag(hint: u64) -> u8 {
-    (hint >> 56) as u8 | 1
+/// As much of a number as an index can hold.
+fn low(number: u64) -> usize {
+    usize::try_from(number).unwrap_or(number as u32 as usize)
 }
 
 #[cfg(test)]
@@ -140,6 +192,35 @@ mod tests {
             assert!(table.find(key.hint(Step(99))).is_none());
             assert!(table.find(key.hint(Step(104))).is_none());
         }
+    }
+
+    #[test]
+    fn a_hint_with_one_bit_changed_is_nobodys() {
+        let keys = keys(50);
+        let table = HintTable::build(&keys, 100..=101);
+        for key in &keys {
+            for bit in 0..64 {
+                let near = (number(key.hint(Step(100))) ^ (1 << bit)).to_be_bytes();
+                assert!(table.find(Hint(near)).is_none(), "bit {bit}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_sieve_turns_nearly_every_stranger_away_with_one_look() {
+        // As full as it gets before the next size.
+        let mut sieve = Sieve::for_rows(0);
+        let numbers = |seed: u64| {
+            (0..).scan(seed, |state, _: u64| {
+                *state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                Some((*state ^ (*state >> 29)).wrapping_mul(0xbf58_476d_1ce4_e5b9))
+            })
+        };
+        let rows = WORDS_MIN * ROWS_A_WORD;
+        numbers(1).take(rows).for_each(|hint| sieve.insert(hint));
+        assert!(numbers(1).take(rows).all(|hint| sieve.may_hold(hint)), "a hint of the table always passes");
+        let passed = numbers(2).take(100_000).filter(|hint| sieve.may_hold(*hint)).count();
+        assert!(passed < 2_000, "{passed} of 100,000");
     }
 
     #[test]

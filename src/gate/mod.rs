@@ -3,6 +3,7 @@
 //! A plain struct: a datagram and the time go in, a decision comes out. No I/O, no clock, no thread (invariant 1).
 //! [`Gate::judge`] carries out PROTOCOL section 6, steps 1 to 10, in that order; steps 11 and 12 are the engine's.
 
+use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
@@ -13,6 +14,7 @@ use crate::mark::{Kept, MarkRecord, Tide};
 use crate::policy::Policy;
 use crate::reason::{Counters, Drop, Reason, Rule};
 use crate::service::NamedServices;
+use crate::settings::ServiceOptions;
 use crate::terms::{Closing, Terms};
 use crate::time::Timestamp;
 
@@ -20,10 +22,12 @@ mod hints;
 mod quota;
 mod replay;
 mod settle;
+mod users;
 
 pub use hints::HintTable;
-use quota::Quotas;
+use quota::GateClock;
 use replay::ReplayWindow;
+use users::{Knocker, Users};
 
 /// What the gate says of one datagram.
 #[must_use]
@@ -80,12 +84,14 @@ pub struct User {
 /// The decision core.
 #[derive(Debug)]
 pub struct Gate {
-    users: Vec<User>,
+    users: Users,
     named: NamedServices,
+    options: BTreeMap<String, ServiceOptions>,
     window: Duration,
     hints: HintTable,
     replay: ReplayWindow,
-    quotas: Quotas,
+    /// The time that quotas are counted by.
+    quota_clock: GateClock,
     counters: Counters,
 }
 
@@ -99,16 +105,24 @@ impl Gate {
     /// A gate that knows these users and remembers what the store kept. It admits nobody before the first
     /// [`Gate::install`] of the table that [`Gate::table_wanted`] asks for.
     pub fn new(users: Vec<User>, named: NamedServices, window: Duration, kept: Kept) -> Self {
-        let quotas = Quotas::new(users.iter().map(|user| user.policy.quota));
+        let quota_clock = GateClock::default();
         Self {
-            users,
+            users: Users::new(users, &quota_clock),
             named,
+            options: BTreeMap::new(),
             window,
             hints: HintTable::empty(),
             replay: ReplayWindow::new(window, kept),
-            quotas,
+            quota_clock,
             counters: Counters::default(),
         }
+    }
+
+    /// What the config says of named services besides ports.
+    #[must_use]
+    pub fn with_options(mut self, options: BTreeMap<String, ServiceOptions>) -> Self {
+        self.options = options;
+        self
     }
 
     /// Remembers what the store kept, for a gate that was made before its store could be opened. Comes before the first datagram.
@@ -141,12 +155,16 @@ impl Gate {
         // 2. Hint. Up to here no cryptography has run.
         let mut rows = self.hints.find(packet.hint()).ok_or(Drop::UnknownHint)?;
         // 3. Mac, for each user under that hint.
-        let (index, step, user) = rows
-            .find_map(|(index, step)| self.users.get(index).filter(|user| user.keys.verify(&packet)).map(|user| (index, step, user)))
+        let (step, knocker) = rows
+            .find_map(|(user, step)| {
+                // Looked up before the mac is made, so that the memory brings both at once.
+                let (knocker, mac_key) = (self.users.knocker(user)?, self.users.mac_key(user)?);
+                mac_key.verify(&packet).then_some((step, knocker))
+            })
             .ok_or(Drop::BadMac)?;
         // 4. Seal.
         let mut buffer = OpenBuffer::new();
-        let body = user.keys.open(&packet, &mut buffer).map_err(|_| Drop::BadSeal)?;
+        let body = knocker.seal_key.open(&packet, &mut buffer).map_err(|_| Drop::BadSeal)?;
         // 5. Body, to the last byte.
         let request = Request::decode(body).map_err(Drop::Malformed)?;
         // 6. The timestamp's step is the hint's.
@@ -160,13 +178,29 @@ impl Gate {
         let record = MarkRecord { mark: packet.mark(), timestamp, admitted: now };
         self.replay.unseen(&record)?;
         // 9. Policy, then 10. quota. A refused mark is remembered too, so that a stranger who re-sends it is not logged.
-        let wish = wish(&request, datagram, user, &self.named)
-            .and_then(|wish| if self.quotas.admit(index, now) { Ok(wish) } else { Err(Rule::Quota) })
+        let wish = self
+            .wish(&request, datagram, &knocker)
+            .and_then(|wish| {
+                self.quota_clock.set(now);
+                if knocker.limiter.admit() { Ok(wish) } else { Err(Rule::Quota) }
+            })
             .map_err(|rule| {
                 self.replay.remember_refused(&record);
-                No::Refuse(Refusal { user: user.policy.user.clone(), rule, asked: settle::asked(&request, datagram.source()) })
+                No::Refuse(Refusal { user: knocker.name.to_owned(), rule, asked: settle::asked(&request, datagram.source()) })
             })?;
         Ok(Admission { record, tide: self.replay.remember(record), wish })
+    }
+
+    /// Step 9: what the knock wants, once the user's policy has allowed it.
+    fn wish(&self, request: &Request, datagram: &Datagram, knocker: &Knocker<'_>) -> Result<Wish, Rule> {
+        match request.action {
+            Action::Open => {
+                let terms = settle::terms(request, datagram.source(), knocker.name, knocker.policy)?;
+                knocker.policy.check(&terms, &self.named, &self.options)?;
+                Ok(Wish::Open(terms))
+            }
+            Action::Close => settle::closing(request, datagram.source(), knocker.name).map(Wish::Close),
+        }
     }
 
     /// The steps that the hint table must cover from now on, if the present one does not, the next step included.
@@ -177,7 +211,7 @@ impl Gate {
 
     /// What a table is built from, on any thread.
     pub fn hint_keys(&self) -> Vec<HintKey> {
-        self.users.iter().map(|user| user.keys.hint_key()).collect()
+        self.users.hint_keys()
     }
 
     /// Replaces the hint table.
@@ -203,18 +237,6 @@ impl Gate {
     /// How many users there are.
     pub fn users(&self) -> usize {
         self.users.len()
-    }
-}
-
-/// Step 9: what the knock wants, once the user's policy has allowed it.
-fn wish(request: &Request, datagram: &Datagram, user: &User, named: &NamedServices) -> Result<Wish, Rule> {
-    match request.action {
-        Action::Open => {
-            let terms = settle::terms(request, datagram.source(), &user.policy)?;
-            user.policy.check(&terms, named)?;
-            Ok(Wish::Open(terms))
-        }
-        Action::Close => settle::closing(request, datagram.source(), &user.policy).map(Wish::Close),
     }
 }
 

@@ -14,10 +14,10 @@ use crate::service::{self, Ports, Wanted};
 use crate::terms::{AddressFrom, Closing, Terms};
 
 /// What an `open` asks for.
-pub(super) fn terms(request: &Request, source: IpAddr, policy: &Policy) -> Result<Terms, Rule> {
+pub(super) fn terms(request: &Request, source: IpAddr, user: &str, policy: &Policy) -> Result<Terms, Rule> {
     let (allow, from) = allow(request, source)?;
     Ok(Terms {
-        user: policy.user.clone(),
+        user: user.to_owned(),
         allow,
         from,
         target: request.target.map(address::from_wire),
@@ -27,9 +27,9 @@ pub(super) fn terms(request: &Request, source: IpAddr, policy: &Policy) -> Resul
 }
 
 /// What a `close` asks for.
-pub(super) fn closing(request: &Request, source: IpAddr, policy: &Policy) -> Result<Closing, Rule> {
+pub(super) fn closing(request: &Request, source: IpAddr, user: &str) -> Result<Closing, Rule> {
     let (allow, _) = allow(request, source)?;
-    Ok(Closing { user: policy.user.clone(), allow, target: request.target.map(address::from_wire), services: wanted(request) })
+    Ok(Closing { user: user.to_owned(), allow, target: request.target.map(address::from_wire), services: wanted(request) })
 }
 
 /// What was asked, for the log; also where it could not be settled.

@@ -6,12 +6,14 @@
 use tracing::{info, warn};
 
 use crate::backend::{Backend, BackendError};
+use crate::connections::Connections;
 use crate::grant::{Change, Grant};
 use crate::ledger::Ledger;
 use crate::monitor::clearance::Clearance;
 use crate::monitor::hooks::Hooks;
 use crate::order::{MESSAGE_MAX, Order, PAGE, Report, Selection};
 use crate::reason::Rule;
+use crate::service::Ports;
 use crate::settings::{Protection, Settings};
 use crate::time::Timestamp;
 
@@ -33,6 +35,8 @@ pub struct Desk {
     trial: Option<Timestamp>,
     /// Told of every grant that opens or ends.
     hooks: Option<Hooks>,
+    /// `None` where the kernel lets nobody look at its connections.
+    connections: Option<Box<dyn Connections>>,
 }
 
 /// What an order comes to before the firewall is asked.
@@ -48,21 +52,34 @@ impl Desk {
     ///
     /// # Errors
     /// When the firewall can't be set up; nothing may then be counted as protected.
-    pub fn open(settings: &Settings, mut backend: Box<dyn Backend>, now: Timestamp) -> Result<Self, BackendError> {
+    pub fn open(
+        settings: &Settings,
+        mut backend: Box<dyn Backend>,
+        mut connections: Option<Box<dyn Connections>>,
+        now: Timestamp,
+    ) -> Result<Self, BackendError> {
         backend.tick(now);
         let clearance = Clearance::new(settings);
         let found = backend.list()?;
         let last_id = found.iter().map(|grant| grant.id.0).max().unwrap_or_default();
-        let kept: Vec<Grant> = found.into_iter().filter(|grant| grant.until > now && clearance.still_allows(grant)).collect();
+        let (kept, lost): (Vec<Grant>, Vec<Grant>) =
+            found.into_iter().partition(|grant| grant.until > now && clearance.still_allows(grant));
         let protection = settings.protection();
+        adopt(connections.as_deref_mut(), &protection.services);
         backend.install(&protection, &kept)?;
+        // Once more, for those that came about in between.
+        adopt(connections.as_deref_mut(), &protection.services);
         if !kept.is_empty() {
             info!(grants = kept.len(), "grants of the last run are still open and stay until their time");
         }
         if let Err(why) = backend.kernel_expiry() {
             warn!("the kernel does not end grants by itself: {why}; they end while posternd runs");
         }
-        Ok(Self { clearance, protection, ledger: Ledger::new(last_id, kept), backend, trouble: None, trial: None, hooks: None })
+        let ledger = Ledger::new(last_id, kept);
+        let mut desk = Self { clearance, protection, ledger, backend, connections, trouble: None, trial: None, hooks: None };
+        let ended = lost.iter().filter_map(|grant| desk.clearance.ends_connections(grant)).collect();
+        desk.end_connections(ended);
+        Ok(desk)
     }
 
     /// A config with other rights, protection or services: grants that nobody may have any more are closed.
@@ -74,8 +91,18 @@ impl Desk {
         let clearance = Clearance::new(settings);
         let protection = settings.protection();
         let lost = self.ledger.close_where(|grant| !clearance.still_allows(grant));
+        // The old config knows users and services that the new one may have lost.
+        let ends = |change: &Change| match change {
+            Change::Close(grant) => self.clearance.ends_connections(grant).or_else(|| clearance.ends_connections(grant)),
+            Change::Open(_) | Change::Extend { .. } => None,
+        };
+        let ended: Vec<Grant> = lost.iter().filter_map(ends).collect();
         let stay: Vec<Grant> = self.ledger.grants().filter(|grant| clearance.still_allows(grant)).cloned().collect();
+        let is_new = protection.services != self.protection.services;
+        let newly = if is_new { protection.services.as_slice() } else { &[] };
+        adopt(self.connections.as_deref_mut(), newly);
         self.backend.install(&protection, &stay)?;
+        adopt(self.connections.as_deref_mut(), newly);
         for change in &lost {
             self.done(change);
         }
@@ -87,6 +114,7 @@ impl Desk {
         }
         self.clearance = clearance;
         self.protection = protection;
+        self.end_connections(ended);
         Ok(())
     }
 
@@ -234,14 +262,17 @@ impl Desk {
                     warn!(user = terms.user, rule = rule.name(), "an order was refused that the gate should not have given: {terms}");
                     refused(ticket, rule, rule.sentence())
                 }
-                Ok(ports) => match self.ledger.open(now, &terms, ports) {
+                Ok(opening) => match self.ledger.open(now, &terms, opening) {
                     Ok(change) => Plan::Open { ticket, change },
-                    Err(full) => refused(ticket, Rule::Firewall, &full.to_string()),
+                    Err(full) => {
+                        warn!(user = terms.user, rule = Rule::Firewall.name(), "not open: {terms}: {full}");
+                        refused(ticket, Rule::Firewall, &full.to_string())
+                    }
                 },
             }),
             Order::Close { ticket, closing } => Some(match self.clearance.close(&closing) {
                 Err(rule) => refused(ticket, rule, rule.sentence()),
-                Ok(ports) => Plan::Close { ticket, changes: self.ledger.close(&closing, &ports) },
+                Ok(opening) => Plan::Close { ticket, changes: self.ledger.close(&closing, &opening) },
             }),
             Order::End { ticket, which } => Some(Plan::Close { ticket, changes: self.ledger.close_where(|grant| selects(&which, grant)) }),
             Order::Confirm { ticket } => Some(Plan::Answer(Report::Confirmed { ticket, trial: self.pass_trial("it was confirmed") })),
@@ -263,7 +294,22 @@ impl Desk {
                 Err(_) => self.ledger.undo(now, change),
             }
         }
+        let ended = changes.iter().zip(&results).filter_map(|(change, result)| match (change, result) {
+            (Change::Close(grant), Ok(())) => self.clearance.ends_connections(grant),
+            _ => None,
+        });
+        self.end_connections(ended.collect());
         results.into_iter()
+    }
+
+    /// What rests on these grants, which have ended, ends too. Where that fails the doors are closed all the same.
+    fn end_connections(&mut self, ended: Vec<Grant>) {
+        let Some(connections) = self.connections.as_deref_mut().filter(|_| !ended.is_empty()) else { return };
+        match connections.end(&ended, &mut self.ledger.grants()) {
+            Ok(0) => {}
+            Ok(count) => info!(grants = ended.len(), connections = count, "connections were ended with their grants"),
+            Err(error) => warn!(grants = ended.len(), "the doors are closed, but connections through them may live on: {error}"),
+        }
     }
 
     fn report(&mut self, plan: Plan, results: &mut impl Iterator<Item = Result<(), BackendError>>) -> Vec<Report> {
@@ -277,8 +323,8 @@ impl Desk {
                     info!(user = grant.user, id = grant.id.0, until = %grant.until, "open: {grant}");
                     Report::Opened { ticket, grant }
                 }
-                (Err(error), _) => {
-                    warn!(rule = Rule::Firewall.name(), "not open: {error}");
+                (Err(error), Change::Open(grant) | Change::Extend { new: grant, .. } | Change::Close(grant)) => {
+                    warn!(user = grant.user, rule = Rule::Firewall.name(), "not open: {grant}: {error}");
                     Report::Refused { ticket, rule: Rule::Firewall, why: error.to_string() }
                 }
             }],
@@ -324,10 +370,22 @@ impl Desk {
 /// Bytes of a page beside its grants.
 const PAGE_HEAD: usize = 128;
 
-/// More bytes than a grant has in a page: two addresses, two numbers and the names of fields beside the user and the services.
+/// More bytes than a grant has in a page: two addresses, two numbers and the names of fields beside the user, the services and the forwards.
 fn length(grant: &Grant) -> usize {
     const SERVICE: usize = "\"tcp/65535-65535\",".len();
-    grant.services.len().saturating_mul(SERVICE).saturating_add(grant.user.len()).saturating_add(256)
+    const FORWARD: usize = 192;
+    let forwards = grant.forwards.len().saturating_mul(FORWARD);
+    grant.services.len().saturating_mul(SERVICE).saturating_add(forwards).saturating_add(grant.user.len()).saturating_add(256)
+}
+
+/// Connections that are older than connection tracking must not be cut by the protection.
+fn adopt(connections: Option<&mut (dyn Connections + 'static)>, protected: &[Ports]) {
+    let Some(connections) = connections.filter(|_| !protected.is_empty()) else { return };
+    match connections.adopt(protected) {
+        Ok(0) => {}
+        Ok(count) => info!(connections = count, "connections that are open on protected ports were made known to connection tracking"),
+        Err(error) => warn!("connections that are open on protected ports may be cut: {error}"),
+    }
 }
 
 fn refused(ticket: u64, rule: Rule, why: &str) -> Plan {

@@ -11,6 +11,8 @@ use crate::backend::iptables::Iptables;
 use crate::backend::nftables::Nftables;
 use crate::backend::{Backend, BackendError};
 use crate::clock;
+use crate::connections::Connections;
+use crate::connections::kernel::KernelConnections;
 use crate::program::{self, Programs};
 use crate::settings::{BackendKind, CaptureKind, Interfaces, Settings};
 use crate::stop::{FAILED, Stop, UNAVAILABLE};
@@ -19,9 +21,12 @@ pub mod check;
 mod child;
 pub mod clearance;
 pub mod desk;
+pub mod findings;
 pub mod hooks;
+mod host;
 pub mod prepare;
 mod programs;
+mod routing;
 mod serve;
 mod signals;
 mod succession;
@@ -47,7 +52,8 @@ pub fn run(config: &Path, trial: Option<Duration>) -> Result<(), Stop> {
     let signals = Signals::take().map_err(Stop::system("taking signals"))?;
     let backend = backend(&settings)?;
     let clock = clock::Steady::new();
-    let mut desk = Desk::open(&settings, backend, clock.now()).map_err(|error| Stop::new(UNAVAILABLE, error))?;
+    let desk = Desk::open(&settings, backend, connections(), clock.now());
+    let mut desk = desk.map_err(|error| Stop::new(UNAVAILABLE, error))?;
     desk.attach(programs::hooks(&settings, &desk, clock)?);
     remove_leftovers(&settings, desk.backend_name());
     let control = prepare::control_socket(&settings.gate.control_socket)?;
@@ -93,7 +99,11 @@ pub fn backend(settings: &Settings) -> Result<Box<dyn Backend>, Stop> {
     }
 }
 
-fn native(kind: BackendKind) -> Result<Box<dyn Backend>, Stop> {
+/// A driver that needs nothing of the config but its name.
+///
+/// # Errors
+/// As [`backend`].
+pub fn native(kind: BackendKind) -> Result<Box<dyn Backend>, Stop> {
     let iptables = || -> Result<Box<dyn Backend>, BackendError> {
         let paths = Iptables::locate(program::find)?;
         if let Some(warning) = paths.warning() {
@@ -123,6 +133,17 @@ fn remove_leftovers(settings: &Settings, chosen: &str) {
         let Some(mut other) = native(kind).ok().filter(|other| other.name() != chosen) else { continue };
         if let Err(error) = other.remove() {
             warn!("what {} may hold of an earlier run could not be removed: {error}", other.name());
+        }
+    }
+}
+
+/// The kernel's connections; without them the firewall does all that it did.
+fn connections() -> Option<Box<dyn Connections>> {
+    match KernelConnections::open() {
+        Ok(kernel) => Some(Box::new(kernel)),
+        Err(error) => {
+            warn!("open connections may be cut now, and none is ended with its grant: {error}");
+            None
         }
     }
 }
@@ -180,10 +201,13 @@ fn announce(settings: &Settings, desk: &Desk, run_as: &prepare::RunAs) {
     if let Some(note) = &run_as.note {
         warn!("{note}");
     }
-    let closed = crate::service::list(&settings.protection().services);
+    let closed = settings.protection().closed();
     if closed.is_empty() {
         info!("no service is closed by posternd; the host's own rules must do it");
     } else {
         info!("closed for everyone who has not knocked: {closed}");
+    }
+    for warning in routing::warnings(settings) {
+        warn!("{warning}");
     }
 }

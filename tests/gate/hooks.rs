@@ -24,7 +24,7 @@ fn world(backend: &str) -> World {
     let hook =
         |which: &str| format!("{which} = [\"{here}/hook\", \"{here}\", \"{which}\", \"{{user}}\", \"{{address}}\", \"{{service}}\"]\n");
     let lines = format!("ports = [\"tcp/{SERVICE}\"]\n{}{}", hook("on_open"), hook("on_close"));
-    world.rewrite(&Plan::new(backend).service_with("hidden", &lines));
+    world.rewrite(&Plan::new(backend).section(&format!("[service.hidden]\n{lines}")));
     world.start_again();
     world
 }

@@ -15,8 +15,12 @@ use std::process::ExitCode;
 
 use libtest_mimic::{Arguments, Trial};
 
+mod behind;
 mod bound;
+mod broken;
 mod command;
+mod crashes;
+mod flushed;
 mod hooks;
 mod links;
 mod login;
@@ -24,6 +28,7 @@ mod observer;
 mod peer;
 mod policy;
 mod privileges;
+mod reload;
 mod restart;
 mod scans;
 mod silence;
@@ -49,6 +54,10 @@ const SSH: &[Need] = &[Need::Users, Need::Program("sshd"), Need::Program("ssh"),
 const IPSET: &[Need] = &[Need::Program("ipset"), Need::Program("iptables"), Need::Program("ip6tables")];
 const IPTABLES: &[Need] = &[Need::Program("iptables"), Need::Program("ip6tables")];
 
+const NFT_AND_IPTABLES: &[Need] = &[Need::Program("iptables"), Need::Program("ip6tables"), Need::Program("nft")];
+/// A program can be mounted over another one only by root.
+const FAKE: &[Need] = &[Need::Users, Need::Program("iptables"), Need::Program("mount")];
+
 type Test = (&'static str, &'static [Need], fn(&'static str));
 
 /// Tests in which the firewall has a part.
@@ -58,6 +67,9 @@ const EVERY: &[Test] = &[
     ("ssh_logs_in_only_after_a_knock_and_the_session_outlives_the_grant", SSH, login::session_outlives_its_grant),
     ("gate_emits_no_frame_while_10000_packets_of_all_kinds_are_sent_at_it", &[], silence::passive_gate),
     ("gate_with_a_bound_socket_emits_no_frame_either", &[], silence::bound_socket),
+    ("named_service_leads_its_holder_alone_to_a_host_behind_the_gate", &[Need::Program("sysctl")], behind::forward_by_name),
+    ("named_service_that_forwards_ends_its_connections_when_told", &[Need::Program("sysctl")], behind::forward_that_ends_its_connections),
+    ("target_opens_one_host_behind_the_gate_to_its_holder_alone", &[Need::Program("sysctl")], behind::target),
     ("bound_socket_hears_knocks", &[], bound::knock_opens),
     ("spoofed_source_opens_for_the_claimed_address_alone", &[], spoofed::opens_for_the_claimed_address_alone),
     ("knock_opens_for_its_sender_alone_and_ends_by_itself", &[], users::knock_opens_and_ends),
@@ -70,6 +82,13 @@ const EVERY: &[Test] = &[
     ("stop_with_on_stop_remove_leaves_the_firewall_as_it_was", IPTABLES, restart::stop_removes_when_told),
     ("flush_leaves_the_firewall_as_it_was", IPTABLES, restart::flush_leaves_nothing),
     ("trial_that_nobody_passes_takes_everything_back", IPTABLES, trial::nobody_passes),
+    ("kills_at_random_moments_leave_no_grant_too_long_and_lose_none_1", &[], crashes::first_run),
+    ("kills_at_random_moments_leave_no_grant_too_long_and_lose_none_2", &[], crashes::second_run),
+    ("kills_at_random_moments_leave_no_grant_too_long_and_lose_none_3", &[], crashes::third_run),
+    ("kills_at_random_moments_leave_no_grant_too_long_and_lose_none_4", &[], crashes::fourth_run),
+    ("firewall_that_others_flush_is_put_back_with_all_live_grants", NFT_AND_IPTABLES, flushed::is_put_back),
+    ("knock_into_a_flushed_firewall_is_open_in_the_end_or_refused", NFT_AND_IPTABLES, flushed::knocks_meanwhile_are_honest),
+    ("firewall_that_nobody_changes_is_left_alone", &[], flushed::unchanged_firewall_is_left_alone),
 ];
 
 /// Tests of what is the same with any firewall.
@@ -105,6 +124,18 @@ const ONCE: &[Test] = &[
     ("hooks_run_after_opening_and_after_the_end", &[], hooks::run_after_opening_and_after_the_end),
     ("hook_that_hangs_delays_no_knock_and_no_closing", &[], hooks::hanging_hook_delays_no_knock_and_no_closing),
     ("hook_on_close_is_made_up_for_after_a_kill", &[], hooks::on_close_is_made_up_for_after_a_kill),
+    ("killed_monitor_takes_its_engine_with_it", &[], crashes::engine_goes_with_its_monitor),
+    ("killed_engine_comes_back_by_itself_and_grants_live_on", &[], crashes::engine_comes_back_again_and_again),
+    ("failed_opening_is_refused_once_and_leaves_nothing_open", FAKE, broken::failed_opening_is_refused_and_leaves_nothing),
+    ("failed_closing_is_tried_again_until_it_is_done", FAKE, broken::failed_closing_is_tried_again_until_it_is_done),
+    ("opening_by_an_orphaned_program_is_found_and_closed", FAKE, broken::opening_by_an_orphaned_program_is_found_and_closed),
+    ("failed_renewal_leaves_the_old_end", FAKE, broken::failed_renewal_leaves_the_old_end),
+    ("reload_loses_none_of_a_stream_of_knocks", &[], reload::under_a_stream_of_knocks),
+    ("reload_loses_none_of_a_stream_of_knocks_to_a_bound_socket", &[], reload::under_a_stream_of_knocks_to_a_bound_socket),
+    ("reload_of_a_broken_config_changes_nothing", &[], reload::of_a_broken_config_changes_nothing),
+    ("reload_closes_the_grants_of_a_removed_user_and_keeps_the_others", &[], reload::closes_the_grants_of_a_removed_user),
+    ("reload_brings_users_window_ports_and_name_into_force", &[], reload::brings_users_window_ports_and_name_into_force),
+    ("reload_again_and_again_ends_in_one_engine", &[], reload::again_and_again_ends_in_one_engine),
 ];
 
 fn main() -> ExitCode {

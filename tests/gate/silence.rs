@@ -50,7 +50,10 @@ fn emits_nothing(plan: Plan, packets: usize, batch: usize, is_judged: fn(usize) 
             wait_for("every packet to be judged", || (judged(&world.daemon.status()) >= expected).then_some(()));
         }
     }
-    expect_all_kinds(&world.daemon.status(), expected);
+    let status = world.daemon.status();
+    expect_all_kinds(&status, expected);
+    // What is on its way to the firewall would be opened after a close.
+    world.daemon.wait_for_lines(usize::try_from(status.admitted).unwrap(), &[" INFO open: "]);
     // The end of grants is part of it, and gives a late answer its time.
     world.daemon.asked(&["close", "--all"]);
     world.wait_until_closed();

@@ -13,9 +13,12 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use postern::backend::iptables::{Iptables, Pair, Paths};
 use postern::backend::{Backend, Change};
+use postern::connections::Connections;
+use postern::connections::kernel::KernelConnections;
 use postern::grant::{Grant, GrantId};
 use postern::program::Programs;
 use postern::run::{Call, Ran, Run, RunError};
+use postern::service::Ports;
 use postern::settings::Protection;
 use postern::time::Timestamp;
 
@@ -143,6 +146,12 @@ impl World {
         self.driver.list().unwrap().iter().map(|grant| format!("{grant} until {}", grant.until.as_millis())).collect()
     }
 
+    /// What the monitor does before the first installation.
+    pub(crate) fn adopt(&self, services: &[&str]) -> usize {
+        let ports: Vec<Ports> = services.iter().map(|text| text.parse().unwrap()).collect();
+        self.gate.run(move || KernelConnections::open().unwrap().adopt(&ports).unwrap())
+    }
+
     pub(crate) fn listen(&self, address: &str) -> TcpListener {
         let address = address.to_owned();
         self.gate.run(move || TcpListener::bind(address).unwrap())
@@ -190,11 +199,14 @@ pub(crate) fn grant(id: u64, allow: &str, services: &[&str], length: Duration) -
         allow: allow.parse().unwrap(),
         target: None,
         services: services.iter().map(|text| text.parse().unwrap()).collect(),
+        forwards: Vec::new(),
         until: now().plus(length),
     }
 }
 
 pub(crate) fn protection(services: &[&str]) -> Protection {
     let services = services.iter().map(|text| text.parse().unwrap()).collect();
-    Protection { services, knock_ports: vec![62201], silence_knocks: true, forwards: true }
+    let behind = [("10.0.0.0/24", "tcp/443"), ("2001:db8:1::/64", "tcp/443")];
+    let behind = behind.map(|(network, ports)| (network.parse().unwrap(), ports.parse().unwrap())).into();
+    Protection { services, knock_ports: vec![62201], silence_knocks: true, behind, hide_behind: true, forwards: Vec::new() }
 }

@@ -39,6 +39,12 @@ impl Namespace {
         namespace
     }
 
+    /// By which `ip link ... netns` finds the namespace.
+    #[allow(dead_code)]
+    pub(crate) fn thread_id(&self) -> i32 {
+        self.thread_id
+    }
+
     /// Runs `job` inside; sockets it makes stay inside, wherever they go.
     pub(crate) fn run<T: Send + 'static>(&self, job: impl FnOnce() -> T + Send + 'static) -> T {
         let (answer, answered) = channel();

@@ -9,12 +9,13 @@ use std::time::Duration;
 
 use postern::backend::Backend;
 use postern::grant::Grant;
+use postern::settings::Protection;
 
 use crate::space::{Space, echoes, wait_until};
 use crate::{Gate, grant, protection};
 
 fn three() -> (Gate, Space, Space) {
-    let gate = Gate::with(|driver| driver.hiding(&["10.0.0.0/30".parse().unwrap(), "fd00::/126".parse().unwrap()]));
+    let gate = Gate::plain();
     let (client, host) = (Space::new(), Space::new());
     gate.space.link(
         &client,
@@ -35,6 +36,12 @@ fn three() -> (Gate, Space, Space) {
     (gate, client, host)
 }
 
+/// Closes these ports of the first hosts behind the gate.
+fn hiding(ports: &str) -> Protection {
+    let behind = ["10.0.0.0/30", "fd00::/126"].map(|network| (network.parse().unwrap(), ports.parse().unwrap()));
+    Protection { behind: behind.into(), hide_behind: true, ..protection(&[]) }
+}
+
 fn to(target: &str, grant: Grant) -> Grant {
     Grant { target: Some(target.parse().unwrap()), ..grant }
 }
@@ -43,9 +50,7 @@ pub(crate) fn a_host_behind_the_gate_opens_for_one_address_and_its_neighbours_st
     let (gate, client, _host) = three();
     let all_open = || client.reaches("192.0.2.7", "10.0.0.2", 22) && client.reaches("2001:db8::7", "fd00::2", 22);
     assert!(wait_until(all_open, Duration::from_secs(5)).is_some(), "nothing is hidden yet");
-    let mut protection = protection(&["tcp/20-25"]);
-    protection.forwards = true;
-    gate.driver(|driver| driver.install(&protection, &[])).unwrap();
+    gate.driver(|driver| driver.install(&hiding("tcp/20-25"), &[])).unwrap();
     for (mine, other, target, neighbour) in
         [("192.0.2.7", "192.0.2.8", "10.0.0.2", "10.0.0.3"), ("2001:db8::7", "2001:db8::8", "fd00::2", "fd00::3")]
     {
@@ -69,8 +74,7 @@ pub(crate) fn a_host_behind_the_gate_opens_for_one_address_and_its_neighbours_st
 pub(crate) fn a_grant_for_a_host_behind_the_gate_does_not_open_the_gate_itself() {
     let (gate, client, _host) = three();
     gate.space.serve(22);
-    let mut protection = protection(&["tcp/22"]);
-    protection.forwards = true;
+    let protection = Protection { services: vec!["tcp/22".parse().unwrap()], ..hiding("tcp/22") };
     let forwarded = to("10.0.0.2", grant(1, "192.0.2.7/32", &["tcp/22"]));
     gate.driver(|driver| driver.install(&protection, &[forwarded])).unwrap();
     assert!(client.reaches("192.0.2.7", "10.0.0.2", 22));

@@ -28,7 +28,10 @@ use std::time::Duration;
 use libtest_mimic::Arguments;
 use postern::backend::nftables::Nftables;
 use postern::backend::{Backend, BackendError, Change};
+use postern::connections::Connections;
+use postern::connections::kernel::KernelConnections;
 use postern::grant::{Grant, GrantId};
+use postern::service::Ports;
 use postern::settings::Protection;
 use postern::time::Timestamp;
 
@@ -82,12 +85,8 @@ pub struct Gate {
 
 impl Gate {
     pub fn plain() -> Self {
-        Self::with(|driver| driver)
-    }
-
-    pub fn with(make: impl FnOnce(Nftables) -> Nftables + Send + 'static) -> Self {
         let space = Arc::new(Space::new());
-        let mut driver = space.run(move || make(Nftables::open().unwrap()));
+        let mut driver = space.run(|| Nftables::open().unwrap());
         driver.tick(NOW);
         Self { space, driver: Arc::new(Mutex::new(Some(driver))) }
     }
@@ -100,6 +99,12 @@ impl Gate {
     /// What the kernel does alone from here on.
     pub fn kill_driver(&self) {
         *self.driver.lock().unwrap() = None;
+    }
+
+    /// What the monitor does before the first installation.
+    pub fn adopt(&self, services: &[&str]) -> usize {
+        let ports: Vec<Ports> = services.iter().map(|text| text.parse().unwrap()).collect();
+        self.space.run(move || KernelConnections::open().unwrap().adopt(&ports).unwrap())
     }
 
     pub fn install(&self, services: &[&str], live: &[Grant]) {
@@ -141,7 +146,7 @@ pub fn protection(services: &[&str]) -> Protection {
         services: services.iter().map(|text| text.parse().unwrap()).collect(),
         knock_ports: vec![KNOCK_PORT],
         silence_knocks: true,
-        forwards: false,
+        ..Protection::default()
     }
 }
 
@@ -153,6 +158,7 @@ pub fn grant(id: u64, allow: &str, services: &[&str]) -> Grant {
         allow: allow.parse().unwrap(),
         target: None,
         services: services.iter().map(|text| text.parse().unwrap()).collect(),
+        forwards: Vec::new(),
         until: NOW.plus(Duration::from_secs(60)),
     }
 }

@@ -66,6 +66,11 @@ impl Space {
             }
             space.sh(&format!("ip link set {name} up"));
         }
+        // the kernel starts to send on a link some time after it is up
+        for space in [self, other] {
+            let carries = || space.sh(&format!("ip -o link show {name}")).contains(" state UP ");
+            assert!(wait_until(carries, Duration::from_secs(5)).is_some(), "{name} did not come up");
+        }
     }
 
     /// Serves the port on all addresses of both families, as long as the namespace lives: what comes in goes back.
@@ -122,6 +127,30 @@ impl Space {
             while Instant::now() < until {
                 let Ok(length) = socket.read(&mut bytes) else { return false };
                 if length >= header + 8 && bytes[header] == reply && bytes[header + 4..header + 6] == [0x12, 0x34] {
+                    return true;
+                }
+            }
+            false
+        })
+    }
+
+    /// Whether 192.0.2.1 answers a lone TCP segment with ACK, as scanners send it, by a RST.
+    pub fn gets_reset(&self, port: u16) -> bool {
+        self.run(move || {
+            let mut socket = Socket::new(Domain::IPV4, Type::RAW, Some(Protocol::TCP)).unwrap();
+            socket.bind(&SocketAddr::from(([192, 0, 2, 7], 0)).into()).unwrap();
+            let mut segment = vec![0x9c, 0x40, 0, 0, 0, 0, 0, 1, 0, 0, 0, 1, 0x50, 0x10, 4, 0, 0, 0, 0, 0];
+            segment[2..4].copy_from_slice(&port.to_be_bytes());
+            let pseudo = [192, 0, 2, 7, 192, 0, 2, 1, 0, 6, 0, 20];
+            let words = |bytes: &[u8]| bytes.chunks(2).map(|pair| u32::from(pair[0]) << 8 | u32::from(pair[1])).sum::<u32>();
+            let sum = words(&pseudo) + words(&segment);
+            let sum = !((sum & 0xffff) + (sum >> 16)) as u16;
+            segment[16..18].copy_from_slice(&sum.to_be_bytes());
+            socket.send_to(&segment, &SocketAddr::from(([192, 0, 2, 1], port)).into()).unwrap();
+            socket.set_read_timeout(Some(Duration::from_millis(300))).unwrap();
+            let mut bytes = [0; 128];
+            while let Ok(length) = socket.read(&mut bytes) {
+                if length >= 40 && bytes[20..22] == port.to_be_bytes() && bytes[33] & 4 != 0 {
                     return true;
                 }
             }

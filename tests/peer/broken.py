@@ -22,11 +22,13 @@ class Case:
     request: dict = field(default_factory=dict)
     knobs: dict = field(default_factory=dict)
     length: int | None = None
+    least: int = 0
 
     def body(self, timestamp_ms: int, length: int) -> bytes:
-        """The broken body; a case that needs its own length overrides the one given."""
+        """The broken body; a case that needs its own length, or a least one, overrides the one
+        given."""
         request = BASE | self.request
-        size = self.length or max(length, knock.shortest_body(request))
+        size = self.length or max(length, self.least, knock.shortest_body(request))
         return knock.encode_body(request, timestamp_ms, size, **self.knobs)
 
 
@@ -113,7 +115,7 @@ LIST_END = [
     items("padding-last", "padding", "The very last byte of the body is not zero.",
           knobs={"patch": {-1: 0x80}}),
     items("padding-middle", "padding", "One byte in the midst of the zeros is not zero.",
-          knobs={"patch": {-20: 255}}),
+          knobs={"patch": {-20: 255}}, least=77),
     items("padding-item-after-end", "padding", "A good service stands after kind 0.",
           knobs={"tail": b"\0" + knock.encode_item(service(6, 80, 80))}),
     Case("padding-close-first", "padding", "A close without items, then a byte after kind 0.",

@@ -41,6 +41,9 @@ impl Command {
 
     /// Opens each service; where one fails, says how many were tried.
     fn open_all(&mut self, grant: &Grant) -> Result<(), (usize, BackendError)> {
+        if !grant.forwards.is_empty() {
+            return Err((0, BackendError("the backend \"command\" cannot lead a port to another host".to_owned())));
+        }
         let recipe = self.programs.open.clone();
         for (at, ports) in grant.services.iter().enumerate() {
             self.carry_out(&recipe, grant, *ports).map_err(|failed| (at.saturating_add(1), BackendError(failed.line)))?;
@@ -122,7 +125,7 @@ impl Command {
         let others: Vec<Grant> = self.journal.records().filter(shares).map(|record| record.grant.clone()).collect();
         let recipe = self.programs.open.clone();
         for other in others {
-            for theirs in other.services.iter().filter(|theirs| overlap(**theirs, ports)) {
+            for theirs in other.services.iter().filter(|theirs| theirs.overlap(ports).is_some()) {
                 if self.carry_out(&recipe, &other, *theirs).is_err() {
                     self.missing.insert(other.id);
                 }
@@ -166,12 +169,4 @@ impl Command {
         }
         Ok(Some(ids))
     }
-}
-
-fn overlap(one: Ports, other: Ports) -> bool {
-    one.protocol() == other.protocol()
-        && match (one.range(), other.range()) {
-            (Some((first, last)), Some((other_first, other_last))) => first <= other_last && other_first <= last,
-            _ => true,
-        }
 }

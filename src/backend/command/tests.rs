@@ -117,6 +117,7 @@ fn grant(id: u64, host: u8, services: &[&str]) -> Grant {
         allow: format!("192.0.2.{host}/32").parse().unwrap(),
         target: None,
         services: services.iter().map(|text| text.parse().unwrap()).collect(),
+        forwards: Vec::new(),
         until: at(130),
     }
 }
@@ -316,13 +317,16 @@ fn removing_closes_all_that_the_journal_knows() {
 }
 
 #[test]
+#[allow(clippy::disallowed_methods)]
 fn protection_is_refused_and_so_is_a_program_that_others_could_change() {
     let mut scene = Scene::new(false);
     let protection = |services: &[&str]| Protection {
         services: services.iter().map(|text| text.parse().unwrap()).collect(),
         knock_ports: vec![62201],
         silence_knocks: true,
-        forwards: false,
+        behind: Vec::new(),
+        hide_behind: false,
+        forwards: Vec::new(),
     };
     assert!(scene.driver.install(&protection(&["tcp/22"]), &[]).unwrap_err().0.contains("cannot protect"));
     assert!(scene.driver.install(&protection(&[]), &[]).unwrap_err().0.starts_with("/open: No such file"));

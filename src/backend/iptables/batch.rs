@@ -6,9 +6,9 @@
 use super::family::{Side, refused};
 use super::fault::{Fault, Kind};
 use super::input;
-use super::list::Table;
-use super::rules::{FORWARD_GRANTS, Family, INPUT_GRANTS, chain_of, grant_rules};
-use super::standing::{Standing, is_reached};
+use super::list::Tables;
+use super::rules::{Family, GRANT_CHAINS, chains_of, grant_rules};
+use super::standing::is_reached;
 use crate::backend::{BackendError, Change};
 use crate::grant::{Grant, GrantId};
 use crate::run::Run;
@@ -41,7 +41,7 @@ impl Side {
         if entered.lines.is_empty() {
             return results;
         }
-        if let Err(fault) = self.restore(run, &input::changes(&entered.lines)) {
+        if let Err(fault) = self.put(run, &input::changes(&entered.lines)) {
             match fault.kind {
                 Kind::Refused => {
                     self.take_back(entered);
@@ -64,15 +64,15 @@ impl Side {
     /// obstacle to this, so closing what is gone ends here; a chain that others deleted needs an installation.
     fn recover(&mut self, run: &mut dyn Run, changes: &[&Change], results: &mut Results) {
         let all: Vec<usize> = (0..changes.len()).collect();
-        let table = match self.save(run) {
-            Ok(table) => table,
+        let tables = match self.save(run) {
+            Ok(tables) => tables,
             Err(fault) => {
                 let entered = self.enter(changes, &all, results);
                 return self.fail(entered, &all, &fault, results);
             }
         };
-        let chains: Vec<&str> = [INPUT_GRANTS, FORWARD_GRANTS].into_iter().filter(|chain| table.has(chain)).collect();
-        let rest: Vec<usize> = all.into_iter().filter(|place| !self.is_settled_by(&table, changes, *place, results)).collect();
+        let chains: Vec<&str> = GRANT_CHAINS.into_iter().filter(|chain| tables.has(chain)).collect();
+        let rest: Vec<usize> = all.into_iter().filter(|place| !self.is_settled_by(&tables, changes, *place, results)).collect();
         let entered = self.enter(changes, &rest, results);
         match self.rebuild(run, &chains) {
             Ok(()) => self.is_doubtful = false,
@@ -84,23 +84,25 @@ impl Side {
         }
     }
 
-    /// True where the missing chain alone decides: what it held is closed, and nothing can be opened in it.
-    fn is_settled_by(&mut self, table: &Table, changes: &[&Change], place: usize, results: &mut Results) -> bool {
+    /// True where missing chains alone decide: what they held is closed, and nothing can be opened in them.
+    fn is_settled_by(&mut self, tables: &Tables, changes: &[&Change], place: usize, results: &mut Results) -> bool {
         let Some((change, result)) = changes.get(place).zip(results.get_mut(place)) else { return true };
         let Some(standing) = self.standing.as_mut() else { return true };
         match change {
             _ if result.is_err() => true,
-            Change::Close(grant) if !table.has(chain_of(grant)) => {
+            Change::Close(grant) if !chains_of(grant).into_iter().any(|chain| tables.has(chain)) => {
                 standing.live.remove(&grant.id);
                 true
             }
             Change::Close(_) => false,
             Change::Open(grant) | Change::Extend { new: grant, .. } => {
                 // where forwarding was never installed, entering the change says so
-                let is_expected = grant.target.is_none() || standing.forwards;
-                let is_gone = is_expected && !is_reached(table, chain_of(grant));
+                let is_expected = standing.unmet_need_of(grant).is_none();
+                let is_gone = is_expected && !chains_of(grant).into_iter().all(|chain| is_reached(tables, chain));
                 if is_gone {
-                    *result = Err(BackendError(format!("{grant}: Postern's chains were taken out of the firewall; restart posternd")));
+                    *result = Err(BackendError(format!(
+                        "{grant}: Postern's chains were taken out of the firewall by somebody else; knock again once posternd has put them back"
+                    )));
                 }
                 is_gone
             }
@@ -117,8 +119,10 @@ impl Side {
                 Some(fault) => Err(fault.clone()),
                 None if self.is_doubtful => self.rebuild(run, chains).inspect(|()| self.is_doubtful = false),
                 None if entered.lines.is_empty() => Ok(()),
-                None => match self.restore(run, &input::changes(&entered.lines)) {
-                    Err(fault) if fault.kind == Kind::Refused && deletes => self.rebuild(run, chains),
+                None => match self.put(run, &input::changes(&entered.lines)) {
+                    Err(fault) if fault.kind == Kind::Refused && deletes => {
+                        self.rebuild(run, chains).inspect(|()| self.is_doubtful = false)
+                    }
                     outcome => outcome,
                 },
             };
@@ -129,13 +133,13 @@ impl Side {
         }
     }
 
-    fn rebuild(&self, run: &mut dyn Run, chains: &[&str]) -> Result<(), Fault> {
-        let live = self.standing.iter().flat_map(|standing| standing.live.values());
+    fn rebuild(&mut self, run: &mut dyn Run, chains: &[&str]) -> Result<(), Fault> {
         if chains.is_empty() {
             return Ok(());
         }
+        let live = self.standing.iter().flat_map(|standing| standing.live.values());
         let text = input::rebuilding(chains, live, self.abilities).map_err(refused)?;
-        self.restore(run, &text)
+        self.put(run, &text)
     }
 
     /// Enters changes into `standing`, in order, and says which lines carry them out. A change that cannot be written gets its error here.
@@ -156,7 +160,8 @@ impl Side {
 
     fn enter_one(&mut self, change: &Change, entered: &mut Entered) -> Result<(), String> {
         let abilities = self.abilities;
-        let Some(Standing { live, forwards, .. }) = self.standing.as_mut() else { return Err(self.nothing_here().0) };
+        let nothing_here = self.nothing_here();
+        let Some(standing) = self.standing.as_mut() else { return Err(nothing_here.0) };
         let (old, id, new) = match change {
             Change::Open(grant) => (grant.id, grant.id, Some(grant)),
             Change::Extend { old, new } => (old.id, new.id, Some(new)),
@@ -167,9 +172,10 @@ impl Side {
         {
             return Err(format!("{new}: it does not extend {old}, which is of the other address family"));
         }
-        if let Some(grant) = new.filter(|grant| grant.target.is_some() && !*forwards) {
-            return Err(format!("{grant}: forwarding is not installed, for no user has targets; reload the config"));
+        if let Some((grant, need)) = new.and_then(|grant| standing.unmet_need_of(grant).map(|need| (grant, need))) {
+            return Err(format!("{grant}: {need}; reload the config"));
         }
+        let live = &mut standing.live;
         let additions = new.map_or(Ok(Vec::new()), |grant| grant_rules(grant, abilities))?;
         let mut ids = vec![old, id];
         ids.dedup();

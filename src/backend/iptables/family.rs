@@ -6,11 +6,11 @@ use std::path::Path;
 
 use super::Pair;
 use super::fault::{Fault, Kind, judge};
-use super::input;
-use super::list::{self, Table};
-use super::rules;
+use super::grants;
+use super::input::{self, Needs};
+use super::list::{self, Tables};
 use super::rules::{Abilities, Family};
-use super::standing::{Standing, verdict};
+use super::standing::Standing;
 use crate::backend::BackendError;
 use crate::grant::Grant;
 use crate::run::{Call, OUTPUT, Run};
@@ -50,7 +50,6 @@ impl Side {
                     self.standing = None;
                 }
                 Err(fault) => {
-                    self.is_doubtful |= fault.kind == Kind::Doubt;
                     return Err(fault.error());
                 }
             }
@@ -60,12 +59,11 @@ impl Side {
 
     fn put_in_place(&mut self, run: &mut dyn Run, protection: &Protection, live: &[&Grant]) -> Result<(), Fault> {
         self.probe(run)?;
-        let table = self.save(run)?;
-        let text = input::installation(self.family, &table, protection, live, self.abilities).map_err(refused)?;
-        self.restore(run, &text)?;
-        let forwards = input::needs_forwarding(protection, live);
-        let verdicts = rules::protection_rules(self.family, protection, self.abilities).iter().map(|rule| verdict(rule)).collect();
-        self.standing = Some(Standing { live: live.iter().map(|grant| (grant.id, (*grant).clone())).collect(), forwards, verdicts });
+        let tables = self.save(run)?;
+        let text = input::installation(self.family, &tables, protection, live, self.abilities).map_err(refused)?;
+        self.put(run, &text)?;
+        let needs = Needs::of(self.family, protection, live);
+        self.standing = Some(Standing::new(self.family, protection, live, needs));
         self.absent = None;
         self.is_doubtful = false;
         Ok(())
@@ -101,9 +99,6 @@ impl Side {
             self.abilities.time = lack.is_none();
             self.undated = lack;
         }
-        if !self.abilities.socket {
-            self.abilities.socket = self.lacks(run, "-p tcp -m socket")?.is_none();
-        }
         Ok(())
     }
 
@@ -117,9 +112,9 @@ impl Side {
 
     /// Removes all that is Postern's of this family.
     pub(super) fn remove(&mut self, run: &mut dyn Run) -> Result<(), BackendError> {
-        let Some(table) = self.table(run)? else { return Ok(()) };
-        if let Some(text) = input::removal(&table) {
-            self.restore(run, &text).map_err(|fault| fault.error())?;
+        let Some(tables) = self.tables(run)? else { return Ok(()) };
+        if let Some(text) = input::removal(&tables) {
+            self.put(run, &text).map_err(|fault| fault.error())?;
         }
         self.standing = None;
         self.is_doubtful = false;
@@ -128,32 +123,53 @@ impl Side {
 
     /// The grants that stand in the firewall.
     pub(super) fn list(&self, run: &mut dyn Run) -> Result<Vec<Grant>, BackendError> {
-        let Some(table) = self.table(run)? else { return Ok(Vec::new()) };
-        list::grants(self.family, &table).map_err(|why| {
+        let Some(tables) = self.tables(run)? else { return Ok(Vec::new()) };
+        grants::read(self.family, &tables).map_err(|why| {
             BackendError(format!("{}: {why}; delete it by hand or run posternd flush", self.program(|pair| &pair.save).display()))
         })
     }
 
-    /// Table filter; `None` where this system does not have the family.
-    fn table(&self, run: &mut dyn Run) -> Result<Option<Table>, BackendError> {
+    /// What stands there; `None` where this system does not have the family.
+    fn tables(&self, run: &mut dyn Run) -> Result<Option<Tables>, BackendError> {
         if self.programs.is_none() {
             return Ok(None);
         }
         match self.save(run) {
-            Ok(table) => Ok(Some(table)),
+            Ok(tables) => Ok(Some(tables)),
             Err(fault) if self.is_no_family(&fault) => Ok(None),
             Err(fault) => Err(fault.error()),
         }
     }
 
-    pub(super) fn save(&self, run: &mut dyn Run) -> Result<Table, Fault> {
+    /// All tables that are there: to ask for table nat by name would make it.
+    pub(super) fn save(&self, run: &mut dyn Run) -> Result<Tables, Fault> {
+        self.save_by(run, &[])
+    }
+
+    /// Only the tables in which something of Postern's stands: they may be read often.
+    pub(super) fn save_own(&self, run: &mut dyn Run, needs: Needs) -> Result<Tables, Fault> {
+        let mut tables = self.save_by(run, &["-t", "filter"])?;
+        if needs.nat {
+            tables.nat = self.save_by(run, &["-t", "nat"])?.nat;
+        }
+        Ok(tables)
+    }
+
+    fn save_by(&self, run: &mut dyn Run, args: &[&str]) -> Result<Tables, Fault> {
         let program = self.program(|pair| &pair.save);
-        let call = Call { program, args: &["-t", "filter"], stdin: b"", most: LISTING };
+        let call = Call { program, args, stdin: b"", most: LISTING };
         let output = judge(program, run.run(&call))?;
         list::read(&output).map_err(|why| refused(format!("{}: {why}", program.display())))
     }
 
-    pub(super) fn restore(&self, run: &mut dyn Run, text: &str) -> Result<(), Fault> {
+    /// Carries out an input. Where it is of two tables and is refused, the first may be in place all the same.
+    pub(super) fn put(&mut self, run: &mut dyn Run, text: &str) -> Result<(), Fault> {
+        self.restore(run, text).inspect_err(|fault| {
+            self.is_doubtful |= fault.kind == Kind::Doubt || (fault.kind == Kind::Refused && input::has_two_halves(text));
+        })
+    }
+
+    fn restore(&self, run: &mut dyn Run, text: &str) -> Result<(), Fault> {
         let program = self.program(|pair| &pair.restore);
         let call = Call { program, args: &["--noflush", "-w", "3"], stdin: text.as_bytes(), most: OUTPUT };
         judge(program, run.run(&call)).map(drop)

@@ -1,77 +1,143 @@
-//! Whole inputs for `iptables-restore --noflush`: each is one transaction, carried out entirely or not at all.
+//! Whole inputs for `iptables-restore --noflush`: each is one transaction for table filter, and one for table nat where that has a
+//! part in it. A transaction is carried out entirely or not at all, and nat's comes last: it is what opens a forward.
 //!
 //! Owns the order of lines in an input: chains, their rules, the jumps to them. Pure.
 //! Naming a chain of ours (`:POSTERN - [0:0]`) makes it or empties it; chains that are not named stay as they are.
 
-use super::list::Table;
+use super::behind;
+use super::list::{Table, Tables};
 use super::rules::{
-    Abilities, CHAINS, FORWARD, FORWARD_GRANTS, Family, INPUT, INPUT_GRANTS, PROBE, chain_of, forward_rules, grant_rules, protection_rules,
+    Abilities, CHAINS, DNAT, FORWARD, FORWARD_GRANTS, Family, INPUT, INPUT_GRANTS, NAT_CHAINS, PROBE, SNAT, grant_rules, protection_rules,
 };
 use crate::grant::Grant;
 use crate::settings::Protection;
 
-/// Deletions and additions, as they are.
-pub(super) fn changes(lines: &[String]) -> String {
-    transaction(lines)
+/// The lines of an input.
+#[derive(Debug, Default)]
+struct Lines {
+    filter: Vec<String>,
+    nat: Vec<String>,
 }
 
-/// Puts everything in place, whatever is there: since it is one transaction, there is no moment without protection,
+/// What else than INPUT is needed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Needs {
+    /// Chains in FORWARD.
+    pub(super) forwards: bool,
+    /// Chains in table nat.
+    pub(super) nat: bool,
+}
+
+/// Deletions and additions, as they are.
+pub(super) fn changes(lines: &[String]) -> String {
+    let mut input = Lines::default();
+    lines.iter().for_each(|line| input.push(line.clone()));
+    input.text()
+}
+
+/// Puts everything in place, whatever is there: since each table is one transaction, there is no moment without protection,
 /// and none in which a connection that is let through is not.
 pub(super) fn installation(
     family: Family,
-    table: &Table,
+    tables: &Tables,
     protection: &Protection,
     live: &[&Grant],
     abilities: Abilities,
 ) -> Result<String, String> {
-    let forwards = needs_forwarding(protection, live);
-    let chains: &[&str] = if forwards { &[INPUT, INPUT_GRANTS, FORWARD, FORWARD_GRANTS] } else { &[INPUT, INPUT_GRANTS] };
-    let mut lines: Vec<String> = chains.iter().map(|chain| declared(chain)).collect();
-    lines.extend(protection_rules(family, protection, abilities).iter().map(|rule| added(rule)));
-    if forwards {
-        lines.extend(forward_rules().iter().map(|rule| added(rule)));
+    let needs = Needs::of(family, protection, live);
+    if let (true, Some(trouble)) = (needs.nat, &tables.nat_trouble) {
+        return Err(trouble.clone());
+    }
+    let mut input = Lines::default();
+    [INPUT, INPUT_GRANTS].into_iter().for_each(|chain| input.push(declared(chain)));
+    if needs.forwards {
+        [FORWARD, FORWARD_GRANTS].into_iter().for_each(|chain| input.push(declared(chain)));
+    }
+    if needs.nat {
+        NAT_CHAINS.into_iter().for_each(|chain| input.push(declared(chain)));
+    }
+    protection_rules(family, protection).iter().for_each(|rule| input.push(added(rule)));
+    if needs.forwards {
+        behind::chain_rules(family, protection).iter().for_each(|rule| input.push(added(rule)));
     }
     for grant in live {
-        lines.extend(grant_rules(grant, abilities)?.iter().map(|rule| added(rule)));
+        grant_rules(grant, abilities)?.iter().for_each(|rule| input.push(added(rule)));
     }
-    lines.extend(jump(table, "INPUT", INPUT));
-    if forwards {
-        lines.extend(jump(table, "FORWARD", FORWARD));
+    input.filter.extend(jump(&tables.filter, "INPUT", INPUT));
+    if needs.forwards {
+        input.filter.extend(jump(&tables.filter, "FORWARD", FORWARD));
     } else {
-        lines.extend(without(table, &[FORWARD, FORWARD_GRANTS]));
+        input.filter.extend(without(&tables.filter, &[FORWARD, FORWARD_GRANTS]));
     }
-    Ok(transaction(&lines))
+    if needs.nat {
+        input.nat.extend(jump(&tables.nat, "PREROUTING", DNAT));
+        input.nat.extend(jump(&tables.nat, "POSTROUTING", SNAT));
+    } else {
+        input.nat.extend(without(&tables.nat, &NAT_CHAINS));
+    }
+    Ok(input.text())
 }
 
-/// Whether the forward chains are needed.
-pub(super) fn needs_forwarding(protection: &Protection, live: &[&Grant]) -> bool {
-    protection.forwards || live.iter().any(|grant| grant.target.is_some())
+impl Needs {
+    pub(super) fn of(family: Family, protection: &Protection, live: &[&Grant]) -> Self {
+        let is_own = |host: &std::net::IpAddr| Family::of(&(*host).into()) == family;
+        let forwarded = live.iter().any(|grant| !grant.forwards.is_empty());
+        Self {
+            forwards: !protection.behind.is_empty() || forwarded || live.iter().any(|grant| grant.target.is_some()),
+            nat: forwarded || protection.forwards.iter().any(|forward| is_own(&forward.host)),
+        }
+    }
 }
 
 /// Empties `chains` and fills them with the grants that belong there.
 pub(super) fn rebuilding<'a>(chains: &[&str], live: impl Iterator<Item = &'a Grant>, abilities: Abilities) -> Result<String, String> {
-    let mut lines: Vec<String> = chains.iter().map(|chain| declared(chain)).collect();
-    for grant in live.filter(|grant| chains.contains(&chain_of(grant))) {
-        lines.extend(grant_rules(grant, abilities)?.iter().map(|rule| added(rule)));
+    let mut input = Lines::default();
+    chains.iter().for_each(|chain| input.push(declared(chain)));
+    for grant in live {
+        let rules = grant_rules(grant, abilities)?;
+        let own = rules.iter().filter(|rule| rule.split(' ').next().is_some_and(|chain| chains.contains(&chain)));
+        own.for_each(|rule| input.push(added(rule)));
     }
-    Ok(transaction(&lines))
+    Ok(input.text())
 }
 
 /// Takes all that is Postern's out; `None` where nothing is.
-pub(super) fn removal(table: &Table) -> Option<String> {
-    let lines = without(table, &CHAINS);
-    (!lines.is_empty()).then(|| transaction(&lines))
+pub(super) fn removal(tables: &Tables) -> Option<String> {
+    let input = Lines { filter: without(&tables.filter, &CHAINS), nat: without(&tables.nat, &NAT_CHAINS) };
+    (!input.filter.is_empty() || !input.nat.is_empty()).then(|| input.text())
 }
 
 /// Tries out a match in a chain that nothing jumps to. Two transactions: within one, the legacy variant would never show the rule to the kernel.
 pub(super) fn probe(matches: &str) -> String {
-    let first = transaction(&[declared(PROBE), format!("-A {PROBE} {matches} -j RETURN")]);
-    let second = transaction(&[format!("-F {PROBE}"), format!("-X {PROBE}")]);
+    let first = transaction("filter", &[declared(PROBE), format!("-A {PROBE} {matches} -j RETURN")]);
+    let second = transaction("filter", &[format!("-F {PROBE}"), format!("-X {PROBE}")]);
     first + &second
 }
 
-fn transaction(lines: &[String]) -> String {
-    format!("*filter\n{}\nCOMMIT\n", lines.join("\n"))
+/// Whether an input that was refused may have been carried out by half.
+pub(super) fn has_two_halves(text: &str) -> bool {
+    text.matches("COMMIT\n").count() > 1
+}
+
+impl Lines {
+    /// A line that is about a chain of ours goes to its table: `:CHAIN …` or `-A CHAIN …`.
+    fn push(&mut self, line: String) {
+        let chain = match line.strip_prefix(':') {
+            Some(declared) => declared.split(' ').next(),
+            None => line.split(' ').nth(1),
+        };
+        let is_nat = chain.is_some_and(|chain| NAT_CHAINS.contains(&chain));
+        if is_nat { self.nat.push(line) } else { self.filter.push(line) }
+    }
+
+    fn text(&self) -> String {
+        let tables = [("filter", &self.filter), ("nat", &self.nat)];
+        tables.into_iter().filter(|(_, lines)| !lines.is_empty()).map(|(name, lines)| transaction(name, lines)).collect()
+    }
+}
+
+fn transaction(table: &str, lines: &[String]) -> String {
+    format!("*{table}\n{}\nCOMMIT\n", lines.join("\n"))
 }
 
 fn declared(chain: &str) -> String {
@@ -109,17 +175,16 @@ fn without(table: &Table, chains: &[&str]) -> Vec<String> {
 mod tests {
     use super::*;
     use crate::backend::iptables::list::read;
-    use crate::backend::iptables::tests::{grant, protection};
+    use crate::backend::iptables::tests::{forward, grant, protection};
 
-    fn table(input_rules: &[&str], chains: &[&str]) -> Table {
+    fn table(input_rules: &[&str], chains: &[&str]) -> Tables {
         let chains: String = chains.iter().map(|chain| format!(":{chain} - [0:0]\n")).collect();
         let rules: String = input_rules.iter().map(|rule| format!("-A INPUT {rule}\n")).collect();
         read(&format!("*filter\n:INPUT ACCEPT [0:0]\n{chains}{rules}COMMIT\n")).unwrap()
     }
 
-    fn install_lines(table: &Table, forwards: bool) -> Vec<String> {
-        let protection = Protection { forwards, ..protection(&[]) };
-        let text = installation(Family::V4, table, &protection, &[], Abilities::default()).unwrap();
+    fn install_lines(table: &Tables, protection: &Protection) -> Vec<String> {
+        let text = installation(Family::V4, table, protection, &[], Abilities::default()).unwrap();
         text.lines().map(str::to_owned).collect()
     }
 
@@ -136,7 +201,7 @@ mod tests {
             (&["-i lo -j POSTERN", "-j POSTERN"], &one),
         ];
         for (rules, expected) in cases {
-            let lines = install_lines(&table(rules, &["POSTERN"]), false);
+            let lines = install_lines(&table(rules, &["POSTERN"]), &protection(&[]));
             let jumps: Vec<&String> = lines.iter().filter(|line| line.contains(" INPUT ")).collect();
             assert_eq!(jumps, expected, "{rules:?}");
         }
@@ -144,9 +209,10 @@ mod tests {
 
     #[test]
     fn the_whole_input_of_a_first_install() {
-        let protection = Protection { forwards: true, ..protection(&["tcp/22"]) };
+        let behind = vec![("10.0.0.0/24".parse().unwrap(), "tcp/22".parse().unwrap())];
+        let protection = Protection { behind, ..protection(&["tcp/22"]) };
         let grant = grant(1, "al", "192.0.2.7/32", &["tcp/22"]);
-        let text = installation(Family::V4, &Table::default(), &protection, &[&grant], Abilities::default()).unwrap();
+        let text = installation(Family::V4, &Tables::default(), &protection, &[&grant], Abilities::default()).unwrap();
         assert_eq!(
             text,
             "*filter\n:POSTERN - [0:0]\n:POSTERN-GRANTS - [0:0]\n:POSTERN-FWD - [0:0]\n:POSTERN-FWD-GRANTS - [0:0]\n\
@@ -155,7 +221,8 @@ mod tests {
              -A POSTERN -p tcp -m tcp --dport 22 -m conntrack --ctstate ESTABLISHED,RELATED -j ACCEPT\n\
              -A POSTERN -p tcp -m tcp --dport 22 -j DROP\n\
              -A POSTERN-FWD -j POSTERN-FWD-GRANTS\n\
-             -A POSTERN-FWD -m conntrack --ctstate ESTABLISHED,RELATED -j ACCEPT\n\
+             -A POSTERN-FWD -m conntrack --ctstate RELATED,ESTABLISHED --ctproto 6 --ctreplsrc 10.0.0.0/24 --ctreplsrcport 22 -j ACCEPT\n\
+             -A POSTERN-FWD -d 10.0.0.0/24 -p tcp -m tcp --dport 22 -m conntrack ! --ctstate ESTABLISHED -j DROP\n\
              -A POSTERN-GRANTS -s 192.0.2.7/32 -p tcp -m tcp --dport 22 -m comment --comment \"postern id=1 user=al until=1795341600000\" -j ACCEPT\n\
              -I INPUT 1 -j POSTERN\n-I FORWARD 1 -j POSTERN-FWD\nCOMMIT\n"
         );
@@ -164,8 +231,38 @@ mod tests {
     #[test]
     fn forward_chains_that_are_no_longer_needed_go() {
         let table = read("*filter\n:FORWARD ACCEPT [0:0]\n:POSTERN-FWD - [0:0]\n-A FORWARD -j POSTERN-FWD\nCOMMIT\n").unwrap();
-        let lines = install_lines(&table, false);
+        let lines = install_lines(&table, &protection(&[]));
         assert_eq!(lines[5..], ["-I INPUT 1 -j POSTERN", ":POSTERN-FWD - [0:0]", "-D FORWARD -j POSTERN-FWD", "-X POSTERN-FWD", "COMMIT"]);
+    }
+
+    #[test]
+    fn a_forward_needs_table_nat_of_its_own_family_only_and_is_opened_last() {
+        let needs = |family| {
+            let forwards = vec![forward("tcp/2222", "10.0.0.5", Some(22), false)];
+            Needs::of(family, &Protection { forwards, ..protection(&[]) }, &[]).nat
+        };
+        assert!(needs(Family::V4) && !needs(Family::V6));
+        let mut through = grant(1, "al", "192.0.2.7/32", &[]);
+        through.forwards = vec![forward("tcp/2222", "10.0.0.5", Some(22), false)];
+        let text = installation(Family::V4, &Tables::default(), &protection(&[]), &[&through], Abilities::default()).unwrap();
+        let (filter, nat) = text.split_once("*nat\n").unwrap();
+        assert!(filter.contains("-A POSTERN-FWD-GRANTS") && has_two_halves(&text));
+        let nat: Vec<&str> = nat.lines().map(|line| line.split(" -s").next().unwrap()).collect();
+        assert_eq!(
+            nat,
+            [
+                ":POSTERN-DNAT - [0:0]",
+                ":POSTERN-SNAT - [0:0]",
+                "-A POSTERN-DNAT",
+                "-I PREROUTING 1 -j POSTERN-DNAT",
+                "-I POSTROUTING 1 -j POSTERN-SNAT",
+                "COMMIT"
+            ]
+        );
+        let tables = read("*nat\n:POSTERN-DNAT - [0:0]\n-A PREROUTING -j POSTERN-DNAT\nCOMMIT\n").unwrap();
+        let cleaned = "*nat\n:POSTERN-DNAT - [0:0]\n-D PREROUTING -j POSTERN-DNAT\n-X POSTERN-DNAT\nCOMMIT\n";
+        assert!(install_lines(&tables, &protection(&[])).join("\n").ends_with(cleaned.trim_end()), "what is no longer needed goes");
+        assert_eq!(removal(&tables).unwrap(), cleaned);
     }
 
     #[test]

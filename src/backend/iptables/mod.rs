@@ -1,6 +1,7 @@
 //! iptables and ip6tables through their restore programs: one run for each family and batch, each run one transaction.
 //!
-//! Owns the chains `POSTERN`, `POSTERN-GRANTS`, `POSTERN-FWD` and `POSTERN-FWD-GRANTS` in table filter, and nothing else there.
+//! Owns the chains `POSTERN`, `POSTERN-GRANTS`, `POSTERN-FWD` and `POSTERN-FWD-GRANTS` in table filter, where some service forwards
+//! `POSTERN-DNAT` and `POSTERN-SNAT` in table nat, and nothing else there.
 //! Decides nothing and runs nothing itself: programs are run by the [`Run`] it is given. Works with the nft and the legacy
 //! variant alike. Carries out invariants 4 (each rule ends by itself, `-m time`), 6 and 10.
 
@@ -13,9 +14,11 @@ use crate::settings::Protection;
 use crate::time::Timestamp;
 
 mod batch;
+mod behind;
 mod comment;
 mod family;
 mod fault;
+mod grants;
 mod input;
 mod list;
 mod rules;

@@ -5,6 +5,7 @@
 
 use ipnet::IpNet;
 
+use super::behind;
 use super::comment::Comment;
 use crate::grant::Grant;
 use crate::service::Ports;
@@ -21,8 +22,16 @@ pub(super) const FORWARD: &str = "POSTERN-FWD";
 pub(super) const FORWARD_GRANTS: &str = "POSTERN-FWD-GRANTS";
 /// For trying out matches; nothing jumps there.
 pub(super) const PROBE: &str = "POSTERN-PROBE";
-/// All of them, those that jump before those that are jumped to.
+/// All of table filter, those that jump before those that are jumped to.
 pub(super) const CHAINS: [&str; 5] = [INPUT, INPUT_GRANTS, FORWARD, FORWARD_GRANTS, PROBE];
+/// In table nat, reached by the first rule of PREROUTING, where some service forwards.
+pub(super) const DNAT: &str = "POSTERN-DNAT";
+/// In table nat, reached by the first rule of POSTROUTING.
+pub(super) const SNAT: &str = "POSTERN-SNAT";
+/// All of table nat.
+pub(super) const NAT_CHAINS: [&str; 2] = [DNAT, SNAT];
+/// Where grants stand, in both tables.
+pub(super) const GRANT_CHAINS: [&str; 4] = [INPUT_GRANTS, FORWARD_GRANTS, DNAT, SNAT];
 
 /// The last second that xt_time can be told: iptables refuses years from 2039 on, and the kernel's own default is this second.
 const LAST_SECOND: u64 = i32::MAX as u64;
@@ -34,13 +43,11 @@ pub(super) enum Family {
     V6,
 }
 
-/// Matches that some kernels lack.
+/// What some kernels lack.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct Abilities {
     /// `-m time`: the kernel ends a grant by itself.
     pub(super) time: bool,
-    /// `-m socket`: connections can be told that are older than connection tracking.
-    pub(super) socket: bool,
 }
 
 impl Family {
@@ -51,6 +58,11 @@ impl Family {
         }
     }
 
+    /// Whether there is such a protocol in this family.
+    pub(super) fn knows(self, ports: Ports) -> bool {
+        !matches!((self, ports.protocol_name()), (Self::V4, "icmpv6") | (Self::V6, "icmp"))
+    }
+
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::V4 => "IPv4",
@@ -59,15 +71,30 @@ impl Family {
     }
 }
 
-/// The chain that a grant's rules stand in.
-pub(super) fn chain_of(grant: &Grant) -> &'static str {
+/// The chain of table filter that a grant's services stand in.
+fn chain_of(grant: &Grant) -> &'static str {
     if grant.target.is_some() { FORWARD_GRANTS } else { INPUT_GRANTS }
 }
 
-/// One rule for each service of a grant. Refused, with the reason, where it cannot be written safely and whole.
+/// The chains that a grant's rules stand in.
+pub(super) fn chains_of(grant: &Grant) -> Vec<&'static str> {
+    let mut chains = Vec::new();
+    if !grant.services.is_empty() {
+        chains.push(chain_of(grant));
+    }
+    if !grant.forwards.is_empty() {
+        chains.extend([FORWARD_GRANTS, DNAT]);
+    }
+    if grant.forwards.iter().any(|forward| forward.masquerade) {
+        chains.push(SNAT);
+    }
+    chains
+}
+
+/// One rule for each service of a grant, and those of its forwards. Refused, with the reason, where it cannot be written safely and whole.
 pub(super) fn grant_rules(grant: &Grant, abilities: Abilities) -> Result<Vec<String>, String> {
     let comment = Comment::of(grant).map_err(|_| format!("grant {}: its user's name is not 1 to 64 of A-Z a-z 0-9 . _ @ -", grant.id))?;
-    if grant.services.is_empty() {
+    if grant.services.is_empty() && grant.forwards.is_empty() {
         return Err(format!("{grant}: a grant without services opens nothing"));
     }
     let mut matches = format!("{} -s {}", chain_of(grant), grant.allow.trunc());
@@ -79,8 +106,16 @@ pub(super) fn grant_rules(grant: &Grant, abilities: Abilities) -> Result<Vec<Str
     }
     let end = abilities.time.then(|| datestop(grant.until)).flatten().map(|stop| format!(" -m time --datestop {stop}")).unwrap_or_default();
     let family = Family::of(&grant.allow);
-    let rule = |ports: &Ports| format!("{matches} {}{end} -m comment --comment \"{comment}\" -j ACCEPT", service(family, *ports));
-    Ok(grant.services.iter().map(rule).collect())
+    let until = format!("{end} -m comment --comment \"{comment}\"");
+    let mut rules: Vec<String> =
+        grant.services.iter().map(|ports| format!("{matches} {}{until} -j ACCEPT", service(family, *ports))).collect();
+    for forward in &grant.forwards {
+        if forward.host.is_ipv4() != grant.allow.addr().is_ipv4() {
+            return Err(format!("{grant}: the host that it forwards to is of the other address family"));
+        }
+        rules.extend(behind::forward_rules(grant, forward, &until));
+    }
+    Ok(rules)
 }
 
 /// The last second, UTC, in which a grant's rule matches; `None` where xt_time cannot say it, and only the monitor ends the grant.
@@ -95,7 +130,7 @@ pub(super) fn datestop(until: Timestamp) -> Option<String> {
 
 /// Ports in iptables' words. Of ICMP only the echo request: to filter the rest would break path MTU discovery, and in IPv6 finding
 /// neighbours. ICMP of the other family is written by its number alone; it matches nothing that exists, but keeps the grant whole.
-fn service(family: Family, ports: Ports) -> String {
+pub(super) fn service(family: Family, ports: Ports) -> String {
     match (ports.protocol_name(), ports.range()) {
         ("icmp", _) if family == Family::V4 => "-p icmp -m icmp --icmp-type echo-request".to_owned(),
         ("icmp", _) => "-p 1".to_owned(),
@@ -108,38 +143,25 @@ fn service(family: Family, ports: Ports) -> String {
 }
 
 /// The rules of [`INPUT`], in order: knock ports, grants, protection.
-pub(super) fn protection_rules(family: Family, protection: &Protection, abilities: Abilities) -> Vec<String> {
+pub(super) fn protection_rules(family: Family, protection: &Protection) -> Vec<String> {
     let mut rules = Vec::new();
     // A dropped knock draws no "port unreachable" (invariant 9); the packet socket sees it before netfilter does.
     let verdict = if protection.silence_knocks { "DROP" } else { "ACCEPT" };
     rules.extend(protection.knock_ports.iter().map(|port| format!("{INPUT} -p udp -m udp --dport {port} -j {verdict}")));
     rules.push(format!("{INPUT} -j {INPUT_GRANTS}"));
     for ports in &protection.services {
-        rules.extend(protected(family, *ports, abilities));
+        rules.extend(protected(family, *ports));
     }
     rules
 }
 
-fn protected(family: Family, ports: Ports, abilities: Abilities) -> Vec<String> {
-    if matches!((family, ports.protocol_name()), (Family::V4, "icmpv6") | (Family::V6, "icmp")) {
+fn protected(family: Family, ports: Ports) -> Vec<String> {
+    if !family.knows(ports) {
         return Vec::new();
     }
     let matches = format!("{INPUT} {}", service(family, ports));
-    let mut rules = vec![format!("{matches} -m conntrack --ctstate ESTABLISHED,RELATED -j ACCEPT")];
-    if abilities.socket && ports.protocol_name() == "tcp" {
-        // The rule above starts connection tracking in the kernel, which knows nothing of the connections that were there
-        // before; without this one the session from which Postern is first started would be cut. It cannot open one: no SYN.
-        // Its price: a listener bound to one address, not to all, answers a stray ACK with a reset. UDP has no such rule: xt_socket
-        // would let strangers' datagrams through to a bound socket, so an old UDP flow lives on only from the gate's next datagram.
-        rules.push(format!("{matches} ! --syn -m socket -j ACCEPT"));
-    }
-    rules.push(format!("{matches} -j DROP"));
-    rules
-}
-
-/// The rules of [`FORWARD`], in order. Forwarding only opens: hosts behind the gate are not protected by these.
-pub(super) fn forward_rules() -> [String; 2] {
-    [format!("{FORWARD} -j {FORWARD_GRANTS}"), format!("{FORWARD} -m conntrack --ctstate ESTABLISHED,RELATED -j ACCEPT")]
+    // Connections that are older than connection tracking were made known to it before this stands.
+    vec![format!("{matches} -m conntrack --ctstate ESTABLISHED,RELATED -j ACCEPT"), format!("{matches} -j DROP")]
 }
 
 #[cfg(test)]
@@ -147,7 +169,7 @@ mod tests {
     use super::*;
     use crate::backend::iptables::tests::{grant, protection};
 
-    const ALL: Abilities = Abilities { time: true, socket: true };
+    const ALL: Abilities = Abilities { time: true };
 
     /// When the kernel stops letting packets through, by its own reckoning.
     fn kernel_end(until: u64) -> u64 {
@@ -213,18 +235,17 @@ mod tests {
     fn protection_lets_established_connections_live_and_touches_only_echo_requests_of_its_family() {
         let protection = protection(&["tcp/22", "icmp", "icmpv6"]);
         assert_eq!(
-            protection_rules(Family::V4, &protection, ALL),
+            protection_rules(Family::V4, &protection),
             [
                 "POSTERN -p udp -m udp --dport 62201 -j DROP",
                 "POSTERN -j POSTERN-GRANTS",
                 "POSTERN -p tcp -m tcp --dport 22 -m conntrack --ctstate ESTABLISHED,RELATED -j ACCEPT",
-                "POSTERN -p tcp -m tcp --dport 22 ! --syn -m socket -j ACCEPT",
                 "POSTERN -p tcp -m tcp --dport 22 -j DROP",
                 "POSTERN -p icmp -m icmp --icmp-type echo-request -m conntrack --ctstate ESTABLISHED,RELATED -j ACCEPT",
                 "POSTERN -p icmp -m icmp --icmp-type echo-request -j DROP",
             ]
         );
-        let v6 = protection_rules(Family::V6, &protection, Abilities::default());
+        let v6 = protection_rules(Family::V6, &protection);
         assert_eq!(v6.last().unwrap(), "POSTERN -p ipv6-icmp -m icmp6 --icmpv6-type echo-request -j DROP");
         assert_eq!(v6.len(), 6, "{v6:?}");
     }
@@ -232,6 +253,6 @@ mod tests {
     #[test]
     fn a_bound_socket_still_receives_its_knocks() {
         let protection = Protection { silence_knocks: false, ..protection(&[]) };
-        assert_eq!(protection_rules(Family::V4, &protection, ALL)[0], "POSTERN -p udp -m udp --dport 62201 -j ACCEPT");
+        assert_eq!(protection_rules(Family::V4, &protection)[0], "POSTERN -p udp -m udp --dport 62201 -j ACCEPT");
     }
 }

@@ -5,43 +5,78 @@
 
 use std::collections::BTreeMap;
 
+use super::behind;
 use super::family::Side;
-use super::list::{self, Table};
-use super::rules::{FORWARD, FORWARD_GRANTS, Family, INPUT, INPUT_GRANTS, forward_rules};
+use super::grants;
+use super::input::Needs;
+use super::list::Tables;
+use super::rules::{DNAT, FORWARD, FORWARD_GRANTS, Family, INPUT, INPUT_GRANTS, SNAT, protection_rules};
 use crate::backend::BackendError;
 use crate::grant::{Grant, GrantId};
 use crate::run::Run;
+use crate::settings::Protection;
 
 /// What stands in the firewall since the last successful run.
 pub(super) struct Standing {
     pub(super) live: BTreeMap<GrantId, Grant>,
-    pub(super) forwards: bool,
-    /// Where each rule of the chain [`INPUT`] leads, in order. The kernel's own wording of a rule's matches differs from ours.
-    pub(super) verdicts: Vec<String>,
+    pub(super) needs: Needs,
+    /// Where each rule of the chains [`INPUT`] and [`FORWARD`] leads, in order. The kernel's own wording of a rule's matches differs from ours.
+    verdicts: Vec<String>,
+    forward_verdicts: Vec<String>,
 }
 
 impl Side {
     /// Whether this family's rules are as the last successful run left them.
     pub(super) fn stands(&self, run: &mut dyn Run) -> Result<bool, BackendError> {
         let Some(standing) = &self.standing else { return Ok(true) };
-        let table = self.save(run).map_err(|fault| fault.error())?;
-        Ok(standing.is_in(self.family, &table))
+        let tables = self.save_own(run, standing.needs).map_err(|fault| fault.error())?;
+        Ok(standing.is_in(self.family, &tables))
     }
 }
 
 impl Standing {
-    fn is_in(&self, family: Family, table: &Table) -> bool {
-        let verdicts = |chain: &str| -> Vec<String> { table.of(chain).map(verdict).collect() };
-        let forwarded = || is_reached(table, FORWARD_GRANTS) && verdicts(FORWARD) == forward_rules().map(|rule| verdict(&rule));
+    pub(super) fn new(family: Family, protection: &Protection, live: &[&Grant], needs: Needs) -> Self {
+        Self {
+            live: live.iter().map(|grant| (grant.id, (*grant).clone())).collect(),
+            needs,
+            verdicts: protection_rules(family, protection).iter().map(|rule| verdict(rule)).collect(),
+            forward_verdicts: behind::chain_rules(family, protection).iter().map(|rule| verdict(rule)).collect(),
+        }
+    }
+
+    /// What would have to be installed for this grant, and is not.
+    pub(super) fn unmet_need_of(&self, grant: &Grant) -> Option<&'static str> {
+        if grant.target.is_some() && !self.needs.forwards {
+            return Some("forwarding is not installed, for no user has targets");
+        }
+        let is_missing = !grant.forwards.is_empty() && !self.needs.nat;
+        is_missing.then_some("address translation is not installed, for no user has a service that forwards")
+    }
+
+    fn is_in(&self, family: Family, tables: &Tables) -> bool {
+        let verdicts = |chain: &str| -> Vec<String> { tables.filter.of(chain).map(verdict).collect() };
+        let forwarded = || is_reached(tables, FORWARD_GRANTS) && verdicts(FORWARD) == self.forward_verdicts;
+        let translated = || is_reached(tables, DNAT) && is_reached(tables, SNAT);
         // A rule in a grant chain that can't be read is not ours.
-        let grants = || list::grants(family, table).is_ok_and(|grants| self.are_live(&grants));
-        is_reached(table, INPUT_GRANTS) && verdicts(INPUT) == self.verdicts && (!self.forwards || forwarded()) && grants()
+        let grants = || grants::read(family, tables).is_ok_and(|grants| self.are_live(&grants) && self.are_whole(tables));
+        let is_protected = is_reached(tables, INPUT_GRANTS) && verdicts(INPUT) == self.verdicts;
+        is_protected && (!self.needs.forwards || forwarded()) && (!self.needs.nat || translated()) && grants()
+    }
+
+    /// Whether each forward has all its rules: it is read back from any one of them.
+    fn are_whole(&self, tables: &Tables) -> bool {
+        let forwards = || self.live.values().flat_map(|grant| &grant.forwards);
+        let services: usize = self.live.values().filter(|grant| grant.target.is_some()).map(|grant| grant.services.len()).sum();
+        let masqueraded = forwards().filter(|forward| forward.masquerade).count();
+        let counts = [tables.filter.of(FORWARD_GRANTS).count(), tables.nat.of(DNAT).count(), tables.nat.of(SNAT).count()];
+        counts == [services.saturating_add(forwards().count()), forwards().count(), masqueraded]
     }
 
     fn are_live(&self, grants: &[Grant]) -> bool {
         let sorted = |grant: &Grant| {
             let mut grant = grant.clone();
             grant.services.sort_unstable();
+            grant.forwards.sort_unstable();
             grant
         };
         grants.len() == self.live.len() && grants.iter().all(|found| self.live.get(&found.id).map(sorted) == Some(sorted(found)))
@@ -54,8 +89,13 @@ pub(super) fn verdict(rule: &str) -> String {
 }
 
 /// Whether packets come through a grant chain at all.
-pub(super) fn is_reached(table: &Table, chain: &str) -> bool {
-    let (hook, own) = if chain == FORWARD_GRANTS { ("FORWARD", FORWARD) } else { ("INPUT", INPUT) };
+pub(super) fn is_reached(tables: &Tables, chain: &str) -> bool {
+    let (table, hook, own) = match chain {
+        DNAT => (&tables.nat, "PREROUTING", None),
+        SNAT => (&tables.nat, "POSTROUTING", None),
+        FORWARD_GRANTS => (&tables.filter, "FORWARD", Some(FORWARD)),
+        _ => (&tables.filter, "INPUT", Some(INPUT)),
+    };
     let has_jump = |from: &str, to: &str| table.of(from).any(|rule| rule.strip_prefix("-j ") == Some(to));
-    table.has(chain) && has_jump(own, chain) && has_jump(hook, own)
+    table.has(chain) && own.map_or_else(|| has_jump(hook, chain), |own| has_jump(own, chain) && has_jump(hook, own))
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::grant::GrantId;
+use crate::opening::Forward;
 use crate::run::{Call, Ran, RunError};
 
 const TEN_O_CLOCK: Timestamp = Timestamp::from_millis(1_795_341_600_000);
@@ -17,6 +18,7 @@ pub(super) fn grant(id: u64, user: &str, allow: &str, services: &[&str]) -> Gran
         allow: allow.parse().unwrap(),
         target: None,
         services: services.iter().map(|text| text.parse().unwrap()).collect(),
+        forwards: Vec::new(),
         until: TEN_O_CLOCK,
     }
 }
@@ -26,8 +28,13 @@ pub(super) fn protection(services: &[&str]) -> Protection {
         services: services.iter().map(|text| text.parse().unwrap()).collect(),
         knock_ports: vec![62201],
         silence_knocks: true,
-        forwards: false,
+        hide_behind: true,
+        ..Protection::default()
     }
+}
+
+pub(super) fn forward(at: &str, host: &str, port: Option<u16>, masquerade: bool) -> Forward {
+    Forward::new(at.parse().unwrap(), host.parse().unwrap(), port, masquerade).unwrap()
 }
 
 const INSTALLED: &str = "*filter\n:INPUT ACCEPT [0:0]\n:POSTERN - [0:0]\n:POSTERN-GRANTS - [0:0]\n\
@@ -116,7 +123,7 @@ fn six(id: u64) -> Grant {
 }
 
 fn rule(id: u64) -> String {
-    rules::grant_rules(&four(id), rules::Abilities { time: true, socket: true }).unwrap().remove(0)
+    rules::grant_rules(&four(id), rules::Abilities { time: true }).unwrap().remove(0)
 }
 
 #[test]
@@ -295,6 +302,38 @@ fn a_target_without_forward_chains_is_refused_with_the_reason() {
     let (done, error) = world.apply(&[Change::Open(behind)]);
     assert_eq!(done, [false]);
     assert!(error.contains("forwarding is not installed"), "{error}");
+}
+
+/// Table filter comes first, and is not undone by the kernel when table nat is refused.
+#[test]
+fn a_forward_that_table_nat_refuses_leaves_nothing_half_open_and_does_not_take_others_with_it() {
+    let forwards = vec![forward("tcp/2222", "10.0.0.5", Some(22), true)];
+    let mut world = World::new(paths());
+    world.driver.install(&Protection { forwards: forwards.clone(), ..protection(&["tcp/2222"]) }, &[four(1)]).unwrap();
+    world.ran();
+    let chains = ":POSTERN-FWD - [0:0]\n:POSTERN-FWD-GRANTS - [0:0]\n-A FORWARD -j POSTERN-FWD\n-A POSTERN-FWD -j POSTERN-FWD-GRANTS\nCOMMIT\n\
+                  *nat\n:POSTERN-DNAT - [0:0]\n:POSTERN-SNAT - [0:0]\n-A PREROUTING -j POSTERN-DNAT\n-A POSTROUTING -j POSTERN-SNAT\nCOMMIT\n";
+    let saved = INSTALLED.replace("COMMIT\n", chains);
+    world.answers(move |program, input| {
+        let stdout = saved.clone();
+        match program {
+            "iptables-save" => Some(Ok(Ran { status: Some(0), stdout, stderr: String::new() })),
+            _ if input.contains("-A POSTERN-DNAT") => exits(1, "no nat here"),
+            _ => None,
+        }
+    });
+    let through = Grant { forwards, services: Vec::new(), ..four(2) };
+    let (done, error) = world.apply(&[Change::Open(four(3)), Change::Open(through), Change::Open(four(4))]);
+    assert_eq!(done, [true, false, true]);
+    assert!(error.contains("no nat here"), "{error}");
+    let last = world.ran().into_iter().rfind(|(program, _)| program == "iptables-restore").unwrap().1;
+    let expected = format!(
+        "*filter\n:POSTERN-GRANTS - [0:0]\n:POSTERN-FWD-GRANTS - [0:0]\n-A {}\n-A {}\n-A {}\nCOMMIT\n*nat\n:POSTERN-DNAT - [0:0]\n:POSTERN-SNAT - [0:0]\nCOMMIT\n",
+        rule(1),
+        rule(3),
+        rule(4)
+    );
+    assert_eq!(last, expected, "the last run leaves what was granted and nothing else");
 }
 
 #[test]

@@ -12,6 +12,8 @@ const NLM_F_ACK_TLVS: u16 = 0x200;
 const NETLINK_HEADER_LEN: usize = 16;
 const NFGENMSG_LEN: usize = 4;
 const NFTA_SET_ELEM_LIST_ELEMENTS: u16 = 3;
+const NFTA_RULE_TABLE: u16 = 1;
+const NFTA_RULE_CHAIN: u16 = 2;
 const NFTA_SET_ELEM_KEY: u16 = 1;
 const NFTA_SET_ELEM_EXPIRATION: u16 = 5;
 const NFTA_SET_ELEM_USERDATA: u16 = 6;
@@ -93,6 +95,22 @@ pub(super) fn elements(message: &NetlinkBuffer<&[u8]>, elements: &mut Vec<Dumped
         }
     }
     Ok(())
+}
+
+/// The chain of the rule in a message of a dump, where the rule stands in this table.
+pub(super) fn chain_of_rule(message: &NetlinkBuffer<&[u8]>, table: &str) -> Result<Option<String>, Trouble> {
+    let attributes = message.payload().get(NFGENMSG_LEN..).unwrap_or_default();
+    let (mut is_in_table, mut chain) = (false, None);
+    for attribute in NlasIterator::new(attributes) {
+        let attribute = attribute?;
+        let text = || String::from_utf8_lossy(attribute.value()).trim_end_matches('\0').to_owned();
+        match attribute.kind() {
+            NFTA_RULE_TABLE => is_in_table = text() == table,
+            NFTA_RULE_CHAIN => chain = Some(text()),
+            _ => {}
+        }
+    }
+    Ok(chain.filter(|_| is_in_table))
 }
 
 fn element_of(attributes: &[u8]) -> Result<Dumped, Trouble> {

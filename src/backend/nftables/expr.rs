@@ -15,7 +15,6 @@ pub(super) type Expr = ListAttribute<ExpressionAttribute>;
 
 pub(super) const NFPROTO_IPV4: u8 = 2;
 pub(super) const NFPROTO_IPV6: u8 = 10;
-pub(super) const TCP: u8 = 6;
 pub(super) const UDP: u8 = 17;
 
 const NETWORK_HEADER: u32 = 1;
@@ -25,8 +24,16 @@ const FIRST_REGISTER: u32 = 8;
 const SCRATCH: Register = Register::Reg1;
 const NF_DROP: u32 = 0;
 const NF_ACCEPT: u32 = 1;
-const CT_ESTABLISHED_OR_RELATED: u32 = 2 | 4;
-const TCP_FLAG_SYN: u8 = 2;
+const CT_STATE: u32 = 0;
+const CT_STATUS: u32 = 2;
+const CT_ESTABLISHED: u32 = 2;
+const CT_ESTABLISHED_OR_RELATED: u32 = CT_ESTABLISHED | 4;
+/// The status bit of a connection whose destination was translated.
+const CT_STATUS_DNAT: u32 = 1 << 5;
+const FIB_RESULT_ADDRTYPE: u32 = 3;
+const FIB_DADDR: u32 = 2;
+const RTN_LOCAL: u32 = 2;
+const NAT_DNAT: u32 = 1;
 const ECHO_REQUEST: [(u8, u8); 2] = [(1, 8), (58, 128)];
 
 pub(super) fn family(v6: bool) -> [Expr; 2] {
@@ -76,21 +83,59 @@ pub(super) fn target_in(network: ipnet::IpNet) -> Vec<Expr> {
 
 /// The connection is known, or belongs to one that is.
 pub(super) fn established() -> [Expr; 3] {
-    let state = other("ct", &[(2, 0), (1, SCRATCH.into())]);
-    [state, masked(&CT_ESTABLISHED_OR_RELATED.to_ne_bytes()), compare(Operator::NotEqual, &[0; 4])]
+    [ct(CT_STATE), masked(&CT_ESTABLISHED_OR_RELATED.to_ne_bytes()), compare(Operator::NotEqual, &[0; 4])]
 }
 
-/// A TCP segment that opens nothing, for a connection that a socket of this host already has.
-pub(super) fn of_a_socket() -> Vec<Expr> {
-    let mut exprs = protocol(TCP).to_vec();
-    exprs.extend([payload(TRANSPORT_HEADER, 13, 1, SCRATCH), masked(&[TCP_FLAG_SYN]), compare(Operator::Equal, &[0])]);
-    // "wildcard" is 1 for a socket that listens on every address
-    exprs.extend([other("socket", &[(1, 2), (2, SCRATCH.into())]), compare(Operator::Equal, &[0])]);
+/// The connection is not known: the packet would open it.
+pub(super) fn not_established() -> [Expr; 2] {
+    [ct(CT_STATE), compare(Operator::NotEqual, &CT_ESTABLISHED.to_ne_bytes())]
+}
+
+/// The connection came to another address, or another port, than the packet goes to now.
+pub(super) fn translated() -> [Expr; 3] {
+    [ct(CT_STATUS), masked(&CT_STATUS_DNAT.to_ne_bytes()), compare(Operator::NotEqual, &[0; 4])]
+}
+
+/// The packet is for an address of this host.
+pub(super) fn to_this_host() -> [Expr; 2] {
+    let kind = other("fib", &[(1, SCRATCH.into()), (2, FIB_RESULT_ADDRTYPE), (3, FIB_DADDR)]);
+    [kind, compare(Operator::Equal, &RTN_LOCAL.to_ne_bytes())]
+}
+
+/// Sends the connection to where the map says, if it says anything.
+pub(super) fn lead_by(map: Set) -> Vec<Expr> {
+    let data = map.data_fields().unwrap_or_default();
+    let mut exprs = key_of(map);
+    exprs.push(lookup(map, Some(FIRST_REGISTER)));
+    let family = if map.v6() { NFPROTO_IPV6 } else { NFPROTO_IPV4 };
+    let mut attributes = vec![(1, NAT_DNAT), (2, family.into()), (3, FIRST_REGISTER)];
+    if let [address, _port] = data {
+        attributes.push((5, FIRST_REGISTER + address.padded_len() / 4));
+    }
+    exprs.push(other("nat", &attributes));
     exprs
+}
+
+/// Gives the connection the gate's own address as its source.
+pub(super) fn masquerade() -> Expr {
+    other("masq", &[])
 }
 
 /// The packet is in the set.
 pub(super) fn in_set(set: Set) -> Vec<Expr> {
+    let mut exprs = key_of(set);
+    exprs.push(lookup(set, None));
+    exprs
+}
+
+fn lookup(set: Set, to: Option<u32>) -> Expr {
+    let mut parts = vec![Lookup::Set(set.name().to_owned()), Lookup::SourceRegister(Register::from(FIRST_REGISTER))];
+    parts.extend(to.map(|register| Lookup::DestinationRegister(Register::from(register))));
+    Expressions::Lookup(parts).into()
+}
+
+/// Loads the key by which the packet is looked up.
+fn key_of(set: Set) -> Vec<Expr> {
     let mut exprs = Vec::new();
     let mut register = FIRST_REGISTER;
     for field in set.fields() {
@@ -109,8 +154,6 @@ pub(super) fn in_set(set: Set) -> Vec<Expr> {
         }
         register += field.padded_len() / 4;
     }
-    let source = Lookup::SourceRegister(Register::from(FIRST_REGISTER));
-    exprs.push(Expressions::Lookup(vec![Lookup::Set(set.name().to_owned()), source]).into());
     exprs
 }
 
@@ -137,6 +180,10 @@ fn verdict(attributes: Vec<VerdictAttribute>) -> Expr {
 
 fn immediate(to: Register, data: DataAttribute) -> Expr {
     Expressions::Immediate(vec![Immediate::DestinationRegister(to), Immediate::Data(data)]).into()
+}
+
+fn ct(key: u32) -> Expr {
+    other("ct", &[(2, key), (1, SCRATCH.into())])
 }
 
 fn meta(key: MetaKey, to: Register) -> Expr {
@@ -199,6 +246,15 @@ mod tests {
             })
             .collect();
         assert_eq!(registers, [8, 12, 16, 17, 18, 0, 0]);
+    }
+
+    #[test]
+    fn the_port_of_a_translation_is_taken_from_behind_the_address_in_its_register() {
+        for (map, port) in [(Set::Nat4, "[0, 0, 0, 9]"), (Set::Lead6, "[0, 0, 0, 12]")] {
+            let text = format!("{:?}", lead_by(map).last().unwrap());
+            assert!(text.contains(port), "{text}");
+        }
+        assert!(!format!("{:?}", lead_by(Set::Keep4).last().unwrap()).contains("[0, 0, 0, 9]"));
     }
 
     #[test]

@@ -92,6 +92,17 @@ impl Holders {
         self.grants.values().map(|held| &held.grant)
     }
 
+    /// The elements that stand until after this time, those of the record too.
+    pub(super) fn lasting(&self, after: Timestamp) -> Vec<Element> {
+        let lasts = |holds: &BTreeSet<Hold>| holds.last().is_some_and(|(until, _)| *until > after);
+        let exact = self.elements.iter().filter(|(_, holds)| lasts(holds)).map(|(element, _)| element.clone());
+        let of_one = |held: &Held| {
+            let recorded = record::elements(&held.grant).unwrap_or_default();
+            held.ranges.iter().cloned().chain(recorded.into_iter().map(|(element, _)| element)).collect::<Vec<_>>()
+        };
+        exact.chain(self.grants.values().filter(|held| held.grant.until > after).flat_map(of_one)).collect()
+    }
+
     /// Whether there are ranks for no more than a few more ranges.
     pub(super) fn ranks_run_out(&self) -> bool {
         self.rank > RANK_MIDDLE - (1 << 24)
@@ -156,6 +167,7 @@ mod tests {
             allow: "192.0.2.7/32".parse().unwrap(),
             target: None,
             services: vec![service.parse().unwrap()],
+            forwards: Vec::new(),
             until: Timestamp::from_millis(until),
         }
     }

@@ -7,7 +7,8 @@ use std::io;
 use std::time::Duration;
 
 use netlink_packet_core::{
-    NLM_F_ACK, NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_REQUEST, NLMSG_DONE, NLMSG_ERROR, NetlinkHeader, NetlinkMessage, NetlinkPayload,
+    NLM_F_ACK, NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_REQUEST, NLMSG_DONE, NLMSG_ERROR, NetlinkBuffer, NetlinkHeader, NetlinkMessage,
+    NetlinkPayload,
 };
 use netlink_packet_netfilter::nftables::NfTablesMessage;
 use netlink_packet_netfilter::none::ControlMessage;
@@ -19,6 +20,8 @@ use rustix::net::sockopt::{self, Timeout};
 use super::answers::{self, Dumped, Fault, Messages, Trouble};
 use super::messages::{self, Message};
 use super::sets::Set;
+use super::standing::Rules;
+use super::table::TABLE;
 
 /// An answer takes microseconds; this is for a kernel that does not give one.
 const ANSWER_WITHIN: Duration = Duration::from_secs(5);
@@ -90,15 +93,37 @@ impl Link {
             self.push(inet(messages::get_elements(set)), NLM_F_REQUEST | NLM_F_DUMP, sequence);
             self.transmit()?;
             let mut elements = Vec::new();
-            if self.read_dump(sequence, &mut elements)? {
+            if self.read_dump(sequence, |message| answers::elements(message, &mut elements))? {
                 return Ok(elements);
             }
         }
-        Err(Trouble::Garbled(format!("the rules changed during each of {DUMPS_MAX} attempts to read them; try again")))
+        Err(disturbed())
+    }
+
+    /// How many rules stand in each chain of the table; none where there is no table.
+    pub(super) fn rules(&mut self) -> Result<Rules, Trouble> {
+        for _ in 0..DUMPS_MAX {
+            let sequence = self.next_sequence(1);
+            self.out.clear();
+            self.push(inet(messages::get_rules()), NLM_F_REQUEST | NLM_F_DUMP, sequence);
+            self.transmit()?;
+            let mut rules = Rules::new();
+            let take = |message: &NetlinkBuffer<&[u8]>| {
+                if let Some(chain) = answers::chain_of_rule(message, TABLE)? {
+                    let count = rules.entry(chain).or_default();
+                    *count = count.saturating_add(1);
+                }
+                Ok(())
+            };
+            if self.read_dump(sequence, take)? {
+                return Ok(rules);
+            }
+        }
+        Err(disturbed())
     }
 
     /// False where the dump was disturbed.
-    fn read_dump(&mut self, sequence: u32, elements: &mut Vec<Dumped>) -> Result<bool, Trouble> {
+    fn read_dump(&mut self, sequence: u32, mut take: impl FnMut(&NetlinkBuffer<&[u8]>) -> Result<(), Trouble>) -> Result<bool, Trouble> {
         let mut whole = true;
         loop {
             self.receive()?;
@@ -111,7 +136,7 @@ impl Link {
                 match message.message_type() {
                     NLMSG_DONE => return Ok(whole),
                     NLMSG_ERROR => return Err(Trouble::Refused(vec![answers::fault(&message, None)?])),
-                    _ => answers::elements(&message, elements)?,
+                    _ => take(&message)?,
                 }
             }
         }
@@ -196,6 +221,10 @@ impl Link {
             }
         }
     }
+}
+
+fn disturbed() -> Trouble {
+    Trouble::Garbled(format!("the rules changed during each of {DUMPS_MAX} attempts to read them; try again"))
 }
 
 fn inet(message: NfTablesMessage) -> NetfilterMessage {

@@ -11,8 +11,8 @@ use netlink_packet_netfilter::nftables::{
 
 use super::elements::{Act, Step};
 use super::expr::Expr;
-use super::sets::{Field, Set};
-use super::table::{self, PRIORITY, TABLE};
+use super::sets::{self, Field, Set};
+use super::table::{self, TABLE};
 use crate::time::Timestamp;
 
 /// The shortest time an element is given. The kernel counts in ticks of up to 10 ms and takes less than one for "without end".
@@ -41,7 +41,7 @@ pub(super) fn get_generation() -> NfTablesMessage {
 pub(super) fn new_set(set: Set) -> Message {
     let mut flags = SetFlags::Timeout;
     let mut description: Vec<SetDescription> = set.size().map(SetDescription::Size).into_iter().collect();
-    if set.ranges() {
+    if set.intervals() {
         flags |= SetFlags::Interval;
     }
     let field_len = |field: &Field| DefaultNla::new(NFTA_SET_FIELD_LEN, field.len().to_be_bytes().to_vec());
@@ -49,7 +49,10 @@ pub(super) fn new_set(set: Set) -> Message {
         flags |= SetFlags::Concat;
         description.push(SetDescription::Concat(set.fields().iter().map(|field| nested(NFTA_LIST_ELEM, &field_len(field))).collect()));
     }
-    let attributes = vec![
+    if set.data_fields().is_some() {
+        flags |= SetFlags::Map;
+    }
+    let mut attributes = vec![
         SetAttribute::Table(TABLE.to_owned()),
         SetAttribute::Name(set.name().to_owned()),
         SetAttribute::Id(set.id()),
@@ -58,6 +61,9 @@ pub(super) fn new_set(set: Set) -> Message {
         SetAttribute::KeyLen(set.key_len()),
         SetAttribute::Description(description),
     ];
+    if let Some(fields) = set.data_fields() {
+        attributes.extend([SetAttribute::DataType(sets::nft_type(fields)), SetAttribute::DataLen(sets::padded_len(fields))]);
+    }
     (NfTablesMessage::NewSet(SetMessage { attributes }), NLM_F_CREATE)
 }
 
@@ -66,13 +72,16 @@ pub(super) fn new_chain(chain: &table::Chain) -> Message {
     let number = match chain.hook {
         table::Hook::Input => Some(InetHookNumber::LocalIn),
         table::Hook::Forward => Some(InetHookNumber::Forward),
+        table::Hook::Prerouting => Some(InetHookNumber::PreRouting),
+        table::Hook::Postrouting => Some(InetHookNumber::PostRouting),
         table::Hook::None => None,
     };
     if let Some(number) = number {
+        let (kind, priority) = chain.hook.kind_and_priority();
         attributes.extend([
-            ChainAttribute::Hook(vec![Hook::Number(HookNumber::Inet(number)), Hook::Priority(PRIORITY.cast_unsigned())]),
+            ChainAttribute::Hook(vec![Hook::Number(HookNumber::Inet(number)), Hook::Priority(priority.cast_unsigned())]),
             ChainAttribute::Policy(NF_ACCEPT),
-            ChainAttribute::Type("filter".to_owned()),
+            ChainAttribute::Type(kind.to_owned()),
         ]);
     }
     (NfTablesMessage::NewChain(ChainMessage { attributes }), NLM_F_CREATE)
@@ -89,6 +98,9 @@ pub(super) fn step(step: &Step, now: Timestamp) -> Message {
     let mut attributes = vec![SetElementAttribute::Key(DataAttribute::Value(step.element.key.clone()))];
     if let Some(end) = &step.element.end {
         attributes.push(SetElementAttribute::KeyEnd(vec![DefaultNla::new(NFTA_DATA_VALUE, end.clone())]));
+    }
+    if let (Act::Add { .. } | Act::Touch, Some(data)) = (&step.act, &step.element.data) {
+        attributes.push(SetElementAttribute::Data(DataAttribute::Value(data.clone())));
     }
     match &step.act {
         Act::Add { until, userdata } => {
@@ -111,6 +123,11 @@ pub(super) fn step(step: &Step, now: Timestamp) -> Message {
         Act::Touch => (NfTablesMessage::NewSetElement(message), NLM_F_CREATE),
         Act::Delete | Act::DeleteIfThere => (NfTablesMessage::DeleteSetElement(message), 0),
     }
+}
+
+/// Asks for all rules of the table.
+pub(super) fn get_rules() -> NfTablesMessage {
+    NfTablesMessage::GetRule(RuleMessage { attributes: vec![RuleAttribute::Table(TABLE.to_owned())] })
 }
 
 /// Asks for all elements of a set.

@@ -13,12 +13,11 @@ mod link;
 mod messages;
 mod record;
 mod sets;
+mod standing;
 mod table;
 
 use std::collections::BTreeSet;
 use std::fmt;
-
-use ipnet::IpNet;
 
 use self::answers::{Fault, Trouble};
 use self::elements::{Act, Step};
@@ -26,6 +25,7 @@ use self::holders::{Holders, Undo};
 use self::link::Link;
 use self::messages::Message;
 use self::sets::Set;
+use self::standing::Rules;
 use self::table::{TABLE, Wanted};
 use super::{Backend, BackendError, Change};
 use crate::grant::Grant;
@@ -37,9 +37,6 @@ use crate::time::Timestamp;
 pub struct Nftables {
     link: Link,
     now: Timestamp,
-    hidden_targets: Vec<IpNet>,
-    /// False once the kernel has said that it can't look for sockets.
-    sockets: bool,
     /// True where an answer was lost, so that nobody knows what stands.
     doubtful: bool,
     /// What stands; `None` before the first install.
@@ -49,7 +46,10 @@ pub struct Nftables {
 #[derive(Debug)]
 struct Placed {
     protection: Protection,
+    /// Whether ports of the gate may lead to hosts behind it.
+    nat: bool,
     holders: Holders,
+    rules: Rules,
 }
 
 /// Why a batch was not carried out.
@@ -67,16 +67,7 @@ impl Nftables {
     pub fn open() -> Result<Self, BackendError> {
         let mut link = Link::open().map_err(|error| fault::no_socket(&error))?;
         link.probe().map_err(|trouble| fault::unusable(&trouble))?;
-        Ok(Self { link, now: Timestamp::default(), hidden_targets: Vec::new(), sockets: true, doubtful: false, placed: None })
-    }
-
-    /// Also closes the protected services of the hosts in these networks behind the gate, for everyone who has no grant; from the
-    /// next install on. Without it forwarding is left to the host's own rules, and a grant there is no more than a mark in `nft list`:
-    /// in nftables an accept of one table opens nothing that another one drops.
-    #[must_use]
-    pub fn hiding(mut self, targets: &[IpNet]) -> Self {
-        self.hidden_targets = IpNet::aggregate(&targets.to_vec());
-        self
+        Ok(Self { link, now: Timestamp::default(), doubtful: false, placed: None })
     }
 
     /// Makes the changes in the memory and in the kernel, or in neither.
@@ -91,6 +82,13 @@ impl Nftables {
         let mut undo: Vec<Undo> = Vec::with_capacity(changes.len());
         let mut result = Ok(());
         for change in changes {
+            if let (Change::Open(grant) | Change::Extend { new: grant, .. }, false) = (change, placed.nat)
+                && !grant.forwards.is_empty()
+            {
+                let why = "address translation is not set up, for no user has a service that forwards; reload the config";
+                result = Err(BackendError(format!("nftables: {grant}: {why}")));
+                continue;
+            }
             match placed.holders.change(change, &mut steps) {
                 Ok(back) => undo.push(back),
                 Err(why) => result = Err(BackendError(format!("nftables: {why}"))),
@@ -145,10 +143,13 @@ impl Nftables {
         self.install(&protection, &live)
     }
 
+    fn wanted(protection: &Protection, nat: bool) -> Wanted {
+        Wanted { protection: protection.clone(), nat }
+    }
+
     /// One batch after which the table is as wanted and holds these grants, whatever stood there before.
-    fn set_up(&mut self, protection: &Protection, steps: &[Step]) -> Result<(), (Option<&'static str>, BackendError)> {
-        let wanted = Wanted { protection: protection.clone(), hidden_targets: self.hidden_targets.clone(), sockets: self.sockets };
-        let setup = set_up(&wanted);
+    fn set_up(&mut self, protection: &Protection, nat: bool, steps: &[Step]) -> Result<(), BackendError> {
+        let setup = set_up(&Self::wanted(protection, nat));
         let names: Vec<&'static str> = setup.iter().map(|(name, _)| *name).collect();
         let now = self.now;
         let batch: Vec<Message> = setup.into_iter().map(|(_, message)| message).collect();
@@ -156,22 +157,18 @@ impl Nftables {
         let sent = self.link.batch(batch.into_iter().chain(elements));
         self.doubtful |= matches!(sent, Err(Trouble::Unknown(_) | Trouble::Garbled(_)));
         sent.map_err(|trouble| {
-            let Trouble::Refused(faults) = &trouble else { return (None, fault::trouble(&"setting up the table", &trouble)) };
-            let Some(fault) = faults.first() else { return (None, fault::trouble(&"setting up the table", &trouble)) };
+            let Trouble::Refused(faults) = &trouble else { return fault::trouble(&"setting up the table", &trouble) };
+            let Some(fault) = faults.first() else { return fault::trouble(&"setting up the table", &trouble) };
             let name = fault.index.and_then(|index| names.get(index)).copied();
             let step = fault.index.and_then(|index| steps.get(index.checked_sub(names.len())?));
-            let error = match (name, step) {
+            match (name, step) {
                 (Some(name), _) => fault::refused(&name, fault),
                 (None, Some(step)) => fault::refused(step, fault),
                 (None, None) => fault::refused(&"setting up the table", fault),
-            };
-            (name, error)
+            }
         })
     }
 }
-
-/// Rules that the kernel's socket look-up is needed for.
-const SOCKET_RULE: &str = "adding the rule for connections of a socket";
 
 fn set_up(wanted: &Wanted) -> Vec<(&'static str, Message)> {
     // adding it first lets the deletion succeed where there was none
@@ -185,8 +182,7 @@ fn set_up(wanted: &Wanted) -> Vec<(&'static str, Message)> {
     messages.extend(chains.iter().map(|chain| ("adding a chain", messages::new_chain(chain))));
     for chain in &chains {
         for rule in &chain.rules {
-            let name = if *rule == table::of_a_socket() { SOCKET_RULE } else { "adding a rule" };
-            messages.push((name, messages::new_rule(chain, rule.clone())));
+            messages.push(("adding a rule", messages::new_rule(chain, rule.clone())));
         }
     }
     messages
@@ -207,16 +203,10 @@ impl Backend for Nftables {
         for grant in live {
             let _ = holders.change(&Change::Open(grant.clone()), &mut steps).map_err(|why| BackendError(format!("nftables: {why}")))?;
         }
-        match self.set_up(protection, &steps) {
-            Ok(()) => {}
-            Err((Some(SOCKET_RULE), error)) => {
-                tracing::warn!(%error, "nftables: connections that were there before connection tracking may be cut");
-                self.sockets = false;
-                self.set_up(protection, &steps).map_err(|(_, error)| error)?;
-            }
-            Err((_, error)) => return Err(error),
-        }
-        self.placed = Some(Placed { protection: protection.clone(), holders });
+        let nat = !protection.forwards.is_empty() || live.iter().any(|grant| !grant.forwards.is_empty());
+        self.set_up(protection, nat, &steps)?;
+        let rules = standing::rules_of(&table::chains(&Self::wanted(protection, nat)));
+        self.placed = Some(Placed { protection: protection.clone(), nat, holders, rules });
         self.doubtful = false;
         Ok(())
     }
@@ -244,18 +234,10 @@ impl Backend for Nftables {
         read.and_then(|()| parts.grants()).map_err(unreadable)
     }
 
-    /// Sees a table, a set or a grant that is gone; rules that others took out of our own table it does not see.
     fn verify(&mut self) -> Result<bool, BackendError> {
         let Some(placed) = &self.placed else { return Ok(true) };
-        // what ends within a second may be gone when it is looked for
-        let soon = self.now.plus(std::time::Duration::from_secs(1));
-        let wanted: Vec<Grant> = placed.holders.grants().filter(|grant| grant.until > soon).cloned().collect();
-        match self.link.dump(Set::Record) {
-            Ok(_) if wanted.is_empty() => Ok(true),
-            Ok(_) => self.list().map(|found| wanted.iter().all(|grant| found.iter().any(|known| known.id == grant.id))),
-            Err(Trouble::Refused(faults)) if faults.iter().all(fault::is_absence) => Ok(false),
-            Err(trouble) => Err(fault::trouble(&format_args!("reading set record of table inet {TABLE}"), &trouble)),
-        }
+        standing::stands(&mut self.link, placed, self.now)
+            .map_err(|trouble| fault::trouble(&format_args!("reading table inet {TABLE}"), &trouble))
     }
 
     fn remove(&mut self) -> Result<(), BackendError> {

@@ -10,10 +10,13 @@ use ipnet::IpNet;
 
 use super::elements::Element;
 use crate::grant::{Grant, GrantId};
+use crate::opening::Forward;
 use crate::service::Ports;
 use crate::time::Timestamp;
 
 const VERSION: u8 = 1;
+/// Stands where a service has its protocol, and no protocol has this number: a forward follows.
+const FORWARD: u8 = 0;
 /// nft's own number for a comment.
 const COMMENT: u8 = 0;
 /// A number that nft does not know and steps over.
@@ -73,6 +76,14 @@ fn body(grant: &Grant) -> Option<Vec<u8>> {
         body.push(ports.protocol());
         body.extend_from_slice(&first.to_be_bytes());
         body.extend_from_slice(&last.to_be_bytes());
+    }
+    for forward in &grant.forwards {
+        let (first, last) = forward.at.range()?;
+        body.extend_from_slice(&[FORWARD, u8::from(forward.masquerade), forward.at.protocol()]);
+        body.extend_from_slice(&first.to_be_bytes());
+        body.extend_from_slice(&last.to_be_bytes());
+        push_address(&mut body, forward.host);
+        body.extend_from_slice(&forward.port.unwrap_or_default().to_be_bytes());
     }
     Some(body)
 }
@@ -157,10 +168,19 @@ fn read(id: GrantId, body: &[u8]) -> Option<Grant> {
     let allow = IpNet::new(address, reader.u8()?).ok()?;
     let target = reader.address()?;
     let mut services = Vec::new();
+    let mut forwards = Vec::new();
     while !reader.0.is_empty() {
-        services.push(ports(reader.u8()?, reader.u16()?, reader.u16()?)?);
+        match reader.u8()? {
+            FORWARD => {
+                let masquerade = [false, true].get(usize::from(reader.u8()?)).copied()?;
+                let at = ports(reader.u8()?, reader.u16()?, reader.u16()?)?;
+                let (host, port) = (reader.address()??, reader.u16()?);
+                forwards.push(Forward::new(at, host, (port != 0).then_some(port), masquerade).ok()?);
+            }
+            protocol => services.push(ports(protocol, reader.u16()?, reader.u16()?)?),
+        }
     }
-    Some(Grant { id, user, allow, target, services, until })
+    Some(Grant { id, user, allow, target, services, forwards, until })
 }
 
 fn ports(protocol: u8, first: u16, last: u16) -> Option<Ports> {
@@ -221,6 +241,7 @@ mod tests {
             allow: "2001:db8::/32".parse().unwrap(),
             target: Some("fd00::1".parse().unwrap()),
             services: (1..=services).map(|port| format!("tcp/{}", port * 3).parse().unwrap()).collect(),
+            forwards: Vec::new(),
             until: Timestamp::from_millis(1_795_341_630_123),
         }
     }
@@ -238,7 +259,10 @@ mod tests {
         let mut icmp = grant("bob", 0);
         icmp.target = None;
         icmp.services = vec!["icmpv6".parse().unwrap()];
-        for grant in [grant("alice", 1), grant(&"u".repeat(64), 16), grant(&"u".repeat(255), 500), icmp] {
+        let forward = |at: &str, port, masquerade| Forward::new(at.parse().unwrap(), "fd00::5".parse().unwrap(), port, masquerade).unwrap();
+        let mut through = grant("carol", 1);
+        through.forwards = vec![forward("tcp/2222", Some(22), true), forward("udp/500-510", None, false)];
+        for grant in [through, grant("alice", 1), grant(&"u".repeat(64), 16), grant(&"u".repeat(255), 500), icmp] {
             let elements = elements(&grant).unwrap();
             assert!(elements.iter().all(|(_, userdata)| userdata.len() <= USERDATA_MAX));
             assert_eq!(back(&elements).unwrap(), [grant]);

@@ -23,8 +23,45 @@ pub(super) enum Set {
     /// One address to the echo reply of a host behind the gate.
     ForwardIcmp4,
     ForwardIcmp6,
+    /// From one address and a port of the gate to a host behind it and its port.
+    Nat4,
+    Nat6,
+    /// From a network, or to a range of ports of the gate: who is led, by one of the maps that follow.
+    Led4,
+    Led6,
+    /// From a port of the gate to a host behind it and its port.
+    Lead4,
+    Lead6,
+    /// From a range of ports of the gate to the same ports of a host behind it.
+    Keep4,
+    Keep6,
+    /// What has come through a port of the gate, at a host behind it.
+    Through4,
+    Through6,
+    ThroughNetworks4,
+    ThroughNetworks6,
+    /// The same, where the host sees the gate's address.
+    Masquerade4,
+    Masquerade6,
+    MasqueradeNetworks4,
+    MasqueradeNetworks6,
     /// The grants themselves, which no rule looks at.
     Record,
+}
+
+/// What an element of a set lets through.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Door {
+    /// To the gate itself.
+    Gate,
+    /// To a host behind the gate.
+    Behind,
+    /// To a port of the gate that leads elsewhere.
+    Led,
+    /// To a host behind the gate, by a port of the gate.
+    Through,
+    /// The same, with the gate's address as the source.
+    Masquerade,
 }
 
 /// What a set holds.
@@ -67,7 +104,7 @@ pub(super) const RANK_MIDDLE: u32 = 0x8000_0080;
 const RECORDS_MAX: u32 = 1 << 17;
 
 impl Set {
-    pub(super) const ALL: [Self; 13] = [
+    pub(super) const ALL: [Self; 29] = [
         Self::Grants4,
         Self::Grants6,
         Self::Networks4,
@@ -80,24 +117,65 @@ impl Set {
         Self::Icmp6,
         Self::ForwardIcmp4,
         Self::ForwardIcmp6,
+        Self::Nat4,
+        Self::Nat6,
+        Self::Led4,
+        Self::Led6,
+        Self::Lead4,
+        Self::Lead6,
+        Self::Keep4,
+        Self::Keep6,
+        Self::Through4,
+        Self::Through6,
+        Self::ThroughNetworks4,
+        Self::ThroughNetworks6,
+        Self::Masquerade4,
+        Self::Masquerade6,
+        Self::MasqueradeNetworks4,
+        Self::MasqueradeNetworks6,
         Self::Record,
     ];
 
-    /// The set that an opening stands in.
-    pub(super) fn of(kind: Kind, v6: bool, forward: bool) -> Self {
-        match (kind, forward, v6) {
-            (Kind::Exact, false, false) => Self::Grants4,
-            (Kind::Exact, false, true) => Self::Grants6,
-            (Kind::Ranges, false, false) => Self::Networks4,
-            (Kind::Ranges, false, true) => Self::Networks6,
-            (Kind::Icmp, false, false) => Self::Icmp4,
-            (Kind::Icmp, false, true) => Self::Icmp6,
-            (Kind::Exact, true, false) => Self::Forward4,
-            (Kind::Exact, true, true) => Self::Forward6,
-            (Kind::Ranges, true, false) => Self::ForwardNetworks4,
-            (Kind::Ranges, true, true) => Self::ForwardNetworks6,
-            (Kind::Icmp, true, false) => Self::ForwardIcmp4,
-            (Kind::Icmp, true, true) => Self::ForwardIcmp6,
+    /// The set that an opening stands in. Ports are forwarded, ICMP is not.
+    pub(super) fn of(kind: Kind, v6: bool, door: Door) -> Self {
+        let (four, six) = match (door, kind) {
+            (Door::Gate, Kind::Exact) => (Self::Grants4, Self::Grants6),
+            (Door::Gate, Kind::Ranges) => (Self::Networks4, Self::Networks6),
+            (Door::Gate, Kind::Icmp) => (Self::Icmp4, Self::Icmp6),
+            (Door::Behind, Kind::Exact) => (Self::Forward4, Self::Forward6),
+            (Door::Behind, Kind::Ranges) => (Self::ForwardNetworks4, Self::ForwardNetworks6),
+            (Door::Behind, Kind::Icmp) => (Self::ForwardIcmp4, Self::ForwardIcmp6),
+            (Door::Led, _) => (Self::Led4, Self::Led6),
+            (Door::Through, Kind::Exact | Kind::Icmp) => (Self::Through4, Self::Through6),
+            (Door::Through, Kind::Ranges) => (Self::ThroughNetworks4, Self::ThroughNetworks6),
+            (Door::Masquerade, Kind::Exact | Kind::Icmp) => (Self::Masquerade4, Self::Masquerade6),
+            (Door::Masquerade, Kind::Ranges) => (Self::MasqueradeNetworks4, Self::MasqueradeNetworks6),
+        };
+        if v6 { six } else { four }
+    }
+
+    /// What its elements let through; `None` for the record and for maps.
+    pub(super) fn door(self) -> Option<Door> {
+        match self {
+            Self::Grants4 | Self::Grants6 | Self::Networks4 | Self::Networks6 | Self::Icmp4 | Self::Icmp6 => Some(Door::Gate),
+            Self::Forward4 | Self::Forward6 | Self::ForwardNetworks4 | Self::ForwardNetworks6 | Self::ForwardIcmp4 | Self::ForwardIcmp6 => {
+                Some(Door::Behind)
+            }
+            Self::Through4 | Self::Through6 | Self::ThroughNetworks4 | Self::ThroughNetworks6 => Some(Door::Through),
+            Self::Masquerade4 | Self::Masquerade6 | Self::MasqueradeNetworks4 | Self::MasqueradeNetworks6 => Some(Door::Masquerade),
+            Self::Led4 | Self::Led6 => Some(Door::Led),
+            Self::Nat4 | Self::Nat6 | Self::Lead4 | Self::Lead6 | Self::Keep4 | Self::Keep6 | Self::Record => None,
+        }
+    }
+
+    /// The fields of what a map gives; `None` for a set.
+    pub(super) fn data_fields(self) -> Option<&'static [Field]> {
+        match self {
+            Self::Nat4 | Self::Lead4 => Some(&[Field::Target4, Field::Port]),
+            Self::Nat6 | Self::Lead6 => Some(&[Field::Target6, Field::Port]),
+            Self::Keep4 => Some(&[Field::Target4]),
+            Self::Keep6 => Some(&[Field::Target6]),
+            _ => None,
         }
     }
 
@@ -115,6 +193,22 @@ impl Set {
             Self::Icmp6 => "icmp6",
             Self::ForwardIcmp4 => "forward_icmp4",
             Self::ForwardIcmp6 => "forward_icmp6",
+            Self::Nat4 => "nat4",
+            Self::Nat6 => "nat6",
+            Self::Led4 => "led4",
+            Self::Led6 => "led6",
+            Self::Lead4 => "lead4",
+            Self::Lead6 => "lead6",
+            Self::Keep4 => "keep4",
+            Self::Keep6 => "keep6",
+            Self::Through4 => "through4",
+            Self::Through6 => "through6",
+            Self::ThroughNetworks4 => "through_networks4",
+            Self::ThroughNetworks6 => "through_networks6",
+            Self::Masquerade4 => "masquerade4",
+            Self::Masquerade6 => "masquerade6",
+            Self::MasqueradeNetworks4 => "masquerade_networks4",
+            Self::MasqueradeNetworks6 => "masquerade_networks6",
             Self::Record => "record",
         }
     }
@@ -123,18 +217,19 @@ impl Set {
     pub(super) fn fields(self) -> &'static [Field] {
         use Field::{Number, Port, Protocol, Rank, Source4, Source6, Target4, Target6};
         match self {
-            Self::Grants4 => &[Source4, Protocol, Port],
-            Self::Grants6 => &[Source6, Protocol, Port],
-            Self::Networks4 => &[Source4, Protocol, Port, Rank],
-            Self::Networks6 => &[Source6, Protocol, Port, Rank],
-            Self::Forward4 => &[Source4, Target4, Protocol, Port],
-            Self::Forward6 => &[Source6, Target6, Protocol, Port],
-            Self::ForwardNetworks4 => &[Source4, Target4, Protocol, Port, Rank],
-            Self::ForwardNetworks6 => &[Source6, Target6, Protocol, Port, Rank],
+            Self::Grants4 | Self::Nat4 => &[Source4, Protocol, Port],
+            Self::Grants6 | Self::Nat6 => &[Source6, Protocol, Port],
+            Self::Networks4 | Self::Led4 => &[Source4, Protocol, Port, Rank],
+            Self::Networks6 | Self::Led6 => &[Source6, Protocol, Port, Rank],
+            Self::Forward4 | Self::Through4 | Self::Masquerade4 => &[Source4, Target4, Protocol, Port],
+            Self::Forward6 | Self::Through6 | Self::Masquerade6 => &[Source6, Target6, Protocol, Port],
+            Self::ForwardNetworks4 | Self::ThroughNetworks4 | Self::MasqueradeNetworks4 => &[Source4, Target4, Protocol, Port, Rank],
+            Self::ForwardNetworks6 | Self::ThroughNetworks6 | Self::MasqueradeNetworks6 => &[Source6, Target6, Protocol, Port, Rank],
             Self::Icmp4 => &[Source4],
             Self::Icmp6 => &[Source6],
             Self::ForwardIcmp4 => &[Source4, Target4],
             Self::ForwardIcmp6 => &[Source6, Target6],
+            Self::Lead4 | Self::Lead6 | Self::Keep4 | Self::Keep6 => &[Protocol, Port],
             Self::Record => &[Number, Number, Number],
         }
     }
@@ -152,12 +247,13 @@ impl Set {
         }
     }
 
-    pub(super) fn v6(self) -> bool {
-        self.fields().contains(&Field::Source6)
+    /// Whether its elements have two corners. Those without a rank never overlap, and may be several grants' own.
+    pub(super) fn intervals(self) -> bool {
+        self.ranges() || matches!(self, Self::Keep4 | Self::Keep6)
     }
 
-    pub(super) fn forward(self) -> bool {
-        self.fields().iter().any(|field| matches!(field, Field::Target4 | Field::Target6))
+    pub(super) fn v6(self) -> bool {
+        self.fields().contains(&Field::Source6) || self.data_fields().is_some_and(|data| data.contains(&Field::Target6))
     }
 
     /// The number of this set within a batch.
@@ -173,13 +269,23 @@ impl Set {
 
     /// The length of a key in bytes.
     pub(super) fn key_len(self) -> u32 {
-        self.fields().iter().map(|field| field.padded_len()).sum()
+        padded_len(self.fields())
     }
 
-    /// The type by which `nft list` prints keys: six bits a field, the numbers of nft's own types.
+    /// The type by which `nft list` prints keys.
     pub(super) fn key_type(self) -> u32 {
-        self.fields().iter().fold(0, |all, field| all << 6 | field.nft_type())
+        nft_type(self.fields())
     }
+}
+
+/// The length of these fields in bytes.
+pub(super) fn padded_len(fields: &[Field]) -> u32 {
+    fields.iter().map(|field| field.padded_len()).sum()
+}
+
+/// Their type: six bits a field, the numbers of nft's own types.
+pub(super) fn nft_type(fields: &[Field]) -> u32 {
+    fields.iter().fold(0, |all, field| all << 6 | field.nft_type())
 }
 
 impl Field {
@@ -224,8 +330,11 @@ mod tests {
 
     #[test]
     fn exact_grants_never_share_a_set_with_ranges() {
-        for set in Set::ALL.into_iter().filter(|set| *set != Set::Record) {
-            assert_eq!(Set::of(set.kind(), set.v6(), set.forward()), set);
+        for set in Set::ALL {
+            if let Some(door) = set.door() {
+                assert_eq!(Set::of(set.kind(), set.v6(), door), set);
+            }
+            assert_eq!(set.v6(), set.name().ends_with('6'), "{}", set.name());
         }
         assert!(!Set::Record.ranges());
     }

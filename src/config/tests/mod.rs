@@ -108,6 +108,67 @@ end_connections = false            # true: connections end with the grant that t
 }
 
 #[test]
+fn services_that_forward_reach_the_settings_and_the_protection() {
+    let text = format!(
+        r#"
+[gate]
+name = "g"
+[service.inner-ssh]
+ports = ["tcp/2222"]
+forward = "10.0.0.5:22"
+masquerade = true
+[service.inner-ssh6]
+ports = ["tcp/2222"]
+forward = "[fd00::5]:22"
+[service.media]
+ports = ["udp/5000-5010"]
+forward = "10.0.0.6"
+[service.unused]
+ports = ["tcp/99"]
+forward = "10.0.0.9:99"
+[service.web]
+ports = ["tcp/80"]
+[[user]]
+name = "alice"
+key = "{KEY}"
+services = ["inner-ssh", "inner-ssh6", "media", "web", "tcp/22"]
+targets = ["10.1.0.0/24", "10.0.0.6/32"]
+"#
+    );
+    let settings = load(&bundle(&text, &[])).unwrap().settings;
+    let forwards: Vec<String> =
+        settings.options.values().filter_map(|options| options.forward).map(|forward| forward.to_string()).collect();
+    assert_eq!(
+        forwards,
+        [
+            "tcp/2222 forwarded to 10.0.0.5:22 (masqueraded)",
+            "tcp/2222 forwarded to [fd00::5]:22",
+            "udp/5000-5010 forwarded to 10.0.0.6",
+            "tcp/99 forwarded to 10.0.0.9:99"
+        ]
+    );
+    assert!(settings.options["web"].forward.is_none());
+    let protection = settings.protection();
+    assert_eq!(crate::service::list(&protection.services), "tcp/22, tcp/80, tcp/2222, udp/5000-5010");
+    let behind: Vec<String> = protection.behind.iter().map(|(network, ports)| format!("{network} {ports}")).collect();
+    assert_eq!(
+        behind,
+        [
+            "10.0.0.5/32 tcp/22",
+            "10.0.0.6/32 tcp/22",
+            "10.0.0.6/32 tcp/80",
+            "10.0.0.6/32 udp/5000-5010",
+            "10.1.0.0/24 tcp/22",
+            "10.1.0.0/24 tcp/80",
+            "fd00::5/128 tcp/22"
+        ],
+        "the port of a forward is not opened at targets"
+    );
+    assert_eq!((protection.forwards.len(), protection.hide_behind), (3, true), "what nobody may open is not translated");
+    assert!(protection.closed().contains("udp/5000-5010, tcp/22 at 10.0.0.5/32, "), "{}", protection.closed());
+}
+
+#[test]
 fn every_key_reaches_the_settings() {
     let text = format!(
         r#"

@@ -67,6 +67,10 @@ fn what_is_wrong_with_a_program_is_said_with_line_column_and_cure() {
         (command(&format!("{both}list = [\"/l\", \"{{id}}\"]")), "9:15: list has a placeholder, but it is run once"),
         (command(&format!("{both}deadline = \"31s\"")), "9:12: \"31s\" is no deadline; write 1s to 30s"),
         (command(&format!("{both}deadline = \"500ms\"")), "9:12: \"500ms\" is no deadline"),
+        (
+            command(&format!("{both}[service.git]\nports = [\"tcp/2222\"]\nforward = \"10.0.0.5:22\"")),
+            "11:11: the backend \"command\" cannot lead a port to another host; take forward out",
+        ),
         (hook("on_open = [\"/h\", \"{ip}\"]"), "5:18: \"{ip}\" is no placeholder; write one of {id}"),
         (hook("on_close = [\"h\"]"), "5:13: this path is relative"),
         (hook("on_close = [\"/h\", \"\\u0000\"]"), "5:19: there is a zero byte in this argument"),

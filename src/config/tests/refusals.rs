@@ -36,6 +36,35 @@ fn what_is_wrong_in_a_gate_is_said_with_line_column_and_cure() {
         ("[service.dns]\nports = [\"udp/53\", \"web\"]", "4:20: \"web\" names no ports; write tcp/22"),
         ("[service.dns]\nport = [\"udp/53\"]\nports = [\"udp/53\"]", "4:1: \"port\" has no meaning in [service.dns]"),
         (
+            "[service.a]\nports = [\"tcp/1\"]\nforward = \"inner:22\"",
+            "5:11: \"inner:22\" is not an address with a port; write address and port",
+        ),
+        ("[service.a]\nports = [\"tcp/1\"]\nforward = \"127.0.0.1:22\"", "5:11: 127.0.0.1 is the gate itself; leave forward out"),
+        ("[service.a]\nports = [\"tcp/1\"]\nforward = \"224.0.0.1:22\"", "5:11: 224.0.0.1 is no host's address"),
+        ("[service.a]\nports = [\"tcp/1\"]\nforward = 22", "5:11: forward cannot be a number; write a text"),
+        (
+            "[service.a]\nports = [\"tcp/1\", \"tcp/2\"]\nforward = \"10.0.0.5:22\"",
+            "4:9: a service that forwards has exactly one port; write ports = [\"tcp/2222\"]",
+        ),
+        ("[service.a]\nports = [\"icmp\"]\nforward = \"10.0.0.5\"", "4:10: icmp cannot be forwarded; write tcp, udp or sctp"),
+        (
+            "[service.a]\nports = [\"tcp/1-5\"]\nforward = \"10.0.0.5:22\"",
+            "4:10: tcp/1-5 is a range and cannot go to one port; write forward = \"10.0.0.5\" without a port",
+        ),
+        ("[service.a]\nports = [\"tcp/1\"]\nmasquerade = true", "5:14: masquerade stands without forward; add forward = "),
+        (
+            "[service.a]\nports = [\"tcp/1\"]\nforward = \"10.0.0.5:2\"\nmasquerade = 1",
+            "6:14: masquerade cannot be a number; write true or false",
+        ),
+        (
+            "[service.a]\nports = [\"tcp/1\"]\nforward = \"10.0.0.5:22\"\n[service.b]\nports = [\"tcp/1-9\"]\nforward = \"10.0.0.6\"",
+            "7:9: tcp/1-9 is forwarded already, to 10.0.0.5 at posternd.toml:4; choose another port of the gate",
+        ),
+        (
+            "[service.a]\nports = [\"tcp/1\"]\nforward = \"10.0.0.5:22\"\n[service.b]\nports = [\"tcp/2\"]\nforward = \"10.0.0.5:22\"\nmasquerade = true",
+            "8:11: the service at posternd.toml:4 leads to the same host and port, but with another masquerade; write the same",
+        ),
+        (
             "[service.dns]\nports = [\"udp/53\"]\nend_connections = \"yes\"",
             "5:19: end_connections cannot be a text; write true or false, without quotes",
         ),

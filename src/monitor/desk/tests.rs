@@ -71,7 +71,7 @@ impl Scene {
 
     fn over(firewall: MemoryBackend, seconds: u64) -> Self {
         let settings = settings(&[("alice", &["tcp/22"]), ("bob", &["tcp/22"])]);
-        let desk = Desk::open(&settings, Box::new(firewall.clone()), at(seconds)).unwrap();
+        let desk = Desk::open(&settings, Box::new(firewall.clone()), None, at(seconds)).unwrap();
         Self { desk, firewall }
     }
 
@@ -274,7 +274,7 @@ fn a_restart_keeps_what_is_still_due_and_still_allowed_and_numbers_go_on() {
 fn a_firewall_that_can_not_be_set_up_is_no_desk() {
     let firewall = MemoryBackend::default();
     firewall.with(|state| state.failing = Some("no".to_owned()));
-    assert!(Desk::open(&settings(&[("alice", &["tcp/22"])]), Box::new(firewall), at(0)).is_err());
+    assert!(Desk::open(&settings(&[("alice", &["tcp/22"])]), Box::new(firewall), None, at(0)).is_err());
 }
 
 #[test]

@@ -117,7 +117,15 @@ mod tests {
 
     fn grant(id: u64, allow: &str) -> Grant {
         let services = vec!["tcp/22".parse().unwrap()];
-        Grant { id: GrantId(id), user: "alice".to_owned(), allow: allow.parse().unwrap(), target: None, services, until: at(30) }
+        Grant {
+            id: GrantId(id),
+            user: "alice".to_owned(),
+            allow: allow.parse().unwrap(),
+            target: None,
+            services,
+            forwards: Vec::new(),
+            until: at(30),
+        }
     }
 
     fn at(seconds: u64) -> Timestamp {

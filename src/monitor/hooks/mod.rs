@@ -13,6 +13,7 @@ use tracing::{error, warn};
 use crate::clock::Steady;
 use crate::grant::{Grant, GrantId};
 use crate::keep::Keep;
+use crate::opening::Forward;
 use crate::recipe::Recipe;
 use crate::run::Run;
 use crate::service::{self, Ports};
@@ -40,6 +41,7 @@ const FINISH_WITHIN: Duration = Duration::from_secs(5);
 struct Hooked {
     name: String,
     ports: Vec<Ports>,
+    forward: Option<Forward>,
     on_open: Option<Recipe>,
     on_close: Option<Recipe>,
 }
@@ -183,6 +185,7 @@ fn hooked(settings: &Settings) -> Vec<Hooked> {
         .map(|(name, options)| Hooked {
             name: name.clone(),
             ports: settings.named.get(name).cloned().unwrap_or_default(),
+            forward: options.forward,
             on_open: options.on_open.clone(),
             on_close: options.on_close.clone(),
         })
@@ -190,9 +193,12 @@ fn hooked(settings: &Settings) -> Vec<Hooked> {
 }
 
 fn jobs(hooked: &[Hooked], grant: &Grant) -> Vec<Job> {
-    let covers = |service: &&Hooked| service.ports.iter().all(|ports| service::covered(&grant.services, *ports));
+    let covers = |service: &&Hooked| match &service.forward {
+        Some(forward) => grant.forwards.contains(forward),
+        None => service.ports.iter().all(|ports| service::covered(&grant.services, *ports)),
+    };
     let of_service = |service: &Hooked| -> Vec<Job> {
-        let Hooked { name, ports, on_open, on_close } = service;
+        let Hooked { name, ports, on_open, on_close, .. } = service;
         let job = |ports: &Ports| Job {
             grant: grant.clone(),
             service: name.clone(),

@@ -76,7 +76,7 @@ impl Scene {
 
     fn over(firewall: MemoryBackend, keep: MemoryKeep, script: Script) -> Self {
         let clock = Steady::new();
-        let mut desk = Desk::open(&config(), Box::new(firewall), clock.now()).unwrap();
+        let mut desk = Desk::open(&config(), Box::new(firewall), None, clock.now()).unwrap();
         let (played, kept) = (script.clone(), keep.clone());
         let means = move || -> Result<Means, String> { Ok((Box::new(played.clone()), Box::new(kept.clone()))) };
         let hooks = Hooks::start(&config(), desk.grants(), true, clock, means).unwrap();
@@ -203,4 +203,29 @@ fn on_close_that_fails_is_tried_again_and_on_open_is_not() {
     assert_eq!(scene.script.wait_for(2)[1], "/close alice tcp/22");
     scene.script.set(|played| played.status = 0);
     assert_eq!(scene.script.wait_for(3), ["/open alice tcp/22", "/close alice tcp/22", "/close alice tcp/22"]);
+}
+
+#[test]
+fn hooks_that_a_reload_brings_run_from_then_on_and_without_any_nothing_is_asked_for() {
+    let clock = Steady::new();
+    let plain = settings(&[("alice", &["tcp/1-1000"])]);
+    let mut desk = Desk::open(&plain, Box::new(MemoryBackend::default()), None, clock.now()).unwrap();
+    let (script, asked) = (Script::default(), Arc::new(Mutex::new(0)));
+    let (played, counted) = (script.clone(), asked.clone());
+    let means = move || -> Result<Means, String> {
+        *counted.lock().unwrap() += 1;
+        Ok((Box::new(played.clone()), Box::new(MemoryKeep::default())))
+    };
+    let hooks = Hooks::start(&plain, desk.grants(), false, clock, means).unwrap();
+    desk.attach(hooks);
+    let mut scene = Scene { desk, script, keep: MemoryKeep::default(), clock };
+    assert!(scene.open(1, &["tcp/22"], 60));
+    scene.desk.reload(&plain, clock.now()).unwrap();
+    assert_eq!(*asked.lock().unwrap(), 0, "no folder is made and no thread runs for a gate without hooks");
+    scene.desk.reload(&config(), clock.now()).unwrap();
+    assert!(scene.open(2, &["tcp/22"], 60));
+    scene.close_all();
+    assert_eq!(scene.script.wait_for(2), ["/open alice tcp/22", "/close alice tcp/22"]);
+    scene.desk.rest(clock.now());
+    assert_eq!(scene.script.wait_for(0).len(), 2, "what was open before there was a hook runs none");
 }

@@ -30,7 +30,7 @@ impl Scene {
         let mut settings = settings(&[("alice", &["tcp/22"])]);
         settings.policies[0].max_prefix.v4 = 0;
         let clock = clock::Steady::new();
-        let desk = Desk::open(&settings, Box::new(firewall.clone()), clock.now()).unwrap();
+        let desk = Desk::open(&settings, Box::new(firewall.clone()), None, clock.now()).unwrap();
         let [(stop, stopper), (reload, reloader)] = [UnixStream::pair().unwrap(), UnixStream::pair().unwrap()];
         stop.set_nonblocking(true).unwrap();
         reload.set_nonblocking(true).unwrap();

@@ -77,6 +77,11 @@ impl Client {
         }
         gate.wait_until_it_carries(&name);
         self.space.wait_until_it_carries(WIRE);
+        // The kernel adds the route to the other end of an IPv6 cable a moment after it has taken the address.
+        for (space, name, other) in [(gate, name.as_str(), self.host), (&self.space, WIRE, 1)] {
+            let other = Family::V6.address(other).to_string();
+            wait_for("the route over a new cable", || space.ip(&format!("-6 route show dev {name}")).contains(&other).then_some(()));
+        }
     }
 
     /// Runs `postern` with the profiles of this user.

@@ -55,9 +55,9 @@ impl Plan {
         self
     }
 
-    /// A named service with all its lines.
-    pub(crate) fn service_with(mut self, name: &str, lines: &str) -> Self {
-        self.services.push(format!("[service.{name}]\n{lines}"));
+    /// A section of the config, as it is.
+    pub(crate) fn section(mut self, text: &str) -> Self {
+        self.services.push(format!("{text}\n"));
         self
     }
 

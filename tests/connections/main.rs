@@ -1,0 +1,138 @@
+//! Connections of the real kernel, as the monitor's desk takes them over and ends them, under both firewall drivers. Each test
+//! has network namespaces of its own.
+//!
+//! Owns the gate that all of them set up. Needs root; changes nothing of the host.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::disallowed_methods,
+    unreachable_pub,
+    missing_docs
+)]
+
+mod adopting;
+mod desk;
+mod ending;
+mod entries;
+#[allow(dead_code)]
+#[path = "../nftables/space.rs"]
+mod space;
+
+use std::net::TcpStream;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use postern::bundle::{Bundle, BundleFile};
+use postern::config;
+use postern::connections::Connections;
+use postern::connections::kernel::KernelConnections;
+use postern::monitor;
+use postern::monitor::desk::Desk;
+use postern::order::{Order, Report};
+use postern::settings::{BackendKind, Settings};
+use postern::terms::{AddressFrom, Terms};
+use postern::time::Timestamp;
+
+use space::Space;
+
+pub const DRIVERS: [BackendKind; 2] = [BackendKind::Iptables, BackendKind::Nftables];
+/// The gate's address and the client's, a family each.
+pub const V4: [&str; 2] = ["192.0.2.1", "192.0.2.7"];
+pub const V6: [&str; 2] = ["2001:db8::1", "2001:db8::7"];
+pub const HOUR: Duration = Duration::from_secs(3600);
+
+/// Alice and bob may open all that the tests need; these lines are added to the service `web` and to alice.
+pub fn settings(web: &str, alice: &str) -> Settings {
+    let services =
+        "max_prefix = { v4 = 28, v6 = 64 }\nservices = [\"tcp/22\", \"web\", \"udp/5000-5999\", \"icmp\"]\ntargets = [\"10.0.0.0/24\"]";
+    let user = |name: &str, key: char| format!("[[user]]\nname = \"{name}\"\nkey = \"{}=\"\n{services}\n", String::from(key).repeat(43));
+    let text =
+        format!("[gate]\nname = \"g\"\n[service.web]\nports = [\"tcp/80\"]\n{web}\n{}{}{alice}\n", user("bob", 'A'), user("alice", 'E'),);
+    read(text)
+}
+
+pub fn read(text: String) -> Settings {
+    let main = Some(BundleFile { path: "posternd.toml".into(), text: text.into() });
+    config::load(&Bundle { main, ..Bundle::default() }).unwrap().settings
+}
+
+pub fn now() -> Timestamp {
+    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+    Timestamp::from_millis(u64::try_from(since_epoch.as_millis()).unwrap())
+}
+
+pub fn terms(user: &str, allow: &str, services: &[&str]) -> Terms {
+    Terms {
+        user: user.to_owned(),
+        allow: allow.parse().unwrap(),
+        from: AddressFrom::Claimed,
+        target: None,
+        services: services.iter().map(|text| text.parse().unwrap()).collect(),
+        duration: Duration::from_secs(600),
+    }
+}
+
+/// An address as a network.
+pub fn only(address: &str) -> String {
+    format!("{address}/{}", if address.contains(':') { 128 } else { 32 })
+}
+
+/// A gate with a desk, and a client beside it.
+pub struct World {
+    pub gate: Space,
+    pub client: Space,
+    desk: Arc<Mutex<Option<Desk>>>,
+}
+
+impl World {
+    pub fn with_a_client() -> Self {
+        let (gate, client) = (Space::new(), Space::new());
+        gate.link(
+            &client,
+            "wire",
+            &["192.0.2.1/24", "2001:db8::1/64"],
+            &["192.0.2.7/24", "192.0.2.8/24", "2001:db8::7/64", "2001:db8::8/64"],
+        );
+        Self { gate, client, desk: Arc::default() }
+    }
+
+    /// What the monitor does when it starts.
+    pub fn start(&self, driver: BackendKind, settings: Settings) {
+        self.start_with(driver, settings, true);
+    }
+
+    pub fn start_with(&self, driver: BackendKind, settings: Settings, with_connections: bool) {
+        let place = Arc::clone(&self.desk);
+        self.gate.run(move || {
+            let kernel = || -> Box<dyn Connections> { Box::new(KernelConnections::open().unwrap()) };
+            let backend = monitor::native(driver).unwrap();
+            let desk = Desk::open(&settings, backend, with_connections.then(kernel), now()).unwrap();
+            *place.lock().unwrap() = Some(desk);
+        });
+    }
+
+    /// Drives the desk inside the gate's namespace.
+    pub fn desk<R: Send + 'static>(&self, act: impl FnOnce(&mut Desk) -> R + Send + 'static) -> R {
+        let place = Arc::clone(&self.desk);
+        self.gate.run(move || act(place.lock().unwrap().as_mut().unwrap()))
+    }
+
+    pub fn open(&self, terms: Terms) {
+        let reports = self.desk(|desk| desk.serve(now(), vec![Order::Open { ticket: 1, terms }]));
+        assert!(matches!(reports.as_slice(), [Report::Opened { .. }]), "{reports:?}");
+    }
+
+    /// A connection where there must be one: under load it may take more than one attempt.
+    pub fn connect(&self, from: &str, to: &str, port: u16) -> TcpStream {
+        let mut attempts = (0..20).filter_map(|_| self.client.connect(from, to, port));
+        attempts.next().unwrap_or_else(|| panic!("no connection from {from} to {to} port {port}"))
+    }
+
+    /// Connection tracking's entries that have this in their line.
+    pub fn entries(&self, with: &str) -> Vec<String> {
+        let table = self.gate.sh("cat /proc/net/nf_conntrack");
+        table.lines().filter(|line| line.contains(with)).map(str::to_owned).collect()
+    }
+}

@@ -1,0 +1,166 @@
+//! SIGHUP: the config is read anew as a whole or not at all, no knock is lost, and grants that are still allowed stay.
+
+use std::fs;
+use std::thread;
+use std::time::Duration;
+
+use rustix::process::Signal;
+
+use crate::world::{FAMILIES, Family, Plan, SERVICE, World, wait_for};
+
+const KNOCKS: u8 = 100;
+const NOTHING: [String; 0] = [];
+
+fn plan(backend: &'static str) -> Plan {
+    let lines = format!("services = [\"tcp/{SERVICE}\"]\nquota = \"1000/min\"");
+    Plan::empty(backend).user("alice", &lines).user("bob", &lines)
+}
+
+/// Tells posternd to reload and waits until the new engine serves.
+fn reload(world: &World) {
+    let count = world.daemon.logged(&["the engine serves"]).len();
+    world.daemon.signal(Signal::HUP);
+    world.daemon.wait_for_lines(count + 1, &["the engine serves"]);
+}
+
+fn change(world: &World, from: &str, to: &str) {
+    let path = world.folder().join("posternd.toml");
+    let text = fs::read_to_string(&path).unwrap();
+    assert!(text.contains(from), "{text}");
+    fs::write(&path, text.replace(from, to)).unwrap();
+}
+
+pub(crate) fn under_a_stream_of_knocks(backend: &'static str) {
+    lose_none(&plan(backend));
+}
+
+pub(crate) fn under_a_stream_of_knocks_to_a_bound_socket(backend: &'static str) {
+    lose_none(&plan(backend).gate("capture = \"udp\""));
+}
+
+/// Each knock lets another address in, so that each shows.
+fn lose_none(plan: &Plan) {
+    let world = World::start(plan);
+    let packet = |n: u8| {
+        let family = FAMILIES[usize::from(n % 2)];
+        let allow = if family == Family::V4 { format!("10.78.0.{n}") } else { format!("fd78::{n}") };
+        (family, world.first.packet("alice", family, &["--allow", &allow, "--for", "10m"]))
+    };
+    let packets: Vec<_> = (1..=KNOCKS).map(packet).collect();
+    for (n, (family, packet)) in packets.iter().enumerate() {
+        if n % 30 == 10 {
+            world.daemon.signal(Signal::HUP);
+        }
+        world.first.send(*family, packet);
+        thread::sleep(Duration::from_millis(40));
+    }
+    let grants = wait_for("every knock to be let in", || Some(world.daemon.grants()).filter(|grants| grants.len() == usize::from(KNOCKS)));
+    assert!(world.daemon.logged(&["the engine serves"]).len() >= 3, "there were too few reloads");
+    assert_eq!(world.daemon.logged(&["open: grant"]).len(), grants.len(), "each was opened once");
+    assert_eq!(world.daemon.logged(&["WARN"]), NOTHING);
+    assert_eq!(world.daemon.logged(&["ERROR"]), NOTHING);
+}
+
+pub(crate) fn of_a_broken_config_changes_nothing(backend: &'static str) {
+    let world = World::start(&plan(backend));
+    world.first.knock("alice", Family::V4, &["--for", "10m"]);
+    let grants = world.wait_for_grants(1);
+    let (engine, firewall) = (world.daemon.engine(), world.firewall());
+    let good = fs::read_to_string(world.folder().join("posternd.toml")).unwrap();
+    let broken = [
+        (good.replace("[firewall]", "window = \"1s\"\n[firewall]").replace("name = \"bob\"", "name = \"b o b\""), 2),
+        (good.replace("[gate]", "[gate"), 1),
+        (String::new(), 1),
+        (good.replace("/state\"", "/other\""), 1),
+        (good.replace("/control.sock\"", "/other.sock\""), 1),
+        (good.replace(&format!("backend = \"{backend}\""), "backend = \"auto\""), 1),
+    ];
+    let mut said = 0;
+    for (text, lines) in broken {
+        fs::write(world.folder().join("posternd.toml"), &text).unwrap();
+        world.daemon.signal(Signal::HUP);
+        said += lines;
+        let lines = world.daemon.wait_for_lines(said, &["ERROR", "the new config is not used, the old one stays in force: "]);
+        assert_eq!(lines.len(), said, "{lines:#?}");
+    }
+    fs::write(world.folder().join("posternd.toml"), &good).unwrap();
+    world.first.knock("bob", Family::V6, &["--for", "10m"]);
+    world.first.expect_both_let_in();
+    assert_eq!(world.wait_for_grants(2)[0], grants[0]);
+    assert_eq!(world.daemon.engine(), engine, "the same engine serves");
+    assert_ne!(world.firewall(), firewall, "the second grant");
+    assert!(!world.folder().join("other").exists());
+    reload(&world);
+    assert_eq!(world.daemon.grants().len(), 2);
+}
+
+pub(crate) fn closes_the_grants_of_a_removed_user(backend: &'static str) {
+    let world = World::start(&plan(backend));
+    world.first.knock("alice", Family::V4, &["--for", "10m"]);
+    world.first.expect_let_in(Family::V4);
+    world.second.knock("bob", Family::V4, &["--for", "10m"]);
+    world.second.expect_let_in(Family::V4);
+    let before = world.daemon.grants();
+    world.rewrite(&Plan::empty(backend).user("alice", &format!("services = [\"tcp/{SERVICE}\"]")));
+    reload(&world);
+    let after = world.daemon.grants();
+    assert_eq!(after, before.into_iter().filter(|grant| grant.user == "alice").collect::<Vec<_>>());
+    world.second.expect_shut_out(Family::V4);
+    world.first.expect_let_in(Family::V4);
+    world.second.knock("bob", Family::V4, &[]);
+    world.daemon.wait_for_count("drop unknown-hint", 1);
+    world.second.expect_shut_out(Family::V4);
+    assert_eq!(world.daemon.status().users, 1);
+}
+
+pub(crate) fn brings_users_window_ports_and_name_into_force(backend: &'static str) {
+    let world = World::start(&plan(backend));
+    let old = world.first.packet("alice", Family::V4, &[]);
+    let (replayed, carol) = (world.first.packet("bob", Family::V4, &["--for", "10m"]), format!("services = [\"tcp/{SERVICE}\"]"));
+    world.first.send(Family::V4, &replayed);
+    world.wait_for_grants(1);
+    world.daemon.asked(&["close", "--all"]);
+    world.rewrite(&plan(backend).user("carol", &carol).gate("window = \"5s\""));
+    reload(&world);
+    world.second.knock("carol", Family::V6, &["--for", "10m"]);
+    world.second.expect_let_in(Family::V6);
+    thread::sleep(Duration::from_millis(5500));
+    world.first.send(Family::V4, &old);
+    let status = world.daemon.wait_for_count("drop too-old", 1);
+    assert_eq!(status.users, 3);
+    world.first.send(Family::V4, &replayed);
+    wait_for("a verdict on the replay", || {
+        let status = world.daemon.status();
+        (status.count("drop too-old") + status.count("drop replay") > 1).then_some(())
+    });
+    change(&world, "name = \"gate.test\"", "name = \"other.test\"\nport = [62201, 62202]");
+    reload(&world);
+    world.first.knock("alice", Family::V4, &[]);
+    world.daemon.wait_for_count("drop unknown-hint", 1);
+    world.first.expect_shut_out(Family::V4);
+    let profile = fs::read_to_string(world.folder().join("alice.toml")).unwrap();
+    fs::write(world.folder().join("alice.toml"), profile.replace("gate.test", "other.test").replace("62201", "62202")).unwrap();
+    world.first.knock("alice", Family::V4, &[]);
+    world.first.expect_let_in(Family::V4);
+    world.second.expect_let_in(Family::V6);
+}
+
+pub(crate) fn again_and_again_ends_in_one_engine(backend: &'static str) {
+    let mut world = World::start(&plan(backend));
+    for _ in 0..30 {
+        world.daemon.signal(Signal::HUP);
+        thread::sleep(Duration::from_millis(7));
+    }
+    world.daemon.wait_for_lines(3, &["the engine serves"]);
+    world.first.knock("alice", Family::V6, &["--for", "10m"]);
+    world.first.expect_let_in(Family::V6);
+    let monitor = world.daemon.pid();
+    wait_for("one engine", || {
+        let children = fs::read_to_string(format!("/proc/{monitor}/task/{monitor}/children")).unwrap();
+        let engines = children
+            .split_whitespace()
+            .filter(|pid| fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|line| line.ends_with(b"\0engine\0")));
+        (engines.count() == 1).then_some(())
+    });
+    assert!(world.daemon.stop().success());
+}

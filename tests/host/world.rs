@@ -1,0 +1,275 @@
+//! A gate, a peer and perhaps a container in network namespaces, with the real programs: `posternd` and `postern`.
+//!
+//! Owns the processes; namespaces and daemon go with it.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use super::netns::{Namespace, join};
+
+const KEY: &str = "fyPbTQjV707H1t6C4O0gMNzlbQwzTDsnkmtueUN8kiU=";
+
+/// A finding as `posternd check --json` tells it.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Found {
+    pub(crate) level: String,
+    pub(crate) id: String,
+    pub(crate) what: String,
+    pub(crate) cure: Vec<String>,
+}
+
+/// Their ids, in alphabetical order.
+pub(crate) fn ids(found: &[Found]) -> Vec<&str> {
+    let mut ids: Vec<&str> = found.iter().map(|one| one.id.as_str()).collect();
+    ids.sort_unstable();
+    ids
+}
+
+pub(crate) struct World {
+    gate: Namespace,
+    peer: Namespace,
+    containers: Vec<Namespace>,
+    folder: tempfile::TempDir,
+    daemon: Option<Child>,
+    /// Commands that are run before `posternd`, in a mount namespace.
+    before: String,
+}
+
+impl World {
+    pub(crate) fn new(backend: &str, firewall: &str, gate: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        // The engine's user must get to its state.
+        std::fs::set_permissions(folder.path(), PermissionsExt::from_mode(0o755)).unwrap();
+        let world =
+            Self { gate: Namespace::new(), peer: Namespace::new(), containers: Vec::new(), folder, daemon: None, before: String::new() };
+        join(&world.gate, &world.peer);
+        serve(&world.gate, "[::]:2222");
+        let path = world.folder.path().display();
+        let config = format!(
+            "[gate]\nname = \"g\"\nstate_dir = \"{path}/state\"\ncontrol_socket = \"{path}/control.sock\"\n{gate}\n\
+             [firewall]\nbackend = \"{backend}\"\n{firewall}\n\
+             [[user]]\nname = \"alice\"\nkey = \"{KEY}\"\nservices = [\"tcp/2222\", \"tcp/8080\"]\n"
+        );
+        // Only what a test is about: 8080 is the container's.
+        world.write("posternd.toml", &config.replace(", \"tcp/8080\"", ""));
+        world.write("container.toml", &config);
+        world.write("key", KEY);
+        world
+    }
+
+    fn write(&self, name: &str, text: &str) {
+        let path = self.folder.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        std::fs::set_permissions(path, PermissionsExt::from_mode(0o600)).unwrap();
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// The same host with another backend in its config.
+    pub(crate) fn with_backend(self, backend: &str) -> Self {
+        let text = std::fs::read_to_string(self.path("posternd.toml")).unwrap();
+        self.write("posternd.toml", &text.replace("backend = \"nftables\"", &format!("backend = \"{backend}\"")));
+        self
+    }
+
+    pub(crate) fn gate_sh(&self, script: &str) -> String {
+        let output = sh(&self.gate, script);
+        assert!(output.status.success(), "{script}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// Whether this kernel has them; that it does not is said.
+    #[expect(clippy::print_stderr, reason = "what is not tested is said")]
+    pub(crate) fn has_legacy_tables(&self) -> bool {
+        let has = sh(&self.peer, "iptables-legacy -S").status.success();
+        if !has {
+            eprintln!("this kernel has no legacy tables: they are not tested");
+        }
+        has
+    }
+
+    /// Loads a captured rule set; ufw's has a sibling for IPv6.
+    pub(crate) fn load(&self, name: &str) {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/rulesets").join(name);
+        let path = path.display();
+        match name {
+            "ufw.save" => {
+                self.gate_sh(&format!("iptables-restore < {path}; ip6tables-restore < {}", path.to_string().replace("ufw", "ufw6")))
+            }
+            name if name.ends_with(".save") => self.gate_sh(&format!("iptables-restore < {path}")),
+            _ => self.gate_sh(&format!("nft -f {path}")),
+        };
+    }
+
+    /// A container as Docker makes it, which serves port 80; the config then names the port that it is published at.
+    pub(crate) fn add_container(&mut self) {
+        let container = Namespace::new();
+        self.gate.ip(&format!("link add docker0 type veth peer name eth0 netns {}", container.thread_id()));
+        for (space, name, host) in [(&self.gate, "docker0", 1), (&container, "eth0", 2)] {
+            space.ip(&format!("addr add 172.17.0.{host}/16 dev {name}"));
+            space.ip(&format!("link set {name} up"));
+        }
+        self.gate.wait_until_it_carries("docker0");
+        container.ip("route add default via 172.17.0.1");
+        self.peer.ip("route add default via 192.0.2.1");
+        self.gate.ip("route add default via 192.0.2.2");
+        self.gate_sh("echo 1 > /proc/sys/net/ipv4/ip_forward");
+        serve(&container, "0.0.0.0:80");
+        self.containers.push(container);
+        std::fs::rename(self.path("container.toml"), self.path("posternd.toml")).unwrap();
+    }
+
+    /// As on a host where the programs for IPv6 are not installed.
+    pub(crate) fn hide_ip6tables(&mut self) {
+        self.before = without("ip6tables-restore ip6tables-save", &self.path("sbin"));
+    }
+
+    fn posternd(&self, before: &str, arguments: &str) -> Output {
+        let program = env!("CARGO_BIN_EXE_posternd");
+        let config = self.path("posternd.toml");
+        let script = format!("{before} exec {program} {arguments} --config {}", config.display());
+        let script = if before.is_empty() { script } else { format!("unshare -m sh -ec '{script}'") };
+        sh(&self.gate, &script)
+    }
+
+    pub(crate) fn check(&self) -> Vec<Found> {
+        self.found(&self.before)
+    }
+
+    pub(crate) fn check_without_nft(&self) -> Vec<Found> {
+        self.found(&without("nft", &self.path("sbin")))
+    }
+
+    fn found(&self, before: &str) -> Vec<Found> {
+        let output = self.posternd(before, "check --json");
+        assert!(output.status.success(), "{output:?}");
+        let json: Value = serde_json::from_slice(&output.stdout).unwrap();
+        let text = |one: &Value, key: &str| one[key].as_str().unwrap_or_default().to_owned();
+        let cure = |one: &Value| one["cure"].as_array().map(|list| list.iter().map(|line| line.as_str().unwrap().to_owned()).collect());
+        let found: Vec<Found> = json["findings"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|one| Found {
+                level: text(one, "level"),
+                id: text(one, "id"),
+                what: text(one, "what"),
+                cure: cure(one).unwrap_or_default(),
+            })
+            .collect();
+        let plain = String::from_utf8(self.posternd(before, "check").stdout).unwrap();
+        assert_eq!(plain.lines().count(), found.len() + 1, "a line each, and the summary: {plain}");
+        assert!(found.iter().all(|one| plain.contains(&one.what) && plain.contains(&format!("[{}]", one.id))), "{plain}");
+        found
+    }
+
+    /// Runs the printed commands.
+    pub(crate) fn cure(&self, found: &Found) {
+        assert!(!found.cure.is_empty(), "{found:?}");
+        found.cure.iter().for_each(|line| drop(self.gate_sh(line)));
+    }
+
+    pub(crate) fn start(&mut self) {
+        let (before, program) = (self.before.clone(), env!("CARGO_BIN_EXE_posternd"));
+        let config = self.path("posternd.toml");
+        let script = format!("{before} exec {program} run --config {}", config.display());
+        let mut words = vec!["sh".to_owned(), "-ec".to_owned(), script];
+        if !before.is_empty() {
+            words.splice(0..0, ["unshare".to_owned(), "-m".to_owned()]);
+        }
+        let log = std::fs::OpenOptions::new().create(true).append(true).open(self.path("log")).unwrap();
+        let child = self.gate.run(move || Command::new(&words[0]).args(&words[1..]).stdin(Stdio::null()).stderr(log).spawn().unwrap());
+        self.daemon = Some(child);
+        let deadline = Instant::now() + Duration::from_secs(30);
+        while !self.posternd("", "status").status.success() {
+            assert!(Instant::now() < deadline, "posternd did not come up: {}", std::fs::read_to_string(self.path("log")).unwrap());
+            std::thread::sleep(Duration::from_millis(30));
+        }
+    }
+
+    /// Its rules stay.
+    pub(crate) fn stop(&mut self) {
+        let Some(mut daemon) = self.daemon.take() else { return };
+        let _ = rustix::process::kill_process(rustix::process::Pid::from_child(&daemon), rustix::process::Signal::TERM);
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while daemon.try_wait().is_ok_and(|ended| ended.is_none()) && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        let _ = daemon.kill();
+        let _ = daemon.wait();
+    }
+
+    /// Knocks over IPv4; whether the port opens within two seconds.
+    pub(crate) fn knock(&self) -> bool {
+        let key = self.path("key").display().to_string();
+        let program = env!("CARGO_BIN_EXE_postern");
+        let script = format!("{program} knock --gate g --address 192.0.2.1:62201 --key-file {key} -s tcp/2222 --wait=2s");
+        let output = sh(&self.peer, &script);
+        match output.status.code() {
+            Some(0) => true,
+            Some(3) => false,
+            _ => panic!("{output:?}"),
+        }
+    }
+
+    /// Ends all grants.
+    pub(crate) fn close(&self) {
+        assert!(self.posternd("", "close --all").status.success());
+    }
+
+    pub(crate) fn admitted(&self) -> u64 {
+        let status: Value = serde_json::from_slice(&self.posternd("", "status --json").stdout).unwrap();
+        status["admitted"].as_u64().unwrap()
+    }
+
+    pub(crate) fn connects(&self, address: &str) -> bool {
+        self.connect(address).is_some()
+    }
+
+    pub(crate) fn connect(&self, address: &str) -> Option<TcpStream> {
+        let address: SocketAddr = address.parse().unwrap();
+        self.peer.run(move || TcpStream::connect_timeout(&address, Duration::from_millis(700)).ok())
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+fn sh(space: &Namespace, script: &str) -> Output {
+    let script = format!("export PATH=/usr/sbin:/usr/bin:/sbin:/bin; {script}");
+    space.run(move || Command::new("sh").args(["-ec", &script]).stdin(Stdio::null()).output().unwrap())
+}
+
+/// What a shell in its own mount namespace must do so that /usr/sbin holds only firewall programs, without these.
+fn without(programs: &str, folder: &Path) -> String {
+    let folder = folder.display();
+    format!(
+        "mkdir -p {folder}; cp -a /usr/sbin/xtables* /usr/sbin/ip*tables* /usr/sbin/nft {folder}; \
+         for program in {programs}; do rm {folder}/$program; done; mount --bind {folder} /usr/sbin;"
+    )
+}
+
+/// Sends every byte back.
+fn serve(space: &Namespace, address: &str) {
+    let address = address.to_owned();
+    let listener = space.run(move || TcpListener::bind(address).unwrap());
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            std::thread::spawn(move || {
+                let mut byte = [0];
+                while stream.read_exact(&mut byte).is_ok() && stream.write_all(&byte).is_ok() {}
+            });
+        }
+    });
+}

@@ -1,0 +1,118 @@
+//! Invariants 4, 5 and 10: the monitor, whatever the engine and the firewall do.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use postern::backend::memory::MemoryBackend;
+use postern::monitor::clearance::Clearance;
+use postern::monitor::desk::Desk;
+use postern::order::{Order, Report};
+use postern::policy::{GrantTo, MaxPrefix, Policy};
+use postern::reason::Rule;
+use postern::terms::{AddressFrom, Closing, Terms};
+
+use crate::{NOW, config};
+
+fn desk(firewall: &MemoryBackend) -> Desk {
+    Desk::open(&config().settings, Box::new(firewall.clone()), None, NOW).unwrap()
+}
+
+fn terms() -> Terms {
+    Terms {
+        user: "alice".to_owned(),
+        allow: "192.0.2.7/32".parse().unwrap(),
+        from: AddressFrom::Claimed,
+        target: None,
+        services: vec!["tcp/22".parse().unwrap()],
+        duration: Duration::from_secs(30),
+    }
+}
+
+#[test]
+fn invariant_4_every_grant_ends_though_the_engine_is_dead() {
+    let firewall = MemoryBackend::default();
+    let mut desk = desk(&firewall);
+    for n in 0..100 {
+        let allow = ipnet::IpNet::from(IpAddr::from([192, 0, 2, n]));
+        let terms = Terms { allow, duration: Duration::from_secs(1 + u64::from(n)), ..terms() };
+        assert!(matches!(desk.serve(NOW, vec![Order::Open { ticket: 1, terms }])[..], [Report::Opened { .. }]));
+    }
+    // No order comes any more.
+    while let Some(end) = desk.next_end() {
+        desk.serve(end, Vec::new());
+        assert!(firewall.with(|state| state.open.iter().all(|grant| grant.until > end)));
+    }
+    assert!(firewall.with(|state| state.open.is_empty()));
+    assert_eq!(desk.grants().count(), 0);
+}
+
+#[test]
+fn invariant_4_no_terms_can_have_a_grant_without_an_end() {
+    let firewall = MemoryBackend::default();
+    let mut desk = desk(&firewall);
+    for duration in [Duration::ZERO, Duration::from_secs(3601), Duration::MAX] {
+        let reports = desk.serve(NOW, vec![Order::Open { ticket: 1, terms: Terms { duration, ..terms() } }]);
+        assert!(matches!(reports[..], [Report::Refused { rule: Rule::Duration, .. }]), "{duration:?}");
+    }
+    assert!(firewall.with(|state| state.open.is_empty()));
+}
+
+#[test]
+fn invariant_5_an_engine_that_lies_can_open_nothing_that_the_policy_does_not_allow() {
+    let mut settings = config().settings;
+    settings.policies[0] = Policy {
+        networks: vec!["192.0.2.0/24".parse().unwrap()],
+        targets: vec!["10.0.0.0/24".parse().unwrap(), "fd00::/64".parse().unwrap()],
+        max_prefix: MaxPrefix { v4: 30, v6: 128 },
+        grant_to: GrantTo::Claimed,
+        ..settings.policies[0].clone()
+    };
+    let clearance = Clearance::new(&settings);
+    assert!(clearance.open(&terms()).is_ok());
+    let target = |text: &str| Some(text.parse().unwrap());
+    for (lie, rule) in [
+        (Terms { user: "root".to_owned(), ..terms() }, Rule::User),
+        (Terms { services: vec!["tcp/23".parse().unwrap()], ..terms() }, Rule::Service),
+        (Terms { services: Vec::new(), ..terms() }, Rule::Service),
+        (Terms { services: vec!["web".parse().unwrap()], ..terms() }, Rule::UnknownService),
+        (Terms { allow: "198.51.100.1/32".parse().unwrap(), ..terms() }, Rule::Networks),
+        (Terms { allow: "192.0.2.0/29".parse().unwrap(), ..terms() }, Rule::Prefix),
+        (Terms { allow: "0.0.0.0/0".parse().unwrap(), ..terms() }, Rule::Prefix),
+        (Terms { target: target("10.0.1.1"), ..terms() }, Rule::Target),
+        (Terms { target: target("fd00::1"), ..terms() }, Rule::Family),
+        (Terms { from: AddressFrom::Observed, ..terms() }, Rule::GrantTo),
+        (Terms { duration: Duration::from_secs(3601), ..terms() }, Rule::Duration),
+    ] {
+        assert_eq!(clearance.open(&lie), Err(rule), "{lie}");
+    }
+}
+
+/// A network that is written with host bits is another way to write a wide one; whoever is refused narrow is refused so, too.
+#[test]
+fn invariant_5_terms_that_no_gate_would_write_open_no_more_than_they_say() {
+    let firewall = MemoryBackend::default();
+    let mut desk = desk(&firewall);
+    let odd = Terms { allow: "192.0.2.7/24".parse().unwrap(), ..terms() };
+    let reports = desk.serve(NOW, vec![Order::Open { ticket: 1, terms: odd }]);
+    assert!(matches!(reports[..], [Report::Refused { rule: Rule::Prefix, .. }]));
+    let strange = Closing { user: "root".to_owned(), allow: "0.0.0.0/0".parse().unwrap(), target: None, services: Vec::new() };
+    let reports = desk.serve(NOW, vec![Order::Close { ticket: 2, closing: strange }]);
+    assert!(matches!(reports[..], [Report::Refused { rule: Rule::User, .. }]));
+    assert!(firewall.with(|state| state.open.is_empty()));
+}
+
+#[test]
+fn invariant_10_what_the_firewall_did_not_do_is_reported_as_not_done() {
+    let firewall = MemoryBackend::default();
+    let mut desk = desk(&firewall);
+    desk.serve(NOW, vec![Order::Open { ticket: 1, terms: terms() }]);
+    firewall.with(|state| state.failing = Some("exit status 4".to_owned()));
+    let another = Terms { allow: "192.0.2.8/32".parse().unwrap(), ..terms() };
+    let closing = Closing { user: "alice".to_owned(), allow: terms().allow, target: None, services: Vec::new() };
+    let reports = desk.serve(NOW, vec![Order::Open { ticket: 2, terms: another }, Order::Close { ticket: 3, closing }]);
+    let [Report::Refused { ticket: 2, rule: Rule::Firewall, why }, Report::Closed { ticket: 3, count: 0 }] = &reports[..] else {
+        panic!("{reports:?}")
+    };
+    assert!(why.contains("exit status 4"));
+    assert_eq!(desk.grants().count(), 1, "what was open is still known as open");
+}

@@ -1,0 +1,74 @@
+//! Doors closed before their time: by the user who opened them, or by the administrator.
+
+use std::io::{BufRead, BufReader};
+use std::os::unix::net::UnixStream;
+
+use postern::control::{Answer, Question};
+use postern::order::{Report, Selection};
+
+use crate::wishes::{HOME, Wish};
+use crate::world::World;
+
+fn both() -> World {
+    World::new(
+        "[[user]]\nname = 'alice'\nkey = ALICE\nservices = ['tcp/22', 'tcp/80']\n\n[[user]]\nname = 'bob'\nkey = BOB\nservices = ['tcp/22']\n",
+    )
+}
+
+#[test]
+fn a_user_closes_all_that_he_opened_for_an_address_and_nobody_elses_door() {
+    let mut world = both();
+    world.alice_knocks();
+    world.knock(&Wish::of("alice").services(&["tcp/80"]), HOME);
+    world.knock(&Wish::of("alice"), "198.51.100.9");
+    world.knock(&Wish::of("bob"), HOME);
+    let outcome = world.knock(&Wish::of("alice").services(&[]).close(), HOME);
+    assert!(outcome.admitted);
+    assert!(matches!(outcome.reports[..], [Report::Closed { count: 2, .. }]), "{outcome:?}");
+    assert_eq!(world.open(), ["alice 198.51.100.9/32 [tcp/22]", "bob 192.0.2.7/32 [tcp/22]"]);
+}
+
+#[test]
+fn a_user_closes_one_service_and_keeps_the_other() {
+    let mut world = both();
+    world.alice_knocks();
+    world.knock(&Wish::of("alice").services(&["tcp/80"]), HOME);
+    world.knock(&Wish::of("alice").close(), HOME);
+    assert_eq!(world.open(), ["alice 192.0.2.7/32 [tcp/80]"]);
+}
+
+#[test]
+fn a_closing_knock_works_once_so_that_a_stranger_cannot_close_what_is_opened_later() {
+    let mut world = both();
+    world.alice_knocks();
+    let close = Wish::of("alice").services(&[]).close().sealed(world.now);
+    assert!(world.arrives(HOME, close.as_bytes()).admitted);
+    world.alice_knocks();
+    assert!(!world.arrives(HOME, close.as_bytes()).admitted);
+    assert_eq!(world.open(), ["alice 192.0.2.7/32 [tcp/22]"]);
+}
+
+#[test]
+fn the_administrator_sees_what_is_open_and_closes_it() {
+    let mut world = both();
+    world.alice_knocks();
+    world.knock(&Wish::of("bob"), "198.51.100.9");
+    let Answer::Grants(grants) = ask(&mut world, Question::Grants) else { panic!("no grants") };
+    assert_eq!(grants.iter().map(|grant| grant.user.as_str()).collect::<Vec<_>>(), ["alice", "bob"]);
+    assert_eq!(ask(&mut world, Question::Close(Selection::User("bob".to_owned()))), Answer::Closed(1));
+    assert_eq!(world.open(), ["alice 192.0.2.7/32 [tcp/22]"]);
+    let Answer::Status(status) = ask(&mut world, Question::Status) else { panic!("no status") };
+    assert_eq!((status.admitted, status.users, status.marks), (2, 2, 2));
+}
+
+fn ask(world: &mut World, question: Question) -> Answer {
+    let (ours, theirs) = UnixStream::pair().unwrap();
+    if let Some(order) = world.core.asked(world.now, question, theirs) {
+        for report in world.desk.serve(world.steady, vec![order]) {
+            world.core.reported(report);
+        }
+    }
+    let mut line = String::new();
+    BufReader::new(ours).read_line(&mut line).unwrap();
+    serde_json::from_str(&line).unwrap()
+}

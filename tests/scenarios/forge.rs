@@ -1,0 +1,32 @@
+//! Packets that no client makes, sealed with alice's real keys by the fuzzers' own sealing.
+
+use postern::time::Timestamp;
+use postern_proto::{Hint, Step};
+
+#[allow(dead_code, reason = "what the fuzzer asserts is not asked for here")]
+#[path = "../../fuzz/entries/packet.rs"]
+pub(crate) mod packet;
+
+/// A body as section 5 has it: open tcp/22 for the source.
+pub(crate) fn body(now: Timestamp) -> Vec<u8> {
+    let mut body = vec![0; 64];
+    body[..3].copy_from_slice(&[1, 1, 128]);
+    body[4..12].copy_from_slice(&now.as_millis().to_be_bytes());
+    body[48..55].copy_from_slice(&[1, 5, 6, 0, 22, 0, 22]);
+    body
+}
+
+/// These bytes under alice's keys and the hint of this step.
+pub(crate) fn sealed(step: Step, nonce: u8, body: &[u8]) -> Vec<u8> {
+    let Hint(hint) = packet::hint(step);
+    packet::seal_under(hint, [nonce; 12], body)
+}
+
+/// The same, with a byte of the ciphertext changed before the mac was made.
+pub(crate) fn mac_over_what_does_not_open(now: Timestamp) -> Vec<u8> {
+    let mut bytes = sealed(Step::of(now.as_millis()), 1, &body(now));
+    bytes[60] ^= 1;
+    let mac = packet::mac(&bytes);
+    bytes[20..52].copy_from_slice(&mac);
+    bytes
+}

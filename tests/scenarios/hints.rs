@@ -1,0 +1,64 @@
+//! The hint table over time: steps end, tables are late, knocks arrive all the same.
+
+use std::time::Duration;
+
+use postern::reason::{Drop, Reason};
+use postern_proto::limits::STEP_MS;
+
+use crate::wishes::{HOME, Wish};
+use crate::world::{START, World, seconds};
+
+const UNKNOWN: Option<Reason> = Some(Reason::Drop(Drop::UnknownHint));
+
+#[test]
+fn a_knock_made_just_before_a_steps_end_and_arriving_after_it_is_admitted() {
+    let mut world = World::of_alice();
+    world.pass(Duration::from_millis(31_999));
+    let last_millisecond = Wish::of("alice").sealed(world.now);
+    assert_eq!(world.now.as_millis() % STEP_MS, STEP_MS - 1);
+    world.pass(Duration::from_millis(1500));
+    assert!(world.arrives(HOME, last_millisecond.as_bytes()).admitted);
+    assert!(world.alice_knocks().admitted, "and one of the new step");
+}
+
+#[test]
+fn a_knock_of_a_clock_that_is_ahead_by_a_step_is_admitted_within_the_window() {
+    let mut world = World::of_alice();
+    world.pass(seconds(10));
+    let ahead = Wish::of("alice").sealed(world.now.plus(seconds(30)));
+    assert!(world.arrives(HOME, ahead.as_bytes()).admitted);
+}
+
+#[test]
+fn doors_open_in_every_step_of_an_hour() {
+    let mut world = World::of_alice();
+    for minute in 0..60 {
+        assert!(world.alice_knocks().admitted, "minute {minute}");
+        world.pass(seconds(60));
+        assert!(world.open().is_empty());
+    }
+}
+
+#[test]
+fn a_table_that_is_late_by_a_step_costs_nothing_and_a_later_one_stops_nobody_for_good() {
+    let mut world = World::of_alice();
+    world.tables_stuck = true;
+    // The next step's rows were built before they were due.
+    world.pass(seconds(60));
+    assert!(world.alice_knocks().admitted);
+    world.pass(seconds(128));
+    let outcome = world.alice_knocks();
+    assert_eq!(outcome.reason, UNKNOWN);
+    assert!(world.open().is_empty() && outcome.said.is_empty(), "{outcome:?}");
+    world.tables_stuck = false;
+    world.set_clock(world.now);
+    assert!(world.alice_knocks().admitted);
+}
+
+#[test]
+fn a_gate_without_any_table_knows_nobody_and_wants_one() {
+    let mut world = World::of_alice();
+    world.core.gate().install(postern::gate::HintTable::empty());
+    assert_eq!(world.alice_knocks().reason, UNKNOWN);
+    assert_eq!(world.core.gate().table_wanted(START), Some(27_500_000..=27_500_001));
+}

@@ -1,0 +1,21 @@
+//! Stories of knocks, from the client's request to the firewall and back to closed, under a virtual clock.
+//!
+//! Everything but the sockets, the threads and the kernel is the real thing: `world.rs` says which.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
+
+mod admit;
+mod clocks;
+mod closing;
+mod dropped;
+mod failing;
+mod forge;
+mod hints;
+mod limits;
+mod log;
+mod malformed;
+mod reasons;
+mod refused;
+mod restart;
+mod sharing;
+mod wishes;
+mod world;

@@ -1,0 +1,93 @@
+//! The client's side of a story: what a user wants, made and sealed as `postern knock` does it.
+
+use postern::address;
+use postern::client::seal_at_random;
+use postern::time::Timestamp;
+use postern_proto::{Action, Allow, GateName, Item, KeyMaterial, Request, Sealed, ServiceName, UserKeys};
+
+use crate::world::{self, GATE, Outcome, World};
+
+/// Where alice is.
+pub(crate) const HOME: &str = "192.0.2.7";
+
+/// What a user wants, said step by step.
+#[derive(Debug, Clone)]
+pub(crate) struct Wish {
+    user: &'static str,
+    request: Request,
+}
+
+impl Wish {
+    /// To let the knock's own source reach tcp/22.
+    pub(crate) fn of(user: &'static str) -> Self {
+        let request = Request {
+            action: Action::Open,
+            allow: Allow::Source { prefix: 128 },
+            timestamp_ms: 0,
+            duration_s: 0,
+            target: None,
+            items: Vec::new(),
+        };
+        Self { user, request }.services(&["tcp/22"])
+    }
+
+    pub(crate) fn services(mut self, services: &[&str]) -> Self {
+        self.request.items = services.iter().map(|text| item(text)).collect();
+        self
+    }
+
+    /// For an address or network that the knock names.
+    pub(crate) fn allow(mut self, network: &str) -> Self {
+        let network = network.parse().or_else(|_| network.parse().map(address::host)).unwrap();
+        let (address, prefix) = address::network_to_wire(network);
+        self.request.allow = Allow::Network { address, prefix };
+        self
+    }
+
+    /// For the source's network, with a prefix as the wire has it.
+    pub(crate) fn widened(mut self, prefix: u8) -> Self {
+        self.request.allow = Allow::Source { prefix };
+        self
+    }
+
+    pub(crate) fn target(mut self, host: &str) -> Self {
+        self.request.target = Some(address::to_wire(world::address(host)));
+        self
+    }
+
+    pub(crate) fn seconds(mut self, seconds: u32) -> Self {
+        self.request.duration_s = seconds;
+        self
+    }
+
+    pub(crate) fn close(mut self) -> Self {
+        self.request.action = Action::Close;
+        self
+    }
+
+    /// The packet, made at this time.
+    pub(crate) fn sealed(&self, now: Timestamp) -> Sealed {
+        let keys = UserKeys::derive(&GateName::new(GATE).unwrap(), &KeyMaterial::shared(&world::key(self.user)));
+        seal_at_random(&keys, &Request { timestamp_ms: now.as_millis(), ..self.request.clone() }).unwrap()
+    }
+}
+
+impl World {
+    /// The wish is made now and arrives at once, from that address.
+    pub(crate) fn knock(&mut self, wish: &Wish, source: &str) -> Outcome {
+        let packet = wish.sealed(self.now);
+        self.arrives(source, packet.as_bytes())
+    }
+
+    /// Alice wants what she may have.
+    pub(crate) fn alice_knocks(&mut self) -> Outcome {
+        self.knock(&Wish::of("alice"), HOME)
+    }
+}
+
+fn item(text: &str) -> Item {
+    match text.parse() {
+        Ok(postern::service::Wanted::Ports(ports)) => Item::Service(ports.to_wire().unwrap()),
+        _ => Item::Name(ServiceName::new(text).unwrap()),
+    }
+}

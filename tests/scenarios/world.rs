@@ -1,0 +1,247 @@
+//! The whole house in one struct: client, wire, capture, gate, store, orders and reports as bytes, desk, firewall.
+//!
+//! Real: config text, requests and their sealing, capture trait, core and gate, message encoding, clearance and ledger.
+//! Of memory: wire, disk and firewall. Time moves when a story says so. There are two clocks, as in the real house: the
+//! engine's wall clock, which can be set, and the monitor's, which cannot.
+
+use std::net::IpAddr;
+use std::sync::mpsc::Sender;
+use std::time::Duration;
+
+use postern::backend::memory::MemoryBackend;
+use postern::bundle::{Bundle, BundleFile};
+use postern::capture::memory::{MemoryCapture, wire};
+use postern::capture::{Capture, Caught};
+use postern::config;
+use postern::datagram::Datagram;
+use postern::engine::core::{Commit, Core};
+use postern::gate::{Gate, HintTable, User};
+use postern::grant::Grant;
+use postern::mark::Kept;
+use postern::monitor::desk::Desk;
+use postern::order::{self, Order, Report};
+use postern::reason::{Counters, Reason};
+use postern::settings::Settings;
+use postern::store::ReplayStore;
+use postern::store::memory::MemoryStore;
+use postern::time::Timestamp;
+use postern_proto::{KeyMaterial, SharedKey, UserKeys};
+use tracing::subscriber::DefaultGuard;
+
+use crate::log::Lines;
+use crate::reasons;
+
+pub(crate) const GATE: &str = "gate.example.org";
+/// In the middle of a step, 32 seconds from either boundary.
+pub(crate) const START: Timestamp = Timestamp::from_millis(27_500_000 * 64_000 + 32_000);
+
+pub(crate) struct World {
+    /// The engine's wall clock.
+    pub(crate) now: Timestamp,
+    /// The monitor's clock.
+    pub(crate) steady: Timestamp,
+    pub(crate) settings: Settings,
+    keys: Vec<KeyMaterial>,
+    pub(crate) core: Core,
+    pub(crate) store: MemoryStore,
+    pub(crate) desk: Desk,
+    pub(crate) firewall: MemoryBackend,
+    /// While it is true, no hint table is finished.
+    pub(crate) tables_stuck: bool,
+    /// While it is true, marks wait to be stored.
+    pub(crate) disk_slow: bool,
+    waiting: Vec<Commit>,
+    wire: Sender<Datagram>,
+    capture: MemoryCapture,
+    log: Lines,
+    _logged: DefaultGuard,
+}
+
+/// What became of one datagram.
+#[derive(Debug, Default)]
+pub(crate) struct Outcome {
+    /// Whether the gate admitted it: steps 1 to 10.
+    pub(crate) admitted: bool,
+    /// The reason that was counted.
+    pub(crate) reason: Option<Reason>,
+    /// What the monitor reported.
+    pub(crate) reports: Vec<Report>,
+    /// Log lines at info or above.
+    pub(crate) said: Vec<String>,
+}
+
+impl World {
+    /// A gate whose config ends with these lines; `key = ALICE` stands for that user's key.
+    pub(crate) fn new(users: &str) -> Self {
+        let (settings, keys) = load(users);
+        Self::of(settings, keys)
+    }
+
+    /// A gate whose one user is alice, who may open tcp/22.
+    pub(crate) fn of_alice() -> Self {
+        Self::new("[[user]]\nname = 'alice'\nkey = ALICE\nservices = ['tcp/22']\n")
+    }
+
+    /// Also with settings that no config file can have.
+    pub(crate) fn of(settings: Settings, keys: Vec<KeyMaterial>) -> Self {
+        let log = Lines::default();
+        let lines = tracing_subscriber::fmt().with_max_level(tracing::Level::DEBUG).with_ansi(false).without_time();
+        let _logged = tracing::subscriber::set_default(lines.with_writer(log.clone()).finish());
+        let firewall = MemoryBackend::default();
+        let (wire, capture) = wire();
+        let mut world = Self {
+            now: START,
+            steady: START,
+            core: engine(&settings, &keys, Kept::default(), START),
+            store: MemoryStore::default(),
+            desk: Desk::open(&settings, Box::new(firewall.clone()), None, START).unwrap(),
+            settings,
+            keys,
+            firewall,
+            tables_stuck: false,
+            disk_slow: false,
+            waiting: Vec::new(),
+            wire,
+            capture,
+            log,
+            _logged,
+        };
+        world.look_at_clocks();
+        world
+    }
+
+    /// A datagram comes over the wire. What a stranger sends can be no more than this.
+    pub(crate) fn arrives(&mut self, source: &str, payload: &[u8]) -> Outcome {
+        let before = self.core.gate().counters().clone();
+        self.log.clear();
+        self.wire.send(Datagram::new(address(source), address("198.51.100.1"), 62201, payload)).unwrap();
+        let Ok(Caught::Datagram(datagram)) = self.capture.next() else { panic!("the wire lost it") };
+        let reports = match self.core.datagram(self.now, &datagram) {
+            Some(commit) if self.disk_slow => {
+                self.waiting.push(commit);
+                Vec::new()
+            }
+            Some(commit) => self.commit(&commit),
+            None => Vec::new(),
+        };
+        let outcome = self.outcome(&before, reports);
+        assert!(outcome.admitted || outcome.reason.is_some(), "every datagram is counted");
+        outcome
+    }
+
+    /// The disk has done all that waited for it.
+    pub(crate) fn disk_catches_up(&mut self) -> Outcome {
+        let before = self.core.gate().counters().clone();
+        self.log.clear();
+        let waiting = std::mem::take(&mut self.waiting);
+        let reports = waiting.iter().flat_map(|commit| self.commit(commit)).collect();
+        self.outcome(&before, reports)
+    }
+
+    /// Time passes, for both clocks; what is due is closed when it is due.
+    pub(crate) fn pass(&mut self, length: Duration) {
+        let end = self.steady.plus(length);
+        while let Some(next) = self.desk.next_end().filter(|next| *next <= end) {
+            self.steady = self.steady.max(next);
+            assert!(self.desk.serve(self.steady, Vec::new()).is_empty());
+        }
+        self.steady = end;
+        self.set_clock(self.now.plus(length));
+    }
+
+    /// Somebody sets the wall clock.
+    pub(crate) fn set_clock(&mut self, now: Timestamp) {
+        self.now = now;
+        self.look_at_clocks();
+    }
+
+    /// The engine dies, and a fresh one starts with what is on the disk.
+    pub(crate) fn restart_engine(&mut self) {
+        let kept = self.store.load().unwrap();
+        self.core = engine(&self.settings, &self.keys, kept, self.now);
+        self.look_at_clocks();
+    }
+
+    /// The monitor dies, and a fresh one finds the firewall as it is.
+    pub(crate) fn restart_monitor(&mut self) {
+        self.desk = Desk::open(&self.settings, Box::new(self.firewall.clone()), None, self.steady).unwrap();
+    }
+
+    /// What the firewall lets through, `alice 192.0.2.7/32 tcp/22`, in the order of its making.
+    pub(crate) fn open(&self) -> Vec<String> {
+        let target = |grant: &Grant| grant.target.map(|target| format!(" at {target}")).unwrap_or_default();
+        let said = |grant: &Grant| format!("{} {} {:?}{}", grant.user, grant.allow, grant.services, target(grant));
+        self.firewall.with(|state| state.open.iter().map(said).collect())
+    }
+
+    /// How long the only grant has still to go.
+    pub(crate) fn remaining(&self) -> Duration {
+        let grants: Vec<&Grant> = self.desk.grants().collect();
+        assert_eq!(grants.len(), 1, "{grants:?}");
+        grants[0].until.since(self.steady)
+    }
+
+    /// How often this reason was given so far.
+    pub(crate) fn count(&mut self, reason: Reason) -> u64 {
+        self.core.gate().counters().of(reason)
+    }
+
+    /// What the engine's loop does a few times a second.
+    fn look_at_clocks(&mut self) {
+        if let Some(steps) = self.core.gate().table_wanted(self.now).filter(|_| !self.tables_stuck) {
+            let table = HintTable::build(&self.core.gate().hint_keys(), steps);
+            self.core.gate().install(table);
+        }
+    }
+
+    /// Steps 11 and 12, with the bytes that pass between the processes.
+    fn commit(&mut self, commit: &Commit) -> Vec<Report> {
+        let stored = self.store.commit(&[commit.record], commit.tide).map_err(|error| error.to_string());
+        let Some(order) = self.core.stored(commit.ticket, stored.as_ref().copied().map_err(String::as_str)) else { return Vec::new() };
+        let order: Order = order::decode(&order::encode(&order).unwrap()).unwrap();
+        let reports = self.desk.serve(self.steady, vec![order]);
+        for report in &reports {
+            self.core.reported(order::decode(&order::encode(report).unwrap()).unwrap());
+        }
+        reports
+    }
+
+    fn outcome(&mut self, before: &Counters, reports: Vec<Report>) -> Outcome {
+        let after = self.core.gate().counters();
+        let given: Vec<Reason> = before.iter().zip(after.iter()).filter(|(one, other)| one.1 != other.1).map(|(one, _)| one.0).collect();
+        assert!(given.len() <= 1, "one datagram, one reason: {given:?}");
+        given.iter().for_each(|reason| reasons::was_given(*reason));
+        Outcome { admitted: after.admitted > before.admitted, reason: given.first().copied(), reports, said: self.log.at_info_or_above() }
+    }
+}
+
+fn engine(settings: &Settings, keys: &[KeyMaterial], kept: Kept, now: Timestamp) -> Core {
+    let derived = keys.iter().map(|material| UserKeys::derive(&settings.gate.name, material));
+    let users = settings.policies.iter().cloned().zip(derived).map(|(policy, keys)| User { keys, policy }).collect();
+    Core::new(Gate::new(users, settings.named.clone(), settings.gate.window, kept), GATE, now)
+}
+
+/// A config as its administrator writes it.
+pub(crate) fn load(users: &str) -> (Settings, Vec<KeyMaterial>) {
+    let mut text = format!("[gate]\nname = '{GATE}'\n\n{users}");
+    for name in ["ALICE", "BOB"] {
+        text = text.replace(&format!("key = {name}"), &format!("key = '{}'", &*key(&name.to_lowercase()).to_base64()));
+    }
+    let file = BundleFile { path: "/etc/postern/posternd.toml".into(), text: text.into() };
+    let loaded = config::load(&Bundle { main: Some(file), ..Bundle::default() }).unwrap_or_else(|problems| panic!("{problems}"));
+    (loaded.settings, loaded.keys)
+}
+
+/// A user's shared key.
+pub(crate) fn key(user: &str) -> SharedKey {
+    let letter = user.as_bytes()[0];
+    if letter == b'a' { SharedKey::from_bytes(crate::forge::packet::SHARED_KEY) } else { SharedKey::from_bytes([letter; 32]) }
+}
+
+pub(crate) fn address(text: &str) -> IpAddr {
+    text.parse().unwrap()
+}
+
+pub(crate) fn seconds(length: u64) -> Duration {
+    Duration::from_secs(length)
+}
