@@ -13,6 +13,8 @@ use zeroize::{Zeroize, Zeroizing};
 use crate::bundle::{Bundle, BundleFile};
 
 mod error;
+#[cfg(feature = "daemon")]
+pub mod kept;
 pub use error::{FileError, FileErrorKind};
 
 /// The largest key file or profile, in bytes.
@@ -75,6 +77,8 @@ pub fn write_private(path: &Path, bytes: &[u8], overwrite: bool) -> Result<(), F
         hidden.push(name);
         hidden.push(format!(".{}", std::process::id()));
         fresh.set_file_name(hidden);
+        // Another run of this number may have died over it.
+        let _ = fs::remove_file(&fresh);
     }
     let mut file = create(&fresh)?;
     let written = file.write_all(bytes).and_then(|()| file.sync_all());

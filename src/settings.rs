@@ -12,6 +12,7 @@ use postern_proto::GateName;
 use crate::address;
 use crate::opening::{Forward, Opening};
 use crate::policy::Policy;
+use crate::recipe::Recipe;
 use crate::service::{NamedServices, Ports};
 
 /// The `[gate]` section.
@@ -62,6 +63,21 @@ pub struct Firewall {
     pub protect: bool,
     /// What happens to the rules when the monitor stops.
     pub on_stop: OnStop,
+    /// The `[firewall.command]` section; there with [`BackendKind::Command`].
+    pub command: Option<CommandPrograms>,
+}
+
+/// The programs of the driver that runs programs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CommandPrograms {
+    /// Opens one service of a grant, or moves its end. Running it again is harmless.
+    pub open: Recipe,
+    /// Closes one service of a grant. Closing what is closed already is done.
+    pub close: Recipe,
+    /// Prints the number of each grant that is open, one a line; `None`: what was opened is believed to be open.
+    pub list: Option<Recipe>,
+    /// How long each may take.
+    pub deadline: Duration,
 }
 
 /// Which firewall driver.
@@ -73,6 +89,8 @@ pub enum BackendKind {
     Iptables,
     /// Over netlink.
     Nftables,
+    /// Through programs that the config names.
+    Command,
 }
 
 /// What happens to the rules when the monitor stops.
@@ -89,6 +107,10 @@ pub enum OnStop {
 pub struct ServiceOptions {
     /// Whether connections to its ports end with the grant that they rest on.
     pub end_connections: bool,
+    /// Run after a grant that covers all its ports was opened.
+    pub on_open: Option<Recipe>,
+    /// Run after such a grant has ended, however it ended.
+    pub on_close: Option<Recipe>,
     /// Where its port leads.
     pub forward: Option<Forward>,
 }

@@ -8,6 +8,7 @@ use crate::grant::Grant;
 use crate::settings::Protection;
 use crate::time::Timestamp;
 
+pub mod command;
 pub mod iptables;
 pub mod memory;
 pub mod nftables;
@@ -17,7 +18,7 @@ pub mod nftables;
 #[error("{0}")]
 pub struct BackendError(pub String);
 
-/// A firewall driver. `iptables`, `nftables` and `memory` (tests) implement it.
+/// A firewall driver. `iptables`, `nftables`, `command` and `memory` (tests) implement it.
 pub trait Backend: Send {
     /// `iptables`, as logs and status say it.
     fn name(&self) -> &'static str;

@@ -16,6 +16,7 @@ mod forward;
 mod key_files;
 mod page;
 mod problem;
+mod programs;
 mod quota;
 mod roll;
 mod secret;

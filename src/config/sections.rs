@@ -12,6 +12,7 @@ use super::fields::{Fields, one_of, wrong_type};
 use super::forward::{self, Forwards};
 use super::page::Page;
 use super::problem::{Fault, fault};
+use super::programs;
 use super::secret::KeyTexts;
 use crate::policy::Policy;
 use crate::service::NamedServices;
@@ -47,7 +48,7 @@ pub(super) enum GateKey {
 
 const GATE: &[&str] = &["name", "port", "interfaces", "window", "private_key", "state_dir", "control_socket", "run_as", "capture"];
 
-const DEFAULT_FIREWALL: Firewall = Firewall { backend: BackendKind::Auto, protect: true, on_stop: OnStop::Keep };
+const DEFAULT_FIREWALL: Firewall = Firewall { backend: BackendKind::Auto, protect: true, on_stop: OnStop::Keep, command: None };
 
 pub(super) fn read(page: &mut Page<'_>, tree: &DeTable<'_>, texts: &KeyTexts<'_>) -> Head {
     let top = Fields::new("posternd.toml", tree, 0..0);
@@ -56,7 +57,8 @@ pub(super) fn read(page: &mut Page<'_>, tree: &DeTable<'_>, texts: &KeyTexts<'_>
     let gate = top.table(page, "gate", "[gate]");
     let services = top.table(page, "service", "[service.NAME]");
     let firewall = top.table(page, "firewall", "[firewall]").map(|fields| read_firewall(page, &fields));
-    let (services, service_names) = services.map(|fields| read_services(page, &fields)).unwrap_or_default();
+    let backend = firewall.as_ref().map_or(DEFAULT_FIREWALL.backend, |firewall| firewall.backend);
+    let (services, service_names) = services.map(|fields| read_services(page, &fields, backend)).unwrap_or_default();
     Head {
         gate_key: gate.as_ref().map_or(GateKey::Refused, |fields| gate_key(page, fields, texts)),
         gate: gate.and_then(|fields| read_gate(page, &fields)),
@@ -176,7 +178,7 @@ fn gate_key(page: &mut Page<'_>, fields: &Fields<'_>, texts: &KeyTexts<'_>) -> G
 
 fn read_firewall(page: &mut Page<'_>, fields: &Fields<'_>) -> Firewall {
     let mut firewall = DEFAULT_FIREWALL;
-    fields.only(page, &["backend", "protect", "on_stop"]);
+    fields.only(page, &["backend", "protect", "on_stop", "command"]);
     if let Some(kind) = fields.text(page, "backend", backend) {
         firewall.backend = kind;
     }
@@ -187,19 +189,39 @@ fn read_firewall(page: &mut Page<'_>, fields: &Fields<'_>) -> Firewall {
     if let Some(on_stop) = fields.text(page, "on_stop", |text| one_of("on_stop", &stops, text)) {
         firewall.on_stop = on_stop;
     }
+    let command = fields.table(page, "command", "[firewall.command]");
+    firewall.command = command.and_then(|fields| programs::read_command(page, &fields));
+    if firewall.backend == BackendKind::Command {
+        look_at_command(page, fields, firewall.protect);
+    }
     firewall
 }
 
-fn backend(text: &str) -> Result<BackendKind, Fault> {
-    if text == "command" {
-        return Err(fault("the backend \"command\" is not in this version", "write \"auto\", \"iptables\" or \"nftables\""));
+/// What the backend "command" needs of its section.
+fn look_at_command(page: &mut Page<'_>, fields: &Fields<'_>, protect: bool) {
+    if !fields.has("command") {
+        let cure = "add [firewall.command] with open = [\"/program\", …] and close = [\"/program\", …]";
+        page.refuse(fields.span_of("backend"), fault("the backend \"command\" needs programs to run", cure));
     }
-    let kinds = [("auto", BackendKind::Auto), ("iptables", BackendKind::Iptables), ("nftables", BackendKind::Nftables)];
+    if protect {
+        let what = "the backend \"command\" cannot protect services: its programs only open and close doors for one address";
+        let span = if fields.has("protect") { fields.span_of("protect") } else { fields.span_of("backend") };
+        page.refuse(span, fault(what, "close the services in the host's own firewall and write protect = \"none\""));
+    }
+}
+
+fn backend(text: &str) -> Result<BackendKind, Fault> {
+    let kinds = [
+        ("auto", BackendKind::Auto),
+        ("iptables", BackendKind::Iptables),
+        ("nftables", BackendKind::Nftables),
+        ("command", BackendKind::Command),
+    ];
     one_of("backend", &kinds, text)
 }
 
 /// What each service is, and all names.
-fn read_services(page: &mut Page<'_>, services: &Fields<'_>) -> (Services, BTreeSet<String>) {
+fn read_services(page: &mut Page<'_>, services: &Fields<'_>, backend: BackendKind) -> (Services, BTreeSet<String>) {
     let mut read = Services::default();
     let mut forwards = Forwards::default();
     let mut names = BTreeSet::new();
@@ -215,13 +237,22 @@ fn read_services(page: &mut Page<'_>, services: &Fields<'_>) -> (Services, BTree
         let Some(name) = page.check(key.span(), bounds::service_name(key.get_ref())) else { continue };
         let title = format!("[service.{name}]");
         let fields = Fields::new(&title, table, value.span());
-        fields.only(page, &["ports", "end_connections", "forward", "masquerade"]);
+        fields.only(page, &["ports", "end_connections", "forward", "masquerade", "on_open", "on_close"]);
         fields.require(page, "ports", "[\"tcp/80\"]");
         let ports = fields.texts(page, "ports", bounds::ports);
         let forward = forward::read(page, &fields, ports.as_deref());
+        if forward.is_some() && backend == BackendKind::Command {
+            let what = fault("the backend \"command\" cannot lead a port to another host", "take forward out, or use another backend");
+            page.refuse(fields.span_of("forward"), what);
+        }
         forwards.take(page, &fields, forward);
-        let end_connections = fields.flag(page, "end_connections").unwrap_or_default();
-        read.options.insert(name.to_owned(), ServiceOptions { end_connections, forward });
+        let options = ServiceOptions {
+            end_connections: fields.flag(page, "end_connections").unwrap_or_default(),
+            forward,
+            on_open: programs::read_recipe(page, &fields, "on_open"),
+            on_close: programs::read_recipe(page, &fields, "on_close"),
+        };
+        read.options.insert(name.to_owned(), options);
         let Some(ports) = ports else { continue };
         if ports.is_empty() {
             page.refuse(

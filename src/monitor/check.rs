@@ -5,6 +5,7 @@
 
 use std::path::Path;
 
+use crate::backend::command::unfit;
 use crate::monitor::findings::{Finding, Findings};
 use crate::monitor::{self, host, prepare, routing};
 use crate::settings::{CaptureKind, Interfaces, Settings};
@@ -36,7 +37,7 @@ fn look_at_host(settings: &Settings, findings: &mut Findings) {
         findings.add(Finding::warning("rights", format!("{stop}; the firewall and the interfaces were not looked at")));
         return;
     }
-    match monitor::backend(settings.firewall.backend) {
+    match monitor::backend(settings) {
         Err(stop) => findings.error("backend", &stop),
         Ok(mut backend) => {
             if let Err(why) = backend.probe() {
@@ -48,11 +49,23 @@ fn look_at_host(settings: &Settings, findings: &mut Findings) {
             host::look(settings, backend.name()).into_iter().for_each(|finding| findings.add(finding));
         }
     }
+    look_at_hooks(settings, findings);
     if let Interfaces::Named(names) = &settings.gate.interfaces {
         for name in names.iter().filter(|name| !Path::new("/sys/class/net").join(name).exists()) {
             let what =
                 format!("interface {name} is not there now; knocks on it are heard once it appears (is the name right? see `ip link`)");
             findings.add(Finding::warning("interface-missing", what));
+        }
+    }
+}
+
+fn look_at_hooks(settings: &Settings, findings: &mut Findings) {
+    for (service, options) in &settings.options {
+        for recipe in [&options.on_open, &options.on_close].into_iter().flatten() {
+            if let Some(why) = unfit(recipe.program()) {
+                findings
+                    .add(Finding::warning("hook-unfit", format!("a hook of service {service} is not safe to run or can't be run: {why}")));
+            }
         }
     }
 }

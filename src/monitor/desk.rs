@@ -10,6 +10,7 @@ use crate::connections::Connections;
 use crate::grant::{Change, Grant};
 use crate::ledger::Ledger;
 use crate::monitor::clearance::Clearance;
+use crate::monitor::hooks::Hooks;
 use crate::order::{MESSAGE_MAX, Order, PAGE, Report, Selection};
 use crate::reason::Rule;
 use crate::service::Ports;
@@ -32,6 +33,8 @@ pub struct Desk {
     trouble: Option<String>,
     /// When everything is taken back, unless a knock is admitted or the administrator confirms before.
     trial: Option<Timestamp>,
+    /// Told of every grant that opens or ends.
+    hooks: Option<Hooks>,
     /// `None` where the kernel lets nobody look at its connections.
     connections: Option<Box<dyn Connections>>,
 }
@@ -73,7 +76,7 @@ impl Desk {
             warn!("the kernel does not end grants by itself: {why}; they end while posternd runs");
         }
         let ledger = Ledger::new(last_id, kept);
-        let mut desk = Self { clearance, protection, ledger, backend, connections, trouble: None, trial: None };
+        let mut desk = Self { clearance, protection, ledger, backend, connections, trouble: None, trial: None, hooks: None };
         let ended = lost.iter().filter_map(|grant| desk.clearance.ends_connections(grant)).collect();
         desk.end_connections(ended);
         Ok(desk)
@@ -101,7 +104,10 @@ impl Desk {
         self.backend.install(&protection, &stay)?;
         adopt(self.connections.as_deref_mut(), newly);
         for change in &lost {
-            self.ledger.done(change);
+            self.done(change);
+        }
+        if let Some(hooks) = self.hooks.as_mut() {
+            hooks.reload(settings, self.ledger.grants());
         }
         if !lost.is_empty() {
             info!(grants = lost.len(), "grants that the new config does not allow were closed");
@@ -143,6 +149,21 @@ impl Desk {
         plans.into_iter().flat_map(|plan| self.report(plan, &mut results)).collect()
     }
 
+    /// From now on these hooks are told of every grant that opens or ends.
+    pub fn attach(&mut self, hooks: Hooks) {
+        self.hooks = Some(hooks);
+    }
+
+    /// The firewall has done it: the ledger and the hooks are told.
+    fn done(&mut self, change: &Change) {
+        self.ledger.done(change);
+        match (self.hooks.as_mut(), change) {
+            (Some(hooks), Change::Open(grant)) => hooks.opened(grant),
+            (Some(hooks), Change::Close(grant)) => hooks.closed(grant),
+            (_, Change::Extend { .. }) | (None, _) => {}
+        }
+    }
+
     /// From now on everything is on trial until `end`.
     pub fn begin_trial(&mut self, end: Timestamp) {
         self.trial = Some(end);
@@ -155,6 +176,9 @@ impl Desk {
 
     /// Looks whether the firewall holds what it should. What somebody else has changed is put back with all live grants.
     pub fn look(&mut self, now: Timestamp) {
+        if let Some(hooks) = self.hooks.as_mut() {
+            hooks.go_on();
+        }
         self.backend.tick(now);
         let trouble = match self.backend.verify() {
             Ok(true) => None,
@@ -177,7 +201,7 @@ impl Desk {
         warn!(grants = live.len(), "the firewall was changed by somebody else; protection and {} grants were put back", live.len());
         // What was due is not among those that were put back.
         for change in over.into_iter().map(Change::Close) {
-            self.ledger.done(&change);
+            self.done(&change);
             tell_closed(&change, Ok(()), "its time is up");
         }
         Ok(())
@@ -203,7 +227,31 @@ impl Desk {
     /// # Errors
     /// What the firewall said.
     pub fn remove(&mut self) -> Result<(), BackendError> {
-        self.backend.remove()
+        let removed = self.backend.remove();
+        if removed.is_ok() {
+            self.ledger.close_where(|_| true).iter().for_each(|change| self.done(change));
+        }
+        self.finish();
+        removed
+    }
+
+    /// The monitor stops: grants that no kernel ends are closed, for nobody else would. Returns how many go on by themselves.
+    pub fn rest(&mut self, now: Timestamp) -> usize {
+        if let Err(why) = self.backend.kernel_expiry() {
+            let all = self.ledger.close_where(|_| true);
+            info!(grants = all.len(), "every grant is closed before posternd stops, for no kernel ends them: {why}");
+            for (change, result) in all.iter().zip(self.apply(now, &all)) {
+                tell_closed(change, result, "posternd stops");
+            }
+        }
+        self.finish();
+        self.ledger.len()
+    }
+
+    fn finish(&mut self) {
+        if let Some(mut hooks) = self.hooks.take() {
+            hooks.finish();
+        }
     }
 
     fn plan(&mut self, now: Timestamp, order: Order) -> Option<Plan> {
@@ -242,7 +290,7 @@ impl Desk {
         results.resize_with(changes.len(), || Err(BackendError("the firewall driver gave no result".to_owned())));
         for (change, result) in changes.iter().zip(&results).rev() {
             match result {
-                Ok(()) => self.ledger.done(change),
+                Ok(()) => self.done(change),
                 Err(_) => self.ledger.undo(now, change),
             }
         }

@@ -22,8 +22,10 @@ mod child;
 pub mod clearance;
 pub mod desk;
 pub mod findings;
+pub mod hooks;
 mod host;
 pub mod prepare;
+mod programs;
 mod routing;
 mod serve;
 mod signals;
@@ -48,11 +50,12 @@ pub fn run(config: &Path, trial: Option<Duration>) -> Result<(), Stop> {
     let _lock = prepare::lock(&settings.gate.control_socket)?;
     prepare::state_dir(&settings.gate.state_dir, &run_as)?;
     let signals = Signals::take().map_err(Stop::system("taking signals"))?;
-    let backend = backend(settings.firewall.backend)?;
+    let backend = backend(&settings)?;
     let clock = clock::Steady::new();
     let desk = Desk::open(&settings, backend, connections(), clock.now());
     let mut desk = desk.map_err(|error| Stop::new(UNAVAILABLE, error))?;
-    remove_leftovers(desk.backend_name());
+    desk.attach(programs::hooks(&settings, &desk, clock)?);
+    remove_leftovers(&settings, desk.backend_name());
     let control = prepare::control_socket(&settings.gate.control_socket)?;
     announce(&settings, &desk, &run_as);
     if let Some(length) = trial {
@@ -82,11 +85,25 @@ pub fn run(config: &Path, trial: Option<Duration>) -> Result<(), Stop> {
     monitor.serve()
 }
 
+/// Drivers that need nothing of the config.
+const NATIVE: [BackendKind; 2] = [BackendKind::Iptables, BackendKind::Nftables];
+
 /// The firewall driver that the config asks for.
 ///
 /// # Errors
 /// Exit 69 where it can't work here, and what to do.
-pub fn backend(kind: BackendKind) -> Result<Box<dyn Backend>, Stop> {
+pub fn backend(settings: &Settings) -> Result<Box<dyn Backend>, Stop> {
+    match settings.firewall.backend {
+        BackendKind::Command => programs::command(settings),
+        kind => native(kind),
+    }
+}
+
+/// A driver that needs nothing of the config but its name.
+///
+/// # Errors
+/// As [`backend`].
+pub fn native(kind: BackendKind) -> Result<Box<dyn Backend>, Stop> {
     let iptables = || -> Result<Box<dyn Backend>, BackendError> {
         let paths = Iptables::locate(program::find)?;
         if let Some(warning) = paths.warning() {
@@ -100,14 +117,20 @@ pub fn backend(kind: BackendKind) -> Result<Box<dyn Backend>, Stop> {
         BackendKind::Nftables => nftables(),
         BackendKind::Auto if Iptables::locate(program::find).is_ok() => iptables(),
         BackendKind::Auto => nftables(),
+        BackendKind::Command => Err(BackendError("its programs are not known here".to_owned())),
     };
     chosen.map_err(|error| Stop::new(UNAVAILABLE, error))
 }
 
 /// What another driver left behind in an earlier run would close what this one opens.
-fn remove_leftovers(chosen: &str) {
-    for kind in [BackendKind::Iptables, BackendKind::Nftables] {
-        let Some(mut other) = backend(kind).ok().filter(|other| other.name() != chosen) else { continue };
+fn remove_leftovers(settings: &Settings, chosen: &str) {
+    if chosen != "command"
+        && let Err(stop) = programs::close_leftovers(settings)
+    {
+        warn!("{stop}");
+    }
+    for kind in NATIVE {
+        let Some(mut other) = native(kind).ok().filter(|other| other.name() != chosen) else { continue };
         if let Err(error) = other.remove() {
             warn!("what {} may hold of an earlier run could not be removed: {error}", other.name());
         }
@@ -132,19 +155,21 @@ fn connections() -> Option<Box<dyn Connections>> {
 pub fn flush(config: &Path) -> Result<String, Stop> {
     prepare::rights()?;
     let mut said = String::new();
-    if let Ok((_, settings)) = prepare::load(config)
-        && prepare::lock(&settings.gate.control_socket).is_err()
-    {
+    let settings = prepare::load(config).ok().map(|(_, settings)| settings);
+    let lock = settings.as_ref().map(|settings| prepare::lock(&settings.gate.control_socket));
+    if lock.as_ref().is_some_and(Result::is_err) {
         said.push_str("a posternd is running and will put its rules back; stop it first to be rid of them\n");
+    } else if let Some(count) = settings.as_ref().map(programs::close_leftovers).transpose()?.filter(|count| *count > 0) {
+        said.push_str(&format!("command: closed {}\n", crate::time::count(count, "grant")));
     }
     let mut flushed = 0u32;
-    for kind in [BackendKind::Iptables, BackendKind::Nftables] {
-        let Ok(mut backend) = backend(kind) else { continue };
+    for kind in NATIVE {
+        let Ok(mut backend) = native(kind) else { continue };
         backend.remove().map_err(|error| Stop::new(FAILED, error))?;
         said.push_str(&format!("{}: nothing of Postern's is left\n", backend.name()));
         flushed = flushed.saturating_add(1);
     }
-    if flushed == 0 { backend(BackendKind::Auto).map(|_| said) } else { Ok(said) }
+    if flushed == 0 { native(BackendKind::Auto).map(|_| said) } else { Ok(said) }
 }
 
 /// The control socket that this config names, without looking at anything else of it.

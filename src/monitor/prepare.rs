@@ -129,6 +129,31 @@ pub fn state_dir(path: &Path, run_as: &RunAs) -> Result<(), Stop> {
     fs::set_permissions(path, fs::Permissions::from_mode(0o700)).map_err(Stop::system(failed("closing the state directory to others")))
 }
 
+/// The monitor's own directory: beside the engine's, for whoever owns a directory could replace what lies in it.
+pub fn monitor_path(state_dir: &Path) -> PathBuf {
+    let mut name = state_dir.as_os_str().to_owned();
+    name.push(".monitor");
+    PathBuf::from(name)
+}
+
+/// Makes the monitor's own directory if it is missing; only the monitor's user may look into it.
+///
+/// # Errors
+/// Which directory, and what is wrong with it.
+pub fn monitor_dir(state_dir: &Path) -> Result<PathBuf, Stop> {
+    let path = monitor_path(state_dir);
+    make_dir(&path, 0o700)?;
+    let failed = |what: &str| format!("{}: {what}", path.display());
+    let found = fs::symlink_metadata(&path).map_err(Stop::system(failed("looking at the monitor's directory")))?;
+    let me = rustix::process::geteuid().as_raw();
+    if !found.is_dir() || found.uid() != me {
+        let what = format!("must be a directory of user {me} and is not; move it away and start again");
+        return Err(Stop::new(CONFIG, failed(&what)));
+    }
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o700)).map_err(Stop::system(failed("closing the directory to others")))?;
+    Ok(path)
+}
+
 fn make_dir(path: &Path, mode: u32) -> Result<(), Stop> {
     let made = DirBuilder::new().recursive(true).mode(mode).create(path);
     made.map_err(Stop::system(format!("making the directory {}", path.display())))

@@ -171,7 +171,8 @@ impl Monitor {
         let _ = std::fs::remove_file(&self.settings.gate.control_socket);
         match self.settings.firewall.on_stop {
             OnStop::Keep if self.desk.trial_end().is_none() => {
-                info!(grants = self.desk.grants().count(), "stopped; the protection stays, open grants run out by themselves");
+                let grants = self.desk.rest(self.clock.now());
+                info!(grants, "stopped; the protection stays, open grants run out by themselves");
                 Ok(())
             }
             OnStop::Keep | OnStop::Remove => {

@@ -152,6 +152,7 @@ fn stays(old: &Settings, new: &Settings) -> Result<(), Stop> {
         ("gate.control_socket", old.gate.control_socket != new.gate.control_socket),
         ("gate.run_as", old.gate.run_as != new.gate.run_as),
         ("firewall.backend", old.firewall.backend != new.firewall.backend),
+        ("firewall.command", old.firewall.command != new.firewall.command),
     ];
     let lines = changed.iter().filter(|(_, changed)| *changed);
     let lines: Vec<String> =

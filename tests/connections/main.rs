@@ -107,7 +107,7 @@ impl World {
         let place = Arc::clone(&self.desk);
         self.gate.run(move || {
             let kernel = || -> Box<dyn Connections> { Box::new(KernelConnections::open().unwrap()) };
-            let backend = monitor::backend(driver).unwrap();
+            let backend = monitor::native(driver).unwrap();
             let desk = Desk::open(&settings, backend, with_connections.then(kernel), now()).unwrap();
             *place.lock().unwrap() = Some(desk);
         });

@@ -147,7 +147,7 @@ fn sorted(mut grants: Vec<Grant>) -> Vec<Grant> {
 /// The grants that the kernel itself lists.
 pub(crate) fn in_kernel(world: &World, backend: &'static str) -> Vec<Grant> {
     let kind = if backend == "iptables" { BackendKind::Iptables } else { BackendKind::Nftables };
-    world.gate.run(move || monitor::backend(kind).unwrap().list().unwrap())
+    world.gate.run(move || monitor::native(kind).unwrap().list().unwrap())
 }
 
 /// The grants that posternd has logged as open: number and end.

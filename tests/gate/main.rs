@@ -18,8 +18,10 @@ use libtest_mimic::{Arguments, Trial};
 mod behind;
 mod bound;
 mod broken;
+mod command;
 mod crashes;
 mod flushed;
+mod hooks;
 mod links;
 mod login;
 mod observer;
@@ -49,6 +51,7 @@ const AT_ONCE: usize = 8;
 
 const NMAP: &[Need] = &[Need::Program("nmap")];
 const SSH: &[Need] = &[Need::Users, Need::Program("sshd"), Need::Program("ssh"), Need::Program("ssh-keygen"), Need::Program("unshare")];
+const IPSET: &[Need] = &[Need::Program("ipset"), Need::Program("iptables"), Need::Program("ip6tables")];
 const IPTABLES: &[Need] = &[Need::Program("iptables"), Need::Program("ip6tables")];
 
 const NFT_AND_IPTABLES: &[Need] = &[Need::Program("iptables"), Need::Program("ip6tables"), Need::Program("nft")];
@@ -108,6 +111,20 @@ const ONCE: &[Test] = &[
     ("trial_ends_well_when_it_is_confirmed", &[], trial::passed_by_confirmation),
     ("rules_of_another_driver_are_taken_out_at_the_start", IPTABLES, restart::another_drivers_rules_go),
     ("replay_after_a_restart_is_refused", &[], restart::marks_live_on),
+    (
+        "command_opens_and_closes_each_service_and_a_refused_knock_runs_nothing",
+        &[],
+        command::opens_and_closes_and_a_refused_knock_runs_nothing,
+    ),
+    ("command_that_fails_is_a_refusal_of_the_firewall", &[], command::program_that_fails_is_a_refusal_of_the_firewall),
+    ("command_closes_at_the_next_start_what_ended_after_a_kill", &[], command::killed_monitor_closes_at_its_next_start),
+    ("command_close_that_fails_is_tried_until_it_works", &[], command::close_that_fails_is_tried_until_it_works),
+    ("command_with_a_damaged_journal_does_not_start", &[], command::damaged_journal_keeps_it_from_starting),
+    ("example_ipset_opens_and_closes_a_real_set", IPSET, command::ipset_example),
+    ("example_pf_anchor_loads_each_change", &[], command::pf_example),
+    ("hooks_run_after_opening_and_after_the_end", &[], hooks::run_after_opening_and_after_the_end),
+    ("hook_that_hangs_delays_no_knock_and_no_closing", &[], hooks::hanging_hook_delays_no_knock_and_no_closing),
+    ("hook_on_close_is_made_up_for_after_a_kill", &[], hooks::on_close_is_made_up_for_after_a_kill),
     ("killed_monitor_takes_its_engine_with_it", &[], crashes::engine_goes_with_its_monitor),
     ("killed_engine_comes_back_by_itself_and_grants_live_on", &[], crashes::engine_comes_back_again_and_again),
     ("failed_opening_is_refused_once_and_leaves_nothing_open", FAKE, broken::failed_opening_is_refused_and_leaves_nothing),

@@ -10,6 +10,7 @@ use crate::bundle::BundleFile;
 use crate::policy::{GrantTo, MaxPrefix, Policy};
 use crate::settings::{BackendKind, CaptureKind, Interfaces, OnStop};
 
+mod programs;
 mod refusals;
 mod secrets;
 

@@ -26,7 +26,6 @@ fn what_is_wrong_in_a_gate_is_said_with_line_column_and_cure() {
         ("capture = \"pcap\"", "3:11: \"pcap\" is no value of capture; write \"packet\" or \"udp\""),
         ("name = \"again\"", "3:1: this is not TOML: duplicate key; keep one"),
         ("port 1", "3:6: this is not TOML: key with no value, expected `=`"),
-        ("[firewall]\nbackend = \"command\"", "4:11: the backend \"command\" is not in this version; write \"auto\""),
         ("[firewall]\nbackend = \"pf\"", "4:11: \"pf\" is no value of backend"),
         ("[firewall]\nprotect = true", "4:11: protect cannot be true or false"),
         ("[firewall]\nonstop = \"keep\"", "4:1: \"onstop\" has no meaning in [firewall]"),

@@ -23,7 +23,7 @@ pub(in crate::monitor) fn settings(users: &[(&str, &[&str])]) -> Settings {
             run_as: "nobody".to_owned(),
             capture: CaptureKind::Packet,
         },
-        firewall: Firewall { backend: BackendKind::Auto, protect: true, on_stop: OnStop::Keep },
+        firewall: Firewall { backend: BackendKind::Auto, protect: true, on_stop: OnStop::Keep, command: None },
         named: Default::default(),
         options: Default::default(),
         policies: users.iter().map(|(name, texts)| Policy::for_user(name, services(texts))).collect(),

@@ -1,0 +1,57 @@
+//! Programs of the config that the monitor runs as root: the driver "command" and the hooks, each with its journal.
+
+use crate::backend::Backend;
+use crate::backend::command::Command;
+use crate::clock::Steady;
+use crate::files::kept::KeptFile;
+use crate::keep::Keep;
+use crate::monitor::desk::Desk;
+use crate::monitor::hooks::{self, Hooks, Means};
+use crate::monitor::prepare;
+use crate::program::Programs;
+use crate::settings::Settings;
+use crate::stop::{CONFIG, FAILED, Stop, UNAVAILABLE};
+
+/// The journal of what the programs of `[firewall.command]` have opened.
+const GRANTS: &str = "grants";
+/// The journal of the on_close programs that are owed.
+const HOOKS: &str = "hooks";
+
+/// The driver that runs the programs of `[firewall.command]`.
+pub(super) fn command(settings: &Settings) -> Result<Box<dyn Backend>, Stop> {
+    let programs = settings.firewall.command.clone();
+    let programs = programs.ok_or_else(|| Stop::new(CONFIG, "there is no [firewall.command]; add it with open and close"))?;
+    let run = Programs::with_deadline(programs.deadline);
+    let folder = prepare::monitor_dir(&settings.gate.state_dir)?;
+    let driver = Command::open(programs, Box::new(run), Box::new(KeptFile::new(folder.join(GRANTS))));
+    Ok(Box::new(driver.map_err(|error| Stop::new(UNAVAILABLE, error))?))
+}
+
+/// Closes what the programs of `[firewall.command]` have opened in an earlier run; returns how many grants that were.
+pub(super) fn close_leftovers(settings: &Settings) -> Result<usize, Stop> {
+    let path = prepare::monitor_path(&settings.gate.state_dir).join(GRANTS);
+    let journal: Box<dyn Keep> = Box::new(KeptFile::new(path.clone()));
+    let left = Command::left(journal).map_err(|error| Stop::new(UNAVAILABLE, error))?;
+    if left == 0 {
+        return Ok(0);
+    }
+    if settings.firewall.command.is_none() {
+        let count = crate::time::count(left, "grant");
+        let what = format!("{} names {count} that [firewall.command] opened, and there is no such section now", path.display());
+        return Err(Stop::new(FAILED, format!("{what}; put it back and run posternd flush, or close them by hand and remove the file")));
+    }
+    let mut driver = command(settings)?;
+    driver.tick(crate::clock::wall());
+    driver.remove().map(|()| left).map_err(|error| Stop::new(FAILED, error))
+}
+
+/// The hooks of services, with what an earlier run still owes.
+pub(super) fn hooks(settings: &Settings, desk: &Desk, clock: Steady) -> Result<Hooks, Stop> {
+    let state_dir = settings.gate.state_dir.clone();
+    let is_owing = prepare::monitor_path(&state_dir).join(HOOKS).exists();
+    let means = move || -> Result<Means, String> {
+        let folder = prepare::monitor_dir(&state_dir).map_err(|stop| stop.message)?;
+        Ok((Box::new(Programs::with_deadline(hooks::DEADLINE)), Box::new(KeptFile::new(folder.join(HOOKS)))))
+    };
+    Hooks::start(settings, desk.grants(), is_owing, clock, means).map_err(|why| Stop::new(UNAVAILABLE, why))
+}
