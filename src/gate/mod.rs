@@ -1,7 +1,7 @@
 //! The gate: does this datagram admit someone?
 //!
 //! A plain struct: a datagram and the time go in, a decision comes out. No I/O, no clock, no thread (invariant 1).
-//! [`Gate::judge`] carries out PROTOCOL section 6, steps 1 to 10, in that order; steps 11 and 12 are the engine's.
+//! `Gate::judge` carries out PROTOCOL section 6, steps 1 to 10, in that order; steps 11 and 12 are the engine's.
 
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;

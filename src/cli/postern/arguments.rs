@@ -78,8 +78,12 @@ pub(super) struct NamedGate {
     /// The gate's name, as its own config says it
     #[arg(long, value_name = "NAME", value_parser = GateName::new)]
     pub(super) gate: Option<GateName>,
-    /// Where knocks go: HOST, HOST:PORT or [IPv6]:PORT; may be repeated [default: the gate's name]
-    #[arg(long, value_name = "HOST:PORT")]
+    // Not a doc comment, which would read [IPv6] as a link.
+    #[arg(
+        long,
+        value_name = "HOST:PORT",
+        help = "Where knocks go: HOST, HOST:PORT or [IPv6]:PORT; may be repeated [default: the gate's name]"
+    )]
     pub(super) address: Vec<Endpoint>,
     /// A file that holds the shared key and nothing else
     #[arg(long, value_name = "FILE", conflicts_with = "key_stdin")]
