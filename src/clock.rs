@@ -24,13 +24,14 @@ pub fn elapsed(start: Instant) -> Duration {
 
 /// A clock for ends of grants: the wall clock's time when it was made, moved on by the time that passed since, suspend
 /// included. Setting the wall clock back does not keep a door open.
+#[cfg(feature = "daemon")]
 #[derive(Debug, Clone, Copy)]
 pub struct Steady {
     start: Timestamp,
     boot: Duration,
 }
 
-#[cfg(target_os = "linux")]
+#[cfg(feature = "daemon")]
 impl Steady {
     /// Starts at the wall clock's time.
     #[expect(clippy::new_without_default, reason = "it reads clocks")]
@@ -44,7 +45,7 @@ impl Steady {
     }
 }
 
-#[cfg(target_os = "linux")]
+#[cfg(feature = "daemon")]
 fn since_boot() -> Duration {
     let time = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
     Duration::try_from(time).unwrap_or_default()
