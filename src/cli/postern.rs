@@ -27,6 +27,7 @@ pub fn main() -> ExitCode {
 }
 
 /// Runs a client's command on behalf of another program of ours.
+#[cfg(feature = "daemon")]
 pub(crate) fn run_as(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     ending(run([OsString::from("postern")].into_iter().chain(arguments)))
 }
