@@ -180,5 +180,8 @@ pub fn gate_and_client() -> (Gate, Space) {
     gate.space.serve(22);
     let linked = || client.reaches("192.0.2.8", "192.0.2.1", 22) && client.reaches("2001:db8::8", "2001:db8::1", 22);
     assert!(space::wait_until(linked, Duration::from_secs(10)).is_some(), "the link does not come up");
+    // the server ends its side of those trials in a thread of its own, and tests count what is connected
+    let is_quiet = || gate.space.sh("ss --no-header --tcp --numeric").trim().is_empty();
+    assert!(space::wait_until(is_quiet, Duration::from_secs(10)).is_some(), "the server does not end its side");
     (gate, client)
 }
