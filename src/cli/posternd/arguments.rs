@@ -1,0 +1,96 @@
+//! The arguments of `posternd`.
+//!
+//! What an argument may say is decided by the types it is read into.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::{demo, time};
+
+/// The Postern gate: hides services behind single-packet authorization.
+#[derive(Debug, Parser)]
+#[command(name = "posternd", version, about, max_term_width = 100)]
+pub(super) struct Arguments {
+    #[command(subcommand)]
+    pub(super) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Run the gate in the foreground
+    Run(Run),
+    /// Look at config and host: every error and every warning
+    Check(Report),
+    /// Show how the running gate does: counters by reason
+    Status(Report),
+    /// Show what is open now
+    Grants(Report),
+    /// Close grants before their time
+    Close(Close),
+    /// Say that you can still get in: a trial is over and Postern stays
+    Confirm(Report),
+    /// Remove all that Postern put into the firewall
+    Flush(Config),
+    /// Show a real gate and a real client in throw-away network namespaces, step by step
+    Demo(demo::Options),
+    /// The unprivileged role; started by `run`
+    #[command(hide = true)]
+    Engine,
+    /// The client in the demo; takes the arguments of `postern`
+    #[command(hide = true, disable_help_flag = true)]
+    AsClient {
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<std::ffi::OsString>,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Config {
+    /// The gate's config
+    #[arg(long, value_name = "FILE", env = "POSTERND_CONFIG", default_value = "/etc/postern/posternd.toml")]
+    pub(super) config: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Run {
+    #[command(flatten)]
+    pub(super) config: Config,
+    /// Take everything back after this time, such as 5m, unless a knock is admitted or `posternd confirm` comes before
+    #[arg(long, value_name = "TIME", value_parser = time::parse_duration)]
+    pub(super) trial: Option<std::time::Duration>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Report {
+    #[command(flatten)]
+    pub(super) config: Config,
+    /// Print JSON
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Close {
+    #[command(flatten)]
+    pub(super) report: Report,
+    #[command(flatten)]
+    pub(super) which: Which,
+}
+
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+pub(super) struct Which {
+    /// Every grant
+    #[arg(long)]
+    pub(super) all: bool,
+    /// The grants of this user
+    #[arg(long, value_name = "NAME")]
+    pub(super) user: Option<String>,
+    /// The grants that let this address in
+    #[arg(long, value_name = "ADDRESS")]
+    pub(super) address: Option<std::net::IpAddr>,
+    /// This grant
+    #[arg(long, value_name = "NUMBER")]
+    pub(super) id: Option<u64>,
+}
