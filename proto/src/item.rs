@@ -5,7 +5,7 @@
 use alloc::vec::Vec;
 use core::fmt;
 
-use subtle::ConstantTimeEq;
+use subtle::{Choice, ConstantTimeEq};
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
 use crate::limits::{CODE_MAX, CODE_MIN};
@@ -59,6 +59,25 @@ impl Code {
         Ok(code)
     }
 
+    /// The last `count` decimal digits of a number; a count outside 6 to 8 is taken for the nearest.
+    pub(crate) fn of_number(mut number: u32, count: u8) -> Self {
+        let len = usize::from(count).clamp(CODE_MIN, CODE_MAX);
+        let mut code = Self { digits: [0; CODE_MAX], len: 0 };
+        for digit in code.digits.iter_mut().take(len).rev() {
+            // Less than 10, so it fits.
+            *digit = b'0' + (number % 10) as u8;
+            number /= 10;
+            code.len += 1;
+        }
+        code
+    }
+
+    /// Equal or not, in constant time.
+    pub(crate) fn same(&self, other: &Self) -> Choice {
+        // Zeros stand behind the digits and are none: equal arrays have equal lengths.
+        self.digits.ct_eq(&other.digits)
+    }
+
     /// The digits.
     #[must_use]
     pub fn as_str(&self) -> &str {
@@ -68,8 +87,7 @@ impl Code {
 
 impl PartialEq for Code {
     fn eq(&self, other: &Self) -> bool {
-        // Zeros stand behind the digits and are none: equal arrays have equal lengths.
-        self.digits.ct_eq(&other.digits).into()
+        self.same(other).into()
     }
 }
 

@@ -26,6 +26,7 @@ mod reader;
 mod request;
 mod seal;
 mod service;
+mod totp;
 #[cfg(feature = "vectors")]
 #[doc(hidden)]
 pub mod vectors;
@@ -43,3 +44,4 @@ pub use pair::{PrivateKey, PublicKey};
 pub use request::{Action, Allow, Request};
 pub use seal::{BadSeal, OpenBuffer, SealError, Sealed, seal};
 pub use service::{Protocol, Service};
+pub use totp::{CodeKey, CodeKeyError, CodeStep};

@@ -55,6 +55,12 @@ pub const NAME_MAX: usize = 32;
 pub const CODE_MIN: usize = 6;
 /// Most digits of a code.
 pub const CODE_MAX: usize = 8;
+/// Seconds in one step of a code, for which it stays the same (RFC 6238).
+pub const CODE_STEP_S: u64 = 30;
+/// Bytes of the shortest secret that codes are made from (RFC 4226, section 4, R6).
+pub const CODE_SECRET_MIN: usize = 16;
+/// Bytes of the longest: one block of SHA-1, for a longer one would only be hashed down to 20.
+pub const CODE_SECRET_MAX: usize = 64;
 
 // The packet's lengths are part of the contract: a changed field must not move them unnoticed.
 const _: () = assert!(PACKET_MIN == 132 && PACKET_MAX == 516 && HEAD_LEN == 52);
