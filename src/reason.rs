@@ -50,6 +50,8 @@ pub enum Rule {
     Service,
     /// Step 9: a named service that this gate does not know.
     UnknownService,
+    /// Step 9: the user's knocks need a one-time code, and this one has none that counts.
+    Code(CodeFault),
     /// Step 9, at the monitor only: the duration is past the maximum (the gate clips it).
     Duration,
     /// The monitor only: no such user.
@@ -60,6 +62,20 @@ pub enum Rule {
     Store,
     /// Step 12: the firewall did not do it.
     Firewall,
+}
+
+/// What is wrong with the one-time code of a user who must send one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum CodeFault {
+    /// There is none.
+    Missing,
+    /// It is not the one of this time.
+    Wrong,
+    /// It was right, and has been accepted before, or a later one has.
+    Used,
+    /// Too many wrong ones came before it, so it was not looked at.
+    Blocked,
 }
 
 /// Either kind of no.
@@ -108,6 +124,7 @@ impl Rule {
             Self::Family => "family",
             Self::Service => "services",
             Self::UnknownService => "unknown-service",
+            Self::Code(_) => "code",
             Self::Duration => "max_duration",
             Self::User => "unknown-user",
             Self::Quota => "quota",
@@ -126,6 +143,10 @@ impl Rule {
             Self::Family => "the host behind the gate and the allow address are not of one family",
             Self::Service => "a service is not among the user's services",
             Self::UnknownService => "a named service is not defined at this gate",
+            Self::Code(CodeFault::Missing) => "the user's knocks need a one-time code, and this one has none",
+            Self::Code(CodeFault::Wrong) => "the one-time code is wrong, or the clock of what made it is",
+            Self::Code(CodeFault::Used) => "the one-time code, or a later one, has been used, and each counts once",
+            Self::Code(CodeFault::Blocked) => "too many wrong one-time codes came from this user, so none is looked at for now",
             Self::Duration => "the duration is past the user's max_duration",
             Self::User => "the monitor knows no such user",
             Self::Quota => "the user's quota is used up",
@@ -135,9 +156,21 @@ impl Rule {
     }
 }
 
+impl CodeFault {
+    /// The fault's name in counters.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Missing => "missing",
+            Self::Wrong => "wrong",
+            Self::Used => "used",
+            Self::Blocked => "blocked",
+        }
+    }
+}
+
 impl Reason {
     /// How many there are.
-    pub const COUNT: usize = 21 + Malformed::ALL.len();
+    pub const COUNT: usize = 25 + Malformed::ALL.len();
 
     /// Its place in [`Reason::all`].
     pub fn index(self) -> usize {
@@ -151,8 +184,20 @@ impl Reason {
             Self::Drop(Drop::TooNew) => 6,
             Self::Drop(Drop::Replay) => 7,
             Self::Drop(Drop::Duplicate) => 8,
-            Self::Refuse(rule) => 9 + rule as usize,
-            Self::Drop(Drop::Malformed(rule)) => 21 + rule as usize,
+            Self::Refuse(Rule::Networks) => 9,
+            Self::Refuse(Rule::Prefix) => 10,
+            Self::Refuse(Rule::GrantTo) => 11,
+            Self::Refuse(Rule::Target) => 12,
+            Self::Refuse(Rule::Family) => 13,
+            Self::Refuse(Rule::Service) => 14,
+            Self::Refuse(Rule::UnknownService) => 15,
+            Self::Refuse(Rule::Code(fault)) => 16 + fault as usize,
+            Self::Refuse(Rule::Duration) => 20,
+            Self::Refuse(Rule::User) => 21,
+            Self::Refuse(Rule::Quota) => 22,
+            Self::Refuse(Rule::Store) => 23,
+            Self::Refuse(Rule::Firewall) => 24,
+            Self::Drop(Drop::Malformed(rule)) => 25 + rule as usize,
         }
     }
 
@@ -169,7 +214,7 @@ impl Reason {
             Drop::Replay,
             Drop::Duplicate,
         ];
-        const RULES: [Rule; 12] = [
+        const RULES: [Rule; 16] = [
             Rule::Networks,
             Rule::Prefix,
             Rule::GrantTo,
@@ -177,6 +222,10 @@ impl Reason {
             Rule::Family,
             Rule::Service,
             Rule::UnknownService,
+            Rule::Code(CodeFault::Missing),
+            Rule::Code(CodeFault::Wrong),
+            Rule::Code(CodeFault::Used),
+            Rule::Code(CodeFault::Blocked),
             Rule::Duration,
             Rule::User,
             Rule::Quota,
@@ -188,7 +237,7 @@ impl Reason {
     }
 }
 
-/// `drop replay`, `drop malformed (padding)`, `refuse quota`.
+/// `drop replay`, `drop malformed (padding)`, `refuse quota`, `refuse code (used)`.
 impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -196,6 +245,7 @@ impl fmt::Display for Reason {
                 Some(rule) => write!(f, "drop {} ({rule})", reason.name()),
                 None => write!(f, "drop {}", reason.name()),
             },
+            Self::Refuse(rule @ Rule::Code(fault)) => write!(f, "refuse {} ({})", rule.name(), fault.name()),
             Self::Refuse(rule) => write!(f, "refuse {}", rule.name()),
         }
     }

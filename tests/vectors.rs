@@ -61,7 +61,7 @@ fn judge(vector: &Value) -> Decision {
         }
     }
     let window = Duration::from_millis(gate_side["window_ms"].as_u64().unwrap());
-    let users = vec![User { keys: keys_at_gate(vector), policy }];
+    let users = vec![User { keys: keys_at_gate(vector), policy, code: None }];
     let mut gate = Gate::new(users, named, window, Kept::default());
     let datagram = Datagram::new(
         gate_side["source"].as_str().unwrap().parse().unwrap(),

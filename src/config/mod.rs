@@ -5,7 +5,7 @@
 
 use std::path::{Path, PathBuf};
 
-use postern_proto::KeyMaterial;
+use postern_proto::{CodeKey, KeyMaterial};
 
 use crate::bundle::Bundle;
 use crate::settings::Settings;
@@ -38,6 +38,8 @@ pub struct Loaded {
     pub settings: Settings,
     /// What only the engine uses: one for each of `settings.policies`, in their order.
     pub keys: Vec<KeyMaterial>,
+    /// Also the engine's alone, in the same order: the secrets of users who must send one-time codes.
+    pub codes: Vec<Option<CodeKey>>,
 }
 
 /// The further files that a config names and that [`load`] needs in the bundle: key files of users, and the gate's private key
@@ -73,9 +75,9 @@ pub fn load(bundle: &Bundle) -> Result<Loaded, Problems> {
         }
         problems.extend(page.into_problems());
     }
-    let (policies, keys) = roll.into_parts();
+    let (policies, keys, codes) = roll.into_parts();
     match head.and_then(|head| head.settings(policies)) {
-        Some(settings) if problems.is_empty() => Ok(Loaded { settings, keys }),
+        Some(settings) if problems.is_empty() => Ok(Loaded { settings, keys, codes }),
         _ => Err(Problems(problems)),
     }
 }

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::ops::Range;
 use std::path::Path;
 
-use postern_proto::KeyMaterial;
+use postern_proto::{CodeKey, KeyMaterial};
 use toml::de::{DeTable, DeValue};
 
 use super::bounds::USERS_MAX;
@@ -24,6 +24,7 @@ pub(super) struct Roll<'a, 'h> {
     seen: Seen<Place<'a>>,
     policies: Vec<Policy>,
     keys: Vec<KeyMaterial>,
+    codes: Vec<Option<CodeKey>>,
     users: usize,
     told_of_gate_key: bool,
 }
@@ -46,6 +47,7 @@ impl<'a, 'h> Roll<'a, 'h> {
             seen: Seen::new(),
             policies: Vec::new(),
             keys: Vec::with_capacity(most.min(USERS_MAX)),
+            codes: Vec::new(),
             users: 0,
             told_of_gate_key: false,
         }
@@ -67,8 +69,8 @@ impl<'a, 'h> Roll<'a, 'h> {
     }
 
     /// In step with each other if nothing was refused.
-    pub(super) fn into_parts(self) -> (Vec<Policy>, Vec<KeyMaterial>) {
-        (self.policies, self.keys)
+    pub(super) fn into_parts(self) -> (Vec<Policy>, Vec<KeyMaterial>, Vec<Option<CodeKey>>) {
+        (self.policies, self.keys, self.codes)
     }
 
     fn read_list(&mut self, page: &mut Page<'a>, tree: &DeTable<'_>) {
@@ -98,6 +100,7 @@ impl<'a, 'h> Roll<'a, 'h> {
         }
         let policy = user::policy(page, fields, self.head);
         let secret = user::secret(page, fields, self.texts);
+        self.codes.push(user::code_key(page, fields));
         if let Some(policy) = policy {
             self.check_name(page, fields, &policy.user);
             self.policies.push(policy);

@@ -13,6 +13,9 @@ use crate::bundle::Bundle;
 
 const CURE: &str = "write the one line that postern keygen prints";
 
+/// Characters of the shortest secret for codes.
+const SECRET_TEXT_MIN: usize = 26;
+
 /// A way to decode a key: `SharedKey::from_base64` and the like.
 pub(super) type Decode<K> = fn(&str) -> Result<K, KeyError>;
 
@@ -27,12 +30,23 @@ fn what_is_wrong(text: &str, error: KeyError) -> Fault {
     }
 }
 
-/// True for a text that holds a key, or nearly one, where something else was expected.
+/// True for a text that holds a key, or nearly one, or a secret for codes, where something else was expected.
 pub(super) fn looks_like_key(text: &str) -> bool {
-    text.split(|c: char| c.is_whitespace() || ":;,'\"".contains(c)).any(|word| {
-        let letters = word.len() >= 40 && word.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+/=-_".contains(&byte));
-        letters && (word.contains('=') || (word.len() <= 48 && !word.starts_with('/')))
-    })
+    text.split(|c: char| c.is_whitespace() || ":;,'\"".contains(c)).any(|word| is_base64_key(word) || is_base32_secret(word))
+}
+
+fn is_base64_key(word: &str) -> bool {
+    let letters = word.len() >= 40 && word.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+/=-_".contains(&byte));
+    letters && (word.contains('=') || (word.len() <= 48 && !word.starts_with('/')))
+}
+
+/// In small letters also a long word of a language could be one, so there a digit is asked for.
+fn is_base32_secret(word: &str) -> bool {
+    let word = word.trim_end_matches('=');
+    let digit = |byte: u8| (b'2'..=b'7').contains(&byte);
+    let upper = word.bytes().all(|byte| byte.is_ascii_uppercase() || digit(byte));
+    let lower = word.bytes().all(|byte| byte.is_ascii_lowercase() || digit(byte)) && word.bytes().any(digit);
+    word.len() >= SECRET_TEXT_MIN && (upper || lower)
 }
 
 /// The key files of a bundle, by path.
@@ -101,6 +115,8 @@ mod tests {
             &format!("key={KEY}"),
             &KEY.replace("AAE", "/AE"),
             &KEY.replace('8', "-"),
+            "GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ",
+            "gezdgnbvgy3tqojqgezdgnbvgy======",
         ] {
             assert!(looks_like_key(text), "{text}");
         }
@@ -108,6 +124,8 @@ mod tests {
             "/etc/postern/gate.key",
             "gate.key",
             "/etc/postern/keys/gate/production/alicekey",
+            "averyveryveryverylongname.of.a.file",
+            "averyveryveryveryverylongname",
             "./averyveryveryveryveryveryveryverylongname",
         ] {
             assert!(!looks_like_key(text), "{text}");

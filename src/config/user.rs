@@ -2,7 +2,7 @@
 //!
 //! What needs other users (names and keys given twice) is the roll's.
 
-use postern_proto::{PresharedKey, PublicKey, SharedKey};
+use postern_proto::{CodeKey, CodeKeyError, PresharedKey, PublicKey, SharedKey};
 
 use super::bounds;
 use super::fields::{Fields, one_of};
@@ -21,6 +21,8 @@ const KEYS: &[&str] = &[
     "key_file",
     "public_key",
     "psk",
+    "totp",
+    "totp_digits",
     "services",
     "targets",
     "grant_to",
@@ -145,6 +147,23 @@ pub(super) fn secret(page: &mut Page<'_>, fields: &Fields<'_>, texts: &KeyTexts<
         }
         [_] => None,
     }
+}
+
+/// The secret of the one-time codes that the user must send. What is wrong with it is said without a byte of it.
+pub(super) fn code_key(page: &mut Page<'_>, fields: &Fields<'_>) -> Option<CodeKey> {
+    if fields.has("totp_digits") && !fields.has("totp") {
+        page.refuse(fields.span_of("totp_digits"), fault("totp_digits stands without totp", "add totp = \"BASE32\", or take it out"));
+    }
+    let digits = fields.number(page, "totp_digits", 6, 8).and_then(|digits| u8::try_from(digits).ok()).unwrap_or(6);
+    fields.text(page, "totp", |text| {
+        CodeKey::from_base32(text, digits).map_err(|error| {
+            let cure = match error {
+                CodeKeyError::Digits => "write totp_digits = 6, 7 or 8",
+                CodeKeyError::Base32 | CodeKeyError::Length => "write 32 characters of base32, the text form of 20 random bytes",
+            };
+            fault(format!("totp: {error}"), cure)
+        })
+    })
 }
 
 fn key_file(page: &mut Page<'_>, fields: &Fields<'_>, texts: &KeyTexts<'_>) -> Option<SharedKey> {

@@ -41,7 +41,7 @@ pub(super) fn take_over(link: &Link) -> Result<Option<Outfit>, Stop> {
     let (Some(config), Some(control)) = (descriptors.next(), descriptors.next()) else {
         return Err(Stop::new(SYSTEM, "the monitor handed over too few descriptors"));
     };
-    let Loaded { settings, keys } = load(config)?;
+    let Loaded { settings, keys, codes } = load(config)?;
     let ports = settings.gate.ports.clone();
     let captures = start
         .captures
@@ -49,11 +49,11 @@ pub(super) fn take_over(link: &Link) -> Result<Option<Outfit>, Stop> {
         .zip(descriptors)
         .map(|(spec, descriptor)| capture(spec, descriptor, &ports))
         .collect::<Result<_, _>>()?;
-    let users = settings
-        .policies
-        .into_iter()
-        .zip(&keys)
-        .map(|(policy, material)| User { keys: postern_proto::UserKeys::derive(&settings.gate.name, material), policy });
+    let users = settings.policies.into_iter().zip(&keys).zip(codes).map(|((policy, material), code)| User {
+        keys: postern_proto::UserKeys::derive(&settings.gate.name, material),
+        policy,
+        code,
+    });
     let gate = Gate::new(users.collect(), settings.named, settings.gate.window, Kept::default());
     let mut gate = gate.with_options(settings.options);
     drop(keys);

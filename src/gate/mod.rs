@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use postern_proto::{Action, HintKey, OpenBuffer, Packet, Request, UserKeys};
+use postern_proto::{Action, CodeKey, HintKey, OpenBuffer, Packet, Request, UserKeys};
 
 use crate::datagram::Datagram;
 use crate::mark::{Kept, MarkRecord, Tide};
@@ -18,6 +18,7 @@ use crate::settings::ServiceOptions;
 use crate::terms::{Closing, Terms};
 use crate::time::Timestamp;
 
+mod code;
 mod hints;
 mod quota;
 mod replay;
@@ -79,6 +80,9 @@ pub struct User {
     pub keys: UserKeys,
     /// What this user may open.
     pub policy: Policy,
+    /// The secret of the one-time codes that each `open` of this user must carry; none where it need not. Not a part of the
+    /// policy, for the monitor has that, too.
+    pub code: Option<CodeKey>,
 }
 
 /// The decision core.
@@ -179,7 +183,7 @@ impl Gate {
         self.replay.unseen(&record)?;
         // 9. Policy, then 10. quota. A refused mark is remembered too, so that a stranger who re-sends it is not logged.
         let wish = self
-            .wish(&request, datagram, &knocker)
+            .wish(now, &request, datagram, &knocker)
             .and_then(|wish| {
                 self.quota_clock.set(now);
                 if knocker.limiter.admit() { Ok(wish) } else { Err(Rule::Quota) }
@@ -191,12 +195,16 @@ impl Gate {
         Ok(Admission { record, tide: self.replay.remember(record), wish })
     }
 
-    /// Step 9: what the knock wants, once the user's policy has allowed it.
-    fn wish(&self, request: &Request, datagram: &Datagram, knocker: &Knocker<'_>) -> Result<Wish, Rule> {
+    /// Step 9: what the knock wants, once the user's policy has allowed it. A code is looked at last, so that none is used up by
+    /// a knock that is refused; closing needs none, and one that nobody asks for is no fault.
+    fn wish(&self, now: Timestamp, request: &Request, datagram: &Datagram, knocker: &Knocker<'_>) -> Result<Wish, Rule> {
         match request.action {
             Action::Open => {
                 let terms = settle::terms(request, datagram.source(), knocker.name, knocker.policy)?;
                 knocker.policy.check(&terms, &self.named, &self.options)?;
+                if let Some(codes) = knocker.codes {
+                    codes.accept(now, request.code(), terms.allow).map_err(Rule::Code)?;
+                }
                 Ok(Wish::Open(terms))
             }
             Action::Close => settle::closing(request, datagram.source(), knocker.name).map(Wish::Close),

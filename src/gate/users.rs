@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use postern_proto::{HintKey, MacKey, SealKey};
 
 use super::User;
+use super::code::Codes;
 use super::quota::{GateClock, Limiter};
 use crate::policy::Policy;
 
@@ -27,6 +28,7 @@ struct Member {
     policy: usize,
     limiter: Limiter,
     seal_key: SealKey,
+    codes: Option<Box<Codes>>,
 }
 
 /// Who knocks, once the mac has said so.
@@ -37,6 +39,8 @@ pub(super) struct Knocker<'a> {
     pub(super) policy: &'a Policy,
     pub(super) limiter: &'a Limiter,
     pub(super) seal_key: &'a SealKey,
+    /// For a user who must send one-time codes.
+    pub(super) codes: Option<&'a Codes>,
 }
 
 impl Users {
@@ -49,7 +53,7 @@ impl Users {
             policies: Vec::new(),
         };
         let mut known: HashMap<Policy, usize> = HashMap::new();
-        for User { keys, mut policy } in users {
+        for User { keys, mut policy, code } in users {
             let name = std::mem::take(&mut policy.user).into_boxed_str();
             let limiter = Limiter::new(policy.quota, clock);
             let policy = *known.entry(policy).or_insert_with_key(|policy| {
@@ -59,7 +63,8 @@ impl Users {
             let (hint_key, seal_key, mac_key) = keys.into_parts();
             all.hint_keys.push(hint_key);
             all.mac_keys.push(mac_key);
-            all.members.push(Member { name, policy, limiter, seal_key });
+            let codes = code.map(Codes::new).map(Box::new);
+            all.members.push(Member { name, policy, limiter, seal_key, codes });
         }
         all
     }
@@ -73,8 +78,8 @@ impl Users {
     }
 
     pub(super) fn knocker(&self, user: usize) -> Option<Knocker<'_>> {
-        let Member { name, policy, limiter, seal_key } = self.members.get(user)?;
-        Some(Knocker { name, policy: self.policies.get(*policy)?, limiter, seal_key })
+        let Member { name, policy, limiter, seal_key, codes } = self.members.get(user)?;
+        Some(Knocker { name, policy: self.policies.get(*policy)?, limiter, seal_key, codes: codes.as_deref() })
     }
 
     pub(super) fn hint_keys(&self) -> Vec<HintKey> {
@@ -93,6 +98,7 @@ mod tests {
         let user = |n: u8, services: &[&str]| User {
             keys: UserKeys::derive(&gate, &KeyMaterial::shared(&SharedKey::from_bytes([n; 32]))),
             policy: Policy::for_user(&format!("user-{n}"), services.iter().map(|service| service.parse().unwrap()).collect()),
+            code: None,
         };
         let users = vec![user(0, &["tcp/22"]), user(1, &["tcp/80"]), user(2, &["tcp/22"])];
         let users = Users::new(users, &GateClock::default());

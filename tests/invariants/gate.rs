@@ -28,7 +28,7 @@ fn core(kept: Kept) -> Core {
     let settings = config().settings;
     let quota = Quota { count: NonZeroU32::new(1000).unwrap(), per: Duration::from_secs(1) };
     let policy = Policy { quota, ..settings.policies[0].clone() };
-    let mut gate = Gate::new(vec![User { keys: keys(), policy }], settings.named, settings.gate.window, kept);
+    let mut gate = Gate::new(vec![User { keys: keys(), policy, code: None }], settings.named, settings.gate.window, kept);
     let table = HintTable::build(&gate.hint_keys(), gate.table_wanted(NOW).unwrap());
     gate.install(table);
     Core::new(gate, "gate.example.org", NOW)

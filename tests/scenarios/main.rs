@@ -6,6 +6,7 @@
 mod admit;
 mod clocks;
 mod closing;
+mod codes;
 mod dropped;
 mod failing;
 mod forge;

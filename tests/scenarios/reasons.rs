@@ -4,11 +4,11 @@
 
 use std::cell::RefCell;
 
-use postern::reason::{Drop, Reason, Rule};
+use postern::reason::{CodeFault, Drop, Reason, Rule};
 use postern_proto::Malformed;
 
 use crate::world::{Outcome, World};
-use crate::{dropped, failing, limits, malformed, refused};
+use crate::{codes, dropped, failing, limits, malformed, refused};
 
 thread_local! {
     static GIVEN: RefCell<Vec<Reason>> = const { RefCell::new(Vec::new()) };
@@ -41,6 +41,10 @@ fn scenario(reason: Reason) -> Option<Box<dyn Fn()>> {
         Reason::Refuse(Rule::Family) => refused::a_target_of_the_other_family_is_refused,
         Reason::Refuse(Rule::Service) => refused::one_service_that_is_not_the_users_refuses_the_whole_knock,
         Reason::Refuse(Rule::UnknownService) => refused::a_name_that_this_gate_does_not_know_is_refused,
+        Reason::Refuse(Rule::Code(CodeFault::Missing)) => codes::a_knock_without_the_code_that_its_user_needs_is_refused,
+        Reason::Refuse(Rule::Code(CodeFault::Wrong)) => codes::a_wrong_code_and_one_of_another_time_are_refused,
+        Reason::Refuse(Rule::Code(CodeFault::Used)) => codes::a_code_opens_once_for_each_family_and_then_no_more,
+        Reason::Refuse(Rule::Code(CodeFault::Blocked)) => codes::whoever_guesses_is_held_up_and_a_right_code_with_him,
         Reason::Refuse(Rule::Quota) => limits::a_spent_quota_refuses_and_comes_back_with_time,
         Reason::Refuse(Rule::Store) => failing::while_the_disk_fails_nothing_opens_and_the_same_knock_stays_refused,
         Reason::Refuse(Rule::Firewall) => failing::a_firewall_that_fails_is_told_as_failed_and_the_next_knock_opens,

@@ -3,7 +3,7 @@
 use postern::address;
 use postern::client::seal_at_random;
 use postern::time::Timestamp;
-use postern_proto::{Action, Allow, GateName, Item, KeyMaterial, Request, Sealed, ServiceName, UserKeys};
+use postern_proto::{Action, Allow, Code, GateName, Item, KeyMaterial, Request, Sealed, ServiceName, UserKeys};
 
 use crate::world::{self, GATE, Outcome, World};
 
@@ -57,6 +57,12 @@ impl Wish {
 
     pub(crate) fn seconds(mut self, seconds: u32) -> Self {
         self.request.duration_s = seconds;
+        self
+    }
+
+    /// With a one-time code.
+    pub(crate) fn code(mut self, code: &Code) -> Self {
+        self.request.items.push(Item::Code(code.clone()));
         self
     }
 

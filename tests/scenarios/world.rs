@@ -12,7 +12,7 @@ use postern::backend::memory::MemoryBackend;
 use postern::bundle::{Bundle, BundleFile};
 use postern::capture::memory::{MemoryCapture, wire};
 use postern::capture::{Capture, Caught};
-use postern::config;
+use postern::config::{self, Loaded};
 use postern::datagram::Datagram;
 use postern::engine::core::{Commit, Core};
 use postern::gate::{Gate, HintTable, User};
@@ -25,7 +25,7 @@ use postern::settings::Settings;
 use postern::store::ReplayStore;
 use postern::store::memory::MemoryStore;
 use postern::time::Timestamp;
-use postern_proto::{KeyMaterial, SharedKey, UserKeys};
+use postern_proto::{CodeKey, KeyMaterial, SharedKey, UserKeys};
 use tracing::subscriber::DefaultGuard;
 
 use crate::log::Lines;
@@ -42,6 +42,8 @@ pub(crate) struct World {
     pub(crate) steady: Timestamp,
     pub(crate) settings: Settings,
     keys: Vec<KeyMaterial>,
+    /// The config, to load the secrets of one-time codes from: an engine takes them with it.
+    users: String,
     pub(crate) core: Core,
     pub(crate) store: MemoryStore,
     pub(crate) desk: Desk,
@@ -74,7 +76,10 @@ impl World {
     /// A gate whose config ends with these lines; `key = ALICE` stands for that user's key.
     pub(crate) fn new(users: &str) -> Self {
         let (settings, keys) = load(users);
-        Self::of(settings, keys)
+        let mut world = Self::of(settings, keys);
+        world.users = users.to_owned();
+        world.restart_engine();
+        world
     }
 
     /// A gate whose one user is alice, who may open tcp/22.
@@ -92,11 +97,12 @@ impl World {
         let mut world = Self {
             now: START,
             steady: START,
-            core: engine(&settings, &keys, Kept::default(), START),
+            core: engine(&settings, &keys, "", Kept::default(), START),
             store: MemoryStore::default(),
             desk: Desk::open(&settings, Box::new(firewall.clone()), None, START).unwrap(),
             settings,
             keys,
+            users: String::new(),
             firewall,
             tables_stuck: false,
             disk_slow: false,
@@ -158,7 +164,7 @@ impl World {
     /// The engine dies, and a fresh one starts with what is on the disk.
     pub(crate) fn restart_engine(&mut self) {
         let kept = self.store.load().unwrap();
-        self.core = engine(&self.settings, &self.keys, kept, self.now);
+        self.core = engine(&self.settings, &self.keys, &self.users, kept, self.now);
         self.look_at_clocks();
     }
 
@@ -215,21 +221,28 @@ impl World {
     }
 }
 
-fn engine(settings: &Settings, keys: &[KeyMaterial], kept: Kept, now: Timestamp) -> Core {
+fn engine(settings: &Settings, keys: &[KeyMaterial], users: &str, kept: Kept, now: Timestamp) -> Core {
     let derived = keys.iter().map(|material| UserKeys::derive(&settings.gate.name, material));
-    let users = settings.policies.iter().cloned().zip(derived).map(|(policy, keys)| User { keys, policy }).collect();
+    let codes: Vec<Option<CodeKey>> = if users.is_empty() { Vec::new() } else { loaded(users).codes };
+    let codes = codes.into_iter().chain(std::iter::repeat_with(|| None));
+    let policies = settings.policies.iter().cloned().zip(derived).zip(codes);
+    let users = policies.map(|((policy, keys), code)| User { keys, policy, code }).collect();
     Core::new(Gate::new(users, settings.named.clone(), settings.gate.window, kept), GATE, now)
 }
 
 /// A config as its administrator writes it.
 pub(crate) fn load(users: &str) -> (Settings, Vec<KeyMaterial>) {
+    let Loaded { settings, keys, .. } = loaded(users);
+    (settings, keys)
+}
+
+fn loaded(users: &str) -> Loaded {
     let mut text = format!("[gate]\nname = '{GATE}'\n\n{users}");
     for name in ["ALICE", "BOB"] {
         text = text.replace(&format!("key = {name}"), &format!("key = '{}'", &*key(&name.to_lowercase()).to_base64()));
     }
     let file = BundleFile { path: "/etc/postern/posternd.toml".into(), text: text.into() };
-    let loaded = config::load(&Bundle { main: Some(file), ..Bundle::default() }).unwrap_or_else(|problems| panic!("{problems}"));
-    (loaded.settings, loaded.keys)
+    config::load(&Bundle { main: Some(file), ..Bundle::default() }).unwrap_or_else(|problems| panic!("{problems}"))
 }
 
 /// A user's shared key.

@@ -275,3 +275,22 @@ fn ten_thousand_users_with_keys_in_files_load_at_once() {
     assert_eq!(key_files(&whole).len(), 10_000);
     assert_eq!(load(&whole).unwrap().keys.len(), 10_000);
 }
+
+#[test]
+fn secrets_for_codes_go_to_their_own_users_and_not_into_the_policy() {
+    let secret = "gezdgnbvgy3tqojqgezdgnbvgy3tqojq";
+    let user =
+        |name: &str, byte, more: &str| format!("[[user]]\nname = \"{name}\"\nkey = \"{}\"\nservices = [\"tcp/22\"]\n{more}\n", key(byte));
+    let text = format!(
+        "[gate]\nname = \"g\"\n{}{}{}",
+        user("amy", 1, ""),
+        user("bob", 2, &format!("totp = \"{secret}\"")),
+        user("eve", 3, &format!("totp = \"{}\"\ntotp_digits = 8", secret.to_uppercase())),
+    );
+    let loaded = load(&bundle(&text, &[])).unwrap();
+    let expected = [None, Some(6), Some(8)].map(|digits| digits.map(|digits| CodeKey::from_base32(secret, digits).unwrap()));
+    assert_eq!(loaded.codes, expected);
+    let shown = format!("{loaded:?}");
+    assert!(!shown.to_lowercase().contains(&secret[..8]) && !shown.contains("49, 50, 51"), "{shown}");
+    assert_eq!(loaded.settings.policies[0].clone(), Policy { user: "amy".to_owned(), ..loaded.settings.policies[1].clone() });
+}

@@ -118,6 +118,14 @@ fn what_is_wrong_in_a_user_is_said_with_line_column_and_cure() {
         ("max_duration = \"10s\"\nduration = \"11s\"", "11:12: a duration of 11s is longer than max_duration, 10s"),
         ("key_file = \"k\"\nkey = \"k\"", "10:7: this user has both key_file and key; keep one"),
         ("psk = \"k\"", "6:1: this user has no key"),
+        ("totp = 5", "10:8: totp cannot be a number; write a text"),
+        ("totp = \"GEZDGNBVGY3TQOJQ\"", "10:8: totp: a secret for codes must have 16 to 64 bytes"),
+        ("totp = \"GEZDGNBVGY3TQOJQGEZDGNBVG1\"", "10:8: totp: a secret for codes must be base32: A to Z and 2 to 7; write 32"),
+        ("totp_digits = 8", "10:15: totp_digits stands without totp; add totp"),
+        (
+            "totp = \"GEZDGNBVGY3TQOJQGEZDGNBVGY\"\ntotp_digits = 5",
+            "11:15: \"5\" is out of the range of totp_digits; write a whole number from 6",
+        ),
         ("[user.deep]", "10:7: \"deep\" has no meaning in [[user]]"),
     ];
     for (line, expected) in cases {

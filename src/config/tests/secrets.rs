@@ -81,9 +81,21 @@ fn invariant_7_no_part_of_a_key_reaches_a_problem() {
         "\"KEY\" = true",
         "quota = 2020-01-01KEY",
         "quota = 0xKEY",
+        "totp = KEY",
+        "totp = \"KEY",
+        "totp = \"KEY1\"",
+        "totp = [\"KEY\"]",
+        "totp = \"KEY KEY\"",
+        "totp = \"KEY\"\ntotp = \"KEY\"",
+        "totp = \"KEY\"\ntotp_digits = 9",
+        "totp_digits = \"KEY\"",
     ];
-    // One key of letters and digits only, which TOML takes for a bare word, and one with the other letters.
-    for secret in ["Zm9vYmFyQUJDREVGR0hJSktMTU5PUFFSU1RVVldYWVo=", "q/+/Zm8vYm+yQUJDREV/R0hJSktMTU5PUFF+U1RVVld/8A8="] {
+    // One key of letters and digits only, which TOML takes for a bare word, one with the other letters, and a secret for codes.
+    for secret in [
+        "Zm9vYmFyQUJDREVGR0hJSktMTU5PUFFSU1RVVldYWVo=",
+        "q/+/Zm8vYm+yQUJDREV/R0hJSktMTU5PUFF+U1RVVld/8A8=",
+        "GEZDGNBVGY3TQOJQABCDEFGHIJKLMNOP",
+    ] {
         let mains = gates.iter().map(|line| with(line, "")).chain(users.iter().map(|line| with("", line)));
         for text in mains {
             let text = text.replace("KEY", secret);
