@@ -6,7 +6,7 @@
 //! | row | modules |
 //! |---|---|
 //! | 0 | the `postern-proto` crate |
-//! | 1 | plain types: [`time`], [`address`], [`service`], [`datagram`], [`opening`], [`policy`], [`terms`], [`grant`], [`keep`], [`mark`], [`reason`], [`recipe`], [`run`], [`settings`], [`bundle`], [`stop`] |
+//! | 1 | plain types: [`time`], [`address`], [`service`], [`datagram`], [`opening`], [`policy`], [`terms`], [`grant`], [`keep`], [`mark`], [`reason`], [`recipe`], [`run`], [`settings`], [`bundle`], [`stop`], `stun` |
 //! | 2 | pure cores: `gate`, `ledger`, `order` |
 //! | 3 | adapters: `config`, `profile`, `files`, `program`, `capture`, `backend`, `connections`, `store`, `control`, `log`, `link`, `clock`, `random` |
 //! | 4 | processes: `engine`, `monitor`, `client` |
@@ -28,6 +28,8 @@ pub mod run;
 pub mod service;
 pub mod settings;
 pub mod stop;
+#[cfg(feature = "client")]
+pub mod stun;
 pub mod terms;
 pub mod time;
 // row 2

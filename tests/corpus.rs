@@ -27,8 +27,10 @@ mod gate;
 mod order;
 #[path = "../fuzz/entries/packet.rs"]
 mod packet;
+#[path = "../fuzz/entries/stun.rs"]
+mod stun;
 
-const NAMES: [&str; 7] = ["body", "config", "control", "frame", "gate", "order", "packet"];
+const NAMES: [&str; 8] = ["body", "config", "control", "frame", "gate", "order", "packet", "stun"];
 
 fn folder(under: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(under)
@@ -84,6 +86,11 @@ fn every_seed_of_packet_passes() {
 }
 
 #[test]
+fn every_seed_of_stun_passes() {
+    replay("stun", stun::run);
+}
+
+#[test]
 fn every_target_has_an_entry_and_seeds_and_is_replayed_here() {
     let names: BTreeSet<_> = NAMES.iter().map(|name| format!("{name}.rs")).collect();
     let file_names = |under: &str| -> BTreeSet<_> { read_all(&folder(under)).into_keys().collect() };
@@ -131,6 +138,10 @@ fn the_seeds_reach_admissions_and_every_kind_of_message() {
     let count = |read: fn(&[u8]) -> bool| messages.values().filter(|data| read(data)).count();
     let kinds = [count(order::read::<Order>), count(order::read::<Report>), count(order::read::<Start>)];
     assert!(kinds.iter().zip([5, 4, 1]).all(|(have, want)| *have >= want) && kinds.iter().sum::<usize>() < messages.len(), "{kinds:?}");
+    let answers = read_all(&folder("fuzz/seeds/stun"));
+    let read = |data: &&Vec<u8>| postern::stun::seen_address(&data[12..], data.first_chunk().unwrap()).is_ok();
+    let addresses = answers.values().filter(read).count();
+    assert!(addresses > 2 && addresses < answers.len(), "{addresses}");
     let lines = read_all(&folder("fuzz/seeds/control"));
     let count = |read: fn(&[u8]) -> bool| lines.values().filter(|data| read(data)).count();
     let kinds = [count(control::read::<Question>), count(control::read::<Answer>)];

@@ -11,7 +11,7 @@ const ROWS: [(usize, &[&str]); 5] = [
         1,
         &[
             "address", "bundle", "datagram", "grant", "keep", "mark", "opening", "policy", "reason", "recipe", "run", "service",
-            "settings", "stop", "terms", "time",
+            "settings", "stop", "stun", "terms", "time",
         ],
     ),
     (2, &["gate", "ledger", "order"]),
