@@ -60,7 +60,7 @@ pub mod link;
 pub mod log;
 #[cfg(feature = "client")]
 pub mod profile;
-#[cfg(feature = "daemon")]
+#[cfg(feature = "client")]
 pub mod program;
 #[cfg(feature = "client")]
 pub mod random;

@@ -7,7 +7,7 @@
 //! | 3 no order before its mark is durable | `gate.rs`; `scenarios/failing.rs`; `store.rs` with `kill -9` |
 //! | 4 every grant has an end | `monitor.rs`; `iptables.rs` in the kernel |
 //! | 5 the monitor checks again | `monitor.rs`, for every rule; `fuzz/entries/order.rs` |
-//! | 6 programs by absolute path, no shell, under a deadline | `src/program.rs` |
+//! | 6 programs by absolute path, no shell, under a deadline | `src/program/watched.rs` |
 //! | 7 keys in no Debug | `gate.rs`; `fuzz/entries/config.rs` for errors; `client/secrecy.rs` |
 //! | 8 no panic from bytes | `corpus.rs` and the fuzz targets |
 //! | 9 nothing is sent in answer | `capture/` for the sockets; `gate.rs`: the engine has nothing to send with |
