@@ -117,6 +117,14 @@ pub fn create_log(path: &Path) -> io::Result<File> {
     OpenOptions::new().append(true).create_new(true).mode(0o600).open(path)
 }
 
+/// Opens the terminal that this process belongs to.
+///
+/// # Errors
+/// What the system said; there is none for a cron job, for example.
+pub fn open_terminal() -> io::Result<File> {
+    open_to_read(Path::new("/dev/tty"))
+}
+
 /// Opens a file to lock, and makes it if it is missing.
 ///
 /// # Errors

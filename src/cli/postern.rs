@@ -3,11 +3,13 @@
 //! Owns what a command prints and how it ends; what it does is the client's. One line on standard error says why it failed.
 
 mod arguments;
+mod code;
 mod gate;
 mod json;
 mod keygen;
 mod knock;
 mod open_packet;
+mod plan;
 mod words;
 
 use std::ffi::OsString;
@@ -32,25 +34,26 @@ pub(crate) fn run_as(arguments: impl IntoIterator<Item = OsString>) -> ExitCode 
     ending(run([OsString::from("postern")].into_iter().chain(arguments)))
 }
 
-fn run(arguments: impl IntoIterator<Item = OsString>) -> Result<(), Failure> {
+fn run(arguments: impl IntoIterator<Item = OsString>) -> Result<ExitCode, Failure> {
     let arguments = match Arguments::try_parse_from(arguments) {
         Ok(arguments) => arguments,
         Err(error) if error.use_stderr() => return Err(usage(&error)),
         // Help and version were asked for.
-        Err(error) => return say(&format!("{}\n", error.render().to_string().trim_end())),
+        Err(error) => return say(&format!("{}\n", error.render().to_string().trim_end())).map(|()| ExitCode::SUCCESS),
     };
     let config = arguments.config.as_deref();
-    match arguments.command {
+    let done = match arguments.command {
         Command::Knock(knock) => knock::knock(knock, config),
         Command::Close(close) => knock::close(close, config),
         Command::Keygen(keygen) => keygen::keygen(&keygen),
         Command::OpenPacket(packet) => open_packet::open_packet(packet, config),
-    }
+    };
+    done.map(|()| ExitCode::SUCCESS)
 }
 
-fn ending(result: Result<(), Failure>) -> ExitCode {
+fn ending(result: Result<ExitCode, Failure>) -> ExitCode {
     match result {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(failure) => {
             note(&failure.to_string());
             ExitCode::from(failure.exit() as u8)

@@ -13,7 +13,8 @@ use crate::profile::AllowSetting;
 /// Just the source's own address.
 const SOURCE: Allow = Allow::Source { prefix: 128 };
 
-/// What the knock to `gate` claims. `local` is the address that the system would send it from.
+/// What the knock to `gate` claims. `local` is the address that the system would send it from, or for `stun` the one that
+/// servers saw it come from.
 ///
 /// `auto` claims the local address where the gate will see that very address: then the knock itself says who comes in, and
 /// nobody who moves the packet elsewhere can change it. Behind address translation the gate sees an address that is not known
@@ -26,15 +27,15 @@ const SOURCE: Allow = Allow::Source { prefix: 128 };
 ///
 /// `source/24` widens a knock over IPv4, `source/64` one over IPv6; over the other family the same setting asks for just the
 /// source address, the narrowest there is, for a prefix of one family means nothing in the other.
-pub fn claim(setting: AllowSetting, gate: IpAddr, local: IpAddr) -> Allow {
+pub fn claim(setting: &AllowSetting, gate: IpAddr, local: IpAddr) -> Allow {
     match (setting, gate.is_ipv4()) {
         (AllowSetting::Auto, _) if is_translated(gate, local) => SOURCE,
-        (AllowSetting::Auto, _) => Allow::Network { address: address::to_wire(local), prefix: 128 },
+        (AllowSetting::Auto | AllowSetting::Stun(_), _) => Allow::Network { address: address::to_wire(local), prefix: 128 },
         (AllowSetting::SourceV4(prefix), true) => Allow::Source { prefix: prefix.saturating_add(MAPPED) },
-        (AllowSetting::SourceV6(prefix), false) => Allow::Source { prefix },
+        (AllowSetting::SourceV6(prefix), false) => Allow::Source { prefix: *prefix },
         (AllowSetting::Source | AllowSetting::SourceV4(_) | AllowSetting::SourceV6(_), _) => SOURCE,
         (AllowSetting::Network(network), _) => {
-            let (address, prefix) = address::network_to_wire(network);
+            let (address, prefix) = address::network_to_wire(*network);
             Allow::Network { address, prefix }
         }
     }
@@ -81,7 +82,7 @@ mod tests {
     use super::*;
 
     fn auto(gate: &str, local: &str) -> Allow {
-        claim(AllowSetting::Auto, gate.parse().unwrap(), local.parse().unwrap())
+        claim(&AllowSetting::Auto, gate.parse().unwrap(), local.parse().unwrap())
     }
 
     fn just(address: &str) -> Allow {
@@ -126,7 +127,7 @@ mod tests {
     #[test]
     fn a_source_prefix_counts_in_its_own_family_and_narrows_in_the_other() {
         let (v4, v6) = ("198.51.100.1".parse().unwrap(), "2001:db8::1".parse().unwrap());
-        let over = |setting, gate| claim(setting, gate, gate);
+        let over = |setting: AllowSetting, gate| claim(&setting, gate, gate);
         assert_eq!(over(AllowSetting::SourceV4(24), v4), Allow::Source { prefix: 120 });
         assert_eq!(over(AllowSetting::SourceV4(24), v6), SOURCE);
         assert_eq!(over(AllowSetting::SourceV6(64), v6), Allow::Source { prefix: 64 });
@@ -135,9 +136,17 @@ mod tests {
     }
 
     #[test]
+    fn what_stun_servers_saw_is_claimed_whatever_it_is() {
+        let servers = AllowSetting::Stun("stun:a".parse().unwrap());
+        for seen in ["203.0.113.9", "10.0.0.2", "2001:db8::9"] {
+            assert_eq!(claim(&servers, "198.51.100.1".parse().unwrap(), seen.parse().unwrap()), just(seen));
+        }
+    }
+
+    #[test]
     fn a_network_is_claimed_as_it_is_over_either_family() {
         let network = AllowSetting::Network("192.0.2.0/24".parse().unwrap());
         let expected = Allow::Network { address: "::ffff:192.0.2.0".parse().unwrap(), prefix: 120 };
-        assert_eq!(claim(network, "2001:db8::1".parse().unwrap(), "::1".parse().unwrap()), expected);
+        assert_eq!(claim(&network, "2001:db8::1".parse().unwrap(), "::1".parse().unwrap()), expected);
     }
 }

@@ -5,15 +5,29 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::thread;
 
 use postern_proto::{Allow, Request, Sealed, UserKeys, limits, seal};
 
+use super::forge::Forge;
+use super::outside::{self, Unseen};
 use super::route::Route;
 use super::{Exit, Failure, Families, Wish, allow, resolve};
 use crate::address;
 use crate::clock;
 use crate::profile::{AllowSetting, Endpoint};
 use crate::random;
+
+/// How knocks get to a gate.
+#[derive(Debug, Clone)]
+pub struct Way {
+    /// Where they go.
+    pub to: Vec<Endpoint>,
+    /// Over which families.
+    pub families: Families,
+    /// A forged outer source; none for this machine's own address.
+    pub source: Option<IpAddr>,
+}
 
 /// One knock, ready to go.
 #[derive(Debug)]
@@ -47,28 +61,32 @@ pub struct Sent {
     pub outcome: io::Result<()>,
 }
 
-/// Looks the gate up and makes its knocks. Sends nothing but questions to the resolver.
+/// Looks the gate up and makes its knocks. Sends nothing but questions to the resolver, and to STUN servers where the wish
+/// names some.
 ///
 /// # Errors
-/// When the wish cannot be written, a host is unknown, or `auto` finds no way to any address of the gate.
-pub fn prepare(wish: &Wish, to: &[Endpoint], families: Families, keys: &UserKeys) -> Result<Prepared, Failure> {
+/// When the wish cannot be written, a host is unknown, the client's own address cannot be told at any address of the gate, or
+/// a source is to be forged that cannot be.
+pub fn prepare(wish: &Wish, way: &Way, keys: &UserKeys) -> Result<Prepared, Failure> {
     let items = wish.items()?;
-    let gates = resolve::destinations(to, families)?;
+    let families = way.families()?;
+    let mut forge = way.source.map(Forge::of).transpose()?;
+    let gates = resolve::destinations(&way.to, families)?;
     let targets = wish.target.as_ref().map(resolve::addresses).transpose()?;
-    let now = clock::wall();
+    let routes: Vec<_> = gates.into_iter().map(|gate| (gate, Route::to(gate, forge.take()))).collect();
+    let own = own_addresses(&wish.allow, &routes)?;
+    let now = wish.time_offset.applied_to(clock::wall());
     let mut prepared = Prepared { knocks: Vec::new(), unreachable: Vec::new() };
-    for gate in gates {
-        let route = Route::to(gate);
-        let local = match (&route, wish.allow) {
-            (Ok(route), _) => route.local(),
-            (Err(_), AllowSetting::Auto) => {
-                prepared.unreachable.extend(route.err().map(|error| (gate, error)));
+    for ((gate, route), own) in routes.into_iter().zip(own) {
+        let own = match own {
+            Ok(own) => own,
+            Err(error) => {
+                prepared.unreachable.push((gate, error));
                 continue;
             }
-            // Whoever is named without the local address is named without a way there, too.
-            (Err(_), _) => gate.ip(),
         };
-        let allow = allow::claim(wish.allow, gate.ip(), local);
+        let allow = allow::claim(&wish.allow, gate.ip(), own);
+        way.check_claim(allow)?;
         let target = match &targets {
             None => None,
             Some(targets) => match targets.iter().find(|target| target.is_ipv4() == lets_in_ipv4(allow, gate.ip())) {
@@ -88,6 +106,66 @@ pub fn prepare(wish: &Wish, to: &[Endpoint], families: Families, keys: &UserKeys
     }
 }
 
+/// For each way, the address that a knock may claim to come from.
+fn own_addresses(setting: &AllowSetting, routes: &[(SocketAddr, io::Result<Route>)]) -> Result<Vec<io::Result<IpAddr>>, Failure> {
+    let local = |route: &io::Result<Route>| route.as_ref().map(Route::local).map_err(again);
+    let AllowSetting::Stun(servers) = setting else {
+        let own = |(gate, route): &(SocketAddr, _)| match setting {
+            AllowSetting::Auto => local(route),
+            // Whoever is named without the local address is named without a way there, too.
+            _ => Ok(local(route).unwrap_or(gate.ip())),
+        };
+        return Ok(routes.iter().map(own).collect());
+    };
+    let asked: Vec<io::Result<Result<IpAddr, Unseen>>> = thread::scope(|scope| {
+        let ask = |(_, route)| local(route).map(|local| scope.spawn(move || outside::seen_from(local, servers)));
+        let asked: Vec<_> = routes.iter().map(|(gate, route)| ask((gate, route))).collect();
+        asked.into_iter().map(|one| one.and_then(|one| one.join().map_err(|_| io::Error::other("the question failed")))).collect()
+    });
+    let seen = asked.into_iter().map(|seen| match seen {
+        Ok(Ok(seen)) => Ok(Ok(seen)),
+        Ok(Err(Unseen::Silence(said))) => Ok(Err(io::Error::other(said))),
+        Ok(Err(Unseen::Disagreement(said))) => {
+            Err(Failure::new(Exit::Unavailable, said, "name servers that you trust, or the address itself with --allow"))
+        }
+        Err(error) => Ok(Err(error)),
+    });
+    seen.collect()
+}
+
+/// The same error once more.
+fn again(error: &io::Error) -> io::Error {
+    match error.raw_os_error() {
+        Some(number) => io::Error::from_raw_os_error(number),
+        None => io::Error::new(error.kind(), error.to_string()),
+    }
+}
+
+impl Way {
+    /// With a forged source, only its own family.
+    fn families(&self) -> Result<Families, Failure> {
+        match (self.source, self.families) {
+            (None, families) => Ok(families),
+            (Some(source), families) if !families.take(source) => {
+                Err(Failure::new(Exit::Usage, format!("{source} is of the other family"), "leave out -4 and -6, or forge another source"))
+            }
+            (Some(IpAddr::V4(_)), _) => Ok(Families::V4),
+            (Some(IpAddr::V6(_)), _) => Ok(Families::V6),
+        }
+    }
+
+    /// With a forged source the source is no one to let in.
+    fn check_claim(&self, allow: Allow) -> Result<(), Failure> {
+        match (self.source, allow) {
+            (Some(source), Allow::Source { .. }) => {
+                let what = format!("the knock would let in its source, {source}, which is forged");
+                Err(Failure::new(Exit::Usage, what, "name the address to let in with --allow ADDRESS"))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
 /// Seals a request under a fresh nonce, in a body of random length, so that the packet's length says nothing.
 ///
 /// # Errors
@@ -102,7 +180,7 @@ pub fn seal_at_random(keys: &UserKeys, request: &Request) -> Result<Sealed, Fail
 }
 
 /// A packet filter cannot tell an IPv4 client's way to an IPv6 host: target and client are of one family.
-fn lets_in_ipv4(allow: Allow, gate: IpAddr) -> bool {
+pub(super) fn lets_in_ipv4(allow: Allow, gate: IpAddr) -> bool {
     match allow {
         Allow::Source { .. } => gate.is_ipv4(),
         Allow::Network { address, prefix } => address::network_from_wire(address, prefix).is_some_and(|network| network.addr().is_ipv4()),

@@ -5,19 +5,25 @@
 
 mod allow;
 mod failure;
+mod forge;
+mod hold;
 mod keys;
 mod knock;
 mod open_packet;
+mod outside;
+mod reach;
 mod resolve;
 mod route;
-mod wait;
+mod terminal;
 mod wish;
 
 pub use allow::claim;
 pub use failure::{Exit, Failure};
+pub use hold::{Hold, doors, lets_in};
 pub use keys::{read_config, shared_key, user_keys};
-pub use knock::{Knock, Prepared, Sent, prepare, seal_at_random};
+pub use knock::{Knock, Prepared, Sent, Way, prepare, seal_at_random};
 pub use open_packet::{NotOpened, Opened, PACKET_TEXT_MAX, open_packet};
-pub use resolve::Families;
-pub use wait::{Opening, wait_for};
+pub use reach::{NotReached, Opening, Reached, reach_once, reach_within, wait_for};
+pub use resolve::{Families, doors_of};
+pub use terminal::in_front_of_terminal;
 pub use wish::Wish;

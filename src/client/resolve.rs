@@ -20,7 +20,8 @@ pub enum Families {
 }
 
 impl Families {
-    fn take(self, address: IpAddr) -> bool {
+    /// Whether an address is of one of these.
+    pub fn take(self, address: IpAddr) -> bool {
         match self {
             Self::Both => true,
             Self::V4 => address.is_ipv4(),
@@ -65,7 +66,24 @@ pub(super) fn addresses(host: &Host) -> Result<Vec<IpAddr>, Failure> {
     Ok(look_up(host, 0)?.iter().map(SocketAddr::ip).collect())
 }
 
-fn look_up(host: &Host, port: u16) -> Result<Vec<SocketAddr>, Failure> {
+/// Every address of a host at which to try a TCP port, of these families.
+///
+/// # Errors
+/// When it has none.
+pub fn doors_of(host: &Host, port: u16, families: Families) -> Result<Vec<SocketAddr>, Failure> {
+    let mut doors = look_up(host, port)?;
+    doors.retain(|door| families.take(door.ip()));
+    match doors.is_empty() {
+        true => Err(no_address(&[Endpoint { host: host.clone(), port }], families)),
+        false => Ok(doors),
+    }
+}
+
+/// Every address of a host, with this port.
+///
+/// # Errors
+/// When it has none.
+pub(super) fn look_up(host: &Host, port: u16) -> Result<Vec<SocketAddr>, Failure> {
     let found = (host.as_str(), port).to_socket_addrs().map_err(|error| unknown(host, &error))?;
     Ok(found.map(canonical).collect())
 }

@@ -5,27 +5,34 @@
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 
+use super::forge::Forge;
+
 #[derive(Debug)]
 pub(super) struct Route {
     socket: UdpSocket,
-    local: IpAddr,
+    local: SocketAddr,
+    gate: SocketAddr,
+    forge: Option<Forge>,
 }
 
 impl Route {
-    pub(super) fn to(gate: SocketAddr) -> io::Result<Self> {
+    pub(super) fn to(gate: SocketAddr, forge: Option<Forge>) -> io::Result<Self> {
         let any: IpAddr = if gate.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
         let socket = UdpSocket::bind((any, 0))?;
         socket.connect(gate)?;
-        let local = socket.local_addr()?.ip();
-        Ok(Self { socket, local })
+        let local = socket.local_addr()?;
+        Ok(Self { socket, local, gate, forge })
     }
 
-    /// The address that a knock will be sent from.
+    /// The address that a knock will be sent from, unless its source is forged.
     pub(super) fn local(&self) -> IpAddr {
-        self.local
+        self.local.ip()
     }
 
     pub(super) fn send(&self, packet: &[u8]) -> io::Result<()> {
+        if let Some(forge) = &self.forge {
+            return forge.send(self.local.port(), self.gate, packet);
+        }
         match self.socket.send(packet)? {
             sent if sent == packet.len() => Ok(()),
             sent => Err(io::Error::other(format!("only {sent} of {} bytes were sent", packet.len()))),

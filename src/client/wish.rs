@@ -4,10 +4,10 @@
 
 use std::time::Duration;
 
-use postern_proto::{Action, GateName, Item, ServiceName, limits};
+use postern_proto::{Action, Code, GateName, Item, ServiceName, limits};
 
 use super::{Exit, Failure};
-use crate::profile::{AllowSetting, Host};
+use crate::profile::{AllowSetting, Host, TimeOffset};
 use crate::service::Wanted;
 
 /// What to ask of a gate.
@@ -25,10 +25,14 @@ pub struct Wish {
     pub duration: Option<Duration>,
     /// The host to reach; none for the gate itself.
     pub target: Option<Host>,
+    /// The one-time code, where the gate asks for one.
+    pub code: Option<Code>,
+    /// What is added to this machine's clock.
+    pub time_offset: TimeOffset,
 }
 
 impl Wish {
-    /// The services as a knock carries them, none twice.
+    /// The services as a knock carries them, none twice, and the code.
     ///
     /// # Errors
     /// When there are none to open, or more than a knock can carry.
@@ -51,6 +55,7 @@ impl Wish {
                 "name one with -s tcp/22, or give the profile services = [\"tcp/22\"]",
             ));
         }
+        items.extend(self.code.clone().map(Item::Code));
         Ok(items)
     }
 
@@ -91,12 +96,22 @@ mod tests {
             allow: AllowSetting::Auto,
             duration: Some(Duration::from_secs(30)),
             target: None,
+            code: None,
+            time_offset: TimeOffset::None,
         }
     }
 
     #[test]
     fn a_service_that_is_named_twice_is_asked_for_once() {
         assert_eq!(wish(Action::Open, &["tcp/22", "web", "tcp/22"]).items().unwrap().len(), 2);
+    }
+
+    #[test]
+    fn a_code_comes_behind_the_services_and_is_not_shown() {
+        let code = Code::new("123456").unwrap();
+        let wish = Wish { code: Some(code.clone()), ..wish(Action::Open, &["tcp/22"]) };
+        assert_eq!(wish.items().unwrap().last(), Some(&Item::Code(code)));
+        assert!(!format!("{wish:?}").contains("123456"));
     }
 
     #[test]

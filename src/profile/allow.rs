@@ -1,4 +1,4 @@
-//! Whom a knock asks to let in, as people write it: `auto`, `source`, `source/24`, an address or a network.
+//! Whom a knock asks to let in, as people write it: `auto`, `source`, `source/24`, an address, a network, or `stun:host`.
 //!
 //! Owns the text. What `auto` means for a given gate and a given way to it is decided by the client.
 
@@ -8,12 +8,14 @@ use std::str::FromStr;
 
 use ipnet::IpNet;
 use serde::Deserialize;
+use serde::de::{Deserializer, SeqAccess, Visitor, value::SeqAccessDeserializer};
 
+use super::StunServers;
+use super::stun::SCHEME;
 use crate::address;
 
 /// The setting `allow`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(try_from = "String")]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum AllowSetting {
     /// The client's own address where that is the one the gate will see, else the source of the knock.
     Auto,
@@ -25,13 +27,15 @@ pub enum AllowSetting {
     SourceV6(u8),
     /// This network, or with the longest prefix this address.
     Network(IpNet),
+    /// The address that these servers see: one's own behind address translation, inside the knock.
+    Stun(StunServers),
 }
 
 /// Why a text is no such setting.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum AllowError {
     /// Nothing of the kind.
-    #[error("\"{0}\" is nobody to let in; write auto, source, source/24, an address, or a network such as 192.0.2.0/24")]
+    #[error("\"{0}\" is nobody to let in; write auto, source, source/24, an address, a network such as 192.0.2.0/24, or stun:HOST")]
     Unknown(String),
     /// A network that is written with an address inside it.
     #[error("\"{0}\" has bits beyond its prefix; write {1} for the network or {2} for the address")]
@@ -39,6 +43,15 @@ pub enum AllowError {
     /// No machine has this address.
     #[error("\"{0}\" is an address that no machine has; write the one to let in, or source")]
     Nobody(String),
+    /// Not a STUN server.
+    #[error("\"{0}\" is not a STUN server; write stun:HOST or stun:HOST:PORT, several with commas between them")]
+    NoStunServer(String),
+    /// The same server again: it would only agree with itself.
+    #[error("\"{0}\" is the same STUN server again; name it once")]
+    StunTwice(String),
+    /// None, or more than are asked.
+    #[error("{0} STUN servers are named; name 1 to 8")]
+    StunCount(usize),
 }
 
 impl FromStr for AllowSetting {
@@ -49,6 +62,7 @@ impl FromStr for AllowSetting {
         match (text, text.strip_prefix("source/")) {
             ("auto", _) => return Ok(Self::Auto),
             ("source", _) => return Ok(Self::Source),
+            _ if text.starts_with(SCHEME) => return text.parse().map(Self::Stun),
             (_, Some(prefix)) => return source(prefix).ok_or_else(unknown),
             _ => {}
         }
@@ -88,15 +102,34 @@ impl fmt::Display for AllowSetting {
             Self::SourceV4(prefix) | Self::SourceV6(prefix) => write!(f, "source/{prefix}"),
             Self::Network(network) if network.prefix_len() == network.max_prefix_len() => network.addr().fmt(f),
             Self::Network(network) => network.fmt(f),
+            Self::Stun(servers) => servers.fmt(f),
         }
     }
 }
 
-impl TryFrom<String> for AllowSetting {
-    type Error = AllowError;
+/// One text, or a list of STUN servers.
+impl<'de> Deserialize<'de> for AllowSetting {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(AllowVisitor)
+    }
+}
 
-    fn try_from(text: String) -> Result<Self, AllowError> {
-        text.parse()
+struct AllowVisitor;
+
+impl<'de> Visitor<'de> for AllowVisitor {
+    type Value = AllowSetting;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an address in quotes, or a list of STUN servers")
+    }
+
+    fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<AllowSetting, E> {
+        text.parse().map_err(E::custom)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, list: A) -> Result<AllowSetting, A::Error> {
+        let texts: Vec<String> = Vec::deserialize(SeqAccessDeserializer::new(list))?;
+        StunServers::of(texts.iter().map(String::as_str)).map(AllowSetting::Stun).map_err(serde::de::Error::custom)
     }
 }
 
@@ -117,6 +150,7 @@ mod tests {
             "192.0.2.0/24",
             "2001:db8::/48",
             "0.0.0.0/0",
+            "stun:stun.example.org:3478",
         ] {
             assert_eq!(text.parse::<AllowSetting>().unwrap().to_string(), text);
         }

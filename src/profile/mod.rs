@@ -4,9 +4,12 @@
 //! files and hosts are named here and read by the client. No error here shows a key or a line of the file.
 
 mod allow;
+mod code;
 mod endpoint;
 mod error;
 mod key;
+mod offset;
+mod stun;
 mod text;
 
 use std::collections::BTreeMap;
@@ -16,9 +19,12 @@ use std::time::Duration;
 use postern_proto::GateName;
 
 pub use allow::{AllowError, AllowSetting};
+pub use code::CodeSource;
 pub use endpoint::{DEFAULT_PORT, Endpoint, EndpointError, Host};
 pub use error::{ProfileError, without_secrets};
 pub use key::{KeySource, PrivateSource};
+pub use offset::TimeOffset;
+pub use stun::StunServers;
 pub use text::duration;
 
 use crate::service::Wanted;
@@ -43,6 +49,10 @@ pub struct Profile {
     pub duration: Option<Duration>,
     /// The host to reach; none for the gate itself.
     pub target: Option<Host>,
+    /// Where the one-time code comes from that each knock must carry; none if none is needed.
+    pub code: Option<CodeSource>,
+    /// What is added to this machine's clock.
+    pub time_offset: TimeOffset,
 }
 
 /// Reads the text of a config. `path` is named in errors, and its folder is where relative key files lie.

@@ -1,6 +1,7 @@
 //! Profiles from text: what is read, what is refused and where, and that no key is ever shown.
 
 use super::*;
+use crate::profile::CodeSource;
 
 const KEY: &str = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
 /// The X25519 base point: any 32 bytes will do.
@@ -21,7 +22,8 @@ fn refused(body: &str) -> String {
 #[test]
 fn a_profile_says_all_that_the_design_lists() {
     let profile = profile(&format!(
-        "address = [\"192.0.2.1\", \"[2001:db8::1]:1000\"]\nkey = \"{KEY}\"\nservices = [\"tcp/22\", \"web\"]\nallow = \"source/24\"\nduration = \"10m\"\ntarget = \"10.0.0.5\""
+        "address = [\"192.0.2.1\", \"[2001:db8::1]:1000\"]\nkey = \"{KEY}\"\nservices = [\"tcp/22\", \"web\"]\nallow = \"source/24\"\nduration = \"10m\"\ntarget = \"10.0.0.5\"\n\
+         code = \"ask\"\ntime_offset = \"-30s\""
     ));
     assert_eq!(profile.gate.as_str(), "gate.example.org");
     assert_eq!(profile.addresses.iter().map(ToString::to_string).collect::<Vec<_>>(), ["192.0.2.1:62201", "[2001:db8::1]:1000"]);
@@ -30,6 +32,26 @@ fn a_profile_says_all_that_the_design_lists() {
     assert_eq!(profile.allow, AllowSetting::SourceV4(24));
     assert_eq!(profile.duration, Some(Duration::from_secs(600)));
     assert_eq!(profile.target.unwrap().as_str(), "10.0.0.5");
+    assert_eq!((profile.code, profile.time_offset), (Some(CodeSource::Ask), TimeOffset::Earlier(Duration::from_secs(30))));
+}
+
+#[test]
+fn an_address_may_be_asked_of_one_stun_server_or_of_several() {
+    for (written, shown) in [
+        ("\"stun:a\"", "stun:a:3478"),
+        ("[\"stun:a\"]", "stun:a:3478"),
+        ("[\"stun:a\", \"stun:b:1\"]", "stun:a:3478,stun:b:1"),
+        ("\"stun:a,stun:b:1\"", "stun:a:3478,stun:b:1"),
+    ] {
+        assert_eq!(profile(&format!("allow = {written}")).allow.to_string(), shown);
+    }
+}
+
+#[test]
+fn a_code_is_typed_or_comes_from_a_program_whose_arguments_are_not_shown() {
+    let of = profile(&format!("code_command = [\"/usr/bin/oathtool\", \"--totp\", \"{KEY}\"]"));
+    assert_eq!(of.code, Some(CodeSource::Program(vec!["/usr/bin/oathtool".to_owned(), "--totp".to_owned(), KEY.to_owned()])));
+    assert!(!format!("{of:?}").contains("AAEC"));
 }
 
 #[test]
@@ -83,6 +105,14 @@ fn an_error_names_the_line_and_the_column_and_what_to_do() {
         ("key = 5", ":3:7: invalid type: integer `5`, expected a key: 44 characters of base64 in quotes; "),
         ("target = \"a b\"", ":3:10: \"a b\" is not a host; "),
         ("gate = \"again\"", ":3:1: duplicate key; "),
+        ("allow = [\"auto\"]", ":3:9: \"auto\" is not a STUN server; write stun:HOST"),
+        ("allow = []", ":3:9: 0 STUN servers are named; name 1 to 8"),
+        ("allow = 5", ":3:9: invalid type: integer `5`, expected an address in quotes, or a list of STUN servers; "),
+        ("time_offset = \"30\"", ":3:15: \"30\" is not a time offset; write +30s"),
+        ("code = \"123456\"", ":3:8: code can only be \"ask\"; write that"),
+        ("code = \"ask\"\ncode_command = [\"x\"]", "profile home: code and code_command are both there; keep one"),
+        ("code_command = []", "profile home: code_command names no program; write it like"),
+        ("code_command = \"x\"", ":3:16: invalid type: string \"x\", expected a sequence; "),
         ("duration", ":3:"),
     ] {
         let error = refused(body);
@@ -117,6 +147,11 @@ fn no_error_shows_a_key_wherever_it_was_put() {
         format!("address = \"{KEY}\""),
         format!("duration = \"{KEY}\""),
         format!("target = \"{KEY}\""),
+        format!("code = \"{KEY}\""),
+        format!("code_command = \"{KEY}\""),
+        format!("code_command = [[\"{KEY}\"]]"),
+        format!("time_offset = \"{KEY}\""),
+        format!("allow = [\"stun:{KEY}\"]"),
         format!("private_key = \"{KEY}\""),
         format!("[home.\"{KEY}\"]"),
     ] {

@@ -13,8 +13,9 @@ use serde::Deserialize;
 use serde::de::{Deserializer, SeqAccess, Visitor, value::SeqAccessDeserializer};
 use toml::Spanned;
 
+use super::code::{self, Ask};
 use super::key::{KeySource, PrivateSource, in_toml};
-use super::{AllowSetting, Endpoint, Host, Profile, ProfileError, Profiles, address_of, without_secrets};
+use super::{AllowSetting, Endpoint, Host, Profile, ProfileError, Profiles, TimeOffset, address_of, without_secrets};
 use crate::service::Wanted;
 use crate::time::parse_duration;
 
@@ -38,6 +39,10 @@ struct Written {
     allow: Option<AllowSetting>,
     duration: Option<Length>,
     target: Option<Host>,
+    code: Option<Ask>,
+    code_command: Option<Vec<String>>,
+    #[serde(default)]
+    time_offset: TimeOffset,
 }
 
 type Wrong = (Range<usize>, String);
@@ -57,6 +62,7 @@ pub(super) fn parse(text: &str, path: &Path) -> Result<Profiles, ProfileError> {
 
 fn complete(mut written: Written, span: Range<usize>, folder: &Path) -> Result<Profile, Wrong> {
     let key = key_source(&mut written, folder).map_err(|what| (span.clone(), what.to_owned()))?;
+    let code = code::source(written.code.take(), written.code_command.take()).map_err(|what| (span.clone(), what.to_owned()))?;
     let gate_span = written.gate.span();
     let gate = GateName::new(written.gate.get_ref()).map_err(|error| (gate_span.clone(), format!("{error}; write the gate's own name")))?;
     let addresses = match written.address {
@@ -77,6 +83,8 @@ fn complete(mut written: Written, span: Range<usize>, folder: &Path) -> Result<P
         allow: written.allow.unwrap_or(AllowSetting::Auto),
         duration: written.duration.map(|Length(length)| length),
         target: written.target,
+        code,
+        time_offset: written.time_offset,
     })
 }
 

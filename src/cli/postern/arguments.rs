@@ -2,13 +2,14 @@
 //!
 //! What an argument may say is decided by the types it is read into.
 
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 use postern_proto::GateName;
 
-use crate::profile::{self, AllowSetting, Endpoint, Host};
+use crate::profile::{self, AllowSetting, Endpoint, Host, TimeOffset};
 use crate::service::Wanted;
 use crate::time;
 
@@ -46,13 +47,22 @@ pub(super) struct Knock {
     pub(super) gate: Gate,
     #[command(flatten)]
     pub(super) asking: Asking,
-    /// For how long to open, such as 30s or 10m [default: the profile's, or what the gate grants]
-    #[arg(long = "for", value_name = "TIME", value_parser = profile::duration)]
-    pub(super) duration: Option<Duration>,
+    #[command(flatten)]
+    pub(super) target: Target,
+    #[command(flatten)]
+    pub(super) length: Length,
+    /// Read the one-time code from standard input; else POSTERN_CODE is asked, then the profile
+    #[arg(long, conflicts_with = "key_stdin")]
+    pub(super) code_stdin: bool,
     /// Wait until the first TCP port asked for opens; exit status 3 if it does not
     #[arg(long, value_name = "TIME", num_args = 0..=1, require_equals = true, default_missing_value = "5s",
           value_parser = time::parse_duration, conflicts_with_all = ["print", "dry_run"])]
     pub(super) wait: Option<Duration>,
+    /// Send from this address, which is not one's own: needs root, and --allow for who is let in
+    #[arg(long, value_name = "ADDRESS", conflicts_with_all = ["print", "dry_run"])]
+    pub(super) spoof_source: Option<IpAddr>,
+    #[command(flatten)]
+    pub(super) showing: Showing,
 }
 
 #[derive(Debug, Args)]
@@ -61,6 +71,10 @@ pub(super) struct Close {
     pub(super) gate: Gate,
     #[command(flatten)]
     pub(super) asking: Asking,
+    #[command(flatten)]
+    pub(super) target: Target,
+    #[command(flatten)]
+    pub(super) showing: Showing,
 }
 
 /// Which gate, and with which key. What is given here goes before what the profile says.
@@ -73,7 +87,7 @@ pub(super) struct Gate {
     pub(super) named: NamedGate,
 }
 
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 pub(super) struct NamedGate {
     /// The gate's name, as its own config says it
     #[arg(long, value_name = "NAME", value_parser = GateName::new)]
@@ -93,24 +107,43 @@ pub(super) struct NamedGate {
     pub(super) key_stdin: bool,
 }
 
-/// What to ask for, and what to do with it.
+/// What to ask for, and over which families.
 #[derive(Debug, Args)]
 pub(super) struct Asking {
     /// tcp/22, udp/5000-5010, icmp, or a service that the gate names; may be repeated
     #[arg(short, long = "service", value_name = "SERVICE")]
     pub(super) services: Vec<Wanted>,
-    /// Whom to let in: auto, source, source/24, an address or a network
+    /// Whom to let in: auto, source, source/24, an address, a network, or stun:HOST for the address that a STUN server sees
     #[arg(long, value_name = "ADDRESS")]
     pub(super) allow: Option<AllowSetting>,
-    /// A host behind the gate to reach
-    #[arg(long, value_name = "HOST")]
-    pub(super) target: Option<Host>,
     /// Knock over IPv4 only
     #[arg(short = '4', long, conflicts_with = "ipv6")]
     pub(super) ipv4: bool,
     /// Knock over IPv6 only
     #[arg(short = '6', long)]
     pub(super) ipv6: bool,
+    /// Added to this machine's clock: +30s where it is behind, -30s where it is ahead
+    #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
+    pub(super) time_offset: Option<TimeOffset>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Target {
+    /// A host behind the gate to reach
+    #[arg(long, value_name = "HOST")]
+    pub(super) target: Option<Host>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Length {
+    /// For how long to open, such as 30s or 10m [default: the profile's, or what the gate grants]
+    #[arg(long = "for", value_name = "TIME", value_parser = profile::duration)]
+    pub(super) duration: Option<Duration>,
+}
+
+/// What to do with a knock.
+#[derive(Debug, Args)]
+pub(super) struct Showing {
     /// Send nothing; write each packet as a line of base64
     #[arg(long, conflicts_with = "dry_run")]
     pub(super) print: bool,

@@ -3,14 +3,14 @@
 //! A key goes from its file, standard input or POSTERN_KEY into its own type; every buffer on the way is wiped.
 
 use std::io::{self, Read};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use postern_proto::UserKeys;
 use zeroize::Zeroizing;
 
 use super::arguments::NamedGate;
 use crate::client::{self, Exit, Failure};
-use crate::profile::{self, AllowSetting, KeySource, Profile};
+use crate::profile::{self, AllowSetting, KeySource, Profile, Profiles, TimeOffset};
 
 const KEY_VARIABLE: &str = "POSTERN_KEY";
 
@@ -40,13 +40,18 @@ pub(super) fn choose(profile: Option<&str>, named: NamedGate, config: Option<&Pa
 }
 
 fn in_config(name: &str, config: Option<&Path>) -> Result<Profile, Failure> {
+    let (mut profiles, path) = profiles(config)?;
+    profiles.remove(name).ok_or_else(|| unknown(name, &path, profiles.into_keys().collect()))
+}
+
+/// All profiles of the config, and where it lies.
+pub(super) fn profiles(config: Option<&Path>) -> Result<(Profiles, PathBuf), Failure> {
     let path = match config {
         Some(path) => path.to_owned(),
         None => profile::default_path()
             .ok_or_else(|| Failure::new(Exit::Config, "no home folder is set", "name the config with --config or POSTERN_CONFIG"))?,
     };
-    let mut profiles = client::read_config(&path)?;
-    profiles.remove(name).ok_or_else(|| unknown(name, &path, profiles.into_keys().collect()))
+    Ok((client::read_config(&path)?, path))
 }
 
 fn unknown(name: &str, path: &Path, known: Vec<String>) -> Failure {
@@ -63,7 +68,17 @@ fn without_config(named: &NamedGate) -> Result<Profile, Failure> {
             Failure::new(Exit::Usage, format!("the gate's name {gate} is not a host"), "say with --address where to knock")
         })?],
     };
-    Ok(Profile { gate, addresses, key: None, services: Vec::new(), allow: AllowSetting::Auto, duration: None, target: None })
+    Ok(Profile {
+        gate,
+        addresses,
+        key: None,
+        services: Vec::new(),
+        allow: AllowSetting::Auto,
+        duration: None,
+        target: None,
+        code: None,
+        time_offset: TimeOffset::None,
+    })
 }
 
 fn from_input() -> Result<KeySource, Failure> {

@@ -7,7 +7,9 @@ use serde::Serialize;
 
 use super::words::{self, OverIpv4};
 use super::{Exit, Failure, say};
+use crate::client::{Opening, Sent};
 use crate::service::Wanted;
+use crate::time::millis;
 
 const VERSION: u32 = 1;
 
@@ -44,11 +46,35 @@ pub(super) struct KnockedAt {
     pub(super) packet: Option<String>,
 }
 
+impl KnockedAt {
+    /// What became of each knock.
+    pub(super) fn all(sent: &[Sent]) -> Vec<Self> {
+        let one = |sent: &Sent| Self {
+            to: sent.to.to_string(),
+            sent: sent.outcome.is_ok(),
+            error: sent.outcome.as_ref().err().map(ToString::to_string),
+            request: sent.request.as_ref().map(|request| Asked::new(request, Some(sent.to.is_ipv4()))),
+            packet: None,
+        };
+        sent.iter().map(one).collect()
+    }
+}
+
 #[derive(Serialize)]
 pub(super) struct Waited {
     pub(super) open: bool,
     pub(super) address: Option<String>,
     pub(super) after_ms: Option<u64>,
+}
+
+impl Waited {
+    pub(super) fn of(opening: Option<Opening>) -> Self {
+        Self {
+            open: opening.is_some(),
+            address: opening.map(|opening| opening.at.to_string()),
+            after_ms: opening.map(|opening| millis(opening.after)),
+        }
+    }
 }
 
 /// A request.
@@ -87,7 +113,11 @@ impl Asked {
 
 /// Writes the object on one line.
 pub(super) fn write(command: &str, content: impl Serialize) -> Result<(), Failure> {
-    let text = serde_json::to_string(&Versioned { version: VERSION, command, content })
-        .map_err(|error| Failure::new(Exit::Failed, format!("cannot write JSON: {error}"), "leave out --json"))?;
-    say(&format!("{text}\n"))
+    say(&line(command, content)?)
+}
+
+fn line(command: &str, content: impl Serialize) -> Result<String, Failure> {
+    let text = serde_json::to_string(&Versioned { version: VERSION, command, content });
+    let text = text.map_err(|error| Failure::new(Exit::Failed, format!("cannot write JSON: {error}"), "leave out --json"))?;
+    Ok(format!("{text}\n"))
 }

@@ -9,66 +9,44 @@ use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use postern_proto::{Action, GateName};
+use postern_proto::GateName;
 
-use super::arguments::{Asking, Close, Knock};
+use super::arguments::{Close, Knock, Showing};
 use super::json::{Asked, Knocked, KnockedAt, Waited};
-use super::{gate, json, note, say, words};
-use crate::address;
-use crate::client::{self, Exit, Failure, Families, Opening, Prepared, Sent, Wish};
-use crate::time::{human, millis};
+use super::plan::Plan;
+use super::{code, json, note, say, words};
+use crate::client::{self, Exit, Failure, Opening, Prepared, Sent, Wish};
+use crate::time::human;
 
 pub(super) fn knock(arguments: Knock, config: Option<&Path>) -> Result<(), Failure> {
-    let Knock { gate, asking, duration, wait } = arguments;
-    let (profile, keys) = gate::choose(gate.profile.as_deref(), gate.named, config)?;
-    let wish = Wish {
-        gate: profile.gate,
-        action: Action::Open,
-        services: if asking.services.is_empty() { profile.services } else { asking.services.clone() },
-        allow: asking.allow.unwrap_or(profile.allow),
-        duration: duration.or(profile.duration),
-        target: asking.target.clone().or(profile.target),
-    };
-    let wait = wait.map(|limit| Wait::for_port(&wish, limit)).transpose()?;
-    let prepared = client::prepare(&wish, &profile.addresses, families(&asking), &keys)?;
-    carry_out("knock", &asking, &wish.gate, prepared, wait)
-}
-
-/// Closes everything unless the command itself names services: those of the profile say what to open.
-pub(super) fn close(arguments: Close, config: Option<&Path>) -> Result<(), Failure> {
-    let Close { gate, asking } = arguments;
-    let (profile, keys) = gate::choose(gate.profile.as_deref(), gate.named, config)?;
-    let wish = Wish {
-        gate: profile.gate,
-        action: Action::Close,
-        services: asking.services.clone(),
-        allow: asking.allow.unwrap_or(profile.allow),
-        duration: None,
-        target: asking.target.clone().or(profile.target),
-    };
-    let prepared = client::prepare(&wish, &profile.addresses, families(&asking), &keys)?;
-    carry_out("close", &asking, &wish.gate, prepared, None)
-}
-
-fn families(asking: &Asking) -> Families {
-    match (asking.ipv4, asking.ipv6) {
-        (true, _) => Families::V4,
-        (false, true) => Families::V6,
-        (false, false) => Families::Both,
+    let Knock { gate, asking, target, length, code_stdin, wait, spoof_source, showing } = arguments;
+    let mut plan = Plan::to_open(gate, asking, target, length.duration, config)?.forged_from(spoof_source);
+    let wait = wait.map(|limit| Wait::for_port(&plan.wish, limit)).transpose()?;
+    // Who only looks is not asked for a code.
+    if !showing.dry_run {
+        plan.wish.items()?;
+        plan.wish.code = code::obtain(code_stdin, plan.code.as_ref(), &plan.wish.gate)?;
     }
+    carry_out("knock", &showing, &plan, wait)
 }
 
-fn carry_out(command: &str, asking: &Asking, gate: &GateName, prepared: Prepared, wait: Option<Wait>) -> Result<(), Failure> {
-    if asking.print || asking.dry_run {
-        return show(command, asking, gate, &prepared);
+pub(super) fn close(arguments: Close, config: Option<&Path>) -> Result<(), Failure> {
+    let Close { gate, asking, target, showing } = arguments;
+    carry_out("close", &showing, &Plan::to_close(gate, asking, target, config)?, None)
+}
+
+fn carry_out(command: &str, showing: &Showing, plan: &Plan, wait: Option<Wait>) -> Result<(), Failure> {
+    let (gate, prepared) = (&plan.wish.gate, client::prepare(&plan.wish, &plan.way, &plan.keys)?);
+    if showing.print || showing.dry_run {
+        return show(command, showing, gate, &prepared);
     }
     let sent = prepared.send()?;
-    if !asking.json {
+    if !showing.json {
         tell(gate, &sent)?;
     }
     let opening = wait.as_ref().map(|wait| wait.until_open(&sent));
-    match (&opening, asking.json) {
-        (Some(Some(opening)), false) => say(&format!("{} is open after {}\n", opening.at, human(whole_millis(opening.after))))?,
+    match (&opening, showing.json) {
+        (Some(Some(opening)), false) => say(&format!("{}\n", words::opened(opening)))?,
         (_, true) => json::write(command, in_json(gate, &sent, opening))?,
         (_, false) => {}
     }
@@ -79,9 +57,9 @@ fn carry_out(command: &str, asking: &Asking, gate: &GateName, prepared: Prepared
 }
 
 /// What would be sent: as packets, or as what they ask for.
-fn show(command: &str, asking: &Asking, gate: &GateName, prepared: &Prepared) -> Result<(), Failure> {
-    let packet = |knock: &client::Knock| asking.print.then(|| STANDARD.encode(knock.packet.as_bytes()));
-    if asking.json {
+fn show(command: &str, showing: &Showing, gate: &GateName, prepared: &Prepared) -> Result<(), Failure> {
+    let packet = |knock: &client::Knock| showing.print.then(|| STANDARD.encode(knock.packet.as_bytes()));
+    if showing.json {
         let knocks = prepared.knocks.iter().map(|knock| KnockedAt {
             to: knock.to.to_string(),
             sent: false,
@@ -90,7 +68,7 @@ fn show(command: &str, asking: &Asking, gate: &GateName, prepared: &Prepared) ->
             packet: packet(knock),
         });
         let unreachable = prepared.unreachable.iter().map(|(to, error)| unsent(*to, error));
-        let mode = if asking.print { "printed" } else { "dry-run" };
+        let mode = if showing.print { "printed" } else { "dry-run" };
         return json::write(command, Knocked { gate: gate.to_string(), mode, knocks: knocks.chain(unreachable).collect(), wait: None });
     }
     for knock in &prepared.knocks {
@@ -104,14 +82,20 @@ fn show(command: &str, asking: &Asking, gate: &GateName, prepared: &Prepared) ->
 
 /// A family that the network does not have is nothing to speak of; any other failure is.
 fn tell(gate: &GateName, sent: &[Sent]) -> Result<(), Failure> {
-    for Sent { to, request, outcome } in sent {
-        match (outcome, request) {
-            (Ok(()), Some(request)) => say(&words::sentence(gate, *to, request))?,
-            (Err(error), _) if !is_missing_family(error) => note(&format!("no knock to {to}: {error}; the other one was sent")),
-            _ => {}
+    for one in sent {
+        match (&one.outcome, &one.request) {
+            (Ok(()), Some(request)) => say(&format!("{}\n", words::sentence(gate, one.to, request)))?,
+            _ => complain(one),
         }
     }
     Ok(())
+}
+
+fn complain(sent: &Sent) {
+    match &sent.outcome {
+        Err(error) if !is_missing_family(error) => note(&format!("no knock to {}: {error}; the other one was sent", sent.to)),
+        _ => {}
+    }
 }
 
 fn is_missing_family(error: &io::Error) -> bool {
@@ -120,27 +104,11 @@ fn is_missing_family(error: &io::Error) -> bool {
 }
 
 fn in_json(gate: &GateName, sent: &[Sent], opening: Option<Option<Opening>>) -> Knocked {
-    let knocks = sent.iter().map(|sent| KnockedAt {
-        to: sent.to.to_string(),
-        sent: sent.outcome.is_ok(),
-        error: sent.outcome.as_ref().err().map(ToString::to_string),
-        request: sent.request.as_ref().map(|request| Asked::new(request, Some(sent.to.is_ipv4()))),
-        packet: None,
-    });
-    let wait = opening.map(|opening| Waited {
-        open: opening.is_some(),
-        address: opening.map(|opening| opening.at.to_string()),
-        after_ms: opening.map(|opening| millis(opening.after)),
-    });
-    Knocked { gate: gate.to_string(), mode: "sent", knocks: knocks.collect(), wait }
+    Knocked { gate: gate.to_string(), mode: "sent", knocks: KnockedAt::all(sent), wait: opening.map(Waited::of) }
 }
 
 fn unsent(to: SocketAddr, error: &io::Error) -> KnockedAt {
     KnockedAt { to: to.to_string(), sent: false, error: Some(error.to_string()), request: None, packet: None }
-}
-
-fn whole_millis(length: Duration) -> Duration {
-    Duration::from_millis(millis(length).max(1))
 }
 
 /// What `--wait` waits for.
@@ -157,25 +125,17 @@ impl Wait {
         }
     }
 
-    /// Tries the target of each knock that went out, or the gate itself.
     fn until_open(&self, sent: &[Sent]) -> Option<Opening> {
-        let mut doors: Vec<SocketAddr> = Vec::new();
-        for sent in sent.iter().filter(|sent| sent.outcome.is_ok()) {
-            let target = sent.request.as_ref().and_then(|request| request.target);
-            let mut door = sent.to;
-            if let Some(target) = target {
-                door = SocketAddr::new(address::from_wire(target), 0);
-            }
-            door.set_port(self.port);
-            if !doors.contains(&door) {
-                doors.push(door);
-            }
-        }
-        client::wait_for(&doors, self.limit)
+        client::wait_for(&client::doors(sent, self.port), self.limit)
     }
 
     fn in_vain(&self) -> Failure {
-        let what = format!("tcp/{} did not open within {}", self.port, human(self.limit));
-        Failure::new(Exit::NotOpen, what, "look into the gate's log for this knock, and check key, gate name and both clocks")
+        in_vain(&format!("tcp/{}", self.port), self.limit)
     }
+}
+
+/// A port that did not open: why, nobody says but the gate's log.
+fn in_vain(what: &str, limit: Duration) -> Failure {
+    let what = format!("{what} did not open within {}", human(limit));
+    Failure::new(Exit::NotOpen, what, "look into the gate's log for this knock, and check key, gate name and both clocks")
 }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use postern_proto::{Action, Allow, GateName, Item, Request};
 
 use crate::address::{self, MAPPED};
+use crate::client::Opening;
 use crate::service::{self, Ports, Wanted};
 use crate::time::{self, Timestamp};
 
@@ -60,11 +61,17 @@ pub(super) fn sentence(gate: &GateName, to: std::net::SocketAddr, request: &Requ
     match (request.action, services.is_empty()) {
         (Action::Open, _) => {
             let length = duration(request).map_or("as long as the gate grants".to_owned(), time::human);
-            format!("knocked {gate} at {to} for {services}{on}, letting in {allow} for {length}\n")
+            format!("knocked {gate} at {to} for {services}{on}, letting in {allow} for {length}")
         }
-        (Action::Close, false) => format!("asked {gate} at {to} to close {services}{on} for {allow}\n"),
-        (Action::Close, true) => format!("asked {gate} at {to} to close everything{on} for {allow}\n"),
+        (Action::Close, false) => format!("asked {gate} at {to} to close {services}{on} for {allow}"),
+        (Action::Close, true) => format!("asked {gate} at {to} to close everything{on} for {allow}"),
     }
+}
+
+/// One line: a door that opened.
+pub(super) fn opened(opening: &Opening) -> String {
+    let after = Duration::from_millis(time::millis(opening.after).max(1));
+    format!("{} is open after {}", opening.at, time::human(after))
 }
 
 /// All that a request says, a line each.
