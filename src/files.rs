@@ -125,6 +125,15 @@ pub fn open_terminal() -> io::Result<File> {
     open_to_read(Path::new("/dev/tty"))
 }
 
+/// Opens what takes everything and keeps nothing.
+///
+/// # Errors
+/// What the system said.
+#[expect(clippy::disallowed_methods, reason = "this is the one place")]
+pub fn open_nothing() -> io::Result<File> {
+    OpenOptions::new().write(true).open("/dev/null")
+}
+
 /// Opens a file to lock, and makes it if it is missing.
 ///
 /// # Errors

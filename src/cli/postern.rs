@@ -1,15 +1,18 @@
-//! The command line of the client: `postern knock`, `close`, `keygen` and `open-packet`.
+//! The command line of the client: `postern knock`, `close`, `connect`, `run`, `profiles`, `keygen` and `open-packet`.
 //!
 //! Owns what a command prints and how it ends; what it does is the client's. One line on standard error says why it failed.
 
 mod arguments;
 mod code;
+mod connect;
 mod gate;
 mod json;
 mod keygen;
 mod knock;
 mod open_packet;
 mod plan;
+mod profiles;
+mod run;
 mod words;
 
 use std::ffi::OsString;
@@ -43,8 +46,11 @@ fn run(arguments: impl IntoIterator<Item = OsString>) -> Result<ExitCode, Failur
     };
     let config = arguments.config.as_deref();
     let done = match arguments.command {
+        Command::Run(run) => return run::run(run, config),
         Command::Knock(knock) => knock::knock(knock, config),
         Command::Close(close) => knock::close(close, config),
+        Command::Connect(connect) => connect::connect(connect, config),
+        Command::Profiles(profiles) => profiles::profiles(&profiles, config),
         Command::Keygen(keygen) => keygen::keygen(&keygen),
         Command::OpenPacket(packet) => open_packet::open_packet(packet, config),
     };

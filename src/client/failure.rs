@@ -31,6 +31,10 @@ pub enum Exit {
     Permission = 77,
     /// A config or a key is wrong.
     Config = 78,
+    /// `run`: the command cannot be run, as a shell says it.
+    NotRunnable = 126,
+    /// `run`: there is no such command, as a shell says it.
+    NotFound = 127,
 }
 
 /// Why a command did not do its work.

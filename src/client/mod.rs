@@ -1,9 +1,11 @@
 //! Makes knocks and sends them: from a wish to one packet for each family of the gate's addresses.
 //!
-//! Owns what a knock claims, who it goes to and how its failing is told. Waits for no answer, for a gate sends none.
+//! Owns what a knock claims, who it goes to and how its failing is told; and what is done behind the door that it opens: waiting,
+//! relaying, running a command. Waits for no answer, for a gate sends none.
 //! Uses nothing that only one operating system has.
 
 mod allow;
+mod errand;
 mod failure;
 mod forge;
 mod hold;
@@ -12,18 +14,21 @@ mod knock;
 mod open_packet;
 mod outside;
 mod reach;
+mod relay;
 mod resolve;
 mod route;
 mod terminal;
 mod wish;
 
 pub use allow::claim;
+pub use errand::{Ended, Errand, Waited};
 pub use failure::{Exit, Failure};
 pub use hold::{Hold, doors, lets_in};
 pub use keys::{read_config, shared_key, user_keys};
 pub use knock::{Knock, Prepared, Sent, Way, prepare, seal_at_random};
 pub use open_packet::{NotOpened, Opened, PACKET_TEXT_MAX, open_packet};
 pub use reach::{NotReached, Opening, Reached, reach_once, reach_within, wait_for};
+pub use relay::relay;
 pub use resolve::{Families, doors_of};
 pub use terminal::in_front_of_terminal;
 pub use wish::Wish;

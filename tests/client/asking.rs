@@ -1,17 +1,20 @@
 //! What a knock can be told beside the profile: a clock that is wrong, an address that STUN servers see, a one-time code, a
-//! forged source.
+//! forged source; and the list of profiles.
 
+use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::UdpSocket;
+use std::os::unix::fs::PermissionsExt;
 use std::process::Stdio;
 use std::thread;
 use std::time::Duration;
 
 use assert_cmd::Command;
 use postern_proto::{Allow, Code, UserKeys};
+use serde_json::{Value, json};
 
 use crate::gate::FakeGate;
-use crate::program::{Home, key, program, run, shared};
+use crate::program::{GATE, Home, key, program, run, shared};
 
 /// A profile with a shared key for this gate, and what they derive from it.
 fn home(gate: &FakeGate, more: &str) -> (Home, UserKeys) {
@@ -226,4 +229,44 @@ fn who_may_not_forge_a_source_is_told_so_with_77() {
     let line = run(&mut command).failed(77);
     says(&line, &["a forged source needs a raw socket, and this process may not open one (CAP_NET_RAW is missing); run it as root"]);
     gate.heard_nothing();
+}
+
+// --- profiles ---------------------------------------------------------------------------------------------------
+
+#[test]
+fn profiles_are_listed_without_their_keys() {
+    let home = Home::new();
+    let key = key(22);
+    let first =
+        format!("[home]\ngate = \"{GATE}\"\nkey = \"{key}\"\nservices = [\"tcp/22\", \"web\"]\nduration = \"10m\"\ncode = \"ask\"\n");
+    let second = "[behind]\ngate = \"gate.test\"\naddress = [\"192.0.2.1\", \"[2001:db8::1]:1000\"]\nkey_file = \"secret.key\"\ntarget = \"10.0.0.5\"\n\
+                  allow = [\"stun:a\"]\ncode_command = [\"/bin/code\", \"hidden\"]\n";
+    home.write("config.toml", &format!("{first}{second}"));
+    let said = home.run(&["profiles"]).ok();
+    let rows: Vec<Vec<&str>> = said.lines().map(|line| line.split("  ").map(str::trim).filter(|cell| !cell.is_empty()).collect()).collect();
+    assert_eq!(rows[0], ["PROFILE", "GATE", "ADDRESS", "SERVICES"]);
+    assert_eq!(rows[1], ["behind", "gate.test", "192.0.2.1:62201, [2001:db8::1]:1000", "(none) on 10.0.0.5"]);
+    assert_eq!(rows[2], ["home", GATE, "gate.example.org:62201", "tcp/22, web"]);
+    let columns: Vec<usize> =
+        ["SERVICES", "(none)", "tcp/22"].iter().zip(said.lines()).map(|(word, line)| line.find(word).unwrap()).collect();
+    assert!(columns[0] == columns[1] && columns[1] == columns[2], "{said}");
+    let said = home.run(&["profiles", "--json"]).ok();
+    for secret in [&key[..20], "secret", "hidden"] {
+        assert!(!said.contains(secret), "{said}");
+    }
+    let listed: Value = serde_json::from_str(&said).unwrap();
+    assert_eq!(
+        listed,
+        json!({ "version": 1, "command": "profiles", "file": home.path("config.toml"), "profiles": [
+            { "name": "behind", "gate": "gate.test", "addresses": ["192.0.2.1:62201", "[2001:db8::1]:1000"], "services": [],
+              "allow": "stun:a:3478", "duration_s": null, "target": "10.0.0.5", "code": "command" },
+            { "name": "home", "gate": GATE, "addresses": ["gate.example.org:62201"], "services": ["tcp/22", "web"],
+              "allow": "auto", "duration_s": 600, "target": null, "code": "ask" },
+        ] })
+    );
+    home.write("config.toml", "");
+    assert_eq!(home.run(&["profiles"]).ok(), format!("{} has no profile\n", home.path("config.toml").display()));
+    says(&Home::new().run(&["profiles"]).failed(66), &["does not exist; "]);
+    fs::set_permissions(home.path("config.toml"), fs::Permissions::from_mode(0o644)).unwrap();
+    home.run(&["profiles"]).failed(78);
 }

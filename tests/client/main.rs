@@ -3,9 +3,11 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, clippy::disallowed_methods)]
 
 mod asking;
+mod connecting;
 mod failing;
 mod gate;
 mod knocking;
 mod opening;
 mod program;
+mod running;
 mod secrecy;

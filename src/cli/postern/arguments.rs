@@ -2,6 +2,7 @@
 //!
 //! What an argument may say is decided by the types it is read into.
 
+use std::ffi::OsString;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -25,9 +26,9 @@ pub(super) struct Arguments {
 }
 
 const AFTER: &str = "\
-Exit status: 0 done, 1 failed, 2 wrong usage, 3 --wait and the port did not open, 66 file missing,
+Exit status: 0 done, 1 failed, 2 wrong usage, 3 waited and the port did not open, 66 file missing,
 68 host unknown, 69 no way to the gate, 73 file cannot be made, 74 input or output, 77 not allowed,
-78 config or key wrong.";
+78 config or key wrong; of run: that of its command, 128 and the signal, 126 not runnable, 127 not found.";
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
@@ -35,6 +36,12 @@ pub(super) enum Command {
     Knock(Knock),
     /// Close what one has opened, before its time; all of it if no service is named
     Close(Close),
+    /// Reach a port: knock if it is closed, then relay standard input and output (ssh's ProxyCommand)
+    Connect(Connect),
+    /// Knock, run a command behind the open door, and close the door after it
+    Run(Run),
+    /// List the profiles of the config
+    Profiles(Profiles),
     /// Make a key to share with a gate, or a key pair
     Keygen(Keygen),
     /// Open a packet with the profile's key and show what it asks for
@@ -75,6 +82,76 @@ pub(super) struct Close {
     pub(super) target: Target,
     #[command(flatten)]
     pub(super) showing: Showing,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = CONNECT)]
+pub(super) struct Connect {
+    /// A profile of the config
+    #[arg(value_name = "PROFILE")]
+    pub(super) profile: String,
+    /// Where to connect to: the gate, or with --target a host behind it
+    #[arg(value_name = "HOST")]
+    pub(super) host: Host,
+    /// The TCP port to connect to
+    #[arg(value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
+    pub(super) port: u16,
+    #[command(flatten)]
+    pub(super) asking: Asking,
+    /// Ask for HOST, which stands behind the gate
+    #[arg(long)]
+    pub(super) target: bool,
+    #[command(flatten)]
+    pub(super) length: Length,
+    #[command(flatten)]
+    pub(super) patience: Patience,
+    #[command(flatten)]
+    pub(super) telling: Telling,
+}
+
+const CONNECT: &str = "\
+In ~/.ssh/config:
+  Host gate.example.org
+      ProxyCommand postern connect home %h %p
+
+Asked for is what -s names; else what the profile names if that covers the port; else tcp/PORT.";
+
+#[derive(Debug, Args)]
+#[command(after_help = RUN)]
+pub(super) struct Run {
+    #[command(flatten)]
+    pub(super) gate: Gate,
+    #[command(flatten)]
+    pub(super) asking: Asking,
+    #[command(flatten)]
+    pub(super) target: Target,
+    #[command(flatten)]
+    pub(super) length: Length,
+    /// Knock again before the time of --for is over, as long as the command runs
+    #[arg(long)]
+    pub(super) keep_open: bool,
+    /// Read the one-time code from standard input; else POSTERN_CODE is asked, then the profile
+    #[arg(long, conflicts_with = "key_stdin")]
+    pub(super) code_stdin: bool,
+    #[command(flatten)]
+    pub(super) patience: Patience,
+    #[command(flatten)]
+    pub(super) telling: Telling,
+    /// The command and its arguments, behind --
+    #[arg(last = true, required = true, value_name = "COMMAND")]
+    pub(super) command: Vec<OsString>,
+}
+
+const RUN: &str = "\
+Waits until the first TCP port asked for opens, if there is one. What is closed afterwards is closed for every
+connection to come from the same address, also those of another command; connections that exist live on.
+POSTERN_KEY and POSTERN_CODE are not passed on to the command.";
+
+#[derive(Debug, Args)]
+pub(super) struct Profiles {
+    /// Write one JSON object, for programs
+    #[arg(long)]
+    pub(super) json: bool,
 }
 
 /// Which gate, and with which key. What is given here goes before what the profile says.
@@ -141,6 +218,13 @@ pub(super) struct Length {
     pub(super) duration: Option<Duration>,
 }
 
+#[derive(Debug, Args)]
+pub(super) struct Patience {
+    /// How long to wait for the port to open; exit status 3 if it does not
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = time::parse_duration)]
+    pub(super) wait: Duration,
+}
+
 /// What to do with a knock.
 #[derive(Debug, Args)]
 pub(super) struct Showing {
@@ -151,6 +235,17 @@ pub(super) struct Showing {
     #[arg(long)]
     pub(super) dry_run: bool,
     /// Write one JSON object, for programs
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+/// What is said on standard error, where standard output is another's.
+#[derive(Debug, Args)]
+pub(super) struct Telling {
+    /// Say nothing but why it failed
+    #[arg(short, long, conflicts_with = "json")]
+    pub(super) quiet: bool,
+    /// Write one JSON object, for programs, to standard error
     #[arg(long)]
     pub(super) json: bool,
 }

@@ -32,8 +32,17 @@ pub(super) fn obtain(from_input: bool, source: Option<&CodeSource>, gate: &GateN
     source.map(|source| of(source, gate)).transpose()
 }
 
+/// Whether a code comes from a place that has another one later.
+pub(super) fn comes_again(from_input: bool, source: Option<&CodeSource>) -> bool {
+    match source {
+        _ if from_input || std::env::var_os(VARIABLE).is_some() => false,
+        Some(CodeSource::Ask) => false,
+        Some(CodeSource::Program(_)) | None => true,
+    }
+}
+
 /// The code that the profile's own source gives.
-fn of(source: &CodeSource, gate: &GateName) -> Result<Code, Failure> {
+pub(super) fn of(source: &CodeSource, gate: &GateName) -> Result<Code, Failure> {
     match source {
         CodeSource::Ask => ask(gate),
         CodeSource::Program(command) => {

@@ -2,6 +2,8 @@
 //!
 //! Fields may be added. No key is among them but in what `keygen` makes.
 
+use std::io::{self, Write};
+
 use postern_proto::{Action, Allow, Request};
 use serde::Serialize;
 
@@ -77,6 +79,57 @@ impl Waited {
     }
 }
 
+/// How `connect` reached its port. To standard error, before the first byte is relayed.
+#[derive(Serialize)]
+pub(super) struct Connected {
+    pub(super) gate: String,
+    /// False where the port was open without a knock.
+    pub(super) knocked: bool,
+    pub(super) knocks: Vec<KnockedAt>,
+    pub(super) wait: Waited,
+}
+
+/// What `run` did. To standard error, when all is done.
+#[derive(Default, Serialize)]
+pub(super) struct RanBehind {
+    pub(super) gate: String,
+    pub(super) knocks: Vec<KnockedAt>,
+    /// None where no TCP port was asked for.
+    pub(super) wait: Option<Waited>,
+    /// How often it was knocked again while the command ran.
+    pub(super) renewals: u32,
+    /// None where the command did not end by itself.
+    pub(super) exit_status: Option<i32>,
+    /// The signal that ended it, or that came before it ran.
+    pub(super) signal: Option<i32>,
+    /// The knocks that ask to close.
+    pub(super) closings: Vec<KnockedAt>,
+}
+
+/// What `profiles` lists.
+#[derive(Serialize)]
+pub(super) struct Listed {
+    pub(super) file: String,
+    pub(super) profiles: Vec<ListedProfile>,
+}
+
+#[derive(Serialize)]
+pub(super) struct ListedProfile {
+    pub(super) name: String,
+    pub(super) gate: String,
+    /// Host and port.
+    pub(super) addresses: Vec<String>,
+    pub(super) services: Vec<Wanted>,
+    /// As a profile says it.
+    pub(super) allow: String,
+    /// None for what the gate grants by default.
+    pub(super) duration_s: Option<u64>,
+    /// None for the gate itself.
+    pub(super) target: Option<String>,
+    /// `ask`, `command`, or none where no code is needed.
+    pub(super) code: Option<&'static str>,
+}
+
 /// A request.
 #[derive(Serialize)]
 pub(super) struct Asked {
@@ -114,6 +167,14 @@ impl Asked {
 /// Writes the object on one line.
 pub(super) fn write(command: &str, content: impl Serialize) -> Result<(), Failure> {
     say(&line(command, content)?)
+}
+
+/// The same to standard error, for commands whose standard output is another's.
+pub(super) fn write_aside(command: &str, content: impl Serialize) -> Result<(), Failure> {
+    let line = line(command, content)?;
+    // If nobody can read it there is nobody left to tell.
+    let _ = io::stderr().lock().write_all(line.as_bytes());
+    Ok(())
 }
 
 fn line(command: &str, content: impl Serialize) -> Result<String, Failure> {

@@ -91,6 +91,16 @@ fn tell(gate: &GateName, sent: &[Sent]) -> Result<(), Failure> {
     Ok(())
 }
 
+/// The same on standard error, for commands whose standard output is another's.
+pub(super) fn tell_aside(gate: &GateName, sent: &[Sent]) {
+    for one in sent {
+        match (&one.outcome, &one.request) {
+            (Ok(()), Some(request)) => note(&words::sentence(gate, one.to, request)),
+            _ => complain(one),
+        }
+    }
+}
+
 fn complain(sent: &Sent) {
     match &sent.outcome {
         Err(error) if !is_missing_family(error) => note(&format!("no knock to {}: {error}; the other one was sent", sent.to)),
@@ -135,7 +145,7 @@ impl Wait {
 }
 
 /// A port that did not open: why, nobody says but the gate's log.
-fn in_vain(what: &str, limit: Duration) -> Failure {
+pub(super) fn in_vain(what: &str, limit: Duration) -> Failure {
     let what = format!("{what} did not open within {}", human(limit));
     Failure::new(Exit::NotOpen, what, "look into the gate's log for this knock, and check key, gate name and both clocks")
 }
