@@ -214,3 +214,31 @@ pub(crate) fn target(backend: &'static str) {
         expect_alive(&mut session);
     }
 }
+
+/// `--wait` looks for the door where it is: at the host behind the gate. `connect` relays to it, by either way.
+pub(crate) fn client_waits_and_connects(backend: &'static str) {
+    let Behind { world, _host } = start(backend);
+    for family in FAMILIES {
+        let host = SocketAddr::new(address(family, 5), 22);
+        let [to, gate] = [host.ip(), family.address(1)].map(|address| address.to_string());
+        let said = world.first.knock("alice", family, &["-s", "tcp/22", "--target", &to, "--wait=20s"]);
+        assert!(said.lines().nth(1).is_some_and(|line| line.starts_with(&format!("{host} is open after "))), "{said}");
+        close(&world, family);
+
+        for (words, seen) in [
+            (["connect", family.name(), to.as_str(), "22", "--target"].to_vec(), world.first.address(family)),
+            (["connect", family.name(), &gate, "2200", "-s", service(family)].to_vec(), address(family, 1)),
+        ] {
+            // Standard input ends at once; the host says whom it sees, hears that nothing follows, and ends, too.
+            let ran = world.first.postern("alice", &words);
+            assert_eq!((ran.code, ran.out.trim()), (Some(0), seen.to_string().as_str()), "{}", ran.err);
+            assert!(ran.err.contains("postern: knocked ") && ran.err.contains(" is open after "), "{}", ran.err);
+            close(&world, family);
+        }
+    }
+}
+
+fn close(world: &World, family: Family) {
+    assert_eq!(world.first.postern("alice", &["close", family.name()]).code, Some(0));
+    world.wait_until_closed();
+}

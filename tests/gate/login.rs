@@ -8,7 +8,8 @@ use std::sync::mpsc::{Receiver, channel};
 
 use crate::world::{Client, FAMILIES, Family, PATIENCE, Plan, World, find, run, wait_for};
 
-const PORT: u16 = 2200;
+/// Where sshd listens.
+pub(crate) const PORT: u16 = 2200;
 
 pub(crate) fn session_outlives_its_grant(backend: &'static str) {
     let plan = Plan::empty(backend).user("alice", &format!("services = [\"tcp/{PORT}\"]"));
@@ -47,15 +48,25 @@ fn expect_no_login(world: &World, client: &Client, family: Family) {
 
 /// `ssh` that runs `cat` at the gate.
 fn ssh(world: &World, client: &Client, family: Family, option: &'static str) -> Child {
-    let (key, to) = (world.folder().join("user_key"), format!("root@{}", family.address(1)));
+    let words = [options(world, &[option]), destination(family), vec!["cat".to_owned()]].concat();
     client.space.run(move || {
         let mut command = Command::new("ssh");
-        for option in ["StrictHostKeyChecking=no", "UserKnownHostsFile=/dev/null", "BatchMode=yes", "LogLevel=ERROR", option] {
-            command.args(["-o", option]);
-        }
-        command.args(["-F", "none", "-i"]).arg(key).args(["-p", &PORT.to_string(), &to, "cat"]).env_remove("SSH_AUTH_SOCK");
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+        command.args(words).env_remove("SSH_AUTH_SOCK").stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.spawn().unwrap()
     })
+}
+
+/// What ssh needs to log in with the test's own key, and with nothing of the tester's.
+pub(crate) fn options(world: &World, more: &[&str]) -> Vec<String> {
+    let common = ["StrictHostKeyChecking=no", "UserKnownHostsFile=/dev/null", "BatchMode=yes", "LogLevel=ERROR"];
+    let key = world.folder().join("user_key").display().to_string();
+    let words = common.iter().chain(more).flat_map(|option| ["-o", option]).chain(["-F", "none", "-i", &key]);
+    words.map(str::to_owned).collect()
+}
+
+/// The gate's sshd.
+pub(crate) fn destination(family: Family) -> Vec<String> {
+    vec!["-p".to_owned(), PORT.to_string(), format!("root@{}", family.address(1))]
 }
 
 /// A login whose remote end sends back what it is sent.
@@ -92,17 +103,17 @@ impl Drop for Session {
 }
 
 /// A server of its own keys, in the gate's namespace.
-struct Sshd(Child);
+pub(crate) struct Sshd(Child);
 
 impl Sshd {
-    fn start(world: &World) -> Self {
+    pub(crate) fn start(world: &World) -> Self {
         let folder = world.folder();
         let host_key = key_pair(world, "host_key");
         key_pair(world, "user_key");
         let config = folder.join("sshd_config");
         let lines = format!(
             "Port {PORT}\nHostKey {}\nAuthorizedKeysFile {}\nPidFile none\nUsePAM no\nStrictModes no\nPermitRootLogin prohibit-password\n\
-             PasswordAuthentication no\nKbdInteractiveAuthentication no\nUseDNS no\n",
+             PasswordAuthentication no\nSubsystem sftp internal-sftp\nKbdInteractiveAuthentication no\nUseDNS no\n",
             host_key.display(),
             folder.join("user_key.pub").display()
         );

@@ -18,6 +18,7 @@ use libtest_mimic::{Arguments, Trial};
 mod behind;
 mod bound;
 mod broken;
+mod codes;
 mod command;
 mod crashes;
 mod flushed;
@@ -28,11 +29,13 @@ mod observer;
 mod peer;
 mod policy;
 mod privileges;
+mod proxy;
 mod reload;
 mod restart;
 mod scans;
 mod silence;
 mod spoofed;
+mod stun;
 mod trial;
 mod users;
 mod world;
@@ -51,8 +54,13 @@ const AT_ONCE: usize = 8;
 
 const NMAP: &[Need] = &[Need::Program("nmap")];
 const SSH: &[Need] = &[Need::Users, Need::Program("sshd"), Need::Program("ssh"), Need::Program("ssh-keygen"), Need::Program("unshare")];
+/// A file can be mounted over another one only by root.
+const MOUNT: &[Need] = &[Need::Users, Need::Program("unshare"), Need::Program("mount")];
 const IPSET: &[Need] = &[Need::Program("ipset"), Need::Program("iptables"), Need::Program("ip6tables")];
 const IPTABLES: &[Need] = &[Need::Program("iptables"), Need::Program("ip6tables")];
+
+const STUN: &[Need] =
+    &[Need::Users, Need::Program("turnserver"), Need::Program("iptables"), Need::Program("ip6tables"), Need::Program("sysctl")];
 
 const NFT_AND_IPTABLES: &[Need] = &[Need::Program("iptables"), Need::Program("ip6tables"), Need::Program("nft")];
 /// A program can be mounted over another one only by root.
@@ -65,6 +73,8 @@ const EVERY: &[Test] = &[
     ("nmap_syn_scan_sees_the_port_open_only_from_the_one_address_and_only_during_the_grant", NMAP, scans::half_open_scan),
     ("nmap_connect_scan_sees_the_port_open_only_from_the_one_address_and_only_during_the_grant", NMAP, scans::connecting_scan),
     ("ssh_logs_in_only_after_a_knock_and_the_session_outlives_the_grant", SSH, login::session_outlives_its_grant),
+    ("ssh_through_connect_logs_in_and_copies_whole_files_and_knocks_only_at_a_closed_port", SSH, proxy::ssh_logs_in_through_connect),
+    ("run_ends_as_its_command_did_and_closes_the_door", SSH, proxy::run_closes_the_door_after_its_command),
     ("gate_emits_no_frame_while_10000_packets_of_all_kinds_are_sent_at_it", &[], silence::passive_gate),
     ("gate_with_a_bound_socket_emits_no_frame_either", &[], silence::bound_socket),
     ("named_service_leads_its_holder_alone_to_a_host_behind_the_gate", &[Need::Program("sysctl")], behind::forward_by_name),
@@ -101,12 +111,26 @@ const ONCE: &[Test] = &[
     ("policy_refusal_is_one_line_with_user_wish_and_rule_and_opens_nothing", &[], policy::refusals),
     ("spent_quota_is_refused_and_comes_back", &[], policy::quota_spent_comes_back),
     ("spoofed_source_is_refused_where_only_the_observed_address_counts", &[], spoofed::is_refused_where_only_the_observed_address_counts),
+    ("client_forges_the_source_that_it_is_told_and_opens_for_the_claimed_address", &[], spoofed::client_forges_the_source_that_it_is_told),
+    ("stun_server_tells_the_outer_address_and_the_knock_opens_for_it", STUN, stun::knock_opens_for_the_outer_address),
+    ("stun_servers_that_disagree_or_are_silent_send_no_knock", STUN, stun::no_knock_where_servers_disagree_or_are_silent),
     ("knock_out_of_a_tunnel_opens", &[Need::Tun], links::knock_out_of_a_tunnel),
     ("link_that_goes_down_and_up_is_heard_again", &[], links::link_down_and_up),
     ("interface_that_is_deleted_and_made_again_is_heard_again", &[], links::interface_deleted_and_made_again),
     ("interface_that_comes_late_is_heard_and_no_other", &[], links::interface_that_comes_late),
     ("engine_has_another_user_and_no_capability", &[Need::Users], privileges::engine_has_none),
     ("keys_are_in_no_command_line_environment_or_log", &[Need::Users], privileges::keys_are_not_on_show),
+    ("scp_through_connect_copies_a_whole_file", SSH, proxy::scp_copies_through_connect),
+    ("way_in_is_the_family_that_is_let_in", MOUNT, proxy::way_in_is_the_family_that_is_let_in),
+    ("connect_says_when_the_gate_does_not_open", SSH, proxy::connect_says_when_the_gate_does_not_open),
+    ("run_keeps_the_door_open_as_long_as_its_command_runs", SSH, proxy::run_keeps_the_door_open),
+    ("client_waits_and_connects_behind_the_gate", &[Need::Program("sysctl")], behind::client_waits_and_connects),
+    ("codes_of_an_authenticator_open_once_for_each_family", &[Need::Program("python3")], codes::open_once_for_each_family),
+    (
+        "codes_that_are_guessed_are_held_up_and_no_log_has_a_secret",
+        &[Need::Program("python3")],
+        codes::wrong_ones_are_held_up_and_no_log_has_a_secret,
+    ),
     ("trial_ends_well_with_a_knock", &[], trial::passed_by_a_knock),
     ("trial_ends_well_when_it_is_confirmed", &[], trial::passed_by_confirmation),
     ("rules_of_another_driver_are_taken_out_at_the_start", IPTABLES, restart::another_drivers_rules_go),

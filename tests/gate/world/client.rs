@@ -12,7 +12,8 @@ use base64::engine::general_purpose::STANDARD;
 use super::netns::Namespace;
 use super::{FAMILIES, Family, KNOCK, SERVICE, wait_for};
 
-const POSTERN: &str = env!("CARGO_BIN_EXE_postern");
+/// The client.
+pub(crate) const POSTERN: &str = env!("CARGO_BIN_EXE_postern");
 
 /// The client's end of the cable.
 pub(crate) const WIRE: &str = "wire0";

@@ -19,9 +19,9 @@ mod daemon;
 pub(crate) mod netns;
 mod plan;
 
-#[expect(unused_imports, reason = "for tests that share this world")]
+#[allow(unused_imports, reason = "for tests that share this world")]
 pub(crate) use client::Ran;
-pub(crate) use client::{Client, WIRE, lay};
+pub(crate) use client::{Client, POSTERN, WIRE, lay};
 pub(crate) use daemon::{Daemon, Status};
 use netns::Namespace;
 pub(crate) use netns::ground::find;
