@@ -16,6 +16,7 @@ use libtest_mimic::{Arguments, Failed, Trial};
 mod compare;
 mod machine;
 #[path = "../netns/mod.rs"]
+#[allow(dead_code, reason = "other tests use more of it")]
 mod netns;
 mod page;
 mod world;
@@ -62,7 +63,7 @@ fn try_page(path: &Path) {
     let comparison = Comparison::new();
     for step in &page.steps {
         match step {
-            Step::File { machine, path, text, .. } => world.machine(machine).write(path, text),
+            Step::File { machine, path, text } => world.machine(machine).write(path, text),
             Step::Command(typed) => type_in(&page.name, &world, &comparison, typed),
         }
     }

@@ -12,7 +12,7 @@ use std::path::Path;
 #[derive(Debug)]
 pub(crate) enum Step {
     /// Write this file on this machine.
-    File { line: usize, machine: String, path: String, text: String },
+    File { machine: String, path: String, text: String },
     /// Type this command on this machine.
     Command(Typed),
 }
@@ -59,7 +59,7 @@ impl Page {
                 (Some(_), Some(place)) => {
                     let (machine, path) = place.split_once(':').unwrap_or_else(|| panic!("{name}:{at}: {place} is not MACHINE:PATH"));
                     let text = block.iter().map(|(line, _)| format!("{line}\n")).collect();
-                    steps.push(Step::File { line: at, machine: machine.to_owned(), path: path.to_owned(), text });
+                    steps.push(Step::File { machine: machine.to_owned(), path: path.to_owned(), text });
                 }
                 _ => panic!("{name}:{at}: a block that no test runs: make it console, text, or name its place"),
             }
