@@ -69,4 +69,15 @@ pub trait Backend: Send {
 
     /// Tells the driver the wall clock's time, for drivers that write absolute ends into the kernel; called before each batch.
     fn tick(&mut self, now: Timestamp);
+
+    /// The end of a grant that should end then: never before, and less than a second after. A driver for which every batch is dear
+    /// lets ends fall together.
+    fn end(&self, until: Timestamp) -> Timestamp {
+        until
+    }
+
+    /// How many grants are closed in one batch at most, so that orders do not wait too long for it.
+    fn batch(&self) -> usize {
+        512
+    }
 }

@@ -33,6 +33,8 @@ pub(super) struct Side {
     pub(super) standing: Option<Standing>,
     /// A run was ended from outside: the firewall may hold more or less than `standing` says.
     pub(super) is_doubtful: bool,
+    /// Transactions of this batch so far; `None` where one failed, and how much of it was done is not known.
+    pub(super) transactions: Option<u32>,
 }
 
 impl Side {
@@ -48,6 +50,7 @@ impl Side {
             undated: None,
             standing: None,
             is_doubtful: false,
+            transactions: None,
         }
     }
 
@@ -110,7 +113,11 @@ impl Side {
         Ok(())
     }
 
-    fn is_nft(&self, run: &mut dyn Run) -> bool {
+    pub(super) fn has_programs(&self) -> bool {
+        self.programs.is_some()
+    }
+
+    pub(super) fn is_nft(&self, run: &mut dyn Run) -> bool {
         let call = Call { program: self.program(|pair| &pair.save), args: &["--version"], stdin: b"", most: OUTPUT };
         run.run(&call).is_ok_and(|ran| ran.status == Some(0) && ran.stdout.contains("nf_tables"))
     }
@@ -198,9 +205,17 @@ impl Side {
 
     /// Carries out an input. Where it is of two tables and is refused, the first may be in place all the same.
     pub(super) fn put(&mut self, run: &mut dyn Run, text: &str) -> Result<(), Fault> {
-        self.restore(run, text).inspect_err(|fault| {
-            self.is_doubtful |= fault.kind == Kind::Doubt || (fault.kind == Kind::Refused && input::has_two_halves(text));
-        })
+        let outcome = self.restore(run, text);
+        match &outcome {
+            Ok(()) => {
+                self.transactions = self.transactions.zip(input::transactions(text)).map(|(before, more)| before.saturating_add(more))
+            }
+            Err(fault) => {
+                self.transactions = None;
+                self.is_doubtful |= fault.kind == Kind::Doubt || (fault.kind == Kind::Refused && input::transactions(text) != Some(1));
+            }
+        }
+        outcome
     }
 
     fn restore(&self, run: &mut dyn Run, text: &str) -> Result<(), Fault> {

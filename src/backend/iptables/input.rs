@@ -7,8 +7,8 @@
 use super::behind;
 use super::list::{Table, Tables};
 use super::rules::{
-    Abilities, CHAINS, DNAT, FORWARD, FORWARD_GRANTS, Family, INPUT, INPUT_GRANTS, NAT_CHAINS, NEW, NEW_NAT, PROBE, SNAT, grant_rules,
-    protection_rules,
+    Abilities, CHAINS, DNAT, FORWARD, FORWARD_GRANTS, Family, GRANT_CHAINS, INPUT, INPUT_GRANTS, NAT_CHAINS, NEW, NEW_NAT, PROBE, SNAT,
+    grant_rules, protection_rules,
 };
 use crate::grant::Grant;
 use crate::settings::Protection;
@@ -116,10 +116,15 @@ impl Needs {
     }
 }
 
-/// Empties `chains` and fills them with the grants that belong there.
-pub(super) fn rebuilding<'a>(chains: &[&str], live: impl Iterator<Item = &'a Grant>, abilities: Abilities) -> Result<String, String> {
+/// Empties `chains`, by [`declared`] or [`emptied`], and fills them with the grants that belong there.
+pub(super) fn rebuilding<'a>(
+    chains: &[&str],
+    empty: fn(&str) -> String,
+    live: impl Iterator<Item = &'a Grant>,
+    abilities: Abilities,
+) -> Result<String, String> {
     let mut input = Lines::default();
-    chains.iter().for_each(|chain| input.push(declared(chain)));
+    chains.iter().for_each(|chain| input.push(empty(chain)));
     for grant in live {
         let rules = grant_rules(grant, abilities)?;
         let own = rules.iter().filter(|rule| rule.split(' ').next().is_some_and(|chain| chains.contains(&chain)));
@@ -143,9 +148,15 @@ pub(super) fn probe(matches: &str) -> String {
     first + &second
 }
 
-/// Whether an input that was refused may have been carried out by half.
-pub(super) fn has_two_halves(text: &str) -> bool {
-    text.matches("COMMIT\n").count() > 1
+/// How many transactions an input is; one that was refused may have been carried out by half where it is several.
+pub(super) fn transactions(text: &str) -> Option<u32> {
+    u32::try_from(text.matches("COMMIT\n").count()).ok()
+}
+
+/// The grant chains that these lines are about.
+pub(super) fn chains_in(lines: &[String]) -> Vec<&'static str> {
+    let is_meant = |chain: &&str| lines.iter().any(|line| line.split(' ').nth(1) == Some(*chain));
+    GRANT_CHAINS.into_iter().filter(is_meant).collect()
 }
 
 impl Lines {
@@ -169,8 +180,14 @@ fn transaction(table: &str, lines: &[String]) -> String {
     format!("*{table}\n{}\nCOMMIT\n", lines.join("\n"))
 }
 
-fn declared(chain: &str) -> String {
+/// Empties a chain, or makes it.
+pub(super) fn declared(chain: &str) -> String {
     format!(":{chain} - [0:0]")
+}
+
+/// Empties a chain, and is refused where it is not there.
+pub(super) fn emptied(chain: &str) -> String {
+    format!("-F {chain}")
 }
 
 fn added(rule: &str) -> String {
@@ -276,7 +293,7 @@ mod tests {
         let text =
             installation(Family::V4, &Tables::default(), &protection(&[]), &[&through], Abilities::default(), New::default()).unwrap();
         let (filter, nat) = text.split_once("*nat\n").unwrap();
-        assert!(filter.contains("-A POSTERN-FWD-GRANTS") && has_two_halves(&text));
+        assert!(filter.contains("-A POSTERN-FWD-GRANTS") && transactions(&text) == Some(2));
         let nat: Vec<&str> = nat.lines().map(|line| line.split(" -s").next().unwrap()).collect();
         assert_eq!(
             nat,

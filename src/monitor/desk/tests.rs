@@ -5,9 +5,10 @@ use std::time::Duration;
 use super::*;
 use crate::backend::memory::MemoryBackend;
 use crate::grant::GrantId;
+use crate::order::PAGE;
 use crate::policy::Policy;
 use crate::settings::{BackendKind, CaptureKind, Firewall, Gate, Interfaces, OnStop};
-use crate::terms::{AddressFrom, Closing, Terms};
+use crate::terms::{AddressFrom, Closing};
 
 /// A gate with these users, each with these services.
 pub(in crate::monitor) fn settings(users: &[(&str, &[&str])]) -> Settings {
