@@ -3,6 +3,8 @@
 //! Everything that the monitor decides stands here and in the clearance and the ledger; sockets, signals and processes are
 //! `serve`'s. Time is an argument, so scenarios run it under a virtual clock.
 
+use std::time::Duration;
+
 use tracing::{info, warn};
 
 use crate::backend::{Backend, BackendError};
@@ -22,12 +24,18 @@ use crate::time::Timestamp;
 #[cfg(test)]
 pub(in crate::monitor) mod tests;
 
+/// Between two times that ends are seen to. Ends that come thick are closed together, so that whoever lists the rules meanwhile comes
+/// to an end too: a listing that a change disturbs begins anew.
+const REST: Duration = Duration::from_millis(100);
+
 /// The ledger, the clearance and the firewall behind them.
 pub struct Desk {
     clearance: Clearance,
     protection: Protection,
     ledger: Ledger,
     backend: Box<dyn Backend>,
+    /// From when on ends are seen to again.
+    rested: Timestamp,
     /// What was last said about a firewall that can't be looked at or put right, so as to say it once.
     trouble: Option<String>,
     /// When everything is taken back, unless a knock is admitted or the administrator confirms before.
@@ -75,7 +83,8 @@ impl Desk {
             warn!("the kernel does not end grants by itself: {why}; they end while posternd runs");
         }
         let ledger = Ledger::new(last_id, kept);
-        let mut desk = Self { clearance, protection, ledger, backend, connections, trouble: None, trial: None, hooks: None };
+        let (rested, trouble, trial, hooks) = (now, None, None, None);
+        let mut desk = Self { clearance, protection, ledger, backend, rested, trouble, trial, hooks, connections };
         let ended = lost.iter().filter_map(|grant| desk.clearance.ends_connections(grant)).collect();
         desk.end_connections(ended);
         Ok(desk)
@@ -132,7 +141,10 @@ impl Desk {
 
     fn serve_step(&mut self, now: Timestamp, orders: Vec<Order>) -> Vec<Report> {
         let plans: Vec<Plan> = orders.into_iter().filter_map(|order| self.plan(now, order)).collect();
-        let due = self.ledger.due(now, self.backend.batch());
+        let due = if now < self.rested { Vec::new() } else { self.ledger.due(now, self.backend.batch()) };
+        if !due.is_empty() {
+            self.rested = now.plus(REST);
+        }
         let mut changes = due.clone();
         for plan in &plans {
             match plan {
@@ -208,7 +220,7 @@ impl Desk {
 
     /// When [`Desk::serve`] has something to do without any order.
     pub fn next_end(&self) -> Option<Timestamp> {
-        self.ledger.next_end()
+        self.ledger.next_end().map(|end| end.max(self.rested))
     }
 
     /// What is open.

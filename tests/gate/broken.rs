@@ -3,11 +3,11 @@
 //! A script is mounted over the real programs in a mount namespace of the gate's own; a file tells it what to do.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
 
 use rustix::process::Signal;
 
-use crate::world::{FAMILIES, Family, Plan, World, run, wait_for};
+use crate::world::fake::lay_over_iptables;
+use crate::world::{FAMILIES, Family, Plan, World, wait_for};
 
 /// Plays iptables-restore and ip6tables-restore as the file `mode` says, and hands everything else on.
 const SCRIPT: &str = r#"#!/bin/sh
@@ -26,21 +26,8 @@ exec FOLDER/real "$name" "$@"
 /// A gate whose firewall programs do as they are told.
 fn world() -> World {
     let mut world = World::prepare(&Plan::new("iptables"));
-    let folder = world.folder().display().to_string();
-    let script = world.folder().join("script");
-    fs::write(&script, SCRIPT.replace("FOLDER", &folder)).unwrap();
-    fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).unwrap();
-    fs::write(world.folder().join("real"), "").unwrap();
     tell(&world, "works");
-    world.gate.run(|| nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNS).unwrap());
-    let real = fs::canonicalize("/usr/sbin/iptables-restore").unwrap().display().to_string();
-    assert_eq!(fs::canonicalize("/usr/sbin/ip6tables-restore").unwrap().display().to_string(), real, "one program plays all roles");
-    for arguments in
-        [&["--make-rprivate", "/"][..], &["--bind", &real, &format!("{folder}/real")], &["--bind", &format!("{folder}/script"), &real]]
-    {
-        let ran = run(&world.gate, "mount", arguments);
-        assert!(ran.status.success(), "mount {arguments:?}: {}", String::from_utf8_lossy(&ran.stderr));
-    }
+    lay_over_iptables(&world, SCRIPT);
     world.start_again();
     world
 }

@@ -132,6 +132,21 @@ fn a_door_opens_is_extended_and_closes_at_its_end() {
 }
 
 #[test]
+fn ends_that_come_thick_are_closed_together() {
+    let mut scene = Scene::new();
+    let millis = |millis| at(0).plus(Duration::from_millis(millis));
+    for (begun, address) in [(0, 1), (10, 2), (60, 3)] {
+        scene.desk.serve(millis(begun), vec![open(1, "alice", address, 30)]);
+    }
+    let batches = scene.firewall.with(|state| state.batches);
+    for (now, next) in [(30_000, Some(30_100)), (30_070, Some(30_100)), (30_100, None)] {
+        scene.desk.serve(millis(now), vec![]);
+        assert_eq!(scene.desk.next_end(), next.map(millis));
+    }
+    assert_eq!((scene.in_firewall(), scene.firewall.with(|state| state.batches) - batches), (vec![], 2));
+}
+
+#[test]
 fn a_whole_batch_is_one_step_of_the_firewall_with_a_report_for_each_order() {
     let mut scene = Scene::new();
     let mut orders: Vec<Order> =
