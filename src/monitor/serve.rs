@@ -33,8 +33,8 @@ pub(super) const READY_WITHIN: Duration = Duration::from_secs(120);
 pub(super) const PAUSE_MIN: Duration = Duration::from_millis(500);
 const PAUSE_MAX: Duration = Duration::from_secs(30);
 
-/// An engine that served this long had no trouble starting.
-const SERVED_WELL: Duration = Duration::from_secs(60);
+/// An engine that served this long had no trouble starting, and the next one need not wait.
+const SERVED_WELL: Duration = Duration::from_secs(3);
 
 /// The shortest pause between two looks at the firewall. A look that takes long is followed by a pause twice as long.
 const LOOK_PAUSE: Duration = Duration::from_secs(1);

@@ -33,6 +33,7 @@ mod restart;
 mod scans;
 mod silence;
 mod spoofed;
+mod stream;
 mod trial;
 mod users;
 mod world;
