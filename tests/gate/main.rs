@@ -83,6 +83,7 @@ const EVERY: &[Test] = &[
     ("stop_with_on_stop_remove_leaves_the_firewall_as_it_was", IPTABLES, restart::stop_removes_when_told),
     ("flush_leaves_the_firewall_as_it_was", IPTABLES, restart::flush_leaves_nothing),
     ("flush_leaves_a_host_that_never_had_a_rule_without_a_table", NFT_AND_IPTABLES, restart::flush_leaves_no_table),
+    ("flush_after_a_first_start_that_was_cut_short_leaves_no_table", NFT_AND_IPTABLES, restart::flush_after_a_start_that_was_cut_short),
     ("trial_that_nobody_passes_takes_everything_back", IPTABLES, trial::nobody_passes),
     ("kills_at_random_moments_leave_no_grant_too_long_and_lose_none_1", &[], crashes::first_run),
     ("kills_at_random_moments_leave_no_grant_too_long_and_lose_none_2", &[], crashes::second_run),

@@ -8,7 +8,7 @@ use super::fault::{Fault, Kind, judge};
 use super::grants;
 use super::input::{self, Needs, New};
 use super::list::{self, Tables};
-use super::rules::{Abilities, Family};
+use super::rules::{Abilities, Family, NEW};
 use super::standing::Standing;
 use super::{Eraser, Pair};
 use crate::backend::BackendError;
@@ -90,12 +90,16 @@ impl Side {
     /// Finds out whether the programs work and which matches this kernel has, and leaves nothing behind.
     pub(super) fn try_out(&mut self, run: &mut dyn Run, erase: &mut Eraser) -> Result<(), BackendError> {
         let Some(before) = self.tables(run)? else { return Ok(()) };
+        self.new = New { nat: false, ..New::before(&before) };
         match self.probe(run) {
             Ok(()) => {}
             Err(fault) if self.is_no_family(&fault) => self.absent = Some(fault.line),
             Err(fault) => return Err(fault.error()),
         }
-        self.erase_bare(run, New { nat: false, ..New::before(&before) }, erase)
+        if self.new.filter && self.tables(run)?.is_some_and(|tables| tables.filter.has(NEW)) {
+            self.put(run, &input::unmarking()).map_err(|fault| fault.error())?;
+        }
+        self.erase_bare(run, self.new, erase)
     }
 
     /// Deletes those of the new tables in which nothing stands any more. iptables has no command for it, and only the nft variant
@@ -143,7 +147,7 @@ impl Side {
     }
 
     fn lacks(&self, run: &mut dyn Run, matches: &str) -> Result<Option<String>, Fault> {
-        match self.restore(run, &input::probe(matches)) {
+        match self.restore(run, &input::probe(matches, self.new.filter)) {
             Ok(()) => Ok(None),
             Err(fault) if fault.kind == Kind::Refused => Ok(Some(fault.line)),
             Err(fault) => Err(fault),

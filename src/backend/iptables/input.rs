@@ -70,10 +70,11 @@ pub(super) fn installation(
         return Err(trouble.clone());
     }
     let mut input = Lines::default();
-    [INPUT, INPUT_GRANTS].into_iter().for_each(|chain| input.push(declared(chain)));
+    // The mark comes first, as where the probe made it.
     if new.filter || tables.filter.has(NEW) {
         input.push(declared(NEW));
     }
+    [INPUT, INPUT_GRANTS].into_iter().for_each(|chain| input.push(declared(chain)));
     if needs.nat && (new.nat || tables.nat.has(NEW_NAT)) {
         input.push(declared(NEW_NAT));
     }
@@ -142,10 +143,18 @@ pub(super) fn removal(tables: &Tables) -> Option<String> {
 }
 
 /// Tries out a match in a chain that nothing jumps to. Two transactions: within one, the legacy variant would never show the rule to the kernel.
-pub(super) fn probe(matches: &str) -> String {
-    let first = transaction("filter", &[declared(PROBE), format!("-A {PROBE} {matches} -j RETURN")]);
+/// A table that is new, and that this makes, is marked in the same moment, so that even a kill leaves none that nobody takes out again.
+pub(super) fn probe(matches: &str, is_new: bool) -> String {
+    let mut lines = vec![declared(PROBE), format!("-A {PROBE} {matches} -j RETURN")];
+    lines.extend(is_new.then(|| declared(NEW)));
+    let first = transaction("filter", &lines);
     let second = transaction("filter", &[format!("-F {PROBE}"), format!("-X {PROBE}")]);
     first + &second
+}
+
+/// Takes the mark of a new table out, where nothing else was put into it.
+pub(super) fn unmarking() -> String {
+    transaction("filter", &[format!("-X {NEW}")])
 }
 
 /// How many transactions an input is; one that was refused may have been carried out by half where it is several.
