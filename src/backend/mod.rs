@@ -52,7 +52,7 @@ pub trait Backend: Send {
     /// Whether what the last successful [`Backend::install`] put in place, changed by what was applied since, still stands: the
     /// protection, the way packets take to it, and every grant whose end has not come. `false` means that somebody else changed it and
     /// an installation is needed. Where nothing was installed, nothing can be missing. Reads the firewall and changes nothing; it is
-    /// called about once a second, so it must be cheap. It need not see a rule of others in front of Postern's.
+    /// called once or twice a second, so it must be cheap. It need not see a rule of others in front of Postern's.
     ///
     /// # Errors
     /// What the firewall said; then nothing is known.

@@ -1,4 +1,4 @@
-//! Thousands of grants of mixed life, in both families, through a whole posternd: each ends on time, and nothing is left.
+//! Thousands of grants, in both families, through a whole posternd: each ends on time, and nothing is left.
 //!
 //! That a grant has ended is not taken from posternd: the kernel's own listing says when it will stop letting packets through, and
 //! connections are tried from each granted address shortly before its time and after it. `POSTERN_GRANTS` says how many.
@@ -19,6 +19,7 @@ use postern::grant::GrantId;
 use postern::time::Timestamp;
 
 mod doors;
+mod flushed;
 mod listing;
 #[path = "../gate/world/mod.rs"]
 mod world;
@@ -30,7 +31,11 @@ use world::{FAMILIES, Family, KNOCK, Maker, Plan, World, fake, lay, wait_for};
 const LATE: Duration = Duration::from_secs(1);
 
 /// Shortest and longest life, in seconds.
-const LIVES: (u64, u64) = (2, 9);
+#[derive(Clone, Copy)]
+pub(crate) struct Lives(pub(crate) u64, pub(crate) u64);
+
+/// Of those that end while they are watched.
+const MIXED: Lives = Lives(2, 9);
 
 /// Knocks a second, while they are sent.
 const PACE: u32 = 1500;
@@ -46,11 +51,12 @@ fn main() -> ExitCode {
     let ground = Ground::find();
     let iptables =
         [Need::Users, Need::Program("ip"), Need::Program("mount"), Need::Program("iptables-restore"), Need::Program("ip6tables-restore")];
+    let nftables = [Need::Program("ip"), Need::Program("nft")];
     let trials = vec![
         ground.trial("iptables::crowd_of_grants_of_mixed_life_ends_on_time", &iptables, || ends_on_time("iptables")),
-        ground.trial("nftables::crowd_of_grants_of_mixed_life_ends_on_time", &[Need::Program("ip"), Need::Program("nft")], || {
-            ends_on_time("nftables");
-        }),
+        ground.trial("nftables::crowd_of_grants_of_mixed_life_ends_on_time", &nftables, || ends_on_time("nftables")),
+        ground.trial("iptables::crowd_of_grants_is_put_back_when_others_flush", &iptables, || flushed::is_put_back("iptables")),
+        ground.trial("nftables::crowd_of_grants_is_put_back_when_others_flush", &nftables, || flushed::is_put_back("nftables")),
     ];
     let mut arguments = Arguments::from_args();
     // Each is a load that the other would feel.
@@ -67,24 +73,30 @@ pub(crate) struct Told {
 
 pub(crate) type All = BTreeMap<GrantId, Told>;
 
-fn ends_on_time(backend: &'static str) {
-    let count: u32 = std::env::var("POSTERN_GRANTS").map_or(5_000, |text| text.parse().expect("POSTERN_GRANTS is a number"));
+pub(crate) fn count() -> u32 {
+    std::env::var("POSTERN_GRANTS").map_or(5_000, |text| text.parse().expect("POSTERN_GRANTS is a number"))
+}
+
+/// A gate that is not yet started, whose alice may have a grant for each of the first client's addresses.
+pub(crate) fn prepared(backend: &'static str) -> World {
     let user = format!("services = [\"tcp/{}\"]\nquota = \"1000000/min\"", doors::PORT);
-    let mut world = World::prepare(&Plan::empty(backend).user("alice", &user));
+    let world = World::prepare(&Plan::empty(backend).user("alice", &user));
+    give_addresses(&world);
+    doors::serve(&world);
+    world
+}
+
+fn ends_on_time(backend: &'static str) {
+    let mut world = prepared(backend);
     if backend == "iptables" {
         fake::lay_over_iptables(&world, COUNTING);
     }
-    give_addresses(&world);
-    doors::serve(&world);
     world.start_again();
     let before = world.firewall();
     assert_eq!(world.rules(), [""; 0]);
-
     let start = Instant::now();
-    knock(&world, count);
-    let all = wait_for("every knock to be let in", || Some(opened(&world)).filter(|all| all.len() == count as usize));
+    let all = opened_by_knocks(&world, count(), MIXED);
     let opening = start.elapsed();
-    assert_eq!(world.daemon.logged(&["WARN"]), [""; 0]);
     let (mut looks, from) = (listing::Looks::default(), uptime());
     let last = all.values().map(|told| told.until).max().unwrap();
     let tries = thread::scope(|scope| {
@@ -98,14 +110,15 @@ fn ends_on_time(backend: &'static str) {
     let to = uptime();
     wait_for("the firewall as it was", || (world.firewall() == before).then_some(()));
     world.expect_nothing_open();
-    assert_eq!(world.daemon.logged(&["closed, its time is up"]).len(), count as usize);
+    assert_eq!(world.daemon.logged(&["closed, its time is up"]).len(), all.len());
     assert_eq!(world.daemon.logged(&["WARN"]), [""; 0]);
     assert!(tries.open >= all.len() / 20 && tries.shut == all.len(), "the machine was too slow for the test to mean anything: {tries:?}");
     let runs = expect_few_runs(&world, from, to);
     say(&format!(
-        "{backend}: {count} grants of {} to {} s, opened in {:.1} s; let in shortly before the end: {}, shut out a second after it: {}; {looks}; {runs}",
-        LIVES.0,
-        LIVES.1,
+        "{backend}: {} grants of {} to {} s, opened in {:.1} s; let in shortly before the end: {}, shut out a second after it: {}; {looks}; {runs}",
+        all.len(),
+        MIXED.0,
+        MIXED.1,
         opening.as_secs_f64(),
         tries.open,
         tries.shut,
@@ -120,8 +133,16 @@ fn give_addresses(world: &World) {
     }
 }
 
-/// Knocks for so many addresses, each for a time of its own, faster than anyone would and slower than a flood.
-fn knock(world: &World, count: u32) {
+/// Knocks for so many addresses, each for a time of its own, and waits until each is open.
+pub(crate) fn opened_by_knocks(world: &World, count: u32, lives: Lives) -> All {
+    knock(world, count, lives);
+    let all = wait_for("every knock to be let in", || Some(opened(world)).filter(|all| all.len() == count as usize));
+    assert_eq!(world.daemon.logged(&["WARN"]), [""; 0]);
+    all
+}
+
+/// Faster than anyone would, and slower than a flood.
+fn knock(world: &World, count: u32, Lives(shortest, longest): Lives) {
     let maker = Maker::new("alice");
     let sockets = FAMILIES.map(|family| {
         let to = SocketAddr::new(family.address(1), KNOCK);
@@ -135,7 +156,7 @@ fn knock(world: &World, count: u32) {
             Family::V4 => IpAddr::from(Ipv4Addr::from_bits(0x0a80_0000 + 1 + n)),
             Family::V6 => IpAddr::from(Ipv6Addr::from_bits((0xfd88_u128 << 112) + 1 + u128::from(n))),
         };
-        let seconds = LIVES.0 + dice.below(LIVES.1 - LIVES.0 + 1);
+        let seconds = shortest + dice.below(longest - shortest + 1);
         let packet = maker.open(allow, doors::PORT, u32::try_from(seconds).unwrap());
         let (to, socket) = &sockets[n as usize % 2];
         socket.send_to(&packet, to).unwrap();
@@ -187,6 +208,6 @@ impl Dice {
 }
 
 #[expect(clippy::print_stderr, reason = "how it went is worth a line")]
-fn say(line: &str) {
+pub(crate) fn say(line: &str) {
     eprintln!("{line}");
 }
