@@ -247,7 +247,7 @@ fn pause(millis: i64) {
     thread::sleep(Duration::from_millis(u64::try_from(millis).unwrap_or_default()));
 }
 
-fn kill(pid: u32) {
+pub(crate) fn kill(pid: u32) {
     // The engine may have gone with its monitor already.
     let _ = kill_process(Pid::from_raw(i32::try_from(pid).unwrap()).unwrap(), Signal::KILL);
 }
@@ -257,10 +257,10 @@ fn is_gone(pid: u32) -> bool {
 }
 
 /// Numbers that look random and are the same in every run (SplitMix64).
-struct Dice(u64);
+pub(crate) struct Dice(pub(crate) u64);
 
 impl Dice {
-    fn below(&mut self, bound: u64) -> u64 {
+    pub(crate) fn below(&mut self, bound: u64) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
