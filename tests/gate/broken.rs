@@ -16,6 +16,8 @@ case "$name/$(cat FOLDER/mode)" in
   *-restore/fails) echo "it is broken" >&2; exit 1 ;;
   *-restore/locked) echo "Another app is currently holding the xtables lock." >&2; exit 4 ;;
   *-restore/garbage) head -c 50000 /dev/urandom; head -c 5000 /dev/urandom >&2; exit 2 ;;
+  *-restore/babbles) head -c 5000 /dev/urandom; exit 0 ;;
+  *-restore/lies) exit 0 ;;
   *-restore/hangs) exec sleep 600 ;;
   *-restore/slow) : > FOLDER/asleep; sleep 2 ;;
   *-restore/killed) kill -9 $$ ;;
@@ -39,7 +41,7 @@ fn tell(world: &World, mode: &str) {
 
 pub(crate) fn failed_opening_is_refused_and_leaves_nothing(_: &'static str) {
     let world = world();
-    for (count, mode) in (1..).zip(["fails", "locked", "garbage", "killed", "hangs"]) {
+    for (count, mode) in (1..).zip(["fails", "locked", "garbage", "killed", "babbles", "lies", "hangs"]) {
         let family = FAMILIES[usize::from(count % 2 == 0)];
         tell(&world, mode);
         world.first.knock("alice", family, &["--for", "10m"]);

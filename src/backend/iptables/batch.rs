@@ -9,9 +9,9 @@ use super::input;
 use super::list::Tables;
 use super::rules::{Family, GRANT_CHAINS, chains_of, grant_rules};
 use super::standing::is_reached;
+use super::watch::Runner;
 use crate::backend::{BackendError, Change};
 use crate::grant::{Grant, GrantId};
-use crate::run::Run;
 
 type Results = Vec<Result<(), BackendError>>;
 
@@ -31,7 +31,7 @@ struct Entered {
 
 impl Side {
     /// One result for each change, in the same order.
-    pub(super) fn apply(&mut self, run: &mut dyn Run, changes: &[&Change]) -> Results {
+    pub(super) fn apply(&mut self, run: &mut Runner, changes: &[&Change]) -> Results {
         if self.standing.is_none() {
             return vec![Err(self.nothing_here()); changes.len()];
         }
@@ -75,7 +75,7 @@ impl Side {
 
     /// Looks at the firewall and writes the grant chains anew as they should be after `changes`. A rule that others deleted is no
     /// obstacle to this, so closing what is gone ends here; a chain that others deleted needs an installation.
-    fn recover(&mut self, run: &mut dyn Run, changes: &[&Change], results: &mut Results) {
+    fn recover(&mut self, run: &mut Runner, changes: &[&Change], results: &mut Results) {
         let all: Vec<usize> = (0..changes.len()).collect();
         let tables = match self.save(run) {
             Ok(tables) => tables,
@@ -123,7 +123,7 @@ impl Side {
     }
 
     /// One change after the other, so that one that the firewall refuses does not take the others with it.
-    fn singly(&mut self, run: &mut dyn Run, changes: &[&Change], places: &[usize], chains: &[&str], results: &mut Results) {
+    fn singly(&mut self, run: &mut Runner, changes: &[&Change], places: &[usize], chains: &[&str], results: &mut Results) {
         let mut stopped: Option<Fault> = None;
         for place in places {
             let entered = self.enter(changes, &[*place], results);
@@ -146,7 +146,7 @@ impl Side {
         }
     }
 
-    fn rebuild(&mut self, run: &mut dyn Run, chains: &[&str]) -> Result<(), Fault> {
+    fn rebuild(&mut self, run: &mut Runner, chains: &[&str]) -> Result<(), Fault> {
         if chains.is_empty() {
             return Ok(());
         }

@@ -162,6 +162,11 @@ pub(super) fn transactions(text: &str) -> Option<u32> {
     u32::try_from(text.matches("COMMIT\n").count()).ok()
 }
 
+/// Whether rules are other ones after it, whatever was there before.
+pub(super) fn changes_something(text: &str) -> bool {
+    text.lines().any(|line| line.starts_with("-A ") || line.starts_with("-D "))
+}
+
 /// The grant chains that these lines are about.
 pub(super) fn chains_in(lines: &[String]) -> Vec<&'static str> {
     let is_meant = |chain: &&str| lines.iter().any(|line| line.split(' ').nth(1) == Some(*chain));

@@ -9,6 +9,8 @@ use crate::grant::GrantId;
 use crate::opening::Forward;
 use crate::run::{Call, Ran, RunError};
 
+mod numbered;
+
 const TEN_O_CLOCK: Timestamp = Timestamp::from_millis(1_795_341_600_000);
 
 pub(super) fn grant(id: u64, user: &str, allow: &str, services: &[&str]) -> Grant {
@@ -138,56 +140,6 @@ fn a_batch_is_one_run_for_each_family_that_has_changes() {
     assert_eq!(world.ran(), [("iptables-restore".to_owned(), input)]);
     assert_eq!(world.apply(&[Change::Open(six(3)), Change::Open(four(4))]).0, [true; 2]);
     assert_eq!(world.programs(), ["iptables-restore", "ip6tables-restore"]);
-}
-
-#[test]
-fn many_closings_write_the_rest_anew_for_to_find_each_rule_takes_long() {
-    let mut world = World::installed(&(1..=40).map(four).collect::<Vec<_>>());
-    let closings = |ids: std::ops::RangeInclusive<u64>| ids.map(four).map(Change::Close).collect::<Vec<_>>();
-    assert!(world.apply(&closings(1..=15)).0.iter().all(|done| *done));
-    assert_eq!(world.ran()[0].1.matches("-D ").count(), 15);
-    let mut batch = closings(16..=39);
-    batch.push(Change::Open(four(50)));
-    assert!(world.apply(&batch).0.iter().all(|done| *done));
-    let input = format!("*filter\n-F POSTERN-GRANTS\n-A {}\n-A {}\nCOMMIT\n", rule(40), rule(50));
-    assert_eq!(world.ran(), [("iptables-restore".to_owned(), input)]);
-}
-
-#[test]
-fn ends_fall_on_whole_seconds_never_before_the_time_and_less_than_a_second_after() {
-    let world = World::new(paths());
-    for (until, end) in [(0, 0), (999, 1000), (1000, 1000), (1_795_341_600_001, 1_795_341_601_000)] {
-        assert_eq!(world.driver.end(Timestamp::from_millis(until)), Timestamp::from_millis(end));
-    }
-}
-
-/// The nft variant's rules have a number, which says without any run that nobody changed them.
-#[test]
-fn a_look_runs_programs_only_after_somebody_else_changed_something() {
-    let number = Arc::new(std::sync::atomic::AtomicU32::new(7));
-    let moves = |by: u32| number.fetch_add(by, std::sync::atomic::Ordering::Relaxed);
-    for (version, looks) in [("iptables-restore v1.8.9 (nf_tables)", 0), ("iptables-restore v1.8.9 (legacy)", 2)] {
-        let mut world = World::new(paths());
-        let asked = Arc::clone(&number);
-        world.driver = world.driver.with_number(Box::new(move || Some(asked.load(std::sync::atomic::Ordering::Relaxed))));
-        world.answers(move |program, input| {
-            let stdout = match (program.ends_with("save"), input) {
-                (_, "--version") => version.to_owned(),
-                (true, _) => INSTALLED.replace("-A POSTERN -j", "-A POSTERN -p udp -j DROP\n-A POSTERN -j"),
-                _ => String::new(),
-            };
-            Some(Ok(Ran { status: Some(0), stdout, stderr: String::new() }))
-        });
-        world.driver.install(&protection(&[]), &[]).unwrap();
-        world.ran();
-        assert_eq!(world.driver.verify(), Ok(true));
-        assert_eq!(world.programs().len(), 2, "the first look sees to it that all stands");
-        assert_eq!(world.driver.verify(), Ok(true));
-        assert_eq!(world.programs().len(), looks, "{version}");
-        moves(1);
-        assert_eq!(world.driver.verify(), Ok(true));
-        assert_eq!(world.programs().len(), 2, "somebody changed something");
-    }
 }
 
 #[test]

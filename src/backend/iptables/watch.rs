@@ -4,35 +4,56 @@
 //! by one, and nothing else does. The legacy variant has no such number; there only a listing tells. Must not ask by itself:
 //! the number comes from whom it is given.
 
+use crate::run::{Call, Ran, Run, RunError};
+
 /// The kernel's number of the ruleset; `None` where it can't be known.
 pub type Number = dyn FnMut() -> Option<u32> + Send;
+
+/// Runs programs, with an eye on what the kernel has of them.
+pub(super) struct Runner {
+    run: Box<dyn Run + Send>,
+    pub(super) watch: Watch,
+}
+
+impl Runner {
+    pub(super) fn new(run: Box<dyn Run + Send>) -> Self {
+        Self { run, watch: Watch::default() }
+    }
+
+    pub(super) fn run(&mut self, call: &Call<'_>) -> Result<Ran, RunError> {
+        self.run.run(call)
+    }
+}
 
 /// What is known.
 #[derive(Default)]
 pub(super) struct Watch {
     number: Option<Box<Number>>,
+    /// Whether the rules are known to have a number.
+    is_sure: bool,
     /// The number at which all of Postern's was in place.
     seen: Option<u32>,
 }
 
 impl Watch {
     pub(super) fn new(number: Box<Number>) -> Self {
-        Self { number: Some(number), seen: None }
+        Self { number: Some(number), is_sure: false, seen: None }
     }
 
-    /// Whether there is a number to ask for.
-    pub(super) fn is_possible(&self) -> bool {
-        self.number.is_some()
+    /// Whether there is a number to ask for, and it is not known yet if it counts these rules.
+    pub(super) fn is_open(&self) -> bool {
+        self.number.is_some() && !self.is_sure
     }
 
-    /// The rules have no number: never asks again.
-    pub(super) fn give_up(&mut self) {
-        *self = Self::default();
+    /// Whether the number counts these rules. Where not, it is never asked for again.
+    pub(super) fn settle(&mut self, is_theirs: bool) {
+        self.is_sure = is_theirs;
+        self.number = self.number.take().filter(|_| is_theirs);
     }
 
     /// The number now. To be asked before a look, so that what changes during the look shows at the next one.
     pub(super) fn number(&mut self) -> Option<u32> {
-        self.number.as_mut().and_then(|ask| ask())
+        self.number.as_mut().filter(|_| self.is_sure).and_then(|ask| ask())
     }
 
     /// Whether all was in place at this number.
@@ -63,7 +84,10 @@ mod tests {
     fn watch(at: u32) -> (Watch, Arc<AtomicU32>) {
         let kernel = Arc::new(AtomicU32::new(at));
         let asked = Arc::clone(&kernel);
-        (Watch::new(Box::new(move || Some(asked.load(Ordering::Relaxed)))), kernel)
+        let mut watch = Watch::new(Box::new(move || Some(asked.load(Ordering::Relaxed))));
+        assert!(watch.is_open() && watch.number().is_none(), "it may be the number of other rules");
+        watch.settle(true);
+        (watch, kernel)
     }
 
     #[test]
