@@ -24,6 +24,7 @@ pub mod desk;
 pub mod findings;
 pub mod hooks;
 mod host;
+mod pages;
 pub mod prepare;
 mod programs;
 mod routing;
@@ -109,7 +110,12 @@ pub fn native(kind: BackendKind) -> Result<Box<dyn Backend>, Stop> {
         if let Some(warning) = paths.warning() {
             warn!("{warning}");
         }
-        Ok(Box::new(Iptables::new(Box::new(Programs::default()), paths).with_eraser(Box::new(nftables::delete_table_of_iptables))))
+        let driver = Iptables::new(Box::new(Programs::default()), paths).with_eraser(Box::new(nftables::delete_table_of_iptables));
+        // Where the kernel has no nf_tables, the programs are of the legacy variant.
+        Ok(Box::new(match nftables::number_of_ruleset() {
+            Ok(number) => driver.with_number(number),
+            Err(_) => driver,
+        }))
     };
     let nftables = || -> Result<Box<dyn Backend>, BackendError> { Ok(Box::new(Nftables::open()?)) };
     let chosen = match kind {

@@ -33,11 +33,17 @@ pub(super) const READY_WITHIN: Duration = Duration::from_secs(120);
 pub(super) const PAUSE_MIN: Duration = Duration::from_millis(500);
 const PAUSE_MAX: Duration = Duration::from_secs(30);
 
-/// An engine that served this long had no trouble starting.
-const SERVED_WELL: Duration = Duration::from_secs(60);
+/// An engine that served this long had no trouble starting, and the next one need not wait.
+const SERVED_WELL: Duration = Duration::from_secs(3);
 
-/// The shortest pause between two looks at the firewall. A look that takes long is followed by a pause twice as long.
-const LOOK_PAUSE: Duration = Duration::from_secs(1);
+/// The shortest pause between two looks at the firewall, for a look that costs next to nothing.
+const LOOK_PAUSE: Duration = Duration::from_millis(500);
+
+/// The pause after one that runs programs or reads all rules, unless it took so long that twice its time is more.
+const DEAR_LOOK_PAUSE: Duration = Duration::from_secs(1);
+
+/// A look that takes this long is not cheap any more.
+const DEAR_LOOK: Duration = Duration::from_millis(2);
 
 /// The monitor's side of everything.
 pub(super) struct Monitor {
@@ -105,7 +111,7 @@ impl Monitor {
 
     /// Waits for an order, a signal, the next end or the next look at the firewall.
     fn wait(&self) -> Result<(), Stop> {
-        let longest = if self.engine.is_some() { LOOK_PAUSE } else { Duration::from_millis(100) };
+        let longest = if self.engine.is_some() { DEAR_LOOK_PAUSE } else { Duration::from_millis(100) };
         let look = self.look_pause.saturating_sub(clock::elapsed(self.looked));
         let end = self.desk.next_end().map(|end| end.since(self.clock.now()));
         let time = end.unwrap_or(longest).min(longest).min(look);
@@ -123,7 +129,10 @@ impl Monitor {
         let start = clock::instant();
         self.desk.look(self.clock.now());
         self.looked = clock::instant();
-        self.look_pause = clock::elapsed(start).saturating_mul(2).max(LOOK_PAUSE);
+        self.look_pause = match clock::elapsed(start) {
+            took if took < DEAR_LOOK => LOOK_PAUSE,
+            took => took.saturating_mul(2).max(DEAR_LOOK_PAUSE),
+        };
     }
 
     /// Ends an engine that is of no more use, and starts one where there is none, after a pause that grows.

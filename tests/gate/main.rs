@@ -33,6 +33,8 @@ mod restart;
 mod scans;
 mod silence;
 mod spoofed;
+mod storm;
+mod stream;
 mod trial;
 mod users;
 mod world;
@@ -82,11 +84,13 @@ const EVERY: &[Test] = &[
     ("stop_with_on_stop_remove_leaves_the_firewall_as_it_was", IPTABLES, restart::stop_removes_when_told),
     ("flush_leaves_the_firewall_as_it_was", IPTABLES, restart::flush_leaves_nothing),
     ("flush_leaves_a_host_that_never_had_a_rule_without_a_table", NFT_AND_IPTABLES, restart::flush_leaves_no_table),
+    ("flush_after_a_first_start_that_was_cut_short_leaves_no_table", NFT_AND_IPTABLES, restart::flush_after_a_start_that_was_cut_short),
     ("trial_that_nobody_passes_takes_everything_back", IPTABLES, trial::nobody_passes),
     ("kills_at_random_moments_leave_no_grant_too_long_and_lose_none_1", &[], crashes::first_run),
     ("kills_at_random_moments_leave_no_grant_too_long_and_lose_none_2", &[], crashes::second_run),
     ("kills_at_random_moments_leave_no_grant_too_long_and_lose_none_3", &[], crashes::third_run),
     ("kills_at_random_moments_leave_no_grant_too_long_and_lose_none_4", &[], crashes::fourth_run),
+    ("storm_of_reloads_and_kills_ends_in_one_engine_and_one_truth", &[], storm::of_reloads_and_kills_ends_in_one_engine_and_one_truth),
     ("firewall_that_others_flush_is_put_back_with_all_live_grants", NFT_AND_IPTABLES, flushed::is_put_back),
     ("knock_into_a_flushed_firewall_is_open_in_the_end_or_refused", NFT_AND_IPTABLES, flushed::knocks_meanwhile_are_honest),
     ("firewall_that_nobody_changes_is_left_alone", &[], flushed::unchanged_firewall_is_left_alone),
