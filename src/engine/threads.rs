@@ -6,14 +6,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError};
 use std::thread;
 
-use postern_proto::HintKey;
 use tracing::{info, warn};
 
 use crate::capture::{Capture, Caught};
 use crate::control::{self, Question};
 use crate::datagram::Datagram;
 use crate::engine::core::Commit;
-use crate::gate::HintTable;
+use crate::gate::{HintKeys, HintTable};
 use crate::link::{Link, Received};
 use crate::order::{self, MESSAGE_MAX, Order, Report};
 use crate::store::ReplayStore;
@@ -143,7 +142,7 @@ pub(super) fn control(listener: UnixListener, events: Events) {
 }
 
 /// Builds hint tables away from the packet path.
-pub(super) fn tables(keys: Vec<HintKey>, wanted: Receiver<std::ops::RangeInclusive<u64>>, events: Events) {
+pub(super) fn tables(keys: HintKeys, wanted: Receiver<std::ops::RangeInclusive<u64>>, events: Events) {
     thread::spawn(move || {
         for steps in wanted {
             if events.send(Event::Table(HintTable::build(&keys, steps))).is_err() {
