@@ -128,6 +128,8 @@ pub struct Settings {
     pub options: BTreeMap<String, ServiceOptions>,
     /// A policy a user, in the order of the files; names are unique.
     pub policies: Vec<Policy>,
+    /// Users that are disabled: nobody at all to the gate, but what they could open stays closed.
+    pub disabled: Vec<Policy>,
 }
 
 /// What the firewall must do besides letting grants through.
@@ -166,7 +168,7 @@ impl Protection {
 impl Settings {
     /// What the firewall must do for these settings.
     pub fn protection(&self) -> Protection {
-        let at_gate = self.policies.iter().filter_map(|policy| crate::policy::ports_of(&policy.services, &self.named)).flatten();
+        let at_gate = self.everyone().filter_map(|policy| crate::policy::ports_of(&policy.services, &self.named)).flatten();
         let (behind, forwards) = self.behind();
         Protection {
             services: if self.firewall.protect { crate::service::joined(at_gate.collect()) } else { Vec::new() },
@@ -178,11 +180,16 @@ impl Settings {
         }
     }
 
+    /// All users, disabled or not: a service must not open to everyone because the one who may use it is disabled.
+    fn everyone(&self) -> impl Iterator<Item = &Policy> {
+        self.policies.iter().chain(&self.disabled)
+    }
+
     /// What users may open at hosts behind the gate, and by which forwards.
     fn behind(&self) -> (Vec<(IpNet, Ports)>, Vec<Forward>) {
         let mut behind: BTreeMap<IpNet, Vec<Ports>> = BTreeMap::new();
         let mut forwards = Vec::new();
-        for policy in &self.policies {
+        for policy in self.everyone() {
             let opening = Opening::of(&policy.services, &self.named, &self.options).unwrap_or_default();
             for target in &policy.targets {
                 behind.entry(target.trunc()).or_default().extend_from_slice(&opening.services);

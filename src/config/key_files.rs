@@ -21,7 +21,7 @@ pub(super) fn named(bundle: &Bundle) -> Vec<PathBuf> {
             gate_key = tree.get("gate").and_then(|gate| gate.get_ref().as_table()).and_then(|gate| path(&file.path, gate, "private_key"));
         }
         for user in users(&tree) {
-            pairs |= user.contains_key("public_key");
+            pairs |= user.contains_key("public_key") || user.contains_key("old_public_key");
             named.extend(path(&file.path, user, "key_file"));
         }
     }

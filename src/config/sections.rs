@@ -69,8 +69,9 @@ pub(super) fn read(page: &mut Page<'_>, tree: &DeTable<'_>, texts: &KeyTexts<'_>
 }
 
 impl Head {
-    pub(super) fn settings(self, policies: Vec<Policy>) -> Option<Settings> {
-        Some(Settings { gate: self.gate?, firewall: self.firewall, named: self.services.named, options: self.services.options, policies })
+    pub(super) fn settings(self, policies: Vec<Policy>, disabled: Vec<Policy>) -> Option<Settings> {
+        let Services { named, options } = self.services;
+        Some(Settings { gate: self.gate?, firewall: self.firewall, named, options, policies, disabled })
     }
 }
 

@@ -13,6 +13,7 @@ use crate::settings::{BackendKind, CaptureKind, Interfaces, OnStop};
 mod programs;
 mod refusals;
 mod secrets;
+mod states;
 
 const KEY: &str = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
 const FOLDER: &str = "/etc/postern";

@@ -27,6 +27,7 @@ pub(in crate::monitor) fn settings(users: &[(&str, &[&str])]) -> Settings {
         named: Default::default(),
         options: Default::default(),
         policies: users.iter().map(|(name, texts)| Policy::for_user(name, services(texts))).collect(),
+        disabled: Vec::new(),
     }
 }
 
