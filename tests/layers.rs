@@ -10,8 +10,8 @@ const ROWS: [(usize, &[&str]); 5] = [
     (
         1,
         &[
-            "address", "bundle", "datagram", "grant", "keep", "mark", "opening", "policy", "reason", "recipe", "run", "service",
-            "settings", "stop", "terms", "time",
+            "address", "bundle", "datagram", "endpoint", "grant", "keep", "mark", "opening", "policy", "reason", "recipe", "run",
+            "service", "settings", "stop", "terms", "time",
         ],
     ),
     (2, &["gate", "ledger", "order"]),

@@ -4,7 +4,6 @@
 //! files and hosts are named here and read by the client. No error here shows a key or a line of the file.
 
 mod allow;
-mod endpoint;
 mod error;
 mod key;
 mod text;
@@ -15,8 +14,8 @@ use std::time::Duration;
 
 use postern_proto::GateName;
 
+pub use crate::endpoint::{DEFAULT_PORT, Endpoint, EndpointError, Host};
 pub use allow::{AllowError, AllowSetting};
-pub use endpoint::{DEFAULT_PORT, Endpoint, EndpointError, Host};
 pub use error::{ProfileError, without_secrets};
 pub use key::{KeySource, PrivateSource};
 pub use text::duration;
