@@ -10,6 +10,7 @@ use ipnet::IpNet;
 use postern_proto::GateName;
 
 use crate::address;
+use crate::endpoint::Endpoint;
 use crate::opening::{Forward, Opening};
 use crate::policy::Policy;
 use crate::recipe::Recipe;
@@ -22,6 +23,8 @@ pub struct Gate {
     pub name: GateName,
     /// UDP ports that knocks come to, in order, at least one.
     pub ports: Vec<u16>,
+    /// Where clients send to, for their profiles; the daemon itself makes no use of it.
+    pub addresses: Vec<Endpoint>,
     /// Where to listen.
     pub interfaces: Interfaces,
     /// Greatest difference of clocks, 5 s to 5 min.

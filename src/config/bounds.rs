@@ -12,6 +12,7 @@ use postern_proto::ServiceName;
 use super::problem::{Fault, fault, quoted};
 use super::secret;
 use crate::address;
+use crate::endpoint::Endpoint;
 use crate::service::{Ports, Wanted};
 use crate::time;
 
@@ -19,6 +20,8 @@ use crate::time;
 pub(super) const USERS_MAX: usize = 200_000;
 /// The most UDP ports that knocks may come to: each costs the kernel's filter an instruction for every packet.
 pub(super) const PORTS_MAX: usize = 32;
+/// The most addresses of one gate: one of each family, twice over.
+pub(super) const ADDRESSES_MAX: usize = 4;
 /// The longest that any grant may last.
 pub(super) const DURATION_MAX: Duration = Duration::from_secs(30 * 86_400);
 const WINDOW_MIN: Duration = Duration::from_secs(5);
@@ -70,6 +73,12 @@ pub(super) fn user_name(text: &str) -> Result<&str, Fault> {
         format!("{} is not a user's name", quoted(text)),
         "write 1 to 64 letters, digits, dots, underscores, hyphens or @, the first a letter or digit",
     ))
+}
+
+/// Where knocks go; without a port it is this one.
+pub(super) fn endpoint(text: &str, port: u16) -> Result<Endpoint, Fault> {
+    Endpoint::with_default(text, port)
+        .map_err(|_| fault(format!("{} is not an address to knock at", quoted(text)), "write host, host:port or [IPv6 address]:port"))
 }
 
 pub(super) fn interface(text: &str) -> Result<&str, Fault> {

@@ -16,6 +16,7 @@ pub(in crate::monitor) fn settings(users: &[(&str, &[&str])]) -> Settings {
         gate: Gate {
             name: postern_proto::GateName::new("gate.test").unwrap(),
             ports: vec![62201],
+            addresses: Vec::new(),
             interfaces: Interfaces::Any,
             window: Duration::from_secs(30),
             state_dir: "/nonexistent/state".into(),
