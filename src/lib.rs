@@ -9,7 +9,7 @@
 //! | 1 | plain types: [`time`], [`address`], [`service`], [`datagram`], [`endpoint`], [`opening`], [`policy`], [`terms`], [`grant`], [`keep`], [`mark`], [`reason`], [`recipe`], [`run`], [`settings`], [`bundle`], [`stop`] |
 //! | 2 | pure cores: `gate`, `ledger`, `order` |
 //! | 3 | adapters: `config`, `profile`, `files`, `program`, `capture`, `backend`, `connections`, `store`, `control`, `log`, `link`, `clock`, `random` |
-//! | 4 | processes: `engine`, `monitor`, `client` |
+//! | 4 | processes: `engine`, `monitor`, `client`, `admin` |
 //! | 5 | faces: `cli`, `demo` |
 
 // row 1
@@ -66,6 +66,8 @@ pub mod random;
 #[cfg(feature = "daemon")]
 pub mod store;
 // row 4
+#[cfg(feature = "daemon")]
+pub mod admin;
 #[cfg(feature = "client")]
 pub mod client;
 #[cfg(feature = "daemon")]

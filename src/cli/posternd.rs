@@ -2,6 +2,7 @@
 
 mod arguments;
 mod asking;
+mod reload;
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -44,6 +45,7 @@ fn carry_out(command: Command) -> Result<ExitCode, Stop> {
         Command::Grants(report) => asking::grants(&report),
         Command::Close(close) => asking::end(&close),
         Command::Confirm(report) => asking::confirm(&report),
+        Command::Reload(report) => reload::carry_out(&report),
         Command::Demo(options) => demo::run(&options),
         Command::AsClient { arguments } => Ok(super::postern::run_as(arguments)),
     }

@@ -136,6 +136,8 @@ const ONCE: &[Test] = &[
     ("reload_of_a_broken_config_changes_nothing", &[], reload::of_a_broken_config_changes_nothing),
     ("reload_closes_the_grants_of_a_removed_user_and_keeps_the_others", &[], reload::closes_the_grants_of_a_removed_user),
     ("reload_brings_users_window_ports_and_name_into_force", &[], reload::brings_users_window_ports_and_name_into_force),
+    ("reload_by_command_is_answered_honestly", &[], reload::by_command_is_answered_honestly),
+    ("reload_by_many_commands_at_once_is_done_for_each", &[], reload::by_many_commands_at_once_is_done_for_each),
     ("reload_again_and_again_ends_in_one_engine", &[], reload::again_and_again_ends_in_one_engine),
 ];
 

@@ -30,6 +30,8 @@ pub(super) enum Command {
     Close(Close),
     /// Say that you can still get in: a trial is over and Postern stays
     Confirm(Report),
+    /// Have the running gate read its config anew; open grants stay where they are still allowed
+    Reload(Report),
     /// Remove all that Postern put into the firewall
     Flush(Config),
     /// Show a real gate and a real client in throw-away network namespaces, step by step
