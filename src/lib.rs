@@ -6,7 +6,7 @@
 //! | row | modules |
 //! |---|---|
 //! | 0 | the `postern-proto` crate |
-//! | 1 | plain types: [`time`], [`address`], [`service`], [`datagram`], [`endpoint`], [`opening`], [`policy`], [`terms`], [`grant`], [`keep`], [`mark`], [`reason`], [`recipe`], [`run`], [`settings`], [`bundle`], [`stop`] |
+//! | 1 | plain types: [`time`], [`address`], [`service`], [`datagram`], [`endpoint`], [`enrol`], [`opening`], [`policy`], [`terms`], [`grant`], [`keep`], [`mark`], [`reason`], [`recipe`], [`run`], [`settings`], [`bundle`], [`stop`] |
 //! | 2 | pure cores: `gate`, `ledger`, `order` |
 //! | 3 | adapters: `config`, `profile`, `files`, `program`, `capture`, `backend`, `connections`, `store`, `control`, `log`, `link`, `clock`, `random` |
 //! | 4 | processes: `engine`, `monitor`, `client`, `admin` |
@@ -17,6 +17,8 @@ pub mod address;
 pub mod bundle;
 pub mod datagram;
 pub mod endpoint;
+#[cfg(feature = "client")]
+pub mod enrol;
 pub mod grant;
 #[cfg(feature = "daemon")]
 pub mod keep;

@@ -10,7 +10,7 @@ const ROWS: [(usize, &[&str]); 5] = [
     (
         1,
         &[
-            "address", "bundle", "datagram", "endpoint", "grant", "keep", "mark", "opening", "policy", "reason", "recipe", "run",
+            "address", "bundle", "datagram", "endpoint", "enrol", "grant", "keep", "mark", "opening", "policy", "reason", "recipe", "run",
             "service", "settings", "stop", "terms", "time",
         ],
     ),

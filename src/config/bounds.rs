@@ -13,6 +13,7 @@ use super::problem::{Fault, fault, quoted};
 use super::secret;
 use crate::address;
 use crate::endpoint::Endpoint;
+use crate::policy::is_user_name;
 use crate::service::{Ports, Wanted};
 use crate::time;
 
@@ -26,7 +27,6 @@ pub(super) const ADDRESSES_MAX: usize = 4;
 pub(super) const DURATION_MAX: Duration = Duration::from_secs(30 * 86_400);
 const WINDOW_MIN: Duration = Duration::from_secs(5);
 const WINDOW_MAX: Duration = Duration::from_secs(300);
-const USER_NAME_MAX: usize = 64;
 /// The kernel's IFNAMSIZ without the closing zero.
 const INTERFACE_MAX: usize = 15;
 /// As useradd has it.
@@ -65,8 +65,7 @@ fn length(text: &str) -> Result<Duration, Fault> {
 }
 
 pub(super) fn user_name(text: &str) -> Result<&str, Fault> {
-    let starts = text.starts_with(|c: char| c.is_ascii_alphanumeric());
-    if starts && text.len() <= USER_NAME_MAX && text.chars().all(|c| c.is_ascii_alphanumeric() || "._-@".contains(c)) {
+    if is_user_name(text) {
         return Ok(text);
     }
     Err(fault(
