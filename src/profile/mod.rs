@@ -7,6 +7,7 @@ mod allow;
 mod error;
 mod key;
 mod text;
+mod written;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -19,6 +20,7 @@ pub use allow::{AllowError, AllowSetting};
 pub use error::{ProfileError, without_secrets};
 pub use key::{KeySource, PrivateSource};
 pub use text::duration;
+pub use written::{NoSection, renamed, section, with_section};
 
 use crate::service::Wanted;
 
