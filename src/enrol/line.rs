@@ -32,7 +32,7 @@ pub enum Kind {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum NotALine {
     /// It begins in another way.
-    #[error("this is no enrolment token and no request: those begin with postern-")]
+    #[error("this is no enrolment line; copy all of it, from postern- to its end")]
     Kind,
     /// It is another kind of line.
     #[error("this is {}, not {}", .0.name(), .1)]
@@ -44,7 +44,7 @@ pub enum NotALine {
     #[error("this line is cut or mistyped; copy all of it, from postern- to its end")]
     Damaged,
     /// It is whole but says something that it may not say.
-    #[error("this line was not made by Postern: its {0} can't be used")]
+    #[error("this line was not made by Postern: its {0} can't be used; ask for a new one")]
     Content(&'static str),
 }
 

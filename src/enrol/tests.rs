@@ -106,8 +106,8 @@ fn another_kind_another_version_and_no_line_at_all_are_told_apart() {
     assert!(Request::from_line(&least().to_line().unwrap()).unwrap_err().to_string().starts_with("this is a token, not a request"));
     assert!(said("postern-token-2.AAAA").contains("another version"));
     assert!(said("postern-token-1").contains("cut or mistyped") && said("postern-token-.AAAA").contains("cut or mistyped"));
-    assert!(said("fyPbTQjV707H1t6C4O0gMNzlbQwzTDsnkmtueUN8kiU=").contains("no enrolment token"));
-    assert!(said("").contains("no enrolment token"));
+    assert!(said("fyPbTQjV707H1t6C4O0gMNzlbQwzTDsnkmtueUN8kiU=").contains("no enrolment line; "));
+    assert!(said("").contains("no enrolment line; "));
     assert!(said(&format!("postern-token-1.{}", "A".repeat(LINE_MAX))).contains("cut or mistyped"));
 }
 
