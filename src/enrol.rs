@@ -107,6 +107,13 @@ pub fn is_profile_name(text: &str) -> bool {
     starts && text.len() <= PROFILE_NAME_MAX && text.chars().all(|c| c.is_ascii_alphanumeric() || "_-".contains(c))
 }
 
+/// What a gate is called without its domain, for a profile: `gate` for `gate.example.org`.
+pub fn short_name(gate: &str) -> String {
+    let first = gate.split('.').next().unwrap_or_default();
+    let is_name = is_profile_name(first) && gate.parse::<std::net::IpAddr>().is_err();
+    if is_name { first.to_owned() } else { "gate".to_owned() }
+}
+
 impl Request {
     /// The line.
     ///

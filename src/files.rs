@@ -238,7 +238,8 @@ fn check_owner(path: &Path, metadata: &Metadata) -> Result<(), FileError> {
     Err(FileError::exposed(path, &what, &format!("run chown {me} {}", path.display())))
 }
 
-fn folder_of(path: &Path) -> PathBuf {
+/// The folder that a file lies in, `.` where its path names none.
+pub fn folder_of(path: &Path) -> PathBuf {
     match path.parent() {
         Some(parent) if parent.as_os_str().is_empty() => PathBuf::from("."),
         Some(parent) => parent.to_owned(),

@@ -8,8 +8,8 @@ use postern_proto::{PrivateKey, PublicKey};
 use zeroize::Zeroizing;
 
 use super::{Exit, Failure, user_keys};
-use crate::enrol::{Kind, Request, Token, TokenKey, is_profile_name};
-use crate::files::{self, FileErrorKind};
+use crate::enrol::{Kind, Request, Token, TokenKey, is_profile_name, short_name};
+use crate::files::{self, FileErrorKind, folder_of};
 use crate::profile::{self, NoSection};
 use crate::random;
 
@@ -127,13 +127,6 @@ fn private_key_of(public: &PublicKey, folder: &Path) -> Result<String, Failure> 
     })
 }
 
-/// What a gate is called without its domain: `gate` for `gate.example.org`.
-fn short_name(gate: &str) -> String {
-    let first = gate.split('.').next().unwrap_or_default();
-    let is_name = is_profile_name(first) && gate.parse::<std::net::IpAddr>().is_err();
-    if is_name { first.to_owned() } else { "gate".to_owned() }
-}
-
 fn in_the_way(error: NoSection, name: &str, config: &Path) -> Failure {
     let config = config.display();
     match error {
@@ -171,25 +164,4 @@ fn write(config: &Path, text: &str, exists: bool) -> Result<(), Failure> {
         files::make_folder(&folder_of(config), 0o700).and_then(|_| files::place_private(config, text.as_bytes()))
     };
     written.map_err(|error| Failure::writing(&error))
-}
-
-fn folder_of(config: &Path) -> PathBuf {
-    match config.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => folder.to_owned(),
-        _ => PathBuf::from("."),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_gate_is_called_by_the_first_part_of_its_name() {
-        for (gate, name) in
-            [("gate.example.org", "gate"), ("bastion", "bastion"), ("192.0.2.1", "gate"), ("ä", "gate"), ("2001:db8::1", "gate")]
-        {
-            assert_eq!(short_name(gate), name);
-        }
-    }
 }

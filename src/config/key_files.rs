@@ -31,6 +31,13 @@ pub(super) fn named(bundle: &Bundle) -> Vec<PathBuf> {
     named
 }
 
+/// The file of the gate's own private key, whether anybody needs it or not.
+pub(super) fn gate_key(bundle: &Bundle) -> Option<PathBuf> {
+    let main = bundle.main.as_ref()?;
+    let tree = Page::of(main).tree()?;
+    path(&main.path, tree.get("gate")?.get_ref().as_table()?, "private_key")
+}
+
 fn users<'t>(tree: &'t DeTable<'t>) -> Vec<&'t DeTable<'t>> {
     match tree.get("user").map(|users| users.get_ref()) {
         Some(DeValue::Array(users)) => users.iter().filter_map(|user| user.get_ref().as_table()).collect(),

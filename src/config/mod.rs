@@ -12,6 +12,7 @@ use crate::settings::Settings;
 use crate::time::Timestamp;
 
 mod bounds;
+mod edit;
 mod fields;
 mod forward;
 mod key_files;
@@ -28,6 +29,7 @@ mod sections;
 mod tests;
 mod user;
 
+pub use edit::{Change, edited, text_of};
 pub use list::{KeyKind, Listed};
 pub use problem::{Problem, Problems};
 
@@ -65,6 +67,11 @@ pub fn key_files(bundle: &Bundle) -> Vec<PathBuf> {
     key_files::named(bundle)
 }
 
+/// The file of the gate's own private key that a config names, whether [`load`] needs it or not.
+pub fn gate_key_file(bundle: &Bundle) -> Option<PathBuf> {
+    key_files::gate_key(bundle)
+}
+
 /// Reads a config.
 ///
 /// # Errors
@@ -73,12 +80,12 @@ pub fn load(bundle: &Bundle) -> Result<Loaded, Problems> {
     read(bundle, false).map(|(loaded, _)| loaded)
 }
 
-/// All users of a config, those that are disabled, too.
+/// The settings of a config and all its users, those that are disabled, too.
 ///
 /// # Errors
 /// As [`load`].
-pub fn users(bundle: &Bundle) -> Result<Vec<Listed>, Problems> {
-    read(bundle, true).map(|(_, listed)| listed)
+pub fn settings_and_users(bundle: &Bundle) -> Result<(Settings, Vec<Listed>), Problems> {
+    read(bundle, true).map(|(loaded, listed)| (loaded.settings, listed))
 }
 
 fn read(bundle: &Bundle, listing: bool) -> Result<(Loaded, Vec<Listed>), Problems> {

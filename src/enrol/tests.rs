@@ -213,6 +213,15 @@ fn names_of_profiles_are_no_paths() {
     }
 }
 
+#[test]
+fn a_gate_is_called_by_the_first_part_of_its_name() {
+    for (gate, name) in
+        [("gate.example.org", "gate"), ("bastion", "bastion"), ("192.0.2.1", "gate"), ("ä", "gate"), ("2001:db8::1", "gate")]
+    {
+        assert_eq!(short_name(gate), name);
+    }
+}
+
 proptest! {
     #[test]
     fn what_reads_is_written_the_same_way(fields in proptest::collection::vec((0_u8..14, proptest::collection::vec(any::<u8>(), 0..40)), 0..8)) {

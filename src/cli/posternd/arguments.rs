@@ -6,7 +6,11 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+use super::user_arguments::{Init, User};
 use crate::{demo, time};
+
+/// Where the gate's config lies if nobody says otherwise.
+pub(super) const CONFIG: &str = "/etc/postern/posternd.toml";
 
 /// The Postern gate: hides services behind single-packet authorization.
 #[derive(Debug, Parser)]
@@ -18,6 +22,10 @@ pub(super) struct Arguments {
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
+    /// Set a gate up: config, keys, folders and the engine's user; nothing that is there is changed
+    Init(Init),
+    /// Add, list, change and remove users
+    User(User),
     /// Run the gate in the foreground
     Run(Run),
     /// Look at config and host: every error and every warning
@@ -50,7 +58,7 @@ pub(super) enum Command {
 #[derive(Debug, Args)]
 pub(super) struct Config {
     /// The gate's config
-    #[arg(long, value_name = "FILE", env = "POSTERND_CONFIG", default_value = "/etc/postern/posternd.toml")]
+    #[arg(long, value_name = "FILE", env = "POSTERND_CONFIG", default_value = CONFIG)]
     pub(super) config: PathBuf,
 }
 

@@ -107,7 +107,7 @@ fn users_are_listed_with_place_kind_and_state_and_without_a_secret() {
         ("gate.key", &pair(1).to_base64()),
         ("cat.key", &key(8)),
     ];
-    let listed = users(&bundle(&main, &files)).unwrap();
+    let listed = settings_and_users(&bundle(&main, &files)).unwrap().1;
     let places: Vec<_> =
         listed.iter().map(|user| (user.policy.user.as_str(), user.line, user.own_file, user.disabled, user.key.name())).collect();
     assert_eq!(
