@@ -9,6 +9,8 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::time::Duration;
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
 use crate::grant::Grant;
@@ -87,6 +89,19 @@ pub fn bind(path: &Path) -> io::Result<UnixListener> {
     let listener = UnixListener::bind(path)?;
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
     Ok(listener)
+}
+
+/// Whether somebody asks within this time.
+///
+/// # Errors
+/// What the kernel said.
+pub fn is_asked(listener: &UnixListener, within: Duration) -> io::Result<bool> {
+    let mut waited = [PollFd::new(listener, PollFlags::IN)];
+    match poll(&mut waited, Timespec::try_from(within).ok().as_ref()) {
+        Ok(ready) => Ok(ready > 0),
+        Err(Errno::INTR) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// Waits for the next question of somebody who may ask, and the stream to answer on. Whoever may not ask, or asks

@@ -11,6 +11,7 @@ use tracing::{info, warn};
 use crate::capture::{Capture, Caught};
 use crate::control::{self, Question};
 use crate::datagram::Datagram;
+use crate::engine::TICK;
 use crate::engine::core::Commit;
 use crate::gate::{HintKeys, HintTable};
 use crate::link::{Link, Received};
@@ -122,10 +123,18 @@ pub(super) fn reports(link: Link, events: Events) {
     });
 }
 
-pub(super) fn control(listener: UnixListener, events: Events) {
+/// Takes questions until `finish` is set: those that come then wait for the engine that follows, which knows better.
+pub(super) fn control(listener: UnixListener, finish: Arc<AtomicBool>, events: Events) {
     thread::spawn(move || {
         loop {
-            match control::next(&listener) {
+            let asked = control::is_asked(&listener, TICK);
+            if finish.load(Ordering::Relaxed) {
+                return;
+            }
+            if matches!(asked, Ok(false)) {
+                continue;
+            }
+            match asked.and_then(|_| control::next(&listener)) {
                 Ok((question, stream)) => {
                     if events.send(Event::Asked(question, stream)).is_err() {
                         return;

@@ -7,3 +7,4 @@ mod configs;
 mod gate;
 mod host;
 mod running;
+mod setting_up;
