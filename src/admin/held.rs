@@ -124,5 +124,5 @@ fn lock(users_d: &Path) -> Result<File, Stop> {
             Err(TryLockError::Error(error)) => return Err(Stop::new(SYSTEM, format!("locking {}: {error}", path.display()))),
         }
     }
-    Err(Stop::new(FAILED, format!("another posternd user … is at work ({} is locked); try again when it has ended", path.display())))
+    Err(Stop::new(FAILED, format!("somebody else is changing users ({} is locked); try again when that is done", path.display())))
 }

@@ -10,7 +10,7 @@ use zeroize::Zeroizing;
 use super::{Exit, Failure, user_keys};
 use crate::enrol::{Kind, Request, Token, TokenKey, is_profile_name, short_name};
 use crate::files::{self, FileErrorKind, folder_of};
-use crate::profile::{self, NoSection};
+use crate::profile::{self, NoSection, Profiles};
 use crate::random;
 
 /// Key files that are looked through for the one that belongs to a token.
@@ -61,38 +61,50 @@ pub fn enroll(config: &Path, name: &str, profile: &str) -> Result<Enrolment, Fai
 /// # Errors
 /// When it is neither, a key is missing, the name is taken, or a file is refused.
 pub fn import(source: &str, config: &Path, name: Option<&str>, replace: bool) -> Result<Imported, Failure> {
-    let (profile, section, user) = match Kind::of(source) {
-        Some(_) => from_token(source, config, name)?,
-        None => from_text(source, name)?,
-    };
     let before = match files::read_private(config) {
         Ok(text) => Some(text),
         Err(error) if error.kind() == FileErrorKind::NotFound => None,
         Err(error) => return Err(Failure::from_file(&error)),
     };
     let known = before.as_ref().map_or("", |text| text.as_str());
-    let replaced = profile::parse(known, config)?.contains_key(&profile);
+    let profiles = profile::parse(known, config)?;
+    let (profile, section, user) = match Kind::of(source) {
+        Some(_) => from_token(source, config, name, &profiles, replace)?,
+        None => from_text(source, name)?,
+    };
+    let replaced = profiles.contains_key(&profile);
     let text = profile::with_section(known, &profile, &section, replace).map_err(|error| in_the_way(error, &profile, config))?;
     let gate = look_at(&text, config, &profile)?;
     write(config, &text, before.is_some())?;
     Ok(Imported { profile, gate, user, replaced })
 }
 
-fn from_token(source: &str, config: &Path, name: Option<&str>) -> Result<(String, Zeroizing<String>, Option<String>), Failure> {
-    let advice =
-        |error| Failure::new(Exit::Config, error, "ask the gate's administrator for a token, the line that posternd user add prints");
-    let token = Token::from_line(source).map_err(advice)?;
+type Section = (String, Zeroizing<String>, Option<String>);
+
+fn from_token(source: &str, config: &Path, name: Option<&str>, profiles: &Profiles, replace: bool) -> Result<Section, Failure> {
+    let token = Token::from_line(source).map_err(|error| Failure::said(Exit::Config, error))?;
     let key_file = match &token.key {
         TokenKey::Enrolled { own, .. } => Some(private_key_of(own, &folder_of(config))?),
         TokenKey::Shared(_) | TokenKey::Pair { .. } => None,
     };
     let stem = key_file.as_deref().and_then(|file| file.strip_suffix(".key")).filter(|stem| is_profile_name(stem));
-    let name = name.or(token.profile.as_deref()).or(stem).map_or_else(|| short_name(token.gate.as_str()), str::to_owned);
+    let usual = token.profile.as_deref().or(stem).map_or_else(|| short_name(token.gate.as_str()), str::to_owned);
+    let name = match name {
+        Some(name) => name.to_owned(),
+        None if replace && !profiles.contains_key(&usual) => only_one_of(&token, profiles).unwrap_or(usual),
+        None => usual,
+    };
     let section = profile::section(&name, &token, key_file.as_deref().unwrap_or_default());
     Ok((name, section, Some(token.user)))
 }
 
-fn from_text(source: &str, name: Option<&str>) -> Result<(String, Zeroizing<String>, Option<String>), Failure> {
+/// What the client calls the gate, where it has exactly one profile of it.
+fn only_one_of(token: &Token, profiles: &Profiles) -> Option<String> {
+    let mut names = profiles.iter().filter(|(name, profile)| profile.gate == token.gate && is_profile_name(name)).map(|(name, _)| name);
+    names.next().filter(|_| names.next().is_none()).cloned()
+}
+
+fn from_text(source: &str, name: Option<&str>) -> Result<Section, Failure> {
     let nothing = || {
         Failure::new(
             Exit::Config,

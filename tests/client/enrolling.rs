@@ -220,6 +220,18 @@ fn profile_is_replaced_only_when_that_is_asked_for_and_the_rest_stays_to_the_byt
 }
 
 #[test]
+fn replacement_finds_the_only_profile_of_its_gate_whatever_that_is_called() {
+    let (gate, home) = (FakeGate::v4(), Home::new());
+    let mine = |name: &str| format!("[{name}]\ngate = \"{GATE}\"\nkey = \"{}\"\n", key(2));
+    home.write("config.toml", &mine("mine"));
+    assert!(import(&home, &["--replace"], &secret(&gate)).ok().starts_with("replaced profile mine for gate "));
+    home.run(&["knock", "mine"]).ok();
+    gate.knock(&shared(&key(1)));
+    home.write("config.toml", &[mine("one"), mine("two")].concat());
+    assert!(import(&home, &["--replace"], &secret(&gate)).ok().starts_with("added profile gate for gate "), "it can't know which");
+}
+
+#[test]
 fn profile_in_toml_is_taken_as_it_is_and_can_be_renamed() {
     let (gate, home) = (FakeGate::v4(), Home::new());
     let profile = format!(

@@ -148,7 +148,7 @@ pub(super) struct Import {
     /// What to call the profile [default: as it was enrolled, or the first part of the gate's name]
     #[arg(long, value_name = "NAME", value_parser = profile_name)]
     pub(super) profile: Option<String>,
-    /// Put it in the place of the profile that has its name
+    /// Put it in the place of the profile that has its name, or of the only one for its gate
     #[arg(long)]
     pub(super) replace: bool,
     /// Write one JSON object, for programs
