@@ -142,6 +142,7 @@ impl Monitor {
         }
         let Some(over) = engine.over.clone() else { return Ok(()) };
         let status = self.engine.take().and_then(Engine::end);
+        self.reloads.forget();
         if !self.served {
             // It said why by itself; its exit code is the answer.
             let code = status.and_then(|status| status.code()).and_then(|code| u8::try_from(code).ok()).unwrap_or(FAILED);

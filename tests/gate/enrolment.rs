@@ -150,7 +150,7 @@ pub(crate) fn says_when_the_running_gate_does_not_take_it(backend: &'static str)
     let said = (text(&added), String::from_utf8_lossy(&added.stderr).into_owned());
     assert_eq!(added.status.code(), Some(1), "{said:?}");
     assert!(said.0.contains("\npostern-secret-1.") && said.0.contains("it is not known to be in force: see the error below"), "{}", said.0);
-    let why = "posternd: the file is written, but the running posternd does not take the config: gate.state_dir can't change while posternd runs; ";
+    let why = "posternd: the change is made, but the running posternd does not take the config: gate.state_dir can't change while posternd runs; ";
     assert!(said.1.starts_with(why), "{}", said.1);
     assert_eq!(world.daemon.status().users, 0);
     fs::write(&path, good).unwrap();

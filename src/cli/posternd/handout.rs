@@ -70,10 +70,10 @@ pub(super) fn ending(reload: &Outcome) -> Result<ExitCode, Stop> {
     match reload {
         Outcome::Done | Outcome::NotRunning => Ok(ExitCode::SUCCESS),
         Outcome::Refused(why) => {
-            Err(Stop::new(FAILED, format!("the file is written, but the running posternd does not take the config: {why}")))
+            Err(Stop::new(FAILED, format!("the change is made, but the running posternd does not take the config: {why}")))
         }
         Outcome::Failed(why) => {
-            Err(Stop::new(FAILED, format!("the file is written, but whether the running posternd has read it is not known: {why}")))
+            Err(Stop::new(FAILED, format!("the change is made, but whether the running posternd has read it is not known: {why}")))
         }
     }
 }

@@ -279,6 +279,18 @@ fn an_engine_that_asks_for_reload_after_reload_gets_few_of_them_and_keeps_nobody
 }
 
 #[test]
+fn an_engine_that_dies_over_its_reload_leaves_nobody_waiting() {
+    let (mut scene, engine) = Scene::new();
+    scene.monitor.reloads.began(Duration::from_secs(600));
+    give(&engine, &Order::Reload { ticket: 1 });
+    scene.turn();
+    assert!(scene.monitor.reloads.due_in().is_some_and(|due| !due.is_zero()), "it waits for the pause to be over");
+    drop(engine);
+    scene.turn();
+    assert!(scene.monitor.engine.is_none() && scene.monitor.reloads.due_in().is_none());
+}
+
+#[test]
 fn an_engine_that_does_not_serve_yet_can_ask_for_no_reload() {
     let (mut scene, engine) = Scene::new();
     scene.monitor.engine.as_mut().unwrap().stage = Stage::Loaded;
