@@ -6,14 +6,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError};
 use std::thread;
 
-use postern_proto::HintKey;
 use tracing::{info, warn};
 
 use crate::capture::{Capture, Caught};
 use crate::control::{self, Question};
 use crate::datagram::Datagram;
+use crate::engine::TICK;
 use crate::engine::core::Commit;
-use crate::gate::HintTable;
+use crate::gate::{HintKeys, HintTable};
 use crate::link::{Link, Received};
 use crate::order::{self, MESSAGE_MAX, Order, Report};
 use crate::store::ReplayStore;
@@ -134,10 +134,18 @@ pub(super) fn reports(link: Link, events: Events) {
     });
 }
 
-pub(super) fn control(listener: UnixListener, events: Events) {
+/// Takes questions until `finish` is set: those that come then wait for the engine that follows, which knows better.
+pub(super) fn control(listener: UnixListener, finish: Arc<AtomicBool>, events: Events) {
     thread::spawn(move || {
         loop {
-            match control::next(&listener) {
+            let asked = control::is_asked(&listener, TICK);
+            if finish.load(Ordering::Relaxed) {
+                return;
+            }
+            if matches!(asked, Ok(false)) {
+                continue;
+            }
+            match asked.and_then(|_| control::next(&listener)) {
                 Ok((question, stream)) => {
                     if events.send(Event::Asked(question, stream)).is_err() {
                         return;
@@ -154,7 +162,7 @@ pub(super) fn control(listener: UnixListener, events: Events) {
 }
 
 /// Builds hint tables away from the packet path.
-pub(super) fn tables(keys: Vec<HintKey>, wanted: Receiver<std::ops::RangeInclusive<u64>>, events: Events) {
+pub(super) fn tables(keys: HintKeys, wanted: Receiver<std::ops::RangeInclusive<u64>>, events: Events) {
     thread::spawn(move || {
         for steps in wanted {
             if events.send(Event::Table(HintTable::build(&keys, steps))).is_err() {

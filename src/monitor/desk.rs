@@ -267,7 +267,8 @@ impl Desk {
 
     fn plan(&mut self, now: Timestamp, order: Order) -> Option<Plan> {
         match order {
-            Order::Loaded | Order::Ready => None,
+            // What an engine says of itself and of its successor is the loop's.
+            Order::Loaded | Order::Ready | Order::Reload { .. } => None,
             Order::Open { ticket, terms } => Some(match self.clearance.open(&terms) {
                 Err(rule) => {
                     warn!(user = terms.user, rule = rule.name(), "an order was refused that the gate should not have given: {terms}");

@@ -27,12 +27,14 @@ mod host;
 mod pages;
 pub mod prepare;
 mod programs;
+mod reloads;
 mod routing;
 mod serve;
 mod signals;
 mod succession;
 
 use desk::Desk;
+use reloads::Reloads;
 use serve::Monitor;
 use signals::Signals;
 
@@ -76,6 +78,7 @@ pub fn run(config: &Path, trial: Option<Duration>) -> Result<(), Stop> {
         clock,
         signals,
         reload_wanted: false,
+        reloads: Reloads::default(),
         started: clock::instant(),
         pause: serve::PAUSE_MIN,
         served: false,

@@ -14,9 +14,10 @@ use crate::clock;
 use crate::monitor::child::{Engine, Over, Stage};
 use crate::monitor::desk::Desk;
 use crate::monitor::prepare::RunAs;
+use crate::monitor::reloads::Reloads;
 use crate::monitor::signals::Signals;
 use crate::monitor::succession::Successor;
-use crate::order::{CaptureSpec, MESSAGE_MAX};
+use crate::order::{CaptureSpec, MESSAGE_MAX, Order};
 use crate::settings::{OnStop, Settings};
 use crate::stop::{FAILED, SYSTEM, Stop};
 
@@ -60,7 +61,10 @@ pub(super) struct Monitor {
     pub(super) run_as: RunAs,
     pub(super) clock: clock::Steady,
     pub(super) signals: Signals,
+    /// A signal asks for the config to be read anew.
     pub(super) reload_wanted: bool,
+    /// The engine asks for it.
+    pub(super) reloads: Reloads,
     /// When the engine was last started, and the pause before the next start.
     pub(super) started: Instant,
     pub(super) pause: Duration,
@@ -95,7 +99,10 @@ impl Monitor {
     /// Everything that there is to do now.
     fn turn(&mut self, buffer: &mut [u8]) -> Result<(), Stop> {
         let orders = self.engine.as_mut().map(|engine| engine.orders(ORDERS, buffer)).unwrap_or_default();
-        let reports = self.desk.serve(self.clock.now(), orders);
+        let (orders, reloads) = apart(orders);
+        let mut reports = self.desk.serve(self.clock.now(), orders);
+        let is_busy = self.successor.is_some() || self.engine.as_ref().is_none_or(|engine| engine.stage < Stage::Ready);
+        reports.extend(reloads.into_iter().filter_map(|ticket| self.reloads.ask(ticket, is_busy)));
         if let Some(engine) = self.engine.as_mut() {
             reports.iter().for_each(|report| engine.tell(report));
             engine.send_unsent();
@@ -114,7 +121,8 @@ impl Monitor {
         let longest = if self.engine.is_some() { DEAR_LOOK_PAUSE } else { Duration::from_millis(100) };
         let look = self.look_pause.saturating_sub(clock::elapsed(self.looked));
         let end = self.desk.next_end().map(|end| end.since(self.clock.now()));
-        let time = end.unwrap_or(longest).min(longest).min(look);
+        let reload = self.reloads.due_in().filter(|_| self.successor.is_none()).unwrap_or(longest);
+        let time = end.unwrap_or(longest).min(longest).min(look).min(reload);
         // Rounded up to the millisecond, so as not to wake just before the end again and again.
         let time = Timespec::try_from(time.saturating_add(Duration::from_millis(1))).ok();
         let mut waited = vec![PollFd::new(&self.signals.stop, PollFlags::IN), PollFd::new(&self.signals.reload, PollFlags::IN)];
@@ -143,6 +151,7 @@ impl Monitor {
         }
         let Some(over) = engine.over.clone() else { return Ok(()) };
         let status = self.engine.take().and_then(Engine::end);
+        self.reloads.forget();
         if !self.served {
             // It said why by itself; its exit code is the answer.
             let code = status.and_then(|status| status.code()).and_then(|code| u8::try_from(code).ok()).unwrap_or(FAILED);
@@ -190,4 +199,17 @@ impl Monitor {
             }
         }
     }
+}
+
+/// Orders for the desk, and the tickets of those to reload.
+fn apart(orders: Vec<Order>) -> (Vec<Order>, Vec<u64>) {
+    let mut reloads = Vec::new();
+    let orders = orders.into_iter().filter(|order| match order {
+        Order::Reload { ticket } => {
+            reloads.push(*ticket);
+            false
+        }
+        _ => true,
+    });
+    (orders.collect(), reloads)
 }

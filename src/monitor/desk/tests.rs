@@ -17,6 +17,7 @@ pub(in crate::monitor) fn settings(users: &[(&str, &[&str])]) -> Settings {
         gate: Gate {
             name: postern_proto::GateName::new("gate.test").unwrap(),
             ports: vec![62201],
+            addresses: Vec::new(),
             interfaces: Interfaces::Any,
             window: Duration::from_secs(30),
             state_dir: "/nonexistent/state".into(),
@@ -28,6 +29,7 @@ pub(in crate::monitor) fn settings(users: &[(&str, &[&str])]) -> Settings {
         named: Default::default(),
         options: Default::default(),
         policies: users.iter().map(|(name, texts)| Policy::for_user(name, services(texts))).collect(),
+        disabled: Vec::new(),
     }
 }
 
