@@ -9,10 +9,12 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::time::Duration;
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
 use crate::grant::Grant;
-use crate::order::Selection;
+use crate::order::{Reloaded, Selection};
 
 /// Version of the shape of answers.
 pub const VERSION: u32 = 1;
@@ -33,6 +35,8 @@ pub enum Question {
     Close(Selection),
     /// End a trial: Postern stays.
     Confirm,
+    /// Read the config anew.
+    Reload,
 }
 
 /// What is answered.
@@ -47,6 +51,8 @@ pub enum Answer {
     Closed(usize),
     /// To `Confirm`: whether there was a trial.
     Confirmed(bool),
+    /// To `Reload`: what became of it.
+    Reloaded(Reloaded),
     /// It could not be done, and why.
     Failed(String),
 }
@@ -83,6 +89,19 @@ pub fn bind(path: &Path) -> io::Result<UnixListener> {
     let listener = UnixListener::bind(path)?;
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
     Ok(listener)
+}
+
+/// Whether somebody asks within this time.
+///
+/// # Errors
+/// What the kernel said.
+pub fn is_asked(listener: &UnixListener, within: Duration) -> io::Result<bool> {
+    let mut waited = [PollFd::new(listener, PollFlags::IN)];
+    match poll(&mut waited, Timespec::try_from(within).ok().as_ref()) {
+        Ok(ready) => Ok(ready > 0),
+        Err(Errno::INTR) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// Waits for the next question of somebody who may ask, and the stream to answer on. Whoever may not ask, or asks
@@ -124,13 +143,23 @@ pub fn answer(mut stream: UnixStream, answer: &Answer) {
 /// # Errors
 /// What the kernel said, or an answer that is none.
 pub fn ask(path: &Path, question: &Question) -> io::Result<Answer> {
+    ask_within(path, question, PATIENCE.saturating_mul(5))
+}
+
+/// The same for a question whose answer takes its time.
+///
+/// # Errors
+/// As [`ask`]; `UnexpectedEof` where the daemon went before it answered.
+pub fn ask_within(path: &Path, question: &Question, patience: Duration) -> io::Result<Answer> {
     let mut stream = UnixStream::connect(path)?;
-    stream.set_read_timeout(Some(PATIENCE.saturating_mul(5)))?;
+    stream.set_read_timeout(Some(patience))?;
     let mut line = serde_json::to_vec(question)?;
     line.push(b'\n');
     stream.write_all(&line)?;
     let mut answer = String::new();
-    BufReader::new(stream.take(ANSWER_MAX)).read_line(&mut answer)?;
+    if BufReader::new(stream.take(ANSWER_MAX)).read_line(&mut answer)? == 0 {
+        return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "it ended the connection without an answer"));
+    }
     serde_json::from_str(&answer).map_err(io::Error::other)
 }
 

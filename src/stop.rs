@@ -4,6 +4,8 @@ use std::fmt;
 
 /// It can't be done.
 pub const FAILED: u8 = 1;
+/// The command line is wrong.
+pub const USAGE: u8 = 2;
 /// A service that is needed is not there (EX_UNAVAILABLE).
 pub const UNAVAILABLE: u8 = 69;
 /// The operating system refused something (EX_OSERR).

@@ -1,10 +1,11 @@
-//! The command line of the client: `postern knock`, `close`, `connect`, `run`, `profiles`, `keygen` and `open-packet`.
+//! The command line of the client: `postern knock`, `close`, `connect`, `run`, `profiles`, `enroll`, `import`, `keygen` and `open-packet`.
 //!
 //! Owns what a command prints and how it ends; what it does is the client's. One line on standard error says why it failed.
 
 mod arguments;
 mod code;
 mod connect;
+mod enroll;
 mod gate;
 mod json;
 mod keygen;
@@ -51,6 +52,8 @@ fn run(arguments: impl IntoIterator<Item = OsString>) -> Result<ExitCode, Failur
         Command::Close(close) => knock::close(close, config),
         Command::Connect(connect) => connect::connect(connect, config),
         Command::Profiles(profiles) => profiles::profiles(&profiles, config),
+        Command::Enroll(enroll) => enroll::enroll(&enroll, config),
+        Command::Import(import) => enroll::import(&import, config),
         Command::Keygen(keygen) => keygen::keygen(&keygen),
         Command::OpenPacket(packet) => open_packet::open_packet(packet, config),
     };
@@ -91,6 +94,11 @@ fn say(text: &str) -> Result<(), Failure> {
         }
         _ => Ok(()),
     }
+}
+
+/// What to do next, for people: on standard error, where no script takes it for the result.
+fn hint(text: &str) {
+    let _ = writeln!(io::stderr().lock(), "{text}");
 }
 
 /// A line on standard error. If nobody can read it there is nobody left to tell.

@@ -2,6 +2,13 @@
 
 mod arguments;
 mod asking;
+mod handout;
+mod init;
+mod qr;
+mod reload;
+mod user;
+mod user_arguments;
+mod user_words;
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -29,6 +36,8 @@ pub fn main() -> ExitCode {
 
 fn carry_out(command: Command) -> Result<ExitCode, Stop> {
     match command {
+        Command::Init(init) => init::carry_out(&init),
+        Command::User(user) => user::carry_out(user.command),
         Command::Run(run) => monitor::run(&run.config.config, run.trial).map(|()| ExitCode::SUCCESS),
         Command::Engine => engine::run().map(|()| ExitCode::SUCCESS),
         Command::Check(report) => {
@@ -44,6 +53,7 @@ fn carry_out(command: Command) -> Result<ExitCode, Stop> {
         Command::Grants(report) => asking::grants(&report),
         Command::Close(close) => asking::end(&close),
         Command::Confirm(report) => asking::confirm(&report),
+        Command::Reload(report) => reload::carry_out(&report),
         Command::Demo(options) => demo::run(&options),
         Command::AsClient { arguments } => Ok(super::postern::run_as(arguments)),
     }

@@ -5,6 +5,7 @@
 //! Uses nothing that only one operating system has.
 
 mod allow;
+mod enrol;
 mod errand;
 mod failure;
 mod forge;
@@ -21,6 +22,7 @@ mod terminal;
 mod wish;
 
 pub use allow::claim;
+pub use enrol::{Enrolment, Imported, enroll, import};
 pub use errand::{Ended, Errand, Waited};
 pub use failure::{Exit, Failure};
 pub use hold::{Hold, doors, lets_in};

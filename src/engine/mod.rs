@@ -67,8 +67,8 @@ fn wire_up(link: Link, outfit: start::Outfit) -> Result<(Engine, Receiver<Event>
     threads::tables(core.gate().hint_keys(), wanted, events.clone());
     threads::reports(link.try_clone().map_err(Stop::system("the link to the monitor"))?, events.clone());
     threads::orders(link, ordered, events.clone());
-    threads::control(outfit.control, events.clone());
     let (captures, finish) = (outfit.captures.len(), Arc::new(AtomicBool::new(false)));
+    threads::control(outfit.control, Arc::clone(&finish), events.clone());
     for capture in outfit.captures {
         threads::capture(capture, Arc::clone(&finish), events.clone());
     }

@@ -13,10 +13,10 @@ use crate::bundle::Bundle;
 use crate::capture::Capture;
 use crate::capture::packet::PacketCapture;
 use crate::capture::udp::UdpCapture;
-use crate::config::{self, Loaded};
+use crate::config::{self, Loaded, OldKey};
 use crate::engine::core::Core;
 use crate::engine::privileges;
-use crate::gate::{Gate, HintTable, User};
+use crate::gate::{Gate, HintTable, OldKeys, User};
 use crate::link::{Link, Received};
 use crate::mark::Kept;
 use crate::order::{self, CaptureSpec, MESSAGE_MAX, Order, Report, Start};
@@ -41,7 +41,7 @@ pub(super) fn take_over(link: &Link) -> Result<Option<Outfit>, Stop> {
     let (Some(config), Some(control)) = (descriptors.next(), descriptors.next()) else {
         return Err(Stop::new(SYSTEM, "the monitor handed over too few descriptors"));
     };
-    let Loaded { settings, keys, codes } = load(config)?;
+    let Loaded { settings, keys, codes, old_keys } = load(config)?;
     let ports = settings.gate.ports.clone();
     let captures = start
         .captures
@@ -49,14 +49,13 @@ pub(super) fn take_over(link: &Link) -> Result<Option<Outfit>, Stop> {
         .zip(descriptors)
         .map(|(spec, descriptor)| capture(spec, descriptor, &ports))
         .collect::<Result<_, _>>()?;
-    let users = settings.policies.into_iter().zip(&keys).zip(codes).map(|((policy, material), code)| User {
-        keys: postern_proto::UserKeys::derive(&settings.gate.name, material),
-        policy,
-        code,
-    });
+    let derived = |material| postern_proto::UserKeys::derive(&settings.gate.name, material);
+    let users = settings.policies.into_iter().zip(&keys).zip(codes);
+    let users = users.map(|((policy, material), code)| User { keys: derived(material), policy, code });
     let gate = Gate::new(users.collect(), settings.named, settings.gate.window, Kept::default());
-    let mut gate = gate.with_options(settings.options);
-    drop(keys);
+    let old = old_keys.iter().map(|OldKey { user, until, material }| OldKeys { user: *user, keys: derived(material), until: *until });
+    let mut gate = gate.with_options(settings.options).with_old_keys(old);
+    drop((keys, old_keys));
     install_table(&mut gate);
     if !told_to_go(link)? {
         return Ok(None);

@@ -6,14 +6,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError};
 use std::thread;
 
-use postern_proto::HintKey;
 use tracing::{info, warn};
 
 use crate::capture::{Capture, Caught};
 use crate::control::{self, Question};
 use crate::datagram::Datagram;
+use crate::engine::TICK;
 use crate::engine::core::Commit;
-use crate::gate::HintTable;
+use crate::gate::{HintKeys, HintTable};
 use crate::link::{Link, Received};
 use crate::order::{self, MESSAGE_MAX, Order, Report};
 use crate::store::ReplayStore;
@@ -66,26 +66,37 @@ pub(super) fn capture(mut capture: Box<dyn Capture>, finish: Arc<AtomicBool>, ev
     });
 }
 
-/// Group commit: all marks that wait while one commit runs go into the next.
+/// Commits marks as they come, and settles where none waits.
 pub(super) fn store(mut store: impl ReplayStore + 'static, commits: Receiver<Commit>, events: Events) {
     thread::spawn(move || {
-        while let Ok(first) = commits.recv() {
-            let group: Vec<Commit> = std::iter::once(first).chain(commits.try_iter().take(GROUP - 1)).collect();
-            let records: Vec<_> = group.iter().map(|commit| commit.record).collect();
-            let tide = group.last().map(|commit| commit.tide).unwrap_or_default();
-            let result = store.commit(&records, tide).map_err(|error| error.to_string());
-            let failed = result.as_ref().err().cloned();
-            let tickets = group.iter().map(|commit| commit.ticket).collect();
-            if events.send(Event::Stored { tickets, result }).is_err() {
-                return;
+        let mut next = commits.recv().ok();
+        while let Some(first) = next.take() {
+            let mut failed = commit(&mut store, first, &commits, &events);
+            next = commits.try_recv().ok();
+            if next.is_none() && failed.is_none() {
+                failed = store.settle().err().map(|error| error.to_string());
             }
             if let Some(why) = failed {
                 // What a store does after a failed write is not to be relied on: a fresh engine opens it anew.
                 let _ = events.send(Event::Over(why));
                 return;
             }
+            next = next.or_else(|| commits.recv().ok());
         }
     });
+}
+
+/// Group commit: all marks that wait by now go along. Returns why it failed.
+fn commit(store: &mut impl ReplayStore, first: Commit, commits: &Receiver<Commit>, events: &Events) -> Option<String> {
+    let group: Vec<Commit> = std::iter::once(first).chain(commits.try_iter().take(GROUP - 1)).collect();
+    let records: Vec<_> = group.iter().map(|commit| commit.record).collect();
+    let tide = group.last().map(|commit| commit.tide).unwrap_or_default();
+    let result = store.commit(&records, tide).map_err(|error| error.to_string());
+    let failed = result.as_ref().err().cloned();
+    let tickets = group.iter().map(|commit| commit.ticket).collect();
+    // Where nobody listens any more the engine ends anyway.
+    let _ = events.send(Event::Stored { tickets, result });
+    failed
 }
 
 pub(super) fn orders(link: Link, orders: Receiver<Order>, events: Events) {
@@ -123,10 +134,18 @@ pub(super) fn reports(link: Link, events: Events) {
     });
 }
 
-pub(super) fn control(listener: UnixListener, events: Events) {
+/// Takes questions until `finish` is set: those that come then wait for the engine that follows, which knows better.
+pub(super) fn control(listener: UnixListener, finish: Arc<AtomicBool>, events: Events) {
     thread::spawn(move || {
         loop {
-            match control::next(&listener) {
+            let asked = control::is_asked(&listener, TICK);
+            if finish.load(Ordering::Relaxed) {
+                return;
+            }
+            if matches!(asked, Ok(false)) {
+                continue;
+            }
+            match asked.and_then(|_| control::next(&listener)) {
                 Ok((question, stream)) => {
                     if events.send(Event::Asked(question, stream)).is_err() {
                         return;
@@ -143,7 +162,7 @@ pub(super) fn control(listener: UnixListener, events: Events) {
 }
 
 /// Builds hint tables away from the packet path.
-pub(super) fn tables(keys: Vec<HintKey>, wanted: Receiver<std::ops::RangeInclusive<u64>>, events: Events) {
+pub(super) fn tables(keys: HintKeys, wanted: Receiver<std::ops::RangeInclusive<u64>>, events: Events) {
     thread::spawn(move || {
         for steps in wanted {
             if events.send(Event::Table(HintTable::build(&keys, steps))).is_err() {

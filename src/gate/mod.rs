@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use postern_proto::{Action, CodeKey, HintKey, OpenBuffer, Packet, Request, UserKeys};
+use postern_proto::{Action, CodeKey, OpenBuffer, Packet, Request, UserKeys};
 
 use crate::datagram::Datagram;
 use crate::mark::{Kept, MarkRecord, Tide};
@@ -25,7 +25,7 @@ mod replay;
 mod settle;
 mod users;
 
-pub use hints::HintTable;
+pub use hints::{HintKeys, HintTable};
 use quota::GateClock;
 use replay::ReplayWindow;
 use users::{Knocker, Users};
@@ -85,6 +85,17 @@ pub struct User {
     pub code: Option<CodeKey>,
 }
 
+/// Keys that a user had before: they count like the present ones, until a time.
+#[derive(Debug)]
+pub struct OldKeys {
+    /// The user's place among those that the gate was made with.
+    pub user: usize,
+    /// The keys, derived at load time.
+    pub keys: UserKeys,
+    /// From this moment of the gate's clock on they are nobody's.
+    pub until: Timestamp,
+}
+
 /// The decision core.
 #[derive(Debug)]
 pub struct Gate {
@@ -129,6 +140,13 @@ impl Gate {
         self
     }
 
+    /// Users' keys of before. Comes before the first table.
+    #[must_use]
+    pub fn with_old_keys(mut self, old: impl IntoIterator<Item = OldKeys>) -> Self {
+        old.into_iter().for_each(|keys| self.users.add_old(keys, self.window));
+        self
+    }
+
     /// Remembers what the store kept, for a gate that was made before its store could be opened. Comes before the first datagram.
     pub fn recall(&mut self, kept: Kept) {
         self.replay = ReplayWindow::new(self.window, kept);
@@ -157,12 +175,15 @@ impl Gate {
         // 1. Length.
         let packet = Packet::parse(datagram.payload()).map_err(|_| Drop::Length)?;
         // 2. Hint. Up to here no cryptography has run.
-        let mut rows = self.hints.find(packet.hint()).ok_or(Drop::UnknownHint)?;
+        let rows = self.hints.find(packet.hint()).ok_or(Drop::UnknownHint)?;
+        // An old key whose time is up is nobody's.
+        let mut rows = rows.filter(|(row, _)| self.users.counts(*row, now)).peekable();
+        rows.peek().ok_or(Drop::UnknownHint)?;
         // 3. Mac, for each user under that hint.
         let (step, knocker) = rows
-            .find_map(|(user, step)| {
+            .find_map(|(row, step)| {
                 // Looked up before the mac is made, so that the memory brings both at once.
-                let (knocker, mac_key) = (self.users.knocker(user)?, self.users.mac_key(user)?);
+                let (knocker, mac_key) = (self.users.knocker(row)?, self.users.mac_key(row)?);
                 mac_key.verify(&packet).then_some((step, knocker))
             })
             .ok_or(Drop::BadMac)?;
@@ -218,7 +239,7 @@ impl Gate {
     }
 
     /// What a table is built from, on any thread.
-    pub fn hint_keys(&self) -> Vec<HintKey> {
+    pub fn hint_keys(&self) -> HintKeys {
         self.users.hint_keys()
     }
 

@@ -5,12 +5,12 @@
 
 mod allow;
 mod code;
-mod endpoint;
 mod error;
 mod key;
 mod offset;
 mod stun;
 mod text;
+mod written;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -18,14 +18,15 @@ use std::time::Duration;
 
 use postern_proto::GateName;
 
+pub use crate::endpoint::{DEFAULT_PORT, Endpoint, EndpointError, Host};
 pub use allow::{AllowError, AllowSetting};
 pub use code::CodeSource;
-pub use endpoint::{DEFAULT_PORT, Endpoint, EndpointError, Host};
 pub use error::{ProfileError, without_secrets};
 pub use key::{KeySource, PrivateSource};
 pub use offset::TimeOffset;
 pub use stun::StunServers;
 pub use text::duration;
+pub use written::{NoSection, renamed, section, with_section};
 
 use crate::service::Wanted;
 

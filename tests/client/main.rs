@@ -4,6 +4,7 @@
 
 mod asking;
 mod connecting;
+mod enrolling;
 mod failing;
 mod gate;
 mod knocking;

@@ -3,7 +3,10 @@
 //! Every run has a network namespace of its own, so that a config which is accepted by mistake can't touch the host.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, clippy::disallowed_methods)]
 
+mod changing;
 mod configs;
 mod gate;
 mod host;
 mod running;
+mod setting_up;
+mod users;

@@ -48,10 +48,14 @@ fn in_config(name: &str, config: Option<&Path>) -> Result<Profile, Failure> {
 pub(super) fn profiles(config: Option<&Path>) -> Result<(Profiles, PathBuf), Failure> {
     let path = match config {
         Some(path) => path.to_owned(),
-        None => profile::default_path()
-            .ok_or_else(|| Failure::new(Exit::Config, "no home folder is set", "name the config with --config or POSTERN_CONFIG"))?,
+        None => profile::default_path().ok_or_else(no_home)?,
     };
     Ok((client::read_config(&path)?, path))
+}
+
+/// Nobody knows where the config would be.
+pub(super) fn no_home() -> Failure {
+    Failure::new(Exit::Config, "no home folder is set", "name the config with --config or POSTERN_CONFIG")
 }
 
 fn unknown(name: &str, path: &Path, known: Vec<String>) -> Failure {
