@@ -16,9 +16,8 @@ use crate::capture::udp::UdpCapture;
 use crate::config::{self, Loaded};
 use crate::engine::core::Core;
 use crate::engine::privileges;
-use crate::gate::{Gate, HintTable, User};
+use crate::gate::{Gate, HintTable};
 use crate::link::{Link, Received};
-use crate::mark::Kept;
 use crate::order::{self, CaptureSpec, MESSAGE_MAX, Order, Report, Start};
 use crate::stop::{CONFIG, IO, SYSTEM, Stop};
 use crate::store::ReplayStore;
@@ -49,22 +48,17 @@ pub(super) fn take_over(link: &Link) -> Result<Option<Outfit>, Stop> {
         .zip(descriptors)
         .map(|(spec, descriptor)| capture(spec, descriptor, &ports))
         .collect::<Result<_, _>>()?;
-    let users = settings
-        .policies
-        .into_iter()
-        .zip(&keys)
-        .map(|(policy, material)| User { keys: postern_proto::UserKeys::derive(&settings.gate.name, material), policy });
-    let gate = Gate::new(users.collect(), settings.named, settings.gate.window, Kept::default());
-    let mut gate = gate.with_options(settings.options);
+    let (name, state_dir) = (settings.gate.name.clone(), settings.gate.state_dir.clone());
+    let mut gate = Gate::of(settings, &keys);
     drop(keys);
     install_table(&mut gate);
     if !told_to_go(link)? {
         return Ok(None);
     }
-    let mut store = DiskStore::open(&settings.gate.state_dir).map_err(unusable)?;
+    let mut store = DiskStore::open(&state_dir).map_err(unusable)?;
     gate.recall(store.load().map_err(unusable)?);
     install_table(&mut gate);
-    let core = Core::new(gate, settings.gate.name.as_str(), clock::wall());
+    let core = Core::new(gate, name.as_str(), clock::wall());
     Ok(Some(Outfit { core, store, captures, control: UnixListener::from(control) }))
 }
 

@@ -7,25 +7,29 @@ use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use postern_proto::{Action, HintKey, OpenBuffer, Packet, Request, UserKeys};
+use postern_proto::{Action, HintKey, KeyMaterial, OpenBuffer, Packet, Request, UserKeys};
 
 use crate::datagram::Datagram;
 use crate::mark::{Kept, MarkRecord, Tide};
 use crate::policy::Policy;
 use crate::reason::{Counters, Drop, Reason, Rule};
 use crate::service::NamedServices;
-use crate::settings::ServiceOptions;
+use crate::settings::{ServiceOptions, Settings};
 use crate::terms::{Closing, Terms};
 use crate::time::Timestamp;
 
+pub mod explain;
 mod hints;
+mod looks;
 mod quota;
 mod replay;
 mod settle;
 mod users;
 
 pub use hints::HintTable;
+pub use looks::Seen;
 use quota::GateClock;
+pub use quota::Spent;
 use replay::ReplayWindow;
 use users::{Knocker, Users};
 
@@ -102,6 +106,14 @@ enum No {
 }
 
 impl Gate {
+    /// The gate of this config; `keys` are in the order of its policies. It remembers nothing yet.
+    pub fn of(settings: Settings, keys: &[KeyMaterial]) -> Self {
+        let name = &settings.gate.name;
+        let derived = keys.iter().map(|material| UserKeys::derive(name, material));
+        let users = settings.policies.into_iter().zip(derived).map(|(policy, keys)| User { keys, policy }).collect();
+        Self::new(users, settings.named, settings.gate.window, Kept::default()).with_options(settings.options)
+    }
+
     /// A gate that knows these users and remembers what the store kept. It admits nobody before the first
     /// [`Gate::install`] of the table that [`Gate::table_wanted`] asks for.
     pub fn new(users: Vec<User>, named: NamedServices, window: Duration, kept: Kept) -> Self {
@@ -182,7 +194,7 @@ impl Gate {
             .wish(&request, datagram, &knocker)
             .and_then(|wish| {
                 self.quota_clock.set(now);
-                if knocker.limiter.admit() { Ok(wish) } else { Err(Rule::Quota) }
+                if knocker.limiter.admit(knocker.policy.quota, now) { Ok(wish) } else { Err(Rule::Quota) }
             })
             .map_err(|rule| {
                 self.replay.remember_refused(&record);

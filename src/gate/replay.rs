@@ -88,6 +88,21 @@ impl ReplayWindow {
         self.refused_at.insert(record.mark, record.admitted);
     }
 
+    /// When this mark was admitted, if it was.
+    pub(super) fn admitted(&self, mark: &Mark) -> Option<Timestamp> {
+        self.admitted.get(mark).copied()
+    }
+
+    /// When a knock with this mark was refused, if it was not long ago.
+    pub(super) fn refused(&self, mark: &Mark) -> Option<Timestamp> {
+        self.refused_at.get(mark).copied()
+    }
+
+    /// The floor of the clock, and the time before which nothing is admitted any more.
+    pub(super) fn tide(&self) -> Tide {
+        self.tide
+    }
+
     /// Marks of admitted knocks that are remembered.
     pub(super) fn len(&self) -> usize {
         self.admitted.len()

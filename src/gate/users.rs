@@ -5,11 +5,12 @@
 
 use std::collections::HashMap;
 
-use postern_proto::{HintKey, MacKey, SealKey};
+use postern_proto::{Hint, HintKey, MacKey, SealKey, Step};
 
 use super::User;
-use super::quota::{GateClock, Limiter};
+use super::quota::{GateClock, Limiter, Spent};
 use crate::policy::Policy;
+use crate::time::Timestamp;
 
 #[derive(Debug)]
 pub(super) struct Users {
@@ -75,6 +76,16 @@ impl Users {
     pub(super) fn knocker(&self, user: usize) -> Option<Knocker<'_>> {
         let Member { name, policy, limiter, seal_key } = self.members.get(user)?;
         Some(Knocker { name, policy: self.policies.get(*policy)?, limiter, seal_key })
+    }
+
+    /// The quotas that are not whole at this time.
+    pub(super) fn spent(&self, now: Timestamp) -> impl Iterator<Item = Spent> + '_ {
+        self.members.iter().filter_map(move |member| member.limiter.spent(&member.name, self.policies.get(member.policy)?.quota, now))
+    }
+
+    /// A user's hint for a step.
+    pub(super) fn hint_of(&self, user: usize, step: Step) -> Option<Hint> {
+        self.hint_keys.get(user).map(|key| key.hint(step))
     }
 
     pub(super) fn hint_keys(&self) -> Vec<HintKey> {
