@@ -8,6 +8,7 @@ pub mod filter;
 pub mod frame;
 pub mod memory;
 pub mod packet;
+pub mod recording;
 pub mod udp;
 
 /// What a capture has to tell.
