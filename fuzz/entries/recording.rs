@@ -28,7 +28,7 @@ pub(crate) fn run(data: &[u8]) {
 pub(crate) fn read(file: impl Read + 'static) -> Vec<Recorded> {
     let Ok(mut recording) = Recording::open(file, &PORTS) else { return Vec::new() };
     let mut packets = Vec::new();
-    while let Ok(Some(packet)) = recording.next() {
+    while let Ok(Some(packet)) = recording.read() {
         packets.push(packet);
     }
     packets

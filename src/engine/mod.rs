@@ -16,6 +16,7 @@ use crate::stop::{FAILED, Stop};
 use crate::time::Timestamp;
 
 pub mod core;
+pub mod health;
 pub mod privileges;
 pub mod sample;
 mod start;
@@ -69,8 +70,9 @@ fn wire_up(link: Link, outfit: start::Outfit) -> Result<(Engine, Receiver<Event>
     threads::orders(link, ordered, events.clone());
     threads::control(outfit.control, events.clone());
     let (captures, finish) = (outfit.captures.len(), Arc::new(AtomicBool::new(false)));
-    for capture in outfit.captures {
-        threads::capture(capture, Arc::clone(&finish), events.clone());
+    for (name, capture) in outfit.captures {
+        let (number, received) = core.health().listens(name, capture.drops());
+        threads::capture(capture, number, received, Arc::clone(&finish), events.clone());
     }
     let engine = Engine { core, commits, orders, tables, table_under_way: false, captures, finish };
     hand_on(&engine.orders, Order::Ready).map_err(|(_, why)| Stop::new(FAILED, why))?;
@@ -100,7 +102,10 @@ impl Engine {
                     self.commit(commit);
                 }
             }
-            Event::Stored { tickets, result } => {
+            Event::Stored { tickets, result, took } => {
+                if result.is_ok() {
+                    self.core.health().stored(now, tickets.len(), took);
+                }
                 for ticket in tickets {
                     if let Some(order) = self.core.stored(ticket, result.as_ref().copied().map_err(String::as_str)) {
                         self.order(order);
@@ -110,6 +115,7 @@ impl Engine {
             Event::Report(Report::Finish) => self.finish.store(true, Ordering::Relaxed),
             Event::Deaf => self.captures = self.captures.saturating_sub(1),
             Event::Report(report) => self.core.reported(report),
+            Event::Hears(capture, lost) => self.core.health().hears(capture, lost),
             Event::Asked(question, stream) => {
                 if let Some(order) = self.core.asked(now, question, stream) {
                     self.order(order);
@@ -141,6 +147,7 @@ impl Engine {
             && let Some(steps) = self.core.gate().table_wanted(now)
         {
             self.table_under_way = hand_on(&self.tables, steps).is_ok();
+            self.core.health().look();
         }
     }
 }

@@ -6,6 +6,7 @@
 use std::io::{Read, Seek, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixListener;
+use std::time::Duration;
 
 use zeroize::Zeroizing;
 
@@ -28,7 +29,8 @@ use crate::{clock, store};
 pub(super) struct Outfit {
     pub(super) core: Core,
     pub(super) store: DiskStore,
-    pub(super) captures: Vec<Box<dyn Capture>>,
+    /// Each with its name.
+    pub(super) captures: Vec<(String, Box<dyn Capture>)>,
     pub(super) control: UnixListener,
 }
 
@@ -46,7 +48,7 @@ pub(super) fn take_over(link: &Link) -> Result<Option<Outfit>, Stop> {
         .captures
         .into_iter()
         .zip(descriptors)
-        .map(|(spec, descriptor)| capture(spec, descriptor, &ports))
+        .map(|(spec, descriptor)| Ok((spec.to_string(), capture(spec, descriptor, &ports)?)))
         .collect::<Result<_, _>>()?;
     let (name, state_dir) = (settings.gate.name.clone(), settings.gate.state_dir.clone());
     let mut gate = Gate::of(settings, &keys);
@@ -58,7 +60,9 @@ pub(super) fn take_over(link: &Link) -> Result<Option<Outfit>, Stop> {
     let mut store = DiskStore::open(&state_dir).map_err(unusable)?;
     gate.recall(store.load().map_err(unusable)?);
     install_table(&mut gate);
-    let core = Core::new(gate, name.as_str(), clock::wall());
+    let mut core = Core::new(gate, name.as_str(), clock::wall());
+    core.health().backend = start.backend;
+    core.health().daemon_uptime = Duration::from_millis(start.daemon_uptime_ms);
     Ok(Some(Outfit { core, store, captures, control: UnixListener::from(control) }))
 }
 

@@ -1,16 +1,19 @@
 //! The engine's threads: each waits for one thing and feeds the one channel. None of them decides anything.
 
-use std::os::unix::net::{UnixListener, UnixStream};
+use std::os::unix::net::UnixListener;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError};
 use std::thread;
+use std::time::Duration;
 
 use postern_proto::HintKey;
 use tracing::{info, warn};
 
 use crate::capture::{Capture, Caught};
-use crate::control::{self, Question};
+use crate::clock;
+use crate::control::server::Server;
+use crate::control::{Asker, Question};
 use crate::datagram::Datagram;
 use crate::engine::core::Commit;
 use crate::gate::HintTable;
@@ -25,9 +28,12 @@ pub(super) enum Event {
     Stored {
         tickets: Vec<u64>,
         result: Result<(), String>,
+        took: Duration,
     },
     Report(Report),
-    Asked(Question, UnixStream),
+    Asked(Question, Asker),
+    /// The capture of this number hears nothing any more, and why; or hears again.
+    Hears(usize, Option<String>),
     Table(HintTable),
     /// A capture has ended, as it was told to; all that it caught came before.
     Deaf,
@@ -41,19 +47,22 @@ const GROUP: usize = 256;
 type Events = SyncSender<Event>;
 
 /// Feeds what it catches until `finish` is set, which it sees within the second that a capture waits at most.
-pub(super) fn capture(mut capture: Box<dyn Capture>, finish: Arc<AtomicBool>, events: Events) {
+pub(super) fn capture(mut capture: Box<dyn Capture>, number: usize, received: Arc<AtomicU64>, finish: Arc<AtomicBool>, events: Events) {
     thread::spawn(move || {
         while !finish.load(Ordering::Relaxed) {
             let event = match capture.next() {
-                Ok(Caught::Datagram(datagram)) => Event::Datagram(datagram),
+                Ok(Caught::Datagram(datagram)) => {
+                    received.fetch_add(1, Ordering::Relaxed);
+                    Event::Datagram(datagram)
+                }
                 Ok(Caught::Nothing) => continue,
                 Ok(Caught::Lost { interface, why }) => {
                     warn!(interface, "listening on {interface} is not possible now: {why}; waiting for it to come back");
-                    continue;
+                    Event::Hears(number, Some(why))
                 }
                 Ok(Caught::Back { interface }) => {
                     info!(interface, "listening on {interface}");
-                    continue;
+                    Event::Hears(number, None)
                 }
                 Err(error) => Event::Over(format!("capture failed: {error}")),
             };
@@ -73,10 +82,12 @@ pub(super) fn store(mut store: impl ReplayStore + 'static, commits: Receiver<Com
             let group: Vec<Commit> = std::iter::once(first).chain(commits.try_iter().take(GROUP - 1)).collect();
             let records: Vec<_> = group.iter().map(|commit| commit.record).collect();
             let tide = group.last().map(|commit| commit.tide).unwrap_or_default();
+            let start = clock::instant();
             let result = store.commit(&records, tide).map_err(|error| error.to_string());
+            let took = clock::elapsed(start);
             let failed = result.as_ref().err().cloned();
             let tickets = group.iter().map(|commit| commit.ticket).collect();
-            if events.send(Event::Stored { tickets, result }).is_err() {
+            if events.send(Event::Stored { tickets, result, took }).is_err() {
                 return;
             }
             if let Some(why) = failed {
@@ -125,19 +136,10 @@ pub(super) fn reports(link: Link, events: Events) {
 
 pub(super) fn control(listener: UnixListener, events: Events) {
     thread::spawn(move || {
-        loop {
-            match control::next(&listener) {
-                Ok((question, stream)) => {
-                    if events.send(Event::Asked(question, stream)).is_err() {
-                        return;
-                    }
-                }
-                Err(error) => {
-                    // Knocks matter more than questions: the gate goes on without them.
-                    warn!("the control socket is out of order, `posternd status` will not answer: {error}");
-                    return;
-                }
-            }
+        let take = |question, asker| events.send(Event::Asked(question, asker)).is_ok();
+        if let Err(error) = Server::new(listener).and_then(|server| server.serve(clock::instant, take)) {
+            // Knocks matter more than questions: the gate goes on without them.
+            warn!("the control socket is out of order, `posternd status` will not answer: {error}");
         }
     });
 }

@@ -32,7 +32,7 @@ fn read(file: impl Read + 'static) -> (Vec<Recorded>, Option<RecordingError>) {
     };
     let mut packets = Vec::new();
     loop {
-        match recording.next() {
+        match recording.read() {
             Ok(Some(packet)) => packets.push(packet),
             Ok(None) => return (packets, None),
             Err(error) => return (packets, Some(error)),

@@ -108,7 +108,7 @@ impl Recording {
     ///
     /// # Errors
     /// After one, nothing more of it can be read.
-    pub fn next(&mut self) -> Result<Option<Recorded>, RecordingError> {
+    pub fn read(&mut self) -> Result<Option<Recorded>, RecordingError> {
         loop {
             let before = self.reader.data().len();
             match self.reader.next() {
