@@ -9,7 +9,7 @@
 //! | 1 | plain types: [`time`], [`address`], [`service`], [`datagram`], [`opening`], [`policy`], [`terms`], [`grant`], [`keep`], [`mark`], [`reason`], [`recipe`], [`run`], [`settings`], [`bundle`], [`stop`] |
 //! | 2 | pure cores: `gate`, `ledger`, `order` |
 //! | 3 | adapters: `config`, `profile`, `files`, `program`, `capture`, `backend`, `connections`, `store`, `control`, `log`, `link`, `clock`, `random` |
-//! | 4 | processes: `engine`, `monitor`, `client` |
+//! | 4 | processes: `engine`, `monitor`, `explain`, `client` |
 //! | 5 | faces: `cli`, `demo` |
 
 // row 1
@@ -69,6 +69,8 @@ pub mod store;
 pub mod client;
 #[cfg(feature = "daemon")]
 pub mod engine;
+#[cfg(feature = "daemon")]
+pub mod explain;
 #[cfg(feature = "daemon")]
 pub mod monitor;
 // row 5

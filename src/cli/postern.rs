@@ -4,7 +4,7 @@
 
 mod arguments;
 mod gate;
-mod json;
+pub(super) mod json;
 mod keygen;
 mod knock;
 mod open_packet;

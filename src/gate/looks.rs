@@ -15,6 +15,15 @@ pub enum Seen {
     Refused(Timestamp),
 }
 
+impl Seen {
+    /// When that was.
+    pub fn at(self) -> Timestamp {
+        match self {
+            Self::Admitted(at) | Self::Refused(at) => at,
+        }
+    }
+}
+
 impl Gate {
     /// Whether a packet with this mark was admitted or refused, and when. Marks that the window no longer needs are forgotten.
     pub fn seen(&self, mark: &Mark) -> Option<Seen> {

@@ -94,6 +94,14 @@ fn other(ip: &[u8]) -> Other {
 }
 
 impl Other {
+    /// The link type, where that is what stood in the way.
+    pub fn link_type(&self) -> Option<i32> {
+        match self.why {
+            Why::LinkType(number) => Some(number),
+            _ => None,
+        }
+    }
+
     /// Whether somebody may take it for a knock: it is UDP for one of these ports, and yet not what the gate looks at.
     pub fn is_for(&self, ports: &[u16]) -> bool {
         self.port.is_some_and(|port| ports.contains(&port))

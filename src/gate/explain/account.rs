@@ -133,7 +133,7 @@ impl Account {
     pub fn seen_before(&mut self, seen: Seen) {
         self.running = Some(seen);
         if !matches!(self.verdict, Verdict::Drop(_)) {
-            self.verdict = Verdict::Drop(Drop::Replay);
+            self.verdict = Verdict::Drop(super::super::replay::again(seen.at(), self.at));
             self.cause = Cause::Replay { first: Some(seen) };
         }
     }

@@ -17,7 +17,7 @@ pub fn likely<'a>(gate: &'a GateName, others: impl IntoIterator<Item = &'a str>)
         let bare = name.trim().trim_end_matches('.');
         let label = bare.split('.').next().unwrap_or(bare);
         let is_address = bare.parse::<std::net::IpAddr>().is_ok();
-        let labels = [label.to_owned(), label.to_lowercase()];
+        let labels = [label.to_owned(), label.to_lowercase(), capital(label)];
         let spellings = [bare.to_owned(), bare.to_lowercase(), bare.to_uppercase(), capital(bare), format!("{bare}.")];
         spellings.iter().filter(|spelling| !is_address || *spelling == bare).for_each(|spelling| add(spelling));
         labels.iter().filter(|_| !is_address).for_each(|label| add(label));

@@ -5,7 +5,7 @@ use std::fmt;
 use super::super::{Seen, Wish};
 use super::account::{Account, Cause, Verdict};
 use crate::service;
-use crate::time::{self, Timestamp};
+use crate::time;
 
 /// Names that are listed where nothing fits; of more only the number is told.
 const NAMED: usize = 4;
@@ -28,7 +28,7 @@ impl Account {
         }
         let told = matches!(self.cause, Cause::Replay { first } if first == self.running);
         if let Some(seen) = self.running.filter(|_| !told) {
-            said.push_str(&format!("; the running gate {} this very packet at {}", did(seen), at(seen)));
+            said.push_str(&format!("; the running gate {} this very packet at {}", did(seen), seen.at()));
         }
         said
     }
@@ -78,7 +78,7 @@ impl Account {
                 )
             }
             Cause::Replay { first } => {
-                let first = first.map(|seen| format!(", {} at {}", did(seen), at(seen))).unwrap_or_default();
+                let first = first.map(|seen| format!(", {} at {}", did(seen), seen.at())).unwrap_or_default();
                 format!("{whose}, but this very packet came before{first}: a packet works once; knock again")
             }
             Cause::Refused(why) => {
@@ -152,11 +152,5 @@ fn did(seen: Seen) -> &'static str {
     match seen {
         Seen::Admitted(_) => "admitted",
         Seen::Refused(_) => "refused",
-    }
-}
-
-fn at(seen: Seen) -> Timestamp {
-    match seen {
-        Seen::Admitted(at) | Seen::Refused(at) => at,
     }
 }
