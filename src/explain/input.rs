@@ -52,7 +52,7 @@ impl Input {
             let source: Source = Box::new(Cursor::new(argument.to_owned().into_bytes()));
             return Ok(Self { kind: Kind::Packets, source: BufReader::new(source) });
         }
-        let said = without_secrets(&format!("\"{argument}\""));
+        let said = without_secrets(argument);
         Err(Stop::new(
             NO_INPUT,
             format!("{said} is neither a file nor a packet in base64; give a packet as `postern knock --print` writes it"),

@@ -31,7 +31,7 @@ pub struct Live {
 
 impl Live {
     /// What it listens on, in words.
-    pub fn wire(&self, gate: &Gate) -> String {
+    fn wire(&self, gate: &Gate) -> String {
         let names: Vec<String> = self.interfaces(gate).into_iter().flatten().collect();
         if names.is_empty() { "every interface".to_owned() } else { names.join(", ") }
     }
@@ -73,6 +73,8 @@ impl Live {
             });
         }
         drop(caught);
+        let ports: Vec<String> = gate.ports.iter().map(ToString::to_string).collect();
+        heard(&format!("explaining knocks to UDP port {} on {}; Ctrl-C ends it", ports.join(", "), self.wire(gate)));
         let start = clock::instant();
         loop {
             let left = self.length.map_or(TICK, |length| length.saturating_sub(clock::elapsed(start)).min(TICK));

@@ -153,7 +153,8 @@ impl Explain {
         Ok(summary)
     }
 
-    /// Tells of datagrams as they come, until there were enough or the time is over; `heard` is told of interfaces that go and come.
+    /// Tells of datagrams as they come, until there were enough or the time is over; `heard` is told when it begins to
+    /// listen, and of interfaces that go and come.
     ///
     /// # Errors
     /// Exit 77 without the right to listen; what the kernel said.

@@ -80,7 +80,8 @@ pub(super) fn explain(arguments: &Explaining) -> Result<ExitCode, Stop> {
     let mut explain = Explain::open(&arguments.report.config.config, &arguments.gate_names)?;
     let mut teller = Teller { arguments, left: arguments.count, numbered: false };
     if arguments.live {
-        live(arguments, &mut explain, &mut teller)?;
+        let live = Live { interface: arguments.interface.clone(), length: arguments.length };
+        explain.live(&live, &mut |said| note(said), &mut |told| teller.tell(&told))?;
         return Ok(ExitCode::SUCCESS);
     }
     let Input { kind, source } = Input::of(match arguments.input.as_deref() {
@@ -105,13 +106,6 @@ pub(super) fn explain(arguments: &Explaining) -> Result<ExitCode, Stop> {
         }
     }
     Ok(ExitCode::SUCCESS)
-}
-
-fn live(arguments: &Explaining, explain: &mut Explain, teller: &mut Teller<'_>) -> Result<(), Stop> {
-    let live = Live { interface: arguments.interface.clone(), length: arguments.length };
-    let gate = explain.gate();
-    note(&format!("explaining knocks to UDP port {} on {}; Ctrl-C ends it", ports(&gate.ports), live.wire(gate)));
-    explain.live(&live, &mut |said| note(said), &mut |told| teller.tell(&told))
 }
 
 /// What a recording had besides, or that it had nothing.

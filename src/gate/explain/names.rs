@@ -18,11 +18,15 @@ pub fn likely<'a>(gate: &'a GateName, others: impl IntoIterator<Item = &'a str>)
         let label = bare.split('.').next().unwrap_or(bare);
         let is_address = bare.parse::<std::net::IpAddr>().is_ok();
         let labels = [label.to_owned(), label.to_lowercase(), capital(label)];
-        let spellings = [bare.to_owned(), bare.to_lowercase(), bare.to_uppercase(), capital(bare), format!("{bare}.")];
+        let spellings = [bare.to_owned(), bare.to_lowercase(), bare.to_uppercase(), capital(bare), capitals(bare), format!("{bare}.")];
         spellings.iter().filter(|spelling| !is_address || *spelling == bare).for_each(|spelling| add(spelling));
         labels.iter().filter(|_| !is_address).for_each(|label| add(label));
     }
     names
+}
+
+fn capitals(name: &str) -> String {
+    name.split('.').map(capital).collect::<Vec<_>>().join(".")
 }
 
 fn capital(name: &str) -> String {
@@ -42,7 +46,7 @@ mod tests {
     #[test]
     fn the_gates_name_is_tried_in_other_spellings_and_not_in_its_own() {
         let names = said("Gate.example.org", &[]);
-        for other in ["gate.example.org", "GATE.EXAMPLE.ORG", "Gate.example.org.", "Gate", "gate"] {
+        for other in ["gate.example.org", "GATE.EXAMPLE.ORG", "Gate.Example.Org", "Gate.example.org.", "Gate", "gate"] {
             assert!(names.iter().any(|name| name == other), "{other} is not in {names:?}");
         }
         assert!(!names.iter().any(|name| name == "Gate.example.org"));

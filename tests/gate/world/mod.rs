@@ -21,7 +21,7 @@ mod plan;
 
 #[expect(unused_imports, reason = "for tests that share this world")]
 pub(crate) use client::Ran;
-pub(crate) use client::{Client, WIRE, lay};
+pub(crate) use client::{Client, WIRE, lay, socket_for};
 pub(crate) use daemon::{Daemon, Status};
 use netns::Namespace;
 pub(crate) use netns::ground::find;
