@@ -86,6 +86,11 @@ pub(crate) fn recording_of_a_mix(backend: &'static str) {
         let arguments = ["-i", interface, "-U", "-Z", "root", "-s", "0", "-w", &file, "udp", "and", "inbound"];
         let mut tcpdump = Running::start(&world.gate, find("tcpdump").unwrap(), &arguments);
         tcpdump.wait_for_note("listening on");
+        // What it says is true only a moment later.
+        wait_for("tcpdump to record", || {
+            world.first.send_to(std::net::SocketAddr::new(Family::V4.address(1), 9), b"is it recorded?");
+            text(&world.daemon.ask(&["explain", "--all", &file])).contains("UDP to port 9, which is no knock port").then_some(())
+        });
         let now = Duration::ZERO;
         let admitted = knock("alice", GATE_NAME, SERVICE, now);
         let mix = [
