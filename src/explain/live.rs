@@ -58,8 +58,11 @@ impl Live {
             ));
         }
         let (caught, queue) = sync_channel(QUEUE);
-        for interface in self.interfaces(gate) {
-            let socket = packet::open(&gate.ports).map_err(Stop::system("opening the packet socket"))?;
+        let open =
+            |interface| packet::open(&gate.ports).map(|socket| (interface, socket)).map_err(Stop::system("opening the packet socket"));
+        let sockets: Vec<_> = self.interfaces(gate).into_iter().map(open).collect::<Result<_, _>>()?;
+        super::with_fewer_rights(None)?;
+        for (interface, socket) in sockets {
             let capture = PacketCapture::new(socket, interface, gate.ports.clone());
             let mut capture = capture.map_err(Stop::system("listening on the packet socket"))?;
             let caught = caught.clone();

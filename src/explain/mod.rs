@@ -104,6 +104,7 @@ impl Explain {
     /// Exit 65 for text that is no packet, 74 where it can't be read.
     pub fn packets(&mut self, text: impl BufRead, at: Option<Timestamp>, source: Option<IpAddr>, tell: &mut Tell<'_>) -> Result<(), Stop> {
         let nowhere = IpAddr::from([0, 0, 0, 0]);
+        with_fewer_rights(None)?;
         for (number, packet) in (1..).zip(Packets::of(text)) {
             let (packet, now) = (packet?, at.unwrap_or_else(clock::wall));
             let mut account = match source {
@@ -120,7 +121,8 @@ impl Explain {
         Ok(())
     }
 
-    /// Tells of datagrams to knock ports in a recording, or of `all` packets. This process has no privilege afterwards.
+    /// Tells of datagrams to knock ports in a recording, or of `all` packets. A recording is a stranger's file in a rich format: it is
+    /// read as the engine's user, whom nobody answers on the control socket.
     ///
     /// # Errors
     /// Exit 65 where it is damaged or ends too soon, 74 where it can't be read; what came before was told.
@@ -129,7 +131,9 @@ impl Explain {
             let code = if matches!(error, RecordingError::Io(_)) { IO } else { DATA };
             Stop::new(code, format!("the recording can't be read any further: {error}"))
         };
-        self.give_up_rights()?;
+        let engine = prepare::run_as(&self.gate.run_as).ok();
+        self.ask = false;
+        with_fewer_rights(engine.and_then(|engine| engine.ids))?;
         let mut recording = Recording::open(input, &self.gate.ports).map_err(fault)?;
         let (mut summary, mut last) = (Summary::default(), None);
         while let Some(Recorded { number, at, found }) = recording.read().map_err(fault)? {
@@ -173,13 +177,6 @@ impl Explain {
         })
     }
 
-    /// A recording is a stranger's file in a rich format: it is read as the engine's user, who has no rights.
-    fn give_up_rights(&mut self) -> Result<(), Stop> {
-        self.ask = false;
-        let engine = prepare::run_as(&self.gate.run_as).ok().filter(|_| rustix::process::geteuid().is_root());
-        engine.map_or(Ok(()), |engine| privileges::drop_rights(engine.ids))
-    }
-
     /// What the running gate remembers of this very packet; nothing where none runs. Strangers' packets are no question.
     fn running_gate_saw(&mut self, account: &Account) -> Option<Seen> {
         let mark = account.mark.filter(|_| self.ask)?;
@@ -194,4 +191,9 @@ impl Explain {
             }
         }
     }
+}
+
+/// What comes from strangers is read without capabilities, and as another user where one is named. Only root has any to give up.
+fn with_fewer_rights(user: Option<(u32, u32)>) -> Result<(), Stop> {
+    if rustix::process::geteuid().is_root() { privileges::drop_rights(user) } else { Ok(()) }
 }

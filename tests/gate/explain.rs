@@ -146,6 +146,8 @@ pub(crate) fn live_beside_the_gate(backend: &'static str) {
     let arguments = ["explain", "--live", "--count", "6", "--config", &config];
     let mut live = Running::start(&world.gate, env!("CARGO_BIN_EXE_posternd").into(), &arguments);
     live.wait_for_note("explaining knocks to UDP port 62201 on every interface");
+    let rights = std::fs::read_to_string(format!("/proc/{}/status", live.child.id())).unwrap();
+    assert!(rights.contains("CapEff:\t0000000000000000\n") && rights.contains("CapPrm:\t0000000000000000\n"), "{rights}");
     for (round, family) in (1_u64..).zip(FAMILIES) {
         let from = world.first.address(family);
         world.first.send(family, &knock("mallory", GATE_NAME, SERVICE, Duration::ZERO));
@@ -188,7 +190,15 @@ pub(crate) fn asks_the_running_gate(backend: &'static str) {
     assert!(told["running_gate"]["admitted"].is_u64(), "{told}");
     drop(live);
 
-    let packet = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, &before);
+    let base64 = |packet: &[u8]| base64::Engine::encode(&base64::engine::general_purpose::STANDARD, packet);
+    let refused = knock("alice", GATE_NAME, SERVICE + 1, Duration::ZERO);
+    world.first.send(Family::V4, &refused);
+    world.daemon.wait_for_count("refuse services", 1);
+    let said = text(&world.daemon.asked(&["explain", "--source", "10.77.0.2", &base64(&refused)]));
+    assert!(said.contains(": refuse services (step 9): alice asked to open tcp/2223 for 10.77.0.2/32 (source): "), "{said}");
+    assert!(said.contains("; the running gate refused this very packet at 20"), "{said}");
+
+    let packet = base64(&before);
     let said = text(&world.daemon.asked(&["explain", &packet]));
     assert!(said.starts_with("packet 1: drop replay (step 8): alice's key, but this very packet came before, admitted at 20"), "{said}");
     let status = world.daemon.status();

@@ -266,6 +266,11 @@ fn what_the_running_gate_remembers_makes_a_replay_of_it_or_is_added() {
     fresh.seen_before(Seen::Admitted(START.minus(seconds(3))));
     assert_eq!(fresh.reason(), Some(Reason::Drop(Drop::Replay)));
     assert_eq!(fresh.line().matches("admitted at").count(), 1, "{}", fresh.line());
+    let packet_of_before = Wish::of("alice").services(&["tcp/23"]).sealed(START);
+    let mut refused = arrived(&mut explainer(ALICE, &[]), START, HOME, packet_of_before.as_bytes());
+    refused.seen_before(Seen::Refused(START));
+    assert_eq!(refused.reason(), Some(Reason::Refuse(Rule::Service)), "the rule is what one wants to know");
+    assert!(refused.line().ends_with(&format!("; the running gate refused this very packet at {START}")), "{}", refused.line());
     let mut old = arrived(&mut explainer(ALICE, &[]), START.plus(seconds(100)), HOME, packet.as_bytes());
     old.seen_before(Seen::Admitted(START));
     assert!(old.line().ends_with(&format!("; the running gate admitted this very packet at {START}")), "{}", old.line());

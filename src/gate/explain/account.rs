@@ -129,10 +129,11 @@ impl Account {
         self.request.as_ref().map(|request| Timestamp::from_millis(request.timestamp_ms))
     }
 
-    /// The running gate has seen this very packet: whatever it would be by itself, another copy of it is a replay.
+    /// The running gate has seen this very packet: what would be admitted by itself is a replay of it. A refusal stays one, for its
+    /// rule is what is asked for.
     pub fn seen_before(&mut self, seen: Seen) {
         self.running = Some(seen);
-        if !matches!(self.verdict, Verdict::Drop(_)) {
+        if matches!(self.verdict, Verdict::Admit(_)) {
             self.verdict = Verdict::Drop(super::super::replay::again(seen.at(), self.at));
             self.cause = Cause::Replay { first: Some(seen) };
         }

@@ -16,6 +16,10 @@ use crate::service::{self, Wanted};
 use crate::terms::Terms;
 use crate::time::{self, Timestamp};
 
+const NOT_ITS_SOURCE: &str = "it asks for its source, and only an address that the knock itself names is let in; \
+     set allow = \"auto\" or an address in the client's profile";
+const NOT_WHAT_IT_NAMES: &str = "and only the address that it comes from is let in; set allow = \"source\" in the client's profile";
+
 /// Where a packet came from.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Origin {
@@ -67,12 +71,8 @@ pub(super) fn why(rule: Rule, request: &Request, from: Origin, knocker: &Knocker
             format!("it asks for {whom}, and at most {widest} is allowed; ask for less, or change max_prefix of {user}")
         }
         Rule::GrantTo => match policy.grant_to {
-            GrantTo::Claimed => "it asks for its source, and only an address that the knock itself names is let in; set allow = \"auto\" or an address in the client's profile".to_owned(),
-            GrantTo::Observed | GrantTo::Either => {
-                format!(
-                    "it names {whom}, and only the address that it comes from is let in; set allow = \"source\" in the client's profile"
-                )
-            }
+            GrantTo::Claimed => NOT_ITS_SOURCE.to_owned(),
+            GrantTo::Observed | GrantTo::Either => format!("it names {whom}, {NOT_WHAT_IT_NAMES}"),
         },
         Rule::Target => target(request, knocker, gate),
         Rule::Family => format!("{whom} cannot reach {}; knock over the other family", hosts(request, knocker, gate)),
