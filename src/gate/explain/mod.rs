@@ -48,11 +48,6 @@ impl Explainer {
         Self { gate, name, rings: Rings::new(keys, names) }
     }
 
-    /// The gate that judges.
-    pub fn gate(&mut self) -> &mut Gate {
-        &mut self.gate
-    }
-
     /// Judges a datagram that came at this time. Those before it count: a packet that comes again is a replay.
     pub fn datagram(&mut self, now: Timestamp, datagram: &Datagram) -> Account {
         self.judge(now, datagram, Some(datagram.source()))
