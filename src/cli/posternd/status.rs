@@ -45,7 +45,7 @@ struct Whole {
 /// Quotas that are told in text.
 const QUOTAS_TOLD: usize = 10;
 /// Clears a terminal and begins at its upper left corner.
-const AFRESH: &str = "\x1b[H\x1b[2J\x1b[3J";
+const AFRESH: &str = "\x1b[H\x1b[2J";
 
 pub(super) fn status(watching: &Watching) -> Result<ExitCode, Stop> {
     let Some(pause) = watching.watch else {
