@@ -5,7 +5,7 @@
 mod arguments;
 mod enroll;
 mod gate;
-mod json;
+pub(super) mod json;
 mod keygen;
 mod knock;
 mod open_packet;

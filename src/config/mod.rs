@@ -46,6 +46,8 @@ pub struct Loaded {
     pub keys: Vec<KeyMaterial>,
     /// Keys of before that count for a while yet; only the engine uses them, too.
     pub old_keys: Vec<OldKey>,
+    /// One for each of `settings.disabled`, in their order: no key that counts, only to tell whose it was.
+    pub disabled_keys: Vec<KeyMaterial>,
 }
 
 /// A user's key of before.
@@ -57,6 +59,13 @@ pub struct OldKey {
     pub until: Timestamp,
     /// The key.
     pub material: KeyMaterial,
+}
+
+impl OldKey {
+    /// User, end and key.
+    pub fn parts(&self) -> (usize, Timestamp, &KeyMaterial) {
+        (self.user, self.until, &self.material)
+    }
 }
 
 /// The further files that a config names and that [`load`] needs in the bundle: key files of users, and the gate's private key
@@ -109,9 +118,9 @@ fn read(bundle: &Bundle, listing: bool) -> Result<(Loaded, Vec<Listed>), Problem
         }
         problems.extend(page.into_problems());
     }
-    let roll::Parts { policies, disabled, keys, old_keys, listed } = roll.into_parts();
+    let roll::Parts { policies, disabled, disabled_keys, keys, old_keys, listed } = roll.into_parts();
     match head.and_then(|head| head.settings(policies, disabled)) {
-        Some(settings) if problems.is_empty() => Ok((Loaded { settings, keys, old_keys }, listed)),
+        Some(settings) if problems.is_empty() => Ok((Loaded { settings, keys, old_keys, disabled_keys }, listed)),
         _ => Err(Problems(problems)),
     }
 }

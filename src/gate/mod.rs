@@ -7,25 +7,29 @@ use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use postern_proto::{Action, OpenBuffer, Packet, Request, UserKeys};
+use postern_proto::{Action, KeyMaterial, OpenBuffer, Packet, Request, UserKeys};
 
 use crate::datagram::Datagram;
 use crate::mark::{Kept, MarkRecord, Tide};
 use crate::policy::Policy;
 use crate::reason::{Counters, Drop, Reason, Rule};
 use crate::service::NamedServices;
-use crate::settings::ServiceOptions;
+use crate::settings::{ServiceOptions, Settings};
 use crate::terms::{Closing, Terms};
 use crate::time::Timestamp;
 
+pub mod explain;
 mod hints;
+mod looks;
 mod quota;
 mod replay;
 mod settle;
 mod users;
 
 pub use hints::{HintKeys, HintTable};
+pub use looks::Seen;
 use quota::GateClock;
+pub use quota::Spent;
 use replay::ReplayWindow;
 use users::{Knocker, Users};
 
@@ -113,6 +117,15 @@ enum No {
 }
 
 impl Gate {
+    /// The gate of this config; `keys` are in the order of its policies, and old ones name their user's place among them and
+    /// until when they count. It remembers nothing yet.
+    pub fn of<'a>(settings: Settings, keys: &[KeyMaterial], old: impl IntoIterator<Item = (usize, Timestamp, &'a KeyMaterial)>) -> Self {
+        let derived = |material| UserKeys::derive(&settings.gate.name, material);
+        let old: Vec<OldKeys> = old.into_iter().map(|(user, until, material)| OldKeys { user, keys: derived(material), until }).collect();
+        let users = settings.policies.into_iter().zip(keys).map(|(policy, material)| User { keys: derived(material), policy });
+        Self::new(users.collect(), settings.named, settings.gate.window, Kept::default()).with_options(settings.options).with_old_keys(old)
+    }
+
     /// A gate that knows these users and remembers what the store kept. It admits nobody before the first
     /// [`Gate::install`] of the table that [`Gate::table_wanted`] asks for.
     pub fn new(users: Vec<User>, named: NamedServices, window: Duration, kept: Kept) -> Self {
@@ -203,7 +216,7 @@ impl Gate {
             .wish(&request, datagram, &knocker)
             .and_then(|wish| {
                 self.quota_clock.set(now);
-                if knocker.limiter.admit() { Ok(wish) } else { Err(Rule::Quota) }
+                if knocker.limiter.admit(knocker.policy.quota, now) { Ok(wish) } else { Err(Rule::Quota) }
             })
             .map_err(|rule| {
                 self.replay.remember_refused(&record);

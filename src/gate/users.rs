@@ -6,10 +6,10 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use postern_proto::{MacKey, SealKey};
+use postern_proto::{Hint, MacKey, SealKey, Step};
 
 use super::hints::HintKeys;
-use super::quota::{GateClock, Limiter};
+use super::quota::{GateClock, Limiter, Spent};
 use super::{OldKeys, User};
 use crate::policy::Policy;
 use crate::time::Timestamp;
@@ -93,6 +93,16 @@ impl Users {
         self.members.len()
     }
 
+    /// How many sets of keys there are.
+    pub(super) fn rows(&self) -> usize {
+        self.mac_keys.len()
+    }
+
+    /// Until when this row's keys count; `None`: for ever.
+    pub(super) fn until(&self, row: usize) -> Option<Timestamp> {
+        self.old_row(row).map(|old| old.until)
+    }
+
     /// Whether this row's keys count at this time.
     pub(super) fn counts(&self, row: usize, now: Timestamp) -> bool {
         self.old_row(row).is_none_or(|old| now < old.until)
@@ -107,6 +117,16 @@ impl Users {
         let Member { name, policy, limiter, seal_key } = self.members.get(old.map_or(row, |old| old.member))?;
         let seal_key = old.map_or(seal_key, |old| &old.seal_key);
         Some(Knocker { name, policy: self.policies.get(*policy)?, limiter, seal_key })
+    }
+
+    /// The quotas that are not whole at this time.
+    pub(super) fn spent(&self, now: Timestamp) -> impl Iterator<Item = Spent> + '_ {
+        self.members.iter().filter_map(move |member| member.limiter.spent(&member.name, self.policies.get(member.policy)?.quota, now))
+    }
+
+    /// A row's hint for a step, whether its keys count then or not.
+    pub(super) fn hint_of(&self, row: usize, step: Step) -> Option<Hint> {
+        self.hint_keys.iter().nth(row).map(|key| key.hint(step))
     }
 
     pub(super) fn hint_keys(&self) -> HintKeys {

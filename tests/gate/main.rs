@@ -21,6 +21,7 @@ mod broken;
 mod command;
 mod crashes;
 mod enrolment;
+mod explain;
 mod flushed;
 mod hooks;
 mod links;
@@ -34,6 +35,7 @@ mod restart;
 mod scans;
 mod silence;
 mod spoofed;
+mod status;
 mod storm;
 mod stream;
 mod trial;
@@ -56,6 +58,8 @@ const NMAP: &[Need] = &[Need::Program("nmap")];
 const SSH: &[Need] = &[Need::Users, Need::Program("sshd"), Need::Program("ssh"), Need::Program("ssh-keygen"), Need::Program("unshare")];
 const IPSET: &[Need] = &[Need::Program("ipset"), Need::Program("iptables"), Need::Program("ip6tables")];
 const IPTABLES: &[Need] = &[Need::Program("iptables"), Need::Program("ip6tables")];
+
+const TCPDUMP: &[Need] = &[Need::Program("tcpdump")];
 
 const NFT_AND_IPTABLES: &[Need] = &[Need::Program("iptables"), Need::Program("ip6tables"), Need::Program("nft")];
 /// A program can be mounted over another one only by root.
@@ -106,6 +110,12 @@ const ONCE: &[Test] = &[
     ("policy_refusal_is_one_line_with_user_wish_and_rule_and_opens_nothing", &[], policy::refusals),
     ("spent_quota_is_refused_and_comes_back", &[], policy::quota_spent_comes_back),
     ("spoofed_source_is_refused_where_only_the_observed_address_counts", &[], spoofed::is_refused_where_only_the_observed_address_counts),
+    ("explain_of_a_recorded_mix_says_what_the_gate_did_and_why", TCPDUMP, explain::recording_of_a_mix),
+    ("explain_live_tells_of_a_wrong_key_while_the_gate_goes_on", &[], explain::live_beside_the_gate),
+    ("explain_asks_the_running_gate_what_it_remembers", &[], explain::asks_the_running_gate),
+    ("status_tells_what_the_kernel_dropped", &[], status::kernel_drops_are_told),
+    ("status_tells_which_interface_is_lost", &[], status::lost_interface_is_told),
+    ("status_and_grants_count_down", &[], status::quotas_and_grants_count_down),
     ("knock_out_of_a_tunnel_opens", &[Need::Tun], links::knock_out_of_a_tunnel),
     ("link_that_goes_down_and_up_is_heard_again", &[], links::link_down_and_up),
     ("interface_that_is_deleted_and_made_again_is_heard_again", &[], links::interface_deleted_and_made_again),

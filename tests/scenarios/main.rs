@@ -7,6 +7,7 @@ mod admit;
 mod clocks;
 mod closing;
 mod dropped;
+mod explained;
 mod failing;
 mod forge;
 mod hints;
