@@ -80,7 +80,7 @@ fn main() {
 
 impl Side {
     fn new(users: u32) -> Self {
-        let everyone = (0..users).map(|n| User { keys: keys(n), policy: policy(n), code: None }).collect();
+        let everyone = (0..users).map(|n| User { keys: keys(n), policy: policy(n) }).collect();
         let mut gate = Gate::new(everyone, NamedServices::new(), WINDOW, Kept::default());
         let hint_keys = gate.hint_keys();
         let table = HintTable::build(&hint_keys, gate.table_wanted(START).unwrap());

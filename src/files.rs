@@ -140,6 +140,16 @@ pub fn read_system(path: &Path) -> io::Result<String> {
     fs::read_to_string(path)
 }
 
+/// Opens a file that holds no secret and whose owner does not matter, such as a recording of packets; also a pipe.
+///
+/// # Errors
+/// What the system said.
+#[cfg(feature = "daemon")]
+#[expect(clippy::disallowed_methods, reason = "this is the one place")]
+pub fn open_input(path: &Path) -> io::Result<File> {
+    File::open(path)
+}
+
 /// Writes a setting of the kernel's, such as those under /proc.
 ///
 /// # Errors

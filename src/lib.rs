@@ -9,7 +9,7 @@
 //! | 1 | plain types: [`time`], [`address`], [`service`], [`datagram`], [`endpoint`], [`enrol`], [`opening`], [`policy`], [`terms`], [`grant`], [`keep`], [`mark`], [`reason`], [`recipe`], [`run`], [`settings`], [`bundle`], [`stop`], `stun` |
 //! | 2 | pure cores: `gate`, `ledger`, `order` |
 //! | 3 | adapters: `config`, `profile`, `files`, `program`, `capture`, `backend`, `connections`, `store`, `control`, `log`, `link`, `clock`, `random` |
-//! | 4 | processes: `engine`, `monitor`, `client`, `admin` |
+//! | 4 | processes: `engine`, `monitor`, `client`, `admin`, `explain` |
 //! | 5 | faces: `cli`, `demo` |
 
 // row 1
@@ -76,6 +76,8 @@ pub mod admin;
 pub mod client;
 #[cfg(feature = "daemon")]
 pub mod engine;
+#[cfg(feature = "daemon")]
+pub mod explain;
 #[cfg(feature = "daemon")]
 pub mod monitor;
 // row 5

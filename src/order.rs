@@ -3,6 +3,8 @@
 //! An engine may be hostile, so an order names only what a user may ask for, everything in it is checked again
 //! (invariant 5), and a message that is too long, unknown or not wholly read is an error. JSON keeps it readable in a trace.
 
+use std::fmt;
+
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -154,6 +156,10 @@ pub struct Start {
     pub run_as: Option<(u32, u32)>,
     /// One a capture descriptor.
     pub captures: Vec<CaptureSpec>,
+    /// The firewall driver's name, for `posternd status`.
+    pub backend: String,
+    /// How long the daemon has run, milliseconds.
+    pub daemon_uptime_ms: u64,
 }
 
 /// What a capture descriptor is.
@@ -170,6 +176,17 @@ pub enum CaptureSpec {
         /// Its port.
         port: u16,
     },
+}
+
+/// The interface, `any` for all of them, or the port of a bound socket: `udp/62201`.
+impl fmt::Display for CaptureSpec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Packet { interface: Some(name) } => f.write_str(name),
+            Self::Packet { interface: None } => f.write_str("any"),
+            Self::Udp { port } => write!(f, "udp/{port}"),
+        }
+    }
 }
 
 /// Why bytes are no message.

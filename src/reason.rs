@@ -104,6 +104,20 @@ impl Drop {
         }
     }
 
+    /// The step of PROTOCOL section 6 that it fails at.
+    pub const fn step(self) -> u8 {
+        match self {
+            Self::Length => 1,
+            Self::UnknownHint => 2,
+            Self::BadMac => 3,
+            Self::BadSeal => 4,
+            Self::Malformed(_) => 5,
+            Self::StepMismatch => 6,
+            Self::TooOld | Self::TooNew => 7,
+            Self::Replay | Self::Duplicate => 8,
+        }
+    }
+
     /// The rule of section 5 that a malformed body broke.
     pub fn rule(self) -> Option<&'static str> {
         match self {
@@ -130,6 +144,16 @@ impl Rule {
             Self::Quota => "quota",
             Self::Store => "store",
             Self::Firewall => "firewall",
+        }
+    }
+
+    /// The step of PROTOCOL section 6 that it stands at.
+    pub const fn step(self) -> u8 {
+        match self {
+            Self::Quota => 10,
+            Self::Store => 11,
+            Self::Firewall => 12,
+            _ => 9,
         }
     }
 
@@ -169,6 +193,14 @@ impl CodeFault {
 }
 
 impl Reason {
+    /// The step of PROTOCOL section 6 that says no.
+    pub const fn step(self) -> u8 {
+        match self {
+            Self::Drop(reason) => reason.step(),
+            Self::Refuse(rule) => rule.step(),
+        }
+    }
+
     /// How many there are.
     pub const COUNT: usize = 25 + Malformed::ALL.len();
 

@@ -52,6 +52,12 @@ impl fmt::Display for Timestamp {
     }
 }
 
+/// Reads a point in time as RFC 3339 writes it; `None` for anything else, and for times before 1970.
+pub fn parse_timestamp(text: &str) -> Option<Timestamp> {
+    let time: jiff::Timestamp = text.trim().parse().ok()?;
+    u64::try_from(time.as_millisecond()).ok().map(Timestamp)
+}
+
 /// A length of time in whole milliseconds, at most `u64::MAX`.
 pub fn millis(length: Duration) -> u64 {
     u64::try_from(length.as_millis()).unwrap_or(u64::MAX)

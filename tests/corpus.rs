@@ -1,16 +1,18 @@
 //! What the fuzzers look for, under plain `cargo test`: every seed in `fuzz/seeds/` goes through its target's entry.
 //!
-//! Seeds of `packet` and `body` come from the vectors, those of `frame` from etherparse; `POSTERN_WRITE_SEEDS=1 cargo test --test corpus` writes them.
+//! Seeds of `packet` and `body` come from the vectors, those of `frame` and `recording` from etherparse; `POSTERN_WRITE_SEEDS=1 cargo test --test corpus` writes them.
 //! An input that a fuzzer failed on is added beside them under a name that says what was wrong.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, clippy::print_stdout)]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::io::Cursor;
 use std::path::{Path, PathBuf};
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use etherparse::PacketBuilder;
+use postern::capture::recording::{Found, Recorded};
 use postern::control::{Answer, Question};
 use postern::enrol::{Request, Token, TokenKey};
 use postern::order::{Order, Report, Start};
@@ -33,10 +35,14 @@ mod gate;
 mod order;
 #[path = "../fuzz/entries/packet.rs"]
 mod packet;
+#[path = "../fuzz/entries/recording.rs"]
+mod recording;
 #[path = "../fuzz/entries/stun.rs"]
 mod stun;
+#[path = "recording/written.rs"]
+mod written;
 
-const NAMES: [&str; 9] = ["body", "config", "control", "enrol", "frame", "gate", "order", "packet", "stun"];
+const NAMES: [&str; 10] = ["body", "config", "control", "enrol", "frame", "gate", "order", "packet", "recording", "stun"];
 
 fn folder(under: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(under)
@@ -97,6 +103,11 @@ fn every_seed_of_packet_passes() {
 }
 
 #[test]
+fn every_seed_of_recording_passes() {
+    replay("recording", recording::run);
+}
+
+#[test]
 fn every_seed_of_stun_passes() {
     replay("stun", stun::run);
 }
@@ -134,6 +145,11 @@ fn the_seeds_reach_accepted_requests_and_every_rule() {
     let frames = read_all(&folder("fuzz/seeds/frame"));
     let caught = frames.values().filter(|packet| postern::capture::frame::parse(packet, &frame::PORTS).is_some()).count();
     assert!(caught > 3 && caught < frames.len(), "{caught}");
+    let recordings = read_all(&folder("fuzz/seeds/recording"));
+    let is_datagram = |packet: &Recorded| matches!(packet.found, Found::Datagram(_));
+    let packets: Vec<_> = recordings.into_values().flat_map(|file| recording::read(Cursor::new(file))).collect();
+    let datagrams = packets.iter().filter(|packet| is_datagram(packet)).count();
+    assert!(datagrams > 6 && packets.len() > datagrams + 4, "{datagrams} of {}", packets.len());
     let configs = read_all(&folder("fuzz/seeds/config"));
     let loads = |text: &Vec<u8>| postern::config::load(&config::bundle(str::from_utf8(text).unwrap())).is_ok();
     let loaded = configs.values().filter(|text| loads(text)).count();
@@ -313,10 +329,43 @@ fn enrol_seeds() -> BTreeMap<(&'static str, String), Vec<u8>> {
     seeds.into_iter().map(|(name, data)| (("enrol", name), data)).collect()
 }
 
+/// The frames in recordings of every style: what tcpdump and Wireshark write, and a few of what they would not.
+fn recording_seeds() -> BTreeMap<(&'static str, String), Vec<u8>> {
+    let ethernet = written::Style::ETHERNET;
+    let raw = written::Style { link_type: 101, ..ethernet };
+    let frames: BTreeMap<String, Vec<u8>> = frame_seeds().into_iter().map(|((_, name), packet)| (name, packet)).collect();
+    let of = |name: &str| &frames[name][..];
+    let in_ethernet = written::ethernet(&[0x0800], of("v4-padded"));
+    let tagged = written::ethernet(&[0x88a8, 9, 0x8100, 7, 0x86dd], of("v6-knock"));
+    let cooked = [&[0; 14][..], &[8, 0], of("v4-knock")].concat();
+    let all: Vec<written::Frame<'_>> =
+        frames.values().filter(|packet| packet.len() < 200).map(|packet| (1_760_000_000_000, &packet[..])).collect();
+    let nanos = written::Style { a_second: 1_000_000_000, big_endian: true, ..ethernet };
+    let style = |link_type| written::Style { link_type, ..ethernet };
+    let mut two_sections = written::pcapng(raw, &all);
+    two_sections.extend(written::pcapng(nanos, &[(1_760_000_000_000, &tagged)]));
+    two_sections.extend(written::simple(nanos, &in_ethernet));
+    let mut liar = written::pcap(raw, &[(0, of("v4-empty"))]);
+    liar.extend([0xff; 20]);
+    let seeds = [
+        ("pcap-ethernet", written::pcap(ethernet, &[(1_760_000_000_000, &in_ethernet)])),
+        ("pcap-vlan-nanoseconds-big-endian", written::pcap(nanos, &[(1_760_000_000_000, &tagged)])),
+        ("pcap-cooked", written::pcap(style(113), &[(1_760_000_000_000, &cooked)])),
+        ("pcap-radio", written::pcap(style(105), &[(0, &[0; 40])])),
+        ("pcap-raw-all", written::pcap(raw, &all)),
+        ("pcap-cut", written::pcap(raw, &all)[..300].to_vec()),
+        ("pcap-lie", liar),
+        ("pcapng-two-sections", two_sections),
+        ("pcapng-odd-blocks", [written::section(raw), written::interface(nanos), written::block(raw, 4, &[0; 16])].concat()),
+    ];
+    seeds.into_iter().map(|(name, file)| (("recording", name.to_owned()), file)).collect()
+}
+
 #[test]
 fn the_seeds_that_are_made_are_there_as_made() {
     let write = std::env::var_os("POSTERN_WRITE_SEEDS").is_some();
-    for ((target, name), data) in vector_seeds().into_iter().chain(frame_seeds()).chain(enrol_seeds()) {
+    let made = vector_seeds().into_iter().chain(frame_seeds()).chain(enrol_seeds()).chain(recording_seeds());
+    for ((target, name), data) in made {
         let path = folder("fuzz/seeds").join(target).join(name);
         if write {
             put(&path, &data);

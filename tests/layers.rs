@@ -33,7 +33,7 @@ const ROWS: [(usize, &[&str]); 5] = [
             "store",
         ],
     ),
-    (4, &["admin", "client", "engine", "monitor"]),
+    (4, &["admin", "client", "engine", "explain", "monitor"]),
     (5, &["cli", "demo"]),
 ];
 const ADAPTERS: usize = 3;

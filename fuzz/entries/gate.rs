@@ -106,7 +106,7 @@ fn gate(kept: Kept) -> Gate {
     let quota = Quota { count: NonZeroU32::new(QUOTA).expect("some"), per: Duration::from_secs(1) };
     let services = || vec!["tcp/22".parse().expect("a service")];
     let policy = |user: u8| Policy { quota, ..Policy::for_user(&format!("user-{user}"), services()) };
-    let users = (0..USERS).map(|user| User { keys: derived(user), policy: policy(user), code: None }).collect();
+    let users = (0..USERS).map(|user| User { keys: derived(user), policy: policy(user) }).collect();
     let old = OldKeys { user: 0, keys: derived(USERS), until: Timestamp::from_millis(OLD_UNTIL) };
     Gate::new(users, NamedServices::new(), WINDOW, kept).with_old_keys([old])
 }

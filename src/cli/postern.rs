@@ -7,7 +7,7 @@ mod code;
 mod connect;
 mod enroll;
 mod gate;
-mod json;
+pub(super) mod json;
 mod keygen;
 mod knock;
 mod open_packet;

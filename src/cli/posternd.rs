@@ -2,10 +2,14 @@
 
 mod arguments;
 mod asking;
+mod explain;
+mod grants;
 mod handout;
 mod init;
 mod qr;
 mod reload;
+mod say;
+mod status;
 mod user;
 mod user_arguments;
 mod user_words;
@@ -16,9 +20,10 @@ use std::process::ExitCode;
 use clap::Parser;
 
 use crate::monitor::{self, check};
-use crate::stop::{FAILED, Stop};
+use crate::stop::Stop;
 use crate::{demo, engine, log};
 use arguments::{Arguments, Command};
+use say::say;
 
 /// Runs the command that the process was called with.
 pub fn main() -> ExitCode {
@@ -49,22 +54,13 @@ fn carry_out(command: Command) -> Result<ExitCode, Stop> {
             let said = monitor::flush(&config.config)?;
             say(&said).map(|()| ExitCode::SUCCESS)
         }
-        Command::Status(report) => asking::status(&report),
-        Command::Grants(report) => asking::grants(&report),
+        Command::Status(watching) => status::status(&watching),
+        Command::Grants(report) => grants::grants(&report),
         Command::Close(close) => asking::end(&close),
         Command::Confirm(report) => asking::confirm(&report),
         Command::Reload(report) => reload::carry_out(&report),
+        Command::Explain(explaining) => explain::explain(&explaining),
         Command::Demo(options) => demo::run(&options),
         Command::AsClient { arguments } => Ok(super::postern::run_as(arguments)),
     }
-}
-
-fn say(text: &str) -> Result<(), Stop> {
-    let mut out = std::io::stdout().lock();
-    out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(Stop::system("writing to standard output"))
-}
-
-fn say_json(value: &impl serde::Serialize) -> Result<ExitCode, Stop> {
-    let text = serde_json::to_string_pretty(value).map_err(|error| Stop::new(FAILED, error))?;
-    say(&format!("{text}\n")).map(|()| ExitCode::SUCCESS)
 }

@@ -48,6 +48,8 @@ pub struct Loaded {
     pub codes: Vec<Option<CodeKey>>,
     /// Keys of before that count for a while yet; only the engine uses them, too.
     pub old_keys: Vec<OldKey>,
+    /// One for each of `settings.disabled`, in their order: no key that counts, only to tell whose it was.
+    pub disabled_keys: Vec<KeyMaterial>,
 }
 
 /// A user's key of before.
@@ -59,6 +61,13 @@ pub struct OldKey {
     pub until: Timestamp,
     /// The key.
     pub material: KeyMaterial,
+}
+
+impl OldKey {
+    /// User, end and key.
+    pub fn parts(&self) -> (usize, Timestamp, &KeyMaterial) {
+        (self.user, self.until, &self.material)
+    }
 }
 
 /// The further files that a config names and that [`load`] needs in the bundle: key files of users, and the gate's private key
@@ -111,9 +120,9 @@ fn read(bundle: &Bundle, listing: bool) -> Result<(Loaded, Vec<Listed>), Problem
         }
         problems.extend(page.into_problems());
     }
-    let roll::Parts { policies, disabled, keys, codes, old_keys, listed } = roll.into_parts();
+    let roll::Parts { policies, disabled, disabled_keys, keys, codes, old_keys, listed } = roll.into_parts();
     match head.and_then(|head| head.settings(policies, disabled)) {
-        Some(settings) if problems.is_empty() => Ok((Loaded { settings, keys, codes, old_keys }, listed)),
+        Some(settings) if problems.is_empty() => Ok((Loaded { settings, keys, codes, old_keys, disabled_keys }, listed)),
         _ => Err(Problems(problems)),
     }
 }

@@ -36,6 +36,8 @@ pub(super) struct Roll<'a, 'h> {
 pub(super) struct Parts {
     pub(super) policies: Vec<Policy>,
     pub(super) disabled: Vec<Policy>,
+    /// In step with `disabled` if nothing was refused.
+    pub(super) disabled_keys: Vec<KeyMaterial>,
     /// In step with `policies` if nothing was refused.
     pub(super) keys: Vec<KeyMaterial>,
     /// In step with them.
@@ -141,10 +143,11 @@ impl<'a, 'h> Roll<'a, 'h> {
         self.take(read, material, old_material);
     }
 
-    /// A disabled user is nobody to the gate: the keys are left out.
+    /// A disabled user is nobody to the gate: the keys are kept apart, for whoever wants to know why a knock does not work.
     fn take(&mut self, Read { policy, code, old, disabled, .. }: Read, material: Option<KeyMaterial>, old_material: Option<KeyMaterial>) {
         if disabled {
             self.parts.disabled.push(policy);
+            self.parts.disabled_keys.extend(material);
             return;
         }
         let user = self.parts.policies.len();

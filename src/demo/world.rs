@@ -169,7 +169,7 @@ impl World {
     /// The daemon's own counters.
     pub(super) fn status(&self) -> Result<Status, Stop> {
         match self.ask(&Question::Status)? {
-            Answer::Status(status) => Ok(status),
+            Answer::Status(status) => Ok(*status),
             _ => Err(Stop::new(FAILED, "posternd answered something else")),
         }
     }

@@ -6,6 +6,7 @@
 use std::io::{Read, Seek, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixListener;
+use std::time::Duration;
 
 use zeroize::Zeroizing;
 
@@ -16,9 +17,8 @@ use crate::capture::udp::UdpCapture;
 use crate::config::{self, Loaded, OldKey};
 use crate::engine::core::Core;
 use crate::engine::privileges;
-use crate::gate::{Gate, HintTable, OldKeys, User};
+use crate::gate::{Gate, HintTable};
 use crate::link::{Link, Received};
-use crate::mark::Kept;
 use crate::order::{self, CaptureSpec, MESSAGE_MAX, Order, Report, Start};
 use crate::stop::{CONFIG, IO, SYSTEM, Stop};
 use crate::store::ReplayStore;
@@ -29,7 +29,8 @@ use crate::{clock, store};
 pub(super) struct Outfit {
     pub(super) core: Core,
     pub(super) store: DiskStore,
-    pub(super) captures: Vec<Box<dyn Capture>>,
+    /// Each with its name.
+    pub(super) captures: Vec<(String, Box<dyn Capture>)>,
     pub(super) control: UnixListener,
 }
 
@@ -41,29 +42,27 @@ pub(super) fn take_over(link: &Link) -> Result<Option<Outfit>, Stop> {
     let (Some(config), Some(control)) = (descriptors.next(), descriptors.next()) else {
         return Err(Stop::new(SYSTEM, "the monitor handed over too few descriptors"));
     };
-    let Loaded { settings, keys, codes, old_keys } = load(config)?;
+    let Loaded { settings, keys, codes, old_keys, .. } = load(config)?;
     let ports = settings.gate.ports.clone();
     let captures = start
         .captures
         .into_iter()
         .zip(descriptors)
-        .map(|(spec, descriptor)| capture(spec, descriptor, &ports))
+        .map(|(spec, descriptor)| Ok((spec.to_string(), capture(spec, descriptor, &ports)?)))
         .collect::<Result<_, _>>()?;
-    let derived = |material| postern_proto::UserKeys::derive(&settings.gate.name, material);
-    let users = settings.policies.into_iter().zip(&keys).zip(codes);
-    let users = users.map(|((policy, material), code)| User { keys: derived(material), policy, code });
-    let gate = Gate::new(users.collect(), settings.named, settings.gate.window, Kept::default());
-    let old = old_keys.iter().map(|OldKey { user, until, material }| OldKeys { user: *user, keys: derived(material), until: *until });
-    let mut gate = gate.with_options(settings.options).with_old_keys(old);
+    let (name, state_dir) = (settings.gate.name.clone(), settings.gate.state_dir.clone());
+    let mut gate = Gate::of(settings, &keys, old_keys.iter().map(OldKey::parts)).with_codes(codes);
     drop((keys, old_keys));
     install_table(&mut gate);
     if !told_to_go(link)? {
         return Ok(None);
     }
-    let mut store = DiskStore::open(&settings.gate.state_dir).map_err(unusable)?;
+    let mut store = DiskStore::open(&state_dir).map_err(unusable)?;
     gate.recall(store.load().map_err(unusable)?);
     install_table(&mut gate);
-    let core = Core::new(gate, settings.gate.name.as_str(), clock::wall());
+    let mut core = Core::new(gate, name.as_str(), clock::wall());
+    core.health().backend = start.backend;
+    core.health().daemon_uptime = Duration::from_millis(start.daemon_uptime_ms);
     Ok(Some(Outfit { core, store, captures, control: UnixListener::from(control) }))
 }
 

@@ -1,17 +1,19 @@
 //! The engine's threads: each waits for one thing and feeds the one channel. None of them decides anything.
 
-use std::os::unix::net::{UnixListener, UnixStream};
+use std::os::unix::net::UnixListener;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError};
 use std::thread;
+use std::time::Duration;
 
 use tracing::{info, warn};
 
 use crate::capture::{Capture, Caught};
-use crate::control::{self, Question};
+use crate::clock;
+use crate::control::server::{Closer, Server};
+use crate::control::{Asker, Question};
 use crate::datagram::Datagram;
-use crate::engine::TICK;
 use crate::engine::core::Commit;
 use crate::gate::{HintKeys, HintTable};
 use crate::link::{Link, Received};
@@ -25,9 +27,12 @@ pub(super) enum Event {
     Stored {
         tickets: Vec<u64>,
         result: Result<(), String>,
+        took: Duration,
     },
     Report(Report),
-    Asked(Question, UnixStream),
+    Asked(Question, Asker),
+    /// The capture of this number hears nothing any more, and why; or hears again.
+    Hears(usize, Option<String>),
     Table(HintTable),
     /// A capture has ended, as it was told to; all that it caught came before.
     Deaf,
@@ -41,19 +46,22 @@ const GROUP: usize = 256;
 type Events = SyncSender<Event>;
 
 /// Feeds what it catches until `finish` is set, which it sees within the second that a capture waits at most.
-pub(super) fn capture(mut capture: Box<dyn Capture>, finish: Arc<AtomicBool>, events: Events) {
+pub(super) fn capture(mut capture: Box<dyn Capture>, number: usize, received: Arc<AtomicU64>, finish: Arc<AtomicBool>, events: Events) {
     thread::spawn(move || {
         while !finish.load(Ordering::Relaxed) {
             let event = match capture.next() {
-                Ok(Caught::Datagram(datagram)) => Event::Datagram(datagram),
+                Ok(Caught::Datagram(datagram)) => {
+                    received.fetch_add(1, Ordering::Relaxed);
+                    Event::Datagram(datagram)
+                }
                 Ok(Caught::Nothing) => continue,
                 Ok(Caught::Lost { interface, why }) => {
                     warn!(interface, "listening on {interface} is not possible now: {why}; waiting for it to come back");
-                    continue;
+                    Event::Hears(number, Some(why))
                 }
                 Ok(Caught::Back { interface }) => {
                     info!(interface, "listening on {interface}");
-                    continue;
+                    Event::Hears(number, None)
                 }
                 Err(error) => Event::Over(format!("capture failed: {error}")),
             };
@@ -91,11 +99,13 @@ fn commit(store: &mut impl ReplayStore, first: Commit, commits: &Receiver<Commit
     let group: Vec<Commit> = std::iter::once(first).chain(commits.try_iter().take(GROUP - 1)).collect();
     let records: Vec<_> = group.iter().map(|commit| commit.record).collect();
     let tide = group.last().map(|commit| commit.tide).unwrap_or_default();
+    let start = clock::instant();
     let result = store.commit(&records, tide).map_err(|error| error.to_string());
+    let took = clock::elapsed(start);
     let failed = result.as_ref().err().cloned();
     let tickets = group.iter().map(|commit| commit.ticket).collect();
     // Where nobody listens any more the engine ends anyway.
-    let _ = events.send(Event::Stored { tickets, result });
+    let _ = events.send(Event::Stored { tickets, result, took });
     failed
 }
 
@@ -134,31 +144,35 @@ pub(super) fn reports(link: Link, events: Events) {
     });
 }
 
-/// Takes questions until `finish` is set: those that come then wait for the engine that follows, which knows better.
-pub(super) fn control(listener: UnixListener, finish: Arc<AtomicBool>, events: Events) {
-    thread::spawn(move || {
-        loop {
-            let asked = control::is_asked(&listener, TICK);
-            if finish.load(Ordering::Relaxed) {
-                return;
-            }
-            if matches!(asked, Ok(false)) {
-                continue;
-            }
-            match asked.and_then(|_| control::next(&listener)) {
-                Ok((question, stream)) => {
-                    if events.send(Event::Asked(question, stream)).is_err() {
-                        return;
-                    }
-                }
-                Err(error) => {
-                    // Knocks matter more than questions: the gate goes on without them.
-                    warn!("the control socket is out of order, `posternd status` will not answer: {error}");
-                    return;
-                }
-            }
-        }
+/// The thread that serves the control socket.
+pub(super) struct Askers {
+    thread: thread::JoinHandle<()>,
+    closer: Closer,
+}
+
+impl Askers {
+    /// Takes no more questions.
+    pub(super) fn close(&self) {
+        self.closer.close();
+    }
+
+    /// Waits until those who have asked were answered, a second or so at most.
+    pub(super) fn end(self) {
+        self.closer.close();
+        let _ = self.thread.join();
+    }
+}
+
+/// `None` where the socket is out of order: knocks matter more than questions, so the gate goes on without them.
+pub(super) fn control(listener: UnixListener, events: Events) -> Option<Askers> {
+    let out_of_order = |error| warn!("the control socket is out of order, `posternd status` will not answer: {error}");
+    let server = Server::new(listener).map_err(out_of_order).ok()?;
+    let closer = server.closer();
+    let thread = thread::spawn(move || {
+        let take = |question, asker| events.send(Event::Asked(question, asker)).is_ok();
+        server.serve(clock::instant, take).unwrap_or_else(out_of_order);
     });
+    Some(Askers { thread, closer })
 }
 
 /// Builds hint tables away from the packet path.

@@ -8,9 +8,10 @@ use std::cell::Cell;
 use std::time::Duration;
 
 use ipnet::IpNet;
-use postern_proto::{Code, CodeKey, CodeStep};
+use postern_proto::{Code, CodeKey, CodeStep, Request};
 
-use crate::reason::CodeFault;
+use super::Wish;
+use crate::reason::{CodeFault, Rule};
 use crate::time::Timestamp;
 
 /// Wrong codes that are taken for slips, all at once.
@@ -36,13 +37,22 @@ struct Seen {
     clean: Timestamp,
 }
 
+/// Step 9, the code, after all else that the policy says: so none is used up by a knock that is refused. Closing needs none, and one
+/// that nobody asks for is no fault.
+pub(super) fn check(codes: Option<&Codes>, now: Timestamp, request: &Request, wish: Wish) -> Result<Wish, Rule> {
+    match (codes, &wish) {
+        (Some(codes), Wish::Open(terms)) => codes.accept(now, request.code(), terms.allow).map(|()| wish).map_err(Rule::Code),
+        _ => Ok(wish),
+    }
+}
+
 impl Codes {
     pub(super) fn new(key: CodeKey) -> Self {
         Self { key, seen: Cell::default() }
     }
 
     /// Accepts a code for this step, the one before and the one after, and remembers that it is used.
-    pub(super) fn accept(&self, now: Timestamp, code: Option<&Code>, allow: IpNet) -> Result<(), CodeFault> {
+    fn accept(&self, now: Timestamp, code: Option<&Code>, allow: IpNet) -> Result<(), CodeFault> {
         let code = code.ok_or(CodeFault::Missing)?;
         let mut seen = self.seen.get();
         if seen.clean.since(now) > FORGIVEN_AFTER.saturating_mul(SLIPS.saturating_sub(1)) {

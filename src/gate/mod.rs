@@ -7,26 +7,30 @@ use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use postern_proto::{Action, CodeKey, OpenBuffer, Packet, Request, UserKeys};
+use postern_proto::{Action, CodeKey, KeyMaterial, OpenBuffer, Packet, Request, UserKeys};
 
 use crate::datagram::Datagram;
 use crate::mark::{Kept, MarkRecord, Tide};
 use crate::policy::Policy;
 use crate::reason::{Counters, Drop, Reason, Rule};
 use crate::service::NamedServices;
-use crate::settings::ServiceOptions;
+use crate::settings::{ServiceOptions, Settings};
 use crate::terms::{Closing, Terms};
 use crate::time::Timestamp;
 
 mod code;
+pub mod explain;
 mod hints;
+mod looks;
 mod quota;
 mod replay;
 mod settle;
 mod users;
 
 pub use hints::{HintKeys, HintTable};
+pub use looks::Seen;
 use quota::GateClock;
+pub use quota::Spent;
 use replay::ReplayWindow;
 use users::{Knocker, Users};
 
@@ -80,9 +84,6 @@ pub struct User {
     pub keys: UserKeys,
     /// What this user may open.
     pub policy: Policy,
-    /// The secret of the one-time codes that each `open` of this user must carry; none where it need not. Not a part of the
-    /// policy, for the monitor has that, too.
-    pub code: Option<CodeKey>,
 }
 
 /// Keys that a user had before: they count like the present ones, until a time.
@@ -117,6 +118,15 @@ enum No {
 }
 
 impl Gate {
+    /// The gate of this config; `keys` are in the order of its policies, and old ones name their user's place among them and
+    /// until when they count. It remembers nothing yet.
+    pub fn of<'a>(settings: Settings, keys: &[KeyMaterial], old: impl IntoIterator<Item = (usize, Timestamp, &'a KeyMaterial)>) -> Self {
+        let derived = |material| UserKeys::derive(&settings.gate.name, material);
+        let old: Vec<OldKeys> = old.into_iter().map(|(user, until, material)| OldKeys { user, keys: derived(material), until }).collect();
+        let users = settings.policies.into_iter().zip(keys).map(|(policy, material)| User { keys: derived(material), policy });
+        Self::new(users.collect(), settings.named, settings.gate.window, Kept::default()).with_options(settings.options).with_old_keys(old)
+    }
+
     /// A gate that knows these users and remembers what the store kept. It admits nobody before the first
     /// [`Gate::install`] of the table that [`Gate::table_wanted`] asks for.
     pub fn new(users: Vec<User>, named: NamedServices, window: Duration, kept: Kept) -> Self {
@@ -144,6 +154,14 @@ impl Gate {
     #[must_use]
     pub fn with_old_keys(mut self, old: impl IntoIterator<Item = OldKeys>) -> Self {
         old.into_iter().for_each(|keys| self.users.add_old(keys, self.window));
+        self
+    }
+
+    /// The secrets of the one-time codes that each `open` of a user must carry, in the order of the users; none where it need not.
+    /// They are no part of the policies, for the monitor has those, too.
+    #[must_use]
+    pub fn with_codes(mut self, codes: impl IntoIterator<Item = Option<CodeKey>>) -> Self {
+        self.users.add_codes(codes);
         self
     }
 
@@ -204,10 +222,11 @@ impl Gate {
         self.replay.unseen(&record)?;
         // 9. Policy, then 10. quota. A refused mark is remembered too, so that a stranger who re-sends it is not logged.
         let wish = self
-            .wish(now, &request, datagram, &knocker)
+            .wish(&request, datagram, &knocker)
+            .and_then(|wish| code::check(knocker.codes, now, &request, wish))
             .and_then(|wish| {
                 self.quota_clock.set(now);
-                if knocker.limiter.admit() { Ok(wish) } else { Err(Rule::Quota) }
+                if knocker.limiter.admit(knocker.policy.quota, now) { Ok(wish) } else { Err(Rule::Quota) }
             })
             .map_err(|rule| {
                 self.replay.remember_refused(&record);
@@ -216,16 +235,12 @@ impl Gate {
         Ok(Admission { record, tide: self.replay.remember(record), wish })
     }
 
-    /// Step 9: what the knock wants, once the user's policy has allowed it. A code is looked at last, so that none is used up by
-    /// a knock that is refused; closing needs none, and one that nobody asks for is no fault.
-    fn wish(&self, now: Timestamp, request: &Request, datagram: &Datagram, knocker: &Knocker<'_>) -> Result<Wish, Rule> {
+    /// Step 9: what the knock wants, once the user's policy has allowed it, all but the code.
+    fn wish(&self, request: &Request, datagram: &Datagram, knocker: &Knocker<'_>) -> Result<Wish, Rule> {
         match request.action {
             Action::Open => {
                 let terms = settle::terms(request, datagram.source(), knocker.name, knocker.policy)?;
                 knocker.policy.check(&terms, &self.named, &self.options)?;
-                if let Some(codes) = knocker.codes {
-                    codes.accept(now, request.code(), terms.allow).map_err(Rule::Code)?;
-                }
                 Ok(Wish::Open(terms))
             }
             Action::Close => settle::closing(request, datagram.source(), knocker.name).map(Wish::Close),

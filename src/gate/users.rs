@@ -6,11 +6,11 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use postern_proto::{MacKey, SealKey};
+use postern_proto::{CodeKey, Hint, MacKey, SealKey, Step};
 
 use super::code::Codes;
 use super::hints::HintKeys;
-use super::quota::{GateClock, Limiter};
+use super::quota::{GateClock, Limiter, Spent};
 use super::{OldKeys, User};
 use crate::policy::Policy;
 use crate::time::Timestamp;
@@ -67,7 +67,7 @@ impl Users {
             policies: Vec::new(),
         };
         let mut known: HashMap<Policy, usize> = HashMap::new();
-        for User { keys, mut policy, code } in users {
+        for User { keys, mut policy } in users {
             let name = std::mem::take(&mut policy.user).into_boxed_str();
             let limiter = Limiter::new(policy.quota, clock);
             let policy = *known.entry(policy).or_insert_with_key(|policy| {
@@ -77,8 +77,7 @@ impl Users {
             let (hint_key, seal_key, mac_key) = keys.into_parts();
             all.hint_keys.push(hint_key);
             all.mac_keys.push(mac_key);
-            let codes = code.map(Codes::new).map(Box::new);
-            all.members.push(Member { name, policy, limiter, seal_key, codes });
+            all.members.push(Member { name, policy, limiter, seal_key, codes: None });
         }
         all
     }
@@ -94,8 +93,25 @@ impl Users {
         self.old.push(OldRow { member: user, until, seal_key });
     }
 
+    /// Secrets of one-time codes, in the order of the users.
+    pub(super) fn add_codes(&mut self, codes: impl IntoIterator<Item = Option<CodeKey>>) {
+        for (member, code) in self.members.iter_mut().zip(codes) {
+            member.codes = code.map(Codes::new).map(Box::new);
+        }
+    }
+
     pub(super) fn len(&self) -> usize {
         self.members.len()
+    }
+
+    /// How many sets of keys there are.
+    pub(super) fn rows(&self) -> usize {
+        self.mac_keys.len()
+    }
+
+    /// Until when this row's keys count; `None`: for ever.
+    pub(super) fn until(&self, row: usize) -> Option<Timestamp> {
+        self.old_row(row).map(|old| old.until)
     }
 
     /// Whether this row's keys count at this time.
@@ -112,6 +128,16 @@ impl Users {
         let Member { name, policy, limiter, seal_key, codes } = self.members.get(old.map_or(row, |old| old.member))?;
         let seal_key = old.map_or(seal_key, |old| &old.seal_key);
         Some(Knocker { name, policy: self.policies.get(*policy)?, limiter, seal_key, codes: codes.as_deref() })
+    }
+
+    /// The quotas that are not whole at this time.
+    pub(super) fn spent(&self, now: Timestamp) -> impl Iterator<Item = Spent> + '_ {
+        self.members.iter().filter_map(move |member| member.limiter.spent(&member.name, self.policies.get(member.policy)?.quota, now))
+    }
+
+    /// A row's hint for a step, whether its keys count then or not.
+    pub(super) fn hint_of(&self, row: usize, step: Step) -> Option<Hint> {
+        self.hint_keys.iter().nth(row).map(|key| key.hint(step))
     }
 
     pub(super) fn hint_keys(&self) -> HintKeys {
@@ -134,7 +160,6 @@ mod tests {
         let user = |n: u8, services: &[&str]| User {
             keys: UserKeys::derive(&gate, &KeyMaterial::shared(&SharedKey::from_bytes([n; 32]))),
             policy: Policy::for_user(&format!("user-{n}"), services.iter().map(|service| service.parse().unwrap()).collect()),
-            code: None,
         };
         let users = vec![user(0, &["tcp/22"]), user(1, &["tcp/80"]), user(2, &["tcp/22"])];
         let users = Users::new(users, &GateClock::default());
@@ -151,7 +176,7 @@ mod tests {
         let gate = GateName::new("gate.example.org").unwrap();
         let keys = |n: u8| UserKeys::derive(&gate, &KeyMaterial::shared(&SharedKey::from_bytes([n; 32])));
         let policy = Policy::for_user("alice", vec!["tcp/22".parse().unwrap()]);
-        let mut users = Users::new(vec![User { keys: keys(1), policy, code: None }], &GateClock::default());
+        let mut users = Users::new(vec![User { keys: keys(1), policy }], &GateClock::default());
         let until = Timestamp::from_millis(1_000_000);
         users.add_old(OldKeys { user: 0, keys: keys(2), until }, Duration::from_secs(30));
         users.add_old(OldKeys { user: 7, keys: keys(3), until }, Duration::from_secs(30));

@@ -63,7 +63,7 @@ pub(super) enum Over {
 }
 
 impl Engine {
-    /// Starts an engine and hands it all that it needs. `arguments` select the engine role of this program.
+    /// Starts an engine and hands it all that it needs; `start` names the captures in their order. `arguments` select the engine role of this program.
     ///
     /// # Errors
     /// What could not be done.
@@ -72,7 +72,7 @@ impl Engine {
         bundle: &Bundle,
         control: BorrowedFd<'_>,
         captures: &[(CaptureSpec, OwnedFd)],
-        run_as: Option<(u32, u32)>,
+        start: &Start,
     ) -> Result<Self, Stop> {
         let (ours, theirs) = link::pair().map_err(Stop::system("making the link to the engine"))?;
         let arguments: Vec<&OsStr> = arguments.iter().map(OsStr::new).collect();
@@ -82,8 +82,7 @@ impl Engine {
         let child = program::start_again(&arguments, wiring).map_err(Stop::system("starting the engine"))?;
         let engine = Self::new(child, ours);
         let config = in_memory(bundle).map_err(Stop::system("handing the config to the engine"))?;
-        let start = Start { run_as, captures: captures.iter().map(|(spec, _)| spec.clone()).collect() };
-        let message = order::encode(&start).map_err(|error| Stop::new(FAILED, error))?;
+        let message = order::encode(start).map_err(|error| Stop::new(FAILED, error))?;
         let descriptors: Vec<BorrowedFd<'_>> =
             [config.as_fd(), control].into_iter().chain(captures.iter().map(|(_, socket)| socket.as_fd())).collect();
         if let Err(error) = engine.link.send_descriptors(&message, &descriptors) {

@@ -14,7 +14,7 @@ use crate::monitor::child::{Engine, Over, Stage};
 use crate::monitor::prepare;
 use crate::monitor::reloads;
 use crate::monitor::serve::{Monitor, READY_WITHIN};
-use crate::order::{CaptureSpec, Reloaded, Report};
+use crate::order::{CaptureSpec, Reloaded, Report, Start};
 use crate::settings::Settings;
 use crate::stop::{CONFIG, FAILED, Stop};
 
@@ -44,7 +44,13 @@ impl Monitor {
         let (bundle, settings) = prepare::load(&self.config)?;
         stays(&self.settings, &settings)?;
         let captures = prepare::captures(&settings.gate, &self.held)?;
-        let engine = Engine::start(&super::ENGINE, &bundle, self.control.as_fd(), &captures, self.run_as.ids)?;
+        let start = Start {
+            run_as: self.run_as.ids,
+            captures: captures.iter().map(|(spec, _)| spec.clone()).collect(),
+            backend: self.desk.backend_name().to_owned(),
+            daemon_uptime_ms: crate::time::millis(self.clock.age()),
+        };
+        let engine = Engine::start(&super::ENGINE, &bundle, self.control.as_fd(), &captures, &start)?;
         let held = captures.into_iter().filter(|(spec, _)| matches!(spec, CaptureSpec::Udp { .. })).collect();
         self.successor = Some(Successor { engine, settings, held, started: clock::instant(), askers: Vec::new(), in_force_since: None });
         Ok(())

@@ -22,6 +22,7 @@ mod codes;
 mod command;
 mod crashes;
 mod enrolment;
+mod explain;
 mod flushed;
 mod hooks;
 mod links;
@@ -36,6 +37,7 @@ mod restart;
 mod scans;
 mod silence;
 mod spoofed;
+mod status;
 mod storm;
 mod stream;
 mod stun;
@@ -64,6 +66,7 @@ const IPTABLES: &[Need] = &[Need::Program("iptables"), Need::Program("ip6tables"
 
 const STUN: &[Need] =
     &[Need::Users, Need::Program("turnserver"), Need::Program("iptables"), Need::Program("ip6tables"), Need::Program("sysctl")];
+const TCPDUMP: &[Need] = &[Need::Program("tcpdump")];
 
 const NFT_AND_IPTABLES: &[Need] = &[Need::Program("iptables"), Need::Program("ip6tables"), Need::Program("nft")];
 /// A program can be mounted over another one only by root.
@@ -119,6 +122,12 @@ const ONCE: &[Test] = &[
     ("client_forges_the_source_that_it_is_told_and_opens_for_the_claimed_address", &[], spoofed::client_forges_the_source_that_it_is_told),
     ("stun_server_tells_the_outer_address_and_the_knock_opens_for_it", STUN, stun::knock_opens_for_the_outer_address),
     ("stun_servers_that_disagree_or_are_silent_send_no_knock", STUN, stun::no_knock_where_servers_disagree_or_are_silent),
+    ("explain_of_a_recorded_mix_says_what_the_gate_did_and_why", TCPDUMP, explain::recording_of_a_mix),
+    ("explain_live_tells_of_a_wrong_key_while_the_gate_goes_on", &[], explain::live_beside_the_gate),
+    ("explain_asks_the_running_gate_what_it_remembers", &[], explain::asks_the_running_gate),
+    ("status_tells_what_the_kernel_dropped", &[], status::kernel_drops_are_told),
+    ("status_tells_which_interface_is_lost", &[], status::lost_interface_is_told),
+    ("status_and_grants_count_down", &[], status::quotas_and_grants_count_down),
     ("knock_out_of_a_tunnel_opens", &[Need::Tun], links::knock_out_of_a_tunnel),
     ("link_that_goes_down_and_up_is_heard_again", &[], links::link_down_and_up),
     ("interface_that_is_deleted_and_made_again_is_heard_again", &[], links::interface_deleted_and_made_again),

@@ -8,6 +8,7 @@ mod clocks;
 mod closing;
 mod codes;
 mod dropped;
+mod explained;
 mod failing;
 mod forge;
 mod hints;

@@ -24,8 +24,7 @@ fn gate(until: Timestamp, lines: &str) -> Gate {
     let main = Some(BundleFile { path: "posternd.toml".into(), text: text.into() });
     let loaded = config::load(&Bundle { main, ..Bundle::default() }).unwrap();
     let derived = |material| UserKeys::derive(&loaded.settings.gate.name, material);
-    let users =
-        loaded.settings.policies.iter().cloned().zip(&loaded.keys).map(|(policy, key)| User { keys: derived(key), policy, code: None });
+    let users = loaded.settings.policies.iter().cloned().zip(&loaded.keys).map(|(policy, key)| User { keys: derived(key), policy });
     let old =
         loaded.old_keys.iter().map(|OldKey { user, until, material }| OldKeys { user: *user, keys: derived(material), until: *until });
     Gate::new(users.collect(), Default::default(), Duration::from_secs(30), Kept::default()).with_old_keys(old)

@@ -6,6 +6,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+use super::explain::Explaining;
+use super::status::Watching;
 use super::user_arguments::{Init, User};
 use crate::{demo, time};
 
@@ -30,12 +32,14 @@ pub(super) enum Command {
     Run(Run),
     /// Look at config and host: every error and every warning
     Check(Report),
-    /// Show how the running gate does: counters by reason
-    Status(Report),
+    /// Show how the running gate does: counters by reason, what it listens with, quotas, what is open
+    Status(Watching),
     /// Show what is open now
     Grants(Report),
     /// Close grants before their time
     Close(Close),
+    /// Say why a knock does not work: a packet, a recording, or knocks as they come
+    Explain(Explaining),
     /// Say that you can still get in: a trial is over and Postern stays
     Confirm(Report),
     /// Have the running gate read its config anew; open grants stay where they are still allowed

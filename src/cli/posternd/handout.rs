@@ -8,7 +8,8 @@ use std::process::ExitCode;
 use serde::Serialize;
 use zeroize::Zeroizing;
 
-use super::{qr, say};
+use super::qr;
+use super::say::say;
 use crate::admin::add::Handout;
 use crate::admin::reload::Outcome;
 use crate::control;

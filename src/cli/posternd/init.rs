@@ -2,8 +2,8 @@
 
 use std::process::ExitCode;
 
+use super::say::{say, say_json};
 use super::user_arguments::Init;
-use super::{say, say_json};
 use crate::admin::init::{SetUp, Wanted, init};
 use crate::control;
 use crate::endpoint::{DEFAULT_PORT, Endpoint};

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use super::arguments::Report;
-use super::{say, say_json};
+use super::say::{say, say_json};
 use crate::admin::reload::{Outcome, reload};
 use crate::control;
 use crate::monitor;

@@ -7,8 +7,9 @@ use std::process::ExitCode;
 
 use super::handout::{self, Telling};
 use super::init::config_option;
+use super::say::{say, say_json};
 use super::user_arguments::{Add, Named, Pair, Remove, Rotate, UserCommand};
-use super::{say, say_json, user_words};
+use super::user_words;
 use crate::admin;
 use crate::admin::add::{NewUser, add, list, quoted};
 use crate::admin::change::{self, Changed};
