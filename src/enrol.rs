@@ -53,6 +53,8 @@ pub struct Token {
     pub duration: Option<Duration>,
     /// Whether the gate lets only the source of a knock in.
     pub source_only: bool,
+    /// Whether each knock that opens needs a one-time code.
+    pub code: bool,
     /// What the client called the profile in its request.
     pub profile: Option<String>,
     /// The key.
@@ -98,7 +100,8 @@ mod tag {
     pub(super) const PUBLIC_KEY: u8 = 10;
     pub(super) const GATE_KEY: u8 = 11;
     pub(super) const PSK: u8 = 12;
-    pub(super) const LAST: u8 = PSK;
+    pub(super) const CODE: u8 = 13;
+    pub(super) const LAST: u8 = CODE;
 }
 
 /// Whether a profile may have this name: it becomes a section of the client's config and may become the name of a key's file.
@@ -177,6 +180,9 @@ impl Token {
                 add_pair(&mut fields, gate, psk.as_ref())?;
             }
         }
+        if self.code {
+            fields.add(tag::CODE, "code", &[])?;
+        }
         fields.into_line(if self.is_secret() { Kind::Secret } else { Kind::Token })
     }
 
@@ -190,13 +196,15 @@ impl Token {
             return Err(NotALine::Other(kind, "a token; a token is what posternd user add prints"));
         }
         let read = Read::new(&bytes)?;
+        let flag = |tag, name| read.optional(tag, |bytes| bytes.is_empty().then_some(()), name).map(|there| there.is_some());
         let token = Self {
             user: read.one(tag::USER, |bytes| text_if(bytes, is_user_name), "user")?,
             gate: read.one(tag::GATE, gate_name, "gate")?,
             addresses: read.many(tag::ADDRESS, ADDRESSES_MAX, "address")?,
             services: read.many(tag::SERVICE, SERVICES_MAX, "services")?,
             duration: read.optional(tag::DURATION, duration, "duration")?,
-            source_only: read.optional(tag::SOURCE_ONLY, |bytes| bytes.is_empty().then_some(()), "allow")?.is_some(),
+            source_only: flag(tag::SOURCE_ONLY, "allow")?,
+            code: flag(tag::CODE, "code")?,
             profile: read.optional(tag::PROFILE, |bytes| text_if(bytes, is_profile_name), "profile")?,
             key: key(&read)?,
         };

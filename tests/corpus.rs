@@ -289,11 +289,12 @@ fn enrol_seeds() -> BTreeMap<(&'static str, String), Vec<u8>> {
         services: vec!["tcp/22".parse().unwrap(), "web".parse().unwrap()],
         duration: Some(std::time::Duration::from_secs(600)),
         source_only: true,
+        code: true,
         profile: Some("home".to_owned()),
         key,
     };
     let shared = || TokenKey::Shared(SharedKey::from_bytes([4; 32]));
-    let least = Token { duration: None, source_only: false, profile: None, ..token(shared()) };
+    let least = Token { duration: None, source_only: false, code: false, profile: None, ..token(shared()) };
     let enrolled = |psk| TokenKey::Enrolled { own: own.public(), gate, psk };
     let pair = TokenKey::Pair { own: PrivateKey::from_bytes([1; 32]), gate, psk: psk() };
     let request = |profile: Option<&str>| Request { public_key: own.public(), profile: profile.map(str::to_owned) }.to_line().unwrap();

@@ -76,7 +76,7 @@ pub fn add(config: &Path, user: &NewUser) -> Result<Handout, Stop> {
     let text = file(user, &key, totp.as_ref());
     held.judge(&path, Some(&text)).map_err(|stop| told_by_options(stop, &path))?;
     let (gate, policy) = (&held.settings.gate, &held.user(&user.name)?.policy);
-    let token = token(gate, policy, addresses, key.token, &user.key, user.duration);
+    let token = Token { code: user.totp, ..token(gate, policy, addresses, key.token, &user.key, user.duration) };
     // A token that can't be written must be known before the user is there.
     token.to_line().map_err(unwritable)?;
     files::place_private(&path, text.as_bytes()).map_err(prepare::unreadable)?;
@@ -104,6 +104,7 @@ pub(super) fn token(
         services: policy.services.iter().take(SERVICES_MAX).cloned().collect(),
         duration,
         source_only: policy.grant_to == GrantTo::Observed,
+        code: false,
         profile,
         key,
     }

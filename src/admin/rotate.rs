@@ -17,7 +17,7 @@ use crate::bundle::BundleFile;
 use crate::clock;
 use crate::config::{Change, KeyKind, Listed, edited, text_of};
 use crate::endpoint::Endpoint;
-use crate::enrol::Request;
+use crate::enrol::{Request, Token};
 use crate::stop::{FAILED, Stop, USAGE};
 use crate::time::Timestamp;
 
@@ -61,7 +61,7 @@ pub fn rotate(config: &Path, rotation: &Rotation) -> Result<(Handout, Option<Tim
         return Err(by_hand(&path));
     }
     let duration = (user.policy.duration != default_duration(&user)).then_some(user.policy.duration);
-    let token = token(&held.settings.gate, &after.policy, addresses, key.token, &wish, duration);
+    let token = Token { code: after.totp, ..token(&held.settings.gate, &after.policy, addresses, key.token, &wish, duration) };
     token.to_line().map_err(unwritable)?;
     replace(&path, &text)?;
     let mut notes = notes(&after.policy);

@@ -20,6 +20,7 @@ fn token(key: TokenKey) -> Token {
         services: vec!["tcp/22".parse().unwrap(), "web".parse().unwrap()],
         duration: Some(Duration::from_secs(600)),
         source_only: true,
+        code: true,
         profile: Some("home".to_owned()),
         key,
     }
@@ -31,7 +32,7 @@ fn enrolled(psk: Option<PresharedKey>) -> Token {
 
 fn least() -> Token {
     let token = token(TokenKey::Shared(shared()));
-    Token { addresses: vec!["g".parse().unwrap()], duration: None, source_only: false, profile: None, ..token }
+    Token { addresses: vec!["g".parse().unwrap()], duration: None, source_only: false, code: false, profile: None, ..token }
 }
 
 /// Fields as a line of this kind, whatever they say.

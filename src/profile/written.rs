@@ -55,6 +55,9 @@ pub fn section(name: &str, token: &Token, key_file: &str) -> Zeroizing<String> {
     if token.source_only {
         line(&["allow = \"source\""]);
     }
+    if token.code {
+        line(&["code = \"ask\""]);
+    }
     if let Some(duration) = token.duration {
         line(&["duration = ", &quoted(&time::human(duration))]);
     }
@@ -177,7 +180,7 @@ mod tests {
     use postern_proto::{GateName, PresharedKey, PrivateKey, SharedKey};
 
     use super::*;
-    use crate::profile::{AllowSetting, KeySource, PrivateSource, Profile, parse};
+    use crate::profile::{AllowSetting, CodeSource, KeySource, PrivateSource, Profile, parse};
 
     fn token(key: TokenKey) -> Token {
         Token {
@@ -187,6 +190,7 @@ mod tests {
             services: vec!["tcp/22".parse().unwrap(), "web".parse().unwrap()],
             duration: None,
             source_only: false,
+            code: false,
             profile: None,
             key,
         }
@@ -210,10 +214,12 @@ mod tests {
             addresses: vec!["192.0.2.1".parse().unwrap(), "[2001:db8::1]:5".parse().unwrap()],
             duration: Some(Duration::from_secs(5400)),
             source_only: true,
+            code: true,
             ..token(TokenKey::Enrolled { own: own.public(), gate, psk: psk() })
         };
         let profile = read(&section("h-2", &enrolled, "h-2.key"), "h-2");
         assert_eq!((profile.addresses, profile.allow), (enrolled.addresses, AllowSetting::Source));
+        assert_eq!(profile.code, Some(CodeSource::Ask));
         assert_eq!(profile.duration, Some(Duration::from_secs(5400)));
         let Some(KeySource::Pair { own: PrivateSource::File(path), gate: read_gate, psk: read_psk }) = profile.key else { panic!() };
         assert_eq!((path.as_path(), read_gate, read_psk), (Path::new("/home/a/.config/postern/h-2.key"), gate, psk()));

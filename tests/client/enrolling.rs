@@ -22,6 +22,7 @@ fn token(gate: &FakeGate, key: TokenKey) -> Token {
         services: vec!["tcp/22".parse().unwrap()],
         duration: None,
         source_only: false,
+        code: false,
         profile: None,
         key,
     }

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use postern::enrol::{Request, Token, TokenKey};
 use postern::profile::{self, KeySource};
-use postern_proto::{PrivateKey, SharedKey};
+use postern_proto::{CodeKey, CodeStep, PrivateKey, SharedKey};
 use serde_json::Value;
 
 use crate::gate::{Gate, KEY, Ran};
@@ -232,6 +232,11 @@ fn one_time_codes_have_a_secret_of_their_own_that_is_not_in_the_token() {
     let uri = format!("otpauth://totp/gate.test:bob?secret={secret}&issuer=gate.test&algorithm=SHA1&digits=6&period=30");
     assert_eq!(said["totp_uri"].as_str(), Some(uri.as_str()));
     assert!(!said["profile"].as_str().unwrap().contains(&secret));
+    assert!(said["profile"].as_str().unwrap().contains("\ncode = \"ask\"\n"), "{said}");
+    assert!(Token::from_line(said["token"].as_str().unwrap()).unwrap().code, "the client is told that it needs one");
+    let code = CodeKey::from_base32(&secret, 6).unwrap().code(CodeStep(1));
+    assert_eq!(code.as_str().len(), 6, "the gate reads what was made");
+    assert!(Token::from_line(json(&gate, &["user", "rotate", "bob"])["token"].as_str().unwrap()).unwrap().code);
     assert_eq!(json(&gate, &["user", "show", "bob"])["user"]["totp"], true);
     let drawn = ok(gate.run(&["user", "add", "carol", "-s", "tcp/22", "--totp", "--qr"]));
     assert_eq!(drawn.lines().filter(|line| line.starts_with("████ ▄▄▄▄▄ █")).count(), 4, "two codes: {drawn}");

@@ -143,3 +143,23 @@ fn no_log_line_says_a_code() {
     assert_eq!(said.len(), 2, "{said:?}");
     assert!(said.iter().all(|line| !line.contains(code.as_str())), "{said:?}");
 }
+
+#[test]
+fn explain_says_of_each_fault_what_to_do_and_no_code() {
+    let mut world = world();
+    let right = wish(&world);
+    world.knock(&right, HOME);
+    let wrong = Wish::of("alice").code(&Code::new("000000").unwrap());
+    for (wish, says) in [
+        (Wish::of("alice"), "alice must send one with each knock that opens; set code = \"ask\" or a code_command in the client's profile"),
+        (right, "each counts once for IPv4 and once for IPv6; wait for the next one"),
+        (wrong.clone(), "it is that of no moment from 30s before this one to 30s after; mind the authenticator's clock"),
+        (wrong, "five wrong ones came, and one is forgiven each minute; wait"),
+    ] {
+        for _ in 0..if says.starts_with("five") { 5 } else { 1 } {
+            world.knock(&wish, HOME);
+        }
+        let line = world.account.as_ref().unwrap().line();
+        assert!(line.starts_with("refuse code") && line.contains(says) && !line.contains("000000"), "{line}");
+    }
+}
