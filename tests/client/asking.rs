@@ -14,7 +14,7 @@ use postern_proto::{Allow, Code, UserKeys};
 use serde_json::{Value, json};
 
 use crate::gate::FakeGate;
-use crate::program::{GATE, Home, key, program, run, shared};
+use crate::program::{GATE, Home, expect_documented, key, program, run, shared};
 
 /// A profile with a shared key for this gate, and what they derive from it.
 fn home(gate: &FakeGate, more: &str) -> (Home, UserKeys) {
@@ -255,6 +255,7 @@ fn profiles_are_listed_without_their_keys() {
         assert!(!said.contains(secret), "{said}");
     }
     let listed: Value = serde_json::from_str(&said).unwrap();
+    expect_documented(&listed);
     assert_eq!(
         listed,
         json!({ "version": 1, "command": "profiles", "file": home.path("config.toml"), "profiles": [

@@ -11,7 +11,7 @@ use postern_proto::{Item, Protocol, Service, UserKeys};
 use serde_json::Value;
 
 use crate::gate::FakeGate;
-use crate::program::{GATE, Home, Ran, key, program, run, shared};
+use crate::program::{GATE, Home, Ran, expect_documented, key, program, run, shared};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -164,6 +164,7 @@ fn json_says_whether_it_knocked_on_standard_error() {
     drop(TcpListener::bind(to).unwrap().accept().unwrap());
     let ran = closed.end();
     let said: Value = serde_json::from_str(&ran.err).unwrap();
+    expect_documented(&said);
     assert_eq!((ran.code, &said["knocked"], &said["knocks"][0]["sent"]), (0, &true.into(), &true.into()));
 }
 

@@ -98,3 +98,16 @@ pub(crate) fn shared(key: &str) -> UserKeys {
     let key = SharedKey::from_base64(key).unwrap();
     UserKeys::derive(&GateName::new(GATE).unwrap(), &KeyMaterial::shared(&key))
 }
+
+/// Fails unless `docs/json.md` has every field of this output, in the section of its command or in one that it points to.
+pub(crate) fn expect_documented(value: &serde_json::Value) {
+    let page = include_str!("../../docs/json.md");
+    match value {
+        serde_json::Value::Object(fields) => fields.iter().for_each(|(field, inside)| {
+            assert!(page.contains(&format!("`{field}`")), "{field} is not in docs/json.md");
+            expect_documented(inside);
+        }),
+        serde_json::Value::Array(items) => items.iter().for_each(expect_documented),
+        _ => {}
+    }
+}

@@ -11,7 +11,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 use crate::gate::FakeGate;
-use crate::program::{GATE, Home, key, program, run, shared};
+use crate::program::{GATE, Home, expect_documented, key, program, run, shared};
 
 fn home(gate: &FakeGate, more: &str) -> (Home, UserKeys) {
     let key = key(41);
@@ -267,6 +267,7 @@ fn json_says_on_standard_error_how_it_all_went() {
     let ran = home.run(&words(&["--json", "-s", &service], "echo out; exit 4"));
     assert_eq!((ran.code, ran.out.as_str(), ran.err.lines().count()), (4, "out\n", 1));
     let said: Value = serde_json::from_str(&ran.err).unwrap();
+    expect_documented(&said);
     assert_eq!((&said["version"], &said["command"], &said["gate"]), (&1.into(), &"run".into(), &GATE.into()));
     assert_eq!((&said["exit_status"], &said["signal"], &said["renewals"]), (&4.into(), &Value::Null, &0.into()));
     assert_eq!(said["wait"]["address"], listener.local_addr().unwrap().to_string());

@@ -24,6 +24,9 @@ fn no_command_shows_the_key_that_it_uses() {
         &["knock", "home", "--dry-run", "--json"],
         &["knock", "home", "--print"],
         &["close", "home", "--json"],
+        &["run", "home", "-q", "-s", "udp/53", "--", "/bin/true"],
+        &["profiles"],
+        &["profiles", "--json"],
     ] {
         let ran = home.run(arguments);
         hides(&ran);
