@@ -7,20 +7,25 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use clap::Parser;
+use tracing::error;
 
+use crate::log::{self, Form};
 use crate::monitor::{self, check};
 use crate::stop::{FAILED, Stop};
-use crate::{demo, engine, log};
+use crate::{demo, engine};
 use arguments::{Arguments, Command};
 
 /// Runs the command that the process was called with.
 pub fn main() -> ExitCode {
-    log::start();
+    let form = log::start();
     match carry_out(Arguments::parse().command) {
         Ok(code) => code,
         Err(stop) => {
             for line in stop.message.lines() {
-                let _ = writeln!(std::io::stderr(), "posternd: {line}");
+                match form {
+                    Form::Journal => error!(exit = stop.code, "{line}"),
+                    Form::Text | Form::Json => drop(writeln!(std::io::stderr(), "posternd: {line}")),
+                }
             }
             ExitCode::from(stop.code)
         }

@@ -76,8 +76,7 @@ impl Engine {
     ) -> Result<Self, Stop> {
         let (ours, theirs) = link::pair().map_err(Stop::system("making the link to the engine"))?;
         let arguments: Vec<&OsStr> = arguments.iter().map(OsStr::new).collect();
-        let env: Vec<(&str, String)> =
-            [log::LEVEL, log::FORMAT].into_iter().filter_map(|name| Some((name, std::env::var(name).ok()?))).collect();
+        let env: Vec<(&str, String)> = log::INHERITED.into_iter().filter_map(|name| Some((name, std::env::var(name).ok()?))).collect();
         let wiring = Wiring { stdin: theirs.into_socket().into(), stdout: Stdio::inherit(), stderr: Stdio::inherit(), env: &env };
         let child = program::start_again(&arguments, wiring).map_err(Stop::system("starting the engine"))?;
         let engine = Self::new(child, ours);

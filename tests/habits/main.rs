@@ -1,0 +1,37 @@
+//! What a daemon owes its host: a journal with fields, word to systemd, figures for a monitoring system, and to make do with
+//! what its unit leaves it.
+//!
+//! A real posternd in the world of the gate's tests, which `tests/gate/main.rs` draws. Needs root, and changes nothing of the
+//! host's; without root the tests are ignored.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, clippy::disallowed_methods)]
+
+use std::process::ExitCode;
+
+use libtest_mimic::{Arguments, Trial};
+
+mod journal;
+#[allow(unused_imports, reason = "the tests of the gate need all of it")]
+#[path = "../gate/world/mod.rs"]
+mod world;
+
+use world::netns::ground::{Ground, Need};
+
+/// Mount namespaces, the engine's own user, and whatever firewall comes first.
+const NEEDS: &[Need] = &[Need::Users, Need::Program("ip"), Need::Program("unshare"), Need::Program("mount")];
+
+/// A firewall driver that is there.
+const BACKEND: &str = "auto";
+
+type Test = (&'static str, &'static [Need], fn());
+
+const TESTS: &[Test] = &[
+    ("journal_has_the_entries_of_monitor_and_engine_with_their_fields", &[], journal::has_entries_with_fields),
+    ("journal_that_is_not_there_leaves_lines_on_standard_error", &[], journal::is_not_there),
+];
+
+fn main() -> ExitCode {
+    let ground = Ground::find();
+    let trial = |(name, needs, test): &Test| ground.trial(*name, &[NEEDS, *needs].concat(), *test);
+    let trials: Vec<Trial> = TESTS.iter().map(trial).collect();
+    libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
+}
