@@ -6,9 +6,9 @@
 //! | row | modules |
 //! |---|---|
 //! | 0 | the `postern-proto` crate |
-//! | 1 | plain types: [`time`], [`address`], [`service`], [`datagram`], [`opening`], [`policy`], [`terms`], [`grant`], [`keep`], [`mark`], [`reason`], [`recipe`], [`run`], [`settings`], [`bundle`], [`stop`] |
+//! | 1 | plain types: [`time`], [`address`], [`service`], [`datagram`], [`figures`], [`opening`], [`policy`], [`terms`], [`grant`], [`keep`], [`mark`], [`reason`], [`recipe`], [`run`], [`settings`], [`bundle`], [`stop`] |
 //! | 2 | pure cores: `gate`, `ledger`, `order` |
-//! | 3 | adapters: `config`, `profile`, `files`, `program`, `capture`, `backend`, `connections`, `store`, `control`, `log`, `link`, `clock`, `random` |
+//! | 3 | adapters: `config`, `profile`, `files`, `program`, `capture`, `backend`, `connections`, `store`, `control`, `log`, `notify`, `link`, `clock`, `random` |
 //! | 4 | processes: `engine`, `monitor`, `client` |
 //! | 5 | faces: `cli`, `demo` |
 
@@ -16,6 +16,7 @@
 pub mod address;
 pub mod bundle;
 pub mod datagram;
+pub mod figures;
 pub mod grant;
 #[cfg(feature = "daemon")]
 pub mod keep;
@@ -56,6 +57,8 @@ pub mod files;
 pub mod link;
 #[cfg(feature = "daemon")]
 pub mod log;
+#[cfg(feature = "daemon")]
+pub mod notify;
 #[cfg(feature = "client")]
 pub mod profile;
 #[cfg(feature = "daemon")]

@@ -10,7 +10,7 @@ const ROWS: [(usize, &[&str]); 5] = [
     (
         1,
         &[
-            "address", "bundle", "datagram", "grant", "keep", "mark", "opening", "policy", "reason", "recipe", "run", "service",
+            "address", "bundle", "datagram", "figures", "grant", "keep", "mark", "opening", "policy", "reason", "recipe", "run", "service",
             "settings", "stop", "terms", "time",
         ],
     ),
@@ -27,6 +27,7 @@ const ROWS: [(usize, &[&str]); 5] = [
             "files",
             "link",
             "log",
+            "notify",
             "profile",
             "program",
             "random",

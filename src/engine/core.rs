@@ -11,6 +11,7 @@ use tracing::{debug, info, warn};
 use crate::control::{self, Answer, Question, Status};
 use crate::datagram::Datagram;
 use crate::engine::sample::Sampler;
+use crate::figures::Figures;
 use crate::gate::{Admission, Decision, Gate, Refusal, Wish};
 use crate::grant::Grant;
 use crate::mark::{MarkRecord, Tide};
@@ -134,7 +135,10 @@ impl Core {
             (Some(Waiting::Asker { stream, .. }), Report::Closed { count, .. }) => control::answer(stream, &Answer::Closed(count)),
             (Some(Waiting::Asker { stream, .. }), Report::Confirmed { trial, .. }) => control::answer(stream, &Answer::Confirmed(trial)),
             (Some(Waiting::Asker { stream, .. }), Report::Refused { why, .. }) => control::answer(stream, &Answer::Failed(why)),
-            (Some(Waiting::Asker { stream, .. }), Report::Opened { .. } | Report::Go | Report::Finish) => {
+            (
+                Some(Waiting::Asker { stream, .. }),
+                Report::Opened { .. } | Report::Measured { .. } | Report::Go | Report::Finish | Report::Measure,
+            ) => {
                 control::answer(stream, &Answer::Failed("the monitor answered something else".to_owned()));
             }
         }
@@ -174,6 +178,13 @@ impl Core {
             admitted: counters.admitted,
             reasons: given.map(|(reason, count)| (reason.to_string(), count)).collect(),
         }
+    }
+
+    /// What it counts.
+    pub fn figures(&self) -> Figures {
+        let gate = &self.gate;
+        let (users, marks, hints) = (gate.users(), gate.marks(), gate.hint_rows());
+        Figures { started: self.started, users, marks, hints, counters: gate.counters().clone() }
     }
 
     fn ticket(&mut self) -> u64 {

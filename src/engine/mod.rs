@@ -107,6 +107,7 @@ impl Engine {
                     }
                 }
             }
+            Event::Report(Report::Measure) => self.order(Order::Measured(Box::new(self.core.figures()))),
             Event::Report(Report::Finish) => self.finish.store(true, Ordering::Relaxed),
             Event::Deaf => self.captures = self.captures.saturating_sub(1),
             Event::Report(report) => self.core.reported(report),

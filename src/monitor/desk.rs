@@ -7,11 +7,13 @@ use tracing::{info, warn};
 
 use crate::backend::{Backend, BackendError};
 use crate::connections::Connections;
+use crate::figures::Tally;
 use crate::grant::{Change, Grant};
 use crate::ledger::Ledger;
 use crate::monitor::clearance::Clearance;
 use crate::monitor::hooks::Hooks;
-use crate::order::{MESSAGE_MAX, Order, PAGE, Report, Selection};
+use crate::monitor::pages;
+use crate::order::{Order, Report, Selection};
 use crate::reason::Rule;
 use crate::service::Ports;
 use crate::settings::{Protection, Settings};
@@ -28,6 +30,7 @@ pub struct Desk {
     clearance: Clearance,
     protection: Protection,
     ledger: Ledger,
+    tally: Tally,
     backend: Box<dyn Backend>,
     /// What was last said about a firewall that can't be looked at or put right, so as to say it once.
     trouble: Option<String>,
@@ -76,7 +79,8 @@ impl Desk {
             warn!("the kernel does not end grants by itself: {why}; they end while posternd runs");
         }
         let ledger = Ledger::new(last_id, kept);
-        let mut desk = Self { clearance, protection, ledger, backend, connections, trouble: None, trial: None, hooks: None };
+        let tally = Tally { started: now, ..Tally::default() };
+        let mut desk = Self { clearance, protection, ledger, tally, backend, connections, trouble: None, trial: None, hooks: None };
         let ended = lost.iter().filter_map(|grant| desk.clearance.ends_connections(grant)).collect();
         desk.end_connections(ended);
         Ok(desk)
@@ -217,6 +221,16 @@ impl Desk {
         self.ledger.grants()
     }
 
+    /// What was counted so far.
+    pub fn tally(&self) -> Tally {
+        Tally { grants: self.ledger.len(), turnover: self.ledger.turnover(), ..self.tally }
+    }
+
+    /// Counts an engine that was let go.
+    pub fn count_engine(&mut self) {
+        self.tally.engines = self.tally.engines.saturating_add(1);
+    }
+
     /// The firewall driver's name.
     pub fn backend_name(&self) -> &'static str {
         self.backend.name()
@@ -256,7 +270,7 @@ impl Desk {
 
     fn plan(&mut self, now: Timestamp, order: Order) -> Option<Plan> {
         match order {
-            Order::Loaded | Order::Ready => None,
+            Order::Loaded | Order::Ready | Order::Measured(_) => None,
             Order::Open { ticket, terms } => Some(match self.clearance.open(&terms) {
                 Err(rule) => {
                     warn!(user = terms.user, rule = rule.name(), "an order was refused that the gate should not have given: {terms}");
@@ -277,6 +291,7 @@ impl Desk {
             Order::End { ticket, which } => Some(Plan::Close { ticket, changes: self.ledger.close_where(|grant| selects(&which, grant)) }),
             Order::Confirm { ticket } => Some(Plan::Answer(Report::Confirmed { ticket, trial: self.pass_trial("it was confirmed") })),
             Order::List { ticket } => Some(Plan::List { ticket }),
+            Order::Measure { ticket } => Some(Plan::Answer(Report::Measured { ticket, tally: self.tally() })),
         }
     }
 
@@ -316,7 +331,7 @@ impl Desk {
         let nothing = || Err(BackendError("the firewall driver gave no result".to_owned()));
         match plan {
             Plan::Answer(report) => vec![report],
-            Plan::List { ticket } => self.pages(ticket),
+            Plan::List { ticket } => pages::of(ticket, self.ledger.grants()),
             Plan::Open { ticket, change } => vec![match (results.next().unwrap_or_else(nothing), change) {
                 (Ok(()), Change::Open(grant) | Change::Extend { new: grant, .. } | Change::Close(grant)) => {
                     self.pass_trial("a knock was admitted");
@@ -344,38 +359,6 @@ impl Desk {
         }
         was_on_trial
     }
-
-    fn pages(&self, ticket: u64) -> Vec<Report> {
-        let grants: Vec<Grant> = self.ledger.grants().cloned().collect();
-        if grants.is_empty() {
-            return vec![Report::Grants { ticket, grants, more: false }];
-        }
-        let mut pages: Vec<Vec<Grant>> = Vec::new();
-        let mut size = usize::MAX;
-        for grant in grants {
-            size = size.saturating_add(length(&grant));
-            match pages.last_mut().filter(|page| page.len() < PAGE && size < MESSAGE_MAX) {
-                Some(page) => page.push(grant),
-                None => {
-                    size = PAGE_HEAD.saturating_add(length(&grant));
-                    pages.push(vec![grant]);
-                }
-            }
-        }
-        let last = pages.len().saturating_sub(1);
-        pages.into_iter().enumerate().map(|(at, grants)| Report::Grants { ticket, grants, more: at < last }).collect()
-    }
-}
-
-/// Bytes of a page beside its grants.
-const PAGE_HEAD: usize = 128;
-
-/// More bytes than a grant has in a page: two addresses, two numbers and the names of fields beside the user, the services and the forwards.
-fn length(grant: &Grant) -> usize {
-    const SERVICE: usize = "\"tcp/65535-65535\",".len();
-    const FORWARD: usize = 192;
-    let forwards = grant.forwards.len().saturating_mul(FORWARD);
-    grant.services.len().saturating_mul(SERVICE).saturating_add(forwards).saturating_add(grant.user.len()).saturating_add(256)
 }
 
 /// Connections that are older than connection tracking must not be cut by the protection.

@@ -17,13 +17,16 @@ use crate::program::{self, Programs};
 use crate::settings::{BackendKind, CaptureKind, Interfaces, Settings};
 use crate::stop::{FAILED, Stop, UNAVAILABLE};
 
+mod bulletin;
 pub mod check;
 mod child;
 pub mod clearance;
 pub mod desk;
 pub mod findings;
+mod health;
 pub mod hooks;
 mod host;
+mod pages;
 pub mod prepare;
 mod programs;
 mod routing;
@@ -31,6 +34,7 @@ mod serve;
 mod signals;
 mod succession;
 
+use bulletin::Bulletin;
 use desk::Desk;
 use serve::Monitor;
 use signals::Signals;
@@ -74,6 +78,7 @@ pub fn run(config: &Path, trial: Option<Duration>) -> Result<(), Stop> {
         run_as,
         clock,
         signals,
+        bulletin: Bulletin::new(clock.now()),
         reload_wanted: false,
         started: clock::instant(),
         pause: serve::PAUSE_MIN,

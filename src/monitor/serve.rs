@@ -11,6 +11,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tracing::{error, info, warn};
 
 use crate::clock;
+use crate::monitor::bulletin::Bulletin;
 use crate::monitor::child::{Engine, Over, Stage};
 use crate::monitor::desk::Desk;
 use crate::monitor::prepare::RunAs;
@@ -18,7 +19,7 @@ use crate::monitor::signals::Signals;
 use crate::monitor::succession::Successor;
 use crate::order::{CaptureSpec, MESSAGE_MAX};
 use crate::settings::{OnStop, Settings};
-use crate::stop::{FAILED, SYSTEM, Stop};
+use crate::stop::{CONFIG, FAILED, PERMISSION, SYSTEM, Stop};
 
 #[cfg(test)]
 mod tests;
@@ -54,6 +55,7 @@ pub(super) struct Monitor {
     pub(super) run_as: RunAs,
     pub(super) clock: clock::Steady,
     pub(super) signals: Signals,
+    pub(super) bulletin: Bulletin,
     pub(super) reload_wanted: bool,
     /// When the engine was last started, and the pause before the next start.
     pub(super) started: Instant,
@@ -99,16 +101,21 @@ impl Monitor {
             self.look_at_firewall();
         }
         self.look_at_engine()?;
-        self.reload_wanted |= self.signals.says_reload();
-        self.look_at_successor(buffer)
+        if self.signals.says_reload() {
+            self.reload_wanted = true;
+            self.bulletin.reloading();
+        }
+        self.look_at_successor(buffer)?;
+        self.publish();
+        Ok(())
     }
 
-    /// Waits for an order, a signal, the next end or the next look at the firewall.
+    /// Waits for an order, a signal, the next end, the next look at the firewall or the next word to systemd.
     fn wait(&self) -> Result<(), Stop> {
         let longest = if self.engine.is_some() { LOOK_PAUSE } else { Duration::from_millis(100) };
         let look = self.look_pause.saturating_sub(clock::elapsed(self.looked));
         let end = self.desk.next_end().map(|end| end.since(self.clock.now()));
-        let time = end.unwrap_or(longest).min(longest).min(look);
+        let time = end.unwrap_or(longest).min(longest).min(look).min(self.bulletin.health.beat());
         // Rounded up to the millisecond, so as not to wake just before the end again and again.
         let time = Timespec::try_from(time.saturating_add(Duration::from_millis(1))).ok();
         let mut waited = vec![PollFd::new(&self.signals.stop, PollFlags::IN), PollFd::new(&self.signals.reload, PollFlags::IN)];
@@ -152,7 +159,9 @@ impl Monitor {
             return Ok(());
         }
         self.pause = if clock::elapsed(self.started) > SERVED_WELL { PAUSE_MIN } else { self.pause.saturating_mul(2).min(PAUSE_MAX) };
-        if let Err(stop) = self.start_engine() {
+        let started = self.start_engine();
+        self.bulletin.health.is_held_up = started.as_ref().is_err_and(|stop| [CONFIG, PERMISSION].contains(&stop.code));
+        if let Err(stop) = started {
             for line in stop.message.lines() {
                 error!("no engine, knocks are not heard; trying again in {}: {line}", crate::time::human(self.pause));
             }
@@ -161,6 +170,7 @@ impl Monitor {
     }
 
     fn stop(mut self) -> Result<(), Stop> {
+        self.bulletin.stopping();
         if let Some(successor) = self.successor.take() {
             successor.engine.end();
         }

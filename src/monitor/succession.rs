@@ -118,6 +118,7 @@ impl Monitor {
     fn let_go(&mut self) {
         let Some(mut successor) = self.successor.take() else { return };
         successor.engine.tell(&Report::Go);
+        self.desk.count_engine();
         if self.served {
             info!(users = self.settings.policies.len(), "the config is in force: {} users", self.settings.policies.len());
         }

@@ -10,6 +10,7 @@ use std::process::ExitCode;
 use libtest_mimic::{Arguments, Trial};
 
 mod journal;
+mod systemd;
 #[allow(unused_imports, reason = "the tests of the gate need all of it")]
 #[path = "../gate/world/mod.rs"]
 mod world;
@@ -27,6 +28,11 @@ type Test = (&'static str, &'static [Need], fn());
 const TESTS: &[Test] = &[
     ("journal_has_the_entries_of_monitor_and_engine_with_their_fields", &[], journal::has_entries_with_fields),
     ("journal_that_is_not_there_leaves_lines_on_standard_error", &[], journal::is_not_there),
+    ("systemd_hears_of_start_reload_and_stop", &[], systemd::hears_of_start_reload_and_stop),
+    ("systemd_is_not_told_ready_by_an_engine_that_cannot_begin", &[], systemd::is_not_told_ready_by_an_engine_that_cannot_begin),
+    ("systemd_that_does_not_listen_is_said_once_and_hinders_nothing", &[], systemd::is_not_there),
+    ("watchdog_is_fed_and_a_hung_engine_is_replaced", &[], systemd::hung_engine_is_replaced),
+    ("watchdog_is_fed_while_a_wrong_config_keeps_the_engine_away", &[], systemd::without_an_engine_for_want_of_a_good_config_goes_on),
 ];
 
 fn main() -> ExitCode {
