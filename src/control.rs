@@ -33,6 +33,8 @@ pub enum Question {
     Close(Selection),
     /// End a trial: Postern stays.
     Confirm,
+    /// What is counted, for a monitoring system.
+    Metrics,
 }
 
 /// What is answered.
@@ -47,6 +49,8 @@ pub enum Answer {
     Closed(usize),
     /// To `Confirm`: whether there was a trial.
     Confirmed(bool),
+    /// To `Metrics`: text in the OpenMetrics form.
+    Metrics(String),
     /// It could not be done, and why.
     Failed(String),
 }

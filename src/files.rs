@@ -15,6 +15,8 @@ use crate::bundle::{Bundle, BundleFile};
 mod error;
 #[cfg(feature = "daemon")]
 pub mod kept;
+#[cfg(feature = "daemon")]
+pub mod public;
 pub use error::{FileError, FileErrorKind};
 
 /// The largest key file or profile, in bytes.

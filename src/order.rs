@@ -147,6 +147,8 @@ pub struct Start {
     pub run_as: Option<(u32, u32)>,
     /// One a capture descriptor.
     pub captures: Vec<CaptureSpec>,
+    /// Whether a listener for those who want to read the figures follows the captures.
+    pub metrics: bool,
 }
 
 /// What a capture descriptor is.

@@ -27,6 +27,7 @@ const ROWS: [(usize, &[&str]); 5] = [
             "files",
             "link",
             "log",
+            "metrics",
             "notify",
             "profile",
             "program",

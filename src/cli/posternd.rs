@@ -47,6 +47,7 @@ fn carry_out(command: Command) -> Result<ExitCode, Stop> {
         }
         Command::Status(report) => asking::status(&report),
         Command::Grants(report) => asking::grants(&report),
+        Command::Metrics(config) => asking::metrics(config),
         Command::Close(close) => asking::end(&close),
         Command::Confirm(report) => asking::confirm(&report),
         Command::Demo(options) => demo::run(&options),

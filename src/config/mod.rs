@@ -14,6 +14,7 @@ mod bounds;
 mod fields;
 mod forward;
 mod key_files;
+mod metrics;
 mod page;
 mod problem;
 mod programs;

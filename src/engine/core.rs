@@ -5,16 +5,18 @@
 
 use std::collections::HashMap;
 use std::os::unix::net::UnixStream;
+use std::sync::mpsc::SyncSender;
 
 use tracing::{debug, info, warn};
 
 use crate::control::{self, Answer, Question, Status};
 use crate::datagram::Datagram;
 use crate::engine::sample::Sampler;
-use crate::figures::Figures;
+use crate::figures::{Figures, Tally};
 use crate::gate::{Admission, Decision, Gate, Refusal, Wish};
 use crate::grant::Grant;
 use crate::mark::{MarkRecord, Tide};
+use crate::metrics::Snapshot;
 use crate::order::{Order, Report};
 use crate::reason::{Drop, Reason, Rule};
 use crate::time::Timestamp;
@@ -53,6 +55,8 @@ enum Waiting {
     Knock { user: String },
     /// The administrator, on the control socket.
     Asker { stream: UnixStream, grants: Vec<Grant> },
+    /// Somebody who reads the figures, behind a thread that serves him.
+    Reader { reply: SyncSender<String> },
 }
 
 impl Core {
@@ -134,11 +138,13 @@ impl Core {
             }
             (Some(Waiting::Asker { stream, .. }), Report::Closed { count, .. }) => control::answer(stream, &Answer::Closed(count)),
             (Some(Waiting::Asker { stream, .. }), Report::Confirmed { trial, .. }) => control::answer(stream, &Answer::Confirmed(trial)),
+            (Some(Waiting::Asker { stream, .. }), Report::Measured { tally, .. }) => {
+                control::answer(stream, &Answer::Metrics(self.page(tally)));
+            }
+            (Some(Waiting::Reader { reply }), Report::Measured { tally, .. }) => drop(reply.try_send(self.page(tally))),
+            (Some(Waiting::Reader { .. }), report) => debug!(?report, "the figures could not be had"),
             (Some(Waiting::Asker { stream, .. }), Report::Refused { why, .. }) => control::answer(stream, &Answer::Failed(why)),
-            (
-                Some(Waiting::Asker { stream, .. }),
-                Report::Opened { .. } | Report::Measured { .. } | Report::Go | Report::Finish | Report::Measure,
-            ) => {
+            (Some(Waiting::Asker { stream, .. }), Report::Opened { .. } | Report::Go | Report::Finish | Report::Measure) => {
                 control::answer(stream, &Answer::Failed("the monitor answered something else".to_owned()));
             }
         }
@@ -160,9 +166,22 @@ impl Core {
             Question::Grants => Order::List { ticket },
             Question::Close(which) => Order::End { ticket, which },
             Question::Confirm => Order::Confirm { ticket },
+            Question::Metrics => Order::Measure { ticket },
         };
         self.ordered.insert(ticket, Waiting::Asker { stream, grants: Vec::new() });
         Some(order)
+    }
+
+    /// Somebody wants to read the figures, of which some are the monitor's.
+    pub fn wanted(&mut self, reply: SyncSender<String>) -> Order {
+        let ticket = self.ticket();
+        self.ordered.insert(ticket, Waiting::Reader { reply });
+        Order::Measure { ticket }
+    }
+
+    /// All figures, in the OpenMetrics form.
+    fn page(&self, tally: Tally) -> String {
+        Snapshot { figures: Some(self.figures()), tally }.open_metrics()
     }
 
     /// How it does.

@@ -68,6 +68,9 @@ fn wire_up(link: Link, outfit: start::Outfit) -> Result<(Engine, Receiver<Event>
     threads::reports(link.try_clone().map_err(Stop::system("the link to the monitor"))?, events.clone());
     threads::orders(link, ordered, events.clone());
     threads::control(outfit.control, events.clone());
+    if let Some(listener) = outfit.metrics {
+        threads::metrics(listener, events.clone());
+    }
     let (captures, finish) = (outfit.captures.len(), Arc::new(AtomicBool::new(false)));
     for capture in outfit.captures {
         threads::capture(capture, Arc::clone(&finish), events.clone());
@@ -115,6 +118,10 @@ impl Engine {
                 if let Some(order) = self.core.asked(now, question, stream) {
                     self.order(order);
                 }
+            }
+            Event::Wanted(reply) => {
+                let order = self.core.wanted(reply);
+                self.order(order);
             }
             Event::Table(table) => {
                 self.core.gate().install(table);

@@ -4,6 +4,7 @@
 //! then, and knocks that come meanwhile wait in its captures.
 
 use std::io::{Read, Seek, Write};
+use std::net::TcpListener;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixListener;
 
@@ -31,6 +32,7 @@ pub(super) struct Outfit {
     pub(super) store: DiskStore,
     pub(super) captures: Vec<Box<dyn Capture>>,
     pub(super) control: UnixListener,
+    pub(super) metrics: Option<TcpListener>,
 }
 
 /// Takes over from the monitor. Privileges are gone before the config is read. `None` where the monitor went before it said go.
@@ -46,9 +48,10 @@ pub(super) fn take_over(link: &Link) -> Result<Option<Outfit>, Stop> {
     let captures = start
         .captures
         .into_iter()
-        .zip(descriptors)
+        .zip(descriptors.by_ref())
         .map(|(spec, descriptor)| capture(spec, descriptor, &ports))
         .collect::<Result<_, _>>()?;
+    let metrics = start.metrics.then(|| descriptors.next()).flatten().map(TcpListener::from);
     let users = settings
         .policies
         .into_iter()
@@ -65,7 +68,7 @@ pub(super) fn take_over(link: &Link) -> Result<Option<Outfit>, Stop> {
     gate.recall(store.load().map_err(unusable)?);
     install_table(&mut gate);
     let core = Core::new(gate, settings.gate.name.as_str(), clock::wall());
-    Ok(Some(Outfit { core, store, captures, control: UnixListener::from(control) }))
+    Ok(Some(Outfit { core, store, captures, control: UnixListener::from(control), metrics }))
 }
 
 /// Builds the hint table for now, unless it stands: it takes the longest of all where there are many users.

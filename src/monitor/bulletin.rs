@@ -1,11 +1,13 @@
-//! What the monitor tells those who watch over it: systemd. And what it asks for that: the engine, again and again.
+//! What the monitor tells those who watch over it: systemd, and a node exporter. And what it asks for that: the engine, again and again.
 //!
 //! Decides nothing about grants or engines; an engine that does not answer is the loop's to end.
 
 use tracing::warn;
 
+use crate::metrics::Snapshot;
 use crate::monitor::child::Stage;
 use crate::monitor::health::Health;
+use crate::monitor::metrics_file::MetricsFile;
 use crate::monitor::serve::Monitor;
 use crate::notify::{self, Word};
 use crate::time::{Timestamp, count};
@@ -14,6 +16,7 @@ use crate::time::{Timestamp, count};
 #[derive(Debug)]
 pub(super) struct Bulletin {
     pub(super) health: Health,
+    file: MetricsFile,
     /// Whether systemd waits to be told that the service is up, or that a reload has ended.
     is_awaited: bool,
     status: String,
@@ -23,7 +26,8 @@ pub(super) struct Bulletin {
 
 impl Bulletin {
     pub(super) fn new(now: Timestamp) -> Self {
-        Self { health: Health::new(notify::watchdog(), now), is_awaited: true, status: String::new(), is_unheard: false }
+        let (health, file) = (Health::new(notify::watchdog(), now), MetricsFile::default());
+        Self { health, file, is_awaited: true, status: String::new(), is_unheard: false }
     }
 
     /// The config is to be read anew.
@@ -34,6 +38,7 @@ impl Bulletin {
 
     /// The service ends.
     pub(super) fn stopping(&mut self) {
+        self.file.withdraw();
         self.tell(&[Word::Stopping, Word::Status("stopping")]);
     }
 
@@ -69,6 +74,10 @@ impl Monitor {
             self.bulletin.tell(&words);
             self.bulletin.status = status;
         }
+        let engine = self.engine.as_ref().filter(|_| serves);
+        let figures = || engine.and_then(|engine| engine.figures.as_deref().cloned());
+        let (metrics, tally) = (&self.settings.metrics, self.desk.tally());
+        self.bulletin.file.keep(now, metrics, || Snapshot { figures: figures(), tally });
     }
 
     /// The line that `systemctl status` shows. Names of users are nobody's business there.

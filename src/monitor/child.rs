@@ -81,6 +81,7 @@ impl Engine {
         bundle: &Bundle,
         control: BorrowedFd<'_>,
         captures: &[(CaptureSpec, OwnedFd)],
+        metrics: Option<BorrowedFd<'_>>,
         run_as: Option<(u32, u32)>,
     ) -> Result<Self, Stop> {
         let (ours, theirs) = link::pair().map_err(Stop::system("making the link to the engine"))?;
@@ -90,10 +91,10 @@ impl Engine {
         let child = program::start_again(&arguments, wiring).map_err(Stop::system("starting the engine"))?;
         let engine = Self::new(child, ours);
         let config = in_memory(bundle).map_err(Stop::system("handing the config to the engine"))?;
-        let start = Start { run_as, captures: captures.iter().map(|(spec, _)| spec.clone()).collect() };
+        let start = Start { run_as, captures: captures.iter().map(|(spec, _)| spec.clone()).collect(), metrics: metrics.is_some() };
         let message = order::encode(&start).map_err(|error| Stop::new(FAILED, error))?;
         let descriptors: Vec<BorrowedFd<'_>> =
-            [config.as_fd(), control].into_iter().chain(captures.iter().map(|(_, socket)| socket.as_fd())).collect();
+            [config.as_fd(), control].into_iter().chain(captures.iter().map(|(_, socket)| socket.as_fd())).chain(metrics).collect();
         if let Err(error) = engine.link.send_descriptors(&message, &descriptors) {
             engine.end();
             return Err(Stop::system("handing the sockets to the engine")(error));

@@ -26,6 +26,7 @@ pub mod findings;
 mod health;
 pub mod hooks;
 mod host;
+mod metrics_file;
 mod pages;
 pub mod prepare;
 mod programs;
@@ -74,6 +75,7 @@ pub fn run(config: &Path, trial: Option<Duration>) -> Result<(), Stop> {
         engine: None,
         successor: None,
         held: Vec::new(),
+        listener: None,
         control,
         run_as,
         clock,

@@ -3,6 +3,7 @@
 //! Everything here is looked at once, fails with one line that says what to do, and leaves nothing half made.
 
 use std::fs::{self, DirBuilder, File, TryLockError};
+use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
@@ -14,6 +15,7 @@ use crate::capture;
 use crate::config;
 use crate::control;
 use crate::files;
+use crate::metrics;
 use crate::order::CaptureSpec;
 use crate::settings::{CaptureKind, Gate, Interfaces, Settings};
 use crate::stop::{CONFIG, FAILED, PERMISSION, SYSTEM, Stop};
@@ -191,6 +193,21 @@ fn lock_path(control_socket: &Path) -> PathBuf {
 /// Which path, and what the system said.
 pub fn control_socket(path: &Path) -> Result<OwnedFd, Stop> {
     control::bind(path).map(OwnedFd::from).map_err(Stop::system(format!("binding the control socket {}", path.display())))
+}
+
+/// Listens where the figures may be read. The address that is `held` already is listened on further, for two can't.
+///
+/// # Errors
+/// Which address, and what the system said.
+pub fn metrics_listener(wanted: Option<SocketAddr>, held: Option<&(SocketAddr, OwnedFd)>) -> Result<Option<(SocketAddr, OwnedFd)>, Stop> {
+    let Some(address) = wanted else { return Ok(None) };
+    let socket = match held.filter(|(there, _)| *there == address) {
+        Some((_, socket)) => socket.try_clone().map_err(Stop::system(format!("handing on the listener of {address}")))?,
+        None => metrics::http::bind(address)
+            .map_err(Stop::system(format!("metrics.listen: listening on {address} (is another program using it?)")))?
+            .into(),
+    };
+    Ok(Some((address, socket)))
 }
 
 /// Opens the sockets that knocks are captured with. A bound one that is `held` already is used again, for two can't be bound.

@@ -3,6 +3,7 @@
 //! It waits on descriptors and deadlines only. Closing goes on whatever the engine does. How one engine follows another is
 //! `succession`'s.
 
+use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -51,6 +52,8 @@ pub(super) struct Monitor {
     pub(super) successor: Option<Successor>,
     /// Bound sockets that engines hand on to one another, for a port can be bound only once.
     pub(super) held: Vec<(CaptureSpec, OwnedFd)>,
+    /// Where the figures may be read; handed on likewise.
+    pub(super) listener: Option<(SocketAddr, OwnedFd)>,
     pub(super) control: OwnedFd,
     pub(super) run_as: RunAs,
     pub(super) clock: clock::Steady,

@@ -4,6 +4,7 @@
 //! config come into force; then the old engine sees to what is under way and ends, and the new one opens the store. Knocks that
 //! come in between wait in the new engine's captures. A config that can't be used changes nothing.
 
+use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
@@ -26,6 +27,7 @@ pub(super) struct Successor {
     pub(super) engine: Engine,
     settings: Settings,
     held: Vec<(CaptureSpec, OwnedFd)>,
+    listener: Option<(SocketAddr, OwnedFd)>,
     started: Instant,
     /// Since when its config is in force and the old engine knows that it is to end.
     in_force_since: Option<Instant>,
@@ -41,9 +43,11 @@ impl Monitor {
         let (bundle, settings) = prepare::load(&self.config)?;
         stays(&self.settings, &settings)?;
         let captures = prepare::captures(&settings.gate, &self.held)?;
-        let engine = Engine::start(&super::ENGINE, &bundle, self.control.as_fd(), &captures, self.run_as.ids)?;
+        let listener = prepare::metrics_listener(settings.metrics.listen, self.listener.as_ref())?;
+        let metrics = listener.as_ref().map(|(_, socket)| socket.as_fd());
+        let engine = Engine::start(&super::ENGINE, &bundle, self.control.as_fd(), &captures, metrics, self.run_as.ids)?;
         let held = captures.into_iter().filter(|(spec, _)| matches!(spec, CaptureSpec::Udp { .. })).collect();
-        self.successor = Some(Successor { engine, settings, held, started: clock::instant(), in_force_since: None });
+        self.successor = Some(Successor { engine, settings, held, listener, started: clock::instant(), in_force_since: None });
         Ok(())
     }
 
@@ -124,6 +128,7 @@ impl Monitor {
         }
         self.engine = Some(successor.engine);
         self.held = successor.held;
+        self.listener = successor.listener;
         self.started = clock::instant();
     }
 

@@ -10,6 +10,7 @@ use std::process::ExitCode;
 use libtest_mimic::{Arguments, Trial};
 
 mod journal;
+mod metrics;
 mod systemd;
 #[allow(unused_imports, reason = "the tests of the gate need all of it")]
 #[path = "../gate/world/mod.rs"]
@@ -20,6 +21,9 @@ use world::netns::ground::{Ground, Need};
 /// Mount namespaces, the engine's own user, and whatever firewall comes first.
 const NEEDS: &[Need] = &[Need::Users, Need::Program("ip"), Need::Program("unshare"), Need::Program("mount")];
 
+/// What the text is read with.
+const PARSER: &[Need] = &[Need::Parser];
+
 /// A firewall driver that is there.
 const BACKEND: &str = "auto";
 
@@ -28,6 +32,11 @@ type Test = (&'static str, &'static [Need], fn());
 const TESTS: &[Test] = &[
     ("journal_has_the_entries_of_monitor_and_engine_with_their_fields", &[], journal::has_entries_with_fields),
     ("journal_that_is_not_there_leaves_lines_on_standard_error", &[], journal::is_not_there),
+    ("metrics_over_the_control_socket_tell_what_happened", PARSER, metrics::over_the_control_socket),
+    ("metrics_in_a_file_tell_what_happened_and_go_with_the_daemon", PARSER, metrics::in_a_file),
+    ("metrics_over_http_tell_what_happened_and_outlive_reloads", PARSER, metrics::over_http),
+    ("metrics_over_http_are_bounded_and_hold_up_no_knock", PARSER, metrics::hostile_readers),
+    ("metrics_address_that_is_taken_is_said_in_one_line", &[], metrics::address_that_is_taken),
     ("systemd_hears_of_start_reload_and_stop", &[], systemd::hears_of_start_reload_and_stop),
     ("systemd_is_not_told_ready_by_an_engine_that_cannot_begin", &[], systemd::is_not_told_ready_by_an_engine_that_cannot_begin),
     ("systemd_that_does_not_listen_is_said_once_and_hinders_nothing", &[], systemd::is_not_there),

@@ -26,6 +26,8 @@ pub(super) enum Command {
     Status(Report),
     /// Show what is open now
     Grants(Report),
+    /// Print what is counted, as OpenMetrics text
+    Metrics(Config),
     /// Close grants before their time
     Close(Close),
     /// Say that you can still get in: a trial is over and Postern stays

@@ -1,10 +1,10 @@
-//! What is asked of the running daemon over its control socket: `status`, `grants`, `close`, `confirm`.
+//! What is asked of the running daemon over its control socket: `status`, `grants`, `metrics`, `close`, `confirm`.
 //!
 //! Owns how answers are told; decides nothing.
 
 use std::process::ExitCode;
 
-use super::arguments::{Close, Report, Which};
+use super::arguments::{Close, Config, Report, Which};
 use super::{say, say_json};
 use crate::control::{self, Answer, Question};
 use crate::grant::GrantId;
@@ -36,6 +36,11 @@ pub(super) fn grants(report: &Report) -> Result<ExitCode, Stop> {
     let lines = grants.iter().map(|grant| format!("{grant}, {} left\n", time::human(grant.until.since(now))));
     let text: String = lines.collect();
     say(if text.is_empty() { "nothing is open\n" } else { &text }).map(|()| ExitCode::SUCCESS)
+}
+
+pub(super) fn metrics(config: Config) -> Result<ExitCode, Stop> {
+    let Answer::Metrics(text) = ask(&Report { config, json: false }, &Question::Metrics)? else { return Err(odd()) };
+    say(&text).map(|()| ExitCode::SUCCESS)
 }
 
 pub(super) fn end(close: &Close) -> Result<ExitCode, Stop> {

@@ -185,6 +185,10 @@ capture = "udp"
 backend = "nftables"
 protect = "none"
 on_stop = "remove"
+[metrics]
+file = "/m.prom"
+interval = "1m"
+listen = "[::1]:9162"
 [service.vpn]
 ports = ["udp/51820"]
 end_connections = true
@@ -204,12 +208,14 @@ quota = "5/10s"
 end_connections = true
 "#
     );
-    let Settings { gate, firewall, policies, options, .. } = load(&bundle(&text, &[])).unwrap().settings;
+    let Settings { gate, firewall, metrics, policies, options, .. } = load(&bundle(&text, &[])).unwrap().settings;
     assert_eq!((gate.ports, gate.window), (vec![62201, 62202], Duration::from_secs(120)));
     assert_eq!(gate.interfaces, Interfaces::Named(vec!["eth0".to_owned(), "wg0".to_owned()]));
     assert_eq!((gate.state_dir.as_path(), gate.control_socket.as_path()), (Path::new("/s"), Path::new("/c")));
     assert_eq!((gate.run_as.as_str(), gate.capture), ("postern", CaptureKind::Udp));
     assert_eq!((firewall.backend, firewall.protect, firewall.on_stop), (BackendKind::Nftables, false, OnStop::Remove));
+    assert_eq!((metrics.file.as_deref(), metrics.interval.as_secs()), (Some(Path::new("/m.prom")), 60));
+    assert_eq!(metrics.listen, Some("[::1]:9162".parse().unwrap()));
     let ending: Vec<(&str, bool)> = options.iter().map(|(name, options)| (name.as_str(), options.end_connections)).collect();
     assert_eq!(ending, [("vpn", true), ("web", false)]);
     let user = &policies[0];

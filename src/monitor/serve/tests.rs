@@ -46,6 +46,7 @@ impl Scene {
             engine: Some(engine),
             successor: None,
             held: Vec::new(),
+            listener: None,
             control: UnixStream::pair().unwrap().0.into(),
             run_as: RunAs { ids: None, note: None },
             clock,
