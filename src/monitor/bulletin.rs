@@ -74,10 +74,13 @@ impl Monitor {
             self.bulletin.tell(&words);
             self.bulletin.status = status;
         }
-        let engine = self.engine.as_ref().filter(|_| serves);
-        let figures = || engine.and_then(|engine| engine.figures.as_deref().cloned());
+        let figures = self.engine.as_ref().filter(|_| serves).map(|engine| engine.figures.as_deref());
+        if let Some(None) = figures {
+            // One that serves has been asked, and will answer in a moment.
+            return;
+        }
         let (metrics, tally) = (&self.settings.metrics, self.desk.tally());
-        self.bulletin.file.keep(now, metrics, || Snapshot { figures: figures(), tally });
+        self.bulletin.file.keep(now, metrics, || Snapshot { figures: figures.flatten().cloned(), tally });
     }
 
     /// The line that `systemctl status` shows. Names of users are nobody's business there.

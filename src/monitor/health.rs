@@ -36,14 +36,14 @@ impl Health {
         self.beat
     }
 
-    /// Notes whether an engine serves. Returns whether it is time to ask it, and to tell of it.
+    /// Notes whether an engine serves. Returns whether it is time to ask it, and to tell of it: at once where that is new.
     pub(super) fn look(&mut self, now: Timestamp, serves: bool) -> bool {
+        let is_due = now >= self.next || serves == self.deaf_since.is_some();
         if serves {
             (self.deaf_since, self.is_held_up) = (None, false);
         } else {
             self.deaf_since.get_or_insert(now);
         }
-        let is_due = now >= self.next;
         if is_due {
             self.next = now.plus(self.beat);
         }
@@ -78,6 +78,14 @@ mod tests {
         let mut health = Health::new(None, START);
         let due: Vec<u64> = (0..12).chain([500, 501, 505]).filter(|at| health.look(after(*at), true)).collect();
         assert_eq!(due, [0, 5, 10, 500, 505]);
+    }
+
+    #[test]
+    fn an_engine_that_begins_to_serve_or_is_gone_is_told_of_at_once() {
+        let mut health = Health::new(None, START);
+        let serves = [(0, false), (1, false), (2, true), (3, true), (4, false), (5, false), (9, false)];
+        let due: Vec<u64> = serves.into_iter().filter(|(at, serves)| health.look(after(*at), *serves)).map(|(at, _)| at).collect();
+        assert_eq!(due, [0, 2, 4, 9]);
     }
 
     #[test]
