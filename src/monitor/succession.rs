@@ -42,6 +42,7 @@ impl Monitor {
         self.started = if self.engine.is_some() { self.started } else { clock::instant() };
         let (bundle, settings) = prepare::load(&self.config)?;
         stays(&self.settings, &settings)?;
+        prepare::state_dir(&settings.gate.state_dir, &self.run_as)?;
         let captures = prepare::captures(&settings.gate, &self.held)?;
         let listener = prepare::metrics_listener(settings.metrics.listen, self.listener.as_ref())?;
         let metrics = listener.as_ref().map(|(_, socket)| socket.as_fd());

@@ -10,8 +10,10 @@ use std::process::ExitCode;
 use libtest_mimic::{Arguments, Trial};
 
 mod journal;
+mod machine;
 mod metrics;
 mod systemd;
+mod unit;
 #[allow(unused_imports, reason = "the tests of the gate need all of it")]
 #[path = "../gate/world/mod.rs"]
 mod world;
@@ -37,6 +39,13 @@ const TESTS: &[Test] = &[
     ("metrics_over_http_tell_what_happened_and_outlive_reloads", PARSER, metrics::over_http),
     ("metrics_over_http_are_bounded_and_hold_up_no_knock", PARSER, metrics::hostile_readers),
     ("metrics_address_that_is_taken_is_said_in_one_line", &[], metrics::address_that_is_taken),
+    ("unit_is_rated_below_3_by_systemd", &[Need::Program("systemd-analyze")], unit::is_tight),
+    (
+        "unit_leaves_posternd_the_rights_that_it_needs",
+        &[Need::Program("setpriv"), Need::Program("iptables-restore"), Need::Program("nft")],
+        unit::rights_suffice,
+    ),
+    ("state_that_was_given_to_root_is_given_back_to_the_engine_alone", &[], unit::state_is_given_back),
     ("systemd_hears_of_start_reload_and_stop", &[], systemd::hears_of_start_reload_and_stop),
     ("systemd_is_not_told_ready_by_an_engine_that_cannot_begin", &[], systemd::is_not_told_ready_by_an_engine_that_cannot_begin),
     ("systemd_that_does_not_listen_is_said_once_and_hinders_nothing", &[], systemd::is_not_there),
@@ -47,6 +56,18 @@ const TESTS: &[Test] = &[
 fn main() -> ExitCode {
     let ground = Ground::find();
     let trial = |(name, needs, test): &Test| ground.trial(*name, &[NEEDS, *needs].concat(), *test);
-    let trials: Vec<Trial> = TESTS.iter().map(trial).collect();
+    let mut trials: Vec<Trial> = TESTS.iter().map(trial).collect();
+    let machine = Need::That("a place to start systemd in", machine::can_be_had());
+    let nft = Need::Program("nft");
+    for (backend, program) in [("iptables", Need::Program("iptables-restore")), ("nftables", nft)] {
+        let test = move || unit::works_under_systemd(backend);
+        trials.push(ground.trial(format!("{backend}::unit_works_under_systemd_itself"), &[NEEDS, &[machine, program]].concat(), test));
+    }
+    let test = unit::comes_back_under_systemd;
+    trials.push(ground.trial(
+        "unit_comes_back_after_a_kill_and_out_of_a_hang_but_not_to_a_wrong_config",
+        &[NEEDS, &[machine, nft]].concat(),
+        test,
+    ));
     libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
 }
