@@ -107,6 +107,11 @@ impl Engine {
         Self { child, link, stage: Stage::Loading, over: None, figures: None, unanswered: 0, unsent: VecDeque::new(), stuck_since: None }
     }
 
+    /// Its process.
+    pub(super) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// What to wait for: an order, or room where reports have not all been sent. Until they are, no further order is taken, so
     /// that they never pile up.
     pub(super) fn waited_for(&self) -> PollFd<'_> {

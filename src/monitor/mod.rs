@@ -27,6 +27,7 @@ mod health;
 pub mod hooks;
 mod host;
 mod metrics_file;
+mod orphans;
 mod pages;
 pub mod prepare;
 mod programs;

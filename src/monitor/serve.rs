@@ -15,6 +15,7 @@ use crate::clock;
 use crate::monitor::bulletin::Bulletin;
 use crate::monitor::child::{Engine, Over, Stage};
 use crate::monitor::desk::Desk;
+use crate::monitor::orphans;
 use crate::monitor::prepare::RunAs;
 use crate::monitor::signals::Signals;
 use crate::monitor::succession::Successor;
@@ -110,6 +111,8 @@ impl Monitor {
         }
         self.look_at_successor(buffer)?;
         self.publish();
+        let engines = self.engine.iter().chain(self.successor.iter().map(|successor| &successor.engine));
+        orphans::let_go(&engines.map(Engine::id).collect::<Vec<u32>>());
         Ok(())
     }
 

@@ -9,6 +9,7 @@ use std::process::ExitCode;
 
 use libtest_mimic::{Arguments, Trial};
 
+mod container;
 mod journal;
 mod machine;
 mod metrics;
@@ -46,6 +47,7 @@ const TESTS: &[Test] = &[
         unit::rights_suffice,
     ),
     ("state_that_was_given_to_root_is_given_back_to_the_engine_alone", &[], unit::state_is_given_back),
+    ("first_process_of_a_container_lets_go_of_orphans_and_stops_when_told", &[], container::first_process),
     ("systemd_hears_of_start_reload_and_stop", &[], systemd::hears_of_start_reload_and_stop),
     ("systemd_is_not_told_ready_by_an_engine_that_cannot_begin", &[], systemd::is_not_told_ready_by_an_engine_that_cannot_begin),
     ("systemd_that_does_not_listen_is_said_once_and_hinders_nothing", &[], systemd::is_not_there),
