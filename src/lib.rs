@@ -6,7 +6,7 @@
 //! | row | modules |
 //! |---|---|
 //! | 0 | the `postern-proto` crate |
-//! | 1 | plain types: [`time`], [`address`], [`service`], [`datagram`], [`figures`], [`opening`], [`policy`], [`terms`], [`grant`], [`keep`], [`mark`], [`reason`], [`recipe`], [`run`], [`settings`], [`bundle`], [`stop`] |
+//! | 1 | plain types: [`time`], [`address`], [`service`], [`datagram`], [`figures`], [`opening`], [`policy`], [`terms`], [`grant`], [`keep`], [`manual`], [`mark`], [`reason`], [`recipe`], [`run`], [`settings`], [`bundle`], [`stop`] |
 //! | 2 | pure cores: `gate`, `ledger`, `order` |
 //! | 3 | adapters: `config`, `profile`, `files`, `program`, `capture`, `backend`, `connections`, `store`, `control`, `log`, `metrics`, `notify`, `link`, `clock`, `random` |
 //! | 4 | processes: `engine`, `monitor`, `client` |
@@ -20,6 +20,7 @@ pub mod figures;
 pub mod grant;
 #[cfg(feature = "daemon")]
 pub mod keep;
+pub mod manual;
 pub mod mark;
 pub mod opening;
 pub mod policy;

@@ -10,8 +10,8 @@ const ROWS: [(usize, &[&str]); 5] = [
     (
         1,
         &[
-            "address", "bundle", "datagram", "figures", "grant", "keep", "mark", "opening", "policy", "reason", "recipe", "run", "service",
-            "settings", "stop", "terms", "time",
+            "address", "bundle", "datagram", "figures", "grant", "keep", "manual", "mark", "opening", "policy", "reason", "recipe", "run",
+            "service", "settings", "stop", "terms", "time",
         ],
     ),
     (2, &["gate", "ledger", "order"]),

@@ -6,7 +6,7 @@ mod asking;
 use std::io::Write;
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{CommandFactory, Parser};
 use tracing::error;
 
 use crate::log::{self, Form};
@@ -14,6 +14,11 @@ use crate::monitor::{self, check};
 use crate::stop::{FAILED, Stop};
 use crate::{demo, engine};
 use arguments::{Arguments, Command};
+
+/// The command line, for those who describe it.
+pub fn command() -> clap::Command {
+    Arguments::command()
+}
 
 /// Runs the command that the process was called with.
 pub fn main() -> ExitCode {

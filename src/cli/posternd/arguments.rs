@@ -10,11 +10,15 @@ use crate::{demo, time};
 
 /// The Postern gate: hides services behind single-packet authorization.
 #[derive(Debug, Parser)]
-#[command(name = "posternd", version, about, max_term_width = 100)]
+#[command(name = "posternd", version, about, max_term_width = 100, after_help = AFTER)]
 pub(super) struct Arguments {
     #[command(subcommand)]
     pub(super) command: Command,
 }
+
+const AFTER: &str = "\
+Exit status: 0 done, 1 failed, 2 wrong usage, 69 something it needs is not there, or no posternd answers, 71 the
+system refused something, 74 input or output, 77 a right is missing, 78 config wrong.";
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
