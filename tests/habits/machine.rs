@@ -30,7 +30,8 @@ for again in $(seq 50); do find "$own" -depth -type d -exec rmdir {} + 2>/dev/nu
 exit $code
 "#;
 
-/// Lays the machine's files over the host's and starts what runs on it. $3 is the folder of the programs, $4 dist, $5 the first program.
+/// Lays the machine's files over the host's and starts what runs on it. $3 is the folder of the programs, $4 dist, $5 the first program;
+/// $6 says whether Postern is there.
 const INSIDE: &str = r#"
 set -e
 mount --make-rprivate /
@@ -47,12 +48,14 @@ ln -s pts/ptmx dev/ptmx; ln -s /proc/self/fd dev/fd
 mount -t tmpfs -o mode=755 tmpfs run
 mount -t tmpfs -o mode=1777 tmpfs tmp
 mount --bind "$1" mnt
-rm -rf etc/postern var/lib/postern var/lib/postern.monitor var/log/journal
-for program in postern posternd; do rm -f usr/bin/$program; : >usr/bin/$program; mount --bind "$3/$program" usr/bin/$program; done
-cp "$4/systemd/posternd.service" usr/lib/systemd/system/
-cp "$4/sysusers.d/postern.conf" usr/lib/sysusers.d/
-cp "$4/tmpfiles.d/postern.conf" usr/lib/tmpfiles.d/
+rm -rf etc/postern var/lib/postern var/lib/postern.monitor var/log/journal usr/sbin/policy-rc.d
 mkdir -p var/lib/prometheus/node-exporter
+if [ "$6" = with-postern ]; then
+  for program in postern posternd; do rm -f usr/bin/$program; : >usr/bin/$program; mount --bind "$3/$program" usr/bin/$program; done
+  cp "$4/systemd/posternd.service" usr/lib/systemd/system/
+  cp "$4/sysusers.d/postern.conf" usr/lib/sysusers.d/
+  cp "$4/tmpfiles.d/postern.conf" usr/lib/tmpfiles.d/
+fi
 mkdir old && pivot_root . old && umount -l /old
 without=-sys_module,-sys_time,-sys_rawio,-syslog
 exec env -i container=test PATH=/usr/sbin:/usr/bin:/sbin:/bin setpriv --bounding-set $without --inh-caps $without \
@@ -73,24 +76,33 @@ struct Around(Child);
 pub(crate) fn can_be_had() -> bool {
     let is_root = rustix::process::geteuid().is_root();
     let folder = tempfile::Builder::new().prefix("postern-machine-").tempdir().unwrap();
-    let tried = || around(folder.path(), "/bin/true").status().is_ok_and(|status| status.success());
+    let tried = || around(folder.path(), "/bin/true", "with-postern").status().is_ok_and(|status| status.success());
     is_root && Path::new(INIT).exists() && tried()
 }
 
-fn around(folder: &Path, init: &str) -> Command {
+fn around(folder: &Path, init: &str, with: &str) -> Command {
     let programs = Path::new(env!("CARGO_BIN_EXE_posternd")).parent().unwrap();
     let dist = Path::new(env!("CARGO_MANIFEST_DIR")).join("dist");
     let mut command = Command::new("setpriv");
     command.args(["--pdeathsig", "TERM", "unshare", "--mount", "/bin/sh", "-c", AROUND, "sh"]).arg(folder).arg(INSIDE);
-    command.args([programs, &dist]).arg(init).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    command.args([programs, &dist]).args([init, with]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     command
 }
 
 impl Machine {
-    /// Starts it in the world's gate, without any config of posternd's.
+    /// Starts it in the world's gate, with Postern installed and not configured.
     pub(crate) fn start(world: &World) -> Self {
+        Self::start_with(world, "with-postern")
+    }
+
+    /// The same without Postern.
+    pub(crate) fn start_bare(world: &World) -> Self {
+        Self::start_with(world, "bare")
+    }
+
+    fn start_with(world: &World, with: &'static str) -> Self {
         let folder = world.folder().to_owned();
-        let around = Around(world.gate.run(move || around(&folder, INIT).spawn().unwrap()));
+        let around = Around(world.gate.run(move || around(&folder, INIT, with).spawn().unwrap()));
         let init = wait_for("the machine's first process", || child_of(child_of(around.0.id(), "unshare")?, "systemd"));
         let machine = Self { _around: around, init };
         wait_for("systemd to be up", || {

@@ -13,6 +13,7 @@ mod container;
 mod journal;
 mod machine;
 mod metrics;
+mod package;
 mod systemd;
 mod unit;
 #[allow(unused_imports, reason = "the tests of the gate need all of it")]
@@ -71,5 +72,11 @@ fn main() -> ExitCode {
         &[NEEDS, &[machine, nft]].concat(),
         test,
     ));
+    let package = [Need::That("cargo-deb", package::can_be_made()), Need::Program("dpkg-deb")];
+    let on_a_machine = [NEEDS, &package, &[machine, Need::Program("dpkg"), Need::Program("man")]].concat();
+    trials.push(ground.trial("package_holds_everything_in_its_place", &package, package::holds_everything_in_its_place));
+    let lintian = [&package[..], &[Need::Program("lintian")]].concat();
+    trials.push(ground.trial("package_has_no_error_for_lintian", &lintian, package::has_no_error_for_lintian));
+    trials.push(ground.trial("package_installs_serves_and_goes_with_all_it_did", &on_a_machine, package::installs_serves_and_goes));
     libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
 }
