@@ -1,0 +1,63 @@
+//! Whether what a command printed is what a page says, with what differs from run to run left out of the comparison.
+//!
+//! `…` in a page stands for anything within a line; a line that is only `…` for any lines, also none.
+
+use regex::{Regex, RegexBuilder};
+
+/// What is never the same twice, and what it is put down as.
+const CHANGING: &[(&str, &str)] = &[
+    (r"\b20\d\d-\d\d-\d\d[T ]\d\d:\d\d:\d\d(\.\d+)?Z?", "<time>"),
+    (r"\bpostern-[a-z]+1?:[A-Za-z0-9_-]{20,}", "<token>"),
+    (r"\b[A-Z2-7]{32}\b", "<secret>"),
+    (r"[A-Za-z0-9+/]{43}=", "<key>"),
+    (r"\b\d+(\.\d+)?(ms|s|min|h)\b( \d+(\.\d+)?(ms|s)\b)?", "<length>"),
+    (r"\b\d+ bytes\b", "<bytes>"),
+    (r"\bpid \d+", "<pid>"),
+    // columns are as wide as what stands in them
+    (r"  +", "  "),
+];
+
+pub(crate) struct Comparison {
+    changing: Vec<(Regex, &'static str)>,
+}
+
+impl Comparison {
+    pub(crate) fn new() -> Self {
+        Self { changing: CHANGING.iter().map(|(pattern, mask)| (Regex::new(pattern).unwrap(), *mask)).collect() }
+    }
+
+    /// Whether all that was printed is what was promised.
+    pub(crate) fn is_whole(&self, promised: &[String], printed: &str) -> bool {
+        self.pattern(promised, "").is_match(&self.masked(printed.trim_end()))
+    }
+
+    /// Whether it begins as was promised.
+    pub(crate) fn begins(&self, promised: &[String], printed: &str) -> bool {
+        self.pattern(promised, r"(\n.*)?").is_match(&self.masked(printed.trim_end()))
+    }
+
+    /// With what changes put down as one word each.
+    pub(crate) fn masked(&self, text: &str) -> String {
+        let text = text.lines().map(str::trim_end).collect::<Vec<_>>().join("\n");
+        self.changing.iter().fold(text, |text, (pattern, mask)| pattern.replace_all(&text, *mask).into_owned())
+    }
+
+    fn pattern(&self, promised: &[String], rest: &str) -> Regex {
+        let mut pattern = String::from("^");
+        for (at, line) in promised.iter().enumerate() {
+            if line.trim() == "…" {
+                // With the line break before it, so that no lines at all are also any lines.
+                pattern.push_str(if at == 0 { r"(.*\n)??" } else { r"(\n.*?)?" });
+                continue;
+            }
+            if at > 0 && !(at == 1 && promised[0].trim() == "…") {
+                pattern.push('\n');
+            }
+            let parts: Vec<String> = self.masked(line).split('…').map(regex::escape).collect();
+            pattern.push_str(&parts.join("[^\n]*?"));
+        }
+        pattern.push_str(rest);
+        pattern.push('$');
+        RegexBuilder::new(&pattern).dot_matches_new_line(true).build().unwrap()
+    }
+}

@@ -1,0 +1,120 @@
+//! The documentation does what it says: every command of every page is typed on machines of its own, and prints what the page shows.
+//!
+//! ```text
+//!   you: 203.0.113.9, 2001:db8:9::9 ══ cable ══ gate: 192.0.2.1, 2001:db8::1 ══ cable ══ inside: 10.0.0.5, fd00::5
+//!                                              10.0.0.1, fd00::1
+//! ```
+//! Each is a network namespace and a mount namespace; what a page's comment `<!-- world: … -->` names runs there from the start.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, clippy::disallowed_methods)]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use libtest_mimic::{Arguments, Failed, Trial};
+
+mod compare;
+mod machine;
+#[path = "../netns/mod.rs"]
+#[allow(dead_code, reason = "other tests use more of it")]
+mod netns;
+mod page;
+mod world;
+
+use compare::Comparison;
+use netns::ground::{Ground, Need};
+use page::{Page, Step, Typed};
+use world::{MACHINES, World};
+
+/// What the pages need beside namespaces.
+const NEEDS: &[Need] = &[
+    Need::Users,
+    Need::Program("ip"),
+    Need::Program("bash"),
+    Need::Program("sshd"),
+    Need::Program("ssh"),
+    Need::Program("iptables"),
+    Need::Program("python3"),
+];
+
+fn main() -> ExitCode {
+    let ground = Ground::find();
+    let arguments = Arguments::from_args();
+    let trial = |path: PathBuf| {
+        let name = path.file_stem().unwrap().to_string_lossy().into_owned();
+        ground.trial(name, NEEDS, move || try_page(&path))
+    };
+    let mut trials: Vec<Trial> = pages().into_iter().map(trial).collect();
+    trials.push(Trial::test("comparison_leaves_out_what_changes_and_nothing_else", comparison));
+    libtest_mimic::run(&arguments, trials).exit_code()
+}
+
+fn pages() -> Vec<PathBuf> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let folder = fs::read_dir(root.join("docs")).unwrap().map(|entry| entry.unwrap().path());
+    let mut pages: Vec<PathBuf> = folder.filter(|path| path.extension().is_some_and(|ending| ending == "md")).collect();
+    pages.sort();
+    pages
+}
+
+fn try_page(path: &Path) {
+    let page = Page::read(path, &MACHINES);
+    let world = World::make(&page.world);
+    let comparison = Comparison::new();
+    for step in &page.steps {
+        match step {
+            Step::File { machine, path, text } => world.machine(machine).write(path, text),
+            Step::Command(typed) => type_in(&page.name, &world, &comparison, typed),
+        }
+    }
+}
+
+/// A command that prints `…` last goes on until the page ends; one that prints `^C` last is ended by that.
+fn type_in(page: &str, world: &World, comparison: &Comparison, typed: &Typed) {
+    let machine = world.machine(&typed.machine);
+    let (goes_on, is_interrupted) = match typed.prints.last().map(|line| line.trim()) {
+        Some("^C") => (true, true),
+        last => (last == Some("…"), false),
+    };
+    let wanted = if goes_on { &typed.prints[..typed.prints.len() - 1] } else { &typed.prints[..] };
+    let printed = if goes_on {
+        machine.run_on(&typed.command, |printed| comparison.begins(wanted, printed)).err()
+    } else {
+        Some(machine.run(&typed.command)).filter(|printed| !comparison.is_whole(wanted, printed))
+    };
+    if is_interrupted && printed.is_none() {
+        machine.interrupt();
+    }
+    if let Some(printed) = printed {
+        let (line, command) = (typed.line, &typed.command);
+        panic!("{page}:{line}: {command}\n--- the page says\n{}\n--- it printed\n{printed}", wanted.join("\n"));
+    }
+}
+
+fn comparison() -> Result<(), Failed> {
+    let comparison = Comparison::new();
+    let lines = |text: &str| -> Vec<String> { text.lines().map(str::to_owned).collect() };
+    for (promised, printed, is_whole) in [
+        ("", "", true),
+        ("open after 21ms", "open after 3.5s\n", true),
+        ("open after 21ms", "closed after 21ms", false),
+        ("a …\nc", "a b\nc", true),
+        ("a …\nc", "a b\nd\nc", false),
+        ("a\n…\nc", "a\nc", true),
+        ("a\n…\nc", "a\nb\nb\nc", true),
+        ("…\nc", "c", true),
+        ("…\nc", "a\nc", true),
+        ("…\nc", "ac", false),
+        ("a", "a\nb", false),
+        ("2026-11-22T10:49:57.854Z  INFO x", "2027-01-01T00:00:00.000Z  INFO x", true),
+        ("a     b", "a  b", true),
+        ("a (b)", "a (b)", true),
+        ("a.b", "axb", false),
+    ] {
+        if comparison.is_whole(&lines(promised), printed) != is_whole {
+            return Err(Failed::from(format!("{promised:?} and {printed:?}")));
+        }
+    }
+    assert!(comparison.begins(&lines("a"), "a\nb\nc") && !comparison.begins(&lines("b"), "a\nb"));
+    Ok(())
+}

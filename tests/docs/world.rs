@@ -1,0 +1,112 @@
+//! The three machines of a page, their cables, and the servers that a page asks for.
+
+use std::fs;
+use std::path::Path;
+
+use tempfile::TempDir;
+
+use crate::machine::Machine;
+
+/// In prompts.
+pub(crate) const MACHINES: [&str; 3] = ["gate", "you", "inside"];
+
+/// Taken down in this order.
+pub(crate) struct World {
+    machines: Vec<Machine>,
+    _folder: TempDir,
+}
+
+impl World {
+    /// Lays the cables and starts the servers that `words` name.
+    pub(crate) fn make(words: &[String]) -> Self {
+        let folder = tempfile::Builder::new().prefix("postern-docs-").tempdir().unwrap();
+        fs::set_permissions(folder.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+        let machines = MACHINES.iter().map(|name| Machine::new(name, folder.path())).collect();
+        let world = Self { machines, _folder: folder };
+        world.lay_cables();
+        for word in words {
+            world.serve(word);
+        }
+        world
+    }
+
+    pub(crate) fn machine(&self, name: &str) -> &Machine {
+        let at = MACHINES.iter().position(|one| *one == name).unwrap_or_else(|| panic!("there is no machine {name}"));
+        &self.machines[at]
+    }
+
+    fn lay_cables(&self) {
+        let gate = &self.machine("gate").space;
+        for (other, wire, ours, theirs) in [
+            ("you", "eth0", ["192.0.2.1/32", "2001:db8::1/128"], ["203.0.113.9/32", "2001:db8:9::9/128"]),
+            ("inside", "eth1", ["10.0.0.1/24", "fd00::1/64"], ["10.0.0.5/24", "fd00::5/64"]),
+        ] {
+            let there = &self.machine(other).space;
+            gate.ip(&format!("link add {wire} type veth peer name eth0 netns {}", there.thread_id()));
+            for (space, name, addresses) in [(gate, wire, ours), (there, "eth0", theirs)] {
+                for address in addresses {
+                    let nodad = if address.contains(':') { "nodad" } else { "" };
+                    space.ip(&format!("addr add {address} dev {name} {nodad}"));
+                }
+                space.ip(&format!("link set {name} up"));
+            }
+            gate.wait_until_it_carries(wire);
+            there.wait_until_it_carries("eth0");
+        }
+        gate.ip("route add 203.0.113.0/24 dev eth0");
+        gate.ip("-6 route add 2001:db8:9::/64 dev eth0");
+        let you = &self.machine("you").space;
+        you.ip("route add 192.0.2.1 dev eth0");
+        you.ip("-6 route add 2001:db8::1 dev eth0");
+        you.ip("route add default via 192.0.2.1");
+        you.ip("-6 route add default via 2001:db8::1");
+        self.machine("inside").space.ip("route add default via 10.0.0.1");
+        self.machine("inside").space.ip("-6 route add default via fd00::1");
+    }
+
+    /// `gate/sshd`, `gate/http:8080`, `inside/echo:22`: a server on a machine.
+    fn serve(&self, word: &str) {
+        let (name, server) = word.split_once('/').unwrap_or_else(|| panic!("{word} is not MACHINE/SERVER"));
+        let machine = self.machine(name);
+        let said = match server.split_once(':') {
+            None if server == "sshd" => {
+                let said = machine.run(SSHD);
+                let you = self.machine("you");
+                let key = you.run("mkdir -p -m 700 ~/.ssh && [ -f ~/.ssh/id_ed25519 ] || ssh-keygen -q -t ed25519 -N '' -f ~/.ssh/id_ed25519 && cat ~/.ssh/id_ed25519.pub");
+                machine.write("~/.ssh/authorized_keys", &key);
+                you.write("~/.ssh/config", "Host *\n    StrictHostKeyChecking accept-new\n    LogLevel ERROR\n    BatchMode yes\n");
+                said
+            }
+            Some(("http", port)) => machine.run(&format!(
+                "mkdir -p /srv/www && echo 'hello from {name}' >/srv/www/index.html; {}",
+                started(&format!("python3 -m http.server -b :: -d /srv/www {port}"), port)
+            )),
+            Some(("udp", port)) => machine.run(&started(&format!("python3 -c \"{}\"", UDP_ECHO.replace("PORT", port)), "")),
+            _ => panic!("no server {word}"),
+        };
+        assert_eq!(said, "", "{word}");
+        let path = Path::new("/run/started");
+        machine.space.run(move || assert!(path.is_dir()));
+    }
+}
+
+/// A real sshd with keys of its own.
+const SSHD: &str = "set -e; mkdir -p -m 755 /run/sshd; mkdir -p -m 700 ~/.ssh; ssh-keygen -q -t ed25519 -N '' -f /etc/ssh/docs_host_key; \
+    printf 'HostKey /etc/ssh/docs_host_key\\nPidFile none\\nUsePAM no\\nPermitRootLogin yes\\nStrictModes no\\n' >/etc/ssh/docs_sshd_config; \
+    setsid sh -c 'echo $$ >/run/started/sshd; exec /usr/sbin/sshd -D -f /etc/ssh/docs_sshd_config' </dev/null >/dev/null 2>&1 & \
+    for _ in $(seq 200); do ss --no-header -ltn | grep -q ':22 ' && exit 0; sleep 0.05; done; echo sshd does not listen";
+
+const UDP_ECHO: &str =
+    "import socket; s = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM); s.bind(('::', PORT))\nwhile True: s.sendto(*s.recvfrom(2048))";
+
+/// Starts a server and, where it has a TCP port, waits until it listens.
+fn started(command: &str, port: &str) -> String {
+    let name = command.replace(|c: char| !c.is_ascii_alphanumeric(), "").chars().take(24).collect::<String>();
+    let start = format!("setsid sh -c 'echo $$ >/run/started/{name}{port}; exec {command}' </dev/null >/dev/null 2>&1 &");
+    if port.is_empty() {
+        return start;
+    }
+    format!(
+        "{start} for _ in $(seq 200); do ss --no-header -ltn | grep -q ':{port} ' && exit 0; sleep 0.05; done; echo port {port} is not listened on"
+    )
+}
