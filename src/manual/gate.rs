@@ -30,6 +30,12 @@ const GATE: Section = Section {
         ),
         key("port", "62201 or [62201, 443]", Some("62201"), "The UDP ports that knocks come to, at most 32. Nothing ever answers on them."),
         key(
+            "address",
+            "\"gate.example.org:62201\" or a list",
+            Some("none"),
+            "Where clients send to, for the profiles that posternd user add makes; the gate itself makes no use of it. Without it that is the gate's name.",
+        ),
+        key(
             "interfaces",
             "[\"any\"] or [\"eth0\", \"wg0\"]",
             Some("[\"any\"]"),
@@ -225,6 +231,17 @@ const USER: Section = Section {
         key("max_duration", "\"1h\"", Some("\"1h\""), "The longest that a grant may last, at most 720h. Longer wishes are clipped."),
         key("quota", "\"30/min\"", Some("\"30/min\""), "How many knocks are admitted in a time: 1/s, 30/min, 100/h, 10/day, 5/10s."),
         key("end_connections", "true or false", Some("false"), "Whether connections end with the grants of this user that they rest on."),
+        key("disabled", "true or false", Some("false"), "A disabled user is nobody; the services stay closed for everyone else."),
+        key(
+            "totp",
+            "\"base32...\"",
+            Some("none"),
+            "The secret of one-time codes (RFC 6238: SHA-1, 30 seconds, 6 digits): every knock must carry the code of the time.",
+        ),
+        key("old_key", "\"base64...\"", Some("none"), "The shared key that the user had before; it counts until old_until."),
+        key("old_public_key", "\"base64...\"", Some("none"), "The same of a key pair."),
+        key("old_psk", "\"base64...\"", Some("none"), "The psk that belongs to old_public_key."),
+        key("old_until", "2026-12-31T00:00:00Z", Some("none"), "Until when the old key counts. posternd user rotate writes these."),
     ],
 };
 

@@ -29,6 +29,8 @@ complete -c postern -n "__fish_postern_needs_command" -s h -l help -d 'Print hel
 complete -c postern -n "__fish_postern_needs_command" -s V -l version -d 'Print version'
 complete -c postern -n "__fish_postern_needs_command" -f -a "knock" -d 'Ask a gate to open: one knock over each family, IPv4 and IPv6'
 complete -c postern -n "__fish_postern_needs_command" -f -a "close" -d 'Close what one has opened, before its time; all of it if no service is named'
+complete -c postern -n "__fish_postern_needs_command" -f -a "enroll" -d 'Make a key pair for a gate and print the request to be enrolled there; the private key stays on this machine'
+complete -c postern -n "__fish_postern_needs_command" -f -a "import" -d 'Add a profile from the token, or the profile in TOML, that the gate\'s administrator sent'
 complete -c postern -n "__fish_postern_needs_command" -f -a "keygen" -d 'Make a key to share with a gate, or a key pair'
 complete -c postern -n "__fish_postern_needs_command" -f -a "open-packet" -d 'Open a packet with the profile\'s key and show what it asks for'
 complete -c postern -n "__fish_postern_needs_command" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
@@ -62,6 +64,15 @@ complete -c postern -n "__fish_postern_using_subcommand close" -l print -d 'Send
 complete -c postern -n "__fish_postern_using_subcommand close" -l dry-run -d 'Send nothing; show what would be asked'
 complete -c postern -n "__fish_postern_using_subcommand close" -l json -d 'Write one JSON object, for programs'
 complete -c postern -n "__fish_postern_using_subcommand close" -s h -l help -d 'Print help'
+complete -c postern -n "__fish_postern_using_subcommand enroll" -l profile -d 'What the profile will be called [default: NAME]' -r
+complete -c postern -n "__fish_postern_using_subcommand enroll" -l config -d 'The config with the profiles [default: postern/config.toml in $XDG_CONFIG_HOME or ~/.config]' -r -F
+complete -c postern -n "__fish_postern_using_subcommand enroll" -l json -d 'Write one JSON object, for programs'
+complete -c postern -n "__fish_postern_using_subcommand enroll" -s h -l help -d 'Print help'
+complete -c postern -n "__fish_postern_using_subcommand import" -l profile -d 'What to call the profile [default: as it was enrolled, or the first part of the gate\'s name]' -r
+complete -c postern -n "__fish_postern_using_subcommand import" -l config -d 'The config with the profiles [default: postern/config.toml in $XDG_CONFIG_HOME or ~/.config]' -r -F
+complete -c postern -n "__fish_postern_using_subcommand import" -l replace -d 'Put it in the place of the profile that has its name, or of the only one for its gate'
+complete -c postern -n "__fish_postern_using_subcommand import" -l json -d 'Write one JSON object, for programs'
+complete -c postern -n "__fish_postern_using_subcommand import" -s h -l help -d 'Print help'
 complete -c postern -n "__fish_postern_using_subcommand keygen" -s o -l output -d 'Write the secret key into this new file, readable by its owner only, instead of to standard output' -r -F
 complete -c postern -n "__fish_postern_using_subcommand keygen" -l config -d 'The config with the profiles [default: postern/config.toml in $XDG_CONFIG_HOME or ~/.config]' -r -F
 complete -c postern -n "__fish_postern_using_subcommand keygen" -l pair -d 'A key pair instead of a shared key'
@@ -74,8 +85,10 @@ complete -c postern -n "__fish_postern_using_subcommand open-packet" -l config -
 complete -c postern -n "__fish_postern_using_subcommand open-packet" -l key-stdin -d 'Read the shared key from standard input; without any key, the variable POSTERN_KEY is asked'
 complete -c postern -n "__fish_postern_using_subcommand open-packet" -l json -d 'Write one JSON object, for programs'
 complete -c postern -n "__fish_postern_using_subcommand open-packet" -s h -l help -d 'Print help'
-complete -c postern -n "__fish_postern_using_subcommand help; and not __fish_seen_subcommand_from knock close keygen open-packet help" -f -a "knock" -d 'Ask a gate to open: one knock over each family, IPv4 and IPv6'
-complete -c postern -n "__fish_postern_using_subcommand help; and not __fish_seen_subcommand_from knock close keygen open-packet help" -f -a "close" -d 'Close what one has opened, before its time; all of it if no service is named'
-complete -c postern -n "__fish_postern_using_subcommand help; and not __fish_seen_subcommand_from knock close keygen open-packet help" -f -a "keygen" -d 'Make a key to share with a gate, or a key pair'
-complete -c postern -n "__fish_postern_using_subcommand help; and not __fish_seen_subcommand_from knock close keygen open-packet help" -f -a "open-packet" -d 'Open a packet with the profile\'s key and show what it asks for'
-complete -c postern -n "__fish_postern_using_subcommand help; and not __fish_seen_subcommand_from knock close keygen open-packet help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c postern -n "__fish_postern_using_subcommand help; and not __fish_seen_subcommand_from knock close enroll import keygen open-packet help" -f -a "knock" -d 'Ask a gate to open: one knock over each family, IPv4 and IPv6'
+complete -c postern -n "__fish_postern_using_subcommand help; and not __fish_seen_subcommand_from knock close enroll import keygen open-packet help" -f -a "close" -d 'Close what one has opened, before its time; all of it if no service is named'
+complete -c postern -n "__fish_postern_using_subcommand help; and not __fish_seen_subcommand_from knock close enroll import keygen open-packet help" -f -a "enroll" -d 'Make a key pair for a gate and print the request to be enrolled there; the private key stays on this machine'
+complete -c postern -n "__fish_postern_using_subcommand help; and not __fish_seen_subcommand_from knock close enroll import keygen open-packet help" -f -a "import" -d 'Add a profile from the token, or the profile in TOML, that the gate\'s administrator sent'
+complete -c postern -n "__fish_postern_using_subcommand help; and not __fish_seen_subcommand_from knock close enroll import keygen open-packet help" -f -a "keygen" -d 'Make a key to share with a gate, or a key pair'
+complete -c postern -n "__fish_postern_using_subcommand help; and not __fish_seen_subcommand_from knock close enroll import keygen open-packet help" -f -a "open-packet" -d 'Open a packet with the profile\'s key and show what it asks for'
+complete -c postern -n "__fish_postern_using_subcommand help; and not __fish_seen_subcommand_from knock close enroll import keygen open-packet help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'

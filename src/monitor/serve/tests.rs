@@ -67,6 +67,15 @@ impl Scene {
         self.monitor.turn(&mut self.buffer).unwrap();
     }
 
+    /// A process that another test is about to start holds a copy of the engine's end until it has begun.
+    fn turn_until_the_engine_is_gone(&mut self) {
+        let start = clock::instant();
+        while self.monitor.engine.is_some() && clock::elapsed(start) < Duration::from_secs(10) {
+            self.turn();
+        }
+        assert!(self.monitor.engine.is_none());
+    }
+
     fn open(&self) -> usize {
         self.firewall.with(|state| state.open.len())
     }
@@ -237,11 +246,8 @@ fn orders_that_an_engine_gave_before_it_died_are_carried_out() {
     }
     // It goes without having read its reports.
     drop(engine);
-    for _ in 0..5 {
-        scene.turn();
-    }
+    scene.turn_until_the_engine_is_gone();
     assert_eq!(scene.open(), 400);
-    assert!(scene.monitor.engine.is_none());
 }
 
 #[test]
@@ -300,12 +306,7 @@ fn an_engine_that_dies_over_its_reload_leaves_nobody_waiting() {
     scene.turn();
     assert!(scene.monitor.reloads.due_in().is_some_and(|due| !due.is_zero()), "it waits for the pause to be over");
     drop(engine);
-    // A process that another test is about to start holds a copy of the other end until it has begun.
-    let start = clock::instant();
-    while scene.monitor.engine.is_some() && clock::elapsed(start) < Duration::from_secs(10) {
-        scene.turn();
-    }
-    assert!(scene.monitor.engine.is_none());
+    scene.turn_until_the_engine_is_gone();
     assert_eq!(scene.monitor.reloads.due_in(), None);
 }
 
