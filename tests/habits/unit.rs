@@ -127,7 +127,7 @@ pub(crate) fn works_under_systemd(backend: &'static str) {
     });
     machine.wait_until_it_shows("ActiveState", "active");
     assert!(machine.tell("posternd status").contains("1 user"));
-    assert_eq!(machine.tell("posternd grants").lines().count(), 2);
+    assert_eq!(machine.tell("posternd grants").lines().count(), 3, "a head and two grants");
 
     machine.tell("systemctl stop posternd");
     assert_eq!([machine.shows("ActiveState"), machine.shows("Result")], ["inactive", "success"]);
@@ -154,7 +154,7 @@ pub(crate) fn comes_back_under_systemd() {
         machine.tell(&format!("systemctl kill --kill-who=main -s {how} posternd"));
         machine.wait_until_it_shows("NRestarts", restarts);
         machine.wait_until_it_shows("ActiveState", "active");
-        assert!(machine.tell("posternd grants").starts_with("grant 1: alice"));
+        assert!(machine.tell("posternd grants").lines().any(|line| line.starts_with("1 ") && line.contains(" alice ")));
         world.first.knock("alice", Family::V6, &[]);
         world.first.expect_let_in(Family::V6);
         world.first.expect_let_in(Family::V4);
