@@ -22,7 +22,7 @@ mod start;
 mod threads;
 
 use self::core::{Commit, Core};
-use threads::{Event, hand_on};
+use threads::{Event, Orders, hand_on};
 
 /// Events that wait for the loop; captures wait with the next one, and the kernel drops what then comes.
 const QUEUE: usize = 4096;
@@ -37,7 +37,7 @@ const LAST_TICK: Duration = Duration::from_millis(10);
 struct Engine {
     core: Core,
     commits: SyncSender<Commit>,
-    orders: SyncSender<Order>,
+    orders: Orders,
     tables: SyncSender<RangeInclusive<u64>>,
     table_under_way: bool,
     /// Captures that still feed the loop, and what tells them to end.
@@ -61,19 +61,18 @@ fn wire_up(link: Link, outfit: start::Outfit) -> Result<(Engine, Receiver<Event>
     let mut core = outfit.core;
     let (events, inbox) = sync_channel(QUEUE);
     let (commits, committed) = sync_channel(QUEUE);
-    let (orders, ordered) = sync_channel(QUEUE);
     let (tables, wanted) = sync_channel(1);
     threads::store(outfit.store, committed, events.clone());
     threads::tables(core.gate().hint_keys(), wanted, events.clone());
     threads::reports(link.try_clone().map_err(Stop::system("the link to the monitor"))?, events.clone());
-    threads::orders(link, ordered, events.clone());
+    let orders = threads::orders(link, QUEUE, events.clone()).map_err(Stop::system("the link to the monitor"))?;
     threads::control(outfit.control, events.clone());
     let (captures, finish) = (outfit.captures.len(), Arc::new(AtomicBool::new(false)));
     for capture in outfit.captures {
         threads::capture(capture, Arc::clone(&finish), events.clone());
     }
     let engine = Engine { core, commits, orders, tables, table_under_way: false, captures, finish };
-    hand_on(&engine.orders, Order::Ready).map_err(|(_, why)| Stop::new(FAILED, why))?;
+    engine.orders.give(Order::Ready).map_err(|(_, why)| Stop::new(FAILED, why))?;
     Ok((engine, inbox))
 }
 
@@ -130,7 +129,7 @@ impl Engine {
     }
 
     fn order(&mut self, order: Order) {
-        if let Err((order, why)) = hand_on(&self.orders, order) {
+        if let Err((order, why)) = self.orders.give(order) {
             self.core.not_ordered(&order, why);
         }
     }
