@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use postern_proto::{Hint, HintKey, MacKey, SealKey, Step};
 
 use super::User;
-use super::quota::{GateClock, Limiter, Spent};
+use super::quota::{GateClock, Limiter, Meter, Spent};
 use crate::policy::Policy;
 use crate::time::Timestamp;
 
@@ -17,6 +17,7 @@ pub(super) struct Users {
     hint_keys: Vec<HintKey>,
     mac_keys: Vec<MacKey>,
     members: Vec<Member>,
+    meters: Vec<Meter>,
     /// Without names; a member knows its place here.
     policies: Vec<Policy>,
 }
@@ -37,6 +38,7 @@ pub(super) struct Knocker<'a> {
     /// The name in it is empty.
     pub(super) policy: &'a Policy,
     pub(super) limiter: &'a Limiter,
+    pub(super) meter: &'a Meter,
     pub(super) seal_key: &'a SealKey,
 }
 
@@ -47,6 +49,7 @@ impl Users {
             hint_keys: Vec::with_capacity(count),
             mac_keys: Vec::with_capacity(count),
             members: Vec::with_capacity(count),
+            meters: Vec::with_capacity(count),
             policies: Vec::new(),
         };
         let mut known: HashMap<Policy, usize> = HashMap::new();
@@ -61,6 +64,7 @@ impl Users {
             all.hint_keys.push(hint_key);
             all.mac_keys.push(mac_key);
             all.members.push(Member { name, policy, limiter, seal_key });
+            all.meters.push(Meter::default());
         }
         all
     }
@@ -75,12 +79,13 @@ impl Users {
 
     pub(super) fn knocker(&self, user: usize) -> Option<Knocker<'_>> {
         let Member { name, policy, limiter, seal_key } = self.members.get(user)?;
-        Some(Knocker { name, policy: self.policies.get(*policy)?, limiter, seal_key })
+        Some(Knocker { name, policy: self.policies.get(*policy)?, limiter, meter: self.meters.get(user)?, seal_key })
     }
 
     /// The quotas that are not whole at this time.
     pub(super) fn spent(&self, now: Timestamp) -> impl Iterator<Item = Spent> + '_ {
-        self.members.iter().filter_map(move |member| member.limiter.spent(&member.name, self.policies.get(member.policy)?.quota, now))
+        let members = self.members.iter().zip(&self.meters);
+        members.filter_map(move |(member, meter)| meter.spent(&member.name, self.policies.get(member.policy)?.quota, now))
     }
 
     /// A user's hint for a step.
