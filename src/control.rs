@@ -11,7 +11,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::grant::Grant;
-use crate::order::Selection;
+use crate::order::{Reloaded, Selection};
 
 pub mod mark_text;
 pub mod server;
@@ -40,6 +40,8 @@ pub enum Question {
     Close(Selection),
     /// End a trial: Postern stays.
     Confirm,
+    /// Read the config anew.
+    Reload,
     /// Whether a packet with this mark was seen.
     Seen(MarkText),
 }
@@ -56,6 +58,8 @@ pub enum Answer {
     Closed(usize),
     /// To `Confirm`: whether there was a trial.
     Confirmed(bool),
+    /// To `Reload`: what became of it.
+    Reloaded(Reloaded),
     /// To `Seen`.
     Seen(Option<Seen>),
     /// It could not be done, and why.
@@ -81,8 +85,16 @@ pub fn bind(path: &Path) -> io::Result<UnixListener> {
 /// # Errors
 /// What the kernel said, or an answer that is none.
 pub fn ask(path: &Path, question: &Question) -> io::Result<Answer> {
+    ask_within(path, question, PATIENCE)
+}
+
+/// The same for a question whose answer takes its time.
+///
+/// # Errors
+/// As [`ask`]; `UnexpectedEof` where the daemon went before it answered.
+pub fn ask_within(path: &Path, question: &Question, patience: Duration) -> io::Result<Answer> {
     let mut stream = UnixStream::connect(path)?;
-    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.set_read_timeout(Some(patience))?;
     let mut line = serde_json::to_vec(question)?;
     line.push(b'\n');
     match stream.write_all(&line) {
@@ -91,7 +103,9 @@ pub fn ask(path: &Path, question: &Question) -> io::Result<Answer> {
         _ => {}
     }
     let mut answer = String::new();
-    BufReader::new(stream.take(ANSWER_MAX)).read_line(&mut answer)?;
+    if BufReader::new(stream.take(ANSWER_MAX)).read_line(&mut answer)? == 0 {
+        return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "it ended the connection without an answer"));
+    }
     serde_json::from_str(&answer).map_err(io::Error::other)
 }
 

@@ -6,16 +6,19 @@
 //! | row | modules |
 //! |---|---|
 //! | 0 | the `postern-proto` crate |
-//! | 1 | plain types: [`time`], [`address`], [`service`], [`datagram`], [`opening`], [`policy`], [`terms`], [`grant`], [`keep`], [`mark`], [`reason`], [`recipe`], [`run`], [`settings`], [`bundle`], [`stop`] |
+//! | 1 | plain types: [`time`], [`address`], [`service`], [`datagram`], [`endpoint`], [`enrol`], [`opening`], [`policy`], [`terms`], [`grant`], [`keep`], [`mark`], [`reason`], [`recipe`], [`run`], [`settings`], [`bundle`], [`stop`] |
 //! | 2 | pure cores: `gate`, `ledger`, `order` |
 //! | 3 | adapters: `config`, `profile`, `files`, `program`, `capture`, `backend`, `connections`, `store`, `control`, `log`, `link`, `clock`, `random` |
-//! | 4 | processes: `engine`, `monitor`, `explain`, `client` |
+//! | 4 | processes: `engine`, `monitor`, `client`, `admin`, `explain` |
 //! | 5 | faces: `cli`, `demo` |
 
 // row 1
 pub mod address;
 pub mod bundle;
 pub mod datagram;
+pub mod endpoint;
+#[cfg(feature = "client")]
+pub mod enrol;
 pub mod grant;
 #[cfg(feature = "daemon")]
 pub mod keep;
@@ -65,6 +68,8 @@ pub mod random;
 #[cfg(feature = "daemon")]
 pub mod store;
 // row 4
+#[cfg(feature = "daemon")]
+pub mod admin;
 #[cfg(feature = "client")]
 pub mod client;
 #[cfg(feature = "daemon")]

@@ -58,6 +58,23 @@ pub enum Order {
         /// Names this order.
         ticket: u64,
     },
+    /// Read the config anew, as SIGHUP does. It comes from root's files alone, and a fresh engine follows the one that asks.
+    Reload {
+        /// Names this order.
+        ticket: u64,
+    },
+}
+
+/// What became of a reload.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Reloaded {
+    /// The new config is in force.
+    Done,
+    /// It was not begun, for another one is under way: ask again.
+    Busy,
+    /// The new config can't be used and the old one stays in force; why, a line a problem.
+    Refused(String),
 }
 
 /// Which grants an administrator means.
@@ -121,6 +138,13 @@ pub enum Report {
         /// Whether another page follows.
         more: bool,
     },
+    /// What became of a reload.
+    Reloaded {
+        /// The order's.
+        ticket: u64,
+        /// What became of it.
+        outcome: Reloaded,
+    },
 }
 
 /// How the monitor sets an engine up: the first message, with the descriptors it speaks of attached in this order:
@@ -176,7 +200,7 @@ impl Order {
         match self {
             Self::Loaded | Self::Ready => None,
             Self::Open { ticket, .. } | Self::Close { ticket, .. } | Self::End { ticket, .. } => Some(*ticket),
-            Self::Confirm { ticket } | Self::List { ticket } => Some(*ticket),
+            Self::Confirm { ticket } | Self::List { ticket } | Self::Reload { ticket } => Some(*ticket),
         }
     }
 }
@@ -187,7 +211,7 @@ impl Report {
         match self {
             Self::Go | Self::Finish => None,
             Self::Opened { ticket, .. } | Self::Closed { ticket, .. } | Self::Refused { ticket, .. } => Some(*ticket),
-            Self::Confirmed { ticket, .. } | Self::Grants { ticket, .. } => Some(*ticket),
+            Self::Confirmed { ticket, .. } | Self::Grants { ticket, .. } | Self::Reloaded { ticket, .. } => Some(*ticket),
         }
     }
 }
@@ -240,11 +264,16 @@ mod tests {
             Order::Close { ticket: 2, closing },
             Order::End { ticket: 3, which },
             Order::List { ticket: u64::MAX },
+            Order::Reload { ticket: 5 },
         ] {
             assert_eq!(decode::<Order>(&encode(&order).unwrap()).unwrap(), order);
         }
         let refused = Report::Refused { ticket: 1, rule: Rule::GrantTo, why: "no".to_owned() };
         assert_eq!(decode::<Report>(&encode(&refused).unwrap()).unwrap(), refused);
+        for outcome in [Reloaded::Done, Reloaded::Busy, Reloaded::Refused("one\ntwo".to_owned())] {
+            let reloaded = Report::Reloaded { ticket: 2, outcome };
+            assert_eq!(decode::<Report>(&encode(&reloaded).unwrap()).unwrap(), reloaded);
+        }
     }
 
     #[test]

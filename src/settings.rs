@@ -10,6 +10,7 @@ use ipnet::IpNet;
 use postern_proto::GateName;
 
 use crate::address;
+use crate::endpoint::Endpoint;
 use crate::opening::{Forward, Opening};
 use crate::policy::Policy;
 use crate::recipe::Recipe;
@@ -22,6 +23,8 @@ pub struct Gate {
     pub name: GateName,
     /// UDP ports that knocks come to, in order, at least one.
     pub ports: Vec<u16>,
+    /// Where clients send to, for their profiles; the daemon itself makes no use of it.
+    pub addresses: Vec<Endpoint>,
     /// Where to listen.
     pub interfaces: Interfaces,
     /// Greatest difference of clocks, 5 s to 5 min.
@@ -128,6 +131,8 @@ pub struct Settings {
     pub options: BTreeMap<String, ServiceOptions>,
     /// A policy a user, in the order of the files; names are unique.
     pub policies: Vec<Policy>,
+    /// Users that are disabled: nobody at all to the gate, but what they could open stays closed.
+    pub disabled: Vec<Policy>,
 }
 
 /// What the firewall must do besides letting grants through.
@@ -166,7 +171,7 @@ impl Protection {
 impl Settings {
     /// What the firewall must do for these settings.
     pub fn protection(&self) -> Protection {
-        let at_gate = self.policies.iter().filter_map(|policy| crate::policy::ports_of(&policy.services, &self.named)).flatten();
+        let at_gate = self.everyone().filter_map(|policy| crate::policy::ports_of(&policy.services, &self.named)).flatten();
         let (behind, forwards) = self.behind();
         Protection {
             services: if self.firewall.protect { crate::service::joined(at_gate.collect()) } else { Vec::new() },
@@ -178,11 +183,16 @@ impl Settings {
         }
     }
 
+    /// All users, disabled or not: a service must not open to everyone because the one who may use it is disabled.
+    fn everyone(&self) -> impl Iterator<Item = &Policy> {
+        self.policies.iter().chain(&self.disabled)
+    }
+
     /// What users may open at hosts behind the gate, and by which forwards.
     fn behind(&self) -> (Vec<(IpNet, Ports)>, Vec<Forward>) {
         let mut behind: BTreeMap<IpNet, Vec<Ports>> = BTreeMap::new();
         let mut forwards = Vec::new();
-        for policy in &self.policies {
+        for policy in self.everyone() {
             let opening = Opening::of(&policy.services, &self.named, &self.options).unwrap_or_default();
             for target in &policy.targets {
                 behind.entry(target.trunc()).or_default().extend_from_slice(&opening.services);

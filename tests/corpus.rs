@@ -9,10 +9,14 @@ use std::fs;
 use std::io::Cursor;
 use std::path::{Path, PathBuf};
 
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use etherparse::PacketBuilder;
 use postern::capture::recording::{Found, Recorded};
 use postern::control::{Answer, Question};
+use postern::enrol::{Request, Token, TokenKey};
 use postern::order::{Order, Report, Start};
+use postern_proto::{GateName, PresharedKey, PrivateKey, SharedKey};
 use serde_json::Value;
 
 #[path = "../fuzz/entries/body.rs"]
@@ -21,6 +25,8 @@ mod body;
 mod config;
 #[path = "../fuzz/entries/control.rs"]
 mod control;
+#[path = "../fuzz/entries/enrol.rs"]
+mod enrol;
 #[path = "../fuzz/entries/frame.rs"]
 mod frame;
 #[path = "../fuzz/entries/gate.rs"]
@@ -34,7 +40,7 @@ mod recording;
 #[path = "recording/written.rs"]
 mod written;
 
-const NAMES: [&str; 8] = ["body", "config", "control", "frame", "gate", "order", "packet", "recording"];
+const NAMES: [&str; 9] = ["body", "config", "control", "enrol", "frame", "gate", "order", "packet", "recording"];
 
 fn folder(under: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(under)
@@ -67,6 +73,11 @@ fn every_seed_of_config_passes() {
 #[test]
 fn every_seed_of_control_passes() {
     replay("control", control::run);
+}
+
+#[test]
+fn every_seed_of_enrol_passes() {
+    replay("enrol", enrol::run);
 }
 
 #[test]
@@ -151,6 +162,23 @@ fn the_seeds_reach_admissions_and_every_kind_of_message() {
     let count = |read: fn(&[u8]) -> bool| lines.values().filter(|data| read(data)).count();
     let kinds = [count(control::read::<Question>), count(control::read::<Answer>)];
     assert!(kinds[0] >= 4 && kinds[1] >= 4 && kinds[0] + kinds[1] < lines.len(), "{kinds:?}");
+}
+
+#[test]
+fn the_seeds_reach_requests_tokens_and_lines_that_are_neither() {
+    let (mut requests, mut tokens, mut neither) = (0, 0, 0);
+    for data in read_all(&folder("fuzz/seeds/enrol")).into_values() {
+        let line = match data[0] {
+            0 => String::from_utf8_lossy(&data[1..]).into_owned(),
+            kind => enrol::line(["postern-request-1.", "postern-token-1.", "postern-secret-1."][usize::from(kind) - 1], &data[1..]),
+        };
+        match enrol::read(&line) {
+            (true, _) => requests += 1,
+            (_, true) => tokens += 1,
+            _ => neither += 1,
+        }
+    }
+    assert!(requests >= 2 && tokens >= 5 && neither >= 5, "{requests} {tokens} {neither}");
 }
 
 // --- seeds, made anew -----------------------------------------------------------------------------------------
@@ -238,6 +266,58 @@ fn frame_seeds() -> BTreeMap<(&'static str, String), Vec<u8>> {
     seeds.into_iter().map(|(name, packet)| (("frame", name.to_owned()), packet)).collect()
 }
 
+/// Lines as they are made, by their fields, and what people do to them.
+fn enrol_seeds() -> BTreeMap<(&'static str, String), Vec<u8>> {
+    let own = PrivateKey::from_bytes([1; 32]);
+    let gate = PrivateKey::from_bytes([2; 32]).public();
+    let psk = || Some(PresharedKey::from_bytes([3; 32]));
+    let token = |key| Token {
+        user: "alice".to_owned(),
+        gate: GateName::new("gate.example.org").unwrap(),
+        addresses: vec!["gate.example.org".parse().unwrap(), "[2001:db8::1]:5000".parse().unwrap()],
+        services: vec!["tcp/22".parse().unwrap(), "web".parse().unwrap()],
+        duration: Some(std::time::Duration::from_secs(600)),
+        source_only: true,
+        profile: Some("home".to_owned()),
+        key,
+    };
+    let shared = || TokenKey::Shared(SharedKey::from_bytes([4; 32]));
+    let least = Token { duration: None, source_only: false, profile: None, ..token(shared()) };
+    let enrolled = |psk| TokenKey::Enrolled { own: own.public(), gate, psk };
+    let pair = TokenKey::Pair { own: PrivateKey::from_bytes([1; 32]), gate, psk: psk() };
+    let request = |profile: Option<&str>| Request { public_key: own.public(), profile: profile.map(str::to_owned) }.to_line().unwrap();
+    let lines = [
+        ("request", request(Some("home"))),
+        ("request-least", request(None)),
+        ("shared", token(shared()).to_line().unwrap()),
+        ("shared-least", least.to_line().unwrap()),
+        ("enrolled", token(enrolled(None)).to_line().unwrap()),
+        ("enrolled-psk", token(enrolled(psk())).to_line().unwrap()),
+        ("pair", token(pair).to_line().unwrap()),
+    ];
+    let mut seeds = BTreeMap::new();
+    for (name, line) in &lines {
+        let (prefix, base64) = line.split_once('.').unwrap();
+        let bytes = URL_SAFE_NO_PAD.decode(base64).unwrap();
+        let kind = 1 + ["postern-request-1", "postern-token-1", "postern-secret-1"].iter().position(|known| known == &prefix).unwrap();
+        let fields = &bytes[..bytes.len() - 4];
+        seeds.insert((*name).to_owned(), [&[u8::try_from(kind).unwrap()], fields].concat());
+        seeds.insert(format!("{name}-cut"), [&[u8::try_from(kind).unwrap()], &fields[..fields.len() - 1]].concat());
+    }
+    let line = lines[4].1.as_str();
+    for (name, text) in [
+        ("text", line.to_owned()),
+        ("text-wrapped", format!(" {}\r\n {}\n", &line[..50], &line[50..])),
+        ("text-cut", line[..line.len() - 1].to_owned()),
+        ("text-other-kind", line.replace("token", "secret")),
+        ("text-other-version", line.replace("-1.", "-2.")),
+        ("text-key", SharedKey::from_bytes([4; 32]).to_base64().to_string()),
+    ] {
+        seeds.insert(name.to_owned(), [&[0], text.as_bytes()].concat());
+    }
+    seeds.into_iter().map(|(name, data)| (("enrol", name), data)).collect()
+}
+
 /// The frames in recordings of every style: what tcpdump and Wireshark write, and a few of what they would not.
 fn recording_seeds() -> BTreeMap<(&'static str, String), Vec<u8>> {
     let ethernet = written::Style::ETHERNET;
@@ -273,7 +353,8 @@ fn recording_seeds() -> BTreeMap<(&'static str, String), Vec<u8>> {
 #[test]
 fn the_seeds_that_are_made_are_there_as_made() {
     let write = std::env::var_os("POSTERN_WRITE_SEEDS").is_some();
-    for ((target, name), data) in vector_seeds().into_iter().chain(frame_seeds()).chain(recording_seeds()) {
+    let made = vector_seeds().into_iter().chain(frame_seeds()).chain(enrol_seeds()).chain(recording_seeds());
+    for ((target, name), data) in made {
         let path = folder("fuzz/seeds").join(target).join(name);
         if write {
             put(&path, &data);

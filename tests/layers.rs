@@ -10,8 +10,8 @@ const ROWS: [(usize, &[&str]); 5] = [
     (
         1,
         &[
-            "address", "bundle", "datagram", "grant", "keep", "mark", "opening", "policy", "reason", "recipe", "run", "service",
-            "settings", "stop", "terms", "time",
+            "address", "bundle", "datagram", "endpoint", "enrol", "grant", "keep", "mark", "opening", "policy", "reason", "recipe", "run",
+            "service", "settings", "stop", "terms", "time",
         ],
     ),
     (2, &["gate", "ledger", "order"]),
@@ -33,7 +33,7 @@ const ROWS: [(usize, &[&str]); 5] = [
             "store",
         ],
     ),
-    (4, &["client", "engine", "explain", "monitor"]),
+    (4, &["admin", "client", "engine", "explain", "monitor"]),
     (5, &["cli", "demo"]),
 ];
 const ADAPTERS: usize = 3;

@@ -4,8 +4,15 @@ mod arguments;
 mod asking;
 mod explain;
 mod grants;
+mod handout;
+mod init;
+mod qr;
+mod reload;
 mod say;
 mod status;
+mod user;
+mod user_arguments;
+mod user_words;
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -34,6 +41,8 @@ pub fn main() -> ExitCode {
 
 fn carry_out(command: Command) -> Result<ExitCode, Stop> {
     match command {
+        Command::Init(init) => init::carry_out(&init),
+        Command::User(user) => user::carry_out(user.command),
         Command::Run(run) => monitor::run(&run.config.config, run.trial).map(|()| ExitCode::SUCCESS),
         Command::Engine => engine::run().map(|()| ExitCode::SUCCESS),
         Command::Check(report) => {
@@ -49,6 +58,7 @@ fn carry_out(command: Command) -> Result<ExitCode, Stop> {
         Command::Grants(report) => grants::grants(&report),
         Command::Close(close) => asking::end(&close),
         Command::Confirm(report) => asking::confirm(&report),
+        Command::Reload(report) => reload::carry_out(&report),
         Command::Explain(explaining) => explain::explain(&explaining),
         Command::Demo(options) => demo::run(&options),
         Command::AsClient { arguments } => Ok(super::postern::run_as(arguments)),

@@ -14,6 +14,7 @@ use super::page::Page;
 use super::problem::{Fault, fault};
 use super::programs;
 use super::secret::KeyTexts;
+use crate::endpoint::{DEFAULT_PORT, Endpoint};
 use crate::policy::Policy;
 use crate::service::NamedServices;
 use crate::settings::{BackendKind, CaptureKind, Firewall, Gate, Interfaces, OnStop, ServiceOptions, Settings};
@@ -46,7 +47,8 @@ pub(super) enum GateKey {
     Held(PrivateKey),
 }
 
-const GATE: &[&str] = &["name", "port", "interfaces", "window", "private_key", "state_dir", "control_socket", "run_as", "capture"];
+const GATE: &[&str] =
+    &["name", "port", "address", "interfaces", "window", "private_key", "state_dir", "control_socket", "run_as", "capture"];
 
 const DEFAULT_FIREWALL: Firewall = Firewall { backend: BackendKind::Auto, protect: true, on_stop: OnStop::Keep, command: None };
 
@@ -69,8 +71,9 @@ pub(super) fn read(page: &mut Page<'_>, tree: &DeTable<'_>, texts: &KeyTexts<'_>
 }
 
 impl Head {
-    pub(super) fn settings(self, policies: Vec<Policy>) -> Option<Settings> {
-        Some(Settings { gate: self.gate?, firewall: self.firewall, named: self.services.named, options: self.services.options, policies })
+    pub(super) fn settings(self, policies: Vec<Policy>, disabled: Vec<Policy>) -> Option<Settings> {
+        let Services { named, options } = self.services;
+        Some(Settings { gate: self.gate?, firewall: self.firewall, named, options, policies, disabled })
     }
 }
 
@@ -87,7 +90,9 @@ fn read_gate(page: &mut Page<'_>, fields: &Fields<'_>) -> Option<Gate> {
     fields.only(page, GATE);
     fields.require(page, "name", "\"gate.example.org\", the name that clients know this gate by");
     let name = fields.text(page, "name", gate_name);
-    let ports = if fields.has("port") { ports(page, fields) } else { Some(vec![62201]) };
+    let ports = if fields.has("port") { ports(page, fields) } else { Some(vec![DEFAULT_PORT]) };
+    let first_port = ports.as_deref().and_then(|ports| ports.first()).copied().unwrap_or(DEFAULT_PORT);
+    let addresses = addresses(page, fields, first_port);
     let interfaces = if fields.has("interfaces") { interfaces(page, fields) } else { Some(Interfaces::Any) };
     let window = fields.text(page, "window", bounds::window);
     let state_dir = fields.text(page, "state_dir", bounds::absolute);
@@ -98,6 +103,7 @@ fn read_gate(page: &mut Page<'_>, fields: &Fields<'_>) -> Option<Gate> {
     Some(Gate {
         name: name?,
         ports: ports?,
+        addresses,
         interfaces: interfaces?,
         window: window.unwrap_or(Duration::from_secs(30)),
         state_dir: state_dir.unwrap_or_else(|| PathBuf::from("/var/lib/postern")),
@@ -125,6 +131,23 @@ fn ports(page: &mut Page<'_>, fields: &Fields<'_>) -> Option<Vec<u16>> {
         }
     }
     Some(seen.into_iter().collect())
+}
+
+/// One address, or a list of them.
+fn addresses(page: &mut Page<'_>, fields: &Fields<'_>, port: u16) -> Vec<Endpoint> {
+    let listed = fields.get("address").is_some_and(|value| matches!(value.get_ref(), DeValue::Array(_)));
+    if !listed {
+        return fields.text(page, "address", |text| bounds::endpoint(text, port)).into_iter().collect();
+    }
+    let addresses = fields.texts(page, "address", |text| bounds::endpoint(text, port)).unwrap_or_default();
+    if addresses.len() > bounds::ADDRESSES_MAX {
+        let what = format!("address lists {} addresses", addresses.len());
+        page.refuse(
+            fields.span_of("address"),
+            fault(what, format!("write at most {}: one for each family will do", bounds::ADDRESSES_MAX)),
+        );
+    }
+    addresses.into_iter().map(|(_, address)| address).collect()
 }
 
 fn interfaces(page: &mut Page<'_>, fields: &Fields<'_>) -> Option<Interfaces> {

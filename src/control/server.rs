@@ -6,6 +6,7 @@ use std::io::{self, ErrorKind, Read, Write};
 use std::os::fd::AsFd;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
 
@@ -22,6 +23,10 @@ const QUESTION_MAX: usize = 4096;
 /// How long an asker may take to ask, how long an answer may be waited for, and how long it may take to be listened to.
 const ASK_WITHIN: Duration = Duration::from_secs(2);
 const ANSWER_WITHIN: Duration = Duration::from_secs(10);
+/// The same for a reload, which waits for another engine to load.
+const RELOADED_WITHIN: Duration = Duration::from_secs(150);
+/// How long anyone has left once the socket is closing.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 /// Where no more connections can be taken, for want of descriptors say, it is tried again after this time.
 const PAUSE: Duration = Duration::from_millis(100);
 
@@ -49,6 +54,22 @@ pub struct Server {
     ringer: Arc<UnixStream>,
     /// Until when no connection is taken.
     pause_until: Option<Instant>,
+    closing: Arc<AtomicBool>,
+}
+
+/// Tells a server that another one follows it.
+#[derive(Debug)]
+pub struct Closer {
+    closing: Arc<AtomicBool>,
+    bell: Arc<UnixStream>,
+}
+
+impl Closer {
+    /// From now on no connection is taken; those that there are have a second left.
+    pub fn close(&self) {
+        self.closing.store(true, Ordering::Relaxed);
+        let _ = (&*self.bell).write(&[1]);
+    }
 }
 
 #[derive(Debug)]
@@ -103,11 +124,16 @@ impl Server {
         bell.set_nonblocking(true)?;
         ringer.set_nonblocking(true)?;
         let (to_askers, answers) = channel();
-        let ringer = Arc::new(ringer);
-        Ok(Self { listener, connections: Vec::new(), last_number: 0, answers, to_askers, bell, ringer, pause_until: None })
+        let (ringer, closing) = (Arc::new(ringer), Arc::new(AtomicBool::new(false)));
+        Ok(Self { listener, connections: Vec::new(), last_number: 0, answers, to_askers, bell, ringer, pause_until: None, closing })
     }
 
-    /// Hands questions to `take` until it says that nobody takes them any more. `now` is the clock.
+    /// What ends it in order.
+    pub fn closer(&self) -> Closer {
+        Closer { closing: Arc::clone(&self.closing), bell: Arc::clone(&self.ringer) }
+    }
+
+    /// Hands questions to `take` until it says that nobody takes them any more, or a [`Closer`] is used. `now` is the clock.
     ///
     /// # Errors
     /// When the socket can't be served any more.
@@ -118,7 +144,15 @@ impl Server {
             while let Ok((number, answer)) = self.answers.try_recv() {
                 self.answered(number, answer, now());
             }
-            self.accept(now());
+            if self.closing.load(Ordering::Relaxed) {
+                let last = now() + LAST_WORDS;
+                self.connections.iter_mut().for_each(|one| one.until = one.until.min(last));
+                if self.connections.is_empty() {
+                    return Ok(());
+                }
+            } else {
+                self.accept(now());
+            }
             for (number, question) in self.turn(now()) {
                 let asker = Asker { number, answers: self.to_askers.clone(), bell: Arc::clone(&self.ringer) };
                 if !take(question, asker) {
@@ -130,7 +164,7 @@ impl Server {
 
     /// Waits for a connection, an answer, bytes of an asker, room for an answer, or the next deadline.
     fn wait(&self, now: Instant) -> io::Result<()> {
-        let listens = self.pause_until.is_none_or(|until| until <= now);
+        let listens = !self.closing.load(Ordering::Relaxed) && self.pause_until.is_none_or(|until| until <= now);
         let wanted = |state: &State| match state {
             State::Asking(_) => PollFlags::IN,
             State::Waiting => PollFlags::empty(),
@@ -219,8 +253,8 @@ impl Server {
                 Turn::Over => return false,
                 Turn::Goes(state) => one.state = state,
                 Turn::Asked(question) => {
+                    one.until = now + if question == Question::Reload { RELOADED_WITHIN } else { ANSWER_WITHIN };
                     questions.push((one.number, question));
-                    one.until = now + ANSWER_WITHIN;
                 }
             }
             true

@@ -144,6 +144,7 @@ impl Core {
             }
             (Some(Waiting::Asker { stream, .. }), Report::Closed { count, .. }) => control::answer(stream, &Answer::Closed(count)),
             (Some(Waiting::Asker { stream, .. }), Report::Confirmed { trial, .. }) => control::answer(stream, &Answer::Confirmed(trial)),
+            (Some(Waiting::Asker { stream, .. }), Report::Reloaded { outcome, .. }) => control::answer(stream, &Answer::Reloaded(outcome)),
             (Some(Waiting::Asker { stream, .. }), Report::Refused { why, .. }) => control::answer(stream, &Answer::Failed(why)),
             (Some(Waiting::Asker { stream, .. }), Report::Opened { .. } | Report::Go | Report::Finish) => {
                 control::answer(stream, &Answer::Failed("the monitor answered something else".to_owned()));
@@ -175,6 +176,7 @@ impl Core {
             Question::Grants => Order::List { ticket },
             Question::Close(which) => Order::End { ticket, which },
             Question::Confirm => Order::Confirm { ticket },
+            Question::Reload => Order::Reload { ticket },
         };
         self.ordered.insert(ticket, Waiting::Asker { stream, grants: Vec::new() });
         Some(order)

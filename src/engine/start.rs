@@ -14,7 +14,7 @@ use crate::bundle::Bundle;
 use crate::capture::Capture;
 use crate::capture::packet::PacketCapture;
 use crate::capture::udp::UdpCapture;
-use crate::config::{self, Loaded};
+use crate::config::{self, Loaded, OldKey};
 use crate::engine::core::Core;
 use crate::engine::privileges;
 use crate::gate::{Gate, HintTable};
@@ -42,7 +42,7 @@ pub(super) fn take_over(link: &Link) -> Result<Option<Outfit>, Stop> {
     let (Some(config), Some(control)) = (descriptors.next(), descriptors.next()) else {
         return Err(Stop::new(SYSTEM, "the monitor handed over too few descriptors"));
     };
-    let Loaded { settings, keys } = load(config)?;
+    let Loaded { settings, keys, old_keys, .. } = load(config)?;
     let ports = settings.gate.ports.clone();
     let captures = start
         .captures
@@ -51,8 +51,8 @@ pub(super) fn take_over(link: &Link) -> Result<Option<Outfit>, Stop> {
         .map(|(spec, descriptor)| Ok((spec.to_string(), capture(spec, descriptor, &ports)?)))
         .collect::<Result<_, _>>()?;
     let (name, state_dir) = (settings.gate.name.clone(), settings.gate.state_dir.clone());
-    let mut gate = Gate::of(settings, &keys);
-    drop(keys);
+    let mut gate = Gate::of(settings, &keys, old_keys.iter().map(OldKey::parts));
+    drop((keys, old_keys));
     install_table(&mut gate);
     if !told_to_go(link)? {
         return Ok(None);

@@ -7,16 +7,15 @@ use std::sync::mpsc::{Receiver, SyncSender, TrySendError};
 use std::thread;
 use std::time::Duration;
 
-use postern_proto::HintKey;
 use tracing::{info, warn};
 
 use crate::capture::{Capture, Caught};
 use crate::clock;
-use crate::control::server::Server;
+use crate::control::server::{Closer, Server};
 use crate::control::{Asker, Question};
 use crate::datagram::Datagram;
 use crate::engine::core::Commit;
-use crate::gate::HintTable;
+use crate::gate::{HintKeys, HintTable};
 use crate::link::{Link, Received};
 use crate::order::{self, MESSAGE_MAX, Order, Report};
 use crate::store::ReplayStore;
@@ -75,28 +74,39 @@ pub(super) fn capture(mut capture: Box<dyn Capture>, number: usize, received: Ar
     });
 }
 
-/// Group commit: all marks that wait while one commit runs go into the next.
+/// Commits marks as they come, and settles where none waits.
 pub(super) fn store(mut store: impl ReplayStore + 'static, commits: Receiver<Commit>, events: Events) {
     thread::spawn(move || {
-        while let Ok(first) = commits.recv() {
-            let group: Vec<Commit> = std::iter::once(first).chain(commits.try_iter().take(GROUP - 1)).collect();
-            let records: Vec<_> = group.iter().map(|commit| commit.record).collect();
-            let tide = group.last().map(|commit| commit.tide).unwrap_or_default();
-            let start = clock::instant();
-            let result = store.commit(&records, tide).map_err(|error| error.to_string());
-            let took = clock::elapsed(start);
-            let failed = result.as_ref().err().cloned();
-            let tickets = group.iter().map(|commit| commit.ticket).collect();
-            if events.send(Event::Stored { tickets, result, took }).is_err() {
-                return;
+        let mut next = commits.recv().ok();
+        while let Some(first) = next.take() {
+            let mut failed = commit(&mut store, first, &commits, &events);
+            next = commits.try_recv().ok();
+            if next.is_none() && failed.is_none() {
+                failed = store.settle().err().map(|error| error.to_string());
             }
             if let Some(why) = failed {
                 // What a store does after a failed write is not to be relied on: a fresh engine opens it anew.
                 let _ = events.send(Event::Over(why));
                 return;
             }
+            next = next.or_else(|| commits.recv().ok());
         }
     });
+}
+
+/// Group commit: all marks that wait by now go along. Returns why it failed.
+fn commit(store: &mut impl ReplayStore, first: Commit, commits: &Receiver<Commit>, events: &Events) -> Option<String> {
+    let group: Vec<Commit> = std::iter::once(first).chain(commits.try_iter().take(GROUP - 1)).collect();
+    let records: Vec<_> = group.iter().map(|commit| commit.record).collect();
+    let tide = group.last().map(|commit| commit.tide).unwrap_or_default();
+    let start = clock::instant();
+    let result = store.commit(&records, tide).map_err(|error| error.to_string());
+    let took = clock::elapsed(start);
+    let failed = result.as_ref().err().cloned();
+    let tickets = group.iter().map(|commit| commit.ticket).collect();
+    // Where nobody listens any more the engine ends anyway.
+    let _ = events.send(Event::Stored { tickets, result, took });
+    failed
 }
 
 pub(super) fn orders(link: Link, orders: Receiver<Order>, events: Events) {
@@ -134,18 +144,39 @@ pub(super) fn reports(link: Link, events: Events) {
     });
 }
 
-pub(super) fn control(listener: UnixListener, events: Events) {
-    thread::spawn(move || {
+/// The thread that serves the control socket.
+pub(super) struct Askers {
+    thread: thread::JoinHandle<()>,
+    closer: Closer,
+}
+
+impl Askers {
+    /// Takes no more questions.
+    pub(super) fn close(&self) {
+        self.closer.close();
+    }
+
+    /// Waits until those who have asked were answered, a second or so at most.
+    pub(super) fn end(self) {
+        self.closer.close();
+        let _ = self.thread.join();
+    }
+}
+
+/// `None` where the socket is out of order: knocks matter more than questions, so the gate goes on without them.
+pub(super) fn control(listener: UnixListener, events: Events) -> Option<Askers> {
+    let out_of_order = |error| warn!("the control socket is out of order, `posternd status` will not answer: {error}");
+    let server = Server::new(listener).map_err(out_of_order).ok()?;
+    let closer = server.closer();
+    let thread = thread::spawn(move || {
         let take = |question, asker| events.send(Event::Asked(question, asker)).is_ok();
-        if let Err(error) = Server::new(listener).and_then(|server| server.serve(clock::instant, take)) {
-            // Knocks matter more than questions: the gate goes on without them.
-            warn!("the control socket is out of order, `posternd status` will not answer: {error}");
-        }
+        server.serve(clock::instant, take).unwrap_or_else(out_of_order);
     });
+    Some(Askers { thread, closer })
 }
 
 /// Builds hint tables away from the packet path.
-pub(super) fn tables(keys: Vec<HintKey>, wanted: Receiver<std::ops::RangeInclusive<u64>>, events: Events) {
+pub(super) fn tables(keys: HintKeys, wanted: Receiver<std::ops::RangeInclusive<u64>>, events: Events) {
     thread::spawn(move || {
         for steps in wanted {
             if events.send(Event::Table(HintTable::build(&keys, steps))).is_err() {

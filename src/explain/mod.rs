@@ -12,7 +12,7 @@ use postern_proto::GateName;
 
 use crate::capture::recording::{Found, Other, Recorded, Recording, RecordingError};
 use crate::clock;
-use crate::config::{self, Loaded};
+use crate::config::{self, Loaded, OldKey};
 use crate::control::{self, Answer, MarkText, Question};
 use crate::datagram::Datagram;
 use crate::engine::privileges;
@@ -85,11 +85,13 @@ impl Explain {
     /// As [`prepare::load`].
     pub fn open(config: &Path, others: &[GateName]) -> Result<Self, Stop> {
         let (bundle, _) = prepare::load(config)?;
-        let Loaded { settings, keys } = config::load(&bundle).map_err(|problems| Stop::new(CONFIG, problems))?;
+        let Loaded { settings, keys, old_keys, disabled_keys } = config::load(&bundle).map_err(|problems| Stop::new(CONFIG, problems))?;
         drop(bundle);
         let (gate, host) = (settings.gate.clone(), host::names());
         let names = likely(&gate.name, others.iter().map(GateName::as_str).chain(host.iter().map(String::as_str)));
-        let explainer = Explainer::new(Gate::of(settings, &keys), gate.name.clone(), keys, names);
+        let disabled: Vec<String> = settings.disabled.iter().map(|policy| policy.user.clone()).collect();
+        let own = Gate::of(settings, &keys, old_keys.iter().map(OldKey::parts));
+        let explainer = Explainer::new(own, gate.name.clone(), keys, names).with_disabled(disabled.into_iter().zip(&disabled_keys));
         Ok(Self { explainer, gate, ask: true })
     }
 

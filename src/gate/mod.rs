@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use postern_proto::{Action, HintKey, KeyMaterial, OpenBuffer, Packet, Request, UserKeys};
+use postern_proto::{Action, KeyMaterial, OpenBuffer, Packet, Request, UserKeys};
 
 use crate::datagram::Datagram;
 use crate::mark::{Kept, MarkRecord, Tide};
@@ -26,7 +26,7 @@ mod replay;
 mod settle;
 mod users;
 
-pub use hints::HintTable;
+pub use hints::{HintKeys, HintTable};
 pub use looks::Seen;
 use quota::GateClock;
 pub use quota::Spent;
@@ -85,6 +85,17 @@ pub struct User {
     pub policy: Policy,
 }
 
+/// Keys that a user had before: they count like the present ones, until a time.
+#[derive(Debug)]
+pub struct OldKeys {
+    /// The user's place among those that the gate was made with.
+    pub user: usize,
+    /// The keys, derived at load time.
+    pub keys: UserKeys,
+    /// From this moment of the gate's clock on they are nobody's.
+    pub until: Timestamp,
+}
+
 /// The decision core.
 #[derive(Debug)]
 pub struct Gate {
@@ -106,12 +117,13 @@ enum No {
 }
 
 impl Gate {
-    /// The gate of this config; `keys` are in the order of its policies. It remembers nothing yet.
-    pub fn of(settings: Settings, keys: &[KeyMaterial]) -> Self {
-        let name = &settings.gate.name;
-        let derived = keys.iter().map(|material| UserKeys::derive(name, material));
-        let users = settings.policies.into_iter().zip(derived).map(|(policy, keys)| User { keys, policy }).collect();
-        Self::new(users, settings.named, settings.gate.window, Kept::default()).with_options(settings.options)
+    /// The gate of this config; `keys` are in the order of its policies, and old ones name their user's place among them and
+    /// until when they count. It remembers nothing yet.
+    pub fn of<'a>(settings: Settings, keys: &[KeyMaterial], old: impl IntoIterator<Item = (usize, Timestamp, &'a KeyMaterial)>) -> Self {
+        let derived = |material| UserKeys::derive(&settings.gate.name, material);
+        let old: Vec<OldKeys> = old.into_iter().map(|(user, until, material)| OldKeys { user, keys: derived(material), until }).collect();
+        let users = settings.policies.into_iter().zip(keys).map(|(policy, material)| User { keys: derived(material), policy });
+        Self::new(users.collect(), settings.named, settings.gate.window, Kept::default()).with_options(settings.options).with_old_keys(old)
     }
 
     /// A gate that knows these users and remembers what the store kept. It admits nobody before the first
@@ -134,6 +146,13 @@ impl Gate {
     #[must_use]
     pub fn with_options(mut self, options: BTreeMap<String, ServiceOptions>) -> Self {
         self.options = options;
+        self
+    }
+
+    /// Users' keys of before. Comes before the first table.
+    #[must_use]
+    pub fn with_old_keys(mut self, old: impl IntoIterator<Item = OldKeys>) -> Self {
+        old.into_iter().for_each(|keys| self.users.add_old(keys, self.window));
         self
     }
 
@@ -165,12 +184,15 @@ impl Gate {
         // 1. Length.
         let packet = Packet::parse(datagram.payload()).map_err(|_| Drop::Length)?;
         // 2. Hint. Up to here no cryptography has run.
-        let mut rows = self.hints.find(packet.hint()).ok_or(Drop::UnknownHint)?;
+        let rows = self.hints.find(packet.hint()).ok_or(Drop::UnknownHint)?;
+        // An old key whose time is up is nobody's.
+        let mut rows = rows.filter(|(row, _)| self.users.counts(*row, now)).peekable();
+        rows.peek().ok_or(Drop::UnknownHint)?;
         // 3. Mac, for each user under that hint.
         let (step, knocker) = rows
-            .find_map(|(user, step)| {
+            .find_map(|(row, step)| {
                 // Looked up before the mac is made, so that the memory brings both at once.
-                let (knocker, mac_key) = (self.users.knocker(user)?, self.users.mac_key(user)?);
+                let (knocker, mac_key) = (self.users.knocker(row)?, self.users.mac_key(row)?);
                 mac_key.verify(&packet).then_some((step, knocker))
             })
             .ok_or(Drop::BadMac)?;
@@ -223,7 +245,7 @@ impl Gate {
     }
 
     /// What a table is built from, on any thread.
-    pub fn hint_keys(&self) -> Vec<HintKey> {
+    pub fn hint_keys(&self) -> HintKeys {
         self.users.hint_keys()
     }
 

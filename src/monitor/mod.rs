@@ -24,14 +24,17 @@ pub mod desk;
 pub mod findings;
 pub mod hooks;
 mod host;
+mod pages;
 pub mod prepare;
 mod programs;
+mod reloads;
 mod routing;
 mod serve;
 mod signals;
 mod succession;
 
 use desk::Desk;
+use reloads::Reloads;
 use serve::Monitor;
 use signals::Signals;
 
@@ -75,6 +78,7 @@ pub fn run(config: &Path, trial: Option<Duration>) -> Result<(), Stop> {
         clock,
         signals,
         reload_wanted: false,
+        reloads: Reloads::default(),
         started: clock::instant(),
         pause: serve::PAUSE_MIN,
         served: false,
@@ -109,7 +113,12 @@ pub fn native(kind: BackendKind) -> Result<Box<dyn Backend>, Stop> {
         if let Some(warning) = paths.warning() {
             warn!("{warning}");
         }
-        Ok(Box::new(Iptables::new(Box::new(Programs::default()), paths).with_eraser(Box::new(nftables::delete_table_of_iptables))))
+        let driver = Iptables::new(Box::new(Programs::default()), paths).with_eraser(Box::new(nftables::delete_table_of_iptables));
+        // Where the kernel has no nf_tables, the programs are of the legacy variant.
+        Ok(Box::new(match nftables::number_of_ruleset() {
+            Ok(number) => driver.with_number(number),
+            Err(_) => driver,
+        }))
     };
     let nftables = || -> Result<Box<dyn Backend>, BackendError> { Ok(Box::new(Nftables::open()?)) };
     let chosen = match kind {

@@ -2,6 +2,7 @@
 //!
 //! Everything here is looked at once, fails with one line that says what to do, and leaves nothing half made.
 
+use std::collections::HashSet;
 use std::fs::{self, DirBuilder, File, TryLockError};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt, chown};
@@ -11,7 +12,7 @@ use caps::{CapSet, Capability};
 
 use crate::bundle::Bundle;
 use crate::capture;
-use crate::config;
+use crate::config::{self, Problems};
 use crate::control;
 use crate::files;
 use crate::order::CaptureSpec;
@@ -49,25 +50,28 @@ pub fn rights() -> Result<(), Stop> {
 /// # Errors
 /// Exit 78 with every problem found, 77 for a file that may not be read.
 pub fn load(path: &Path) -> Result<(Bundle, Settings), Stop> {
-    let unreadable = |error: files::FileError| {
-        let code = match error.kind() {
-            files::FileErrorKind::Permission => PERMISSION,
-            files::FileErrorKind::NotFound | files::FileErrorKind::Exposed | files::FileErrorKind::Other => CONFIG,
-        };
-        Stop::new(code, error)
-    };
     let mut bundle = files::read_bundle(path).map_err(unreadable)?;
+    // The keys in what was loaded are wiped here at once.
+    let settings = complete(&mut bundle, config::load)?.settings;
+    Ok((bundle, settings))
+}
+
+/// Reads the key files that a bundle names and that are not in it yet, then the whole, in one of the ways that the config has.
+///
+/// # Errors
+/// As [`load`].
+pub fn complete<T>(bundle: &mut Bundle, read: fn(&Bundle) -> Result<T, Problems>) -> Result<T, Stop> {
     let mut wrong = Vec::new();
     let mut unread = Vec::new();
-    for path in config::key_files(&bundle) {
-        if let Err(error) = files::add_key_files(&mut bundle, std::slice::from_ref(&path)) {
+    let known: HashSet<PathBuf> = bundle.keys.iter().map(|file| file.path.clone()).collect();
+    for path in config::key_files(bundle).into_iter().filter(|path| !known.contains(path)) {
+        if let Err(error) = files::add_key_files(bundle, std::slice::from_ref(&path)) {
             wrong.push(unreadable(error));
             unread.push(path);
         }
     }
-    // The keys in what was loaded are wiped here at once.
-    match config::load(&bundle) {
-        Ok(loaded) if wrong.is_empty() => return Ok((bundle, loaded.settings)),
+    match read(bundle) {
+        Ok(read) if wrong.is_empty() => return Ok(read),
         Ok(_) => {}
         // Why a file was not read was said already.
         Err(problems) => {
@@ -76,6 +80,15 @@ pub fn load(path: &Path) -> Result<(Bundle, Settings), Stop> {
     }
     let code = wrong.first().map_or(CONFIG, |first| first.code);
     Err(Stop::new(code, wrong.iter().map(|stop| stop.message.as_str()).collect::<Vec<_>>().join("\n")))
+}
+
+/// A file of the config that can't be read.
+pub fn unreadable(error: files::FileError) -> Stop {
+    let code = match error.kind() {
+        files::FileErrorKind::Permission => PERMISSION,
+        files::FileErrorKind::NotFound | files::FileErrorKind::Exposed | files::FileErrorKind::Other => CONFIG,
+    };
+    Stop::new(code, error)
 }
 
 /// Finds the engine's user.

@@ -25,7 +25,7 @@ fn explainer(users: &str, names: &[&str]) -> Explainer {
     let (settings, keys) = load(users);
     let name = settings.gate.name.clone();
     let names = likely(&name, names.iter().copied());
-    Explainer::new(Gate::of(settings, &keys), name, keys, names)
+    Explainer::new(Gate::of(settings, &keys, []), name, keys, names)
 }
 
 fn arrived(explainer: &mut Explainer, now: Timestamp, source: &str, payload: &[u8]) -> Account {

@@ -17,6 +17,7 @@ mod malformed;
 mod reasons;
 mod refused;
 mod restart;
+mod rotated;
 mod sharing;
 mod wishes;
 mod world;

@@ -246,7 +246,7 @@ fn explainer(settings: &Settings, keys: &[KeyMaterial], kept: Kept) -> Explainer
 }
 
 fn gate(settings: &Settings, keys: &[KeyMaterial], kept: Kept) -> Gate {
-    let mut gate = Gate::of(settings.clone(), keys);
+    let mut gate = Gate::of(settings.clone(), keys, []);
     gate.recall(kept);
     gate
 }

@@ -8,7 +8,11 @@ use clap::{Args, Parser, Subcommand};
 
 use super::explain::Explaining;
 use super::status::Watching;
+use super::user_arguments::{Init, User};
 use crate::{demo, time};
+
+/// Where the gate's config lies if nobody says otherwise.
+pub(super) const CONFIG: &str = "/etc/postern/posternd.toml";
 
 /// The Postern gate: hides services behind single-packet authorization.
 #[derive(Debug, Parser)]
@@ -20,6 +24,10 @@ pub(super) struct Arguments {
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
+    /// Set a gate up: config, keys, folders and the engine's user; nothing that is there is changed
+    Init(Init),
+    /// Add, list, change and remove users
+    User(User),
     /// Run the gate in the foreground
     Run(Run),
     /// Look at config and host: every error and every warning
@@ -34,6 +42,8 @@ pub(super) enum Command {
     Explain(Explaining),
     /// Say that you can still get in: a trial is over and Postern stays
     Confirm(Report),
+    /// Have the running gate read its config anew; open grants stay where they are still allowed
+    Reload(Report),
     /// Remove all that Postern put into the firewall
     Flush(Config),
     /// Show a real gate and a real client in throw-away network namespaces, step by step
@@ -52,7 +62,7 @@ pub(super) enum Command {
 #[derive(Debug, Args)]
 pub(super) struct Config {
     /// The gate's config
-    #[arg(long, value_name = "FILE", env = "POSTERND_CONFIG", default_value = "/etc/postern/posternd.toml")]
+    #[arg(long, value_name = "FILE", env = "POSTERND_CONFIG", default_value = CONFIG)]
     pub(super) config: PathBuf,
 }
 

@@ -13,6 +13,7 @@ use crate::settings::{BackendKind, CaptureKind, Interfaces, OnStop};
 mod programs;
 mod refusals;
 mod secrets;
+mod states;
 
 const KEY: &str = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
 const FOLDER: &str = "/etc/postern";
@@ -175,6 +176,7 @@ fn every_key_reaches_the_settings() {
 [gate]
 name = "g"
 port = [62202, 0xF2F9]
+address = ["gate.example.org", "[2001:db8::1]:5000"]
 interfaces = ["eth0", "wg0"]
 window = "2m"
 state_dir = "/s"
@@ -206,6 +208,8 @@ end_connections = true
     );
     let Settings { gate, firewall, policies, options, .. } = load(&bundle(&text, &[])).unwrap().settings;
     assert_eq!((gate.ports, gate.window), (vec![62201, 62202], Duration::from_secs(120)));
+    let addresses: Vec<String> = gate.addresses.iter().map(ToString::to_string).collect();
+    assert_eq!(addresses, ["gate.example.org:62201", "[2001:db8::1]:5000"]);
     assert_eq!(gate.interfaces, Interfaces::Named(vec!["eth0".to_owned(), "wg0".to_owned()]));
     assert_eq!((gate.state_dir.as_path(), gate.control_socket.as_path()), (Path::new("/s"), Path::new("/c")));
     assert_eq!((gate.run_as.as_str(), gate.capture), ("postern", CaptureKind::Udp));

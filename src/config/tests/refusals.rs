@@ -5,13 +5,17 @@ use super::*;
 #[test]
 fn what_is_wrong_in_a_gate_is_said_with_line_column_and_cure() {
     let cases = [
-        ("prot = 1", "3:1: \"prot\" has no meaning in [gate]; the keys of [gate] are name, port,"),
+        ("prot = 1", "3:1: \"prot\" has no meaning in [gate]; the keys of [gate] are name, port, address,"),
         ("port = 0", "3:8: \"0\" is out of the range of port; write a whole number from 1 to 65535"),
         ("port = 65536", "3:8: \"65536\" is out of the range"),
         ("port = [1, -2]", "3:12: \"-2\" is out of the range"),
         ("port = \"62201\"", "3:8: port cannot be a text; write a whole number"),
         ("port = []", "3:8: port lists 0 ports; write 1 to 32"),
         ("port = [5, 6, 5]", "3:15: port 5 is listed twice"),
+        ("address = \"gate:0\"", "3:11: \"gate:0\" is not an address to knock at; write host, host:port"),
+        ("address = 5", "3:11: address cannot be a number; write a text in quotes"),
+        ("address = [\"a\", \"b c\"]", "3:17: \"b c\" is not an address to knock at"),
+        ("address = [\"a\", \"b\", \"c\", \"d\", \"e\"]", "3:11: address lists 5 addresses; write at most 4"),
         ("interfaces = []", "3:14: interfaces is empty; write [\"any\"]"),
         ("interfaces = \"eth0\"", "3:14: interfaces cannot be a text; write a list of texts"),
         ("interfaces = [\"any\", \"eth0\"]", "3:14: \"any\" stands beside"),

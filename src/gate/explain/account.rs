@@ -74,6 +74,10 @@ pub enum Cause {
     },
     /// A user's key, but for the gate of this name.
     OtherGate(GateName),
+    /// A user's key of before, which counted until this time.
+    OldKey(Timestamp),
+    /// The key of this user, who is disabled.
+    Disabled(String),
     /// A user's key, but the sealed part does not open: a fault of the program that made it.
     NotSealed,
     /// A user's key, but the body breaks this rule: a fault of the program that made it.
@@ -160,6 +164,8 @@ impl Cause {
             Self::Stranger { .. } => "unknown-key",
             Self::Changed { .. } => "changed",
             Self::OtherGate(_) => "other-gate",
+            Self::OldKey(_) => "old-key",
+            Self::Disabled(_) => "disabled",
             Self::NotSealed => "not-sealed",
             Self::Malformed(_) => "malformed",
             Self::HintOfAnotherTime => "hint-of-another-time",

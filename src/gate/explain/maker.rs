@@ -1,7 +1,7 @@
 //! Whose key made a packet, whatever its hint says: the mac does not depend on the time.
 //!
-//! Tries every user's key at this gate, and after that at the gates that a client may have meant. A key that is no longer, or
-//! not yet, a user's own would be one more ring.
+//! Tries every user's keys at this gate, those of before and of disabled users too, and after that the gates that a client may
+//! have meant.
 
 use postern_proto::{GateName, KeyMaterial, Packet, UserKeys};
 
@@ -14,12 +14,14 @@ pub(super) struct Rings {
     names: Vec<GateName>,
     /// One a name, each with a key a user; made when the first packet asks for them.
     rings: Vec<Vec<UserKeys>>,
+    /// Who is disabled, with the keys of this gate.
+    disabled: Vec<(String, UserKeys)>,
 }
 
 /// Who made a packet.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Maker {
-    /// By number.
+    /// The row of keys; behind the users' present ones stand those of before.
     pub(super) user: usize,
     /// By number; `None`: with the key at this gate.
     ring: Option<usize>,
@@ -27,7 +29,17 @@ pub(super) struct Maker {
 
 impl Rings {
     pub(super) fn new(materials: Vec<KeyMaterial>, names: Vec<GateName>) -> Self {
-        Self { materials, names, rings: Vec::new() }
+        Self { materials, names, rings: Vec::new(), disabled: Vec::new() }
+    }
+
+    /// These users are disabled; their keys are looked at last.
+    pub(super) fn add_disabled(&mut self, user: String, keys: UserKeys) {
+        self.disabled.push((user, keys));
+    }
+
+    /// The disabled user whose key made this packet's mac.
+    pub(super) fn disabled(&self, packet: &Packet<'_>) -> Option<&str> {
+        self.disabled.iter().find(|(_, keys)| keys.verify(packet)).map(|(user, _)| user.as_str())
     }
 
     /// The names that are tried.
@@ -39,7 +51,7 @@ impl Rings {
     pub(super) fn maker(&mut self, gate: &Gate, packet: &Packet<'_>) -> Option<Maker> {
         let mut hinted = gate.hints.find(packet.hint()).into_iter().flatten().map(|(user, _)| user);
         let here = |user: &usize| gate.users.mac_key(*user).is_some_and(|key| key.verify(packet));
-        if let Some(user) = hinted.find(here).or_else(|| (0..gate.users.len()).find(here)) {
+        if let Some(user) = hinted.find(here).or_else(|| (0..gate.users.rows()).find(here)) {
             return Some(Maker { user, ring: None });
         }
         if self.rings.len() < self.names.len() {

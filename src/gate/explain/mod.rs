@@ -6,7 +6,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::IpNet;
-use postern_proto::{GateName, KeyMaterial, OpenBuffer, Packet, Request};
+use postern_proto::{GateName, KeyMaterial, OpenBuffer, Packet, Request, UserKeys};
 
 use super::{Admission, Decision, Gate, HintTable, Refusal, Seen};
 use crate::datagram::Datagram;
@@ -48,6 +48,14 @@ impl Explainer {
         Self { gate, name, rings: Rings::new(keys, names) }
     }
 
+    /// Users whose keys count for nothing now, but are known.
+    #[must_use]
+    pub fn with_disabled<'a>(mut self, disabled: impl IntoIterator<Item = (String, &'a KeyMaterial)>) -> Self {
+        let name = &self.name;
+        disabled.into_iter().for_each(|(user, material)| self.rings.add_disabled(user, UserKeys::derive(name, material)));
+        self
+    }
+
     /// Judges a datagram that came at this time. Those before it count: a packet that comes again is a replay.
     pub fn datagram(&mut self, now: Timestamp, datagram: &Datagram) -> Account {
         self.judge(now, datagram, Some(datagram.source()))
@@ -83,6 +91,9 @@ impl Explainer {
     }
 
     fn no_maker(&self, packet: &Packet<'_>, verdict: &Verdict) -> Cause {
+        if let Some(user) = self.rings.disabled(packet) {
+            return Cause::Disabled(user.to_owned());
+        }
         match verdict {
             Verdict::Drop(Drop::BadMac) => {
                 let rows = self.gate.hints.find(packet.hint()).into_iter().flatten();
@@ -120,6 +131,9 @@ impl Explainer {
     fn near_miss(&self, maker: &Maker, packet: &Packet<'_>, inside: &Inside, at: Timestamp) -> Cause {
         if let Some(name) = self.rings.other_name(maker) {
             return Cause::OtherGate(name.clone());
+        }
+        if let Some(until) = self.gate.users.until(maker.user).filter(|until| *until <= at) {
+            return Cause::OldKey(until);
         }
         let request = match inside {
             Inside::Request(request) => request,

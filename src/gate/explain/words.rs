@@ -65,6 +65,10 @@ impl Account {
                     self.gate, self.gate
                 )
             }
+            Cause::OldKey(until) => {
+                format!("{whose} of before, which counted until {until}: give the client the new one (posternd user rotate prints it)")
+            }
+            Cause::Disabled(user) => format!("{user}'s key, but {user} is disabled here: posternd user enable {user}"),
             Cause::NotSealed => format!("{whose}, but what is sealed does not open: {program}"),
             Cause::Malformed(rule) => format!("{whose}, but {rule}: {program}"),
             Cause::HintOfAnotherTime => format!("{whose}, but the hint is not that of the time inside: {program}"),

@@ -7,7 +7,7 @@ use super::*;
 use crate::backend::memory::MemoryBackend;
 use crate::link::{self, Link, Received};
 use crate::monitor::desk::tests::{settings, terms};
-use crate::order::{self, Order, Report};
+use crate::order::{self, Order, Reloaded, Report};
 use crate::reason::Rule;
 
 struct Scene {
@@ -49,6 +49,7 @@ impl Scene {
             clock,
             signals: Signals { stop, reload },
             reload_wanted: false,
+            reloads: Reloads::default(),
             started: clock::instant(),
             pause: Duration::from_secs(600),
             served: true,
@@ -238,6 +239,65 @@ fn a_reload_of_a_config_that_can_not_be_read_changes_nothing() {
     give(&engine, &door(1, 1));
     scene.turn();
     assert!(matches!(reports(&engine)[..], [Report::Opened { ticket: 1, .. }]));
+}
+
+#[test]
+fn a_reload_that_the_engine_asks_for_is_answered_with_the_reason_why_the_config_is_not_used() {
+    let (mut scene, engine) = Scene::new();
+    give(&engine, &door(1, 1));
+    give(&engine, &Order::Reload { ticket: 2 });
+    give(&engine, &Order::Reload { ticket: 3 });
+    scene.turn();
+    let mut reports = reports(&engine);
+    assert!(matches!(reports.remove(0), Report::Opened { ticket: 1, .. }));
+    for (report, ticket) in reports.iter().zip([2, 3]) {
+        let Report::Reloaded { ticket: told, outcome: Reloaded::Refused(why) } = report else { panic!("{report:?}") };
+        assert_eq!(*told, ticket);
+        assert!(why.contains("/nonexistent/posternd.toml: does not exist; "), "{why}");
+    }
+    assert_eq!(reports.len(), 2);
+    assert!(scene.monitor.successor.is_none());
+}
+
+#[test]
+fn an_engine_that_asks_for_reload_after_reload_gets_few_of_them_and_keeps_nobody_from_closing() {
+    let (mut scene, engine) = Scene::new();
+    let mut answered = 0;
+    for batch in 0..20 {
+        (0..200).for_each(|n| give(&engine, &Order::Reload { ticket: batch * 200 + n }));
+        scene.turn();
+        let reports = reports(&engine);
+        assert!(reports.iter().all(|report| matches!(report, Report::Reloaded { .. })), "{reports:?}");
+        answered += reports.len();
+    }
+    // Of those that wait for the pause to be over there are never more than a few; the rest was told to ask again.
+    assert!((4000 - 64..=4000).contains(&answered), "{answered}");
+    assert!(scene.monitor.engine.is_some());
+    give(&engine, &door(9, 9));
+    scene.turn();
+    assert_eq!(scene.open(), 1);
+}
+
+#[test]
+fn an_engine_that_dies_over_its_reload_leaves_nobody_waiting() {
+    let (mut scene, engine) = Scene::new();
+    scene.monitor.reloads.began(Duration::from_secs(600));
+    give(&engine, &Order::Reload { ticket: 1 });
+    scene.turn();
+    assert!(scene.monitor.reloads.due_in().is_some_and(|due| !due.is_zero()), "it waits for the pause to be over");
+    drop(engine);
+    scene.turn();
+    assert!(scene.monitor.engine.is_none() && scene.monitor.reloads.due_in().is_none());
+}
+
+#[test]
+fn an_engine_that_does_not_serve_yet_can_ask_for_no_reload() {
+    let (mut scene, engine) = Scene::new();
+    scene.monitor.engine.as_mut().unwrap().stage = Stage::Loaded;
+    scene.monitor.started = clock::instant();
+    give(&engine, &Order::Reload { ticket: 1 });
+    scene.turn();
+    assert_eq!(reports(&engine), [Report::Reloaded { ticket: 1, outcome: Reloaded::Busy }]);
 }
 
 #[test]
