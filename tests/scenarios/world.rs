@@ -12,7 +12,7 @@ use postern::backend::memory::MemoryBackend;
 use postern::bundle::{Bundle, BundleFile};
 use postern::capture::memory::{MemoryCapture, wire};
 use postern::capture::{Capture, Caught};
-use postern::config;
+use postern::config::{self, Loaded};
 use postern::datagram::Datagram;
 use postern::engine::core::{Commit, Core};
 use postern::gate::explain::{self, Account, Explainer};
@@ -253,13 +253,18 @@ fn gate(settings: &Settings, keys: &[KeyMaterial], kept: Kept) -> Gate {
 
 /// A config as its administrator writes it.
 pub(crate) fn load(users: &str) -> (Settings, Vec<KeyMaterial>) {
+    let loaded = load_all(users);
+    (loaded.settings, loaded.keys)
+}
+
+/// The same with keys of before and of disabled users.
+pub(crate) fn load_all(users: &str) -> Loaded {
     let mut text = format!("[gate]\nname = '{GATE}'\n\n{users}");
     for name in ["ALICE", "BOB"] {
         text = text.replace(&format!("key = {name}"), &format!("key = '{}'", &*key(&name.to_lowercase()).to_base64()));
     }
     let file = BundleFile { path: "/etc/postern/posternd.toml".into(), text: text.into() };
-    let loaded = config::load(&Bundle { main: Some(file), ..Bundle::default() }).unwrap_or_else(|problems| panic!("{problems}"));
-    (loaded.settings, loaded.keys)
+    config::load(&Bundle { main: Some(file), ..Bundle::default() }).unwrap_or_else(|problems| panic!("{problems}"))
 }
 
 /// A user's shared key.

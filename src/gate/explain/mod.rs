@@ -84,18 +84,19 @@ impl Explainer {
         account.clock_ahead = at.since(now);
         let Some(packet) = packet else { return account };
         match self.rings.maker(&self.gate, &packet) {
-            None => account.cause = self.no_maker(&packet, &account.verdict),
+            None => {
+                account.user = self.rings.disabled(&packet).map(str::to_owned);
+                account.cause = self.no_maker(&packet, &account);
+            }
             Some(maker) => self.look_inside(&maker, &packet, datagram, before, &mut account),
         }
         account
     }
 
-    fn no_maker(&self, packet: &Packet<'_>, verdict: &Verdict) -> Cause {
-        if let Some(user) = self.rings.disabled(packet) {
-            return Cause::Disabled(user.to_owned());
-        }
-        match verdict {
-            Verdict::Drop(Drop::BadMac) => {
+    fn no_maker(&self, packet: &Packet<'_>, account: &Account) -> Cause {
+        match (&account.user, &account.verdict) {
+            (Some(disabled), _) => Cause::Disabled(disabled.clone()),
+            (None, Verdict::Drop(Drop::BadMac)) => {
                 let rows = self.gate.hints.find(packet.hint()).into_iter().flatten();
                 let knockers = rows.filter_map(|(user, _)| self.gate.users.knocker(user));
                 Cause::Changed { users: knockers.map(|knocker| knocker.name.to_owned()).collect() }
