@@ -44,6 +44,8 @@ pub enum Question {
     Reload,
     /// Whether a packet with this mark was seen.
     Seen(MarkText),
+    /// What is counted, for a monitoring system.
+    Metrics,
 }
 
 /// What is answered.
@@ -62,6 +64,8 @@ pub enum Answer {
     Reloaded(Reloaded),
     /// To `Seen`.
     Seen(Option<Seen>),
+    /// To `Metrics`: text in the OpenMetrics form.
+    Metrics(String),
     /// It could not be done, and why.
     Failed(String),
 }

@@ -16,6 +16,8 @@ mod error;
 mod fresh;
 #[cfg(feature = "daemon")]
 pub mod kept;
+#[cfg(feature = "daemon")]
+pub mod public;
 pub use error::{FileError, FileErrorKind};
 pub use fresh::{make_folder, place_private};
 

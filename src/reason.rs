@@ -233,8 +233,9 @@ impl fmt::Display for Reason {
     }
 }
 
-/// How often each reason was given, and how many knocks were admitted.
-#[derive(Debug, Clone)]
+/// How often each reason was given, and how many knocks were admitted. As a message, a list: admitted, then [`Reason::all`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(into = "Vec<u64>", try_from = "Vec<u64>")]
 pub struct Counters {
     /// Knocks that passed every step up to the quota.
     pub admitted: u64,
@@ -244,6 +245,21 @@ pub struct Counters {
 impl Default for Counters {
     fn default() -> Self {
         Self { admitted: 0, given: [0; Reason::COUNT] }
+    }
+}
+
+impl From<Counters> for Vec<u64> {
+    fn from(counters: Counters) -> Self {
+        std::iter::once(counters.admitted).chain(counters.given).collect()
+    }
+}
+
+impl TryFrom<Vec<u64>> for Counters {
+    type Error = &'static str;
+
+    fn try_from(list: Vec<u64>) -> Result<Self, Self::Error> {
+        let (admitted, given) = list.split_first().ok_or("there are no counters")?;
+        Ok(Self { admitted: *admitted, given: given.try_into().map_err(|_| "not one counter a reason")? })
     }
 }
 
@@ -279,6 +295,17 @@ mod tests {
             counters.count(reason);
         }
         assert!(counters.iter().all(|(_, n)| n == 1));
+    }
+
+    #[test]
+    fn counters_come_through_a_message_only_with_one_number_for_each_reason() {
+        let mut counters = Counters { admitted: 7, ..Counters::default() };
+        counters.count(Reason::Refuse(Rule::Quota));
+        let text = serde_json::to_string(&counters).unwrap();
+        assert_eq!(serde_json::from_str::<Counters>(&text).unwrap(), counters);
+        for wrong in ["[]", "[1]", &text.replace('[', "[0,"), &text.replacen("7,", "", 1), &text.replace('7', "-7"), "null"] {
+            assert!(serde_json::from_str::<Counters>(wrong).is_err(), "{wrong}");
+        }
     }
 
     #[test]

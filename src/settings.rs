@@ -3,6 +3,7 @@
 //! Reading them from TOML is the config module's; nothing here touches a file.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -118,6 +119,23 @@ pub struct ServiceOptions {
     pub forward: Option<Forward>,
 }
 
+/// The `[metrics]` section.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Metrics {
+    /// The file for a node exporter.
+    pub file: Option<PathBuf>,
+    /// How often it is written.
+    pub interval: Duration,
+    /// A loopback address that answers over HTTP.
+    pub listen: Option<SocketAddr>,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self { file: None, interval: Duration::from_secs(15), listen: None }
+    }
+}
+
 /// All that both processes know of a config, without any key.
 #[derive(Debug, Clone)]
 pub struct Settings {
@@ -125,6 +143,8 @@ pub struct Settings {
     pub gate: Gate,
     /// The `[firewall]` section.
     pub firewall: Firewall,
+    /// The `[metrics]` section.
+    pub metrics: Metrics,
     /// The `[service.NAME]` sections.
     pub named: NamedServices,
     /// What those sections say besides ports, by name.

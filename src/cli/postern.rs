@@ -15,12 +15,17 @@ use std::ffi::OsString;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
-use clap::Parser;
 use clap::error::ErrorKind;
+use clap::{CommandFactory, Parser};
 
 use crate::client::{Exit, Failure};
 use crate::profile::without_secrets;
 use arguments::{Arguments, Command};
+
+/// The command line, for those who describe it.
+pub fn command() -> clap::Command {
+    Arguments::command()
+}
 
 /// Runs the command that the process was called with.
 pub fn main() -> ExitCode {

@@ -17,22 +17,32 @@ mod user_words;
 use std::io::Write;
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{CommandFactory, Parser};
+use tracing::error;
 
+use crate::log::{self, Form};
 use crate::monitor::{self, check};
 use crate::stop::Stop;
-use crate::{demo, engine, log};
+use crate::{demo, engine};
 use arguments::{Arguments, Command};
 use say::say;
 
+/// The command line, for those who describe it.
+pub fn command() -> clap::Command {
+    Arguments::command()
+}
+
 /// Runs the command that the process was called with.
 pub fn main() -> ExitCode {
-    log::start();
+    let form = log::start();
     match carry_out(Arguments::parse().command) {
         Ok(code) => code,
         Err(stop) => {
             for line in stop.message.lines() {
-                let _ = writeln!(std::io::stderr(), "posternd: {line}");
+                match form {
+                    Form::Journal => error!(exit = stop.code, "{line}"),
+                    Form::Text | Form::Json => drop(writeln!(std::io::stderr(), "posternd: {line}")),
+                }
             }
             ExitCode::from(stop.code)
         }
@@ -56,6 +66,7 @@ fn carry_out(command: Command) -> Result<ExitCode, Stop> {
         }
         Command::Status(watching) => status::status(&watching),
         Command::Grants(report) => grants::grants(&report),
+        Command::Metrics(config) => asking::metrics(config),
         Command::Close(close) => asking::end(&close),
         Command::Confirm(report) => asking::confirm(&report),
         Command::Reload(report) => reload::carry_out(&report),

@@ -17,6 +17,7 @@ mod fields;
 mod forward;
 mod key_files;
 mod list;
+mod metrics;
 mod old;
 mod page;
 mod problem;

@@ -1,4 +1,4 @@
-//! `posternd.toml` but for its users: the sections `[gate]`, `[firewall]` and `[service.NAME]`, with the defaults of DESIGN section 4.
+//! `posternd.toml` but for its users: the sections `[gate]`, `[firewall]`, `[metrics]` and `[service.NAME]`, with the defaults of DESIGN section 4.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::path::PathBuf;
@@ -10,6 +10,7 @@ use toml::de::{DeTable, DeValue};
 use super::bounds;
 use super::fields::{Fields, one_of, wrong_type};
 use super::forward::{self, Forwards};
+use super::metrics;
 use super::page::Page;
 use super::problem::{Fault, fault};
 use super::programs;
@@ -17,12 +18,13 @@ use super::secret::KeyTexts;
 use crate::endpoint::{DEFAULT_PORT, Endpoint};
 use crate::policy::Policy;
 use crate::service::NamedServices;
-use crate::settings::{BackendKind, CaptureKind, Firewall, Gate, Interfaces, OnStop, ServiceOptions, Settings};
+use crate::settings::{BackendKind, CaptureKind, Firewall, Gate, Interfaces, Metrics, OnStop, ServiceOptions, Settings};
 
 /// All that `posternd.toml` says besides users. Parts that are missing were refused on the page.
 pub(super) struct Head {
     gate: Option<Gate>,
     firewall: Firewall,
+    metrics: Metrics,
     services: Services,
     /// Names of services, also of those that are wrong otherwise: so nobody is told that they are unknown.
     pub(super) service_names: BTreeSet<String>,
@@ -54,17 +56,19 @@ const DEFAULT_FIREWALL: Firewall = Firewall { backend: BackendKind::Auto, protec
 
 pub(super) fn read(page: &mut Page<'_>, tree: &DeTable<'_>, texts: &KeyTexts<'_>) -> Head {
     let top = Fields::new("posternd.toml", tree, 0..0);
-    top.only(page, &["gate", "firewall", "service", "user"]);
+    top.only(page, &["gate", "firewall", "metrics", "service", "user"]);
     top.require_gate(page);
     let gate = top.table(page, "gate", "[gate]");
     let services = top.table(page, "service", "[service.NAME]");
     let firewall = top.table(page, "firewall", "[firewall]").map(|fields| read_firewall(page, &fields));
+    let metrics = top.table(page, "metrics", "[metrics]").map(|fields| metrics::read(page, &fields));
     let backend = firewall.as_ref().map_or(DEFAULT_FIREWALL.backend, |firewall| firewall.backend);
     let (services, service_names) = services.map(|fields| read_services(page, &fields, backend)).unwrap_or_default();
     Head {
         gate_key: gate.as_ref().map_or(GateKey::Refused, |fields| gate_key(page, fields, texts)),
         gate: gate.and_then(|fields| read_gate(page, &fields)),
         firewall: firewall.unwrap_or(DEFAULT_FIREWALL),
+        metrics: metrics.unwrap_or_default(),
         services,
         service_names,
     }
@@ -73,7 +77,7 @@ pub(super) fn read(page: &mut Page<'_>, tree: &DeTable<'_>, texts: &KeyTexts<'_>
 impl Head {
     pub(super) fn settings(self, policies: Vec<Policy>, disabled: Vec<Policy>) -> Option<Settings> {
         let Services { named, options } = self.services;
-        Some(Settings { gate: self.gate?, firewall: self.firewall, named, options, policies, disabled })
+        Some(Settings { gate: self.gate?, firewall: self.firewall, metrics: self.metrics, named, options, policies, disabled })
     }
 }
 

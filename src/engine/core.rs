@@ -4,6 +4,7 @@
 //! an argument and nothing here blocks, so scenarios run it under a virtual clock.
 
 use std::collections::HashMap;
+use std::sync::mpsc::SyncSender;
 
 use tracing::{debug, info, warn};
 
@@ -12,9 +13,11 @@ use crate::control::{self, Answer, Asker, Question, Seen, Status};
 use crate::datagram::Datagram;
 use crate::engine::health::Health;
 use crate::engine::sample::Sampler;
+use crate::figures::{Figures, Tally};
 use crate::gate::{self, Admission, Decision, Gate, Refusal, Spent, Wish};
 use crate::grant::Grant;
 use crate::mark::{MarkRecord, Tide};
+use crate::metrics::Snapshot;
 use crate::order::{Order, Report};
 use crate::reason::{Drop, Reason, Rule};
 use crate::time::Timestamp;
@@ -57,6 +60,8 @@ enum Waiting {
     Knock { user: String },
     /// The administrator, on the control socket.
     Asker { stream: Asker, grants: Vec<Grant> },
+    /// Somebody who reads the figures, behind a thread that serves him.
+    Reader { reply: SyncSender<String> },
 }
 
 impl Core {
@@ -145,8 +150,13 @@ impl Core {
             (Some(Waiting::Asker { stream, .. }), Report::Closed { count, .. }) => control::answer(stream, &Answer::Closed(count)),
             (Some(Waiting::Asker { stream, .. }), Report::Confirmed { trial, .. }) => control::answer(stream, &Answer::Confirmed(trial)),
             (Some(Waiting::Asker { stream, .. }), Report::Reloaded { outcome, .. }) => control::answer(stream, &Answer::Reloaded(outcome)),
+            (Some(Waiting::Asker { stream, .. }), Report::Measured { tally, .. }) => {
+                control::answer(stream, &Answer::Metrics(self.page(tally)));
+            }
+            (Some(Waiting::Reader { reply }), Report::Measured { tally, .. }) => drop(reply.try_send(self.page(tally))),
+            (Some(Waiting::Reader { .. }), report) => debug!(?report, "the figures could not be had"),
             (Some(Waiting::Asker { stream, .. }), Report::Refused { why, .. }) => control::answer(stream, &Answer::Failed(why)),
-            (Some(Waiting::Asker { stream, .. }), Report::Opened { .. } | Report::Go | Report::Finish) => {
+            (Some(Waiting::Asker { stream, .. }), Report::Opened { .. } | Report::Go | Report::Finish | Report::Measure) => {
                 control::answer(stream, &Answer::Failed("the monitor answered something else".to_owned()));
             }
         }
@@ -177,9 +187,22 @@ impl Core {
             Question::Close(which) => Order::End { ticket, which },
             Question::Confirm => Order::Confirm { ticket },
             Question::Reload => Order::Reload { ticket },
+            Question::Metrics => Order::Measure { ticket },
         };
         self.ordered.insert(ticket, Waiting::Asker { stream, grants: Vec::new() });
         Some(order)
+    }
+
+    /// Somebody wants to read the figures, of which some are the monitor's.
+    pub fn wanted(&mut self, reply: SyncSender<String>) -> Order {
+        let ticket = self.ticket();
+        self.ordered.insert(ticket, Waiting::Reader { reply });
+        Order::Measure { ticket }
+    }
+
+    /// All figures, in the OpenMetrics form.
+    fn page(&self, tally: Tally) -> String {
+        Snapshot { figures: Some(self.figures()), tally }.open_metrics()
     }
 
     /// How it does.
@@ -205,6 +228,13 @@ impl Core {
             quotas: spent.into_iter().map(quota).collect(),
             more_quotas,
         }
+    }
+
+    /// What it counts.
+    pub fn figures(&self) -> Figures {
+        let gate = &self.gate;
+        let (users, marks, hints) = (gate.users(), gate.marks(), gate.hint_rows());
+        Figures { started: self.started, users, marks, hints, counters: gate.counters().clone() }
     }
 
     fn ticket(&mut self) -> u64 {

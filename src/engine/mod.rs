@@ -70,6 +70,9 @@ fn wire_up(link: Link, outfit: start::Outfit) -> Result<(Engine, Receiver<Event>
     threads::tables(core.gate().hint_keys(), wanted, events.clone());
     threads::reports(link.try_clone().map_err(Stop::system("the link to the monitor"))?, events.clone());
     threads::orders(link, ordered, events.clone());
+    if let Some(listener) = outfit.metrics {
+        threads::metrics(listener, events.clone());
+    }
     let (captures, finish) = (outfit.captures.len(), Arc::new(AtomicBool::new(false)));
     let askers = threads::control(outfit.control, events.clone());
     for (name, capture) in outfit.captures {
@@ -122,6 +125,7 @@ impl Engine {
                 // Those who ask from now on wait for the engine that follows, which knows better.
                 self.askers.iter().for_each(Askers::close);
             }
+            Event::Report(Report::Measure) => self.order(Order::Measured(Box::new(self.core.figures()))),
             Event::Deaf => self.captures = self.captures.saturating_sub(1),
             Event::Report(report) => self.core.reported(report),
             Event::Hears(capture, lost) => self.core.health().hears(capture, lost),
@@ -129,6 +133,10 @@ impl Engine {
                 if let Some(order) = self.core.asked(now, question, stream) {
                     self.order(order);
                 }
+            }
+            Event::Wanted(reply) => {
+                let order = self.core.wanted(reply);
+                self.order(order);
             }
             Event::Table(table) => {
                 self.core.gate().install(table);

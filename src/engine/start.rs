@@ -4,6 +4,7 @@
 //! then, and knocks that come meanwhile wait in its captures.
 
 use std::io::{Read, Seek, Write};
+use std::net::TcpListener;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixListener;
 use std::time::Duration;
@@ -32,6 +33,7 @@ pub(super) struct Outfit {
     /// Each with its name.
     pub(super) captures: Vec<(String, Box<dyn Capture>)>,
     pub(super) control: UnixListener,
+    pub(super) metrics: Option<TcpListener>,
 }
 
 /// Takes over from the monitor. Privileges are gone before the config is read. `None` where the monitor went before it said go.
@@ -47,9 +49,10 @@ pub(super) fn take_over(link: &Link) -> Result<Option<Outfit>, Stop> {
     let captures = start
         .captures
         .into_iter()
-        .zip(descriptors)
+        .zip(descriptors.by_ref())
         .map(|(spec, descriptor)| Ok((spec.to_string(), capture(spec, descriptor, &ports)?)))
         .collect::<Result<_, _>>()?;
+    let metrics = start.metrics.then(|| descriptors.next()).flatten().map(TcpListener::from);
     let (name, state_dir) = (settings.gate.name.clone(), settings.gate.state_dir.clone());
     let mut gate = Gate::of(settings, &keys, old_keys.iter().map(OldKey::parts));
     drop((keys, old_keys));
@@ -63,7 +66,7 @@ pub(super) fn take_over(link: &Link) -> Result<Option<Outfit>, Stop> {
     let mut core = Core::new(gate, name.as_str(), clock::wall());
     core.health().backend = start.backend;
     core.health().daemon_uptime = Duration::from_millis(start.daemon_uptime_ms);
-    Ok(Some(Outfit { core, store, captures, control: UnixListener::from(control) }))
+    Ok(Some(Outfit { core, store, captures, control: UnixListener::from(control), metrics }))
 }
 
 /// Builds the hint table for now, unless it stands: it takes the longest of all where there are many users.

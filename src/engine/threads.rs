@@ -1,9 +1,10 @@
 //! The engine's threads: each waits for one thing and feeds the one channel. None of them decides anything.
 
+use std::net::TcpListener;
 use std::os::unix::net::UnixListener;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, TrySendError};
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::thread;
 use std::time::Duration;
 
@@ -17,6 +18,7 @@ use crate::datagram::Datagram;
 use crate::engine::core::Commit;
 use crate::gate::{HintKeys, HintTable};
 use crate::link::{Link, Received};
+use crate::metrics::http;
 use crate::order::{self, MESSAGE_MAX, Order, Report};
 use crate::store::ReplayStore;
 
@@ -33,12 +35,17 @@ pub(super) enum Event {
     Asked(Question, Asker),
     /// The capture of this number hears nothing any more, and why; or hears again.
     Hears(usize, Option<String>),
+    /// Somebody wants to read the figures.
+    Wanted(SyncSender<String>),
     Table(HintTable),
     /// A capture has ended, as it was told to; all that it caught came before.
     Deaf,
     /// A thread can't go on, and why; the engine ends.
     Over(String),
 }
+
+/// Figures that the monitor does not give within this time can't be had now.
+const FIGURES_WITHIN: Duration = Duration::from_secs(1);
 
 /// Marks in one durable commit.
 const GROUP: usize = 256;
@@ -173,6 +180,23 @@ pub(super) fn control(listener: UnixListener, events: Events) -> Option<Askers> 
         server.serve(clock::instant, take).unwrap_or_else(out_of_order);
     });
     Some(Askers { thread, closer })
+}
+
+/// Serves those who read the figures, one after another; the loop only hands them over.
+pub(super) fn metrics(listener: TcpListener, events: Events) {
+    thread::spawn(move || {
+        loop {
+            let Ok((stream, _)) = listener.accept() else {
+                // Such as too many open files: it passes, and must not keep a processor busy until it has.
+                thread::sleep(FIGURES_WITHIN);
+                continue;
+            };
+            let (reply, figures) = sync_channel(1);
+            let page = || events.send(Event::Wanted(reply)).ok().and_then(|()| figures.recv_timeout(FIGURES_WITHIN).ok());
+            // What a client does wrong is its own concern.
+            let _ = http::serve(stream, page);
+        }
+    });
 }
 
 /// Builds hint tables away from the packet path.

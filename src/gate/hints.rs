@@ -140,6 +140,11 @@ impl HintTable {
         rows.peek().is_some().then_some(rows)
     }
 
+    /// How many rows it has: one a user and step.
+    pub fn rows(&self) -> usize {
+        self.hints.len()
+    }
+
     /// Whether all these steps are in the table.
     pub fn covers(&self, steps: &RangeInclusive<u64>) -> bool {
         !self.steps.is_empty() && self.steps.contains(steps.start()) && self.steps.contains(steps.end())

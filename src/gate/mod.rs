@@ -269,6 +269,11 @@ impl Gate {
         self.replay.len()
     }
 
+    /// How many rows the hint table has.
+    pub fn hint_rows(&self) -> usize {
+        self.hints.rows()
+    }
+
     /// How many users there are.
     pub fn users(&self) -> usize {
         self.users.len()

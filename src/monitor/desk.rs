@@ -9,6 +9,7 @@ use tracing::{info, warn};
 
 use crate::backend::{Backend, BackendError};
 use crate::connections::Connections;
+use crate::figures::Tally;
 use crate::grant::{Change, Grant};
 use crate::ledger::Ledger;
 use crate::monitor::clearance::Clearance;
@@ -33,6 +34,7 @@ pub struct Desk {
     clearance: Clearance,
     protection: Protection,
     ledger: Ledger,
+    tally: Tally,
     backend: Box<dyn Backend>,
     /// From when on ends are seen to again.
     rested: Timestamp,
@@ -84,7 +86,8 @@ impl Desk {
         }
         let ledger = Ledger::new(last_id, kept);
         let (rested, trouble, trial, hooks) = (now, None, None, None);
-        let mut desk = Self { clearance, protection, ledger, backend, rested, trouble, trial, hooks, connections };
+        let tally = Tally { started: now, ..Tally::default() };
+        let mut desk = Self { clearance, protection, ledger, tally, backend, rested, trouble, trial, hooks, connections };
         let ended = lost.iter().filter_map(|grant| desk.clearance.ends_connections(grant)).collect();
         desk.end_connections(ended);
         Ok(desk)
@@ -228,6 +231,16 @@ impl Desk {
         self.ledger.grants()
     }
 
+    /// What was counted so far.
+    pub fn tally(&self) -> Tally {
+        Tally { grants: self.ledger.len(), turnover: self.ledger.turnover(), ..self.tally }
+    }
+
+    /// Counts an engine that was let go.
+    pub fn count_engine(&mut self) {
+        self.tally.engines = self.tally.engines.saturating_add(1);
+    }
+
     /// The firewall driver's name.
     pub fn backend_name(&self) -> &'static str {
         self.backend.name()
@@ -268,7 +281,7 @@ impl Desk {
     fn plan(&mut self, now: Timestamp, order: Order) -> Option<Plan> {
         match order {
             // What an engine says of itself and of its successor is the loop's.
-            Order::Loaded | Order::Ready | Order::Reload { .. } => None,
+            Order::Loaded | Order::Ready | Order::Measured(_) | Order::Reload { .. } => None,
             Order::Open { ticket, terms } => Some(match self.clearance.open(&terms) {
                 Err(rule) => {
                     warn!(user = terms.user, rule = rule.name(), "an order was refused that the gate should not have given: {terms}");
@@ -293,6 +306,7 @@ impl Desk {
             Order::End { ticket, which } => Some(Plan::Close { ticket, changes: self.ledger.close_where(|grant| selects(&which, grant)) }),
             Order::Confirm { ticket } => Some(Plan::Answer(Report::Confirmed { ticket, trial: self.pass_trial("it was confirmed") })),
             Order::List { ticket } => Some(Plan::List { ticket }),
+            Order::Measure { ticket } => Some(Plan::Answer(Report::Measured { ticket, tally: self.tally() })),
         }
     }
 

@@ -17,13 +17,17 @@ use crate::program::{self, Programs};
 use crate::settings::{BackendKind, CaptureKind, Interfaces, Settings};
 use crate::stop::{FAILED, Stop, UNAVAILABLE};
 
+mod bulletin;
 pub mod check;
 mod child;
 pub mod clearance;
 pub mod desk;
 pub mod findings;
+mod health;
 pub mod hooks;
 mod host;
+mod metrics_file;
+mod orphans;
 mod pages;
 pub mod prepare;
 mod programs;
@@ -33,6 +37,7 @@ mod serve;
 mod signals;
 mod succession;
 
+use bulletin::Bulletin;
 use desk::Desk;
 use reloads::Reloads;
 use serve::Monitor;
@@ -73,10 +78,12 @@ pub fn run(config: &Path, trial: Option<Duration>) -> Result<(), Stop> {
         engine: None,
         successor: None,
         held: Vec::new(),
+        listener: None,
         control,
         run_as,
         clock,
         signals,
+        bulletin: Bulletin::new(clock.now()),
         reload_wanted: false,
         reloads: Reloads::default(),
         started: clock::instant(),

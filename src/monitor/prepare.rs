@@ -4,8 +4,9 @@
 
 use std::collections::HashSet;
 use std::fs::{self, DirBuilder, File, TryLockError};
+use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt, chown};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt, lchown};
 use std::path::{Path, PathBuf};
 
 use caps::{CapSet, Capability};
@@ -15,6 +16,7 @@ use crate::capture;
 use crate::config::{self, Problems};
 use crate::control;
 use crate::files;
+use crate::metrics;
 use crate::order::CaptureSpec;
 use crate::settings::{CaptureKind, Gate, Interfaces, Settings};
 use crate::stop::{CONFIG, FAILED, PERMISSION, SYSTEM, Stop};
@@ -123,7 +125,8 @@ fn mapped(map: &str, id: u32) -> bool {
     })
 }
 
-/// Makes the state directory if it is missing and gives it to the engine's user.
+/// Makes the state directory if it is missing and gives it to the engine's user, also where it was given to somebody else since:
+/// systemd takes a StateDirectory= back for root at every reload.
 ///
 /// # Errors
 /// Which directory, and what the system said.
@@ -131,15 +134,24 @@ pub fn state_dir(path: &Path, run_as: &RunAs) -> Result<(), Stop> {
     make_dir(path, 0o700)?;
     let failed = |what: &str| format!("{}: {what}", path.display());
     let found = fs::metadata(path).map_err(Stop::system(failed("looking at the state directory")))?;
-    if let Some((uid, gid)) = run_as.ids
-        && (found.uid(), found.gid()) != (uid, gid)
-    {
-        chown(path, Some(uid), Some(gid)).map_err(Stop::system(failed("giving the state directory to the engine's user")))?;
-        for entry in fs::read_dir(path).map_err(Stop::system(failed("reading the state directory")))?.flatten() {
-            chown(entry.path(), Some(uid), Some(gid)).map_err(Stop::system(failed("giving the state to the engine's user")))?;
+    let me = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
+    let (uid, gid) = run_as.ids.unwrap_or(me);
+    if (found.uid(), found.gid(), found.mode() & 0o7777) == (uid, gid, 0o700) {
+        return Ok(());
+    }
+    // In our own hands first: that takes only the right to give things away, and not those to look into and to change what is others'.
+    let give = |path: &Path, (uid, gid)| lchown(path, Some(uid), Some(gid));
+    if found.uid() != me.0 {
+        give(path, me).map_err(Stop::system(failed("taking over the state directory")))?;
+    }
+    fs::set_permissions(path, fs::Permissions::from_mode(0o700)).map_err(Stop::system(failed("closing the state directory to others")))?;
+    for entry in fs::read_dir(path).map_err(Stop::system(failed("reading the state directory")))?.flatten() {
+        // An engine that was hostile may have left links to what is not its own.
+        if entry.metadata().is_ok_and(|found| found.is_file() && found.nlink() == 1) {
+            give(&entry.path(), (uid, gid)).map_err(Stop::system(failed("giving the state to the engine's user")))?;
         }
     }
-    fs::set_permissions(path, fs::Permissions::from_mode(0o700)).map_err(Stop::system(failed("closing the state directory to others")))
+    give(path, (uid, gid)).map_err(Stop::system(failed("giving the state directory to the engine's user")))
 }
 
 /// The monitor's own directory: beside the engine's, for whoever owns a directory could replace what lies in it.
@@ -204,6 +216,21 @@ fn lock_path(control_socket: &Path) -> PathBuf {
 /// Which path, and what the system said.
 pub fn control_socket(path: &Path) -> Result<OwnedFd, Stop> {
     control::bind(path).map(OwnedFd::from).map_err(Stop::system(format!("binding the control socket {}", path.display())))
+}
+
+/// Listens where the figures may be read. The address that is `held` already is listened on further, for two can't.
+///
+/// # Errors
+/// Which address, and what the system said.
+pub fn metrics_listener(wanted: Option<SocketAddr>, held: Option<&(SocketAddr, OwnedFd)>) -> Result<Option<(SocketAddr, OwnedFd)>, Stop> {
+    let Some(address) = wanted else { return Ok(None) };
+    let socket = match held.filter(|(there, _)| *there == address) {
+        Some((_, socket)) => socket.try_clone().map_err(Stop::system(format!("handing on the listener of {address}")))?,
+        None => metrics::http::bind(address)
+            .map_err(Stop::system(format!("metrics.listen: listening on {address} (is another program using it?)")))?
+            .into(),
+    };
+    Ok(Some((address, socket)))
 }
 
 /// Opens the sockets that knocks are captured with. A bound one that is `held` already is used again, for two can't be bound.

@@ -3,6 +3,7 @@
 //! It waits on descriptors and deadlines only. Closing goes on whatever the engine does. How one engine follows another is
 //! `succession`'s.
 
+use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -11,15 +12,17 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tracing::{error, info, warn};
 
 use crate::clock;
+use crate::monitor::bulletin::Bulletin;
 use crate::monitor::child::{Engine, Over, Stage};
 use crate::monitor::desk::Desk;
+use crate::monitor::orphans;
 use crate::monitor::prepare::RunAs;
 use crate::monitor::reloads::Reloads;
 use crate::monitor::signals::Signals;
 use crate::monitor::succession::Successor;
 use crate::order::{CaptureSpec, MESSAGE_MAX, Order};
 use crate::settings::{OnStop, Settings};
-use crate::stop::{FAILED, SYSTEM, Stop};
+use crate::stop::{CONFIG, FAILED, PERMISSION, SYSTEM, Stop};
 
 #[cfg(test)]
 mod tests;
@@ -57,10 +60,13 @@ pub(super) struct Monitor {
     pub(super) successor: Option<Successor>,
     /// Bound sockets that engines hand on to one another, for a port can be bound only once.
     pub(super) held: Vec<(CaptureSpec, OwnedFd)>,
+    /// Where the figures may be read; handed on likewise.
+    pub(super) listener: Option<(SocketAddr, OwnedFd)>,
     pub(super) control: OwnedFd,
     pub(super) run_as: RunAs,
     pub(super) clock: clock::Steady,
     pub(super) signals: Signals,
+    pub(super) bulletin: Bulletin,
     /// A signal asks for the config to be read anew.
     pub(super) reload_wanted: bool,
     /// The engine asks for it.
@@ -112,17 +118,24 @@ impl Monitor {
             self.look_at_firewall();
         }
         self.look_at_engine()?;
-        self.reload_wanted |= self.signals.says_reload();
-        self.look_at_successor(buffer)
+        if self.signals.says_reload() {
+            self.reload_wanted = true;
+            self.bulletin.reloading();
+        }
+        self.look_at_successor(buffer)?;
+        self.publish();
+        let engines = self.engine.iter().chain(self.successor.iter().map(|successor| &successor.engine));
+        orphans::let_go(&engines.map(Engine::id).collect::<Vec<u32>>());
+        Ok(())
     }
 
-    /// Waits for an order, a signal, the next end or the next look at the firewall.
+    /// Waits for an order, a signal, the next end, the next look at the firewall or the next word to systemd.
     fn wait(&self) -> Result<(), Stop> {
         let longest = if self.engine.is_some() { DEAR_LOOK_PAUSE } else { Duration::from_millis(100) };
         let look = self.look_pause.saturating_sub(clock::elapsed(self.looked));
         let end = self.desk.next_end().map(|end| end.since(self.clock.now()));
         let reload = self.reloads.due_in().filter(|_| self.successor.is_none()).unwrap_or(longest);
-        let time = end.unwrap_or(longest).min(longest).min(look).min(reload);
+        let time = end.unwrap_or(longest).min(longest).min(look).min(reload).min(self.bulletin.health.beat());
         // Rounded up to the millisecond, so as not to wake just before the end again and again.
         let time = Timespec::try_from(time.saturating_add(Duration::from_millis(1))).ok();
         let mut waited = vec![PollFd::new(&self.signals.stop, PollFlags::IN), PollFd::new(&self.signals.reload, PollFlags::IN)];
@@ -170,7 +183,9 @@ impl Monitor {
             return Ok(());
         }
         self.pause = if clock::elapsed(self.started) > SERVED_WELL { PAUSE_MIN } else { self.pause.saturating_mul(2).min(PAUSE_MAX) };
-        if let Err(stop) = self.start_engine() {
+        let started = self.start_engine();
+        self.bulletin.health.is_held_up = started.as_ref().is_err_and(|stop| [CONFIG, PERMISSION].contains(&stop.code));
+        if let Err(stop) = started {
             for line in stop.message.lines() {
                 error!("no engine, knocks are not heard; trying again in {}: {line}", crate::time::human(self.pause));
             }
@@ -179,6 +194,7 @@ impl Monitor {
     }
 
     fn stop(mut self) -> Result<(), Stop> {
+        self.bulletin.stopping();
         if let Some(successor) = self.successor.take() {
             successor.engine.end();
         }

@@ -4,6 +4,7 @@
 //! config come into force; then the old engine sees to what is under way and ends, and the new one opens the store. Knocks that
 //! come in between wait in the new engine's captures. A config that can't be used changes nothing.
 
+use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
@@ -27,6 +28,7 @@ pub(super) struct Successor {
     pub(super) engine: Engine,
     settings: Settings,
     held: Vec<(CaptureSpec, OwnedFd)>,
+    listener: Option<(SocketAddr, OwnedFd)>,
     started: Instant,
     /// Orders of the old engine that are answered once it is known what becomes of this one.
     askers: Vec<u64>,
@@ -43,16 +45,21 @@ impl Monitor {
         self.started = if self.engine.is_some() { self.started } else { clock::instant() };
         let (bundle, settings) = prepare::load(&self.config)?;
         stays(&self.settings, &settings)?;
+        prepare::state_dir(&settings.gate.state_dir, &self.run_as)?;
         let captures = prepare::captures(&settings.gate, &self.held)?;
+        let listener = prepare::metrics_listener(settings.metrics.listen, self.listener.as_ref())?;
         let start = Start {
             run_as: self.run_as.ids,
             captures: captures.iter().map(|(spec, _)| spec.clone()).collect(),
             backend: self.desk.backend_name().to_owned(),
             daemon_uptime_ms: crate::time::millis(self.clock.age()),
+            metrics: listener.is_some(),
         };
-        let engine = Engine::start(&super::ENGINE, &bundle, self.control.as_fd(), &captures, &start)?;
+        let metrics = listener.as_ref().map(|(_, socket)| socket.as_fd());
+        let engine = Engine::start(&super::ENGINE, &bundle, self.control.as_fd(), &captures, metrics, &start)?;
         let held = captures.into_iter().filter(|(spec, _)| matches!(spec, CaptureSpec::Udp { .. })).collect();
-        self.successor = Some(Successor { engine, settings, held, started: clock::instant(), askers: Vec::new(), in_force_since: None });
+        let (started, askers, in_force_since) = (clock::instant(), Vec::new(), None);
+        self.successor = Some(Successor { engine, settings, held, listener, started, askers, in_force_since });
         Ok(())
     }
 
@@ -147,12 +154,14 @@ impl Monitor {
     fn let_go(&mut self) {
         let Some(mut successor) = self.successor.take() else { return };
         successor.engine.tell(&Report::Go);
+        self.desk.count_engine();
         if self.served {
             info!(users = self.settings.policies.len(), "the config is in force: {} users", self.settings.policies.len());
         }
         self.engine = Some(successor.engine);
         self.reloads.forget();
         self.held = successor.held;
+        self.listener = successor.listener;
         self.started = clock::instant();
     }
 

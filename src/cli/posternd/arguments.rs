@@ -16,11 +16,15 @@ pub(super) const CONFIG: &str = "/etc/postern/posternd.toml";
 
 /// The Postern gate: hides services behind single-packet authorization.
 #[derive(Debug, Parser)]
-#[command(name = "posternd", version, about, max_term_width = 100)]
+#[command(name = "posternd", version, about, max_term_width = 100, after_help = AFTER)]
 pub(super) struct Arguments {
     #[command(subcommand)]
     pub(super) command: Command,
 }
+
+const AFTER: &str = "\
+Exit status: 0 done, 1 failed, 2 wrong usage, 69 something it needs is not there, or no posternd answers, 71 the
+system refused something, 74 input or output, 77 a right is missing, 78 config wrong.";
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
@@ -36,6 +40,8 @@ pub(super) enum Command {
     Status(Watching),
     /// Show what is open now
     Grants(Report),
+    /// Print what is counted, as OpenMetrics text
+    Metrics(Config),
     /// Close grants before their time
     Close(Close),
     /// Say why a knock does not work: a packet, a recording, or knocks as they come

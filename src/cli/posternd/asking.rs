@@ -1,10 +1,10 @@
-//! What is asked of the running daemon over its control socket: `close`, `confirm`; and how any question is asked.
+//! What is asked of the running daemon over its control socket: `metrics`, `close`, `confirm`; and how any question is asked.
 //!
 //! Owns how answers are told; decides nothing.
 
 use std::process::ExitCode;
 
-use super::arguments::{Close, Report, Which};
+use super::arguments::{Close, Config, Report, Which};
 use super::say::{say, say_json};
 use crate::control::{self, Answer, Question};
 use crate::grant::GrantId;
@@ -12,6 +12,11 @@ use crate::monitor;
 use crate::order::Selection;
 use crate::stop::{FAILED, Stop, UNAVAILABLE};
 use crate::time;
+
+pub(super) fn metrics(config: Config) -> Result<ExitCode, Stop> {
+    let Answer::Metrics(text) = ask(&Report { config, json: false }, &Question::Metrics)? else { return Err(odd()) };
+    say(&text).map(|()| ExitCode::SUCCESS)
+}
 
 pub(super) fn end(close: &Close) -> Result<ExitCode, Stop> {
     let which = match &close.which {

@@ -187,6 +187,10 @@ capture = "udp"
 backend = "nftables"
 protect = "none"
 on_stop = "remove"
+[metrics]
+file = "/m.prom"
+interval = "1m"
+listen = "[::1]:9162"
 [service.vpn]
 ports = ["udp/51820"]
 end_connections = true
@@ -206,7 +210,7 @@ quota = "5/10s"
 end_connections = true
 "#
     );
-    let Settings { gate, firewall, policies, options, .. } = load(&bundle(&text, &[])).unwrap().settings;
+    let Settings { gate, firewall, metrics, policies, options, .. } = load(&bundle(&text, &[])).unwrap().settings;
     assert_eq!((gate.ports, gate.window), (vec![62201, 62202], Duration::from_secs(120)));
     let addresses: Vec<String> = gate.addresses.iter().map(ToString::to_string).collect();
     assert_eq!(addresses, ["gate.example.org:62201", "[2001:db8::1]:5000"]);
@@ -214,6 +218,8 @@ end_connections = true
     assert_eq!((gate.state_dir.as_path(), gate.control_socket.as_path()), (Path::new("/s"), Path::new("/c")));
     assert_eq!((gate.run_as.as_str(), gate.capture), ("postern", CaptureKind::Udp));
     assert_eq!((firewall.backend, firewall.protect, firewall.on_stop), (BackendKind::Nftables, false, OnStop::Remove));
+    assert_eq!((metrics.file.as_deref(), metrics.interval.as_secs()), (Some(Path::new("/m.prom")), 60));
+    assert_eq!(metrics.listen, Some("[::1]:9162".parse().unwrap()));
     let ending: Vec<(&str, bool)> = options.iter().map(|(name, options)| (name.as_str(), options.end_connections)).collect();
     assert_eq!(ending, [("vpn", true), ("web", false)]);
     let user = &policies[0];

@@ -7,7 +7,7 @@ use crate::backend::memory::MemoryBackend;
 use crate::grant::GrantId;
 use crate::order::PAGE;
 use crate::policy::Policy;
-use crate::settings::{BackendKind, CaptureKind, Firewall, Gate, Interfaces, OnStop};
+use crate::settings::{BackendKind, CaptureKind, Firewall, Gate, Interfaces, Metrics, OnStop};
 use crate::terms::{AddressFrom, Closing};
 
 /// A gate with these users, each with these services.
@@ -25,6 +25,7 @@ pub(in crate::monitor) fn settings(users: &[(&str, &[&str])]) -> Settings {
             run_as: "nobody".to_owned(),
             capture: CaptureKind::Packet,
         },
+        metrics: Metrics::default(),
         firewall: Firewall { backend: BackendKind::Auto, protect: true, on_stop: OnStop::Keep, command: None },
         named: Default::default(),
         options: Default::default(),
