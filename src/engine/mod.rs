@@ -79,7 +79,7 @@ fn wire_up(link: Link, outfit: start::Outfit) -> Result<(Engine, Receiver<Event>
         threads::capture(capture, number, received, Arc::clone(&finish), events.clone());
     }
     let engine = Engine { core, commits, orders, tables, table_under_way: false, captures, finish, askers };
-    engine.orders.give(Order::Ready).map_err(|(_, why)| Stop::new(FAILED, why))?;
+    engine.orders.give(&Order::Ready).map_err(|why| Stop::new(FAILED, why))?;
     Ok((engine, inbox))
 }
 
@@ -152,7 +152,7 @@ impl Engine {
     }
 
     fn order(&mut self, order: Order) {
-        if let Err((order, why)) = self.orders.give(order) {
+        if let Err(why) = self.orders.give(&order) {
             self.core.not_ordered(&order, why);
         }
     }

@@ -126,15 +126,16 @@ pub(super) struct Orders {
 }
 
 impl Orders {
-    /// Gives an order without ever waiting.
-    pub(super) fn give(&self, order: Order) -> Result<(), (Order, &'static str)> {
+    /// Gives an order without ever waiting, or says why not.
+    pub(super) fn give(&self, order: &Order) -> Result<(), &'static str> {
         let is_first = self.waiting.load(Ordering::Acquire) == 0;
-        if is_first && order::encode(&order).is_ok_and(|bytes| self.link.try_send(&bytes).is_ok()) {
+        if is_first && order::encode(order).is_ok_and(|bytes| self.link.try_send(&bytes).is_ok()) {
             return Ok(());
         }
         self.waiting.fetch_add(1, Ordering::AcqRel);
-        hand_on(&self.queue, order).inspect_err(|_| {
+        hand_on(&self.queue, order.clone()).map_err(|(_, why)| {
             self.waiting.fetch_sub(1, Ordering::AcqRel);
+            why
         })
     }
 }
@@ -259,7 +260,7 @@ mod tests {
         let (events, inbox) = sync_channel(1);
         let orders = orders(engine, 4096, events).unwrap();
         for ticket in 0..MANY {
-            assert!(orders.give(Order::List { ticket }).is_ok());
+            assert!(orders.give(&Order::List { ticket }).is_ok());
         }
         assert!(orders.waiting.load(Ordering::Acquire) > 0, "the link had room for all, so this proves nothing");
         let mut buffer = vec![0; MESSAGE_MAX];
@@ -270,7 +271,7 @@ mod tests {
         for ticket in 0..MANY {
             assert_eq!(receive(), Some(ticket));
         }
-        assert!(orders.give(Order::List { ticket: MANY }).is_ok());
+        assert!(orders.give(&Order::List { ticket: MANY }).is_ok());
         assert_eq!(receive(), Some(MANY));
         assert!(inbox.try_recv().is_err());
     }
@@ -281,7 +282,7 @@ mod tests {
         let (events, inbox) = sync_channel(1);
         let orders = orders(engine, 1, events).unwrap();
         drop(monitor);
-        assert!(orders.give(Order::List { ticket: 1 }).is_ok());
+        assert!(orders.give(&Order::List { ticket: 1 }).is_ok());
         assert!(matches!(inbox.recv(), Ok(Event::Over(why)) if why.starts_with("giving an order to the monitor: ")));
     }
 }
