@@ -99,6 +99,18 @@ pub enum Selection {
     Id(GrantId),
 }
 
+impl Selection {
+    /// Whether this grant is meant.
+    pub fn includes(&self, grant: &Grant) -> bool {
+        match self {
+            Self::All => true,
+            Self::User(user) => grant.user == *user,
+            Self::Address(address) => grant.allow.contains(address),
+            Self::Id(id) => grant.id == *id,
+        }
+    }
+}
+
 /// What the monitor answers, and what it tells unasked.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]

@@ -23,7 +23,7 @@ mod start;
 mod threads;
 
 use self::core::{Commit, Core};
-use threads::{Askers, Event, hand_on};
+use threads::{Askers, Event, Orders, hand_on};
 
 /// Events that wait for the loop; captures wait with the next one, and the kernel drops what then comes.
 const QUEUE: usize = 4096;
@@ -38,7 +38,7 @@ const LAST_TICK: Duration = Duration::from_millis(10);
 struct Engine {
     core: Core,
     commits: SyncSender<Commit>,
-    orders: SyncSender<Order>,
+    orders: Orders,
     tables: SyncSender<RangeInclusive<u64>>,
     table_under_way: bool,
     /// Captures that still feed the loop, and what tells them to end.
@@ -64,12 +64,11 @@ fn wire_up(link: Link, outfit: start::Outfit) -> Result<(Engine, Receiver<Event>
     let mut core = outfit.core;
     let (events, inbox) = sync_channel(QUEUE);
     let (commits, committed) = sync_channel(QUEUE);
-    let (orders, ordered) = sync_channel(QUEUE);
     let (tables, wanted) = sync_channel(1);
     threads::store(outfit.store, committed, events.clone());
     threads::tables(core.gate().hint_keys(), wanted, events.clone());
     threads::reports(link.try_clone().map_err(Stop::system("the link to the monitor"))?, events.clone());
-    threads::orders(link, ordered, events.clone());
+    let orders = threads::orders(link, QUEUE, events.clone()).map_err(Stop::system("the link to the monitor"))?;
     if let Some(listener) = outfit.metrics {
         threads::metrics(listener, events.clone());
     }
@@ -80,7 +79,7 @@ fn wire_up(link: Link, outfit: start::Outfit) -> Result<(Engine, Receiver<Event>
         threads::capture(capture, number, received, Arc::clone(&finish), events.clone());
     }
     let engine = Engine { core, commits, orders, tables, table_under_way: false, captures, finish, askers };
-    hand_on(&engine.orders, Order::Ready).map_err(|(_, why)| Stop::new(FAILED, why))?;
+    engine.orders.give(Order::Ready).map_err(|(_, why)| Stop::new(FAILED, why))?;
     Ok((engine, inbox))
 }
 
@@ -153,7 +152,7 @@ impl Engine {
     }
 
     fn order(&mut self, order: Order) {
-        if let Err((order, why)) = hand_on(&self.orders, order) {
+        if let Err((order, why)) = self.orders.give(order) {
             self.core.not_ordered(&order, why);
         }
     }

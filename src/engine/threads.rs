@@ -3,7 +3,7 @@
 use std::net::TcpListener;
 use std::os::unix::net::UnixListener;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::thread;
 use std::time::Duration;
@@ -116,18 +116,47 @@ fn commit(store: &mut impl ReplayStore, first: Commit, commits: &Receiver<Commit
     failed
 }
 
-pub(super) fn orders(link: Link, orders: Receiver<Order>, events: Events) {
+/// The way to the monitor. The loop gives each order itself, for that is quickest; where the monitor is behind, a thread waits for room
+/// in the loop's place, and all that follows goes after it.
+pub(super) struct Orders {
+    link: Link,
+    queue: SyncSender<Order>,
+    /// Orders that the thread has yet to give.
+    waiting: Arc<AtomicUsize>,
+}
+
+impl Orders {
+    /// Gives an order without ever waiting.
+    pub(super) fn give(&self, order: Order) -> Result<(), (Order, &'static str)> {
+        let is_first = self.waiting.load(Ordering::Acquire) == 0;
+        if is_first && order::encode(&order).is_ok_and(|bytes| self.link.try_send(&bytes).is_ok()) {
+            return Ok(());
+        }
+        self.waiting.fetch_add(1, Ordering::AcqRel);
+        hand_on(&self.queue, order).inspect_err(|_| {
+            self.waiting.fetch_sub(1, Ordering::AcqRel);
+        })
+    }
+}
+
+/// Starts the thread that waits; it also tells why an order can't be given at all.
+pub(super) fn orders(link: Link, most: usize, events: Events) -> std::io::Result<Orders> {
+    let (queue, orders) = sync_channel::<Order>(most);
+    let waiting = Arc::new(AtomicUsize::new(0));
+    let (own, left) = (link.try_clone()?, Arc::clone(&waiting));
     thread::spawn(move || {
         for order in orders {
             let sent = order::encode(&order)
                 .map_err(|error| error.to_string())
-                .and_then(|bytes| link.send(&bytes).map_err(|error| error.to_string()));
+                .and_then(|bytes| own.send(&bytes).map_err(|error| error.to_string()));
+            left.fetch_sub(1, Ordering::AcqRel);
             if let Err(why) = sent {
                 let _ = events.send(Event::Over(format!("giving an order to the monitor: {why}")));
                 return;
             }
         }
     });
+    Ok(Orders { link, queue, waiting })
 }
 
 pub(super) fn reports(link: Link, events: Events) {
@@ -216,4 +245,43 @@ pub(super) fn hand_on<T>(queue: &SyncSender<T>, item: T) -> Result<(), (T, &'sta
         TrySendError::Full(item) => (item, "the queue is full"),
         TrySendError::Disconnected(item) => (item, "its thread has ended"),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::link;
+
+    #[test]
+    fn orders_come_in_the_order_they_were_given_also_where_the_monitor_is_long_behind() {
+        const MANY: u64 = 3000;
+        let (engine, monitor) = link::pair().unwrap();
+        let (events, inbox) = sync_channel(1);
+        let orders = orders(engine, 4096, events).unwrap();
+        for ticket in 0..MANY {
+            assert!(orders.give(Order::List { ticket }).is_ok());
+        }
+        assert!(orders.waiting.load(Ordering::Acquire) > 0, "the link had room for all, so this proves nothing");
+        let mut buffer = vec![0; MESSAGE_MAX];
+        let mut receive = || match monitor.receive(&mut buffer).unwrap() {
+            Received::Message(len) => order::decode::<Order>(&buffer[..len]).unwrap().ticket(),
+            other => panic!("{other:?}"),
+        };
+        for ticket in 0..MANY {
+            assert_eq!(receive(), Some(ticket));
+        }
+        assert!(orders.give(Order::List { ticket: MANY }).is_ok());
+        assert_eq!(receive(), Some(MANY));
+        assert!(inbox.try_recv().is_err());
+    }
+
+    #[test]
+    fn a_monitor_that_is_gone_is_told_by_the_thread() {
+        let (engine, monitor) = link::pair().unwrap();
+        let (events, inbox) = sync_channel(1);
+        let orders = orders(engine, 1, events).unwrap();
+        drop(monitor);
+        assert!(orders.give(Order::List { ticket: 1 }).is_ok());
+        assert!(matches!(inbox.recv(), Ok(Event::Over(why)) if why.starts_with("giving an order to the monitor: ")));
+    }
 }

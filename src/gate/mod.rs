@@ -226,12 +226,13 @@ impl Gate {
             .and_then(|wish| code::check(knocker.codes, now, &request, wish))
             .and_then(|wish| {
                 self.quota_clock.set(now);
-                if knocker.limiter.admit(knocker.policy.quota, now) { Ok(wish) } else { Err(Rule::Quota) }
+                if knocker.limiter.admit() { Ok(wish) } else { Err(Rule::Quota) }
             })
             .map_err(|rule| {
                 self.replay.remember_refused(&record);
                 No::Refuse(Refusal { user: knocker.name.to_owned(), rule, asked: settle::asked(&request, datagram.source()) })
             })?;
+        knocker.meter.count(knocker.policy.quota, now);
         Ok(Admission { record, tide: self.replay.remember(record), wish })
     }
 

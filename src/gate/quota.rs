@@ -19,11 +19,12 @@ const NANOS_A_MILLI: u64 = 1_000_000;
 
 /// One user's quota and how much of it is used up.
 #[derive(Debug)]
-pub(super) struct Limiter {
-    rate: RateLimiter<NotKeyed, InMemoryState, GateClock, NoOpMiddleware<Nanos>>,
-    /// When the whole quota is back, in nanoseconds. governor does not tell how much is left without using some of it up.
-    whole_again: AtomicU64,
-}
+pub(super) struct Limiter(RateLimiter<NotKeyed, InMemoryState, GateClock, NoOpMiddleware<Nanos>>);
+
+/// When the whole of one user's quota is back, in nanoseconds: governor does not tell how much is left without using some of it
+/// up. Stands apart from the limiter, for only an admitted knock needs it.
+#[derive(Debug, Default)]
+pub(super) struct Meter(AtomicU64);
 
 /// How much of a user's quota is left.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -60,22 +61,25 @@ impl GateClock {
 
 impl Limiter {
     pub(super) fn new(quota: Quota, clock: &GateClock) -> Self {
-        Self { rate: RateLimiter::direct_with_clock(rate(quota), clock.clone()), whole_again: AtomicU64::new(0) }
+        Self(RateLimiter::direct_with_clock(rate(quota), clock.clone()))
     }
 
     /// Whether there is room for one more knock at the clock's time; if so, it is counted.
-    pub(super) fn admit(&self, quota: Quota, now: Timestamp) -> bool {
-        if self.rate.check().is_err() {
-            return false;
-        }
-        let whole = self.whole_again.load(Ordering::Relaxed).max(nanos(now)).saturating_add(share(quota));
-        self.whole_again.store(whole, Ordering::Relaxed);
-        true
+    pub(super) fn admit(&self) -> bool {
+        self.0.check().is_ok()
+    }
+}
+
+impl Meter {
+    /// One more knock was admitted.
+    pub(super) fn count(&self, quota: Quota, now: Timestamp) {
+        let whole = self.0.load(Ordering::Relaxed).max(nanos(now)).saturating_add(share(quota));
+        self.0.store(whole, Ordering::Relaxed);
     }
 
     /// How much is left at this time; `None` where nothing is used up.
     pub(super) fn spent(&self, user: &str, quota: Quota, now: Timestamp) -> Option<Spent> {
-        let (whole, share) = (self.whole_again.load(Ordering::Relaxed), share(quota).max(1));
+        let (whole, share) = (self.0.load(Ordering::Relaxed), share(quota).max(1));
         let used = whole.checked_sub(nanos(now)).filter(|missing| *missing > 0)?.div_ceil(share);
         let room = whole.saturating_sub(share.saturating_mul(u64::from(quota.count.get()).saturating_sub(1)));
         let at = |nanos: u64| Timestamp::from_millis(nanos.div_ceil(NANOS_A_MILLI));
@@ -112,7 +116,7 @@ mod tests {
         let now = Timestamp::from_millis(1_760_000_000_000);
         let admitted = |user: usize, now| {
             clock.set(now);
-            (0..10).filter(|_| users[user].admit(quota, now)).count()
+            (0..10).filter(|_| users[user].admit()).count()
         };
         assert_eq!(admitted(0, now), 3);
         assert_eq!(admitted(0, now.plus(Duration::from_secs(20))), 1);
@@ -128,14 +132,15 @@ mod tests {
             for knocks in 1..=count {
                 for later in [0, 1, 333, 334, 999, 1_000, 8_572, 30_000, 60_000] {
                     let clock = GateClock::default();
-                    let limiter = Limiter::new(quota, &clock);
+                    let (limiter, meter) = (Limiter::new(quota, &clock), Meter::default());
                     clock.set(start);
-                    assert!((0..knocks).all(|_| limiter.admit(quota, start)));
+                    assert!((0..knocks).all(|_| limiter.admit()));
+                    (0..knocks).for_each(|_| meter.count(quota, start));
                     let now = start.plus(Duration::from_millis(later));
-                    let spent = limiter.spent("alice", quota, now);
+                    let spent = meter.spent("alice", quota, now);
                     let left = spent.as_ref().map_or(count, |spent| spent.left);
                     clock.set(now);
-                    let admitted = (0..=count).take_while(|_| limiter.admit(quota, now)).count();
+                    let admitted = (0..=count).take_while(|_| limiter.admit()).count();
                     assert_eq!(u32::try_from(admitted).unwrap(), left, "{count} in {per} ms, {knocks} knocks, {later} ms later: {spent:?}");
                 }
             }
@@ -145,15 +150,13 @@ mod tests {
     #[test]
     fn a_spent_quota_says_when_there_is_room_again() {
         let quota = Quota { count: NonZeroU32::new(2).unwrap(), per: Duration::from_secs(60) };
-        let (clock, now) = (GateClock::default(), Timestamp::from_millis(1_760_000_000_000));
-        let limiter = Limiter::new(quota, &clock);
-        assert_eq!(limiter.spent("alice", quota, now), None);
-        clock.set(now);
-        assert!(limiter.admit(quota, now) && limiter.admit(quota, now) && !limiter.admit(quota, now));
-        let spent = limiter.spent("alice", quota, now).unwrap();
+        let (meter, now) = (Meter::default(), Timestamp::from_millis(1_760_000_000_000));
+        assert_eq!(meter.spent("alice", quota, now), None);
+        (0..2).for_each(|_| meter.count(quota, now));
+        let spent = meter.spent("alice", quota, now).unwrap();
         let after = |seconds| now.plus(Duration::from_secs(seconds));
         assert_eq!((spent.left, spent.room, spent.whole), (0, after(30), after(60)));
-        assert_eq!(limiter.spent("alice", quota, after(30)).unwrap().left, 1);
-        assert_eq!(limiter.spent("alice", quota, after(60)), None);
+        assert_eq!(meter.spent("alice", quota, after(30)).unwrap().left, 1);
+        assert_eq!(meter.spent("alice", quota, after(60)), None);
     }
 }

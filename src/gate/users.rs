@@ -10,7 +10,7 @@ use postern_proto::{CodeKey, Hint, MacKey, SealKey, Step};
 
 use super::code::Codes;
 use super::hints::HintKeys;
-use super::quota::{GateClock, Limiter, Spent};
+use super::quota::{GateClock, Limiter, Meter, Spent};
 use super::{OldKeys, User};
 use crate::policy::Policy;
 use crate::time::Timestamp;
@@ -21,6 +21,7 @@ pub(super) struct Users {
     hint_keys: HintKeys,
     mac_keys: Vec<MacKey>,
     members: Vec<Member>,
+    meters: Vec<Meter>,
     old: Vec<OldRow>,
     /// Without names; a member knows its place here.
     policies: Vec<Policy>,
@@ -51,6 +52,7 @@ pub(super) struct Knocker<'a> {
     /// The name in it is empty.
     pub(super) policy: &'a Policy,
     pub(super) limiter: &'a Limiter,
+    pub(super) meter: &'a Meter,
     pub(super) seal_key: &'a SealKey,
     /// For a user who must send one-time codes.
     pub(super) codes: Option<&'a Codes>,
@@ -63,6 +65,7 @@ impl Users {
             hint_keys: HintKeys::with_capacity(count),
             mac_keys: Vec::with_capacity(count),
             members: Vec::with_capacity(count),
+            meters: Vec::with_capacity(count),
             old: Vec::new(),
             policies: Vec::new(),
         };
@@ -78,6 +81,7 @@ impl Users {
             all.hint_keys.push(hint_key);
             all.mac_keys.push(mac_key);
             all.members.push(Member { name, policy, limiter, seal_key, codes: None });
+            all.meters.push(Meter::default());
         }
         all
     }
@@ -125,14 +129,17 @@ impl Users {
 
     pub(super) fn knocker(&self, row: usize) -> Option<Knocker<'_>> {
         let old = self.old_row(row);
-        let Member { name, policy, limiter, seal_key, codes } = self.members.get(old.map_or(row, |old| old.member))?;
+        let member = old.map_or(row, |old| old.member);
+        let Member { name, policy, limiter, seal_key, codes } = self.members.get(member)?;
         let seal_key = old.map_or(seal_key, |old| &old.seal_key);
-        Some(Knocker { name, policy: self.policies.get(*policy)?, limiter, seal_key, codes: codes.as_deref() })
+        let (policy, meter) = (self.policies.get(*policy)?, self.meters.get(member)?);
+        Some(Knocker { name, policy, limiter, meter, seal_key, codes: codes.as_deref() })
     }
 
     /// The quotas that are not whole at this time.
     pub(super) fn spent(&self, now: Timestamp) -> impl Iterator<Item = Spent> + '_ {
-        self.members.iter().filter_map(move |member| member.limiter.spent(&member.name, self.policies.get(member.policy)?.quota, now))
+        let members = self.members.iter().zip(&self.meters);
+        members.filter_map(move |(member, meter)| meter.spent(&member.name, self.policies.get(member.policy)?.quota, now))
     }
 
     /// A row's hint for a step, whether its keys count then or not.

@@ -15,7 +15,7 @@ use crate::ledger::Ledger;
 use crate::monitor::clearance::Clearance;
 use crate::monitor::hooks::Hooks;
 use crate::monitor::pages;
-use crate::order::{Order, Report, Selection};
+use crate::order::{Order, Report};
 use crate::reason::Rule;
 use crate::service::Ports;
 use crate::settings::{Protection, Settings};
@@ -85,7 +85,7 @@ impl Desk {
             warn!("the kernel does not end grants by itself: {why}; they end while posternd runs");
         }
         let ledger = Ledger::new(last_id, kept);
-        let (rested, trouble, trial, hooks) = (now, None, None, None);
+        let (rested, trouble, trial, hooks) = (Timestamp::default(), None, None, None);
         let tally = Tally { started: now, ..Tally::default() };
         let mut desk = Self { clearance, protection, ledger, tally, backend, rested, trouble, trial, hooks, connections };
         let ended = lost.iter().filter_map(|grant| desk.clearance.ends_connections(grant)).collect();
@@ -144,7 +144,9 @@ impl Desk {
 
     fn serve_step(&mut self, now: Timestamp, orders: Vec<Order>) -> Vec<Report> {
         let plans: Vec<Plan> = orders.into_iter().filter_map(|order| self.plan(now, order)).collect();
-        let due = if now < self.rested { Vec::new() } else { self.ledger.due(now, self.backend.batch()) };
+        // Bounded, so that a clock that was set back keeps no door open.
+        let rests = now < self.rested && self.rested.since(now) <= REST;
+        let due = if rests { Vec::new() } else { self.ledger.due(now, self.backend.batch()) };
         if !due.is_empty() {
             self.rested = now.plus(REST);
         }
@@ -303,7 +305,7 @@ impl Desk {
                 Err(rule) => refused(ticket, rule, rule.sentence()),
                 Ok(opening) => Plan::Close { ticket, changes: self.ledger.close(&closing, &opening) },
             }),
-            Order::End { ticket, which } => Some(Plan::Close { ticket, changes: self.ledger.close_where(|grant| selects(&which, grant)) }),
+            Order::End { ticket, which } => Some(Plan::Close { ticket, changes: self.ledger.close_where(|grant| which.includes(grant)) }),
             Order::Confirm { ticket } => Some(Plan::Answer(Report::Confirmed { ticket, trial: self.pass_trial("it was confirmed") })),
             Order::List { ticket } => Some(Plan::List { ticket }),
             Order::Measure { ticket } => Some(Plan::Answer(Report::Measured { ticket, tally: self.tally() })),
@@ -392,15 +394,6 @@ fn refused(ticket: u64, rule: Rule, why: &str) -> Plan {
 
 fn closes(order: &Order) -> bool {
     matches!(order, Order::Close { .. } | Order::End { .. })
-}
-
-fn selects(which: &Selection, grant: &Grant) -> bool {
-    match which {
-        Selection::All => true,
-        Selection::User(user) => grant.user == *user,
-        Selection::Address(address) => grant.allow.contains(address),
-        Selection::Id(id) => grant.id == *id,
-    }
 }
 
 /// Logs a close and says whether it was done.

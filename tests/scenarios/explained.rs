@@ -5,6 +5,7 @@
 use std::time::Duration;
 
 use postern::client::seal_at_random;
+use postern::config::{Loaded, OldKey};
 use postern::datagram::Datagram;
 use postern::gate::Seen;
 use postern::gate::explain::{Account, Cause, Explainer, Outcome, likely};
@@ -16,16 +17,18 @@ use postern_proto::{GateName, KeyMaterial, Step, UserKeys};
 use crate::forge;
 use crate::malformed::body_that_breaks;
 use crate::wishes::{HOME, Wish};
-use crate::world::{GATE, START, World, address, key, load, seconds};
+use crate::world::{GATE, START, World, address, key, load_all, seconds};
 
 const ALICE: &str = "[[user]]\nname = 'alice'\nkey = ALICE\nservices = ['tcp/22']\n";
 
 /// An explainer that also knows these other names.
 fn explainer(users: &str, names: &[&str]) -> Explainer {
-    let (settings, keys) = load(users);
+    let Loaded { settings, keys, codes, old_keys, disabled_keys } = load_all(users);
     let name = settings.gate.name.clone();
     let names = likely(&name, names.iter().copied());
-    Explainer::new(Gate::of(settings, &keys, []), name, keys, names)
+    let disabled: Vec<String> = settings.disabled.iter().map(|policy| policy.user.clone()).collect();
+    let gate = Gate::of(settings, &keys, old_keys.iter().map(OldKey::parts)).with_codes(codes);
+    Explainer::new(gate, name, keys, names).with_disabled(disabled.into_iter().zip(&disabled_keys))
 }
 
 fn arrived(explainer: &mut Explainer, now: Timestamp, source: &str, payload: &[u8]) -> Account {
@@ -99,6 +102,26 @@ fn a_right_key_for_another_gate_is_told_with_both_names() {
     let besides = " in the client's profile (besides, made 1m 30s ago by the client's clock, and the window is 30s); \
                    once that is mended it is refused, services: tcp/80 is not in tcp/22; ask for less, or add it to services of alice";
     assert!(account.line().ends_with(besides), "{}", account.line());
+}
+
+#[test]
+fn a_key_of_before_and_a_disabled_users_key_are_told_from_a_wrong_one() {
+    let bobs = Wish::of("bob").sealed(START);
+    let rotated = |until: &str| format!("{ALICE}old_key = BOB\nold_until = {until}\n");
+    let early = arrived(&mut explainer(&rotated("2100-01-01T00:00:00Z"), &[]), START, HOME, bobs.as_bytes());
+    assert_eq!(early.line(), "admit: alice may open tcp/22 for 192.0.2.7/32 for 30s");
+    let late = arrived(&mut explainer(&rotated("2020-01-01T00:00:00Z"), &[]), START, HOME, bobs.as_bytes());
+    let expected =
+        "drop unknown-hint (step 2): alice's key of before, which counted until 2020-01-01T00:00:00Z: give the client the new one";
+    assert!(late.line().starts_with(expected), "{}", late.line());
+    assert_eq!((late.cause.name(), late.user.as_deref()), ("old-key", Some("alice")));
+
+    let users = format!("{ALICE}\n[[user]]\nname = 'bob'\nkey = BOB\nservices = ['tcp/22']\ndisabled = true\n");
+    let disabled = arrived(&mut explainer(&users, &[]), START, HOME, bobs.as_bytes());
+    assert_eq!(disabled.line(), "drop unknown-hint (step 2): bob's key, but bob is disabled here: posternd user enable bob");
+    assert_eq!((disabled.cause.name(), disabled.user.as_deref()), ("disabled", Some("bob")));
+    let mac = &disabled.steps()[2];
+    assert_eq!((mac.outcome, mac.found.as_str()), (Outcome::NotReached, "bob's"));
 }
 
 #[test]

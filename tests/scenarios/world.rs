@@ -252,7 +252,7 @@ fn explainer(settings: &Settings, keys: &[KeyMaterial], users: &str, kept: Kept)
 }
 
 fn gate(settings: &Settings, keys: &[KeyMaterial], users: &str, kept: Kept) -> Gate {
-    let codes: Vec<Option<CodeKey>> = if users.is_empty() { Vec::new() } else { loaded(users).codes };
+    let codes: Vec<Option<CodeKey>> = if users.is_empty() { Vec::new() } else { load_all(users).codes };
     let mut gate = Gate::of(settings.clone(), keys, []).with_codes(codes);
     gate.recall(kept);
     gate
@@ -260,11 +260,12 @@ fn gate(settings: &Settings, keys: &[KeyMaterial], users: &str, kept: Kept) -> G
 
 /// A config as its administrator writes it.
 pub(crate) fn load(users: &str) -> (Settings, Vec<KeyMaterial>) {
-    let Loaded { settings, keys, .. } = loaded(users);
+    let Loaded { settings, keys, .. } = load_all(users);
     (settings, keys)
 }
 
-fn loaded(users: &str) -> Loaded {
+/// The same with keys of before, of disabled users and of one-time codes.
+pub(crate) fn load_all(users: &str) -> Loaded {
     let mut text = format!("[gate]\nname = '{GATE}'\n\n{users}");
     for name in ["ALICE", "BOB"] {
         text = text.replace(&format!("key = {name}"), &format!("key = '{}'", &*key(&name.to_lowercase()).to_base64()));

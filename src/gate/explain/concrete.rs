@@ -92,7 +92,7 @@ pub(super) fn why(rule: Rule, request: &Request, from: Origin, knocker: &Knocker
         }
         Rule::Code(fault) => code(fault, user),
         Rule::Quota => {
-            let spent = knocker.limiter.spent(user, policy.quota, at);
+            let spent = knocker.meter.spent(user, policy.quota, at);
             let room = spent.map(|spent| format!(", there is room again in {}", time::human(spent.room.since(at)))).unwrap_or_default();
             format!("{} are all used up{room}; wait, or change quota of {user}", policy.quota)
         }

@@ -8,7 +8,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use ipnet::IpNet;
 use postern_proto::{GateName, KeyMaterial, OpenBuffer, Packet, Request, UserKeys};
 
-use super::{Admission, Decision, Gate, HintTable, Refusal};
+use super::{Admission, Decision, Gate, HintTable, Refusal, Seen};
 use crate::datagram::Datagram;
 use crate::reason::Drop;
 use crate::time::Timestamp;
@@ -84,21 +84,19 @@ impl Explainer {
         account.clock_ahead = at.since(now);
         let Some(packet) = packet else { return account };
         match self.rings.maker(&self.gate, &packet) {
-            None => account.cause = self.no_maker(&packet, &account.verdict),
-            Some(maker) => {
-                account.cause = Cause::Replay { first: before };
-                self.look_inside(&maker, &packet, datagram, &mut account);
+            None => {
+                account.user = self.rings.disabled(&packet).map(str::to_owned);
+                account.cause = self.no_maker(&packet, &account);
             }
+            Some(maker) => self.look_inside(&maker, &packet, datagram, before, &mut account),
         }
         account
     }
 
-    fn no_maker(&self, packet: &Packet<'_>, verdict: &Verdict) -> Cause {
-        if let Some(user) = self.rings.disabled(packet) {
-            return Cause::Disabled(user.to_owned());
-        }
-        match verdict {
-            Verdict::Drop(Drop::BadMac) => {
+    fn no_maker(&self, packet: &Packet<'_>, account: &Account) -> Cause {
+        match (&account.user, &account.verdict) {
+            (Some(disabled), _) => Cause::Disabled(disabled.clone()),
+            (None, Verdict::Drop(Drop::BadMac)) => {
                 let rows = self.gate.hints.find(packet.hint()).into_iter().flatten();
                 let knockers = rows.filter_map(|(user, _)| self.gate.users.knocker(user));
                 Cause::Changed { users: knockers.map(|knocker| knocker.name.to_owned()).collect() }
@@ -108,24 +106,21 @@ impl Explainer {
     }
 
     /// Whose packet it is, what is in it, and why the verdict is what it is.
-    fn look_inside(&self, maker: &Maker, packet: &Packet<'_>, datagram: &Datagram, account: &mut Account) {
+    fn look_inside(&self, maker: &Maker, packet: &Packet<'_>, datagram: &Datagram, before: Option<Seen>, account: &mut Account) {
         let Some(knocker) = self.gate.users.knocker(maker.user) else { return };
         account.user = Some(knocker.name.to_owned());
         account.mark = Some(packet.mark());
         let inside = self.open(maker, packet);
         let from = Origin { address: datagram.source(), known: account.source.is_some() };
         let why = |rule, request: &Request| concrete::why(rule, request, from, &knocker, &self.gate, account.at);
-        let cause = match (&account.verdict, &inside) {
+        account.cause = match (&account.verdict, &inside) {
             (Verdict::Admit(_), _) => Cause::Admitted,
             (Verdict::Refuse(rule), Inside::Request(request)) => Cause::Refused(why(*rule, request)),
-            (Verdict::Drop(Drop::Replay | Drop::Duplicate), _) => std::mem::replace(&mut account.cause, Cause::Admitted),
+            (Verdict::Drop(Drop::Replay | Drop::Duplicate), _) => Cause::Replay { first: before },
             _ => self.near_miss(maker, packet, &inside, account.at),
         };
-        account.cause = cause;
         let Inside::Request(request) = inside else { return };
-        if let Verdict::Drop(_) = account.verdict
-            && !matches!(account.cause, Cause::Replay { .. })
-        {
+        if matches!(account.verdict, Verdict::Drop(_)) && !matches!(account.cause, Cause::Replay { .. }) {
             account.besides = self.gate.wish(&request, datagram, &knocker).err().map(|rule| (rule, why(rule, &request)));
         }
         account.clipped = concrete::clipped(&request, &knocker);

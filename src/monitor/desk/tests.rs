@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::*;
 use crate::backend::memory::MemoryBackend;
 use crate::grant::GrantId;
-use crate::order::PAGE;
+use crate::order::{PAGE, Selection};
 use crate::policy::Policy;
 use crate::settings::{BackendKind, CaptureKind, Firewall, Gate, Interfaces, Metrics, OnStop};
 use crate::terms::{AddressFrom, Closing};

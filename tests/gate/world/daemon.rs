@@ -115,14 +115,16 @@ impl Daemon {
         serde_json::from_slice(&self.asked(&["status", "--json"]).stdout).unwrap()
     }
 
-    /// `posternd grants --json`.
+    /// `posternd grants --json`, in the order of their numbers.
     pub(crate) fn grants(&self) -> Vec<Grant> {
         let mut said: serde_json::Value = serde_json::from_slice(&self.asked(&["grants", "--json"]).stdout).unwrap();
         for grant in said["grants"].as_array_mut().unwrap() {
             // The one field that is no part of a grant.
             assert!(grant.as_object_mut().unwrap().remove("left_ms").is_some(), "{grant}");
         }
-        serde_json::from_value(said["grants"].take()).unwrap()
+        let mut grants: Vec<Grant> = serde_json::from_value(said["grants"].take()).unwrap();
+        grants.sort_by_key(|grant| grant.id);
+        grants
     }
 
     /// Waits until this reason has been given so often, and returns the whole status.
