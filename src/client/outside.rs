@@ -152,7 +152,10 @@ mod tests {
 
     #[test]
     fn servers_that_agree_are_believed_and_one_that_is_gone_does_not_matter() {
-        let gone = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        // Held by a socket that hears one peer alone, so that nobody else gets the port and everybody is refused.
+        let held = UdpSocket::bind("127.0.0.1:0").unwrap();
+        held.connect("127.0.0.1:9").unwrap();
+        let gone = held.local_addr().unwrap();
         let servers = [server(|_| vec![seen(9)]), server(|_| vec![seen(9)]), format!("stun:{gone}")];
         assert_eq!(asked(&servers), Ok("192.0.2.9".parse().unwrap()));
         let said = asked(&servers[2..]).unwrap_err();

@@ -155,19 +155,25 @@ fn is_no_way(error: &io::Error) -> bool {
 #[cfg(test)]
 mod tests {
     use std::net::TcpListener;
+    use std::os::fd::OwnedFd;
+
+    use rustix::net::{AddressFamily, SocketType, bind, getsockname, socket};
 
     use super::*;
 
     const LONG: Duration = Duration::from_secs(10);
 
-    /// A port at which nobody listens.
-    fn shut() -> SocketAddr {
-        TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+    /// A port at which nobody listens, held so that nobody else gets it.
+    fn shut() -> (OwnedFd, SocketAddr) {
+        let held = socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
+        bind(&held, &SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
+        let address = getsockname(&held).unwrap().try_into().unwrap();
+        (held, address)
     }
 
     #[test]
     fn an_open_port_is_found_behind_one_that_is_not() {
-        let shut = shut();
+        let (_held, shut) = shut();
         let open = TcpListener::bind("127.0.0.1:0").unwrap();
         let opening = wait_for(&[shut, open.local_addr().unwrap()], LONG).unwrap();
         assert_eq!(opening.at, open.local_addr().unwrap());
@@ -185,15 +191,15 @@ mod tests {
 
     #[test]
     fn a_port_that_stays_shut_ends_the_wait_in_time() {
-        let start = clock::instant();
-        assert_eq!(wait_for(&[shut()], Duration::from_millis(200)), None);
+        let (start, (_held, shut)) = (clock::instant(), shut());
+        assert_eq!(wait_for(&[shut], Duration::from_millis(200)), None);
         assert!(clock::elapsed(start) >= Duration::from_millis(200));
     }
 
     #[test]
     fn a_port_that_refuses_is_tried_once_where_once_is_enough() {
-        let start = clock::instant();
-        assert!(matches!(reach_once(&[shut(), shut()], LONG), Err(NotReached::Shut)));
+        let (start, doors) = (clock::instant(), [shut(), shut()]);
+        assert!(matches!(reach_once(&doors.each_ref().map(|(_, shut)| *shut), LONG), Err(NotReached::Shut)));
         assert!(clock::elapsed(start) < LONG / 2);
     }
 

@@ -13,6 +13,7 @@ use assert_cmd::Command;
 use postern_proto::{Allow, Code, UserKeys};
 use serde_json::{Value, json};
 
+use crate::door::deaf;
 use crate::gate::FakeGate;
 use crate::program::{GATE, Home, expect_documented, key, program, run, shared};
 
@@ -87,7 +88,7 @@ fn no_knock_is_sent_where_servers_disagree_or_none_answers() {
         &line,
         &["STUN servers disagree on this machine's address: ", " sees 192.0.2.9, ", " sees 192.0.2.8; name servers that you trust"],
     );
-    let gone = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let (_held, gone) = deaf();
     let line = home.run(&["knock", "home", "--allow", &format!("stun:{gone}")]).failed(69);
     says(&line, &["no STUN server tells this machine's address: ", " does not listen; "]);
     let line = home.run(&["knock", "home", "--allow", "stun:[::1]:1"]).failed(69);

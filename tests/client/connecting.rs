@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use postern_proto::{Item, Protocol, Service, UserKeys};
 use serde_json::Value;
 
+use crate::door::Shut;
 use crate::gate::FakeGate;
 use crate::program::{GATE, Home, Ran, expect_documented, key, program, run, shared};
 
@@ -18,11 +19,6 @@ const PATIENCE: Duration = Duration::from_secs(30);
 fn home(gate: &FakeGate, more: &str) -> (Home, UserKeys) {
     let key = key(31);
     (Home::with_profile(&format!("address = \"{}\"\nkey = \"{key}\"\n{more}", gate.address())), shared(&key))
-}
-
-/// A port at which nobody listens.
-fn shut() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
 }
 
 /// A server for one connection.
@@ -67,6 +63,13 @@ impl Connection {
     }
 }
 
+/// One that finds its port shut.
+fn knocking(home: &Home, more: &[&str]) -> (Shut, Connection) {
+    let door = Shut::new();
+    let connection = Connection::start(home, door.address(), more);
+    (door, connection)
+}
+
 /// Bytes that do not repeat soon.
 fn much(seed: u64, length: usize) -> Vec<u8> {
     let mut state = seed;
@@ -98,14 +101,13 @@ fn a_closed_port_is_knocked_for_and_reached_once_it_opens() {
     for (services, asked) in [("tcp/1-65535", 1), ("tcp/22", 0)] {
         let gate = FakeGate::v4();
         let (home, keys) = home(&gate, &format!("services = [\"{services}\"]"));
-        let to = shut();
-        let mut connection = Connection::start(&home, to, &[]);
+        let (door, mut connection) = knocking(&home, &[]);
+        let to = door.address();
         let input = connection.input();
         let request = gate.knock(&keys);
         let (first, last) = if asked == 1 { (1, 65_535) } else { (to.port(), to.port()) };
         assert_eq!(request.items, [Item::Service(Service::new(Protocol::Tcp, first, last).unwrap())], "what the profile names if it fits");
-        let listener = TcpListener::bind(to).unwrap();
-        listener.accept().unwrap().0.write_all(b"welcome").unwrap();
+        door.open().accept().unwrap().0.write_all(b"welcome").unwrap();
         drop(input);
         let ran = connection.end();
         assert_eq!((ran.code, ran.out.as_str()), (0, "welcome"));
@@ -120,7 +122,7 @@ fn a_closed_port_is_knocked_for_and_reached_once_it_opens() {
 fn a_service_that_is_named_is_asked_for_and_a_host_behind_the_gate_is_the_target() {
     let gate = FakeGate::v4();
     let (home, keys) = home(&gate, "services = [\"tcp/22\"]");
-    let connection = Connection::start(&home, shut(), &["-s", "web", "--target", "--for", "10m", "--wait", "200ms"]);
+    let (_door, connection) = knocking(&home, &["-s", "web", "--target", "--for", "10m", "--wait", "200ms"]);
     let request = gate.knock(&keys);
     assert_eq!((request.names().count(), request.items.len(), request.duration_s), (1, 1, 600));
     assert_eq!(request.target, Some("::ffff:127.0.0.1".parse().unwrap()));
@@ -131,8 +133,8 @@ fn a_service_that_is_named_is_asked_for_and_a_host_behind_the_gate_is_the_target
 fn a_port_that_does_not_open_is_3_and_nothing_is_on_standard_output() {
     let gate = FakeGate::v4();
     let (home, keys) = home(&gate, "");
-    let to = shut();
-    let port = to.port().to_string();
+    let door = Shut::new();
+    let port = door.address().port().to_string();
     let words = ["connect", "home", "127.0.0.1", &port, "--wait=200ms"];
     let quiet = home.run(&[&words[..], &["-q"]].concat()).failed(3);
     assert!(quiet.starts_with(&format!("postern: 127.0.0.1 port {port} did not open within 200ms; ")), "{quiet}");
@@ -157,11 +159,10 @@ fn json_says_whether_it_knocked_on_standard_error() {
     assert_eq!((&said["version"], &said["command"], &said["knocked"]), (&1.into(), &"connect".into(), &false.into()));
     assert_eq!((&said["wait"]["address"], &said["knocks"]), (&to.to_string().into(), &serde_json::json!([])));
 
-    let to = shut();
-    let mut closed = Connection::start(&home, to, &["--json"]);
+    let (door, mut closed) = knocking(&home, &["--json"]);
     drop(closed.input());
     gate.knock(&keys);
-    drop(TcpListener::bind(to).unwrap().accept().unwrap());
+    drop(door.open().accept().unwrap());
     let ran = closed.end();
     let said: Value = serde_json::from_str(&ran.err).unwrap();
     expect_documented(&said);

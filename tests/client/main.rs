@@ -4,6 +4,7 @@
 
 mod asking;
 mod connecting;
+mod door;
 mod enrolling;
 mod failing;
 mod gate;

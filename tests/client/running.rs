@@ -1,7 +1,7 @@
 //! `postern run`: the command gets the terminal and the signals, its exit status comes back, and the door is asked to be closed.
 
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpListener};
+use std::net::TcpListener;
 use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::Duration;
@@ -10,6 +10,7 @@ use postern_proto::{Action, Request, UserKeys};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
+use crate::door::Shut;
 use crate::gate::FakeGate;
 use crate::program::{GATE, Home, expect_documented, key, program, run, shared};
 
@@ -35,10 +36,6 @@ fn door() -> (TcpListener, String) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let service = format!("tcp/{}", listener.local_addr().unwrap().port());
     (listener, service)
-}
-
-fn shut() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
 }
 
 #[test]
@@ -84,7 +81,8 @@ fn the_command_starts_once_the_port_is_open_and_not_at_all_if_it_does_not_open()
     let opened = gate.knock(&keys);
     expect_closed(&gate, &keys, &opened);
 
-    let service = format!("tcp/{}", shut().port());
+    let door = Shut::new();
+    let service = format!("tcp/{}", door.address().port());
     let line = home.run(&words(&["-q", "-s", &service, "--wait", "200ms"], "echo started")).failed(3);
     assert!(line.contains(&format!("{service} did not open within 200ms; ")), "{line}");
     let opened = gate.knock(&keys);
@@ -142,7 +140,8 @@ fn signals_are_handed_on_to_the_command_and_the_door_is_closed_when_it_has_ended
 fn a_signal_that_comes_before_the_port_is_open_ends_it_with_128_and_the_signal() {
     let gate = FakeGate::v4();
     let (home, keys) = home(&gate, "");
-    let service = format!("tcp/{}", shut().port());
+    let door = Shut::new();
+    let service = format!("tcp/{}", door.address().port());
     let mut child = start(&home, &["-q", "-s", &service, "--wait", "60s"], "echo started");
     let mut output = BufReader::new(child.stdout.take().unwrap());
     let postern = line(&mut output).parse().unwrap();
