@@ -20,6 +20,20 @@ pub struct Figures {
     pub hints: usize,
     /// Admitted knocks, and every reason by how often it was given.
     pub counters: Counters,
+    /// One a capture, in the order in which they were handed over; their names are known to both.
+    pub captures: Vec<CaptureFigures>,
+}
+
+/// What one capture counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CaptureFigures {
+    /// Whether it hears anything now.
+    pub listening: bool,
+    /// Datagrams to a knock port.
+    pub received: u64,
+    /// Datagrams that the kernel dropped because nobody read them in time; `None` where it does not tell.
+    pub dropped: Option<u64>,
 }
 
 /// What the monitor counts, since it started.

@@ -272,6 +272,7 @@ pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, NotAMessage> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::figures::CaptureFigures;
     use crate::reason::Counters;
     use crate::terms::AddressFrom;
     use crate::time::Timestamp;
@@ -307,6 +308,7 @@ mod tests {
                 marks: 2,
                 hints: 3,
                 counters: Counters::default(),
+                captures: vec![CaptureFigures { listening: true, received: 4, dropped: None }],
             })),
         ] {
             assert_eq!(decode::<Order>(&encode(&order).unwrap()).unwrap(), order);

@@ -8,12 +8,12 @@ use std::sync::mpsc::SyncSender;
 
 use tracing::{debug, info, warn};
 
-use crate::control::status::QuotaStatus;
+use crate::control::status::{CaptureStatus, QuotaStatus};
 use crate::control::{self, Answer, Asker, Question, Seen, Status};
 use crate::datagram::Datagram;
 use crate::engine::health::Health;
 use crate::engine::sample::Sampler;
-use crate::figures::{Figures, Tally};
+use crate::figures::{CaptureFigures, Figures, Tally};
 use crate::gate::{self, Admission, Decision, Gate, Refusal, Spent, Wish};
 use crate::grant::Grant;
 use crate::mark::{MarkRecord, Tide};
@@ -201,8 +201,9 @@ impl Core {
     }
 
     /// All figures, in the OpenMetrics form.
-    fn page(&self, tally: Tally) -> String {
-        Snapshot { figures: Some(self.figures()), tally }.open_metrics()
+    fn page(&mut self, tally: Tally) -> String {
+        let captures = self.health.captures().into_iter().map(|capture| capture.name).collect();
+        Snapshot { figures: Some(self.figures()), captures, tally }.open_metrics()
     }
 
     /// How it does.
@@ -231,10 +232,15 @@ impl Core {
     }
 
     /// What it counts.
-    pub fn figures(&self) -> Figures {
+    pub fn figures(&mut self) -> Figures {
+        let told = |capture: CaptureStatus| {
+            let CaptureStatus { listening, received, dropped, .. } = capture;
+            CaptureFigures { listening, received, dropped }
+        };
+        let captures = self.health.captures().into_iter().map(told).collect();
         let gate = &self.gate;
         let (users, marks, hints) = (gate.users(), gate.marks(), gate.hint_rows());
-        Figures { started: self.started, users, marks, hints, counters: gate.counters().clone() }
+        Figures { started: self.started, users, marks, hints, counters: gate.counters().clone(), captures }
     }
 
     fn ticket(&mut self) -> u64 {

@@ -124,7 +124,10 @@ impl Engine {
                 // Those who ask from now on wait for the engine that follows, which knows better.
                 self.askers.iter().for_each(Askers::close);
             }
-            Event::Report(Report::Measure) => self.order(Order::Measured(Box::new(self.core.figures()))),
+            Event::Report(Report::Measure) => {
+                let figures = Box::new(self.core.figures());
+                self.order(Order::Measured(figures));
+            }
             Event::Deaf => self.captures = self.captures.saturating_sub(1),
             Event::Report(report) => self.core.reported(report),
             Event::Hears(capture, lost) => self.core.health().hears(capture, lost),

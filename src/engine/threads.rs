@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tracing::{info, warn};
 
@@ -44,7 +44,7 @@ pub(super) enum Event {
     Over(String),
 }
 
-/// Figures that the monitor does not give within this time can't be had now.
+/// Figures that the monitor does not give within this time can't be had now, and those that it gave are told for as long.
 const FIGURES_WITHIN: Duration = Duration::from_secs(1);
 
 /// Marks in one durable commit.
@@ -215,14 +215,23 @@ pub(super) fn control(listener: UnixListener, events: Events) -> Option<Askers> 
 /// Serves those who read the figures, one after another; the loop only hands them over.
 pub(super) fn metrics(listener: TcpListener, events: Events) {
     thread::spawn(move || {
+        let mut last: Option<(Instant, String)> = None;
         loop {
             let Ok((stream, _)) = listener.accept() else {
                 // Such as too many open files: it passes, and must not keep a processor busy until it has.
                 thread::sleep(FIGURES_WITHIN);
                 continue;
             };
-            let (reply, figures) = sync_channel(1);
-            let page = || events.send(Event::Wanted(reply)).ok().and_then(|()| figures.recv_timeout(FIGURES_WITHIN).ok());
+            // Whoever asks again and again costs the loop no more than one who asks once in that time.
+            last.take_if(|(told, _)| clock::elapsed(*told) > FIGURES_WITHIN);
+            let page = || {
+                if last.is_none() {
+                    let (reply, figures) = sync_channel(1);
+                    events.send(Event::Wanted(reply)).ok()?;
+                    last = Some((clock::instant(), figures.recv_timeout(FIGURES_WITHIN).ok()?));
+                }
+                last.as_ref().map(|(_, page)| page.clone())
+            };
             // What a client does wrong is its own concern.
             let _ = http::serve(stream, page);
         }

@@ -21,6 +21,8 @@ pub mod http;
 pub struct Snapshot {
     /// What the engine counts; `None` while none serves.
     pub figures: Option<Figures>,
+    /// The names of its captures.
+    pub captures: Vec<String>,
     /// What the monitor counts.
     pub tally: Tally,
 }
@@ -58,7 +60,7 @@ impl Collector for Snapshot {
         page.counter("grants_opened", "Grants that were opened", turnover.opened)?;
         page.counter("grants_extended", "Renewals of grants that were open already", turnover.extended)?;
         page.counter("grants_closed", "Grants that were closed, whatever ended them", turnover.closed)?;
-        self.figures.as_ref().map_or(Ok(()), |figures| page.engine(figures))
+        self.figures.as_ref().map_or(Ok(()), |figures| page.engine(figures).and_then(|()| page.captures(figures, &self.captures)))
     }
 }
 
@@ -88,6 +90,16 @@ impl Page<'_> {
         self.counters("dropped", "Datagrams that were dropped: not authenticated, or not fresh", &dropped)?;
         self.counters("malformed", "Those dropped as malformed, by the rule that they broke", &malformed)?;
         self.counters("refused", "Authenticated knocks that were refused, by the rule that said no", &refused)
+    }
+
+    fn captures(&mut self, figures: &Figures, names: &[String]) -> fmt::Result {
+        let all = || names.iter().zip(&figures.captures).map(|(name, capture)| ([("capture", name.as_str())], capture));
+        let listening: Vec<_> = all().map(|(label, capture)| (label, i64::from(capture.listening))).collect();
+        let received: Vec<_> = all().map(|(label, capture)| (label, capture.received)).collect();
+        let dropped: Vec<_> = all().filter_map(|(label, capture)| Some((label, capture.dropped?))).collect();
+        self.gauges("capture_listening", "Whether an interface, or a bound port, is heard now", &listening)?;
+        self.counters("capture_received", "Datagrams to a knock port, by where they were heard", &received)?;
+        self.counters("capture_dropped", "Datagrams to a knock port that the kernel dropped, for nobody read them in time", &dropped)
     }
 
     fn counter(&mut self, name: &str, help: &str, value: u64) -> fmt::Result {

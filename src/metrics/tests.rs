@@ -1,7 +1,7 @@
 //! What is written, line by line. Whether monitoring systems can read it is tested with a parser of theirs in `tests/habits`.
 
 use super::*;
-use crate::figures::Turnover;
+use crate::figures::{CaptureFigures, Turnover};
 use crate::reason::Counters;
 
 fn snapshot() -> Snapshot {
@@ -11,9 +11,12 @@ fn snapshot() -> Snapshot {
         (0..=reason.index()).for_each(|_| counters.count(reason));
     }
     let started = Timestamp::from_millis(1_760_000_000_500);
+    let heard = CaptureFigures { listening: true, received: 11, dropped: Some(12) };
+    let lost = CaptureFigures { listening: false, received: 13, dropped: None };
     let turnover = Turnover { opened: 4, extended: 3, closed: 2 };
     Snapshot {
-        figures: Some(Figures { started, users: 6, marks: 7, hints: 18, counters }),
+        figures: Some(Figures { started, users: 6, marks: 7, hints: 18, counters, captures: vec![heard, lost] }),
+        captures: vec!["eth0".to_owned(), "a \"b\"\\\n".to_owned()],
         tally: Tally { started: Timestamp::from_millis(1_750_000_000_000), engines: 8, grants: 9, turnover },
     }
 }
@@ -39,7 +42,8 @@ fn every_reason_has_a_counter_with_its_own_number() {
         assert_eq!(samples.iter().filter(|sample| **sample == (&*name, &*count.to_string())).count(), 1, "{name} {count} in\n{text}");
     }
     assert!(samples.contains(&("postern_dropped_total{reason=\"malformed\"}", &*malformed.to_string())), "{text}");
-    assert_eq!(samples.iter().filter(|(name, _)| name.contains('{')).count(), Reason::COUNT + 2, "no more and no less");
+    let reasons = samples.iter().filter(|(name, _)| name.contains("{reason=") || name.contains("{rule="));
+    assert_eq!(reasons.count(), Reason::COUNT + 1, "no more and no less");
 }
 
 #[test]
@@ -60,10 +64,20 @@ fn every_other_figure_is_there_under_its_name() {
         ("postern_marks", "7"),
         ("postern_hint_rows", "18"),
         ("postern_admitted_total", "5"),
+        ("postern_capture_listening{capture=\"eth0\"}", "1"),
+        ("postern_capture_received_total{capture=\"eth0\"}", "11"),
+        ("postern_capture_dropped_total{capture=\"eth0\"}", "12"),
+        ("postern_capture_listening{capture=\"a \\\"b\\\"\\\\\\n\"}", "0"),
+        ("postern_capture_received_total{capture=\"a \\\"b\\\"\\\\\\n\"}", "13"),
     ] {
         assert!(samples.contains(&sample), "{sample:?} in\n{text}");
     }
     assert!(text.ends_with("# EOF\n"));
+    assert_eq!(
+        samples.iter().filter(|(name, _)| name.starts_with("postern_capture_dropped_total")).count(),
+        1,
+        "what is not known is not told"
+    );
     assert!(text.contains("# TYPE postern_admitted counter\n") && text.contains("# UNIT postern_start_time_seconds seconds\n"), "{text}");
 }
 
@@ -78,7 +92,7 @@ fn both_forms_tell_the_same_and_the_older_one_in_words_that_a_node_exporter_know
 fn without_an_engine_its_figures_are_left_out_and_not_told_as_they_were() {
     let text = Snapshot { figures: None, ..snapshot() }.prometheus();
     assert!(samples(&text).contains(&("postern_engine_serving", "0")), "{text}");
-    for name in ["admitted", "dropped", "refused", "malformed", "users", "marks"] {
+    for name in ["capture", "admitted", "dropped", "refused", "malformed", "users", "marks"] {
         assert!(!text.contains(name), "{name} in\n{text}");
     }
     assert!(samples(&text).contains(&("postern_grants", "9")), "{text}");

@@ -32,8 +32,9 @@ impl Bulletin {
 
     /// The config is to be read anew.
     pub(super) fn reloading(&mut self) {
-        self.is_awaited = true;
-        self.tell(&[Word::Reloading]);
+        if !std::mem::replace(&mut self.is_awaited, true) {
+            self.tell(&[Word::Reloading]);
+        }
     }
 
     /// The service ends.
@@ -80,7 +81,8 @@ impl Monitor {
             return;
         }
         let (metrics, tally) = (&self.settings.metrics, self.desk.tally());
-        self.bulletin.file.keep(now, metrics, || Snapshot { figures: figures.flatten().cloned(), tally });
+        let captures = || self.engine.as_ref().map(|engine| engine.captures.clone()).unwrap_or_default();
+        self.bulletin.file.keep(now, metrics, || Snapshot { figures: figures.flatten().cloned(), captures: captures(), tally });
     }
 
     /// The line that `systemctl status` shows. Names of users are nobody's business there.

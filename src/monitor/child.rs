@@ -44,6 +44,8 @@ pub(super) struct Engine {
     pub(super) over: Option<Over>,
     /// What it counts, by its own word.
     pub(super) figures: Option<Box<Figures>>,
+    /// The names of its captures.
+    pub(super) captures: Vec<String>,
     /// Questions since its last answer.
     unanswered: u32,
     /// Reports that found no room in the link yet, and since when.
@@ -89,7 +91,8 @@ impl Engine {
         let env: Vec<(&str, String)> = log::INHERITED.into_iter().filter_map(|name| Some((name, std::env::var(name).ok()?))).collect();
         let wiring = Wiring { stdin: theirs.into_socket().into(), stdout: Stdio::inherit(), stderr: Stdio::inherit(), env: &env };
         let child = program::start_again(&arguments, wiring).map_err(Stop::system("starting the engine"))?;
-        let engine = Self::new(child, ours);
+        let mut engine = Self::new(child, ours);
+        engine.captures = start.captures.iter().map(ToString::to_string).collect();
         let config = in_memory(bundle).map_err(Stop::system("handing the config to the engine"))?;
         let message = order::encode(start).map_err(|error| Stop::new(FAILED, error))?;
         let descriptors: Vec<BorrowedFd<'_>> =
@@ -103,7 +106,8 @@ impl Engine {
 
     /// The process behind this link.
     pub(super) fn new(child: Child, link: Link) -> Self {
-        Self { child, link, stage: Stage::Loading, over: None, figures: None, unanswered: 0, unsent: VecDeque::new(), stuck_since: None }
+        let (figures, captures, unsent) = (None, Vec::new(), VecDeque::new());
+        Self { child, link, stage: Stage::Loading, over: None, figures, captures, unanswered: 0, unsent, stuck_since: None }
     }
 
     /// Its process.

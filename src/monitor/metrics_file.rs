@@ -67,7 +67,7 @@ mod tests {
     }
 
     fn grants(grants: usize) -> impl FnOnce() -> Snapshot {
-        move || Snapshot { figures: None, tally: Tally { grants, ..Tally::default() } }
+        move || Snapshot { figures: None, captures: Vec::new(), tally: Tally { grants, ..Tally::default() } }
     }
 
     #[test]

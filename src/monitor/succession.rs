@@ -111,6 +111,7 @@ impl Monitor {
         }
         self.reload_wanted = false;
         let askers = self.reloads.begin();
+        self.bulletin.reloading();
         info!("reading the config anew");
         let start = clock::instant();
         let started = self.start_engine();

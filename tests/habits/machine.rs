@@ -49,6 +49,8 @@ mount -t tmpfs -o mode=755 tmpfs run
 mount -t tmpfs -o mode=1777 tmpfs tmp
 mount --bind "$1" mnt
 rm -rf etc/postern var/lib/postern var/lib/postern.monitor var/log/journal usr/sbin/policy-rc.d
+rm -rf usr/bin/postern usr/bin/posternd usr/lib/systemd/system/posternd.service etc/systemd/system/posternd.service*
+sed -i '/^postern:/d' etc/passwd etc/group etc/shadow etc/gshadow
 mkdir -p var/lib/prometheus/node-exporter
 if [ "$6" = with-postern ]; then
   for program in postern posternd; do rm -f usr/bin/$program; : >usr/bin/$program; mount --bind "$3/$program" usr/bin/$program; done
@@ -131,6 +133,12 @@ impl Machine {
         let (done, said) = self.ask(line);
         assert!(done, "{line}\n{said}\n{}", self.ask("journalctl -b -n 40 --no-pager -o cat").1);
         said.trim_end().to_owned()
+    }
+
+    /// Who has a grant, as posternd says.
+    pub(crate) fn holders(&self) -> Vec<String> {
+        let said: serde_json::Value = serde_json::from_str(&self.tell("posternd grants --json")).unwrap();
+        said["grants"].as_array().unwrap().iter().map(|grant| grant["user"].as_str().unwrap().to_owned()).collect()
     }
 
     /// A property of posternd's unit.

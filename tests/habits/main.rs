@@ -77,6 +77,7 @@ fn main() -> ExitCode {
     trials.push(ground.trial("package_holds_everything_in_its_place", &package, package::holds_everything_in_its_place));
     let lintian = [&package[..], &[Need::Program("lintian")]].concat();
     trials.push(ground.trial("package_has_no_error_for_lintian", &lintian, package::has_no_error_for_lintian));
+    trials.push(ground.trial("package_is_set_up_in_a_few_commands", &on_a_machine, package::is_set_up_in_a_few_commands));
     trials.push(ground.trial("package_installs_serves_and_goes_with_all_it_did", &on_a_machine, package::installs_serves_and_goes));
     libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
 }

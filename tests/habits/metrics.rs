@@ -87,6 +87,10 @@ fn expect_told(samples: &Samples) {
         assert!((now - 600.0..now + 600.0).contains(&samples[name]), "{name} {}", samples[name]);
     }
     assert!(samples["postern_hint_rows{} gauge"] >= 3.0);
+    // The plan's captures: every interface.
+    assert_eq!(samples["postern_capture_listening{capture=any} gauge"], 1.0);
+    assert!(samples["postern_capture_received_total{capture=any} counter"] >= 6.0, "{samples:#?}");
+    assert_eq!(samples["postern_capture_dropped_total{capture=any} counter"], 0.0);
     assert!(!samples.keys().any(|name| name.contains("alice") || name.contains("10.77")), "names are nobody's business");
 }
 

@@ -4,13 +4,14 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 
 use crate::BACKEND;
 use crate::machine::Machine;
-use crate::world::{Family, Plan, World, text, wait_for};
+use crate::world::{Family, Plan, SERVICE, World, text, wait_for};
 
 /// What `dist/package` made, and what it said.
 struct Made {
@@ -146,7 +147,7 @@ pub(crate) fn installs_serves_and_goes() {
     machine.tell("dpkg --install /mnt/postern.deb");
     machine.wait_until_it_shows("ActiveState", "active");
     assert_ne!(machine.shows("MainPID"), before);
-    assert!(machine.tell("posternd grants").lines().any(|line| line.starts_with("1 ") && line.contains(" alice ")));
+    assert_eq!(machine.holders(), ["alice"]);
     world.first.expect_let_in(Family::V4);
 
     // Taken away, it closes nothing any more.
@@ -159,4 +160,42 @@ pub(crate) fn installs_serves_and_goes() {
         (!machine.ask("ls -d /var/lib/postern* /usr/share/doc/postern /usr/bin/postern* 2>/dev/null").1.contains('/')).then_some(())
     });
     machine.tell("test -s /etc/postern/posternd.toml");
+}
+
+/// From the package to a connection: what a new user types, on a machine that has never seen Postern.
+pub(crate) fn is_set_up_in_a_few_commands() {
+    let world = World::prepare(&Plan::empty(BACKEND));
+    fs::copy(made().file(".deb"), world.folder().join("postern.deb")).unwrap();
+    let machine = Machine::start_bare(&world);
+    machine.tell("dpkg --install /mnt/postern.deb");
+    machine.tell("posternd init --name gate.test --address 10.77.0.1 --address fd77::1");
+    machine.tell("systemctl start posternd");
+    assert_eq!([machine.shows("ActiveState"), machine.shows("StatusText")], ["active", "0 users, 0 grants open"]);
+    world.first.expect_let_in(Family::V4);
+
+    // The daemon that runs within its walls takes the new user in at once, and hides the service.
+    let said = machine.tell(&format!("posternd user add alice --service tcp/{SERVICE} --json"));
+    let said: serde_json::Value = serde_json::from_str(&said).unwrap();
+    assert_eq!(said["reload"], "done");
+    let token = said["token"].as_str().unwrap();
+    world.first.expect_both_shut_out();
+    let config = world.folder().join("client/config.toml");
+    let postern = |arguments: &'static str, input: &str| {
+        let (config, input) = (config.clone(), input.to_owned());
+        world.first.space.run(move || {
+            let mut command = Command::new(env!("CARGO_BIN_EXE_postern"));
+            command.args(arguments.split(' ')).env_clear().env("POSTERN_CONFIG", config);
+            let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+            child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+            let output = child.wait_with_output().unwrap();
+            assert!(output.status.success(), "postern {arguments}: {output:?}");
+        });
+    };
+    postern("import --profile home", token);
+    postern("knock home --wait", "");
+    drop((world.first.expect_let_in(Family::V4), world.first.expect_let_in(Family::V6)));
+    world.second.expect_shut_out(Family::V4);
+    machine.tell("posternd user disable alice");
+    world.first.expect_both_shut_out();
+    assert_eq!(machine.holders(), [""; 0]);
 }

@@ -107,7 +107,7 @@ fn told(link: &Link) -> Vec<Report> {
 
 fn figures() -> Order {
     let counters = crate::reason::Counters::default();
-    Order::Measured(Box::new(Figures { started: Timestamp::default(), users: 1, marks: 2, hints: 3, counters }))
+    Order::Measured(Box::new(Figures { started: Timestamp::default(), users: 1, marks: 2, hints: 3, counters, captures: Vec::new() }))
 }
 
 fn door(ticket: u64, host: u32) -> Order {
