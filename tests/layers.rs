@@ -30,6 +30,7 @@ const ROWS: [(usize, &[&str]); 5] = [
             "profile",
             "program",
             "random",
+            "sandbox",
             "store",
         ],
     ),

@@ -1,0 +1,144 @@
+//! Seccomp: the system calls that a process may still make. Any other fails with EPERM, as if it had no right to.
+
+use std::collections::BTreeMap;
+
+use seccompiler::{
+    BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule, TargetArch, apply_filter,
+};
+
+/// What any process needs: memory, threads, time, descriptors that it has, its own end.
+const EVERYONE: &[libc::c_long] = &[
+    libc::SYS_brk,
+    libc::SYS_munmap,
+    libc::SYS_mremap,
+    libc::SYS_madvise,
+    libc::SYS_futex,
+    libc::SYS_set_robust_list,
+    libc::SYS_rseq,
+    libc::SYS_rt_sigaction,
+    libc::SYS_rt_sigprocmask,
+    libc::SYS_rt_sigreturn,
+    libc::SYS_sigaltstack,
+    libc::SYS_gettid,
+    libc::SYS_getpid,
+    libc::SYS_tgkill,
+    libc::SYS_sched_yield,
+    libc::SYS_sched_getaffinity,
+    libc::SYS_exit,
+    libc::SYS_exit_group,
+    libc::SYS_restart_syscall,
+    libc::SYS_clock_gettime,
+    libc::SYS_clock_nanosleep,
+    libc::SYS_nanosleep,
+    libc::SYS_getrandom,
+    libc::SYS_read,
+    libc::SYS_readv,
+    libc::SYS_pread64,
+    libc::SYS_write,
+    libc::SYS_writev,
+    libc::SYS_pwrite64,
+    libc::SYS_close,
+    libc::SYS_lseek,
+    libc::SYS_fcntl,
+    libc::SYS_dup,
+    libc::SYS_ppoll,
+    libc::SYS_pselect6,
+];
+
+/// What x86-64 has besides for the same purposes.
+#[cfg(target_arch = "x86_64")]
+const EVERYONE_HERE: &[libc::c_long] = &[libc::SYS_poll, libc::SYS_select, libc::SYS_arch_prctl];
+#[cfg(not(target_arch = "x86_64"))]
+const EVERYONE_HERE: &[libc::c_long] = &[];
+
+/// The engine's sockets, all of which it was given or accepts, and the files of its store.
+const ENGINE: &[libc::c_long] = &[
+    libc::SYS_recvfrom,
+    libc::SYS_recvmsg,
+    libc::SYS_sendto,
+    libc::SYS_sendmsg,
+    libc::SYS_accept4,
+    libc::SYS_bind,
+    libc::SYS_shutdown,
+    libc::SYS_getsockopt,
+    libc::SYS_setsockopt,
+    libc::SYS_openat,
+    libc::SYS_fstat,
+    libc::SYS_newfstatat,
+    libc::SYS_statx,
+    libc::SYS_fsync,
+    libc::SYS_fdatasync,
+    libc::SYS_ftruncate,
+    libc::SYS_fallocate,
+    libc::SYS_flock,
+    libc::SYS_unlinkat,
+    libc::SYS_renameat2,
+    libc::SYS_linkat,
+];
+
+#[cfg(target_arch = "x86_64")]
+const ENGINE_HERE: &[libc::c_long] = &[libc::SYS_unlink, libc::SYS_rename, libc::SYS_link, libc::SYS_stat, libc::SYS_lstat];
+#[cfg(not(target_arch = "x86_64"))]
+const ENGINE_HERE: &[libc::c_long] = &[libc::SYS_renameat];
+
+// linux/bpf.h: elements of a map that it was given are looked up, put in and taken out
+const BPF_COMMANDS: [u64; 3] = [1, 2, 3];
+// linux/sockios.h: the index of an interface by its name
+const SIOCGIFINDEX: u64 = 0x8933;
+
+/// Leaves this thread, and those that it starts, what an engine needs and nothing else: no program is executed, no process
+/// started or traced, no socket made or connected.
+///
+/// # Errors
+/// What could not be put into force; the process must then not go on.
+pub fn engine_calls() -> Result<Vec<String>, String> {
+    let mut rules = plain(&[EVERYONE, EVERYONE_HERE, ENGINE, ENGINE_HERE]);
+    rules.extend(without_new_code()?);
+    rules.insert(libc::SYS_clone, vec![threads_only()?]);
+    rules.insert(libc::SYS_ioctl, vec![when(1, SeccompCmpOp::Eq, SIOCGIFINDEX)?]);
+    rules.insert(libc::SYS_bpf, BPF_COMMANDS.iter().map(|command| when(0, SeccompCmpOp::Eq, *command)).collect::<Result<_, _>>()?);
+    rules.insert(libc::SYS_prctl, vec![when(0, SeccompCmpOp::Eq, u64::from(libc::PR_SET_NAME.unsigned_abs()))?]);
+    apply(rules)
+}
+
+/// Threads, not processes.
+fn threads_only() -> Result<SeccompRule, String> {
+    let thread = u64::from(libc::CLONE_THREAD.unsigned_abs());
+    when(0, SeccompCmpOp::MaskedEq(thread), thread)
+}
+
+/// Memory that can be executed is never mapped, nor made so afterwards.
+fn without_new_code() -> Result<BTreeMap<i64, Vec<SeccompRule>>, String> {
+    let executable = u64::from(libc::PROT_EXEC.unsigned_abs());
+    let rule = || when(2, SeccompCmpOp::MaskedEq(executable), 0).map(|rule| vec![rule]);
+    Ok([(libc::SYS_mmap, rule()?), (libc::SYS_mprotect, rule()?)].into())
+}
+
+fn plain(lists: &[&[libc::c_long]]) -> BTreeMap<i64, Vec<SeccompRule>> {
+    lists.iter().flat_map(|list| list.iter()).map(|call| (*call, Vec::new())).collect()
+}
+
+fn when(argument: u8, operation: SeccompCmpOp, value: u64) -> Result<SeccompRule, String> {
+    let condition = SeccompCondition::new(argument, SeccompCmpArgLen::Qword, operation, value);
+    condition.and_then(|condition| SeccompRule::new(vec![condition])).map_err(|error| format!("a rule for system calls: {error}"))
+}
+
+/// Puts the rules into force, after one that makes the C library start threads by the call whose flags a filter can see.
+fn apply(rules: BTreeMap<i64, Vec<SeccompRule>>) -> Result<Vec<String>, String> {
+    let Ok(arch) = TargetArch::try_from(std::env::consts::ARCH) else {
+        return Ok(vec![format!("system calls are not filtered on {}", std::env::consts::ARCH)]);
+    };
+    let denied = SeccompAction::Errno(libc::EPERM.unsigned_abs());
+    let missing = SeccompAction::Errno(libc::ENOSYS.unsigned_abs());
+    let mut allowed = rules;
+    // Its flags lie in memory, which no filter can read.
+    allowed.insert(libc::SYS_clone3, Vec::new());
+    let unseen = [(libc::SYS_clone3, Vec::new())].into();
+    // The second one forbids to put any other into force.
+    for (rules, otherwise, listed) in [(unseen, SeccompAction::Allow, missing), (allowed, denied, SeccompAction::Allow)] {
+        let program = SeccompFilter::new(rules, otherwise, listed, arch).and_then(BpfProgram::try_from);
+        let program = program.map_err(|error| format!("a filter for system calls: {error}"))?;
+        apply_filter(&program).map_err(|error| format!("filtering system calls: {error}"))?;
+    }
+    Ok(Vec::new())
+}
