@@ -40,6 +40,9 @@ const ROUNDS: usize = 5;
 const FLOOD: Duration = Duration::from_millis(1500);
 const KNOWN: u64 = 100;
 
+/// Hands on the payloads of the packets that are there.
+type Source = Box<dyn FnMut(&mut dyn FnMut(&[u8])) + Send>;
+
 /// What became of one flood.
 struct Measured {
     sent: u64,
@@ -106,7 +109,7 @@ fn measure(gate: &Namespace, peer: &Namespace, way: Way, flood: Duration) -> Mea
         });
         // In the namespace for good, as a socket is.
         let statistics = socket.try_clone().unwrap();
-        let mut source: Box<dyn FnMut(&mut dyn FnMut(&[u8])) + Send> = match way {
+        let mut source: Source = match way {
             Way::Ring => {
                 let mut ring = Ring::new(socket, "gate0");
                 Box::new(move |take| ring.next(take))
