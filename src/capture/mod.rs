@@ -6,6 +6,7 @@ use crate::datagram::Datagram;
 
 pub mod filter;
 pub mod frame;
+pub mod hint_filter;
 pub mod memory;
 pub mod packet;
 pub mod udp;

@@ -85,6 +85,12 @@ impl HintTable {
         rows.peek().is_some().then_some(rows)
     }
 
+    /// Every step of the table with the hints of all users.
+    pub fn by_step(&self) -> impl Iterator<Item = (Step, impl Iterator<Item = [u8; 8]> + '_)> + '_ {
+        let rows = self.hints.chunks(self.users.max(1));
+        self.steps.clone().zip(rows).map(|(step, hints)| (Step(step), hints.iter().map(|hint| hint.to_be_bytes())))
+    }
+
     /// Whether all these steps are in the table.
     pub fn covers(&self, steps: &RangeInclusive<u64>) -> bool {
         !self.steps.is_empty() && self.steps.contains(steps.start()) && self.steps.contains(steps.end())
