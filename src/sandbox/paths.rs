@@ -29,7 +29,7 @@ pub struct Paths {
 ///
 /// # Errors
 /// What the kernel said; the process is then not enclosed and must not go on.
-pub fn enclose(paths: &Paths) -> Result<Vec<String>, String> {
+pub(super) fn enclose(paths: &Paths) -> Result<Vec<String>, String> {
     let failed = |error: &dyn std::fmt::Display| format!("enclosing the process by landlock: {error}");
     let mut ruleset = Ruleset::default().set_compatibility(CompatLevel::BestEffort);
     ruleset = ruleset.handle_access(AccessFs::from_all(NEWEST)).map_err(|error| failed(&error))?;
@@ -51,8 +51,12 @@ pub fn enclose(paths: &Paths) -> Result<Vec<String>, String> {
     let status = created.restrict_self().map_err(|error| failed(&error))?;
     Ok(match status.ruleset {
         RulesetStatus::FullyEnforced => Vec::new(),
-        RulesetStatus::PartiallyEnforced => vec!["this kernel enforces a part of landlock only: files are closed to it, but not all else".to_owned()],
-        RulesetStatus::NotEnforced => vec!["this kernel has no landlock: the process is not kept from files that its user may touch".to_owned()],
+        RulesetStatus::PartiallyEnforced => {
+            vec!["this kernel enforces a part of landlock only: files are closed to it, but not all else".to_owned()]
+        }
+        RulesetStatus::NotEnforced => {
+            vec!["this kernel has no landlock: the process is not kept from files that its user may touch".to_owned()]
+        }
     })
 }
 
