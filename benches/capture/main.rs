@@ -90,7 +90,7 @@ fn main() {
 fn known_hint() -> ([u8; 8], HintTable) {
     let gate = GateName::new("gate.example.org").unwrap();
     let key = UserKeys::derive(&gate, &KeyMaterial::shared(&SharedKey::from_bytes([1; 32]))).hint_key();
-    (key.hint(Step(10)).0, HintTable::build(&[key], 10..=10))
+    (key.hint(Step(10)).0, HintTable::build(&[key].into_iter().collect(), 10..=10))
 }
 
 fn measure(gate: &Namespace, peer: &Namespace, way: Way, flood: Duration) -> Measured {
@@ -102,8 +102,8 @@ fn measure(gate: &Namespace, peer: &Namespace, way: Way, flood: Duration) -> Mea
         let hints = matches!(way, Way::Hint).then(|| {
             let filter = HintFilter::load(&[PORT], 16).unwrap();
             filter.attach(socket.as_fd()).unwrap();
-            let [hints, counters] = filter.maps().map(|map| map.try_clone_to_owned().unwrap());
-            let mut hints = Hints::adopt(hints, counters).unwrap();
+            let [map, _] = filter.maps().map(|map| map.try_clone_to_owned().unwrap());
+            let mut hints = Hints::adopt(map).unwrap();
             hints.hold(&table).unwrap();
             hints
         });

@@ -3,29 +3,45 @@
 use std::os::fd::{AsFd, OwnedFd};
 
 use postern::capture::frame;
-use postern::capture::hint_filter::{Dropped, HintFilter, Hints};
+use postern::capture::hint_filter::{Dropped, Drops, HintFilter, Hints};
 use postern::capture::packet::{self, PacketCapture};
-use postern::gate::HintTable;
-use postern_proto::{GateName, HintKey, KeyMaterial, SharedKey, Step, UserKeys};
+use postern::gate::{HintKeys, HintTable};
+use postern_proto::{GateName, Hint, KeyMaterial, SharedKey, Step, UserKeys};
 
 use crate::filter::delivered;
 use crate::netns::Namespace;
 use crate::netns::wire::{Tun, Wire, framed, udp4, udp6, with};
 use crate::{END, PORT, PORTS, gate_and_peer};
 
+/// The engine's half of a filter.
+struct Half {
+    hints: Hints,
+    drops: Drops,
+}
+
+impl Half {
+    fn hold(&mut self, table: &HintTable) -> std::io::Result<()> {
+        self.hints.hold(table)
+    }
+
+    fn dropped(&self) -> std::io::Result<Dropped> {
+        self.drops.count()
+    }
+}
+
 /// A socket under the hint filter, and the engine's half of it.
-fn filtered(gate: &Namespace, interface: Option<&'static str>, room: u32) -> (OwnedFd, PacketCapture, Hints) {
+fn filtered(gate: &Namespace, interface: Option<&'static str>, room: u32) -> (OwnedFd, PacketCapture, Half) {
     gate.run(move || {
         let socket = packet::open(&PORTS).unwrap();
         let filter = HintFilter::load(&PORTS, room).unwrap();
         filter.attach(socket.as_fd()).unwrap();
         let [hints, counters] = filter.maps().map(|map| map.try_clone_to_owned().unwrap());
         let capture = PacketCapture::new(socket.try_clone().unwrap(), interface.map(str::to_owned), PORTS.to_vec()).unwrap();
-        (socket, capture, Hints::adopt(hints, counters).unwrap())
+        (socket, capture, Half { hints: Hints::adopt(hints).unwrap(), drops: Drops::adopt(counters).unwrap() })
     })
 }
 
-fn keys(count: u32) -> Vec<HintKey> {
+fn keys(count: u32) -> HintKeys {
     let gate = GateName::new("gate.example.org").unwrap();
     let key = |n: u32| {
         let mut bytes = [0; 32];
@@ -33,6 +49,10 @@ fn keys(count: u32) -> Vec<HintKey> {
         UserKeys::derive(&gate, &KeyMaterial::shared(&SharedKey::from_bytes(bytes))).hint_key()
     };
     (0..count).map(key).collect()
+}
+
+fn hint(keys: &HintKeys, user: usize, step: Step) -> Hint {
+    keys.iter().nth(user).unwrap().hint(step)
 }
 
 /// A payload of this length with this hint.
@@ -51,15 +71,15 @@ pub(crate) fn only_a_known_hint_in_a_knocks_length_leaves_the_kernel_and_the_res
     let (socket, _capture, mut hints) = filtered(&gate, Some("gate0"), 64);
     let mut wire = Wire::from(&peer, "peer0");
     let keys = keys(3);
-    let known = keys[1].hint(Step(10)).0;
+    let known = hint(&keys, 1, Step(10)).0;
     wire.send_ip(&udp4(PORT, &payload(known, 132)));
     hints.hold(&HintTable::build(&keys, 10..=11)).unwrap();
-    let unknown = keys[1].hint(Step(12)).0;
+    let unknown = hint(&keys, 1, Step(12)).0;
     let four = udp4(PORT, &payload(known, 200));
     let options = with([&four[..20], &[1; 40], &four[20..]].concat(), &[(0, 0x4f), (2, 0x01), (3, 0x0c)]);
     let mut passed = vec![options, with(four.clone(), &[(6, 0x40)])];
     for port in PORTS {
-        for key in &keys {
+        for key in keys.iter() {
             for step in [10, 11] {
                 let payload = payload(key.hint(Step(step)).0, if step == 10 { 132 } else { 516 });
                 passed.extend([udp4(port, &payload), udp6(port, &payload)]);
@@ -99,7 +119,7 @@ pub(crate) fn of_mutated_packets_the_hint_filter_delivers_just_those_that_we_wou
     let (socket, _capture, mut hints) = filtered(&gate, Some("gate0"), 64);
     let mut wire = Wire::from(&peer, "peer0");
     let key = &keys(1);
-    let known = key[0].hint(Step(10)).0;
+    let known = hint(key, 0, Step(10)).0;
     hints.hold(&HintTable::build(key, 10..=10)).unwrap();
     let mut state = 0x9e37_79b9_7f4a_7c15_u64;
     let mut random = |below: usize| {
@@ -140,7 +160,7 @@ pub(crate) fn the_map_follows_the_hint_table_and_never_loses_a_hint_of_both() {
     for first in 10..30 {
         hints.hold(&HintTable::build(&keys, first..=first + 2)).unwrap();
         for step in first - 1..=first + 3 {
-            let packet = udp4(PORT, &payload(keys[1].hint(Step(step)).0, 132));
+            let packet = udp4(PORT, &payload(hint(&keys, 1, Step(step)).0, 132));
             wire.send_ip(&packet);
             if (first..=first + 2).contains(&step) {
                 wanted.push(packet);
@@ -153,7 +173,7 @@ pub(crate) fn the_map_follows_the_hint_table_and_never_loses_a_hint_of_both() {
         }
     }
     hints.hold(&HintTable::build(&keys, 40..=40)).unwrap();
-    wire.send_ip(&udp4(PORT, &last(keys[0].hint(Step(40)).0)));
+    wire.send_ip(&udp4(PORT, &last(hint(&keys, 0, Step(40)).0)));
     assert_eq!(delivered(&socket), wanted);
     let full = hints.hold(&HintTable::build(&self::keys(11), 50..=50)).unwrap_err();
     assert_eq!(full.raw_os_error(), Some(rustix::io::Errno::TOOBIG.raw_os_error()), "a map that is full says so");
@@ -162,7 +182,7 @@ pub(crate) fn the_map_follows_the_hint_table_and_never_loses_a_hint_of_both() {
 pub(crate) fn a_user_without_any_privilege_keeps_the_map_and_can_put_the_classic_filter_back() {
     let (gate, peer) = gate_and_peer();
     let (socket, _capture, mut hints) = filtered(&gate, Some("gate0"), 8);
-    let known = keys(1)[0].hint(Step(10)).0;
+    let known = hint(&keys(1), 0, Step(10)).0;
     let kept = socket.try_clone().unwrap();
     let unprivileged = std::thread::spawn(move || {
         rustix::thread::set_thread_uid(rustix::process::Uid::from_raw(65_534)).unwrap();
@@ -190,7 +210,7 @@ pub(crate) fn packets_of_tunnels_and_with_vlan_tags_pass_the_hint_filter() {
     let (gate, peer) = gate_and_peer();
     let mut tun = Tun::new(&gate);
     let (socket, _capture, mut hints) = filtered(&gate, None, 8);
-    let known = keys(1)[0].hint(Step(10)).0;
+    let known = hint(&keys(1), 0, Step(10)).0;
     hints.hold(&HintTable::build(&keys(1), 10..=10)).unwrap();
     let (four, six) = (udp4(PORT, &payload(known, 132)), udp6(PORT, &payload(known, 132)));
     tun.receives(&four);

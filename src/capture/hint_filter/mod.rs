@@ -43,7 +43,7 @@ impl HintFilter {
         kernel::attach(socket, self.program.as_fd())
     }
 
-    /// What the engine needs of it, for [`Hints::adopt`].
+    /// What the engine needs of it, for [`Hints::adopt`] and [`Drops::adopt`].
     pub fn maps(&self) -> [BorrowedFd<'_>; 2] {
         [self.hints.descriptor(), self.counters.descriptor()]
     }
@@ -52,11 +52,14 @@ impl HintFilter {
 /// The engine's half: the map of hints, kept as the gate's hint table is.
 #[derive(Debug)]
 pub struct Hints {
-    hints: Map,
-    counters: Map,
+    map: Map,
     /// What is in the map: each step with the hints of all users.
     held: Vec<(Step, Vec<[u8; 8]>)>,
 }
+
+/// What the program has dropped.
+#[derive(Debug)]
+pub struct Drops(Map);
 
 /// What the program has dropped, datagrams to a knock port alone.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -68,12 +71,12 @@ pub struct Dropped {
 }
 
 impl Hints {
-    /// Takes over the maps that the monitor made.
+    /// Takes over the first of [`HintFilter::maps`].
     ///
     /// # Errors
-    /// When they are none.
-    pub fn adopt(hints: OwnedFd, counters: OwnedFd) -> io::Result<Self> {
-        Ok(Self { hints: Map::adopt(hints, Kind::Hash)?, counters: Map::adopt(counters, Kind::Array)?, held: Vec::new() })
+    /// When it is none.
+    pub fn adopt(map: OwnedFd) -> io::Result<Self> {
+        Ok(Self { map: Map::adopt(map, Kind::Hash)?, held: Vec::new() })
     }
 
     /// Lets through the hints of this table. Those of steps that are new are put in before those of steps that are over are taken
@@ -88,7 +91,7 @@ impl Hints {
             }
             let hints: Vec<[u8; 8]> = hints.collect();
             for hint in &hints {
-                self.hints.put(Key::Bytes(*hint), step.0)?;
+                self.map.put(Key::Bytes(*hint), step.0)?;
             }
             self.held.push((step, hints));
         }
@@ -98,20 +101,30 @@ impl Hints {
         for (step, hints) in over {
             for hint in hints {
                 // One that is also the hint of another user at a later step stays.
-                if self.hints.value(Key::Bytes(hint))? == Some(step.0) {
-                    self.hints.take_out(Key::Bytes(hint))?;
+                if self.map.value(Key::Bytes(hint))? == Some(step.0) {
+                    self.map.take_out(Key::Bytes(hint))?;
                 }
             }
         }
         Ok(())
+    }
+}
+
+impl Drops {
+    /// Takes over the second of [`HintFilter::maps`].
+    ///
+    /// # Errors
+    /// When it is none.
+    pub fn adopt(map: OwnedFd) -> io::Result<Self> {
+        Map::adopt(map, Kind::Array).map(Self)
     }
 
     /// What was dropped so far.
     ///
     /// # Errors
     /// What the kernel says.
-    pub fn dropped(&self) -> io::Result<Dropped> {
-        let count = |place| self.counters.value(Key::Place(place)).map(Option::unwrap_or_default);
+    pub fn count(&self) -> io::Result<Dropped> {
+        let count = |place| self.0.value(Key::Place(place)).map(Option::unwrap_or_default);
         Ok(Dropped { length: count(program::WRONG_LENGTH)?, unknown_hint: count(program::UNKNOWN_HINT)? })
     }
 }
