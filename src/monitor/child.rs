@@ -93,8 +93,11 @@ impl Engine {
         let engine = Self::new(child, ours);
         let config = in_memory(bundle).map_err(Stop::system("handing the config to the engine"))?;
         let message = order::encode(start).map_err(|error| Stop::new(FAILED, error))?;
-        let descriptors: Vec<BorrowedFd<'_>> =
-            [config.as_fd(), control].into_iter().chain(captures.iter().map(|(_, socket)| socket.as_fd())).chain(besides.iter().copied()).collect();
+        let descriptors: Vec<BorrowedFd<'_>> = [config.as_fd(), control]
+            .into_iter()
+            .chain(captures.iter().map(|(_, socket)| socket.as_fd()))
+            .chain(besides.iter().copied())
+            .collect();
         if let Err(error) = engine.link.send_descriptors(&message, &descriptors) {
             engine.end();
             return Err(Stop::system("handing the sockets to the engine")(error));

@@ -48,7 +48,8 @@ pub(super) fn attach(settings: &Settings, captures: &[(CaptureSpec, OwnedFd)]) -
 /// table follows another.
 fn room(settings: &Settings) -> Option<u32> {
     let step = Duration::from_millis(STEP_MS);
-    let steps = usize::try_from(settings.gate.window.as_millis().saturating_mul(2) / step.as_millis()).unwrap_or(usize::MAX).saturating_add(3);
+    let steps =
+        usize::try_from(settings.gate.window.as_millis().saturating_mul(2) / step.as_millis()).unwrap_or(usize::MAX).saturating_add(3);
     let keys = settings.policies.len().saturating_add(8).saturating_mul(2);
     let hints = keys.saturating_mul(steps).saturating_mul(2);
     if hints > HINTS_MAX { None } else { u32::try_from(hints).ok() }

@@ -87,10 +87,10 @@ const ENGINE_HERE: &[libc::c_long] = &[libc::SYS_unlink, libc::SYS_rename, libc:
 #[cfg(not(target_arch = "x86_64"))]
 const ENGINE_HERE: &[libc::c_long] = &[libc::SYS_renameat];
 
-// linux/bpf.h: elements of a map that it was given are looked up, put in and taken out
-const BPF_COMMANDS: [u64; 3] = [1, 2, 3];
-// linux/sockios.h: the index of an interface by its name
-const SIOCGIFINDEX: u64 = 0x8933;
+// linux/bpf.h: elements of a map that it was given are looked up, put in and taken out; what kind of map it is
+const BPF_COMMANDS: [u64; 4] = [1, 2, 3, 15];
+// linux/sockios.h, asm-generic/ioctls.h: the index of an interface by its name; whether a descriptor waits
+const IOCTLS: [u64; 2] = [0x8933, 0x5421];
 
 /// Leaves this thread, and those that it starts, what an engine needs and nothing else: no program is executed, no process
 /// started or traced, no socket made or connected.
@@ -101,8 +101,10 @@ pub(super) fn engine() -> Result<Vec<String>, String> {
     let mut rules = plain(&[EVERYONE, EVERYONE_HERE, ENGINE, ENGINE_HERE]);
     rules.extend(without_new_code()?);
     rules.insert(libc::SYS_clone, vec![threads_only()?]);
-    rules.insert(libc::SYS_ioctl, vec![when(1, SeccompCmpOp::Eq, SIOCGIFINDEX)?]);
-    rules.insert(libc::SYS_bpf, BPF_COMMANDS.iter().map(|command| when(0, SeccompCmpOp::Eq, *command)).collect::<Result<_, _>>()?);
+    rules.insert(libc::SYS_ioctl, one_of(1, &IOCTLS)?);
+    rules.insert(libc::SYS_bpf, one_of(0, &BPF_COMMANDS)?);
+    // Between threads; it leads nowhere else.
+    rules.insert(libc::SYS_socketpair, one_of(0, &[u64::from(libc::AF_UNIX.unsigned_abs())])?);
     rules.insert(libc::SYS_prctl, vec![when(0, SeccompCmpOp::Eq, u64::from(libc::PR_SET_NAME.unsigned_abs()))?]);
     apply(rules)
 }
@@ -122,6 +124,10 @@ fn without_new_code() -> Result<BTreeMap<i64, Vec<SeccompRule>>, String> {
 
 fn plain(lists: &[&[libc::c_long]]) -> BTreeMap<i64, Vec<SeccompRule>> {
     lists.iter().flat_map(|list| list.iter()).map(|call| (*call, Vec::new())).collect()
+}
+
+fn one_of(argument: u8, values: &[u64]) -> Result<Vec<SeccompRule>, String> {
+    values.iter().map(|value| when(argument, SeccompCmpOp::Eq, *value)).collect()
 }
 
 fn when(argument: u8, operation: SeccompCmpOp, value: u64) -> Result<SeccompRule, String> {
