@@ -9,7 +9,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixListener;
 use std::time::Duration;
 
-use tracing::warn;
+use tracing::{debug, info};
 use zeroize::Zeroizing;
 
 use crate::bundle::Bundle;
@@ -42,10 +42,13 @@ pub(super) struct Outfit {
 /// Takes over from the monitor. Privileges are gone before the config is read. `None` where the monitor went before it said go.
 pub(super) fn take_over(link: &Link) -> Result<Option<Outfit>, Stop> {
     let (start, descriptors) = receive(link)?;
+    // What the monitor could not raise the limit for, it has told.
+    let locked = privileges::lock_memory();
     privileges::give_up(start.run_as)?;
     for gap in sandbox::engine(&start.state_dir).map_err(|error| Stop::new(SYSTEM, error))? {
-        warn!("the engine's sandbox has a gap: {gap}");
+        info!("not as tight as it could be: the engine: {gap}");
     }
+    debug!(locked = locked.is_none(), "the engine has given up all rights");
     let mut descriptors = descriptors.into_iter();
     let (Some(config), Some(control)) = (descriptors.next(), descriptors.next()) else {
         return Err(Stop::new(SYSTEM, "the monitor handed over too few descriptors"));

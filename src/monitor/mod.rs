@@ -22,6 +22,7 @@ pub mod check;
 mod child;
 pub mod clearance;
 pub mod desk;
+mod enclosure;
 pub mod findings;
 mod health;
 pub mod hooks;
@@ -72,6 +73,7 @@ pub fn run(config: &Path, trial: Option<Duration>) -> Result<(), Stop> {
         let length = crate::time::human(length);
         warn!("on trial for {length}: everything is taken back unless a knock is admitted or `posternd confirm` comes before");
     }
+    enclosure::tell(&enclosure::enclose(&settings, config, desk.backend_name())?);
     let mut monitor = Monitor {
         config: config.to_owned(),
         settings,

@@ -6,6 +6,7 @@
 
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use tracing::{debug, error, info, warn};
@@ -13,6 +14,7 @@ use tracing::{debug, error, info, warn};
 use crate::capture::hint_filter::HintFilter;
 use crate::clock;
 use crate::monitor::child::{Engine, Over, Stage};
+use crate::monitor::enclosure;
 use crate::monitor::prepare;
 use crate::monitor::reloads;
 use crate::monitor::serve::{Monitor, READY_WITHIN};
@@ -215,7 +217,11 @@ const NOT_USED: &str = "the new config is not used, the old one stays in force";
 
 /// What is made or opened once, when the monitor starts, can't be changed by a reload.
 fn stays(old: &Settings, new: &Settings) -> Result<(), Stop> {
+    let folder = |settings: &Settings| settings.metrics.file.as_deref().and_then(Path::parent).map(Path::to_owned);
+    let is_enclosed = !enclosure::runs_programs_of_config(old);
     let changed = [
+        ("that no service has a hook (on_open, on_close)", is_enclosed && enclosure::runs_programs_of_config(new)),
+        ("the folder of metrics.file", is_enclosed && new.metrics.file.is_some() && folder(new) != folder(old)),
         ("gate.state_dir", old.gate.state_dir != new.gate.state_dir),
         ("gate.control_socket", old.gate.control_socket != new.gate.control_socket),
         ("gate.run_as", old.gate.run_as != new.gate.run_as),

@@ -87,6 +87,88 @@ const ENGINE_HERE: &[libc::c_long] = &[libc::SYS_unlink, libc::SYS_rename, libc:
 #[cfg(not(target_arch = "x86_64"))]
 const ENGINE_HERE: &[libc::c_long] = &[libc::SYS_renameat];
 
+/// What the monitor does besides: sockets of its own, engines that it starts and ends, folders and files of its own; and what an
+/// engine does while it gives up its rights.
+const MONITOR: &[libc::c_long] = &[
+    libc::SYS_mmap,
+    libc::SYS_mprotect,
+    libc::SYS_clone,
+    libc::SYS_execve,
+    libc::SYS_wait4,
+    libc::SYS_waitid,
+    libc::SYS_kill,
+    libc::SYS_pidfd_open,
+    libc::SYS_pidfd_send_signal,
+    libc::SYS_socket,
+    libc::SYS_socketpair,
+    libc::SYS_connect,
+    libc::SYS_listen,
+    libc::SYS_getsockname,
+    libc::SYS_getpeername,
+    libc::SYS_ioctl,
+    libc::SYS_bpf,
+    libc::SYS_dup3,
+    libc::SYS_pipe2,
+    libc::SYS_eventfd2,
+    libc::SYS_timerfd_create,
+    libc::SYS_timerfd_settime,
+    libc::SYS_memfd_create,
+    libc::SYS_getdents64,
+    libc::SYS_readlinkat,
+    libc::SYS_faccessat,
+    libc::SYS_faccessat2,
+    libc::SYS_mkdirat,
+    libc::SYS_fchmod,
+    libc::SYS_fchmodat,
+    libc::SYS_fchown,
+    libc::SYS_fchownat,
+    libc::SYS_chdir,
+    libc::SYS_getcwd,
+    libc::SYS_umask,
+    libc::SYS_uname,
+    libc::SYS_sysinfo,
+    libc::SYS_set_tid_address,
+    libc::SYS_setpgid,
+    libc::SYS_setsid,
+    libc::SYS_prlimit64,
+    libc::SYS_getrlimit,
+    libc::SYS_setrlimit,
+    libc::SYS_mlockall,
+    libc::SYS_prctl,
+    libc::SYS_capget,
+    libc::SYS_capset,
+    libc::SYS_getgroups,
+    libc::SYS_setgroups,
+    libc::SYS_setuid,
+    libc::SYS_setgid,
+    libc::SYS_setresuid,
+    libc::SYS_setresgid,
+    libc::SYS_getresuid,
+    libc::SYS_getresgid,
+    libc::SYS_landlock_create_ruleset,
+    libc::SYS_landlock_add_rule,
+    libc::SYS_landlock_restrict_self,
+    libc::SYS_seccomp,
+    libc::SYS_sendmmsg,
+    libc::SYS_recvmmsg,
+];
+
+#[cfg(target_arch = "x86_64")]
+const MONITOR_HERE: &[libc::c_long] = &[
+    libc::SYS_vfork,
+    libc::SYS_access,
+    libc::SYS_open,
+    libc::SYS_readlink,
+    libc::SYS_mkdir,
+    libc::SYS_rmdir,
+    libc::SYS_chmod,
+    libc::SYS_chown,
+    libc::SYS_dup2,
+    libc::SYS_pipe,
+];
+#[cfg(not(target_arch = "x86_64"))]
+const MONITOR_HERE: &[libc::c_long] = &[];
+
 // linux/bpf.h: elements of a map that it was given are looked up, put in and taken out; what kind of map it is
 const BPF_COMMANDS: [u64; 4] = [1, 2, 3, 15];
 // linux/sockios.h, asm-generic/ioctls.h: the index of an interface by its name; whether a descriptor waits
@@ -107,6 +189,15 @@ pub(super) fn engine() -> Result<Vec<String>, String> {
     rules.insert(libc::SYS_socketpair, one_of(0, &[u64::from(libc::AF_UNIX.unsigned_abs())])?);
     rules.insert(libc::SYS_prctl, vec![when(0, SeccompCmpOp::Eq, u64::from(libc::PR_SET_NAME.unsigned_abs()))?]);
     apply(rules)
+}
+
+/// Leaves this thread, and all that it starts, what a monitor needs that runs no program but itself: nothing is traced, mounted,
+/// loaded into the kernel, and no clock is set.
+///
+/// # Errors
+/// As [`engine`].
+pub(super) fn monitor() -> Result<Vec<String>, String> {
+    apply(plain(&[EVERYONE, EVERYONE_HERE, ENGINE, ENGINE_HERE, MONITOR, MONITOR_HERE]))
 }
 
 /// Threads, not processes.

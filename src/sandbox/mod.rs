@@ -19,3 +19,16 @@ pub fn engine(state_dir: &Path) -> Result<Vec<String>, String> {
     gaps.extend(calls::engine()?);
     Ok(gaps)
 }
+
+/// Leaves the monitor these paths and, where it runs no program but engines, the system calls that it needs. All that it starts
+/// inherits this. Returns what this kernel can't enforce.
+///
+/// # Errors
+/// As [`engine`].
+pub fn monitor(paths: &Paths, filter_calls: bool) -> Result<Vec<String>, String> {
+    let mut gaps = paths::enclose(paths)?;
+    if filter_calls {
+        gaps.extend(calls::monitor()?);
+    }
+    Ok(gaps)
+}

@@ -19,8 +19,8 @@ pub struct Paths {
     pub execute: Vec<PathBuf>,
     /// Folders whose files may be made, read, written, renamed and removed; and files that may be read and written.
     pub write: Vec<PathBuf>,
-    /// Whether TCP may still be bound and connected.
-    pub tcp: bool,
+    /// Whether TCP ports may still be bound. None is ever connected to.
+    pub bind: bool,
     /// Whether processes outside may still be signalled, and their abstract sockets connected to.
     pub outside: bool,
 }
@@ -33,9 +33,8 @@ pub(super) fn enclose(paths: &Paths) -> Result<Vec<String>, String> {
     let failed = |error: &dyn std::fmt::Display| format!("enclosing the process by landlock: {error}");
     let mut ruleset = Ruleset::default().set_compatibility(CompatLevel::BestEffort);
     ruleset = ruleset.handle_access(AccessFs::from_all(NEWEST)).map_err(|error| failed(&error))?;
-    if !paths.tcp {
-        ruleset = ruleset.handle_access(AccessNet::from_all(NEWEST)).map_err(|error| failed(&error))?;
-    }
+    let tcp = if paths.bind { AccessNet::ConnectTcp.into() } else { AccessNet::from_all(NEWEST) };
+    ruleset = ruleset.handle_access(tcp).map_err(|error| failed(&error))?;
     if !paths.outside {
         ruleset = ruleset.scope(Scope::from_all(NEWEST)).map_err(|error| failed(&error))?;
     }
