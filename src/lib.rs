@@ -8,7 +8,7 @@
 //! | 0 | the `postern-proto` crate |
 //! | 1 | plain types: [`time`], [`address`], [`service`], [`datagram`], [`endpoint`], [`enrol`], [`figures`], [`opening`], [`policy`], [`terms`], [`grant`], [`keep`], [`manual`], [`mark`], [`reason`], [`recipe`], [`run`], [`settings`], [`bundle`], [`stop`], `stun` |
 //! | 2 | pure cores: `gate`, `ledger`, `order` |
-//! | 3 | adapters: `config`, `profile`, `files`, `program`, `capture`, `backend`, `connections`, `store`, `control`, `log`, `metrics`, `notify`, `link`, `clock`, `random` |
+//! | 3 | adapters: `config`, `profile`, `files`, `program`, `capture`, `backend`, `connections`, `store`, `control`, `log`, `metrics`, `notify`, `link`, `clock`, `random`, `sandbox` |
 //! | 4 | processes: `engine`, `monitor`, `client`, `admin`, `explain` |
 //! | 5 | faces: `cli`, `demo` |
 
@@ -73,6 +73,8 @@ pub mod profile;
 pub mod program;
 #[cfg(feature = "client")]
 pub mod random;
+#[cfg(feature = "daemon")]
+pub mod sandbox;
 #[cfg(feature = "daemon")]
 pub mod store;
 // row 4

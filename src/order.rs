@@ -5,6 +5,8 @@
 
 use std::fmt;
 
+use std::path::PathBuf;
+
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -189,6 +191,10 @@ pub struct Start {
     pub backend: String,
     /// How long the daemon has run, milliseconds.
     pub daemon_uptime_ms: u64,
+    /// The engine's own directory; it is to touch nothing else.
+    pub state_dir: PathBuf,
+    /// Whether the two maps of a hint filter that stands on the captures come last.
+    pub hint_filter: bool,
     /// Whether a listener for those who want to read the figures follows the captures.
     pub metrics: bool,
 }

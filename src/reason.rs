@@ -316,8 +316,13 @@ impl TryFrom<Vec<u64>> for Counters {
 impl Counters {
     /// Counts one more.
     pub fn count(&mut self, reason: Reason) {
+        self.add(reason, 1);
+    }
+
+    /// Counts so many more.
+    pub fn add(&mut self, reason: Reason, more: u64) {
         if let Some(counter) = self.given.get_mut(reason.index()) {
-            *counter = counter.saturating_add(1);
+            *counter = counter.saturating_add(more);
         }
     }
 

@@ -32,6 +32,7 @@ const ROWS: [(usize, &[&str]); 5] = [
             "profile",
             "program",
             "random",
+            "sandbox",
             "store",
         ],
     ),
@@ -169,6 +170,34 @@ fn proto_is_pure_and_imports_nothing_of_the_program() {
             assert!(!code.contains(word), "{}: {word}", file.display());
         }
     }
+}
+
+/// The one file with unsafe code; each block in it says why it is sound.
+const UNSAFE: &str = "src/capture/hint_filter/kernel.rs";
+
+#[test]
+fn unsafe_code_stands_in_one_file_and_every_block_says_why_it_is_sound() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut blocks = 0;
+    for file in ["src", "proto/src"].iter().flat_map(|folder| sources(&root.join(folder))) {
+        let text = std::fs::read_to_string(&file).unwrap();
+        let lines: Vec<&str> = text.lines().map(str::trim).collect();
+        let is_unsafe =
+            |line: &str| !line.starts_with("//") && line.split(|c: char| !c.is_alphanumeric() && c != '_').any(|word| word == "unsafe");
+        for (at, line) in lines.iter().enumerate().filter(|(_, line)| is_unsafe(line)) {
+            assert!(file.ends_with(UNSAFE), "{}:{}: {line}", file.display(), at + 1);
+            let reason = lines[..at]
+                .iter()
+                .rev()
+                .take_while(|line| line.starts_with("//"))
+                .any(|line| line.contains("SAFETY:") || line.contains("# Safety"));
+            assert!(reason, "{}:{}: no word of why this is sound: {line}", file.display(), at + 1);
+            blocks += 1;
+        }
+    }
+    assert!(blocks >= 3, "the test no longer finds {UNSAFE}");
+    let proto = std::fs::read_to_string(root.join("proto/src/lib.rs")).unwrap();
+    assert!(proto.contains("#![forbid(unsafe_code)]"));
 }
 
 #[test]

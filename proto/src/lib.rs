@@ -5,6 +5,7 @@
 //! `README.md` beside this crate is the specification; the files cite its sections and steps.
 
 #![no_std]
+#![forbid(unsafe_code)]
 
 extern crate alloc;
 #[cfg(test)]

@@ -8,6 +8,7 @@ use drops::Drops;
 pub mod drops;
 pub mod filter;
 pub mod frame;
+pub mod hint_filter;
 pub mod memory;
 pub mod packet;
 pub mod recording;

@@ -13,7 +13,7 @@ use pnet_datalink::{Channel, ChannelType, Config, DataLinkReceiver, NetworkInter
 use rustix::io::Errno;
 use rustix::net::netdevice::name_to_index;
 use rustix::net::sockopt::{set_socket_recv_buffer_size_force, socket_error};
-use socket2::{Domain, Socket, Type};
+use socket2::{Domain, SockRef, Socket, Type};
 
 use super::drops::Drops;
 use super::{Capture, Caught, filter, frame};
@@ -35,13 +35,20 @@ const NO_TRAFFIC: u16 = 0x88b5;
 /// # Errors
 /// `InvalidInput` for no port or too many; else what the kernel says, `PermissionDenied` without CAP_NET_RAW.
 pub fn open(ports: &[u16]) -> io::Result<OwnedFd> {
-    let program = filter::program(ports)?;
     let socket = Socket::new(Domain::PACKET, Type::DGRAM, None)?;
-    socket.attach_filter(&program)?;
+    filter_classically(&socket, ports)?;
     if set_socket_recv_buffer_size_force(&socket, RECEIVE_BUFFER).is_err() {
         socket.set_recv_buffer_size(RECEIVE_BUFFER)?;
     }
     Ok(socket.into())
+}
+
+/// Puts the classic filter in the place of any other. Needs no privilege.
+///
+/// # Errors
+/// `InvalidInput` for no port or too many; else what the kernel says.
+pub fn filter_classically(socket: &impl AsFd, ports: &[u16]) -> io::Result<()> {
+    SockRef::from(socket).attach_filter(&filter::program(ports)?)
 }
 
 /// Reads datagrams from one interface, which may come and go, or from all of them.

@@ -30,6 +30,8 @@ pub struct Status {
     pub admitted: u64,
     /// Reasons that were given at least once, by how often: `drop replay`, `drop malformed (padding)`, `refuse quota`.
     pub reasons: BTreeMap<String, u64>,
+    /// Whether the kernel drops what no user's key can have made; it is counted among the reasons all the same.
+    pub hint_filter: bool,
     /// What it listens with.
     pub captures: Vec<CaptureStatus>,
     /// What it stores marks with.

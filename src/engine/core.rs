@@ -208,7 +208,7 @@ impl Core {
 
     /// How it does.
     pub fn status(&mut self, now: Timestamp) -> Status {
-        let counters = self.gate.counters();
+        let counters = self.health.with_kernel(self.gate.counters());
         let given = counters.iter().filter(|(_, count)| *count > 0);
         let (spent, more_quotas) = self.gate.spent(now, QUOTAS_TOLD);
         let quota = |Spent { user, quota, left, whole, .. }: Spent| QuotaStatus { user, quota: quota.to_string(), left, whole };
@@ -224,6 +224,7 @@ impl Core {
             marks: self.gate.marks(),
             admitted: counters.admitted,
             reasons: given.map(|(reason, count)| (reason.to_string(), count)).collect(),
+            hint_filter: self.health.kernel.is_some(),
             captures: self.health.captures(),
             store: self.health.store(),
             quotas: spent.into_iter().map(quota).collect(),
@@ -240,7 +241,8 @@ impl Core {
         let captures = self.health.captures().into_iter().map(told).collect();
         let gate = &self.gate;
         let (users, marks, hints) = (gate.users(), gate.marks(), gate.hint_rows());
-        Figures { started: self.started, users, marks, hints, counters: gate.counters().clone(), captures }
+        let counters = self.health.with_kernel(gate.counters());
+        Figures { started: self.started, users, marks, hints, counters, captures }
     }
 
     fn ticket(&mut self) -> u64 {

@@ -5,7 +5,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use crate::capture::drops::Drops;
+use crate::capture::hint_filter;
 use crate::control::status::{CaptureStatus, StoreStatus};
+use crate::reason::{Counters, Drop, Reason};
 use crate::time::Timestamp;
 
 /// What `posternd status` is told besides the gate's own counters.
@@ -15,6 +17,8 @@ pub struct Health {
     pub backend: String,
     /// How long the daemon had run when this engine began.
     pub daemon_uptime: Duration,
+    /// What the kernel drops before anyone reads it; `None` without a hint filter.
+    pub kernel: Option<hint_filter::Drops>,
     ears: Vec<Ear>,
     store: StoreStatus,
 }
@@ -68,6 +72,15 @@ impl Health {
             dropped: ear.drops.as_mut().and_then(Drops::count),
         };
         self.ears.iter_mut().map(told).collect()
+    }
+
+    /// These counters of the gate, with what the kernel dropped for the same reasons.
+    pub fn with_kernel(&self, counters: &Counters) -> Counters {
+        let mut all = counters.clone();
+        let dropped = self.kernel.as_ref().and_then(|kernel| kernel.count().ok()).unwrap_or_default();
+        all.add(Reason::Drop(Drop::Length), dropped.length);
+        all.add(Reason::Drop(Drop::UnknownHint), dropped.unknown_hint);
+        all
     }
 
     /// The store.

@@ -19,6 +19,7 @@ pub mod core;
 pub mod health;
 pub mod privileges;
 pub mod sample;
+mod sieve;
 mod start;
 mod threads;
 
@@ -66,7 +67,7 @@ fn wire_up(link: Link, outfit: start::Outfit) -> Result<(Engine, Receiver<Event>
     let (commits, committed) = sync_channel(QUEUE);
     let (tables, wanted) = sync_channel(1);
     threads::store(outfit.store, committed, events.clone());
-    threads::tables(core.gate().hint_keys(), wanted, events.clone());
+    threads::tables(core.gate().hint_keys(), wanted, outfit.sieve, events.clone());
     threads::reports(link.try_clone().map_err(Stop::system("the link to the monitor"))?, events.clone());
     let orders = threads::orders(link, QUEUE, events.clone()).map_err(Stop::system("the link to the monitor"))?;
     if let Some(listener) = outfit.metrics {

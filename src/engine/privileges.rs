@@ -4,6 +4,7 @@
 //! all capability sets, and the bit that keeps exec from ever giving any back.
 
 use caps::CapSet;
+use rustix::mm::{MlockAllFlags, mlockall};
 use rustix::process::{self, DumpableBehavior, Gid, Resource, Rlimit, Signal, Uid};
 use rustix::thread;
 
@@ -20,7 +21,17 @@ pub fn give_up(run_as: Option<(u32, u32)>) -> Result<(), Stop> {
     process::set_parent_process_death_signal(Some(Signal::KILL)).map_err(Stop::system("tying the engine's life to the monitor's"))
 }
 
-/// The same for a process that may outlive its parent.
+/// Keeps all memory of this process, keys among it, from being swapped out, from now on. Returns why not where that can't be.
+pub fn lock_memory() -> Option<String> {
+    // With a limit, memory could not be had any more once it is reached.
+    if process::getrlimit(Resource::Memlock).current.is_some() {
+        return Some("memory can't be locked (RLIMIT_MEMLOCK): keys may be swapped out".to_owned());
+    }
+    let all = MlockAllFlags::CURRENT | MlockAllFlags::FUTURE | MlockAllFlags::ONFAULT;
+    mlockall(all).err().map(|error| format!("memory can't be locked ({error}): keys may be swapped out"))
+}
+
+/// As [`give_up`], for a process that may outlive its parent.
 ///
 /// # Errors
 /// As [`give_up`].

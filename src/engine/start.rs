@@ -5,10 +5,11 @@
 
 use std::io::{Read, Seek, Write};
 use std::net::TcpListener;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixListener;
 use std::time::Duration;
 
+use tracing::{debug, info};
 use zeroize::Zeroizing;
 
 use crate::bundle::Bundle;
@@ -18,13 +19,14 @@ use crate::capture::udp::UdpCapture;
 use crate::config::{self, Loaded, OldKey};
 use crate::engine::core::Core;
 use crate::engine::privileges;
+use crate::engine::sieve::Sieve;
 use crate::gate::{Gate, HintTable};
 use crate::link::{Link, Received};
 use crate::order::{self, CaptureSpec, MESSAGE_MAX, Order, Report, Start};
 use crate::stop::{CONFIG, IO, SYSTEM, Stop};
 use crate::store::ReplayStore;
 use crate::store::disk::DiskStore;
-use crate::{clock, store};
+use crate::{clock, sandbox, store};
 
 /// All that the engine serves with.
 pub(super) struct Outfit {
@@ -34,47 +36,64 @@ pub(super) struct Outfit {
     pub(super) captures: Vec<(String, Box<dyn Capture>)>,
     pub(super) control: UnixListener,
     pub(super) metrics: Option<TcpListener>,
+    pub(super) sieve: Option<Sieve>,
 }
 
 /// Takes over from the monitor. Privileges are gone before the config is read. `None` where the monitor went before it said go.
 pub(super) fn take_over(link: &Link) -> Result<Option<Outfit>, Stop> {
     let (start, descriptors) = receive(link)?;
+    // What the monitor could not raise the limit for, it has told.
+    let locked = privileges::lock_memory();
     privileges::give_up(start.run_as)?;
+    for gap in sandbox::engine(&start.state_dir).map_err(|error| Stop::new(SYSTEM, error))? {
+        info!("not as tight as it could be: the engine: {gap}");
+    }
+    debug!(locked = locked.is_none(), "the engine has given up all rights");
     let mut descriptors = descriptors.into_iter();
     let (Some(config), Some(control)) = (descriptors.next(), descriptors.next()) else {
         return Err(Stop::new(SYSTEM, "the monitor handed over too few descriptors"));
     };
     let Loaded { settings, keys, codes, old_keys, .. } = load(config)?;
     let ports = settings.gate.ports.clone();
-    let captures = start
-        .captures
-        .into_iter()
-        .zip(descriptors.by_ref())
-        .map(|(spec, descriptor)| Ok((spec.to_string(), capture(spec, descriptor, &ports)?)))
-        .collect::<Result<_, _>>()?;
+    let sockets: Vec<OwnedFd> = descriptors.by_ref().take(start.captures.len()).collect();
     let metrics = start.metrics.then(|| descriptors.next()).flatten().map(TcpListener::from);
+    let maps = start.hint_filter.then(|| descriptors.next().zip(descriptors.next())).flatten();
+    let (mut sieve, drops) = match maps {
+        Some((hints, counters)) => {
+            let sockets: Vec<BorrowedFd<'_>> = sockets.iter().map(OwnedFd::as_fd).collect();
+            let (sieve, drops) = Sieve::adopt([hints, counters], &sockets, &ports)?;
+            (Some(sieve), Some(drops))
+        }
+        None => (None, None),
+    };
     let (name, state_dir) = (settings.gate.name.clone(), settings.gate.state_dir.clone());
     let mut gate = Gate::of(settings, &keys, old_keys.iter().map(OldKey::parts)).with_codes(codes);
     drop((keys, old_keys));
-    install_table(&mut gate);
+    install_table(&mut gate, sieve.as_mut())?;
+    // Not before the kernel lets the users' hints through, so that no knock is lost.
+    let captures = start.captures.into_iter().zip(sockets).map(|(spec, socket)| Ok((spec.to_string(), capture(spec, socket, &ports)?)));
+    let captures = captures.collect::<Result<_, Stop>>()?;
     if !told_to_go(link)? {
         return Ok(None);
     }
     let mut store = DiskStore::open(&state_dir).map_err(unusable)?;
     gate.recall(store.load().map_err(unusable)?);
-    install_table(&mut gate);
+    install_table(&mut gate, sieve.as_mut())?;
     let mut core = Core::new(gate, name.as_str(), clock::wall());
     core.health().backend = start.backend;
     core.health().daemon_uptime = Duration::from_millis(start.daemon_uptime_ms);
-    Ok(Some(Outfit { core, store, captures, control: UnixListener::from(control), metrics }))
+    core.health().kernel = drops;
+    Ok(Some(Outfit { core, store, captures, control: UnixListener::from(control), metrics, sieve }))
 }
 
 /// Builds the hint table for now, unless it stands: it takes the longest of all where there are many users.
-fn install_table(gate: &mut Gate) {
+fn install_table(gate: &mut Gate, sieve: Option<&mut Sieve>) -> Result<(), Stop> {
     if let Some(steps) = gate.table_wanted(clock::wall()) {
         let table = HintTable::build(&gate.hint_keys(), steps);
+        sieve.map_or(Ok(()), |sieve| sieve.hold(&table))?;
         gate.install(table);
     }
+    Ok(())
 }
 
 /// Says that all is loaded, and waits to be told to go on.

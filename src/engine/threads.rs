@@ -1,6 +1,7 @@
 //! The engine's threads: each waits for one thing and feeds the one channel. None of them decides anything.
 
 use std::net::TcpListener;
+use std::ops::RangeInclusive;
 use std::os::unix::net::UnixListener;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -16,6 +17,7 @@ use crate::control::server::{Closer, Server};
 use crate::control::{Asker, Question};
 use crate::datagram::Datagram;
 use crate::engine::core::Commit;
+use crate::engine::sieve::Sieve;
 use crate::gate::{HintKeys, HintTable};
 use crate::link::{Link, Received};
 use crate::metrics::http;
@@ -239,10 +241,13 @@ pub(super) fn metrics(listener: TcpListener, events: Events) {
 }
 
 /// Builds hint tables away from the packet path.
-pub(super) fn tables(keys: HintKeys, wanted: Receiver<std::ops::RangeInclusive<u64>>, events: Events) {
+pub(super) fn tables(keys: HintKeys, wanted: Receiver<RangeInclusive<u64>>, mut sieve: Option<Sieve>, events: Events) {
     thread::spawn(move || {
         for steps in wanted {
-            if events.send(Event::Table(HintTable::build(&keys, steps))).is_err() {
+            let table = HintTable::build(&keys, steps);
+            let held = sieve.as_mut().map_or(Ok(()), |sieve| sieve.hold(&table));
+            let event = held.map_or_else(|stop| Event::Over(stop.message), |()| Event::Table(table));
+            if events.send(event).is_err() {
                 return;
             }
         }

@@ -102,6 +102,13 @@ impl HintKeys {
     }
 }
 
+impl FromIterator<HintKey> for HintKeys {
+    /// Keys that count for ever.
+    fn from_iter<I: IntoIterator<Item = HintKey>>(keys: I) -> Self {
+        Self { keys: keys.into_iter().collect(), last_steps: Vec::new() }
+    }
+}
+
 impl HintTable {
     /// A table that knows nobody.
     pub fn empty() -> Self {
@@ -138,6 +145,16 @@ impl HintTable {
         }
         let mut rows = self.probe(hint).filter(move |row| self.hints.get(*row) == Some(&hint)).map(|row| self.meaning(row)).peekable();
         rows.peek().is_some().then_some(rows)
+    }
+
+    /// Every step of the table with the hints of all keys that count in it.
+    pub fn by_step(&self) -> impl Iterator<Item = (Step, impl Iterator<Item = [u8; 8]> + '_)> + '_ {
+        let rows = self.hints.chunks(self.keys.max(1));
+        // A key that does not count any more has 0 in the place of its hint.
+        self.steps
+            .clone()
+            .zip(rows)
+            .map(|(step, hints)| (Step(step), hints.iter().filter(|hint| **hint != 0).map(|hint| hint.to_be_bytes())))
     }
 
     /// How many rows it has: one a user and step.

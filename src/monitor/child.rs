@@ -74,7 +74,8 @@ pub(super) enum Over {
 }
 
 impl Engine {
-    /// Starts an engine and hands it all that it needs; `start` names the captures in their order. `arguments` select the engine role of this program.
+    /// Starts an engine and hands it all that it needs; `start` names the captures in their order, and whether
+    /// `besides` has a listener for the figures and the maps of a hint filter. `arguments` select the engine role of this program.
     ///
     /// # Errors
     /// What could not be done.
@@ -83,7 +84,7 @@ impl Engine {
         bundle: &Bundle,
         control: BorrowedFd<'_>,
         captures: &[(CaptureSpec, OwnedFd)],
-        metrics: Option<BorrowedFd<'_>>,
+        besides: &[BorrowedFd<'_>],
         start: &Start,
     ) -> Result<Self, Stop> {
         let (ours, theirs) = link::pair().map_err(Stop::system("making the link to the engine"))?;
@@ -95,8 +96,11 @@ impl Engine {
         engine.captures = start.captures.iter().map(ToString::to_string).collect();
         let config = in_memory(bundle).map_err(Stop::system("handing the config to the engine"))?;
         let message = order::encode(start).map_err(|error| Stop::new(FAILED, error))?;
-        let descriptors: Vec<BorrowedFd<'_>> =
-            [config.as_fd(), control].into_iter().chain(captures.iter().map(|(_, socket)| socket.as_fd())).chain(metrics).collect();
+        let descriptors: Vec<BorrowedFd<'_>> = [config.as_fd(), control]
+            .into_iter()
+            .chain(captures.iter().map(|(_, socket)| socket.as_fd()))
+            .chain(besides.iter().copied())
+            .collect();
         if let Err(error) = engine.link.send_descriptors(&message, &descriptors) {
             engine.end();
             return Err(Stop::system("handing the sockets to the engine")(error));

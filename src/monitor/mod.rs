@@ -22,6 +22,7 @@ pub mod check;
 mod child;
 pub mod clearance;
 pub mod desk;
+mod enclosure;
 pub mod findings;
 mod health;
 pub mod hooks;
@@ -34,6 +35,7 @@ mod programs;
 mod reloads;
 mod routing;
 mod serve;
+mod sieve;
 mod signals;
 mod succession;
 
@@ -71,6 +73,7 @@ pub fn run(config: &Path, trial: Option<Duration>) -> Result<(), Stop> {
         let length = crate::time::human(length);
         warn!("on trial for {length}: everything is taken back unless a knock is admitted or `posternd confirm` comes before");
     }
+    enclosure::tell(&enclosure::enclose(&settings, config, desk.backend_name())?);
     let mut monitor = Monitor {
         config: config.to_owned(),
         settings,
@@ -79,6 +82,7 @@ pub fn run(config: &Path, trial: Option<Duration>) -> Result<(), Stop> {
         successor: None,
         held: Vec::new(),
         listener: None,
+        told_of_sieve: None,
         control,
         run_as,
         clock,

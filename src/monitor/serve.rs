@@ -62,6 +62,8 @@ pub(super) struct Monitor {
     pub(super) held: Vec<(CaptureSpec, OwnedFd)>,
     /// Where the figures may be read; handed on likewise.
     pub(super) listener: Option<(SocketAddr, OwnedFd)>,
+    /// What was last said of the hint filter.
+    pub(super) told_of_sieve: Option<String>,
     pub(super) control: OwnedFd,
     pub(super) run_as: RunAs,
     pub(super) clock: clock::Steady,

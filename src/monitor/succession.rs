@@ -5,16 +5,20 @@
 //! come in between wait in the new engine's captures. A config that can't be used changes nothing.
 
 use std::net::SocketAddr;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
-use tracing::{error, info, warn};
+use tracing::{debug, error, info, warn};
 
+use crate::capture::hint_filter::HintFilter;
 use crate::clock;
 use crate::monitor::child::{Engine, Over, Stage};
+use crate::monitor::enclosure;
 use crate::monitor::prepare;
 use crate::monitor::reloads;
 use crate::monitor::serve::{Monitor, READY_WITHIN};
+use crate::monitor::sieve::{self, Without};
 use crate::order::{CaptureSpec, Reloaded, Report, Start};
 use crate::settings::Settings;
 use crate::stop::{CONFIG, FAILED, Stop};
@@ -48,19 +52,41 @@ impl Monitor {
         prepare::state_dir(&settings.gate.state_dir, &self.run_as)?;
         let captures = prepare::captures(&settings.gate, &self.held)?;
         let listener = prepare::metrics_listener(settings.metrics.listen, self.listener.as_ref())?;
+        let filter = sieve::attach(&settings, &captures);
+        self.tell_of_sieve(filter.as_ref().err());
         let start = Start {
             run_as: self.run_as.ids,
             captures: captures.iter().map(|(spec, _)| spec.clone()).collect(),
             backend: self.desk.backend_name().to_owned(),
             daemon_uptime_ms: crate::time::millis(self.clock.age()),
+            state_dir: settings.gate.state_dir.clone(),
             metrics: listener.is_some(),
+            hint_filter: filter.is_ok(),
         };
-        let metrics = listener.as_ref().map(|(_, socket)| socket.as_fd());
-        let engine = Engine::start(&super::ENGINE, &bundle, self.control.as_fd(), &captures, metrics, &start)?;
+        let besides = listener.iter().map(|(_, socket)| socket.as_fd()).chain(filter.iter().flat_map(HintFilter::maps));
+        let besides: Vec<BorrowedFd<'_>> = besides.collect();
+        let engine = Engine::start(&super::ENGINE, &bundle, self.control.as_fd(), &captures, &besides, &start)?;
+        drop(besides);
         let held = captures.into_iter().filter(|(spec, _)| matches!(spec, CaptureSpec::Udp { .. })).collect();
         let (started, askers, in_force_since) = (clock::instant(), Vec::new(), None);
         self.successor = Some(Successor { engine, settings, held, listener, started, askers, in_force_since });
         Ok(())
+    }
+
+    /// Says once what becomes of junk, and again where that changes.
+    fn tell_of_sieve(&mut self, without: Option<&Without>) {
+        let said = match without {
+            None => "the kernel drops what no user's key can have made".to_owned(),
+            Some(without) => format!("the kernel does not look for hints: {without}"),
+        };
+        if self.told_of_sieve.as_ref() == Some(&said) {
+            return;
+        }
+        match without {
+            Some(Without::Lacking(_)) => info!("{said}; junk at the knock port costs the engine a look each"),
+            _ => debug!("{said}"),
+        }
+        self.told_of_sieve = Some(said);
     }
 
     /// Whether the engine that serves was told to end.
@@ -192,7 +218,11 @@ const NOT_USED: &str = "the new config is not used, the old one stays in force";
 
 /// What is made or opened once, when the monitor starts, can't be changed by a reload.
 fn stays(old: &Settings, new: &Settings) -> Result<(), Stop> {
+    let folder = |settings: &Settings| settings.metrics.file.as_deref().and_then(Path::parent).map(Path::to_owned);
+    let is_enclosed = !enclosure::runs_programs_of_config(old);
     let changed = [
+        ("that no service has a hook (on_open, on_close)", is_enclosed && enclosure::runs_programs_of_config(new)),
+        ("the folder of metrics.file", is_enclosed && new.metrics.file.is_some() && folder(new) != folder(old)),
         ("gate.state_dir", old.gate.state_dir != new.gate.state_dir),
         ("gate.control_socket", old.gate.control_socket != new.gate.control_socket),
         ("gate.run_as", old.gate.run_as != new.gate.run_as),

@@ -10,7 +10,7 @@ use crate::netns::wire::{Wire, framed, udp4, udp6, with};
 use crate::{END, PORT, PORTS, bound_socket, gate_and_peer};
 
 /// Reads what the kernel delivers, up to the last datagram of the test.
-fn delivered(socket: &OwnedFd) -> Vec<Vec<u8>> {
+pub(crate) fn delivered(socket: &OwnedFd) -> Vec<Vec<u8>> {
     let socket = socket2::Socket::from(socket.try_clone().unwrap());
     socket.set_nonblocking(false).unwrap();
     socket.set_read_timeout(Some(Duration::from_secs(5))).unwrap();

@@ -22,6 +22,7 @@ use postern::capture::{Capture, Caught};
 use postern::datagram::Datagram;
 
 mod filter;
+mod hints;
 mod links;
 #[path = "../netns/mod.rs"]
 mod netns;
@@ -43,6 +44,11 @@ fn main() -> ExitCode {
         filter::what_cannot_be_a_knock_never_leaves_the_kernel,
         filter::what_could_be_a_knock_or_nearly_leaves_the_kernel_whole,
         filter::of_mutated_packets_the_kernel_delivers_all_that_we_read_and_nothing_to_other_ports,
+        hints::only_a_known_hint_in_a_knocks_length_leaves_the_kernel_and_the_rest_is_counted,
+        hints::of_mutated_packets_the_hint_filter_delivers_just_those_that_we_would_look_up,
+        hints::the_map_follows_the_hint_table_and_never_loses_a_hint_of_both,
+        hints::a_user_without_any_privilege_keeps_the_map_and_can_put_the_classic_filter_back,
+        hints::packets_of_tunnels_and_with_vlan_tags_pass_the_hint_filter,
         links::an_interface_that_goes_down_is_told_once_and_is_captured_from_when_up_again,
         links::a_datagram_of_just_before_the_link_went_down_is_not_lost,
         links::an_interface_that_is_deleted_and_made_again_is_captured_from_and_no_descriptor_leaks,

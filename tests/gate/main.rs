@@ -35,6 +35,7 @@ mod proxy;
 mod reload;
 mod restart;
 mod scans;
+mod sieve;
 mod silence;
 mod spoofed;
 mod status;
@@ -193,6 +194,18 @@ const ONCE: &[Test] = &[
     ("reload_brings_users_window_ports_and_name_into_force", &[], reload::brings_users_window_ports_and_name_into_force),
     ("reload_by_command_is_answered_honestly", &[], reload::by_command_is_answered_honestly),
     ("reload_by_many_commands_at_once_is_done_for_each", &[], reload::by_many_commands_at_once_is_done_for_each),
+    (
+        "hint_filter_drops_junk_in_the_kernel_and_counts_it_and_knocks_open",
+        &[Need::Users],
+        sieve::junk_is_dropped_and_counted_and_knocks_open,
+    ),
+    ("hint_filter_loses_none_of_a_stream_of_knocks_over_a_reload", &[Need::Users], sieve::reload_under_a_stream_loses_none),
+    ("hint_filter_lets_knocks_of_the_next_step_through", &[Need::Users], sieve::knocks_open_in_the_next_step_too),
+    (
+        "hint_filter_that_may_not_be_loaded_is_done_without",
+        &[Need::Users, Need::Program("setpriv")],
+        sieve::without_the_right_to_load_it_all_goes_on,
+    ),
     ("reload_again_and_again_ends_in_one_engine", &[], reload::again_and_again_ends_in_one_engine),
 ];
 

@@ -39,7 +39,7 @@ pub(crate) fn under_a_stream_of_knocks_to_a_bound_socket(backend: &'static str) 
 }
 
 /// Each knock lets another address in, so that each shows.
-fn lose_none(plan: &Plan) {
+pub(crate) fn lose_none(plan: &Plan) {
     let world = World::start(plan);
     let packet = |n: u8| {
         let family = FAMILIES[usize::from(n % 2)];

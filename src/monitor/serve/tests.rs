@@ -47,6 +47,7 @@ impl Scene {
             successor: None,
             held: Vec::new(),
             listener: None,
+            told_of_sieve: None,
             control: UnixStream::pair().unwrap().0.into(),
             run_as: RunAs { ids: None, note: None },
             clock,

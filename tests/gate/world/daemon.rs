@@ -22,6 +22,14 @@ pub(crate) struct Status {
     pub(crate) marks: usize,
     pub(crate) admitted: u64,
     pub(crate) reasons: BTreeMap<String, u64>,
+    pub(crate) hint_filter: bool,
+    pub(crate) captures: Vec<Captured>,
+}
+
+/// What `posternd status --json` says of one capture.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+pub(crate) struct Captured {
+    pub(crate) received: u64,
 }
 
 impl Status {
@@ -40,11 +48,13 @@ pub(crate) struct Daemon {
     pub(crate) options: Vec<String>,
     /// A shell script that it is run through, in a mount namespace of its own; `"$@"` is the command.
     pub(crate) through: Option<String>,
+    /// `debug`, so that a test sees all; or what it is about.
+    pub(crate) level: &'static str,
 }
 
 impl Daemon {
     pub(super) fn new(folder: &Path) -> Self {
-        Self { folder: folder.to_owned(), starts: 0, child: None, options: Vec::new(), through: None }
+        Self { folder: folder.to_owned(), starts: 0, child: None, options: Vec::new(), through: None, level: "debug" }
     }
 
     /// Starts it and waits until its engine serves.
@@ -62,7 +72,7 @@ impl Daemon {
         assert!(self.child.is_none(), "it runs already");
         self.starts += 1;
         let log = File::create(self.log_path()).unwrap();
-        let (config, options, through) = (self.config(), self.options.clone(), self.through.clone());
+        let (config, options, through, level) = (self.config(), self.options.clone(), self.through.clone(), self.level);
         let child = gate.run(move || {
             let mut command = Command::new(if through.is_some() { "unshare" } else { POSTERND });
             if let Some(script) = through {
@@ -72,7 +82,7 @@ impl Daemon {
                 .args(["run", "--config", &config])
                 .args(&options)
                 .env_clear()
-                .env("POSTERN_LOG", "debug")
+                .env("POSTERN_LOG", level)
                 .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
             command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap()
         });

@@ -94,7 +94,9 @@ impl World {
         let gate = Namespace::new();
         let [first, second] = [2, 3].map(|host| client::join(&gate, host, folder.path()));
         let service = gate.run(|| TcpListener::bind(("::", SERVICE)).unwrap());
-        Self { daemon: Daemon::new(folder.path()), first, second, gate, service, backend: plan.backend.clone(), folder }
+        let mut daemon = Daemon::new(folder.path());
+        daemon.level = if plan.is_quiet { "info" } else { "debug" };
+        Self { daemon, first, second, gate, service, backend: plan.backend.clone(), folder }
     }
 
     pub(crate) fn folder(&self) -> &Path {

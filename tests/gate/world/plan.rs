@@ -23,18 +23,25 @@ pub(crate) struct Plan {
     firewall: Vec<String>,
     services: Vec<String>,
     users: Vec<(String, String)>,
+    pub(super) is_quiet: bool,
 }
 
 impl Plan {
     /// For this firewall backend, with no user yet.
     pub(crate) fn empty(backend: &str) -> Self {
         let firewall = vec![format!("backend = \"{backend}\"")];
-        Self { backend: backend.to_owned(), gate: Vec::new(), firewall, services: Vec::new(), users: Vec::new() }
+        Self { backend: backend.to_owned(), gate: Vec::new(), firewall, services: Vec::new(), users: Vec::new(), is_quiet: false }
     }
 
     /// For this firewall backend, with `alice`.
     pub(crate) fn new(backend: &str) -> Self {
         Self::empty(backend).user("alice", &format!("services = [\"tcp/{SERVICE}\"]"))
+    }
+
+    /// Without debug lines, as a gate runs where nobody looks for a fault.
+    pub(crate) fn quiet(mut self) -> Self {
+        self.is_quiet = true;
+        self
     }
 
     /// A line for `[gate]`.

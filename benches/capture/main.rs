@@ -1,0 +1,181 @@
+//! What junk costs whoever captures: the classic filter and pnet, the hint filter before it, and a memory-mapped ring behind the
+//! classic filter, under the same flood of random datagrams of a knock's length at the knock port.
+//!
+//! Runs in network namespaces of its own and needs root and `ip`. Each way takes its turn in every round, so that whatever else the
+//! machine does meets all; medians are printed. CPU is the receiving thread's own, as the kernel counts it. In each flood a hundred
+//! datagrams have a hint that is known, and as many must arrive.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::disallowed_methods
+)]
+
+use std::net::UdpSocket;
+use std::os::fd::AsFd;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Barrier};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use postern::capture::hint_filter::{HintFilter, Hints};
+use postern::capture::packet::{self, PacketCapture};
+use postern::capture::{Capture, Caught};
+use postern::gate::HintTable;
+use postern_proto::{GateName, KeyMaterial, SharedKey, Step, UserKeys};
+use rustix::time::{ClockId, clock_gettime};
+
+#[path = "../../tests/netns/mod.rs"]
+#[allow(dead_code, unreachable_pub, reason = "the tests use more of it")]
+mod netns;
+mod ring;
+
+use netns::{Namespace, join};
+use ring::Ring;
+
+const PORT: u16 = 62201;
+const ROUNDS: usize = 5;
+const FLOOD: Duration = Duration::from_millis(1500);
+const KNOWN: u64 = 100;
+
+/// Hands on the payloads of the packets that are there.
+type Source = Box<dyn FnMut(&mut dyn FnMut(&[u8])) + Send>;
+
+/// What became of one flood.
+struct Measured {
+    sent: u64,
+    to_user: u64,
+    known: u64,
+    cpu: Duration,
+    lost: u64,
+}
+
+#[derive(Clone, Copy)]
+enum Way {
+    Classic,
+    Hint,
+    Ring,
+}
+
+const WAYS: [(Way, &str); 3] =
+    [(Way::Classic, "classic filter, pnet"), (Way::Hint, "hint filter, pnet"), (Way::Ring, "classic filter, ring (TPACKET_V3)")];
+
+fn main() {
+    // `cargo test --benches` only wants to know that it runs.
+    let (rounds, flood) = if std::env::args().any(|argument| argument == "--bench") { (ROUNDS, FLOOD) } else { (1, FLOOD / 10) };
+    let (gate, peer) = (Namespace::new(), Namespace::new());
+    join(&gate, &peer);
+    let mut all: [Vec<Measured>; 3] = [const { Vec::new() }; 3];
+    for _ in 0..rounds {
+        for (at, (way, _)) in WAYS.iter().enumerate() {
+            all[at].push(measure(&gate, &peer, *way, flood));
+        }
+    }
+    println!("{rounds} floods of {} ms each; medians", flood.as_millis());
+    for ((_, name), measured) in WAYS.iter().zip(&all) {
+        let of = |what: fn(&Measured) -> f64| median(measured.iter().map(what).collect());
+        let fewest = measured.iter().map(|one| one.known).min().unwrap();
+        println!(
+            "{name:34} {:>9.0} sent/s, {:>8.0} to user space, {:>7.1} ns of CPU a packet sent, {:>5.0} lost, {fewest} of {KNOWN} known arrived",
+            of(|one| one.sent as f64) / flood.as_secs_f64(),
+            of(|one| one.to_user as f64),
+            of(|one| one.cpu.as_nanos() as f64 / one.sent as f64),
+            of(|one| one.lost as f64),
+        );
+    }
+}
+
+fn known_hint() -> ([u8; 8], HintTable) {
+    let gate = GateName::new("gate.example.org").unwrap();
+    let key = UserKeys::derive(&gate, &KeyMaterial::shared(&SharedKey::from_bytes([1; 32]))).hint_key();
+    (key.hint(Step(10)).0, HintTable::build(&[key].into_iter().collect(), 10..=10))
+}
+
+fn measure(gate: &Namespace, peer: &Namespace, way: Way, flood: Duration) -> Measured {
+    let (hint, table) = known_hint();
+    let (start, over) = (Arc::new(Barrier::new(2)), Arc::new(AtomicBool::new(false)));
+    let (starts, is_over) = (Arc::clone(&start), Arc::clone(&over));
+    let receiver = gate.run(move || {
+        let socket = packet::open(&[PORT]).unwrap();
+        let hints = matches!(way, Way::Hint).then(|| {
+            let filter = HintFilter::load(&[PORT], 16).unwrap();
+            filter.attach(socket.as_fd()).unwrap();
+            let [map, _] = filter.maps().map(|map| map.try_clone_to_owned().unwrap());
+            let mut hints = Hints::adopt(map).unwrap();
+            hints.hold(&table).unwrap();
+            hints
+        });
+        // In the namespace for good, as a socket is.
+        let statistics = socket.try_clone().unwrap();
+        let mut source: Source = match way {
+            Way::Ring => {
+                let mut ring = Ring::new(socket, "gate0");
+                Box::new(move |take| ring.next(take))
+            }
+            Way::Classic | Way::Hint => {
+                let mut capture = PacketCapture::new(socket, Some("gate0".to_owned()), vec![PORT]).unwrap();
+                Box::new(move |take| {
+                    if let Caught::Datagram(datagram) = capture.next().unwrap() {
+                        take(datagram.payload());
+                    }
+                })
+            }
+        };
+        thread::spawn(move || {
+            let _hints = hints;
+            let (mut to_user, mut known) = (0, 0);
+            starts.wait();
+            let before = clock_gettime(ClockId::ThreadCPUTime);
+            while !is_over.load(Ordering::Relaxed) {
+                source(&mut |payload| {
+                    to_user += 1;
+                    known += u64::from(payload.starts_with(&hint));
+                });
+            }
+            let after = clock_gettime(ClockId::ThreadCPUTime);
+            let nanos = (after.tv_sec - before.tv_sec) * 1_000_000_000 + after.tv_nsec - before.tv_nsec;
+            (to_user, known, Duration::from_nanos(u64::try_from(nanos).unwrap()), ring::lost(&statistics))
+        })
+    });
+    let sent = Arc::new(AtomicU64::new(0));
+    let count = Arc::clone(&sent);
+    peer.run(move || {
+        let socket = UdpSocket::bind("192.0.2.2:0").unwrap();
+        socket.connect(("192.0.2.1", PORT)).unwrap();
+        let mut payload = [0; 300];
+        let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+        start.wait();
+        let began = Instant::now();
+        let mut knocks = 0;
+        while began.elapsed() < flood {
+            for _ in 0..64 {
+                state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                payload[..8].copy_from_slice(&state.to_be_bytes());
+                // A closed port that a packet socket hears is answered by the kernel, which comes back as an error.
+                count.fetch_add(u64::from(socket.send(&payload).is_ok()), Ordering::Relaxed);
+            }
+            let due = began.elapsed().as_micros() as u64 * KNOWN / flood.as_micros() as u64;
+            while knocks < due.min(KNOWN) {
+                payload[..8].copy_from_slice(&hint);
+                while socket.send(&payload).is_err() {}
+                knocks += 1;
+            }
+        }
+        payload[..8].copy_from_slice(&hint);
+        for _ in knocks..KNOWN {
+            while socket.send(&payload).is_err() {}
+        }
+    });
+    // What is still on its way, and longer than a capture waits at most.
+    thread::sleep(Duration::from_millis(1300));
+    over.store(true, Ordering::Relaxed);
+    let (to_user, known, cpu, lost) = receiver.join().unwrap();
+    Measured { sent: sent.load(Ordering::Relaxed), to_user, known, cpu, lost }
+}
+
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_unstable_by(f64::total_cmp);
+    values[values.len() / 2]
+}

@@ -1,0 +1,224 @@
+//! The bpf(2) calls of the hint filter, and the one file of the program with unsafe code.
+//!
+//! Wraps five commands and one socket option in functions that are safe to call: what a map reads and writes is known from its
+//! making, or asked of the kernel before the map is taken over. No pointer outlives the call that it is made for.
+#![expect(unsafe_code, reason = "no library that is fit for this wraps bpf(2); the other system calls go through rustix")]
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+
+// linux/bpf.h
+const MAP_CREATE: libc::c_long = 0;
+const MAP_LOOKUP_ELEM: libc::c_long = 1;
+const MAP_UPDATE_ELEM: libc::c_long = 2;
+const MAP_DELETE_ELEM: libc::c_long = 3;
+const PROG_LOAD: libc::c_long = 5;
+const OBJ_GET_INFO_BY_FD: libc::c_long = 15;
+const PROG_TYPE_SOCKET_FILTER: u32 = 1;
+
+/// A map whose values are numbers of 64 bits, in this machine's order.
+#[derive(Debug)]
+pub(super) struct Map {
+    descriptor: OwnedFd,
+    kind: Kind,
+}
+
+/// What the keys of a map are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// Any eight bytes; an element takes memory only while it is there.
+    Hash,
+    /// Numbered places.
+    Array,
+}
+
+impl Kind {
+    /// linux/bpf.h: the map's type, the size of its keys, and its flags (`BPF_F_NO_PREALLOC`).
+    const fn numbers(self) -> (u32, u32, u32) {
+        match self {
+            Self::Hash => (1, 8, 1),
+            Self::Array => (2, 4, 0),
+        }
+    }
+}
+
+const VALUE_SIZE: u32 = 8;
+
+/// The first members of `union bpf_attr` for each command; what stands behind them is zero, as the kernel wants it.
+#[repr(C)]
+#[derive(Default)]
+struct MapCreate {
+    map_type: u32,
+    key_size: u32,
+    value_size: u32,
+    max_entries: u32,
+    map_flags: u32,
+}
+
+#[repr(C, align(8))]
+#[derive(Default)]
+struct MapElement {
+    map_fd: u32,
+    padding: u32,
+    key: u64,
+    value: u64,
+    flags: u64,
+}
+
+#[repr(C, align(8))]
+struct ObjInfo {
+    bpf_fd: u32,
+    info_len: u32,
+    info: u64,
+}
+
+/// The first members of `struct bpf_map_info`.
+#[repr(C)]
+#[derive(Default)]
+struct MapInfo {
+    map_type: u32,
+    id: u32,
+    key_size: u32,
+    value_size: u32,
+    max_entries: u32,
+    map_flags: u32,
+}
+
+#[repr(C, align(8))]
+#[derive(Default)]
+struct ProgLoad {
+    prog_type: u32,
+    insn_cnt: u32,
+    insns: u64,
+    license: u64,
+    log_level: u32,
+    log_size: u32,
+    log_buf: u64,
+    kern_version: u32,
+    prog_flags: u32,
+}
+
+impl Map {
+    /// A new map with room for this many elements.
+    pub(super) fn new(kind: Kind, places: u32) -> io::Result<Self> {
+        let (map_type, key_size, map_flags) = kind.numbers();
+        let attributes = MapCreate { map_type, key_size, value_size: VALUE_SIZE, max_entries: places, map_flags };
+        // SAFETY: the attributes hold no pointer.
+        let descriptor = unsafe { bpf(MAP_CREATE, &attributes) }?;
+        Ok(Self { descriptor: owned(descriptor)?, kind })
+    }
+
+    /// A map that another process of ours made.
+    ///
+    /// # Errors
+    /// When the descriptor is none of a map of this kind.
+    pub(super) fn adopt(descriptor: OwnedFd, kind: Kind) -> io::Result<Self> {
+        let mut info = MapInfo::default();
+        let info_len = u32::try_from(size_of::<MapInfo>()).unwrap_or(0);
+        let attributes = ObjInfo { bpf_fd: number_of(descriptor.as_fd()), info_len, info: (&raw mut info) as u64 };
+        // SAFETY: `info` points to `info_len` bytes that the kernel may write, and outlives the call.
+        unsafe { bpf(OBJ_GET_INFO_BY_FD, &attributes) }?;
+        let (map_type, key_size, _) = kind.numbers();
+        if (info.map_type, info.key_size, info.value_size) == (map_type, key_size, VALUE_SIZE) {
+            Ok(Self { descriptor, kind })
+        } else {
+            Err(io::Error::new(io::ErrorKind::InvalidInput, "the descriptor is none of a map of the hint filter"))
+        }
+    }
+
+    /// Its descriptor, for a program that is to use it or a process that is to adopt it.
+    pub(super) fn descriptor(&self) -> BorrowedFd<'_> {
+        self.descriptor.as_fd()
+    }
+
+    /// Puts a value under a key.
+    pub(super) fn put(&self, key: Key, mut value: u64) -> io::Result<()> {
+        self.element(MAP_UPDATE_ELEM, key, Some(&mut value))
+    }
+
+    /// Takes a key out; one that is not there is taken out already.
+    pub(super) fn take_out(&self, key: Key) -> io::Result<()> {
+        match self.element(MAP_DELETE_ELEM, key, None) {
+            Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(()),
+            done => done,
+        }
+    }
+
+    /// The value under a key.
+    pub(super) fn value(&self, key: Key) -> io::Result<Option<u64>> {
+        let mut value = 0;
+        match self.element(MAP_LOOKUP_ELEM, key, Some(&mut value)) {
+            Ok(()) => Ok(Some(value)),
+            Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// `value` is `None` for a command that has none: the kernel wants zeros behind the last member that it knows.
+    fn element(&self, command: libc::c_long, key: Key, value: Option<&mut u64>) -> io::Result<()> {
+        let key = match (key, self.kind) {
+            (Key::Bytes(bytes), Kind::Hash) => bytes,
+            (Key::Place(place), Kind::Array) => {
+                let [a, b, c, d] = place.to_ne_bytes();
+                [a, b, c, d, 0, 0, 0, 0]
+            }
+            _ => return Err(io::ErrorKind::InvalidInput.into()),
+        };
+        let map_fd = number_of(self.descriptor());
+        let value = value.map_or(0, |value| (&raw mut *value) as u64);
+        let attributes = MapElement { map_fd, key: key.as_ptr() as u64, value, ..MapElement::default() };
+        // SAFETY: the kernel reads at most eight bytes of the key, and reads or writes eight bytes of the value (`numbers`,
+        // `VALUE_SIZE`, both checked where a map comes from); both outlive the call.
+        unsafe { bpf(command, &attributes) }.map(|_| ())
+    }
+}
+
+/// A key of either kind of map.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Key {
+    /// Of a [`Kind::Hash`].
+    Bytes([u8; 8]),
+    /// Of a [`Kind::Array`].
+    Place(u32),
+}
+
+/// Loads a socket filter. The kernel verifies it and refuses what could do harm.
+pub(super) fn load(program: &[u64]) -> io::Result<OwnedFd> {
+    let attributes = ProgLoad {
+        prog_type: PROG_TYPE_SOCKET_FILTER,
+        insn_cnt: u32::try_from(program.len()).unwrap_or(u32::MAX),
+        insns: program.as_ptr() as u64,
+        license: c"MIT".as_ptr() as u64,
+        ..ProgLoad::default()
+    };
+    // SAFETY: `insns` points to `insn_cnt` instructions of eight bytes and `license` to a C string; both outlive the call.
+    let descriptor = unsafe { bpf(PROG_LOAD, &attributes) }?;
+    owned(descriptor)
+}
+
+/// From now on the program decides what the socket hears, in place of any filter that it had.
+pub(super) fn attach(socket: BorrowedFd<'_>, program: BorrowedFd<'_>) -> io::Result<()> {
+    let (descriptor, size) = (program.as_raw_fd(), libc::socklen_t::try_from(size_of::<libc::c_int>()).unwrap_or(4));
+    let option = (&raw const descriptor).cast();
+    // SAFETY: the option's value is one int that outlives the call.
+    let done = unsafe { libc::setsockopt(socket.as_raw_fd(), libc::SOL_SOCKET, libc::SO_ATTACH_BPF, option, size) };
+    if done == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// # Safety
+/// Pointers in the attributes must be good for what the command reads and writes through them.
+unsafe fn bpf<T>(command: libc::c_long, attributes: &T) -> io::Result<libc::c_long> {
+    // SAFETY: the attributes are `size_of::<T>()` bytes long, and the caller vouches for what they point to.
+    let result = unsafe { libc::syscall(libc::SYS_bpf, command, std::ptr::from_ref(attributes), size_of::<T>()) };
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
+}
+
+fn number_of(descriptor: BorrowedFd<'_>) -> u32 {
+    u32::try_from(descriptor.as_raw_fd()).unwrap_or(u32::MAX)
+}
+
+fn owned(descriptor: libc::c_long) -> io::Result<OwnedFd> {
+    let descriptor = libc::c_int::try_from(descriptor).map_err(io::Error::other)?;
+    // SAFETY: the kernel has just returned this descriptor to us alone.
+    Ok(unsafe { OwnedFd::from_raw_fd(descriptor) })
+}

@@ -1,0 +1,247 @@
+//! Seccomp: the system calls that a process may still make. Any other fails with EPERM, as if it had no right to.
+
+use std::collections::BTreeMap;
+
+use seccompiler::{
+    BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule, TargetArch, apply_filter,
+};
+
+/// What any process needs: memory, threads, time, descriptors that it has, its own end.
+const EVERYONE: &[libc::c_long] = &[
+    libc::SYS_brk,
+    libc::SYS_munmap,
+    libc::SYS_mremap,
+    libc::SYS_madvise,
+    libc::SYS_futex,
+    libc::SYS_set_robust_list,
+    libc::SYS_rseq,
+    libc::SYS_rt_sigaction,
+    libc::SYS_rt_sigprocmask,
+    libc::SYS_rt_sigreturn,
+    libc::SYS_sigaltstack,
+    libc::SYS_gettid,
+    libc::SYS_getpid,
+    // libraries take it for granted that these never fail
+    libc::SYS_getppid,
+    libc::SYS_getuid,
+    libc::SYS_geteuid,
+    libc::SYS_getgid,
+    libc::SYS_getegid,
+    libc::SYS_tgkill,
+    libc::SYS_sched_yield,
+    libc::SYS_sched_getaffinity,
+    libc::SYS_exit,
+    libc::SYS_exit_group,
+    libc::SYS_restart_syscall,
+    libc::SYS_clock_gettime,
+    libc::SYS_clock_nanosleep,
+    libc::SYS_nanosleep,
+    libc::SYS_getrandom,
+    libc::SYS_read,
+    libc::SYS_readv,
+    libc::SYS_pread64,
+    libc::SYS_write,
+    libc::SYS_writev,
+    libc::SYS_pwrite64,
+    libc::SYS_close,
+    libc::SYS_lseek,
+    libc::SYS_fcntl,
+    libc::SYS_dup,
+    libc::SYS_ppoll,
+    libc::SYS_pselect6,
+];
+
+/// What x86-64 has besides for the same purposes.
+#[cfg(target_arch = "x86_64")]
+const EVERYONE_HERE: &[libc::c_long] = &[libc::SYS_poll, libc::SYS_select, libc::SYS_arch_prctl];
+#[cfg(not(target_arch = "x86_64"))]
+const EVERYONE_HERE: &[libc::c_long] = &[];
+
+/// The engine's sockets, all of which it was given or accepts, and the files of its store.
+const ENGINE: &[libc::c_long] = &[
+    libc::SYS_recvfrom,
+    libc::SYS_recvmsg,
+    libc::SYS_sendto,
+    libc::SYS_sendmsg,
+    libc::SYS_accept4,
+    libc::SYS_bind,
+    libc::SYS_shutdown,
+    libc::SYS_getsockopt,
+    libc::SYS_setsockopt,
+    libc::SYS_openat,
+    libc::SYS_fstat,
+    libc::SYS_newfstatat,
+    libc::SYS_statx,
+    libc::SYS_fsync,
+    libc::SYS_fdatasync,
+    libc::SYS_ftruncate,
+    libc::SYS_fallocate,
+    libc::SYS_flock,
+    libc::SYS_unlinkat,
+    libc::SYS_renameat2,
+    libc::SYS_linkat,
+];
+
+#[cfg(target_arch = "x86_64")]
+const ENGINE_HERE: &[libc::c_long] = &[libc::SYS_unlink, libc::SYS_rename, libc::SYS_link, libc::SYS_stat, libc::SYS_lstat];
+#[cfg(not(target_arch = "x86_64"))]
+const ENGINE_HERE: &[libc::c_long] = &[libc::SYS_renameat];
+
+/// What the monitor does besides: sockets of its own, engines that it starts and ends, folders and files of its own; and what an
+/// engine does while it gives up its rights.
+const MONITOR: &[libc::c_long] = &[
+    libc::SYS_mmap,
+    libc::SYS_mprotect,
+    libc::SYS_clone,
+    libc::SYS_execve,
+    libc::SYS_wait4,
+    libc::SYS_waitid,
+    libc::SYS_kill,
+    libc::SYS_pidfd_open,
+    libc::SYS_pidfd_send_signal,
+    libc::SYS_socket,
+    libc::SYS_socketpair,
+    libc::SYS_connect,
+    libc::SYS_listen,
+    libc::SYS_getsockname,
+    libc::SYS_getpeername,
+    libc::SYS_ioctl,
+    libc::SYS_bpf,
+    libc::SYS_dup3,
+    libc::SYS_pipe2,
+    libc::SYS_eventfd2,
+    libc::SYS_timerfd_create,
+    libc::SYS_timerfd_settime,
+    libc::SYS_memfd_create,
+    libc::SYS_getdents64,
+    libc::SYS_readlinkat,
+    libc::SYS_faccessat,
+    libc::SYS_faccessat2,
+    libc::SYS_mkdirat,
+    libc::SYS_fchmod,
+    libc::SYS_fchmodat,
+    libc::SYS_fchown,
+    libc::SYS_fchownat,
+    libc::SYS_chdir,
+    libc::SYS_getcwd,
+    libc::SYS_umask,
+    libc::SYS_uname,
+    libc::SYS_sysinfo,
+    libc::SYS_set_tid_address,
+    libc::SYS_setpgid,
+    libc::SYS_setsid,
+    libc::SYS_prlimit64,
+    libc::SYS_getrlimit,
+    libc::SYS_setrlimit,
+    libc::SYS_mlockall,
+    libc::SYS_prctl,
+    libc::SYS_capget,
+    libc::SYS_capset,
+    libc::SYS_getgroups,
+    libc::SYS_setgroups,
+    libc::SYS_setuid,
+    libc::SYS_setgid,
+    libc::SYS_setresuid,
+    libc::SYS_setresgid,
+    libc::SYS_getresuid,
+    libc::SYS_getresgid,
+    libc::SYS_landlock_create_ruleset,
+    libc::SYS_landlock_add_rule,
+    libc::SYS_landlock_restrict_self,
+    libc::SYS_seccomp,
+    libc::SYS_sendmmsg,
+    libc::SYS_recvmmsg,
+];
+
+#[cfg(target_arch = "x86_64")]
+const MONITOR_HERE: &[libc::c_long] = &[
+    libc::SYS_vfork,
+    libc::SYS_access,
+    libc::SYS_open,
+    libc::SYS_readlink,
+    libc::SYS_mkdir,
+    libc::SYS_rmdir,
+    libc::SYS_chmod,
+    libc::SYS_chown,
+    libc::SYS_dup2,
+    libc::SYS_pipe,
+];
+#[cfg(not(target_arch = "x86_64"))]
+const MONITOR_HERE: &[libc::c_long] = &[];
+
+// linux/bpf.h: elements of a map that it was given are looked up, put in and taken out; what kind of map it is
+const BPF_COMMANDS: [u64; 4] = [1, 2, 3, 15];
+// linux/sockios.h, asm-generic/ioctls.h: the index of an interface by its name; whether a descriptor waits
+const IOCTLS: [u64; 2] = [0x8933, 0x5421];
+
+/// Leaves this thread, and those that it starts, what an engine needs and nothing else: no program is executed, no process
+/// started or traced, no socket made or connected.
+///
+/// # Errors
+/// What could not be put into force; the process must then not go on.
+pub(super) fn engine() -> Result<Vec<String>, String> {
+    let mut rules = plain(&[EVERYONE, EVERYONE_HERE, ENGINE, ENGINE_HERE]);
+    rules.extend(without_new_code()?);
+    rules.insert(libc::SYS_clone, vec![threads_only()?]);
+    rules.insert(libc::SYS_ioctl, one_of(1, &IOCTLS)?);
+    rules.insert(libc::SYS_bpf, one_of(0, &BPF_COMMANDS)?);
+    // Between threads; it leads nowhere else.
+    rules.insert(libc::SYS_socketpair, one_of(0, &[u64::from(libc::AF_UNIX.unsigned_abs())])?);
+    rules.insert(libc::SYS_prctl, vec![when(0, SeccompCmpOp::Eq, u64::from(libc::PR_SET_NAME.unsigned_abs()))?]);
+    apply(rules)
+}
+
+/// Leaves this thread, and all that it starts, what a monitor needs that runs no program but itself: nothing is traced, mounted,
+/// loaded into the kernel, and no clock is set.
+///
+/// # Errors
+/// As [`engine`].
+pub(super) fn monitor() -> Result<Vec<String>, String> {
+    apply(plain(&[EVERYONE, EVERYONE_HERE, ENGINE, ENGINE_HERE, MONITOR, MONITOR_HERE]))
+}
+
+/// Threads, not processes.
+fn threads_only() -> Result<SeccompRule, String> {
+    let thread = u64::from(libc::CLONE_THREAD.unsigned_abs());
+    when(0, SeccompCmpOp::MaskedEq(thread), thread)
+}
+
+/// Memory that can be executed is never mapped, nor made so afterwards.
+fn without_new_code() -> Result<BTreeMap<i64, Vec<SeccompRule>>, String> {
+    let executable = u64::from(libc::PROT_EXEC.unsigned_abs());
+    let rule = || when(2, SeccompCmpOp::MaskedEq(executable), 0).map(|rule| vec![rule]);
+    Ok([(libc::SYS_mmap, rule()?), (libc::SYS_mprotect, rule()?)].into())
+}
+
+fn plain(lists: &[&[libc::c_long]]) -> BTreeMap<i64, Vec<SeccompRule>> {
+    lists.iter().flat_map(|list| list.iter()).map(|call| (*call, Vec::new())).collect()
+}
+
+fn one_of(argument: u8, values: &[u64]) -> Result<Vec<SeccompRule>, String> {
+    values.iter().map(|value| when(argument, SeccompCmpOp::Eq, *value)).collect()
+}
+
+fn when(argument: u8, operation: SeccompCmpOp, value: u64) -> Result<SeccompRule, String> {
+    let condition = SeccompCondition::new(argument, SeccompCmpArgLen::Qword, operation, value);
+    condition.and_then(|condition| SeccompRule::new(vec![condition])).map_err(|error| format!("a rule for system calls: {error}"))
+}
+
+/// Puts the rules into force, after one that makes the C library start threads by the call whose flags a filter can see.
+fn apply(rules: BTreeMap<i64, Vec<SeccompRule>>) -> Result<Vec<String>, String> {
+    let Ok(arch) = TargetArch::try_from(std::env::consts::ARCH) else {
+        return Ok(vec![format!("system calls are not filtered on {}", std::env::consts::ARCH)]);
+    };
+    let denied = SeccompAction::Errno(libc::EPERM.unsigned_abs());
+    let missing = SeccompAction::Errno(libc::ENOSYS.unsigned_abs());
+    let mut allowed = rules;
+    // Its flags lie in memory, which no filter can read.
+    allowed.insert(libc::SYS_clone3, Vec::new());
+    let unseen = [(libc::SYS_clone3, Vec::new())].into();
+    // The second one forbids to put any other into force.
+    for (rules, otherwise, listed) in [(unseen, SeccompAction::Allow, missing), (allowed, denied, SeccompAction::Allow)] {
+        let program = SeccompFilter::new(rules, otherwise, listed, arch).and_then(BpfProgram::try_from);
+        let program = program.map_err(|error| format!("a filter for system calls: {error}"))?;
+        apply_filter(&program).map_err(|error| format!("filtering system calls: {error}"))?;
+    }
+    Ok(Vec::new())
+}

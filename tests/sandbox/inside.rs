@@ -1,0 +1,156 @@
+//! The one inside: gives up what an engine gives up, then tries what an attacker who took it over would try.
+#![allow(unsafe_code, reason = "system calls that no safe function makes, only to see them refused")]
+
+use std::fs;
+use std::io::{self, Read, Write};
+use std::net::UdpSocket;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::Path;
+use std::process::ExitCode;
+
+use postern::capture::hint_filter::HintFilter;
+use postern::capture::packet::{self, PacketCapture};
+use postern::engine::privileges;
+use postern::mark::{MarkRecord, Tide};
+use postern::sandbox;
+use postern::store::ReplayStore;
+use postern::store::disk::DiskStore;
+use postern::time::Timestamp;
+use postern_proto::Mark;
+
+/// nobody
+pub(crate) const USER: u32 = 65_534;
+
+pub(crate) fn engine(state: &Path) -> ExitCode {
+    // What an engine is handed.
+    let packets = packet::open(&[62201]).unwrap();
+    let control = UnixListener::bind(state.with_file_name("control")).unwrap();
+    let asker = UnixStream::connect(state.with_file_name("control")).unwrap();
+    let unconnected = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let parent = std::os::unix::process::parent_id().into();
+
+    privileges::give_up(Some((USER, USER))).unwrap();
+    let gaps = sandbox::engine(state).unwrap();
+    assert_eq!(gaps, Vec::<String>::new(), "this kernel has all parts");
+
+    needs(state, packets, &control, asker);
+    files(state);
+    sockets(&unconnected);
+    others(parent);
+    rights();
+    // Last, for it would end this process if it were allowed.
+    let none: [*const libc::c_char; 1] = [std::ptr::null()];
+    tell("execute /bin/true", call(libc::SYS_execve, [c"/bin/true".as_ptr() as i64, none.as_ptr() as i64, none.as_ptr() as i64, 0, 0]));
+    ExitCode::SUCCESS
+}
+
+fn needs(state: &Path, packets: OwnedFd, control: &UnixListener, mut asker: UnixStream) {
+    let store = DiskStore::open(state).map_err(|error| io::Error::other(error.to_string()));
+    let at = Timestamp::from_millis(1_760_000_000_000);
+    let record = MarkRecord { mark: Mark([1; 16]), timestamp: at, admitted: at };
+    let committed = store.and_then(|mut store| {
+        tell("open its store", Ok(()));
+        store.commit(&[record], Tide { floor: at, horizon: at }).map_err(|error| io::Error::other(error.to_string()))
+    });
+    tell("commit a mark", committed);
+    let thread = std::thread::Builder::new().name("one more".to_owned()).spawn(|| 7);
+    tell("start a thread", thread.map(|thread| assert_eq!(thread.join().unwrap(), 7)));
+    std::thread::sleep(std::time::Duration::from_millis(1));
+    tell("read the clock", std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map(drop).map_err(io::Error::other));
+    tell("random bytes", postern::random::bytes::<32>().map(drop).map_err(io::Error::other));
+    let answered = control.accept().and_then(|(mut stream, _)| {
+        rustix::net::sockopt::socket_peercred(&stream)?;
+        stream.set_read_timeout(Some(std::time::Duration::from_secs(1)))?;
+        stream.write_all(b"!")
+    });
+    tell("accept on its control socket", answered.and_then(|()| asker.read_exact(&mut [0])));
+    tell("bind its packet socket", PacketCapture::new(packets, Some("lo".to_owned()), vec![62201]).map(drop));
+}
+
+fn files(state: &Path) {
+    tell("read /etc/passwd", fs::read("/etc/passwd").map(drop));
+    tell("read a file that all may read", fs::read(state.with_file_name("open-to-all")).map(drop));
+    tell("list /", fs::read_dir("/").map(drop));
+    tell("write to /tmp", fs::write("/tmp/postern-sandbox-test", "x"));
+    tell("read its own memory map", fs::read("/proc/self/maps").map(drop));
+    tell("make a folder in its state", fs::create_dir(state.join("folder")));
+    tell("link a file of another folder", fs::hard_link(state.with_file_name("open-to-all"), state.join("link")));
+    tell("mount", call(libc::SYS_mount, [c"tmpfs".as_ptr() as i64, c"/mnt".as_ptr() as i64, c"tmpfs".as_ptr() as i64, 0, 0]));
+}
+
+fn sockets(unconnected: &UdpSocket) {
+    for (name, family, kind) in [
+        ("TCP socket", libc::AF_INET, libc::SOCK_STREAM),
+        ("UDP socket", libc::AF_INET6, libc::SOCK_DGRAM),
+        ("packet socket", libc::AF_PACKET, libc::SOCK_DGRAM),
+        ("netlink socket", libc::AF_NETLINK, libc::SOCK_RAW),
+        ("unix socket", libc::AF_UNIX, libc::SOCK_STREAM),
+        ("vsock", libc::AF_VSOCK, libc::SOCK_STREAM),
+    ] {
+        tell(name, call(libc::SYS_socket, [family.into(), kind.into(), 0, 0, 0]));
+    }
+    tell("connect a socket it has", unconnected.connect("127.0.0.1:9"));
+}
+
+fn others(parent: i64) {
+    tell("trace its parent", call(libc::SYS_ptrace, [libc::PTRACE_SEIZE.into(), parent, 0, 0, 0]));
+    let (mut room, size) = ([0u8; 8], 8);
+    let place = libc::iovec { iov_base: room.as_mut_ptr().cast(), iov_len: size };
+    let at = (&raw const place) as i64;
+    tell("read its parent's memory", call(libc::SYS_process_vm_readv, [parent, at, 1, at, 1]));
+    tell("signal its parent", call(libc::SYS_kill, [parent, 0, 0, 0, 0]));
+    tell("open a handle on its parent", call(libc::SYS_pidfd_open, [parent, 0, 0, 0, 0]));
+    let flags = i64::from(libc::SIGCHLD);
+    match call(libc::SYS_clone, [flags, 0, 0, 0, 0]) {
+        // The copy says nothing: it must not be there at all.
+        Ok(0) => std::process::exit(0),
+        forked => tell("fork", forked),
+    }
+}
+
+fn rights() {
+    let private = i64::from(libc::MAP_PRIVATE | libc::MAP_ANONYMOUS);
+    let (write, execute) = (i64::from(libc::PROT_READ | libc::PROT_WRITE), i64::from(libc::PROT_READ | libc::PROT_EXEC));
+    tell("map executable memory", map(execute, private).map(drop));
+    let page = map(write, private).unwrap();
+    tell("make memory executable", call(libc::SYS_mprotect, [page, 4096, execute, 0, 0]));
+    tell("become root", call(libc::SYS_setuid, [0; 5]));
+    tell("set capabilities", caps::raise(None, caps::CapSet::Effective, caps::Capability::CAP_NET_ADMIN).map_err(|_| eperm()));
+    tell("load an eBPF program", HintFilter::load(&[62201], 8).map(drop));
+    tell("make a namespace", call(libc::SYS_unshare, [libc::CLONE_NEWUSER.into(), 0, 0, 0, 0]));
+    tell("io_uring", call(libc::SYS_io_uring_setup, [1, 0, 0, 0, 0]));
+    tell("core dumps", call(libc::SYS_prctl, [libc::PR_SET_DUMPABLE.into(), 1, 0, 0, 0]));
+    tell("more memory than its limits", call(libc::SYS_prlimit64, [0, libc::RLIMIT_CORE.into(), 0, 0, 0]));
+    tell("set the clock", call(libc::SYS_clock_settime, [0; 5]));
+}
+
+/// A page at an address of the kernel's choice.
+fn map(protection: i64, flags: i64) -> io::Result<i64> {
+    // SAFETY: a new mapping that nothing else uses.
+    let address = unsafe { libc::syscall(libc::SYS_mmap, 0i64, 4096i64, protection, flags, -1i64, 0i64) };
+    if address < 0 { Err(io::Error::last_os_error()) } else { Ok(address) }
+}
+
+fn call(number: libc::c_long, arguments: [i64; 5]) -> io::Result<i64> {
+    let [a, b, c, d, e] = arguments;
+    // SAFETY: pointers among the arguments are good for as long as this call; where it is refused nothing happens at all.
+    let result = unsafe { libc::syscall(number, a, b, c, d, e) };
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
+}
+
+fn eperm() -> io::Error {
+    io::Error::from_raw_os_error(libc::EPERM)
+}
+
+fn tell<T>(deed: &str, result: io::Result<T>) {
+    let said = match result {
+        Ok(_) => "done".to_owned(),
+        Err(error) => match error.raw_os_error() {
+            Some(libc::EPERM) => "EPERM".to_owned(),
+            Some(libc::EACCES) => "EACCES".to_owned(),
+            _ => error.to_string(),
+        },
+    };
+    println!("{deed}: {said}");
+}
