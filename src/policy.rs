@@ -17,6 +17,7 @@ use crate::reason::Rule;
 use crate::service::{self, NamedServices, Ports, Wanted};
 use crate::settings::ServiceOptions;
 use crate::terms::{AddressFrom, Terms};
+use crate::time;
 
 /// Which address a grant may go to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
@@ -99,7 +100,8 @@ impl Policy {
         self.check_address(terms)?;
         self.check_target(terms)?;
         self.check_services(terms, named, options)?;
-        if terms.duration > self.max_duration || terms.duration.is_zero() {
+        // Under a millisecond it would be over as it begins, for time is counted in those.
+        if terms.duration > self.max_duration || time::millis(terms.duration) == 0 {
             return Err(Rule::Duration);
         }
         Ok(())
