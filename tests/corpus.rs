@@ -23,12 +23,19 @@ mod control;
 mod frame;
 #[path = "../fuzz/entries/gate.rs"]
 mod gate;
+#[allow(dead_code, reason = "tests/model/ looks at more of it")]
+#[path = "../fuzz/entries/house.rs"]
+mod house;
+#[path = "../fuzz/entries/knock.rs"]
+mod knock;
+#[path = "../fuzz/entries/liar.rs"]
+mod liar;
 #[path = "../fuzz/entries/order.rs"]
 mod order;
 #[path = "../fuzz/entries/packet.rs"]
 mod packet;
 
-const NAMES: [&str; 7] = ["body", "config", "control", "frame", "gate", "order", "packet"];
+const NAMES: [&str; 10] = ["body", "config", "control", "frame", "gate", "house", "knock", "liar", "order", "packet"];
 
 fn folder(under: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(under)
@@ -71,6 +78,21 @@ fn every_seed_of_frame_passes() {
 #[test]
 fn every_seed_of_gate_passes() {
     replay("gate", gate::run);
+}
+
+#[test]
+fn every_seed_of_house_passes() {
+    replay("house", house::run);
+}
+
+#[test]
+fn every_seed_of_knock_passes() {
+    replay("knock", knock::run);
+}
+
+#[test]
+fn every_seed_of_liar_passes() {
+    replay("liar", liar::run);
 }
 
 #[test]
@@ -135,6 +157,33 @@ fn the_seeds_reach_admissions_and_every_kind_of_message() {
     let count = |read: fn(&[u8]) -> bool| lines.values().filter(|data| read(data)).count();
     let kinds = [count(control::read::<Question>), count(control::read::<Answer>)];
     assert!(kinds[0] >= 4 && kinds[1] >= 4 && kinds[0] + kinds[1] < lines.len(), "{kinds:?}");
+}
+
+#[test]
+fn the_seeds_reach_every_kind_of_verdict_and_open_doors() {
+    let mut kinds = BTreeSet::new();
+    let mut names = BTreeSet::new();
+    for data in read_all(&folder("fuzz/seeds/knock")).into_values() {
+        kinds.extend(knock::read(&data).map(|verdict| match verdict {
+            knock::Verdict::Drop(name) => {
+                names.insert(name);
+                "drop"
+            }
+            knock::Verdict::Refuse(rules) => {
+                names.extend(rules);
+                "refuse"
+            }
+            knock::Verdict::Open { .. } => "open",
+            knock::Verdict::Close { .. } => "close",
+        }));
+    }
+    assert!(kinds.len() == 4 && names.len() > 8, "{kinds:?} {names:?}");
+    let liars = read_all(&folder("fuzz/seeds/liar"));
+    let opened: usize = liars.values().map(|data| liar::read(data)).sum();
+    assert!(opened > 3, "{opened}");
+    let houses = read_all(&folder("fuzz/seeds/house"));
+    let (ordered, open) = houses.values().map(|data| house::read(data)).fold((0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1));
+    assert!(ordered > 3 && open > 1, "{ordered}, {open}");
 }
 
 // --- seeds, made anew -----------------------------------------------------------------------------------------

@@ -22,7 +22,7 @@ use postern_proto::Step;
 
 use super::body::{self, second};
 use super::packet;
-use other::Verdict;
+pub(crate) use other::Verdict;
 use second::Item;
 
 #[path = "../second/gate.rs"]
@@ -86,13 +86,16 @@ enum Change {
 }
 
 pub(crate) fn run(data: &[u8]) {
-    if let Ok(knock) = Knock::arbitrary_take_rest(Unstructured::new(data)) {
-        knock.arrives();
-    }
+    read(data);
+}
+
+/// What it came to, if it was a knock at all.
+pub(crate) fn read(data: &[u8]) -> Option<Verdict> {
+    Knock::arbitrary_take_rest(Unstructured::new(data)).ok().map(|knock| knock.arrives())
 }
 
 impl Knock {
-    fn arrives(&self) {
+    fn arrives(&self) -> Verdict {
         let body = self.body();
         let hint_step = step_of(&body).saturating_add_signed(self.hint_off.unwrap_or(0).into());
         let packet = packet::seal_under(packet::hint(Step(hint_step)).0, self.nonce, &body);
@@ -115,6 +118,7 @@ impl Knock {
                 }
             }
         });
+        wanted
     }
 
     fn body(&self) -> Vec<u8> {
@@ -256,7 +260,8 @@ fn gate() -> Gate {
         max_prefix: MaxPrefix { v4: other::MAX_PREFIX.0, v6: other::MAX_PREFIX.1 },
         duration: Duration::from_secs(other::DURATION),
         max_duration: Duration::from_secs(other::MAX_DURATION),
-        quota: Quota { count: NonZeroU32::MAX, per: Duration::from_secs(1) },
+        // More than a fuzzer sends, though time stands still.
+        quota: Quota { count: NonZeroU32::MAX, per: Duration::from_secs(u32::MAX.into()) },
         ..Policy::for_user("alice", other::SERVICES.iter().map(|text| text.parse().expect("a service")).collect())
     };
     let web = other::WEB.iter().map(|text| text.parse().expect("ports")).collect();

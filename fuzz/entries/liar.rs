@@ -4,19 +4,22 @@
 //! user's maximum; and what the desk says is what the firewall holds.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use arbitrary::{Arbitrary, Unstructured};
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
-use postern::backend::memory::MemoryBackend;
+use postern::backend::memory::{MemoryBackend, State};
+use postern::bundle::{Bundle, BundleFile};
+use postern::config::load;
 use postern::grant::{Grant, GrantId};
 use postern::monitor::desk::Desk;
 use postern::order::{MESSAGE_MAX, Order, Report, Selection, decode, encode};
-use postern::policy::{MaxPrefix, Policy};
 use postern::service::{Ports, Wanted};
-use postern::settings::{BackendKind, CaptureKind, Firewall, Gate, Interfaces, OnStop, Settings};
+use postern::settings::Settings;
 use postern::terms::{AddressFrom, Closing, Terms};
 use postern::time::Timestamp;
+use postern_proto::SharedKey;
 
 use super::knock::other;
 
@@ -96,28 +99,33 @@ enum Service {
 }
 
 pub(crate) fn run(data: &[u8]) {
-    if let Ok(turns) = Vec::<Turn>::arbitrary_take_rest(Unstructured::new(data)) {
-        let mut world = World::new();
-        turns.into_iter().take(BATCHES).for_each(|turn| world.turn(turn));
-    }
+    read(data);
+}
+
+/// How many doors were opened on the way.
+pub(crate) fn read(data: &[u8]) -> usize {
+    let mut world = World::new();
+    let turns = Vec::<Turn>::arbitrary_take_rest(Unstructured::new(data)).unwrap_or_default();
+    turns.into_iter().take(BATCHES).for_each(|turn| world.turn(turn));
+    world.opened
 }
 
 struct World {
-    settings: Settings,
     firewall: MemoryBackend,
     desk: Desk,
     now: Timestamp,
     /// When the firewall last failed.
     failed: Option<Timestamp>,
     tickets: u64,
+    opened: usize,
 }
 
 impl World {
     fn new() -> Self {
-        let (settings, firewall) = (settings(), MemoryBackend::default());
+        let firewall = MemoryBackend::default();
         let now = Timestamp::from_millis(START);
-        let desk = Desk::open(&settings, Box::new(firewall.clone()), None, now).expect("a firewall that works");
-        Self { settings, firewall, desk, now, failed: None, tickets: 0 }
+        let desk = Desk::open(&SETTINGS, Box::new(firewall.clone()), None, now).expect("a firewall that works");
+        Self { firewall, desk, now, failed: None, tickets: 0, opened: 0 }
     }
 
     fn turn(&mut self, turn: Turn) {
@@ -137,7 +145,7 @@ impl World {
                 self.desk.look(self.now);
             }
             Turn::Restart => {
-                if let Ok(desk) = Desk::open(&self.settings, Box::new(self.firewall.clone()), None, self.now) {
+                if let Ok(desk) = Desk::open(&SETTINGS, Box::new(self.firewall.clone()), None, self.now) {
                     self.desk = desk;
                 }
             }
@@ -166,8 +174,9 @@ impl World {
             assert_eq!(decode::<Report>(&bytes).as_ref(), Ok(&report));
             assert!(report.ticket().is_some_and(|ticket| tickets.contains(&ticket)), "nobody asked: {report:?}");
             if let Report::Opened { grant, .. } = &report {
+                self.opened += 1;
                 assert!(self.firewall.with(|state| state.failing.is_none()), "{report:?}");
-                let open = |state: &mut postern::backend::memory::State| state.open.iter().any(|open| open.id == grant.id);
+                let open = |state: &mut State| state.open.iter().any(|open| open.id == grant.id);
                 assert!(closes || self.firewall.with(open), "not open: {report:?}");
             }
         }
@@ -287,31 +296,24 @@ impl Host {
     }
 }
 
+static SETTINGS: LazyLock<Settings> = LazyLock::new(settings);
+
 /// Two users with the second gate's policy.
 fn settings() -> Settings {
-    let parsed = |texts: &[&str]| texts.iter().map(|text| text.parse().expect("a network")).collect();
-    let services = || other::SERVICES.iter().map(|text| text.parse().expect("a service")).collect();
-    let policy = |user: &str| Policy {
-        networks: parsed(&other::NETWORKS),
-        targets: parsed(&other::TARGETS),
-        max_prefix: MaxPrefix { v4: other::MAX_PREFIX.0, v6: other::MAX_PREFIX.1 },
-        max_duration: Duration::from_secs(other::MAX_DURATION),
-        ..Policy::for_user(user, services())
+    let user = |name: &str, key: u8| {
+        format!(
+            "[[user]]\nname = '{name}'\nkey = '{}'\nservices = {:?}\nnetworks = {:?}\ntargets = {:?}\nmax_prefix = {{ v4 = {}, v6 = {} }}\nmax_duration = '{}s'\n",
+            &*SharedKey::from_bytes([key; 32]).to_base64(),
+            other::SERVICES,
+            other::NETWORKS,
+            other::TARGETS,
+            other::MAX_PREFIX.0,
+            other::MAX_PREFIX.1,
+            other::MAX_DURATION,
+        )
     };
-    Settings {
-        gate: Gate {
-            name: postern_proto::GateName::new("gate.example.org").expect("a name"),
-            ports: vec![62201],
-            interfaces: Interfaces::Any,
-            window: Duration::from_secs(30),
-            state_dir: "/nonexistent".into(),
-            control_socket: "/nonexistent/socket".into(),
-            run_as: "nobody".to_owned(),
-            capture: CaptureKind::Packet,
-        },
-        firewall: Firewall { backend: BackendKind::Auto, protect: true, on_stop: OnStop::Keep, command: None },
-        named: [("web".to_owned(), other::WEB.iter().map(|text| text.parse().expect("ports")).collect())].into(),
-        options: Default::default(),
-        policies: vec![policy("alice"), policy("bob")],
-    }
+    let head = format!("[gate]\nname = 'gate.example.org'\n[service.web]\nports = {:?}\n", other::WEB);
+    let text = [head, user("alice", 1), user("bob", 2)].concat();
+    let main = BundleFile { path: "/etc/postern/posternd.toml".into(), text: text.into() };
+    load(&Bundle { main: Some(main), ..Bundle::default() }).unwrap_or_else(|problems| panic!("{problems}")).settings
 }
