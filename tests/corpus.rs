@@ -47,10 +47,13 @@ fn read_all(folder: &Path) -> BTreeMap<String, Vec<u8>> {
     files.map(|path| (path.file_name().unwrap().to_str().unwrap().to_owned(), fs::read(&path).unwrap())).collect()
 }
 
+/// With `POSTERN_CORPUS` set also what the fuzzers have gathered on this machine.
 fn replay(target: &str, run: fn(&[u8])) {
     let seeds = read_all(&folder("fuzz/seeds").join(target));
     assert!(!seeds.is_empty(), "{target} has no seeds");
-    for (name, data) in seeds {
+    let corpus = folder("fuzz/corpus").join(target);
+    let gathered = if std::env::var_os("POSTERN_CORPUS").is_some() && corpus.exists() { read_all(&corpus) } else { BTreeMap::new() };
+    for (name, data) in seeds.into_iter().chain(gathered) {
         assert!(std::panic::catch_unwind(|| run(&data)).is_ok(), "{target}/{name}");
     }
 }
@@ -252,8 +255,26 @@ fn frame_seeds() -> BTreeMap<(&'static str, String), Vec<u8>> {
     options[0] = 0x46;
     let total = u16::try_from(options.len()).unwrap().to_be_bytes();
     options[2..4].copy_from_slice(&total);
-    let mut extension = written(v6().udp(40_000, 62_201), &knock);
+    let six = written(v6().udp(40_000, 62_201), &knock);
+    let mut extension = six.clone();
     extension[6] = 0;
+    // An extension header of eight bytes before UDP: hop-by-hop options that are padding, or a fragment that is the whole.
+    let with_header = |next: u8, header: [u8; 8]| {
+        let mut packet = [&six[..40], &header, &six[40..]].concat();
+        packet[6] = next;
+        let length = u16::try_from(packet.len() - 40).unwrap().to_be_bytes();
+        packet[4..6].copy_from_slice(&length);
+        packet
+    };
+    let mut jumbo = six.clone();
+    jumbo[4..6].fill(0);
+    let mut jumbo_udp = six.clone();
+    jumbo_udp[44..46].fill(0);
+    // An authentication header of 12 bytes.
+    let mut signed = [&whole[..20], &[17, 1, 0, 0, 0, 0, 0, 1, 0, 0, 0, 1], &whole[20..]].concat();
+    signed[9] = 51;
+    let total = u16::try_from(signed.len()).unwrap().to_be_bytes();
+    signed[2..4].copy_from_slice(&total);
     let seeds = [
         ("v4-knock", whole.clone()),
         ("v4-padded", [&whole[..], &[0; 18]].concat()),
@@ -264,7 +285,12 @@ fn frame_seeds() -> BTreeMap<(&'static str, String), Vec<u8>> {
         ("v4-long", written(v4().udp(40_000, 53), &[0x11; 600])),
         ("v4-other-port", written(v4().udp(40_000, 123), &knock)),
         ("v4-tcp", tcp),
-        ("v6-knock", written(v6().udp(40_000, 62_201), &knock)),
+        ("v4-authentication", signed),
+        ("v6-hop-by-hop", with_header(0, [17, 0, 1, 4, 0, 0, 0, 0])),
+        ("v6-fragment-header", with_header(44, [17, 0, 0, 0, 0, 0, 0, 1])),
+        ("v6-jumbo", jumbo),
+        ("v6-jumbo-udp", jumbo_udp),
+        ("v6-knock", six),
         ("v6-extension", extension),
         ("v6-other-port", written(v6().udp(40_000, 123), &knock)),
     ];

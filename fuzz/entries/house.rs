@@ -355,7 +355,9 @@ impl House {
     /// What a firewall can do wrong by itself.
     fn spoil(&mut self) {
         self.firewall.with(|state| match self.fault {
-            Some(Fault::GenerousFirewall) => state.open.iter_mut().for_each(|grant| grant.until = grant.until.max(self.steady.plus(PASS * 4))),
+            Some(Fault::GenerousFirewall) => {
+                state.open.iter_mut().for_each(|grant| grant.until = grant.until.max(self.steady.plus(PASS * 4)))
+            }
             Some(Fault::OpenFirewall) => state.open.iter_mut().for_each(|grant| grant.allow = IpAddr::from([198, 51, 100, 7]).into()),
             _ => {}
         });
@@ -392,4 +394,3 @@ impl Drop for House {
         self.let_go();
     }
 }
-

@@ -131,7 +131,8 @@ impl Knock {
             timestamp_ms: NOW.saturating_add_signed(i64::from(self.ahead)) + far,
             duration_s: self.duration_s,
             // Mostly a real network: what has bits beyond its prefix is malformed and would get no further.
-            allow: (if prefix % 5 == 0 { allow } else { allow & !u128::MAX.checked_shr(prefix.into()).unwrap_or(0) }).to_be_bytes(),
+            allow: (if prefix.is_multiple_of(5) { allow } else { allow & !u128::MAX.checked_shr(prefix.into()).unwrap_or(0) })
+                .to_be_bytes(),
             target: self.target.as_ref().map_or(0, Address::number).to_be_bytes(),
             items: self.items.iter().take(20).map(Ask::item).collect(),
         };
