@@ -48,7 +48,18 @@ fn measure(live: u64) -> (Duration, Duration, Duration) {
     }
     let start = Instant::now();
     assert_eq!(driver.list().unwrap().len() as u64, live);
-    println!("{live:>6} live grants: listing all takes {:.1} ms", micros(start.elapsed()) / 1e3);
+    let listing = start.elapsed();
+    let looks = [(); 2].map(|()| {
+        let start = Instant::now();
+        assert_eq!(driver.verify(), Ok(true));
+        start.elapsed()
+    });
+    println!(
+        "{live:>6} live grants: listing all takes {:.1} ms; a look after somebody's change {:.1} ms, else {:.1} µs",
+        micros(listing) / 1e3,
+        micros(looks[0]) / 1e3,
+        micros(looks[1])
+    );
     driver.remove().unwrap();
     (median(opens), median(extends), median(closes))
 }

@@ -41,7 +41,12 @@ impl Steady {
 
     /// Its time.
     pub fn now(&self) -> Timestamp {
-        self.start.plus(since_boot().saturating_sub(self.boot))
+        self.start.plus(self.age())
+    }
+
+    /// How long since it was made.
+    pub fn age(&self) -> Duration {
+        since_boot().saturating_sub(self.boot)
     }
 }
 

@@ -13,9 +13,13 @@ use zeroize::{Zeroize, Zeroizing};
 use crate::bundle::{Bundle, BundleFile};
 
 mod error;
+mod fresh;
 #[cfg(feature = "daemon")]
 pub mod kept;
+#[cfg(feature = "daemon")]
+pub mod public;
 pub use error::{FileError, FileErrorKind};
+pub use fresh::{make_folder, place_private};
 
 /// The largest key file or profile, in bytes.
 const PRIVATE_MAX: u64 = 1 << 20;
@@ -34,6 +38,45 @@ pub fn read_private(path: &Path) -> Result<Zeroizing<String>, FileError> {
     read(path, PRIVATE_MAX)
 }
 
+/// Reads a file of at most 1 MiB that others may read, too, for it need not hold a secret. Where they may, the refusal comes with it that
+/// [`read_private`] would have given.
+///
+/// # Errors
+/// When it is missing, no regular file, too large or not UTF-8.
+pub fn read_open(path: &Path) -> Result<(Zeroizing<String>, Result<(), FileError>), FileError> {
+    let failed = |error: io::Error| FileError::io(path, "read", &error);
+    let file = open_to_read(path).map_err(failed)?;
+    let metadata = file.metadata().map_err(failed)?;
+    check_kind(path, &metadata, PRIVATE_MAX)?;
+    let private = check_mode(path, &metadata);
+    let bytes = read_whole(file, metadata.len()).map_err(failed)?;
+    let text = into_text(bytes).ok_or_else(|| FileError::other(path, "is not UTF-8 text", "save it as UTF-8"))?;
+    Ok((text, private))
+}
+
+/// The paths of files in a folder whose names end so, without the hidden ones, by name; none where there is no such folder.
+///
+/// # Errors
+/// When the folder can't be read, or somebody else could put a file there.
+pub fn files_in(folder: &Path, ending: &str) -> Result<Vec<PathBuf>, FileError> {
+    let entries = match fs::read_dir(folder) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(FileError::io(folder, "read", &error)),
+    };
+    check_folder(folder)?;
+    let mut paths = Vec::new();
+    for entry in entries {
+        let name = entry.map_err(|error| FileError::io(folder, "read", &error))?.file_name();
+        let bytes = name.as_encoded_bytes();
+        if bytes.ends_with(ending.as_bytes()) && !bytes.starts_with(b".") {
+            paths.push(folder.join(name));
+        }
+    }
+    paths.sort_unstable();
+    Ok(paths)
+}
+
 /// Reads `posternd.toml` and, in the folder beside it, `users.d/*.toml` in the order of their names.
 ///
 /// # Errors
@@ -41,7 +84,7 @@ pub fn read_private(path: &Path) -> Result<Zeroizing<String>, FileError> {
 pub fn read_bundle(main: &Path) -> Result<Bundle, FileError> {
     let text = read(main, CONFIG_MAX)?;
     let mut bundle = Bundle { main: Some(BundleFile { path: main.to_owned(), text }), ..Bundle::default() };
-    for path in user_files(&folder_of(main).join("users.d"))? {
+    for path in files_in(&folder_of(main).join("users.d"), ".toml")? {
         let text = read(&path, CONFIG_MAX)?;
         bundle.users.push(BundleFile { path, text });
     }
@@ -99,6 +142,16 @@ pub fn read_system(path: &Path) -> io::Result<String> {
     fs::read_to_string(path)
 }
 
+/// Opens a file that holds no secret and whose owner does not matter, such as a recording of packets; also a pipe.
+///
+/// # Errors
+/// What the system said.
+#[cfg(feature = "daemon")]
+#[expect(clippy::disallowed_methods, reason = "this is the one place")]
+pub fn open_input(path: &Path) -> io::Result<File> {
+    File::open(path)
+}
+
 /// Writes a setting of the kernel's, such as those under /proc.
 ///
 /// # Errors
@@ -138,20 +191,29 @@ fn read(path: &Path, max: u64) -> Result<Zeroizing<String>, FileError> {
 }
 
 fn check_file(path: &Path, metadata: &Metadata, max: u64) -> Result<(), FileError> {
+    check_kind(path, metadata, max)?;
+    check_owner(path, metadata)?;
+    check_mode(path, metadata)
+}
+
+fn check_kind(path: &Path, metadata: &Metadata, max: u64) -> Result<(), FileError> {
     if !metadata.is_file() {
         let kind = if metadata.is_dir() { "is a folder, not a file" } else { "is not a regular file" };
         return Err(FileError::other(path, kind, "name a file"));
-    }
-    check_owner(path, metadata)?;
-    if metadata.mode() & OTHERS != 0 {
-        let mode = metadata.mode() & 0o7777;
-        let what = format!("can be used by more than its owner (mode {mode:04o})");
-        return Err(FileError::exposed(path, &what, &format!("run chmod 600 {}", path.display())));
     }
     if metadata.len() > max {
         return Err(FileError::other(path, &format!("is larger than {} MiB", max >> 20), "name the right file, or split it"));
     }
     Ok(())
+}
+
+fn check_mode(path: &Path, metadata: &Metadata) -> Result<(), FileError> {
+    if metadata.mode() & OTHERS == 0 {
+        return Ok(());
+    }
+    let mode = metadata.mode() & 0o7777;
+    let what = format!("can be used by more than its owner (mode {mode:04o})");
+    Err(FileError::exposed(path, &what, &format!("run chmod 600 {}", path.display())))
 }
 
 /// The folder that the path names and, behind a symbolic link, the folder that the file is really in.
@@ -188,27 +250,8 @@ fn check_owner(path: &Path, metadata: &Metadata) -> Result<(), FileError> {
     Err(FileError::exposed(path, &what, &format!("run chown {me} {}", path.display())))
 }
 
-/// `*.toml` without the hidden ones, by name; none where there is no such folder.
-fn user_files(folder: &Path) -> Result<Vec<PathBuf>, FileError> {
-    let entries = match fs::read_dir(folder) {
-        Ok(entries) => entries,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(error) => return Err(FileError::io(folder, "read", &error)),
-    };
-    check_folder(folder)?;
-    let mut paths = Vec::new();
-    for entry in entries {
-        let name = entry.map_err(|error| FileError::io(folder, "read", &error))?.file_name();
-        let bytes = name.as_encoded_bytes();
-        if bytes.ends_with(b".toml") && !bytes.starts_with(b".") {
-            paths.push(folder.join(name));
-        }
-    }
-    paths.sort_unstable();
-    Ok(paths)
-}
-
-fn folder_of(path: &Path) -> PathBuf {
+/// The folder that a file lies in, `.` where its path names none.
+pub fn folder_of(path: &Path) -> PathBuf {
     match path.parent() {
         Some(parent) if parent.as_os_str().is_empty() => PathBuf::from("."),
         Some(parent) => parent.to_owned(),

@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use crate::figures::Turnover;
 use crate::grant::{Change, Grant, GrantId};
 use crate::opening::Opening;
 use crate::service;
@@ -28,6 +29,7 @@ pub struct Ledger {
     /// Finds the doors that a renewal may extend.
     doors: BTreeMap<Door, BTreeSet<GrantId>>,
     last_id: u64,
+    turnover: Turnover,
 }
 
 #[derive(Debug)]
@@ -114,9 +116,20 @@ impl Ledger {
 
     /// The firewall has done it.
     pub fn done(&mut self, change: &Change) {
-        if let Change::Close(grant) = change {
-            self.remove(grant.id);
-        }
+        let once = match change {
+            Change::Open(_) => Turnover { opened: 1, ..Turnover::default() },
+            Change::Extend { .. } => Turnover { extended: 1, ..Turnover::default() },
+            Change::Close(grant) => {
+                self.remove(grant.id);
+                Turnover { closed: 1, ..Turnover::default() }
+            }
+        };
+        self.turnover = self.turnover.plus(once);
+    }
+
+    /// What was done so far.
+    pub fn turnover(&self) -> Turnover {
+        self.turnover
     }
 
     /// The firewall has not done it: what was to be opened is not open, what was to be closed comes due again.

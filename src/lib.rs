@@ -6,19 +6,24 @@
 //! | row | modules |
 //! |---|---|
 //! | 0 | the `postern-proto` crate |
-//! | 1 | plain types: [`time`], [`address`], [`service`], [`datagram`], [`opening`], [`policy`], [`terms`], [`grant`], [`keep`], [`mark`], [`reason`], [`recipe`], [`run`], [`settings`], [`bundle`], [`stop`] |
+//! | 1 | plain types: [`time`], [`address`], [`service`], [`datagram`], [`endpoint`], [`enrol`], [`figures`], [`opening`], [`policy`], [`terms`], [`grant`], [`keep`], [`manual`], [`mark`], [`reason`], [`recipe`], [`run`], [`settings`], [`bundle`], [`stop`] |
 //! | 2 | pure cores: `gate`, `ledger`, `order` |
-//! | 3 | adapters: `config`, `profile`, `files`, `program`, `capture`, `backend`, `connections`, `store`, `control`, `log`, `link`, `clock`, `random` |
-//! | 4 | processes: `engine`, `monitor`, `client` |
+//! | 3 | adapters: `config`, `profile`, `files`, `program`, `capture`, `backend`, `connections`, `store`, `control`, `log`, `metrics`, `notify`, `link`, `clock`, `random` |
+//! | 4 | processes: `engine`, `monitor`, `client`, `admin`, `explain` |
 //! | 5 | faces: `cli`, `demo` |
 
 // row 1
 pub mod address;
 pub mod bundle;
 pub mod datagram;
+pub mod endpoint;
+#[cfg(feature = "client")]
+pub mod enrol;
+pub mod figures;
 pub mod grant;
 #[cfg(feature = "daemon")]
 pub mod keep;
+pub mod manual;
 pub mod mark;
 pub mod opening;
 pub mod policy;
@@ -56,6 +61,10 @@ pub mod files;
 pub mod link;
 #[cfg(feature = "daemon")]
 pub mod log;
+#[cfg(feature = "daemon")]
+pub mod metrics;
+#[cfg(feature = "daemon")]
+pub mod notify;
 #[cfg(feature = "client")]
 pub mod profile;
 #[cfg(feature = "daemon")]
@@ -65,10 +74,14 @@ pub mod random;
 #[cfg(feature = "daemon")]
 pub mod store;
 // row 4
+#[cfg(feature = "daemon")]
+pub mod admin;
 #[cfg(feature = "client")]
 pub mod client;
 #[cfg(feature = "daemon")]
 pub mod engine;
+#[cfg(feature = "daemon")]
+pub mod explain;
 #[cfg(feature = "daemon")]
 pub mod monitor;
 // row 5

@@ -3,9 +3,12 @@
 //! An engine may be hostile, so an order names only what a user may ask for, everything in it is checked again
 //! (invariant 5), and a message that is too long, unknown or not wholly read is an error. JSON keeps it readable in a trace.
 
+use std::fmt;
+
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use crate::figures::{Figures, Tally};
 use crate::grant::{Grant, GrantId};
 use crate::reason::Rule;
 use crate::terms::{Closing, Terms};
@@ -56,6 +59,30 @@ pub enum Order {
         /// Names this order.
         ticket: u64,
     },
+    /// Read the config anew, as SIGHUP does. It comes from root's files alone, and a fresh engine follows the one that asks.
+    Reload {
+        /// Names this order.
+        ticket: u64,
+    },
+    /// Tell what the monitor counts.
+    Measure {
+        /// Names this order.
+        ticket: u64,
+    },
+    /// What the engine counts: the answer to [`Report::Measure`], and the sign that it lives.
+    Measured(Box<Figures>),
+}
+
+/// What became of a reload.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Reloaded {
+    /// The new config is in force.
+    Done,
+    /// It was not begun, for another one is under way: ask again.
+    Busy,
+    /// The new config can't be used and the old one stays in force; why, a line a problem.
+    Refused(String),
 }
 
 /// Which grants an administrator means.
@@ -80,6 +107,8 @@ pub enum Report {
     Go,
     /// Another engine is to take over: take in no more knocks, see to those under way, and end.
     Finish,
+    /// Tell what the engine counts. Asked again and again: an engine that does not answer has its loop stuck.
+    Measure,
     /// The door is open: the firewall said so.
     Opened {
         /// The order's.
@@ -119,6 +148,20 @@ pub enum Report {
         /// Whether another page follows.
         more: bool,
     },
+    /// What became of a reload.
+    Reloaded {
+        /// The order's.
+        ticket: u64,
+        /// What became of it.
+        outcome: Reloaded,
+    },
+    /// What the monitor counts.
+    Measured {
+        /// The order's.
+        ticket: u64,
+        /// Its numbers.
+        tally: Tally,
+    },
 }
 
 /// How the monitor sets an engine up: the first message, with the descriptors it speaks of attached in this order:
@@ -130,6 +173,12 @@ pub struct Start {
     pub run_as: Option<(u32, u32)>,
     /// One a capture descriptor.
     pub captures: Vec<CaptureSpec>,
+    /// The firewall driver's name, for `posternd status`.
+    pub backend: String,
+    /// How long the daemon has run, milliseconds.
+    pub daemon_uptime_ms: u64,
+    /// Whether a listener for those who want to read the figures follows the captures.
+    pub metrics: bool,
 }
 
 /// What a capture descriptor is.
@@ -148,6 +197,17 @@ pub enum CaptureSpec {
     },
 }
 
+/// The interface, `any` for all of them, or the port of a bound socket: `udp/62201`.
+impl fmt::Display for CaptureSpec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Packet { interface: Some(name) } => f.write_str(name),
+            Self::Packet { interface: None } => f.write_str("any"),
+            Self::Udp { port } => write!(f, "udp/{port}"),
+        }
+    }
+}
+
 /// Why bytes are no message.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("not a message of this version: {0}")]
@@ -157,9 +217,10 @@ impl Order {
     /// The ticket that the report will carry.
     pub fn ticket(&self) -> Option<u64> {
         match self {
-            Self::Loaded | Self::Ready => None,
+            Self::Loaded | Self::Ready | Self::Measured(_) => None,
             Self::Open { ticket, .. } | Self::Close { ticket, .. } | Self::End { ticket, .. } => Some(*ticket),
             Self::Confirm { ticket } | Self::List { ticket } => Some(*ticket),
+            Self::Reload { ticket } | Self::Measure { ticket } => Some(*ticket),
         }
     }
 }
@@ -168,9 +229,10 @@ impl Report {
     /// The ticket of the order that it answers.
     pub fn ticket(&self) -> Option<u64> {
         match self {
-            Self::Go | Self::Finish => None,
+            Self::Go | Self::Finish | Self::Measure => None,
             Self::Opened { ticket, .. } | Self::Closed { ticket, .. } | Self::Refused { ticket, .. } => Some(*ticket),
             Self::Confirmed { ticket, .. } | Self::Grants { ticket, .. } => Some(*ticket),
+            Self::Reloaded { ticket, .. } | Self::Measured { ticket, .. } => Some(*ticket),
         }
     }
 }
@@ -198,7 +260,9 @@ pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, NotAMessage> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::reason::Counters;
     use crate::terms::AddressFrom;
+    use crate::time::Timestamp;
     use std::time::Duration;
 
     fn terms() -> Terms {
@@ -223,11 +287,30 @@ mod tests {
             Order::Close { ticket: 2, closing },
             Order::End { ticket: 3, which },
             Order::List { ticket: u64::MAX },
+            Order::Reload { ticket: 5 },
+            Order::Measure { ticket: 4 },
+            Order::Measured(Box::new(Figures {
+                started: Timestamp::default(),
+                users: 1,
+                marks: 2,
+                hints: 3,
+                counters: Counters::default(),
+            })),
         ] {
             assert_eq!(decode::<Order>(&encode(&order).unwrap()).unwrap(), order);
         }
         let refused = Report::Refused { ticket: 1, rule: Rule::GrantTo, why: "no".to_owned() };
-        assert_eq!(decode::<Report>(&encode(&refused).unwrap()).unwrap(), refused);
+        let reloaded = |outcome| Report::Reloaded { ticket: 2, outcome };
+        for report in [
+            refused,
+            reloaded(Reloaded::Done),
+            reloaded(Reloaded::Busy),
+            reloaded(Reloaded::Refused("one\ntwo".to_owned())),
+            Report::Measure,
+            Report::Measured { ticket: 4, tally: Tally { engines: 2, ..Tally::default() } },
+        ] {
+            assert_eq!(decode::<Report>(&encode(&report).unwrap()).unwrap(), report);
+        }
     }
 
     #[test]

@@ -19,6 +19,8 @@ use crate::settings::ServiceOptions;
 use crate::terms::{AddressFrom, Terms};
 use crate::time;
 
+const USER_NAME_MAX: usize = 64;
+
 /// Which address a grant may go to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -165,6 +167,13 @@ impl Policy {
         }
         Ok(())
     }
+}
+
+/// Whether a user may have this name: 1 to 64 letters, digits, dots, underscores, hyphens or @, the first a letter or digit. So it
+/// can be the name of a file, and never a path or a hidden one.
+pub fn is_user_name(text: &str) -> bool {
+    let starts = text.starts_with(|c: char| c.is_ascii_alphanumeric());
+    starts && text.len() <= USER_NAME_MAX && text.chars().all(|c| c.is_ascii_alphanumeric() || "._-@".contains(c))
 }
 
 /// The concrete ports behind a list of services; `None` where a name has no meaning at this gate.

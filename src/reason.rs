@@ -88,6 +88,20 @@ impl Drop {
         }
     }
 
+    /// The step of PROTOCOL section 6 that it fails at.
+    pub const fn step(self) -> u8 {
+        match self {
+            Self::Length => 1,
+            Self::UnknownHint => 2,
+            Self::BadMac => 3,
+            Self::BadSeal => 4,
+            Self::Malformed(_) => 5,
+            Self::StepMismatch => 6,
+            Self::TooOld | Self::TooNew => 7,
+            Self::Replay | Self::Duplicate => 8,
+        }
+    }
+
     /// The rule of section 5 that a malformed body broke.
     pub fn rule(self) -> Option<&'static str> {
         match self {
@@ -116,6 +130,16 @@ impl Rule {
         }
     }
 
+    /// The step of PROTOCOL section 6 that it stands at.
+    pub const fn step(self) -> u8 {
+        match self {
+            Self::Quota => 10,
+            Self::Store => 11,
+            Self::Firewall => 12,
+            _ => 9,
+        }
+    }
+
     /// What the rule says, as a sentence for the log.
     pub const fn sentence(self) -> &'static str {
         match self {
@@ -136,6 +160,14 @@ impl Rule {
 }
 
 impl Reason {
+    /// The step of PROTOCOL section 6 that says no.
+    pub const fn step(self) -> u8 {
+        match self {
+            Self::Drop(reason) => reason.step(),
+            Self::Refuse(rule) => rule.step(),
+        }
+    }
+
     /// How many there are.
     pub const COUNT: usize = 21 + Malformed::ALL.len();
 
@@ -201,8 +233,9 @@ impl fmt::Display for Reason {
     }
 }
 
-/// How often each reason was given, and how many knocks were admitted.
-#[derive(Debug, Clone)]
+/// How often each reason was given, and how many knocks were admitted. As a message, a list: admitted, then [`Reason::all`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(into = "Vec<u64>", try_from = "Vec<u64>")]
 pub struct Counters {
     /// Knocks that passed every step up to the quota.
     pub admitted: u64,
@@ -212,6 +245,21 @@ pub struct Counters {
 impl Default for Counters {
     fn default() -> Self {
         Self { admitted: 0, given: [0; Reason::COUNT] }
+    }
+}
+
+impl From<Counters> for Vec<u64> {
+    fn from(counters: Counters) -> Self {
+        std::iter::once(counters.admitted).chain(counters.given).collect()
+    }
+}
+
+impl TryFrom<Vec<u64>> for Counters {
+    type Error = &'static str;
+
+    fn try_from(list: Vec<u64>) -> Result<Self, Self::Error> {
+        let (admitted, given) = list.split_first().ok_or("there are no counters")?;
+        Ok(Self { admitted: *admitted, given: given.try_into().map_err(|_| "not one counter a reason")? })
     }
 }
 
@@ -247,6 +295,17 @@ mod tests {
             counters.count(reason);
         }
         assert!(counters.iter().all(|(_, n)| n == 1));
+    }
+
+    #[test]
+    fn counters_come_through_a_message_only_with_one_number_for_each_reason() {
+        let mut counters = Counters { admitted: 7, ..Counters::default() };
+        counters.count(Reason::Refuse(Rule::Quota));
+        let text = serde_json::to_string(&counters).unwrap();
+        assert_eq!(serde_json::from_str::<Counters>(&text).unwrap(), counters);
+        for wrong in ["[]", "[1]", &text.replace('[', "[0,"), &text.replacen("7,", "", 1), &text.replace('7', "-7"), "null"] {
+            assert!(serde_json::from_str::<Counters>(wrong).is_err(), "{wrong}");
+        }
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! Reading them from TOML is the config module's; nothing here touches a file.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -10,6 +11,7 @@ use ipnet::IpNet;
 use postern_proto::GateName;
 
 use crate::address;
+use crate::endpoint::Endpoint;
 use crate::opening::{Forward, Opening};
 use crate::policy::Policy;
 use crate::recipe::Recipe;
@@ -22,6 +24,8 @@ pub struct Gate {
     pub name: GateName,
     /// UDP ports that knocks come to, in order, at least one.
     pub ports: Vec<u16>,
+    /// Where clients send to, for their profiles; the daemon itself makes no use of it.
+    pub addresses: Vec<Endpoint>,
     /// Where to listen.
     pub interfaces: Interfaces,
     /// Greatest difference of clocks, 5 s to 5 min.
@@ -115,6 +119,23 @@ pub struct ServiceOptions {
     pub forward: Option<Forward>,
 }
 
+/// The `[metrics]` section.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Metrics {
+    /// The file for a node exporter.
+    pub file: Option<PathBuf>,
+    /// How often it is written.
+    pub interval: Duration,
+    /// A loopback address that answers over HTTP.
+    pub listen: Option<SocketAddr>,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self { file: None, interval: Duration::from_secs(15), listen: None }
+    }
+}
+
 /// All that both processes know of a config, without any key.
 #[derive(Debug, Clone)]
 pub struct Settings {
@@ -122,12 +143,16 @@ pub struct Settings {
     pub gate: Gate,
     /// The `[firewall]` section.
     pub firewall: Firewall,
+    /// The `[metrics]` section.
+    pub metrics: Metrics,
     /// The `[service.NAME]` sections.
     pub named: NamedServices,
     /// What those sections say besides ports, by name.
     pub options: BTreeMap<String, ServiceOptions>,
     /// A policy a user, in the order of the files; names are unique.
     pub policies: Vec<Policy>,
+    /// Users that are disabled: nobody at all to the gate, but what they could open stays closed.
+    pub disabled: Vec<Policy>,
 }
 
 /// What the firewall must do besides letting grants through.
@@ -166,7 +191,7 @@ impl Protection {
 impl Settings {
     /// What the firewall must do for these settings.
     pub fn protection(&self) -> Protection {
-        let at_gate = self.policies.iter().filter_map(|policy| crate::policy::ports_of(&policy.services, &self.named)).flatten();
+        let at_gate = self.everyone().filter_map(|policy| crate::policy::ports_of(&policy.services, &self.named)).flatten();
         let (behind, forwards) = self.behind();
         Protection {
             services: if self.firewall.protect { crate::service::joined(at_gate.collect()) } else { Vec::new() },
@@ -178,11 +203,16 @@ impl Settings {
         }
     }
 
+    /// All users, disabled or not: a service must not open to everyone because the one who may use it is disabled.
+    fn everyone(&self) -> impl Iterator<Item = &Policy> {
+        self.policies.iter().chain(&self.disabled)
+    }
+
     /// What users may open at hosts behind the gate, and by which forwards.
     fn behind(&self) -> (Vec<(IpNet, Ports)>, Vec<Forward>) {
         let mut behind: BTreeMap<IpNet, Vec<Ports>> = BTreeMap::new();
         let mut forwards = Vec::new();
-        for policy in &self.policies {
+        for policy in self.everyone() {
             let opening = Opening::of(&policy.services, &self.named, &self.options).unwrap_or_default();
             for target in &policy.targets {
                 behind.entry(target.trunc()).or_default().extend_from_slice(&opening.services);

@@ -4,6 +4,12 @@ use std::fmt;
 
 /// It can't be done.
 pub const FAILED: u8 = 1;
+/// The command line is wrong.
+pub const USAGE: u8 = 2;
+/// What was given is not what it should be (EX_DATAERR).
+pub const DATA: u8 = 65;
+/// What was named is not there (EX_NOINPUT).
+pub const NO_INPUT: u8 = 66;
 /// A service that is needed is not there (EX_UNAVAILABLE).
 pub const UNAVAILABLE: u8 = 69;
 /// The operating system refused something (EX_OSERR).

@@ -52,6 +52,12 @@ impl fmt::Display for Timestamp {
     }
 }
 
+/// Reads a point in time as RFC 3339 writes it; `None` for anything else, and for times before 1970.
+pub fn parse_timestamp(text: &str) -> Option<Timestamp> {
+    let time: jiff::Timestamp = text.trim().parse().ok()?;
+    u64::try_from(time.as_millisecond()).ok().map(Timestamp)
+}
+
 /// A length of time in whole milliseconds, at most `u64::MAX`.
 pub fn millis(length: Duration) -> u64 {
     u64::try_from(length.as_millis()).unwrap_or(u64::MAX)
@@ -65,6 +71,16 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
     let wrong = || format!("\"{text}\" is not a length of time; write it like 30s, 10m or 1h 30m");
     let span: jiff::SignedDuration = text.trim().parse().map_err(|_| wrong())?;
     Duration::try_from(span).map_err(|_| wrong())
+}
+
+/// Reads a point in time with its offset, as RFC 3339 has it: `2026-12-01T00:00:00Z`.
+///
+/// # Errors
+/// A sentence that says what was expected.
+pub fn parse_time(text: &str) -> Result<Timestamp, String> {
+    let time: Option<jiff::Timestamp> = text.parse().ok();
+    let millis = time.and_then(|time| u64::try_from(time.as_millisecond()).ok());
+    millis.map(Timestamp).ok_or_else(|| format!("\"{text}\" is not a point in time; write it like 2026-12-01T00:00:00Z"))
 }
 
 /// A length of time as people say it: `30s`, `1h 30m`.
@@ -101,6 +117,16 @@ mod tests {
     fn a_number_without_a_unit_or_a_negative_length_is_refused() {
         for text in ["30", "", "-5s", "soon", "1x"] {
             assert!(parse_duration(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_point_in_time_needs_its_offset_and_reads_back() {
+        let time = parse_time("2026-12-01T00:00:00Z").unwrap();
+        assert_eq!((time.as_millis(), time.to_string().as_str()), (1_796_083_200_000, "2026-12-01T00:00:00Z"));
+        assert_eq!(parse_time("2026-12-01T01:00:00+01:00"), Ok(time));
+        for text in ["2026-12-01T00:00:00", "2026-12-01", "soon", "", "1969-12-31T23:59:59Z"] {
+            assert!(parse_time(text).is_err(), "{text}");
         }
     }
 

@@ -165,6 +165,50 @@ fn a_written_key_is_private_and_replaced_only_on_request() {
 }
 
 #[test]
+fn a_placed_file_is_private_appears_whole_and_never_over_another() {
+    let folder = folder();
+    let path = folder.path().join("alice.toml");
+    files::place_private(&path, b"first").unwrap();
+    assert_eq!(fs::metadata(&path).unwrap().mode() & 0o7777, 0o600);
+    assert!(files::place_private(&path, b"second").unwrap_err().to_string().contains("is there already; name another file"));
+    symlink(folder.path().join("nowhere"), folder.path().join("link.toml")).unwrap();
+    assert!(files::place_private(&folder.path().join("link.toml"), b"").is_err(), "nor through a link that leads nowhere");
+    file(folder.path(), &format!(".bob.toml.{}", std::process::id()), "half");
+    files::place_private(&folder.path().join("bob.toml"), b"whole").unwrap();
+    assert_eq!(files::read_private(&path).unwrap().as_str(), "first");
+    let mut names: Vec<_> = fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    names.sort();
+    assert_eq!(names, ["alice.toml", "bob.toml", "link.toml"], "nothing is left beside them");
+    mode(folder.path(), 0o777);
+    assert!(files::place_private(&folder.path().join("new"), b"").is_err(), "others could replace it");
+}
+
+#[test]
+fn a_folder_is_made_once_with_its_mode_and_one_that_others_may_write_to_is_refused() {
+    let folder = folder();
+    let path = folder.path().join("a/b");
+    assert!(files::make_folder(&path, 0o700).unwrap());
+    assert!(!files::make_folder(&path, 0o755).unwrap());
+    for made in [&path, &folder.path().join("a")] {
+        assert_eq!(fs::metadata(made).unwrap().mode() & 0o7777, 0o700);
+    }
+    mode(&path, 0o777);
+    assert_eq!(files::make_folder(&path, 0o700).unwrap_err().kind(), FileErrorKind::Exposed);
+    assert!(files::make_folder(&file(folder.path(), "file", ""), 0o700).unwrap_err().to_string().contains("is not a folder"));
+}
+
+#[test]
+fn a_file_that_others_may_read_is_read_with_the_refusal_that_a_secret_in_it_would_meet() {
+    let folder = folder();
+    let path = file(folder.path(), "token", "text");
+    assert!(files::read_open(&path).unwrap().1.is_ok());
+    mode(&path, 0o644);
+    let (text, private) = files::read_open(&path).unwrap();
+    assert_eq!((text.as_str(), private.unwrap_err().kind()), ("text", FileErrorKind::Exposed));
+    assert!(files::read_open(folder.path()).is_err() && files::read_open(&folder.path().join("none")).is_err());
+}
+
+#[test]
 fn a_config_is_read_with_its_users_and_key_files_and_loads() {
     let folder = folder();
     let main = file(folder.path(), "posternd.toml", "[gate]\nname = \"g\"\n");

@@ -1,16 +1,22 @@
 //! What the fuzzers look for, under plain `cargo test`: every seed in `fuzz/seeds/` goes through its target's entry.
 //!
-//! Seeds of `packet` and `body` come from the vectors, those of `frame` from etherparse; `POSTERN_WRITE_SEEDS=1 cargo test --test corpus` writes them.
+//! Seeds of `packet` and `body` come from the vectors, those of `frame` and `recording` from etherparse; `POSTERN_WRITE_SEEDS=1 cargo test --test corpus` writes them.
 //! An input that a fuzzer failed on is added beside them under a name that says what was wrong.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, clippy::print_stdout)]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::io::Cursor;
 use std::path::{Path, PathBuf};
 
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use etherparse::PacketBuilder;
+use postern::capture::recording::{Found, Recorded};
 use postern::control::{Answer, Question};
+use postern::enrol::{Request, Token, TokenKey};
 use postern::order::{Order, Report, Start};
+use postern_proto::{GateName, PresharedKey, PrivateKey, SharedKey};
 use serde_json::Value;
 
 #[path = "../fuzz/entries/body.rs"]
@@ -19,6 +25,8 @@ mod body;
 mod config;
 #[path = "../fuzz/entries/control.rs"]
 mod control;
+#[path = "../fuzz/entries/enrol.rs"]
+mod enrol;
 #[path = "../fuzz/entries/frame.rs"]
 mod frame;
 #[path = "../fuzz/entries/gate.rs"]
@@ -34,8 +42,12 @@ mod liar;
 mod order;
 #[path = "../fuzz/entries/packet.rs"]
 mod packet;
+#[path = "../fuzz/entries/recording.rs"]
+mod recording;
+#[path = "recording/written.rs"]
+mod written;
 
-const NAMES: [&str; 10] = ["body", "config", "control", "frame", "gate", "house", "knock", "liar", "order", "packet"];
+const NAMES: [&str; 12] = ["body", "config", "control", "enrol", "frame", "gate", "house", "knock", "liar", "order", "packet", "recording"];
 
 fn folder(under: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(under)
@@ -74,6 +86,11 @@ fn every_seed_of_control_passes() {
 }
 
 #[test]
+fn every_seed_of_enrol_passes() {
+    replay("enrol", enrol::run);
+}
+
+#[test]
 fn every_seed_of_frame_passes() {
     replay("frame", frame::run);
 }
@@ -109,6 +126,11 @@ fn every_seed_of_packet_passes() {
 }
 
 #[test]
+fn every_seed_of_recording_passes() {
+    replay("recording", recording::run);
+}
+
+#[test]
 fn every_target_has_an_entry_and_seeds_and_is_replayed_here() {
     let names: BTreeSet<_> = NAMES.iter().map(|name| format!("{name}.rs")).collect();
     let file_names = |under: &str| -> BTreeSet<_> { read_all(&folder(under)).into_keys().collect() };
@@ -120,7 +142,7 @@ fn every_target_has_an_entry_and_seeds_and_is_replayed_here() {
 fn the_seeds_stay_small() {
     let all: Vec<_> = NAMES.iter().flat_map(|name| read_all(&folder("fuzz/seeds").join(name)).into_values()).collect();
     let bytes: usize = all.iter().map(Vec::len).sum();
-    assert!(all.len() < 300 && bytes < 300_000, "{} files, {bytes} bytes", all.len());
+    assert!(all.len() < 400 && bytes < 300_000, "{} files, {bytes} bytes", all.len());
 }
 
 /// Targets that fail on nothing would find nothing: the entries do get to what they are there for.
@@ -141,6 +163,11 @@ fn the_seeds_reach_accepted_requests_and_every_rule() {
     let frames = read_all(&folder("fuzz/seeds/frame"));
     let caught = frames.values().filter(|packet| postern::capture::frame::parse(packet, &frame::PORTS).is_some()).count();
     assert!(caught > 3 && caught < frames.len(), "{caught}");
+    let recordings = read_all(&folder("fuzz/seeds/recording"));
+    let is_datagram = |packet: &Recorded| matches!(packet.found, Found::Datagram(_));
+    let packets: Vec<_> = recordings.into_values().flat_map(|file| recording::read(Cursor::new(file))).collect();
+    let datagrams = packets.iter().filter(|packet| is_datagram(packet)).count();
+    assert!(datagrams > 6 && packets.len() > datagrams + 4, "{datagrams} of {}", packets.len());
     let configs = read_all(&folder("fuzz/seeds/config"));
     let loads = |text: &Vec<u8>| postern::config::load(&config::bundle(str::from_utf8(text).unwrap())).is_ok();
     let loaded = configs.values().filter(|text| loads(text)).count();
@@ -187,6 +214,23 @@ fn the_seeds_reach_every_kind_of_verdict_and_open_doors() {
     let houses = read_all(&folder("fuzz/seeds/house"));
     let (ordered, open) = houses.values().map(|data| house::read(data)).fold((0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1));
     assert!(ordered > 3 && open > 1, "{ordered}, {open}");
+}
+
+#[test]
+fn the_seeds_reach_requests_tokens_and_lines_that_are_neither() {
+    let (mut requests, mut tokens, mut neither) = (0, 0, 0);
+    for data in read_all(&folder("fuzz/seeds/enrol")).into_values() {
+        let line = match data[0] {
+            0 => String::from_utf8_lossy(&data[1..]).into_owned(),
+            kind => enrol::line(["postern-request-1.", "postern-token-1.", "postern-secret-1."][usize::from(kind) - 1], &data[1..]),
+        };
+        match enrol::read(&line) {
+            (true, _) => requests += 1,
+            (_, true) => tokens += 1,
+            _ => neither += 1,
+        }
+    }
+    assert!(requests >= 2 && tokens >= 5 && neither >= 5, "{requests} {tokens} {neither}");
 }
 
 // --- seeds, made anew -----------------------------------------------------------------------------------------
@@ -297,10 +341,95 @@ fn frame_seeds() -> BTreeMap<(&'static str, String), Vec<u8>> {
     seeds.into_iter().map(|(name, packet)| (("frame", name.to_owned()), packet)).collect()
 }
 
+/// Lines as they are made, by their fields, and what people do to them.
+fn enrol_seeds() -> BTreeMap<(&'static str, String), Vec<u8>> {
+    let own = PrivateKey::from_bytes([1; 32]);
+    let gate = PrivateKey::from_bytes([2; 32]).public();
+    let psk = || Some(PresharedKey::from_bytes([3; 32]));
+    let token = |key| Token {
+        user: "alice".to_owned(),
+        gate: GateName::new("gate.example.org").unwrap(),
+        addresses: vec!["gate.example.org".parse().unwrap(), "[2001:db8::1]:5000".parse().unwrap()],
+        services: vec!["tcp/22".parse().unwrap(), "web".parse().unwrap()],
+        duration: Some(std::time::Duration::from_secs(600)),
+        source_only: true,
+        profile: Some("home".to_owned()),
+        key,
+    };
+    let shared = || TokenKey::Shared(SharedKey::from_bytes([4; 32]));
+    let least = Token { duration: None, source_only: false, profile: None, ..token(shared()) };
+    let enrolled = |psk| TokenKey::Enrolled { own: own.public(), gate, psk };
+    let pair = TokenKey::Pair { own: PrivateKey::from_bytes([1; 32]), gate, psk: psk() };
+    let request = |profile: Option<&str>| Request { public_key: own.public(), profile: profile.map(str::to_owned) }.to_line().unwrap();
+    let lines = [
+        ("request", request(Some("home"))),
+        ("request-least", request(None)),
+        ("shared", token(shared()).to_line().unwrap()),
+        ("shared-least", least.to_line().unwrap()),
+        ("enrolled", token(enrolled(None)).to_line().unwrap()),
+        ("enrolled-psk", token(enrolled(psk())).to_line().unwrap()),
+        ("pair", token(pair).to_line().unwrap()),
+    ];
+    let mut seeds = BTreeMap::new();
+    for (name, line) in &lines {
+        let (prefix, base64) = line.split_once('.').unwrap();
+        let bytes = URL_SAFE_NO_PAD.decode(base64).unwrap();
+        let kind = 1 + ["postern-request-1", "postern-token-1", "postern-secret-1"].iter().position(|known| known == &prefix).unwrap();
+        let fields = &bytes[..bytes.len() - 4];
+        seeds.insert((*name).to_owned(), [&[u8::try_from(kind).unwrap()], fields].concat());
+        seeds.insert(format!("{name}-cut"), [&[u8::try_from(kind).unwrap()], &fields[..fields.len() - 1]].concat());
+    }
+    let line = lines[4].1.as_str();
+    for (name, text) in [
+        ("text", line.to_owned()),
+        ("text-wrapped", format!(" {}\r\n {}\n", &line[..50], &line[50..])),
+        ("text-cut", line[..line.len() - 1].to_owned()),
+        ("text-other-kind", line.replace("token", "secret")),
+        ("text-other-version", line.replace("-1.", "-2.")),
+        ("text-key", SharedKey::from_bytes([4; 32]).to_base64().to_string()),
+    ] {
+        seeds.insert(name.to_owned(), [&[0], text.as_bytes()].concat());
+    }
+    seeds.into_iter().map(|(name, data)| (("enrol", name), data)).collect()
+}
+
+/// The frames in recordings of every style: what tcpdump and Wireshark write, and a few of what they would not.
+fn recording_seeds() -> BTreeMap<(&'static str, String), Vec<u8>> {
+    let ethernet = written::Style::ETHERNET;
+    let raw = written::Style { link_type: 101, ..ethernet };
+    let frames: BTreeMap<String, Vec<u8>> = frame_seeds().into_iter().map(|((_, name), packet)| (name, packet)).collect();
+    let of = |name: &str| &frames[name][..];
+    let in_ethernet = written::ethernet(&[0x0800], of("v4-padded"));
+    let tagged = written::ethernet(&[0x88a8, 9, 0x8100, 7, 0x86dd], of("v6-knock"));
+    let cooked = [&[0; 14][..], &[8, 0], of("v4-knock")].concat();
+    let all: Vec<written::Frame<'_>> =
+        frames.values().filter(|packet| packet.len() < 200).map(|packet| (1_760_000_000_000, &packet[..])).collect();
+    let nanos = written::Style { a_second: 1_000_000_000, big_endian: true, ..ethernet };
+    let style = |link_type| written::Style { link_type, ..ethernet };
+    let mut two_sections = written::pcapng(raw, &all);
+    two_sections.extend(written::pcapng(nanos, &[(1_760_000_000_000, &tagged)]));
+    two_sections.extend(written::simple(nanos, &in_ethernet));
+    let mut liar = written::pcap(raw, &[(0, of("v4-empty"))]);
+    liar.extend([0xff; 20]);
+    let seeds = [
+        ("pcap-ethernet", written::pcap(ethernet, &[(1_760_000_000_000, &in_ethernet)])),
+        ("pcap-vlan-nanoseconds-big-endian", written::pcap(nanos, &[(1_760_000_000_000, &tagged)])),
+        ("pcap-cooked", written::pcap(style(113), &[(1_760_000_000_000, &cooked)])),
+        ("pcap-radio", written::pcap(style(105), &[(0, &[0; 40])])),
+        ("pcap-raw-all", written::pcap(raw, &all)),
+        ("pcap-cut", written::pcap(raw, &all)[..300].to_vec()),
+        ("pcap-lie", liar),
+        ("pcapng-two-sections", two_sections),
+        ("pcapng-odd-blocks", [written::section(raw), written::interface(nanos), written::block(raw, 4, &[0; 16])].concat()),
+    ];
+    seeds.into_iter().map(|(name, file)| (("recording", name.to_owned()), file)).collect()
+}
+
 #[test]
 fn the_seeds_that_are_made_are_there_as_made() {
     let write = std::env::var_os("POSTERN_WRITE_SEEDS").is_some();
-    for ((target, name), data) in vector_seeds().into_iter().chain(frame_seeds()) {
+    let made = vector_seeds().into_iter().chain(frame_seeds()).chain(enrol_seeds()).chain(recording_seeds());
+    for ((target, name), data) in made {
         let path = folder("fuzz/seeds").join(target).join(name);
         if write {
             put(&path, &data);

@@ -26,6 +26,8 @@ use postern::settings::Protection;
 
 #[path = "netns/ground.rs"]
 mod ground;
+#[path = "iptables/scale.rs"]
+mod scale;
 #[path = "iptables/world.rs"]
 mod world;
 
@@ -45,6 +47,7 @@ fn main() -> ExitCode {
         installing_twice_is_like_once_and_removing_leaves_the_rules_as_they_were,
         grants_open_extend_and_close_and_are_read_back_from_the_firewall,
         five_hundred_grants_in_a_batch_are_one_run_for_each_family,
+        scale::ten_thousand_grants_are_opened_looked_at_and_closed_in_one_run_for_each_family,
         a_protected_service_opens_for_its_grant_and_the_kernel_alone_ends_it_on_time,
         connections_made_before_the_first_installation_and_by_a_grant_live_on,
         knocks_are_answered_by_nobody,

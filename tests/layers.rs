@@ -10,8 +10,8 @@ const ROWS: [(usize, &[&str]); 5] = [
     (
         1,
         &[
-            "address", "bundle", "datagram", "grant", "keep", "mark", "opening", "policy", "reason", "recipe", "run", "service",
-            "settings", "stop", "terms", "time",
+            "address", "bundle", "datagram", "endpoint", "enrol", "figures", "grant", "keep", "manual", "mark", "opening", "policy",
+            "reason", "recipe", "run", "service", "settings", "stop", "terms", "time",
         ],
     ),
     (2, &["gate", "ledger", "order"]),
@@ -27,13 +27,15 @@ const ROWS: [(usize, &[&str]); 5] = [
             "files",
             "link",
             "log",
+            "metrics",
+            "notify",
             "profile",
             "program",
             "random",
             "store",
         ],
     ),
-    (4, &["client", "engine", "monitor"]),
+    (4, &["admin", "client", "engine", "explain", "monitor"]),
     (5, &["cli", "demo"]),
 ];
 const ADAPTERS: usize = 3;

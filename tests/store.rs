@@ -175,6 +175,7 @@ fn whole_files() -> [(&'static str, Vec<u8>); 2] {
     for number in 0..MARKS {
         store.commit(&[record(number)], tide(number, 0)).unwrap();
     }
+    store.settle().unwrap();
     let killed = read(&dir.path().join(FILE));
     drop(store);
     [("killed", killed), ("closed", read(&dir.path().join(FILE)))]

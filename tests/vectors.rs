@@ -1,14 +1,16 @@
 //! Every vector of the protocol, judged by the gate: verdict, reason and rule as the independent implementation says.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, clippy::disallowed_methods)]
 
+use std::collections::BTreeSet;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
 use postern::datagram::Datagram;
+use postern::gate::explain::{Account, Cause, Explainer, Outcome};
 use postern::gate::{Decision, Gate, HintTable, User};
 use postern::mark::Kept;
 use postern::policy::{MaxPrefix, Policy, Quota};
-use postern::reason::Drop;
+use postern::reason::{Drop, Reason};
 use postern::service::NamedServices;
 use postern::time::Timestamp;
 use postern_proto::{GateName, KeyMaterial, PresharedKey, PrivateKey, PublicKey, SharedKey, UserKeys};
@@ -25,9 +27,16 @@ fn key(value: &Value) -> [u8; 32] {
 
 /// The user's keys as the receiving gate holds them.
 fn keys_at_gate(vector: &Value) -> UserKeys {
+    UserKeys::derive(&name_of_gate(vector), &material(vector))
+}
+
+fn name_of_gate(vector: &Value) -> GateName {
+    GateName::new(vector["gate"]["gate_name"].as_str().unwrap_or(vector["gate_name"].as_str().unwrap())).unwrap()
+}
+
+fn material(vector: &Value) -> KeyMaterial {
     let (own, gate) = (&vector["key"], &vector["gate"]);
-    let name = gate["gate_name"].as_str().unwrap_or(vector["gate_name"].as_str().unwrap());
-    let material = if let Some(other) = gate.get("shared_key").filter(|key| !key.is_null()) {
+    if let Some(other) = gate.get("shared_key").filter(|key| !key.is_null()) {
         KeyMaterial::shared(&SharedKey::from_bytes(key(other)))
     } else if own["kind"] == "shared" {
         KeyMaterial::shared(&SharedKey::from_bytes(key(&own["shared_key"])))
@@ -35,8 +44,12 @@ fn keys_at_gate(vector: &Value) -> UserKeys {
         let psk = (!own["psk"].is_null()).then(|| PresharedKey::from_bytes(key(&own["psk"])));
         let private = PrivateKey::from_bytes(key(&own["gate_private"]));
         KeyMaterial::pair_at_gate(&private, &PublicKey::from_bytes(key(&own["client_public"])), psk.as_ref()).unwrap()
-    };
-    UserKeys::derive(&GateName::new(name).unwrap(), &material)
+    }
+}
+
+fn datagram(vector: &Value) -> Datagram {
+    let source = vector["gate"]["source"].as_str().unwrap().parse().unwrap();
+    Datagram::new(source, "192.0.2.1".parse().unwrap(), 62201, &hex(&vector["packet_hex"]))
 }
 
 /// A policy that allows everything, as the vectors suppose.
@@ -52,23 +65,23 @@ fn everything() -> (Policy, NamedServices) {
     (policy, NamedServices::new())
 }
 
-fn judge(vector: &Value) -> Decision {
-    let gate_side = &vector["gate"];
+fn policy_for(vector: &Value) -> (Policy, NamedServices) {
     let (policy, mut named) = everything();
     for item in vector["request"]["items"].as_array().into_iter().flatten() {
         if let Some(name) = item["name"].as_str() {
             named.insert(name.to_owned(), vec!["tcp/80".parse().unwrap()]);
         }
     }
+    (policy, named)
+}
+
+fn judge(vector: &Value) -> Decision {
+    let gate_side = &vector["gate"];
+    let (policy, named) = policy_for(vector);
     let window = Duration::from_millis(gate_side["window_ms"].as_u64().unwrap());
     let users = vec![User { keys: keys_at_gate(vector), policy }];
     let mut gate = Gate::new(users, named, window, Kept::default());
-    let datagram = Datagram::new(
-        gate_side["source"].as_str().unwrap().parse().unwrap(),
-        "192.0.2.1".parse().unwrap(),
-        62201,
-        &hex(&vector["packet_hex"]),
-    );
+    let datagram = datagram(vector);
     let mut decide = |at: u64| {
         let now = Timestamp::from_millis(at);
         if let Some(steps) = gate.table_wanted(now) {
@@ -83,13 +96,66 @@ fn judge(vector: &Value) -> Decision {
     decide(gate_side["now_ms"].as_u64().unwrap())
 }
 
+/// Explained by a gate that knows the client's own gate by name, too.
+fn explain(vector: &Value) -> Account {
+    let (policy, named) = policy_for(vector);
+    let window = vector["gate"]["window_ms"].as_u64().unwrap();
+    let names = vec![GateName::new(vector["gate_name"].as_str().unwrap()).unwrap()];
+    let users = vec![User { keys: keys_at_gate(vector), policy }];
+    let gate = Gate::new(users, named, Duration::from_millis(window), Kept::default());
+    let mut explainer = Explainer::new(gate, name_of_gate(vector), vec![material(vector)], names);
+    if let Some(before) = vector["gate"]["seen_before_ms"].as_u64() {
+        let first = explainer.datagram(Timestamp::from_millis(before), &datagram(vector));
+        assert_eq!(first.cause, Cause::Admitted, "the first copy is admitted");
+    }
+    explainer.datagram(Timestamp::from_millis(vector["gate"]["now_ms"].as_u64().unwrap()), &datagram(vector))
+}
+
+fn vectors() -> Vec<Value> {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/proto/tests/vectors");
+    let paths = std::fs::read_dir(folder).expect("the folder of vectors").map(|entry| entry.unwrap().path());
+    paths.map(|path| serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()).collect()
+}
+
+#[test]
+fn explain_says_verdict_step_and_cause_of_every_vector() {
+    let mut causes = BTreeSet::new();
+    for vector in vectors() {
+        let (name, outcome) = (vector["name"].as_str().unwrap(), &vector["outcome"]);
+        let account = explain(&vector);
+        let reason = account.reason().map(|reason| match reason {
+            Reason::Drop(reason) => (reason.name(), reason.rule(), reason.step()),
+            Reason::Refuse(rule) => (rule.name(), None, rule.step()),
+        });
+        let expected = match outcome["verdict"].as_str().unwrap() {
+            "admit" => None,
+            _ => Some((outcome["reason"].as_str().unwrap(), outcome["rule"].as_str(), outcome["step"].as_u64().unwrap() as u8)),
+        };
+        assert_eq!(reason, expected, "{name}");
+        let failed: Vec<u8> = account.steps().iter().filter(|step| step.outcome == Outcome::Failed).map(|step| step.number).collect();
+        assert_eq!(failed, expected.map(|(.., step)| step).as_slice(), "{name}: {:?}", account.steps());
+        assert!(!account.line().is_empty() && !account.line().contains('\n'), "{name}");
+        causes.insert(account.cause.name());
+    }
+    let all = [
+        "admitted",
+        "changed",
+        "clock",
+        "hint-of-another-time",
+        "length",
+        "malformed",
+        "not-sealed",
+        "other-gate",
+        "replay",
+        "unknown-key",
+    ];
+    assert!(all.iter().all(|cause| causes.contains(cause)), "{causes:?}");
+}
+
 #[test]
 fn the_gate_says_of_every_vector_what_the_independent_implementation_says() {
-    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/proto/tests/vectors");
     let (mut seen, mut admitted, mut wrong) = (0, 0, Vec::new());
-    for entry in std::fs::read_dir(folder).expect("the folder of vectors") {
-        let path = entry.unwrap().path();
-        let vector: Value = serde_json::from_str(&std::fs::read_to_string(&path).unwrap()).unwrap();
+    for vector in vectors() {
         let name = vector["name"].as_str().unwrap();
         let outcome = &vector["outcome"];
         let (said, rule) = match judge(&vector) {

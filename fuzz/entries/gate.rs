@@ -10,7 +10,7 @@ use std::sync::LazyLock;
 use std::time::Duration;
 
 use postern::datagram::Datagram;
-use postern::gate::{Admission, Decision, Gate, HintTable, User, Wish};
+use postern::gate::{Admission, Decision, Gate, HintTable, OldKeys, User, Wish};
 use postern::mark::{Kept, MarkRecord, Tide};
 use postern::policy::{Policy, Quota};
 use postern::reason::Reason;
@@ -22,13 +22,15 @@ const USERS: u8 = 3;
 const WINDOW: Duration = Duration::from_secs(30);
 const QUOTA: u32 = 8;
 const START: u64 = 27_500_000 * 64_000;
+/// When the key that a user had before ends.
+const OLD_UNTIL: u64 = START + 100_000;
 /// Packets that strangers can still send again.
 const RECORDED_MAX: usize = 64;
 
 /// One thing that happens.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Move {
-    /// A user knocks with a clock that is this many seconds ahead; an odd `what` asks for a service that is not his.
+    /// A user, or the first one with the key of before, knocks with a clock that is this many seconds ahead; an odd `what` asks for a service that is not his.
     Knock { user: u8, ahead: i8, what: u8 },
     /// A packet that was sent before comes again, from elsewhere.
     Replay { which: u8, source: u8 },
@@ -89,9 +91,12 @@ struct Sent {
     bytes: Vec<u8>,
     made: u64,
     may: bool,
+    /// Under the key of before.
+    old: bool,
 }
 
-static KEYS: LazyLock<Vec<UserKeys>> = LazyLock::new(|| (0..USERS).map(derived).collect());
+/// Those of the users, then the one that the first of them had before.
+static KEYS: LazyLock<Vec<UserKeys>> = LazyLock::new(|| (0..=USERS).map(derived).collect());
 
 fn derived(user: u8) -> UserKeys {
     UserKeys::derive(&GateName::new("gate.example.org").expect("a name"), &KeyMaterial::shared(&SharedKey::from_bytes([user + 1; 32])))
@@ -102,7 +107,8 @@ fn gate(kept: Kept) -> Gate {
     let services = || vec!["tcp/22".parse().expect("a service")];
     let policy = |user: u8| Policy { quota, ..Policy::for_user(&format!("user-{user}"), services()) };
     let users = (0..USERS).map(|user| User { keys: derived(user), policy: policy(user) }).collect();
-    Gate::new(users, NamedServices::new(), WINDOW, kept)
+    let old = OldKeys { user: 0, keys: derived(USERS), until: Timestamp::from_millis(OLD_UNTIL) };
+    Gate::new(users, NamedServices::new(), WINDOW, kept).with_old_keys([old])
 }
 
 impl Machine {
@@ -121,7 +127,7 @@ impl Machine {
     fn play(&mut self, one: Move) {
         match one {
             Move::Knock { user, ahead, what } => {
-                let sent = self.sealed(user % USERS, ahead, what);
+                let sent = self.sealed(user % (USERS + 1), ahead, what);
                 if self.recorded.len() < RECORDED_MAX {
                     self.recorded.push(sent.clone());
                 }
@@ -170,7 +176,7 @@ impl Machine {
         let mut nonce = [0; 12];
         nonce[..8].copy_from_slice(&self.nonces.to_be_bytes());
         let bytes = seal(&KEYS[usize::from(user)], &request, nonce, 64 + usize::from(what)).expect("a knock").as_bytes().to_vec();
-        Sent { bytes, made, may }
+        Sent { bytes, made, may, old: user == USERS }
     }
 
     /// `sent`: the very packet that a user made; without it nobody may be admitted.
@@ -202,10 +208,12 @@ impl Machine {
         assert_eq!((&mark.0[..], timestamp.as_millis()), (&sent.bytes[20..36], sent.made));
         // The gate's clock is the greatest time that was ever recorded, if that is later than the system's.
         assert_eq!(*admitted, self.now.max(self.latest));
+        assert!(!sent.old || admitted.as_millis() < OLD_UNTIL, "a key of before counts no longer than it may");
         assert!(admitted.since(*timestamp) <= WINDOW && timestamp.since(*admitted) <= WINDOW);
         self.latest = *admitted;
         assert!(tide.floor == *admitted && tide.horizon >= self.disk.tide.horizon && tide.horizon <= *timestamp);
         let Wish::Open(terms) = wish else { panic!("nobody asked to close") };
+        assert!(!sent.old || terms.user == "user-0", "a key of before is its user's");
         assert!(!terms.duration.is_zero() && terms.allow.prefix_len() == 32);
         self.keep(admission.record, *tide);
     }

@@ -52,7 +52,7 @@ pub trait Backend: Send {
     /// Whether what the last successful [`Backend::install`] put in place, changed by what was applied since, still stands: the
     /// protection, the way packets take to it, and every grant whose end has not come. `false` means that somebody else changed it and
     /// an installation is needed. Where nothing was installed, nothing can be missing. Reads the firewall and changes nothing; it is
-    /// called about once a second, so it must be cheap. It need not see a rule of others in front of Postern's.
+    /// called once or twice a second, so it must be cheap. It need not see a rule of others in front of Postern's.
     ///
     /// # Errors
     /// What the firewall said; then nothing is known.
@@ -69,4 +69,15 @@ pub trait Backend: Send {
 
     /// Tells the driver the wall clock's time, for drivers that write absolute ends into the kernel; called before each batch.
     fn tick(&mut self, now: Timestamp);
+
+    /// The end of a grant that should end then: never before, and less than a second after. A driver for which every batch is dear
+    /// lets ends fall together.
+    fn end(&self, until: Timestamp) -> Timestamp {
+        until
+    }
+
+    /// How many grants are closed in one batch at most, so that orders do not wait too long for it.
+    fn batch(&self) -> usize {
+        512
+    }
 }

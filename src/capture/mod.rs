@@ -3,11 +3,14 @@
 //! Must not judge a datagram beyond "UDP, to a knock port"; that is the gate's.
 
 use crate::datagram::Datagram;
+use drops::Drops;
 
+pub mod drops;
 pub mod filter;
 pub mod frame;
 pub mod memory;
 pub mod packet;
+pub mod recording;
 pub mod udp;
 
 /// What a capture has to tell.
@@ -39,4 +42,9 @@ pub trait Capture: Send {
     /// # Errors
     /// When this source will never tell anything again; the engine then stops with this error.
     fn next(&mut self) -> std::io::Result<Caught>;
+
+    /// What counts the datagrams that the kernel dropped on its socket, where there is one.
+    fn drops(&self) -> Option<Drops> {
+        None
+    }
 }

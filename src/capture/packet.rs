@@ -5,7 +5,7 @@
 //! must not spin: every path that is not a packet waits or pauses.
 
 use std::io;
-use std::os::fd::{IntoRawFd, OwnedFd};
+use std::os::fd::{AsFd, IntoRawFd, OwnedFd};
 use std::thread::sleep;
 use std::time::Duration;
 
@@ -15,6 +15,7 @@ use rustix::net::netdevice::name_to_index;
 use rustix::net::sockopt::{set_socket_recv_buffer_size_force, socket_error};
 use socket2::{Domain, Socket, Type};
 
+use super::drops::Drops;
 use super::{Capture, Caught, filter, frame};
 
 /// What the kernel may hold for us while the engine is busy: some ten thousand knocks.
@@ -142,6 +143,10 @@ impl Capture for PacketCapture {
             io::ErrorKind::Interrupted => Ok(Caught::Nothing),
             _ => self.failed(error),
         }
+    }
+
+    fn drops(&self) -> Option<Drops> {
+        Drops::of(self.socket.as_fd()).ok()
     }
 }
 

@@ -4,12 +4,13 @@
 
 use std::io::{self, ErrorKind};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::thread::sleep;
 use std::time::Duration;
 
 use socket2::{Domain, Protocol, Socket, Type};
 
+use super::drops::Drops;
 use super::{Capture, Caught};
 use crate::datagram::{Datagram, PAYLOAD_MAX};
 
@@ -95,6 +96,10 @@ impl Capture for UdpCapture {
             }
             Err(error) => self.failed(error),
         }
+    }
+
+    fn drops(&self) -> Option<Drops> {
+        Drops::of(self.socket.as_fd()).ok()
     }
 }
 

@@ -1,10 +1,11 @@
-//! The command line of the client: `postern knock`, `close`, `keygen` and `open-packet`.
+//! The command line of the client: `postern knock`, `close`, `enroll`, `import`, `keygen` and `open-packet`.
 //!
 //! Owns what a command prints and how it ends; what it does is the client's. One line on standard error says why it failed.
 
 mod arguments;
+mod enroll;
 mod gate;
-mod json;
+pub(super) mod json;
 mod keygen;
 mod knock;
 mod open_packet;
@@ -14,12 +15,17 @@ use std::ffi::OsString;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
-use clap::Parser;
 use clap::error::ErrorKind;
+use clap::{CommandFactory, Parser};
 
 use crate::client::{Exit, Failure};
 use crate::profile::without_secrets;
 use arguments::{Arguments, Command};
+
+/// The command line, for those who describe it.
+pub fn command() -> clap::Command {
+    Arguments::command()
+}
 
 /// Runs the command that the process was called with.
 pub fn main() -> ExitCode {
@@ -43,6 +49,8 @@ fn run(arguments: impl IntoIterator<Item = OsString>) -> Result<(), Failure> {
     match arguments.command {
         Command::Knock(knock) => knock::knock(knock, config),
         Command::Close(close) => knock::close(close, config),
+        Command::Enroll(enroll) => enroll::enroll(&enroll, config),
+        Command::Import(import) => enroll::import(&import, config),
         Command::Keygen(keygen) => keygen::keygen(&keygen),
         Command::OpenPacket(packet) => open_packet::open_packet(packet, config),
     }
@@ -82,6 +90,11 @@ fn say(text: &str) -> Result<(), Failure> {
         }
         _ => Ok(()),
     }
+}
+
+/// What to do next, for people: on standard error, where no script takes it for the result.
+fn hint(text: &str) {
+    let _ = writeln!(io::stderr().lock(), "{text}");
 }
 
 /// A line on standard error. If nobody can read it there is nobody left to tell.

@@ -2,25 +2,47 @@
 
 mod arguments;
 mod asking;
+mod explain;
+mod grants;
+mod handout;
+mod init;
+mod qr;
+mod reload;
+mod say;
+mod status;
+mod user;
+mod user_arguments;
+mod user_words;
 
 use std::io::Write;
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{CommandFactory, Parser};
+use tracing::error;
 
+use crate::log::{self, Form};
 use crate::monitor::{self, check};
-use crate::stop::{FAILED, Stop};
-use crate::{demo, engine, log};
+use crate::stop::Stop;
+use crate::{demo, engine};
 use arguments::{Arguments, Command};
+use say::say;
+
+/// The command line, for those who describe it.
+pub fn command() -> clap::Command {
+    Arguments::command()
+}
 
 /// Runs the command that the process was called with.
 pub fn main() -> ExitCode {
-    log::start();
+    let form = log::start();
     match carry_out(Arguments::parse().command) {
         Ok(code) => code,
         Err(stop) => {
             for line in stop.message.lines() {
-                let _ = writeln!(std::io::stderr(), "posternd: {line}");
+                match form {
+                    Form::Journal => error!(exit = stop.code, "{line}"),
+                    Form::Text | Form::Json => drop(writeln!(std::io::stderr(), "posternd: {line}")),
+                }
             }
             ExitCode::from(stop.code)
         }
@@ -29,6 +51,8 @@ pub fn main() -> ExitCode {
 
 fn carry_out(command: Command) -> Result<ExitCode, Stop> {
     match command {
+        Command::Init(init) => init::carry_out(&init),
+        Command::User(user) => user::carry_out(user.command),
         Command::Run(run) => monitor::run(&run.config.config, run.trial).map(|()| ExitCode::SUCCESS),
         Command::Engine => engine::run().map(|()| ExitCode::SUCCESS),
         Command::Check(report) => {
@@ -40,21 +64,14 @@ fn carry_out(command: Command) -> Result<ExitCode, Stop> {
             let said = monitor::flush(&config.config)?;
             say(&said).map(|()| ExitCode::SUCCESS)
         }
-        Command::Status(report) => asking::status(&report),
-        Command::Grants(report) => asking::grants(&report),
+        Command::Status(watching) => status::status(&watching),
+        Command::Grants(report) => grants::grants(&report),
+        Command::Metrics(config) => asking::metrics(config),
         Command::Close(close) => asking::end(&close),
         Command::Confirm(report) => asking::confirm(&report),
+        Command::Reload(report) => reload::carry_out(&report),
+        Command::Explain(explaining) => explain::explain(&explaining),
         Command::Demo(options) => demo::run(&options),
         Command::AsClient { arguments } => Ok(super::postern::run_as(arguments)),
     }
-}
-
-fn say(text: &str) -> Result<(), Stop> {
-    let mut out = std::io::stdout().lock();
-    out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(Stop::system("writing to standard output"))
-}
-
-fn say_json(value: &impl serde::Serialize) -> Result<ExitCode, Stop> {
-    let text = serde_json::to_string_pretty(value).map_err(|error| Stop::new(FAILED, error))?;
-    say(&format!("{text}\n")).map(|()| ExitCode::SUCCESS)
 }

@@ -4,6 +4,7 @@
 //! Uses nothing that only one operating system has.
 
 mod allow;
+mod enrol;
 mod failure;
 mod keys;
 mod knock;
@@ -14,6 +15,7 @@ mod wait;
 mod wish;
 
 pub use allow::claim;
+pub use enrol::{Enrolment, Imported, enroll, import};
 pub use failure::{Exit, Failure};
 pub use keys::{read_config, shared_key, user_keys};
 pub use knock::{Knock, Prepared, Sent, prepare, seal_at_random};

@@ -39,17 +39,10 @@ pub enum NotOpened {
 impl NotOpened {
     /// The step of PROTOCOL section 6; none if it did not come as far as the first.
     pub fn step(self) -> Option<u8> {
-        Some(match self {
-            Self::Text => return None,
-            Self::Dropped(Drop::Length) => 1,
-            Self::Dropped(Drop::UnknownHint) => 2,
-            Self::Dropped(Drop::BadMac) => 3,
-            Self::Dropped(Drop::BadSeal) => 4,
-            Self::Dropped(Drop::Malformed(_)) => 5,
-            Self::Dropped(Drop::StepMismatch) => 6,
-            Self::Dropped(Drop::TooOld | Drop::TooNew) => 7,
-            Self::Dropped(Drop::Replay | Drop::Duplicate) => 8,
-        })
+        match self {
+            Self::Text => None,
+            Self::Dropped(dropped) => Some(dropped.step()),
+        }
     }
 }
 

@@ -12,6 +12,8 @@ use postern_proto::ServiceName;
 use super::problem::{Fault, fault, quoted};
 use super::secret;
 use crate::address;
+use crate::endpoint::Endpoint;
+use crate::policy::is_user_name;
 use crate::service::{Ports, Wanted};
 use crate::time;
 
@@ -19,11 +21,12 @@ use crate::time;
 pub(super) const USERS_MAX: usize = 200_000;
 /// The most UDP ports that knocks may come to: each costs the kernel's filter an instruction for every packet.
 pub(super) const PORTS_MAX: usize = 32;
+/// The most addresses of one gate: one of each family, twice over.
+pub(super) const ADDRESSES_MAX: usize = 4;
 /// The longest that any grant may last.
 pub(super) const DURATION_MAX: Duration = Duration::from_secs(30 * 86_400);
 const WINDOW_MIN: Duration = Duration::from_secs(5);
 const WINDOW_MAX: Duration = Duration::from_secs(300);
-const USER_NAME_MAX: usize = 64;
 /// The kernel's IFNAMSIZ without the closing zero.
 const INTERFACE_MAX: usize = 15;
 /// As useradd has it.
@@ -62,14 +65,19 @@ fn length(text: &str) -> Result<Duration, Fault> {
 }
 
 pub(super) fn user_name(text: &str) -> Result<&str, Fault> {
-    let starts = text.starts_with(|c: char| c.is_ascii_alphanumeric());
-    if starts && text.len() <= USER_NAME_MAX && text.chars().all(|c| c.is_ascii_alphanumeric() || "._-@".contains(c)) {
+    if is_user_name(text) {
         return Ok(text);
     }
     Err(fault(
         format!("{} is not a user's name", quoted(text)),
         "write 1 to 64 letters, digits, dots, underscores, hyphens or @, the first a letter or digit",
     ))
+}
+
+/// Where knocks go; without a port it is this one.
+pub(super) fn endpoint(text: &str, port: u16) -> Result<Endpoint, Fault> {
+    Endpoint::with_default(text, port)
+        .map_err(|_| fault(format!("{} is not an address to knock at", quoted(text)), "write host, host:port or [IPv6 address]:port"))
 }
 
 pub(super) fn interface(text: &str) -> Result<&str, Fault> {

@@ -21,7 +21,7 @@ pub(super) fn named(bundle: &Bundle) -> Vec<PathBuf> {
             gate_key = tree.get("gate").and_then(|gate| gate.get_ref().as_table()).and_then(|gate| path(&file.path, gate, "private_key"));
         }
         for user in users(&tree) {
-            pairs |= user.contains_key("public_key");
+            pairs |= user.contains_key("public_key") || user.contains_key("old_public_key");
             named.extend(path(&file.path, user, "key_file"));
         }
     }
@@ -29,6 +29,13 @@ pub(super) fn named(bundle: &Bundle) -> Vec<PathBuf> {
     let mut seen = HashSet::new();
     named.retain(|path| seen.insert(path.clone()));
     named
+}
+
+/// The file of the gate's own private key, whether anybody needs it or not.
+pub(super) fn gate_key(bundle: &Bundle) -> Option<PathBuf> {
+    let main = bundle.main.as_ref()?;
+    let tree = Page::of(main).tree()?;
+    path(&main.path, tree.get("gate")?.get_ref().as_table()?, "private_key")
 }
 
 fn users<'t>(tree: &'t DeTable<'t>) -> Vec<&'t DeTable<'t>> {

@@ -9,11 +9,16 @@ use postern_proto::KeyMaterial;
 
 use crate::bundle::Bundle;
 use crate::settings::Settings;
+use crate::time::Timestamp;
 
 mod bounds;
+mod edit;
 mod fields;
 mod forward;
 mod key_files;
+mod list;
+mod metrics;
+mod old;
 mod page;
 mod problem;
 mod programs;
@@ -25,6 +30,8 @@ mod sections;
 mod tests;
 mod user;
 
+pub use edit::{Change, edited, text_of};
+pub use list::{KeyKind, Listed};
 pub use problem::{Problem, Problems};
 
 use page::Page;
@@ -38,6 +45,28 @@ pub struct Loaded {
     pub settings: Settings,
     /// What only the engine uses: one for each of `settings.policies`, in their order.
     pub keys: Vec<KeyMaterial>,
+    /// Keys of before that count for a while yet; only the engine uses them, too.
+    pub old_keys: Vec<OldKey>,
+    /// One for each of `settings.disabled`, in their order: no key that counts, only to tell whose it was.
+    pub disabled_keys: Vec<KeyMaterial>,
+}
+
+/// A user's key of before.
+#[derive(Debug)]
+pub struct OldKey {
+    /// The user's place in `settings.policies`.
+    pub user: usize,
+    /// From this moment on it does not count any more; it may lie in the past.
+    pub until: Timestamp,
+    /// The key.
+    pub material: KeyMaterial,
+}
+
+impl OldKey {
+    /// User, end and key.
+    pub fn parts(&self) -> (usize, Timestamp, &KeyMaterial) {
+        (self.user, self.until, &self.material)
+    }
 }
 
 /// The further files that a config names and that [`load`] needs in the bundle: key files of users, and the gate's private key
@@ -48,11 +77,28 @@ pub fn key_files(bundle: &Bundle) -> Vec<PathBuf> {
     key_files::named(bundle)
 }
 
+/// The file of the gate's own private key that a config names, whether [`load`] needs it or not.
+pub fn gate_key_file(bundle: &Bundle) -> Option<PathBuf> {
+    key_files::gate_key(bundle)
+}
+
 /// Reads a config.
 ///
 /// # Errors
 /// All that is wrong with it, in the order of files and lines. A file that is not TOML says only its first error.
 pub fn load(bundle: &Bundle) -> Result<Loaded, Problems> {
+    read(bundle, false).map(|(loaded, _)| loaded)
+}
+
+/// The settings of a config and all its users, those that are disabled, too.
+///
+/// # Errors
+/// As [`load`].
+pub fn settings_and_users(bundle: &Bundle) -> Result<(Settings, Vec<Listed>), Problems> {
+    read(bundle, true).map(|(loaded, listed)| (loaded.settings, listed))
+}
+
+fn read(bundle: &Bundle, listing: bool) -> Result<(Loaded, Vec<Listed>), Problems> {
     let Some(main) = &bundle.main else {
         return Err(Problems(vec![Problem::of_file(Path::new("posternd.toml"), "was not read", "name the config with --config")]));
     };
@@ -60,7 +106,7 @@ pub fn load(bundle: &Bundle) -> Result<Loaded, Problems> {
     let mut page = Page::of(main);
     let tree = page.tree();
     let head = tree.as_ref().map(|tree| sections::read(&mut page, tree, &texts));
-    let mut roll = Roll::new(bundle, head.as_ref(), &texts);
+    let mut roll = Roll::new(bundle, head.as_ref(), &texts, listing);
     if let Some(tree) = &tree {
         roll.read_main(&mut page, tree);
     }
@@ -73,9 +119,9 @@ pub fn load(bundle: &Bundle) -> Result<Loaded, Problems> {
         }
         problems.extend(page.into_problems());
     }
-    let (policies, keys) = roll.into_parts();
-    match head.and_then(|head| head.settings(policies)) {
-        Some(settings) if problems.is_empty() => Ok(Loaded { settings, keys }),
+    let roll::Parts { policies, disabled, disabled_keys, keys, old_keys, listed } = roll.into_parts();
+    match head.and_then(|head| head.settings(policies, disabled)) {
+        Some(settings) if problems.is_empty() => Ok((Loaded { settings, keys, old_keys, disabled_keys }, listed)),
         _ => Err(Problems(problems)),
     }
 }

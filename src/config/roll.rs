@@ -4,11 +4,14 @@ use std::collections::HashMap;
 use std::ops::Range;
 use std::path::Path;
 
-use postern_proto::KeyMaterial;
+use postern_proto::{KeyMaterial, KeyText};
 use toml::de::{DeTable, DeValue};
 
+use super::OldKey;
 use super::bounds::USERS_MAX;
 use super::fields::{Fields, wrong_type};
+use super::list::{Listed, Read};
+use super::old;
 use super::page::Page;
 use super::problem::{Fault, Problem, fault, quoted};
 use super::secret::{self, KeyTexts, Seen};
@@ -22,10 +25,24 @@ pub(super) struct Roll<'a, 'h> {
     texts: &'h KeyTexts<'a>,
     names: HashMap<String, Place<'a>>,
     seen: Seen<Place<'a>>,
-    policies: Vec<Policy>,
-    keys: Vec<KeyMaterial>,
+    parts: Parts,
     users: usize,
+    listing: bool,
     told_of_gate_key: bool,
+}
+
+/// What was read of all users.
+#[derive(Default)]
+pub(super) struct Parts {
+    pub(super) policies: Vec<Policy>,
+    pub(super) disabled: Vec<Policy>,
+    /// In step with `disabled` if nothing was refused.
+    pub(super) disabled_keys: Vec<KeyMaterial>,
+    /// In step with `policies` if nothing was refused.
+    pub(super) keys: Vec<KeyMaterial>,
+    pub(super) old_keys: Vec<OldKey>,
+    /// Only where somebody asks for it.
+    pub(super) listed: Vec<Listed>,
 }
 
 /// A user's table: which file, which line.
@@ -36,19 +53,15 @@ struct Place<'a> {
 }
 
 impl<'a, 'h> Roll<'a, 'h> {
-    pub(super) fn new(bundle: &Bundle, head: Option<&'h Head>, texts: &'h KeyTexts<'a>) -> Self {
+    pub(super) fn new(bundle: &Bundle, head: Option<&'h Head>, texts: &'h KeyTexts<'a>, listing: bool) -> Self {
         // Each user needs a name. With room for all from the start, the keys never move and leave no copies behind.
-        let most = bundle.main.iter().chain(&bundle.users).map(|file| file.text.matches("name").count()).sum::<usize>();
-        Self {
-            head,
-            texts,
-            names: HashMap::new(),
-            seen: Seen::new(),
-            policies: Vec::new(),
-            keys: Vec::with_capacity(most.min(USERS_MAX)),
-            users: 0,
-            told_of_gate_key: false,
-        }
+        let most = |word: &str| {
+            let files = bundle.main.iter().chain(&bundle.users);
+            files.map(|file| file.text.matches(word).count()).sum::<usize>().min(USERS_MAX)
+        };
+        let (keys, old_keys) = (Vec::with_capacity(most("name")), Vec::with_capacity(most("old_until")));
+        let parts = Parts { keys, old_keys, ..Parts::default() };
+        Self { head, texts, names: HashMap::new(), seen: Seen::new(), parts, users: 0, listing, told_of_gate_key: false }
     }
 
     /// The `[[user]]` tables of `posternd.toml`.
@@ -62,13 +75,12 @@ impl<'a, 'h> Roll<'a, 'h> {
             Fields::new("a file of users", tree, 0..0).only(page, &["user"]);
             self.read_list(page, tree);
         } else if !tree.is_empty() {
-            self.read_user(page, &Fields::new("a user", tree, 0..0));
+            self.read_user(page, &Fields::new("a user", tree, 0..0), true);
         }
     }
 
-    /// In step with each other if nothing was refused.
-    pub(super) fn into_parts(self) -> (Vec<Policy>, Vec<KeyMaterial>) {
-        (self.policies, self.keys)
+    pub(super) fn into_parts(self) -> Parts {
+        self.parts
     }
 
     fn read_list(&mut self, page: &mut Page<'a>, tree: &DeTable<'_>) {
@@ -79,13 +91,13 @@ impl<'a, 'h> Roll<'a, 'h> {
         };
         for user in users.iter() {
             match user.get_ref() {
-                DeValue::Table(table) => self.read_user(page, &Fields::new("[[user]]", table, user.span())),
+                DeValue::Table(table) => self.read_user(page, &Fields::new("[[user]]", table, user.span()), false),
                 other => page.refuse(user.span(), wrong_type("a user", "a table, [[user]]", other)),
             }
         }
     }
 
-    fn read_user(&mut self, page: &mut Page<'a>, fields: &Fields<'_>) {
+    fn read_user(&mut self, page: &mut Page<'a>, fields: &Fields<'_>, own_file: bool) {
         self.users += 1;
         if self.users > USERS_MAX {
             if self.users == USERS_MAX + 1 {
@@ -98,15 +110,48 @@ impl<'a, 'h> Roll<'a, 'h> {
         }
         let policy = user::policy(page, fields, self.head);
         let secret = user::secret(page, fields, self.texts);
-        if let Some(policy) = policy {
+        let old = old::read(page, fields);
+        let disabled = fields.flag(page, "disabled").unwrap_or_default();
+        if let Some(policy) = &policy {
             self.check_name(page, fields, &policy.user);
-            self.policies.push(policy);
         }
-        if let Some(secret) = secret {
-            self.check_key(page, fields, &secret);
-            let material = self.material(page, fields, &secret);
-            self.keys.extend(material);
+        let material = secret.as_ref().and_then(|secret| {
+            let (kind, text) = match secret {
+                Secret::Shared(key) if fields.has("key") => ("key", key.to_base64()),
+                Secret::Shared(key) => ("key_file", key.to_base64()),
+                Secret::Pair(public, _) => ("public_key", public.to_base64()),
+            };
+            self.check_key(page, fields.span_of(kind), &text);
+            self.material(page, fields.span_of("public_key"), secret)
+        });
+        let old_material = old.as_ref().and_then(|old| {
+            let (kind, text) = match &old.secret {
+                Secret::Shared(key) => ("old_key", key.to_base64()),
+                Secret::Pair(public, _) => ("old_public_key", public.to_base64()),
+            };
+            self.check_key(page, fields.span_of(kind), &text);
+            self.material(page, fields.span_of("old_public_key"), &old.secret)
+        });
+        let (Some(policy), Some(secret)) = (policy, secret) else { return };
+        let read = Read { policy, secret, old, disabled, own_file };
+        if self.listing {
+            self.parts.listed.push(Listed::of(page, fields, &read));
         }
+        self.take(read, material, old_material);
+    }
+
+    /// A disabled user is nobody to the gate: the keys are kept apart, for whoever wants to know why a knock does not work.
+    fn take(&mut self, Read { policy, old, disabled, .. }: Read, material: Option<KeyMaterial>, old_material: Option<KeyMaterial>) {
+        if disabled {
+            self.parts.disabled.push(policy);
+            self.parts.disabled_keys.extend(material);
+            return;
+        }
+        let user = self.parts.policies.len();
+        self.parts.policies.push(policy);
+        self.parts.keys.extend(material);
+        let old = old.zip(old_material).map(|(old, material)| OldKey { user, until: old.until, material });
+        self.parts.old_keys.extend(old);
     }
 
     fn check_name(&mut self, page: &mut Page<'a>, fields: &Fields<'_>, name: &str) {
@@ -123,24 +168,18 @@ impl<'a, 'h> Roll<'a, 'h> {
         }
     }
 
-    fn check_key(&mut self, page: &mut Page<'a>, fields: &Fields<'_>, secret: &Secret) {
-        let (kind, text) = match secret {
-            Secret::Shared(key) if fields.has("key") => ("key", key.to_base64()),
-            Secret::Shared(key) => ("key_file", key.to_base64()),
-            Secret::Pair(public, _) => ("public_key", public.to_base64()),
-        };
-        let span = fields.span_of(kind);
-        if let Some(before) = self.seen.before(&text, Place::of(page, &span)) {
+    fn check_key(&mut self, page: &mut Page<'a>, span: Range<usize>, text: &KeyText) {
+        if let Some(before) = self.seen.before(text, Place::of(page, &span)) {
             page.refuse(span, twice("the same key is given", &before, "give each user a key of their own, from postern keygen"));
         }
     }
 
-    fn material(&mut self, page: &mut Page<'a>, fields: &Fields<'_>, secret: &Secret) -> Option<KeyMaterial> {
+    /// `span` is where the public key of a pair stands.
+    fn material(&mut self, page: &mut Page<'a>, span: Range<usize>, secret: &Secret) -> Option<KeyMaterial> {
         let (public, preshared) = match secret {
             Secret::Shared(key) => return Some(KeyMaterial::shared(key)),
             Secret::Pair(public, preshared) => (public, preshared.as_ref()),
         };
-        let span = fields.span_of("public_key");
         match &self.head?.gate_key {
             GateKey::Held(gate) => {
                 let paired = KeyMaterial::pair_at_gate(gate, public, preshared);

@@ -1,4 +1,4 @@
-//! `posternd.toml` but for its users: the sections `[gate]`, `[firewall]` and `[service.NAME]`, with the defaults of DESIGN section 4.
+//! `posternd.toml` but for its users: the sections `[gate]`, `[firewall]`, `[metrics]` and `[service.NAME]`, with the defaults of DESIGN section 4.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::path::PathBuf;
@@ -10,18 +10,21 @@ use toml::de::{DeTable, DeValue};
 use super::bounds;
 use super::fields::{Fields, one_of, wrong_type};
 use super::forward::{self, Forwards};
+use super::metrics;
 use super::page::Page;
 use super::problem::{Fault, fault};
 use super::programs;
 use super::secret::KeyTexts;
+use crate::endpoint::{DEFAULT_PORT, Endpoint};
 use crate::policy::Policy;
 use crate::service::NamedServices;
-use crate::settings::{BackendKind, CaptureKind, Firewall, Gate, Interfaces, OnStop, ServiceOptions, Settings};
+use crate::settings::{BackendKind, CaptureKind, Firewall, Gate, Interfaces, Metrics, OnStop, ServiceOptions, Settings};
 
 /// All that `posternd.toml` says besides users. Parts that are missing were refused on the page.
 pub(super) struct Head {
     gate: Option<Gate>,
     firewall: Firewall,
+    metrics: Metrics,
     services: Services,
     /// Names of services, also of those that are wrong otherwise: so nobody is told that they are unknown.
     pub(super) service_names: BTreeSet<String>,
@@ -46,31 +49,35 @@ pub(super) enum GateKey {
     Held(PrivateKey),
 }
 
-const GATE: &[&str] = &["name", "port", "interfaces", "window", "private_key", "state_dir", "control_socket", "run_as", "capture"];
+const GATE: &[&str] =
+    &["name", "port", "address", "interfaces", "window", "private_key", "state_dir", "control_socket", "run_as", "capture"];
 
 const DEFAULT_FIREWALL: Firewall = Firewall { backend: BackendKind::Auto, protect: true, on_stop: OnStop::Keep, command: None };
 
 pub(super) fn read(page: &mut Page<'_>, tree: &DeTable<'_>, texts: &KeyTexts<'_>) -> Head {
     let top = Fields::new("posternd.toml", tree, 0..0);
-    top.only(page, &["gate", "firewall", "service", "user"]);
+    top.only(page, &["gate", "firewall", "metrics", "service", "user"]);
     top.require_gate(page);
     let gate = top.table(page, "gate", "[gate]");
     let services = top.table(page, "service", "[service.NAME]");
     let firewall = top.table(page, "firewall", "[firewall]").map(|fields| read_firewall(page, &fields));
+    let metrics = top.table(page, "metrics", "[metrics]").map(|fields| metrics::read(page, &fields));
     let backend = firewall.as_ref().map_or(DEFAULT_FIREWALL.backend, |firewall| firewall.backend);
     let (services, service_names) = services.map(|fields| read_services(page, &fields, backend)).unwrap_or_default();
     Head {
         gate_key: gate.as_ref().map_or(GateKey::Refused, |fields| gate_key(page, fields, texts)),
         gate: gate.and_then(|fields| read_gate(page, &fields)),
         firewall: firewall.unwrap_or(DEFAULT_FIREWALL),
+        metrics: metrics.unwrap_or_default(),
         services,
         service_names,
     }
 }
 
 impl Head {
-    pub(super) fn settings(self, policies: Vec<Policy>) -> Option<Settings> {
-        Some(Settings { gate: self.gate?, firewall: self.firewall, named: self.services.named, options: self.services.options, policies })
+    pub(super) fn settings(self, policies: Vec<Policy>, disabled: Vec<Policy>) -> Option<Settings> {
+        let Services { named, options } = self.services;
+        Some(Settings { gate: self.gate?, firewall: self.firewall, metrics: self.metrics, named, options, policies, disabled })
     }
 }
 
@@ -87,7 +94,9 @@ fn read_gate(page: &mut Page<'_>, fields: &Fields<'_>) -> Option<Gate> {
     fields.only(page, GATE);
     fields.require(page, "name", "\"gate.example.org\", the name that clients know this gate by");
     let name = fields.text(page, "name", gate_name);
-    let ports = if fields.has("port") { ports(page, fields) } else { Some(vec![62201]) };
+    let ports = if fields.has("port") { ports(page, fields) } else { Some(vec![DEFAULT_PORT]) };
+    let first_port = ports.as_deref().and_then(|ports| ports.first()).copied().unwrap_or(DEFAULT_PORT);
+    let addresses = addresses(page, fields, first_port);
     let interfaces = if fields.has("interfaces") { interfaces(page, fields) } else { Some(Interfaces::Any) };
     let window = fields.text(page, "window", bounds::window);
     let state_dir = fields.text(page, "state_dir", bounds::absolute);
@@ -98,6 +107,7 @@ fn read_gate(page: &mut Page<'_>, fields: &Fields<'_>) -> Option<Gate> {
     Some(Gate {
         name: name?,
         ports: ports?,
+        addresses,
         interfaces: interfaces?,
         window: window.unwrap_or(Duration::from_secs(30)),
         state_dir: state_dir.unwrap_or_else(|| PathBuf::from("/var/lib/postern")),
@@ -125,6 +135,23 @@ fn ports(page: &mut Page<'_>, fields: &Fields<'_>) -> Option<Vec<u16>> {
         }
     }
     Some(seen.into_iter().collect())
+}
+
+/// One address, or a list of them.
+fn addresses(page: &mut Page<'_>, fields: &Fields<'_>, port: u16) -> Vec<Endpoint> {
+    let listed = fields.get("address").is_some_and(|value| matches!(value.get_ref(), DeValue::Array(_)));
+    if !listed {
+        return fields.text(page, "address", |text| bounds::endpoint(text, port)).into_iter().collect();
+    }
+    let addresses = fields.texts(page, "address", |text| bounds::endpoint(text, port)).unwrap_or_default();
+    if addresses.len() > bounds::ADDRESSES_MAX {
+        let what = format!("address lists {} addresses", addresses.len());
+        page.refuse(
+            fields.span_of("address"),
+            fault(what, format!("write at most {}: one for each family will do", bounds::ADDRESSES_MAX)),
+        );
+    }
+    addresses.into_iter().map(|(_, address)| address).collect()
 }
 
 fn interfaces(page: &mut Page<'_>, fields: &Fields<'_>) -> Option<Interfaces> {

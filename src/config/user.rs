@@ -30,6 +30,8 @@ const KEYS: &[&str] = &[
     "max_duration",
     "quota",
     "end_connections",
+    "disabled",
+    "totp",
 ];
 const KEY_KINDS: [&str; 3] = ["key", "key_file", "public_key"];
 
@@ -41,7 +43,7 @@ pub(super) enum Secret {
 
 /// A user's policy; `None` where the page says what is wrong with it. `head` is missing where `posternd.toml` is not TOML.
 pub(super) fn policy(page: &mut Page<'_>, fields: &Fields<'_>, head: Option<&Head>) -> Option<Policy> {
-    fields.only(page, KEYS);
+    fields.only(page, &[KEYS, &super::old::KEYS].concat());
     fields.require(page, "name", "\"alice\"");
     fields.require(page, "services", "[\"tcp/22\"]");
     let name = fields.text(page, "name", bounds::user_name);

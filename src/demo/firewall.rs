@@ -8,8 +8,7 @@ use crate::stop::{FAILED, Stop};
 
 /// The grants as the firewall lists them, a line each.
 pub(super) fn rules(world: &World) -> Result<Vec<String>, Stop> {
-    let backend = world.logged(&["firewall by"]).unwrap_or_default();
-    if backend.contains("firewall by iptables") { iptables() } else { nftables() }
+    if world.backend() == "iptables" { iptables() } else { nftables() }
 }
 
 fn iptables() -> Result<Vec<String>, Stop> {

@@ -17,12 +17,14 @@ use std::sync::mpsc::{Sender, channel};
 use std::thread;
 use std::time::Duration;
 
+use base64::Engine;
 use nix::sched::{CloneFlags, unshare};
 
 use super::cable;
 use crate::control::{self, Answer, Question, Status};
 use crate::files;
 use crate::grant::Grant;
+use crate::order::Selection;
 use crate::program::{self, Wiring};
 use crate::stop::{FAILED, Stop, UNAVAILABLE};
 use crate::{clock, log, random, time};
@@ -73,8 +75,8 @@ pub(super) fn leave_the_host() -> Result<&'static str, Stop> {
 }
 
 impl World {
-    /// Lays the cable, starts the service and writes the configs.
-    pub(super) fn make(key: &str, backend: &str) -> Result<Self, Stop> {
+    /// Lays the cable, starts the service and writes the client's configs.
+    pub(super) fn make(key: &str) -> Result<Self, Stop> {
         let errands = client_namespace();
         let folder = folder()?;
         let world = Self { folder, daemon: None, errands };
@@ -82,12 +84,6 @@ impl World {
         for address in [IpAddr::V4(GATE_V4), IpAddr::V6(GATE_V6)] {
             serve(SocketAddr::new(address, SERVICE)).map_err(Stop::system(format!("listening on {address} port {SERVICE}")))?;
         }
-        let path = world.folder.display();
-        let posternd = format!(
-            "[gate]\nname = \"demo\"\nstate_dir = \"{path}/state\"\ncontrol_socket = \"{path}/control.sock\"\n\n[firewall]\nbackend = \"{backend}\"\n\n\
-             [[user]]\nname = \"alice\"\nkey = \"{key}\"\nservices = [\"tcp/{SERVICE}\"]\n"
-        );
-        world.write("posternd.toml", &posternd)?;
         for (name, address) in [("home", IpAddr::V4(GATE_V4)), ("home6", IpAddr::V6(GATE_V6))] {
             let address = SocketAddr::new(address, KNOCK);
             let profile = format!("[{name}]\ngate = \"demo\"\naddress = \"{address}\"\nkey = \"{key}\"\nservices = [\"tcp/{SERVICE}\"]\n");
@@ -97,7 +93,7 @@ impl World {
     }
 
     fn write(&self, name: &str, text: &str) -> Result<(), Stop> {
-        files::write_private(&self.folder.join(name), text.as_bytes(), false).map_err(|error| Stop::new(FAILED, error))
+        files::write_private(&self.folder.join(name), text.as_bytes(), true).map_err(|error| Stop::new(FAILED, error))
     }
 
     fn lay_cable(&self) -> Result<(), Stop> {
@@ -109,9 +105,18 @@ impl World {
         cable::dress("gate0", GATE_V4, GATE_V6)
     }
 
-    /// Starts the daemon and waits until its engine serves.
-    pub(super) fn start_daemon(&mut self) -> Result<(), Stop> {
+    /// Starts the daemon with this firewall driver, in the place of one that runs, and waits until its engine serves.
+    pub(super) fn start_daemon(&mut self, key: &str, backend: &str) -> Result<(), Stop> {
+        self.stop_daemon();
+        let path = self.folder.display();
+        let posternd = format!(
+            "[gate]\nname = \"demo\"\nstate_dir = \"{path}/state\"\ncontrol_socket = \"{path}/control.sock\"\n\n[firewall]\nbackend = \"{backend}\"\n\n\
+             [[user]]\nname = \"alice\"\nkey = \"{key}\"\nservices = [\"tcp/{SERVICE}\"]\nquota = \"1000/min\"\n"
+        );
+        self.write("posternd.toml", &posternd)?;
         let config = self.folder.join("posternd.toml");
+        // Of an earlier daemon.
+        let _ = std::fs::remove_file(self.log());
         let log = files::create_log(&self.log()).map_err(Stop::system("making the daemon's log"))?;
         let env = [(log::LEVEL, "debug".to_owned()), (log::FORMAT, String::new())];
         let wiring = Wiring { stdin: Stdio::null(), stdout: Stdio::null(), stderr: log.into(), env: &env };
@@ -137,6 +142,14 @@ impl World {
         Ok((output.status.success(), String::from_utf8_lossy(&said).trim_end().to_owned()))
     }
 
+    /// The packet of one knock, as `postern` makes it.
+    pub(super) fn packet(&self, profile: &str, open_for: Duration) -> Result<Vec<u8>, Stop> {
+        let seconds = format!("{}s", open_for.as_secs());
+        let (done, said) = self.postern(&["knock", profile, "--config", &self.profile(profile), "--for", &seconds, "--print"])?;
+        let packet = base64::engine::general_purpose::STANDARD.decode(said.trim()).ok().filter(|_| done);
+        packet.ok_or_else(|| Stop::new(FAILED, format!("postern knock --print: {said}")))
+    }
+
     /// Does something in the client's namespace and waits for it.
     pub(super) fn at_client<R: Send + 'static>(&self, errand: impl FnOnce() -> R + Send + 'static) -> Result<R, Stop> {
         let (answer, answered) = channel();
@@ -156,7 +169,7 @@ impl World {
     /// The daemon's own counters.
     pub(super) fn status(&self) -> Result<Status, Stop> {
         match self.ask(&Question::Status)? {
-            Answer::Status(status) => Ok(status),
+            Answer::Status(status) => Ok(*status),
             _ => Err(Stop::new(FAILED, "posternd answered something else")),
         }
     }
@@ -167,6 +180,20 @@ impl World {
             Answer::Grants(grants) => Ok(grants),
             _ => Err(Stop::new(FAILED, "posternd answered something else")),
         }
+    }
+
+    /// Closes grants, and waits until they are.
+    pub(super) fn close(&self, which: Selection) -> Result<(), Stop> {
+        match self.ask(&Question::Close(which))? {
+            Answer::Closed(1..) => Ok(()),
+            answer => Err(Stop::new(FAILED, format!("posternd closed nothing: {answer:?}"))),
+        }
+    }
+
+    /// The firewall driver that the daemon says it has.
+    pub(super) fn backend(&self) -> &'static str {
+        let line = self.logged(&["firewall by"]).unwrap_or_default();
+        if line.contains("firewall by iptables") { "iptables" } else { "nftables" }
     }
 
     fn ask(&self, question: &Question) -> Result<Answer, Stop> {
@@ -188,8 +215,8 @@ impl World {
     }
 }
 
-impl Drop for World {
-    fn drop(&mut self) {
+impl World {
+    fn stop_daemon(&mut self) {
         if let Some(mut daemon) = self.daemon.take() {
             let _ = rustix::process::kill_process(rustix::process::Pid::from_child(&daemon), rustix::process::Signal::TERM);
             if wait_for(Duration::from_secs(5), || daemon.try_wait().ok().flatten()).is_none() {
@@ -197,6 +224,12 @@ impl Drop for World {
                 let _ = daemon.wait();
             }
         }
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        self.stop_daemon();
         let _ = std::fs::remove_dir_all(&self.folder);
     }
 }

@@ -4,22 +4,29 @@
 //! an argument and nothing here blocks, so scenarios run it under a virtual clock.
 
 use std::collections::HashMap;
-use std::os::unix::net::UnixStream;
+use std::sync::mpsc::SyncSender;
 
 use tracing::{debug, info, warn};
 
-use crate::control::{self, Answer, Question, Status};
+use crate::control::status::QuotaStatus;
+use crate::control::{self, Answer, Asker, Question, Seen, Status};
 use crate::datagram::Datagram;
+use crate::engine::health::Health;
 use crate::engine::sample::Sampler;
-use crate::gate::{Admission, Decision, Gate, Refusal, Wish};
+use crate::figures::{Figures, Tally};
+use crate::gate::{self, Admission, Decision, Gate, Refusal, Spent, Wish};
 use crate::grant::Grant;
 use crate::mark::{MarkRecord, Tide};
+use crate::metrics::Snapshot;
 use crate::order::{Order, Report};
 use crate::reason::{Drop, Reason, Rule};
 use crate::time::Timestamp;
 
 /// Knocks under way between the gate and the firewall; one more is refused, for something behind is stuck.
 const UNDER_WAY_MAX: usize = 4096;
+
+/// Users whose quotas are told, those with the least left.
+const QUOTAS_TOLD: usize = 100;
 
 /// A mark on its way to stable storage.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,6 +48,7 @@ pub struct Core {
     last_ticket: u64,
     committing: HashMap<u64, Wish>,
     ordered: HashMap<u64, Waiting>,
+    health: Health,
     dropped_lines: Sampler,
     refused_lines: Sampler,
 }
@@ -51,7 +59,9 @@ enum Waiting {
     /// A user's knock.
     Knock { user: String },
     /// The administrator, on the control socket.
-    Asker { stream: UnixStream, grants: Vec<Grant> },
+    Asker { stream: Asker, grants: Vec<Grant> },
+    /// Somebody who reads the figures, behind a thread that serves him.
+    Reader { reply: SyncSender<String> },
 }
 
 impl Core {
@@ -64,6 +74,7 @@ impl Core {
             last_ticket: 0,
             committing: HashMap::new(),
             ordered: HashMap::new(),
+            health: Health::default(),
             dropped_lines: Sampler::new(8),
             refused_lines: Sampler::new(20),
         }
@@ -72,6 +83,11 @@ impl Core {
     /// The gate, to look at and to give hint tables to.
     pub fn gate(&mut self) -> &mut Gate {
         &mut self.gate
+    }
+
+    /// What is told of the engine besides the gate.
+    pub fn health(&mut self) -> &mut Health {
+        &mut self.health
     }
 
     /// Steps 1 to 10: a datagram may come to a mark that must be durable before anything else happens.
@@ -133,8 +149,14 @@ impl Core {
             }
             (Some(Waiting::Asker { stream, .. }), Report::Closed { count, .. }) => control::answer(stream, &Answer::Closed(count)),
             (Some(Waiting::Asker { stream, .. }), Report::Confirmed { trial, .. }) => control::answer(stream, &Answer::Confirmed(trial)),
+            (Some(Waiting::Asker { stream, .. }), Report::Reloaded { outcome, .. }) => control::answer(stream, &Answer::Reloaded(outcome)),
+            (Some(Waiting::Asker { stream, .. }), Report::Measured { tally, .. }) => {
+                control::answer(stream, &Answer::Metrics(self.page(tally)));
+            }
+            (Some(Waiting::Reader { reply }), Report::Measured { tally, .. }) => drop(reply.try_send(self.page(tally))),
+            (Some(Waiting::Reader { .. }), report) => debug!(?report, "the figures could not be had"),
             (Some(Waiting::Asker { stream, .. }), Report::Refused { why, .. }) => control::answer(stream, &Answer::Failed(why)),
-            (Some(Waiting::Asker { stream, .. }), Report::Opened { .. } | Report::Go | Report::Finish) => {
+            (Some(Waiting::Asker { stream, .. }), Report::Opened { .. } | Report::Go | Report::Finish | Report::Measure) => {
                 control::answer(stream, &Answer::Failed("the monitor answered something else".to_owned()));
             }
         }
@@ -146,34 +168,73 @@ impl Core {
     }
 
     /// A question of the administrator: answered at once, or by the order that comes back.
-    pub fn asked(&mut self, now: Timestamp, question: Question, stream: UnixStream) -> Option<Order> {
+    pub fn asked(&mut self, now: Timestamp, question: Question, stream: Asker) -> Option<Order> {
         let ticket = self.ticket();
         let order = match question {
             Question::Status => {
-                control::answer(stream, &Answer::Status(self.status(now)));
+                control::answer(stream, &Answer::Status(Box::new(self.status(now))));
+                return None;
+            }
+            Question::Seen(mark) => {
+                let seen = self.gate.seen(&mark.0).map(|seen| match seen {
+                    gate::Seen::Admitted(at) => Seen::Admitted(at),
+                    gate::Seen::Refused(at) => Seen::Refused(at),
+                });
+                control::answer(stream, &Answer::Seen(seen));
                 return None;
             }
             Question::Grants => Order::List { ticket },
             Question::Close(which) => Order::End { ticket, which },
             Question::Confirm => Order::Confirm { ticket },
+            Question::Reload => Order::Reload { ticket },
+            Question::Metrics => Order::Measure { ticket },
         };
         self.ordered.insert(ticket, Waiting::Asker { stream, grants: Vec::new() });
         Some(order)
     }
 
+    /// Somebody wants to read the figures, of which some are the monitor's.
+    pub fn wanted(&mut self, reply: SyncSender<String>) -> Order {
+        let ticket = self.ticket();
+        self.ordered.insert(ticket, Waiting::Reader { reply });
+        Order::Measure { ticket }
+    }
+
+    /// All figures, in the OpenMetrics form.
+    fn page(&self, tally: Tally) -> String {
+        Snapshot { figures: Some(self.figures()), tally }.open_metrics()
+    }
+
     /// How it does.
-    pub fn status(&self, now: Timestamp) -> Status {
+    pub fn status(&mut self, now: Timestamp) -> Status {
         let counters = self.gate.counters();
         let given = counters.iter().filter(|(_, count)| *count > 0);
+        let (spent, more_quotas) = self.gate.spent(now, QUOTAS_TOLD);
+        let quota = |Spent { user, quota, left, whole, .. }: Spent| QuotaStatus { user, quota: quota.to_string(), left, whole };
+        let uptime = now.since(self.started);
         Status {
             version: control::VERSION,
             gate: self.gate_name.clone(),
-            uptime_ms: crate::time::millis(now.since(self.started)),
+            backend: self.health.backend.clone(),
+            daemon_uptime_ms: crate::time::millis(self.health.daemon_uptime.saturating_add(uptime)),
+            uptime_ms: crate::time::millis(uptime),
+            clock_ahead_ms: crate::time::millis(self.gate.tide().floor.since(now)),
             users: self.gate.users(),
             marks: self.gate.marks(),
             admitted: counters.admitted,
             reasons: given.map(|(reason, count)| (reason.to_string(), count)).collect(),
+            captures: self.health.captures(),
+            store: self.health.store(),
+            quotas: spent.into_iter().map(quota).collect(),
+            more_quotas,
         }
+    }
+
+    /// What it counts.
+    pub fn figures(&self) -> Figures {
+        let gate = &self.gate;
+        let (users, marks, hints) = (gate.users(), gate.marks(), gate.hint_rows());
+        Figures { started: self.started, users, marks, hints, counters: gate.counters().clone() }
     }
 
     fn ticket(&mut self) -> u64 {

@@ -16,13 +16,14 @@ use crate::stop::{FAILED, Stop};
 use crate::time::Timestamp;
 
 pub mod core;
+pub mod health;
 pub mod privileges;
 pub mod sample;
 mod start;
 mod threads;
 
 use self::core::{Commit, Core};
-use threads::{Event, hand_on};
+use threads::{Askers, Event, hand_on};
 
 /// Events that wait for the loop; captures wait with the next one, and the kernel drops what then comes.
 const QUEUE: usize = 4096;
@@ -43,6 +44,8 @@ struct Engine {
     /// Captures that still feed the loop, and what tells them to end.
     captures: usize,
     finish: Arc<AtomicBool>,
+    /// Those who ask at the control socket; `None` where it is out of order.
+    askers: Option<Askers>,
 }
 
 /// Serves as the engine of the monitor that started this process, until another engine takes over or that monitor is gone.
@@ -67,12 +70,16 @@ fn wire_up(link: Link, outfit: start::Outfit) -> Result<(Engine, Receiver<Event>
     threads::tables(core.gate().hint_keys(), wanted, events.clone());
     threads::reports(link.try_clone().map_err(Stop::system("the link to the monitor"))?, events.clone());
     threads::orders(link, ordered, events.clone());
-    threads::control(outfit.control, events.clone());
-    let (captures, finish) = (outfit.captures.len(), Arc::new(AtomicBool::new(false)));
-    for capture in outfit.captures {
-        threads::capture(capture, Arc::clone(&finish), events.clone());
+    if let Some(listener) = outfit.metrics {
+        threads::metrics(listener, events.clone());
     }
-    let engine = Engine { core, commits, orders, tables, table_under_way: false, captures, finish };
+    let (captures, finish) = (outfit.captures.len(), Arc::new(AtomicBool::new(false)));
+    let askers = threads::control(outfit.control, events.clone());
+    for (name, capture) in outfit.captures {
+        let (number, received) = core.health().listens(name, capture.drops());
+        threads::capture(capture, number, received, Arc::clone(&finish), events.clone());
+    }
+    let engine = Engine { core, commits, orders, tables, table_under_way: false, captures, finish, askers };
     hand_on(&engine.orders, Order::Ready).map_err(|(_, why)| Stop::new(FAILED, why))?;
     Ok((engine, inbox))
 }
@@ -85,7 +92,10 @@ impl Engine {
             match event {
                 Ok(Event::Over(why)) => return Err(Stop::new(FAILED, why)),
                 Ok(event) => self.handle(now, event),
-                Err(RecvTimeoutError::Timeout) if self.captures == 0 && self.core.is_idle() => return Ok(()),
+                Err(RecvTimeoutError::Timeout) if self.captures == 0 && self.core.is_idle() => {
+                    self.askers.take().into_iter().for_each(Askers::end);
+                    return Ok(());
+                }
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return Err(Stop::new(FAILED, "every thread of the engine has ended")),
             }
@@ -100,20 +110,33 @@ impl Engine {
                     self.commit(commit);
                 }
             }
-            Event::Stored { tickets, result } => {
+            Event::Stored { tickets, result, took } => {
+                if result.is_ok() {
+                    self.core.health().stored(now, tickets.len(), took);
+                }
                 for ticket in tickets {
                     if let Some(order) = self.core.stored(ticket, result.as_ref().copied().map_err(String::as_str)) {
                         self.order(order);
                     }
                 }
             }
-            Event::Report(Report::Finish) => self.finish.store(true, Ordering::Relaxed),
+            Event::Report(Report::Finish) => {
+                self.finish.store(true, Ordering::Relaxed);
+                // Those who ask from now on wait for the engine that follows, which knows better.
+                self.askers.iter().for_each(Askers::close);
+            }
+            Event::Report(Report::Measure) => self.order(Order::Measured(Box::new(self.core.figures()))),
             Event::Deaf => self.captures = self.captures.saturating_sub(1),
             Event::Report(report) => self.core.reported(report),
+            Event::Hears(capture, lost) => self.core.health().hears(capture, lost),
             Event::Asked(question, stream) => {
                 if let Some(order) = self.core.asked(now, question, stream) {
                     self.order(order);
                 }
+            }
+            Event::Wanted(reply) => {
+                let order = self.core.wanted(reply);
+                self.order(order);
             }
             Event::Table(table) => {
                 self.core.gate().install(table);
@@ -141,6 +164,7 @@ impl Engine {
             && let Some(steps) = self.core.gate().table_wanted(now)
         {
             self.table_under_way = hand_on(&self.tables, steps).is_ok();
+            self.core.health().look();
         }
     }
 }

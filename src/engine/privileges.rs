@@ -9,11 +9,22 @@ use rustix::thread;
 
 use crate::stop::Stop;
 
-/// Becomes this user and group, without capabilities. `None`: stays who it is (a user namespace with one user only).
+/// Becomes this user and group, without capabilities, and ends with its parent. `None`: stays who it is (a user namespace with
+/// one user only).
 ///
 /// # Errors
 /// What could not be given up; the process must then end.
 pub fn give_up(run_as: Option<(u32, u32)>) -> Result<(), Stop> {
+    drop_rights(run_as)?;
+    // The kernel forgets this one when the user changes, so it comes last.
+    process::set_parent_process_death_signal(Some(Signal::KILL)).map_err(Stop::system("tying the engine's life to the monitor's"))
+}
+
+/// The same for a process that may outlive its parent.
+///
+/// # Errors
+/// As [`give_up`].
+pub fn drop_rights(run_as: Option<(u32, u32)>) -> Result<(), Stop> {
     caps::clear(None, CapSet::Bounding).map_err(Stop::system("dropping the bounding set"))?;
     if let Some((uid, gid)) = run_as {
         thread::set_thread_groups(&[]).map_err(Stop::system("dropping groups"))?;
@@ -25,7 +36,5 @@ pub fn give_up(run_as: Option<(u32, u32)>) -> Result<(), Stop> {
     }
     thread::set_no_new_privs(true).map_err(Stop::system("setting no_new_privs"))?;
     process::setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) }).map_err(Stop::system("forbidding core dumps"))?;
-    process::set_dumpable_behavior(DumpableBehavior::NotDumpable).map_err(Stop::system("forbidding core dumps"))?;
-    // The kernel forgets this one when the user changes, so it comes last.
-    process::set_parent_process_death_signal(Some(Signal::KILL)).map_err(Stop::system("tying the engine's life to the monitor's"))
+    process::set_dumpable_behavior(DumpableBehavior::NotDumpable).map_err(Stop::system("forbidding core dumps"))
 }

@@ -4,8 +4,10 @@
 //! then, and knocks that come meanwhile wait in its captures.
 
 use std::io::{Read, Seek, Write};
+use std::net::TcpListener;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixListener;
+use std::time::Duration;
 
 use zeroize::Zeroizing;
 
@@ -13,12 +15,11 @@ use crate::bundle::Bundle;
 use crate::capture::Capture;
 use crate::capture::packet::PacketCapture;
 use crate::capture::udp::UdpCapture;
-use crate::config::{self, Loaded};
+use crate::config::{self, Loaded, OldKey};
 use crate::engine::core::Core;
 use crate::engine::privileges;
-use crate::gate::{Gate, HintTable, User};
+use crate::gate::{Gate, HintTable};
 use crate::link::{Link, Received};
-use crate::mark::Kept;
 use crate::order::{self, CaptureSpec, MESSAGE_MAX, Order, Report, Start};
 use crate::stop::{CONFIG, IO, SYSTEM, Stop};
 use crate::store::ReplayStore;
@@ -29,8 +30,10 @@ use crate::{clock, store};
 pub(super) struct Outfit {
     pub(super) core: Core,
     pub(super) store: DiskStore,
-    pub(super) captures: Vec<Box<dyn Capture>>,
+    /// Each with its name.
+    pub(super) captures: Vec<(String, Box<dyn Capture>)>,
     pub(super) control: UnixListener,
+    pub(super) metrics: Option<TcpListener>,
 }
 
 /// Takes over from the monitor. Privileges are gone before the config is read. `None` where the monitor went before it said go.
@@ -41,31 +44,29 @@ pub(super) fn take_over(link: &Link) -> Result<Option<Outfit>, Stop> {
     let (Some(config), Some(control)) = (descriptors.next(), descriptors.next()) else {
         return Err(Stop::new(SYSTEM, "the monitor handed over too few descriptors"));
     };
-    let Loaded { settings, keys } = load(config)?;
+    let Loaded { settings, keys, old_keys, .. } = load(config)?;
     let ports = settings.gate.ports.clone();
     let captures = start
         .captures
         .into_iter()
-        .zip(descriptors)
-        .map(|(spec, descriptor)| capture(spec, descriptor, &ports))
+        .zip(descriptors.by_ref())
+        .map(|(spec, descriptor)| Ok((spec.to_string(), capture(spec, descriptor, &ports)?)))
         .collect::<Result<_, _>>()?;
-    let users = settings
-        .policies
-        .into_iter()
-        .zip(&keys)
-        .map(|(policy, material)| User { keys: postern_proto::UserKeys::derive(&settings.gate.name, material), policy });
-    let gate = Gate::new(users.collect(), settings.named, settings.gate.window, Kept::default());
-    let mut gate = gate.with_options(settings.options);
-    drop(keys);
+    let metrics = start.metrics.then(|| descriptors.next()).flatten().map(TcpListener::from);
+    let (name, state_dir) = (settings.gate.name.clone(), settings.gate.state_dir.clone());
+    let mut gate = Gate::of(settings, &keys, old_keys.iter().map(OldKey::parts));
+    drop((keys, old_keys));
     install_table(&mut gate);
     if !told_to_go(link)? {
         return Ok(None);
     }
-    let mut store = DiskStore::open(&settings.gate.state_dir).map_err(unusable)?;
+    let mut store = DiskStore::open(&state_dir).map_err(unusable)?;
     gate.recall(store.load().map_err(unusable)?);
     install_table(&mut gate);
-    let core = Core::new(gate, settings.gate.name.as_str(), clock::wall());
-    Ok(Some(Outfit { core, store, captures, control: UnixListener::from(control) }))
+    let mut core = Core::new(gate, name.as_str(), clock::wall());
+    core.health().backend = start.backend;
+    core.health().daemon_uptime = Duration::from_millis(start.daemon_uptime_ms);
+    Ok(Some(Outfit { core, store, captures, control: UnixListener::from(control), metrics }))
 }
 
 /// Builds the hint table for now, unless it stands: it takes the longest of all where there are many users.

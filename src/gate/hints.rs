@@ -12,12 +12,20 @@ use postern_proto::{Hint, HintKey, Step};
 
 use crate::time::Timestamp;
 
-/// Hints of all users for a range of steps.
+/// What a table is built from: the key of each row, in the order of the gate's rows.
+#[derive(Debug, Clone, Default)]
+pub struct HintKeys {
+    keys: Vec<HintKey>,
+    /// Of the last rows, the last step in which each counts. All others count for ever.
+    last_steps: Vec<u64>,
+}
+
+/// Hints of all rows of keys for a range of steps.
 pub struct HintTable {
     steps: RangeInclusive<u64>,
-    /// How many users there are.
-    users: usize,
-    /// Step by step, and in each step user by user: in what is asked for now, one step's part is in use.
+    /// How many rows of keys the gate has.
+    keys: usize,
+    /// Step by step, and in each step key by key: in what is asked for now, one step's part is in use.
     hints: Vec<u64>,
     sieve: Sieve,
     /// Numbers of rows in `hints`, counted from 1, each with as many bits of its hint above it as there is room for. A row
@@ -50,32 +58,79 @@ pub(super) fn steps_touched(now: Timestamp, window: Duration) -> RangeInclusive<
     first.0..=last.0.saturating_add(1)
 }
 
+impl HintKeys {
+    pub(super) fn with_capacity(count: usize) -> Self {
+        Self { keys: Vec::with_capacity(count), last_steps: Vec::new() }
+    }
+
+    /// A key that counts for ever. All of these come before any old one.
+    pub(super) fn push(&mut self, key: HintKey) {
+        debug_assert!(self.last_steps.is_empty());
+        self.keys.push(key);
+    }
+
+    /// A key that counts until a time, for knocks whose clock may be ahead by the window.
+    pub(super) fn push_old(&mut self, key: HintKey, until: Timestamp, window: Duration) {
+        self.keys.push(key);
+        self.last_steps.push(Step::of(until.plus(window).as_millis()).0);
+    }
+
+    /// Each row's key.
+    pub fn iter(&self) -> impl Iterator<Item = &HintKey> {
+        self.keys.iter()
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.keys.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.keys.is_empty()
+    }
+
+    /// Whether this row's key counts in this step.
+    fn counts(&self, row: usize, step: u64) -> bool {
+        let first_old = self.keys.len().saturating_sub(self.last_steps.len());
+        row.checked_sub(first_old).and_then(|at| self.last_steps.get(at)).is_none_or(|last| step <= *last)
+    }
+
+    /// The hint of each row in this step; none where its key does not count any more.
+    fn at(&self, step: u64) -> impl Iterator<Item = Option<u64>> + '_ {
+        self.keys.iter().enumerate().map(move |(row, key)| self.counts(row, step).then(|| number(key.hint(Step(step)))))
+    }
+}
+
 impl HintTable {
     /// A table that knows nobody.
     pub fn empty() -> Self {
-        Self::build(&[], RangeInclusive::new(1, 0))
+        Self::build(&HintKeys::default(), RangeInclusive::new(1, 0))
     }
 
-    /// Computes the rows of all users for these steps: one HMAC a user and step. `keys` are in the order of the gate's users.
-    pub fn build(keys: &[HintKey], steps: RangeInclusive<u64>) -> Self {
-        let hints: Vec<u64> = steps.clone().flat_map(|step| keys.iter().map(move |key| number(key.hint(Step(step))))).collect();
+    /// Computes the hints of all keys for these steps: one HMAC a key and step.
+    pub fn build(keys: &HintKeys, steps: RangeInclusive<u64>) -> Self {
+        let hints: Vec<u64> = steps.clone().flat_map(|step| keys.at(step).map(Option::unwrap_or_default)).collect();
         let rows = hints.len();
         let mut table = Self {
-            steps,
-            users: keys.len(),
+            steps: steps.clone(),
+            keys: keys.len(),
             sieve: Sieve::for_rows(rows),
             slots: vec![0; rows.saturating_add(rows / 2).next_power_of_two().max(SLOTS_MIN)],
             row_mask: u32::MAX.checked_shr(u32::try_from(rows).unwrap_or(u32::MAX).leading_zeros()).unwrap_or(0),
             hints: Vec::new(),
         };
-        for (row, hint) in (1..=u32::MAX).zip(&hints) {
-            table.insert(*hint, row);
+        let counting = steps.flat_map(|step| (0..keys.len()).map(move |row| keys.counts(row, step)));
+        for ((row, hint), counts) in (1..=u32::MAX).zip(&hints).zip(counting) {
+            if counts {
+                table.insert(*hint, row);
+            }
         }
         table.hints = hints;
         table
     }
 
-    /// The users under this hint, each with the step it is the hint of; `None` where there is none.
+    /// The rows of keys under this hint, each with the step it is the hint of; `None` where there is none.
     pub fn find(&self, hint: Hint) -> Option<impl Iterator<Item = (usize, Step)> + '_> {
         let hint = number(hint);
         if !self.sieve.may_hold(hint) {
@@ -83,6 +138,11 @@ impl HintTable {
         }
         let mut rows = self.probe(hint).filter(move |row| self.hints.get(*row) == Some(&hint)).map(|row| self.meaning(row)).peekable();
         rows.peek().is_some().then_some(rows)
+    }
+
+    /// How many rows it has: one a user and step.
+    pub fn rows(&self) -> usize {
+        self.hints.len()
     }
 
     /// Whether all these steps are in the table.
@@ -116,17 +176,17 @@ impl HintTable {
         (hint >> 32) as u32 & !self.row_mask
     }
 
-    /// User and step of a row.
+    /// The row of keys and the step of a row of the table.
     fn meaning(&self, row: usize) -> (usize, Step) {
-        let offset = row.checked_div(self.users).unwrap_or_default();
-        (row.checked_rem(self.users).unwrap_or_default(), Step(self.steps.start().saturating_add(offset as u64)))
+        let offset = row.checked_div(self.keys).unwrap_or_default();
+        (row.checked_rem(self.keys).unwrap_or_default(), Step(self.steps.start().saturating_add(offset as u64)))
     }
 }
 
 /// Without the hints: there are many, and whoever has one can send packets that cost the gate a mac.
 impl fmt::Debug for HintTable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "HintTable {{ {} users, steps {:?} }}", self.users, self.steps)
+        write!(f, "HintTable {{ {} keys, steps {:?} }}", self.keys, self.steps)
     }
 }
 
@@ -170,6 +230,10 @@ mod tests {
     use super::*;
     use postern_proto::{GateName, KeyMaterial, SharedKey, UserKeys};
 
+    fn table(keys: &[HintKey], steps: RangeInclusive<u64>) -> HintTable {
+        HintTable::build(&HintKeys { keys: keys.to_vec(), last_steps: Vec::new() }, steps)
+    }
+
     fn keys(count: u32) -> Vec<HintKey> {
         let gate = GateName::new("gate.example.org").unwrap();
         let key = |n: u32| {
@@ -183,7 +247,7 @@ mod tests {
     #[test]
     fn every_user_is_found_at_every_step_of_the_table_and_at_no_other() {
         let keys = keys(300);
-        let table = HintTable::build(&keys, 100..=103);
+        let table = table(&keys, 100..=103);
         for (user, key) in keys.iter().enumerate() {
             for step in 100..=103 {
                 let found: Vec<_> = table.find(key.hint(Step(step))).unwrap().collect();
@@ -197,7 +261,7 @@ mod tests {
     #[test]
     fn a_hint_with_one_bit_changed_is_nobodys() {
         let keys = keys(50);
-        let table = HintTable::build(&keys, 100..=101);
+        let table = table(&keys, 100..=101);
         for key in &keys {
             for bit in 0..64 {
                 let near = (number(key.hint(Step(100))) ^ (1 << bit)).to_be_bytes();
@@ -226,16 +290,33 @@ mod tests {
     #[test]
     fn two_users_under_one_hint_are_both_named() {
         let key = keys(1).remove(0);
-        let table = HintTable::build(&[key.clone(), key.clone()], 7..=7);
+        let table = table(&[key.clone(), key.clone()], 7..=7);
         let found: Vec<_> = table.find(key.hint(Step(7))).unwrap().collect();
         assert_eq!(found, [(0, Step(7)), (1, Step(7))]);
+    }
+
+    #[test]
+    fn an_old_key_is_found_up_to_the_step_of_its_last_knock_and_costs_later_tables_nothing() {
+        let all = keys(2);
+        let mut keys = HintKeys::default();
+        keys.push(all[0].clone());
+        // It ends in step 101, and a clock that is 30 s ahead is in step 102 by then.
+        keys.push_old(all[1].clone(), Timestamp::from_millis(64_000 * 101 + 40_000), Duration::from_secs(30));
+        let table = HintTable::build(&keys, 100..=104);
+        for step in 100..=104 {
+            let found = |key: &HintKey| table.find(key.hint(Step(step))).map(|rows| rows.collect::<Vec<_>>());
+            assert_eq!(found(&all[0]), Some(vec![(0, Step(step))]), "step {step}");
+            assert_eq!(found(&all[1]), (step <= 102).then(|| vec![(1, Step(step))]), "step {step}");
+        }
+        assert_eq!(table.slots.iter().filter(|slot| **slot != 0).count(), 5 + 3);
+        assert_eq!(keys.at(103).flatten().count(), 1, "no hint is made for it");
     }
 
     #[test]
     fn an_empty_table_and_a_table_without_users_know_nobody() {
         let hint = keys(1).remove(0).hint(Step(7));
         assert!(HintTable::empty().find(hint).is_none());
-        assert!(HintTable::build(&[], 7..=8).find(hint).is_none());
+        assert!(table(&[], 7..=8).find(hint).is_none());
         assert!(!HintTable::empty().covers(&(0..=0)));
     }
 

@@ -7,25 +7,29 @@ use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use postern_proto::{Action, HintKey, OpenBuffer, Packet, Request, UserKeys};
+use postern_proto::{Action, KeyMaterial, OpenBuffer, Packet, Request, UserKeys};
 
 use crate::datagram::Datagram;
 use crate::mark::{Kept, MarkRecord, Tide};
 use crate::policy::Policy;
 use crate::reason::{Counters, Drop, Reason, Rule};
 use crate::service::NamedServices;
-use crate::settings::ServiceOptions;
+use crate::settings::{ServiceOptions, Settings};
 use crate::terms::{Closing, Terms};
 use crate::time::Timestamp;
 
+pub mod explain;
 mod hints;
+mod looks;
 mod quota;
 mod replay;
 mod settle;
 mod users;
 
-pub use hints::HintTable;
+pub use hints::{HintKeys, HintTable};
+pub use looks::Seen;
 use quota::GateClock;
+pub use quota::Spent;
 use replay::ReplayWindow;
 use users::{Knocker, Users};
 
@@ -81,6 +85,17 @@ pub struct User {
     pub policy: Policy,
 }
 
+/// Keys that a user had before: they count like the present ones, until a time.
+#[derive(Debug)]
+pub struct OldKeys {
+    /// The user's place among those that the gate was made with.
+    pub user: usize,
+    /// The keys, derived at load time.
+    pub keys: UserKeys,
+    /// From this moment of the gate's clock on they are nobody's.
+    pub until: Timestamp,
+}
+
 /// The decision core.
 #[derive(Debug)]
 pub struct Gate {
@@ -102,6 +117,15 @@ enum No {
 }
 
 impl Gate {
+    /// The gate of this config; `keys` are in the order of its policies, and old ones name their user's place among them and
+    /// until when they count. It remembers nothing yet.
+    pub fn of<'a>(settings: Settings, keys: &[KeyMaterial], old: impl IntoIterator<Item = (usize, Timestamp, &'a KeyMaterial)>) -> Self {
+        let derived = |material| UserKeys::derive(&settings.gate.name, material);
+        let old: Vec<OldKeys> = old.into_iter().map(|(user, until, material)| OldKeys { user, keys: derived(material), until }).collect();
+        let users = settings.policies.into_iter().zip(keys).map(|(policy, material)| User { keys: derived(material), policy });
+        Self::new(users.collect(), settings.named, settings.gate.window, Kept::default()).with_options(settings.options).with_old_keys(old)
+    }
+
     /// A gate that knows these users and remembers what the store kept. It admits nobody before the first
     /// [`Gate::install`] of the table that [`Gate::table_wanted`] asks for.
     pub fn new(users: Vec<User>, named: NamedServices, window: Duration, kept: Kept) -> Self {
@@ -122,6 +146,13 @@ impl Gate {
     #[must_use]
     pub fn with_options(mut self, options: BTreeMap<String, ServiceOptions>) -> Self {
         self.options = options;
+        self
+    }
+
+    /// Users' keys of before. Comes before the first table.
+    #[must_use]
+    pub fn with_old_keys(mut self, old: impl IntoIterator<Item = OldKeys>) -> Self {
+        old.into_iter().for_each(|keys| self.users.add_old(keys, self.window));
         self
     }
 
@@ -153,12 +184,15 @@ impl Gate {
         // 1. Length.
         let packet = Packet::parse(datagram.payload()).map_err(|_| Drop::Length)?;
         // 2. Hint. Up to here no cryptography has run.
-        let mut rows = self.hints.find(packet.hint()).ok_or(Drop::UnknownHint)?;
+        let rows = self.hints.find(packet.hint()).ok_or(Drop::UnknownHint)?;
+        // An old key whose time is up is nobody's.
+        let mut rows = rows.filter(|(row, _)| self.users.counts(*row, now)).peekable();
+        rows.peek().ok_or(Drop::UnknownHint)?;
         // 3. Mac, for each user under that hint.
         let (step, knocker) = rows
-            .find_map(|(user, step)| {
+            .find_map(|(row, step)| {
                 // Looked up before the mac is made, so that the memory brings both at once.
-                let (knocker, mac_key) = (self.users.knocker(user)?, self.users.mac_key(user)?);
+                let (knocker, mac_key) = (self.users.knocker(row)?, self.users.mac_key(row)?);
                 mac_key.verify(&packet).then_some((step, knocker))
             })
             .ok_or(Drop::BadMac)?;
@@ -182,7 +216,7 @@ impl Gate {
             .wish(&request, datagram, &knocker)
             .and_then(|wish| {
                 self.quota_clock.set(now);
-                if knocker.limiter.admit() { Ok(wish) } else { Err(Rule::Quota) }
+                if knocker.limiter.admit(knocker.policy.quota, now) { Ok(wish) } else { Err(Rule::Quota) }
             })
             .map_err(|rule| {
                 self.replay.remember_refused(&record);
@@ -210,7 +244,7 @@ impl Gate {
     }
 
     /// What a table is built from, on any thread.
-    pub fn hint_keys(&self) -> Vec<HintKey> {
+    pub fn hint_keys(&self) -> HintKeys {
         self.users.hint_keys()
     }
 
@@ -232,6 +266,11 @@ impl Gate {
     /// How many marks are remembered.
     pub fn marks(&self) -> usize {
         self.replay.len()
+    }
+
+    /// How many rows the hint table has.
+    pub fn hint_rows(&self) -> usize {
+        self.hints.rows()
     }
 
     /// How many users there are.

@@ -15,9 +15,30 @@ use governor::{Quota as Rate, RateLimiter};
 use crate::policy::Quota;
 use crate::time::Timestamp;
 
+const NANOS_A_MILLI: u64 = 1_000_000;
+
 /// One user's quota and how much of it is used up.
 #[derive(Debug)]
-pub(super) struct Limiter(RateLimiter<NotKeyed, InMemoryState, GateClock, NoOpMiddleware<Nanos>>);
+pub(super) struct Limiter {
+    rate: RateLimiter<NotKeyed, InMemoryState, GateClock, NoOpMiddleware<Nanos>>,
+    /// When the whole quota is back, in nanoseconds. governor does not tell how much is left without using some of it up.
+    whole_again: AtomicU64,
+}
+
+/// How much of a user's quota is left.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Spent {
+    /// The user's name.
+    pub user: String,
+    /// The quota.
+    pub quota: Quota,
+    /// Knocks that would be admitted now.
+    pub left: u32,
+    /// When there is room for one more; a time that has passed if there is.
+    pub room: Timestamp,
+    /// When all of it is back.
+    pub whole: Timestamp,
+}
 
 /// Tells governor the time that the gate was given.
 #[derive(Debug, Clone, Default)]
@@ -33,25 +54,48 @@ impl Clock for GateClock {
 
 impl GateClock {
     pub(super) fn set(&self, now: Timestamp) {
-        self.0.store(now.as_millis().saturating_mul(1_000_000), Ordering::Relaxed);
+        self.0.store(nanos(now), Ordering::Relaxed);
     }
 }
 
 impl Limiter {
     pub(super) fn new(quota: Quota, clock: &GateClock) -> Self {
-        Self(RateLimiter::direct_with_clock(rate(quota), clock.clone()))
+        Self { rate: RateLimiter::direct_with_clock(rate(quota), clock.clone()), whole_again: AtomicU64::new(0) }
     }
 
     /// Whether there is room for one more knock at the clock's time; if so, it is counted.
-    pub(super) fn admit(&self) -> bool {
-        self.0.check().is_ok()
+    pub(super) fn admit(&self, quota: Quota, now: Timestamp) -> bool {
+        if self.rate.check().is_err() {
+            return false;
+        }
+        let whole = self.whole_again.load(Ordering::Relaxed).max(nanos(now)).saturating_add(share(quota));
+        self.whole_again.store(whole, Ordering::Relaxed);
+        true
+    }
+
+    /// How much is left at this time; `None` where nothing is used up.
+    pub(super) fn spent(&self, user: &str, quota: Quota, now: Timestamp) -> Option<Spent> {
+        let (whole, share) = (self.whole_again.load(Ordering::Relaxed), share(quota).max(1));
+        let used = whole.checked_sub(nanos(now)).filter(|missing| *missing > 0)?.div_ceil(share);
+        let room = whole.saturating_sub(share.saturating_mul(u64::from(quota.count.get()).saturating_sub(1)));
+        let at = |nanos: u64| Timestamp::from_millis(nanos.div_ceil(NANOS_A_MILLI));
+        let left = quota.count.get().saturating_sub(u32::try_from(used).unwrap_or(u32::MAX));
+        Some(Spent { user: user.to_owned(), quota, left, room: at(room), whole: at(whole) })
     }
 }
 
 fn rate(quota: Quota) -> Rate {
-    let each = quota.per / quota.count.get();
     // A quota of more than one a nanosecond is none.
-    Rate::with_period(each).unwrap_or(Rate::per_second(quota.count)).allow_burst(quota.count)
+    Rate::with_period(quota.per / quota.count.get()).unwrap_or(Rate::per_second(quota.count)).allow_burst(quota.count)
+}
+
+/// The time in which one knock comes back, in nanoseconds.
+fn share(quota: Quota) -> u64 {
+    u64::try_from((quota.per / quota.count.get()).as_nanos()).unwrap_or(u64::MAX)
+}
+
+fn nanos(time: Timestamp) -> u64 {
+    time.as_millis().saturating_mul(NANOS_A_MILLI)
 }
 
 #[cfg(test)]
@@ -68,11 +112,48 @@ mod tests {
         let now = Timestamp::from_millis(1_760_000_000_000);
         let admitted = |user: usize, now| {
             clock.set(now);
-            (0..10).filter(|_| users[user].admit()).count()
+            (0..10).filter(|_| users[user].admit(quota, now)).count()
         };
         assert_eq!(admitted(0, now), 3);
         assert_eq!(admitted(0, now.plus(Duration::from_secs(20))), 1);
         assert_eq!(admitted(1, now.plus(Duration::from_secs(20))), 3);
         assert_eq!(admitted(0, now.plus(Duration::from_secs(120))), 3);
+    }
+
+    #[test]
+    fn what_is_left_is_what_would_be_admitted_at_any_time() {
+        let start = Timestamp::from_millis(1_760_000_000_000);
+        for (count, per) in [(1, 1_000), (3, 1_000), (7, 60_000), (30, 60_000)] {
+            let quota = Quota { count: NonZeroU32::new(count).unwrap(), per: Duration::from_millis(per) };
+            for knocks in 1..=count {
+                for later in [0, 1, 333, 334, 999, 1_000, 8_572, 30_000, 60_000] {
+                    let clock = GateClock::default();
+                    let limiter = Limiter::new(quota, &clock);
+                    clock.set(start);
+                    assert!((0..knocks).all(|_| limiter.admit(quota, start)));
+                    let now = start.plus(Duration::from_millis(later));
+                    let spent = limiter.spent("alice", quota, now);
+                    let left = spent.as_ref().map_or(count, |spent| spent.left);
+                    clock.set(now);
+                    let admitted = (0..=count).take_while(|_| limiter.admit(quota, now)).count();
+                    assert_eq!(u32::try_from(admitted).unwrap(), left, "{count} in {per} ms, {knocks} knocks, {later} ms later: {spent:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_spent_quota_says_when_there_is_room_again() {
+        let quota = Quota { count: NonZeroU32::new(2).unwrap(), per: Duration::from_secs(60) };
+        let (clock, now) = (GateClock::default(), Timestamp::from_millis(1_760_000_000_000));
+        let limiter = Limiter::new(quota, &clock);
+        assert_eq!(limiter.spent("alice", quota, now), None);
+        clock.set(now);
+        assert!(limiter.admit(quota, now) && limiter.admit(quota, now) && !limiter.admit(quota, now));
+        let spent = limiter.spent("alice", quota, now).unwrap();
+        let after = |seconds| now.plus(Duration::from_secs(seconds));
+        assert_eq!((spent.left, spent.room, spent.whole), (0, after(30), after(60)));
+        assert_eq!(limiter.spent("alice", quota, after(30)).unwrap().left, 1);
+        assert_eq!(limiter.spent("alice", quota, after(60)), None);
     }
 }

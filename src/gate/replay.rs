@@ -29,6 +29,11 @@ pub(super) struct ReplayWindow {
     refused_at: HashMap<Mark, Timestamp>,
 }
 
+/// What a packet is that came first at one time, and comes again at another.
+pub(super) fn again(first: Timestamp, now: Timestamp) -> Drop {
+    if now.since(first) <= DUPLICATE_WITHIN { Drop::Duplicate } else { Drop::Replay }
+}
+
 impl ReplayWindow {
     pub(super) fn new(window: Duration, kept: Kept) -> Self {
         let horizon = kept.tide.horizon.max(kept.tide.floor.minus(window));
@@ -64,8 +69,7 @@ impl ReplayWindow {
     pub(super) fn unseen(&self, record: &MarkRecord) -> Result<(), Drop> {
         match self.admitted.get(&record.mark).or_else(|| self.refused_at.get(&record.mark)) {
             None => Ok(()),
-            Some(first) if record.admitted.since(*first) <= DUPLICATE_WITHIN => Err(Drop::Duplicate),
-            Some(_) => Err(Drop::Replay),
+            Some(first) => Err(again(*first, record.admitted)),
         }
     }
 
@@ -86,6 +90,21 @@ impl ReplayWindow {
         }
         self.refused.push_back(record.mark);
         self.refused_at.insert(record.mark, record.admitted);
+    }
+
+    /// When this mark was admitted, if it was.
+    pub(super) fn admitted(&self, mark: &Mark) -> Option<Timestamp> {
+        self.admitted.get(mark).copied()
+    }
+
+    /// When a knock with this mark was refused, if it was not long ago.
+    pub(super) fn refused(&self, mark: &Mark) -> Option<Timestamp> {
+        self.refused_at.get(mark).copied()
+    }
+
+    /// The floor of the clock, and the time before which nothing is admitted any more.
+    pub(super) fn tide(&self) -> Tide {
+        self.tide
     }
 
     /// Marks of admitted knocks that are remembered.

@@ -47,7 +47,8 @@ pub(super) fn asked(request: &Request, source: IpAddr) -> String {
     format!("{action} {}{target} for {address}", service::list(&wanted(request)))
 }
 
-fn allow(request: &Request, source: IpAddr) -> Result<(IpNet, AddressFrom), Rule> {
+/// Whom to let in, and where that address came from.
+pub(super) fn allow(request: &Request, source: IpAddr) -> Result<(IpNet, AddressFrom), Rule> {
     match request.allow {
         Allow::Source { prefix } => address::widen(source, prefix).map(|network| (network, AddressFrom::Observed)),
         Allow::Network { address, prefix } => address::network_from_wire(address, prefix).map(|network| (network, AddressFrom::Claimed)),
@@ -55,7 +56,8 @@ fn allow(request: &Request, source: IpAddr) -> Result<(IpNet, AddressFrom), Rule
     .ok_or(Rule::Prefix)
 }
 
-fn wanted(request: &Request) -> Vec<Wanted> {
+/// The services, as they were asked for.
+pub(super) fn wanted(request: &Request) -> Vec<Wanted> {
     let wanted = request.items.iter().filter_map(|item| match item {
         Item::Service(service) => Some(Wanted::Ports(Ports::from(*service))),
         Item::Name(name) => Some(Wanted::Named(name.as_str().to_owned())),

@@ -4,18 +4,23 @@
 //! needed of one user in one place, and policies that differ only in the user's name kept once.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
-use postern_proto::{HintKey, MacKey, SealKey};
+use postern_proto::{Hint, MacKey, SealKey, Step};
 
-use super::User;
-use super::quota::{GateClock, Limiter};
+use super::hints::HintKeys;
+use super::quota::{GateClock, Limiter, Spent};
+use super::{OldKeys, User};
 use crate::policy::Policy;
+use crate::time::Timestamp;
 
+/// A row is a set of keys: the members' present ones in the order of the members, then old ones.
 #[derive(Debug)]
 pub(super) struct Users {
-    hint_keys: Vec<HintKey>,
+    hint_keys: HintKeys,
     mac_keys: Vec<MacKey>,
     members: Vec<Member>,
+    old: Vec<OldRow>,
     /// Without names; a member knows its place here.
     policies: Vec<Policy>,
 }
@@ -26,6 +31,14 @@ struct Member {
     name: Box<str>,
     policy: usize,
     limiter: Limiter,
+    seal_key: SealKey,
+}
+
+/// Keys of before: all else is the member's, the quota too.
+#[derive(Debug)]
+struct OldRow {
+    member: usize,
+    until: Timestamp,
     seal_key: SealKey,
 }
 
@@ -43,9 +56,10 @@ impl Users {
     pub(super) fn new(users: Vec<User>, clock: &GateClock) -> Self {
         let count = users.len();
         let mut all = Self {
-            hint_keys: Vec::with_capacity(count),
+            hint_keys: HintKeys::with_capacity(count),
             mac_keys: Vec::with_capacity(count),
             members: Vec::with_capacity(count),
+            old: Vec::new(),
             policies: Vec::new(),
         };
         let mut known: HashMap<Policy, usize> = HashMap::new();
@@ -64,21 +78,63 @@ impl Users {
         all
     }
 
+    /// Adds keys of before; those of a user who is not there are nobody's and left out.
+    pub(super) fn add_old(&mut self, OldKeys { user, keys, until }: OldKeys, window: Duration) {
+        if user >= self.members.len() {
+            return;
+        }
+        let (hint_key, seal_key, mac_key) = keys.into_parts();
+        self.hint_keys.push_old(hint_key, until, window);
+        self.mac_keys.push(mac_key);
+        self.old.push(OldRow { member: user, until, seal_key });
+    }
+
     pub(super) fn len(&self) -> usize {
         self.members.len()
     }
 
-    pub(super) fn mac_key(&self, user: usize) -> Option<&MacKey> {
-        self.mac_keys.get(user)
+    /// How many sets of keys there are.
+    pub(super) fn rows(&self) -> usize {
+        self.mac_keys.len()
     }
 
-    pub(super) fn knocker(&self, user: usize) -> Option<Knocker<'_>> {
-        let Member { name, policy, limiter, seal_key } = self.members.get(user)?;
+    /// Until when this row's keys count; `None`: for ever.
+    pub(super) fn until(&self, row: usize) -> Option<Timestamp> {
+        self.old_row(row).map(|old| old.until)
+    }
+
+    /// Whether this row's keys count at this time.
+    pub(super) fn counts(&self, row: usize, now: Timestamp) -> bool {
+        self.old_row(row).is_none_or(|old| now < old.until)
+    }
+
+    pub(super) fn mac_key(&self, row: usize) -> Option<&MacKey> {
+        self.mac_keys.get(row)
+    }
+
+    pub(super) fn knocker(&self, row: usize) -> Option<Knocker<'_>> {
+        let old = self.old_row(row);
+        let Member { name, policy, limiter, seal_key } = self.members.get(old.map_or(row, |old| old.member))?;
+        let seal_key = old.map_or(seal_key, |old| &old.seal_key);
         Some(Knocker { name, policy: self.policies.get(*policy)?, limiter, seal_key })
     }
 
-    pub(super) fn hint_keys(&self) -> Vec<HintKey> {
+    /// The quotas that are not whole at this time.
+    pub(super) fn spent(&self, now: Timestamp) -> impl Iterator<Item = Spent> + '_ {
+        self.members.iter().filter_map(move |member| member.limiter.spent(&member.name, self.policies.get(member.policy)?.quota, now))
+    }
+
+    /// A row's hint for a step, whether its keys count then or not.
+    pub(super) fn hint_of(&self, row: usize, step: Step) -> Option<Hint> {
+        self.hint_keys.iter().nth(row).map(|key| key.hint(step))
+    }
+
+    pub(super) fn hint_keys(&self) -> HintKeys {
         self.hint_keys.clone()
+    }
+
+    fn old_row(&self, row: usize) -> Option<&OldRow> {
+        self.old.get(row.checked_sub(self.members.len())?)
     }
 }
 
@@ -102,5 +158,22 @@ mod tests {
             assert_eq!((name, &policy.services), (format!("user-{n}").as_str(), &vec![service.parse().unwrap()]));
         }
         assert!(users.mac_key(3).is_none() && users.knocker(3).is_none());
+    }
+
+    #[test]
+    fn old_keys_are_a_row_behind_the_members_with_the_members_name_policy_and_quota() {
+        let gate = GateName::new("gate.example.org").unwrap();
+        let keys = |n: u8| UserKeys::derive(&gate, &KeyMaterial::shared(&SharedKey::from_bytes([n; 32])));
+        let policy = Policy::for_user("alice", vec!["tcp/22".parse().unwrap()]);
+        let mut users = Users::new(vec![User { keys: keys(1), policy }], &GateClock::default());
+        let until = Timestamp::from_millis(1_000_000);
+        users.add_old(OldKeys { user: 0, keys: keys(2), until }, Duration::from_secs(30));
+        users.add_old(OldKeys { user: 7, keys: keys(3), until }, Duration::from_secs(30));
+        assert_eq!((users.len(), users.hint_keys().len()), (1, 2), "keys of nobody are left out");
+        let (now, old) = (users.knocker(0).unwrap(), users.knocker(1).unwrap());
+        assert!(now.name == old.name && std::ptr::eq(now.policy, old.policy) && std::ptr::eq(now.limiter, old.limiter));
+        assert!(!std::ptr::eq(now.seal_key, old.seal_key) && users.mac_key(1).is_some() && users.mac_key(2).is_none());
+        let just_before = Timestamp::from_millis(999_999);
+        assert!(users.counts(0, until) && users.counts(1, just_before) && !users.counts(1, until));
     }
 }

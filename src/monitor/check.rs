@@ -72,7 +72,10 @@ fn look_at_hooks(settings: &Settings, findings: &mut Findings) {
 
 fn look_at_config(settings: &Settings, findings: &mut Findings) {
     if settings.policies.is_empty() {
-        findings.add(Finding::warning("no-user", "no user is configured, so nobody can open anything; add one to the config"));
+        findings.add(Finding::warning(
+            "no-user",
+            "no user is configured, so nobody can open anything; add one with: posternd user add NAME -s tcp/22",
+        ));
     }
     if settings.gate.capture == CaptureKind::Udp && settings.gate.interfaces != Interfaces::Any {
         let what = "with capture = \"udp\" the sockets are bound on every interface; `interfaces` has no effect";

@@ -17,6 +17,7 @@ use tracing::{info, warn};
 
 use crate::bundle::Bundle;
 use crate::clock;
+use crate::figures::Figures;
 use crate::link::{self, Link, Received};
 use crate::log;
 use crate::order::{self, CaptureSpec, Order, Report, Start};
@@ -26,6 +27,10 @@ use crate::stop::{FAILED, Stop};
 
 /// An engine that takes no report for so long does not listen.
 const LISTENS_WITHIN: Duration = Duration::from_secs(10);
+
+/// An engine that leaves so many questions in a row without an answer has its loop stuck. A question is asked every few seconds,
+/// so neither a host that was asleep nor a monitor that was busy is taken for that.
+const UNANSWERED_MAX: u32 = 3;
 
 /// A running engine.
 #[derive(Debug)]
@@ -37,6 +42,10 @@ pub(super) struct Engine {
     pub(super) stage: Stage,
     /// Why it is of no more use.
     pub(super) over: Option<Over>,
+    /// What it counts, by its own word.
+    pub(super) figures: Option<Box<Figures>>,
+    /// Questions since its last answer.
+    unanswered: u32,
     /// Reports that found no room in the link yet, and since when.
     unsent: VecDeque<Vec<u8>>,
     stuck_since: Option<Instant>,
@@ -63,7 +72,7 @@ pub(super) enum Over {
 }
 
 impl Engine {
-    /// Starts an engine and hands it all that it needs. `arguments` select the engine role of this program.
+    /// Starts an engine and hands it all that it needs; `start` names the captures in their order. `arguments` select the engine role of this program.
     ///
     /// # Errors
     /// What could not be done.
@@ -72,20 +81,19 @@ impl Engine {
         bundle: &Bundle,
         control: BorrowedFd<'_>,
         captures: &[(CaptureSpec, OwnedFd)],
-        run_as: Option<(u32, u32)>,
+        metrics: Option<BorrowedFd<'_>>,
+        start: &Start,
     ) -> Result<Self, Stop> {
         let (ours, theirs) = link::pair().map_err(Stop::system("making the link to the engine"))?;
         let arguments: Vec<&OsStr> = arguments.iter().map(OsStr::new).collect();
-        let env: Vec<(&str, String)> =
-            [log::LEVEL, log::FORMAT].into_iter().filter_map(|name| Some((name, std::env::var(name).ok()?))).collect();
+        let env: Vec<(&str, String)> = log::INHERITED.into_iter().filter_map(|name| Some((name, std::env::var(name).ok()?))).collect();
         let wiring = Wiring { stdin: theirs.into_socket().into(), stdout: Stdio::inherit(), stderr: Stdio::inherit(), env: &env };
         let child = program::start_again(&arguments, wiring).map_err(Stop::system("starting the engine"))?;
         let engine = Self::new(child, ours);
         let config = in_memory(bundle).map_err(Stop::system("handing the config to the engine"))?;
-        let start = Start { run_as, captures: captures.iter().map(|(spec, _)| spec.clone()).collect() };
-        let message = order::encode(&start).map_err(|error| Stop::new(FAILED, error))?;
+        let message = order::encode(start).map_err(|error| Stop::new(FAILED, error))?;
         let descriptors: Vec<BorrowedFd<'_>> =
-            [config.as_fd(), control].into_iter().chain(captures.iter().map(|(_, socket)| socket.as_fd())).collect();
+            [config.as_fd(), control].into_iter().chain(captures.iter().map(|(_, socket)| socket.as_fd())).chain(metrics).collect();
         if let Err(error) = engine.link.send_descriptors(&message, &descriptors) {
             engine.end();
             return Err(Stop::system("handing the sockets to the engine")(error));
@@ -95,7 +103,12 @@ impl Engine {
 
     /// The process behind this link.
     pub(super) fn new(child: Child, link: Link) -> Self {
-        Self { child, link, stage: Stage::Loading, over: None, unsent: VecDeque::new(), stuck_since: None }
+        Self { child, link, stage: Stage::Loading, over: None, figures: None, unanswered: 0, unsent: VecDeque::new(), stuck_since: None }
+    }
+
+    /// Its process.
+    pub(super) fn id(&self) -> u32 {
+        self.child.id()
     }
 
     /// What to wait for: an order, or room where reports have not all been sent. Until they are, no further order is taken, so
@@ -105,10 +118,13 @@ impl Engine {
         PollFd::from_borrowed_fd(self.link.as_fd(), what)
     }
 
-    /// All orders that are there, at most so many. A list of grants is the last of its batch, for it may be long.
+    /// All orders that are there, of at most so many messages. A list of grants is the last of its batch, for it may be long.
     pub(super) fn orders(&mut self, most: usize, buffer: &mut [u8]) -> Vec<Order> {
         let mut orders = Vec::new();
-        while orders.len() < most && self.over.is_none() && self.unsent.is_empty() {
+        for _ in 0..most {
+            if self.over.is_some() || !self.unsent.is_empty() {
+                break;
+            }
             let order = match self.link.try_receive(buffer) {
                 Ok(Received::Nothing) => break,
                 Ok(Received::Gone) => {
@@ -121,6 +137,7 @@ impl Engine {
             match order {
                 Ok(Order::Loaded) => self.stage = self.stage.max(Stage::Loaded),
                 Ok(Order::Ready) => self.serves(),
+                Ok(Order::Measured(figures)) => (self.figures, self.unanswered) = (Some(figures), 0),
                 Ok(order) => orders.push(order),
                 Err(why) => self.over = Some(Over::Unfit(format!("it gave an order that is none: {why}"))),
             }
@@ -136,6 +153,18 @@ impl Engine {
             self.stage = Stage::Ready;
             info!("the engine serves");
         }
+    }
+
+    /// Asks an engine that serves what it counts. One that does not answer is of no more use.
+    pub(super) fn ask(&mut self) {
+        if self.stage < Stage::Ready {
+            return;
+        }
+        if self.unanswered >= UNANSWERED_MAX {
+            self.over.get_or_insert(Over::Unfit("it does not answer".to_owned()));
+        }
+        self.unanswered = self.unanswered.saturating_add(1);
+        self.tell(&Report::Measure);
     }
 
     /// Tells it something, now or when there is room.

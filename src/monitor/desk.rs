@@ -3,32 +3,41 @@
 //! Everything that the monitor decides stands here and in the clearance and the ledger; sockets, signals and processes are
 //! `serve`'s. Time is an argument, so scenarios run it under a virtual clock.
 
+use std::time::Duration;
+
 use tracing::{info, warn};
 
 use crate::backend::{Backend, BackendError};
 use crate::connections::Connections;
+use crate::figures::Tally;
 use crate::grant::{Change, Grant};
 use crate::ledger::Ledger;
 use crate::monitor::clearance::Clearance;
 use crate::monitor::hooks::Hooks;
-use crate::order::{MESSAGE_MAX, Order, PAGE, Report, Selection};
+use crate::monitor::pages;
+use crate::order::{Order, Report, Selection};
 use crate::reason::Rule;
 use crate::service::Ports;
 use crate::settings::{Protection, Settings};
+use crate::terms::Terms;
 use crate::time::Timestamp;
 
 #[cfg(test)]
 pub(in crate::monitor) mod tests;
 
-/// Grants that are closed in one batch.
-const BATCH: usize = 512;
+/// Between two times that ends are seen to. Ends that come thick are closed together, so that whoever lists the rules meanwhile comes
+/// to an end too: a listing that a change disturbs begins anew.
+const REST: Duration = Duration::from_millis(100);
 
 /// The ledger, the clearance and the firewall behind them.
 pub struct Desk {
     clearance: Clearance,
     protection: Protection,
     ledger: Ledger,
+    tally: Tally,
     backend: Box<dyn Backend>,
+    /// From when on ends are seen to again.
+    rested: Timestamp,
     /// What was last said about a firewall that can't be looked at or put right, so as to say it once.
     trouble: Option<String>,
     /// When everything is taken back, unless a knock is admitted or the administrator confirms before.
@@ -76,7 +85,9 @@ impl Desk {
             warn!("the kernel does not end grants by itself: {why}; they end while posternd runs");
         }
         let ledger = Ledger::new(last_id, kept);
-        let mut desk = Self { clearance, protection, ledger, backend, connections, trouble: None, trial: None, hooks: None };
+        let (rested, trouble, trial, hooks) = (now, None, None, None);
+        let tally = Tally { started: now, ..Tally::default() };
+        let mut desk = Self { clearance, protection, ledger, tally, backend, rested, trouble, trial, hooks, connections };
         let ended = lost.iter().filter_map(|grant| desk.clearance.ends_connections(grant)).collect();
         desk.end_connections(ended);
         Ok(desk)
@@ -133,7 +144,10 @@ impl Desk {
 
     fn serve_step(&mut self, now: Timestamp, orders: Vec<Order>) -> Vec<Report> {
         let plans: Vec<Plan> = orders.into_iter().filter_map(|order| self.plan(now, order)).collect();
-        let due = self.ledger.due(now, BATCH);
+        let due = if now < self.rested { Vec::new() } else { self.ledger.due(now, self.backend.batch()) };
+        if !due.is_empty() {
+            self.rested = now.plus(REST);
+        }
         let mut changes = due.clone();
         for plan in &plans {
             match plan {
@@ -209,12 +223,22 @@ impl Desk {
 
     /// When [`Desk::serve`] has something to do without any order.
     pub fn next_end(&self) -> Option<Timestamp> {
-        self.ledger.next_end()
+        self.ledger.next_end().map(|end| end.max(self.rested))
     }
 
     /// What is open.
     pub fn grants(&self) -> impl Iterator<Item = &Grant> {
         self.ledger.grants()
+    }
+
+    /// What was counted so far.
+    pub fn tally(&self) -> Tally {
+        Tally { grants: self.ledger.len(), turnover: self.ledger.turnover(), ..self.tally }
+    }
+
+    /// Counts an engine that was let go.
+    pub fn count_engine(&mut self) {
+        self.tally.engines = self.tally.engines.saturating_add(1);
     }
 
     /// The firewall driver's name.
@@ -256,19 +280,24 @@ impl Desk {
 
     fn plan(&mut self, now: Timestamp, order: Order) -> Option<Plan> {
         match order {
-            Order::Loaded | Order::Ready => None,
+            // What an engine says of itself and of its successor is the loop's.
+            Order::Loaded | Order::Ready | Order::Measured(_) | Order::Reload { .. } => None,
             Order::Open { ticket, terms } => Some(match self.clearance.open(&terms) {
                 Err(rule) => {
                     warn!(user = terms.user, rule = rule.name(), "an order was refused that the gate should not have given: {terms}");
                     refused(ticket, rule, rule.sentence())
                 }
-                Ok(opening) => match self.ledger.open(now, &terms, opening) {
-                    Ok(change) => Plan::Open { ticket, change },
-                    Err(full) => {
-                        warn!(user = terms.user, rule = Rule::Firewall.name(), "not open: {terms}: {full}");
-                        refused(ticket, Rule::Firewall, &full.to_string())
+                Ok(opening) => {
+                    let duration = self.backend.end(now.plus(terms.duration)).since(now);
+                    let terms = Terms { duration, ..terms };
+                    match self.ledger.open(now, &terms, opening) {
+                        Ok(change) => Plan::Open { ticket, change },
+                        Err(full) => {
+                            warn!(user = terms.user, rule = Rule::Firewall.name(), "not open: {terms}: {full}");
+                            refused(ticket, Rule::Firewall, &full.to_string())
+                        }
                     }
-                },
+                }
             }),
             Order::Close { ticket, closing } => Some(match self.clearance.close(&closing) {
                 Err(rule) => refused(ticket, rule, rule.sentence()),
@@ -277,6 +306,7 @@ impl Desk {
             Order::End { ticket, which } => Some(Plan::Close { ticket, changes: self.ledger.close_where(|grant| selects(&which, grant)) }),
             Order::Confirm { ticket } => Some(Plan::Answer(Report::Confirmed { ticket, trial: self.pass_trial("it was confirmed") })),
             Order::List { ticket } => Some(Plan::List { ticket }),
+            Order::Measure { ticket } => Some(Plan::Answer(Report::Measured { ticket, tally: self.tally() })),
         }
     }
 
@@ -316,7 +346,7 @@ impl Desk {
         let nothing = || Err(BackendError("the firewall driver gave no result".to_owned()));
         match plan {
             Plan::Answer(report) => vec![report],
-            Plan::List { ticket } => self.pages(ticket),
+            Plan::List { ticket } => pages::of(ticket, self.ledger.grants()),
             Plan::Open { ticket, change } => vec![match (results.next().unwrap_or_else(nothing), change) {
                 (Ok(()), Change::Open(grant) | Change::Extend { new: grant, .. } | Change::Close(grant)) => {
                     self.pass_trial("a knock was admitted");
@@ -344,38 +374,6 @@ impl Desk {
         }
         was_on_trial
     }
-
-    fn pages(&self, ticket: u64) -> Vec<Report> {
-        let grants: Vec<Grant> = self.ledger.grants().cloned().collect();
-        if grants.is_empty() {
-            return vec![Report::Grants { ticket, grants, more: false }];
-        }
-        let mut pages: Vec<Vec<Grant>> = Vec::new();
-        let mut size = usize::MAX;
-        for grant in grants {
-            size = size.saturating_add(length(&grant));
-            match pages.last_mut().filter(|page| page.len() < PAGE && size < MESSAGE_MAX) {
-                Some(page) => page.push(grant),
-                None => {
-                    size = PAGE_HEAD.saturating_add(length(&grant));
-                    pages.push(vec![grant]);
-                }
-            }
-        }
-        let last = pages.len().saturating_sub(1);
-        pages.into_iter().enumerate().map(|(at, grants)| Report::Grants { ticket, grants, more: at < last }).collect()
-    }
-}
-
-/// Bytes of a page beside its grants.
-const PAGE_HEAD: usize = 128;
-
-/// More bytes than a grant has in a page: two addresses, two numbers and the names of fields beside the user, the services and the forwards.
-fn length(grant: &Grant) -> usize {
-    const SERVICE: usize = "\"tcp/65535-65535\",".len();
-    const FORWARD: usize = 192;
-    let forwards = grant.forwards.len().saturating_mul(FORWARD);
-    grant.services.len().saturating_mul(SERVICE).saturating_add(forwards).saturating_add(grant.user.len()).saturating_add(256)
 }
 
 /// Connections that are older than connection tracking must not be cut by the protection.

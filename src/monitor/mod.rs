@@ -17,21 +17,29 @@ use crate::program::{self, Programs};
 use crate::settings::{BackendKind, CaptureKind, Interfaces, Settings};
 use crate::stop::{FAILED, Stop, UNAVAILABLE};
 
+mod bulletin;
 pub mod check;
 mod child;
 pub mod clearance;
 pub mod desk;
 pub mod findings;
+mod health;
 pub mod hooks;
 mod host;
+mod metrics_file;
+mod orphans;
+mod pages;
 pub mod prepare;
 mod programs;
+mod reloads;
 mod routing;
 mod serve;
 mod signals;
 mod succession;
 
+use bulletin::Bulletin;
 use desk::Desk;
+use reloads::Reloads;
 use serve::Monitor;
 use signals::Signals;
 
@@ -70,11 +78,14 @@ pub fn run(config: &Path, trial: Option<Duration>) -> Result<(), Stop> {
         engine: None,
         successor: None,
         held: Vec::new(),
+        listener: None,
         control,
         run_as,
         clock,
         signals,
+        bulletin: Bulletin::new(clock.now()),
         reload_wanted: false,
+        reloads: Reloads::default(),
         started: clock::instant(),
         pause: serve::PAUSE_MIN,
         served: false,
@@ -109,7 +120,12 @@ pub fn native(kind: BackendKind) -> Result<Box<dyn Backend>, Stop> {
         if let Some(warning) = paths.warning() {
             warn!("{warning}");
         }
-        Ok(Box::new(Iptables::new(Box::new(Programs::default()), paths).with_eraser(Box::new(nftables::delete_table_of_iptables))))
+        let driver = Iptables::new(Box::new(Programs::default()), paths).with_eraser(Box::new(nftables::delete_table_of_iptables));
+        // Where the kernel has no nf_tables, the programs are of the legacy variant.
+        Ok(Box::new(match nftables::number_of_ruleset() {
+            Ok(number) => driver.with_number(number),
+            Err(_) => driver,
+        }))
     };
     let nftables = || -> Result<Box<dyn Backend>, BackendError> { Ok(Box::new(Nftables::open()?)) };
     let chosen = match kind {

@@ -2,18 +2,21 @@
 //!
 //! Everything here is looked at once, fails with one line that says what to do, and leaves nothing half made.
 
+use std::collections::HashSet;
 use std::fs::{self, DirBuilder, File, TryLockError};
+use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt, chown};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt, lchown};
 use std::path::{Path, PathBuf};
 
 use caps::{CapSet, Capability};
 
 use crate::bundle::Bundle;
 use crate::capture;
-use crate::config;
+use crate::config::{self, Problems};
 use crate::control;
 use crate::files;
+use crate::metrics;
 use crate::order::CaptureSpec;
 use crate::settings::{CaptureKind, Gate, Interfaces, Settings};
 use crate::stop::{CONFIG, FAILED, PERMISSION, SYSTEM, Stop};
@@ -49,25 +52,28 @@ pub fn rights() -> Result<(), Stop> {
 /// # Errors
 /// Exit 78 with every problem found, 77 for a file that may not be read.
 pub fn load(path: &Path) -> Result<(Bundle, Settings), Stop> {
-    let unreadable = |error: files::FileError| {
-        let code = match error.kind() {
-            files::FileErrorKind::Permission => PERMISSION,
-            files::FileErrorKind::NotFound | files::FileErrorKind::Exposed | files::FileErrorKind::Other => CONFIG,
-        };
-        Stop::new(code, error)
-    };
     let mut bundle = files::read_bundle(path).map_err(unreadable)?;
+    // The keys in what was loaded are wiped here at once.
+    let settings = complete(&mut bundle, config::load)?.settings;
+    Ok((bundle, settings))
+}
+
+/// Reads the key files that a bundle names and that are not in it yet, then the whole, in one of the ways that the config has.
+///
+/// # Errors
+/// As [`load`].
+pub fn complete<T>(bundle: &mut Bundle, read: fn(&Bundle) -> Result<T, Problems>) -> Result<T, Stop> {
     let mut wrong = Vec::new();
     let mut unread = Vec::new();
-    for path in config::key_files(&bundle) {
-        if let Err(error) = files::add_key_files(&mut bundle, std::slice::from_ref(&path)) {
+    let known: HashSet<PathBuf> = bundle.keys.iter().map(|file| file.path.clone()).collect();
+    for path in config::key_files(bundle).into_iter().filter(|path| !known.contains(path)) {
+        if let Err(error) = files::add_key_files(bundle, std::slice::from_ref(&path)) {
             wrong.push(unreadable(error));
             unread.push(path);
         }
     }
-    // The keys in what was loaded are wiped here at once.
-    match config::load(&bundle) {
-        Ok(loaded) if wrong.is_empty() => return Ok((bundle, loaded.settings)),
+    match read(bundle) {
+        Ok(read) if wrong.is_empty() => return Ok(read),
         Ok(_) => {}
         // Why a file was not read was said already.
         Err(problems) => {
@@ -76,6 +82,15 @@ pub fn load(path: &Path) -> Result<(Bundle, Settings), Stop> {
     }
     let code = wrong.first().map_or(CONFIG, |first| first.code);
     Err(Stop::new(code, wrong.iter().map(|stop| stop.message.as_str()).collect::<Vec<_>>().join("\n")))
+}
+
+/// A file of the config that can't be read.
+pub fn unreadable(error: files::FileError) -> Stop {
+    let code = match error.kind() {
+        files::FileErrorKind::Permission => PERMISSION,
+        files::FileErrorKind::NotFound | files::FileErrorKind::Exposed | files::FileErrorKind::Other => CONFIG,
+    };
+    Stop::new(code, error)
 }
 
 /// Finds the engine's user.
@@ -110,7 +125,8 @@ fn mapped(map: &str, id: u32) -> bool {
     })
 }
 
-/// Makes the state directory if it is missing and gives it to the engine's user.
+/// Makes the state directory if it is missing and gives it to the engine's user, also where it was given to somebody else since:
+/// systemd takes a StateDirectory= back for root at every reload.
 ///
 /// # Errors
 /// Which directory, and what the system said.
@@ -118,15 +134,24 @@ pub fn state_dir(path: &Path, run_as: &RunAs) -> Result<(), Stop> {
     make_dir(path, 0o700)?;
     let failed = |what: &str| format!("{}: {what}", path.display());
     let found = fs::metadata(path).map_err(Stop::system(failed("looking at the state directory")))?;
-    if let Some((uid, gid)) = run_as.ids
-        && (found.uid(), found.gid()) != (uid, gid)
-    {
-        chown(path, Some(uid), Some(gid)).map_err(Stop::system(failed("giving the state directory to the engine's user")))?;
-        for entry in fs::read_dir(path).map_err(Stop::system(failed("reading the state directory")))?.flatten() {
-            chown(entry.path(), Some(uid), Some(gid)).map_err(Stop::system(failed("giving the state to the engine's user")))?;
+    let me = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
+    let (uid, gid) = run_as.ids.unwrap_or(me);
+    if (found.uid(), found.gid(), found.mode() & 0o7777) == (uid, gid, 0o700) {
+        return Ok(());
+    }
+    // In our own hands first: that takes only the right to give things away, and not those to look into and to change what is others'.
+    let give = |path: &Path, (uid, gid)| lchown(path, Some(uid), Some(gid));
+    if found.uid() != me.0 {
+        give(path, me).map_err(Stop::system(failed("taking over the state directory")))?;
+    }
+    fs::set_permissions(path, fs::Permissions::from_mode(0o700)).map_err(Stop::system(failed("closing the state directory to others")))?;
+    for entry in fs::read_dir(path).map_err(Stop::system(failed("reading the state directory")))?.flatten() {
+        // An engine that was hostile may have left links to what is not its own.
+        if entry.metadata().is_ok_and(|found| found.is_file() && found.nlink() == 1) {
+            give(&entry.path(), (uid, gid)).map_err(Stop::system(failed("giving the state to the engine's user")))?;
         }
     }
-    fs::set_permissions(path, fs::Permissions::from_mode(0o700)).map_err(Stop::system(failed("closing the state directory to others")))
+    give(path, (uid, gid)).map_err(Stop::system(failed("giving the state directory to the engine's user")))
 }
 
 /// The monitor's own directory: beside the engine's, for whoever owns a directory could replace what lies in it.
@@ -191,6 +216,21 @@ fn lock_path(control_socket: &Path) -> PathBuf {
 /// Which path, and what the system said.
 pub fn control_socket(path: &Path) -> Result<OwnedFd, Stop> {
     control::bind(path).map(OwnedFd::from).map_err(Stop::system(format!("binding the control socket {}", path.display())))
+}
+
+/// Listens where the figures may be read. The address that is `held` already is listened on further, for two can't.
+///
+/// # Errors
+/// Which address, and what the system said.
+pub fn metrics_listener(wanted: Option<SocketAddr>, held: Option<&(SocketAddr, OwnedFd)>) -> Result<Option<(SocketAddr, OwnedFd)>, Stop> {
+    let Some(address) = wanted else { return Ok(None) };
+    let socket = match held.filter(|(there, _)| *there == address) {
+        Some((_, socket)) => socket.try_clone().map_err(Stop::system(format!("handing on the listener of {address}")))?,
+        None => metrics::http::bind(address)
+            .map_err(Stop::system(format!("metrics.listen: listening on {address} (is another program using it?)")))?
+            .into(),
+    };
+    Ok(Some((address, socket)))
 }
 
 /// Opens the sockets that knocks are captured with. A bound one that is `held` already is used again, for two can't be bound.

@@ -3,6 +3,7 @@
 //! It waits on descriptors and deadlines only. Closing goes on whatever the engine does. How one engine follows another is
 //! `succession`'s.
 
+use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -11,14 +12,17 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tracing::{error, info, warn};
 
 use crate::clock;
+use crate::monitor::bulletin::Bulletin;
 use crate::monitor::child::{Engine, Over, Stage};
 use crate::monitor::desk::Desk;
+use crate::monitor::orphans;
 use crate::monitor::prepare::RunAs;
+use crate::monitor::reloads::Reloads;
 use crate::monitor::signals::Signals;
 use crate::monitor::succession::Successor;
-use crate::order::{CaptureSpec, MESSAGE_MAX};
+use crate::order::{CaptureSpec, MESSAGE_MAX, Order};
 use crate::settings::{OnStop, Settings};
-use crate::stop::{FAILED, SYSTEM, Stop};
+use crate::stop::{CONFIG, FAILED, PERMISSION, SYSTEM, Stop};
 
 #[cfg(test)]
 mod tests;
@@ -33,11 +37,17 @@ pub(super) const READY_WITHIN: Duration = Duration::from_secs(120);
 pub(super) const PAUSE_MIN: Duration = Duration::from_millis(500);
 const PAUSE_MAX: Duration = Duration::from_secs(30);
 
-/// An engine that served this long had no trouble starting.
-const SERVED_WELL: Duration = Duration::from_secs(60);
+/// An engine that served this long had no trouble starting, and the next one need not wait.
+const SERVED_WELL: Duration = Duration::from_secs(3);
 
-/// The shortest pause between two looks at the firewall. A look that takes long is followed by a pause twice as long.
-const LOOK_PAUSE: Duration = Duration::from_secs(1);
+/// The shortest pause between two looks at the firewall, for a look that costs next to nothing.
+const LOOK_PAUSE: Duration = Duration::from_millis(500);
+
+/// The pause after one that runs programs or reads all rules, unless it took so long that twice its time is more.
+const DEAR_LOOK_PAUSE: Duration = Duration::from_secs(1);
+
+/// A look that takes this long is not cheap any more.
+const DEAR_LOOK: Duration = Duration::from_millis(2);
 
 /// The monitor's side of everything.
 pub(super) struct Monitor {
@@ -50,11 +60,17 @@ pub(super) struct Monitor {
     pub(super) successor: Option<Successor>,
     /// Bound sockets that engines hand on to one another, for a port can be bound only once.
     pub(super) held: Vec<(CaptureSpec, OwnedFd)>,
+    /// Where the figures may be read; handed on likewise.
+    pub(super) listener: Option<(SocketAddr, OwnedFd)>,
     pub(super) control: OwnedFd,
     pub(super) run_as: RunAs,
     pub(super) clock: clock::Steady,
     pub(super) signals: Signals,
+    pub(super) bulletin: Bulletin,
+    /// A signal asks for the config to be read anew.
     pub(super) reload_wanted: bool,
+    /// The engine asks for it.
+    pub(super) reloads: Reloads,
     /// When the engine was last started, and the pause before the next start.
     pub(super) started: Instant,
     pub(super) pause: Duration,
@@ -89,7 +105,10 @@ impl Monitor {
     /// Everything that there is to do now.
     fn turn(&mut self, buffer: &mut [u8]) -> Result<(), Stop> {
         let orders = self.engine.as_mut().map(|engine| engine.orders(ORDERS, buffer)).unwrap_or_default();
-        let reports = self.desk.serve(self.clock.now(), orders);
+        let (orders, reloads) = apart(orders);
+        let mut reports = self.desk.serve(self.clock.now(), orders);
+        let is_busy = self.successor.is_some() || self.engine.as_ref().is_none_or(|engine| engine.stage < Stage::Ready);
+        reports.extend(reloads.into_iter().filter_map(|ticket| self.reloads.ask(ticket, is_busy)));
         if let Some(engine) = self.engine.as_mut() {
             reports.iter().for_each(|report| engine.tell(report));
             engine.send_unsent();
@@ -99,16 +118,24 @@ impl Monitor {
             self.look_at_firewall();
         }
         self.look_at_engine()?;
-        self.reload_wanted |= self.signals.says_reload();
-        self.look_at_successor(buffer)
+        if self.signals.says_reload() {
+            self.reload_wanted = true;
+            self.bulletin.reloading();
+        }
+        self.look_at_successor(buffer)?;
+        self.publish();
+        let engines = self.engine.iter().chain(self.successor.iter().map(|successor| &successor.engine));
+        orphans::let_go(&engines.map(Engine::id).collect::<Vec<u32>>());
+        Ok(())
     }
 
-    /// Waits for an order, a signal, the next end or the next look at the firewall.
+    /// Waits for an order, a signal, the next end, the next look at the firewall or the next word to systemd.
     fn wait(&self) -> Result<(), Stop> {
-        let longest = if self.engine.is_some() { LOOK_PAUSE } else { Duration::from_millis(100) };
+        let longest = if self.engine.is_some() { DEAR_LOOK_PAUSE } else { Duration::from_millis(100) };
         let look = self.look_pause.saturating_sub(clock::elapsed(self.looked));
         let end = self.desk.next_end().map(|end| end.since(self.clock.now()));
-        let time = end.unwrap_or(longest).min(longest).min(look);
+        let reload = self.reloads.due_in().filter(|_| self.successor.is_none()).unwrap_or(longest);
+        let time = end.unwrap_or(longest).min(longest).min(look).min(reload).min(self.bulletin.health.beat());
         // Rounded up to the millisecond, so as not to wake just before the end again and again.
         let time = Timespec::try_from(time.saturating_add(Duration::from_millis(1))).ok();
         let mut waited = vec![PollFd::new(&self.signals.stop, PollFlags::IN), PollFd::new(&self.signals.reload, PollFlags::IN)];
@@ -123,7 +150,10 @@ impl Monitor {
         let start = clock::instant();
         self.desk.look(self.clock.now());
         self.looked = clock::instant();
-        self.look_pause = clock::elapsed(start).saturating_mul(2).max(LOOK_PAUSE);
+        self.look_pause = match clock::elapsed(start) {
+            took if took < DEAR_LOOK => LOOK_PAUSE,
+            took => took.saturating_mul(2).max(DEAR_LOOK_PAUSE),
+        };
     }
 
     /// Ends an engine that is of no more use, and starts one where there is none, after a pause that grows.
@@ -134,6 +164,7 @@ impl Monitor {
         }
         let Some(over) = engine.over.clone() else { return Ok(()) };
         let status = self.engine.take().and_then(Engine::end);
+        self.reloads.forget();
         if !self.served {
             // It said why by itself; its exit code is the answer.
             let code = status.and_then(|status| status.code()).and_then(|code| u8::try_from(code).ok()).unwrap_or(FAILED);
@@ -152,7 +183,9 @@ impl Monitor {
             return Ok(());
         }
         self.pause = if clock::elapsed(self.started) > SERVED_WELL { PAUSE_MIN } else { self.pause.saturating_mul(2).min(PAUSE_MAX) };
-        if let Err(stop) = self.start_engine() {
+        let started = self.start_engine();
+        self.bulletin.health.is_held_up = started.as_ref().is_err_and(|stop| [CONFIG, PERMISSION].contains(&stop.code));
+        if let Err(stop) = started {
             for line in stop.message.lines() {
                 error!("no engine, knocks are not heard; trying again in {}: {line}", crate::time::human(self.pause));
             }
@@ -161,6 +194,7 @@ impl Monitor {
     }
 
     fn stop(mut self) -> Result<(), Stop> {
+        self.bulletin.stopping();
         if let Some(successor) = self.successor.take() {
             successor.engine.end();
         }
@@ -181,4 +215,17 @@ impl Monitor {
             }
         }
     }
+}
+
+/// Orders for the desk, and the tickets of those to reload.
+fn apart(orders: Vec<Order>) -> (Vec<Order>, Vec<u64>) {
+    let mut reloads = Vec::new();
+    let orders = orders.into_iter().filter(|order| match order {
+        Order::Reload { ticket } => {
+            reloads.push(*ticket);
+            false
+        }
+        _ => true,
+    });
+    (orders.collect(), reloads)
 }

@@ -1,9 +1,10 @@
-//! How one engine follows another: at the start, after a crash, and when SIGHUP asks for the config to be read anew.
+//! How one engine follows another: at the start, after a crash, and when SIGHUP or `posternd reload` asks for the config to be read anew.
 //!
 //! The new engine loads the config next to the old one, which serves on. Only when it has everything but the store does the new
 //! config come into force; then the old engine sees to what is under way and ends, and the new one opens the store. Knocks that
 //! come in between wait in the new engine's captures. A config that can't be used changes nothing.
 
+use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
@@ -12,8 +13,9 @@ use tracing::{error, info, warn};
 use crate::clock;
 use crate::monitor::child::{Engine, Over, Stage};
 use crate::monitor::prepare;
+use crate::monitor::reloads;
 use crate::monitor::serve::{Monitor, READY_WITHIN};
-use crate::order::{CaptureSpec, Report};
+use crate::order::{CaptureSpec, Reloaded, Report, Start};
 use crate::settings::Settings;
 use crate::stop::{CONFIG, FAILED, Stop};
 
@@ -26,7 +28,10 @@ pub(super) struct Successor {
     pub(super) engine: Engine,
     settings: Settings,
     held: Vec<(CaptureSpec, OwnedFd)>,
+    listener: Option<(SocketAddr, OwnedFd)>,
     started: Instant,
+    /// Orders of the old engine that are answered once it is known what becomes of this one.
+    askers: Vec<u64>,
     /// Since when its config is in force and the old engine knows that it is to end.
     in_force_since: Option<Instant>,
 }
@@ -40,10 +45,21 @@ impl Monitor {
         self.started = if self.engine.is_some() { self.started } else { clock::instant() };
         let (bundle, settings) = prepare::load(&self.config)?;
         stays(&self.settings, &settings)?;
+        prepare::state_dir(&settings.gate.state_dir, &self.run_as)?;
         let captures = prepare::captures(&settings.gate, &self.held)?;
-        let engine = Engine::start(&super::ENGINE, &bundle, self.control.as_fd(), &captures, self.run_as.ids)?;
+        let listener = prepare::metrics_listener(settings.metrics.listen, self.listener.as_ref())?;
+        let start = Start {
+            run_as: self.run_as.ids,
+            captures: captures.iter().map(|(spec, _)| spec.clone()).collect(),
+            backend: self.desk.backend_name().to_owned(),
+            daemon_uptime_ms: crate::time::millis(self.clock.age()),
+            metrics: listener.is_some(),
+        };
+        let metrics = listener.as_ref().map(|(_, socket)| socket.as_fd());
+        let engine = Engine::start(&super::ENGINE, &bundle, self.control.as_fd(), &captures, metrics, &start)?;
         let held = captures.into_iter().filter(|(spec, _)| matches!(spec, CaptureSpec::Udp { .. })).collect();
-        self.successor = Some(Successor { engine, settings, held, started: clock::instant(), in_force_since: None });
+        let (started, askers, in_force_since) = (clock::instant(), Vec::new(), None);
+        self.successor = Some(Successor { engine, settings, held, listener, started, askers, in_force_since });
         Ok(())
     }
 
@@ -86,15 +102,33 @@ impl Monitor {
     }
 
     fn reload_if_wanted(&mut self) {
-        if !self.reload_wanted || self.engine.as_ref().is_none_or(|engine| engine.stage < Stage::Ready) {
+        let asked = self.reloads.due_in().is_some_and(|due| due.is_zero());
+        let wanted = self.reload_wanted || asked;
+        if !wanted || self.engine.as_ref().is_none_or(|engine| engine.stage < Stage::Ready) {
             // An engine that has yet to start reads the config as it then is.
             self.reload_wanted &= self.engine.is_some();
             return;
         }
         self.reload_wanted = false;
+        let askers = self.reloads.begin();
         info!("reading the config anew");
-        if let Err(stop) = self.start_engine() {
-            stop.message.lines().for_each(|line| error!("{NOT_USED}: {line}"));
+        let start = clock::instant();
+        let started = self.start_engine();
+        self.reloads.began(clock::elapsed(start));
+        match (started, self.successor.as_mut()) {
+            (Ok(()), Some(successor)) => successor.askers = askers,
+            (Ok(()), None) => {}
+            (Err(stop), _) => {
+                stop.message.lines().for_each(|line| error!("{NOT_USED}: {line}"));
+                self.tell_askers(askers, &reloads::refused(&stop.message));
+            }
+        }
+    }
+
+    /// Those who asked for a reload hear of it from the engine that they asked, while it is there.
+    fn tell_askers(&mut self, askers: Vec<u64>, outcome: &Reloaded) {
+        if let Some(engine) = self.engine.as_mut() {
+            reloads::reports(askers, outcome).for_each(|report| engine.tell(&report));
         }
     }
 
@@ -107,6 +141,8 @@ impl Monitor {
         }
         self.settings = successor.settings.clone();
         successor.in_force_since = Some(clock::instant());
+        let askers = std::mem::take(&mut successor.askers);
+        self.tell_askers(askers, &Reloaded::Done);
         match self.engine.as_mut() {
             Some(old) => old.tell(&Report::Finish),
             None => self.let_go(),
@@ -118,16 +154,20 @@ impl Monitor {
     fn let_go(&mut self) {
         let Some(mut successor) = self.successor.take() else { return };
         successor.engine.tell(&Report::Go);
+        self.desk.count_engine();
         if self.served {
             info!(users = self.settings.policies.len(), "the config is in force: {} users", self.settings.policies.len());
         }
         self.engine = Some(successor.engine);
+        self.reloads.forget();
         self.held = successor.held;
+        self.listener = successor.listener;
         self.started = clock::instant();
     }
 
     fn give_up_successor(&mut self) -> Result<(), Stop> {
-        let Some(successor) = self.successor.take() else { return Ok(()) };
+        let Some(mut successor) = self.successor.take() else { return Ok(()) };
+        let askers = std::mem::take(&mut successor.askers);
         let why = successor.engine.over.clone().unwrap_or(Over::Gone);
         let status = successor.engine.end();
         match (why, status.and_then(|status| status.code())) {
@@ -136,7 +176,11 @@ impl Monitor {
                 let why = if why == Over::Gone { "its own line is above".to_owned() } else { why.to_string() };
                 return Err(Stop::new(code, format!("the engine could not begin ({why})")));
             }
-            (why, _) if self.engine.is_some() => error!("{NOT_USED}: the new engine could not begin: {why}"),
+            (why, _) if self.engine.is_some() => {
+                let what = format!("the new engine could not begin: {why}");
+                error!("{NOT_USED}: {what}");
+                self.tell_askers(askers, &reloads::refused(&what));
+            }
             (why, _) => warn!("the engine could not begin: {why}"),
         }
         Ok(())

@@ -4,10 +4,10 @@
 //! files and hosts are named here and read by the client. No error here shows a key or a line of the file.
 
 mod allow;
-mod endpoint;
 mod error;
 mod key;
 mod text;
+mod written;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -15,11 +15,12 @@ use std::time::Duration;
 
 use postern_proto::GateName;
 
+pub use crate::endpoint::{DEFAULT_PORT, Endpoint, EndpointError, Host};
 pub use allow::{AllowError, AllowSetting};
-pub use endpoint::{DEFAULT_PORT, Endpoint, EndpointError, Host};
 pub use error::{ProfileError, without_secrets};
 pub use key::{KeySource, PrivateSource};
 pub use text::duration;
+pub use written::{NoSection, renamed, section, with_section};
 
 use crate::service::Wanted;
 

@@ -80,10 +80,11 @@ impl ReplayStore for DiskStore {
     }
 
     fn commit(&mut self, marks: &[MarkRecord], tide: Tide) -> Result<(), StoreError> {
-        self.with(|db| {
-            write_marks(db, marks, tide)?;
-            write_again(db)
-        })
+        self.with(|db| write_marks(db, marks, tide))
+    }
+
+    fn settle(&mut self) -> Result<(), StoreError> {
+        self.with(write_again)
     }
 }
 
@@ -143,11 +144,12 @@ fn write_marks(db: &Database, marks: &[MarkRecord], tide: Tide) -> Result<(), Tr
     Ok(write.commit()?)
 }
 
-/// A second commit that adds nothing, so that both of redb's two commit slots hold the marks before they count as kept.
+/// A second commit that adds nothing, so that both of redb's two commit slots hold the marks.
 ///
 /// redb goes back to the older slot when the newer one is damaged (or when one bit of its header, which no checksum
-/// covers, says so), and would open without the last marks and without a word. This costs a second fsync, as redb's
-/// two-phase commit would, which does not cover that bit.
+/// covers, says so), and would open without the last marks and without a word. A power cut does no such damage: the marks are
+/// on the disk after the first commit, and no knock has to wait for this second fsync. redb's two-phase commit, which
+/// costs as much, does not cover that bit.
 fn write_again(db: &Database) -> Result<(), Trouble> {
     let write = begin(db)?;
     {

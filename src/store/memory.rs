@@ -47,4 +47,8 @@ impl ReplayStore for MemoryStore {
             Ok(())
         })
     }
+
+    fn settle(&mut self) -> Result<(), StoreError> {
+        self.with(|disk| disk.check())
+    }
 }

@@ -26,4 +26,11 @@ pub trait ReplayStore: Send {
     /// # Errors
     /// None of the marks may be counted as kept.
     fn commit(&mut self, marks: &[MarkRecord], tide: Tide) -> Result<(), StoreError>;
+
+    /// Puts what was last committed beyond damage to the newest part of the store, too. For the time after a commit when
+    /// nobody waits for the next one, which would do the same.
+    ///
+    /// # Errors
+    /// As [`ReplayStore::commit`]; what was committed stays so.
+    fn settle(&mut self) -> Result<(), StoreError>;
 }

@@ -12,7 +12,8 @@ use crate::world::{HOUR, SIDES, Side, World, forward, grant, kinds, protection, 
 /// The gate with its port 2222 and the host's port 22 hidden.
 fn hiding(side: Side, forwards: &[Forward]) -> Protection {
     let inner = format!("{}/{}", side.inner, if side.inner.contains(':') { 128 } else { 32 });
-    Protection { forwards: forwards.to_vec(), ..protection(&["tcp/2222"], &[(&inner, "tcp/22-23")]) }
+    // the way from the host to its clients is hidden too, so that only a rule that opens too much would let it through
+    Protection { forwards: forwards.to_vec(), ..protection(&["tcp/2222"], &[(&inner, "tcp/22-23"), (side.outside, "tcp/22")]) }
 }
 
 fn through(side: Side, forwards: &[Forward], length: Duration) -> Grant {
@@ -34,6 +35,7 @@ pub(crate) fn a_forward_leads_its_client_alone_to_the_host_which_sees_the_client
                 assert!(world.is_hidden(&world.stranger, side.gate[1], 2222), "{kind}: another client");
                 assert!(world.is_hidden(&world.client, side.inner, 22), "{kind}: the host itself, past the gate's port");
                 assert!(world.is_hidden(&world.client, side.inner, 23), "{kind}: another port of the host");
+                assert!(world.is_hidden(&world.inner, side.client, 22), "{kind}: the other direction");
                 assert_eq!(world.list(), std::slice::from_ref(&grant), "{kind}");
                 world.restart();
                 assert_eq!(world.list(), std::slice::from_ref(&grant), "{kind}: one who comes after finds it with its forward");

@@ -2,6 +2,7 @@
 //! by a gate on the loopback interface that opens the packets with the protocol crate and knows nothing of the client.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
 
+mod enrolling;
 mod failing;
 mod gate;
 mod knocking;

@@ -37,11 +37,16 @@ pub(crate) struct Gate {
 }
 
 impl Gate {
-    /// With this config; FOLDER and KEY in it are replaced.
-    pub(crate) fn new(config: &str) -> Self {
+    /// With no config yet.
+    pub(crate) fn empty() -> Self {
         let folder = tempfile::Builder::new().prefix("postern-cli-").tempdir().unwrap();
         fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
-        let gate = Self { folder };
+        Self { folder }
+    }
+
+    /// With this config; FOLDER and KEY in it are replaced.
+    pub(crate) fn new(config: &str) -> Self {
+        let gate = Self::empty();
         gate.write("posternd.toml", config);
         gate
     }

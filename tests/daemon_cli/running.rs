@@ -48,7 +48,7 @@ fn a_second_daemon_on_the_same_control_socket_is_refused_and_the_first_serves_on
     assert!(line.starts_with("another posternd is running ") && line.contains("; stop it first"), "{line}");
     let status = gate.run(&["status"]);
     assert_eq!((status.code, status.err.as_str()), (Some(0), ""));
-    assert!(status.out.starts_with("gate gate.test: up ") && status.out.contains(", 1 user\n"), "{}", status.out);
+    assert!(status.out.starts_with("gate gate.test: up ") && status.out.contains(", 1 user, "), "{}", status.out);
     let grants = gate.run(&["grants", "--json"]);
     let said: serde_json::Value = serde_json::from_str(&grants.out).unwrap();
     assert_eq!(said, serde_json::json!({ "version": 1, "grants": [] }));

@@ -3,11 +3,11 @@
 //! A script is mounted over the real programs in a mount namespace of the gate's own; a file tells it what to do.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
 
 use rustix::process::Signal;
 
-use crate::world::{FAMILIES, Family, Plan, World, run, wait_for};
+use crate::world::fake::lay_over_iptables;
+use crate::world::{FAMILIES, Family, Plan, World, wait_for};
 
 /// Plays iptables-restore and ip6tables-restore as the file `mode` says, and hands everything else on.
 const SCRIPT: &str = r#"#!/bin/sh
@@ -16,6 +16,8 @@ case "$name/$(cat FOLDER/mode)" in
   *-restore/fails) echo "it is broken" >&2; exit 1 ;;
   *-restore/locked) echo "Another app is currently holding the xtables lock." >&2; exit 4 ;;
   *-restore/garbage) head -c 50000 /dev/urandom; head -c 5000 /dev/urandom >&2; exit 2 ;;
+  *-restore/babbles) head -c 5000 /dev/urandom; exit 0 ;;
+  *-restore/lies) exit 0 ;;
   *-restore/hangs) exec sleep 600 ;;
   *-restore/slow) : > FOLDER/asleep; sleep 2 ;;
   *-restore/killed) kill -9 $$ ;;
@@ -26,21 +28,8 @@ exec FOLDER/real "$name" "$@"
 /// A gate whose firewall programs do as they are told.
 fn world() -> World {
     let mut world = World::prepare(&Plan::new("iptables"));
-    let folder = world.folder().display().to_string();
-    let script = world.folder().join("script");
-    fs::write(&script, SCRIPT.replace("FOLDER", &folder)).unwrap();
-    fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).unwrap();
-    fs::write(world.folder().join("real"), "").unwrap();
     tell(&world, "works");
-    world.gate.run(|| nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNS).unwrap());
-    let real = fs::canonicalize("/usr/sbin/iptables-restore").unwrap().display().to_string();
-    assert_eq!(fs::canonicalize("/usr/sbin/ip6tables-restore").unwrap().display().to_string(), real, "one program plays all roles");
-    for arguments in
-        [&["--make-rprivate", "/"][..], &["--bind", &real, &format!("{folder}/real")], &["--bind", &format!("{folder}/script"), &real]]
-    {
-        let ran = run(&world.gate, "mount", arguments);
-        assert!(ran.status.success(), "mount {arguments:?}: {}", String::from_utf8_lossy(&ran.stderr));
-    }
+    lay_over_iptables(&world, SCRIPT);
     world.start_again();
     world
 }
@@ -52,7 +41,7 @@ fn tell(world: &World, mode: &str) {
 
 pub(crate) fn failed_opening_is_refused_and_leaves_nothing(_: &'static str) {
     let world = world();
-    for (count, mode) in (1..).zip(["fails", "locked", "garbage", "killed", "hangs"]) {
+    for (count, mode) in (1..).zip(["fails", "locked", "garbage", "killed", "babbles", "lies", "hangs"]) {
         let family = FAMILIES[usize::from(count % 2 == 0)];
         tell(&world, mode);
         world.first.knock("alice", family, &["--for", "10m"]);

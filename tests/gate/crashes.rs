@@ -1,4 +1,7 @@
-//! Processes that are killed at any moment: no grant outlives its time, none that was reported is lost, and knocks work again.
+//! Processes that are killed at any moment: no grant outlives its time, none that was reported is lost, what was admitted is not
+//! admitted again, and knocks work again without help.
+//!
+//! `POSTERN_MOMENTS` says how many moments for each firewall driver, `POSTERN_LOAD` how many other knocks a second meanwhile.
 
 use std::fs;
 use std::thread;
@@ -10,7 +13,11 @@ use postern::settings::BackendKind;
 use postern::time::Timestamp;
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::world::{Daemon, FAMILIES, Plan, World, wait_for};
+use crate::stream::{Stream, with_crowd};
+use crate::world::{Daemon, FAMILIES, Family, Plan, World, wait_for};
+
+/// Who knocks at these moments, from the first client's own addresses.
+const USER: &str = "alice2";
 
 /// How long after its end a grant may still let somebody in.
 const LATE: Duration = Duration::from_secs(1);
@@ -18,8 +25,26 @@ const LATE: Duration = Duration::from_secs(1);
 /// What the knocks of these moments ask for.
 const OPEN_FOR: Duration = Duration::from_secs(2);
 
-/// Moments of a run; four runs with either firewall make forty.
-const MOMENTS: u32 = 5;
+/// Moments for each firewall driver, which four runs share.
+const MOMENTS: u32 = 20;
+const RUNS: u32 = 4;
+
+/// What the environment asks for.
+fn asked(name: &str, otherwise: u32) -> u32 {
+    std::env::var(name).map_or(otherwise, |text| text.parse().unwrap_or_else(|_| panic!("{name} is no number")))
+}
+
+/// Whom a moment kills, and what came of it, for the one line at the end.
+#[derive(Debug, Default)]
+struct Tally {
+    engine: u32,
+    monitor: u32,
+    both: u32,
+    /// Moments at which the knock had been reported as open.
+    reported: u32,
+    /// Moments at which the knock came to nothing, and was admitted when it was sent again.
+    opened_later: u32,
+}
 
 pub(crate) fn first_run(backend: &'static str) {
     moments(backend, 1);
@@ -64,24 +89,33 @@ pub(crate) fn engine_comes_back_again_and_again(backend: &'static str) {
     world.first.expect_let_in(FAMILIES[0]);
 }
 
+#[expect(clippy::print_stderr, reason = "how it went is worth a line")]
 fn moments(backend: &'static str, seed: u64) {
-    let mut world = World::start(&Plan::new(backend).user("alice2", "services = [\"tcp/2222\"]\nquota = \"1000/min\""));
+    let plan = Plan::new(backend).user(USER, "services = [\"tcp/2222\"]\nquota = \"1000000/min\"");
+    let mut world = World::start(&with_crowd(plan));
+    let stream = Stream::start(&world, asked("POSTERN_LOAD", 0));
     let mut dice = Dice(seed * 7919);
-    for moment in 0..MOMENTS {
-        let killed = one_moment(&mut world, backend, &mut dice);
-        assert!(!killed.is_empty(), "moment {moment}");
+    let mut tally = Tally::default();
+    let moments = asked("POSTERN_MOMENTS", MOMENTS).div_ceil(RUNS);
+    for _ in 0..moments {
+        one_moment(&mut world, backend, &stream, &mut dice, &mut tally);
     }
+    eprintln!("{backend}, run {seed}: {moments} moments, {tally:?}, {} other knocks", stream.sent());
 }
 
 /// One knock, and a kill at some moment around it.
-fn one_moment(world: &mut World, backend: &'static str, dice: &mut Dice) -> &'static str {
+fn one_moment(world: &mut World, backend: &'static str, stream: &Stream, dice: &mut Dice, tally: &mut Tally) {
     let family = FAMILIES[usize::from(dice.below(2) == 0)];
-    let packet = world.first.packet("alice2", family, &["--for", "2s"]);
+    let packet = world.first.packet(USER, family, &["--for", "2s"]);
     let victims = ["engine", "monitor", "both"][usize::try_from(dice.below(3)).unwrap()];
-    let gap = i64::try_from(dice.below(200)).unwrap() - 50;
+    // Half of the moments are so near that the knock is under way.
+    let (earliest, span) = if dice.below(2) == 0 { (-50, 200) } else { (-3, 20) };
+    let gap = i64::try_from(dice.below(span)).unwrap() + earliest;
     let is_late = dice.below(2) == 0;
     let (monitor, engine) = (world.daemon.pid(), world.daemon.engine());
     let serves = world.daemon.logged(&["the engine serves"]).len();
+    stream.flow();
+    let before = openings(world);
     thread::scope(|scope| {
         scope.spawn(|| {
             pause(gap);
@@ -95,14 +129,14 @@ fn one_moment(world: &mut World, backend: &'static str, dice: &mut Dice) -> &'st
         pause(-gap);
         world.first.send(family, &packet);
     });
-    let reported = if victims == "engine" {
+    let (reported, openings) = if victims == "engine" {
         world.daemon.wait_for_lines(serves + 1, &["the engine serves"]);
-        opened(&world.daemon)
+        (opened(&world.daemon), openings(world) - before)
     } else {
         world.daemon.wait();
         let died = now();
         wait_for("the engine to go with its monitor", || is_gone(engine).then_some(()));
-        let reported = opened(&world.daemon);
+        let reported = (opened(&world.daemon), openings(world) - before);
         if is_late {
             // Nobody is there to end it but the kernel. A firewall program that the monitor had started may still be at it, so
             // what is listed now need not be all; but whatever was granted before the monitor died ends by this time.
@@ -112,6 +146,7 @@ fn one_moment(world: &mut World, backend: &'static str, dice: &mut Dice) -> &'st
         world.start_again();
         reported
     };
+    let held = stream.hold();
     expect_ledger_and_kernel_agree(world, backend);
     let grants = world.daemon.grants();
     for (id, until) in reported.into_iter().filter(|(_, until)| *until > now().plus(Duration::from_millis(100))) {
@@ -120,15 +155,49 @@ fn one_moment(world: &mut World, backend: &'static str, dice: &mut Dice) -> &'st
             "{victims} {gap}: grant {id} was reported and is lost: {grants:?}"
         );
     }
+    tally.reported += u32::try_from(openings).unwrap();
+    tally.opened_later += u32::from(expect_opened_once(world, family, &packet, openings));
     if world.first.connect(family, crate::world::SERVICE).is_err() {
-        world.first.knock("alice2", family, &["--for", "2s"]);
+        world.first.knock(USER, family, &["--for", "2s"]);
         world.first.expect_let_in(family);
     }
     wait_past(&world.daemon.grants());
     world.first.expect_shut_out(family);
     world.wait_until_closed();
     expect_ledger_and_kernel_agree(world, backend);
-    victims
+    drop(held);
+    *match victims {
+        "engine" => &mut tally.engine,
+        "monitor" => &mut tally.monitor,
+        _ => &mut tally.both,
+    } += 1;
+}
+
+/// How often this daemon has said that a door is open for a knock of these moments.
+fn openings(world: &World) -> usize {
+    world.daemon.logged(&["open: grant", &format!(": {USER}, ")]).len()
+}
+
+/// The same bytes again, twice. They may open where the kill came before they were admitted, but not a second time. Returns whether
+/// they did.
+fn expect_opened_once(world: &World, family: Family, packet: &[u8], openings_before: usize) -> bool {
+    let dropped = || {
+        let status = world.daemon.status();
+        ["drop replay", "drop duplicate", "drop too-old"].map(|reason| status.count(reason)).iter().sum::<u64>()
+    };
+    let send = || {
+        let (opened, refused) = (openings(world), dropped());
+        world.first.send(family, packet);
+        wait_for("a verdict on the old packet", || (openings(world) > opened || dropped() > refused).then_some(()));
+        openings(world) - opened
+    };
+    let grants = world.daemon.grants();
+    let later = send();
+    assert!(openings_before + later <= 1, "a replay was admitted");
+    let is_new = |now: &Grant| now.user == USER && !grants.iter().any(|grant| grant.id == now.id && grant.until == now.until);
+    assert!(later == 1 || !world.daemon.grants().iter().any(is_new), "a replay opened or renewed");
+    assert_eq!(send(), 0, "a replay was admitted");
+    later == 1
 }
 
 /// Waits until the ledger is what the firewall says; a grant may end between the two questions.
@@ -178,7 +247,7 @@ fn pause(millis: i64) {
     thread::sleep(Duration::from_millis(u64::try_from(millis).unwrap_or_default()));
 }
 
-fn kill(pid: u32) {
+pub(crate) fn kill(pid: u32) {
     // The engine may have gone with its monitor already.
     let _ = kill_process(Pid::from_raw(i32::try_from(pid).unwrap()).unwrap(), Signal::KILL);
 }
@@ -188,10 +257,10 @@ fn is_gone(pid: u32) -> bool {
 }
 
 /// Numbers that look random and are the same in every run (SplitMix64).
-struct Dice(u64);
+pub(crate) struct Dice(pub(crate) u64);
 
 impl Dice {
-    fn below(&mut self, bound: u64) -> u64 {
+    pub(crate) fn below(&mut self, bound: u64) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);

@@ -20,6 +20,8 @@ mod bound;
 mod broken;
 mod command;
 mod crashes;
+mod enrolment;
+mod explain;
 mod flushed;
 mod hooks;
 mod links;
@@ -33,6 +35,9 @@ mod restart;
 mod scans;
 mod silence;
 mod spoofed;
+mod status;
+mod storm;
+mod stream;
 mod trial;
 mod users;
 mod world;
@@ -53,6 +58,8 @@ const NMAP: &[Need] = &[Need::Program("nmap")];
 const SSH: &[Need] = &[Need::Users, Need::Program("sshd"), Need::Program("ssh"), Need::Program("ssh-keygen"), Need::Program("unshare")];
 const IPSET: &[Need] = &[Need::Program("ipset"), Need::Program("iptables"), Need::Program("ip6tables")];
 const IPTABLES: &[Need] = &[Need::Program("iptables"), Need::Program("ip6tables")];
+
+const TCPDUMP: &[Need] = &[Need::Program("tcpdump")];
 
 const NFT_AND_IPTABLES: &[Need] = &[Need::Program("iptables"), Need::Program("ip6tables"), Need::Program("nft")];
 /// A program can be mounted over another one only by root.
@@ -82,11 +89,13 @@ const EVERY: &[Test] = &[
     ("stop_with_on_stop_remove_leaves_the_firewall_as_it_was", IPTABLES, restart::stop_removes_when_told),
     ("flush_leaves_the_firewall_as_it_was", IPTABLES, restart::flush_leaves_nothing),
     ("flush_leaves_a_host_that_never_had_a_rule_without_a_table", NFT_AND_IPTABLES, restart::flush_leaves_no_table),
+    ("flush_after_a_first_start_that_was_cut_short_leaves_no_table", NFT_AND_IPTABLES, restart::flush_after_a_start_that_was_cut_short),
     ("trial_that_nobody_passes_takes_everything_back", IPTABLES, trial::nobody_passes),
     ("kills_at_random_moments_leave_no_grant_too_long_and_lose_none_1", &[], crashes::first_run),
     ("kills_at_random_moments_leave_no_grant_too_long_and_lose_none_2", &[], crashes::second_run),
     ("kills_at_random_moments_leave_no_grant_too_long_and_lose_none_3", &[], crashes::third_run),
     ("kills_at_random_moments_leave_no_grant_too_long_and_lose_none_4", &[], crashes::fourth_run),
+    ("storm_of_reloads_and_kills_ends_in_one_engine_and_one_truth", &[], storm::of_reloads_and_kills_ends_in_one_engine_and_one_truth),
     ("firewall_that_others_flush_is_put_back_with_all_live_grants", NFT_AND_IPTABLES, flushed::is_put_back),
     ("knock_into_a_flushed_firewall_is_open_in_the_end_or_refused", NFT_AND_IPTABLES, flushed::knocks_meanwhile_are_honest),
     ("firewall_that_nobody_changes_is_left_alone", &[], flushed::unchanged_firewall_is_left_alone),
@@ -101,6 +110,12 @@ const ONCE: &[Test] = &[
     ("policy_refusal_is_one_line_with_user_wish_and_rule_and_opens_nothing", &[], policy::refusals),
     ("spent_quota_is_refused_and_comes_back", &[], policy::quota_spent_comes_back),
     ("spoofed_source_is_refused_where_only_the_observed_address_counts", &[], spoofed::is_refused_where_only_the_observed_address_counts),
+    ("explain_of_a_recorded_mix_says_what_the_gate_did_and_why", TCPDUMP, explain::recording_of_a_mix),
+    ("explain_live_tells_of_a_wrong_key_while_the_gate_goes_on", &[], explain::live_beside_the_gate),
+    ("explain_asks_the_running_gate_what_it_remembers", &[], explain::asks_the_running_gate),
+    ("status_tells_what_the_kernel_dropped", &[], status::kernel_drops_are_told),
+    ("status_tells_which_interface_is_lost", &[], status::lost_interface_is_told),
+    ("status_and_grants_count_down", &[], status::quotas_and_grants_count_down),
     ("knock_out_of_a_tunnel_opens", &[Need::Tun], links::knock_out_of_a_tunnel),
     ("link_that_goes_down_and_up_is_heard_again", &[], links::link_down_and_up),
     ("interface_that_is_deleted_and_made_again_is_heard_again", &[], links::interface_deleted_and_made_again),
@@ -131,11 +146,30 @@ const ONCE: &[Test] = &[
     ("failed_closing_is_tried_again_until_it_is_done", FAKE, broken::failed_closing_is_tried_again_until_it_is_done),
     ("opening_by_an_orphaned_program_is_found_and_closed", FAKE, broken::opening_by_an_orphaned_program_is_found_and_closed),
     ("failed_renewal_leaves_the_old_end", FAKE, broken::failed_renewal_leaves_the_old_end),
+    ("enrolment_with_a_shared_key_ends_in_an_open_port", &[], enrolment::with_a_shared_key_ends_in_an_open_port),
+    (
+        "enrolment_with_a_key_pair_ends_in_an_open_port_and_no_secret_has_travelled",
+        &[],
+        enrolment::with_a_key_pair_ends_in_an_open_port_and_no_secret_has_travelled,
+    ),
+    (
+        "user_with_a_new_key_may_use_the_old_one_until_its_end_and_without_a_reload_no_longer",
+        &[],
+        enrolment::with_a_new_key_the_old_one_counts_until_its_end_and_without_a_reload_no_longer,
+    ),
+    (
+        "user_once_disabled_loses_what_is_open_and_counts_for_nothing_until_enabled",
+        &[],
+        enrolment::once_disabled_closes_what_is_open_and_counts_for_nothing_until_enabled,
+    ),
+    ("user_add_says_when_the_running_gate_does_not_take_it", &[], enrolment::says_when_the_running_gate_does_not_take_it),
     ("reload_loses_none_of_a_stream_of_knocks", &[], reload::under_a_stream_of_knocks),
     ("reload_loses_none_of_a_stream_of_knocks_to_a_bound_socket", &[], reload::under_a_stream_of_knocks_to_a_bound_socket),
     ("reload_of_a_broken_config_changes_nothing", &[], reload::of_a_broken_config_changes_nothing),
     ("reload_closes_the_grants_of_a_removed_user_and_keeps_the_others", &[], reload::closes_the_grants_of_a_removed_user),
     ("reload_brings_users_window_ports_and_name_into_force", &[], reload::brings_users_window_ports_and_name_into_force),
+    ("reload_by_command_is_answered_honestly", &[], reload::by_command_is_answered_honestly),
+    ("reload_by_many_commands_at_once_is_done_for_each", &[], reload::by_many_commands_at_once_is_done_for_each),
     ("reload_again_and_again_ends_in_one_engine", &[], reload::again_and_again_ends_in_one_engine),
 ];
 

@@ -164,3 +164,39 @@ pub(crate) fn again_and_again_ends_in_one_engine(backend: &'static str) {
     });
     assert!(world.daemon.stop().success());
 }
+
+/// Whoever runs it may knock as a new user once it has ended, and is told why where it can't be done.
+pub(crate) fn by_command_is_answered_honestly(backend: &'static str) {
+    let world = World::start(&plan(backend));
+    world.rewrite(&plan(backend).user("carol", &format!("services = [\"tcp/{SERVICE}\"]")));
+    let said = world.daemon.asked(&["reload"]);
+    assert_eq!(crate::world::text(&said), "the config is in force; see it work with: posternd status\n");
+    world.first.knock("carol", Family::V4, &["--for", "10m"]);
+    world.first.expect_let_in(Family::V4);
+
+    change(&world, "/state\"", "/other\"");
+    let refused = world.daemon.ask(&["reload"]);
+    let why = "posternd: the new config is not used, the old one stays in force: gate.state_dir can't change while posternd runs; ";
+    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(refused.status.code() == Some(1) && said.starts_with(why) && said.lines().count() == 1, "{said}");
+    change(&world, "/other\"", "/state\"");
+    change(&world, "name = \"carol\"", "name = \"c a r o l\"");
+    let refused = world.daemon.ask(&["reload", "--json"]);
+    assert!(refused.status.code() == Some(78) && refused.stdout.is_empty(), "{refused:?}");
+    change(&world, "name = \"c a r o l\"", "name = \"carol\"");
+    let said: serde_json::Value = serde_json::from_slice(&world.daemon.asked(&["reload", "--json"]).stdout).unwrap();
+    assert_eq!(said, serde_json::json!({ "version": 1, "reload": "done" }));
+    assert_eq!((world.daemon.grants().len(), world.daemon.status().users), (1, 3));
+}
+
+pub(crate) fn by_many_commands_at_once_is_done_for_each(backend: &'static str) {
+    let world = World::start(&plan(backend));
+    let codes: Vec<Option<i32>> = thread::scope(|scope| {
+        let reloads: Vec<_> = (0..6).map(|_| scope.spawn(|| world.daemon.ask(&["reload"]).status.code())).collect();
+        reloads.into_iter().map(|reload| reload.join().unwrap()).collect()
+    });
+    assert_eq!(codes, [Some(0); 6]);
+    world.first.knock("alice", Family::V6, &["--for", "10m"]);
+    world.first.expect_let_in(Family::V6);
+    assert_eq!(world.daemon.logged(&["ERROR"]), NOTHING);
+}

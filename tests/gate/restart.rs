@@ -1,8 +1,11 @@
 //! What outlives the daemon: grants with their time, protection, marks; and what it takes with it when it is told to.
 
+use std::thread;
 use std::time::Duration;
 
-use crate::world::{FAMILIES, Family, Plan, World, run, text, wait_for};
+use rustix::process::Signal;
+
+use crate::world::{FAMILIES, Family, Plan, World, find, run, text, wait_for};
 
 pub(crate) fn grants_live_on(backend: &'static str) {
     let mut world = World::start(&Plan::new(backend));
@@ -54,24 +57,28 @@ pub(crate) fn stop_removes_when_told(backend: &'static str) {
     world.second.expect_both_let_in();
 }
 
+/// Whether posternd was stopped or killed.
 pub(crate) fn flush_leaves_nothing(backend: &'static str) {
     let mut world = World::prepare(&Plan::new(backend).user("carol", "services = [\"tcp/22\"]\ntargets = [\"10.9.0.0/16\"]"));
     let before = with_rules_of_others(&world);
-    world.start_again();
-    for family in FAMILIES {
-        world.first.knock("alice", family, &["--for", "10m"]);
+    for end in [Signal::TERM, Signal::KILL] {
+        world.start_again();
+        for family in FAMILIES {
+            world.first.knock("alice", family, &["--for", "10m"]);
+        }
+        world.wait_for_grants(2);
+        world.daemon.signal(end);
+        world.daemon.wait();
+        assert!(!world.rules().is_empty(), "grants stay after a stop");
+        let flushed = world.daemon.at_gate(&world.gate, &["flush"]);
+        assert!(flushed.status.success(), "{}", String::from_utf8_lossy(&flushed.stderr));
+        assert!(text(&flushed).contains("nothing of Postern's is left"), "{}", text(&flushed));
+        assert_eq!(world.firewall(), before);
+        world.second.expect_both_let_in();
+        let again = world.daemon.at_gate(&world.gate, &["flush"]);
+        assert!(again.status.success(), "a second time is no error: {}", String::from_utf8_lossy(&again.stderr));
+        assert_eq!(world.firewall(), before);
     }
-    world.wait_for_grants(2);
-    world.daemon.stop();
-    assert!(!world.rules().is_empty(), "grants stay after a stop");
-    let flushed = world.daemon.at_gate(&world.gate, &["flush"]);
-    assert!(flushed.status.success(), "{}", String::from_utf8_lossy(&flushed.stderr));
-    assert!(text(&flushed).contains("nothing of Postern's is left"), "{}", text(&flushed));
-    assert_eq!(world.firewall(), before);
-    world.second.expect_both_let_in();
-    let again = world.daemon.at_gate(&world.gate, &["flush"]);
-    assert!(again.status.success(), "a second time is no error: {}", String::from_utf8_lossy(&again.stderr));
-    assert_eq!(world.firewall(), before);
 }
 
 /// The programs make tables on their first run; on a host that never had any these go too. A look changes nothing either.
@@ -80,17 +87,35 @@ pub(crate) fn flush_leaves_no_table(backend: &'static str) {
     assert_eq!(everything(&world), "");
     assert!(world.daemon.at_gate(&world.gate, &["check"]).status.success());
     assert_eq!(everything(&world), "", "after a check");
-    world.start_again();
-    for family in FAMILIES {
-        world.first.knock("alice", family, &["--for", "10m"]);
+    for end in [Signal::TERM, Signal::KILL] {
+        world.start_again();
+        for family in FAMILIES {
+            world.first.knock("alice", family, &["--for", "10m"]);
+        }
+        world.wait_for_grants(2);
+        world.daemon.stop();
+        world.start_again();
+        world.daemon.signal(end);
+        world.daemon.wait();
+        assert!(!everything(&world).is_empty());
+        assert!(world.daemon.at_gate(&world.gate, &["flush"]).status.success());
+        assert_eq!(everything(&world), "", "after a flush");
     }
-    world.wait_for_grants(2);
-    world.daemon.stop();
-    world.start_again();
-    world.daemon.stop();
-    assert!(!everything(&world).is_empty());
-    assert!(world.daemon.at_gate(&world.gate, &["flush"]).status.success());
-    assert_eq!(everything(&world), "", "after a flush");
+}
+
+/// Killed while it sets up for the first time: what it has made by then is known as its own.
+pub(crate) fn flush_after_a_start_that_was_cut_short(backend: &'static str) {
+    let mut world = World::prepare(&Plan::new(backend));
+    for pause in (0..120).step_by(10) {
+        world.daemon.start_process(&world.gate);
+        thread::sleep(Duration::from_millis(pause));
+        world.daemon.signal(Signal::KILL);
+        world.daemon.wait();
+        // A program that it had started may still be at it.
+        thread::sleep(Duration::from_millis(200));
+        assert!(world.daemon.at_gate(&world.gate, &["flush"]).status.success());
+        assert_eq!(everything(&world), "", "killed after {pause} ms");
+    }
 }
 
 fn everything(world: &World) -> String {
@@ -119,6 +144,16 @@ pub(crate) fn with_rules_of_others(world: &World) -> String {
             let words: Vec<&str> = rule.split(' ').collect();
             let ran = run(&world.gate, program, &words);
             assert!(ran.status.success(), "{program} {rule}: {}", String::from_utf8_lossy(&ran.stderr));
+        }
+    }
+    if find("nft").is_some() {
+        for line in [
+            "add table inet theirs",
+            "add chain inet theirs input { type filter hook input priority 5; }",
+            "add rule inet theirs input tcp dport 25 drop",
+        ] {
+            let ran = run(&world.gate, "nft", &[line]);
+            assert!(ran.status.success(), "nft {line}: {}", String::from_utf8_lossy(&ran.stderr));
         }
     }
     world.firewall()

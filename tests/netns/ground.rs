@@ -20,6 +20,10 @@ pub(crate) enum Need {
     Peer,
     /// /dev/net/tun, and python3 that holds it.
     Tun,
+    /// What a file of tests has found out by itself: what, and whether it is there.
+    That(&'static str, bool),
+    /// A parser of monitoring systems' own: /usr/bin/python3 with `prometheus_client`.
+    Parser,
 }
 
 /// The machine, as it was found.
@@ -67,6 +71,10 @@ impl Ground {
             Need::Users => (!self.root).then(|| "it needs root".to_owned()),
             Need::Program(name) => missing(&format!("the program {name}"), find(name).is_some()),
             Need::Peer => missing("python3-cryptography", runs("/usr/bin/python3", &["-c", "import cryptography"])),
+            Need::That(what, there) => missing(what, there),
+            Need::Parser => {
+                missing("python3-prometheus-client", runs("/usr/bin/python3", &["-c", "import prometheus_client.openmetrics.parser"]))
+            }
             Need::Tun => {
                 missing("the right to open /dev/net/tun", fs::OpenOptions::new().read(true).write(true).open("/dev/net/tun").is_ok())
                     .or_else(|| missing("the program python3", find("python3").is_some()))

@@ -71,6 +71,7 @@ fn main() -> ExitCode {
         repair::an_entry_of_the_record_that_is_not_readable_is_an_error_and_never_left_out,
         repair::without_the_capability_the_error_names_it,
         scale::ten_thousand_grants_are_installed_listed_and_closed,
+        scale::a_full_set_refuses_the_next_grant_and_says_so_and_the_others_stay,
         scale::ten_thousand_grants_opened_in_batches_are_all_there_and_survive_a_lost_table,
     ];
     libtest_mimic::run(&Arguments::from_args(), trials).exit_code()

@@ -1,9 +1,6 @@
 //! Doors closed before their time: by the user who opened them, or by the administrator.
 
-use std::io::{BufRead, BufReader};
-use std::os::unix::net::UnixStream;
-
-use postern::control::{Answer, Question};
+use postern::control::{Answer, Asker, Question};
 use postern::order::{Report, Selection};
 
 use crate::wishes::{HOME, Wish};
@@ -62,13 +59,12 @@ fn the_administrator_sees_what_is_open_and_closes_it() {
 }
 
 fn ask(world: &mut World, question: Question) -> Answer {
-    let (ours, theirs) = UnixStream::pair().unwrap();
-    if let Some(order) = world.core.asked(world.now, question, theirs) {
+    let (asker, answered) = Asker::alone().unwrap();
+    if let Some(order) = world.core.asked(world.now, question, asker) {
         for report in world.desk.serve(world.steady, vec![order]) {
             world.core.reported(report);
         }
     }
-    let mut line = String::new();
-    BufReader::new(ours).read_line(&mut line).unwrap();
-    serde_json::from_str(&line).unwrap()
+    let (_, line) = answered.recv().unwrap();
+    serde_json::from_slice(&line).unwrap()
 }

@@ -65,10 +65,15 @@ impl Wish {
         self
     }
 
+    /// The request, made at this time.
+    pub(crate) fn request(&self, now: Timestamp) -> Request {
+        Request { timestamp_ms: now.as_millis(), ..self.request.clone() }
+    }
+
     /// The packet, made at this time.
     pub(crate) fn sealed(&self, now: Timestamp) -> Sealed {
         let keys = UserKeys::derive(&GateName::new(GATE).unwrap(), &KeyMaterial::shared(&world::key(self.user)));
-        seal_at_random(&keys, &Request { timestamp_ms: now.as_millis(), ..self.request.clone() }).unwrap()
+        seal_at_random(&keys, &self.request(now)).unwrap()
     }
 }
 

@@ -15,7 +15,8 @@ use postern::capture::{Capture, Caught};
 use postern::config;
 use postern::datagram::Datagram;
 use postern::engine::core::{Commit, Core};
-use postern::gate::{Gate, HintTable, User};
+use postern::gate::explain::{self, Account, Explainer};
+use postern::gate::{Gate, HintTable};
 use postern::grant::Grant;
 use postern::mark::Kept;
 use postern::monitor::desk::Desk;
@@ -25,7 +26,7 @@ use postern::settings::Settings;
 use postern::store::ReplayStore;
 use postern::store::memory::MemoryStore;
 use postern::time::Timestamp;
-use postern_proto::{KeyMaterial, SharedKey, UserKeys};
+use postern_proto::{KeyMaterial, SharedKey};
 use tracing::subscriber::DefaultGuard;
 
 use crate::log::Lines;
@@ -43,6 +44,10 @@ pub(crate) struct World {
     pub(crate) settings: Settings,
     keys: Vec<KeyMaterial>,
     pub(crate) core: Core,
+    /// Is asked of every datagram, too, and must say what the engine's gate says.
+    pub(crate) explainer: Explainer,
+    /// What it said last.
+    pub(crate) account: Option<Account>,
     pub(crate) store: MemoryStore,
     pub(crate) desk: Desk,
     pub(crate) firewall: MemoryBackend,
@@ -93,6 +98,8 @@ impl World {
             now: START,
             steady: START,
             core: engine(&settings, &keys, Kept::default(), START),
+            explainer: explainer(&settings, &keys, Kept::default()),
+            account: None,
             store: MemoryStore::default(),
             desk: Desk::open(&settings, Box::new(firewall.clone()), None, START).unwrap(),
             settings,
@@ -126,7 +133,21 @@ impl World {
         };
         let outcome = self.outcome(&before, reports);
         assert!(outcome.admitted || outcome.reason.is_some(), "every datagram is counted");
+        if self.core.gate().table_wanted(self.now).is_none() {
+            self.is_explained(&datagram, &outcome);
+        }
         outcome
+    }
+
+    /// `posternd explain` says of a datagram what the gate says, at the same time and after the same datagrams.
+    fn is_explained(&mut self, datagram: &Datagram, outcome: &Outcome) {
+        let account = self.explainer.datagram(self.now, datagram);
+        // What comes after the gate, steps 11 and 12, is not explained.
+        let at_the_gate = outcome.reason.filter(|_| !outcome.admitted);
+        assert_eq!(account.reason(), at_the_gate, "{}", account.line());
+        let failed = account.steps().into_iter().find(|step| step.outcome == explain::Outcome::Failed);
+        assert_eq!(failed.map(|step| step.number), at_the_gate.map(Reason::step), "{}", account.line());
+        self.account = Some(account);
     }
 
     /// The disk has done all that waited for it.
@@ -158,6 +179,7 @@ impl World {
     /// The engine dies, and a fresh one starts with what is on the disk.
     pub(crate) fn restart_engine(&mut self) {
         let kept = self.store.load().unwrap();
+        self.explainer = explainer(&self.settings, &self.keys, kept.clone());
         self.core = engine(&self.settings, &self.keys, kept, self.now);
         self.look_at_clocks();
     }
@@ -216,9 +238,17 @@ impl World {
 }
 
 fn engine(settings: &Settings, keys: &[KeyMaterial], kept: Kept, now: Timestamp) -> Core {
-    let derived = keys.iter().map(|material| UserKeys::derive(&settings.gate.name, material));
-    let users = settings.policies.iter().cloned().zip(derived).map(|(policy, keys)| User { keys, policy }).collect();
-    Core::new(Gate::new(users, settings.named.clone(), settings.gate.window, kept), GATE, now)
+    Core::new(gate(settings, keys, kept), GATE, now)
+}
+
+fn explainer(settings: &Settings, keys: &[KeyMaterial], kept: Kept) -> Explainer {
+    Explainer::new(gate(settings, keys, kept), settings.gate.name.clone(), Vec::new(), Vec::new())
+}
+
+fn gate(settings: &Settings, keys: &[KeyMaterial], kept: Kept) -> Gate {
+    let mut gate = Gate::of(settings.clone(), keys, []);
+    gate.recall(kept);
+    gate
 }
 
 /// A config as its administrator writes it.

@@ -9,11 +9,15 @@ use super::input;
 use super::list::Tables;
 use super::rules::{Family, GRANT_CHAINS, chains_of, grant_rules};
 use super::standing::is_reached;
+use super::watch::Runner;
 use crate::backend::{BackendError, Change};
 use crate::grant::{Grant, GrantId};
-use crate::run::Run;
 
 type Results = Vec<Result<(), BackendError>>;
+
+/// From so many deletions on, chains are emptied and filled anew: to find one rule among thousands takes the nft variant
+/// milliseconds, to write one takes it twenty microseconds.
+const DELETIONS: usize = 16;
 
 /// Changes that were entered into `standing` and are not confirmed yet.
 #[derive(Default)]
@@ -27,7 +31,7 @@ struct Entered {
 
 impl Side {
     /// One result for each change, in the same order.
-    pub(super) fn apply(&mut self, run: &mut dyn Run, changes: &[&Change]) -> Results {
+    pub(super) fn apply(&mut self, run: &mut Runner, changes: &[&Change]) -> Results {
         if self.standing.is_none() {
             return vec![Err(self.nothing_here()); changes.len()];
         }
@@ -41,7 +45,8 @@ impl Side {
         if entered.lines.is_empty() {
             return results;
         }
-        if let Err(fault) = self.put(run, &input::changes(&entered.lines)) {
+        let text = self.input(&entered.lines);
+        if let Err(fault) = self.put(run, &text) {
             match fault.kind {
                 Kind::Refused => {
                     self.take_back(entered);
@@ -60,9 +65,17 @@ impl Side {
         results
     }
 
+    /// What carries out these lines, which are entered already.
+    fn input(&self, lines: &[String]) -> String {
+        let deletions = lines.iter().filter(|line| line.starts_with("-D")).count();
+        let live = self.standing.iter().flat_map(|standing| standing.live.values());
+        let anew = (deletions >= DELETIONS).then(|| input::rebuilding(&input::chains_in(lines), input::emptied, live, self.abilities).ok());
+        anew.flatten().unwrap_or_else(|| input::changes(lines))
+    }
+
     /// Looks at the firewall and writes the grant chains anew as they should be after `changes`. A rule that others deleted is no
     /// obstacle to this, so closing what is gone ends here; a chain that others deleted needs an installation.
-    fn recover(&mut self, run: &mut dyn Run, changes: &[&Change], results: &mut Results) {
+    fn recover(&mut self, run: &mut Runner, changes: &[&Change], results: &mut Results) {
         let all: Vec<usize> = (0..changes.len()).collect();
         let tables = match self.save(run) {
             Ok(tables) => tables,
@@ -110,7 +123,7 @@ impl Side {
     }
 
     /// One change after the other, so that one that the firewall refuses does not take the others with it.
-    fn singly(&mut self, run: &mut dyn Run, changes: &[&Change], places: &[usize], chains: &[&str], results: &mut Results) {
+    fn singly(&mut self, run: &mut Runner, changes: &[&Change], places: &[usize], chains: &[&str], results: &mut Results) {
         let mut stopped: Option<Fault> = None;
         for place in places {
             let entered = self.enter(changes, &[*place], results);
@@ -133,12 +146,12 @@ impl Side {
         }
     }
 
-    fn rebuild(&mut self, run: &mut dyn Run, chains: &[&str]) -> Result<(), Fault> {
+    fn rebuild(&mut self, run: &mut Runner, chains: &[&str]) -> Result<(), Fault> {
         if chains.is_empty() {
             return Ok(());
         }
         let live = self.standing.iter().flat_map(|standing| standing.live.values());
-        let text = input::rebuilding(chains, live, self.abilities).map_err(refused)?;
+        let text = input::rebuilding(chains, input::declared, live, self.abilities).map_err(refused)?;
         self.put(run, &text)
     }
 

@@ -4,16 +4,17 @@
 
 use std::path::Path;
 
-use super::fault::{Fault, Kind, judge};
+use super::fault::{Fault, Kind, judge, unbelieved};
 use super::grants;
 use super::input::{self, Needs, New};
 use super::list::{self, Tables};
-use super::rules::{Abilities, Family};
+use super::rules::{Abilities, Family, NEW};
 use super::standing::Standing;
+use super::watch::Runner;
 use super::{Eraser, Pair};
 use crate::backend::BackendError;
 use crate::grant::Grant;
-use crate::run::{Call, OUTPUT, Run};
+use crate::run::{Call, OUTPUT};
 use crate::settings::Protection;
 
 /// Most bytes of a listing: some 80,000 rules.
@@ -33,6 +34,8 @@ pub(super) struct Side {
     pub(super) standing: Option<Standing>,
     /// A run was ended from outside: the firewall may hold more or less than `standing` says.
     pub(super) is_doubtful: bool,
+    /// Transactions of this batch so far; `None` where one failed, and how much of it was done is not known.
+    pub(super) transactions: Option<u32>,
 }
 
 impl Side {
@@ -48,11 +51,12 @@ impl Side {
             undated: None,
             standing: None,
             is_doubtful: false,
+            transactions: None,
         }
     }
 
     /// Puts everything of this family in place. A family that this system does not have is passed over, unless grants of it should be open.
-    pub(super) fn install(&mut self, run: &mut dyn Run, protection: &Protection, live: &[&Grant]) -> Result<(), BackendError> {
+    pub(super) fn install(&mut self, run: &mut Runner, protection: &Protection, live: &[&Grant]) -> Result<(), BackendError> {
         if self.programs.is_some() {
             match self.put_in_place(run, protection, live) {
                 Ok(()) => return Ok(()),
@@ -68,7 +72,7 @@ impl Side {
         if live.is_empty() { Ok(()) } else { Err(self.nothing_here()) }
     }
 
-    fn put_in_place(&mut self, run: &mut dyn Run, protection: &Protection, live: &[&Grant]) -> Result<(), Fault> {
+    fn put_in_place(&mut self, run: &mut Runner, protection: &Protection, live: &[&Grant]) -> Result<(), Fault> {
         if self.standing.is_none() {
             // To try a match out makes the table, so what is missing is seen first.
             self.new = New::before(&self.save(run)?);
@@ -85,19 +89,23 @@ impl Side {
     }
 
     /// Finds out whether the programs work and which matches this kernel has, and leaves nothing behind.
-    pub(super) fn try_out(&mut self, run: &mut dyn Run, erase: &mut Eraser) -> Result<(), BackendError> {
+    pub(super) fn try_out(&mut self, run: &mut Runner, erase: &mut Eraser) -> Result<(), BackendError> {
         let Some(before) = self.tables(run)? else { return Ok(()) };
+        self.new = New { nat: false, ..New::before(&before) };
         match self.probe(run) {
             Ok(()) => {}
             Err(fault) if self.is_no_family(&fault) => self.absent = Some(fault.line),
             Err(fault) => return Err(fault.error()),
         }
-        self.erase_bare(run, New { nat: false, ..New::before(&before) }, erase)
+        if self.new.filter && self.tables(run)?.is_some_and(|tables| tables.filter.has(NEW)) {
+            self.put(run, &input::unmarking()).map_err(|fault| fault.error())?;
+        }
+        self.erase_bare(run, self.new, erase)
     }
 
     /// Deletes those of the new tables in which nothing stands any more. iptables has no command for it, and only the nft variant
     /// needs it: with the legacy one a table stays until the next boot.
-    fn erase_bare(&self, run: &mut dyn Run, new: New, erase: &mut Eraser) -> Result<(), BackendError> {
+    fn erase_bare(&self, run: &mut Runner, new: New, erase: &mut Eraser) -> Result<(), BackendError> {
         if new == New::default() || !self.is_nft(run) {
             return Ok(());
         }
@@ -110,7 +118,11 @@ impl Side {
         Ok(())
     }
 
-    fn is_nft(&self, run: &mut dyn Run) -> bool {
+    pub(super) fn has_programs(&self) -> bool {
+        self.programs.is_some()
+    }
+
+    pub(super) fn is_nft(&self, run: &mut Runner) -> bool {
         let call = Call { program: self.program(|pair| &pair.save), args: &["--version"], stdin: b"", most: OUTPUT };
         run.run(&call).is_ok_and(|ran| ran.status == Some(0) && ran.stdout.contains("nf_tables"))
     }
@@ -126,7 +138,7 @@ impl Side {
     }
 
     /// Finds out which matches this kernel has. What it has it keeps; what it lacks is tried again at each installation.
-    fn probe(&mut self, run: &mut dyn Run) -> Result<(), Fault> {
+    fn probe(&mut self, run: &mut Runner) -> Result<(), Fault> {
         if !self.abilities.time {
             let lack = self.lacks(run, "-m time --datestop 2037-01-01T00:00:00 -m comment --comment \"postern probe\"")?;
             self.abilities.time = lack.is_none();
@@ -135,8 +147,8 @@ impl Side {
         Ok(())
     }
 
-    fn lacks(&self, run: &mut dyn Run, matches: &str) -> Result<Option<String>, Fault> {
-        match self.restore(run, &input::probe(matches)) {
+    fn lacks(&self, run: &mut Runner, matches: &str) -> Result<Option<String>, Fault> {
+        match self.restore(run, &input::probe(matches, self.new.filter)) {
             Ok(()) => Ok(None),
             Err(fault) if fault.kind == Kind::Refused => Ok(Some(fault.line)),
             Err(fault) => Err(fault),
@@ -144,7 +156,7 @@ impl Side {
     }
 
     /// Removes all that is Postern's of this family.
-    pub(super) fn remove(&mut self, run: &mut dyn Run, erase: &mut Eraser) -> Result<(), BackendError> {
+    pub(super) fn remove(&mut self, run: &mut Runner, erase: &mut Eraser) -> Result<(), BackendError> {
         let Some(tables) = self.tables(run)? else { return Ok(()) };
         if let Some(text) = input::removal(&tables) {
             self.put(run, &text).map_err(|fault| fault.error())?;
@@ -156,7 +168,7 @@ impl Side {
     }
 
     /// The grants that stand in the firewall.
-    pub(super) fn list(&self, run: &mut dyn Run) -> Result<Vec<Grant>, BackendError> {
+    pub(super) fn list(&self, run: &mut Runner) -> Result<Vec<Grant>, BackendError> {
         let Some(tables) = self.tables(run)? else { return Ok(Vec::new()) };
         grants::read(self.family, &tables).map_err(|why| {
             BackendError(format!("{}: {why}; delete it by hand or run posternd flush", self.program(|pair| &pair.save).display()))
@@ -164,7 +176,7 @@ impl Side {
     }
 
     /// What stands there; `None` where this system does not have the family.
-    fn tables(&self, run: &mut dyn Run) -> Result<Option<Tables>, BackendError> {
+    fn tables(&self, run: &mut Runner) -> Result<Option<Tables>, BackendError> {
         if self.programs.is_none() {
             return Ok(None);
         }
@@ -176,12 +188,12 @@ impl Side {
     }
 
     /// All tables that are there: to ask for table nat by name would make it.
-    pub(super) fn save(&self, run: &mut dyn Run) -> Result<Tables, Fault> {
+    pub(super) fn save(&self, run: &mut Runner) -> Result<Tables, Fault> {
         self.save_by(run, &[])
     }
 
     /// Only the tables in which something of Postern's stands: they may be read often.
-    pub(super) fn save_own(&self, run: &mut dyn Run, needs: Needs) -> Result<Tables, Fault> {
+    pub(super) fn save_own(&self, run: &mut Runner, needs: Needs) -> Result<Tables, Fault> {
         let mut tables = self.save_by(run, &["-t", "filter"])?;
         if needs.nat {
             tables.nat = self.save_by(run, &["-t", "nat"])?.nat;
@@ -189,7 +201,7 @@ impl Side {
         Ok(tables)
     }
 
-    fn save_by(&self, run: &mut dyn Run, args: &[&str]) -> Result<Tables, Fault> {
+    fn save_by(&self, run: &mut Runner, args: &[&str]) -> Result<Tables, Fault> {
         let program = self.program(|pair| &pair.save);
         let call = Call { program, args, stdin: b"", most: LISTING };
         let output = judge(program, run.run(&call))?;
@@ -197,16 +209,33 @@ impl Side {
     }
 
     /// Carries out an input. Where it is of two tables and is refused, the first may be in place all the same.
-    pub(super) fn put(&mut self, run: &mut dyn Run, text: &str) -> Result<(), Fault> {
-        self.restore(run, text).inspect_err(|fault| {
-            self.is_doubtful |= fault.kind == Kind::Doubt || (fault.kind == Kind::Refused && input::has_two_halves(text));
-        })
+    pub(super) fn put(&mut self, run: &mut Runner, text: &str) -> Result<(), Fault> {
+        let outcome = self.restore(run, text);
+        match &outcome {
+            Ok(()) => {
+                self.transactions = self.transactions.zip(input::transactions(text)).map(|(before, more)| before.saturating_add(more))
+            }
+            Err(fault) => {
+                self.transactions = None;
+                self.is_doubtful |= fault.kind == Kind::Doubt || (fault.kind == Kind::Refused && input::transactions(text) != Some(1));
+            }
+        }
+        outcome
     }
 
-    fn restore(&self, run: &mut dyn Run, text: &str) -> Result<(), Fault> {
+    fn restore(&self, run: &mut Runner, text: &str) -> Result<(), Fault> {
         let program = self.program(|pair| &pair.restore);
         let call = Call { program, args: &["--noflush", "-w", "3"], stdin: text.as_bytes(), most: OUTPUT };
-        judge(program, run.run(&call)).map(drop)
+        let before = run.watch.number();
+        let said = judge(program, run.run(&call))?;
+        let after = run.watch.number();
+        if !said.trim().is_empty() {
+            return Err(unbelieved(program, &format!("said \"{}\", which is none of its words", list::said(said.trim()))));
+        }
+        if before.is_some() && before == after && input::changes_something(text) {
+            return Err(unbelieved(program, "said that it was done, and the kernel's rules have not changed"));
+        }
+        Ok(())
     }
 
     /// Never reached without programs; then the path says so instead of naming one.

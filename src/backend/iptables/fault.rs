@@ -72,6 +72,13 @@ pub(super) fn judge(program: &Path, outcome: Result<Ran, RunError>) -> Result<St
     }
 }
 
+/// A run that ended with status 0 and is not believed: nobody knows what it has done.
+pub(super) fn unbelieved(program: &Path, why: &str) -> Fault {
+    let line =
+        format!("{} {why}; is it the program of the package iptables? Install it again with apt-get install iptables", program.display());
+    Fault { kind: Kind::Doubt, line }
+}
+
 /// Status 4 also stands for a kernel that refuses a rule; only the text tells.
 fn is_about_the_lock(complaint: &str) -> bool {
     let signs = ["xtables lock", "xtables.lock", "temporarily unavailable", "resource busy", NOTHING];

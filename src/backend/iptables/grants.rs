@@ -2,6 +2,7 @@
 //!
 //! A rule there that this driver did not write is an error that names it, never left out. Pure.
 
+use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 
 use ipnet::IpNet;
@@ -9,20 +10,24 @@ use ipnet::IpNet;
 use super::comment::Comment;
 use super::list::{Tables, said};
 use super::rules::{DNAT, FORWARD_GRANTS, Family, GRANT_CHAINS, INPUT_GRANTS, SNAT};
-use crate::grant::Grant;
+use crate::grant::{Grant, GrantId};
 use crate::opening::Forward;
 use crate::service::Ports;
 
 /// The grants in Postern's chains, in the order of their first rules; rules with one id are one grant.
 pub(super) fn read(family: Family, tables: &Tables) -> Result<Vec<Grant>, String> {
     let mut grants: Vec<Grant> = Vec::new();
+    let mut places: HashMap<GrantId, usize> = HashMap::new();
     for chain in GRANT_CHAINS {
         let table = if [DNAT, SNAT].contains(&chain) { &tables.nat } else { &tables.filter };
         for rule in table.of(chain) {
             let unreadable = |why: &str| format!("the rule \"-A {chain} {}\" is not one that Postern wrote: {why}", said(rule));
             let part = Rule::read(family, rule).and_then(|rule| rule.grant(chain)).map_err(|why| unreadable(&why))?;
-            match grants.iter_mut().find(|known| known.id == part.id) {
-                None => grants.push(part),
+            match places.get(&part.id).and_then(|place| grants.get_mut(*place)) {
+                None => {
+                    places.insert(part.id, grants.len());
+                    grants.push(part);
+                }
                 Some(known) if is_same_grant(known, &part) => join(known, part),
                 Some(_) => return Err(unreadable("another rule with its id says otherwise")),
             }

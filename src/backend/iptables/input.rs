@@ -7,8 +7,8 @@
 use super::behind;
 use super::list::{Table, Tables};
 use super::rules::{
-    Abilities, CHAINS, DNAT, FORWARD, FORWARD_GRANTS, Family, INPUT, INPUT_GRANTS, NAT_CHAINS, NEW, NEW_NAT, PROBE, SNAT, grant_rules,
-    protection_rules,
+    Abilities, CHAINS, DNAT, FORWARD, FORWARD_GRANTS, Family, GRANT_CHAINS, INPUT, INPUT_GRANTS, NAT_CHAINS, NEW, NEW_NAT, PROBE, SNAT,
+    grant_rules, protection_rules,
 };
 use crate::grant::Grant;
 use crate::settings::Protection;
@@ -70,10 +70,11 @@ pub(super) fn installation(
         return Err(trouble.clone());
     }
     let mut input = Lines::default();
-    [INPUT, INPUT_GRANTS].into_iter().for_each(|chain| input.push(declared(chain)));
+    // The mark comes first, as where the probe made it.
     if new.filter || tables.filter.has(NEW) {
         input.push(declared(NEW));
     }
+    [INPUT, INPUT_GRANTS].into_iter().for_each(|chain| input.push(declared(chain)));
     if needs.nat && (new.nat || tables.nat.has(NEW_NAT)) {
         input.push(declared(NEW_NAT));
     }
@@ -116,10 +117,15 @@ impl Needs {
     }
 }
 
-/// Empties `chains` and fills them with the grants that belong there.
-pub(super) fn rebuilding<'a>(chains: &[&str], live: impl Iterator<Item = &'a Grant>, abilities: Abilities) -> Result<String, String> {
+/// Empties `chains`, by [`declared`] or [`emptied`], and fills them with the grants that belong there.
+pub(super) fn rebuilding<'a>(
+    chains: &[&str],
+    empty: fn(&str) -> String,
+    live: impl Iterator<Item = &'a Grant>,
+    abilities: Abilities,
+) -> Result<String, String> {
     let mut input = Lines::default();
-    chains.iter().for_each(|chain| input.push(declared(chain)));
+    chains.iter().for_each(|chain| input.push(empty(chain)));
     for grant in live {
         let rules = grant_rules(grant, abilities)?;
         let own = rules.iter().filter(|rule| rule.split(' ').next().is_some_and(|chain| chains.contains(&chain)));
@@ -137,15 +143,34 @@ pub(super) fn removal(tables: &Tables) -> Option<String> {
 }
 
 /// Tries out a match in a chain that nothing jumps to. Two transactions: within one, the legacy variant would never show the rule to the kernel.
-pub(super) fn probe(matches: &str) -> String {
-    let first = transaction("filter", &[declared(PROBE), format!("-A {PROBE} {matches} -j RETURN")]);
+/// A table that is new, and that this makes, is marked in the same moment, so that even a kill leaves none that nobody takes out again.
+pub(super) fn probe(matches: &str, is_new: bool) -> String {
+    let mut lines = vec![declared(PROBE), format!("-A {PROBE} {matches} -j RETURN")];
+    lines.extend(is_new.then(|| declared(NEW)));
+    let first = transaction("filter", &lines);
     let second = transaction("filter", &[format!("-F {PROBE}"), format!("-X {PROBE}")]);
     first + &second
 }
 
-/// Whether an input that was refused may have been carried out by half.
-pub(super) fn has_two_halves(text: &str) -> bool {
-    text.matches("COMMIT\n").count() > 1
+/// Takes the mark of a new table out, where nothing else was put into it.
+pub(super) fn unmarking() -> String {
+    transaction("filter", &[format!("-X {NEW}")])
+}
+
+/// How many transactions an input is; one that was refused may have been carried out by half where it is several.
+pub(super) fn transactions(text: &str) -> Option<u32> {
+    u32::try_from(text.matches("COMMIT\n").count()).ok()
+}
+
+/// Whether rules are other ones after it, whatever was there before.
+pub(super) fn changes_something(text: &str) -> bool {
+    text.lines().any(|line| line.starts_with("-A ") || line.starts_with("-D "))
+}
+
+/// The grant chains that these lines are about.
+pub(super) fn chains_in(lines: &[String]) -> Vec<&'static str> {
+    let is_meant = |chain: &&str| lines.iter().any(|line| line.split(' ').nth(1) == Some(*chain));
+    GRANT_CHAINS.into_iter().filter(is_meant).collect()
 }
 
 impl Lines {
@@ -169,8 +194,14 @@ fn transaction(table: &str, lines: &[String]) -> String {
     format!("*{table}\n{}\nCOMMIT\n", lines.join("\n"))
 }
 
-fn declared(chain: &str) -> String {
+/// Empties a chain, or makes it.
+pub(super) fn declared(chain: &str) -> String {
     format!(":{chain} - [0:0]")
+}
+
+/// Empties a chain, and is refused where it is not there.
+pub(super) fn emptied(chain: &str) -> String {
+    format!("-F {chain}")
 }
 
 fn added(rule: &str) -> String {
@@ -276,7 +307,7 @@ mod tests {
         let text =
             installation(Family::V4, &Tables::default(), &protection(&[]), &[&through], Abilities::default(), New::default()).unwrap();
         let (filter, nat) = text.split_once("*nat\n").unwrap();
-        assert!(filter.contains("-A POSTERN-FWD-GRANTS") && has_two_halves(&text));
+        assert!(filter.contains("-A POSTERN-FWD-GRANTS") && transactions(&text) == Some(2));
         let nat: Vec<&str> = nat.lines().map(|line| line.split(" -s").next().unwrap()).collect();
         assert_eq!(
             nat,

@@ -25,9 +25,12 @@ mod rules;
 mod standing;
 #[cfg(test)]
 mod tests;
+mod watch;
 
 use family::Side;
 use rules::Family;
+pub use watch::Number;
+use watch::{Runner, Watch};
 
 /// Where the programs are.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -60,7 +63,7 @@ pub type Eraser = dyn FnMut(bool, &str) -> Result<(), BackendError> + Send;
 
 /// The driver.
 pub struct Iptables {
-    run: Box<dyn Run + Send>,
+    run: Runner,
     erase: Box<Eraser>,
     v4: Side,
     v6: Side,
@@ -70,7 +73,7 @@ impl Iptables {
     /// Drives the programs at these paths. Runs none of them yet.
     pub fn new(run: Box<dyn Run + Send>, paths: Paths) -> Self {
         let leave = Box::new(|_: bool, _: &str| Ok(()));
-        Self { run, erase: leave, v4: Side::new(Family::V4, Some(paths.v4)), v6: Side::new(Family::V6, paths.v6) }
+        Self { run: Runner::new(run), erase: leave, v4: Side::new(Family::V4, Some(paths.v4)), v6: Side::new(Family::V6, paths.v6) }
     }
 
     /// With a way to delete the tables that the nft variant makes on its first run and has no command to delete; without it,
@@ -78,6 +81,21 @@ impl Iptables {
     #[must_use]
     pub fn with_eraser(self, erase: Box<Eraser>) -> Self {
         Self { erase, ..self }
+    }
+
+    /// With a way to learn the kernel's number of the nf_tables ruleset. Without it, each look at the firewall runs programs.
+    #[must_use]
+    pub fn with_number(mut self, number: Box<Number>) -> Self {
+        self.run.watch = Watch::new(number);
+        self
+    }
+
+    /// The kernel's number counts the rules of the nft variant only.
+    fn settle_number(&mut self) {
+        if self.run.watch.is_open() {
+            let is_theirs = [&self.v4, &self.v6].into_iter().all(|side| !side.has_programs() || side.is_nft(&mut self.run));
+            self.run.watch.settle(is_theirs);
+        }
     }
 
     /// Where the programs are, asked of `find` by name. Those for IPv6 may be missing.
@@ -98,52 +116,67 @@ impl Backend for Iptables {
     }
 
     fn probe(&mut self) -> Result<(), BackendError> {
-        let first = self.v4.try_out(self.run.as_mut(), &mut *self.erase);
-        let second = self.v6.try_out(self.run.as_mut(), &mut *self.erase);
+        self.settle_number();
+        let first = self.v4.try_out(&mut self.run, &mut *self.erase);
+        let second = self.v6.try_out(&mut self.run, &mut *self.erase);
         both(first, second)
     }
 
     /// IPv4 comes first, so that trouble with IPv6 does not prevent it.
     fn install(&mut self, protection: &Protection, live: &[Grant]) -> Result<(), BackendError> {
+        self.settle_number();
         let (v4, v6) = live.iter().partition::<Vec<&Grant>, _>(|grant| Family::of(&grant.allow) == Family::V4);
-        let first = self.v4.install(self.run.as_mut(), protection, &v4);
-        let second = self.v6.install(self.run.as_mut(), protection, &v6);
+        let first = self.v4.install(&mut self.run, protection, &v4);
+        let second = self.v6.install(&mut self.run, protection, &v6);
+        self.run.watch.saw(None);
         both(first, second)
     }
 
     /// Needs an installation by this driver before, which tells it what stands in the firewall.
     fn apply(&mut self, changes: &[Change]) -> Vec<Result<(), BackendError>> {
         let mut results = vec![Ok(()); changes.len()];
+        let number = self.run.watch.number();
+        let mut transactions = Some(0_u32);
         for side in [&mut self.v4, &mut self.v6] {
             let (places, own): (Vec<usize>, Vec<&Change>) =
                 changes.iter().enumerate().filter(|(_, change)| family_of(change) == side.family).unzip();
             if own.is_empty() {
                 continue;
             }
-            for (place, outcome) in places.into_iter().zip(side.apply(self.run.as_mut(), &own)) {
+            side.transactions = Some(0);
+            for (place, outcome) in places.into_iter().zip(side.apply(&mut self.run, &own)) {
                 if let Some(result) = results.get_mut(place) {
                     *result = outcome;
                 }
             }
+            transactions = transactions.zip(side.transactions).map(|(all, own)| all.saturating_add(own));
         }
+        self.run.watch.changed(number, transactions);
         results
     }
 
     fn list(&mut self) -> Result<Vec<Grant>, BackendError> {
-        let mut grants = self.v4.list(self.run.as_mut())?;
-        grants.extend(self.v6.list(self.run.as_mut())?);
+        let mut grants = self.v4.list(&mut self.run)?;
+        grants.extend(self.v6.list(&mut self.run)?);
         Ok(grants)
     }
 
-    /// One run of a listing for each family.
+    /// One run of a listing for each family, unless nobody has changed anything since the last one.
     fn verify(&mut self) -> Result<bool, BackendError> {
-        Ok(self.v4.stands(self.run.as_mut())? && self.v6.stands(self.run.as_mut())?)
+        let number = self.run.watch.number();
+        if self.run.watch.stood_at(number) {
+            return Ok(true);
+        }
+        let stands = self.v4.stands(&mut self.run)? && self.v6.stands(&mut self.run)?;
+        self.run.watch.saw(number.filter(|_| stands));
+        Ok(stands)
     }
 
     /// The rules are then as before the first installation, but for counters, and for the legacy variant, whose tables stay, empty.
     fn remove(&mut self) -> Result<(), BackendError> {
-        let first = self.v4.remove(self.run.as_mut(), &mut *self.erase);
-        let second = self.v6.remove(self.run.as_mut(), &mut *self.erase);
+        self.settle_number();
+        let first = self.v4.remove(&mut self.run, &mut *self.erase);
+        let second = self.v6.remove(&mut self.run, &mut *self.erase);
         both(first, second)
     }
 
@@ -160,6 +193,17 @@ impl Backend for Iptables {
 
     /// Needs no time: a rule carries its absolute end.
     fn tick(&mut self, _now: Timestamp) {}
+
+    /// The next whole second, which is what the kernel can be told. All that ends in one second is then taken out by one run of
+    /// a program for each family.
+    fn end(&self, until: Timestamp) -> Timestamp {
+        Timestamp::from_millis(until.as_millis().div_ceil(1000).saturating_mul(1000))
+    }
+
+    /// Any number: a run costs about the same whatever it carries.
+    fn batch(&self) -> usize {
+        usize::MAX
+    }
 }
 
 /// Both families were tried; the first trouble is told, and the other if there is one.

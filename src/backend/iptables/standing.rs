@@ -11,9 +11,9 @@ use super::grants;
 use super::input::Needs;
 use super::list::Tables;
 use super::rules::{DNAT, FORWARD, FORWARD_GRANTS, Family, INPUT, INPUT_GRANTS, SNAT, protection_rules};
+use super::watch::Runner;
 use crate::backend::BackendError;
 use crate::grant::{Grant, GrantId};
-use crate::run::Run;
 use crate::settings::Protection;
 
 /// What stands in the firewall since the last successful run.
@@ -27,7 +27,7 @@ pub(super) struct Standing {
 
 impl Side {
     /// Whether this family's rules are as the last successful run left them.
-    pub(super) fn stands(&self, run: &mut dyn Run) -> Result<bool, BackendError> {
+    pub(super) fn stands(&self, run: &mut Runner) -> Result<bool, BackendError> {
         let Some(standing) = &self.standing else { return Ok(true) };
         let tables = self.save_own(run, standing.needs).map_err(|fault| fault.error())?;
         Ok(standing.is_in(self.family, &tables))

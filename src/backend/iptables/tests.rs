@@ -9,6 +9,8 @@ use crate::grant::GrantId;
 use crate::opening::Forward;
 use crate::run::{Call, Ran, RunError};
 
+mod numbered;
+
 const TEN_O_CLOCK: Timestamp = Timestamp::from_millis(1_795_341_600_000);
 
 pub(super) fn grant(id: u64, user: &str, allow: &str, services: &[&str]) -> Grant {
@@ -51,7 +53,8 @@ struct Script {
 impl Run for Script {
     fn run(&mut self, call: &Call<'_>) -> Result<Ran, RunError> {
         let program = call.program.file_name().unwrap().to_str().unwrap().to_owned();
-        let input = String::from_utf8(call.stdin.to_vec()).unwrap();
+        let is_question = call.args == ["--version"];
+        let input = if is_question { "--version".to_owned() } else { String::from_utf8(call.stdin.to_vec()).unwrap() };
         let answer = self.answer.lock().unwrap()(&program, &input);
         let stdout = if program.ends_with("save") { INSTALLED } else { "" };
         self.log.lock().unwrap().push((program, input));

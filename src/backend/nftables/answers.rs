@@ -14,6 +14,7 @@ const NFGENMSG_LEN: usize = 4;
 const NFTA_SET_ELEM_LIST_ELEMENTS: u16 = 3;
 const NFTA_RULE_TABLE: u16 = 1;
 const NFTA_RULE_CHAIN: u16 = 2;
+const NFTA_GEN_ID: u16 = 1;
 const NFTA_SET_ELEM_KEY: u16 = 1;
 const NFTA_SET_ELEM_EXPIRATION: u16 = 5;
 const NFTA_SET_ELEM_USERDATA: u16 = 6;
@@ -111,6 +112,14 @@ pub(super) fn chain_of_rule(message: &NetlinkBuffer<&[u8]>, table: &str) -> Resu
         }
     }
     Ok(chain.filter(|_| is_in_table))
+}
+
+/// The number of the ruleset in an answer.
+pub(super) fn number(message: &NetlinkBuffer<&[u8]>) -> Result<u32, Trouble> {
+    let attributes = message.payload().get(NFGENMSG_LEN..).unwrap_or_default();
+    let found = NlasIterator::new(attributes).flatten().find(|attribute| attribute.kind() == NFTA_GEN_ID);
+    let number = found.and_then(|attribute| attribute.value().try_into().ok()).map(u32::from_be_bytes);
+    number.ok_or_else(|| Trouble::Garbled("its answer names no ruleset".to_owned()))
 }
 
 fn element_of(attributes: &[u8]) -> Result<Dumped, Trouble> {

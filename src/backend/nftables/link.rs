@@ -62,6 +62,25 @@ impl Link {
         self.send(sequence, sequence)
     }
 
+    /// The number of the ruleset: each transaction of anyone that changes something moves it on by one.
+    pub(super) fn number(&mut self) -> Result<u32, Trouble> {
+        let sequence = self.next_sequence(1);
+        self.out.clear();
+        self.push(inet(messages::get_generation()), NLM_F_REQUEST, sequence);
+        self.transmit()?;
+        loop {
+            self.receive()?;
+            for message in Messages(&self.answer) {
+                let message = message?;
+                match message.message_type() {
+                    _ if message.sequence_number() != sequence => {}
+                    NLMSG_ERROR => return Err(Trouble::Refused(vec![answers::fault(&message, None)?])),
+                    _ => return answers::number(&message),
+                }
+            }
+        }
+    }
+
     /// Sends the messages as one batch.
     pub(super) fn batch(&mut self, batch: impl Iterator<Item = Message>) -> Result<(), Trouble> {
         let mut batch = batch.peekable();

@@ -43,6 +43,8 @@ pub struct Nftables {
     doubtful: bool,
     /// What stands; `None` before the first install.
     placed: Option<Placed>,
+    /// The number of the ruleset at which all of it stood, moved on with each change of the driver's own.
+    seen: Option<u32>,
 }
 
 #[derive(Debug)]
@@ -71,6 +73,16 @@ pub fn delete_table_of_iptables(ipv6: bool, name: &str) -> Result<(), BackendErr
     link.delete_table(family, name).map_err(|trouble| fault::trouble(&format_args!("deleting the empty table {name}"), &trouble))
 }
 
+/// A way to ask for the number of the ruleset, in the network namespace of the calling thread; `None` where it gets no answer.
+///
+/// # Errors
+/// Where the kernel has no nf_tables.
+pub fn number_of_ruleset() -> Result<Box<dyn FnMut() -> Option<u32> + Send>, BackendError> {
+    let mut link = Link::open().map_err(|error| fault::no_socket(&error))?;
+    link.number().map_err(|trouble| fault::unusable(&trouble))?;
+    Ok(Box::new(move || link.number().ok()))
+}
+
 impl Nftables {
     /// Opens the way to the kernel, in the network namespace of the calling thread, and asks whether it can be used.
     ///
@@ -79,7 +91,7 @@ impl Nftables {
     pub fn open() -> Result<Self, BackendError> {
         let mut link = Link::open().map_err(|error| fault::no_socket(&error))?;
         link.probe().map_err(|trouble| fault::unusable(&trouble))?;
-        Ok(Self { link, now: Timestamp::default(), doubtful: false, placed: None })
+        Ok(Self { link, now: Timestamp::default(), doubtful: false, placed: None, seen: None })
     }
 
     /// Makes the changes in the memory and in the kernel, or in neither.
@@ -125,7 +137,11 @@ impl Nftables {
         loop {
             let now = self.now;
             let trouble = match self.link.batch(steps.iter().map(|step| messages::step(step, now))) {
-                Ok(()) => return Ok(()),
+                Ok(()) => {
+                    let is_change = !steps.is_empty();
+                    self.seen = self.seen.map(|number| number.wrapping_add(u32::from(is_change)));
+                    return Ok(());
+                }
                 Err(trouble) => trouble,
             };
             let Trouble::Refused(faults) = &trouble else {
@@ -220,6 +236,7 @@ impl Backend for Nftables {
         let rules = standing::rules_of(&table::chains(&Self::wanted(protection, nat)));
         self.placed = Some(Placed { protection: protection.clone(), nat, holders, rules });
         self.doubtful = false;
+        self.seen = None;
         Ok(())
     }
 
@@ -248,8 +265,15 @@ impl Backend for Nftables {
 
     fn verify(&mut self) -> Result<bool, BackendError> {
         let Some(placed) = &self.placed else { return Ok(true) };
-        standing::stands(&mut self.link, placed, self.now)
-            .map_err(|trouble| fault::trouble(&format_args!("reading table inet {TABLE}"), &trouble))
+        let failed = |trouble: Trouble| fault::trouble(&format_args!("reading table inet {TABLE}"), &trouble);
+        let number = self.link.number().map_err(failed)?;
+        if self.seen == Some(number) {
+            // Nobody has changed anything since it was last looked at, here or elsewhere.
+            return Ok(true);
+        }
+        let stands = standing::stands(&mut self.link, placed, self.now).map_err(failed)?;
+        self.seen = stands.then_some(number);
+        Ok(stands)
     }
 
     fn remove(&mut self) -> Result<(), BackendError> {

@@ -8,6 +8,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 use postern_proto::GateName;
 
+use crate::enrol::is_profile_name;
 use crate::profile::{self, AllowSetting, Endpoint, Host};
 use crate::service::Wanted;
 use crate::time;
@@ -34,6 +35,10 @@ pub(super) enum Command {
     Knock(Knock),
     /// Close what one has opened, before its time; all of it if no service is named
     Close(Close),
+    /// Make a key pair for a gate and print the request to be enrolled there; the private key stays on this machine
+    Enroll(Enroll),
+    /// Add a profile from the token, or the profile in TOML, that the gate's administrator sent
+    Import(Import),
     /// Make a key to share with a gate, or a key pair
     Keygen(Keygen),
     /// Open a packet with the profile's key and show what it asks for
@@ -120,6 +125,40 @@ pub(super) struct Asking {
     /// Write one JSON object, for programs
     #[arg(long)]
     pub(super) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Enroll {
+    /// The name of the key: it lies in NAME.key beside the config [default: the profile's, or home]
+    #[arg(value_name = "NAME", value_parser = profile_name)]
+    pub(super) name: Option<String>,
+    /// What the profile will be called [default: NAME]
+    #[arg(long, value_name = "PROFILE", value_parser = profile_name)]
+    pub(super) profile: Option<String>,
+    /// Write one JSON object, for programs
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Import {
+    /// A file with the token or the profile, - for standard input, or a token that holds no key [default: standard input]
+    #[arg(value_name = "TOKEN-FILE")]
+    pub(super) source: Option<String>,
+    /// What to call the profile [default: as it was enrolled, or the first part of the gate's name]
+    #[arg(long, value_name = "NAME", value_parser = profile_name)]
+    pub(super) profile: Option<String>,
+    /// Put it in the place of the profile that has its name, or of the only one for its gate
+    #[arg(long)]
+    pub(super) replace: bool,
+    /// Write one JSON object, for programs
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+fn profile_name(text: &str) -> Result<String, String> {
+    let why = "this is no name for a profile; write 1 to 32 letters, digits, - and _, the first a letter or digit";
+    if is_profile_name(text) { Ok(text.to_owned()) } else { Err(why.to_owned()) }
 }
 
 #[derive(Debug, Args)]

@@ -42,11 +42,15 @@ pub(super) fn choose(profile: Option<&str>, named: NamedGate, config: Option<&Pa
 fn in_config(name: &str, config: Option<&Path>) -> Result<Profile, Failure> {
     let path = match config {
         Some(path) => path.to_owned(),
-        None => profile::default_path()
-            .ok_or_else(|| Failure::new(Exit::Config, "no home folder is set", "name the config with --config or POSTERN_CONFIG"))?,
+        None => profile::default_path().ok_or_else(no_home)?,
     };
     let mut profiles = client::read_config(&path)?;
     profiles.remove(name).ok_or_else(|| unknown(name, &path, profiles.into_keys().collect()))
+}
+
+/// Nobody knows where the config would be.
+pub(super) fn no_home() -> Failure {
+    Failure::new(Exit::Config, "no home folder is set", "name the config with --config or POSTERN_CONFIG")
 }
 
 fn unknown(name: &str, path: &Path, known: Vec<String>) -> Failure {

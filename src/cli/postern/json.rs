@@ -53,7 +53,7 @@ pub(super) struct Waited {
 
 /// A request.
 #[derive(Serialize)]
-pub(super) struct Asked {
+pub(in crate::cli) struct Asked {
     action: &'static str,
     /// As a profile says it: `source`, `source/24`, an address or a network.
     allow: String,
@@ -68,7 +68,7 @@ pub(super) struct Asked {
 }
 
 impl Asked {
-    pub(super) fn new(request: &Request, over_ipv4: OverIpv4) -> Self {
+    pub(in crate::cli) fn new(request: &Request, over_ipv4: OverIpv4) -> Self {
         let (Allow::Source { prefix } | Allow::Network { prefix, .. }) = request.allow;
         Self {
             action: match request.action {

@@ -6,30 +6,50 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+use super::explain::Explaining;
+use super::status::Watching;
+use super::user_arguments::{Init, User};
 use crate::{demo, time};
+
+/// Where the gate's config lies if nobody says otherwise.
+pub(super) const CONFIG: &str = "/etc/postern/posternd.toml";
 
 /// The Postern gate: hides services behind single-packet authorization.
 #[derive(Debug, Parser)]
-#[command(name = "posternd", version, about, max_term_width = 100)]
+#[command(name = "posternd", version, about, max_term_width = 100, after_help = AFTER)]
 pub(super) struct Arguments {
     #[command(subcommand)]
     pub(super) command: Command,
 }
 
+const AFTER: &str = "\
+Exit status: 0 done, 1 failed, 2 wrong usage, 69 something it needs is not there, or no posternd answers, 71 the
+system refused something, 74 input or output, 77 a right is missing, 78 config wrong.";
+
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
+    /// Set a gate up: config, keys, folders and the engine's user; nothing that is there is changed
+    Init(Init),
+    /// Add, list, change and remove users
+    User(User),
     /// Run the gate in the foreground
     Run(Run),
     /// Look at config and host: every error and every warning
     Check(Report),
-    /// Show how the running gate does: counters by reason
-    Status(Report),
+    /// Show how the running gate does: counters by reason, what it listens with, quotas, what is open
+    Status(Watching),
     /// Show what is open now
     Grants(Report),
+    /// Print what is counted, as OpenMetrics text
+    Metrics(Config),
     /// Close grants before their time
     Close(Close),
+    /// Say why a knock does not work: a packet, a recording, or knocks as they come
+    Explain(Explaining),
     /// Say that you can still get in: a trial is over and Postern stays
     Confirm(Report),
+    /// Have the running gate read its config anew; open grants stay where they are still allowed
+    Reload(Report),
     /// Remove all that Postern put into the firewall
     Flush(Config),
     /// Show a real gate and a real client in throw-away network namespaces, step by step
@@ -48,7 +68,7 @@ pub(super) enum Command {
 #[derive(Debug, Args)]
 pub(super) struct Config {
     /// The gate's config
-    #[arg(long, value_name = "FILE", env = "POSTERND_CONFIG", default_value = "/etc/postern/posternd.toml")]
+    #[arg(long, value_name = "FILE", env = "POSTERND_CONFIG", default_value = CONFIG)]
     pub(super) config: PathBuf,
 }
 

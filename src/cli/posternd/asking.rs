@@ -1,41 +1,21 @@
-//! What is asked of the running daemon over its control socket: `status`, `grants`, `close`, `confirm`.
+//! What is asked of the running daemon over its control socket: `metrics`, `close`, `confirm`; and how any question is asked.
 //!
 //! Owns how answers are told; decides nothing.
 
 use std::process::ExitCode;
 
-use super::arguments::{Close, Report, Which};
-use super::{say, say_json};
+use super::arguments::{Close, Config, Report, Which};
+use super::say::{say, say_json};
 use crate::control::{self, Answer, Question};
 use crate::grant::GrantId;
 use crate::monitor;
 use crate::order::Selection;
 use crate::stop::{FAILED, Stop, UNAVAILABLE};
-use crate::{clock, time};
+use crate::time;
 
-pub(super) fn status(report: &Report) -> Result<ExitCode, Stop> {
-    let Answer::Status(status) = ask(report, &Question::Status)? else { return Err(odd()) };
-    if report.json {
-        return say_json(&status);
-    }
-    let up = std::time::Duration::from_millis(status.uptime_ms);
-    let mut text =
-        format!("gate {}: up {}, {}\nadmitted {}\n", status.gate, time::human(up), time::count(status.users, "user"), status.admitted);
-    for (reason, count) in &status.reasons {
-        text.push_str(&format!("{reason} {count}\n"));
-    }
+pub(super) fn metrics(config: Config) -> Result<ExitCode, Stop> {
+    let Answer::Metrics(text) = ask(&Report { config, json: false }, &Question::Metrics)? else { return Err(odd()) };
     say(&text).map(|()| ExitCode::SUCCESS)
-}
-
-pub(super) fn grants(report: &Report) -> Result<ExitCode, Stop> {
-    let Answer::Grants(grants) = ask(report, &Question::Grants)? else { return Err(odd()) };
-    if report.json {
-        return say_json(&serde_json::json!({ "version": control::VERSION, "grants": grants }));
-    }
-    let now = clock::wall();
-    let lines = grants.iter().map(|grant| format!("{grant}, {} left\n", time::human(grant.until.since(now))));
-    let text: String = lines.collect();
-    say(if text.is_empty() { "nothing is open\n" } else { &text }).map(|()| ExitCode::SUCCESS)
 }
 
 pub(super) fn end(close: &Close) -> Result<ExitCode, Stop> {
@@ -61,7 +41,7 @@ pub(super) fn confirm(report: &Report) -> Result<ExitCode, Stop> {
 }
 
 /// Asks the running daemon; where there is none, says so.
-fn ask(report: &Report, question: &Question) -> Result<Answer, Stop> {
+pub(super) fn ask(report: &Report, question: &Question) -> Result<Answer, Stop> {
     let path = monitor::control_socket(&report.config.config)?;
     let answer = control::ask(&path, question).map_err(|error| {
         Stop::new(UNAVAILABLE, format!("no posternd answers on {}: {error}; is it running, and are you root?", path.display()))
@@ -72,6 +52,6 @@ fn ask(report: &Report, question: &Question) -> Result<Answer, Stop> {
     }
 }
 
-fn odd() -> Stop {
+pub(super) fn odd() -> Stop {
     Stop::new(FAILED, "posternd answered something else; are daemon and command of one version?")
 }

@@ -13,6 +13,7 @@ use crate::settings::{BackendKind, CaptureKind, Interfaces, OnStop};
 mod programs;
 mod refusals;
 mod secrets;
+mod states;
 
 const KEY: &str = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
 const FOLDER: &str = "/etc/postern";
@@ -175,6 +176,7 @@ fn every_key_reaches_the_settings() {
 [gate]
 name = "g"
 port = [62202, 0xF2F9]
+address = ["gate.example.org", "[2001:db8::1]:5000"]
 interfaces = ["eth0", "wg0"]
 window = "2m"
 state_dir = "/s"
@@ -185,6 +187,10 @@ capture = "udp"
 backend = "nftables"
 protect = "none"
 on_stop = "remove"
+[metrics]
+file = "/m.prom"
+interval = "1m"
+listen = "[::1]:9162"
 [service.vpn]
 ports = ["udp/51820"]
 end_connections = true
@@ -204,12 +210,16 @@ quota = "5/10s"
 end_connections = true
 "#
     );
-    let Settings { gate, firewall, policies, options, .. } = load(&bundle(&text, &[])).unwrap().settings;
+    let Settings { gate, firewall, metrics, policies, options, .. } = load(&bundle(&text, &[])).unwrap().settings;
     assert_eq!((gate.ports, gate.window), (vec![62201, 62202], Duration::from_secs(120)));
+    let addresses: Vec<String> = gate.addresses.iter().map(ToString::to_string).collect();
+    assert_eq!(addresses, ["gate.example.org:62201", "[2001:db8::1]:5000"]);
     assert_eq!(gate.interfaces, Interfaces::Named(vec!["eth0".to_owned(), "wg0".to_owned()]));
     assert_eq!((gate.state_dir.as_path(), gate.control_socket.as_path()), (Path::new("/s"), Path::new("/c")));
     assert_eq!((gate.run_as.as_str(), gate.capture), ("postern", CaptureKind::Udp));
     assert_eq!((firewall.backend, firewall.protect, firewall.on_stop), (BackendKind::Nftables, false, OnStop::Remove));
+    assert_eq!((metrics.file.as_deref(), metrics.interval.as_secs()), (Some(Path::new("/m.prom")), 60));
+    assert_eq!(metrics.listen, Some("[::1]:9162".parse().unwrap()));
     let ending: Vec<(&str, bool)> = options.iter().map(|(name, options)| (name.as_str(), options.end_connections)).collect();
     assert_eq!(ending, [("vpn", true), ("web", false)]);
     let user = &policies[0];

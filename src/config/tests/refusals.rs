@@ -5,13 +5,17 @@ use super::*;
 #[test]
 fn what_is_wrong_in_a_gate_is_said_with_line_column_and_cure() {
     let cases = [
-        ("prot = 1", "3:1: \"prot\" has no meaning in [gate]; the keys of [gate] are name, port,"),
+        ("prot = 1", "3:1: \"prot\" has no meaning in [gate]; the keys of [gate] are name, port, address,"),
         ("port = 0", "3:8: \"0\" is out of the range of port; write a whole number from 1 to 65535"),
         ("port = 65536", "3:8: \"65536\" is out of the range"),
         ("port = [1, -2]", "3:12: \"-2\" is out of the range"),
         ("port = \"62201\"", "3:8: port cannot be a text; write a whole number"),
         ("port = []", "3:8: port lists 0 ports; write 1 to 32"),
         ("port = [5, 6, 5]", "3:15: port 5 is listed twice"),
+        ("address = \"gate:0\"", "3:11: \"gate:0\" is not an address to knock at; write host, host:port"),
+        ("address = 5", "3:11: address cannot be a number; write a text in quotes"),
+        ("address = [\"a\", \"b c\"]", "3:17: \"b c\" is not an address to knock at"),
+        ("address = [\"a\", \"b\", \"c\", \"d\", \"e\"]", "3:11: address lists 5 addresses; write at most 4"),
         ("interfaces = []", "3:14: interfaces is empty; write [\"any\"]"),
         ("interfaces = \"eth0\"", "3:14: interfaces cannot be a text; write a list of texts"),
         ("interfaces = [\"any\", \"eth0\"]", "3:14: \"any\" stands beside"),
@@ -29,6 +33,15 @@ fn what_is_wrong_in_a_gate_is_said_with_line_column_and_cure() {
         ("[firewall]\nbackend = \"pf\"", "4:11: \"pf\" is no value of backend"),
         ("[firewall]\nprotect = true", "4:11: protect cannot be true or false"),
         ("[firewall]\nonstop = \"keep\"", "4:1: \"onstop\" has no meaning in [firewall]"),
+        ("[metrics]\nport = 9162", "4:1: \"port\" has no meaning in [metrics]; the keys of [metrics] are file, interval, listen"),
+        ("[metrics]\nfile = \"postern.prom\"", "4:8: this path is relative"),
+        ("[metrics]\nfile = \"/run/postern.txt\"", "4:8: a node exporter reads only files that end in .prom; write a path like"),
+        ("[metrics]\ninterval = \"15s\"", "4:12: interval stands without file; add file ="),
+        ("[metrics]\nfile = \"/m.prom\"\ninterval = \"0s\"", "5:12: \"0s\" is no interval; write 1s to 1h"),
+        ("[metrics]\nfile = \"/m.prom\"\ninterval = \"2h\"", "5:12: \"2h\" is no interval"),
+        ("[metrics]\nlisten = 9162", "4:10: listen cannot be a number"),
+        ("[metrics]\nlisten = \"0.0.0.0:9162\"", "4:10: 0.0.0.0 is not a loopback address: others could read"),
+        ("[metrics]\nlisten = \"localhost:9162\"", "4:10: \"localhost:9162\" is not an address with a port; write an address"),
         ("[service.tcp]\nports = [\"tcp/1\"]", "3:10: \"tcp\" means a protocol"),
         ("[service.Web]\nports = [\"tcp/1\"]", "3:10: \"Web\" cannot be the name of a service"),
         ("[service.dns]\nports = []", "4:9: service \"dns\" has no ports"),
@@ -68,7 +81,7 @@ fn what_is_wrong_in_a_gate_is_said_with_line_column_and_cure() {
             "[service.dns]\nports = [\"udp/53\"]\nend_connections = \"yes\"",
             "5:19: end_connections cannot be a text; write true or false, without quotes",
         ),
-        ("[web]", "3:2: \"web\" has no meaning in posternd.toml; the keys of posternd.toml are gate, firewall, service, user"),
+        ("[web]", "3:2: \"web\" has no meaning in posternd.toml; the keys of posternd.toml are gate, firewall, metrics, service, user"),
     ];
     for (line, expected) in cases {
         let said = refused(&bundle(&with(line, ""), &[]));

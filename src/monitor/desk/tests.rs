@@ -5,9 +5,10 @@ use std::time::Duration;
 use super::*;
 use crate::backend::memory::MemoryBackend;
 use crate::grant::GrantId;
+use crate::order::PAGE;
 use crate::policy::Policy;
-use crate::settings::{BackendKind, CaptureKind, Firewall, Gate, Interfaces, OnStop};
-use crate::terms::{AddressFrom, Closing, Terms};
+use crate::settings::{BackendKind, CaptureKind, Firewall, Gate, Interfaces, Metrics, OnStop};
+use crate::terms::{AddressFrom, Closing};
 
 /// A gate with these users, each with these services.
 pub(in crate::monitor) fn settings(users: &[(&str, &[&str])]) -> Settings {
@@ -16,6 +17,7 @@ pub(in crate::monitor) fn settings(users: &[(&str, &[&str])]) -> Settings {
         gate: Gate {
             name: postern_proto::GateName::new("gate.test").unwrap(),
             ports: vec![62201],
+            addresses: Vec::new(),
             interfaces: Interfaces::Any,
             window: Duration::from_secs(30),
             state_dir: "/nonexistent/state".into(),
@@ -23,10 +25,12 @@ pub(in crate::monitor) fn settings(users: &[(&str, &[&str])]) -> Settings {
             run_as: "nobody".to_owned(),
             capture: CaptureKind::Packet,
         },
+        metrics: Metrics::default(),
         firewall: Firewall { backend: BackendKind::Auto, protect: true, on_stop: OnStop::Keep, command: None },
         named: Default::default(),
         options: Default::default(),
         policies: users.iter().map(|(name, texts)| Policy::for_user(name, services(texts))).collect(),
+        disabled: Vec::new(),
     }
 }
 
@@ -128,6 +132,21 @@ fn a_door_opens_is_extended_and_closes_at_its_end() {
     assert_eq!(scene.in_firewall(), one("alice 192.0.2.7", 40));
     assert_eq!(scene.serve(40, vec![]), []);
     assert_eq!((scene.in_firewall(), scene.desk.next_end()), (vec![], None));
+}
+
+#[test]
+fn ends_that_come_thick_are_closed_together() {
+    let mut scene = Scene::new();
+    let millis = |millis| at(0).plus(Duration::from_millis(millis));
+    for (begun, address) in [(0, 1), (10, 2), (60, 3)] {
+        scene.desk.serve(millis(begun), vec![open(1, "alice", address, 30)]);
+    }
+    let batches = scene.firewall.with(|state| state.batches);
+    for (now, next) in [(30_000, Some(30_100)), (30_070, Some(30_100)), (30_100, None)] {
+        scene.desk.serve(millis(now), vec![]);
+        assert_eq!(scene.desk.next_end(), next.map(millis));
+    }
+    assert_eq!((scene.in_firewall(), scene.firewall.with(|state| state.batches) - batches), (vec![], 2));
 }
 
 #[test]

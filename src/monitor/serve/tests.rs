@@ -5,10 +5,12 @@ use std::process::{Child, Command};
 
 use super::*;
 use crate::backend::memory::MemoryBackend;
+use crate::figures::Figures;
 use crate::link::{self, Link, Received};
 use crate::monitor::desk::tests::{settings, terms};
-use crate::order::{self, Order, Report};
+use crate::order::{self, Order, Reloaded, Report};
 use crate::reason::Rule;
+use crate::time::Timestamp;
 
 struct Scene {
     monitor: Monitor,
@@ -44,11 +46,14 @@ impl Scene {
             engine: Some(engine),
             successor: None,
             held: Vec::new(),
+            listener: None,
             control: UnixStream::pair().unwrap().0.into(),
             run_as: RunAs { ids: None, note: None },
             clock,
             signals: Signals { stop, reload },
+            bulletin: Bulletin::new(clock.now()),
             reload_wanted: false,
+            reloads: Reloads::default(),
             started: clock::instant(),
             pause: Duration::from_secs(600),
             served: true,
@@ -60,6 +65,15 @@ impl Scene {
 
     fn turn(&mut self) {
         self.monitor.turn(&mut self.buffer).unwrap();
+    }
+
+    /// A process that another test is about to start holds a copy of the engine's end until it has begun.
+    fn turn_until_the_engine_is_gone(&mut self) {
+        let start = clock::instant();
+        while self.monitor.engine.is_some() && clock::elapsed(start) < Duration::from_secs(10) {
+            self.turn();
+        }
+        assert!(self.monitor.engine.is_none());
     }
 
     fn open(&self) -> usize {
@@ -77,13 +91,23 @@ fn give(link: &Link, order: &Order) {
     link.send(&order::encode(order).unwrap()).unwrap();
 }
 
+/// What it was told, but for the question that comes every few seconds.
 fn reports(link: &Link) -> Vec<Report> {
+    told(link).into_iter().filter(|report| *report != Report::Measure).collect()
+}
+
+fn told(link: &Link) -> Vec<Report> {
     let mut buffer = vec![0; MESSAGE_MAX];
     let mut reports = Vec::new();
     while let Ok(Received::Message(len)) = link.try_receive(&mut buffer) {
         reports.push(order::decode(&buffer[..len]).unwrap());
     }
     reports
+}
+
+fn figures() -> Order {
+    let counters = crate::reason::Counters::default();
+    Order::Measured(Box::new(Figures { started: Timestamp::default(), users: 1, marks: 2, hints: 3, counters }))
 }
 
 fn door(ticket: u64, host: u32) -> Order {
@@ -222,11 +246,8 @@ fn orders_that_an_engine_gave_before_it_died_are_carried_out() {
     }
     // It goes without having read its reports.
     drop(engine);
-    for _ in 0..5 {
-        scene.turn();
-    }
+    scene.turn_until_the_engine_is_gone();
     assert_eq!(scene.open(), 400);
-    assert!(scene.monitor.engine.is_none());
 }
 
 #[test]
@@ -241,6 +262,65 @@ fn a_reload_of_a_config_that_can_not_be_read_changes_nothing() {
 }
 
 #[test]
+fn a_reload_that_the_engine_asks_for_is_answered_with_the_reason_why_the_config_is_not_used() {
+    let (mut scene, engine) = Scene::new();
+    give(&engine, &door(1, 1));
+    give(&engine, &Order::Reload { ticket: 2 });
+    give(&engine, &Order::Reload { ticket: 3 });
+    scene.turn();
+    let mut reports = reports(&engine);
+    assert!(matches!(reports.remove(0), Report::Opened { ticket: 1, .. }));
+    for (report, ticket) in reports.iter().zip([2, 3]) {
+        let Report::Reloaded { ticket: told, outcome: Reloaded::Refused(why) } = report else { panic!("{report:?}") };
+        assert_eq!(*told, ticket);
+        assert!(why.contains("/nonexistent/posternd.toml: does not exist; "), "{why}");
+    }
+    assert_eq!(reports.len(), 2);
+    assert!(scene.monitor.successor.is_none());
+}
+
+#[test]
+fn an_engine_that_asks_for_reload_after_reload_gets_few_of_them_and_keeps_nobody_from_closing() {
+    let (mut scene, engine) = Scene::new();
+    let mut answered = 0;
+    for batch in 0..20 {
+        (0..200).for_each(|n| give(&engine, &Order::Reload { ticket: batch * 200 + n }));
+        scene.turn();
+        let reports = reports(&engine);
+        assert!(reports.iter().all(|report| matches!(report, Report::Reloaded { .. })), "{reports:?}");
+        answered += reports.len();
+    }
+    // Of those that wait for the pause to be over there are never more than a few; the rest was told to ask again.
+    assert!((4000 - 64..=4000).contains(&answered), "{answered}");
+    assert!(scene.monitor.engine.is_some());
+    give(&engine, &door(9, 9));
+    scene.turn();
+    assert_eq!(scene.open(), 1);
+}
+
+#[test]
+fn an_engine_that_dies_over_its_reload_leaves_nobody_waiting() {
+    let (mut scene, engine) = Scene::new();
+    scene.monitor.reloads.began(Duration::from_secs(600));
+    give(&engine, &Order::Reload { ticket: 1 });
+    scene.turn();
+    assert!(scene.monitor.reloads.due_in().is_some_and(|due| !due.is_zero()), "it waits for the pause to be over");
+    drop(engine);
+    scene.turn_until_the_engine_is_gone();
+    assert_eq!(scene.monitor.reloads.due_in(), None);
+}
+
+#[test]
+fn an_engine_that_does_not_serve_yet_can_ask_for_no_reload() {
+    let (mut scene, engine) = Scene::new();
+    scene.monitor.engine.as_mut().unwrap().stage = Stage::Loaded;
+    scene.monitor.started = clock::instant();
+    give(&engine, &Order::Reload { ticket: 1 });
+    scene.turn();
+    assert_eq!(reports(&engine), [Report::Reloaded { ticket: 1, outcome: Reloaded::Busy }]);
+}
+
+#[test]
 fn an_engine_that_answers_for_others_reports_nothing_that_was_not_done() {
     let (mut scene, engine) = Scene::new();
     scene.firewall.with(|state| state.failing = Some("no".to_owned()));
@@ -250,4 +330,38 @@ fn an_engine_that_answers_for_others_reports_nothing_that_was_not_done() {
     scene.turn();
     assert!(matches!(reports(&engine)[..], [Report::Refused { ticket: 1, rule: Rule::Firewall, .. }]));
     assert_eq!(scene.monitor.engine.as_ref().unwrap().stage, Stage::Ready, "it does not go back");
+}
+
+#[test]
+fn an_engine_that_answers_is_asked_on_and_one_that_does_not_is_ended() {
+    let (mut scene, engine) = Scene::new();
+    for _ in 0..10 {
+        scene.monitor.engine.as_mut().unwrap().ask();
+        assert!(told(&engine).contains(&Report::Measure));
+        give(&engine, &figures());
+        scene.turn();
+    }
+    assert_eq!(scene.monitor.engine.as_ref().unwrap().figures.as_ref().map(|figures| figures.hints), Some(3));
+    // It may be slow, but not for ever.
+    (0..3).for_each(|_| scene.monitor.engine.as_mut().unwrap().ask());
+    scene.turn();
+    assert!(scene.monitor.engine.is_some());
+    scene.monitor.engine.as_mut().unwrap().ask();
+    scene.turn();
+    assert!(scene.monitor.engine.is_none());
+}
+
+#[test]
+fn an_engine_that_talks_without_end_is_heard_in_batches_so_that_doors_close_in_time() {
+    for words in [figures(), Order::Ready, Order::Loaded] {
+        let (mut scene, engine) = Scene::new();
+        let mut given = 0;
+        while engine.try_send(&order::encode(&words).unwrap()).is_ok() {
+            given += 1;
+        }
+        scene.turn();
+        let room = std::iter::from_fn(|| engine.try_send(&order::encode(&words).unwrap()).ok()).count();
+        assert!(room <= ORDERS, "{room} of {given} messages were taken in one turn");
+        assert!(scene.monitor.engine.is_some());
+    }
 }

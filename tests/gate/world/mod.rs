@@ -15,17 +15,24 @@ use tempfile::TempDir;
 
 mod client;
 mod daemon;
+pub(crate) mod fake;
+mod maker;
 #[path = "../../netns/mod.rs"]
 pub(crate) mod netns;
 mod plan;
 
-#[expect(unused_imports, reason = "for tests that share this world")]
-pub(crate) use client::Ran;
-pub(crate) use client::{Client, WIRE, lay};
-pub(crate) use daemon::{Daemon, Status};
+/// Not every test that shares this world needs all of it.
+#[allow(unused_imports)]
+mod shared {
+    pub(crate) use super::client::{Client, Ran, WIRE, lay, socket_for};
+    pub(crate) use super::daemon::{Daemon, Status};
+    pub(crate) use super::maker::Maker;
+    pub(crate) use super::netns::ground::find;
+    pub(crate) use super::plan::{GATE_NAME, Plan, key, seed};
+}
 use netns::Namespace;
-pub(crate) use netns::ground::find;
-pub(crate) use plan::{GATE_NAME, Plan, key, seed};
+#[allow(unused_imports)]
+pub(crate) use shared::*;
 
 /// UDP port of the knocks.
 pub(crate) const KNOCK: u16 = 62201;

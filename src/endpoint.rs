@@ -72,12 +72,14 @@ fn is_name(host: &str) -> bool {
     (1..=253).contains(&host.len()) && !host.starts_with('-') && host.chars().all(word)
 }
 
-impl FromStr for Endpoint {
-    type Err = EndpointError;
-
-    fn from_str(text: &str) -> Result<Self, EndpointError> {
+impl Endpoint {
+    /// Reads one; where the text names no port it is this one.
+    ///
+    /// # Errors
+    /// When the text is not where a knock could go.
+    pub fn with_default(text: &str, port: u16) -> Result<Self, EndpointError> {
         if let Ok(host) = text.parse() {
-            return Ok(Self { host, port: DEFAULT_PORT });
+            return Ok(Self { host, port });
         }
         let wrong = || EndpointError::Endpoint(text.to_owned());
         let (host, port) = text.rsplit_once(':').ok_or_else(wrong)?;
@@ -88,6 +90,14 @@ impl FromStr for Endpoint {
         let digits = port.bytes().all(|byte| byte.is_ascii_digit());
         let port = port.parse().ok().filter(|port| digits && *port != 0).ok_or_else(wrong)?;
         Ok(Self { host: host.parse().map_err(|_| wrong())?, port })
+    }
+}
+
+impl FromStr for Endpoint {
+    type Err = EndpointError;
+
+    fn from_str(text: &str) -> Result<Self, EndpointError> {
+        Self::with_default(text, DEFAULT_PORT)
     }
 }
 
@@ -133,6 +143,13 @@ mod tests {
         ] {
             assert_eq!(read(text), (host.to_owned(), 62201), "{text}");
         }
+    }
+
+    #[test]
+    fn a_gate_on_another_port_is_the_default_of_its_own_addresses() {
+        assert_eq!(Endpoint::with_default("gate", 5000).unwrap().to_string(), "gate:5000");
+        assert_eq!(Endpoint::with_default("[::1]", 5000).unwrap().to_string(), "[::1]:5000");
+        assert_eq!(Endpoint::with_default("gate:1", 5000).unwrap().to_string(), "gate:1");
     }
 
     #[test]

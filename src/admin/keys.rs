@@ -1,0 +1,84 @@
+//! New keys for a user: what the config holds of them, and what the client is given.
+//!
+//! Where the client has made its own pair, nothing secret is made here and nothing secret is handed out.
+
+use postern_proto::limits::KEY_LEN;
+use postern_proto::{KeyText, PresharedKey, PrivateKey, PublicKey, SharedKey};
+use zeroize::Zeroizing;
+
+use super::held::Held;
+use crate::enrol::{Request, TokenKey};
+use crate::random;
+use crate::stop::{CONFIG, SYSTEM, Stop};
+
+/// Which kind of key a user is to have.
+#[derive(Debug, Clone)]
+pub enum KeyWish {
+    /// One that client and gate share.
+    Shared,
+    /// A pair that is made here, for a client that can't make its own.
+    Pair {
+        /// Whether a pre-shared key is mixed in.
+        psk: bool,
+    },
+    /// The pair that the client has made.
+    Enrolled {
+        /// What it sent.
+        request: Request,
+        /// Whether a pre-shared key is mixed in.
+        psk: bool,
+    },
+}
+
+/// A key that was made.
+pub(super) struct NewKey {
+    /// Keys of the config and their values, without quotes: `key`, or `public_key` and perhaps `psk`.
+    pub(super) lines: Vec<(&'static str, KeyText)>,
+    /// What the client is given.
+    pub(super) token: TokenKey,
+}
+
+/// Makes what is wished.
+///
+/// # Errors
+/// Where the gate has no key pair of its own, or the system no random bytes.
+pub(super) fn make(wish: &KeyWish, held: &Held) -> Result<NewKey, Stop> {
+    let (own, psk) = match wish {
+        KeyWish::Shared => {
+            let key = SharedKey::from_bytes(*random_key()?);
+            return Ok(NewKey { lines: vec![("key", key.to_base64())], token: TokenKey::Shared(key) });
+        }
+        KeyWish::Pair { psk } => (Ok(PrivateKey::from_bytes(*random_key()?)), psk),
+        KeyWish::Enrolled { request, psk } => (Err(request.public_key), psk),
+    };
+    let gate = held.gate_public_key()?;
+    let psk = if *psk { Some(PresharedKey::from_bytes(*random_key()?)) } else { None };
+    let public = own.as_ref().map_or_else(|public| *public, PrivateKey::public);
+    let mut lines = vec![("public_key", public.to_base64())];
+    lines.extend(psk.as_ref().map(|psk| ("psk", psk.to_base64())));
+    let token = match own {
+        Ok(own) => TokenKey::Pair { own, gate, psk },
+        Err(own) => TokenKey::Enrolled { own, gate, psk },
+    };
+    Ok(NewKey { lines, token })
+}
+
+/// The public half of the gate's own key.
+///
+/// # Errors
+/// Where the text is no key.
+pub(super) fn public_of(text: &str, path: &std::path::Path) -> Result<PublicKey, Stop> {
+    let key = PrivateKey::from_base64(text.strip_suffix('\n').unwrap_or(text));
+    key.map(|key| key.public()).map_err(|error| {
+        let cure = "move it away and make another with posternd init; users with key pairs then need new tokens";
+        Stop::new(CONFIG, format!("{}: {error}; {cure}", path.display()))
+    })
+}
+
+/// 32 random bytes.
+///
+/// # Errors
+/// Where the system has none.
+pub(super) fn random_key() -> Result<Zeroizing<[u8; KEY_LEN]>, Stop> {
+    random::bytes().map(Zeroizing::new).map_err(|error| Stop::new(SYSTEM, error))
+}

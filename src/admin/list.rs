@@ -1,0 +1,23 @@
+//! Who there is: all users of a config, or one of them. Changes nothing and shows no secret.
+
+use std::path::Path;
+
+use super::held::Held;
+use crate::config::Listed;
+use crate::stop::Stop;
+
+/// All users, in the order of the files.
+///
+/// # Errors
+/// Exit 78 for a config that is wrong.
+pub fn users(config: &Path) -> Result<Vec<Listed>, Stop> {
+    Held::read(config).map(|held| held.users)
+}
+
+/// One user.
+///
+/// # Errors
+/// As [`users`], and exit 1 where there is no such user.
+pub fn user(config: &Path, name: &str) -> Result<Listed, Stop> {
+    Held::read(config)?.user(name).cloned()
+}

@@ -1,0 +1,115 @@
+//! The text of a new config: what was asked for, and every other key as a comment that shows its default.
+
+use crate::endpoint::Endpoint;
+
+use super::add::{list, quoted};
+
+/// What a new config says.
+#[derive(Debug)]
+pub(super) struct Template<'a> {
+    pub(super) name: &'a str,
+    pub(super) port: u16,
+    pub(super) addresses: &'a [Endpoint],
+    pub(super) run_as: &'a str,
+}
+
+impl Template<'_> {
+    /// The config.
+    pub(super) fn text(&self) -> String {
+        let Self { name, port, addresses, run_as } = self;
+        let (name, run_as) = (quoted(name), quoted(run_as));
+        let address = match addresses {
+            [] => format!("# address = {}", quoted(&format!("gate.example.org:{port}"))),
+            [one] => format!("address = {}", quoted(&one.to_string())),
+            many => format!("address = {}", list(many.iter())),
+        };
+        format!(
+            r#"# The config of this Postern gate, made by posternd init. Lines behind a # are comments; keys among them show their defaults.
+# After a change: posternd check, then posternd reload. This file must stay closed to everyone but its owner.
+
+[gate]
+# The gate's name. It is part of every key: users need new profiles if it changes.
+name = {name}
+# The UDP port that knocks come to; a list is allowed. Nothing on it ever answers. A firewall in front of this host must let it through.
+port = {port}
+# Where clients send to: goes into the profiles that posternd user add makes. Without it, that is the gate's name.
+{address}
+# The gate's half of key pairs.
+private_key = "gate.key"
+# The user that reads packets: it has no rights at all.
+run_as = {run_as}
+# Where to listen: "any", or names of interfaces, which may come and go.
+# interfaces = ["any"]
+# The greatest difference between a client's clock and this one, 5s to 5m.
+# window = "30s"
+# state_dir = "/var/lib/postern"
+# control_socket = "/run/postern/control.sock"
+# "packet" watches the wire; "udp" binds a socket that never answers, where raw capture is not allowed.
+# capture = "packet"
+
+[firewall]
+# "iptables", "nftables", "command", or "auto": iptables where the program is there, else native nftables.
+# backend = "auto"
+# "services": what some user may open is closed for everyone else. "none": the host's own rules close it.
+# protect = "services"
+# When posternd stops, "keep" leaves the protection (grants run out by themselves), "remove" takes everything out.
+# on_stop = "keep"
+
+# Services with names of their own, for posternd user add -s web:
+# [service.web]
+# ports = ["tcp/80", "tcp/443"]
+
+# Users have a file each in users.d, made by posternd user add NAME -s tcp/22.
+"#
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bundle::{Bundle, BundleFile};
+    use crate::config;
+    use crate::settings::Settings;
+
+    fn load(text: &str) -> Settings {
+        let main = Some(BundleFile { path: "/etc/postern/posternd.toml".into(), text: text.to_owned().into() });
+        config::load(&Bundle { main, ..Bundle::default() }).unwrap_or_else(|problems| panic!("{problems}")).settings
+    }
+
+    #[test]
+    fn a_new_config_loads_and_says_what_was_asked_for() {
+        let addresses = ["gate.example.org:5000".parse().unwrap(), "[2001:db8::1]:5000".parse().unwrap()];
+        for count in 0..=2 {
+            let template = Template { name: "a \"gate\"", port: 5000, addresses: &addresses[..count], run_as: "postern" };
+            let gate = load(&template.text()).gate;
+            assert_eq!((gate.name.as_str(), gate.ports.as_slice(), gate.run_as.as_str()), ("a \"gate\"", &[5000][..], "postern"));
+            assert_eq!(gate.addresses, addresses[..count]);
+        }
+    }
+
+    #[test]
+    fn every_key_that_is_a_comment_shows_its_default() {
+        let text = Template { name: "g", port: 62201, addresses: &[], run_as: "nobody" }.text();
+        let is_key = |line: &str| line.split_once(" = ").is_some_and(|(key, _)| key.chars().all(|c| c.is_ascii_lowercase() || c == '_'));
+        let uncommented: Vec<&str> = text
+            .lines()
+            .map(|line| match line.strip_prefix("# ") {
+                Some(key) if is_key(key) || key.starts_with('[') => key,
+                _ => line,
+            })
+            .collect();
+        let (shown, plain) = (load(&uncommented.join("\n")), load(&text));
+        assert_eq!(
+            uncommented.iter().zip(text.lines()).filter(|(one, other)| *one != other).count(),
+            11,
+            "keys of [gate], [firewall], [service]"
+        );
+        assert_eq!(format!("{:?}", shown.firewall), format!("{:?}", plain.firewall));
+        assert_eq!(shown.gate.addresses[0].to_string(), "gate.example.org:62201");
+        let without_address =
+            |settings: &Settings| format!("{:?}", crate::settings::Gate { addresses: Vec::new(), ..settings.gate.clone() });
+        assert_eq!(without_address(&shown), without_address(&plain));
+        assert_eq!(shown.named.len(), 1);
+    }
+}

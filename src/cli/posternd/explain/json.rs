@@ -1,0 +1,89 @@
+//! An account as JSON: one object a datagram, on one line.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use serde::Serialize;
+
+use crate::cli::postern::json::Asked;
+use crate::control;
+use crate::explain::{Told, What};
+use crate::gate::Seen;
+use crate::gate::explain::{Account, Cause};
+use crate::reason::Reason;
+use crate::time::{self, Timestamp};
+
+/// What is told of one datagram. Fields may be added; `docs/json.md` says what they are.
+#[derive(Serialize)]
+pub(super) struct Object<'a> {
+    version: u32,
+    number: u64,
+    at_ms: Option<Timestamp>,
+    source: Option<IpAddr>,
+    #[serde(flatten)]
+    of: Of<'a>,
+    says: String,
+}
+
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Of<'a> {
+    Account(Box<Explained<'a>>),
+    Other { verdict: Option<&'a str>, port: Option<u16> },
+}
+
+#[derive(Serialize)]
+struct Explained<'a> {
+    bytes: usize,
+    verdict: &'a str,
+    reason: Option<String>,
+    step: Option<u8>,
+    cause: &'a str,
+    user: Option<&'a str>,
+    other_gate: Option<&'a str>,
+    /// How long before it came it was made, by the two clocks; negative for a time to come.
+    age_ms: Option<i64>,
+    request: Option<Asked>,
+    besides: Option<Besides<'a>>,
+    running_gate: Option<control::Seen>,
+}
+
+#[derive(Serialize)]
+struct Besides<'a> {
+    rule: &'a str,
+    says: &'a str,
+}
+
+pub(super) fn object(told: &Told) -> Object<'_> {
+    let (source, of, says) = match &told.what {
+        What::Account(account) => (account.source, Of::Account(Box::new(explained(account))), account.sentence()),
+        What::Other(other) => (other.source, Of::Other { verdict: None, port: other.port }, other.to_string()),
+    };
+    Object { version: control::VERSION, number: told.number, at_ms: told.at, source, of, says }
+}
+
+fn explained(account: &Account) -> Explained<'_> {
+    let reason = account.reason();
+    let signed = |length: Duration| i64::try_from(time::millis(length)).unwrap_or(i64::MAX);
+    let age = |made: Timestamp| signed(account.at.since(made)).saturating_sub(signed(made.since(account.at)));
+    let over_ipv4 = account.source.map(|source| source.is_ipv4());
+    Explained {
+        bytes: account.bytes,
+        verdict: account.verdict.name(),
+        reason: reason.map(|reason| reason.to_string()),
+        step: reason.map(Reason::step),
+        cause: account.cause.name(),
+        user: account.user.as_deref(),
+        other_gate: match &account.cause {
+            Cause::OtherGate(name) => Some(name.as_str()),
+            _ => None,
+        },
+        age_ms: account.made().map(age),
+        request: account.request.as_ref().map(|request| Asked::new(request, over_ipv4)),
+        besides: account.besides.as_ref().map(|(rule, says)| Besides { rule: rule.name(), says }),
+        running_gate: account.running.map(|seen| match seen {
+            Seen::Admitted(at) => control::Seen::Admitted(at),
+            Seen::Refused(at) => control::Seen::Refused(at),
+        }),
+    }
+}

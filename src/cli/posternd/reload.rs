@@ -1,0 +1,29 @@
+//! `posternd reload`: the running daemon reads its config anew, and the exit code says whether it is in force.
+
+use std::process::ExitCode;
+
+use super::arguments::Report;
+use super::say::{say, say_json};
+use crate::admin::reload::{Outcome, reload};
+use crate::control;
+use crate::monitor;
+use crate::stop::{FAILED, Stop, UNAVAILABLE};
+
+pub(super) fn carry_out(report: &Report) -> Result<ExitCode, Stop> {
+    let socket = monitor::control_socket(&report.config.config)?;
+    match reload(&socket) {
+        Outcome::Done if report.json => say_json(&serde_json::json!({ "version": control::VERSION, "reload": "done" })),
+        Outcome::Done => say("the config is in force; see it work with: posternd status\n").map(|()| ExitCode::SUCCESS),
+        Outcome::NotRunning => {
+            let what = format!("no posternd answers on {}; start it, and it reads the config as it is", socket.display());
+            Err(Stop::new(UNAVAILABLE, what))
+        }
+        Outcome::Refused(why) => Err(Stop::new(FAILED, why.lines().map(not_used).collect::<Vec<_>>().join("\n"))),
+        Outcome::Failed(why) => Err(Stop::new(FAILED, why)),
+    }
+}
+
+/// As the log says it.
+fn not_used(why: &str) -> String {
+    format!("the new config is not used, the old one stays in force: {why}")
+}

@@ -1,0 +1,41 @@
+//! What goes to standard output and standard error.
+
+use std::io::{ErrorKind, Write};
+use std::process::ExitCode;
+
+use crate::stop::{FAILED, Stop};
+
+/// Writes text.
+pub(super) fn say(text: &str) -> Result<(), Stop> {
+    write(text).map_err(Stop::system("writing to standard output"))
+}
+
+/// Writes text, and says whether anybody still reads: one who has seen enough (`| head`) is no failure.
+pub(super) fn is_heard(text: &str) -> Result<bool, Stop> {
+    match write(text) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(false),
+        Err(error) => Err(Stop::system("writing to standard output")(error)),
+    }
+}
+
+/// Writes a value as JSON, indented.
+pub(super) fn say_json(value: &impl serde::Serialize) -> Result<ExitCode, Stop> {
+    let text = serde_json::to_string_pretty(value).map_err(|error| Stop::new(FAILED, error))?;
+    say(&format!("{text}\n")).map(|()| ExitCode::SUCCESS)
+}
+
+/// A value as JSON on one line.
+pub(super) fn json_line(value: &impl serde::Serialize) -> Result<String, Stop> {
+    serde_json::to_string(value).map(|text| text + "\n").map_err(|error| Stop::new(FAILED, error))
+}
+
+/// A line for people on standard error.
+pub(super) fn note(text: &str) {
+    let _ = writeln!(std::io::stderr(), "posternd: {text}");
+}
+
+fn write(text: &str) -> std::io::Result<()> {
+    let mut out = std::io::stdout().lock();
+    out.write_all(text.as_bytes()).and_then(|()| out.flush())
+}

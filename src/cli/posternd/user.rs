@@ -1,0 +1,145 @@
+//! `posternd user`: users added, listed, shown, disabled, enabled, removed, and given new keys.
+//!
+//! Owns how it is asked for and told; the work is `admin`'s.
+
+use std::io::Read;
+use std::process::ExitCode;
+
+use super::handout::{self, Telling};
+use super::init::config_option;
+use super::say::{say, say_json};
+use super::user_arguments::{Add, Named, Pair, Remove, Rotate, UserCommand};
+use super::user_words;
+use crate::admin;
+use crate::admin::add::{NewUser, add, list, quoted};
+use crate::admin::change::{self, Changed};
+use crate::admin::keys::KeyWish;
+use crate::admin::rotate::{Rotation, rotate};
+use crate::clock;
+use crate::control;
+use crate::enrol::{LINE_MAX, Request};
+use crate::stop::{IO, Stop, USAGE};
+
+pub(super) fn carry_out(command: UserCommand) -> Result<ExitCode, Stop> {
+    match command {
+        UserCommand::Add(arguments) => added(&arguments),
+        UserCommand::List(report) => {
+            let users = admin::list::users(&report.config.config)?;
+            if report.json {
+                let users: Vec<_> = users.iter().map(|user| user_words::json(user, clock::wall())).collect();
+                return say_json(&serde_json::json!({ "version": control::VERSION, "users": users }));
+            }
+            say(&user_words::table(&users, clock::wall())).map(|()| ExitCode::SUCCESS)
+        }
+        UserCommand::Show(Named { name, report }) => {
+            let user = admin::list::user(&report.config.config, &name)?;
+            if report.json {
+                return say_json(&serde_json::json!({ "version": control::VERSION, "user": user_words::json(&user, clock::wall()) }));
+            }
+            say(&user_words::sheet(&user, clock::wall())).map(|()| ExitCode::SUCCESS)
+        }
+        UserCommand::Disable(named) => disabled(&named, true),
+        UserCommand::Enable(named) => disabled(&named, false),
+        UserCommand::Remove(Remove { named, unprotect }) => {
+            let changed = change::remove(&named.report.config.config, &named.name, unprotect)?;
+            let next = format!("see who is left with: posternd user list{}", config_option(&named.report.config.config));
+            told(&named, &changed, "removed", &next)
+        }
+        UserCommand::Rotate(arguments) => rotated(&arguments),
+    }
+}
+
+fn added(arguments: &Add) -> Result<ExitCode, Stop> {
+    let Named { name, report } = &arguments.named;
+    let lists = [("targets", &arguments.targets), ("networks", &arguments.networks)];
+    let texts = [("grant_to", &arguments.grant_to), ("max_duration", &arguments.max_duration), ("quota", &arguments.quota)];
+    let lists = lists.into_iter().filter(|(_, values)| !values.is_empty()).map(|(key, values)| (key, list(values.iter())));
+    let texts = texts.into_iter().filter_map(|(key, value)| Some((key, quoted(value.as_ref()?))));
+    let user = NewUser {
+        name: name.clone(),
+        services: arguments.services.clone(),
+        settings: lists.chain(texts).collect(),
+        duration: arguments.duration,
+        addresses: arguments.handing.address.clone(),
+        key: key_wish(&arguments.pair)?,
+        totp: arguments.totp,
+    };
+    let handout = add(&report.config.config, &user)?;
+    let done = format!("user {name} is added, in {}", handout.file.display());
+    let config = config_option(&report.config.config);
+    handout::tell(&handout, &Telling { done, old_until: None, qr: arguments.handing.qr, json: report.json, config: &config })
+}
+
+fn rotated(arguments: &Rotate) -> Result<ExitCode, Stop> {
+    let Named { name, report } = &arguments.named;
+    let rotation = Rotation {
+        name: name.clone(),
+        request: request(&arguments.pair)?,
+        pair: arguments.pair.pair,
+        psk: arguments.pair.psk,
+        keep_old: arguments.keep_old,
+        addresses: arguments.handing.address.clone(),
+    };
+    let (handout, until) = rotate(&report.config.config, &rotation)?;
+    let old = until.map_or("the old one counts no more".to_owned(), |until| format!("the old one counts until {until}"));
+    let done = format!("user {name} has a new key, in {}; {old}", handout.file.display());
+    let config = config_option(&report.config.config);
+    let old_until = Some(until.unwrap_or_else(clock::wall).to_string());
+    handout::tell(&handout, &Telling { done, old_until, qr: arguments.handing.qr, json: report.json, config: &config })
+}
+
+fn disabled(named: &Named, disabled: bool) -> Result<ExitCode, Stop> {
+    let config = &named.report.config.config;
+    let changed = change::disable(config, &named.name, disabled)?;
+    let (what, back) = if disabled { ("disabled", "enable") } else { ("enabled", "disable") };
+    told(named, &changed, what, &format!("the way back is: posternd user {back} {}{}", named.name, config_option(config)))
+}
+
+fn told(named: &Named, changed: &Changed, what: &str, next: &str) -> Result<ExitCode, Stop> {
+    let file = changed.file.display();
+    if named.report.json {
+        let reload = changed.reload.as_ref().map(handout::reload_json);
+        say_json(&serde_json::json!({
+            "version": control::VERSION, "user": named.name, "file": file.to_string(), what: true, "changed": changed.is_new, "reload": reload,
+        }))?;
+    } else {
+        let mut text = if changed.is_new {
+            format!("user {} is {what}, in {file}\n", named.name)
+        } else {
+            format!("user {} is {what} already, in {file}\n", named.name)
+        };
+        if let Some(reload) = &changed.reload {
+            text.push_str(&format!("{}\n", handout::reload_text(reload)));
+        }
+        if let Some(left) = &changed.left {
+            text.push_str(&format!("note: the key's file {} is still there; remove it if no other user has it\n", left.display()));
+        }
+        say(&format!("{text}next: {next}\n"))?;
+    }
+    changed.reload.as_ref().map_or(Ok(ExitCode::SUCCESS), handout::ending)
+}
+
+fn key_wish(pair: &Pair) -> Result<KeyWish, Stop> {
+    match (request(pair)?, pair.pair) {
+        (Some(request), _) => Ok(KeyWish::Enrolled { request, psk: pair.psk }),
+        (None, true) => Ok(KeyWish::Pair { psk: pair.psk }),
+        (None, false) if pair.psk => {
+            Err(Stop::new(USAGE, "a pre-shared key only strengthens a key pair; say --request LINE or --pair, or leave --psk out"))
+        }
+        (None, false) => Ok(KeyWish::Shared),
+    }
+}
+
+/// The request that a client made; `-` reads it from standard input.
+fn request(pair: &Pair) -> Result<Option<Request>, Stop> {
+    let Some(line) = &pair.request else { return Ok(None) };
+    let mut read = String::new();
+    let line = if line == "-" {
+        let most = u64::try_from(LINE_MAX).unwrap_or(u64::MAX).saturating_add(1);
+        std::io::stdin().lock().take(most).read_to_string(&mut read).map_err(|error| Stop::new(IO, format!("standard input: {error}")))?;
+        &read
+    } else {
+        line
+    };
+    Request::from_line(line).map(Some).map_err(|error| Stop::new(USAGE, format!("--request: {error}")))
+}

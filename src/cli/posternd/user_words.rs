@@ -1,0 +1,130 @@
+//! Users in words: a table of all, a sheet of one, and the same as JSON. No secret is among them.
+
+use std::fmt::Write;
+
+use crate::config::{KeyKind, Listed};
+use crate::policy::{GrantTo, Policy};
+use crate::service;
+use crate::time::{self, Timestamp};
+
+/// All users, a line each.
+pub(super) fn table(users: &[Listed], now: Timestamp) -> String {
+    if users.is_empty() {
+        return "there are no users\nnext: posternd user add NAME -s tcp/22\n".to_owned();
+    }
+    let rows: Vec<[String; 5]> = users
+        .iter()
+        .map(|user| {
+            let services = service::list(&user.policy.services);
+            [
+                user.policy.user.clone(),
+                state(user, now),
+                key(&user.key, user.totp),
+                services,
+                format!("{}:{}", user.file.display(), user.line),
+            ]
+        })
+        .collect();
+    let head = ["NAME", "STATE", "KEY", "SERVICES", "FILE"].map(str::to_owned);
+    let widths: Vec<usize> =
+        (0..5).map(|at| std::iter::once(&head).chain(&rows).filter_map(|row| row.get(at)).map(String::len).max().unwrap_or(0)).collect();
+    let mut text = String::new();
+    for row in std::iter::once(&head).chain(&rows) {
+        let cells: Vec<String> = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}")).collect();
+        let _ = writeln!(text, "{}", cells.join("  ").trim_end());
+    }
+    text + "next: posternd user show NAME\n"
+}
+
+/// All that there is to say of one user.
+pub(super) fn sheet(user: &Listed, now: Timestamp) -> String {
+    let Policy { user: name, services, targets, grant_to, networks, max_prefix, duration, max_duration, quota, end_connections } =
+        &user.policy;
+    let list = |values: &[ipnet::IpNet], none: &str| if values.is_empty() { none.to_owned() } else { service::list(values) };
+    let mut rows = vec![
+        ("state", state(user, now)),
+        ("file", format!("{}:{}{}", user.file.display(), user.line, if user.own_file { "" } else { ", beside others" })),
+        ("key", key(&user.key, user.totp)),
+        ("services", service::list(services)),
+        ("targets", list(targets, "the gate itself")),
+        ("networks", list(networks, "none")),
+        ("grant_to", grant_to_text(*grant_to).to_owned()),
+        ("max_prefix", format!("/{} for IPv4, /{} for IPv6", max_prefix.v4, max_prefix.v6)),
+        ("duration", format!("{}, at most {}", time::human(*duration), time::human(*max_duration))),
+        ("quota", quota.to_string()),
+        ("connections", if *end_connections { "end with the grant" } else { "outlast the grant" }.to_owned()),
+    ];
+    if let KeyKind::Pair { public, .. } = &user.key {
+        rows.insert(3, ("public_key", public.to_base64().to_string()));
+    }
+    if let Some((kind, until)) = &user.old {
+        rows.insert(3, ("old key", format!("{}, {}", kind.name(), ends(*until, now))));
+    }
+    let text = rows.iter().fold(format!("user {name}\n"), |mut text, (what, value)| {
+        let _ = writeln!(text, "  {what:<11} {value}");
+        text
+    });
+    let next = if !user.own_file {
+        "edit it there, then: posternd reload".to_owned()
+    } else if user.disabled {
+        format!("posternd user enable {name}")
+    } else {
+        format!("posternd user rotate {name}, or disable, or remove")
+    };
+    format!("{text}next: {next}\n")
+}
+
+/// The same for programs.
+pub(super) fn json(user: &Listed, now: Timestamp) -> serde_json::Value {
+    let Policy { user: name, services, targets, grant_to, networks, max_prefix, duration, max_duration, quota, end_connections } =
+        &user.policy;
+    let (public_key, key_file, psk) = match &user.key {
+        KeyKind::Shared => (None, None, false),
+        KeyKind::SharedFile(path) => (None, Some(path.display().to_string()), false),
+        KeyKind::Pair { public, psk } => (Some(public.to_base64().to_string()), None, *psk),
+    };
+    let old = user
+        .old
+        .as_ref()
+        .map(|(kind, until)| serde_json::json!({ "key": kind_word(kind), "until": until.to_string(), "ended": *until <= now }));
+    serde_json::json!({
+        "name": name, "file": user.file.display().to_string(), "line": user.line, "own_file": user.own_file, "disabled": user.disabled,
+        "key": kind_word(&user.key), "public_key": public_key, "key_file": key_file, "psk": psk, "totp": user.totp, "old_key": old,
+        "services": services, "targets": targets, "networks": networks, "grant_to": grant_to,
+        "max_prefix": { "v4": max_prefix.v4, "v6": max_prefix.v6 },
+        "duration_s": duration.as_secs(), "max_duration_s": max_duration.as_secs(), "quota": quota.to_string(), "end_connections": end_connections,
+    })
+}
+
+fn state(user: &Listed, now: Timestamp) -> String {
+    let old = user.old.as_ref().filter(|(_, until)| *until > now).map(|(_, until)| format!("old key until {until}"));
+    match (user.disabled, old) {
+        (true, _) => "disabled".to_owned(),
+        (false, Some(old)) => old,
+        (false, None) => "active".to_owned(),
+    }
+}
+
+fn ends(until: Timestamp, now: Timestamp) -> String {
+    if until > now { format!("counts until {until}") } else { format!("counts no more since {until}") }
+}
+
+fn key(kind: &KeyKind, totp: bool) -> String {
+    format!("{}{}", kind.name(), if totp { " and code" } else { "" })
+}
+
+fn kind_word(kind: &KeyKind) -> &'static str {
+    match kind {
+        KeyKind::Shared => "shared",
+        KeyKind::SharedFile(_) => "shared-file",
+        KeyKind::Pair { .. } => "pair",
+    }
+}
+
+fn grant_to_text(grant_to: GrantTo) -> &'static str {
+    match grant_to {
+        GrantTo::Claimed => "claimed",
+        GrantTo::Observed => "observed",
+        GrantTo::Either => "either",
+    }
+}

@@ -1,0 +1,53 @@
+//! A packet's mark as a question names it: 32 lower-case hexadecimal digits. A mark is no secret: it went over the wire.
+
+use postern_proto::Mark;
+use serde::{Deserialize, Serialize};
+
+/// A mark in text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct MarkText(pub Mark);
+
+/// The text is no mark.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a mark has 32 hexadecimal digits, in lower case")]
+pub struct NotAMark;
+
+impl TryFrom<String> for MarkText {
+    type Error = NotAMark;
+
+    fn try_from(text: String) -> Result<Self, NotAMark> {
+        let (pairs, []) = text.as_bytes().as_chunks::<2>() else { return Err(NotAMark) };
+        let bytes = pairs.iter().map(|[high, low]| Some(digit(*high)? << 4 | digit(*low)?)).collect::<Option<Vec<u8>>>();
+        bytes.and_then(|bytes| bytes.try_into().ok()).map(|bytes| Self(Mark(bytes))).ok_or(NotAMark)
+    }
+}
+
+impl From<MarkText> for String {
+    fn from(mark: MarkText) -> Self {
+        mark.0.0.iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+}
+
+fn digit(letter: u8) -> Option<u8> {
+    match letter {
+        b'0'..=b'9' => Some(letter - b'0'),
+        b'a'..=b'f' => Some(letter - b'a' + 10),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mark_comes_back_from_its_text_and_nothing_else_is_one() {
+        let mark = MarkText(Mark(std::array::from_fn(|n| (n * 17) as u8)));
+        let text = String::from(mark);
+        assert_eq!((text.as_str(), MarkText::try_from(text.clone())), ("00112233445566778899aabbccddeeff", Ok(mark)));
+        for bad in ["", "00", &text[1..], &format!("{text}00"), &text.to_uppercase(), &text.replace('f', "g"), &text.replace("ff", "é")] {
+            assert_eq!(MarkText::try_from(bad.to_owned()), Err(NotAMark), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,66 @@
+//! Names that a client may have in place of the gate's: other spellings of it, and what the host is called besides. Looks nothing up.
+
+use postern_proto::GateName;
+
+/// Spellings of the gate's own name and of these other names of its host, each once, without the gate's own.
+pub fn likely<'a>(gate: &'a GateName, others: impl IntoIterator<Item = &'a str>) -> Vec<GateName> {
+    let mut names: Vec<GateName> = Vec::new();
+    let mut add = |name: &str| {
+        if let Ok(name) = GateName::new(name)
+            && name != *gate
+            && !names.contains(&name)
+        {
+            names.push(name);
+        }
+    };
+    for name in std::iter::once(gate.as_str()).chain(others) {
+        let bare = name.trim().trim_end_matches('.');
+        let label = bare.split('.').next().unwrap_or(bare);
+        let is_address = bare.parse::<std::net::IpAddr>().is_ok();
+        let labels = [label.to_owned(), label.to_lowercase(), capital(label)];
+        let spellings = [bare.to_owned(), bare.to_lowercase(), bare.to_uppercase(), capital(bare), capitals(bare), format!("{bare}.")];
+        spellings.iter().filter(|spelling| !is_address || *spelling == bare).for_each(|spelling| add(spelling));
+        labels.iter().filter(|_| !is_address).for_each(|label| add(label));
+    }
+    names
+}
+
+fn capitals(name: &str) -> String {
+    name.split('.').map(capital).collect::<Vec<_>>().join(".")
+}
+
+fn capital(name: &str) -> String {
+    let mut letters = name.chars();
+    letters.next().map(|first| first.to_uppercase().chain(letters).collect()).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn said(gate: &str, others: &[&str]) -> Vec<String> {
+        let names = likely(&GateName::new(gate).unwrap(), others.iter().copied());
+        names.iter().map(|name| name.as_str().to_owned()).collect()
+    }
+
+    #[test]
+    fn the_gates_name_is_tried_in_other_spellings_and_not_in_its_own() {
+        let names = said("Gate.example.org", &[]);
+        for other in ["gate.example.org", "GATE.EXAMPLE.ORG", "Gate.Example.Org", "Gate.example.org.", "Gate", "gate"] {
+            assert!(names.iter().any(|name| name == other), "{other} is not in {names:?}");
+        }
+        assert!(!names.iter().any(|name| name == "Gate.example.org"));
+        assert!(said("gate.example.org.", &[]).contains(&"gate.example.org".to_owned()));
+    }
+
+    #[test]
+    fn the_hosts_other_names_and_addresses_are_tried_each_once() {
+        let names =
+            said("gate.example.org", &["web1.example.org", "web1", "192.0.2.1", "2001:db8::1", "192.0.2.1", "", "gate.example.org"]);
+        for other in ["web1.example.org", "web1", "192.0.2.1", "2001:db8::1"] {
+            assert_eq!(names.iter().filter(|name| *name == other).count(), 1, "{other} in {names:?}");
+        }
+        assert!(!names.contains(&"192".to_owned()) && !names.contains(&"192.0.2.1.".to_owned()), "{names:?}");
+        assert!(said("g", &["x".repeat(300).as_str()]).iter().all(|name| name.len() <= 255));
+    }
+}

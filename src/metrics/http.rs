@@ -1,0 +1,204 @@
+//! As much of HTTP/1.1 as one page takes: `GET /metrics` on a loopback address.
+//!
+//! One connection is served at a time, with bounds on its length and its time, and closed. Must not know where the page comes from.
+
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::time::Duration;
+
+use socket2::{Domain, Protocol, Socket, Type};
+
+/// Connections that wait for their turn; the kernel turns others away.
+const WAITING: i32 = 8;
+/// The longest request that is read.
+const REQUEST_MAX: usize = 8192;
+/// A request comes in one piece or a few, each within this time.
+const PIECES: u32 = 16;
+const PIECE: Duration = Duration::from_millis(250);
+/// How long a client may take to make room for the answer.
+const ROOM: Duration = Duration::from_secs(2);
+
+const TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// Listens on this address.
+///
+/// # Errors
+/// What the kernel said.
+pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    // A connection of before that the kernel still remembers must not keep a restart from listening.
+    socket.set_reuse_address(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(WAITING)?;
+    Ok(socket.into())
+}
+
+/// Serves one connection; `page` is asked only by one who may have it, `None` where it can't be had now.
+///
+/// # Errors
+/// What the client or the kernel did; it concerns this connection alone.
+pub fn serve(mut stream: TcpStream, page: impl FnOnce() -> Option<String>) -> io::Result<()> {
+    stream.set_read_timeout(Some(PIECE))?;
+    stream.set_write_timeout(Some(ROOM))?;
+    answer(&mut stream, page)
+}
+
+/// What a request asks for.
+#[derive(Debug, PartialEq, Eq)]
+enum Asked {
+    /// The page; or only what stands before it.
+    Page { head: bool },
+    /// Something else, and the status line that says so.
+    Other(&'static str),
+}
+
+fn answer(stream: &mut (impl Read + Write), page: impl FnOnce() -> Option<String>) -> io::Result<()> {
+    let (status, head, page) = match asked(&request(stream)?) {
+        Asked::Other(status) => (status, false, None),
+        Asked::Page { head } => match page() {
+            Some(page) => ("200 OK", head, Some(page)),
+            None => ("503 Service Unavailable", head, None),
+        },
+    };
+    let (kind, body) = page.map_or_else(|| ("text/plain; charset=utf-8", format!("{status}\n")), |page| (TYPE, page));
+    let allow = if status.starts_with("405") { "Allow: GET, HEAD\r\n" } else { "" };
+    let mut bytes =
+        format!("HTTP/1.1 {status}\r\n{allow}Content-Type: {kind}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", body.len());
+    if !head {
+        bytes.push_str(&body);
+    }
+    stream.write_all(bytes.as_bytes())
+}
+
+/// Reads up to the empty line that ends a request without a body; what comes without one is returned as it is when enough came.
+fn request(stream: &mut impl Read) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::with_capacity(1024);
+    let mut piece = [0; 1024];
+    for _ in 0..PIECES {
+        match stream.read(&mut piece) {
+            Ok(0) => break,
+            Ok(len) => bytes.extend_from_slice(piece.get(..len).unwrap_or_default()),
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+        if ends(&bytes) || bytes.len() > REQUEST_MAX {
+            break;
+        }
+    }
+    Ok(bytes)
+}
+
+fn ends(request: &[u8]) -> bool {
+    request.windows(4).any(|four| four == b"\r\n\r\n")
+}
+
+fn asked(request: &[u8]) -> Asked {
+    let line = request.split(|byte| *byte == b'\r').next().and_then(|line| std::str::from_utf8(line).ok()).unwrap_or_default();
+    let words: Vec<&str> = line.split(' ').collect();
+    let [method, target, version] = words.as_slice() else { return Asked::Other("400 Bad Request") };
+    if !version.starts_with("HTTP/1.") || !ends(request) {
+        return Asked::Other("400 Bad Request");
+    }
+    if *target != "/metrics" && !target.starts_with("/metrics?") {
+        return Asked::Other("404 Not Found");
+    }
+    match *method {
+        "GET" => Asked::Page { head: false },
+        "HEAD" => Asked::Page { head: true },
+        _ => Asked::Other("405 Method Not Allowed"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A connection whose pieces come one a read.
+    struct Client(Vec<Vec<u8>>, Vec<u8>);
+
+    impl Read for Client {
+        fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+            if self.0.is_empty() {
+                return Err(ErrorKind::WouldBlock.into());
+            }
+            let mut piece = self.0.remove(0);
+            let len = piece.len().min(buffer.len());
+            buffer[..len].copy_from_slice(&piece[..len]);
+            if len < piece.len() {
+                self.0.insert(0, piece.split_off(len));
+            }
+            Ok(len)
+        }
+    }
+
+    impl Write for Client {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.1.extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn said(pieces: &[&[u8]]) -> (io::Result<()>, String) {
+        let mut client = Client(pieces.iter().map(|piece| piece.to_vec()).collect(), Vec::new());
+        let result = answer(&mut client, || Some("page\n".to_owned()));
+        (result, String::from_utf8(client.1).unwrap())
+    }
+
+    #[test]
+    fn the_page_is_served_whole_with_its_length_and_type() {
+        let (_, whole) = said(&[b"GET /metrics HTTP/1.1\r\nHost: localhost:9162\r\nAccept: */*\r\n\r\n"]);
+        let (head, body) = whole.split_once("\r\n\r\n").unwrap();
+        assert!(head.starts_with("HTTP/1.1 200 OK\r\n") && head.contains(TYPE) && head.contains("\r\nContent-Length: 5\r\n"), "{head}");
+        assert!(head.ends_with("Connection: close") && body == "page\n", "{whole}");
+        assert_eq!(said(&[b"GET /met", b"rics?x=y HTTP/1.0\r", b"\n\r\n"]).1, whole, "in pieces");
+        let (_, without) = said(&[b"HEAD /metrics HTTP/1.1\r\n\r\n"]);
+        assert_eq!(without, format!("{head}\r\n\r\n"));
+    }
+
+    #[test]
+    fn anything_else_has_its_own_status_and_no_page() {
+        let long = [&b"GET /metrics HTTP/1.1\r\nX: "[..], &[b'x'; REQUEST_MAX]].concat();
+        let cases: [(&[u8], &str); 9] = [
+            (b"GET / HTTP/1.1\r\n\r\n", "404 "),
+            (b"GET /metricsx HTTP/1.1\r\n\r\n", "404 "),
+            (b"POST /metrics HTTP/1.1\r\n\r\n", "405 "),
+            (b"GET /metrics HTTP/2\r\n\r\n", "400 "),
+            (b"GET /metrics\r\n\r\n", "400 "),
+            (b"\r\n\r\n", "400 "),
+            (b"\xff\xfe\0\r\n\r\n", "400 "),
+            (b"GET  /metrics HTTP/1.1\r\n\r\n", "400 "),
+            (&long, "400 "),
+        ];
+        for (request, status) in cases {
+            let (_, answer) = said(&[request]);
+            assert!(answer.starts_with(&format!("HTTP/1.1 {status}")) && !answer.contains("page"), "{answer}");
+        }
+        assert!(said(&[b"POST /metrics HTTP/1.1\r\n\r\n"]).1.contains("\r\nAllow: GET, HEAD\r\n"));
+    }
+
+    #[test]
+    fn a_client_that_says_half_or_dribbles_gets_no_page_and_its_time_ends() {
+        assert!(said(&[b"GET /metrics HTTP/1.1\r\n"]).0.is_err(), "silence");
+        let letters: Vec<&[u8]> = b"GET /metrics HTTP/1.1\r\n\r\n".chunks(1).collect();
+        let (_, answer) = said(&letters);
+        assert!(answer.starts_with("HTTP/1.1 400 "), "{answer}");
+        let mut closed = Client(vec![Vec::new()], Vec::new());
+        answer_of(&mut closed);
+        assert!(closed.1.starts_with(b"HTTP/1.1 400 "));
+    }
+
+    fn answer_of(client: &mut Client) {
+        answer(client, || panic!("the page is for those who ask for it")).unwrap();
+    }
+
+    #[test]
+    fn where_there_is_no_page_now_that_is_said() {
+        let mut client = Client(vec![b"GET /metrics HTTP/1.1\r\n\r\n".to_vec()], Vec::new());
+        answer(&mut client, || None).unwrap();
+        assert!(client.1.starts_with(b"HTTP/1.1 503 "));
+    }
+}

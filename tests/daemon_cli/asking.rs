@@ -1,0 +1,204 @@
+//! `posternd status` and `grants` of a daemon that runs, and the socket that it is asked at.
+
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixStream;
+use std::process::Stdio;
+
+use serde_json::Value;
+
+use crate::gate::Gate;
+
+const FIREWALL: &str = "backend = \"iptables\"";
+const KEY_LINE: &str = "key = \"KEY\"";
+
+fn gate() -> Gate {
+    Gate::good("", FIREWALL, KEY_LINE)
+}
+
+#[test]
+fn status_tells_gate_captures_store_and_what_is_open_in_text_and_json() {
+    let gate = gate();
+    let _daemon = gate.start();
+    let status = gate.run(&["status"]);
+    assert_eq!((status.code, status.err.as_str()), (Some(0), ""));
+    let lines: Vec<&str> = status.out.lines().collect();
+    assert!(lines[0].starts_with("gate gate.test: up ") && lines[0].ends_with(", 1 user, firewall by iptables"), "{lines:?}");
+    for line in [
+        "listening on every interface: 0 datagrams received, 0 dropped by the kernel",
+        "store: 0 marks remembered, nothing written yet",
+        "admitted 0",
+        "nothing is open",
+    ] {
+        assert!(lines.contains(&line), "{line} is not in {lines:?}");
+    }
+    let said: Value = serde_json::from_str(&gate.run(&["status", "--json"]).out).unwrap();
+    for (field, value) in [
+        ("version", Value::from(1)),
+        ("gate", "gate.test".into()),
+        ("backend", "iptables".into()),
+        ("users", 1.into()),
+        ("marks", 0.into()),
+        ("admitted", 0.into()),
+        ("reasons", serde_json::json!({})),
+        ("grants", serde_json::json!([])),
+        ("quotas", serde_json::json!([])),
+    ] {
+        assert_eq!(said[field], value, "{field} of {said}");
+    }
+    let any = &said["captures"][0];
+    assert_eq!(
+        (&any["name"], &any["listening"], &any["dropped"], &any["received"]),
+        (&"any".into(), &true.into(), &0.into(), &0.into()),
+        "{said}"
+    );
+    assert!(said["daemon_uptime_ms"].as_u64() >= said["uptime_ms"].as_u64(), "{said}");
+}
+
+#[test]
+fn status_says_which_interface_is_not_listened_on_and_why() {
+    let gate = Gate::good("interfaces = [\"wan7\"]", FIREWALL, KEY_LINE);
+    let _daemon = gate.start();
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(30);
+    loop {
+        let said: Value = serde_json::from_str(&gate.run(&["status", "--json"]).out).unwrap();
+        let capture = &said["captures"][0];
+        assert_eq!(capture["name"], "wan7");
+        if capture["listening"] == false {
+            assert!(capture["why"].as_str().unwrap().contains("No such device"), "{said}");
+            break;
+        }
+        assert!(std::time::Instant::now() < deadline, "{said}");
+    }
+    let text = gate.run(&["status"]).out;
+    assert!(text.contains("NOT listening on wan7: No such device"), "{text}");
+}
+
+/// What scripts rely on is written down: every field of every object stands in the page about JSON.
+#[test]
+fn every_field_of_what_is_told_is_in_the_documentation() {
+    fn fields(value: &Value, found: &mut Vec<String>) {
+        match value {
+            Value::Object(object) => {
+                for (name, value) in object {
+                    found.push(name.clone());
+                    fields(value, found);
+                }
+            }
+            Value::Array(items) => items.iter().for_each(|item| fields(item, found)),
+            _ => {}
+        }
+    }
+    let gate = gate();
+    let _daemon = gate.start();
+    let page = include_str!("../../docs/json.md");
+    let packet = "A".repeat(200);
+    let commands: [&[&str]; 6] = [
+        &["status", "--json"],
+        &["grants", "--json"],
+        &["close", "--all", "--json"],
+        &["confirm", "--json"],
+        &["check", "--json"],
+        &["explain", "--json", &packet],
+    ];
+    for command in commands {
+        let ran = gate.run(command);
+        let said: Value = serde_json::from_str(&ran.out).unwrap_or_else(|error| panic!("{command:?}: {error}: {ran:?}"));
+        assert_eq!(said["version"], 1, "{command:?}");
+        let mut found = Vec::new();
+        fields(&said, &mut found);
+        assert!(found.len() >= 2, "{command:?}: {said}");
+        for field in found {
+            assert!(
+                page.contains(&format!("`{field}`")) || page.contains(&format!("\"{field}\"")),
+                "{field} of {command:?} is not in docs/json.md"
+            );
+        }
+    }
+}
+
+/// Each of them alone would cost a daemon that hears one after another two seconds, and this answer may take ten.
+#[test]
+fn a_question_gets_through_while_fifty_slow_askers_hang() {
+    let gate = gate();
+    let _daemon = gate.start();
+    let hanging: Vec<UnixStream> = (0..50)
+        .map(|number| {
+            let mut stream = UnixStream::connect(gate.path("control.sock")).unwrap();
+            let said: &[u8] = [&b""[..], b"\"stat", b"\"grants\"\n", b"{\"close\":"][number % 4];
+            stream.write_all(said).unwrap();
+            stream
+        })
+        .collect();
+    for arguments in [&["status"][..], &["grants"], &["close", "--all"]] {
+        let ran = gate.run(arguments);
+        assert_eq!((ran.code, ran.err.as_str()), (Some(0), ""), "{arguments:?}");
+    }
+    drop(hanging);
+}
+
+#[test]
+fn whoever_is_not_root_is_refused_also_where_the_sockets_mode_was_loosened() {
+    let gate = gate();
+    let _daemon = gate.start();
+    let socket = gate.path("control.sock");
+    assert_eq!(std::fs::metadata(&socket).unwrap().permissions().mode() & 0o777, 0o600);
+    // `nobody` is the engine's own user here.
+    let ask = "import socket, sys; s = socket.socket(socket.AF_UNIX); s.connect(sys.argv[1]); print(s.makefile().readline())";
+    let as_nobody = |program: &str| {
+        let socket = socket.display();
+        format!("exec setpriv --reuid 65534 --regid 65534 --clear-groups /usr/bin/python3 -c '{}' {socket}", program.replace('\'', "'\\''"))
+    };
+    let closed = gate.run_through(&as_nobody(ask), &[]);
+    assert!(closed.err.contains("PermissionError"), "{closed:?}");
+    gate.mode("control.sock", 0o666);
+    let refused = gate.run_through(&as_nobody(ask), &[]);
+    assert_eq!((refused.code, refused.out.trim()), (Some(0), "{\"failed\":\"only root may ask\"}"), "{refused:?}");
+    assert_eq!(gate.run(&["status"]).code, Some(0));
+}
+
+#[test]
+fn status_is_watched_block_by_block_until_the_reader_has_seen_enough() {
+    let gate = gate();
+    let daemon = gate.start();
+    let watch = |more: &[&str]| {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_posternd"));
+        command.args(["status", "--watch=100ms", "--config"]).arg(gate.path("posternd.toml")).args(more).env_clear();
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+    };
+    let mut text = watch(&[]);
+    let mut lines = BufReader::new(text.stdout.take().unwrap()).lines().map(Result::unwrap);
+    for _ in 0..3 {
+        assert!(lines.next().unwrap().starts_with("gate gate.test: up "));
+        let block: Vec<String> = lines.by_ref().take_while(|line| !line.is_empty()).collect();
+        assert!(block.contains(&"nothing is open".to_owned()) && !block.concat().contains('\x1b'), "{block:?}");
+    }
+    drop(lines);
+    assert_eq!(text.wait().unwrap().code(), Some(0), "whoever stops reading has seen enough");
+
+    let mut objects = watch(&["--json"]);
+    let mut lines = BufReader::new(objects.stdout.take().unwrap()).lines().map(Result::unwrap);
+    let object = |line: String| serde_json::from_str::<Value>(&line).unwrap();
+    for _ in 0..3 {
+        assert_eq!(object(lines.next().unwrap())["gate"], "gate.test");
+    }
+    drop(daemon);
+    let failed = lines.by_ref().map(object).find(|said| said["failed"].is_string()).unwrap();
+    assert!(failed["failed"].as_str().unwrap().starts_with("no posternd answers on "), "{failed}");
+    let _daemon = gate.start();
+    assert!(lines.by_ref().map(object).any(|said| said["gate"] == "gate.test"), "and then it is there again");
+    drop(lines);
+    assert_eq!(objects.wait().unwrap().code(), Some(0));
+
+    // On a terminal, each begins at its upper left corner.
+    let config = gate.path("posternd.toml").display().to_string();
+    let fifo = gate.path("fifo").display().to_string();
+    let watch = format!("{} status --watch=100ms --config {config}", env!("CARGO_BIN_EXE_posternd"));
+    let on_terminal = format!("mkfifo {fifo}; script -qec '{watch}' /dev/null >{fifo} & head -c 2000 {fifo}; kill $!; wait");
+    let seen = gate.run_through(&on_terminal, &[]).out;
+    assert!(seen.matches("\x1b[H\x1b[2Jgate gate.test: up ").count() >= 3, "{seen:?}");
+
+    for wrong in ["--watch=0s", "--watch=soon", "--watch=1ms"] {
+        assert_eq!(gate.run(&["status", wrong]).code, Some(2), "{wrong}");
+    }
+}

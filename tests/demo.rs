@@ -1,0 +1,101 @@
+//! `posternd demo` as people run it: as root and not, with the firewall's programs and without any.
+//!
+//! Each run makes namespaces of its own; the programs are hidden in a mount namespace of the test's thread.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, clippy::disallowed_methods)]
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
+use std::process::{Command, ExitCode, Stdio};
+
+use libtest_mimic::Arguments;
+use nix::sched::{CloneFlags, unshare};
+
+#[path = "netns/ground.rs"]
+mod ground;
+
+use ground::{Ground, Need, find, trials};
+
+/// nobody's number on every Linux.
+const NOBODY: u32 = 65534;
+
+/// All programs by which a firewall could be driven or looked at.
+const PROGRAMS: [&str; 7] = ["iptables", "iptables-restore", "iptables-save", "ip6tables", "ip6tables-restore", "ip6tables-save", "nft"];
+
+fn main() -> ExitCode {
+    let ground = Ground::find();
+    let mut trials = trials![ground, &[]; as_whoever_runs_the_tests];
+    trials.extend(trials![ground, &[Need::Users, Need::Program("mount")]; as_root_without_any_program]);
+    let has_namespaces = fs::read_to_string("/proc/sys/kernel/unprivileged_userns_clone").map_or(true, |text| text.trim() != "0");
+    let users = trials![
+        ground, &[Need::Users, Need::Program("mount")];
+        as_an_ordinary_user, as_an_ordinary_user_without_any_program,
+    ];
+    trials.extend(users.into_iter().map(|trial| if has_namespaces { trial } else { trial.with_ignored_flag(true) }));
+    libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
+}
+
+fn as_whoever_runs_the_tests() {
+    let speeds = demo(None);
+    assert!(speeds.contains(&"nftables".to_owned()), "{speeds:?}");
+    assert_eq!(speeds.contains(&"iptables".to_owned()), find("iptables-restore").is_some());
+}
+
+fn as_an_ordinary_user() {
+    assert!(demo(Some(NOBODY)).contains(&"nftables".to_owned()));
+}
+
+fn as_root_without_any_program() {
+    hide_programs();
+    assert_eq!(demo(None), ["nftables"]);
+}
+
+fn as_an_ordinary_user_without_any_program() {
+    hide_programs();
+    assert_eq!(demo(Some(NOBODY)), ["nftables"]);
+}
+
+/// Something that is no program lies over each of them, for this thread and what it runs.
+fn hide_programs() {
+    unshare(CloneFlags::CLONE_NEWNS).unwrap();
+    let mount = |arguments: &[&str]| assert!(Command::new("mount").args(arguments).status().unwrap().success(), "mount {arguments:?}");
+    mount(&["--make-rprivate", "/"]);
+    for path in PROGRAMS.iter().filter_map(|program| find(program)) {
+        // Several names may lead to one file, which is then covered already.
+        if path.is_file() {
+            mount(&["--bind", "/dev/null", fs::canonicalize(path).unwrap().to_str().unwrap()]);
+        }
+    }
+    assert!(PROGRAMS.iter().all(|program| find(program).is_none()));
+}
+
+/// Every step must come out as told, and nothing may be left. Returns the firewall drivers whose speed was told, each once.
+fn demo(user: Option<u32>) -> Vec<String> {
+    let folder = tempfile::Builder::new().prefix("postern-demo-test-").tempdir().unwrap();
+    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    // Where the tests were built nobody else may be let in.
+    let program = folder.path().join("posternd");
+    fs::copy(env!("CARGO_BIN_EXE_posternd"), &program).unwrap();
+    let room = folder.path().join("tmp");
+    fs::create_dir(&room).unwrap();
+    fs::set_permissions(&room, fs::Permissions::from_mode(if user.is_some() { 0o1777 } else { 0o755 })).unwrap();
+    let mut command = Command::new(&program);
+    command.args(["demo", "--json"]).env_clear().env("TMPDIR", &room).stdin(Stdio::null());
+    if let Some(user) = user {
+        command.uid(user).gid(user);
+    }
+    let output = command.output().unwrap();
+    let (told, complaint) = (String::from_utf8(output.stdout).unwrap(), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{}\n{told}\n{complaint}", output.status);
+    assert_eq!(fs::read_dir(&room).unwrap().count(), 0, "something is left");
+    let steps: Vec<serde_json::Value> = told.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert!(steps.len() >= 13 && steps.iter().all(|step| step["ok"] == true), "{told}");
+    let mut speeds: Vec<String> = steps.iter().filter_map(|step| driver_of(step["title"].as_str().unwrap())).collect();
+    assert!(steps.iter().filter(|step| step["detail"].as_str().unwrap().contains("the median of ")).count() == speeds.len(), "{told}");
+    speeds.dedup();
+    speeds
+}
+
+fn driver_of(title: &str) -> Option<String> {
+    Some(title.strip_prefix("Knock to open port at ")?.split_once(", firewall by ")?.1.to_owned())
+}

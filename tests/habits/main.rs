@@ -1,0 +1,82 @@
+//! What a daemon owes its host: a journal with fields, word to systemd, figures for a monitoring system, and to make do with
+//! what its unit leaves it.
+//!
+//! A real posternd in the world of the gate's tests, which `tests/gate/main.rs` draws. Needs root, and changes nothing of the
+//! host's; without root the tests are ignored.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, clippy::disallowed_methods)]
+
+use std::process::ExitCode;
+
+use libtest_mimic::{Arguments, Trial};
+
+mod container;
+mod journal;
+mod machine;
+mod metrics;
+mod package;
+mod systemd;
+mod unit;
+#[allow(unused_imports, reason = "the tests of the gate need all of it")]
+#[path = "../gate/world/mod.rs"]
+mod world;
+
+use world::netns::ground::{Ground, Need};
+
+/// Mount namespaces, the engine's own user, and whatever firewall comes first.
+const NEEDS: &[Need] = &[Need::Users, Need::Program("ip"), Need::Program("unshare"), Need::Program("mount")];
+
+/// What the text is read with.
+const PARSER: &[Need] = &[Need::Parser];
+
+/// A firewall driver that is there.
+const BACKEND: &str = "auto";
+
+type Test = (&'static str, &'static [Need], fn());
+
+const TESTS: &[Test] = &[
+    ("journal_has_the_entries_of_monitor_and_engine_with_their_fields", &[], journal::has_entries_with_fields),
+    ("journal_that_is_not_there_leaves_lines_on_standard_error", &[], journal::is_not_there),
+    ("metrics_over_the_control_socket_tell_what_happened", PARSER, metrics::over_the_control_socket),
+    ("metrics_in_a_file_tell_what_happened_and_go_with_the_daemon", PARSER, metrics::in_a_file),
+    ("metrics_over_http_tell_what_happened_and_outlive_reloads", PARSER, metrics::over_http),
+    ("metrics_over_http_are_bounded_and_hold_up_no_knock", PARSER, metrics::hostile_readers),
+    ("metrics_address_that_is_taken_is_said_in_one_line", &[], metrics::address_that_is_taken),
+    ("unit_is_rated_below_3_by_systemd", &[Need::Program("systemd-analyze")], unit::is_tight),
+    (
+        "unit_leaves_posternd_the_rights_that_it_needs",
+        &[Need::Program("setpriv"), Need::Program("iptables-restore"), Need::Program("nft")],
+        unit::rights_suffice,
+    ),
+    ("state_that_was_given_to_root_is_given_back_to_the_engine_alone", &[], unit::state_is_given_back),
+    ("first_process_of_a_container_lets_go_of_orphans_and_stops_when_told", &[], container::first_process),
+    ("systemd_hears_of_start_reload_and_stop", &[], systemd::hears_of_start_reload_and_stop),
+    ("systemd_is_not_told_ready_by_an_engine_that_cannot_begin", &[], systemd::is_not_told_ready_by_an_engine_that_cannot_begin),
+    ("systemd_that_does_not_listen_is_said_once_and_hinders_nothing", &[], systemd::is_not_there),
+    ("watchdog_is_fed_and_a_hung_engine_is_replaced", &[], systemd::hung_engine_is_replaced),
+    ("watchdog_is_fed_while_a_wrong_config_keeps_the_engine_away", &[], systemd::without_an_engine_for_want_of_a_good_config_goes_on),
+];
+
+fn main() -> ExitCode {
+    let ground = Ground::find();
+    let trial = |(name, needs, test): &Test| ground.trial(*name, &[NEEDS, *needs].concat(), *test);
+    let mut trials: Vec<Trial> = TESTS.iter().map(trial).collect();
+    let machine = Need::That("a place to start systemd in", machine::can_be_had());
+    let nft = Need::Program("nft");
+    for (backend, program) in [("iptables", Need::Program("iptables-restore")), ("nftables", nft)] {
+        let test = move || unit::works_under_systemd(backend);
+        trials.push(ground.trial(format!("{backend}::unit_works_under_systemd_itself"), &[NEEDS, &[machine, program]].concat(), test));
+    }
+    let test = unit::comes_back_under_systemd;
+    trials.push(ground.trial(
+        "unit_comes_back_after_a_kill_and_out_of_a_hang_but_not_to_a_wrong_config",
+        &[NEEDS, &[machine, nft]].concat(),
+        test,
+    ));
+    let package = [Need::That("cargo-deb", package::can_be_made()), Need::Program("dpkg-deb")];
+    let on_a_machine = [NEEDS, &package, &[machine, Need::Program("dpkg"), Need::Program("man")]].concat();
+    trials.push(ground.trial("package_holds_everything_in_its_place", &package, package::holds_everything_in_its_place));
+    let lintian = [&package[..], &[Need::Program("lintian")]].concat();
+    trials.push(ground.trial("package_has_no_error_for_lintian", &lintian, package::has_no_error_for_lintian));
+    trials.push(ground.trial("package_installs_serves_and_goes_with_all_it_did", &on_a_machine, package::installs_serves_and_goes));
+    libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
+}

@@ -1,0 +1,111 @@
+//! What the readers of configs say of themselves when they refuse a key, against what the manual tells.
+
+use std::path::Path;
+
+use postern::bundle::{Bundle, BundleFile};
+use postern::config;
+use postern::manual::{Section, client, gate};
+
+use crate::pages;
+
+const KEY: &str = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
+
+/// No reader knows this key.
+const UNKNOWN: &str = "nobody_knows_this";
+
+fn names(section: &Section) -> Vec<&'static str> {
+    let mut names: Vec<&str> = section.keys.iter().map(|key| key.name).collect();
+    names.sort_unstable();
+    names
+}
+
+fn sorted<'t>(words: impl Iterator<Item = &'t str>) -> Vec<&'t str> {
+    let mut words: Vec<&str> = words.collect();
+    words.sort_unstable();
+    words
+}
+
+/// A config that is wrong in this one key of this table.
+fn with_unknown(section: &str) -> String {
+    let unknown = format!("{UNKNOWN} = 1\n");
+    let (gate, user) = ("[gate]\nname = \"g\"\n", "[[user]]\nname = \"a\"\nservices = [\"tcp/22\"]\n");
+    match section {
+        "posternd.toml" => format!("{unknown}{gate}"),
+        "[gate]" => format!("{gate}{unknown}"),
+        "[[user]]" => format!("{gate}{user}{unknown}"),
+        "max_prefix" => format!("{gate}{user}max_prefix.{unknown}"),
+        "[service.NAME]" => format!("{gate}[service.NAME]\n{unknown}").replace("NAME", "web"),
+        other => format!("{gate}{other}\n{unknown}"),
+    }
+}
+
+pub(crate) fn every_key_of_the_gate_is_told() {
+    for section in gate::SECTIONS {
+        let text = with_unknown(section.name);
+        let main = BundleFile { path: "posternd.toml".into(), text: text.clone().into() };
+        let problems = config::load(&Bundle { main: Some(main), ..Bundle::default() }).unwrap_err();
+        let problem = problems.0.iter().find(|problem| problem.what.contains(UNKNOWN)).unwrap_or_else(|| panic!("{text}\n{problems}"));
+        let (_, known) = problem.cure.split_once(" are ").unwrap_or_else(|| panic!("{problem}"));
+        assert_eq!(sorted(known.split(", ")), names(section), "keys of {} that the reader knows, and that the manual tells", section.name);
+    }
+    // Every table that the first one names is told.
+    let top = gate::SECTIONS[0];
+    for key in top.keys {
+        let is_told = gate::SECTIONS.iter().any(|section| section.name.trim_matches(['[', ']']).split('.').next() == Some(key.name));
+        assert!(is_told, "{}", key.name);
+    }
+}
+
+pub(crate) fn every_key_of_a_profile_is_told() {
+    let text = format!("[home]\ngate = \"g\"\n{UNKNOWN} = 1\n");
+    let said = postern::profile::parse(&text, Path::new("config.toml")).unwrap_err().to_string();
+    let (_, known) = said.split_once("expected one of ").unwrap_or_else(|| panic!("{said}"));
+    let known = known.split(';').next().unwrap().split(", ").map(|word| word.trim_matches('`'));
+    assert_eq!(sorted(known), names(&client::PROFILE), "keys that the reader knows, and that the manual tells");
+}
+
+/// What a config comes to; a key file it names holds a key.
+fn loaded(text: &str) -> String {
+    let file = |path: &str, text: &str| BundleFile { path: path.into(), text: text.to_owned().into() };
+    let bundle = Bundle { main: Some(file("posternd.toml", text)), keys: vec![file("alice.key", KEY)], ..Bundle::default() };
+    let loaded = config::load(&bundle).unwrap_or_else(|problems| panic!("{text}\n{problems}"));
+    format!("{:?}", loaded.settings)
+}
+
+pub(crate) fn defaults_hold() {
+    let base = |section: &str| match section {
+        "[gate]" => "[gate]\nname = \"g\"\n".to_owned(),
+        "[metrics]" => "[gate]\nname = \"g\"\n[metrics]\nfile = \"/m.prom\"\n".to_owned(),
+        "[firewall.command]" => "[gate]\nname = \"g\"\n[firewall.command]\nopen = [\"/o\"]\nclose = [\"/c\"]\n".to_owned(),
+        "[service.NAME]" => "[gate]\nname = \"g\"\n[service.web]\nports = [\"tcp/80\"]\n".to_owned(),
+        "[[user]]" => format!("[gate]\nname = \"g\"\n[[user]]\nname = \"a\"\nkey = \"{KEY}\"\nservices = [\"tcp/22\"]\n"),
+        "max_prefix" => {
+            format!("[gate]\nname = \"g\"\n[[user]]\nname = \"a\"\nkey = \"{KEY}\"\nservices = [\"tcp/22\"]\n[user.max_prefix]\n")
+        }
+        other => format!("[gate]\nname = \"g\"\n{other}\n"),
+    };
+    let mut tried = 0;
+    for section in gate::SECTIONS {
+        let base = base(section.name);
+        for key in section.keys {
+            let Some(default) = key.default.filter(|default| *default != "none") else { continue };
+            // A service that forwards is the only one to masquerade.
+            let base = if key.name == "masquerade" { format!("{base}forward = \"10.0.0.5:22\"\n") } else { base.clone() };
+            assert_eq!(
+                loaded(&format!("{base}{} = {default}\n", key.name)),
+                loaded(&base),
+                "the default of {} in {}",
+                key.name,
+                section.name
+            );
+            tried += 1;
+        }
+    }
+    assert!(tried > 20, "{tried}");
+}
+
+pub(crate) fn examples_are_right() {
+    assert!(loaded(pages::GATE_EXAMPLE).contains("gate.example.org"));
+    let profiles = postern::profile::parse(pages::CLIENT_EXAMPLE, Path::new("config.toml")).unwrap();
+    assert!(profiles.contains_key("home"));
+}

@@ -1,0 +1,239 @@
+//! Man pages: one for each command of each program, and one for each config file.
+
+use clap::Command;
+use clap_mangen::Man;
+use clap_mangen::roff::{Inline, Roff, bold, italic, roman};
+use postern::manual::{Key, Section, client, gate};
+
+const SOURCE: &str = concat!("Postern ", env!("CARGO_PKG_VERSION"));
+const MANUAL: &str = "Postern";
+
+/// What the page of a program says besides what its command line says.
+pub(crate) struct Extra {
+    pub(crate) section: &'static str,
+    /// Headings with their paragraphs; a paragraph may have a term in front of it.
+    pub(crate) parts: &'static [(&'static str, &'static [(&'static str, &'static str)])],
+    pub(crate) see_also: &'static [&'static str],
+}
+
+pub(crate) const POSTERN: Extra = Extra {
+    section: "1",
+    parts: &[
+        ("FILES", &[("~/.config/postern/config.toml", "The profiles, see postern-config(5). It is refused where others can read it.")]),
+        (
+            "ENVIRONMENT",
+            &[
+                ("POSTERN_CONFIG", "Another config."),
+                ("POSTERN_KEY", "The shared key, for a command that names none. No argument ever holds a key, for other users see those."),
+            ],
+        ),
+        (
+            "EXAMPLES",
+            &[
+                ("postern knock home --wait && ssh gate.example.org", "Opens a port, waits for it and uses it."),
+                ("postern knock --gate gate.example.org --key-file home.key -s tcp/22", "The same without a profile."),
+            ],
+        ),
+    ],
+    see_also: &["postern-config(5)", "posternd(8)"],
+};
+
+pub(crate) const POSTERND: Extra = Extra {
+    section: "8",
+    parts: &[
+        (
+            "FILES",
+            &[
+                ("/etc/postern/posternd.toml", "The config, see posternd.toml(5)."),
+                ("/etc/postern/users.d/", "Files with further users."),
+                ("/var/lib/postern", "The engine's folder: knocks that were admitted, so that none is admitted twice."),
+                ("/var/lib/postern.monitor", "The monitor's own folder: what programs and hooks are owed."),
+                ("/run/postern/control.sock", "Where the commands ask the daemon that runs."),
+            ],
+        ),
+        (
+            "ENVIRONMENT",
+            &[
+                ("POSTERND_CONFIG", "Another config."),
+                ("POSTERN_LOG", "What is logged: error, warn, info (without it) or debug."),
+                (
+                    "POSTERN_LOG_FORMAT",
+                    "How: journal, text or json. Without it, entries go to the journal where systemd has connected standard error to it, \
+                     and lines to standard error elsewhere. In the journal every field of an entry is there under its name, with POSTERN_ in front: \
+                     journalctl POSTERN_USER=alice.",
+                ),
+            ],
+        ),
+        (
+            "SIGNALS",
+            &[
+                (
+                    "SIGHUP",
+                    "Reads the config anew: completely or, where anything in it is wrong, not at all. No knock and no grant is lost.",
+                ),
+                ("SIGTERM, SIGINT", "Stops. What becomes of services and grants is said by on_stop in the config."),
+            ],
+        ),
+        (
+            "SYSTEMD",
+            &[(
+                "",
+                "The unit posternd.service starts posternd run within tight walls, once there is a config. It counts as started when knocks are heard, \
+                 and its watchdog is fed only as long as they are. Programs of [firewall.command] and hooks run within the same walls: give \
+                 them what they need with systemctl edit posternd.",
+            )],
+        ),
+    ],
+    see_also: &["posternd.toml(5)", "postern(1)", "iptables(8)", "nft(8)", "journalctl(1)"],
+};
+
+/// The pages of a program: of itself and of each command that is shown, by file name.
+pub(crate) fn of_program(command: Command, extra: &Extra) -> Vec<(String, String)> {
+    let mut command = command.disable_help_subcommand(true).subcommand_value_name("command");
+    command.build();
+    let mut pages = Vec::new();
+    of_command(&command, extra, None, &mut pages);
+    pages
+}
+
+fn of_command(command: &Command, extra: &Extra, parent: Option<&str>, pages: &mut Vec<(String, String)>) {
+    let name = command.get_display_name().unwrap_or_else(|| command.get_name()).to_owned();
+    let man = Man::new(command.clone()).title(name.to_uppercase()).section(extra.section).source(SOURCE).manual(MANUAL);
+    let mut bytes = Vec::new();
+    man.render_title(&mut bytes).unwrap();
+    man.render_name_section(&mut bytes).unwrap();
+    man.render_synopsis_section(&mut bytes).unwrap();
+    man.render_description_section(&mut bytes).unwrap();
+    if command.get_arguments().any(|argument| !argument.is_hide_set()) {
+        man.render_options_section(&mut bytes).unwrap();
+    }
+    let shown: Vec<&Command> = command.get_subcommands().filter(|command| !command.is_hide_set()).collect();
+    if !shown.is_empty() {
+        man.render_subcommands_section(&mut bytes).unwrap();
+    }
+    let mut page = String::from_utf8(bytes).unwrap().replace(".SH SUBCOMMANDS", ".SH COMMANDS");
+    let mut rest = Roff::new();
+    exit_status(&mut rest, command);
+    match parent {
+        None => {
+            for (heading, paragraphs) in extra.parts {
+                rest.control("SH", [*heading]);
+                paragraphs.iter().for_each(|(term, text)| paragraph(&mut rest, term, text));
+            }
+            see_also(&mut rest, extra.see_also);
+        }
+        Some(parent) => see_also(&mut rest, &[&format!("{parent}({})", extra.section)]),
+    }
+    page.push_str(&rest.to_roff());
+    pages.push((format!("{name}.{}", extra.section), with_one_preamble(&page)));
+    shown.into_iter().for_each(|command| of_command(command, extra, Some(&name), pages));
+}
+
+/// What stands behind the help.
+fn exit_status(roff: &mut Roff, command: &Command) {
+    let Some(text) = command.get_after_help().map(ToString::to_string) else { return };
+    let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    match text.strip_prefix("Exit status: ") {
+        Some(codes) => {
+            roff.control("SH", ["EXIT STATUS"]);
+            roff.text([roman(codes)]);
+        }
+        None => {
+            roff.control("SH", ["NOTES"]);
+            roff.text([roman(text)]);
+        }
+    }
+}
+
+fn paragraph(roff: &mut Roff, term: &str, text: &str) {
+    if term.is_empty() {
+        roff.control("PP", []);
+    } else {
+        roff.control("TP", []);
+        roff.text([bold(term)]);
+    }
+    roff.text([roman(text)]);
+}
+
+fn see_also(roff: &mut Roff, pages: &[&str]) {
+    roff.control("SH", ["SEE ALSO"]);
+    let mut words: Vec<Inline> = Vec::new();
+    for page in pages {
+        let (name, section) = page.split_once('(').unwrap();
+        let separator = if words.is_empty() { "" } else { ", " };
+        words.extend([roman(separator), bold(name), roman(format!("({section}"))]);
+    }
+    roff.text(words);
+}
+
+/// The page of the gate's config.
+pub(crate) fn of_gate_config() -> (String, String) {
+    let about = "The config of a gate is TOML: /etc/postern/posternd.toml and, beside it, the files users.d/*.toml in the order of their names. They must \
+                 belong to root and be closed to everyone else, for they hold keys. A key that has no meaning is an error. posternd check tells all \
+                 that is wrong, with file, line and what to do; posternd reads a changed config on SIGHUP, completely or not at all.";
+    let see = ["posternd(8)", "postern-config(5)"];
+    let page = config("posternd.toml", "what a Postern gate opens, and to whom", about, &gate::SECTIONS[1..], GATE_EXAMPLE, &see);
+    ("posternd.toml.5".to_owned(), page)
+}
+
+/// The page of the client's config.
+pub(crate) fn of_client_config() -> (String, String) {
+    let about = "The config of the client is TOML: $XDG_CONFIG_HOME/postern/config.toml, else ~/.config/postern/config.toml. It is refused where others \
+                 can read it, for it holds keys. Each table is a profile, and its name is what postern knock is told. A key that has no meaning is an error.";
+    let see = ["postern(1)", "posternd.toml(5)"];
+    let page = config("postern-config", "the profiles of the Postern client", about, &[client::PROFILE], CLIENT_EXAMPLE, &see);
+    ("postern-config.5".to_owned(), page)
+}
+
+pub(crate) const GATE_EXAMPLE: &str = "\
+[gate]
+name = \"gate.example.org\"
+
+[[user]]
+name = \"alice\"
+key_file = \"alice.key\"
+services = [\"tcp/22\"]
+max_duration = \"10m\"
+";
+
+pub(crate) const CLIENT_EXAMPLE: &str = "\
+[home]
+gate = \"gate.example.org\"
+address = \"192.0.2.1\"
+key_file = \"home.key\"
+services = [\"tcp/22\"]
+";
+
+fn config(name: &str, short: &str, about: &str, sections: &[Section], example: &str, see: &[&str]) -> String {
+    let mut roff = Roff::new();
+    roff.control("TH", [name.to_uppercase().as_str(), "5", "", SOURCE, MANUAL]);
+    roff.control("SH", ["NAME"]);
+    roff.text([roman(format!("{name} - {short}"))]);
+    roff.control("SH", ["DESCRIPTION"]);
+    roff.text([roman(about)]);
+    for section in sections {
+        roff.control("SH", [section.name]);
+        roff.text([roman(section.about)]);
+        section.keys.iter().for_each(|key| of_key(&mut roff, key));
+    }
+    roff.control("SH", ["EXAMPLE"]);
+    roff.control("nf", []);
+    example.lines().for_each(|line| _ = roff.text([roman(line)]));
+    roff.control("fi", []);
+    see_also(&mut roff, see);
+    roff.to_roff()
+}
+
+fn of_key(roff: &mut Roff, key: &Key) {
+    roff.control("TP", []);
+    roff.text([bold(key.name), roman(" = "), italic(key.takes)]);
+    let default = key.default.map(|default| format!(" Default: {default}.")).unwrap_or_default();
+    roff.text([roman(format!("{}{default}", key.about))]);
+}
+
+/// Each part comes with the lines that define an apostrophe; once is enough.
+fn with_one_preamble(page: &str) -> String {
+    let is_preamble = |line: &&str| line.starts_with(".ie ") || line.starts_with(".el ");
+    let lines = page.lines().take(2).chain(page.lines().skip(2).filter(|line| !is_preamble(line)));
+    lines.map(|line| format!("{line}\n")).collect()
+}
