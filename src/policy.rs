@@ -17,6 +17,7 @@ use crate::reason::Rule;
 use crate::service::{self, NamedServices, Ports, Wanted};
 use crate::settings::ServiceOptions;
 use crate::terms::{AddressFrom, Terms};
+use crate::time;
 
 const USER_NAME_MAX: usize = 64;
 
@@ -101,7 +102,8 @@ impl Policy {
         self.check_address(terms)?;
         self.check_target(terms)?;
         self.check_services(terms, named, options)?;
-        if terms.duration > self.max_duration || terms.duration.is_zero() {
+        // Under a millisecond it would be over as it begins, for time is counted in those.
+        if terms.duration > self.max_duration || time::millis(terms.duration) == 0 {
             return Err(Rule::Duration);
         }
         Ok(())

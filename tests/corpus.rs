@@ -31,6 +31,13 @@ mod enrol;
 mod frame;
 #[path = "../fuzz/entries/gate.rs"]
 mod gate;
+#[allow(dead_code, reason = "tests/model/ looks at more of it")]
+#[path = "../fuzz/entries/house.rs"]
+mod house;
+#[path = "../fuzz/entries/knock.rs"]
+mod knock;
+#[path = "../fuzz/entries/liar.rs"]
+mod liar;
 #[path = "../fuzz/entries/order.rs"]
 mod order;
 #[path = "../fuzz/entries/packet.rs"]
@@ -42,7 +49,8 @@ mod stun;
 #[path = "recording/written.rs"]
 mod written;
 
-const NAMES: [&str; 10] = ["body", "config", "control", "enrol", "frame", "gate", "order", "packet", "recording", "stun"];
+const NAMES: [&str; 13] =
+    ["body", "config", "control", "enrol", "frame", "gate", "house", "knock", "liar", "order", "packet", "recording", "stun"];
 
 fn folder(under: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(under)
@@ -54,10 +62,13 @@ fn read_all(folder: &Path) -> BTreeMap<String, Vec<u8>> {
     files.map(|path| (path.file_name().unwrap().to_str().unwrap().to_owned(), fs::read(&path).unwrap())).collect()
 }
 
+/// With `POSTERN_CORPUS` set also what the fuzzers have gathered on this machine.
 fn replay(target: &str, run: fn(&[u8])) {
     let seeds = read_all(&folder("fuzz/seeds").join(target));
     assert!(!seeds.is_empty(), "{target} has no seeds");
-    for (name, data) in seeds {
+    let corpus = folder("fuzz/corpus").join(target);
+    let gathered = if std::env::var_os("POSTERN_CORPUS").is_some() && corpus.exists() { read_all(&corpus) } else { BTreeMap::new() };
+    for (name, data) in seeds.into_iter().chain(gathered) {
         assert!(std::panic::catch_unwind(|| run(&data)).is_ok(), "{target}/{name}");
     }
 }
@@ -93,6 +104,21 @@ fn every_seed_of_gate_passes() {
 }
 
 #[test]
+fn every_seed_of_house_passes() {
+    replay("house", house::run);
+}
+
+#[test]
+fn every_seed_of_knock_passes() {
+    replay("knock", knock::run);
+}
+
+#[test]
+fn every_seed_of_liar_passes() {
+    replay("liar", liar::run);
+}
+
+#[test]
 fn every_seed_of_order_passes() {
     replay("order", order::run);
 }
@@ -124,7 +150,7 @@ fn every_target_has_an_entry_and_seeds_and_is_replayed_here() {
 fn the_seeds_stay_small() {
     let all: Vec<_> = NAMES.iter().flat_map(|name| read_all(&folder("fuzz/seeds").join(name)).into_values()).collect();
     let bytes: usize = all.iter().map(Vec::len).sum();
-    assert!(all.len() < 300 && bytes < 300_000, "{} files, {bytes} bytes", all.len());
+    assert!(all.len() < 400 && bytes < 300_000, "{} files, {bytes} bytes", all.len());
 }
 
 /// Targets that fail on nothing would find nothing: the entries do get to what they are there for.
@@ -173,6 +199,33 @@ fn the_seeds_reach_admissions_and_every_kind_of_message() {
     let count = |read: fn(&[u8]) -> bool| lines.values().filter(|data| read(data)).count();
     let kinds = [count(control::read::<Question>), count(control::read::<Answer>)];
     assert!(kinds[0] >= 4 && kinds[1] >= 4 && kinds[0] + kinds[1] < lines.len(), "{kinds:?}");
+}
+
+#[test]
+fn the_seeds_reach_every_kind_of_verdict_and_open_doors() {
+    let mut kinds = BTreeSet::new();
+    let mut names = BTreeSet::new();
+    for data in read_all(&folder("fuzz/seeds/knock")).into_values() {
+        kinds.extend(knock::read(&data).map(|verdict| match verdict {
+            knock::Verdict::Drop(name) => {
+                names.insert(name);
+                "drop"
+            }
+            knock::Verdict::Refuse(rules) => {
+                names.extend(rules);
+                "refuse"
+            }
+            knock::Verdict::Open { .. } => "open",
+            knock::Verdict::Close { .. } => "close",
+        }));
+    }
+    assert!(kinds.len() == 4 && names.len() > 8, "{kinds:?} {names:?}");
+    let liars = read_all(&folder("fuzz/seeds/liar"));
+    let opened: usize = liars.values().map(|data| liar::read(data)).sum();
+    assert!(opened > 3, "{opened}");
+    let houses = read_all(&folder("fuzz/seeds/house"));
+    let (ordered, open) = houses.values().map(|data| house::read(data)).fold((0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1));
+    assert!(ordered > 3 && open > 1, "{ordered}, {open}");
 }
 
 #[test]
@@ -258,8 +311,26 @@ fn frame_seeds() -> BTreeMap<(&'static str, String), Vec<u8>> {
     options[0] = 0x46;
     let total = u16::try_from(options.len()).unwrap().to_be_bytes();
     options[2..4].copy_from_slice(&total);
-    let mut extension = written(v6().udp(40_000, 62_201), &knock);
+    let six = written(v6().udp(40_000, 62_201), &knock);
+    let mut extension = six.clone();
     extension[6] = 0;
+    // An extension header of eight bytes before UDP: hop-by-hop options that are padding, or a fragment that is the whole.
+    let with_header = |next: u8, header: [u8; 8]| {
+        let mut packet = [&six[..40], &header, &six[40..]].concat();
+        packet[6] = next;
+        let length = u16::try_from(packet.len() - 40).unwrap().to_be_bytes();
+        packet[4..6].copy_from_slice(&length);
+        packet
+    };
+    let mut jumbo = six.clone();
+    jumbo[4..6].fill(0);
+    let mut jumbo_udp = six.clone();
+    jumbo_udp[44..46].fill(0);
+    // An authentication header of 12 bytes.
+    let mut signed = [&whole[..20], &[17, 1, 0, 0, 0, 0, 0, 1, 0, 0, 0, 1], &whole[20..]].concat();
+    signed[9] = 51;
+    let total = u16::try_from(signed.len()).unwrap().to_be_bytes();
+    signed[2..4].copy_from_slice(&total);
     let seeds = [
         ("v4-knock", whole.clone()),
         ("v4-padded", [&whole[..], &[0; 18]].concat()),
@@ -270,7 +341,12 @@ fn frame_seeds() -> BTreeMap<(&'static str, String), Vec<u8>> {
         ("v4-long", written(v4().udp(40_000, 53), &[0x11; 600])),
         ("v4-other-port", written(v4().udp(40_000, 123), &knock)),
         ("v4-tcp", tcp),
-        ("v6-knock", written(v6().udp(40_000, 62_201), &knock)),
+        ("v4-authentication", signed),
+        ("v6-hop-by-hop", with_header(0, [17, 0, 1, 4, 0, 0, 0, 0])),
+        ("v6-fragment-header", with_header(44, [17, 0, 0, 0, 0, 0, 0, 1])),
+        ("v6-jumbo", jumbo),
+        ("v6-jumbo-udp", jumbo_udp),
+        ("v6-knock", six),
         ("v6-extension", extension),
         ("v6-other-port", written(v6().udp(40_000, 123), &knock)),
     ];

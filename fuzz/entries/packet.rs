@@ -25,6 +25,11 @@ const K_MAC: [u8; 32] = *b"\x49\x61\xcb\xd5\xce\xfe\x05\x8b\x87\x56\x3b\x88\x94\
 static USER: LazyLock<UserKeys> = LazyLock::new(|| user(SHARED_KEY));
 static SOMEBODY_ELSE: LazyLock<UserKeys> = LazyLock::new(|| user([7; 32]));
 
+/// The user's keys once more, for a gate of her own.
+pub(crate) fn keys() -> UserKeys {
+    user(SHARED_KEY)
+}
+
 fn user(key: [u8; 32]) -> UserKeys {
     let gate = GateName::new(GATE).expect("a gate name");
     UserKeys::derive(&gate, &KeyMaterial::shared(&SharedKey::from_bytes(key)))

@@ -50,7 +50,7 @@ fn invariant_4_every_grant_ends_though_the_engine_is_dead() {
 fn invariant_4_no_terms_can_have_a_grant_without_an_end() {
     let firewall = MemoryBackend::default();
     let mut desk = desk(&firewall);
-    for duration in [Duration::ZERO, Duration::from_secs(3601), Duration::MAX] {
+    for duration in [Duration::ZERO, Duration::from_nanos(999_999), Duration::from_secs(3601), Duration::MAX] {
         let reports = desk.serve(NOW, vec![Order::Open { ticket: 1, terms: Terms { duration, ..terms() } }]);
         assert!(matches!(reports[..], [Report::Refused { rule: Rule::Duration, .. }]), "{duration:?}");
     }

@@ -1,0 +1,396 @@
+//! The whole house under a list of events: knocks, copies of them, a disk, orders on their way, crashes, clocks, a kernel that ends
+//! grants by itself or does not. Real are the gate, the engine's core, messages, the desk and the ledger (invariants 3, 4, 5 and 10).
+//!
+//! One byte is one event. `tests/model/` plays every list of events up to a length; the fuzzer plays long ones. After each
+//! event the house keeps to its properties by its own book of what was durable, ordered and told.
+
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::net::IpAddr;
+use std::time::Duration;
+
+use postern::backend::memory::{MemoryBackend, State};
+use postern::datagram::Datagram;
+use postern::engine::core::{Commit, Core};
+use postern::grant::Grant;
+use postern::mark::Kept;
+use postern::monitor::desk::Desk;
+use postern::order::{Order, Report, decode, encode};
+use postern::reason::Rule;
+use postern::store::ReplayStore;
+use postern::store::memory::MemoryStore;
+use postern::time::Timestamp;
+use postern_proto::{Action, Mark};
+
+use engine::{LENGTH, LOADED, Packet, START};
+use event::{EVENTS, Event, Fault};
+
+#[path = "../parts/engine.rs"]
+mod engine;
+#[path = "../parts/event.rs"]
+pub(crate) mod event;
+
+const PASS: Duration = Duration::from_secs(12);
+const BACK: Duration = Duration::from_secs(40);
+/// Packets that are remembered to come again, and that may be under way.
+const KNOCKS_MAX: usize = 8;
+
+pub(crate) fn run(data: &[u8]) {
+    read(data);
+}
+
+/// How many knocks were ordered, and how many doors are open at the end.
+pub(crate) fn read(data: &[u8]) -> (usize, usize) {
+    let (first, rest) = data.split_first().unwrap_or((&0, &[]));
+    let mut house = House::new(first % 2 == 0);
+    for byte in rest.iter().take(200) {
+        let event = EVENTS[usize::from(*byte) % EVENTS.len()];
+        if house.may(event) {
+            house.play(event);
+        }
+    }
+    house.came_to()
+}
+
+pub(crate) struct House {
+    /// The engine's wall clock.
+    wall: Timestamp,
+    /// The monitor's clock, and the kernel's.
+    steady: Timestamp,
+    /// Whether the kernel ends grants by itself.
+    kernel_ends: bool,
+    engine: Option<Core>,
+    /// Orders of an engine that is gone are served, but it can be told nothing.
+    generation: u32,
+    handing_over: bool,
+    /// Packets that wait for the next engine.
+    waiting: Vec<Packet>,
+    /// What this engine has under way, or had.
+    tickets: Vec<u64>,
+    disk: MemoryStore,
+    commits: VecDeque<Commit>,
+    orders: VecDeque<(u32, Vec<u8>)>,
+    desk: Option<Desk>,
+    firewall: MemoryBackend,
+    failed: Option<Timestamp>,
+    knocks: Vec<Packet>,
+    book: Book,
+    fault: Option<Fault>,
+}
+
+/// What must be remembered to judge the house, by nobody in it.
+#[derive(Default)]
+struct Book {
+    durable: HashSet<Mark>,
+    ordered: HashMap<Mark, Timestamp>,
+    /// What was told to be open, and until when, unless it was closed since.
+    told: BTreeMap<IpAddr, Timestamp>,
+    /// Latest end that any order served so far can have given.
+    latest: BTreeMap<IpAddr, Timestamp>,
+    admitted: u64,
+}
+
+impl House {
+    pub(crate) fn new(kernel_ends: bool) -> Self {
+        let firewall = MemoryBackend::default();
+        let desk = Desk::open(&LOADED.settings, Box::new(firewall.clone()), None, START).expect("a firewall that works");
+        Self {
+            wall: START,
+            steady: START,
+            kernel_ends,
+            engine: Some(engine::begun(Kept::default())),
+            generation: 0,
+            handing_over: false,
+            waiting: Vec::new(),
+            tickets: Vec::new(),
+            disk: MemoryStore::default(),
+            commits: VecDeque::new(),
+            orders: VecDeque::new(),
+            desk: Some(desk),
+            firewall,
+            failed: None,
+            knocks: Vec::new(),
+            book: Book::default(),
+            fault: None,
+        }
+    }
+
+    pub(crate) fn with(mut self, fault: Option<Fault>) -> Self {
+        self.fault = fault;
+        self
+    }
+
+    /// Whether the event would change anything.
+    pub(crate) fn may(&self, event: Event) -> bool {
+        let (engine, monitor) = (self.engine.is_some(), self.desk.is_some());
+        match event {
+            Event::Knock | Event::Close => engine && self.knocks.len() < KNOCKS_MAX,
+            Event::First => engine && !self.knocks.is_empty(),
+            Event::Last => engine && self.knocks.len() > 1,
+            Event::Stored | Event::Refused => engine && !self.commits.is_empty(),
+            Event::EngineDiesLate => engine && !self.commits.is_empty(),
+            Event::EngineDies => engine && !self.knocks.is_empty(),
+            Event::Served => monitor && !self.orders.is_empty(),
+            Event::MonitorDies | Event::Fail | Event::Flush => monitor && !self.knocks.is_empty(),
+            Event::MonitorBegins => !monitor,
+            Event::HandOver => engine && !self.handing_over && !self.knocks.is_empty(),
+            Event::Pass | Event::Back => !self.knocks.is_empty(),
+        }
+    }
+
+    /// How many knocks were ordered so far, and how many doors are open.
+    pub(crate) fn came_to(&self) -> (usize, usize) {
+        (self.book.ordered.len(), self.firewall.with(|state| state.open.len()))
+    }
+
+    pub(crate) fn play(&mut self, event: Event) {
+        match event {
+            Event::Knock => self.knock(Action::Open),
+            Event::Close => self.knock(Action::Close),
+            Event::First => self.arrives(self.knocks[0]),
+            Event::Last => self.arrives(self.knocks[self.knocks.len() - 1]),
+            Event::Stored => self.stored(),
+            Event::Refused => {
+                self.refused();
+                self.engine_begins(false);
+            }
+            Event::Served => self.served(),
+            Event::EngineDies => self.engine_begins(false),
+            Event::EngineDiesLate => self.engine_begins(true),
+            Event::MonitorDies => self.monitor_dies(),
+            Event::MonitorBegins => self.monitor_begins(),
+            Event::HandOver => {
+                let desk = self.desk.as_mut().expect("no engine without a monitor");
+                self.handing_over = desk.reload(&LOADED.settings, self.steady).is_ok();
+            }
+            Event::Pass => self.pass(),
+            Event::Back => self.wall = self.wall.minus(BACK),
+            Event::Fail => self.firewall.with(|state| state.failing = if state.failing.is_some() { None } else { Some("no".to_owned()) }),
+            Event::Flush => self.firewall.with(|state| state.open.clear()),
+        }
+        if matches!(event, Event::Fail | Event::Flush | Event::Pass) {
+            self.look();
+        }
+        self.follow_on();
+        self.check(event);
+    }
+
+    fn knock(&mut self, action: Action) {
+        // Every other open comes from the same address, and so renews; a close is for the one before it.
+        let nth = u8::try_from(self.knocks.len()).expect("few");
+        let packet = Packet { nth, action, made: self.wall };
+        self.knocks.push(packet);
+        self.arrives(packet);
+    }
+
+    fn arrives(&mut self, packet: Packet) {
+        if self.handing_over {
+            self.waiting.push(packet);
+            return;
+        }
+        let Some(core) = self.engine.as_mut() else { return };
+        let datagram = Datagram::new(packet.source(), IpAddr::from([198, 51, 100, 1]), 62201, &engine::sealed(packet));
+        let before = core.gate().counters().admitted;
+        let commit = core.datagram(self.wall, &datagram);
+        assert_eq!(core.gate().counters().admitted - before, u64::from(commit.is_some()), "an admission is a commit");
+        if let Some(commit) = commit {
+            self.book.admitted += 1;
+            self.tickets.push(commit.ticket);
+            self.commits.push_back(commit);
+        }
+    }
+
+    /// Step 11: durable first, then the order.
+    fn stored(&mut self) {
+        let Some(commit) = self.commits.pop_front() else { return };
+        self.write(&commit);
+        let Some(core) = self.engine.as_mut() else { return };
+        let order = core.stored(commit.ticket, Ok(())).expect("a durable mark comes to an order");
+        let mark = commit.record.mark;
+        assert!(self.book.durable.contains(&mark), "an order before its mark is durable: {order:?}");
+        let twice = self.book.ordered.insert(mark, self.wall);
+        assert!(twice.is_none(), "one mark, two orders: {order:?}");
+        self.orders.push_back((self.generation, encode(&order).expect("short")));
+    }
+
+    fn write(&mut self, commit: &Commit) {
+        if self.fault == Some(Fault::LyingDisk) {
+            return;
+        }
+        self.disk.commit(&[commit.record], commit.tide).expect("a disk that works");
+        self.book.durable.insert(commit.record.mark);
+    }
+
+    fn refused(&mut self) {
+        let Some(commit) = self.commits.pop_front() else { return };
+        let Some(core) = self.engine.as_mut() else { return };
+        assert_eq!(core.stored(commit.ticket, Err("no space left on device")), None, "an order without a durable mark");
+    }
+
+    /// Step 12, and its report.
+    fn served(&mut self) {
+        let (Some((generation, order)), Some(desk)) = (self.orders.pop_front(), self.desk.as_mut()) else { return };
+        let order: Order = decode(&order).expect("an order");
+        let ends = self.steady.plus(LENGTH);
+        if let Order::Open { terms, .. } = &order {
+            let latest = self.book.latest.entry(terms.allow.addr()).or_default();
+            *latest = ends.max(*latest);
+        }
+        for report in desk.serve(self.steady, vec![order.clone()]) {
+            match (&report, &order) {
+                (Report::Opened { grant, .. }, Order::Open { terms, .. }) => {
+                    assert_eq!((grant.allow, grant.user.as_str()), (terms.allow, "alice"));
+                    assert!(grant.until >= ends);
+                    self.book.told.insert(grant.allow.addr(), grant.until);
+                }
+                (Report::Closed { count, .. }, Order::Close { closing, .. }) => {
+                    let open = |state: &mut State| state.open.iter().any(|open| open.allow == closing.allow);
+                    assert!(*count == 0 || !self.firewall.with(open), "told to be closed, but open: {order:?}");
+                    // A close that failed is tried again.
+                    self.book.told.remove(&closing.allow.addr());
+                }
+                (Report::Refused { rule: Rule::Firewall, .. }, _) => {
+                    assert!(self.firewall.with(|state| state.failing.is_some()), "{report:?}");
+                }
+                other => panic!("{other:?}"),
+            }
+            if let (Some(core), true) = (self.engine.as_mut(), generation == self.generation) {
+                core.reported(decode(&encode(&report).expect("short")).expect("a report"));
+            }
+        }
+    }
+
+    fn engine_begins(&mut self, late: bool) {
+        self.engine_ends(late);
+        if self.desk.is_some() {
+            let kept = self.disk.load().expect("a disk that works");
+            self.engine = Some(engine::begun(if self.fault == Some(Fault::EmptyDisk) { Kept::default() } else { kept }));
+            self.generation += 1;
+            let waiting = std::mem::take(&mut self.waiting);
+            waiting.into_iter().for_each(|packet| self.arrives(packet));
+        }
+    }
+
+    /// All that is in the engine is lost; the disk may have done its work.
+    fn engine_ends(&mut self, late: bool) {
+        self.let_go();
+        self.handing_over = false;
+        for commit in std::mem::take(&mut self.commits) {
+            if late {
+                self.write(&commit);
+            }
+        }
+    }
+
+    /// Keeps the core of an engine that has ended, to be another's. What was under way in it comes to no order.
+    fn let_go(&mut self) {
+        let Some(mut core) = self.engine.take() else { return };
+        for ticket in std::mem::take(&mut self.tickets) {
+            assert_eq!(core.stored(ticket, Err("the engine has ended")), None);
+            core.reported(Report::Closed { ticket, count: 0 });
+        }
+        assert!(core.is_idle());
+        engine::ended(core);
+    }
+
+    fn monitor_dies(&mut self) {
+        self.desk = None;
+        self.engine_ends(false);
+        self.orders.clear();
+        self.waiting.clear();
+        // What somebody else took out is put back by this monitor or by none.
+        let open = self.firewall.with(|state| state.open.clone());
+        self.book.told.retain(|address, _| open.iter().any(|grant| grant.allow.addr() == *address));
+    }
+
+    fn monitor_begins(&mut self) {
+        if self.fault == Some(Fault::CleaningMonitor) {
+            self.firewall.with(|state| state.open.clear());
+        }
+        // It would not begin with a firewall that fails; then it is as if it had not been started.
+        let opened = Desk::open(&LOADED.settings, Box::new(self.firewall.clone()), None, self.steady);
+        if let Ok(desk) = opened {
+            self.desk = Some(desk);
+            self.engine_begins(false);
+        }
+    }
+
+    /// The engine that was told to end has seen to everything.
+    fn follow_on(&mut self) {
+        if self.handing_over && self.commits.is_empty() && self.engine.as_ref().is_some_and(Core::is_idle) {
+            self.engine_begins(false);
+        }
+    }
+
+    fn pass(&mut self) {
+        let end = self.steady.plus(PASS);
+        self.wall = self.wall.plus(PASS);
+        // The monitor wakes at each end.
+        while self.fault != Some(Fault::SleepingMonitor)
+            && let Some(desk) = self.desk.as_mut()
+            && let Some(next) = desk.next_end().filter(|next| *next <= end)
+        {
+            self.steady = self.steady.max(next);
+            self.kernel();
+            if let Some(desk) = self.desk.as_mut() {
+                assert!(desk.serve(self.steady, Vec::new()).is_empty(), "nobody asked");
+            }
+        }
+        self.steady = end;
+        self.kernel();
+    }
+
+    fn kernel(&mut self) {
+        let now = self.steady;
+        if self.kernel_ends {
+            self.firewall.with(|state| state.open.retain(|grant| grant.until > now));
+        }
+    }
+
+    fn look(&mut self) {
+        if let Some(desk) = self.desk.as_mut() {
+            desk.look(self.steady);
+        }
+    }
+
+    /// What a firewall can do wrong by itself.
+    fn spoil(&mut self) {
+        self.firewall.with(|state| match self.fault {
+            Some(Fault::GenerousFirewall) => {
+                state.open.iter_mut().for_each(|grant| grant.until = grant.until.max(self.steady.plus(PASS * 4)))
+            }
+            Some(Fault::OpenFirewall) => state.open.iter_mut().for_each(|grant| grant.allow = IpAddr::from([198, 51, 100, 7]).into()),
+            _ => {}
+        });
+    }
+
+    fn check(&mut self, event: Event) {
+        self.spoil();
+        let (open, failing): (Vec<Grant>, bool) = self.firewall.with(|state| (state.open.clone(), state.failing.is_some()));
+        if failing {
+            self.failed = Some(self.steady);
+        }
+        // A close that failed is tried again after a second.
+        let troubled = self.failed.is_some_and(|failed| self.steady < failed.plus(Duration::from_secs(1)));
+        for grant in &open {
+            let latest = self.book.latest.get(&grant.allow.addr());
+            assert!(latest.is_some_and(|latest| grant.until <= *latest), "{event:?}: nobody may have {grant} until {}", grant.until);
+            let over = grant.until <= self.steady;
+            assert!(!over || (!self.kernel_ends && (self.desk.is_none() || troubled)), "{event:?}: past its end: {grant}");
+        }
+        if self.desk.is_some() && !failing {
+            for (address, until) in self.book.told.iter().filter(|(_, until)| **until > self.steady) {
+                let there = open.iter().any(|grant| grant.allow.addr() == *address && grant.until >= *until);
+                assert!(there, "{event:?}: told to be open until {until}, but shut for {address}");
+            }
+        }
+        if let Some(core) = self.engine.as_mut() {
+            assert!(core.gate().marks() <= usize::try_from(self.book.admitted).expect("few"));
+        }
+    }
+}
+
+impl Drop for House {
+    fn drop(&mut self) {
+        self.let_go();
+    }
+}

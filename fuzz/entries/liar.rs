@@ -1,0 +1,319 @@
+//! An engine that lies (invariants 4, 5 and 10): orders of typed values, some changed as bytes, against a real desk.
+//!
+//! After every batch each grant in the firewall is one that the policy allows, judged by the second gate; it has an end within the
+//! user's maximum; and what the desk says is what the firewall holds.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::LazyLock;
+use std::time::Duration;
+
+use arbitrary::{Arbitrary, Unstructured};
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use postern::backend::memory::{MemoryBackend, State};
+use postern::bundle::{Bundle, BundleFile};
+use postern::config::load;
+use postern::grant::{Grant, GrantId};
+use postern::monitor::desk::Desk;
+use postern::order::{MESSAGE_MAX, Order, Report, Selection, decode, encode};
+use postern::service::{Ports, Wanted};
+use postern::settings::Settings;
+use postern::terms::{AddressFrom, Closing, Terms};
+use postern::time::Timestamp;
+use postern_proto::SharedKey;
+
+use super::knock::other;
+
+const START: u64 = 27_500_000 * 64_000;
+const BATCHES: usize = 12;
+const ORDERS: usize = 6;
+
+/// One turn of the monitor.
+#[derive(Debug, Arbitrary)]
+enum Turn {
+    /// These orders came at once.
+    Orders(Vec<Said>),
+    /// Time passes.
+    Pass { seconds: u16 },
+    /// The firewall fails from now on, or no longer does.
+    Fail(bool),
+    /// Somebody else empties the firewall, and the monitor looks at it.
+    Flushed,
+    /// The monitor starts again and finds the firewall as it is.
+    Restart,
+}
+
+/// An order as the engine says it, and what it then does to the bytes.
+#[derive(Debug, Arbitrary)]
+struct Said {
+    order: Asked,
+    changes: Vec<(u16, u8)>,
+}
+
+#[derive(Debug, Arbitrary)]
+enum Asked {
+    Open { whose: Name, allow: Net, observed: bool, target: Option<Host>, services: Vec<Service>, millis: u32 },
+    Close { whose: Name, allow: Net, target: Option<Host>, services: Vec<Service> },
+    EndAll,
+    EndUser(Name),
+    EndAddress(Host),
+    EndId(u8),
+    Confirm,
+    List,
+    Ready,
+}
+
+#[derive(Debug, Arbitrary)]
+enum Name {
+    Alice,
+    Bob,
+    Nobody,
+    Empty,
+}
+
+#[derive(Debug, Arbitrary)]
+struct Net {
+    host: Host,
+    prefix: u8,
+}
+
+#[derive(Debug, Arbitrary)]
+enum Host {
+    Here(u8),
+    Behind(u8),
+    HereV6(u8),
+    BehindV6(u8),
+    V4(u32),
+    V6(u128),
+}
+
+#[derive(Debug, Arbitrary)]
+enum Service {
+    Ssh,
+    Mail,
+    Both,
+    Icmp,
+    Web,
+    Unknown,
+    Tcp(u16),
+    Range { first: u16, more: u16 },
+}
+
+pub(crate) fn run(data: &[u8]) {
+    read(data);
+}
+
+/// How many doors were opened on the way.
+pub(crate) fn read(data: &[u8]) -> usize {
+    let mut world = World::new();
+    let turns = Vec::<Turn>::arbitrary_take_rest(Unstructured::new(data)).unwrap_or_default();
+    turns.into_iter().take(BATCHES).for_each(|turn| world.turn(turn));
+    world.opened
+}
+
+struct World {
+    firewall: MemoryBackend,
+    desk: Desk,
+    now: Timestamp,
+    /// When the firewall last failed.
+    failed: Option<Timestamp>,
+    tickets: u64,
+    opened: usize,
+}
+
+impl World {
+    fn new() -> Self {
+        let firewall = MemoryBackend::default();
+        let now = Timestamp::from_millis(START);
+        let desk = Desk::open(&SETTINGS, Box::new(firewall.clone()), None, now).expect("a firewall that works");
+        Self { firewall, desk, now, failed: None, tickets: 0, opened: 0 }
+    }
+
+    fn turn(&mut self, turn: Turn) {
+        match turn {
+            Turn::Orders(said) => self.orders(&said),
+            Turn::Pass { seconds } => {
+                self.now = self.now.plus(Duration::from_secs(seconds.into()));
+                assert!(self.desk.serve(self.now, Vec::new()).is_empty(), "nobody asked");
+            }
+            Turn::Fail(failing) => {
+                self.firewall.with(|state| state.failing = failing.then(|| "no".to_owned()));
+                // As the monitor does every second.
+                self.desk.look(self.now);
+            }
+            Turn::Flushed => {
+                self.firewall.with(|state| state.open.clear());
+                self.desk.look(self.now);
+            }
+            Turn::Restart => {
+                if let Ok(desk) = Desk::open(&SETTINGS, Box::new(self.firewall.clone()), None, self.now) {
+                    self.desk = desk;
+                }
+            }
+        }
+        self.check();
+    }
+
+    fn orders(&mut self, said: &[Said]) {
+        let mut orders = Vec::new();
+        for said in said.iter().take(ORDERS) {
+            self.tickets += 1;
+            let order = said.order.order(self.tickets);
+            let mut bytes = encode(&order).expect("short");
+            assert_eq!(decode::<Order>(&bytes).as_ref(), Ok(&order));
+            for (at, byte) in said.changes.iter().take(3) {
+                let at = usize::from(*at) % bytes.len();
+                bytes[at] = *byte;
+            }
+            orders.extend(decode::<Order>(&bytes));
+        }
+        let tickets: Vec<u64> = orders.iter().filter_map(Order::ticket).collect();
+        let closes = orders.iter().any(|order| matches!(order, Order::Close { .. } | Order::End { .. }));
+        for report in self.desk.serve(self.now, orders) {
+            let bytes = encode(&report).expect("a report has room");
+            assert!(bytes.len() <= MESSAGE_MAX);
+            assert_eq!(decode::<Report>(&bytes).as_ref(), Ok(&report));
+            assert!(report.ticket().is_some_and(|ticket| tickets.contains(&ticket)), "nobody asked: {report:?}");
+            if let Report::Opened { grant, .. } = &report {
+                self.opened += 1;
+                assert!(self.firewall.with(|state| state.failing.is_none()), "{report:?}");
+                let open = |state: &mut State| state.open.iter().any(|open| open.id == grant.id);
+                assert!(closes || self.firewall.with(open), "not open: {report:?}");
+            }
+        }
+    }
+
+    fn check(&mut self) {
+        let sorted = |mut grants: Vec<Grant>| {
+            grants.sort_by_key(|grant| grant.id);
+            grants
+        };
+        let (open, failing) = self.firewall.with(|state| (state.open.clone(), state.failing.is_some()));
+        self.failed = if failing { Some(self.now) } else { self.failed };
+        // A close that failed is tried again after a second.
+        let troubled = self.failed.is_some_and(|failed| self.now < failed.plus(Duration::from_secs(1)));
+        for grant in &open {
+            let items = grant.services.iter().copied().map(item).collect::<Vec<_>>();
+            let (allow, prefix) = super::knock::network(grant.allow);
+            let broken = other::broken(allow, prefix, grant.target.map_or(0, super::knock::number), &items);
+            assert!(broken.is_empty() && !items.is_empty() && ["alice", "bob"].contains(&grant.user.as_str()), "{grant}: {broken:?}");
+            assert!(grant.until <= self.now.plus(Duration::from_secs(other::MAX_DURATION)), "{grant} until {}", grant.until);
+            assert!(troubled || grant.until > self.now, "past its end: {grant}");
+        }
+        // What was flushed while the firewall can't be mended is known as open: its door may be.
+        let known = sorted(self.desk.grants().cloned().collect());
+        assert!(failing || sorted(open) == known, "{known:?}");
+    }
+}
+
+fn item(ports: Ports) -> super::body::second::Item {
+    let (first, last) = ports.range().unwrap_or_default();
+    let ([a, b], [c, d]) = (first.to_be_bytes(), last.to_be_bytes());
+    super::body::second::Item { kind: 1, value: vec![ports.protocol(), a, b, c, d] }
+}
+
+impl Asked {
+    fn order(&self, ticket: u64) -> Order {
+        let end = |which| Order::End { ticket, which };
+        match self {
+            Self::Open { whose, allow, observed, target, services, millis } => Order::Open {
+                ticket,
+                terms: Terms {
+                    user: whose.text(),
+                    allow: allow.network(),
+                    from: if *observed { AddressFrom::Observed } else { AddressFrom::Claimed },
+                    target: target.as_ref().map(Host::address),
+                    services: wanted(services),
+                    duration: Duration::from_millis((*millis).into()),
+                },
+            },
+            Self::Close { whose, allow, target, services } => {
+                let (target, services) = (target.as_ref().map(Host::address), wanted(services));
+                Order::Close { ticket, closing: Closing { user: whose.text(), allow: allow.network(), target, services } }
+            }
+            Self::EndAll => end(Selection::All),
+            Self::EndUser(name) => end(Selection::User(name.text())),
+            Self::EndAddress(host) => end(Selection::Address(host.address())),
+            Self::EndId(id) => end(Selection::Id(GrantId((*id).into()))),
+            Self::Confirm => Order::Confirm { ticket },
+            Self::List => Order::List { ticket },
+            Self::Ready => Order::Ready,
+        }
+    }
+}
+
+fn wanted(services: &[Service]) -> Vec<Wanted> {
+    services.iter().take(4).map(Service::wanted).collect()
+}
+
+impl Service {
+    fn wanted(&self) -> Wanted {
+        let text = match self {
+            Self::Ssh => "tcp/22".to_owned(),
+            Self::Mail => "tcp/25".to_owned(),
+            Self::Both => "tcp/22-25".to_owned(),
+            Self::Icmp => "icmp".to_owned(),
+            Self::Web => "web".to_owned(),
+            Self::Unknown => "mail".to_owned(),
+            Self::Tcp(port) => format!("tcp/{}", (*port).max(1)),
+            Self::Range { first, more } => format!("udp/{}-{}", (*first).max(1), first.saturating_add(*more).max(1)),
+        };
+        text.parse().expect("a service")
+    }
+}
+
+impl Name {
+    fn text(&self) -> String {
+        match self {
+            Self::Alice => "alice",
+            Self::Bob => "bob",
+            Self::Nobody => "root",
+            Self::Empty => "",
+        }
+        .to_owned()
+    }
+}
+
+impl Net {
+    /// As a network is written or, with bits behind the prefix, as none should be.
+    fn network(&self) -> IpNet {
+        match self.host.address() {
+            IpAddr::V4(v4) => IpNet::V4(Ipv4Net::new(v4, 32 - self.prefix % 33).expect("a prefix")),
+            IpAddr::V6(v6) => IpNet::V6(Ipv6Net::new(v6, 128 - self.prefix % 129).expect("a prefix")),
+        }
+    }
+}
+
+impl Host {
+    fn address(&self) -> IpAddr {
+        match *self {
+            Self::Here(last) => IpAddr::from([192, 0, 2, last]),
+            Self::Behind(last) => IpAddr::from([10, 0, 0, last % 8]),
+            Self::HereV6(last) => Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, last.into()).into(),
+            Self::BehindV6(last) => Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, u16::from(last % 8)).into(),
+            Self::V4(bits) => Ipv4Addr::from(bits).into(),
+            Self::V6(bits) => Ipv6Addr::from(bits).into(),
+        }
+    }
+}
+
+static SETTINGS: LazyLock<Settings> = LazyLock::new(settings);
+
+/// Two users with the second gate's policy.
+fn settings() -> Settings {
+    let user = |name: &str, key: u8| {
+        format!(
+            "[[user]]\nname = '{name}'\nkey = '{}'\nservices = {:?}\nnetworks = {:?}\ntargets = {:?}\nmax_prefix = {{ v4 = {}, v6 = {} }}\nmax_duration = '{}s'\n",
+            &*SharedKey::from_bytes([key; 32]).to_base64(),
+            other::SERVICES,
+            other::NETWORKS,
+            other::TARGETS,
+            other::MAX_PREFIX.0,
+            other::MAX_PREFIX.1,
+            other::MAX_DURATION,
+        )
+    };
+    let head = format!("[gate]\nname = 'gate.example.org'\n[service.web]\nports = {:?}\n", other::WEB);
+    let text = [head, user("alice", 1), user("bob", 2)].concat();
+    let main = BundleFile { path: "/etc/postern/posternd.toml".into(), text: text.into() };
+    load(&Bundle { main: Some(main), ..Bundle::default() }).unwrap_or_else(|problems| panic!("{problems}")).settings
+}
