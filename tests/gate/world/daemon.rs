@@ -30,6 +30,8 @@ pub(crate) struct Status {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 pub(crate) struct Captured {
     pub(crate) received: u64,
+    /// In the kernel, for nobody read in time.
+    pub(crate) dropped: Option<u64>,
 }
 
 impl Status {

@@ -1,0 +1,160 @@
+//! The five kinds of junk, and a thread that sends one of them as fast as it can.
+
+use std::net::{SocketAddr, UdpSocket};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use postern_proto::limits::{PACKET_MAX, PACKET_MIN};
+use postern_proto::{GateName, KeyMaterial, SharedKey, Step, UserKeys};
+
+use crate::world::{Client, Family, GATE_NAME, KNOCK, Maker, SERVICE, key, socket_for};
+
+/// Packets between two looks at the clock.
+const BURST: usize = 64;
+/// Packets a second of a flood upon a debug build, which is some ten times as slow.
+const DEBUG_PACE: u32 = 20_000;
+
+/// A kind of junk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// A knock's length, to a port that is none of ours.
+    OtherPort,
+    /// A knock's length and random bytes.
+    Random,
+    /// Alice's hint of this moment, and random bytes: as from one who saw her knock.
+    WrongMac,
+    /// A knock of Alice's that opened, as it was.
+    Replay,
+    /// Knocks of somebody whom the gate does not know.
+    UnknownKey,
+}
+
+impl Kind {
+    pub(crate) const ALL: [Self; 5] = [Self::OtherPort, Self::Random, Self::WrongMac, Self::Replay, Self::UnknownKey];
+
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::OtherPort => "packets_to_another_port",
+            Self::Random => "random_bytes",
+            Self::WrongMac => "right_hints_with_wrong_macs",
+            Self::Replay => "replays",
+            Self::UnknownKey => "knocks_under_an_unknown_key",
+        }
+    }
+
+    /// Whether the hint filter drops it. The classic filter drops another port by itself.
+    pub(crate) fn dies_in_the_kernel(self) -> bool {
+        matches!(self, Self::Random | Self::UnknownKey)
+    }
+}
+
+/// A flood under way; ends when it is told to.
+pub(crate) struct Flood {
+    over: Arc<AtomicBool>,
+    sent: Arc<AtomicU64>,
+    thread: Option<JoinHandle<()>>,
+    began: Instant,
+}
+
+impl Flood {
+    /// From this client, over IPv4.
+    pub(crate) fn start(from: &Client, kind: Kind) -> Self {
+        let (over, sent) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
+        let mut junk = Junk::of(from, kind);
+        let to = SocketAddr::new(Family::V4.address(1), if kind == Kind::OtherPort { KNOCK - 1 } else { KNOCK });
+        let socket: UdpSocket = from.space.run(move || socket_for(to));
+        socket.connect(to).unwrap();
+        let (is_over, count) = (Arc::clone(&over), Arc::clone(&sent));
+        let began = Instant::now();
+        let thread = thread::spawn(move || {
+            while !is_over.load(Ordering::Relaxed) {
+                junk.turn();
+                // A closed port that nobody hears is answered by the kernel, which comes back as an error of the next packet.
+                let gone = (0..BURST).filter(|_| socket.send(junk.next()).is_ok()).count();
+                let all = count.fetch_add(gone as u64, Ordering::Relaxed) + gone as u64;
+                if cfg!(debug_assertions) {
+                    let due = Duration::from_secs_f64(all as f64 / f64::from(DEBUG_PACE));
+                    thread::sleep(due.saturating_sub(began.elapsed()));
+                }
+            }
+        });
+        Self { over, sent, thread: Some(thread), began }
+    }
+
+    /// Ends it; how many packets went, and in what time.
+    pub(crate) fn end(mut self) -> (u64, Duration) {
+        let took = self.began.elapsed();
+        self.stop();
+        (self.sent.load(Ordering::Relaxed), took)
+    }
+
+    fn stop(&mut self) {
+        self.over.store(true, Ordering::Relaxed);
+        self.thread.take().into_iter().for_each(|thread| thread.join().unwrap());
+    }
+}
+
+impl Drop for Flood {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+/// Makes one packet after another without a system call.
+struct Junk {
+    kind: Kind,
+    alice: UserKeys,
+    hint: [u8; 8],
+    made: Vec<Vec<u8>>,
+    random: [u8; PACKET_MAX],
+    dice: u64,
+    at: usize,
+}
+
+impl Junk {
+    fn of(from: &Client, kind: Kind) -> Self {
+        let made = match kind {
+            Kind::Replay => {
+                let packet = Maker::new("alice").open(from.address(Family::V4), SERVICE, 1);
+                from.send(Family::V4, &packet);
+                vec![packet]
+            }
+            Kind::UnknownKey => (0..512).map(|_| Maker::new("mallory").open(from.address(Family::V4), SERVICE, 60)).collect(),
+            Kind::OtherPort | Kind::Random | Kind::WrongMac => Vec::new(),
+        };
+        let shared = SharedKey::from_base64(&key("alice")).unwrap();
+        let alice = UserKeys::derive(&GateName::new(GATE_NAME).unwrap(), &KeyMaterial::shared(&shared));
+        let mut junk = Self { kind, alice, hint: [0; 8], made, random: [0; PACKET_MAX], dice: 0x9e37_79b9_7f4a_7c15, at: 0 };
+        for at in (0..PACKET_MAX - 8).step_by(8) {
+            let roll = junk.roll();
+            junk.random[at..at + 8].copy_from_slice(&roll.to_le_bytes());
+        }
+        junk
+    }
+
+    fn roll(&mut self) -> u64 {
+        self.dice = self.dice.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        self.dice ^ (self.dice >> 33)
+    }
+
+    /// What depends on the time.
+    fn turn(&mut self) {
+        let now = u64::try_from(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis()).unwrap();
+        self.hint = self.alice.hint_key().hint(Step::of(now)).0;
+    }
+
+    fn next(&mut self) -> &[u8] {
+        let roll = self.roll();
+        if let Some(packet) = self.made.get(self.at) {
+            self.at = (self.at + 1) % self.made.len();
+            return packet;
+        }
+        let len = PACKET_MIN + usize::try_from(roll >> 32).unwrap() % (PACKET_MAX - PACKET_MIN + 1);
+        let first = if self.kind == Kind::WrongMac { self.hint } else { roll.to_le_bytes() };
+        self.random[..8].copy_from_slice(&first);
+        self.random[8..16].copy_from_slice(&roll.to_be_bytes());
+        &self.random[..len]
+    }
+}
