@@ -105,6 +105,9 @@ pub(crate) fn works_under_systemd(backend: &'static str) {
     machine.tell("systemctl start posternd");
     assert_eq!([machine.shows("ActiveState"), machine.shows("SubState")], ["active", "running"]);
     assert_eq!(machine.shows("StatusText"), "1 user, 0 grants open");
+    assert!(machine.tell("posternd status --json").contains("\"hint_filter\":true"));
+    let loose = machine.ask("journalctl -u posternd -o cat --no-pager | grep 'not as tight'");
+    assert!(!loose.0, "the unit keeps the sandbox from closing: {}", loose.1);
     for family in FAMILIES {
         world.first.expect_shut_out(family);
         world.first.knock("alice", family, &["--for", "10m"]);
