@@ -5,6 +5,7 @@
 use crate::datagram::Datagram;
 use drops::Drops;
 
+mod burst;
 pub mod drops;
 pub mod filter;
 pub mod frame;
@@ -43,6 +44,11 @@ pub trait Capture: Send {
     /// # Errors
     /// When this source will never tell anything again; the engine then stops with this error.
     fn next(&mut self) -> std::io::Result<Caught>;
+
+    /// Whether the next call has to wait for what comes. Until it has, datagrams may be handed on together.
+    fn waits(&self) -> bool {
+        true
+    }
 
     /// What counts the datagrams that the kernel dropped on its socket, where there is one.
     fn drops(&self) -> Option<Drops> {

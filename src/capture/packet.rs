@@ -1,7 +1,8 @@
-//! Passive capture through pnet on a packet socket that the monitor opened and filtered.
+//! Passive capture through pnet on a packet socket that the monitor opened and filtered. pnet waits for a packet; those that came
+//! with it are taken in one call.
 //!
 //! `open` is the privileged half; `PacketCapture` binds and reads and needs no privilege: of system calls only poll, recvfrom,
-//! bind, getsockopt, fcntl, close, nanosleep, and an ioctl for an interface's index. Must not parse (that is `frame`), and
+//! recvmmsg, bind, getsockopt, fcntl, close, nanosleep, and an ioctl for an interface's index. Must not parse (that is `frame`), and
 //! must not spin: every path that is not a packet waits or pauses.
 
 use std::io;
@@ -15,6 +16,7 @@ use rustix::net::netdevice::name_to_index;
 use rustix::net::sockopt::{set_socket_recv_buffer_size_force, socket_error};
 use socket2::{Domain, SockRef, Socket, Type};
 
+use super::burst::Burst;
 use super::drops::Drops;
 use super::{Capture, Caught, filter, frame};
 
@@ -59,6 +61,8 @@ pub struct PacketCapture {
     interface: Option<String>,
     ports: Vec<u16>,
     state: State,
+    /// What came with the last packet that was waited for.
+    burst: Burst,
     failures: u32,
 }
 
@@ -85,7 +89,7 @@ impl PacketCapture {
             Err(error) if interface.is_some() && is_absence(&error) => State::Lost(Some(error)),
             Err(error) => return Err(error),
         };
-        Ok(Self { socket, interface, ports, state, failures: 0 })
+        Ok(Self { socket, interface, ports, state, burst: Burst::new(), failures: 0 })
     }
 
     /// Nothing came for a while: is the interface of that name still the one that is bound?
@@ -132,6 +136,16 @@ impl PacketCapture {
 
 impl Capture for PacketCapture {
     fn next(&mut self) -> io::Result<Caught> {
+        if self.burst.is_over() && self.burst.was_full() {
+            self.burst.fill(self.socket.as_fd());
+            if self.burst.is_over() {
+                // Nothing more, so the next call waits: first whoever asks may deal with what came.
+                return Ok(Caught::Nothing);
+            }
+        }
+        if let Some(packet) = self.burst.next() {
+            return Ok(caught(packet, &self.ports));
+        }
         let error = match &mut self.state {
             State::Lost(untold) => match untold.take() {
                 Some(why) => return Ok(self.lost(why)),
@@ -140,7 +154,8 @@ impl Capture for PacketCapture {
             State::Listening(tap) => match tap.receiver.next() {
                 Ok(packet) => {
                     self.failures = 0;
-                    return Ok(frame::parse(packet, &self.ports).map_or(Caught::Nothing, Caught::Datagram));
+                    self.burst.fill(self.socket.as_fd());
+                    return Ok(caught(packet, &self.ports));
                 }
                 Err(error) => error,
             },
@@ -152,9 +167,17 @@ impl Capture for PacketCapture {
         }
     }
 
+    fn waits(&self) -> bool {
+        self.burst.is_over() && !self.burst.was_full()
+    }
+
     fn drops(&self) -> Option<Drops> {
         Drops::of(self.socket.as_fd()).ok()
     }
+}
+
+fn caught(packet: &[u8], ports: &[u16]) -> Caught {
+    frame::parse(packet, ports).map_or(Caught::Nothing, Caught::Datagram)
 }
 
 fn bind(socket: &OwnedFd, interface: Option<&str>) -> io::Result<Tap> {

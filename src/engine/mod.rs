@@ -15,6 +15,7 @@ use crate::order::{Order, Report};
 use crate::stop::{FAILED, Stop};
 use crate::time::Timestamp;
 
+mod batch;
 pub mod core;
 pub mod health;
 pub mod privileges;
@@ -105,9 +106,11 @@ impl Engine {
 
     fn handle(&mut self, now: Timestamp, event: Event) {
         match event {
-            Event::Datagram(datagram) => {
-                if let Some(commit) = self.core.datagram(now, &datagram) {
-                    self.commit(commit);
+            Event::Datagrams(batch) => {
+                for datagram in batch.iter() {
+                    if let Some(commit) = self.core.datagram(now, datagram) {
+                        self.commit(commit);
+                    }
                 }
             }
             Event::Stored { tickets, result, took } => {

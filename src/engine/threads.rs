@@ -15,7 +15,7 @@ use crate::capture::{Capture, Caught};
 use crate::clock;
 use crate::control::server::{Closer, Server};
 use crate::control::{Asker, Question};
-use crate::datagram::Datagram;
+use crate::engine::batch::{Batch, Rooms};
 use crate::engine::core::Commit;
 use crate::engine::sieve::Sieve;
 use crate::gate::{HintKeys, HintTable};
@@ -25,9 +25,8 @@ use crate::order::{self, MESSAGE_MAX, Order, Report};
 use crate::store::ReplayStore;
 
 /// What the loop hears of.
-#[expect(clippy::large_enum_variant, reason = "a box would allocate for every packet of a stranger (invariant 2)")]
 pub(super) enum Event {
-    Datagram(Datagram),
+    Datagrams(Batch),
     Stored {
         tickets: Vec<u64>,
         result: Result<(), String>,
@@ -57,27 +56,40 @@ type Events = SyncSender<Event>;
 /// Feeds what it catches until `finish` is set, which it sees within the second that a capture waits at most.
 pub(super) fn capture(mut capture: Box<dyn Capture>, number: usize, received: Arc<AtomicU64>, finish: Arc<AtomicBool>, events: Events) {
     thread::spawn(move || {
+        let rooms = Rooms::new();
+        let mut batch = rooms.batch();
         while !finish.load(Ordering::Relaxed) {
-            let event = match capture.next() {
+            let told = match capture.next() {
                 Ok(Caught::Datagram(datagram)) => {
                     received.fetch_add(1, Ordering::Relaxed);
-                    Event::Datagram(datagram)
+                    batch.push(datagram);
+                    None
                 }
-                Ok(Caught::Nothing) => continue,
+                Ok(Caught::Nothing) => None,
                 Ok(Caught::Lost { interface, why }) => {
                     warn!(interface, "listening on {interface} is not possible now: {why}; waiting for it to come back");
-                    Event::Hears(number, Some(why))
+                    Some(Event::Hears(number, Some(why)))
                 }
                 Ok(Caught::Back { interface }) => {
                     info!(interface, "listening on {interface}");
-                    Event::Hears(number, None)
+                    Some(Event::Hears(number, None))
                 }
-                Err(error) => Event::Over(format!("capture failed: {error}")),
+                Err(error) => Some(Event::Over(format!("capture failed: {error}"))),
             };
+            if !batch.is_empty() && (batch.is_full() || told.is_some() || capture.waits()) {
+                if events.send(Event::Datagrams(batch)).is_err() {
+                    return;
+                }
+                batch = rooms.batch();
+            }
+            let Some(event) = told else { continue };
             let over = matches!(event, Event::Over(_));
             if events.send(event).is_err() || over {
                 return;
             }
+        }
+        if !batch.is_empty() {
+            let _ = events.send(Event::Datagrams(batch));
         }
         let _ = events.send(Event::Deaf);
     });

@@ -23,10 +23,23 @@ const REFUSED_MAX: usize = 4096;
 pub(super) struct ReplayWindow {
     window: Duration,
     tide: Tide,
-    admitted: HashMap<Mark, Timestamp>,
+    admitted: HashMap<Mark, Times>,
     by_timestamp: BTreeSet<(Timestamp, Mark)>,
     refused: VecDeque<Mark>,
-    refused_at: HashMap<Mark, Timestamp>,
+    refused_at: HashMap<Mark, Times>,
+}
+
+/// When a knock was made, and when it came first.
+#[derive(Debug, Clone, Copy)]
+struct Times {
+    made: Timestamp,
+    came: Timestamp,
+}
+
+impl From<MarkRecord> for Times {
+    fn from(record: MarkRecord) -> Self {
+        Self { made: record.timestamp, came: record.admitted }
+    }
 }
 
 /// What a packet is that came first at one time, and comes again at another.
@@ -67,10 +80,13 @@ impl ReplayWindow {
 
     /// Step 8. `record.admitted` is now.
     pub(super) fn unseen(&self, record: &MarkRecord) -> Result<(), Drop> {
-        match self.admitted.get(&record.mark).or_else(|| self.refused_at.get(&record.mark)) {
-            None => Ok(()),
-            Some(first) => Err(again(*first, record.admitted)),
-        }
+        self.known(&record.mark).map_or(Ok(()), |first| Err(again(first.admitted, record.admitted)))
+    }
+
+    /// What is remembered of a mark, whether its knock was admitted or refused.
+    pub(super) fn known(&self, mark: &Mark) -> Option<MarkRecord> {
+        let times = self.admitted.get(mark).or_else(|| self.refused_at.get(mark))?;
+        Some(MarkRecord { mark: *mark, timestamp: times.made, admitted: times.came })
     }
 
     /// Remembers an admitted mark and moves the tide; returns what must be durable with it.
@@ -89,17 +105,17 @@ impl ReplayWindow {
             self.refused_at.remove(&oldest);
         }
         self.refused.push_back(record.mark);
-        self.refused_at.insert(record.mark, record.admitted);
+        self.refused_at.insert(record.mark, (*record).into());
     }
 
     /// When this mark was admitted, if it was.
     pub(super) fn admitted(&self, mark: &Mark) -> Option<Timestamp> {
-        self.admitted.get(mark).copied()
+        self.admitted.get(mark).map(|times| times.came)
     }
 
     /// When a knock with this mark was refused, if it was not long ago.
     pub(super) fn refused(&self, mark: &Mark) -> Option<Timestamp> {
-        self.refused_at.get(mark).copied()
+        self.refused_at.get(mark).map(|times| times.came)
     }
 
     /// The floor of the clock, and the time before which nothing is admitted any more.
@@ -113,7 +129,7 @@ impl ReplayWindow {
     }
 
     fn insert(&mut self, record: MarkRecord) {
-        self.admitted.insert(record.mark, record.admitted);
+        self.admitted.insert(record.mark, record.into());
         self.by_timestamp.insert((record.timestamp, record.mark));
     }
 

@@ -61,6 +61,7 @@ const EVERYONE_HERE: &[libc::c_long] = &[];
 const ENGINE: &[libc::c_long] = &[
     libc::SYS_recvfrom,
     libc::SYS_recvmsg,
+    libc::SYS_recvmmsg,
     libc::SYS_sendto,
     libc::SYS_sendmsg,
     libc::SYS_accept4,
@@ -150,7 +151,6 @@ const MONITOR: &[libc::c_long] = &[
     libc::SYS_landlock_restrict_self,
     libc::SYS_seccomp,
     libc::SYS_sendmmsg,
-    libc::SYS_recvmmsg,
 ];
 
 #[cfg(target_arch = "x86_64")]

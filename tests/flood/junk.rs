@@ -55,7 +55,6 @@ pub(crate) struct Flood {
     over: Arc<AtomicBool>,
     sent: Arc<AtomicU64>,
     thread: Option<JoinHandle<()>>,
-    began: Instant,
 }
 
 impl Flood {
@@ -80,14 +79,18 @@ impl Flood {
                 }
             }
         });
-        Self { over, sent, thread: Some(thread), began }
+        Self { over, sent, thread: Some(thread) }
     }
 
-    /// Ends it; how many packets went, and in what time.
-    pub(crate) fn end(mut self) -> (u64, Duration) {
-        let took = self.began.elapsed();
+    /// How many packets went so far.
+    pub(crate) fn sent(&self) -> u64 {
+        self.sent.load(Ordering::Relaxed)
+    }
+
+    /// Ends it; how many packets went.
+    pub(crate) fn end(mut self) -> u64 {
         self.stop();
-        (self.sent.load(Ordering::Relaxed), took)
+        self.sent()
     }
 
     fn stop(&mut self) {

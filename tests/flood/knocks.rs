@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::junk::{Flood, Kind};
 use crate::process::{cpu, memory};
@@ -19,6 +19,8 @@ pub(crate) enum Sieve {
 }
 
 const KNOCKS: u32 = 100;
+/// From one knock to the next, so that the clients do not take the processor from the gate.
+const APART: Duration = Duration::from_millis(30);
 /// What a gate may write to its log of junk, in bytes a second.
 const LOG_GROWTH: f64 = 1024.0;
 /// What the engine may need more after a flood than before it, in kB; a leak of one byte a packet would be more in a release build.
@@ -55,37 +57,66 @@ fn one(world: &World, backend: &str, kind: Kind, sieve: Sieve, round: u32) {
     let flood = Flood::start(&world.second, kind);
     // The flood has filled what it can fill.
     thread::sleep(Duration::from_millis(300));
-    let (before, log, used, held) = (world.daemon.status(), world.daemon.log().len(), cpu(engine), memory(engine));
+    let before = Moment::of(world, engine, &flood);
     let addresses: Vec<IpAddr> = (1..=KNOCKS).map(|n| IpAddr::from(Ipv4Addr::from_bits(0x0a80_0000 + (round << 8) + n))).collect();
-    for address in &addresses {
+    for (n, address) in (0..).zip(&addresses) {
         world.first.knock("alice", Family::V4, &["--allow", &address.to_string(), "--for", "60s"]);
+        thread::sleep((before.at + n * APART).saturating_duration_since(Instant::now()));
     }
     // The flood outlasts the last knock.
     thread::sleep(Duration::from_millis(300));
-    let (used, held_after) = (cpu(engine) - used, memory(engine));
-    let (sent, took) = flood.end();
+    let after = Moment::of(world, engine, &flood);
+    flood.end();
     let opened = || {
         let grants = world.daemon.grants();
         addresses.iter().filter(|address| grants.iter().any(|grant| grant.allow.addr() == **address)).count()
     };
-    let after = world.daemon.status();
-    let of = |status: &crate::world::Status| status.captures.iter().map(|capture| (capture.received, capture.dropped.unwrap_or_default())).fold((0, 0), |a, b| (a.0 + b.0, a.1 + b.1));
-    let (received, lost) = (of(&after).0 - of(&before).0, of(&after).1 - of(&before).1);
-    // Of each knock that opened one line is wanted.
-    let lines: usize = world.daemon.log()[log..].lines().filter(|line| !line.contains("open: grant ")).map(|line| line.len() + 1).sum();
-    let growth = lines as f64 / took.as_secs_f64();
+    // What was admitted opens within moments, and what was lost never does.
+    let deadline = Instant::now() + Duration::from_secs(3);
+    while opened() < addresses.len() && Instant::now() < deadline {
+        thread::sleep(Duration::from_millis(50));
+    }
     let count = opened();
+    let took = (after.at - before.at).as_secs_f64();
+    let (sent, received, lost) = (after.sent - before.sent, after.received - before.received, after.lost - before.lost);
+    let used = (after.used - before.used).as_nanos() as f64;
+    // Of each knock that opened one line is wanted.
+    let log = world.daemon.log();
+    let unwanted: Vec<&str> = log[before.log..after.log].lines().filter(|line| !line.contains("open: grant ")).collect();
+    let growth = unwanted.iter().map(|line| line.len() + 1).sum::<usize>() as f64 / took;
     say(&format!(
-        "{backend}, {sieve:?}, {kind:?}: {:.0} packets/s for {:.1} s, {received} read, {lost} lost; engine: {:.0} ns of CPU a packet sent, {:.0} ns a packet read, {held} to {held_after} kB; log {growth:.0} B/s; {count} of {KNOCKS} opened",
-        sent as f64 / took.as_secs_f64(),
-        took.as_secs_f64(),
-        used.as_nanos() as f64 / sent as f64,
-        used.as_nanos() as f64 / received as f64,
+        "{backend}, {sieve:?}, {kind:?}: {:.0} packets/s for {took:.1} s, {received} read, {lost} lost; engine: {:.0} ns of CPU a packet sent, {:.0} a packet read; {} to {} kB; log {growth:.0} B/s; {count} of {KNOCKS} opened",
+        sent as f64 / took,
+        used / sent as f64,
+        used / received as f64,
+        before.held,
+        after.held,
     ));
-    assert_eq!(count, KNOCKS as usize, "{after:?}");
-    assert!(growth < LOG_GROWTH, "{}", &world.daemon.log()[log..]);
-    assert!(held_after <= held + MEMORY_GROWTH, "the engine grew from {held} to {held_after} kB");
+    assert_eq!(count, KNOCKS as usize, "of {KNOCKS} knocks: {:?}", world.daemon.status());
+    assert!(growth < LOG_GROWTH, "{unwanted:?}");
+    assert!(after.held <= before.held + MEMORY_GROWTH, "the engine grew from {} to {} kB", before.held, after.held);
     if sieve == Sieve::Hints && kind.dies_in_the_kernel() || kind == Kind::OtherPort {
         assert_eq!(received, u64::from(KNOCKS), "junk reached the engine");
+    }
+}
+
+/// What there is to see at one moment.
+struct Moment {
+    at: Instant,
+    sent: u64,
+    received: u64,
+    lost: u64,
+    used: Duration,
+    held: u64,
+    log: usize,
+}
+
+impl Moment {
+    fn of(world: &World, engine: u32, flood: &Flood) -> Self {
+        let captures = world.daemon.status().captures;
+        let (at, sent, used) = (Instant::now(), flood.sent(), cpu(engine));
+        let received = captures.iter().map(|capture| capture.received).sum();
+        let lost = captures.iter().filter_map(|capture| capture.dropped).sum();
+        Self { at, sent, received, lost, used, held: memory(engine), log: world.daemon.log().len() }
     }
 }

@@ -26,12 +26,15 @@ use world::netns::ground::{Ground, Need};
 
 fn main() -> ExitCode {
     let ground = Ground::find();
-    let needs = [("iptables", [Need::Program("ip"), Need::Program("iptables-restore")]), ("nftables", [Need::Program("ip"), Need::Program("nft")])];
+    let needs =
+        [("iptables", [Need::Program("ip"), Need::Program("iptables-restore")]), ("nftables", [Need::Program("ip"), Need::Program("nft")])];
     let mut trials: Vec<Trial> = Vec::new();
     for (backend, needs) in needs {
         for kind in Kind::ALL {
             let trial = |name: &str, sieve| {
-                ground.trial(format!("{backend}::every_knock_opens_{name}under_a_flood_of_{}", kind.name()), &needs, move || knocks::open(backend, kind, sieve))
+                ground.trial(format!("{backend}::every_knock_opens_{name}under_a_flood_of_{}", kind.name()), &needs, move || {
+                    knocks::open(backend, kind, sieve)
+                })
             };
             trials.push(trial("", Sieve::Hints));
             // The same without the kernel's hint filter, where that makes a difference.
@@ -39,7 +42,9 @@ fn main() -> ExitCode {
                 trials.push(trial("without_the_hint_filter_", Sieve::Classic));
             }
         }
-        trials.push(ground.trial(format!("{backend}::nothing_grows_while_it_is_flooded_and_asked"), &needs, move || soak::nothing_grows(backend)));
+        trials.push(
+            ground.trial(format!("{backend}::nothing_grows_while_it_is_flooded_and_asked"), &needs, move || soak::nothing_grows(backend)),
+        );
     }
     let mut arguments = Arguments::from_args();
     // Each wants the machine for itself.

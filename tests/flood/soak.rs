@@ -48,7 +48,11 @@ pub(crate) fn nothing_grows(backend: &'static str) {
         let open = |part: &[[Held; 2]]| part.iter().map(|turn| turn[at].descriptors).max().unwrap();
         say(&format!(
             "{backend}, {who}: {turns} turns, {sent} packets in {:.0} s; most memory {} kB in the first half, {} kB in the second; descriptors {} and {}",
-            began.elapsed().as_secs_f64(), most(first), most(second), open(first), open(second)
+            began.elapsed().as_secs_f64(),
+            most(first),
+            most(second),
+            open(first),
+            open(second)
         ));
         assert!(most(second) <= most(first) + GROWTH, "the {who} grows: {held:?}");
         assert!(open(second) <= open(first), "the {who} leaves descriptors open: {held:?}");
@@ -78,7 +82,7 @@ fn turn(world: &World, kind: Kind, turn: u32) -> u64 {
         world.first.knock("alice", family, &["--for", "2s"]);
         world.first.expect_let_in(family);
     }
-    flood.end().0
+    flood.end()
 }
 
 fn reload(world: &World) {
