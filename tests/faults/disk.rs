@@ -54,7 +54,7 @@ fn is_stored(world: &World, packet: &[u8]) -> bool {
 
 /// Knocks that were refused because their mark could not be stored.
 fn refusals(world: &World) -> usize {
-    world.daemon.logged(&["WARN", USER, "refused: ", "rule=store"]).len()
+    world.daemon.logged(&["WARN", USER, "refused: ", "rule=\"store\""]).len()
 }
 
 /// What the engine said when the store could not be used: one line that names file, fault and way out.

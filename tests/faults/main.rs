@@ -59,7 +59,7 @@ const EVERY: &[Test] = tests![
     ROOT: kills::both_killed_after_the_report_leave_the_end_to_the_kernel_and_no_replay,
     ROOT: asleep::gate_that_wakes_after_the_end_of_a_grant_has_closed_it_and_admits_no_replay,
     ROOT: memory::start_with_little_memory_serves_or_ends_with_a_reason,
-    ROOT: memory::monitor_that_gets_no_more_memory_leaves_protection_and_ends_to_the_kernel,
+    STRACE: memory::monitor_that_gets_no_more_memory_leaves_protection_and_ends_to_the_kernel,
     ROOT: liar::orders_that_no_policy_allows_are_refused_each_by_its_rule,
     ROOT: liar::flood_of_orders_delays_no_end_and_no_stop,
 ];
@@ -77,7 +77,7 @@ const ONCE: &[Test] = tests![
     STRACE: capture::reads_that_only_fail_end_the_engine_with_a_reason_and_the_next_one_hears,
     ROOT: capture::interface_that_takes_another_name_is_let_go_and_heard_again_under_its_own,
     ROOT: askers::hostile_clients_hold_up_no_knock_and_no_question,
-    ROOT: memory::engine_that_gets_no_more_memory_opens_only_what_is_durable_and_another_one_follows,
+    STRACE: memory::engine_that_gets_no_more_memory_opens_only_what_is_durable_and_another_one_follows,
     ROOT: liar::malformed_and_oversized_messages_end_that_engine_alone,
     ROOT: liar::descriptors_that_come_with_orders_are_let_go,
     ROOT: liar::silence_ends_the_engine_and_another_one_serves,

@@ -175,7 +175,7 @@ fn one_moment(world: &mut World, backend: &'static str, stream: &Stream, dice: &
 
 /// How often this daemon has said that a door is open for a knock of these moments.
 pub(crate) fn openings(world: &World) -> usize {
-    world.daemon.logged(&["open: grant", &format!(": {USER}, ")]).len()
+    world.daemon.logged(&["INFO", "open: grant", &format!(": {USER}, ")]).len()
 }
 
 /// The same bytes again, twice. They may open where the kill came before they were admitted, but not a second time. Returns whether
