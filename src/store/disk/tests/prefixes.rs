@@ -158,6 +158,8 @@ fn history() -> History {
             _ => std::mem::forget(store),
         }
     }
+    let tides = confirmed.iter().map(|(_, (_, tide))| tide);
+    assert!(tides.clone().map(|tide| tide.floor).is_sorted() && tides.map(|tide| tide.horizon).is_sorted(), "floor and horizon go back");
     let deeds = std::mem::take(&mut disk.0.lock().unwrap().1);
     History { first, deeds, confirmed }
 }
@@ -215,17 +217,18 @@ fn any_part_of_what_was_written_since_the_last_sync_opens_with_every_confirmed_m
         }
         // Of each span the last moment with every single write missing, and a few others by chance.
         let is_last = history.deeds.get(done).is_none_or(|deed| matches!(deed, Deed::Sync));
-        let missing = (0..unsettled.len()).filter(|_| is_last).map(|lost| !(1_u64 << (lost % 64)));
+        let missing = (0..unsettled.len()).filter(|_| is_last).map(|lost| !(1_u64 << (lost % 56)));
         let mut chances = || {
             dice = dice.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
             dice >> 8
         };
-        let chosen: Vec<u64> = missing.chain(std::array::from_fn::<_, 3, _>(|_| chances())).collect();
-        for mask in chosen {
+        let by_chance: [u64; 3] = std::array::from_fn(|_| chances());
+        let chosen = missing.flat_map(|mask| [(mask, false), (mask, true)]).chain(by_chance.map(|mask| (mask, mask & 1 == 1)));
+        for (mask, tears) in chosen {
             let mut image = settled.clone();
             for (number, deed) in unsettled.iter().enumerate() {
                 let is_there = mask >> (number % 56) & 1 == 1 || matches!(deed, Deed::Length(_));
-                let torn = (mask >> ((number + 7) % 56) & 7 == 7).then(|| deed.torn(1, 2)).flatten();
+                let torn = tears.then(|| deed.torn(1, 2)).flatten();
                 match (is_there, torn) {
                     (true, _) => deed.apply(&mut image),
                     (false, Some(torn)) => torn.apply(&mut image),
