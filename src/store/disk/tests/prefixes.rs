@@ -114,10 +114,12 @@ impl History {
     }
 }
 
+#[expect(clippy::disallowed_methods, reason = "the test looks at the bytes")]
 fn read(dir: &Path) -> Vec<u8> {
     std::fs::read(dir.join(FILE)).unwrap()
 }
 
+#[expect(clippy::disallowed_methods, reason = "the test makes the file")]
 fn put(dir: &Path, bytes: &[u8]) {
     let path = dir.join(FILE);
     std::fs::write(&path, bytes).unwrap();
