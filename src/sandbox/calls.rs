@@ -163,6 +163,7 @@ const MONITOR_HERE: &[libc::c_long] = &[
     libc::SYS_rmdir,
     libc::SYS_chmod,
     libc::SYS_chown,
+    libc::SYS_lchown,
     libc::SYS_dup2,
     libc::SYS_pipe,
 ];
