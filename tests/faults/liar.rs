@@ -34,6 +34,8 @@ impl Liar {
         let engine = world.daemon.engine();
         let pid = Pid::from_raw(i32::try_from(engine).unwrap()).unwrap();
         kill_process(pid, Signal::STOP).unwrap();
+        // Until the last of its threads stands still it may take a report that is not for it.
+        wait_for("the engine to stand still", || is_stopped(engine).then_some(()));
         let handle = pidfd_open(pid, PidfdFlags::empty()).unwrap();
         // Its standard input.
         let link = pidfd_getfd(&handle, 0, PidfdGetfdFlags::empty()).unwrap();
@@ -65,6 +67,11 @@ impl Liar {
         }
         reports
     }
+}
+
+fn is_stopped(pid: u32) -> bool {
+    let mut threads = fs::read_dir(format!("/proc/{pid}/task")).unwrap();
+    threads.all(|thread| fs::read_to_string(thread.unwrap().path().join("stat")).is_ok_and(|stat| stat.contains(") T ")))
 }
 
 fn world(backend: &str) -> World {
