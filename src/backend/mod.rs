@@ -50,8 +50,8 @@ pub trait Backend: Send {
     fn list(&mut self) -> Result<Vec<Grant>, BackendError>;
 
     /// Whether what the last successful [`Backend::install`] put in place, changed by what was applied since, still stands: the
-    /// protection, the way packets take to it, and every grant whose end has not come. `false` means that somebody else changed it and
-    /// an installation is needed. Where nothing was installed, nothing can be missing. Reads the firewall and changes nothing; it is
+    /// protection, the way packets take to it, and every grant whose end has not come. `false` means that somebody else changed it, or
+    /// that an answer was lost and nobody knows, and an installation is needed. Where nothing was installed, nothing can be missing. Reads the firewall and changes nothing; it is
     /// called once or twice a second, so it must be cheap. It need not see a rule of others in front of Postern's.
     ///
     /// # Errors

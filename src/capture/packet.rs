@@ -96,11 +96,14 @@ impl PacketCapture {
     fn idle(&mut self) -> Caught {
         self.failures = 0;
         let (Some(name), State::Listening(tap)) = (&self.interface, &self.state) else { return Caught::Nothing };
-        match name_to_index(&self.socket, name) {
-            Ok(index) if index == tap.index => Caught::Nothing,
-            Ok(_) => self.lost(Errno::NODEV.into()),
-            Err(error) => self.lost(error.into()),
-        }
+        let why = match name_to_index(&self.socket, name) {
+            Ok(index) if index == tap.index => return Caught::Nothing,
+            Ok(_) => Errno::NODEV,
+            Err(error) => error,
+        };
+        // It may be there under another name, and what still comes from it would wait in the socket to be heard later.
+        let _deaf = receiver(&self.socket, tap.index, NO_TRAFFIC);
+        self.lost(why.into())
     }
 
     /// The socket failed. Its error must be read in any case: until then it fails again at once, millions of times a second.

@@ -67,18 +67,18 @@ fn wire_up(link: Link, outfit: start::Outfit) -> Result<(Engine, Receiver<Event>
     let (events, inbox) = sync_channel(QUEUE);
     let (commits, committed) = sync_channel(QUEUE);
     let (tables, wanted) = sync_channel(1);
-    threads::store(outfit.store, committed, events.clone());
-    threads::tables(core.gate().hint_keys(), wanted, outfit.sieve, events.clone());
-    threads::reports(link.try_clone().map_err(Stop::system("the link to the monitor"))?, events.clone());
-    let orders = threads::orders(link, QUEUE, events.clone()).map_err(Stop::system("the link to the monitor"))?;
+    threads::store(outfit.store, committed, events.clone())?;
+    threads::tables(core.gate().hint_keys(), wanted, outfit.sieve, events.clone())?;
+    threads::reports(link.try_clone().map_err(Stop::system("the link to the monitor"))?, events.clone())?;
+    let orders = threads::orders(link, QUEUE, events.clone())?;
     if let Some(listener) = outfit.metrics {
-        threads::metrics(listener, events.clone());
+        threads::metrics(listener, events.clone())?;
     }
     let (captures, finish) = (outfit.captures.len(), Arc::new(AtomicBool::new(false)));
     let askers = threads::control(outfit.control, events.clone());
     for (name, capture) in outfit.captures {
         let (number, received) = core.health().listens(name, capture.drops());
-        threads::capture(capture, number, received, Arc::clone(&finish), events.clone());
+        threads::capture(capture, number, received, Arc::clone(&finish), events.clone())?;
     }
     let engine = Engine { core, commits, orders, tables, table_under_way: false, captures, finish, askers };
     engine.orders.give(&Order::Ready).map_err(|why| Stop::new(FAILED, why))?;

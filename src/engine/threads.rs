@@ -22,6 +22,7 @@ use crate::gate::{HintKeys, HintTable};
 use crate::link::{Link, Received};
 use crate::metrics::http;
 use crate::order::{self, MESSAGE_MAX, Order, Report};
+use crate::stop::Stop;
 use crate::store::ReplayStore;
 
 /// What the loop hears of.
@@ -53,9 +54,20 @@ const GROUP: usize = 256;
 
 type Events = SyncSender<Event>;
 
+/// Starts a thread, for which the system may have no room: that is no reason to panic.
+fn start(work: impl FnOnce() + Send + 'static) -> Result<thread::JoinHandle<()>, Stop> {
+    thread::Builder::new().spawn(work).map_err(Stop::system("starting a thread (see that there is memory, and room for threads)"))
+}
+
 /// Feeds what it catches until `finish` is set, which it sees within the second that a capture waits at most.
-pub(super) fn capture(mut capture: Box<dyn Capture>, number: usize, received: Arc<AtomicU64>, finish: Arc<AtomicBool>, events: Events) {
-    thread::spawn(move || {
+pub(super) fn capture(
+    mut capture: Box<dyn Capture>,
+    number: usize,
+    received: Arc<AtomicU64>,
+    finish: Arc<AtomicBool>,
+    events: Events,
+) -> Result<(), Stop> {
+    start(move || {
         let rooms = Rooms::new();
         let mut batch = rooms.batch();
         while !finish.load(Ordering::Relaxed) {
@@ -92,12 +104,13 @@ pub(super) fn capture(mut capture: Box<dyn Capture>, number: usize, received: Ar
             let _ = events.send(Event::Datagrams(batch));
         }
         let _ = events.send(Event::Deaf);
-    });
+    })
+    .map(drop)
 }
 
 /// Commits marks as they come, and settles where none waits.
-pub(super) fn store(mut store: impl ReplayStore + 'static, commits: Receiver<Commit>, events: Events) {
-    thread::spawn(move || {
+pub(super) fn store(mut store: impl ReplayStore + 'static, commits: Receiver<Commit>, events: Events) -> Result<(), Stop> {
+    start(move || {
         let mut next = commits.recv().ok();
         while let Some(first) = next.take() {
             let mut failed = commit(&mut store, first, &commits, &events);
@@ -112,7 +125,8 @@ pub(super) fn store(mut store: impl ReplayStore + 'static, commits: Receiver<Com
             }
             next = next.or_else(|| commits.recv().ok());
         }
-    });
+    })
+    .map(drop)
 }
 
 /// Group commit: all marks that wait by now go along. Returns why it failed.
@@ -155,11 +169,11 @@ impl Orders {
 }
 
 /// Starts the thread that waits; it also tells why an order can't be given at all.
-pub(super) fn orders(link: Link, most: usize, events: Events) -> std::io::Result<Orders> {
+pub(super) fn orders(link: Link, most: usize, events: Events) -> Result<Orders, Stop> {
     let (queue, orders) = sync_channel::<Order>(most);
     let waiting = Arc::new(AtomicUsize::new(0));
-    let (own, left) = (link.try_clone()?, Arc::clone(&waiting));
-    thread::spawn(move || {
+    let (own, left) = (link.try_clone().map_err(Stop::system("the link to the monitor"))?, Arc::clone(&waiting));
+    start(move || {
         for order in orders {
             let sent = order::encode(&order)
                 .map_err(|error| error.to_string())
@@ -170,12 +184,12 @@ pub(super) fn orders(link: Link, most: usize, events: Events) -> std::io::Result
                 return;
             }
         }
-    });
+    })?;
     Ok(Orders { link, queue, waiting })
 }
 
-pub(super) fn reports(link: Link, events: Events) {
-    thread::spawn(move || {
+pub(super) fn reports(link: Link, events: Events) -> Result<(), Stop> {
+    start(move || {
         let mut buffer = vec![0; MESSAGE_MAX];
         loop {
             let event = match link.receive(&mut buffer) {
@@ -192,7 +206,8 @@ pub(super) fn reports(link: Link, events: Events) {
                 return;
             }
         }
-    });
+    })
+    .map(drop)
 }
 
 /// The thread that serves the control socket.
@@ -216,19 +231,22 @@ impl Askers {
 
 /// `None` where the socket is out of order: knocks matter more than questions, so the gate goes on without them.
 pub(super) fn control(listener: UnixListener, events: Events) -> Option<Askers> {
-    let out_of_order = |error| warn!("the control socket is out of order, `posternd status` will not answer: {error}");
-    let server = Server::new(listener).map_err(out_of_order).ok()?;
+    let out_of_order =
+        |error: &dyn std::fmt::Display| warn!("the control socket is out of order, `posternd status` will not answer: {error}");
+    let server = Server::new(listener).map_err(|error| out_of_order(&error)).ok()?;
     let closer = server.closer();
-    let thread = thread::spawn(move || {
+    let thread = start(move || {
         let take = |question, asker| events.send(Event::Asked(question, asker)).is_ok();
-        server.serve(clock::instant, take).unwrap_or_else(out_of_order);
-    });
+        server.serve(clock::instant, take).unwrap_or_else(|error| out_of_order(&error));
+    })
+    .map_err(|stop| out_of_order(&stop))
+    .ok()?;
     Some(Askers { thread, closer })
 }
 
 /// Serves those who read the figures, one after another; the loop only hands them over.
-pub(super) fn metrics(listener: TcpListener, events: Events) {
-    thread::spawn(move || {
+pub(super) fn metrics(listener: TcpListener, events: Events) -> Result<(), Stop> {
+    start(move || {
         let mut last: Option<(Instant, String)> = None;
         loop {
             let Ok((stream, _)) = listener.accept() else {
@@ -249,12 +267,13 @@ pub(super) fn metrics(listener: TcpListener, events: Events) {
             // What a client does wrong is its own concern.
             let _ = http::serve(stream, page);
         }
-    });
+    })
+    .map(drop)
 }
 
 /// Builds hint tables away from the packet path.
-pub(super) fn tables(keys: HintKeys, wanted: Receiver<RangeInclusive<u64>>, mut sieve: Option<Sieve>, events: Events) {
-    thread::spawn(move || {
+pub(super) fn tables(keys: HintKeys, wanted: Receiver<RangeInclusive<u64>>, mut sieve: Option<Sieve>, events: Events) -> Result<(), Stop> {
+    start(move || {
         for steps in wanted {
             let table = HintTable::build(&keys, steps);
             let held = sieve.as_mut().map_or(Ok(()), |sieve| sieve.hold(&table));
@@ -263,7 +282,8 @@ pub(super) fn tables(keys: HintKeys, wanted: Receiver<RangeInclusive<u64>>, mut 
                 return;
             }
         }
-    });
+    })
+    .map(drop)
 }
 
 /// Hands something on without ever waiting.

@@ -17,7 +17,7 @@ use crate::stream::{Stream, with_crowd};
 use crate::world::{Daemon, FAMILIES, Family, Plan, World, wait_for};
 
 /// Who knocks at these moments, from the first client's own addresses.
-const USER: &str = "alice2";
+pub(crate) const USER: &str = "alice2";
 
 /// How long after its end a grant may still let somebody in.
 const LATE: Duration = Duration::from_secs(1);
@@ -174,13 +174,13 @@ fn one_moment(world: &mut World, backend: &'static str, stream: &Stream, dice: &
 }
 
 /// How often this daemon has said that a door is open for a knock of these moments.
-fn openings(world: &World) -> usize {
-    world.daemon.logged(&["open: grant", &format!(": {USER}, ")]).len()
+pub(crate) fn openings(world: &World) -> usize {
+    world.daemon.logged(&["INFO", "open: grant", &format!(": {USER}, ")]).len()
 }
 
 /// The same bytes again, twice. They may open where the kill came before they were admitted, but not a second time. Returns whether
 /// they did.
-fn expect_opened_once(world: &World, family: Family, packet: &[u8], openings_before: usize) -> bool {
+pub(crate) fn expect_opened_once(world: &World, family: Family, packet: &[u8], openings_before: usize) -> bool {
     let dropped = || {
         let status = world.daemon.status();
         ["drop replay", "drop duplicate", "drop too-old"].map(|reason| status.count(reason)).iter().sum::<u64>()
@@ -233,7 +233,7 @@ fn opened(daemon: &Daemon) -> Vec<(GrantId, Timestamp)> {
 }
 
 /// Waits until the last of these grants must have ended.
-fn wait_past(grants: &[Grant]) {
+pub(crate) fn wait_past(grants: &[Grant]) {
     let Some(end) = grants.iter().map(|grant| grant.until).max() else { return };
     thread::sleep(end.plus(LATE).since(now()));
 }
@@ -252,7 +252,7 @@ pub(crate) fn kill(pid: u32) {
     let _ = kill_process(Pid::from_raw(i32::try_from(pid).unwrap()).unwrap(), Signal::KILL);
 }
 
-fn is_gone(pid: u32) -> bool {
+pub(crate) fn is_gone(pid: u32) -> bool {
     fs::read(format!("/proc/{pid}/cmdline")).map_or(true, |line| !line.ends_with(b"\0engine\0"))
 }
 

@@ -70,3 +70,20 @@ fn a_monitor_with_a_wrong_clock_still_ends_every_grant_after_its_length() {
     world.pass(seconds(30));
     assert!(world.open().is_empty());
 }
+
+/// Suspended, a host looks at no clock; as it wakes, the wall clock and the one that ends of grants are measured by have both gone on.
+#[test]
+fn a_host_that_slept_past_the_end_of_a_grant_closes_it_as_it_wakes_and_admits_no_replay() {
+    let mut world = World::of_alice();
+    let first = Wish::of("alice").sealed(world.now);
+    assert!(world.arrives(HOME, first.as_bytes()).admitted);
+    world.steady = world.steady.plus(seconds(600));
+    world.set_clock(START.plus(seconds(600)));
+    assert_eq!(world.open().len(), 1, "this firewall does not end grants by itself");
+    world.pass(seconds(0));
+    assert!(world.open().is_empty(), "the first look at the clock closes it");
+    let outcome = world.arrives(HOME, first.as_bytes());
+    assert!(!outcome.admitted && outcome.reports.is_empty(), "{outcome:?}");
+    assert!(world.alice_knocks().admitted);
+    assert_eq!(world.remaining(), seconds(30));
+}

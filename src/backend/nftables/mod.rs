@@ -265,6 +265,10 @@ impl Backend for Nftables {
 
     fn verify(&mut self) -> Result<bool, BackendError> {
         let Some(placed) = &self.placed else { return Ok(true) };
+        if self.doubtful {
+            // The kernel may hold what was told as refused, and no look at what should be there shows what should not.
+            return Ok(false);
+        }
         let failed = |trouble: Trouble| fault::trouble(&format_args!("reading table inet {TABLE}"), &trouble);
         let number = self.link.number().map_err(failed)?;
         if self.seen == Some(number) {

@@ -6,6 +6,8 @@ use tempfile::{TempDir, tempdir};
 
 use super::*;
 
+mod prefixes;
+
 fn record(number: u64, timestamp: u64) -> MarkRecord {
     let mut mark = [0; 16];
     mark[..8].copy_from_slice(&number.to_be_bytes());

@@ -1,0 +1,68 @@
+//! Hostile clients of the control socket, on a whole gate: root's own programs gone wrong, for nobody else may ask. They hold up no
+//! knock and no other question, and cost bounded descriptors and memory.
+
+use std::fs;
+use std::io::Write;
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+
+use crate::world::{FAMILIES, Plan, World, wait_for};
+
+/// More than the socket has room for.
+const MANY: usize = 300;
+
+/// What one of them says before it falls silent. None of them ever reads.
+fn says(number: usize) -> Vec<u8> {
+    match number % 6 {
+        0 => Vec::new(),
+        1 => b"\"gra".to_vec(),
+        2 => b"\"grants\"\n".repeat(100),
+        3 => vec![b'['; 1 << 20],
+        4 => (0..4000_u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8).collect(),
+        _ => b"{\"close\":{\"id\":18446744073709551616}}\n\0\xff\"status\"\n".to_vec(),
+    }
+}
+
+fn descriptors(pid: u32) -> usize {
+    fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count()
+}
+
+/// Kibibytes in memory.
+pub(crate) fn resident(pid: u32) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse().unwrap()
+}
+
+fn hostile(socket: &Path, number: usize) -> UnixStream {
+    let mut stream = UnixStream::connect(socket).unwrap();
+    stream.set_nonblocking(true).unwrap();
+    // As much as there is room for, and then it just stays.
+    let _ = stream.write(&says(number));
+    stream
+}
+
+pub(crate) fn hostile_clients_hold_up_no_knock_and_no_question(backend: &'static str) {
+    let world = World::start(&Plan::new(backend));
+    let socket = world.folder().join("control.sock");
+    world.daemon.status();
+    let engine = world.daemon.engine();
+    let (open_before, memory_before) = (descriptors(engine), resident(engine));
+    let mut held = Vec::new();
+    for round in 0..4 {
+        held.extend((0..MANY).map(|number| hostile(&socket, number)));
+        let family = FAMILIES[round % 2];
+        world.first.expect_shut_out(family);
+        world.first.knock("alice", family, &["--for", "10m"]);
+        world.first.expect_let_in(family);
+        assert_eq!(world.daemon.grants().len(), 1);
+        world.daemon.asked(&["close", "--all"]);
+        let open = descriptors(engine);
+        assert!(open <= open_before + 70, "{open} descriptors, {open_before} before");
+    }
+    let memory = resident(engine);
+    assert!(memory < memory_before + (16 << 10), "{memory} kB, {memory_before} before");
+    drop(held);
+    wait_for("the engine to be rid of them", || (descriptors(engine) <= open_before).then_some(()));
+    assert_eq!(world.daemon.engine(), engine, "the engine went on");
+}

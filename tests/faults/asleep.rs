@@ -1,0 +1,40 @@
+//! A host that sleeps. A machine that tests can't be suspended, so every process of the gate is stopped instead: the clocks go on,
+//! and nobody looks at them. What differs from a real suspend: the kernel's own timers go on too. That the ends of grants are
+//! measured by a clock that counts a suspend is `clock.rs`'s word (CLOCK_BOOTTIME); the jump itself is in `scenarios/clocks.rs`.
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::crashes::{USER, expect_ledger_and_kernel_agree, expect_opened_once, openings, wait_past};
+use crate::world::{FAMILIES, Plan, SERVICE, World, wait_for};
+
+pub(crate) fn gate_that_wakes_after_the_end_of_a_grant_has_closed_it_and_admits_no_replay(backend: &'static str) {
+    let world = World::start(&Plan::new(backend).user(USER, &format!("services = [\"tcp/{SERVICE}\"]\nquota = \"1000/min\"")));
+    for family in FAMILIES {
+        let packet = world.first.packet(USER, family, &["--for", "2s"]);
+        let before = openings(&world);
+        world.first.send(family, &packet);
+        world.first.expect_let_in(family);
+        let grants = world.daemon.grants();
+        let both = [world.daemon.pid(), world.daemon.engine()];
+        signal(&both, Signal::STOP);
+        wait_past(&grants);
+        world.first.expect_shut_out(family);
+        // What comes meanwhile waits in the socket, and so do copies of what was admitted before.
+        world.first.send(family, &packet);
+        signal(&both, Signal::CONT);
+        wait_for("the grant to be closed in the ledger too", || world.daemon.grants().is_empty().then_some(()));
+        expect_ledger_and_kernel_agree(&world, backend);
+        assert_eq!(openings(&world) - before, 1);
+        assert!(!expect_opened_once(&world, family, &packet, 1));
+        world.first.knock(USER, family, &["--for", "2s"]);
+        world.first.expect_let_in(family);
+        world.wait_until_closed();
+    }
+    assert_eq!(world.daemon.logged(&["the engine serves"]).len(), 1, "nobody was taken for dead");
+}
+
+fn signal(processes: &[u32], signal: Signal) {
+    for pid in processes {
+        kill_process(Pid::from_raw(i32::try_from(*pid).unwrap()).unwrap(), signal).unwrap();
+    }
+}

@@ -1,0 +1,123 @@
+//! Too little memory, by limits on address space: a process that gets none ends with a reason, the protection stays, and the next one
+//! serves.
+
+use crate::crashes::{USER, expect_ledger_and_kernel_agree, expect_opened_once, in_kernel, is_gone, kill, openings, wait_past};
+use crate::inject::{Injector, Of};
+use crate::world::{FAMILIES, Family, Plan, SERVICE, World, wait_for};
+
+fn plan(backend: &str) -> Plan {
+    Plan::new(backend).user(USER, &format!("services = [\"tcp/{SERVICE}\"]\nquota = \"1000/min\""))
+}
+
+/// From next to nothing to enough: it serves, or it ends and has said why.
+pub(crate) fn start_with_little_memory_serves_or_ends_with_a_reason(backend: &'static str) {
+    let mut world = World::prepare(&plan(backend));
+    let (mut served, mut ended) = (0, 0);
+    for mebibytes in (16..80).step_by(4).chain([96, 128, 192, 256, 384, 512, 1024]).filter(|limit| is_loaded(*limit)) {
+        world.daemon.through = Some(format!("ulimit -v {} && exec \"$@\"", mebibytes << 10));
+        world.daemon.start_process(&world.gate);
+        let serves = wait_for("it to serve or to end", || {
+            let serves = !world.daemon.logged(&["the engine serves"]).is_empty();
+            (serves || is_gone_or_zombie(world.daemon.pid())).then_some(serves)
+        });
+        if serves {
+            served += 1;
+            world.first.knock(USER, Family::V4, &["--for", "2s"]);
+            // It may not have what a knock takes, and then it says so and an engine follows.
+            wait_for("a verdict", || {
+                let over = !world.daemon.logged(&["the engine ended"]).is_empty() || is_gone_or_zombie(world.daemon.pid());
+                (openings(&world) == 1 || over).then_some(())
+            });
+            world.daemon.stop();
+        } else {
+            ended += 1;
+            let status = world.daemon.wait();
+            assert!(!status.success() && !world.daemon.log().trim().is_empty(), "{mebibytes} MiB: {status}, {:?}", world.daemon.log());
+            let log = world.daemon.log();
+            assert!(!log.contains("panicked"), "{mebibytes} MiB: {log}");
+        }
+    }
+    assert!(served > 0 && ended > 0, "{served} served, {ended} ended");
+}
+
+/// Whether the system can so much as load the program within this limit; where it can't, nothing of ours has run.
+fn is_loaded(mebibytes: u64) -> bool {
+    let script = format!("ulimit -v {} && exec {} --version", mebibytes << 10, env!("CARGO_BIN_EXE_posternd"));
+    let mut command = std::process::Command::new("/bin/sh");
+    command.args(["-c", &script]).stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null()).status().unwrap().success()
+}
+
+fn is_gone_or_zombie(pid: u32) -> bool {
+    std::fs::read_to_string(format!("/proc/{pid}/stat")).map_or(true, |stat| stat.rsplit(')').next().unwrap().trim().starts_with('Z'))
+}
+
+/// Makes every request for more memory fail, as a limit does that is reached.
+fn starve(world: &World, pid: u32, of: Of) -> Injector {
+    Injector::at(world, pid, of, "mmap,brk", "error=ENOMEM")
+}
+
+pub(crate) fn engine_that_gets_no_more_memory_opens_only_what_is_durable_and_another_one_follows(backend: &'static str) {
+    let world = World::start(&plan(backend));
+    world.first.knock("alice", Family::V6, &["--for", "10m"]);
+    world.first.expect_let_in(Family::V6);
+    let engine = world.daemon.engine();
+    let starving = starve(&world, engine, Of::AllThreads);
+    let mut last = Vec::new();
+    let mut before = 0;
+    // Marks are remembered, so it wants more at some time.
+    for _ in 0..300 {
+        if is_gone(engine) {
+            break;
+        }
+        before = openings(&world);
+        last = world.first.packet(USER, Family::V4, &["--for", "2s"]);
+        world.first.send(Family::V4, &last);
+        let _ = world.daemon.ask(&["status"]);
+    }
+    if !is_gone(engine) {
+        // It has what it needs and no more.
+        kill(engine);
+    }
+    world.daemon.wait_for_lines(2, &["the engine serves"]);
+    drop(starving);
+    world.first.expect_let_in(Family::V6);
+    let _ = expect_opened_once(&world, Family::V4, &last, openings(&world) - before);
+    expect_ledger_and_kernel_agree(&world, backend);
+    world.first.knock(USER, Family::V4, &["--for", "2s"]);
+    world.first.expect_let_in(Family::V4);
+}
+
+fn refused(world: &World) -> usize {
+    world.daemon.logged(&["WARN", USER, "not open: "]).len()
+}
+
+pub(crate) fn monitor_that_gets_no_more_memory_leaves_protection_and_ends_to_the_kernel(backend: &'static str) {
+    let mut world = World::start(&plan(backend));
+    for family in FAMILIES {
+        let engine = world.daemon.engine();
+        let starving = starve(&world, world.daemon.pid(), Of::OneThread);
+        let (opened_before, refused_before) = (openings(&world), refused(&world));
+        let packet = world.first.packet(USER, family, &["--for", "2s"]);
+        world.first.send(family, &packet);
+        wait_for("a verdict, or the monitor's end", || {
+            let told = openings(&world) > opened_before || refused(&world) > refused_before;
+            (told || is_gone_or_zombie(world.daemon.pid())).then_some(())
+        });
+        kill(world.daemon.pid());
+        world.daemon.wait();
+        drop(starving);
+        let opened = openings(&world) - opened_before;
+        wait_for("the engine to go with its monitor", || is_gone(engine).then_some(()));
+        let left = in_kernel(&world, backend);
+        assert!(left.len() <= 1, "{left:?}");
+        wait_past(&left);
+        world.first.expect_shut_out(family);
+        world.second.expect_shut_out(family);
+        world.start_again();
+        expect_opened_once(&world, family, &packet, opened);
+        world.first.knock(USER, family, &["--for", "2s"]);
+        world.first.expect_let_in(family);
+        wait_past(&world.daemon.grants());
+        world.first.expect_shut_out(family);
+    }
+}
