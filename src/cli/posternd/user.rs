@@ -84,7 +84,7 @@ fn rotated(arguments: &Rotate) -> Result<ExitCode, Stop> {
     let old = until.map_or("the old one counts no more".to_owned(), |until| format!("the old one counts until {until}"));
     let done = format!("user {name} has a new key, in {}; {old}", handout.file.display());
     let config = config_option(&report.config.config);
-    let old_until = Some(until.unwrap_or_else(clock::wall).to_string());
+    let old_until = Some(until.unwrap_or_else(clock::wall));
     handout::tell(&handout, &Telling { done, old_until, qr: arguments.handing.qr, json: report.json, config: &config })
 }
 
