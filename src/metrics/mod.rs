@@ -78,7 +78,7 @@ impl Page<'_> {
                     malformed.push(([("rule", rule.as_str())], count));
                 }
                 Reason::Drop(reason) => dropped.push(([("reason", reason.name())], count)),
-                Reason::Refuse(rule) => refused.push(([("rule", rule.name())], count)),
+                Reason::Refuse(rule) => refused.push(([("rule", rule.counter())], count)),
             }
         }
         dropped.push(([("reason", "malformed")], malformed_sum));

@@ -35,7 +35,7 @@ fn every_reason_has_a_counter_with_its_own_number() {
         let name = match reason {
             Reason::Drop(Drop::Malformed(rule)) => format!("postern_malformed_total{{rule=\"{}\"}}", rule.as_str()),
             Reason::Drop(reason) => format!("postern_dropped_total{{reason=\"{}\"}}", reason.name()),
-            Reason::Refuse(rule) => format!("postern_refused_total{{rule=\"{}\"}}", rule.name()),
+            Reason::Refuse(rule) => format!("postern_refused_total{{rule=\"{}\"}}", rule.counter()),
         };
         let count = reason.index() + 1;
         malformed += if matches!(reason, Reason::Drop(Drop::Malformed(_))) { count } else { 0 };
@@ -44,6 +44,8 @@ fn every_reason_has_a_counter_with_its_own_number() {
     assert!(samples.contains(&("postern_dropped_total{reason=\"malformed\"}", &*malformed.to_string())), "{text}");
     let reasons = samples.iter().filter(|(name, _)| name.contains("{reason=") || name.contains("{rule="));
     assert_eq!(reasons.count(), Reason::COUNT + 1, "no more and no less");
+    let names: std::collections::BTreeSet<&str> = samples.iter().map(|(name, _)| *name).collect();
+    assert_eq!(names.len(), samples.len(), "no two of one name: a monitoring system refuses them\n{text}");
 }
 
 #[test]
