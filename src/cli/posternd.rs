@@ -20,9 +20,10 @@ use std::process::ExitCode;
 use clap::{CommandFactory, Parser};
 use tracing::error;
 
+use super::usage;
 use crate::log::{self, Form};
 use crate::monitor::{self, check};
-use crate::stop::Stop;
+use crate::stop::{Stop, USAGE};
 use crate::{demo, engine};
 use arguments::{Arguments, Command};
 use say::say;
@@ -35,7 +36,7 @@ pub fn command() -> clap::Command {
 /// Runs the command that the process was called with.
 pub fn main() -> ExitCode {
     let form = log::start();
-    match carry_out(Arguments::parse().command) {
+    match parsed().and_then(carry_out) {
         Ok(code) => code,
         Err(stop) => {
             for line in stop.message.lines() {
@@ -46,6 +47,15 @@ pub fn main() -> ExitCode {
             }
             ExitCode::from(stop.code)
         }
+    }
+}
+
+fn parsed() -> Result<Command, Stop> {
+    match Arguments::try_parse() {
+        Ok(arguments) => Ok(arguments.command),
+        Err(error) if error.use_stderr() => Err(Stop::new(USAGE, usage::line(&error, "posternd"))),
+        // Help and version were asked for.
+        Err(error) => error.exit(),
     }
 }
 
