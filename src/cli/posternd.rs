@@ -3,6 +3,7 @@
 mod arguments;
 mod asking;
 mod explain;
+mod flush;
 mod grants;
 mod handout;
 mod init;
@@ -70,10 +71,7 @@ fn carry_out(command: Command) -> Result<ExitCode, Stop> {
             say(&if report.json { findings.json() } else { findings.to_string() })?;
             Ok(ExitCode::from(findings.exit_code()))
         }
-        Command::Flush(config) => {
-            let said = monitor::flush(&config.config)?;
-            say(&said).map(|()| ExitCode::SUCCESS)
-        }
+        Command::Flush(report) => flush::carry_out(&report),
         Command::Status(watching) => status::status(&watching),
         Command::Grants(report) => grants::grants(&report),
         Command::Metrics(config) => asking::metrics(config),

@@ -33,7 +33,8 @@ use plays::{PLAYS, Play};
 use stage::Transcripts;
 
 /// What the machines need beside namespaces.
-const NEEDS: &[Need] = &[Need::Users, Need::Program("ip"), Need::Program("bash"), Need::Program("nft"), Need::Program("python3")];
+const NEEDS: &[Need] =
+    &[Need::Users, Need::Program("ip"), Need::Program("bash"), Need::Program("nft"), Need::Program("iptables"), Need::Program("python3")];
 
 fn main() -> ExitCode {
     let ground = Ground::find();

@@ -13,11 +13,11 @@ const KINDS: &[(&str, &str)] = &[
     (r#"("last_took_us": ?)\d+"#, "$1<us>"),
     (r"(_time_seconds )\d+\.\d+", "$1<epoch-s>"),
     (r"\b(up|counting for) \d+s,", "$1 <s>,"),
-    (r"\bthe last \S+ ago took [0-9.]+(µs|ms)", "the last <s> ago took <us>"),
-    (r"\ball of it in [0-9.]+(s|ms)", "all of it in <s>"),
-    (r"(?m)(  (?:-|[0-9.]+) +)(?:\d+m )?[0-9.]+s$", "$1<left>"),
-    (r"\bis open after [0-9.]+(ms|s)", "is open after <ms>"),
-    (r"\bmade (\d+m )?[0-9.]+(ms|s|m) (ago|ahead)", "made <age> $3"),
+    (r"\bthe last \S+ ago took [0-9.]+(µs|ms|s)\b", "the last <s> ago took <us>"),
+    (r"\ball of it in (\d+m( \d+s)?|[0-9.]+s)\b", "all of it in <s>"),
+    (r"(?m)(  (?:-|[0-9.]+) +)(\d+m( \d+s)?|[0-9.]+s)$", "$1<left>"),
+    (r"\bis open after [0-9.]+(ms|s)\b", "is open after <ms>"),
+    (r"\bmade (\d+m( \d+s)?|[0-9.]+(ms|s)) (ago|ahead)", "made <age> $4"),
     (r"\bexpires \d+s(\d+ms)?", "expires <left>"),
     (r"\b[0-9.]+ ms\b", "<ms>"),
     (r"(came out as told \()\d+s\)", "$1<s>)"),
@@ -29,6 +29,8 @@ const KINDS: &[(&str, &str)] = &[
     // how long a packet is, chance decides: its padding
     (r#"("bytes": ?)\d{3}\b"#, "$1<bytes>"),
     (r"\b\d{3}( random-looking)? bytes\b", "<bytes>$1 bytes"),
+    // the table has rows for the steps around now, and once in a while one more
+    (r"(?m)^(postern_hint_rows )\d$", "$1<rows>"),
     // what the machine goes by besides
     (r"\band \d+ more names\b", "and <n> more names"),
 ];

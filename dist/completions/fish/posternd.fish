@@ -147,6 +147,7 @@ complete -c posternd -n "__fish_posternd_using_subcommand reload" -l config -d '
 complete -c posternd -n "__fish_posternd_using_subcommand reload" -l json -d 'Write JSON, for programs'
 complete -c posternd -n "__fish_posternd_using_subcommand reload" -s h -l help -d 'Print help'
 complete -c posternd -n "__fish_posternd_using_subcommand flush" -l config -d 'The gate\'s config' -r -F
+complete -c posternd -n "__fish_posternd_using_subcommand flush" -l json -d 'Write JSON, for programs'
 complete -c posternd -n "__fish_posternd_using_subcommand flush" -s h -l help -d 'Print help'
 complete -c posternd -n "__fish_posternd_using_subcommand demo" -l backend -d 'The firewall driver: auto, iptables or nftables' -r -f -a "auto\t''
 iptables\t''

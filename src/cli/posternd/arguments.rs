@@ -52,7 +52,7 @@ pub(super) enum Command {
     /// Have the running gate read its config anew; open grants stay where they are still allowed
     Reload(Report),
     /// Remove all that Postern put into the firewall
-    Flush(Config),
+    Flush(Report),
     /// Show a real gate and a real client in throw-away network namespaces, step by step
     Demo(demo::Options),
     /// The unprivileged role; started by `run`

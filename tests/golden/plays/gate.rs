@@ -54,8 +54,11 @@ fn running(stage: &mut Stage) {
 }
 
 fn changing(stage: &mut Stage) {
+    // what is counted for less time than the daemon has run is said to be
+    wait_for(stage, "posternd status --json | grep -q 'daemon_uptime_ms\": [0-9]\\{5\\}\\|daemon_uptime_ms\": [3-9][0-9]\\{3\\}'");
     stage.tell("gate", "posternd reload");
     stage.tell("gate", "posternd reload --json");
+    stage.tell("gate", "posternd flush");
     stage.does("gate", "sed -i 's/^name = \"gate.example.org\"/&\\ninterfaces = [\"eth0\", \"wan7\"]/' /etc/postern/posternd.toml");
     stage.does("gate", "posternd reload");
     wait_for(stage, "posternd status | grep -q 'NOT listening'");
@@ -82,7 +85,7 @@ fn ending(stage: &mut Stage) {
          until grep -m1 failed /run/watched; do sleep 0.05; done; kill $!",
     );
     stage.tell("gate", "posternd flush");
-    stage.tell("gate", "posternd flush");
+    stage.tell("gate", "posternd flush --json");
     stage.does("gate", "sed -i '/^interfaces/d' /etc/postern/posternd.toml");
     stage.tell_as(
         "gate",

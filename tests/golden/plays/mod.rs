@@ -116,6 +116,7 @@ name = "alice"
 key = "KEY"
 services = ["tcp/22", "web", "inner", "range"]
 targets = ["10.0.0.0/24"]
+quota = "100/h"
 "#;
 
 const PROFILES: &str = r#"[home]
