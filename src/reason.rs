@@ -147,17 +147,6 @@ impl Rule {
         }
     }
 
-    /// Its name where each reason has a counter of its own: as [`Rule::name`], and for a code also the fault.
-    pub const fn counter(self) -> &'static str {
-        match self {
-            Self::Code(CodeFault::Missing) => "code-missing",
-            Self::Code(CodeFault::Wrong) => "code-wrong",
-            Self::Code(CodeFault::Used) => "code-used",
-            Self::Code(CodeFault::Blocked) => "code-blocked",
-            rule => rule.name(),
-        }
-    }
-
     /// The step of PROTOCOL section 6 that it stands at.
     pub const fn step(self) -> u8 {
         match self {
