@@ -25,8 +25,8 @@ pub use status::{Seen, Status};
 pub const VERSION: u32 = 1;
 
 const ANSWER_MAX: u64 = 64 * 1024 * 1024;
-/// The daemon answers at once, unless its firewall is slow.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// The daemon answers at once, unless its firewall is slow; longer than it takes until it gives up an asker (`server`), so that its end of it is told.
+const PATIENCE: Duration = Duration::from_secs(12);
 
 /// What may be asked.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

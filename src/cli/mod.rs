@@ -3,3 +3,4 @@
 pub mod postern;
 #[cfg(feature = "daemon")]
 pub mod posternd;
+mod usage;

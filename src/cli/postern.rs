@@ -20,11 +20,10 @@ use std::ffi::OsString;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
-use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser};
 
+use super::usage;
 use crate::client::{Exit, Failure};
-use crate::profile::without_secrets;
 use arguments::{Arguments, Command};
 
 /// The command line, for those who describe it.
@@ -46,7 +45,7 @@ pub(crate) fn run_as(arguments: impl IntoIterator<Item = OsString>) -> ExitCode 
 fn run(arguments: impl IntoIterator<Item = OsString>) -> Result<ExitCode, Failure> {
     let arguments = match Arguments::try_parse_from(arguments) {
         Ok(arguments) => arguments,
-        Err(error) if error.use_stderr() => return Err(usage(&error)),
+        Err(error) if error.use_stderr() => return Err(Failure::said(Exit::Usage, usage::line(&error, "postern"))),
         // Help and version were asked for.
         Err(error) => return say(&format!("{}\n", error.render().to_string().trim_end())).map(|()| ExitCode::SUCCESS),
     };
@@ -72,21 +71,6 @@ fn ending(result: Result<ExitCode, Failure>) -> ExitCode {
             note(&failure.to_string());
             ExitCode::from(failure.exit() as u8)
         }
-    }
-}
-
-/// What clap says in its first paragraph, on one line and without what could be a key.
-fn usage(error: &clap::Error) -> Failure {
-    if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
-        return Failure::new(Exit::Usage, "no command", "try postern --help");
-    }
-    let said = error.render().to_string();
-    let first = said.split("\n\n").next().unwrap_or_default();
-    let what = without_secrets(first.strip_prefix("error: ").unwrap_or(first));
-    if what.contains("; ") {
-        Failure::said(Exit::Usage, what)
-    } else {
-        Failure::new(Exit::Usage, what, "see postern --help, or --help behind the command")
     }
 }
 

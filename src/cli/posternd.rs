@@ -3,6 +3,7 @@
 mod arguments;
 mod asking;
 mod explain;
+mod flush;
 mod grants;
 mod handout;
 mod init;
@@ -20,9 +21,10 @@ use std::process::ExitCode;
 use clap::{CommandFactory, Parser};
 use tracing::error;
 
+use super::usage;
 use crate::log::{self, Form};
 use crate::monitor::{self, check};
-use crate::stop::Stop;
+use crate::stop::{Stop, USAGE};
 use crate::{demo, engine};
 use arguments::{Arguments, Command};
 use say::say;
@@ -35,7 +37,7 @@ pub fn command() -> clap::Command {
 /// Runs the command that the process was called with.
 pub fn main() -> ExitCode {
     let form = log::start();
-    match carry_out(Arguments::parse().command) {
+    match parsed().and_then(carry_out) {
         Ok(code) => code,
         Err(stop) => {
             for line in stop.message.lines() {
@@ -46,6 +48,15 @@ pub fn main() -> ExitCode {
             }
             ExitCode::from(stop.code)
         }
+    }
+}
+
+fn parsed() -> Result<Command, Stop> {
+    match Arguments::try_parse() {
+        Ok(arguments) => Ok(arguments.command),
+        Err(error) if error.use_stderr() => Err(Stop::new(USAGE, usage::line(&error, "posternd"))),
+        // Help and version were asked for.
+        Err(error) => error.exit(),
     }
 }
 
@@ -60,10 +71,7 @@ fn carry_out(command: Command) -> Result<ExitCode, Stop> {
             say(&if report.json { findings.json() } else { findings.to_string() })?;
             Ok(ExitCode::from(findings.exit_code()))
         }
-        Command::Flush(config) => {
-            let said = monitor::flush(&config.config)?;
-            say(&said).map(|()| ExitCode::SUCCESS)
-        }
+        Command::Flush(report) => flush::carry_out(&report),
         Command::Status(watching) => status::status(&watching),
         Command::Grants(report) => grants::grants(&report),
         Command::Metrics(config) => asking::metrics(config),

@@ -22,7 +22,7 @@ use world::{CLIENT_V4, CLIENT_V6, GATE_V4, GATE_V6, KNOCK, SERVICE, World, conne
 /// How the demo tells its story.
 #[derive(Debug, clap::Args)]
 pub struct Options {
-    /// Print JSON: one object a step
+    /// Write JSON, for programs: one object a step
     #[arg(long)]
     json: bool,
     /// The firewall driver: auto, iptables or nftables

@@ -30,20 +30,25 @@ fn samples(text: &str) -> Vec<(&str, &str)> {
 fn every_reason_has_a_counter_with_its_own_number() {
     let text = snapshot().open_metrics();
     let samples = samples(&text);
-    let mut malformed = 0;
+    let (mut malformed, mut codes) = (0, 0);
     for reason in Reason::all() {
         let name = match reason {
             Reason::Drop(Drop::Malformed(rule)) => format!("postern_malformed_total{{rule=\"{}\"}}", rule.as_str()),
             Reason::Drop(reason) => format!("postern_dropped_total{{reason=\"{}\"}}", reason.name()),
+            Reason::Refuse(Rule::Code(fault)) => format!("postern_code_refused_total{{fault=\"{}\"}}", fault.name()),
             Reason::Refuse(rule) => format!("postern_refused_total{{rule=\"{}\"}}", rule.name()),
         };
         let count = reason.index() + 1;
         malformed += if matches!(reason, Reason::Drop(Drop::Malformed(_))) { count } else { 0 };
+        codes += if matches!(reason, Reason::Refuse(Rule::Code(_))) { count } else { 0 };
         assert_eq!(samples.iter().filter(|sample| **sample == (&*name, &*count.to_string())).count(), 1, "{name} {count} in\n{text}");
     }
     assert!(samples.contains(&("postern_dropped_total{reason=\"malformed\"}", &*malformed.to_string())), "{text}");
-    let reasons = samples.iter().filter(|(name, _)| name.contains("{reason=") || name.contains("{rule="));
-    assert_eq!(reasons.count(), Reason::COUNT + 1, "no more and no less");
+    assert!(samples.contains(&("postern_refused_total{rule=\"code\"}", &*codes.to_string())), "{text}");
+    let reasons = samples.iter().filter(|(name, _)| ["{reason=", "{rule=", "{fault="].iter().any(|label| name.contains(label)));
+    assert_eq!(reasons.count(), Reason::COUNT + 2, "no more and no less");
+    let names: std::collections::BTreeSet<&str> = samples.iter().map(|(name, _)| *name).collect();
+    assert_eq!(names.len(), samples.len(), "no two of one name: a monitoring system refuses them\n{text}");
 }
 
 #[test]

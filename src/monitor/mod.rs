@@ -168,28 +168,37 @@ fn connections() -> Option<Box<dyn Connections>> {
     }
 }
 
-/// Takes all that Postern put into the firewall out again, by every driver that works here; returns what to tell.
+/// What became of all that Postern put into the firewall.
+#[derive(Debug, Default)]
+pub struct Flushed {
+    /// Whether a daemon runs, which will put its rules back.
+    pub running: bool,
+    /// Grants that programs of `[firewall.command]` had opened, and have closed now.
+    pub closed: usize,
+    /// The other drivers that work here; nothing of Postern's is left with them.
+    pub backends: Vec<&'static str>,
+}
+
+/// Takes all that Postern put into the firewall out again, by every driver that works here.
 ///
 /// # Errors
 /// Exit 77 without the right to, and what the firewall said.
-pub fn flush(config: &Path) -> Result<String, Stop> {
+pub fn flush(config: &Path) -> Result<Flushed, Stop> {
     prepare::rights()?;
-    let mut said = String::new();
+    let mut flushed = Flushed::default();
     let settings = prepare::load(config).ok().map(|(_, settings)| settings);
+    // Held until all is gone: no daemon starts meanwhile.
     let lock = settings.as_ref().map(|settings| prepare::lock(&settings.gate.control_socket));
-    if lock.as_ref().is_some_and(Result::is_err) {
-        said.push_str("a posternd is running and will put its rules back; stop it first to be rid of them\n");
-    } else if let Some(count) = settings.as_ref().map(programs::close_leftovers).transpose()?.filter(|count| *count > 0) {
-        said.push_str(&format!("command: closed {}\n", crate::time::count(count, "grant")));
+    flushed.running = lock.as_ref().is_some_and(Result::is_err);
+    if let Some(settings) = settings.as_ref().filter(|_| !flushed.running) {
+        flushed.closed = programs::close_leftovers(settings)?;
     }
-    let mut flushed = 0u32;
     for kind in NATIVE {
         let Ok(mut backend) = native(kind) else { continue };
         backend.remove().map_err(|error| Stop::new(FAILED, error))?;
-        said.push_str(&format!("{}: nothing of Postern's is left\n", backend.name()));
-        flushed = flushed.saturating_add(1);
+        flushed.backends.push(backend.name());
     }
-    if flushed == 0 { native(BackendKind::Auto).map(|_| said) } else { Ok(said) }
+    if flushed.backends.is_empty() { native(BackendKind::Auto).map(|_| flushed) } else { Ok(flushed) }
 }
 
 /// The control socket that this config names, without looking at anything else of it.

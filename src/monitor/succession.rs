@@ -183,7 +183,8 @@ impl Monitor {
         successor.engine.tell(&Report::Go);
         self.desk.count_engine();
         if self.served {
-            info!(users = self.settings.policies.len(), "the config is in force: {} users", self.settings.policies.len());
+            let users = self.settings.policies.len();
+            info!(users, "the config is in force: {}", crate::time::count(users, "user"));
         }
         self.engine = Some(successor.engine);
         self.reloads.forget();

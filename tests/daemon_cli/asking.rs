@@ -74,49 +74,6 @@ fn status_says_which_interface_is_not_listened_on_and_why() {
     assert!(text.contains("NOT listening on wan7: No such device"), "{text}");
 }
 
-/// What scripts rely on is written down: every field of every object stands in the page about JSON.
-#[test]
-fn every_field_of_what_is_told_is_in_the_documentation() {
-    fn fields(value: &Value, found: &mut Vec<String>) {
-        match value {
-            Value::Object(object) => {
-                for (name, value) in object {
-                    found.push(name.clone());
-                    fields(value, found);
-                }
-            }
-            Value::Array(items) => items.iter().for_each(|item| fields(item, found)),
-            _ => {}
-        }
-    }
-    let gate = gate();
-    let _daemon = gate.start();
-    let page = include_str!("../../docs/json.md");
-    let packet = "A".repeat(200);
-    let commands: [&[&str]; 6] = [
-        &["status", "--json"],
-        &["grants", "--json"],
-        &["close", "--all", "--json"],
-        &["confirm", "--json"],
-        &["check", "--json"],
-        &["explain", "--json", &packet],
-    ];
-    for command in commands {
-        let ran = gate.run(command);
-        let said: Value = serde_json::from_str(&ran.out).unwrap_or_else(|error| panic!("{command:?}: {error}: {ran:?}"));
-        assert_eq!(said["version"], 1, "{command:?}");
-        let mut found = Vec::new();
-        fields(&said, &mut found);
-        assert!(found.len() >= 2, "{command:?}: {said}");
-        for field in found {
-            assert!(
-                page.contains(&format!("`{field}`")) || page.contains(&format!("\"{field}\"")),
-                "{field} of {command:?} is not in docs/json.md"
-            );
-        }
-    }
-}
-
 /// Each of them alone would cost a daemon that hears one after another two seconds, and this answer may take ten.
 #[test]
 fn a_question_gets_through_while_fifty_slow_askers_hang() {

@@ -3,6 +3,7 @@
 use std::fs;
 
 use postern::enrol::{Request, Token, TokenKey};
+use postern::time::Timestamp;
 use postern_proto::{PrivateKey, PublicKey, SharedKey};
 
 use crate::users::{gate, json, mode, ok, request, text, users, value};
@@ -42,7 +43,7 @@ fn changes_keep_comments_and_everything_else_of_a_users_file() {
     ok(gate.run(&["user", "enable", "bob"]));
     assert_eq!(text(&gate, "users.d/bob.toml"), file);
     let said = json(&gate, &["user", "rotate", "bob"]);
-    let (new, until) = (value(&gate, "bob", "key").unwrap(), said["old_until"].as_str().unwrap());
+    let (new, until) = (value(&gate, "bob", "key").unwrap(), Timestamp::from_millis(said["old_until"].as_u64().unwrap()));
     let rotated = file.replace(&old, &new).replace("that is him\n", &format!("that is him\nold_key = \"{old}\"\nold_until = {until}\n"));
     assert_eq!(text(&gate, "users.d/bob.toml"), rotated);
     assert_eq!(mode(&gate, "users.d/bob.toml"), 0o600);

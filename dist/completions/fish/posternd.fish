@@ -44,7 +44,7 @@ complete -c posternd -n "__fish_posternd_using_subcommand init" -l config -d 'Th
 complete -c posternd -n "__fish_posternd_using_subcommand init" -l name -d 'The gate\'s name, part of every key [default: this host\'s name with its domain]' -r
 complete -c posternd -n "__fish_posternd_using_subcommand init" -l address -d 'Where clients send to: HOST or HOST:PORT; may be repeated, once for each family [default: the gate\'s name]' -r
 complete -c posternd -n "__fish_posternd_using_subcommand init" -l port -d 'The UDP port that knocks come to [default: 62201]' -r
-complete -c posternd -n "__fish_posternd_using_subcommand init" -l json -d 'Print JSON'
+complete -c posternd -n "__fish_posternd_using_subcommand init" -l json -d 'Write JSON, for programs'
 complete -c posternd -n "__fish_posternd_using_subcommand init" -s h -l help -d 'Print help'
 complete -c posternd -n "__fish_posternd_using_subcommand user; and not __fish_seen_subcommand_from add list show remove disable enable rotate help" -s h -l help -d 'Print help'
 complete -c posternd -n "__fish_posternd_using_subcommand user; and not __fish_seen_subcommand_from add list show remove disable enable rotate help" -f -a "add" -d 'Add a user and print what the client needs: a profile, and the same as a token'
@@ -67,33 +67,33 @@ complete -c posternd -n "__fish_posternd_using_subcommand user; and __fish_seen_
 complete -c posternd -n "__fish_posternd_using_subcommand user; and __fish_seen_subcommand_from add" -l quota -d 'How many knocks are admitted in a time, such as 30/min [default: 30/min]' -r
 complete -c posternd -n "__fish_posternd_using_subcommand user; and __fish_seen_subcommand_from add" -l request -d 'The line that postern enroll printed at the client, or - for standard input: no secret travels then' -r
 complete -c posternd -n "__fish_posternd_using_subcommand user; and __fish_seen_subcommand_from add" -l address -d 'Where this client sends to, instead of what the config says; may be repeated' -r
-complete -c posternd -n "__fish_posternd_using_subcommand user; and __fish_seen_subcommand_from add" -l json -d 'Print JSON'
+complete -c posternd -n "__fish_posternd_using_subcommand user; and __fish_seen_subcommand_from add" -l json -d 'Write JSON, for programs'
 complete -c posternd -n "__fish_posternd_using_subcommand user; and __fish_seen_subcommand_from add" -l pair -d 'Make a key pair here and hand out its private key; postern enroll at the client is the better way'
 complete -c posternd -n "__fish_posternd_using_subcommand user; and __fish_seen_subcommand_from add" -l psk -d 'Mix a pre-shared key into the key pair; it is a secret, and the token then holds it'
 complete -c posternd -n "__fish_posternd_using_subcommand user; and __fish_seen_subcommand_from add" -l totp -d 'Ask for one-time codes (TOTP), too, and print what an authenticator program needs'
 complete -c posternd -n "__fish_posternd_using_subcommand user; and __fish_seen_subcommand_from add" -l qr -d 'Show the token as a QR code, too'
 complete -c posternd -n "__fish_posternd_using_subcommand user; and __fish_seen_subcommand_from add" -s h -l help -d 'Print help'
 complete -c posternd -n "__fish_posternd_using_subcommand user; and __fish_seen_subcommand_from list" -l config -d 'The gate\'s config' -r -F
-complete -c posternd -n "__fish_posternd_using_subcommand user; and __fish_seen_subcommand_from list" -l json -d 'Print JSON'
+complete -c posternd -n "__fish_posternd_using_subcommand user; and __fish_seen_subcommand_from list" -l json -d 'Write JSON, for programs'
 complete -c posternd -n "__fish_posternd_using_subcommand user; and __fish_seen_subcommand_from list" -s h -l help -d 'Print help'
 complete -c posternd -n "__fish_posternd_using_subcommand user; and __fish_seen_subcommand_from show" -l config -d 'The gate\'s config' -r -F
-complete -c posternd -n "__fish_posternd_using_subcommand user; and __fish_seen_subcommand_from show" -l json -d 'Print JSON'
+complete -c posternd -n "__fish_posternd_using_subcommand user; and __fish_seen_subcommand_from show" -l json -d 'Write JSON, for programs'
 complete -c posternd -n "__fish_posternd_using_subcommand user; and __fish_seen_subcommand_from show" -s h -l help -d 'Print help'
 complete -c posternd -n "__fish_posternd_using_subcommand user; and __fish_seen_subcommand_from remove" -l config -d 'The gate\'s config' -r -F
-complete -c posternd -n "__fish_posternd_using_subcommand user; and __fish_seen_subcommand_from remove" -l json -d 'Print JSON'
+complete -c posternd -n "__fish_posternd_using_subcommand user; and __fish_seen_subcommand_from remove" -l json -d 'Write JSON, for programs'
 complete -c posternd -n "__fish_posternd_using_subcommand user; and __fish_seen_subcommand_from remove" -l unprotect -d 'Also where services are then open to everyone, because no other user may open them'
 complete -c posternd -n "__fish_posternd_using_subcommand user; and __fish_seen_subcommand_from remove" -s h -l help -d 'Print help'
 complete -c posternd -n "__fish_posternd_using_subcommand user; and __fish_seen_subcommand_from disable" -l config -d 'The gate\'s config' -r -F
-complete -c posternd -n "__fish_posternd_using_subcommand user; and __fish_seen_subcommand_from disable" -l json -d 'Print JSON'
+complete -c posternd -n "__fish_posternd_using_subcommand user; and __fish_seen_subcommand_from disable" -l json -d 'Write JSON, for programs'
 complete -c posternd -n "__fish_posternd_using_subcommand user; and __fish_seen_subcommand_from disable" -s h -l help -d 'Print help'
 complete -c posternd -n "__fish_posternd_using_subcommand user; and __fish_seen_subcommand_from enable" -l config -d 'The gate\'s config' -r -F
-complete -c posternd -n "__fish_posternd_using_subcommand user; and __fish_seen_subcommand_from enable" -l json -d 'Print JSON'
+complete -c posternd -n "__fish_posternd_using_subcommand user; and __fish_seen_subcommand_from enable" -l json -d 'Write JSON, for programs'
 complete -c posternd -n "__fish_posternd_using_subcommand user; and __fish_seen_subcommand_from enable" -s h -l help -d 'Print help'
 complete -c posternd -n "__fish_posternd_using_subcommand user; and __fish_seen_subcommand_from rotate" -l config -d 'The gate\'s config' -r -F
 complete -c posternd -n "__fish_posternd_using_subcommand user; and __fish_seen_subcommand_from rotate" -l request -d 'The line that postern enroll printed at the client, or - for standard input: no secret travels then' -r
 complete -c posternd -n "__fish_posternd_using_subcommand user; and __fish_seen_subcommand_from rotate" -l keep-old -d 'How long the old key counts beside the new one; 0s: not at all' -r
 complete -c posternd -n "__fish_posternd_using_subcommand user; and __fish_seen_subcommand_from rotate" -l address -d 'Where this client sends to, instead of what the config says; may be repeated' -r
-complete -c posternd -n "__fish_posternd_using_subcommand user; and __fish_seen_subcommand_from rotate" -l json -d 'Print JSON'
+complete -c posternd -n "__fish_posternd_using_subcommand user; and __fish_seen_subcommand_from rotate" -l json -d 'Write JSON, for programs'
 complete -c posternd -n "__fish_posternd_using_subcommand user; and __fish_seen_subcommand_from rotate" -l pair -d 'Make a key pair here and hand out its private key; postern enroll at the client is the better way'
 complete -c posternd -n "__fish_posternd_using_subcommand user; and __fish_seen_subcommand_from rotate" -l psk -d 'Mix a pre-shared key into the key pair; it is a secret, and the token then holds it'
 complete -c posternd -n "__fish_posternd_using_subcommand user; and __fish_seen_subcommand_from rotate" -l qr -d 'Show the token as a QR code, too'
@@ -110,14 +110,14 @@ complete -c posternd -n "__fish_posternd_using_subcommand run" -l config -d 'The
 complete -c posternd -n "__fish_posternd_using_subcommand run" -l trial -d 'Take everything back after this time, such as 5m, unless a knock is admitted or `posternd confirm` comes before' -r
 complete -c posternd -n "__fish_posternd_using_subcommand run" -s h -l help -d 'Print help'
 complete -c posternd -n "__fish_posternd_using_subcommand check" -l config -d 'The gate\'s config' -r -F
-complete -c posternd -n "__fish_posternd_using_subcommand check" -l json -d 'Print JSON'
+complete -c posternd -n "__fish_posternd_using_subcommand check" -l json -d 'Write JSON, for programs'
 complete -c posternd -n "__fish_posternd_using_subcommand check" -s h -l help -d 'Print help'
 complete -c posternd -n "__fish_posternd_using_subcommand status" -l config -d 'The gate\'s config' -r -F
 complete -c posternd -n "__fish_posternd_using_subcommand status" -l watch -d 'Tell it again and again, until Ctrl-C; on a terminal in place' -r
-complete -c posternd -n "__fish_posternd_using_subcommand status" -l json -d 'Print JSON'
+complete -c posternd -n "__fish_posternd_using_subcommand status" -l json -d 'Write JSON, for programs'
 complete -c posternd -n "__fish_posternd_using_subcommand status" -s h -l help -d 'Print help'
 complete -c posternd -n "__fish_posternd_using_subcommand grants" -l config -d 'The gate\'s config' -r -F
-complete -c posternd -n "__fish_posternd_using_subcommand grants" -l json -d 'Print JSON'
+complete -c posternd -n "__fish_posternd_using_subcommand grants" -l json -d 'Write JSON, for programs'
 complete -c posternd -n "__fish_posternd_using_subcommand grants" -s h -l help -d 'Print help'
 complete -c posternd -n "__fish_posternd_using_subcommand metrics" -l config -d 'The gate\'s config' -r -F
 complete -c posternd -n "__fish_posternd_using_subcommand metrics" -s h -l help -d 'Print help'
@@ -125,7 +125,7 @@ complete -c posternd -n "__fish_posternd_using_subcommand close" -l config -d 'T
 complete -c posternd -n "__fish_posternd_using_subcommand close" -l user -d 'The grants of this user' -r
 complete -c posternd -n "__fish_posternd_using_subcommand close" -l address -d 'The grants that let this address in' -r
 complete -c posternd -n "__fish_posternd_using_subcommand close" -l id -d 'This grant' -r
-complete -c posternd -n "__fish_posternd_using_subcommand close" -l json -d 'Print JSON'
+complete -c posternd -n "__fish_posternd_using_subcommand close" -l json -d 'Write JSON, for programs'
 complete -c posternd -n "__fish_posternd_using_subcommand close" -l all -d 'Every grant'
 complete -c posternd -n "__fish_posternd_using_subcommand close" -s h -l help -d 'Print help'
 complete -c posternd -n "__fish_posternd_using_subcommand explain" -l config -d 'The gate\'s config' -r -F
@@ -135,23 +135,24 @@ complete -c posternd -n "__fish_posternd_using_subcommand explain" -l count -d '
 complete -c posternd -n "__fish_posternd_using_subcommand explain" -l at -d 'When the packets came: 2026-11-22T10:41:00Z, seconds since 1970 as @1795344060, or 5m for so long ago [default: now]' -r
 complete -c posternd -n "__fish_posternd_using_subcommand explain" -l source -d 'Where the packets came from' -r
 complete -c posternd -n "__fish_posternd_using_subcommand explain" -l gate-name -d 'Another gate\'s name that the client may have; may be repeated. This host\'s own names and addresses are tried in any case' -r
-complete -c posternd -n "__fish_posternd_using_subcommand explain" -l json -d 'Print JSON'
+complete -c posternd -n "__fish_posternd_using_subcommand explain" -l json -d 'Write JSON, for programs'
 complete -c posternd -n "__fish_posternd_using_subcommand explain" -l live -d 'Listen beside the running gate, and explain knocks as they come'
 complete -c posternd -n "__fish_posternd_using_subcommand explain" -l all -d 'Tell of every packet of a recording, also of those that are for no knock port'
 complete -c posternd -n "__fish_posternd_using_subcommand explain" -s v -l verbose -d 'Tell every step of each datagram'
 complete -c posternd -n "__fish_posternd_using_subcommand explain" -s h -l help -d 'Print help'
 complete -c posternd -n "__fish_posternd_using_subcommand confirm" -l config -d 'The gate\'s config' -r -F
-complete -c posternd -n "__fish_posternd_using_subcommand confirm" -l json -d 'Print JSON'
+complete -c posternd -n "__fish_posternd_using_subcommand confirm" -l json -d 'Write JSON, for programs'
 complete -c posternd -n "__fish_posternd_using_subcommand confirm" -s h -l help -d 'Print help'
 complete -c posternd -n "__fish_posternd_using_subcommand reload" -l config -d 'The gate\'s config' -r -F
-complete -c posternd -n "__fish_posternd_using_subcommand reload" -l json -d 'Print JSON'
+complete -c posternd -n "__fish_posternd_using_subcommand reload" -l json -d 'Write JSON, for programs'
 complete -c posternd -n "__fish_posternd_using_subcommand reload" -s h -l help -d 'Print help'
 complete -c posternd -n "__fish_posternd_using_subcommand flush" -l config -d 'The gate\'s config' -r -F
+complete -c posternd -n "__fish_posternd_using_subcommand flush" -l json -d 'Write JSON, for programs'
 complete -c posternd -n "__fish_posternd_using_subcommand flush" -s h -l help -d 'Print help'
 complete -c posternd -n "__fish_posternd_using_subcommand demo" -l backend -d 'The firewall driver: auto, iptables or nftables' -r -f -a "auto\t''
 iptables\t''
 nftables\t''"
-complete -c posternd -n "__fish_posternd_using_subcommand demo" -l json -d 'Print JSON: one object a step'
+complete -c posternd -n "__fish_posternd_using_subcommand demo" -l json -d 'Write JSON, for programs: one object a step'
 complete -c posternd -n "__fish_posternd_using_subcommand demo" -s h -l help -d 'Print help'
 complete -c posternd -n "__fish_posternd_using_subcommand help; and not __fish_seen_subcommand_from init user run check status grants metrics close explain confirm reload flush demo help" -f -a "init" -d 'Set a gate up: config, keys, folders and the engine\'s user; nothing that is there is changed'
 complete -c posternd -n "__fish_posternd_using_subcommand help; and not __fish_seen_subcommand_from init user run check status grants metrics close explain confirm reload flush demo help" -f -a "user" -d 'Add, list, change and remove users'

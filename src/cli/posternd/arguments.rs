@@ -16,15 +16,16 @@ pub(super) const CONFIG: &str = "/etc/postern/posternd.toml";
 
 /// The Postern gate: hides services behind single-packet authorization.
 #[derive(Debug, Parser)]
-#[command(name = "posternd", version, about, max_term_width = 100, after_help = AFTER)]
+#[command(name = "posternd", version, propagate_version = true, about, max_term_width = 100, after_help = AFTER)]
 pub(super) struct Arguments {
     #[command(subcommand)]
     pub(super) command: Command,
 }
 
 const AFTER: &str = "\
-Exit status: 0 done, 1 failed, 2 wrong usage, 69 something it needs is not there, or no posternd answers, 71 the
-system refused something, 74 input or output, 77 a right is missing, 78 config wrong.";
+Exit status: 0 done, 1 failed, 2 wrong usage, 65 no packet and no recording, 66 file missing, 69 something it needs
+is not there, or no posternd answers, 71 the system refused something, 74 input or output, 77 a right is missing,
+78 config wrong or missing.";
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
@@ -51,7 +52,7 @@ pub(super) enum Command {
     /// Have the running gate read its config anew; open grants stay where they are still allowed
     Reload(Report),
     /// Remove all that Postern put into the firewall
-    Flush(Config),
+    Flush(Report),
     /// Show a real gate and a real client in throw-away network namespaces, step by step
     Demo(demo::Options),
     /// The unprivileged role; started by `run`
@@ -68,7 +69,7 @@ pub(super) enum Command {
 #[derive(Debug, Args)]
 pub(super) struct Config {
     /// The gate's config
-    #[arg(long, value_name = "FILE", env = "POSTERND_CONFIG", default_value = CONFIG)]
+    #[arg(long, value_name = "FILE", env = "POSTERND_CONFIG", hide_env_values = true, default_value = CONFIG)]
     pub(super) config: PathBuf,
 }
 
@@ -85,7 +86,7 @@ pub(super) struct Run {
 pub(super) struct Report {
     #[command(flatten)]
     pub(super) config: Config,
-    /// Print JSON
+    /// Write JSON, for programs
     #[arg(long)]
     pub(super) json: bool,
 }

@@ -16,6 +16,7 @@ use crate::control;
 use crate::enrol::{Token, TokenKey, short_name};
 use crate::profile;
 use crate::stop::{FAILED, Stop};
+use crate::time::Timestamp;
 
 /// Room for two QR codes and all around them.
 const TEXT_MAX: usize = 128 << 10;
@@ -33,9 +34,9 @@ struct Json<'a> {
     secret: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     totp_uri: Option<&'a str>,
-    /// Until when the key of before counts, in RFC 3339.
+    /// Until when the key of before counts.
     #[serde(skip_serializing_if = "Option::is_none")]
-    old_until: Option<String>,
+    old_until: Option<Timestamp>,
     reload: serde_json::Value,
     notes: &'a [String],
 }
@@ -45,7 +46,7 @@ pub(super) struct Telling<'a> {
     /// The first line: what was done.
     pub(super) done: String,
     /// Until when the key of before counts.
-    pub(super) old_until: Option<String>,
+    pub(super) old_until: Option<Timestamp>,
     pub(super) qr: bool,
     pub(super) json: bool,
     /// ` --config FILE` where it is not the usual one.
@@ -108,7 +109,7 @@ fn json(handout: &Handout, telling: &Telling<'_>, name: &str, profile: &str, lin
         token: line,
         secret: handout.token.is_secret(),
         totp_uri: handout.totp_uri.as_ref().map(|uri| uri.as_str()),
-        old_until: telling.old_until.clone(),
+        old_until: telling.old_until,
         reload: reload_json(&handout.reload),
         notes: &handout.notes,
     };

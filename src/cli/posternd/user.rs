@@ -42,7 +42,7 @@ pub(super) fn carry_out(command: UserCommand) -> Result<ExitCode, Stop> {
         UserCommand::Enable(named) => disabled(&named, false),
         UserCommand::Remove(Remove { named, unprotect }) => {
             let changed = change::remove(&named.report.config.config, &named.name, unprotect)?;
-            let next = format!("see who is left with: posternd user list{}", config_option(&named.report.config.config));
+            let next = format!("next: posternd user list{}", config_option(&named.report.config.config));
             told(&named, &changed, "removed", &next)
         }
         UserCommand::Rotate(arguments) => rotated(&arguments),
@@ -84,7 +84,7 @@ fn rotated(arguments: &Rotate) -> Result<ExitCode, Stop> {
     let old = until.map_or("the old one counts no more".to_owned(), |until| format!("the old one counts until {until}"));
     let done = format!("user {name} has a new key, in {}; {old}", handout.file.display());
     let config = config_option(&report.config.config);
-    let old_until = Some(until.unwrap_or_else(clock::wall).to_string());
+    let old_until = Some(until.unwrap_or_else(clock::wall));
     handout::tell(&handout, &Telling { done, old_until, qr: arguments.handing.qr, json: report.json, config: &config })
 }
 
@@ -92,10 +92,10 @@ fn disabled(named: &Named, disabled: bool) -> Result<ExitCode, Stop> {
     let config = &named.report.config.config;
     let changed = change::disable(config, &named.name, disabled)?;
     let (what, back) = if disabled { ("disabled", "enable") } else { ("enabled", "disable") };
-    told(named, &changed, what, &format!("the way back is: posternd user {back} {}{}", named.name, config_option(config)))
+    told(named, &changed, what, &format!("the way back: posternd user {back} {}{}", named.name, config_option(config)))
 }
 
-fn told(named: &Named, changed: &Changed, what: &str, next: &str) -> Result<ExitCode, Stop> {
+fn told(named: &Named, changed: &Changed, what: &str, then: &str) -> Result<ExitCode, Stop> {
     let file = changed.file.display();
     if named.report.json {
         let reload = changed.reload.as_ref().map(handout::reload_json);
@@ -114,7 +114,7 @@ fn told(named: &Named, changed: &Changed, what: &str, next: &str) -> Result<Exit
         if let Some(left) = &changed.left {
             text.push_str(&format!("note: the key's file {} is still there; remove it if no other user has it\n", left.display()));
         }
-        say(&format!("{text}next: {next}\n"))?;
+        say(&format!("{text}{then}\n"))?;
     }
     changed.reload.as_ref().map_or(Ok(ExitCode::SUCCESS), handout::ending)
 }

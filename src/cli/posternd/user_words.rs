@@ -83,10 +83,7 @@ pub(super) fn json(user: &Listed, now: Timestamp) -> serde_json::Value {
         KeyKind::SharedFile(path) => (None, Some(path.display().to_string()), false),
         KeyKind::Pair { public, psk } => (Some(public.to_base64().to_string()), None, *psk),
     };
-    let old = user
-        .old
-        .as_ref()
-        .map(|(kind, until)| serde_json::json!({ "key": kind_word(kind), "until": until.to_string(), "ended": *until <= now }));
+    let old = user.old.as_ref().map(|(kind, until)| serde_json::json!({ "key": kind_word(kind), "until": until, "ended": *until <= now }));
     serde_json::json!({
         "name": name, "file": user.file.display().to_string(), "line": user.line, "own_file": user.own_file, "disabled": user.disabled,
         "key": kind_word(&user.key), "public_key": public_key, "key_file": key_file, "psk": psk, "totp": user.totp, "old_key": old,
