@@ -13,6 +13,7 @@ use std::process::ExitCode;
 
 use libtest_mimic::{Arguments, Failed, Trial};
 
+mod carried;
 mod compare;
 mod machine;
 #[path = "../netns/mod.rs"]
@@ -21,6 +22,7 @@ mod netns;
 mod page;
 mod world;
 
+use carried::Carried;
 use compare::Comparison;
 use netns::ground::{Ground, Need};
 use page::{Page, Step, Typed};
@@ -35,6 +37,10 @@ const NEEDS: &[Need] = &[
     Need::Program("ssh"),
     Need::Program("iptables"),
     Need::Program("python3"),
+    Need::Program("script"),
+    Need::Program("curl"),
+    Need::Program("git"),
+    Need::Program("rsync"),
 ];
 
 fn main() -> ExitCode {
@@ -61,34 +67,59 @@ fn try_page(path: &Path) {
     let page = Page::read(path, &MACHINES);
     let world = World::make(&page.world);
     let comparison = Comparison::new();
+    let mut carried = Carried::new();
+    let mut wrong = Vec::new();
     for step in &page.steps {
         match step {
             Step::File { machine, path, text } => world.machine(machine).write(path, text),
-            Step::Command(typed) => type_in(&page.name, &world, &comparison, typed),
+            Step::Command(typed) => wrong.extend(type_in(&page.name, &world, &comparison, &mut carried, typed).err()),
+            Step::Next { line, machine, prints } => {
+                if let Some((_, last)) = prints.split_first().filter(|(first, _)| *first == "^C") {
+                    let printed = world.machine(machine).interrupt();
+                    let is_right = comparison.ends(last, &printed);
+                    wrong.extend((!is_right).then(|| difference(&page.name, *line, "^C", last, &printed)));
+                    continue;
+                }
+                let next = world.machine(machine).read_on(prints.len(), |printed| comparison.is_whole(prints, printed));
+                wrong.extend(next.err().map(|printed| difference(&page.name, *line, "(goes on)", prints, &printed)));
+            }
         }
     }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
-/// A command that prints `…` last goes on until the page ends; one that prints `^C` last is ended by that.
-fn type_in(page: &str, world: &World, comparison: &Comparison, typed: &Typed) {
+/// A command that prints `…` last goes on until the page ends; one that prints `^C` last is ended by that. Into one that has `^D` in
+/// a line of its own, the line above that is typed.
+fn type_in(page: &str, world: &World, comparison: &Comparison, carried: &mut Carried, typed: &Typed) -> Result<(), String> {
     let machine = world.machine(&typed.machine);
+    let command = carried.put_into(&typed.command);
     let (goes_on, is_interrupted) = match typed.prints.last().map(|line| line.trim()) {
         Some("^C") => (true, true),
         last => (last == Some("…"), false),
     };
     let wanted = if goes_on { &typed.prints[..typed.prints.len() - 1] } else { &typed.prints[..] };
+    if let Some(at) = wanted.iter().position(|line| line == "^D") {
+        let (asks, line) = (&wanted[..at - 1], carried.put_into(&wanted[at - 1]));
+        let printed = machine.run_and_type(&command, &line, |shown| comparison.begins(asks, shown));
+        let shown = [&wanted[..at], &wanted[at + 1..]].concat();
+        let is_right = comparison.is_whole(&shown, &printed);
+        return if is_right { Ok(()) } else { Err(difference(page, typed.line, &typed.command, &shown, &printed)) };
+    }
     let printed = if goes_on {
-        machine.run_on(&typed.command, |printed| comparison.begins(wanted, printed)).err()
+        machine.run_on(&command, wanted.len(), |printed| comparison.begins(wanted, printed)).err()
     } else {
-        Some(machine.run(&typed.command)).filter(|printed| !comparison.is_whole(wanted, printed))
+        let printed = machine.run(&command);
+        carried.learn(wanted, &printed);
+        Some(printed).filter(|printed| !comparison.is_whole(wanted, printed))
     };
     if is_interrupted && printed.is_none() {
         machine.interrupt();
     }
-    if let Some(printed) = printed {
-        let (line, command) = (typed.line, &typed.command);
-        panic!("{page}:{line}: {command}\n--- the page says\n{}\n--- it printed\n{printed}", wanted.join("\n"));
-    }
+    printed.map_or(Ok(()), |printed| Err(difference(page, typed.line, &typed.command, wanted, &printed)))
+}
+
+fn difference(page: &str, line: usize, command: &str, promised: &[String], printed: &str) -> String {
+    format!("{page}:{line}: {command}\n--- the page says\n{}\n--- it printed\n{printed}", promised.join("\n"))
 }
 
 fn comparison() -> Result<(), Failed> {
