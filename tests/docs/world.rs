@@ -64,7 +64,7 @@ impl World {
         self.machine("inside").space.ip("-6 route add default via fd00::1");
     }
 
-    /// `gate/sshd`, `gate/http:8080`, `inside/echo:22`: a server on a machine.
+    /// `gate/sshd`, `gate/http:8080`, `inside/udp:22`, `gate/git`: a server on a machine, or a repository.
     fn serve(&self, word: &str) {
         let (name, server) = word.split_once('/').unwrap_or_else(|| panic!("{word} is not MACHINE/SERVER"));
         let machine = self.machine(name);
@@ -74,9 +74,14 @@ impl World {
                 let you = self.machine("you");
                 let key = you.run("mkdir -p -m 700 ~/.ssh && [ -f ~/.ssh/id_ed25519 ] || ssh-keygen -q -t ed25519 -N '' -f ~/.ssh/id_ed25519 && cat ~/.ssh/id_ed25519.pub");
                 machine.write("~/.ssh/authorized_keys", &key);
-                you.write("~/.ssh/config", "Host *\n    StrictHostKeyChecking accept-new\n    LogLevel ERROR\n    BatchMode yes\n");
+                // Beside what a page writes into ~/.ssh/config: nobody is there to ask.
+                you.write(
+                    "/etc/ssh/ssh_config.d/docs.conf",
+                    "Host *\n    StrictHostKeyChecking accept-new\n    LogLevel ERROR\n    BatchMode yes\n",
+                );
                 said
             }
+            None if server == "git" => machine.run(GIT),
             Some(("http", port)) => machine.run(&format!(
                 "mkdir -p /srv/www && echo 'hello from {name}' >/srv/www/index.html; {}",
                 started(&format!("python3 -m http.server -b :: -d /srv/www {port}"), port)
@@ -90,9 +95,13 @@ impl World {
     }
 }
 
+/// A repository in the home folder, with one commit in it.
+const GIT: &str = "set -e; git init -q -b main /srv/notes; cd /srv/notes; echo hello >note; git add note; \
+    git -c user.name=docs -c user.email=docs@example.org commit -q -m 'The first note'; git clone -q --bare . ~/notes.git";
+
 /// A real sshd with keys of its own.
 const SSHD: &str = "set -e; mkdir -p -m 755 /run/sshd; mkdir -p -m 700 ~/.ssh; ssh-keygen -q -t ed25519 -N '' -f /etc/ssh/docs_host_key; \
-    printf 'HostKey /etc/ssh/docs_host_key\\nPidFile none\\nUsePAM no\\nPermitRootLogin yes\\nStrictModes no\\n' >/etc/ssh/docs_sshd_config; \
+    printf 'HostKey /etc/ssh/docs_host_key\\nPidFile none\\nUsePAM no\\nPermitRootLogin yes\\nStrictModes no\\nSubsystem sftp internal-sftp\\n' >/etc/ssh/docs_sshd_config; \
     setsid sh -c 'echo $$ >/run/started/sshd; exec /usr/sbin/sshd -D -f /etc/ssh/docs_sshd_config' </dev/null >/dev/null 2>&1 & \
     for _ in $(seq 200); do ss --no-header -ltn | grep -q ':22 ' && exit 0; sleep 0.05; done; echo sshd does not listen";
 
