@@ -275,7 +275,8 @@ const HOSTS: &str = "\
 2001:db8::1 gate.example.org gate
 203.0.113.9 you
 2001:db8:9::9 you
-10.0.0.5 inside
+10.0.0.5 inside stun.example.net
+fd00::5 stun.example.net
 ";
 
 const STAND_INS: [(&str, &str); 3] = [

@@ -81,6 +81,11 @@ impl World {
                 );
                 said
             }
+            // Beyond the gate, which lets all of it through.
+            None if server == "stun" => {
+                let routes = self.machine("gate").run("sysctl -qw net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1");
+                routes + &machine.run(&started(STUN, "")) + &machine.run(STUN_LISTENS)
+            }
             None if server == "git" => machine.run(GIT),
             Some(("http", port)) => machine.run(&format!(
                 "mkdir -p /srv/www && echo 'hello from {name}' >/srv/www/index.html; {}",
@@ -104,6 +109,10 @@ const SSHD: &str = "set -e; mkdir -p -m 755 /run/sshd; mkdir -p -m 700 ~/.ssh; s
     printf 'HostKey /etc/ssh/docs_host_key\\nPidFile none\\nUsePAM no\\nPermitRootLogin yes\\nStrictModes no\\nSubsystem sftp internal-sftp\\n' >/etc/ssh/docs_sshd_config; \
     setsid sh -c 'echo $$ >/run/started/sshd; exec /usr/sbin/sshd -D -f /etc/ssh/docs_sshd_config' </dev/null >/dev/null 2>&1 & \
     for _ in $(seq 200); do ss --no-header -ltn | grep -q ':22 ' && exit 0; sleep 0.05; done; echo sshd does not listen";
+
+const STUN: &str = "turnserver -n -S --no-cli --no-tls --no-dtls -p 3478 --log-file stdout";
+const STUN_LISTENS: &str =
+    "for _ in $(seq 200); do ss --no-header -lun | grep -q ':3478 ' && exit 0; sleep 0.05; done; echo no STUN server listens";
 
 const UDP_ECHO: &str =
     "import socket; s = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM); s.bind(('::', PORT))\nwhile True: s.sendto(*s.recvfrom(2048))";
