@@ -41,6 +41,8 @@ const NEEDS: &[Need] = &[
     Need::Program("curl"),
     Need::Program("git"),
     Need::Program("rsync"),
+    Need::Program("ping"),
+    Need::Program("openssl"),
     Need::Program("turnserver"),
     Need::Program("systemd-analyze"),
 ];

@@ -84,14 +84,24 @@ impl World {
             // Beyond the gate, which lets all of it through.
             None if server == "stun" => {
                 let routes = self.machine("gate").run("sysctl -qw net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1");
-                routes + &machine.run(&started(STUN, "")) + &machine.run(STUN_LISTENS)
+                routes + &machine.run(&started(STUN, "")) + &machine.run(&LISTENS_UDP.replace("PORT", "3478"))
             }
             None if server == "git" => machine.run(GIT),
+            None if server == "https" => {
+                machine.write("/srv/https.py", HTTPS);
+                let said = machine.run(CERTIFICATE) + &machine.run(&started("python3 /srv/https.py", "443"));
+                // Who signed it is believed here.
+                self.machine("you").write("/etc/ssl/certs/ca-certificates.crt", &machine.run("cat /srv/https.pem"));
+                said
+            }
             Some(("http", port)) => machine.run(&format!(
                 "mkdir -p /srv/www && echo 'hello from {name}' >/srv/www/index.html; {}",
                 started(&format!("python3 -m http.server -b :: -d /srv/www {port}"), port)
             )),
-            Some(("udp", port)) => machine.run(&started(&format!("python3 -c \"{}\"", UDP_ECHO.replace("PORT", port)), "")),
+            Some(("udp", port)) => {
+                machine.write("/srv/udp.py", &UDP_ECHO.replace("PORT", port));
+                machine.run(&started("python3 /srv/udp.py", "")) + &machine.run(&LISTENS_UDP.replace("PORT", port))
+            }
             _ => panic!("no server {word}"),
         };
         assert_eq!(said, "", "{word}");
@@ -99,6 +109,29 @@ impl World {
         machine.space.run(move || assert!(path.is_dir()));
     }
 }
+
+const CERTIFICATE: &str = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -noenc -days 2 -subj /CN=gate.example.org \
+    -addext subjectAltName=DNS:gate.example.org -keyout /srv/https.key -out /srv/https.pem 2>/dev/null";
+
+/// A web server on port 443.
+const HTTPS: &str = r#"
+import http.server, socket, ssl
+
+class Page(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(b"hello from the web\n")
+
+class Server(http.server.ThreadingHTTPServer):
+    address_family = socket.AF_INET6
+
+context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+context.load_cert_chain("/srv/https.pem", "/srv/https.key")
+server = Server(("::", 443), Page)
+server.socket = context.wrap_socket(server.socket, server_side=True)
+server.serve_forever()
+"#;
 
 /// A repository in the home folder, with one commit in it.
 const GIT: &str = "set -e; git init -q -b main /srv/notes; cd /srv/notes; echo hello >note; git add note; \
@@ -111,9 +144,10 @@ const SSHD: &str = "set -e; mkdir -p -m 755 /run/sshd; mkdir -p -m 700 ~/.ssh; s
     for _ in $(seq 200); do ss --no-header -ltn | grep -q ':22 ' && exit 0; sleep 0.05; done; echo sshd does not listen";
 
 const STUN: &str = "turnserver -n -S --no-cli --no-tls --no-dtls -p 3478 --log-file stdout";
-const STUN_LISTENS: &str =
-    "for _ in $(seq 200); do ss --no-header -lun | grep -q ':3478 ' && exit 0; sleep 0.05; done; echo no STUN server listens";
+const LISTENS_UDP: &str =
+    "for _ in $(seq 200); do ss --no-header -lun | grep -q ':PORT ' && exit 0; sleep 0.05; done; echo PORT is not listened on";
 
+/// Sends back what it gets.
 const UDP_ECHO: &str =
     "import socket; s = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM); s.bind(('::', PORT))\nwhile True: s.sendto(*s.recvfrom(2048))";
 
