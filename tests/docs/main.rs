@@ -63,6 +63,7 @@ fn pages() -> Vec<PathBuf> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let folder = fs::read_dir(root.join("docs")).unwrap().map(|entry| entry.unwrap().path());
     let mut pages: Vec<PathBuf> = folder.filter(|path| path.extension().is_some_and(|ending| ending == "md")).collect();
+    pages.push(root.join("README.md"));
     pages.sort();
     pages
 }
