@@ -138,7 +138,7 @@ impl Machine {
         let mut keyboard = child.stdin.take().unwrap();
         let shown = || printed.lock().unwrap().replace('\r', "");
         let deadline = Instant::now() + PATIENCE;
-        while !asks_for_it(&shown()) {
+        while !(asks_for_it(&shown()) && shown().ends_with('\n')) {
             if Instant::now() > deadline || child.try_wait().unwrap().is_some() {
                 end(&mut child, Signal::KILL);
                 return shown();
