@@ -1,4 +1,5 @@
-//! The documentation does what it says: every command of every page is typed on machines of its own, and prints what the page shows.
+//! The documentation does what it says: every command of every page, and of the README, is typed on machines of its own, and prints what the
+//! page shows.
 //!
 //! ```text
 //!   you: 203.0.113.9, 2001:db8:9::9 ══ cable ══ gate: 192.0.2.1, 2001:db8::1 ══ cable ══ inside: 10.0.0.5, fd00::5
