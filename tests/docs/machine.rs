@@ -37,6 +37,8 @@ pub(crate) struct Machine {
 struct Running {
     child: Child,
     printed: Printed,
+    /// Lines of it that the page has shown.
+    shown: usize,
 }
 
 type Printed = Arc<Mutex<String>>;
@@ -86,10 +88,10 @@ impl Machine {
         if status.success() { text } else { format!("{text}[{status}]\n") }
     }
 
-    /// Starts a command that goes on, and waits until what it has printed is as it should be.
-    pub(crate) fn run_on(&self, command: &str, is_right: impl Fn(&str) -> bool) -> Result<(), String> {
+    /// Starts a command that goes on, and waits until what it has printed, in so many lines, is as it should be.
+    pub(crate) fn run_on(&self, command: &str, shown: usize, is_right: impl Fn(&str) -> bool) -> Result<(), String> {
         let (child, printed) = self.start(command);
-        let mut running = Running { child, printed };
+        let mut running = Running { child, printed, shown };
         let deadline = Instant::now() + PATIENCE;
         while !is_right(&running.printed.lock().unwrap()) {
             if Instant::now() > deadline || running.child.try_wait().unwrap().is_some() {
@@ -105,6 +107,27 @@ impl Machine {
         }
         self.running.lock().unwrap().push(running);
         Ok(())
+    }
+
+    /// Waits until the last command that goes on has printed more lines, as many as this, and whether they are as they should be.
+    pub(crate) fn read_on(&self, count: usize, is_right: impl Fn(&str) -> bool) -> Result<(), String> {
+        let mut running = self.running.lock().unwrap();
+        let last = running.last_mut().ok_or("nothing goes on")?;
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let text = last.printed.lock().unwrap().clone();
+            // A line that has no end yet is still being written.
+            let whole = &text[..text.rfind('\n').map_or(0, |end| end + 1)];
+            let next: String = whole.split_inclusive('\n').skip(last.shown).take(count).collect();
+            if next.lines().count() == count {
+                last.shown += count;
+                return if is_right(&next) { Ok(()) } else { Err(next) };
+            }
+            if Instant::now() > deadline {
+                return Err(next);
+            }
+            thread::sleep(Duration::from_millis(20));
+        }
     }
 
     /// Ends the last command that goes on, as Ctrl-C does.

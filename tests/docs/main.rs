@@ -15,6 +15,7 @@ use libtest_mimic::{Arguments, Failed, Trial};
 
 mod compare;
 mod machine;
+mod mistakes;
 #[path = "../netns/mod.rs"]
 #[allow(dead_code, reason = "other tests use more of it")]
 mod netns;
@@ -46,6 +47,7 @@ fn main() -> ExitCode {
     };
     let mut trials: Vec<Trial> = pages().into_iter().map(trial).collect();
     trials.push(Trial::test("comparison_leaves_out_what_changes_and_nothing_else", comparison));
+    trials.push(Trial::test("when_a_knock_does_not_work_each_of_twelve_mistakes_ends_in_a_line_that_names_it", mistakes::all_are_named));
     libtest_mimic::run(&arguments, trials).exit_code()
 }
 
@@ -61,16 +63,22 @@ fn try_page(path: &Path) {
     let page = Page::read(path, &MACHINES);
     let world = World::make(&page.world);
     let comparison = Comparison::new();
+    let mut wrong = Vec::new();
     for step in &page.steps {
         match step {
             Step::File { machine, path, text } => world.machine(machine).write(path, text),
-            Step::Command(typed) => type_in(&page.name, &world, &comparison, typed),
+            Step::Command(typed) => wrong.extend(type_in(&page.name, &world, &comparison, typed).err()),
+            Step::Next { line, machine, prints } => {
+                let next = world.machine(machine).read_on(prints.len(), |printed| comparison.is_whole(prints, printed));
+                wrong.extend(next.err().map(|printed| difference(&page.name, *line, "(goes on)", prints, &printed)));
+            }
         }
     }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
 /// A command that prints `…` last goes on until the page ends; one that prints `^C` last is ended by that.
-fn type_in(page: &str, world: &World, comparison: &Comparison, typed: &Typed) {
+fn type_in(page: &str, world: &World, comparison: &Comparison, typed: &Typed) -> Result<(), String> {
     let machine = world.machine(&typed.machine);
     let (goes_on, is_interrupted) = match typed.prints.last().map(|line| line.trim()) {
         Some("^C") => (true, true),
@@ -78,17 +86,18 @@ fn type_in(page: &str, world: &World, comparison: &Comparison, typed: &Typed) {
     };
     let wanted = if goes_on { &typed.prints[..typed.prints.len() - 1] } else { &typed.prints[..] };
     let printed = if goes_on {
-        machine.run_on(&typed.command, |printed| comparison.begins(wanted, printed)).err()
+        machine.run_on(&typed.command, wanted.len(), |printed| comparison.begins(wanted, printed)).err()
     } else {
         Some(machine.run(&typed.command)).filter(|printed| !comparison.is_whole(wanted, printed))
     };
     if is_interrupted && printed.is_none() {
         machine.interrupt();
     }
-    if let Some(printed) = printed {
-        let (line, command) = (typed.line, &typed.command);
-        panic!("{page}:{line}: {command}\n--- the page says\n{}\n--- it printed\n{printed}", wanted.join("\n"));
-    }
+    printed.map_or(Ok(()), |printed| Err(difference(page, typed.line, &typed.command, wanted, &printed)))
+}
+
+fn difference(page: &str, line: usize, command: &str, promised: &[String], printed: &str) -> String {
+    format!("{page}:{line}: {command}\n--- the page says\n{}\n--- it printed\n{printed}", promised.join("\n"))
 }
 
 fn comparison() -> Result<(), Failed> {

@@ -2,6 +2,7 @@
 //!
 //! A block is one of
 //! - `console`: lines that begin with the name of a machine and `$ ` are commands, the lines below each are what it prints;
+//! - `console gate`: what the last command that goes on there prints next, after all that the page has shown of it;
 //! - any language with a place behind it, `toml gate:/etc/postern/posternd.toml`: a file with these contents;
 //! - `text`: a drawing. Anything else is refused, so that nothing in a page escapes the test.
 
@@ -15,6 +16,8 @@ pub(crate) enum Step {
     File { machine: String, path: String, text: String },
     /// Type this command on this machine.
     Command(Typed),
+    /// Wait for what the command that goes on at this machine prints next.
+    Next { line: usize, machine: String, prints: Vec<String> },
 }
 
 /// A command and what the page says that it prints.
@@ -55,6 +58,10 @@ impl Page {
             let mut info = info.split_whitespace();
             match (info.next(), info.next()) {
                 (Some("console"), None) => steps.extend(commands(&name, &block, machines)),
+                (Some("console"), Some(machine)) => {
+                    let prints = block.into_iter().map(|(line, _)| line).collect();
+                    steps.push(Step::Next { line: at, machine: machine.to_owned(), prints });
+                }
                 (Some("text"), None) => {}
                 (Some(_), Some(place)) => {
                     let (machine, path) = place.split_once(':').unwrap_or_else(|| panic!("{name}:{at}: {place} is not MACHINE:PATH"));
