@@ -35,6 +35,8 @@ const NEEDS: &[Need] = &[
     Need::Program("sshd"),
     Need::Program("ssh"),
     Need::Program("iptables"),
+    Need::Program("ipset"),
+    Need::Program("nft"),
     Need::Program("python3"),
 ];
 
