@@ -7,7 +7,7 @@ use regex::{Regex, RegexBuilder};
 /// What is never the same twice, and what it is put down as.
 const CHANGING: &[(&str, &str)] = &[
     (r"\b20\d\d-\d\d-\d\d[T ]\d\d:\d\d:\d\d(\.\d+)?Z?", "<time>"),
-    (r"\bpostern-[a-z]+1?:[A-Za-z0-9_-]{20,}", "<token>"),
+    (r"\bpostern-[a-z]+-1\.[A-Za-z0-9_-]{20,}", "<token>"),
     (r"\b[A-Z2-7]{32}\b", "<secret>"),
     (r"[A-Za-z0-9+/]{43}=", "<key>"),
     (r"\b\d+(\.\d+)?(ms|s|m|min|h)\b( \d+(\.\d+)?(ms|s|m)\b)?", "<length>"),

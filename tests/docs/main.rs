@@ -37,6 +37,8 @@ const NEEDS: &[Need] = &[
     Need::Program("iptables"),
     Need::Program("ipset"),
     Need::Program("nft"),
+    Need::Program("git"),
+    Need::Program("rsync"),
     Need::Program("python3"),
 ];
 
