@@ -81,7 +81,7 @@ impl Machine {
             }
             if Instant::now() > deadline {
                 end(&mut child, Signal::KILL);
-                panic!("{command}: has not ended after {PATIENCE:?}: {}", printed.lock().unwrap());
+                return format!("{}[has not ended after {PATIENCE:?}]\n", printed.lock().unwrap());
             }
             thread::sleep(Duration::from_millis(10));
         };
