@@ -10,7 +10,7 @@ const CHANGING: &[(&str, &str)] = &[
     (r"\bpostern-[a-z]+-1\.[A-Za-z0-9_-]{20,}", "<token>"),
     (r"\b[A-Z2-7]{32}\b", "<secret>"),
     (r"[A-Za-z0-9+/]{43}=", "<key>"),
-    (r"\b\d+(\.\d+)?(ms|s|m|min|h)\b( \d+(\.\d+)?(ms|s|m)\b)?", "<length>"),
+    (r"\b\d+(\.\d+)?(ms|µs|s|m|min|h)\b( \d+(\.\d+)?(ms|s|m)\b)?", "<length>"),
     (r"\b\d+ bytes\b", "<bytes>"),
     (r"\bpid \d+", "<pid>"),
     // columns are as wide as what stands in them

@@ -1,4 +1,4 @@
-//! What the pages call a command, an option or a key of a config is one.
+//! What the pages call a command, an option, a key of a config or a figure is one.
 //!
 //! In a table's second column `postern knock --for 10m` and `[gate] window` are looked up in the programs' own help and in the manual of the
 //! config files, so that a page for people who look for a counterpart never names one that is not there.
@@ -9,6 +9,8 @@ use std::process::Command;
 
 use libtest_mimic::Failed;
 use postern::manual::{client::PROFILE, gate::SECTIONS};
+use postern::reason::{Counters, Reason};
+use regex::Regex;
 
 const PAGE: &str = "docs/from-fwknop-and-knockd.md";
 
@@ -19,6 +21,30 @@ pub(crate) fn all_are_there() -> Result<(), Failed> {
     assert!(cells.len() > 80 && named.len() > 80, "{} rows name {}: is the table read?", cells.len(), named.len());
     let missing: Vec<&str> = named.into_iter().filter(|code| !is_there(code)).collect();
     if missing.is_empty() { Ok(()) } else { Err(format!("{PAGE} names what is not there: {missing:?}").into()) }
+}
+
+/// Figures that are named in running text are among those that the page shows, and so are their reasons and rules.
+pub(crate) fn figures_are_there() -> Result<(), Failed> {
+    let text = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/monitoring.md")).unwrap();
+    let types: Vec<(&str, &str)> = text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' ')).collect();
+    let told: Vec<String> = types.iter().map(|(name, kind)| if *kind == "counter" { format!("{name}_total") } else { (*name).into() }).collect();
+    let counters = Counters::default();
+    let reasons: Vec<&str> = counters
+        .iter()
+        .map(|(reason, _)| match reason {
+            Reason::Drop(drop) => drop.name(),
+            Reason::Refuse(rule) => rule.name(),
+        })
+        .collect();
+    let all = |pattern: &str| -> Vec<String> {
+        Regex::new(pattern).unwrap().captures_iter(&text).map(|found| found[1].to_owned()).collect()
+    };
+    let named = all(r"[(`](postern_[a-z_]+)[\[{ `]");
+    let given = all(r#"(?:reason|rule)="([a-z_-]+)""#);
+    assert!(told.len() > 15 && named.len() > 6 && given.len() > 3, "{told:?} {named:?} {given:?}");
+    let odd: Vec<&String> = named.iter().filter(|name| !told.contains(name)).collect();
+    let odd: Vec<&String> = odd.into_iter().chain(given.iter().filter(|name| !reasons.contains(&name.as_str()))).collect();
+    if odd.is_empty() { Ok(()) } else { Err(format!("docs/monitoring.md names what is not there: {odd:?}").into()) }
 }
 
 /// That what is not there is found out.
@@ -53,8 +79,8 @@ fn is_there(code: &str) -> bool {
         _ => return false,
     };
     let words: Vec<&str> = words.collect();
-    let path: Vec<&str> = words.iter().copied().take_while(|word| word.chars().all(|c| c.is_ascii_lowercase() || c == '-')).collect();
-    let path: Vec<&str> = path.into_iter().take_while(|word| !word.starts_with('-')).collect();
+    let is_command = |word: &&str| !word.starts_with('-') && word.chars().all(|c| c.is_ascii_lowercase() || c == '-');
+    let path: Vec<&str> = words.iter().copied().take_while(is_command).collect();
     let help = Command::new(program).args(&path).arg("--help").output().unwrap();
     let help_text = String::from_utf8(help.stdout).unwrap();
     let options = words.iter().filter(|word| word.starts_with("--")).map(|word| word.split('=').next().unwrap_or(word));
