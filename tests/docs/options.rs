@@ -27,7 +27,8 @@ pub(crate) fn all_are_there() -> Result<(), Failed> {
 pub(crate) fn figures_are_there() -> Result<(), Failed> {
     let text = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/monitoring.md")).unwrap();
     let types: Vec<(&str, &str)> = text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' ')).collect();
-    let told: Vec<String> = types.iter().map(|(name, kind)| if *kind == "counter" { format!("{name}_total") } else { (*name).into() }).collect();
+    let told: Vec<String> =
+        types.iter().map(|(name, kind)| if *kind == "counter" { format!("{name}_total") } else { (*name).into() }).collect();
     let counters = Counters::default();
     let reasons: Vec<&str> = counters
         .iter()
@@ -36,9 +37,8 @@ pub(crate) fn figures_are_there() -> Result<(), Failed> {
             Reason::Refuse(rule) => rule.name(),
         })
         .collect();
-    let all = |pattern: &str| -> Vec<String> {
-        Regex::new(pattern).unwrap().captures_iter(&text).map(|found| found[1].to_owned()).collect()
-    };
+    let all =
+        |pattern: &str| -> Vec<String> { Regex::new(pattern).unwrap().captures_iter(&text).map(|found| found[1].to_owned()).collect() };
     let named = all(r"[(`](postern_[a-z_]+)[\[{ `]");
     let given = all(r#"(?:reason|rule)="([a-z_-]+)""#);
     assert!(told.len() > 15 && named.len() > 6 && given.len() > 3, "{told:?} {named:?} {given:?}");
