@@ -11,7 +11,7 @@ use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::{Registry, Unit};
 
 use crate::figures::{Figures, Tally};
-use crate::reason::{Drop, Reason};
+use crate::reason::{Drop, Reason, Rule};
 use crate::time::Timestamp;
 
 pub mod http;
@@ -69,8 +69,8 @@ struct Page<'a>(DescriptorEncoder<'a>);
 
 impl Page<'_> {
     fn engine(&mut self, figures: &Figures) -> fmt::Result {
-        let (mut dropped, mut malformed, mut refused) = (Vec::new(), Vec::new(), Vec::new());
-        let mut malformed_sum = 0_u64;
+        let (mut dropped, mut malformed, mut refused, mut codes) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        let (mut malformed_sum, mut codes_sum) = (0_u64, 0_u64);
         for (reason, count) in figures.counters.iter() {
             match reason {
                 Reason::Drop(Drop::Malformed(rule)) => {
@@ -78,10 +78,15 @@ impl Page<'_> {
                     malformed.push(([("rule", rule.as_str())], count));
                 }
                 Reason::Drop(reason) => dropped.push(([("reason", reason.name())], count)),
+                Reason::Refuse(Rule::Code(fault)) => {
+                    codes_sum = codes_sum.saturating_add(count);
+                    codes.push(([("fault", fault.name())], count));
+                }
                 Reason::Refuse(rule) => refused.push(([("rule", rule.name())], count)),
             }
         }
         dropped.push(([("reason", "malformed")], malformed_sum));
+        refused.push(([("rule", "code")], codes_sum));
         self.time("engine_start_time", "Since when this engine serves; its counters began then", figures.started)?;
         self.gauge("users", "Users that the config knows", figures.users)?;
         self.gauge("marks", "Marks of knocks that are remembered against replay", figures.marks)?;
@@ -89,7 +94,8 @@ impl Page<'_> {
         self.counter("admitted", "Knocks that were admitted", figures.counters.admitted)?;
         self.counters("dropped", "Datagrams that were dropped: not authenticated, or not fresh", &dropped)?;
         self.counters("malformed", "Those dropped as malformed, by the rule that they broke", &malformed)?;
-        self.counters("refused", "Authenticated knocks that were refused, by the rule that said no", &refused)
+        self.counters("refused", "Authenticated knocks that were refused, by the rule that said no", &refused)?;
+        self.counters("code_refused", "Those refused for their one-time code, by what was wrong with it", &codes)
     }
 
     fn captures(&mut self, figures: &Figures, names: &[String]) -> fmt::Result {

@@ -44,7 +44,7 @@ const PACE: u32 = 1500;
 const COUNTING: &str = r#"#!/bin/sh
 read -r up rest </proc/uptime
 echo "$up ${0##*/}" >>FOLDER/runs
-exec FOLDER/real "${0##*/}" "$@"
+exec REAL "${0##*/}" "$@"
 "#;
 
 fn main() -> ExitCode {

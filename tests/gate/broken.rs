@@ -22,7 +22,7 @@ case "$name/$(cat FOLDER/mode)" in
   *-restore/slow) : > FOLDER/asleep; sleep 2 ;;
   *-restore/killed) kill -9 $$ ;;
 esac
-exec FOLDER/real "$name" "$@"
+exec REAL "$name" "$@"
 "#;
 
 /// A gate whose firewall programs do as they are told.

@@ -80,8 +80,8 @@ fn expect_told(samples: &Samples) {
     for (name, value) in TOLD {
         assert_eq!(samples.get(name), Some(&value), "{name} in {samples:#?}");
     }
-    let reasons = samples.keys().filter(|name| name.contains("{reason=") || name.contains("{rule=")).count();
-    assert_eq!(reasons, postern::reason::Reason::COUNT + 1, "one counter a reason, and the sum of what is malformed");
+    let reasons = samples.keys().filter(|name| ["{reason=", "{rule=", "{fault="].iter().any(|label| name.contains(label))).count();
+    assert_eq!(reasons, postern::reason::Reason::COUNT + 2, "one counter a reason, and the sums of what is malformed and of codes");
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs_f64();
     for name in ["postern_start_time_seconds{} gauge", "postern_engine_start_time_seconds{} gauge"] {
         assert!((now - 600.0..now + 600.0).contains(&samples[name]), "{name} {}", samples[name]);

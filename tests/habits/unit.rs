@@ -105,6 +105,12 @@ pub(crate) fn works_under_systemd(backend: &'static str) {
     machine.tell("systemctl start posternd");
     assert_eq!([machine.shows("ActiveState"), machine.shows("SubState")], ["active", "running"]);
     assert_eq!(machine.shows("StatusText"), "1 user, 0 grants open");
+    let status = machine.tell("posternd status --json");
+    assert!(status.contains("\"hint_filter\": true"), "{status}\n{}", machine.tell("journalctl -u posternd -o cat --no-pager"));
+    // A limit that root itself can't lift here, no unit can.
+    let known = if machine.ask("prlimit --memlock=unlimited:unlimited true").0 { "nothing" } else { "RLIMIT_MEMLOCK" };
+    let loose = machine.ask(&format!("journalctl -u posternd -o cat --no-pager | grep 'not as tight' | grep -v {known}"));
+    assert!(!loose.0, "the unit keeps the sandbox from closing: {}", loose.1);
     for family in FAMILIES {
         world.first.expect_shut_out(family);
         world.first.knock("alice", family, &["--for", "10m"]);
