@@ -66,3 +66,20 @@ fn reason(error: &io::Error) -> String {
 pub(super) fn odd() -> Stop {
     Stop::new(FAILED, "posternd answered something else; are daemon and command of one version?")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn why_nothing_answers_is_told_with_what_to_do() {
+        for (kind, words) in [
+            (ErrorKind::NotFound, "; start it: systemctl start posternd"),
+            (ErrorKind::ConnectionRefused, "it is not running: "),
+            (ErrorKind::PermissionDenied, "only root may ask ("),
+            (ErrorKind::UnexpectedEof, "journalctl -u posternd says last"),
+        ] {
+            assert!(reason(&kind.into()).contains(words), "{kind}");
+        }
+    }
+}
