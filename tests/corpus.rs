@@ -9,7 +9,6 @@ use std::fs;
 use std::io::Cursor;
 use std::path::{Path, PathBuf};
 
-use base64::Engine;
 use postern::capture::recording::{Found, Recorded};
 use postern::control::{Answer, Question};
 use postern::order::{Order, Report, Start};

@@ -1,6 +1,6 @@
 //! A machine of a page: a network namespace and a mount namespace in which nothing that is written stays.
 //!
-//! /etc, /home, /root, /run, /usr/local, /srv and /var are laid over with a file system in memory, so every machine has its own, and
+//! /etc, /home, /root, /run, /usr/local, /usr/share, /srv and /var are laid over with a file system in memory, so every machine has its own, and
 //! commands are typed as the page has them. `sudo` runs what it is given, for all are root here; `systemctl` and `journalctl` are
 //! stand-ins for the few calls that the pages make, which start posternd as its unit would: nothing else here is a stand-in.
 
@@ -24,7 +24,10 @@ use crate::netns::Namespace;
 /// How long a command may take, and how long one that goes on may take to print what it should.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-const OWN: [&str; 7] = ["/etc", "/home", "/root", "/run", "/usr/local", "/srv", "/var"];
+const OWN: [&str; 8] = ["/etc", "/home", "/root", "/run", "/usr/local", "/usr/share", "/srv", "/var"];
+
+/// Where the package puts the examples.
+const EXAMPLES: &str = "/usr/share/doc/postern/examples";
 
 pub(crate) struct Machine {
     pub(crate) space: Namespace,
@@ -259,6 +262,11 @@ fn make_private(folder: &Path, name: &str) {
         let path = Path::new("/usr/local/bin").join(program);
         let _ = fs::remove_file(&path);
         symlink(built, &path).unwrap();
+    }
+    fs::create_dir_all(EXAMPLES).unwrap();
+    for example in fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("dist/examples")).unwrap() {
+        let example = example.unwrap();
+        fs::copy(example.path(), Path::new(EXAMPLES).join(example.file_name())).unwrap();
     }
     for (program, script) in STAND_INS {
         let path = Path::new("/usr/local/bin").join(program);

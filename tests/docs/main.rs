@@ -17,9 +17,11 @@ use libtest_mimic::{Arguments, Failed, Trial};
 mod carried;
 mod compare;
 mod machine;
+mod mistakes;
 #[path = "../netns/mod.rs"]
 #[allow(dead_code, reason = "other tests use more of it")]
 mod netns;
+mod options;
 mod page;
 mod world;
 
@@ -37,6 +39,11 @@ const NEEDS: &[Need] = &[
     Need::Program("sshd"),
     Need::Program("ssh"),
     Need::Program("iptables"),
+    Need::Program("ipset"),
+    Need::Program("nft"),
+    Need::Program("git"),
+    Need::Program("curl"),
+    Need::Program("rsync"),
     Need::Program("python3"),
     Need::Program("script"),
     Need::Program("curl"),
@@ -57,6 +64,10 @@ fn main() -> ExitCode {
     };
     let mut trials: Vec<Trial> = pages().into_iter().map(trial).collect();
     trials.push(Trial::test("comparison_leaves_out_what_changes_and_nothing_else", comparison));
+    trials.push(Trial::test("when_a_knock_does_not_work_each_of_twelve_mistakes_ends_in_a_line_that_names_it", mistakes::all_are_named));
+    trials.push(Trial::test("options_and_keys_that_stand_for_those_of_other_tools_are_there", options::all_are_there));
+    trials.push(Trial::test("figures_that_the_pages_name_are_there", options::figures_are_there));
+    trials.push(Trial::test("options_and_keys_that_are_not_there_are_found_out", options::others_are_not));
     libtest_mimic::run(&arguments, trials).exit_code()
 }
 
