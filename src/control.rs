@@ -84,6 +84,11 @@ pub fn bind(path: &Path) -> io::Result<UnixListener> {
     Ok(listener)
 }
 
+/// Whether a daemon listens behind this socket.
+pub fn is_served(path: &Path) -> bool {
+    UnixStream::connect(path).is_ok()
+}
+
 /// Asks the daemon behind this socket.
 ///
 /// # Errors
@@ -124,6 +129,6 @@ mod tests {
         drop(bind(&path).unwrap());
         let _listener = bind(&path).unwrap();
         assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
-        assert!(UnixStream::connect(&path).is_ok());
+        assert!(is_served(&path) && !is_served(&folder.path().join("other.sock")));
     }
 }

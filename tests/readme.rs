@@ -5,8 +5,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-const START: &str = "### Code map\n";
-const END: &str = "\n## Licence\n";
+const START: &str = "### Code map\n\n<details>\n<summary>One line for every source file</summary>\n";
+const END: &str = "\n</details>\n";
 
 fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
     for entry in fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {

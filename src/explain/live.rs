@@ -44,10 +44,11 @@ impl Live {
         }
     }
 
-    /// Hands on datagrams, each with the time of its coming, until `take` has enough or the time is over.
+    /// Hands on datagrams, each with the time of its coming, until `take` has enough or the time is over. `besides` is told once it listens.
     pub(super) fn listen(
         &self,
         gate: &Gate,
+        besides: Option<&str>,
         heard: &mut dyn FnMut(&str),
         take: &mut dyn FnMut(Timestamp, Datagram) -> Result<ControlFlow<()>, Stop>,
     ) -> Result<(), Stop> {
@@ -78,6 +79,7 @@ impl Live {
         drop(caught);
         let ports: Vec<String> = gate.ports.iter().map(ToString::to_string).collect();
         heard(&format!("explaining knocks to UDP port {} on {}; Ctrl-C ends it", ports.join(", "), self.wire(gate)));
+        besides.into_iter().for_each(&mut *heard);
         let start = clock::instant();
         loop {
             let left = self.length.map_or(TICK, |length| length.saturating_sub(clock::elapsed(start)).min(TICK));

@@ -161,13 +161,18 @@ impl Explain {
     }
 
     /// Tells of datagrams as they come, until there were enough or the time is over; `heard` is told when it begins to
-    /// listen, and of interfaces that go and come.
+    /// listen, where no gate runs, and of interfaces that go and come.
     ///
     /// # Errors
     /// Exit 77 without the right to listen; what the kernel said.
     pub fn live(&mut self, live: &Live, heard: &mut dyn FnMut(&str), tell: &mut Tell<'_>) -> Result<(), Stop> {
+        let socket = &self.gate.control_socket;
+        let alone = (!control::is_served(socket)).then(|| {
+            let socket = socket.display();
+            format!("no posternd answers on {socket}: it is not running, and this is what one would do; start it: systemctl start posternd")
+        });
         let mut number = 0_u64;
-        live.listen(&self.gate.clone(), heard, &mut |now, datagram| {
+        live.listen(&self.gate.clone(), alone.as_deref(), heard, &mut |now, datagram| {
             let mut account = self.explainer.datagram(now, &datagram);
             // What the running gate admitted just now is this very datagram.
             if account.reason().is_none()

@@ -61,10 +61,9 @@ fn look_at_host(settings: &Settings, findings: &mut Findings) {
 
 fn look_at_hooks(settings: &Settings, findings: &mut Findings) {
     for (service, options) in &settings.options {
-        for recipe in [&options.on_open, &options.on_close].into_iter().flatten() {
-            if let Some(why) = unfit(recipe.program()) {
-                findings
-                    .add(Finding::warning("hook-unfit", format!("a hook of service {service} is not safe to run or can't be run: {why}")));
+        for (key, recipe) in [("on_open", &options.on_open), ("on_close", &options.on_close)] {
+            if let Some(why) = recipe.as_ref().and_then(|recipe| unfit(recipe.program())) {
+                findings.add(Finding::warning("hook-unfit", format!("{key} of service {service} can't be run, or not safely: {why}")));
             }
         }
     }

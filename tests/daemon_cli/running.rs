@@ -16,7 +16,8 @@ fn a_question_without_a_daemon_is_one_line_that_says_so() {
     let commands: [&[&str]; 4] = [&["status"], &["grants", "--json"], &["close", "--all"], &["close", "--user", "alice", "--json"]];
     for arguments in commands {
         let line = gate.run(arguments).one_line(69);
-        assert!(line.starts_with(&format!("no posternd answers on {socket}: ")), "{line}");
+        assert!(line.starts_with(&format!("no posternd answers on {socket}: it is not running: ")), "{line}");
+        assert!(line.contains("; start it: systemctl start posternd"), "{line}");
     }
     // Nobody listens any more on a socket that is still there.
     drop(UnixListener::bind(gate.path("control.sock")).unwrap());

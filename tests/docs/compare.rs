@@ -7,10 +7,12 @@ use regex::{Regex, RegexBuilder};
 /// What is never the same twice, and what it is put down as.
 const CHANGING: &[(&str, &str)] = &[
     (r"\b20\d\d-\d\d-\d\d[T ]\d\d:\d\d:\d\d(\.\d+)?Z?", "<time>"),
-    (r"\bpostern-[a-z]+1?:[A-Za-z0-9_-]{20,}", "<token>"),
+    (r"\bpostern-[a-z]+-1\.[A-Za-z0-9_-]{20,}", "<token>"),
     (r"\b[A-Z2-7]{32}\b", "<secret>"),
     (r"[A-Za-z0-9+/]{43}=", "<key>"),
-    (r"\b\d+(\.\d+)?(ms|s|min|h)\b( \d+(\.\d+)?(ms|s)\b)?", "<length>"),
+    (r"\b\d+(\.\d+)?(ms|µs|s|m|min|h)\b( \d+(\.\d+)?(ms|s|m|min)\b)*", "<length>"),
+    // whichever is quicker
+    (r"(\[2001:db8::1\]|192\.0\.2\.1):(\d+) is open", "<gate>:$2 is open"),
     (r"\b\d+ bytes\b", "<bytes>"),
     (r"\bpid \d+", "<pid>"),
     // columns are as wide as what stands in them
@@ -34,6 +36,12 @@ impl Comparison {
     /// Whether it begins as was promised.
     pub(crate) fn begins(&self, promised: &[String], printed: &str) -> bool {
         self.pattern(promised, r"(\n.*)?").is_match(&self.masked(printed.trim_end()))
+    }
+
+    /// Whether it ends as was promised.
+    pub(crate) fn ends(&self, promised: &[String], printed: &str) -> bool {
+        let promised = [&["…".to_owned()], promised].concat();
+        self.is_whole(&promised, printed)
     }
 
     /// With what changes put down as one word each.

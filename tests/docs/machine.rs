@@ -1,16 +1,16 @@
 //! A machine of a page: a network namespace and a mount namespace in which nothing that is written stays.
 //!
-//! /etc, /home, /root, /run, /usr/local, /srv and /var are laid over with a file system in memory, so every machine has its own, and
+//! /etc, /home, /root, /run, /usr/local, /usr/share, /srv and /var are laid over with a file system in memory, so every machine has its own, and
 //! commands are typed as the page has them. `sudo` runs what it is given, for all are root here; `systemctl` and `journalctl` are
 //! stand-ins for the few calls that the pages make, which start posternd as its unit would: nothing else here is a stand-in.
 
 use std::fs;
-use std::io::Read;
+use std::io::{Read, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -24,7 +24,10 @@ use crate::netns::Namespace;
 /// How long a command may take, and how long one that goes on may take to print what it should.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-const OWN: [&str; 7] = ["/etc", "/home", "/root", "/run", "/usr/local", "/srv", "/var"];
+const OWN: [&str; 8] = ["/etc", "/home", "/root", "/run", "/usr/local", "/usr/share", "/srv", "/var"];
+
+/// Where the package puts the examples.
+const EXAMPLES: &str = "/usr/share/doc/postern/examples";
 
 pub(crate) struct Machine {
     pub(crate) space: Namespace,
@@ -37,6 +40,8 @@ pub(crate) struct Machine {
 struct Running {
     child: Child,
     printed: Printed,
+    /// Lines of it that the page has shown.
+    shown: usize,
 }
 
 type Printed = Arc<Mutex<String>>;
@@ -69,27 +74,19 @@ impl Machine {
     /// Runs a command to its end; what it printed on both streams, in order, and how it ended where that was not well.
     pub(crate) fn run(&self, command: &str) -> String {
         let (mut child, printed) = self.start(command);
-        let deadline = Instant::now() + PATIENCE;
-        let status = loop {
-            if let Some(status) = child.try_wait().unwrap() {
-                break status;
-            }
-            if Instant::now() > deadline {
-                end(&mut child, Signal::KILL);
-                panic!("{command}: has not ended after {PATIENCE:?}: {}", printed.lock().unwrap());
-            }
-            thread::sleep(Duration::from_millis(10));
-        };
-        // What a daemon that it left behind still holds open is not waited for.
-        thread::sleep(Duration::from_millis(50));
+        let status = ended(&mut child);
         let text = printed.lock().unwrap().clone();
-        if status.success() { text } else { format!("{text}[{status}]\n") }
+        match status {
+            Some(status) if status.success() => text,
+            Some(status) => format!("{text}[{status}]\n"),
+            None => format!("{text}[has not ended after {PATIENCE:?}]\n"),
+        }
     }
 
-    /// Starts a command that goes on, and waits until what it has printed is as it should be.
-    pub(crate) fn run_on(&self, command: &str, is_right: impl Fn(&str) -> bool) -> Result<(), String> {
+    /// Starts a command that goes on, and waits until what it has printed, in so many lines, is as it should be.
+    pub(crate) fn run_on(&self, command: &str, shown: usize, is_right: impl Fn(&str) -> bool) -> Result<(), String> {
         let (child, printed) = self.start(command);
-        let mut running = Running { child, printed };
+        let mut running = Running { child, printed, shown };
         let deadline = Instant::now() + PATIENCE;
         while !is_right(&running.printed.lock().unwrap()) {
             if Instant::now() > deadline || running.child.try_wait().unwrap().is_some() {
@@ -107,24 +104,71 @@ impl Machine {
         Ok(())
     }
 
-    /// Ends the last command that goes on, as Ctrl-C does.
-    pub(crate) fn interrupt(&self) {
+    /// Waits until the last command that goes on has printed more lines, as many as this, and whether they are as they should be.
+    pub(crate) fn read_on(&self, count: usize, is_right: impl Fn(&str) -> bool) -> Result<(), String> {
+        let mut running = self.running.lock().unwrap();
+        let last = running.last_mut().ok_or("nothing goes on")?;
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let text = last.printed.lock().unwrap().clone();
+            // A line that has no end yet is still being written.
+            let whole = &text[..text.rfind('\n').map_or(0, |end| end + 1)];
+            let next: String = whole.split_inclusive('\n').skip(last.shown).take(count).collect();
+            if next.lines().count() == count {
+                last.shown += count;
+                return if is_right(&next) { Ok(()) } else { Err(next) };
+            }
+            if Instant::now() > deadline {
+                return Err(next);
+            }
+            thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// Ends the last command that goes on, as Ctrl-C does; all that it has printed.
+    pub(crate) fn interrupt(&self) -> String {
         let mut last = self.running.lock().unwrap().pop().expect("nothing goes on");
         end(&mut last.child, Signal::INT);
+        thread::sleep(Duration::from_millis(50));
+        last.printed.lock().unwrap().clone()
+    }
+
+    /// Runs a command at a terminal: once it has printed what it should, types a line and Ctrl-D. All that the terminal showed.
+    pub(crate) fn run_and_type(&self, command: &str, line: &str, asks_for_it: impl Fn(&str) -> bool) -> String {
+        let at_terminal = format!("script -qec '{command}' /dev/null");
+        assert!(!command.contains('\''), "{command}: no quotes here");
+        let (mut child, printed) = self.start_with(&at_terminal, Stdio::piped());
+        let mut keyboard = child.stdin.take().unwrap();
+        let shown = || printed.lock().unwrap().replace('\r', "");
+        let deadline = Instant::now() + PATIENCE;
+        while !(asks_for_it(&shown()) && shown().ends_with('\n')) {
+            if Instant::now() > deadline || child.try_wait().unwrap().is_some() {
+                end(&mut child, Signal::KILL);
+                return shown();
+            }
+            thread::sleep(Duration::from_millis(10));
+        }
+        writeln!(keyboard, "{line}").unwrap();
+        drop(keyboard);
+        ended(&mut child);
+        shown()
     }
 
     fn start(&self, command: &str) -> (Child, Printed) {
+        self.start_with(command, Stdio::null())
+    }
+
+    fn start_with(&self, command: &str, input: Stdio) -> (Child, Printed) {
         let (script, home) = (command.to_owned(), self.home.clone());
         let (reader, writer) = std::io::pipe().unwrap();
-        let mut child = self.space.run(move || {
+        let child = self.space.run(move || {
             let mut shell = Command::new("bash");
-            shell.args(["-c", &script]).stdin(Stdio::null()).current_dir(&home).env_clear();
+            shell.args(["-c", &script]).stdin(input).current_dir(&home).env_clear();
             shell.env("HOME", &home).env("USER", "root").env("LANG", "C.UTF-8").env("TERM", "dumb");
             shell.env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
             shell.stdout(writer.try_clone().unwrap()).stderr(writer).process_group(0);
             shell.spawn().unwrap()
         });
-        child.stdin.take();
         let printed = Printed::default();
         let into = Arc::clone(&printed);
         thread::spawn(move || collect(OwnedFd::from(reader), &into));
@@ -147,6 +191,24 @@ impl Drop for Machine {
             }
         });
     }
+}
+
+/// Waits until a command has ended; none for one that does not, which is killed.
+fn ended(child: &mut Child) -> Option<ExitStatus> {
+    let deadline = Instant::now() + PATIENCE;
+    let status = loop {
+        if let Some(status) = child.try_wait().unwrap() {
+            break Some(status);
+        }
+        if Instant::now() > deadline {
+            end(child, Signal::KILL);
+            break None;
+        }
+        thread::sleep(Duration::from_millis(10));
+    };
+    // What a daemon that it left behind still holds open is not waited for.
+    thread::sleep(Duration::from_millis(50));
+    status
 }
 
 fn collect(from: OwnedFd, into: &Printed) {
@@ -188,10 +250,23 @@ fn make_private(folder: &Path, name: &str) {
     {
         let _ = fs::remove_dir_all(leftover);
     }
+    // This system may have the engine's user, too; a machine of a page is new.
+    for list in ["/etc/passwd", "/etc/group", "/etc/shadow", "/etc/gshadow"] {
+        let text = fs::read_to_string(list).unwrap_or_default();
+        if text.contains("\npostern:") {
+            let others: String = text.split_inclusive('\n').filter(|line| !line.starts_with("postern:")).collect();
+            fs::write(list, others).unwrap();
+        }
+    }
     for (program, built) in [("postern", env!("CARGO_BIN_EXE_postern")), ("posternd", env!("CARGO_BIN_EXE_posternd"))] {
         let path = Path::new("/usr/local/bin").join(program);
         let _ = fs::remove_file(&path);
         symlink(built, &path).unwrap();
+    }
+    fs::create_dir_all(EXAMPLES).unwrap();
+    for example in fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("dist/examples")).unwrap() {
+        let example = example.unwrap();
+        fs::copy(example.path(), Path::new(EXAMPLES).join(example.file_name())).unwrap();
     }
     for (program, script) in STAND_INS {
         let path = Path::new("/usr/local/bin").join(program);
@@ -208,7 +283,8 @@ const HOSTS: &str = "\
 2001:db8::1 gate.example.org gate
 203.0.113.9 you
 2001:db8:9::9 you
-10.0.0.5 inside
+10.0.0.5 inside stun.example.net
+fd00::5 stun.example.net
 ";
 
 const STAND_INS: [(&str, &str); 3] = [

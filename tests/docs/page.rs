@@ -2,7 +2,10 @@
 //!
 //! A block is one of
 //! - `console`: lines that begin with the name of a machine and `$ ` are commands, the lines below each are what it prints;
+//! - `console gate`: what the last command that goes on there prints next, after all that the page has shown of it; with `^C` as its
+//!   first line, that command is ended, and what stands below is the last that it prints;
 //! - any language with a place behind it, `toml gate:/etc/postern/posternd.toml`: a file with these contents;
+//! - a `console` block that is one of the project's own two commands;
 //! - `text`: a drawing. Anything else is refused, so that nothing in a page escapes the test.
 
 use std::fs;
@@ -15,6 +18,8 @@ pub(crate) enum Step {
     File { machine: String, path: String, text: String },
     /// Type this command on this machine.
     Command(Typed),
+    /// Wait for what the command that goes on at this machine prints next.
+    Next { line: usize, machine: String, prints: Vec<String> },
 }
 
 /// A command and what the page says that it prints.
@@ -33,6 +38,9 @@ pub(crate) struct Page {
     pub(crate) world: Vec<String>,
     pub(crate) steps: Vec<Step>,
 }
+
+/// The project's own commands, typed in its own folder: another test runs the first, and the second runs all this.
+const OWN: [&str; 2] = ["$ cargo run --release -- demo", "$ tests/run"];
 
 const WORLD: &str = "<!-- world:";
 
@@ -54,7 +62,14 @@ impl Page {
                 .collect();
             let mut info = info.split_whitespace();
             match (info.next(), info.next()) {
+                (Some("console"), None) if block.iter().any(|(line, _)| OWN.contains(&line.as_str())) => {
+                    assert!(block.len() == 1, "{name}:{at}: nothing else beside the project's own command");
+                }
                 (Some("console"), None) => steps.extend(commands(&name, &block, machines)),
+                (Some("console"), Some(machine)) => {
+                    let prints = block.into_iter().map(|(line, _)| line).collect();
+                    steps.push(Step::Next { line: at, machine: machine.to_owned(), prints });
+                }
                 (Some("text"), None) => {}
                 (Some(_), Some(place)) => {
                     let (machine, path) = place.split_once(':').unwrap_or_else(|| panic!("{name}:{at}: {place} is not MACHINE:PATH"));

@@ -64,7 +64,7 @@ impl World {
         self.machine("inside").space.ip("-6 route add default via fd00::1");
     }
 
-    /// `gate/sshd`, `gate/http:8080`, `inside/echo:22`: a server on a machine.
+    /// `gate/sshd`, `gate/http:8080`, `inside/udp:22`, `gate/git`: a server on a machine, or a repository.
     fn serve(&self, word: &str) {
         let (name, server) = word.split_once('/').unwrap_or_else(|| panic!("{word} is not MACHINE/SERVER"));
         let machine = self.machine(name);
@@ -74,14 +74,34 @@ impl World {
                 let you = self.machine("you");
                 let key = you.run("mkdir -p -m 700 ~/.ssh && [ -f ~/.ssh/id_ed25519 ] || ssh-keygen -q -t ed25519 -N '' -f ~/.ssh/id_ed25519 && cat ~/.ssh/id_ed25519.pub");
                 machine.write("~/.ssh/authorized_keys", &key);
-                you.write("~/.ssh/config", "Host *\n    StrictHostKeyChecking accept-new\n    LogLevel ERROR\n    BatchMode yes\n");
+                // Beside what a page writes into ~/.ssh/config: nobody is there to ask.
+                you.write(
+                    "/etc/ssh/ssh_config.d/docs.conf",
+                    "Host *\n    StrictHostKeyChecking accept-new\n    LogLevel ERROR\n    BatchMode yes\n",
+                );
+                said
+            }
+            // Beyond the gate, which lets all of it through.
+            None if server == "stun" => {
+                let routes = self.machine("gate").run("sysctl -qw net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1");
+                routes + &machine.run(&started(STUN, "")) + &machine.run(&LISTENS_UDP.replace("PORT", "3478"))
+            }
+            None if server == "git" => machine.run(GIT),
+            None if server == "https" => {
+                machine.write("/srv/https.py", HTTPS);
+                let said = machine.run(CERTIFICATE) + &machine.run(&started("python3 /srv/https.py", "443"));
+                // Who signed it is believed here.
+                self.machine("you").write("/etc/ssl/certs/ca-certificates.crt", &machine.run("cat /srv/https.pem"));
                 said
             }
             Some(("http", port)) => machine.run(&format!(
                 "mkdir -p /srv/www && echo 'hello from {name}' >/srv/www/index.html; {}",
                 started(&format!("python3 -m http.server -b :: -d /srv/www {port}"), port)
             )),
-            Some(("udp", port)) => machine.run(&started(&format!("python3 -c \"{}\"", UDP_ECHO.replace("PORT", port)), "")),
+            Some(("udp", port)) => {
+                machine.write("/srv/udp.py", &UDP_ECHO.replace("PORT", port));
+                machine.run(&started("python3 /srv/udp.py", "")) + &machine.run(&LISTENS_UDP.replace("PORT", port))
+            }
             _ => panic!("no server {word}"),
         };
         assert_eq!(said, "", "{word}");
@@ -90,12 +110,44 @@ impl World {
     }
 }
 
+const CERTIFICATE: &str = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -noenc -days 2 -subj /CN=gate.example.org \
+    -addext subjectAltName=DNS:gate.example.org -keyout /srv/https.key -out /srv/https.pem 2>/dev/null";
+
+/// A web server on port 443.
+const HTTPS: &str = r#"
+import http.server, socket, ssl
+
+class Page(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(b"hello from the web\n")
+
+class Server(http.server.ThreadingHTTPServer):
+    address_family = socket.AF_INET6
+
+context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+context.load_cert_chain("/srv/https.pem", "/srv/https.key")
+server = Server(("::", 443), Page)
+server.socket = context.wrap_socket(server.socket, server_side=True)
+server.serve_forever()
+"#;
+
+/// A repository in the home folder, with one commit in it.
+const GIT: &str = "set -e; git init -q -b main /srv/notes; cd /srv/notes; echo hello >note; git add note; \
+    git -c user.name=docs -c user.email=docs@example.org commit -q -m 'The first note'; git clone -q --bare . ~/notes.git";
+
 /// A real sshd with keys of its own.
 const SSHD: &str = "set -e; mkdir -p -m 755 /run/sshd; mkdir -p -m 700 ~/.ssh; ssh-keygen -q -t ed25519 -N '' -f /etc/ssh/docs_host_key; \
-    printf 'HostKey /etc/ssh/docs_host_key\\nPidFile none\\nUsePAM no\\nPermitRootLogin yes\\nStrictModes no\\n' >/etc/ssh/docs_sshd_config; \
+    printf 'HostKey /etc/ssh/docs_host_key\\nPidFile none\\nUsePAM no\\nPermitRootLogin yes\\nStrictModes no\\nSubsystem sftp internal-sftp\\n' >/etc/ssh/docs_sshd_config; \
     setsid sh -c 'echo $$ >/run/started/sshd; exec /usr/sbin/sshd -D -f /etc/ssh/docs_sshd_config' </dev/null >/dev/null 2>&1 & \
     for _ in $(seq 200); do ss --no-header -ltn | grep -q ':22 ' && exit 0; sleep 0.05; done; echo sshd does not listen";
 
+const STUN: &str = "turnserver -n -S --no-cli --no-tls --no-dtls -p 3478 --log-file stdout";
+const LISTENS_UDP: &str =
+    "for _ in $(seq 200); do ss --no-header -lun | grep -q ':PORT ' && exit 0; sleep 0.05; done; echo PORT is not listened on";
+
+/// Sends back what it gets.
 const UDP_ECHO: &str =
     "import socket; s = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM); s.bind(('::', PORT))\nwhile True: s.sendto(*s.recvfrom(2048))";
 

@@ -125,7 +125,10 @@ pub(crate) fn connect_says_when_the_gate_does_not_open(backend: &'static str) {
     let (host, port) = (Family::V4.address(1).to_string(), PORT.to_string());
     let refused = world.first.postern("alice", &["connect", "v4", &host, &port, "-s", "tcp/23", "--wait", "1s"]);
     assert_eq!((refused.code, refused.out.as_str()), (Some(3), ""), "{refused:?}");
-    assert!(refused.err.ends_with("; look into the gate's log for this knock, and check key, gate name and both clocks\n"), "{refused:?}");
+    assert!(
+        refused.err.ends_with("; the gate answers nobody, but posternd explain --live there says of the next knock why\n"),
+        "{refused:?}"
+    );
     world.daemon.wait_for_count("refuse services", 1);
     world.expect_nothing_open();
 }

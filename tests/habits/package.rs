@@ -63,6 +63,7 @@ fn wanted() -> BTreeSet<String> {
         ("dist/sysusers.d", "usr/lib/sysusers.d"),
         ("dist/tmpfiles.d", "usr/lib/tmpfiles.d"),
         ("dist/examples", "usr/share/doc/postern/examples"),
+        ("docs", "usr/share/doc/postern/docs"),
         ("dist/completions/bash", "usr/share/bash-completion/completions"),
         ("dist/completions/zsh", "usr/share/zsh/vendor-completions"),
         ("dist/completions/fish", "usr/share/fish/vendor_completions.d"),

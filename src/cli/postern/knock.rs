@@ -147,5 +147,5 @@ impl Wait {
 /// A port that did not open: why, nobody says but the gate's log.
 pub(super) fn in_vain(what: &str, limit: Duration) -> Failure {
     let what = format!("{what} did not open within {}", human(limit));
-    Failure::new(Exit::NotOpen, what, "look into the gate's log for this knock, and check key, gate name and both clocks")
+    Failure::new(Exit::NotOpen, what, "the gate answers nobody, but posternd explain --live there says of the next knock why")
 }

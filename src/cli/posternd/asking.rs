@@ -2,6 +2,7 @@
 //!
 //! Owns how answers are told; decides nothing.
 
+use std::io::{self, ErrorKind};
 use std::process::ExitCode;
 
 use super::arguments::{Close, Config, Report, Which};
@@ -43,15 +44,42 @@ pub(super) fn confirm(report: &Report) -> Result<ExitCode, Stop> {
 /// Asks the running daemon; where there is none, says so.
 pub(super) fn ask(report: &Report, question: &Question) -> Result<Answer, Stop> {
     let path = monitor::control_socket(&report.config.config)?;
-    let answer = control::ask(&path, question).map_err(|error| {
-        Stop::new(UNAVAILABLE, format!("no posternd answers on {}: {error}; is it running, and are you root?", path.display()))
-    })?;
+    let answer = control::ask(&path, question)
+        .map_err(|error| Stop::new(UNAVAILABLE, format!("no posternd answers on {}: {}", path.display(), reason(&error))))?;
     match answer {
         Answer::Failed(why) => Err(Stop::new(FAILED, why)),
         answer => Ok(answer),
     }
 }
 
+/// Why nothing answers, and what to do.
+fn reason(error: &io::Error) -> String {
+    match error.kind() {
+        ErrorKind::NotFound | ErrorKind::ConnectionRefused => {
+            format!("it is not running: {error}; start it: systemctl start posternd, and journalctl -u posternd says why it ended")
+        }
+        ErrorKind::PermissionDenied => format!("only root may ask ({error}); run this as root"),
+        _ => format!("{error}; what journalctl -u posternd says last may tell why"),
+    }
+}
+
 pub(super) fn odd() -> Stop {
     Stop::new(FAILED, "posternd answered something else; are daemon and command of one version?")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn why_nothing_answers_is_told_with_what_to_do() {
+        for (kind, words) in [
+            (ErrorKind::NotFound, "; start it: systemctl start posternd"),
+            (ErrorKind::ConnectionRefused, "it is not running: "),
+            (ErrorKind::PermissionDenied, "only root may ask ("),
+            (ErrorKind::UnexpectedEof, "journalctl -u posternd says last"),
+        ] {
+            assert!(reason(&kind.into()).contains(words), "{kind}");
+        }
+    }
 }
