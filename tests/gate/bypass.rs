@@ -55,10 +55,13 @@ fn answered(observer: &Observer) -> Vec<u16> {
     observer.seen().iter().filter_map(to).collect()
 }
 
+/// Makes packets of a packet.
+type Dress = fn(&[u8]) -> Vec<Vec<u8>>;
+
 /// A request for a connection in every dress, each from a port of its own, as frames.
 fn dresses(world: &World, first_port: u16) -> Vec<(String, Vec<Vec<u8>>)> {
     let macs = [1, 2].map(|end| world.first.mac(end)).concat();
-    let kinds: [(&str, fn(&[u8]) -> Vec<Vec<u8>>); 10] = [
+    let kinds: [(&str, Dress); 10] = [
         ("nothing", |packet| vec![packet.to_vec()]),
         ("options", |packet| vec![with_options(packet)]),
         ("two fragments", |packet| fragments4(packet, 16)),
