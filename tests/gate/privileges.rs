@@ -28,6 +28,29 @@ pub(crate) fn engine_has_none(backend: &'static str) {
     }
 }
 
+/// Whatever the driver, no more capabilities than its work needs, none to be had back, and no core dumps. With native nftables, which
+/// runs no program, its system calls are filtered as well.
+pub(crate) fn monitor_keeps_what_it_needs(backend: &'static str) {
+    let world = World::start(&Plan::new(backend));
+    let proc = |file: &str| fs::read_to_string(format!("/proc/{}/{file}", world.daemon.pid())).unwrap();
+    let status = proc("status");
+    let field = |status: &str, name: &str| {
+        let line = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(":\t"));
+        line.unwrap_or_else(|| panic!("no {name} in {status}")).trim().to_owned()
+    };
+    // linux/capability.h: CHOWN, KILL, SETGID, SETUID, SETPCAP, NET_ADMIN, NET_RAW, BPF
+    let needed: u64 = [0, 5, 6, 7, 8, 12, 13, 39].map(|capability| 1 << capability).iter().sum();
+    let own = u64::from_str_radix(&field(&fs::read_to_string("/proc/self/status").unwrap(), "CapPrm"), 16).unwrap();
+    for set in ["CapPrm", "CapEff", "CapBnd"] {
+        assert_eq!(field(&status, set), format!("{:016x}", needed & own), "{set}");
+    }
+    assert_eq!(field(&status, "NoNewPrivs"), "1");
+    assert_eq!(field(&status, "Seccomp"), if backend == "nftables" { "2" } else { "0" });
+    let limits = proc("limits");
+    let core = limits.lines().find(|line| line.starts_with("Max core file size")).unwrap();
+    assert_eq!(core.split_whitespace().skip(4).take(2).collect::<Vec<_>>(), ["0", "0"], "{core}");
+}
+
 pub(crate) fn keys_are_not_on_show(backend: &'static str) {
     let world = World::start(&Plan::new(backend));
     let secret = key("alice");

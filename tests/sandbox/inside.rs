@@ -1,4 +1,4 @@
-//! The one inside: gives up what an engine gives up, then tries what an attacker who took it over would try.
+//! The one inside: gives up what an engine or a monitor gives up, then tries what an attacker who took it over would try.
 #![allow(unsafe_code, reason = "system calls that no safe function makes, only to see them refused")]
 
 use std::fs;
@@ -7,13 +7,13 @@ use std::net::UdpSocket;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
-use std::process::ExitCode;
+use std::process::{Command, ExitCode, Stdio};
 
 use postern::capture::hint_filter::HintFilter;
 use postern::capture::packet::{self, PacketCapture};
 use postern::engine::privileges;
 use postern::mark::{MarkRecord, Tide};
-use postern::sandbox;
+use postern::sandbox::{self, Paths};
 use postern::store::ReplayStore;
 use postern::store::disk::DiskStore;
 use postern::time::Timestamp;
@@ -42,6 +42,40 @@ pub(crate) fn engine(state: &Path) -> ExitCode {
     // Last, for it would end this process if it were allowed.
     let none: [*const libc::c_char; 1] = [std::ptr::null()];
     tell("execute /bin/true", call(libc::SYS_execve, [c"/bin/true".as_ptr() as i64, none.as_ptr() as i64, none.as_ptr() as i64, 0, 0]));
+    ExitCode::SUCCESS
+}
+
+/// As root with all capabilities, so that nothing but the enclosure says no.
+pub(crate) fn monitor(state: &Path) -> ExitCode {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let own = std::env::current_exe().unwrap();
+    let paths = Paths {
+        read: vec!["/".into()],
+        execute: vec!["/lib".into(), "/lib64".into(), own.clone()],
+        write: vec![state.to_owned(), "/dev/null".into()],
+        ..Paths::default()
+    };
+    let gaps = sandbox::monitor(&Paths { bind: true, ..paths }, true).unwrap();
+    assert_eq!(gaps, Vec::<String>::new(), "this kernel has all parts");
+
+    tell("read a file anywhere", fs::read("/etc/passwd").map(drop));
+    tell("write to its state", fs::write(state.join("grants"), "x"));
+    tell("open a packet socket", packet::open(&[62201]).map(drop));
+    tell(
+        "talk to the firewall",
+        call(libc::SYS_socket, [libc::AF_NETLINK.into(), libc::SOCK_RAW.into(), libc::NETLINK_NETFILTER.into(), 0, 0]),
+    );
+    tell("start itself again", Command::new(own).arg("--list").stdout(Stdio::null()).status().map(drop));
+    tell("write to /etc", fs::write("/etc/postern-sandbox-test", "x"));
+    tell("write to /tmp", fs::write("/tmp/postern-sandbox-test", "x"));
+    tell("execute /bin/true", Command::new("/bin/true").status().map(drop));
+    tell("connect", std::net::TcpStream::connect(listener.local_addr().unwrap()).map(drop));
+    tell("trace its parent", call(libc::SYS_ptrace, [libc::PTRACE_SEIZE.into(), std::os::unix::process::parent_id().into(), 0, 0, 0]));
+    tell("mount", call(libc::SYS_mount, [c"tmpfs".as_ptr() as i64, c"/mnt".as_ptr() as i64, c"tmpfs".as_ptr() as i64, 0, 0]));
+    tell("set the clock", call(libc::SYS_clock_settime, [0; 5]));
+    tell("load a module", call(libc::SYS_init_module, [0; 5]));
+    tell("load another kernel", call(libc::SYS_kexec_load, [0; 5]));
+    tell("make a namespace", call(libc::SYS_unshare, [libc::CLONE_NEWNS.into(), 0, 0, 0, 0]));
     ExitCode::SUCCESS
 }
 

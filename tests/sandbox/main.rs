@@ -1,4 +1,4 @@
-//! What an engine can't do any more, tried from inside a process that gave up the same rights in the same order.
+//! What an engine and a monitor can't do any more, tried from inside a process that gave up the same rights in the same order.
 //!
 //! The test starts itself again in the role of the one inside, which says of each deed what the kernel said; the test judges.
 //! That all an engine must do still works is shown by every test of a whole gate, for the sandbox is always on.
@@ -26,12 +26,15 @@ mod netns;
 use netns::ground::{Ground, Need, trials};
 
 /// Makes this program the one inside.
-const ROLE: &str = "--inside-an-engine";
+const ENGINE: &str = "--inside-an-engine";
+const MONITOR: &str = "--inside-a-monitor";
 
 fn main() -> ExitCode {
     let mut arguments = std::env::args();
-    if arguments.nth(1).as_deref() == Some(ROLE) {
-        return inside::engine(Path::new(&arguments.next().unwrap()));
+    match arguments.nth(1).as_deref() {
+        Some(ENGINE) => return inside::engine(Path::new(&arguments.next().unwrap())),
+        Some(MONITOR) => return inside::monitor(Path::new(&arguments.next().unwrap())),
+        _ => {}
     }
     let ground = Ground::find();
     let trials = trials![
@@ -43,20 +46,24 @@ fn main() -> ExitCode {
         an_engine_runs_no_code_that_it_wrote_itself,
         an_engine_gains_no_right_back,
         an_engine_still_has_what_it_needs,
+        a_monitor_writes_starts_connects_and_loads_nothing_that_it_has_no_use_for,
+        a_monitor_still_has_what_it_needs,
     ];
     libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
 }
 
 /// What the kernel said to each deed: `done`, or the name of an error.
-fn deeds() -> BTreeMap<String, String> {
+fn deeds(role: &str) -> BTreeMap<String, String> {
     let folder = tempfile::Builder::new().prefix("postern-sandbox-").tempdir().unwrap();
     std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
     let state = folder.path().join("state");
     std::fs::create_dir(&state).unwrap();
-    std::os::unix::fs::chown(&state, Some(inside::USER), Some(inside::USER)).unwrap();
+    if role == ENGINE {
+        std::os::unix::fs::chown(&state, Some(inside::USER), Some(inside::USER)).unwrap();
+    }
     std::fs::write(folder.path().join("open-to-all"), "x").unwrap();
     let me = std::env::current_exe().unwrap();
-    let output = Command::new(me).arg(ROLE).arg(&state).output().unwrap();
+    let output = Command::new(me).arg(role).arg(&state).output().unwrap();
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr));
     said.lines().filter_map(|line| line.split_once(": ")).map(|(deed, said)| (deed.to_owned(), said.to_owned())).collect()
@@ -64,7 +71,12 @@ fn deeds() -> BTreeMap<String, String> {
 
 #[track_caller]
 fn expect(wanted: &[&str], all: &[&str]) {
-    let deeds = deeds();
+    expect_of(ENGINE, wanted, all);
+}
+
+#[track_caller]
+fn expect_of(role: &str, wanted: &[&str], all: &[&str]) {
+    let deeds = deeds(role);
     for deed in all {
         let said = deeds.get(*deed).unwrap_or_else(|| panic!("{deed} was not tried: {deeds:?}"));
         assert!(wanted.contains(&said.as_str()), "{deed}: {said}");
@@ -134,4 +146,28 @@ fn an_engine_still_has_what_it_needs() {
             "bind its packet socket",
         ],
     );
+}
+
+fn a_monitor_writes_starts_connects_and_loads_nothing_that_it_has_no_use_for() {
+    expect_of(
+        MONITOR,
+        REFUSED,
+        &[
+            "write to /etc",
+            "write to /tmp",
+            "execute /bin/true",
+            "connect",
+            "trace its parent",
+            "mount",
+            "set the clock",
+            "load a module",
+            "load another kernel",
+            "make a namespace",
+        ],
+    );
+}
+
+fn a_monitor_still_has_what_it_needs() {
+    let needs = ["read a file anywhere", "write to its state", "open a packet socket", "talk to the firewall", "start itself again"];
+    expect_of(MONITOR, &["done"], &needs);
 }
