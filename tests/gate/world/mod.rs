@@ -5,12 +5,13 @@
 //! `main.rs` draws the topology.
 #![allow(dead_code, reason = "other tests that share this world use other parts of it")]
 
-use std::net::{IpAddr, TcpListener};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr, TcpListener};
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use socket2::{Domain, Socket, Type};
 use tempfile::TempDir;
 
 mod client;
@@ -38,6 +39,8 @@ pub(crate) use shared::*;
 pub(crate) const KNOCK: u16 = 62201;
 /// TCP port of the hidden service, on which the gate listens from the beginning.
 pub(crate) const SERVICE: u16 = 2222;
+/// Connections to it that may wait; the kernel allows as many by itself.
+const BACKLOG: i32 = 4096;
 /// How long a condition is waited for. Long, for the machine may be busy; nothing waits that long where all is well.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -93,7 +96,7 @@ impl World {
         plan.write(folder.path());
         let gate = Namespace::new();
         let [first, second] = [2, 3].map(|host| client::join(&gate, host, folder.path()));
-        let service = gate.run(|| TcpListener::bind(("::", SERVICE)).unwrap());
+        let service = gate.run(serve);
         let mut daemon = Daemon::new(folder.path());
         daemon.level = if plan.is_quiet { "info" } else { "debug" };
         Self { daemon, first, second, gate, service, backend: plan.backend.clone(), folder }
@@ -154,6 +157,15 @@ impl World {
         assert_eq!(self.daemon.grants(), [], "posternd says that something is open");
         assert_eq!(self.rules(), Vec::<String>::new(), "the kernel lists a grant");
     }
+}
+
+/// A service that takes nobody in: connections stay as they are, and there is room for all that a test may make.
+fn serve() -> TcpListener {
+    let socket = Socket::new(Domain::IPV6, Type::STREAM, None).unwrap();
+    socket.set_reuse_address(true).unwrap();
+    socket.bind(&SocketAddr::from((Ipv6Addr::UNSPECIFIED, SERVICE)).into()).unwrap();
+    socket.listen(BACKLOG).unwrap();
+    socket.into()
 }
 
 /// Asks every 20 ms until there is an answer.
