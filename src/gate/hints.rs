@@ -345,4 +345,28 @@ mod tests {
         assert_eq!(steps_touched(at(64_000 * 10 + 63_000), Duration::from_secs(30)), 10..=12);
         assert_eq!(steps_touched(at(1_000), Duration::from_secs(30)), 0..=1);
     }
+
+    #[test]
+    fn a_table_grows_with_its_rows_and_keeps_a_third_of_its_slots_empty() {
+        for (users, slots) in [(1, 1024), (170, 1024), (171, 2048), (400, 4096)] {
+            let table = table(&keys(users), 100..=103);
+            let (rows, empty) = (table.rows(), table.slots.iter().filter(|slot| **slot == 0).count());
+            assert_eq!((table.slots.len(), rows + empty), (slots, slots), "{users} users");
+            assert!(3 * empty >= slots, "{users} users: {empty} of {slots}");
+            let mask = usize::try_from(table.row_mask).unwrap();
+            assert!(rows <= mask && mask < 2 * rows, "{rows} rows, mask {mask:x}: no bit that could be the hint's");
+        }
+    }
+
+    #[test]
+    fn a_sieve_grows_with_its_rows_and_never_gets_denser() {
+        let words = |rows| Sieve::for_rows(rows).words.len();
+        assert_eq!([0, 1, WORDS_MIN * ROWS_A_WORD].map(words), [WORDS_MIN; 3]);
+        assert_eq!([WORDS_MIN + 1, 2 * WORDS_MIN].map(|words_needed| words(words_needed * ROWS_A_WORD)), [2 * WORDS_MIN; 2]);
+    }
+
+    #[test]
+    fn a_table_that_is_shown_shows_no_hint() {
+        assert_eq!(format!("{:?}", table(&keys(2), 7..=8)), "HintTable { 2 keys, steps 7..=8 }");
+    }
 }
