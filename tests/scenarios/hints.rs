@@ -59,7 +59,9 @@ fn a_table_that_is_late_by_a_step_costs_nothing_and_a_later_one_stops_nobody_for
 #[test]
 fn a_gate_without_any_table_knows_nobody_and_wants_one() {
     let mut world = World::of_alice();
+    assert_eq!(world.core.gate().hint_rows(), 2, "one for each of two steps");
     world.core.gate().install(HintTable::empty());
+    assert_eq!(world.core.gate().hint_rows(), 0);
     assert_eq!(world.alice_knocks().reason, UNKNOWN);
     assert_eq!(world.core.gate().table_wanted(START), Some(27_500_000..=27_500_001));
 }
