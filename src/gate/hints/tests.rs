@@ -161,3 +161,15 @@ fn keys_are_counted() {
     keys.push(self::keys(1).remove(0));
     assert!(!keys.is_empty() && keys.len() == 1);
 }
+
+#[test]
+fn each_step_is_told_with_the_hints_that_count_in_it() {
+    let all = keys(2);
+    let mut keys = HintKeys::default();
+    keys.push(all[0].clone());
+    keys.push_old(all[1].clone(), Timestamp::from_millis(64_000 * 101 + 40_000), Duration::from_secs(30));
+    let told: Vec<(Step, Vec<[u8; 8]>)> =
+        HintTable::build(&keys, 100..=104).by_step().map(|(step, hints)| (step, hints.collect())).collect();
+    let counting = |step: u64| all.iter().take(if step <= 102 { 2 } else { 1 }).map(move |key| key.hint(Step(step)).0);
+    assert_eq!(told, (100..=104).map(|step| (Step(step), counting(step).collect())).collect::<Vec<_>>());
+}
