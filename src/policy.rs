@@ -298,6 +298,16 @@ mod tests {
     }
 
     #[test]
+    fn a_user_name_starts_with_a_letter_or_digit_and_has_1_to_64_of_its_characters() {
+        for name in ["a", "0", "Alice", "a.b_c-d@e", &"a".repeat(64)] {
+            assert!(is_user_name(name), "{name}");
+        }
+        for name in ["", ".a", "_a", "-a", "@a", "a/b", "a b", "ä", "aä", "../a", &"a".repeat(65)] {
+            assert!(!is_user_name(name), "{name}");
+        }
+    }
+
+    #[test]
     fn a_wish_is_clipped_and_terms_past_the_maximum_are_refused() {
         assert_eq!(policy().clip(0), Duration::from_secs(30));
         assert_eq!(policy().clip(600), Duration::from_secs(600));

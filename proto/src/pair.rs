@@ -159,6 +159,7 @@ mod tests {
         assert_eq!(format!("{:?}", key.public()), format!("PublicKey({})", &*key.public().to_base64()));
         assert_eq!(PublicKey::from_base64(&key.public().to_base64()), Ok(key.public()));
         assert_eq!(PrivateKey::from_base64(&key.to_base64()), Ok(key));
+        assert_ne!(PrivateKey::from_bytes([0x5a; 32]), PrivateKey::from_bytes([0x5b; 32]));
     }
 
     fn hex(text: &str) -> [u8; 32] {

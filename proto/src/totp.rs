@@ -209,6 +209,7 @@ mod tests {
         assert_eq!(refused("GEZDGNBVGY3TQOJQ"), CodeKeyError::Length);
         assert_eq!(refused(""), CodeKeyError::Length);
         assert_eq!(refused(&"A".repeat(104)), CodeKeyError::Length);
+        assert_eq!(refused(&"A".repeat(105)), CodeKeyError::Length, "however the text would end");
         assert_eq!(refused(&"A".repeat(100_000)), CodeKeyError::Length);
         for digits in [0, 5, 9, 255] {
             assert_eq!(CodeKey::from_base32(RFC_BASE32, digits), Err(CodeKeyError::Digits));

@@ -225,4 +225,13 @@ mod tests {
             assert_eq!(replay.fresh(now, Timestamp::from_millis(made)), verdict, "{made}");
         }
     }
+
+    #[test]
+    fn a_knock_made_at_the_horizon_is_fresh_and_one_made_before_it_is_too_old() {
+        let mut replay = ReplayWindow::new(WINDOW, Kept::default());
+        assert_eq!(replay.remember(record(1, 1000, 1000)), Tide { floor: at(1000), horizon: at(970) });
+        assert_eq!(replay.fresh(at(1000), at(970)), Ok(()));
+        // The horizon holds also where the clock handed in would not say no.
+        assert_eq!(replay.fresh(at(999), Timestamp::from_millis(969_999)), Err(Drop::TooOld));
+    }
 }

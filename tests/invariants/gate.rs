@@ -13,7 +13,7 @@ use postern::gate::{Gate, HintTable, User};
 use postern::mark::Kept;
 use postern::order::Order;
 use postern::policy::{Policy, Quota};
-use postern::reason::{Drop, Reason};
+use postern::reason::{Drop, Reason, Rule};
 use postern_proto::{
     Action, Allow, GateName, Item, KeyMaterial, OpenBuffer, PresharedKey, PrivateKey, Protocol, Request, Service, SharedKey, UserKeys, seal,
 };
@@ -35,13 +35,17 @@ fn core(kept: Kept) -> Core {
 }
 
 fn knock(nonce: u8) -> Vec<u8> {
+    knock_at(nonce, 22)
+}
+
+fn knock_at(nonce: u8, port: u16) -> Vec<u8> {
     let request = Request {
         action: Action::Open,
         allow: Allow::Source { prefix: 128 },
         timestamp_ms: NOW.as_millis(),
         duration_s: 0,
         target: None,
-        items: vec![Item::Service(Service::new(Protocol::Tcp, 22, 22).unwrap())],
+        items: vec![Item::Service(Service::new(Protocol::Tcp, port, port).unwrap())],
     };
     seal(&keys(), &request, [nonce; 12], 200).unwrap().as_bytes().to_vec()
 }
@@ -91,6 +95,21 @@ fn invariant_2_a_datagram_that_is_not_authenticated_allocates_nothing_and_grows_
     }
     let admitted = measure(|| assert!(core.datagram(NOW, &datagram(&right)).is_some()));
     assert!(admitted.count_total > 0 && core.gate().marks() == 1, "the counter counts");
+}
+
+/// What makes a flood of replays cheap: the mac is all the cryptography that a copy costs, however it was judged the first time.
+#[test]
+fn a_copy_of_a_knock_that_came_before_is_found_before_it_is_opened_or_read() {
+    let mut core = core(Kept::default());
+    let copies = [datagram(&knock(1)), datagram(&knock_at(2, 23))];
+    assert!(core.datagram(NOW, &copies[0]).is_some() && core.datagram(NOW, &copies[1]).is_none());
+    assert_eq!(core.gate().counters().of(Reason::Refuse(Rule::Service)), 1);
+    for (later, reason) in [(0, Drop::Duplicate), (1001, Drop::Replay), (30_001, Drop::TooOld)] {
+        let now = NOW.plus(Duration::from_millis(later));
+        let allocated = measure(|| assert!(copies.iter().all(|copy| core.datagram(now, copy).is_none())));
+        // To read a body is to make a list of its items.
+        assert_eq!((allocated.count_total, core.gate().counters().of(Reason::Drop(reason))), (0, 2), "{reason:?}");
+    }
 }
 
 #[test]

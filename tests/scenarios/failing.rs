@@ -1,10 +1,11 @@
 //! What is behind the gate fails, or disagrees: nothing opens that should not, and it is told as it is (steps 6.11 and 6.12).
 
+use postern::datagram::Datagram;
 use postern::order::Report;
 use postern::reason::{Drop, Reason, Rule};
 
 use crate::wishes::{HOME, Wish};
-use crate::world::{Outcome, World, load, seconds};
+use crate::world::{Outcome, World, address, load, seconds};
 
 const ALICE: &str = "[[user]]\nname = 'alice'\nkey = ALICE\nservices = ['tcp/22']\n";
 
@@ -113,4 +114,16 @@ fn a_config_that_the_firewall_does_not_take_changes_nothing() {
     assert_eq!(world.open().len(), 1);
     assert!(world.knock(&Wish::of("alice"), "198.51.100.9").admitted);
     assert_eq!(world.open().len(), 2);
+}
+
+#[test]
+fn an_order_that_cannot_be_given_is_a_firewall_that_fails_and_nobody_waits_for_it() {
+    let mut world = World::new(ALICE);
+    let knock = Wish::of("alice").sealed(world.now);
+    let datagram = Datagram::new(address(HOME), address("198.51.100.1"), 62201, knock.as_bytes());
+    let commit = world.core.datagram(world.now, &datagram).unwrap();
+    let order = world.core.stored(commit.ticket, Ok(())).unwrap();
+    assert!(!world.core.is_idle());
+    world.core.not_ordered(&order, "the monitor is gone");
+    assert_eq!((world.count(Reason::Refuse(Rule::Firewall)), world.core.is_idle()), (1, true));
 }

@@ -1,10 +1,12 @@
 //! Authenticated knocks that policy does not allow (step 6.9): told at info with who and which rule, and nothing opens.
 
+use postern::gate::Seen;
 use postern::reason::Rule;
+use postern_proto::{Packet, Sealed};
 
 use crate::reasons::assert_refused;
 use crate::wishes::{HOME, Wish};
-use crate::world::World;
+use crate::world::{START, World, seconds};
 
 fn alice(rights: &str) -> World {
     World::new(&format!("[service.web]\nports = ['tcp/80']\n[[user]]\nname = 'alice'\nkey = ALICE\nquota = '100/s'\n{rights}"))
@@ -90,4 +92,18 @@ fn a_user_who_floods_with_refused_knocks_gets_a_few_lines_a_second_and_every_one
     let mut world = alice("services = ['tcp/80']\n");
     let said: usize = (0..100).map(|_| world.alice_knocks().said.len()).sum();
     assert_eq!((said, world.count(postern::reason::Reason::Refuse(Rule::Service))), (20, 100));
+}
+
+#[test]
+fn the_gate_tells_an_administrator_which_packets_it_admitted_and_which_it_refused_and_when() {
+    let mut world = World::of_alice();
+    let [admitted, refused, unknown] = ["tcp/22", "tcp/23", "tcp/24"].map(|service| Wish::of("alice").services(&[service]).sealed(START));
+    let mark = |knock: &Sealed| Packet::parse(knock.as_bytes()).unwrap().mark();
+    assert_eq!(world.core.gate().seen(&mark(&admitted)), None, "not before it comes");
+    world.arrives(HOME, admitted.as_bytes());
+    world.pass(seconds(1));
+    world.arrives(HOME, refused.as_bytes());
+    let seen = [&admitted, &refused, &unknown].map(|knock| world.core.gate().seen(&mark(knock)));
+    assert_eq!(seen, [Some(Seen::Admitted(START)), Some(Seen::Refused(START.plus(seconds(1)))), None]);
+    assert_eq!(seen.map(|seen| seen.map(Seen::at)), [Some(START), Some(START.plus(seconds(1))), None]);
 }
