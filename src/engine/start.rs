@@ -46,7 +46,7 @@ pub(super) fn take_over(link: &Link) -> Result<Option<Outfit>, Stop> {
     let locked = privileges::lock_memory();
     privileges::give_up(start.run_as)?;
     for gap in sandbox::engine(&start.state_dir).map_err(|error| Stop::new(SYSTEM, error))? {
-        info!("not as tight as it could be: the engine: {gap}");
+        info!("{}", sandbox::told(&format!("the engine: {gap}")));
     }
     debug!(locked = locked.is_none(), "the engine has given up all rights");
     let mut descriptors = descriptors.into_iter();

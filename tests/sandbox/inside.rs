@@ -95,10 +95,7 @@ fn sockets(unconnected: &UdpSocket) {
 
 fn others(parent: i64) {
     tell("trace its parent", call(libc::SYS_ptrace, [libc::PTRACE_SEIZE.into(), parent, 0, 0, 0]));
-    let (mut room, size) = ([0u8; 8], 8);
-    let place = libc::iovec { iov_base: room.as_mut_ptr().cast(), iov_len: size };
-    let at = (&raw const place) as i64;
-    tell("read its parent's memory", call(libc::SYS_process_vm_readv, [parent, at, 1, at, 1]));
+    tell("read its parent's memory", read_memory(parent));
     tell("signal its parent", call(libc::SYS_kill, [parent, 0, 0, 0, 0]));
     tell("open a handle on its parent", call(libc::SYS_pidfd_open, [parent, 0, 0, 0, 0]));
     let flags = i64::from(libc::SIGCHLD);
@@ -107,6 +104,14 @@ fn others(parent: i64) {
         Ok(0) => std::process::exit(0),
         forked => tell("fork", forked),
     }
+}
+
+/// Eight bytes at an address that is good here, and where the parent runs the same program most likely there too.
+pub(crate) fn read_memory(of: i64) -> io::Result<i64> {
+    let mut room = [0u8; 8];
+    let place = libc::iovec { iov_base: room.as_mut_ptr().cast(), iov_len: room.len() };
+    let at = (&raw const place) as i64;
+    call(libc::SYS_process_vm_readv, [of, at, 1, at, 1])
 }
 
 fn rights() {
@@ -132,18 +137,18 @@ fn map(protection: i64, flags: i64) -> io::Result<i64> {
     if address < 0 { Err(io::Error::last_os_error()) } else { Ok(address) }
 }
 
-fn call(number: libc::c_long, arguments: [i64; 5]) -> io::Result<i64> {
+pub(crate) fn call(number: libc::c_long, arguments: [i64; 5]) -> io::Result<i64> {
     let [a, b, c, d, e] = arguments;
     // SAFETY: pointers among the arguments are good for as long as this call; where it is refused nothing happens at all.
-    let result = unsafe { libc::syscall(number, a, b, c, d, e) };
+    let result = unsafe { libc::syscall(number, a, b, c, d, e, 0i64) };
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
 }
 
-fn eperm() -> io::Error {
+pub(crate) fn eperm() -> io::Error {
     io::Error::from_raw_os_error(libc::EPERM)
 }
 
-fn tell<T>(deed: &str, result: io::Result<T>) {
+pub(crate) fn tell<T>(deed: &str, result: io::Result<T>) {
     let said = match result {
         Ok(_) => "done".to_owned(),
         Err(error) => match error.raw_os_error() {
