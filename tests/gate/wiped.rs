@@ -9,7 +9,7 @@ use base64::engine::general_purpose::STANDARD;
 use postern::files::write_private;
 use postern_proto::PrivateKey;
 
-use crate::world::{Family, GATE_NAME, Plan, World, seed};
+use crate::world::{Family, GATE_NAME, Plan, World, seed, wait_for};
 
 /// One place of memory, as /proc/PID/maps names it, and what lies there.
 struct Region {
@@ -89,6 +89,10 @@ pub(crate) fn keys_of_the_config_are_in_no_memory(backend: &'static str) {
         .user("bob", &format!("old_key = \"{}\"\nold_until = \"2099-01-01T00:00:00Z\"\n{services}", text("the key that bob had")))
         .user_with("carol", &format!("key_file = \"{}\"\n{services}", carol_file.display()))
         .user_with("dave", &format!("public_key = \"{pair}\"\npsk = \"{}\"\n{services}", text("the key that is mixed in")));
+    // More than a list has room for at first, so that it would have to move.
+    let plan = (0..20).fold(plan, |plan, number| plan.user(&format!("user{number}"), services));
+    let numbered: Vec<String> = (0..20).map(|number| format!("the key of user{number}")).collect();
+    let others: Vec<&str> = others.into_iter().chain(numbered.iter().map(String::as_str)).collect();
     let world = World::start(&plan);
     let served = |world: &World, grants: usize| {
         for (who, pid) in [("monitor", world.daemon.pid()), ("engine", world.daemon.engine())] {
@@ -98,6 +102,10 @@ pub(crate) fn keys_of_the_config_are_in_no_memory(backend: &'static str) {
     served(&world, 0);
     world.first.knock("alice", Family::V4, &[]);
     world.wait_for_grants(1);
+    served(&world, 1);
+    let before = world.daemon.engine();
+    world.daemon.asked(&["reload"]);
+    wait_for("the engine of before to be gone", || (!fs::exists(format!("/proc/{before}")).unwrap()).then_some(()));
     served(&world, 1);
     // This process has them, which shows that they would be found.
     assert!(!traces(std::process::id(), &others).is_empty());
