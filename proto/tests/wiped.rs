@@ -1,4 +1,5 @@
-//! What held a key holds none once it is dropped: looked at in the process's own memory, which Linux shows as a file.
+//! What held a key holds none once it is dropped: looked at in the process's own memory, which Linux shows as a file; and every type
+//! that holds a secret says so to the compiler.
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, clippy::disallowed_methods)]
 
@@ -7,8 +8,10 @@ use std::hint::black_box;
 use std::os::unix::fs::FileExt;
 
 use postern_proto::{
-    Action, Allow, Code, CodeKey, GateName, KeyMaterial, OpenBuffer, Packet, PresharedKey, PrivateKey, Request, SharedKey, UserKeys, seal,
+    Action, Allow, Code, CodeKey, GateName, HintKey, KeyMaterial, KeyText, MacKey, OpenBuffer, Packet, PresharedKey, PrivateKey, Request,
+    SealKey, SharedKey, UserKeys, seal,
 };
+use zeroize::ZeroizeOnDrop;
 
 const SECRET: [u8; 32] = *b"an easily found key of 32 bytes!";
 
@@ -110,4 +113,24 @@ fn codes_and_the_secrets_that_make_them_are_wiped_when_they_are_dropped() {
         pointers.filter(|address| *address > 4096 && secret(*address)).find(|address| memory(*address, 64) == [0xa5; 64]).unwrap();
     drop_in(&mut slot);
     assert!(!has(&memory(address, 64), &[0xa5; 4]), "the secret is left");
+}
+
+fn wipes_itself<T: ZeroizeOnDrop>() {
+    assert!(std::mem::needs_drop::<T>(), "{} says so and does nothing", std::any::type_name::<T>());
+}
+
+#[test]
+fn every_type_with_a_secret_in_it_wipes_itself_on_drop() {
+    wipes_itself::<SharedKey>();
+    wipes_itself::<PresharedKey>();
+    wipes_itself::<PrivateKey>();
+    wipes_itself::<KeyText>();
+    wipes_itself::<KeyMaterial>();
+    wipes_itself::<UserKeys>();
+    wipes_itself::<HintKey>();
+    wipes_itself::<SealKey>();
+    wipes_itself::<MacKey>();
+    wipes_itself::<CodeKey>();
+    wipes_itself::<Code>();
+    wipes_itself::<OpenBuffer>();
 }

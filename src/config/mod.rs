@@ -89,7 +89,7 @@ pub fn gate_key_file(bundle: &Bundle) -> Option<PathBuf> {
 /// # Errors
 /// All that is wrong with it, in the order of files and lines. A file that is not TOML says only its first error.
 pub fn load(bundle: &Bundle) -> Result<Loaded, Problems> {
-    read(bundle, false).map(|(loaded, _)| loaded)
+    read_and_wipe(bundle, false).map(|(loaded, _)| loaded)
 }
 
 /// The settings of a config and all its users, those that are disabled, too.
@@ -97,9 +97,21 @@ pub fn load(bundle: &Bundle) -> Result<Loaded, Problems> {
 /// # Errors
 /// As [`load`].
 pub fn settings_and_users(bundle: &Bundle) -> Result<(Settings, Vec<Listed>), Problems> {
-    read(bundle, true).map(|(loaded, listed)| (loaded.settings, listed))
+    read_and_wipe(bundle, true).map(|(loaded, listed)| (loaded.settings, listed))
 }
 
+/// A key that is moved leaves a copy where it was, on a stack that nobody clears: so that goes, too.
+fn read_and_wipe(bundle: &Bundle, listing: bool) -> Result<(Loaded, Vec<Listed>), Problems> {
+    let read = read(bundle, listing);
+    zeroize::zeroize_stack::<STACK>();
+    read
+}
+
+/// More than reading a config, or setting a gate up with it, takes of the stack; debug builds take most.
+pub const STACK: usize = 256 << 10;
+
+// Inlined, its own part of the stack would lie beyond what is wiped.
+#[inline(never)]
 fn read(bundle: &Bundle, listing: bool) -> Result<(Loaded, Vec<Listed>), Problems> {
     let Some(main) = &bundle.main else {
         return Err(Problems(vec![Problem::of_file(Path::new("posternd.toml"), "was not read", "name the config with --config")]));

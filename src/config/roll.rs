@@ -62,7 +62,8 @@ impl<'a, 'h> Roll<'a, 'h> {
             files.map(|file| file.text.matches(word).count()).sum::<usize>().min(USERS_MAX)
         };
         let (keys, old_keys) = (Vec::with_capacity(most("name")), Vec::with_capacity(most("old_until")));
-        let parts = Parts { keys, old_keys, ..Parts::default() };
+        let (codes, disabled_keys) = (Vec::with_capacity(most("name")), Vec::with_capacity(most("disabled")));
+        let parts = Parts { keys, old_keys, codes, disabled_keys, ..Parts::default() };
         Self { head, texts, names: HashMap::new(), seen: Seen::new(), parts, users: 0, listing, told_of_gate_key: false }
     }
 

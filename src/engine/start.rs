@@ -9,6 +9,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixListener;
 use std::time::Duration;
 
+use postern_proto::KeyMaterial;
 use tracing::{debug, info};
 use zeroize::Zeroizing;
 
@@ -23,6 +24,7 @@ use crate::engine::sieve::Sieve;
 use crate::gate::{Gate, HintTable};
 use crate::link::{Link, Received};
 use crate::order::{self, CaptureSpec, MESSAGE_MAX, Order, Report, Start};
+use crate::settings::Settings;
 use crate::stop::{CONFIG, IO, SYSTEM, Stop};
 use crate::store::ReplayStore;
 use crate::store::disk::DiskStore;
@@ -46,7 +48,7 @@ pub(super) fn take_over(link: &Link) -> Result<Option<Outfit>, Stop> {
     let locked = privileges::lock_memory();
     privileges::give_up(start.run_as)?;
     for gap in sandbox::engine(&start.state_dir).map_err(|error| Stop::new(SYSTEM, error))? {
-        info!("not as tight as it could be: the engine: {gap}");
+        info!("{}", sandbox::told(&format!("the engine: {gap}")));
     }
     debug!(locked = locked.is_none(), "the engine has given up all rights");
     let mut descriptors = descriptors.into_iter();
@@ -67,8 +69,9 @@ pub(super) fn take_over(link: &Link) -> Result<Option<Outfit>, Stop> {
         None => (None, None),
     };
     let (name, state_dir) = (settings.gate.name.clone(), settings.gate.state_dir.clone());
-    let mut gate = Gate::of(settings, &keys, old_keys.iter().map(OldKey::parts)).with_codes(codes);
-    drop((keys, old_keys));
+    let mut gate = gate_of(settings, keys, &old_keys).with_codes(codes);
+    drop(old_keys);
+    zeroize::zeroize_stack::<{ config::STACK }>();
     install_table(&mut gate, sieve.as_mut())?;
     // Not before the kernel lets the users' hints through, so that no knock is lost.
     let captures = start.captures.into_iter().zip(sockets).map(|(spec, socket)| Ok((spec.to_string(), capture(spec, socket, &ports)?)));
@@ -84,6 +87,13 @@ pub(super) fn take_over(link: &Link) -> Result<Option<Outfit>, Stop> {
     core.health().daemon_uptime = Duration::from_millis(start.daemon_uptime_ms);
     core.health().kernel = drops;
     Ok(Some(Outfit { core, store, captures, control: UnixListener::from(control), metrics, sieve }))
+}
+
+/// From the keys of the config to those that knocks are opened with. Not inlined, so that the caller can wipe what is left of it on
+/// the stack.
+#[inline(never)]
+fn gate_of(settings: Settings, keys: Vec<KeyMaterial>, old_keys: &[OldKey]) -> Gate {
+    Gate::of(settings, &keys, old_keys.iter().map(OldKey::parts))
 }
 
 /// Builds the hint table for now, unless it stands: it takes the longest of all where there are many users.

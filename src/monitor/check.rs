@@ -7,7 +7,8 @@ use std::path::Path;
 
 use crate::backend::command::unfit;
 use crate::monitor::findings::{Finding, Findings};
-use crate::monitor::{self, host, prepare, routing};
+use crate::monitor::{self, enclosure, host, prepare, routing};
+use crate::sandbox;
 use crate::settings::{CaptureKind, Interfaces, Settings};
 use crate::stop::{Stop, UNAVAILABLE};
 
@@ -18,7 +19,7 @@ pub fn check(config: &Path) -> Findings {
         Err(stop) => findings.error("config", &stop),
         Ok((bundle, settings)) => {
             drop(bundle);
-            look_at_host(&settings, &mut findings);
+            look_at_host(config, &settings, &mut findings);
             look_at_config(&settings, &mut findings);
             findings.summary = summary(&settings);
         }
@@ -26,7 +27,7 @@ pub fn check(config: &Path) -> Findings {
     findings
 }
 
-fn look_at_host(settings: &Settings, findings: &mut Findings) {
+fn look_at_host(config: &Path, settings: &Settings, findings: &mut Findings) {
     routing::warnings(settings).into_iter().for_each(|what| findings.add(Finding::warning("not-routing", what)));
     match prepare::run_as(&settings.gate.run_as) {
         Ok(prepare::RunAs { note: Some(note), .. }) => findings.add(Finding::warning("run-as", note)),
@@ -47,6 +48,9 @@ fn look_at_host(settings: &Settings, findings: &mut Findings) {
                 findings.add(Finding::warning("kernel-expiry", what));
             }
             host::look(settings, backend.name()).into_iter().for_each(|finding| findings.add(finding));
+            for gap in enclosure::gaps(settings, config, backend.name()) {
+                findings.add(Finding::note("sandbox", sandbox::told(&gap)));
+            }
         }
     }
     look_at_hooks(settings, findings);

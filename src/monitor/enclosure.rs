@@ -9,7 +9,9 @@ use caps::{CapSet, Capability, CapsHashSet};
 use rustix::process::{self, DumpableBehavior, Resource, Rlimit};
 use tracing::{debug, info};
 
+use crate::backend::iptables::Iptables;
 use crate::monitor::prepare;
+use crate::program;
 use crate::sandbox::{self, Paths};
 use crate::settings::{BackendKind, Settings};
 use crate::stop::{SYSTEM, Stop};
@@ -36,25 +38,29 @@ pub(super) fn runs_programs_of_config(settings: &Settings) -> bool {
 ///
 /// # Errors
 /// What the kernel said where half of it was done.
-pub(super) fn enclose(settings: &Settings, config: &Path, backend: &str) -> Result<Vec<String>, Stop> {
-    let mut gaps = Vec::new();
-    // For the engine, whose keys must not be swapped out.
-    let unlimited = Rlimit { current: None, maximum: None };
-    if process::setrlimit(Resource::Memlock, unlimited).is_err() && process::getrlimit(Resource::Memlock) != unlimited {
-        gaps.push("the engine's memory can't be locked (RLIMIT_MEMLOCK): keys may be swapped out".to_owned());
-    }
+pub fn enclose(settings: &Settings, config: &Path, backend: &str) -> Result<Vec<String>, Stop> {
+    let mut gaps: Vec<String> = allow_locking().into_iter().collect();
     let no_core = Rlimit { current: Some(0), maximum: Some(0) };
     process::setrlimit(Resource::Core, no_core).map_err(Stop::system("forbidding core dumps"))?;
     process::set_dumpable_behavior(DumpableBehavior::NotDumpable).map_err(Stop::system("forbidding core dumps"))?;
-    if runs_programs_of_config(settings) {
-        gaps.push("the monitor keeps all its rights, for programs of the config run with them".to_owned());
-        return Ok(gaps);
-    }
-    gaps.extend(keep_capabilities().err().map(|error| format!("the monitor keeps all its capabilities: {error}")));
-    let native = backend == "nftables";
-    let failed = |error: String| Stop::new(SYSTEM, error);
-    gaps.extend(sandbox::monitor(&paths(settings, config, native), native).map_err(failed)?);
+    gaps.extend(give_up(settings, config, backend)?);
     Ok(gaps)
+}
+
+/// What `enclose`, and an engine that starts behind it, could not do here, one line each as the log has them. Found by trying:
+/// a thread's rights are its own, so two threads give up the same, and are gone.
+pub(super) fn gaps(settings: &Settings, config: &Path, backend: &str) -> Vec<String> {
+    let mut gaps: Vec<String> = allow_locking().into_iter().collect();
+    let failed = || Err(Stop::new(SYSTEM, "the thread that tried it died"));
+    let [monitor, engine] = std::thread::scope(|scope| {
+        let monitor = scope.spawn(|| give_up(settings, config, backend));
+        let engine = scope.spawn(|| sandbox::engine(&settings.gate.state_dir).map_err(|error| Stop::new(SYSTEM, error)));
+        [monitor, engine].map(|tried| tried.join().unwrap_or_else(|_| failed()))
+    });
+    let lines = |tried: Result<Vec<String>, Stop>| tried.unwrap_or_else(|stop| vec![stop.message]);
+    gaps.extend(lines(monitor));
+    gaps.extend(lines(engine).iter().map(|gap| format!("the engine: {gap}")));
+    gaps
 }
 
 /// Tells what `enclose` could not do.
@@ -63,8 +69,28 @@ pub(super) fn tell(gaps: &[String]) {
         debug!("the monitor has given up all that it has no use for");
     }
     for gap in gaps {
-        info!("not as tight as it could be: {gap}");
+        info!("{}", sandbox::told(gap));
     }
+}
+
+/// For the engine, whose keys must not be swapped out. Returns why not where the limit can't be raised.
+fn allow_locking() -> Option<String> {
+    let unlimited = Rlimit { current: None, maximum: None };
+    let refused = process::setrlimit(Resource::Memlock, unlimited).is_err() && process::getrlimit(Resource::Memlock) != unlimited;
+    refused.then(|| "the engine's memory can't be locked (RLIMIT_MEMLOCK): keys may be swapped out".to_owned())
+}
+
+/// Capabilities, paths and system calls of this thread, and of what it starts.
+fn give_up(settings: &Settings, config: &Path, backend: &str) -> Result<Vec<String>, Stop> {
+    if runs_programs_of_config(settings) {
+        return Ok(vec!["the monitor keeps all its rights, for programs of the config run with them".to_owned()]);
+    }
+    let mut gaps: Vec<String> =
+        keep_capabilities().err().map(|error| format!("the monitor keeps all its capabilities: {error}")).into_iter().collect();
+    let native = backend == "nftables";
+    let failed = |error: String| Stop::new(SYSTEM, error);
+    gaps.extend(sandbox::monitor(&paths(settings, config, native), native).map_err(failed)?);
+    Ok(gaps)
 }
 
 fn keep_capabilities() -> Result<(), caps::errors::CapsError> {
@@ -87,8 +113,8 @@ fn paths(settings: &Settings, config: &Path, native: bool) -> Paths {
     let mut execute = vec![PathBuf::from("/lib"), PathBuf::from("/lib64"), PathBuf::from("/usr/lib"), PathBuf::from("/usr/lib64")];
     execute.extend(std::env::current_exe());
     if !native {
-        // The firewall's programs, and the lock that some of them take.
-        execute.extend(["/usr/sbin", "/sbin", "/usr/bin", "/bin", "/usr/local/sbin"].map(PathBuf::from));
+        // The firewall's programs, and the lock that some of them take. Folders, for an update puts other files there.
+        execute.extend(Iptables::locate(program::find).map(|programs| programs.folders()).unwrap_or_default());
         write.push(PathBuf::from("/run"));
     }
     debug!(config = %config.display(), ?write, "what the monitor may write to from now on");

@@ -22,7 +22,7 @@ pub mod check;
 mod child;
 pub mod clearance;
 pub mod desk;
-mod enclosure;
+pub mod enclosure;
 pub mod findings;
 mod health;
 pub mod hooks;

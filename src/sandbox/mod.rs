@@ -32,3 +32,8 @@ pub fn monitor(paths: &Paths, filter_calls: bool) -> Result<Vec<String>, String>
     }
     Ok(gaps)
 }
+
+/// How such a gap is told, in the log and by `posternd check`.
+pub fn told(gap: &str) -> String {
+    format!("not as tight as it could be: {gap}")
+}

@@ -53,7 +53,8 @@ fn an_interface_that_is_not_there_is_a_warning() {
     let gate = Gate::good("interfaces = [\"wan7\"]", "backend = \"iptables\"", KEY_LINE);
     let check = gate.run(&["check"]);
     assert_eq!((check.code, check.err.as_str()), (Some(0), ""), "{}", check.out);
-    let mut lines = check.out.lines();
+    // How tight the daemon is kept, the machine decides.
+    let mut lines = check.out.lines().filter(|line| !line.ends_with(" [sandbox]"));
     assert!(lines.next().unwrap().starts_with("warning: interface wan7 is not there now; "), "{}", check.out);
     assert!(lines.next().unwrap().starts_with("note: no rule of Postern's stands yet; "), "{}", check.out);
     assert!(lines.next().unwrap().starts_with("ok: gate gate.test, 1 user; closed for everyone who has not knocked: tcp/22"));

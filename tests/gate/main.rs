@@ -45,6 +45,7 @@ mod stream;
 mod stun;
 mod trial;
 mod users;
+mod wiped;
 mod world;
 
 use world::netns::ground::{Ground, Need};
@@ -78,6 +79,13 @@ type Test = (&'static str, &'static [Need], fn(&'static str));
 
 /// Tests in which the firewall has a part.
 const EVERY: &[Test] = &[
+    ("engine_has_another_user_no_capability_and_few_system_calls", &[Need::Users, Need::Program("setpriv")], privileges::engine_has_none),
+    (
+        "monitor_keeps_the_capabilities_that_it_needs_and_no_other",
+        &[Need::Users, Need::Program("setpriv")],
+        privileges::monitor_has_what_it_needs,
+    ),
+    ("keys_of_the_config_are_in_no_memory_once_the_gate_serves", &[Need::Users], wiped::keys_of_the_config_are_in_no_memory),
     ("nmap_syn_scan_sees_the_port_open_only_from_the_one_address_and_only_during_the_grant", NMAP, scans::half_open_scan),
     ("nmap_connect_scan_sees_the_port_open_only_from_the_one_address_and_only_during_the_grant", NMAP, scans::connecting_scan),
     ("ssh_logs_in_only_after_a_knock_and_the_session_outlives_the_grant", SSH, login::session_outlives_its_grant),
@@ -86,7 +94,6 @@ const EVERY: &[Test] = &[
     ("gate_emits_no_frame_while_10000_packets_of_all_kinds_are_sent_at_it", &[], silence::passive_gate),
     ("gate_with_a_bound_socket_emits_no_frame_either", &[], silence::bound_socket),
     ("no_dress_of_a_packet_gets_it_to_the_hidden_service", &[], bypass::no_dress_of_a_packet_gets_it_to_the_hidden_service),
-    ("monitor_keeps_the_capabilities_that_it_needs_and_no_others", &[Need::Users], privileges::monitor_keeps_what_it_needs),
     ("named_service_leads_its_holder_alone_to_a_host_behind_the_gate", &[Need::Program("sysctl")], behind::forward_by_name),
     ("named_service_that_forwards_ends_its_connections_when_told", &[Need::Program("sysctl")], behind::forward_that_ends_its_connections),
     ("target_opens_one_host_behind_the_gate_to_its_holder_alone", &[Need::Program("sysctl")], behind::target),
@@ -136,7 +143,6 @@ const ONCE: &[Test] = &[
     ("link_that_goes_down_and_up_is_heard_again", &[], links::link_down_and_up),
     ("interface_that_is_deleted_and_made_again_is_heard_again", &[], links::interface_deleted_and_made_again),
     ("interface_that_comes_late_is_heard_and_no_other", &[], links::interface_that_comes_late),
-    ("engine_has_another_user_and_no_capability", &[Need::Users], privileges::engine_has_none),
     ("keys_are_in_no_command_line_environment_or_log", &[Need::Users], privileges::keys_are_not_on_show),
     ("scp_through_connect_copies_a_whole_file", SSH, proxy::scp_copies_through_connect),
     ("way_in_is_the_family_that_is_let_in", MOUNT, proxy::way_in_is_the_family_that_is_let_in),

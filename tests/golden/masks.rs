@@ -31,6 +31,11 @@ const KINDS: &[(&str, &str)] = &[
     (r"\b\d{3}( random-looking)? bytes\b", "<bytes>$1 bytes"),
     // the table has rows for the steps around now, and once in a while one more
     (r"(?m)^(postern_hint_rows )\d$", "$1<rows>"),
+    // how tight the daemon is kept, the machine decides
+    (r"(?m)^note: not as tight as it could be: .* \[sandbox\]\n", ""),
+    (r#",\n    \{\n      "id": "sandbox",\n      "level": "note",\n      "what": ".*"\n    \}"#, ""),
+    (r#"\n    \{\n      "id": "sandbox",\n      "level": "note",\n      "what": ".*"\n    \},?"#, ""),
+    (r#"("findings": \[)\s+\]"#, "$1]"),
     // what the machine goes by besides
     (r"\band \d+ more names\b", "and <n> more names"),
 ];

@@ -72,9 +72,10 @@ fn main() -> ExitCode {
         &[NEEDS, &[machine, nft]].concat(),
         test,
     ));
-    let package = [Need::That("cargo-deb", package::can_be_made()), Need::Program("dpkg-deb")];
+    let package = [Need::That("cargo-deb or cargo-cyclonedx", package::can_be_made()), Need::Program("dpkg-deb")];
     let on_a_machine = [NEEDS, &package, &[machine, Need::Program("dpkg"), Need::Program("man")]].concat();
     trials.push(ground.trial("package_holds_everything_in_its_place", &package, package::holds_everything_in_its_place));
+    trials.push(ground.trial("package_names_every_crate_of_the_programs", &package, package::names_every_crate_of_the_programs));
     let lintian = [&package[..], &[Need::Program("lintian")]].concat();
     trials.push(ground.trial("package_has_no_error_for_lintian", &lintian, package::has_no_error_for_lintian));
     trials.push(ground.trial("package_is_set_up_in_a_few_commands", &on_a_machine, package::is_set_up_in_a_few_commands));

@@ -13,6 +13,9 @@ use crate::BACKEND;
 use crate::machine::Machine;
 use crate::world::{Family, Plan, SERVICE, World, text, wait_for};
 
+/// The bill of materials.
+const SBOM: &str = "postern.cdx.json";
+
 /// What `dist/package` made, and what it said.
 struct Made {
     folder: PathBuf,
@@ -47,7 +50,12 @@ fn root() -> &'static Path {
 }
 
 pub(crate) fn can_be_made() -> bool {
-    Command::new("cargo-deb").arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok_and(|status| status.success())
+    let mut tools = [["cargo-deb", "--version"], ["cargo-cyclonedx", "cyclonedx"]].into_iter().map(|[tool, argument]| {
+        let mut command = Command::new(tool);
+        command.args([argument, "--version"]).stdout(Stdio::null()).stderr(Stdio::null());
+        command.status().is_ok_and(|status| status.success())
+    });
+    tools.all(|is_there| is_there)
 }
 
 fn files_in(folder: &str) -> Vec<String> {
@@ -58,7 +66,8 @@ fn files_in(folder: &str) -> Vec<String> {
 fn wanted() -> BTreeSet<String> {
     let mut wanted: BTreeSet<String> =
         ["usr/bin/postern", "usr/bin/posternd", "usr/lib/systemd/system/posternd.service"].map(str::to_owned).into();
-    wanted.extend(["copyright", "changelog.Debian.gz", "README.md", "SECURITY.md"].map(|name| format!("usr/share/doc/postern/{name}")));
+    wanted
+        .extend(["copyright", "changelog.Debian.gz", "README.md", "SECURITY.md", SBOM].map(|name| format!("usr/share/doc/postern/{name}")));
     for (from, to) in [
         ("dist/sysusers.d", "usr/lib/sysusers.d"),
         ("dist/tmpfiles.d", "usr/lib/tmpfiles.d"),
@@ -116,6 +125,39 @@ pub(crate) fn holds_everything_in_its_place() {
     let other = |path: &String| !path.ends_with("changelog.Debian.gz") && !path.ends_with("doc/postern/copyright");
     let elsewhere = wanted().into_iter().filter(other).map(|path| path.replace("vendor-completions", "site-functions"));
     assert_eq!(inside, elsewhere.collect());
+}
+
+/// What is in the programs, as cargo resolves it, each crate with its version.
+fn crates() -> BTreeSet<String> {
+    let mut command = Command::new(env!("CARGO"));
+    command.args(["tree", "--locked", "--offline", "--edges", "normal", "--prefix", "none", "--format", "{p}"]).current_dir(root());
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let said = text(&output);
+    let crates = said.lines().filter_map(|line| {
+        let mut words = line.split_whitespace();
+        Some(format!("{} {}", words.next()?, words.next()?.strip_prefix('v')?))
+    });
+    crates.collect()
+}
+
+pub(crate) fn names_every_crate_of_the_programs() {
+    let package = made().file(".deb");
+    let script = format!("dpkg-deb --fsys-tarfile {} | tar -xO ./usr/share/doc/postern/{SBOM}", package.display());
+    let bill: serde_json::Value = serde_json::from_str(&said_by("/bin/sh", &["-c", &script])).unwrap();
+    assert_eq!([&bill["bomFormat"], &bill["metadata"]["component"]["name"]], ["CycloneDX", "postern"]);
+    let name = |part: &serde_json::Value| format!("{} {}", part["name"].as_str().unwrap(), part["version"].as_str().unwrap());
+    let parts: Vec<&serde_json::Value> = bill["components"].as_array().unwrap().iter().chain([&bill["metadata"]["component"]]).collect();
+    let named: BTreeSet<String> = parts.iter().map(|part| name(part)).collect();
+    let crates = crates();
+    assert!(crates.len() > 100, "the test no longer finds the crates: {crates:?}");
+    assert_eq!(crates.difference(&named).collect::<Vec<_>>(), Vec::<&String>::new());
+    let unlicensed: Vec<String> = parts.iter().filter(|part| part["licenses"].as_array().is_none()).map(|part| name(part)).collect();
+    assert_eq!(unlicensed, Vec::<String>::new(), "without a licence");
+    let strangers = parts.iter().filter(|part| part["hashes"].as_array().is_none()).map(|part| name(part));
+    let own = |name: &str| format!("{name} {}", env!("CARGO_PKG_VERSION"));
+    assert_eq!(strangers.collect::<BTreeSet<_>>(), [own("postern"), own("postern-proto")].into(), "without a checksum");
+    assert!(!bill.to_string().contains(root().to_str().unwrap()), "it tells where it was made");
 }
 
 pub(crate) fn has_no_error_for_lintian() {

@@ -168,7 +168,8 @@ impl World {
         let plain = String::from_utf8(self.posternd(before, "check").stdout).unwrap();
         assert_eq!(plain.lines().count(), found.len() + 1, "a line each, and the summary: {plain}");
         assert!(found.iter().all(|one| plain.contains(&one.what) && plain.contains(&format!("[{}]", one.id))), "{plain}");
-        found
+        // How tight the daemon is kept is no matter of the host's rules.
+        found.into_iter().filter(|one| one.id != "sandbox").collect()
     }
 
     /// Runs the printed commands.

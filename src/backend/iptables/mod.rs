@@ -5,7 +5,7 @@
 //! Decides nothing and runs nothing itself: programs are run by the [`Run`] it is given. Works with the nft and the legacy
 //! variant alike. Carries out invariants 4 (each rule ends by itself, `-m time`), 6 and 10.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::{Backend, BackendError, Change};
 use crate::grant::Grant;
@@ -55,6 +55,13 @@ impl Paths {
     pub fn warning(&self) -> Option<&'static str> {
         let text = "ip6tables-restore is not installed: over IPv6 nothing is protected and nothing can be opened; apt-get install iptables";
         self.v6.is_none().then_some(text)
+    }
+
+    /// The folders of the programs, and of those that they are links to.
+    pub fn folders(&self) -> Vec<PathBuf> {
+        let programs = [Some(&self.v4), self.v6.as_ref()].into_iter().flatten().flat_map(|pair| [&pair.restore, &pair.save]);
+        let both = programs.flat_map(|path| [Some(path.clone()), path.canonicalize().ok()]).flatten();
+        both.filter_map(|path| path.parent().map(Path::to_path_buf)).collect()
     }
 }
 

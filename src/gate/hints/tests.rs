@@ -157,7 +157,8 @@ fn a_table_covers_steps_only_if_it_has_the_first_and_the_last() {
 #[test]
 fn keys_are_counted() {
     let mut keys = HintKeys::with_capacity(1);
-    assert!(keys.is_empty() && keys.len() == 0);
+    assert!(keys.is_empty());
+    assert_eq!(keys.len(), 0, "both say so");
     keys.push(self::keys(1).remove(0));
     assert!(!keys.is_empty() && keys.len() == 1);
 }
