@@ -5,6 +5,8 @@
 
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
+use std::thread::sleep;
+use std::time::Duration;
 
 use postern_proto::Mark;
 use redb::{Builder, Database, Durability, ReadableDatabase, ReadableTable, Table, TableDefinition, WriteTransaction};
@@ -34,6 +36,9 @@ const NAME_COMMITS: &str = "commits";
 /// One commit forgets at most this many marks, and four for each that it adds: whatever was left behind is caught up
 /// with, and no commit ever walks the whole table.
 const FORGET_AT_MOST: usize = 256;
+/// How long a file is waited for that another process has open: 10 s.
+const HELD_TRIES: u32 = 200;
+const HELD_PAUSE: Duration = Duration::from_millis(50);
 
 /// Marks are few and small; redb's own choice would be a gibibyte.
 const CACHE_BYTES: usize = 8 << 20;
@@ -93,7 +98,7 @@ fn open_file(path: &Path) -> Result<Database, StoreError> {
     refusal::check_file(path)?;
     guarded(path, || {
         // Without the check redb trusts a file that was closed in order, and a flipped byte in it would go unnoticed.
-        let db = builder().set_check_integrity_on_open(true).open(path).map_err(redb::Error::from)?;
+        let db = once_free(|| builder().set_check_integrity_on_open(true).open(path))?;
         let read = db.begin_read()?;
         match number(&read.open_table(NUMBERS)?, NAME_FORMAT)? {
             FORMAT => {}
@@ -102,6 +107,17 @@ fn open_file(path: &Path) -> Result<Database, StoreError> {
         read.open_table(MARKS)?;
         Ok(db)
     })
+}
+
+/// An engine that was killed holds the file until the kernel has taken it apart, which waits for what it was writing.
+fn once_free(open: impl Fn() -> Result<Database, redb::DatabaseError>) -> Result<Database, redb::DatabaseError> {
+    for _ in 0..HELD_TRIES {
+        match open() {
+            Err(redb::DatabaseError::DatabaseAlreadyOpen) => sleep(HELD_PAUSE),
+            done => return done,
+        }
+    }
+    open()
 }
 
 fn builder() -> Builder {

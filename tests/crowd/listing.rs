@@ -9,7 +9,7 @@ use std::time::Duration;
 use postern::grant::GrantId;
 use postern::time::Timestamp;
 
-use crate::world::{World, run, text};
+use crate::world::{World, fake, run, text};
 use crate::{All, LATE, now};
 
 /// Between a look at the clock and the kernel's own, and its ticks.
@@ -49,8 +49,8 @@ impl Looks {
 /// `-A POSTERN-GRANTS … -m time --datestop 2026-11-26T10:58:39 -m comment --comment "postern id=1 user=alice until=…" -j ACCEPT`: it
 /// lets packets through while the second that it names lasts.
 fn rules(world: &World) -> Vec<Entry> {
-    let real = world.folder().join("real").display().to_string();
-    let listed = ["iptables-save", "ip6tables-save"].map(|name| text(&run(&world.gate, &real, &[name, "-t", "filter"])));
+    let listed = ["iptables-save", "ip6tables-save"]
+        .map(|name| text(&run(&world.gate, "sh", &["-c", "exec \"$0\" \"$@\"", fake::REAL, name, "-t", "filter"])));
     let entry = |line: &str| {
         let word = |name: &str| Some(line.split_once(name)?.1.split(' ').next()?.to_owned());
         let stop: jiff::Timestamp = format!("{}Z", word("--datestop ")?).parse().ok()?;

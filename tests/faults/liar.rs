@@ -161,6 +161,7 @@ pub(crate) fn orders_that_no_policy_allows_are_refused_each_by_its_rule(backend:
     for ((ticket, rule), (terms, wanted)) in rules.into_iter().zip(&lies) {
         assert_eq!(rule, *wanted, "{ticket}: {terms}");
     }
+    assert_eq!(world.daemon.logged(&[" WARN ", "an order was refused that the gate should not have given"]).len(), lies.len());
     assert_eq!(in_kernel(&world, backend).len(), 1);
     // To close what is not his gets an engine nothing either: it is somebody's own right, and opens nothing.
     let services = vec!["tcp/2222".parse().unwrap()];

@@ -18,6 +18,7 @@ use libtest_mimic::{Arguments, Trial};
 mod behind;
 mod bound;
 mod broken;
+mod bypass;
 mod codes;
 mod command;
 mod crashes;
@@ -78,9 +79,9 @@ type Test = (&'static str, &'static [Need], fn(&'static str));
 
 /// Tests in which the firewall has a part.
 const EVERY: &[Test] = &[
-    ("engine_has_another_user_no_capability_and_few_system_calls", &[Need::Users, Need::Program("setpriv")], privileges::engine_has_none),
+    ("engine_has_another_user_and_no_capability", &[Need::Users, Need::Program("setpriv")], privileges::engine_has_none),
     (
-        "monitor_keeps_the_capabilities_that_it_needs_and_no_other",
+        "monitor_keeps_the_capabilities_that_it_needs_and_no_others",
         &[Need::Users, Need::Program("setpriv")],
         privileges::monitor_has_what_it_needs,
     ),
@@ -92,6 +93,7 @@ const EVERY: &[Test] = &[
     ("run_ends_as_its_command_did_and_closes_the_door", SSH, proxy::run_closes_the_door_after_its_command),
     ("gate_emits_no_frame_while_10000_packets_of_all_kinds_are_sent_at_it", &[], silence::passive_gate),
     ("gate_with_a_bound_socket_emits_no_frame_either", &[], silence::bound_socket),
+    ("no_dress_of_a_packet_gets_it_to_the_hidden_service", &[], bypass::no_dress_of_a_packet_gets_it_to_the_hidden_service),
     ("named_service_leads_its_holder_alone_to_a_host_behind_the_gate", &[Need::Program("sysctl")], behind::forward_by_name),
     ("named_service_that_forwards_ends_its_connections_when_told", &[Need::Program("sysctl")], behind::forward_that_ends_its_connections),
     ("target_opens_one_host_behind_the_gate_to_its_holder_alone", &[Need::Program("sysctl")], behind::target),

@@ -66,7 +66,8 @@ fn files_in(folder: &str) -> Vec<String> {
 fn wanted() -> BTreeSet<String> {
     let mut wanted: BTreeSet<String> =
         ["usr/bin/postern", "usr/bin/posternd", "usr/lib/systemd/system/posternd.service"].map(str::to_owned).into();
-    wanted.extend(["copyright", "changelog.Debian.gz", "README.md", SBOM].map(|name| format!("usr/share/doc/postern/{name}")));
+    wanted
+        .extend(["copyright", "changelog.Debian.gz", "README.md", "SECURITY.md", SBOM].map(|name| format!("usr/share/doc/postern/{name}")));
     for (from, to) in [
         ("dist/sysusers.d", "usr/lib/sysusers.d"),
         ("dist/tmpfiles.d", "usr/lib/tmpfiles.d"),

@@ -15,6 +15,7 @@ mod hints;
 mod limits;
 mod log;
 mod malformed;
+mod onpath;
 mod reasons;
 mod refused;
 mod restart;

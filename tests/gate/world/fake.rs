@@ -5,15 +5,16 @@ use std::os::unix::fs::PermissionsExt;
 
 use super::{World, run};
 
-/// Where the real program stands then: a folder of programs, for the monitor may run none from elsewhere.
-const REAL: &str = "/usr/local/sbin";
+/// Where the real program stands then: in a folder of programs, for the monitor may run none from elsewhere.
+const FOLDER: &str = "/usr/local/sbin";
+pub(crate) const REAL: &str = "/usr/local/sbin/real";
 
 /// From now on whatever the gate starts by the name of `iptables-restore`, `ip6tables-save` and so on is this script. `FOLDER` in
 /// it is the world's folder, and `REAL` the program itself, which takes its role as its first argument.
 pub(crate) fn lay_over_iptables(world: &World, script: &str) {
     let folder = world.folder().display().to_string();
     let path = world.folder().join("script");
-    fs::write(&path, script.replace("FOLDER", &folder).replace("REAL", &format!("{REAL}/real"))).unwrap();
+    fs::write(&path, script.replace("FOLDER", &folder).replace("REAL", REAL)).unwrap();
     fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
     let programs = world.folder().join("programs");
     fs::create_dir(&programs).unwrap();
@@ -25,12 +26,8 @@ pub(crate) fn lay_over_iptables(world: &World, script: &str) {
         assert_eq!(other, real, "one program plays all roles");
     }
     let (programs, script) = (programs.display().to_string(), path.display().to_string());
-    for arguments in [
-        &["--make-rprivate", "/"][..],
-        &["--bind", &programs, REAL],
-        &["--bind", &real, &format!("{REAL}/real")],
-        &["--bind", &script, &real],
-    ] {
+    for arguments in [&["--make-rprivate", "/"][..], &["--bind", &programs, FOLDER], &["--bind", &real, REAL], &["--bind", &script, &real]]
+    {
         let ran = run(&world.gate, "mount", arguments);
         assert!(ran.status.success(), "mount {arguments:?}: {}", String::from_utf8_lossy(&ran.stderr));
     }
