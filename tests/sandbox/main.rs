@@ -235,7 +235,15 @@ fn a_monitor_gains_no_right_back(backend: &str) {
         expect_of(
             &deeds,
             REFUSED,
-            &["make a user namespace", "io_uring", "keep a secret in the kernel", "watch the kernel", "load a kernel module"],
+            &[
+                "make a user namespace",
+                "io_uring",
+                "keep a secret in the kernel",
+                "watch the kernel",
+                "load a kernel module",
+                "load another kernel",
+                "set the clock",
+            ],
         );
     }
 }
