@@ -179,9 +179,9 @@ fn one_moment(world: &mut World, backend: &'static str, stream: &Stream, dice: &
 /// opens. Returns how many were for nothing.
 fn expect_a_knock_opens(world: &World, family: Family) -> u32 {
     let is_let_in = || world.first.connect(family, crate::world::SERVICE).is_ok();
-    for in_vain in 0..TRIES {
+    for knocks in 0..TRIES {
         if is_let_in() {
-            return in_vain;
+            return u32::saturating_sub(knocks, 1);
         }
         let before = openings(world);
         world.first.knock(USER, family, &["--for", "2s"]);

@@ -3,31 +3,38 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
-use super::{World, run};
+use super::{World, find, run};
 
-/// Where the real program stands then: in a folder of programs, for the monitor may run none from elsewhere.
-const FOLDER: &str = "/usr/local/sbin";
-pub(crate) const REAL: &str = "/usr/local/sbin/real";
+/// Where it lies: the monitor may run programs of this folder and of no other, so all that the script needs is there.
+const FOLDER: &str = "/usr/sbin";
+/// The real program, which takes its role as its first argument.
+pub(crate) const REAL: &str = "/usr/sbin/real";
+
+const ROLES: [&str; 4] = ["iptables-restore", "ip6tables-restore", "iptables-save", "ip6tables-save"];
+/// What scripts run, and what a test runs there.
+const NEEDED: [&str; 8] = ["sh", "cat", "head", "sleep", "ip", "nft", "iptables", "ip6tables"];
 
 /// From now on whatever the gate starts by the name of `iptables-restore`, `ip6tables-save` and so on is this script. `FOLDER` in
-/// it is the world's folder, and `REAL` the program itself, which takes its role as its first argument.
+/// it is the world's folder, and `REAL` the program itself.
 pub(crate) fn lay_over_iptables(world: &World, script: &str) {
     let folder = world.folder().display().to_string();
-    let path = world.folder().join("script");
-    fs::write(&path, script.replace("FOLDER", &folder).replace("REAL", REAL)).unwrap();
-    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+    let script = script.replace("#!/bin/sh", "#!/usr/sbin/sh").replace("FOLDER", &folder).replace("REAL", REAL);
     let programs = world.folder().join("programs");
     fs::create_dir(&programs).unwrap();
-    fs::write(programs.join("real"), "").unwrap();
-    world.gate.run(|| nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNS).unwrap());
-    let real = fs::canonicalize("/usr/sbin/iptables-restore").unwrap().display().to_string();
-    for other in ["ip6tables-restore", "iptables-save", "ip6tables-save"] {
-        let other = fs::canonicalize(format!("/usr/sbin/{other}")).unwrap().display().to_string();
-        assert_eq!(other, real, "one program plays all roles");
+    let real = fs::canonicalize("/usr/sbin/iptables-restore").unwrap();
+    fs::copy(&real, programs.join("real")).unwrap();
+    for program in NEEDED {
+        if let Some(path) = find(program) {
+            fs::copy(path, programs.join(program)).unwrap();
+        }
     }
-    let (programs, script) = (programs.display().to_string(), path.display().to_string());
-    for arguments in [&["--make-rprivate", "/"][..], &["--bind", &programs, FOLDER], &["--bind", &real, REAL], &["--bind", &script, &real]]
-    {
+    for role in ROLES {
+        assert_eq!(fs::canonicalize(format!("/usr/sbin/{role}")).unwrap(), real, "one program plays all roles");
+        fs::write(programs.join(role), &script).unwrap();
+        fs::set_permissions(programs.join(role), fs::Permissions::from_mode(0o755)).unwrap();
+    }
+    world.gate.run(|| nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNS).unwrap());
+    for arguments in [&["--make-rprivate", "/"][..], &["--bind", &programs.display().to_string(), FOLDER]] {
         let ran = run(&world.gate, "mount", arguments);
         assert!(ran.status.success(), "mount {arguments:?}: {}", String::from_utf8_lossy(&ran.stderr));
     }
