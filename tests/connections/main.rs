@@ -16,7 +16,7 @@ mod adopting;
 mod desk;
 mod ending;
 mod entries;
-#[allow(dead_code)]
+#[allow(dead_code, reason = "the tests of nftables use more of it")]
 #[path = "../nftables/space.rs"]
 mod space;
 
