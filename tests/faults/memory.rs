@@ -73,6 +73,10 @@ pub(crate) fn engine_that_gets_no_more_memory_opens_only_what_is_durable_and_ano
         last = world.first.packet(USER, Family::V4, &["--for", "2s"]);
         world.first.send(Family::V4, &last);
         let _ = world.daemon.ask(&["status"]);
+        // An opening that is told late must not count as the next knock's. Without a verdict it hangs, and this knock is the last.
+        if !soon(|| openings(&world) > before || is_gone(engine)) {
+            break;
+        }
     }
     if !is_gone(engine) {
         // It has what it needs and no more.
@@ -85,6 +89,17 @@ pub(crate) fn engine_that_gets_no_more_memory_opens_only_what_is_durable_and_ano
     expect_ledger_and_kernel_agree(&world, backend);
     world.first.knock(USER, Family::V4, &["--for", "2s"]);
     world.first.expect_let_in(Family::V4);
+}
+
+/// Whether it comes to that within a second or so.
+fn soon(is_so: impl Fn() -> bool) -> bool {
+    (0..50).any(|_| {
+        let now = is_so();
+        if !now {
+            std::thread::sleep(std::time::Duration::from_millis(20));
+        }
+        now
+    })
 }
 
 fn refused(world: &World) -> usize {
