@@ -147,6 +147,14 @@ fn what_is_no_datagram_to_a_knock_port_is_told_for_what_it_is() {
     let length = u16::try_from(part.len() - 40).unwrap();
     part[4..6].copy_from_slice(&length.to_be_bytes());
     assert_eq!((other(&part).0, other(&part).1), (Why::Fragment, Some(62201)));
+    // A whole header that names another of each kind where the packet ends: nothing may look for it there.
+    for next in [0, 43, 44, 51, 60] {
+        let mut endless = [&six[..40], &[next, 0, 1, 4, 0, 0, 0, 0]].concat();
+        endless[6] = 60;
+        assert_eq!((other(&endless).0, other(&endless).1), (Why::Cut, None), "{next}");
+        endless[4..6].copy_from_slice(&[0, 8]);
+        assert_eq!((other(&endless).0, other(&endless).1), (Why::Broken, None), "{next}");
+    }
 
     let radio = Style { link_type: 105, ..Style::ETHERNET };
     let arp = ethernet(&[0x0806], &[0; 28]);

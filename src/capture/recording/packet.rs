@@ -11,6 +11,15 @@ use super::super::frame;
 use super::link::{self, NoIp};
 use crate::datagram::Datagram;
 
+/// The IPv6 extension headers that are looked behind (RFC 8200, section 4, and RFC 4302).
+const EXTENSIONS: [IpNumber; 5] = [
+    IpNumber::IPV6_HEADER_HOP_BY_HOP,
+    IpNumber::IPV6_ROUTE_HEADER,
+    IpNumber::IPV6_FRAGMENTATION_HEADER,
+    IpNumber::AUTHENTICATION_HEADER,
+    IpNumber::IPV6_DESTINATION_OPTIONS,
+];
+
 /// What a packet is.
 #[derive(Debug)]
 #[expect(clippy::large_enum_variant, reason = "there is one at a time")]
@@ -69,6 +78,11 @@ fn other(ip: &[u8]) -> Other {
     let nothing = |why| Other { why, source: None, port: None };
     let Ok(LaxSlicedPacket { net: Some(net), .. }) = LaxSlicedPacket::from_ip(ip) else { return nothing(Why::Broken) };
     let (source, payload, first, plain): (IpAddr, &LaxIpPayloadSlice<'_>, bool, bool) = match &net {
+        // The headers do not lead up to a payload. etherparse 0.21 would walk on behind the last whole one, out of the packet.
+        LaxNetSlice::Ipv6(v6) if EXTENSIONS.contains(&v6.payload().ip_number) => {
+            let why = if v6.payload().incomplete { Why::Cut } else { Why::Broken };
+            return Other { why, source: Some(v6.header().source_addr().into()), port: None };
+        }
         LaxNetSlice::Ipv4(v4) => {
             let is_first = v4.header().fragments_offset().value() == 0;
             (v4.header().source_addr().into(), v4.payload(), is_first, true)
