@@ -52,8 +52,8 @@ impl Batch {
         self.datagrams.len() >= MANY
     }
 
-    pub(super) fn iter(&self) -> std::slice::Iter<'_, Datagram> {
-        self.datagrams.iter()
+    pub(super) fn as_slice(&self) -> &[Datagram] {
+        &self.datagrams
     }
 }
 
@@ -95,7 +95,7 @@ mod tests {
             let mut batch = rooms.batch();
             (0..MANY).for_each(|n| batch.push(datagram(u16::try_from(round * MANY + n).unwrap())));
             assert!(batch.is_full());
-            let ports: Vec<usize> = batch.iter().map(|datagram| usize::from(datagram.port())).collect();
+            let ports: Vec<usize> = batch.as_slice().iter().map(|datagram| usize::from(datagram.port())).collect();
             assert_eq!(ports, (round * MANY..(round + 1) * MANY).collect::<Vec<_>>());
             assert_eq!(batch.datagrams.capacity(), MANY);
             places.push(batch.datagrams.as_ptr());

@@ -2,7 +2,7 @@
 //!
 //! PROTOCOL section 3. A table is built whole, on any thread, and swapped in; the packet path only reads it.
 //! Rows are placed by HMAC output, which nobody without a key can choose, so plain linear probing stays short.
-//! What is read of it for a packet stays in the processor's cache up to some 100,000 users: `benches/gate.rs` measures it.
+//! The sieve stays in the processor's cache up to some 100,000 users, and what else is read for a packet is read ahead (`ahead`): `benches/gate.rs` measures it.
 
 use std::fmt;
 use std::ops::RangeInclusive;
@@ -145,6 +145,26 @@ impl HintTable {
         }
         let mut rows = self.probe(hint).filter(move |row| self.hints.get(*row) == Some(&hint)).map(|row| self.meaning(row)).peekable();
         rows.peek().is_some().then_some(rows)
+    }
+
+    /// Whether a look-up of this hint has to look further than the sieve.
+    pub(super) fn may_hold(&self, hint: Hint) -> bool {
+        self.sieve.may_hold(number(hint))
+    }
+
+    /// Reads ahead of [`HintTable::find`]: what stands where a hint is placed.
+    pub(super) fn slot(&self, hint: Hint) -> u32 {
+        self.slots.get(self.place(number(hint))).copied().unwrap_or_default()
+    }
+
+    /// Reads ahead, once the slot is near: the row that it most likely leads to, whoever's that is.
+    pub(super) fn likely_row(&self, hint: Hint) -> usize {
+        self.probe(number(hint)).next().unwrap_or_default()
+    }
+
+    /// Reads ahead, at last: the row's hint, and the row of keys that it is of.
+    pub(super) fn hint_and_keys(&self, row: usize) -> (u64, usize) {
+        (self.hints.get(row).copied().unwrap_or_default(), self.meaning(row).0)
     }
 
     /// Every step of the table with the hints of all keys that count in it.

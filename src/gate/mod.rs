@@ -18,6 +18,7 @@ use crate::settings::{ServiceOptions, Settings};
 use crate::terms::{Closing, Terms};
 use crate::time::Timestamp;
 
+mod ahead;
 mod code;
 pub mod explain;
 mod hints;

@@ -1,7 +1,7 @@
 //! The gate's users: their keys, their names, what each may open and how often. Decides nothing.
 //!
-//! Laid out for the processor's caches, for any packet may be of any user: the keys for macs in one row, what else is
-//! needed of one user in one place, and policies that differ only in the user's name kept once.
+//! Laid out for the processor's caches, for any packet may be of any user: what is needed up to the mac in one place, all else that
+//! is needed of one user in another, and policies that differ only in the user's name kept once.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -15,34 +15,38 @@ use super::{OldKeys, User};
 use crate::policy::Policy;
 use crate::time::Timestamp;
 
-/// A row is a set of keys: the members' present ones in the order of the members, then old ones.
 #[derive(Debug)]
 pub(super) struct Users {
     hint_keys: HintKeys,
-    mac_keys: Vec<MacKey>,
+    /// The members' present keys in the order of the members, then old ones.
+    rows: Vec<Row>,
     members: Vec<Member>,
-    meters: Vec<Meter>,
-    old: Vec<OldRow>,
+    /// Of the old rows.
+    old_seal_keys: Vec<SealKey>,
     /// Without names; a member knows its place here.
     policies: Vec<Policy>,
 }
 
+/// What is needed of a set of keys until the mac is right: one line of the cache.
+#[derive(Debug)]
+#[repr(align(64))]
+struct Row {
+    mac_key: MacKey,
+    member: usize,
+    /// Of keys of before: when they stop to count. All else is the member's, the quota too.
+    until: Option<Timestamp>,
+}
+
 /// What is needed of a user once the mac is right.
 #[derive(Debug)]
+#[repr(align(128))]
 struct Member {
+    seal_key: SealKey,
     name: Box<str>,
     policy: usize,
     limiter: Limiter,
-    seal_key: SealKey,
+    meter: Meter,
     codes: Option<Box<Codes>>,
-}
-
-/// Keys of before: all else is the member's, the quota too.
-#[derive(Debug)]
-struct OldRow {
-    member: usize,
-    until: Timestamp,
-    seal_key: SealKey,
 }
 
 /// Who knocks, once the mac has said so.
@@ -63,10 +67,9 @@ impl Users {
         let count = users.len();
         let mut all = Self {
             hint_keys: HintKeys::with_capacity(count),
-            mac_keys: Vec::with_capacity(count),
+            rows: Vec::with_capacity(count),
             members: Vec::with_capacity(count),
-            meters: Vec::with_capacity(count),
-            old: Vec::new(),
+            old_seal_keys: Vec::new(),
             policies: Vec::new(),
         };
         let mut known: HashMap<Policy, usize> = HashMap::new();
@@ -79,9 +82,8 @@ impl Users {
             });
             let (hint_key, seal_key, mac_key) = keys.into_parts();
             all.hint_keys.push(hint_key);
-            all.mac_keys.push(mac_key);
-            all.members.push(Member { name, policy, limiter, seal_key, codes: None });
-            all.meters.push(Meter::default());
+            all.rows.push(Row { mac_key, member: all.members.len(), until: None });
+            all.members.push(Member { seal_key, name, policy, limiter, meter: Meter::default(), codes: None });
         }
         all
     }
@@ -93,8 +95,8 @@ impl Users {
         }
         let (hint_key, seal_key, mac_key) = keys.into_parts();
         self.hint_keys.push_old(hint_key, until, window);
-        self.mac_keys.push(mac_key);
-        self.old.push(OldRow { member: user, until, seal_key });
+        self.rows.push(Row { mac_key, member: user, until: Some(until) });
+        self.old_seal_keys.push(seal_key);
     }
 
     /// Secrets of one-time codes, in the order of the users.
@@ -110,36 +112,38 @@ impl Users {
 
     /// How many sets of keys there are.
     pub(super) fn rows(&self) -> usize {
-        self.mac_keys.len()
+        self.rows.len()
     }
 
     /// Until when this row's keys count; `None`: for ever.
     pub(super) fn until(&self, row: usize) -> Option<Timestamp> {
-        self.old_row(row).map(|old| old.until)
+        self.rows.get(row)?.until
     }
 
     /// Whether this row's keys count at this time.
     pub(super) fn counts(&self, row: usize, now: Timestamp) -> bool {
-        self.old_row(row).is_none_or(|old| now < old.until)
+        self.until(row).is_none_or(|until| now < until)
     }
 
     pub(super) fn mac_key(&self, row: usize) -> Option<&MacKey> {
-        self.mac_keys.get(row)
+        self.rows.get(row).map(|row| &row.mac_key)
     }
 
     pub(super) fn knocker(&self, row: usize) -> Option<Knocker<'_>> {
-        let old = self.old_row(row);
-        let member = old.map_or(row, |old| old.member);
-        let Member { name, policy, limiter, seal_key, codes } = self.members.get(member)?;
-        let seal_key = old.map_or(seal_key, |old| &old.seal_key);
-        let (policy, meter) = (self.policies.get(*policy)?, self.meters.get(member)?);
-        Some(Knocker { name, policy, limiter, meter, seal_key, codes: codes.as_deref() })
+        let Member { seal_key, name, policy, limiter, meter, codes } = self.members.get(self.rows.get(row)?.member)?;
+        let old_seal_key = row.checked_sub(self.members.len()).and_then(|old| self.old_seal_keys.get(old));
+        let policy = self.policies.get(*policy)?;
+        Some(Knocker { name, policy, limiter, meter, seal_key: old_seal_key.unwrap_or(seal_key), codes: codes.as_deref() })
+    }
+
+    /// Reads ahead: a row that is in the processor's caches has the key for the mac there, too.
+    pub(super) fn near(&self, row: usize) -> usize {
+        self.rows.get(row).map_or(0, |row| row.member)
     }
 
     /// The quotas that are not whole at this time.
     pub(super) fn spent(&self, now: Timestamp) -> impl Iterator<Item = Spent> + '_ {
-        let members = self.members.iter().zip(&self.meters);
-        members.filter_map(move |(member, meter)| meter.spent(&member.name, self.policies.get(member.policy)?.quota, now))
+        self.members.iter().filter_map(move |member| member.meter.spent(&member.name, self.policies.get(member.policy)?.quota, now))
     }
 
     /// A row's hint for a step, whether its keys count then or not.
@@ -149,10 +153,6 @@ impl Users {
 
     pub(super) fn hint_keys(&self) -> HintKeys {
         self.hint_keys.clone()
-    }
-
-    fn old_row(&self, row: usize) -> Option<&OldRow> {
-        self.old.get(row.checked_sub(self.members.len())?)
     }
 }
 
