@@ -42,8 +42,8 @@ impl Burst {
         self.taken == MANY
     }
 
-    /// Takes what waits on the socket. Failures are left to whoever waits on it next, who meets them, too.
-    pub(super) fn fill(&mut self, socket: BorrowedFd<'_>) {
+    /// Takes what waits on the socket, and says how many that were. Failures are left to whoever waits on it next, who meets them, too.
+    pub(super) fn fill(&mut self, socket: BorrowedFd<'_>) -> usize {
         (self.next, self.taken) = (0, 0);
         HEADERS.with_borrow_mut(|headers| {
             let mut room = self.room.each_mut().map(|packet| [IoSliceMut::new(packet)]);
@@ -53,6 +53,7 @@ impl Burst {
                 self.taken += 1;
             }
         });
+        self.taken
     }
 
     /// The next packet of the burst.

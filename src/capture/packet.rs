@@ -20,10 +20,15 @@ use super::burst::Burst;
 use super::drops::Drops;
 use super::{Capture, Caught, filter, frame};
 
-/// What the kernel may hold for us while the engine is busy: some ten thousand knocks.
-const RECEIVE_BUFFER: usize = 8 << 20;
+/// What the kernel may hold for us while the engine is busy: some forty thousand knocks, a tenth of a second of a flood.
+const RECEIVE_BUFFER: usize = 32 << 20;
 /// Longest wait for a packet, and the pause between two tries at an interface that is not there.
 const WAIT: Duration = Duration::from_secs(1);
+/// This many packets that came with one that was waited for are a flood. Then it pays to let more come: the system spends more on
+/// waking a thread than on a packet.
+const DENSE: usize = 4;
+/// How long more may come, some fifty packets of a flood. The system adds as much again.
+const NAP: Duration = Duration::from_micros(100);
 /// How often in a row a socket on every interface may fail before it counts as dead.
 const FAILURES_MAX: u32 = 10;
 const READ_BUFFER: usize = 65_536;
@@ -63,6 +68,8 @@ pub struct PacketCapture {
     state: State,
     /// What came with the last packet that was waited for.
     burst: Burst,
+    /// Packets since the last wait.
+    since_wait: usize,
     failures: u32,
 }
 
@@ -89,7 +96,7 @@ impl PacketCapture {
             Err(error) if interface.is_some() && is_absence(&error) => State::Lost(Some(error)),
             Err(error) => return Err(error),
         };
-        Ok(Self { socket, interface, ports, state, burst: Burst::new(), failures: 0 })
+        Ok(Self { socket, interface, ports, state, burst: Burst::new(), since_wait: 0, failures: 0 })
     }
 
     /// Nothing came for a while: is the interface of that name still the one that is bound?
@@ -139,8 +146,12 @@ impl PacketCapture {
 
 impl Capture for PacketCapture {
     fn next(&mut self) -> io::Result<Caught> {
-        if self.burst.is_over() && self.burst.was_full() {
-            self.burst.fill(self.socket.as_fd());
+        if self.burst.is_over() && (self.burst.was_full() || self.since_wait >= DENSE) {
+            if !self.burst.was_full() {
+                self.since_wait = 0;
+                sleep(NAP);
+            }
+            self.since_wait += self.burst.fill(self.socket.as_fd());
             if self.burst.is_over() {
                 // Nothing more, so the next call waits: first whoever asks may deal with what came.
                 return Ok(Caught::Nothing);
@@ -157,7 +168,7 @@ impl Capture for PacketCapture {
             State::Listening(tap) => match tap.receiver.next() {
                 Ok(packet) => {
                     self.failures = 0;
-                    self.burst.fill(self.socket.as_fd());
+                    self.since_wait = self.burst.fill(self.socket.as_fd());
                     return Ok(caught(packet, &self.ports));
                 }
                 Err(error) => error,
