@@ -24,6 +24,8 @@ use crate::netns::Namespace;
 /// How long a command may take, and how long one that goes on may take to print what it should.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// The home folder of whoever types, on every machine.
+pub(crate) const HOME: &str = "/home/you";
 const OWN: [&str; 8] = ["/etc", "/home", "/root", "/run", "/usr/local", "/usr/share", "/srv", "/var"];
 
 /// Where the package puts the examples.
@@ -54,7 +56,7 @@ impl Machine {
         let space = Namespace::new();
         let (at, called) = (folder.clone(), name.to_owned());
         space.run(move || make_private(&at, &called));
-        Self { space, home: PathBuf::from("/root"), running: Mutex::new(Vec::new()) }
+        Self { space, home: PathBuf::from(HOME), running: Mutex::new(Vec::new()) }
     }
 
     /// Writes a file, `~` being the home folder; readable by its owner only, as a new user is told to.
@@ -246,8 +248,10 @@ fn make_private(folder: &Path, name: &str) {
     nix::unistd::sethostname(name).unwrap();
     fs::create_dir_all("/run/started").unwrap();
     fs::write("/etc/hosts", HOSTS).unwrap();
-    for leftover in ["/etc/postern", "/var/lib/postern", "/var/lib/postern.monitor", "/run/postern", "/root/.config/postern", "/root/.ssh"]
-    {
+    fs::create_dir_all(HOME).unwrap();
+    let users = fs::read_to_string("/etc/passwd").unwrap().replace(":/root:", &format!(":{HOME}:"));
+    fs::write("/etc/passwd", users).unwrap();
+    for leftover in ["/etc/postern", "/var/lib/postern", "/var/lib/postern.monitor", "/run/postern"] {
         let _ = fs::remove_dir_all(leftover);
     }
     // This system may have the engine's user, too; a machine of a page is new.

@@ -7,6 +7,7 @@ use base64::engine::general_purpose::STANDARD;
 use etherparse::PacketBuilder;
 
 use super::set_up;
+use crate::machine::HOME;
 use crate::stage::Stage;
 
 pub(super) fn story(stage: &mut Stage) {
@@ -53,7 +54,7 @@ fn recordings(stage: &mut Stage) {
         .world
         .machine("gate")
         .space
-        .run(move || files.iter().for_each(|(name, bytes)| std::fs::write(Path::new("/root").join(name), bytes).unwrap()));
+        .run(move || files.iter().for_each(|(name, bytes)| std::fs::write(Path::new(HOME).join(name), bytes).unwrap()));
     for options in ["", "--all ", "--all --json "] {
         stage.tell("gate", &format!("posternd explain {options}recording.pcap"));
     }
