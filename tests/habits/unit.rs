@@ -132,9 +132,9 @@ pub(crate) fn works_under_systemd(backend: &'static str) {
     wait_for("the reload in the log", || {
         machine.ask("journalctl -u posternd -o cat --no-pager | grep -c 'the engine serves'").1.starts_with('2').then_some(())
     });
-    machine.tell("cp -p /etc/postern/posternd.toml /root/good && echo nonsense >>/etc/postern/posternd.toml");
+    machine.tell("cp -p /etc/postern/posternd.toml /run/good && echo nonsense >>/etc/postern/posternd.toml");
     assert!(!machine.ask("systemctl reload posternd").0);
-    machine.tell("mv /root/good /etc/postern/posternd.toml && systemctl reload posternd");
+    machine.tell("mv /run/good /etc/postern/posternd.toml && systemctl reload posternd");
     machine.wait_until_it_shows("ActiveState", "active");
     assert!(machine.tell("posternd status").contains("1 user"));
     assert_eq!(machine.holders(), ["alice", "alice"]);
