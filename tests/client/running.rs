@@ -171,7 +171,9 @@ fn an_interrupt_from_the_terminal_reaches_the_command_once() {
         // The terminal echoes the key before the shell's trap speaks.
         let mut said = String::new();
         while !said.ends_with("interrupted") {
-            said += &line(&mut output);
+            let more = line(&mut output);
+            assert_ne!(more, "", "it ended after {said:?}");
+            said += &more;
         }
         thread::sleep(Duration::from_millis(100));
     }
