@@ -16,11 +16,14 @@ use crate::world::{World, text, wait_for};
 const AROUND: &str = r#"
 set -e
 mount --make-rprivate /
-mkdir "$1/machine" && mount -t tmpfs -o mode=755 tmpfs "$1/machine" && cd "$1/machine"
+mkdir "$1/machine"
+mount -t tmpfs -o mode=755 tmpfs "$1/machine"
+cd "$1/machine"
 mkdir cgroup upper work root
 mount -t cgroup2 cgroup2 cgroup
 own=cgroup/postern-test-$$
-mkdir "$own" && echo $$ >"$own/cgroup.procs"
+mkdir "$own"
+echo $$ >"$own/cgroup.procs"
 setpriv --pdeathsig KILL unshare --mount --pid --ipc --uts --cgroup --fork --kill-child=KILL /bin/sh -c "$2" sh "$@" &
 machine=$! code=0
 trap 'kill -KILL $machine' TERM
@@ -38,12 +41,14 @@ mount --make-rprivate /
 mount -t overlay -o lowerdir=/,upperdir=upper,workdir=work overlay root
 cd root
 mount -t proc proc proc
-mount --bind proc/sys proc/sys && mount -o remount,ro,bind proc/sys
+mount --bind proc/sys proc/sys
+mount -o remount,ro,bind proc/sys
 mount -t sysfs -o ro sysfs sys
 mount -t cgroup2 cgroup2 sys/fs/cgroup
 mount -t tmpfs -o mode=755 tmpfs dev
 for node in null zero full random urandom tty; do : >dev/$node; mount --bind /dev/$node dev/$node; done
-mkdir dev/pts dev/shm && mount -t devpts -o newinstance,ptmxmode=666 devpts dev/pts
+mkdir dev/pts dev/shm
+mount -t devpts -o newinstance,ptmxmode=666 devpts dev/pts
 ln -s pts/ptmx dev/ptmx; ln -s /proc/self/fd dev/fd
 mount -t tmpfs -o mode=755 tmpfs run
 mount -t tmpfs -o mode=1777 tmpfs tmp
@@ -58,7 +63,10 @@ if [ "$6" = with-postern ]; then
   cp "$4/sysusers.d/postern.conf" usr/lib/sysusers.d/
   cp "$4/tmpfiles.d/postern.conf" usr/lib/tmpfiles.d/
 fi
-mkdir old && pivot_root . old && umount -l /old
+# Whatever fails here ends it: behind it systemd takes what is at / for its own.
+mkdir -p old
+pivot_root . old
+umount -l /old
 without=-sys_module,-sys_time,-sys_rawio,-syslog
 exec env -i container=test PATH=/usr/sbin:/usr/bin:/sbin:/bin setpriv --bounding-set $without --inh-caps $without \
   "$5" --system --unit=sysinit.target --log-target=journal --show-status=no
