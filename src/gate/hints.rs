@@ -2,7 +2,8 @@
 //!
 //! PROTOCOL section 3. A table is built whole, on any thread, and swapped in; the packet path only reads it.
 //! Rows are placed by HMAC output, which nobody without a key can choose, so plain linear probing stays short.
-//! The sieve stays in the processor's cache up to some 100,000 users, and what else is read for a packet is read ahead (`ahead`): `benches/gate.rs` measures it.
+//! The sieve stays in the processor's cache up to some 100,000 users, and what else is read for a packet is read ahead (`ahead`):
+//! `benches/gate.rs` measures it.
 
 use std::fmt;
 use std::ops::RangeInclusive;

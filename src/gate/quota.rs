@@ -22,7 +22,7 @@ const NANOS_A_MILLI: u64 = 1_000_000;
 pub(super) struct Limiter(RateLimiter<NotKeyed, InMemoryState, GateClock, NoOpMiddleware<Nanos>>);
 
 /// When the whole of one user's quota is back, in nanoseconds: governor does not tell how much is left without using some of it
-/// up. Stands apart from the limiter, for only an admitted knock needs it.
+/// up.
 #[derive(Debug, Default)]
 pub(super) struct Meter(AtomicU64);
 

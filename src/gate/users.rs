@@ -37,7 +37,7 @@ struct Row {
     until: Option<Timestamp>,
 }
 
-/// What is needed of a user once the mac is right.
+/// What is needed of a user once the mac is right: a pair of lines that the processor reads together.
 #[derive(Debug)]
 #[repr(align(128))]
 struct Member {
