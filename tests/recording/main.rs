@@ -222,6 +222,29 @@ fn lengths_that_lie_end_the_reading() {
     assert!(matches!(read(Cursor::new(many)).1, Some(RecordingError::Damaged)));
 }
 
+/// Secrets, processes, names, and what nobody has thought of yet.
+#[test]
+fn a_block_that_says_nothing_here_is_passed_over_at_any_length_and_ends_the_reading_where_it_lies() {
+    for style in styles() {
+        let frame = ethernet(&[0x0800], &udp4(62201, b"knock"));
+        let (head, packets) = ([section(style), interface(style)].concat(), pcapng(style, &[(AT, &frame)]));
+        for kind in [4, 5, 9, 10, 0x0bad, 0x4000_0bad, 0x8000_0001, 0x7777] {
+            let long = block(style, kind, &vec![7; 3 << 20]);
+            let (found, error) = read(Cursor::new([&head, &long, &packets[..]].concat()));
+            assert!(found.len() == 1 && error.is_none(), "{kind:#x}: {error:?}");
+            let (found, error) = read(Cursor::new([&packets[..], &long[..long.len() - 1]].concat()));
+            assert!(found.len() == 1 && matches!(error, Some(RecordingError::Cut)), "{kind:#x}: {error:?}");
+            for length in 0..12 {
+                let mut short = block(style, kind, &[0; 40]);
+                let length = if style.big_endian { u32::to_be_bytes(length) } else { u32::to_le_bytes(length) };
+                short[4..8].copy_from_slice(&length);
+                let (found, error) = read(Cursor::new([&packets[..], &short].concat()));
+                assert!(found.len() == 1 && matches!(error, Some(RecordingError::Damaged)), "{kind:#x}: {error:?}");
+            }
+        }
+    }
+}
+
 /// One byte at a time, as a slow pipe gives them.
 #[test]
 fn a_pipe_that_gives_a_byte_at_a_time_is_read_like_a_file() {

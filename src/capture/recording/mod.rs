@@ -5,7 +5,10 @@
 use std::io::{self, Cursor, ErrorKind, Read};
 
 use pcap_parser::traits::{PcapNGPacketBlock, PcapReaderIterator};
-use pcap_parser::{Block, LegacyPcapBlock, LegacyPcapReader, PcapBlockOwned, PcapError, PcapHeader, PcapNGReader};
+use pcap_parser::{
+    Block, EPB_MAGIC, IDB_MAGIC, LegacyPcapBlock, LegacyPcapReader, PcapBlockOwned, PcapError, PcapHeader, PcapNGReader, SHB_MAGIC,
+    SPB_MAGIC,
+};
 
 use crate::time::Timestamp;
 
@@ -24,6 +27,10 @@ const INTERFACES_MAX: usize = 4096;
 const HEAD_MAX: usize = 64 << 10;
 const PCAP_HEAD: usize = 24;
 const PCAPNG: [u8; 4] = [0x0a, 0x0d, 0x0d, 0x0a];
+/// The kinds of block that say something here. Others are passed over unread: pcap-parser 0.17 panics on some that lie.
+const READ: [u32; 4] = [SHB_MAGIC, IDB_MAGIC, SPB_MAGIC, EPB_MAGIC];
+/// A block's kind, its length, and its length again.
+const BLOCK_MIN: u32 = 12;
 /// Micro- and nanoseconds in both byte orders, and a variant of old Linux kernels.
 const PCAP: [[u8; 4]; 5] =
     [[0xa1, 0xb2, 0xc3, 0xd4], [0xd4, 0xc3, 0xb2, 0xa1], [0xa1, 0xb2, 0x3c, 0x4d], [0x4d, 0x3c, 0xb2, 0xa1], [0x34, 0xcd, 0xb2, 0xa1]];
@@ -63,9 +70,17 @@ pub struct Recorded {
 pub struct Recording {
     reader: Box<dyn PcapReaderIterator>,
     ports: Vec<u16>,
-    /// Of the present section, in the order of their numbers.
-    interfaces: Vec<Interface>,
+    section: Section,
     number: u64,
+}
+
+/// The part of a recording that is being read; of pcap there is only one.
+#[derive(Debug, Default)]
+struct Section {
+    /// The byte order, of pcapng.
+    big_endian: Option<bool>,
+    /// In the order of their numbers.
+    interfaces: Vec<Interface>,
 }
 
 /// Where packets of a recording come from.
@@ -101,7 +116,7 @@ impl Recording {
         } else {
             Box::new(LegacyPcapReader::new(BUFFER, input).map_err(|error| fault(&error))?)
         };
-        Ok(Self { reader, ports: ports.to_vec(), interfaces: Vec::new(), number: 0 })
+        Ok(Self { reader, ports: ports.to_vec(), section: Section::default(), number: 0 })
     }
 
     /// The next packet; `None` at the end.
@@ -110,10 +125,14 @@ impl Recording {
     /// After one, nothing more of it can be read.
     pub fn read(&mut self) -> Result<Option<Recorded>, RecordingError> {
         loop {
+            if let Some(length) = self.section.other_block(self.reader.data()) {
+                self.pass_over(length)?;
+                continue;
+            }
             let before = self.reader.data().len();
             match self.reader.next() {
                 Ok((length, block)) => {
-                    let raw = raw(&block, &mut self.interfaces)?;
+                    let raw = raw(&block, &mut self.section)?;
                     let read = raw.map(|raw| (raw.at, packet::read(raw.link_type, raw.bytes, &self.ports)));
                     self.reader.consume(length);
                     if let Some((at, found)) = read {
@@ -131,6 +150,36 @@ impl Recording {
                 Err(error) => return Err(fault(&error)),
             }
         }
+    }
+
+    fn pass_over(&mut self, length: u32) -> Result<(), RecordingError> {
+        if length < BLOCK_MIN {
+            return Err(RecordingError::Damaged);
+        }
+        let mut left = usize::try_from(length).map_err(|_| RecordingError::TooLong)?;
+        loop {
+            let here = self.reader.data().len().min(left);
+            self.reader.consume(here);
+            left = left.saturating_sub(here);
+            if left == 0 {
+                return Ok(());
+            }
+            self.reader.refill().map_err(|error| fault(&error))?;
+            if self.reader.data().is_empty() {
+                return Err(RecordingError::Cut);
+            }
+        }
+    }
+}
+
+impl Section {
+    /// The length of the block that begins here, if it is of a kind that says nothing here.
+    fn other_block(&self, data: &[u8]) -> Option<u32> {
+        let big_endian = self.big_endian?;
+        let word =
+            |at| data.get(at..)?.first_chunk().map(|word| if big_endian { u32::from_be_bytes(*word) } else { u32::from_le_bytes(*word) });
+        let (kind, length) = (word(0)?, word(4)?);
+        (!READ.contains(&kind)).then_some(length)
     }
 }
 
@@ -159,11 +208,15 @@ fn head(input: &mut impl Read) -> Result<Vec<u8>, RecordingError> {
 }
 
 /// The packet in a block, if it is one; interfaces are remembered for the packets behind them.
-fn raw<'a>(block: &'a PcapBlockOwned<'a>, interfaces: &mut Vec<Interface>) -> Result<Option<Raw<'a>>, RecordingError> {
+fn raw<'a>(block: &'a PcapBlockOwned<'a>, section: &mut Section) -> Result<Option<Raw<'a>>, RecordingError> {
     let of = |interfaces: &[Interface], number: u32| usize::try_from(number).ok().and_then(|number| interfaces.get(number).copied());
+    let interfaces = &mut section.interfaces;
     match block {
         PcapBlockOwned::LegacyHeader(header) => *interfaces = vec![legacy(header)],
-        PcapBlockOwned::NG(Block::SectionHeader(_)) => interfaces.clear(),
+        PcapBlockOwned::NG(Block::SectionHeader(header)) => {
+            interfaces.clear();
+            section.big_endian = Some(header.big_endian());
+        }
         PcapBlockOwned::NG(Block::InterfaceDescription(described)) => {
             if interfaces.len() >= INTERFACES_MAX {
                 return Err(RecordingError::Damaged);
