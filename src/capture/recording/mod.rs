@@ -152,6 +152,7 @@ impl Recording {
         }
     }
 
+    /// Leaves a block out, however long it is, in no more room than the buffer's.
     fn pass_over(&mut self, length: u32) -> Result<(), RecordingError> {
         if length < BLOCK_MIN {
             return Err(RecordingError::Damaged);
