@@ -160,7 +160,8 @@ fn an_interrupt_from_the_terminal_reaches_the_command_once() {
     let (script, stop) = (home.path("count.sh"), home.path("stop"));
     let body = format!("trap 'echo interrupted' INT\necho ready\nuntil [ -e {} ]; do sleep 0.05; done\nexit 5\n", stop.display());
     home.write("count.sh", &body);
-    let postern = format!("{} run home -q -- /bin/sh {}", program().display(), script.display());
+    // script puts a shell in between; a shell that stays there would take the interrupts for its own.
+    let postern = format!("exec {} run home -q -- /bin/sh {}", program().display(), script.display());
     let mut command = Command::new("script");
     command.args(["-qec", &postern, "/dev/null"]).env("POSTERN_CONFIG", home.path("config.toml"));
     let mut script = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("script, of Debian's bsdutils");
