@@ -137,8 +137,9 @@ fn is_test(place: &str, name: &str) -> bool {
     if texts.iter().any(|text| functions_under_test(text).contains(name)) {
         return true;
     }
-    // Trials are listed in the main file of a folder.
-    let main = fs::read_to_string(place.join("main.rs")).unwrap_or_default();
+    // Trials are listed in the main file of a folder, or in the one file.
+    let main = if place.is_dir() { place.join("main.rs") } else { place };
+    let main = fs::read_to_string(main).unwrap_or_default();
     // With what stands between strings: quotes in comments and letters make it hard to tell, and code is no name.
     let strings: BTreeSet<&str> = texts.iter().flat_map(|text| text.split('"').skip(1)).collect();
     main.contains("libtest_mimic::run") && main.lines().any(|line| lists(line.trim(), name, &strings))
