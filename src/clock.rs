@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+#[cfg(feature = "daemon")]
+use crate::time::Step;
 use crate::time::Timestamp;
 
 /// The system's wall clock.
@@ -22,8 +24,14 @@ pub fn elapsed(start: Instant) -> Duration {
     instant().duration_since(start)
 }
 
+/// The wall clock was set if it is this far from where it should be. Less is a reading that was held up, or a correction that does
+/// not matter for ends that are kept to the second.
+#[cfg(feature = "daemon")]
+const STEP: Duration = Duration::from_millis(250);
+
 /// A clock for ends of grants: the wall clock's time when it was made, moved on by the time that passed since, suspend
-/// included. Setting the wall clock back does not keep a door open.
+/// included. Setting the wall clock back does not keep a door open: whoever follows it with [`Steady::follow`] learns by how much
+/// it was set, and moves the ends along.
 #[cfg(feature = "daemon")]
 #[derive(Debug, Clone, Copy)]
 pub struct Steady {
@@ -44,6 +52,13 @@ impl Steady {
         self.start.plus(self.age())
     }
 
+    /// Shows the wall clock's time again where that was set: says by how much. What was dated by this clock is to be moved along.
+    pub fn follow(&mut self) -> Option<Step> {
+        let step = Step::between(self.now(), wall()).filter(|step| step.length() >= STEP)?;
+        self.start = self.start.stepped(step);
+        Some(step)
+    }
+
     /// How long since it was made.
     pub fn age(&self) -> Duration {
         since_boot().saturating_sub(self.boot)
@@ -54,4 +69,25 @@ impl Steady {
 fn since_boot() -> Duration {
     let time = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
     Duration::try_from(time).unwrap_or_default()
+}
+
+#[cfg(all(test, feature = "daemon"))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clock_that_was_set_is_followed_once_and_one_that_was_not_never() {
+        let mut clock = Steady::new();
+        assert_eq!(clock.follow(), None);
+        for hour in [Step::Forward(Duration::from_secs(3600)), Step::Back(Duration::from_secs(3600))] {
+            let age = clock.age();
+            // As if the wall clock had been set the other way.
+            clock.start = clock.start.stepped(hour);
+            let step = clock.follow().unwrap();
+            assert_eq!(matches!(step, Step::Back(_)), matches!(hour, Step::Forward(_)), "{step}");
+            assert!(step.length().abs_diff(hour.length()) < STEP, "{step}");
+            assert_eq!(clock.follow(), None);
+            assert!(clock.age() >= age && clock.age() < Duration::from_secs(60), "its age is not a matter of the wall clock");
+        }
+    }
 }

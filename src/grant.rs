@@ -52,6 +52,15 @@ pub enum Change {
     Close(Grant),
 }
 
+impl Change {
+    /// The grant that it is about.
+    pub fn id(&self) -> GrantId {
+        match self {
+            Self::Open(grant) | Self::Close(grant) | Self::Extend { new: grant, .. } => grant.id,
+        }
+    }
+}
+
 impl Grant {
     /// Opens the same door for the same user, whatever the time.
     pub fn same_door(&self, other: &Self) -> bool {

@@ -12,7 +12,7 @@ use crate::grant::{Change, Grant, GrantId};
 use crate::opening::Opening;
 use crate::service;
 use crate::terms::{Closing, Terms};
-use crate::time::Timestamp;
+use crate::time::{Step, Timestamp};
 
 /// Grants that may be open at once; one more is refused.
 pub const GRANTS_MAX: usize = 65_536;
@@ -145,6 +145,15 @@ impl Ledger {
         }
     }
 
+    /// The clock was set: every grant keeps the time that it has left.
+    pub fn shift(&mut self, step: Step) {
+        for entry in self.grants.values_mut() {
+            entry.grant.until = entry.grant.until.stepped(step);
+            entry.close_at = entry.close_at.stepped(step);
+        }
+        self.ends = self.grants.iter().map(|(id, entry)| (entry.close_at, *id)).collect();
+    }
+
     /// All grants, by number.
     pub fn grants(&self) -> impl Iterator<Item = &Grant> {
         self.grants.values().map(|entry| &entry.grant)
@@ -242,6 +251,22 @@ mod tests {
         ledger.done(&due[0]);
         assert!(ledger.is_empty());
         assert_eq!(ledger.next_end(), None);
+    }
+
+    #[test]
+    fn grants_keep_the_time_that_they_have_left_when_the_clock_is_set() {
+        let mut ledger = Ledger::default();
+        let first = open(&mut ledger, 1000, "alice", "192.0.2.7/32", 30, &["tcp/22"]);
+        open(&mut ledger, 1000, "bob", "192.0.2.8/32", 60, &["tcp/22"]);
+        ledger.undo(at(1030), &Change::Close(first));
+        ledger.shift(Step::Back(Duration::from_secs(900)));
+        let ends: Vec<Timestamp> = ledger.grants().map(|grant| grant.until).collect();
+        assert_eq!((ends, ledger.next_end()), (vec![at(130), at(160)], Some(at(131))), "a close that failed is tried again a second later");
+        ledger.shift(Step::Forward(Duration::from_secs(900)));
+        let due = ledger.due(at(1060), 10);
+        assert_eq!(due.len(), 2);
+        due.iter().for_each(|change| ledger.done(change));
+        assert!(ledger.is_empty() && ledger.next_end().is_none());
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! Owns [`Timestamp`] and the text of durations. Must not read a clock: a time comes in as an argument
 //! (the `clock` module is the only one that asks the system).
 
+use std::cmp::Ordering;
 use std::fmt;
 use std::time::Duration;
 
@@ -36,9 +37,55 @@ impl Timestamp {
         Self(self.0.saturating_sub(millis(length)))
     }
 
+    /// What this time is called after the clock was set; stays between the epoch and the end of time.
+    #[must_use]
+    pub fn stepped(self, step: Step) -> Self {
+        match step {
+            Step::Forward(by) => self.plus(by),
+            Step::Back(by) => self.minus(by),
+        }
+    }
+
     /// How long from `earlier` to this time; zero if `earlier` is not earlier.
     pub fn since(self, earlier: Self) -> Duration {
         Duration::from_millis(self.0.saturating_sub(earlier.0))
+    }
+}
+
+/// By how much a clock was set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Step {
+    /// It shows a later time than it would have.
+    Forward(Duration),
+    /// It shows an earlier time.
+    Back(Duration),
+}
+
+impl Step {
+    /// What leads from one time to another; none where they are the same.
+    pub fn between(from: Timestamp, to: Timestamp) -> Option<Self> {
+        match from.cmp(&to) {
+            Ordering::Less => Some(Self::Forward(to.since(from))),
+            Ordering::Greater => Some(Self::Back(from.since(to))),
+            Ordering::Equal => None,
+        }
+    }
+
+    /// How long it is, whichever way it leads.
+    pub fn length(self) -> Duration {
+        let (Self::Forward(length) | Self::Back(length)) = self;
+        length
+    }
+}
+
+/// As people say it: `2h forward`, `500ms back`.
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let way = match self {
+            Self::Forward(_) => "forward",
+            Self::Back(_) => "back",
+        };
+        write!(f, "{} {way}", human(self.length()))
     }
 }
 
@@ -128,6 +175,15 @@ mod tests {
         for text in ["2026-12-01T00:00:00", "2026-12-01", "soon", "", "1969-12-31T23:59:59Z"] {
             assert!(parse_time(text).is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn a_step_leads_from_one_time_to_another_and_back() {
+        let (noon, later) = (Timestamp::from_millis(1_760_000_000_000), Timestamp::from_millis(1_760_000_007_500));
+        let (forward, back) = (Step::between(noon, later).unwrap(), Step::between(later, noon).unwrap());
+        assert_eq!((noon.stepped(forward), later.stepped(back), Step::between(noon, noon)), (later, noon, None));
+        assert_eq!((forward.to_string(), back.to_string()), ("7.5s forward".to_owned(), "7.5s back".to_owned()));
+        assert_eq!(Timestamp::from_millis(1000).stepped(back), Timestamp::default(), "before the epoch there is no time");
     }
 
     #[test]

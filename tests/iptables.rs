@@ -24,6 +24,8 @@ use postern::backend::{Backend, Change};
 use postern::grant::Grant;
 use postern::settings::Protection;
 
+#[path = "iptables/clock.rs"]
+mod clock;
 #[path = "netns/ground.rs"]
 mod ground;
 #[path = "iptables/scale.rs"]
@@ -49,6 +51,7 @@ fn main() -> ExitCode {
         five_hundred_grants_in_a_batch_are_one_run_for_each_family,
         scale::ten_thousand_grants_are_opened_looked_at_and_closed_in_one_run_for_each_family,
         a_protected_service_opens_for_its_grant_and_the_kernel_alone_ends_it_on_time,
+        clock::a_door_stands_open_for_its_time_and_no_longer_though_the_clock_was_set,
         connections_made_before_the_first_installation_and_by_a_grant_live_on,
         knocks_are_answered_by_nobody,
         a_protected_ping_is_let_through_by_its_grant_only,

@@ -42,7 +42,8 @@ pub trait Backend: Send {
     /// every change until it has installed: only then does it know what stands in the firewall.
     fn apply(&mut self, changes: &[Change]) -> Vec<Result<(), BackendError>>;
 
-    /// The grants that stand in the firewall now, read from the firewall itself. An entry of Postern's that can't be read
+    /// The grants that stand in the firewall now, read from the firewall itself. Where the kernel counts what is left of a grant, and
+    /// [`Backend::tick`] has told the time, the end is of that time, though the clock was set since it was written down. An entry of Postern's that can't be read
     /// is an error, never left out.
     ///
     /// # Errors
@@ -67,7 +68,7 @@ pub trait Backend: Send {
     /// Whether the kernel itself ends each grant; where not, the sentence for the log that says why.
     fn kernel_expiry(&self) -> Result<(), String>;
 
-    /// Tells the driver the wall clock's time, for drivers that write absolute ends into the kernel; called before each batch.
+    /// Tells the driver the wall clock's time, by which all ends are reckoned; called before each batch.
     fn tick(&mut self, now: Timestamp);
 
     /// The end of a grant that should end then: never before, and less than a second after. A driver for which every batch is dear

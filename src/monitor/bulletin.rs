@@ -4,17 +4,20 @@
 
 use tracing::warn;
 
+use crate::clock::Steady;
 use crate::metrics::Snapshot;
 use crate::monitor::child::Stage;
 use crate::monitor::health::Health;
 use crate::monitor::metrics_file::MetricsFile;
 use crate::monitor::serve::Monitor;
 use crate::notify::{self, Word};
-use crate::time::{Timestamp, count};
+use crate::time::count;
 
 /// What was told last.
 #[derive(Debug)]
 pub(super) struct Bulletin {
+    /// Never set: pauses are measured by it.
+    clock: Steady,
     pub(super) health: Health,
     file: MetricsFile,
     /// Whether systemd waits to be told that the service is up, or that a reload has ended.
@@ -25,9 +28,9 @@ pub(super) struct Bulletin {
 }
 
 impl Bulletin {
-    pub(super) fn new(now: Timestamp) -> Self {
-        let (health, file) = (Health::new(notify::watchdog(), now), MetricsFile::default());
-        Self { health, file, is_awaited: true, status: String::new(), is_unheard: false }
+    pub(super) fn new(clock: Steady) -> Self {
+        let (health, file) = (Health::new(notify::watchdog(), clock.now()), MetricsFile::default());
+        Self { clock, health, file, is_awaited: true, status: String::new(), is_unheard: false }
     }
 
     /// The config is to be read anew.
@@ -55,7 +58,7 @@ impl Bulletin {
 impl Monitor {
     /// Asks the engine and tells systemd, where it is time to.
     pub(super) fn publish(&mut self) {
-        let now = self.clock.now();
+        let now = self.bulletin.clock.now();
         let serves = self.engine.as_ref().is_some_and(|engine| engine.stage == Stage::Ready);
         let is_due = self.bulletin.health.look(now, serves);
         if is_due {

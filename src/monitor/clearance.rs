@@ -3,6 +3,7 @@
 //! Whatever the engine says, nothing is opened here that the config does not allow that user. Pure.
 
 use std::collections::{BTreeMap, HashMap};
+use std::time::Duration;
 
 use crate::grant::Grant;
 use crate::opening::{Forward, Opening};
@@ -65,6 +66,11 @@ impl Clearance {
         (!services.is_empty() || !forwards.is_empty()).then(|| Grant { services, forwards, ..grant.clone() })
     }
 
+    /// The longest time for which the user of a grant may have it; none for whoever is no user.
+    pub fn longest(&self, grant: &Grant) -> Duration {
+        self.policies.get(&grant.user).map_or(Duration::ZERO, |policy| policy.max_duration)
+    }
+
     /// Whether a grant that was found open may stay: its user still has the right to it.
     pub fn still_allows(&self, grant: &Grant) -> bool {
         let Some(policy) = self.policies.get(&grant.user) else { return false };
@@ -81,7 +87,7 @@ impl Clearance {
             from,
             target: grant.target,
             services: services.clone(),
-            duration: std::time::Duration::from_secs(1),
+            duration: Duration::from_secs(1),
         };
         // How the address was named is not written down, and does not matter once it was let in.
         [crate::terms::AddressFrom::Claimed, crate::terms::AddressFrom::Observed]
@@ -102,7 +108,6 @@ mod tests {
     use crate::monitor::desk::tests::{settings, terms};
     use crate::terms::AddressFrom;
     use crate::time::Timestamp;
-    use std::time::Duration;
 
     fn clearance() -> Clearance {
         let mut settings = settings(&[("alice", &["tcp/22", "web"]), ("bob", &["udp/500"])]);

@@ -3,6 +3,7 @@
 //! Everything that the monitor decides stands here and in the clearance and the ledger; sockets, signals and processes are
 //! `serve`'s. Time is an argument, so scenarios run it under a virtual clock.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use tracing::{info, warn};
@@ -10,7 +11,7 @@ use tracing::{info, warn};
 use crate::backend::{Backend, BackendError};
 use crate::connections::Connections;
 use crate::figures::Tally;
-use crate::grant::{Change, Grant};
+use crate::grant::{Change, Grant, GrantId};
 use crate::ledger::Ledger;
 use crate::monitor::clearance::Clearance;
 use crate::monitor::hooks::Hooks;
@@ -20,7 +21,7 @@ use crate::reason::Rule;
 use crate::service::Ports;
 use crate::settings::{Protection, Settings};
 use crate::terms::Terms;
-use crate::time::Timestamp;
+use crate::time::{Step, Timestamp};
 
 #[cfg(test)]
 pub(in crate::monitor) mod tests;
@@ -40,6 +41,8 @@ pub struct Desk {
     rested: Timestamp,
     /// What was last said about a firewall that can't be looked at or put right, so as to say it once.
     trouble: Option<String>,
+    /// The clock was set, and the ends that stand in the firewall are still those of before.
+    is_misdated: bool,
     /// When everything is taken back, unless a knock is admitted or the administrator confirms before.
     trial: Option<Timestamp>,
     /// Told of every grant that opens or ends.
@@ -71,8 +74,12 @@ impl Desk {
         let clearance = Clearance::new(settings);
         let found = backend.list()?;
         let last_id = found.iter().map(|grant| grant.id.0).max().unwrap_or_default();
-        let (kept, lost): (Vec<Grant>, Vec<Grant>) =
+        let (mut kept, lost): (Vec<Grant>, Vec<Grant>) =
             found.into_iter().partition(|grant| grant.until > now && clearance.still_allows(grant));
+        for grant in &mut kept {
+            // More can be left only where the clock was set back meanwhile.
+            grant.until = grant.until.min(backend.end(now.plus(clearance.longest(grant))));
+        }
         let protection = settings.protection();
         adopt(connections.as_deref_mut(), &protection.services);
         backend.install(&protection, &kept)?;
@@ -85,9 +92,9 @@ impl Desk {
             warn!("the kernel does not end grants by itself: {why}; they end while posternd runs");
         }
         let ledger = Ledger::new(last_id, kept);
-        let (rested, trouble, trial, hooks) = (Timestamp::default(), None, None, None);
+        let (rested, trouble, is_misdated, trial, hooks) = (Timestamp::default(), None, false, None, None);
         let tally = Tally { started: now, ..Tally::default() };
-        let mut desk = Self { clearance, protection, ledger, tally, backend, rested, trouble, trial, hooks, connections };
+        let mut desk = Self { clearance, protection, ledger, tally, backend, rested, trouble, is_misdated, trial, hooks, connections };
         let ended = lost.iter().filter_map(|grant| desk.clearance.ends_connections(grant)).collect();
         desk.end_connections(ended);
         Ok(desk)
@@ -143,13 +150,14 @@ impl Desk {
     }
 
     fn serve_step(&mut self, now: Timestamp, orders: Vec<Order>) -> Vec<Report> {
-        let plans: Vec<Plan> = orders.into_iter().filter_map(|order| self.plan(now, order)).collect();
         // Bounded, so that a clock that was set back keeps no door open.
         let rests = now < self.rested && self.rested.since(now) <= REST;
         let due = if rests { Vec::new() } else { self.ledger.due(now, self.backend.batch()) };
         if !due.is_empty() {
             self.rested = now.plus(REST);
         }
+        let mut closing = due.iter().map(|change| change.id()).collect();
+        let plans: Vec<Plan> = orders.into_iter().filter_map(|order| self.plan(now, order, &mut closing)).collect();
         let mut changes = due.clone();
         for plan in &plans {
             match plan {
@@ -190,6 +198,15 @@ impl Desk {
         self.trial
     }
 
+    /// The clock was set: everything keeps the time that it has left, and the next look writes the ends into the firewall anew.
+    pub fn clock_was_set(&mut self, step: Step) {
+        self.ledger.shift(step);
+        self.trial = self.trial.map(|end| end.stepped(step));
+        self.tally.started = self.tally.started.stepped(step);
+        self.rested = Timestamp::default();
+        self.is_misdated = true;
+    }
+
     /// Looks whether the firewall holds what it should. What somebody else has changed is put back with all live grants.
     pub fn look(&mut self, now: Timestamp) {
         if let Some(hooks) = self.hooks.as_mut() {
@@ -197,6 +214,7 @@ impl Desk {
         }
         self.backend.tick(now);
         let trouble = match self.backend.verify() {
+            Ok(_) if self.is_misdated => self.put_back(now).err().map(|error| format!("the ends of grants can't be written anew: {error}")),
             Ok(true) => None,
             Ok(false) => {
                 self.put_back(now).err().map(|error| format!("the firewall was changed by somebody else and can't be put back: {error}"))
@@ -214,12 +232,18 @@ impl Desk {
     fn put_back(&mut self, now: Timestamp) -> Result<(), BackendError> {
         let (live, over): (Vec<Grant>, Vec<Grant>) = self.ledger.grants().cloned().partition(|grant| grant.until > now);
         self.backend.install(&self.protection, &live)?;
-        warn!(grants = live.len(), "the firewall was changed by somebody else; protection and {} grants were put back", live.len());
+        if std::mem::take(&mut self.is_misdated) {
+            info!(grants = live.len(), "the ends of {} grants were written anew", live.len());
+        } else {
+            warn!(grants = live.len(), "the firewall was changed by somebody else; protection and {} grants were put back", live.len());
+        }
         // What was due is not among those that were put back.
+        let ended = over.iter().filter_map(|grant| self.clearance.ends_connections(grant)).collect();
         for change in over.into_iter().map(Change::Close) {
             self.done(&change);
             tell_closed(&change, Ok(()), "its time is up");
         }
+        self.end_connections(ended);
         Ok(())
     }
 
@@ -280,7 +304,12 @@ impl Desk {
         }
     }
 
-    fn plan(&mut self, now: Timestamp, order: Order) -> Option<Plan> {
+    /// A grant is closed once in a step, however many orders ask for it.
+    fn plan(&mut self, now: Timestamp, order: Order, closing: &mut BTreeSet<GrantId>) -> Option<Plan> {
+        let mut once = |mut changes: Vec<Change>| {
+            changes.retain(|change| closing.insert(change.id()));
+            changes
+        };
         match order {
             // What an engine says of itself and of its successor is the loop's.
             Order::Loaded | Order::Ready | Order::Measured(_) | Order::Reload { .. } => None,
@@ -301,11 +330,13 @@ impl Desk {
                     }
                 }
             }),
-            Order::Close { ticket, closing } => Some(match self.clearance.close(&closing) {
+            Order::Close { ticket, closing: wanted } => Some(match self.clearance.close(&wanted) {
                 Err(rule) => refused(ticket, rule, rule.sentence()),
-                Ok(opening) => Plan::Close { ticket, changes: self.ledger.close(&closing, &opening) },
+                Ok(opening) => Plan::Close { ticket, changes: once(self.ledger.close(&wanted, &opening)) },
             }),
-            Order::End { ticket, which } => Some(Plan::Close { ticket, changes: self.ledger.close_where(|grant| which.includes(grant)) }),
+            Order::End { ticket, which } => {
+                Some(Plan::Close { ticket, changes: once(self.ledger.close_where(|grant| which.includes(grant))) })
+            }
             Order::Confirm { ticket } => Some(Plan::Answer(Report::Confirmed { ticket, trial: self.pass_trial("it was confirmed") })),
             Order::List { ticket } => Some(Plan::List { ticket }),
             Order::Measure { ticket } => Some(Plan::Answer(Report::Measured { ticket, tally: self.tally() })),
@@ -318,14 +349,16 @@ impl Desk {
             return Vec::new().into_iter();
         }
         self.backend.tick(now);
-        let mut results = self.backend.apply(changes);
+        // A driver finds by its end what it is to close, so that ends must be right first.
+        let dated = if self.is_misdated { self.put_back(now) } else { Ok(()) };
+        let mut results = match dated {
+            Ok(()) => self.backend.apply(changes),
+            Err(error) => vec![Err(error); changes.len()],
+        };
         results.resize_with(changes.len(), || Err(BackendError("the firewall driver gave no result".to_owned())));
-        for (change, result) in changes.iter().zip(&results).rev() {
-            match result {
-                Ok(()) => self.done(change),
-                Err(_) => self.ledger.undo(now, change),
-            }
-        }
+        let (done, failed): (Vec<_>, Vec<_>) = changes.iter().zip(&results).partition(|(_, result)| result.is_ok());
+        done.into_iter().for_each(|(change, _)| self.done(change));
+        failed.into_iter().rev().for_each(|(change, _)| self.ledger.undo(now, change));
         let ended = changes.iter().zip(&results).filter_map(|(change, result)| match (change, result) {
             (Change::Close(grant), Ok(())) => self.clearance.ends_connections(grant),
             _ => None,

@@ -87,7 +87,7 @@ pub fn run(config: &Path, trial: Option<Duration>) -> Result<(), Stop> {
         run_as,
         clock,
         signals,
-        bulletin: Bulletin::new(clock.now()),
+        bulletin: Bulletin::new(clock),
         reload_wanted: false,
         reloads: Reloads::default(),
         started: clock::instant(),

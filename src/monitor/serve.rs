@@ -106,6 +106,11 @@ impl Monitor {
 
     /// Everything that there is to do now.
     fn turn(&mut self, buffer: &mut [u8]) -> Result<(), Stop> {
+        if let Some(step) = self.clock.follow() {
+            info!("the system's clock was set {step}; every grant keeps the time that it has left");
+            self.desk.clock_was_set(step);
+            self.look_at_firewall();
+        }
         let orders = self.engine.as_mut().map(|engine| engine.orders(ORDERS, buffer)).unwrap_or_default();
         let (orders, reloads) = apart(orders);
         let mut reports = self.desk.serve(self.clock.now(), orders);

@@ -125,6 +125,12 @@ impl World {
         assert!(answers.into_iter().any(|kind| kind == ErrorKind::ConnectionRefused), "{closed} cannot be reached");
     }
 
+    /// One more driver of the same firewall, for who wants to own it.
+    pub(crate) fn another_driver(&self) -> Iptables {
+        let run = Inside { jobs: self.gate.jobs.clone(), deadline: Duration::from_secs(10), count: Arc::clone(&self.count) };
+        Iptables::new(Box::new(run), paths(self.variant))
+    }
+
     /// How many programs the driver has run.
     pub(crate) fn runs(&self) -> usize {
         self.count.load(Ordering::Relaxed)

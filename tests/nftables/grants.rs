@@ -141,9 +141,16 @@ pub(crate) fn the_firewall_is_its_own_record_and_nft_shows_who_and_until_when() 
     assert!(shown.contains("192.0.2.7 . tcp . 22 timeout 1m"), "{shown}");
     // one who comes after knows nothing but what the kernel says
     let mut later = gate.space.run(|| postern::backend::nftables::Nftables::open().unwrap());
-    assert_eq!(later.list().unwrap(), grants);
-    later.tick(NOW);
     let live: Vec<Grant> = later.list().unwrap();
+    assert_eq!(live, grants);
+    for clock in [NOW.plus(Duration::from_secs(172_800)), NOW.minus(Duration::from_secs(3600))] {
+        later.tick(clock);
+        for grant in later.list().unwrap() {
+            let left = grant.until.since(clock).as_secs();
+            assert!((10..=60).contains(&left), "{left} s by a clock that was set, where the kernel has a minute or less");
+        }
+    }
+    later.tick(NOW);
     later.install(&crate::protection(&["tcp/22"]), &live).unwrap();
     assert_eq!(gate.list(), grants);
 }

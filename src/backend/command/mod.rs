@@ -93,6 +93,7 @@ impl Command {
         self.begin(stale.clone());
         let listed = self.list_ids()?;
         self.owed.extend(&stale);
+        self.date_anew(live);
         // Whatever still stands after that is owed.
         let _ = self.pay();
         let failed = self.reopen(live, listed.as_ref())?;
@@ -104,6 +105,15 @@ impl Command {
             _ => {
                 self.installed = true;
                 Ok(())
+            }
+        }
+    }
+
+    /// The ends of grants that are open, where they are not what the journal says.
+    fn date_anew(&mut self, live: &[Grant]) {
+        for grant in live {
+            if self.journal.get(grant.id).is_some_and(|record| !record.closing) {
+                self.journal.put(grant, false);
             }
         }
     }

@@ -198,7 +198,7 @@ impl Backend for Iptables {
         })
     }
 
-    /// Needs no time: a rule carries its absolute end.
+    /// Needs no time: a rule carries its absolute end. Where the wall clock was set, whoever dated the grants installs them anew.
     fn tick(&mut self, _now: Timestamp) {}
 
     /// The next whole second, which is what the kernel can be told. All that ends in one second is then taken out by one run of

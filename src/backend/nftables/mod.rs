@@ -260,7 +260,8 @@ impl Backend for Nftables {
         let unreadable = |why| {
             BackendError(format!("nftables: {why}; another program wrote to table inet {TABLE}: run posternd flush, then start anew"))
         };
-        read.and_then(|()| parts.grants()).map_err(unreadable)
+        let now = Some(self.now).filter(|now| *now != Timestamp::default());
+        read.and_then(|()| parts.grants(now)).map_err(unreadable)
     }
 
     fn verify(&mut self) -> Result<bool, BackendError> {

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::time::Duration;
 
 use ipnet::IpNet;
 
@@ -12,7 +13,7 @@ use super::elements::Element;
 use crate::grant::{Grant, GrantId};
 use crate::opening::Forward;
 use crate::service::Ports;
-use crate::time::Timestamp;
+use crate::time::{Step, Timestamp};
 
 const VERSION: u8 = 1;
 /// Stands where a service has its protocol, and no protocol has this number: a forward follows.
@@ -25,6 +26,9 @@ const PART: u8 = 0x50;
 const USERDATA_MAX: usize = 256;
 /// What of a grant goes into one part: the rest is for type, length, version and the number of parts.
 const CHUNK: usize = 240;
+/// The kernel counts what is left of an element, whatever is done to the wall clock. Where what is written beside it is further from
+/// that than this, the clock was set since.
+const ASTRAY: Duration = Duration::from_secs(1);
 /// A part whose element ends within this many milliseconds may already miss the others.
 const ENDING_MS: u64 = 1000;
 
@@ -127,11 +131,11 @@ impl Parts {
         Ok(())
     }
 
-    /// The grants, by number.
+    /// The grants, by number, each until when the kernel will end it; as it was written down where `now` is not known.
     ///
     /// # Errors
     /// Where one of them is not whole.
-    pub(super) fn grants(self) -> Result<Vec<Grant>, String> {
+    pub(super) fn grants(self, now: Option<Timestamp>) -> Result<Vec<Grant>, String> {
         let mut grants = Vec::with_capacity(self.0.len());
         for (id, parts) in self.0 {
             let whole = parts.values().all(|part| usize::from(part.parts) == parts.len());
@@ -139,9 +143,15 @@ impl Parts {
             if !whole && parts.values().all(|part| part.remaining_ms < ENDING_MS) {
                 continue;
             }
+            let left = parts.values().map(|part| Duration::from_millis(part.remaining_ms)).max().unwrap_or_default();
             let body: Vec<u8> = parts.into_values().flat_map(|part| part.chunk).collect();
             let grant = whole.then(|| read(id, &body)).flatten();
-            grants.push(grant.ok_or_else(|| format!("the record of grant {id} is not readable"))?);
+            let mut grant = grant.ok_or_else(|| format!("the record of grant {id} is not readable"))?;
+            let end = now.map_or(grant.until, |now| now.plus(left));
+            if Step::between(grant.until, end).is_some_and(|step| step.length() > ASTRAY) {
+                grant.until = end;
+            }
+            grants.push(grant);
         }
         Ok(grants)
     }
@@ -251,7 +261,25 @@ mod tests {
         for (element, userdata) in elements.iter().rev() {
             parts.take(&element.key, userdata, 60_000)?;
         }
-        parts.grants()
+        parts.grants(None)
+    }
+
+    #[test]
+    fn a_grant_ends_when_the_kernel_ends_it_whatever_was_done_to_the_clock() {
+        let grant = grant("alice", 100);
+        let listed = |now: Timestamp, left: u64| {
+            let mut parts = Parts::default();
+            for (element, userdata) in elements(&grant).unwrap() {
+                parts.take(&element.key, &userdata, left).unwrap();
+            }
+            parts.grants(Some(now)).unwrap().remove(0).until
+        };
+        let half_a_minute_before = grant.until.minus(Duration::from_secs(30));
+        assert_eq!(listed(half_a_minute_before, 29_900), grant.until, "what was written is more exact");
+        for step in [Step::Forward(Duration::from_secs(172_800)), Step::Back(Duration::from_secs(3600))] {
+            let now = half_a_minute_before.stepped(step);
+            assert_eq!(listed(now, 30_000), now.plus(Duration::from_secs(30)), "{step}");
+        }
     }
 
     #[test]
@@ -295,7 +323,7 @@ mod tests {
         let mut parts = Parts::default();
         let (element, userdata) = &elements(&grant("alice", 100)).unwrap()[1];
         parts.take(&element.key, userdata, 3).unwrap();
-        assert_eq!(parts.grants().unwrap(), []);
+        assert_eq!(parts.grants(None).unwrap(), []);
     }
 
     #[test]

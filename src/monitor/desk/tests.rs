@@ -339,3 +339,48 @@ fn what_somebody_else_takes_out_of_the_firewall_is_put_back_with_all_live_grants
     scene.check();
     assert_eq!(scene.in_firewall(), one("bob 192.0.2.8", 60));
 }
+
+#[test]
+fn a_clock_that_was_set_leaves_every_grant_and_the_trial_the_time_that_they_have_left() {
+    let mut scene = Scene::new();
+    scene.serve(5000, vec![open(1, "alice", 7, 30), open(2, "bob", 8, 60)]);
+    scene.desk.begin_trial(at(5600));
+    scene.desk.clock_was_set(Step::Back(Duration::from_secs(4000)));
+    scene.fail(Some("no"));
+    scene.desk.look(at(1001));
+    assert!(matches!(scene.serve(1002, vec![open(3, "bob", 9, 10)])[..], [Report::Refused { rule: Rule::Firewall, .. }]));
+    scene.fail(None);
+    assert_eq!(scene.in_firewall(), [("alice 192.0.2.7".to_owned(), 5030), ("bob 192.0.2.8".to_owned(), 5060)], "not yet");
+    assert_eq!((scene.desk.trial_end(), scene.desk.next_end()), (Some(at(1600)), Some(at(1030))));
+    // Before anything else is done there, the ends are put right.
+    scene.serve(1003, vec![close(4, "alice", 7), open(5, "bob", 9, 10)]);
+    assert_eq!(scene.in_firewall(), [("bob 192.0.2.8".to_owned(), 1060), ("bob 192.0.2.9".to_owned(), 1013)]);
+    scene.desk.clock_was_set(Step::Forward(Duration::from_secs(100_000)));
+    scene.desk.look(at(101_003));
+    scene.check();
+    assert_eq!(scene.in_firewall(), [("bob 192.0.2.8".to_owned(), 101_060), ("bob 192.0.2.9".to_owned(), 101_013)]);
+}
+
+#[test]
+fn a_clock_set_back_before_a_start_gives_no_grant_more_than_its_user_may_have() {
+    let mut scene = Scene::new();
+    scene.serve(50_000, vec![open(1, "alice", 7, 30), open(2, "bob", 8, 600)]);
+    let mut later = Scene::over(scene.firewall, 10);
+    later.check();
+    assert_eq!(later.in_firewall(), [("alice 192.0.2.7".to_owned(), 3610), ("bob 192.0.2.8".to_owned(), 3610)]);
+    later.serve(3610, vec![]);
+    assert_eq!(later.in_firewall(), []);
+}
+
+#[test]
+fn a_grant_is_closed_once_in_a_step_however_many_orders_ask_for_it() {
+    let mut scene = Scene::new();
+    scene.serve(0, vec![open(1, "alice", 7, 30), open(2, "bob", 8, 60), open(3, "bob", 9, 60)]);
+    let all = |ticket| Order::End { ticket, which: Selection::All };
+    let reports = scene.serve(30, vec![close(4, "bob", 8), all(5), all(6)]);
+    let counts: Vec<usize> =
+        reports.iter().map(|report| if let Report::Closed { count, .. } = report { *count } else { panic!("{report:?}") }).collect();
+    assert_eq!(counts, [1, 1, 0], "alice's was due, bob's are closed by the first who asks");
+    let turnover = scene.desk.tally().turnover;
+    assert_eq!((turnover.opened, turnover.closed), (3, 3));
+}

@@ -124,6 +124,16 @@ fn on_close_runs_when_a_grant_ends_by_time_is_lost_on_reload_or_is_taken_out_wit
 }
 
 #[test]
+fn a_grant_that_is_opened_and_closed_in_one_batch_has_both_its_hooks() {
+    let mut scene = Scene::new();
+    let terms = terms("alice", "192.0.2.1/32", &["tcp/22"], 30);
+    let orders = vec![Order::Open { ticket: 1, terms }, Order::End { ticket: 2, which: Selection::All }];
+    let reports = scene.desk.serve(scene.clock.now(), orders);
+    assert!(matches!(reports[..], [Report::Opened { .. }, Report::Closed { count: 1, .. }]), "{reports:?}");
+    assert_eq!(scene.script.wait_for(2), ["/open alice tcp/22", "/close alice tcp/22"]);
+}
+
+#[test]
 fn a_refused_order_and_a_firewall_that_fails_run_no_hook() {
     let firewall = MemoryBackend::default();
     let mut scene = Scene::over(firewall.clone(), MemoryKeep::default(), Script::default());

@@ -7,7 +7,7 @@ use tracing::{debug, warn};
 
 use super::book::{Book, Debt, TRIES};
 use super::{Event, Job};
-use crate::clock::Steady;
+use crate::clock::{self, Steady};
 use crate::recipe::{Case, Failed, Recipe, first_line};
 use crate::run::Run;
 
@@ -17,6 +17,7 @@ const IDLE: Duration = Duration::from_secs(60);
 pub(super) struct Worker {
     pub(super) book: Book,
     pub(super) run: Box<dyn Run + Send>,
+    /// Never set: pauses are measured by it. Ends of grants are of the wall clock.
     pub(super) clock: Steady,
 }
 
@@ -51,7 +52,7 @@ impl Worker {
             warn!("on_close programs may be forgotten in a crash: {why}");
         }
         for (grant, service, ports, recipe) in openings {
-            let case = Case { grant: &grant, ports, now: self.clock.now() };
+            let case = Case { grant: &grant, ports, now: clock::wall() };
             if let Err(failed) = self.carry_out("on_open", &service, &recipe, &case) {
                 warn!(user = grant.user, id = grant.id.0, "on_open of {service} failed, the grant stays open: {grant}: {failed}");
             }
@@ -62,7 +63,7 @@ impl Worker {
     fn pay(&mut self) {
         let Some(debt) = self.book.due(self.clock.now()) else { return };
         let Debt { grant, service, recipe, ports, tries, .. } = &debt;
-        let case = Case { grant, ports: *ports, now: self.clock.now() };
+        let case = Case { grant, ports: *ports, now: clock::wall() };
         let kept = match self.carry_out("on_close", service, recipe, &case) {
             Ok(()) => self.book.paid(&debt),
             Err(failed) => self.book.failed(&debt, self.clock.now()).map(|again| {

@@ -52,7 +52,7 @@ impl Scene {
             run_as: RunAs { ids: None, note: None },
             clock,
             signals: Signals { stop, reload },
-            bulletin: Bulletin::new(clock.now()),
+            bulletin: Bulletin::new(clock),
             reload_wanted: false,
             reloads: Reloads::default(),
             started: clock::instant(),
