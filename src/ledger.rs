@@ -14,8 +14,11 @@ use crate::service;
 use crate::terms::{Closing, Terms};
 use crate::time::{Step, Timestamp};
 
-/// Grants that may be open at once; one more is refused.
-pub const GRANTS_MAX: usize = 65_536;
+/// Ports that may be open at once, over all grants: so many that a firewall can still list and rewrite them all. One more is refused.
+pub const PORTS_MAX: usize = 32_768;
+
+/// A forward takes as much of a firewall as this many ports: where it comes in, is led on, and is let through.
+const FORWARD_WEIGHT: usize = 3;
 
 /// A close that failed is tried again after this.
 const CLOSE_AGAIN: Duration = Duration::from_secs(1);
@@ -29,6 +32,8 @@ pub struct Ledger {
     /// Finds the doors that a renewal may extend.
     doors: BTreeMap<Door, BTreeSet<GrantId>>,
     last_id: u64,
+    /// How much of [`PORTS_MAX`] is taken.
+    weight: usize,
     turnover: Turnover,
 }
 
@@ -44,7 +49,7 @@ type Door = (String, ipnet::IpNet, Option<std::net::IpAddr>);
 
 /// The ledger is full.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("{GRANTS_MAX} grants are open, no more are made until some end")]
+#[error("more than {PORTS_MAX} ports would be open at once; nothing more is opened until some grants end")]
 pub struct Full;
 
 impl Ledger {
@@ -80,7 +85,7 @@ impl Ledger {
             self.insert(new.clone());
             return Ok(Change::Extend { old, new });
         }
-        if self.grants.len() >= GRANTS_MAX {
+        if self.weight.saturating_add(weight(&new)) > PORTS_MAX {
             return Err(Full);
         }
         self.last_id = new.id.0;
@@ -179,6 +184,7 @@ impl Ledger {
     }
 
     fn insert(&mut self, grant: Grant) {
+        self.weight = self.weight.saturating_add(weight(&grant));
         self.ends.insert((grant.until, grant.id));
         self.doors.entry(door(&grant)).or_default().insert(grant.id);
         self.grants.insert(grant.id, Entry { close_at: grant.until, grant });
@@ -186,6 +192,7 @@ impl Ledger {
 
     fn remove(&mut self, id: GrantId) {
         let Some(Entry { grant, close_at }) = self.grants.remove(&id) else { return };
+        self.weight = self.weight.saturating_sub(weight(&grant));
         self.ends.remove(&(close_at, id));
         let door = door(&grant);
         if let Some(ids) = self.doors.get_mut(&door) {
@@ -203,6 +210,11 @@ impl Ledger {
             self.ends.insert((until, id));
         }
     }
+}
+
+/// A grant of nothing counts too, for it takes memory.
+fn weight(grant: &Grant) -> usize {
+    grant.services.len().saturating_add(grant.forwards.len().saturating_mul(FORWARD_WEIGHT)).max(1)
 }
 
 fn door(grant: &Grant) -> Door {
@@ -363,8 +375,24 @@ mod tests {
             forwards: Vec::new(),
             until: at(1000),
         };
-        let mut ledger = Ledger::new(0, (0..u32::try_from(GRANTS_MAX).unwrap()).map(grant));
+        let mut ledger = Ledger::new(0, (0..u32::try_from(PORTS_MAX).unwrap()).map(grant));
         assert_eq!(ledger.open(at(1), &terms("bob", "192.0.2.7/32", 1), ports(&["tcp/22"])), Err(Full));
         assert!(matches!(ledger.open(at(1), &terms("alice", "0.0.0.9/32", 1), ports(&["tcp/22"])), Ok(Change::Extend { .. })));
+    }
+
+    #[test]
+    fn what_fills_a_ledger_is_ports_and_not_grants() {
+        let many: Vec<String> = (1..=64).map(|port| format!("tcp/{}", port * 2)).collect();
+        let many: Vec<&str> = many.iter().map(String::as_str).collect();
+        let mut ledger = Ledger::default();
+        let address = |n: usize| format!("10.0.{}.{}/32", n / 256, n % 256);
+        for n in 0..PORTS_MAX / many.len() {
+            open(&mut ledger, 1, "alice", &address(n), 30, &many);
+        }
+        assert_eq!(ledger.open(at(1), &terms("bob", "192.0.2.7/32", 30), ports(&["tcp/22"])), Err(Full));
+        let due = ledger.due(at(31), 1);
+        ledger.done(&due[0]);
+        assert!(ledger.open(at(31), &terms("bob", "192.0.2.7/32", 30), ports(&many)).is_ok(), "what ends makes room");
+        assert_eq!(ledger.open(at(31), &terms("bob", "192.0.2.8/32", 30), ports(&["tcp/22"])), Err(Full));
     }
 }

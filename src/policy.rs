@@ -124,7 +124,8 @@ impl Policy {
             IpNet::V4(_) => self.max_prefix.v4,
             IpNet::V6(_) => self.max_prefix.v6,
         };
-        if terms.allow.prefix_len() < widest {
+        // Bits behind the prefix say nothing, and no firewall writes them back.
+        if terms.allow.prefix_len() < widest || terms.allow != terms.allow.trunc() {
             return Err(Rule::Prefix);
         }
         let lone = terms.allow.prefix_len() == terms.allow.max_prefix_len();

@@ -110,7 +110,8 @@ mod tests {
     use crate::time::Timestamp;
 
     fn clearance() -> Clearance {
-        let mut settings = settings(&[("alice", &["tcp/22", "web"]), ("bob", &["udp/500"])]);
+        let mut settings = settings(&[("alice", &["tcp/22", "web"]), ("bob", &["udp/500"]), ("carol", &["tcp/22"])]);
+        settings.policies[2].max_prefix.v4 = 8;
         settings.named.insert("web".to_owned(), vec!["tcp/80".parse().unwrap(), "tcp/443".parse().unwrap()]);
         settings.policies[0].targets = vec!["10.0.0.0/24".parse().unwrap()];
         settings.policies[1].grant_to = crate::policy::GrantTo::Claimed;
@@ -131,6 +132,7 @@ mod tests {
         assert_eq!(ports, ["tcp/22", "tcp/80", "tcp/443"]);
         let behind = Terms { target: Some("10.0.0.9".parse().unwrap()), ..terms("alice", "192.0.2.7/32", &["tcp/22"], 3600) };
         assert_eq!(clearance.open(&behind).map(|_| ()), Ok(()));
+        assert_eq!(clearance.open(&terms("carol", "192.0.2.0/24", &["tcp/22"], 30)).map(|_| ()), Ok(()));
     }
 
     #[test]
@@ -153,6 +155,7 @@ mod tests {
             (terms("alice", "192.0.2.7/32", &["tcp/22"], 0), Rule::Duration),
             (terms("alice", "192.0.2.0/31", &["tcp/22"], 30), Rule::Prefix),
             (terms("alice", "0.0.0.0/0", &["tcp/22"], 30), Rule::Prefix),
+            (terms("carol", "192.0.2.7/24", &["tcp/22"], 30), Rule::Prefix),
             (terms("alice", "::/0", &["tcp/22"], 30), Rule::Prefix),
             (terms("alice", "0.0.0.0/32", &["tcp/22"], 30), Rule::Networks),
             (terms("bob", "198.51.100.1/32", &["udp/500"], 30), Rule::Networks),

@@ -17,8 +17,8 @@ use crate::grant::Grant;
 use crate::run::{Call, OUTPUT};
 use crate::settings::Protection;
 
-/// Most bytes of a listing: some 80,000 rules.
-const LISTING: usize = 16 << 20;
+/// Most bytes of a listing: twice what all the rules that Postern makes can take, some 250 bytes each, for a host has rules of its own.
+const LISTING: usize = 32 << 20;
 
 /// One family of the firewall.
 pub(super) struct Side {

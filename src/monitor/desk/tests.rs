@@ -201,14 +201,14 @@ fn a_user_closes_his_own_and_an_administrator_any() {
 fn a_list_comes_in_pages_that_each_fit_a_message_and_together_hold_every_grant_once() {
     let mut scene = Scene::new();
     assert_eq!(scene.serve(0, vec![Order::List { ticket: 1 }]), [Report::Grants { ticket: 1, grants: vec![], more: false }]);
-    // More services than a message has room for a hundred times.
+    // More services than a message has room for 75 times.
     let ports: Vec<String> = (0..400).map(|n| format!("tcp/{}-{}", 10_000 + n * 100, 10_050 + n * 100)).collect();
     let ports: Vec<&str> = ports.iter().map(String::as_str).collect();
     scene.desk.reload(&settings(&[("alice", &["tcp/22"]), ("bob", &ports)]), at(0)).unwrap();
     for n in 0..250_u8 {
         scene.serve(0, vec![open(0, "alice", n, 30)]);
     }
-    for n in 0..100_u8 {
+    for n in 0..75_u8 {
         scene.serve(0, vec![Order::Open { ticket: 0, terms: terms("bob", &format!("198.51.100.{n}/32"), &ports, 30) }]);
     }
     let reports = scene.serve(0, vec![Order::List { ticket: 9 }]);
@@ -220,7 +220,7 @@ fn a_list_comes_in_pages_that_each_fit_a_message_and_together_hold_every_grant_o
         assert_eq!(*more, at + 1 < reports.len());
         ids.extend(grants.iter().map(|grant| grant.id.0));
     }
-    assert_eq!(ids, (1..=350).collect::<Vec<_>>());
+    assert_eq!(ids, (1..=325).collect::<Vec<_>>());
     assert_eq!(
         reports[..2].iter().map(|report| if let Report::Grants { grants, .. } = report { grants.len() } else { 0 }).sum::<usize>(),
         200
