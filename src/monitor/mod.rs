@@ -60,6 +60,16 @@ pub fn run(config: &Path, trial: Option<Duration>) -> Result<(), Stop> {
     let _lock = prepare::lock(&settings.gate.control_socket)?;
     prepare::state_dir(&settings.gate.state_dir, &run_as)?;
     let signals = Signals::take().map_err(Stop::system("taking signals"))?;
+    let begun = begin(config, settings, run_as, signals, trial);
+    if begun.is_err() && trial.is_some() {
+        warn!("the trial did not begin: what it has put into the firewall is taken out");
+        take_back();
+    }
+    begun?.serve()
+}
+
+/// From here on something may stand in the firewall.
+fn begin(config: &Path, settings: Settings, run_as: prepare::RunAs, signals: Signals, trial: Option<Duration>) -> Result<Monitor, Stop> {
     let backend = backend(&settings)?;
     let clock = clock::Steady::new();
     let desk = Desk::open(&settings, backend, connections(), clock.now());
@@ -97,7 +107,16 @@ pub fn run(config: &Path, trial: Option<Duration>) -> Result<(), Stop> {
         look_pause: serve::PAUSE_MIN,
     };
     monitor.start_engine()?;
-    monitor.serve()
+    Ok(monitor)
+}
+
+/// Takes everything out of the firewall, whoever put it there; says what could not be done.
+fn take_back() {
+    for mut backend in NATIVE.into_iter().filter_map(|kind| native(kind).ok()) {
+        if let Err(error) = backend.remove() {
+            warn!("{error}; run posternd flush");
+        }
+    }
 }
 
 /// Drivers that need nothing of the config.

@@ -37,6 +37,9 @@ pub(super) const READY_WITHIN: Duration = Duration::from_secs(120);
 pub(super) const PAUSE_MIN: Duration = Duration::from_millis(500);
 const PAUSE_MAX: Duration = Duration::from_secs(30);
 
+/// How often it is tried to take everything out of the firewall at the end.
+const REMOVALS: u32 = 4;
+
 /// An engine that served this long had no trouble starting, and the next one need not wait.
 const SERVED_WELL: Duration = Duration::from_secs(3);
 
@@ -89,14 +92,26 @@ impl Monitor {
     /// # Errors
     /// When it can't go on.
     pub(super) fn serve(mut self) -> Result<(), Stop> {
+        match self.serve_on() {
+            Ok(()) => self.stop(),
+            Err(stop) => {
+                // Whatever ended it, nobody is locked out by a trial.
+                if self.desk.trial_end().is_some() {
+                    self.stop().unwrap_or_else(|also| error!("{also}"));
+                }
+                Err(stop)
+            }
+        }
+    }
+
+    fn serve_on(&mut self) -> Result<(), Stop> {
         let mut buffer = vec![0; MESSAGE_MAX];
         loop {
             self.wait()?;
             if self.signals.says_stop() {
-                return self.stop();
+                return Ok(());
             }
             if self.desk.trial_end().is_some_and(|end| end <= self.clock.now()) {
-                self.stop()?;
                 let what = "the trial ended: no knock was admitted and nobody confirmed, so everything was taken out of the firewall";
                 return Err(Stop::new(FAILED, format!("{what}; see `posternd check`, and why knocks fail in the log, then try again")));
             }
@@ -200,7 +215,7 @@ impl Monitor {
         Ok(())
     }
 
-    fn stop(mut self) -> Result<(), Stop> {
+    fn stop(&mut self) -> Result<(), Stop> {
         self.bulletin.stopping();
         if let Some(successor) = self.successor.take() {
             successor.engine.end();
@@ -218,9 +233,21 @@ impl Monitor {
             }
             OnStop::Keep | OnStop::Remove => {
                 info!("stopped; everything is taken out of the firewall");
-                self.desk.remove().map_err(|error| Stop::new(FAILED, error))
+                self.take_out()
             }
         }
+    }
+
+    /// Tries again where somebody else holds the firewall's lock for a while.
+    fn take_out(&mut self) -> Result<(), Stop> {
+        for _ in 1..REMOVALS {
+            match self.desk.remove() {
+                Ok(()) => return Ok(()),
+                Err(error) => warn!("not everything is out of the firewall, trying again: {error}"),
+            }
+            std::thread::sleep(PAUSE_MIN);
+        }
+        self.desk.remove().map_err(|error| Stop::new(FAILED, format!("{error}; run posternd flush")))
     }
 }
 

@@ -111,6 +111,7 @@ const EVERY: &[Test] = &[
     ("flush_leaves_a_host_that_never_had_a_rule_without_a_table", NFT_AND_IPTABLES, restart::flush_leaves_no_table),
     ("flush_after_a_first_start_that_was_cut_short_leaves_no_table", NFT_AND_IPTABLES, restart::flush_after_a_start_that_was_cut_short),
     ("trial_that_nobody_passes_takes_everything_back", IPTABLES, trial::nobody_passes),
+    ("trial_that_cannot_begin_takes_everything_back", IPTABLES, trial::that_cannot_begin_takes_everything_back),
     ("kills_at_random_moments_leave_no_grant_too_long_and_lose_none_1", &[], crashes::first_run),
     ("kills_at_random_moments_leave_no_grant_too_long_and_lose_none_2", &[], crashes::second_run),
     ("kills_at_random_moments_leave_no_grant_too_long_and_lose_none_3", &[], crashes::third_run),

@@ -1,5 +1,7 @@
 //! `posternd run --trial`: an administrator who is locked out gets everything back without doing anything.
 
+use std::{fs, io};
+
 use crate::world::{Family, Plan, World, text, wait_for};
 
 pub(crate) fn nobody_passes(backend: &'static str) {
@@ -40,4 +42,29 @@ fn outlives_its_trial(world: &mut World) {
     wait_for("the time of the trial to pass", || (world.daemon.status().uptime_ms > 5000).then_some(()));
     world.second.expect_both_shut_out();
     assert!(world.daemon.stop().success());
+}
+
+/// A start can fail when the ports are closed already: before the engine runs, or because the engine can't.
+pub(crate) fn that_cannot_begin_takes_everything_back(backend: &'static str) {
+    let mut world = on_trial(backend, "1m");
+    let before = crate::restart::with_rules_of_others(&world);
+    world.start_again();
+    world.first.expect_both_shut_out();
+    assert!(world.daemon.stop().success());
+    assert_eq!(world.firewall(), before, "who stops a trial wants it back too");
+    let folder = world.folder().to_owned();
+    let in_the_way = folder.join("control.sock/in-the-way");
+    for (cause, make) in [
+        ("control.sock", (&|| fs::create_dir_all(&in_the_way)) as &dyn Fn() -> io::Result<()>),
+        ("marks.redb", &|| {
+            fs::remove_dir_all(folder.join("control.sock")).and_then(|()| fs::write(folder.join("state/marks.redb"), "no store"))
+        }),
+    ] {
+        make().unwrap();
+        world.daemon.start_process(&world.gate);
+        let status = world.daemon.wait();
+        assert!(!status.success() && world.daemon.log().contains(cause), "{status}: {}", world.daemon.log());
+        assert_eq!(world.firewall(), before, "{cause}: {}", world.daemon.log());
+        world.first.expect_both_let_in();
+    }
 }
