@@ -1,7 +1,7 @@
 //! Programs of the config that the monitor runs as root: the driver "command" and the hooks, each with its journal.
 
 use crate::backend::Backend;
-use crate::backend::command::Command;
+use crate::backend::command::{Command, unfit};
 use crate::clock::Steady;
 use crate::files::kept::KeptFile;
 use crate::keep::Keep;
@@ -9,6 +9,7 @@ use crate::monitor::desk::Desk;
 use crate::monitor::hooks::{self, Hooks, Means};
 use crate::monitor::prepare;
 use crate::program::Programs;
+use crate::run::{Call, Ran, Run, RunError};
 use crate::settings::Settings;
 use crate::stop::{CONFIG, FAILED, Stop, UNAVAILABLE};
 
@@ -17,11 +18,20 @@ const GRANTS: &str = "grants";
 /// The journal of the on_close programs that are owed.
 const HOOKS: &str = "hooks";
 
+/// Runs what the config names. It is looked at again each time, for it may have been changed since the start.
+struct Fit(Programs);
+
+impl Run for Fit {
+    fn run(&mut self, call: &Call<'_>) -> Result<Ran, RunError> {
+        unfit(call.program).map_or_else(|| self.0.run(call), |why| Err(RunError::Start(why)))
+    }
+}
+
 /// The driver that runs the programs of `[firewall.command]`.
 pub(super) fn command(settings: &Settings) -> Result<Box<dyn Backend>, Stop> {
     let programs = settings.firewall.command.clone();
     let programs = programs.ok_or_else(|| Stop::new(CONFIG, "there is no [firewall.command]; add it with open and close"))?;
-    let run = Programs::with_deadline(programs.deadline);
+    let run = Fit(Programs::with_deadline(programs.deadline));
     let folder = prepare::monitor_dir(&settings.gate.state_dir)?;
     let driver = Command::open(programs, Box::new(run), Box::new(KeptFile::new(folder.join(GRANTS))));
     Ok(Box::new(driver.map_err(|error| Stop::new(UNAVAILABLE, error))?))
@@ -51,7 +61,31 @@ pub(super) fn hooks(settings: &Settings, desk: &Desk, clock: Steady) -> Result<H
     let is_owing = prepare::monitor_path(&state_dir).join(HOOKS).exists();
     let means = move || -> Result<Means, String> {
         let folder = prepare::monitor_dir(&state_dir).map_err(|stop| stop.message)?;
-        Ok((Box::new(Programs::with_deadline(hooks::DEADLINE)), Box::new(KeptFile::new(folder.join(HOOKS)))))
+        Ok((Box::new(Fit(Programs::with_deadline(hooks::DEADLINE))), Box::new(KeptFile::new(folder.join(HOOKS)))))
     };
     Hooks::start(settings, desk.grants(), is_owing, clock, means).map_err(|why| Stop::new(UNAVAILABLE, why))
+}
+
+#[cfg(test)]
+#[allow(clippy::disallowed_methods)]
+mod tests {
+    use std::fs::{self, Permissions};
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+    use crate::run::OUTPUT;
+
+    #[test]
+    fn a_program_that_others_can_change_by_now_is_not_run_and_the_line_says_so() {
+        let folder = tempfile::tempdir().unwrap();
+        let program = folder.path().join("hook");
+        fs::write(&program, "#!/bin/sh\necho ran\n").unwrap();
+        let run = |mode| {
+            fs::set_permissions(&program, Permissions::from_mode(mode)).unwrap();
+            Fit(Programs::default()).run(&Call { program: &program, args: &[], stdin: b"", most: OUTPUT })
+        };
+        assert_eq!(run(0o755).unwrap().stdout, "ran\n");
+        let why = run(0o757).unwrap_err().to_string();
+        assert!(why.starts_with("could not be started: ") && why.contains("could be changed by others than root"), "{why}");
+    }
 }

@@ -5,8 +5,6 @@
 //! the [`Run`] it is given. Carries out invariants 6 and 10.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
-use std::path::Path;
 use std::time::Duration;
 
 use super::{Backend, BackendError, Change};
@@ -17,10 +15,12 @@ use crate::settings::{CommandPrograms, Protection};
 use crate::time::Timestamp;
 
 mod doors;
+mod fit;
 mod journal;
 #[cfg(test)]
 mod tests;
 
+pub use fit::unfit;
 use journal::{Journal, Record};
 
 /// The pause between two runs of the program that lists.
@@ -117,25 +117,6 @@ impl Command {
             }
         }
     }
-}
-
-/// Why root should not run this program: it is not there, is none, or others could change it.
-pub fn unfit(program: &Path) -> Option<String> {
-    let name = program.display();
-    let found = match std::fs::metadata(program) {
-        Ok(found) => found,
-        Err(error) => return Some(format!("{name}: {error}; install it, or name another program")),
-    };
-    let mode = found.permissions().mode() & 0o7777;
-    if !found.is_file() || mode & 0o111 == 0 {
-        return Some(format!("{name} is no program that can be run; run chmod 755 {name}, or name another"));
-    }
-    let me = rustix::process::geteuid().as_raw();
-    if mode & 0o022 != 0 || (found.uid() != 0 && found.uid() != me) {
-        let what = format!("{name} could be changed by others than root (user {}, mode {mode:04o})", found.uid());
-        return Some(format!("{what}; run chown root {name} and chmod go-w {name}"));
-    }
-    None
 }
 
 impl Backend for Command {
