@@ -20,6 +20,8 @@ const BY_IPTABLES: &[&[Command]] = &[
     &[&["-F", "POSTERN"]],
     &[&["-D", "POSTERN", "1"]],
     &[&["-A", "POSTERN", "-j", "ACCEPT"]],
+    // Still so many rules, and still to DROP, but for others than before.
+    &[&["-R", "POSTERN", "2", "-p", "tcp", "--dport", "1", "-j", "DROP"]],
 ];
 
 const BY_NFT: &[&[Command]] = &[
@@ -29,6 +31,9 @@ const BY_NFT: &[&[Command]] = &[
     &[&["flush", "chain", "inet", "postern", "hidden"]],
     &[&["flush", "set", "inet", "postern", "grants4"], &["flush", "set", "inet", "postern", "grants6"]],
     &[&["flush", "set", "inet", "postern", "record"]],
+    // Doors of somebody else's, and the whole table switched off.
+    &[&["add", "element", "inet", "postern", "grants4", "{ 198.51.100.9 . tcp . 22 }"]],
+    &[&["add", "table", "inet", "postern", "{ flags dormant; }"]],
 ];
 
 pub(crate) fn is_put_back(backend: &'static str) {

@@ -69,6 +69,7 @@ fn main() -> ExitCode {
         repair::install_repairs_everything_and_opens_the_given_grants_and_no_others,
         repair::remove_leaves_the_ruleset_as_it_was_and_is_done_when_there_is_nothing,
         repair::an_entry_of_the_record_that_is_not_readable_is_an_error_and_never_left_out,
+        repair::whatever_others_change_in_the_table_is_seen,
         repair::without_the_capability_the_error_names_it,
         scale::ten_thousand_grants_are_installed_listed_and_closed,
         scale::a_full_set_refuses_the_next_grant_and_says_so_and_the_others_stay,

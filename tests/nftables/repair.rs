@@ -91,3 +91,33 @@ pub(crate) fn without_the_capability_the_error_names_it() {
     });
     assert!(said.iter().all(|said| said.contains("CAP_NET_ADMIN")), "{said:?}");
 }
+
+pub(crate) fn whatever_others_change_in_the_table_is_seen() {
+    let gate = Gate::plain();
+    gate.install(&["tcp/22"], &[]);
+    gate.open(&grant(1, "192.0.2.7/32", &["tcp/22"]));
+    gate.open(&grant(2, "192.0.2.0/24", &["tcp/80-90"]));
+    let stands = || gate.driver(|driver| driver.verify()).unwrap();
+    let handle = || {
+        let listed = gate.nft("-a list chain inet postern hidden");
+        listed.lines().find(|line| line.contains("# handle") && !line.contains("chain")).unwrap().rsplit(' ').next().unwrap().to_owned()
+    };
+    assert!(stands());
+    for change in [
+        "add element inet postern grants4 '{ 198.51.100.9 . tcp . 22 }'",
+        "add element inet postern networks6 '{ 2001:db8::/32 . tcp . 22 . 7 timeout 1h }'",
+        "delete element inet postern grants4 '{ 192.0.2.7 . tcp . 22 }'",
+        "replace rule inet postern hidden handle HANDLE tcp dport 1 drop",
+        "insert rule inet postern hidden accept",
+        "add table inet postern '{ flags dormant; }'",
+        "delete table inet postern",
+    ] {
+        // It keeps its handle, but an installation gives each rule another.
+        gate.nft(&change.replace("HANDLE", &handle()));
+        assert!(!stands(), "{change}");
+        let live = gate.driver(|driver| driver.install(&protection(&["tcp/22"]), &[grant(1, "192.0.2.7/32", &["tcp/22"])]));
+        assert!(live.is_ok() && stands(), "{change}");
+    }
+    gate.nft("add table inet theirs");
+    assert!(stands(), "what others do elsewhere is theirs");
+}

@@ -85,6 +85,8 @@ impl Side {
         self.standing = Some(Standing::new(self.family, protection, live, needs));
         self.absent = None;
         self.is_doubtful = false;
+        // So that a change of a rule that leads where it did is seen. Where this listing fails, the next one is taken for right.
+        let _ = self.stands(run);
         Ok(())
     }
 

@@ -23,14 +23,17 @@ pub(super) struct Standing {
     /// Where each rule of the chains [`INPUT`] and [`FORWARD`] leads, in order. The kernel's own wording of a rule's matches differs from ours.
     verdicts: Vec<String>,
     forward_verdicts: Vec<String>,
+    /// These rules as the kernel words them, since it was first listed with the right verdicts.
+    wording: Option<[Vec<String>; 2]>,
 }
 
 impl Side {
     /// Whether this family's rules are as the last successful run left them.
-    pub(super) fn stands(&self, run: &mut Runner) -> Result<bool, BackendError> {
-        let Some(standing) = &self.standing else { return Ok(true) };
-        let tables = self.save_own(run, standing.needs).map_err(|fault| fault.error())?;
-        Ok(standing.is_in(self.family, &tables))
+    pub(super) fn stands(&mut self, run: &mut Runner) -> Result<bool, BackendError> {
+        let Some(needs) = self.standing.as_ref().map(|standing| standing.needs) else { return Ok(true) };
+        let tables = self.save_own(run, needs).map_err(|fault| fault.error())?;
+        let family = self.family;
+        Ok(self.standing.as_mut().is_none_or(|standing| standing.is_in(family, &tables)))
     }
 }
 
@@ -41,6 +44,7 @@ impl Standing {
             needs,
             verdicts: protection_rules(family, protection).iter().map(|rule| verdict(rule)).collect(),
             forward_verdicts: behind::chain_rules(family, protection).iter().map(|rule| verdict(rule)).collect(),
+            wording: None,
         }
     }
 
@@ -53,7 +57,12 @@ impl Standing {
         is_missing.then_some("address translation is not installed, for no user has a service that forwards")
     }
 
-    fn is_in(&self, family: Family, tables: &Tables) -> bool {
+    fn is_in(&mut self, family: Family, tables: &Tables) -> bool {
+        let wording = [INPUT, FORWARD].map(|chain| tables.filter.of(chain).map(str::to_owned).collect());
+        self.has_verdicts(family, tables) && *self.wording.get_or_insert_with(|| wording.clone()) == wording
+    }
+
+    fn has_verdicts(&self, family: Family, tables: &Tables) -> bool {
         let verdicts = |chain: &str| -> Vec<String> { tables.filter.of(chain).map(verdict).collect() };
         let forwarded = || is_reached(tables, FORWARD_GRANTS) && verdicts(FORWARD) == self.forward_verdicts;
         let translated = || is_reached(tables, DNAT) && is_reached(tables, SNAT);

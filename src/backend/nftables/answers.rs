@@ -14,6 +14,11 @@ const NFGENMSG_LEN: usize = 4;
 const NFTA_SET_ELEM_LIST_ELEMENTS: u16 = 3;
 const NFTA_RULE_TABLE: u16 = 1;
 const NFTA_RULE_CHAIN: u16 = 2;
+const NFTA_RULE_EXPRESSIONS: u16 = 4;
+const NFTA_EXPR_NAME: u16 = 1;
+const COUNTER: &[u8] = b"counter\0";
+const NFTA_TABLE_FLAGS: u16 = 2;
+const NFT_TABLE_F_DORMANT: u32 = 1;
 const NFTA_GEN_ID: u16 = 1;
 const NFTA_SET_ELEM_KEY: u16 = 1;
 const NFTA_SET_ELEM_EXPIRATION: u16 = 5;
@@ -98,20 +103,43 @@ pub(super) fn elements(message: &NetlinkBuffer<&[u8]>, elements: &mut Vec<Dumped
     Ok(())
 }
 
-/// The chain of the rule in a message of a dump, where the rule stands in this table.
-pub(super) fn chain_of_rule(message: &NetlinkBuffer<&[u8]>, table: &str) -> Result<Option<String>, Trouble> {
+/// The chain and the wording of the rule in a message of a dump, where the rule stands in this table. The wording is what the kernel
+/// says of its expressions, without what was counted.
+pub(super) fn rule(message: &NetlinkBuffer<&[u8]>, table: &str) -> Result<Option<(String, Vec<u8>)>, Trouble> {
     let attributes = message.payload().get(NFGENMSG_LEN..).unwrap_or_default();
-    let (mut is_in_table, mut chain) = (false, None);
+    let (mut is_in_table, mut chain, mut wording) = (false, None, Vec::new());
     for attribute in NlasIterator::new(attributes) {
         let attribute = attribute?;
         let text = || String::from_utf8_lossy(attribute.value()).trim_end_matches('\0').to_owned();
         match attribute.kind() {
             NFTA_RULE_TABLE => is_in_table = text() == table,
             NFTA_RULE_CHAIN => chain = Some(text()),
+            NFTA_RULE_EXPRESSIONS => wording = wording_of(attribute.value())?,
             _ => {}
         }
     }
-    Ok(chain.filter(|_| is_in_table))
+    Ok(chain.filter(|_| is_in_table).map(|chain| (chain, wording)))
+}
+
+fn wording_of(expressions: &[u8]) -> Result<Vec<u8>, Trouble> {
+    let mut wording = Vec::new();
+    for expression in NlasIterator::new(expressions) {
+        let expression = expression?;
+        let name = NlasIterator::new(expression.value()).flatten().find(|attribute| attribute.kind() == NFTA_EXPR_NAME);
+        match name {
+            Some(name) if name.value() == COUNTER => wording.extend_from_slice(COUNTER),
+            _ => wording.extend_from_slice(expression.value()),
+        }
+    }
+    Ok(wording)
+}
+
+/// Whether the table in an answer was switched off as a whole.
+pub(super) fn is_dormant(message: &NetlinkBuffer<&[u8]>) -> Result<bool, Trouble> {
+    let attributes = message.payload().get(NFGENMSG_LEN..).unwrap_or_default();
+    let flags = NlasIterator::new(attributes).flatten().find(|attribute| attribute.kind() == NFTA_TABLE_FLAGS);
+    let flags = flags.and_then(|attribute| attribute.value().try_into().ok()).map(u32::from_be_bytes);
+    flags.map(|flags| flags & NFT_TABLE_F_DORMANT != 0).ok_or_else(|| Trouble::Garbled("its answer names no flags of the table".to_owned()))
 }
 
 /// The number of the ruleset in an answer.

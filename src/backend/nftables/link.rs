@@ -64,9 +64,19 @@ impl Link {
 
     /// The number of the ruleset: each transaction of anyone that changes something moves it on by one.
     pub(super) fn number(&mut self) -> Result<u32, Trouble> {
+        self.ask(messages::get_generation(), answers::number)
+    }
+
+    /// Whether somebody has switched the table off as a whole; one that is not there is refused with NOENT.
+    pub(super) fn is_dormant(&mut self) -> Result<bool, Trouble> {
+        self.ask(messages::get_table(), answers::is_dormant)
+    }
+
+    /// A question that has one answer.
+    fn ask<R>(&mut self, question: NfTablesMessage, read: impl Fn(&NetlinkBuffer<&[u8]>) -> Result<R, Trouble>) -> Result<R, Trouble> {
         let sequence = self.next_sequence(1);
         self.out.clear();
-        self.push(inet(messages::get_generation()), NLM_F_REQUEST, sequence);
+        self.push(inet(question), NLM_F_REQUEST, sequence);
         self.transmit()?;
         loop {
             self.receive()?;
@@ -75,7 +85,7 @@ impl Link {
                 match message.message_type() {
                     _ if message.sequence_number() != sequence => {}
                     NLMSG_ERROR => return Err(Trouble::Refused(vec![answers::fault(&message, None)?])),
-                    _ => return answers::number(&message),
+                    _ => return read(&message),
                 }
             }
         }
@@ -133,7 +143,7 @@ impl Link {
         Err(disturbed())
     }
 
-    /// How many rules stand in each chain of the table; none where there is no table.
+    /// The rules in each chain of the table, in order; none where there is no table.
     pub(super) fn rules(&mut self) -> Result<Rules, Trouble> {
         for _ in 0..DUMPS_MAX {
             let sequence = self.next_sequence(1);
@@ -142,9 +152,8 @@ impl Link {
             self.transmit()?;
             let mut rules = Rules::new();
             let take = |message: &NetlinkBuffer<&[u8]>| {
-                if let Some(chain) = answers::chain_of_rule(message, TABLE)? {
-                    let count = rules.entry(chain).or_default();
-                    *count = count.saturating_add(1);
+                if let Some((chain, rule)) = answers::rule(message, TABLE)? {
+                    rules.entry(chain).or_default().push(rule);
                 }
                 Ok(())
             };

@@ -37,6 +37,10 @@ pub(super) fn delete_table_of(name: &str) -> NfTablesMessage {
     NfTablesMessage::DeleteTable(TableMessage { attributes: vec![TableAttribute::Name(name.to_owned())] })
 }
 
+pub(super) fn get_table() -> NfTablesMessage {
+    NfTablesMessage::GetTable(TableMessage { attributes: vec![TableAttribute::Name(TABLE.to_owned())] })
+}
+
 /// Asks for the number of the ruleset, which every kernel with nf_tables has.
 pub(super) fn get_generation() -> NfTablesMessage {
     NfTablesMessage::GetGen(GenMessage { attributes: Vec::new() })

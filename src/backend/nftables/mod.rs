@@ -233,7 +233,7 @@ impl Backend for Nftables {
         }
         let nat = !protection.forwards.is_empty() || live.iter().any(|grant| !grant.forwards.is_empty());
         self.set_up(protection, nat, &steps)?;
-        let rules = standing::rules_of(&table::chains(&Self::wanted(protection, nat)));
+        let rules = standing::rules_of(&mut self.link, &table::chains(&Self::wanted(protection, nat)));
         self.placed = Some(Placed { protection: protection.clone(), nat, holders, rules });
         self.doubtful = false;
         self.seen = None;
