@@ -1,19 +1,21 @@
 //! From a knock to an open port: several knocks at a closed door, each followed by attempts to connect until one gets in.
 //!
-//! Owns the measuring and how its figures are told. It asserts none of them: how quick a machine is proves nothing about Postern.
+//! Owns the measuring and how its figures are told. That each knock opens is asserted, how soon is not: how quick a machine is proves
+//! nothing about Postern.
 
 use std::collections::VecDeque;
-use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, SocketAddr};
 use std::os::fd::AsFd;
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use socket2::{Domain, Socket, Type};
 
+use super::knock::Knock;
 use super::world::{KNOCK, SERVICE, World};
 use crate::clock;
 use crate::order::Selection;
-use crate::stop::{FAILED, Stop};
+use crate::stop::Stop;
 
 /// Knocks of one measurement; an odd number has a median of its own.
 const KNOCKS: usize = 25;
@@ -30,45 +32,50 @@ const PENDING: usize = 64;
 /// After this a port that is not open never opens.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// How long each knock took, the quickest first.
-pub(super) struct Times(Vec<Duration>);
-
-/// Knocks again and again, with a closed door before each knock.
-///
-/// # Errors
-/// What went otherwise than it should: a port that was open before the knock, or closed after it.
-pub(super) fn measure(world: &World, profile: &str, gate: IpAddr) -> Result<Times, Stop> {
-    let mut times = Vec::with_capacity(KNOCKS);
-    for _ in 0..KNOCKS {
-        let packet = world.packet(profile, Duration::from_secs(60))?;
-        let (service, knock) = (SocketAddr::new(gate, SERVICE), SocketAddr::new(gate, KNOCK));
-        let took = world.at_client(move || knock_and_connect(service, knock, &packet))?;
-        times.push(took.map_err(|why| Stop::new(FAILED, why))?);
-        world.close(Selection::All)?;
-    }
-    times.sort_unstable();
-    Ok(Times(times))
+/// How long each knock took, the quickest first, and why the last one did not open if it did not.
+pub(super) struct Times {
+    took: Vec<Duration>,
+    then: Option<String>,
 }
 
-/// From the sending of the knock to the first connection; before the knock the port must be hidden.
-pub(super) fn knock_and_connect(service: SocketAddr, knock: SocketAddr, packet: &[u8]) -> Result<Duration, String> {
+/// Knocks again and again, with a closed door before each knock, until one does not open.
+///
+/// # Errors
+/// What went otherwise than it should beside the knocks: a packet that could not be made, a grant that was not closed.
+pub(super) fn measure(world: &World, profile: &str, gate: IpAddr) -> Result<Times, Stop> {
+    let mut times = Times { took: Vec::with_capacity(KNOCKS), then: None };
+    while times.took.len() < KNOCKS && times.then.is_none() {
+        let packet = world.packet(profile, Duration::from_secs(60))?;
+        let (service, knock) = (SocketAddr::new(gate, SERVICE), SocketAddr::new(gate, KNOCK));
+        let knocked = world.at_client(move || knock_and_connect(service, knock, &packet))?;
+        match knocked.and_then(|(_, opened)| opened) {
+            Ok(took) => times.took.push(took),
+            Err(why) => times.then = Some(why),
+        }
+        // One that was granted too late is open for whoever measures next.
+        if times.then.is_none() || !world.grants()?.is_empty() {
+            world.close(Selection::All)?;
+        }
+    }
+    times.took.sort_unstable();
+    Ok(times)
+}
+
+/// Knocks at a closed door and connects: the knock, which still hears what comes back for it, and the time from its sending to the
+/// first connection. The error is of a knock that was not sent.
+pub(super) fn knock_and_connect(
+    service: SocketAddr,
+    knock: SocketAddr,
+    packet: &[u8],
+) -> Result<(Knock, Result<Duration, String>), String> {
     let mut attempts = Attempts { service, pending: VecDeque::new() };
     attempts.begin()?;
     if attempts.is_any_let_in(HIDDEN_AFTER)? {
         return Err(format!("{service} was open before the knock"));
     }
-    let any: SocketAddr = if knock.is_ipv4() { ([0, 0, 0, 0], 0).into() } else { ([0u16; 8], 0).into() };
-    let failed = |error: std::io::Error| format!("sending to {knock}: {error}");
-    let socket = UdpSocket::bind(any).map_err(failed)?;
     let start = clock::instant();
-    socket.send_to(packet, knock).map_err(failed)?;
-    while clock::elapsed(start) < PATIENCE {
-        attempts.begin()?;
-        if attempts.is_any_let_in(PAUSE)? {
-            return Ok(clock::elapsed(start));
-        }
-    }
-    Err(format!("{service} was still closed {} after the knock", crate::time::human(PATIENCE)))
+    let knock = Knock::send(knock, packet)?;
+    Ok((knock, attempts.until_let_in(start)))
 }
 
 /// Connections on their way.
@@ -78,6 +85,17 @@ struct Attempts {
 }
 
 impl Attempts {
+    /// Attempts again and again; the time from `start` to the first that gets in.
+    fn until_let_in(&mut self, start: std::time::Instant) -> Result<Duration, String> {
+        while clock::elapsed(start) < PATIENCE {
+            self.begin()?;
+            if self.is_any_let_in(PAUSE)? {
+                return Ok(clock::elapsed(start));
+            }
+        }
+        Err(format!("{} was still closed {} after the knock", self.service, crate::time::human(PATIENCE)))
+    }
+
     fn begin(&mut self) -> Result<(), String> {
         let failed = |error: std::io::Error| format!("connecting to {}: {error}", self.service);
         let socket = Socket::new(Domain::for_address(self.service), Type::STREAM.nonblocking(), None).map_err(failed)?;
@@ -107,18 +125,26 @@ impl Attempts {
     }
 }
 
+impl Times {
+    /// Whether every knock of the measurement opened.
+    pub(super) fn all_opened(&self) -> bool {
+        self.then.is_none() && self.took.len() == KNOCKS
+    }
+}
+
 impl std::fmt::Display for Times {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let millis = |time: Option<&Duration>| time.map(|time| time.as_secs_f64() * 1e3).unwrap_or_default();
-        let (first, middle, last) = (self.0.first(), self.0.get(self.0.len() / 2), self.0.last());
-        write!(
-            f,
-            "open {:.2} ms after the knock was sent: the median of {} knocks; the quickest took {:.2} ms, the slowest {:.2} ms",
-            millis(middle),
-            self.0.len(),
-            millis(first),
-            millis(last)
-        )
+        let took = &self.took;
+        if let [first, .., last] | [first @ last] = took.as_slice() {
+            let millis = |time: &Duration| time.as_secs_f64() * 1e3;
+            let middle = took.get(took.len() / 2).unwrap_or(last);
+            write!(f, "open {:.2} ms after the knock was sent: the median of ", millis(middle))?;
+            write!(f, "the {} of {KNOCKS} knocks that opened it; ", took.len())?;
+            write!(f, "the quickest took {:.2} ms, the slowest {:.2} ms", millis(first), millis(last))?;
+        } else {
+            write!(f, "0 of {KNOCKS} knocks opened it")?;
+        }
+        self.then.as_ref().map_or(Ok(()), |why| write!(f, "; the next did not: {why}"))
     }
 }
 
@@ -126,10 +152,25 @@ impl std::fmt::Display for Times {
 mod tests {
     use super::*;
 
+    fn times(count: usize, then: Option<&str>) -> Times {
+        let took = (0..count).map(|n| Duration::from_micros(400 + 100 * n as u64)).collect();
+        Times { took, then: then.map(str::to_owned) }
+    }
+
     #[test]
     fn the_figure_in_the_middle_is_told_with_the_first_and_the_last() {
-        let times = Times([0.4, 0.5, 9.0].map(|millis: f64| Duration::from_secs_f64(millis / 1e3)).into());
-        let said = times.to_string();
-        assert!(said.starts_with("open 0.50 ms after") && said.ends_with("the quickest took 0.40 ms, the slowest 9.00 ms"), "{said}");
+        let said = times(3, None).to_string();
+        assert!(said.starts_with("open 0.50 ms after") && said.ends_with("the quickest took 0.40 ms, the slowest 0.60 ms"), "{said}");
+    }
+
+    #[test]
+    fn it_comes_out_as_told_only_if_every_knock_opened_and_how_many_did_is_said() {
+        assert!(times(KNOCKS, None).all_opened() && times(KNOCKS, None).to_string().contains(" 25 of 25 knocks "));
+        let said = times(7, Some("it was still closed")).to_string();
+        assert!(said.contains(" 7 of 25 knocks ") && said.ends_with("; the next did not: it was still closed"), "{said}");
+        assert_eq!(times(0, Some("it was still closed")).to_string(), "0 of 25 knocks opened it; the next did not: it was still closed");
+        for times in [times(0, None), times(KNOCKS - 1, None), times(KNOCKS - 1, Some("why"))] {
+            assert!(!times.all_opened(), "{times}");
+        }
     }
 }
