@@ -4,12 +4,14 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, clippy::disallowed_methods)]
 
 use std::fs;
+use std::io::{BufRead, BufReader};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::process::{Command, ExitCode, Stdio};
 
 use libtest_mimic::Arguments;
 use nix::sched::{CloneFlags, unshare};
+use rustix::process::{Pid, Signal, kill_process};
 
 #[path = "netns/ground.rs"]
 mod ground;
@@ -24,7 +26,7 @@ const PROGRAMS: [&str; 7] = ["iptables", "iptables-restore", "iptables-save", "i
 
 fn main() -> ExitCode {
     let ground = Ground::find();
-    let mut trials = trials![ground, &[]; as_whoever_runs_the_tests];
+    let mut trials = trials![ground, &[]; as_whoever_runs_the_tests, interrupted];
     trials.extend(trials![ground, &[Need::Users, Need::Program("mount")]; as_root_without_any_program]);
     let has_namespaces = fs::read_to_string("/proc/sys/kernel/unprivileged_userns_clone").map_or(true, |text| text.trim() != "0");
     let users = trials![
@@ -69,8 +71,40 @@ fn hide_programs() {
     assert!(PROGRAMS.iter().all(|program| find(program).is_none()));
 }
 
+/// While the daemon starts, while a port is waited for, while a grant is waited out.
+fn interrupted() {
+    for (line, signal, code) in [("A client sits", Signal::INT, 130), ("Postern demo", Signal::TERM, 143), ("5. ", Signal::INT, 130)] {
+        let (folder, mut command) = laid(None);
+        let mut demo = command.arg("demo").stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut told = BufReader::new(demo.stdout.take().unwrap()).lines().map(Result::unwrap);
+        assert!(told.any(|told| told.starts_with(line)), "{line:?} was not told");
+        kill_process(Pid::from_child(&demo), signal).unwrap();
+        let rest: Vec<String> = told.collect();
+        let output = demo.wait_with_output().unwrap();
+        let complaint = String::from_utf8_lossy(&output.stderr);
+        assert_eq!((output.status.code(), &*complaint), (Some(code), "posternd: the demo was interrupted; nothing is left behind\n"));
+        assert!(!rest.iter().any(|line| line.contains("NOT AS TOLD")), "{rest:?}");
+        assert_eq!(fs::read_dir(folder.path().join("tmp")).unwrap().count(), 0, "something is left");
+    }
+}
+
 /// Every step must come out as told, and nothing may be left. Returns the firewall drivers whose speed was told, each once.
 fn demo(user: Option<u32>) -> Vec<String> {
+    let (folder, mut command) = laid(user);
+    let output = command.args(["demo", "--json"]).output().unwrap();
+    let (told, complaint) = (String::from_utf8(output.stdout).unwrap(), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{}\n{told}\n{complaint}", output.status);
+    assert_eq!(fs::read_dir(folder.path().join("tmp")).unwrap().count(), 0, "something is left");
+    let steps: Vec<serde_json::Value> = told.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert!(steps.len() >= 13 && steps.iter().all(|step| step["ok"] == true), "{told}");
+    let mut speeds: Vec<String> = steps.iter().filter_map(|step| driver_of(step["title"].as_str().unwrap())).collect();
+    assert!(steps.iter().filter(|step| step["detail"].as_str().unwrap().contains("the median of ")).count() == speeds.len(), "{told}");
+    speeds.dedup();
+    speeds
+}
+
+/// A folder with the program and a folder `tmp` of its own, and the program as this user may run it.
+fn laid(user: Option<u32>) -> (tempfile::TempDir, Command) {
     let folder = tempfile::Builder::new().prefix("postern-demo-test-").tempdir().unwrap();
     fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
     // Where the tests were built nobody else may be let in.
@@ -80,20 +114,11 @@ fn demo(user: Option<u32>) -> Vec<String> {
     fs::create_dir(&room).unwrap();
     fs::set_permissions(&room, fs::Permissions::from_mode(if user.is_some() { 0o1777 } else { 0o755 })).unwrap();
     let mut command = Command::new(&program);
-    command.args(["demo", "--json"]).env_clear().env("TMPDIR", &room).stdin(Stdio::null());
+    command.env_clear().env("TMPDIR", &room).stdin(Stdio::null());
     if let Some(user) = user {
         command.uid(user).gid(user);
     }
-    let output = command.output().unwrap();
-    let (told, complaint) = (String::from_utf8(output.stdout).unwrap(), String::from_utf8_lossy(&output.stderr));
-    assert!(output.status.success(), "{}\n{told}\n{complaint}", output.status);
-    assert_eq!(fs::read_dir(&room).unwrap().count(), 0, "something is left");
-    let steps: Vec<serde_json::Value> = told.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    assert!(steps.len() >= 13 && steps.iter().all(|step| step["ok"] == true), "{told}");
-    let mut speeds: Vec<String> = steps.iter().filter_map(|step| driver_of(step["title"].as_str().unwrap())).collect();
-    assert!(steps.iter().filter(|step| step["detail"].as_str().unwrap().contains("the median of ")).count() == speeds.len(), "{told}");
-    speeds.dedup();
-    speeds
+    (folder, command)
 }
 
 fn driver_of(title: &str) -> Option<String> {

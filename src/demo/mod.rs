@@ -14,12 +14,14 @@ use crate::{clock, random, time};
 
 mod cable;
 mod firewall;
+mod interrupt;
 mod knock;
 mod speed;
 mod world;
 
+use interrupt::Interrupt;
 use knock::Knock;
-use world::{CLIENT_V4, CLIENT_V6, GATE_V4, GATE_V6, KNOCK, SERVICE, World, connect, wait_for};
+use world::{CLIENT_V4, CLIENT_V6, GATE_V4, GATE_V6, KNOCK, SERVICE, World, connect};
 
 /// How the demo tells its story.
 #[derive(Debug, clap::Args)]
@@ -41,6 +43,7 @@ const PATIENCE: Duration = Duration::from_millis(800);
 /// Tells each step, and how it came out.
 struct Story {
     json: bool,
+    interrupt: Interrupt,
     step: u32,
     failed: u32,
 }
@@ -48,31 +51,17 @@ struct Story {
 /// Runs the demo.
 ///
 /// # Errors
-/// When the world of the demo can't be made; a step that comes out wrong is told and ends in exit 1.
+/// When the world of the demo can't be made, or a signal has come; a step that comes out wrong is told and ends in exit 1.
 pub fn run(options: &Options) -> Result<ExitCode, Stop> {
     let started = clock::instant();
     let note = world::leave_the_host()?;
-    let mut story = Story { json: options.json, step: 0, failed: 0 };
+    let interrupt = Interrupt::take()?;
+    let mut story = Story { json: options.json, interrupt: interrupt.clone(), step: 0, failed: 0 };
     story.say(&format!("Postern demo, {note}."))?;
-    let key: [u8; 32] = random::bytes().map_err(Stop::system("making a key"))?;
-    let key = base64::engine::general_purpose::STANDARD.encode(key);
-    let mut world = World::make(&key)?;
-    world.start_daemon(&key, &options.backend)?;
-    story.say(&format!("A gate at {GATE_V4} and {GATE_V6} runs posternd, with a service on tcp/{SERVICE}."))?;
-    story.say(&format!("A client sits at {CLIENT_V4} and {CLIENT_V6}."))?;
-    if let Some(line) = world.logged(&["listening for knocks"]) {
-        story.say(&format!("  {line}"))?;
-    }
-    tell(&mut story, &world, "home", IpAddr::V4(GATE_V4))?;
-    story.say("The same over IPv6:")?;
-    tell_short(&mut story, &world, "home6", IpAddr::V6(GATE_V6))?;
-    story.say("How quick it is:")?;
-    tell_speed(&mut story, &world)?;
-    if options.backend == "auto" && world.backend() != "nftables" {
-        world.start_daemon(&key, "nftables")?;
-        tell_speed(&mut story, &world)?;
-    }
-    drop(world);
+    let told = tell_all(&mut story, options);
+    // What else went wrong then is no matter: a terminal interrupts the daemon, too.
+    interrupt.check()?;
+    told?;
     let took = time::human(Duration::from_secs(clock::elapsed(started).as_secs()));
     if story.failed > 0 {
         story.say(&format!("{} of {} steps did not come out as told ({took}).", story.failed, story.step))?;
@@ -80,6 +69,29 @@ pub fn run(options: &Options) -> Result<ExitCode, Stop> {
     }
     story.say(&format!("All {} steps came out as told ({took}). Nothing is left behind.", story.step))?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Sets up the world, tells everything in it, and takes it down.
+fn tell_all(story: &mut Story, options: &Options) -> Result<(), Stop> {
+    let key: [u8; 32] = random::bytes().map_err(Stop::system("making a key"))?;
+    let key = base64::engine::general_purpose::STANDARD.encode(key);
+    let mut world = World::make(&key, story.interrupt.clone())?;
+    world.start_daemon(&key, &options.backend)?;
+    story.say(&format!("A gate at {GATE_V4} and {GATE_V6} runs posternd, with a service on tcp/{SERVICE}."))?;
+    story.say(&format!("A client sits at {CLIENT_V4} and {CLIENT_V6}."))?;
+    if let Some(line) = world.logged(&["listening for knocks"]) {
+        story.say(&format!("  {line}"))?;
+    }
+    tell(story, &world, "home", IpAddr::V4(GATE_V4))?;
+    story.say("The same over IPv6:")?;
+    tell_short(story, &world, "home6", IpAddr::V6(GATE_V6))?;
+    story.say("How quick it is:")?;
+    tell_speed(story, &world)?;
+    if options.backend == "auto" && world.backend() != "nftables" {
+        world.start_daemon(&key, "nftables")?;
+        tell_speed(story, &world)?;
+    }
+    Ok(())
 }
 
 /// The whole story over one family.
@@ -115,7 +127,7 @@ fn tell(story: &mut Story, world: &World, profile: &str, gate: IpAddr) -> Result
     replay(story, world, gate, packet)?;
 
     let left = world.grants()?.first().map(|grant| grant.until.since(clock::wall())).unwrap_or_default();
-    let over = wait_for(left.saturating_add(Duration::from_secs(2)), || world.grants().ok().filter(Vec::is_empty));
+    let over = world.wait_for(left.saturating_add(Duration::from_secs(2)), || world.grants().ok().filter(Vec::is_empty));
     let line = world.logged(&["closed", "its time is up"]).unwrap_or_default();
     story.step("The grant ends by itself", over.is_some() && firewall::rules(world)?.is_empty(), &line)?;
     hidden(story, world, gate, "Hidden again")
@@ -127,7 +139,7 @@ fn tell_short(story: &mut Story, world: &World, profile: &str, gate: IpAddr) -> 
     let file = world.profile(profile);
     let (done, said) = world.postern(&["knock", profile, "--config", &file, "--for", "2s", "--wait"])?;
     story.step("postern knock --wait", done, &said)?;
-    let over = wait_for(Duration::from_secs(5), || world.grants().ok().filter(Vec::is_empty));
+    let over = world.wait_for(Duration::from_secs(5), || world.grants().ok().filter(Vec::is_empty));
     story.step("The grant ends by itself", over.is_some(), "")?;
     hidden(story, world, gate, "Hidden again")
 }
@@ -159,13 +171,14 @@ fn replay(story: &mut Story, world: &World, gate: IpAddr, packet: Vec<u8>) -> Re
     let before = count(&world.status()?);
     let to = SocketAddr::new(gate, KNOCK);
     let sent = world.at_client(move || Knock::send(to, &packet))?;
-    let refused = wait_for(Duration::from_secs(2), || world.status().ok().filter(|status| count(status) == before + 1));
+    let refused = world.wait_for(Duration::from_secs(2), || world.status().ok().filter(|status| count(status) == before + 1));
     let line = world.logged(&["drop replay"]).unwrap_or_default();
     story.step("A replay of the same packet is refused, with the reason", sent.is_ok() && refused.is_some(), &line)
 }
 
 impl Story {
     fn step(&mut self, title: &str, as_told: bool, detail: &str) -> Result<(), Stop> {
+        self.interrupt.check()?;
         self.step = self.step.saturating_add(1);
         self.failed = self.failed.saturating_add(u32::from(!as_told));
         if self.json {

@@ -21,6 +21,7 @@ use base64::Engine;
 use nix::sched::{CloneFlags, unshare};
 
 use super::cable;
+use super::interrupt::Interrupt;
 use crate::control::{self, Answer, Question, Status};
 use crate::files;
 use crate::grant::Grant;
@@ -47,6 +48,7 @@ pub(super) struct World {
     folder: PathBuf,
     daemon: Option<Child>,
     errands: Sender<Errand>,
+    interrupt: Interrupt,
 }
 
 /// Moves this process into namespaces of its own; without root, into a user namespace first. Must come before any thread.
@@ -76,10 +78,10 @@ pub(super) fn leave_the_host() -> Result<&'static str, Stop> {
 
 impl World {
     /// Lays the cable, starts the service and writes the client's configs.
-    pub(super) fn make(key: &str) -> Result<Self, Stop> {
+    pub(super) fn make(key: &str, interrupt: Interrupt) -> Result<Self, Stop> {
         let errands = client_namespace();
         let folder = folder()?;
-        let world = Self { folder, daemon: None, errands };
+        let world = Self { folder, daemon: None, errands, interrupt };
         world.lay_cable()?;
         for address in [IpAddr::V4(GATE_V4), IpAddr::V6(GATE_V6)] {
             serve(SocketAddr::new(address, SERVICE)).map_err(Stop::system(format!("listening on {address} port {SERVICE}")))?;
@@ -124,7 +126,7 @@ impl World {
         let child =
             program::start_again(&[arguments[0], arguments[1], config.as_os_str()], wiring).map_err(Stop::system("starting posternd"))?;
         self.daemon = Some(child);
-        wait_for(Duration::from_secs(20), || self.status().ok())
+        self.wait_for(Duration::from_secs(20), || self.status().ok())
             .map(|_| ())
             .ok_or_else(|| Stop::new(FAILED, format!("posternd did not come up; its log:\n{}", self.log_text())))
     }
@@ -159,6 +161,11 @@ impl World {
         let gone = || Stop::new(FAILED, "the client's namespace could not be made");
         self.errands.send(errand).map_err(|_| gone())?;
         answered.recv().map_err(|_| gone())
+    }
+
+    /// Asks again and again until there is an answer, the time is up or a signal has come.
+    pub(super) fn wait_for<R>(&self, most: Duration, mut ask: impl FnMut() -> Option<R>) -> Option<R> {
+        wait_for(most, || if self.interrupt.came() { Some(None) } else { ask().map(Some) }).flatten()
     }
 
     /// A profile's file.
@@ -235,7 +242,7 @@ impl Drop for World {
 }
 
 /// Asks again every 10 ms until there is an answer or the time is up.
-pub(super) fn wait_for<R>(most: Duration, mut ask: impl FnMut() -> Option<R>) -> Option<R> {
+fn wait_for<R>(most: Duration, mut ask: impl FnMut() -> Option<R>) -> Option<R> {
     let start = clock::instant();
     loop {
         if let Some(answer) = ask() {
