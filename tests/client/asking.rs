@@ -170,7 +170,7 @@ fn on_a_terminal_the_code_is_asked_for_and_not_echoed() {
     let gate = FakeGate::v4();
     let (home, keys) = home(&gate, "code = \"ask\"");
     let mut command = std::process::Command::new("script");
-    command.args(["-qec", &format!("tty; {} knock home", program().display()), "/dev/null"]);
+    command.args(["-qec", &format!("tty; exec {} knock home", program().display()), "/dev/null"]).env("SHELL", "/bin/sh");
     command.env("POSTERN_CONFIG", home.path("config.toml")).stdin(Stdio::piped()).stdout(Stdio::piped());
     let mut script = command.spawn().expect("script, of Debian's bsdutils");
     let mut output = BufReader::new(script.stdout.take().unwrap());

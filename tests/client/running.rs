@@ -104,9 +104,16 @@ fn a_command_that_cannot_be_run_is_127_or_126_as_in_a_shell_and_the_door_is_clos
     gate.heard_nothing();
 }
 
+/// With every signal as it is by default: one that whoever started the tests ignores, postern would leave so.
+fn unignoring(program: &str) -> Command {
+    let mut command = Command::new("env");
+    command.args(["--default-signal", program]);
+    command
+}
+
 /// In a session of its own, where no terminal sends signals to the command by itself.
 fn start(home: &Home, options: &[&str], script: &str) -> Child {
-    let mut command = Command::new("setsid");
+    let mut command = unignoring("setsid");
     command.args(["--wait", "/bin/sh", "-c", "echo $$; exec \"$0\" \"$@\""]).arg(program()).args(words(options, script));
     command.env("POSTERN_CONFIG", home.path("config.toml")).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command.spawn().unwrap()
@@ -162,8 +169,8 @@ fn an_interrupt_from_the_terminal_reaches_the_command_once() {
     home.write("count.sh", &body);
     // script puts a shell in between; a shell that stays there would take the interrupts for its own.
     let postern = format!("exec {} run home -q -- /bin/sh {}", program().display(), script.display());
-    let mut command = Command::new("script");
-    command.args(["-qec", &postern, "/dev/null"]).env("POSTERN_CONFIG", home.path("config.toml"));
+    let mut command = unignoring("script");
+    command.args(["-qec", &postern, "/dev/null"]).env("SHELL", "/bin/sh").env("POSTERN_CONFIG", home.path("config.toml"));
     let mut script = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("script, of Debian's bsdutils");
     let mut output = BufReader::new(script.stdout.take().unwrap());
     assert_eq!(line(&mut output), "ready");

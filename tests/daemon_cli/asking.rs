@@ -150,8 +150,8 @@ fn status_is_watched_block_by_block_until_the_reader_has_seen_enough() {
     // On a terminal, each begins at its upper left corner.
     let config = gate.path("posternd.toml").display().to_string();
     let fifo = gate.path("fifo").display().to_string();
-    let watch = format!("{} status --watch=100ms --config {config}", env!("CARGO_BIN_EXE_posternd"));
-    let on_terminal = format!("mkfifo {fifo}; script -qec '{watch}' /dev/null >{fifo} & head -c 2000 {fifo}; kill $!; wait");
+    let watch = format!("exec {} status --watch=100ms --config {config}", env!("CARGO_BIN_EXE_posternd"));
+    let on_terminal = format!("mkfifo {fifo}; SHELL=/bin/sh script -qec '{watch}' /dev/null >{fifo} & head -c 2000 {fifo}; kill $!; wait");
     let seen = gate.run_through(&on_terminal, &[]).out;
     assert!(seen.matches("\x1b[H\x1b[2Jgate gate.test: up ").count() >= 3, "{seen:?}");
 

@@ -137,7 +137,7 @@ impl Machine {
 
     /// Runs a command at a terminal: once it has printed what it should, types a line and Ctrl-D. All that the terminal showed.
     pub(crate) fn run_and_type(&self, command: &str, line: &str, asks_for_it: impl Fn(&str) -> bool) -> String {
-        let at_terminal = format!("script -qec '{command}' /dev/null");
+        let at_terminal = format!("SHELL=/bin/sh script -qec 'exec {command}' /dev/null");
         assert!(!command.contains('\''), "{command}: no quotes here");
         let (mut child, printed) = self.start_with(&at_terminal, Stdio::piped());
         let mut keyboard = child.stdin.take().unwrap();
