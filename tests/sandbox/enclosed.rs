@@ -8,11 +8,11 @@ use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Command, ExitCode, Stdio};
 
-use caps::{CapSet, Capability};
+use caps::Capability;
 use postern::capture::packet;
 use postern::monitor::{enclosure, prepare};
 
-use crate::inside::{call, eperm, read_memory, tell};
+use crate::inside::{call, limit, raise, read_memory, tell};
 
 /// Makes this program end well at once.
 pub(crate) const NOTHING: &str = "--nothing";
@@ -91,8 +91,9 @@ fn rights(parent: i64) {
         Capability::CAP_DAC_OVERRIDE,
         Capability::CAP_SYS_TIME,
     ] {
-        tell(&format!("raise {capability}"), caps::raise(None, CapSet::Permitted, capability).map_err(|_| eperm()));
+        tell(&format!("raise {capability}"), raise(capability));
     }
+    tell("raise its limit of core dumps", limit(libc::RLIMIT_CORE, libc::RLIM_INFINITY));
     tell("make a user namespace", call(libc::SYS_unshare, [libc::CLONE_NEWUSER.into(), 0, 0, 0, 0]));
     tell("set the clock", call(libc::SYS_clock_settime, [0; 5]));
     tell("load another kernel", call(libc::SYS_kexec_load, [0; 5]));

@@ -9,6 +9,7 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::process::ExitCode;
 
+use caps::Capability;
 use postern::capture::hint_filter::HintFilter;
 use postern::capture::packet::{self, PacketCapture};
 use postern::engine::privileges;
@@ -121,12 +122,14 @@ fn rights() {
     let page = map(write, private).unwrap();
     tell("make memory executable", call(libc::SYS_mprotect, [page, 4096, execute, 0, 0]));
     tell("become root", call(libc::SYS_setuid, [0; 5]));
-    tell("set capabilities", caps::raise(None, caps::CapSet::Effective, caps::Capability::CAP_NET_ADMIN).map_err(|_| eperm()));
+    tell("set capabilities", raise(Capability::CAP_NET_ADMIN));
     tell("load an eBPF program", HintFilter::load(&[62201], 8).map(drop));
     tell("make a namespace", call(libc::SYS_unshare, [libc::CLONE_NEWUSER.into(), 0, 0, 0, 0]));
     tell("io_uring", call(libc::SYS_io_uring_setup, [1, 0, 0, 0, 0]));
     tell("core dumps", call(libc::SYS_prctl, [libc::PR_SET_DUMPABLE.into(), 1, 0, 0, 0]));
-    tell("more memory than its limits", call(libc::SYS_prlimit64, [0, libc::RLIMIT_CORE.into(), 0, 0, 0]));
+    tell("raise its limit of core dumps", limit(libc::RLIMIT_CORE, libc::RLIM_INFINITY));
+    // Anyone may bring it down.
+    tell("change a limit of its own", limit(libc::RLIMIT_AS, 1 << 46));
     tell("set the clock", call(libc::SYS_clock_settime, [0; 5]));
 }
 
@@ -137,15 +140,27 @@ fn map(protection: i64, flags: i64) -> io::Result<i64> {
     if address < 0 { Err(io::Error::last_os_error()) } else { Ok(address) }
 }
 
+/// Has this capability and no other; the kernel gives a process none that it does not have already.
+pub(crate) fn raise(capability: Capability) -> io::Result<i64> {
+    // linux/capability.h: the version, then who, this process; 64 bits in two halves, each effective, permitted and inheritable.
+    let header = [0x2008_0522_u32, 0];
+    let mut halves = [[0u32; 3]; 2];
+    let bit = 1 << (capability.index() % 32);
+    halves[usize::from(capability.index() / 32)] = [bit, bit, 0];
+    call(libc::SYS_capset, [(&raw const header) as i64, (&raw const halves) as i64, 0, 0, 0])
+}
+
+/// Makes this the limit, soft and hard.
+pub(crate) fn limit(resource: libc::__rlimit_resource_t, value: libc::rlim_t) -> io::Result<i64> {
+    let both = libc::rlimit { rlim_cur: value, rlim_max: value };
+    call(libc::SYS_prlimit64, [0, resource.into(), (&raw const both) as i64, 0, 0])
+}
+
 pub(crate) fn call(number: libc::c_long, arguments: [i64; 5]) -> io::Result<i64> {
     let [a, b, c, d, e] = arguments;
     // SAFETY: pointers among the arguments are good for as long as this call; where it is refused nothing happens at all.
     let result = unsafe { libc::syscall(number, a, b, c, d, e, 0i64) };
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
-}
-
-pub(crate) fn eperm() -> io::Error {
-    io::Error::from_raw_os_error(libc::EPERM)
 }
 
 pub(crate) fn tell<T>(deed: &str, result: io::Result<T>) {

@@ -182,7 +182,8 @@ fn an_engine_gains_no_right_back() {
             "make a namespace",
             "io_uring",
             "core dumps",
-            "more memory than its limits",
+            "raise its limit of core dumps",
+            "change a limit of its own",
             "set the clock",
         ],
     );
@@ -224,7 +225,7 @@ fn a_monitor_neither_traces_nor_reads_nor_signals_anyone_outside(backend: &str) 
 
 fn a_monitor_gains_no_right_back(backend: &str) {
     let deeds = deeds_of_monitor(Some(backend));
-    expect_of(&deeds, REFUSED, &["mount", "make a mount namespace", "reboot"]);
+    expect_of(&deeds, REFUSED, &["mount", "make a mount namespace", "reboot", "raise its limit of core dumps"]);
     expect_of(
         &deeds,
         REFUSED,
