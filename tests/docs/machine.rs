@@ -248,6 +248,9 @@ fn make_private(folder: &Path, name: &str) {
     nix::unistd::sethostname(name).unwrap();
     fs::create_dir_all("/run/started").unwrap();
     fs::write("/etc/hosts", HOSTS).unwrap();
+    // Often a link, and of the host's own network: its search list would give the machine more names.
+    let _ = fs::remove_file("/etc/resolv.conf");
+    fs::write("/etc/resolv.conf", "# nobody is asked\n").unwrap();
     fs::create_dir_all(HOME).unwrap();
     let users = fs::read_to_string("/etc/passwd").unwrap().replace(":/root:", &format!(":{HOME}:"));
     fs::write("/etc/passwd", users).unwrap();
