@@ -87,7 +87,7 @@ impl Ground {
 #[allow(unused_macros, reason = "for tests that are plain functions")]
 macro_rules! trials {
     ($ground:ident, $needs:expr; $($($name:ident)::+),* $(,)?) => {
-        vec![$($ground.trial(stringify!($($name)::+).replace(' ', ""), $needs, $($name)::+)),*]
+        vec![$($ground.trial(stringify!($($name)::+).split_whitespace().collect::<String>(), $needs, $($name)::+)),*]
     };
 }
 #[allow(unused_imports, reason = "for tests that are plain functions")]
