@@ -28,8 +28,7 @@ fn old_connections(world: &World) -> Vec<TcpStream> {
     all
 }
 
-#[test]
-fn connections_older_than_connection_tracking_outlive_the_first_installation() {
+pub fn connections_older_than_connection_tracking_outlive_the_first_installation() {
     for driver in DRIVERS {
         let world = World::with_a_client();
         let mut old = old_connections(&world);
@@ -44,8 +43,7 @@ fn connections_older_than_connection_tracking_outlive_the_first_installation() {
     }
 }
 
-#[test]
-fn without_adoption_an_old_connection_is_cut() {
+pub fn without_adoption_an_old_connection_is_cut() {
     for driver in DRIVERS {
         let world = World::with_a_client();
         let mut old = old_connections(&world);
@@ -54,8 +52,7 @@ fn without_adoption_an_old_connection_is_cut() {
     }
 }
 
-#[test]
-fn an_adopted_connection_ends_with_a_grant_as_any_other() {
+pub fn an_adopted_connection_ends_with_a_grant_as_any_other() {
     for driver in DRIVERS {
         let world = World::with_a_client();
         let mut old = old_connections(&world);
@@ -67,8 +64,7 @@ fn an_adopted_connection_ends_with_a_grant_as_any_other() {
     }
 }
 
-#[test]
-fn adoption_takes_each_connection_of_a_protected_port_once_and_no_other() {
+pub fn adoption_takes_each_connection_of_a_protected_port_once_and_no_other() {
     let world = World::with_a_client();
     let _old = old_connections(&world);
     let adopt = |services: &'static [&str]| {
@@ -85,8 +81,7 @@ fn adoption_takes_each_connection_of_a_protected_port_once_and_no_other() {
     assert_eq!(world.entries("ASSURED").len(), 4);
 }
 
-#[test]
-fn a_stray_segment_draws_no_reset_where_the_listener_is_bound_to_one_address() {
+pub fn a_stray_segment_draws_no_reset_where_the_listener_is_bound_to_one_address() {
     for driver in DRIVERS {
         let world = World::with_a_client();
         let _listeners = world.gate.run(|| ["192.0.2.1:22", "192.0.2.1:81"].map(|address| TcpListener::bind(address).unwrap()));
@@ -97,8 +92,7 @@ fn a_stray_segment_draws_no_reset_where_the_listener_is_bound_to_one_address() {
     }
 }
 
-#[test]
-fn a_reload_that_protects_more_ports_adopts_their_connections_first() {
+pub fn a_reload_that_protects_more_ports_adopts_their_connections_first() {
     let world = World::with_a_client();
     world.gate.serve(443);
     let mut old = world.connect(V4[1], V4[0], 443);

@@ -31,8 +31,7 @@ fn open(desk: &mut Desk, kernel: &MemoryConnections, users: &[&str], count: u8) 
 
 const ASK: &str = "end_connections = true";
 
-#[test]
-fn connections_of_a_batch_of_grants_are_ended_in_one_call_whoever_ended_them() {
+pub fn connections_of_a_batch_of_grants_are_ended_in_one_call_whoever_ended_them() {
     for order in [Some(Order::End { ticket: 2, which: Selection::All }), None] {
         let (mut desk, _, kernel) = desk(ASK);
         open(&mut desk, &kernel, &["alice"], 200);
@@ -43,8 +42,7 @@ fn connections_of_a_batch_of_grants_are_ended_in_one_call_whoever_ended_them() {
     }
 }
 
-#[test]
-fn a_grant_that_did_not_ask_or_did_not_close_ends_nothing() {
+pub fn a_grant_that_did_not_ask_or_did_not_close_ends_nothing() {
     let (mut unasked, _, kernel) = desk("");
     open(&mut unasked, &kernel, &["alice", "bob"], 2);
     unasked.serve(NOW, vec![Order::End { ticket: 2, which: Selection::All }]);
@@ -60,16 +58,14 @@ fn a_grant_that_did_not_ask_or_did_not_close_ends_nothing() {
     assert_eq!(kernel.with(|state| (state.batches, state.open.len())), (1, 0));
 }
 
-#[test]
-fn connections_that_another_users_grant_covers_stay() {
+pub fn connections_that_another_users_grant_covers_stay() {
     let (mut desk, _, kernel) = desk(ASK);
     open(&mut desk, &kernel, &["alice", "bob"], 1);
     desk.serve(NOW, vec![Order::End { ticket: 2, which: Selection::User("alice".to_owned()) }]);
     assert_eq!(kernel.with(|state| state.open.len()), 1);
 }
 
-#[test]
-fn a_kernel_that_ends_no_connections_keeps_no_door_open_and_no_gate_from_starting() {
+pub fn a_kernel_that_ends_no_connections_keeps_no_door_open_and_no_gate_from_starting() {
     let (backend, kernel) = (MemoryBackend::default(), MemoryConnections::default());
     kernel.with(|state| state.failing = Some("no conntrack here".to_owned()));
     let mut desk = Desk::open(&settings("", ASK), Box::new(backend.clone()), Some(Box::new(kernel.clone())), NOW).unwrap();
@@ -80,8 +76,7 @@ fn a_kernel_that_ends_no_connections_keeps_no_door_open_and_no_gate_from_startin
     assert_eq!(kernel.with(|state| state.batches), 1);
 }
 
-#[test]
-fn protected_ports_are_adopted_at_the_start_and_again_only_where_they_change() {
+pub fn protected_ports_are_adopted_at_the_start_and_again_only_where_they_change() {
     let (mut desk, _, kernel) = desk("");
     let adopted = || kernel.with(|state| std::mem::take(&mut state.adopted));
     let ports = settings("", "").protection().services;
@@ -90,8 +85,7 @@ fn protected_ports_are_adopted_at_the_start_and_again_only_where_they_change() {
     assert!(adopted().is_empty());
 }
 
-#[test]
-fn grants_that_the_last_run_left_behind_and_that_are_over_take_their_connections_along() {
+pub fn grants_that_the_last_run_left_behind_and_that_are_over_take_their_connections_along() {
     let (mut first, backend, kernel) = desk(ASK);
     open(&mut first, &kernel, &["alice"], 2);
     let later = NOW.plus(Duration::from_secs(600));

@@ -46,8 +46,7 @@ impl World {
     }
 }
 
-#[test]
-fn a_connection_ends_with_its_grant_however_that_ends_where_the_user_asks_for_it_and_else_lives_on() {
+pub fn a_connection_ends_with_its_grant_however_that_ends_where_the_user_asks_for_it_and_else_lives_on() {
     for driver in DRIVERS {
         for how in [End::Time, End::User, End::Administrator, End::Reload] {
             for (asks, [gate, client]) in [(true, V4), (true, V6), (false, V4), (false, V6)] {
@@ -70,8 +69,7 @@ fn a_connection_ends_with_its_grant_however_that_ends_where_the_user_asks_for_it
     }
 }
 
-#[test]
-fn a_gate_that_goes_on_sending_does_not_revive_what_has_ended() {
+pub fn a_gate_that_goes_on_sending_does_not_revive_what_has_ended() {
     for driver in DRIVERS {
         let world = World::with_a_client();
         world.gate.run(|| {
@@ -102,8 +100,7 @@ fn a_gate_that_goes_on_sending_does_not_revive_what_has_ended() {
     }
 }
 
-#[test]
-fn where_a_service_asks_for_it_only_its_connections_end() {
+pub fn where_a_service_asks_for_it_only_its_connections_end() {
     for driver in DRIVERS {
         let world = World::with_a_client();
         [22, 80].into_iter().for_each(|port| world.gate.serve(port));
@@ -116,8 +113,7 @@ fn where_a_service_asks_for_it_only_its_connections_end() {
     }
 }
 
-#[test]
-fn what_another_live_grant_covers_lives_on() {
+pub fn what_another_live_grant_covers_lives_on() {
     for driver in DRIVERS {
         let world = World::with_a_client();
         world.gate.serve(22);
@@ -136,8 +132,7 @@ fn what_another_live_grant_covers_lives_on() {
     }
 }
 
-#[test]
-fn a_listener_outlives_the_end_of_connections_whose_sockets_are_gone_already() {
+pub fn a_listener_outlives_the_end_of_connections_whose_sockets_are_gone_already() {
     for driver in DRIVERS {
         let world = World::with_a_client();
         world.gate.serve(22);

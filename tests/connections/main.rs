@@ -16,14 +16,18 @@ mod adopting;
 mod desk;
 mod ending;
 mod entries;
+#[path = "../netns/ground.rs"]
+mod ground;
 #[allow(dead_code, reason = "the tests of nftables use more of it")]
 #[path = "../nftables/space.rs"]
 mod space;
 
 use std::net::TcpStream;
+use std::process::ExitCode;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use libtest_mimic::Arguments;
 use postern::bundle::{Bundle, BundleFile};
 use postern::config;
 use postern::connections::Connections;
@@ -35,6 +39,7 @@ use postern::settings::{BackendKind, Settings};
 use postern::terms::{AddressFrom, Terms};
 use postern::time::Timestamp;
 
+use ground::{Ground, Need, trials};
 use space::Space;
 
 pub const DRIVERS: [BackendKind; 2] = [BackendKind::Iptables, BackendKind::Nftables];
@@ -42,6 +47,34 @@ pub const DRIVERS: [BackendKind; 2] = [BackendKind::Iptables, BackendKind::Nftab
 pub const V4: [&str; 2] = ["192.0.2.1", "192.0.2.7"];
 pub const V6: [&str; 2] = ["2001:db8::1", "2001:db8::7"];
 pub const HOUR: Duration = Duration::from_secs(3600);
+
+fn main() -> ExitCode {
+    let ground = Ground::find();
+    let trials = trials![
+        ground, &[Need::Users, Need::Program("ip"), Need::Program("iptables-restore"), Need::Program("ip6tables-restore")];
+        adopting::connections_older_than_connection_tracking_outlive_the_first_installation,
+        adopting::without_adoption_an_old_connection_is_cut,
+        adopting::an_adopted_connection_ends_with_a_grant_as_any_other,
+        adopting::adoption_takes_each_connection_of_a_protected_port_once_and_no_other,
+        adopting::a_stray_segment_draws_no_reset_where_the_listener_is_bound_to_one_address,
+        adopting::a_reload_that_protects_more_ports_adopts_their_connections_first,
+        desk::connections_of_a_batch_of_grants_are_ended_in_one_call_whoever_ended_them,
+        desk::a_grant_that_did_not_ask_or_did_not_close_ends_nothing,
+        desk::connections_that_another_users_grant_covers_stay,
+        desk::a_kernel_that_ends_no_connections_keeps_no_door_open_and_no_gate_from_starting,
+        desk::protected_ports_are_adopted_at_the_start_and_again_only_where_they_change,
+        desk::grants_that_the_last_run_left_behind_and_that_are_over_take_their_connections_along,
+        ending::a_connection_ends_with_its_grant_however_that_ends_where_the_user_asks_for_it_and_else_lives_on,
+        ending::a_gate_that_goes_on_sending_does_not_revive_what_has_ended,
+        ending::where_a_service_asks_for_it_only_its_connections_end,
+        ending::what_another_live_grant_covers_lives_on,
+        ending::a_listener_outlives_the_end_of_connections_whose_sockets_are_gone_already,
+        entries::flows_of_udp_and_pings_end_with_their_grant_and_those_of_other_ports_and_sources_do_not,
+        entries::a_grant_to_a_host_behind_the_gate_takes_the_entries_to_that_host_along_and_one_to_the_gate_none_that_pass_through,
+        entries::five_thousand_grants_end_with_one_look_at_a_table_of_thousands,
+    ];
+    libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
+}
 
 /// Alice and bob may open all that the tests need; these lines are added to the service `web` and to alice.
 pub fn settings(web: &str, alice: &str) -> Settings {

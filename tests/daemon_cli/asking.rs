@@ -16,8 +16,7 @@ fn gate() -> Gate {
     Gate::good("", FIREWALL, KEY_LINE)
 }
 
-#[test]
-fn status_tells_gate_captures_store_and_what_is_open_in_text_and_json() {
+pub(crate) fn status_tells_gate_captures_store_and_what_is_open_in_text_and_json() {
     let gate = gate();
     let _daemon = gate.start();
     let status = gate.run(&["status"]);
@@ -55,8 +54,7 @@ fn status_tells_gate_captures_store_and_what_is_open_in_text_and_json() {
     assert!(said["daemon_uptime_ms"].as_u64() >= said["uptime_ms"].as_u64(), "{said}");
 }
 
-#[test]
-fn status_says_which_interface_is_not_listened_on_and_why() {
+pub(crate) fn status_says_which_interface_is_not_listened_on_and_why() {
     let gate = Gate::good("interfaces = [\"wan7\"]", FIREWALL, KEY_LINE);
     let _daemon = gate.start();
     let deadline = std::time::Instant::now() + std::time::Duration::from_secs(30);
@@ -75,8 +73,7 @@ fn status_says_which_interface_is_not_listened_on_and_why() {
 }
 
 /// Each of them alone would cost a daemon that hears one after another two seconds, and this answer may take ten.
-#[test]
-fn a_question_gets_through_while_fifty_slow_askers_hang() {
+pub(crate) fn a_question_gets_through_while_fifty_slow_askers_hang() {
     let gate = gate();
     let _daemon = gate.start();
     let hanging: Vec<UnixStream> = (0..50)
@@ -94,8 +91,7 @@ fn a_question_gets_through_while_fifty_slow_askers_hang() {
     drop(hanging);
 }
 
-#[test]
-fn whoever_is_not_root_is_refused_also_where_the_sockets_mode_was_loosened() {
+pub(crate) fn whoever_is_not_root_is_refused_also_where_the_sockets_mode_was_loosened() {
     let gate = gate();
     let _daemon = gate.start();
     let socket = gate.path("control.sock");
@@ -114,8 +110,7 @@ fn whoever_is_not_root_is_refused_also_where_the_sockets_mode_was_loosened() {
     assert_eq!(gate.run(&["status"]).code, Some(0));
 }
 
-#[test]
-fn status_is_watched_block_by_block_until_the_reader_has_seen_enough() {
+pub(crate) fn status_is_watched_block_by_block_until_the_reader_has_seen_enough() {
     let gate = gate();
     let daemon = gate.start();
     let watch = |more: &[&str]| {

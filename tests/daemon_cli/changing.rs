@@ -8,8 +8,7 @@ use postern_proto::{PrivateKey, PublicKey, SharedKey};
 
 use crate::users::{gate, json, mode, ok, request, text, users, value};
 
-#[test]
-fn users_of_a_shared_file_are_shown_but_changing_them_is_refused_with_file_and_line() {
+pub(crate) fn users_of_a_shared_file_are_shown_but_changing_them_is_refused_with_file_and_line() {
     let gate = gate();
     gate.write("users.d/team.toml", "[[user]]\nname = \"bob\"\nservices = [\"tcp/22\"]\nkey_file = \"FOLDER/bob.key\"\n");
     gate.mode("users.d", 0o700);
@@ -29,8 +28,7 @@ fn users_of_a_shared_file_are_shown_but_changing_them_is_refused_with_file_and_l
     assert_eq!(text(&gate, "users.d/team.toml"), before);
 }
 
-#[test]
-fn changes_keep_comments_and_everything_else_of_a_users_file() {
+pub(crate) fn changes_keep_comments_and_everything_else_of_a_users_file() {
     let gate = gate();
     let file = "# Bob, of the night shift\nname = \"bob\" # that is him\nservices = [\n  \"tcp/80\", # the shop\n]\nkey = \"KEY2\" # from 2025\n\n[max_prefix]\nv4 = 24\n";
     let old = SharedKey::from_bytes([2; 32]).to_base64().to_string();
@@ -52,8 +50,7 @@ fn changes_keep_comments_and_everything_else_of_a_users_file() {
     assert!(table.contains(&format!("old key until {until}")), "{table}");
 }
 
-#[test]
-fn rotation_gives_each_kind_of_user_a_new_key_and_keeps_the_old_one_for_the_stated_time() {
+pub(crate) fn rotation_gives_each_kind_of_user_a_new_key_and_keeps_the_old_one_for_the_stated_time() {
     let gate = gate();
     gate.write("dave.key", &format!("{}\n", &*SharedKey::from_bytes([3; 32]).to_base64()));
     gate.write("users.d/dave.toml", "name = \"dave\"\nservices = [\"tcp/22\"]\nkey_file = \"FOLDER/dave.key\"\n");
@@ -98,8 +95,7 @@ fn rotation_gives_each_kind_of_user_a_new_key_and_keeps_the_old_one_for_the_stat
     assert!(ran.code == Some(2) && ran.err.contains("90 days at most"), "{}", ran.err);
 }
 
-#[test]
-fn the_last_user_of_a_service_is_not_removed_without_a_word() {
+pub(crate) fn the_last_user_of_a_service_is_not_removed_without_a_word() {
     let gate = gate();
     for (name, service) in [("bob", "tcp/80"), ("carol", "tcp/22")] {
         ok(gate.run(&["user", "add", name, "-s", service]));
@@ -123,8 +119,7 @@ fn the_last_user_of_a_service_is_not_removed_without_a_word() {
     assert!(ok(gate.run(&["check"])).contains("closed for everyone who has not knocked: tcp/22\n"));
 }
 
-#[test]
-fn a_link_to_a_users_file_stays_a_link_and_others_may_still_read_nothing() {
+pub(crate) fn a_link_to_a_users_file_stays_a_link_and_others_may_still_read_nothing() {
     let gate = gate();
     let file = format!("name = \"bob\"\nservices = [\"tcp/22\"]\nkey = \"{}\"\n", &*SharedKey::from_bytes([2; 32]).to_base64());
     gate.write("managed/bob.toml", &file);

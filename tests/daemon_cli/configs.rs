@@ -16,8 +16,7 @@ fn refused(gate: &Gate, code: i32) -> String {
     line
 }
 
-#[test]
-fn what_is_wrong_in_the_text_is_said_with_file_line_fault_and_cure() {
+pub(crate) fn what_is_wrong_in_the_text_is_said_with_file_line_fault_and_cure() {
     let key = "key = \"KEY\"";
     let cases = [
         (good("windw = \"30s\"", "", key), ":5:1: \"windw\" has no meaning in [gate]"),
@@ -43,8 +42,7 @@ fn what_is_wrong_in_the_text_is_said_with_file_line_fault_and_cure() {
     }
 }
 
-#[test]
-fn a_user_in_a_file_of_his_own_is_refused_with_that_file() {
+pub(crate) fn a_user_in_a_file_of_his_own_is_refused_with_that_file() {
     let gate = Gate::good("", "", "key = \"KEY\"");
     gate.write("users.d/bob.toml", "[[user]]\nname = \"bob\"\nservices = [\"tcp/22\"]\nkey = \"KEYKEY\"\n");
     gate.mode("users.d", 0o755);
@@ -52,8 +50,7 @@ fn a_user_in_a_file_of_his_own_is_refused_with_that_file() {
     assert!(line.starts_with(gate.path("users.d/bob.toml").to_str().unwrap()) && line.contains(":4:7: this is no key"), "{line}");
 }
 
-#[test]
-fn a_file_that_others_could_read_or_change_is_refused_with_the_command_that_helps() {
+pub(crate) fn a_file_that_others_could_read_or_change_is_refused_with_the_command_that_helps() {
     for mode in [0o644, 0o640, 0o622, 0o602] {
         let gate = Gate::good("", "", "key = \"KEY\"");
         gate.mode("posternd.toml", mode);
@@ -75,8 +72,7 @@ fn a_file_that_others_could_read_or_change_is_refused_with_the_command_that_help
     assert!(line.contains("belongs to user 65534") && line.contains("; run chown 0 "), "{line}");
 }
 
-#[test]
-fn a_file_that_is_not_there_or_is_no_file_is_refused() {
+pub(crate) fn a_file_that_is_not_there_or_is_no_file_is_refused() {
     let gate = Gate::good("", "", "key = \"KEY\"");
     fs::remove_file(gate.path("posternd.toml")).unwrap();
     assert!(refused(&gate, 78).contains("posternd.toml: does not exist; make it, or name the right one"));
@@ -94,8 +90,7 @@ fn a_file_that_is_not_there_or_is_no_file_is_refused() {
     assert!(refused(&gate, 78).contains("alice.key: is not UTF-8 text; save it as UTF-8"));
 }
 
-#[test]
-fn every_problem_is_shown_at_once_whatever_its_kind() {
+pub(crate) fn every_problem_is_shown_at_once_whatever_its_kind() {
     let gate = Gate::good("window = \"4s\"\ncapture = \"pcap\"", "backend = \"pf\"", "key_file = \"FOLDER/alice.key\"");
     gate.write("alice.key", "KEY\n");
     gate.mode("alice.key", 0o644);
@@ -119,8 +114,7 @@ fn every_problem_is_shown_at_once_whatever_its_kind() {
     assert_eq!(run.err.replace("posternd: ", "error: "), check.out);
 }
 
-#[test]
-fn check_says_the_same_as_json_of_a_known_version() {
+pub(crate) fn check_says_the_same_as_json_of_a_known_version() {
     let gate = Gate::good("window = \"4s\"", "backend = \"pf\"", "key = \"KEY\"");
     let check = gate.run(&["check", "--json"]);
     assert_eq!((check.code, check.err.as_str()), (Some(78), ""));

@@ -49,8 +49,7 @@ impl Ran {
     }
 }
 
-#[test]
-fn a_packet_on_the_command_line_is_told_in_one_line_and_every_step_when_asked() {
+pub(crate) fn a_packet_on_the_command_line_is_told_in_one_line_and_every_step_when_asked() {
     let gate = gate();
     let explain = |packet: &[u8], more: &[&str]| gate.run(&[&["explain", &STANDARD.encode(packet)], more].concat());
     let admitted = explain(&knock("gate.test", 22, 0), &[]);
@@ -84,8 +83,7 @@ fn a_packet_on_the_command_line_is_told_in_one_line_and_every_step_when_asked() 
     assert!(junk.lines()[0].starts_with("packet 1: drop unknown-hint (step 2): no user's key made it, not for gate gate.test, nor for "));
 }
 
-#[test]
-fn json_is_one_object_a_datagram_with_a_version() {
+pub(crate) fn json_is_one_object_a_datagram_with_a_version() {
     let gate = gate();
     let explain = |packet: &[u8], more: &[&str]| -> Value {
         let ran = gate.run(&[&["explain", "--json", &STANDARD.encode(packet)], more].concat());
@@ -116,8 +114,7 @@ fn json_is_one_object_a_datagram_with_a_version() {
     assert_eq!(explain(&[7; 200], &[])["verdict"], "drop");
 }
 
-#[test]
-fn packets_come_from_a_file_or_standard_input_in_any_number_and_a_second_copy_is_a_replay() {
+pub(crate) fn packets_come_from_a_file_or_standard_input_in_any_number_and_a_second_copy_is_a_replay() {
     let gate = gate();
     let (first, second) = (STANDARD.encode(knock("gate.test", 22, 0)), STANDARD.encode(knock("gate.test", 23, 0)));
     let wrapped: String = first.as_bytes().chunks(76).map(|line| format!("{}\n", str::from_utf8(line).unwrap())).collect();
@@ -141,8 +138,7 @@ fn packets_come_from_a_file_or_standard_input_in_any_number_and_a_second_copy_is
     assert_eq!(heard.lines().len(), 1, "a reader who has seen enough is no failure");
 }
 
-#[test]
-fn a_recording_is_told_by_the_times_and_sources_in_it() {
+pub(crate) fn a_recording_is_told_by_the_times_and_sources_in_it() {
     let gate = gate();
     let packet = knock("gate.test", 22, 0);
     let at = now();
@@ -179,8 +175,7 @@ fn a_recording_is_told_by_the_times_and_sources_in_it() {
     }
 }
 
-#[test]
-fn a_recording_without_knocks_or_with_damage_says_so() {
+pub(crate) fn a_recording_without_knocks_or_with_damage_says_so() {
     let gate = gate();
     let path = gate.path("a.pcap");
     let explain = || gate.run(&["explain", path.to_str().unwrap()]);
@@ -199,8 +194,7 @@ fn a_recording_without_knocks_or_with_damage_says_so() {
     assert_eq!(cut.err, "posternd: the recording can't be read any further: it ends in the middle of a packet\n");
 }
 
-#[test]
-fn what_is_no_packet_no_file_and_no_right_is_one_line_with_its_exit_code() {
+pub(crate) fn what_is_no_packet_no_file_and_no_right_is_one_line_with_its_exit_code() {
     let gate = gate();
     for (arguments, code, said) in [
         (&["nonsense"][..], 66, "nonsense is neither a file nor a packet in base64; give a packet as `postern knock --print` writes it"),
@@ -236,8 +230,7 @@ fn what_is_no_packet_no_file_and_no_right_is_one_line_with_its_exit_code() {
 }
 
 /// A recording is the file of a stranger: by the time it is read, the reader has no rights.
-#[test]
-fn a_recording_is_read_without_privileges() {
+pub(crate) fn a_recording_is_read_without_privileges() {
     let gate = gate();
     let fifo = gate.path("fifo").display().to_string();
     fs::write(gate.path("head"), pcap(Style::ETHERNET, &[])).unwrap();

@@ -115,7 +115,6 @@ pub(crate) fn good(gate: &str, firewall: &str, user: &str) -> String {
 
 /// Runs `posternd` with these arguments, and takes care that it says no key.
 pub(crate) fn run(script: &str, arguments: &[&str], env: &[(&str, &str)]) -> Ran {
-    assert!(rustix::process::geteuid().is_root(), "these tests make namespaces and change users: run them as root");
     let mut command = Command::new("unshare");
     command.args(["-n", "-m", "/bin/sh", "-c", script, "sh", POSTERND]).args(arguments);
     command.env_clear().env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin").envs(env.iter().copied());

@@ -7,8 +7,7 @@ const KEY_LINE: &str = "key = \"KEY\"";
 /// Runs the command as the user nobody, who has no rights at all.
 const AS_NOBODY: &str = "exec setpriv --reuid 65534 --regid 65534 --clear-groups \"$@\"";
 
-#[test]
-fn without_privilege_the_missing_capability_is_named() {
+pub(crate) fn without_privilege_the_missing_capability_is_named() {
     let gate = Gate::good("", "", KEY_LINE);
     let as_root_without = |capability: &str| format!("exec setpriv --bounding-set -{capability} --inh-caps -{capability} \"$@\"");
     for capability in ["net_admin", "net_raw"] {
@@ -23,8 +22,7 @@ fn without_privilege_the_missing_capability_is_named() {
     }
 }
 
-#[test]
-fn a_file_that_the_caller_may_not_read_is_a_lack_of_permission() {
+pub(crate) fn a_file_that_the_caller_may_not_read_is_a_lack_of_permission() {
     let gate = Gate::good("", "", "key_file = \"FOLDER/alice.key\"");
     gate.write("alice.key", "KEY\n");
     gate.give_to("", 65534);
@@ -35,8 +33,7 @@ fn a_file_that_the_caller_may_not_read_is_a_lack_of_permission() {
     assert!(line.contains("alice.key: cannot be read: permission denied; run as root"), "{line}");
 }
 
-#[test]
-fn a_user_to_run_as_that_is_unknown_or_root_is_refused() {
+pub(crate) fn a_user_to_run_as_that_is_unknown_or_root_is_refused() {
     for (name, words) in
         [("nosuchuser", "there is no user \"nosuchuser\"; make one with: useradd"), ("root", "must not run as root; name an")]
     {
@@ -48,8 +45,7 @@ fn a_user_to_run_as_that_is_unknown_or_root_is_refused() {
     }
 }
 
-#[test]
-fn an_interface_that_is_not_there_is_a_warning() {
+pub(crate) fn an_interface_that_is_not_there_is_a_warning() {
     let gate = Gate::good("interfaces = [\"wan7\"]", "backend = \"iptables\"", KEY_LINE);
     let check = gate.run(&["check"]);
     assert_eq!((check.code, check.err.as_str()), (Some(0), ""), "{}", check.out);
@@ -61,8 +57,7 @@ fn an_interface_that_is_not_there_is_a_warning() {
     assert_eq!(lines.next(), None);
 }
 
-#[test]
-fn a_config_in_which_nobody_may_do_anything_or_nothing_is_closed_is_warned_about() {
+pub(crate) fn a_config_in_which_nobody_may_do_anything_or_nothing_is_closed_is_warned_about() {
     let gate = Gate::good("", "backend = \"iptables\"\nprotect = \"none\"", KEY_LINE);
     let check = gate.run(&["check"]);
     assert_eq!(check.code, Some(0), "{}", check.out);
@@ -72,8 +67,7 @@ fn a_config_in_which_nobody_may_do_anything_or_nothing_is_closed_is_warned_about
     assert!(check.code == Some(0) && check.out.contains("warning: no user is configured"), "{}", check.out);
 }
 
-#[test]
-fn a_missing_iptables_is_said_with_the_way_to_install_it() {
+pub(crate) fn a_missing_iptables_is_said_with_the_way_to_install_it() {
     let gate = Gate::good("", "backend = \"iptables\"", KEY_LINE);
     for (programs, words) in [
         (["/usr/sbin/iptables-restore"], "iptables-restore is not installed; apt-get install iptables"),
@@ -87,8 +81,7 @@ fn a_missing_iptables_is_said_with_the_way_to_install_it() {
     }
 }
 
-#[test]
-fn a_firewall_program_that_fails_keeps_the_daemon_from_starting() {
+pub(crate) fn a_firewall_program_that_fails_keeps_the_daemon_from_starting() {
     let gate = Gate::good("", "backend = \"iptables\"", KEY_LINE);
     gate.write("fake", "#!/bin/sh\necho it is broken >&2\nexit 3\n");
     gate.mode("fake", 0o755);
@@ -97,8 +90,7 @@ fn a_firewall_program_that_fails_keeps_the_daemon_from_starting() {
     assert!(line.contains("failed with exit status 3: it is broken; "), "{line}");
 }
 
-#[test]
-fn a_command_line_that_is_wrong_is_a_usage_error() {
+pub(crate) fn a_command_line_that_is_wrong_is_a_usage_error() {
     let cases: [&[&str]; 9] = [
         &[],
         &["knock"],

@@ -9,8 +9,7 @@ use crate::gate::Gate;
 const FIREWALL: &str = "backend = \"iptables\"";
 const KEY_LINE: &str = "key = \"KEY\"";
 
-#[test]
-fn a_question_without_a_daemon_is_one_line_that_says_so() {
+pub(crate) fn a_question_without_a_daemon_is_one_line_that_says_so() {
     let gate = Gate::good("", FIREWALL, KEY_LINE);
     let socket = gate.path("control.sock").display().to_string();
     let commands: [&[&str]; 4] = [&["status"], &["grants", "--json"], &["close", "--all"], &["close", "--user", "alice", "--json"]];
@@ -24,8 +23,7 @@ fn a_question_without_a_daemon_is_one_line_that_says_so() {
     assert!(gate.run(&["status"]).one_line(69).contains("Connection refused"));
 }
 
-#[test]
-fn a_daemon_that_answers_nonsense_or_nothing_is_no_daemon() {
+pub(crate) fn a_daemon_that_answers_nonsense_or_nothing_is_no_daemon() {
     let gate = Gate::good("", FIREWALL, KEY_LINE);
     let listener = UnixListener::bind(gate.path("control.sock")).unwrap();
     std::thread::spawn(move || {
@@ -41,8 +39,7 @@ fn a_daemon_that_answers_nonsense_or_nothing_is_no_daemon() {
     }
 }
 
-#[test]
-fn a_second_daemon_on_the_same_control_socket_is_refused_and_the_first_serves_on() {
+pub(crate) fn a_second_daemon_on_the_same_control_socket_is_refused_and_the_first_serves_on() {
     let gate = Gate::good("", FIREWALL, KEY_LINE);
     let _first = gate.start();
     let line = gate.run(&["run"]).one_line(1);
@@ -57,8 +54,7 @@ fn a_second_daemon_on_the_same_control_socket_is_refused_and_the_first_serves_on
     assert_eq!(gate.run(&["close", "--all"]).out, "closed 0 grants\n");
 }
 
-#[test]
-fn two_daemons_with_one_state_folder_do_not_share_its_store() {
+pub(crate) fn two_daemons_with_one_state_folder_do_not_share_its_store() {
     let gate = Gate::good("", FIREWALL, KEY_LINE);
     let _first = gate.start();
     let text = fs::read_to_string(gate.path("posternd.toml")).unwrap();
@@ -68,8 +64,7 @@ fn two_daemons_with_one_state_folder_do_not_share_its_store() {
     assert!(ran.err.contains("marks.redb: another process has it open; stop the other posternd"), "{}", ran.err);
 }
 
-#[test]
-fn a_damaged_store_keeps_the_daemon_from_starting_and_says_the_way_out_once() {
+pub(crate) fn a_damaged_store_keeps_the_daemon_from_starting_and_says_the_way_out_once() {
     for damage in [&b"garbage"[..], b"", &[0; 8192]] {
         let gate = Gate::good("", FIREWALL, KEY_LINE);
         drop(gate.start());

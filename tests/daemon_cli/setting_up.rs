@@ -27,8 +27,7 @@ fn text(gate: &Gate, name: &str) -> String {
     fs::read_to_string(gate.path(name)).unwrap()
 }
 
-#[test]
-fn a_new_gate_is_complete_closed_to_others_and_right() {
+pub(crate) fn a_new_gate_is_complete_closed_to_others_and_right() {
     let gate = Gate::empty();
     let ran = on_a_host(
         &gate,
@@ -74,8 +73,7 @@ fn a_new_gate_is_complete_closed_to_others_and_right() {
     );
 }
 
-#[test]
-fn a_second_run_keeps_everything_to_the_byte_and_says_so() {
+pub(crate) fn a_second_run_keeps_everything_to_the_byte_and_says_so() {
     let gate = Gate::empty();
     on_a_host(&gate, "$P init --name gate.test $C");
     let before = [text(&gate, "posternd.toml"), text(&gate, "gate.key")];
@@ -87,8 +85,7 @@ fn a_second_run_keeps_everything_to_the_byte_and_says_so() {
     assert!(ran.out.contains("note: the config was there, so name, address and port are as it says; change them there\n"), "{}", ran.out);
 }
 
-#[test]
-fn a_config_that_is_there_says_where_everything_lies_and_what_is_missing_is_made() {
+pub(crate) fn a_config_that_is_there_says_where_everything_lies_and_what_is_missing_is_made() {
     let gate = Gate::good("private_key = \"FOLDER/keys.of.the.gate\"\nrun_as = \"daemon\"", "backend = \"iptables\"", "key = \"KEY\"");
     let before = text(&gate, "posternd.toml");
     let ran = on_a_host(&gate, "$P init $C; echo \"code $?\"; ls /var/lib; getent passwd postern");
@@ -100,8 +97,7 @@ fn a_config_that_is_there_says_where_everything_lies_and_what_is_missing_is_made
     assert!(ran.out.ends_with("code 0\n"), "nothing in /var/lib, no user postern: {}", ran.out);
 }
 
-#[test]
-fn a_config_without_a_private_key_gets_one_beside_it_and_the_line_to_add() {
+pub(crate) fn a_config_without_a_private_key_gets_one_beside_it_and_the_line_to_add() {
     let gate = Gate::good("", "", "key = \"KEY\"");
     let ran = on_a_host(&gate, "$P init $C");
     let line =
@@ -110,8 +106,7 @@ fn a_config_without_a_private_key_gets_one_beside_it_and_the_line_to_add() {
     assert_eq!(mode(&gate, "gate.key"), 0o600);
 }
 
-#[test]
-fn users_with_key_pairs_may_be_there_before_the_gates_own_key_is() {
+pub(crate) fn users_with_key_pairs_may_be_there_before_the_gates_own_key_is() {
     let user = format!("public_key = \"{KEY}\"");
     let gate = Gate::good("private_key = \"FOLDER/gate.key\"", "", &user);
     assert_eq!(gate.run(&["check"]).code, Some(78));
@@ -119,8 +114,7 @@ fn users_with_key_pairs_may_be_there_before_the_gates_own_key_is() {
     assert!(ran.out.contains("code 0"), "{}{}", ran.out, ran.err);
 }
 
-#[test]
-fn what_is_there_and_wrong_is_told_and_nothing_is_changed() {
+pub(crate) fn what_is_there_and_wrong_is_told_and_nothing_is_changed() {
     let gate = Gate::good("windw = \"30s\"", "", "key = \"KEY\"");
     let line = on_a_host(&gate, "$P init $C; exit $?").one_line(78);
     assert!(line.contains(":5:1: \"windw\" has no meaning in [gate]"), "{line}");
@@ -140,8 +134,7 @@ fn what_is_there_and_wrong_is_told_and_nothing_is_changed() {
     gate.mode("", 0o755);
 }
 
-#[test]
-fn where_no_user_can_be_made_the_engine_runs_as_nobody_and_that_is_said() {
+pub(crate) fn where_no_user_can_be_made_the_engine_runs_as_nobody_and_that_is_said() {
     let none = "for p in /usr/sbin/useradd /usr/sbin/adduser; do mount --bind /dev/null $p; done\n";
     let refused = "printf '#!/bin/sh\\necho no room >&2\\nexit 12\\n' > /run/no; chmod 755 /run/no
                    mount --bind /run/no /usr/sbin/useradd; mount --bind /dev/null /usr/sbin/adduser\n";
@@ -157,8 +150,7 @@ fn where_no_user_can_be_made_the_engine_runs_as_nobody_and_that_is_said() {
     }
 }
 
-#[test]
-fn without_a_name_the_gate_is_called_as_its_host_is() {
+pub(crate) fn without_a_name_the_gate_is_called_as_its_host_is() {
     for (set, name) in [
         ("echo '127.0.1.1 box.example.org box' >> /etc/hosts; hostname box", "box.example.org"),
         ("hostname lonely; mount --bind /dev/null /bin/hostname", "lonely"),
@@ -171,8 +163,7 @@ fn without_a_name_the_gate_is_called_as_its_host_is() {
     }
 }
 
-#[test]
-fn init_says_the_same_as_json() {
+pub(crate) fn init_says_the_same_as_json() {
     let gate = Gate::empty();
     let ran = on_a_host(&gate, "$P init --name gate.test --json $C");
     let said: Value = serde_json::from_str(&ran.out).unwrap_or_else(|_| panic!("{}{}", ran.out, ran.err));
@@ -186,16 +177,14 @@ fn init_says_the_same_as_json() {
     assert!(said["next"][0].as_str().unwrap().starts_with("posternd user add NAME -s tcp/22"), "{said}");
 }
 
-#[test]
-fn who_is_not_root_is_told_so() {
+pub(crate) fn who_is_not_root_is_told_so() {
     let gate = Gate::empty();
     let line = gate.run_through("exec setpriv --reuid 65534 --regid 65534 --clear-groups \"$@\"", &["init", "--name", "g"]).one_line(77);
     assert!(line.ends_with("; run posternd init as root"), "{line}");
 }
 
 /// From nothing to a gate that serves and takes another user in while it runs.
-#[test]
-fn a_new_gate_runs_and_takes_users_in_as_they_come() {
+pub(crate) fn a_new_gate_runs_and_takes_users_in_as_they_come() {
     let gate = Gate::empty();
     let ran = on_a_host(
         &gate,

@@ -62,8 +62,7 @@ pub(crate) fn value(gate: &Gate, user: &str, key: &str) -> Option<String> {
     table.get(key).map(|value| value.as_str().map_or_else(|| value.to_string(), str::to_owned))
 }
 
-#[test]
-fn a_user_with_a_shared_key_is_one_closed_file_a_profile_and_a_token_that_say_the_same() {
+pub(crate) fn a_user_with_a_shared_key_is_one_closed_file_a_profile_and_a_token_that_say_the_same() {
     let gate = gate();
     let said = ok(gate.run(&["user", "add", "bob", "-s", "tcp/22", "-s", "udp/5000-5010"]));
     assert_eq!((mode(&gate, "users.d"), mode(&gate, "users.d/bob.toml"), users(&gate)), (0o700, 0o600, vec!["bob.toml".to_owned()]));
@@ -92,8 +91,7 @@ fn a_user_with_a_shared_key_is_one_closed_file_a_profile_and_a_token_that_say_th
     assert!(ok(gate.run(&["check"])).contains("ok: gate gate.test, 2 users; "), "the config is right");
 }
 
-#[test]
-fn every_option_reaches_the_file_and_what_the_client_must_know_the_profile() {
+pub(crate) fn every_option_reaches_the_file_and_what_the_client_must_know_the_profile() {
     let gate = gate();
     let options =
         ["--target", "10.0.0.0/24", "--target", "fd00::/64", "--network", "192.0.2.0/24", "--grant-to", "observed", "--duration", "10m"];
@@ -118,8 +116,7 @@ fn every_option_reaches_the_file_and_what_the_client_must_know_the_profile() {
     assert_eq!((said["version"].as_u64(), said["reload"].as_str(), said["secret"].as_bool()), (Some(1), Some("not-running"), Some(true)));
 }
 
-#[test]
-fn what_the_command_line_says_wrong_is_all_told_in_a_line_each_and_nothing_is_written() {
+pub(crate) fn what_the_command_line_says_wrong_is_all_told_in_a_line_each_and_nothing_is_written() {
     let gate = gate();
     let cases: [(&[&str], &[&str]); 6] = [
         (&["-s", "web"], &["\"web\" is no service of this gate; add a [service.NAME]"]),
@@ -151,8 +148,7 @@ fn what_the_command_line_says_wrong_is_all_told_in_a_line_each_and_nothing_is_wr
     assert!(users(&gate).is_empty());
 }
 
-#[test]
-fn a_user_or_a_file_that_is_there_is_never_written_over() {
+pub(crate) fn a_user_or_a_file_that_is_there_is_never_written_over() {
     let gate = gate();
     let line = gate.run(&["user", "add", "alice", "-s", "tcp/22"]).one_line(1);
     let place =
@@ -167,8 +163,7 @@ fn a_user_or_a_file_that_is_there_is_never_written_over() {
     assert!(text(&gate, "users.d/bob.toml").contains("carol"));
 }
 
-#[test]
-fn a_config_that_is_wrong_as_it_is_gets_no_user_and_says_why() {
+pub(crate) fn a_config_that_is_wrong_as_it_is_gets_no_user_and_says_why() {
     let gate = Gate::good("windw = \"30s\"", "", "key = \"KEY\"");
     for command in [&["user", "add", "bob", "-s", "tcp/22"][..], &["user", "list"], &["user", "disable", "alice"]] {
         assert!(gate.run(command).one_line(78).contains("posternd.toml:5:1: \"windw\" has no meaning in [gate]; "));
@@ -180,8 +175,7 @@ fn a_config_that_is_wrong_as_it_is_gets_no_user_and_says_why() {
     assert!(users(&gate).is_empty());
 }
 
-#[test]
-fn enrolled_user_costs_no_secret_on_the_way_or_in_the_config() {
+pub(crate) fn enrolled_user_costs_no_secret_on_the_way_or_in_the_config() {
     for by_input in [false, true] {
         let gate = gate();
         let line = request();
@@ -210,8 +204,7 @@ fn enrolled_user_costs_no_secret_on_the_way_or_in_the_config() {
     }
 }
 
-#[test]
-fn pair_that_is_made_here_leaves_only_its_public_half_and_says_that_there_is_a_better_way() {
+pub(crate) fn pair_that_is_made_here_leaves_only_its_public_half_and_says_that_there_is_a_better_way() {
     let gate = gate();
     let said = ok(gate.run(&["user", "add", "bob", "-s", "tcp/22", "--pair", "--psk"]));
     let token = Token::from_line(said.lines().find(|line| line.starts_with("postern-secret-1.")).unwrap()).unwrap();
@@ -223,8 +216,7 @@ fn pair_that_is_made_here_leaves_only_its_public_half_and_says_that_there_is_a_b
     assert!(said.contains("with postern enroll at the client it would not"), "{said}");
 }
 
-#[test]
-fn one_time_codes_have_a_secret_of_their_own_that_is_not_in_the_token() {
+pub(crate) fn one_time_codes_have_a_secret_of_their_own_that_is_not_in_the_token() {
     let gate = gate();
     let said = json(&gate, &["user", "add", "bob", "-s", "tcp/22", "--totp"]);
     let secret = value(&gate, "bob", "totp").unwrap();
@@ -243,8 +235,7 @@ fn one_time_codes_have_a_secret_of_their_own_that_is_not_in_the_token() {
     assert!(!drawn.contains('\u{1b}'), "no colours where it is no terminal");
 }
 
-#[test]
-fn users_are_listed_and_shown_with_place_and_state_and_no_secret() {
+pub(crate) fn users_are_listed_and_shown_with_place_and_state_and_no_secret() {
     let gate = gate();
     let key = json(&gate, &["user", "add", "bob", "-s", "tcp/80", "--request", &request()]);
     ok(gate.run(&["user", "add", "carol", "-s", "tcp/443"]));
@@ -276,8 +267,7 @@ fn users_are_listed_and_shown_with_place_and_state_and_no_secret() {
     assert!(gate.run(&["user", "show", "eve"]).one_line(1).contains("there is no user eve; see who there is with: posternd user list"));
 }
 
-#[test]
-fn many_at_once_are_all_added_and_none_is_lost() {
+pub(crate) fn many_at_once_are_all_added_and_none_is_lost() {
     let gate = gate();
     let names: Vec<String> = (0..8).map(|n| format!("user-{n}")).collect();
     std::thread::scope(|scope| {
@@ -293,8 +283,7 @@ fn many_at_once_are_all_added_and_none_is_lost() {
     assert_eq!(json(&gate, &["user", "list"])["users"].as_array().unwrap().len(), 10);
 }
 
-#[test]
-fn a_gate_whose_name_is_no_host_needs_an_address() {
+pub(crate) fn a_gate_whose_name_is_no_host_needs_an_address() {
     let gate = Gate::new("[gate]\nname = \"our gate\"\nstate_dir = \"FOLDER/state\"\ncontrol_socket = \"FOLDER/control.sock\"\n");
     let line = gate.run(&["user", "add", "bob", "-s", "tcp/22"]).one_line(1);
     assert!(
