@@ -218,8 +218,7 @@ pub(crate) fn what_is_no_packet_no_file_and_no_right_is_one_line_with_its_exit_c
     }
     let broken = Gate::new("[gate]\nname = \"g\"\nprot = 1\n");
     assert!(broken.run(&["explain", "-"]).one_line(78).contains("prot"));
-    let as_nobody = "exec setpriv --reuid 65534 --regid 65534 --clear-groups \"$@\"";
-    assert!(gate.run_through(as_nobody, &["explain", "-"]).one_line(77).contains("; run as root"));
+    assert!(gate.run_as_nobody(&["explain", "-"]).one_line(77).contains("; run as root"));
     let without_raw = "exec setpriv --bounding-set -net_raw --inh-caps -net_raw \"$@\"";
     let line = gate.run_through(without_raw, &["explain", "--live"]);
     assert_eq!(line.code, Some(77), "{line:?}");

@@ -88,6 +88,15 @@ impl Gate {
         run(script, &[arguments, &["--config", config.to_str().unwrap()]].concat(), &[])
     }
 
+    /// Runs `posternd` with this config as the user nobody, who has no rights at all.
+    pub(crate) fn run_as_nobody(&self, arguments: &[&str]) -> Ran {
+        // Where the tests were built nobody else may be let in.
+        let copy = self.path("posternd");
+        fs::copy(POSTERND, &copy).unwrap();
+        let script = format!("shift; exec setpriv --reuid 65534 --regid 65534 --clear-groups {} \"$@\"", copy.display());
+        self.run_through(&script, arguments)
+    }
+
     /// Starts `posternd run` and waits until it serves.
     pub(crate) fn start(&self) -> Daemon {
         let log = self.path("log");

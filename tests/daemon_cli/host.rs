@@ -4,9 +4,6 @@ use crate::gate::{Gate, exists, run, without};
 
 const KEY_LINE: &str = "key = \"KEY\"";
 
-/// Runs the command as the user nobody, who has no rights at all.
-const AS_NOBODY: &str = "exec setpriv --reuid 65534 --regid 65534 --clear-groups \"$@\"";
-
 pub(crate) fn without_privilege_the_missing_capability_is_named() {
     let gate = Gate::good("", "", KEY_LINE);
     let as_root_without = |capability: &str| format!("exec setpriv --bounding-set -{capability} --inh-caps -{capability} \"$@\"");
@@ -17,7 +14,7 @@ pub(crate) fn without_privilege_the_missing_capability_is_named() {
     gate.give_to("", 65534);
     gate.give_to("posternd.toml", 65534);
     for command in ["run", "flush"] {
-        let line = gate.run_through(AS_NOBODY, &[command]).one_line(77);
+        let line = gate.run_as_nobody(&[command]).one_line(77);
         assert!(line.contains("CAP_NET_ADMIN is missing") && line.contains("; run it as root"), "{line}");
     }
 }
@@ -26,10 +23,10 @@ pub(crate) fn a_file_that_the_caller_may_not_read_is_a_lack_of_permission() {
     let gate = Gate::good("", "", "key_file = \"FOLDER/alice.key\"");
     gate.write("alice.key", "KEY\n");
     gate.give_to("", 65534);
-    let line = gate.run_through(AS_NOBODY, &["run"]).one_line(77);
+    let line = gate.run_as_nobody(&["run"]).one_line(77);
     assert!(line.contains("posternd.toml: cannot be read: permission denied; run as root"), "{line}");
     gate.give_to("posternd.toml", 65534);
-    let line = gate.run_through(AS_NOBODY, &["run"]).one_line(77);
+    let line = gate.run_as_nobody(&["run"]).one_line(77);
     assert!(line.contains("alice.key: cannot be read: permission denied; run as root"), "{line}");
 }
 
