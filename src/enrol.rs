@@ -156,6 +156,12 @@ impl Token {
     /// # Errors
     /// Where a value is too long, or a list.
     pub fn to_line(&self) -> Result<Zeroizing<String>, NotALine> {
+        // What could not be read again is not written.
+        for (count, most, what) in [(self.addresses.len(), ADDRESSES_MAX, "address"), (self.services.len(), SERVICES_MAX, "services")] {
+            if !(1..=most).contains(&count) {
+                return Err(NotALine::Content(what));
+            }
+        }
         let mut fields = Fields::new();
         fields.add(tag::USER, "user", self.user.as_bytes())?;
         fields.add(tag::GATE, "gate", self.gate.as_str().as_bytes())?;

@@ -10,7 +10,7 @@ use super::keys::{self, KeyWish};
 use super::reload::{Outcome, reload};
 use super::totp::Totp;
 use crate::endpoint::{DEFAULT_PORT, Endpoint};
-use crate::enrol::{NotALine, SERVICES_MAX, Token, TokenKey};
+use crate::enrol::{ADDRESSES_MAX, NotALine, SERVICES_MAX, Token, TokenKey};
 use crate::files;
 use crate::monitor::prepare;
 use crate::policy::{GrantTo, Policy};
@@ -33,8 +33,8 @@ pub struct NewUser {
     pub settings: Vec<(&'static str, String)>,
     /// Granted when a knock asks for none; the profile then asks for none.
     pub duration: Option<Duration>,
-    /// Where the client sends to; empty: what the config says.
-    pub addresses: Vec<Endpoint>,
+    /// Where the client sends to, the gate's own port where one names none; empty: what the config says.
+    pub addresses: Vec<String>,
     /// Which kind of key.
     pub key: KeyWish,
     /// Whether one-time codes are asked for, too.
@@ -127,11 +127,17 @@ pub(super) fn unwritable(error: NotALine) -> Stop {
 }
 
 /// Where a client sends to: as the command says, as the config says, or to the gate's own name.
-pub(super) fn addresses(gate: &Gate, given: &[Endpoint]) -> Result<Vec<Endpoint>, Stop> {
-    if let Some(some) = [given, &gate.addresses].into_iter().find(|some| !some.is_empty()) {
-        return Ok(some.to_vec());
-    }
+pub(super) fn addresses(gate: &Gate, given: &[String]) -> Result<Vec<Endpoint>, Stop> {
     let port = gate.ports.first().copied().unwrap_or(DEFAULT_PORT);
+    if given.len() > ADDRESSES_MAX {
+        let what = format!("--address is given {} times, and a profile has at most {ADDRESSES_MAX}", given.len());
+        return Err(Stop::new(USAGE, format!("{what}; one for each family will do")));
+    }
+    let given = given.iter().map(|text| Endpoint::with_default(text, port)).collect::<Result<Vec<_>, _>>();
+    let given = given.map_err(|error| Stop::new(USAGE, format!("--address: {error}")))?;
+    if let Some(some) = [&given, &gate.addresses].into_iter().find(|some| !some.is_empty()) {
+        return Ok(some.clone());
+    }
     let named = Endpoint::with_default(gate.name.as_str(), port).map(|address| vec![address]);
     named.map_err(|_| {
         let cure = "say --address HOST, or write address = \"HOST\" in [gate]";

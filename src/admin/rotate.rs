@@ -16,7 +16,6 @@ use super::reload::reload;
 use crate::bundle::BundleFile;
 use crate::clock;
 use crate::config::{Change, KeyKind, Listed, edited, text_of};
-use crate::endpoint::Endpoint;
 use crate::enrol::{Request, Token};
 use crate::stop::{FAILED, Stop, USAGE};
 use crate::time::Timestamp;
@@ -34,8 +33,8 @@ pub struct Rotation {
     pub psk: bool,
     /// How long the old key counts beside the new one.
     pub keep_old: Duration,
-    /// Where the client sends to; empty: what the config says.
-    pub addresses: Vec<Endpoint>,
+    /// Where the client sends to, the gate's own port where one names none; empty: what the config says.
+    pub addresses: Vec<String>,
 }
 
 /// Lines that tell of keys, and so go or change.

@@ -196,6 +196,13 @@ fn the_longest_token_fits_into_a_line_and_what_is_too_long_is_refused_not_cut() 
     assert_eq!(Token::from_line(&line).as_ref(), Ok(&token));
     token.addresses = vec![format!("{}:62201", "h".repeat(253)).parse().unwrap()];
     assert_eq!(token.to_line().err(), Some(NotALine::Content("address")));
+    for count in [0, ADDRESSES_MAX + 1] {
+        token.addresses = vec!["g".parse().unwrap(); count];
+        assert_eq!(token.to_line().err(), Some(NotALine::Content("address")), "{count}");
+    }
+    token.addresses.truncate(1);
+    token.services.push("tcp/22".parse().unwrap());
+    assert_eq!(token.to_line().err(), Some(NotALine::Content("services")));
 }
 
 #[test]

@@ -88,6 +88,7 @@ fn main() -> ExitCode {
         users::users_are_listed_and_shown_with_place_and_state_and_no_secret,
         users::many_at_once_are_all_added_and_none_is_lost,
         users::a_gate_whose_name_is_no_host_needs_an_address,
+        users::an_address_of_the_command_line_has_the_gates_own_port_and_there_are_at_most_four,
     ];
     trials.extend(trials![ground, &with("python3"); asking::whoever_is_not_root_is_refused_also_where_the_sockets_mode_was_loosened]);
     trials.extend(trials![ground, &with("script"); asking::status_is_watched_block_by_block_until_the_reader_has_seen_enough]);

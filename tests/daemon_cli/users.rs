@@ -283,6 +283,27 @@ pub(crate) fn many_at_once_are_all_added_and_none_is_lost() {
     assert_eq!(json(&gate, &["user", "list"])["users"].as_array().unwrap().len(), 10);
 }
 
+pub(crate) fn an_address_of_the_command_line_has_the_gates_own_port_and_there_are_at_most_four() {
+    let gate = Gate::good("port = [5000, 6000]", "backend = \"iptables\"", "key = \"KEY\"");
+    let addresses = |said: &Value| -> Vec<String> {
+        let token = Token::from_line(said["token"].as_str().unwrap()).unwrap();
+        token.addresses.iter().map(ToString::to_string).collect()
+    };
+    let given = ["--address", "192.0.2.1", "--address", "2001:db8::1", "--address", "other:62201"];
+    let expected = ["192.0.2.1:5000", "[2001:db8::1]:5000", "other:62201"];
+    let added = json(&gate, &[&["user", "add", "bob", "-s", "tcp/22"], &given[..]].concat());
+    assert_eq!(addresses(&added), expected);
+    let rotated = json(&gate, &[&["user", "rotate", "bob"], &given[..]].concat());
+    assert_eq!(addresses(&rotated), expected);
+    let before = std::fs::read_to_string(gate.path("users.d/bob.toml")).unwrap();
+    let five = ["--address", "h"].repeat(5);
+    let line = gate.run(&[&["user", "add", "carol", "-s", "tcp/22"], &five[..]].concat()).one_line(2);
+    assert_eq!(line, "--address is given 5 times, and a profile has at most 4; one for each family will do");
+    assert!(!gate.path("users.d/carol.toml").exists());
+    gate.run(&[&["user", "rotate", "bob"], &five[..]].concat()).one_line(2);
+    assert_eq!(std::fs::read_to_string(gate.path("users.d/bob.toml")).unwrap(), before);
+}
+
 pub(crate) fn a_gate_whose_name_is_no_host_needs_an_address() {
     let gate = Gate::new("[gate]\nname = \"our gate\"\nstate_dir = \"FOLDER/state\"\ncontrol_socket = \"FOLDER/control.sock\"\n");
     let line = gate.run(&["user", "add", "bob", "-s", "tcp/22"]).one_line(1);

@@ -9,7 +9,7 @@ use clap::{Args, Subcommand};
 use postern_proto::GateName;
 
 use super::arguments::Report;
-use crate::endpoint::Endpoint;
+use crate::endpoint::{Endpoint, EndpointError};
 use crate::policy::is_user_name;
 use crate::service::Wanted;
 use crate::time;
@@ -136,8 +136,8 @@ pub(super) struct Pair {
 #[derive(Debug, Args)]
 pub(super) struct Handing {
     /// Where this client sends to, instead of what the config says; may be repeated
-    #[arg(long, value_name = "HOST[:PORT]")]
-    pub(super) address: Vec<Endpoint>,
+    #[arg(long, value_name = "HOST[:PORT]", value_parser = address)]
+    pub(super) address: Vec<String>,
     /// Show the token as a QR code, too
     #[arg(long, conflicts_with = "json")]
     pub(super) qr: bool,
@@ -146,6 +146,11 @@ pub(super) struct Handing {
 fn user_name(text: &str) -> Result<String, String> {
     let why = "this is not a user's name; write 1 to 64 letters, digits, dots, underscores, hyphens or @, the first a letter or digit";
     if is_user_name(text) { Ok(text.to_owned()) } else { Err(why.to_owned()) }
+}
+
+/// Kept as it was written: which port it has where it names none, only the gate's config says.
+fn address(text: &str) -> Result<String, EndpointError> {
+    text.parse().map(|_: Endpoint| text.to_owned())
 }
 
 /// Long enough for everybody's holidays, and short enough that an old key does not count for ever.
