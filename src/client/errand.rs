@@ -96,12 +96,12 @@ impl Errand {
         })
     }
 
-    /// Runs the command to its end, with the standard input and output of this process. After each `every`, `again` is called,
-    /// which says when to call it next.
+    /// Runs the command to its end, with the standard input and output of this process. After `first`, if that is given, `again` is
+    /// called, which says when to call it next.
     ///
     /// # Errors
     /// When it cannot be started.
-    pub fn run(&self, command: &[OsString], every: Option<Duration>, again: &mut dyn FnMut() -> Duration) -> io::Result<Ended> {
+    pub fn run(&self, command: &[OsString], first: Option<Duration>, again: &mut dyn FnMut() -> Duration) -> io::Result<Ended> {
         let (program, arguments) = command.split_first().ok_or(io::ErrorKind::InvalidInput)?;
         let mut child = own::start(program, arguments)?;
         let (happened, number) = (self.happened.clone(), child.id());
@@ -109,7 +109,7 @@ impl Errand {
             own::wait_for_end(number);
             happened.send(Happened::Ended)
         });
-        let mut next = every;
+        let mut next = first;
         let mut since = crate::clock::instant();
         loop {
             match self.next(next.map(|next| next.saturating_sub(crate::clock::elapsed(since)))) {

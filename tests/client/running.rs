@@ -241,6 +241,24 @@ fn keep_open_knocks_again_before_the_end_and_closes_once() {
     gate.heard_nothing();
 }
 
+/// What a knock opened does not last longer because its port was waited for.
+#[test]
+fn the_first_renewal_counts_from_the_knock_and_not_from_the_commands_start() {
+    let gate = FakeGate::v4();
+    let (home, keys) = home(&gate, "");
+    let door = Shut::new();
+    let service = format!("tcp/{}", door.address().port());
+    let late = thread::spawn(move || {
+        thread::sleep(Duration::from_millis(1500));
+        door.open()
+    });
+    let ran = home.run(&words(&["--keep-open", "--for", "3s", "-s", &service, "--wait", "60s", "--json"], "sleep 1"));
+    let said: Value = serde_json::from_str(&ran.err).unwrap();
+    assert!(ran.code == 0 && said["renewals"].as_u64() >= Some(1), "two seconds after the knock the command still ran: {said}");
+    drop(late.join().unwrap());
+    assert_eq!([gate.knock(&keys).action, gate.knock(&keys).action], [Action::Open, Action::Open]);
+}
+
 #[test]
 fn each_renewal_has_a_code_of_its_own_and_the_closing_none() {
     let gate = FakeGate::v4();

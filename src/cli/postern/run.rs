@@ -6,7 +6,7 @@ use std::ffi::OsString;
 use std::io;
 use std::path::Path;
 use std::process::ExitCode;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use postern_proto::GateName;
 
@@ -15,6 +15,7 @@ use super::json::{KnockedAt, RanBehind, Waited};
 use super::plan::Plan;
 use super::{code, json, knock, note, words};
 use crate::client::{self, Ended, Errand, Exit, Failure, Hold};
+use crate::clock;
 use crate::profile::CodeSource;
 
 /// A renewal that failed is tried again after this.
@@ -30,7 +31,8 @@ pub(super) fn run(arguments: Run, config: Option<&Path>) -> Result<ExitCode, Fai
     let first = code::obtain(code_stdin, code.as_ref(), &gate)?;
     // From here on the door is closed however this ends, but by SIGKILL.
     let errand = Errand::begin().map_err(|error| Failure::new(Exit::Failed, format!("cannot take signals: {error}"), "try again"))?;
-    let mut story = Story { gate, telling, code, every, hold: Hold::new(wish, way, keys), told: RanBehind::default() };
+    let mut story =
+        Story { gate, telling, code, every, hold: Hold::new(wish, way, keys), knocked: clock::instant(), told: RanBehind::default() };
     let outcome = story.open(&errand, first, port, patience.wait).and_then(|stopped| match stopped {
         Some(signal) => Ok(Ended { status: None, signal: Some(signal) }),
         None => story.run(&errand, &command),
@@ -55,9 +57,11 @@ struct Story {
     gate: GateName,
     telling: Telling,
     code: Option<CodeSource>,
-    /// Until the next renewal; none where nothing is renewed.
+    /// From one knock to the next; none where nothing is renewed.
     every: Option<Duration>,
     hold: Hold,
+    /// When it was last knocked: what that opened is open from about then on, whatever was waited for since.
+    knocked: Instant,
     told: RanBehind,
 }
 
@@ -70,7 +74,7 @@ impl Story {
         port: Option<u16>,
         limit: Duration,
     ) -> Result<Option<i32>, Failure> {
-        let sent = self.hold.knock(code)?;
+        let sent = self.knock(code)?;
         if self.tells() {
             knock::tell_aside(&self.gate, &sent);
         }
@@ -93,8 +97,8 @@ impl Story {
     }
 
     fn run(&mut self, errand: &Errand, command: &[OsString]) -> Result<Ended, Failure> {
-        let every = self.every;
-        let ended = errand.run(command, every, &mut || self.renew().unwrap_or(AGAIN));
+        let first = self.left();
+        let ended = errand.run(command, first, &mut || self.renew().unwrap_or(AGAIN));
         ended.map_err(|error| {
             let name = command.first().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
             let exit = if error.kind() == io::ErrorKind::NotFound { Exit::NotFound } else { Exit::NotRunnable };
@@ -102,14 +106,26 @@ impl Story {
         })
     }
 
+    fn knock(&mut self, code: Option<postern_proto::Code>) -> Result<Vec<client::Sent>, Failure> {
+        let now = clock::instant();
+        let sent = self.hold.knock(code)?;
+        self.knocked = now;
+        Ok(sent)
+    }
+
+    /// Until the next renewal.
+    fn left(&self) -> Option<Duration> {
+        self.every.map(|every| every.saturating_sub(clock::elapsed(self.knocked)))
+    }
+
     /// Knocks once more; says when to do so again. A failure is told and is not the command's end.
     fn renew(&mut self) -> Option<Duration> {
         let source = self.code.as_ref();
-        let knocked = source.map(|source| code::of(source, &self.gate)).transpose().and_then(|code| self.hold.knock(code));
+        let knocked = source.map(|source| code::of(source, &self.gate)).transpose().and_then(|code| self.knock(code));
         match knocked {
             Ok(_) => {
                 self.told.renewals = self.told.renewals.saturating_add(1);
-                self.every
+                self.left()
             }
             Err(failure) => {
                 if self.tells() {
