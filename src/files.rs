@@ -82,13 +82,19 @@ pub fn files_in(folder: &Path, ending: &str) -> Result<Vec<PathBuf>, FileError> 
 /// # Errors
 /// As [`read_private`], of the first file that is refused; these files may have up to 64 MiB. No `users.d` is no error.
 pub fn read_bundle(main: &Path) -> Result<Bundle, FileError> {
-    let text = read(main, CONFIG_MAX)?;
-    let mut bundle = Bundle { main: Some(BundleFile { path: main.to_owned(), text }), ..Bundle::default() };
+    let mut bundle = Bundle { main: Some(read_config(main)?), ..Bundle::default() };
     for path in files_in(&folder_of(main).join("users.d"), ".toml")? {
-        let text = read(&path, CONFIG_MAX)?;
-        bundle.users.push(BundleFile { path, text });
+        bundle.users.push(read_config(&path)?);
     }
     Ok(bundle)
+}
+
+/// Reads one of these files alone.
+///
+/// # Errors
+/// As [`read_bundle`].
+pub fn read_config(path: &Path) -> Result<BundleFile, FileError> {
+    Ok(BundleFile { path: path.to_owned(), text: read(path, CONFIG_MAX)? })
 }
 
 /// Adds the key files that a config names to its bundle.

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use postern_proto::{CodeKey, KeyMaterial};
 
-use crate::bundle::Bundle;
+use crate::bundle::{Bundle, BundleFile};
 use crate::settings::Settings;
 use crate::time::Timestamp;
 
@@ -99,6 +99,21 @@ pub fn load(bundle: &Bundle) -> Result<Loaded, Problems> {
 pub fn settings_and_users(bundle: &Bundle) -> Result<(Settings, Vec<Listed>), Problems> {
     read_and_wipe(bundle, true).map(|(loaded, listed)| (loaded.settings, listed))
 }
+
+/// The control socket that `posternd.toml` names, or the usual one, whatever else is wrong in it.
+///
+/// # Errors
+/// Where it is not TOML, or the socket's own path is wrong.
+pub fn control_socket(main: &BundleFile) -> Result<PathBuf, Problems> {
+    let mut page = Page::of(main);
+    let named = page.tree().and_then(|tree| sections::control_socket(&mut page, &tree));
+    zeroize::zeroize_stack::<STACK>();
+    let problems = page.into_problems();
+    if problems.is_empty() { Ok(named.unwrap_or_else(|| PathBuf::from(CONTROL_SOCKET))) } else { Err(Problems(problems)) }
+}
+
+/// The control socket of a config that names none.
+pub const CONTROL_SOCKET: &str = "/run/postern/control.sock";
 
 /// A key that is moved leaves a copy where it was, on a stack that nobody clears: so that goes, too.
 fn read_and_wipe(bundle: &Bundle, listing: bool) -> Result<(Loaded, Vec<Listed>), Problems> {

@@ -7,6 +7,7 @@ use std::time::Duration;
 use postern_proto::{GateName, PrivateKey};
 use toml::de::{DeTable, DeValue};
 
+use super::CONTROL_SOCKET;
 use super::bounds;
 use super::fields::{Fields, one_of, wrong_type};
 use super::forward::{self, Forwards};
@@ -111,10 +112,15 @@ fn read_gate(page: &mut Page<'_>, fields: &Fields<'_>) -> Option<Gate> {
         interfaces: interfaces?,
         window: window.unwrap_or(Duration::from_secs(30)),
         state_dir: state_dir.unwrap_or_else(|| PathBuf::from("/var/lib/postern")),
-        control_socket: control_socket.unwrap_or_else(|| PathBuf::from("/run/postern/control.sock")),
+        control_socket: control_socket.unwrap_or_else(|| PathBuf::from(CONTROL_SOCKET)),
         run_as: run_as.unwrap_or("nobody").to_owned(),
         capture: capture.unwrap_or(CaptureKind::Packet),
     })
+}
+
+/// The control socket alone.
+pub(super) fn control_socket(page: &mut Page<'_>, tree: &DeTable<'_>) -> Option<PathBuf> {
+    Fields::new("posternd.toml", tree, 0..0).table(page, "gate", "[gate]")?.text(page, "control_socket", bounds::socket)
 }
 
 fn gate_name(text: &str) -> Result<GateName, Fault> {

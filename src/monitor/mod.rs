@@ -11,8 +11,10 @@ use crate::backend::iptables::Iptables;
 use crate::backend::nftables::{self, Nftables};
 use crate::backend::{Backend, BackendError};
 use crate::clock;
+use crate::config;
 use crate::connections::Connections;
 use crate::connections::kernel::KernelConnections;
+use crate::files::{self, FileErrorKind};
 use crate::program::{self, Programs};
 use crate::settings::{BackendKind, CaptureKind, Interfaces, Settings};
 use crate::stop::{FAILED, Stop, UNAVAILABLE};
@@ -220,12 +222,40 @@ pub fn flush(config: &Path) -> Result<Flushed, Stop> {
     if flushed.backends.is_empty() { native(BackendKind::Auto).map(|_| flushed) } else { Ok(flushed) }
 }
 
-/// The control socket that this config names, without looking at anything else of it.
+/// Where the daemon of a config is asked.
+#[derive(Debug)]
+pub struct ControlSocket {
+    /// Its path.
+    pub path: PathBuf,
+    /// Why the config does not say which it is, so that this is the usual one.
+    pub doubt: Option<String>,
+}
+
+/// The control socket that this config names, without looking at anything else of it: the daemon that runs began with the config as
+/// it was, and is asked also where that is wrong now. A file that others could have written is not believed.
 ///
 /// # Errors
-/// As [`prepare::load`].
-pub fn control_socket(config: &Path) -> Result<PathBuf, Stop> {
-    prepare::load(config).map(|(_, settings)| settings.gate.control_socket)
+/// Exit 78 where there is no such file, 77 where it may not be read.
+pub fn control_socket(config: &Path) -> Result<ControlSocket, Stop> {
+    let named = match files::read_config(config) {
+        Ok(main) => config::control_socket(&main).map_err(|problems| problems.to_string()),
+        Err(error) if matches!(error.kind(), FileErrorKind::NotFound | FileErrorKind::Permission) => {
+            return Err(prepare::unreadable(error));
+        }
+        Err(error) => Err(error.to_string()),
+    };
+    Ok(match named {
+        Ok(path) => ControlSocket { path, doubt: None },
+        Err(why) => ControlSocket { path: PathBuf::from(config::CONTROL_SOCKET), doubt: Some(why) },
+    })
+}
+
+/// How it ends where nobody answers: a config that is wrong is told, too, for it keeps the daemon from starting and may name another socket.
+pub fn unanswered(config: &Path, what: &str) -> Stop {
+    match prepare::load(config) {
+        Ok(_) => Stop::new(UNAVAILABLE, what),
+        Err(wrong) => Stop::new(wrong.code, format!("{what}\n{wrong}")),
+    }
 }
 
 fn announce(settings: &Settings, desk: &Desk, run_as: &prepare::RunAs) {

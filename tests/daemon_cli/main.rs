@@ -66,6 +66,8 @@ fn main() -> ExitCode {
         running::a_second_daemon_on_the_same_control_socket_is_refused_and_the_first_serves_on,
         running::two_daemons_with_one_state_folder_do_not_share_its_store,
         running::a_damaged_store_keeps_the_daemon_from_starting_and_says_the_way_out_once,
+        running::a_daemon_that_runs_is_asked_also_where_its_config_is_wrong_by_now,
+        running::where_the_config_can_not_name_a_socket_the_usual_one_is_asked_and_that_is_said,
         setting_up::a_new_gate_is_complete_closed_to_others_and_right,
         setting_up::a_second_run_keeps_everything_to_the_byte_and_says_so,
         setting_up::a_config_that_is_there_says_where_everything_lies_and_what_is_missing_is_made,

@@ -23,6 +23,59 @@ pub(crate) fn a_question_without_a_daemon_is_one_line_that_says_so() {
     assert!(gate.run(&["status"]).one_line(69).contains("Connection refused"));
 }
 
+pub(crate) fn a_daemon_that_runs_is_asked_also_where_its_config_is_wrong_by_now() {
+    let gate = Gate::good("", FIREWALL, KEY_LINE);
+    let daemon = gate.start();
+    let text = fs::read_to_string(gate.path("posternd.toml")).unwrap();
+    gate.write("posternd.toml", &text.replace("[firewall]", "[firewal]").replace("name = \"alice\"", "nane = \"alice\""));
+    gate.write("users.d/bob.toml", "[broken\n");
+    gate.mode("users.d", 0o755);
+    for arguments in [&["status"][..], &["grants"], &["close", "--all"], &["metrics"], &["confirm"]] {
+        let ran = gate.run(arguments);
+        assert_eq!((ran.code, ran.err.as_str()), (Some(0), ""), "{arguments:?}");
+    }
+    let refused = gate.run(&["reload"]);
+    assert_eq!((refused.code, refused.out.as_str()), (Some(1), ""), "{}", refused.err);
+    assert!(refused.err.contains("the old one stays in force: ") && refused.err.contains("\"firewal\" has no meaning"), "{}", refused.err);
+    drop(daemon);
+    for arguments in [&["status"][..], &["reload"]] {
+        let ran = gate.run(arguments);
+        let lines: Vec<&str> = ran.err.lines().collect();
+        assert_eq!(ran.code, Some(78), "{}", ran.err);
+        assert!(lines[0].contains("no posternd answers on ") && lines[1].contains("\"firewal\" has no meaning"), "{lines:?}");
+    }
+}
+
+pub(crate) fn where_the_config_can_not_name_a_socket_the_usual_one_is_asked_and_that_is_said() {
+    let gate = Gate::good("", FIREWALL, KEY_LINE);
+    let daemon = gate.start();
+    let usual = format!(
+        "mount -t tmpfs none /run && mkdir /run/postern && ln -s {} /run/postern/ && exec \"$@\"",
+        gate.path("control.sock").display()
+    );
+    let good = fs::read_to_string(gate.path("posternd.toml")).unwrap();
+    let broken = [
+        ("[broken\n", 0o600, "this is not TOML"),
+        (good.as_str(), 0o622, "can be "),
+        ("gate = { name = \"g\", control_socket = \"r.sock\" }", 0o600, "relative"),
+    ];
+    for (text, mode, why) in broken {
+        gate.write("posternd.toml", text);
+        gate.mode("posternd.toml", mode);
+        let ran = gate.run_through(&usual, &["status"]);
+        assert_eq!(ran.code, Some(0), "{}", ran.err);
+        assert!(ran.out.starts_with("gate gate.test: up ") && ran.err.lines().count() == 1, "{ran:?}");
+        assert!(ran.err.contains(why) && ran.err.ends_with("(so whoever serves /run/postern/control.sock was asked)\n"), "{}", ran.err);
+        let ran = gate.run_through("mount -t tmpfs none /run && exec \"$@\"", &["close", "--all"]);
+        let lines: Vec<&str> = ran.err.lines().collect();
+        assert_eq!((ran.code, lines.len()), (Some(78), 2), "{}", ran.err);
+        assert!(lines[0].contains("no posternd answers on /run/postern/control.sock: ") && lines[1].contains(why), "{lines:?}");
+    }
+    fs::remove_file(gate.path("posternd.toml")).unwrap();
+    assert!(gate.run_through(&usual, &["close", "--all"]).one_line(78).contains("posternd.toml: does not exist"));
+    drop(daemon);
+}
+
 pub(crate) fn a_daemon_that_answers_nonsense_or_nothing_is_no_daemon() {
     let gate = Gate::good("", FIREWALL, KEY_LINE);
     let listener = UnixListener::bind(gate.path("control.sock")).unwrap();

@@ -4,14 +4,15 @@
 
 use std::io::{self, ErrorKind};
 use std::process::ExitCode;
+use std::sync::Once;
 
 use super::arguments::{Close, Config, Report, Which};
-use super::say::{say, say_json};
+use super::say::{note, say, say_json};
 use crate::control::{self, Answer, Question};
 use crate::grant::GrantId;
-use crate::monitor;
+use crate::monitor::{self, ControlSocket};
 use crate::order::Selection;
-use crate::stop::{FAILED, Stop, UNAVAILABLE};
+use crate::stop::{FAILED, Stop};
 use crate::time;
 
 pub(super) fn metrics(config: Config) -> Result<ExitCode, Stop> {
@@ -43,12 +44,23 @@ pub(super) fn confirm(report: &Report) -> Result<ExitCode, Stop> {
 
 /// Asks the running daemon; where there is none, says so.
 pub(super) fn ask(report: &Report, question: &Question) -> Result<Answer, Stop> {
-    let path = monitor::control_socket(&report.config.config)?;
-    let answer = control::ask(&path, question)
-        .map_err(|error| Stop::new(UNAVAILABLE, format!("no posternd answers on {}: {}", path.display(), reason(&error))))?;
+    let config = &report.config.config;
+    let socket = monitor::control_socket(config)?;
+    let path = &socket.path;
+    let answer = control::ask(path, question)
+        .map_err(|error| monitor::unanswered(config, &format!("no posternd answers on {}: {}", path.display(), reason(&error))))?;
+    tell_doubt(&socket);
     match answer {
         Answer::Failed(why) => Err(Stop::new(FAILED, why)),
         answer => Ok(answer),
+    }
+}
+
+/// Tells where the usual socket was asked because the config does not say which it is: another gate may have answered.
+pub(super) fn tell_doubt(socket: &ControlSocket) {
+    static ONCE: Once = Once::new();
+    if let Some(why) = &socket.doubt {
+        ONCE.call_once(|| note(&format!("{why} (so whoever serves {} was asked)", socket.path.display())));
     }
 }
 

@@ -3,20 +3,26 @@
 use std::process::ExitCode;
 
 use super::arguments::Report;
+use super::asking::tell_doubt;
 use super::say::{say, say_json};
 use crate::admin::reload::{Outcome, reload};
 use crate::control;
 use crate::monitor;
-use crate::stop::{FAILED, Stop, UNAVAILABLE};
+use crate::stop::{FAILED, Stop};
 
 pub(super) fn carry_out(report: &Report) -> Result<ExitCode, Stop> {
-    let socket = monitor::control_socket(&report.config.config)?;
-    match reload(&socket) {
+    let config = &report.config.config;
+    let socket = monitor::control_socket(config)?;
+    let outcome = reload(&socket.path);
+    if outcome != Outcome::NotRunning {
+        tell_doubt(&socket);
+    }
+    match outcome {
         Outcome::Done if report.json => say_json(&serde_json::json!({ "version": control::VERSION, "reload": "done" })),
         Outcome::Done => say("the config is in force; see it work with: posternd status\n").map(|()| ExitCode::SUCCESS),
         Outcome::NotRunning => {
-            let what = format!("no posternd answers on {}; start it, and it reads the config as it is", socket.display());
-            Err(Stop::new(UNAVAILABLE, what))
+            let what = format!("no posternd answers on {}; start it, and it reads the config as it is", socket.path.display());
+            Err(monitor::unanswered(config, &what))
         }
         Outcome::Refused(why) => Err(Stop::new(FAILED, why.lines().map(not_used).collect::<Vec<_>>().join("\n"))),
         Outcome::Failed(why) => Err(Stop::new(FAILED, why)),
