@@ -192,27 +192,40 @@ fn connections() -> Option<Box<dyn Connections>> {
 /// What became of all that Postern put into the firewall.
 #[derive(Debug, Default)]
 pub struct Flushed {
-    /// Whether a daemon runs, which will put its rules back.
-    pub running: bool,
+    /// Whether a daemon runs, which will put its rules back; `None` where the config does not say which one to look for.
+    pub running: Option<bool>,
     /// Grants that programs of `[firewall.command]` had opened, and have closed now.
     pub closed: usize,
     /// The other drivers that work here; nothing of Postern's is left with them.
     pub backends: Vec<&'static str>,
+    /// What else could not be done, and why.
+    pub undone: Option<Stop>,
 }
 
-/// Takes all that Postern put into the firewall out again, by every driver that works here.
+/// Takes all that Postern put into the firewall out again, by every driver that works here: also where the config is wrong, which
+/// must not keep ports closed.
 ///
 /// # Errors
 /// Exit 77 without the right to, and what the firewall said.
 pub fn flush(config: &Path) -> Result<Flushed, Stop> {
     prepare::rights()?;
     let mut flushed = Flushed::default();
-    let settings = prepare::load(config).ok().map(|(_, settings)| settings);
+    let loaded = prepare::load(config).map(|(_, settings)| settings);
+    let socket = control_socket(config);
     // Held until all is gone: no daemon starts meanwhile.
-    let lock = settings.as_ref().map(|settings| prepare::lock(&settings.gate.control_socket));
-    flushed.running = lock.as_ref().is_some_and(Result::is_err);
-    if let Some(settings) = settings.as_ref().filter(|_| !flushed.running) {
-        flushed.closed = programs::close_leftovers(settings)?;
+    let lock = socket.as_ref().ok().map(|socket| prepare::lock(&socket.path));
+    let is_held = lock.as_ref().is_some_and(Result::is_err);
+    // Without a config, nothing but the firewall can be meant.
+    let is_missing = matches!(config.try_exists(), Ok(false));
+    let is_known = is_held || is_missing || socket.is_ok_and(|socket| socket.doubt.is_none());
+    flushed.running = is_known.then_some(is_held);
+    match &loaded {
+        Ok(settings) if !is_held => match programs::close_leftovers(settings) {
+            Ok(closed) => flushed.closed = closed,
+            Err(stop) => flushed.undone = Some(stop),
+        },
+        Err(wrong) if !is_missing => flushed.undone = Some(undone(wrong, is_known)),
+        Ok(_) | Err(_) => {}
     }
     for kind in NATIVE {
         let Ok(mut backend) = native(kind) else { continue };
@@ -220,6 +233,17 @@ pub fn flush(config: &Path) -> Result<Flushed, Stop> {
         flushed.backends.push(backend.name());
     }
     if flushed.backends.is_empty() { native(BackendKind::Auto).map(|_| flushed) } else { Ok(flushed) }
+}
+
+/// What a config that can't be read keeps a flush from.
+fn undone(wrong: &Stop, is_known: bool) -> Stop {
+    let first = wrong.message.lines().next().unwrap_or_default();
+    let more = match wrong.message.lines().count().saturating_sub(1) {
+        0 => String::new(),
+        more => format!(" (and {more} more: posternd check)"),
+    };
+    let daemon = if is_known { "" } else { ", and whether a daemon runs is not known" };
+    Stop::new(wrong.code, format!("{first}{more}; so what [firewall.command] opened, if it is there, was not closed{daemon}"))
 }
 
 /// Where the daemon of a config is asked.

@@ -76,6 +76,37 @@ pub(crate) fn where_the_config_can_not_name_a_socket_the_usual_one_is_asked_and_
     drop(daemon);
 }
 
+pub(crate) fn a_flush_with_a_config_that_is_wrong_opens_the_ports_sees_the_daemon_and_says_what_it_left() {
+    let gate = Gate::good("", FIREWALL, KEY_LINE);
+    let flush = |text: &str, more: &[&str]| {
+        gate.write("posternd.toml", text);
+        gate.run_through("mount -t tmpfs none /run && exec \"$@\"", &[&["flush"], more].concat())
+    };
+    let good = fs::read_to_string(gate.path("posternd.toml")).unwrap();
+    let typos = good.replace("backend = ", "backnd = ").replace("services = ", "servces = ");
+    let left = "; so what [firewall.command] opened, if it is there, was not closed";
+    let daemon = gate.start();
+    let seen = flush(&typos, &[]);
+    assert_eq!((seen.code, seen.err.lines().count()), (Some(78), 1), "{seen:?}");
+    assert!(seen.err.contains("\"backnd\" has no meaning") && seen.err.contains(" more: posternd check)"), "{seen:?}");
+    assert!(seen.err.ends_with(&format!("{left}\n")), "{seen:?}");
+    assert!(seen.out.contains("a posternd is running") && seen.out.contains("iptables: nothing of Postern's is left"), "{seen:?}");
+    drop(daemon);
+    let gone = flush(&typos, &["--json"]);
+    let said: serde_json::Value = serde_json::from_str(&gone.out).unwrap();
+    assert_eq!((gone.code, &said["running"]), (Some(78), &false.into()), "{gone:?}");
+    let unknown = flush("[broken\n", &["--json"]);
+    let said: serde_json::Value = serde_json::from_str(&unknown.out).unwrap();
+    assert_eq!((unknown.code, &said["running"]), (Some(78), &serde_json::Value::Null), "{unknown:?}");
+    assert!(said["backends"].as_array().unwrap().contains(&"iptables".into()), "{said}");
+    assert!(
+        unknown.err.contains("this is not TOML") && unknown.err.ends_with(&format!("{left}, and whether a daemon runs is not known\n"))
+    );
+    fs::remove_file(gate.path("posternd.toml")).unwrap();
+    let none = gate.run(&["flush"]);
+    assert_eq!((none.code, none.err.as_str()), (Some(0), ""), "{none:?}");
+}
+
 pub(crate) fn a_daemon_that_answers_nonsense_or_nothing_is_no_daemon() {
     let gate = Gate::good("", FIREWALL, KEY_LINE);
     let listener = UnixListener::bind(gate.path("control.sock")).unwrap();

@@ -12,15 +12,17 @@ use crate::time;
 pub(super) fn carry_out(report: &Report) -> Result<ExitCode, Stop> {
     let flushed = monitor::flush(&report.config.config)?;
     if report.json {
-        let Flushed { running, closed, backends } = &flushed;
-        return say_json(&serde_json::json!({ "version": control::VERSION, "running": running, "closed": closed, "backends": backends }));
+        let Flushed { running, closed, backends, undone: _ } = &flushed;
+        say_json(&serde_json::json!({ "version": control::VERSION, "running": running, "closed": closed, "backends": backends }))?;
+    } else {
+        say(&text(&flushed))?;
     }
-    say(&text(&flushed)).map(|()| ExitCode::SUCCESS)
+    flushed.undone.map_or(Ok(ExitCode::SUCCESS), Err)
 }
 
-fn text(Flushed { running, closed, backends }: &Flushed) -> String {
+fn text(Flushed { running, closed, backends, undone: _ }: &Flushed) -> String {
     let mut text = String::new();
-    if *running {
+    if *running == Some(true) {
         text.push_str("a posternd is running and will put its rules back; stop it first to be rid of them\n");
     }
     if *closed > 0 {

@@ -86,6 +86,15 @@ fn ending(stage: &mut Stage) {
     );
     stage.tell("gate", "posternd flush");
     stage.tell("gate", "posternd flush --json");
+    // a config that is wrong keeps no port closed
+    stage.does(
+        "gate",
+        "sed 's/^masquerade/maskerade/' /etc/postern/posternd.toml >/etc/postern/typo.toml; chmod 600 /etc/postern/typo.toml",
+    );
+    stage.tell("gate", "posternd flush --config /etc/postern/typo.toml");
+    stage.does("gate", "echo '[gate' >/etc/postern/typo.toml");
+    stage.tell("gate", "posternd flush --config /etc/postern/typo.toml");
+    stage.tell("gate", "posternd flush --config /etc/postern/typo.toml --json");
     stage.does("gate", "sed -i '/^interfaces/d' /etc/postern/posternd.toml");
     stage.tell_as(
         "gate",
