@@ -115,12 +115,59 @@ pub fn ask_within(path: &Path, question: &Question, patience: Duration) -> io::R
     if BufReader::new(stream.take(ANSWER_MAX)).read_line(&mut answer)? == 0 {
         return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "it ended the connection without an answer"));
     }
-    serde_json::from_str(&answer).map_err(io::Error::other)
+    serde_json::from_str(&harmless(&answer)).map_err(io::Error::other)
+}
+
+/// JSON in which texts have spaces for control characters, but for new lines and tabs: an engine may be hostile, and what it says goes to
+/// root's terminal. They stand there as escapes or, those that JSON does not forbid, by themselves.
+fn harmless(json: &str) -> String {
+    let mut plain = String::with_capacity(json.len());
+    let mut letters = json.chars();
+    while let Some(letter) = letters.next() {
+        match (letter, if letter == '\\' { letters.next() } else { None }) {
+            ('\\', Some('b' | 'f' | 'r')) => plain.push(' '),
+            ('\\', Some('u')) => {
+                let digits: String = letters.by_ref().take(4).collect();
+                let meant = u32::from_str_radix(&digits, 16).ok().and_then(char::from_u32);
+                if meant.is_some_and(is_command) { plain.push(' ') } else { plain.extend(["\\u", &digits]) }
+            }
+            ('\\', Some(other)) => plain.extend(['\\', other]),
+            (letter, _) => plain.push(if is_command(letter) { ' ' } else { letter }),
+        }
+    }
+    plain
+}
+
+/// Whether a terminal may take this letter for a command.
+fn is_command(letter: char) -> bool {
+    letter.is_control() && !matches!(letter, '\n' | '\t')
 }
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        /// Whatever way it is written: escaped as serde writes it, with digits for every letter, or as it is where JSON allows that.
+        #[test]
+        fn a_text_that_is_answered_has_no_control_characters_and_is_else_as_it_was(text in r#"[\x00-\x1f\x7f-\u{9f}a"\\\\u0é🚪]{0,20}"#) {
+            let expected: String = text.chars().map(|letter| if is_command(letter) { ' ' } else { letter }).collect();
+            let digits: String = text.encode_utf16().map(|unit| format!("\\u{unit:04X}")).collect();
+            for json in [serde_json::to_string(&text).unwrap(), format!("\"{digits}\"")] {
+                let read: String = serde_json::from_str(&harmless(&json)).unwrap();
+                prop_assert_eq!(&read, &expected, "{}", json);
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_no_json_stays_none() {
+        for json in ["", "\\", "\"\\u00", "\"\\u+01b\"\\", "{\"a\u{1b}", "hello"] {
+            assert!(serde_json::from_str::<serde_json::Value>(&harmless(json)).is_err(), "{json:?}");
+        }
+    }
 
     #[test]
     fn only_its_owner_can_connect_and_an_old_socket_is_replaced() {

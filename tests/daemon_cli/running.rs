@@ -123,6 +123,33 @@ pub(crate) fn a_daemon_that_answers_nonsense_or_nothing_is_no_daemon() {
     }
 }
 
+pub(crate) fn what_a_hostile_engine_answers_moves_no_cursor_of_roots_terminal() {
+    let gate = Gate::good("", FIREWALL, KEY_LINE);
+    let listener = UnixListener::bind(gate.path("control.sock")).unwrap();
+    let grant =
+        r#"{"id":1,"user":"\u001b[2Jeve\u009b1m\b\r","allow":"192.0.2.7/32","target":null,"services":["tcp/22"],"forwards":[],"until":0}"#;
+    let answers = [
+        format!(r#"{{"grants":[{grant}]}}"#),
+        r#"{"metrics":"a\u001b]0;t\u0007\n\tb\n"}"#.to_owned(),
+        r#"{"failed":"\u001b[2Jno\u007f"}"#.to_owned(),
+        r#"{"\u001b[2J":1}"#.to_owned(),
+    ];
+    std::thread::spawn(move || {
+        for (answer, stream) in answers.iter().zip(listener.incoming()) {
+            std::io::Write::write_all(&mut stream.unwrap(), format!("{answer}\n").as_bytes()).unwrap();
+        }
+    });
+    let said = [&["grants"][..], &["metrics"], &["close", "--all"], &["confirm"]].map(|arguments| gate.run(arguments));
+    for ran in &said {
+        let text = ran.out.clone() + &ran.err;
+        assert!(!text.contains(|letter: char| letter.is_control() && !"\n\t".contains(letter)), "{text:?}");
+    }
+    let [grants, metrics, failed, odd] = said;
+    assert!(grants.out.contains(" [2Jeve 1m  "), "{grants:?}");
+    assert_eq!((metrics.out.as_str(), failed.err.as_str()), ("a ]0;t \n\tb\n", "posternd:  [2Jno \n"));
+    assert_eq!(odd.code, Some(69), "{odd:?}");
+}
+
 pub(crate) fn a_second_daemon_on_the_same_control_socket_is_refused_and_the_first_serves_on() {
     let gate = Gate::good("", FIREWALL, KEY_LINE);
     let _first = gate.start();
