@@ -12,7 +12,7 @@ use rustix::net::{
     SendFlags, SocketFlags, SocketType,
 };
 
-/// Descriptors that one message can carry.
+/// Descriptors that one message can carry: all that an engine is started with.
 pub const DESCRIPTORS_MAX: usize = 64;
 
 /// One end.

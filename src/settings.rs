@@ -17,12 +17,19 @@ use crate::policy::Policy;
 use crate::recipe::Recipe;
 use crate::service::{NamedServices, Ports};
 
+/// The most UDP ports that knocks may come to: each costs the kernel's filter an instruction for every packet.
+pub const PORTS_MAX: usize = 16;
+
+/// The most interfaces that may be named. Each has a socket, and an engine gets all of its descriptors in one message, which has room for
+/// 64: half of them are for interfaces, far more than the config, the control socket and what else there is leave over.
+pub const INTERFACES_MAX: usize = 32;
+
 /// The `[gate]` section.
 #[derive(Debug, Clone)]
 pub struct Gate {
     /// Part of every key.
     pub name: GateName,
-    /// UDP ports that knocks come to, in order, at least one.
+    /// UDP ports that knocks come to, in order, 1 to [`PORTS_MAX`].
     pub ports: Vec<u16>,
     /// Where clients send to, for their profiles; the daemon itself makes no use of it.
     pub addresses: Vec<Endpoint>,
@@ -45,7 +52,7 @@ pub struct Gate {
 pub enum Interfaces {
     /// On every interface, also those that come later.
     Any,
-    /// On these, which may come and go.
+    /// On these, at most [`INTERFACES_MAX`], which may come and go.
     Named(Vec<String>),
 }
 

@@ -9,8 +9,8 @@ use std::io;
 
 use socket2::SockFilter;
 
-/// Most knock ports that one program can look for.
-pub const PORTS_MAX: usize = 16;
+use crate::settings::PORTS_MAX;
+
 /// Longest UDP payload that passes; a knock has 132 to 516 bytes.
 pub const PAYLOAD_PASSED: u32 = 600;
 

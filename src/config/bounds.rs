@@ -19,8 +19,6 @@ use crate::time;
 
 /// The most users of one gate.
 pub(super) const USERS_MAX: usize = 200_000;
-/// The most UDP ports that knocks may come to: each costs the kernel's filter an instruction for every packet.
-pub(super) const PORTS_MAX: usize = 32;
 /// The most addresses of one gate: one of each family, twice over.
 pub(super) const ADDRESSES_MAX: usize = 4;
 /// The longest that any grant may last.

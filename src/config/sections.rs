@@ -19,7 +19,9 @@ use super::secret::KeyTexts;
 use crate::endpoint::{DEFAULT_PORT, Endpoint};
 use crate::policy::Policy;
 use crate::service::NamedServices;
-use crate::settings::{BackendKind, CaptureKind, Firewall, Gate, Interfaces, Metrics, OnStop, ServiceOptions, Settings};
+use crate::settings::{
+    BackendKind, CaptureKind, Firewall, Gate, INTERFACES_MAX, Interfaces, Metrics, OnStop, PORTS_MAX, ServiceOptions, Settings,
+};
 
 /// All that `posternd.toml` says besides users. Parts that are missing were refused on the page.
 pub(super) struct Head {
@@ -129,9 +131,9 @@ fn gate_name(text: &str) -> Result<GateName, Fault> {
 
 fn ports(page: &mut Page<'_>, fields: &Fields<'_>) -> Option<Vec<u16>> {
     let ports = fields.numbers(page, "port", 1, u16::MAX)?;
-    if ports.is_empty() || ports.len() > bounds::PORTS_MAX {
+    if ports.is_empty() || ports.len() > PORTS_MAX {
         let what = format!("port lists {} ports", ports.len());
-        page.refuse(fields.span_of("port"), fault(what, format!("write 1 to {} UDP ports, like 62201", bounds::PORTS_MAX)));
+        page.refuse(fields.span_of("port"), fault(what, format!("write 1 to {PORTS_MAX} UDP ports, like 62201")));
         return None;
     }
     let mut seen = BTreeSet::new();
@@ -182,6 +184,12 @@ fn interfaces(page: &mut Page<'_>, fields: &Fields<'_>) -> Option<Interfaces> {
                 fields.span_of("interfaces"),
                 fault("\"any\" stands beside other interfaces", "write [\"any\"] alone, or only names"),
             );
+            None
+        }
+        names if names.len() > INTERFACES_MAX => {
+            let what = format!("interfaces lists {} names", names.len());
+            let cure = format!("name at most {INTERFACES_MAX}, or write [\"any\"] to listen on every one");
+            page.refuse(fields.span_of("interfaces"), fault(what, cure));
             None
         }
         _ => Some(Interfaces::Named(listed)),

@@ -28,7 +28,7 @@ const GATE: Section = Section {
             "The name that clients know this gate by, 1 to 255 bytes. It is part of every key: a knock that was made for another name never \
              fits, and a gate with a new name has to be told to every client.",
         ),
-        key("port", "62201 or [62201, 443]", Some("62201"), "The UDP ports that knocks come to, at most 32. Nothing ever answers on them."),
+        key("port", "62201 or [62201, 443]", Some("62201"), "The UDP ports that knocks come to, at most 16. Nothing ever answers on them."),
         key(
             "address",
             "\"gate.example.org:62201\" or a list",
@@ -39,7 +39,7 @@ const GATE: Section = Section {
             "interfaces",
             "[\"any\"] or [\"eth0\", \"wg0\"]",
             Some("[\"any\"]"),
-            "Where to listen. Interfaces may be missing at the start, come late, go and come back.",
+            "Where to listen: on every interface, or on those that are named, at most 32. They may be missing at the start, come late, go and come back.",
         ),
         key(
             "window",

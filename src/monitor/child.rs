@@ -23,6 +23,7 @@ use crate::log;
 use crate::order::{self, CaptureSpec, Order, Report, Start};
 use crate::program::{self, Wiring};
 use crate::reason::Rule;
+use crate::settings::{INTERFACES_MAX, PORTS_MAX};
 use crate::stop::{FAILED, Stop};
 
 /// An engine that takes no report for so long does not listen.
@@ -31,6 +32,11 @@ const LISTENS_WITHIN: Duration = Duration::from_secs(10);
 /// An engine that leaves so many questions in a row without an answer has its loop stuck. A question is asked every few seconds,
 /// so neither a host that was asleep nor a monitor that was busy is taken for that.
 const UNANSWERED_MAX: u32 = 3;
+
+/// Config, control socket, listener for the figures, and the two maps of a hint filter.
+const BESIDES: usize = 5;
+// A config that is accepted can be started.
+const _: () = assert!(INTERFACES_MAX + BESIDES <= link::DESCRIPTORS_MAX && PORTS_MAX + BESIDES <= link::DESCRIPTORS_MAX);
 
 /// A running engine.
 #[derive(Debug)]

@@ -70,6 +70,7 @@ fn main() -> ExitCode {
         running::where_the_config_can_not_name_a_socket_the_usual_one_is_asked_and_that_is_said,
         running::a_flush_with_a_config_that_is_wrong_opens_the_ports_sees_the_daemon_and_says_what_it_left,
         running::what_a_hostile_engine_answers_moves_no_cursor_of_roots_terminal,
+        running::as_many_ports_and_interfaces_as_a_config_may_name_are_listened_on,
         setting_up::a_new_gate_is_complete_closed_to_others_and_right,
         setting_up::a_second_run_keeps_everything_to_the_byte_and_says_so,
         setting_up::a_config_that_is_there_says_where_everything_lies_and_what_is_missing_is_made,

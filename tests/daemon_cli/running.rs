@@ -165,6 +165,17 @@ pub(crate) fn a_second_daemon_on_the_same_control_socket_is_refused_and_the_firs
     assert_eq!(gate.run(&["close", "--all"]).out, "closed 0 grants\n");
 }
 
+pub(crate) fn as_many_ports_and_interfaces_as_a_config_may_name_are_listened_on() {
+    let names: Vec<String> = (0..32).map(|number| format!("wan{number}")).collect();
+    let ports: Vec<u16> = (5000..5016).collect();
+    let gate = Gate::good(&format!("port = {ports:?}\ninterfaces = {names:?}"), FIREWALL, KEY_LINE);
+    gate.write("posternd.toml", &(fs::read_to_string(gate.path("posternd.toml")).unwrap() + "[metrics]\nlisten = \"127.0.0.1:9162\"\n"));
+    let daemon = gate.start();
+    let said: serde_json::Value = serde_json::from_str(&gate.run(&["status", "--json"]).out).unwrap();
+    assert_eq!(said["captures"].as_array().unwrap().len(), names.len(), "{said}");
+    drop(daemon);
+}
+
 pub(crate) fn two_daemons_with_one_state_folder_do_not_share_its_store() {
     let gate = Gate::good("", FIREWALL, KEY_LINE);
     let _first = gate.start();

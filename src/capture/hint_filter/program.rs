@@ -263,8 +263,8 @@ fn assemble(steps: &[Step]) -> Vec<u64> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::super::filter::PORTS_MAX;
     use super::*;
+    use crate::settings::PORTS_MAX;
 
     #[test]
     fn every_jump_lands_on_the_step_of_its_name_and_none_goes_back() {

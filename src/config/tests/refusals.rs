@@ -10,7 +10,7 @@ fn what_is_wrong_in_a_gate_is_said_with_line_column_and_cure() {
         ("port = 65536", "3:8: \"65536\" is out of the range"),
         ("port = [1, -2]", "3:12: \"-2\" is out of the range"),
         ("port = \"62201\"", "3:8: port cannot be a text; write a whole number"),
-        ("port = []", "3:8: port lists 0 ports; write 1 to 32"),
+        ("port = []", "3:8: port lists 0 ports; write 1 to 16 UDP ports"),
         ("port = [5, 6, 5]", "3:15: port 5 is listed twice"),
         ("address = \"gate:0\"", "3:11: \"gate:0\" is not an address to knock at; write host, host:port"),
         ("address = 5", "3:11: address cannot be a number; write a text in quotes"),
@@ -88,6 +88,17 @@ fn what_is_wrong_in_a_gate_is_said_with_line_column_and_cure() {
         assert!(said.starts_with(&format!("posternd.toml:{expected}")), "{line}\n{said}");
         assert_eq!(said.lines().count(), 1, "{line}\n{said}");
     }
+    let lists = |ports: usize, interfaces: usize| {
+        let names: Vec<String> = (0..interfaces).map(|number| format!("wan{number}")).collect();
+        bundle(&with(&format!("port = {:?}\ninterfaces = {names:?}", (1..=ports).collect::<Vec<_>>()), ""), &[])
+    };
+    assert!(load(&lists(16, 32)).is_ok());
+    assert!(refused(&lists(17, 32)).starts_with("posternd.toml:3:8: port lists 17 ports; write 1 to 16 UDP ports"));
+    let said = refused(&lists(16, 33));
+    assert!(
+        said.starts_with("posternd.toml:4:14: interfaces lists 33 names; name at most 32, or write [\"any\"] to listen on every one"),
+        "{said}"
+    );
     for name in ["\"\"".to_owned(), format!("\"{}\"", "g".repeat(256))] {
         let said = refused(&bundle(&format!("[gate]\nname = {name}"), &[]));
         assert!(said.starts_with("posternd.toml:2:8: a gate name must have 1 to 255 bytes; "), "{said}");
