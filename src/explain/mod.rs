@@ -6,6 +6,7 @@ use std::io::{BufRead, Read};
 use std::net::IpAddr;
 use std::ops::ControlFlow;
 use std::path::Path;
+use std::thread;
 use std::time::Duration;
 
 use postern_proto::GateName;
@@ -34,6 +35,11 @@ use packets::Packets;
 
 /// The running gate sees the very datagram that is explained at the same time, give or take this much.
 const AT_ONCE: Duration = Duration::from_millis(250);
+
+/// What the running gate does not know of a datagram after this long, it has not taken.
+const KNOWN_WITHIN: Duration = Duration::from_secs(1);
+/// Until it is asked once more.
+const ASKED_AGAIN: Duration = Duration::from_millis(20);
 
 /// What is told of one datagram.
 #[derive(Debug)]
@@ -174,15 +180,31 @@ impl Explain {
         let mut number = 0_u64;
         live.listen(&self.gate.clone(), alone.as_deref(), heard, &mut |now, datagram| {
             let mut account = self.explainer.datagram(now, &datagram);
-            // What the running gate admitted just now is this very datagram.
-            if account.reason().is_none()
-                && let Some(seen) = self.running_gate_saw(&account).filter(|seen| now.since(seen.at()) > AT_ONCE)
-            {
-                account.seen_before(seen);
+            if account.reason().is_none() {
+                self.compare(now, &mut account);
             }
             number = number.saturating_add(1);
             tell(Told { number, at: Some(now), what: What::Account(Box::new(account)) })
         })
+    }
+
+    /// Quotas, used codes and the clock's floor are the running gate's alone: what config and policy admit is told as that gate has it.
+    fn compare(&mut self, now: Timestamp, account: &mut Account) {
+        let start = clock::instant();
+        // A gate that did not answer the last time may have been at a reload.
+        self.ask = true;
+        loop {
+            match self.running_gate_saw(account) {
+                Some(seen) if now.since(seen.at()) > AT_ONCE => return account.seen_before(seen),
+                // What it admitted just now is this very datagram.
+                Some(Seen::Admitted(_)) => return,
+                Some(seen) => return account.done_otherwise(Some(seen)),
+                None if !self.ask => return,
+                None if clock::elapsed(start) > KNOWN_WITHIN => return account.done_otherwise(None),
+                // It may be at it yet.
+                None => thread::sleep(ASKED_AGAIN),
+            }
+        }
     }
 
     /// What the running gate remembers of this very packet; nothing where none runs. Strangers' packets are no question.

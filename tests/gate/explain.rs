@@ -175,10 +175,12 @@ pub(crate) fn live_beside_the_gate(backend: &'static str) {
 
 /// What came before `--live` began is known to the running gate alone, and a single packet is looked up there, too.
 pub(crate) fn asks_the_running_gate(backend: &'static str) {
-    let mut world = World::start(&Plan::new(backend));
+    let seldom = format!("services = [\"tcp/{SERVICE}\"]\nquota = \"1/h\"");
+    let mut world = World::start(&Plan::new(backend).user("carol", &seldom));
     let before = world.first.packet("alice", Family::V4, &[]);
     world.first.send(Family::V4, &before);
-    world.daemon.wait_for_admitted(1);
+    world.first.knock("carol", Family::V4, &[]);
+    world.daemon.wait_for_admitted(2);
     std::thread::sleep(Duration::from_millis(1100));
     let config = world.folder().join("posternd.toml").display().to_string();
     let arguments = ["explain", "--live", "--for", "20s", "--interface", "gate2", "--json", "--config", &config];
@@ -188,6 +190,12 @@ pub(crate) fn asks_the_running_gate(backend: &'static str) {
     let told: Value = serde_json::from_str(&live.line()).unwrap();
     assert_eq!((&told["reason"], &told["cause"]), (&"drop replay".into(), &"replay".into()), "{told}");
     assert!(told["running_gate"]["admitted"].is_u64(), "{told}");
+    world.first.knock("carol", Family::V4, &[]);
+    let told: Value = serde_json::from_str(&live.line()).unwrap();
+    assert_eq!((&told["verdict"], &told["user"]), (&"admit".into(), &"carol".into()), "{told}");
+    assert!(told["running_gate"]["refused"].is_u64(), "{told}");
+    let says = told["says"].as_str().unwrap();
+    assert!(says.contains("; the running gate refused this very packet at 20") && says.contains("its log names the rule"), "{says}");
     drop(live);
 
     let base64 = |packet: &[u8]| base64::Engine::encode(&base64::engine::general_purpose::STANDARD, packet);
@@ -202,7 +210,7 @@ pub(crate) fn asks_the_running_gate(backend: &'static str) {
     let said = text(&world.daemon.asked(&["explain", &packet]));
     assert!(said.starts_with("packet 1: drop replay (step 8): alice's key, but this very packet came before, admitted at 20"), "{said}");
     let status = world.daemon.status();
-    assert_eq!((status.admitted, status.marks), (1, 1), "to ask changes nothing");
+    assert_eq!((status.admitted, status.marks), (2, 2), "to ask changes nothing");
     assert!(world.daemon.stop().success());
     let fresh = text(&world.daemon.asked(&["explain", &packet]));
     assert!(fresh.starts_with("packet 1: admit: alice may open "), "nobody to ask, and not a word about it: {fresh}");

@@ -300,6 +300,24 @@ fn what_the_running_gate_remembers_makes_a_replay_of_it_or_is_added() {
     assert!(old.line().starts_with("drop unknown-hint (step 2): alice's key, but made 1m 40s ago"), "{}", old.line());
 }
 
+/// Quotas, used codes and the clock's floor are its alone.
+#[test]
+fn an_admission_that_the_running_gate_does_not_share_is_told_as_the_configs_word() {
+    let packet = Wish::of("alice").sealed(START);
+    let told = |seen| {
+        let mut account = arrived(&mut explainer(ALICE, &[]), START, HOME, packet.as_bytes());
+        account.done_otherwise(seen);
+        account.line()
+    };
+    let admitted = "admit by the config: alice may open tcp/22 for 192.0.2.7/32 for 30s";
+    let refused = format!(
+        "; the running gate refused this very packet at {START}, by what it remembers, a quota or a used code: its log names the rule"
+    );
+    assert_eq!(told(Some(Seen::Refused(START))), format!("{admitted}{refused}"));
+    let unknown = "; but the running gate has not taken it: posternd status says what it listens with, and whether its clock is ahead";
+    assert_eq!(told(None), format!("{admitted}{unknown}"));
+}
+
 #[test]
 fn a_packet_from_nobody_knows_where_is_judged_as_from_an_address_that_the_policy_lets_in() {
     let users = |networks: &str| format!("{ALICE}networks = [{networks}]\ntargets = ['fd00::/64']\nmax_prefix = {{ v4 = 24, v6 = 56 }}\n");

@@ -42,6 +42,17 @@ pub struct Account {
     pub besides: Option<(Rule, String)>,
     /// What the running gate remembers of this very packet.
     pub running: Option<Seen>,
+    /// What the running gate made of it where that is not what is said here, by all that it remembers and its config does not say.
+    pub otherwise: Option<Otherwise>,
+}
+
+/// What the running gate made of a packet that config and policy admit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Otherwise {
+    /// It refused it just now.
+    Refused,
+    /// It was asked and does not know it.
+    Unknown,
 }
 
 /// What the gate decided.
@@ -116,6 +127,7 @@ impl Account {
             clipped: None,
             besides: None,
             running: None,
+            otherwise: None,
         }
     }
 
@@ -141,6 +153,12 @@ impl Account {
             self.verdict = Verdict::Drop(super::super::replay::again(seen.at(), self.at));
             self.cause = Cause::Replay { first: Some(seen) };
         }
+    }
+
+    /// The running gate did otherwise just now: the verdict stays that of the config, and is told as no more than that.
+    pub fn done_otherwise(&mut self, seen: Option<Seen>) {
+        self.running = seen;
+        self.otherwise = Some(if seen.is_some() { Otherwise::Refused } else { Otherwise::Unknown });
     }
 }
 

@@ -20,7 +20,7 @@ mod names;
 mod steps;
 mod words;
 
-pub use account::{Account, Cause, Verdict};
+pub use account::{Account, Cause, Otherwise, Verdict};
 use concrete::Origin;
 use maker::{Maker, Rings};
 pub use names::likely;

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::super::{Seen, Wish};
-use super::account::{Account, Cause, Verdict};
+use super::account::{Account, Cause, Otherwise, Verdict};
 use crate::service;
 use crate::time;
 
@@ -14,6 +14,7 @@ impl Account {
     /// `drop too-old (step 7): alice's key, but made 5m 12s ago by the client's clock …`
     pub fn line(&self) -> String {
         let no = match self.reason() {
+            None if self.otherwise.is_some() => "admit by the config".to_owned(),
             None => "admit".to_owned(),
             Some(reason) => format!("{reason} (step {})", reason.step()),
         };
@@ -29,6 +30,13 @@ impl Account {
         let told = matches!(self.cause, Cause::Replay { first } if first == self.running);
         if let Some(seen) = self.running.filter(|_| !told) {
             said.push_str(&format!("; the running gate {} this very packet at {}", did(seen), seen.at()));
+        }
+        match self.otherwise {
+            None => {}
+            Some(Otherwise::Refused) => said.push_str(", by what it remembers, a quota or a used code: its log names the rule"),
+            Some(Otherwise::Unknown) => said.push_str(
+                "; but the running gate has not taken it: posternd status says what it listens with, and whether its clock is ahead",
+            ),
         }
         said
     }
