@@ -107,9 +107,10 @@ fn demo(user: Option<u32>) -> Vec<String> {
 fn laid(user: Option<u32>) -> (tempfile::TempDir, Command) {
     let folder = tempfile::Builder::new().prefix("postern-demo-test-").tempdir().unwrap();
     fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
-    // Where the tests were built nobody else may be let in.
+    // Where the tests were built nobody else may be let in. No process of this one may have the copy open to write, as one that
+    // is started by another test meanwhile would: then it can't be run.
     let program = folder.path().join("posternd");
-    fs::copy(env!("CARGO_BIN_EXE_posternd"), &program).unwrap();
+    assert!(Command::new("cp").arg(env!("CARGO_BIN_EXE_posternd")).arg(&program).status().unwrap().success());
     let room = folder.path().join("tmp");
     fs::create_dir(&room).unwrap();
     fs::set_permissions(&room, fs::Permissions::from_mode(if user.is_some() { 0o1777 } else { 0o755 })).unwrap();

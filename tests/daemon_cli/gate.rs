@@ -90,10 +90,10 @@ impl Gate {
 
     /// Runs `posternd` with this config as the user nobody, who has no rights at all.
     pub(crate) fn run_as_nobody(&self, arguments: &[&str]) -> Ran {
-        // Where the tests were built nobody else may be let in.
-        let copy = self.path("posternd");
-        fs::copy(POSTERND, &copy).unwrap();
-        let script = format!("shift; exec setpriv --reuid 65534 --regid 65534 --clear-groups {} \"$@\"", copy.display());
+        // Where the tests were built nobody else may be let in. No process of this one may have the copy open to write, as one that
+        // is started by another test meanwhile would: then it can't be run.
+        let copy = self.path("posternd").display().to_string();
+        let script = format!("cp {POSTERND} {copy}; shift; exec setpriv --reuid 65534 --regid 65534 --clear-groups {copy} \"$@\"");
         self.run_through(&script, arguments)
     }
 
