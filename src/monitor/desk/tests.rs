@@ -9,6 +9,7 @@ use crate::order::{PAGE, Selection};
 use crate::policy::Policy;
 use crate::settings::{BackendKind, CaptureKind, Firewall, Gate, Interfaces, Metrics, OnStop};
 use crate::terms::{AddressFrom, Closing};
+use crate::time::Step;
 
 /// A gate with these users, each with these services.
 pub(in crate::monitor) fn settings(users: &[(&str, &[&str])]) -> Settings {
