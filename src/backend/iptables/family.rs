@@ -17,7 +17,7 @@ use crate::grant::Grant;
 use crate::run::{Call, OUTPUT};
 use crate::settings::Protection;
 
-/// Most bytes of a listing: twice what all the rules that Postern makes can take, some 250 bytes each, for a host has rules of its own.
+/// Most bytes of a listing: some four times what all the rules that Postern makes take, at 250 bytes each, for a host has rules of its own.
 const LISTING: usize = 32 << 20;
 
 /// One family of the firewall.
