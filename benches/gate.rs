@@ -4,7 +4,13 @@
 //! the machine does meets both, and medians are compared. A batch is made before the watch starts, in a buffer that is
 //! used again and again, by a sender who keeps no table, and each case runs until all users have been met before it is measured:
 //! the gates alone decide what is in the processor's caches.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, clippy::print_stdout)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::print_stdout
+)]
 
 use std::hint::black_box;
 use std::net::IpAddr;
@@ -20,7 +26,10 @@ use postern::reason::{Drop, Reason};
 use postern::service::NamedServices;
 use postern::time::Timestamp;
 use postern_proto::limits::{HEAD_LEN, PACKET_MAX, PACKET_MIN, TAG_LEN};
-use postern_proto::{Action, Allow, GateName, Hint, Item, KeyMaterial, Protocol, Request, Service, SharedKey, Step, UserKeys, seal};
+use postern_proto::{
+    Action, Allow, GateName, Hint, Item, KeyMaterial, Protocol, Request, Service, SharedKey, Step,
+    UserKeys, seal,
+};
 
 const MANY: u32 = 100_000;
 const BATCH: usize = 256;
@@ -43,7 +52,11 @@ enum Case {
 
 const CASES: [(Case, &str, Option<Drop>); 4] = [
     (Case::WrongLength, "wrong length", Some(Drop::Length)),
-    (Case::Junk, "random bytes of a valid length", Some(Drop::UnknownHint)),
+    (
+        Case::Junk,
+        "random bytes of a valid length",
+        Some(Drop::UnknownHint),
+    ),
     (Case::WrongMac, "right hint, wrong mac", Some(Drop::BadMac)),
     (Case::Valid, "valid knock of a random user", None),
 ];
@@ -58,7 +71,11 @@ struct Side {
 
 fn main() {
     // `cargo test --benches` only wants to know that it runs.
-    let (warm_up, rounds) = if std::env::args().any(|argument| argument == "--bench") { (WARM_UP, ROUNDS) } else { (1, 2) };
+    let (warm_up, rounds) = if std::env::args().any(|argument| argument == "--bench") {
+        (WARM_UP, ROUNDS)
+    } else {
+        (1, 2)
+    };
     let mut dice = Dice(0x9e37_79b9_7f4a_7c15);
     let mut sides = [Side::new(1), Side::new(MANY)];
     for (case, _) in CASES.iter().enumerate() {
@@ -73,20 +90,36 @@ fn main() {
     }
     for side in &mut sides {
         side.check((warm_up + rounds) * BATCH);
-        side.nanos.iter_mut().for_each(|nanos| _ = nanos.drain(..warm_up));
+        side.nanos
+            .iter_mut()
+            .for_each(|nanos| _ = nanos.drain(..warm_up));
     }
     tell(&sides);
 }
 
 impl Side {
     fn new(users: u32) -> Self {
-        let everyone = (0..users).map(|n| User { keys: keys(n), policy: policy(n) }).collect();
+        let everyone = (0..users)
+            .map(|n| User {
+                keys: keys(n),
+                policy: policy(n),
+            })
+            .collect();
         let mut gate = Gate::new(everyone, NamedServices::new(), WINDOW, Kept::default());
         let hint_keys = gate.hint_keys();
         let table = HintTable::build(&hint_keys, gate.table_wanted(START).unwrap());
         gate.install(table);
-        let hints = hint_keys.iter().map(|key| key.hint(Step::of(START.as_millis()))).collect();
-        Self { gate, users, hints, batch: Vec::with_capacity(BATCH), nanos: Default::default() }
+        let hints = hint_keys
+            .iter()
+            .map(|key| key.hint(Step::of(START.as_millis())))
+            .collect();
+        Self {
+            gate,
+            users,
+            hints,
+            batch: Vec::with_capacity(BATCH),
+            nanos: Default::default(),
+        }
     }
 
     fn measure(&mut self, case: usize, now: Timestamp, dice: &mut Dice) {
@@ -111,7 +144,9 @@ impl Side {
     fn check(&self, each: usize) {
         for (case, name, reason) in CASES {
             let counters = self.gate.counters();
-            let counted = reason.map_or(counters.admitted, |reason| counters.of(Reason::Drop(reason)));
+            let counted = reason.map_or(counters.admitted, |reason| {
+                counters.of(Reason::Drop(reason))
+            });
             assert_eq!(counted, each as u64, "{case:?}: {name}");
         }
     }
@@ -133,14 +168,23 @@ impl Side {
 fn keys(user: u32) -> UserKeys {
     let mut key = [7; 32];
     key[..4].copy_from_slice(&user.to_be_bytes());
-    UserKeys::derive(&GateName::new("gate.example.org").unwrap(), &KeyMaterial::shared(&SharedKey::from_bytes(key)))
+    UserKeys::derive(
+        &GateName::new("gate.example.org").unwrap(),
+        &KeyMaterial::shared(&SharedKey::from_bytes(key)),
+    )
 }
 
 /// As the config makes it for a user with two services, but with room for every knock of the run.
 fn policy(user: u32) -> Policy {
     let services = vec!["tcp/22".parse().unwrap(), "udp/51820".parse().unwrap()];
-    let quota = Quota { count: NonZeroU32::new(1_000_000).unwrap(), per: Duration::from_secs(1) };
-    Policy { quota, ..Policy::for_user(&format!("user-{user}"), services) }
+    let quota = Quota {
+        count: NonZeroU32::new(1_000_000).unwrap(),
+        per: Duration::from_secs(1),
+    };
+    Policy {
+        quota,
+        ..Policy::for_user(&format!("user-{user}"), services)
+    }
 }
 
 fn knock(user: u32, now: Timestamp, length: usize, dice: &mut Dice) -> Vec<u8> {
@@ -153,17 +197,30 @@ fn knock(user: u32, now: Timestamp, length: usize, dice: &mut Dice) -> Vec<u8> {
         items: vec![Item::Service(Service::new(Protocol::Tcp, 22, 22).unwrap())],
     };
     let nonce = dice.bytes(12).try_into().unwrap();
-    seal(&keys(user), &request, nonce, length - HEAD_LEN - TAG_LEN).unwrap().as_bytes().to_vec()
+    seal(&keys(user), &request, nonce, length - HEAD_LEN - TAG_LEN)
+        .unwrap()
+        .as_bytes()
+        .to_vec()
 }
 
 fn tell(sides: &[Side; 2]) {
     let measured = sides[0].nanos[0].len();
-    println!("time per datagram in the gate: medians of {measured} batches of {BATCH}, in brackets the quartiles; window 30 s");
-    println!("{:<36} {:>26} {:>26}   ratio", "", "1 user", "100,000 users");
+    println!(
+        "time per datagram in the gate: medians of {measured} batches of {BATCH}, in brackets the quartiles; window 30 s"
+    );
+    println!(
+        "{:<36} {:>26} {:>26}   ratio",
+        "", "1 user", "100,000 users"
+    );
     for (case, (_, name, _)) in CASES.iter().enumerate() {
         let [one, many] = [&sides[0], &sides[1]].map(|side| quartiles(&side.nanos[case]));
         let said = |[low, median, high]: [f64; 3]| format!("{median:.1} ns [{low:.1} {high:.1}]");
-        println!("{name:<36} {:>26} {:>26}   {:.3}", said(one), said(many), many[1] / one[1]);
+        println!(
+            "{name:<36} {:>26} {:>26}   {:.3}",
+            said(one),
+            said(many),
+            many[1] / one[1]
+        );
     }
 }
 

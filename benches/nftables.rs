@@ -1,7 +1,12 @@
 //! How long it takes from an order to an element that the kernel has committed: with one live grant, and with ten thousand.
 //!
 //! Runs in a network namespace of its own and needs root. Prints medians; the clock is read here and nowhere in the driver.
-#![allow(clippy::unwrap_used, clippy::print_stdout, clippy::disallowed_methods, clippy::indexing_slicing)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    clippy::disallowed_methods,
+    clippy::indexing_slicing
+)]
 
 use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
@@ -29,21 +34,39 @@ fn main() {
         );
         medians.push(micros(open));
     }
-    println!("opening with 10,000 live grants takes {:.2} times as long as with one", medians[1] / medians[0]);
+    println!(
+        "opening with 10,000 live grants takes {:.2} times as long as with one",
+        medians[1] / medians[0]
+    );
 }
 
 fn measure(live: u64) -> (Duration, Duration, Duration) {
     let mut driver = Nftables::open().unwrap();
     driver.tick(NOW);
-    let protection =
-        Protection { services: vec!["tcp/22".parse().unwrap()], knock_ports: vec![62201], silence_knocks: true, ..Protection::default() };
-    driver.install(&protection, &(1..=live).map(grant).collect::<Vec<_>>()).unwrap();
+    let protection = Protection {
+        services: vec!["tcp/22".parse().unwrap()],
+        knock_ports: vec![62201],
+        silence_knocks: true,
+        ..Protection::default()
+    };
+    driver
+        .install(&protection, &(1..=live).map(grant).collect::<Vec<_>>())
+        .unwrap();
     let (mut opens, mut extends, mut closes) = (Vec::new(), Vec::new(), Vec::new());
     for round in 0..ROUNDS {
         let old = grant(live + 1 + round);
-        let new = Grant { until: old.until.plus(Duration::from_secs(30)), ..old.clone() };
+        let new = Grant {
+            until: old.until.plus(Duration::from_secs(30)),
+            ..old.clone()
+        };
         opens.push(timed(&mut driver, Change::Open(old.clone())));
-        extends.push(timed(&mut driver, Change::Extend { old, new: new.clone() }));
+        extends.push(timed(
+            &mut driver,
+            Change::Extend {
+                old,
+                new: new.clone(),
+            },
+        ));
         closes.push(timed(&mut driver, Change::Close(new)));
     }
     let start = Instant::now();

@@ -33,7 +33,10 @@ pub fn network_from_wire(address: Ipv6Addr, prefix: u8) -> Option<IpNet> {
 /// A network as the wire carries it: address and prefix length in IPv6 space.
 pub fn network_to_wire(network: IpNet) -> (Ipv6Addr, u8) {
     match network {
-        IpNet::V4(v4) => (v4.network().to_ipv6_mapped(), v4.prefix_len().saturating_add(MAPPED)),
+        IpNet::V4(v4) => (
+            v4.network().to_ipv6_mapped(),
+            v4.prefix_len().saturating_add(MAPPED),
+        ),
         IpNet::V6(v6) => (v6.network(), v6.prefix_len()),
     }
 }
@@ -63,7 +66,14 @@ mod tests {
 
     #[test]
     fn networks_keep_their_family_over_the_wire() {
-        for text in ["192.0.2.0/24", "192.0.2.7/32", "2001:db8::/32", "0.0.0.0/0", "::/0", "2001:db8::7/128"] {
+        for text in [
+            "192.0.2.0/24",
+            "192.0.2.7/32",
+            "2001:db8::/32",
+            "0.0.0.0/0",
+            "::/0",
+            "2001:db8::7/128",
+        ] {
             let network: IpNet = text.parse().unwrap();
             let (address, prefix) = network_to_wire(network);
             assert_eq!(network_from_wire(address, prefix), Some(network), "{text}");
@@ -76,12 +86,18 @@ mod tests {
         assert_eq!(widen(source, 128), Some("192.0.2.77/32".parse().unwrap()));
         assert_eq!(widen(source, 120), Some("192.0.2.0/24".parse().unwrap()));
         assert_eq!(widen(source, 95), None);
-        assert_eq!(widen("::ffff:192.0.2.77".parse().unwrap(), 120), Some("192.0.2.0/24".parse().unwrap()));
+        assert_eq!(
+            widen("::ffff:192.0.2.77".parse().unwrap(), 120),
+            Some("192.0.2.0/24".parse().unwrap())
+        );
     }
 
     #[test]
     fn an_ipv6_source_is_widened_in_its_own_space() {
-        assert_eq!(widen("2001:db8::77".parse().unwrap(), 64), Some("2001:db8::/64".parse().unwrap()));
+        assert_eq!(
+            widen("2001:db8::77".parse().unwrap(), 64),
+            Some("2001:db8::/64".parse().unwrap())
+        );
         assert_eq!(widen("2001:db8::77".parse().unwrap(), 129), None);
     }
 }

@@ -29,7 +29,10 @@ pub struct Bundle {
 impl Bundle {
     /// The text of a key file that the config names.
     pub fn key_file(&self, path: &Path) -> Option<&str> {
-        self.keys.iter().find(|file| file.path == path).map(|file| file.text.as_str())
+        self.keys
+            .iter()
+            .find(|file| file.path == path)
+            .map(|file| file.text.as_str())
     }
 }
 
@@ -42,7 +45,9 @@ impl fmt::Debug for BundleFile {
 
 impl fmt::Debug for Bundle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_list().entries(self.main.iter().chain(&self.users).chain(&self.keys)).finish()
+        f.debug_list()
+            .entries(self.main.iter().chain(&self.users).chain(&self.keys))
+            .finish()
     }
 }
 
@@ -55,12 +60,20 @@ const KINDS: [u8; 3] = [b'm', b'u', b'k'];
 impl Bundle {
     /// All files as bytes: for each its kind, path and text, the last two with their lengths in front.
     pub fn encode(&self) -> BundleBytes {
-        let size = self.files().map(|(_, file)| 9 + file.path.as_os_str().len() + file.text.len()).sum();
+        let size = self
+            .files()
+            .map(|(_, file)| 9 + file.path.as_os_str().len() + file.text.len())
+            .sum();
         let mut bytes = Zeroizing::new(Vec::with_capacity(size));
         for (kind, file) in self.files() {
             bytes.push(kind);
-            for part in [file.path.as_os_str().as_encoded_bytes(), file.text.as_bytes()] {
-                bytes.extend_from_slice(&u32::try_from(part.len()).unwrap_or(u32::MAX).to_be_bytes());
+            for part in [
+                file.path.as_os_str().as_encoded_bytes(),
+                file.text.as_bytes(),
+            ] {
+                bytes.extend_from_slice(
+                    &u32::try_from(part.len()).unwrap_or(u32::MAX).to_be_bytes(),
+                );
                 bytes.extend_from_slice(part);
             }
         }
@@ -73,7 +86,10 @@ impl Bundle {
         while let Some((kind, rest)) = bytes.split_first() {
             let (path, rest) = part(rest)?;
             let (text, rest) = part(rest)?;
-            let file = BundleFile { path: PathBuf::from(path), text: Zeroizing::new(text.to_owned()) };
+            let file = BundleFile {
+                path: PathBuf::from(path),
+                text: Zeroizing::new(text.to_owned()),
+            };
             match *kind {
                 b'm' => bundle.main = Some(file),
                 b'u' => bundle.users.push(file),
@@ -88,7 +104,8 @@ impl Bundle {
     fn files(&self) -> impl Iterator<Item = (u8, &BundleFile)> {
         let [main, users, keys] = KINDS;
         let main = self.main.iter().map(move |file| (main, file));
-        main.chain(self.users.iter().map(move |file| (users, file))).chain(self.keys.iter().map(move |file| (keys, file)))
+        main.chain(self.users.iter().map(move |file| (users, file)))
+            .chain(self.keys.iter().map(move |file| (keys, file)))
     }
 }
 
@@ -103,13 +120,19 @@ mod tests {
     use super::*;
 
     fn file(path: &str, text: &str) -> BundleFile {
-        BundleFile { path: path.into(), text: Zeroizing::new(text.to_owned()) }
+        BundleFile {
+            path: path.into(),
+            text: Zeroizing::new(text.to_owned()),
+        }
     }
 
     #[test]
     fn a_bundle_comes_through_as_it_was_and_anything_less_is_refused() {
-        let bundle =
-            Bundle { main: Some(file("/a", "one")), users: vec![file("/b", ""), file("/c", "three")], keys: vec![file("/d", "k")] };
+        let bundle = Bundle {
+            main: Some(file("/a", "one")),
+            users: vec![file("/b", ""), file("/c", "three")],
+            keys: vec![file("/d", "k")],
+        };
         let bytes = bundle.encode();
         let again = Bundle::decode(&bytes).unwrap();
         assert_eq!(format!("{again:?}"), format!("{bundle:?}"));
@@ -131,6 +154,15 @@ mod tests {
 
     #[test]
     fn the_text_of_a_file_is_never_printed() {
-        assert_eq!(format!("{:?}", Bundle { main: Some(file("/a", "secret")), ..Bundle::default() }), "[/a (6 bytes)]");
+        assert_eq!(
+            format!(
+                "{:?}",
+                Bundle {
+                    main: Some(file("/a", "secret")),
+                    ..Bundle::default()
+                }
+            ),
+            "[/a (6 bytes)]"
+        );
     }
 }

@@ -9,7 +9,9 @@ use crate::time::Timestamp;
 /// The system's wall clock.
 #[expect(clippy::disallowed_methods, reason = "this is the one place")]
 pub fn wall() -> Timestamp {
-    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let since_epoch = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
     Timestamp::from_millis(crate::time::millis(since_epoch))
 }
 
@@ -44,7 +46,10 @@ impl Steady {
     /// Starts at the wall clock's time.
     #[expect(clippy::new_without_default, reason = "it reads clocks")]
     pub fn new() -> Self {
-        Self { start: wall(), boot: since_boot() }
+        Self {
+            start: wall(),
+            boot: since_boot(),
+        }
     }
 
     /// Its time.
@@ -79,15 +84,25 @@ mod tests {
     fn a_clock_that_was_set_is_followed_once_and_one_that_was_not_never() {
         let mut clock = Steady::new();
         assert_eq!(clock.follow(), None);
-        for hour in [Step::Forward(Duration::from_secs(3600)), Step::Back(Duration::from_secs(3600))] {
+        for hour in [
+            Step::Forward(Duration::from_secs(3600)),
+            Step::Back(Duration::from_secs(3600)),
+        ] {
             let age = clock.age();
             // As if the wall clock had been set the other way.
             clock.start = clock.start.stepped(hour);
             let step = clock.follow().unwrap();
-            assert_eq!(matches!(step, Step::Back(_)), matches!(hour, Step::Forward(_)), "{step}");
+            assert_eq!(
+                matches!(step, Step::Back(_)),
+                matches!(hour, Step::Forward(_)),
+                "{step}"
+            );
             assert!(step.length().abs_diff(hour.length()) < STEP, "{step}");
             assert_eq!(clock.follow(), None);
-            assert!(clock.age() >= age && clock.age() < Duration::from_secs(60), "its age is not a matter of the wall clock");
+            assert!(
+                clock.age() >= age && clock.age() < Duration::from_secs(60),
+                "its age is not a matter of the wall clock"
+            );
         }
     }
 }

@@ -113,7 +113,10 @@ pub fn ask_within(path: &Path, question: &Question, patience: Duration) -> io::R
     }
     let mut answer = String::new();
     if BufReader::new(stream.take(ANSWER_MAX)).read_line(&mut answer)? == 0 {
-        return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "it ended the connection without an answer"));
+        return Err(io::Error::new(
+            io::ErrorKind::UnexpectedEof,
+            "it ended the connection without an answer",
+        ));
     }
     serde_json::from_str(&harmless(&answer)).map_err(io::Error::other)
 }
@@ -128,8 +131,14 @@ fn harmless(json: &str) -> String {
             ('\\', Some('b' | 'f' | 'r')) => plain.push(' '),
             ('\\', Some('u')) => {
                 let digits: String = letters.by_ref().take(4).collect();
-                let meant = u32::from_str_radix(&digits, 16).ok().and_then(char::from_u32);
-                if meant.is_some_and(is_command) { plain.push(' ') } else { plain.extend(["\\u", &digits]) }
+                let meant = u32::from_str_radix(&digits, 16)
+                    .ok()
+                    .and_then(char::from_u32);
+                if meant.is_some_and(is_command) {
+                    plain.push(' ')
+                } else {
+                    plain.extend(["\\u", &digits])
+                }
             }
             ('\\', Some(other)) => plain.extend(['\\', other]),
             (letter, _) => plain.push(if is_command(letter) { ' ' } else { letter }),
@@ -165,7 +174,10 @@ mod tests {
     #[test]
     fn what_is_no_json_stays_none() {
         for json in ["", "\\", "\"\\u00", "\"\\u+01b\"\\", "{\"a\u{1b}", "hello"] {
-            assert!(serde_json::from_str::<serde_json::Value>(&harmless(json)).is_err(), "{json:?}");
+            assert!(
+                serde_json::from_str::<serde_json::Value>(&harmless(json)).is_err(),
+                "{json:?}"
+            );
         }
     }
 
@@ -175,7 +187,10 @@ mod tests {
         let path = folder.path().join("control.sock");
         drop(bind(&path).unwrap());
         let _listener = bind(&path).unwrap();
-        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(
+            std::fs::metadata(&path).unwrap().permissions().mode() & 0o777,
+            0o600
+        );
         assert!(is_served(&path) && !is_served(&folder.path().join("other.sock")));
     }
 }

@@ -27,7 +27,13 @@ impl Datagram {
         if let (Some(to), Some(from)) = (kept.get_mut(..len), payload.get(..len)) {
             to.copy_from_slice(from);
         }
-        Self { source: source.to_canonical(), destination: destination.to_canonical(), port, len, payload: kept }
+        Self {
+            source: source.to_canonical(),
+            destination: destination.to_canonical(),
+            port,
+            len,
+            payload: kept,
+        }
     }
 
     /// The address it came from, by its own word.
@@ -54,7 +60,11 @@ impl Datagram {
 /// Without the payload: a knock is nobody's business in a log.
 impl std::fmt::Debug for Datagram {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Datagram {{ {} -> {} port {}, {} bytes }}", self.source, self.destination, self.port, self.len)
+        write!(
+            f,
+            "Datagram {{ {} -> {} port {}, {} bytes }}",
+            self.source, self.destination, self.port, self.len
+        )
     }
 }
 

@@ -54,10 +54,20 @@ impl FromStr for Host {
     type Err = EndpointError;
 
     fn from_str(text: &str) -> Result<Self, EndpointError> {
-        let inner = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
+        let inner = text
+            .strip_prefix('[')
+            .and_then(|rest| rest.strip_suffix(']'));
         let host = inner.unwrap_or(text);
-        let fits = if host.contains(':') { is_ipv6(host) } else { inner.is_none() && is_name(host) };
-        if fits { Ok(Self(host.to_owned())) } else { Err(EndpointError::Host(text.to_owned())) }
+        let fits = if host.contains(':') {
+            is_ipv6(host)
+        } else {
+            inner.is_none() && is_name(host)
+        };
+        if fits {
+            Ok(Self(host.to_owned()))
+        } else {
+            Err(EndpointError::Host(text.to_owned()))
+        }
     }
 }
 
@@ -88,8 +98,15 @@ impl Endpoint {
             return Err(wrong());
         }
         let digits = port.bytes().all(|byte| byte.is_ascii_digit());
-        let port = port.parse().ok().filter(|port| digits && *port != 0).ok_or_else(wrong)?;
-        Ok(Self { host: host.parse().map_err(|_| wrong())?, port })
+        let port = port
+            .parse()
+            .ok()
+            .filter(|port| digits && *port != 0)
+            .ok_or_else(wrong)?;
+        Ok(Self {
+            host: host.parse().map_err(|_| wrong())?,
+            port,
+        })
     }
 }
 
@@ -103,7 +120,11 @@ impl FromStr for Endpoint {
 
 impl fmt::Display for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.host.0.contains(':') { write!(f, "[{}]:{}", self.host, self.port) } else { write!(f, "{}:{}", self.host, self.port) }
+        if self.host.0.contains(':') {
+            write!(f, "[{}]:{}", self.host, self.port)
+        } else {
+            write!(f, "{}:{}", self.host, self.port)
+        }
     }
 }
 
@@ -147,17 +168,35 @@ mod tests {
 
     #[test]
     fn a_gate_on_another_port_is_the_default_of_its_own_addresses() {
-        assert_eq!(Endpoint::with_default("gate", 5000).unwrap().to_string(), "gate:5000");
-        assert_eq!(Endpoint::with_default("[::1]", 5000).unwrap().to_string(), "[::1]:5000");
-        assert_eq!(Endpoint::with_default("gate:1", 5000).unwrap().to_string(), "gate:1");
+        assert_eq!(
+            Endpoint::with_default("gate", 5000).unwrap().to_string(),
+            "gate:5000"
+        );
+        assert_eq!(
+            Endpoint::with_default("[::1]", 5000).unwrap().to_string(),
+            "[::1]:5000"
+        );
+        assert_eq!(
+            Endpoint::with_default("gate:1", 5000).unwrap().to_string(),
+            "gate:1"
+        );
     }
 
     #[test]
     fn a_port_follows_a_colon_and_brackets_keep_ipv6_apart() {
         assert_eq!(read("gate:1000"), ("gate".to_owned(), 1000));
         assert_eq!(read("192.0.2.1:1"), ("192.0.2.1".to_owned(), 1));
-        assert_eq!(read("[2001:db8::1]:65535"), ("2001:db8::1".to_owned(), 65535));
-        assert_eq!("[2001:db8::1]:65535".parse::<Endpoint>().unwrap().to_string(), "[2001:db8::1]:65535");
+        assert_eq!(
+            read("[2001:db8::1]:65535"),
+            ("2001:db8::1".to_owned(), 65535)
+        );
+        assert_eq!(
+            "[2001:db8::1]:65535"
+                .parse::<Endpoint>()
+                .unwrap()
+                .to_string(),
+            "[2001:db8::1]:65535"
+        );
     }
 
     #[test]

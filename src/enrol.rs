@@ -107,14 +107,22 @@ mod tag {
 /// Whether a profile may have this name: it becomes a section of the client's config and may become the name of a key's file.
 pub fn is_profile_name(text: &str) -> bool {
     let starts = text.starts_with(|c: char| c.is_ascii_alphanumeric());
-    starts && text.len() <= PROFILE_NAME_MAX && text.chars().all(|c| c.is_ascii_alphanumeric() || "_-".contains(c))
+    starts
+        && text.len() <= PROFILE_NAME_MAX
+        && text
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || "_-".contains(c))
 }
 
 /// What a gate is called without its domain, for a profile: `gate` for `gate.example.org`.
 pub fn short_name(gate: &str) -> String {
     let first = gate.split('.').next().unwrap_or_default();
     let is_name = is_profile_name(first) && gate.parse::<std::net::IpAddr>().is_err();
-    if is_name { first.to_owned() } else { "gate".to_owned() }
+    if is_name {
+        first.to_owned()
+    } else {
+        "gate".to_owned()
+    }
 }
 
 impl Request {
@@ -136,12 +144,22 @@ impl Request {
     pub fn from_line(text: &str) -> Result<Self, NotALine> {
         let (kind, bytes) = open(text)?;
         if kind != Kind::Request {
-            return Err(NotALine::Other(kind, "a request; a request is what postern enroll prints"));
+            return Err(NotALine::Other(
+                kind,
+                "a request; a request is what postern enroll prints",
+            ));
         }
         let read = Read::new(&bytes)?;
         read.only(&[tag::PROFILE, tag::PUBLIC_KEY])?;
-        let profile = read.optional(tag::PROFILE, |bytes| text_if(bytes, is_profile_name), "profile")?;
-        Ok(Self { public_key: public_key(&read, tag::PUBLIC_KEY)?, profile })
+        let profile = read.optional(
+            tag::PROFILE,
+            |bytes| text_if(bytes, is_profile_name),
+            "profile",
+        )?;
+        Ok(Self {
+            public_key: public_key(&read, tag::PUBLIC_KEY)?,
+            profile,
+        })
     }
 }
 
@@ -157,7 +175,10 @@ impl Token {
     /// Where a value is too long, or a list.
     pub fn to_line(&self) -> Result<Zeroizing<String>, NotALine> {
         // What could not be read again is not written.
-        for (count, most, what) in [(self.addresses.len(), ADDRESSES_MAX, "address"), (self.services.len(), SERVICES_MAX, "services")] {
+        for (count, most, what) in [
+            (self.addresses.len(), ADDRESSES_MAX, "address"),
+            (self.services.len(), SERVICES_MAX, "services"),
+        ] {
             if !(1..=most).contains(&count) {
                 return Err(NotALine::Content(what));
             }
@@ -168,7 +189,8 @@ impl Token {
         fields.list(tag::ADDRESS, "address", &self.addresses)?;
         fields.list(tag::SERVICE, "services", &self.services)?;
         if let Some(duration) = self.duration {
-            let seconds = u32::try_from(duration.as_secs()).map_err(|_| NotALine::Content("duration"))?;
+            let seconds =
+                u32::try_from(duration.as_secs()).map_err(|_| NotALine::Content("duration"))?;
             fields.add(tag::DURATION, "duration", &seconds.to_be_bytes())?;
         }
         if self.source_only {
@@ -189,7 +211,11 @@ impl Token {
         if self.code {
             fields.add(tag::CODE, "code", &[])?;
         }
-        fields.into_line(if self.is_secret() { Kind::Secret } else { Kind::Token })
+        fields.into_line(if self.is_secret() {
+            Kind::Secret
+        } else {
+            Kind::Token
+        })
     }
 
     /// Reads a line; white space in it is passed over.
@@ -199,10 +225,16 @@ impl Token {
     pub fn from_line(text: &str) -> Result<Self, NotALine> {
         let (kind, bytes) = open(text)?;
         if kind == Kind::Request {
-            return Err(NotALine::Other(kind, "a token; a token is what posternd user add prints"));
+            return Err(NotALine::Other(
+                kind,
+                "a token; a token is what posternd user add prints",
+            ));
         }
         let read = Read::new(&bytes)?;
-        let flag = |tag, name| read.optional(tag, |bytes| bytes.is_empty().then_some(()), name).map(|there| there.is_some());
+        let flag = |tag, name| {
+            read.optional(tag, |bytes| bytes.is_empty().then_some(()), name)
+                .map(|there| there.is_some())
+        };
         let token = Self {
             user: read.one(tag::USER, |bytes| text_if(bytes, is_user_name), "user")?,
             gate: read.one(tag::GATE, gate_name, "gate")?,
@@ -211,27 +243,58 @@ impl Token {
             duration: read.optional(tag::DURATION, duration, "duration")?,
             source_only: flag(tag::SOURCE_ONLY, "allow")?,
             code: flag(tag::CODE, "code")?,
-            profile: read.optional(tag::PROFILE, |bytes| text_if(bytes, is_profile_name), "profile")?,
+            profile: read.optional(
+                tag::PROFILE,
+                |bytes| text_if(bytes, is_profile_name),
+                "profile",
+            )?,
             key: key(&read)?,
         };
-        if token.is_secret() == (kind == Kind::Secret) { Ok(token) } else { Err(NotALine::Content("kind")) }
+        if token.is_secret() == (kind == Kind::Secret) {
+            Ok(token)
+        } else {
+            Err(NotALine::Content("kind"))
+        }
     }
 }
 
 /// What pairs have beside the client's own key.
-fn add_pair(fields: &mut Fields, gate: &PublicKey, psk: Option<&PresharedKey>) -> Result<(), NotALine> {
+fn add_pair(
+    fields: &mut Fields,
+    gate: &PublicKey,
+    psk: Option<&PresharedKey>,
+) -> Result<(), NotALine> {
     fields.add(tag::GATE_KEY, "gate's key", gate.as_bytes())?;
     psk.map_or(Ok(()), |psk| fields.secret(tag::PSK, &psk.to_base64()))
 }
 
 fn key(read: &Read<'_>) -> Result<TokenKey, NotALine> {
-    let secret = |tag: u8| read.optional(tag, |bytes| <[u8; KEY_LEN]>::try_from(bytes).ok().map(Zeroizing::new), "key");
-    let pair = || Ok((public_key(read, tag::GATE_KEY)?, secret(tag::PSK)?.map(|bytes| PresharedKey::from_bytes(*bytes))));
-    match (secret(tag::SHARED_KEY)?, secret(tag::PRIVATE_KEY)?, read.has(tag::PUBLIC_KEY)) {
+    let secret = |tag: u8| {
+        read.optional(
+            tag,
+            |bytes| <[u8; KEY_LEN]>::try_from(bytes).ok().map(Zeroizing::new),
+            "key",
+        )
+    };
+    let pair = || {
+        Ok((
+            public_key(read, tag::GATE_KEY)?,
+            secret(tag::PSK)?.map(|bytes| PresharedKey::from_bytes(*bytes)),
+        ))
+    };
+    match (
+        secret(tag::SHARED_KEY)?,
+        secret(tag::PRIVATE_KEY)?,
+        read.has(tag::PUBLIC_KEY),
+    ) {
         (Some(bytes), None, false) if !read.has(tag::GATE_KEY) && !read.has(tag::PSK) => {
             Ok(TokenKey::Shared(SharedKey::from_bytes(*bytes)))
         }
-        (None, Some(bytes), false) => pair().map(|(gate, psk)| TokenKey::Pair { own: PrivateKey::from_bytes(*bytes), gate, psk }),
+        (None, Some(bytes), false) => pair().map(|(gate, psk)| TokenKey::Pair {
+            own: PrivateKey::from_bytes(*bytes),
+            gate,
+            psk,
+        }),
         (None, None, true) => {
             let own = public_key(read, tag::PUBLIC_KEY)?;
             pair().map(|(gate, psk)| TokenKey::Enrolled { own, gate, psk })
@@ -241,16 +304,26 @@ fn key(read: &Read<'_>) -> Result<TokenKey, NotALine> {
 }
 
 fn public_key(read: &Read<'_>, tag: u8) -> Result<PublicKey, NotALine> {
-    read.one(tag, |bytes| bytes.try_into().ok().map(PublicKey::from_bytes), "public key")
+    read.one(
+        tag,
+        |bytes| bytes.try_into().ok().map(PublicKey::from_bytes),
+        "public key",
+    )
 }
 
 fn text_if(bytes: &[u8], is_right: fn(&str) -> bool) -> Option<String> {
-    std::str::from_utf8(bytes).ok().filter(|text| is_right(text)).map(str::to_owned)
+    std::str::from_utf8(bytes)
+        .ok()
+        .filter(|text| is_right(text))
+        .map(str::to_owned)
 }
 
 /// It is shown on terminals, so it may hold nothing that they take for a command.
 fn gate_name(bytes: &[u8]) -> Option<GateName> {
-    std::str::from_utf8(bytes).ok().filter(|text| !text.contains(char::is_control)).and_then(|text| GateName::new(text).ok())
+    std::str::from_utf8(bytes)
+        .ok()
+        .filter(|text| !text.contains(char::is_control))
+        .and_then(|text| GateName::new(text).ok())
 }
 
 fn duration(bytes: &[u8]) -> Option<Duration> {

@@ -50,7 +50,8 @@ pub fn read_open(path: &Path) -> Result<(Zeroizing<String>, Result<(), FileError
     check_kind(path, &metadata, PRIVATE_MAX)?;
     let private = check_mode(path, &metadata);
     let bytes = read_whole(file, metadata.len()).map_err(failed)?;
-    let text = into_text(bytes).ok_or_else(|| FileError::other(path, "is not UTF-8 text", "save it as UTF-8"))?;
+    let text = into_text(bytes)
+        .ok_or_else(|| FileError::other(path, "is not UTF-8 text", "save it as UTF-8"))?;
     Ok((text, private))
 }
 
@@ -67,7 +68,9 @@ pub fn files_in(folder: &Path, ending: &str) -> Result<Vec<PathBuf>, FileError> 
     check_folder(folder)?;
     let mut paths = Vec::new();
     for entry in entries {
-        let name = entry.map_err(|error| FileError::io(folder, "read", &error))?.file_name();
+        let name = entry
+            .map_err(|error| FileError::io(folder, "read", &error))?
+            .file_name();
         let bytes = name.as_encoded_bytes();
         if bytes.ends_with(ending.as_bytes()) && !bytes.starts_with(b".") {
             paths.push(folder.join(name));
@@ -82,7 +85,10 @@ pub fn files_in(folder: &Path, ending: &str) -> Result<Vec<PathBuf>, FileError> 
 /// # Errors
 /// As [`read_private`], of the first file that is refused; these files may have up to 64 MiB. No `users.d` is no error.
 pub fn read_bundle(main: &Path) -> Result<Bundle, FileError> {
-    let mut bundle = Bundle { main: Some(read_config(main)?), ..Bundle::default() };
+    let mut bundle = Bundle {
+        main: Some(read_config(main)?),
+        ..Bundle::default()
+    };
     for path in files_in(&folder_of(main).join("users.d"), ".toml")? {
         bundle.users.push(read_config(&path)?);
     }
@@ -94,7 +100,10 @@ pub fn read_bundle(main: &Path) -> Result<Bundle, FileError> {
 /// # Errors
 /// As [`read_bundle`].
 pub fn read_config(path: &Path) -> Result<BundleFile, FileError> {
-    Ok(BundleFile { path: path.to_owned(), text: read(path, CONFIG_MAX)? })
+    Ok(BundleFile {
+        path: path.to_owned(),
+        text: read(path, CONFIG_MAX)?,
+    })
 }
 
 /// Adds the key files that a config names to its bundle.
@@ -104,7 +113,10 @@ pub fn read_config(path: &Path) -> Result<BundleFile, FileError> {
 pub fn add_key_files(bundle: &mut Bundle, paths: &[PathBuf]) -> Result<(), FileError> {
     for path in paths {
         let text = read_private(path)?;
-        bundle.keys.push(BundleFile { path: path.clone(), text });
+        bundle.keys.push(BundleFile {
+            path: path.clone(),
+            text,
+        });
     }
     Ok(())
 }
@@ -118,7 +130,11 @@ pub fn add_key_files(bundle: &mut Bundle, paths: &[PathBuf]) -> Result<(), FileE
 pub fn write_private(path: &Path, bytes: &[u8], overwrite: bool) -> Result<(), FileError> {
     check_folder(&folder_of(path))?;
     let Some(name) = path.file_name() else {
-        return Err(FileError::other(path, "is not the name of a file", "name a file to write to"));
+        return Err(FileError::other(
+            path,
+            "is not the name of a file",
+            "name a file to write to",
+        ));
     };
     let mut fresh = path.to_owned();
     if overwrite {
@@ -131,12 +147,20 @@ pub fn write_private(path: &Path, bytes: &[u8], overwrite: bool) -> Result<(), F
     }
     let mut file = create(&fresh)?;
     let written = file.write_all(bytes).and_then(|()| file.sync_all());
-    let placed = written.and_then(|()| if overwrite { fs::rename(&fresh, path) } else { Ok(()) });
-    placed.and_then(|()| open_to_read(&folder_of(path))?.sync_all()).map_err(|error| {
-        // What could not be written whole is taken away again; the error that counts is the first one.
-        let _ = fs::remove_file(&fresh);
-        FileError::io(path, "written", &error)
-    })
+    let placed = written.and_then(|()| {
+        if overwrite {
+            fs::rename(&fresh, path)
+        } else {
+            Ok(())
+        }
+    });
+    placed
+        .and_then(|()| open_to_read(&folder_of(path))?.sync_all())
+        .map_err(|error| {
+            // What could not be written whole is taken away again; the error that counts is the first one.
+            let _ = fs::remove_file(&fresh);
+            FileError::io(path, "written", &error)
+        })
 }
 
 /// Reads a file of the system's own, such as those under /proc, that holds no secret.
@@ -173,7 +197,11 @@ pub fn write_system(path: &Path, text: &str) -> io::Result<()> {
 /// What the system said.
 #[expect(clippy::disallowed_methods, reason = "this is the one place")]
 pub fn create_log(path: &Path) -> io::Result<File> {
-    OpenOptions::new().append(true).create_new(true).mode(0o600).open(path)
+    OpenOptions::new()
+        .append(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path)
 }
 
 /// Opens the terminal that this process belongs to.
@@ -206,10 +234,13 @@ pub fn open_lock(path: &Path) -> io::Result<File> {
 
 fn read(path: &Path, max: u64) -> Result<Zeroizing<String>, FileError> {
     let file = open_to_read(path).map_err(|error| FileError::io(path, "read", &error))?;
-    let metadata = file.metadata().map_err(|error| FileError::io(path, "read", &error))?;
+    let metadata = file
+        .metadata()
+        .map_err(|error| FileError::io(path, "read", &error))?;
     check_file(path, &metadata, max)?;
     check_folders(path)?;
-    let bytes = read_whole(file, metadata.len()).map_err(|error| FileError::io(path, "read", &error))?;
+    let bytes =
+        read_whole(file, metadata.len()).map_err(|error| FileError::io(path, "read", &error))?;
     into_text(bytes).ok_or_else(|| FileError::other(path, "is not UTF-8 text", "save it as UTF-8"))
 }
 
@@ -221,11 +252,19 @@ fn check_file(path: &Path, metadata: &Metadata, max: u64) -> Result<(), FileErro
 
 fn check_kind(path: &Path, metadata: &Metadata, max: u64) -> Result<(), FileError> {
     if !metadata.is_file() {
-        let kind = if metadata.is_dir() { "is a folder, not a file" } else { "is not a regular file" };
+        let kind = if metadata.is_dir() {
+            "is a folder, not a file"
+        } else {
+            "is not a regular file"
+        };
         return Err(FileError::other(path, kind, "name a file"));
     }
     if metadata.len() > max {
-        return Err(FileError::other(path, &format!("is larger than {} MiB", max >> 20), "name the right file, or split it"));
+        return Err(FileError::other(
+            path,
+            &format!("is larger than {} MiB", max >> 20),
+            "name the right file, or split it",
+        ));
     }
     Ok(())
 }
@@ -236,7 +275,11 @@ fn check_mode(path: &Path, metadata: &Metadata) -> Result<(), FileError> {
     }
     let mode = metadata.mode() & 0o7777;
     let what = format!("can be used by more than its owner (mode {mode:04o})");
-    Err(FileError::exposed(path, &what, &format!("run chmod 600 {}", path.display())))
+    Err(FileError::exposed(
+        path,
+        &what,
+        &format!("run chmod 600 {}", path.display()),
+    ))
 }
 
 /// The folder that the path names and, behind a symbolic link, the folder that the file is really in.
@@ -245,7 +288,11 @@ fn check_folders(path: &Path) -> Result<(), FileError> {
     check_folder(&named)?;
     let real = fs::canonicalize(path).map_err(|error| FileError::io(path, "read", &error))?;
     let real = folder_of(&real);
-    if real == named { Ok(()) } else { check_folder(&real) }
+    if real == named {
+        Ok(())
+    } else {
+        check_folder(&real)
+    }
 }
 
 /// Whoever may write to a folder may put another file in the place of a name, except in a sticky one such as /tmp.
@@ -258,7 +305,11 @@ fn check_folder(folder: &Path) -> Result<(), FileError> {
     let mode = metadata.mode() & 0o7777;
     if mode & OTHERS_WRITE != 0 && mode & STICKY == 0 {
         let what = format!("is a folder that others may write to (mode {mode:04o})");
-        return Err(FileError::exposed(folder, &what, &format!("run chmod go-w {}", folder.display())));
+        return Err(FileError::exposed(
+            folder,
+            &what,
+            &format!("run chmod go-w {}", folder.display()),
+        ));
     }
     Ok(())
 }
@@ -270,7 +321,11 @@ fn check_owner(path: &Path, metadata: &Metadata) -> Result<(), FileError> {
         return Ok(());
     }
     let what = format!("belongs to user {owner}, who could change it");
-    Err(FileError::exposed(path, &what, &format!("run chown {me} {}", path.display())))
+    Err(FileError::exposed(
+        path,
+        &what,
+        &format!("run chown {me} {}", path.display()),
+    ))
 }
 
 /// The folder that a file lies in, `.` where its path names none.
@@ -303,17 +358,35 @@ fn into_text(mut bytes: Zeroizing<Vec<u8>>) -> Option<Zeroizing<String>> {
     }
 }
 
-#[expect(clippy::disallowed_methods, reason = "this file is the one that opens files")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "this file is the one that opens files"
+)]
 fn open_to_read(path: &Path) -> io::Result<File> {
     // Without NONBLOCK, opening a named pipe would wait for a writer.
     let flags = OFlags::NONBLOCK | OFlags::NOCTTY;
-    OpenOptions::new().read(true).custom_flags(flags.bits().cast_signed()).open(path)
+    OpenOptions::new()
+        .read(true)
+        .custom_flags(flags.bits().cast_signed())
+        .open(path)
 }
 
-#[expect(clippy::disallowed_methods, reason = "this file is the one that opens files")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "this file is the one that opens files"
+)]
 fn create(path: &Path) -> Result<File, FileError> {
-    OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).map_err(|error| match error.kind() {
-        io::ErrorKind::AlreadyExists => FileError::other(path, "is there already", "name another file, or move this one away"),
-        _ => FileError::io(path, "written", &error),
-    })
+    OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path)
+        .map_err(|error| match error.kind() {
+            io::ErrorKind::AlreadyExists => FileError::other(
+                path,
+                "is there already",
+                "name another file, or move this one away",
+            ),
+            _ => FileError::io(path, "written", &error),
+        })
 }

@@ -64,7 +64,9 @@ impl Change {
 impl Grant {
     /// Opens the same door for the same user, whatever the time.
     pub fn same_door(&self, other: &Self) -> bool {
-        let same_place = self.target == other.target && self.services == other.services && self.forwards == other.forwards;
+        let same_place = self.target == other.target
+            && self.services == other.services
+            && self.forwards == other.forwards;
         self.user == other.user && self.allow == other.allow && same_place
     }
 }
@@ -83,7 +85,9 @@ impl fmt::Display for Grant {
             write!(f, "{target} ")?;
         }
         let services = self.services.iter().map(ToString::to_string);
-        let all: Vec<String> = services.chain(self.forwards.iter().map(ToString::to_string)).collect();
+        let all: Vec<String> = services
+            .chain(self.forwards.iter().map(ToString::to_string))
+            .collect();
         f.write_str(&all.join(", "))
     }
 }

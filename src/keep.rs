@@ -45,7 +45,9 @@ const HEAD: &str = "postern journal 1";
 ///
 /// # Errors
 /// A record that has no JSON form.
-pub fn write<'a, T: Serialize + 'a>(records: impl Iterator<Item = &'a T>) -> Result<String, String> {
+pub fn write<'a, T: Serialize + 'a>(
+    records: impl Iterator<Item = &'a T>,
+) -> Result<String, String> {
     let mut body = String::new();
     for record in records {
         body.push_str(&serde_json::to_string(record).map_err(|error| error.to_string())?);
@@ -60,16 +62,24 @@ pub fn write<'a, T: Serialize + 'a>(records: impl Iterator<Item = &'a T>) -> Res
 /// What is wrong with it.
 pub fn read<T: DeserializeOwned>(text: &str) -> Result<Vec<T>, Damaged> {
     let (first, body) = text.split_once('\n').ok_or(Damaged::Head)?;
-    let sum = first.strip_prefix(HEAD).and_then(|rest| rest.strip_prefix(' ')).ok_or(Damaged::Head)?;
+    let sum = first
+        .strip_prefix(HEAD)
+        .and_then(|rest| rest.strip_prefix(' '))
+        .ok_or(Damaged::Head)?;
     if sum != checksum(body) {
         return Err(Damaged::Checksum);
     }
-    let record = |(at, line): (usize, &str)| serde_json::from_str(line).map_err(|_| Damaged::Record(at.saturating_add(2)));
+    let record = |(at, line): (usize, &str)| {
+        serde_json::from_str(line).map_err(|_| Damaged::Record(at.saturating_add(2)))
+    };
     body.lines().enumerate().map(record).collect()
 }
 
 fn checksum(body: &str) -> String {
-    Sha256::digest(body).iter().map(|byte| format!("{byte:02x}")).collect()
+    Sha256::digest(body)
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
 }
 
 #[cfg(test)]
@@ -127,11 +137,16 @@ mod tests {
                 let mut bytes = whole.clone().into_bytes();
                 bytes[at] ^= 1 << bit;
                 // What is not UTF-8 is refused when the file is read.
-                let Ok(flipped) = String::from_utf8(bytes) else { continue };
+                let Ok(flipped) = String::from_utf8(bytes) else {
+                    continue;
+                };
                 assert!(read::<String>(&flipped).is_err(), "bit {bit} of byte {at}");
             }
         }
-        assert_eq!(read::<String>(&(whole.clone() + "\n")), Err(Damaged::Checksum));
+        assert_eq!(
+            read::<String>(&(whole.clone() + "\n")),
+            Err(Damaged::Checksum)
+        );
         assert_eq!(read::<String>(""), Err(Damaged::Head));
         assert_eq!(read::<u64>(&whole), Err(Damaged::Record(2)));
     }

@@ -49,13 +49,18 @@ type Door = (String, ipnet::IpNet, Option<std::net::IpAddr>);
 
 /// The ledger is full.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("more than {PORTS_MAX} ports would be open at once; nothing more is opened until some grants end")]
+#[error(
+    "more than {PORTS_MAX} ports would be open at once; nothing more is opened until some grants end"
+)]
 pub struct Full;
 
 impl Ledger {
     /// A ledger that holds what was found open and numbers new grants after `last_id`.
     pub fn new(last_id: u64, found: impl IntoIterator<Item = Grant>) -> Self {
-        let mut ledger = Self { last_id, ..Self::default() };
+        let mut ledger = Self {
+            last_id,
+            ..Self::default()
+        };
         for grant in found {
             ledger.last_id = ledger.last_id.max(grant.id.0);
             ledger.insert(grant);
@@ -68,7 +73,12 @@ impl Ledger {
     ///
     /// # Errors
     /// When the ledger is full.
-    pub fn open(&mut self, now: Timestamp, terms: &Terms, opening: Opening) -> Result<Change, Full> {
+    pub fn open(
+        &mut self,
+        now: Timestamp,
+        terms: &Terms,
+        opening: Opening,
+    ) -> Result<Change, Full> {
         let mut new = Grant {
             id: GrantId(self.last_id.saturating_add(1)),
             user: terms.user.clone(),
@@ -97,21 +107,38 @@ impl Ledger {
     pub fn close(&self, closing: &Closing, asked: &Opening) -> Vec<Change> {
         self.close_where(|grant| {
             let own = grant.user == closing.user && grant.allow == closing.allow;
-            let services = grant.services.iter().all(|open| service::covered(&asked.services, *open));
-            let forwards = grant.forwards.iter().all(|open| asked.forwards.contains(open));
-            own && (closing.services.is_empty() || (grant.target == closing.target && services && forwards))
+            let services = grant
+                .services
+                .iter()
+                .all(|open| service::covered(&asked.services, *open));
+            let forwards = grant
+                .forwards
+                .iter()
+                .all(|open| asked.forwards.contains(open));
+            own && (closing.services.is_empty()
+                || (grant.target == closing.target && services && forwards))
         })
     }
 
     /// The grants that pass the test, to be closed. They stay in the ledger until [`Ledger::done`].
     pub fn close_where(&self, test: impl Fn(&Grant) -> bool) -> Vec<Change> {
-        self.grants().filter(|grant| test(grant)).cloned().map(Change::Close).collect()
+        self.grants()
+            .filter(|grant| test(grant))
+            .cloned()
+            .map(Change::Close)
+            .collect()
     }
 
     /// At most `most` grants whose time has come, to be closed. They stay in the ledger until [`Ledger::done`].
     pub fn due(&self, now: Timestamp, most: usize) -> Vec<Change> {
-        let due = self.ends.iter().take_while(|(end, _)| *end <= now).take(most);
-        due.filter_map(|(_, id)| self.grants.get(id)).map(|entry| Change::Close(entry.grant.clone())).collect()
+        let due = self
+            .ends
+            .iter()
+            .take_while(|(end, _)| *end <= now)
+            .take(most);
+        due.filter_map(|(_, id)| self.grants.get(id))
+            .map(|entry| Change::Close(entry.grant.clone()))
+            .collect()
     }
 
     /// When the next grant is to be closed.
@@ -122,11 +149,20 @@ impl Ledger {
     /// The firewall has done it.
     pub fn done(&mut self, change: &Change) {
         let once = match change {
-            Change::Open(_) => Turnover { opened: 1, ..Turnover::default() },
-            Change::Extend { .. } => Turnover { extended: 1, ..Turnover::default() },
+            Change::Open(_) => Turnover {
+                opened: 1,
+                ..Turnover::default()
+            },
+            Change::Extend { .. } => Turnover {
+                extended: 1,
+                ..Turnover::default()
+            },
             Change::Close(grant) => {
                 self.remove(grant.id);
-                Turnover { closed: 1, ..Turnover::default() }
+                Turnover {
+                    closed: 1,
+                    ..Turnover::default()
+                }
             }
         };
         self.turnover = self.turnover.plus(once);
@@ -156,7 +192,11 @@ impl Ledger {
             entry.grant.until = entry.grant.until.stepped(step);
             entry.close_at = entry.close_at.stepped(step);
         }
-        self.ends = self.grants.iter().map(|(id, entry)| (entry.close_at, *id)).collect();
+        self.ends = self
+            .grants
+            .iter()
+            .map(|(id, entry)| (entry.close_at, *id))
+            .collect();
     }
 
     /// All grants, by number.
@@ -175,23 +215,36 @@ impl Ledger {
     }
 
     fn holds(&self, grant: &Grant) -> bool {
-        self.grants.get(&grant.id).is_some_and(|entry| entry.grant == *grant)
+        self.grants
+            .get(&grant.id)
+            .is_some_and(|entry| entry.grant == *grant)
     }
 
     fn find_door(&self, wanted: &Grant) -> Option<&Grant> {
         let ids = self.doors.get(&door(wanted))?;
-        ids.iter().filter_map(|id| self.grants.get(id)).map(|entry| &entry.grant).find(|grant| grant.same_door(wanted))
+        ids.iter()
+            .filter_map(|id| self.grants.get(id))
+            .map(|entry| &entry.grant)
+            .find(|grant| grant.same_door(wanted))
     }
 
     fn insert(&mut self, grant: Grant) {
         self.weight = self.weight.saturating_add(weight(&grant));
         self.ends.insert((grant.until, grant.id));
         self.doors.entry(door(&grant)).or_default().insert(grant.id);
-        self.grants.insert(grant.id, Entry { close_at: grant.until, grant });
+        self.grants.insert(
+            grant.id,
+            Entry {
+                close_at: grant.until,
+                grant,
+            },
+        );
     }
 
     fn remove(&mut self, id: GrantId) {
-        let Some(Entry { grant, close_at }) = self.grants.remove(&id) else { return };
+        let Some(Entry { grant, close_at }) = self.grants.remove(&id) else {
+            return;
+        };
         self.weight = self.weight.saturating_sub(weight(&grant));
         self.ends.remove(&(close_at, id));
         let door = door(&grant);
@@ -214,7 +267,11 @@ impl Ledger {
 
 /// A grant of nothing counts too, for it takes memory.
 fn weight(grant: &Grant) -> usize {
-    grant.services.len().saturating_add(grant.forwards.len().saturating_mul(FORWARD_WEIGHT)).max(1)
+    grant
+        .services
+        .len()
+        .saturating_add(grant.forwards.len().saturating_mul(FORWARD_WEIGHT))
+        .max(1)
 }
 
 fn door(grant: &Grant) -> Door {
@@ -242,11 +299,24 @@ mod tests {
     }
 
     fn ports(text: &[&str]) -> Opening {
-        Opening { services: service::joined(text.iter().map(|one| one.parse().unwrap()).collect()), forwards: Vec::new() }
+        Opening {
+            services: service::joined(text.iter().map(|one| one.parse().unwrap()).collect()),
+            forwards: Vec::new(),
+        }
     }
 
-    fn open(ledger: &mut Ledger, now: u64, user: &str, allow: &str, seconds: u64, services: &[&str]) -> Grant {
-        match ledger.open(at(now), &terms(user, allow, seconds), ports(services)).unwrap() {
+    fn open(
+        ledger: &mut Ledger,
+        now: u64,
+        user: &str,
+        allow: &str,
+        seconds: u64,
+        services: &[&str],
+    ) -> Grant {
+        match ledger
+            .open(at(now), &terms(user, allow, seconds), ports(services))
+            .unwrap()
+        {
             Change::Open(grant) | Change::Extend { new: grant, .. } => grant,
             Change::Close(_) => panic!("nothing closes on open"),
         }
@@ -273,7 +343,11 @@ mod tests {
         ledger.undo(at(1030), &Change::Close(first));
         ledger.shift(Step::Back(Duration::from_secs(900)));
         let ends: Vec<Timestamp> = ledger.grants().map(|grant| grant.until).collect();
-        assert_eq!((ends, ledger.next_end()), (vec![at(130), at(160)], Some(at(131))), "a close that failed is tried again a second later");
+        assert_eq!(
+            (ends, ledger.next_end()),
+            (vec![at(130), at(160)], Some(at(131))),
+            "a close that failed is tried again a second later"
+        );
         ledger.shift(Step::Forward(Duration::from_secs(900)));
         let due = ledger.due(at(1060), 10);
         assert_eq!(due.len(), 2);
@@ -284,15 +358,38 @@ mod tests {
     #[test]
     fn a_renewal_extends_the_door_instead_of_adding_a_twin_and_never_shortens_it() {
         let mut ledger = Ledger::default();
-        let first = open(&mut ledger, 100, "alice", "192.0.2.7/32", 30, &["tcp/22", "tcp/80"]);
-        let longer = open(&mut ledger, 110, "alice", "192.0.2.7/32", 30, &["tcp/80", "tcp/22"]);
+        let first = open(
+            &mut ledger,
+            100,
+            "alice",
+            "192.0.2.7/32",
+            30,
+            &["tcp/22", "tcp/80"],
+        );
+        let longer = open(
+            &mut ledger,
+            110,
+            "alice",
+            "192.0.2.7/32",
+            30,
+            &["tcp/80", "tcp/22"],
+        );
         assert_eq!((longer.id, longer.until), (first.id, at(140)));
-        let shorter = open(&mut ledger, 120, "alice", "192.0.2.7/32", 5, &["tcp/22", "tcp/80"]);
+        let shorter = open(
+            &mut ledger,
+            120,
+            "alice",
+            "192.0.2.7/32",
+            5,
+            &["tcp/22", "tcp/80"],
+        );
         assert_eq!((shorter.id, shorter.until), (first.id, at(140)));
         assert_eq!(ledger.len(), 1);
-        for (user, allow, services) in
-            [("bob", "192.0.2.7/32", "tcp/22"), ("alice", "192.0.2.8/32", "tcp/22"), ("alice", "192.0.2.7/32", "tcp/23")]
-        {
+        for (user, allow, services) in [
+            ("bob", "192.0.2.7/32", "tcp/22"),
+            ("alice", "192.0.2.8/32", "tcp/22"),
+            ("alice", "192.0.2.7/32", "tcp/23"),
+        ] {
             open(&mut ledger, 120, user, allow, 5, &[services]);
         }
         assert_eq!(ledger.len(), 4);
@@ -301,8 +398,20 @@ mod tests {
     #[test]
     fn what_the_firewall_did_not_do_is_not_in_the_ledger() {
         let mut ledger = Ledger::default();
-        let change = ledger.open(at(100), &terms("alice", "192.0.2.7/32", 30), ports(&["tcp/22"])).unwrap();
-        let extend = ledger.open(at(110), &terms("alice", "192.0.2.7/32", 30), ports(&["tcp/22"])).unwrap();
+        let change = ledger
+            .open(
+                at(100),
+                &terms("alice", "192.0.2.7/32", 30),
+                ports(&["tcp/22"]),
+            )
+            .unwrap();
+        let extend = ledger
+            .open(
+                at(110),
+                &terms("alice", "192.0.2.7/32", 30),
+                ports(&["tcp/22"]),
+            )
+            .unwrap();
         ledger.undo(at(110), &extend);
         assert_eq!(ledger.next_end(), Some(at(130)));
         ledger.undo(at(110), &change);
@@ -335,23 +444,50 @@ mod tests {
         }
         let close = |services: &[&str]| {
             let wanted = services.iter().map(|one| one.parse().unwrap()).collect();
-            let closing = Closing { user: "alice".to_owned(), allow: "192.0.2.7/32".parse().unwrap(), target: None, services: wanted };
+            let closing = Closing {
+                user: "alice".to_owned(),
+                allow: "192.0.2.7/32".parse().unwrap(),
+                target: None,
+                services: wanted,
+            };
             ledger.close(&closing, &ports(services)).len()
         };
-        assert_eq!((close(&[]), close(&["tcp/22"]), close(&["tcp/23"]), close(&["tcp/1-1000"])), (2, 1, 0, 2));
+        assert_eq!(
+            (
+                close(&[]),
+                close(&["tcp/22"]),
+                close(&["tcp/23"]),
+                close(&["tcp/1-1000"])
+            ),
+            (2, 1, 0, 2)
+        );
     }
 
     #[test]
     fn a_forward_is_a_door_of_its_own_and_closes_by_its_own_name_only() {
         let mut ledger = Ledger::default();
-        let forward =
-            |port| crate::opening::Forward::new("tcp/2222".parse().unwrap(), "10.0.0.5".parse().unwrap(), Some(port), false).unwrap();
-        let leading = |port| Opening { services: Vec::new(), forwards: vec![forward(port)] };
+        let forward = |port| {
+            crate::opening::Forward::new(
+                "tcp/2222".parse().unwrap(),
+                "10.0.0.5".parse().unwrap(),
+                Some(port),
+                false,
+            )
+            .unwrap()
+        };
+        let leading = |port| Opening {
+            services: Vec::new(),
+            forwards: vec![forward(port)],
+        };
         for opening in [leading(22), leading(23), ports(&["tcp/2222"])] {
-            ledger.open(at(100), &terms("alice", "192.0.2.7/32", 30), opening).unwrap();
+            ledger
+                .open(at(100), &terms("alice", "192.0.2.7/32", 30), opening)
+                .unwrap();
         }
         assert_eq!(ledger.len(), 3);
-        let again = ledger.open(at(110), &terms("alice", "192.0.2.7/32", 30), leading(22)).unwrap();
+        let again = ledger
+            .open(at(110), &terms("alice", "192.0.2.7/32", 30), leading(22))
+            .unwrap();
         assert!(matches!(again, Change::Extend { .. }) && ledger.len() == 3);
         let closing = |services: &[&str]| Closing {
             user: "alice".to_owned(),
@@ -360,7 +496,12 @@ mod tests {
             services: services.iter().map(|one| one.parse().unwrap()).collect(),
         };
         assert_eq!(ledger.close(&closing(&["inner"]), &leading(22)).len(), 1);
-        assert_eq!(ledger.close(&closing(&["tcp/2222"]), &ports(&["tcp/2222"])).len(), 1);
+        assert_eq!(
+            ledger
+                .close(&closing(&["tcp/2222"]), &ports(&["tcp/2222"]))
+                .len(),
+            1
+        );
         assert_eq!(ledger.close(&closing(&[]), &Opening::default()).len(), 3);
     }
 
@@ -376,8 +517,14 @@ mod tests {
             until: at(1000),
         };
         let mut ledger = Ledger::new(0, (0..u32::try_from(PORTS_MAX).unwrap()).map(grant));
-        assert_eq!(ledger.open(at(1), &terms("bob", "192.0.2.7/32", 1), ports(&["tcp/22"])), Err(Full));
-        assert!(matches!(ledger.open(at(1), &terms("alice", "0.0.0.9/32", 1), ports(&["tcp/22"])), Ok(Change::Extend { .. })));
+        assert_eq!(
+            ledger.open(at(1), &terms("bob", "192.0.2.7/32", 1), ports(&["tcp/22"])),
+            Err(Full)
+        );
+        assert!(matches!(
+            ledger.open(at(1), &terms("alice", "0.0.0.9/32", 1), ports(&["tcp/22"])),
+            Ok(Change::Extend { .. })
+        ));
     }
 
     #[test]
@@ -389,10 +536,25 @@ mod tests {
         for n in 0..PORTS_MAX / many.len() {
             open(&mut ledger, 1, "alice", &address(n), 30, &many);
         }
-        assert_eq!(ledger.open(at(1), &terms("bob", "192.0.2.7/32", 30), ports(&["tcp/22"])), Err(Full));
+        assert_eq!(
+            ledger.open(at(1), &terms("bob", "192.0.2.7/32", 30), ports(&["tcp/22"])),
+            Err(Full)
+        );
         let due = ledger.due(at(31), 1);
         ledger.done(&due[0]);
-        assert!(ledger.open(at(31), &terms("bob", "192.0.2.7/32", 30), ports(&many)).is_ok(), "what ends makes room");
-        assert_eq!(ledger.open(at(31), &terms("bob", "192.0.2.8/32", 30), ports(&["tcp/22"])), Err(Full));
+        assert!(
+            ledger
+                .open(at(31), &terms("bob", "192.0.2.7/32", 30), ports(&many))
+                .is_ok(),
+            "what ends makes room"
+        );
+        assert_eq!(
+            ledger.open(
+                at(31),
+                &terms("bob", "192.0.2.8/32", 30),
+                ports(&["tcp/22"])
+            ),
+            Err(Full)
+        );
     }
 }

@@ -8,8 +8,8 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::io::Errno;
 use rustix::net::{
-    self, AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer, SendAncillaryMessage,
-    SendFlags, SocketFlags, SocketType,
+    self, AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags,
+    SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketFlags, SocketType,
 };
 
 /// Descriptors that one message can carry: all that an engine is started with.
@@ -37,7 +37,12 @@ pub enum Received {
 /// # Errors
 /// What the kernel said.
 pub fn pair() -> io::Result<(Link, Link)> {
-    let (one, other) = net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
+    let (one, other) = net::socketpair(
+        AddressFamily::UNIX,
+        SocketType::SEQPACKET,
+        SocketFlags::CLOEXEC,
+        None,
+    )?;
     Ok((Link { socket: one }, Link { socket: other }))
 }
 
@@ -47,7 +52,9 @@ impl Link {
     /// # Errors
     /// What the kernel said.
     pub fn from_stdin() -> io::Result<Self> {
-        Ok(Self { socket: io::stdin().as_fd().try_clone_to_owned()? })
+        Ok(Self {
+            socket: io::stdin().as_fd().try_clone_to_owned()?,
+        })
     }
 
     /// Gives the socket away, to become another process's standard input.
@@ -60,7 +67,9 @@ impl Link {
     /// # Errors
     /// What the kernel said.
     pub fn try_clone(&self) -> io::Result<Self> {
-        Ok(Self { socket: self.socket.try_clone()? })
+        Ok(Self {
+            socket: self.socket.try_clone()?,
+        })
     }
 
     /// Sends one message and waits for room.
@@ -83,18 +92,36 @@ impl Link {
     ///
     /// # Errors
     /// What the kernel said, or too many descriptors.
-    pub fn send_descriptors(&self, message: &[u8], descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {
+    pub fn send_descriptors(
+        &self,
+        message: &[u8],
+        descriptors: &[BorrowedFd<'_>],
+    ) -> io::Result<()> {
         self.send_with(message, descriptors, SendFlags::NOSIGNAL)
     }
 
-    fn send_with(&self, message: &[u8], descriptors: &[BorrowedFd<'_>], flags: SendFlags) -> io::Result<()> {
+    fn send_with(
+        &self,
+        message: &[u8],
+        descriptors: &[BorrowedFd<'_>],
+        flags: SendFlags,
+    ) -> io::Result<()> {
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS_MAX))];
         let mut ancillary = SendAncillaryBuffer::new(&mut space);
-        if !descriptors.is_empty() && !ancillary.push(SendAncillaryMessage::ScmRights(descriptors)) {
-            return Err(io::Error::other(format!("{} descriptors are more than {DESCRIPTORS_MAX}", descriptors.len())));
+        if !descriptors.is_empty() && !ancillary.push(SendAncillaryMessage::ScmRights(descriptors))
+        {
+            return Err(io::Error::other(format!(
+                "{} descriptors are more than {DESCRIPTORS_MAX}",
+                descriptors.len()
+            )));
         }
         loop {
-            match net::sendmsg(&self.socket, &[IoSlice::new(message)], &mut ancillary, flags) {
+            match net::sendmsg(
+                &self.socket,
+                &[IoSlice::new(message)],
+                &mut ancillary,
+                flags,
+            ) {
                 Err(Errno::INTR) => {}
                 Err(error) => return Err(error.into()),
                 Ok(_) => return Ok(()),
@@ -107,7 +134,8 @@ impl Link {
     /// # Errors
     /// What the kernel said; `InvalidData` for a message longer than the buffer.
     pub fn receive(&self, buffer: &mut [u8]) -> io::Result<Received> {
-        self.receive_with(buffer, RecvFlags::empty()).map(|(received, _)| received)
+        self.receive_with(buffer, RecvFlags::empty())
+            .map(|(received, _)| received)
     }
 
     /// The next message if there is one already.
@@ -115,7 +143,8 @@ impl Link {
     /// # Errors
     /// As [`Link::receive`].
     pub fn try_receive(&self, buffer: &mut [u8]) -> io::Result<Received> {
-        self.receive_with(buffer, RecvFlags::DONTWAIT).map(|(received, _)| received)
+        self.receive_with(buffer, RecvFlags::DONTWAIT)
+            .map(|(received, _)| received)
     }
 
     /// Waits for a message with descriptors.
@@ -126,11 +155,20 @@ impl Link {
         self.receive_with(buffer, RecvFlags::CMSG_CLOEXEC)
     }
 
-    fn receive_with(&self, buffer: &mut [u8], flags: RecvFlags) -> io::Result<(Received, Vec<OwnedFd>)> {
+    fn receive_with(
+        &self,
+        buffer: &mut [u8],
+        flags: RecvFlags,
+    ) -> io::Result<(Received, Vec<OwnedFd>)> {
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS_MAX))];
         let mut ancillary = RecvAncillaryBuffer::new(&mut space);
         let message = loop {
-            match net::recvmsg(&self.socket, &mut [IoSliceMut::new(buffer)], &mut ancillary, flags | RecvFlags::CMSG_CLOEXEC) {
+            match net::recvmsg(
+                &self.socket,
+                &mut [IoSliceMut::new(buffer)],
+                &mut ancillary,
+                flags | RecvFlags::CMSG_CLOEXEC,
+            ) {
                 // The other end went without reading all: the kernel says so once, and what came from there can still be read.
                 Err(Errno::INTR | Errno::CONNRESET) => {}
                 Err(Errno::AGAIN) => return Ok((Received::Nothing, Vec::new())),
@@ -144,9 +182,16 @@ impl Link {
         });
         let descriptors = rights.flatten().collect();
         if message.flags.contains(ReturnFlags::TRUNC) {
-            return Err(io::Error::new(io::ErrorKind::InvalidData, "a message is longer than any message may be"));
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidData,
+                "a message is longer than any message may be",
+            ));
         }
-        let received = if message.bytes == 0 { Received::Gone } else { Received::Message(message.bytes) };
+        let received = if message.bytes == 0 {
+            Received::Gone
+        } else {
+            Received::Message(message.bytes)
+        };
         Ok((received, descriptors))
     }
 }
@@ -174,13 +219,27 @@ mod tests {
         let (received, mut descriptors) = other.receive_descriptors(&mut buffer).unwrap();
         assert!(matches!(received, Received::Message(9)));
         let mut text = String::new();
-        std::fs::File::from(descriptors.remove(0)).read_to_string(&mut text).unwrap();
+        std::fs::File::from(descriptors.remove(0))
+            .read_to_string(&mut text)
+            .unwrap();
         assert_eq!(text, "inside");
-        assert!(matches!(other.receive(&mut buffer).unwrap(), Received::Message(8)));
-        assert!(matches!(other.try_receive(&mut buffer).unwrap(), Received::Nothing));
+        assert!(matches!(
+            other.receive(&mut buffer).unwrap(),
+            Received::Message(8)
+        ));
+        assert!(matches!(
+            other.try_receive(&mut buffer).unwrap(),
+            Received::Nothing
+        ));
         drop(one);
-        assert!(matches!(other.receive(&mut buffer).unwrap(), Received::Gone));
-        assert_eq!(other.send(b"anyone?").unwrap_err().kind(), io::ErrorKind::BrokenPipe);
+        assert!(matches!(
+            other.receive(&mut buffer).unwrap(),
+            Received::Gone
+        ));
+        assert_eq!(
+            other.send(b"anyone?").unwrap_err().kind(),
+            io::ErrorKind::BrokenPipe
+        );
     }
 
     #[test]
@@ -191,17 +250,31 @@ mod tests {
         other.send(b"last").unwrap();
         drop(other);
         let mut buffer = [0; 64];
-        assert!(matches!(one.try_receive(&mut buffer).unwrap(), Received::Message(5)));
-        assert!(matches!(one.try_receive(&mut buffer).unwrap(), Received::Message(4)));
-        assert!(matches!(one.try_receive(&mut buffer).unwrap(), Received::Gone));
+        assert!(matches!(
+            one.try_receive(&mut buffer).unwrap(),
+            Received::Message(5)
+        ));
+        assert!(matches!(
+            one.try_receive(&mut buffer).unwrap(),
+            Received::Message(4)
+        ));
+        assert!(matches!(
+            one.try_receive(&mut buffer).unwrap(),
+            Received::Gone
+        ));
     }
 
     #[test]
     fn a_message_that_is_too_long_is_an_error_and_a_full_link_does_not_block_who_will_not_wait() {
         let (one, other) = pair().unwrap();
         one.send(&[7; 65]).unwrap();
-        assert_eq!(other.receive(&mut [0; 64]).unwrap_err().kind(), io::ErrorKind::InvalidData);
-        let full = (0..100_000).find_map(|_| one.try_send(&[7; 1000]).err()).unwrap();
+        assert_eq!(
+            other.receive(&mut [0; 64]).unwrap_err().kind(),
+            io::ErrorKind::InvalidData
+        );
+        let full = (0..100_000)
+            .find_map(|_| one.try_send(&[7; 1000]).err())
+            .unwrap();
         assert_eq!(full.kind(), io::ErrorKind::WouldBlock);
     }
 }

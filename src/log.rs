@@ -43,11 +43,17 @@ pub enum Form {
 
 /// Starts logging in this process and returns in which form. Done once; a second call changes nothing.
 pub fn start() -> Form {
-    let asked = form(std::env::var(FORMAT).ok().as_deref(), is_journal(std::env::var(STREAM).ok().as_deref()));
-    let registry = tracing_subscriber::registry().with(EnvFilter::try_from_env(LEVEL).unwrap_or_else(|_| EnvFilter::new("info")));
+    let asked = form(
+        std::env::var(FORMAT).ok().as_deref(),
+        is_journal(std::env::var(STREAM).ok().as_deref()),
+    );
+    let registry = tracing_subscriber::registry()
+        .with(EnvFilter::try_from_env(LEVEL).unwrap_or_else(|_| EnvFilter::new("info")));
     // Only the first call in a process can succeed, and one is enough.
     let _ = match asked {
-        Form::Text => registry.with(lines().with_ansi(std::io::stderr().is_terminal())).try_init(),
+        Form::Text => registry
+            .with(lines().with_ansi(std::io::stderr().is_terminal()))
+            .try_init(),
         Form::Json => registry.with(lines().json().flatten_event(true)).try_init(),
         Form::Journal => match tracing_journald::layer() {
             Ok(layer) => registry.with(as_we_like_it(layer)).try_init(),
@@ -74,9 +80,12 @@ fn form(asked: Option<&str>, is_journal: bool) -> Form {
 
 /// Whether standard error is the stream of this name. It may be inherited by a program whose output goes elsewhere.
 fn is_journal(stream: Option<&str>) -> bool {
-    let named =
-        stream.and_then(|stream| stream.split_once(':')).and_then(|(device, inode)| Some((device.parse().ok()?, inode.parse().ok()?)));
-    let found = rustix::fs::fstat(std::io::stderr()).map(|found| (found.st_dev, found.st_ino)).ok();
+    let named = stream
+        .and_then(|stream| stream.split_once(':'))
+        .and_then(|(device, inode)| Some((device.parse().ok()?, inode.parse().ok()?)));
+    let found = rustix::fs::fstat(std::io::stderr())
+        .map(|found| (found.st_dev, found.st_ino))
+        .ok();
     named.is_some() && named == found
 }
 
@@ -84,27 +93,46 @@ fn is_journal(stream: Option<&str>) -> bool {
 type Lines<S> = Layer<S, DefaultFields, Format<Full, Utc>, fn() -> Stderr>;
 
 fn lines<S>() -> Lines<S> {
-    tracing_subscriber::fmt::layer().with_writer(std::io::stderr as fn() -> Stderr).with_timer(Utc).with_target(false)
+    tracing_subscriber::fmt::layer()
+        .with_writer(std::io::stderr as fn() -> Stderr)
+        .with_timer(Utc)
+        .with_target(false)
 }
 
 fn as_we_like_it(layer: tracing_journald::Layer) -> tracing_journald::Layer {
     // An info is syslog's info, not its notice; an engine's own name is that of a link under /proc.
-    let priorities = PriorityMappings { info: Priority::Informational, debug: Priority::Debug, ..PriorityMappings::new() };
-    layer.with_field_prefix(Some(PREFIX.to_owned())).with_priority_mappings(priorities).with_syslog_identifier("posternd".to_owned())
+    let priorities = PriorityMappings {
+        info: Priority::Informational,
+        debug: Priority::Debug,
+        ..PriorityMappings::new()
+    };
+    layer
+        .with_field_prefix(Some(PREFIX.to_owned()))
+        .with_priority_mappings(priorities)
+        .with_syslog_identifier("posternd".to_owned())
 }
 
 struct Utc;
 
 impl FormatTime for Utc {
     fn format_time(&self, writer: &mut Writer<'_>) -> std::fmt::Result {
-        write!(writer, "{}", crate::time::Timestamp::from_millis(now_millis()))
+        write!(
+            writer,
+            "{}",
+            crate::time::Timestamp::from_millis(now_millis())
+        )
     }
 }
 
 /// The log's own look at the clock: adapters do not use one another.
-#[expect(clippy::disallowed_methods, reason = "a log line's time decides nothing")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a log line's time decides nothing"
+)]
 fn now_millis() -> u64 {
-    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    let since = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .unwrap_or_default();
     crate::time::millis(since)
 }
 
@@ -117,7 +145,15 @@ mod tests {
         let found = rustix::fs::fstat(std::io::stderr()).unwrap();
         let own = format!("{}:{}", found.st_dev, found.st_ino);
         assert!(is_journal(Some(&own)));
-        for other in [None, Some(""), Some("8"), Some("x:y"), Some("8:"), Some(&*format!("{own}0")), Some(&*format!("1{own}"))] {
+        for other in [
+            None,
+            Some(""),
+            Some("8"),
+            Some("x:y"),
+            Some("8:"),
+            Some(&*format!("{own}0")),
+            Some(&*format!("1{own}")),
+        ] {
             assert!(!is_journal(other), "{other:?}");
         }
     }
@@ -125,11 +161,23 @@ mod tests {
     #[test]
     fn a_form_that_is_asked_for_goes_before_what_standard_error_is() {
         for is_journal in [false, true] {
-            for (asked, wanted) in [("json", Form::Json), ("text", Form::Text), ("journal", Form::Journal)] {
+            for (asked, wanted) in [
+                ("json", Form::Json),
+                ("text", Form::Text),
+                ("journal", Form::Journal),
+            ] {
                 assert_eq!(form(Some(asked), is_journal), wanted);
             }
             for asked in [None, Some(""), Some("xml")] {
-                assert_eq!(form(asked, is_journal), if is_journal { Form::Journal } else { Form::Text }, "{asked:?}");
+                assert_eq!(
+                    form(asked, is_journal),
+                    if is_journal {
+                        Form::Journal
+                    } else {
+                        Form::Text
+                    },
+                    "{asked:?}"
+                );
             }
         }
     }

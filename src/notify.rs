@@ -29,13 +29,19 @@ pub fn tell(words: &[Word<'_>]) -> io::Result<()> {
     for word in words {
         match word {
             Word::Ready => states.push(NotifyState::Ready),
-            Word::Reloading => states.extend([NotifyState::Reloading, NotifyState::monotonic_usec_now()?]),
+            Word::Reloading => {
+                states.extend([NotifyState::Reloading, NotifyState::monotonic_usec_now()?])
+            }
             Word::Stopping => states.push(NotifyState::Stopping),
             Word::Status(line) => states.push(NotifyState::Status(line)),
             Word::Alive => states.push(NotifyState::Watchdog),
         }
     }
-    if states.is_empty() { Ok(()) } else { sd_notify::notify(&states) }
+    if states.is_empty() {
+        Ok(())
+    } else {
+        sd_notify::notify(&states)
+    }
 }
 
 /// Within which time systemd wants to hear [`Word::Alive`] again and again; `None` where it has no watchdog for this process.

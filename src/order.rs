@@ -219,7 +219,9 @@ pub enum CaptureSpec {
 impl fmt::Display for CaptureSpec {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Packet { interface: Some(name) } => f.write_str(name),
+            Self::Packet {
+                interface: Some(name),
+            } => f.write_str(name),
             Self::Packet { interface: None } => f.write_str("any"),
             Self::Udp { port } => write!(f, "udp/{port}"),
         }
@@ -236,7 +238,9 @@ impl Order {
     pub fn ticket(&self) -> Option<u64> {
         match self {
             Self::Loaded | Self::Ready | Self::Measured(_) => None,
-            Self::Open { ticket, .. } | Self::Close { ticket, .. } | Self::End { ticket, .. } => Some(*ticket),
+            Self::Open { ticket, .. } | Self::Close { ticket, .. } | Self::End { ticket, .. } => {
+                Some(*ticket)
+            }
             Self::Confirm { ticket } | Self::List { ticket } => Some(*ticket),
             Self::Reload { ticket } | Self::Measure { ticket } => Some(*ticket),
         }
@@ -248,7 +252,9 @@ impl Report {
     pub fn ticket(&self) -> Option<u64> {
         match self {
             Self::Go | Self::Finish | Self::Measure => None,
-            Self::Opened { ticket, .. } | Self::Closed { ticket, .. } | Self::Refused { ticket, .. } => Some(*ticket),
+            Self::Opened { ticket, .. }
+            | Self::Closed { ticket, .. }
+            | Self::Refused { ticket, .. } => Some(*ticket),
             Self::Confirmed { ticket, .. } | Self::Grants { ticket, .. } => Some(*ticket),
             Self::Reloaded { ticket, .. } | Self::Measured { ticket, .. } => Some(*ticket),
         }
@@ -261,7 +267,11 @@ impl Report {
 /// When it would be longer than [`MESSAGE_MAX`].
 pub fn encode<T: Serialize>(message: &T) -> Result<Vec<u8>, NotAMessage> {
     let bytes = serde_json::to_vec(message).map_err(|error| NotAMessage(error.to_string()))?;
-    if bytes.len() > MESSAGE_MAX { Err(NotAMessage(format!("{} bytes are too long", bytes.len()))) } else { Ok(bytes) }
+    if bytes.len() > MESSAGE_MAX {
+        Err(NotAMessage(format!("{} bytes are too long", bytes.len())))
+    } else {
+        Ok(bytes)
+    }
 }
 
 /// The message in these bytes, all of them.
@@ -297,12 +307,20 @@ mod tests {
 
     #[test]
     fn orders_and_reports_come_back_as_they_were_sent() {
-        let closing = Closing { user: "alice".to_owned(), allow: "::/0".parse().unwrap(), target: None, services: Vec::new() };
+        let closing = Closing {
+            user: "alice".to_owned(),
+            allow: "::/0".parse().unwrap(),
+            target: None,
+            services: Vec::new(),
+        };
         let which = Selection::Address("192.0.2.7".parse().unwrap());
         for order in [
             Order::Loaded,
             Order::Ready,
-            Order::Open { ticket: 1, terms: terms() },
+            Order::Open {
+                ticket: 1,
+                terms: terms(),
+            },
             Order::Close { ticket: 2, closing },
             Order::End { ticket: 3, which },
             Order::List { ticket: u64::MAX },
@@ -314,12 +332,20 @@ mod tests {
                 marks: 2,
                 hints: 3,
                 counters: Counters::default(),
-                captures: vec![CaptureFigures { listening: true, received: 4, dropped: None }],
+                captures: vec![CaptureFigures {
+                    listening: true,
+                    received: 4,
+                    dropped: None,
+                }],
             })),
         ] {
             assert_eq!(decode::<Order>(&encode(&order).unwrap()).unwrap(), order);
         }
-        let refused = Report::Refused { ticket: 1, rule: Rule::GrantTo, why: "no".to_owned() };
+        let refused = Report::Refused {
+            ticket: 1,
+            rule: Rule::GrantTo,
+            why: "no".to_owned(),
+        };
         let reloaded = |outcome| Report::Reloaded { ticket: 2, outcome };
         for report in [
             refused,
@@ -327,7 +353,13 @@ mod tests {
             reloaded(Reloaded::Busy),
             reloaded(Reloaded::Refused("one\ntwo".to_owned())),
             Report::Measure,
-            Report::Measured { ticket: 4, tally: Tally { engines: 2, ..Tally::default() } },
+            Report::Measured {
+                ticket: 4,
+                tally: Tally {
+                    engines: 2,
+                    ..Tally::default()
+                },
+            },
         ] {
             assert_eq!(decode::<Report>(&encode(&report).unwrap()).unwrap(), report);
         }
@@ -335,7 +367,14 @@ mod tests {
 
     #[test]
     fn a_message_with_anything_more_or_less_in_it_is_refused() {
-        let good = String::from_utf8(encode(&Order::Open { ticket: 1, terms: terms() }).unwrap()).unwrap();
+        let good = String::from_utf8(
+            encode(&Order::Open {
+                ticket: 1,
+                terms: terms(),
+            })
+            .unwrap(),
+        )
+        .unwrap();
         assert!(decode::<Order>(good.as_bytes()).is_ok());
         for bad in [
             good.replace("\"ticket\":1", "\"ticket\":1,\"root\":true"),

@@ -6,7 +6,9 @@
 /// When the operating system has none; nothing may then be sent or made.
 pub fn bytes<const N: usize>() -> std::io::Result<[u8; N]> {
     let mut bytes = [0; N];
-    getrandom::fill(&mut bytes).map_err(|error| std::io::Error::other(format!("no random bytes from the system: {error}")))?;
+    getrandom::fill(&mut bytes).map_err(|error| {
+        std::io::Error::other(format!("no random bytes from the system: {error}"))
+    })?;
     Ok(bytes)
 }
 

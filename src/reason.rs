@@ -163,14 +163,24 @@ impl Rule {
             Self::Networks => "the address lies outside the user's networks",
             Self::Prefix => "the network is wider than the user's max_prefix",
             Self::GrantTo => "the user's grant_to does not allow this kind of address",
-            Self::Target => "the target is not among the user's targets, or stands beside a service that forwards by itself",
+            Self::Target => {
+                "the target is not among the user's targets, or stands beside a service that forwards by itself"
+            }
             Self::Family => "the host behind the gate and the allow address are not of one family",
             Self::Service => "a service is not among the user's services",
             Self::UnknownService => "a named service is not defined at this gate",
-            Self::Code(CodeFault::Missing) => "the user's knocks need a one-time code, and this one has none",
-            Self::Code(CodeFault::Wrong) => "the one-time code is wrong, or the clock of what made it is",
-            Self::Code(CodeFault::Used) => "the one-time code, or a later one, has been used, and each counts once",
-            Self::Code(CodeFault::Blocked) => "too many wrong one-time codes came from this user, so none is looked at for now",
+            Self::Code(CodeFault::Missing) => {
+                "the user's knocks need a one-time code, and this one has none"
+            }
+            Self::Code(CodeFault::Wrong) => {
+                "the one-time code is wrong, or the clock of what made it is"
+            }
+            Self::Code(CodeFault::Used) => {
+                "the one-time code, or a later one, has been used, and each counts once"
+            }
+            Self::Code(CodeFault::Blocked) => {
+                "too many wrong one-time codes came from this user, so none is looked at for now"
+            }
             Self::Duration => "the duration is past the user's max_duration",
             Self::User => "the monitor knows no such user",
             Self::Quota => "the user's quota is used up",
@@ -265,7 +275,11 @@ impl Reason {
             Rule::Firewall,
         ];
         let malformed = Malformed::ALL.iter().map(|rule| Drop::Malformed(*rule));
-        DROPS.into_iter().map(Self::Drop).chain(RULES.into_iter().map(Self::Refuse)).chain(malformed.map(Self::Drop))
+        DROPS
+            .into_iter()
+            .map(Self::Drop)
+            .chain(RULES.into_iter().map(Self::Refuse))
+            .chain(malformed.map(Self::Drop))
     }
 }
 
@@ -277,7 +291,9 @@ impl fmt::Display for Reason {
                 Some(rule) => write!(f, "drop {} ({rule})", reason.name()),
                 None => write!(f, "drop {}", reason.name()),
             },
-            Self::Refuse(rule @ Rule::Code(fault)) => write!(f, "refuse {} ({})", rule.name(), fault.name()),
+            Self::Refuse(rule @ Rule::Code(fault)) => {
+                write!(f, "refuse {} ({})", rule.name(), fault.name())
+            }
             Self::Refuse(rule) => write!(f, "refuse {}", rule.name()),
         }
     }
@@ -294,13 +310,18 @@ pub struct Counters {
 
 impl Default for Counters {
     fn default() -> Self {
-        Self { admitted: 0, given: [0; Reason::COUNT] }
+        Self {
+            admitted: 0,
+            given: [0; Reason::COUNT],
+        }
     }
 }
 
 impl From<Counters> for Vec<u64> {
     fn from(counters: Counters) -> Self {
-        std::iter::once(counters.admitted).chain(counters.given).collect()
+        std::iter::once(counters.admitted)
+            .chain(counters.given)
+            .collect()
     }
 }
 
@@ -309,7 +330,10 @@ impl TryFrom<Vec<u64>> for Counters {
 
     fn try_from(list: Vec<u64>) -> Result<Self, Self::Error> {
         let (admitted, given) = list.split_first().ok_or("there are no counters")?;
-        Ok(Self { admitted: *admitted, given: given.try_into().map_err(|_| "not one counter a reason")? })
+        Ok(Self {
+            admitted: *admitted,
+            given: given.try_into().map_err(|_| "not one counter a reason")?,
+        })
     }
 }
 
@@ -354,11 +378,21 @@ mod tests {
 
     #[test]
     fn counters_come_through_a_message_only_with_one_number_for_each_reason() {
-        let mut counters = Counters { admitted: 7, ..Counters::default() };
+        let mut counters = Counters {
+            admitted: 7,
+            ..Counters::default()
+        };
         counters.count(Reason::Refuse(Rule::Quota));
         let text = serde_json::to_string(&counters).unwrap();
         assert_eq!(serde_json::from_str::<Counters>(&text).unwrap(), counters);
-        for wrong in ["[]", "[1]", &text.replace('[', "[0,"), &text.replacen("7,", "", 1), &text.replace('7', "-7"), "null"] {
+        for wrong in [
+            "[]",
+            "[1]",
+            &text.replace('[', "[0,"),
+            &text.replacen("7,", "", 1),
+            &text.replace('7', "-7"),
+            "null",
+        ] {
             assert!(serde_json::from_str::<Counters>(wrong).is_err(), "{wrong}");
         }
     }

@@ -112,14 +112,20 @@ impl Argument {
         while let Some(at) = rest.find(['{', '}']) {
             let (before, brace) = rest.split_at(at);
             plain.push_str(before);
-            if let Some((single, after)) = ["{{", "}}"].into_iter().find_map(|twice| Some((twice.get(1..)?, brace.strip_prefix(twice)?))) {
+            if let Some((single, after)) = ["{{", "}}"]
+                .into_iter()
+                .find_map(|twice| Some((twice.get(1..)?, brace.strip_prefix(twice)?)))
+            {
                 plain.push_str(single);
                 rest = after;
                 continue;
             }
             let inside = brace.strip_prefix('{').ok_or(NotAnArgument::Brace)?;
             let (name, after) = inside.split_once('}').ok_or(NotAnArgument::Brace)?;
-            let place = PLACES.iter().find(|(known, _)| *known == name).map(|(_, place)| *place);
+            let place = PLACES
+                .iter()
+                .find(|(known, _)| *known == name)
+                .map(|(_, place)| *place);
             let place = place.ok_or_else(|| NotAnArgument::Unknown(name.to_owned()))?;
             parts.extend((!plain.is_empty()).then(|| Part::Text(std::mem::take(&mut plain))));
             parts.push(Part::Place(place));
@@ -139,7 +145,10 @@ impl Argument {
         let part = |part: &Part| match part {
             Part::Text(text) => text.replace('{', "{{").replace('}', "}}"),
             Part::Place(place) => {
-                let name = PLACES.iter().find(|(_, known)| known == place).map_or("", |(name, _)| name);
+                let name = PLACES
+                    .iter()
+                    .find(|(_, known)| known == place)
+                    .map_or("", |(name, _)| name);
                 format!("{{{name}}}")
             }
         };
@@ -168,7 +177,10 @@ impl Recipe {
 
     /// The arguments for this case; without one every placeholder is empty.
     pub fn arguments(&self, case: Option<&Case<'_>>) -> Vec<String> {
-        self.arguments.iter().map(|argument| argument.filled(case)).collect()
+        self.arguments
+            .iter()
+            .map(|argument| argument.filled(case))
+            .collect()
     }
 
     /// Runs it to its end, and returns what it wrote to standard output.
@@ -178,16 +190,39 @@ impl Recipe {
     pub fn carry_out(&self, run: &mut dyn Run, case: Option<&Case<'_>>) -> Result<String, Failed> {
         let arguments = self.arguments(case);
         let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-        let call = Call { program: &self.program, args: &arguments, stdin: b"", most: OUTPUT };
-        let failed = |how: String, hung| Failed { line: format!("{} {how}", self.program.display()), hung };
+        let call = Call {
+            program: &self.program,
+            args: &arguments,
+            stdin: b"",
+            most: OUTPUT,
+        };
+        let failed = |how: String, hung| Failed {
+            line: format!("{} {how}", self.program.display()),
+            hung,
+        };
         match run.run(&call) {
-            Ok(Ran { status: Some(0), stdout, .. }) => Ok(stdout),
-            Ok(Ran { status, stdout, stderr }) => {
-                let how = status.map_or("was ended by a signal".to_owned(), |status| format!("failed with exit status {status}"));
-                let said = first_line(&stderr).or_else(|| first_line(&stdout)).map_or(String::new(), |said| format!(": {said}"));
+            Ok(Ran {
+                status: Some(0),
+                stdout,
+                ..
+            }) => Ok(stdout),
+            Ok(Ran {
+                status,
+                stdout,
+                stderr,
+            }) => {
+                let how = status.map_or("was ended by a signal".to_owned(), |status| {
+                    format!("failed with exit status {status}")
+                });
+                let said = first_line(&stderr)
+                    .or_else(|| first_line(&stdout))
+                    .map_or(String::new(), |said| format!(": {said}"));
                 Err(failed(how + &said, false))
             }
-            Err(error) => Err(failed(error.to_string(), matches!(error, crate::run::RunError::Deadline(_)))),
+            Err(error) => Err(failed(
+                error.to_string(),
+                matches!(error, crate::run::RunError::Deadline(_)),
+            )),
         }
     }
 }
@@ -210,13 +245,30 @@ impl fmt::Display for Failed {
 /// The first line with something in it, without control characters, at most 200 characters of it.
 pub fn first_line(text: &str) -> Option<String> {
     let line = text.lines().map(str::trim).find(|line| !line.is_empty())?;
-    Some(line.chars().filter(|letter| !letter.is_control()).take(200).collect())
+    Some(
+        line.chars()
+            .filter(|letter| !letter.is_control())
+            .take(200)
+            .collect(),
+    )
 }
 
 impl Case<'_> {
     fn value(&self, place: Place) -> String {
-        let Grant { id, user, allow, target, until, .. } = self.grant;
-        let port = |which: fn((u16, u16)) -> u16| self.ports.range().map(which).map_or(String::new(), |port| port.to_string());
+        let Grant {
+            id,
+            user,
+            allow,
+            target,
+            until,
+            ..
+        } = self.grant;
+        let port = |which: fn((u16, u16)) -> u16| {
+            self.ports
+                .range()
+                .map(which)
+                .map_or(String::new(), |port| port.to_string())
+        };
         match place {
             Place::Id => id.to_string(),
             Place::User => user.clone(),
@@ -233,7 +285,10 @@ impl Case<'_> {
                 _ => port(|(first, _)| first),
             },
             Place::Service => self.ports.to_string(),
-            Place::Until => Timestamp::from_millis(whole_seconds(until.as_millis()).saturating_mul(1000)).to_string(),
+            Place::Until => {
+                Timestamp::from_millis(whole_seconds(until.as_millis()).saturating_mul(1000))
+                    .to_string()
+            }
             Place::UntilUnix => whole_seconds(until.as_millis()).to_string(),
             Place::Seconds => whole_seconds(millis(until.since(self.now))).to_string(),
         }
@@ -248,7 +303,9 @@ fn whole_seconds(millis: u64) -> u64 {
 impl From<Recipe> for Vec<String> {
     fn from(recipe: Recipe) -> Self {
         let program = recipe.program.to_string_lossy().into_owned();
-        std::iter::once(program).chain(recipe.arguments.iter().map(Argument::text)).collect()
+        std::iter::once(program)
+            .chain(recipe.arguments.iter().map(Argument::text))
+            .collect()
     }
 }
 
@@ -258,15 +315,24 @@ impl TryFrom<Vec<String>> for Recipe {
     fn try_from(words: Vec<String>) -> Result<Self, NotAnArgument> {
         let mut words = words.into_iter();
         let program = words.next().unwrap_or_default().into();
-        let arguments: Result<Vec<Argument>, NotAnArgument> = words.map(|text| Argument::read(&text)).collect();
-        Ok(Self { program, arguments: arguments? })
+        let arguments: Result<Vec<Argument>, NotAnArgument> =
+            words.map(|text| Argument::read(&text)).collect();
+        Ok(Self {
+            program,
+            arguments: arguments?,
+        })
     }
 }
 
 /// Arguments are a config's own text and may hold anything, so they are not shown.
 impl fmt::Debug for Recipe {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Recipe({} with {} arguments)", self.program.display(), self.arguments.len())
+        write!(
+            f,
+            "Recipe({} with {} arguments)",
+            self.program.display(),
+            self.arguments.len()
+        )
     }
 }
 
@@ -295,7 +361,11 @@ mod tests {
     }
 
     fn filled(text: &str, grant: &Grant, ports: &str) -> String {
-        let case = Case { grant, ports: ports.parse().unwrap(), now: Timestamp::from_millis(1_759_999_990_000) };
+        let case = Case {
+            grant,
+            ports: ports.parse().unwrap(),
+            now: Timestamp::from_millis(1_759_999_990_000),
+        };
         Argument::read(text).unwrap().filled(Some(&case))
     }
 
@@ -320,7 +390,14 @@ mod tests {
             ("", "", ""),
         ] {
             assert_eq!(Argument::read(text).unwrap().text(), text);
-            assert_eq!((filled(text, &four, "tcp/80-90"), filled(text, &six, "icmpv6")), (of_four.to_owned(), of_six.to_owned()), "{text}");
+            assert_eq!(
+                (
+                    filled(text, &four, "tcp/80-90"),
+                    filled(text, &six, "icmpv6")
+                ),
+                (of_four.to_owned(), of_six.to_owned()),
+                "{text}"
+            );
         }
         assert_eq!(filled("{ports} {first}", &four, "tcp/22"), "22 22");
         assert_eq!(PLACES.len(), places().split(' ').count());
@@ -353,23 +430,59 @@ mod tests {
 
     #[test]
     fn a_value_stays_inside_its_argument_and_a_failure_says_its_first_line() {
-        let arguments = ["{user} {user}", "x"].map(|text| Argument::read(text).unwrap()).to_vec();
+        let arguments = ["{user} {user}", "x"]
+            .map(|text| Argument::read(text).unwrap())
+            .to_vec();
         let recipe = Recipe::new("/bin/open".into(), arguments);
-        let spaced = Grant { user: "a; rm -rf *".to_owned(), ..grant("192.0.2.7/32", None) };
-        let case = Case { grant: &spaced, ports: spaced.services[0], now: Timestamp::default() };
-        let ran = |status, stdout: &str, stderr: &str| Ok(Ran { status, stdout: stdout.to_owned(), stderr: stderr.to_owned() });
+        let spaced = Grant {
+            user: "a; rm -rf *".to_owned(),
+            ..grant("192.0.2.7/32", None)
+        };
+        let case = Case {
+            grant: &spaced,
+            ports: spaced.services[0],
+            now: Timestamp::default(),
+        };
+        let ran = |status, stdout: &str, stderr: &str| {
+            Ok(Ran {
+                status,
+                stdout: stdout.to_owned(),
+                stderr: stderr.to_owned(),
+            })
+        };
         let mut run = Ends(ran(Some(0), "done\n", "warned"), Vec::new());
-        assert_eq!(recipe.carry_out(&mut run, Some(&case)), Ok("done\n".to_owned()));
+        assert_eq!(
+            recipe.carry_out(&mut run, Some(&case)),
+            Ok("done\n".to_owned())
+        );
         assert_eq!(run.1, ["a; rm -rf * a; rm -rf *", "x"]);
         for (outcome, line) in [
-            (ran(Some(3), "out\n", "\n  no\u{1b}[1m set\nmore"), "/bin/open failed with exit status 3: no[1m set"),
-            (ran(Some(1), "out\nmore", ""), "/bin/open failed with exit status 1: out"),
+            (
+                ran(Some(3), "out\n", "\n  no\u{1b}[1m set\nmore"),
+                "/bin/open failed with exit status 3: no[1m set",
+            ),
+            (
+                ran(Some(1), "out\nmore", ""),
+                "/bin/open failed with exit status 1: out",
+            ),
             (ran(None, "", ""), "/bin/open was ended by a signal"),
-            (Err(RunError::Deadline(std::time::Duration::from_secs(5))), "/bin/open did not finish within 5s and was killed"),
+            (
+                Err(RunError::Deadline(std::time::Duration::from_secs(5))),
+                "/bin/open did not finish within 5s and was killed",
+            ),
         ] {
             let hung = matches!(outcome, Err(RunError::Deadline(_)));
-            assert_eq!(recipe.carry_out(&mut Ends(outcome, Vec::new()), None), Err(Failed { line: line.to_owned(), hung }));
+            assert_eq!(
+                recipe.carry_out(&mut Ends(outcome, Vec::new()), None),
+                Err(Failed {
+                    line: line.to_owned(),
+                    hung
+                })
+            );
         }
-        assert!(!format!("{recipe:?}").contains("user"), "an argument may be anything");
+        assert!(
+            !format!("{recipe:?}").contains("user"),
+            "an argument may be anything"
+        );
     }
 }

@@ -38,7 +38,13 @@ pub enum Wanted {
 )]
 pub struct NotAService(String);
 
-const PROTOCOLS: [(&str, u8); 5] = [("tcp", 6), ("udp", 17), ("sctp", 132), ("icmp", 1), ("icmpv6", 58)];
+const PROTOCOLS: [(&str, u8); 5] = [
+    ("tcp", 6),
+    ("udp", 17),
+    ("sctp", 132),
+    ("icmp", 1),
+    ("icmpv6", 58),
+];
 
 impl Ports {
     /// IANA protocol number: 6, 17, 132, 1 or 58.
@@ -48,7 +54,10 @@ impl Ports {
 
     /// `tcp`, `udp`, `sctp`, `icmp` or `icmpv6`.
     pub fn protocol_name(self) -> &'static str {
-        PROTOCOLS.iter().find(|(_, number)| *number == self.protocol).map_or("?", |(name, _)| name)
+        PROTOCOLS
+            .iter()
+            .find(|(_, number)| *number == self.protocol)
+            .map_or("?", |(name, _)| name)
     }
 
     /// First and last port, inclusive; `None` for the protocols that have no ports.
@@ -63,7 +72,11 @@ impl Ports {
 
     /// The same protocol at another port; `None` for those that have no ports.
     pub fn moved_to(self, port: u16) -> Option<Self> {
-        (self.first != 0 && port != 0).then_some(Self { first: port, last: port, ..self })
+        (self.first != 0 && port != 0).then_some(Self {
+            first: port,
+            last: port,
+            ..self
+        })
     }
 
     /// Whether a packet of this protocol to this port belongs here; the port counts only where the protocol has ports.
@@ -74,7 +87,11 @@ impl Ports {
     /// The ports that both have.
     pub fn overlap(self, other: Self) -> Option<Self> {
         let (first, last) = (self.first.max(other.first), self.last.min(other.last));
-        (self.protocol == other.protocol && first <= last).then_some(Self { protocol: self.protocol, first, last })
+        (self.protocol == other.protocol && first <= last).then_some(Self {
+            protocol: self.protocol,
+            first,
+            last,
+        })
     }
 
     fn covers(self, other: Self) -> bool {
@@ -88,7 +105,11 @@ impl Ports {
 
 impl From<Service> for Ports {
     fn from(service: Service) -> Self {
-        Self { protocol: service.protocol().number(), first: service.first(), last: service.last() }
+        Self {
+            protocol: service.protocol().number(),
+            first: service.first(),
+            last: service.last(),
+        }
     }
 }
 
@@ -152,7 +173,9 @@ fn read_ports(text: &str) -> Option<Ports> {
 }
 
 fn port(text: &str) -> Option<u16> {
-    text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok())?
+    text.bytes()
+        .all(|byte| byte.is_ascii_digit())
+        .then(|| text.parse().ok())?
 }
 
 impl FromStr for Wanted {
@@ -163,7 +186,9 @@ impl FromStr for Wanted {
         if is_ports {
             return text.parse().map(Self::Ports);
         }
-        ServiceName::new(text).map(|name| Self::Named(name.as_str().to_owned())).map_err(|_| NotAService(text.to_owned()))
+        ServiceName::new(text)
+            .map(|name| Self::Named(name.as_str().to_owned()))
+            .map_err(|_| NotAService(text.to_owned()))
     }
 }
 
@@ -206,7 +231,11 @@ impl From<Wanted> for String {
 
 /// A list as people write it: `tcp/22, web`.
 pub fn list<T: fmt::Display>(items: &[T]) -> String {
-    items.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+    items
+        .iter()
+        .map(ToString::to_string)
+        .collect::<Vec<_>>()
+        .join(", ")
 }
 
 #[cfg(test)]
@@ -219,25 +248,57 @@ mod tests {
 
     #[test]
     fn text_forms_come_back_as_they_were_written() {
-        for text in ["tcp/22", "udp/5000-5010", "sctp/3868", "icmp", "icmpv6", "tcp/1-65535"] {
+        for text in [
+            "tcp/22",
+            "udp/5000-5010",
+            "sctp/3868",
+            "icmp",
+            "icmpv6",
+            "tcp/1-65535",
+        ] {
             assert_eq!(ports(text).to_string(), text);
             assert!(ports(text).to_wire().is_some(), "{text}");
         }
-        assert_eq!("web".parse::<Wanted>().unwrap(), Wanted::Named("web".to_owned()));
+        assert_eq!(
+            "web".parse::<Wanted>().unwrap(),
+            Wanted::Named("web".to_owned())
+        );
     }
 
     #[test]
     fn what_is_not_a_service_is_refused_with_the_text_named() {
-        for text in ["tcp", "tcp/0", "tcp/70000", "tcp/30-20", "icmp/1", "tcp/+22", "gre/1", "Web", "-web", "", "tcp/22-"] {
+        for text in [
+            "tcp",
+            "tcp/0",
+            "tcp/70000",
+            "tcp/30-20",
+            "icmp/1",
+            "tcp/+22",
+            "gre/1",
+            "Web",
+            "-web",
+            "",
+            "tcp/22-",
+        ] {
             let error = text.parse::<Wanted>().unwrap_err();
-            assert!(error.to_string().contains(&format!("\"{text}\"")), "{text}: {error}");
+            assert!(
+                error.to_string().contains(&format!("\"{text}\"")),
+                "{text}: {error}"
+            );
         }
     }
 
     #[test]
     fn ranges_overlap_where_both_have_the_port() {
-        let overlap = |one: &str, other: &str| ports(one).overlap(ports(other)).map(|both| both.to_string());
-        assert_eq!(overlap("tcp/20-30", "tcp/25-40").as_deref(), Some("tcp/25-30"));
+        let overlap = |one: &str, other: &str| {
+            ports(one)
+                .overlap(ports(other))
+                .map(|both| both.to_string())
+        };
+        assert_eq!(
+            overlap("tcp/20-30", "tcp/25-40").as_deref(),
+            Some("tcp/25-30")
+        );
         assert_eq!(overlap("icmp", "icmp").as_deref(), Some("icmp"));
         assert_eq!(overlap("tcp/20-30", "tcp/31-40"), None);
         assert_eq!(overlap("tcp/22", "udp/22"), None);
@@ -245,7 +306,13 @@ mod tests {
 
     #[test]
     fn a_range_is_covered_by_the_ranges_that_together_hold_it() {
-        let allowed = joined(vec![ports("tcp/81"), ports("tcp/80"), ports("udp/82"), ports("tcp/8000-8010"), ports("tcp/8005-8020")]);
+        let allowed = joined(vec![
+            ports("tcp/81"),
+            ports("tcp/80"),
+            ports("udp/82"),
+            ports("tcp/8000-8010"),
+            ports("tcp/8005-8020"),
+        ]);
         assert!(covered(&allowed, ports("tcp/80-81")));
         assert!(covered(&allowed, ports("tcp/8001-8020")));
         assert!(!covered(&allowed, ports("tcp/80-82")));

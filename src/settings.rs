@@ -139,7 +139,11 @@ pub struct Metrics {
 
 impl Default for Metrics {
     fn default() -> Self {
-        Self { file: None, interval: Duration::from_secs(15), listen: None }
+        Self {
+            file: None,
+            interval: Duration::from_secs(15),
+            listen: None,
+        }
     }
 }
 
@@ -183,10 +187,20 @@ impl Protection {
     /// What is closed for everyone who holds no grant, as the log says it; empty where nothing is.
     pub fn closed(&self) -> String {
         const NAMED: usize = 8;
-        let hidden = if self.hide_behind { self.behind.as_slice() } else { &[] };
+        let hidden = if self.hide_behind {
+            self.behind.as_slice()
+        } else {
+            &[]
+        };
         let services = self.services.iter().map(ToString::to_string);
-        let mut closed: Vec<String> =
-            services.chain(hidden.iter().take(NAMED).map(|(network, ports)| format!("{ports} at {network}"))).collect();
+        let mut closed: Vec<String> = services
+            .chain(
+                hidden
+                    .iter()
+                    .take(NAMED)
+                    .map(|(network, ports)| format!("{ports} at {network}")),
+            )
+            .collect();
         match hidden.len().saturating_sub(NAMED) {
             0 => {}
             more => closed.push(format!("and {more} more behind the gate")),
@@ -198,10 +212,17 @@ impl Protection {
 impl Settings {
     /// What the firewall must do for these settings.
     pub fn protection(&self) -> Protection {
-        let at_gate = self.everyone().filter_map(|policy| crate::policy::ports_of(&policy.services, &self.named)).flatten();
+        let at_gate = self
+            .everyone()
+            .filter_map(|policy| crate::policy::ports_of(&policy.services, &self.named))
+            .flatten();
         let (behind, forwards) = self.behind();
         Protection {
-            services: if self.firewall.protect { crate::service::joined(at_gate.collect()) } else { Vec::new() },
+            services: if self.firewall.protect {
+                crate::service::joined(at_gate.collect())
+            } else {
+                Vec::new()
+            },
             knock_ports: self.gate.ports.clone(),
             silence_knocks: self.gate.capture == CaptureKind::Packet,
             behind,
@@ -220,18 +241,29 @@ impl Settings {
         let mut behind: BTreeMap<IpNet, Vec<Ports>> = BTreeMap::new();
         let mut forwards = Vec::new();
         for policy in self.everyone() {
-            let opening = Opening::of(&policy.services, &self.named, &self.options).unwrap_or_default();
+            let opening =
+                Opening::of(&policy.services, &self.named, &self.options).unwrap_or_default();
             for target in &policy.targets {
-                behind.entry(target.trunc()).or_default().extend_from_slice(&opening.services);
+                behind
+                    .entry(target.trunc())
+                    .or_default()
+                    .extend_from_slice(&opening.services);
             }
             forwards.extend(opening.forwards);
         }
         forwards.sort_unstable();
         forwards.dedup();
         for forward in &forwards {
-            behind.entry(address::host(forward.host)).or_default().push(forward.inner());
+            behind
+                .entry(address::host(forward.host))
+                .or_default()
+                .push(forward.inner());
         }
-        let joined = |(network, ports)| crate::service::joined(ports).into_iter().map(move |ports| (network, ports));
+        let joined = |(network, ports)| {
+            crate::service::joined(ports)
+                .into_iter()
+                .map(move |ports| (network, ports))
+        };
         (behind.into_iter().flat_map(joined).collect(), forwards)
     }
 }

@@ -33,7 +33,10 @@ pub struct Stop {
 impl Stop {
     /// An end with this code.
     pub fn new(code: u8, message: impl fmt::Display) -> Self {
-        Self { code, message: message.to_string() }
+        Self {
+            code,
+            message: message.to_string(),
+        }
     }
 
     /// For `map_err`: what was being done, in front of what the system said.

@@ -26,7 +26,8 @@ const XOR_MAPPED_ADDRESS: u16 = 0x0020;
 const REQUIRED_MAX: u16 = 0x7fff;
 /// Those that are understood, if only to be stepped over: of RFC 3489, 5389 and 8489.
 const UNDERSTOOD: [u16; 17] = [
-    0x0001, 0x0002, 0x0003, 0x0004, 0x0005, 0x0006, 0x0007, 0x0008, 0x0009, 0x000a, 0x000b, 0x0014, 0x0015, 0x001c, 0x001d, 0x001e, 0x0020,
+    0x0001, 0x0002, 0x0003, 0x0004, 0x0005, 0x0006, 0x0007, 0x0008, 0x0009, 0x000a, 0x000b, 0x0014,
+    0x0015, 0x001c, 0x001d, 0x001e, 0x0020,
 ];
 
 /// Why a datagram says no address.
@@ -43,7 +44,11 @@ pub enum NotAnAnswer {
 /// A Binding request without attributes.
 pub fn request(id: &TransactionId) -> [u8; HEAD] {
     let mut bytes = [0; HEAD];
-    let head = REQUEST.to_be_bytes().into_iter().chain([0, 0]).chain(COOKIE.to_be_bytes());
+    let head = REQUEST
+        .to_be_bytes()
+        .into_iter()
+        .chain([0, 0])
+        .chain(COOKIE.to_be_bytes());
     for (to, from) in bytes.iter_mut().zip(head.chain(*id)) {
         *to = from;
     }
@@ -63,10 +68,18 @@ pub fn seen_address(datagram: &[u8], id: &TransactionId) -> Result<IpAddr, NotAn
         let (attribute, value, behind) = attribute(rest).ok_or(NotAnAnswer::Other)?;
         match attribute {
             // Of several alike the first counts (section 14).
-            MAPPED_ADDRESS if plain.is_none() => plain = Some(address(value, None).ok_or(NotAnAnswer::Other)?),
-            XOR_MAPPED_ADDRESS if masked.is_none() => masked = Some(address(value, Some(id)).ok_or(NotAnAnswer::Other)?),
-            ERROR_CODE if refused.is_none() => refused = Some(error_code(value).ok_or(NotAnAnswer::Other)?),
-            unknown if unknown <= REQUIRED_MAX && !UNDERSTOOD.contains(&unknown) => return Err(NotAnAnswer::Other),
+            MAPPED_ADDRESS if plain.is_none() => {
+                plain = Some(address(value, None).ok_or(NotAnAnswer::Other)?)
+            }
+            XOR_MAPPED_ADDRESS if masked.is_none() => {
+                masked = Some(address(value, Some(id)).ok_or(NotAnAnswer::Other)?)
+            }
+            ERROR_CODE if refused.is_none() => {
+                refused = Some(error_code(value).ok_or(NotAnAnswer::Other)?)
+            }
+            unknown if unknown <= REQUIRED_MAX && !UNDERSTOOD.contains(&unknown) => {
+                return Err(NotAnAnswer::Other);
+            }
             _ => {}
         }
         rest = behind;
@@ -102,7 +115,9 @@ fn attribute(bytes: &[u8]) -> Option<(u16, &[u8], &[u8])> {
 fn address(value: &[u8], mask: Option<&TransactionId>) -> Option<IpAddr> {
     let (&[_, family, _, _], address) = value.split_first_chunk::<4>()?;
     let bits = match mask {
-        Some(id) => id.iter().fold(u128::from(COOKIE), |bits, byte| bits << 8 | u128::from(*byte)),
+        Some(id) => id.iter().fold(u128::from(COOKIE), |bits, byte| {
+            bits << 8 | u128::from(*byte)
+        }),
         None => 0,
     };
     match family {
@@ -119,7 +134,8 @@ fn address(value: &[u8], mask: Option<&TransactionId>) -> Option<IpAddr> {
 fn error_code(value: &[u8]) -> Option<u16> {
     let (&[_, _, hundreds, rest], _) = value.split_first_chunk::<4>()?;
     let hundreds = u16::from(hundreds & 7);
-    ((3..=6).contains(&hundreds) && rest < 100).then(|| hundreds.saturating_mul(100).saturating_add(rest.into()))
+    ((3..=6).contains(&hundreds) && rest < 100)
+        .then(|| hundreds.saturating_mul(100).saturating_add(rest.into()))
 }
 
 fn number(bytes: &[u8]) -> Option<(u16, &[u8])> {
@@ -142,7 +158,9 @@ mod tests {
     use super::*;
 
     /// RFC 5769, sections 2.2 and 2.3: the sample responses over IPv4 and over IPv6.
-    const ID: TransactionId = [0xb7, 0xe7, 0xa7, 0x01, 0xbc, 0x34, 0xd6, 0x86, 0xfa, 0x87, 0xdf, 0xae];
+    const ID: TransactionId = [
+        0xb7, 0xe7, 0xa7, 0x01, 0xbc, 0x34, 0xd6, 0x86, 0xfa, 0x87, 0xdf, 0xae,
+    ];
     const V4: &str = "0101003c2112a442b7e7a701bc34d686fa87dfae8022000b7465737420766563746f7220002000080001a147e112a643\
                       000800142b91f599fd9e90c38c7489f92af9ba53f06be7d780280004c07d4c96";
     const V6: &str = "010100482112a442b7e7a701bc34d686fa87dfae8022000b7465737420766563746f7220002000140002a1470113a9fa\
@@ -150,7 +168,10 @@ mod tests {
 
     fn bytes(hex: &str) -> Vec<u8> {
         let digits: Vec<u32> = hex.chars().filter_map(|digit| digit.to_digit(16)).collect();
-        digits.chunks(2).map(|pair| u8::try_from(pair[0] * 16 + pair[1]).unwrap()).collect()
+        digits
+            .chunks(2)
+            .map(|pair| u8::try_from(pair[0] * 16 + pair[1]).unwrap())
+            .collect()
     }
 
     fn with(kind: u16, attributes: &[(u16, &[u8])]) -> Vec<u8> {
@@ -162,31 +183,58 @@ mod tests {
             body.resize(body.len().next_multiple_of(4), 0);
         }
         let length = u16::try_from(body.len()).unwrap();
-        [&kind.to_be_bytes()[..], &length.to_be_bytes(), &COOKIE.to_be_bytes(), &ID, &body].concat()
+        [
+            &kind.to_be_bytes()[..],
+            &length.to_be_bytes(),
+            &COOKIE.to_be_bytes(),
+            &ID,
+            &body,
+        ]
+        .concat()
     }
 
     const PLAIN: &[u8] = &[0, 1, 0x12, 0x34, 192, 0, 2, 1];
 
     #[test]
     fn the_sample_responses_of_rfc_5769_are_read() {
-        assert_eq!(seen_address(&bytes(V4), &ID), Ok("192.0.2.1".parse().unwrap()));
-        assert_eq!(seen_address(&bytes(V6), &ID), Ok("2001:db8:1234:5678:11:2233:4455:6677".parse().unwrap()));
+        assert_eq!(
+            seen_address(&bytes(V4), &ID),
+            Ok("192.0.2.1".parse().unwrap())
+        );
+        assert_eq!(
+            seen_address(&bytes(V6), &ID),
+            Ok("2001:db8:1234:5678:11:2233:4455:6677".parse().unwrap())
+        );
     }
 
     #[test]
     fn a_request_is_a_head_with_the_cookie_and_the_id() {
-        assert_eq!(request(&ID).to_vec(), bytes("000100002112a442b7e7a701bc34d686fa87dfae"));
+        assert_eq!(
+            request(&ID).to_vec(),
+            bytes("000100002112a442b7e7a701bc34d686fa87dfae")
+        );
     }
 
     #[test]
     fn the_address_that_no_middlebox_rewrites_goes_before_the_plain_one() {
         let masked: &[u8] = &[0, 1, 0xa1, 0x47, 0xe1, 0x12, 0xa6, 0x42];
-        for attributes in [[(MAPPED_ADDRESS, PLAIN), (XOR_MAPPED_ADDRESS, masked)], [(XOR_MAPPED_ADDRESS, masked), (MAPPED_ADDRESS, PLAIN)]]
-        {
-            assert_eq!(seen_address(&with(SUCCESS, &attributes), &ID), Ok("192.0.2.0".parse().unwrap()));
+        for attributes in [
+            [(MAPPED_ADDRESS, PLAIN), (XOR_MAPPED_ADDRESS, masked)],
+            [(XOR_MAPPED_ADDRESS, masked), (MAPPED_ADDRESS, PLAIN)],
+        ] {
+            assert_eq!(
+                seen_address(&with(SUCCESS, &attributes), &ID),
+                Ok("192.0.2.0".parse().unwrap())
+            );
         }
-        assert_eq!(seen_address(&with(SUCCESS, &[(MAPPED_ADDRESS, PLAIN)]), &ID), Ok("192.0.2.1".parse().unwrap()));
-        assert_eq!(seen_address(&with(SUCCESS, &[(0x8022, b"server")]), &ID), Err(NotAnAnswer::NoAddress));
+        assert_eq!(
+            seen_address(&with(SUCCESS, &[(MAPPED_ADDRESS, PLAIN)]), &ID),
+            Ok("192.0.2.1".parse().unwrap())
+        );
+        assert_eq!(
+            seen_address(&with(SUCCESS, &[(0x8022, b"server")]), &ID),
+            Err(NotAnAnswer::NoAddress)
+        );
     }
 
     #[test]
@@ -198,9 +246,16 @@ mod tests {
             assert_eq!(seen_address(&other, &ID), Err(NotAnAnswer::Other), "{at}");
         }
         for length in 0..whole.len() {
-            assert_eq!(seen_address(&whole[..length], &ID), Err(NotAnAnswer::Other), "{length}");
+            assert_eq!(
+                seen_address(&whole[..length], &ID),
+                Err(NotAnAnswer::Other),
+                "{length}"
+            );
         }
-        assert_eq!(seen_address(&[&whole[..], &[0; 4]].concat(), &ID), Err(NotAnAnswer::Other));
+        assert_eq!(
+            seen_address(&[&whole[..], &[0; 4]].concat(), &ID),
+            Err(NotAnAnswer::Other)
+        );
         assert_eq!(seen_address(&request(&ID), &ID), Err(NotAnAnswer::Other));
     }
 
@@ -213,19 +268,41 @@ mod tests {
             (MAPPED_ADDRESS, &[]),
             (0x7fff, &[]),
         ] {
-            assert_eq!(seen_address(&with(SUCCESS, &[(XOR_MAPPED_ADDRESS, PLAIN), attributes]), &ID), Err(NotAnAnswer::Other));
+            assert_eq!(
+                seen_address(
+                    &with(SUCCESS, &[(XOR_MAPPED_ADDRESS, PLAIN), attributes]),
+                    &ID
+                ),
+                Err(NotAnAnswer::Other)
+            );
         }
         let mut over = with(SUCCESS, &[(MAPPED_ADDRESS, PLAIN)]);
         over[23] = 12;
-        assert_eq!(seen_address(&over, &ID), Err(NotAnAnswer::Other), "it reaches past the end");
+        assert_eq!(
+            seen_address(&over, &ID),
+            Err(NotAnAnswer::Other),
+            "it reaches past the end"
+        );
     }
 
     #[test]
     fn a_refusal_is_told_with_its_code() {
-        let refused = |code: &[u8]| seen_address(&with(ERROR, &[(ERROR_CODE, code), (MAPPED_ADDRESS, PLAIN)]), &ID);
-        assert_eq!(refused(&[0, 0, 4, 1, b'n', b'o']), Err(NotAnAnswer::Refused(401)));
+        let refused = |code: &[u8]| {
+            seen_address(
+                &with(ERROR, &[(ERROR_CODE, code), (MAPPED_ADDRESS, PLAIN)]),
+                &ID,
+            )
+        };
+        assert_eq!(
+            refused(&[0, 0, 4, 1, b'n', b'o']),
+            Err(NotAnAnswer::Refused(401))
+        );
         assert_eq!(refused(&[0, 0, 7, 1]), Err(NotAnAnswer::Other));
         assert_eq!(refused(&[0, 0, 4, 100]), Err(NotAnAnswer::Other));
-        assert_eq!(seen_address(&with(ERROR, &[(MAPPED_ADDRESS, PLAIN)]), &ID), Err(NotAnAnswer::Other), "no code");
+        assert_eq!(
+            seen_address(&with(ERROR, &[(MAPPED_ADDRESS, PLAIN)]), &ID),
+            Err(NotAnAnswer::Other),
+            "no code"
+        );
     }
 }

@@ -10,7 +10,9 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 /// Milliseconds since the Unix epoch, UTC.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
+)]
 #[serde(transparent)]
 pub struct Timestamp(u64);
 
@@ -92,7 +94,10 @@ impl fmt::Display for Step {
 /// RFC 3339 in UTC, to the second where there is no fraction.
 impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match i64::try_from(self.0).ok().and_then(|millis| jiff::Timestamp::from_millisecond(millis).ok()) {
+        match i64::try_from(self.0)
+            .ok()
+            .and_then(|millis| jiff::Timestamp::from_millisecond(millis).ok())
+        {
             Some(time) => write!(f, "{time}"),
             None => write!(f, "{} ms after 1970", self.0),
         }
@@ -127,23 +132,45 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
 pub fn parse_time(text: &str) -> Result<Timestamp, String> {
     let time: Option<jiff::Timestamp> = text.parse().ok();
     let millis = time.and_then(|time| u64::try_from(time.as_millisecond()).ok());
-    millis.map(Timestamp).ok_or_else(|| format!("\"{text}\" is not a point in time; write it like 2026-12-01T00:00:00Z"))
+    millis.map(Timestamp).ok_or_else(|| {
+        format!("\"{text}\" is not a point in time; write it like 2026-12-01T00:00:00Z")
+    })
 }
 
 /// A length of time as people say it: `30s`, `1h 30m`.
 pub fn human(length: Duration) -> String {
     let seconds = length.as_secs();
     if length.subsec_millis() > 0 && seconds < 60 {
-        return if seconds == 0 { format!("{}ms", length.as_millis()) } else { format!("{:.1}s", length.as_secs_f64()) };
+        return if seconds == 0 {
+            format!("{}ms", length.as_millis())
+        } else {
+            format!("{:.1}s", length.as_secs_f64())
+        };
     }
-    let parts = [(seconds / 3_600, "h"), (seconds / 60 % 60, "m"), (seconds % 60, "s")];
-    let said: Vec<String> = parts.iter().filter(|(n, _)| *n > 0).map(|(n, unit)| format!("{n}{unit}")).collect();
-    if said.is_empty() { "0s".to_owned() } else { said.join(" ") }
+    let parts = [
+        (seconds / 3_600, "h"),
+        (seconds / 60 % 60, "m"),
+        (seconds % 60, "s"),
+    ];
+    let said: Vec<String> = parts
+        .iter()
+        .filter(|(n, _)| *n > 0)
+        .map(|(n, unit)| format!("{n}{unit}"))
+        .collect();
+    if said.is_empty() {
+        "0s".to_owned()
+    } else {
+        said.join(" ")
+    }
 }
 
 /// A number of things as people say it: `1 user`, `2 users`.
 pub fn count(number: usize, thing: &str) -> String {
-    if number == 1 { format!("1 {thing}") } else { format!("{number} {thing}s") }
+    if number == 1 {
+        format!("1 {thing}")
+    } else {
+        format!("{number} {thing}s")
+    }
 }
 
 #[cfg(test)]
@@ -153,7 +180,11 @@ mod tests {
     #[test]
     fn durations_are_read_as_people_write_them_and_said_the_same_way() {
         for (text, seconds) in [("30s", 30), ("10m", 600), ("1h 30m", 5400), ("1h", 3600)] {
-            assert_eq!(parse_duration(text).unwrap(), Duration::from_secs(seconds), "{text}");
+            assert_eq!(
+                parse_duration(text).unwrap(),
+                Duration::from_secs(seconds),
+                "{text}"
+            );
             assert_eq!(human(Duration::from_secs(seconds)), text);
         }
         assert_eq!(parse_duration("500ms").unwrap(), Duration::from_millis(500));
@@ -170,25 +201,60 @@ mod tests {
     #[test]
     fn a_point_in_time_needs_its_offset_and_reads_back() {
         let time = parse_time("2026-12-01T00:00:00Z").unwrap();
-        assert_eq!((time.as_millis(), time.to_string().as_str()), (1_796_083_200_000, "2026-12-01T00:00:00Z"));
+        assert_eq!(
+            (time.as_millis(), time.to_string().as_str()),
+            (1_796_083_200_000, "2026-12-01T00:00:00Z")
+        );
         assert_eq!(parse_time("2026-12-01T01:00:00+01:00"), Ok(time));
-        for text in ["2026-12-01T00:00:00", "2026-12-01", "soon", "", "1969-12-31T23:59:59Z"] {
+        for text in [
+            "2026-12-01T00:00:00",
+            "2026-12-01",
+            "soon",
+            "",
+            "1969-12-31T23:59:59Z",
+        ] {
             assert!(parse_time(text).is_err(), "{text}");
         }
     }
 
     #[test]
     fn a_step_leads_from_one_time_to_another_and_back() {
-        let (noon, later) = (Timestamp::from_millis(1_760_000_000_000), Timestamp::from_millis(1_760_000_007_500));
-        let (forward, back) = (Step::between(noon, later).unwrap(), Step::between(later, noon).unwrap());
-        assert_eq!((noon.stepped(forward), later.stepped(back), Step::between(noon, noon)), (later, noon, None));
-        assert_eq!((forward.to_string(), back.to_string()), ("7.5s forward".to_owned(), "7.5s back".to_owned()));
-        assert_eq!(Timestamp::from_millis(1000).stepped(back), Timestamp::default(), "before the epoch there is no time");
+        let (noon, later) = (
+            Timestamp::from_millis(1_760_000_000_000),
+            Timestamp::from_millis(1_760_000_007_500),
+        );
+        let (forward, back) = (
+            Step::between(noon, later).unwrap(),
+            Step::between(later, noon).unwrap(),
+        );
+        assert_eq!(
+            (
+                noon.stepped(forward),
+                later.stepped(back),
+                Step::between(noon, noon)
+            ),
+            (later, noon, None)
+        );
+        assert_eq!(
+            (forward.to_string(), back.to_string()),
+            ("7.5s forward".to_owned(), "7.5s back".to_owned())
+        );
+        assert_eq!(
+            Timestamp::from_millis(1000).stepped(back),
+            Timestamp::default(),
+            "before the epoch there is no time"
+        );
     }
 
     #[test]
     fn times_are_printed_in_utc() {
-        assert_eq!(Timestamp::from_millis(1_760_000_000_000).to_string(), "2025-10-09T08:53:20Z");
-        assert_eq!(Timestamp::from_millis(u64::MAX).to_string(), format!("{} ms after 1970", u64::MAX));
+        assert_eq!(
+            Timestamp::from_millis(1_760_000_000_000).to_string(),
+            "2025-10-09T08:53:20Z"
+        );
+        assert_eq!(
+            Timestamp::from_millis(u64::MAX).to_string(),
+            format!("{} ms after 1970", u64::MAX)
+        );
     }
 }

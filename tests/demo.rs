@@ -1,7 +1,13 @@
 //! `posternd demo` as people run it: as root and not, with the firewall's programs and without any.
 //!
 //! Each run makes namespaces of its own; the programs are hidden in a mount namespace of the test's thread.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, clippy::disallowed_methods)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::disallowed_methods
+)]
 
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -22,25 +28,45 @@ use ground::{Ground, Need, find, trials};
 const NOBODY: u32 = 65534;
 
 /// All programs by which a firewall could be driven or looked at.
-const PROGRAMS: [&str; 7] = ["iptables", "iptables-restore", "iptables-save", "ip6tables", "ip6tables-restore", "ip6tables-save", "nft"];
+const PROGRAMS: [&str; 7] = [
+    "iptables",
+    "iptables-restore",
+    "iptables-save",
+    "ip6tables",
+    "ip6tables-restore",
+    "ip6tables-save",
+    "nft",
+];
 
 fn main() -> ExitCode {
     let ground = Ground::find();
     let mut trials = trials![ground, &[]; as_whoever_runs_the_tests, interrupted];
-    trials.extend(trials![ground, &[Need::Users, Need::Program("mount")]; as_root_without_any_program]);
-    let has_namespaces = fs::read_to_string("/proc/sys/kernel/unprivileged_userns_clone").map_or(true, |text| text.trim() != "0");
+    trials.extend(
+        trials![ground, &[Need::Users, Need::Program("mount")]; as_root_without_any_program],
+    );
+    let has_namespaces = fs::read_to_string("/proc/sys/kernel/unprivileged_userns_clone")
+        .map_or(true, |text| text.trim() != "0");
     let users = trials![
         ground, &[Need::Users, Need::Program("mount")];
         as_an_ordinary_user, as_an_ordinary_user_without_any_program,
     ];
-    trials.extend(users.into_iter().map(|trial| if has_namespaces { trial } else { trial.with_ignored_flag(true) }));
+    trials.extend(users.into_iter().map(|trial| {
+        if has_namespaces {
+            trial
+        } else {
+            trial.with_ignored_flag(true)
+        }
+    }));
     libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
 }
 
 fn as_whoever_runs_the_tests() {
     let speeds = demo(None);
     assert!(speeds.contains(&"nftables".to_owned()), "{speeds:?}");
-    assert_eq!(speeds.contains(&"iptables".to_owned()), find("iptables-restore").is_some());
+    assert_eq!(
+        speeds.contains(&"iptables".to_owned()),
+        find("iptables-restore").is_some()
+    );
 }
 
 fn as_an_ordinary_user() {
@@ -60,12 +86,25 @@ fn as_an_ordinary_user_without_any_program() {
 /// Something that is no program lies over each of them, for this thread and what it runs.
 fn hide_programs() {
     unshare(CloneFlags::CLONE_NEWNS).unwrap();
-    let mount = |arguments: &[&str]| assert!(Command::new("mount").args(arguments).status().unwrap().success(), "mount {arguments:?}");
+    let mount = |arguments: &[&str]| {
+        assert!(
+            Command::new("mount")
+                .args(arguments)
+                .status()
+                .unwrap()
+                .success(),
+            "mount {arguments:?}"
+        )
+    };
     mount(&["--make-rprivate", "/"]);
     for path in PROGRAMS.iter().filter_map(|program| find(program)) {
         // Several names may lead to one file, which is then covered already.
         if path.is_file() {
-            mount(&["--bind", "/dev/null", fs::canonicalize(path).unwrap().to_str().unwrap()]);
+            mount(&[
+                "--bind",
+                "/dev/null",
+                fs::canonicalize(path).unwrap().to_str().unwrap(),
+            ]);
         }
     }
     assert!(PROGRAMS.iter().all(|program| find(program).is_none()));
@@ -73,18 +112,45 @@ fn hide_programs() {
 
 /// While the daemon starts, while a port is waited for, while a grant is waited out.
 fn interrupted() {
-    for (line, signal, code) in [("A client sits", Signal::INT, 130), ("Postern demo", Signal::TERM, 143), ("5. ", Signal::INT, 130)] {
+    for (line, signal, code) in [
+        ("A client sits", Signal::INT, 130),
+        ("Postern demo", Signal::TERM, 143),
+        ("5. ", Signal::INT, 130),
+    ] {
         let (folder, mut command) = laid(None);
-        let mut demo = command.arg("demo").stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-        let mut told = BufReader::new(demo.stdout.take().unwrap()).lines().map(Result::unwrap);
-        assert!(told.any(|told| told.starts_with(line)), "{line:?} was not told");
+        let mut demo = command
+            .arg("demo")
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut told = BufReader::new(demo.stdout.take().unwrap())
+            .lines()
+            .map(Result::unwrap);
+        assert!(
+            told.any(|told| told.starts_with(line)),
+            "{line:?} was not told"
+        );
         kill_process(Pid::from_child(&demo), signal).unwrap();
         let rest: Vec<String> = told.collect();
         let output = demo.wait_with_output().unwrap();
         let complaint = String::from_utf8_lossy(&output.stderr);
-        assert_eq!((output.status.code(), &*complaint), (Some(code), "posternd: the demo was interrupted; nothing is left behind\n"));
-        assert!(!rest.iter().any(|line| line.contains("NOT AS TOLD")), "{rest:?}");
-        assert_eq!(fs::read_dir(folder.path().join("tmp")).unwrap().count(), 0, "something is left");
+        assert_eq!(
+            (output.status.code(), &*complaint),
+            (
+                Some(code),
+                "posternd: the demo was interrupted; nothing is left behind\n"
+            )
+        );
+        assert!(
+            !rest.iter().any(|line| line.contains("NOT AS TOLD")),
+            "{rest:?}"
+        );
+        assert_eq!(
+            fs::read_dir(folder.path().join("tmp")).unwrap().count(),
+            0,
+            "something is left"
+        );
     }
 }
 
@@ -92,30 +158,74 @@ fn interrupted() {
 fn demo(user: Option<u32>) -> Vec<String> {
     let (folder, mut command) = laid(user);
     let output = command.args(["demo", "--json"]).output().unwrap();
-    let (told, complaint) = (String::from_utf8(output.stdout).unwrap(), String::from_utf8_lossy(&output.stderr));
-    assert!(output.status.success(), "{}\n{told}\n{complaint}", output.status);
-    assert_eq!(fs::read_dir(folder.path().join("tmp")).unwrap().count(), 0, "something is left");
-    let steps: Vec<serde_json::Value> = told.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    assert!(steps.len() >= 13 && steps.iter().all(|step| step["ok"] == true), "{told}");
-    let mut speeds: Vec<String> = steps.iter().filter_map(|step| driver_of(step["title"].as_str().unwrap())).collect();
-    assert!(steps.iter().filter(|step| step["detail"].as_str().unwrap().contains("the median of ")).count() == speeds.len(), "{told}");
+    let (told, complaint) = (
+        String::from_utf8(output.stdout).unwrap(),
+        String::from_utf8_lossy(&output.stderr),
+    );
+    assert!(
+        output.status.success(),
+        "{}\n{told}\n{complaint}",
+        output.status
+    );
+    assert_eq!(
+        fs::read_dir(folder.path().join("tmp")).unwrap().count(),
+        0,
+        "something is left"
+    );
+    let steps: Vec<serde_json::Value> = told
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    assert!(
+        steps.len() >= 13 && steps.iter().all(|step| step["ok"] == true),
+        "{told}"
+    );
+    let mut speeds: Vec<String> = steps
+        .iter()
+        .filter_map(|step| driver_of(step["title"].as_str().unwrap()))
+        .collect();
+    assert!(
+        steps
+            .iter()
+            .filter(|step| step["detail"].as_str().unwrap().contains("the median of "))
+            .count()
+            == speeds.len(),
+        "{told}"
+    );
     speeds.dedup();
     speeds
 }
 
 /// A folder with the program and a folder `tmp` of its own, and the program as this user may run it.
 fn laid(user: Option<u32>) -> (tempfile::TempDir, Command) {
-    let folder = tempfile::Builder::new().prefix("postern-demo-test-").tempdir().unwrap();
+    let folder = tempfile::Builder::new()
+        .prefix("postern-demo-test-")
+        .tempdir()
+        .unwrap();
     fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
     // Where the tests were built nobody else may be let in. No process of this one may have the copy open to write, as one that
     // is started by another test meanwhile would: then it can't be run.
     let program = folder.path().join("posternd");
-    assert!(Command::new("cp").arg(env!("CARGO_BIN_EXE_posternd")).arg(&program).status().unwrap().success());
+    assert!(
+        Command::new("cp")
+            .arg(env!("CARGO_BIN_EXE_posternd"))
+            .arg(&program)
+            .status()
+            .unwrap()
+            .success()
+    );
     let room = folder.path().join("tmp");
     fs::create_dir(&room).unwrap();
-    fs::set_permissions(&room, fs::Permissions::from_mode(if user.is_some() { 0o1777 } else { 0o755 })).unwrap();
+    fs::set_permissions(
+        &room,
+        fs::Permissions::from_mode(if user.is_some() { 0o1777 } else { 0o755 }),
+    )
+    .unwrap();
     let mut command = Command::new(&program);
-    command.env_clear().env("TMPDIR", &room).stdin(Stdio::null());
+    command
+        .env_clear()
+        .env("TMPDIR", &room)
+        .stdin(Stdio::null());
     if let Some(user) = user {
         command.uid(user).gid(user);
     }
@@ -123,5 +233,11 @@ fn laid(user: Option<u32>) -> (tempfile::TempDir, Command) {
 }
 
 fn driver_of(title: &str) -> Option<String> {
-    Some(title.strip_prefix("Knock to open port at ")?.split_once(", firewall by ")?.1.to_owned())
+    Some(
+        title
+            .strip_prefix("Knock to open port at ")?
+            .split_once(", firewall by ")?
+            .1
+            .to_owned(),
+    )
 }

@@ -1,7 +1,12 @@
 //! The gate as a state machine under random moves: the properties are the fuzzer's, in `fuzz/entries/gate.rs`.
 //!
 //! Never an admission without the key, never two for one mark, tables bounded, a clock that never counts backwards.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic
+)]
 
 use proptest::prelude::*;
 
@@ -38,20 +43,52 @@ proptest! {
 #[test]
 fn a_machine_in_which_everyone_knocks_admits_everyone_once() {
     let knocks = (0..60).flat_map(|n: u8| {
-        let knock = Move::Knock { user: n % 3, ahead: 0, what: 0 };
-        [knock, Move::Replay { which: n, source: 2 }, Move::Change { which: n, at: 999 }, Move::Pass { tenths: 1 }]
+        let knock = Move::Knock {
+            user: n % 3,
+            ahead: 0,
+            what: 0,
+        };
+        [
+            knock,
+            Move::Replay {
+                which: n,
+                source: 2,
+            },
+            Move::Change { which: n, at: 999 },
+            Move::Pass { tenths: 1 },
+        ]
     });
-    assert_eq!(gate::play(knocks), 60, "the properties are not of a gate that admits nobody");
+    assert_eq!(
+        gate::play(knocks),
+        60,
+        "the properties are not of a gate that admits nobody"
+    );
 }
 
 #[test]
 fn a_replay_after_any_clock_and_any_restart_is_still_a_replay() {
-    let clocks = [Move::Pass { tenths: 20 }, Move::Set { seconds: -3000 }, Move::Set { seconds: 3000 }, Move::Restart];
+    let clocks = [
+        Move::Pass { tenths: 20 },
+        Move::Set { seconds: -3000 },
+        Move::Set { seconds: 3000 },
+        Move::Restart,
+    ];
     for first in clocks {
         for second in clocks {
-            let knock = Move::Knock { user: 0, ahead: 0, what: 0 };
-            let replay = Move::Replay { which: 0, source: 2 };
-            assert_eq!(gate::play([knock, first, replay, second, replay, Move::Restart, replay]), 1, "{first:?} {second:?}");
+            let knock = Move::Knock {
+                user: 0,
+                ahead: 0,
+                what: 0,
+            };
+            let replay = Move::Replay {
+                which: 0,
+                source: 2,
+            };
+            assert_eq!(
+                gate::play([knock, first, replay, second, replay, Move::Restart, replay]),
+                1,
+                "{first:?} {second:?}"
+            );
         }
     }
 }

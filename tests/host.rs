@@ -6,7 +6,12 @@
 //! ```
 #![cfg(feature = "daemon")]
 #![allow(clippy::disallowed_methods)]
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic
+)]
 
 use std::io::{Read, Write};
 use std::time::Duration;
@@ -47,11 +52,17 @@ fn a_later_chain_keeps_a_grant_from_opening_until_the_printed_rule_stands_in_it(
         world.start();
         let found = world.check();
         assert_eq!(ids(&found), ["later-drop"], "{found:?}");
-        assert!(!world.knock(), "{backend}: the claim is wrong: a grant opens it");
+        assert!(
+            !world.knock(),
+            "{backend}: the claim is wrong: a grant opens it"
+        );
         world.close();
         world.cure(&found[0]);
         assert_eq!(world.check(), [], "{backend}");
-        assert!(!world.connects(V4) && !world.connects(V6), "{backend}: the cure lets strangers in");
+        assert!(
+            !world.connects(V4) && !world.connects(V6),
+            "{backend}: the cure lets strangers in"
+        );
         assert!(world.knock(), "{backend}: the cure does not work");
     }
 }
@@ -63,8 +74,15 @@ fn behind_ufw_a_grant_opens_with_iptables_and_not_with_nftables() {
         world.load("ufw.save");
         world.start();
         let found = world.check();
-        assert_eq!(ids(&found), if opens { vec![] } else { vec!["later-drop"; 2] }, "{backend}: {found:?}");
-        assert!(found.iter().all(|one| one.cure == ["ufw allow 2222/tcp"]), "{found:?}");
+        assert_eq!(
+            ids(&found),
+            if opens { vec![] } else { vec!["later-drop"; 2] },
+            "{backend}: {found:?}"
+        );
+        assert!(
+            found.iter().all(|one| one.cure == ["ufw allow 2222/tcp"]),
+            "{found:?}"
+        );
         assert_eq!(world.knock(), opens, "{backend}");
     }
 }
@@ -80,7 +98,10 @@ fn a_rule_of_the_legacy_variant_drops_what_a_grant_opens_until_the_printed_rule_
         world.start();
         let found = world.check();
         assert_eq!(ids(&found), ["later-drop"], "{found:?}");
-        assert_eq!(found[0].cure, ["iptables-legacy -I INPUT -p tcp --dport 2222 -j ACCEPT"]);
+        assert_eq!(
+            found[0].cure,
+            ["iptables-legacy -I INPUT -p tcp --dport 2222 -j ACCEPT"]
+        );
         assert!(!world.knock(), "{backend}");
         world.close();
         world.cure(&found[0]);
@@ -96,7 +117,13 @@ fn firewalld_keeps_a_grant_from_opening() {
     world.start();
     let found = world.check();
     assert_eq!(ids(&found), ["later-drop"], "{found:?}");
-    assert_eq!(found[0].cure, ["firewall-cmd --permanent --add-port=2222/tcp", "firewall-cmd --reload"]);
+    assert_eq!(
+        found[0].cure,
+        [
+            "firewall-cmd --permanent --add-port=2222/tcp",
+            "firewall-cmd --reload"
+        ]
+    );
     assert!(!world.knock());
     // What firewall-cmd does with that.
     world.gate_sh("nft add rule inet firewalld filter_IN_public_allow tcp dport 2222 accept");
@@ -139,7 +166,11 @@ fn a_session_ends_with_its_grant_where_the_host_has_no_rule_for_it() {
         let mut world = World::new("iptables", OPEN, "");
         world.gate_sh(policy);
         let found = world.check();
-        assert_eq!(ids(&found), ["no-established", "no-established"], "{found:?}");
+        assert_eq!(
+            ids(&found),
+            ["no-established", "no-established"],
+            "{found:?}"
+        );
         if cured {
             found.iter().for_each(|one| world.cure(one));
             assert_eq!(world.check(), []);
@@ -148,7 +179,9 @@ fn a_session_ends_with_its_grant_where_the_host_has_no_rule_for_it() {
         assert!(world.knock());
         let mut session = world.connect(V4).unwrap();
         let mut answers = move || {
-            session.set_read_timeout(Some(Duration::from_secs(1))).unwrap();
+            session
+                .set_read_timeout(Some(Duration::from_secs(1)))
+                .unwrap();
             session.write_all(b"x").unwrap();
             session.read_exact(&mut [0]).is_ok()
         };
@@ -166,7 +199,10 @@ fn a_port_that_docker_publishes_stays_open_until_the_printed_rule_closes_it() {
     world.start();
     let found = world.check();
     assert_eq!(ids(&found), ["docker-published"], "{found:?}");
-    assert!(world.connects("192.0.2.1:8080"), "the claim is wrong: Postern closes it");
+    assert!(
+        world.connects("192.0.2.1:8080"),
+        "the claim is wrong: Postern closes it"
+    );
     world.cure(&found[0]);
     assert_eq!(world.check(), []);
     assert!(!world.connects("192.0.2.1:8080"));
@@ -188,7 +224,11 @@ fn a_bound_socket_hears_no_knock_until_the_printed_rule_lets_it_in() {
     let mut world = World::new("nftables", PROTECT, "capture = \"udp\"");
     world.load("drop.nft");
     let found = world.check();
-    assert_eq!(ids(&found), ["knock-closed", "later-drop", "not-installed"], "{found:?}");
+    assert_eq!(
+        ids(&found),
+        ["knock-closed", "later-drop", "not-installed"],
+        "{found:?}"
+    );
     let of = |id: &str| found.iter().find(|one| one.id == id).unwrap();
     world.cure(of("later-drop"));
     world.start();
@@ -217,5 +257,10 @@ fn what_can_not_be_looked_at_is_said() {
     let world = World::new("iptables", PROTECT, "");
     let found: Vec<Found> = world.check_without_nft();
     assert_eq!(ids(&found), ["not-installed", "not-looked"], "{found:?}");
-    assert!(found.iter().any(|one| one.what.contains("could not look at nft rules: the program nft is not installed")), "{found:?}");
+    assert!(
+        found.iter().any(|one| one
+            .what
+            .contains("could not look at nft rules: the program nft is not installed")),
+        "{found:?}"
+    );
 }

@@ -8,7 +8,12 @@
 //! ```
 #![cfg(feature = "daemon")]
 #![allow(clippy::disallowed_methods)]
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic
+)]
 
 use std::collections::BTreeSet;
 use std::io::{ErrorKind, Read, Write};
@@ -36,7 +41,14 @@ mod world;
 use ground::{Ground, Need, trials};
 use world::{Space, World, grant, now, paths, protection, variants};
 
-const ALL: [&str; 6] = ["tcp/22", "tcp/8000-8010", "udp/53", "sctp/3868", "icmp", "icmpv6"];
+const ALL: [&str; 6] = [
+    "tcp/22",
+    "tcp/8000-8010",
+    "udp/53",
+    "sctp/3868",
+    "icmp",
+    "icmpv6",
+];
 const HOUR: Duration = Duration::from_secs(3600);
 /// Where the gate listens, and who may come.
 const V4: [&str; 2] = ["192.0.2.1:22", "192.0.2.7/32"];
@@ -75,12 +87,21 @@ fn installing_twice_is_like_once_and_removing_leaves_the_rules_as_they_were() {
         let once = world.rules();
         world.driver.install(&protection(&ALL), &[]).unwrap();
         assert_eq!(world.rules(), once, "{variant}");
-        assert_eq!(once.matches("-A INPUT -j POSTERN\n-A INPUT -p tcp").count(), 2, "{variant}: at the head, in both families: {once}");
+        assert_eq!(
+            once.matches("-A INPUT -j POSTERN\n-A INPUT -p tcp").count(),
+            2,
+            "{variant}: at the head, in both families: {once}"
+        );
         assert_eq!(world.driver.kernel_expiry(), Ok(()));
 
         let run = format!("iptables-{variant}");
-        world.gate.sh(&format!("{run} -I INPUT 1 -j ACCEPT; {run} -A INPUT -j POSTERN; {run} -F POSTERN"));
-        world.driver.install(&protection(&ALL), &[grant(1, V4[1], &ALL, HOUR)]).unwrap();
+        world.gate.sh(&format!(
+            "{run} -I INPUT 1 -j ACCEPT; {run} -A INPUT -j POSTERN; {run} -F POSTERN"
+        ));
+        world
+            .driver
+            .install(&protection(&ALL), &[grant(1, V4[1], &ALL, HOUR)])
+            .unwrap();
         world.gate.sh(&format!("{run} -D INPUT -j ACCEPT"));
         world.driver.install(&protection(&ALL), &[]).unwrap();
         assert_eq!(world.rules(), once, "{variant}: repaired");
@@ -88,39 +109,83 @@ fn installing_twice_is_like_once_and_removing_leaves_the_rules_as_they_were() {
         world.driver.remove().unwrap();
         assert_eq!(world.rules(), before, "{variant}");
         world.driver.remove().unwrap();
-        assert_eq!(world.rules(), before, "{variant}: nothing is there to remove");
+        assert_eq!(
+            world.rules(),
+            before,
+            "{variant}: nothing is there to remove"
+        );
     }
 }
 
 fn grants_open_extend_and_close_and_are_read_back_from_the_firewall() {
     for variant in variants() {
         let mut world = World::new(variant);
-        world.driver.install(&protection(&ALL), &[grant(9, "198.51.100.0/24", &["tcp/22"], HOUR)]).unwrap();
+        world
+            .driver
+            .install(
+                &protection(&ALL),
+                &[grant(9, "198.51.100.0/24", &["tcp/22"], HOUR)],
+            )
+            .unwrap();
         let ninth = world.listed();
         assert_eq!(ninth.len(), 1, "{variant}");
         let (four, six) = (grant(1, V4[1], &ALL, HOUR), grant(2, V6[1], &ALL, HOUR));
         let wide = grant(3, "0.0.0.0/0", &["tcp/1-65535", "udp/65535"], HOUR);
-        let behind = Grant { target: Some("2001:db8:1::5".parse().unwrap()), ..grant(4, "2001:db8::/64", &["tcp/443"], HOUR) };
+        let behind = Grant {
+            target: Some("2001:db8:1::5".parse().unwrap()),
+            ..grant(4, "2001:db8::/64", &["tcp/443"], HOUR)
+        };
         world.apply(&[four.clone(), six.clone(), wide.clone(), behind.clone()].map(Change::Open));
         let expected = |grants: &[&Grant]| -> BTreeSet<String> {
-            let own = grants.iter().map(|grant| format!("{grant} until {}", grant.until.as_millis()));
+            let own = grants
+                .iter()
+                .map(|grant| format!("{grant} until {}", grant.until.as_millis()));
             own.chain(ninth.iter().cloned()).collect()
         };
-        assert_eq!(world.listed(), expected(&[&four, &six, &wide, &behind]), "{variant}");
+        assert_eq!(
+            world.listed(),
+            expected(&[&four, &six, &wide, &behind]),
+            "{variant}"
+        );
 
-        let longer = Grant { until: four.until.plus(HOUR), ..four.clone() };
+        let longer = Grant {
+            until: four.until.plus(HOUR),
+            ..four.clone()
+        };
         let runs = world.runs();
-        world.apply(&[Change::Extend { old: four, new: longer.clone() }, Change::Close(wide), Change::Close(behind.clone())]);
-        assert_eq!(world.runs() - runs, 2, "{variant}: the kernel's rules are found again by their text");
+        world.apply(&[
+            Change::Extend {
+                old: four,
+                new: longer.clone(),
+            },
+            Change::Close(wide),
+            Change::Close(behind.clone()),
+        ]);
+        assert_eq!(
+            world.runs() - runs,
+            2,
+            "{variant}: the kernel's rules are found again by their text"
+        );
         assert_eq!(world.listed(), expected(&[&longer, &six]), "{variant}");
 
-        world.gate.sh(&format!("iptables-{variant} -F POSTERN-GRANTS"));
+        world
+            .gate
+            .sh(&format!("iptables-{variant} -F POSTERN-GRANTS"));
         world.apply(&[Change::Close(longer), Change::Close(behind)]);
-        assert_eq!(world.listed(), expected(&[&six]), "{variant}: a deleted rule is no obstacle, and the ninth is back");
+        assert_eq!(
+            world.listed(),
+            expected(&[&six]),
+            "{variant}: a deleted rule is no obstacle, and the ninth is back"
+        );
 
-        world.gate.sh(&format!("ip6tables-{variant} -A POSTERN-GRANTS -s 2001:db8::/32 -j ACCEPT"));
+        world.gate.sh(&format!(
+            "ip6tables-{variant} -A POSTERN-GRANTS -s 2001:db8::/32 -j ACCEPT"
+        ));
         let error = world.driver.list().unwrap_err().to_string();
-        assert!(error.contains("-s 2001:db8::/32 -j ACCEPT"), "{variant}: {error}");
+        assert!(
+            error.contains("-s 2001:db8::/32 -j ACCEPT"),
+            "{variant}: {error}"
+        );
     }
 }
 
@@ -128,9 +193,16 @@ fn five_hundred_grants_in_a_batch_are_one_run_for_each_family() {
     for variant in variants() {
         let mut world = World::new(variant);
         world.driver.install(&protection(&["tcp/22"]), &[]).unwrap();
-        let address =
-            |n: u64| if n.is_multiple_of(2) { format!("10.0.{}.{}/32", n / 250, n % 250) } else { format!("2001:db8::1:{n}/128") };
-        let many: Vec<Grant> = (0..500).map(|n| grant(n, &address(n), &["tcp/22"], HOUR)).collect();
+        let address = |n: u64| {
+            if n.is_multiple_of(2) {
+                format!("10.0.{}.{}/32", n / 250, n % 250)
+            } else {
+                format!("2001:db8::1:{n}/128")
+            }
+        };
+        let many: Vec<Grant> = (0..500)
+            .map(|n| grant(n, &address(n), &["tcp/22"], HOUR))
+            .collect();
         let runs = world.runs();
         world.apply(&many.iter().cloned().map(Change::Open).collect::<Vec<_>>());
         assert_eq!(world.runs() - runs, 2, "{variant}");
@@ -146,14 +218,26 @@ fn a_protected_service_opens_for_its_grant_and_the_kernel_alone_ends_it_on_time(
     for variant in variants() {
         let mut world = World::new(variant);
         let _listeners = [V4, V6].map(|[address, _]| world.listen(address));
-        assert!([V4, V6].iter().all(|[address, _]| world.connects(address)), "{variant}: open before");
+        assert!(
+            [V4, V6].iter().all(|[address, _]| world.connects(address)),
+            "{variant}: open before"
+        );
         world.driver.install(&protection(&["tcp/22"]), &[]).unwrap();
-        assert!(![V4, V6].iter().any(|[address, _]| world.connects(address)), "{variant}: closed by the protection");
+        assert!(
+            ![V4, V6].iter().any(|[address, _]| world.connects(address)),
+            "{variant}: closed by the protection"
+        );
 
         let length = Duration::from_millis(2500);
-        let open = [(V4, grant(1, V4[1], &["tcp/22"], length)), (V6, grant(2, V6[1], &["tcp/22"], length))];
+        let open = [
+            (V4, grant(1, V4[1], &["tcp/22"], length)),
+            (V6, grant(2, V6[1], &["tcp/22"], length)),
+        ];
         world.apply(&open.clone().map(|(_, grant)| Change::Open(grant)));
-        assert!(open.iter().all(|([address, _], _)| world.connects(address)), "{variant}: open for its grant");
+        assert!(
+            open.iter().all(|([address, _], _)| world.connects(address)),
+            "{variant}: open for its grant"
+        );
         for ([address, _], grant) in &open {
             let deadline = Instant::now() + Duration::from_secs(10);
             loop {
@@ -161,14 +245,24 @@ fn a_protected_service_opens_for_its_grant_and_the_kernel_alone_ends_it_on_time(
                 if !world.connects(address) {
                     break;
                 }
-                assert!(asked_at < grant.until.plus(Duration::from_secs(1)), "{variant}: {address} was open more than a second late");
-                assert!(Instant::now() < deadline, "{variant}: {address} never closed");
+                assert!(
+                    asked_at < grant.until.plus(Duration::from_secs(1)),
+                    "{variant}: {address} was open more than a second late"
+                );
+                assert!(
+                    Instant::now() < deadline,
+                    "{variant}: {address} never closed"
+                );
                 // nobody accepts: a tight loop would fill the listener's queue, which looks like a closed port
                 std::thread::sleep(Duration::from_millis(50));
             }
             assert!(now() >= grant.until, "{variant}: {address} closed early");
         }
-        assert_eq!(world.listed().len(), 2, "{variant}: the rules are still there, nobody removed them");
+        assert_eq!(
+            world.listed().len(),
+            2,
+            "{variant}: the rules are still there, nobody removed them"
+        );
     }
 }
 
@@ -186,13 +280,17 @@ fn connections_made_before_the_first_installation_and_by_a_grant_live_on() {
             let mut new = world.connect(address).expect("open by the grant");
             let (mut new_end, _) = listener.accept().unwrap();
             world.apply(&[Change::Close(open)]);
-            assert!(!world.connects(address), "{variant}: {address} is closed again");
+            assert!(
+                !world.connects(address),
+                "{variant}: {address} is closed again"
+            );
             world.driver.install(&protection(&["tcp/22"]), &[]).unwrap();
             for (near, far) in [(&mut old, &mut old_end), (&mut new, &mut new_end)] {
                 far.set_read_timeout(Some(Duration::from_secs(3))).unwrap();
                 near.write_all(b"still here").unwrap();
                 let mut heard = [0; 10];
-                far.read_exact(&mut heard).unwrap_or_else(|error| panic!("{variant}: {address} was cut: {error}"));
+                far.read_exact(&mut heard)
+                    .unwrap_or_else(|error| panic!("{variant}: {address} was cut: {error}"));
             }
         }
     }
@@ -205,28 +303,59 @@ fn knocks_are_answered_by_nobody() {
             world.peer.run(move || {
                 let socket = UdpSocket::bind("0.0.0.0:0").unwrap();
                 socket.connect(("192.0.2.1", port)).unwrap();
-                socket.set_read_timeout(Some(Duration::from_millis(500))).unwrap();
+                socket
+                    .set_read_timeout(Some(Duration::from_millis(500)))
+                    .unwrap();
                 socket.send(b"knock").unwrap();
                 socket.recv(&mut [0; 9]).unwrap_err().kind() == ErrorKind::ConnectionRefused
             })
         };
-        assert!(is_refused(&world, 62201), "{variant}: without Postern the kernel says that the port is closed");
+        assert!(
+            is_refused(&world, 62201),
+            "{variant}: without Postern the kernel says that the port is closed"
+        );
         world.driver.install(&protection(&[]), &[]).unwrap();
         assert!(!is_refused(&world, 62201), "{variant}");
-        assert!(is_refused(&world, 62202), "{variant}: other ports are none of ours");
-        world.driver.install(&Protection { silence_knocks: false, ..protection(&[]) }, &[]).unwrap();
-        let bound = world.gate.run(|| UdpSocket::bind("192.0.2.1:62201").unwrap());
-        bound.set_read_timeout(Some(Duration::from_secs(3))).unwrap();
+        assert!(
+            is_refused(&world, 62202),
+            "{variant}: other ports are none of ours"
+        );
+        world
+            .driver
+            .install(
+                &Protection {
+                    silence_knocks: false,
+                    ..protection(&[])
+                },
+                &[],
+            )
+            .unwrap();
+        let bound = world
+            .gate
+            .run(|| UdpSocket::bind("192.0.2.1:62201").unwrap());
+        bound
+            .set_read_timeout(Some(Duration::from_secs(3)))
+            .unwrap();
         assert!(!is_refused(&world, 62201));
-        assert_eq!(bound.recv(&mut [0; 9]).unwrap(), 5, "{variant}: a bound socket receives its knocks");
+        assert_eq!(
+            bound.recv(&mut [0; 9]).unwrap(),
+            5,
+            "{variant}: a bound socket receives its knocks"
+        );
     }
 }
 
 fn a_protected_ping_is_let_through_by_its_grant_only() {
     for variant in variants() {
         let mut world = World::new(variant);
-        world.driver.install(&protection(&["icmp", "icmpv6"]), &[]).unwrap();
-        for (host, allow, service) in [("192.0.2.1", V4[1], "icmp"), ("2001:db8::1", V6[1], "icmpv6")] {
+        world
+            .driver
+            .install(&protection(&["icmp", "icmpv6"]), &[])
+            .unwrap();
+        for (host, allow, service) in [
+            ("192.0.2.1", V4[1], "icmp"),
+            ("2001:db8::1", V6[1], "icmpv6"),
+        ] {
             let pings = |world: &World| world.peer.run(move || echo(host));
             assert!(!pings(&world), "{variant}: {host}");
             let open = grant(1, allow, &[service], HOUR);
@@ -248,19 +377,31 @@ fn echo(host: &str) -> bool {
         IpAddr::V6(_) => (socket2::Domain::IPV6, socket2::Protocol::ICMPV6, 128, 129),
     };
     let socket = socket2::Socket::new(domain, socket2::Type::RAW, Some(protocol)).unwrap();
-    socket.set_read_timeout(Some(Duration::from_millis(400))).unwrap();
+    socket
+        .set_read_timeout(Some(Duration::from_millis(400)))
+        .unwrap();
     let turn = TURN.fetch_add(1, Ordering::Relaxed);
     let mut packet = [kind, 0, 0, 0, 7, turn, 0, 1];
     // no carry can occur here, and the kernel itself fills in the sum of ICMPv6
-    let sum: u16 = packet.chunks(2).map(|pair| u16::from_be_bytes([pair[0], pair[1]])).fold(0, u16::wrapping_add);
+    let sum: u16 = packet
+        .chunks(2)
+        .map(|pair| u16::from_be_bytes([pair[0], pair[1]]))
+        .fold(0, u16::wrapping_add);
     packet[2..4].copy_from_slice(&(!sum).to_be_bytes());
-    socket.send_to(&packet, &SocketAddr::new(host, 0).into()).unwrap();
+    socket
+        .send_to(&packet, &SocketAddr::new(host, 0).into())
+        .unwrap();
     let deadline = Instant::now() + Duration::from_secs(2);
     let mut buffer = [0; 256];
     while Instant::now() < deadline {
-        let Ok(length) = (&socket).read(&mut buffer) else { return false };
+        let Ok(length) = (&socket).read(&mut buffer) else {
+            return false;
+        };
         let start = if host.is_ipv4() { 20 } else { 0 };
-        if length >= start + 8 && buffer[start] == reply && buffer[start + 4..start + 6] == [7, turn] {
+        if length >= start + 8
+            && buffer[start] == reply
+            && buffer[start + 4..start + 6] == [7, turn]
+        {
             return true;
         }
     }
@@ -271,15 +412,26 @@ fn a_target_behind_the_gate_is_forwarded_to_by_its_grant_only() {
     for variant in variants() {
         let mut world = World::new(variant);
         let inner = Space::new();
-        world.gate.sh(&format!("ip link add inner type veth peer name inner netns {}", inner.thread()));
+        world.gate.sh(&format!(
+            "ip link add inner type veth peer name inner netns {}",
+            inner.thread()
+        ));
         world.gate.sh("ip addr add 10.0.0.1/24 dev inner; ip link set inner up; echo 1 > /proc/sys/net/ipv4/ip_forward");
-        world.gate.sh(&format!("iptables-{variant} -P FORWARD DROP"));
+        world
+            .gate
+            .sh(&format!("iptables-{variant} -P FORWARD DROP"));
         inner.sh("ip addr add 10.0.0.5/24 dev inner; ip link set inner up; ip route add default via 10.0.0.1");
         world.peer.sh("ip route add 10.0.0.0/24 via 192.0.2.1");
         let _listener = inner.run(|| TcpListener::bind("10.0.0.5:443").unwrap());
-        world.driver.install(&protection(&["tcp/443"]), &[]).unwrap();
+        world
+            .driver
+            .install(&protection(&["tcp/443"]), &[])
+            .unwrap();
         assert!(!world.connects("10.0.0.5:443"), "{variant}");
-        let behind = Grant { target: Some("10.0.0.5".parse().unwrap()), ..grant(1, V4[1], &["tcp/443"], HOUR) };
+        let behind = Grant {
+            target: Some("10.0.0.5".parse().unwrap()),
+            ..grant(1, V4[1], &["tcp/443"], HOUR)
+        };
         world.apply(&[Change::Open(behind.clone())]);
         assert!(world.connects("10.0.0.5:443"), "{variant}");
         world.apply(&[Change::Close(behind)]);
@@ -291,7 +443,11 @@ fn a_target_behind_the_gate_is_forwarded_to_by_its_grant_only() {
 fn failing(folder: &Path, script: &str) -> postern::backend::iptables::Paths {
     let mut paths = paths("nft");
     let fake = folder.join("iptables-restore");
-    let text = format!("#!/bin/sh\n[ -e {}/armed ] || exec {} \"$@\"\n{script}\n", folder.display(), paths.v4.restore.display());
+    let text = format!(
+        "#!/bin/sh\n[ -e {}/armed ] || exec {} \"$@\"\n{script}\n",
+        folder.display(),
+        paths.v4.restore.display()
+    );
     std::fs::write(&fake, text).unwrap();
     std::fs::set_permissions(&fake, std::fs::Permissions::from_mode(0o755)).unwrap();
     paths.v4.restore = fake;
@@ -300,33 +456,68 @@ fn failing(folder: &Path, script: &str) -> postern::backend::iptables::Paths {
 
 fn an_iptables_that_fails_hangs_babbles_or_is_locked_is_reported_and_leaves_nothing_half_open() {
     for (script, words) in [
-        ("echo 'iptables-restore: line 2 failed' >&2; exit 1", "exit status 1: iptables-restore: line 2 failed"),
+        (
+            "echo 'iptables-restore: line 2 failed' >&2; exit 1",
+            "exit status 1: iptables-restore: line 2 failed",
+        ),
         ("sleep 60", "did not finish within 1s and was killed"),
         ("head -c 300000 /dev/urandom >&2; exit 3", "exit status 3"),
         ("head -c 3000000 /dev/zero", "wrote more than 1048576 bytes"),
-        ("cat >/dev/null; exit 4", "exit status 4: it gave no reason; another program"),
+        (
+            "cat >/dev/null; exit 4",
+            "exit status 4: it gave no reason; another program",
+        ),
         ("kill -SEGV $$", "killed by a signal"),
         // its work is done, but it is killed before it could say so
-        ("/usr/sbin/iptables-nft-restore \"$@\"; sleep 60", "did not finish within 1s"),
+        (
+            "/usr/sbin/iptables-nft-restore \"$@\"; sleep 60",
+            "did not finish within 1s",
+        ),
     ] {
         let folder = tempfile::tempdir().unwrap();
         let armed = folder.path().join("armed");
-        let mut world = World::with("nft", failing(folder.path(), script), Duration::from_secs(1));
+        let mut world = World::with(
+            "nft",
+            failing(folder.path(), script),
+            Duration::from_secs(1),
+        );
         let first = grant(1, V4[1], &["tcp/22"], HOUR);
-        world.driver.install(&protection(&["tcp/22"]), std::slice::from_ref(&first)).unwrap();
+        world
+            .driver
+            .install(&protection(&["tcp/22"]), std::slice::from_ref(&first))
+            .unwrap();
         let before = world.rules();
         std::fs::write(&armed, "").unwrap();
-        let (second, third) = (grant(2, "192.0.2.8/32", &["tcp/22"], HOUR), grant(3, V6[1], &["tcp/22"], HOUR));
-        let batch = [Change::Open(second.clone()), Change::Open(third.clone()), Change::Close(first.clone())];
+        let (second, third) = (
+            grant(2, "192.0.2.8/32", &["tcp/22"], HOUR),
+            grant(3, V6[1], &["tcp/22"], HOUR),
+        );
+        let batch = [
+            Change::Open(second.clone()),
+            Change::Open(third.clone()),
+            Change::Close(first.clone()),
+        ];
         let results = world.driver.apply(&batch);
         for failed in [&results[0], &results[2]] {
             let error = failed.clone().unwrap_err().to_string();
-            assert!(error.contains("iptables-restore ") && error.contains(words) && !error.contains('\n'), "{script}: {error}");
+            assert!(
+                error.contains("iptables-restore ")
+                    && error.contains(words)
+                    && !error.contains('\n'),
+                "{script}: {error}"
+            );
         }
         assert_eq!(results[1], Ok(()), "{script}: the other family works");
         world.apply(&[Change::Close(third)]);
-        assert_eq!(world.rules(), before, "{script}: nothing is half open, nothing half closed");
-        assert!(world.driver.install(&protection(&["tcp/22"]), &[]).is_err(), "{script}");
+        assert_eq!(
+            world.rules(),
+            before,
+            "{script}: nothing is half open, nothing half closed"
+        );
+        assert!(
+            world.driver.install(&protection(&["tcp/22"]), &[]).is_err(),
+            "{script}"
+        );
         std::fs::remove_file(&armed).unwrap();
         world.apply(&[Change::Close(second), Change::Close(first)]);
         assert!(world.listed().is_empty(), "{script}");
@@ -335,15 +526,31 @@ fn an_iptables_that_fails_hangs_babbles_or_is_locked_is_reported_and_leaves_noth
 
 fn one_rule_that_the_firewall_refuses_fails_alone() {
     let folder = tempfile::tempdir().unwrap();
-    let script = "cat > $0.in; ! grep -q sctp $0.in || { echo \"Couldn't load match sctp\" >&2; exit 2; }
+    let script =
+        "cat > $0.in; ! grep -q sctp $0.in || { echo \"Couldn't load match sctp\" >&2; exit 2; }
                   exec /usr/sbin/iptables-nft-restore \"$@\" < $0.in";
-    let mut world = World::with("nft", failing(folder.path(), script), Duration::from_secs(5));
+    let mut world = World::with(
+        "nft",
+        failing(folder.path(), script),
+        Duration::from_secs(5),
+    );
     world.driver.install(&protection(&["tcp/22"]), &[]).unwrap();
     std::fs::write(folder.path().join("armed"), "").unwrap();
-    let batch = [(1, "tcp/22"), (2, "sctp/9"), (3, "udp/53")].map(|(id, service)| grant(id, V4[1], &[service], HOUR));
+    let batch = [(1, "tcp/22"), (2, "sctp/9"), (3, "udp/53")]
+        .map(|(id, service)| grant(id, V4[1], &[service], HOUR));
     let results = world.driver.apply(&batch.map(Change::Open));
-    assert_eq!(results.iter().map(Result::is_ok).collect::<Vec<_>>(), [true, false, true], "{results:?}");
-    assert!(results[1].clone().unwrap_err().to_string().contains("Couldn't load match sctp"));
+    assert_eq!(
+        results.iter().map(Result::is_ok).collect::<Vec<_>>(),
+        [true, false, true],
+        "{results:?}"
+    );
+    assert!(
+        results[1]
+            .clone()
+            .unwrap_err()
+            .to_string()
+            .contains("Couldn't load match sctp")
+    );
     assert_eq!(world.listed().len(), 2);
 }
 
@@ -351,9 +558,19 @@ fn one_rule_that_the_firewall_refuses_fails_alone() {
 fn the_hosts_own_rules_are_out_of_reach() {
     let world = World::new("nft");
     let own = std::fs::read_link("/proc/thread-self/ns/net").unwrap();
-    let inside = world.gate.run(|| std::fs::read_link("/proc/thread-self/ns/net").unwrap());
-    let started = world.gate.run(|| Command::new("/usr/bin/readlink").arg("/proc/self/ns/net").output().unwrap());
+    let inside = world
+        .gate
+        .run(|| std::fs::read_link("/proc/thread-self/ns/net").unwrap());
+    let started = world.gate.run(|| {
+        Command::new("/usr/bin/readlink")
+            .arg("/proc/self/ns/net")
+            .output()
+            .unwrap()
+    });
     assert_ne!(own, inside);
-    assert_eq!(String::from_utf8(started.stdout).unwrap().trim(), inside.to_str().unwrap());
+    assert_eq!(
+        String::from_utf8(started.stdout).unwrap().trim(),
+        inside.to_str().unwrap()
+    );
     drop(TcpStream::connect("192.0.2.1:22").map(|_| panic!("the host sees the test's network")));
 }

@@ -2,7 +2,12 @@
 //!
 //! What `commit` has confirmed is there again or the store refuses to open; nothing in between (invariant 3).
 #![cfg(feature = "daemon")]
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic
+)]
 
 use std::fs::Permissions;
 use std::io::{BufRead, BufReader, Write};
@@ -20,11 +25,18 @@ use tempfile::{TempDir, tempdir};
 fn record(number: u64) -> MarkRecord {
     let mut mark = [0xa5; 16];
     mark[4..12].copy_from_slice(&number.to_be_bytes());
-    MarkRecord { mark: Mark(mark), timestamp: Timestamp::from_millis(number), admitted: Timestamp::from_millis(number + 7) }
+    MarkRecord {
+        mark: Mark(mark),
+        timestamp: Timestamp::from_millis(number),
+        admitted: Timestamp::from_millis(number + 7),
+    }
 }
 
 fn tide(floor: u64, horizon: u64) -> Tide {
-    Tide { floor: Timestamp::from_millis(floor), horizon: Timestamp::from_millis(horizon) }
+    Tide {
+        floor: Timestamp::from_millis(floor),
+        horizon: Timestamp::from_millis(horizon),
+    }
 }
 
 /// The marks in order of time; the store promises none.
@@ -52,7 +64,10 @@ fn marks_and_tide_are_there_again_after_reopening() {
     store.commit(&[record(2)], tide(12, 1)).unwrap();
     drop(store);
     for _ in 0..3 {
-        assert_eq!(reopened(dir.path()), (vec![record(1), record(2), record(3)], tide(12, 1)));
+        assert_eq!(
+            reopened(dir.path()),
+            (vec![record(1), record(2), record(3)], tide(12, 1))
+        );
     }
 }
 
@@ -75,7 +90,9 @@ fn marks_before_the_horizon_are_forgotten_and_the_one_on_it_stays() {
     let mut store = DiskStore::open(dir.path()).unwrap();
     let all: Vec<_> = (0..100).map(record).collect();
     store.commit(&all, tide(100, 0)).unwrap();
-    store.commit(&[record(20), record(200)], tide(200, 50)).unwrap();
+    store
+        .commit(&[record(20), record(200)], tide(200, 50))
+        .unwrap();
     let mut left = all[50..].to_vec();
     left.push(record(200));
     assert_eq!(sorted(store.load().unwrap()).0, left);
@@ -89,13 +106,21 @@ fn ten_thousand_commits_with_a_rolling_horizon_keep_the_file_small() {
     let mut store = DiskStore::open(dir.path()).unwrap();
     let mut sizes = Vec::new();
     for now in 0..10_000 {
-        store.commit(&[record(2 * now), record(2 * now + 1)], tide(2 * now, (2 * now).saturating_sub(200))).unwrap();
+        store
+            .commit(
+                &[record(2 * now), record(2 * now + 1)],
+                tide(2 * now, (2 * now).saturating_sub(200)),
+            )
+            .unwrap();
         if now % 1_000 == 999 {
             sizes.push(std::fs::metadata(dir.path().join(FILE)).unwrap().len());
         }
     }
     assert_eq!(store.load().unwrap().marks.len(), 202);
-    assert!(sizes.iter().all(|&size| size == sizes[0] && size < 4 << 20), "{sizes:?}");
+    assert!(
+        sizes.iter().all(|&size| size == sizes[0] && size < 4 << 20),
+        "{sizes:?}"
+    );
 }
 
 // --- killed ---------------------------------------------------------------------------------------------------------
@@ -105,7 +130,9 @@ const CHILD: &str = "POSTERN_TEST_STORE_DIR";
 /// Not a test of its own: the process that `what_commit_confirmed_survives_kill_9` starts and kills.
 #[test]
 fn child_commits_until_it_is_killed() {
-    let Some(dir) = std::env::var_os(CHILD) else { return };
+    let Some(dir) = std::env::var_os(CHILD) else {
+        return;
+    };
     let mut store = DiskStore::open(Path::new(&dir)).unwrap();
     let from = store.load().unwrap().marks.len() as u64;
     let mut out = std::io::stdout();
@@ -116,7 +143,10 @@ fn child_commits_until_it_is_killed() {
     }
 }
 
-#[expect(clippy::disallowed_methods, reason = "the test is about a process that is killed")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the test is about a process that is killed"
+)]
 fn start_child(dir: &Path) -> Child {
     Command::new(std::env::current_exe().unwrap())
         .args(["--exact", "child_commits_until_it_is_killed", "--nocapture"])
@@ -132,10 +162,14 @@ fn what_commit_confirmed_survives_kill_9() {
     let mut expected = 0;
     for round in 0..25 {
         let mut child = start_child(dir.path());
-        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
+        let mut lines = BufReader::new(child.stdout.take().unwrap())
+            .lines()
+            .map(Result::unwrap);
         let mut confirmed = Vec::new();
         while confirmed.len() < 1 + round % 7 {
-            confirmed.extend(number_of(&lines.next().expect("the child goes on until it is killed")));
+            confirmed.extend(number_of(
+                &lines.next().expect("the child goes on until it is killed"),
+            ));
         }
         // It is in the middle of its next commit by now, or of a later one.
         child.kill().unwrap();
@@ -144,19 +178,30 @@ fn what_commit_confirmed_survives_kill_9() {
 
         let (marks, kept) = reopened(dir.path());
         let last = *confirmed.last().unwrap();
-        assert_eq!(confirmed[0], expected, "it went on where the one before was killed");
+        assert_eq!(
+            confirmed[0], expected,
+            "it went on where the one before was killed"
+        );
         let all: Vec<_> = (0..marks.len() as u64).map(record).collect();
         assert_eq!(marks, all, "no gap in round {round}");
-        assert!(marks.len() as u64 > last && kept.floor.as_millis() >= last, "{last} was confirmed, round {round}");
+        assert!(
+            marks.len() as u64 > last && kept.floor.as_millis() >= last,
+            "{last} was confirmed, round {round}"
+        );
         // One that was on its way may be kept too; more than one would be marks out of nowhere.
-        assert!(marks.len() as u64 <= last + 2, "{} marks and {last} confirmed", marks.len());
+        assert!(
+            marks.len() as u64 <= last + 2,
+            "{} marks and {last} confirmed",
+            marks.len()
+        );
         expected = marks.len() as u64;
     }
 }
 
 /// libtest may print the test's name in front.
 fn number_of(line: &str) -> Option<u64> {
-    line.split_once("kept ").map(|(_, number)| number.parse().unwrap())
+    line.split_once("kept ")
+        .map(|(_, number)| number.parse().unwrap())
 }
 
 // --- damaged --------------------------------------------------------------------------------------------------------
@@ -165,7 +210,9 @@ const MARKS: u64 = 300;
 
 /// Where damage is tried a thousand times: no disk is needed for that.
 fn shared_memory() -> TempDir {
-    tempfile::tempdir_in("/dev/shm").or_else(|_| tempdir()).unwrap()
+    tempfile::tempdir_in("/dev/shm")
+        .or_else(|_| tempdir())
+        .unwrap()
 }
 
 /// A store's bytes as a killed process leaves them, and as a closed one does.
@@ -204,15 +251,31 @@ fn refuses(dir: &Path, bytes: &[u8], what: &str) -> bool {
     match kept {
         Ok((before, after)) => {
             let mut all: Vec<_> = (0..MARKS).map(record).collect();
-            assert!(before == (all.clone(), tide(MARKS - 1, 0)), "{what}: {} marks, {:?}", before.0.len(), before.1);
+            assert!(
+                before == (all.clone(), tide(MARKS - 1, 0)),
+                "{what}: {} marks, {:?}",
+                before.0.len(),
+                before.1
+            );
             all.push(record(MARKS));
-            assert!(after == (all, tide(MARKS, 0)), "{what}: {} marks after a commit, {:?}", after.0.len(), after.1);
+            assert!(
+                after == (all, tide(MARKS, 0)),
+                "{what}: {} marks after a commit, {:?}",
+                after.0.len(),
+                after.1
+            );
             false
         }
         Err(error) => {
             let said = error.to_string();
-            assert!(said.starts_with(dir.join(FILE).to_str().unwrap()), "{what}: {said}");
-            assert!(said.contains("move the file away") && said.lines().count() == 1, "{what}: {said}");
+            assert!(
+                said.starts_with(dir.join(FILE).to_str().unwrap()),
+                "{what}: {said}"
+            );
+            assert!(
+                said.contains("move the file away") && said.lines().count() == 1,
+                "{what}: {said}"
+            );
             true
         }
     }
@@ -224,10 +287,19 @@ fn a_file_cut_short_at_any_length_never_opens_with_fewer_marks() {
     for (state, whole) in whole_files() {
         assert!(!refuses(dir.path(), &whole, state));
         let lengths = [0, 1, 8, 9, 10, 64, 319, 320, 4_095, 4_096, 8_192, 12_288].into_iter();
-        let steps = (1..64).map(|part| whole.len() * part / 64).chain([whole.len() - 4_096, whole.len() - 1]);
+        let steps = (1..64)
+            .map(|part| whole.len() * part / 64)
+            .chain([whole.len() - 4_096, whole.len() - 1]);
         for length in lengths.chain(steps) {
-            let refused = refuses(dir.path(), &whole[..length], &format!("{state}, {length} bytes left"));
-            assert!(refused || length > 16 * 1_024, "{state}: {length} bytes can't hold them");
+            let refused = refuses(
+                dir.path(),
+                &whole[..length],
+                &format!("{state}, {length} bytes left"),
+            );
+            assert!(
+                refused || length > 16 * 1_024,
+                "{state}: {length} bytes can't hold them"
+            );
         }
     }
 }
@@ -237,15 +309,25 @@ fn a_page_lost_or_swapped_with_another_refuses_or_leaves_every_mark() {
     const PAGE: usize = 4_096;
     let dir = shared_memory();
     for (state, whole) in whole_files() {
-        let used: Vec<_> = (0..whole.len() / PAGE).filter(|page| whole[page * PAGE..][..PAGE].iter().any(|&byte| byte != 0)).collect();
+        let used: Vec<_> = (0..whole.len() / PAGE)
+            .filter(|page| whole[page * PAGE..][..PAGE].iter().any(|&byte| byte != 0))
+            .collect();
         let mut refused = 0;
         for (page, other) in used.iter().zip(used.iter().skip(1)) {
             let mut lost = whole.clone();
             lost[page * PAGE..][..PAGE].fill(0);
-            refused += usize::from(refuses(dir.path(), &lost, &format!("{state}, page {page} lost")));
+            refused += usize::from(refuses(
+                dir.path(),
+                &lost,
+                &format!("{state}, page {page} lost"),
+            ));
             let mut swapped = whole.clone();
             swapped.copy_within(other * PAGE..(other + 1) * PAGE, page * PAGE);
-            refuses(dir.path(), &swapped, &format!("{state}, page {page} is a copy of {other}"));
+            refuses(
+                dir.path(),
+                &swapped,
+                &format!("{state}, page {page} is a copy of {other}"),
+            );
         }
         assert!(refused > 3, "{state}: {refused} of {} refused", used.len());
     }
@@ -254,7 +336,12 @@ fn a_page_lost_or_swapped_with_another_refuses_or_leaves_every_mark() {
 #[test]
 fn bytes_of_something_else_are_refused() {
     let dir = shared_memory();
-    for bytes in [&b"\n"[..], b"SQLite format 3\0", &[0; 4_096], &[0xff; 1 << 20]] {
+    for bytes in [
+        &b"\n"[..],
+        b"SQLite format 3\0",
+        &[0; 4_096],
+        &[0xff; 1 << 20],
+    ] {
         assert!(refuses(dir.path(), bytes, "something else"));
     }
 }
@@ -267,15 +354,28 @@ fn a_flipped_byte_anywhere_refuses_or_leaves_every_mark() {
         let header = (0..320).flat_map(|at| [(at, 0xff), (at, 0x01)]);
         let choice = (1..=0xff).map(|mask| (9, mask));
         let written: Vec<_> = (320..whole.len()).filter(|&at| whole[at] != 0).collect();
-        let sample = written.iter().step_by(written.len() / 700 + 1).map(|&at| (at, 0x10));
+        let sample = written
+            .iter()
+            .step_by(written.len() / 700 + 1)
+            .map(|&at| (at, 0x10));
         let (mut tried, mut refused) = (0, 0);
         for (at, mask) in header.chain(choice).chain(sample) {
             let mut bytes = whole.clone();
             bytes[at] ^= mask;
             tried += 1;
-            refused += usize::from(refuses(dir.path(), &bytes, &format!("{state}, byte {at} ^ {mask:#04x}")));
+            refused += usize::from(refuses(
+                dir.path(),
+                &bytes,
+                &format!("{state}, byte {at} ^ {mask:#04x}"),
+            ));
         }
-        println!("{state}: {refused} of {tried} refused, the rest whole; {} bytes written", written.len());
-        assert!(refused > 50 && refused < tried, "{state}: {refused} of {tried}");
+        println!(
+            "{state}: {refused} of {tried} refused, the rest whole; {} bytes written",
+            written.len()
+        );
+        assert!(
+            refused > 50 && refused < tried,
+            "{state}: {refused} of {tried}"
+        );
     }
 }

@@ -1,5 +1,11 @@
 //! Every vector of the protocol, judged by the gate: verdict, reason and rule as the independent implementation says.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, clippy::disallowed_methods)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::disallowed_methods
+)]
 
 use std::collections::BTreeSet;
 use std::num::NonZeroU32;
@@ -13,12 +19,17 @@ use postern::policy::{MaxPrefix, Policy, Quota};
 use postern::reason::{Drop, Reason};
 use postern::service::NamedServices;
 use postern::time::Timestamp;
-use postern_proto::{GateName, KeyMaterial, PresharedKey, PrivateKey, PublicKey, SharedKey, UserKeys};
+use postern_proto::{
+    GateName, KeyMaterial, PresharedKey, PrivateKey, PublicKey, SharedKey, UserKeys,
+};
 use serde_json::Value;
 
 fn hex(value: &Value) -> Vec<u8> {
     let text = value.as_str().expect("hex text");
-    (0..text.len()).step_by(2).map(|at| u8::from_str_radix(&text[at..at + 2], 16).unwrap()).collect()
+    (0..text.len())
+        .step_by(2)
+        .map(|at| u8::from_str_radix(&text[at..at + 2], 16).unwrap())
+        .collect()
 }
 
 fn key(value: &Value) -> [u8; 32] {
@@ -31,7 +42,12 @@ fn keys_at_gate(vector: &Value) -> UserKeys {
 }
 
 fn name_of_gate(vector: &Value) -> GateName {
-    GateName::new(vector["gate"]["gate_name"].as_str().unwrap_or(vector["gate_name"].as_str().unwrap())).unwrap()
+    GateName::new(
+        vector["gate"]["gate_name"]
+            .as_str()
+            .unwrap_or(vector["gate_name"].as_str().unwrap()),
+    )
+    .unwrap()
 }
 
 fn material(vector: &Value) -> KeyMaterial {
@@ -43,24 +59,46 @@ fn material(vector: &Value) -> KeyMaterial {
     } else {
         let psk = (!own["psk"].is_null()).then(|| PresharedKey::from_bytes(key(&own["psk"])));
         let private = PrivateKey::from_bytes(key(&own["gate_private"]));
-        KeyMaterial::pair_at_gate(&private, &PublicKey::from_bytes(key(&own["client_public"])), psk.as_ref()).unwrap()
+        KeyMaterial::pair_at_gate(
+            &private,
+            &PublicKey::from_bytes(key(&own["client_public"])),
+            psk.as_ref(),
+        )
+        .unwrap()
     }
 }
 
 fn datagram(vector: &Value) -> Datagram {
     let source = vector["gate"]["source"].as_str().unwrap().parse().unwrap();
-    Datagram::new(source, "192.0.2.1".parse().unwrap(), 62201, &hex(&vector["packet_hex"]))
+    Datagram::new(
+        source,
+        "192.0.2.1".parse().unwrap(),
+        62201,
+        &hex(&vector["packet_hex"]),
+    )
 }
 
 /// A policy that allows everything, as the vectors suppose.
 fn everything() -> (Policy, NamedServices) {
-    let all = ["tcp/1-65535", "udp/1-65535", "sctp/1-65535", "icmp", "icmpv6"];
+    let all = [
+        "tcp/1-65535",
+        "udp/1-65535",
+        "sctp/1-65535",
+        "icmp",
+        "icmpv6",
+    ];
     let policy = Policy {
         targets: vec!["0.0.0.0/0".parse().unwrap(), "::/0".parse().unwrap()],
         max_prefix: MaxPrefix { v4: 0, v6: 0 },
         max_duration: Duration::from_secs(u64::from(u32::MAX)),
-        quota: Quota { count: NonZeroU32::new(1_000_000).unwrap(), per: Duration::from_secs(1) },
-        ..Policy::for_user("alice", all.iter().map(|service| service.parse().unwrap()).collect())
+        quota: Quota {
+            count: NonZeroU32::new(1_000_000).unwrap(),
+            per: Duration::from_secs(1),
+        },
+        ..Policy::for_user(
+            "alice",
+            all.iter().map(|service| service.parse().unwrap()).collect(),
+        )
     };
     (policy, NamedServices::new())
 }
@@ -79,7 +117,10 @@ fn judge(vector: &Value) -> Decision {
     let gate_side = &vector["gate"];
     let (policy, named) = policy_for(vector);
     let window = Duration::from_millis(gate_side["window_ms"].as_u64().unwrap());
-    let users = vec![User { keys: keys_at_gate(vector), policy }];
+    let users = vec![User {
+        keys: keys_at_gate(vector),
+        policy,
+    }];
     let mut gate = Gate::new(users, named, window, Kept::default());
     let datagram = datagram(vector);
     let mut decide = |at: u64| {
@@ -91,7 +132,10 @@ fn judge(vector: &Value) -> Decision {
         gate.handle(now, &datagram)
     };
     if let Some(before) = gate_side["seen_before_ms"].as_u64() {
-        assert!(matches!(decide(before), Decision::Admit(_)), "the first copy is admitted");
+        assert!(
+            matches!(decide(before), Decision::Admit(_)),
+            "the first copy is admitted"
+        );
     }
     decide(gate_side["now_ms"].as_u64().unwrap())
 }
@@ -101,20 +145,30 @@ fn explain(vector: &Value) -> Account {
     let (policy, named) = policy_for(vector);
     let window = vector["gate"]["window_ms"].as_u64().unwrap();
     let names = vec![GateName::new(vector["gate_name"].as_str().unwrap()).unwrap()];
-    let users = vec![User { keys: keys_at_gate(vector), policy }];
+    let users = vec![User {
+        keys: keys_at_gate(vector),
+        policy,
+    }];
     let gate = Gate::new(users, named, Duration::from_millis(window), Kept::default());
     let mut explainer = Explainer::new(gate, name_of_gate(vector), vec![material(vector)], names);
     if let Some(before) = vector["gate"]["seen_before_ms"].as_u64() {
         let first = explainer.datagram(Timestamp::from_millis(before), &datagram(vector));
         assert_eq!(first.cause, Cause::Admitted, "the first copy is admitted");
     }
-    explainer.datagram(Timestamp::from_millis(vector["gate"]["now_ms"].as_u64().unwrap()), &datagram(vector))
+    explainer.datagram(
+        Timestamp::from_millis(vector["gate"]["now_ms"].as_u64().unwrap()),
+        &datagram(vector),
+    )
 }
 
 fn vectors() -> Vec<Value> {
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/proto/tests/vectors");
-    let paths = std::fs::read_dir(folder).expect("the folder of vectors").map(|entry| entry.unwrap().path());
-    paths.map(|path| serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()).collect()
+    let paths = std::fs::read_dir(folder)
+        .expect("the folder of vectors")
+        .map(|entry| entry.unwrap().path());
+    paths
+        .map(|path| serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap())
+        .collect()
 }
 
 #[test]
@@ -129,12 +183,29 @@ fn explain_says_verdict_step_and_cause_of_every_vector() {
         });
         let expected = match outcome["verdict"].as_str().unwrap() {
             "admit" => None,
-            _ => Some((outcome["reason"].as_str().unwrap(), outcome["rule"].as_str(), outcome["step"].as_u64().unwrap() as u8)),
+            _ => Some((
+                outcome["reason"].as_str().unwrap(),
+                outcome["rule"].as_str(),
+                outcome["step"].as_u64().unwrap() as u8,
+            )),
         };
         assert_eq!(reason, expected, "{name}");
-        let failed: Vec<u8> = account.steps().iter().filter(|step| step.outcome == Outcome::Failed).map(|step| step.number).collect();
-        assert_eq!(failed, expected.map(|(.., step)| step).as_slice(), "{name}: {:?}", account.steps());
-        assert!(!account.line().is_empty() && !account.line().contains('\n'), "{name}");
+        let failed: Vec<u8> = account
+            .steps()
+            .iter()
+            .filter(|step| step.outcome == Outcome::Failed)
+            .map(|step| step.number)
+            .collect();
+        assert_eq!(
+            failed,
+            expected.map(|(.., step)| step).as_slice(),
+            "{name}: {:?}",
+            account.steps()
+        );
+        assert!(
+            !account.line().is_empty() && !account.line().contains('\n'),
+            "{name}"
+        );
         causes.insert(account.cause.name());
     }
     let all = [
@@ -168,12 +239,24 @@ fn the_gate_says_of_every_vector_what_the_independent_implementation_says() {
             // A source that no policy can settle: the format of the vectors has no word for a refusal.
             Decision::Refuse(refusal) => (refusal.rule.name(), None),
         };
-        let expected = if outcome["verdict"] == "admit" { "admit" } else { outcome["reason"].as_str().unwrap() };
+        let expected = if outcome["verdict"] == "admit" {
+            "admit"
+        } else {
+            outcome["reason"].as_str().unwrap()
+        };
         if said != expected || rule != outcome["rule"].as_str() {
             wrong.push(format!("{name}: {said} {rule:?}, not {outcome}"));
         }
         seen += 1;
     }
-    assert!(wrong.is_empty(), "{} of {seen} differ:\n{}", wrong.len(), wrong.join("\n"));
-    assert!(seen >= 200 && admitted >= 50, "{seen} vectors, {admitted} admitted: some are missing");
+    assert!(
+        wrong.is_empty(),
+        "{} of {seen} differ:\n{}",
+        wrong.len(),
+        wrong.join("\n")
+    );
+    assert!(
+        seen >= 200 && admitted >= 50,
+        "{seen} vectors, {admitted} admitted: some are missing"
+    );
 }

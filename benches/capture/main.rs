@@ -59,12 +59,19 @@ enum Way {
     Ring,
 }
 
-const WAYS: [(Way, &str); 3] =
-    [(Way::Classic, "classic filter, pnet"), (Way::Hint, "hint filter, pnet"), (Way::Ring, "classic filter, ring (TPACKET_V3)")];
+const WAYS: [(Way, &str); 3] = [
+    (Way::Classic, "classic filter, pnet"),
+    (Way::Hint, "hint filter, pnet"),
+    (Way::Ring, "classic filter, ring (TPACKET_V3)"),
+];
 
 fn main() {
     // `cargo test --benches` only wants to know that it runs.
-    let (rounds, flood) = if std::env::args().any(|argument| argument == "--bench") { (ROUNDS, FLOOD) } else { (1, FLOOD / 10) };
+    let (rounds, flood) = if std::env::args().any(|argument| argument == "--bench") {
+        (ROUNDS, FLOOD)
+    } else {
+        (1, FLOOD / 10)
+    };
     let (gate, peer) = (Namespace::new(), Namespace::new());
     join(&gate, &peer);
     let mut all: [Vec<Measured>; 3] = [const { Vec::new() }; 3];
@@ -89,8 +96,12 @@ fn main() {
 
 fn known_hint() -> ([u8; 8], HintTable) {
     let gate = GateName::new("gate.example.org").unwrap();
-    let key = UserKeys::derive(&gate, &KeyMaterial::shared(&SharedKey::from_bytes([1; 32]))).hint_key();
-    (key.hint(Step(10)).0, HintTable::build(&[key].into_iter().collect(), 10..=10))
+    let key =
+        UserKeys::derive(&gate, &KeyMaterial::shared(&SharedKey::from_bytes([1; 32]))).hint_key();
+    (
+        key.hint(Step(10)).0,
+        HintTable::build(&[key].into_iter().collect(), 10..=10),
+    )
 }
 
 fn measure(gate: &Namespace, peer: &Namespace, way: Way, flood: Duration) -> Measured {
@@ -115,7 +126,8 @@ fn measure(gate: &Namespace, peer: &Namespace, way: Way, flood: Duration) -> Mea
                 Box::new(move |take| ring.next(take))
             }
             Way::Classic | Way::Hint => {
-                let mut capture = PacketCapture::new(socket, Some("gate0".to_owned()), vec![PORT]).unwrap();
+                let mut capture =
+                    PacketCapture::new(socket, Some("gate0".to_owned()), vec![PORT]).unwrap();
                 Box::new(move |take| {
                     if let Caught::Datagram(datagram) = capture.next().unwrap() {
                         take(datagram.payload());
@@ -135,8 +147,14 @@ fn measure(gate: &Namespace, peer: &Namespace, way: Way, flood: Duration) -> Mea
                 });
             }
             let after = clock_gettime(ClockId::ThreadCPUTime);
-            let nanos = (after.tv_sec - before.tv_sec) * 1_000_000_000 + after.tv_nsec - before.tv_nsec;
-            (to_user, known, Duration::from_nanos(u64::try_from(nanos).unwrap()), ring::lost(&statistics))
+            let nanos =
+                (after.tv_sec - before.tv_sec) * 1_000_000_000 + after.tv_nsec - before.tv_nsec;
+            (
+                to_user,
+                known,
+                Duration::from_nanos(u64::try_from(nanos).unwrap()),
+                ring::lost(&statistics),
+            )
         })
     });
     let sent = Arc::new(AtomicU64::new(0));
@@ -151,7 +169,9 @@ fn measure(gate: &Namespace, peer: &Namespace, way: Way, flood: Duration) -> Mea
         let mut knocks = 0;
         while began.elapsed() < flood {
             for _ in 0..64 {
-                state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                state = state
+                    .wrapping_mul(6_364_136_223_846_793_005)
+                    .wrapping_add(1_442_695_040_888_963_407);
                 payload[..8].copy_from_slice(&state.to_be_bytes());
                 // A closed port that a packet socket hears is answered by the kernel, which comes back as an error.
                 count.fetch_add(u64::from(socket.send(&payload).is_ok()), Ordering::Relaxed);
@@ -172,7 +192,13 @@ fn measure(gate: &Namespace, peer: &Namespace, way: Way, flood: Duration) -> Mea
     thread::sleep(Duration::from_millis(1300));
     over.store(true, Ordering::Relaxed);
     let (to_user, known, cpu, lost) = receiver.join().unwrap();
-    Measured { sent: sent.load(Ordering::Relaxed), to_user, known, cpu, lost }
+    Measured {
+        sent: sent.load(Ordering::Relaxed),
+        to_user,
+        known,
+        cpu,
+        lost,
+    }
 }
 
 fn median(mut values: Vec<f64>) -> f64 {

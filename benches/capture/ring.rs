@@ -1,5 +1,8 @@
 //! A memory-mapped ring on a packet socket (TPACKET_V3), only to be measured against what the program uses: see `main.rs`.
-#![allow(unsafe_code, reason = "a ring is memory that the kernel writes; the program itself has none")]
+#![allow(
+    unsafe_code,
+    reason = "a ring is memory that the kernel writes; the program itself has none"
+)]
 
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -22,7 +25,11 @@ unsafe impl Send for Ring {}
 impl Ring {
     pub(crate) fn new(socket: OwnedFd, interface: &str) -> Self {
         let fd = socket.as_raw_fd();
-        set(fd, libc::PACKET_VERSION, &(libc::tpacket_versions::TPACKET_V3 as libc::c_int));
+        set(
+            fd,
+            libc::PACKET_VERSION,
+            &(libc::tpacket_versions::TPACKET_V3 as libc::c_int),
+        );
         let request = libc::tpacket_req3 {
             tp_block_size: BLOCK as u32,
             tp_block_nr: BLOCKS as u32,
@@ -34,9 +41,21 @@ impl Ring {
         };
         set(fd, libc::PACKET_RX_RING, &request);
         // SAFETY: a new shared mapping of the whole ring, at an address of the kernel's choice.
-        let memory =
-            unsafe { libc::mmap(std::ptr::null_mut(), BLOCK * BLOCKS, libc::PROT_READ | libc::PROT_WRITE, libc::MAP_SHARED, fd, 0) };
-        assert!(memory != libc::MAP_FAILED, "{}", std::io::Error::last_os_error());
+        let memory = unsafe {
+            libc::mmap(
+                std::ptr::null_mut(),
+                BLOCK * BLOCKS,
+                libc::PROT_READ | libc::PROT_WRITE,
+                libc::MAP_SHARED,
+                fd,
+                0,
+            )
+        };
+        assert!(
+            memory != libc::MAP_FAILED,
+            "{}",
+            std::io::Error::last_os_error()
+        );
         let name = std::ffi::CString::new(interface).unwrap();
         let address = libc::sockaddr_ll {
             sll_family: libc::AF_PACKET as u16,
@@ -49,9 +68,19 @@ impl Ring {
             sll_addr: [0; 8],
         };
         // SAFETY: the address outlives the call and is as long as is said.
-        let bound = unsafe { libc::bind(fd, (&raw const address).cast(), size_of_val(&address) as u32) };
+        let bound = unsafe {
+            libc::bind(
+                fd,
+                (&raw const address).cast(),
+                size_of_val(&address) as u32,
+            )
+        };
         assert_eq!(bound, 0, "{}", std::io::Error::last_os_error());
-        Self { socket, memory: memory.cast(), block: 0 }
+        Self {
+            socket,
+            memory: memory.cast(),
+            block: 0,
+        }
     }
 
     /// Waits, at most about a second, for the next block, and hands on the UDP payload of each packet in it.
@@ -61,7 +90,11 @@ impl Ring {
         // SAFETY: the status word of a block stands behind its version and offset, four bytes each.
         let status = unsafe { &*header.add(8).cast::<AtomicU32>() };
         if status.load(Ordering::Acquire) & libc::TP_STATUS_USER == 0 {
-            let mut waited = libc::pollfd { fd: self.socket.as_raw_fd(), events: libc::POLLIN, revents: 0 };
+            let mut waited = libc::pollfd {
+                fd: self.socket.as_raw_fd(),
+                events: libc::POLLIN,
+                revents: 0,
+            };
             // SAFETY: one descriptor is waited for, and the struct outlives the call.
             unsafe { libc::poll(&raw mut waited, 1, 1000) };
             return;
@@ -73,7 +106,10 @@ impl Ring {
             let mut at = header.add(first as usize);
             for _ in 0..count {
                 let packet = &*at.cast::<libc::tpacket3_hdr>();
-                let ip = std::slice::from_raw_parts(at.add(usize::from(packet.tp_net)), packet.tp_snaplen as usize);
+                let ip = std::slice::from_raw_parts(
+                    at.add(usize::from(packet.tp_net)),
+                    packet.tp_snaplen as usize,
+                );
                 take(&ip[28..]);
                 at = at.add(packet.tp_next_offset as usize);
             }
@@ -95,12 +131,28 @@ pub(crate) fn lost(socket: &OwnedFd) -> u64 {
     // The longer form of a ring; the shorter one writes its first two numbers.
     let (mut numbers, mut size) = ([0u32; 3], 12);
     // SAFETY: the kernel writes at most `size` bytes.
-    unsafe { libc::getsockopt(socket.as_raw_fd(), libc::SOL_PACKET, libc::PACKET_STATISTICS, (&raw mut numbers).cast(), &raw mut size) };
+    unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_PACKET,
+            libc::PACKET_STATISTICS,
+            (&raw mut numbers).cast(),
+            &raw mut size,
+        )
+    };
     numbers[1].into()
 }
 
 fn set<T>(fd: i32, option: libc::c_int, value: &T) {
     // SAFETY: the option's value outlives the call and is as long as is said.
-    let done = unsafe { libc::setsockopt(fd, libc::SOL_PACKET, option, std::ptr::from_ref(value).cast(), size_of::<T>() as u32) };
+    let done = unsafe {
+        libc::setsockopt(
+            fd,
+            libc::SOL_PACKET,
+            option,
+            std::ptr::from_ref(value).cast(),
+            size_of::<T>() as u32,
+        )
+    };
     assert_eq!(done, 0, "{}", std::io::Error::last_os_error());
 }

@@ -24,7 +24,10 @@ pub(crate) fn both(body: &[u8]) -> Option<Request> {
         }
         (Err(rule), Err(broken)) => {
             // No packet carries a body of another length, so there is no name for that.
-            assert!(broken[0] == "length" || broken[0] == rule.as_str(), "{rule:?}, {broken:?}");
+            assert!(
+                broken[0] == "length" || broken[0] == rule.as_str(),
+                "{rule:?}, {broken:?}"
+            );
             None
         }
         (ours, other) => panic!("{ours:?}, {other:?}"),
@@ -32,18 +35,31 @@ pub(crate) fn both(body: &[u8]) -> Option<Request> {
 }
 
 fn canonical(request: &Request, body: &[u8]) {
-    assert!((BODY_MIN..=BODY_MAX).contains(&body.len()), "a body of {} bytes is none", body.len());
-    assert!((BODY_HEAD_LEN..=body.len()).contains(&request.encoded_len()), "{request:?}");
+    assert!(
+        (BODY_MIN..=BODY_MAX).contains(&body.len()),
+        "a body of {} bytes is none",
+        body.len()
+    );
+    assert!(
+        (BODY_HEAD_LEN..=body.len()).contains(&request.encoded_len()),
+        "{request:?}"
+    );
 
     let mut again = [0xaa; BODY_MAX];
     let again = &mut again[..body.len()];
     request.encode(again).expect("what was read can be written");
     assert_eq!(again, body, "{request:?}");
-    assert_eq!(second::encode(&fields(request), body.len()), body, "{request:?}");
+    assert_eq!(
+        second::encode(&fields(request), body.len()),
+        body,
+        "{request:?}"
+    );
     // Its padding says nothing: the shortest body for it is the same request.
     let mut shortest = [0xaa; BODY_MAX];
     let shortest = &mut shortest[..request.encoded_len().max(BODY_MIN)];
-    request.encode(shortest).expect("it has the room it asks for");
+    request
+        .encode(shortest)
+        .expect("it has the room it asks for");
     assert_eq!(Request::decode(shortest).as_ref(), Ok(request));
 }
 
@@ -72,7 +88,16 @@ fn item(item: &postern_proto::Item) -> second::Item {
     let (kind, value) = match item {
         Service(service) => {
             let (first, last) = (service.first().to_be_bytes(), service.last().to_be_bytes());
-            (1, vec![service.protocol().number(), first[0], first[1], last[0], last[1]])
+            (
+                1,
+                vec![
+                    service.protocol().number(),
+                    first[0],
+                    first[1],
+                    last[0],
+                    last[1],
+                ],
+            )
         }
         Name(name) => (2, name.as_str().as_bytes().to_vec()),
         Code(code) => (3, code.as_str().as_bytes().to_vec()),

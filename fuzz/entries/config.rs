@@ -13,14 +13,20 @@ use zeroize::Zeroizing;
 const FOLDER: &str = "/etc/postern";
 
 pub(crate) fn run(data: &[u8]) {
-    let Ok(text) = std::str::from_utf8(data) else { return };
+    let Ok(text) = std::str::from_utf8(data) else {
+        return;
+    };
     let bundle = bundle(text);
     // What a config names is asked before it is known to be right.
     let _ = key_files(&bundle);
 
     let said = match load(&bundle) {
         Ok(loaded) => {
-            assert_eq!(loaded.keys.len(), loaded.settings.policies.len(), "one key a user");
+            assert_eq!(
+                loaded.keys.len(),
+                loaded.settings.policies.len(),
+                "one key a user"
+            );
             // A gate may have any name, even one that would do as a key; it is no secret.
             let name = format!("{:?}", loaded.settings.gate.name);
             format!("{loaded:?}").replace(&name, "")
@@ -31,7 +37,11 @@ pub(crate) fn run(data: &[u8]) {
                 assert_eq!(problem.to_string().lines().count(), 1, "{problem}");
             }
             let again = load(&bundle).expect_err("the same text is refused again");
-            assert_eq!(places(&again), places(&problems), "the same text, problems in the same places");
+            assert_eq!(
+                places(&again),
+                places(&problems),
+                "the same text, problems in the same places"
+            );
             format!("{problems} {problems:?}")
         }
     };
@@ -46,7 +56,11 @@ pub(crate) fn run(data: &[u8]) {
 
 /// The words may differ: a text that is not TOML is read with its long words replaced by random ones.
 fn places(problems: &Problems) -> Vec<(&Path, Option<usize>)> {
-    problems.0.iter().map(|problem| (problem.file.as_path(), problem.line)).collect()
+    problems
+        .0
+        .iter()
+        .map(|problem| (problem.file.as_path(), problem.line))
+        .collect()
 }
 
 pub(crate) fn bundle(text: &str) -> Bundle {
@@ -56,18 +70,30 @@ pub(crate) fn bundle(text: &str) -> Bundle {
     for named in files {
         let (path, text) = named.split_once('\n').unwrap_or((named, ""));
         // File names are no secrets and are printed, so half a key must not fit into one.
-        let path = if path.len() > 20 { "users.d/long.toml" } else { path };
-        let list = if path.starts_with("users.d/") { &mut users } else { &mut keys };
+        let path = if path.len() > 20 {
+            "users.d/long.toml"
+        } else {
+            path
+        };
+        let list = if path.starts_with("users.d/") {
+            &mut users
+        } else {
+            &mut keys
+        };
         list.push(file(path, text));
     }
     Bundle { main, users, keys }
 }
 
 fn file(path: &str, text: &str) -> BundleFile {
-    BundleFile { path: Path::new(FOLDER).join(path), text: Zeroizing::new(text.to_owned()) }
+    BundleFile {
+        path: Path::new(FOLDER).join(path),
+        text: Zeroizing::new(text.to_owned()),
+    }
 }
 
 /// Every string or line that is a key and nothing else.
 fn keys_in(text: &str) -> impl Iterator<Item = &str> {
-    text.split(|letter: char| letter.is_whitespace() || "\"'\0".contains(letter)).filter(|word| SharedKey::from_base64(word).is_ok())
+    text.split(|letter: char| letter.is_whitespace() || "\"'\0".contains(letter))
+        .filter(|word| SharedKey::from_base64(word).is_ok())
 }

@@ -15,7 +15,9 @@ pub(crate) fn run(data: &[u8]) {
 
 /// Whether the bytes are a line of this type.
 pub(crate) fn read<T: DeserializeOwned + Serialize + PartialEq + Debug>(data: &[u8]) -> bool {
-    let Ok(line) = serde_json::from_slice::<T>(data) else { return false };
+    let Ok(line) = serde_json::from_slice::<T>(data) else {
+        return false;
+    };
     let written = serde_json::to_vec(&line).expect("what was read can be written");
     assert!(!written.contains(&b'\n'), "one line: {line:?}");
     let again: T = serde_json::from_slice(&written).expect("what was written can be read");

@@ -9,7 +9,9 @@ use postern::enrol::{Kind, Request, Token};
 use sha2::{Digest, Sha256};
 
 pub(crate) fn run(data: &[u8]) {
-    let Some((kind, rest)) = data.split_first() else { return };
+    let Some((kind, rest)) = data.split_first() else {
+        return;
+    };
     let line = match kind {
         0 => String::from_utf8_lossy(rest).into_owned(),
         1 => line("postern-request-1.", rest),
@@ -24,22 +26,49 @@ pub(crate) fn read(line: &str) -> (bool, bool) {
     let compact: String = line.split_ascii_whitespace().collect();
     let request = Request::from_line(line);
     if let Ok(request) = &request {
-        assert_eq!(*request.to_line().expect("what was read can be written"), compact, "one way to write it");
+        assert_eq!(
+            *request.to_line().expect("what was read can be written"),
+            compact,
+            "one way to write it"
+        );
         assert_eq!(Kind::of(line), Some(Kind::Request));
     }
     let token = Token::from_line(line);
     if let Ok(token) = &token {
-        assert_eq!(*token.to_line().expect("what was read can be written"), compact, "one way to write it");
-        assert_eq!(Kind::of(line), Some(if token.is_secret() { Kind::Secret } else { Kind::Token }));
-        assert!(!token.gate.as_str().contains(char::is_control), "it is shown on a terminal");
+        assert_eq!(
+            *token.to_line().expect("what was read can be written"),
+            compact,
+            "one way to write it"
+        );
+        assert_eq!(
+            Kind::of(line),
+            Some(if token.is_secret() {
+                Kind::Secret
+            } else {
+                Kind::Token
+            })
+        );
+        assert!(
+            !token.gate.as_str().contains(char::is_control),
+            "it is shown on a terminal"
+        );
     }
-    for error in [request.as_ref().err(), token.as_ref().err()].into_iter().flatten() {
+    for error in [request.as_ref().err(), token.as_ref().err()]
+        .into_iter()
+        .flatten()
+    {
         assert_eq!(error.to_string().lines().count(), 1);
     }
     (request.is_ok(), token.is_ok())
 }
 
 pub(crate) fn line(prefix: &str, fields: &[u8]) -> String {
-    let check = Sha256::new().chain_update(prefix).chain_update(fields).finalize();
-    format!("{prefix}{}", URL_SAFE_NO_PAD.encode([fields, &check[..4]].concat()))
+    let check = Sha256::new()
+        .chain_update(prefix)
+        .chain_update(fields)
+        .finalize();
+    format!(
+        "{prefix}{}",
+        URL_SAFE_NO_PAD.encode([fields, &check[..4]].concat())
+    )
 }

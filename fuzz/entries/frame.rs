@@ -17,9 +17,18 @@ pub(crate) fn run(data: &[u8]) {
     let Some(datagram) = parsed else { return };
     assert!(parse(data, &[]).is_none(), "no port, no datagram");
     let padded = [data, &[0xff; 64]].concat();
-    assert_eq!(parse(&padded, &PORTS).as_ref().map(fields), Some(fields(&datagram)), "padding counts");
+    assert_eq!(
+        parse(&padded, &PORTS).as_ref().map(fields),
+        Some(fields(&datagram)),
+        "padding counts"
+    );
 }
 
 fn fields(datagram: &Datagram) -> second::Read<'_> {
-    (datagram.source(), datagram.destination(), datagram.port(), datagram.payload())
+    (
+        datagram.source(),
+        datagram.destination(),
+        datagram.port(),
+        datagram.payload(),
+    )
 }

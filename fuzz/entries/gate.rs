@@ -16,7 +16,10 @@ use postern::policy::{Policy, Quota};
 use postern::reason::Reason;
 use postern::service::NamedServices;
 use postern::time::Timestamp;
-use postern_proto::{Action, Allow, GateName, Item, KeyMaterial, Mark, Protocol, Request, Service, SharedKey, UserKeys, seal};
+use postern_proto::{
+    Action, Allow, GateName, Item, KeyMaterial, Mark, Protocol, Request, Service, SharedKey,
+    UserKeys, seal,
+};
 
 const USERS: u8 = 3;
 const WINDOW: Duration = Duration::from_secs(30);
@@ -54,12 +57,26 @@ pub(crate) fn run(data: &[u8]) {
 pub(crate) fn read([kind, a, b, c]: [u8; 4]) -> Move {
     let wide = u16::from_be_bytes([b, c]);
     match kind % 7 {
-        0 => Move::Knock { user: a, ahead: b.cast_signed(), what: c },
-        1 => Move::Replay { which: a, source: b },
+        0 => Move::Knock {
+            user: a,
+            ahead: b.cast_signed(),
+            what: c,
+        },
+        1 => Move::Replay {
+            which: a,
+            source: b,
+        },
         2 => Move::Change { which: a, at: wide },
-        3 => Move::Junk { length: wide, byte: a },
-        4 => Move::Pass { tenths: u16::from(a) * 4 },
-        5 => Move::Set { seconds: wide.cast_signed() },
+        3 => Move::Junk {
+            length: wide,
+            byte: a,
+        },
+        4 => Move::Pass {
+            tenths: u16::from(a) * 4,
+        },
+        5 => Move::Set {
+            seconds: wide.cast_signed(),
+        },
         _ => Move::Restart,
     }
 }
@@ -99,15 +116,33 @@ struct Sent {
 static KEYS: LazyLock<Vec<UserKeys>> = LazyLock::new(|| (0..=USERS).map(derived).collect());
 
 fn derived(user: u8) -> UserKeys {
-    UserKeys::derive(&GateName::new("gate.example.org").expect("a name"), &KeyMaterial::shared(&SharedKey::from_bytes([user + 1; 32])))
+    UserKeys::derive(
+        &GateName::new("gate.example.org").expect("a name"),
+        &KeyMaterial::shared(&SharedKey::from_bytes([user + 1; 32])),
+    )
 }
 
 fn gate(kept: Kept) -> Gate {
-    let quota = Quota { count: NonZeroU32::new(QUOTA).expect("some"), per: Duration::from_secs(1) };
+    let quota = Quota {
+        count: NonZeroU32::new(QUOTA).expect("some"),
+        per: Duration::from_secs(1),
+    };
     let services = || vec!["tcp/22".parse().expect("a service")];
-    let policy = |user: u8| Policy { quota, ..Policy::for_user(&format!("user-{user}"), services()) };
-    let users = (0..USERS).map(|user| User { keys: derived(user), policy: policy(user) }).collect();
-    let old = OldKeys { user: 0, keys: derived(USERS), until: Timestamp::from_millis(OLD_UNTIL) };
+    let policy = |user: u8| Policy {
+        quota,
+        ..Policy::for_user(&format!("user-{user}"), services())
+    };
+    let users = (0..USERS)
+        .map(|user| User {
+            keys: derived(user),
+            policy: policy(user),
+        })
+        .collect();
+    let old = OldKeys {
+        user: 0,
+        keys: derived(USERS),
+        until: Timestamp::from_millis(OLD_UNTIL),
+    };
     Gate::new(users, NamedServices::new(), WINDOW, kept).with_old_keys([old])
 }
 
@@ -145,23 +180,40 @@ impl Machine {
                     self.arrive(&bytes, 9, None);
                 }
             }
-            Move::Junk { length, byte } => self.arrive(&vec![byte; usize::from(length) % 700], byte, None),
-            Move::Pass { tenths } => self.now = self.now.plus(Duration::from_millis(u64::from(tenths) * 100)),
+            Move::Junk { length, byte } => {
+                self.arrive(&vec![byte; usize::from(length) % 700], byte, None)
+            }
+            Move::Pass { tenths } => {
+                self.now = self
+                    .now
+                    .plus(Duration::from_millis(u64::from(tenths) * 100))
+            }
             Move::Set { seconds } => {
                 let far = Duration::from_secs(u64::from(seconds.unsigned_abs()));
-                self.now = if seconds < 0 { self.now.minus(far) } else { self.now.plus(far) };
+                self.now = if seconds < 0 {
+                    self.now.minus(far)
+                } else {
+                    self.now.plus(far)
+                };
             }
             Move::Restart => self.gate = gate(self.disk.clone()),
         }
     }
 
     fn pick(&self, which: u8) -> Option<Sent> {
-        self.recorded.get(usize::from(which) % self.recorded.len().max(1)).cloned()
+        self.recorded
+            .get(usize::from(which) % self.recorded.len().max(1))
+            .cloned()
     }
 
     fn sealed(&mut self, user: u8, ahead: i8, what: u8) -> Sent {
         let shift = Duration::from_secs(u64::from(ahead.unsigned_abs()));
-        let made = if ahead < 0 { self.now.minus(shift) } else { self.now.plus(shift) }.as_millis();
+        let made = if ahead < 0 {
+            self.now.minus(shift)
+        } else {
+            self.now.plus(shift)
+        }
+        .as_millis();
         let may = what.is_multiple_of(2);
         let port = if may { 22 } else { 23 };
         let request = Request {
@@ -170,13 +222,28 @@ impl Machine {
             timestamp_ms: made,
             duration_s: u32::from(what),
             target: None,
-            items: vec![Item::Service(Service::new(Protocol::Tcp, port, port).expect("a port"))],
+            items: vec![Item::Service(
+                Service::new(Protocol::Tcp, port, port).expect("a port"),
+            )],
         };
         self.nonces += 1;
         let mut nonce = [0; 12];
         nonce[..8].copy_from_slice(&self.nonces.to_be_bytes());
-        let bytes = seal(&KEYS[usize::from(user)], &request, nonce, 64 + usize::from(what)).expect("a knock").as_bytes().to_vec();
-        Sent { bytes, made, may, old: user == USERS }
+        let bytes = seal(
+            &KEYS[usize::from(user)],
+            &request,
+            nonce,
+            64 + usize::from(what),
+        )
+        .expect("a knock")
+        .as_bytes()
+        .to_vec();
+        Sent {
+            bytes,
+            made,
+            may,
+            old: user == USERS,
+        }
     }
 
     /// `sent`: the very packet that a user made; without it nobody may be admitted.
@@ -185,42 +252,89 @@ impl Machine {
             let table = HintTable::build(&self.gate.hint_keys(), steps);
             self.gate.install(table);
         }
-        assert_eq!(self.gate.table_wanted(self.now), None, "one table is enough");
+        assert_eq!(
+            self.gate.table_wanted(self.now),
+            None,
+            "one table is enough"
+        );
         let (marks, counted) = (self.gate.marks(), self.counted());
-        let datagram = Datagram::new(IpAddr::from([192, 0, 2, source]), IpAddr::from([198, 51, 100, 1]), 62201, bytes);
+        let datagram = Datagram::new(
+            IpAddr::from([192, 0, 2, source]),
+            IpAddr::from([198, 51, 100, 1]),
+            62201,
+            bytes,
+        );
         let decision = self.gate.handle(self.now, &datagram);
-        assert_eq!(self.counted(), counted + 1, "every datagram is counted once");
+        assert_eq!(
+            self.counted(),
+            counted + 1,
+            "every datagram is counted once"
+        );
         match decision {
-            Decision::Admit(admission) => self.admits(&admission, sent.expect("only the packet that a user made is admitted")),
+            Decision::Admit(admission) => self.admits(
+                &admission,
+                sent.expect("only the packet that a user made is admitted"),
+            ),
             Decision::Refuse(refusal) => {
-                assert!(sent.is_some(), "a stranger is dropped, not refused: {refusal:?}");
+                assert!(
+                    sent.is_some(),
+                    "a stranger is dropped, not refused: {refusal:?}"
+                );
                 assert_eq!(self.gate.marks(), marks);
             }
-            Decision::Drop(reason) => assert_eq!(self.gate.marks(), marks, "{reason:?} left a mark"),
+            Decision::Drop(reason) => {
+                assert_eq!(self.gate.marks(), marks, "{reason:?} left a mark")
+            }
         }
         self.bounded();
     }
 
     fn admits(&mut self, admission: &Admission, sent: &Sent) {
-        let Admission { record: MarkRecord { mark, timestamp, admitted }, tide, wish } = admission;
+        let Admission {
+            record:
+                MarkRecord {
+                    mark,
+                    timestamp,
+                    admitted,
+                },
+            tide,
+            wish,
+        } = admission;
         assert!(sent.may, "what the policy does not allow is not admitted");
         assert!(self.admitted.insert(*mark), "one mark, one admission");
-        assert_eq!((&mark.0[..], timestamp.as_millis()), (&sent.bytes[20..36], sent.made));
+        assert_eq!(
+            (&mark.0[..], timestamp.as_millis()),
+            (&sent.bytes[20..36], sent.made)
+        );
         // The gate's clock is the greatest time that was ever recorded, if that is later than the system's.
         assert_eq!(*admitted, self.now.max(self.latest));
-        assert!(!sent.old || admitted.as_millis() < OLD_UNTIL, "a key of before counts no longer than it may");
+        assert!(
+            !sent.old || admitted.as_millis() < OLD_UNTIL,
+            "a key of before counts no longer than it may"
+        );
         assert!(admitted.since(*timestamp) <= WINDOW && timestamp.since(*admitted) <= WINDOW);
         self.latest = *admitted;
-        assert!(tide.floor == *admitted && tide.horizon >= self.disk.tide.horizon && tide.horizon <= *timestamp);
-        let Wish::Open(terms) = wish else { panic!("nobody asked to close") };
-        assert!(!sent.old || terms.user == "user-0", "a key of before is its user's");
+        assert!(
+            tide.floor == *admitted
+                && tide.horizon >= self.disk.tide.horizon
+                && tide.horizon <= *timestamp
+        );
+        let Wish::Open(terms) = wish else {
+            panic!("nobody asked to close")
+        };
+        assert!(
+            !sent.old || terms.user == "user-0",
+            "a key of before is its user's"
+        );
         assert!(!terms.duration.is_zero() && terms.allow.prefix_len() == 32);
         self.keep(admission.record, *tide);
     }
 
     fn keep(&mut self, record: MarkRecord, tide: Tide) {
         self.disk.marks.push(record);
-        self.disk.marks.retain(|kept| kept.timestamp >= tide.horizon);
+        self.disk
+            .marks
+            .retain(|kept| kept.timestamp >= tide.horizon);
         self.disk.tide = tide;
     }
 

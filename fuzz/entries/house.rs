@@ -92,7 +92,8 @@ struct Book {
 impl House {
     pub(crate) fn new(kernel_ends: bool) -> Self {
         let firewall = MemoryBackend::default();
-        let desk = Desk::open(&LOADED.settings, Box::new(firewall.clone()), None, START).expect("a firewall that works");
+        let desk = Desk::open(&LOADED.settings, Box::new(firewall.clone()), None, START)
+            .expect("a firewall that works");
         Self {
             wall: START,
             steady: START,
@@ -139,7 +140,10 @@ impl House {
 
     /// How many knocks were ordered so far, and how many doors are open.
     pub(crate) fn came_to(&self) -> (usize, usize) {
-        (self.book.ordered.len(), self.firewall.with(|state| state.open.len()))
+        (
+            self.book.ordered.len(),
+            self.firewall.with(|state| state.open.len()),
+        )
     }
 
     pub(crate) fn play(&mut self, event: Event) {
@@ -164,7 +168,13 @@ impl House {
             }
             Event::Pass => self.pass(),
             Event::Back => self.wall = self.wall.minus(BACK),
-            Event::Fail => self.firewall.with(|state| state.failing = if state.failing.is_some() { None } else { Some("no".to_owned()) }),
+            Event::Fail => self.firewall.with(|state| {
+                state.failing = if state.failing.is_some() {
+                    None
+                } else {
+                    Some("no".to_owned())
+                }
+            }),
             Event::Flush => self.firewall.with(|state| state.open.clear()),
         }
         if matches!(event, Event::Fail | Event::Flush | Event::Pass) {
@@ -177,7 +187,11 @@ impl House {
     fn knock(&mut self, action: Action) {
         // Every other open comes from the same address, and so renews; a close is for the one before it.
         let nth = u8::try_from(self.knocks.len()).expect("few");
-        let packet = Packet { nth, action, made: self.wall };
+        let packet = Packet {
+            nth,
+            action,
+            made: self.wall,
+        };
         self.knocks.push(packet);
         self.arrives(packet);
     }
@@ -187,11 +201,22 @@ impl House {
             self.waiting.push(packet);
             return;
         }
-        let Some(core) = self.engine.as_mut() else { return };
-        let datagram = Datagram::new(packet.source(), IpAddr::from([198, 51, 100, 1]), 62201, &engine::sealed(packet));
+        let Some(core) = self.engine.as_mut() else {
+            return;
+        };
+        let datagram = Datagram::new(
+            packet.source(),
+            IpAddr::from([198, 51, 100, 1]),
+            62201,
+            &engine::sealed(packet),
+        );
         let before = core.gate().counters().admitted;
         let commit = core.datagram(self.wall, &datagram);
-        assert_eq!(core.gate().counters().admitted - before, u64::from(commit.is_some()), "an admission is a commit");
+        assert_eq!(
+            core.gate().counters().admitted - before,
+            u64::from(commit.is_some()),
+            "an admission is a commit"
+        );
         if let Some(commit) = commit {
             self.book.admitted += 1;
             self.tickets.push(commit.ticket);
@@ -201,34 +226,57 @@ impl House {
 
     /// Step 11: durable first, then the order.
     fn stored(&mut self) {
-        let Some(commit) = self.commits.pop_front() else { return };
+        let Some(commit) = self.commits.pop_front() else {
+            return;
+        };
         self.write(&commit);
-        let Some(core) = self.engine.as_mut() else { return };
-        let order = core.stored(commit.ticket, Ok(())).expect("a durable mark comes to an order");
+        let Some(core) = self.engine.as_mut() else {
+            return;
+        };
+        let order = core
+            .stored(commit.ticket, Ok(()))
+            .expect("a durable mark comes to an order");
         let mark = commit.record.mark;
-        assert!(self.book.durable.contains(&mark), "an order before its mark is durable: {order:?}");
+        assert!(
+            self.book.durable.contains(&mark),
+            "an order before its mark is durable: {order:?}"
+        );
         let twice = self.book.ordered.insert(mark, self.wall);
         assert!(twice.is_none(), "one mark, two orders: {order:?}");
-        self.orders.push_back((self.generation, encode(&order).expect("short")));
+        self.orders
+            .push_back((self.generation, encode(&order).expect("short")));
     }
 
     fn write(&mut self, commit: &Commit) {
         if self.fault == Some(Fault::LyingDisk) {
             return;
         }
-        self.disk.commit(&[commit.record], commit.tide).expect("a disk that works");
+        self.disk
+            .commit(&[commit.record], commit.tide)
+            .expect("a disk that works");
         self.book.durable.insert(commit.record.mark);
     }
 
     fn refused(&mut self) {
-        let Some(commit) = self.commits.pop_front() else { return };
-        let Some(core) = self.engine.as_mut() else { return };
-        assert_eq!(core.stored(commit.ticket, Err("no space left on device")), None, "an order without a durable mark");
+        let Some(commit) = self.commits.pop_front() else {
+            return;
+        };
+        let Some(core) = self.engine.as_mut() else {
+            return;
+        };
+        assert_eq!(
+            core.stored(commit.ticket, Err("no space left on device")),
+            None,
+            "an order without a durable mark"
+        );
     }
 
     /// Step 12, and its report.
     fn served(&mut self) {
-        let (Some((generation, order)), Some(desk)) = (self.orders.pop_front(), self.desk.as_mut()) else { return };
+        let (Some((generation, order)), Some(desk)) = (self.orders.pop_front(), self.desk.as_mut())
+        else {
+            return;
+        };
         let order: Order = decode(&order).expect("an order");
         let ends = self.steady.plus(LENGTH);
         if let Order::Open { terms, .. } = &order {
@@ -243,13 +291,27 @@ impl House {
                     self.book.told.insert(grant.allow.addr(), grant.until);
                 }
                 (Report::Closed { count, .. }, Order::Close { closing, .. }) => {
-                    let open = |state: &mut State| state.open.iter().any(|open| open.allow == closing.allow);
-                    assert!(*count == 0 || !self.firewall.with(open), "told to be closed, but open: {order:?}");
+                    let open = |state: &mut State| {
+                        state.open.iter().any(|open| open.allow == closing.allow)
+                    };
+                    assert!(
+                        *count == 0 || !self.firewall.with(open),
+                        "told to be closed, but open: {order:?}"
+                    );
                     // A close that failed is tried again.
                     self.book.told.remove(&closing.allow.addr());
                 }
-                (Report::Refused { rule: Rule::Firewall, .. }, _) => {
-                    assert!(self.firewall.with(|state| state.failing.is_some()), "{report:?}");
+                (
+                    Report::Refused {
+                        rule: Rule::Firewall,
+                        ..
+                    },
+                    _,
+                ) => {
+                    assert!(
+                        self.firewall.with(|state| state.failing.is_some()),
+                        "{report:?}"
+                    );
                 }
                 other => panic!("{other:?}"),
             }
@@ -263,7 +325,11 @@ impl House {
         self.engine_ends(late);
         if self.desk.is_some() {
             let kept = self.disk.load().expect("a disk that works");
-            self.engine = Some(engine::begun(if self.fault == Some(Fault::EmptyDisk) { Kept::default() } else { kept }));
+            self.engine = Some(engine::begun(if self.fault == Some(Fault::EmptyDisk) {
+                Kept::default()
+            } else {
+                kept
+            }));
             self.generation += 1;
             let waiting = std::mem::take(&mut self.waiting);
             waiting.into_iter().for_each(|packet| self.arrives(packet));
@@ -283,7 +349,9 @@ impl House {
 
     /// Keeps the core of an engine that has ended, to be another's. What was under way in it comes to no order.
     fn let_go(&mut self) {
-        let Some(mut core) = self.engine.take() else { return };
+        let Some(mut core) = self.engine.take() else {
+            return;
+        };
         for ticket in std::mem::take(&mut self.tickets) {
             assert_eq!(core.stored(ticket, Err("the engine has ended")), None);
             core.reported(Report::Closed { ticket, count: 0 });
@@ -299,7 +367,9 @@ impl House {
         self.waiting.clear();
         // What somebody else took out is put back by this monitor or by none.
         let open = self.firewall.with(|state| state.open.clone());
-        self.book.told.retain(|address, _| open.iter().any(|grant| grant.allow.addr() == *address));
+        self.book
+            .told
+            .retain(|address, _| open.iter().any(|grant| grant.allow.addr() == *address));
     }
 
     fn monitor_begins(&mut self) {
@@ -307,7 +377,12 @@ impl House {
             self.firewall.with(|state| state.open.clear());
         }
         // It would not begin with a firewall that fails; then it is as if it had not been started.
-        let opened = Desk::open(&LOADED.settings, Box::new(self.firewall.clone()), None, self.steady);
+        let opened = Desk::open(
+            &LOADED.settings,
+            Box::new(self.firewall.clone()),
+            None,
+            self.steady,
+        );
         if let Ok(desk) = opened {
             self.desk = Some(desk);
             self.engine_begins(false);
@@ -316,7 +391,10 @@ impl House {
 
     /// The engine that was told to end has seen to everything.
     fn follow_on(&mut self) {
-        if self.handing_over && self.commits.is_empty() && self.engine.as_ref().is_some_and(Core::is_idle) {
+        if self.handing_over
+            && self.commits.is_empty()
+            && self.engine.as_ref().is_some_and(Core::is_idle)
+        {
             self.engine_begins(false);
         }
     }
@@ -332,7 +410,10 @@ impl House {
             self.steady = self.steady.max(next);
             self.kernel();
             if let Some(desk) = self.desk.as_mut() {
-                assert!(desk.serve(self.steady, Vec::new()).is_empty(), "nobody asked");
+                assert!(
+                    desk.serve(self.steady, Vec::new()).is_empty(),
+                    "nobody asked"
+                );
             }
         }
         self.steady = end;
@@ -342,7 +423,8 @@ impl House {
     fn kernel(&mut self) {
         let now = self.steady;
         if self.kernel_ends {
-            self.firewall.with(|state| state.open.retain(|grant| grant.until > now));
+            self.firewall
+                .with(|state| state.open.retain(|grant| grant.until > now));
         }
     }
 
@@ -355,32 +437,57 @@ impl House {
     /// What a firewall can do wrong by itself.
     fn spoil(&mut self) {
         self.firewall.with(|state| match self.fault {
-            Some(Fault::GenerousFirewall) => {
-                state.open.iter_mut().for_each(|grant| grant.until = grant.until.max(self.steady.plus(PASS * 4)))
-            }
-            Some(Fault::OpenFirewall) => state.open.iter_mut().for_each(|grant| grant.allow = IpAddr::from([198, 51, 100, 7]).into()),
+            Some(Fault::GenerousFirewall) => state
+                .open
+                .iter_mut()
+                .for_each(|grant| grant.until = grant.until.max(self.steady.plus(PASS * 4))),
+            Some(Fault::OpenFirewall) => state
+                .open
+                .iter_mut()
+                .for_each(|grant| grant.allow = IpAddr::from([198, 51, 100, 7]).into()),
             _ => {}
         });
     }
 
     fn check(&mut self, event: Event) {
         self.spoil();
-        let (open, failing): (Vec<Grant>, bool) = self.firewall.with(|state| (state.open.clone(), state.failing.is_some()));
+        let (open, failing): (Vec<Grant>, bool) = self
+            .firewall
+            .with(|state| (state.open.clone(), state.failing.is_some()));
         if failing {
             self.failed = Some(self.steady);
         }
         // A close that failed is tried again after a second.
-        let troubled = self.failed.is_some_and(|failed| self.steady < failed.plus(Duration::from_secs(1)));
+        let troubled = self
+            .failed
+            .is_some_and(|failed| self.steady < failed.plus(Duration::from_secs(1)));
         for grant in &open {
             let latest = self.book.latest.get(&grant.allow.addr());
-            assert!(latest.is_some_and(|latest| grant.until <= *latest), "{event:?}: nobody may have {grant} until {}", grant.until);
+            assert!(
+                latest.is_some_and(|latest| grant.until <= *latest),
+                "{event:?}: nobody may have {grant} until {}",
+                grant.until
+            );
             let over = grant.until <= self.steady;
-            assert!(!over || (!self.kernel_ends && (self.desk.is_none() || troubled)), "{event:?}: past its end: {grant}");
+            assert!(
+                !over || (!self.kernel_ends && (self.desk.is_none() || troubled)),
+                "{event:?}: past its end: {grant}"
+            );
         }
         if self.desk.is_some() && !failing {
-            for (address, until) in self.book.told.iter().filter(|(_, until)| **until > self.steady) {
-                let there = open.iter().any(|grant| grant.allow.addr() == *address && grant.until >= *until);
-                assert!(there, "{event:?}: told to be open until {until}, but shut for {address}");
+            for (address, until) in self
+                .book
+                .told
+                .iter()
+                .filter(|(_, until)| **until > self.steady)
+            {
+                let there = open
+                    .iter()
+                    .any(|grant| grant.allow.addr() == *address && grant.until >= *until);
+                assert!(
+                    there,
+                    "{event:?}: told to be open until {until}, but shut for {address}"
+                );
             }
         }
         if let Some(core) = self.engine.as_mut() {

@@ -91,7 +91,9 @@ pub(crate) fn run(data: &[u8]) {
 
 /// What it came to, if it was a knock at all.
 pub(crate) fn read(data: &[u8]) -> Option<Verdict> {
-    Knock::arbitrary_take_rest(Unstructured::new(data)).ok().map(|knock| knock.arrives())
+    Knock::arbitrary_take_rest(Unstructured::new(data))
+        .ok()
+        .map(|knock| knock.arrives())
 }
 
 impl Knock {
@@ -101,7 +103,12 @@ impl Knock {
         let packet = packet::seal_under(packet::hint(Step(hint_step)).0, self.nonce, &body);
         let source = self.source.number();
         let wanted = verdict(hint_step, source, &body);
-        let datagram = Datagram::new(IpAddr::V6(Ipv6Addr::from(source)), IpAddr::from([198, 51, 100, 1]), 62201, &packet);
+        let datagram = Datagram::new(
+            IpAddr::V6(Ipv6Addr::from(source)),
+            IpAddr::from([198, 51, 100, 1]),
+            62201,
+            &packet,
+        );
         GATE.with_borrow_mut(|gate| {
             gate.recall(Kept::default());
             let decision = gate.handle(Timestamp::from_millis(NOW), &datagram);
@@ -109,9 +116,13 @@ impl Knock {
             let seen = !matches!(decision, Decision::Drop(_));
             for (later, reason) in [(1000, Drop::Duplicate), (1001, Drop::Replay)] {
                 let again = gate.handle(Timestamp::from_millis(NOW + later), &datagram);
-                let late = body::both(&body).is_some_and(|request| request.timestamp_ms.saturating_add(other::WINDOW) < NOW + later);
+                let late = body::both(&body).is_some_and(|request| {
+                    request.timestamp_ms.saturating_add(other::WINDOW) < NOW + later
+                });
                 match again {
-                    Decision::Drop(given) if seen => assert_eq!(given, if late { Drop::TooOld } else { reason }),
+                    Decision::Drop(given) if seen => {
+                        assert_eq!(given, if late { Drop::TooOld } else { reason })
+                    }
                     Decision::Drop(_) => {}
                     // Only what was too new may still come in time.
                     again => assert_eq!(wanted, Verdict::Drop("too-new"), "{again:?}"),
@@ -131,13 +142,24 @@ impl Knock {
             timestamp_ms: NOW.saturating_add_signed(i64::from(self.ahead)) + far,
             duration_s: self.duration_s,
             // Mostly a real network: what has bits beyond its prefix is malformed and would get no further.
-            allow: (if prefix.is_multiple_of(5) { allow } else { allow & !u128::MAX.checked_shr(prefix.into()).unwrap_or(0) })
+            allow: (if prefix.is_multiple_of(5) {
+                allow
+            } else {
+                allow & !u128::MAX.checked_shr(prefix.into()).unwrap_or(0)
+            })
+            .to_be_bytes(),
+            target: self
+                .target
+                .as_ref()
+                .map_or(0, Address::number)
                 .to_be_bytes(),
-            target: self.target.as_ref().map_or(0, Address::number).to_be_bytes(),
             items: self.items.iter().take(20).map(Ask::item).collect(),
         };
         let mut body = second::encode(&plain, 64 + usize::from(self.length) % 385);
-        self.changes.iter().take(4).for_each(|change| change.make(&mut body));
+        self.changes
+            .iter()
+            .take(4)
+            .for_each(|change| change.make(&mut body));
         body
     }
 }
@@ -159,9 +181,19 @@ fn verdict(hint_step: u64, source: u128, body: &[u8]) -> Verdict {
 
 fn compare(decision: &Decision, wanted: &Verdict) {
     let same = match (decision, wanted) {
-        (Decision::Drop(reason), Verdict::Drop(name)) => reason.rule().unwrap_or(reason.name()) == *name,
+        (Decision::Drop(reason), Verdict::Drop(name)) => {
+            reason.rule().unwrap_or(reason.name()) == *name
+        }
         (Decision::Refuse(refusal), Verdict::Refuse(rules)) => rules.contains(refusal.rule.name()),
-        (Decision::Admit(admission), Verdict::Open { allow, prefix, target, seconds }) => match &admission.wish {
+        (
+            Decision::Admit(admission),
+            Verdict::Open {
+                allow,
+                prefix,
+                target,
+                seconds,
+            },
+        ) => match &admission.wish {
             Wish::Open(terms) => {
                 network(terms.allow) == (*allow, *prefix)
                     && terms.target.map_or(0, number) == *target
@@ -169,8 +201,18 @@ fn compare(decision: &Decision, wanted: &Verdict) {
             }
             Wish::Close(_) => false,
         },
-        (Decision::Admit(admission), Verdict::Close { allow, prefix, target }) => match &admission.wish {
-            Wish::Close(closing) => network(closing.allow) == (*allow, *prefix) && closing.target.map_or(0, number) == *target,
+        (
+            Decision::Admit(admission),
+            Verdict::Close {
+                allow,
+                prefix,
+                target,
+            },
+        ) => match &admission.wish {
+            Wish::Close(closing) => {
+                network(closing.allow) == (*allow, *prefix)
+                    && closing.target.map_or(0, number) == *target
+            }
             Wish::Open(_) => false,
         },
         _ => false,
@@ -191,7 +233,9 @@ pub(crate) fn number(address: IpAddr) -> u128 {
 }
 
 fn step_of(body: &[u8]) -> u64 {
-    body.get(4..12).map_or(0, |bytes| u64::from_be_bytes(bytes.try_into().expect("eight bytes")) / 64_000)
+    body.get(4..12).map_or(0, |bytes| {
+        u64::from_be_bytes(bytes.try_into().expect("eight bytes")) / 64_000
+    })
 }
 
 impl Address {
@@ -215,17 +259,41 @@ impl Ask {
     fn item(&self) -> Item {
         let service = |protocol: u8, first: u16, last: u16| {
             let ([a, b], [c, d]) = (first.to_be_bytes(), last.to_be_bytes());
-            Item { kind: 1, value: vec![protocol, a, b, c, d] }
+            Item {
+                kind: 1,
+                value: vec![protocol, a, b, c, d],
+            }
         };
         match *self {
-            Self::Tcp { first, more } => service(6, first.into(), u16::from(first) + u16::from(more % 4)),
-            Self::Udp { port, far } => service(17, u16::from(port) + if far { 256 } else { 0 }, u16::from(port) + 256),
+            Self::Tcp { first, more } => {
+                service(6, first.into(), u16::from(first) + u16::from(more % 4))
+            }
+            Self::Udp { port, far } => service(
+                17,
+                u16::from(port) + if far { 256 } else { 0 },
+                u16::from(port) + 256,
+            ),
             Self::Icmp => service(1, 0, 0),
-            Self::Web => Item { kind: 2, value: b"web".to_vec() },
-            Self::Name(length) => Item { kind: 2, value: vec![b'w'; usize::from(length % 40)] },
-            Self::Code(digits) => Item { kind: 3, value: format!("{digits:06}").into_bytes() },
-            Self::Skipped { kind, value } => Item { kind: kind | 0x80, value: vec![value; usize::from(value % 3)] },
-            Self::Odd { kind, length } => Item { kind, value: vec![kind; usize::from(length)] },
+            Self::Web => Item {
+                kind: 2,
+                value: b"web".to_vec(),
+            },
+            Self::Name(length) => Item {
+                kind: 2,
+                value: vec![b'w'; usize::from(length % 40)],
+            },
+            Self::Code(digits) => Item {
+                kind: 3,
+                value: format!("{digits:06}").into_bytes(),
+            },
+            Self::Skipped { kind, value } => Item {
+                kind: kind | 0x80,
+                value: vec![value; usize::from(value % 3)],
+            },
+            Self::Odd { kind, length } => Item {
+                kind,
+                value: vec![kind; usize::from(length)],
+            },
         }
     }
 }
@@ -235,14 +303,30 @@ impl Change {
         let room = body.len().max(1);
         let within = |at: u16| usize::from(at) % room;
         match *self {
-            Self::Set { at, byte } => body.iter_mut().skip(within(at)).take(1).for_each(|one| *one = byte),
-            Self::Flip { at, bit } => body.iter_mut().skip(within(at)).take(1).for_each(|one| *one ^= 1 << (bit % 8)),
+            Self::Set { at, byte } => body
+                .iter_mut()
+                .skip(within(at))
+                .take(1)
+                .for_each(|one| *one = byte),
+            Self::Flip { at, bit } => body
+                .iter_mut()
+                .skip(within(at))
+                .take(1)
+                .for_each(|one| *one ^= 1 << (bit % 8)),
             Self::Insert { at, byte } => body.insert(within(at).min(body.len()), byte),
             Self::Remove { at } => _ = (!body.is_empty()).then(|| body.remove(within(at))),
             Self::Cut { length } => body.resize(usize::from(length) % 460, 0),
             Self::Copy { from, to, length } => {
-                let taken: Vec<u8> = body.iter().skip(within(from)).take(length.into()).copied().collect();
-                body.iter_mut().skip(within(to)).zip(taken).for_each(|(one, byte)| *one = byte);
+                let taken: Vec<u8> = body
+                    .iter()
+                    .skip(within(from))
+                    .take(length.into())
+                    .copied()
+                    .collect();
+                body.iter_mut()
+                    .skip(within(to))
+                    .zip(taken)
+                    .for_each(|(one, byte)| *one = byte);
             }
         }
     }
@@ -254,21 +338,51 @@ thread_local! {
 
 /// One user, whose policy the second gate knows in numbers, and no quota that could be reached.
 fn gate() -> Gate {
-    let parsed = |texts: &[&str]| texts.iter().map(|text| text.parse().expect("a network")).collect();
+    let parsed = |texts: &[&str]| {
+        texts
+            .iter()
+            .map(|text| text.parse().expect("a network"))
+            .collect()
+    };
     let policy = Policy {
         networks: parsed(&other::NETWORKS),
         targets: parsed(&other::TARGETS),
-        max_prefix: MaxPrefix { v4: other::MAX_PREFIX.0, v6: other::MAX_PREFIX.1 },
+        max_prefix: MaxPrefix {
+            v4: other::MAX_PREFIX.0,
+            v6: other::MAX_PREFIX.1,
+        },
         duration: Duration::from_secs(other::DURATION),
         max_duration: Duration::from_secs(other::MAX_DURATION),
         // More than a fuzzer sends, though time stands still.
-        quota: Quota { count: NonZeroU32::MAX, per: Duration::from_secs(u32::MAX.into()) },
-        ..Policy::for_user("alice", other::SERVICES.iter().map(|text| text.parse().expect("a service")).collect())
+        quota: Quota {
+            count: NonZeroU32::MAX,
+            per: Duration::from_secs(u32::MAX.into()),
+        },
+        ..Policy::for_user(
+            "alice",
+            other::SERVICES
+                .iter()
+                .map(|text| text.parse().expect("a service"))
+                .collect(),
+        )
     };
-    let web = other::WEB.iter().map(|text| text.parse().expect("ports")).collect();
+    let web = other::WEB
+        .iter()
+        .map(|text| text.parse().expect("ports"))
+        .collect();
     let named = NamedServices::from([("web".to_owned(), web)]);
-    let mut gate = Gate::new(vec![User { keys: packet::keys(), policy }], named, Duration::from_millis(other::WINDOW), Kept::default());
-    let steps = gate.table_wanted(Timestamp::from_millis(NOW)).expect("no table yet");
+    let mut gate = Gate::new(
+        vec![User {
+            keys: packet::keys(),
+            policy,
+        }],
+        named,
+        Duration::from_millis(other::WINDOW),
+        Kept::default(),
+    );
+    let steps = gate
+        .table_wanted(Timestamp::from_millis(NOW))
+        .expect("no table yet");
     let table = HintTable::build(&gate.hint_keys(), steps);
     gate.install(table);
     gate

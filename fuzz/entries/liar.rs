@@ -51,8 +51,20 @@ struct Said {
 
 #[derive(Debug, Arbitrary)]
 enum Asked {
-    Open { whose: Name, allow: Net, observed: bool, target: Option<Host>, services: Vec<Service>, millis: u32 },
-    Close { whose: Name, allow: Net, target: Option<Host>, services: Vec<Service> },
+    Open {
+        whose: Name,
+        allow: Net,
+        observed: bool,
+        target: Option<Host>,
+        services: Vec<Service>,
+        millis: u32,
+    },
+    Close {
+        whose: Name,
+        allow: Net,
+        target: Option<Host>,
+        services: Vec<Service>,
+    },
     EndAll,
     EndUser(Name),
     EndAddress(Host),
@@ -106,7 +118,10 @@ pub(crate) fn run(data: &[u8]) {
 pub(crate) fn read(data: &[u8]) -> usize {
     let mut world = World::new();
     let turns = Vec::<Turn>::arbitrary_take_rest(Unstructured::new(data)).unwrap_or_default();
-    turns.into_iter().take(BATCHES).for_each(|turn| world.turn(turn));
+    turns
+        .into_iter()
+        .take(BATCHES)
+        .for_each(|turn| world.turn(turn));
     world.opened
 }
 
@@ -124,8 +139,16 @@ impl World {
     fn new() -> Self {
         let firewall = MemoryBackend::default();
         let now = Timestamp::from_millis(START);
-        let desk = Desk::open(&SETTINGS, Box::new(firewall.clone()), None, now).expect("a firewall that works");
-        Self { firewall, desk, now, failed: None, tickets: 0, opened: 0 }
+        let desk = Desk::open(&SETTINGS, Box::new(firewall.clone()), None, now)
+            .expect("a firewall that works");
+        Self {
+            firewall,
+            desk,
+            now,
+            failed: None,
+            tickets: 0,
+            opened: 0,
+        }
     }
 
     fn turn(&mut self, turn: Turn) {
@@ -133,10 +156,14 @@ impl World {
             Turn::Orders(said) => self.orders(&said),
             Turn::Pass { seconds } => {
                 self.now = self.now.plus(Duration::from_secs(seconds.into()));
-                assert!(self.desk.serve(self.now, Vec::new()).is_empty(), "nobody asked");
+                assert!(
+                    self.desk.serve(self.now, Vec::new()).is_empty(),
+                    "nobody asked"
+                );
             }
             Turn::Fail(failing) => {
-                self.firewall.with(|state| state.failing = failing.then(|| "no".to_owned()));
+                self.firewall
+                    .with(|state| state.failing = failing.then(|| "no".to_owned()));
                 // As the monitor does every second.
                 self.desk.look(self.now);
             }
@@ -145,7 +172,9 @@ impl World {
                 self.desk.look(self.now);
             }
             Turn::Restart => {
-                if let Ok(desk) = Desk::open(&SETTINGS, Box::new(self.firewall.clone()), None, self.now) {
+                if let Ok(desk) =
+                    Desk::open(&SETTINGS, Box::new(self.firewall.clone()), None, self.now)
+                {
                     self.desk = desk;
                 }
             }
@@ -167,15 +196,25 @@ impl World {
             orders.extend(decode::<Order>(&bytes));
         }
         let tickets: Vec<u64> = orders.iter().filter_map(Order::ticket).collect();
-        let closes = orders.iter().any(|order| matches!(order, Order::Close { .. } | Order::End { .. }));
+        let closes = orders
+            .iter()
+            .any(|order| matches!(order, Order::Close { .. } | Order::End { .. }));
         for report in self.desk.serve(self.now, orders) {
             let bytes = encode(&report).expect("a report has room");
             assert!(bytes.len() <= MESSAGE_MAX);
             assert_eq!(decode::<Report>(&bytes).as_ref(), Ok(&report));
-            assert!(report.ticket().is_some_and(|ticket| tickets.contains(&ticket)), "nobody asked: {report:?}");
+            assert!(
+                report
+                    .ticket()
+                    .is_some_and(|ticket| tickets.contains(&ticket)),
+                "nobody asked: {report:?}"
+            );
             if let Report::Opened { grant, .. } = &report {
                 self.opened += 1;
-                assert!(self.firewall.with(|state| state.failing.is_none()), "{report:?}");
+                assert!(
+                    self.firewall.with(|state| state.failing.is_none()),
+                    "{report:?}"
+                );
                 let open = |state: &mut State| state.open.iter().any(|open| open.id == grant.id);
                 assert!(closes || self.firewall.with(open), "not open: {report:?}");
             }
@@ -187,16 +226,34 @@ impl World {
             grants.sort_by_key(|grant| grant.id);
             grants
         };
-        let (open, failing) = self.firewall.with(|state| (state.open.clone(), state.failing.is_some()));
+        let (open, failing) = self
+            .firewall
+            .with(|state| (state.open.clone(), state.failing.is_some()));
         self.failed = if failing { Some(self.now) } else { self.failed };
         // A close that failed is tried again after a second.
-        let troubled = self.failed.is_some_and(|failed| self.now < failed.plus(Duration::from_secs(1)));
+        let troubled = self
+            .failed
+            .is_some_and(|failed| self.now < failed.plus(Duration::from_secs(1)));
         for grant in &open {
             let items = grant.services.iter().copied().map(item).collect::<Vec<_>>();
             let (allow, prefix) = super::knock::network(grant.allow);
-            let broken = other::broken(allow, prefix, grant.target.map_or(0, super::knock::number), &items);
-            assert!(broken.is_empty() && !items.is_empty() && ["alice", "bob"].contains(&grant.user.as_str()), "{grant}: {broken:?}");
-            assert!(grant.until <= self.now.plus(Duration::from_secs(other::MAX_DURATION)), "{grant} until {}", grant.until);
+            let broken = other::broken(
+                allow,
+                prefix,
+                grant.target.map_or(0, super::knock::number),
+                &items,
+            );
+            assert!(
+                broken.is_empty()
+                    && !items.is_empty()
+                    && ["alice", "bob"].contains(&grant.user.as_str()),
+                "{grant}: {broken:?}"
+            );
+            assert!(
+                grant.until <= self.now.plus(Duration::from_secs(other::MAX_DURATION)),
+                "{grant} until {}",
+                grant.until
+            );
             assert!(troubled || grant.until > self.now, "past its end: {grant}");
         }
         // What was flushed while the firewall can't be mended is known as open: its door may be.
@@ -208,27 +265,54 @@ impl World {
 fn item(ports: Ports) -> super::body::second::Item {
     let (first, last) = ports.range().unwrap_or_default();
     let ([a, b], [c, d]) = (first.to_be_bytes(), last.to_be_bytes());
-    super::body::second::Item { kind: 1, value: vec![ports.protocol(), a, b, c, d] }
+    super::body::second::Item {
+        kind: 1,
+        value: vec![ports.protocol(), a, b, c, d],
+    }
 }
 
 impl Asked {
     fn order(&self, ticket: u64) -> Order {
         let end = |which| Order::End { ticket, which };
         match self {
-            Self::Open { whose, allow, observed, target, services, millis } => Order::Open {
+            Self::Open {
+                whose,
+                allow,
+                observed,
+                target,
+                services,
+                millis,
+            } => Order::Open {
                 ticket,
                 terms: Terms {
                     user: whose.text(),
                     allow: allow.network(),
-                    from: if *observed { AddressFrom::Observed } else { AddressFrom::Claimed },
+                    from: if *observed {
+                        AddressFrom::Observed
+                    } else {
+                        AddressFrom::Claimed
+                    },
                     target: target.as_ref().map(Host::address),
                     services: wanted(services),
                     duration: Duration::from_millis((*millis).into()),
                 },
             },
-            Self::Close { whose, allow, target, services } => {
+            Self::Close {
+                whose,
+                allow,
+                target,
+                services,
+            } => {
                 let (target, services) = (target.as_ref().map(Host::address), wanted(services));
-                Order::Close { ticket, closing: Closing { user: whose.text(), allow: allow.network(), target, services } }
+                Order::Close {
+                    ticket,
+                    closing: Closing {
+                        user: whose.text(),
+                        allow: allow.network(),
+                        target,
+                        services,
+                    },
+                }
             }
             Self::EndAll => end(Selection::All),
             Self::EndUser(name) => end(Selection::User(name.text())),
@@ -255,7 +339,11 @@ impl Service {
             Self::Web => "web".to_owned(),
             Self::Unknown => "mail".to_owned(),
             Self::Tcp(port) => format!("tcp/{}", (*port).max(1)),
-            Self::Range { first, more } => format!("udp/{}-{}", (*first).max(1), first.saturating_add(*more).max(1)),
+            Self::Range { first, more } => format!(
+                "udp/{}-{}",
+                (*first).max(1),
+                first.saturating_add(*more).max(1)
+            ),
         };
         text.parse().expect("a service")
     }
@@ -278,7 +366,9 @@ impl Net {
     fn network(&self) -> IpNet {
         match self.host.address() {
             IpAddr::V4(v4) => IpNet::V4(Ipv4Net::new(v4, 32 - self.prefix % 33).expect("a prefix")),
-            IpAddr::V6(v6) => IpNet::V6(Ipv6Net::new(v6, 128 - self.prefix % 129).expect("a prefix")),
+            IpAddr::V6(v6) => {
+                IpNet::V6(Ipv6Net::new(v6, 128 - self.prefix % 129).expect("a prefix"))
+            }
         }
     }
 }
@@ -289,7 +379,9 @@ impl Host {
             Self::Here(last) => IpAddr::from([192, 0, 2, last]),
             Self::Behind(last) => IpAddr::from([10, 0, 0, last % 8]),
             Self::HereV6(last) => Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, last.into()).into(),
-            Self::BehindV6(last) => Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, u16::from(last % 8)).into(),
+            Self::BehindV6(last) => {
+                Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, u16::from(last % 8)).into()
+            }
             Self::V4(bits) => Ipv4Addr::from(bits).into(),
             Self::V6(bits) => Ipv6Addr::from(bits).into(),
         }
@@ -312,8 +404,19 @@ fn settings() -> Settings {
             other::MAX_DURATION,
         )
     };
-    let head = format!("[gate]\nname = 'gate.example.org'\n[service.web]\nports = {:?}\n", other::WEB);
+    let head = format!(
+        "[gate]\nname = 'gate.example.org'\n[service.web]\nports = {:?}\n",
+        other::WEB
+    );
     let text = [head, user("alice", 1), user("bob", 2)].concat();
-    let main = BundleFile { path: "/etc/postern/posternd.toml".into(), text: text.into() };
-    load(&Bundle { main: Some(main), ..Bundle::default() }).unwrap_or_else(|problems| panic!("{problems}")).settings
+    let main = BundleFile {
+        path: "/etc/postern/posternd.toml".into(),
+        text: text.into(),
+    };
+    load(&Bundle {
+        main: Some(main),
+        ..Bundle::default()
+    })
+    .unwrap_or_else(|problems| panic!("{problems}"))
+    .settings
 }

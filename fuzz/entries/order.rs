@@ -16,11 +16,20 @@ pub(crate) fn run(data: &[u8]) {
 
 /// Whether the bytes are a message of this type.
 pub(crate) fn read<T: DeserializeOwned + Serialize + PartialEq + Debug>(data: &[u8]) -> bool {
-    let Ok(message) = decode::<T>(data) else { return false };
+    let Ok(message) = decode::<T>(data) else {
+        return false;
+    };
     assert!(data.len() <= MESSAGE_MAX);
     // The shortest way to write it may still be longer than the way it came, and then too long.
-    let Ok(written) = encode(&message) else { return true };
-    assert_eq!(decode::<T>(&written).as_ref(), Ok(&message), "{}", String::from_utf8_lossy(&written));
+    let Ok(written) = encode(&message) else {
+        return true;
+    };
+    assert_eq!(
+        decode::<T>(&written).as_ref(),
+        Ok(&message),
+        "{}",
+        String::from_utf8_lossy(&written)
+    );
     assert_eq!(encode(&message), Ok(written), "one way to write it");
     true
 }

@@ -9,12 +9,15 @@ use chacha20poly1305::aead::AeadInOut;
 use chacha20poly1305::{ChaCha20Poly1305, KeyInit, Nonce};
 use hmac::{Hmac, Mac};
 use postern_proto::limits::{BODY_MAX, BODY_MIN, PACKET_MAX, PACKET_MIN};
-use postern_proto::{GateName, Hint, KeyMaterial, OpenBuffer, Packet, Request, SharedKey, Step, UserKeys, seal};
+use postern_proto::{
+    GateName, Hint, KeyMaterial, OpenBuffer, Packet, Request, SharedKey, Step, UserKeys, seal,
+};
 use sha2::Sha256;
 
 /// The user of the vectors, at the gate of the vectors.
 pub(crate) const GATE: &str = "gate.example.org";
-pub(crate) const SHARED_KEY: [u8; 32] = *b"\xac\x7f\xb1\xc4\x7f\x6d\x79\xbe\x92\xd6\x82\xd4\xc0\x6e\x34\x33\
+pub(crate) const SHARED_KEY: [u8; 32] =
+    *b"\xac\x7f\xb1\xc4\x7f\x6d\x79\xbe\x92\xd6\x82\xd4\xc0\x6e\x34\x33\
     \x3d\x2c\x0e\x12\xd6\xc5\xad\x4f\x82\xab\x37\x8d\xf0\x9b\x0b\xda";
 /// Her keys as the vectors give them, so that a wrong derivation is noticed here too.
 const K_SEAL: [u8; 32] = *b"\x57\xcb\xb4\x0f\x51\xa7\x57\x87\x84\x98\x9d\x5d\xd4\xd4\xcd\xac\
@@ -50,13 +53,26 @@ pub(crate) fn run(data: &[u8]) {
 /// Steps 6.1 to 6.6 for whatever came.
 fn as_sent(datagram: &[u8]) {
     let Ok(packet) = Packet::parse(datagram) else {
-        assert!(!(PACKET_MIN..=PACKET_MAX).contains(&datagram.len()), "{} bytes are a knock's length", datagram.len());
+        assert!(
+            !(PACKET_MIN..=PACKET_MAX).contains(&datagram.len()),
+            "{} bytes are a knock's length",
+            datagram.len()
+        );
         return;
     };
-    let fields = [&packet.hint().0[..], packet.nonce(), packet.mac(), packet.sealed()];
+    let fields = [
+        &packet.hint().0[..],
+        packet.nonce(),
+        packet.mac(),
+        packet.sealed(),
+    ];
     assert_eq!(fields.concat(), datagram, "every byte is in one field");
     assert_eq!(packet.mark().0[..], packet.mac()[..16]);
-    assert_eq!(USER.verify(&packet), packet.mac()[..] == mac(datagram)[..], "the mac is over all the rest");
+    assert_eq!(
+        USER.verify(&packet),
+        packet.mac()[..] == mac(datagram)[..],
+        "the mac is over all the rest"
+    );
     if USER.verify(&packet) {
         assert!(!SOMEBODY_ELSE.verify(&packet), "one packet, one key");
         if let Ok(body) = USER.open(&packet, &mut OpenBuffer::new()) {
@@ -69,12 +85,18 @@ fn as_sent(datagram: &[u8]) {
 fn as_sealed(nonce: [u8; 12], body: &[u8]) {
     let sealed = seal_raw(nonce, body);
     let Ok(packet) = Packet::parse(&sealed) else {
-        assert!(!(BODY_MIN..=BODY_MAX).contains(&body.len()), "{} bytes are a body's length", body.len());
+        assert!(
+            !(BODY_MIN..=BODY_MAX).contains(&body.len()),
+            "{} bytes are a body's length",
+            body.len()
+        );
         return;
     };
     assert!(USER.verify(&packet), "the user's own mac");
     let mut buffer = OpenBuffer::new();
-    let opened = USER.open(&packet, &mut buffer).expect("the user's own seal");
+    let opened = USER
+        .open(&packet, &mut buffer)
+        .expect("the user's own seal");
     assert_eq!(opened, body);
     judge(&packet, opened);
 
@@ -87,19 +109,32 @@ fn as_sealed(nonce: [u8; 12], body: &[u8]) {
 
 /// An authenticated body: what is accepted is the one packet that its own user would have made of it.
 fn judge(packet: &Packet<'_>, body: &[u8]) {
-    let Ok(request) = Request::decode(body) else { return };
-    let again = seal(&USER, &request, *packet.nonce(), body.len()).expect("what was read can be sealed");
+    let Ok(request) = Request::decode(body) else {
+        return;
+    };
+    let again =
+        seal(&USER, &request, *packet.nonce(), body.len()).expect("what was read can be sealed");
     let again = Packet::parse(again.as_bytes()).expect("a packet");
     if packet.hint() == again.hint() {
-        assert_eq!((again.mac(), again.sealed()), (packet.mac(), packet.sealed()), "{request:?}");
+        assert_eq!(
+            (again.mac(), again.sealed()),
+            (packet.mac(), packet.sealed()),
+            "{request:?}"
+        );
     } else {
-        assert_ne!(packet.hint(), USER.hint_key().hint(request.step()), "step-mismatch");
+        assert_ne!(
+            packet.hint(),
+            USER.hint_key().hint(request.step()),
+            "step-mismatch"
+        );
     }
 }
 
 /// Sealing by the letter of section 4. The hint is the one for the body's timestamp.
 pub(crate) fn seal_raw(nonce: [u8; 12], body: &[u8]) -> Vec<u8> {
-    let timestamp = body.get(4..12).map_or([0; 8], |bytes| bytes.try_into().expect("eight bytes"));
+    let timestamp = body
+        .get(4..12)
+        .map_or([0; 8], |bytes| bytes.try_into().expect("eight bytes"));
     let Hint(hint) = hint(Step::of(u64::from_be_bytes(timestamp)));
     seal_under(hint, nonce, body)
 }
@@ -113,7 +148,9 @@ pub(crate) fn hint(step: Step) -> Hint {
 pub(crate) fn seal_under(hint: [u8; 8], nonce: [u8; 12], body: &[u8]) -> Vec<u8> {
     let mut sealed = body.to_vec();
     let cipher = ChaCha20Poly1305::new((&K_SEAL).into());
-    let tag = cipher.encrypt_inout_detached(&Nonce::from(nonce), &hint, sealed.as_mut_slice().into()).expect("a short message");
+    let tag = cipher
+        .encrypt_inout_detached(&Nonce::from(nonce), &hint, sealed.as_mut_slice().into())
+        .expect("a short message");
     sealed.extend_from_slice(&tag);
     let mut packet = [&hint[..], &nonce, &[0; 32], &sealed].concat();
     let mac = mac(&packet);

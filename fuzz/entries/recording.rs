@@ -9,15 +9,27 @@ const PORTS: [u16; 2] = [62201, 53];
 pub(crate) fn run(data: &[u8]) {
     let whole = read(Cursor::new(data.to_vec()));
     let slow = read(Slow(Cursor::new(data.to_vec())));
-    assert_eq!(whole.iter().map(said).collect::<Vec<_>>(), slow.iter().map(said).collect::<Vec<_>>(), "however it comes");
+    assert_eq!(
+        whole.iter().map(said).collect::<Vec<_>>(),
+        slow.iter().map(said).collect::<Vec<_>>(),
+        "however it comes"
+    );
     // The shortest block of a packet has 16 bytes.
-    assert!(whole.len() <= data.len() / 16, "{} packets in {} bytes", whole.len(), data.len());
+    assert!(
+        whole.len() <= data.len() / 16,
+        "{} packets in {} bytes",
+        whole.len(),
+        data.len()
+    );
     for packet in &whole {
         match &packet.found {
             Found::Datagram(datagram) => {
                 let payload = datagram.payload();
                 assert!(PORTS.contains(&datagram.port()));
-                assert!(payload.is_empty() || data.windows(payload.len()).any(|bytes| bytes == payload), "{datagram:?} is not in the file");
+                assert!(
+                    payload.is_empty() || data.windows(payload.len()).any(|bytes| bytes == payload),
+                    "{datagram:?} is not in the file"
+                );
             }
             Found::Other(other) => assert!(!other.to_string().contains('\n'), "{other:?}"),
         }
@@ -26,7 +38,9 @@ pub(crate) fn run(data: &[u8]) {
 
 /// Every packet up to the end or the first fault.
 pub(crate) fn read(file: impl Read + 'static) -> Vec<Recorded> {
-    let Ok(mut recording) = Recording::open(file, &PORTS) else { return Vec::new() };
+    let Ok(mut recording) = Recording::open(file, &PORTS) else {
+        return Vec::new();
+    };
     let mut packets = Vec::new();
     while let Ok(Some(packet)) = recording.read() {
         packets.push(packet);

@@ -14,7 +14,9 @@ use postern::gate::{Gate, HintTable, User};
 use postern::mark::Kept;
 use postern::policy::{Policy, Quota};
 use postern::time::Timestamp;
-use postern_proto::{Action, Allow, Item, Protocol, Request, Service, SharedKey, Step, UserKeys, seal};
+use postern_proto::{
+    Action, Allow, Item, Protocol, Request, Service, SharedKey, Step, UserKeys, seal,
+};
 
 pub(crate) const START: Timestamp = Timestamp::from_millis(27_500_000 * 64_000 + 32_000);
 const WINDOW: Duration = Duration::from_secs(30);
@@ -52,19 +54,30 @@ pub(crate) fn sealed(packet: Packet) -> Vec<u8> {
     let knock = || {
         let request = Request {
             action,
-            allow: Allow::Network { address, prefix: 128 },
+            allow: Allow::Network {
+                address,
+                prefix: 128,
+            },
             timestamp_ms: made.as_millis(),
             duration_s: u32::try_from(LENGTH.as_secs()).expect("short"),
             target: None,
-            items: vec![Item::Service(Service::new(Protocol::Tcp, 22, 22).expect("a port"))],
+            items: vec![Item::Service(
+                Service::new(Protocol::Tcp, 22, 22).expect("a port"),
+            )],
         };
-        seal(&keys(), &request, [nth; 12], 64).expect("a knock").as_bytes().to_vec()
+        seal(&keys(), &request, [nth; 12], 64)
+            .expect("a knock")
+            .as_bytes()
+            .to_vec()
     };
     SEALED.with_borrow_mut(|sealed| {
         if sealed.len() > 10_000 {
             sealed.clear();
         }
-        sealed.entry((nth, closes, made)).or_insert_with(knock).clone()
+        sealed
+            .entry((nth, closes, made))
+            .or_insert_with(knock)
+            .clone()
     })
 }
 
@@ -75,7 +88,9 @@ thread_local! {
 /// An engine that has just begun. Its gate was made before its store could be opened, as every engine's is, and may have been one
 /// before: making keys and tables anew would take most of the time. Its quota is too large to matter.
 pub(crate) fn begun(kept: Kept) -> Core {
-    let mut core = SPARE.take().unwrap_or_else(|| Core::new(gate(), "gate.example.org", START));
+    let mut core = SPARE
+        .take()
+        .unwrap_or_else(|| Core::new(gate(), "gate.example.org", START));
     core.gate().recall(kept);
     core
 }
@@ -88,9 +103,23 @@ pub(crate) fn ended(core: Core) {
 /// With a table for every time that a house can come to.
 fn gate() -> Gate {
     // More than all houses have knocks, though each begins at the same time again.
-    let quota = Quota { count: NonZeroU32::MAX, per: Duration::from_secs(u32::MAX.into()) };
-    let policy = Policy { quota, ..LOADED.settings.policies[0].clone() };
-    let mut gate = Gate::new(vec![User { keys: keys(), policy }], LOADED.settings.named.clone(), WINDOW, Kept::default());
+    let quota = Quota {
+        count: NonZeroU32::MAX,
+        per: Duration::from_secs(u32::MAX.into()),
+    };
+    let policy = Policy {
+        quota,
+        ..LOADED.settings.policies[0].clone()
+    };
+    let mut gate = Gate::new(
+        vec![User {
+            keys: keys(),
+            policy,
+        }],
+        LOADED.settings.named.clone(),
+        WINDOW,
+        Kept::default(),
+    );
     let Step(start) = Step::of(START.as_millis());
     let table = HintTable::build(&gate.hint_keys(), start - 200..=start + 200);
     gate.install(table);
@@ -103,8 +132,21 @@ fn keys() -> UserKeys {
 
 pub(crate) static LOADED: LazyLock<Loaded> = LazyLock::new(|| {
     let key = SharedKey::from_bytes([1; 32]).to_base64();
-    let user = format!("[[user]]\nname = 'alice'\nkey = '{}'\nservices = ['tcp/22']\n", &*key);
-    let text = format!("[gate]\nname = 'gate.example.org'\nwindow = '{}s'\n\n{user}", WINDOW.as_secs());
-    let main = BundleFile { path: "/etc/postern/posternd.toml".into(), text: text.into() };
-    load(&Bundle { main: Some(main), ..Bundle::default() }).unwrap_or_else(|problems| panic!("{problems}"))
+    let user = format!(
+        "[[user]]\nname = 'alice'\nkey = '{}'\nservices = ['tcp/22']\n",
+        &*key
+    );
+    let text = format!(
+        "[gate]\nname = 'gate.example.org'\nwindow = '{}s'\n\n{user}",
+        WINDOW.as_secs()
+    );
+    let main = BundleFile {
+        path: "/etc/postern/posternd.toml".into(),
+        text: text.into(),
+    };
+    load(&Bundle {
+        main: Some(main),
+        ..Bundle::default()
+    })
+    .unwrap_or_else(|problems| panic!("{problems}"))
 });

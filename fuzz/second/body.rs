@@ -56,7 +56,19 @@ pub(crate) fn decode(body: &[u8]) -> Result<Body, Vec<&'static str>> {
     if action == 1 && count(&items, &[1, 2]) == 0 {
         broken.push("no-service");
     }
-    if broken.is_empty() { Ok(Body { action, prefix, timestamp_ms, duration_s, allow, target, items }) } else { Err(broken) }
+    if broken.is_empty() {
+        Ok(Body {
+            action,
+            prefix,
+            timestamp_ms,
+            duration_s,
+            allow,
+            target,
+            items,
+        })
+    } else {
+        Err(broken)
+    }
 }
 
 /// The same bytes again: the fields, the items, then zeros up to `length`.
@@ -98,7 +110,10 @@ fn items(bytes: &[u8], broken: &mut Vec<&'static str>) -> Vec<Item> {
         if let Some(rule) = wrong_value(kind, value) {
             broken.push(rule);
         }
-        let item = Item { kind, value: value.to_vec() };
+        let item = Item {
+            kind,
+            value: value.to_vec(),
+        };
         if items.contains(&item) {
             broken.push("duplicate-item");
         }
@@ -154,7 +169,10 @@ fn wrong_name(value: &[u8]) -> Option<&'static str> {
 }
 
 fn count(items: &[Item], kinds: &[u8]) -> usize {
-    items.iter().filter(|item| kinds.contains(&item.kind)).count()
+    items
+        .iter()
+        .filter(|item| kinds.contains(&item.kind))
+        .count()
 }
 
 /// Big-endian.

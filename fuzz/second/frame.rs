@@ -17,21 +17,37 @@ pub(crate) fn read<'a>(packet: &'a [u8], ports: &[u16]) -> Option<Read<'a>> {
     let (source, destination, beyond_udp): (IpAddr, IpAddr, bool) = match sliced.net? {
         NetSlice::Ipv4(ip) => {
             let header = ip.header();
-            (header.source_addr().into(), header.destination_addr().into(), ip.extensions().auth.is_some())
+            (
+                header.source_addr().into(),
+                header.destination_addr().into(),
+                ip.extensions().auth.is_some(),
+            )
         }
         NetSlice::Ipv6(ip) => {
             let header = ip.header();
-            let beyond_udp = ip.extensions().first_header().is_some() || header.payload_length() == 0;
-            (header.source_addr().into(), header.destination_addr().into(), beyond_udp)
+            let beyond_udp =
+                ip.extensions().first_header().is_some() || header.payload_length() == 0;
+            (
+                header.source_addr().into(),
+                header.destination_addr().into(),
+                beyond_udp,
+            )
         }
         NetSlice::Arp(_) => return None,
     };
-    let Some(TransportSlice::Udp(udp)) = sliced.transport else { return None };
+    let Some(TransportSlice::Udp(udp)) = sliced.transport else {
+        return None;
+    };
     let port = udp.destination_port();
     if beyond_udp || udp.length() == 0 || !ports.contains(&port) {
         return None;
     }
     let payload = udp.payload();
     // As an address in a log, an IPv4 one in IPv6's clothes is an IPv4 one.
-    Some((source.to_canonical(), destination.to_canonical(), port, &payload[..payload.len().min(PAYLOAD_MAX)]))
+    Some((
+        source.to_canonical(),
+        destination.to_canonical(),
+        port,
+        &payload[..payload.len().min(PAYLOAD_MAX)],
+    ))
 }

@@ -22,7 +22,11 @@ pub(crate) const MAX_DURATION: u64 = 600;
 
 /// The same in numbers: protocol, first and last port; network and prefix length.
 const PORTS: [(u8, u16, u16); 3] = [(6, 22, 25), (6, 80, 80), (17, 443, 443)];
-const LET_IN: [(u128, u8); 3] = [(MAPPED | 0xc000_0200, 120), (MAPPED, 104), (0x2000 << 112, 3)];
+const LET_IN: [(u128, u8); 3] = [
+    (MAPPED | 0xc000_0200, 120),
+    (MAPPED, 104),
+    (0x2000 << 112, 3),
+];
 const BEHIND: [(u128, u8); 2] = [(MAPPED | 0x0a00_0000, 126), (0xfd00 << 112, 126)];
 
 const MAPPED: u128 = 0xffff_0000_0000;
@@ -66,18 +70,36 @@ pub(crate) fn judge(now: u64, hint_step: u64, source: u128, body: &Body) -> Verd
         return Verdict::Refuse(BTreeSet::from(["max_prefix"]));
     }
     if body.action == 2 {
-        return Verdict::Close { allow, prefix: body.prefix, target };
+        return Verdict::Close {
+            allow,
+            prefix: body.prefix,
+            target,
+        };
     }
     let broken = broken(allow, body.prefix, target, &body.items);
     if !broken.is_empty() {
         return Verdict::Refuse(broken);
     }
-    let seconds = if body.duration_s == 0 { DURATION } else { u64::from(body.duration_s).min(MAX_DURATION) };
-    Verdict::Open { allow, prefix: body.prefix, target, seconds }
+    let seconds = if body.duration_s == 0 {
+        DURATION
+    } else {
+        u64::from(body.duration_s).min(MAX_DURATION)
+    };
+    Verdict::Open {
+        allow,
+        prefix: body.prefix,
+        target,
+        seconds,
+    }
 }
 
 /// Every rule of the policy that this breaks.
-pub(crate) fn broken(allow: u128, prefix: u8, target: u128, items: &[Item]) -> BTreeSet<&'static str> {
+pub(crate) fn broken(
+    allow: u128,
+    prefix: u8,
+    target: u128,
+    items: &[Item],
+) -> BTreeSet<&'static str> {
     let mut broken = BTreeSet::new();
     let v4 = is_v4(allow) && prefix >= 96;
     if prefix < if v4 { 96 + MAX_PREFIX.0 } else { MAX_PREFIX.1 } {
@@ -95,7 +117,13 @@ pub(crate) fn broken(allow: u128, prefix: u8, target: u128, items: &[Item]) -> B
     }
     for item in items {
         match (item.kind, item.value.as_slice()) {
-            (1, [protocol, a, b, c, d]) if !open(*protocol, u16::from_be_bytes([*a, *b]), u16::from_be_bytes([*c, *d])) => {
+            (1, [protocol, a, b, c, d])
+                if !open(
+                    *protocol,
+                    u16::from_be_bytes([*a, *b]),
+                    u16::from_be_bytes([*c, *d]),
+                ) =>
+            {
                 broken.insert("services");
             }
             (2, name) if name != b"web" => {
@@ -108,17 +136,29 @@ pub(crate) fn broken(allow: u128, prefix: u8, target: u128, items: &[Item]) -> B
 }
 
 fn open(protocol: u8, first: u16, last: u16) -> bool {
-    let each_port = || (first..=last).all(|port| PORTS.iter().any(|open| open.0 == protocol && (open.1..=open.2).contains(&port)));
+    let each_port = || {
+        (first..=last).all(|port| {
+            PORTS
+                .iter()
+                .any(|open| open.0 == protocol && (open.1..=open.2).contains(&port))
+        })
+    };
     protocol == 1 || (first > 0 && last - first < 100 && each_port())
 }
 
 fn within(address: u128, prefix: u8, networks: &[(u128, u8)]) -> bool {
     // ::/0 and the like hold the IPv4-mapped addresses only in numbers.
-    networks.iter().any(|(network, length)| *length <= prefix && cut(address, *length) == *network && is_v4(*network) == is_v4(address))
+    networks.iter().any(|(network, length)| {
+        *length <= prefix && cut(address, *length) == *network && is_v4(*network) == is_v4(address)
+    })
 }
 
 fn cut(address: u128, prefix: u8) -> u128 {
-    if prefix == 0 { 0 } else { address >> (128 - prefix) << (128 - prefix) }
+    if prefix == 0 {
+        0
+    } else {
+        address >> (128 - prefix) << (128 - prefix)
+    }
 }
 
 fn is_v4(address: u128) -> bool {
@@ -127,5 +167,9 @@ fn is_v4(address: u128) -> bool {
 
 fn is_nobody(address: u128) -> bool {
     let v4 = address as u32;
-    if is_v4(address) { v4 == 0 || v4 == u32::MAX || v4 >> 28 == 0xe } else { address == 0 || address >> 120 == 0xff }
+    if is_v4(address) {
+        v4 == 0 || v4 == u32::MAX || v4 >> 28 == 0xe
+    } else {
+        address == 0 || address >> 120 == 0xff
+    }
 }

@@ -53,12 +53,23 @@ impl Request {
         let duration_s = u32::from_be_bytes(field(&mut reader)?);
         let address = Ipv6Addr::from(field::<16>(&mut reader)?);
         Allow::check_bits(address, prefix)?;
-        let allow = if address.is_unspecified() { Allow::Source { prefix } } else { Allow::Network { address, prefix } };
+        let allow = if address.is_unspecified() {
+            Allow::Source { prefix }
+        } else {
+            Allow::Network { address, prefix }
+        };
         let target = Ipv6Addr::from(field::<16>(&mut reader)?);
         let target = (!target.is_unspecified()).then_some(target);
         let items = read_items(reader)?;
         check_complete(action, &items)?;
-        Ok(Self { action, allow, timestamp_ms, duration_s, target, items })
+        Ok(Self {
+            action,
+            allow,
+            timestamp_ms,
+            duration_s,
+            target,
+            items,
+        })
     }
 }
 
@@ -72,10 +83,16 @@ fn read_items(mut reader: Reader<'_>) -> Result<Vec<Item>, Malformed> {
     while let Some(kind) = reader.byte() {
         if kind == number::END {
             let padding = reader.rest();
-            return if padding.iter().all(|&byte| byte == 0) { Ok(items) } else { Err(Malformed::Padding) };
+            return if padding.iter().all(|&byte| byte == 0) {
+                Ok(items)
+            } else {
+                Err(Malformed::Padding)
+            };
         }
         let length = reader.byte().ok_or(Malformed::ItemTruncated)?;
-        let value = reader.take(usize::from(length)).ok_or(Malformed::ItemTruncated)?;
+        let value = reader
+            .take(usize::from(length))
+            .ok_or(Malformed::ItemTruncated)?;
         let item = read_item(kind, value)?;
         check_next(&items, &item)?;
         items.push(item);
@@ -88,7 +105,10 @@ fn read_item(kind: u8, value: &[u8]) -> Result<Item, Malformed> {
         number::SERVICE => Item::Service(read_service(value)?),
         number::NAME => Item::Name(ServiceName::from_bytes(value)?),
         number::CODE => Item::Code(Code::from_bytes(value)?),
-        number::SKIPPED_FIRST.. => Item::Skipped { kind, value: value.into() },
+        number::SKIPPED_FIRST.. => Item::Skipped {
+            kind,
+            value: value.into(),
+        },
         _ => return Err(Malformed::UnknownItem),
     })
 }
@@ -97,7 +117,11 @@ fn read_service(value: &[u8]) -> Result<Service, Malformed> {
     let value: [u8; SERVICE_LEN] = value.try_into().map_err(|_| Malformed::ServiceLength)?;
     let [protocol, first_high, first_low, last_high, last_low] = value;
     let protocol = Protocol::from_number(protocol).ok_or(Malformed::ServiceProtocol)?;
-    Service::new(protocol, u16::from_be_bytes([first_high, first_low]), u16::from_be_bytes([last_high, last_low]))
+    Service::new(
+        protocol,
+        u16::from_be_bytes([first_high, first_low]),
+        u16::from_be_bytes([last_high, last_low]),
+    )
 }
 
 #[cfg(test)]
@@ -158,8 +182,14 @@ mod tests {
     #[test]
     fn an_item_ends_within_the_body_or_exactly_with_it() {
         assert!(body(|body| body[55..57].copy_from_slice(&[200, 7])).is_ok());
-        assert_eq!(broken(|body| body[55..57].copy_from_slice(&[200, 8])), "item-truncated");
-        assert_eq!(broken(|body| body[55..64].copy_from_slice(&[200, 6, 0, 0, 0, 0, 0, 0, 200])), "item-truncated");
+        assert_eq!(
+            broken(|body| body[55..57].copy_from_slice(&[200, 8])),
+            "item-truncated"
+        );
+        assert_eq!(
+            broken(|body| body[55..64].copy_from_slice(&[200, 6, 0, 0, 0, 0, 0, 0, 200])),
+            "item-truncated"
+        );
     }
 
     #[test]
@@ -188,9 +218,14 @@ mod tests {
         let mut name = [b'a'; 35];
         (name[0], name[1]) = (2, 33);
         assert_eq!(broken_list(&name), "name-length");
-        let services: Vec<u8> = (1..=17).flat_map(|port| [1, 5, 17, 0, port, 0, port]).collect();
+        let services: Vec<u8> = (1..=17)
+            .flat_map(|port| [1, 5, 17, 0, port, 0, port])
+            .collect();
         assert_eq!(broken_list(&services), "too-many-services");
-        assert_eq!(broken_list(&[&services[..16 * 7], b"\x02\x03web"].concat()), "too-many-services");
+        assert_eq!(
+            broken_list(&[&services[..16 * 7], b"\x02\x03web"].concat()),
+            "too-many-services"
+        );
     }
 
     #[test]
@@ -210,7 +245,11 @@ mod tests {
         for len in [0, 1, 47, 48, 63, 449, 1000] {
             let mut body = [0; 1000];
             (body[0], body[1]) = (1, 2);
-            assert_eq!(Request::decode(&body[..len]), Err(Malformed::ItemTruncated), "{len}");
+            assert_eq!(
+                Request::decode(&body[..len]),
+                Err(Malformed::ItemTruncated),
+                "{len}"
+            );
         }
     }
 }

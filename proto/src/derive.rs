@@ -34,7 +34,11 @@ impl KeyMaterial {
     /// For a user with a key pair, at the client. Costs one X25519.
     ///
     /// [`KeyError::ZeroSecret`] when the gate's public key is a point of small order.
-    pub fn pair_at_client(own: &PrivateKey, gate: &PublicKey, preshared: Option<&PresharedKey>) -> Result<Self, KeyError> {
+    pub fn pair_at_client(
+        own: &PrivateKey,
+        gate: &PublicKey,
+        preshared: Option<&PresharedKey>,
+    ) -> Result<Self, KeyError> {
         let secret = own.agree(gate)?;
         Ok(Self::pair(&secret, &own.public(), gate, preshared))
     }
@@ -42,18 +46,38 @@ impl KeyMaterial {
     /// The same for a user with a key pair, at the gate. Costs one X25519.
     ///
     /// [`KeyError::ZeroSecret`] when the client's public key is a point of small order.
-    pub fn pair_at_gate(gate_private: &PrivateKey, client: &PublicKey, preshared: Option<&PresharedKey>) -> Result<Self, KeyError> {
+    pub fn pair_at_gate(
+        gate_private: &PrivateKey,
+        client: &PublicKey,
+        preshared: Option<&PresharedKey>,
+    ) -> Result<Self, KeyError> {
         let secret = gate_private.agree(client)?;
-        Ok(Self::pair(&secret, client, &gate_private.public(), preshared))
+        Ok(Self::pair(
+            &secret,
+            client,
+            &gate_private.public(),
+            preshared,
+        ))
     }
 
-    fn pair(secret: &[u8; KEY_LEN], client: &PublicKey, gate: &PublicKey, preshared: Option<&PresharedKey>) -> Self {
+    fn pair(
+        secret: &[u8; KEY_LEN],
+        client: &PublicKey,
+        gate: &PublicKey,
+        preshared: Option<&PresharedKey>,
+    ) -> Self {
         let preshared = preshared.map_or(&[0; KEY_LEN], PresharedKey::bytes);
-        Self::join(KIND_PAIR, &[secret, client.as_bytes(), gate.as_bytes(), preshared])
+        Self::join(
+            KIND_PAIR,
+            &[secret, client.as_bytes(), gate.as_bytes(), preshared],
+        )
     }
 
     fn join(kind: u8, parts: &[&[u8; KEY_LEN]]) -> Self {
-        let mut material = Self { bytes: [0; MATERIAL_MAX], len: 1 + parts.len() * KEY_LEN };
+        let mut material = Self {
+            bytes: [0; MATERIAL_MAX],
+            len: 1 + parts.len() * KEY_LEN,
+        };
         let from = core::iter::once(&kind).chain(parts.iter().copied().flatten());
         for (to, from) in material.bytes.iter_mut().zip(from) {
             *to = *from;
@@ -95,7 +119,11 @@ impl UserKeys {
     pub fn derive(gate: &GateName, material: &KeyMaterial) -> Self {
         let (mut prk, hkdf) = extract(gate, material);
         prk.zeroize();
-        let mut keys = Self { hint: HintKey([0; KEY_LEN]), seal: SealKey([0; KEY_LEN]), mac: MacKey([0; KEY_LEN]) };
+        let mut keys = Self {
+            hint: HintKey([0; KEY_LEN]),
+            seal: SealKey([0; KEY_LEN]),
+            mac: MacKey([0; KEY_LEN]),
+        };
         expand(&hkdf, b"postern/1 hint", &mut keys.hint.0);
         expand(&hkdf, b"postern/1 seal", &mut keys.seal.0);
         expand(&hkdf, b"postern/1 mac", &mut keys.mac.0);
@@ -166,7 +194,8 @@ derived_key! {
 }
 
 pub(crate) fn extract(gate: &GateName, material: &KeyMaterial) -> ([u8; KEY_LEN], Hkdf<Sha256>) {
-    let (mut output, hkdf) = Hkdf::<Sha256>::extract(Some(gate.as_str().as_bytes()), material.bytes());
+    let (mut output, hkdf) =
+        Hkdf::<Sha256>::extract(Some(gate.as_str().as_bytes()), material.bytes());
     let prk = output.0;
     output.0.zeroize();
     (prk, hkdf)
@@ -213,8 +242,15 @@ mod tests {
             KeyMaterial::pair_at_client(&client, &gate, preshared.as_ref()).unwrap()
         };
         assert_eq!(material(None).bytes(), material(Some([0; 32])).bytes());
-        let (with, without) = (keys("gate", &material(Some([3; 32]))), keys("gate", &material(None)));
-        assert!(with.iter().zip(&without).all(|(with, without)| with != without));
+        let (with, without) = (
+            keys("gate", &material(Some([3; 32]))),
+            keys("gate", &material(None)),
+        );
+        assert!(
+            with.iter()
+                .zip(&without)
+                .all(|(with, without)| with != without)
+        );
     }
 
     #[test]
@@ -222,7 +258,10 @@ mod tests {
         let own = PrivateKey::from_bytes([1; 32]);
         let zero = PublicKey::from_bytes([0; 32]);
         let refused = Some(KeyError::ZeroSecret);
-        assert_eq!(KeyMaterial::pair_at_client(&own, &zero, None).err(), refused);
+        assert_eq!(
+            KeyMaterial::pair_at_client(&own, &zero, None).err(),
+            refused
+        );
         assert_eq!(KeyMaterial::pair_at_gate(&own, &zero, None).err(), refused);
     }
 
@@ -241,6 +280,9 @@ mod tests {
         let keys = UserKeys::derive(&GateName::new("gate").unwrap(), &material);
         assert_eq!(size_of::<UserKeys>(), 96);
         let shown = format!("{material:?} {keys:?}") + &format!(" {:?}", keys.into_parts());
-        assert_eq!(shown, "KeyMaterial(..) UserKeys(..) (HintKey(..), SealKey(..), MacKey(..))");
+        assert_eq!(
+            shown,
+            "KeyMaterial(..) UserKeys(..) (HintKey(..), SealKey(..), MacKey(..))"
+        );
     }
 }

@@ -15,7 +15,12 @@ impl Request {
     /// Bytes that it takes without padding. The shortest body has 64 all the same.
     #[must_use]
     pub fn encoded_len(&self) -> usize {
-        BODY_HEAD_LEN + self.items.iter().map(|item| 2 + value_len(item)).sum::<usize>()
+        BODY_HEAD_LEN
+            + self
+                .items
+                .iter()
+                .map(|item| 2 + value_len(item))
+                .sum::<usize>()
     }
 
     /// Writes it into a body of `out.len()` bytes, 64 to 448. `out` is left as it was when the request is refused.
@@ -87,8 +92,12 @@ fn value_len(item: &Item) -> usize {
 /// What the types of an item leave open: a skipped one can hold anything.
 fn check_item(item: &Item) -> Result<(), EncodeError> {
     match item {
-        Item::Skipped { kind, .. } if *kind < number::SKIPPED_FIRST => Err(Malformed::UnknownItem.into()),
-        Item::Skipped { value, .. } if value.len() > usize::from(u8::MAX) => Err(EncodeError::TooLong),
+        Item::Skipped { kind, .. } if *kind < number::SKIPPED_FIRST => {
+            Err(Malformed::UnknownItem.into())
+        }
+        Item::Skipped { value, .. } if value.len() > usize::from(u8::MAX) => {
+            Err(EncodeError::TooLong)
+        }
         _ => Ok(()),
     }
 }
@@ -121,7 +130,10 @@ struct Writer<'a>(&'a mut [u8]);
 
 impl Writer<'_> {
     fn put(&mut self, bytes: &[u8]) -> Result<(), EncodeError> {
-        let room = self.0.split_off_mut(..bytes.len()).ok_or(EncodeError::TooLong)?;
+        let room = self
+            .0
+            .split_off_mut(..bytes.len())
+            .ok_or(EncodeError::TooLong)?;
         room.copy_from_slice(bytes);
         Ok(())
     }
@@ -155,7 +167,9 @@ impl fmt::Display for EncodeError {
         match self {
             Self::BodyLength => f.write_str("a body has 64 to 448 bytes"),
             Self::TooLong => f.write_str("the request does not fit into the body"),
-            Self::Unspecified => f.write_str("the all-zero address cannot be allowed or be a target"),
+            Self::Unspecified => {
+                f.write_str("the all-zero address cannot be allowed or be a target")
+            }
             Self::Malformed(rule) => rule.fmt(f),
         }
     }
@@ -176,7 +190,10 @@ mod tests {
     fn request() -> Request {
         Request {
             action: Action::Open,
-            allow: Allow::Network { address: "::ffff:192.0.2.0".parse().unwrap(), prefix: 120 },
+            allow: Allow::Network {
+                address: "::ffff:192.0.2.0".parse().unwrap(),
+                prefix: 120,
+            },
             timestamp_ms: 0x0102_0304_0506_0708,
             duration_s: 30,
             target: Some("2001:db8::5".parse().unwrap()),
@@ -184,7 +201,10 @@ mod tests {
                 Item::Service(Service::new(Protocol::Tcp, 22, 23).unwrap()),
                 Item::Name(ServiceName::new("web").unwrap()),
                 Item::Code(Code::new("123456").unwrap()),
-                Item::Skipped { kind: 200, value: vec![9] },
+                Item::Skipped {
+                    kind: 200,
+                    value: vec![9],
+                },
             ],
         }
     }
@@ -220,37 +240,93 @@ mod tests {
     fn a_body_that_is_too_short_or_not_a_body_is_refused() {
         let mut out = [0; 449];
         let len = request().encoded_len();
-        assert_eq!(request().encode(&mut out[..len - 1]), Err(EncodeError::TooLong));
-        assert_eq!(request().encode(&mut out[..63]), Err(EncodeError::BodyLength));
+        assert_eq!(
+            request().encode(&mut out[..len - 1]),
+            Err(EncodeError::TooLong)
+        );
+        assert_eq!(
+            request().encode(&mut out[..63]),
+            Err(EncodeError::BodyLength)
+        );
         assert_eq!(request().encode(&mut out), Err(EncodeError::BodyLength));
     }
 
     #[test]
     fn what_the_gate_would_refuse_to_read_is_not_written() {
         let rule = |rule| EncodeError::Malformed(rule);
-        let network = |text: &str, prefix| Allow::Network { address: text.parse().unwrap(), prefix };
-        let names = |count: u8| (0..count).map(|i| Item::Name(ServiceName::from_bytes(&[b'a' + i]).unwrap()));
+        let network = |text: &str, prefix| Allow::Network {
+            address: text.parse().unwrap(),
+            prefix,
+        };
+        let names = |count: u8| {
+            (0..count).map(|i| Item::Name(ServiceName::from_bytes(&[b'a' + i]).unwrap()))
+        };
 
-        assert_eq!(refused(|r| r.allow = Allow::Source { prefix: 129 }), rule(Malformed::AllowPrefix));
-        assert_eq!(refused(|r| r.allow = network("2001:db8::", 129)), rule(Malformed::AllowPrefix));
-        assert_eq!(refused(|r| r.allow = network("2001:db8::1", 64)), rule(Malformed::HostBits));
-        assert_eq!(refused(|r| r.items.push(r.items[1].clone())), rule(Malformed::DuplicateItem));
-        assert_eq!(refused(|r| r.items.push(r.items[3].clone())), rule(Malformed::DuplicateItem));
-        assert_eq!(refused(|r| r.items = names(17).collect()), rule(Malformed::TooManyServices));
-        assert_eq!(refused(|r| r.items.push(Item::Code(Code::new("1234567").unwrap()))), rule(Malformed::TooManyCodes));
-        assert_eq!(refused(|r| r.items = Vec::new()), rule(Malformed::NoService));
-        assert_eq!(refused(|r| drop(r.items.drain(..2))), rule(Malformed::NoService));
+        assert_eq!(
+            refused(|r| r.allow = Allow::Source { prefix: 129 }),
+            rule(Malformed::AllowPrefix)
+        );
+        assert_eq!(
+            refused(|r| r.allow = network("2001:db8::", 129)),
+            rule(Malformed::AllowPrefix)
+        );
+        assert_eq!(
+            refused(|r| r.allow = network("2001:db8::1", 64)),
+            rule(Malformed::HostBits)
+        );
+        assert_eq!(
+            refused(|r| r.items.push(r.items[1].clone())),
+            rule(Malformed::DuplicateItem)
+        );
+        assert_eq!(
+            refused(|r| r.items.push(r.items[3].clone())),
+            rule(Malformed::DuplicateItem)
+        );
+        assert_eq!(
+            refused(|r| r.items = names(17).collect()),
+            rule(Malformed::TooManyServices)
+        );
+        assert_eq!(
+            refused(|r| r.items.push(Item::Code(Code::new("1234567").unwrap()))),
+            rule(Malformed::TooManyCodes)
+        );
+        assert_eq!(
+            refused(|r| r.items = Vec::new()),
+            rule(Malformed::NoService)
+        );
+        assert_eq!(
+            refused(|r| drop(r.items.drain(..2))),
+            rule(Malformed::NoService)
+        );
         for kind in [0, 1, 3, 4, 127] {
-            let item = Item::Skipped { kind, value: vec![] };
-            assert_eq!(refused(|r| r.items.push(item)), rule(Malformed::UnknownItem));
+            let item = Item::Skipped {
+                kind,
+                value: vec![],
+            };
+            assert_eq!(
+                refused(|r| r.items.push(item)),
+                rule(Malformed::UnknownItem)
+            );
         }
     }
 
     #[test]
     fn what_could_be_read_back_as_something_else_is_not_written() {
-        assert_eq!(refused(|r| r.allow = Allow::Network { address: [0; 16].into(), prefix: 0 }), EncodeError::Unspecified);
-        assert_eq!(refused(|r| r.target = Some([0; 16].into())), EncodeError::Unspecified);
-        let long = Item::Skipped { kind: 200, value: vec![0; 256] };
+        assert_eq!(
+            refused(|r| r.allow = Allow::Network {
+                address: [0; 16].into(),
+                prefix: 0
+            }),
+            EncodeError::Unspecified
+        );
+        assert_eq!(
+            refused(|r| r.target = Some([0; 16].into())),
+            EncodeError::Unspecified
+        );
+        let long = Item::Skipped {
+            kind: 200,
+            value: vec![0; 256],
+        };
         assert_eq!(refused(|r| r.items.push(long)), EncodeError::TooLong);
     }
 }

@@ -84,7 +84,11 @@ mod tests {
 
     #[test]
     fn a_window_touches_each_step_it_reaches_into() {
-        let touching = |now, window| Step::touching(now, window).map(|step| step.0).collect::<Vec<_>>();
+        let touching = |now, window| {
+            Step::touching(now, window)
+                .map(|step| step.0)
+                .collect::<Vec<_>>()
+        };
         assert_eq!(touching(96_000, 31_999), [1]);
         assert_eq!(touching(96_000, 32_000), [1, 2]);
         assert_eq!(touching(96_000, 32_001), [0, 1, 2]);

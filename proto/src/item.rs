@@ -51,7 +51,10 @@ impl Code {
         if !digits.iter().all(u8::is_ascii_digit) {
             return Err(Malformed::CodeDigits);
         }
-        let mut code = Self { digits: [0; CODE_MAX], len: 0 };
+        let mut code = Self {
+            digits: [0; CODE_MAX],
+            len: 0,
+        };
         for (to, from) in code.digits.iter_mut().zip(digits) {
             *to = *from;
             code.len += 1;
@@ -62,7 +65,10 @@ impl Code {
     /// The last `count` decimal digits of a number; a count outside 6 to 8 is taken for the nearest.
     pub(crate) fn of_number(mut number: u32, count: u8) -> Self {
         let len = usize::from(count).clamp(CODE_MIN, CODE_MAX);
-        let mut code = Self { digits: [0; CODE_MAX], len: 0 };
+        let mut code = Self {
+            digits: [0; CODE_MAX],
+            len: 0,
+        };
         for digit in code.digits.iter_mut().take(len).rev() {
             // Less than 10, so it fits.
             *digit = b'0' + (number % 10) as u8;

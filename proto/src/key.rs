@@ -92,7 +92,9 @@ impl fmt::Display for KeyError {
             Self::GateName => "a gate name must have 1 to 255 bytes",
             Self::Length => "a key must have exactly 44 characters of base64",
             Self::Base64 => "a key must be canonical base64 of 32 bytes, with padding",
-            Self::ZeroSecret => "the public key is a weak point: the shared secret would be all zero",
+            Self::ZeroSecret => {
+                "the public key is a weak point: the shared secret would be all zero"
+            }
         })
     }
 }
@@ -109,7 +111,10 @@ mod tests {
     fn a_key_reads_back_from_its_text() {
         let key = SharedKey::from_bytes([0x5a; 32]);
         assert_eq!(SharedKey::from_base64(&key.to_base64()), Ok(key));
-        assert_ne!(SharedKey::from_bytes([0x5a; 32]), SharedKey::from_bytes([0x5b; 32]));
+        assert_ne!(
+            SharedKey::from_bytes([0x5a; 32]),
+            SharedKey::from_bytes([0x5b; 32])
+        );
     }
 
     #[test]

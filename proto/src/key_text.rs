@@ -84,11 +84,31 @@ mod tests {
         assert_eq!(refused(""), Some(KeyError::Length));
         assert_eq!(refused(TEXT.trim_end_matches('=')), Some(KeyError::Length));
         assert_eq!(refused(&format!("{TEXT}\n")), Some(KeyError::Length));
-        assert_eq!(refused(&TEXT.replace("8=", "9=")), Some(KeyError::Base64), "stray bits");
-        assert_eq!(refused(&TEXT.replace('=', "A")), Some(KeyError::Base64), "33 bytes");
-        assert_eq!(refused(&TEXT.replace("8=", "==")), Some(KeyError::Base64), "31 bytes");
-        assert_eq!(refused(&TEXT.replace("AAE", "A-_")), Some(KeyError::Base64), "URL alphabet");
-        assert_eq!(refused(&TEXT.replace("AAE", " AE")), Some(KeyError::Base64), "white space");
+        assert_eq!(
+            refused(&TEXT.replace("8=", "9=")),
+            Some(KeyError::Base64),
+            "stray bits"
+        );
+        assert_eq!(
+            refused(&TEXT.replace('=', "A")),
+            Some(KeyError::Base64),
+            "33 bytes"
+        );
+        assert_eq!(
+            refused(&TEXT.replace("8=", "==")),
+            Some(KeyError::Base64),
+            "31 bytes"
+        );
+        assert_eq!(
+            refused(&TEXT.replace("AAE", "A-_")),
+            Some(KeyError::Base64),
+            "URL alphabet"
+        );
+        assert_eq!(
+            refused(&TEXT.replace("AAE", " AE")),
+            Some(KeyError::Base64),
+            "white space"
+        );
         assert_eq!(refused(&TEXT.replace("AAE", "=AE")), Some(KeyError::Base64));
         assert_eq!(refused(&"é".repeat(22)), Some(KeyError::Base64));
     }

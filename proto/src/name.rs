@@ -56,7 +56,11 @@ impl ServiceName {
         let mut bytes = [0; NAME_MAX];
         let room = bytes.get_mut(..name.len()).ok_or(Malformed::NameLength)?;
         let word = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
-        if !word(initial) || !name.iter().all(|&byte| word(byte) || byte == b'-' || byte == b'_') {
+        if !word(initial)
+            || !name
+                .iter()
+                .all(|&byte| word(byte) || byte == b'-' || byte == b'_')
+        {
             return Err(Malformed::NameCharacters);
         }
         room.copy_from_slice(name);
@@ -85,7 +89,10 @@ impl fmt::Debug for ServiceName {
 
 /// The first `len` bytes, which their owner has checked to be ASCII.
 pub(crate) fn text(bytes: &[u8], len: u8) -> &str {
-    bytes.get(..usize::from(len)).and_then(|bytes| core::str::from_utf8(bytes).ok()).unwrap_or_default()
+    bytes
+        .get(..usize::from(len))
+        .and_then(|bytes| core::str::from_utf8(bytes).ok())
+        .unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -99,7 +106,11 @@ mod tests {
         assert!(GateName::new(&"g".repeat(255)).is_ok());
         assert_eq!(GateName::new(&"g".repeat(256)), Err(KeyError::GateName));
         assert!(GateName::new(&"ü".repeat(127)).is_ok(), "254 bytes");
-        assert_eq!(GateName::new(&"ü".repeat(128)), Err(KeyError::GateName), "bytes are counted, not characters");
+        assert_eq!(
+            GateName::new(&"ü".repeat(128)),
+            Err(KeyError::GateName),
+            "bytes are counted, not characters"
+        );
     }
 
     #[test]
@@ -108,9 +119,18 @@ mod tests {
             assert_eq!(ServiceName::new(name).unwrap().as_str(), name);
         }
         assert_eq!(ServiceName::new(""), Err(Malformed::NameLength));
-        assert_eq!(ServiceName::new(&"z".repeat(33)), Err(Malformed::NameLength));
-        for name in ["-web", "_web", "Web", "wEb", "web.2", "we b", "wéb", "web\0", "`", "{"] {
-            assert_eq!(ServiceName::new(name), Err(Malformed::NameCharacters), "{name:?}");
+        assert_eq!(
+            ServiceName::new(&"z".repeat(33)),
+            Err(Malformed::NameLength)
+        );
+        for name in [
+            "-web", "_web", "Web", "wEb", "web.2", "we b", "wéb", "web\0", "`", "{",
+        ] {
+            assert_eq!(
+                ServiceName::new(name),
+                Err(Malformed::NameCharacters),
+                "{name:?}"
+            );
         }
     }
 }

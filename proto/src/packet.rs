@@ -25,7 +25,12 @@ impl<'a> Packet<'a> {
         let (hint, rest) = datagram.split_first_chunk().ok_or(BadLength)?;
         let (nonce, rest) = rest.split_first_chunk().ok_or(BadLength)?;
         let (mac, sealed) = rest.split_first_chunk().ok_or(BadLength)?;
-        Ok(Self { hint, nonce, mac, sealed })
+        Ok(Self {
+            hint,
+            nonce,
+            mac,
+            sealed,
+        })
     }
 
     /// What the gate looks the user up by.

@@ -26,7 +26,10 @@ impl PrivateKey {
     pub fn from_bytes(bytes: [u8; KEY_LEN]) -> Self {
         let secret = StaticSecret::from(bytes);
         let public = PublicKey(x25519_dalek::PublicKey::from(&secret).to_bytes());
-        Self { secret: bytes, public }
+        Self {
+            secret: bytes,
+            public,
+        }
     }
 
     /// Reads 44 characters of canonical base64. Costs one X25519.
@@ -148,7 +151,10 @@ mod tests {
         let mut one = [0; 32];
         one[0] = 1;
         for point in [[0; 32], one] {
-            assert_eq!(alice.agree(&PublicKey::from_bytes(point)).err(), Some(KeyError::ZeroSecret));
+            assert_eq!(
+                alice.agree(&PublicKey::from_bytes(point)).err(),
+                Some(KeyError::ZeroSecret)
+            );
         }
     }
 
@@ -156,10 +162,19 @@ mod tests {
     fn a_pair_reads_back_from_its_text_and_only_the_public_half_shows() {
         let key = PrivateKey::from_bytes([0x5a; 32]);
         assert_eq!(format!("{key:?}"), "PrivateKey(..)");
-        assert_eq!(format!("{:?}", key.public()), format!("PublicKey({})", &*key.public().to_base64()));
-        assert_eq!(PublicKey::from_base64(&key.public().to_base64()), Ok(key.public()));
+        assert_eq!(
+            format!("{:?}", key.public()),
+            format!("PublicKey({})", &*key.public().to_base64())
+        );
+        assert_eq!(
+            PublicKey::from_base64(&key.public().to_base64()),
+            Ok(key.public())
+        );
         assert_eq!(PrivateKey::from_base64(&key.to_base64()), Ok(key));
-        assert_ne!(PrivateKey::from_bytes([0x5a; 32]), PrivateKey::from_bytes([0x5b; 32]));
+        assert_ne!(
+            PrivateKey::from_bytes([0x5a; 32]),
+            PrivateKey::from_bytes([0x5b; 32])
+        );
     }
 
     fn hex(text: &str) -> [u8; 32] {

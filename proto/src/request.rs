@@ -93,13 +93,21 @@ impl Request {
 impl Allow {
     /// Refuses a prefix that is too long.
     pub(crate) fn check_prefix(prefix: u8) -> Result<(), Malformed> {
-        if prefix > PREFIX_MAX { Err(Malformed::AllowPrefix) } else { Ok(()) }
+        if prefix > PREFIX_MAX {
+            Err(Malformed::AllowPrefix)
+        } else {
+            Ok(())
+        }
     }
 
     /// Refuses bits beyond the prefix.
     pub(crate) fn check_bits(address: Ipv6Addr, prefix: u8) -> Result<(), Malformed> {
         let beyond = u128::MAX.checked_shr(u32::from(prefix)).unwrap_or(0);
-        if address.to_bits() & beyond != 0 { Err(Malformed::HostBits) } else { Ok(()) }
+        if address.to_bits() & beyond != 0 {
+            Err(Malformed::HostBits)
+        } else {
+            Ok(())
+        }
     }
 }
 
@@ -109,8 +117,12 @@ pub(crate) fn check_next(before: &[Item], item: &Item) -> Result<(), Malformed> 
         return Err(Malformed::DuplicateItem);
     }
     match item {
-        Item::Service(_) | Item::Name(_) if count(before, is_service) >= MAX_SERVICES => Err(Malformed::TooManyServices),
-        Item::Code(_) if count(before, |item| matches!(item, Item::Code(_))) >= MAX_CODES => Err(Malformed::TooManyCodes),
+        Item::Service(_) | Item::Name(_) if count(before, is_service) >= MAX_SERVICES => {
+            Err(Malformed::TooManyServices)
+        }
+        Item::Code(_) if count(before, |item| matches!(item, Item::Code(_))) >= MAX_CODES => {
+            Err(Malformed::TooManyCodes)
+        }
         _ => Ok(()),
     }
 }
@@ -141,7 +153,10 @@ mod tests {
     #[test]
     fn services_names_and_code_are_found_in_their_order() {
         let service = |port| Service::new(Protocol::Udp, port, port).unwrap();
-        let (web, dns) = (ServiceName::new("web").unwrap(), ServiceName::new("dns").unwrap());
+        let (web, dns) = (
+            ServiceName::new("web").unwrap(),
+            ServiceName::new("dns").unwrap(),
+        );
         let code = Code::new("123456").unwrap();
         let request = Request {
             action: Action::Open,
@@ -149,7 +164,13 @@ mod tests {
             timestamp_ms: 64_000,
             duration_s: 0,
             target: None,
-            items: vec![Item::Name(web), Item::Service(service(53)), Item::Code(code.clone()), Item::Name(dns), Item::Service(service(51))],
+            items: vec![
+                Item::Name(web),
+                Item::Service(service(53)),
+                Item::Code(code.clone()),
+                Item::Name(dns),
+                Item::Service(service(51)),
+            ],
         };
         assert!(request.services().eq([service(53), service(51)]));
         assert!(request.names().eq([web, dns]));

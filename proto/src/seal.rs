@@ -21,22 +21,43 @@ use crate::request::Request;
 ///
 /// `nonce` is 12 fresh random bytes: with the same keys it must never come twice. `body_len` is 64 to 448, drawn at
 /// random so that the packet's length says nothing, and not less than [`Request::encoded_len`].
-pub fn seal(keys: &UserKeys, request: &Request, nonce: [u8; NONCE_LEN], body_len: usize) -> Result<Sealed, SealError> {
+pub fn seal(
+    keys: &UserKeys,
+    request: &Request,
+    nonce: [u8; NONCE_LEN],
+    body_len: usize,
+) -> Result<Sealed, SealError> {
     let hint = keys.own_hint_key().hint(Step::of(request.timestamp_ms)).0;
-    let mut packet = Sealed { bytes: [0; PACKET_MAX], len: HEAD_LEN + body_len.min(BODY_MAX) + TAG_LEN };
+    let mut packet = Sealed {
+        bytes: [0; PACKET_MAX],
+        len: HEAD_LEN + body_len.min(BODY_MAX) + TAG_LEN,
+    };
     let (head, rest) = packet.bytes.split_at_mut(HEAD_LEN);
-    let (body, rest) = rest.split_at_mut_checked(body_len).ok_or(EncodeError::BodyLength)?;
-    let (tag, _) = rest.split_at_mut_checked(TAG_LEN).ok_or(EncodeError::BodyLength)?;
+    let (body, rest) = rest
+        .split_at_mut_checked(body_len)
+        .ok_or(EncodeError::BodyLength)?;
+    let (tag, _) = rest
+        .split_at_mut_checked(TAG_LEN)
+        .ok_or(EncodeError::BodyLength)?;
 
     request.encode(body)?;
-    let computed = ChaCha20Poly1305::new((&keys.seal.0).into()).encrypt_inout_detached(&Nonce::from(nonce), &hint, (&mut *body).into());
+    let computed = ChaCha20Poly1305::new((&keys.seal.0).into()).encrypt_inout_detached(
+        &Nonce::from(nonce),
+        &hint,
+        (&mut *body).into(),
+    );
     let Ok(computed) = computed else {
         body.zeroize();
         return Err(SealError::Cipher);
     };
     tag.copy_from_slice(&computed);
 
-    let mac: [u8; MAC_LEN] = keys.mac.over(&hint, &nonce, &[body, tag]).finalize().into_bytes().into();
+    let mac: [u8; MAC_LEN] = keys
+        .mac
+        .over(&hint, &nonce, &[body, tag])
+        .finalize()
+        .into_bytes()
+        .into();
     for (to, from) in head.iter_mut().zip(hint.iter().chain(&nonce).chain(&mac)) {
         *to = *from;
     }
@@ -51,15 +72,26 @@ impl UserKeys {
     }
 
     /// Step 6.4: decrypts the body into `buffer`. Only for a packet that [`UserKeys::verify`] has passed.
-    pub fn open<'b>(&self, packet: &Packet<'_>, buffer: &'b mut OpenBuffer) -> Result<&'b [u8], BadSeal> {
+    pub fn open<'b>(
+        &self,
+        packet: &Packet<'_>,
+        buffer: &'b mut OpenBuffer,
+    ) -> Result<&'b [u8], BadSeal> {
         self.seal.open(packet, buffer)
     }
 }
 
 impl SealKey {
     /// Step 6.4: decrypts the body into `buffer`. Only for a packet that [`MacKey::verify`] has passed.
-    pub fn open<'b>(&self, packet: &Packet<'_>, buffer: &'b mut OpenBuffer) -> Result<&'b [u8], BadSeal> {
-        let (sealed, tag) = packet.sealed().split_last_chunk::<TAG_LEN>().ok_or(BadSeal)?;
+    pub fn open<'b>(
+        &self,
+        packet: &Packet<'_>,
+        buffer: &'b mut OpenBuffer,
+    ) -> Result<&'b [u8], BadSeal> {
+        let (sealed, tag) = packet
+            .sealed()
+            .split_last_chunk::<TAG_LEN>()
+            .ok_or(BadSeal)?;
         let body = buffer.0.get_mut(..sealed.len()).ok_or(BadSeal)?;
         body.copy_from_slice(sealed);
         let opened = ChaCha20Poly1305::new((&self.0).into()).decrypt_inout_detached(
@@ -82,10 +114,17 @@ impl MacKey {
     /// Step 6.3: whether this user's key made the packet's mac, in constant time.
     #[must_use]
     pub fn verify(&self, packet: &Packet<'_>) -> bool {
-        self.over(&packet.hint().0, packet.nonce(), &[packet.sealed()]).verify(packet.mac().into()).is_ok()
+        self.over(&packet.hint().0, packet.nonce(), &[packet.sealed()])
+            .verify(packet.mac().into())
+            .is_ok()
     }
 
-    fn over(&self, hint: &[u8; HINT_LEN], nonce: &[u8; NONCE_LEN], sealed: &[&[u8]]) -> Hmac<Sha256> {
+    fn over(
+        &self,
+        hint: &[u8; HINT_LEN],
+        nonce: &[u8; NONCE_LEN],
+        sealed: &[&[u8]],
+    ) -> Hmac<Sha256> {
         let mut mac = hmac(&self.0);
         mac.update(hint);
         mac.update(nonce);
@@ -242,16 +281,26 @@ mod tests {
         assert!(!keys(2).verify(&packet));
         let mut buffer = OpenBuffer::new();
         assert_eq!(keys(2).open(&packet, &mut buffer), Err(BadSeal));
-        assert_eq!(buffer.0, [0; BODY_MAX], "what did not open is not left behind");
+        assert_eq!(
+            buffer.0, [0; BODY_MAX],
+            "what did not open is not left behind"
+        );
     }
 
     #[test]
     fn no_packet_is_made_of_a_wrong_length_or_a_wrong_request() {
         let refused = |request: &Request, len| seal(&keys(1), request, [9; 12], len).err();
         for len in [0, 63, 449, 516, usize::MAX] {
-            assert_eq!(refused(&close(), len), Some(SealError::Encode(EncodeError::BodyLength)), "{len}");
+            assert_eq!(
+                refused(&close(), len),
+                Some(SealError::Encode(EncodeError::BodyLength)),
+                "{len}"
+            );
         }
-        let open = Request { action: Action::Open, ..close() };
+        let open = Request {
+            action: Action::Open,
+            ..close()
+        };
         let rule = EncodeError::Malformed(Malformed::NoService);
         assert_eq!(refused(&open, 64), Some(SealError::Encode(rule)));
     }

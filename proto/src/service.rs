@@ -62,11 +62,19 @@ impl Service {
     /// The ports from `first` to `last`: 1 ≤ first ≤ last, or both 0 for a protocol without ports.
     /// Otherwise [`Malformed::ServicePorts`].
     pub fn new(protocol: Protocol, first: u16, last: u16) -> Result<Self, Malformed> {
-        let fits = if protocol.has_ports() { 1 <= first && first <= last } else { first == 0 && last == 0 };
+        let fits = if protocol.has_ports() {
+            1 <= first && first <= last
+        } else {
+            first == 0 && last == 0
+        };
         if !fits {
             return Err(Malformed::ServicePorts);
         }
-        Ok(Self { protocol, first, last })
+        Ok(Self {
+            protocol,
+            first,
+            last,
+        })
     }
 
     /// The protocol.
@@ -111,7 +119,9 @@ mod tests {
 
     #[test]
     fn a_protocol_is_known_by_its_iana_number() {
-        let known = (0..=255).filter_map(Protocol::from_number).map(Protocol::number);
+        let known = (0..=255)
+            .filter_map(Protocol::from_number)
+            .map(Protocol::number);
         assert!(known.eq([1, 6, 17, 58, 132]));
     }
 }

@@ -61,10 +61,14 @@ impl CodeKey {
         if unpadded.len() > CODE_SECRET_MAX * 8 / 5 + 1 {
             return Err(CodeKeyError::Length);
         }
-        let length = BASE32.decode_len(unpadded.len()).map_err(|_| CodeKeyError::Base32)?;
+        let length = BASE32
+            .decode_len(unpadded.len())
+            .map_err(|_| CodeKeyError::Base32)?;
         let mut bytes = Zeroizing::new([0; CODE_SECRET_MAX]);
         let secret = bytes.get_mut(..length).ok_or(CodeKeyError::Length)?;
-        BASE32.decode_mut(unpadded.as_bytes(), secret).map_err(|_| CodeKeyError::Base32)?;
+        BASE32
+            .decode_mut(unpadded.as_bytes(), secret)
+            .map_err(|_| CodeKeyError::Base32)?;
         Self::from_bytes(secret, digits)
     }
 
@@ -76,7 +80,10 @@ impl CodeKey {
         if !(CODE_MIN..=CODE_MAX).contains(&usize::from(digits)) {
             return Err(CodeKeyError::Digits);
         }
-        let mut key = Self { secret: Box::new([0; CODE_SECRET_MAX]), digits };
+        let mut key = Self {
+            secret: Box::new([0; CODE_SECRET_MAX]),
+            digits,
+        };
         for (to, from) in key.secret.iter_mut().zip(secret) {
             *to = *from;
         }
@@ -90,7 +97,11 @@ impl CodeKey {
         mac.update(&step.0.to_be_bytes());
         let mut hash = mac.finalize().into_bytes();
         let offset = usize::from(hash.last().copied().unwrap_or_default() & 0xf);
-        let mut word = hash.get(offset..).and_then(|rest| rest.first_chunk::<4>()).copied().unwrap_or_default();
+        let mut word = hash
+            .get(offset..)
+            .and_then(|rest| rest.first_chunk::<4>())
+            .copied()
+            .unwrap_or_default();
         let code = Code::of_number(u32::from_be_bytes(word) & 0x7fff_ffff, self.digits);
         hash.zeroize();
         word.zeroize();
@@ -129,7 +140,9 @@ impl fmt::Display for CodeKeyError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Base32 => "a secret for codes must be base32: A to Z and 2 to 7",
-            Self::Length => "a secret for codes must have 16 to 64 bytes, 26 to 103 characters of base32",
+            Self::Length => {
+                "a secret for codes must have 16 to 64 bytes, 26 to 103 characters of base32"
+            }
             Self::Digits => "a code must have 6 to 8 digits",
         })
     }
@@ -165,14 +178,25 @@ mod tests {
         ] {
             assert_eq!(CodeStep::of(seconds * 1000), CodeStep(step), "{seconds}");
             assert_eq!(rfc(8).code(CodeStep(step)).as_str(), code, "{seconds}");
-            assert_eq!(rfc(6).code(CodeStep(step)).as_str(), &code[2..], "{seconds}");
-            assert_eq!(rfc(7).code(CodeStep(step)).as_str(), &code[1..], "{seconds}");
+            assert_eq!(
+                rfc(6).code(CodeStep(step)).as_str(),
+                &code[2..],
+                "{seconds}"
+            );
+            assert_eq!(
+                rfc(7).code(CodeStep(step)).as_str(),
+                &code[1..],
+                "{seconds}"
+            );
         }
     }
 
     #[test]
     fn the_vectors_of_rfc_4226_appendix_d_come_out() {
-        let codes = ["755224", "287082", "359152", "969429", "338314", "254676", "287922", "162583", "399871", "520489"];
+        let codes = [
+            "755224", "287082", "359152", "969429", "338314", "254676", "287922", "162583",
+            "399871", "520489",
+        ];
         for (step, code) in (0..).zip(codes) {
             assert_eq!(rfc(6).code(CodeStep(step)).as_str(), code, "{step}");
         }
@@ -181,10 +205,19 @@ mod tests {
     #[test]
     fn a_secret_is_read_in_either_case_with_and_without_padding() {
         assert_eq!(CodeKey::from_base32(RFC_BASE32, 6), Ok(rfc(6)));
-        assert_eq!(CodeKey::from_base32(&RFC_BASE32.to_lowercase(), 6), Ok(rfc(6)));
+        assert_eq!(
+            CodeKey::from_base32(&RFC_BASE32.to_lowercase(), 6),
+            Ok(rfc(6))
+        );
         let sixteen = "GEZDGNBVGY3TQOJQGEZDGNBVGY";
-        assert_eq!(CodeKey::from_base32(sixteen, 6), CodeKey::from_bytes(&RFC_SECRET[..16], 6));
-        assert_eq!(CodeKey::from_base32(&format!("{sixteen}======"), 6), CodeKey::from_base32(sixteen, 6));
+        assert_eq!(
+            CodeKey::from_base32(sixteen, 6),
+            CodeKey::from_bytes(&RFC_SECRET[..16], 6)
+        );
+        assert_eq!(
+            CodeKey::from_base32(&format!("{sixteen}======"), 6),
+            CodeKey::from_base32(sixteen, 6)
+        );
         assert_ne!(CodeKey::from_base32(sixteen, 6), Ok(rfc(6)));
         let longest = String::from_iter(core::iter::repeat_n('A', 102)) + "A";
         assert!(CodeKey::from_base32(&longest, 8).is_ok());
@@ -193,26 +226,42 @@ mod tests {
     #[test]
     fn what_is_no_secret_is_refused_and_said_without_showing_it() {
         let refused = |text: &str| CodeKey::from_base32(text, 6).unwrap_err();
-        for text in
-            ["GEZDGNBVGY3TQOJQGEZDGNBVG!", "GEZDGNBVGY3TQOJQGEZDGNBVG0", "GEZD GNBV GY3T QOJQ GEZD GNBV GY", "ÄEZDGNBVGY3TQOJQGEZDGNBV"]
-        {
+        for text in [
+            "GEZDGNBVGY3TQOJQGEZDGNBVG!",
+            "GEZDGNBVGY3TQOJQGEZDGNBVG0",
+            "GEZD GNBV GY3T QOJQ GEZD GNBV GY",
+            "ÄEZDGNBVGY3TQOJQGEZDGNBV",
+        ] {
             assert_eq!(refused(text), CodeKeyError::Base32, "{text}");
         }
         for (text, why) in [
             ("GEZDGNBVGY3TQOJQGEZDGNBVGZ", "stray bits"),
             ("GEZDGNBVGY3TQOJQGEZDGNBVGY=", "too little padding"),
-            ("GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ========", "a group of nothing but padding"),
-            ("GEZDGNBVGY3TQOJQGEZDGNBVGYA", "a character that adds no byte"),
+            (
+                "GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ========",
+                "a group of nothing but padding",
+            ),
+            (
+                "GEZDGNBVGY3TQOJQGEZDGNBVGYA",
+                "a character that adds no byte",
+            ),
         ] {
             assert_eq!(refused(text), CodeKeyError::Base32, "{why}");
         }
         assert_eq!(refused("GEZDGNBVGY3TQOJQ"), CodeKeyError::Length);
         assert_eq!(refused(""), CodeKeyError::Length);
         assert_eq!(refused(&"A".repeat(104)), CodeKeyError::Length);
-        assert_eq!(refused(&"A".repeat(105)), CodeKeyError::Length, "however the text would end");
+        assert_eq!(
+            refused(&"A".repeat(105)),
+            CodeKeyError::Length,
+            "however the text would end"
+        );
         assert_eq!(refused(&"A".repeat(100_000)), CodeKeyError::Length);
         for digits in [0, 5, 9, 255] {
-            assert_eq!(CodeKey::from_base32(RFC_BASE32, digits), Err(CodeKeyError::Digits));
+            assert_eq!(
+                CodeKey::from_base32(RFC_BASE32, digits),
+                Err(CodeKeyError::Digits)
+            );
         }
         assert!(!refused("GEZDGNBVGY3TQOJQ").to_string().contains("GEZD"));
         assert_eq!(format!("{:?}", rfc(6)), "CodeKey(..)");
@@ -222,9 +271,18 @@ mod tests {
     fn a_code_is_right_at_its_own_steps_only() {
         let key = rfc(6);
         let steps = [CodeStep(0), CodeStep(1), CodeStep(2)];
-        assert_eq!(key.right_at(&Code::new("287082").unwrap(), steps), [false, true, false]);
-        assert_eq!(key.right_at(&Code::new("000000").unwrap(), steps), [false; 3]);
+        assert_eq!(
+            key.right_at(&Code::new("287082").unwrap(), steps),
+            [false, true, false]
+        );
+        assert_eq!(
+            key.right_at(&Code::new("000000").unwrap(), steps),
+            [false; 3]
+        );
         // The same digits in another number of them are another code.
-        assert_eq!(key.right_at(&Code::new("94287082").unwrap(), steps), [false; 3]);
+        assert_eq!(
+            key.right_at(&Code::new("94287082").unwrap(), steps),
+            [false; 3]
+        );
     }
 }

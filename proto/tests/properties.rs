@@ -2,15 +2,20 @@
 //!
 //! Bodies are put together from mostly valid pieces and then damaged a little, so that many are accepted and those
 //! that are not are near misses.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic
+)]
 
 use std::cell::Cell;
 use std::net::Ipv6Addr;
 
 use postern_proto::limits::{BODY_MAX, BODY_MIN, NAME_MAX};
 use postern_proto::{
-    Action, Allow, Code, EncodeError, GateName, Item, KeyMaterial, OpenBuffer, Packet, Protocol, Request, Service, ServiceName, SharedKey,
-    UserKeys, seal,
+    Action, Allow, Code, EncodeError, GateName, Item, KeyMaterial, OpenBuffer, Packet, Protocol,
+    Request, Service, ServiceName, SharedKey, UserKeys, seal,
 };
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -43,7 +48,8 @@ fn name() -> impl Strategy<Value = Item> {
 }
 
 fn code() -> impl Strategy<Value = Item> {
-    (0..100_000_000_u32, 6..=8_usize).prop_map(|(number, len)| Item::Code(Code::new(&format!("{number:08}")[..len]).unwrap()))
+    (0..100_000_000_u32, 6..=8_usize)
+        .prop_map(|(number, len)| Item::Code(Code::new(&format!("{number:08}")[..len]).unwrap()))
 }
 
 fn skipped() -> impl Strategy<Value = Item> {
@@ -54,21 +60,34 @@ fn skipped() -> impl Strategy<Value = Item> {
 fn address() -> impl Strategy<Value = Ipv6Addr> {
     let v4 = any::<[u8; 4]>().prop_map(|octets| std::net::Ipv4Addr::from(octets).to_ipv6_mapped());
     let v6 = any::<u128>().prop_map(Ipv6Addr::from_bits);
-    prop_oneof![v4, v6].prop_filter("the all-zero address is not one", |address| !address.is_unspecified())
+    prop_oneof![v4, v6].prop_filter("the all-zero address is not one", |address| {
+        !address.is_unspecified()
+    })
 }
 
 fn allow() -> impl Strategy<Value = Allow> {
     let network = (address(), 0..=128_u8).prop_map(|(address, prefix)| {
         let beyond = u128::MAX.checked_shr(u32::from(prefix)).unwrap_or(0);
         let address = Ipv6Addr::from_bits(address.to_bits() & !beyond);
-        if address.is_unspecified() { Allow::Source { prefix } } else { Allow::Network { address, prefix } }
+        if address.is_unspecified() {
+            Allow::Source { prefix }
+        } else {
+            Allow::Network { address, prefix }
+        }
     });
-    prop_oneof![(0..=128_u8).prop_map(|prefix| Allow::Source { prefix }), network]
+    prop_oneof![
+        (0..=128_u8).prop_map(|prefix| Allow::Source { prefix }),
+        network
+    ]
 }
 
 /// Requests that keep to every rule, with a list in any order.
 fn request() -> impl Strategy<Value = Request> {
-    let items = (vec(prop_oneof![service(), name()], 0..=16), prop::option::of(code()), vec(skipped(), 0..4))
+    let items = (
+        vec(prop_oneof![service(), name()], 0..=16),
+        prop::option::of(code()),
+        vec(skipped(), 0..4),
+    )
         .prop_map(|(mut items, code, skipped)| {
             items.extend(code);
             items.extend(skipped);
@@ -84,13 +103,34 @@ fn request() -> impl Strategy<Value = Request> {
             }
             distinct
         });
-    (allow(), any::<u64>(), any::<u32>(), prop::option::of(address()), items)
+    (
+        allow(),
+        any::<u64>(),
+        any::<u32>(),
+        prop::option::of(address()),
+        items,
+    )
         .prop_map(|(allow, timestamp_ms, duration_s, target, items)| {
-            let service = items.iter().any(|item| matches!(item, Item::Service(_) | Item::Name(_)));
-            let action = if service && timestamp_ms % 4 != 0 { Action::Open } else { Action::Close };
-            Request { action, allow, timestamp_ms, duration_s, target, items }
+            let service = items
+                .iter()
+                .any(|item| matches!(item, Item::Service(_) | Item::Name(_)));
+            let action = if service && timestamp_ms % 4 != 0 {
+                Action::Open
+            } else {
+                Action::Close
+            };
+            Request {
+                action,
+                allow,
+                timestamp_ms,
+                duration_s,
+                target,
+                items,
+            }
         })
-        .prop_filter("fits into a body", |request| request.encoded_len() <= BODY_MAX)
+        .prop_filter("fits into a body", |request| {
+            request.encoded_len() <= BODY_MAX
+        })
 }
 
 /// A request and a body's length that it fits into, often exactly.
@@ -104,20 +144,27 @@ fn request_and_len() -> impl Strategy<Value = (Request, usize)> {
 /// Encoded requests, some of them with a few bytes or bits changed, or cut.
 fn body() -> impl Strategy<Value = Vec<u8>> {
     let change = (any::<prop::sample::Index>(), any::<u8>(), any::<bool>());
-    (request_and_len(), vec(change, 0..3), prop::option::weighted(0.2, any::<prop::sample::Index>())).prop_map(
-        |((request, len), changes, cut)| {
+    (
+        request_and_len(),
+        vec(change, 0..3),
+        prop::option::weighted(0.2, any::<prop::sample::Index>()),
+    )
+        .prop_map(|((request, len), changes, cut)| {
             let mut body = vec![0; len];
             request.encode(&mut body).unwrap();
             for (at, byte, whole) in changes {
                 let at = at.index(body.len());
-                body[at] = if whole { byte } else { body[at] ^ (1 << (byte % 8)) };
+                body[at] = if whole {
+                    byte
+                } else {
+                    body[at] ^ (1 << (byte % 8))
+                };
             }
             if let Some(cut) = cut {
                 body.truncate(cut.index(body.len() + 1));
             }
             body
-        },
-    )
+        })
 }
 
 proptest! {
@@ -169,7 +216,9 @@ fn take_in(bytes: &[u8]) {
 
 #[test]
 fn no_length_from_0_to_2000_panics() {
-    let bytes: Vec<u8> = (0..2000_u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+    let bytes: Vec<u8> = (0..2000_u32)
+        .map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8)
+        .collect();
     for len in 0..=bytes.len() {
         take_in(&bytes[..len]);
         take_in(&vec![0; len]);
@@ -179,7 +228,11 @@ fn no_length_from_0_to_2000_panics() {
 
 #[test]
 fn every_accepted_body_encodes_back_to_the_same_bytes() {
-    let config = ProptestConfig { cases: 4096, failure_persistence: None, ..ProptestConfig::default() };
+    let config = ProptestConfig {
+        cases: 4096,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    };
     let accepted = Cell::new(0);
     let refused = Cell::new(0);
     TestRunner::new(config)
@@ -196,15 +249,26 @@ fn every_accepted_body_encodes_back_to_the_same_bytes() {
             Ok(())
         })
         .unwrap();
-    assert!(accepted.get() > 1000, "only {} of the bodies were accepted", accepted.get());
-    assert!(refused.get() > 500, "only {} of the bodies were refused", refused.get());
+    assert!(
+        accepted.get() > 1000,
+        "only {} of the bodies were accepted",
+        accepted.get()
+    );
+    assert!(
+        refused.get() > 500,
+        "only {} of the bodies were refused",
+        refused.get()
+    );
 }
 
 /// Packets of the shortest, the longest and a middle length, with and without items.
 fn packets() -> Vec<Vec<u8>> {
     let request = |action, items| Request {
         action,
-        allow: Allow::Network { address: "2001:db8::".parse().unwrap(), prefix: 32 },
+        allow: Allow::Network {
+            address: "2001:db8::".parse().unwrap(),
+            prefix: 32,
+        },
         timestamp_ms: 1_760_000_000_000,
         duration_s: 30,
         target: None,
@@ -212,17 +276,29 @@ fn packets() -> Vec<Vec<u8>> {
     };
     let ssh = Item::Service(Service::new(Protocol::Tcp, 22, 22).unwrap());
     let code = Item::Code(Code::new("123456").unwrap());
-    [(request(Action::Close, vec![]), 64), (request(Action::Open, vec![ssh.clone()]), 101), (request(Action::Open, vec![ssh, code]), 448)]
-        .iter()
-        .map(|(request, len)| seal(&keys(), request, [*len as u8; 12], *len).unwrap().as_bytes().to_vec())
-        .collect()
+    [
+        (request(Action::Close, vec![]), 64),
+        (request(Action::Open, vec![ssh.clone()]), 101),
+        (request(Action::Open, vec![ssh, code]), 448),
+    ]
+    .iter()
+    .map(|(request, len)| {
+        seal(&keys(), request, [*len as u8; 12], *len)
+            .unwrap()
+            .as_bytes()
+            .to_vec()
+    })
+    .collect()
 }
 
 #[test]
 fn every_single_bit_change_of_a_packet_is_refused_by_the_mac() {
     let keys = keys();
     for mut bytes in packets() {
-        assert!(keys.verify(&Packet::parse(&bytes).unwrap()), "the packet as it was made");
+        assert!(
+            keys.verify(&Packet::parse(&bytes).unwrap()),
+            "the packet as it was made"
+        );
         for bit in 0..bytes.len() * 8 {
             bytes[bit / 8] ^= 1 << (bit % 8);
             assert!(!keys.verify(&Packet::parse(&bytes).unwrap()), "bit {bit}");
@@ -238,7 +314,11 @@ fn every_single_bit_change_of_hint_nonce_or_seal_is_refused_by_the_cipher_alone(
     for mut bytes in packets() {
         for bit in (0..20 * 8).chain(52 * 8..bytes.len() * 8) {
             bytes[bit / 8] ^= 1 << (bit % 8);
-            assert!(keys.open(&Packet::parse(&bytes).unwrap(), &mut buffer).is_err(), "bit {bit}");
+            assert!(
+                keys.open(&Packet::parse(&bytes).unwrap(), &mut buffer)
+                    .is_err(),
+                "bit {bit}"
+            );
             bytes[bit / 8] ^= 1 << (bit % 8);
         }
     }
@@ -249,7 +329,10 @@ fn a_packet_cut_or_lengthened_is_refused() {
     let keys = keys();
     for bytes in packets() {
         for len in 0..bytes.len() {
-            assert!(!Packet::parse(&bytes[..len]).is_ok_and(|packet| keys.verify(&packet)), "{len}");
+            assert!(
+                !Packet::parse(&bytes[..len]).is_ok_and(|packet| keys.verify(&packet)),
+                "{len}"
+            );
             assert!(!Packet::parse(&bytes[len + 1..]).is_ok_and(|packet| keys.verify(&packet)));
         }
         let longer = [&bytes[..], &[0]].concat();

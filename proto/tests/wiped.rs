@@ -1,15 +1,21 @@
 //! What held a key holds none once it is dropped: looked at in the process's own memory, which Linux shows as a file; and every type
 //! that holds a secret says so to the compiler.
 #![cfg(target_os = "linux")]
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, clippy::disallowed_methods)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::disallowed_methods
+)]
 
 use std::fs::File;
 use std::hint::black_box;
 use std::os::unix::fs::FileExt;
 
 use postern_proto::{
-    Action, Allow, Code, CodeKey, GateName, HintKey, KeyMaterial, KeyText, MacKey, OpenBuffer, Packet, PresharedKey, PrivateKey, Request,
-    SealKey, SharedKey, UserKeys, seal,
+    Action, Allow, Code, CodeKey, GateName, HintKey, KeyMaterial, KeyText, MacKey, OpenBuffer,
+    Packet, PresharedKey, PrivateKey, Request, SealKey, SharedKey, UserKeys, seal,
 };
 use zeroize::ZeroizeOnDrop;
 
@@ -17,7 +23,10 @@ const SECRET: [u8; 32] = *b"an easily found key of 32 bytes!";
 
 fn memory(address: usize, len: usize) -> Vec<u8> {
     let mut bytes = vec![0; len];
-    File::open("/proc/self/mem").unwrap().read_exact_at(&mut bytes, address as u64).unwrap();
+    File::open("/proc/self/mem")
+        .unwrap()
+        .read_exact_at(&mut bytes, address as u64)
+        .unwrap();
     bytes
 }
 
@@ -47,14 +56,20 @@ fn has(bytes: &[u8], part: &[u8]) -> bool {
 fn assert_wiped<T>(value: T, secret: &[u8]) {
     let [before, after] = before_and_after(value);
     let name = std::any::type_name::<T>();
-    assert!(has(&before, secret), "{name}: the secret is not where it is looked for");
+    assert!(
+        has(&before, secret),
+        "{name}: the secret is not where it is looked for"
+    );
     for part in secret.windows(4) {
         assert!(!has(&after, part), "{name}: {part:?} is left");
     }
 }
 
 fn user_keys() -> UserKeys {
-    UserKeys::derive(&GateName::new("gate.example.org").unwrap(), &KeyMaterial::shared(&SharedKey::from_bytes(SECRET)))
+    UserKeys::derive(
+        &GateName::new("gate.example.org").unwrap(),
+        &KeyMaterial::shared(&SharedKey::from_bytes(SECRET)),
+    )
 }
 
 #[test]
@@ -73,7 +88,12 @@ fn keys_as_they_are_given_are_wiped_when_they_are_dropped() {
 fn keys_that_are_derived_are_wiped_when_they_are_dropped() {
     let zeros = |bytes: &[u8]| bytes.iter().filter(|byte| **byte == 0).count();
     let (hint, seal, mac) = user_keys().into_parts();
-    for [before, after] in [before_and_after(hint), before_and_after(seal), before_and_after(mac), before_and_after(user_keys())] {
+    for [before, after] in [
+        before_and_after(hint),
+        before_and_after(seal),
+        before_and_after(mac),
+        before_and_after(user_keys()),
+    ] {
         // Beside the keys there is only what says whether there is a value.
         assert!(zeros(&before) < before.len() / 4, "{before:?}");
         assert!(zeros(&after) >= after.len() - 1, "{after:?}");
@@ -93,7 +113,8 @@ fn an_opened_body_is_wiped_with_its_buffer() {
     let keys = user_keys();
     let sealed = seal(&keys, &request, [7; 12], 448).unwrap();
     let mut buffer = OpenBuffer::new();
-    keys.open(&Packet::parse(sealed.as_bytes()).unwrap(), &mut buffer).unwrap();
+    keys.open(&Packet::parse(sealed.as_bytes()).unwrap(), &mut buffer)
+        .unwrap();
     assert_wiped(buffer, b"a moment");
 }
 
@@ -107,16 +128,31 @@ fn codes_and_the_secrets_that_make_them_are_wiped_when_they_are_dropped() {
     let mut slot = Some(key);
     black_box(&mut slot);
     let words = memory(std::ptr::from_ref(&slot) as usize, size_of_val(&slot));
-    let pointers = words.as_chunks::<8>().0.iter().map(|word| usize::from_ne_bytes(*word));
-    let secret = |address: usize| File::open("/proc/self/mem").unwrap().read_exact_at(&mut [0; 64], address as u64).is_ok();
-    let address =
-        pointers.filter(|address| *address > 4096 && secret(*address)).find(|address| memory(*address, 64) == [0xa5; 64]).unwrap();
+    let pointers = words
+        .as_chunks::<8>()
+        .0
+        .iter()
+        .map(|word| usize::from_ne_bytes(*word));
+    let secret = |address: usize| {
+        File::open("/proc/self/mem")
+            .unwrap()
+            .read_exact_at(&mut [0; 64], address as u64)
+            .is_ok()
+    };
+    let address = pointers
+        .filter(|address| *address > 4096 && secret(*address))
+        .find(|address| memory(*address, 64) == [0xa5; 64])
+        .unwrap();
     drop_in(&mut slot);
     assert!(!has(&memory(address, 64), &[0xa5; 4]), "the secret is left");
 }
 
 fn wipes_itself<T: ZeroizeOnDrop>() {
-    assert!(std::mem::needs_drop::<T>(), "{} says so and does nothing", std::any::type_name::<T>());
+    assert!(
+        std::mem::needs_drop::<T>(),
+        "{} says so and does nothing",
+        std::any::type_name::<T>()
+    );
 }
 
 #[test]

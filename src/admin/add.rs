@@ -62,26 +62,54 @@ pub struct Handout {
 /// Exit 2 for what the command line says wrong, 78 for a config that is wrong as it is, 1 where there is such a user; nothing is written then.
 pub fn add(config: &Path, user: &NewUser) -> Result<Handout, Stop> {
     let mut held = Held::open(config)?;
-    if let Some(there) = held.users.iter().find(|there| there.policy.user == user.name) {
-        let what = format!("user {} is there already, in {}:{}", user.name, there.file.display(), there.line);
-        return Err(Stop::new(FAILED, format!("{what}; for a new key: posternd user rotate {}", user.name)));
+    if let Some(there) = held
+        .users
+        .iter()
+        .find(|there| there.policy.user == user.name)
+    {
+        let what = format!(
+            "user {} is there already, in {}:{}",
+            user.name,
+            there.file.display(),
+            there.line
+        );
+        return Err(Stop::new(
+            FAILED,
+            format!("{what}; for a new key: posternd user rotate {}", user.name),
+        ));
     }
     let path = held.file_for(&user.name);
     if path.symlink_metadata().is_ok() {
-        return Err(Stop::new(FAILED, format!("{} is there already; move it away, or choose another name", path.display())));
+        return Err(Stop::new(
+            FAILED,
+            format!(
+                "{} is there already; move it away, or choose another name",
+                path.display()
+            ),
+        ));
     }
     let addresses = addresses(&held.settings.gate, &user.addresses)?;
     let key = keys::make(&user.key, &held)?;
     let totp = user.totp.then(Totp::make).transpose()?;
     let text = file(user, &key, totp.as_ref());
-    held.judge(&path, Some(&text)).map_err(|stop| told_by_options(stop, &path))?;
+    held.judge(&path, Some(&text))
+        .map_err(|stop| told_by_options(stop, &path))?;
     let (gate, policy) = (&held.settings.gate, &held.user(&user.name)?.policy);
-    let token = Token { code: user.totp, ..token(gate, policy, addresses, key.token, &user.key, user.duration) };
+    let token = Token {
+        code: user.totp,
+        ..token(gate, policy, addresses, key.token, &user.key, user.duration)
+    };
     // A token that can't be written must be known before the user is there.
     token.to_line().map_err(unwritable)?;
     files::place_private(&path, text.as_bytes()).map_err(prepare::unreadable)?;
     let totp_uri = totp.map(|totp| totp.uri(&gate.name, &user.name));
-    Ok(Handout { file: path, notes: notes(policy), token, totp_uri, reload: reload(&gate.control_socket) })
+    Ok(Handout {
+        file: path,
+        notes: notes(policy),
+        token,
+        totp_uri,
+        reload: reload(&gate.control_socket),
+    })
 }
 
 /// What the client is given.
@@ -113,11 +141,18 @@ pub(super) fn token(
 pub(super) fn notes(policy: &Policy) -> Vec<String> {
     let mut notes = Vec::new();
     if policy.services.len() > SERVICES_MAX {
-        let what = format!("a knock can ask for {SERVICES_MAX} services, so the profile names the first {SERVICES_MAX}");
-        notes.push(format!("{what} of {}; the others are asked for with -s", policy.services.len()));
+        let what = format!(
+            "a knock can ask for {SERVICES_MAX} services, so the profile names the first {SERVICES_MAX}"
+        );
+        notes.push(format!(
+            "{what} of {}; the others are asked for with -s",
+            policy.services.len()
+        ));
     }
     if !policy.targets.is_empty() {
-        notes.push("hosts behind the gate are asked for with: postern knock … --target HOST".to_owned());
+        notes.push(
+            "hosts behind the gate are asked for with: postern knock … --target HOST".to_owned(),
+        );
     }
     notes
 }
@@ -130,26 +165,53 @@ pub(super) fn unwritable(error: NotALine) -> Stop {
 pub(super) fn addresses(gate: &Gate, given: &[String]) -> Result<Vec<Endpoint>, Stop> {
     let port = gate.ports.first().copied().unwrap_or(DEFAULT_PORT);
     if given.len() > ADDRESSES_MAX {
-        let what = format!("--address is given {} times, and a profile has at most {ADDRESSES_MAX}", given.len());
-        return Err(Stop::new(USAGE, format!("{what}; one for each family will do")));
+        let what = format!(
+            "--address is given {} times, and a profile has at most {ADDRESSES_MAX}",
+            given.len()
+        );
+        return Err(Stop::new(
+            USAGE,
+            format!("{what}; one for each family will do"),
+        ));
     }
-    let given = given.iter().map(|text| Endpoint::with_default(text, port)).collect::<Result<Vec<_>, _>>();
+    let given = given
+        .iter()
+        .map(|text| Endpoint::with_default(text, port))
+        .collect::<Result<Vec<_>, _>>();
     let given = given.map_err(|error| Stop::new(USAGE, format!("--address: {error}")))?;
-    if let Some(some) = [&given, &gate.addresses].into_iter().find(|some| !some.is_empty()) {
+    if let Some(some) = [&given, &gate.addresses]
+        .into_iter()
+        .find(|some| !some.is_empty())
+    {
         return Ok(some.clone());
     }
     let named = Endpoint::with_default(gate.name.as_str(), port).map(|address| vec![address]);
     named.map_err(|_| {
         let cure = "say --address HOST, or write address = \"HOST\" in [gate]";
-        Stop::new(FAILED, format!("nobody knows where clients send to, for the gate's name {:?} is no host; {cure}", gate.name.as_str()))
+        Stop::new(
+            FAILED,
+            format!(
+                "nobody knows where clients send to, for the gate's name {:?} is no host; {cure}",
+                gate.name.as_str()
+            ),
+        )
     })
 }
 
 /// The text of the user's file.
 fn file(user: &NewUser, key: &keys::NewKey, totp: Option<&Totp>) -> Zeroizing<String> {
     let mut text = Zeroizing::new(String::with_capacity(FILE_MAX));
-    let mut put = |parts: &[&str]| parts.iter().chain(&["\n"]).for_each(|part| text.push_str(part));
-    put(&["# Made by posternd user add, ", &clock::wall().to_string(), ". After a change: posternd reload"]);
+    let mut put = |parts: &[&str]| {
+        parts
+            .iter()
+            .chain(&["\n"])
+            .for_each(|part| text.push_str(part))
+    };
+    put(&[
+        "# Made by posternd user add, ",
+        &clock::wall().to_string(),
+        ". After a change: posternd reload",
+    ]);
     put(&["name = ", &quoted(&user.name)]);
     for (name, value) in &key.lines {
         put(&[name, " = \"", value, "\""]);
@@ -174,13 +236,23 @@ pub fn quoted(text: &str) -> String {
 
 /// A list of texts as TOML writes it.
 pub fn list<T: std::fmt::Display>(values: impl Iterator<Item = T>) -> String {
-    format!("[{}]", values.map(|value| quoted(&value.to_string())).collect::<Vec<_>>().join(", "))
+    format!(
+        "[{}]",
+        values
+            .map(|value| quoted(&value.to_string()))
+            .collect::<Vec<_>>()
+            .join(", ")
+    )
 }
 
 /// What is wrong in the new file was said on the command line, and the file is not there to look into.
 fn told_by_options(stop: Stop, path: &Path) -> Stop {
     let prefix = format!("{}:", path.display());
-    let told: Option<Vec<&str>> = stop.message.lines().map(|line| Some(line.strip_prefix(&prefix)?.split_once(": ")?.1)).collect();
+    let told: Option<Vec<&str>> = stop
+        .message
+        .lines()
+        .map(|line| Some(line.strip_prefix(&prefix)?.split_once(": ")?.1))
+        .collect();
     match told {
         Some(lines) => Stop::new(USAGE, lines.join("\n")),
         None => stop,

@@ -39,7 +39,13 @@ impl Held {
     pub(super) fn read(config: &Path) -> Result<Self, Stop> {
         let mut bundle = files::read_bundle(config).map_err(prepare::unreadable)?;
         let (settings, users) = prepare::complete(&mut bundle, config::settings_and_users)?;
-        Ok(Self { bundle, settings, users, users_d: users_d(config), _lock: None })
+        Ok(Self {
+            bundle,
+            settings,
+            users,
+            users_d: users_d(config),
+            _lock: None,
+        })
     }
 
     /// The same, to change it: it is read once nobody else is about to change it. Makes `users.d` if it is missing.
@@ -51,19 +57,31 @@ impl Held {
         }
         files::make_folder(&users_d, 0o700).map_err(prepare::unreadable)?;
         let lock = lock(&users_d)?;
-        Ok(Self { _lock: Some(lock), ..Self::read(config)? })
+        Ok(Self {
+            _lock: Some(lock),
+            ..Self::read(config)?
+        })
     }
 
     /// This user.
     pub(super) fn user(&self, name: &str) -> Result<&Listed, Stop> {
         let found = self.users.iter().find(|user| user.policy.user == name);
-        found.ok_or_else(|| Stop::new(FAILED, format!("there is no user {name}; see who there is with: posternd user list")))
+        found.ok_or_else(|| {
+            Stop::new(
+                FAILED,
+                format!("there is no user {name}; see who there is with: posternd user list"),
+            )
+        })
     }
 
     /// This user, who must have a file of his own, for only that is changed here; and the file.
     pub(super) fn own_file(&self, name: &str) -> Result<(&Listed, &BundleFile), Stop> {
         let user = self.user(name)?;
-        let file = self.bundle.users.iter().find(|file| user.own_file && file.path == user.file);
+        let file = self
+            .bundle
+            .users
+            .iter()
+            .find(|file| user.own_file && file.path == user.file);
         let file = file.ok_or_else(|| {
             let place = format!("{}:{}", user.file.display(), user.line);
             Stop::new(FAILED, format!("{name} stands in {place}, a file that is not this user's own; edit it there, then: posternd reload"))
@@ -87,7 +105,10 @@ impl Held {
             let cure = "make one with posternd init, and name it in [gate]: private_key = \"gate.key\"";
             Stop::new(CONFIG, format!("users with key pairs need a private key of the gate, and the config names none; {cure}"))
         })?;
-        keys::public_of(&files::read_private(&path).map_err(prepare::unreadable)?, &path)
+        keys::public_of(
+            &files::read_private(&path).map_err(prepare::unreadable)?,
+            &path,
+        )
     }
 
     /// The config as it would be with this text in this file of `users.d`, or without that file: right in every part, or all that is
@@ -95,10 +116,16 @@ impl Held {
     pub(super) fn judge(&mut self, path: &Path, text: Option<&str>) -> Result<(), Stop> {
         self.bundle.users.retain(|file| file.path != path);
         if let Some(text) = text {
-            self.bundle.users.push(BundleFile { path: path.to_owned(), text: Zeroizing::new(text.to_owned()) });
-            self.bundle.users.sort_by(|one, other| one.path.cmp(&other.path));
+            self.bundle.users.push(BundleFile {
+                path: path.to_owned(),
+                text: Zeroizing::new(text.to_owned()),
+            });
+            self.bundle
+                .users
+                .sort_by(|one, other| one.path.cmp(&other.path));
         }
-        (self.settings, self.users) = prepare::complete(&mut self.bundle, config::settings_and_users)?;
+        (self.settings, self.users) =
+            prepare::complete(&mut self.bundle, config::settings_and_users)?;
         Ok(())
     }
 }
@@ -116,13 +143,25 @@ fn users_d(config: &Path) -> PathBuf {
 /// The lock is a hidden file, which no config is read from.
 fn lock(users_d: &Path) -> Result<File, Stop> {
     let path = users_d.join(".lock");
-    let file = files::open_lock(&path).map_err(Stop::system(format!("opening {}", path.display())))?;
+    let file =
+        files::open_lock(&path).map_err(Stop::system(format!("opening {}", path.display())))?;
     for _ in 0..TRIES {
         match file.try_lock() {
             Ok(()) => return Ok(file),
             Err(TryLockError::WouldBlock) => thread::sleep(PAUSE),
-            Err(TryLockError::Error(error)) => return Err(Stop::new(SYSTEM, format!("locking {}: {error}", path.display()))),
+            Err(TryLockError::Error(error)) => {
+                return Err(Stop::new(
+                    SYSTEM,
+                    format!("locking {}: {error}", path.display()),
+                ));
+            }
         }
     }
-    Err(Stop::new(FAILED, format!("somebody else is changing users ({} is locked); try again when that is done", path.display())))
+    Err(Stop::new(
+        FAILED,
+        format!(
+            "somebody else is changing users ({} is locked); try again when that is done",
+            path.display()
+        ),
+    ))
 }

@@ -64,36 +64,72 @@ pub struct Step {
 /// What could not be done, and what to do; exit 78 for a config that is there and wrong.
 pub fn init(config: &Path, wanted: &Wanted) -> Result<SetUp, Stop> {
     if !rustix::process::geteuid().is_root() {
-        return Err(Stop::new(PERMISSION, "a gate is set up by root, for its files and its user are root's; run posternd init as root"));
+        return Err(Stop::new(
+            PERMISSION,
+            "a gate is set up by root, for its files and its user are root's; run posternd init as root",
+        ));
     }
     let mut steps = Vec::new();
     let mut notes = Vec::new();
     let folder = files::folder_of(config);
     make_folder("folder", &folder, 0o755, &mut steps)?;
-    let before = if config.symlink_metadata().is_ok() { Some(there_already(config, &mut steps, &mut notes)?) } else { None };
+    let before = if config.symlink_metadata().is_ok() {
+        Some(there_already(config, &mut steps, &mut notes)?)
+    } else {
+        None
+    };
     let run_as = engine_user(before.as_ref(), &mut steps, &mut notes);
     if before.is_none() {
         steps.push(gate_key(&folder.join("gate.key"))?);
         write_config(config, wanted, &run_as)?;
-        steps.push(Step { is_new: true, what: "config", name: config.display().to_string() });
+        steps.push(Step {
+            is_new: true,
+            what: "config",
+            name: config.display().to_string(),
+        });
     } else if wanted.name.is_some() || wanted.port.is_some() || !wanted.addresses.is_empty() {
-        notes.push("the config was there, so name, address and port are as it says; change them there".to_owned());
+        notes.push(
+            "the config was there, so name, address and port are as it says; change them there"
+                .to_owned(),
+        );
     }
     make_folder("users", &folder.join("users.d"), 0o700, &mut steps)?;
     let settings = prepare::load(config)?.1;
     let state_dir = &settings.gate.state_dir;
     let is_new = state_dir.symlink_metadata().is_err();
     prepare::state_dir(state_dir, &prepare::run_as(&settings.gate.run_as)?)?;
-    steps.push(Step { is_new, what: "state", name: state_dir.display().to_string() });
-    let users = settings.policies.len().saturating_add(settings.disabled.len());
-    Ok(SetUp { gate: settings.gate.name, run_as: settings.gate.run_as, steps, notes, users })
+    steps.push(Step {
+        is_new,
+        what: "state",
+        name: state_dir.display().to_string(),
+    });
+    let users = settings
+        .policies
+        .len()
+        .saturating_add(settings.disabled.len());
+    Ok(SetUp {
+        gate: settings.gate.name,
+        run_as: settings.gate.run_as,
+        steps,
+        notes,
+        users,
+    })
 }
 
 /// The user of the config that is there, or a new one of our own; made if it is missing.
-fn engine_user(before: Option<&Settings>, steps: &mut Vec<Step>, notes: &mut Vec<String>) -> String {
+fn engine_user(
+    before: Option<&Settings>,
+    steps: &mut Vec<Step>,
+    notes: &mut Vec<String>,
+) -> String {
     let name = before.map_or(NAME, |settings| settings.gate.run_as.as_str());
     let is_known = |name: &str| nix::unistd::User::from_name(name).ok().flatten().is_some();
-    let outcome = engine_user::ensure(name, &mut Programs::with_deadline(engine_user::DEADLINE), program::find, is_known);
+    let outcome = engine_user::ensure(
+        name,
+        &mut Programs::with_deadline(engine_user::DEADLINE),
+        program::find,
+        is_known,
+    );
     if let EngineUser::Missing(why) = outcome {
         notes.push(match before {
             None => format!("the user {name} could not be made ({why}), so packets are read as {NOBODY}; see run_as in the config"),
@@ -101,26 +137,50 @@ fn engine_user(before: Option<&Settings>, steps: &mut Vec<Step>, notes: &mut Vec
         });
         return NOBODY.to_owned();
     }
-    steps.push(Step { is_new: outcome == EngineUser::Made, what: "user", name: name.to_owned() });
+    steps.push(Step {
+        is_new: outcome == EngineUser::Made,
+        what: "user",
+        name: name.to_owned(),
+    });
     name.to_owned()
 }
 
-fn make_folder(what: &'static str, path: &Path, mode: u32, steps: &mut Vec<Step>) -> Result<(), Stop> {
+fn make_folder(
+    what: &'static str,
+    path: &Path,
+    mode: u32,
+    steps: &mut Vec<Step>,
+) -> Result<(), Stop> {
     let is_new = files::make_folder(path, mode).map_err(prepare::unreadable)?;
-    steps.push(Step { is_new, what, name: path.display().to_string() });
+    steps.push(Step {
+        is_new,
+        what,
+        name: path.display().to_string(),
+    });
     Ok(())
 }
 
 /// The config that is there, which must be right, and the key that it names. One that it does not name is made beside it.
-fn there_already(config: &Path, steps: &mut Vec<Step>, notes: &mut Vec<String>) -> Result<Settings, Stop> {
+fn there_already(
+    config: &Path,
+    steps: &mut Vec<Step>,
+    notes: &mut Vec<String>,
+) -> Result<Settings, Stop> {
     let named = config::gate_key_file(&files::read_bundle(config).map_err(prepare::unreadable)?);
     // Users with key pairs may be there before the gate's own key is.
     let key = named.as_deref().map(gate_key).transpose()?;
     let settings = prepare::load(config)?.1;
-    steps.push(Step { is_new: false, what: "config", name: config.display().to_string() });
+    steps.push(Step {
+        is_new: false,
+        what: "config",
+        name: config.display().to_string(),
+    });
     let key = key.map_or_else(|| gate_key(&files::folder_of(config).join("gate.key")), Ok)?;
     if named.is_none() {
-        notes.push(format!("for users with key pairs, add to [gate] in the config: private_key = \"{}\"", key.name));
+        notes.push(format!(
+            "for users with key pairs, add to [gate] in the config: private_key = \"{}\"",
+            key.name
+        ));
     }
     steps.push(key);
     Ok(settings)
@@ -128,10 +188,16 @@ fn there_already(config: &Path, steps: &mut Vec<Step>, notes: &mut Vec<String>) 
 
 /// The gate's key, made where it is missing.
 fn gate_key(path: &Path) -> Result<Step, Stop> {
-    let step = |is_new| Step { is_new, what: "key", name: path.display().to_string() };
+    let step = |is_new| Step {
+        is_new,
+        what: "key",
+        name: path.display().to_string(),
+    };
     match files::read_private(path) {
         Ok(text) => keys::public_of(&text, path).map(|_| step(false)),
-        Err(error) if error.kind() == FileErrorKind::NotFound && path.symlink_metadata().is_err() => {
+        Err(error)
+            if error.kind() == FileErrorKind::NotFound && path.symlink_metadata().is_err() =>
+        {
             let text = PrivateKey::from_bytes(*keys::random_key()?).to_base64();
             let mut line = Zeroizing::new(String::with_capacity(text.len().saturating_add(1)));
             line.push_str(&text);
@@ -147,22 +213,46 @@ fn gate_key(path: &Path) -> Result<Step, Stop> {
 fn write_config(config: &Path, wanted: &Wanted, run_as: &str) -> Result<(), Stop> {
     let port = wanted.port.unwrap_or(crate::endpoint::DEFAULT_PORT);
     let name = wanted.name.clone().map_or_else(host_name, Ok)?;
-    let text = Template { name: name.as_str(), port, addresses: &wanted.addresses, run_as }.text();
-    let main = Some(BundleFile { path: config.to_owned(), text: Zeroizing::new(text.clone()) });
-    config::load(&Bundle { main, ..Bundle::default() }).map_err(|problems| Stop::new(CONFIG, problems))?;
+    let text = Template {
+        name: name.as_str(),
+        port,
+        addresses: &wanted.addresses,
+        run_as,
+    }
+    .text();
+    let main = Some(BundleFile {
+        path: config.to_owned(),
+        text: Zeroizing::new(text.clone()),
+    });
+    config::load(&Bundle {
+        main,
+        ..Bundle::default()
+    })
+    .map_err(|problems| Stop::new(CONFIG, problems))?;
     files::place_private(config, text.as_bytes()).map_err(prepare::unreadable)
 }
 
 /// The host's name with its domain, where it has one.
 fn host_name() -> Result<GateName, Stop> {
     let whole = program::find("hostname").and_then(|program| {
-        let ran = Programs::default().run(&Call { program: &program, args: &["-f"], stdin: b"", most: OUTPUT });
-        ran.ok().filter(|ran| ran.status == Some(0)).map(|ran| ran.stdout)
+        let ran = Programs::default().run(&Call {
+            program: &program,
+            args: &["-f"],
+            stdin: b"",
+            most: OUTPUT,
+        });
+        ran.ok()
+            .filter(|ran| ran.status == Some(0))
+            .map(|ran| ran.stdout)
     });
     let short = files::read_system(Path::new("/proc/sys/kernel/hostname")).ok();
     let names = [whole, short];
     // A host that does not know its own name calls itself so.
-    let chosen = names.iter().flatten().map(|name| name.trim()).find(|name| is_host(name) && !name.starts_with("localhost"));
+    let chosen = names
+        .iter()
+        .flatten()
+        .map(|name| name.trim())
+        .find(|name| is_host(name) && !name.starts_with("localhost"));
     let name = chosen.and_then(|name| GateName::new(name).ok());
     name.ok_or_else(|| Stop::new(USAGE, "this host has no name that would tell it from others; say --name GATE, such as gate.example.org"))
 }

@@ -46,14 +46,23 @@ pub(super) fn make(wish: &KeyWish, held: &Held) -> Result<NewKey, Stop> {
     let (own, psk) = match wish {
         KeyWish::Shared => {
             let key = SharedKey::from_bytes(*random_key()?);
-            return Ok(NewKey { lines: vec![("key", key.to_base64())], token: TokenKey::Shared(key) });
+            return Ok(NewKey {
+                lines: vec![("key", key.to_base64())],
+                token: TokenKey::Shared(key),
+            });
         }
         KeyWish::Pair { psk } => (Ok(PrivateKey::from_bytes(*random_key()?)), psk),
         KeyWish::Enrolled { request, psk } => (Err(request.public_key), psk),
     };
     let gate = held.gate_public_key()?;
-    let psk = if *psk { Some(PresharedKey::from_bytes(*random_key()?)) } else { None };
-    let public = own.as_ref().map_or_else(|public| *public, PrivateKey::public);
+    let psk = if *psk {
+        Some(PresharedKey::from_bytes(*random_key()?))
+    } else {
+        None
+    };
+    let public = own
+        .as_ref()
+        .map_or_else(|public| *public, PrivateKey::public);
     let mut lines = vec![("public_key", public.to_base64())];
     lines.extend(psk.as_ref().map(|psk| ("psk", psk.to_base64())));
     let token = match own {
@@ -80,5 +89,7 @@ pub(super) fn public_of(text: &str, path: &std::path::Path) -> Result<PublicKey,
 /// # Errors
 /// Where the system has none.
 pub(super) fn random_key() -> Result<Zeroizing<[u8; KEY_LEN]>, Stop> {
-    random::bytes().map(Zeroizing::new).map_err(|error| Stop::new(SYSTEM, error))
+    random::bytes()
+        .map(Zeroizing::new)
+        .map_err(|error| Stop::new(SYSTEM, error))
 }

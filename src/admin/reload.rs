@@ -37,14 +37,38 @@ pub fn reload(socket: &Path) -> Outcome {
             Ok(Answer::Reloaded(Reloaded::Done)) => return Outcome::Done,
             Ok(Answer::Reloaded(Reloaded::Refused(why))) => return Outcome::Refused(why),
             Ok(Answer::Failed(why)) => return Outcome::Failed(why),
-            Ok(Answer::Reloaded(Reloaded::Busy)) => "another reload is under way and does not end; see posternd's log".to_owned(),
-            Ok(_) => return Outcome::Failed("posternd answered something else; are daemon and command of one version?".to_owned()),
-            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::ConnectionRefused) => return Outcome::NotRunning,
+            Ok(Answer::Reloaded(Reloaded::Busy)) => {
+                "another reload is under way and does not end; see posternd's log".to_owned()
+            }
+            Ok(_) => {
+                return Outcome::Failed(
+                    "posternd answered something else; are daemon and command of one version?"
+                        .to_owned(),
+                );
+            }
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    ErrorKind::NotFound | ErrorKind::ConnectionRefused
+                ) =>
+            {
+                return Outcome::NotRunning;
+            }
             // The engine that was asked went while another one took over.
-            Err(error) if matches!(error.kind(), ErrorKind::UnexpectedEof | ErrorKind::ConnectionReset | ErrorKind::BrokenPipe) => {
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    ErrorKind::UnexpectedEof | ErrorKind::ConnectionReset | ErrorKind::BrokenPipe
+                ) =>
+            {
                 format!("posternd ends the connection without an answer ({error}); see its log")
             }
-            Err(error) => return Outcome::Failed(format!("posternd can't be asked on {}: {error}", socket.display())),
+            Err(error) => {
+                return Outcome::Failed(format!(
+                    "posternd can't be asked on {}: {error}",
+                    socket.display()
+                ));
+            }
         };
         if clock::elapsed(start) > PATIENCE {
             return Outcome::Failed(why);
@@ -69,7 +93,10 @@ mod tests {
                 let (stream, _) = listener.accept().unwrap();
                 let mut question = String::new();
                 BufReader::new(&stream).read_line(&mut question).unwrap();
-                assert_eq!(serde_json::from_str::<Question>(&question).unwrap(), Question::Reload);
+                assert_eq!(
+                    serde_json::from_str::<Question>(&question).unwrap(),
+                    Question::Reload
+                );
                 if let Some(told) = told {
                     serde_json::to_writer(&stream, &told).unwrap();
                 }
@@ -83,10 +110,23 @@ mod tests {
     #[test]
     fn it_asks_again_until_its_own_reload_is_done_or_refused() {
         let busy = || Some(Answer::Reloaded(Reloaded::Busy));
-        assert_eq!(after(vec![busy(), None, busy(), Some(Answer::Reloaded(Reloaded::Done))]), Outcome::Done);
+        assert_eq!(
+            after(vec![
+                busy(),
+                None,
+                busy(),
+                Some(Answer::Reloaded(Reloaded::Done))
+            ]),
+            Outcome::Done
+        );
         let refused = Some(Answer::Reloaded(Reloaded::Refused("one\ntwo".to_owned())));
-        assert_eq!(after(vec![busy(), refused]), Outcome::Refused("one\ntwo".to_owned()));
-        assert!(matches!(after(vec![Some(Answer::Closed(1))]), Outcome::Failed(why) if why.contains("one version")));
+        assert_eq!(
+            after(vec![busy(), refused]),
+            Outcome::Refused("one\ntwo".to_owned())
+        );
+        assert!(
+            matches!(after(vec![Some(Answer::Closed(1))]), Outcome::Failed(why) if why.contains("one version"))
+        );
     }
 
     #[test]

@@ -38,7 +38,16 @@ pub struct Rotation {
 }
 
 /// Lines that tell of keys, and so go or change.
-const KEY_LINES: [&str; 8] = ["key", "key_file", "public_key", "psk", "old_key", "old_public_key", "old_psk", "old_until"];
+const KEY_LINES: [&str; 8] = [
+    "key",
+    "key_file",
+    "public_key",
+    "psk",
+    "old_key",
+    "old_public_key",
+    "old_psk",
+    "old_until",
+];
 
 /// Gives a user a new key. Returns what the client is given, and when the old key ends.
 ///
@@ -47,7 +56,10 @@ const KEY_LINES: [&str; 8] = ["key", "key_file", "public_key", "psk", "old_key",
 pub fn rotate(config: &Path, rotation: &Rotation) -> Result<(Handout, Option<Timestamp>), Stop> {
     let mut held = Held::open(config)?;
     let (user, file) = held.own_file(&rotation.name)?;
-    let (user, addresses) = (user.clone(), addresses(&held.settings.gate, &rotation.addresses)?);
+    let (user, addresses) = (
+        user.clone(),
+        addresses(&held.settings.gate, &rotation.addresses)?,
+    );
     let wish = wish(rotation, &user)?;
     let key = keys::make(&wish, &held)?;
     let now = clock::wall();
@@ -59,21 +71,42 @@ pub fn rotate(config: &Path, rotation: &Rotation) -> Result<(Handout, Option<Tim
     if after.old.as_ref().map(|(_, end)| *end) != until || after.disabled != user.disabled {
         return Err(by_hand(&path));
     }
-    let duration = (user.policy.duration != default_duration(&user)).then_some(user.policy.duration);
-    let token = Token { code: after.totp, ..token(&held.settings.gate, &after.policy, addresses, key.token, &wish, duration) };
+    let duration =
+        (user.policy.duration != default_duration(&user)).then_some(user.policy.duration);
+    let token = Token {
+        code: after.totp,
+        ..token(
+            &held.settings.gate,
+            &after.policy,
+            addresses,
+            key.token,
+            &wish,
+            duration,
+        )
+    };
     token.to_line().map_err(unwritable)?;
     replace(&path, &text)?;
     let mut notes = notes(&after.policy);
-    notes.extend(
-        user.old
-            .filter(|(_, end)| *end > now)
-            .map(|(_, end)| format!("the key before that one, which counted until {end}, counts no more")),
-    );
+    notes.extend(user.old.filter(|(_, end)| *end > now).map(|(_, end)| {
+        format!("the key before that one, which counted until {end}, counts no more")
+    }));
     if let KeyKind::SharedFile(file) = &user.key {
-        notes.push(format!("the old key's file {} is not read any more; remove it", file.display()));
+        notes.push(format!(
+            "the old key's file {} is not read any more; remove it",
+            file.display()
+        ));
     }
     let reload = reload(&held.settings.gate.control_socket);
-    Ok((Handout { file: path, token, totp_uri: None, reload, notes }, until))
+    Ok((
+        Handout {
+            file: path,
+            token,
+            totp_uri: None,
+            reload,
+            notes,
+        },
+        until,
+    ))
 }
 
 /// The same kind of key as before, unless the command says another.
@@ -82,32 +115,65 @@ fn wish(rotation: &Rotation, user: &Listed) -> Result<KeyWish, Stop> {
     let psk = rotation.psk || had_psk;
     match (&rotation.request, rotation.pair, &user.key) {
         (Some(request), _, KeyKind::Pair { public, .. }) if request.public_key == *public => {
-            let what = format!("this request is for the key that {} has already", rotation.name);
-            Err(Stop::new(FAILED, format!("{what}; have postern enroll make another one at the client")))
+            let what = format!(
+                "this request is for the key that {} has already",
+                rotation.name
+            );
+            Err(Stop::new(
+                FAILED,
+                format!("{what}; have postern enroll make another one at the client"),
+            ))
         }
-        (Some(request), ..) => Ok(KeyWish::Enrolled { request: request.clone(), psk }),
+        (Some(request), ..) => Ok(KeyWish::Enrolled {
+            request: request.clone(),
+            psk,
+        }),
         (None, true, _) => Ok(KeyWish::Pair { psk }),
         (None, false, KeyKind::Pair { .. }) => {
-            let what = format!("{} has a key pair, and its new private key is best made at the client", rotation.name);
-            Err(Stop::new(USAGE, format!("{what}; run postern enroll there and say --request LINE, or make it here with --pair")))
+            let what = format!(
+                "{} has a key pair, and its new private key is best made at the client",
+                rotation.name
+            );
+            Err(Stop::new(
+                USAGE,
+                format!(
+                    "{what}; run postern enroll there and say --request LINE, or make it here with --pair"
+                ),
+            ))
         }
-        (None, false, KeyKind::Shared | KeyKind::SharedFile(_)) if rotation.psk => {
-            Err(Stop::new(USAGE, "a pre-shared key only strengthens a key pair; say --request LINE or --pair, or leave --psk out"))
-        }
+        (None, false, KeyKind::Shared | KeyKind::SharedFile(_)) if rotation.psk => Err(Stop::new(
+            USAGE,
+            "a pre-shared key only strengthens a key pair; say --request LINE or --pair, or leave --psk out",
+        )),
         (None, false, KeyKind::Shared | KeyKind::SharedFile(_)) => Ok(KeyWish::Shared),
     }
 }
 
 /// The user's file with the new key, and the present one as the old one.
-fn changed(held: &Held, user: &Listed, file: &BundleFile, new: &[(&str, KeyText)], until: Option<Timestamp>) -> Option<Zeroizing<String>> {
+fn changed(
+    held: &Held,
+    user: &Listed,
+    file: &BundleFile,
+    new: &[(&str, KeyText)],
+    until: Option<Timestamp>,
+) -> Option<Zeroizing<String>> {
     let text = |key: &str| text_of(file, key);
     let old: Vec<(&str, Zeroizing<String>)> = match (until, &user.key) {
         (None, _) => Vec::new(),
         (Some(_), KeyKind::Shared) => vec![("old_key", text("key")?)],
-        (Some(_), KeyKind::SharedFile(path)) => vec![("old_key", Zeroizing::new(held.key_file(path)?.trim_end().to_owned()))],
+        (Some(_), KeyKind::SharedFile(path)) => vec![(
+            "old_key",
+            Zeroizing::new(held.key_file(path)?.trim_end().to_owned()),
+        )],
         (Some(_), KeyKind::Pair { psk, .. }) => {
-            let psk = if *psk { Some(("old_psk", text("psk")?)) } else { None };
-            std::iter::once(("old_public_key", text("public_key")?)).chain(psk).collect()
+            let psk = if *psk {
+                Some(("old_psk", text("psk")?))
+            } else {
+                None
+            };
+            std::iter::once(("old_public_key", text("public_key")?))
+                .chain(psk)
+                .collect()
         }
     };
     let end = until.map(|until| until.to_string());
@@ -118,14 +184,22 @@ fn changed(held: &Held, user: &Listed, file: &BundleFile, new: &[(&str, KeyText)
         .chain(end.map(|end| ("old_until", Zeroizing::new(end))))
         .collect();
     // What stays is changed in its place, and the rest goes first. New lines come behind the name, so the last is set first.
-    let goes = KEY_LINES.iter().filter(|key| !lines.iter().any(|(line, _)| line == *key)).map(|key| Change::Take(key));
-    let sets = lines.iter().rev().map(|(key, value)| Change::Set(key, value));
+    let goes = KEY_LINES
+        .iter()
+        .filter(|key| !lines.iter().any(|(line, _)| line == *key))
+        .map(|key| Change::Take(key));
+    let sets = lines
+        .iter()
+        .rev()
+        .map(|(key, value)| Change::Set(key, value));
     edited(file, &goes.chain(sets).collect::<Vec<_>>())
 }
 
 fn in_quotes(text: &str) -> Zeroizing<String> {
     let mut quoted = Zeroizing::new(String::with_capacity(text.len().saturating_add(2)));
-    ["\"", text, "\""].iter().for_each(|part| quoted.push_str(part));
+    ["\"", text, "\""]
+        .iter()
+        .for_each(|part| quoted.push_str(part));
     quoted
 }
 

@@ -16,10 +16,18 @@ pub(super) struct Template<'a> {
 impl Template<'_> {
     /// The config.
     pub(super) fn text(&self) -> String {
-        let Self { name, port, addresses, run_as } = self;
+        let Self {
+            name,
+            port,
+            addresses,
+            run_as,
+        } = self;
         let (name, run_as) = (quoted(name), quoted(run_as));
         let address = match addresses {
-            [] => format!("# address = {}", quoted(&format!("gate.example.org:{port}"))),
+            [] => format!(
+                "# address = {}",
+                quoted(&format!("gate.example.org:{port}"))
+            ),
             [one] => format!("address = {}", quoted(&one.to_string())),
             many => format!("address = {}", list(many.iter())),
         };
@@ -73,25 +81,57 @@ mod tests {
     use crate::settings::Settings;
 
     fn load(text: &str) -> Settings {
-        let main = Some(BundleFile { path: "/etc/postern/posternd.toml".into(), text: text.to_owned().into() });
-        config::load(&Bundle { main, ..Bundle::default() }).unwrap_or_else(|problems| panic!("{problems}")).settings
+        let main = Some(BundleFile {
+            path: "/etc/postern/posternd.toml".into(),
+            text: text.to_owned().into(),
+        });
+        config::load(&Bundle {
+            main,
+            ..Bundle::default()
+        })
+        .unwrap_or_else(|problems| panic!("{problems}"))
+        .settings
     }
 
     #[test]
     fn a_new_config_loads_and_says_what_was_asked_for() {
-        let addresses = ["gate.example.org:5000".parse().unwrap(), "[2001:db8::1]:5000".parse().unwrap()];
+        let addresses = [
+            "gate.example.org:5000".parse().unwrap(),
+            "[2001:db8::1]:5000".parse().unwrap(),
+        ];
         for count in 0..=2 {
-            let template = Template { name: "a \"gate\"", port: 5000, addresses: &addresses[..count], run_as: "postern" };
+            let template = Template {
+                name: "a \"gate\"",
+                port: 5000,
+                addresses: &addresses[..count],
+                run_as: "postern",
+            };
             let gate = load(&template.text()).gate;
-            assert_eq!((gate.name.as_str(), gate.ports.as_slice(), gate.run_as.as_str()), ("a \"gate\"", &[5000][..], "postern"));
+            assert_eq!(
+                (
+                    gate.name.as_str(),
+                    gate.ports.as_slice(),
+                    gate.run_as.as_str()
+                ),
+                ("a \"gate\"", &[5000][..], "postern")
+            );
             assert_eq!(gate.addresses, addresses[..count]);
         }
     }
 
     #[test]
     fn every_key_that_is_a_comment_shows_its_default() {
-        let text = Template { name: "g", port: 62201, addresses: &[], run_as: "nobody" }.text();
-        let is_key = |line: &str| line.split_once(" = ").is_some_and(|(key, _)| key.chars().all(|c| c.is_ascii_lowercase() || c == '_'));
+        let text = Template {
+            name: "g",
+            port: 62201,
+            addresses: &[],
+            run_as: "nobody",
+        }
+        .text();
+        let is_key = |line: &str| {
+            line.split_once(" = ")
+                .is_some_and(|(key, _)| key.chars().all(|c| c.is_ascii_lowercase() || c == '_'))
+        };
         let uncommented: Vec<&str> = text
             .lines()
             .map(|line| match line.strip_prefix("# ") {
@@ -101,14 +141,31 @@ mod tests {
             .collect();
         let (shown, plain) = (load(&uncommented.join("\n")), load(&text));
         assert_eq!(
-            uncommented.iter().zip(text.lines()).filter(|(one, other)| *one != other).count(),
+            uncommented
+                .iter()
+                .zip(text.lines())
+                .filter(|(one, other)| *one != other)
+                .count(),
             11,
             "keys of [gate], [firewall], [service]"
         );
-        assert_eq!(format!("{:?}", shown.firewall), format!("{:?}", plain.firewall));
-        assert_eq!(shown.gate.addresses[0].to_string(), "gate.example.org:62201");
-        let without_address =
-            |settings: &Settings| format!("{:?}", crate::settings::Gate { addresses: Vec::new(), ..settings.gate.clone() });
+        assert_eq!(
+            format!("{:?}", shown.firewall),
+            format!("{:?}", plain.firewall)
+        );
+        assert_eq!(
+            shown.gate.addresses[0].to_string(),
+            "gate.example.org:62201"
+        );
+        let without_address = |settings: &Settings| {
+            format!(
+                "{:?}",
+                crate::settings::Gate {
+                    addresses: Vec::new(),
+                    ..settings.gate.clone()
+                }
+            )
+        };
         assert_eq!(without_address(&shown), without_address(&plain));
         assert_eq!(shown.named.len(), 1);
     }

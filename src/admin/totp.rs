@@ -25,16 +25,31 @@ impl Totp {
     /// # Errors
     /// Where the system has no random bytes.
     pub(super) fn make() -> Result<Self, Stop> {
-        let bytes: Zeroizing<[u8; SECRET_LEN]> = random::bytes().map(Zeroizing::new).map_err(|error| Stop::new(SYSTEM, error))?;
-        Ok(Self { secret: base32(bytes.as_slice()) })
+        let bytes: Zeroizing<[u8; SECRET_LEN]> = random::bytes()
+            .map(Zeroizing::new)
+            .map_err(|error| Stop::new(SYSTEM, error))?;
+        Ok(Self {
+            secret: base32(bytes.as_slice()),
+        })
     }
 
     /// As authenticator programs take it, mostly from a QR code.
     pub(super) fn uri(&self, gate: &GateName, user: &str) -> Zeroizing<String> {
         let (gate, user) = (escaped(gate.as_str()), escaped(user));
-        let parts =
-            ["otpauth://totp/", &gate, ":", &user, "?secret=", &self.secret, "&issuer=", &gate, "&algorithm=SHA1&digits=6&period=30"];
-        let mut uri = Zeroizing::new(String::with_capacity(parts.iter().map(|part| part.len()).sum()));
+        let parts = [
+            "otpauth://totp/",
+            &gate,
+            ":",
+            &user,
+            "?secret=",
+            &self.secret,
+            "&issuer=",
+            &gate,
+            "&algorithm=SHA1&digits=6&period=30",
+        ];
+        let mut uri = Zeroizing::new(String::with_capacity(
+            parts.iter().map(|part| part.len()).sum(),
+        ));
         parts.iter().for_each(|part| uri.push_str(part));
         uri
     }
@@ -42,9 +57,15 @@ impl Totp {
 
 /// RFC 4648, section 6, without padding.
 fn base32(bytes: &[u8]) -> Zeroizing<String> {
-    let mut text = Zeroizing::new(String::with_capacity(bytes.len().saturating_mul(8).div_ceil(5)));
+    let mut text = Zeroizing::new(String::with_capacity(
+        bytes.len().saturating_mul(8).div_ceil(5),
+    ));
     for group in bytes.chunks(5) {
-        let bits = group.iter().chain(&[0; 5]).take(5).fold(0_u64, |bits, byte| bits << 8 | u64::from(*byte));
+        let bits = group
+            .iter()
+            .chain(&[0; 5])
+            .take(5)
+            .fold(0_u64, |bits, byte| bits << 8 | u64::from(*byte));
         let letters = group.len().saturating_mul(8).div_ceil(5);
         for at in 0..letters {
             let index = usize::try_from(bits >> (35 - 5 * at) & 31).unwrap_or_default();
@@ -72,16 +93,24 @@ mod tests {
 
     #[test]
     fn base32_is_that_of_rfc_4648_without_padding() {
-        for (bytes, text) in
-            [("", ""), ("f", "MY"), ("fo", "MZXQ"), ("foo", "MZXW6"), ("foob", "MZXW6YQ"), ("fooba", "MZXW6YTB"), ("foobar", "MZXW6YTBOI")]
-        {
+        for (bytes, text) in [
+            ("", ""),
+            ("f", "MY"),
+            ("fo", "MZXQ"),
+            ("foo", "MZXW6"),
+            ("foob", "MZXW6YQ"),
+            ("fooba", "MZXW6YTB"),
+            ("foobar", "MZXW6YTBOI"),
+        ] {
             assert_eq!(base32(bytes.as_bytes()).as_str(), text);
         }
     }
 
     #[test]
     fn the_uri_names_gate_and_user_and_every_parameter() {
-        let totp = Totp { secret: Zeroizing::new("MZXW6YTBOI".to_owned()) };
+        let totp = Totp {
+            secret: Zeroizing::new("MZXW6YTBOI".to_owned()),
+        };
         let uri = totp.uri(&GateName::new("our gate").unwrap(), "alice@example.org");
         assert_eq!(
             uri.as_str(),

@@ -37,7 +37,9 @@ impl MemoryBackend {
 
 impl State {
     fn check(&self) -> Result<(), BackendError> {
-        self.failing.clone().map_or(Ok(()), |why| Err(BackendError(why)))
+        self.failing
+            .clone()
+            .map_or(Ok(()), |why| Err(BackendError(why)))
     }
 
     fn change(&mut self, change: &Change) -> Result<(), BackendError> {
@@ -93,7 +95,9 @@ impl Backend for MemoryBackend {
     fn verify(&mut self) -> Result<bool, BackendError> {
         self.with(|state| {
             state.check()?;
-            let Some((protection, grants)) = &state.placed else { return Ok(true) };
+            let Some((protection, grants)) = &state.placed else {
+                return Ok(true);
+            };
             Ok(state.protection.as_ref() == Some(protection) && state.open == *grants)
         })
     }

@@ -29,7 +29,12 @@ pub(super) struct Burst {
 
 impl Burst {
     pub(super) fn new() -> Self {
-        Self { room: Box::new([[0; LONGEST]; MANY]), lengths: [0; MANY], next: 0, taken: 0 }
+        Self {
+            room: Box::new([[0; LONGEST]; MANY]),
+            lengths: [0; MANY],
+            next: 0,
+            taken: 0,
+        }
     }
 
     /// Whether all packets of it were looked at.
@@ -47,7 +52,15 @@ impl Burst {
         (self.next, self.taken) = (0, 0);
         HEADERS.with_borrow_mut(|headers| {
             let mut room = self.room.each_mut().map(|packet| [IoSliceMut::new(packet)]);
-            let Ok(came) = recvmmsg(socket.as_raw_fd(), headers, room.iter_mut(), MsgFlags::MSG_DONTWAIT, None) else { return };
+            let Ok(came) = recvmmsg(
+                socket.as_raw_fd(),
+                headers,
+                room.iter_mut(),
+                MsgFlags::MSG_DONTWAIT,
+                None,
+            ) else {
+                return;
+            };
             for (message, length) in came.zip(&mut self.lengths) {
                 *length = message.bytes;
                 self.taken += 1;

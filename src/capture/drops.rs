@@ -36,13 +36,19 @@ impl Drops {
     /// # Errors
     /// What the system said.
     pub fn of(socket: BorrowedFd<'_>) -> io::Result<Self> {
-        Ok(Self { socket: socket.try_clone_to_owned()?, last: 0, total: 0 })
+        Ok(Self {
+            socket: socket.try_clone_to_owned()?,
+            last: 0,
+            total: 0,
+        })
     }
 
     /// How many there are now; `None` where the kernel does not tell.
     pub fn count(&mut self) -> Option<u64> {
         let now = *MemoryInfo.get(&self.socket.as_fd()).ok()?.get(DROPPED)?;
-        self.total = self.total.saturating_add(u64::from(now.wrapping_sub(self.last)));
+        self.total = self
+            .total
+            .saturating_add(u64::from(now.wrapping_sub(self.last)));
         self.last = now;
         Some(self.total)
     }
@@ -68,6 +74,9 @@ mod tests {
         socket.set_nonblocking(true).unwrap();
         let received = std::iter::from_fn(|| socket.recv(&mut [0; 200]).ok()).count() as u64;
         assert!(received < sent, "the socket has room for all of them");
-        assert_eq!((drops.count(), drops.count()), (Some(sent - received), Some(sent - received)));
+        assert_eq!(
+            (drops.count(), drops.count()),
+            (Some(sent - received), Some(sent - received))
+        );
     }
 }

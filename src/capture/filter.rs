@@ -51,10 +51,16 @@ const RETURN: u16 = 0x06;
 /// `InvalidInput` for no port or more than [`PORTS_MAX`].
 pub fn program(ports: &[u16]) -> io::Result<Vec<SockFilter>> {
     if ports.is_empty() || ports.len() > PORTS_MAX {
-        let why = format!("{} knock ports; the kernel filter takes 1 to {PORTS_MAX}", ports.len());
+        let why = format!(
+            "{} knock ports; the kernel filter takes 1 to {PORTS_MAX}",
+            ports.len()
+        );
         return Err(io::Error::new(io::ErrorKind::InvalidInput, why));
     }
-    Ok(assemble(&steps(ports)).into_iter().map(|op| SockFilter::new(op.code, op.yes, op.no, op.k)).collect())
+    Ok(assemble(&steps(ports))
+        .into_iter()
+        .map(|op| SockFilter::new(op.code, op.yes, op.no, op.k))
+        .collect())
 }
 
 /// Where a step goes on.
@@ -77,9 +83,27 @@ struct Step {
 }
 
 fn steps(ports: &[u16]) -> Vec<Step> {
-    let at = |here, code, k, yes, no| Step { here: Some(here), code, k, yes, no };
-    let check = |code, k, yes, no| Step { here: None, code, k, yes, no };
-    let load = |code, k| Step { here: None, code, k, yes: To::Next, no: To::Next };
+    let at = |here, code, k, yes, no| Step {
+        here: Some(here),
+        code,
+        k,
+        yes,
+        no,
+    };
+    let check = |code, k, yes, no| Step {
+        here: None,
+        code,
+        k,
+        yes,
+        no,
+    };
+    let load = |code, k| Step {
+        here: None,
+        code,
+        k,
+        yes: To::Next,
+        no: To::Next,
+    };
     let mut steps = vec![
         load(LOAD_WORD, PACKET_TYPE),
         check(IF_EQUAL, OUTGOING, To::Drop, To::Next),
@@ -102,12 +126,22 @@ fn steps(ports: &[u16]) -> Vec<Step> {
         load(LOAD_BYTE, NETWORK_HEADER + 6),
         check(IF_EQUAL, PROTOCOL_UDP, To::Next, To::Drop),
         load(X_CONSTANT, IPV6_HEADER),
-        at(To::Udp, LOAD_HALF_AT_X, NETWORK_HEADER + 4, To::Next, To::Next),
+        at(
+            To::Udp,
+            LOAD_HALF_AT_X,
+            NETWORK_HEADER + 4,
+            To::Next,
+            To::Next,
+        ),
         check(IF_AT_LEAST, UDP_HEADER + 1, To::Next, To::Drop),
         check(IF_GREATER, UDP_HEADER + PAYLOAD_PASSED, To::Drop, To::Next),
         load(LOAD_HALF_AT_X, NETWORK_HEADER + 2),
     ];
-    steps.extend(ports.iter().map(|port| check(IF_EQUAL, u32::from(*port), To::Pass, To::Next)));
+    steps.extend(
+        ports
+            .iter()
+            .map(|port| check(IF_EQUAL, u32::from(*port), To::Pass, To::Next)),
+    );
     steps.push(at(To::Drop, RETURN, 0, To::Next, To::Next));
     steps.push(at(To::Pass, RETURN, SNAP, To::Next, To::Next));
     steps
@@ -124,12 +158,25 @@ struct Op {
 /// Turns names into distances. The program has at most 42 steps, so that every distance fits into its byte.
 fn assemble(steps: &[Step]) -> Vec<Op> {
     let distance = |from: usize, to: To| -> u8 {
-        let place = steps.iter().position(|step| step.here == Some(to)).unwrap_or(from + 1);
+        let place = steps
+            .iter()
+            .position(|step| step.here == Some(to))
+            .unwrap_or(from + 1);
         u8::try_from(place.saturating_sub(from + 1)).unwrap_or(u8::MAX)
     };
     let encode = |(from, step): (usize, &Step)| match step.code {
-        JUMP => Op { code: JUMP, yes: 0, no: 0, k: u32::from(distance(from, step.yes)) },
-        code => Op { code, yes: distance(from, step.yes), no: distance(from, step.no), k: step.k },
+        JUMP => Op {
+            code: JUMP,
+            yes: 0,
+            no: 0,
+            k: u32::from(distance(from, step.yes)),
+        },
+        code => Op {
+            code,
+            yes: distance(from, step.yes),
+            no: distance(from, step.no),
+            k: step.k,
+        },
     };
     steps.iter().enumerate().map(encode).collect()
 }
@@ -146,9 +193,17 @@ mod tests {
             assert!(program.len() <= 42, "{} steps", program.len());
             for (place, (op, step)) in program.iter().zip(&steps).enumerate() {
                 for (to, distance) in [(step.yes, op.yes), (step.no, op.no)] {
-                    let distance = if op.code == JUMP { op.k as usize } else { usize::from(distance) };
+                    let distance = if op.code == JUMP {
+                        op.k as usize
+                    } else {
+                        usize::from(distance)
+                    };
                     let landing = steps.get(place + 1 + distance);
-                    let right = if to == To::Next { distance == 0 } else { landing.is_some_and(|step| step.here == Some(to)) };
+                    let right = if to == To::Next {
+                        distance == 0
+                    } else {
+                        landing.is_some_and(|step| step.here == Some(to))
+                    };
                     assert!(right, "step {place} of {count} ports");
                 }
             }

@@ -27,14 +27,37 @@ pub fn parse(ip_packet: &[u8], ports: &[u16]) -> Option<Datagram> {
     let (port, rest) = half(rest)?;
     let (len, _checksum) = half(rest)?;
     let payload = segment.get(UDP_HEADER..usize::from(len))?;
-    ports.contains(&port).then(|| Datagram::new(source, destination, port, payload))
+    ports
+        .contains(&port)
+        .then(|| Datagram::new(source, destination, port, payload))
 }
 
 type Addressed<'a> = (IpAddr, IpAddr, &'a [u8]);
 
 fn ipv4(packet: &[u8]) -> Option<Addressed<'_>> {
     let (header, _options) = packet.split_first_chunk::<IPV4_HEADER_MIN>()?;
-    let [first, _, total_0, total_1, _, _, fragment_0, fragment_1, _, protocol, _, _, s0, s1, s2, s3, d0, d1, d2, d3] = *header;
+    let [
+        first,
+        _,
+        total_0,
+        total_1,
+        _,
+        _,
+        fragment_0,
+        fragment_1,
+        _,
+        protocol,
+        _,
+        _,
+        s0,
+        s1,
+        s2,
+        s3,
+        d0,
+        d1,
+        d2,
+        d3,
+    ] = *header;
     let header_len = usize::from(first & 0x0f) * 4;
     let total_len = usize::from(u16::from_be_bytes([total_0, total_1]));
     let whole = u16::from_be_bytes([fragment_0, fragment_1]) & FRAGMENT == 0;
@@ -42,7 +65,11 @@ fn ipv4(packet: &[u8]) -> Option<Addressed<'_>> {
         return None;
     }
     let segment = packet.get(header_len..total_len)?;
-    Some((Ipv4Addr::new(s0, s1, s2, s3).into(), Ipv4Addr::new(d0, d1, d2, d3).into(), segment))
+    Some((
+        Ipv4Addr::new(s0, s1, s2, s3).into(),
+        Ipv4Addr::new(d0, d1, d2, d3).into(),
+        segment,
+    ))
 }
 
 fn ipv6(packet: &[u8]) -> Option<Addressed<'_>> {
@@ -53,7 +80,11 @@ fn ipv6(packet: &[u8]) -> Option<Addressed<'_>> {
         return None;
     }
     let segment = rest.get(..usize::from(u16::from_be_bytes([*len_0, *len_1])))?;
-    Some((Ipv6Addr::from(*source).into(), Ipv6Addr::from(*destination).into(), segment))
+    Some((
+        Ipv6Addr::from(*source).into(),
+        Ipv6Addr::from(*destination).into(),
+        segment,
+    ))
 }
 
 fn half(bytes: &[u8]) -> Option<(u16, &[u8])> {
@@ -73,14 +104,23 @@ mod tests {
 
     fn v4(port: u16, payload: &[u8]) -> Vec<u8> {
         let mut packet = Vec::new();
-        PacketBuilder::ipv4([192, 0, 2, 1], [198, 51, 100, 2], 64).udp(40000, port).write(&mut packet, payload).unwrap();
+        PacketBuilder::ipv4([192, 0, 2, 1], [198, 51, 100, 2], 64)
+            .udp(40000, port)
+            .write(&mut packet, payload)
+            .unwrap();
         packet
     }
 
     fn v6(port: u16, payload: &[u8]) -> Vec<u8> {
         let mut packet = Vec::new();
-        let (from, to): (Ipv6Addr, Ipv6Addr) = ("2001:db8::1".parse().unwrap(), "2001:db8::2".parse().unwrap());
-        PacketBuilder::ipv6(from.octets(), to.octets(), 64).udp(40000, port).write(&mut packet, payload).unwrap();
+        let (from, to): (Ipv6Addr, Ipv6Addr) = (
+            "2001:db8::1".parse().unwrap(),
+            "2001:db8::2".parse().unwrap(),
+        );
+        PacketBuilder::ipv6(from.octets(), to.octets(), 64)
+            .udp(40000, port)
+            .write(&mut packet, payload)
+            .unwrap();
         packet
     }
 
@@ -88,11 +128,19 @@ mod tests {
     fn second_opinion(packet: &[u8], ports: &[u16]) -> Option<(IpAddr, IpAddr, u16, Vec<u8>)> {
         let sliced = SlicedPacket::from_ip(packet).ok()?;
         let (source, destination): (IpAddr, IpAddr) = match sliced.net? {
-            NetSlice::Ipv4(ip) => (ip.header().source_addr().into(), ip.header().destination_addr().into()),
-            NetSlice::Ipv6(ip) => (ip.header().source_addr().into(), ip.header().destination_addr().into()),
+            NetSlice::Ipv4(ip) => (
+                ip.header().source_addr().into(),
+                ip.header().destination_addr().into(),
+            ),
+            NetSlice::Ipv6(ip) => (
+                ip.header().source_addr().into(),
+                ip.header().destination_addr().into(),
+            ),
             NetSlice::Arp(_) => return None,
         };
-        let Some(TransportSlice::Udp(udp)) = sliced.transport else { return None };
+        let Some(TransportSlice::Udp(udp)) = sliced.transport else {
+            return None;
+        };
         let payload = udp.payload();
         ports.contains(&udp.destination_port()).then(|| {
             let kept = payload[..payload.len().min(PAYLOAD_MAX)].to_vec();
@@ -101,16 +149,29 @@ mod tests {
     }
 
     fn ours(packet: &[u8], ports: &[u16]) -> Option<(IpAddr, IpAddr, u16, Vec<u8>)> {
-        parse(packet, ports).map(|datagram| (datagram.source(), datagram.destination(), datagram.port(), datagram.payload().to_vec()))
+        parse(packet, ports).map(|datagram| {
+            (
+                datagram.source(),
+                datagram.destination(),
+                datagram.port(),
+                datagram.payload().to_vec(),
+            )
+        })
     }
 
     #[test]
     fn a_datagram_comes_out_as_it_was_sent_in_both_families() {
         let four = parse(&v4(62201, b"knock"), &PORTS).unwrap();
-        assert_eq!(format!("{four:?}"), "Datagram { 192.0.2.1 -> 198.51.100.2 port 62201, 5 bytes }");
+        assert_eq!(
+            format!("{four:?}"),
+            "Datagram { 192.0.2.1 -> 198.51.100.2 port 62201, 5 bytes }"
+        );
         assert_eq!(four.payload(), b"knock");
         let six = parse(&v6(53, b"knock"), &PORTS).unwrap();
-        assert_eq!(format!("{six:?}"), "Datagram { 2001:db8::1 -> 2001:db8::2 port 53, 5 bytes }");
+        assert_eq!(
+            format!("{six:?}"),
+            "Datagram { 2001:db8::1 -> 2001:db8::2 port 53, 5 bytes }"
+        );
         assert_eq!(six.payload(), b"knock");
     }
 
@@ -125,12 +186,25 @@ mod tests {
     #[test]
     fn the_udp_length_cuts_and_one_past_the_end_refuses() {
         for (packet, udp) in [(v4(62201, b"knock"), 20), (v6(62201, b"knock"), 40)] {
-            for (len, expected) in [(13, Some(&b"knock"[..])), (11, Some(b"kno")), (8, Some(b"")), (7, None), (0, None), (14, None)] {
+            for (len, expected) in [
+                (13, Some(&b"knock"[..])),
+                (11, Some(b"kno")),
+                (8, Some(b"")),
+                (7, None),
+                (0, None),
+                (14, None),
+            ] {
                 let mut packet = packet.clone();
                 packet[udp + 5] = len;
                 // more bytes in the frame than the IP header counts must not help
                 packet.push(0);
-                assert_eq!(parse(&packet, &PORTS).map(|datagram| datagram.payload().to_vec()).as_deref(), expected, "{len}");
+                assert_eq!(
+                    parse(&packet, &PORTS)
+                        .map(|datagram| datagram.payload().to_vec())
+                        .as_deref(),
+                    expected,
+                    "{len}"
+                );
             }
         }
     }
@@ -152,7 +226,15 @@ mod tests {
 
     #[test]
     fn fragments_other_protocols_other_ports_and_other_versions_are_refused() {
-        for (place, value) in [(6, 0x20), (6, 0x1f), (7, 1), (9, 6), (0, 0x55), (22, 0), (3, 200)] {
+        for (place, value) in [
+            (6, 0x20),
+            (6, 0x1f),
+            (7, 1),
+            (9, 6),
+            (0, 0x55),
+            (22, 0),
+            (3, 200),
+        ] {
             let mut packet = v4(62201, b"knock");
             packet[place] = value;
             assert!(parse(&packet, &PORTS).is_none(), "IPv4 byte {place}");
@@ -161,7 +243,15 @@ mod tests {
         unfragmentable[6] = 0x40;
         assert!(parse(&unfragmentable, &PORTS).is_some());
         // a fragment header, a hop-by-hop header, TCP, a jumbo packet's length
-        for (place, value) in [(6, 44), (6, 0), (6, 6), (0, 0x70), (42, 0), (5, 0), (5, 200)] {
+        for (place, value) in [
+            (6, 44),
+            (6, 0),
+            (6, 6),
+            (0, 0x70),
+            (42, 0),
+            (5, 0),
+            (5, 200),
+        ] {
             let mut packet = v6(62201, b"knock");
             packet[place] = value;
             assert!(parse(&packet, &PORTS).is_none(), "IPv6 byte {place}");
@@ -170,8 +260,18 @@ mod tests {
 
     fn built() -> impl Strategy<Value = Vec<u8>> {
         let port = prop_oneof![Just(62201_u16), Just(53), any::<u16>()];
-        (any::<bool>(), port, prop::collection::vec(any::<u8>(), 0..700))
-            .prop_map(|(six, port, payload)| if six { v6(port, &payload) } else { v4(port, &payload) })
+        (
+            any::<bool>(),
+            port,
+            prop::collection::vec(any::<u8>(), 0..700),
+        )
+            .prop_map(|(six, port, payload)| {
+                if six {
+                    v6(port, &payload)
+                } else {
+                    v4(port, &payload)
+                }
+            })
     }
 
     proptest! {

@@ -17,7 +17,10 @@ pub mod udp;
 
 /// What a capture has to tell.
 #[derive(Debug)]
-#[expect(clippy::large_enum_variant, reason = "a box would allocate for every packet of a stranger (invariant 2)")]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "a box would allocate for every packet of a stranger (invariant 2)"
+)]
 pub enum Caught {
     /// A datagram to a knock port.
     Datagram(Datagram),

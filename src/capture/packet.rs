@@ -96,13 +96,23 @@ impl PacketCapture {
             Err(error) if interface.is_some() && is_absence(&error) => State::Lost(Some(error)),
             Err(error) => return Err(error),
         };
-        Ok(Self { socket, interface, ports, state, burst: Burst::new(), since_wait: 0, failures: 0 })
+        Ok(Self {
+            socket,
+            interface,
+            ports,
+            state,
+            burst: Burst::new(),
+            since_wait: 0,
+            failures: 0,
+        })
     }
 
     /// Nothing came for a while: is the interface of that name still the one that is bound?
     fn idle(&mut self) -> Caught {
         self.failures = 0;
-        let (Some(name), State::Listening(tap)) = (&self.interface, &self.state) else { return Caught::Nothing };
+        let (Some(name), State::Listening(tap)) = (&self.interface, &self.state) else {
+            return Caught::Nothing;
+        };
         let why = match name_to_index(&self.socket, name) {
             Ok(index) if index == tap.index => return Caught::Nothing,
             Ok(_) => Errno::NODEV,
@@ -129,7 +139,10 @@ impl PacketCapture {
 
     fn lost(&mut self, why: io::Error) -> Caught {
         self.state = State::Lost(None);
-        Caught::Lost { interface: self.interface.clone().unwrap_or_default(), why: why.to_string() }
+        Caught::Lost {
+            interface: self.interface.clone().unwrap_or_default(),
+            why: why.to_string(),
+        }
     }
 
     fn try_again(&mut self) -> Caught {
@@ -137,7 +150,9 @@ impl PacketCapture {
         match bind(&self.socket, self.interface.as_deref()) {
             Ok(tap) => {
                 self.state = State::Listening(tap);
-                Caught::Back { interface: self.interface.clone().unwrap_or_default() }
+                Caught::Back {
+                    interface: self.interface.clone().unwrap_or_default(),
+                }
             }
             Err(_) => Caught::Nothing,
         }
@@ -196,7 +211,10 @@ fn caught(packet: &[u8], ports: &[u16]) -> Caught {
 
 fn bind(socket: &OwnedFd, interface: Option<&str>) -> io::Result<Tap> {
     let Some(name) = interface else {
-        return Ok(Tap { receiver: receiver(socket, 0, ETH_P_ALL)?, index: 0 });
+        return Ok(Tap {
+            receiver: receiver(socket, 0, ETH_P_ALL)?,
+            index: 0,
+        });
     };
     let index = name_to_index(socket, name)?;
     // An error of before must not count against this try.
@@ -214,7 +232,14 @@ fn bind(socket: &OwnedFd, interface: Option<&str>) -> io::Result<Tap> {
 fn receiver(socket: &OwnedFd, index: u32, protocol: u16) -> io::Result<Box<dyn DataLinkReceiver>> {
     let duplicate = socket.try_clone()?.into_raw_fd();
     // pnet looks at the index alone; 0 is every interface.
-    let interface = NetworkInterface { name: String::new(), description: String::new(), index, mac: None, ips: Vec::new(), flags: 0 };
+    let interface = NetworkInterface {
+        name: String::new(),
+        description: String::new(),
+        index,
+        mac: None,
+        ips: Vec::new(),
+        flags: 0,
+    };
     let config = Config {
         socket_fd: Some(duplicate),
         promiscuous: false,
@@ -237,5 +262,7 @@ fn pending_error(socket: &OwnedFd) -> io::Result<()> {
 }
 
 fn is_absence(error: &io::Error) -> bool {
-    [Errno::NODEV, Errno::NETDOWN].iter().any(|absence| error.raw_os_error() == Some(absence.raw_os_error()))
+    [Errno::NODEV, Errno::NETDOWN]
+        .iter()
+        .any(|absence| error.raw_os_error() == Some(absence.raw_os_error()))
 }

@@ -27,13 +27,19 @@ const FAILURES_MAX: u32 = 50;
 /// What the kernel says: `AddrInUse`, `PermissionDenied`.
 pub fn bind(port: u16) -> io::Result<OwnedFd> {
     match bind_to(SocketAddr::from((Ipv6Addr::UNSPECIFIED, port))) {
-        Err(error) if is_without_ipv6(&error) => bind_to(SocketAddr::from((Ipv4Addr::UNSPECIFIED, port))),
+        Err(error) if is_without_ipv6(&error) => {
+            bind_to(SocketAddr::from((Ipv4Addr::UNSPECIFIED, port)))
+        }
         bound => bound,
     }
 }
 
 fn bind_to(address: SocketAddr) -> io::Result<OwnedFd> {
-    let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
+    let socket = Socket::new(
+        Domain::for_address(address),
+        Type::DGRAM,
+        Some(Protocol::UDP),
+    )?;
     if address.is_ipv6() {
         socket.set_only_v6(false)?;
     }
@@ -44,7 +50,9 @@ fn bind_to(address: SocketAddr) -> io::Result<OwnedFd> {
 
 fn is_without_ipv6(error: &io::Error) -> bool {
     use rustix::io::Errno;
-    [Errno::AFNOSUPPORT, Errno::ADDRNOTAVAIL].iter().any(|absence| error.raw_os_error() == Some(absence.raw_os_error()))
+    [Errno::AFNOSUPPORT, Errno::ADDRNOTAVAIL]
+        .iter()
+        .any(|absence| error.raw_os_error() == Some(absence.raw_os_error()))
 }
 
 /// Reads datagrams from a socket of [`bind`].
@@ -58,7 +66,11 @@ pub struct UdpCapture {
 impl UdpCapture {
     /// Takes over a socket that is bound to `port`.
     pub fn new(socket: OwnedFd, port: u16) -> Self {
-        Self { socket: socket.into(), port, failures: 0 }
+        Self {
+            socket: socket.into(),
+            port,
+            failures: 0,
+        }
     }
 
     /// A socket's error may be news about the network (a forged ICMP message, say) as well as the socket's end. The first kind
@@ -67,7 +79,9 @@ impl UdpCapture {
         match error.kind() {
             ErrorKind::WouldBlock | ErrorKind::TimedOut => self.failures = 0,
             ErrorKind::Interrupted => {}
-            ErrorKind::ConnectionRefused | ErrorKind::ConnectionReset | ErrorKind::HostUnreachable => sleep(PAUSE),
+            ErrorKind::ConnectionRefused
+            | ErrorKind::ConnectionReset
+            | ErrorKind::HostUnreachable => sleep(PAUSE),
             ErrorKind::NetworkUnreachable | ErrorKind::NetworkDown => sleep(PAUSE),
             _ => {
                 self.failures += 1;
@@ -90,9 +104,18 @@ impl Capture for UdpCapture {
                 self.failures = 0;
                 let source = from.ip().to_canonical();
                 // A plain read does not tell which of our addresses it came to.
-                let destination: IpAddr = if source.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
+                let destination: IpAddr = if source.is_ipv4() {
+                    Ipv4Addr::UNSPECIFIED.into()
+                } else {
+                    Ipv6Addr::UNSPECIFIED.into()
+                };
                 let payload = payload.get(..len).unwrap_or_default();
-                Ok(Caught::Datagram(Datagram::new(source, destination, self.port, payload)))
+                Ok(Caught::Datagram(Datagram::new(
+                    source,
+                    destination,
+                    self.port,
+                    payload,
+                )))
             }
             Err(error) => self.failed(error),
         }
@@ -111,8 +134,16 @@ mod tests {
     fn news_of_the_network_never_stops_it_and_an_error_that_stays_does() {
         let mut capture = UdpCapture::new(bind(0).unwrap(), 62201);
         capture.failures = FAILURES_MAX - 1;
-        for kind in [ErrorKind::ConnectionRefused, ErrorKind::HostUnreachable, ErrorKind::NetworkDown, ErrorKind::Interrupted] {
-            assert!(matches!(capture.failed(kind.into()).unwrap(), Caught::Nothing));
+        for kind in [
+            ErrorKind::ConnectionRefused,
+            ErrorKind::HostUnreachable,
+            ErrorKind::NetworkDown,
+            ErrorKind::Interrupted,
+        ] {
+            assert!(matches!(
+                capture.failed(kind.into()).unwrap(),
+                Caught::Nothing
+            ));
         }
         assert!(capture.failed(ErrorKind::Other.into()).is_err());
     }

@@ -39,15 +39,22 @@ pub fn main() -> ExitCode {
 /// Runs a client's command on behalf of another program of ours.
 #[cfg(feature = "daemon")]
 pub(crate) fn run_as(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
-    ending(run([OsString::from("postern")].into_iter().chain(arguments)))
+    ending(run([OsString::from("postern")]
+        .into_iter()
+        .chain(arguments)))
 }
 
 fn run(arguments: impl IntoIterator<Item = OsString>) -> Result<ExitCode, Failure> {
     let arguments = match Arguments::try_parse_from(arguments) {
         Ok(arguments) => arguments,
-        Err(error) if error.use_stderr() => return Err(Failure::said(Exit::Usage, usage::line(&error, "postern"))),
+        Err(error) if error.use_stderr() => {
+            return Err(Failure::said(Exit::Usage, usage::line(&error, "postern")));
+        }
         // Help and version were asked for.
-        Err(error) => return say(&format!("{}\n", error.render().to_string().trim_end())).map(|()| ExitCode::SUCCESS),
+        Err(error) => {
+            return say(&format!("{}\n", error.render().to_string().trim_end()))
+                .map(|()| ExitCode::SUCCESS);
+        }
     };
     let config = arguments.config.as_deref();
     let done = match arguments.command {
@@ -78,9 +85,11 @@ fn ending(result: Result<ExitCode, Failure>) -> ExitCode {
 fn say(text: &str) -> Result<(), Failure> {
     let mut out = io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-            Err(Failure::new(Exit::Io, format!("cannot write to standard output: {error}"), "check where the output goes"))
-        }
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(Failure::new(
+            Exit::Io,
+            format!("cannot write to standard output: {error}"),
+            "check where the output goes",
+        )),
         _ => Ok(()),
     }
 }

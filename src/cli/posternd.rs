@@ -43,7 +43,9 @@ pub fn main() -> ExitCode {
             for line in stop.message.lines() {
                 match form {
                     Form::Journal => error!(exit = stop.code, "{line}"),
-                    Form::Text | Form::Json => drop(writeln!(std::io::stderr(), "posternd: {line}")),
+                    Form::Text | Form::Json => {
+                        drop(writeln!(std::io::stderr(), "posternd: {line}"))
+                    }
                 }
             }
             ExitCode::from(stop.code)
@@ -64,11 +66,17 @@ fn carry_out(command: Command) -> Result<ExitCode, Stop> {
     match command {
         Command::Init(init) => init::carry_out(&init),
         Command::User(user) => user::carry_out(user.command),
-        Command::Run(run) => monitor::run(&run.config.config, run.trial).map(|()| ExitCode::SUCCESS),
+        Command::Run(run) => {
+            monitor::run(&run.config.config, run.trial).map(|()| ExitCode::SUCCESS)
+        }
         Command::Engine => engine::run().map(|()| ExitCode::SUCCESS),
         Command::Check(report) => {
             let findings = check::check(&report.config.config);
-            say(&if report.json { findings.json() } else { findings.to_string() })?;
+            say(&if report.json {
+                findings.json()
+            } else {
+                findings.to_string()
+            })?;
             Ok(ExitCode::from(findings.exit_code()))
         }
         Command::Flush(report) => flush::carry_out(&report),

@@ -12,7 +12,11 @@ pub(super) fn line(error: &clap::Error, program: &str) -> String {
     }
     let first = said.split("\n\n").next().unwrap_or_default();
     let what = without_secrets(first.strip_prefix("error: ").unwrap_or(first));
-    if what.contains("; ") { what } else { format!("{what}; see {program} --help, or --help behind the command") }
+    if what.contains("; ") {
+        what
+    } else {
+        format!("{what}; see {program} --help, or --help behind the command")
+    }
 }
 
 /// The commands in the help's line of usage, without what comes behind them.

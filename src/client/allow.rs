@@ -30,8 +30,13 @@ const SOURCE: Allow = Allow::Source { prefix: 128 };
 pub fn claim(setting: &AllowSetting, gate: IpAddr, local: IpAddr) -> Allow {
     match (setting, gate.is_ipv4()) {
         (AllowSetting::Auto, _) if is_translated(gate, local) => SOURCE,
-        (AllowSetting::Auto | AllowSetting::Stun(_), _) => Allow::Network { address: address::to_wire(local), prefix: 128 },
-        (AllowSetting::SourceV4(prefix), true) => Allow::Source { prefix: prefix.saturating_add(MAPPED) },
+        (AllowSetting::Auto | AllowSetting::Stun(_), _) => Allow::Network {
+            address: address::to_wire(local),
+            prefix: 128,
+        },
+        (AllowSetting::SourceV4(prefix), true) => Allow::Source {
+            prefix: prefix.saturating_add(MAPPED),
+        },
         (AllowSetting::SourceV6(prefix), false) => Allow::Source { prefix: *prefix },
         (AllowSetting::Source | AllowSetting::SourceV4(_) | AllowSetting::SourceV6(_), _) => SOURCE,
         (AllowSetting::Network(network), _) => {
@@ -48,8 +53,12 @@ fn is_translated(gate: IpAddr, local: IpAddr) -> bool {
 /// True for an address that means the same host everywhere.
 fn is_public(address: IpAddr) -> bool {
     match address.to_canonical() {
-        IpAddr::V4(v4) => !NOT_PUBLIC_V4.iter().any(|(network, prefix)| Ipv4Net::new(*network, *prefix).is_ok_and(|net| net.contains(&v4))),
-        IpAddr::V6(_) => !NOT_PUBLIC_V6.iter().any(|network| within(address, *network)),
+        IpAddr::V4(v4) => !NOT_PUBLIC_V4.iter().any(|(network, prefix)| {
+            Ipv4Net::new(*network, *prefix).is_ok_and(|net| net.contains(&v4))
+        }),
+        IpAddr::V6(_) => !NOT_PUBLIC_V6
+            .iter()
+            .any(|network| within(address, *network)),
     }
 }
 
@@ -74,19 +83,29 @@ const NOT_PUBLIC_V4: [(Ipv4Addr, u8); 8] = [
     (Ipv4Addr::new(198, 18, 0, 0), 15),
 ];
 
-const NOT_PUBLIC_V6: [(Ipv6Addr, u8); 3] =
-    [(Ipv6Addr::LOCALHOST, 128), (Ipv6Addr::new(0xfc00, 0, 0, 0, 0, 0, 0, 0), 7), (Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 0), 10)];
+const NOT_PUBLIC_V6: [(Ipv6Addr, u8); 3] = [
+    (Ipv6Addr::LOCALHOST, 128),
+    (Ipv6Addr::new(0xfc00, 0, 0, 0, 0, 0, 0, 0), 7),
+    (Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 0), 10),
+];
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn auto(gate: &str, local: &str) -> Allow {
-        claim(&AllowSetting::Auto, gate.parse().unwrap(), local.parse().unwrap())
+        claim(
+            &AllowSetting::Auto,
+            gate.parse().unwrap(),
+            local.parse().unwrap(),
+        )
     }
 
     fn just(address: &str) -> Allow {
-        Allow::Network { address: address::to_wire(address.parse().unwrap()), prefix: 128 }
+        Allow::Network {
+            address: address::to_wire(address.parse().unwrap()),
+            prefix: 128,
+        }
     }
 
     #[test]
@@ -97,9 +116,17 @@ mod tests {
 
     #[test]
     fn auto_asks_for_the_source_behind_translation() {
-        for local in
-            ["10.1.2.3", "172.31.0.1", "192.168.1.2", "100.64.0.1", "100.127.255.255", "169.254.1.1", "192.0.0.4", "198.19.0.1", "0.0.0.0"]
-        {
+        for local in [
+            "10.1.2.3",
+            "172.31.0.1",
+            "192.168.1.2",
+            "100.64.0.1",
+            "100.127.255.255",
+            "169.254.1.1",
+            "192.0.0.4",
+            "198.19.0.1",
+            "0.0.0.0",
+        ] {
             assert_eq!(auto("198.51.100.1", local), SOURCE, "{local}");
         }
         for local in ["fd00::1", "fe80::1", "::1", "::"] {
@@ -119,18 +146,34 @@ mod tests {
 
     #[test]
     fn neighbours_of_private_networks_are_public() {
-        for local in ["100.63.255.255", "100.128.0.1", "172.15.0.1", "172.32.0.1", "192.0.1.1", "11.0.0.1"] {
+        for local in [
+            "100.63.255.255",
+            "100.128.0.1",
+            "172.15.0.1",
+            "172.32.0.1",
+            "192.0.1.1",
+            "11.0.0.1",
+        ] {
             assert_eq!(auto("198.51.100.1", local), just(local));
         }
     }
 
     #[test]
     fn a_source_prefix_counts_in_its_own_family_and_narrows_in_the_other() {
-        let (v4, v6) = ("198.51.100.1".parse().unwrap(), "2001:db8::1".parse().unwrap());
+        let (v4, v6) = (
+            "198.51.100.1".parse().unwrap(),
+            "2001:db8::1".parse().unwrap(),
+        );
         let over = |setting: AllowSetting, gate| claim(&setting, gate, gate);
-        assert_eq!(over(AllowSetting::SourceV4(24), v4), Allow::Source { prefix: 120 });
+        assert_eq!(
+            over(AllowSetting::SourceV4(24), v4),
+            Allow::Source { prefix: 120 }
+        );
         assert_eq!(over(AllowSetting::SourceV4(24), v6), SOURCE);
-        assert_eq!(over(AllowSetting::SourceV6(64), v6), Allow::Source { prefix: 64 });
+        assert_eq!(
+            over(AllowSetting::SourceV6(64), v6),
+            Allow::Source { prefix: 64 }
+        );
         assert_eq!(over(AllowSetting::SourceV6(64), v4), SOURCE);
         assert_eq!(over(AllowSetting::Source, v4), SOURCE);
     }
@@ -139,14 +182,31 @@ mod tests {
     fn what_stun_servers_saw_is_claimed_whatever_it_is() {
         let servers = AllowSetting::Stun("stun:a".parse().unwrap());
         for seen in ["203.0.113.9", "10.0.0.2", "2001:db8::9"] {
-            assert_eq!(claim(&servers, "198.51.100.1".parse().unwrap(), seen.parse().unwrap()), just(seen));
+            assert_eq!(
+                claim(
+                    &servers,
+                    "198.51.100.1".parse().unwrap(),
+                    seen.parse().unwrap()
+                ),
+                just(seen)
+            );
         }
     }
 
     #[test]
     fn a_network_is_claimed_as_it_is_over_either_family() {
         let network = AllowSetting::Network("192.0.2.0/24".parse().unwrap());
-        let expected = Allow::Network { address: "::ffff:192.0.2.0".parse().unwrap(), prefix: 120 };
-        assert_eq!(claim(&network, "2001:db8::1".parse().unwrap(), "::1".parse().unwrap()), expected);
+        let expected = Allow::Network {
+            address: "::ffff:192.0.2.0".parse().unwrap(),
+            prefix: 120,
+        };
+        assert_eq!(
+            claim(
+                &network,
+                "2001:db8::1".parse().unwrap(),
+                "::1".parse().unwrap()
+            ),
+            expected
+        );
     }
 }

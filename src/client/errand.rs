@@ -68,9 +68,17 @@ impl Errand {
         let (happened, events) = channel();
         let ignored = ignored();
         // Whoever started this with a signal ignored, such as nohup does, wants it to stay so, for the command as well.
-        let mut signals = Signals::new(SIGNALS.into_iter().filter(|signal| ignored >> (signal - 1) & 1 == 0))?;
+        let mut signals = Signals::new(
+            SIGNALS
+                .into_iter()
+                .filter(|signal| ignored >> (signal - 1) & 1 == 0),
+        )?;
         let sender = happened.clone();
-        thread::spawn(move || signals.forever().try_for_each(|signal| sender.send(Happened::Signal(signal))));
+        thread::spawn(move || {
+            signals
+                .forever()
+                .try_for_each(|signal| sender.send(Happened::Signal(signal)))
+        });
         Ok(Self { happened, events })
     }
 
@@ -101,7 +109,12 @@ impl Errand {
     ///
     /// # Errors
     /// When it cannot be started.
-    pub fn run(&self, command: &[OsString], first: Option<Duration>, again: &mut dyn FnMut() -> Duration) -> io::Result<Ended> {
+    pub fn run(
+        &self,
+        command: &[OsString],
+        first: Option<Duration>,
+        again: &mut dyn FnMut() -> Duration,
+    ) -> io::Result<Ended> {
         let (program, arguments) = command.split_first().ok_or(io::ErrorKind::InvalidInput)?;
         let mut child = own::start(program, arguments)?;
         let (happened, number) = (self.happened.clone(), child.id());
@@ -128,19 +141,27 @@ impl Errand {
     fn next(&self, within: Option<Duration>) -> Result<Happened, RecvTimeoutError> {
         match within {
             Some(within) => self.events.recv_timeout(within),
-            None => self.events.recv().map_err(|_| RecvTimeoutError::Disconnected),
+            None => self
+                .events
+                .recv()
+                .map_err(|_| RecvTimeoutError::Disconnected),
         }
     }
 }
 
 impl Ended {
     fn of(status: ExitStatus) -> Self {
-        Self { status: status.code(), signal: status.signal() }
+        Self {
+            status: status.code(),
+            signal: status.signal(),
+        }
     }
 
     /// As a shell says it: the exit status, or 128 and the signal.
     pub fn code(self) -> u8 {
-        let code = self.status.or_else(|| self.signal.map(|signal| signal.saturating_add(128)));
+        let code = self
+            .status
+            .or_else(|| self.signal.map(|signal| signal.saturating_add(128)));
         code.and_then(|code| u8::try_from(code).ok()).unwrap_or(1)
     }
 }
@@ -156,7 +177,8 @@ fn hand_on(child: &Child, signal: i32) {
 fn ignored() -> u64 {
     let status = files::read_system(Path::new("/proc/self/status")).unwrap_or_default();
     let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
-    mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or_default()
+    mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok())
+        .unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -166,7 +188,15 @@ mod tests {
     #[test]
     fn an_exit_status_is_passed_on_and_a_signal_counts_from_128() {
         let code = |status, signal| Ended { status, signal }.code();
-        assert_eq!((code(Some(0), None), code(Some(255), None), code(None, Some(9)), code(None, Some(15))), (0, 255, 137, 143));
+        assert_eq!(
+            (
+                code(Some(0), None),
+                code(Some(255), None),
+                code(None, Some(9)),
+                code(None, Some(15))
+            ),
+            (0, 255, 137, 143)
+        );
     }
 
     #[test]
@@ -178,9 +208,19 @@ mod tests {
             renewals += 1;
             Duration::from_millis(20)
         };
-        assert_eq!(errand.run(&command, Some(Duration::from_millis(20)), &mut again).unwrap().code(), 7);
+        assert_eq!(
+            errand
+                .run(&command, Some(Duration::from_millis(20)), &mut again)
+                .unwrap()
+                .code(),
+            7
+        );
         assert!(renewals >= 2, "{renewals}");
-        let none = errand.run(&[OsString::from("no-such-program")], None, &mut || Duration::MAX).unwrap_err();
+        let none = errand
+            .run(&[OsString::from("no-such-program")], None, &mut || {
+                Duration::MAX
+            })
+            .unwrap_err();
         assert_eq!(none.kind(), io::ErrorKind::NotFound);
     }
 }

@@ -52,14 +52,26 @@ impl Failure {
 
     /// The same, of a message that says both already.
     pub fn said(exit: Exit, message: impl fmt::Display) -> Self {
-        Self { exit, message: message.to_string() }
+        Self {
+            exit,
+            message: message.to_string(),
+        }
     }
 
     /// A file that could not be written.
     pub fn writing(error: &FileError) -> Self {
         match Self::from_file(error) {
-            Self { exit: Exit::Permission, message } => Self { exit: Exit::Permission, message },
-            Self { message, .. } => Self { exit: Exit::CannotCreate, message },
+            Self {
+                exit: Exit::Permission,
+                message,
+            } => Self {
+                exit: Exit::Permission,
+                message,
+            },
+            Self { message, .. } => Self {
+                exit: Exit::CannotCreate,
+                message,
+            },
         }
     }
 

@@ -42,7 +42,10 @@ impl Forge {
         host.set_port(0);
         match sendto(&self.socket, &packet, SendFlags::empty(), &host)? {
             sent if sent == packet.len() => Ok(()),
-            sent => Err(io::Error::other(format!("only {sent} of {} bytes were sent", packet.len()))),
+            sent => Err(io::Error::other(format!(
+                "only {sent} of {} bytes were sent",
+                packet.len()
+            ))),
         }
     }
 }
@@ -64,13 +67,25 @@ fn packet(from: SocketAddr, to: SocketAddr, payload: &[u8]) -> io::Result<Vec<u8
 #[cfg(target_os = "linux")]
 fn raw_socket(source: IpAddr) -> io::Result<OwnedFd> {
     use rustix::net::{AddressFamily, SocketFlags, SocketType, ipproto, socket_with};
-    let family = if source.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
-    Ok(socket_with(family, SocketType::RAW, SocketFlags::CLOEXEC, Some(ipproto::RAW))?)
+    let family = if source.is_ipv4() {
+        AddressFamily::INET
+    } else {
+        AddressFamily::INET6
+    };
+    Ok(socket_with(
+        family,
+        SocketType::RAW,
+        SocketFlags::CLOEXEC,
+        Some(ipproto::RAW),
+    )?)
 }
 
 #[cfg(not(target_os = "linux"))]
 fn raw_socket(_: IpAddr) -> io::Result<OwnedFd> {
-    Err(io::Error::new(io::ErrorKind::Unsupported, "only on Linux can a knock be sent with a forged source"))
+    Err(io::Error::new(
+        io::ErrorKind::Unsupported,
+        "only on Linux can a knock be sent with a forged source",
+    ))
 }
 
 #[cfg(test)]
@@ -81,7 +96,10 @@ mod tests {
 
     #[test]
     fn a_packet_has_the_forged_source_and_right_checksums() {
-        for (from, to) in [("203.0.113.9:40000", "192.0.2.1:62201"), ("[2001:db8::9]:40000", "[2001:db8::1]:62201")] {
+        for (from, to) in [
+            ("203.0.113.9:40000", "192.0.2.1:62201"),
+            ("[2001:db8::9]:40000", "[2001:db8::1]:62201"),
+        ] {
             let bytes = packet(from.parse().unwrap(), to.parse().unwrap(), &[7; 200]).unwrap();
             let read = SlicedPacket::from_ip(&bytes).unwrap();
             let source = match read.net.as_ref().unwrap() {
@@ -89,11 +107,26 @@ mod tests {
                 NetSlice::Ipv6(ip) => IpAddr::V6(ip.header().source_addr()),
                 NetSlice::Arp(_) => panic!("no ARP"),
             };
-            let Some(TransportSlice::Udp(udp)) = read.transport else { panic!("no UDP") };
-            assert_eq!(SocketAddr::new(source, udp.source_port()), from.parse().unwrap());
-            assert_eq!((udp.destination_port(), udp.payload()), (62201, &[7; 200][..]));
+            let Some(TransportSlice::Udp(udp)) = read.transport else {
+                panic!("no UDP")
+            };
+            assert_eq!(
+                SocketAddr::new(source, udp.source_port()),
+                from.parse().unwrap()
+            );
+            assert_eq!(
+                (udp.destination_port(), udp.payload()),
+                (62201, &[7; 200][..])
+            );
             assert_ne!(udp.checksum(), 0, "without one, IPv6 would not take it");
         }
-        assert!(packet("203.0.113.9:1".parse().unwrap(), "[::1]:1".parse().unwrap(), &[]).is_err());
+        assert!(
+            packet(
+                "203.0.113.9:1".parse().unwrap(),
+                "[::1]:1".parse().unwrap(),
+                &[]
+            )
+            .is_err()
+        );
     }
 }

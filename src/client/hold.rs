@@ -25,7 +25,12 @@ pub struct Hold {
 impl Hold {
     /// For this wish; nothing is sent yet.
     pub fn new(wish: Wish, way: Way, keys: UserKeys) -> Self {
-        Self { wish, way, keys, asked: [Vec::new(), Vec::new()] }
+        Self {
+            wish,
+            way,
+            keys,
+            asked: [Vec::new(), Vec::new()],
+        }
     }
 
     /// Knocks, at first or once more.
@@ -39,7 +44,9 @@ impl Hold {
         let sent = sent?;
         self.asked.rotate_right(1);
         if let Some(latest) = self.asked.first_mut() {
-            *latest = went_out(&sent).map(|(to, request)| (to, request.clone())).collect();
+            *latest = went_out(&sent)
+                .map(|(to, request)| (to, request.clone()))
+                .collect();
         }
         Ok(sent)
     }
@@ -52,9 +59,18 @@ impl Hold {
         let mut closings: Vec<(SocketAddr, Request)> = Vec::new();
         let now = self.wish.time_offset.applied_to(clock::wall()).as_millis();
         for (to, asked) in self.asked.iter().flatten() {
-            let services = asked.items.iter().filter(|item| !matches!(item, Item::Code(_)));
+            let services = asked
+                .items
+                .iter()
+                .filter(|item| !matches!(item, Item::Code(_)));
             let items = services.cloned().collect();
-            let request = Request { action: Action::Close, timestamp_ms: now, duration_s: 0, items, ..asked.clone() };
+            let request = Request {
+                action: Action::Close,
+                timestamp_ms: now,
+                duration_s: 0,
+                items,
+                ..asked.clone()
+            };
             if !closings.contains(&(*to, request.clone())) {
                 closings.push((*to, request));
             }
@@ -62,7 +78,11 @@ impl Hold {
         let send = |(to, request): (SocketAddr, Request)| {
             let packet = seal_at_random(&self.keys, &request)?;
             let outcome = Route::to(to, None).and_then(|route| route.send(packet.as_bytes()));
-            Ok(Sent { to, request: Some(request), outcome })
+            Ok(Sent {
+                to,
+                request: Some(request),
+                outcome,
+            })
         };
         closings.into_iter().map(send).collect()
     }
@@ -72,7 +92,9 @@ impl Hold {
 pub fn doors(sent: &[Sent], port: u16) -> Vec<SocketAddr> {
     let mut doors: Vec<SocketAddr> = Vec::new();
     for (gate, request) in went_out(sent) {
-        let mut door = request.target.map_or(gate, |target| SocketAddr::new(address::from_wire(target), 0));
+        let mut door = request.target.map_or(gate, |target| {
+            SocketAddr::new(address::from_wire(target), 0)
+        });
         door.set_port(port);
         if !doors.contains(&door) {
             doors.push(door);
@@ -87,5 +109,7 @@ pub fn lets_in(sent: &[Sent], host: SocketAddr) -> bool {
 }
 
 fn went_out(sent: &[Sent]) -> impl Iterator<Item = (SocketAddr, &Request)> {
-    sent.iter().filter(|sent| sent.outcome.is_ok()).filter_map(|sent| sent.request.as_ref().map(|request| (sent.to, request)))
+    sent.iter()
+        .filter(|sent| sent.outcome.is_ok())
+        .filter_map(|sent| sent.request.as_ref().map(|request| (sent.to, request)))
 }

@@ -37,7 +37,11 @@ pub fn user_keys(gate: &GateName, source: &KeySource) -> Result<UserKeys, Failur
                 }
             };
             KeyMaterial::pair_at_client(own, gate, psk.as_ref()).map_err(|error| {
-                Failure::new(Exit::Config, format!("gate_public_key: {error}"), "ask the gate's administrator for the right one")
+                Failure::new(
+                    Exit::Config,
+                    format!("gate_public_key: {error}"),
+                    "ask the gate's administrator for the right one",
+                )
             })?
         }
     };
@@ -58,5 +62,9 @@ fn in_file<K>(path: &Path, read: impl Fn(&str) -> Result<K, KeyError>) -> Result
 }
 
 fn no_key(place: &str, error: KeyError) -> Failure {
-    Failure::new(Exit::Config, format!("{place}: {error}"), "put the key alone there, on one line, as postern keygen prints it")
+    Failure::new(
+        Exit::Config,
+        format!("{place}: {error}"),
+        "put the key alone there, on one line, as postern keygen prints it",
+    )
 }

@@ -17,7 +17,11 @@ use crate::random;
 use crate::stun::{ANSWER_MAX, NotAnAnswer, request, seen_address};
 
 /// A question is sent, and after each of these times, but the last, again (RFC 8489, section 6.2.1, cut short).
-const WAITS: [Duration; 3] = [Duration::from_millis(500), Duration::from_secs(1), Duration::from_secs(2)];
+const WAITS: [Duration; 3] = [
+    Duration::from_millis(500),
+    Duration::from_secs(1),
+    Duration::from_secs(2),
+];
 
 /// Why the address is not known.
 #[derive(Debug)]
@@ -32,19 +36,36 @@ pub(super) enum Unseen {
 pub(super) fn seen_from(local: IpAddr, servers: &StunServers) -> Result<IpAddr, Unseen> {
     let servers = servers.list();
     let answers: Vec<Result<IpAddr, String>> = thread::scope(|scope| {
-        let asked: Vec<_> = servers.iter().map(|server| scope.spawn(move || ask(local, server))).collect();
-        asked.into_iter().map(|one| one.join().unwrap_or_else(|_| Err("the question failed".to_owned()))).collect()
+        let asked: Vec<_> = servers
+            .iter()
+            .map(|server| scope.spawn(move || ask(local, server)))
+            .collect();
+        asked
+            .into_iter()
+            .map(|one| {
+                one.join()
+                    .unwrap_or_else(|_| Err("the question failed".to_owned()))
+            })
+            .collect()
     });
     let said = |words: &dyn Fn(&Result<IpAddr, String>) -> Option<String>| {
-        let each = servers.iter().zip(&answers).filter_map(|(server, answer)| words(answer).map(|words| format!("{server} {words}")));
+        let each = servers
+            .iter()
+            .zip(&answers)
+            .filter_map(|(server, answer)| words(answer).map(|words| format!("{server} {words}")));
         each.collect::<Vec<_>>().join(", ")
     };
     let mut seen = answers.iter().filter_map(|answer| answer.as_ref().ok());
     match seen.next() {
-        None => Err(Unseen::Silence(format!("no STUN server tells this machine's address: {}", said(&|answer| answer.clone().err())))),
+        None => Err(Unseen::Silence(format!(
+            "no STUN server tells this machine's address: {}",
+            said(&|answer| answer.clone().err())
+        ))),
         Some(first) if seen.any(|other| other != first) => {
             let each = said(&|answer| answer.as_ref().ok().map(|seen| format!("sees {seen}")));
-            Err(Unseen::Disagreement(format!("STUN servers disagree on this machine's address: {each}")))
+            Err(Unseen::Disagreement(format!(
+                "STUN servers disagree on this machine's address: {each}"
+            )))
         }
         Some(first) => Ok(*first),
     }
@@ -53,8 +74,12 @@ pub(super) fn seen_from(local: IpAddr, servers: &StunServers) -> Result<IpAddr, 
 /// One server's answer, or what it did instead.
 fn ask(local: IpAddr, server: &Endpoint) -> Result<IpAddr, String> {
     let family = if local.is_ipv4() { "IPv4" } else { "IPv6" };
-    let places = resolve::look_up(&server.host, server.port).map_err(|_| "has no address".to_owned())?;
-    let place = places.into_iter().find(|place| place.is_ipv4() == local.is_ipv4()).ok_or(format!("has no {family} address"))?;
+    let places =
+        resolve::look_up(&server.host, server.port).map_err(|_| "has no address".to_owned())?;
+    let place = places
+        .into_iter()
+        .find(|place| place.is_ipv4() == local.is_ipv4())
+        .ok_or(format!("has no {family} address"))?;
     exchange(local, place).map_err(|fault| fault.to_string())
 }
 
@@ -67,17 +92,29 @@ fn exchange(local: IpAddr, server: SocketAddr) -> Result<IpAddr, Fault> {
     for wait in WAITS {
         socket.send(&request(&id))?;
         let start = clock::instant();
-        while let Some(left) = wait.checked_sub(clock::elapsed(start)).filter(|left| !left.is_zero()) {
+        while let Some(left) = wait
+            .checked_sub(clock::elapsed(start))
+            .filter(|left| !left.is_zero())
+        {
             socket.set_read_timeout(Some(left))?;
             let mut buffer = [0; ANSWER_MAX];
             let length = match socket.recv(&mut buffer) {
                 Ok(length) => length,
-                Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => break,
+                Err(error)
+                    if matches!(
+                        error.kind(),
+                        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut
+                    ) =>
+                {
+                    break;
+                }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 Err(error) => return Err(error.into()),
             };
             match seen_address(buffer.get(..length).unwrap_or_default(), &id) {
-                Ok(seen) if seen.is_ipv4() == local.is_ipv4() && !address::is_nobody(seen) => return Ok(seen),
+                Ok(seen) if seen.is_ipv4() == local.is_ipv4() && !address::is_nobody(seen) => {
+                    return Ok(seen);
+                }
                 Ok(_) => return Err(Fault::Answer(NotAnAnswer::NoAddress)),
                 // Whatever it is, the answer may still come.
                 Err(NotAnAnswer::Other) => {}
@@ -106,7 +143,9 @@ impl fmt::Display for Fault {
         match self {
             Self::Silent => f.write_str("does not answer"),
             Self::Answer(no) => write!(f, "does not tell ({no})"),
-            Self::System(error) if error.kind() == io::ErrorKind::ConnectionRefused => f.write_str("does not listen"),
+            Self::System(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+                f.write_str("does not listen")
+            }
             Self::System(error) => write!(f, "cannot be asked ({error})"),
         }
     }
@@ -139,7 +178,9 @@ mod tests {
 
     /// MAPPED-ADDRESS 192.0.2.last.
     fn seen(last: u8) -> Vec<u8> {
-        let head = [1, 1, 0, 12, 0x21, 0x12, 0xa4, 0x42, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+        let head = [
+            1, 1, 0, 12, 0x21, 0x12, 0xa4, 0x42, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
+        ];
         [&head[..], &[0, 1, 0, 8, 0, 1, 0, 0, 192, 0, 2, last]].concat()
     }
 
@@ -156,22 +197,43 @@ mod tests {
         let held = UdpSocket::bind("127.0.0.1:0").unwrap();
         held.connect("127.0.0.1:9").unwrap();
         let gone = held.local_addr().unwrap();
-        let servers = [server(|_| vec![seen(9)]), server(|_| vec![seen(9)]), format!("stun:{gone}")];
+        let servers = [
+            server(|_| vec![seen(9)]),
+            server(|_| vec![seen(9)]),
+            format!("stun:{gone}"),
+        ];
         assert_eq!(asked(&servers), Ok("192.0.2.9".parse().unwrap()));
         let said = asked(&servers[2..]).unwrap_err();
-        assert_eq!(said, format!("no STUN server tells this machine's address: {gone} does not listen"));
+        assert_eq!(
+            said,
+            format!("no STUN server tells this machine's address: {gone} does not listen")
+        );
     }
 
     #[test]
     fn servers_that_disagree_are_all_named() {
         let said = asked(&[server(|_| vec![seen(9)]), server(|_| vec![seen(8)])]).unwrap_err();
-        assert!(said.starts_with("STUN servers disagree on this machine's address: 127.0.0.1:"), "{said}");
-        assert!(said.contains(" sees 192.0.2.9, 127.0.0.1:") && said.ends_with(" sees 192.0.2.8"), "{said}");
+        assert!(
+            said.starts_with("STUN servers disagree on this machine's address: 127.0.0.1:"),
+            "{said}"
+        );
+        assert!(
+            said.contains(" sees 192.0.2.9, 127.0.0.1:") && said.ends_with(" sees 192.0.2.8"),
+            "{said}"
+        );
     }
 
     #[test]
     fn a_lost_question_is_sent_again_and_what_is_no_answer_is_passed_over() {
-        let junk = || vec![b"junk".to_vec(), Vec::new(), seen(1)[..24].to_vec(), vec![0; 3000], seen(9)];
+        let junk = || {
+            vec![
+                b"junk".to_vec(),
+                Vec::new(),
+                seen(1)[..24].to_vec(),
+                vec![0; 3000],
+                seen(9),
+            ]
+        };
         let late = server(move |count| if count == 0 { Vec::new() } else { junk() });
         assert_eq!(asked(&[late]), Ok("192.0.2.9".parse().unwrap()));
     }
@@ -193,17 +255,35 @@ mod tests {
             answer[31] = 9;
             asked_at.send_to(&answer, from).unwrap();
         });
-        assert_eq!(asked(&[format!("stun:{place}")]), Ok("192.0.2.9".parse().unwrap()));
+        assert_eq!(
+            asked(&[format!("stun:{place}")]),
+            Ok("192.0.2.9".parse().unwrap())
+        );
         spy.join().unwrap();
     }
 
     #[test]
     fn a_refusal_an_address_of_the_other_family_and_nobodys_are_no_addresses() {
-        let refusal = [&[1, 0x11, 0, 8, 0x21, 0x12, 0xa4, 0x42][..], &[0; 12], &[0, 9, 0, 4, 0, 0, 4, 1]].concat();
-        let v6 = [&[1, 1, 0, 24, 0x21, 0x12, 0xa4, 0x42][..], &[0; 12], &[0, 1, 0, 20, 0, 2, 0, 0, 0x20, 1], &[0; 14]].concat();
+        let refusal = [
+            &[1, 0x11, 0, 8, 0x21, 0x12, 0xa4, 0x42][..],
+            &[0; 12],
+            &[0, 9, 0, 4, 0, 0, 4, 1],
+        ]
+        .concat();
+        let v6 = [
+            &[1, 1, 0, 24, 0x21, 0x12, 0xa4, 0x42][..],
+            &[0; 12],
+            &[0, 1, 0, 20, 0, 2, 0, 0, 0x20, 1],
+            &[0; 14],
+        ]
+        .concat();
         let mut nobody = seen(0);
         nobody[28..].fill(255);
-        for (answer, says) in [(refusal, "(it refuses with code 401)"), (v6, "names no address"), (nobody, "names no address")] {
+        for (answer, says) in [
+            (refusal, "(it refuses with code 401)"),
+            (v6, "names no address"),
+            (nobody, "names no address"),
+        ] {
             let said = asked(&[server(move |_| vec![answer.clone()])]).unwrap_err();
             assert!(said.contains(says), "{said}");
         }

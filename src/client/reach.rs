@@ -68,7 +68,9 @@ pub fn reach_within(addresses: &[SocketAddr], limit: Duration) -> Result<Reached
 
 /// The same, for who only wants to know; none if no port opens.
 pub fn wait_for(addresses: &[SocketAddr], limit: Duration) -> Option<Opening> {
-    reach_within(addresses, limit).ok().map(|reached| reached.opening)
+    reach_within(addresses, limit)
+        .ok()
+        .map(|reached| reached.opening)
 }
 
 fn reach(addresses: &[SocketAddr], limit: Duration, again: bool) -> Result<Reached, NotReached> {
@@ -76,8 +78,17 @@ fn reach(addresses: &[SocketAddr], limit: Duration, again: bool) -> Result<Reach
     let over = Arc::new(AtomicBool::new(false));
     let (reports, reached) = channel();
     for (place, address) in addresses.iter().take(ADDRESSES_MAX).enumerate() {
-        let attempt = Attempt { address: *address, start, limit, again, over: Arc::clone(&over) };
-        let (reports, behind) = (reports.clone(), HEAD_START.saturating_mul(u32::try_from(place).unwrap_or(u32::MAX)));
+        let attempt = Attempt {
+            address: *address,
+            start,
+            limit,
+            again,
+            over: Arc::clone(&over),
+        };
+        let (reports, behind) = (
+            reports.clone(),
+            HEAD_START.saturating_mul(u32::try_from(place).unwrap_or(u32::MAX)),
+        );
         thread::spawn(move || {
             thread::sleep(behind.min(limit));
             let _ = reports.send(attempt.run());
@@ -122,7 +133,10 @@ impl Attempt {
         while let Some(left) = self.left() {
             match TcpStream::connect_timeout(&self.address, patience.min(left)) {
                 Ok(stream) => {
-                    let opening = Opening { at: self.address, after: clock::elapsed(self.start) };
+                    let opening = Opening {
+                        at: self.address,
+                        after: clock::elapsed(self.start),
+                    };
                     return Ok(Reached { stream, opening });
                 }
                 Err(error) => last = Some(error),
@@ -141,7 +155,10 @@ impl Attempt {
 
     /// The time that is left, unless another address was reached.
     fn left(&self) -> Option<Duration> {
-        let left = self.limit.checked_sub(clock::elapsed(self.start)).filter(|left| !left.is_zero());
+        let left = self
+            .limit
+            .checked_sub(clock::elapsed(self.start))
+            .filter(|left| !left.is_zero());
         left.filter(|_| !self.over.load(Ordering::Relaxed))
     }
 }
@@ -149,7 +166,10 @@ impl Attempt {
 /// This machine's own routing says no. A host that is unreachable may be a firewall's way to say that a port is shut.
 fn is_no_way(error: &io::Error) -> bool {
     use io::ErrorKind::{AddrNotAvailable, NetworkUnreachable, Unsupported};
-    matches!(error.kind(), AddrNotAvailable | NetworkUnreachable | Unsupported)
+    matches!(
+        error.kind(),
+        AddrNotAvailable | NetworkUnreachable | Unsupported
+    )
 }
 
 #[cfg(test)]
@@ -183,10 +203,16 @@ mod tests {
     fn the_first_address_is_taken_where_both_are_open_and_the_second_is_left_alone() {
         let [first, second] = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
         let addresses = [&first, &second].map(|listener| listener.local_addr().unwrap());
-        assert_eq!(reach_once(&addresses, LONG).unwrap().opening.at, addresses[0]);
+        assert_eq!(
+            reach_once(&addresses, LONG).unwrap().opening.at,
+            addresses[0]
+        );
         second.set_nonblocking(true).unwrap();
         thread::sleep(HEAD_START.saturating_mul(2));
-        assert_eq!(second.accept().unwrap_err().kind(), io::ErrorKind::WouldBlock);
+        assert_eq!(
+            second.accept().unwrap_err().kind(),
+            io::ErrorKind::WouldBlock
+        );
     }
 
     #[test]
@@ -199,7 +225,10 @@ mod tests {
     #[test]
     fn a_port_that_refuses_is_tried_once_where_once_is_enough() {
         let (start, doors) = (clock::instant(), [shut(), shut()]);
-        assert!(matches!(reach_once(&doors.each_ref().map(|(_, shut)| *shut), LONG), Err(NotReached::Shut)));
+        assert!(matches!(
+            reach_once(&doors.each_ref().map(|(_, shut)| *shut), LONG),
+            Err(NotReached::Shut)
+        ));
         assert!(clock::elapsed(start) < LONG / 2);
     }
 
@@ -209,13 +238,18 @@ mod tests {
             let (reports, reached) = channel();
             for shut in attempts {
                 let no_way = || NotReached::NoWay(io::ErrorKind::NetworkUnreachable.into());
-                reports.send(Err(if *shut { NotReached::Shut } else { no_way() })).unwrap();
+                reports
+                    .send(Err(if *shut { NotReached::Shut } else { no_way() }))
+                    .unwrap();
             }
             drop(reports);
             matches!(first(&reached), Err(NotReached::NoWay(_)))
         };
         assert!(of(&[false]) && of(&[false, false]));
         assert!(!of(&[false, true]) && !of(&[true, false]) && !of(&[]));
-        assert!(is_no_way(&io::Error::from_raw_os_error(101)) && !is_no_way(&io::Error::from_raw_os_error(113)));
+        assert!(
+            is_no_way(&io::Error::from_raw_os_error(101))
+                && !is_no_way(&io::Error::from_raw_os_error(113))
+        );
     }
 }

@@ -57,7 +57,10 @@ fn receive(stream: &TcpStream) -> Result<(), Failure> {
             Ok(())
         }
         Err(Broken::Writing(error)) => {
-            let what = format!("cannot write to standard output: {}", io::Error::from(error));
+            let what = format!(
+                "cannot write to standard output: {}",
+                io::Error::from(error)
+            );
             Err(Failure::new(Exit::Io, what, "check where the output goes"))
         }
     }
@@ -125,5 +128,9 @@ fn wait_for(side: BorrowedFd<'_>, event: PollFlags) -> Result<(), Errno> {
 }
 
 fn broken(error: &io::Error) -> Failure {
-    Failure::new(Exit::Io, format!("the connection broke: {error}"), "connect again")
+    Failure::new(
+        Exit::Io,
+        format!("the connection broke: {error}"),
+        "connect again",
+    )
 }

@@ -34,7 +34,10 @@ impl Families {
 ///
 /// # Errors
 /// When no endpoint has an address of these families.
-pub(super) fn destinations(endpoints: &[Endpoint], families: Families) -> Result<Vec<SocketAddr>, Failure> {
+pub(super) fn destinations(
+    endpoints: &[Endpoint],
+    families: Families,
+) -> Result<Vec<SocketAddr>, Failure> {
     let mut chosen: Vec<SocketAddr> = Vec::new();
     let mut first_failure = None;
     for endpoint in endpoints {
@@ -45,8 +48,14 @@ pub(super) fn destinations(endpoints: &[Endpoint], families: Families) -> Result
                 continue;
             }
         };
-        for address in found.into_iter().filter(|address| families.take(address.ip())) {
-            if !chosen.iter().any(|other| other.is_ipv4() == address.is_ipv4()) {
+        for address in found
+            .into_iter()
+            .filter(|address| families.take(address.ip()))
+        {
+            if !chosen
+                .iter()
+                .any(|other| other.is_ipv4() == address.is_ipv4())
+            {
                 chosen.push(address);
             }
         }
@@ -74,7 +83,13 @@ pub fn doors_of(host: &Host, port: u16, families: Families) -> Result<Vec<Socket
     let mut doors = look_up(host, port)?;
     doors.retain(|door| families.take(door.ip()));
     match doors.is_empty() {
-        true => Err(no_address(&[Endpoint { host: host.clone(), port }], families)),
+        true => Err(no_address(
+            &[Endpoint {
+                host: host.clone(),
+                port,
+            }],
+            families,
+        )),
         false => Ok(doors),
     }
 }
@@ -84,7 +99,9 @@ pub fn doors_of(host: &Host, port: u16, families: Families) -> Result<Vec<Socket
 /// # Errors
 /// When it has none.
 pub(super) fn look_up(host: &Host, port: u16) -> Result<Vec<SocketAddr>, Failure> {
-    let found = (host.as_str(), port).to_socket_addrs().map_err(|error| unknown(host, &error))?;
+    let found = (host.as_str(), port)
+        .to_socket_addrs()
+        .map_err(|error| unknown(host, &error))?;
     Ok(found.map(canonical).collect())
 }
 
@@ -98,18 +115,32 @@ fn canonical(address: SocketAddr) -> SocketAddr {
 
 fn unknown(host: &Host, error: &io::Error) -> Failure {
     let said = error.to_string();
-    let said = said.strip_prefix("failed to lookup address information: ").unwrap_or(&said);
-    Failure::new(Exit::NoHost, format!("{host} has no address: {said}"), "check the name and this machine's DNS, or use the gate's address")
+    let said = said
+        .strip_prefix("failed to lookup address information: ")
+        .unwrap_or(&said);
+    Failure::new(
+        Exit::NoHost,
+        format!("{host} has no address: {said}"),
+        "check the name and this machine's DNS, or use the gate's address",
+    )
 }
 
 fn no_address(endpoints: &[Endpoint], families: Families) -> Failure {
-    let hosts = endpoints.iter().map(|endpoint| endpoint.host.as_str()).collect::<Vec<_>>().join(", ");
+    let hosts = endpoints
+        .iter()
+        .map(|endpoint| endpoint.host.as_str())
+        .collect::<Vec<_>>()
+        .join(", ");
     let what = match families {
         Families::Both => format!("{hosts} has no address"),
         Families::V4 => format!("{hosts} has no IPv4 address"),
         Families::V6 => format!("{hosts} has no IPv6 address"),
     };
-    Failure::new(Exit::NoHost, what, "name another address, or leave out -4 and -6")
+    Failure::new(
+        Exit::NoHost,
+        what,
+        "name another address, or leave out -4 and -6",
+    )
 }
 
 #[cfg(test)]
@@ -118,21 +149,37 @@ mod tests {
 
     fn chosen(texts: &[&str], families: Families) -> Vec<String> {
         let endpoints: Vec<Endpoint> = texts.iter().map(|text| text.parse().unwrap()).collect();
-        destinations(&endpoints, families)
-            .map_or_else(|failure| vec![failure.to_string()], |found| found.iter().map(ToString::to_string).collect())
+        destinations(&endpoints, families).map_or_else(
+            |failure| vec![failure.to_string()],
+            |found| found.iter().map(ToString::to_string).collect(),
+        )
     }
 
     #[test]
     fn each_family_gets_the_first_address_of_its_own() {
-        let all = ["192.0.2.1:1", "192.0.2.2:2", "[2001:db8::1]:3", "[2001:db8::2]:4"];
-        assert_eq!(chosen(&all, Families::Both), ["192.0.2.1:1", "[2001:db8::1]:3"]);
+        let all = [
+            "192.0.2.1:1",
+            "192.0.2.2:2",
+            "[2001:db8::1]:3",
+            "[2001:db8::2]:4",
+        ];
+        assert_eq!(
+            chosen(&all, Families::Both),
+            ["192.0.2.1:1", "[2001:db8::1]:3"]
+        );
         assert_eq!(chosen(&all, Families::V4), ["192.0.2.1:1"]);
         assert_eq!(chosen(&all, Families::V6), ["[2001:db8::1]:3"]);
-        assert_eq!(chosen(&["[::ffff:192.0.2.1]:1"], Families::Both), ["192.0.2.1:1"]);
+        assert_eq!(
+            chosen(&["[::ffff:192.0.2.1]:1"], Families::Both),
+            ["192.0.2.1:1"]
+        );
     }
 
     #[test]
     fn a_family_that_the_gate_does_not_have_is_named() {
-        assert_eq!(chosen(&["192.0.2.1"], Families::V6), ["192.0.2.1 has no IPv6 address; name another address, or leave out -4 and -6"]);
+        assert_eq!(
+            chosen(&["192.0.2.1"], Families::V6),
+            ["192.0.2.1 has no IPv6 address; name another address, or leave out -4 and -6"]
+        );
     }
 }

@@ -17,11 +17,20 @@ pub(super) struct Route {
 
 impl Route {
     pub(super) fn to(gate: SocketAddr, forge: Option<Forge>) -> io::Result<Self> {
-        let any: IpAddr = if gate.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
+        let any: IpAddr = if gate.is_ipv4() {
+            Ipv4Addr::UNSPECIFIED.into()
+        } else {
+            Ipv6Addr::UNSPECIFIED.into()
+        };
         let socket = UdpSocket::bind((any, 0))?;
         socket.connect(gate)?;
         let local = socket.local_addr()?;
-        Ok(Self { socket, local, gate, forge })
+        Ok(Self {
+            socket,
+            local,
+            gate,
+            forge,
+        })
     }
 
     /// The address that a knock will be sent from, unless its source is forged.
@@ -35,7 +44,10 @@ impl Route {
         }
         match self.socket.send(packet)? {
             sent if sent == packet.len() => Ok(()),
-            sent => Err(io::Error::other(format!("only {sent} of {} bytes were sent", packet.len()))),
+            sent => Err(io::Error::other(format!(
+                "only {sent} of {} bytes were sent",
+                packet.len()
+            ))),
         }
     }
 }

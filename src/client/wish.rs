@@ -45,8 +45,16 @@ impl Wish {
             }
         }
         if items.len() > limits::MAX_SERVICES {
-            let what = format!("{} services are more than one knock can ask for ({})", items.len(), limits::MAX_SERVICES);
-            return Err(Failure::new(Exit::Usage, what, "knock twice, or have the gate's administrator define one named service for them"));
+            let what = format!(
+                "{} services are more than one knock can ask for ({})",
+                items.len(),
+                limits::MAX_SERVICES
+            );
+            return Err(Failure::new(
+                Exit::Usage,
+                what,
+                "knock twice, or have the gate's administrator define one named service for them",
+            ));
         }
         if items.is_empty() && self.action == Action::Open {
             return Err(Failure::new(
@@ -62,7 +70,9 @@ impl Wish {
     /// The first TCP port that it asks for.
     pub fn tcp_port(&self) -> Option<u16> {
         self.services.iter().find_map(|wanted| match wanted {
-            Wanted::Ports(ports) if ports.protocol_name() == "tcp" => ports.range().map(|(first, _)| first),
+            Wanted::Ports(ports) if ports.protocol_name() == "tcp" => {
+                ports.range().map(|(first, _)| first)
+            }
             _ => None,
         })
     }
@@ -81,7 +91,13 @@ fn item(wanted: &Wanted) -> Result<Item, Failure> {
         Wanted::Ports(ports) => ports.to_wire().map(Item::Service),
         Wanted::Named(name) => ServiceName::new(name).ok().map(Item::Name),
     };
-    item.ok_or_else(|| Failure::new(Exit::Usage, format!("{wanted} cannot be asked for"), "write it like tcp/22 or web"))
+    item.ok_or_else(|| {
+        Failure::new(
+            Exit::Usage,
+            format!("{wanted} cannot be asked for"),
+            "write it like tcp/22 or web",
+        )
+    })
 }
 
 #[cfg(test)]
@@ -103,13 +119,22 @@ mod tests {
 
     #[test]
     fn a_service_that_is_named_twice_is_asked_for_once() {
-        assert_eq!(wish(Action::Open, &["tcp/22", "web", "tcp/22"]).items().unwrap().len(), 2);
+        assert_eq!(
+            wish(Action::Open, &["tcp/22", "web", "tcp/22"])
+                .items()
+                .unwrap()
+                .len(),
+            2
+        );
     }
 
     #[test]
     fn a_code_comes_behind_the_services_and_is_not_shown() {
         let code = Code::new("123456").unwrap();
-        let wish = Wish { code: Some(code.clone()), ..wish(Action::Open, &["tcp/22"]) };
+        let wish = Wish {
+            code: Some(code.clone()),
+            ..wish(Action::Open, &["tcp/22"])
+        };
         assert_eq!(wish.items().unwrap().last(), Some(&Item::Code(code)));
         assert!(!format!("{wish:?}").contains("123456"));
     }
@@ -117,7 +142,10 @@ mod tests {
     #[test]
     fn nothing_can_be_closed_but_not_opened() {
         assert_eq!(wish(Action::Close, &[]).items().unwrap(), []);
-        assert_eq!(wish(Action::Open, &[]).items().unwrap_err().exit(), Exit::Usage);
+        assert_eq!(
+            wish(Action::Open, &[]).items().unwrap_err().exit(),
+            Exit::Usage
+        );
     }
 
     #[test]
@@ -125,12 +153,18 @@ mod tests {
         let many: Vec<String> = (1..=17).map(|port| format!("tcp/{port}")).collect();
         let many: Vec<&str> = many.iter().map(String::as_str).collect();
         assert_eq!(wish(Action::Open, &many[..16]).items().unwrap().len(), 16);
-        assert_eq!(wish(Action::Open, &many).items().unwrap_err().exit(), Exit::Usage);
+        assert_eq!(
+            wish(Action::Open, &many).items().unwrap_err().exit(),
+            Exit::Usage
+        );
     }
 
     #[test]
     fn the_port_to_wait_for_is_the_first_tcp_one() {
-        assert_eq!(wish(Action::Open, &["udp/53", "web", "tcp/80-90", "tcp/22"]).tcp_port(), Some(80));
+        assert_eq!(
+            wish(Action::Open, &["udp/53", "web", "tcp/80-90", "tcp/22"]).tcp_port(),
+            Some(80)
+        );
         assert_eq!(wish(Action::Open, &["udp/53", "web"]).tcp_port(), None);
     }
 

@@ -21,7 +21,10 @@ pub enum Change<'a> {
 
 /// The file's text after these changes, one after another; `None` where it is not a user's own file.
 pub fn edited(file: &BundleFile, changes: &[Change<'_>]) -> Option<Zeroizing<String>> {
-    let mut file = BundleFile { path: file.path.clone(), text: Zeroizing::new(file.text.to_string()) };
+    let mut file = BundleFile {
+        path: file.path.clone(),
+        text: Zeroizing::new(file.text.to_string()),
+    };
     for change in changes {
         file.text = once(&file, *change)?;
     }
@@ -44,17 +47,27 @@ fn once(file: &BundleFile, change: Change<'_>) -> Option<Zeroizing<String>> {
     }
     let text = file.text.as_str();
     let (Change::Set(key, _) | Change::Take(key)) = change;
-    let found = tree.iter().find(|(found, _)| found.get_ref() == key).map(|(key, value)| (key.span(), value.span()));
+    let found = tree
+        .iter()
+        .find(|(found, _)| found.get_ref() == key)
+        .map(|(key, value)| (key.span(), value.span()));
     Some(match (change, found) {
         (Change::Set(_, value), Some((_, place))) => replaced(text, place, &[value]),
         (Change::Set(key, value), None) => {
             let name = tree.get("name")?.span();
             let end = end_of_line(text, name.end);
-            let line_end = if text.get(..end)?.ends_with('\n') { "" } else { "\n" };
+            let line_end = if text.get(..end)?.ends_with('\n') {
+                ""
+            } else {
+                "\n"
+            };
             replaced(text, end..end, &[line_end, key, " = ", value, "\n"])
         }
         (Change::Take(_), Some((key, value))) => {
-            let start = text.get(..key.start)?.rfind('\n').map_or(0, |at| at.saturating_add(1));
+            let start = text
+                .get(..key.start)?
+                .rfind('\n')
+                .map_or(0, |at| at.saturating_add(1));
             replaced(text, start..end_of_line(text, value.end), &[])
         }
         (Change::Take(_), None) => file.text.clone(),
@@ -64,7 +77,10 @@ fn once(file: &BundleFile, change: Change<'_>) -> Option<Zeroizing<String>> {
 /// Where the next line starts.
 fn end_of_line(text: &str, at: usize) -> usize {
     let rest = text.get(at..).unwrap_or_default();
-    at.saturating_add(rest.find('\n').map_or(rest.len(), |newline| newline.saturating_add(1)))
+    at.saturating_add(
+        rest.find('\n')
+            .map_or(rest.len(), |newline| newline.saturating_add(1)),
+    )
 }
 
 fn replaced(text: &str, place: Range<usize>, parts: &[&str]) -> Zeroizing<String> {
@@ -81,7 +97,10 @@ mod tests {
     use super::*;
 
     fn file(text: &str) -> BundleFile {
-        BundleFile { path: "users.d/alice.toml".into(), text: text.to_owned().into() }
+        BundleFile {
+            path: "users.d/alice.toml".into(),
+            text: text.to_owned().into(),
+        }
     }
 
     const TEXT: &str = "# Alice, of the night shift\nname = \"alice\" # that is her\n  key = \"AAAA\"  # from 2025\nservices = [\n  \"tcp/22\", # ssh\n]\n\n[max_prefix]\nv4 = 24\n";
@@ -91,15 +110,34 @@ mod tests {
         let text = edited(&file(TEXT), &[Change::Set("key", "\"BBBB\"")]).unwrap();
         assert_eq!(text.as_str(), TEXT.replace("AAAA", "BBBB"));
         assert_eq!(text_of(&file(&text), "key").unwrap().as_str(), "BBBB");
-        assert_eq!((text_of(&file(TEXT), "services"), text_of(&file(TEXT), "quota")), (None, None));
+        assert_eq!(
+            (
+                text_of(&file(TEXT), "services"),
+                text_of(&file(TEXT), "quota")
+            ),
+            (None, None)
+        );
     }
 
     #[test]
     fn a_new_key_comes_behind_the_name_and_goes_again_without_a_trace() {
         let text = edited(&file(TEXT), &[Change::Set("disabled", "true")]).unwrap();
-        assert_eq!(text.as_str(), TEXT.replace("that is her\n", "that is her\ndisabled = true\n"));
-        assert_eq!(edited(&file(&text), &[Change::Take("disabled")]).unwrap().as_str(), TEXT);
-        assert_eq!(edited(&file(TEXT), &[Change::Take("disabled")]).unwrap().as_str(), TEXT);
+        assert_eq!(
+            text.as_str(),
+            TEXT.replace("that is her\n", "that is her\ndisabled = true\n")
+        );
+        assert_eq!(
+            edited(&file(&text), &[Change::Take("disabled")])
+                .unwrap()
+                .as_str(),
+            TEXT
+        );
+        assert_eq!(
+            edited(&file(TEXT), &[Change::Take("disabled")])
+                .unwrap()
+                .as_str(),
+            TEXT
+        );
         let without_end = "key = \"AAAA\"\nservices = [\"tcp/22\"]\nname = \"alice\"";
         let text = edited(&file(without_end), &[Change::Set("disabled", "true")]).unwrap();
         assert_eq!(text.as_str(), format!("{without_end}\ndisabled = true\n"));
@@ -107,14 +145,32 @@ mod tests {
 
     #[test]
     fn a_value_of_many_lines_goes_as_a_whole() {
-        let text = edited(&file(TEXT), &[Change::Take("services"), Change::Take("key"), Change::Set("key_file", "'k'")]).unwrap();
-        assert_eq!(text.as_str(), "# Alice, of the night shift\nname = \"alice\" # that is her\nkey_file = 'k'\n\n[max_prefix]\nv4 = 24\n");
+        let text = edited(
+            &file(TEXT),
+            &[
+                Change::Take("services"),
+                Change::Take("key"),
+                Change::Set("key_file", "'k'"),
+            ],
+        )
+        .unwrap();
+        assert_eq!(
+            text.as_str(),
+            "# Alice, of the night shift\nname = \"alice\" # that is her\nkey_file = 'k'\n\n[max_prefix]\nv4 = 24\n"
+        );
     }
 
     #[test]
     fn what_is_no_users_own_file_is_left_alone() {
-        for text in ["[[user]]\nname = \"alice\"\n", "name = ", "key = \"AAAA\"\n"] {
-            assert!(edited(&file(text), &[Change::Set("disabled", "true")]).is_none(), "{text}");
+        for text in [
+            "[[user]]\nname = \"alice\"\n",
+            "name = ",
+            "key = \"AAAA\"\n",
+        ] {
+            assert!(
+                edited(&file(text), &[Change::Set("disabled", "true")]).is_none(),
+                "{text}"
+            );
         }
     }
 }

@@ -27,12 +27,20 @@ impl<'t> Fields<'t> {
     }
 
     /// A table inside this one, `None` where it is missing or no table.
-    pub(super) fn table(&self, page: &mut Page<'_>, key: &str, name: &'t str) -> Option<Fields<'t>> {
+    pub(super) fn table(
+        &self,
+        page: &mut Page<'_>,
+        key: &str,
+        name: &'t str,
+    ) -> Option<Fields<'t>> {
         let value = self.get(key)?;
         match value.get_ref() {
             DeValue::Table(table) => Some(Fields::new(name, table, value.span())),
             other => {
-                page.refuse(value.span(), wrong_type(key, &format!("a table, {name}"), other));
+                page.refuse(
+                    value.span(),
+                    wrong_type(key, &format!("a table, {name}"), other),
+                );
                 None
             }
         }
@@ -40,9 +48,19 @@ impl<'t> Fields<'t> {
 
     /// Refuses keys that have no meaning.
     pub(super) fn only(&self, page: &mut Page<'_>, known: &[&str]) {
-        for key in self.table.keys().filter(|key| !known.contains(&key.get_ref().as_ref())) {
+        for key in self
+            .table
+            .keys()
+            .filter(|key| !known.contains(&key.get_ref().as_ref()))
+        {
             let what = format!("{} has no meaning in {}", quoted(key.get_ref()), self.name);
-            page.refuse(key.span(), fault(what, format!("the keys of {} are {}", self.name, known.join(", "))));
+            page.refuse(
+                key.span(),
+                fault(
+                    what,
+                    format!("the keys of {} are {}", self.name, known.join(", ")),
+                ),
+            );
         }
     }
 
@@ -61,23 +79,41 @@ impl<'t> Fields<'t> {
 
     /// Where a key's value stands; the table's header where there is none.
     pub(super) fn span_of(&self, key: &str) -> Range<usize> {
-        self.get(key).map_or_else(|| self.span.clone(), Spanned::span)
+        self.get(key)
+            .map_or_else(|| self.span.clone(), Spanned::span)
     }
 
     /// Notes that a key is missing.
     pub(super) fn require(&self, page: &mut Page<'_>, key: &str, example: &str) {
         if !self.has(key) {
-            page.refuse(self.span.clone(), fault(format!("{} has no {key}", self.name), format!("add {key} = {example}")));
+            page.refuse(
+                self.span.clone(),
+                fault(
+                    format!("{} has no {key}", self.name),
+                    format!("add {key} = {example}"),
+                ),
+            );
         }
     }
 
-    pub(super) fn text<T>(&self, page: &mut Page<'_>, key: &str, read: impl FnOnce(&'t str) -> Result<T, Fault>) -> Option<T> {
+    pub(super) fn text<T>(
+        &self,
+        page: &mut Page<'_>,
+        key: &str,
+        read: impl FnOnce(&'t str) -> Result<T, Fault>,
+    ) -> Option<T> {
         let value = self.get(key)?;
         page.check(value.span(), text(key, value, read))
     }
 
     /// A whole number from `low` to `high`.
-    pub(super) fn number(&self, page: &mut Page<'_>, key: &str, low: u16, high: u16) -> Option<u16> {
+    pub(super) fn number(
+        &self,
+        page: &mut Page<'_>,
+        key: &str,
+        low: u16,
+        high: u16,
+    ) -> Option<u16> {
         let value = self.get(key)?;
         page.check(value.span(), number(key, value, low, high))
     }
@@ -88,17 +124,28 @@ impl<'t> Fields<'t> {
         match value.get_ref() {
             DeValue::Boolean(flag) => Some(*flag),
             other => {
-                page.refuse(value.span(), wrong_type(key, "true or false, without quotes", other));
+                page.refuse(
+                    value.span(),
+                    wrong_type(key, "true or false, without quotes", other),
+                );
                 None
             }
         }
     }
 
     /// A list of numbers, or one number.
-    pub(super) fn numbers(&self, page: &mut Page<'_>, key: &str, low: u16, high: u16) -> Option<Vec<(Range<usize>, u16)>> {
+    pub(super) fn numbers(
+        &self,
+        page: &mut Page<'_>,
+        key: &str,
+        low: u16,
+        high: u16,
+    ) -> Option<Vec<(Range<usize>, u16)>> {
         let value = self.get(key)?;
         let DeValue::Array(items) = value.get_ref() else {
-            return self.number(page, key, low, high).map(|number| vec![(value.span(), number)]);
+            return self
+                .number(page, key, low, high)
+                .map(|number| vec![(value.span(), number)]);
         };
         each(page, items, |item| number(key, item, low, high))
     }
@@ -114,7 +161,10 @@ impl<'t> Fields<'t> {
         match value.get_ref() {
             DeValue::Array(items) => each(page, items, |item| text(key, item, &read)),
             other => {
-                page.refuse(value.span(), wrong_type(key, "a list of texts, [\"…\"]", other));
+                page.refuse(
+                    value.span(),
+                    wrong_type(key, "a list of texts, [\"…\"]", other),
+                );
                 None
             }
         }
@@ -123,10 +173,20 @@ impl<'t> Fields<'t> {
 
 /// One of a few words.
 pub(super) fn one_of<T: Copy>(key: &str, words: &[(&str, T)], text: &str) -> Result<T, Fault> {
-    words.iter().find(|(word, _)| *word == text).map(|(_, value)| *value).ok_or_else(|| {
-        let words: Vec<String> = words.iter().map(|(word, _)| format!("\"{word}\"")).collect();
-        fault(format!("{} is no value of {key}", quoted(text)), format!("write {}", words.join(" or ")))
-    })
+    words
+        .iter()
+        .find(|(word, _)| *word == text)
+        .map(|(_, value)| *value)
+        .ok_or_else(|| {
+            let words: Vec<String> = words
+                .iter()
+                .map(|(word, _)| format!("\"{word}\""))
+                .collect();
+            fault(
+                format!("{} is no value of {key}", quoted(text)),
+                format!("write {}", words.join(" or ")),
+            )
+        })
 }
 
 pub(super) fn wrong_type(key: &str, wanted: &str, found: &DeValue<'_>) -> Fault {
@@ -138,10 +198,17 @@ pub(super) fn wrong_type(key: &str, wanted: &str, found: &DeValue<'_>) -> Fault 
         DeValue::Array(_) => "a list",
         DeValue::Table(_) => "a table",
     };
-    fault(format!("{key} cannot be {found}"), format!("write {wanted}"))
+    fault(
+        format!("{key} cannot be {found}"),
+        format!("write {wanted}"),
+    )
 }
 
-fn text<'t, T>(key: &str, value: Value<'t>, read: impl FnOnce(&'t str) -> Result<T, Fault>) -> Result<T, Fault> {
+fn text<'t, T>(
+    key: &str,
+    value: Value<'t>,
+    read: impl FnOnce(&'t str) -> Result<T, Fault>,
+) -> Result<T, Fault> {
     match value.get_ref() {
         DeValue::String(text) => read(text),
         other => Err(wrong_type(key, "a text in quotes, \"…\"", other)),
@@ -154,7 +221,12 @@ fn number(key: &str, value: Value<'_>, low: u16, high: u16) -> Result<u16, Fault
         DeValue::Integer(number) => u16::from_str_radix(number.as_str(), number.radix())
             .ok()
             .filter(|number| (low..=high).contains(number))
-            .ok_or_else(|| fault(format!("{} is out of the range of {key}", quoted(number.as_str())), format!("write {wanted}"))),
+            .ok_or_else(|| {
+                fault(
+                    format!("{} is out of the range of {key}", quoted(number.as_str())),
+                    format!("write {wanted}"),
+                )
+            }),
         other => Err(wrong_type(key, &wanted, other)),
     }
 }
@@ -164,6 +236,12 @@ fn each<'t, T>(
     items: &'t [Spanned<DeValue<'t>>],
     read: impl Fn(Value<'t>) -> Result<T, Fault>,
 ) -> Option<Vec<(Range<usize>, T)>> {
-    let read: Vec<_> = items.iter().map(|item| page.check(item.span(), read(item)).map(|value| (item.span(), value))).collect();
+    let read: Vec<_> = items
+        .iter()
+        .map(|item| {
+            page.check(item.span(), read(item))
+                .map(|value| (item.span(), value))
+        })
+        .collect();
     read.into_iter().collect()
 }

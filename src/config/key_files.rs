@@ -16,9 +16,18 @@ pub(super) fn named(bundle: &Bundle) -> Vec<PathBuf> {
     let mut gate_key = None;
     let mut pairs = false;
     for file in bundle.main.iter().chain(&bundle.users) {
-        let Some(tree) = Page::of(file).tree() else { continue };
-        if bundle.main.as_ref().is_some_and(|main| main.path == file.path) {
-            gate_key = tree.get("gate").and_then(|gate| gate.get_ref().as_table()).and_then(|gate| path(&file.path, gate, "private_key"));
+        let Some(tree) = Page::of(file).tree() else {
+            continue;
+        };
+        if bundle
+            .main
+            .as_ref()
+            .is_some_and(|main| main.path == file.path)
+        {
+            gate_key = tree
+                .get("gate")
+                .and_then(|gate| gate.get_ref().as_table())
+                .and_then(|gate| path(&file.path, gate, "private_key"));
         }
         for user in users(&tree) {
             pairs |= user.contains_key("public_key") || user.contains_key("old_public_key");
@@ -35,12 +44,19 @@ pub(super) fn named(bundle: &Bundle) -> Vec<PathBuf> {
 pub(super) fn gate_key(bundle: &Bundle) -> Option<PathBuf> {
     let main = bundle.main.as_ref()?;
     let tree = Page::of(main).tree()?;
-    path(&main.path, tree.get("gate")?.get_ref().as_table()?, "private_key")
+    path(
+        &main.path,
+        tree.get("gate")?.get_ref().as_table()?,
+        "private_key",
+    )
 }
 
 fn users<'t>(tree: &'t DeTable<'t>) -> Vec<&'t DeTable<'t>> {
     match tree.get("user").map(|users| users.get_ref()) {
-        Some(DeValue::Array(users)) => users.iter().filter_map(|user| user.get_ref().as_table()).collect(),
+        Some(DeValue::Array(users)) => users
+            .iter()
+            .filter_map(|user| user.get_ref().as_table())
+            .collect(),
         Some(_) => Vec::new(),
         None => vec![tree],
     }

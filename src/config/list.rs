@@ -53,9 +53,18 @@ pub enum KeyKind {
 impl Listed {
     /// As it stands on the page.
     pub(super) fn of(page: &Page<'_>, fields: &Fields<'_>, read: &Read) -> Self {
-        let Read { policy, secret, code, old, disabled, own_file } = read;
+        let Read {
+            policy,
+            secret,
+            code,
+            old,
+            disabled,
+            own_file,
+        } = read;
         let file = match secret {
-            Secret::Shared(_) => fields.get("key_file").and_then(|path| super::bounds::key_path(page.path, path.get_ref().as_str()?).ok()),
+            Secret::Shared(_) => fields
+                .get("key_file")
+                .and_then(|path| super::bounds::key_path(page.path, path.get_ref().as_str()?).ok()),
             Secret::Pair(..) => None,
         };
         Self {
@@ -66,7 +75,9 @@ impl Listed {
             key: file.map_or_else(|| KeyKind::of(secret), KeyKind::SharedFile),
             totp: code.is_some(),
             disabled: *disabled,
-            old: old.as_ref().map(|old| (KeyKind::of(&old.secret), old.until)),
+            old: old
+                .as_ref()
+                .map(|old| (KeyKind::of(&old.secret), old.until)),
         }
     }
 }
@@ -85,7 +96,10 @@ impl KeyKind {
     fn of(secret: &Secret) -> Self {
         match secret {
             Secret::Shared(_) => Self::Shared,
-            Secret::Pair(public, preshared) => Self::Pair { public: *public, psk: preshared.is_some() },
+            Secret::Pair(public, preshared) => Self::Pair {
+                public: *public,
+                psk: preshared.is_some(),
+            },
         }
     }
 

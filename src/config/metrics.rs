@@ -19,8 +19,10 @@ const INTERVAL_MAX: Duration = Duration::from_secs(3600);
 pub(super) fn read(page: &mut Page<'_>, fields: &Fields<'_>) -> Metrics {
     fields.only(page, &["file", "interval", "listen"]);
     if fields.has("interval") && !fields.has("file") {
-        let what =
-            fault("interval stands without file", "add file = \"/var/lib/prometheus/node-exporter/postern.prom\", or take interval out");
+        let what = fault(
+            "interval stands without file",
+            "add file = \"/var/lib/prometheus/node-exporter/postern.prom\", or take interval out",
+        );
         page.refuse(fields.span_of("interval"), what);
     }
     let interval = fields.text(page, "interval", interval);
@@ -36,21 +38,32 @@ fn file(text: &str) -> Result<PathBuf, Fault> {
     if path.extension().is_some_and(|ending| ending == "prom") {
         return Ok(path);
     }
-    Err(fault("a node exporter reads only files that end in .prom", "write a path like \"/var/lib/prometheus/node-exporter/postern.prom\""))
+    Err(fault(
+        "a node exporter reads only files that end in .prom",
+        "write a path like \"/var/lib/prometheus/node-exporter/postern.prom\"",
+    ))
 }
 
 fn interval(text: &str) -> Result<Duration, Fault> {
-    let interval = time::parse_duration(text).ok().filter(|length| (INTERVAL_MIN..=INTERVAL_MAX).contains(length));
+    let interval = time::parse_duration(text)
+        .ok()
+        .filter(|length| (INTERVAL_MIN..=INTERVAL_MAX).contains(length));
     interval.ok_or_else(|| fault(format!("{} is no interval", quoted(text)), "write 1s to 1h"))
 }
 
 fn listen(text: &str) -> Result<SocketAddr, Fault> {
     let cure = "write an address of this host's own, like \"127.0.0.1:9162\" or \"[::1]:9162\"";
     let Ok(address) = text.parse::<SocketAddr>() else {
-        return Err(fault(format!("{} is not an address with a port", quoted(text)), cure));
+        return Err(fault(
+            format!("{} is not an address with a port", quoted(text)),
+            cure,
+        ));
     };
     if !address.ip().is_loopback() {
-        let what = format!("{} is not a loopback address: others could read the figures, and find the gate by them", address.ip());
+        let what = format!(
+            "{} is not a loopback address: others could read the figures, and find the gate by them",
+            address.ip()
+        );
         return Err(fault(what, cure));
     }
     if address.port() == 0 {
@@ -68,11 +81,31 @@ mod tests {
         for right in ["127.0.0.1:9162", "127.8.9.1:1", "[::1]:65535"] {
             assert_eq!(listen(right).unwrap().to_string(), right);
         }
-        for wrong in ["", "9162", ":9162", "localhost:9162", "127.0.0.1", "127.0.0.1:0", "[::1]:65536"] {
+        for wrong in [
+            "",
+            "9162",
+            ":9162",
+            "localhost:9162",
+            "127.0.0.1",
+            "127.0.0.1:0",
+            "[::1]:65536",
+        ] {
             assert!(listen(wrong).is_err(), "{wrong}");
         }
-        for open in ["0.0.0.0:9162", "[::]:9162", "192.0.2.1:9162", "[2001:db8::1]:9162", "[::ffff:192.0.2.1]:9162"] {
-            assert!(listen(open).unwrap_err().what.contains("is not a loopback address"), "{open}");
+        for open in [
+            "0.0.0.0:9162",
+            "[::]:9162",
+            "192.0.2.1:9162",
+            "[2001:db8::1]:9162",
+            "[::ffff:192.0.2.1]:9162",
+        ] {
+            assert!(
+                listen(open)
+                    .unwrap_err()
+                    .what
+                    .contains("is not a loopback address"),
+                "{open}"
+            );
         }
     }
 }

@@ -106,10 +106,16 @@ pub fn settings_and_users(bundle: &Bundle) -> Result<(Settings, Vec<Listed>), Pr
 /// Where it is not TOML, or the socket's own path is wrong.
 pub fn control_socket(main: &BundleFile) -> Result<PathBuf, Problems> {
     let mut page = Page::of(main);
-    let named = page.tree().and_then(|tree| sections::control_socket(&mut page, &tree));
+    let named = page
+        .tree()
+        .and_then(|tree| sections::control_socket(&mut page, &tree));
     zeroize::zeroize_stack::<STACK>();
     let problems = page.into_problems();
-    if problems.is_empty() { Ok(named.unwrap_or_else(|| PathBuf::from(CONTROL_SOCKET))) } else { Err(Problems(problems)) }
+    if problems.is_empty() {
+        Ok(named.unwrap_or_else(|| PathBuf::from(CONTROL_SOCKET)))
+    } else {
+        Err(Problems(problems))
+    }
 }
 
 /// The control socket of a config that names none.
@@ -129,12 +135,18 @@ pub const STACK: usize = 256 << 10;
 #[inline(never)]
 fn read(bundle: &Bundle, listing: bool) -> Result<(Loaded, Vec<Listed>), Problems> {
     let Some(main) = &bundle.main else {
-        return Err(Problems(vec![Problem::of_file(Path::new("posternd.toml"), "was not read", "name the config with --config")]));
+        return Err(Problems(vec![Problem::of_file(
+            Path::new("posternd.toml"),
+            "was not read",
+            "name the config with --config",
+        )]));
     };
     let texts = KeyTexts::of(bundle);
     let mut page = Page::of(main);
     let tree = page.tree();
-    let head = tree.as_ref().map(|tree| sections::read(&mut page, tree, &texts));
+    let head = tree
+        .as_ref()
+        .map(|tree| sections::read(&mut page, tree, &texts));
     let mut roll = Roll::new(bundle, head.as_ref(), &texts, listing);
     if let Some(tree) = &tree {
         roll.read_main(&mut page, tree);
@@ -148,9 +160,26 @@ fn read(bundle: &Bundle, listing: bool) -> Result<(Loaded, Vec<Listed>), Problem
         }
         problems.extend(page.into_problems());
     }
-    let roll::Parts { policies, disabled, disabled_keys, keys, codes, old_keys, listed } = roll.into_parts();
+    let roll::Parts {
+        policies,
+        disabled,
+        disabled_keys,
+        keys,
+        codes,
+        old_keys,
+        listed,
+    } = roll.into_parts();
     match head.and_then(|head| head.settings(policies, disabled)) {
-        Some(settings) if problems.is_empty() => Ok((Loaded { settings, keys, codes, old_keys, disabled_keys }, listed)),
+        Some(settings) if problems.is_empty() => Ok((
+            Loaded {
+                settings,
+                keys,
+                codes,
+                old_keys,
+                disabled_keys,
+            },
+            listed,
+        )),
         _ => Err(Problems(problems)),
     }
 }

@@ -34,24 +34,44 @@ const COLUMNS: usize = 4096;
 
 impl<'a> Page<'a> {
     pub(super) fn of(file: &'a BundleFile) -> Self {
-        let starts = file.text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n').map(|(at, _)| at + 1);
-        Self { path: &file.path, text: &file.text, lines: std::iter::once(0).chain(starts).collect(), problems: Vec::new() }
+        let starts = file
+            .text
+            .bytes()
+            .enumerate()
+            .filter(|(_, byte)| *byte == b'\n')
+            .map(|(at, _)| at + 1);
+        Self {
+            path: &file.path,
+            text: &file.text,
+            lines: std::iter::once(0).chain(starts).collect(),
+            problems: Vec::new(),
+        }
     }
 
     /// The values of the file; `None`, with the first error noted, where it is not TOML.
     pub(super) fn tree(&mut self) -> Option<Tree<'a>> {
         // An error of the TOML reader takes a copy of the whole text with it, which nobody wipes. So a text without keys goes first.
         let shadow = shadow(self.text);
-        let parsed = DeTable::parse(&shadow).map(drop).and_then(|()| DeTable::parse(self.text));
+        let parsed = DeTable::parse(&shadow)
+            .map(drop)
+            .and_then(|()| DeTable::parse(self.text));
         match parsed {
             Ok(tree) => Some(Tree(tree.into_inner())),
             Err(error) => {
                 let cure = match error.message() {
                     "duplicate key" => "keep one of the two",
-                    _ => "look at the quotes, brackets and equals signs here; texts and keys stand in quotes",
+                    _ => {
+                        "look at the quotes, brackets and equals signs here; texts and keys stand in quotes"
+                    }
                 };
                 let what = format!("this is not TOML: {}", error.message());
-                self.refuse(error.span().unwrap_or_default(), Fault { what, cure: cure.to_owned() });
+                self.refuse(
+                    error.span().unwrap_or_default(),
+                    Fault {
+                        what,
+                        cure: cure.to_owned(),
+                    },
+                );
                 None
             }
         }
@@ -60,7 +80,13 @@ impl<'a> Page<'a> {
     /// Notes what is wrong at a place.
     pub(super) fn refuse(&mut self, span: Range<usize>, fault: Fault) {
         let (line, column) = self.place(span.start);
-        self.problems.push(Problem { file: self.path.to_owned(), line: Some(line), column, what: fault.what, cure: fault.cure });
+        self.problems.push(Problem {
+            file: self.path.to_owned(),
+            line: Some(line),
+            column,
+            what: fault.what,
+            cure: fault.cure,
+        });
     }
 
     /// Notes what is wrong with another file that this one names.
@@ -76,9 +102,20 @@ impl<'a> Page<'a> {
     /// Line and column, both from 1. In a line of absurd length columns are not counted, for that would take a time that grows as its square.
     pub(super) fn place(&self, at: usize) -> (usize, Option<usize>) {
         let line = self.lines.partition_point(|start| *start <= at);
-        let start = self.lines.get(line.saturating_sub(1)).copied().unwrap_or_default();
+        let start = self
+            .lines
+            .get(line.saturating_sub(1))
+            .copied()
+            .unwrap_or_default();
         let near = at.saturating_sub(start) <= COLUMNS;
-        (line, near.then(|| self.text.get(start..at).map_or(1, |before| before.chars().count() + 1)))
+        (
+            line,
+            near.then(|| {
+                self.text
+                    .get(start..at)
+                    .map_or(1, |before| before.chars().count() + 1)
+            }),
+        )
     }
 
     /// A place as messages about other files name it: `FILE:LINE`.
@@ -88,7 +125,8 @@ impl<'a> Page<'a> {
 
     /// In the order of their lines.
     pub(super) fn into_problems(mut self) -> Vec<Problem> {
-        self.problems.sort_by_key(|problem| (problem.line.is_none(), problem.line, problem.column));
+        self.problems
+            .sort_by_key(|problem| (problem.line.is_none(), problem.line, problem.column));
         self.problems
     }
 }
@@ -102,13 +140,21 @@ fn shadow(text: &str) -> String {
     while !rest.is_empty() {
         let (run, after) = rest.split_at(rest.find(|c| !is_key_letter(c)).unwrap_or(rest.len()));
         // Letters behind a backslash may be an escape.
-        let escape = if shadow.ends_with('\\') { run.len().min(ESCAPE) } else { 0 };
+        let escape = if shadow.ends_with('\\') {
+            run.len().min(ESCAPE)
+        } else {
+            0
+        };
         let (escape, run) = run.split_at(escape);
         shadow.push_str(escape);
         if run.len() < RUN {
             shadow.push_str(run);
         } else {
-            let nibbles = hash.hash_one(run).to_be_bytes().into_iter().flat_map(|byte| [byte >> 4, byte & 15]);
+            let nibbles = hash
+                .hash_one(run)
+                .to_be_bytes()
+                .into_iter()
+                .flat_map(|byte| [byte >> 4, byte & 15]);
             shadow.extend(nibbles.map(|nibble| char::from(b'a' + nibble)));
             shadow.extend(std::iter::repeat_n('x', run.len() - RUN));
         }
@@ -170,15 +216,23 @@ mod tests {
 
     #[test]
     fn the_shadow_of_a_text_has_its_shape_but_not_its_keys() {
-        let text = format!("[gate] # ü\nkey = \"{KEY}\"\nlist = ['\\u00e9{KEY}',\n'tcp/22', '{KEY}']\n");
+        let text =
+            format!("[gate] # ü\nkey = \"{KEY}\"\nlist = ['\\u00e9{KEY}',\n'tcp/22', '{KEY}']\n");
         let shadow = shadow(&text);
         assert_eq!(shadow.len(), text.len());
-        assert!(!KEY.as_bytes().windows(5).any(|part| shadow.contains(std::str::from_utf8(part).unwrap())), "{shadow}");
+        assert!(
+            !KEY.as_bytes()
+                .windows(5)
+                .any(|part| shadow.contains(std::str::from_utf8(part).unwrap())),
+            "{shadow}"
+        );
         let shape = |text: &str| text.replace(|c: char| c.is_ascii_alphanumeric(), "x");
         assert_eq!(shape(&shadow), shape(&text));
         let escaped = BundleFile {
             path: "p".into(),
-            text: "a = \"\\u00e9abcdefghijklmnopqrstuvwxyz\\\\abcdefghijklmnopqrstuvwxyz\"".to_owned().into(),
+            text: "a = \"\\u00e9abcdefghijklmnopqrstuvwxyz\\\\abcdefghijklmnopqrstuvwxyz\""
+                .to_owned()
+                .into(),
         };
         assert!(Page::of(&escaped).tree().is_some());
     }
@@ -187,7 +241,12 @@ mod tests {
     fn long_names_of_one_length_stay_different_in_the_shadow_and_equal_ones_equal() {
         let tree = |other: &str| {
             let text = format!("averyverylongservicename1 = 1\n{other} = 1\n");
-            Page::of(&BundleFile { path: "p".into(), text: text.into() }).tree().is_some()
+            Page::of(&BundleFile {
+                path: "p".into(),
+                text: text.into(),
+            })
+            .tree()
+            .is_some()
         };
         assert!(tree("averyverylongservicename2"));
         assert!(!tree("averyverylongservicename1"));
@@ -238,9 +297,19 @@ mod tests {
 
     #[test]
     fn lines_and_columns_count_from_one_and_columns_count_characters() {
-        let file = BundleFile { path: "p".into(), text: String::from("ab\nü =1\n\n").into() };
+        let file = BundleFile {
+            path: "p".into(),
+            text: String::from("ab\nü =1\n\n").into(),
+        };
         let page = Page::of(&file);
-        for (at, place) in [(0, (1, 1)), (1, (1, 2)), (3, (2, 1)), (6, (2, 3)), (9, (3, 1)), (10, (4, 1))] {
+        for (at, place) in [
+            (0, (1, 1)),
+            (1, (1, 2)),
+            (3, (2, 1)),
+            (6, (2, 3)),
+            (9, (3, 1)),
+            (10, (4, 1)),
+        ] {
             assert_eq!(page.place(at), (place.0, Some(place.1)), "{at}");
         }
     }

@@ -33,7 +33,10 @@ pub(super) struct Fault {
 const QUOTED_MAX: usize = 20;
 
 pub(super) fn fault(what: impl Into<String>, cure: impl Into<String>) -> Fault {
-    Fault { what: what.into(), cure: cure.into() }
+    Fault {
+        what: what.into(),
+        cure: cure.into(),
+    }
 }
 
 /// A text of the config as a problem may repeat it: whole if it is short, else by its length only, for it could be a key in the wrong place.
@@ -46,7 +49,13 @@ pub(super) fn quoted(text: &str) -> String {
 
 impl Problem {
     pub(super) fn of_file(file: &Path, what: impl Into<String>, cure: impl Into<String>) -> Self {
-        Self { file: file.to_owned(), line: None, column: None, what: what.into(), cure: cure.into() }
+        Self {
+            file: file.to_owned(),
+            line: None,
+            column: None,
+            what: what.into(),
+            cure: cure.into(),
+        }
     }
 }
 
@@ -85,7 +94,13 @@ mod tests {
         assert_eq!(problem.to_string(), "/etc/p.toml: is wrong; mend it");
         (problem.line, problem.column) = (Some(3), Some(7));
         assert_eq!(problem.to_string(), "/etc/p.toml:3:7: is wrong; mend it");
-        assert_eq!(Problems(vec![problem.clone(), problem]).to_string().lines().count(), 2);
+        assert_eq!(
+            Problems(vec![problem.clone(), problem])
+                .to_string()
+                .lines()
+                .count(),
+            2
+        );
     }
 
     #[test]

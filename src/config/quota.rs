@@ -20,12 +20,22 @@ pub(super) fn read(text: &str) -> Result<Quota, Fault> {
         .ok()
         .filter(|count| *count <= COUNT_MAX)
         .ok_or_else(|| fault("the quota has more than 1,000,000 knocks in its time", CURE))?;
-    let count =
-        NonZeroU32::new(count).ok_or_else(|| fault("a quota of 0 would admit no knock", "take the user out, or write 1/day or more"))?;
+    let count = NonZeroU32::new(count).ok_or_else(|| {
+        fault(
+            "a quota of 0 would admit no knock",
+            "take the user out, or write 1/day or more",
+        )
+    })?;
     if seconds == 0 || seconds > DAY {
-        return Err(fault("the time of the quota is not between 1s and 1day", CURE));
+        return Err(fault(
+            "the time of the quota is not between 1s and 1day",
+            CURE,
+        ));
     }
-    Ok(Quota { count, per: Duration::from_secs(seconds) })
+    Ok(Quota {
+        count,
+        per: Duration::from_secs(seconds),
+    })
 }
 
 /// `min` or `10s`, in seconds.
@@ -38,7 +48,9 @@ fn seconds(time: &str) -> Option<u64> {
 }
 
 fn digits(text: &str) -> Option<u64> {
-    text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok())?
+    text.bytes()
+        .all(|byte| byte.is_ascii_digit())
+        .then(|| text.parse().ok())?
 }
 
 #[cfg(test)]
@@ -57,7 +69,11 @@ mod tests {
         ];
         for (text, count, seconds) in cases {
             let quota = read(text).unwrap();
-            assert_eq!((quota.count.get(), quota.per), (count, Duration::from_secs(seconds)), "{text}");
+            assert_eq!(
+                (quota.count.get(), quota.per),
+                (count, Duration::from_secs(seconds)),
+                "{text}"
+            );
             assert_eq!(quota.to_string(), text);
         }
         assert_eq!(read("3/2min").unwrap().per, Duration::from_secs(120));

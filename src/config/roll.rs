@@ -55,16 +55,45 @@ struct Place<'a> {
 }
 
 impl<'a, 'h> Roll<'a, 'h> {
-    pub(super) fn new(bundle: &Bundle, head: Option<&'h Head>, texts: &'h KeyTexts<'a>, listing: bool) -> Self {
+    pub(super) fn new(
+        bundle: &Bundle,
+        head: Option<&'h Head>,
+        texts: &'h KeyTexts<'a>,
+        listing: bool,
+    ) -> Self {
         // Each user needs a name. With room for all from the start, the keys never move and leave no copies behind.
         let most = |word: &str| {
             let files = bundle.main.iter().chain(&bundle.users);
-            files.map(|file| file.text.matches(word).count()).sum::<usize>().min(USERS_MAX)
+            files
+                .map(|file| file.text.matches(word).count())
+                .sum::<usize>()
+                .min(USERS_MAX)
         };
-        let (keys, old_keys) = (Vec::with_capacity(most("name")), Vec::with_capacity(most("old_until")));
-        let (codes, disabled_keys) = (Vec::with_capacity(most("name")), Vec::with_capacity(most("disabled")));
-        let parts = Parts { keys, old_keys, codes, disabled_keys, ..Parts::default() };
-        Self { head, texts, names: HashMap::new(), seen: Seen::new(), parts, users: 0, listing, told_of_gate_key: false }
+        let (keys, old_keys) = (
+            Vec::with_capacity(most("name")),
+            Vec::with_capacity(most("old_until")),
+        );
+        let (codes, disabled_keys) = (
+            Vec::with_capacity(most("name")),
+            Vec::with_capacity(most("disabled")),
+        );
+        let parts = Parts {
+            keys,
+            old_keys,
+            codes,
+            disabled_keys,
+            ..Parts::default()
+        };
+        Self {
+            head,
+            texts,
+            names: HashMap::new(),
+            seen: Seen::new(),
+            parts,
+            users: 0,
+            listing,
+            told_of_gate_key: false,
+        }
     }
 
     /// The `[[user]]` tables of `posternd.toml`.
@@ -87,15 +116,29 @@ impl<'a, 'h> Roll<'a, 'h> {
     }
 
     fn read_list(&mut self, page: &mut Page<'a>, tree: &DeTable<'_>) {
-        let Some(value) = tree.get("user") else { return };
+        let Some(value) = tree.get("user") else {
+            return;
+        };
         let DeValue::Array(users) = value.get_ref() else {
-            page.refuse(value.span(), wrong_type("user", "[[user]] with two brackets, for there may be many", value.get_ref()));
+            page.refuse(
+                value.span(),
+                wrong_type(
+                    "user",
+                    "[[user]] with two brackets, for there may be many",
+                    value.get_ref(),
+                ),
+            );
             return;
         };
         for user in users.iter() {
             match user.get_ref() {
-                DeValue::Table(table) => self.read_user(page, &Fields::new("[[user]]", table, user.span()), false),
-                other => page.refuse(user.span(), wrong_type("a user", "a table, [[user]]", other)),
+                DeValue::Table(table) => {
+                    self.read_user(page, &Fields::new("[[user]]", table, user.span()), false)
+                }
+                other => page.refuse(
+                    user.span(),
+                    wrong_type("a user", "a table, [[user]]", other),
+                ),
             }
         }
     }
@@ -106,7 +149,10 @@ impl<'a, 'h> Roll<'a, 'h> {
             if self.users == USERS_MAX + 1 {
                 page.refuse(
                     fields.span.clone(),
-                    fault(format!("there are more than {USERS_MAX} users"), "share them out to several gates"),
+                    fault(
+                        format!("there are more than {USERS_MAX} users"),
+                        "share them out to several gates",
+                    ),
                 );
             }
             return;
@@ -136,8 +182,17 @@ impl<'a, 'h> Roll<'a, 'h> {
             self.check_key(page, fields.span_of(kind), &text);
             self.material(page, fields.span_of("old_public_key"), &old.secret)
         });
-        let (Some(policy), Some(secret)) = (policy, secret) else { return };
-        let read = Read { policy, secret, code, old, disabled, own_file };
+        let (Some(policy), Some(secret)) = (policy, secret) else {
+            return;
+        };
+        let read = Read {
+            policy,
+            secret,
+            code,
+            old,
+            disabled,
+            own_file,
+        };
         if self.listing {
             self.parts.listed.push(Listed::of(page, fields, &read));
         }
@@ -145,7 +200,18 @@ impl<'a, 'h> Roll<'a, 'h> {
     }
 
     /// A disabled user is nobody to the gate: the keys are kept apart, for whoever wants to know why a knock does not work.
-    fn take(&mut self, Read { policy, code, old, disabled, .. }: Read, material: Option<KeyMaterial>, old_material: Option<KeyMaterial>) {
+    fn take(
+        &mut self,
+        Read {
+            policy,
+            code,
+            old,
+            disabled,
+            ..
+        }: Read,
+        material: Option<KeyMaterial>,
+        old_material: Option<KeyMaterial>,
+    ) {
         if disabled {
             self.parts.disabled.push(policy);
             self.parts.disabled_keys.extend(material);
@@ -155,7 +221,11 @@ impl<'a, 'h> Roll<'a, 'h> {
         self.parts.policies.push(policy);
         self.parts.keys.extend(material);
         self.parts.codes.push(code);
-        let old = old.zip(old_material).map(|(old, material)| OldKey { user, until: old.until, material });
+        let old = old.zip(old_material).map(|(old, material)| OldKey {
+            user,
+            until: old.until,
+            material,
+        });
         self.parts.old_keys.extend(old);
     }
 
@@ -164,8 +234,19 @@ impl<'a, 'h> Roll<'a, 'h> {
         let here = Place::of(page, &span);
         match self.names.get(name) {
             Some(before) => {
-                let name = if secret::looks_like_key(name) { quoted(name) } else { format!("{name:?}") };
-                page.refuse(span, twice(&format!("user {name} is defined"), before, "rename or take out one of the two"));
+                let name = if secret::looks_like_key(name) {
+                    quoted(name)
+                } else {
+                    format!("{name:?}")
+                };
+                page.refuse(
+                    span,
+                    twice(
+                        &format!("user {name} is defined"),
+                        before,
+                        "rename or take out one of the two",
+                    ),
+                );
             }
             None => {
                 self.names.insert(name.to_owned(), here);
@@ -175,12 +256,24 @@ impl<'a, 'h> Roll<'a, 'h> {
 
     fn check_key(&mut self, page: &mut Page<'a>, span: Range<usize>, text: &KeyText) {
         if let Some(before) = self.seen.before(text, Place::of(page, &span)) {
-            page.refuse(span, twice("the same key is given", &before, "give each user a key of their own, from postern keygen"));
+            page.refuse(
+                span,
+                twice(
+                    "the same key is given",
+                    &before,
+                    "give each user a key of their own, from postern keygen",
+                ),
+            );
         }
     }
 
     /// `span` is where the public key of a pair stands.
-    fn material(&mut self, page: &mut Page<'a>, span: Range<usize>, secret: &Secret) -> Option<KeyMaterial> {
+    fn material(
+        &mut self,
+        page: &mut Page<'a>,
+        span: Range<usize>,
+        secret: &Secret,
+    ) -> Option<KeyMaterial> {
         let (public, preshared) = match secret {
             Secret::Shared(key) => return Some(KeyMaterial::shared(key)),
             Secret::Pair(public, preshared) => (public, preshared.as_ref()),
@@ -190,7 +283,12 @@ impl<'a, 'h> Roll<'a, 'h> {
                 let paired = KeyMaterial::pair_at_gate(gate, public, preshared);
                 page.check(
                     span,
-                    paired.map_err(|error| fault(error.to_string(), "ask the user for a new key pair, from postern keygen --pair")),
+                    paired.map_err(|error| {
+                        fault(
+                            error.to_string(),
+                            "ask the user for a new key pair, from postern keygen --pair",
+                        )
+                    }),
                 )
             }
             GateKey::None => {
@@ -201,7 +299,9 @@ impl<'a, 'h> Roll<'a, 'h> {
             }
             GateKey::NotRead(path, line) => {
                 if !std::mem::replace(&mut self.told_of_gate_key, true) {
-                    let what = format!("was not read, though private_key of [gate] (line {line}) names it");
+                    let what = format!(
+                        "was not read, though private_key of [gate] (line {line}) names it"
+                    );
                     page.refuse_other(Problem::of_file(path, what, "load the config again"));
                 }
                 None
@@ -213,7 +313,10 @@ impl<'a, 'h> Roll<'a, 'h> {
 
 impl<'a> Place<'a> {
     fn of(page: &Page<'a>, span: &Range<usize>) -> Self {
-        Self { file: page.path, line: page.place(span.start).0 }
+        Self {
+            file: page.path,
+            line: page.place(span.start).0,
+        }
     }
 }
 
@@ -225,5 +328,12 @@ fn without_gate_key() -> Fault {
 }
 
 fn twice(what: &str, before: &Place<'_>, cure: &str) -> Fault {
-    fault(format!("{what} twice, first at {}:{}", before.file.display(), before.line), cure)
+    fault(
+        format!(
+            "{what} twice, first at {}:{}",
+            before.file.display(),
+            before.line
+        ),
+        cure,
+    )
 }

@@ -25,18 +25,25 @@ pub(super) fn key<K>(text: &str, decode: Decode<K>) -> Result<K, Fault> {
 
 fn what_is_wrong(text: &str, error: KeyError) -> Fault {
     match error {
-        KeyError::Length => fault(format!("this is no key: {error}, not {}", text.chars().count()), CURE),
+        KeyError::Length => fault(
+            format!("this is no key: {error}, not {}", text.chars().count()),
+            CURE,
+        ),
         _ => fault(format!("this is no key: {error}"), CURE),
     }
 }
 
 /// True for a text that holds a key, or nearly one, or a secret for codes, where something else was expected.
 pub(super) fn looks_like_key(text: &str) -> bool {
-    text.split(|c: char| c.is_whitespace() || ":;,'\"".contains(c)).any(|word| is_base64_key(word) || is_base32_secret(word))
+    text.split(|c: char| c.is_whitespace() || ":;,'\"".contains(c))
+        .any(|word| is_base64_key(word) || is_base32_secret(word))
 }
 
 fn is_base64_key(word: &str) -> bool {
-    let letters = word.len() >= 40 && word.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+/=-_".contains(&byte));
+    let letters = word.len() >= 40
+        && word
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"+/=-_".contains(&byte));
     letters && (word.contains('=') || (word.len() <= 48 && !word.starts_with('/')))
 }
 
@@ -44,8 +51,13 @@ fn is_base64_key(word: &str) -> bool {
 fn is_base32_secret(word: &str) -> bool {
     let word = word.trim_end_matches('=');
     let digit = |byte: u8| (b'2'..=b'7').contains(&byte);
-    let upper = word.bytes().all(|byte| byte.is_ascii_uppercase() || digit(byte));
-    let lower = word.bytes().all(|byte| byte.is_ascii_lowercase() || digit(byte)) && word.bytes().any(digit);
+    let upper = word
+        .bytes()
+        .all(|byte| byte.is_ascii_uppercase() || digit(byte));
+    let lower = word
+        .bytes()
+        .all(|byte| byte.is_ascii_lowercase() || digit(byte))
+        && word.bytes().any(digit);
     word.len() >= SECRET_TEXT_MIN && (upper || lower)
 }
 
@@ -54,7 +66,13 @@ pub(super) struct KeyTexts<'a>(HashMap<&'a Path, &'a str>);
 
 impl<'a> KeyTexts<'a> {
     pub(super) fn of(bundle: &'a Bundle) -> Self {
-        Self(bundle.keys.iter().map(|file| (file.path.as_path(), file.text.as_str())).collect())
+        Self(
+            bundle
+                .keys
+                .iter()
+                .map(|file| (file.path.as_path(), file.text.as_str()))
+                .collect(),
+        )
     }
 
     pub(super) fn has(&self, path: &Path) -> bool {
@@ -62,12 +80,27 @@ impl<'a> KeyTexts<'a> {
     }
 
     /// The key in a file; `named_at` says where the config names it.
-    pub(super) fn key<K>(&self, path: &Path, decode: Decode<K>, named_at: &str) -> Result<K, Problem> {
+    pub(super) fn key<K>(
+        &self,
+        path: &Path,
+        decode: Decode<K>,
+        named_at: &str,
+    ) -> Result<K, Problem> {
         let Some(text) = self.0.get(path) else {
-            return Err(Problem::of_file(path, format!("was not read, though {named_at} names it"), "load the config again"));
+            return Err(Problem::of_file(
+                path,
+                format!("was not read, though {named_at} names it"),
+                "load the config again",
+            ));
         };
         let text = text.strip_suffix('\n').unwrap_or(text);
-        key(text, decode).map_err(|fault| Problem::of_file(path, format!("{} (named at {named_at})", fault.what), fault.cure))
+        key(text, decode).map_err(|fault| {
+            Problem::of_file(
+                path,
+                format!("{} (named at {named_at})", fault.what),
+                fault.cure,
+            )
+        })
     }
 }
 
@@ -80,7 +113,11 @@ pub(super) struct Seen<P> {
 
 impl<P: Clone> Seen<P> {
     pub(super) fn new() -> Self {
-        Self { first: RandomState::new(), second: RandomState::new(), seen: HashMap::new() }
+        Self {
+            first: RandomState::new(),
+            second: RandomState::new(),
+            seen: HashMap::new(),
+        }
     }
 
     /// Where the same key was seen before; else notes that it is seen here.
@@ -144,6 +181,9 @@ mod tests {
     #[test]
     fn a_fault_of_a_key_says_its_length_and_nothing_else_of_it() {
         let fault = key(&KEY[..43], SharedKey::from_base64).unwrap_err();
-        assert_eq!(fault.what, "this is no key: a key must have exactly 44 characters of base64, not 43");
+        assert_eq!(
+            fault.what,
+            "this is no key: a key must have exactly 44 characters of base64, not 43"
+        );
     }
 }

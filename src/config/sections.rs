@@ -20,7 +20,8 @@ use crate::endpoint::{DEFAULT_PORT, Endpoint};
 use crate::policy::Policy;
 use crate::service::NamedServices;
 use crate::settings::{
-    BackendKind, CaptureKind, Firewall, Gate, INTERFACES_MAX, Interfaces, Metrics, OnStop, PORTS_MAX, ServiceOptions, Settings,
+    BackendKind, CaptureKind, Firewall, Gate, INTERFACES_MAX, Interfaces, Metrics, OnStop,
+    PORTS_MAX, ServiceOptions, Settings,
 };
 
 /// All that `posternd.toml` says besides users. Parts that are missing were refused on the page.
@@ -52,10 +53,25 @@ pub(super) enum GateKey {
     Held(PrivateKey),
 }
 
-const GATE: &[&str] =
-    &["name", "port", "address", "interfaces", "window", "private_key", "state_dir", "control_socket", "run_as", "capture"];
+const GATE: &[&str] = &[
+    "name",
+    "port",
+    "address",
+    "interfaces",
+    "window",
+    "private_key",
+    "state_dir",
+    "control_socket",
+    "run_as",
+    "capture",
+];
 
-const DEFAULT_FIREWALL: Firewall = Firewall { backend: BackendKind::Auto, protect: true, on_stop: OnStop::Keep, command: None };
+const DEFAULT_FIREWALL: Firewall = Firewall {
+    backend: BackendKind::Auto,
+    protect: true,
+    on_stop: OnStop::Keep,
+    command: None,
+};
 
 pub(super) fn read(page: &mut Page<'_>, tree: &DeTable<'_>, texts: &KeyTexts<'_>) -> Head {
     let top = Fields::new("posternd.toml", tree, 0..0);
@@ -63,12 +79,22 @@ pub(super) fn read(page: &mut Page<'_>, tree: &DeTable<'_>, texts: &KeyTexts<'_>
     top.require_gate(page);
     let gate = top.table(page, "gate", "[gate]");
     let services = top.table(page, "service", "[service.NAME]");
-    let firewall = top.table(page, "firewall", "[firewall]").map(|fields| read_firewall(page, &fields));
-    let metrics = top.table(page, "metrics", "[metrics]").map(|fields| metrics::read(page, &fields));
-    let backend = firewall.as_ref().map_or(DEFAULT_FIREWALL.backend, |firewall| firewall.backend);
-    let (services, service_names) = services.map(|fields| read_services(page, &fields, backend)).unwrap_or_default();
+    let firewall = top
+        .table(page, "firewall", "[firewall]")
+        .map(|fields| read_firewall(page, &fields));
+    let metrics = top
+        .table(page, "metrics", "[metrics]")
+        .map(|fields| metrics::read(page, &fields));
+    let backend = firewall
+        .as_ref()
+        .map_or(DEFAULT_FIREWALL.backend, |firewall| firewall.backend);
+    let (services, service_names) = services
+        .map(|fields| read_services(page, &fields, backend))
+        .unwrap_or_default();
     Head {
-        gate_key: gate.as_ref().map_or(GateKey::Refused, |fields| gate_key(page, fields, texts)),
+        gate_key: gate
+            .as_ref()
+            .map_or(GateKey::Refused, |fields| gate_key(page, fields, texts)),
         gate: gate.and_then(|fields| read_gate(page, &fields)),
         firewall: firewall.unwrap_or(DEFAULT_FIREWALL),
         metrics: metrics.unwrap_or_default(),
@@ -80,14 +106,23 @@ pub(super) fn read(page: &mut Page<'_>, tree: &DeTable<'_>, texts: &KeyTexts<'_>
 impl Head {
     pub(super) fn settings(self, policies: Vec<Policy>, disabled: Vec<Policy>) -> Option<Settings> {
         let Services { named, options } = self.services;
-        Some(Settings { gate: self.gate?, firewall: self.firewall, metrics: self.metrics, named, options, policies, disabled })
+        Some(Settings {
+            gate: self.gate?,
+            firewall: self.firewall,
+            metrics: self.metrics,
+            named,
+            options,
+            policies,
+            disabled,
+        })
     }
 }
 
 impl Fields<'_> {
     fn require_gate(&self, page: &mut Page<'_>) {
         if !self.has("gate") {
-            let cure = "add [gate] and under it name = \"…\", the name that clients know this gate by";
+            let cure =
+                "add [gate] and under it name = \"…\", the name that clients know this gate by";
             page.refuse(self.span.clone(), fault("there is no [gate]", cure));
         }
     }
@@ -95,12 +130,28 @@ impl Fields<'_> {
 
 fn read_gate(page: &mut Page<'_>, fields: &Fields<'_>) -> Option<Gate> {
     fields.only(page, GATE);
-    fields.require(page, "name", "\"gate.example.org\", the name that clients know this gate by");
+    fields.require(
+        page,
+        "name",
+        "\"gate.example.org\", the name that clients know this gate by",
+    );
     let name = fields.text(page, "name", gate_name);
-    let ports = if fields.has("port") { ports(page, fields) } else { Some(vec![DEFAULT_PORT]) };
-    let first_port = ports.as_deref().and_then(|ports| ports.first()).copied().unwrap_or(DEFAULT_PORT);
+    let ports = if fields.has("port") {
+        ports(page, fields)
+    } else {
+        Some(vec![DEFAULT_PORT])
+    };
+    let first_port = ports
+        .as_deref()
+        .and_then(|ports| ports.first())
+        .copied()
+        .unwrap_or(DEFAULT_PORT);
     let addresses = addresses(page, fields, first_port);
-    let interfaces = if fields.has("interfaces") { interfaces(page, fields) } else { Some(Interfaces::Any) };
+    let interfaces = if fields.has("interfaces") {
+        interfaces(page, fields)
+    } else {
+        Some(Interfaces::Any)
+    };
     let window = fields.text(page, "window", bounds::window);
     let state_dir = fields.text(page, "state_dir", bounds::absolute);
     let control_socket = fields.text(page, "control_socket", bounds::socket);
@@ -122,24 +173,40 @@ fn read_gate(page: &mut Page<'_>, fields: &Fields<'_>) -> Option<Gate> {
 
 /// The control socket alone.
 pub(super) fn control_socket(page: &mut Page<'_>, tree: &DeTable<'_>) -> Option<PathBuf> {
-    Fields::new("posternd.toml", tree, 0..0).table(page, "gate", "[gate]")?.text(page, "control_socket", bounds::socket)
+    Fields::new("posternd.toml", tree, 0..0)
+        .table(page, "gate", "[gate]")?
+        .text(page, "control_socket", bounds::socket)
 }
 
 fn gate_name(text: &str) -> Result<GateName, Fault> {
-    GateName::new(text).map_err(|error| fault(error.to_string(), "write the name that clients know this gate by, like gate.example.org"))
+    GateName::new(text).map_err(|error| {
+        fault(
+            error.to_string(),
+            "write the name that clients know this gate by, like gate.example.org",
+        )
+    })
 }
 
 fn ports(page: &mut Page<'_>, fields: &Fields<'_>) -> Option<Vec<u16>> {
     let ports = fields.numbers(page, "port", 1, u16::MAX)?;
     if ports.is_empty() || ports.len() > PORTS_MAX {
         let what = format!("port lists {} ports", ports.len());
-        page.refuse(fields.span_of("port"), fault(what, format!("write 1 to {PORTS_MAX} UDP ports, like 62201")));
+        page.refuse(
+            fields.span_of("port"),
+            fault(
+                what,
+                format!("write 1 to {PORTS_MAX} UDP ports, like 62201"),
+            ),
+        );
         return None;
     }
     let mut seen = BTreeSet::new();
     for (span, port) in ports {
         if !seen.insert(port) {
-            page.refuse(span, fault(format!("port {port} is listed twice"), "write it once"));
+            page.refuse(
+                span,
+                fault(format!("port {port} is listed twice"), "write it once"),
+            );
         }
     }
     Some(seen.into_iter().collect())
@@ -147,16 +214,29 @@ fn ports(page: &mut Page<'_>, fields: &Fields<'_>) -> Option<Vec<u16>> {
 
 /// One address, or a list of them.
 fn addresses(page: &mut Page<'_>, fields: &Fields<'_>, port: u16) -> Vec<Endpoint> {
-    let listed = fields.get("address").is_some_and(|value| matches!(value.get_ref(), DeValue::Array(_)));
+    let listed = fields
+        .get("address")
+        .is_some_and(|value| matches!(value.get_ref(), DeValue::Array(_)));
     if !listed {
-        return fields.text(page, "address", |text| bounds::endpoint(text, port)).into_iter().collect();
+        return fields
+            .text(page, "address", |text| bounds::endpoint(text, port))
+            .into_iter()
+            .collect();
     }
-    let addresses = fields.texts(page, "address", |text| bounds::endpoint(text, port)).unwrap_or_default();
+    let addresses = fields
+        .texts(page, "address", |text| bounds::endpoint(text, port))
+        .unwrap_or_default();
     if addresses.len() > bounds::ADDRESSES_MAX {
         let what = format!("address lists {} addresses", addresses.len());
         page.refuse(
             fields.span_of("address"),
-            fault(what, format!("write at most {}: one for each family will do", bounds::ADDRESSES_MAX)),
+            fault(
+                what,
+                format!(
+                    "write at most {}: one for each family will do",
+                    bounds::ADDRESSES_MAX
+                ),
+            ),
         );
     }
     addresses.into_iter().map(|(_, address)| address).collect()
@@ -170,25 +250,41 @@ fn interfaces(page: &mut Page<'_>, fields: &Fields<'_>) -> Option<Interfaces> {
         if seen.insert(name) {
             listed.push(name.to_owned());
         } else {
-            page.refuse(span, fault(format!("interface {name:?} is listed twice"), "write it once"));
+            page.refuse(
+                span,
+                fault(
+                    format!("interface {name:?} is listed twice"),
+                    "write it once",
+                ),
+            );
         }
     }
     match listed.as_slice() {
         [any] if any == "any" => Some(Interfaces::Any),
         [] => {
-            page.refuse(fields.span_of("interfaces"), fault("interfaces is empty", "write [\"any\"], or name those to listen on"));
+            page.refuse(
+                fields.span_of("interfaces"),
+                fault(
+                    "interfaces is empty",
+                    "write [\"any\"], or name those to listen on",
+                ),
+            );
             None
         }
         names if names.iter().any(|name| name == "any") => {
             page.refuse(
                 fields.span_of("interfaces"),
-                fault("\"any\" stands beside other interfaces", "write [\"any\"] alone, or only names"),
+                fault(
+                    "\"any\" stands beside other interfaces",
+                    "write [\"any\"] alone, or only names",
+                ),
             );
             None
         }
         names if names.len() > INTERFACES_MAX => {
             let what = format!("interfaces lists {} names", names.len());
-            let cure = format!("name at most {INTERFACES_MAX}, or write [\"any\"] to listen on every one");
+            let cure =
+                format!("name at most {INTERFACES_MAX}, or write [\"any\"] to listen on every one");
             page.refuse(fields.span_of("interfaces"), fault(what, cure));
             None
         }
@@ -223,7 +319,9 @@ fn read_firewall(page: &mut Page<'_>, fields: &Fields<'_>) -> Firewall {
     if let Some(kind) = fields.text(page, "backend", backend) {
         firewall.backend = kind;
     }
-    if let Some(protect) = fields.text(page, "protect", |text| one_of("protect", &[("services", true), ("none", false)], text)) {
+    if let Some(protect) = fields.text(page, "protect", |text| {
+        one_of("protect", &[("services", true), ("none", false)], text)
+    }) {
         firewall.protect = protect;
     }
     let stops = [("keep", OnStop::Keep), ("remove", OnStop::Remove)];
@@ -241,13 +339,27 @@ fn read_firewall(page: &mut Page<'_>, fields: &Fields<'_>) -> Firewall {
 /// What the backend "command" needs of its section.
 fn look_at_command(page: &mut Page<'_>, fields: &Fields<'_>, protect: bool) {
     if !fields.has("command") {
-        let cure = "add [firewall.command] with open = [\"/program\", …] and close = [\"/program\", …]";
-        page.refuse(fields.span_of("backend"), fault("the backend \"command\" needs programs to run", cure));
+        let cure =
+            "add [firewall.command] with open = [\"/program\", …] and close = [\"/program\", …]";
+        page.refuse(
+            fields.span_of("backend"),
+            fault("the backend \"command\" needs programs to run", cure),
+        );
     }
     if protect {
         let what = "the backend \"command\" cannot protect services: its programs only open and close doors for one address";
-        let span = if fields.has("protect") { fields.span_of("protect") } else { fields.span_of("backend") };
-        page.refuse(span, fault(what, "close the services in the host's own firewall and write protect = \"none\""));
+        let span = if fields.has("protect") {
+            fields.span_of("protect")
+        } else {
+            fields.span_of("backend")
+        };
+        page.refuse(
+            span,
+            fault(
+                what,
+                "close the services in the host's own firewall and write protect = \"none\"",
+            ),
+        );
     }
 }
 
@@ -262,7 +374,11 @@ fn backend(text: &str) -> Result<BackendKind, Fault> {
 }
 
 /// What each service is, and all names.
-fn read_services(page: &mut Page<'_>, services: &Fields<'_>, backend: BackendKind) -> (Services, BTreeSet<String>) {
+fn read_services(
+    page: &mut Page<'_>,
+    services: &Fields<'_>,
+    backend: BackendKind,
+) -> (Services, BTreeSet<String>) {
     let mut read = Services::default();
     let mut forwards = Forwards::default();
     let mut names = BTreeSet::new();
@@ -270,20 +386,39 @@ fn read_services(page: &mut Page<'_>, services: &Fields<'_>, backend: BackendKin
         let DeValue::Table(table) = value.get_ref() else {
             page.refuse(
                 key.span(),
-                wrong_type("a service", "a table of its own, [service.NAME], with ports = [\"tcp/80\"]", value.get_ref()),
+                wrong_type(
+                    "a service",
+                    "a table of its own, [service.NAME], with ports = [\"tcp/80\"]",
+                    value.get_ref(),
+                ),
             );
             continue;
         };
         names.insert(key.get_ref().to_string());
-        let Some(name) = page.check(key.span(), bounds::service_name(key.get_ref())) else { continue };
+        let Some(name) = page.check(key.span(), bounds::service_name(key.get_ref())) else {
+            continue;
+        };
         let title = format!("[service.{name}]");
         let fields = Fields::new(&title, table, value.span());
-        fields.only(page, &["ports", "end_connections", "forward", "masquerade", "on_open", "on_close"]);
+        fields.only(
+            page,
+            &[
+                "ports",
+                "end_connections",
+                "forward",
+                "masquerade",
+                "on_open",
+                "on_close",
+            ],
+        );
         fields.require(page, "ports", "[\"tcp/80\"]");
         let ports = fields.texts(page, "ports", bounds::ports);
         let forward = forward::read(page, &fields, ports.as_deref());
         if forward.is_some() && backend == BackendKind::Command {
-            let what = fault("the backend \"command\" cannot lead a port to another host", "take forward out, or use another backend");
+            let what = fault(
+                "the backend \"command\" cannot lead a port to another host",
+                "take forward out, or use another backend",
+            );
             page.refuse(fields.span_of("forward"), what);
         }
         forwards.take(page, &fields, forward);
@@ -298,10 +433,16 @@ fn read_services(page: &mut Page<'_>, services: &Fields<'_>, backend: BackendKin
         if ports.is_empty() {
             page.refuse(
                 fields.span_of("ports"),
-                fault(format!("service {name:?} has no ports"), "write ports = [\"tcp/80\"], or take the service out"),
+                fault(
+                    format!("service {name:?} has no ports"),
+                    "write ports = [\"tcp/80\"], or take the service out",
+                ),
             );
         }
-        read.named.insert(name.to_owned(), ports.into_iter().map(|(_, ports)| ports).collect());
+        read.named.insert(
+            name.to_owned(),
+            ports.into_iter().map(|(_, ports)| ports).collect(),
+        );
     }
     (read, names)
 }

@@ -49,15 +49,24 @@ impl KernelConnections {
     }
 
     /// TCP sockets with a peer that pass the test.
-    fn sockets_where(&mut self, test: impl Fn(&Socket) -> bool) -> Result<Vec<Socket>, ConnectionsError> {
+    fn sockets_where(
+        &mut self,
+        test: impl Fn(&Socket) -> bool,
+    ) -> Result<Vec<Socket>, ConnectionsError> {
         let mut found = Vec::new();
         for v6 in [false, true] {
-            let read = self.sockets.dump(wire::SOCKETS_BY_FAMILY, &wire::sockets(v6), |body| {
-                found.extend(wire::read_socket(body).filter(|socket| found.len() < CONNECTIONS_MAX && test(socket)));
-            });
+            let read = self
+                .sockets
+                .dump(wire::SOCKETS_BY_FAMILY, &wire::sockets(v6), |body| {
+                    found.extend(
+                        wire::read_socket(body)
+                            .filter(|socket| found.len() < CONNECTIONS_MAX && test(socket)),
+                    );
+                });
             match read {
                 // a host without IPv6
-                Err(Fault::Refused(Errno::NOENT | Errno::AFNOSUPPORT | Errno::OPNOTSUPP)) if v6 => {}
+                Err(Fault::Refused(Errno::NOENT | Errno::AFNOSUPPORT | Errno::OPNOTSUPP)) if v6 => {
+                }
                 read => read.map_err(|fault| trouble("reading the TCP sockets", &fault))?,
             }
         }
@@ -65,23 +74,42 @@ impl KernelConnections {
     }
 
     /// The entries that rest on what has ended and on nothing that lives.
-    fn entries_that_end(&mut self, ended: &[Grant], live: &Doors<'_>) -> Result<Vec<(Entry, Connection)>, ConnectionsError> {
+    fn entries_that_end(
+        &mut self,
+        ended: &[Grant],
+        live: &Doors<'_>,
+    ) -> Result<Vec<(Entry, Connection)>, ConnectionsError> {
         let own = self.own_addresses()?;
         let doors = Doors::of(ended);
         let mut found = Vec::new();
         for v6 in [false, true] {
-            let mut sources = ended.iter().map(|grant| grant.allow).filter(|allow| allow.addr().is_ipv6() == v6);
-            let Some(first) = sources.next() else { continue };
-            let is_lone = first.prefix_len() == first.max_prefix_len() && sources.all(|other| other == first);
+            let mut sources = ended
+                .iter()
+                .map(|grant| grant.allow)
+                .filter(|allow| allow.addr().is_ipv6() == v6);
+            let Some(first) = sources.next() else {
+                continue;
+            };
+            let is_lone =
+                first.prefix_len() == first.max_prefix_len() && sources.all(|other| other == first);
             let source = match first.addr() {
                 IpAddr::V4(address) if is_lone => Some(address),
                 _ => None,
             };
-            let read = self.tracking.dump(wire::CONNTRACK_GET, &wire::entries(v6, source), |body| {
-                let entry = wire::read_entry(body).map(|entry| (connection(&entry, &own), entry));
-                let entry = entry.filter(|(connection, _)| doors.admit(connection) && !live.admit(connection));
-                found.extend(entry.filter(|_| found.len() < CONNECTIONS_MAX).map(|(connection, entry)| (entry, connection)));
-            });
+            let read =
+                self.tracking
+                    .dump(wire::CONNTRACK_GET, &wire::entries(v6, source), |body| {
+                        let entry =
+                            wire::read_entry(body).map(|entry| (connection(&entry, &own), entry));
+                        let entry = entry.filter(|(connection, _)| {
+                            doors.admit(connection) && !live.admit(connection)
+                        });
+                        found.extend(
+                            entry
+                                .filter(|_| found.len() < CONNECTIONS_MAX)
+                                .map(|(connection, entry)| (entry, connection)),
+                        );
+                    });
             read.map_err(|fault| trouble("reading the connection tracking table", &fault))?;
         }
         Ok(found)
@@ -89,22 +117,37 @@ impl KernelConnections {
 
     fn own_addresses(&mut self) -> Result<HashSet<IpAddr>, ConnectionsError> {
         let mut own = HashSet::new();
-        let read = self.routes.dump(wire::ADDRESSES_GET, &wire::addresses(), |body| own.extend(wire::read_address(body)));
+        let read = self
+            .routes
+            .dump(wire::ADDRESSES_GET, &wire::addresses(), |body| {
+                own.extend(wire::read_address(body))
+            });
         read.map_err(|fault| trouble("reading the host's addresses", &fault))?;
         Ok(own)
     }
 
     /// Ends the sockets behind these entries; those that are gone already are done.
     fn end_sockets(&mut self, ending: &[(Entry, Connection)]) -> Result<(), ConnectionsError> {
-        let to_gate = ending.iter().filter(|(_, connection)| connection.target.is_none() && connection.protocol == wire::TCP);
-        let ends: HashSet<(SocketAddr, SocketAddr)> = to_gate.map(|(entry, _)| (entry.reply.target, entry.reply.source)).collect();
+        let to_gate = ending.iter().filter(|(_, connection)| {
+            connection.target.is_none() && connection.protocol == wire::TCP
+        });
+        let ends: HashSet<(SocketAddr, SocketAddr)> = to_gate
+            .map(|(entry, _)| (entry.reply.target, entry.reply.source))
+            .collect();
         if ends.is_empty() {
             return Ok(());
         }
         let sockets = self.sockets_where(|socket| ends.contains(&(socket.peer, socket.local)))?;
         let bodies: Vec<Vec<u8>> = sockets.iter().map(wire::destruction).collect();
-        let results = self.sockets.each(wire::SOCKET_DESTROY, 0, &bodies).map_err(|fault| trouble("ending TCP sockets", &fault))?;
-        match results.into_iter().filter_map(Result::err).find(|errno| !matches!(*errno, Errno::NOENT | Errno::STALE)) {
+        let results = self
+            .sockets
+            .each(wire::SOCKET_DESTROY, 0, &bodies)
+            .map_err(|fault| trouble("ending TCP sockets", &fault))?;
+        match results
+            .into_iter()
+            .filter_map(Result::err)
+            .find(|errno| !matches!(*errno, Errno::NOENT | Errno::STALE))
+        {
             None => Ok(()),
             Some(Errno::OPNOTSUPP) => {
                 if !std::mem::replace(&mut self.told_of_sockets, true) {
@@ -120,10 +163,20 @@ impl KernelConnections {
     }
 
     fn delete(&mut self, ending: &[(Entry, Connection)]) -> Result<(), ConnectionsError> {
-        let bodies: Vec<Vec<u8>> = ending.iter().map(|(entry, _)| wire::deletion(entry)).collect();
+        let bodies: Vec<Vec<u8>> = ending
+            .iter()
+            .map(|(entry, _)| wire::deletion(entry))
+            .collect();
         let deleting = "deleting conntrack entries";
-        let results = self.tracking.each(wire::CONNTRACK_DELETE, 0, &bodies).map_err(|fault| trouble(deleting, &fault))?;
-        match results.into_iter().filter_map(Result::err).find(|errno| *errno != Errno::NOENT) {
+        let results = self
+            .tracking
+            .each(wire::CONNTRACK_DELETE, 0, &bodies)
+            .map_err(|fault| trouble(deleting, &fault))?;
+        match results
+            .into_iter()
+            .filter_map(Result::err)
+            .find(|errno| *errno != Errno::NOENT)
+        {
             None => Ok(()),
             Some(errno) => Err(trouble(deleting, &Fault::Refused(errno))),
         }
@@ -135,20 +188,42 @@ impl Connections for KernelConnections {
         if !protected.iter().any(|ports| ports.protocol() == wire::TCP) {
             return Ok(0);
         }
-        let is_protected = |socket: &Socket| protected.iter().any(|ports| ports.hold(wire::TCP, socket.local.port()));
-        let bodies: Vec<Vec<u8>> = self.sockets_where(is_protected)?.iter().map(wire::adoption).collect();
+        let is_protected = |socket: &Socket| {
+            protected
+                .iter()
+                .any(|ports| ports.hold(wire::TCP, socket.local.port()))
+        };
+        let bodies: Vec<Vec<u8>> = self
+            .sockets_where(is_protected)?
+            .iter()
+            .map(wire::adoption)
+            .collect();
         let adopting = "making open connections known to connection tracking";
         let flags = NLM_F_CREATE | NLM_F_EXCL;
-        let results = self.tracking.each(wire::CONNTRACK_NEW, flags, &bodies).map_err(|fault| trouble(adopting, &fault))?;
+        let results = self
+            .tracking
+            .each(wire::CONNTRACK_NEW, flags, &bodies)
+            .map_err(|fault| trouble(adopting, &fault))?;
         let adopted = results.iter().filter(|result| result.is_ok()).count();
-        debug!(sockets = results.len(), adopted, "connections on protected ports");
-        match results.into_iter().filter_map(Result::err).find(|errno| *errno != Errno::EXIST) {
+        debug!(
+            sockets = results.len(),
+            adopted, "connections on protected ports"
+        );
+        match results
+            .into_iter()
+            .filter_map(Result::err)
+            .find(|errno| *errno != Errno::EXIST)
+        {
             None => Ok(adopted),
             Some(errno) => Err(trouble(adopting, &Fault::Refused(errno))),
         }
     }
 
-    fn end(&mut self, ended: &[Grant], live: &mut dyn Iterator<Item = &Grant>) -> Result<usize, ConnectionsError> {
+    fn end(
+        &mut self,
+        ended: &[Grant],
+        live: &mut dyn Iterator<Item = &Grant>,
+    ) -> Result<usize, ConnectionsError> {
         if ended.is_empty() {
             return Ok(0);
         }
@@ -172,14 +247,22 @@ fn connection(entry: &Entry, own: &HashSet<IpAddr>) -> Connection {
 }
 
 fn no_socket(name: &str, error: &io::Error) -> ConnectionsError {
-    ConnectionsError(format!("opening a netlink socket to {name}: {error}; does this kernel have it, and the monitor its rights?"))
+    ConnectionsError(format!(
+        "opening a netlink socket to {name}: {error}; does this kernel have it, and the monitor its rights?"
+    ))
 }
 
 fn trouble(doing: &str, fault: &Fault) -> ConnectionsError {
     let cure = match fault {
-        Fault::Refused(Errno::PERM | Errno::ACCESS) => "the monitor needs the capability CAP_NET_ADMIN",
-        Fault::Refused(Errno::INVAL | Errno::OPNOTSUPP) => "this kernel may lack it: load the modules nf_conntrack_netlink and tcp_diag",
-        Fault::Refused(Errno::NOMEM | Errno::NOSPC) => "the table is full: raise net.netfilter.nf_conntrack_max",
+        Fault::Refused(Errno::PERM | Errno::ACCESS) => {
+            "the monitor needs the capability CAP_NET_ADMIN"
+        }
+        Fault::Refused(Errno::INVAL | Errno::OPNOTSUPP) => {
+            "this kernel may lack it: load the modules nf_conntrack_netlink and tcp_diag"
+        }
+        Fault::Refused(Errno::NOMEM | Errno::NOSPC) => {
+            "the table is full: raise net.netfilter.nf_conntrack_max"
+        }
         Fault::Refused(_) | Fault::Lost(_) | Fault::Garbled => {
             "look into the kernel's log, and end them by hand with conntrack -D or ss -K"
         }

@@ -5,7 +5,9 @@
 use std::io;
 use std::time::Duration;
 
-use netlink_packet_core::{NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST, NLMSG_DONE, NLMSG_ERROR, NetlinkBuffer};
+use netlink_packet_core::{
+    NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST, NLMSG_DONE, NLMSG_ERROR, NetlinkBuffer,
+};
 use netlink_sys::{Socket, SocketAddr};
 use rustix::io::Errno;
 use rustix::net::sockopt::{self, Timeout};
@@ -47,11 +49,20 @@ impl Link {
         socket.connect(&SocketAddr::new(0, 0))?;
         socket.set_cap_ack(true)?;
         sockopt::set_socket_timeout(&socket, Timeout::Recv, Some(ANSWER_WITHIN))?;
-        Ok(Self { socket, sequence: 0, answer: Vec::with_capacity(BUFFER) })
+        Ok(Self {
+            socket,
+            sequence: 0,
+            answer: Vec::with_capacity(BUFFER),
+        })
     }
 
     /// Hands the body of every message of a dump to `take`.
-    pub(super) fn dump(&mut self, kind: u16, body: &[u8], mut take: impl FnMut(&[u8])) -> Result<(), Fault> {
+    pub(super) fn dump(
+        &mut self,
+        kind: u16,
+        body: &[u8],
+        mut take: impl FnMut(&[u8]),
+    ) -> Result<(), Fault> {
         let sequence = self.next_sequence();
         self.send(&message(kind, NLM_F_REQUEST | NLM_F_DUMP, sequence, body))?;
         loop {
@@ -62,8 +73,12 @@ impl Link {
                 }
                 match header.message_type() {
                     // a dump that fails on its way ends with the fault's number
-                    NLMSG_DONE => return fault_of(payload).map_or(Ok(()), |errno| Err(Fault::Refused(errno))),
-                    NLMSG_ERROR => return Err(fault_of(payload).map_or(Fault::Garbled, Fault::Refused)),
+                    NLMSG_DONE => {
+                        return fault_of(payload).map_or(Ok(()), |errno| Err(Fault::Refused(errno)));
+                    }
+                    NLMSG_ERROR => {
+                        return Err(fault_of(payload).map_or(Fault::Garbled, Fault::Refused));
+                    }
                     _ => take(payload),
                 }
             }
@@ -71,19 +86,33 @@ impl Link {
     }
 
     /// Sends each body as a message of its own; how each ended, in order.
-    pub(super) fn each(&mut self, kind: u16, flags: u16, bodies: &[Vec<u8>]) -> Result<Vec<Result<(), Errno>>, Fault> {
+    pub(super) fn each(
+        &mut self,
+        kind: u16,
+        flags: u16,
+        bodies: &[Vec<u8>],
+    ) -> Result<Vec<Result<(), Errno>>, Fault> {
         let mut ended = Vec::with_capacity(bodies.len());
         for part in bodies.chunks(AT_ONCE) {
-            let numbered: Vec<(u32, &Vec<u8>)> = part.iter().map(|body| (self.next_sequence(), body)).collect();
-            let datagram: Vec<u8> =
-                numbered.iter().flat_map(|(sequence, body)| message(kind, NLM_F_REQUEST | NLM_F_ACK | flags, *sequence, body)).collect();
+            let numbered: Vec<(u32, &Vec<u8>)> = part
+                .iter()
+                .map(|body| (self.next_sequence(), body))
+                .collect();
+            let datagram: Vec<u8> = numbered
+                .iter()
+                .flat_map(|(sequence, body)| {
+                    message(kind, NLM_F_REQUEST | NLM_F_ACK | flags, *sequence, body)
+                })
+                .collect();
             self.send(&datagram)?;
             let mut open = numbered.iter().map(|(sequence, _)| *sequence).peekable();
             while open.peek().is_some() {
                 self.receive()?;
                 for (header, payload) in Messages(&self.answer) {
                     // answers come in the order of the messages; those to an earlier exchange may still be there
-                    if header.message_type() == NLMSG_ERROR && open.next_if_eq(&header.sequence_number()).is_some() {
+                    if header.message_type() == NLMSG_ERROR
+                        && open.next_if_eq(&header.sequence_number()).is_some()
+                    {
                         ended.push(fault_of(payload).map_or(Ok(()), Err));
                     }
                 }
@@ -102,7 +131,11 @@ impl Link {
             match self.socket.send(datagram, 0) {
                 Ok(_) => return Ok(()),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(Errno::from_io_error(&error).map_or(Fault::Lost(error), Fault::Refused)),
+                Err(error) => {
+                    return Err(
+                        Errno::from_io_error(&error).map_or(Fault::Lost(error), Fault::Refused)
+                    );
+                }
             }
         }
     }
@@ -121,7 +154,10 @@ impl Link {
 
 fn message(kind: u16, flags: u16, sequence: u32, body: &[u8]) -> Vec<u8> {
     let length = HEADER.saturating_add(body.len());
-    let mut bytes = u32::try_from(length).unwrap_or(u32::MAX).to_ne_bytes().to_vec();
+    let mut bytes = u32::try_from(length)
+        .unwrap_or(u32::MAX)
+        .to_ne_bytes()
+        .to_vec();
     bytes.extend_from_slice(&kind.to_ne_bytes());
     bytes.extend_from_slice(&flags.to_ne_bytes());
     bytes.extend_from_slice(&sequence.to_ne_bytes());

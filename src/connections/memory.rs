@@ -35,7 +35,9 @@ impl MemoryConnections {
 
 impl State {
     fn check(&self) -> Result<(), ConnectionsError> {
-        self.failing.clone().map_or(Ok(()), |why| Err(ConnectionsError(why)))
+        self.failing
+            .clone()
+            .map_or(Ok(()), |why| Err(ConnectionsError(why)))
     }
 }
 
@@ -47,13 +49,19 @@ impl Connections for MemoryConnections {
         })
     }
 
-    fn end(&mut self, ended: &[Grant], live: &mut dyn Iterator<Item = &Grant>) -> Result<usize, ConnectionsError> {
+    fn end(
+        &mut self,
+        ended: &[Grant],
+        live: &mut dyn Iterator<Item = &Grant>,
+    ) -> Result<usize, ConnectionsError> {
         self.with(|state| {
             state.batches = state.batches.saturating_add(1);
             state.check()?;
             let (ended, live) = (Doors::of(ended), Doors::of(live));
             let before = state.open.len();
-            state.open.retain(|connection| !ended.admit(connection) || live.admit(connection));
+            state
+                .open
+                .retain(|connection| !ended.admit(connection) || live.admit(connection));
             Ok(before.saturating_sub(state.open.len()))
         })
     }

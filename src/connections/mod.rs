@@ -33,5 +33,9 @@ pub trait Connections: Send {
     ///
     /// # Errors
     /// Some of them may live on.
-    fn end(&mut self, ended: &[Grant], live: &mut dyn Iterator<Item = &Grant>) -> Result<usize, ConnectionsError>;
+    fn end(
+        &mut self,
+        ended: &[Grant],
+        live: &mut dyn Iterator<Item = &Grant>,
+    ) -> Result<usize, ConnectionsError>;
 }

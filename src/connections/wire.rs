@@ -93,7 +93,11 @@ impl Tuple {
     fn read(bytes: &[u8]) -> Option<Self> {
         let (ip, protocol) = (find(bytes, TUPLE_IP)?, find(bytes, TUPLE_PROTOCOL)?);
         let address = |v4, v6| find(ip, v4).or_else(|| find(ip, v6)).and_then(address);
-        let port = |kind| find(protocol, kind).and_then(|bytes| bytes.try_into().ok()).map_or(0, u16::from_be_bytes);
+        let port = |kind| {
+            find(protocol, kind)
+                .and_then(|bytes| bytes.try_into().ok())
+                .map_or(0, u16::from_be_bytes)
+        };
         Some(Self {
             protocol: *find(protocol, PROTOCOL_NUMBER)?.first()?,
             source: SocketAddr::new(address(1, 3)?, port(SOURCE_PORT)),
@@ -107,7 +111,9 @@ impl Tuple {
 pub(super) fn entries(v6: bool, source: Option<Ipv4Addr>) -> Vec<u8> {
     let mut out = netfilter_header(v6);
     if let Some(source) = source.filter(|_| !v6) {
-        nest(&mut out, TUPLE_ORIGINAL, |out| nest(out, TUPLE_IP, |out| put(out, 1, &source.octets())));
+        nest(&mut out, TUPLE_ORIGINAL, |out| {
+            nest(out, TUPLE_IP, |out| put(out, 1, &source.octets()))
+        });
         // attribute 1: of the original direction; bit 0: its source
         nest(&mut out, FILTER, |out| put(out, 1, &1_u32.to_ne_bytes()));
     }
@@ -119,10 +125,24 @@ pub(super) fn read_entry(body: &[u8]) -> Option<Entry> {
     let mut key = Vec::new();
     for kind in [TUPLE_ORIGINAL, ZONE, ID] {
         let value = find(attributes, kind);
-        value.into_iter().for_each(|value| put(&mut key, if kind == TUPLE_ORIGINAL { kind | NESTED } else { kind }, value));
+        value.into_iter().for_each(|value| {
+            put(
+                &mut key,
+                if kind == TUPLE_ORIGINAL {
+                    kind | NESTED
+                } else {
+                    kind
+                },
+                value,
+            )
+        });
     }
     let tuple = |kind| find(attributes, kind).and_then(Tuple::read);
-    Some(Entry { original: tuple(TUPLE_ORIGINAL)?, reply: tuple(TUPLE_REPLY)?, key })
+    Some(Entry {
+        original: tuple(TUPLE_ORIGINAL)?,
+        reply: tuple(TUPLE_REPLY)?,
+        key,
+    })
 }
 
 /// Deletes this entry and no other that has taken its place.
@@ -134,12 +154,24 @@ pub(super) fn deletion(entry: &Entry) -> Vec<u8> {
 
 /// A new entry for a TCP connection that the peer of this socket began, as if all of it had been seen.
 pub(super) fn adoption(socket: &Socket) -> Vec<u8> {
-    let original = Tuple { protocol: TCP, source: socket.peer, target: socket.local };
-    let reply = Tuple { protocol: TCP, source: socket.local, target: socket.peer };
+    let original = Tuple {
+        protocol: TCP,
+        source: socket.peer,
+        target: socket.local,
+    };
+    let reply = Tuple {
+        protocol: TCP,
+        source: socket.local,
+        target: socket.peer,
+    };
     let mut out = netfilter_header(original.is_v6());
     nest(&mut out, TUPLE_ORIGINAL, |out| original.encode(out));
     nest(&mut out, TUPLE_REPLY, |out| reply.encode(out));
-    put(&mut out, STATUS, &SEEN_REPLY_ASSURED_CONFIRMED.to_be_bytes());
+    put(
+        &mut out,
+        STATUS,
+        &SEEN_REPLY_ASSURED_CONFIRMED.to_be_bytes(),
+    );
     put(&mut out, TIMEOUT, &ESTABLISHED_FOR.to_be_bytes());
     nest(&mut out, PROTOCOL_INFO, |out| {
         nest(out, 1, |out| {
@@ -158,10 +190,22 @@ pub(super) fn sockets(v6: bool) -> Vec<u8> {
 
 pub(super) fn read_socket(body: &[u8]) -> Option<Socket> {
     let (family, id) = (*body.first()?, body.get(4..)?.first_chunk::<SOCKET_ID>()?);
-    let port = |at: usize| id.get(at..).and_then(|bytes| bytes.first_chunk()).map(|bytes| u16::from_be_bytes(*bytes));
-    let address = |at: usize| id.get(at..).and_then(|bytes| address(bytes.get(..if family == INET6 { 16 } else { 4 })?));
+    let port = |at: usize| {
+        id.get(at..)
+            .and_then(|bytes| bytes.first_chunk())
+            .map(|bytes| u16::from_be_bytes(*bytes))
+    };
+    let address = |at: usize| {
+        id.get(at..)
+            .and_then(|bytes| address(bytes.get(..if family == INET6 { 16 } else { 4 })?))
+    };
     let end = |port, address: IpAddr| SocketAddr::new(address.to_canonical(), port);
-    Some(Socket { local: end(port(0)?, address(4)?), peer: end(port(2)?, address(20)?), family, id: *id })
+    Some(Socket {
+        local: end(port(0)?, address(4)?),
+        peer: end(port(2)?, address(20)?),
+        family,
+        id: *id,
+    })
 }
 
 /// Ends this socket and no other: the kernel compares the cookie. Without it a listener of the same port could be meant.
@@ -184,7 +228,9 @@ pub(super) fn addresses() -> Vec<u8> {
 pub(super) fn read_address(body: &[u8]) -> Option<IpAddr> {
     let attributes = body.get(8..)?;
     // 2 is the own end of a link from point to point, where 1 is the other; IPv6 has 1 alone
-    find(attributes, 2).or_else(|| find(attributes, 1)).and_then(address)
+    find(attributes, 2)
+        .or_else(|| find(attributes, 1))
+        .and_then(address)
 }
 
 fn netfilter_header(v6: bool) -> Vec<u8> {
@@ -200,14 +246,19 @@ fn octets(address: IpAddr) -> Vec<u8> {
 
 fn address(bytes: &[u8]) -> Option<IpAddr> {
     let v4 = || <[u8; 4]>::try_from(bytes).map(|octets| IpAddr::from(Ipv4Addr::from(octets)));
-    v4().or_else(|_| <[u8; 16]>::try_from(bytes).map(|octets| IpAddr::from(Ipv6Addr::from(octets)))).ok()
+    v4().or_else(|_| <[u8; 16]>::try_from(bytes).map(|octets| IpAddr::from(Ipv6Addr::from(octets))))
+        .ok()
 }
 
 const NESTED: u16 = 0x8000;
 const KIND: u16 = 0x3fff;
 
 fn put(out: &mut Vec<u8>, kind: u16, value: &[u8]) {
-    out.extend_from_slice(&u16::try_from(value.len().saturating_add(4)).unwrap_or(u16::MAX).to_ne_bytes());
+    out.extend_from_slice(
+        &u16::try_from(value.len().saturating_add(4))
+            .unwrap_or(u16::MAX)
+            .to_ne_bytes(),
+    );
     out.extend_from_slice(&kind.to_ne_bytes());
     out.extend_from_slice(value);
     out.resize(out.len().next_multiple_of(4), 0);

@@ -17,9 +17,17 @@ impl TryFrom<String> for MarkText {
     type Error = NotAMark;
 
     fn try_from(text: String) -> Result<Self, NotAMark> {
-        let (pairs, []) = text.as_bytes().as_chunks::<2>() else { return Err(NotAMark) };
-        let bytes = pairs.iter().map(|[high, low]| Some(digit(*high)? << 4 | digit(*low)?)).collect::<Option<Vec<u8>>>();
-        bytes.and_then(|bytes| bytes.try_into().ok()).map(|bytes| Self(Mark(bytes))).ok_or(NotAMark)
+        let (pairs, []) = text.as_bytes().as_chunks::<2>() else {
+            return Err(NotAMark);
+        };
+        let bytes = pairs
+            .iter()
+            .map(|[high, low]| Some(digit(*high)? << 4 | digit(*low)?))
+            .collect::<Option<Vec<u8>>>();
+        bytes
+            .and_then(|bytes| bytes.try_into().ok())
+            .map(|bytes| Self(Mark(bytes)))
+            .ok_or(NotAMark)
     }
 }
 
@@ -45,8 +53,19 @@ mod tests {
     fn a_mark_comes_back_from_its_text_and_nothing_else_is_one() {
         let mark = MarkText(Mark(std::array::from_fn(|n| (n * 17) as u8)));
         let text = String::from(mark);
-        assert_eq!((text.as_str(), MarkText::try_from(text.clone())), ("00112233445566778899aabbccddeeff", Ok(mark)));
-        for bad in ["", "00", &text[1..], &format!("{text}00"), &text.to_uppercase(), &text.replace('f', "g"), &text.replace("ff", "é")] {
+        assert_eq!(
+            (text.as_str(), MarkText::try_from(text.clone())),
+            ("00112233445566778899aabbccddeeff", Ok(mark))
+        );
+        for bad in [
+            "",
+            "00",
+            &text[1..],
+            &format!("{text}00"),
+            &text.to_uppercase(),
+            &text.replace('f', "g"),
+            &text.replace("ff", "é"),
+        ] {
             assert_eq!(MarkText::try_from(bad.to_owned()), Err(NotAMark), "{bad}");
         }
     }

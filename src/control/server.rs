@@ -101,7 +101,14 @@ impl Asker {
     pub fn alone() -> io::Result<(Self, Receiver<Told>)> {
         let ((answers, answered), (_, bell)) = (channel(), UnixStream::pair()?);
         bell.set_nonblocking(true)?;
-        Ok((Self { number: 0, answers, bell: Arc::new(bell) }, answered))
+        Ok((
+            Self {
+                number: 0,
+                answers,
+                bell: Arc::new(bell),
+            },
+            answered,
+        ))
     }
 }
 
@@ -125,19 +132,36 @@ impl Server {
         ringer.set_nonblocking(true)?;
         let (to_askers, answers) = channel();
         let (ringer, closing) = (Arc::new(ringer), Arc::new(AtomicBool::new(false)));
-        Ok(Self { listener, connections: Vec::new(), last_number: 0, answers, to_askers, bell, ringer, pause_until: None, closing })
+        Ok(Self {
+            listener,
+            connections: Vec::new(),
+            last_number: 0,
+            answers,
+            to_askers,
+            bell,
+            ringer,
+            pause_until: None,
+            closing,
+        })
     }
 
     /// What ends it in order.
     pub fn closer(&self) -> Closer {
-        Closer { closing: Arc::clone(&self.closing), bell: Arc::clone(&self.ringer) }
+        Closer {
+            closing: Arc::clone(&self.closing),
+            bell: Arc::clone(&self.ringer),
+        }
     }
 
     /// Hands questions to `take` until it says that nobody takes them any more, or a [`Closer`] is used. `now` is the clock.
     ///
     /// # Errors
     /// When the socket can't be served any more.
-    pub fn serve(mut self, now: impl Fn() -> Instant, mut take: impl FnMut(Question, Asker) -> bool) -> io::Result<()> {
+    pub fn serve(
+        mut self,
+        now: impl Fn() -> Instant,
+        mut take: impl FnMut(Question, Asker) -> bool,
+    ) -> io::Result<()> {
         loop {
             self.wait(now())?;
             self.ring_off();
@@ -146,7 +170,9 @@ impl Server {
             }
             if self.closing.load(Ordering::Relaxed) {
                 let last = now() + LAST_WORDS;
-                self.connections.iter_mut().for_each(|one| one.until = one.until.min(last));
+                self.connections
+                    .iter_mut()
+                    .for_each(|one| one.until = one.until.min(last));
                 if self.connections.is_empty() {
                     return Ok(());
                 }
@@ -154,7 +180,11 @@ impl Server {
                 self.accept(now());
             }
             for (number, question) in self.turn(now()) {
-                let asker = Asker { number, answers: self.to_askers.clone(), bell: Arc::clone(&self.ringer) };
+                let asker = Asker {
+                    number,
+                    answers: self.to_askers.clone(),
+                    bell: Arc::clone(&self.ringer),
+                };
                 if !take(question, asker) {
                     return Ok(());
                 }
@@ -164,7 +194,8 @@ impl Server {
 
     /// Waits for a connection, an answer, bytes of an asker, room for an answer, or the next deadline.
     fn wait(&self, now: Instant) -> io::Result<()> {
-        let listens = !self.closing.load(Ordering::Relaxed) && self.pause_until.is_none_or(|until| until <= now);
+        let listens = !self.closing.load(Ordering::Relaxed)
+            && self.pause_until.is_none_or(|until| until <= now);
         let wanted = |state: &State| match state {
             State::Asking(_) => PollFlags::IN,
             State::Waiting => PollFlags::empty(),
@@ -172,9 +203,21 @@ impl Server {
         };
         let mut waited = vec![PollFd::new(&self.bell, PollFlags::IN)];
         waited.extend(listens.then(|| PollFd::new(&self.listener, PollFlags::IN)));
-        waited.extend(self.connections.iter().map(|one| PollFd::from_borrowed_fd(one.stream.as_fd(), wanted(&one.state))));
-        let deadlines = self.connections.iter().map(|one| one.until).chain(self.pause_until.filter(|_| !listens));
-        let next = deadlines.min().map(|until| until.saturating_duration_since(now).saturating_add(Duration::from_millis(1)));
+        waited.extend(
+            self.connections
+                .iter()
+                .map(|one| PollFd::from_borrowed_fd(one.stream.as_fd(), wanted(&one.state))),
+        );
+        let deadlines = self
+            .connections
+            .iter()
+            .map(|one| one.until)
+            .chain(self.pause_until.filter(|_| !listens));
+        let next = deadlines.min().map(|until| {
+            until
+                .saturating_duration_since(now)
+                .saturating_add(Duration::from_millis(1))
+        });
         let next = next.and_then(|time| Timespec::try_from(time).ok());
         match poll(&mut waited, next.as_ref()) {
             Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
@@ -195,7 +238,11 @@ impl Server {
         for _ in 0..ASKERS_MAX {
             match self.listener.accept() {
                 Ok((stream, _)) => self.admit(stream, now),
-                Err(error) if matches!(error.kind(), ErrorKind::Interrupted | ErrorKind::ConnectionAborted) => {}
+                Err(error)
+                    if matches!(
+                        error.kind(),
+                        ErrorKind::Interrupted | ErrorKind::ConnectionAborted
+                    ) => {}
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return,
                 Err(_) => {
                     self.pause_until = Some(now + PAUSE);
@@ -207,7 +254,8 @@ impl Server {
 
     /// Whoever may not ask is told so, and nothing of what he says is read.
     fn admit(&mut self, stream: UnixStream, now: Instant) {
-        let is_root = rustix::net::sockopt::socket_peercred(&stream).is_ok_and(|peer| peer.uid.is_root());
+        let is_root =
+            rustix::net::sockopt::socket_peercred(&stream).is_ok_and(|peer| peer.uid.is_root());
         if stream.set_nonblocking(true).is_err() {
             return;
         }
@@ -216,12 +264,20 @@ impl Server {
             return;
         }
         if self.connections.len() >= ASKERS_MAX {
-            let oldest = self.connections.iter().position(|one| matches!(one.state, State::Asking(_)));
+            let oldest = self
+                .connections
+                .iter()
+                .position(|one| matches!(one.state, State::Asking(_)));
             self.connections.remove(oldest.unwrap_or_default());
         }
         self.last_number = self.last_number.wrapping_add(1);
         let state = State::Asking(Vec::new());
-        self.connections.push(Connection { number: self.last_number, stream, state, until: now + ASK_WITHIN });
+        self.connections.push(Connection {
+            number: self.last_number,
+            stream,
+            state,
+            until: now + ASK_WITHIN,
+        });
     }
 
     fn answered(&mut self, number: u64, answer: Vec<u8>, now: Instant) {
@@ -253,7 +309,12 @@ impl Server {
                 Turn::Over => return false,
                 Turn::Goes(state) => one.state = state,
                 Turn::Asked(question) => {
-                    one.until = now + if question == Question::Reload { RELOADED_WITHIN } else { ANSWER_WITHIN };
+                    one.until = now
+                        + if question == Question::Reload {
+                            RELOADED_WITHIN
+                        } else {
+                            ANSWER_WITHIN
+                        };
                     questions.push((one.number, question));
                 }
             }
@@ -280,7 +341,9 @@ fn hear(mut stream: &UnixStream, mut read: Vec<u8>) -> Turn {
                     };
                 }
             }
-            Err(error) if error.kind() == ErrorKind::WouldBlock => return Turn::Goes(State::Asking(read)),
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                return Turn::Goes(State::Asking(read));
+            }
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
             Err(_) => return Turn::Over,
         }
@@ -295,8 +358,15 @@ fn failed(mut stream: &UnixStream, why: &str) -> Turn {
 /// Whether an asker who should only wait has gone.
 fn is_gone(stream: &UnixStream) -> bool {
     let mut waited = [PollFd::new(stream, PollFlags::empty())];
-    let zero = Timespec { tv_sec: 0, tv_nsec: 0 };
-    poll(&mut waited, Some(&zero)).is_ok_and(|_| waited.iter().any(|one| one.revents().intersects(PollFlags::HUP | PollFlags::ERR)))
+    let zero = Timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    poll(&mut waited, Some(&zero)).is_ok_and(|_| {
+        waited
+            .iter()
+            .any(|one| one.revents().intersects(PollFlags::HUP | PollFlags::ERR))
+    })
 }
 
 /// Writes on.
@@ -305,7 +375,9 @@ fn tell(mut stream: &UnixStream, answer: Vec<u8>, mut written: usize) -> Turn {
         match stream.write(rest) {
             Ok(0) => return Turn::Over,
             Ok(count) => written = written.saturating_add(count),
-            Err(error) if error.kind() == ErrorKind::WouldBlock => return Turn::Goes(State::Listening(answer, written)),
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                return Turn::Goes(State::Listening(answer, written));
+            }
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
             Err(_) => return Turn::Over,
         }

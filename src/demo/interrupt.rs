@@ -18,7 +18,8 @@ impl Interrupt {
         let came = Arc::new(AtomicUsize::new(0));
         for signal in [SIGINT, SIGTERM] {
             let number = usize::try_from(signal).unwrap_or_default();
-            flag::register_usize(signal, Arc::clone(&came), number).map_err(Stop::system("taking signals"))?;
+            flag::register_usize(signal, Arc::clone(&came), number)
+                .map_err(Stop::system("taking signals"))?;
         }
         Ok(Self(came))
     }
@@ -31,7 +32,10 @@ impl Interrupt {
     pub(super) fn check(&self) -> Result<(), Stop> {
         match u8::try_from(self.0.load(Ordering::Relaxed)) {
             Ok(0) | Err(_) => Ok(()),
-            Ok(signal) => Err(Stop::new(signal.saturating_add(128), "the demo was interrupted; nothing is left behind")),
+            Ok(signal) => Err(Stop::new(
+                signal.saturating_add(128),
+                "the demo was interrupted; nothing is left behind",
+            )),
         }
     }
 }

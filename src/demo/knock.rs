@@ -16,7 +16,11 @@ pub(super) struct Knock(UdpSocket);
 impl Knock {
     /// Sends a packet as a knock.
     pub(super) fn send(to: SocketAddr, packet: &[u8]) -> Result<Self, String> {
-        let any: SocketAddr = if to.is_ipv4() { ([0, 0, 0, 0], 0).into() } else { ([0u16; 8], 0).into() };
+        let any: SocketAddr = if to.is_ipv4() {
+            ([0, 0, 0, 0], 0).into()
+        } else {
+            ([0u16; 8], 0).into()
+        };
         let failed = |error: std::io::Error| format!("sending to {to}: {error}");
         let socket = UdpSocket::bind(any).map_err(failed)?;
         socket.connect(to).map_err(failed)?;
@@ -26,10 +30,15 @@ impl Knock {
 
     /// What came back, if anything did.
     pub(super) fn answer(&self) -> Option<String> {
-        let heard = self.0.set_read_timeout(Some(SILENT_FOR)).and_then(|()| self.0.recv(&mut [0; 2048]));
+        let heard = self
+            .0
+            .set_read_timeout(Some(SILENT_FOR))
+            .and_then(|()| self.0.recv(&mut [0; 2048]));
         match heard {
             Ok(length) => Some(format!("a datagram of {length} bytes")),
-            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => None,
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
+                None
+            }
             Err(error) => Some(error.to_string()),
         }
     }

@@ -56,7 +56,12 @@ pub fn run(options: &Options) -> Result<ExitCode, Stop> {
     let started = clock::instant();
     let note = world::leave_the_host()?;
     let interrupt = Interrupt::take()?;
-    let mut story = Story { json: options.json, interrupt: interrupt.clone(), step: 0, failed: 0 };
+    let mut story = Story {
+        json: options.json,
+        interrupt: interrupt.clone(),
+        step: 0,
+        failed: 0,
+    };
     story.say(&format!("Postern demo, {note}."))?;
     let told = tell_all(&mut story, options);
     // What else went wrong then is no matter: a terminal interrupts the daemon, too.
@@ -64,10 +69,16 @@ pub fn run(options: &Options) -> Result<ExitCode, Stop> {
     told?;
     let took = time::human(Duration::from_secs(clock::elapsed(started).as_secs()));
     if story.failed > 0 {
-        story.say(&format!("{} of {} steps did not come out as told ({took}).", story.failed, story.step))?;
+        story.say(&format!(
+            "{} of {} steps did not come out as told ({took}).",
+            story.failed, story.step
+        ))?;
         return Ok(ExitCode::from(FAILED));
     }
-    story.say(&format!("All {} steps came out as told ({took}). Nothing is left behind.", story.step))?;
+    story.say(&format!(
+        "All {} steps came out as told ({took}). Nothing is left behind.",
+        story.step
+    ))?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -77,7 +88,9 @@ fn tell_all(story: &mut Story, options: &Options) -> Result<(), Stop> {
     let key = base64::engine::general_purpose::STANDARD.encode(key);
     let mut world = World::make(&key, story.interrupt.clone())?;
     world.start_daemon(&key, &options.backend)?;
-    story.say(&format!("A gate at {GATE_V4} and {GATE_V6} runs posternd, with a service on tcp/{SERVICE}."))?;
+    story.say(&format!(
+        "A gate at {GATE_V4} and {GATE_V6} runs posternd, with a service on tcp/{SERVICE}."
+    ))?;
     story.say(&format!("A client sits at {CLIENT_V4} and {CLIENT_V6}."))?;
     if let Some(line) = world.logged(&["listening for knocks"]) {
         story.say(&format!("  {line}"))?;
@@ -96,7 +109,12 @@ fn tell_all(story: &mut Story, options: &Options) -> Result<(), Stop> {
 
 /// The whole story over one family.
 fn tell(story: &mut Story, world: &World, profile: &str, gate: IpAddr) -> Result<(), Stop> {
-    hidden(story, world, gate, "The port is hidden: a connection attempt times out")?;
+    hidden(
+        story,
+        world,
+        gate,
+        "The port is hidden: a connection attempt times out",
+    )?;
 
     let packet = world.packet(profile, OPEN_FOR)?;
     let sent = packet.clone();
@@ -110,26 +128,48 @@ fn tell(story: &mut Story, world: &World, profile: &str, gate: IpAddr) -> Result
     story.step(
         "One knock: one UDP packet, to which nothing answers",
         answer.is_none(),
-        &format!("{} random-looking bytes to {gate} port {KNOCK}; back came {back}", packet.len()),
+        &format!(
+            "{} random-looking bytes to {gate} port {KNOCK}; back came {back}",
+            packet.len()
+        ),
     )?;
     let grants = world.grants()?;
     let rules = firewall::rules(world)?;
-    story.step("The firewall lists the rule", grants.len() == 1 && !rules.is_empty(), &rules.join("\n"))?;
+    story.step(
+        "The firewall lists the rule",
+        grants.len() == 1 && !rules.is_empty(),
+        &rules.join("\n"),
+    )?;
     story.step(
         "The connection succeeds",
         opened.is_ok(),
         &match &opened {
-            Ok(took) => format!("open {:.2} ms after the knock was sent", took.as_secs_f64() * 1e3),
+            Ok(took) => format!(
+                "open {:.2} ms after the knock was sent",
+                took.as_secs_f64() * 1e3
+            ),
             Err(why) => why.clone(),
         },
     )?;
 
     replay(story, world, gate, packet)?;
 
-    let left = world.grants()?.first().map(|grant| grant.until.since(clock::wall())).unwrap_or_default();
-    let over = world.wait_for(left.saturating_add(Duration::from_secs(2)), || world.grants().ok().filter(Vec::is_empty));
-    let line = world.logged(&["closed", "its time is up"]).unwrap_or_default();
-    story.step("The grant ends by itself", over.is_some() && firewall::rules(world)?.is_empty(), &line)?;
+    let left = world
+        .grants()?
+        .first()
+        .map(|grant| grant.until.since(clock::wall()))
+        .unwrap_or_default();
+    let over = world.wait_for(left.saturating_add(Duration::from_secs(2)), || {
+        world.grants().ok().filter(Vec::is_empty)
+    });
+    let line = world
+        .logged(&["closed", "its time is up"])
+        .unwrap_or_default();
+    story.step(
+        "The grant ends by itself",
+        over.is_some() && firewall::rules(world)?.is_empty(),
+        &line,
+    )?;
     hidden(story, world, gate, "Hidden again")
 }
 
@@ -137,9 +177,12 @@ fn tell(story: &mut Story, world: &World, profile: &str, gate: IpAddr) -> Result
 fn tell_short(story: &mut Story, world: &World, profile: &str, gate: IpAddr) -> Result<(), Stop> {
     hidden(story, world, gate, "The port is hidden")?;
     let file = world.profile(profile);
-    let (done, said) = world.postern(&["knock", profile, "--config", &file, "--for", "2s", "--wait"])?;
+    let (done, said) =
+        world.postern(&["knock", profile, "--config", &file, "--for", "2s", "--wait"])?;
     story.step("postern knock --wait", done, &said)?;
-    let over = world.wait_for(Duration::from_secs(5), || world.grants().ok().filter(Vec::is_empty));
+    let over = world.wait_for(Duration::from_secs(5), || {
+        world.grants().ok().filter(Vec::is_empty)
+    });
     story.step("The grant ends by itself", over.is_some(), "")?;
     hidden(story, world, gate, "Hidden again")
 }
@@ -149,16 +192,25 @@ fn hidden(story: &mut Story, world: &World, gate: IpAddr, title: &str) -> Result
     let attempt = world.at_client(move || connect(address, PATIENCE))?;
     let (silent, said) = match attempt {
         Err(why) => (why.starts_with("no answer"), why),
-        Ok(took) => (false, format!("it is open! connected in {} ms", took.as_millis())),
+        Ok(took) => (
+            false,
+            format!("it is open! connected in {} ms", took.as_millis()),
+        ),
     };
     story.step(title, silent, &format!("{address}: {said}"))
 }
 
 /// Every knock must open. The figures are told as they come: whether they please is for the reader to say.
 fn tell_speed(story: &mut Story, world: &World) -> Result<(), Stop> {
-    for (profile, gate) in [("home", IpAddr::V4(GATE_V4)), ("home6", IpAddr::V6(GATE_V6))] {
+    for (profile, gate) in [
+        ("home", IpAddr::V4(GATE_V4)),
+        ("home6", IpAddr::V6(GATE_V6)),
+    ] {
         let times = speed::measure(world, profile, gate)?;
-        let title = format!("Knock to open port at {gate}, firewall by {}", world.backend());
+        let title = format!(
+            "Knock to open port at {gate}, firewall by {}",
+            world.backend()
+        );
         story.step(&title, times.all_opened(), &times.to_string())?;
     }
     Ok(())
@@ -167,13 +219,28 @@ fn tell_speed(story: &mut Story, world: &World) -> Result<(), Stop> {
 fn replay(story: &mut Story, world: &World, gate: IpAddr, packet: Vec<u8>) -> Result<(), Stop> {
     // Within a second the same bytes count as a second copy of one knock, after it as a replay.
     thread::sleep(Duration::from_millis(1100));
-    let count = |status: &crate::control::Status| status.reasons.get("drop replay").copied().unwrap_or_default();
+    let count = |status: &crate::control::Status| {
+        status
+            .reasons
+            .get("drop replay")
+            .copied()
+            .unwrap_or_default()
+    };
     let before = count(&world.status()?);
     let to = SocketAddr::new(gate, KNOCK);
     let sent = world.at_client(move || Knock::send(to, &packet))?;
-    let refused = world.wait_for(Duration::from_secs(2), || world.status().ok().filter(|status| count(status) == before + 1));
+    let refused = world.wait_for(Duration::from_secs(2), || {
+        world
+            .status()
+            .ok()
+            .filter(|status| count(status) == before + 1)
+    });
     let line = world.logged(&["drop replay"]).unwrap_or_default();
-    story.step("A replay of the same packet is refused, with the reason", sent.is_ok() && refused.is_some(), &line)
+    story.step(
+        "A replay of the same packet is refused, with the reason",
+        sent.is_ok() && refused.is_some(),
+        &line,
+    )
 }
 
 impl Story {
@@ -187,7 +254,9 @@ impl Story {
         }
         let mark = if as_told { "ok" } else { "NOT AS TOLD" };
         write(&format!("{}. {title}: {mark}", self.step))?;
-        detail.lines().try_for_each(|line| write(&format!("     {line}")))
+        detail
+            .lines()
+            .try_for_each(|line| write(&format!("     {line}")))
     }
 
     fn say(&self, text: &str) -> Result<(), Stop> {
@@ -197,5 +266,7 @@ impl Story {
 
 fn write(line: &str) -> Result<(), Stop> {
     let mut out = std::io::stdout().lock();
-    writeln!(out, "{line}").and_then(|()| out.flush()).map_err(Stop::system("writing to standard output"))
+    writeln!(out, "{line}")
+        .and_then(|()| out.flush())
+        .map_err(Stop::system("writing to standard output"))
 }

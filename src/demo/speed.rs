@@ -43,7 +43,10 @@ pub(super) struct Times {
 /// # Errors
 /// What went otherwise than it should beside the knocks: a packet that could not be made, a grant that was not closed.
 pub(super) fn measure(world: &World, profile: &str, gate: IpAddr) -> Result<Times, Stop> {
-    let mut times = Times { took: Vec::with_capacity(KNOCKS), then: None };
+    let mut times = Times {
+        took: Vec::with_capacity(KNOCKS),
+        then: None,
+    };
     while times.took.len() < KNOCKS && times.then.is_none() {
         let packet = world.packet(profile, Duration::from_secs(60))?;
         let (service, knock) = (SocketAddr::new(gate, SERVICE), SocketAddr::new(gate, KNOCK));
@@ -68,7 +71,10 @@ pub(super) fn knock_and_connect(
     knock: SocketAddr,
     packet: &[u8],
 ) -> Result<(Knock, Result<Duration, String>), String> {
-    let mut attempts = Attempts { service, pending: VecDeque::new() };
+    let mut attempts = Attempts {
+        service,
+        pending: VecDeque::new(),
+    };
     attempts.begin()?;
     if attempts.is_any_let_in(HIDDEN_AFTER)? {
         return Err(format!("{service} was open before the knock"));
@@ -93,14 +99,27 @@ impl Attempts {
                 return Ok(clock::elapsed(start));
             }
         }
-        Err(format!("{} was still closed {} after the knock", self.service, crate::time::human(PATIENCE)))
+        Err(format!(
+            "{} was still closed {} after the knock",
+            self.service,
+            crate::time::human(PATIENCE)
+        ))
     }
 
     fn begin(&mut self) -> Result<(), String> {
         let failed = |error: std::io::Error| format!("connecting to {}: {error}", self.service);
-        let socket = Socket::new(Domain::for_address(self.service), Type::STREAM.nonblocking(), None).map_err(failed)?;
+        let socket = Socket::new(
+            Domain::for_address(self.service),
+            Type::STREAM.nonblocking(),
+            None,
+        )
+        .map_err(failed)?;
         match socket.connect(&self.service.into()) {
-            Err(error) if error.raw_os_error() != Some(rustix::io::Errno::INPROGRESS.raw_os_error()) => return Err(failed(error)),
+            Err(error)
+                if error.raw_os_error() != Some(rustix::io::Errno::INPROGRESS.raw_os_error()) =>
+            {
+                return Err(failed(error));
+            }
             _ => self.pending.push_back(socket),
         }
         if self.pending.len() > PENDING {
@@ -111,16 +130,25 @@ impl Attempts {
 
     /// Waits so long at most.
     fn is_any_let_in(&self, most: Duration) -> Result<bool, String> {
-        let mut watched: Vec<PollFd<'_>> =
-            self.pending.iter().map(|socket| PollFd::from_borrowed_fd(socket.as_fd(), PollFlags::OUT)).collect();
-        let ready = poll(&mut watched, Timespec::try_from(most).ok().as_ref()).map_err(|error| format!("waiting to be let in: {error}"))?;
+        let mut watched: Vec<PollFd<'_>> = self
+            .pending
+            .iter()
+            .map(|socket| PollFd::from_borrowed_fd(socket.as_fd(), PollFlags::OUT))
+            .collect();
+        let ready = poll(&mut watched, Timespec::try_from(most).ok().as_ref())
+            .map_err(|error| format!("waiting to be let in: {error}"))?;
         if ready == 0 {
             return Ok(false);
         }
-        let answered = watched.iter().zip(&self.pending).find(|(watch, _)| !watch.revents().is_empty());
+        let answered = watched
+            .iter()
+            .zip(&self.pending)
+            .find(|(watch, _)| !watch.revents().is_empty());
         match answered.map(|(_, socket)| socket.take_error()) {
             Some(Ok(None)) | None => Ok(true),
-            Some(Ok(Some(error)) | Err(error)) => Err(format!("{} answered: {error}", self.service)),
+            Some(Ok(Some(error)) | Err(error)) => {
+                Err(format!("{} answered: {error}", self.service))
+            }
         }
     }
 }
@@ -138,13 +166,24 @@ impl std::fmt::Display for Times {
         if let [first, .., last] | [first @ last] = took.as_slice() {
             let millis = |time: &Duration| time.as_secs_f64() * 1e3;
             let middle = took.get(took.len() / 2).unwrap_or(last);
-            write!(f, "open {:.2} ms after the knock was sent: the median of ", millis(middle))?;
+            write!(
+                f,
+                "open {:.2} ms after the knock was sent: the median of ",
+                millis(middle)
+            )?;
             write!(f, "the {} of {KNOCKS} knocks that opened it; ", took.len())?;
-            write!(f, "the quickest took {:.2} ms, the slowest {:.2} ms", millis(first), millis(last))?;
+            write!(
+                f,
+                "the quickest took {:.2} ms, the slowest {:.2} ms",
+                millis(first),
+                millis(last)
+            )?;
         } else {
             write!(f, "0 of {KNOCKS} knocks opened it")?;
         }
-        self.then.as_ref().map_or(Ok(()), |why| write!(f, "; the next did not: {why}"))
+        self.then
+            .as_ref()
+            .map_or(Ok(()), |why| write!(f, "; the next did not: {why}"))
     }
 }
 
@@ -153,23 +192,48 @@ mod tests {
     use super::*;
 
     fn times(count: usize, then: Option<&str>) -> Times {
-        let took = (0..count).map(|n| Duration::from_micros(400 + 100 * n as u64)).collect();
-        Times { took, then: then.map(str::to_owned) }
+        let took = (0..count)
+            .map(|n| Duration::from_micros(400 + 100 * n as u64))
+            .collect();
+        Times {
+            took,
+            then: then.map(str::to_owned),
+        }
     }
 
     #[test]
     fn the_figure_in_the_middle_is_told_with_the_first_and_the_last() {
         let said = times(3, None).to_string();
-        assert!(said.starts_with("open 0.50 ms after") && said.ends_with("the quickest took 0.40 ms, the slowest 0.60 ms"), "{said}");
+        assert!(
+            said.starts_with("open 0.50 ms after")
+                && said.ends_with("the quickest took 0.40 ms, the slowest 0.60 ms"),
+            "{said}"
+        );
     }
 
     #[test]
     fn it_comes_out_as_told_only_if_every_knock_opened_and_how_many_did_is_said() {
-        assert!(times(KNOCKS, None).all_opened() && times(KNOCKS, None).to_string().contains(" 25 of 25 knocks "));
+        assert!(
+            times(KNOCKS, None).all_opened()
+                && times(KNOCKS, None)
+                    .to_string()
+                    .contains(" 25 of 25 knocks ")
+        );
         let said = times(7, Some("it was still closed")).to_string();
-        assert!(said.contains(" 7 of 25 knocks ") && said.ends_with("; the next did not: it was still closed"), "{said}");
-        assert_eq!(times(0, Some("it was still closed")).to_string(), "0 of 25 knocks opened it; the next did not: it was still closed");
-        for times in [times(0, None), times(KNOCKS - 1, None), times(KNOCKS - 1, Some("why"))] {
+        assert!(
+            said.contains(" 7 of 25 knocks ")
+                && said.ends_with("; the next did not: it was still closed"),
+            "{said}"
+        );
+        assert_eq!(
+            times(0, Some("it was still closed")).to_string(),
+            "0 of 25 knocks opened it; the next did not: it was still closed"
+        );
+        for times in [
+            times(0, None),
+            times(KNOCKS - 1, None),
+            times(KNOCKS - 1, Some("why")),
+        ] {
             assert!(!times.all_opened(), "{times}");
         }
     }

@@ -54,8 +54,16 @@ pub(super) struct World {
 /// Moves this process into namespaces of its own; without root, into a user namespace first. Must come before any thread.
 /// Returns a note for who watches.
 pub(super) fn leave_the_host() -> Result<&'static str, Stop> {
-    let (uid, gid) = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
-    let may = caps::has_cap(None, caps::CapSet::Effective, caps::Capability::CAP_SYS_ADMIN).unwrap_or(false);
+    let (uid, gid) = (
+        rustix::process::geteuid().as_raw(),
+        rustix::process::getegid().as_raw(),
+    );
+    let may = caps::has_cap(
+        None,
+        caps::CapSet::Effective,
+        caps::Capability::CAP_SYS_ADMIN,
+    )
+    .unwrap_or(false);
     if uid == 0 && may {
         unshare(CloneFlags::CLONE_NEWNET).map_err(Stop::system("making a network namespace"))?;
         return Ok("as root, in network namespaces of its own");
@@ -69,11 +77,17 @@ pub(super) fn leave_the_host() -> Result<&'static str, Stop> {
         )
     };
     unshare(CloneFlags::CLONE_NEWUSER | CloneFlags::CLONE_NEWNET).map_err(forbidden)?;
-    for (map, text) in [("setgroups", "deny".to_owned()), ("uid_map", format!("0 {uid} 1")), ("gid_map", format!("0 {gid} 1"))] {
+    for (map, text) in [
+        ("setgroups", "deny".to_owned()),
+        ("uid_map", format!("0 {uid} 1")),
+        ("gid_map", format!("0 {gid} 1")),
+    ] {
         files::write_system(&Path::new("/proc/self").join(map), &text)
             .map_err(Stop::system(format!("writing {map} of the user namespace")))?;
     }
-    Ok("without root, in a user namespace of its own; that has one user only, so the engine stays that user")
+    Ok(
+        "without root, in a user namespace of its own; that has one user only, so the engine stays that user",
+    )
 }
 
 impl World {
@@ -81,21 +95,34 @@ impl World {
     pub(super) fn make(key: &str, interrupt: Interrupt) -> Result<Self, Stop> {
         let errands = client_namespace();
         let folder = folder()?;
-        let world = Self { folder, daemon: None, errands, interrupt };
+        let world = Self {
+            folder,
+            daemon: None,
+            errands,
+            interrupt,
+        };
         world.lay_cable()?;
         for address in [IpAddr::V4(GATE_V4), IpAddr::V6(GATE_V6)] {
-            serve(SocketAddr::new(address, SERVICE)).map_err(Stop::system(format!("listening on {address} port {SERVICE}")))?;
+            serve(SocketAddr::new(address, SERVICE)).map_err(Stop::system(format!(
+                "listening on {address} port {SERVICE}"
+            )))?;
         }
-        for (name, address) in [("home", IpAddr::V4(GATE_V4)), ("home6", IpAddr::V6(GATE_V6))] {
+        for (name, address) in [
+            ("home", IpAddr::V4(GATE_V4)),
+            ("home6", IpAddr::V6(GATE_V6)),
+        ] {
             let address = SocketAddr::new(address, KNOCK);
-            let profile = format!("[{name}]\ngate = \"demo\"\naddress = \"{address}\"\nkey = \"{key}\"\nservices = [\"tcp/{SERVICE}\"]\n");
+            let profile = format!(
+                "[{name}]\ngate = \"demo\"\naddress = \"{address}\"\nkey = \"{key}\"\nservices = [\"tcp/{SERVICE}\"]\n"
+            );
             world.write(&format!("{name}.toml"), &profile)?;
         }
         Ok(world)
     }
 
     fn write(&self, name: &str, text: &str) -> Result<(), Stop> {
-        files::write_private(&self.folder.join(name), text.as_bytes(), true).map_err(|error| Stop::new(FAILED, error))
+        files::write_private(&self.folder.join(name), text.as_bytes(), true)
+            .map_err(|error| Stop::new(FAILED, error))
     }
 
     fn lay_cable(&self) -> Result<(), Stop> {
@@ -119,41 +146,81 @@ impl World {
         let config = self.folder.join("posternd.toml");
         // Of an earlier daemon.
         let _ = std::fs::remove_file(self.log());
-        let log = files::create_log(&self.log()).map_err(Stop::system("making the daemon's log"))?;
-        let env = [(log::LEVEL, "debug".to_owned()), (log::FORMAT, String::new())];
-        let wiring = Wiring { stdin: Stdio::null(), stdout: Stdio::null(), stderr: log.into(), env: &env };
+        let log =
+            files::create_log(&self.log()).map_err(Stop::system("making the daemon's log"))?;
+        let env = [
+            (log::LEVEL, "debug".to_owned()),
+            (log::FORMAT, String::new()),
+        ];
+        let wiring = Wiring {
+            stdin: Stdio::null(),
+            stdout: Stdio::null(),
+            stderr: log.into(),
+            env: &env,
+        };
         let arguments = ["run", "--config"].map(OsStr::new);
-        let child =
-            program::start_again(&[arguments[0], arguments[1], config.as_os_str()], wiring).map_err(Stop::system("starting posternd"))?;
+        let child = program::start_again(&[arguments[0], arguments[1], config.as_os_str()], wiring)
+            .map_err(Stop::system("starting posternd"))?;
         self.daemon = Some(child);
         self.wait_for(Duration::from_secs(20), || self.status().ok())
             .map(|_| ())
-            .ok_or_else(|| Stop::new(FAILED, format!("posternd did not come up; its log:\n{}", self.log_text())))
+            .ok_or_else(|| {
+                Stop::new(
+                    FAILED,
+                    format!("posternd did not come up; its log:\n{}", self.log_text()),
+                )
+            })
     }
 
     /// Runs `postern` with these arguments in the client's namespace; what it said, and whether it ended well.
     pub(super) fn postern(&self, arguments: &[&str]) -> Result<(bool, String), Stop> {
-        let words: Vec<String> = ["as-client"].iter().chain(arguments).map(ToString::to_string).collect();
+        let words: Vec<String> = ["as-client"]
+            .iter()
+            .chain(arguments)
+            .map(ToString::to_string)
+            .collect();
         let ran = self.at_client(move || {
             let words: Vec<&OsStr> = words.iter().map(OsStr::new).collect();
-            let wiring = Wiring { stdin: Stdio::null(), stdout: Stdio::piped(), stderr: Stdio::piped(), env: &[] };
+            let wiring = Wiring {
+                stdin: Stdio::null(),
+                stdout: Stdio::piped(),
+                stderr: Stdio::piped(),
+                env: &[],
+            };
             program::start_again(&words, wiring).and_then(Child::wait_with_output)
         })?;
         let output = ran.map_err(Stop::system("running postern"))?;
         let said = [output.stdout, output.stderr].concat();
-        Ok((output.status.success(), String::from_utf8_lossy(&said).trim_end().to_owned()))
+        Ok((
+            output.status.success(),
+            String::from_utf8_lossy(&said).trim_end().to_owned(),
+        ))
     }
 
     /// The packet of one knock, as `postern` makes it.
     pub(super) fn packet(&self, profile: &str, open_for: Duration) -> Result<Vec<u8>, Stop> {
         let seconds = format!("{}s", open_for.as_secs());
-        let (done, said) = self.postern(&["knock", profile, "--config", &self.profile(profile), "--for", &seconds, "--print"])?;
-        let packet = base64::engine::general_purpose::STANDARD.decode(said.trim()).ok().filter(|_| done);
+        let (done, said) = self.postern(&[
+            "knock",
+            profile,
+            "--config",
+            &self.profile(profile),
+            "--for",
+            &seconds,
+            "--print",
+        ])?;
+        let packet = base64::engine::general_purpose::STANDARD
+            .decode(said.trim())
+            .ok()
+            .filter(|_| done);
         packet.ok_or_else(|| Stop::new(FAILED, format!("postern knock --print: {said}")))
     }
 
     /// Does something in the client's namespace and waits for it.
-    pub(super) fn at_client<R: Send + 'static>(&self, errand: impl FnOnce() -> R + Send + 'static) -> Result<R, Stop> {
+    pub(super) fn at_client<R: Send + 'static>(
+        &self,
+        errand: impl FnOnce() -> R + Send + 'static,
+    ) -> Result<R, Stop> {
         let (answer, answered) = channel();
         let errand: Errand = Box::new(move || {
             let _ = answer.send(errand());
@@ -164,13 +231,27 @@ impl World {
     }
 
     /// Asks again and again until there is an answer, the time is up or a signal has come.
-    pub(super) fn wait_for<R>(&self, most: Duration, mut ask: impl FnMut() -> Option<R>) -> Option<R> {
-        wait_for(most, || if self.interrupt.came() { Some(None) } else { ask().map(Some) }).flatten()
+    pub(super) fn wait_for<R>(
+        &self,
+        most: Duration,
+        mut ask: impl FnMut() -> Option<R>,
+    ) -> Option<R> {
+        wait_for(most, || {
+            if self.interrupt.came() {
+                Some(None)
+            } else {
+                ask().map(Some)
+            }
+        })
+        .flatten()
     }
 
     /// A profile's file.
     pub(super) fn profile(&self, name: &str) -> String {
-        self.folder.join(format!("{name}.toml")).display().to_string()
+        self.folder
+            .join(format!("{name}.toml"))
+            .display()
+            .to_string()
     }
 
     /// The daemon's own counters.
@@ -193,24 +274,35 @@ impl World {
     pub(super) fn close(&self, which: Selection) -> Result<(), Stop> {
         match self.ask(&Question::Close(which))? {
             Answer::Closed(1..) => Ok(()),
-            answer => Err(Stop::new(FAILED, format!("posternd closed nothing: {answer:?}"))),
+            answer => Err(Stop::new(
+                FAILED,
+                format!("posternd closed nothing: {answer:?}"),
+            )),
         }
     }
 
     /// The firewall driver that the daemon says it has.
     pub(super) fn backend(&self) -> &'static str {
         let line = self.logged(&["firewall by"]).unwrap_or_default();
-        if line.contains("firewall by iptables") { "iptables" } else { "nftables" }
+        if line.contains("firewall by iptables") {
+            "iptables"
+        } else {
+            "nftables"
+        }
     }
 
     fn ask(&self, question: &Question) -> Result<Answer, Stop> {
-        control::ask(&self.folder.join("control.sock"), question).map_err(Stop::system("asking posternd"))
+        control::ask(&self.folder.join("control.sock"), question)
+            .map_err(Stop::system("asking posternd"))
     }
 
     /// The last line of the daemon's log that contains all these words.
     pub(super) fn logged(&self, words: &[&str]) -> Option<String> {
         let text = self.log_text();
-        text.lines().rev().find(|line| words.iter().all(|word| line.contains(word))).map(str::to_owned)
+        text.lines()
+            .rev()
+            .find(|line| words.iter().all(|word| line.contains(word)))
+            .map(str::to_owned)
     }
 
     fn log(&self) -> PathBuf {
@@ -225,7 +317,10 @@ impl World {
 impl World {
     fn stop_daemon(&mut self) {
         if let Some(mut daemon) = self.daemon.take() {
-            let _ = rustix::process::kill_process(rustix::process::Pid::from_child(&daemon), rustix::process::Signal::TERM);
+            let _ = rustix::process::kill_process(
+                rustix::process::Pid::from_child(&daemon),
+                rustix::process::Signal::TERM,
+            );
             if wait_for(Duration::from_secs(5), || daemon.try_wait().ok().flatten()).is_none() {
                 let _ = daemon.kill();
                 let _ = daemon.wait();
@@ -271,7 +366,10 @@ fn folder() -> Result<PathBuf, Stop> {
     let bytes: [u8; 8] = random::bytes().map_err(Stop::system("naming the demo's folder"))?;
     let name = format!("postern-demo-{:016x}", u64::from_be_bytes(bytes));
     let folder = std::env::temp_dir().join(name);
-    std::fs::DirBuilder::new().mode(0o755).create(&folder).map_err(Stop::system(format!("making {}", folder.display())))?;
+    std::fs::DirBuilder::new()
+        .mode(0o755)
+        .create(&folder)
+        .map_err(Stop::system(format!("making {}", folder.display())))?;
     Ok(folder)
 }
 
@@ -291,7 +389,9 @@ pub(super) fn connect(address: SocketAddr, patience: Duration) -> Result<Duratio
     let start = clock::instant();
     match std::net::TcpStream::connect_timeout(&address, patience) {
         Ok(_) => Ok(clock::elapsed(start)),
-        Err(error) if error.kind() == std::io::ErrorKind::TimedOut => Err(format!("no answer within {}", time::human(patience))),
+        Err(error) if error.kind() == std::io::ErrorKind::TimedOut => {
+            Err(format!("no answer within {}", time::human(patience)))
+        }
         Err(error) => Err(format!("answered: {error}")),
     }
 }

@@ -28,7 +28,10 @@ impl Rooms {
     /// An empty batch, as soon as there is room for one.
     pub(super) fn batch(&self) -> Batch {
         // The other end is in this very value, so there is always one that can send.
-        Batch { datagrams: self.empty.recv().unwrap_or_default(), home: self.home.clone() }
+        Batch {
+            datagrams: self.empty.recv().unwrap_or_default(),
+            home: self.home.clone(),
+        }
     }
 }
 
@@ -73,7 +76,12 @@ mod tests {
     use super::*;
 
     fn datagram(port: u16) -> Datagram {
-        Datagram::new(IpAddr::from(Ipv4Addr::LOCALHOST), IpAddr::from(Ipv4Addr::LOCALHOST), port, &[])
+        Datagram::new(
+            IpAddr::from(Ipv4Addr::LOCALHOST),
+            IpAddr::from(Ipv4Addr::LOCALHOST),
+            port,
+            &[],
+        )
     }
 
     #[test]
@@ -95,8 +103,15 @@ mod tests {
             let mut batch = rooms.batch();
             (0..MANY).for_each(|n| batch.push(datagram(u16::try_from(round * MANY + n).unwrap())));
             assert!(batch.is_full());
-            let ports: Vec<usize> = batch.as_slice().iter().map(|datagram| usize::from(datagram.port())).collect();
-            assert_eq!(ports, (round * MANY..(round + 1) * MANY).collect::<Vec<_>>());
+            let ports: Vec<usize> = batch
+                .as_slice()
+                .iter()
+                .map(|datagram| usize::from(datagram.port()))
+                .collect();
+            assert_eq!(
+                ports,
+                (round * MANY..(round + 1) * MANY).collect::<Vec<_>>()
+            );
             assert_eq!(batch.datagrams.capacity(), MANY);
             places.push(batch.datagrams.as_ptr());
         }

@@ -99,7 +99,11 @@ impl Core {
                 if self.committing.len().max(self.ordered.len()) < UNDER_WAY_MAX {
                     let ticket = self.ticket();
                     self.committing.insert(ticket, wish);
-                    return Some(Commit { ticket, record, tide });
+                    return Some(Commit {
+                        ticket,
+                        record,
+                        tide,
+                    });
                 }
                 self.refuse(user_of(&wish), Rule::Store, "too many knocks are under way");
             }
@@ -114,7 +118,12 @@ impl Core {
             self.refuse(user_of(&wish), Rule::Store, why);
             return None;
         }
-        self.ordered.insert(ticket, Waiting::Knock { user: user_of(&wish).to_owned() });
+        self.ordered.insert(
+            ticket,
+            Waiting::Knock {
+                user: user_of(&wish).to_owned(),
+            },
+        );
         Some(match wish {
             Wish::Open(terms) => Order::Open { ticket, terms },
             Wish::Close(closing) => Order::Close { ticket, closing },
@@ -124,40 +133,77 @@ impl Core {
     /// The order could not even be given.
     pub fn not_ordered(&mut self, order: &Order, why: &str) {
         let Some(ticket) = order.ticket() else { return };
-        warn!(ticket, rule = Rule::Firewall.name(), "an order could not be given: {why}");
-        self.reported(Report::Refused { ticket, rule: Rule::Firewall, why: why.to_owned() });
+        warn!(
+            ticket,
+            rule = Rule::Firewall.name(),
+            "an order could not be given: {why}"
+        );
+        self.reported(Report::Refused {
+            ticket,
+            rule: Rule::Firewall,
+            why: why.to_owned(),
+        });
     }
 
     /// What the monitor did.
     pub fn reported(&mut self, report: Report) {
-        let Some(ticket) = report.ticket() else { return };
+        let Some(ticket) = report.ticket() else {
+            return;
+        };
         match (self.ordered.remove(&ticket), report) {
-            (None, _) => warn!(ticket, "the monitor reported on an order that was not given"),
+            (None, _) => warn!(
+                ticket,
+                "the monitor reported on an order that was not given"
+            ),
             (Some(Waiting::Knock { user }), Report::Refused { rule, why, .. }) => {
                 // The monitor, which refused it, has logged it.
                 self.gate.count(rule);
                 debug!(user, rule = rule.name(), why, "not done");
             }
             (Some(Waiting::Knock { user }), report) => debug!(user, ?report, "done"),
-            (Some(Waiting::Asker { stream, mut grants }), Report::Grants { grants: page, more, .. }) => {
+            (
+                Some(Waiting::Asker { stream, mut grants }),
+                Report::Grants {
+                    grants: page, more, ..
+                },
+            ) => {
                 grants.extend(page);
                 if more {
-                    self.ordered.insert(ticket, Waiting::Asker { stream, grants });
+                    self.ordered
+                        .insert(ticket, Waiting::Asker { stream, grants });
                 } else {
                     control::answer(stream, &Answer::Grants(grants));
                 }
             }
-            (Some(Waiting::Asker { stream, .. }), Report::Closed { count, .. }) => control::answer(stream, &Answer::Closed(count)),
-            (Some(Waiting::Asker { stream, .. }), Report::Confirmed { trial, .. }) => control::answer(stream, &Answer::Confirmed(trial)),
-            (Some(Waiting::Asker { stream, .. }), Report::Reloaded { outcome, .. }) => control::answer(stream, &Answer::Reloaded(outcome)),
+            (Some(Waiting::Asker { stream, .. }), Report::Closed { count, .. }) => {
+                control::answer(stream, &Answer::Closed(count))
+            }
+            (Some(Waiting::Asker { stream, .. }), Report::Confirmed { trial, .. }) => {
+                control::answer(stream, &Answer::Confirmed(trial))
+            }
+            (Some(Waiting::Asker { stream, .. }), Report::Reloaded { outcome, .. }) => {
+                control::answer(stream, &Answer::Reloaded(outcome))
+            }
             (Some(Waiting::Asker { stream, .. }), Report::Measured { tally, .. }) => {
                 control::answer(stream, &Answer::Metrics(self.page(tally)));
             }
-            (Some(Waiting::Reader { reply }), Report::Measured { tally, .. }) => drop(reply.try_send(self.page(tally))),
-            (Some(Waiting::Reader { .. }), report) => debug!(?report, "the figures could not be had"),
-            (Some(Waiting::Asker { stream, .. }), Report::Refused { why, .. }) => control::answer(stream, &Answer::Failed(why)),
-            (Some(Waiting::Asker { stream, .. }), Report::Opened { .. } | Report::Go | Report::Finish | Report::Measure) => {
-                control::answer(stream, &Answer::Failed("the monitor answered something else".to_owned()));
+            (Some(Waiting::Reader { reply }), Report::Measured { tally, .. }) => {
+                drop(reply.try_send(self.page(tally)))
+            }
+            (Some(Waiting::Reader { .. }), report) => {
+                debug!(?report, "the figures could not be had")
+            }
+            (Some(Waiting::Asker { stream, .. }), Report::Refused { why, .. }) => {
+                control::answer(stream, &Answer::Failed(why))
+            }
+            (
+                Some(Waiting::Asker { stream, .. }),
+                Report::Opened { .. } | Report::Go | Report::Finish | Report::Measure,
+            ) => {
+                control::answer(
+                    stream,
+                    &Answer::Failed("the monitor answered something else".to_owned()),
+                );
             }
         }
     }
@@ -189,7 +235,13 @@ impl Core {
             Question::Reload => Order::Reload { ticket },
             Question::Metrics => Order::Measure { ticket },
         };
-        self.ordered.insert(ticket, Waiting::Asker { stream, grants: Vec::new() });
+        self.ordered.insert(
+            ticket,
+            Waiting::Asker {
+                stream,
+                grants: Vec::new(),
+            },
+        );
         Some(order)
     }
 
@@ -202,8 +254,18 @@ impl Core {
 
     /// All figures, in the OpenMetrics form.
     fn page(&mut self, tally: Tally) -> String {
-        let captures = self.health.captures().into_iter().map(|capture| capture.name).collect();
-        Snapshot { figures: Some(self.figures()), captures, tally }.open_metrics()
+        let captures = self
+            .health
+            .captures()
+            .into_iter()
+            .map(|capture| capture.name)
+            .collect();
+        Snapshot {
+            figures: Some(self.figures()),
+            captures,
+            tally,
+        }
+        .open_metrics()
     }
 
     /// How it does.
@@ -211,7 +273,18 @@ impl Core {
         let counters = self.health.with_kernel(self.gate.counters());
         let given = counters.iter().filter(|(_, count)| *count > 0);
         let (spent, more_quotas) = self.gate.spent(now, QUOTAS_TOLD);
-        let quota = |Spent { user, quota, left, whole, .. }: Spent| QuotaStatus { user, quota: quota.to_string(), left, whole };
+        let quota = |Spent {
+                         user,
+                         quota,
+                         left,
+                         whole,
+                         ..
+                     }: Spent| QuotaStatus {
+            user,
+            quota: quota.to_string(),
+            left,
+            whole,
+        };
         let uptime = now.since(self.started);
         Status {
             version: control::VERSION,
@@ -223,7 +296,9 @@ impl Core {
             users: self.gate.users(),
             marks: self.gate.marks(),
             admitted: counters.admitted,
-            reasons: given.map(|(reason, count)| (reason.to_string(), count)).collect(),
+            reasons: given
+                .map(|(reason, count)| (reason.to_string(), count))
+                .collect(),
             hint_filter: self.health.kernel.is_some(),
             captures: self.health.captures(),
             store: self.health.store(),
@@ -235,14 +310,30 @@ impl Core {
     /// What it counts.
     pub fn figures(&mut self) -> Figures {
         let told = |capture: CaptureStatus| {
-            let CaptureStatus { listening, received, dropped, .. } = capture;
-            CaptureFigures { listening, received, dropped }
+            let CaptureStatus {
+                listening,
+                received,
+                dropped,
+                ..
+            } = capture;
+            CaptureFigures {
+                listening,
+                received,
+                dropped,
+            }
         };
         let captures = self.health.captures().into_iter().map(told).collect();
         let gate = &self.gate;
         let (users, marks, hints) = (gate.users(), gate.marks(), gate.hint_rows());
         let counters = self.health.with_kernel(gate.counters());
-        Figures { started: self.started, users, marks, hints, counters, captures }
+        Figures {
+            started: self.started,
+            users,
+            marks,
+            hints,
+            counters,
+            captures,
+        }
     }
 
     fn ticket(&mut self) -> u64 {
@@ -252,14 +343,19 @@ impl Core {
 
     /// A stranger's packet is a counter, and a sampled line at debug.
     fn tell_dropped(&mut self, now: Timestamp, datagram: &Datagram, reason: Drop) {
-        if tracing::enabled!(tracing::Level::DEBUG) && self.dropped_lines.may_say(now, Reason::Drop(reason)) {
+        if tracing::enabled!(tracing::Level::DEBUG)
+            && self.dropped_lines.may_say(now, Reason::Drop(reason))
+        {
             debug!(source = %datagram.source(), reason = reason.name(), rule = reason.rule(), "{}", Reason::Drop(reason));
         }
     }
 
     /// A refused knock is one line at info that says who, what and which rule; a user who floods is only counted.
     fn tell_refused(&mut self, now: Timestamp, datagram: &Datagram, refusal: &Refusal) {
-        if self.refused_lines.may_say(now, Reason::Refuse(refusal.rule)) {
+        if self
+            .refused_lines
+            .may_say(now, Reason::Refuse(refusal.rule))
+        {
             info!(
                 user = refusal.user, source = %datagram.source(), rule = refusal.rule.name(),
                 "refused: {} asked to {}: {}", refusal.user, refusal.asked, refusal.rule.sentence()
@@ -269,7 +365,12 @@ impl Core {
 
     fn refuse(&mut self, user: &str, rule: Rule, why: &str) {
         self.gate.count(rule);
-        warn!(user, rule = rule.name(), "refused: {user}: {}: {why}", rule.sentence());
+        warn!(
+            user,
+            rule = rule.name(),
+            "refused: {user}: {}: {why}",
+            rule.sentence()
+        );
     }
 }
 

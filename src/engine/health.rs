@@ -36,7 +36,12 @@ impl Health {
     /// One more capture; its number, and the count that its thread keeps of what it received.
     pub fn listens(&mut self, name: String, drops: Option<Drops>) -> (usize, Arc<AtomicU64>) {
         let received = Arc::new(AtomicU64::new(0));
-        self.ears.push(Ear { name, received: Arc::clone(&received), drops, lost: None });
+        self.ears.push(Ear {
+            name,
+            received: Arc::clone(&received),
+            drops,
+            lost: None,
+        });
         (self.ears.len().saturating_sub(1), received)
     }
 
@@ -59,7 +64,10 @@ impl Health {
 
     /// Reads what the kernel dropped before its count begins anew.
     pub fn look(&mut self) {
-        self.ears.iter_mut().filter_map(|ear| ear.drops.as_mut()).for_each(|drops| _ = drops.count());
+        self.ears
+            .iter_mut()
+            .filter_map(|ear| ear.drops.as_mut())
+            .for_each(|drops| _ = drops.count());
     }
 
     /// All captures.
@@ -77,7 +85,11 @@ impl Health {
     /// These counters of the gate, with what the kernel dropped for the same reasons.
     pub fn with_kernel(&self, counters: &Counters) -> Counters {
         let mut all = counters.clone();
-        let dropped = self.kernel.as_ref().and_then(|kernel| kernel.count().ok()).unwrap_or_default();
+        let dropped = self
+            .kernel
+            .as_ref()
+            .and_then(|kernel| kernel.count().ok())
+            .unwrap_or_default();
         all.add(Reason::Drop(Drop::Length), dropped.length);
         all.add(Reason::Drop(Drop::UnknownHint), dropped.unknown_hint);
         all

@@ -56,7 +56,9 @@ struct Engine {
 /// Why it could not begin, or could not go on.
 pub fn run() -> Result<(), Stop> {
     let link = Link::from_stdin().map_err(Stop::system("the link to the monitor"))?;
-    let Some(outfit) = start::take_over(&link)? else { return Ok(()) };
+    let Some(outfit) = start::take_over(&link)? else {
+        return Ok(());
+    };
     let (engine, inbox) = wire_up(link, outfit)?;
     engine.serve(&inbox)
 }
@@ -68,8 +70,17 @@ fn wire_up(link: Link, outfit: start::Outfit) -> Result<(Engine, Receiver<Event>
     let (commits, committed) = sync_channel(QUEUE);
     let (tables, wanted) = sync_channel(1);
     threads::store(outfit.store, committed, events.clone())?;
-    threads::tables(core.gate().hint_keys(), wanted, outfit.sieve, events.clone())?;
-    threads::reports(link.try_clone().map_err(Stop::system("the link to the monitor"))?, events.clone())?;
+    threads::tables(
+        core.gate().hint_keys(),
+        wanted,
+        outfit.sieve,
+        events.clone(),
+    )?;
+    threads::reports(
+        link.try_clone()
+            .map_err(Stop::system("the link to the monitor"))?,
+        events.clone(),
+    )?;
     let orders = threads::orders(link, QUEUE, events.clone())?;
     if let Some(listener) = outfit.metrics {
         threads::metrics(listener, events.clone())?;
@@ -78,10 +89,28 @@ fn wire_up(link: Link, outfit: start::Outfit) -> Result<(Engine, Receiver<Event>
     let askers = threads::control(outfit.control, events.clone());
     for (name, capture) in outfit.captures {
         let (number, received) = core.health().listens(name, capture.drops());
-        threads::capture(capture, number, received, Arc::clone(&finish), events.clone())?;
+        threads::capture(
+            capture,
+            number,
+            received,
+            Arc::clone(&finish),
+            events.clone(),
+        )?;
     }
-    let engine = Engine { core, commits, orders, tables, table_under_way: false, captures, finish, askers };
-    engine.orders.give(&Order::Ready).map_err(|why| Stop::new(FAILED, why))?;
+    let engine = Engine {
+        core,
+        commits,
+        orders,
+        tables,
+        table_under_way: false,
+        captures,
+        finish,
+        askers,
+    };
+    engine
+        .orders
+        .give(&Order::Ready)
+        .map_err(|why| Stop::new(FAILED, why))?;
     Ok((engine, inbox))
 }
 
@@ -98,7 +127,9 @@ impl Engine {
                     return Ok(());
                 }
                 Err(RecvTimeoutError::Timeout) => {}
-                Err(RecvTimeoutError::Disconnected) => return Err(Stop::new(FAILED, "every thread of the engine has ended")),
+                Err(RecvTimeoutError::Disconnected) => {
+                    return Err(Stop::new(FAILED, "every thread of the engine has ended"));
+                }
             }
             self.keep_hints_ahead(now);
         }
@@ -114,12 +145,19 @@ impl Engine {
                     }
                 }
             }
-            Event::Stored { tickets, result, took } => {
+            Event::Stored {
+                tickets,
+                result,
+                took,
+            } => {
                 if result.is_ok() {
                     self.core.health().stored(now, tickets.len(), took);
                 }
                 for ticket in tickets {
-                    if let Some(order) = self.core.stored(ticket, result.as_ref().copied().map_err(String::as_str)) {
+                    if let Some(order) = self
+                        .core
+                        .stored(ticket, result.as_ref().copied().map_err(String::as_str))
+                    {
                         self.order(order);
                     }
                 }

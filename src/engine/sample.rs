@@ -14,7 +14,11 @@ pub struct Sampler {
 impl Sampler {
     /// At most `most` lines a second and reason.
     pub fn new(most: u32) -> Self {
-        Self { most, second: 0, said: [0; Reason::COUNT] }
+        Self {
+            most,
+            second: 0,
+            said: [0; Reason::COUNT],
+        }
     }
 
     /// Whether one more may be said now; if so, it is counted.
@@ -24,7 +28,9 @@ impl Sampler {
             self.second = second;
             self.said = [0; Reason::COUNT];
         }
-        let Some(said) = self.said.get_mut(reason.index()) else { return false };
+        let Some(said) = self.said.get_mut(reason.index()) else {
+            return false;
+        };
         *said = said.saturating_add(1);
         *said <= self.most
     }
@@ -38,7 +44,11 @@ mod tests {
     #[test]
     fn each_reason_has_its_own_lines_and_each_second_new_ones() {
         let mut sampler = Sampler::new(3);
-        let mut said = |millis, reason| (0..10).filter(|_| sampler.may_say(Timestamp::from_millis(millis), reason)).count();
+        let mut said = |millis, reason| {
+            (0..10)
+                .filter(|_| sampler.may_say(Timestamp::from_millis(millis), reason))
+                .count()
+        };
         assert_eq!(said(1000, Reason::Drop(Drop::Replay)), 3);
         assert_eq!(said(1999, Reason::Drop(Drop::Replay)), 0);
         assert_eq!(said(1999, Reason::Refuse(Rule::Quota)), 3);

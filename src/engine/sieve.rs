@@ -22,13 +22,28 @@ pub(super) struct Sieve {
 
 impl Sieve {
     /// Takes over the maps that the monitor made. `sockets` are those that the filter stands on.
-    pub(super) fn adopt(maps: [OwnedFd; 2], sockets: &[BorrowedFd<'_>], ports: &[u16]) -> Result<(Self, Drops), Stop> {
+    pub(super) fn adopt(
+        maps: [OwnedFd; 2],
+        sockets: &[BorrowedFd<'_>],
+        ports: &[u16],
+    ) -> Result<(Self, Drops), Stop> {
         let [hints, counters] = maps;
         let hints = Hints::adopt(hints).map_err(Stop::system("taking over the hint filter"))?;
         let drops = Drops::adopt(counters).map_err(Stop::system("taking over the hint filter"))?;
-        let sockets = sockets.iter().map(|socket| socket.try_clone_to_owned()).collect::<Result<_, _>>();
+        let sockets = sockets
+            .iter()
+            .map(|socket| socket.try_clone_to_owned())
+            .collect::<Result<_, _>>();
         let sockets = sockets.map_err(Stop::system("keeping a hold on the packet sockets"))?;
-        Ok((Self { hints, sockets, ports: ports.to_vec(), is_over: false }, drops))
+        Ok((
+            Self {
+                hints,
+                sockets,
+                ports: ports.to_vec(),
+                is_over: false,
+            },
+            drops,
+        ))
     }
 
     /// Lets the hints of this table through. Comes before the gate has the table.
@@ -45,12 +60,16 @@ impl Sieve {
                 Ok(())
             }
             Err(error) => {
-                warn!("the kernel's hint filter can't be kept up to date ({error}): every datagram of a knock's kind is read from now on");
+                warn!(
+                    "the kernel's hint filter can't be kept up to date ({error}): every datagram of a knock's kind is read from now on"
+                );
                 self.is_over = true;
                 self.sockets
                     .iter()
                     .try_for_each(|socket| packet::filter_classically(&socket.as_fd(), &self.ports))
-                    .map_err(|error| Stop::new(SYSTEM, format!("putting the classic filter back: {error}")))
+                    .map_err(|error| {
+                        Stop::new(SYSTEM, format!("putting the classic filter back: {error}"))
+                    })
             }
         }
     }

@@ -50,16 +50,35 @@ pub(super) fn take_over(link: &Link) -> Result<Option<Outfit>, Stop> {
     for gap in sandbox::engine(&start.state_dir).map_err(|error| Stop::new(SYSTEM, error))? {
         info!("{}", sandbox::told(&format!("the engine: {gap}")));
     }
-    debug!(locked = locked.is_none(), "the engine has given up all rights");
+    debug!(
+        locked = locked.is_none(),
+        "the engine has given up all rights"
+    );
     let mut descriptors = descriptors.into_iter();
     let (Some(config), Some(control)) = (descriptors.next(), descriptors.next()) else {
-        return Err(Stop::new(SYSTEM, "the monitor handed over too few descriptors"));
+        return Err(Stop::new(
+            SYSTEM,
+            "the monitor handed over too few descriptors",
+        ));
     };
-    let Loaded { settings, keys, codes, old_keys, .. } = load(config)?;
+    let Loaded {
+        settings,
+        keys,
+        codes,
+        old_keys,
+        ..
+    } = load(config)?;
     let ports = settings.gate.ports.clone();
     let sockets: Vec<OwnedFd> = descriptors.by_ref().take(start.captures.len()).collect();
-    let metrics = start.metrics.then(|| descriptors.next()).flatten().map(TcpListener::from);
-    let maps = start.hint_filter.then(|| descriptors.next().zip(descriptors.next())).flatten();
+    let metrics = start
+        .metrics
+        .then(|| descriptors.next())
+        .flatten()
+        .map(TcpListener::from);
+    let maps = start
+        .hint_filter
+        .then(|| descriptors.next().zip(descriptors.next()))
+        .flatten();
     let (mut sieve, drops) = match maps {
         Some((hints, counters)) => {
             let sockets: Vec<BorrowedFd<'_>> = sockets.iter().map(OwnedFd::as_fd).collect();
@@ -74,7 +93,11 @@ pub(super) fn take_over(link: &Link) -> Result<Option<Outfit>, Stop> {
     zeroize::zeroize_stack::<{ config::STACK }>();
     install_table(&mut gate, sieve.as_mut())?;
     // Not before the kernel lets the users' hints through, so that no knock is lost.
-    let captures = start.captures.into_iter().zip(sockets).map(|(spec, socket)| Ok((spec.to_string(), capture(spec, socket, &ports)?)));
+    let captures = start
+        .captures
+        .into_iter()
+        .zip(sockets)
+        .map(|(spec, socket)| Ok((spec.to_string(), capture(spec, socket, &ports)?)));
     let captures = captures.collect::<Result<_, Stop>>()?;
     if !told_to_go(link)? {
         return Ok(None);
@@ -86,7 +109,14 @@ pub(super) fn take_over(link: &Link) -> Result<Option<Outfit>, Stop> {
     core.health().backend = start.backend;
     core.health().daemon_uptime = Duration::from_millis(start.daemon_uptime_ms);
     core.health().kernel = drops;
-    Ok(Some(Outfit { core, store, captures, control: UnixListener::from(control), metrics, sieve }))
+    Ok(Some(Outfit {
+        core,
+        store,
+        captures,
+        control: UnixListener::from(control),
+        metrics,
+        sieve,
+    }))
 }
 
 /// From the keys of the config to those that knocks are opened with. Not inlined, so that the caller can wipe what is left of it on
@@ -113,10 +143,16 @@ fn told_to_go(link: &Link) -> Result<bool, Stop> {
         return Ok(false);
     }
     let mut buffer = vec![0; MESSAGE_MAX];
-    match link.receive(&mut buffer).map_err(Stop::system("waiting for the monitor's word"))? {
+    match link
+        .receive(&mut buffer)
+        .map_err(Stop::system("waiting for the monitor's word"))?
+    {
         Received::Message(len) => match order::decode(buffer.get(..len).unwrap_or_default()) {
             Ok(Report::Go) => Ok(true),
-            Ok(other) => Err(Stop::new(SYSTEM, format!("the monitor said something else than go: {other:?}"))),
+            Ok(other) => Err(Stop::new(
+                SYSTEM,
+                format!("the monitor said something else than go: {other:?}"),
+            )),
             Err(error) => Err(Stop::new(SYSTEM, error)),
         },
         Received::Nothing | Received::Gone => Ok(false),
@@ -125,35 +161,54 @@ fn told_to_go(link: &Link) -> Result<bool, Stop> {
 
 fn receive(link: &Link) -> Result<(Start, Vec<OwnedFd>), Stop> {
     let mut buffer = vec![0; MESSAGE_MAX];
-    let (received, descriptors) = link
-        .receive_descriptors(&mut buffer)
-        .map_err(Stop::system("waiting for the monitor (the engine is started by `posternd run`, not by hand)"))?;
+    let (received, descriptors) = link.receive_descriptors(&mut buffer).map_err(Stop::system(
+        "waiting for the monitor (the engine is started by `posternd run`, not by hand)",
+    ))?;
     let Received::Message(len) = received else {
-        return Err(Stop::new(SYSTEM, "the monitor was gone before the engine had started"));
+        return Err(Stop::new(
+            SYSTEM,
+            "the monitor was gone before the engine had started",
+        ));
     };
-    let start = order::decode(buffer.get(..len).unwrap_or_default()).map_err(|error| Stop::new(SYSTEM, error))?;
+    let start = order::decode(buffer.get(..len).unwrap_or_default())
+        .map_err(|error| Stop::new(SYSTEM, error))?;
     Ok((start, descriptors))
 }
 
 /// Reads the config that the monitor wrote into memory, and overwrites it there.
 fn load(descriptor: OwnedFd) -> Result<Loaded, Stop> {
-    let failed = |error: std::io::Error| Stop::new(IO, format!("reading the config that the monitor handed over: {error}"));
+    let failed = |error: std::io::Error| {
+        Stop::new(
+            IO,
+            format!("reading the config that the monitor handed over: {error}"),
+        )
+    };
     let mut file = std::fs::File::from(descriptor);
     let len = usize::try_from(file.metadata().map_err(failed)?.len()).unwrap_or_default();
     let mut bytes = Zeroizing::new(vec![0; len]);
     file.rewind().map_err(failed)?;
     file.read_exact(&mut bytes).map_err(failed)?;
-    let bundle = Bundle::decode(&bytes).ok_or_else(|| Stop::new(CONFIG, "the monitor handed over a config that can't be read"))?;
+    let bundle = Bundle::decode(&bytes).ok_or_else(|| {
+        Stop::new(
+            CONFIG,
+            "the monitor handed over a config that can't be read",
+        )
+    })?;
     file.rewind().map_err(failed)?;
     file.write_all(&vec![0; len]).map_err(failed)?;
     config::load(&bundle).map_err(|problems| Stop::new(CONFIG, problems))
 }
 
-fn capture(spec: CaptureSpec, descriptor: OwnedFd, ports: &[u16]) -> Result<Box<dyn Capture>, Stop> {
+fn capture(
+    spec: CaptureSpec,
+    descriptor: OwnedFd,
+    ports: &[u16],
+) -> Result<Box<dyn Capture>, Stop> {
     Ok(match spec {
-        CaptureSpec::Packet { interface } => {
-            Box::new(PacketCapture::new(descriptor, interface, ports.to_vec()).map_err(Stop::system("listening on the packet socket"))?)
-        }
+        CaptureSpec::Packet { interface } => Box::new(
+            PacketCapture::new(descriptor, interface, ports.to_vec())
+                .map_err(Stop::system("listening on the packet socket"))?,
+        ),
         CaptureSpec::Udp { port } => Box::new(UdpCapture::new(descriptor, port)),
     })
 }

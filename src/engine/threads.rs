@@ -56,7 +56,9 @@ type Events = SyncSender<Event>;
 
 /// Starts a thread, for which the system may have no room: that is no reason to panic.
 fn start(work: impl FnOnce() + Send + 'static) -> Result<thread::JoinHandle<()>, Stop> {
-    thread::Builder::new().spawn(work).map_err(Stop::system("starting a thread (see that there is memory, and room for threads)"))
+    thread::Builder::new().spawn(work).map_err(Stop::system(
+        "starting a thread (see that there is memory, and room for threads)",
+    ))
 }
 
 /// Feeds what it catches until `finish` is set, which it sees within the second that a capture waits at most.
@@ -109,7 +111,11 @@ pub(super) fn capture(
 }
 
 /// Commits marks as they come, and settles where none waits.
-pub(super) fn store(mut store: impl ReplayStore + 'static, commits: Receiver<Commit>, events: Events) -> Result<(), Stop> {
+pub(super) fn store(
+    mut store: impl ReplayStore + 'static,
+    commits: Receiver<Commit>,
+    events: Events,
+) -> Result<(), Stop> {
     start(move || {
         let mut next = commits.recv().ok();
         while let Some(first) = next.take() {
@@ -130,17 +136,30 @@ pub(super) fn store(mut store: impl ReplayStore + 'static, commits: Receiver<Com
 }
 
 /// Group commit: all marks that wait by now go along. Returns why it failed.
-fn commit(store: &mut impl ReplayStore, first: Commit, commits: &Receiver<Commit>, events: &Events) -> Option<String> {
-    let group: Vec<Commit> = std::iter::once(first).chain(commits.try_iter().take(GROUP - 1)).collect();
+fn commit(
+    store: &mut impl ReplayStore,
+    first: Commit,
+    commits: &Receiver<Commit>,
+    events: &Events,
+) -> Option<String> {
+    let group: Vec<Commit> = std::iter::once(first)
+        .chain(commits.try_iter().take(GROUP - 1))
+        .collect();
     let records: Vec<_> = group.iter().map(|commit| commit.record).collect();
     let tide = group.last().map(|commit| commit.tide).unwrap_or_default();
     let start = clock::instant();
-    let result = store.commit(&records, tide).map_err(|error| error.to_string());
+    let result = store
+        .commit(&records, tide)
+        .map_err(|error| error.to_string());
     let took = clock::elapsed(start);
     let failed = result.as_ref().err().cloned();
     let tickets = group.iter().map(|commit| commit.ticket).collect();
     // Where nobody listens any more the engine ends anyway.
-    let _ = events.send(Event::Stored { tickets, result, took });
+    let _ = events.send(Event::Stored {
+        tickets,
+        result,
+        took,
+    });
     failed
 }
 
@@ -172,7 +191,11 @@ impl Orders {
 pub(super) fn orders(link: Link, most: usize, events: Events) -> Result<Orders, Stop> {
     let (queue, orders) = sync_channel::<Order>(most);
     let waiting = Arc::new(AtomicUsize::new(0));
-    let (own, left) = (link.try_clone().map_err(Stop::system("the link to the monitor"))?, Arc::clone(&waiting));
+    let (own, left) = (
+        link.try_clone()
+            .map_err(Stop::system("the link to the monitor"))?,
+        Arc::clone(&waiting),
+    );
     start(move || {
         for order in orders {
             let sent = order::encode(&order)
@@ -180,12 +203,18 @@ pub(super) fn orders(link: Link, most: usize, events: Events) -> Result<Orders, 
                 .and_then(|bytes| own.send(&bytes).map_err(|error| error.to_string()));
             left.fetch_sub(1, Ordering::AcqRel);
             if let Err(why) = sent {
-                let _ = events.send(Event::Over(format!("giving an order to the monitor: {why}")));
+                let _ = events.send(Event::Over(format!(
+                    "giving an order to the monitor: {why}"
+                )));
                 return;
             }
         }
     })?;
-    Ok(Orders { link, queue, waiting })
+    Ok(Orders {
+        link,
+        queue,
+        waiting,
+    })
 }
 
 pub(super) fn reports(link: Link, events: Events) -> Result<(), Stop> {
@@ -193,10 +222,12 @@ pub(super) fn reports(link: Link, events: Events) -> Result<(), Stop> {
         let mut buffer = vec![0; MESSAGE_MAX];
         loop {
             let event = match link.receive(&mut buffer) {
-                Ok(Received::Message(len)) => match order::decode(buffer.get(..len).unwrap_or_default()) {
-                    Ok(report) => Event::Report(report),
-                    Err(error) => Event::Over(format!("a report of the monitor: {error}")),
-                },
+                Ok(Received::Message(len)) => {
+                    match order::decode(buffer.get(..len).unwrap_or_default()) {
+                        Ok(report) => Event::Report(report),
+                        Err(error) => Event::Over(format!("a report of the monitor: {error}")),
+                    }
+                }
                 Ok(Received::Nothing) => continue,
                 Ok(Received::Gone) => Event::Over("the monitor is gone".to_owned()),
                 Err(error) => Event::Over(format!("hearing the monitor: {error}")),
@@ -231,13 +262,18 @@ impl Askers {
 
 /// `None` where the socket is out of order: knocks matter more than questions, so the gate goes on without them.
 pub(super) fn control(listener: UnixListener, events: Events) -> Option<Askers> {
-    let out_of_order =
-        |error: &dyn std::fmt::Display| warn!("the control socket is out of order, `posternd status` will not answer: {error}");
-    let server = Server::new(listener).map_err(|error| out_of_order(&error)).ok()?;
+    let out_of_order = |error: &dyn std::fmt::Display| {
+        warn!("the control socket is out of order, `posternd status` will not answer: {error}")
+    };
+    let server = Server::new(listener)
+        .map_err(|error| out_of_order(&error))
+        .ok()?;
     let closer = server.closer();
     let thread = start(move || {
         let take = |question, asker| events.send(Event::Asked(question, asker)).is_ok();
-        server.serve(clock::instant, take).unwrap_or_else(|error| out_of_order(&error));
+        server
+            .serve(clock::instant, take)
+            .unwrap_or_else(|error| out_of_order(&error));
     })
     .map_err(|stop| out_of_order(&stop))
     .ok()?;
@@ -272,12 +308,18 @@ pub(super) fn metrics(listener: TcpListener, events: Events) -> Result<(), Stop>
 }
 
 /// Builds hint tables away from the packet path.
-pub(super) fn tables(keys: HintKeys, wanted: Receiver<RangeInclusive<u64>>, mut sieve: Option<Sieve>, events: Events) -> Result<(), Stop> {
+pub(super) fn tables(
+    keys: HintKeys,
+    wanted: Receiver<RangeInclusive<u64>>,
+    mut sieve: Option<Sieve>,
+    events: Events,
+) -> Result<(), Stop> {
     start(move || {
         for steps in wanted {
             let table = HintTable::build(&keys, steps);
             let held = sieve.as_mut().map_or(Ok(()), |sieve| sieve.hold(&table));
-            let event = held.map_or_else(|stop| Event::Over(stop.message), |()| Event::Table(table));
+            let event =
+                held.map_or_else(|stop| Event::Over(stop.message), |()| Event::Table(table));
             if events.send(event).is_err() {
                 return;
             }
@@ -308,7 +350,10 @@ mod tests {
         for ticket in 0..MANY {
             assert!(orders.give(&Order::List { ticket }).is_ok());
         }
-        assert!(orders.waiting.load(Ordering::Acquire) > 0, "the link had room for all, so this proves nothing");
+        assert!(
+            orders.waiting.load(Ordering::Acquire) > 0,
+            "the link had room for all, so this proves nothing"
+        );
         let mut buffer = vec![0; MESSAGE_MAX];
         let mut receive = || match monitor.receive(&mut buffer).unwrap() {
             Received::Message(len) => order::decode::<Order>(&buffer[..len]).unwrap().ticket(),
@@ -329,6 +374,8 @@ mod tests {
         let orders = orders(engine, 1, events).unwrap();
         drop(monitor);
         assert!(orders.give(&Order::List { ticket: 1 }).is_ok());
-        assert!(matches!(inbox.recv(), Ok(Event::Over(why)) if why.starts_with("giving an order to the monitor: ")));
+        assert!(
+            matches!(inbox.recv(), Ok(Event::Over(why)) if why.starts_with("giving an order to the monitor: "))
+        );
     }
 }

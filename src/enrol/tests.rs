@@ -16,7 +16,10 @@ fn token(key: TokenKey) -> Token {
     Token {
         user: "alice".to_owned(),
         gate: GateName::new("gate.example.org").unwrap(),
-        addresses: vec!["gate.example.org".parse().unwrap(), "[2001:db8::1]:5000".parse().unwrap()],
+        addresses: vec![
+            "gate.example.org".parse().unwrap(),
+            "[2001:db8::1]:5000".parse().unwrap(),
+        ],
         services: vec!["tcp/22".parse().unwrap(), "web".parse().unwrap()],
         duration: Some(Duration::from_secs(600)),
         source_only: true,
@@ -27,25 +30,44 @@ fn token(key: TokenKey) -> Token {
 }
 
 fn enrolled(psk: Option<PresharedKey>) -> Token {
-    token(TokenKey::Enrolled { own: private(1).public(), gate: private(2).public(), psk })
+    token(TokenKey::Enrolled {
+        own: private(1).public(),
+        gate: private(2).public(),
+        psk,
+    })
 }
 
 fn least() -> Token {
     let token = token(TokenKey::Shared(shared()));
-    Token { addresses: vec!["g".parse().unwrap()], duration: None, source_only: false, code: false, profile: None, ..token }
+    Token {
+        addresses: vec!["g".parse().unwrap()],
+        duration: None,
+        source_only: false,
+        code: false,
+        profile: None,
+        ..token
+    }
 }
 
 /// Fields as a line of this kind, whatever they say.
 fn line(kind: Kind, fields: &[(u8, &[u8])]) -> String {
     let mut all = Fields::new();
-    fields.iter().for_each(|(tag, value)| all.add(*tag, "test", value).unwrap());
+    fields
+        .iter()
+        .for_each(|(tag, value)| all.add(*tag, "test", value).unwrap());
     all.into_line(kind).unwrap().to_string()
 }
 
 #[test]
 fn every_kind_of_token_reads_back_and_says_in_its_first_word_whether_it_is_secret() {
     let psk = || Some(PresharedKey::from_bytes([3; KEY_LEN]));
-    let pair = |psk| token(TokenKey::Pair { own: private(1), gate: private(2).public(), psk });
+    let pair = |psk| {
+        token(TokenKey::Pair {
+            own: private(1),
+            gate: private(2).public(),
+            psk,
+        })
+    };
     for (token, word) in [
         (least(), "postern-secret-1."),
         (token(TokenKey::Shared(shared())), "postern-secret-1."),
@@ -55,7 +77,10 @@ fn every_kind_of_token_reads_back_and_says_in_its_first_word_whether_it_is_secre
         (enrolled(None), "postern-token-1."),
     ] {
         let line = token.to_line().unwrap();
-        assert!(line.starts_with(word) && !line.contains(char::is_whitespace), "{token:?}");
+        assert!(
+            line.starts_with(word) && !line.contains(char::is_whitespace),
+            "{token:?}"
+        );
         assert_eq!(Token::from_line(&line), Ok(token));
     }
 }
@@ -63,7 +88,10 @@ fn every_kind_of_token_reads_back_and_says_in_its_first_word_whether_it_is_secre
 #[test]
 fn a_request_reads_back_and_holds_the_public_key_alone() {
     for profile in [None, Some("home".to_owned())] {
-        let request = Request { public_key: private(1).public(), profile };
+        let request = Request {
+            public_key: private(1).public(),
+            profile,
+        };
         let line = request.to_line().unwrap();
         assert!(line.starts_with("postern-request-1."), "{}", *line);
         assert_eq!(Request::from_line(&line), Ok(request));
@@ -74,7 +102,10 @@ fn a_request_reads_back_and_holds_the_public_key_alone() {
 fn a_line_that_was_wrapped_or_has_space_around_it_is_the_same_line() {
     let line = least().to_line().unwrap();
     let (one, other) = line.split_at(40);
-    assert_eq!(Token::from_line(&format!(" {one}\r\n  {other}\n")), Ok(least()));
+    assert_eq!(
+        Token::from_line(&format!(" {one}\r\n  {other}\n")),
+        Ok(least())
+    );
 }
 
 #[test]
@@ -83,8 +114,16 @@ fn one_character_that_is_missing_changed_or_too_many_is_told_as_damage() {
     let start = "postern-token-1.".len();
     for at in start..line.len() {
         let (before, after) = (&line[..at], &line[at + 1..]);
-        let other = if line.as_bytes()[at] == b'A' { 'B' } else { 'A' };
-        for wrong in [format!("{before}{after}"), format!("{before}{other}{after}"), format!("{before}{other}{}", &line[at..])] {
+        let other = if line.as_bytes()[at] == b'A' {
+            'B'
+        } else {
+            'A'
+        };
+        for wrong in [
+            format!("{before}{after}"),
+            format!("{before}{other}{after}"),
+            format!("{before}{other}{}", &line[at..]),
+        ] {
             assert_eq!(Token::from_line(&wrong), Err(NotALine::Damaged), "{wrong}");
         }
         assert_eq!(Token::from_line(before), Err(NotALine::Damaged));
@@ -94,19 +133,46 @@ fn one_character_that_is_missing_changed_or_too_many_is_told_as_damage() {
 #[test]
 fn the_first_word_is_part_of_what_is_checked() {
     let line = least().to_line().unwrap();
-    assert_eq!(Token::from_line(&line.replace("secret", "token")), Err(NotALine::Damaged));
-    let request = Request { public_key: private(1).public(), profile: None }.to_line().unwrap();
-    assert_eq!(Request::from_line(&request.replace("request", "token")), Err(NotALine::Damaged));
+    assert_eq!(
+        Token::from_line(&line.replace("secret", "token")),
+        Err(NotALine::Damaged)
+    );
+    let request = Request {
+        public_key: private(1).public(),
+        profile: None,
+    }
+    .to_line()
+    .unwrap();
+    assert_eq!(
+        Request::from_line(&request.replace("request", "token")),
+        Err(NotALine::Damaged)
+    );
 }
 
 #[test]
 fn another_kind_another_version_and_no_line_at_all_are_told_apart() {
-    let request = Request { public_key: private(1).public(), profile: None }.to_line().unwrap();
+    let request = Request {
+        public_key: private(1).public(),
+        profile: None,
+    }
+    .to_line()
+    .unwrap();
     let said = |text: &str| Token::from_line(text).unwrap_err().to_string();
-    assert_eq!(said(&request), "this is a request, not a token; a token is what posternd user add prints");
-    assert!(Request::from_line(&least().to_line().unwrap()).unwrap_err().to_string().starts_with("this is a token, not a request"));
+    assert_eq!(
+        said(&request),
+        "this is a request, not a token; a token is what posternd user add prints"
+    );
+    assert!(
+        Request::from_line(&least().to_line().unwrap())
+            .unwrap_err()
+            .to_string()
+            .starts_with("this is a token, not a request")
+    );
     assert!(said("postern-token-2.AAAA").contains("another version"));
-    assert!(said("postern-token-1").contains("cut or mistyped") && said("postern-token-.AAAA").contains("cut or mistyped"));
+    assert!(
+        said("postern-token-1").contains("cut or mistyped")
+            && said("postern-token-.AAAA").contains("cut or mistyped")
+    );
     assert!(said("fyPbTQjV707H1t6C4O0gMNzlbQwzTDsnkmtueUN8kiU=").contains("no enrolment line; "));
     assert!(said("").contains("no enrolment line; "));
     assert!(said(&format!("postern-token-1.{}", "A".repeat(LINE_MAX))).contains("cut or mistyped"));
@@ -115,8 +181,13 @@ fn another_kind_another_version_and_no_line_at_all_are_told_apart() {
 #[test]
 fn what_nobody_may_write_is_refused_although_its_check_is_right() {
     let key = [7; KEY_LEN];
-    let good: [(u8, &[u8]); 5] =
-        [(tag::USER, b"alice"), (tag::GATE, b"g"), (tag::ADDRESS, b"g:1"), (tag::SERVICE, b"tcp/22"), (tag::SHARED_KEY, &key)];
+    let good: [(u8, &[u8]); 5] = [
+        (tag::USER, b"alice"),
+        (tag::GATE, b"g"),
+        (tag::ADDRESS, b"g:1"),
+        (tag::SERVICE, b"tcp/22"),
+        (tag::SHARED_KEY, &key),
+    ];
     assert!(Token::from_line(&line(Kind::Secret, &good)).is_ok());
     let with = |at: usize, field: (u8, &'static [u8])| {
         let mut fields = good.to_vec();
@@ -160,7 +231,10 @@ fn what_nobody_may_write_is_refused_although_its_check_is_right() {
     ];
     for fields in cases {
         let read = Token::from_line(&line(Kind::Secret, &fields));
-        assert!(matches!(read, Err(NotALine::Content(_))), "{fields:?}: {read:?}");
+        assert!(
+            matches!(read, Err(NotALine::Content(_))),
+            "{fields:?}: {read:?}"
+        );
     }
     let many = |tag: u8, value: &'static [u8], count: usize| {
         let mut fields = good.to_vec();
@@ -170,26 +244,46 @@ fn what_nobody_may_write_is_refused_although_its_check_is_right() {
         Token::from_line(&line(Kind::Secret, &fields)).is_ok()
     };
     assert!(
-        many(tag::SERVICE, b"tcp/1", SERVICES_MAX) && !many(tag::SERVICE, b"tcp/1", SERVICES_MAX + 1) && !many(tag::SERVICE, b"tcp/1", 0)
+        many(tag::SERVICE, b"tcp/1", SERVICES_MAX)
+            && !many(tag::SERVICE, b"tcp/1", SERVICES_MAX + 1)
+            && !many(tag::SERVICE, b"tcp/1", 0)
     );
-    assert!(many(tag::ADDRESS, b"g:1", ADDRESSES_MAX) && !many(tag::ADDRESS, b"g:1", ADDRESSES_MAX + 1) && !many(tag::ADDRESS, b"g:1", 0));
+    assert!(
+        many(tag::ADDRESS, b"g:1", ADDRESSES_MAX)
+            && !many(tag::ADDRESS, b"g:1", ADDRESSES_MAX + 1)
+            && !many(tag::ADDRESS, b"g:1", 0)
+    );
 }
 
 #[test]
 fn a_secret_under_a_word_that_says_there_is_none_is_refused() {
     let key = [7; KEY_LEN];
-    let fields: [(u8, &[u8]); 5] =
-        [(tag::USER, b"alice"), (tag::GATE, b"g"), (tag::ADDRESS, b"g:1"), (tag::SERVICE, b"tcp/22"), (tag::SHARED_KEY, &key)];
-    assert_eq!(Token::from_line(&line(Kind::Token, &fields)), Err(NotALine::Content("kind")));
+    let fields: [(u8, &[u8]); 5] = [
+        (tag::USER, b"alice"),
+        (tag::GATE, b"g"),
+        (tag::ADDRESS, b"g:1"),
+        (tag::SERVICE, b"tcp/22"),
+        (tag::SHARED_KEY, &key),
+    ];
+    assert_eq!(
+        Token::from_line(&line(Kind::Token, &fields)),
+        Err(NotALine::Content("kind"))
+    );
 }
 
 #[test]
 fn the_longest_token_fits_into_a_line_and_what_is_too_long_is_refused_not_cut() {
-    let mut token = token(TokenKey::Pair { own: private(1), gate: private(2).public(), psk: Some(PresharedKey::from_bytes([3; KEY_LEN])) });
+    let mut token = token(TokenKey::Pair {
+        own: private(1),
+        gate: private(2).public(),
+        psk: Some(PresharedKey::from_bytes([3; KEY_LEN])),
+    });
     token.user = "a".repeat(64);
     token.gate = GateName::new(&"g".repeat(255)).unwrap();
     token.profile = Some("p".repeat(PROFILE_NAME_MAX));
-    token.services = (0..SERVICES_MAX).map(|n| format!("{}{n:02}", "s".repeat(30)).parse().unwrap()).collect();
+    token.services = (0..SERVICES_MAX)
+        .map(|n| format!("{}{n:02}", "s".repeat(30)).parse().unwrap())
+        .collect();
     token.addresses = vec![format!("{}:62201", "h".repeat(248)).parse().unwrap(); ADDRESSES_MAX];
     let line = token.to_line().unwrap();
     assert!(line.len() < LINE_MAX, "{}", line.len());
@@ -198,7 +292,11 @@ fn the_longest_token_fits_into_a_line_and_what_is_too_long_is_refused_not_cut() 
     assert_eq!(token.to_line().err(), Some(NotALine::Content("address")));
     for count in [0, ADDRESSES_MAX + 1] {
         token.addresses = vec!["g".parse().unwrap(); count];
-        assert_eq!(token.to_line().err(), Some(NotALine::Content("address")), "{count}");
+        assert_eq!(
+            token.to_line().err(),
+            Some(NotALine::Content("address")),
+            "{count}"
+        );
     }
     token.addresses.truncate(1);
     token.services.push("tcp/22".parse().unwrap());
@@ -216,16 +314,33 @@ fn names_of_profiles_are_no_paths() {
     for name in ["a", "home", "home-2", "H_1", &"a".repeat(32)] {
         assert!(is_profile_name(name), "{name}");
     }
-    for name in ["", ".", "..", "-a", "_a", "a/b", "../a", "a.b", "a b", "ä", "a\n", &"a".repeat(33)] {
+    for name in [
+        "",
+        ".",
+        "..",
+        "-a",
+        "_a",
+        "a/b",
+        "../a",
+        "a.b",
+        "a b",
+        "ä",
+        "a\n",
+        &"a".repeat(33),
+    ] {
         assert!(!is_profile_name(name), "{name}");
     }
 }
 
 #[test]
 fn a_gate_is_called_by_the_first_part_of_its_name() {
-    for (gate, name) in
-        [("gate.example.org", "gate"), ("bastion", "bastion"), ("192.0.2.1", "gate"), ("ä", "gate"), ("2001:db8::1", "gate")]
-    {
+    for (gate, name) in [
+        ("gate.example.org", "gate"),
+        ("bastion", "bastion"),
+        ("192.0.2.1", "gate"),
+        ("ä", "gate"),
+        ("2001:db8::1", "gate"),
+    ] {
         assert_eq!(short_name(gate), name);
     }
 }

@@ -45,17 +45,23 @@ impl Input {
         }
         if path.exists() {
             let said = path.display().to_string();
-            let file = files::open_input(path).map_err(|error| Stop::new(IO, format!("{said}: {error}")))?;
+            let file = files::open_input(path)
+                .map_err(|error| Stop::new(IO, format!("{said}: {error}")))?;
             return Self::begin(Box::new(file), &said);
         }
         if argument.len() >= PACKET_TEXT_MIN && STANDARD.decode(argument.trim()).is_ok() {
             let source: Source = Box::new(Cursor::new(argument.to_owned().into_bytes()));
-            return Ok(Self { kind: Kind::Packets, source: BufReader::new(source) });
+            return Ok(Self {
+                kind: Kind::Packets,
+                source: BufReader::new(source),
+            });
         }
         let said = without_secrets(argument);
         Err(Stop::new(
             NO_INPUT,
-            format!("{said} is neither a file nor a packet in base64; give a packet as `postern knock --print` writes it"),
+            format!(
+                "{said} is neither a file nor a packet in base64; give a packet as `postern knock --print` writes it"
+            ),
         ))
     }
 
@@ -64,11 +70,21 @@ impl Input {
         let mut head = Vec::new();
         let read = (&mut source).take(4).read_to_end(&mut head);
         read.map_err(|error| match error.kind() {
-            ErrorKind::IsADirectory => Stop::new(DATA, format!("{said}: is a folder, not a file; name a file")),
+            ErrorKind::IsADirectory => Stop::new(
+                DATA,
+                format!("{said}: is a folder, not a file; name a file"),
+            ),
             _ => Stop::new(IO, format!("{said}: {error}")),
         })?;
-        let kind = if begins(&head) { Kind::Recording } else { Kind::Packets };
+        let kind = if begins(&head) {
+            Kind::Recording
+        } else {
+            Kind::Packets
+        };
         let source: Source = Box::new(Cursor::new(head).chain(source));
-        Ok(Self { kind, source: BufReader::new(source) })
+        Ok(Self {
+            kind,
+            source: BufReader::new(source),
+        })
     }
 }

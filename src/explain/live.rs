@@ -33,7 +33,11 @@ impl Live {
     /// What it listens on, in words.
     fn wire(&self, gate: &Gate) -> String {
         let names: Vec<String> = self.interfaces(gate).into_iter().flatten().collect();
-        if names.is_empty() { "every interface".to_owned() } else { names.join(", ") }
+        if names.is_empty() {
+            "every interface".to_owned()
+        } else {
+            names.join(", ")
+        }
     }
 
     fn interfaces(&self, gate: &Gate) -> Vec<Option<String>> {
@@ -59,9 +63,16 @@ impl Live {
             ));
         }
         let (caught, queue) = sync_channel(QUEUE);
-        let open =
-            |interface| packet::open(&gate.ports).map(|socket| (interface, socket)).map_err(Stop::system("opening the packet socket"));
-        let sockets: Vec<_> = self.interfaces(gate).into_iter().map(open).collect::<Result<_, _>>()?;
+        let open = |interface| {
+            packet::open(&gate.ports)
+                .map(|socket| (interface, socket))
+                .map_err(Stop::system("opening the packet socket"))
+        };
+        let sockets: Vec<_> = self
+            .interfaces(gate)
+            .into_iter()
+            .map(open)
+            .collect::<Result<_, _>>()?;
         super::with_fewer_rights(None)?;
         for (interface, socket) in sockets {
             let capture = PacketCapture::new(socket, interface, gate.ports.clone());
@@ -78,11 +89,17 @@ impl Live {
         }
         drop(caught);
         let ports: Vec<String> = gate.ports.iter().map(ToString::to_string).collect();
-        heard(&format!("explaining knocks to UDP port {} on {}; Ctrl-C ends it", ports.join(", "), self.wire(gate)));
+        heard(&format!(
+            "explaining knocks to UDP port {} on {}; Ctrl-C ends it",
+            ports.join(", "),
+            self.wire(gate)
+        ));
         besides.into_iter().for_each(&mut *heard);
         let start = clock::instant();
         loop {
-            let left = self.length.map_or(TICK, |length| length.saturating_sub(clock::elapsed(start)).min(TICK));
+            let left = self.length.map_or(TICK, |length| {
+                length.saturating_sub(clock::elapsed(start)).min(TICK)
+            });
             if left.is_zero() {
                 return Ok(());
             }
@@ -93,12 +110,18 @@ impl Live {
                     }
                 }
                 Ok((_, Ok(Caught::Nothing))) | Err(RecvTimeoutError::Timeout) => {}
-                Ok((_, Ok(Caught::Lost { interface, why }))) => {
-                    heard(&format!("listening on {interface} is not possible now: {why}; waiting for it to come back"))
+                Ok((_, Ok(Caught::Lost { interface, why }))) => heard(&format!(
+                    "listening on {interface} is not possible now: {why}; waiting for it to come back"
+                )),
+                Ok((_, Ok(Caught::Back { interface }))) => {
+                    heard(&format!("listening on {interface}"))
                 }
-                Ok((_, Ok(Caught::Back { interface }))) => heard(&format!("listening on {interface}")),
-                Ok((_, Err(error))) => return Err(Stop::new(FAILED, format!("listening failed: {error}"))),
-                Err(RecvTimeoutError::Disconnected) => return Err(Stop::new(FAILED, "nothing listens any more")),
+                Ok((_, Err(error))) => {
+                    return Err(Stop::new(FAILED, format!("listening failed: {error}")));
+                }
+                Err(RecvTimeoutError::Disconnected) => {
+                    return Err(Stop::new(FAILED, "nothing listens any more"));
+                }
             }
         }
     }

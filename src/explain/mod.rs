@@ -92,14 +92,35 @@ impl Explain {
     pub fn open(config: &Path, others: &[GateName]) -> Result<Self, Stop> {
         let (bundle, _) = prepare::load(config)?;
         let loaded = config::load(&bundle).map_err(|problems| Stop::new(CONFIG, problems))?;
-        let Loaded { settings, keys, codes, old_keys, disabled_keys } = loaded;
+        let Loaded {
+            settings,
+            keys,
+            codes,
+            old_keys,
+            disabled_keys,
+        } = loaded;
         drop(bundle);
         let (gate, host) = (settings.gate.clone(), host::names());
-        let names = likely(&gate.name, others.iter().map(GateName::as_str).chain(host.iter().map(String::as_str)));
-        let disabled: Vec<String> = settings.disabled.iter().map(|policy| policy.user.clone()).collect();
+        let names = likely(
+            &gate.name,
+            others
+                .iter()
+                .map(GateName::as_str)
+                .chain(host.iter().map(String::as_str)),
+        );
+        let disabled: Vec<String> = settings
+            .disabled
+            .iter()
+            .map(|policy| policy.user.clone())
+            .collect();
         let own = Gate::of(settings, &keys, old_keys.iter().map(OldKey::parts)).with_codes(codes);
-        let explainer = Explainer::new(own, gate.name.clone(), keys, names).with_disabled(disabled.into_iter().zip(&disabled_keys));
-        Ok(Self { explainer, gate, ask: true })
+        let explainer = Explainer::new(own, gate.name.clone(), keys, names)
+            .with_disabled(disabled.into_iter().zip(&disabled_keys));
+        Ok(Self {
+            explainer,
+            gate,
+            ask: true,
+        })
     }
 
     /// The `[gate]` section.
@@ -111,19 +132,33 @@ impl Explain {
     ///
     /// # Errors
     /// Exit 65 for text that is no packet, 74 where it can't be read.
-    pub fn packets(&mut self, text: impl BufRead, at: Option<Timestamp>, source: Option<IpAddr>, tell: &mut Tell<'_>) -> Result<(), Stop> {
+    pub fn packets(
+        &mut self,
+        text: impl BufRead,
+        at: Option<Timestamp>,
+        source: Option<IpAddr>,
+        tell: &mut Tell<'_>,
+    ) -> Result<(), Stop> {
         let nowhere = IpAddr::from([0, 0, 0, 0]);
         with_fewer_rights(None)?;
         for (number, packet) in (1..).zip(Packets::of(text)) {
             let (packet, now) = (packet?, at.unwrap_or_else(clock::wall));
             let mut account = match source {
-                Some(source) => self.explainer.datagram(now, &Datagram::new(source, nowhere, 0, &packet)),
+                Some(source) => self
+                    .explainer
+                    .datagram(now, &Datagram::new(source, nowhere, 0, &packet)),
                 None => self.explainer.packet(now, &packet),
             };
             if let Some(seen) = self.running_gate_saw(&account) {
                 account.seen_before(seen);
             }
-            if tell(Told { number, at, what: What::Account(Box::new(account)) })?.is_break() {
+            if tell(Told {
+                number,
+                at,
+                what: What::Account(Box::new(account)),
+            })?
+            .is_break()
+            {
                 break;
             }
         }
@@ -135,10 +170,22 @@ impl Explain {
     ///
     /// # Errors
     /// Exit 65 where it is damaged or ends too soon, 74 where it can't be read; what came before was told.
-    pub fn recording(&mut self, input: impl Read + 'static, all: bool, tell: &mut Tell<'_>) -> Result<Summary, Stop> {
+    pub fn recording(
+        &mut self,
+        input: impl Read + 'static,
+        all: bool,
+        tell: &mut Tell<'_>,
+    ) -> Result<Summary, Stop> {
         let fault = |error: RecordingError| {
-            let code = if matches!(error, RecordingError::Io(_)) { IO } else { DATA };
-            Stop::new(code, format!("the recording can't be read any further: {error}"))
+            let code = if matches!(error, RecordingError::Io(_)) {
+                IO
+            } else {
+                DATA
+            };
+            Stop::new(
+                code,
+                format!("the recording can't be read any further: {error}"),
+            )
         };
         let engine = prepare::run_as(&self.gate.run_as).ok();
         self.ask = false;
@@ -149,7 +196,10 @@ impl Explain {
             summary.packets = number;
             last = at.or(last);
             let what = match found {
-                Found::Datagram(datagram) => What::Account(Box::new(self.explainer.datagram(last.unwrap_or_else(clock::wall), &datagram))),
+                Found::Datagram(datagram) => What::Account(Box::new(
+                    self.explainer
+                        .datagram(last.unwrap_or_else(clock::wall), &datagram),
+                )),
                 Found::Other(other) => {
                     summary.unknown_link = summary.unknown_link.or(other.link_type());
                     if !all && !other.is_for(&self.gate.ports) {
@@ -171,21 +221,35 @@ impl Explain {
     ///
     /// # Errors
     /// Exit 77 without the right to listen; what the kernel said.
-    pub fn live(&mut self, live: &Live, heard: &mut dyn FnMut(&str), tell: &mut Tell<'_>) -> Result<(), Stop> {
+    pub fn live(
+        &mut self,
+        live: &Live,
+        heard: &mut dyn FnMut(&str),
+        tell: &mut Tell<'_>,
+    ) -> Result<(), Stop> {
         let socket = &self.gate.control_socket;
         let alone = (!control::is_served(socket)).then(|| {
             let socket = socket.display();
             format!("no posternd answers on {socket}: it is not running, and this is what one would do; start it: systemctl start posternd")
         });
         let mut number = 0_u64;
-        live.listen(&self.gate.clone(), alone.as_deref(), heard, &mut |now, datagram| {
-            let mut account = self.explainer.datagram(now, &datagram);
-            if account.reason().is_none() {
-                self.compare(now, &mut account);
-            }
-            number = number.saturating_add(1);
-            tell(Told { number, at: Some(now), what: What::Account(Box::new(account)) })
-        })
+        live.listen(
+            &self.gate.clone(),
+            alone.as_deref(),
+            heard,
+            &mut |now, datagram| {
+                let mut account = self.explainer.datagram(now, &datagram);
+                if account.reason().is_none() {
+                    self.compare(now, &mut account);
+                }
+                number = number.saturating_add(1);
+                tell(Told {
+                    number,
+                    at: Some(now),
+                    what: What::Account(Box::new(account)),
+                })
+            },
+        )
     }
 
     /// Quotas, used codes and the clock's floor are the running gate's alone: what config and policy admit is told as that gate has it.
@@ -200,7 +264,9 @@ impl Explain {
                 Some(Seen::Admitted(_)) => return,
                 Some(seen) => return account.done_otherwise(Some(seen)),
                 None if !self.ask => return,
-                None if clock::elapsed(start) > KNOWN_WITHIN => return account.done_otherwise(None),
+                None if clock::elapsed(start) > KNOWN_WITHIN => {
+                    return account.done_otherwise(None);
+                }
                 // It may be at it yet.
                 None => thread::sleep(ASKED_AGAIN),
             }
@@ -225,5 +291,9 @@ impl Explain {
 
 /// What comes from strangers is read without capabilities, and as another user where one is named. Only root has any to give up.
 fn with_fewer_rights(user: Option<(u32, u32)>) -> Result<(), Stop> {
-    if rustix::process::geteuid().is_root() { privileges::drop_rights(user) } else { Ok(()) }
+    if rustix::process::geteuid().is_root() {
+        privileges::drop_rights(user)
+    } else {
+        Ok(())
+    }
 }

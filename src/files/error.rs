@@ -48,19 +48,37 @@ impl FileError {
     /// `done` completes "cannot be …": read, written.
     pub(super) fn io(path: &Path, done: &str, error: &io::Error) -> Self {
         match error.kind() {
-            io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => {
-                Self::new(path, FileErrorKind::NotFound, "does not exist", "make it, or name the right one")
-            }
+            io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => Self::new(
+                path,
+                FileErrorKind::NotFound,
+                "does not exist",
+                "make it, or name the right one",
+            ),
             io::ErrorKind::PermissionDenied => {
                 let what = format!("cannot be {done}: permission denied");
-                Self::new(path, FileErrorKind::Permission, &what, "run as root or as its owner")
+                Self::new(
+                    path,
+                    FileErrorKind::Permission,
+                    &what,
+                    "run as root or as its owner",
+                )
             }
-            _ => Self::new(path, FileErrorKind::Other, &format!("cannot be {done}: {error}"), "look at the file and its disk"),
+            _ => Self::new(
+                path,
+                FileErrorKind::Other,
+                &format!("cannot be {done}: {error}"),
+                "look at the file and its disk",
+            ),
         }
     }
 
     fn new(path: &Path, kind: FileErrorKind, what: &str, cure: &str) -> Self {
-        Self { path: path.to_owned(), kind, what: what.to_owned(), cure: cure.to_owned() }
+        Self {
+            path: path.to_owned(),
+            kind,
+            what: what.to_owned(),
+            cure: cure.to_owned(),
+        }
     }
 }
 

@@ -16,7 +16,11 @@ pub fn place_private(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
     let folder = folder_of(path);
     check_folder(&folder)?;
     let Some(name) = path.file_name() else {
-        return Err(FileError::other(path, "is not the name of a file", "name a file to write to"));
+        return Err(FileError::other(
+            path,
+            "is not the name of a file",
+            "name a file to write to",
+        ));
     };
     let mut hidden = OsString::from(".");
     hidden.push(name);
@@ -26,12 +30,21 @@ pub fn place_private(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
     let _ = fs::remove_file(&hidden);
     let mut file = create(&hidden)?;
     // A second name for the same file is given only where that name is free.
-    let placed = file.write_all(bytes).and_then(|()| file.sync_all()).and_then(|()| fs::hard_link(&hidden, path));
+    let placed = file
+        .write_all(bytes)
+        .and_then(|()| file.sync_all())
+        .and_then(|()| fs::hard_link(&hidden, path));
     let _ = fs::remove_file(&hidden);
-    placed.and_then(|()| open_to_read(&folder)?.sync_all()).map_err(|error| match error.kind() {
-        io::ErrorKind::AlreadyExists => FileError::other(path, "is there already", "name another file, or move this one away"),
-        _ => FileError::io(path, "written", &error),
-    })
+    placed
+        .and_then(|()| open_to_read(&folder)?.sync_all())
+        .map_err(|error| match error.kind() {
+            io::ErrorKind::AlreadyExists => FileError::other(
+                path,
+                "is there already",
+                "name another file, or move this one away",
+            ),
+            _ => FileError::io(path, "written", &error),
+        })
 }
 
 /// Makes a folder, and those above it that are missing, with these permissions. Returns whether it had to be made; one that is there
@@ -43,7 +56,11 @@ pub fn make_folder(path: &Path, mode: u32) -> Result<bool, FileError> {
     let is_new = match fs::metadata(path) {
         Ok(_) => false,
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            DirBuilder::new().recursive(true).mode(mode).create(path).map_err(|error| FileError::io(path, "made", &error))?;
+            DirBuilder::new()
+                .recursive(true)
+                .mode(mode)
+                .create(path)
+                .map_err(|error| FileError::io(path, "made", &error))?;
             true
         }
         Err(error) => return Err(FileError::io(path, "read", &error)),

@@ -51,14 +51,27 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let mut file = KeptFile::new(folder.path().join("grants"));
         assert_eq!(file.load(), Ok(None));
-        fs::write(folder.path().join(format!(".grants.{}", std::process::id())), "half").unwrap();
+        fs::write(
+            folder
+                .path()
+                .join(format!(".grants.{}", std::process::id())),
+            "half",
+        )
+        .unwrap();
         for text in ["one", "the other", ""] {
             file.save(text).unwrap();
             assert_eq!(file.load(), Ok(Some(text.to_owned())));
         }
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
-        fs::set_permissions(folder.path().join("grants"), fs::Permissions::from_mode(0o644)).unwrap();
-        assert!(file.load().unwrap_err().contains("chmod 600"), "others could read who is let in");
+        fs::set_permissions(
+            folder.path().join("grants"),
+            fs::Permissions::from_mode(0o644),
+        )
+        .unwrap();
+        assert!(
+            file.load().unwrap_err().contains("chmod 600"),
+            "others could read who is let in"
+        );
         fs::write(folder.path().join("grants"), b"\xff").unwrap();
         assert!(file.load().is_err());
     }

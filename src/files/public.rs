@@ -9,17 +9,30 @@ use std::path::Path;
 ///
 /// # Errors
 /// What the system said; what was there then stays.
-#[expect(clippy::disallowed_methods, reason = "beside files.rs, of which this is a part")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "beside files.rs, of which this is a part"
+)]
 pub fn publish(path: &Path, text: &str) -> io::Result<()> {
     let name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?;
     // Not one that ends as the file does: whoever reads all such files must not find this one.
-    let fresh = path.with_file_name(format!(".{}.{}", name.to_string_lossy(), std::process::id()));
+    let fresh = path.with_file_name(format!(
+        ".{}.{}",
+        name.to_string_lossy(),
+        std::process::id()
+    ));
     // Another run of this number may have died over it.
     let _ = fs::remove_file(&fresh);
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&fresh)?;
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(&fresh)?;
     let done = file.write_all(text.as_bytes());
     // Only now, whatever the umask is.
-    let done = done.and_then(|()| file.set_permissions(Permissions::from_mode(0o644))).and_then(|()| fs::rename(&fresh, path));
+    let done = done
+        .and_then(|()| file.set_permissions(Permissions::from_mode(0o644)))
+        .and_then(|()| fs::rename(&fresh, path));
     if done.is_err() {
         let _ = fs::remove_file(&fresh);
     }
@@ -46,16 +59,29 @@ mod tests {
     fn a_text_is_replaced_whole_and_everyone_may_read_it() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("postern.prom");
-        fs::write(folder.path().join(format!(".postern.prom.{}", std::process::id())), "half").unwrap();
+        fs::write(
+            folder
+                .path()
+                .join(format!(".postern.prom.{}", std::process::id())),
+            "half",
+        )
+        .unwrap();
         let mut readers = Vec::new();
         for text in ["one\n", "the other\n", ""] {
             publish(&path, text).unwrap();
             assert_eq!(fs::read_to_string(&path).unwrap(), text);
-            assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o7777, 0o644);
+            assert_eq!(
+                fs::metadata(&path).unwrap().permissions().mode() & 0o7777,
+                0o644
+            );
             readers.push((fs::File::open(&path).unwrap(), text));
         }
         for (reader, text) in readers {
-            assert_eq!(io::read_to_string(reader).unwrap(), text, "who has it open reads on what was there");
+            assert_eq!(
+                io::read_to_string(reader).unwrap(),
+                text,
+                "who has it open reads on what was there"
+            );
         }
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
         withdraw(&path).unwrap();
@@ -66,9 +92,17 @@ mod tests {
     #[test]
     fn a_link_that_somebody_laid_is_replaced_and_not_followed() {
         let folder = tempfile::tempdir().unwrap();
-        let (path, other) = (folder.path().join("postern.prom"), folder.path().join("other"));
+        let (path, other) = (
+            folder.path().join("postern.prom"),
+            folder.path().join("other"),
+        );
         fs::write(&other, "untouched").unwrap();
-        for link in [path.clone(), folder.path().join(format!(".postern.prom.{}", std::process::id()))] {
+        for link in [
+            path.clone(),
+            folder
+                .path()
+                .join(format!(".postern.prom.{}", std::process::id())),
+        ] {
             std::os::unix::fs::symlink(&other, link).unwrap();
         }
         publish(&path, "text").unwrap();

@@ -39,16 +39,27 @@ struct Seen {
 
 /// Step 9, the code, after all else that the policy says: so none is used up by a knock that is refused. Closing needs none, and one
 /// that nobody asks for is no fault.
-pub(super) fn check(codes: Option<&Codes>, now: Timestamp, request: &Request, wish: Wish) -> Result<Wish, Rule> {
+pub(super) fn check(
+    codes: Option<&Codes>,
+    now: Timestamp,
+    request: &Request,
+    wish: Wish,
+) -> Result<Wish, Rule> {
     match (codes, &wish) {
-        (Some(codes), Wish::Open(terms)) => codes.accept(now, request.code(), terms.allow).map(|()| wish).map_err(Rule::Code),
+        (Some(codes), Wish::Open(terms)) => codes
+            .accept(now, request.code(), terms.allow)
+            .map(|()| wish)
+            .map_err(Rule::Code),
         _ => Ok(wish),
     }
 }
 
 impl Codes {
     pub(super) fn new(key: CodeKey) -> Self {
-        Self { key, seen: Cell::default() }
+        Self {
+            key,
+            seen: Cell::default(),
+        }
     }
 
     /// Accepts a code for this step, the one before and the one after, and remembers that it is used.
@@ -59,7 +70,10 @@ impl Codes {
             return Err(CodeFault::Blocked);
         }
         let steps = around(CodeStep::of(now.as_millis()));
-        let right = steps.into_iter().zip(self.key.right_at(code, steps)).filter_map(|(step, right)| right.then_some(step));
+        let right = steps
+            .into_iter()
+            .zip(self.key.right_at(code, steps))
+            .filter_map(|(step, right)| right.then_some(step));
         let usable = right.clone().find(|step| seen.may_use(*step, allow));
         let verdict = match (right.clone().next(), usable) {
             (None, _) => {
@@ -106,7 +120,11 @@ impl Seen {
 
 /// The steps whose codes are right at this one: clocks differ, and typing takes time.
 fn around(CodeStep(now): CodeStep) -> [CodeStep; 3] {
-    [CodeStep(now.saturating_sub(1)), CodeStep(now), CodeStep(now.saturating_add(1))]
+    [
+        CodeStep(now.saturating_sub(1)),
+        CodeStep(now),
+        CodeStep(now.saturating_add(1)),
+    ]
 }
 
 #[cfg(test)]
@@ -135,25 +153,50 @@ mod tests {
 
     #[test]
     fn the_codes_of_three_steps_are_right_and_no_others() {
-        for (early, right) in [(-60, false), (-30, true), (0, true), (30, true), (60, false)] {
+        for (early, right) in [
+            (-60, false),
+            (-30, true),
+            (0, true),
+            (30, true),
+            (60, false),
+        ] {
             let at = Timestamp::from_millis(NOW.as_millis().saturating_add_signed(early * 1000));
             let said = accept(&Codes::new(key()), NOW, &code(at), V4);
-            assert_eq!(said, if right { Ok(()) } else { Err(CodeFault::Wrong) }, "{early}");
+            assert_eq!(
+                said,
+                if right { Ok(()) } else { Err(CodeFault::Wrong) },
+                "{early}"
+            );
         }
-        assert_eq!(Codes::new(key()).accept(NOW, None, V4.parse().unwrap()), Err(CodeFault::Missing));
+        assert_eq!(
+            Codes::new(key()).accept(NOW, None, V4.parse().unwrap()),
+            Err(CodeFault::Missing)
+        );
     }
 
     #[test]
     fn a_code_counts_once_for_each_family_and_none_before_it_counts_any_more() {
         let codes = Codes::new(key());
-        let (before, now, after) = (code(NOW.minus(seconds(30))), code(NOW), code(NOW.plus(seconds(30))));
+        let (before, now, after) = (
+            code(NOW.minus(seconds(30))),
+            code(NOW),
+            code(NOW.plus(seconds(30))),
+        );
         assert_eq!(accept(&codes, NOW, &now, V4), Ok(()));
         assert_eq!(accept(&codes, NOW, &now, V4), Err(CodeFault::Used));
         assert_eq!(accept(&codes, NOW, &now, V6), Ok(()));
         assert_eq!(accept(&codes, NOW, &now, V6), Err(CodeFault::Used));
-        assert_eq!(accept(&codes, NOW, &before, V6), Err(CodeFault::Used), "an earlier one");
+        assert_eq!(
+            accept(&codes, NOW, &before, V6),
+            Err(CodeFault::Used),
+            "an earlier one"
+        );
         assert_eq!(accept(&codes, NOW, &after, V6), Ok(()));
-        assert_eq!(accept(&codes, NOW, &now, V4), Err(CodeFault::Used), "it is an earlier one by now");
+        assert_eq!(
+            accept(&codes, NOW, &now, V4),
+            Err(CodeFault::Used),
+            "it is an earlier one by now"
+        );
         assert_eq!(accept(&codes, NOW, &after, V4), Ok(()));
     }
 
@@ -170,11 +213,21 @@ mod tests {
         let later = NOW.plus(seconds(60));
         assert_eq!(accept(&codes, later, &code(later), V4), Ok(()));
         assert_eq!(accept(&codes, later, &wrong, V4), Err(CodeFault::Wrong));
-        assert_eq!(accept(&codes, later, &code(later), V6), Err(CodeFault::Blocked), "only one was forgiven");
+        assert_eq!(
+            accept(&codes, later, &code(later), V6),
+            Err(CodeFault::Blocked),
+            "only one was forgiven"
+        );
         let much_later = NOW.plus(seconds(3600));
         for _ in 0..5 {
-            assert_eq!(accept(&codes, much_later, &wrong, V4), Err(CodeFault::Wrong));
+            assert_eq!(
+                accept(&codes, much_later, &wrong, V4),
+                Err(CodeFault::Wrong)
+            );
         }
-        assert_eq!(accept(&codes, much_later, &wrong, V4), Err(CodeFault::Blocked));
+        assert_eq!(
+            accept(&codes, much_later, &wrong, V4),
+            Err(CodeFault::Blocked)
+        );
     }
 }

@@ -61,7 +61,10 @@ pub(super) fn steps_touched(now: Timestamp, window: Duration) -> RangeInclusive<
 
 impl HintKeys {
     pub(super) fn with_capacity(count: usize) -> Self {
-        Self { keys: Vec::with_capacity(count), last_steps: Vec::new() }
+        Self {
+            keys: Vec::with_capacity(count),
+            last_steps: Vec::new(),
+        }
     }
 
     /// A key that counts for ever. All of these come before any old one.
@@ -73,7 +76,8 @@ impl HintKeys {
     /// A key that counts until a time, for knocks whose clock may be ahead by the window.
     pub(super) fn push_old(&mut self, key: HintKey, until: Timestamp, window: Duration) {
         self.keys.push(key);
-        self.last_steps.push(Step::of(until.plus(window).as_millis()).0);
+        self.last_steps
+            .push(Step::of(until.plus(window).as_millis()).0);
     }
 
     /// Each row's key.
@@ -94,19 +98,27 @@ impl HintKeys {
     /// Whether this row's key counts in this step.
     fn counts(&self, row: usize, step: u64) -> bool {
         let first_old = self.keys.len().saturating_sub(self.last_steps.len());
-        row.checked_sub(first_old).and_then(|at| self.last_steps.get(at)).is_none_or(|last| step <= *last)
+        row.checked_sub(first_old)
+            .and_then(|at| self.last_steps.get(at))
+            .is_none_or(|last| step <= *last)
     }
 
     /// The hint of each row in this step; none where its key does not count any more.
     fn at(&self, step: u64) -> impl Iterator<Item = Option<u64>> + '_ {
-        self.keys.iter().enumerate().map(move |(row, key)| self.counts(row, step).then(|| number(key.hint(Step(step)))))
+        self.keys
+            .iter()
+            .enumerate()
+            .map(move |(row, key)| self.counts(row, step).then(|| number(key.hint(Step(step)))))
     }
 }
 
 impl FromIterator<HintKey> for HintKeys {
     /// Keys that count for ever.
     fn from_iter<I: IntoIterator<Item = HintKey>>(keys: I) -> Self {
-        Self { keys: keys.into_iter().collect(), last_steps: Vec::new() }
+        Self {
+            keys: keys.into_iter().collect(),
+            last_steps: Vec::new(),
+        }
     }
 }
 
@@ -118,17 +130,28 @@ impl HintTable {
 
     /// Computes the hints of all keys for these steps: one HMAC a key and step.
     pub fn build(keys: &HintKeys, steps: RangeInclusive<u64>) -> Self {
-        let hints: Vec<u64> = steps.clone().flat_map(|step| keys.at(step).map(Option::unwrap_or_default)).collect();
+        let hints: Vec<u64> = steps
+            .clone()
+            .flat_map(|step| keys.at(step).map(Option::unwrap_or_default))
+            .collect();
         let rows = hints.len();
         let mut table = Self {
             steps: steps.clone(),
             keys: keys.len(),
             sieve: Sieve::for_rows(rows),
-            slots: vec![0; rows.saturating_add(rows / 2).next_power_of_two().max(SLOTS_MIN)],
-            row_mask: u32::MAX.checked_shr(u32::try_from(rows).unwrap_or(u32::MAX).leading_zeros()).unwrap_or(0),
+            slots: vec![
+                0;
+                rows.saturating_add(rows / 2)
+                    .next_power_of_two()
+                    .max(SLOTS_MIN)
+            ],
+            row_mask: u32::MAX
+                .checked_shr(u32::try_from(rows).unwrap_or(u32::MAX).leading_zeros())
+                .unwrap_or(0),
             hints: Vec::new(),
         };
-        let counting = steps.flat_map(|step| (0..keys.len()).map(move |row| keys.counts(row, step)));
+        let counting =
+            steps.flat_map(|step| (0..keys.len()).map(move |row| keys.counts(row, step)));
         for ((row, hint), counts) in (1..=u32::MAX).zip(&hints).zip(counting) {
             if counts {
                 table.insert(*hint, row);
@@ -144,7 +167,11 @@ impl HintTable {
         if !self.sieve.may_hold(hint) {
             return None;
         }
-        let mut rows = self.probe(hint).filter(move |row| self.hints.get(*row) == Some(&hint)).map(|row| self.meaning(row)).peekable();
+        let mut rows = self
+            .probe(hint)
+            .filter(move |row| self.hints.get(*row) == Some(&hint))
+            .map(|row| self.meaning(row))
+            .peekable();
         rows.peek().is_some().then_some(rows)
     }
 
@@ -155,7 +182,10 @@ impl HintTable {
 
     /// Reads ahead of [`HintTable::find`]: what stands where a hint is placed.
     pub(super) fn slot(&self, hint: Hint) -> u32 {
-        self.slots.get(self.place(number(hint))).copied().unwrap_or_default()
+        self.slots
+            .get(self.place(number(hint)))
+            .copied()
+            .unwrap_or_default()
     }
 
     /// Reads ahead, once the slot is near: the row that it most likely leads to, whoever's that is.
@@ -165,17 +195,25 @@ impl HintTable {
 
     /// Reads ahead, at last: the row's hint, and the row of keys that it is of.
     pub(super) fn hint_and_keys(&self, row: usize) -> (u64, usize) {
-        (self.hints.get(row).copied().unwrap_or_default(), self.meaning(row).0)
+        (
+            self.hints.get(row).copied().unwrap_or_default(),
+            self.meaning(row).0,
+        )
     }
 
     /// Every step of the table with the hints of all keys that count in it.
     pub fn by_step(&self) -> impl Iterator<Item = (Step, impl Iterator<Item = [u8; 8]> + '_)> + '_ {
         let rows = self.hints.chunks(self.keys.max(1));
         // A key that does not count any more has 0 in the place of its hint.
-        self.steps
-            .clone()
-            .zip(rows)
-            .map(|(step, hints)| (Step(step), hints.iter().filter(|hint| **hint != 0).map(|hint| hint.to_be_bytes())))
+        self.steps.clone().zip(rows).map(|(step, hints)| {
+            (
+                Step(step),
+                hints
+                    .iter()
+                    .filter(|hint| **hint != 0)
+                    .map(|hint| hint.to_be_bytes()),
+            )
+        })
     }
 
     /// How many rows it has: one a user and step.
@@ -185,7 +223,9 @@ impl HintTable {
 
     /// Whether all these steps are in the table.
     pub fn covers(&self, steps: &RangeInclusive<u64>) -> bool {
-        !self.steps.is_empty() && self.steps.contains(steps.start()) && self.steps.contains(steps.end())
+        !self.steps.is_empty()
+            && self.steps.contains(steps.start())
+            && self.steps.contains(steps.end())
     }
 
     fn insert(&mut self, hint: u64, row: u32) {
@@ -201,7 +241,11 @@ impl HintTable {
     fn probe(&self, hint: u64) -> impl Iterator<Item = usize> + '_ {
         let (before, from) = self.slots.split_at(self.place(hint));
         let tag = self.tag(hint);
-        let alike = from.iter().chain(before).take_while(|slot| **slot != 0).filter(move |slot| **slot & !self.row_mask == tag);
+        let alike = from
+            .iter()
+            .chain(before)
+            .take_while(|slot| **slot != 0)
+            .filter(move |slot| **slot & !self.row_mask == tag);
         alike.map(|slot| low(u64::from(*slot & self.row_mask)).saturating_sub(1))
     }
 
@@ -217,20 +261,29 @@ impl HintTable {
     /// The row of keys and the step of a row of the table.
     fn meaning(&self, row: usize) -> (usize, Step) {
         let offset = row.checked_div(self.keys).unwrap_or_default();
-        (row.checked_rem(self.keys).unwrap_or_default(), Step(self.steps.start().saturating_add(offset as u64)))
+        (
+            row.checked_rem(self.keys).unwrap_or_default(),
+            Step(self.steps.start().saturating_add(offset as u64)),
+        )
     }
 }
 
 /// Without the hints: there are many, and whoever has one can send packets that cost the gate a mac.
 impl fmt::Debug for HintTable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "HintTable {{ {} keys, steps {:?} }}", self.keys, self.steps)
+        write!(
+            f,
+            "HintTable {{ {} keys, steps {:?} }}",
+            self.keys, self.steps
+        )
     }
 }
 
 impl Sieve {
     fn for_rows(rows: usize) -> Self {
-        Self { words: vec![u64::MAX; (rows / ROWS_A_WORD).next_power_of_two().max(WORDS_MIN)] }
+        Self {
+            words: vec![u64::MAX; (rows / ROWS_A_WORD).next_power_of_two().max(WORDS_MIN)],
+        }
     }
 
     fn insert(&mut self, hint: u64) {
@@ -241,7 +294,9 @@ impl Sieve {
     }
 
     fn may_hold(&self, hint: u64) -> bool {
-        self.words.get(self.place(hint)).is_some_and(|word| word & bits(hint) == 0)
+        self.words
+            .get(self.place(hint))
+            .is_some_and(|word| word & bits(hint) == 0)
     }
 
     fn place(&self, hint: u64) -> usize {

@@ -121,11 +121,36 @@ enum No {
 impl Gate {
     /// The gate of this config; `keys` are in the order of its policies, and old ones name their user's place among them and
     /// until when they count. It remembers nothing yet.
-    pub fn of<'a>(settings: Settings, keys: &[KeyMaterial], old: impl IntoIterator<Item = (usize, Timestamp, &'a KeyMaterial)>) -> Self {
+    pub fn of<'a>(
+        settings: Settings,
+        keys: &[KeyMaterial],
+        old: impl IntoIterator<Item = (usize, Timestamp, &'a KeyMaterial)>,
+    ) -> Self {
         let derived = |material| UserKeys::derive(&settings.gate.name, material);
-        let old: Vec<OldKeys> = old.into_iter().map(|(user, until, material)| OldKeys { user, keys: derived(material), until }).collect();
-        let users = settings.policies.into_iter().zip(keys).map(|(policy, material)| User { keys: derived(material), policy });
-        Self::new(users.collect(), settings.named, settings.gate.window, Kept::default()).with_options(settings.options).with_old_keys(old)
+        let old: Vec<OldKeys> = old
+            .into_iter()
+            .map(|(user, until, material)| OldKeys {
+                user,
+                keys: derived(material),
+                until,
+            })
+            .collect();
+        let users = settings
+            .policies
+            .into_iter()
+            .zip(keys)
+            .map(|(policy, material)| User {
+                keys: derived(material),
+                policy,
+            });
+        Self::new(
+            users.collect(),
+            settings.named,
+            settings.gate.window,
+            Kept::default(),
+        )
+        .with_options(settings.options)
+        .with_old_keys(old)
     }
 
     /// A gate that knows these users and remembers what the store kept. It admits nobody before the first
@@ -154,7 +179,8 @@ impl Gate {
     /// Users' keys of before. Comes before the first table.
     #[must_use]
     pub fn with_old_keys(mut self, old: impl IntoIterator<Item = OldKeys>) -> Self {
-        old.into_iter().for_each(|keys| self.users.add_old(keys, self.window));
+        old.into_iter()
+            .for_each(|keys| self.users.add_old(keys, self.window));
         self
     }
 
@@ -196,21 +222,34 @@ impl Gate {
         // 2. Hint. Up to here no cryptography has run.
         let rows = self.hints.find(packet.hint()).ok_or(Drop::UnknownHint)?;
         // An old key whose time is up is nobody's.
-        let mut rows = rows.filter(|(row, _)| self.users.counts(*row, now)).peekable();
+        let mut rows = rows
+            .filter(|(row, _)| self.users.counts(*row, now))
+            .peekable();
         rows.peek().ok_or(Drop::UnknownHint)?;
         // 3. Mac, for each user under that hint.
         let (step, knocker) = rows
-            .find_map(|(row, step)| self.users.mac_key(row)?.verify(&packet).then_some((row, step)))
+            .find_map(|(row, step)| {
+                self.users
+                    .mac_key(row)?
+                    .verify(&packet)
+                    .then_some((row, step))
+            })
             .and_then(|(row, step)| Some((step, self.users.knocker(row)?)))
             .ok_or(Drop::BadMac)?;
         // 7 and 8 early, for a copy of what came before: the same bytes pass 4 to 6 as they did then, and a flood of replays is cheap.
         if let Some(known) = self.replay.known(&packet.mark()) {
             self.replay.fresh(now, known.timestamp)?;
-            self.replay.unseen(&MarkRecord { admitted: now, ..known })?;
+            self.replay.unseen(&MarkRecord {
+                admitted: now,
+                ..known
+            })?;
         }
         // 4. Seal.
         let mut buffer = OpenBuffer::new();
-        let body = knocker.seal_key.open(&packet, &mut buffer).map_err(|_| Drop::BadSeal)?;
+        let body = knocker
+            .seal_key
+            .open(&packet, &mut buffer)
+            .map_err(|_| Drop::BadSeal)?;
         // 5. Body, to the last byte.
         let request = Request::decode(body).map_err(Drop::Malformed)?;
         // 6. The timestamp's step is the hint's.
@@ -221,7 +260,11 @@ impl Gate {
         let timestamp = Timestamp::from_millis(request.timestamp_ms);
         self.replay.fresh(now, timestamp)?;
         // 8. Mark.
-        let record = MarkRecord { mark: packet.mark(), timestamp, admitted: now };
+        let record = MarkRecord {
+            mark: packet.mark(),
+            timestamp,
+            admitted: now,
+        };
         self.replay.unseen(&record)?;
         // 9. Policy, then 10. quota. A refused mark is remembered too, so that a stranger who re-sends it is not logged.
         let wish = self
@@ -229,32 +272,56 @@ impl Gate {
             .and_then(|wish| code::check(knocker.codes, now, &request, wish))
             .and_then(|wish| {
                 self.quota_clock.set(now);
-                if knocker.limiter.admit() { Ok(wish) } else { Err(Rule::Quota) }
+                if knocker.limiter.admit() {
+                    Ok(wish)
+                } else {
+                    Err(Rule::Quota)
+                }
             })
             .map_err(|rule| {
                 self.replay.remember_refused(&record);
-                No::Refuse(Refusal { user: knocker.name.to_owned(), rule, asked: settle::asked(&request, datagram.source()) })
+                No::Refuse(Refusal {
+                    user: knocker.name.to_owned(),
+                    rule,
+                    asked: settle::asked(&request, datagram.source()),
+                })
             })?;
         knocker.meter.count(knocker.policy.quota, now);
-        Ok(Admission { record, tide: self.replay.remember(record), wish })
+        Ok(Admission {
+            record,
+            tide: self.replay.remember(record),
+            wish,
+        })
     }
 
     /// Step 9: what the knock wants, once the user's policy has allowed it, all but the code.
-    fn wish(&self, request: &Request, datagram: &Datagram, knocker: &Knocker<'_>) -> Result<Wish, Rule> {
+    fn wish(
+        &self,
+        request: &Request,
+        datagram: &Datagram,
+        knocker: &Knocker<'_>,
+    ) -> Result<Wish, Rule> {
         match request.action {
             Action::Open => {
-                let terms = settle::terms(request, datagram.source(), knocker.name, knocker.policy)?;
+                let terms =
+                    settle::terms(request, datagram.source(), knocker.name, knocker.policy)?;
                 knocker.policy.check(&terms, &self.named, &self.options)?;
                 Ok(Wish::Open(terms))
             }
-            Action::Close => settle::closing(request, datagram.source(), knocker.name).map(Wish::Close),
+            Action::Close => {
+                settle::closing(request, datagram.source(), knocker.name).map(Wish::Close)
+            }
         }
     }
 
     /// The steps that the hint table must cover from now on, if the present one does not, the next step included.
     pub fn table_wanted(&self, now: Timestamp) -> Option<RangeInclusive<u64>> {
         let wanted = hints::steps_touched(self.replay.clock(now), self.window);
-        if self.hints.covers(&wanted) { None } else { Some(wanted) }
+        if self.hints.covers(&wanted) {
+            None
+        } else {
+            Some(wanted)
+        }
     }
 
     /// What a table is built from, on any thread.

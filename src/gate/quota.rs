@@ -73,24 +73,43 @@ impl Limiter {
 impl Meter {
     /// One more knock was admitted.
     pub(super) fn count(&self, quota: Quota, now: Timestamp) {
-        let whole = self.0.load(Ordering::Relaxed).max(nanos(now)).saturating_add(share(quota));
+        let whole = self
+            .0
+            .load(Ordering::Relaxed)
+            .max(nanos(now))
+            .saturating_add(share(quota));
         self.0.store(whole, Ordering::Relaxed);
     }
 
     /// How much is left at this time; `None` where nothing is used up.
     pub(super) fn spent(&self, user: &str, quota: Quota, now: Timestamp) -> Option<Spent> {
         let (whole, share) = (self.0.load(Ordering::Relaxed), share(quota).max(1));
-        let used = whole.checked_sub(nanos(now)).filter(|missing| *missing > 0)?.div_ceil(share);
-        let room = whole.saturating_sub(share.saturating_mul(u64::from(quota.count.get()).saturating_sub(1)));
+        let used = whole
+            .checked_sub(nanos(now))
+            .filter(|missing| *missing > 0)?
+            .div_ceil(share);
+        let room = whole
+            .saturating_sub(share.saturating_mul(u64::from(quota.count.get()).saturating_sub(1)));
         let at = |nanos: u64| Timestamp::from_millis(nanos.div_ceil(NANOS_A_MILLI));
-        let left = quota.count.get().saturating_sub(u32::try_from(used).unwrap_or(u32::MAX));
-        Some(Spent { user: user.to_owned(), quota, left, room: at(room), whole: at(whole) })
+        let left = quota
+            .count
+            .get()
+            .saturating_sub(u32::try_from(used).unwrap_or(u32::MAX));
+        Some(Spent {
+            user: user.to_owned(),
+            quota,
+            left,
+            room: at(room),
+            whole: at(whole),
+        })
     }
 }
 
 fn rate(quota: Quota) -> Rate {
     // A quota of more than one a nanosecond is none.
-    Rate::with_period(quota.per / quota.count.get()).unwrap_or(Rate::per_second(quota.count)).allow_burst(quota.count)
+    Rate::with_period(quota.per / quota.count.get())
+        .unwrap_or(Rate::per_second(quota.count))
+        .allow_burst(quota.count)
 }
 
 /// The time in which one knock comes back, in nanoseconds.
@@ -110,7 +129,10 @@ mod tests {
 
     #[test]
     fn a_spent_quota_comes_back_with_time_and_is_one_users_own() {
-        let quota = Quota { count: NonZeroU32::new(3).unwrap(), per: Duration::from_secs(60) };
+        let quota = Quota {
+            count: NonZeroU32::new(3).unwrap(),
+            per: Duration::from_secs(60),
+        };
         let clock = GateClock::default();
         let users = [Limiter::new(quota, &clock), Limiter::new(quota, &clock)];
         let now = Timestamp::from_millis(1_760_000_000_000);
@@ -128,7 +150,10 @@ mod tests {
     fn what_is_left_is_what_would_be_admitted_at_any_time() {
         let start = Timestamp::from_millis(1_760_000_000_000);
         for (count, per) in [(1, 1_000), (3, 1_000), (7, 60_000), (30, 60_000)] {
-            let quota = Quota { count: NonZeroU32::new(count).unwrap(), per: Duration::from_millis(per) };
+            let quota = Quota {
+                count: NonZeroU32::new(count).unwrap(),
+                per: Duration::from_millis(per),
+            };
             for knocks in 1..=count {
                 for later in [0, 1, 333, 334, 999, 1_000, 8_572, 30_000, 60_000] {
                     let clock = GateClock::default();
@@ -141,7 +166,11 @@ mod tests {
                     let left = spent.as_ref().map_or(count, |spent| spent.left);
                     clock.set(now);
                     let admitted = (0..=count).take_while(|_| limiter.admit()).count();
-                    assert_eq!(u32::try_from(admitted).unwrap(), left, "{count} in {per} ms, {knocks} knocks, {later} ms later: {spent:?}");
+                    assert_eq!(
+                        u32::try_from(admitted).unwrap(),
+                        left,
+                        "{count} in {per} ms, {knocks} knocks, {later} ms later: {spent:?}"
+                    );
                 }
             }
         }
@@ -149,13 +178,19 @@ mod tests {
 
     #[test]
     fn a_spent_quota_says_when_there_is_room_again() {
-        let quota = Quota { count: NonZeroU32::new(2).unwrap(), per: Duration::from_secs(60) };
+        let quota = Quota {
+            count: NonZeroU32::new(2).unwrap(),
+            per: Duration::from_secs(60),
+        };
         let (meter, now) = (Meter::default(), Timestamp::from_millis(1_760_000_000_000));
         assert_eq!(meter.spent("alice", quota, now), None);
         (0..2).for_each(|_| meter.count(quota, now));
         let spent = meter.spent("alice", quota, now).unwrap();
         let after = |seconds| now.plus(Duration::from_secs(seconds));
-        assert_eq!((spent.left, spent.room, spent.whole), (0, after(30), after(60)));
+        assert_eq!(
+            (spent.left, spent.room, spent.whole),
+            (0, after(30), after(60))
+        );
         assert_eq!(meter.spent("alice", quota, after(30)).unwrap().left, 1);
         assert_eq!(meter.spent("alice", quota, after(60)), None);
     }

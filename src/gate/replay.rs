@@ -38,13 +38,20 @@ struct Times {
 
 impl From<MarkRecord> for Times {
     fn from(record: MarkRecord) -> Self {
-        Self { made: record.timestamp, came: record.admitted }
+        Self {
+            made: record.timestamp,
+            came: record.admitted,
+        }
     }
 }
 
 /// What a packet is that came first at one time, and comes again at another.
 pub(super) fn again(first: Timestamp, now: Timestamp) -> Drop {
-    if now.since(first) <= DUPLICATE_WITHIN { Drop::Duplicate } else { Drop::Replay }
+    if now.since(first) <= DUPLICATE_WITHIN {
+        Drop::Duplicate
+    } else {
+        Drop::Replay
+    }
 }
 
 impl ReplayWindow {
@@ -52,7 +59,10 @@ impl ReplayWindow {
         let horizon = kept.tide.horizon.max(kept.tide.floor.minus(window));
         let mut replay = Self {
             window,
-            tide: Tide { floor: kept.tide.floor, horizon },
+            tide: Tide {
+                floor: kept.tide.floor,
+                horizon,
+            },
             admitted: HashMap::new(),
             by_timestamp: BTreeSet::new(),
             refused: VecDeque::new(),
@@ -75,18 +85,30 @@ impl ReplayWindow {
         if timestamp < self.tide.horizon || now.since(timestamp) > self.window {
             return Err(Drop::TooOld);
         }
-        if timestamp.since(now) > self.window { Err(Drop::TooNew) } else { Ok(()) }
+        if timestamp.since(now) > self.window {
+            Err(Drop::TooNew)
+        } else {
+            Ok(())
+        }
     }
 
     /// Step 8. `record.admitted` is now.
     pub(super) fn unseen(&self, record: &MarkRecord) -> Result<(), Drop> {
-        self.known(&record.mark).map_or(Ok(()), |first| Err(again(first.admitted, record.admitted)))
+        self.known(&record.mark)
+            .map_or(Ok(()), |first| Err(again(first.admitted, record.admitted)))
     }
 
     /// What is remembered of a mark, whether its knock was admitted or refused.
     pub(super) fn known(&self, mark: &Mark) -> Option<MarkRecord> {
-        let times = self.admitted.get(mark).or_else(|| self.refused_at.get(mark))?;
-        Some(MarkRecord { mark: *mark, timestamp: times.made, admitted: times.came })
+        let times = self
+            .admitted
+            .get(mark)
+            .or_else(|| self.refused_at.get(mark))?;
+        Some(MarkRecord {
+            mark: *mark,
+            timestamp: times.made,
+            admitted: times.came,
+        })
     }
 
     /// Remembers an admitted mark and moves the tide; returns what must be durable with it.
@@ -154,14 +176,22 @@ mod tests {
     }
 
     fn record(n: u8, made: u64, admitted: u64) -> MarkRecord {
-        MarkRecord { mark: Mark([n; 16]), timestamp: at(made), admitted: at(admitted) }
+        MarkRecord {
+            mark: Mark([n; 16]),
+            timestamp: at(made),
+            admitted: at(admitted),
+        }
     }
 
     #[test]
     fn the_clock_stays_at_the_latest_time_that_was_recorded() {
         let mut replay = ReplayWindow::new(WINDOW, Kept::default());
         assert_eq!(replay.clock(at(1000)), at(1000));
-        assert_eq!(replay.clock(at(900)), at(900), "a time that was only looked at is not recorded");
+        assert_eq!(
+            replay.clock(at(900)),
+            at(900),
+            "a time that was only looked at is not recorded"
+        );
         replay.remember(record(1, 1000, 1000));
         assert_eq!(replay.clock(at(900)), at(1000));
         assert_eq!(replay.clock(at(1001)), at(1001));
@@ -173,7 +203,13 @@ mod tests {
         let tide = replay.remember(record(1, 1000, 1000));
         assert_eq!(replay.unseen(&record(1, 1000, 1001)), Err(Drop::Duplicate));
         assert_eq!(replay.unseen(&record(1, 1000, 1002)), Err(Drop::Replay));
-        let again = ReplayWindow::new(WINDOW, Kept { tide, marks: vec![record(1, 1000, 1000)] });
+        let again = ReplayWindow::new(
+            WINDOW,
+            Kept {
+                tide,
+                marks: vec![record(1, 1000, 1000)],
+            },
+        );
         assert_eq!(again.unseen(&record(1, 1000, 1002)), Err(Drop::Replay));
         assert_eq!(again.unseen(&record(2, 1000, 1002)), Ok(()));
     }
@@ -183,11 +219,17 @@ mod tests {
         let mut replay = ReplayWindow::new(WINDOW, Kept::default());
         replay.remember(record(1, 1000, 1000));
         // A clock that only jumped ahead for a look forgets nothing.
-        assert_eq!(replay.fresh(replay.clock(at(9000)), at(1000)), Err(Drop::TooOld));
+        assert_eq!(
+            replay.fresh(replay.clock(at(9000)), at(1000)),
+            Err(Drop::TooOld)
+        );
         assert_eq!(replay.unseen(&record(1, 1000, 1010)), Err(Drop::Replay));
         replay.remember(record(2, 1031, 1031));
         assert_eq!(replay.len(), 1);
-        assert_eq!(replay.fresh(replay.clock(at(1000)), at(1000)), Err(Drop::TooOld));
+        assert_eq!(
+            replay.fresh(replay.clock(at(1000)), at(1000)),
+            Err(Drop::TooOld)
+        );
     }
 
     #[test]
@@ -195,8 +237,17 @@ mod tests {
         let mut narrow = ReplayWindow::new(Duration::from_secs(5), Kept::default());
         narrow.remember(record(1, 1000, 1000));
         let tide = narrow.remember(record(2, 1010, 1010));
-        let wide = ReplayWindow::new(Duration::from_secs(300), Kept { tide, marks: vec![record(2, 1010, 1010)] });
-        assert_eq!(wide.fresh(wide.clock(at(1010)), at(1000)), Err(Drop::TooOld));
+        let wide = ReplayWindow::new(
+            Duration::from_secs(300),
+            Kept {
+                tide,
+                marks: vec![record(2, 1010, 1010)],
+            },
+        );
+        assert_eq!(
+            wide.fresh(wide.clock(at(1010)), at(1000)),
+            Err(Drop::TooOld)
+        );
     }
 
     #[test]
@@ -205,7 +256,11 @@ mod tests {
         let nth = |n: usize| {
             let mut mark = [0; 16];
             mark[..8].copy_from_slice(&n.to_be_bytes());
-            MarkRecord { mark: Mark(mark), timestamp: at(1000), admitted: at(1000) }
+            MarkRecord {
+                mark: Mark(mark),
+                timestamp: at(1000),
+                admitted: at(1000),
+            }
         };
         for n in 0..REFUSED_MAX + 10 {
             replay.remember_refused(&nth(n));
@@ -221,17 +276,35 @@ mod tests {
     fn both_edges_of_the_window_are_inside() {
         let replay = ReplayWindow::new(WINDOW, Kept::default());
         let now = at(1000);
-        for (made, verdict) in [(970_000, Ok(())), (969_999, Err(Drop::TooOld)), (1_030_000, Ok(())), (1_030_001, Err(Drop::TooNew))] {
-            assert_eq!(replay.fresh(now, Timestamp::from_millis(made)), verdict, "{made}");
+        for (made, verdict) in [
+            (970_000, Ok(())),
+            (969_999, Err(Drop::TooOld)),
+            (1_030_000, Ok(())),
+            (1_030_001, Err(Drop::TooNew)),
+        ] {
+            assert_eq!(
+                replay.fresh(now, Timestamp::from_millis(made)),
+                verdict,
+                "{made}"
+            );
         }
     }
 
     #[test]
     fn a_knock_made_at_the_horizon_is_fresh_and_one_made_before_it_is_too_old() {
         let mut replay = ReplayWindow::new(WINDOW, Kept::default());
-        assert_eq!(replay.remember(record(1, 1000, 1000)), Tide { floor: at(1000), horizon: at(970) });
+        assert_eq!(
+            replay.remember(record(1, 1000, 1000)),
+            Tide {
+                floor: at(1000),
+                horizon: at(970)
+            }
+        );
         assert_eq!(replay.fresh(at(1000), at(970)), Ok(()));
         // The horizon holds also where the clock handed in would not say no.
-        assert_eq!(replay.fresh(at(999), Timestamp::from_millis(969_999)), Err(Drop::TooOld));
+        assert_eq!(
+            replay.fresh(at(999), Timestamp::from_millis(969_999)),
+            Err(Drop::TooOld)
+        );
     }
 }

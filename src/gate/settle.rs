@@ -14,7 +14,12 @@ use crate::service::{self, Ports, Wanted};
 use crate::terms::{AddressFrom, Closing, Terms};
 
 /// What an `open` asks for.
-pub(super) fn terms(request: &Request, source: IpAddr, user: &str, policy: &Policy) -> Result<Terms, Rule> {
+pub(super) fn terms(
+    request: &Request,
+    source: IpAddr,
+    user: &str,
+    policy: &Policy,
+) -> Result<Terms, Rule> {
     let (allow, from) = allow(request, source)?;
     Ok(Terms {
         user: user.to_owned(),
@@ -29,7 +34,12 @@ pub(super) fn terms(request: &Request, source: IpAddr, user: &str, policy: &Poli
 /// What a `close` asks for.
 pub(super) fn closing(request: &Request, source: IpAddr, user: &str) -> Result<Closing, Rule> {
     let (allow, _) = allow(request, source)?;
-    Ok(Closing { user: user.to_owned(), allow, target: request.target.map(address::from_wire), services: wanted(request) })
+    Ok(Closing {
+        user: user.to_owned(),
+        allow,
+        target: request.target.map(address::from_wire),
+        services: wanted(request),
+    })
 }
 
 /// What was asked, for the log; also where it could not be settled.
@@ -41,17 +51,28 @@ pub(super) fn asked(request: &Request, source: IpAddr) -> String {
     let address = match (allow(request, source), request.allow) {
         (Ok((network, AddressFrom::Claimed)), _) => network.to_string(),
         (Ok((network, AddressFrom::Observed)), _) => format!("{network} (source)"),
-        (Err(_), Allow::Source { prefix } | Allow::Network { prefix, .. }) => format!("{source} widened to /{prefix}"),
+        (Err(_), Allow::Source { prefix } | Allow::Network { prefix, .. }) => {
+            format!("{source} widened to /{prefix}")
+        }
     };
-    let target = request.target.map(|target| format!(" at {}", address::from_wire(target))).unwrap_or_default();
-    format!("{action} {}{target} for {address}", service::list(&wanted(request)))
+    let target = request
+        .target
+        .map(|target| format!(" at {}", address::from_wire(target)))
+        .unwrap_or_default();
+    format!(
+        "{action} {}{target} for {address}",
+        service::list(&wanted(request))
+    )
 }
 
 /// Whom to let in, and where that address came from.
 pub(super) fn allow(request: &Request, source: IpAddr) -> Result<(IpNet, AddressFrom), Rule> {
     match request.allow {
-        Allow::Source { prefix } => address::widen(source, prefix).map(|network| (network, AddressFrom::Observed)),
-        Allow::Network { address, prefix } => address::network_from_wire(address, prefix).map(|network| (network, AddressFrom::Claimed)),
+        Allow::Source { prefix } => {
+            address::widen(source, prefix).map(|network| (network, AddressFrom::Observed))
+        }
+        Allow::Network { address, prefix } => address::network_from_wire(address, prefix)
+            .map(|network| (network, AddressFrom::Claimed)),
     }
     .ok_or(Rule::Prefix)
 }

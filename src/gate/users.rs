@@ -82,8 +82,19 @@ impl Users {
             });
             let (hint_key, seal_key, mac_key) = keys.into_parts();
             all.hint_keys.push(hint_key);
-            all.rows.push(Row { mac_key, member: all.members.len(), until: None });
-            all.members.push(Member { seal_key, name, policy, limiter, meter: Meter::default(), codes: None });
+            all.rows.push(Row {
+                mac_key,
+                member: all.members.len(),
+                until: None,
+            });
+            all.members.push(Member {
+                seal_key,
+                name,
+                policy,
+                limiter,
+                meter: Meter::default(),
+                codes: None,
+            });
         }
         all
     }
@@ -95,7 +106,11 @@ impl Users {
         }
         let (hint_key, seal_key, mac_key) = keys.into_parts();
         self.hint_keys.push_old(hint_key, until, window);
-        self.rows.push(Row { mac_key, member: user, until: Some(until) });
+        self.rows.push(Row {
+            mac_key,
+            member: user,
+            until: Some(until),
+        });
         self.old_seal_keys.push(seal_key);
     }
 
@@ -130,10 +145,26 @@ impl Users {
     }
 
     pub(super) fn knocker(&self, row: usize) -> Option<Knocker<'_>> {
-        let Member { seal_key, name, policy, limiter, meter, codes } = self.members.get(self.rows.get(row)?.member)?;
-        let old_seal_key = row.checked_sub(self.members.len()).and_then(|old| self.old_seal_keys.get(old));
+        let Member {
+            seal_key,
+            name,
+            policy,
+            limiter,
+            meter,
+            codes,
+        } = self.members.get(self.rows.get(row)?.member)?;
+        let old_seal_key = row
+            .checked_sub(self.members.len())
+            .and_then(|old| self.old_seal_keys.get(old));
         let policy = self.policies.get(*policy)?;
-        Some(Knocker { name, policy, limiter, meter, seal_key: old_seal_key.unwrap_or(seal_key), codes: codes.as_deref() })
+        Some(Knocker {
+            name,
+            policy,
+            limiter,
+            meter,
+            seal_key: old_seal_key.unwrap_or(seal_key),
+            codes: codes.as_deref(),
+        })
     }
 
     /// Reads ahead: a row that is in the processor's caches has the key for the mac there, too.
@@ -143,7 +174,11 @@ impl Users {
 
     /// The quotas that are not whole at this time.
     pub(super) fn spent(&self, now: Timestamp) -> impl Iterator<Item = Spent> + '_ {
-        self.members.iter().filter_map(move |member| member.meter.spent(&member.name, self.policies.get(member.policy)?.quota, now))
+        self.members.iter().filter_map(move |member| {
+            member
+                .meter
+                .spent(&member.name, self.policies.get(member.policy)?.quota, now)
+        })
     }
 
     /// A row's hint for a step, whether its keys count then or not.
@@ -166,14 +201,33 @@ mod tests {
         let gate = GateName::new("gate.example.org").unwrap();
         let user = |n: u8, services: &[&str]| User {
             keys: UserKeys::derive(&gate, &KeyMaterial::shared(&SharedKey::from_bytes([n; 32]))),
-            policy: Policy::for_user(&format!("user-{n}"), services.iter().map(|service| service.parse().unwrap()).collect()),
+            policy: Policy::for_user(
+                &format!("user-{n}"),
+                services
+                    .iter()
+                    .map(|service| service.parse().unwrap())
+                    .collect(),
+            ),
         };
-        let users = vec![user(0, &["tcp/22"]), user(1, &["tcp/80"]), user(2, &["tcp/22"])];
+        let users = vec![
+            user(0, &["tcp/22"]),
+            user(1, &["tcp/80"]),
+            user(2, &["tcp/22"]),
+        ];
         let users = Users::new(users, &GateClock::default());
-        assert_eq!((users.len(), users.policies.len(), users.hint_keys().len()), (3, 2, 3));
+        assert_eq!(
+            (users.len(), users.policies.len(), users.hint_keys().len()),
+            (3, 2, 3)
+        );
         for (n, service) in ["tcp/22", "tcp/80", "tcp/22"].into_iter().enumerate() {
             let Knocker { name, policy, .. } = users.knocker(n).unwrap();
-            assert_eq!((name, &policy.services), (format!("user-{n}").as_str(), &vec![service.parse().unwrap()]));
+            assert_eq!(
+                (name, &policy.services),
+                (
+                    format!("user-{n}").as_str(),
+                    &vec![service.parse().unwrap()]
+                )
+            );
         }
         assert!(users.mac_key(3).is_none() && users.knocker(3).is_none());
     }
@@ -181,16 +235,49 @@ mod tests {
     #[test]
     fn old_keys_are_a_row_behind_the_members_with_the_members_name_policy_and_quota() {
         let gate = GateName::new("gate.example.org").unwrap();
-        let keys = |n: u8| UserKeys::derive(&gate, &KeyMaterial::shared(&SharedKey::from_bytes([n; 32])));
+        let keys =
+            |n: u8| UserKeys::derive(&gate, &KeyMaterial::shared(&SharedKey::from_bytes([n; 32])));
         let policy = Policy::for_user("alice", vec!["tcp/22".parse().unwrap()]);
-        let mut users = Users::new(vec![User { keys: keys(1), policy }], &GateClock::default());
+        let mut users = Users::new(
+            vec![User {
+                keys: keys(1),
+                policy,
+            }],
+            &GateClock::default(),
+        );
         let until = Timestamp::from_millis(1_000_000);
-        users.add_old(OldKeys { user: 0, keys: keys(2), until }, Duration::from_secs(30));
-        users.add_old(OldKeys { user: 7, keys: keys(3), until }, Duration::from_secs(30));
-        assert_eq!((users.len(), users.hint_keys().len()), (1, 2), "keys of nobody are left out");
+        users.add_old(
+            OldKeys {
+                user: 0,
+                keys: keys(2),
+                until,
+            },
+            Duration::from_secs(30),
+        );
+        users.add_old(
+            OldKeys {
+                user: 7,
+                keys: keys(3),
+                until,
+            },
+            Duration::from_secs(30),
+        );
+        assert_eq!(
+            (users.len(), users.hint_keys().len()),
+            (1, 2),
+            "keys of nobody are left out"
+        );
         let (now, old) = (users.knocker(0).unwrap(), users.knocker(1).unwrap());
-        assert!(now.name == old.name && std::ptr::eq(now.policy, old.policy) && std::ptr::eq(now.limiter, old.limiter));
-        assert!(!std::ptr::eq(now.seal_key, old.seal_key) && users.mac_key(1).is_some() && users.mac_key(2).is_none());
+        assert!(
+            now.name == old.name
+                && std::ptr::eq(now.policy, old.policy)
+                && std::ptr::eq(now.limiter, old.limiter)
+        );
+        assert!(
+            !std::ptr::eq(now.seal_key, old.seal_key)
+                && users.mac_key(1).is_some()
+                && users.mac_key(2).is_none()
+        );
         let just_before = Timestamp::from_millis(999_999);
         assert!(users.counts(0, until) && users.counts(1, just_before) && !users.counts(1, until));
     }

@@ -8,24 +8,54 @@ pub const PROFILE: Section = Section {
     about: "A gate to knock at, and how. A profile has a shared key (key or key_file) or its part of a key pair (private_key or \
             private_key_file, with gate_public_key), or the key comes with each command.",
     keys: &[
-        key("gate", "\"gate.example.org\"", None, "The gate's name, exactly as its own config has it. It is part of the key."),
+        key(
+            "gate",
+            "\"gate.example.org\"",
+            None,
+            "The gate's name, exactly as its own config has it. It is part of the key.",
+        ),
         key(
             "address",
             "\"gate.example.org:62201\" or a list",
             Some("the gate's name, port 62201"),
             "Where knocks go: a host or address, with a port if it is not 62201. One knock goes to each address family.",
         ),
-        key("key", "\"base64...\"", None, "The shared key: 44 characters, as postern keygen prints them."),
+        key(
+            "key",
+            "\"base64...\"",
+            None,
+            "The shared key: 44 characters, as postern keygen prints them.",
+        ),
         key(
             "key_file",
             "\"home.key\"",
             None,
             "A file that holds the shared key and nothing else. A relative path starts at the config's folder.",
         ),
-        key("private_key", "\"base64...\"", None, "One's own private key."),
-        key("private_key_file", "\"own.key\"", None, "A file that holds it."),
-        key("gate_public_key", "\"base64...\"", None, "The gate's public key, which its administrator knows."),
-        key("psk", "\"base64...\"", Some("none"), "A key that both share besides the key pair."),
+        key(
+            "private_key",
+            "\"base64...\"",
+            None,
+            "One's own private key.",
+        ),
+        key(
+            "private_key_file",
+            "\"own.key\"",
+            None,
+            "A file that holds it.",
+        ),
+        key(
+            "gate_public_key",
+            "\"base64...\"",
+            None,
+            "The gate's public key, which its administrator knows.",
+        ),
+        key(
+            "psk",
+            "\"base64...\"",
+            Some("none"),
+            "A key that both share besides the key pair.",
+        ),
         key(
             "services",
             "[\"tcp/22\", \"web\"]",
@@ -41,8 +71,18 @@ pub const PROFILE: Section = Section {
              (RFC 8489) which address it sees, and names that; of a list, [\"stun:a\", \"stun:b\"], all that answer must say the same, or \
              nothing is sent.",
         ),
-        key("duration", "\"30s\"", Some("what the gate grants"), "For how long to open, in whole seconds."),
-        key("target", "\"10.0.0.7\"", Some("the gate itself"), "A host behind the gate to reach."),
+        key(
+            "duration",
+            "\"30s\"",
+            Some("what the gate grants"),
+            "For how long to open, in whole seconds.",
+        ),
+        key(
+            "target",
+            "\"10.0.0.7\"",
+            Some("the gate itself"),
+            "A host behind the gate to reach.",
+        ),
         key(
             "code",
             "\"ask\"",

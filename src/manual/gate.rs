@@ -3,7 +3,9 @@
 use super::{Section, key};
 
 /// Every table of the gate's config. What `posternd.toml` itself may hold comes first, and is told by the others.
-pub const SECTIONS: &[Section] = &[TOP, GATE, FIREWALL, COMMAND, METRICS, SERVICE, USER, MAX_PREFIX];
+pub const SECTIONS: &[Section] = &[
+    TOP, GATE, FIREWALL, COMMAND, METRICS, SERVICE, USER, MAX_PREFIX,
+];
 
 const TOP: Section = Section {
     name: "posternd.toml",
@@ -28,7 +30,12 @@ const GATE: Section = Section {
             "The name that clients know this gate by, 1 to 255 bytes. It is part of every key: a knock that was made for another name never \
              fits, and a gate with a new name has to be told to every client.",
         ),
-        key("port", "62201 or [62201, 443]", Some("62201"), "The UDP ports that knocks come to, at most 16. Nothing ever answers on them."),
+        key(
+            "port",
+            "62201 or [62201, 443]",
+            Some("62201"),
+            "The UDP ports that knocks come to, at most 16. Nothing ever answers on them.",
+        ),
         key(
             "address",
             "\"gate.example.org:62201\" or a list",
@@ -66,7 +73,12 @@ const GATE: Section = Section {
             Some("\"/run/postern/control.sock\""),
             "Where posternd status and its like ask. Only root may.",
         ),
-        key("run_as", "\"postern\"", Some("\"nobody\""), "The unprivileged user that the engine becomes. Better one of its own."),
+        key(
+            "run_as",
+            "\"postern\"",
+            Some("\"nobody\""),
+            "The unprivileged user that the engine becomes. Better one of its own.",
+        ),
         key(
             "capture",
             "\"packet\" or \"udp\"",
@@ -100,7 +112,12 @@ const FIREWALL: Section = Section {
             Some("\"keep\""),
             "What happens when posternd stops: keep leaves open grants to run out and services closed; remove takes everything out.",
         ),
-        key("command", "a table", Some("none"), "The programs of the backend command, see [firewall.command]."),
+        key(
+            "command",
+            "a table",
+            Some("none"),
+            "The programs of the backend command, see [firewall.command].",
+        ),
     ],
 };
 
@@ -129,7 +146,12 @@ const COMMAND: Section = Section {
             Some("none"),
             "Prints the {id} of every grant that is open, one a line; what somebody else took out is then put back.",
         ),
-        key("deadline", "\"5s\"", Some("\"5s\""), "How long each run may take, from 1s to 30s."),
+        key(
+            "deadline",
+            "\"5s\"",
+            Some("\"5s\""),
+            "How long each run may take, from 1s to 30s.",
+        ),
     ],
 };
 
@@ -144,7 +166,12 @@ const METRICS: Section = Section {
             "A file for the textfile collector of a node exporter, which reads names that end in .prom. It is replaced whole, and taken away \
              when posternd stops. Its folder must be there, and root must be allowed to write to it; the unit allows the one of the example.",
         ),
-        key("interval", "\"15s\"", Some("\"15s\""), "How often the file is written, from 1s to 1h."),
+        key(
+            "interval",
+            "\"15s\"",
+            Some("\"15s\""),
+            "How often the file is written, from 1s to 1h.",
+        ),
         key(
             "listen",
             "\"127.0.0.1:9162\"",
@@ -202,12 +229,42 @@ const USER: Section = Section {
     about: "A user: who may knock, and what may be opened. In posternd.toml, or in files of their own under users.d, where a file that holds one \
             user needs no [[user]]. A user has exactly one of key, key_file and public_key.",
     keys: &[
-        key("name", "\"alice\"", None, "1 to 64 letters, digits, dots, underscores, hyphens or @."),
-        key("key", "\"base64...\"", None, "The key that client and gate share: 44 characters, as postern keygen prints them."),
-        key("key_file", "\"alice.key\"", None, "A file that holds the shared key and nothing else."),
-        key("public_key", "\"base64...\"", None, "The client's public key; the gate then needs private_key."),
-        key("psk", "\"base64...\"", Some("none"), "A key that both share besides the key pair."),
-        key("services", "[\"tcp/22\", \"web\"]", None, "What may be opened: ports, or names of [service.NAME]."),
+        key(
+            "name",
+            "\"alice\"",
+            None,
+            "1 to 64 letters, digits, dots, underscores, hyphens or @.",
+        ),
+        key(
+            "key",
+            "\"base64...\"",
+            None,
+            "The key that client and gate share: 44 characters, as postern keygen prints them.",
+        ),
+        key(
+            "key_file",
+            "\"alice.key\"",
+            None,
+            "A file that holds the shared key and nothing else.",
+        ),
+        key(
+            "public_key",
+            "\"base64...\"",
+            None,
+            "The client's public key; the gate then needs private_key.",
+        ),
+        key(
+            "psk",
+            "\"base64...\"",
+            Some("none"),
+            "A key that both share besides the key pair.",
+        ),
+        key(
+            "services",
+            "[\"tcp/22\", \"web\"]",
+            None,
+            "What may be opened: ports, or names of [service.NAME].",
+        ),
         key(
             "targets",
             "[\"10.0.0.0/24\"]",
@@ -220,18 +277,48 @@ const USER: Section = Section {
             Some("\"either\""),
             "Which address may be let in: the one inside the knock, which nobody on the way can change, the source of the packet, or either.",
         ),
-        key("networks", "[\"192.0.2.0/24\"]", Some("[\"0.0.0.0/0\", \"::/0\"]"), "The networks that addresses to be let in must lie in."),
+        key(
+            "networks",
+            "[\"192.0.2.0/24\"]",
+            Some("[\"0.0.0.0/0\", \"::/0\"]"),
+            "The networks that addresses to be let in must lie in.",
+        ),
         key(
             "max_prefix",
             "{ v4 = 24, v6 = 64 }",
             Some("{ v4 = 32, v6 = 128 }"),
             "The widest network that one grant may let in, see max_prefix.",
         ),
-        key("duration", "\"30s\"", Some("\"30s\""), "How long a grant lasts where the knock does not say."),
-        key("max_duration", "\"1h\"", Some("\"1h\""), "The longest that a grant may last, at most 720h. Longer wishes are clipped."),
-        key("quota", "\"30/min\"", Some("\"30/min\""), "How many knocks are admitted in a time: 1/s, 30/min, 100/h, 10/day, 5/10s."),
-        key("end_connections", "true or false", Some("false"), "Whether connections end with the grants of this user that they rest on."),
-        key("disabled", "true or false", Some("false"), "A disabled user is nobody; the services stay closed for everyone else."),
+        key(
+            "duration",
+            "\"30s\"",
+            Some("\"30s\""),
+            "How long a grant lasts where the knock does not say.",
+        ),
+        key(
+            "max_duration",
+            "\"1h\"",
+            Some("\"1h\""),
+            "The longest that a grant may last, at most 720h. Longer wishes are clipped.",
+        ),
+        key(
+            "quota",
+            "\"30/min\"",
+            Some("\"30/min\""),
+            "How many knocks are admitted in a time: 1/s, 30/min, 100/h, 10/day, 5/10s.",
+        ),
+        key(
+            "end_connections",
+            "true or false",
+            Some("false"),
+            "Whether connections end with the grants of this user that they rest on.",
+        ),
+        key(
+            "disabled",
+            "true or false",
+            Some("false"),
+            "A disabled user is nobody; the services stay closed for everyone else.",
+        ),
         key(
             "totp",
             "\"base32...\"",
@@ -239,11 +326,36 @@ const USER: Section = Section {
             "The secret of one-time codes (RFC 6238: SHA-1, 30 seconds): every knock that opens must carry the code of the time. 16 to 64 \
              bytes in base32.",
         ),
-        key("totp_digits", "6, 7 or 8", None, "How many digits those codes have; 6 without it. It stands beside totp only."),
-        key("old_key", "\"base64...\"", Some("none"), "The shared key that the user had before; it counts until old_until."),
-        key("old_public_key", "\"base64...\"", Some("none"), "The same of a key pair."),
-        key("old_psk", "\"base64...\"", Some("none"), "The psk that belongs to old_public_key."),
-        key("old_until", "2026-12-31T00:00:00Z", Some("none"), "Until when the old key counts. posternd user rotate writes these."),
+        key(
+            "totp_digits",
+            "6, 7 or 8",
+            None,
+            "How many digits those codes have; 6 without it. It stands beside totp only.",
+        ),
+        key(
+            "old_key",
+            "\"base64...\"",
+            Some("none"),
+            "The shared key that the user had before; it counts until old_until.",
+        ),
+        key(
+            "old_public_key",
+            "\"base64...\"",
+            Some("none"),
+            "The same of a key pair.",
+        ),
+        key(
+            "old_psk",
+            "\"base64...\"",
+            Some("none"),
+            "The psk that belongs to old_public_key.",
+        ),
+        key(
+            "old_until",
+            "2026-12-31T00:00:00Z",
+            Some("none"),
+            "Until when the old key counts. posternd user rotate writes these.",
+        ),
     ],
 };
 
@@ -251,7 +363,17 @@ const MAX_PREFIX: Section = Section {
     name: "max_prefix",
     about: "The widest networks, by the lengths of their prefixes.",
     keys: &[
-        key("v4", "0 to 32", Some("32"), "For IPv4; 32 is a single address."),
-        key("v6", "0 to 128", Some("128"), "For IPv6; 128 is a single address."),
+        key(
+            "v4",
+            "0 to 32",
+            Some("32"),
+            "For IPv4; 32 is a single address.",
+        ),
+        key(
+            "v6",
+            "0 to 128",
+            Some("128"),
+            "For IPv6; 128 is a single address.",
+        ),
     ],
 };

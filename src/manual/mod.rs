@@ -29,6 +29,16 @@ pub struct Key {
 }
 
 /// A key, in one line of a table.
-const fn key(name: &'static str, takes: &'static str, default: Option<&'static str>, about: &'static str) -> Key {
-    Key { name, takes, default, about }
+const fn key(
+    name: &'static str,
+    takes: &'static str,
+    default: Option<&'static str>,
+    about: &'static str,
+) -> Key {
+    Key {
+        name,
+        takes,
+        default,
+        about,
+    }
 }

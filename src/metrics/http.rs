@@ -25,7 +25,11 @@ const TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 /// # Errors
 /// What the kernel said.
 pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    let socket = Socket::new(
+        Domain::for_address(address),
+        Type::STREAM,
+        Some(Protocol::TCP),
+    )?;
     // A connection of before that the kernel still remembers must not keep a restart from listening.
     socket.set_reuse_address(true)?;
     socket.bind(&address.into())?;
@@ -52,7 +56,10 @@ enum Asked {
     Other(&'static str),
 }
 
-fn answer(stream: &mut (impl Read + Write), page: impl FnOnce() -> Option<String>) -> io::Result<()> {
+fn answer(
+    stream: &mut (impl Read + Write),
+    page: impl FnOnce() -> Option<String>,
+) -> io::Result<()> {
     let (status, head, page) = match asked(&request(stream)?) {
         Asked::Other(status) => (status, false, None),
         Asked::Page { head } => match page() {
@@ -60,10 +67,19 @@ fn answer(stream: &mut (impl Read + Write), page: impl FnOnce() -> Option<String
             None => ("503 Service Unavailable", head, None),
         },
     };
-    let (kind, body) = page.map_or_else(|| ("text/plain; charset=utf-8", format!("{status}\n")), |page| (TYPE, page));
-    let allow = if status.starts_with("405") { "Allow: GET, HEAD\r\n" } else { "" };
-    let mut bytes =
-        format!("HTTP/1.1 {status}\r\n{allow}Content-Type: {kind}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", body.len());
+    let (kind, body) = page.map_or_else(
+        || ("text/plain; charset=utf-8", format!("{status}\n")),
+        |page| (TYPE, page),
+    );
+    let allow = if status.starts_with("405") {
+        "Allow: GET, HEAD\r\n"
+    } else {
+        ""
+    };
+    let mut bytes = format!(
+        "HTTP/1.1 {status}\r\n{allow}Content-Type: {kind}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
+        body.len()
+    );
     if !head {
         bytes.push_str(&body);
     }
@@ -93,9 +109,15 @@ fn ends(request: &[u8]) -> bool {
 }
 
 fn asked(request: &[u8]) -> Asked {
-    let line = request.split(|byte| *byte == b'\r').next().and_then(|line| std::str::from_utf8(line).ok()).unwrap_or_default();
+    let line = request
+        .split(|byte| *byte == b'\r')
+        .next()
+        .and_then(|line| std::str::from_utf8(line).ok())
+        .unwrap_or_default();
     let words: Vec<&str> = line.split(' ').collect();
-    let [method, target, version] = words.as_slice() else { return Asked::Other("400 Bad Request") };
+    let [method, target, version] = words.as_slice() else {
+        return Asked::Other("400 Bad Request");
+    };
     if !version.starts_with("HTTP/1.") || !ends(request) {
         return Asked::Other("400 Bad Request");
     }
@@ -143,18 +165,34 @@ mod tests {
     }
 
     fn said(pieces: &[&[u8]]) -> (io::Result<()>, String) {
-        let mut client = Client(pieces.iter().map(|piece| piece.to_vec()).collect(), Vec::new());
+        let mut client = Client(
+            pieces.iter().map(|piece| piece.to_vec()).collect(),
+            Vec::new(),
+        );
         let result = answer(&mut client, || Some("page\n".to_owned()));
         (result, String::from_utf8(client.1).unwrap())
     }
 
     #[test]
     fn the_page_is_served_whole_with_its_length_and_type() {
-        let (_, whole) = said(&[b"GET /metrics HTTP/1.1\r\nHost: localhost:9162\r\nAccept: */*\r\n\r\n"]);
+        let (_, whole) =
+            said(&[b"GET /metrics HTTP/1.1\r\nHost: localhost:9162\r\nAccept: */*\r\n\r\n"]);
         let (head, body) = whole.split_once("\r\n\r\n").unwrap();
-        assert!(head.starts_with("HTTP/1.1 200 OK\r\n") && head.contains(TYPE) && head.contains("\r\nContent-Length: 5\r\n"), "{head}");
-        assert!(head.ends_with("Connection: close") && body == "page\n", "{whole}");
-        assert_eq!(said(&[b"GET /met", b"rics?x=y HTTP/1.0\r", b"\n\r\n"]).1, whole, "in pieces");
+        assert!(
+            head.starts_with("HTTP/1.1 200 OK\r\n")
+                && head.contains(TYPE)
+                && head.contains("\r\nContent-Length: 5\r\n"),
+            "{head}"
+        );
+        assert!(
+            head.ends_with("Connection: close") && body == "page\n",
+            "{whole}"
+        );
+        assert_eq!(
+            said(&[b"GET /met", b"rics?x=y HTTP/1.0\r", b"\n\r\n"]).1,
+            whole,
+            "in pieces"
+        );
         let (_, without) = said(&[b"HEAD /metrics HTTP/1.1\r\n\r\n"]);
         assert_eq!(without, format!("{head}\r\n\r\n"));
     }
@@ -175,9 +213,16 @@ mod tests {
         ];
         for (request, status) in cases {
             let (_, answer) = said(&[request]);
-            assert!(answer.starts_with(&format!("HTTP/1.1 {status}")) && !answer.contains("page"), "{answer}");
+            assert!(
+                answer.starts_with(&format!("HTTP/1.1 {status}")) && !answer.contains("page"),
+                "{answer}"
+            );
         }
-        assert!(said(&[b"POST /metrics HTTP/1.1\r\n\r\n"]).1.contains("\r\nAllow: GET, HEAD\r\n"));
+        assert!(
+            said(&[b"POST /metrics HTTP/1.1\r\n\r\n"])
+                .1
+                .contains("\r\nAllow: GET, HEAD\r\n")
+        );
     }
 
     #[test]

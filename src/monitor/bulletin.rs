@@ -29,8 +29,18 @@ pub(super) struct Bulletin {
 
 impl Bulletin {
     pub(super) fn new(clock: Steady) -> Self {
-        let (health, file) = (Health::new(notify::watchdog(), clock.now()), MetricsFile::default());
-        Self { clock, health, file, is_awaited: true, status: String::new(), is_unheard: false }
+        let (health, file) = (
+            Health::new(notify::watchdog(), clock.now()),
+            MetricsFile::default(),
+        );
+        Self {
+            clock,
+            health,
+            file,
+            is_awaited: true,
+            status: String::new(),
+            is_unheard: false,
+        }
     }
 
     /// The config is to be read anew.
@@ -59,17 +69,24 @@ impl Monitor {
     /// Asks the engine and tells systemd, where it is time to.
     pub(super) fn publish(&mut self) {
         let now = self.bulletin.clock.now();
-        let serves = self.engine.as_ref().is_some_and(|engine| engine.stage == Stage::Ready);
+        let serves = self
+            .engine
+            .as_ref()
+            .is_some_and(|engine| engine.stage == Stage::Ready);
         let is_due = self.bulletin.health.look(now, serves);
         if is_due {
             self.engine.iter_mut().for_each(|engine| engine.ask());
         }
-        let is_up = self.served && !self.reload_wanted && self.successor.is_none() && self.engine.as_ref().is_none_or(|_| serves);
+        let is_up = self.served
+            && !self.reload_wanted
+            && self.successor.is_none()
+            && self.engine.as_ref().is_none_or(|_| serves);
         if self.bulletin.is_awaited && is_up {
             self.bulletin.is_awaited = false;
             self.bulletin.status = self.status();
             let status = self.bulletin.status.clone();
-            self.bulletin.tell(&[Word::Ready, Word::Status(&status), Word::Alive]);
+            self.bulletin
+                .tell(&[Word::Ready, Word::Status(&status), Word::Alive]);
         } else if is_due {
             let status = self.status();
             let alive = Some(Word::Alive).filter(|_| self.bulletin.health.is_well(now));
@@ -78,21 +95,37 @@ impl Monitor {
             self.bulletin.tell(&words);
             self.bulletin.status = status;
         }
-        let figures = self.engine.as_ref().filter(|_| serves).map(|engine| engine.figures.as_deref());
+        let figures = self
+            .engine
+            .as_ref()
+            .filter(|_| serves)
+            .map(|engine| engine.figures.as_deref());
         if let Some(None) = figures {
             // One that serves has been asked, and will answer in a moment.
             return;
         }
         let (metrics, tally) = (&self.settings.metrics, self.desk.tally());
-        let captures = || self.engine.as_ref().map(|engine| engine.captures.clone()).unwrap_or_default();
-        self.bulletin.file.keep(now, metrics, || Snapshot { figures: figures.flatten().cloned(), captures: captures(), tally });
+        let captures = || {
+            self.engine
+                .as_ref()
+                .map(|engine| engine.captures.clone())
+                .unwrap_or_default()
+        };
+        self.bulletin.file.keep(now, metrics, || Snapshot {
+            figures: figures.flatten().cloned(),
+            captures: captures(),
+            tally,
+        });
     }
 
     /// The line that `systemctl status` shows. Names of users are nobody's business there.
     fn status(&self) -> String {
         let grants = count(self.desk.tally().grants, "grant");
         match &self.engine {
-            Some(engine) if engine.stage == Stage::Ready => format!("{}, {grants} open", count(self.settings.policies.len(), "user")),
+            Some(engine) if engine.stage == Stage::Ready => format!(
+                "{}, {grants} open",
+                count(self.settings.policies.len(), "user")
+            ),
             _ if !self.served => "starting".to_owned(),
             _ => format!("knocks are not heard now, {grants} open; the log says why"),
         }

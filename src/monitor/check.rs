@@ -28,14 +28,21 @@ pub fn check(config: &Path) -> Findings {
 }
 
 fn look_at_host(config: &Path, settings: &Settings, findings: &mut Findings) {
-    routing::warnings(settings).into_iter().for_each(|what| findings.add(Finding::warning("not-routing", what)));
+    routing::warnings(settings)
+        .into_iter()
+        .for_each(|what| findings.add(Finding::warning("not-routing", what)));
     match prepare::run_as(&settings.gate.run_as) {
-        Ok(prepare::RunAs { note: Some(note), .. }) => findings.add(Finding::warning("run-as", note)),
+        Ok(prepare::RunAs {
+            note: Some(note), ..
+        }) => findings.add(Finding::warning("run-as", note)),
         Ok(_) => {}
         Err(stop) => findings.error("run-as", &stop),
     }
     if let Err(stop) = prepare::rights() {
-        findings.add(Finding::warning("rights", format!("{stop}; the firewall and the interfaces were not looked at")));
+        findings.add(Finding::warning(
+            "rights",
+            format!("{stop}; the firewall and the interfaces were not looked at"),
+        ));
         return;
     }
     match monitor::backend(settings) {
@@ -44,10 +51,14 @@ fn look_at_host(config: &Path, settings: &Settings, findings: &mut Findings) {
             if let Err(why) = backend.probe() {
                 findings.error("backend", &Stop::new(UNAVAILABLE, why));
             } else if let Err(why) = backend.kernel_expiry() {
-                let what = format!("the kernel does not end grants by itself: {why}; they end only while posternd runs");
+                let what = format!(
+                    "the kernel does not end grants by itself: {why}; they end only while posternd runs"
+                );
                 findings.add(Finding::warning("kernel-expiry", what));
             }
-            host::look(settings, backend.name()).into_iter().for_each(|finding| findings.add(finding));
+            host::look(settings, backend.name())
+                .into_iter()
+                .for_each(|finding| findings.add(finding));
             for gap in enclosure::gaps(settings, config, backend.name()) {
                 findings.add(Finding::note("sandbox", sandbox::told(&gap)));
             }
@@ -55,9 +66,13 @@ fn look_at_host(config: &Path, settings: &Settings, findings: &mut Findings) {
     }
     look_at_hooks(settings, findings);
     if let Interfaces::Named(names) = &settings.gate.interfaces {
-        for name in names.iter().filter(|name| !Path::new("/sys/class/net").join(name).exists()) {
-            let what =
-                format!("interface {name} is not there now; knocks on it are heard once it appears (is the name right? see `ip link`)");
+        for name in names
+            .iter()
+            .filter(|name| !Path::new("/sys/class/net").join(name).exists())
+        {
+            let what = format!(
+                "interface {name} is not there now; knocks on it are heard once it appears (is the name right? see `ip link`)"
+            );
             findings.add(Finding::warning("interface-missing", what));
         }
     }
@@ -65,9 +80,15 @@ fn look_at_host(config: &Path, settings: &Settings, findings: &mut Findings) {
 
 fn look_at_hooks(settings: &Settings, findings: &mut Findings) {
     for (service, options) in &settings.options {
-        for (key, recipe) in [("on_open", &options.on_open), ("on_close", &options.on_close)] {
+        for (key, recipe) in [
+            ("on_open", &options.on_open),
+            ("on_close", &options.on_close),
+        ] {
             if let Some(why) = recipe.as_ref().and_then(|recipe| unfit(recipe.program())) {
-                findings.add(Finding::warning("hook-unfit", format!("{key} of service {service} can't be run, or not safely: {why}")));
+                findings.add(Finding::warning(
+                    "hook-unfit",
+                    format!("{key} of service {service} can't be run, or not safely: {why}"),
+                ));
             }
         }
     }
@@ -88,7 +109,11 @@ fn look_at_config(settings: &Settings, findings: &mut Findings) {
 
 fn summary(settings: &Settings) -> String {
     let closed = settings.protection().closed();
-    let closed = if closed.is_empty() { "nothing".to_owned() } else { closed };
+    let closed = if closed.is_empty() {
+        "nothing".to_owned()
+    } else {
+        closed
+    };
     format!(
         "gate {}, {}; closed for everyone who has not knocked: {closed}",
         settings.gate.name.as_str(),

@@ -36,7 +36,10 @@ const UNANSWERED_MAX: u32 = 3;
 /// Config, control socket, listener for the figures, and the two maps of a hint filter.
 const BESIDES: usize = 5;
 // A config that is accepted can be started.
-const _: () = assert!(INTERFACES_MAX + BESIDES <= link::DESCRIPTORS_MAX && PORTS_MAX + BESIDES <= link::DESCRIPTORS_MAX);
+const _: () = assert!(
+    INTERFACES_MAX + BESIDES <= link::DESCRIPTORS_MAX
+        && PORTS_MAX + BESIDES <= link::DESCRIPTORS_MAX
+);
 
 /// A running engine.
 #[derive(Debug)]
@@ -95,9 +98,18 @@ impl Engine {
     ) -> Result<Self, Stop> {
         let (ours, theirs) = link::pair().map_err(Stop::system("making the link to the engine"))?;
         let arguments: Vec<&OsStr> = arguments.iter().map(OsStr::new).collect();
-        let env: Vec<(&str, String)> = log::INHERITED.into_iter().filter_map(|name| Some((name, std::env::var(name).ok()?))).collect();
-        let wiring = Wiring { stdin: theirs.into_socket().into(), stdout: Stdio::inherit(), stderr: Stdio::inherit(), env: &env };
-        let child = program::start_again(&arguments, wiring).map_err(Stop::system("starting the engine"))?;
+        let env: Vec<(&str, String)> = log::INHERITED
+            .into_iter()
+            .filter_map(|name| Some((name, std::env::var(name).ok()?)))
+            .collect();
+        let wiring = Wiring {
+            stdin: theirs.into_socket().into(),
+            stdout: Stdio::inherit(),
+            stderr: Stdio::inherit(),
+            env: &env,
+        };
+        let child = program::start_again(&arguments, wiring)
+            .map_err(Stop::system("starting the engine"))?;
         let mut engine = Self::new(child, ours);
         engine.captures = start.captures.iter().map(ToString::to_string).collect();
         let config = in_memory(bundle).map_err(Stop::system("handing the config to the engine"))?;
@@ -117,7 +129,17 @@ impl Engine {
     /// The process behind this link.
     pub(super) fn new(child: Child, link: Link) -> Self {
         let (figures, captures, unsent) = (None, Vec::new(), VecDeque::new());
-        Self { child, link, stage: Stage::Loading, over: None, figures, captures, unanswered: 0, unsent, stuck_since: None }
+        Self {
+            child,
+            link,
+            stage: Stage::Loading,
+            over: None,
+            figures,
+            captures,
+            unanswered: 0,
+            unsent,
+            stuck_since: None,
+        }
     }
 
     /// Its process.
@@ -128,7 +150,11 @@ impl Engine {
     /// What to wait for: an order, or room where reports have not all been sent. Until they are, no further order is taken, so
     /// that they never pile up.
     pub(super) fn waited_for(&self) -> PollFd<'_> {
-        let what = if self.unsent.is_empty() { PollFlags::IN } else { PollFlags::OUT };
+        let what = if self.unsent.is_empty() {
+            PollFlags::IN
+        } else {
+            PollFlags::OUT
+        };
         PollFd::from_borrowed_fd(self.link.as_fd(), what)
     }
 
@@ -145,15 +171,20 @@ impl Engine {
                     self.over = Some(Over::Gone);
                     break;
                 }
-                Ok(Received::Message(len)) => order::decode(buffer.get(..len).unwrap_or_default()).map_err(|error| error.to_string()),
+                Ok(Received::Message(len)) => order::decode(buffer.get(..len).unwrap_or_default())
+                    .map_err(|error| error.to_string()),
                 Err(error) => Err(error.to_string()),
             };
             match order {
                 Ok(Order::Loaded) => self.stage = self.stage.max(Stage::Loaded),
                 Ok(Order::Ready) => self.serves(),
-                Ok(Order::Measured(figures)) => (self.figures, self.unanswered) = (Some(figures), 0),
+                Ok(Order::Measured(figures)) => {
+                    (self.figures, self.unanswered) = (Some(figures), 0)
+                }
                 Ok(order) => orders.push(order),
-                Err(why) => self.over = Some(Over::Unfit(format!("it gave an order that is none: {why}"))),
+                Err(why) => {
+                    self.over = Some(Over::Unfit(format!("it gave an order that is none: {why}")))
+                }
             }
             if matches!(orders.last(), Some(Order::List { .. })) {
                 break;
@@ -175,7 +206,8 @@ impl Engine {
             return;
         }
         if self.unanswered >= UNANSWERED_MAX {
-            self.over.get_or_insert(Over::Unfit("it does not answer".to_owned()));
+            self.over
+                .get_or_insert(Over::Unfit("it does not answer".to_owned()));
         }
         self.unanswered = self.unanswered.saturating_add(1);
         self.tell(&Report::Measure);
@@ -187,8 +219,13 @@ impl Engine {
             Ok(bytes) => self.unsent.push_back(bytes),
             Err(error) => {
                 warn!("a report to the engine is left out: {error}");
-                let short = report.ticket().map(|ticket| Report::Refused { ticket, rule: Rule::Firewall, why: error.to_string() });
-                self.unsent.extend(short.and_then(|short| order::encode(&short).ok()));
+                let short = report.ticket().map(|ticket| Report::Refused {
+                    ticket,
+                    rule: Rule::Firewall,
+                    why: error.to_string(),
+                });
+                self.unsent
+                    .extend(short.and_then(|short| order::encode(&short).ok()));
             }
         }
         self.send_unsent();
@@ -204,17 +241,28 @@ impl Engine {
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => break,
                 // Nobody is there to be told, but orders of before its end may still be in the link.
-                Err(error) if matches!(error.kind(), ErrorKind::BrokenPipe | ErrorKind::ConnectionReset) => self.unsent.clear(),
+                Err(error)
+                    if matches!(
+                        error.kind(),
+                        ErrorKind::BrokenPipe | ErrorKind::ConnectionReset
+                    ) =>
+                {
+                    self.unsent.clear()
+                }
                 Err(error) => {
                     self.unsent.clear();
-                    self.over.get_or_insert(Over::Unfit(format!("it can't be told anything: {error}")));
+                    self.over
+                        .get_or_insert(Over::Unfit(format!("it can't be told anything: {error}")));
                 }
             }
         }
         if self.unsent.is_empty() {
             self.stuck_since = None;
-        } else if clock::elapsed(*self.stuck_since.get_or_insert_with(clock::instant)) > LISTENS_WITHIN {
-            self.over.get_or_insert(Over::Unfit("it does not listen".to_owned()));
+        } else if clock::elapsed(*self.stuck_since.get_or_insert_with(clock::instant))
+            > LISTENS_WITHIN
+        {
+            self.over
+                .get_or_insert(Over::Unfit("it does not listen".to_owned()));
         }
     }
 

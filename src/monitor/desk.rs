@@ -74,12 +74,19 @@ impl Desk {
         backend.tick(now);
         let clearance = Clearance::new(settings);
         let found = backend.list()?;
-        let last_id = found.iter().map(|grant| grant.id.0).max().unwrap_or_default();
-        let (mut kept, lost): (Vec<Grant>, Vec<Grant>) =
-            found.into_iter().partition(|grant| grant.until > now && clearance.still_allows(grant));
+        let last_id = found
+            .iter()
+            .map(|grant| grant.id.0)
+            .max()
+            .unwrap_or_default();
+        let (mut kept, lost): (Vec<Grant>, Vec<Grant>) = found
+            .into_iter()
+            .partition(|grant| grant.until > now && clearance.still_allows(grant));
         for grant in &mut kept {
             // More can be left only where the clock was set back meanwhile.
-            grant.until = grant.until.min(backend.end(now.plus(clearance.longest(grant))));
+            grant.until = grant
+                .until
+                .min(backend.end(now.plus(clearance.longest(grant))));
         }
         let protection = settings.protection();
         adopt(connections.as_deref_mut(), &protection.services);
@@ -87,16 +94,38 @@ impl Desk {
         // Once more, for those that came about in between.
         adopt(connections.as_deref_mut(), &protection.services);
         if !kept.is_empty() {
-            info!(grants = kept.len(), "grants of the last run are still open and stay until their time");
+            info!(
+                grants = kept.len(),
+                "grants of the last run are still open and stay until their time"
+            );
         }
         if let Err(why) = backend.kernel_expiry() {
             warn!("the kernel does not end grants by itself: {why}; they end while posternd runs");
         }
         let ledger = Ledger::new(last_id, kept);
-        let (rested, trouble, is_misdated, trial, hooks) = (Timestamp::default(), None, false, None, None);
-        let tally = Tally { started: now, ..Tally::default() };
-        let mut desk = Self { clearance, protection, ledger, tally, backend, rested, trouble, is_misdated, trial, hooks, connections };
-        let ended = lost.iter().filter_map(|grant| desk.clearance.ends_connections(grant)).collect();
+        let (rested, trouble, is_misdated, trial, hooks) =
+            (Timestamp::default(), None, false, None, None);
+        let tally = Tally {
+            started: now,
+            ..Tally::default()
+        };
+        let mut desk = Self {
+            clearance,
+            protection,
+            ledger,
+            tally,
+            backend,
+            rested,
+            trouble,
+            is_misdated,
+            trial,
+            hooks,
+            connections,
+        };
+        let ended = lost
+            .iter()
+            .filter_map(|grant| desk.clearance.ends_connections(grant))
+            .collect();
         desk.end_connections(ended);
         Ok(desk)
     }
@@ -109,16 +138,30 @@ impl Desk {
         self.backend.tick(now);
         let clearance = Clearance::new(settings);
         let protection = settings.protection();
-        let lost = self.ledger.close_where(|grant| !clearance.still_allows(grant));
+        let lost = self
+            .ledger
+            .close_where(|grant| !clearance.still_allows(grant));
         // The old config knows users and services that the new one may have lost.
         let ends = |change: &Change| match change {
-            Change::Close(grant) => self.clearance.ends_connections(grant).or_else(|| clearance.ends_connections(grant)),
+            Change::Close(grant) => self
+                .clearance
+                .ends_connections(grant)
+                .or_else(|| clearance.ends_connections(grant)),
             Change::Open(_) | Change::Extend { .. } => None,
         };
         let ended: Vec<Grant> = lost.iter().filter_map(ends).collect();
-        let stay: Vec<Grant> = self.ledger.grants().filter(|grant| clearance.still_allows(grant)).cloned().collect();
+        let stay: Vec<Grant> = self
+            .ledger
+            .grants()
+            .filter(|grant| clearance.still_allows(grant))
+            .cloned()
+            .collect();
         let is_new = protection.services != self.protection.services;
-        let newly = if is_new { protection.services.as_slice() } else { &[] };
+        let newly = if is_new {
+            protection.services.as_slice()
+        } else {
+            &[]
+        };
         adopt(self.connections.as_deref_mut(), newly);
         self.backend.install(&protection, &stay)?;
         adopt(self.connections.as_deref_mut(), newly);
@@ -129,7 +172,10 @@ impl Desk {
             hooks.reload(settings, self.ledger.grants());
         }
         if !lost.is_empty() {
-            info!(grants = lost.len(), "grants that the new config does not allow were closed");
+            info!(
+                grants = lost.len(),
+                "grants that the new config does not allow were closed"
+            );
         }
         self.clearance = clearance;
         self.protection = protection;
@@ -140,9 +186,14 @@ impl Desk {
     /// Carries out a batch of orders, and closes what is due, in one step of the firewall.
     pub fn serve(&mut self, now: Timestamp, mut orders: Vec<Order>) -> Vec<Report> {
         // A door that one order closes and a later one opens needs two steps: the second must find the first done.
-        let after_close = orders.iter().skip_while(|order| !closes(order)).position(|order| matches!(order, Order::Open { .. }));
+        let after_close = orders
+            .iter()
+            .skip_while(|order| !closes(order))
+            .position(|order| matches!(order, Order::Open { .. }));
         let first_close = orders.iter().position(closes).unwrap_or_default();
-        let later = after_close.map(|at| orders.split_off(first_close.saturating_add(at))).unwrap_or_default();
+        let later = after_close
+            .map(|at| orders.split_off(first_close.saturating_add(at)))
+            .unwrap_or_default();
         let mut reports = self.serve_step(now, orders);
         if !later.is_empty() {
             reports.extend(self.serve(now, later));
@@ -153,12 +204,19 @@ impl Desk {
     fn serve_step(&mut self, now: Timestamp, orders: Vec<Order>) -> Vec<Report> {
         // Bounded, so that a clock that was set back keeps no door open.
         let rests = now < self.rested && self.rested.since(now) <= REST;
-        let due = if rests { Vec::new() } else { self.ledger.due(now, self.backend.batch()) };
+        let due = if rests {
+            Vec::new()
+        } else {
+            self.ledger.due(now, self.backend.batch())
+        };
         if !due.is_empty() {
             self.rested = now.plus(REST);
         }
         let mut closing = due.iter().map(|change| change.id()).collect();
-        let plans: Vec<Plan> = orders.into_iter().filter_map(|order| self.plan(now, order, &mut closing)).collect();
+        let plans: Vec<Plan> = orders
+            .into_iter()
+            .filter_map(|order| self.plan(now, order, &mut closing))
+            .collect();
         let mut changes = due.clone();
         for plan in &plans {
             match plan {
@@ -171,7 +229,10 @@ impl Desk {
         for (change, result) in due.iter().zip(results.by_ref()) {
             tell_closed(change, result, "its time is up");
         }
-        plans.into_iter().flat_map(|plan| self.report(plan, &mut results)).collect()
+        plans
+            .into_iter()
+            .flat_map(|plan| self.report(plan, &mut results))
+            .collect()
     }
 
     /// From now on these hooks are told of every grant that opens or ends.
@@ -211,7 +272,11 @@ impl Desk {
 
     /// What was counted so far.
     pub fn tally(&self) -> Tally {
-        Tally { grants: self.ledger.len(), turnover: self.ledger.turnover(), ..self.tally }
+        Tally {
+            grants: self.ledger.len(),
+            turnover: self.ledger.turnover(),
+            ..self.tally
+        }
     }
 
     /// Counts an engine that was let go.
@@ -231,7 +296,10 @@ impl Desk {
     pub fn remove(&mut self) -> Result<(), BackendError> {
         let removed = self.backend.remove();
         if removed.is_ok() {
-            self.ledger.close_where(|_| true).iter().for_each(|change| self.done(change));
+            self.ledger
+                .close_where(|_| true)
+                .iter()
+                .for_each(|change| self.done(change));
         }
         self.finish();
         removed
@@ -241,7 +309,10 @@ impl Desk {
     pub fn rest(&mut self, now: Timestamp) -> usize {
         if let Err(why) = self.backend.kernel_expiry() {
             let all = self.ledger.close_where(|_| true);
-            info!(grants = all.len(), "every grant is closed before posternd stops, for no kernel ends them: {why}");
+            info!(
+                grants = all.len(),
+                "every grant is closed before posternd stops, for no kernel ends them: {why}"
+            );
             for (change, result) in all.iter().zip(self.apply(now, &all)) {
                 tell_closed(change, result, "posternd stops");
             }
@@ -257,7 +328,12 @@ impl Desk {
     }
 
     /// A grant is closed once in a step, however many orders ask for it.
-    fn plan(&mut self, now: Timestamp, order: Order, closing: &mut BTreeSet<GrantId>) -> Option<Plan> {
+    fn plan(
+        &mut self,
+        now: Timestamp,
+        order: Order,
+        closing: &mut BTreeSet<GrantId>,
+    ) -> Option<Plan> {
         let mut once = |mut changes: Vec<Change>| {
             changes.retain(|change| closing.insert(change.id()));
             changes
@@ -267,7 +343,11 @@ impl Desk {
             Order::Loaded | Order::Ready | Order::Measured(_) | Order::Reload { .. } => None,
             Order::Open { ticket, terms } => Some(match self.clearance.open(&terms) {
                 Err(rule) => {
-                    warn!(user = terms.user, rule = rule.name(), "an order was refused that the gate should not have given: {terms}");
+                    warn!(
+                        user = terms.user,
+                        rule = rule.name(),
+                        "an order was refused that the gate should not have given: {terms}"
+                    );
                     refused(ticket, rule, rule.sentence())
                 }
                 Ok(opening) => {
@@ -276,77 +356,163 @@ impl Desk {
                     match self.ledger.open(now, &terms, opening) {
                         Ok(change) => Plan::Open { ticket, change },
                         Err(full) => {
-                            warn!(user = terms.user, rule = Rule::Firewall.name(), "not open: {terms}: {full}");
+                            warn!(
+                                user = terms.user,
+                                rule = Rule::Firewall.name(),
+                                "not open: {terms}: {full}"
+                            );
                             refused(ticket, Rule::Firewall, &full.to_string())
                         }
                     }
                 }
             }),
-            Order::Close { ticket, closing: wanted } => Some(match self.clearance.close(&wanted) {
+            Order::Close {
+                ticket,
+                closing: wanted,
+            } => Some(match self.clearance.close(&wanted) {
                 Err(rule) => refused(ticket, rule, rule.sentence()),
-                Ok(opening) => Plan::Close { ticket, changes: once(self.ledger.close(&wanted, &opening)) },
+                Ok(opening) => Plan::Close {
+                    ticket,
+                    changes: once(self.ledger.close(&wanted, &opening)),
+                },
             }),
-            Order::End { ticket, which } => {
-                Some(Plan::Close { ticket, changes: once(self.ledger.close_where(|grant| which.includes(grant))) })
-            }
-            Order::Confirm { ticket } => Some(Plan::Answer(Report::Confirmed { ticket, trial: self.pass_trial("it was confirmed") })),
+            Order::End { ticket, which } => Some(Plan::Close {
+                ticket,
+                changes: once(self.ledger.close_where(|grant| which.includes(grant))),
+            }),
+            Order::Confirm { ticket } => Some(Plan::Answer(Report::Confirmed {
+                ticket,
+                trial: self.pass_trial("it was confirmed"),
+            })),
             Order::List { ticket } => Some(Plan::List { ticket }),
-            Order::Measure { ticket } => Some(Plan::Answer(Report::Measured { ticket, tally: self.tally() })),
+            Order::Measure { ticket } => Some(Plan::Answer(Report::Measured {
+                ticket,
+                tally: self.tally(),
+            })),
         }
     }
 
     /// Drives the firewall and tells the ledger; a change that was not done is taken back, the last first.
-    fn apply(&mut self, now: Timestamp, changes: &[Change]) -> std::vec::IntoIter<Result<(), BackendError>> {
+    fn apply(
+        &mut self,
+        now: Timestamp,
+        changes: &[Change],
+    ) -> std::vec::IntoIter<Result<(), BackendError>> {
         if changes.is_empty() {
             return Vec::new().into_iter();
         }
         self.backend.tick(now);
         // A driver finds by its end what it is to close, so that ends must be right first.
-        let dated = if self.is_misdated { self.put_back(now) } else { Ok(()) };
+        let dated = if self.is_misdated {
+            self.put_back(now)
+        } else {
+            Ok(())
+        };
         let mut results = match dated {
             Ok(()) => self.backend.apply(changes),
             Err(error) => vec![Err(error); changes.len()],
         };
-        results.resize_with(changes.len(), || Err(BackendError("the firewall driver gave no result".to_owned())));
-        let (done, failed): (Vec<_>, Vec<_>) = changes.iter().zip(&results).partition(|(_, result)| result.is_ok());
-        done.into_iter().for_each(|(change, _)| self.done(change));
-        failed.into_iter().rev().for_each(|(change, _)| self.ledger.undo(now, change));
-        let ended = changes.iter().zip(&results).filter_map(|(change, result)| match (change, result) {
-            (Change::Close(grant), Ok(())) => self.clearance.ends_connections(grant),
-            _ => None,
+        results.resize_with(changes.len(), || {
+            Err(BackendError(
+                "the firewall driver gave no result".to_owned(),
+            ))
         });
+        let (done, failed): (Vec<_>, Vec<_>) = changes
+            .iter()
+            .zip(&results)
+            .partition(|(_, result)| result.is_ok());
+        done.into_iter().for_each(|(change, _)| self.done(change));
+        failed
+            .into_iter()
+            .rev()
+            .for_each(|(change, _)| self.ledger.undo(now, change));
+        let ended =
+            changes
+                .iter()
+                .zip(&results)
+                .filter_map(|(change, result)| match (change, result) {
+                    (Change::Close(grant), Ok(())) => self.clearance.ends_connections(grant),
+                    _ => None,
+                });
         self.end_connections(ended.collect());
         results.into_iter()
     }
 
     /// What rests on these grants, which have ended, ends too. Where that fails the doors are closed all the same.
     fn end_connections(&mut self, ended: Vec<Grant>) {
-        let Some(connections) = self.connections.as_deref_mut().filter(|_| !ended.is_empty()) else { return };
+        let Some(connections) = self
+            .connections
+            .as_deref_mut()
+            .filter(|_| !ended.is_empty())
+        else {
+            return;
+        };
         match connections.end(&ended, &mut self.ledger.grants()) {
             Ok(0) => {}
-            Ok(count) => info!(grants = ended.len(), connections = count, "connections were ended with their grants"),
-            Err(error) => warn!(grants = ended.len(), "the doors are closed, but connections through them may live on: {error}"),
+            Ok(count) => info!(
+                grants = ended.len(),
+                connections = count,
+                "connections were ended with their grants"
+            ),
+            Err(error) => warn!(
+                grants = ended.len(),
+                "the doors are closed, but connections through them may live on: {error}"
+            ),
         }
     }
 
-    fn report(&mut self, plan: Plan, results: &mut impl Iterator<Item = Result<(), BackendError>>) -> Vec<Report> {
-        let nothing = || Err(BackendError("the firewall driver gave no result".to_owned()));
+    fn report(
+        &mut self,
+        plan: Plan,
+        results: &mut impl Iterator<Item = Result<(), BackendError>>,
+    ) -> Vec<Report> {
+        let nothing = || {
+            Err(BackendError(
+                "the firewall driver gave no result".to_owned(),
+            ))
+        };
         match plan {
             Plan::Answer(report) => vec![report],
             Plan::List { ticket } => pages::of(ticket, self.ledger.grants()),
-            Plan::Open { ticket, change } => vec![match (results.next().unwrap_or_else(nothing), change) {
-                (Ok(()), Change::Open(grant) | Change::Extend { new: grant, .. } | Change::Close(grant)) => {
-                    self.pass_trial("a knock was admitted");
-                    info!(user = grant.user, id = grant.id.0, until = %grant.until, "open: {grant}");
-                    Report::Opened { ticket, grant }
-                }
-                (Err(error), Change::Open(grant) | Change::Extend { new: grant, .. } | Change::Close(grant)) => {
-                    warn!(user = grant.user, rule = Rule::Firewall.name(), "not open: {grant}: {error}");
-                    Report::Refused { ticket, rule: Rule::Firewall, why: error.to_string() }
-                }
-            }],
+            Plan::Open { ticket, change } => {
+                vec![match (results.next().unwrap_or_else(nothing), change) {
+                    (
+                        Ok(()),
+                        Change::Open(grant)
+                        | Change::Extend { new: grant, .. }
+                        | Change::Close(grant),
+                    ) => {
+                        self.pass_trial("a knock was admitted");
+                        info!(user = grant.user, id = grant.id.0, until = %grant.until, "open: {grant}");
+                        Report::Opened { ticket, grant }
+                    }
+                    (
+                        Err(error),
+                        Change::Open(grant)
+                        | Change::Extend { new: grant, .. }
+                        | Change::Close(grant),
+                    ) => {
+                        warn!(
+                            user = grant.user,
+                            rule = Rule::Firewall.name(),
+                            "not open: {grant}: {error}"
+                        );
+                        Report::Refused {
+                            ticket,
+                            rule: Rule::Firewall,
+                            why: error.to_string(),
+                        }
+                    }
+                }]
+            }
             Plan::Close { ticket, changes } => {
-                let closed = changes.iter().map(|change| tell_closed(change, results.next().unwrap_or_else(nothing), "as was asked"));
+                let closed = changes.iter().map(|change| {
+                    tell_closed(
+                        change,
+                        results.next().unwrap_or_else(nothing),
+                        "as was asked",
+                    )
+                });
                 let count = closed.filter(|done| *done).count();
                 vec![Report::Closed { ticket, count }]
             }
@@ -365,16 +531,25 @@ impl Desk {
 
 /// Connections that are older than connection tracking must not be cut by the protection.
 fn adopt(connections: Option<&mut (dyn Connections + 'static)>, protected: &[Ports]) {
-    let Some(connections) = connections.filter(|_| !protected.is_empty()) else { return };
+    let Some(connections) = connections.filter(|_| !protected.is_empty()) else {
+        return;
+    };
     match connections.adopt(protected) {
         Ok(0) => {}
-        Ok(count) => info!(connections = count, "connections that are open on protected ports were made known to connection tracking"),
+        Ok(count) => info!(
+            connections = count,
+            "connections that are open on protected ports were made known to connection tracking"
+        ),
         Err(error) => warn!("connections that are open on protected ports may be cut: {error}"),
     }
 }
 
 fn refused(ticket: u64, rule: Rule, why: &str) -> Plan {
-    Plan::Answer(Report::Refused { ticket, rule, why: why.to_owned() })
+    Plan::Answer(Report::Refused {
+        ticket,
+        rule,
+        why: why.to_owned(),
+    })
 }
 
 fn closes(order: &Order) -> bool {
@@ -383,10 +558,16 @@ fn closes(order: &Order) -> bool {
 
 /// Logs a close and says whether it was done.
 fn tell_closed(change: &Change, result: Result<(), BackendError>, why: &str) -> bool {
-    let Change::Close(grant) = change else { return false };
+    let Change::Close(grant) = change else {
+        return false;
+    };
     match &result {
         Ok(()) => info!(user = grant.user, id = grant.id.0, "closed, {why}: {grant}"),
-        Err(error) => warn!(user = grant.user, id = grant.id.0, "not closed, trying again: {grant}: {error}"),
+        Err(error) => warn!(
+            user = grant.user,
+            id = grant.id.0,
+            "not closed, trying again: {grant}: {error}"
+        ),
     }
     result.is_ok()
 }

@@ -30,7 +30,10 @@ const KEPT: [Capability; 8] = [
 
 /// Whether programs that the config names run as root, whatever they may need for it.
 pub(super) fn runs_programs_of_config(settings: &Settings) -> bool {
-    let hooks = settings.options.values().any(|options| options.on_open.is_some() || options.on_close.is_some());
+    let hooks = settings
+        .options
+        .values()
+        .any(|options| options.on_open.is_some() || options.on_close.is_some());
     hooks || settings.firewall.backend == BackendKind::Command
 }
 
@@ -40,9 +43,13 @@ pub(super) fn runs_programs_of_config(settings: &Settings) -> bool {
 /// What the kernel said where half of it was done.
 pub fn enclose(settings: &Settings, config: &Path, backend: &str) -> Result<Vec<String>, Stop> {
     let mut gaps: Vec<String> = allow_locking().into_iter().collect();
-    let no_core = Rlimit { current: Some(0), maximum: Some(0) };
+    let no_core = Rlimit {
+        current: Some(0),
+        maximum: Some(0),
+    };
     process::setrlimit(Resource::Core, no_core).map_err(Stop::system("forbidding core dumps"))?;
-    process::set_dumpable_behavior(DumpableBehavior::NotDumpable).map_err(Stop::system("forbidding core dumps"))?;
+    process::set_dumpable_behavior(DumpableBehavior::NotDumpable)
+        .map_err(Stop::system("forbidding core dumps"))?;
     gaps.extend(give_up(settings, config, backend)?);
     Ok(gaps)
 }
@@ -54,7 +61,9 @@ pub(super) fn gaps(settings: &Settings, config: &Path, backend: &str) -> Vec<Str
     let failed = || Err(Stop::new(SYSTEM, "the thread that tried it died"));
     let [monitor, engine] = std::thread::scope(|scope| {
         let monitor = scope.spawn(|| give_up(settings, config, backend));
-        let engine = scope.spawn(|| sandbox::engine(&settings.gate.state_dir).map_err(|error| Stop::new(SYSTEM, error)));
+        let engine = scope.spawn(|| {
+            sandbox::engine(&settings.gate.state_dir).map_err(|error| Stop::new(SYSTEM, error))
+        });
         [monitor, engine].map(|tried| tried.join().unwrap_or_else(|_| failed()))
     });
     let lines = |tried: Result<Vec<String>, Stop>| tried.unwrap_or_else(|stop| vec![stop.message]);
@@ -75,18 +84,29 @@ pub(super) fn tell(gaps: &[String]) {
 
 /// For the engine, whose keys must not be swapped out. Returns why not where the limit can't be raised.
 fn allow_locking() -> Option<String> {
-    let unlimited = Rlimit { current: None, maximum: None };
-    let refused = process::setrlimit(Resource::Memlock, unlimited).is_err() && process::getrlimit(Resource::Memlock) != unlimited;
-    refused.then(|| "the engine's memory can't be locked (RLIMIT_MEMLOCK): keys may be swapped out".to_owned())
+    let unlimited = Rlimit {
+        current: None,
+        maximum: None,
+    };
+    let refused = process::setrlimit(Resource::Memlock, unlimited).is_err()
+        && process::getrlimit(Resource::Memlock) != unlimited;
+    refused.then(|| {
+        "the engine's memory can't be locked (RLIMIT_MEMLOCK): keys may be swapped out".to_owned()
+    })
 }
 
 /// Capabilities, paths and system calls of this thread, and of what it starts.
 fn give_up(settings: &Settings, config: &Path, backend: &str) -> Result<Vec<String>, Stop> {
     if runs_programs_of_config(settings) {
-        return Ok(vec!["the monitor keeps all its rights, for programs of the config run with them".to_owned()]);
+        return Ok(vec![
+            "the monitor keeps all its rights, for programs of the config run with them".to_owned(),
+        ]);
     }
-    let mut gaps: Vec<String> =
-        keep_capabilities().err().map(|error| format!("the monitor keeps all its capabilities: {error}")).into_iter().collect();
+    let mut gaps: Vec<String> = keep_capabilities()
+        .err()
+        .map(|error| format!("the monitor keeps all its capabilities: {error}"))
+        .into_iter()
+        .collect();
     let native = backend == "nftables";
     let failed = |error: String| Stop::new(SYSTEM, error);
     gaps.extend(sandbox::monitor(&paths(settings, config, native), native).map_err(failed)?);
@@ -95,7 +115,10 @@ fn give_up(settings: &Settings, config: &Path, backend: &str) -> Result<Vec<Stri
 
 fn keep_capabilities() -> Result<(), caps::errors::CapsError> {
     let permitted = caps::read(None, CapSet::Permitted)?;
-    let kept: CapsHashSet = KEPT.into_iter().filter(|capability| permitted.contains(capability)).collect();
+    let kept: CapsHashSet = KEPT
+        .into_iter()
+        .filter(|capability| permitted.contains(capability))
+        .collect();
     for capability in caps::read(None, CapSet::Bounding)?.difference(&kept) {
         caps::drop(None, CapSet::Bounding, *capability)?;
     }
@@ -107,17 +130,36 @@ fn keep_capabilities() -> Result<(), caps::errors::CapsError> {
 fn paths(settings: &Settings, config: &Path, native: bool) -> Paths {
     let folder = |path: &Path| path.parent().map(Path::to_path_buf);
     let gate = &settings.gate;
-    let mut write = vec![gate.state_dir.clone(), prepare::monitor_path(&gate.state_dir), PathBuf::from("/dev/null")];
+    let mut write = vec![
+        gate.state_dir.clone(),
+        prepare::monitor_path(&gate.state_dir),
+        PathBuf::from("/dev/null"),
+    ];
     write.extend(folder(&gate.control_socket));
     write.extend(settings.metrics.file.as_deref().and_then(folder));
-    let mut execute = vec![PathBuf::from("/lib"), PathBuf::from("/lib64"), PathBuf::from("/usr/lib"), PathBuf::from("/usr/lib64")];
+    let mut execute = vec![
+        PathBuf::from("/lib"),
+        PathBuf::from("/lib64"),
+        PathBuf::from("/usr/lib"),
+        PathBuf::from("/usr/lib64"),
+    ];
     execute.extend(std::env::current_exe());
     if !native {
         // The firewall's programs, and the lock that some of them take. Folders, for an update puts other files there.
-        execute.extend(Iptables::locate(program::find).map(|programs| programs.folders()).unwrap_or_default());
+        execute.extend(
+            Iptables::locate(program::find)
+                .map(|programs| programs.folders())
+                .unwrap_or_default(),
+        );
         write.push(PathBuf::from("/run"));
     }
     debug!(config = %config.display(), ?write, "what the monitor may write to from now on");
     let notify = std::env::var_os("NOTIFY_SOCKET").unwrap_or_default();
-    Paths { read: vec![PathBuf::from("/")], execute, write, bind: true, outside: notify.as_encoded_bytes().starts_with(b"@") }
+    Paths {
+        read: vec![PathBuf::from("/")],
+        execute,
+        write,
+        bind: true,
+        outside: notify.as_encoded_bytes().starts_with(b"@"),
+    }
 }

@@ -23,12 +23,22 @@ pub struct Finding {
 impl Finding {
     /// Something that an administrator should mend.
     pub fn warning(id: &'static str, what: impl fmt::Display) -> Self {
-        Self { level: "warning", id, what: line(what), cure: Vec::new() }
+        Self {
+            level: "warning",
+            id,
+            what: line(what),
+            cure: Vec::new(),
+        }
     }
 
     /// Something that is good to know.
     pub fn note(id: &'static str, what: impl fmt::Display) -> Self {
-        Self { level: "note", id, what: line(what), cure: Vec::new() }
+        Self {
+            level: "note",
+            id,
+            what: line(what),
+            cure: Vec::new(),
+        }
     }
 
     /// With the commands that mend it.
@@ -41,7 +51,10 @@ impl Finding {
 
 /// Names of rules and files come from others; none may break a line or reach the terminal as more than text.
 fn line(what: impl fmt::Display) -> String {
-    what.to_string().chars().map(|letter| if letter.is_control() { ' ' } else { letter }).collect()
+    what.to_string()
+        .chars()
+        .map(|letter| if letter.is_control() { ' ' } else { letter })
+        .collect()
 }
 
 /// All that was found.
@@ -56,7 +69,12 @@ pub struct Findings {
 impl Findings {
     /// Adds what would keep `run` from starting, a finding a line.
     pub fn error(&mut self, id: &'static str, stop: &Stop) {
-        self.found.extend(stop.message.lines().map(|what| Finding { level: "error", id, what: line(what), cure: Vec::new() }));
+        self.found.extend(stop.message.lines().map(|what| Finding {
+            level: "error",
+            id,
+            what: line(what),
+            cure: Vec::new(),
+        }));
         if self.exit_code == 0 {
             self.exit_code = if stop.code == 0 { CONFIG } else { stop.code };
         }
@@ -89,9 +107,17 @@ impl fmt::Display for Findings {
                     write!(f, "; run: {}", finding.cure.join(" && "))?;
                 }
                 // An error says by itself where to look.
-                if level == "error" { writeln!(f)? } else { writeln!(f, " [{}]", finding.id)? }
+                if level == "error" {
+                    writeln!(f)?
+                } else {
+                    writeln!(f, " [{}]", finding.id)?
+                }
             }
         }
-        if self.exit_code == 0 { writeln!(f, "ok: {}", self.summary) } else { Ok(()) }
+        if self.exit_code == 0 {
+            writeln!(f, "ok: {}", self.summary)
+        } else {
+            Ok(())
+        }
     }
 }

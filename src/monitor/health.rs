@@ -28,7 +28,12 @@ pub(super) struct Health {
 impl Health {
     pub(super) fn new(watchdog: Option<Duration>, now: Timestamp) -> Self {
         let beat = watchdog.map_or(BEAT, |within| BEAT.min(within / BEATS));
-        Self { beat, next: now, deaf_since: Some(now), is_held_up: false }
+        Self {
+            beat,
+            next: now,
+            deaf_since: Some(now),
+            is_held_up: false,
+        }
     }
 
     /// The longest pause between two looks.
@@ -52,7 +57,10 @@ impl Health {
 
     /// Whether there is no need to start everything anew.
     pub(super) fn is_well(&self, now: Timestamp) -> bool {
-        self.is_held_up || self.deaf_since.is_none_or(|since| now.since(since) <= READY_WITHIN)
+        self.is_held_up
+            || self
+                .deaf_since
+                .is_none_or(|since| now.since(since) <= READY_WITHIN)
     }
 }
 
@@ -68,23 +76,46 @@ mod tests {
 
     #[test]
     fn beats_are_quarters_of_the_watchdogs_time_and_never_far_apart() {
-        for (watchdog, beat) in [(None, 5000), (Some(60_000), 5000), (Some(8000), 2000), (Some(400), 100)] {
-            assert_eq!(Health::new(watchdog.map(Duration::from_millis), START).beat(), Duration::from_millis(beat));
+        for (watchdog, beat) in [
+            (None, 5000),
+            (Some(60_000), 5000),
+            (Some(8000), 2000),
+            (Some(400), 100),
+        ] {
+            assert_eq!(
+                Health::new(watchdog.map(Duration::from_millis), START).beat(),
+                Duration::from_millis(beat)
+            );
         }
     }
 
     #[test]
     fn one_beat_comes_due_however_long_nobody_looked() {
         let mut health = Health::new(None, START);
-        let due: Vec<u64> = (0..12).chain([500, 501, 505]).filter(|at| health.look(after(*at), true)).collect();
+        let due: Vec<u64> = (0..12)
+            .chain([500, 501, 505])
+            .filter(|at| health.look(after(*at), true))
+            .collect();
         assert_eq!(due, [0, 5, 10, 500, 505]);
     }
 
     #[test]
     fn an_engine_that_begins_to_serve_or_is_gone_is_told_of_at_once() {
         let mut health = Health::new(None, START);
-        let serves = [(0, false), (1, false), (2, true), (3, true), (4, false), (5, false), (9, false)];
-        let due: Vec<u64> = serves.into_iter().filter(|(at, serves)| health.look(after(*at), *serves)).map(|(at, _)| at).collect();
+        let serves = [
+            (0, false),
+            (1, false),
+            (2, true),
+            (3, true),
+            (4, false),
+            (5, false),
+            (9, false),
+        ];
+        let due: Vec<u64> = serves
+            .into_iter()
+            .filter(|(at, serves)| health.look(after(*at), *serves))
+            .map(|(at, _)| at)
+            .collect();
         assert_eq!(due, [0, 2, 4, 9]);
     }
 
@@ -96,7 +127,10 @@ mod tests {
         health.look(after(1001), false);
         health.look(after(1100), false);
         assert!(health.is_well(after(1001 + READY_WITHIN.as_secs())));
-        assert!(!health.is_well(after(1002 + READY_WITHIN.as_secs())), "so long that systemd had better start it anew");
+        assert!(
+            !health.is_well(after(1002 + READY_WITHIN.as_secs())),
+            "so long that systemd had better start it anew"
+        );
         health.look(after(2000), true);
         assert!(health.is_well(after(2000)));
     }
@@ -109,6 +143,9 @@ mod tests {
         assert!(health.is_well(after(100_000)));
         health.look(after(100_001), true);
         health.look(after(100_002), false);
-        assert!(!health.is_well(after(200_000)), "that is over once an engine has served");
+        assert!(
+            !health.is_well(after(200_000)),
+            "that is over once an engine has served"
+        );
     }
 }

@@ -22,15 +22,26 @@ pub(super) struct MetricsFile {
 
 impl MetricsFile {
     /// Writes it where the config wants it and its time has come.
-    pub(super) fn keep(&mut self, now: Timestamp, wanted: &Metrics, snapshot: impl FnOnce() -> Snapshot) {
+    pub(super) fn keep(
+        &mut self,
+        now: Timestamp,
+        wanted: &Metrics,
+        snapshot: impl FnOnce() -> Snapshot,
+    ) {
         if self.written.is_some() && self.written != wanted.file {
             self.withdraw();
         }
-        let Some(path) = wanted.file.as_ref().filter(|_| now >= self.next) else { return };
+        let Some(path) = wanted.file.as_ref().filter(|_| now >= self.next) else {
+            return;
+        };
         self.next = now.plus(wanted.interval);
-        let trouble = public::publish(path, &snapshot().prometheus()).err().map(|error| format!("{}: {error}", path.display()));
+        let trouble = public::publish(path, &snapshot().prometheus())
+            .err()
+            .map(|error| format!("{}: {error}", path.display()));
         match (&trouble, &self.trouble) {
-            (Some(now), before) if before.as_ref() != Some(now) => warn!("the metrics can't be written to {now}; trying again"),
+            (Some(now), before) if before.as_ref() != Some(now) => {
+                warn!("the metrics can't be written to {now}; trying again")
+            }
             (None, Some(_)) => info!("the metrics are written to {} again", path.display()),
             _ => {}
         }
@@ -46,7 +57,10 @@ impl MetricsFile {
         if let Some(path) = self.written.take()
             && let Err(error) = public::withdraw(&path)
         {
-            warn!("the metrics in {} are old now and can't be removed: {error}", path.display());
+            warn!(
+                "the metrics in {} are old now and can't be removed: {error}",
+                path.display()
+            );
         }
     }
 }
@@ -67,18 +81,41 @@ mod tests {
     }
 
     fn grants(grants: usize) -> impl FnOnce() -> Snapshot {
-        move || Snapshot { figures: None, captures: Vec::new(), tally: Tally { grants, ..Tally::default() } }
+        move || Snapshot {
+            figures: None,
+            captures: Vec::new(),
+            tally: Tally {
+                grants,
+                ..Tally::default()
+            },
+        }
     }
 
     #[test]
     fn it_is_written_every_interval_moved_when_the_config_says_so_and_taken_away_in_the_end() {
         let folder = tempfile::tempdir().unwrap();
         let [one, other] = ["one.prom", "other.prom"].map(|name| folder.path().join(name));
-        let wanted = |file: &PathBuf| Metrics { file: Some(file.clone()), interval: Duration::from_secs(15), listen: None };
+        let wanted = |file: &PathBuf| Metrics {
+            file: Some(file.clone()),
+            interval: Duration::from_secs(15),
+            listen: None,
+        };
         let mut file = MetricsFile::default();
-        for (second, count, told) in [(0, 1, 1), (1, 2, 1), (14, 3, 1), (15, 4, 4), (29, 5, 4), (100, 6, 6)] {
+        for (second, count, told) in [
+            (0, 1, 1),
+            (1, 2, 1),
+            (14, 3, 1),
+            (15, 4, 4),
+            (29, 5, 4),
+            (100, 6, 6),
+        ] {
             file.keep(at(second), &wanted(&one), grants(count));
-            assert!(fs::read_to_string(&one).unwrap().contains(&format!("\npostern_grants {told}\n")), "{second}");
+            assert!(
+                fs::read_to_string(&one)
+                    .unwrap()
+                    .contains(&format!("\npostern_grants {told}\n")),
+                "{second}"
+            );
         }
         file.keep(at(101), &wanted(&other), grants(7));
         assert!(!one.exists() && other.exists());
@@ -93,7 +130,11 @@ mod tests {
     fn a_folder_that_is_missing_hinders_nothing_and_is_written_to_once_it_is_there() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("later/postern.prom");
-        let wanted = Metrics { file: Some(path.clone()), interval: Duration::from_secs(1), listen: None };
+        let wanted = Metrics {
+            file: Some(path.clone()),
+            interval: Duration::from_secs(1),
+            listen: None,
+        };
         let mut file = MetricsFile::default();
         file.keep(at(0), &wanted, grants(1));
         fs::create_dir(folder.path().join("later")).unwrap();

@@ -71,7 +71,13 @@ pub fn run(config: &Path, trial: Option<Duration>) -> Result<(), Stop> {
 }
 
 /// From here on something may stand in the firewall.
-fn begin(config: &Path, settings: Settings, run_as: prepare::RunAs, signals: Signals, trial: Option<Duration>) -> Result<Monitor, Stop> {
+fn begin(
+    config: &Path,
+    settings: Settings,
+    run_as: prepare::RunAs,
+    signals: Signals,
+    trial: Option<Duration>,
+) -> Result<Monitor, Stop> {
     let backend = backend(&settings)?;
     let clock = clock::Steady::new();
     let desk = Desk::open(&settings, backend, connections(), clock.now());
@@ -83,7 +89,9 @@ fn begin(config: &Path, settings: Settings, run_as: prepare::RunAs, signals: Sig
     if let Some(length) = trial {
         desk.begin_trial(clock.now().plus(length));
         let length = crate::time::human(length);
-        warn!("on trial for {length}: everything is taken back unless a knock is admitted or `posternd confirm` comes before");
+        warn!(
+            "on trial for {length}: everything is taken back unless a knock is admitted or `posternd confirm` comes before"
+        );
     }
     enclosure::tell(&enclosure::enclose(&settings, config, desk.backend_name())?);
     let mut monitor = Monitor {
@@ -145,7 +153,8 @@ pub fn native(kind: BackendKind) -> Result<Box<dyn Backend>, Stop> {
         if let Some(warning) = paths.warning() {
             warn!("{warning}");
         }
-        let driver = Iptables::new(Box::new(Programs::default()), paths).with_eraser(Box::new(nftables::delete_table_of_iptables));
+        let driver = Iptables::new(Box::new(Programs::default()), paths)
+            .with_eraser(Box::new(nftables::delete_table_of_iptables));
         // Where the kernel has no nf_tables, the programs are of the legacy variant.
         Ok(Box::new(match nftables::number_of_ruleset() {
             Ok(number) => driver.with_number(number),
@@ -171,9 +180,14 @@ fn remove_leftovers(settings: &Settings, chosen: &str) {
         warn!("{stop}");
     }
     for kind in NATIVE {
-        let Some(mut other) = native(kind).ok().filter(|other| other.name() != chosen) else { continue };
+        let Some(mut other) = native(kind).ok().filter(|other| other.name() != chosen) else {
+            continue;
+        };
         if let Err(error) = other.remove() {
-            warn!("what {} may hold of an earlier run could not be removed: {error}", other.name());
+            warn!(
+                "what {} may hold of an earlier run could not be removed: {error}",
+                other.name()
+            );
         }
     }
 }
@@ -213,7 +227,10 @@ pub fn flush(config: &Path) -> Result<Flushed, Stop> {
     let loaded = prepare::load(config).map(|(_, settings)| settings);
     let socket = control_socket(config);
     // Held until all is gone: no daemon starts meanwhile.
-    let lock = socket.as_ref().ok().map(|socket| prepare::lock(&socket.path));
+    let lock = socket
+        .as_ref()
+        .ok()
+        .map(|socket| prepare::lock(&socket.path));
     let is_held = lock.as_ref().is_some_and(Result::is_err);
     // Without a config, nothing but the firewall can be meant.
     let is_missing = matches!(config.try_exists(), Ok(false));
@@ -228,11 +245,17 @@ pub fn flush(config: &Path) -> Result<Flushed, Stop> {
         Ok(_) | Err(_) => {}
     }
     for kind in NATIVE {
-        let Ok(mut backend) = native(kind) else { continue };
+        let Ok(mut backend) = native(kind) else {
+            continue;
+        };
         backend.remove().map_err(|error| Stop::new(FAILED, error))?;
         flushed.backends.push(backend.name());
     }
-    if flushed.backends.is_empty() { native(BackendKind::Auto).map(|_| flushed) } else { Ok(flushed) }
+    if flushed.backends.is_empty() {
+        native(BackendKind::Auto).map(|_| flushed)
+    } else {
+        Ok(flushed)
+    }
 }
 
 /// What a config that can't be read keeps a flush from.
@@ -242,8 +265,17 @@ fn undone(wrong: &Stop, is_known: bool) -> Stop {
         0 => String::new(),
         more => format!(" (and {more} more: posternd check)"),
     };
-    let daemon = if is_known { "" } else { ", and whether a daemon runs is not known" };
-    Stop::new(wrong.code, format!("{first}{more}; so what [firewall.command] opened, if it is there, was not closed{daemon}"))
+    let daemon = if is_known {
+        ""
+    } else {
+        ", and whether a daemon runs is not known"
+    };
+    Stop::new(
+        wrong.code,
+        format!(
+            "{first}{more}; so what [firewall.command] opened, if it is there, was not closed{daemon}"
+        ),
+    )
 }
 
 /// Where the daemon of a config is asked.
@@ -263,14 +295,22 @@ pub struct ControlSocket {
 pub fn control_socket(config: &Path) -> Result<ControlSocket, Stop> {
     let named = match files::read_config(config) {
         Ok(main) => config::control_socket(&main).map_err(|problems| problems.to_string()),
-        Err(error) if matches!(error.kind(), FileErrorKind::NotFound | FileErrorKind::Permission) => {
+        Err(error)
+            if matches!(
+                error.kind(),
+                FileErrorKind::NotFound | FileErrorKind::Permission
+            ) =>
+        {
             return Err(prepare::unreadable(error));
         }
         Err(error) => Err(error.to_string()),
     };
     Ok(match named {
         Ok(path) => ControlSocket { path, doubt: None },
-        Err(why) => ControlSocket { path: PathBuf::from(config::CONTROL_SOCKET), doubt: Some(why) },
+        Err(why) => ControlSocket {
+            path: PathBuf::from(config::CONTROL_SOCKET),
+            doubt: Some(why),
+        },
     })
 }
 

@@ -15,7 +15,10 @@ pub(super) fn let_go(own: &[u32]) {
         return;
     }
     let children = files::read_system(Path::new("/proc/self/task/1/children")).unwrap_or_default();
-    let strangers = children.split_whitespace().filter_map(|pid| pid.parse().ok()).filter(|pid: &u32| !own.contains(pid));
+    let strangers = children
+        .split_whitespace()
+        .filter_map(|pid| pid.parse().ok())
+        .filter(|pid: &u32| !own.contains(pid));
     for pid in strangers.filter_map(|pid| Pid::from_raw(pid.cast_signed())) {
         // One that still runs is looked at again in the next turn.
         let _ = waitpid(Some(pid), WaitOptions::NOHANG);

@@ -14,7 +14,10 @@ pub(super) fn of<'a>(ticket: u64, grants: impl Iterator<Item = &'a Grant>) -> Ve
     let mut size = PAGE_HEAD;
     for grant in grants {
         size = size.saturating_add(length(grant));
-        match pages.last_mut().filter(|page| page.is_empty() || (page.len() < PAGE && size < MESSAGE_MAX)) {
+        match pages
+            .last_mut()
+            .filter(|page| page.is_empty() || (page.len() < PAGE && size < MESSAGE_MAX))
+        {
             Some(page) => page.push(grant.clone()),
             None => {
                 size = PAGE_HEAD.saturating_add(length(grant));
@@ -23,7 +26,15 @@ pub(super) fn of<'a>(ticket: u64, grants: impl Iterator<Item = &'a Grant>) -> Ve
         }
     }
     let last = pages.len().saturating_sub(1);
-    pages.into_iter().enumerate().map(|(at, grants)| Report::Grants { ticket, grants, more: at < last }).collect()
+    pages
+        .into_iter()
+        .enumerate()
+        .map(|(at, grants)| Report::Grants {
+            ticket,
+            grants,
+            more: at < last,
+        })
+        .collect()
 }
 
 /// More bytes than a grant has in a page: two addresses, two numbers and the names of fields beside the user, the services and the forwards.
@@ -31,5 +42,11 @@ fn length(grant: &Grant) -> usize {
     const SERVICE: usize = "\"tcp/65535-65535\",".len();
     const FORWARD: usize = 192;
     let forwards = grant.forwards.len().saturating_mul(FORWARD);
-    grant.services.len().saturating_mul(SERVICE).saturating_add(forwards).saturating_add(grant.user.len()).saturating_add(256)
+    grant
+        .services
+        .len()
+        .saturating_mul(SERVICE)
+        .saturating_add(forwards)
+        .saturating_add(grant.user.len())
+        .saturating_add(256)
 }

@@ -30,11 +30,22 @@ impl Run for Fit {
 /// The driver that runs the programs of `[firewall.command]`.
 pub(super) fn command(settings: &Settings) -> Result<Box<dyn Backend>, Stop> {
     let programs = settings.firewall.command.clone();
-    let programs = programs.ok_or_else(|| Stop::new(CONFIG, "there is no [firewall.command]; add it with open and close"))?;
+    let programs = programs.ok_or_else(|| {
+        Stop::new(
+            CONFIG,
+            "there is no [firewall.command]; add it with open and close",
+        )
+    })?;
     let run = Fit(Programs::with_deadline(programs.deadline));
     let folder = prepare::monitor_dir(&settings.gate.state_dir)?;
-    let driver = Command::open(programs, Box::new(run), Box::new(KeptFile::new(folder.join(GRANTS))));
-    Ok(Box::new(driver.map_err(|error| Stop::new(UNAVAILABLE, error))?))
+    let driver = Command::open(
+        programs,
+        Box::new(run),
+        Box::new(KeptFile::new(folder.join(GRANTS))),
+    );
+    Ok(Box::new(
+        driver.map_err(|error| Stop::new(UNAVAILABLE, error))?,
+    ))
 }
 
 /// Closes what the programs of `[firewall.command]` have opened in an earlier run; returns how many grants that were.
@@ -47,12 +58,23 @@ pub(super) fn close_leftovers(settings: &Settings) -> Result<usize, Stop> {
     }
     if settings.firewall.command.is_none() {
         let count = crate::time::count(left, "grant");
-        let what = format!("{} names {count} that [firewall.command] opened, and there is no such section now", path.display());
-        return Err(Stop::new(FAILED, format!("{what}; put it back and run posternd flush, or close them by hand and remove the file")));
+        let what = format!(
+            "{} names {count} that [firewall.command] opened, and there is no such section now",
+            path.display()
+        );
+        return Err(Stop::new(
+            FAILED,
+            format!(
+                "{what}; put it back and run posternd flush, or close them by hand and remove the file"
+            ),
+        ));
     }
     let mut driver = command(settings)?;
     driver.tick(crate::clock::wall());
-    driver.remove().map(|()| left).map_err(|error| Stop::new(FAILED, error))
+    driver
+        .remove()
+        .map(|()| left)
+        .map_err(|error| Stop::new(FAILED, error))
 }
 
 /// The hooks of services, with what an earlier run still owes.
@@ -61,9 +83,13 @@ pub(super) fn hooks(settings: &Settings, desk: &Desk, clock: Steady) -> Result<H
     let is_owing = prepare::monitor_path(&state_dir).join(HOOKS).exists();
     let means = move || -> Result<Means, String> {
         let folder = prepare::monitor_dir(&state_dir).map_err(|stop| stop.message)?;
-        Ok((Box::new(Fit(Programs::with_deadline(hooks::DEADLINE))), Box::new(KeptFile::new(folder.join(HOOKS)))))
+        Ok((
+            Box::new(Fit(Programs::with_deadline(hooks::DEADLINE))),
+            Box::new(KeptFile::new(folder.join(HOOKS))),
+        ))
     };
-    Hooks::start(settings, desk.grants(), is_owing, clock, means).map_err(|why| Stop::new(UNAVAILABLE, why))
+    Hooks::start(settings, desk.grants(), is_owing, clock, means)
+        .map_err(|why| Stop::new(UNAVAILABLE, why))
 }
 
 #[cfg(test)]
@@ -82,10 +108,19 @@ mod tests {
         fs::write(&program, "#!/bin/sh\necho ran\n").unwrap();
         let run = |mode| {
             fs::set_permissions(&program, Permissions::from_mode(mode)).unwrap();
-            Fit(Programs::default()).run(&Call { program: &program, args: &[], stdin: b"", most: OUTPUT })
+            Fit(Programs::default()).run(&Call {
+                program: &program,
+                args: &[],
+                stdin: b"",
+                most: OUTPUT,
+            })
         };
         assert_eq!(run(0o755).unwrap().stdout, "ran\n");
         let why = run(0o757).unwrap_err().to_string();
-        assert!(why.starts_with("could not be started: ") && why.contains("could be changed by others than root"), "{why}");
+        assert!(
+            why.starts_with("could not be started: ")
+                && why.contains("could be changed by others than root"),
+            "{why}"
+        );
     }
 }

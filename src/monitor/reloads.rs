@@ -31,7 +31,10 @@ impl Reloads {
     /// changed. Returns the report where there is nothing to wait for.
     pub(super) fn ask(&mut self, ticket: u64, is_busy: bool) -> Option<Report> {
         if is_busy || self.waiting.len() >= WAITING_MAX {
-            return Some(Report::Reloaded { ticket, outcome: Reloaded::Busy });
+            return Some(Report::Reloaded {
+                ticket,
+                outcome: Reloaded::Busy,
+            });
         }
         self.waiting.push(ticket);
         None
@@ -39,7 +42,9 @@ impl Reloads {
 
     /// How long until a reload that somebody waits for may begin.
     pub(super) fn due_in(&self) -> Option<Duration> {
-        let pause = self.last.map_or(Duration::ZERO, |(end, pause)| pause.saturating_sub(clock::elapsed(end)));
+        let pause = self.last.map_or(Duration::ZERO, |(end, pause)| {
+            pause.saturating_sub(clock::elapsed(end))
+        });
         (!self.waiting.is_empty()).then_some(pause)
     }
 
@@ -61,7 +66,10 @@ impl Reloads {
 
 /// What everyone who waited for a reload is told.
 pub(super) fn reports(tickets: Vec<u64>, outcome: &Reloaded) -> impl Iterator<Item = Report> + '_ {
-    tickets.into_iter().map(|ticket| Report::Reloaded { ticket, outcome: outcome.clone() })
+    tickets.into_iter().map(|ticket| Report::Reloaded {
+        ticket,
+        outcome: outcome.clone(),
+    })
 }
 
 /// That the config was not used, and why, in a bounded length.
@@ -70,7 +78,11 @@ pub(super) fn refused(why: &str) -> Reloaded {
     while !why.is_char_boundary(cut) {
         cut = cut.saturating_sub(1);
     }
-    let more = if cut < why.len() { "…\nthere is more: see the log, or posternd check" } else { "" };
+    let more = if cut < why.len() {
+        "…\nthere is more: see the log, or posternd check"
+    } else {
+        ""
+    };
     Reloaded::Refused(format!("{}{more}", why.get(..cut).unwrap_or_default()))
 }
 
@@ -82,13 +94,24 @@ mod tests {
     fn those_who_wait_are_bounded_and_answered_together() {
         let mut reloads = Reloads::default();
         assert_eq!(reloads.due_in(), None);
-        let told: Vec<Report> = (0..100).filter_map(|ticket| reloads.ask(ticket, false)).collect();
+        let told: Vec<Report> = (0..100)
+            .filter_map(|ticket| reloads.ask(ticket, false))
+            .collect();
         assert_eq!(told.len(), 100 - WAITING_MAX);
-        assert!(told.iter().all(|report| matches!(report, Report::Reloaded { outcome: Reloaded::Busy, .. })));
+        assert!(told.iter().all(|report| matches!(
+            report,
+            Report::Reloaded {
+                outcome: Reloaded::Busy,
+                ..
+            }
+        )));
         assert_eq!(reloads.due_in(), Some(Duration::ZERO));
         assert_eq!(reloads.begin().len(), WAITING_MAX);
         assert_eq!(reloads.due_in(), None);
-        assert!(reloads.ask(7, true).is_some(), "what is under way may have read the config before it was changed");
+        assert!(
+            reloads.ask(7, true).is_some(),
+            "what is under way may have read the config before it was changed"
+        );
     }
 
     #[test]
@@ -97,7 +120,10 @@ mod tests {
         reloads.began(Duration::from_secs(300));
         assert_eq!(reloads.ask(1, false), None);
         let due = reloads.due_in().unwrap();
-        assert!(due > Duration::from_secs(500) && due <= Duration::from_secs(600), "{due:?}");
+        assert!(
+            due > Duration::from_secs(500) && due <= Duration::from_secs(600),
+            "{due:?}"
+        );
         reloads.began(Duration::ZERO);
         let due = reloads.due_in().unwrap();
         assert!(due > Duration::ZERO && due <= PAUSE_MIN, "{due:?}");
@@ -105,9 +131,18 @@ mod tests {
 
     #[test]
     fn a_long_reason_is_cut_and_fits_into_a_message() {
-        let Reloaded::Refused(why) = refused(&"ü\u{1}".repeat(100_000)) else { panic!("refused") };
-        assert!(why.len() < REASON_MAX + 100 && why.ends_with("posternd check"), "{}", why.len());
-        let report = Report::Reloaded { ticket: u64::MAX, outcome: Reloaded::Refused(why) };
+        let Reloaded::Refused(why) = refused(&"ü\u{1}".repeat(100_000)) else {
+            panic!("refused")
+        };
+        assert!(
+            why.len() < REASON_MAX + 100 && why.ends_with("posternd check"),
+            "{}",
+            why.len()
+        );
+        let report = Report::Reloaded {
+            ticket: u64::MAX,
+            outcome: Reloaded::Refused(why),
+        };
         assert!(crate::order::encode(&report).is_ok());
         assert_eq!(refused("short"), Reloaded::Refused("short".to_owned()));
     }

@@ -111,9 +111,18 @@ impl Monitor {
             if self.signals.says_stop() {
                 return Ok(());
             }
-            if self.desk.trial_end().is_some_and(|end| end <= self.clock.now()) {
+            if self
+                .desk
+                .trial_end()
+                .is_some_and(|end| end <= self.clock.now())
+            {
                 let what = "the trial ended: no knock was admitted and nobody confirmed, so everything was taken out of the firewall";
-                return Err(Stop::new(FAILED, format!("{what}; see `posternd check`, and why knocks fail in the log, then try again")));
+                return Err(Stop::new(
+                    FAILED,
+                    format!(
+                        "{what}; see `posternd check`, and why knocks fail in the log, then try again"
+                    ),
+                ));
             }
             self.turn(&mut buffer)?;
         }
@@ -126,11 +135,23 @@ impl Monitor {
             self.desk.clock_was_set(step);
             self.look_at_firewall();
         }
-        let orders = self.engine.as_mut().map(|engine| engine.orders(ORDERS, buffer)).unwrap_or_default();
+        let orders = self
+            .engine
+            .as_mut()
+            .map(|engine| engine.orders(ORDERS, buffer))
+            .unwrap_or_default();
         let (orders, reloads) = apart(orders);
         let mut reports = self.desk.serve(self.clock.now(), orders);
-        let is_busy = self.successor.is_some() || self.engine.as_ref().is_none_or(|engine| engine.stage < Stage::Ready);
-        reports.extend(reloads.into_iter().filter_map(|ticket| self.reloads.ask(ticket, is_busy)));
+        let is_busy = self.successor.is_some()
+            || self
+                .engine
+                .as_ref()
+                .is_none_or(|engine| engine.stage < Stage::Ready);
+        reports.extend(
+            reloads
+                .into_iter()
+                .filter_map(|ticket| self.reloads.ask(ticket, is_busy)),
+        );
         if let Some(engine) = self.engine.as_mut() {
             reports.iter().for_each(|report| engine.tell(report));
             engine.send_unsent();
@@ -146,22 +167,46 @@ impl Monitor {
         }
         self.look_at_successor(buffer)?;
         self.publish();
-        let engines = self.engine.iter().chain(self.successor.iter().map(|successor| &successor.engine));
+        let engines = self
+            .engine
+            .iter()
+            .chain(self.successor.iter().map(|successor| &successor.engine));
         orphans::let_go(&engines.map(Engine::id).collect::<Vec<u32>>());
         Ok(())
     }
 
     /// Waits for an order, a signal, the next end, the next look at the firewall or the next word to systemd.
     fn wait(&self) -> Result<(), Stop> {
-        let longest = if self.engine.is_some() { DEAR_LOOK_PAUSE } else { Duration::from_millis(100) };
+        let longest = if self.engine.is_some() {
+            DEAR_LOOK_PAUSE
+        } else {
+            Duration::from_millis(100)
+        };
         let look = self.look_pause.saturating_sub(clock::elapsed(self.looked));
         let end = self.desk.next_end().map(|end| end.since(self.clock.now()));
-        let reload = self.reloads.due_in().filter(|_| self.successor.is_none()).unwrap_or(longest);
-        let time = end.unwrap_or(longest).min(longest).min(look).min(reload).min(self.bulletin.health.beat());
+        let reload = self
+            .reloads
+            .due_in()
+            .filter(|_| self.successor.is_none())
+            .unwrap_or(longest);
+        let time = end
+            .unwrap_or(longest)
+            .min(longest)
+            .min(look)
+            .min(reload)
+            .min(self.bulletin.health.beat());
         // Rounded up to the millisecond, so as not to wake just before the end again and again.
         let time = Timespec::try_from(time.saturating_add(Duration::from_millis(1))).ok();
-        let mut waited = vec![PollFd::new(&self.signals.stop, PollFlags::IN), PollFd::new(&self.signals.reload, PollFlags::IN)];
-        waited.extend(self.engine.iter().chain(self.successor.iter().map(|successor| &successor.engine)).map(Engine::waited_for));
+        let mut waited = vec![
+            PollFd::new(&self.signals.stop, PollFlags::IN),
+            PollFd::new(&self.signals.reload, PollFlags::IN),
+        ];
+        waited.extend(
+            self.engine
+                .iter()
+                .chain(self.successor.iter().map(|successor| &successor.engine))
+                .map(Engine::waited_for),
+        );
         match poll(&mut waited, time.as_ref()) {
             Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
             Err(error) => Err(Stop::new(SYSTEM, format!("waiting for orders: {error}"))),
@@ -180,17 +225,30 @@ impl Monitor {
 
     /// Ends an engine that is of no more use, and starts one where there is none, after a pause that grows.
     fn look_at_engine(&mut self) -> Result<(), Stop> {
-        let Some(engine) = self.engine.as_mut() else { return self.fill_the_gap() };
+        let Some(engine) = self.engine.as_mut() else {
+            return self.fill_the_gap();
+        };
         if engine.stage < Stage::Ready && clock::elapsed(self.started) > READY_WITHIN {
-            engine.over.get_or_insert(Over::Unfit(format!("it did not serve within {}", crate::time::human(READY_WITHIN))));
+            engine.over.get_or_insert(Over::Unfit(format!(
+                "it did not serve within {}",
+                crate::time::human(READY_WITHIN)
+            )));
         }
-        let Some(over) = engine.over.clone() else { return Ok(()) };
+        let Some(over) = engine.over.clone() else {
+            return Ok(());
+        };
         let status = self.engine.take().and_then(Engine::end);
         self.reloads.forget();
         if !self.served {
             // It said why by itself; its exit code is the answer.
-            let code = status.and_then(|status| status.code()).and_then(|code| u8::try_from(code).ok()).unwrap_or(FAILED);
-            return Err(Stop::new(code, "the engine could not begin (its own line is above)"));
+            let code = status
+                .and_then(|status| status.code())
+                .and_then(|code| u8::try_from(code).ok())
+                .unwrap_or(FAILED);
+            return Err(Stop::new(
+                code,
+                "the engine could not begin (its own line is above)",
+            ));
         }
         match (over, status) {
             (Over::Gone, _) if self.is_handing_over() => {}
@@ -204,12 +262,21 @@ impl Monitor {
         if self.successor.is_some() || clock::elapsed(self.started) < self.pause {
             return Ok(());
         }
-        self.pause = if clock::elapsed(self.started) > SERVED_WELL { PAUSE_MIN } else { self.pause.saturating_mul(2).min(PAUSE_MAX) };
+        self.pause = if clock::elapsed(self.started) > SERVED_WELL {
+            PAUSE_MIN
+        } else {
+            self.pause.saturating_mul(2).min(PAUSE_MAX)
+        };
         let started = self.start_engine();
-        self.bulletin.health.is_held_up = started.as_ref().is_err_and(|stop| [CONFIG, PERMISSION].contains(&stop.code));
+        self.bulletin.health.is_held_up = started
+            .as_ref()
+            .is_err_and(|stop| [CONFIG, PERMISSION].contains(&stop.code));
         if let Err(stop) = started {
             for line in stop.message.lines() {
-                error!("no engine, knocks are not heard; trying again in {}: {line}", crate::time::human(self.pause));
+                error!(
+                    "no engine, knocks are not heard; trying again in {}: {line}",
+                    crate::time::human(self.pause)
+                );
             }
         }
         Ok(())
@@ -228,7 +295,10 @@ impl Monitor {
         match self.settings.firewall.on_stop {
             OnStop::Keep if self.desk.trial_end().is_none() => {
                 let grants = self.desk.rest(self.clock.now());
-                info!(grants, "stopped; the protection stays, open grants run out by themselves");
+                info!(
+                    grants,
+                    "stopped; the protection stays, open grants run out by themselves"
+                );
                 Ok(())
             }
             OnStop::Keep | OnStop::Remove => {
@@ -247,7 +317,9 @@ impl Monitor {
             }
             std::thread::sleep(PAUSE_MIN);
         }
-        self.desk.remove().map_err(|error| Stop::new(FAILED, format!("{error}; run posternd flush")))
+        self.desk
+            .remove()
+            .map_err(|error| Stop::new(FAILED, format!("{error}; run posternd flush")))
     }
 }
 

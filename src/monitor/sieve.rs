@@ -28,14 +28,18 @@ pub(super) enum Without {
 }
 
 /// Puts the filter on these sockets, or says why not.
-pub(super) fn attach(settings: &Settings, captures: &[(CaptureSpec, OwnedFd)]) -> Result<HintFilter, Without> {
+pub(super) fn attach(
+    settings: &Settings,
+    captures: &[(CaptureSpec, OwnedFd)],
+) -> Result<HintFilter, Without> {
     if settings.gate.capture == CaptureKind::Udp {
         return Err(Without::Bound);
     }
     if tracing::enabled!(tracing::Level::DEBUG) {
         return Err(Without::Debug);
     }
-    let hints = room(settings).ok_or_else(|| Without::Lacking("there are too many users for it".to_owned()))?;
+    let hints = room(settings)
+        .ok_or_else(|| Without::Lacking("there are too many users for it".to_owned()))?;
     let lacking = |error: std::io::Error| Without::Lacking(error.to_string());
     let filter = HintFilter::load(&settings.gate.ports, hints).map_err(lacking)?;
     for (_, socket) in captures {
@@ -49,10 +53,16 @@ pub(super) fn attach(settings: &Settings, captures: &[(CaptureSpec, OwnedFd)]) -
 fn room(settings: &Settings) -> Option<u32> {
     let step = Duration::from_millis(STEP_MS);
     let steps =
-        usize::try_from(settings.gate.window.as_millis().saturating_mul(2) / step.as_millis()).unwrap_or(usize::MAX).saturating_add(3);
+        usize::try_from(settings.gate.window.as_millis().saturating_mul(2) / step.as_millis())
+            .unwrap_or(usize::MAX)
+            .saturating_add(3);
     let keys = settings.policies.len().saturating_add(8).saturating_mul(2);
     let hints = keys.saturating_mul(steps).saturating_mul(2);
-    if hints > HINTS_MAX { None } else { u32::try_from(hints).ok() }
+    if hints > HINTS_MAX {
+        None
+    } else {
+        u32::try_from(hints).ok()
+    }
 }
 
 impl fmt::Display for Without {

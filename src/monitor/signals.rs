@@ -16,7 +16,10 @@ pub(super) struct Signals {
 impl Signals {
     /// Takes the signals from now on.
     pub(super) fn take() -> std::io::Result<Self> {
-        Ok(Self { stop: stream(&[SIGTERM, SIGINT])?, reload: stream(&[SIGHUP])? })
+        Ok(Self {
+            stop: stream(&[SIGTERM, SIGINT])?,
+            reload: stream(&[SIGHUP])?,
+        })
     }
 
     /// Whether it was told to stop.

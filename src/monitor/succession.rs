@@ -46,7 +46,11 @@ impl Monitor {
     /// # Errors
     /// Why the config can't be used; nothing has changed then.
     pub(super) fn start_engine(&mut self) -> Result<(), Stop> {
-        self.started = if self.engine.is_some() { self.started } else { clock::instant() };
+        self.started = if self.engine.is_some() {
+            self.started
+        } else {
+            clock::instant()
+        };
         let (bundle, settings) = prepare::load(&self.config)?;
         stays(&self.settings, &settings)?;
         prepare::state_dir(&settings.gate.state_dir, &self.run_as)?;
@@ -63,13 +67,34 @@ impl Monitor {
             metrics: listener.is_some(),
             hint_filter: filter.is_ok(),
         };
-        let besides = listener.iter().map(|(_, socket)| socket.as_fd()).chain(filter.iter().flat_map(HintFilter::maps));
+        let besides = listener
+            .iter()
+            .map(|(_, socket)| socket.as_fd())
+            .chain(filter.iter().flat_map(HintFilter::maps));
         let besides: Vec<BorrowedFd<'_>> = besides.collect();
-        let engine = Engine::start(&super::ENGINE, &bundle, self.control.as_fd(), &captures, &besides, &start)?;
+        let engine = Engine::start(
+            &super::ENGINE,
+            &bundle,
+            self.control.as_fd(),
+            &captures,
+            &besides,
+            &start,
+        )?;
         drop(besides);
-        let held = captures.into_iter().filter(|(spec, _)| matches!(spec, CaptureSpec::Udp { .. })).collect();
+        let held = captures
+            .into_iter()
+            .filter(|(spec, _)| matches!(spec, CaptureSpec::Udp { .. }))
+            .collect();
         let (started, askers, in_force_since) = (clock::instant(), Vec::new(), None);
-        self.successor = Some(Successor { engine, settings, held, listener, started, askers, in_force_since });
+        self.successor = Some(Successor {
+            engine,
+            settings,
+            held,
+            listener,
+            started,
+            askers,
+            in_force_since,
+        });
         Ok(())
     }
 
@@ -83,7 +108,9 @@ impl Monitor {
             return;
         }
         match without {
-            Some(Without::Lacking(_)) => info!("{said}; junk at the knock port costs the engine a look each"),
+            Some(Without::Lacking(_)) => {
+                info!("{said}; junk at the knock port costs the engine a look each")
+            }
             _ => debug!("{said}"),
         }
         self.told_of_sieve = Some(said);
@@ -91,7 +118,9 @@ impl Monitor {
 
     /// Whether the engine that serves was told to end.
     pub(super) fn is_handing_over(&self) -> bool {
-        self.successor.as_ref().is_some_and(|successor| successor.in_force_since.is_some())
+        self.successor
+            .as_ref()
+            .is_some_and(|successor| successor.in_force_since.is_some())
     }
 
     /// Begins a reload that is wanted, and takes a successor the next step on its way.
@@ -102,9 +131,15 @@ impl Monitor {
         };
         let engine = &mut successor.engine;
         if !engine.orders(1, buffer).is_empty() {
-            engine.over = Some(Over::Unfit("it gave an order before it was told to go".to_owned()));
-        } else if engine.stage == Stage::Loading && clock::elapsed(successor.started) > READY_WITHIN {
-            engine.over = Some(Over::Unfit(format!("it was not loaded within {}", crate::time::human(READY_WITHIN))));
+            engine.over = Some(Over::Unfit(
+                "it gave an order before it was told to go".to_owned(),
+            ));
+        } else if engine.stage == Stage::Loading && clock::elapsed(successor.started) > READY_WITHIN
+        {
+            engine.over = Some(Over::Unfit(format!(
+                "it was not loaded within {}",
+                crate::time::human(READY_WITHIN)
+            )));
         }
         if engine.over.is_some() {
             return self.give_up_successor();
@@ -120,7 +155,9 @@ impl Monitor {
             }
             (Some(since), Some(old)) => {
                 if clock::elapsed(since) > FINISH_WITHIN {
-                    old.over.get_or_insert(Over::Unfit("it did not end when it was told to".to_owned()));
+                    old.over.get_or_insert(Over::Unfit(
+                        "it did not end when it was told to".to_owned(),
+                    ));
                 }
                 Ok(())
             }
@@ -130,7 +167,12 @@ impl Monitor {
     fn reload_if_wanted(&mut self) {
         let asked = self.reloads.due_in().is_some_and(|due| due.is_zero());
         let wanted = self.reload_wanted || asked;
-        if !wanted || self.engine.as_ref().is_none_or(|engine| engine.stage < Stage::Ready) {
+        if !wanted
+            || self
+                .engine
+                .as_ref()
+                .is_none_or(|engine| engine.stage < Stage::Ready)
+        {
             // An engine that has yet to start reads the config as it then is.
             self.reload_wanted &= self.engine.is_some();
             return;
@@ -146,7 +188,9 @@ impl Monitor {
             (Ok(()), Some(successor)) => successor.askers = askers,
             (Ok(()), None) => {}
             (Err(stop), _) => {
-                stop.message.lines().for_each(|line| error!("{NOT_USED}: {line}"));
+                stop.message
+                    .lines()
+                    .for_each(|line| error!("{NOT_USED}: {line}"));
                 self.tell_askers(askers, &reloads::refused(&stop.message));
             }
         }
@@ -161,9 +205,13 @@ impl Monitor {
 
     /// The new engine can serve: its config comes into force, and the old engine is told to end.
     fn put_in_force(&mut self) -> Result<(), Stop> {
-        let Some(successor) = self.successor.as_mut() else { return Ok(()) };
+        let Some(successor) = self.successor.as_mut() else {
+            return Ok(());
+        };
         if let Err(error) = self.desk.reload(&successor.settings, self.clock.now()) {
-            successor.engine.over = Some(Over::Unfit(format!("the firewall did not take its config: {error}")));
+            successor.engine.over = Some(Over::Unfit(format!(
+                "the firewall did not take its config: {error}"
+            )));
             return self.give_up_successor();
         }
         self.settings = successor.settings.clone();
@@ -179,12 +227,18 @@ impl Monitor {
 
     /// No other engine has the store open: the new one may.
     fn let_go(&mut self) {
-        let Some(mut successor) = self.successor.take() else { return };
+        let Some(mut successor) = self.successor.take() else {
+            return;
+        };
         successor.engine.tell(&Report::Go);
         self.desk.count_engine();
         if self.served {
             let users = self.settings.policies.len();
-            info!(users, "the config is in force: {}", crate::time::count(users, "user"));
+            info!(
+                users,
+                "the config is in force: {}",
+                crate::time::count(users, "user")
+            );
         }
         self.engine = Some(successor.engine);
         self.reloads.forget();
@@ -194,15 +248,27 @@ impl Monitor {
     }
 
     fn give_up_successor(&mut self) -> Result<(), Stop> {
-        let Some(mut successor) = self.successor.take() else { return Ok(()) };
+        let Some(mut successor) = self.successor.take() else {
+            return Ok(());
+        };
         let askers = std::mem::take(&mut successor.askers);
         let why = successor.engine.over.clone().unwrap_or(Over::Gone);
         let status = successor.engine.end();
         match (why, status.and_then(|status| status.code())) {
             (why, code) if !self.served => {
-                let code = code.and_then(|code| u8::try_from(code).ok()).filter(|_| why == Over::Gone).unwrap_or(FAILED);
-                let why = if why == Over::Gone { "its own line is above".to_owned() } else { why.to_string() };
-                return Err(Stop::new(code, format!("the engine could not begin ({why})")));
+                let code = code
+                    .and_then(|code| u8::try_from(code).ok())
+                    .filter(|_| why == Over::Gone)
+                    .unwrap_or(FAILED);
+                let why = if why == Over::Gone {
+                    "its own line is above".to_owned()
+                } else {
+                    why.to_string()
+                };
+                return Err(Stop::new(
+                    code,
+                    format!("the engine could not begin ({why})"),
+                ));
             }
             (why, _) if self.engine.is_some() => {
                 let what = format!("the new engine could not begin: {why}");
@@ -219,19 +285,48 @@ const NOT_USED: &str = "the new config is not used, the old one stays in force";
 
 /// What is made or opened once, when the monitor starts, can't be changed by a reload.
 fn stays(old: &Settings, new: &Settings) -> Result<(), Stop> {
-    let folder = |settings: &Settings| settings.metrics.file.as_deref().and_then(Path::parent).map(Path::to_owned);
+    let folder = |settings: &Settings| {
+        settings
+            .metrics
+            .file
+            .as_deref()
+            .and_then(Path::parent)
+            .map(Path::to_owned)
+    };
     let is_enclosed = !enclosure::runs_programs_of_config(old);
     let changed = [
-        ("that no service has a hook (on_open, on_close)", is_enclosed && enclosure::runs_programs_of_config(new)),
-        ("the folder of metrics.file", is_enclosed && new.metrics.file.is_some() && folder(new) != folder(old)),
+        (
+            "that no service has a hook (on_open, on_close)",
+            is_enclosed && enclosure::runs_programs_of_config(new),
+        ),
+        (
+            "the folder of metrics.file",
+            is_enclosed && new.metrics.file.is_some() && folder(new) != folder(old),
+        ),
         ("gate.state_dir", old.gate.state_dir != new.gate.state_dir),
-        ("gate.control_socket", old.gate.control_socket != new.gate.control_socket),
+        (
+            "gate.control_socket",
+            old.gate.control_socket != new.gate.control_socket,
+        ),
         ("gate.run_as", old.gate.run_as != new.gate.run_as),
-        ("firewall.backend", old.firewall.backend != new.firewall.backend),
-        ("firewall.command", old.firewall.command != new.firewall.command),
+        (
+            "firewall.backend",
+            old.firewall.backend != new.firewall.backend,
+        ),
+        (
+            "firewall.command",
+            old.firewall.command != new.firewall.command,
+        ),
     ];
     let lines = changed.iter().filter(|(_, changed)| *changed);
-    let lines: Vec<String> =
-        lines.map(|(what, _)| format!("{what} can't change while posternd runs; change it back, or restart")).collect();
-    if lines.is_empty() { Ok(()) } else { Err(Stop::new(CONFIG, lines.join("\n"))) }
+    let lines: Vec<String> = lines
+        .map(|(what, _)| {
+            format!("{what} can't change while posternd runs; change it back, or restart")
+        })
+        .collect();
+    if lines.is_empty() {
+        Ok(())
+    } else {
+        Err(Stop::new(CONFIG, lines.join("\n")))
+    }
 }

@@ -35,7 +35,9 @@ pub enum AllowSetting {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum AllowError {
     /// Nothing of the kind.
-    #[error("\"{0}\" is nobody to let in; write auto, source, source/24, an address, a network such as 192.0.2.0/24, or stun:HOST")]
+    #[error(
+        "\"{0}\" is nobody to let in; write auto, source, source/24, an address, a network such as 192.0.2.0/24, or stun:HOST"
+    )]
     Unknown(String),
     /// A network that is written with an address inside it.
     #[error("\"{0}\" has bits beyond its prefix; write {1} for the network or {2} for the address")]
@@ -44,7 +46,9 @@ pub enum AllowError {
     #[error("\"{0}\" is an address that no machine has; write the one to let in, or source")]
     Nobody(String),
     /// Not a STUN server.
-    #[error("\"{0}\" is not a STUN server; write stun:HOST or stun:HOST:PORT, several with commas between them")]
+    #[error(
+        "\"{0}\" is not a STUN server; write stun:HOST or stun:HOST:PORT, several with commas between them"
+    )]
     NoStunServer(String),
     /// The same server again: it would only agree with itself.
     #[error("\"{0}\" is the same STUN server again; name it once")]
@@ -71,7 +75,11 @@ impl FromStr for AllowSetting {
             Err(_) => text.parse::<IpNet>().map_err(|_| unknown())?,
         };
         if network.addr() != network.network() {
-            return Err(AllowError::HostBits(text.to_owned(), network.trunc(), network.addr()));
+            return Err(AllowError::HostBits(
+                text.to_owned(),
+                network.trunc(),
+                network.addr(),
+            ));
         }
         // The wire has no way to say "all of IPv6": all zeros mean the source there.
         if address::is_nobody(network.addr()) && network != IpNet::V4(ipnet::Ipv4Net::default()) {
@@ -100,7 +108,9 @@ impl fmt::Display for AllowSetting {
             Self::Auto => f.write_str("auto"),
             Self::Source => f.write_str("source"),
             Self::SourceV4(prefix) | Self::SourceV6(prefix) => write!(f, "source/{prefix}"),
-            Self::Network(network) if network.prefix_len() == network.max_prefix_len() => network.addr().fmt(f),
+            Self::Network(network) if network.prefix_len() == network.max_prefix_len() => {
+                network.addr().fmt(f)
+            }
             Self::Network(network) => network.fmt(f),
             Self::Stun(servers) => servers.fmt(f),
         }
@@ -129,7 +139,9 @@ impl<'de> Visitor<'de> for AllowVisitor {
 
     fn visit_seq<A: SeqAccess<'de>>(self, list: A) -> Result<AllowSetting, A::Error> {
         let texts: Vec<String> = Vec::deserialize(SeqAccessDeserializer::new(list))?;
-        StunServers::of(texts.iter().map(String::as_str)).map(AllowSetting::Stun).map_err(serde::de::Error::custom)
+        StunServers::of(texts.iter().map(String::as_str))
+            .map(AllowSetting::Stun)
+            .map_err(serde::de::Error::custom)
     }
 }
 
@@ -154,7 +166,13 @@ mod tests {
         ] {
             assert_eq!(text.parse::<AllowSetting>().unwrap().to_string(), text);
         }
-        assert_eq!("::ffff:192.0.2.7".parse::<AllowSetting>().unwrap().to_string(), "192.0.2.7");
+        assert_eq!(
+            "::ffff:192.0.2.7"
+                .parse::<AllowSetting>()
+                .unwrap()
+                .to_string(),
+            "192.0.2.7"
+        );
     }
 
     #[test]
@@ -174,9 +192,20 @@ mod tests {
 
     #[test]
     fn what_nobody_can_have_is_refused() {
-        for text in
-            ["", "me", "source/0", "source/129", "source/+4", "source/", "0.0.0.0", "::", "::/0", "224.0.0.1", "ff02::1", "255.255.255.255"]
-        {
+        for text in [
+            "",
+            "me",
+            "source/0",
+            "source/129",
+            "source/+4",
+            "source/",
+            "0.0.0.0",
+            "::",
+            "::/0",
+            "224.0.0.1",
+            "ff02::1",
+            "255.255.255.255",
+        ] {
             assert!(text.parse::<AllowSetting>().is_err(), "{text}");
         }
     }

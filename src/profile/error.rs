@@ -37,7 +37,11 @@ impl ProfileError {
     }
 
     pub(super) fn new(path: &Path, text: &str, span: Option<Range<usize>>, what: String) -> Self {
-        Self { path: path.to_owned(), at: span.map(|span| position(text, span.start)), what }
+        Self {
+            path: path.to_owned(),
+            at: span.map(|span| position(text, span.start)),
+            what,
+        }
     }
 }
 
@@ -57,7 +61,10 @@ fn advice(said: &str) -> Option<&'static str> {
 fn position(text: &str, offset: usize) -> (usize, usize) {
     let before = text.get(..offset).unwrap_or(text);
     let line = before.rsplit('\n').next().unwrap_or_default();
-    (before.matches('\n').count().saturating_add(1), line.chars().count().saturating_add(1))
+    (
+        before.matches('\n').count().saturating_add(1),
+        line.chars().count().saturating_add(1),
+    )
 }
 
 /// A longer quoted value could be a key in the wrong place; a service, an address or a duration is shorter.
@@ -67,7 +74,9 @@ const RUN_MAX: usize = 32;
 
 /// The message on one line, without what could be a key: longer quoted values and longer runs of base64.
 pub fn without_secrets(message: &str) -> String {
-    without_runs(&without_quoted(&message.split_whitespace().collect::<Vec<_>>().join(" ")))
+    without_runs(&without_quoted(
+        &message.split_whitespace().collect::<Vec<_>>().join(" "),
+    ))
 }
 
 fn without_quoted(message: &str) -> String {
@@ -137,13 +146,17 @@ mod tests {
             format!("bare {KEY} and\nagain {KEY}"),
         ] {
             let kept = without_secrets(&message);
-            assert!(!kept.contains("AAEC") && kept.contains('…') && !kept.contains('\n'), "{kept}");
+            assert!(
+                !kept.contains("AAEC") && kept.contains('…') && !kept.contains('\n'),
+                "{kept}"
+            );
         }
     }
 
     #[test]
     fn what_is_short_is_kept() {
-        let message = "\"tcp/70000\" is not a service; write tcp/22 in /home/someone/.config/postern";
+        let message =
+            "\"tcp/70000\" is not a service; write tcp/22 in /home/someone/.config/postern";
         assert_eq!(without_secrets(message), message);
     }
 

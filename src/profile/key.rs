@@ -54,8 +54,12 @@ macro_rules! from_text {
 from_text!(SharedKey, PrivateKey, PublicKey, PresharedKey);
 
 /// For `deserialize_with`: no copy of the text stays behind here, and no error shows it.
-pub(super) fn in_toml<'de, K: FromText, D: Deserializer<'de>>(deserializer: D) -> Result<Option<K>, D::Error> {
-    deserializer.deserialize_str(KeyVisitor(PhantomData)).map(Some)
+pub(super) fn in_toml<'de, K: FromText, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<K>, D::Error> {
+    deserializer
+        .deserialize_str(KeyVisitor(PhantomData))
+        .map(Some)
 }
 
 struct KeyVisitor<K>(PhantomData<K>);
@@ -68,6 +72,10 @@ impl<K: FromText> Visitor<'_> for KeyVisitor<K> {
     }
 
     fn visit_str<E: Error>(self, text: &str) -> Result<K, E> {
-        K::from_text(text).map_err(|error| E::custom(format!("{error}; copy it again, or make a new one with postern keygen")))
+        K::from_text(text).map_err(|error| {
+            E::custom(format!(
+                "{error}; copy it again, or make a new one with postern keygen"
+            ))
+        })
     }
 }

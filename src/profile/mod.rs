@@ -67,7 +67,9 @@ pub fn parse(text: &str, path: &Path) -> Result<Profiles, ProfileError> {
 /// Where the config lies if nobody says otherwise: `$XDG_CONFIG_HOME/postern/config.toml`, `None` without a home.
 pub fn default_path() -> Option<PathBuf> {
     use etcetera::BaseStrategy;
-    etcetera::base_strategy::Xdg::new().ok().map(|dirs| dirs.config_dir().join("postern").join("config.toml"))
+    etcetera::base_strategy::Xdg::new()
+        .ok()
+        .map(|dirs| dirs.config_dir().join("postern").join("config.toml"))
 }
 
 /// A gate's name as the address to knock at: on the default port.
@@ -75,5 +77,8 @@ pub fn default_path() -> Option<PathBuf> {
 /// # Errors
 /// When the name can be no host.
 pub fn address_of(gate: &GateName) -> Result<Endpoint, EndpointError> {
-    Ok(Endpoint { host: gate.as_str().parse()?, port: DEFAULT_PORT })
+    Ok(Endpoint {
+        host: gate.as_str().parse()?,
+        port: DEFAULT_PORT,
+    })
 }

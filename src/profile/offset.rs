@@ -44,9 +44,13 @@ impl FromStr for TimeOffset {
         };
         // A second sign would turn the meaning round.
         let digit = length.starts_with(|first: char| first.is_ascii_digit());
-        let length = Some(length).filter(|_| digit).and_then(|length| parse_duration(length).ok());
+        let length = Some(length)
+            .filter(|_| digit)
+            .and_then(|length| parse_duration(length).ok());
         match (length, sign) {
-            (None, _) => Err(format!("\"{text}\" is not a time offset; write +30s where this clock is behind, -30s where it is ahead")),
+            (None, _) => Err(format!(
+                "\"{text}\" is not a time offset; write +30s where this clock is behind, -30s where it is ahead"
+            )),
             (Some(Duration::ZERO), _) => Ok(Self::None),
             (Some(length), '-') => Ok(Self::Earlier(length)),
             (Some(length), _) => Ok(Self::Later(length)),
@@ -79,10 +83,19 @@ mod tests {
     #[test]
     fn a_sign_says_whether_the_clock_is_behind_or_ahead_and_none_means_behind() {
         let now = Timestamp::from_millis(100_000);
-        for (text, then) in
-            [("+30s", 130_000), ("30s", 130_000), ("-30s", 70_000), ("-1m 30s", 10_000), ("0s", 100_000), ("+250ms", 100_250)]
-        {
-            assert_eq!(text.parse::<TimeOffset>().unwrap().applied_to(now), Timestamp::from_millis(then), "{text}");
+        for (text, then) in [
+            ("+30s", 130_000),
+            ("30s", 130_000),
+            ("-30s", 70_000),
+            ("-1m 30s", 10_000),
+            ("0s", 100_000),
+            ("+250ms", 100_250),
+        ] {
+            assert_eq!(
+                text.parse::<TimeOffset>().unwrap().applied_to(now),
+                Timestamp::from_millis(then),
+                "{text}"
+            );
         }
         assert_eq!("-30s".parse::<TimeOffset>().unwrap().to_string(), "-30s");
     }
@@ -90,7 +103,12 @@ mod tests {
     #[test]
     fn what_says_no_length_is_refused() {
         for text in ["", "+", "-", "30", "--30s", "+-30s", "- 30s", "soon"] {
-            assert!(text.parse::<TimeOffset>().unwrap_err().contains("; write +30s"), "{text}");
+            assert!(
+                text.parse::<TimeOffset>()
+                    .unwrap_err()
+                    .contains("; write +30s"),
+                "{text}"
+            );
         }
     }
 }

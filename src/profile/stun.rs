@@ -36,14 +36,21 @@ impl StunServers {
             }
             servers.push(server);
         }
-        if (1..=MOST).contains(&servers.len()) { Ok(Self(servers)) } else { Err(AllowError::StunCount(servers.len())) }
+        if (1..=MOST).contains(&servers.len()) {
+            Ok(Self(servers))
+        } else {
+            Err(AllowError::StunCount(servers.len()))
+        }
     }
 }
 
 fn server(text: &str) -> Option<Endpoint> {
     let place = text.trim().strip_prefix(SCHEME)?;
     match place.parse() {
-        Ok(host) => Some(Endpoint { host, port: stun::PORT }),
+        Ok(host) => Some(Endpoint {
+            host,
+            port: stun::PORT,
+        }),
         Err(_) => place.parse().ok(),
     }
 }
@@ -86,12 +93,26 @@ mod tests {
 
     #[test]
     fn what_is_no_list_of_servers_is_refused() {
-        for text in ["stun:", "stun:a:0", "stun:a b", "stun:a,b", "stun:a,", "a", ""] {
-            assert!(matches!(text.parse::<StunServers>(), Err(AllowError::NoStunServer(_))), "{text}");
+        for text in [
+            "stun:", "stun:a:0", "stun:a b", "stun:a,b", "stun:a,", "a", "",
+        ] {
+            assert!(
+                matches!(
+                    text.parse::<StunServers>(),
+                    Err(AllowError::NoStunServer(_))
+                ),
+                "{text}"
+            );
         }
-        assert!(matches!("stun:a,stun:a:3478".parse::<StunServers>(), Err(AllowError::StunTwice(_))));
+        assert!(matches!(
+            "stun:a,stun:a:3478".parse::<StunServers>(),
+            Err(AllowError::StunTwice(_))
+        ));
         assert_eq!(StunServers::of([]), Err(AllowError::StunCount(0)));
         let nine: Vec<String> = (1..=9).map(|number| format!("stun:a:{number}")).collect();
-        assert_eq!(StunServers::of(nine.iter().map(String::as_str)), Err(AllowError::StunCount(9)));
+        assert_eq!(
+            StunServers::of(nine.iter().map(String::as_str)),
+            Err(AllowError::StunCount(9))
+        );
     }
 }

@@ -15,12 +15,18 @@ use toml::Spanned;
 
 use super::code::{self, Ask};
 use super::key::{KeySource, PrivateSource, in_toml};
-use super::{AllowSetting, Endpoint, Host, Profile, ProfileError, Profiles, TimeOffset, address_of, without_secrets};
+use super::{
+    AllowSetting, Endpoint, Host, Profile, ProfileError, Profiles, TimeOffset, address_of,
+    without_secrets,
+};
 use crate::service::Wanted;
 use crate::time::parse_duration;
 
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields, expecting = "a profile; every key stands below a profile's name, such as [home]")]
+#[serde(
+    deny_unknown_fields,
+    expecting = "a profile; every key stands below a profile's name, such as [home]"
+)]
 struct Written {
     gate: Spanned<String>,
     address: Option<Addresses>,
@@ -48,13 +54,20 @@ struct Written {
 type Wrong = (Range<usize>, String);
 
 pub(super) fn parse(text: &str, path: &Path) -> Result<Profiles, ProfileError> {
-    let written: BTreeMap<String, Spanned<Written>> = toml::from_str(text).map_err(|error| ProfileError::from_toml(path, text, &error))?;
+    let written: BTreeMap<String, Spanned<Written>> =
+        toml::from_str(text).map_err(|error| ProfileError::from_toml(path, text, &error))?;
     let folder = path.parent().unwrap_or(Path::new(""));
     let mut profiles = Profiles::new();
     for (name, profile) in written {
         let span = profile.span();
-        let profile = complete(profile.into_inner(), span, folder)
-            .map_err(|(span, what)| ProfileError::new(path, text, Some(span), format!("profile {name}: {}", without_secrets(&what))))?;
+        let profile = complete(profile.into_inner(), span, folder).map_err(|(span, what)| {
+            ProfileError::new(
+                path,
+                text,
+                Some(span),
+                format!("profile {name}: {}", without_secrets(&what)),
+            )
+        })?;
         profiles.insert(name, profile);
     }
     Ok(profiles)
@@ -62,16 +75,30 @@ pub(super) fn parse(text: &str, path: &Path) -> Result<Profiles, ProfileError> {
 
 fn complete(mut written: Written, span: Range<usize>, folder: &Path) -> Result<Profile, Wrong> {
     let key = key_source(&mut written, folder).map_err(|what| (span.clone(), what.to_owned()))?;
-    let code = code::source(written.code.take(), written.code_command.take()).map_err(|what| (span.clone(), what.to_owned()))?;
+    let code = code::source(written.code.take(), written.code_command.take())
+        .map_err(|what| (span.clone(), what.to_owned()))?;
     let gate_span = written.gate.span();
-    let gate = GateName::new(written.gate.get_ref()).map_err(|error| (gate_span.clone(), format!("{error}; write the gate's own name")))?;
+    let gate = GateName::new(written.gate.get_ref()).map_err(|error| {
+        (
+            gate_span.clone(),
+            format!("{error}; write the gate's own name"),
+        )
+    })?;
     let addresses = match written.address {
         Some(Addresses(addresses)) if addresses.is_empty() => {
-            return Err((span, "address is an empty list; name one, or leave it out".to_owned()));
+            return Err((
+                span,
+                "address is an empty list; name one, or leave it out".to_owned(),
+            ));
         }
         Some(Addresses(addresses)) => addresses,
         None => {
-            let advice = || (gate_span, "the gate's name is not a host; add address = \"HOST:PORT\"".to_owned());
+            let advice = || {
+                (
+                    gate_span,
+                    "the gate's name is not a host; add address = \"HOST:PORT\"".to_owned(),
+                )
+            };
             vec![address_of(&gate).map_err(|_| advice())?]
         }
     };
@@ -91,7 +118,9 @@ fn complete(mut written: Written, span: Range<usize>, folder: &Path) -> Result<P
 /// One kind of key, or none: then it comes with the command.
 fn key_source(written: &mut Written, folder: &Path) -> Result<Option<KeySource>, &'static str> {
     let own = match (written.private_key.take(), written.private_key_file.take()) {
-        (Some(_), Some(_)) => return Err("private_key and private_key_file are both there; keep one"),
+        (Some(_), Some(_)) => {
+            return Err("private_key and private_key_file are both there; keep one");
+        }
         (Some(key), None) => Some(PrivateSource::Key(key)),
         (None, file) => file.map(|file| PrivateSource::File(folder.join(file))),
     };
@@ -103,11 +132,19 @@ fn key_source(written: &mut Written, folder: &Path) -> Result<Option<KeySource>,
     };
     match (shared, own, written.gate_public_key.take(), psk) {
         (shared, None, None, None) => Ok(shared),
-        (Some(_), _, _, _) => Err("a shared key and parts of a key pair are both there; keep one kind"),
+        (Some(_), _, _, _) => {
+            Err("a shared key and parts of a key pair are both there; keep one kind")
+        }
         (None, Some(own), Some(gate), psk) => Ok(Some(KeySource::Pair { own, gate, psk })),
-        (None, Some(_), None, _) => Err("gate_public_key is missing; a key pair needs it, ask the gate's administrator for it"),
-        (None, None, Some(_), _) => Err("private_key is missing; make a pair with postern keygen --pair"),
-        (None, None, None, Some(_)) => Err("psk stands alone; it needs private_key and gate_public_key"),
+        (None, Some(_), None, _) => Err(
+            "gate_public_key is missing; a key pair needs it, ask the gate's administrator for it",
+        ),
+        (None, None, Some(_), _) => {
+            Err("private_key is missing; make a pair with postern keygen --pair")
+        }
+        (None, None, None, Some(_)) => {
+            Err("psk stands alone; it needs private_key and gate_public_key")
+        }
     }
 }
 
@@ -117,7 +154,9 @@ fn key_source(written: &mut Written, folder: &Path) -> Result<Option<KeySource>,
 /// A sentence that says what was expected.
 pub fn duration(text: &str) -> Result<Duration, String> {
     let length = parse_duration(text)?;
-    let whole = length.as_secs().saturating_add(u64::from(length.subsec_nanos() > 0));
+    let whole = length
+        .as_secs()
+        .saturating_add(u64::from(length.subsec_nanos() > 0));
     match u32::try_from(whole) {
         Ok(1..) => Ok(Duration::from_secs(whole)),
         _ => Err(format!(
@@ -157,7 +196,9 @@ impl<'de> Visitor<'de> for AddressesVisitor {
     }
 
     fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Addresses, E> {
-        text.parse().map(|one| Addresses(vec![one])).map_err(E::custom)
+        text.parse()
+            .map(|one| Addresses(vec![one]))
+            .map_err(E::custom)
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, list: A) -> Result<Addresses, A::Error> {

@@ -57,8 +57,13 @@ fn command(program: &OsStr, arguments: &[impl AsRef<OsStr>]) -> Command {
 /// Waits until the child has ended and leaves it there, so that its number is still its own: a signal that is sent meanwhile
 /// can hit nobody else. Reaped it is by `Child::wait`.
 pub fn wait_for_end(child: u32) {
-    let Some(pid) = i32::try_from(child).ok().and_then(Pid::from_raw) else { return };
-    while let Err(error) = waitid(WaitId::Pid(pid), WaitIdOptions::EXITED | WaitIdOptions::NOWAIT) {
+    let Some(pid) = i32::try_from(child).ok().and_then(Pid::from_raw) else {
+        return;
+    };
+    while let Err(error) = waitid(
+        WaitId::Pid(pid),
+        WaitIdOptions::EXITED | WaitIdOptions::NOWAIT,
+    ) {
         if error != rustix::io::Errno::INTR {
             return;
         }
@@ -78,8 +83,15 @@ pub fn send(child: &Child, signal: i32) {
 ///
 /// # Errors
 /// When there is no such program, it fails, or it prints nothing in time.
-pub fn ask(program: &OsStr, arguments: &[impl AsRef<OsStr>], deadline: Duration) -> Result<Zeroizing<Vec<u8>>, NoAnswer> {
-    let spawned = command(program, arguments).stdin(Stdio::null()).stdout(Stdio::piped()).spawn();
+pub fn ask(
+    program: &OsStr,
+    arguments: &[impl AsRef<OsStr>],
+    deadline: Duration,
+) -> Result<Zeroizing<Vec<u8>>, NoAnswer> {
+    let spawned = command(program, arguments)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn();
     let mut child = spawned.map_err(NoAnswer::Start)?;
     let answer = listen(&watch(&mut child, deadline));
     if answer.is_none() {
@@ -172,7 +184,8 @@ mod tests {
     use super::*;
 
     fn sh(script: &str, deadline: Duration) -> Result<String, NoAnswer> {
-        ask(OsStr::new("sh"), &["-c", script], deadline).map(|line| String::from_utf8(line.to_vec()).unwrap())
+        ask(OsStr::new("sh"), &["-c", script], deadline)
+            .map(|line| String::from_utf8(line.to_vec()).unwrap())
     }
 
     const LONG: Duration = Duration::from_secs(20);
@@ -180,14 +193,25 @@ mod tests {
 
     #[test]
     fn the_first_line_is_the_answer_however_much_follows() {
-        assert_eq!(sh("echo 123456; head -c 1000000 /dev/zero", LONG).unwrap(), "123456");
+        assert_eq!(
+            sh("echo 123456; head -c 1000000 /dev/zero", LONG).unwrap(),
+            "123456"
+        );
         assert_eq!(sh("printf 123456", LONG).unwrap(), "123456");
-        assert_eq!(sh("head -c 1000 /dev/zero | tr '\\0' x", LONG).unwrap().len(), LINE_MAX);
+        assert_eq!(
+            sh("head -c 1000 /dev/zero | tr '\\0' x", LONG)
+                .unwrap()
+                .len(),
+            LINE_MAX
+        );
     }
 
     #[test]
     fn the_environment_is_the_users_own_and_there_is_no_input() {
-        assert_eq!(sh("test -n \"$PATH\" && cat && echo \"$CARGO_PKG_NAME\"", LONG).unwrap(), "postern");
+        assert_eq!(
+            sh("test -n \"$PATH\" && cat && echo \"$CARGO_PKG_NAME\"", LONG).unwrap(),
+            "postern"
+        );
     }
 
     #[test]
@@ -199,10 +223,19 @@ mod tests {
 
     #[test]
     fn what_fails_is_silent_or_late_gives_no_answer() {
-        assert!(matches!(ask(OsStr::new("no-such-program"), &[""; 0], LONG), Err(NoAnswer::Start(_))));
-        assert_eq!(sh("echo 123456; exit 3", LONG).unwrap_err().to_string(), "failed: exit status: 3");
+        assert!(matches!(
+            ask(OsStr::new("no-such-program"), &[""; 0], LONG),
+            Err(NoAnswer::Start(_))
+        ));
+        assert_eq!(
+            sh("echo 123456; exit 3", LONG).unwrap_err().to_string(),
+            "failed: exit status: 3"
+        );
         assert!(matches!(sh("exit 0", LONG), Err(NoAnswer::Silent)));
-        assert_eq!(sh("echo 123456; sleep 8", SHORT).unwrap_err().to_string(), "printed no line within 200ms and was killed");
+        assert_eq!(
+            sh("echo 123456; sleep 8", SHORT).unwrap_err().to_string(),
+            "printed no line within 200ms and was killed"
+        );
     }
 
     #[test]

@@ -15,7 +15,10 @@ use std::time::Duration;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open};
-use rustix::time::{Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create, timerfd_settime};
+use rustix::time::{
+    Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create,
+    timerfd_settime,
+};
 
 use crate::run::{Call, Ran, Run, RunError};
 
@@ -48,11 +51,15 @@ impl Programs {
 
 /// The absolute path of a program, `None` where it is in none of the usual places.
 pub fn find(name: &str) -> Option<PathBuf> {
-    PLACES.iter().map(|place| Path::new(place).join(name)).find(|path| is_program(path))
+    PLACES
+        .iter()
+        .map(|place| Path::new(place).join(name))
+        .find(|path| is_program(path))
 }
 
 fn is_program(path: &Path) -> bool {
-    path.metadata().is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o111 != 0)
+    path.metadata()
+        .is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o111 != 0)
 }
 
 impl Run for Programs {
@@ -125,17 +132,36 @@ fn attend(child: &mut Child, call: &Call<'_>, deadline: Duration) -> Result<Ran,
     let timer = timer(deadline).map_err(lost)?;
     let ended = pidfd_open(Pid::from_child(child), PidfdFlags::empty()).map_err(lost)?;
     let mut input = Input::new(child.stdin.take().map(OwnedFd::from), call.stdin).map_err(lost)?;
-    let mut output = Output::new(child.stdout.take().map(OwnedFd::from), call.most).map_err(lost)?;
-    let mut complaint = Output::new(child.stderr.take().map(OwnedFd::from), COMPLAINT).map_err(lost)?;
+    let mut output =
+        Output::new(child.stdout.take().map(OwnedFd::from), call.most).map_err(lost)?;
+    let mut complaint =
+        Output::new(child.stderr.take().map(OwnedFd::from), COMPLAINT).map_err(lost)?;
     loop {
-        let mut watched = vec![PollFd::new(&timer, PollFlags::IN), PollFd::new(&ended, PollFlags::IN)];
-        watched.extend(input.pipe.as_ref().map(|pipe| PollFd::new(pipe, PollFlags::OUT)));
-        watched.extend([&output, &complaint].into_iter().filter_map(|end| end.pipe.as_ref()).map(|pipe| PollFd::new(pipe, PollFlags::IN)));
+        let mut watched = vec![
+            PollFd::new(&timer, PollFlags::IN),
+            PollFd::new(&ended, PollFlags::IN),
+        ];
+        watched.extend(
+            input
+                .pipe
+                .as_ref()
+                .map(|pipe| PollFd::new(pipe, PollFlags::OUT)),
+        );
+        watched.extend(
+            [&output, &complaint]
+                .into_iter()
+                .filter_map(|end| end.pipe.as_ref())
+                .map(|pipe| PollFd::new(pipe, PollFlags::IN)),
+        );
         match poll(&mut watched, None) {
             Ok(_) | Err(Errno::INTR) => {}
             Err(error) => return Err(lost(error)),
         }
-        let is_ready = |index: usize| watched.get(index).is_some_and(|fd| !fd.revents().is_empty());
+        let is_ready = |index: usize| {
+            watched
+                .get(index)
+                .is_some_and(|fd| !fd.revents().is_empty())
+        };
         let (late, done) = (is_ready(0), is_ready(1));
         drop(watched);
         input.write();
@@ -145,8 +171,15 @@ fn attend(child: &mut Child, call: &Call<'_>, deadline: Duration) -> Result<Ran,
             return Err(RunError::TooMuch(call.most));
         }
         if done {
-            let status = child.wait().map_err(|error| RunError::Lost(error.to_string()))?.code();
-            return Ok(Ran { status, stdout: output.text(), stderr: complaint.text() });
+            let status = child
+                .wait()
+                .map_err(|error| RunError::Lost(error.to_string()))?
+                .code();
+            return Ok(Ran {
+                status,
+                stdout: output.text(),
+                stderr: complaint.text(),
+            });
         }
         if late {
             return Err(RunError::Deadline(deadline));
@@ -156,10 +189,23 @@ fn attend(child: &mut Child, call: &Call<'_>, deadline: Duration) -> Result<Ran,
 
 /// A descriptor that becomes readable when the time is up: it needs no reading of clocks.
 fn timer(length: Duration) -> Result<OwnedFd, Errno> {
-    let timer = timerfd_create(TimerfdClockId::Monotonic, TimerfdFlags::CLOEXEC | TimerfdFlags::NONBLOCK)?;
+    let timer = timerfd_create(
+        TimerfdClockId::Monotonic,
+        TimerfdFlags::CLOEXEC | TimerfdFlags::NONBLOCK,
+    )?;
     let length = length.max(Duration::from_nanos(1));
-    let value = Timespec { tv_sec: i64::try_from(length.as_secs()).unwrap_or(i64::MAX), tv_nsec: i64::from(length.subsec_nanos()) };
-    timerfd_settime(&timer, TimerfdTimerFlags::empty(), &Itimerspec { it_interval: Timespec::default(), it_value: value })?;
+    let value = Timespec {
+        tv_sec: i64::try_from(length.as_secs()).unwrap_or(i64::MAX),
+        tv_nsec: i64::from(length.subsec_nanos()),
+    };
+    timerfd_settime(
+        &timer,
+        TimerfdTimerFlags::empty(),
+        &Itimerspec {
+            it_interval: Timespec::default(),
+            it_value: value,
+        },
+    )?;
     Ok(timer)
 }
 
@@ -209,14 +255,21 @@ struct Output {
 impl Output {
     fn new(pipe: Option<OwnedFd>, most: usize) -> Result<Self, Errno> {
         do_not_wait_for(pipe.as_ref())?;
-        Ok(Self { pipe, kept: Vec::new(), most, over: false })
+        Ok(Self {
+            pipe,
+            kept: Vec::new(),
+            most,
+            over: false,
+        })
     }
 
     /// Reads what is there, up to one mebibyte a turn, so that an endless writer cannot keep us from looking at the time.
     fn read(&mut self) {
         let mut buffer = [0_u8; 16 << 10];
         for _ in 0..64 {
-            let Some(pipe) = self.pipe.as_ref() else { return };
+            let Some(pipe) = self.pipe.as_ref() else {
+                return;
+            };
             match rustix::io::read(pipe.as_fd(), &mut buffer) {
                 Ok(0) => self.pipe = None,
                 Ok(length) => self.keep(buffer.get(..length).unwrap_or_default()),
@@ -230,7 +283,8 @@ impl Output {
     fn keep(&mut self, bytes: &[u8]) {
         let room = self.most.saturating_sub(self.kept.len());
         self.over |= bytes.len() > room;
-        self.kept.extend_from_slice(bytes.get(..room).unwrap_or(bytes));
+        self.kept
+            .extend_from_slice(bytes.get(..room).unwrap_or(bytes));
     }
 
     fn text(self) -> String {
@@ -250,7 +304,12 @@ mod tests {
     use super::*;
 
     fn sh(script: &str, stdin: &[u8], deadline: Duration) -> Result<Ran, RunError> {
-        let call = Call { program: Path::new("/bin/sh"), args: &["-c", script], stdin, most: 1 << 20 };
+        let call = Call {
+            program: Path::new("/bin/sh"),
+            args: &["-c", script],
+            stdin,
+            most: 1 << 20,
+        };
         Programs::with_deadline(deadline).run(&call)
     }
 
@@ -260,35 +319,73 @@ mod tests {
     #[test]
     fn exit_status_and_both_outputs_are_handed_on() {
         let ran = sh("cat; echo no >&2; exit 4", b"in", LONG).unwrap();
-        assert_eq!(ran, Ran { status: Some(4), stdout: "in".to_owned(), stderr: "no\n".to_owned() });
+        assert_eq!(
+            ran,
+            Ran {
+                status: Some(4),
+                stdout: "in".to_owned(),
+                stderr: "no\n".to_owned()
+            }
+        );
         assert_eq!(sh("kill -9 $$", b"", LONG).unwrap().status, None);
     }
 
     #[test]
     fn the_environment_is_clean_and_the_folder_is_the_root() {
-        let ran = sh("env | grep -v -e ^PWD= -e ^_= -e ^SHLVL= -e ^OLDPWD= | sort; pwd", b"", LONG).unwrap();
-        assert_eq!(ran.stdout, "LC_ALL=C\nPATH=/usr/sbin:/usr/bin:/sbin:/bin\n/\n");
+        let ran = sh(
+            "env | grep -v -e ^PWD= -e ^_= -e ^SHLVL= -e ^OLDPWD= | sort; pwd",
+            b"",
+            LONG,
+        )
+        .unwrap();
+        assert_eq!(
+            ran.stdout,
+            "LC_ALL=C\nPATH=/usr/sbin:/usr/bin:/sbin:/bin\n/\n"
+        );
     }
 
     #[test]
     fn full_pipes_in_all_directions_do_not_block() {
         let much = vec![b'x'; 800_000];
-        let ran = sh("head -c 300000 /dev/zero >&2; cat; head -c 300000 /dev/zero >&2", &much, LONG).unwrap();
-        assert_eq!((ran.status, ran.stdout.len(), ran.stderr.len()), (Some(0), much.len(), COMPLAINT));
+        let ran = sh(
+            "head -c 300000 /dev/zero >&2; cat; head -c 300000 /dev/zero >&2",
+            &much,
+            LONG,
+        )
+        .unwrap();
+        assert_eq!(
+            (ran.status, ran.stdout.len(), ran.stderr.len()),
+            (Some(0), much.len(), COMPLAINT)
+        );
     }
 
     #[test]
     fn a_program_that_reads_nothing_is_no_error() {
-        assert_eq!(sh("exit 0", &vec![b'x'; 800_000], LONG).unwrap().status, Some(0));
+        assert_eq!(
+            sh("exit 0", &vec![b'x'; 800_000], LONG).unwrap().status,
+            Some(0)
+        );
     }
 
     #[test]
     fn one_that_hangs_is_killed_with_all_it_started() {
         let start = Instant::now();
         let mark = format!("86{}", std::process::id());
-        assert_eq!(sh(&format!("sleep {mark} & sleep {mark}"), b"", SHORT), Err(RunError::Deadline(SHORT)));
-        assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
-        let left = sh(&format!("sleep 0.1; grep -lz '^{mark}$' /proc/[0-9]*/cmdline"), b"", LONG).unwrap();
+        assert_eq!(
+            sh(&format!("sleep {mark} & sleep {mark}"), b"", SHORT),
+            Err(RunError::Deadline(SHORT))
+        );
+        assert!(
+            start.elapsed() < Duration::from_secs(5),
+            "{:?}",
+            start.elapsed()
+        );
+        let left = sh(
+            &format!("sleep 0.1; grep -lz '^{mark}$' /proc/[0-9]*/cmdline"),
+            b"",
+            LONG,
+        )
+        .unwrap();
         assert_eq!(left.stdout, "", "a grandchild is still there");
     }
 
@@ -297,23 +394,54 @@ mod tests {
         let start = Instant::now();
         let ran = sh("setsid sleep 6 & echo done", b"", LONG).unwrap();
         assert_eq!((ran.status, ran.stdout.as_str()), (Some(0), "done\n"));
-        assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
-        assert_eq!(sh("setsid sleep 6 & sleep 6", b"", SHORT), Err(RunError::Deadline(SHORT)));
-        assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
+        assert!(
+            start.elapsed() < Duration::from_secs(5),
+            "{:?}",
+            start.elapsed()
+        );
+        assert_eq!(
+            sh("setsid sleep 6 & sleep 6", b"", SHORT),
+            Err(RunError::Deadline(SHORT))
+        );
+        assert!(
+            start.elapsed() < Duration::from_secs(5),
+            "{:?}",
+            start.elapsed()
+        );
     }
 
     #[test]
     fn output_over_the_limit_is_an_error_and_never_half_an_answer() {
-        assert_eq!(sh("head -c 1048576 /dev/zero", b"", LONG).unwrap().stdout.len(), 1 << 20);
-        assert_eq!(sh("head -c 1048577 /dev/zero", b"", LONG), Err(RunError::TooMuch(1 << 20)));
-        assert_eq!(sh("cat /dev/zero", b"", LONG), Err(RunError::TooMuch(1 << 20)));
+        assert_eq!(
+            sh("head -c 1048576 /dev/zero", b"", LONG)
+                .unwrap()
+                .stdout
+                .len(),
+            1 << 20
+        );
+        assert_eq!(
+            sh("head -c 1048577 /dev/zero", b"", LONG),
+            Err(RunError::TooMuch(1 << 20))
+        );
+        assert_eq!(
+            sh("cat /dev/zero", b"", LONG),
+            Err(RunError::TooMuch(1 << 20))
+        );
     }
 
     #[test]
     fn a_missing_program_and_a_relative_path_are_refused() {
         for program in ["/no/such/program", "sh", "/etc/passwd"] {
-            let outcome = Programs::default().run(&Call { program: Path::new(program), args: &[], stdin: b"", most: 1 });
-            assert!(matches!(outcome, Err(RunError::Start(_))), "{program}: {outcome:?}");
+            let outcome = Programs::default().run(&Call {
+                program: Path::new(program),
+                args: &[],
+                stdin: b"",
+                most: 1,
+            });
+            assert!(
+                matches!(outcome, Err(RunError::Start(_))),
+                "{program}: {outcome:?}"
+            );
         }
     }
 

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use seccompiler::{
-    BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule, TargetArch, apply_filter,
+    BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter,
+    SeccompRule, TargetArch, apply_filter,
 };
 
 /// What any process needs: memory, threads, time, descriptors that it has, its own end.
@@ -84,7 +85,13 @@ const ENGINE: &[libc::c_long] = &[
 ];
 
 #[cfg(target_arch = "x86_64")]
-const ENGINE_HERE: &[libc::c_long] = &[libc::SYS_unlink, libc::SYS_rename, libc::SYS_link, libc::SYS_stat, libc::SYS_lstat];
+const ENGINE_HERE: &[libc::c_long] = &[
+    libc::SYS_unlink,
+    libc::SYS_rename,
+    libc::SYS_link,
+    libc::SYS_stat,
+    libc::SYS_lstat,
+];
 #[cfg(not(target_arch = "x86_64"))]
 const ENGINE_HERE: &[libc::c_long] = &[libc::SYS_renameat];
 
@@ -187,8 +194,18 @@ pub(super) fn engine() -> Result<Vec<String>, String> {
     rules.insert(libc::SYS_ioctl, one_of(1, &IOCTLS)?);
     rules.insert(libc::SYS_bpf, one_of(0, &BPF_COMMANDS)?);
     // Between threads; it leads nowhere else.
-    rules.insert(libc::SYS_socketpair, one_of(0, &[u64::from(libc::AF_UNIX.unsigned_abs())])?);
-    rules.insert(libc::SYS_prctl, vec![when(0, SeccompCmpOp::Eq, u64::from(libc::PR_SET_NAME.unsigned_abs()))?]);
+    rules.insert(
+        libc::SYS_socketpair,
+        one_of(0, &[u64::from(libc::AF_UNIX.unsigned_abs())])?,
+    );
+    rules.insert(
+        libc::SYS_prctl,
+        vec![when(
+            0,
+            SeccompCmpOp::Eq,
+            u64::from(libc::PR_SET_NAME.unsigned_abs()),
+        )?],
+    );
     apply(rules)
 }
 
@@ -198,7 +215,14 @@ pub(super) fn engine() -> Result<Vec<String>, String> {
 /// # Errors
 /// As [`engine`].
 pub(super) fn monitor() -> Result<Vec<String>, String> {
-    apply(plain(&[EVERYONE, EVERYONE_HERE, ENGINE, ENGINE_HERE, MONITOR, MONITOR_HERE]))
+    apply(plain(&[
+        EVERYONE,
+        EVERYONE_HERE,
+        ENGINE,
+        ENGINE_HERE,
+        MONITOR,
+        MONITOR_HERE,
+    ]))
 }
 
 /// Threads, not processes.
@@ -215,22 +239,34 @@ fn without_new_code() -> Result<BTreeMap<i64, Vec<SeccompRule>>, String> {
 }
 
 fn plain(lists: &[&[libc::c_long]]) -> BTreeMap<i64, Vec<SeccompRule>> {
-    lists.iter().flat_map(|list| list.iter()).map(|call| (*call, Vec::new())).collect()
+    lists
+        .iter()
+        .flat_map(|list| list.iter())
+        .map(|call| (*call, Vec::new()))
+        .collect()
 }
 
 fn one_of(argument: u8, values: &[u64]) -> Result<Vec<SeccompRule>, String> {
-    values.iter().map(|value| when(argument, SeccompCmpOp::Eq, *value)).collect()
+    values
+        .iter()
+        .map(|value| when(argument, SeccompCmpOp::Eq, *value))
+        .collect()
 }
 
 fn when(argument: u8, operation: SeccompCmpOp, value: u64) -> Result<SeccompRule, String> {
     let condition = SeccompCondition::new(argument, SeccompCmpArgLen::Qword, operation, value);
-    condition.and_then(|condition| SeccompRule::new(vec![condition])).map_err(|error| format!("a rule for system calls: {error}"))
+    condition
+        .and_then(|condition| SeccompRule::new(vec![condition]))
+        .map_err(|error| format!("a rule for system calls: {error}"))
 }
 
 /// Puts the rules into force, after one that makes the C library start threads by the call whose flags a filter can see.
 fn apply(rules: BTreeMap<i64, Vec<SeccompRule>>) -> Result<Vec<String>, String> {
     let Ok(arch) = TargetArch::try_from(std::env::consts::ARCH) else {
-        return Ok(vec![format!("system calls are not filtered on {}", std::env::consts::ARCH)]);
+        return Ok(vec![format!(
+            "system calls are not filtered on {}",
+            std::env::consts::ARCH
+        )]);
     };
     let denied = SeccompAction::Errno(libc::EPERM.unsigned_abs());
     let missing = SeccompAction::Errno(libc::ENOSYS.unsigned_abs());
@@ -239,8 +275,12 @@ fn apply(rules: BTreeMap<i64, Vec<SeccompRule>>) -> Result<Vec<String>, String> 
     allowed.insert(libc::SYS_clone3, Vec::new());
     let unseen = [(libc::SYS_clone3, Vec::new())].into();
     // Refused, nothing of it is in force and the rest of the sandbox stands. The second one forbids to put any other into force.
-    for (rules, otherwise, listed) in [(unseen, SeccompAction::Allow, missing), (allowed, denied, SeccompAction::Allow)] {
-        let program = SeccompFilter::new(rules, otherwise, listed, arch).and_then(BpfProgram::try_from);
+    for (rules, otherwise, listed) in [
+        (unseen, SeccompAction::Allow, missing),
+        (allowed, denied, SeccompAction::Allow),
+    ] {
+        let program =
+            SeccompFilter::new(rules, otherwise, listed, arch).and_then(BpfProgram::try_from);
         let program = program.map_err(|error| format!("a filter for system calls: {error}"))?;
         if let Err(error) = apply_filter(&program) {
             return Ok(vec![format!("system calls are not filtered: {error}")]);

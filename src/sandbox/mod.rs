@@ -15,7 +15,10 @@ pub use paths::Paths;
 /// # Errors
 /// What could not be put into force; the engine must then not go on.
 pub fn engine(state_dir: &Path) -> Result<Vec<String>, String> {
-    let mut gaps = paths::enclose(&Paths { write: vec![state_dir.to_owned()], ..Paths::default() })?;
+    let mut gaps = paths::enclose(&Paths {
+        write: vec![state_dir.to_owned()],
+        ..Paths::default()
+    })?;
     gaps.extend(calls::engine()?);
     Ok(gaps)
 }

@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use landlock::{
-    ABI, Access, AccessFs, AccessNet, BitFlags, CompatLevel, Compatible, PathBeneath, PathFd, Ruleset, RulesetAttr, RulesetCreated,
-    RulesetCreatedAttr, RulesetStatus, Scope,
+    ABI, Access, AccessFs, AccessNet, BitFlags, CompatLevel, Compatible, PathBeneath, PathFd,
+    Ruleset, RulesetAttr, RulesetCreated, RulesetCreatedAttr, RulesetStatus, Scope,
 };
 
 /// The newest rights that are asked for; an older kernel enforces those that it knows.
@@ -30,19 +30,30 @@ pub struct Paths {
 /// # Errors
 /// What the kernel said; the process is then not enclosed and must not go on.
 pub(super) fn enclose(paths: &Paths) -> Result<Vec<String>, String> {
-    let failed = |error: &dyn std::fmt::Display| format!("enclosing the process by landlock: {error}");
+    let failed =
+        |error: &dyn std::fmt::Display| format!("enclosing the process by landlock: {error}");
     let mut ruleset = Ruleset::default().set_compatibility(CompatLevel::BestEffort);
-    ruleset = ruleset.handle_access(AccessFs::from_all(NEWEST)).map_err(|error| failed(&error))?;
-    let tcp = if paths.bind { AccessNet::ConnectTcp.into() } else { AccessNet::from_all(NEWEST) };
+    ruleset = ruleset
+        .handle_access(AccessFs::from_all(NEWEST))
+        .map_err(|error| failed(&error))?;
+    let tcp = if paths.bind {
+        AccessNet::ConnectTcp.into()
+    } else {
+        AccessNet::from_all(NEWEST)
+    };
     ruleset = ruleset.handle_access(tcp).map_err(|error| failed(&error))?;
     if !paths.outside {
-        ruleset = ruleset.scope(Scope::from_all(NEWEST)).map_err(|error| failed(&error))?;
+        ruleset = ruleset
+            .scope(Scope::from_all(NEWEST))
+            .map_err(|error| failed(&error))?;
     }
     let mut created = ruleset.create().map_err(|error| failed(&error))?;
     let read = AccessFs::ReadFile | AccessFs::ReadDir;
-    for (list, access) in
-        [(&paths.read, read), (&paths.execute, read | AccessFs::Execute), (&paths.write, read | AccessFs::from_write(NEWEST))]
-    {
+    for (list, access) in [
+        (&paths.read, read),
+        (&paths.execute, read | AccessFs::Execute),
+        (&paths.write, read | AccessFs::from_write(NEWEST)),
+    ] {
         for path in list {
             created = allow(created, path, access).map_err(|error| failed(&error))?;
         }
@@ -59,10 +70,20 @@ pub(super) fn enclose(paths: &Paths) -> Result<Vec<String>, String> {
     })
 }
 
-fn allow(created: RulesetCreated, path: &Path, access: BitFlags<AccessFs>) -> Result<RulesetCreated, landlock::RulesetError> {
+fn allow(
+    created: RulesetCreated,
+    path: &Path,
+    access: BitFlags<AccessFs>,
+) -> Result<RulesetCreated, landlock::RulesetError> {
     // A path that is not there can't be touched either.
-    let Ok(opened) = PathFd::new(path) else { return Ok(created) };
+    let Ok(opened) = PathFd::new(path) else {
+        return Ok(created);
+    };
     // Rights of folders mean nothing for a file, and the kernel refuses them.
-    let access = if path.is_dir() { access } else { access & AccessFs::from_file(NEWEST) };
+    let access = if path.is_dir() {
+        access
+    } else {
+        access & AccessFs::from_file(NEWEST)
+    };
     created.add_rule(PathBeneath::new(opened, access))
 }

@@ -9,7 +9,10 @@ use std::thread::sleep;
 use std::time::Duration;
 
 use postern_proto::Mark;
-use redb::{Builder, Database, Durability, ReadableDatabase, ReadableTable, Table, TableDefinition, WriteTransaction};
+use redb::{
+    Builder, Database, Durability, ReadableDatabase, ReadableTable, Table, TableDefinition,
+    WriteTransaction,
+};
 
 use super::{ReplayStore, StoreError};
 use crate::mark::{Kept, MarkRecord, Tide};
@@ -68,7 +71,10 @@ impl DiskStore {
     }
 
     /// Runs `work` on the database, which closes unless all goes well.
-    fn with<T>(&mut self, work: impl FnOnce(&Database) -> Result<T, Trouble>) -> Result<T, StoreError> {
+    fn with<T>(
+        &mut self,
+        work: impl FnOnce(&Database) -> Result<T, Trouble>,
+    ) -> Result<T, StoreError> {
         let db = match self.db.take() {
             Some(db) => db,
             None => open_file(&self.path)?,
@@ -110,7 +116,9 @@ fn open_file(path: &Path) -> Result<Database, StoreError> {
 }
 
 /// An engine that was killed holds the file until the kernel has taken it apart, which waits for what it was writing.
-fn once_free(open: impl Fn() -> Result<Database, redb::DatabaseError>) -> Result<Database, redb::DatabaseError> {
+fn once_free(
+    open: impl Fn() -> Result<Database, redb::DatabaseError>,
+) -> Result<Database, redb::DatabaseError> {
     for _ in 0..HELD_TRIES {
         match open() {
             Err(redb::DatabaseError::DatabaseAlreadyOpen) => sleep(HELD_PAUSE),
@@ -130,11 +138,21 @@ fn read_all(db: &Database) -> Result<Kept, Trouble> {
     let read = db.begin_read()?;
     let tide = read_tide(&read.open_table(NUMBERS)?)?;
     let mut marks = Vec::new();
-    for row in read.open_table(MARKS)?.range((tide.horizon.as_millis(), &[0; 16])..)? {
+    for row in read
+        .open_table(MARKS)?
+        .range((tide.horizon.as_millis(), &[0; 16])..)?
+    {
         let (key, admitted) = row?;
         let (timestamp, mark) = key.value();
-        let (timestamp, admitted) = (Timestamp::from_millis(timestamp), Timestamp::from_millis(admitted.value()));
-        marks.push(MarkRecord { mark: Mark(*mark), timestamp, admitted });
+        let (timestamp, admitted) = (
+            Timestamp::from_millis(timestamp),
+            Timestamp::from_millis(admitted.value()),
+        );
+        marks.push(MarkRecord {
+            mark: Mark(*mark),
+            timestamp,
+            admitted,
+        });
     }
     Ok(Kept { tide, marks })
 }
@@ -149,11 +167,20 @@ fn write_marks(db: &Database, marks: &[MarkRecord], tide: Tide) -> Result<(), Tr
         numbers.insert(NAME_FLOOR, tide.floor.max(kept.floor).as_millis())?;
 
         let mut table = write.open_table(MARKS)?;
-        for record in marks.iter().filter(|record| record.timestamp.as_millis() >= horizon) {
-            table.insert((record.timestamp.as_millis(), &record.mark.0), record.admitted.as_millis())?;
+        for record in marks
+            .iter()
+            .filter(|record| record.timestamp.as_millis() >= horizon)
+        {
+            table.insert(
+                (record.timestamp.as_millis(), &record.mark.0),
+                record.admitted.as_millis(),
+            )?;
         }
         let at_most = FORGET_AT_MOST.saturating_add(marks.len().saturating_mul(4));
-        for forgotten in table.extract_from_if(..(horizon, &[0; 16]), |_, _| true)?.take(at_most) {
+        for forgotten in table
+            .extract_from_if(..(horizon, &[0; 16]), |_, _| true)?
+            .take(at_most)
+        {
             forgotten?;
         }
     }
@@ -188,13 +215,21 @@ fn read_tide(numbers: &impl ReadableTable<&'static str, u64>) -> Result<Tide, Tr
     Ok(Tide { floor, horizon })
 }
 
-fn number(numbers: &impl ReadableTable<&'static str, u64>, name: &'static str) -> Result<u64, Trouble> {
+fn number(
+    numbers: &impl ReadableTable<&'static str, u64>,
+    name: &'static str,
+) -> Result<u64, Trouble> {
     Ok(numbers.get(name)?.ok_or(Trouble::Missing(name))?.value())
 }
 
 /// The numbers of a store that nothing was ever put into.
 fn write_first_numbers(numbers: &mut Table<'_, &'static str, u64>) -> Result<(), Trouble> {
-    for (name, value) in [(NAME_FORMAT, FORMAT), (NAME_FLOOR, 0), (NAME_HORIZON, 0), (NAME_COMMITS, 0)] {
+    for (name, value) in [
+        (NAME_FORMAT, FORMAT),
+        (NAME_FLOOR, 0),
+        (NAME_HORIZON, 0),
+        (NAME_COMMITS, 0),
+    ] {
         numbers.insert(name, value)?;
     }
     Ok(())

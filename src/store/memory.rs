@@ -29,7 +29,9 @@ impl MemoryStore {
 
 impl Disk {
     fn check(&self) -> Result<(), StoreError> {
-        self.failing.clone().map_or(Ok(()), |why| Err(StoreError(why)))
+        self.failing
+            .clone()
+            .map_or(Ok(()), |why| Err(StoreError(why)))
     }
 }
 
@@ -42,7 +44,9 @@ impl ReplayStore for MemoryStore {
         self.with(|disk| {
             disk.check()?;
             disk.kept.marks.extend_from_slice(marks);
-            disk.kept.marks.retain(|record| record.timestamp >= tide.horizon);
+            disk.kept
+                .marks
+                .retain(|record| record.timestamp >= tide.horizon);
             disk.kept.tide = tide;
             Ok(())
         })

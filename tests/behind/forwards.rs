@@ -11,16 +11,30 @@ use crate::world::{HOUR, SIDES, Side, World, forward, grant, kinds, protection, 
 
 /// The gate with its port 2222 and the host's port 22 hidden.
 fn hiding(side: Side, forwards: &[Forward]) -> Protection {
-    let inner = format!("{}/{}", side.inner, if side.inner.contains(':') { 128 } else { 32 });
+    let inner = format!(
+        "{}/{}",
+        side.inner,
+        if side.inner.contains(':') { 128 } else { 32 }
+    );
     // the way from the host to its clients is hidden too, so that only a rule that opens too much would let it through
-    Protection { forwards: forwards.to_vec(), ..protection(&["tcp/2222"], &[(&inner, "tcp/22-23"), (side.outside, "tcp/22")]) }
+    Protection {
+        forwards: forwards.to_vec(),
+        ..protection(
+            &["tcp/2222"],
+            &[(&inner, "tcp/22-23"), (side.outside, "tcp/22")],
+        )
+    }
 }
 
 fn through(side: Side, forwards: &[Forward], length: Duration) -> Grant {
-    Grant { forwards: forwards.to_vec(), ..grant(7, side.client, length) }
+    Grant {
+        forwards: forwards.to_vec(),
+        ..grant(7, side.client, length)
+    }
 }
 
-pub(crate) fn a_forward_leads_its_client_alone_to_the_host_which_sees_the_client_or_with_masquerade_the_gate() {
+pub(crate) fn a_forward_leads_its_client_alone_to_the_host_which_sees_the_client_or_with_masquerade_the_gate()
+ {
     for kind in kinds() {
         let world = World::new(kind);
         for side in SIDES {
@@ -28,24 +42,65 @@ pub(crate) fn a_forward_leads_its_client_alone_to_the_host_which_sees_the_client
                 let forwards = [forward("tcp/2222", side.inner, Some(22), masquerade)];
                 let grant = through(side, &forwards, HOUR);
                 world.install(&hiding(side, &forwards), &[]);
-                assert!(world.is_hidden(&world.client, side.gate[0], 2222), "{kind}: no refusal gives the port away");
+                assert!(
+                    world.is_hidden(&world.client, side.gate[0], 2222),
+                    "{kind}: no refusal gives the port away"
+                );
                 world.apply(Change::Open(grant.clone()));
-                let mut session = world.session(&world.client, side.gate[0], 2222).expect("led to the host");
-                assert_eq!(session.seen.to_string(), if masquerade { side.gate_inside } else { side.client }, "{kind}");
-                assert!(world.is_hidden(&world.stranger, side.gate[1], 2222), "{kind}: another client");
-                assert!(world.is_hidden(&world.client, side.inner, 22), "{kind}: the host itself, past the gate's port");
-                assert!(world.is_hidden(&world.client, side.inner, 23), "{kind}: another port of the host");
-                assert!(world.is_hidden(&world.inner, side.client, 22), "{kind}: the other direction");
+                let mut session = world
+                    .session(&world.client, side.gate[0], 2222)
+                    .expect("led to the host");
+                assert_eq!(
+                    session.seen.to_string(),
+                    if masquerade {
+                        side.gate_inside
+                    } else {
+                        side.client
+                    },
+                    "{kind}"
+                );
+                assert!(
+                    world.is_hidden(&world.stranger, side.gate[1], 2222),
+                    "{kind}: another client"
+                );
+                assert!(
+                    world.is_hidden(&world.client, side.inner, 22),
+                    "{kind}: the host itself, past the gate's port"
+                );
+                assert!(
+                    world.is_hidden(&world.client, side.inner, 23),
+                    "{kind}: another port of the host"
+                );
+                assert!(
+                    world.is_hidden(&world.inner, side.client, 22),
+                    "{kind}: the other direction"
+                );
                 assert_eq!(world.list(), std::slice::from_ref(&grant), "{kind}");
                 world.restart();
-                assert_eq!(world.list(), std::slice::from_ref(&grant), "{kind}: one who comes after finds it with its forward");
+                assert_eq!(
+                    world.list(),
+                    std::slice::from_ref(&grant),
+                    "{kind}: one who comes after finds it with its forward"
+                );
                 world.install(&hiding(side, &forwards), std::slice::from_ref(&grant));
                 assert!(session.lives(), "{kind}: over another installation");
-                let longer = Grant { until: grant.until.plus(HOUR), ..grant.clone() };
-                world.apply(Change::Extend { old: grant, new: longer.clone() });
-                assert!(world.reaches(&world.client, side.gate[0], 2222), "{kind}: extended");
+                let longer = Grant {
+                    until: grant.until.plus(HOUR),
+                    ..grant.clone()
+                };
+                world.apply(Change::Extend {
+                    old: grant,
+                    new: longer.clone(),
+                });
+                assert!(
+                    world.reaches(&world.client, side.gate[0], 2222),
+                    "{kind}: extended"
+                );
                 world.apply(Change::Close(longer));
-                assert!(world.is_hidden(&world.client, side.gate[0], 2222), "{kind}: closed for new connections");
+                assert!(
+                    world.is_hidden(&world.client, side.gate[0], 2222),
+                    "{kind}: closed for new connections"
+                );
                 assert!(session.lives(), "{kind}: what is established lives on");
                 assert_eq!(world.list(), [], "{kind}");
             }
@@ -61,30 +116,54 @@ pub(crate) fn the_kernel_alone_ends_a_forward_for_new_connections() {
             world.install(&hiding(side, &forwards), &[]);
             let grant = through(side, &forwards, Duration::from_millis(2500));
             world.apply(Change::Open(grant));
-            let mut session = world.session(&world.client, side.gate[0], 2222).expect("led to the host");
-            wait_until("the kernel has ended it", || world.is_hidden(&world.client, side.gate[0], 2222));
+            let mut session = world
+                .session(&world.client, side.gate[0], 2222)
+                .expect("led to the host");
+            wait_until("the kernel has ended it", || {
+                world.is_hidden(&world.client, side.gate[0], 2222)
+            });
             assert!(session.lives(), "{kind}");
         }
     }
 }
 
-pub(crate) fn networks_and_ranges_of_ports_are_led_where_they_should_be_also_where_grants_overlap() {
+pub(crate) fn networks_and_ranges_of_ports_are_led_where_they_should_be_also_where_grants_overlap()
+{
     for kind in kinds() {
         let world = World::new(kind);
         for side in SIDES {
-            let forwards = [forward("tcp/20-23", side.inner, None, true), forward("tcp/2222", side.neighbour, Some(22), false)];
+            let forwards = [
+                forward("tcp/20-23", side.inner, None, true),
+                forward("tcp/2222", side.neighbour, Some(22), false),
+            ];
             let mut protection = hiding(side, &forwards);
             protection.services.push("tcp/20-23".parse().unwrap());
             world.install(&protection, &[]);
-            let wide = Grant { allow: side.outside.parse().unwrap(), ..through(side, &forwards, HOUR) };
-            let exact = Grant { id: postern::grant::GrantId(8), user: "bob".to_owned(), ..through(side, &forwards, HOUR) };
+            let wide = Grant {
+                allow: side.outside.parse().unwrap(),
+                ..through(side, &forwards, HOUR)
+            };
+            let exact = Grant {
+                id: postern::grant::GrantId(8),
+                user: "bob".to_owned(),
+                ..through(side, &forwards, HOUR)
+            };
             world.apply(Change::Open(wide.clone()));
             world.apply(Change::Open(exact.clone()));
             let listed = world.list();
-            assert!(listed.len() == 2 && listed.contains(&wide) && listed.contains(&exact), "{kind}: {listed:?}");
-            let open =
-                || [22, 23, 2222].map(|port| world.session(&world.client, side.gate[0], port).map(|session| session.seen.to_string()));
-            let expected = [side.gate_inside, side.gate_inside, side.client].map(|seen| Some(seen.to_owned()));
+            assert!(
+                listed.len() == 2 && listed.contains(&wide) && listed.contains(&exact),
+                "{kind}: {listed:?}"
+            );
+            let open = || {
+                [22, 23, 2222].map(|port| {
+                    world
+                        .session(&world.client, side.gate[0], port)
+                        .map(|session| session.seen.to_string())
+                })
+            };
+            let expected =
+                [side.gate_inside, side.gate_inside, side.client].map(|seen| Some(seen.to_owned()));
             assert_eq!(open(), expected, "{kind}");
             assert!(world.is_hidden(&world.stranger, side.gate[1], 22), "{kind}");
             world.apply(Change::Close(exact));
@@ -100,10 +179,26 @@ pub(crate) fn what_passes_through_the_gate_to_the_same_port_of_another_host_is_n
         let world = World::new(kind);
         for side in SIDES {
             let forwards = [forward("tcp/80", side.inner, Some(22), false)];
-            world.install(&Protection { forwards: forwards.to_vec(), ..protection(&["tcp/80"], &[]) }, &[through(side, &forwards, HOUR)]);
-            for (host, reached, port) in [(side.gate[0], side.inner, 22), (side.neighbour, side.neighbour, 80)] {
+            world.install(
+                &Protection {
+                    forwards: forwards.to_vec(),
+                    ..protection(&["tcp/80"], &[])
+                },
+                &[through(side, &forwards, HOUR)],
+            );
+            for (host, reached, port) in [
+                (side.gate[0], side.inner, 22),
+                (side.neighbour, side.neighbour, 80),
+            ] {
                 let session = world.session(&world.client, host, 80).unwrap();
-                assert_eq!((session.reached.ip().to_string().as_str(), session.reached.port()), (reached, port), "{kind}");
+                assert_eq!(
+                    (
+                        session.reached.ip().to_string().as_str(),
+                        session.reached.port()
+                    ),
+                    (reached, port),
+                    "{kind}"
+                );
             }
         }
     }
@@ -121,7 +216,10 @@ pub(crate) fn removing_leaves_every_table_of_the_host_as_it_was() {
                     "{run} -A INPUT -p tcp --dport 25 -j DROP; {run} -A FORWARD -p tcp --dport 25 -j DROP; {run} -t nat -A POSTROUTING -p tcp --dport 25 -j MASQUERADE"
                 ),
             );
-            sh(&world.gate, &format!("{run} -t nat -A PREROUTING -p tcp --dport 25 -j REDIRECT --to-ports 26"));
+            sh(
+                &world.gate,
+                &format!("{run} -t nat -A PREROUTING -p tcp --dport 25 -j REDIRECT --to-ports 26"),
+            );
         }
         let before = world.rules();
         for side in SIDES {
@@ -129,9 +227,16 @@ pub(crate) fn removing_leaves_every_table_of_the_host_as_it_was() {
             world.install(&hiding(side, &forwards), &[through(side, &forwards, HOUR)]);
             let first = world.rules();
             world.install(&hiding(side, &forwards), &[through(side, &forwards, HOUR)]);
-            assert_eq!(first.lines().count(), world.rules().lines().count(), "{kind}: installing twice is like once");
+            assert_eq!(
+                first.lines().count(),
+                world.rules().lines().count(),
+                "{kind}: installing twice is like once"
+            );
             world.install(&protection(&[], &[]), &[]);
-            assert!(!world.rules().contains("masquerade4") || kind == "nftables", "{kind}");
+            assert!(
+                !world.rules().contains("masquerade4") || kind == "nftables",
+                "{kind}"
+            );
             world.install(&hiding(side, &forwards), &[through(side, &forwards, HOUR)]);
             world.restart();
             world.drive(|driver| driver.remove()).unwrap();
@@ -150,7 +255,10 @@ pub(crate) fn a_forward_that_cannot_be_is_an_error_and_leaves_nothing_half_open(
         let change = Change::Open(through(side, &forwards, HOUR));
         let results = world.drive(move |driver| driver.apply(&[change]));
         let error = results[0].clone().unwrap_err().to_string();
-        assert!(error.contains("no user has a service that forwards; reload the config"), "{kind}: {error}");
+        assert!(
+            error.contains("no user has a service that forwards; reload the config"),
+            "{kind}: {error}"
+        );
         assert_eq!(world.rules(), before, "{kind}");
     }
 }
@@ -177,18 +285,28 @@ pub(crate) fn what_others_take_out_is_seen_and_an_installation_puts_it_back() {
                     .map(|what| format!("{run} {what}"))
                     .into()
                 }
-                None => ["flush map inet postern nat", "flush set inet postern masquerade", "flush set inet postern through"]
-                    .map(|what| format!("nft {what}{}", if v6 { 6 } else { 4 }))
-                    .into_iter()
-                    .chain(["nft flush chain inet postern prerouting".to_owned(), "nft flush chain inet postern hidden_behind".to_owned()])
-                    .collect(),
+                None => [
+                    "flush map inet postern nat",
+                    "flush set inet postern masquerade",
+                    "flush set inet postern through",
+                ]
+                .map(|what| format!("nft {what}{}", if v6 { 6 } else { 4 }))
+                .into_iter()
+                .chain([
+                    "nft flush chain inet postern prerouting".to_owned(),
+                    "nft flush chain inet postern hidden_behind".to_owned(),
+                ])
+                .collect(),
             };
             for line in spoilt {
                 assert!(world.stands(), "{kind}");
                 sh(&world.gate, &line);
                 assert!(!world.stands(), "{kind}: {line}");
                 world.install(&protection, std::slice::from_ref(&grant));
-                assert!(world.reaches(&world.client, side.gate[0], 2222), "{kind}: {line}");
+                assert!(
+                    world.reaches(&world.client, side.gate[0], 2222),
+                    "{kind}: {line}"
+                );
             }
         }
     }

@@ -7,7 +7,11 @@ use crate::world::{HOUR, SIDES, Side, World, grant, kinds, protection, sh};
 
 /// A grant to port 22 of the host behind the gate.
 fn to_inner(side: Side) -> Grant {
-    Grant { target: Some(side.inner.parse().unwrap()), services: vec!["tcp/22".parse().unwrap()], ..grant(1, side.client, HOUR) }
+    Grant {
+        target: Some(side.inner.parse().unwrap()),
+        services: vec!["tcp/22".parse().unwrap()],
+        ..grant(1, side.client, HOUR)
+    }
 }
 
 pub(crate) fn a_target_opens_that_host_and_port_for_that_client_and_in_one_direction() {
@@ -15,23 +19,48 @@ pub(crate) fn a_target_opens_that_host_and_port_for_that_client_and_in_one_direc
         let world = World::new(kind);
         for side in SIDES {
             // the other way is hidden too, so that only a rule that opens too much would let it through
-            let protection = protection(&[], &[(side.inside, "tcp/22-23"), (side.outside, "tcp/22")]);
+            let protection =
+                protection(&[], &[(side.inside, "tcp/22-23"), (side.outside, "tcp/22")]);
             world.install(&protection, &[]);
-            assert!(world.is_hidden(&world.client, side.inner, 22) && world.is_hidden(&world.stranger, side.inner, 22), "{kind}");
-            assert!(world.reaches(&world.client, side.inner, 80), "{kind}: a port that nobody may open is left to the host's own rules");
+            assert!(
+                world.is_hidden(&world.client, side.inner, 22)
+                    && world.is_hidden(&world.stranger, side.inner, 22),
+                "{kind}"
+            );
+            assert!(
+                world.reaches(&world.client, side.inner, 80),
+                "{kind}: a port that nobody may open is left to the host's own rules"
+            );
             let grant = to_inner(side);
             world.apply(Change::Open(grant.clone()));
-            let mut session = world.session(&world.client, side.inner, 22).expect("open for its grant");
+            let mut session = world
+                .session(&world.client, side.inner, 22)
+                .expect("open for its grant");
             assert_eq!(session.seen.to_string(), side.client);
-            assert!(world.is_hidden(&world.client, side.inner, 23), "{kind}: another port");
-            assert!(world.is_hidden(&world.client, side.neighbour, 22), "{kind}: another host");
-            assert!(world.is_hidden(&world.stranger, side.inner, 22), "{kind}: another client");
-            assert!(world.is_hidden(&world.inner, side.client, 22), "{kind}: the other direction");
+            assert!(
+                world.is_hidden(&world.client, side.inner, 23),
+                "{kind}: another port"
+            );
+            assert!(
+                world.is_hidden(&world.client, side.neighbour, 22),
+                "{kind}: another host"
+            );
+            assert!(
+                world.is_hidden(&world.stranger, side.inner, 22),
+                "{kind}: another client"
+            );
+            assert!(
+                world.is_hidden(&world.inner, side.client, 22),
+                "{kind}: the other direction"
+            );
             world.restart();
             assert_eq!(world.list(), std::slice::from_ref(&grant), "{kind}");
             world.install(&protection, std::slice::from_ref(&grant));
             world.apply(Change::Close(grant));
-            assert!(world.is_hidden(&world.client, side.inner, 22), "{kind}: closed");
+            assert!(
+                world.is_hidden(&world.client, side.inner, 22),
+                "{kind}: closed"
+            );
             assert!(session.lives(), "{kind}: what is established lives on");
             world.install(&protection, &[]);
             assert!(session.lives(), "{kind}: also over another installation");
@@ -39,21 +68,33 @@ pub(crate) fn a_target_opens_that_host_and_port_for_that_client_and_in_one_direc
     }
 }
 
-pub(crate) fn a_grant_opens_through_a_host_that_forwards_nothing_and_no_other_connection_is_let_through_with_it() {
-    for kind in kinds().into_iter().filter(|kind| kind.starts_with("iptables")) {
+pub(crate) fn a_grant_opens_through_a_host_that_forwards_nothing_and_no_other_connection_is_let_through_with_it()
+ {
+    for kind in kinds()
+        .into_iter()
+        .filter(|kind| kind.starts_with("iptables"))
+    {
         let world = World::new(kind);
         for side in SIDES {
-            let program = if side.client.contains(':') { kind.replace("iptables", "ip6tables") } else { kind.to_owned() };
+            let program = if side.client.contains(':') {
+                kind.replace("iptables", "ip6tables")
+            } else {
+                kind.to_owned()
+            };
             let mut strange = world.session(&world.client, side.inner, 80).unwrap();
             sh(&world.gate, &format!("{program} -P FORWARD DROP"));
             world.install(&protection(&[], &[(side.inside, "tcp/22")]), &[]);
             world.apply(Change::Open(to_inner(side)));
-            let mut session =
-                world.session(&world.client, side.inner, 22).expect("open for its grant, in both directions of the connection");
+            let mut session = world
+                .session(&world.client, side.inner, 22)
+                .expect("open for its grant, in both directions of the connection");
             world.apply(Change::Close(to_inner(side)));
             assert!(session.lives(), "{kind}: what is established lives on");
             let short = std::time::Duration::from_millis(500);
-            assert!(!strange.lives_within(short), "{kind}: the host's own rules decide of what is not Postern's");
+            assert!(
+                !strange.lives_within(short),
+                "{kind}: the host's own rules decide of what is not Postern's"
+            );
             sh(&world.gate, &format!("{program} -P FORWARD ACCEPT"));
             assert!(strange.lives(), "{kind}: and they alone");
         }
@@ -68,6 +109,10 @@ pub(crate) fn without_protection_a_target_is_opened_and_nothing_is_closed() {
         protection.hide_behind = false;
         world.install(&protection, &[]);
         world.apply(Change::Open(to_inner(side)));
-        assert!(world.reaches(&world.client, side.inner, 22) && world.reaches(&world.stranger, side.inner, 22), "{kind}");
+        assert!(
+            world.reaches(&world.client, side.inner, 22)
+                && world.reaches(&world.stranger, side.inner, 22),
+            "{kind}"
+        );
     }
 }

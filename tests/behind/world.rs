@@ -83,12 +83,19 @@ pub(crate) struct Session {
 
 /// The drivers that this machine has; which one it lacks is said.
 pub(crate) fn kinds() -> Vec<&'static str> {
-    let save = || Command::new("/usr/sbin/iptables-legacy-save").args(["-t", "nat"]).output();
+    let save = || {
+        Command::new("/usr/sbin/iptables-legacy-save")
+            .args(["-t", "nat"])
+            .output()
+    };
     let legacy = Namespace::new().run(move || save().is_ok_and(|out| out.status.success()));
     if !legacy {
         eprintln!("this kernel has no legacy tables: iptables-legacy is not tested");
     }
-    ["nftables", "iptables-nft", "iptables-legacy"].into_iter().filter(|kind| legacy || *kind != "iptables-legacy").collect()
+    ["nftables", "iptables-nft", "iptables-legacy"]
+        .into_iter()
+        .filter(|kind| legacy || *kind != "iptables-legacy")
+        .collect()
 }
 
 impl World {
@@ -100,7 +107,10 @@ impl World {
             ("far", &stranger, 8, "198.51.100", "2001:db8:2:"),
             ("in", &inner, 5, "10.0.0", "fd00:"),
         ] {
-            gate.ip(&format!("link add {name} type veth peer name {name} netns {}", space.thread_id));
+            gate.ip(&format!(
+                "link add {name} type veth peer name {name} netns {}",
+                space.thread_id
+            ));
             for (end, host) in [(&gate, 1), (space, own)] {
                 end.ip(&format!("addr add {v4}.{host}/24 dev {name}"));
                 end.ip(&format!("-6 addr add {v6}:{host}/64 dev {name} nodad"));
@@ -111,15 +121,28 @@ impl World {
         }
         inner.ip("addr add 10.0.0.6/24 dev in");
         inner.ip("-6 addr add fd00::6/64 dev in nodad");
-        sh(&gate, "sysctl -qw net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1");
+        sh(
+            &gate,
+            "sysctl -qw net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1",
+        );
         for port in [22, 23, 80] {
             serve(&inner, port);
         }
         serve(&client, 22);
-        let world = Self { driver: Arc::new(Mutex::new(None)), kind, gate, client, stranger, inner };
+        let world = Self {
+            driver: Arc::new(Mutex::new(None)),
+            kind,
+            gate,
+            client,
+            stranger,
+            inner,
+        };
         world.restart();
         for side in SIDES {
-            let all_up = || world.reaches(&world.client, side.inner, 22) && world.reaches(&world.stranger, side.inner, 22);
+            let all_up = || {
+                world.reaches(&world.client, side.inner, 22)
+                    && world.reaches(&world.stranger, side.inner, 22)
+            };
             wait_until("the links carry", all_up);
         }
         world
@@ -131,7 +154,9 @@ impl World {
         self.gate.run(move || {
             let mut made: Box<dyn Backend> = match kind.strip_prefix("iptables-") {
                 None => Box::new(Nftables::open().unwrap()),
-                Some(variant) => Box::new(Iptables::new(Box::new(Programs::default()), paths(variant))),
+                Some(variant) => {
+                    Box::new(Iptables::new(Box::new(Programs::default()), paths(variant)))
+                }
             };
             made.tick(now());
             *driver.lock().unwrap() = Some(made);
@@ -139,7 +164,10 @@ impl World {
     }
 
     /// Drives inside the gate: programs that are run belong to its namespace.
-    pub(crate) fn drive<R: Send + 'static>(&self, act: impl FnOnce(&mut dyn Backend) -> R + Send + 'static) -> R {
+    pub(crate) fn drive<R: Send + 'static>(
+        &self,
+        act: impl FnOnce(&mut dyn Backend) -> R + Send + 'static,
+    ) -> R {
         let driver = Arc::clone(&self.driver);
         self.gate.run(move || {
             let mut driver = driver.lock().unwrap();
@@ -151,7 +179,8 @@ impl World {
 
     pub(crate) fn install(&self, protection: &Protection, live: &[Grant]) {
         let (protection, live) = (protection.clone(), live.to_vec());
-        self.drive(move |driver| driver.install(&protection, &live)).unwrap();
+        self.drive(move |driver| driver.install(&protection, &live))
+            .unwrap();
         assert!(self.stands(), "{}", self.kind);
     }
 
@@ -173,8 +202,15 @@ impl World {
     /// All rules of all families and tables, without counters and the lines that tell the time.
     pub(crate) fn rules(&self) -> String {
         let saves = "for v in nft legacy; do for f in iptables ip6tables; do $f-$v-save 2>/dev/null | grep -v '^#' || true; done; done";
-        let rules = sh(&self.gate, &format!("{saves}; nft -s list ruleset 2>/dev/null"));
-        rules.lines().map(|line| line.split(" [").next().unwrap()).collect::<Vec<_>>().join("\n")
+        let rules = sh(
+            &self.gate,
+            &format!("{saves}; nft -s list ruleset 2>/dev/null"),
+        );
+        rules
+            .lines()
+            .map(|line| line.split(" [").next().unwrap())
+            .collect::<Vec<_>>()
+            .join("\n")
     }
 
     pub(crate) fn reaches(&self, from: &Namespace, to: &str, port: u16) -> bool {
@@ -190,17 +226,31 @@ impl World {
             let mut greeting = [0; 96];
             stream.read_exact(&mut greeting).unwrap();
             let mut words = std::str::from_utf8(&greeting).unwrap().split_whitespace();
-            let mut address =
-                || words.next().unwrap().parse::<SocketAddr>().map(|it| SocketAddr::new(it.ip().to_canonical(), it.port())).unwrap();
+            let mut address = || {
+                words
+                    .next()
+                    .unwrap()
+                    .parse::<SocketAddr>()
+                    .map(|it| SocketAddr::new(it.ip().to_canonical(), it.port()))
+                    .unwrap()
+            };
             let (seen, reached) = (address().ip(), address());
-            Some(Session { stream, seen, reached })
+            Some(Session {
+                stream,
+                seen,
+                reached,
+            })
         })
     }
 
     /// Whether a port is hidden: nobody answers, not even with a refusal.
     pub(crate) fn is_hidden(&self, from: &Namespace, to: &str, port: u16) -> bool {
         let to = SocketAddr::new(to.parse().unwrap(), port);
-        let attempt = from.run(move || TcpStream::connect_timeout(&to, HIDDEN_AFTER).map(drop).map_err(|error| error.kind()));
+        let attempt = from.run(move || {
+            TcpStream::connect_timeout(&to, HIDDEN_AFTER)
+                .map(drop)
+                .map_err(|error| error.kind())
+        });
         attempt == Err(std::io::ErrorKind::TimedOut)
     }
 }
@@ -213,7 +263,9 @@ impl Session {
     pub(crate) fn lives_within(&mut self, time: Duration) -> bool {
         self.stream.set_read_timeout(Some(time)).unwrap();
         let mut back = [0; 4];
-        self.stream.write_all(b"ping").is_ok() && self.stream.read_exact(&mut back).is_ok() && back == *b"ping"
+        self.stream.write_all(b"ping").is_ok()
+            && self.stream.read_exact(&mut back).is_ok()
+            && back == *b"ping"
     }
 }
 
@@ -225,7 +277,9 @@ pub(crate) fn serve(space: &Namespace, port: u16) {
             for stream in listener.incoming().map_while(Result::ok) {
                 std::thread::spawn(move || {
                     let mut stream = stream;
-                    let (Ok(peer), Ok(own)) = (stream.peer_addr(), stream.local_addr()) else { return };
+                    let (Ok(peer), Ok(own)) = (stream.peer_addr(), stream.local_addr()) else {
+                        return;
+                    };
                     let mut bytes = [0; 64];
                     if write!(stream, "{:<96}", format!("{peer} {own}")).is_err() {
                         return;
@@ -243,8 +297,17 @@ pub(crate) fn serve(space: &Namespace, port: u16) {
 
 pub(crate) fn sh(space: &Namespace, line: &str) -> String {
     let script = format!("export PATH=/usr/sbin:/usr/bin:/sbin:/bin; {line}");
-    let out = space.run(move || Command::new("/bin/sh").args(["-ec", &script]).output().unwrap());
-    assert!(out.status.success(), "{line}: {}", String::from_utf8_lossy(&out.stderr));
+    let out = space.run(move || {
+        Command::new("/bin/sh")
+            .args(["-ec", &script])
+            .output()
+            .unwrap()
+    });
+    assert!(
+        out.status.success(),
+        "{line}: {}",
+        String::from_utf8_lossy(&out.stderr)
+    );
     String::from_utf8(out.stdout).unwrap()
 }
 
@@ -261,7 +324,10 @@ fn paths(variant: &str) -> Paths {
         restore: format!("/usr/sbin/{name}-{variant}-restore").into(),
         save: format!("/usr/sbin/{name}-{variant}-save").into(),
     };
-    Paths { v4: pair("iptables"), v6: Some(pair("ip6tables")) }
+    Paths {
+        v4: pair("iptables"),
+        v6: Some(pair("ip6tables")),
+    }
 }
 
 pub(crate) fn now() -> Timestamp {
@@ -271,9 +337,19 @@ pub(crate) fn now() -> Timestamp {
 
 /// Alice's grant for one address, which opens nothing yet.
 pub(crate) fn grant(id: u64, allow: &str, length: Duration) -> Grant {
-    let allow = allow.parse().unwrap_or_else(|_| IpNet::from(allow.parse::<IpAddr>().unwrap()));
+    let allow = allow
+        .parse()
+        .unwrap_or_else(|_| IpNet::from(allow.parse::<IpAddr>().unwrap()));
     let until = now().plus(length);
-    Grant { id: GrantId(id), user: "alice".to_owned(), allow, target: None, services: Vec::new(), forwards: Vec::new(), until }
+    Grant {
+        id: GrantId(id),
+        user: "alice".to_owned(),
+        allow,
+        target: None,
+        services: Vec::new(),
+        forwards: Vec::new(),
+        until,
+    }
 }
 
 pub(crate) fn forward(at: &str, host: &str, port: Option<u16>, masquerade: bool) -> Forward {
@@ -286,7 +362,10 @@ pub(crate) fn protection(services: &[&str], behind: &[(&str, &str)]) -> Protecti
         services: services.iter().map(|text| text.parse().unwrap()).collect(),
         knock_ports: vec![62201],
         silence_knocks: true,
-        behind: behind.iter().map(|(network, ports)| (network.parse().unwrap(), ports.parse().unwrap())).collect(),
+        behind: behind
+            .iter()
+            .map(|(network, ports)| (network.parse().unwrap(), ports.parse().unwrap()))
+            .collect(),
         hide_behind: true,
         forwards: Vec::new(),
     }

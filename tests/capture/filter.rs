@@ -13,11 +13,14 @@ use crate::{END, PORT, PORTS, bound_socket, gate_and_peer};
 pub(crate) fn delivered(socket: &OwnedFd) -> Vec<Vec<u8>> {
     let socket = socket2::Socket::from(socket.try_clone().unwrap());
     socket.set_nonblocking(false).unwrap();
-    socket.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+    socket
+        .set_read_timeout(Some(Duration::from_secs(5)))
+        .unwrap();
     let mut packets = Vec::new();
     loop {
         let mut packet = vec![0; 65_536];
-        let len = io::Read::read(&mut &socket, &mut packet).expect("the last datagram was not delivered");
+        let len =
+            io::Read::read(&mut &socket, &mut packet).expect("the last datagram was not delivered");
         packet.truncate(len);
         if packet.ends_with(END) {
             return packets;
@@ -51,7 +54,10 @@ pub(crate) fn what_cannot_be_a_knock_never_leaves_the_kernel() {
         with(four.clone(), &[(6, 0x1f)]),
         with(four.clone(), &[(0, 0x44)]),
         // the same, and what would then be read as port and length fits
-        with(four.clone(), &[(0, 0x44), (18, 0xf2), (19, 0xf9), (20, 0), (21, 208)]),
+        with(
+            four.clone(),
+            &[(0, 0x44), (18, 0xf2), (19, 0xf9), (20, 0), (21, 208)],
+        ),
         // extension headers: fragment, hop by hop
         with(six.clone(), &[(6, 44)]),
         with(six.clone(), &[(6, 0)]),
@@ -80,7 +86,10 @@ pub(crate) fn what_could_be_a_knock_or_nearly_leaves_the_kernel_whole() {
     let (socket, _capture) = bound_socket(&gate);
     let mut wire = Wire::from(&peer, "peer0");
     let plain = udp4(PORT, &[1; 600]);
-    let options = with([&plain[..20], &[1; 40], &plain[20..]].concat(), &[(0, 0x4f), (2, 0x02), (3, 0x9c)]);
+    let options = with(
+        [&plain[..20], &[1; 40], &plain[20..]].concat(),
+        &[(0, 0x4f), (2, 0x02), (3, 0x9c)],
+    );
     let mut passed = vec![options, with(udp4(PORT, &[1; 132]), &[(6, 0x40)])];
     for port in PORTS {
         for len in [1, 131, 132, 516, 517, 600] {
@@ -109,8 +118,14 @@ pub(crate) fn of_mutated_packets_the_kernel_delivers_all_that_we_read_and_nothin
     let sent: Vec<Vec<u8>> = (0..4000)
         .map(|_| {
             let payload = vec![9; random(640)];
-            let packet = if random(2) == 0 { udp4(PORT, &payload) } else { udp6(PORT, &payload) };
-            let changes: Vec<_> = (0..random(3)).map(|_| (random(48.min(packet.len())), random(256) as u8)).collect();
+            let packet = if random(2) == 0 {
+                udp4(PORT, &payload)
+            } else {
+                udp6(PORT, &payload)
+            };
+            let changes: Vec<_> = (0..random(3))
+                .map(|_| (random(48.min(packet.len())), random(256) as u8))
+                .collect();
             with(packet, &changes)
         })
         .collect();
@@ -119,15 +134,35 @@ pub(crate) fn of_mutated_packets_the_kernel_delivers_all_that_we_read_and_nothin
     let delivered = delivered(&socket);
     let mut rest = delivered.iter().peekable();
     for packet in &sent {
-        let udp = if packet[0] >> 4 == 6 { 40 } else { usize::from(packet[0] & 0xf) * 4 };
-        let field = |at: usize| packet.get(udp + at..udp + at + 2).map(|two| u16::from_be_bytes([two[0], two[1]]));
+        let udp = if packet[0] >> 4 == 6 {
+            40
+        } else {
+            usize::from(packet[0] & 0xf) * 4
+        };
+        let field = |at: usize| {
+            packet
+                .get(udp + at..udp + at + 2)
+                .map(|two| u16::from_be_bytes([two[0], two[1]]))
+        };
         let fits = field(4).is_some_and(|len| (9..=608).contains(&len));
-        if rest.next_if(|next| packet.starts_with(next) && next.len() == packet.len().min(filter::SNAP as usize)).is_some() {
+        if rest
+            .next_if(|next| {
+                packet.starts_with(next) && next.len() == packet.len().min(filter::SNAP as usize)
+            })
+            .is_some()
+        {
             assert!(fits && PORTS.contains(&field(2).unwrap()), "{packet:x?}");
         } else {
-            assert!(!fits || frame::parse(packet, &PORTS).is_none(), "{packet:x?}");
+            assert!(
+                !fits || frame::parse(packet, &PORTS).is_none(),
+                "{packet:x?}"
+            );
         }
     }
     assert_eq!(rest.next(), None, "each was delivered once, in order");
-    assert!(delivered.len() > 1000 && delivered.len() < 3800, "{} delivered", delivered.len());
+    assert!(
+        delivered.len() > 1000 && delivered.len() < 3800,
+        "{} delivered",
+        delivered.len()
+    );
 }

@@ -9,7 +9,9 @@ use postern::capture::{Capture, Caught};
 
 use crate::netns::wire::{Wire, udp4, udp6};
 use crate::netns::{Namespace, join};
-use crate::{END, PORT, PORTS, bound_socket, capture, expect_quiet, gate_and_peer, payloads, send, until_end};
+use crate::{
+    END, PORT, PORTS, bound_socket, capture, expect_quiet, gate_and_peer, payloads, send, until_end,
+};
 
 /// The first thing told that is not "nothing", and how many calls it took.
 fn told(capture: &mut dyn Capture) -> (Caught, u32) {
@@ -25,12 +27,18 @@ fn told(capture: &mut dyn Capture) -> (Caught, u32) {
 
 fn expect_lost(capture: &mut dyn Capture) {
     let (caught, _) = told(capture);
-    assert!(matches!(&caught, Caught::Lost { interface, .. } if interface == "gate0"), "{caught:?}");
+    assert!(
+        matches!(&caught, Caught::Lost { interface, .. } if interface == "gate0"),
+        "{caught:?}"
+    );
 }
 
 fn expect_back(capture: &mut dyn Capture) {
     let (caught, _) = told(capture);
-    assert!(matches!(&caught, Caught::Back { interface } if interface == "gate0"), "{caught:?}");
+    assert!(
+        matches!(&caught, Caught::Back { interface } if interface == "gate0"),
+        "{caught:?}"
+    );
 }
 
 pub(crate) fn an_interface_that_goes_down_is_told_once_and_is_captured_from_when_up_again() {
@@ -66,10 +74,14 @@ fn descriptors(socket: &OwnedFd) -> usize {
     let of = |number: &str| std::fs::read_link(format!("/proc/self/fd/{number}")).ok();
     let own = of(&socket.as_fd().as_raw_fd().to_string()).unwrap();
     let all = std::fs::read_dir("/proc/self/fd").unwrap();
-    all.filter(|entry| of(&entry.as_ref().unwrap().file_name().to_string_lossy()).as_ref() == Some(&own)).count()
+    all.filter(|entry| {
+        of(&entry.as_ref().unwrap().file_name().to_string_lossy()).as_ref() == Some(&own)
+    })
+    .count()
 }
 
-pub(crate) fn an_interface_that_is_deleted_and_made_again_is_captured_from_and_no_descriptor_leaks() {
+pub(crate) fn an_interface_that_is_deleted_and_made_again_is_captured_from_and_no_descriptor_leaks()
+{
     let (gate, peer) = gate_and_peer();
     let (socket, mut capture) = bound_socket(&gate);
     // ours, the capture's, and the one that pnet reads
@@ -100,7 +112,8 @@ pub(crate) fn an_interface_that_was_replaced_between_two_looks_is_told_and_captu
     assert!(until_end(&mut capture).is_empty());
 }
 
-pub(crate) fn an_interface_that_takes_another_name_is_let_go_and_the_next_of_the_name_is_captured_from() {
+pub(crate) fn an_interface_that_takes_another_name_is_let_go_and_the_next_of_the_name_is_captured_from()
+ {
     let (gate, peer) = gate_and_peer();
     let mut capture = capture(&gate, Some("gate0"));
     gate.ip("link set gate0 name other0");
@@ -150,8 +163,12 @@ pub(crate) fn a_user_without_any_privilege_binds_and_binds_again() {
     let unprivileged = std::thread::spawn(move || {
         let nobody = rustix::process::Uid::from_raw(65534);
         rustix::thread::set_thread_res_uid(nobody, nobody, nobody).unwrap();
-        assert_eq!(packet::open(&PORTS).unwrap_err().kind(), io::ErrorKind::PermissionDenied);
-        let mut capture = PacketCapture::new(socket, Some("gate0".to_owned()), PORTS.to_vec()).unwrap();
+        assert_eq!(
+            packet::open(&PORTS).unwrap_err().kind(),
+            io::ErrorKind::PermissionDenied
+        );
+        let mut capture =
+            PacketCapture::new(socket, Some("gate0".to_owned()), PORTS.to_vec()).unwrap();
         gate.ip("link set gate0 down");
         expect_lost(&mut capture);
         gate.ip("link set gate0 up");

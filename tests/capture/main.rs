@@ -9,7 +9,13 @@
 //!   02:00:00:00:00:01                       02:00:00:00:00:02
 //! ```
 #![cfg(feature = "daemon")]
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, clippy::disallowed_methods)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::disallowed_methods
+)]
 
 use std::net::{IpAddr, UdpSocket};
 use std::os::fd::OwnedFd;
@@ -72,7 +78,9 @@ fn main() -> ExitCode {
 
 fn capture(namespace: &Namespace, interface: Option<&str>) -> PacketCapture {
     let interface = interface.map(str::to_owned);
-    namespace.run(move || PacketCapture::new(packet::open(&PORTS).unwrap(), interface, PORTS.to_vec()).unwrap())
+    namespace.run(move || {
+        PacketCapture::new(packet::open(&PORTS).unwrap(), interface, PORTS.to_vec()).unwrap()
+    })
 }
 
 /// Sends from an ordinary socket.
@@ -81,7 +89,10 @@ fn send(namespace: &Namespace, to: &'static str, port: u16, payload: &[u8]) {
     namespace.run(move || {
         let to: IpAddr = to.parse().unwrap();
         let any = if to.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };
-        UdpSocket::bind(any).unwrap().send_to(&payload, (to, port)).unwrap();
+        UdpSocket::bind(any)
+            .unwrap()
+            .send_to(&payload, (to, port))
+            .unwrap();
     });
 }
 
@@ -126,7 +137,12 @@ fn gate_and_peer() -> (Namespace, Namespace) {
 fn bound_socket(gate: &Namespace) -> (OwnedFd, PacketCapture) {
     gate.run(|| {
         let socket = packet::open(&PORTS).unwrap();
-        let capture = PacketCapture::new(socket.try_clone().unwrap(), Some("gate0".to_owned()), PORTS.to_vec()).unwrap();
+        let capture = PacketCapture::new(
+            socket.try_clone().unwrap(),
+            Some("gate0".to_owned()),
+            PORTS.to_vec(),
+        )
+        .unwrap();
         (socket, capture)
     })
 }

@@ -9,7 +9,11 @@ use crate::{END, PORT, PORTS, capture, gate_and_peer, payloads, send, until_end}
 pub(crate) fn the_socket_is_closed_on_exec_and_has_a_large_buffer() {
     Namespace::new().run(|| {
         let socket = packet::open(&PORTS).unwrap();
-        assert!(rustix::io::fcntl_getfd(&socket).unwrap().contains(rustix::io::FdFlags::CLOEXEC));
+        assert!(
+            rustix::io::fcntl_getfd(&socket)
+                .unwrap()
+                .contains(rustix::io::FdFlags::CLOEXEC)
+        );
         assert!(rustix::net::sockopt::socket_recv_buffer_size(&socket).unwrap() >= 8 << 20);
     });
 }
@@ -30,7 +34,10 @@ pub(crate) fn both_families_are_captured_with_their_addresses_though_the_port_is
         send(&peer, "192.0.2.1", PORT, b"four");
         send(&peer, "2001:db8::1", PORTS[1], b"six");
         send(&peer, "192.0.2.1", PORT, END);
-        let datagrams: Vec<_> = until_end(&mut capture).iter().map(|datagram| format!("{datagram:?}")).collect();
+        let datagrams: Vec<_> = until_end(&mut capture)
+            .iter()
+            .map(|datagram| format!("{datagram:?}"))
+            .collect();
         let four = "Datagram { 192.0.2.2 -> 192.0.2.1 port 62201, 4 bytes }";
         let six = "Datagram { 2001:db8::2 -> 2001:db8::1 port 53, 3 bytes }";
         assert_eq!(datagrams, [four, six]);
@@ -56,7 +63,11 @@ pub(crate) fn own_outgoing_datagrams_are_not_captured() {
         send(&gate, "192.0.2.2", PORT, b"four");
         send(&gate, "2001:db8::2", PORT, b"six");
         send(&gate, "192.0.2.2", PORT, END);
-        assert_eq!(payloads(&until_end(&mut at_peer)), [&b"four"[..], b"six"], "they were sent");
+        assert_eq!(
+            payloads(&until_end(&mut at_peer)),
+            [&b"four"[..], b"six"],
+            "they were sent"
+        );
         send(&peer, "192.0.2.1", PORT, END);
         assert!(until_end(&mut at_gate).is_empty());
     }
@@ -82,7 +93,10 @@ pub(crate) fn packets_with_a_vlan_tag_are_captured_without_a_vlan_device() {
         let mut capture = capture(&gate, interface);
         wire.send(&framed(&[0x8100, 7, 0x0800], &udp4(PORT, b"four")));
         wire.send(&framed(&[0x8100, 4094, 0x86dd], &udp6(PORT, b"six")));
-        wire.send(&framed(&[0x8100, 7, 0x0800], &udp4(PORT + 1, b"another port")));
+        wire.send(&framed(
+            &[0x8100, 7, 0x0800],
+            &udp4(PORT + 1, b"another port"),
+        ));
         wire.send_ip(&udp4(PORT, END));
         assert_eq!(payloads(&until_end(&mut capture)), [&b"four"[..], b"six"]);
     }

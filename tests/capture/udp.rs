@@ -14,7 +14,10 @@ pub(crate) fn a_bound_socket_hears_both_families_with_plain_addresses() {
     send(&peer, "192.0.2.1", PORT, b"four");
     send(&peer, "2001:db8::1", PORT, b"six");
     send(&peer, "192.0.2.1", PORT, END);
-    let datagrams: Vec<_> = until_end(&mut capture).iter().map(|datagram| format!("{datagram:?}")).collect();
+    let datagrams: Vec<_> = until_end(&mut capture)
+        .iter()
+        .map(|datagram| format!("{datagram:?}"))
+        .collect();
     let four = "Datagram { 192.0.2.2 -> 0.0.0.0 port 62201, 4 bytes }";
     let six = "Datagram { 2001:db8::2 -> :: port 62201, 3 bytes }";
     assert_eq!(datagrams, [four, six]);
@@ -29,6 +32,9 @@ pub(crate) fn a_bound_socket_cuts_what_is_too_long_and_waits_in_silence() {
     send(&namespace, "127.0.0.1", PORT, &[]);
     send(&namespace, "127.0.0.1", PORT, &[8; 132]);
     send(&namespace, "127.0.0.1", PORT, END);
-    assert_eq!(payloads(&until_end(&mut capture)), [&[7; 517][..], &[], &[8; 132]]);
+    assert_eq!(
+        payloads(&until_end(&mut capture)),
+        [&[7; 517][..], &[], &[8; 132]]
+    );
     expect_quiet(&mut capture, Duration::from_secs(2));
 }

@@ -18,14 +18,23 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 fn home(gate: &FakeGate, more: &str) -> (Home, UserKeys) {
     let key = key(31);
-    (Home::with_profile(&format!("address = \"{}\"\nkey = \"{key}\"\n{more}", gate.address())), shared(&key))
+    (
+        Home::with_profile(&format!(
+            "address = \"{}\"\nkey = \"{key}\"\n{more}",
+            gate.address()
+        )),
+        shared(&key),
+    )
 }
 
 /// A server for one connection.
 fn server(serve: impl FnOnce(TcpStream) + Send + 'static) -> (SocketAddr, JoinHandle<()>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let place = listener.local_addr().unwrap();
-    (place, thread::spawn(move || serve(listener.accept().unwrap().0)))
+    (
+        place,
+        thread::spawn(move || serve(listener.accept().unwrap().0)),
+    )
 }
 
 /// `postern connect` that runs.
@@ -34,9 +43,20 @@ struct Connection(Child);
 impl Connection {
     fn start(home: &Home, to: SocketAddr, more: &[&str]) -> Self {
         let mut command = Command::new(program());
-        command.args(["connect", "home", "127.0.0.1", &to.port().to_string()]).args(more);
-        command.env_clear().env("POSTERN_CONFIG", home.path("config.toml"));
-        Self(command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap())
+        command
+            .args(["connect", "home", "127.0.0.1", &to.port().to_string()])
+            .args(more);
+        command
+            .env_clear()
+            .env("POSTERN_CONFIG", home.path("config.toml"));
+        Self(
+            command
+                .stdin(Stdio::piped())
+                .stdout(Stdio::piped())
+                .stderr(Stdio::piped())
+                .spawn()
+                .unwrap(),
+        )
     }
 
     fn input(&mut self) -> ChildStdin {
@@ -59,7 +79,11 @@ impl Connection {
         }
         let output = self.0.wait_with_output().unwrap();
         let text = |bytes| String::from_utf8(bytes).unwrap();
-        Ran { code: output.status.code().unwrap(), out: text(output.stdout), err: text(output.stderr) }
+        Ran {
+            code: output.status.code().unwrap(),
+            out: text(output.stdout),
+            err: text(output.stderr),
+        }
     }
 }
 
@@ -74,7 +98,9 @@ fn knocking(home: &Home, more: &[&str]) -> (Shut, Connection) {
 fn much(seed: u64, length: usize) -> Vec<u8> {
     let mut state = seed;
     let mut next = || {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        state = state
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
         state.to_be_bytes()[0]
     };
     (0..length).map(|_| next()).collect()
@@ -91,7 +117,11 @@ fn an_open_port_is_reached_without_a_knock_and_without_a_word() {
     });
     let mut connection = Connection::start(&home, to, &[]);
     connection.input().write_all(b"hello").unwrap();
-    assert_eq!(connection.end().ok(), "5 bytes", "the end of the input is passed on, and what comes after it comes back");
+    assert_eq!(
+        connection.end().ok(),
+        "5 bytes",
+        "the end of the input is passed on, and what comes after it comes back"
+    );
     served.join().unwrap();
     gate.heard_nothing();
 }
@@ -105,15 +135,36 @@ fn a_closed_port_is_knocked_for_and_reached_once_it_opens() {
         let to = door.address();
         let input = connection.input();
         let request = gate.knock(&keys);
-        let (first, last) = if asked == 1 { (1, 65_535) } else { (to.port(), to.port()) };
-        assert_eq!(request.items, [Item::Service(Service::new(Protocol::Tcp, first, last).unwrap())], "what the profile names if it fits");
-        door.open().accept().unwrap().0.write_all(b"welcome").unwrap();
+        let (first, last) = if asked == 1 {
+            (1, 65_535)
+        } else {
+            (to.port(), to.port())
+        };
+        assert_eq!(
+            request.items,
+            [Item::Service(
+                Service::new(Protocol::Tcp, first, last).unwrap()
+            )],
+            "what the profile names if it fits"
+        );
+        door.open()
+            .accept()
+            .unwrap()
+            .0
+            .write_all(b"welcome")
+            .unwrap();
         drop(input);
         let ran = connection.end();
         assert_eq!((ran.code, ran.out.as_str()), (0, "welcome"));
         let lines: Vec<&str> = ran.err.lines().collect();
-        assert!(lines[0].starts_with(&format!("postern: knocked {GATE} at ")) && lines.len() == 2, "{lines:?}");
-        assert!(lines[1].starts_with(&format!("postern: {to} is open after ")), "{lines:?}");
+        assert!(
+            lines[0].starts_with(&format!("postern: knocked {GATE} at ")) && lines.len() == 2,
+            "{lines:?}"
+        );
+        assert!(
+            lines[1].starts_with(&format!("postern: {to} is open after ")),
+            "{lines:?}"
+        );
         gate.heard_nothing();
     }
 }
@@ -122,9 +173,19 @@ fn a_closed_port_is_knocked_for_and_reached_once_it_opens() {
 fn a_service_that_is_named_is_asked_for_and_a_host_behind_the_gate_is_the_target() {
     let gate = FakeGate::v4();
     let (home, keys) = home(&gate, "services = [\"tcp/22\"]");
-    let (_door, connection) = knocking(&home, &["-s", "web", "--target", "--for", "10m", "--wait", "200ms"]);
+    let (_door, connection) = knocking(
+        &home,
+        &["-s", "web", "--target", "--for", "10m", "--wait", "200ms"],
+    );
     let request = gate.knock(&keys);
-    assert_eq!((request.names().count(), request.items.len(), request.duration_s), (1, 1, 600));
+    assert_eq!(
+        (
+            request.names().count(),
+            request.items.len(),
+            request.duration_s
+        ),
+        (1, 1, 600)
+    );
     assert_eq!(request.target, Some("::ffff:127.0.0.1".parse().unwrap()));
     assert_eq!(connection.end().code, 3);
 }
@@ -137,10 +198,20 @@ fn a_port_that_does_not_open_is_3_and_nothing_is_on_standard_output() {
     let port = door.address().port().to_string();
     let words = ["connect", "home", "127.0.0.1", &port, "--wait=200ms"];
     let quiet = home.run(&[&words[..], &["-q"]].concat()).failed(3);
-    assert!(quiet.starts_with(&format!("postern: 127.0.0.1 port {port} did not open within 200ms; ")), "{quiet}");
+    assert!(
+        quiet.starts_with(&format!(
+            "postern: 127.0.0.1 port {port} did not open within 200ms; "
+        )),
+        "{quiet}"
+    );
     gate.knock(&keys);
     let ran = home.run(&words);
-    assert_eq!((ran.code, ran.out.as_str(), ran.err.lines().count()), (3, "", 2), "{}", ran.err);
+    assert_eq!(
+        (ran.code, ran.out.as_str(), ran.err.lines().count()),
+        (3, "", 2),
+        "{}",
+        ran.err
+    );
     gate.knock(&keys);
     gate.heard_nothing();
 }
@@ -156,8 +227,14 @@ fn json_says_whether_it_knocked_on_standard_error() {
     served.join().unwrap();
     let said: Value = serde_json::from_str(&ran.err).unwrap();
     assert_eq!((ran.out.as_str(), ran.err.lines().count()), ("hi", 1));
-    assert_eq!((&said["version"], &said["command"], &said["knocked"]), (&1.into(), &"connect".into(), &false.into()));
-    assert_eq!((&said["wait"]["address"], &said["knocks"]), (&to.to_string().into(), &serde_json::json!([])));
+    assert_eq!(
+        (&said["version"], &said["command"], &said["knocked"]),
+        (&1.into(), &"connect".into(), &false.into())
+    );
+    assert_eq!(
+        (&said["wait"]["address"], &said["knocks"]),
+        (&to.to_string().into(), &serde_json::json!([]))
+    );
 
     let (door, mut closed) = knocking(&home, &["--json"]);
     drop(closed.input());
@@ -166,7 +243,10 @@ fn json_says_whether_it_knocked_on_standard_error() {
     let ran = closed.end();
     let said: Value = serde_json::from_str(&ran.err).unwrap();
     expect_documented(&said);
-    assert_eq!((ran.code, &said["knocked"], &said["knocks"][0]["sent"]), (0, &true.into(), &true.into()));
+    assert_eq!(
+        (ran.code, &said["knocked"], &said["knocks"][0]["sent"]),
+        (0, &true.into(), &true.into())
+    );
 }
 
 #[test]
@@ -174,20 +254,42 @@ fn what_cannot_be_reached_or_asked_for_has_its_own_status() {
     let gate = FakeGate::v4();
     let (home, _) = home(&gate, "");
     for (arguments, status, part) in [
-        (&["connect", "home", "nowhere.invalid", "22"][..], 68, "nowhere.invalid has no address: "),
-        (&["connect", "home", "127.0.0.1", "22", "-6"], 68, "127.0.0.1 has no IPv6 address; "),
-        (&["connect", "home", "127.0.0.1", "0"], 2, "0 is not in 1..="),
+        (
+            &["connect", "home", "nowhere.invalid", "22"][..],
+            68,
+            "nowhere.invalid has no address: ",
+        ),
+        (
+            &["connect", "home", "127.0.0.1", "22", "-6"],
+            68,
+            "127.0.0.1 has no IPv6 address; ",
+        ),
+        (
+            &["connect", "home", "127.0.0.1", "0"],
+            2,
+            "0 is not in 1..=",
+        ),
         (&["connect", "home", "127.0.0.1"], 2, "<PORT>"),
-        (&["connect", "work", "127.0.0.1", "22"], 78, "no profile work in "),
+        (
+            &["connect", "work", "127.0.0.1", "22"],
+            78,
+            "no profile work in ",
+        ),
     ] {
         let line = home.run(arguments).failed(status);
         assert!(line.contains(part), "{line}");
     }
     // In a network namespace of its own not even the loopback interface is up.
     let mut command = assert_cmd::Command::new("unshare");
-    command.args(["--map-root-user", "--net"]).arg(program()).args(["connect", "home", "192.0.2.1", "22"]);
+    command
+        .args(["--map-root-user", "--net"])
+        .arg(program())
+        .args(["connect", "home", "192.0.2.1", "22"]);
     let line = run(command.env("POSTERN_CONFIG", home.path("config.toml"))).failed(69);
-    assert!(line.contains("no way to 192.0.2.1 port 22: Network is unreachable"), "{line}");
+    assert!(
+        line.contains("no way to 192.0.2.1 port 22: Network is unreachable"),
+        "{line}"
+    );
     gate.heard_nothing();
 }
 
@@ -233,7 +335,10 @@ fn the_peers_end_closes_standard_output_and_what_is_sent_after_it_still_arrives(
     let (mut input, mut output) = (connection.input(), connection.output());
     let mut came = String::new();
     output.read_to_string(&mut came).unwrap();
-    assert_eq!(came, "that is all", "standard output ends though standard input has not");
+    assert_eq!(
+        came, "that is all",
+        "standard output ends though standard input has not"
+    );
     input.write_all(b"and here is more").unwrap();
     drop(input);
     served.join().unwrap();
@@ -302,8 +407,16 @@ fn an_idle_connection_costs_no_time_of_the_processor() {
     output.read_exact(&mut [0]).unwrap();
     // In hundredths of a second, user and system; the fields behind the name, which is in brackets.
     let ticks = || {
-        let stat = postern::files::read_system(format!("/proc/{}/stat", connection.0.id()).as_ref()).unwrap();
-        let fields: Vec<u64> = stat.rsplit(')').next().unwrap().split_whitespace().map(|field| field.parse().unwrap_or_default()).collect();
+        let stat =
+            postern::files::read_system(format!("/proc/{}/stat", connection.0.id()).as_ref())
+                .unwrap();
+        let fields: Vec<u64> = stat
+            .rsplit(')')
+            .next()
+            .unwrap()
+            .split_whitespace()
+            .map(|field| field.parse().unwrap_or_default())
+            .collect();
         fields[11] + fields[12]
     };
     let before = ticks();

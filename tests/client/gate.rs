@@ -23,7 +23,9 @@ impl FakeGate {
 
     fn at(address: &str) -> Self {
         let socket = UdpSocket::bind(address).unwrap();
-        socket.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        socket
+            .set_read_timeout(Some(Duration::from_secs(10)))
+            .unwrap();
         Self { socket }
     }
 
@@ -46,7 +48,10 @@ impl FakeGate {
     /// Over loopback a datagram has arrived by the time its sender has ended: so there is no need to wait for one.
     pub(crate) fn heard_nothing(&self) {
         self.socket.set_nonblocking(true).unwrap();
-        assert_eq!(self.socket.recv(&mut [0; 2048]).unwrap_err().kind(), ErrorKind::WouldBlock);
+        assert_eq!(
+            self.socket.recv(&mut [0; 2048]).unwrap_err().kind(),
+            ErrorKind::WouldBlock
+        );
         self.socket.set_nonblocking(false).unwrap();
     }
 }
@@ -56,8 +61,13 @@ pub(crate) fn open(bytes: &[u8], keys: &UserKeys) -> Request {
     let packet = Packet::parse(bytes).expect("step 1");
     assert!(keys.verify(&packet), "step 3");
     let mut buffer = OpenBuffer::new();
-    let request = Request::decode(keys.open(&packet, &mut buffer).expect("step 4")).expect("step 5");
-    assert_eq!(keys.hint_key().hint(request.step()), packet.hint(), "steps 2 and 6");
+    let request =
+        Request::decode(keys.open(&packet, &mut buffer).expect("step 4")).expect("step 5");
+    assert_eq!(
+        keys.hint_key().hint(request.step()),
+        packet.hint(),
+        "steps 2 and 6"
+    );
     request
 }
 

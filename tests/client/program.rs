@@ -28,7 +28,10 @@ impl Ran {
         assert_eq!(self.code, code, "{}{}", self.out, self.err);
         assert_eq!(self.out, "", "{}", self.err);
         let line = self.err.strip_suffix('\n').expect("a whole line");
-        assert!(!line.contains('\n') && line.starts_with("postern: ") && line.contains("; "), "{line}");
+        assert!(
+            !line.contains('\n') && line.starts_with("postern: ") && line.contains("; "),
+            "{line}"
+        );
         line.to_owned()
     }
 }
@@ -40,13 +43,18 @@ pub(crate) struct Home {
 
 impl Home {
     pub(crate) fn new() -> Self {
-        Self { folder: TempDir::new().unwrap() }
+        Self {
+            folder: TempDir::new().unwrap(),
+        }
     }
 
     /// One profile, `home`, for the gate of these tests.
     pub(crate) fn with_profile(body: &str) -> Self {
         let home = Self::new();
-        home.write("config.toml", &format!("[home]\ngate = \"{GATE}\"\n{body}\n"));
+        home.write(
+            "config.toml",
+            &format!("[home]\ngate = \"{GATE}\"\n{body}\n"),
+        );
         home
     }
 
@@ -76,14 +84,21 @@ pub(crate) fn program() -> &'static Path {
 
 pub(crate) fn postern(arguments: &[&str]) -> Command {
     let mut command = Command::new(program());
-    command.args(arguments).env_clear().env("HOME", "/nonexistent");
+    command
+        .args(arguments)
+        .env_clear()
+        .env("HOME", "/nonexistent");
     command
 }
 
 pub(crate) fn run(command: &mut Command) -> Ran {
     let output = command.output().unwrap();
     let text = |bytes| String::from_utf8(bytes).unwrap();
-    Ran { code: output.status.code().expect("no signal"), out: text(output.stdout), err: text(output.stderr) }
+    Ran {
+        code: output.status.code().expect("no signal"),
+        out: text(output.stdout),
+        err: text(output.stderr),
+    }
 }
 
 /// A key that differs from test to test by its first byte, and is easy to find in output.
@@ -104,7 +119,10 @@ pub(crate) fn expect_documented(value: &serde_json::Value) {
     let page = include_str!("../../docs/json.md");
     match value {
         serde_json::Value::Object(fields) => fields.iter().for_each(|(field, inside)| {
-            assert!(page.contains(&format!("`{field}`")), "{field} is not in docs/json.md");
+            assert!(
+                page.contains(&format!("`{field}`")),
+                "{field} is not in docs/json.md"
+            );
             expect_documented(inside);
         }),
         serde_json::Value::Array(items) => items.iter().for_each(expect_documented),

@@ -6,7 +6,12 @@ use crate::program::{GATE, Home, Ran, key, postern, run};
 const TELLTALE: &str = "WlpaWlpa";
 
 fn hides(ran: &Ran) {
-    assert!(!ran.out.contains(TELLTALE) && !ran.err.contains(TELLTALE), "{}{}", ran.out, ran.err);
+    assert!(
+        !ran.out.contains(TELLTALE) && !ran.err.contains(TELLTALE),
+        "{}{}",
+        ran.out,
+        ran.err
+    );
 }
 
 #[test]
@@ -16,7 +21,10 @@ fn keys_have_the_telltale() {
 
 #[test]
 fn no_command_shows_the_key_that_it_uses() {
-    let home = Home::with_profile(&format!("address = \"127.0.0.1:9\"\nkey = \"{}\"\nservices = [\"tcp/22\"]", key(1)));
+    let home = Home::with_profile(&format!(
+        "address = \"127.0.0.1:9\"\nkey = \"{}\"\nservices = [\"tcp/22\"]",
+        key(1)
+    ));
     for arguments in [
         &["knock", "home"][..],
         &["knock", "home", "--json"],

@@ -12,7 +12,9 @@ use crate::{DRIVERS, V4, V6, World, settings};
 /// A gate where nothing tracks connections yet, with one of each family to a socket of that family, and one of IPv4 to one of IPv6.
 fn old_connections(world: &World) -> Vec<TcpStream> {
     world.gate.serve(22);
-    let listeners = world.gate.run(|| ["192.0.2.1:80", "[2001:db8::1]:80"].map(|address| TcpListener::bind(address).unwrap()));
+    let listeners = world.gate.run(|| {
+        ["192.0.2.1:80", "[2001:db8::1]:80"].map(|address| TcpListener::bind(address).unwrap())
+    });
     for listener in listeners {
         std::thread::spawn(move || {
             for stream in listener.incoming() {
@@ -22,9 +24,15 @@ fn old_connections(world: &World) -> Vec<TcpStream> {
         });
     }
     let places = [(V4, 22), (V6, 22), (V4, 80), (V6, 80)];
-    let mut all: Vec<TcpStream> = places.iter().map(|([gate, client], port)| world.connect(client, gate, *port)).collect();
+    let mut all: Vec<TcpStream> = places
+        .iter()
+        .map(|([gate, client], port)| world.connect(client, gate, *port))
+        .collect();
     assert!(all.iter_mut().all(echoes));
-    assert!(world.entries("").is_empty(), "nothing tracks connections yet");
+    assert!(
+        world.entries("").is_empty(),
+        "nothing tracks connections yet"
+    );
     all
 }
 
@@ -35,10 +43,17 @@ pub fn connections_older_than_connection_tracking_outlive_the_first_installation
         world.start(driver, settings("", ""));
         assert_eq!(world.entries("ESTABLISHED").len(), 4, "{driver:?}");
         for connection in &mut old {
-            assert!(echoes(connection), "{driver:?}: {:?} was cut", connection.peer_addr());
+            assert!(
+                echoes(connection),
+                "{driver:?}: {:?} was cut",
+                connection.peer_addr()
+            );
         }
         for [gate, client] in [V4, V6] {
-            assert!(!world.client.reaches(client, gate, 22) && !world.client.reaches(client, gate, 80), "{driver:?}: closed for new ones");
+            assert!(
+                !world.client.reaches(client, gate, 22) && !world.client.reaches(client, gate, 80),
+                "{driver:?}: closed for new ones"
+            );
         }
     }
 }
@@ -48,7 +63,10 @@ pub fn without_adoption_an_old_connection_is_cut() {
         let world = World::with_a_client();
         let mut old = old_connections(&world);
         world.start_with(driver, settings("", ""), false);
-        assert!(!old.iter_mut().any(echoes), "{driver:?}: then the tests beside this one prove nothing");
+        assert!(
+            !old.iter_mut().any(echoes),
+            "{driver:?}: then the tests beside this one prove nothing"
+        );
     }
 }
 
@@ -76,7 +94,11 @@ pub fn adoption_takes_each_connection_of_a_protected_port_once_and_no_other() {
     assert_eq!(adopt(&["udp/22", "icmp", "tcp/23-79"]), 0);
     assert_eq!(adopt(&["tcp/22"]), 2);
     assert_eq!(world.entries("dport=22 ").len(), 2);
-    assert_eq!(adopt(&["tcp/20-22", "tcp/80"]), 2, "those of port 22 are known already");
+    assert_eq!(
+        adopt(&["tcp/20-22", "tcp/80"]),
+        2,
+        "those of port 22 are known already"
+    );
     assert_eq!(adopt(&["tcp/22", "tcp/80"]), 0);
     assert_eq!(world.entries("ASSURED").len(), 4);
 }
@@ -84,11 +106,19 @@ pub fn adoption_takes_each_connection_of_a_protected_port_once_and_no_other() {
 pub fn a_stray_segment_draws_no_reset_where_the_listener_is_bound_to_one_address() {
     for driver in DRIVERS {
         let world = World::with_a_client();
-        let _listeners = world.gate.run(|| ["192.0.2.1:22", "192.0.2.1:81"].map(|address| TcpListener::bind(address).unwrap()));
-        assert!(world.client.gets_reset(22), "{driver:?}: as it is without protection");
+        let _listeners = world.gate.run(|| {
+            ["192.0.2.1:22", "192.0.2.1:81"].map(|address| TcpListener::bind(address).unwrap())
+        });
+        assert!(
+            world.client.gets_reset(22),
+            "{driver:?}: as it is without protection"
+        );
         world.start(driver, settings("", ""));
         assert!(!world.client.gets_reset(22), "{driver:?}");
-        assert!(world.client.gets_reset(81), "{driver:?}: an unprotected port answers");
+        assert!(
+            world.client.gets_reset(81),
+            "{driver:?}: an unprotected port answers"
+        );
     }
 }
 
@@ -98,8 +128,17 @@ pub fn a_reload_that_protects_more_ports_adopts_their_connections_first() {
     let mut old = world.connect(V4[1], V4[0], 443);
     assert!(echoes(&mut old));
     world.start(BackendKind::Nftables, settings("", ""));
-    let user = format!("[[user]]\nname = \"bob\"\nkey = \"{}=\"\nservices = [\"tcp/443\"]", "A".repeat(43));
-    world.desk(move |desk| desk.reload(&crate::read(format!("[gate]\nname = \"g\"\n{user}")), crate::now()).unwrap());
+    let user = format!(
+        "[[user]]\nname = \"bob\"\nkey = \"{}=\"\nservices = [\"tcp/443\"]",
+        "A".repeat(43)
+    );
+    world.desk(move |desk| {
+        desk.reload(
+            &crate::read(format!("[gate]\nname = \"g\"\n{user}")),
+            crate::now(),
+        )
+        .unwrap()
+    });
     assert!(!world.client.reaches(V4[1], V4[0], 443));
     assert!(echoes(&mut old));
 }

@@ -15,63 +15,145 @@ const NOW: Timestamp = Timestamp::from_millis(1_795_341_600_000);
 
 fn desk(alice: &str) -> (Desk, MemoryBackend, MemoryConnections) {
     let (backend, kernel) = (MemoryBackend::default(), MemoryConnections::default());
-    let desk = Desk::open(&settings("", alice), Box::new(backend.clone()), Some(Box::new(kernel.clone())), NOW).unwrap();
+    let desk = Desk::open(
+        &settings("", alice),
+        Box::new(backend.clone()),
+        Some(Box::new(kernel.clone())),
+        NOW,
+    )
+    .unwrap();
     (desk, backend, kernel)
 }
 
 fn open(desk: &mut Desk, kernel: &MemoryConnections, users: &[&str], count: u8) {
     for host in 0..count {
         for user in users {
-            desk.serve(NOW, vec![Order::Open { ticket: 1, terms: terms(user, &format!("192.0.2.{host}/32"), &["tcp/22"]) }]);
+            desk.serve(
+                NOW,
+                vec![Order::Open {
+                    ticket: 1,
+                    terms: terms(user, &format!("192.0.2.{host}/32"), &["tcp/22"]),
+                }],
+            );
         }
         let source = std::net::IpAddr::from([192, 0, 2, host]);
-        kernel.with(|state| state.open.push(Connection { protocol: 6, source, target: None, port: 22 }));
+        kernel.with(|state| {
+            state.open.push(Connection {
+                protocol: 6,
+                source,
+                target: None,
+                port: 22,
+            })
+        });
     }
 }
 
 const ASK: &str = "end_connections = true";
 
 pub fn connections_of_a_batch_of_grants_are_ended_in_one_call_whoever_ended_them() {
-    for order in [Some(Order::End { ticket: 2, which: Selection::All }), None] {
+    for order in [
+        Some(Order::End {
+            ticket: 2,
+            which: Selection::All,
+        }),
+        None,
+    ] {
         let (mut desk, _, kernel) = desk(ASK);
         open(&mut desk, &kernel, &["alice"], 200);
-        assert_eq!(kernel.with(|state| state.batches), 0, "opening ends nothing");
-        let later = if order.is_some() { NOW } else { NOW.plus(Duration::from_secs(600)) };
+        assert_eq!(
+            kernel.with(|state| state.batches),
+            0,
+            "opening ends nothing"
+        );
+        let later = if order.is_some() {
+            NOW
+        } else {
+            NOW.plus(Duration::from_secs(600))
+        };
         desk.serve(later, order.into_iter().collect());
-        assert_eq!(kernel.with(|state| (state.batches, state.open.len())), (1, 0));
+        assert_eq!(
+            kernel.with(|state| (state.batches, state.open.len())),
+            (1, 0)
+        );
     }
 }
 
 pub fn a_grant_that_did_not_ask_or_did_not_close_ends_nothing() {
     let (mut unasked, _, kernel) = desk("");
     open(&mut unasked, &kernel, &["alice", "bob"], 2);
-    unasked.serve(NOW, vec![Order::End { ticket: 2, which: Selection::All }]);
-    assert_eq!(kernel.with(|state| (state.batches, state.open.len())), (0, 2));
+    unasked.serve(
+        NOW,
+        vec![Order::End {
+            ticket: 2,
+            which: Selection::All,
+        }],
+    );
+    assert_eq!(
+        kernel.with(|state| (state.batches, state.open.len())),
+        (0, 2)
+    );
 
     let (mut desk, backend, kernel) = desk(ASK);
     open(&mut desk, &kernel, &["alice"], 2);
     backend.with(|state| state.failing = Some("busy".to_owned()));
-    desk.serve(NOW, vec![Order::End { ticket: 2, which: Selection::All }]);
-    assert_eq!(kernel.with(|state| (state.batches, state.open.len())), (0, 2), "the door is still open");
+    desk.serve(
+        NOW,
+        vec![Order::End {
+            ticket: 2,
+            which: Selection::All,
+        }],
+    );
+    assert_eq!(
+        kernel.with(|state| (state.batches, state.open.len())),
+        (0, 2),
+        "the door is still open"
+    );
     backend.with(|state| state.failing = None);
     desk.serve(NOW.plus(Duration::from_secs(600)), Vec::new());
-    assert_eq!(kernel.with(|state| (state.batches, state.open.len())), (1, 0));
+    assert_eq!(
+        kernel.with(|state| (state.batches, state.open.len())),
+        (1, 0)
+    );
 }
 
 pub fn connections_that_another_users_grant_covers_stay() {
     let (mut desk, _, kernel) = desk(ASK);
     open(&mut desk, &kernel, &["alice", "bob"], 1);
-    desk.serve(NOW, vec![Order::End { ticket: 2, which: Selection::User("alice".to_owned()) }]);
+    desk.serve(
+        NOW,
+        vec![Order::End {
+            ticket: 2,
+            which: Selection::User("alice".to_owned()),
+        }],
+    );
     assert_eq!(kernel.with(|state| state.open.len()), 1);
 }
 
 pub fn a_kernel_that_ends_no_connections_keeps_no_door_open_and_no_gate_from_starting() {
     let (backend, kernel) = (MemoryBackend::default(), MemoryConnections::default());
     kernel.with(|state| state.failing = Some("no conntrack here".to_owned()));
-    let mut desk = Desk::open(&settings("", ASK), Box::new(backend.clone()), Some(Box::new(kernel.clone())), NOW).unwrap();
+    let mut desk = Desk::open(
+        &settings("", ASK),
+        Box::new(backend.clone()),
+        Some(Box::new(kernel.clone())),
+        NOW,
+    )
+    .unwrap();
     open(&mut desk, &kernel, &["alice"], 3);
-    let reports = desk.serve(NOW, vec![Order::End { ticket: 2, which: Selection::All }]);
-    assert_eq!(reports, [Report::Closed { ticket: 2, count: 3 }]);
+    let reports = desk.serve(
+        NOW,
+        vec![Order::End {
+            ticket: 2,
+            which: Selection::All,
+        }],
+    );
+    assert_eq!(
+        reports,
+        [Report::Closed {
+            ticket: 2,
+            count: 3
+        }]
+    );
     assert!(backend.with(|state| state.open.is_empty()));
     assert_eq!(kernel.with(|state| state.batches), 1);
 }
@@ -80,7 +162,11 @@ pub fn protected_ports_are_adopted_at_the_start_and_again_only_where_they_change
     let (mut desk, _, kernel) = desk("");
     let adopted = || kernel.with(|state| std::mem::take(&mut state.adopted));
     let ports = settings("", "").protection().services;
-    assert_eq!(adopted(), [ports.clone(), ports], "before the protection, and for those that came about meanwhile");
+    assert_eq!(
+        adopted(),
+        [ports.clone(), ports],
+        "before the protection, and for those that came about meanwhile"
+    );
     desk.reload(&settings("", ASK), NOW).unwrap();
     assert!(adopted().is_empty());
 }
@@ -89,6 +175,17 @@ pub fn grants_that_the_last_run_left_behind_and_that_are_over_take_their_connect
     let (mut first, backend, kernel) = desk(ASK);
     open(&mut first, &kernel, &["alice"], 2);
     let later = NOW.plus(Duration::from_secs(600));
-    drop(Desk::open(&settings("", ASK), Box::new(backend), Some(Box::new(kernel.clone())), later).unwrap());
-    assert_eq!(kernel.with(|state| (state.batches, state.open.len())), (1, 0));
+    drop(
+        Desk::open(
+            &settings("", ASK),
+            Box::new(backend),
+            Some(Box::new(kernel.clone())),
+            later,
+        )
+        .unwrap(),
+    );
+    assert_eq!(
+        kernel.with(|state| (state.batches, state.open.len())),
+        (1, 0)
+    );
 }

@@ -24,11 +24,28 @@ enum End {
 impl World {
     fn end(&self, how: End, allow: &str) {
         let allow = allow.parse().unwrap();
-        let closing = move || Closing { user: "alice".to_owned(), allow, target: None, services: Vec::new() };
+        let closing = move || Closing {
+            user: "alice".to_owned(),
+            allow,
+            target: None,
+            services: Vec::new(),
+        };
         let reports = self.desk(move |desk| match how {
             End::Time => desk.serve(now().plus(HOUR), Vec::new()),
-            End::User => desk.serve(now(), vec![Order::Close { ticket: 2, closing: closing() }]),
-            End::Administrator => desk.serve(now(), vec![Order::End { ticket: 2, which: Selection::User("alice".to_owned()) }]),
+            End::User => desk.serve(
+                now(),
+                vec![Order::Close {
+                    ticket: 2,
+                    closing: closing(),
+                }],
+            ),
+            End::Administrator => desk.serve(
+                now(),
+                vec![Order::End {
+                    ticket: 2,
+                    which: Selection::User("alice".to_owned()),
+                }],
+            ),
             End::Reload => {
                 let nobody = read(
                     "[gate]\nname = \"g\"\n[[user]]\nname = \"bob\"\nkey = \"".to_owned()
@@ -40,13 +57,20 @@ impl World {
             }
         });
         if !reports.is_empty() {
-            assert!(matches!(reports.as_slice(), [Report::Closed { count: 1, .. }]), "{reports:?}");
+            assert!(
+                matches!(reports.as_slice(), [Report::Closed { count: 1, .. }]),
+                "{reports:?}"
+            );
         }
-        assert!(self.desk(|desk| desk.grants().all(|grant| grant.user == "bob")), "{how:?}");
+        assert!(
+            self.desk(|desk| desk.grants().all(|grant| grant.user == "bob")),
+            "{how:?}"
+        );
     }
 }
 
-pub fn a_connection_ends_with_its_grant_however_that_ends_where_the_user_asks_for_it_and_else_lives_on() {
+pub fn a_connection_ends_with_its_grant_however_that_ends_where_the_user_asks_for_it_and_else_lives_on()
+ {
     for driver in DRIVERS {
         for how in [End::Time, End::User, End::Administrator, End::Reload] {
             for (asks, [gate, client]) in [(true, V4), (true, V6), (false, V4), (false, V6)] {
@@ -60,10 +84,27 @@ pub fn a_connection_ends_with_its_grant_however_that_ends_where_the_user_asks_fo
                 let entries = || world.entries(&format!("sport={port} dport=22 "));
                 assert_eq!(entries().len(), 1);
                 world.end(how, &only(client));
-                assert_eq!(entries().len(), usize::from(!asks), "{driver:?} {how:?} {client}: {:?}", entries());
-                assert_eq!(echoes(&mut connection), !asks, "{driver:?} {how:?} {client}");
-                assert_eq!(entries().len(), usize::from(!asks), "what the client sent made no new entry: {:?}", entries());
-                assert!(!world.client.reaches(client, gate, 22), "{driver:?} {how:?}: the door itself is closed");
+                assert_eq!(
+                    entries().len(),
+                    usize::from(!asks),
+                    "{driver:?} {how:?} {client}: {:?}",
+                    entries()
+                );
+                assert_eq!(
+                    echoes(&mut connection),
+                    !asks,
+                    "{driver:?} {how:?} {client}"
+                );
+                assert_eq!(
+                    entries().len(),
+                    usize::from(!asks),
+                    "what the client sent made no new entry: {:?}",
+                    entries()
+                );
+                assert!(
+                    !world.client.reaches(client, gate, 22),
+                    "{driver:?} {how:?}: the door itself is closed"
+                );
             }
         }
     }
@@ -84,7 +125,9 @@ pub fn a_gate_that_goes_on_sending_does_not_revive_what_has_ended() {
         world.start(driver, settings("", ASK));
         world.open(terms("alice", "192.0.2.7/32", &["tcp/22"]));
         let mut connection = world.connect(V4[1], V4[0], 22);
-        connection.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+        connection
+            .set_read_timeout(Some(Duration::from_secs(5)))
+            .unwrap();
         connection.read_exact(&mut [0; 100]).unwrap();
         world.end(End::Administrator, "192.0.2.7/32");
         let start = Instant::now();
@@ -94,9 +137,17 @@ pub fn a_gate_that_goes_on_sending_does_not_revive_what_has_ended() {
                 other => break other,
             }
         };
-        assert_eq!(last.map_err(|error| error.kind()), Err(ErrorKind::ConnectionReset), "{driver:?}: the client is told");
+        assert_eq!(
+            last.map_err(|error| error.kind()),
+            Err(ErrorKind::ConnectionReset),
+            "{driver:?}: the client is told"
+        );
         std::thread::sleep(Duration::from_millis(300));
-        assert!(world.entries("port=22 ").is_empty(), "{driver:?}: {:?}", world.entries("port=22 "));
+        assert!(
+            world.entries("port=22 ").is_empty(),
+            "{driver:?}: {:?}",
+            world.entries("port=22 ")
+        );
     }
 }
 
@@ -123,10 +174,24 @@ pub fn what_another_live_grant_covers_lives_on() {
         world.open(terms("bob", "2001:db8::7/128", &["tcp/22"]));
         let mut shared = world.connect(V4[1], V4[0], 22);
         world.end(End::Administrator, "192.0.2.7/32");
-        assert!(echoes(&mut shared), "{driver:?}: bob's grant holds the address too");
+        assert!(
+            echoes(&mut shared),
+            "{driver:?}: bob's grant holds the address too"
+        );
         world.open(terms("alice", "192.0.2.7/32", &["tcp/22"]));
-        world.desk(|desk| desk.serve(now(), vec![Order::End { ticket: 3, which: Selection::User("bob".to_owned()) }]));
-        assert!(echoes(&mut shared), "{driver:?}: now alice's does, and bob did not ask");
+        world.desk(|desk| {
+            desk.serve(
+                now(),
+                vec![Order::End {
+                    ticket: 3,
+                    which: Selection::User("bob".to_owned()),
+                }],
+            )
+        });
+        assert!(
+            echoes(&mut shared),
+            "{driver:?}: now alice's does, and bob did not ask"
+        );
         world.end(End::Administrator, "192.0.2.7/32");
         assert!(!echoes(&mut shared), "{driver:?}: nobody's");
     }
@@ -144,8 +209,17 @@ pub fn a_listener_outlives_the_end_of_connections_whose_sockets_are_gone_already
         // closed by the gate's end: a reset leaves no socket behind, but an entry that is forgotten only seconds later
         closed.set_linger_zero();
         drop(closed);
-        assert!(wait_until(|| world.gate.sh("ss -Htn sport = :22").is_empty(), Duration::from_secs(5)).is_some());
-        assert!(!world.entries("dport=22 ").is_empty(), "the entry is there without its socket");
+        assert!(
+            wait_until(
+                || world.gate.sh("ss -Htn sport = :22").is_empty(),
+                Duration::from_secs(5)
+            )
+            .is_some()
+        );
+        assert!(
+            !world.entries("dport=22 ").is_empty(),
+            "the entry is there without its socket"
+        );
         world.end(End::Administrator, "192.0.2.7/32");
         assert!(world.entries("dport=22 ").is_empty());
         world.open(terms("alice", "192.0.2.7/32", &["tcp/22"]));
@@ -160,6 +234,8 @@ trait LingerZero {
 
 impl LingerZero for TcpStream {
     fn set_linger_zero(&self) {
-        socket2::SockRef::from(self).set_linger(Some(Duration::ZERO)).unwrap();
+        socket2::SockRef::from(self)
+            .set_linger(Some(Duration::ZERO))
+            .unwrap();
     }
 }

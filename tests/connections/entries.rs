@@ -13,7 +13,15 @@ use crate::space::Space;
 use crate::{DRIVERS, V4, World, now, settings, terms};
 
 fn end_all(world: &World) {
-    world.desk(|desk| desk.serve(now(), vec![Order::End { ticket: 2, which: Selection::All }]));
+    world.desk(|desk| {
+        desk.serve(
+            now(),
+            vec![Order::End {
+                ticket: 2,
+                which: Selection::All,
+            }],
+        )
+    });
 }
 
 pub fn flows_of_udp_and_pings_end_with_their_grant_and_those_of_other_ports_and_sources_do_not() {
@@ -36,26 +44,49 @@ pub fn flows_of_udp_and_pings_end_with_their_grant_and_those_of_other_ports_and_
             world.client.run(move || {
                 let socket = UdpSocket::bind((from, 0)).unwrap();
                 socket.connect((V4[0], port)).unwrap();
-                socket.set_read_timeout(Some(Duration::from_secs(1))).unwrap();
+                socket
+                    .set_read_timeout(Some(Duration::from_secs(1)))
+                    .unwrap();
                 socket
             })
         };
-        let answers = |socket: &UdpSocket| socket.send(b"hello").is_ok() && socket.recv(&mut [0; 16]).is_ok();
+        let answers =
+            |socket: &UdpSocket| socket.send(b"hello").is_ok() && socket.recv(&mut [0; 16]).is_ok();
         let (granted, beside) = (flow(V4[1], 5000), flow(V4[1], 6000));
         assert!(answers(&granted) && answers(&beside) && world.client.pings(V4[1], V4[0]));
-        assert_eq!((world.entries("dport=5000 ").len(), world.entries("icmp ").len()), (1, 1), "{driver:?}");
+        assert_eq!(
+            (
+                world.entries("dport=5000 ").len(),
+                world.entries("icmp ").len()
+            ),
+            (1, 1),
+            "{driver:?}"
+        );
         end_all(&world);
-        assert_eq!((world.entries("dport=5000 ").len(), world.entries("icmp ").len()), (0, 0), "{driver:?}");
+        assert_eq!(
+            (
+                world.entries("dport=5000 ").len(),
+                world.entries("icmp ").len()
+            ),
+            (0, 0),
+            "{driver:?}"
+        );
         assert!(!answers(&granted), "{driver:?}");
         assert!(answers(&beside), "{driver:?}");
     }
 }
 
-pub fn a_grant_to_a_host_behind_the_gate_takes_the_entries_to_that_host_along_and_one_to_the_gate_none_that_pass_through() {
+pub fn a_grant_to_a_host_behind_the_gate_takes_the_entries_to_that_host_along_and_one_to_the_gate_none_that_pass_through()
+ {
     for driver in DRIVERS {
         let world = World::with_a_client();
         let host = Space::new();
-        world.gate.link(&host, "in", &["10.0.0.1/24"], &["10.0.0.5/24", "10.0.0.6/24"]);
+        world.gate.link(
+            &host,
+            "in",
+            &["10.0.0.1/24"],
+            &["10.0.0.5/24", "10.0.0.6/24"],
+        );
         world.gate.sh("sysctl -qw net.ipv4.ip_forward=1");
         world.client.sh("ip route add default via 192.0.2.1");
         host.sh("ip route add default via 10.0.0.1");
@@ -65,15 +96,28 @@ pub fn a_grant_to_a_host_behind_the_gate_takes_the_entries_to_that_host_along_an
         // connections that rest on no grant must come about
         settings.firewall.protect = false;
         world.start(driver, settings);
-        let behind =
-            |target: &str| postern::terms::Terms { target: Some(target.parse().unwrap()), ..terms("alice", "192.0.2.7/32", &["tcp/22"]) };
-        for (grant, passing) in [(behind("10.0.0.5"), "192.0.2.7"), (terms("alice", "192.0.2.8/32", &["tcp/22"]), "192.0.2.8")] {
+        let behind = |target: &str| postern::terms::Terms {
+            target: Some(target.parse().unwrap()),
+            ..terms("alice", "192.0.2.7/32", &["tcp/22"])
+        };
+        for (grant, passing) in [
+            (behind("10.0.0.5"), "192.0.2.7"),
+            (terms("alice", "192.0.2.8/32", &["tcp/22"]), "192.0.2.8"),
+        ] {
             let target = grant.target;
             world.open(grant);
             let open = ["10.0.0.5", "10.0.0.6"].map(|target| world.connect(passing, target, 22));
             end_all(&world);
-            let there = |host: &str| world.entries(&format!("ESTABLISHED src={passing} dst={host} ")).len();
-            assert_eq!((there("10.0.0.5"), there("10.0.0.6")), (usize::from(target.is_none()), 1), "{driver:?} {target:?}");
+            let there = |host: &str| {
+                world
+                    .entries(&format!("ESTABLISHED src={passing} dst={host} "))
+                    .len()
+            };
+            assert_eq!(
+                (there("10.0.0.5"), there("10.0.0.6")),
+                (usize::from(target.is_none()), 1),
+                "{driver:?} {target:?}"
+            );
             drop(open);
         }
     }
@@ -97,17 +141,36 @@ pub fn five_thousand_grants_end_with_one_look_at_a_table_of_thousands() {
     world.start(DRIVERS[1], settings("", ""));
     let sent = world.client.run(|| {
         let socket = UdpSocket::bind("192.0.2.7:0").unwrap();
-        (10_000..20_000_u16).filter(|port| socket.send_to(b"x", (V4[0], *port)).is_ok()).count()
+        (10_000..20_000_u16)
+            .filter(|port| socket.send_to(b"x", (V4[0], *port)).is_ok())
+            .count()
     });
     let before = world.entries("udp ").len();
     assert!(sent > 5000 && before > 5000, "{sent} {before}");
     let (ended, took) = world.gate.run(|| {
         let mut kernel = KernelConnections::open().unwrap();
-        let others = (0..4999_u32).map(|n| grant(u64::from(n), std::net::Ipv4Addr::from(0x0a00_0000 + n).into()));
-        let ended: Vec<Grant> = others.chain([grant(5000, V4[1].parse().unwrap())]).collect();
-        let live: Vec<Grant> = (0..5000_u32).map(|n| grant(u64::from(n), std::net::Ipv4Addr::from(0x0b00_0000 + n).into())).collect();
+        let others = (0..4999_u32).map(|n| {
+            grant(
+                u64::from(n),
+                std::net::Ipv4Addr::from(0x0a00_0000 + n).into(),
+            )
+        });
+        let ended: Vec<Grant> = others
+            .chain([grant(5000, V4[1].parse().unwrap())])
+            .collect();
+        let live: Vec<Grant> = (0..5000_u32)
+            .map(|n| {
+                grant(
+                    u64::from(n),
+                    std::net::Ipv4Addr::from(0x0b00_0000 + n).into(),
+                )
+            })
+            .collect();
         let start = Instant::now();
-        (kernel.end(&ended, &mut live.iter()).unwrap(), start.elapsed())
+        (
+            kernel.end(&ended, &mut live.iter()).unwrap(),
+            start.elapsed(),
+        )
     });
     eprintln!("{ended} entries of 5,000 grants deleted in {took:?}");
     assert_eq!((ended, world.entries("udp ").len()), (before, 0));

@@ -78,17 +78,32 @@ fn main() -> ExitCode {
 
 /// Alice and bob may open all that the tests need; these lines are added to the service `web` and to alice.
 pub fn settings(web: &str, alice: &str) -> Settings {
-    let services =
-        "max_prefix = { v4 = 28, v6 = 64 }\nservices = [\"tcp/22\", \"web\", \"udp/5000-5999\", \"icmp\"]\ntargets = [\"10.0.0.0/24\"]";
-    let user = |name: &str, key: char| format!("[[user]]\nname = \"{name}\"\nkey = \"{}=\"\n{services}\n", String::from(key).repeat(43));
-    let text =
-        format!("[gate]\nname = \"g\"\n[service.web]\nports = [\"tcp/80\"]\n{web}\n{}{}{alice}\n", user("bob", 'A'), user("alice", 'E'),);
+    let services = "max_prefix = { v4 = 28, v6 = 64 }\nservices = [\"tcp/22\", \"web\", \"udp/5000-5999\", \"icmp\"]\ntargets = [\"10.0.0.0/24\"]";
+    let user = |name: &str, key: char| {
+        format!(
+            "[[user]]\nname = \"{name}\"\nkey = \"{}=\"\n{services}\n",
+            String::from(key).repeat(43)
+        )
+    };
+    let text = format!(
+        "[gate]\nname = \"g\"\n[service.web]\nports = [\"tcp/80\"]\n{web}\n{}{}{alice}\n",
+        user("bob", 'A'),
+        user("alice", 'E'),
+    );
     read(text)
 }
 
 pub fn read(text: String) -> Settings {
-    let main = Some(BundleFile { path: "posternd.toml".into(), text: text.into() });
-    config::load(&Bundle { main, ..Bundle::default() }).unwrap().settings
+    let main = Some(BundleFile {
+        path: "posternd.toml".into(),
+        text: text.into(),
+    });
+    config::load(&Bundle {
+        main,
+        ..Bundle::default()
+    })
+    .unwrap()
+    .settings
 }
 
 pub fn now() -> Timestamp {
@@ -126,9 +141,18 @@ impl World {
             &client,
             "wire",
             &["192.0.2.1/24", "2001:db8::1/64"],
-            &["192.0.2.7/24", "192.0.2.8/24", "2001:db8::7/64", "2001:db8::8/64"],
+            &[
+                "192.0.2.7/24",
+                "192.0.2.8/24",
+                "2001:db8::7/64",
+                "2001:db8::8/64",
+            ],
         );
-        Self { gate, client, desk: Arc::default() }
+        Self {
+            gate,
+            client,
+            desk: Arc::default(),
+        }
     }
 
     /// What the monitor does when it starts.
@@ -139,9 +163,11 @@ impl World {
     pub fn start_with(&self, driver: BackendKind, settings: Settings, with_connections: bool) {
         let place = Arc::clone(&self.desk);
         self.gate.run(move || {
-            let kernel = || -> Box<dyn Connections> { Box::new(KernelConnections::open().unwrap()) };
+            let kernel =
+                || -> Box<dyn Connections> { Box::new(KernelConnections::open().unwrap()) };
             let backend = monitor::native(driver).unwrap();
-            let desk = Desk::open(&settings, backend, with_connections.then(kernel), now()).unwrap();
+            let desk =
+                Desk::open(&settings, backend, with_connections.then(kernel), now()).unwrap();
             *place.lock().unwrap() = Some(desk);
         });
     }
@@ -149,23 +175,33 @@ impl World {
     /// Drives the desk inside the gate's namespace.
     pub fn desk<R: Send + 'static>(&self, act: impl FnOnce(&mut Desk) -> R + Send + 'static) -> R {
         let place = Arc::clone(&self.desk);
-        self.gate.run(move || act(place.lock().unwrap().as_mut().unwrap()))
+        self.gate
+            .run(move || act(place.lock().unwrap().as_mut().unwrap()))
     }
 
     pub fn open(&self, terms: Terms) {
         let reports = self.desk(|desk| desk.serve(now(), vec![Order::Open { ticket: 1, terms }]));
-        assert!(matches!(reports.as_slice(), [Report::Opened { .. }]), "{reports:?}");
+        assert!(
+            matches!(reports.as_slice(), [Report::Opened { .. }]),
+            "{reports:?}"
+        );
     }
 
     /// A connection where there must be one: under load it may take more than one attempt.
     pub fn connect(&self, from: &str, to: &str, port: u16) -> TcpStream {
         let mut attempts = (0..20).filter_map(|_| self.client.connect(from, to, port));
-        attempts.next().unwrap_or_else(|| panic!("no connection from {from} to {to} port {port}"))
+        attempts
+            .next()
+            .unwrap_or_else(|| panic!("no connection from {from} to {to} port {port}"))
     }
 
     /// Connection tracking's entries that have this in their line.
     pub fn entries(&self, with: &str) -> Vec<String> {
         let table = self.gate.sh("cat /proc/net/nf_conntrack");
-        table.lines().filter(|line| line.contains(with)).map(str::to_owned).collect()
+        table
+            .lines()
+            .filter(|line| line.contains(with))
+            .map(str::to_owned)
+            .collect()
     }
 }

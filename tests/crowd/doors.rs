@@ -48,61 +48,122 @@ struct Attempt {
 pub(crate) fn serve(world: &World) {
     let listener = world.gate.run(|| {
         let socket = Socket::new(Domain::IPV6, Type::STREAM, None).unwrap();
-        socket.bind(&SocketAddr::from((Ipv6Addr::UNSPECIFIED, PORT)).into()).unwrap();
+        socket
+            .bind(&SocketAddr::from((Ipv6Addr::UNSPECIFIED, PORT)).into())
+            .unwrap();
         socket.listen(BACKLOG).unwrap();
         TcpListener::from(socket)
     });
     thread::spawn(move || listener.incoming().for_each(drop));
     let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
-    setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }).unwrap();
+    setrlimit(
+        Resource::Nofile,
+        Rlimit {
+            current: maximum,
+            maximum,
+        },
+    )
+    .unwrap();
 }
 
 /// Tries each door before and after its time. Fails where one is shut too early or open too late.
 pub(crate) fn try_all(world: &World, all: &All) -> Tries {
     let spread = |id: &GrantId| id.0 * 37 % SPREAD;
-    let before = all.iter().map(|(id, told)| (told.until.as_millis() - millis(BEFORE) - spread(id), told, true));
-    let after = all.iter().map(|(id, told)| (told.until.as_millis() + millis(LATE) + 1 + spread(id) / 2, told, false));
+    let before = all.iter().map(|(id, told)| {
+        (
+            told.until.as_millis() - millis(BEFORE) - spread(id),
+            told,
+            true,
+        )
+    });
+    let after = all.iter().map(|(id, told)| {
+        (
+            told.until.as_millis() + millis(LATE) + 1 + spread(id) / 2,
+            told,
+            false,
+        )
+    });
     let mut times: Vec<(u64, &Told, bool)> = before.chain(after).collect();
     times.sort_by_key(|(time, ..)| *time);
     let (mut tries, mut pending) = (Tries::default(), VecDeque::new());
     for (time, told, is_before) in times {
-        thread::sleep(Duration::from_millis(time.saturating_sub(now().as_millis())));
+        thread::sleep(Duration::from_millis(
+            time.saturating_sub(now().as_millis()),
+        ));
         if !is_before || now().plus(UNDER_WAY) < told.until {
             pending.push_back(begin(world, *told, is_before));
         }
-        while pending.front().is_some_and(|attempt: &Attempt| attempt.begun.elapsed() > VERDICT) {
+        while pending
+            .front()
+            .is_some_and(|attempt: &Attempt| attempt.begun.elapsed() > VERDICT)
+        {
             judge(pending.pop_front().unwrap(), &mut tries);
         }
     }
     thread::sleep(VERDICT);
-    pending.into_iter().for_each(|attempt| judge(attempt, &mut tries));
+    pending
+        .into_iter()
+        .for_each(|attempt| judge(attempt, &mut tries));
     tries
 }
 
 fn begin(world: &World, told: Told, is_before: bool) -> Attempt {
-    let family = if told.allow.is_ipv4() { Family::V4 } else { Family::V6 };
+    let family = if told.allow.is_ipv4() {
+        Family::V4
+    } else {
+        Family::V6
+    };
     let to = SocketAddr::new(family.address(1), PORT);
-    let socket = world.first.space.run(move || Socket::new(Domain::for_address(to), Type::STREAM.nonblocking(), None).unwrap());
+    let socket = world.first.space.run(move || {
+        Socket::new(Domain::for_address(to), Type::STREAM.nonblocking(), None).unwrap()
+    });
     if family == Family::V6 {
         socket.set_freebind_v6(true).unwrap();
     }
     socket.bind(&SocketAddr::new(told.allow, 0).into()).unwrap();
     let begun = Instant::now();
     if let Err(error) = socket.connect(&to.into()) {
-        assert_eq!(error.raw_os_error(), Some(rustix::io::Errno::INPROGRESS.raw_os_error()), "{error}");
+        assert_eq!(
+            error.raw_os_error(),
+            Some(rustix::io::Errno::INPROGRESS.raw_os_error()),
+            "{error}"
+        );
     }
-    Attempt { begun, socket, told, is_before }
+    Attempt {
+        begun,
+        socket,
+        told,
+        is_before,
+    }
 }
 
 fn judge(attempt: Attempt, tries: &mut Tries) {
-    let Attempt { socket, told, is_before, .. } = attempt;
+    let Attempt {
+        socket,
+        told,
+        is_before,
+        ..
+    } = attempt;
     let is_in = match socket.peer_addr() {
         Ok(_) => true,
         Err(error) if error.kind() == ErrorKind::NotConnected => false,
         Err(error) => panic!("{told:?}: {error}"),
     };
-    let count = if is_before { &mut tries.open } else { &mut tries.shut };
-    assert_eq!(is_in, is_before, "{told:?} was {}", if is_before { "shut before its time" } else { "open a second after its time" });
+    let count = if is_before {
+        &mut tries.open
+    } else {
+        &mut tries.shut
+    };
+    assert_eq!(
+        is_in,
+        is_before,
+        "{told:?} was {}",
+        if is_before {
+            "shut before its time"
+        } else {
+            "open a second after its time"
+        }
+    );
     *count += 1;
 }
 

@@ -12,20 +12,31 @@ pub(crate) fn is_put_back(backend: &'static str) {
     let mut world = prepared(backend);
     world.start_again();
     let all = opened_by_knocks(&world, count(), Lives(600, 900));
-    let commands: &[(&str, &[&str])] =
-        if backend == "iptables" { &[("iptables", &["-F"]), ("ip6tables", &["-F"])] } else { &[("nft", &["flush", "ruleset"])] };
+    let commands: &[(&str, &[&str])] = if backend == "iptables" {
+        &[("iptables", &["-F"]), ("ip6tables", &["-F"])]
+    } else {
+        &[("nft", &["flush", "ruleset"])]
+    };
     for (program, arguments) in commands {
         assert!(run(&world.gate, program, arguments).status.success());
     }
     let start = Instant::now();
     let noticed = wait_for("the first word of it", || {
-        let is_said = !world.daemon.logged(&["WARN", "grants were put back"]).is_empty();
+        let is_said = !world
+            .daemon
+            .logged(&["WARN", "grants were put back"])
+            .is_empty();
         is_said.then(|| start.elapsed())
     });
-    wait_for("every grant in the kernel", || (in_kernel(&world, backend) == all.len()).then_some(()));
+    wait_for("every grant in the kernel", || {
+        (in_kernel(&world, backend) == all.len()).then_some(())
+    });
     let whole = start.elapsed();
     for family in FAMILIES {
-        assert!(world.second.connect(family, doors::PORT).is_err(), "a stranger is let in");
+        assert!(
+            world.second.connect(family, doors::PORT).is_err(),
+            "a stranger is let in"
+        );
     }
     say(&format!(
         "{backend}: {} grants, flushed: put back and said {:.2} s later, seen whole in the kernel {:.2} s later",
@@ -36,6 +47,12 @@ pub(crate) fn is_put_back(backend: &'static str) {
 }
 
 fn in_kernel(world: &World, backend: &'static str) -> usize {
-    let kind = if backend == "iptables" { BackendKind::Iptables } else { BackendKind::Nftables };
-    world.gate.run(move || monitor::native(kind).unwrap().list().unwrap().len())
+    let kind = if backend == "iptables" {
+        BackendKind::Iptables
+    } else {
+        BackendKind::Nftables
+    };
+    world
+        .gate
+        .run(move || monitor::native(kind).unwrap().list().unwrap().len())
 }

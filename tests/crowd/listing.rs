@@ -34,12 +34,28 @@ struct Entry {
 impl Looks {
     pub(crate) fn look(&mut self, world: &World, backend: &str, all: &All) {
         let before = now();
-        let entries = if backend == "iptables" { rules(world) } else { elements(world, before) };
+        let entries = if backend == "iptables" {
+            rules(world)
+        } else {
+            elements(world, before)
+        };
         self.count += 1;
-        for Entry { id, end: (earliest, latest) } in entries {
-            let told = all.get(&id).unwrap_or_else(|| panic!("grant {id:?} was never reported"));
-            assert!(latest >= told.until, "{told:?}: the kernel ends it at {latest}, which is too early");
-            assert!(earliest <= told.until.plus(LATE), "{told:?}: the kernel ends it at {earliest}, which is too late");
+        for Entry {
+            id,
+            end: (earliest, latest),
+        } in entries
+        {
+            let told = all
+                .get(&id)
+                .unwrap_or_else(|| panic!("grant {id:?} was never reported"));
+            assert!(
+                latest >= told.until,
+                "{told:?}: the kernel ends it at {latest}, which is too early"
+            );
+            assert!(
+                earliest <= told.until.plus(LATE),
+                "{told:?}: the kernel ends it at {earliest}, which is too late"
+            );
             self.seen.insert(id);
             self.longest = self.longest.max(before.since(told.until));
         }
@@ -49,30 +65,56 @@ impl Looks {
 /// `-A POSTERN-GRANTS … -m time --datestop 2026-11-26T10:58:39 -m comment --comment "postern id=1 user=alice until=…" -j ACCEPT`: it
 /// lets packets through while the second that it names lasts.
 fn rules(world: &World) -> Vec<Entry> {
-    let listed = ["iptables-save", "ip6tables-save"]
-        .map(|name| text(&run(&world.gate, "sh", &["-c", "exec \"$0\" \"$@\"", fake::REAL, name, "-t", "filter"])));
+    let listed = ["iptables-save", "ip6tables-save"].map(|name| {
+        text(&run(
+            &world.gate,
+            "sh",
+            &["-c", "exec \"$0\" \"$@\"", fake::REAL, name, "-t", "filter"],
+        ))
+    });
     let entry = |line: &str| {
         let word = |name: &str| Some(line.split_once(name)?.1.split(' ').next()?.to_owned());
         let stop: jiff::Timestamp = format!("{}Z", word("--datestop ")?).parse().ok()?;
         let end = Timestamp::from_millis(u64::try_from(stop.as_millisecond()).ok()? + 1000);
-        Some(Entry { id: GrantId(word("postern id=")?.parse().ok()?), end: (end, end) })
+        Some(Entry {
+            id: GrantId(word("postern id=")?.parse().ok()?),
+            end: (end, end),
+        })
     };
-    let lines = listed.iter().flat_map(|text| text.lines()).filter(|line| line.starts_with("-A POSTERN-GRANTS "));
-    lines.map(|line| entry(line).unwrap_or_else(|| panic!("a rule without an end: {line}"))).collect()
+    let lines = listed
+        .iter()
+        .flat_map(|text| text.lines())
+        .filter(|line| line.starts_with("-A POSTERN-GRANTS "));
+    lines
+        .map(|line| entry(line).unwrap_or_else(|| panic!("a rule without an end: {line}")))
+        .collect()
 }
 
 /// `10.128.0.1 . tcp . 2223 timeout 14s expires 13s996ms comment "1 alice 2026-11-26T10:58:48.504Z"`.
 fn elements(world: &World, before: Timestamp) -> Vec<Entry> {
-    let listed = text(&run(&world.gate, "nft", &["list", "table", "inet", "postern"]));
+    let listed = text(&run(
+        &world.gate,
+        "nft",
+        &["list", "table", "inet", "postern"],
+    ));
     let after = now();
     let entry = |element: &str| {
         let word = |name: &str| Some(element.split_once(name)?.1.split(' ').next()?.to_owned());
         let left = duration(&word(" expires ")?)?;
         let id = word(" comment \"")?.parse().ok()?;
-        Some(Entry { id: GrantId(id), end: (before.plus(left), after.plus(left + BLUR)) })
+        Some(Entry {
+            id: GrantId(id),
+            end: (before.plus(left), after.plus(left + BLUR)),
+        })
     };
-    let elements = listed.split([',', '\n']).filter(|part| part.contains(" . tcp . "));
-    elements.map(|element| entry(element).unwrap_or_else(|| panic!("an element without an end: {element}"))).collect()
+    let elements = listed
+        .split([',', '\n'])
+        .filter(|part| part.contains(" . tcp . "));
+    elements
+        .map(|element| {
+            entry(element).unwrap_or_else(|| panic!("an element without an end: {element}"))
+        })
+        .collect()
 }
 
 /// `13s996ms`, as nft says it.
@@ -82,7 +124,9 @@ fn duration(text: &str) -> Option<Duration> {
     while !rest.is_empty() {
         let (number, unit) = rest.split_at(rest.find(|c: char| !c.is_ascii_digit())?);
         let number: u64 = number.parse().ok()?;
-        let length = unit.find(|c: char| c.is_ascii_digit()).unwrap_or(unit.len());
+        let length = unit
+            .find(|c: char| c.is_ascii_digit())
+            .unwrap_or(unit.len());
         left += match &unit[..length] {
             "h" => Duration::from_secs(number * 3600),
             "m" => Duration::from_secs(number * 60),
@@ -98,6 +142,9 @@ fn duration(text: &str) -> Option<Duration> {
 impl fmt::Display for Looks {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (looks, seen, longest) = (self.count, self.seen.len(), self.longest.as_millis());
-        write!(f, "{looks} listings by the kernel with {seen} of them, none later than {longest} ms after its end")
+        write!(
+            f,
+            "{looks} listings by the kernel with {seen} of them, none later than {longest} ms after its end"
+        )
     }
 }

@@ -6,7 +6,13 @@
 //! ```text
 //!   first client: 10.128.0.0/9, fd88::/64 all its own ══ cable ══ gate: posternd, TCP 2223
 //! ```
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, clippy::disallowed_methods)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::disallowed_methods
+)]
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -49,15 +55,36 @@ exec REAL "${0##*/}" "$@"
 
 fn main() -> ExitCode {
     let ground = Ground::find();
-    let iptables =
-        [Need::Users, Need::Program("ip"), Need::Program("mount"), Need::Program("iptables-restore"), Need::Program("ip6tables-restore")];
+    let iptables = [
+        Need::Users,
+        Need::Program("ip"),
+        Need::Program("mount"),
+        Need::Program("iptables-restore"),
+        Need::Program("ip6tables-restore"),
+    ];
     let nftables = [Need::Program("ip"), Need::Program("nft")];
     let can_count = ground.has(&iptables);
     let trials = vec![
-        ground.trial("iptables::crowd_of_grants_of_mixed_life_ends_on_time", &iptables, || ends_on_time("iptables", true)),
-        ground.trial("nftables::crowd_of_grants_of_mixed_life_ends_on_time", &nftables, move || ends_on_time("nftables", can_count)),
-        ground.trial("iptables::crowd_of_grants_is_put_back_when_others_flush", &iptables, || flushed::is_put_back("iptables")),
-        ground.trial("nftables::crowd_of_grants_is_put_back_when_others_flush", &nftables, || flushed::is_put_back("nftables")),
+        ground.trial(
+            "iptables::crowd_of_grants_of_mixed_life_ends_on_time",
+            &iptables,
+            || ends_on_time("iptables", true),
+        ),
+        ground.trial(
+            "nftables::crowd_of_grants_of_mixed_life_ends_on_time",
+            &nftables,
+            move || ends_on_time("nftables", can_count),
+        ),
+        ground.trial(
+            "iptables::crowd_of_grants_is_put_back_when_others_flush",
+            &iptables,
+            || flushed::is_put_back("iptables"),
+        ),
+        ground.trial(
+            "nftables::crowd_of_grants_is_put_back_when_others_flush",
+            &nftables,
+            || flushed::is_put_back("nftables"),
+        ),
     ];
     let mut arguments = Arguments::from_args();
     // Each is a load that the other would feel.
@@ -75,12 +102,17 @@ pub(crate) struct Told {
 pub(crate) type All = BTreeMap<GrantId, Told>;
 
 pub(crate) fn count() -> u32 {
-    std::env::var("POSTERN_GRANTS").map_or(5_000, |text| text.parse().expect("POSTERN_GRANTS is a number"))
+    std::env::var("POSTERN_GRANTS").map_or(5_000, |text| {
+        text.parse().expect("POSTERN_GRANTS is a number")
+    })
 }
 
 /// A gate that is not yet started, whose alice may have a grant for each of the first client's addresses.
 pub(crate) fn prepared(backend: &'static str) -> World {
-    let user = format!("services = [\"tcp/{}\"]\nquota = \"1000000/min\"", doors::PORT);
+    let user = format!(
+        "services = [\"tcp/{}\"]\nquota = \"1000000/min\"",
+        doors::PORT
+    );
     let world = World::prepare(&Plan::empty(backend).user("alice", &user));
     give_addresses(&world);
     doors::serve(&world);
@@ -110,12 +142,24 @@ fn ends_on_time(backend: &'static str, is_counted: bool) {
         doors.join().expect("a door")
     });
     let to = uptime();
-    wait_for("the firewall as it was", || (world.firewall() == before).then_some(()));
+    wait_for("the firewall as it was", || {
+        (world.firewall() == before).then_some(())
+    });
     world.expect_nothing_open();
-    assert_eq!(world.daemon.logged(&["closed, its time is up"]).len(), all.len());
+    assert_eq!(
+        world.daemon.logged(&["closed, its time is up"]).len(),
+        all.len()
+    );
     assert_eq!(world.daemon.logged(&["WARN"]), [""; 0]);
-    assert!(tries.open >= all.len() / 20 && tries.shut == all.len(), "the machine was too slow for the test to mean anything: {tries:?}");
-    let runs = if is_counted { expect_few_runs(&world, backend, from, to) } else { "runs of a program not counted".to_owned() };
+    assert!(
+        tries.open >= all.len() / 20 && tries.shut == all.len(),
+        "the machine was too slow for the test to mean anything: {tries:?}"
+    );
+    let runs = if is_counted {
+        expect_few_runs(&world, backend, from, to)
+    } else {
+        "runs of a program not counted".to_owned()
+    };
     say(&format!(
         "{backend}: {} grants of {} to {} s, opened in {:.1} s; let in shortly before the end: {}, shut out a second after it: {}; {looks}; {runs}",
         all.len(),
@@ -129,16 +173,28 @@ fn ends_on_time(backend: &'static str, is_counted: bool) {
 
 /// All addresses of two networks are the first client's.
 fn give_addresses(world: &World) {
-    lay(&world.first.space, "route add local 10.128.0.0/9 dev lo\nroute add local fd88::/64 dev lo");
+    lay(
+        &world.first.space,
+        "route add local 10.128.0.0/9 dev lo\nroute add local fd88::/64 dev lo",
+    );
     for (family, network) in FAMILIES.into_iter().zip(["10.128.0.0/9", "fd88::/64"]) {
-        lay(&world.gate, &format!("route add {network} via {} dev {}", world.first.address(family), world.first.gate_end()));
+        lay(
+            &world.gate,
+            &format!(
+                "route add {network} via {} dev {}",
+                world.first.address(family),
+                world.first.gate_end()
+            ),
+        );
     }
 }
 
 /// Knocks for so many addresses, each for a time of its own, and waits until each is open.
 pub(crate) fn opened_by_knocks(world: &World, count: u32, lives: Lives) -> All {
     knock(world, count, lives);
-    let all = wait_for("every knock to be let in", || Some(opened(world)).filter(|all| all.len() == count as usize));
+    let all = wait_for("every knock to be let in", || {
+        Some(opened(world)).filter(|all| all.len() == count as usize)
+    });
     assert_eq!(world.daemon.logged(&["WARN"]), [""; 0]);
     all
 }
@@ -156,13 +212,17 @@ fn knock(world: &World, count: u32, Lives(shortest, longest): Lives) {
         let family = FAMILIES[n as usize % 2];
         let allow = match family {
             Family::V4 => IpAddr::from(Ipv4Addr::from_bits(0x0a80_0000 + 1 + n)),
-            Family::V6 => IpAddr::from(Ipv6Addr::from_bits((0xfd88_u128 << 112) + 1 + u128::from(n))),
+            Family::V6 => IpAddr::from(Ipv6Addr::from_bits(
+                (0xfd88_u128 << 112) + 1 + u128::from(n),
+            )),
         };
         let seconds = shortest + dice.below(longest - shortest + 1);
         let packet = maker.open(allow, doors::PORT, u32::try_from(seconds).unwrap());
         let (to, socket) = &sockets[n as usize % 2];
         socket.send_to(&packet, to).unwrap();
-        thread::sleep((start + n * Duration::from_secs(1) / PACE).saturating_duration_since(Instant::now()));
+        thread::sleep(
+            (start + n * Duration::from_secs(1) / PACE).saturating_duration_since(Instant::now()),
+        );
     }
 }
 
@@ -172,26 +232,59 @@ fn opened(world: &World) -> All {
         let (_, rest) = line.split_once("open: grant ")?;
         let (id, rest) = rest.split_once(": alice, ")?;
         let (allow, rest) = rest.split_once('/')?;
-        let until: jiff::Timestamp = rest.split_once(" until=")?.1.split(' ').next()?.parse().ok()?;
+        let until: jiff::Timestamp = rest
+            .split_once(" until=")?
+            .1
+            .split(' ')
+            .next()?
+            .parse()
+            .ok()?;
         let until = Timestamp::from_millis(u64::try_from(until.as_millisecond()).ok()?);
-        Some((GrantId(id.parse().ok()?), Told { allow: allow.parse().ok()?, until }))
+        Some((
+            GrantId(id.parse().ok()?),
+            Told {
+                allow: allow.parse().ok()?,
+                until,
+            },
+        ))
     };
-    world.daemon.logged(&["INFO", "open: grant "]).into_iter().filter_map(told).collect()
+    world
+        .daemon
+        .logged(&["INFO", "open: grant "])
+        .into_iter()
+        .filter_map(told)
+        .collect()
 }
 
 /// No more than two runs of a program a second from one moment to another, whatever they did; some with iptables, none with nftables.
 fn expect_few_runs(world: &World, backend: &str, from: f64, to: f64) -> String {
     // Listing the firewall, which the test did by the same programs before, has made it.
     let runs = std::fs::read_to_string(world.folder().join("runs")).unwrap();
-    let times = runs.lines().filter_map(|line| line.split(' ').next()?.parse::<f64>().ok());
+    let times = runs
+        .lines()
+        .filter_map(|line| line.split(' ').next()?.parse::<f64>().ok());
     let count = u32::try_from(times.filter(|time| (from..to).contains(time)).count()).unwrap();
-    let most = if backend == "nftables" { 0.0 } else { 2.0 * (to - from).ceil() };
-    assert!(f64::from(count) <= most && (count > 0) == (backend == "iptables"), "{count} runs in {:.1} s:\n{runs}", to - from);
+    let most = if backend == "nftables" {
+        0.0
+    } else {
+        2.0 * (to - from).ceil()
+    };
+    assert!(
+        f64::from(count) <= most && (count > 0) == (backend == "iptables"),
+        "{count} runs in {:.1} s:\n{runs}",
+        to - from
+    );
     format!("{count} runs of a program in {:.1} s", to - from)
 }
 
 fn uptime() -> f64 {
-    std::fs::read_to_string("/proc/uptime").unwrap().split(' ').next().unwrap().parse().unwrap()
+    std::fs::read_to_string("/proc/uptime")
+        .unwrap()
+        .split(' ')
+        .next()
+        .unwrap()
+        .parse()
+        .unwrap()
 }
 
 pub(crate) fn now() -> Timestamp {

@@ -22,7 +22,11 @@ pub(crate) fn status_tells_gate_captures_store_and_what_is_open_in_text_and_json
     let status = gate.run(&["status"]);
     assert_eq!((status.code, status.err.as_str()), (Some(0), ""));
     let lines: Vec<&str> = status.out.lines().collect();
-    assert!(lines[0].starts_with("gate gate.test: up ") && lines[0].ends_with(", 1 user, firewall by iptables"), "{lines:?}");
+    assert!(
+        lines[0].starts_with("gate gate.test: up ")
+            && lines[0].ends_with(", 1 user, firewall by iptables"),
+        "{lines:?}"
+    );
     for line in [
         "listening on every interface: 0 datagrams received, 0 dropped by the kernel",
         "store: 0 marks remembered, nothing written yet",
@@ -47,11 +51,19 @@ pub(crate) fn status_tells_gate_captures_store_and_what_is_open_in_text_and_json
     }
     let any = &said["captures"][0];
     assert_eq!(
-        (&any["name"], &any["listening"], &any["dropped"], &any["received"]),
+        (
+            &any["name"],
+            &any["listening"],
+            &any["dropped"],
+            &any["received"]
+        ),
         (&"any".into(), &true.into(), &0.into(), &0.into()),
         "{said}"
     );
-    assert!(said["daemon_uptime_ms"].as_u64() >= said["uptime_ms"].as_u64(), "{said}");
+    assert!(
+        said["daemon_uptime_ms"].as_u64() >= said["uptime_ms"].as_u64(),
+        "{said}"
+    );
 }
 
 pub(crate) fn status_says_which_interface_is_not_listened_on_and_why() {
@@ -63,13 +75,19 @@ pub(crate) fn status_says_which_interface_is_not_listened_on_and_why() {
         let capture = &said["captures"][0];
         assert_eq!(capture["name"], "wan7");
         if capture["listening"] == false {
-            assert!(capture["why"].as_str().unwrap().contains("No such device"), "{said}");
+            assert!(
+                capture["why"].as_str().unwrap().contains("No such device"),
+                "{said}"
+            );
             break;
         }
         assert!(std::time::Instant::now() < deadline, "{said}");
     }
     let text = gate.run(&["status"]).out;
-    assert!(text.contains("NOT listening on wan7: No such device"), "{text}");
+    assert!(
+        text.contains("NOT listening on wan7: No such device"),
+        "{text}"
+    );
 }
 
 /// Each of them alone would cost a daemon that hears one after another two seconds, and this answer may take ten.
@@ -95,18 +113,28 @@ pub(crate) fn whoever_is_not_root_is_refused_also_where_the_sockets_mode_was_loo
     let gate = gate();
     let _daemon = gate.start();
     let socket = gate.path("control.sock");
-    assert_eq!(std::fs::metadata(&socket).unwrap().permissions().mode() & 0o777, 0o600);
+    assert_eq!(
+        std::fs::metadata(&socket).unwrap().permissions().mode() & 0o777,
+        0o600
+    );
     // `nobody` is the engine's own user here.
     let ask = "import socket, sys; s = socket.socket(socket.AF_UNIX); s.connect(sys.argv[1]); print(s.makefile().readline())";
     let as_nobody = |program: &str| {
         let socket = socket.display();
-        format!("exec setpriv --reuid 65534 --regid 65534 --clear-groups /usr/bin/python3 -c '{}' {socket}", program.replace('\'', "'\\''"))
+        format!(
+            "exec setpriv --reuid 65534 --regid 65534 --clear-groups /usr/bin/python3 -c '{}' {socket}",
+            program.replace('\'', "'\\''")
+        )
     };
     let closed = gate.run_through(&as_nobody(ask), &[]);
     assert!(closed.err.contains("PermissionError"), "{closed:?}");
     gate.mode("control.sock", 0o666);
     let refused = gate.run_through(&as_nobody(ask), &[]);
-    assert_eq!((refused.code, refused.out.trim()), (Some(0), "{\"failed\":\"only root may ask\"}"), "{refused:?}");
+    assert_eq!(
+        (refused.code, refused.out.trim()),
+        (Some(0), "{\"failed\":\"only root may ask\"}"),
+        "{refused:?}"
+    );
     assert_eq!(gate.run(&["status"]).code, Some(0));
 }
 
@@ -115,40 +143,84 @@ pub(crate) fn status_is_watched_block_by_block_until_the_reader_has_seen_enough(
     let daemon = gate.start();
     let watch = |more: &[&str]| {
         let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_posternd"));
-        command.args(["status", "--watch=100ms", "--config"]).arg(gate.path("posternd.toml")).args(more).env_clear();
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+        command
+            .args(["status", "--watch=100ms", "--config"])
+            .arg(gate.path("posternd.toml"))
+            .args(more)
+            .env_clear();
+        command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap()
     };
     let mut text = watch(&[]);
-    let mut lines = BufReader::new(text.stdout.take().unwrap()).lines().map(Result::unwrap);
+    let mut lines = BufReader::new(text.stdout.take().unwrap())
+        .lines()
+        .map(Result::unwrap);
     for _ in 0..3 {
         assert!(lines.next().unwrap().starts_with("gate gate.test: up "));
         let block: Vec<String> = lines.by_ref().take_while(|line| !line.is_empty()).collect();
-        assert!(block.contains(&"nothing is open".to_owned()) && !block.concat().contains('\x1b'), "{block:?}");
+        assert!(
+            block.contains(&"nothing is open".to_owned()) && !block.concat().contains('\x1b'),
+            "{block:?}"
+        );
     }
     drop(lines);
-    assert_eq!(text.wait().unwrap().code(), Some(0), "whoever stops reading has seen enough");
+    assert_eq!(
+        text.wait().unwrap().code(),
+        Some(0),
+        "whoever stops reading has seen enough"
+    );
 
     let mut objects = watch(&["--json"]);
-    let mut lines = BufReader::new(objects.stdout.take().unwrap()).lines().map(Result::unwrap);
+    let mut lines = BufReader::new(objects.stdout.take().unwrap())
+        .lines()
+        .map(Result::unwrap);
     let object = |line: String| serde_json::from_str::<Value>(&line).unwrap();
     for _ in 0..3 {
         assert_eq!(object(lines.next().unwrap())["gate"], "gate.test");
     }
     drop(daemon);
-    let failed = lines.by_ref().map(object).find(|said| said["failed"].is_string()).unwrap();
-    assert!(failed["failed"].as_str().unwrap().starts_with("no posternd answers on "), "{failed}");
+    let failed = lines
+        .by_ref()
+        .map(object)
+        .find(|said| said["failed"].is_string())
+        .unwrap();
+    assert!(
+        failed["failed"]
+            .as_str()
+            .unwrap()
+            .starts_with("no posternd answers on "),
+        "{failed}"
+    );
     let _daemon = gate.start();
-    assert!(lines.by_ref().map(object).any(|said| said["gate"] == "gate.test"), "and then it is there again");
+    assert!(
+        lines
+            .by_ref()
+            .map(object)
+            .any(|said| said["gate"] == "gate.test"),
+        "and then it is there again"
+    );
     drop(lines);
     assert_eq!(objects.wait().unwrap().code(), Some(0));
 
     // On a terminal, each begins at its upper left corner.
     let config = gate.path("posternd.toml").display().to_string();
     let fifo = gate.path("fifo").display().to_string();
-    let watch = format!("exec {} status --watch=100ms --config {config}", env!("CARGO_BIN_EXE_posternd"));
-    let on_terminal = format!("mkfifo {fifo}; SHELL=/bin/sh script -qec '{watch}' /dev/null >{fifo} & head -c 2000 {fifo}; kill $!; wait");
+    let watch = format!(
+        "exec {} status --watch=100ms --config {config}",
+        env!("CARGO_BIN_EXE_posternd")
+    );
+    let on_terminal = format!(
+        "mkfifo {fifo}; SHELL=/bin/sh script -qec '{watch}' /dev/null >{fifo} & head -c 2000 {fifo}; kill $!; wait"
+    );
     let seen = gate.run_through(&on_terminal, &[]).out;
-    assert!(seen.matches("\x1b[H\x1b[2Jgate gate.test: up ").count() >= 3, "{seen:?}");
+    assert!(
+        seen.matches("\x1b[H\x1b[2Jgate gate.test: up ").count() >= 3,
+        "{seen:?}"
+    );
 
     for wrong in ["--watch=0s", "--watch=soon", "--watch=1ms"] {
         assert_eq!(gate.run(&["status", wrong]).code, Some(2), "{wrong}");

@@ -10,9 +10,15 @@ use crate::users::{gate, json, mode, ok, request, text, users, value};
 
 pub(crate) fn users_of_a_shared_file_are_shown_but_changing_them_is_refused_with_file_and_line() {
     let gate = gate();
-    gate.write("users.d/team.toml", "[[user]]\nname = \"bob\"\nservices = [\"tcp/22\"]\nkey_file = \"FOLDER/bob.key\"\n");
+    gate.write(
+        "users.d/team.toml",
+        "[[user]]\nname = \"bob\"\nservices = [\"tcp/22\"]\nkey_file = \"FOLDER/bob.key\"\n",
+    );
     gate.mode("users.d", 0o700);
-    gate.write("bob.key", &format!("{}\n", &*SharedKey::from_bytes([1; 32]).to_base64()));
+    gate.write(
+        "bob.key",
+        &format!("{}\n", &*SharedKey::from_bytes([1; 32]).to_base64()),
+    );
     let before = text(&gate, "users.d/team.toml");
     for (user, place) in [("alice", "posternd.toml:9"), ("bob", "users.d/team.toml:1")] {
         for command in ["disable", "enable", "remove", "rotate"] {
@@ -23,7 +29,10 @@ pub(crate) fn users_of_a_shared_file_are_shown_but_changing_them_is_refused_with
             );
             assert_eq!(line, wanted);
         }
-        assert_eq!(json(&gate, &["user", "show", user])["user"]["own_file"], false);
+        assert_eq!(
+            json(&gate, &["user", "show", user])["user"]["own_file"],
+            false
+        );
     }
     assert_eq!(text(&gate, "users.d/team.toml"), before);
 }
@@ -36,13 +45,22 @@ pub(crate) fn changes_keep_comments_and_everything_else_of_a_users_file() {
     gate.write("users.d/bob.toml", &file);
     gate.mode("users.d", 0o700);
     ok(gate.run(&["user", "disable", "bob"]));
-    assert_eq!(text(&gate, "users.d/bob.toml"), file.replace("that is him\n", "that is him\ndisabled = true\n"));
+    assert_eq!(
+        text(&gate, "users.d/bob.toml"),
+        file.replace("that is him\n", "that is him\ndisabled = true\n")
+    );
     assert!(ok(gate.run(&["user", "disable", "bob"])).starts_with("user bob is disabled already"));
     ok(gate.run(&["user", "enable", "bob"]));
     assert_eq!(text(&gate, "users.d/bob.toml"), file);
     let said = json(&gate, &["user", "rotate", "bob"]);
-    let (new, until) = (value(&gate, "bob", "key").unwrap(), Timestamp::from_millis(said["old_until"].as_u64().unwrap()));
-    let rotated = file.replace(&old, &new).replace("that is him\n", &format!("that is him\nold_key = \"{old}\"\nold_until = {until}\n"));
+    let (new, until) = (
+        value(&gate, "bob", "key").unwrap(),
+        Timestamp::from_millis(said["old_until"].as_u64().unwrap()),
+    );
+    let rotated = file.replace(&old, &new).replace(
+        "that is him\n",
+        &format!("that is him\nold_key = \"{old}\"\nold_until = {until}\n"),
+    );
     assert_eq!(text(&gate, "users.d/bob.toml"), rotated);
     assert_eq!(mode(&gate, "users.d/bob.toml"), 0o600);
     assert_eq!(users(&gate), ["bob.toml"], "nothing is left beside it");
@@ -50,13 +68,32 @@ pub(crate) fn changes_keep_comments_and_everything_else_of_a_users_file() {
     assert!(table.contains(&format!("old key until {until}")), "{table}");
 }
 
-pub(crate) fn rotation_gives_each_kind_of_user_a_new_key_and_keeps_the_old_one_for_the_stated_time() {
+pub(crate) fn rotation_gives_each_kind_of_user_a_new_key_and_keeps_the_old_one_for_the_stated_time()
+{
     let gate = gate();
-    gate.write("dave.key", &format!("{}\n", &*SharedKey::from_bytes([3; 32]).to_base64()));
-    gate.write("users.d/dave.toml", "name = \"dave\"\nservices = [\"tcp/22\"]\nkey_file = \"FOLDER/dave.key\"\n");
+    gate.write(
+        "dave.key",
+        &format!("{}\n", &*SharedKey::from_bytes([3; 32]).to_base64()),
+    );
+    gate.write(
+        "users.d/dave.toml",
+        "name = \"dave\"\nservices = [\"tcp/22\"]\nkey_file = \"FOLDER/dave.key\"\n",
+    );
     gate.mode("users.d", 0o700);
-    ok(gate.run(&["user", "add", "bob", "-s", "tcp/22", "--request", &request(), "--psk"]));
-    let before = [value(&gate, "bob", "public_key"), value(&gate, "bob", "psk")];
+    ok(gate.run(&[
+        "user",
+        "add",
+        "bob",
+        "-s",
+        "tcp/22",
+        "--request",
+        &request(),
+        "--psk",
+    ]));
+    let before = [
+        value(&gate, "bob", "public_key"),
+        value(&gate, "bob", "psk"),
+    ];
     let line = gate.run(&["user", "rotate", "bob"]).one_line(2);
     assert!(
         line.contains(
@@ -64,27 +101,83 @@ pub(crate) fn rotation_gives_each_kind_of_user_a_new_key_and_keeps_the_old_one_f
         ),
         "{line}"
     );
-    let line = gate.run(&["user", "rotate", "bob", "--request", &request()]).one_line(1);
-    assert!(line.contains("this request is for the key that bob has already; "), "{line}");
+    let line = gate
+        .run(&["user", "rotate", "bob", "--request", &request()])
+        .one_line(1);
+    assert!(
+        line.contains("this request is for the key that bob has already; "),
+        "{line}"
+    );
     let other = PrivateKey::from_bytes([6; 32]).public();
-    let second = Request { public_key: other, profile: Some("home".to_owned()) }.to_line().unwrap();
-    let said = json(&gate, &["user", "rotate", "bob", "--request", &second, "--keep-old", "48h"]);
-    assert_eq!([value(&gate, "bob", "old_public_key"), value(&gate, "bob", "old_psk")], before);
-    assert_eq!(value(&gate, "bob", "public_key"), Some(other.to_base64().to_string()));
-    assert_ne!(value(&gate, "bob", "psk"), before[1], "a user who had a psk gets a new one");
+    let second = Request {
+        public_key: other,
+        profile: Some("home".to_owned()),
+    }
+    .to_line()
+    .unwrap();
+    let said = json(
+        &gate,
+        &[
+            "user",
+            "rotate",
+            "bob",
+            "--request",
+            &second,
+            "--keep-old",
+            "48h",
+        ],
+    );
+    assert_eq!(
+        [
+            value(&gate, "bob", "old_public_key"),
+            value(&gate, "bob", "old_psk")
+        ],
+        before
+    );
+    assert_eq!(
+        value(&gate, "bob", "public_key"),
+        Some(other.to_base64().to_string())
+    );
+    assert_ne!(
+        value(&gate, "bob", "psk"),
+        before[1],
+        "a user who had a psk gets a new one"
+    );
     assert_eq!(said["secret"], true);
-    let Token { key: TokenKey::Enrolled { own, .. }, .. } = Token::from_line(said["token"].as_str().unwrap()).unwrap() else { panic!() };
-    assert_eq!(own, PublicKey::from_base64(&value(&gate, "bob", "public_key").unwrap()).unwrap());
+    let Token {
+        key: TokenKey::Enrolled { own, .. },
+        ..
+    } = Token::from_line(said["token"].as_str().unwrap()).unwrap()
+    else {
+        panic!()
+    };
+    assert_eq!(
+        own,
+        PublicKey::from_base64(&value(&gate, "bob", "public_key").unwrap()).unwrap()
+    );
 
     let said = json(&gate, &["user", "rotate", "dave"]);
-    assert_eq!(value(&gate, "dave", "old_key"), Some(SharedKey::from_bytes([3; 32]).to_base64().to_string()));
+    assert_eq!(
+        value(&gate, "dave", "old_key"),
+        Some(SharedKey::from_bytes([3; 32]).to_base64().to_string())
+    );
     assert!(value(&gate, "dave", "key").is_some() && value(&gate, "dave", "key_file").is_none());
-    assert!(said["notes"][0].as_str().unwrap().contains("dave.key is not read any more; remove it"), "{said}");
+    assert!(
+        said["notes"][0]
+            .as_str()
+            .unwrap()
+            .contains("dave.key is not read any more; remove it"),
+        "{said}"
+    );
 
     let first = value(&gate, "dave", "key").unwrap();
     let said = ok(gate.run(&["user", "rotate", "dave"]));
     assert_eq!(value(&gate, "dave", "old_key").as_ref(), Some(&first));
-    assert!(said.contains("note: the key before that one, which counted until ") && said.contains("postern import --replace"), "{said}");
+    assert!(
+        said.contains("note: the key before that one, which counted until ")
+            && said.contains("postern import --replace"),
+        "{said}"
+    );
     let said = ok(gate.run(&["user", "rotate", "dave", "--keep-old", "0s", "--pair"]));
     assert!(said.contains("; the old one counts no more\n"), "{said}");
     for gone in ["old_key", "old_until", "key", "psk"] {
@@ -92,7 +185,11 @@ pub(crate) fn rotation_gives_each_kind_of_user_a_new_key_and_keeps_the_old_one_f
     }
     assert!(value(&gate, "dave", "public_key").is_some());
     let ran = gate.run(&["user", "rotate", "dave", "--pair", "--keep-old", "2161h"]);
-    assert!(ran.code == Some(2) && ran.err.contains("90 days at most"), "{}", ran.err);
+    assert!(
+        ran.code == Some(2) && ran.err.contains("90 days at most"),
+        "{}",
+        ran.err
+    );
 }
 
 pub(crate) fn the_last_user_of_a_service_is_not_removed_without_a_word() {
@@ -103,7 +200,10 @@ pub(crate) fn the_last_user_of_a_service_is_not_removed_without_a_word() {
     let said = ok(gate.run(&["user", "remove", "carol"]));
     assert!(
         said.contains("user carol is removed, in ")
-            && said.ends_with(&format!("posternd user list --config {}\n", gate.path("posternd.toml").display())),
+            && said.ends_with(&format!(
+                "posternd user list --config {}\n",
+                gate.path("posternd.toml").display()
+            )),
         "{said}"
     );
     let line = gate.run(&["user", "remove", "bob"]).one_line(1);
@@ -111,7 +211,8 @@ pub(crate) fn the_last_user_of_a_service_is_not_removed_without_a_word() {
     assert_eq!(line, wanted);
     ok(gate.run(&["user", "disable", "bob"]));
     assert!(
-        ok(gate.run(&["check"])).contains("closed for everyone who has not knocked: tcp/22, tcp/80"),
+        ok(gate.run(&["check"]))
+            .contains("closed for everyone who has not knocked: tcp/22, tcp/80"),
         "a disabled user's service stays closed"
     );
     ok(gate.run(&["user", "remove", "bob", "--unprotect"]));
@@ -121,14 +222,21 @@ pub(crate) fn the_last_user_of_a_service_is_not_removed_without_a_word() {
 
 pub(crate) fn a_link_to_a_users_file_stays_a_link_and_others_may_still_read_nothing() {
     let gate = gate();
-    let file = format!("name = \"bob\"\nservices = [\"tcp/22\"]\nkey = \"{}\"\n", &*SharedKey::from_bytes([2; 32]).to_base64());
+    let file = format!(
+        "name = \"bob\"\nservices = [\"tcp/22\"]\nkey = \"{}\"\n",
+        &*SharedKey::from_bytes([2; 32]).to_base64()
+    );
     gate.write("managed/bob.toml", &file);
     gate.mode("managed", 0o700);
     gate.write("users.d/x", "");
     gate.mode("users.d", 0o700);
     std::os::unix::fs::symlink("../managed/bob.toml", gate.path("users.d/bob.toml")).unwrap();
     ok(gate.run(&["user", "disable", "bob"]));
-    assert!(fs::symlink_metadata(gate.path("users.d/bob.toml")).unwrap().is_symlink());
+    assert!(
+        fs::symlink_metadata(gate.path("users.d/bob.toml"))
+            .unwrap()
+            .is_symlink()
+    );
     assert!(text(&gate, "managed/bob.toml").contains("disabled = true\n"));
     assert_eq!(mode(&gate, "managed/bob.toml"), 0o600);
 }

@@ -10,7 +10,12 @@ const OTHER_KEY: &str = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
 fn refused(gate: &Gate, code: i32) -> String {
     let line = gate.run(&["run"]).one_line(code);
     let check = gate.run(&["check"]);
-    assert_eq!((check.code, check.err.as_str()), (Some(code), ""), "{}", check.out);
+    assert_eq!(
+        (check.code, check.err.as_str()),
+        (Some(code), ""),
+        "{}",
+        check.out
+    );
     assert_eq!(check.out, format!("error: {line}\n"));
     assert!(line.contains("; "), "it does not say what to do: {line}");
     line
@@ -19,35 +24,73 @@ fn refused(gate: &Gate, code: i32) -> String {
 pub(crate) fn what_is_wrong_in_the_text_is_said_with_file_line_fault_and_cure() {
     let key = "key = \"KEY\"";
     let cases = [
-        (good("windw = \"30s\"", "", key), ":5:1: \"windw\" has no meaning in [gate]"),
-        (good("", "backnd = \"iptables\"", key), ":7:1: \"backnd\" has no meaning in [firewall]"),
-        (good("window = \"4s\"", "", key), ":5:10: a window of 4s is out of bounds; write 5s to 5m"),
-        (good("window = \"6m\"", "", key), ":5:10: a window of 6m is out of bounds; write 5s to 5m"),
-        (good("", "", "key = \"KEY!\""), ":11:7: this is no key"),
-        (good("", "", "key = \"QUtleVRoYXROb2JvZHlNYXlTZWU=\""), ":11:7: this is no key: a key must have exactly 44 characters"),
-        (good("", "", &format!("{key}\nduration = \"2h\"")), ":12:12: a duration of 2h is longer than max_duration"),
-        (good("", "", key).replace("\"tcp/22\"", "\"web\""), ":10:13: \"web\" is no service of this gate"),
         (
-            good("", "", key) + &format!("[[user]]\nname = \"alice\"\nservices = [\"tcp/22\"]\nkey = \"{OTHER_KEY}\"\n"),
+            good("windw = \"30s\"", "", key),
+            ":5:1: \"windw\" has no meaning in [gate]",
+        ),
+        (
+            good("", "backnd = \"iptables\"", key),
+            ":7:1: \"backnd\" has no meaning in [firewall]",
+        ),
+        (
+            good("window = \"4s\"", "", key),
+            ":5:10: a window of 4s is out of bounds; write 5s to 5m",
+        ),
+        (
+            good("window = \"6m\"", "", key),
+            ":5:10: a window of 6m is out of bounds; write 5s to 5m",
+        ),
+        (good("", "", "key = \"KEY!\""), ":11:7: this is no key"),
+        (
+            good("", "", "key = \"QUtleVRoYXROb2JvZHlNYXlTZWU=\""),
+            ":11:7: this is no key: a key must have exactly 44 characters",
+        ),
+        (
+            good("", "", &format!("{key}\nduration = \"2h\"")),
+            ":12:12: a duration of 2h is longer than max_duration",
+        ),
+        (
+            good("", "", key).replace("\"tcp/22\"", "\"web\""),
+            ":10:13: \"web\" is no service of this gate",
+        ),
+        (
+            good("", "", key)
+                + &format!(
+                    "[[user]]\nname = \"alice\"\nservices = [\"tcp/22\"]\nkey = \"{OTHER_KEY}\"\n"
+                ),
             ":13:8: user \"alice\" is defined twice",
         ),
-        (good("", "", key) + "[[user]]\nname = \"bob\"\nservices = [\"tcp/22\"]\nkey = \"KEY\"\n", ":15:7: the same key is given twice"),
+        (
+            good("", "", key)
+                + "[[user]]\nname = \"bob\"\nservices = [\"tcp/22\"]\nkey = \"KEY\"\n",
+            ":15:7: the same key is given twice",
+        ),
         (good("", "", key) + "[broken\n", "this is not TOML"),
     ];
     for (text, words) in cases {
         let gate = Gate::new(&text);
         let line = refused(&gate, 78);
-        assert!(line.starts_with(gate.path("posternd.toml").to_str().unwrap()) && line.contains(words), "{line}");
+        assert!(
+            line.starts_with(gate.path("posternd.toml").to_str().unwrap()) && line.contains(words),
+            "{line}"
+        );
         assert!(line.contains(".toml:"), "no line is named: {line}");
     }
 }
 
 pub(crate) fn a_user_in_a_file_of_his_own_is_refused_with_that_file() {
     let gate = Gate::good("", "", "key = \"KEY\"");
-    gate.write("users.d/bob.toml", "[[user]]\nname = \"bob\"\nservices = [\"tcp/22\"]\nkey = \"KEYKEY\"\n");
+    gate.write(
+        "users.d/bob.toml",
+        "[[user]]\nname = \"bob\"\nservices = [\"tcp/22\"]\nkey = \"KEYKEY\"\n",
+    );
     gate.mode("users.d", 0o755);
     let line = refused(&gate, 78);
-    assert!(line.starts_with(gate.path("users.d/bob.toml").to_str().unwrap()) && line.contains(":4:7: this is no key"), "{line}");
+    assert!(
+        line.starts_with(gate.path("users.d/bob.toml").to_str().unwrap())
+            && line.contains(":4:7: this is no key"),
+        "{line}"
+    );
 }
 
 pub(crate) fn a_file_that_others_could_read_or_change_is_refused_with_the_command_that_helps() {
@@ -55,27 +98,42 @@ pub(crate) fn a_file_that_others_could_read_or_change_is_refused_with_the_comman
         let gate = Gate::good("", "", "key = \"KEY\"");
         gate.mode("posternd.toml", mode);
         let line = refused(&gate, 78);
-        assert!(line.contains(&format!("(mode {mode:04o})")) && line.contains("; run chmod 600 "), "{line}");
+        assert!(
+            line.contains(&format!("(mode {mode:04o})")) && line.contains("; run chmod 600 "),
+            "{line}"
+        );
         let gate = Gate::good("", "", "key_file = \"FOLDER/alice.key\"");
         gate.write("alice.key", "KEY\n");
         gate.mode("alice.key", mode);
         let line = refused(&gate, 78);
-        assert!(line.contains("alice.key: can be used by more") && line.contains("; run chmod 600 "), "{line}");
+        assert!(
+            line.contains("alice.key: can be used by more") && line.contains("; run chmod 600 "),
+            "{line}"
+        );
     }
     let gate = Gate::good("", "", "key = \"KEY\"");
     gate.mode("", 0o777);
     let line = refused(&gate, 78);
-    assert!(line.contains("is a folder that others may write to") && line.contains("; run chmod go-w "), "{line}");
+    assert!(
+        line.contains("is a folder that others may write to") && line.contains("; run chmod go-w "),
+        "{line}"
+    );
     gate.mode("", 0o755);
     gate.give_to("posternd.toml", 65534);
     let line = refused(&gate, 78);
-    assert!(line.contains("belongs to user 65534") && line.contains("; run chown 0 "), "{line}");
+    assert!(
+        line.contains("belongs to user 65534") && line.contains("; run chown 0 "),
+        "{line}"
+    );
 }
 
 pub(crate) fn a_file_that_is_not_there_or_is_no_file_is_refused() {
     let gate = Gate::good("", "", "key = \"KEY\"");
     fs::remove_file(gate.path("posternd.toml")).unwrap();
-    assert!(refused(&gate, 78).contains("posternd.toml: does not exist; make it, or name the right one"));
+    assert!(
+        refused(&gate, 78)
+            .contains("posternd.toml: does not exist; make it, or name the right one")
+    );
     fs::create_dir(gate.path("posternd.toml")).unwrap();
     assert!(refused(&gate, 78).contains("posternd.toml: is a folder, not a file; name a file"));
     let gate = Gate::good("", "", "key_file = \"FOLDER/none.key\"");
@@ -91,18 +149,31 @@ pub(crate) fn a_file_that_is_not_there_or_is_no_file_is_refused() {
 }
 
 pub(crate) fn every_problem_is_shown_at_once_whatever_its_kind() {
-    let gate = Gate::good("window = \"4s\"\ncapture = \"pcap\"", "backend = \"pf\"", "key_file = \"FOLDER/alice.key\"");
+    let gate = Gate::good(
+        "window = \"4s\"\ncapture = \"pcap\"",
+        "backend = \"pf\"",
+        "key_file = \"FOLDER/alice.key\"",
+    );
     gate.write("alice.key", "KEY\n");
     gate.mode("alice.key", 0o644);
     gate.write("users.d/bob.toml", "[[user]]\nname = \"bob\"\nservices = [\"tcp/22\"]\nkey_file = \"FOLDER/bob.key\"\nquta = 1\n");
     gate.mode("users.d", 0o755);
     let check = gate.run(&["check"]);
     assert_eq!(check.code, Some(78));
-    for words in
-        ["a window of 4s", "\"pcap\" is no value", "\"pf\" is no value", "alice.key: can be used", "bob.key: does not exist", "\"quta\""]
-    {
+    for words in [
+        "a window of 4s",
+        "\"pcap\" is no value",
+        "\"pf\" is no value",
+        "alice.key: can be used",
+        "bob.key: does not exist",
+        "\"quta\"",
+    ] {
         assert_eq!(
-            check.out.lines().filter(|line| line.starts_with("error: ") && line.contains(words)).count(),
+            check
+                .out
+                .lines()
+                .filter(|line| line.starts_with("error: ") && line.contains(words))
+                .count(),
             1,
             "{words}: {}",
             check.out
@@ -119,13 +190,27 @@ pub(crate) fn check_says_the_same_as_json_of_a_known_version() {
     let check = gate.run(&["check", "--json"]);
     assert_eq!((check.code, check.err.as_str()), (Some(78), ""));
     let said: serde_json::Value = serde_json::from_str(&check.out).unwrap();
-    assert_eq!((&said["version"], &said["ok"]), (&1.into(), &false.into()), "{said}");
+    assert_eq!(
+        (&said["version"], &said["ok"]),
+        (&1.into(), &false.into()),
+        "{said}"
+    );
     let findings = said["findings"].as_array().unwrap();
     assert_eq!(findings.len(), 2);
-    assert!(findings.iter().all(|finding| finding["level"] == "error"), "{said}");
+    assert!(
+        findings.iter().all(|finding| finding["level"] == "error"),
+        "{said}"
+    );
     let gate = Gate::good("", "backend = \"iptables\"", "key = \"KEY\"");
     let check = gate.run(&["check", "--json"]);
     let said: serde_json::Value = serde_json::from_str(&check.out).unwrap();
-    assert_eq!((check.code, &said["version"], &said["ok"]), (Some(0), &1.into(), &true.into()), "{said}");
-    assert!(said["summary"].as_str().unwrap().contains("tcp/22"), "{said}");
+    assert_eq!(
+        (check.code, &said["version"], &said["ok"]),
+        (Some(0), &1.into(), &true.into()),
+        "{said}"
+    );
+    assert!(
+        said["summary"].as_str().unwrap().contains("tcp/22"),
+        "{said}"
+    );
 }

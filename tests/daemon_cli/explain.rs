@@ -6,7 +6,9 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use etherparse::PacketBuilder;
 use postern::client::seal_at_random;
-use postern_proto::{Action, Allow, GateName, Item, KeyMaterial, Protocol, Request, Service, SharedKey, UserKeys};
+use postern_proto::{
+    Action, Allow, GateName, Item, KeyMaterial, Protocol, Request, Service, SharedKey, UserKeys,
+};
 use serde_json::Value;
 
 use crate::gate::{Gate, KEY, Ran, run};
@@ -14,20 +16,27 @@ use crate::written::{Style, ethernet, pcap, pcapng};
 
 /// A knock by alice's key for this gate and TCP port, made so many seconds ago.
 fn knock(gate: &str, port: u16, age_s: u64) -> Vec<u8> {
-    let keys = UserKeys::derive(&GateName::new(gate).unwrap(), &KeyMaterial::shared(&SharedKey::from_base64(KEY).unwrap()));
+    let keys = UserKeys::derive(
+        &GateName::new(gate).unwrap(),
+        &KeyMaterial::shared(&SharedKey::from_base64(KEY).unwrap()),
+    );
     let request = Request {
         action: Action::Open,
         allow: Allow::Source { prefix: 128 },
         timestamp_ms: now() - age_s * 1000,
         duration_s: 0,
         target: None,
-        items: vec![Item::Service(Service::new(Protocol::Tcp, port, port).unwrap())],
+        items: vec![Item::Service(
+            Service::new(Protocol::Tcp, port, port).unwrap(),
+        )],
     };
     seal_at_random(&keys, &request).unwrap().as_bytes().to_vec()
 }
 
 fn now() -> u64 {
-    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+    let since = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .unwrap();
     u64::try_from(since.as_millis()).unwrap()
 }
 
@@ -37,31 +46,54 @@ fn gate() -> Gate {
 
 fn udp(port: u16, payload: &[u8]) -> Vec<u8> {
     let mut packet = Vec::new();
-    PacketBuilder::ipv4([203, 0, 113, 9], [192, 0, 2, 1], 64).udp(40_000, port).write(&mut packet, payload).unwrap();
+    PacketBuilder::ipv4([203, 0, 113, 9], [192, 0, 2, 1], 64)
+        .udp(40_000, port)
+        .write(&mut packet, payload)
+        .unwrap();
     ethernet(&[0x0800], &packet)
 }
 
 impl Ran {
     /// The lines of a run that went well, having said nothing on standard error.
     fn lines(&self) -> Vec<&str> {
-        assert_eq!((self.code, self.err.as_str()), (Some(0), ""), "{}", self.out);
+        assert_eq!(
+            (self.code, self.err.as_str()),
+            (Some(0), ""),
+            "{}",
+            self.out
+        );
         self.out.lines().collect()
     }
 }
 
 pub(crate) fn a_packet_on_the_command_line_is_told_in_one_line_and_every_step_when_asked() {
     let gate = gate();
-    let explain = |packet: &[u8], more: &[&str]| gate.run(&[&["explain", &STANDARD.encode(packet)], more].concat());
+    let explain = |packet: &[u8], more: &[&str]| {
+        gate.run(&[&["explain", &STANDARD.encode(packet)], more].concat())
+    };
     let admitted = explain(&knock("gate.test", 22, 0), &[]);
     assert_eq!(
         admitted.lines(),
-        ["packet 1: admit: alice may open tcp/22 for its source address, if that is in the user's networks for 30s"]
+        [
+            "packet 1: admit: alice may open tcp/22 for its source address, if that is in the user's networks for 30s"
+        ]
     );
     let admitted = explain(&knock("gate.test", 22, 0), &["--source", "203.0.113.9"]);
-    assert_eq!(admitted.lines(), ["packet 1 203.0.113.9: admit: alice may open tcp/22 for 203.0.113.9/32 for 30s"]);
-    let refused = explain(&knock("gate.test", 23, 0), &["--source", "203.0.113.9", "-v"]);
+    assert_eq!(
+        admitted.lines(),
+        ["packet 1 203.0.113.9: admit: alice may open tcp/22 for 203.0.113.9/32 for 30s"]
+    );
+    let refused = explain(
+        &knock("gate.test", 23, 0),
+        &["--source", "203.0.113.9", "-v"],
+    );
     let lines = refused.lines();
-    assert!(lines[0].contains("refuse services (step 9): alice asked to open tcp/23 for 203.0.113.9/32 (source): "), "{lines:?}");
+    assert!(
+        lines[0].contains(
+            "refuse services (step 9): alice asked to open tcp/23 for 203.0.113.9/32 (source): "
+        ),
+        "{lines:?}"
+    );
     assert_eq!(lines.len(), 11, "{lines:?}");
     assert!(
         lines[8].starts_with("  ✓  8 mark")
@@ -70,11 +102,22 @@ pub(crate) fn a_packet_on_the_command_line_is_told_in_one_line_and_every_step_wh
     );
     let stale = explain(&knock("gate.test", 22, 312), &[]);
     assert!(stale.lines()[0].starts_with("packet 1: drop unknown-hint (step 2): alice's key, but made 5m 12s ago by the client's clock, "));
-    assert!(stale.lines()[0].ends_with(" (if the packet came earlier than now, say when with --at)"), "{stale:?}");
+    assert!(
+        stale.lines()[0].ends_with(" (if the packet came earlier than now, say when with --at)"),
+        "{stale:?}"
+    );
     let then = explain(&knock("gate.test", 22, 312), &["--at", "5m 12s"]);
     assert!(then.lines()[0].starts_with("packet 1: admit: "), "{then:?}");
-    let other = explain(&knock("elsewhere.test", 22, 0), &["--gate-name", "elsewhere.test"]);
-    assert!(other.lines()[0].contains("alice's key, but the knock is for gate elsewhere.test, and this is gate gate.test: "), "{other:?}");
+    let other = explain(
+        &knock("elsewhere.test", 22, 0),
+        &["--gate-name", "elsewhere.test"],
+    );
+    assert!(
+        other.lines()[0].contains(
+            "alice's key, but the knock is for gate elsewhere.test, and this is gate gate.test: "
+        ),
+        "{other:?}"
+    );
     let spelled = explain(&knock("Gate.Test", 22, 0), &["--gate-name", "Gate.Test"]);
     assert!(
         spelled.lines()[0].contains("for gate Gate.Test, and this is gate gate.test: set gate = \"gate.test\" in the client's profile")
@@ -105,19 +148,47 @@ pub(crate) fn json_is_one_object_a_datagram_with_a_version() {
     ] {
         assert_eq!(refused[field], value, "{field} of {refused}");
     }
-    assert_eq!((&refused["request"]["services"][0], &refused["request"]["allow"]), (&"tcp/23".into(), &"source".into()));
+    assert_eq!(
+        (
+            &refused["request"]["services"][0],
+            &refused["request"]["allow"]
+        ),
+        (&"tcp/23".into(), &"source".into())
+    );
     let stale = explain(&knock("gate.test", 23, 600), &[]);
-    assert_eq!((&stale["cause"], &stale["besides"]["rule"]), (&"clock".into(), &"services".into()), "{stale}");
-    assert!((600_000..700_000).contains(&stale["age_ms"].as_i64().unwrap()), "{stale}");
-    let other = explain(&knock("elsewhere.test", 22, 0), &["--gate-name", "elsewhere.test"]);
-    assert_eq!((&other["cause"], &other["other_gate"]), (&"other-gate".into(), &"elsewhere.test".into()), "{other}");
+    assert_eq!(
+        (&stale["cause"], &stale["besides"]["rule"]),
+        (&"clock".into(), &"services".into()),
+        "{stale}"
+    );
+    assert!(
+        (600_000..700_000).contains(&stale["age_ms"].as_i64().unwrap()),
+        "{stale}"
+    );
+    let other = explain(
+        &knock("elsewhere.test", 22, 0),
+        &["--gate-name", "elsewhere.test"],
+    );
+    assert_eq!(
+        (&other["cause"], &other["other_gate"]),
+        (&"other-gate".into(), &"elsewhere.test".into()),
+        "{other}"
+    );
     assert_eq!(explain(&[7; 200], &[])["verdict"], "drop");
 }
 
-pub(crate) fn packets_come_from_a_file_or_standard_input_in_any_number_and_a_second_copy_is_a_replay() {
+pub(crate) fn packets_come_from_a_file_or_standard_input_in_any_number_and_a_second_copy_is_a_replay()
+ {
     let gate = gate();
-    let (first, second) = (STANDARD.encode(knock("gate.test", 22, 0)), STANDARD.encode(knock("gate.test", 23, 0)));
-    let wrapped: String = first.as_bytes().chunks(76).map(|line| format!("{}\n", str::from_utf8(line).unwrap())).collect();
+    let (first, second) = (
+        STANDARD.encode(knock("gate.test", 22, 0)),
+        STANDARD.encode(knock("gate.test", 23, 0)),
+    );
+    let wrapped: String = first
+        .as_bytes()
+        .chunks(76)
+        .map(|line| format!("{}\n", str::from_utf8(line).unwrap()))
+        .collect();
     gate.write("packets", &format!("{first}\n\n{second}\n{wrapped}"));
     let path = gate.path("packets").display().to_string();
     let from_file = gate.run(&["explain", &path]);
@@ -128,14 +199,25 @@ pub(crate) fn packets_come_from_a_file_or_standard_input_in_any_number_and_a_sec
         assert_eq!((ran.code, ran.out.lines().count()), (Some(0), 3), "{ran:?}");
     }
     let lines = from_file.lines();
-    assert!(lines[0].starts_with("packet 1: admit: ") && lines[1].starts_with("packet 2: refuse services "), "{lines:?}");
+    assert!(
+        lines[0].starts_with("packet 1: admit: ")
+            && lines[1].starts_with("packet 2: refuse services "),
+        "{lines:?}"
+    );
     assert!(
         lines[2].starts_with("packet 3: drop duplicate (step 8): alice's key, but this very packet came before, admitted at "),
         "{lines:?}"
     );
-    assert_eq!(gate.run(&["explain", &path, "--count", "2"]).lines().len(), 2);
+    assert_eq!(
+        gate.run(&["explain", &path, "--count", "2"]).lines().len(),
+        2
+    );
     let heard = gate.run_through(&format!("\"$@\" <{path} | head -n 1"), &["explain"]);
-    assert_eq!(heard.lines().len(), 1, "a reader who has seen enough is no failure");
+    assert_eq!(
+        heard.lines().len(),
+        1,
+        "a reader who has seen enough is no failure"
+    );
 }
 
 pub(crate) fn a_recording_is_told_by_the_times_and_sources_in_it() {
@@ -150,27 +232,60 @@ pub(crate) fn a_recording_is_told_by_the_times_and_sources_in_it() {
         udp(62201, &[7; 600]),
         ethernet(&[0x0806], &[0; 28]),
     ];
-    let recorded: Vec<(u64, &[u8])> = frames.iter().enumerate().map(|(n, frame)| (at + n as u64 * 2000, &frame[..])).collect();
-    for (name, file) in [("a.pcap", pcap(Style::ETHERNET, &recorded)), ("a.pcapng", pcapng(Style::ETHERNET, &recorded))] {
+    let recorded: Vec<(u64, &[u8])> = frames
+        .iter()
+        .enumerate()
+        .map(|(n, frame)| (at + n as u64 * 2000, &frame[..]))
+        .collect();
+    for (name, file) in [
+        ("a.pcap", pcap(Style::ETHERNET, &recorded)),
+        ("a.pcapng", pcapng(Style::ETHERNET, &recorded)),
+    ] {
         let path = gate.path(name);
         fs::write(&path, file).unwrap();
         let ran = gate.run(&["explain", path.to_str().unwrap()]);
         let lines = ran.lines();
         assert_eq!(lines.len(), 4, "{lines:?}");
-        assert!(lines[0].ends_with("Z 203.0.113.9: admit: alice may open tcp/22 for 203.0.113.9/32 for 30s"), "{lines:?}");
-        for (line, said) in
-            lines[1..].iter().zip(["drop replay (step 8): alice's key", ", but made 4", "drop length (step 1): more than 516 bytes"])
-        {
+        assert!(
+            lines[0].ends_with(
+                "Z 203.0.113.9: admit: alice may open tcp/22 for 203.0.113.9/32 for 30s"
+            ),
+            "{lines:?}"
+        );
+        for (line, said) in lines[1..].iter().zip([
+            "drop replay (step 8): alice's key",
+            ", but made 4",
+            "drop length (step 1): more than 516 bytes",
+        ]) {
             assert!(line.contains(said), "{said} is not in {line}");
         }
         let all = gate.run(&["explain", "--all", path.to_str().unwrap()]);
         assert_eq!(all.lines().len(), 6);
-        assert!(all.out.contains(": no knock: UDP to port 53, which is no knock port\n"), "{}", all.out);
-        assert!(all.out.contains(": no knock: no IP packet, ethertype 0x0806\n"), "{}", all.out);
-        let piped = gate.run_through(&format!("cat {} | \"$@\"", path.display()), &["explain", "--json"]);
-        let numbers: Vec<Value> = piped.lines().iter().map(|line| serde_json::from_str::<Value>(line).unwrap()["number"].clone()).collect();
+        assert!(
+            all.out
+                .contains(": no knock: UDP to port 53, which is no knock port\n"),
+            "{}",
+            all.out
+        );
+        assert!(
+            all.out
+                .contains(": no knock: no IP packet, ethertype 0x0806\n"),
+            "{}",
+            all.out
+        );
+        let piped = gate.run_through(
+            &format!("cat {} | \"$@\"", path.display()),
+            &["explain", "--json"],
+        );
+        let numbers: Vec<Value> = piped
+            .lines()
+            .iter()
+            .map(|line| serde_json::from_str::<Value>(line).unwrap()["number"].clone())
+            .collect();
         assert_eq!(numbers, [1, 2, 4, 5], "as Wireshark counts them");
-        let line = gate.run(&["explain", path.to_str().unwrap(), "--at", "5m"]).one_line(2);
+        let line = gate
+            .run(&["explain", path.to_str().unwrap(), "--at", "5m"])
+            .one_line(2);
         assert!(line.contains("leave out --at and --source"), "{line}");
     }
 }
@@ -182,24 +297,55 @@ pub(crate) fn a_recording_without_knocks_or_with_damage_says_so() {
     fs::write(&path, pcap(Style::ETHERNET, &[(now(), &udp(53, b"name?"))])).unwrap();
     let nothing = explain();
     assert_eq!((nothing.code, nothing.out.as_str()), (Some(0), ""));
-    assert_eq!(nothing.err, "posternd: 1 packet, and none to UDP port 62201; --all tells what they are\n");
-    let radio = Style { link_type: 105, ..Style::ETHERNET };
+    assert_eq!(
+        nothing.err,
+        "posternd: 1 packet, and none to UDP port 62201; --all tells what they are\n"
+    );
+    let radio = Style {
+        link_type: 105,
+        ..Style::ETHERNET
+    };
     fs::write(&path, pcap(radio, &[(now(), &[0; 60])])).unwrap();
-    assert!(explain().err.contains("link type 105, which is not read here"), "{}", explain().err);
+    assert!(
+        explain()
+            .err
+            .contains("link type 105, which is not read here"),
+        "{}",
+        explain().err
+    );
     let frame = udp(62201, &[7; 200]);
     let whole = pcap(Style::ETHERNET, &[(now(), &frame[..]); 2]);
     fs::write(&path, &whole[..whole.len() - 10]).unwrap();
     let cut = explain();
-    assert_eq!((cut.code, cut.out.lines().count()), (Some(65), 1), "what is whole is told: {cut:?}");
-    assert_eq!(cut.err, "posternd: the recording can't be read any further: it ends in the middle of a packet\n");
+    assert_eq!(
+        (cut.code, cut.out.lines().count()),
+        (Some(65), 1),
+        "what is whole is told: {cut:?}"
+    );
+    assert_eq!(
+        cut.err,
+        "posternd: the recording can't be read any further: it ends in the middle of a packet\n"
+    );
 }
 
 pub(crate) fn what_is_no_packet_no_file_and_no_right_is_one_line_with_its_exit_code() {
     let gate = gate();
     for (arguments, code, said) in [
-        (&["nonsense"][..], 66, "nonsense is neither a file nor a packet in base64; give a packet as `postern knock --print` writes it"),
-        (&["/nonexistent/file.pcap"], 66, "/nonexistent/file.pcap is neither a file nor"),
-        (&[gate.path("").to_str().unwrap()], 65, "is a folder, not a file; name a file"),
+        (
+            &["nonsense"][..],
+            66,
+            "nonsense is neither a file nor a packet in base64; give a packet as `postern knock --print` writes it",
+        ),
+        (
+            &["/nonexistent/file.pcap"],
+            66,
+            "/nonexistent/file.pcap is neither a file nor",
+        ),
+        (
+            &[gate.path("").to_str().unwrap()],
+            65,
+            "is a folder, not a file; name a file",
+        ),
     ] {
         let line = gate.run(&[&["explain"], arguments].concat()).one_line(code);
         assert!(line.contains(said), "{line}");
@@ -208,17 +354,43 @@ pub(crate) fn what_is_no_packet_no_file_and_no_right_is_one_line_with_its_exit_c
     gate.run(&["explain", &format!("{KEY}{KEY}?")]).one_line(66);
     gate.write("text", "QUJD\nthis is no packet\n");
     let text = gate.run(&["explain", gate.path("text").to_str().unwrap()]);
-    assert_eq!((text.code, text.out.lines().count()), (Some(65), 1), "{text:?}");
-    assert!(text.err.starts_with("posternd: line 2 is no packet in base64; "), "{text:?}");
-    for arguments in
-        [&["--live", "QUJD"][..], &["--interface", "eth0"], &["--for", "5s"], &["--at", "soon"], &["--count", "0"], &["--live", "--all"]]
-    {
-        let ran = run("exec \"$@\" </dev/null", &[&["explain"], arguments].concat(), &[]);
-        assert_eq!((ran.code, ran.out.as_str()), (Some(2), ""), "{arguments:?}: {}", ran.err);
+    assert_eq!(
+        (text.code, text.out.lines().count()),
+        (Some(65), 1),
+        "{text:?}"
+    );
+    assert!(
+        text.err
+            .starts_with("posternd: line 2 is no packet in base64; "),
+        "{text:?}"
+    );
+    for arguments in [
+        &["--live", "QUJD"][..],
+        &["--interface", "eth0"],
+        &["--for", "5s"],
+        &["--at", "soon"],
+        &["--count", "0"],
+        &["--live", "--all"],
+    ] {
+        let ran = run(
+            "exec \"$@\" </dev/null",
+            &[&["explain"], arguments].concat(),
+            &[],
+        );
+        assert_eq!(
+            (ran.code, ran.out.as_str()),
+            (Some(2), ""),
+            "{arguments:?}: {}",
+            ran.err
+        );
     }
     let broken = Gate::new("[gate]\nname = \"g\"\nprot = 1\n");
     assert!(broken.run(&["explain", "-"]).one_line(78).contains("prot"));
-    assert!(gate.run_as_nobody(&["explain", "-"]).one_line(77).contains("; run as root"));
+    assert!(
+        gate.run_as_nobody(&["explain", "-"])
+            .one_line(77)
+            .contains("; run as root")
+    );
     let without_raw = "exec setpriv --bounding-set -net_raw --inh-caps -net_raw \"$@\"";
     let line = gate.run_through(without_raw, &["explain", "--live"]);
     assert_eq!(line.code, Some(77), "{line:?}");
@@ -233,7 +405,11 @@ pub(crate) fn a_recording_is_read_without_privileges() {
     let gate = gate();
     let fifo = gate.path("fifo").display().to_string();
     fs::write(gate.path("head"), pcap(Style::ETHERNET, &[])).unwrap();
-    fs::write(gate.path("rest"), &pcap(Style::ETHERNET, &[(now(), &udp(62201, &[7; 200]))])[24..]).unwrap();
+    fs::write(
+        gate.path("rest"),
+        &pcap(Style::ETHERNET, &[(now(), &udp(62201, &[7; 200]))])[24..],
+    )
+    .unwrap();
     let head = gate.path("head").display().to_string();
     let script = format!(
         "mkfifo {fifo}; \"$@\" & exec 3>{fifo}; cat {head} >&3; \
@@ -243,9 +419,17 @@ pub(crate) fn a_recording_is_read_without_privileges() {
     );
     let ran = gate.run_through(&script, &["explain", &fifo]);
     assert_eq!(ran.code, Some(0), "{ran:?}");
-    for line in ["Uid:\t65534\t65534\t65534\t65534", "CapPrm:\t0000000000000000", "CapEff:\t0000000000000000", "CapBnd:\t0000000000000000"]
-    {
+    for line in [
+        "Uid:\t65534\t65534\t65534\t65534",
+        "CapPrm:\t0000000000000000",
+        "CapEff:\t0000000000000000",
+        "CapBnd:\t0000000000000000",
+    ] {
         assert!(ran.out.contains(line), "{line} is not in {}", ran.out);
     }
-    assert!(ran.out.contains("drop unknown-hint (step 2)"), "{}", ran.out);
+    assert!(
+        ran.out.contains("drop unknown-hint (step 2)"),
+        "{}",
+        ran.out
+    );
 }

@@ -25,10 +25,20 @@ pub(crate) struct Ran {
 impl Ran {
     /// The one line of a run that failed so, having written nothing else.
     pub(crate) fn one_line(self, code: i32) -> String {
-        assert_eq!((self.code, self.out.as_str()), (Some(code), ""), "{}", self.err);
-        let line = self.err.strip_suffix('\n').unwrap_or_else(|| panic!("not a whole line: {:?}", self.err));
+        assert_eq!(
+            (self.code, self.out.as_str()),
+            (Some(code), ""),
+            "{}",
+            self.err
+        );
+        let line = self
+            .err
+            .strip_suffix('\n')
+            .unwrap_or_else(|| panic!("not a whole line: {:?}", self.err));
         assert!(!line.contains('\n'), "{line}");
-        line.strip_prefix("posternd: ").unwrap_or_else(|| panic!("{line}")).to_owned()
+        line.strip_prefix("posternd: ")
+            .unwrap_or_else(|| panic!("{line}"))
+            .to_owned()
     }
 }
 
@@ -39,7 +49,10 @@ pub(crate) struct Gate {
 impl Gate {
     /// With no config yet.
     pub(crate) fn empty() -> Self {
-        let folder = tempfile::Builder::new().prefix("postern-cli-").tempdir().unwrap();
+        let folder = tempfile::Builder::new()
+            .prefix("postern-cli-")
+            .tempdir()
+            .unwrap();
         fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
         Self { folder }
     }
@@ -64,7 +77,9 @@ impl Gate {
     pub(crate) fn write(&self, name: &str, text: &str) {
         let path = self.path(name);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
-        let text = text.replace("FOLDER", self.folder.path().to_str().unwrap()).replace("KEY", KEY);
+        let text = text
+            .replace("FOLDER", self.folder.path().to_str().unwrap())
+            .replace("KEY", KEY);
         fs::write(&path, text).unwrap();
         self.mode(name, 0o600);
     }
@@ -85,7 +100,11 @@ impl Gate {
     /// Runs `posternd` with this config from a shell script in namespaces of its own, network and mounts; `"$@"` is the command.
     pub(crate) fn run_through(&self, script: &str, arguments: &[&str]) -> Ran {
         let config = self.path("posternd.toml");
-        run(script, &[arguments, &["--config", config.to_str().unwrap()]].concat(), &[])
+        run(
+            script,
+            &[arguments, &["--config", config.to_str().unwrap()]].concat(),
+            &[],
+        )
     }
 
     /// Runs `posternd` with this config as the user nobody, who has no rights at all.
@@ -93,7 +112,9 @@ impl Gate {
         // Where the tests were built nobody else may be let in. No process of this one may have the copy open to write, as one that
         // is started by another test meanwhile would: then it can't be run.
         let copy = self.path("posternd").display().to_string();
-        let script = format!("cp {POSTERND} {copy}; shift; exec setpriv --reuid 65534 --regid 65534 --clear-groups {copy} \"$@\"");
+        let script = format!(
+            "cp {POSTERND} {copy}; shift; exec setpriv --reuid 65534 --regid 65534 --clear-groups {copy} \"$@\""
+        );
         self.run_through(&script, arguments)
     }
 
@@ -102,12 +123,27 @@ impl Gate {
         let log = self.path("log");
         let file = fs::File::create(&log).unwrap();
         let mut command = std::process::Command::new("unshare");
-        command.args(["-n", POSTERND, "run", "--config"]).arg(self.path("posternd.toml")).env_clear();
-        let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(file).spawn().unwrap();
+        command
+            .args(["-n", POSTERND, "run", "--config"])
+            .arg(self.path("posternd.toml"))
+            .env_clear();
+        let child = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(file)
+            .spawn()
+            .unwrap();
         let daemon = Daemon(child);
         let start = Instant::now();
-        while !fs::read_to_string(&log).unwrap().contains("the engine serves") {
-            assert!(start.elapsed() < Duration::from_secs(30), "it did not come up: {}", fs::read_to_string(&log).unwrap());
+        while !fs::read_to_string(&log)
+            .unwrap()
+            .contains("the engine serves")
+        {
+            assert!(
+                start.elapsed() < Duration::from_secs(30),
+                "it did not come up: {}",
+                fs::read_to_string(&log).unwrap()
+            );
             std::thread::sleep(Duration::from_millis(20));
         }
         daemon
@@ -125,13 +161,25 @@ pub(crate) fn good(gate: &str, firewall: &str, user: &str) -> String {
 /// Runs `posternd` with these arguments, and takes care that it says no key.
 pub(crate) fn run(script: &str, arguments: &[&str], env: &[(&str, &str)]) -> Ran {
     let mut command = Command::new("unshare");
-    command.args(["-n", "-m", "/bin/sh", "-c", script, "sh", POSTERND]).args(arguments);
-    command.env_clear().env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin").envs(env.iter().copied());
+    command
+        .args(["-n", "-m", "/bin/sh", "-c", script, "sh", POSTERND])
+        .args(arguments);
+    command
+        .env_clear()
+        .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
+        .envs(env.iter().copied());
     let output = command.timeout(Duration::from_secs(60)).output().unwrap();
     let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
-    let ran = Ran { code: output.status.code(), out: text(&output.stdout), err: text(&output.stderr) };
+    let ran = Ran {
+        code: output.status.code(),
+        out: text(&output.stdout),
+        err: text(&output.stderr),
+    };
     for part in [&KEY[..10], &KEY[10..20], &KEY[20..30], &KEY[30..40]] {
-        assert!(!ran.out.contains(part) && !ran.err.contains(part), "a key was said: {ran:?}");
+        assert!(
+            !ran.out.contains(part) && !ran.err.contains(part),
+            "a key was said: {ran:?}"
+        );
     }
     ran
 }
@@ -141,14 +189,20 @@ pub(crate) struct Daemon(Child);
 
 impl Drop for Daemon {
     fn drop(&mut self) {
-        let _ = rustix::process::kill_process(rustix::process::Pid::from_child(&self.0), rustix::process::Signal::TERM);
+        let _ = rustix::process::kill_process(
+            rustix::process::Pid::from_child(&self.0),
+            rustix::process::Signal::TERM,
+        );
         let _ = self.0.wait();
     }
 }
 
 /// A script that hides a program, as if it were not installed, and goes on.
 pub(crate) fn without(programs: &[&str]) -> String {
-    let hide: String = programs.iter().map(|program| format!("mount --bind /dev/null {program} && ")).collect();
+    let hide: String = programs
+        .iter()
+        .map(|program| format!("mount --bind /dev/null {program} && "))
+        .collect();
     format!("{hide} exec \"$@\"")
 }
 

@@ -6,16 +6,27 @@ const KEY_LINE: &str = "key = \"KEY\"";
 
 pub(crate) fn without_privilege_the_missing_capability_is_named() {
     let gate = Gate::good("", "", KEY_LINE);
-    let as_root_without = |capability: &str| format!("exec setpriv --bounding-set -{capability} --inh-caps -{capability} \"$@\"");
+    let as_root_without = |capability: &str| {
+        format!("exec setpriv --bounding-set -{capability} --inh-caps -{capability} \"$@\"")
+    };
     for capability in ["net_admin", "net_raw"] {
-        let line = gate.run_through(&as_root_without(capability), &["run"]).one_line(77);
-        assert!(line.contains(&format!("CAP_{} is missing", capability.to_uppercase())) && line.contains("; run it as root"), "{line}");
+        let line = gate
+            .run_through(&as_root_without(capability), &["run"])
+            .one_line(77);
+        assert!(
+            line.contains(&format!("CAP_{} is missing", capability.to_uppercase()))
+                && line.contains("; run it as root"),
+            "{line}"
+        );
     }
     gate.give_to("", 65534);
     gate.give_to("posternd.toml", 65534);
     for command in ["run", "flush"] {
         let line = gate.run_as_nobody(&[command]).one_line(77);
-        assert!(line.contains("CAP_NET_ADMIN is missing") && line.contains("; run it as root"), "{line}");
+        assert!(
+            line.contains("CAP_NET_ADMIN is missing") && line.contains("; run it as root"),
+            "{line}"
+        );
     }
 }
 
@@ -24,33 +35,81 @@ pub(crate) fn a_file_that_the_caller_may_not_read_is_a_lack_of_permission() {
     gate.write("alice.key", "KEY\n");
     gate.give_to("", 65534);
     let line = gate.run_as_nobody(&["run"]).one_line(77);
-    assert!(line.contains("posternd.toml: cannot be read: permission denied; run as root"), "{line}");
+    assert!(
+        line.contains("posternd.toml: cannot be read: permission denied; run as root"),
+        "{line}"
+    );
     gate.give_to("posternd.toml", 65534);
     let line = gate.run_as_nobody(&["run"]).one_line(77);
-    assert!(line.contains("alice.key: cannot be read: permission denied; run as root"), "{line}");
+    assert!(
+        line.contains("alice.key: cannot be read: permission denied; run as root"),
+        "{line}"
+    );
 }
 
 pub(crate) fn a_user_to_run_as_that_is_unknown_or_root_is_refused() {
-    for (name, words) in
-        [("nosuchuser", "there is no user \"nosuchuser\"; make one with: useradd"), ("root", "must not run as root; name an")]
-    {
-        let gate = Gate::good(&format!("run_as = \"{name}\""), "backend = \"iptables\"", KEY_LINE);
+    for (name, words) in [
+        (
+            "nosuchuser",
+            "there is no user \"nosuchuser\"; make one with: useradd",
+        ),
+        ("root", "must not run as root; name an"),
+    ] {
+        let gate = Gate::good(
+            &format!("run_as = \"{name}\""),
+            "backend = \"iptables\"",
+            KEY_LINE,
+        );
         let line = gate.run(&["run"]).one_line(78);
-        assert!(line.starts_with("run_as: ") && line.contains(words), "{line}");
+        assert!(
+            line.starts_with("run_as: ") && line.contains(words),
+            "{line}"
+        );
         let check = gate.run(&["check"]);
-        assert_eq!((check.code, check.out.lines().next()), (Some(78), Some(format!("error: {line}").as_str())));
+        assert_eq!(
+            (check.code, check.out.lines().next()),
+            (Some(78), Some(format!("error: {line}").as_str()))
+        );
     }
 }
 
 pub(crate) fn an_interface_that_is_not_there_is_a_warning() {
-    let gate = Gate::good("interfaces = [\"wan7\"]", "backend = \"iptables\"", KEY_LINE);
+    let gate = Gate::good(
+        "interfaces = [\"wan7\"]",
+        "backend = \"iptables\"",
+        KEY_LINE,
+    );
     let check = gate.run(&["check"]);
-    assert_eq!((check.code, check.err.as_str()), (Some(0), ""), "{}", check.out);
+    assert_eq!(
+        (check.code, check.err.as_str()),
+        (Some(0), ""),
+        "{}",
+        check.out
+    );
     // How tight the daemon is kept, the machine decides.
-    let mut lines = check.out.lines().filter(|line| !line.ends_with(" [sandbox]"));
-    assert!(lines.next().unwrap().starts_with("warning: interface wan7 is not there now; "), "{}", check.out);
-    assert!(lines.next().unwrap().starts_with("note: no rule of Postern's stands yet; "), "{}", check.out);
-    assert!(lines.next().unwrap().starts_with("ok: gate gate.test, 1 user; closed for everyone who has not knocked: tcp/22"));
+    let mut lines = check
+        .out
+        .lines()
+        .filter(|line| !line.ends_with(" [sandbox]"));
+    assert!(
+        lines
+            .next()
+            .unwrap()
+            .starts_with("warning: interface wan7 is not there now; "),
+        "{}",
+        check.out
+    );
+    assert!(
+        lines
+            .next()
+            .unwrap()
+            .starts_with("note: no rule of Postern's stands yet; "),
+        "{}",
+        check.out
+    );
+    assert!(lines.next().unwrap().starts_with(
+        "ok: gate gate.test, 1 user; closed for everyone who has not knocked: tcp/22"
+    ));
     assert_eq!(lines.next(), None);
 }
 
@@ -58,23 +117,42 @@ pub(crate) fn a_config_in_which_nobody_may_do_anything_or_nothing_is_closed_is_w
     let gate = Gate::good("", "backend = \"iptables\"\nprotect = \"none\"", KEY_LINE);
     let check = gate.run(&["check"]);
     assert_eq!(check.code, Some(0), "{}", check.out);
-    assert!(check.out.contains("warning: tcp/22 can be reached without a knock over IPv4: firewall.protect is \"none\""), "{}", check.out);
+    assert!(
+        check.out.contains(
+            "warning: tcp/22 can be reached without a knock over IPv4: firewall.protect is \"none\""
+        ),
+        "{}",
+        check.out
+    );
     let gate = Gate::new("[gate]\nname = \"g\"\n[firewall]\nbackend = \"iptables\"\n");
     let check = gate.run(&["check"]);
-    assert!(check.code == Some(0) && check.out.contains("warning: no user is configured"), "{}", check.out);
+    assert!(
+        check.code == Some(0) && check.out.contains("warning: no user is configured"),
+        "{}",
+        check.out
+    );
 }
 
 pub(crate) fn a_missing_iptables_is_said_with_the_way_to_install_it() {
     let gate = Gate::good("", "backend = \"iptables\"", KEY_LINE);
     for (programs, words) in [
-        (["/usr/sbin/iptables-restore"], "iptables-restore is not installed; apt-get install iptables"),
-        (["/usr/sbin/iptables-save"], "is not installed; apt-get install iptables"),
+        (
+            ["/usr/sbin/iptables-restore"],
+            "iptables-restore is not installed; apt-get install iptables",
+        ),
+        (
+            ["/usr/sbin/iptables-save"],
+            "is not installed; apt-get install iptables",
+        ),
     ] {
         assert!(exists(programs[0]), "these tests need iptables");
         let line = gate.run_through(&without(&programs), &["run"]).one_line(69);
         assert!(line.contains(words), "{line}");
         let check = gate.run_through(&without(&programs), &["check"]);
-        assert_eq!((check.code, check.out.lines().next()), (Some(69), Some(format!("error: {line}").as_str())));
+        assert_eq!(
+            (check.code, check.out.lines().next()),
+            (Some(69), Some(format!("error: {line}").as_str()))
+        );
     }
 }
 
@@ -83,8 +161,16 @@ pub(crate) fn a_firewall_program_that_fails_keeps_the_daemon_from_starting() {
     gate.write("fake", "#!/bin/sh\necho it is broken >&2\nexit 3\n");
     gate.mode("fake", 0o755);
     let fake = gate.path("fake").display().to_string();
-    let line = gate.run_through(&format!("mount --bind {fake} /usr/sbin/iptables-restore && exec \"$@\""), &["run"]).one_line(69);
-    assert!(line.contains("failed with exit status 3: it is broken; "), "{line}");
+    let line = gate
+        .run_through(
+            &format!("mount --bind {fake} /usr/sbin/iptables-restore && exec \"$@\""),
+            &["run"],
+        )
+        .one_line(69);
+    assert!(
+        line.contains("failed with exit status 3: it is broken; "),
+        "{line}"
+    );
 }
 
 pub(crate) fn a_command_line_that_is_wrong_is_a_usage_error() {
@@ -101,8 +187,14 @@ pub(crate) fn a_command_line_that_is_wrong_is_a_usage_error() {
     ];
     for arguments in cases {
         let line = run("exec \"$@\"", arguments, &[]).one_line(2);
-        assert!(line.contains("; ") && line.contains("--help"), "{arguments:?}: {line}");
+        assert!(
+            line.contains("; ") && line.contains("--help"),
+            "{arguments:?}: {line}"
+        );
     }
     let line = run("exec \"$@\" </dev/null", &["engine"], &[]).one_line(71);
-    assert!(line.contains("the engine is started by `posternd run`, not by hand"), "{line}");
+    assert!(
+        line.contains("the engine is started by `posternd run`, not by hand"),
+        "{line}"
+    );
 }

@@ -1,7 +1,13 @@
 //! What `posternd` says of bad input: one clear line, the right exit code, and never a part of a key.
 //!
 //! Every run has a network namespace of its own, so that a config which is accepted by mistake can't touch the host.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, clippy::disallowed_methods)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::disallowed_methods
+)]
 
 mod asking;
 mod changing;
@@ -25,7 +31,11 @@ use libtest_mimic::Arguments;
 use ground::{Ground, Need, trials};
 
 /// What each of them needs: to make namespaces and to change users, and the firewall that most configs name.
-const NEEDS: [Need; 3] = [Need::Users, Need::Program("setpriv"), Need::Program("iptables-restore")];
+const NEEDS: [Need; 3] = [
+    Need::Users,
+    Need::Program("setpriv"),
+    Need::Program("iptables-restore"),
+];
 
 fn main() -> ExitCode {
     let ground = Ground::find();

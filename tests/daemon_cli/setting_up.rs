@@ -42,14 +42,35 @@ pub(crate) fn a_new_gate_is_complete_closed_to_others_and_right() {
         "700 postern postern /var/lib/postern",
         "ok: gate gate.example.org, 0 users; ",
     ] {
-        assert!(ran.out.lines().any(|said| said.starts_with(line)), "{line}\n{}", ran.out);
+        assert!(
+            ran.out.lines().any(|said| said.starts_with(line)),
+            "{line}\n{}",
+            ran.out
+        );
     }
-    let passwd = ran.out.lines().find(|line| line.starts_with("postern:")).unwrap();
-    assert!(passwd.ends_with(":/nonexistent:/usr/sbin/nologin"), "{passwd}");
-    for (name, bits) in [("posternd.toml", 0o600), ("gate.key", 0o600), ("users.d", 0o700)] {
+    let passwd = ran
+        .out
+        .lines()
+        .find(|line| line.starts_with("postern:"))
+        .unwrap();
+    assert!(
+        passwd.ends_with(":/nonexistent:/usr/sbin/nologin"),
+        "{passwd}"
+    );
+    for (name, bits) in [
+        ("posternd.toml", 0o600),
+        ("gate.key", 0o600),
+        ("users.d", 0o700),
+    ] {
         assert_eq!(mode(&gate, name), bits, "{name}");
         let path = gate.path(name).display().to_string();
-        assert!(ran.out.lines().any(|line| line.ends_with(&format!(" made {path}"))), "{path}\n{}", ran.out);
+        assert!(
+            ran.out
+                .lines()
+                .any(|line| line.ends_with(&format!(" made {path}"))),
+            "{path}\n{}",
+            ran.out
+        );
     }
     let config = text(&gate, "posternd.toml");
     for line in [
@@ -61,7 +82,13 @@ pub(crate) fn a_new_gate_is_complete_closed_to_others_and_right() {
     ] {
         assert!(config.lines().any(|said| said == line), "{line}\n{config}");
     }
-    let next: Vec<&str> = ran.out.lines().skip_while(|line| *line != "next:").skip(1).take(3).collect();
+    let next: Vec<&str> = ran
+        .out
+        .lines()
+        .skip_while(|line| *line != "next:")
+        .skip(1)
+        .take(3)
+        .collect();
     let option = format!(" --config {}", gate.path("posternd.toml").display());
     assert_eq!(
         next,
@@ -77,31 +104,78 @@ pub(crate) fn a_second_run_keeps_everything_to_the_byte_and_says_so() {
     let gate = Gate::empty();
     on_a_host(&gate, "$P init --name gate.test $C");
     let before = [text(&gate, "posternd.toml"), text(&gate, "gate.key")];
-    let ran = on_a_host(&gate, "useradd --system postern; $P init --name other.test --port 5 $C; echo \"code $?\"");
-    assert!(ran.out.contains("code 0") && ran.out.starts_with("gate gate.test\n"), "{}{}", ran.out, ran.err);
-    assert_eq!([text(&gate, "posternd.toml"), text(&gate, "gate.key")], before);
-    let made: Vec<&str> = ran.out.lines().filter(|line| line.contains(" made ")).collect();
-    assert_eq!(made, ["  state  made /var/lib/postern"], "this host has no state yet");
+    let ran = on_a_host(
+        &gate,
+        "useradd --system postern; $P init --name other.test --port 5 $C; echo \"code $?\"",
+    );
+    assert!(
+        ran.out.contains("code 0") && ran.out.starts_with("gate gate.test\n"),
+        "{}{}",
+        ran.out,
+        ran.err
+    );
+    assert_eq!(
+        [text(&gate, "posternd.toml"), text(&gate, "gate.key")],
+        before
+    );
+    let made: Vec<&str> = ran
+        .out
+        .lines()
+        .filter(|line| line.contains(" made "))
+        .collect();
+    assert_eq!(
+        made,
+        ["  state  made /var/lib/postern"],
+        "this host has no state yet"
+    );
     assert!(ran.out.contains("note: the config was there, so name, address and port are as it says; change them there\n"), "{}", ran.out);
 }
 
 pub(crate) fn a_config_that_is_there_says_where_everything_lies_and_what_is_missing_is_made() {
-    let gate = Gate::good("private_key = \"FOLDER/keys.of.the.gate\"\nrun_as = \"daemon\"", "backend = \"iptables\"", "key = \"KEY\"");
+    let gate = Gate::good(
+        "private_key = \"FOLDER/keys.of.the.gate\"\nrun_as = \"daemon\"",
+        "backend = \"iptables\"",
+        "key = \"KEY\"",
+    );
     let before = text(&gate, "posternd.toml");
-    let ran = on_a_host(&gate, "$P init $C; echo \"code $?\"; ls /var/lib; getent passwd postern");
+    let ran = on_a_host(
+        &gate,
+        "$P init $C; echo \"code $?\"; ls /var/lib; getent passwd postern",
+    );
     assert!(ran.out.contains("code 0"), "{}{}", ran.out, ran.err);
     assert_eq!(text(&gate, "posternd.toml"), before);
-    assert_eq!((mode(&gate, "keys.of.the.gate"), mode(&gate, "state"), mode(&gate, "users.d")), (0o600, 0o700, 0o700));
-    assert!(!gate.path("gate.key").exists() && ran.out.contains("  user   kept daemon\n"), "{}", ran.out);
-    assert!(!ran.out.contains("posternd user add"), "there is a user: {}", ran.out);
-    assert!(ran.out.ends_with("code 0\n"), "nothing in /var/lib, no user postern: {}", ran.out);
+    assert_eq!(
+        (
+            mode(&gate, "keys.of.the.gate"),
+            mode(&gate, "state"),
+            mode(&gate, "users.d")
+        ),
+        (0o600, 0o700, 0o700)
+    );
+    assert!(
+        !gate.path("gate.key").exists() && ran.out.contains("  user   kept daemon\n"),
+        "{}",
+        ran.out
+    );
+    assert!(
+        !ran.out.contains("posternd user add"),
+        "there is a user: {}",
+        ran.out
+    );
+    assert!(
+        ran.out.ends_with("code 0\n"),
+        "nothing in /var/lib, no user postern: {}",
+        ran.out
+    );
 }
 
 pub(crate) fn a_config_without_a_private_key_gets_one_beside_it_and_the_line_to_add() {
     let gate = Gate::good("", "", "key = \"KEY\"");
     let ran = on_a_host(&gate, "$P init $C");
-    let line =
-        format!("note: for users with key pairs, add to [gate] in the config: private_key = \"{}\"\n", gate.path("gate.key").display());
+    let line = format!(
+        "note: for users with key pairs, add to [gate] in the config: private_key = \"{}\"\n",
+        gate.path("gate.key").display()
+    );
     assert!(ran.out.contains(&line), "{}", ran.out);
     assert_eq!(mode(&gate, "gate.key"), 0o600);
 }
@@ -117,20 +191,29 @@ pub(crate) fn users_with_key_pairs_may_be_there_before_the_gates_own_key_is() {
 pub(crate) fn what_is_there_and_wrong_is_told_and_nothing_is_changed() {
     let gate = Gate::good("windw = \"30s\"", "", "key = \"KEY\"");
     let line = on_a_host(&gate, "$P init $C; exit $?").one_line(78);
-    assert!(line.contains(":5:1: \"windw\" has no meaning in [gate]"), "{line}");
+    assert!(
+        line.contains(":5:1: \"windw\" has no meaning in [gate]"),
+        "{line}"
+    );
     assert!(!gate.path("users.d").exists() && !gate.path("gate.key").exists());
 
     let gate = Gate::empty();
     gate.write("gate.key", "not a key\n");
     let line = on_a_host(&gate, "$P init --name g $C; exit $?").one_line(78);
-    assert!(line.contains("gate.key: a key must have exactly 44 characters of base64; move it away"), "{line}");
+    assert!(
+        line.contains("gate.key: a key must have exactly 44 characters of base64; move it away"),
+        "{line}"
+    );
     assert_eq!(text(&gate, "gate.key"), "not a key\n");
     assert!(!gate.path("posternd.toml").exists());
 
     let gate = Gate::empty();
     gate.mode("", 0o777);
     let line = on_a_host(&gate, "$P init --name g $C; exit $?").one_line(78);
-    assert!(line.contains("is a folder that others may write to") && line.contains("; run chmod go-w "), "{line}");
+    assert!(
+        line.contains("is a folder that others may write to") && line.contains("; run chmod go-w "),
+        "{line}"
+    );
     gate.mode("", 0o755);
 }
 
@@ -138,13 +221,27 @@ pub(crate) fn where_no_user_can_be_made_the_engine_runs_as_nobody_and_that_is_sa
     let none = "for p in /usr/sbin/useradd /usr/sbin/adduser; do mount --bind /dev/null $p; done\n";
     let refused = "printf '#!/bin/sh\\necho no room >&2\\nexit 12\\n' > /run/no; chmod 755 /run/no
                    mount --bind /run/no /usr/sbin/useradd; mount --bind /dev/null /usr/sbin/adduser\n";
-    for (how, why) in
-        [(none, "there is no useradd or adduser on this host"), (refused, "/usr/sbin/useradd failed with exit status 12: no room")]
-    {
+    for (how, why) in [
+        (none, "there is no useradd or adduser on this host"),
+        (
+            refused,
+            "/usr/sbin/useradd failed with exit status 12: no room",
+        ),
+    ] {
         let gate = Gate::empty();
-        let ran = on_a_host(&gate, &format!("{how} $P init --name g $C; echo \"code $?\"; stat -c '%U' /var/lib/postern"));
-        assert!(ran.out.contains("code 0\nnobody\n"), "{}{}", ran.out, ran.err);
-        let note = format!("note: the user postern could not be made ({why}), so packets are read as nobody; see run_as in the config\n");
+        let ran = on_a_host(
+            &gate,
+            &format!("{how} $P init --name g $C; echo \"code $?\"; stat -c '%U' /var/lib/postern"),
+        );
+        assert!(
+            ran.out.contains("code 0\nnobody\n"),
+            "{}{}",
+            ran.out,
+            ran.err
+        );
+        let note = format!(
+            "note: the user postern could not be made ({why}), so packets are read as nobody; see run_as in the config\n"
+        );
         assert!(ran.out.contains(&note), "{}", ran.out);
         assert!(text(&gate, "posternd.toml").contains("\nrun_as = \"nobody\"\n"));
     }
@@ -152,29 +249,74 @@ pub(crate) fn where_no_user_can_be_made_the_engine_runs_as_nobody_and_that_is_sa
 
 pub(crate) fn without_a_name_the_gate_is_called_as_its_host_is() {
     for (set, name) in [
-        ("echo '127.0.1.1 box.example.org box' >> /etc/hosts; hostname box", "box.example.org"),
-        ("hostname lonely; mount --bind /dev/null /bin/hostname", "lonely"),
+        (
+            "echo '127.0.1.1 box.example.org box' >> /etc/hosts; hostname box",
+            "box.example.org",
+        ),
+        (
+            "hostname lonely; mount --bind /dev/null /bin/hostname",
+            "lonely",
+        ),
     ] {
         let gate = Gate::empty();
         // A name of its own: the host's stays.
         let script = format!("{HOST}{set}; $P init $C").replace('\'', "'\\''");
-        let ran = gate.run_through(&format!("exec unshare -u /bin/sh -c '{script}' sh \"$@\""), &[]);
-        assert!(ran.out.starts_with(&format!("gate {name}\n")), "{}{}", ran.out, ran.err);
+        let ran = gate.run_through(
+            &format!("exec unshare -u /bin/sh -c '{script}' sh \"$@\""),
+            &[],
+        );
+        assert!(
+            ran.out.starts_with(&format!("gate {name}\n")),
+            "{}{}",
+            ran.out,
+            ran.err
+        );
     }
 }
 
 pub(crate) fn init_says_the_same_as_json() {
     let gate = Gate::empty();
     let ran = on_a_host(&gate, "$P init --name gate.test --json $C");
-    let said: Value = serde_json::from_str(&ran.out).unwrap_or_else(|_| panic!("{}{}", ran.out, ran.err));
+    let said: Value =
+        serde_json::from_str(&ran.out).unwrap_or_else(|_| panic!("{}{}", ran.out, ran.err));
     assert_eq!(
-        (&said["version"], &said["gate"], &said["run_as"], &said["users"]),
+        (
+            &said["version"],
+            &said["gate"],
+            &said["run_as"],
+            &said["users"]
+        ),
         (&1.into(), &"gate.test".into(), &"postern".into(), &0.into())
     );
-    let steps: Vec<(&str, bool)> =
-        said["steps"].as_array().unwrap().iter().map(|step| (step["what"].as_str().unwrap(), step["made"].as_bool().unwrap())).collect();
-    assert_eq!(steps, [("folder", false), ("user", true), ("key", true), ("config", true), ("users", true), ("state", true)]);
-    assert!(said["next"][0].as_str().unwrap().starts_with("posternd user add NAME -s tcp/22"), "{said}");
+    let steps: Vec<(&str, bool)> = said["steps"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|step| {
+            (
+                step["what"].as_str().unwrap(),
+                step["made"].as_bool().unwrap(),
+            )
+        })
+        .collect();
+    assert_eq!(
+        steps,
+        [
+            ("folder", false),
+            ("user", true),
+            ("key", true),
+            ("config", true),
+            ("users", true),
+            ("state", true)
+        ]
+    );
+    assert!(
+        said["next"][0]
+            .as_str()
+            .unwrap()
+            .starts_with("posternd user add NAME -s tcp/22"),
+        "{said}"
+    );
 }
 
 pub(crate) fn who_is_not_root_is_told_so() {
@@ -203,6 +345,13 @@ pub(crate) fn a_new_gate_runs_and_takes_users_in_as_they_come() {
         "1",
         "code 0",
     ] {
-        assert!(ran.out.lines().any(|said| said.trim_end_matches(',') == line), "{line}\n{}{}", ran.out, ran.err);
+        assert!(
+            ran.out
+                .lines()
+                .any(|said| said.trim_end_matches(',') == line),
+            "{line}\n{}{}",
+            ran.out,
+            ran.err
+        );
     }
 }

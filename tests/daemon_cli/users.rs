@@ -13,7 +13,11 @@ use crate::gate::{Gate, KEY, Ran};
 
 /// A gate with a key pair of its own and an address, and alice in the config itself.
 pub(crate) fn gate() -> Gate {
-    let gate = Gate::good("private_key = \"gate.key\"\naddress = \"192.0.2.1\"", "backend = \"iptables\"", "key = \"KEY\"");
+    let gate = Gate::good(
+        "private_key = \"gate.key\"\naddress = \"192.0.2.1\"",
+        "backend = \"iptables\"",
+        "key = \"KEY\"",
+    );
     gate.write("gate.key", &format!("{}\n", &*gate_key().to_base64()));
     gate
 }
@@ -27,7 +31,13 @@ pub(crate) fn client_key() -> PrivateKey {
 }
 
 pub(crate) fn request() -> String {
-    Request { public_key: client_key().public(), profile: Some("home".to_owned()) }.to_line().unwrap().to_string()
+    Request {
+        public_key: client_key().public(),
+        profile: Some("home".to_owned()),
+    }
+    .to_line()
+    .unwrap()
+    .to_string()
 }
 
 pub(crate) fn ok(ran: Ran) -> String {
@@ -49,9 +59,13 @@ pub(crate) fn mode(gate: &Gate, name: &str) -> u32 {
 
 /// Names in `users.d`, without the lock.
 pub(crate) fn users(gate: &Gate) -> Vec<String> {
-    let Ok(entries) = fs::read_dir(gate.path("users.d")) else { return Vec::new() };
-    let mut names: Vec<String> =
-        entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).filter(|name| name != ".lock").collect();
+    let Ok(entries) = fs::read_dir(gate.path("users.d")) else {
+        return Vec::new();
+    };
+    let mut names: Vec<String> = entries
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .filter(|name| name != ".lock")
+        .collect();
     names.sort();
     names
 }
@@ -59,23 +73,48 @@ pub(crate) fn users(gate: &Gate) -> Vec<String> {
 /// The value of a key in a user's file.
 pub(crate) fn value(gate: &Gate, user: &str, key: &str) -> Option<String> {
     let table: toml::Table = text(gate, &format!("users.d/{user}.toml")).parse().unwrap();
-    table.get(key).map(|value| value.as_str().map_or_else(|| value.to_string(), str::to_owned))
+    table.get(key).map(|value| {
+        value
+            .as_str()
+            .map_or_else(|| value.to_string(), str::to_owned)
+    })
 }
 
-pub(crate) fn a_user_with_a_shared_key_is_one_closed_file_a_profile_and_a_token_that_say_the_same() {
+pub(crate) fn a_user_with_a_shared_key_is_one_closed_file_a_profile_and_a_token_that_say_the_same()
+{
     let gate = gate();
     let said = ok(gate.run(&["user", "add", "bob", "-s", "tcp/22", "-s", "udp/5000-5010"]));
-    assert_eq!((mode(&gate, "users.d"), mode(&gate, "users.d/bob.toml"), users(&gate)), (0o700, 0o600, vec!["bob.toml".to_owned()]));
+    assert_eq!(
+        (
+            mode(&gate, "users.d"),
+            mode(&gate, "users.d/bob.toml"),
+            users(&gate)
+        ),
+        (0o700, 0o600, vec!["bob.toml".to_owned()])
+    );
     assert!(
-        said.starts_with(&format!("user bob is added, in {}\nno posternd is running: ", gate.path("users.d/bob.toml").display())),
+        said.starts_with(&format!(
+            "user bob is added, in {}\nno posternd is running: ",
+            gate.path("users.d/bob.toml").display()
+        )),
         "{said}"
     );
     let key = value(&gate, "bob", "key").unwrap();
-    let line = said.lines().find(|line| line.starts_with("postern-secret-1.")).unwrap();
+    let line = said
+        .lines()
+        .find(|line| line.starts_with("postern-secret-1."))
+        .unwrap();
     let token = Token::from_line(line).unwrap();
-    assert_eq!(token.key, TokenKey::Shared(SharedKey::from_base64(&key).unwrap()));
     assert_eq!(
-        (token.user.as_str(), token.gate.as_str(), token.addresses[0].to_string().as_str()),
+        token.key,
+        TokenKey::Shared(SharedKey::from_base64(&key).unwrap())
+    );
+    assert_eq!(
+        (
+            token.user.as_str(),
+            token.gate.as_str(),
+            token.addresses[0].to_string().as_str()
+        ),
         ("bob", "gate.test", "192.0.2.1:62201")
     );
     let profile: String = said
@@ -84,19 +123,62 @@ pub(crate) fn a_user_with_a_shared_key_is_one_closed_file_a_profile_and_a_token_
         .take_while(|line| !line.is_empty())
         .map(|line| format!("{line}\n"))
         .collect();
-    let profile = profile::parse(&profile, Path::new("config.toml")).unwrap().remove("gate").unwrap();
-    assert_eq!((&profile.gate, &profile.addresses, &profile.services), (&token.gate, &token.addresses, &token.services));
-    assert!(matches!(profile.key, Some(KeySource::Shared(shared)) if shared == SharedKey::from_base64(&key).unwrap()));
-    assert!(said.contains("\nnext:\n") && said.contains("postern import") && said.ends_with("  and then: postern knock gate\n"), "{said}");
-    assert!(ok(gate.run(&["check"])).contains("ok: gate gate.test, 2 users; "), "the config is right");
+    let profile = profile::parse(&profile, Path::new("config.toml"))
+        .unwrap()
+        .remove("gate")
+        .unwrap();
+    assert_eq!(
+        (&profile.gate, &profile.addresses, &profile.services),
+        (&token.gate, &token.addresses, &token.services)
+    );
+    assert!(
+        matches!(profile.key, Some(KeySource::Shared(shared)) if shared == SharedKey::from_base64(&key).unwrap())
+    );
+    assert!(
+        said.contains("\nnext:\n")
+            && said.contains("postern import")
+            && said.ends_with("  and then: postern knock gate\n"),
+        "{said}"
+    );
+    assert!(
+        ok(gate.run(&["check"])).contains("ok: gate gate.test, 2 users; "),
+        "the config is right"
+    );
 }
 
 pub(crate) fn every_option_reaches_the_file_and_what_the_client_must_know_the_profile() {
     let gate = gate();
-    let options =
-        ["--target", "10.0.0.0/24", "--target", "fd00::/64", "--network", "192.0.2.0/24", "--grant-to", "observed", "--duration", "10m"];
-    let more = ["--max-duration", "2h", "--quota", "5/10s", "--address", "gate.example.org:5000", "--address", "2001:db8::1"];
-    let said = json(&gate, &[&["user", "add", "bob@example.org", "-s", "tcp/22"], &options[..], &more].concat());
+    let options = [
+        "--target",
+        "10.0.0.0/24",
+        "--target",
+        "fd00::/64",
+        "--network",
+        "192.0.2.0/24",
+        "--grant-to",
+        "observed",
+        "--duration",
+        "10m",
+    ];
+    let more = [
+        "--max-duration",
+        "2h",
+        "--quota",
+        "5/10s",
+        "--address",
+        "gate.example.org:5000",
+        "--address",
+        "2001:db8::1",
+    ];
+    let said = json(
+        &gate,
+        &[
+            &["user", "add", "bob@example.org", "-s", "tcp/22"],
+            &options[..],
+            &more,
+        ]
+        .concat(),
+    );
     let user = json(&gate, &["user", "show", "bob@example.org"])["user"].clone();
     for (key, wanted) in [
         ("targets", serde_json::json!(["10.0.0.0/24", "fd00::/64"])),
@@ -109,38 +191,114 @@ pub(crate) fn every_option_reaches_the_file_and_what_the_client_must_know_the_pr
     ] {
         assert_eq!(user[key], wanted, "{key}: {user}");
     }
-    let profile = profile::parse(said["profile"].as_str().unwrap(), Path::new("c")).unwrap().remove("gate").unwrap();
-    assert_eq!(profile.addresses.iter().map(ToString::to_string).collect::<Vec<_>>(), ["gate.example.org:5000", "[2001:db8::1]:62201"]);
-    assert_eq!((profile.allow, profile.duration), (profile::AllowSetting::Source, Some(std::time::Duration::from_secs(600))));
-    assert!(said["notes"][0].as_str().unwrap().contains("--target HOST"), "{said}");
-    assert_eq!((said["version"].as_u64(), said["reload"].as_str(), said["secret"].as_bool()), (Some(1), Some("not-running"), Some(true)));
+    let profile = profile::parse(said["profile"].as_str().unwrap(), Path::new("c"))
+        .unwrap()
+        .remove("gate")
+        .unwrap();
+    assert_eq!(
+        profile
+            .addresses
+            .iter()
+            .map(ToString::to_string)
+            .collect::<Vec<_>>(),
+        ["gate.example.org:5000", "[2001:db8::1]:62201"]
+    );
+    assert_eq!(
+        (profile.allow, profile.duration),
+        (
+            profile::AllowSetting::Source,
+            Some(std::time::Duration::from_secs(600))
+        )
+    );
+    assert!(
+        said["notes"][0].as_str().unwrap().contains("--target HOST"),
+        "{said}"
+    );
+    assert_eq!(
+        (
+            said["version"].as_u64(),
+            said["reload"].as_str(),
+            said["secret"].as_bool()
+        ),
+        (Some(1), Some("not-running"), Some(true))
+    );
 }
 
 pub(crate) fn what_the_command_line_says_wrong_is_all_told_in_a_line_each_and_nothing_is_written() {
     let gate = gate();
     let cases: [(&[&str], &[&str]); 6] = [
-        (&["-s", "web"], &["\"web\" is no service of this gate; add a [service.NAME]"]),
         (
-            &["-s", "tcp/22", "--network", "10.0.0.1/24", "--quota", "5", "--target", "x"],
-            &["\"x\" is not a network; ", "10.0.0.1/24 has bits set behind its prefix; ", "\"5\" is not a quota; "],
+            &["-s", "web"],
+            &["\"web\" is no service of this gate; add a [service.NAME]"],
         ),
-        (&["-s", "tcp/22", "--duration", "2h"], &["a duration of 2h is longer than max_duration, 1h; "]),
-        (&["-s", "tcp/22", "--max-duration", "1y\"\nkey = \"x"], &["is not a length of time; "]),
-        (&["-s", "tcp/22", "--psk"], &["a pre-shared key only strengthens a key pair; "]),
-        (&["-s", "tcp/22", "--request", "postern-request-1.AAAA"], &["--request: this line is cut or mistyped; "]),
+        (
+            &[
+                "-s",
+                "tcp/22",
+                "--network",
+                "10.0.0.1/24",
+                "--quota",
+                "5",
+                "--target",
+                "x",
+            ],
+            &[
+                "\"x\" is not a network; ",
+                "10.0.0.1/24 has bits set behind its prefix; ",
+                "\"5\" is not a quota; ",
+            ],
+        ),
+        (
+            &["-s", "tcp/22", "--duration", "2h"],
+            &["a duration of 2h is longer than max_duration, 1h; "],
+        ),
+        (
+            &["-s", "tcp/22", "--max-duration", "1y\"\nkey = \"x"],
+            &["is not a length of time; "],
+        ),
+        (
+            &["-s", "tcp/22", "--psk"],
+            &["a pre-shared key only strengthens a key pair; "],
+        ),
+        (
+            &["-s", "tcp/22", "--request", "postern-request-1.AAAA"],
+            &["--request: this line is cut or mistyped; "],
+        ),
     ];
     for (options, says) in cases {
         let ran = gate.run(&[&["user", "add", "bob"], options].concat());
-        assert_eq!((ran.code, ran.out.as_str()), (Some(2), ""), "{options:?}: {}", ran.err);
+        assert_eq!(
+            (ran.code, ran.out.as_str()),
+            (Some(2), ""),
+            "{options:?}: {}",
+            ran.err
+        );
         let lines: Vec<&str> = ran.err.lines().collect();
         assert_eq!(lines.len(), says.len(), "{}", ran.err);
         for (line, says) in lines.iter().zip(says) {
-            assert!(line.starts_with("posternd: ") && line.contains(says), "{says}\n{}", ran.err);
+            assert!(
+                line.starts_with("posternd: ") && line.contains(says),
+                "{says}\n{}",
+                ran.err
+            );
         }
     }
-    for name in ["../bob", ".bob", "a/b", "", "bob\n", "-bob", "b b", &"b".repeat(65)] {
+    for name in [
+        "../bob",
+        ".bob",
+        "a/b",
+        "",
+        "bob\n",
+        "-bob",
+        "b b",
+        &"b".repeat(65),
+    ] {
         for command in ["add", "show", "remove", "disable", "enable", "rotate"] {
-            let options: &[&str] = if command == "add" { &["-s", "tcp/22"] } else { &[] };
+            let options: &[&str] = if command == "add" {
+                &["-s", "tcp/22"]
+            } else {
+                &[]
+            };
             let ran = gate.run(&[&["user", command], options, &["--", name]].concat());
             assert_eq!(ran.code, Some(2), "{command} {name:?}: {}", ran.err);
         }
@@ -150,28 +308,56 @@ pub(crate) fn what_the_command_line_says_wrong_is_all_told_in_a_line_each_and_no
 
 pub(crate) fn a_user_or_a_file_that_is_there_is_never_written_over() {
     let gate = gate();
-    let line = gate.run(&["user", "add", "alice", "-s", "tcp/22"]).one_line(1);
-    let place =
-        format!("user alice is there already, in {}:9; for a new key: posternd user rotate alice", gate.path("posternd.toml").display());
+    let line = gate
+        .run(&["user", "add", "alice", "-s", "tcp/22"])
+        .one_line(1);
+    let place = format!(
+        "user alice is there already, in {}:9; for a new key: posternd user rotate alice",
+        gate.path("posternd.toml").display()
+    );
     assert_eq!(line, place);
-    let other = "[[user]]\nname = \"carol\"\nservices = [\"tcp/1\"]\nkey_file = \"FOLDER/carol.key\"\n";
-    gate.write("carol.key", &format!("{}\n", &*SharedKey::from_bytes([1; 32]).to_base64()));
+    let other =
+        "[[user]]\nname = \"carol\"\nservices = [\"tcp/1\"]\nkey_file = \"FOLDER/carol.key\"\n";
+    gate.write(
+        "carol.key",
+        &format!("{}\n", &*SharedKey::from_bytes([1; 32]).to_base64()),
+    );
     gate.write("users.d/bob.toml", other);
     gate.mode("users.d", 0o700);
-    let line = gate.run(&["user", "add", "bob", "-s", "tcp/22"]).one_line(1);
-    assert!(line.contains("users.d/bob.toml is there already; move it away, or choose another name"), "{line}");
+    let line = gate
+        .run(&["user", "add", "bob", "-s", "tcp/22"])
+        .one_line(1);
+    assert!(
+        line.contains("users.d/bob.toml is there already; move it away, or choose another name"),
+        "{line}"
+    );
     assert!(text(&gate, "users.d/bob.toml").contains("carol"));
 }
 
 pub(crate) fn a_config_that_is_wrong_as_it_is_gets_no_user_and_says_why() {
     let gate = Gate::good("windw = \"30s\"", "", "key = \"KEY\"");
-    for command in [&["user", "add", "bob", "-s", "tcp/22"][..], &["user", "list"], &["user", "disable", "alice"]] {
-        assert!(gate.run(command).one_line(78).contains("posternd.toml:5:1: \"windw\" has no meaning in [gate]; "));
+    for command in [
+        &["user", "add", "bob", "-s", "tcp/22"][..],
+        &["user", "list"],
+        &["user", "disable", "alice"],
+    ] {
+        assert!(
+            gate.run(command)
+                .one_line(78)
+                .contains("posternd.toml:5:1: \"windw\" has no meaning in [gate]; ")
+        );
     }
     assert!(!gate.path("users.d").exists());
     let gate = Gate::good("", "", "key = \"KEY\"");
-    let line = gate.run(&["user", "add", "bob", "-s", "tcp/22", "--pair"]).one_line(78);
-    assert!(line.contains("need a private key of the gate, and the config names none; make one with posternd init"), "{line}");
+    let line = gate
+        .run(&["user", "add", "bob", "-s", "tcp/22", "--pair"])
+        .one_line(78);
+    assert!(
+        line.contains(
+            "need a private key of the gate, and the config names none; make one with posternd init"
+        ),
+        "{line}"
+    );
     assert!(users(&gate).is_empty());
 }
 
@@ -182,18 +368,38 @@ pub(crate) fn enrolled_user_costs_no_secret_on_the_way_or_in_the_config() {
         gate.write("request", &line);
         let said = if by_input {
             let script = format!("exec \"$@\" < {}", gate.path("request").display());
-            ok(gate.run_through(&script, &["user", "add", "bob", "-s", "tcp/22", "--request", "-"]))
+            ok(gate.run_through(
+                &script,
+                &["user", "add", "bob", "-s", "tcp/22", "--request", "-"],
+            ))
         } else {
             ok(gate.run(&["user", "add", "bob", "-s", "tcp/22", "--request", &line]))
         };
-        let token = said.lines().find(|line| line.starts_with("postern-token-1.")).unwrap_or_else(|| panic!("{said}"));
+        let token = said
+            .lines()
+            .find(|line| line.starts_with("postern-token-1."))
+            .unwrap_or_else(|| panic!("{said}"));
         let token = Token::from_line(token).unwrap();
-        assert_eq!(token.key, TokenKey::Enrolled { own: client_key().public(), gate: gate_key().public(), psk: None });
+        assert_eq!(
+            token.key,
+            TokenKey::Enrolled {
+                own: client_key().public(),
+                gate: gate_key().public(),
+                psk: None
+            }
+        );
         assert_eq!(token.profile.as_deref(), Some("home"));
         let file = text(&gate, "users.d/bob.toml");
-        assert_eq!(value(&gate, "bob", "public_key"), Some(client_key().public().to_base64().to_string()));
+        assert_eq!(
+            value(&gate, "bob", "public_key"),
+            Some(client_key().public().to_base64().to_string())
+        );
         for secret in [client_key().to_base64(), gate_key().to_base64()] {
-            assert!(!said.contains(&secret[..20]) && !file.contains(&secret[..20]) && !line.contains(&secret[..20]));
+            assert!(
+                !said.contains(&secret[..20])
+                    && !file.contains(&secret[..20])
+                    && !line.contains(&secret[..20])
+            );
         }
         assert!(
             said.contains("in which nothing is secret")
@@ -204,56 +410,165 @@ pub(crate) fn enrolled_user_costs_no_secret_on_the_way_or_in_the_config() {
     }
 }
 
-pub(crate) fn pair_that_is_made_here_leaves_only_its_public_half_and_says_that_there_is_a_better_way() {
+pub(crate) fn pair_that_is_made_here_leaves_only_its_public_half_and_says_that_there_is_a_better_way()
+ {
     let gate = gate();
     let said = ok(gate.run(&["user", "add", "bob", "-s", "tcp/22", "--pair", "--psk"]));
-    let token = Token::from_line(said.lines().find(|line| line.starts_with("postern-secret-1.")).unwrap()).unwrap();
-    let TokenKey::Pair { own, gate: gate_public, psk: Some(psk) } = token.key else { panic!("{:?}", token.key) };
+    let token = Token::from_line(
+        said.lines()
+            .find(|line| line.starts_with("postern-secret-1."))
+            .unwrap(),
+    )
+    .unwrap();
+    let TokenKey::Pair {
+        own,
+        gate: gate_public,
+        psk: Some(psk),
+    } = token.key
+    else {
+        panic!("{:?}", token.key)
+    };
     assert_eq!(gate_public, gate_key().public());
-    assert_eq!(value(&gate, "bob", "public_key"), Some(own.public().to_base64().to_string()));
-    assert_eq!(value(&gate, "bob", "psk"), Some(psk.to_base64().to_string()));
+    assert_eq!(
+        value(&gate, "bob", "public_key"),
+        Some(own.public().to_base64().to_string())
+    );
+    assert_eq!(
+        value(&gate, "bob", "psk"),
+        Some(psk.to_base64().to_string())
+    );
     assert!(!text(&gate, "users.d/bob.toml").contains(&*own.to_base64()));
-    assert!(said.contains("with postern enroll at the client it would not"), "{said}");
+    assert!(
+        said.contains("with postern enroll at the client it would not"),
+        "{said}"
+    );
 }
 
 pub(crate) fn one_time_codes_have_a_secret_of_their_own_that_is_not_in_the_token() {
     let gate = gate();
     let said = json(&gate, &["user", "add", "bob", "-s", "tcp/22", "--totp"]);
     let secret = value(&gate, "bob", "totp").unwrap();
-    assert!(secret.len() == 32 && secret.chars().all(|c| c.is_ascii_uppercase() || ('2'..='7').contains(&c)), "{secret}");
-    let uri = format!("otpauth://totp/gate.test:bob?secret={secret}&issuer=gate.test&algorithm=SHA1&digits=6&period=30");
+    assert!(
+        secret.len() == 32
+            && secret
+                .chars()
+                .all(|c| c.is_ascii_uppercase() || ('2'..='7').contains(&c)),
+        "{secret}"
+    );
+    let uri = format!(
+        "otpauth://totp/gate.test:bob?secret={secret}&issuer=gate.test&algorithm=SHA1&digits=6&period=30"
+    );
     assert_eq!(said["totp_uri"].as_str(), Some(uri.as_str()));
     assert!(!said["profile"].as_str().unwrap().contains(&secret));
-    assert!(said["profile"].as_str().unwrap().contains("\ncode = \"ask\"\n"), "{said}");
-    assert!(Token::from_line(said["token"].as_str().unwrap()).unwrap().code, "the client is told that it needs one");
+    assert!(
+        said["profile"]
+            .as_str()
+            .unwrap()
+            .contains("\ncode = \"ask\"\n"),
+        "{said}"
+    );
+    assert!(
+        Token::from_line(said["token"].as_str().unwrap())
+            .unwrap()
+            .code,
+        "the client is told that it needs one"
+    );
     let code = CodeKey::from_base32(&secret, 6).unwrap().code(CodeStep(1));
     assert_eq!(code.as_str().len(), 6, "the gate reads what was made");
-    assert!(Token::from_line(json(&gate, &["user", "rotate", "bob"])["token"].as_str().unwrap()).unwrap().code);
+    assert!(
+        Token::from_line(
+            json(&gate, &["user", "rotate", "bob"])["token"]
+                .as_str()
+                .unwrap()
+        )
+        .unwrap()
+        .code
+    );
     assert_eq!(json(&gate, &["user", "show", "bob"])["user"]["totp"], true);
     let drawn = ok(gate.run(&["user", "add", "carol", "-s", "tcp/22", "--totp", "--qr"]));
-    assert_eq!(drawn.lines().filter(|line| line.starts_with("████ ▄▄▄▄▄ █")).count(), 4, "two codes: {drawn}");
-    assert!(!drawn.contains('\u{1b}'), "no colours where it is no terminal");
+    assert_eq!(
+        drawn
+            .lines()
+            .filter(|line| line.starts_with("████ ▄▄▄▄▄ █"))
+            .count(),
+        4,
+        "two codes: {drawn}"
+    );
+    assert!(
+        !drawn.contains('\u{1b}'),
+        "no colours where it is no terminal"
+    );
 }
 
 pub(crate) fn users_are_listed_and_shown_with_place_and_state_and_no_secret() {
     let gate = gate();
-    let key = json(&gate, &["user", "add", "bob", "-s", "tcp/80", "--request", &request()]);
+    let key = json(
+        &gate,
+        &[
+            "user",
+            "add",
+            "bob",
+            "-s",
+            "tcp/80",
+            "--request",
+            &request(),
+        ],
+    );
     ok(gate.run(&["user", "add", "carol", "-s", "tcp/443"]));
     ok(gate.run(&["user", "disable", "carol"]));
     let secret = value(&gate, "carol", "key").unwrap();
     let table = ok(gate.run(&["user", "list"]));
-    let lines: Vec<Vec<&str>> =
-        table.lines().map(|line| line.split("  ").filter(|cell| !cell.is_empty()).map(str::trim).collect()).collect();
+    let lines: Vec<Vec<&str>> = table
+        .lines()
+        .map(|line| {
+            line.split("  ")
+                .filter(|cell| !cell.is_empty())
+                .map(str::trim)
+                .collect()
+        })
+        .collect();
     let (main, folder) = (gate.path("posternd.toml"), gate.path("users.d"));
     assert_eq!(lines[0], ["NAME", "STATE", "KEY", "SERVICES", "FILE"]);
-    assert_eq!(lines[1], ["alice", "active", "shared key", "tcp/22", &format!("{}:9", main.display())]);
-    assert_eq!(lines[2], ["bob", "active", "key pair", "tcp/80", &format!("{}/bob.toml:1", folder.display())]);
-    assert_eq!(lines[3], ["carol", "disabled", "shared key", "tcp/443", &format!("{}/carol.toml:1", folder.display())]);
+    assert_eq!(
+        lines[1],
+        [
+            "alice",
+            "active",
+            "shared key",
+            "tcp/22",
+            &format!("{}:9", main.display())
+        ]
+    );
+    assert_eq!(
+        lines[2],
+        [
+            "bob",
+            "active",
+            "key pair",
+            "tcp/80",
+            &format!("{}/bob.toml:1", folder.display())
+        ]
+    );
+    assert_eq!(
+        lines[3],
+        [
+            "carol",
+            "disabled",
+            "shared key",
+            "tcp/443",
+            &format!("{}/carol.toml:1", folder.display())
+        ]
+    );
     assert!(table.ends_with("next: posternd user show NAME\n"));
     let listed = json(&gate, &["user", "list"]);
     assert_eq!(listed["users"].as_array().unwrap().len(), 3);
     let shown = ok(gate.run(&["user", "show", "bob"]));
-    assert!(shown.contains(&*client_key().public().to_base64()) && shown.contains("at most 1h") && shown.contains("next: "), "{shown}");
+    assert!(
+        shown.contains(&*client_key().public().to_base64())
+            && shown.contains("at most 1h")
+            && shown.contains("next: "),
+        "{shown}"
+    );
     for said in [
         &table,
         &shown,
@@ -261,57 +576,123 @@ pub(crate) fn users_are_listed_and_shown_with_place_and_state_and_no_secret() {
         &ok(gate.run(&["user", "show", "carol"])),
         &json(&gate, &["user", "show", "carol"]).to_string(),
     ] {
-        assert!(!said.contains(&secret[..20]) && !said.contains(&KEY[..20]), "{said}");
+        assert!(
+            !said.contains(&secret[..20]) && !said.contains(&KEY[..20]),
+            "{said}"
+        );
     }
     assert_eq!(key["file"].as_str(), gate.path("users.d/bob.toml").to_str());
-    assert!(gate.run(&["user", "show", "eve"]).one_line(1).contains("there is no user eve; see who there is with: posternd user list"));
+    assert!(
+        gate.run(&["user", "show", "eve"])
+            .one_line(1)
+            .contains("there is no user eve; see who there is with: posternd user list")
+    );
 }
 
 pub(crate) fn many_at_once_are_all_added_and_none_is_lost() {
     let gate = gate();
     let names: Vec<String> = (0..8).map(|n| format!("user-{n}")).collect();
     std::thread::scope(|scope| {
-        let added: Vec<_> = names.iter().map(|name| scope.spawn(|| gate.run(&["user", "add", name, "-s", "tcp/22"]))).collect();
-        added.into_iter().for_each(|ran| drop(ok(ran.join().unwrap())));
+        let added: Vec<_> = names
+            .iter()
+            .map(|name| scope.spawn(|| gate.run(&["user", "add", name, "-s", "tcp/22"])))
+            .collect();
+        added
+            .into_iter()
+            .for_each(|ran| drop(ok(ran.join().unwrap())));
     });
     let twice: Vec<Option<i32>> = std::thread::scope(|scope| {
-        let twice: Vec<_> = (0..4).map(|_| scope.spawn(|| gate.run(&["user", "add", "same", "-s", "tcp/22"]).code)).collect();
+        let twice: Vec<_> = (0..4)
+            .map(|_| scope.spawn(|| gate.run(&["user", "add", "same", "-s", "tcp/22"]).code))
+            .collect();
         twice.into_iter().map(|ran| ran.join().unwrap()).collect()
     });
-    assert_eq!(twice.iter().filter(|code| **code == Some(0)).count(), 1, "{twice:?}");
-    assert_eq!(twice.iter().filter(|code| **code == Some(1)).count(), 3, "{twice:?}");
-    assert_eq!(json(&gate, &["user", "list"])["users"].as_array().unwrap().len(), 10);
+    assert_eq!(
+        twice.iter().filter(|code| **code == Some(0)).count(),
+        1,
+        "{twice:?}"
+    );
+    assert_eq!(
+        twice.iter().filter(|code| **code == Some(1)).count(),
+        3,
+        "{twice:?}"
+    );
+    assert_eq!(
+        json(&gate, &["user", "list"])["users"]
+            .as_array()
+            .unwrap()
+            .len(),
+        10
+    );
 }
 
 pub(crate) fn an_address_of_the_command_line_has_the_gates_own_port_and_there_are_at_most_four() {
-    let gate = Gate::good("port = [5000, 6000]", "backend = \"iptables\"", "key = \"KEY\"");
+    let gate = Gate::good(
+        "port = [5000, 6000]",
+        "backend = \"iptables\"",
+        "key = \"KEY\"",
+    );
     let addresses = |said: &Value| -> Vec<String> {
         let token = Token::from_line(said["token"].as_str().unwrap()).unwrap();
         token.addresses.iter().map(ToString::to_string).collect()
     };
-    let given = ["--address", "192.0.2.1", "--address", "2001:db8::1", "--address", "other:62201"];
+    let given = [
+        "--address",
+        "192.0.2.1",
+        "--address",
+        "2001:db8::1",
+        "--address",
+        "other:62201",
+    ];
     let expected = ["192.0.2.1:5000", "[2001:db8::1]:5000", "other:62201"];
-    let added = json(&gate, &[&["user", "add", "bob", "-s", "tcp/22"], &given[..]].concat());
+    let added = json(
+        &gate,
+        &[&["user", "add", "bob", "-s", "tcp/22"], &given[..]].concat(),
+    );
     assert_eq!(addresses(&added), expected);
     let rotated = json(&gate, &[&["user", "rotate", "bob"], &given[..]].concat());
     assert_eq!(addresses(&rotated), expected);
     let before = std::fs::read_to_string(gate.path("users.d/bob.toml")).unwrap();
     let five = ["--address", "h"].repeat(5);
-    let line = gate.run(&[&["user", "add", "carol", "-s", "tcp/22"], &five[..]].concat()).one_line(2);
-    assert_eq!(line, "--address is given 5 times, and a profile has at most 4; one for each family will do");
+    let line = gate
+        .run(&[&["user", "add", "carol", "-s", "tcp/22"], &five[..]].concat())
+        .one_line(2);
+    assert_eq!(
+        line,
+        "--address is given 5 times, and a profile has at most 4; one for each family will do"
+    );
     assert!(!gate.path("users.d/carol.toml").exists());
-    gate.run(&[&["user", "rotate", "bob"], &five[..]].concat()).one_line(2);
-    assert_eq!(std::fs::read_to_string(gate.path("users.d/bob.toml")).unwrap(), before);
+    gate.run(&[&["user", "rotate", "bob"], &five[..]].concat())
+        .one_line(2);
+    assert_eq!(
+        std::fs::read_to_string(gate.path("users.d/bob.toml")).unwrap(),
+        before
+    );
 }
 
 pub(crate) fn a_gate_whose_name_is_no_host_needs_an_address() {
-    let gate = Gate::new("[gate]\nname = \"our gate\"\nstate_dir = \"FOLDER/state\"\ncontrol_socket = \"FOLDER/control.sock\"\n");
-    let line = gate.run(&["user", "add", "bob", "-s", "tcp/22"]).one_line(1);
+    let gate = Gate::new(
+        "[gate]\nname = \"our gate\"\nstate_dir = \"FOLDER/state\"\ncontrol_socket = \"FOLDER/control.sock\"\n",
+    );
+    let line = gate
+        .run(&["user", "add", "bob", "-s", "tcp/22"])
+        .one_line(1);
     assert!(
         line.contains("for the gate's name \"our gate\" is no host; say --address HOST, or write address = \"HOST\" in [gate]"),
         "{line}"
     );
     assert!(users(&gate).is_empty());
-    let said = json(&gate, &["user", "add", "bob", "-s", "tcp/22", "--address", "192.0.2.1"]);
+    let said = json(
+        &gate,
+        &[
+            "user",
+            "add",
+            "bob",
+            "-s",
+            "tcp/22",
+            "--address",
+            "192.0.2.1",
+        ],
+    );
     assert_eq!(said["profile_name"], "gate");
 }

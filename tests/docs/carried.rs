@@ -6,7 +6,11 @@ use std::collections::BTreeMap;
 use regex::Regex;
 
 /// What can be carried, each kind counted by itself.
-const KINDS: [&str; 3] = [r"\bpostern-[a-z]+-1\.[A-Za-z0-9_-]{20,}", r"[A-Za-z0-9+/]{43}=", r"\b[A-Z2-7]{32}\b"];
+const KINDS: [&str; 3] = [
+    r"\bpostern-[a-z]+-1\.[A-Za-z0-9_-]{20,}",
+    r"[A-Za-z0-9+/]{43}=",
+    r"\b[A-Z2-7]{32}\b",
+];
 
 pub(crate) struct Carried {
     kinds: Vec<Regex>,
@@ -16,22 +20,41 @@ pub(crate) struct Carried {
 
 impl Carried {
     pub(crate) fn new() -> Self {
-        Self { kinds: KINDS.iter().map(|pattern| Regex::new(pattern).unwrap()).collect(), made: BTreeMap::new() }
+        Self {
+            kinds: KINDS
+                .iter()
+                .map(|pattern| Regex::new(pattern).unwrap())
+                .collect(),
+            made: BTreeMap::new(),
+        }
     }
 
     /// Learns what was printed in place of what a page shows. Where one shows less than was printed, nothing can be told.
     pub(crate) fn learn(&mut self, shown: &[String], printed: &str) {
         let shown = shown.join("\n");
         for kind in &self.kinds {
-            let [shown, made] = [shown.as_str(), printed].map(|text| kind.find_iter(text).map(|found| found.as_str()).collect::<Vec<_>>());
+            let [shown, made] = [shown.as_str(), printed].map(|text| {
+                kind.find_iter(text)
+                    .map(|found| found.as_str())
+                    .collect::<Vec<_>>()
+            });
             if shown.len() == made.len() {
-                self.made.extend(shown.into_iter().zip(made).map(|(shown, made)| (shown.to_owned(), made.to_owned())));
+                self.made.extend(
+                    shown
+                        .into_iter()
+                        .zip(made)
+                        .map(|(shown, made)| (shown.to_owned(), made.to_owned())),
+                );
             }
         }
     }
 
     /// A page's words with what was made in its place.
     pub(crate) fn put_into(&self, text: &str) -> String {
-        self.made.iter().fold(text.to_owned(), |text, (shown, made)| text.replace(shown, made))
+        self.made
+            .iter()
+            .fold(text.to_owned(), |text, (shown, made)| {
+                text.replace(shown, made)
+            })
     }
 }

@@ -10,13 +10,22 @@ const CHANGING: &[(&str, &str)] = &[
     (r"\bpostern-[a-z]+-1\.[A-Za-z0-9_-]{20,}", "<token>"),
     (r"\b[A-Z2-7]{32}\b", "<secret>"),
     (r"[A-Za-z0-9+/]{43}=", "<key>"),
-    (r"\b\d+(\.\d+)?(ms|µs|s|m|min|h)\b( \d+(\.\d+)?(ms|s|m|min)\b)*", "<length>"),
+    (
+        r"\b\d+(\.\d+)?(ms|µs|s|m|min|h)\b( \d+(\.\d+)?(ms|s|m|min)\b)*",
+        "<length>",
+    ),
     // whichever is quicker
-    (r"(\[2001:db8::1\]|192\.0\.2\.1):(\d+) is open", "<gate>:$2 is open"),
+    (
+        r"(\[2001:db8::1\]|192\.0\.2\.1):(\d+) is open",
+        "<gate>:$2 is open",
+    ),
     (r"\b\d+ bytes\b", "<bytes>"),
     (r"\bpid \d+", "<pid>"),
     // how tight the daemon is kept, the machine decides
-    (r"(?m)^note: not as tight as it could be: .* \[sandbox\]\n", ""),
+    (
+        r"(?m)^note: not as tight as it could be: .* \[sandbox\]\n",
+        "",
+    ),
     // columns are as wide as what stands in them
     (r"  +", "  "),
 ];
@@ -27,17 +36,24 @@ pub(crate) struct Comparison {
 
 impl Comparison {
     pub(crate) fn new() -> Self {
-        Self { changing: CHANGING.iter().map(|(pattern, mask)| (Regex::new(pattern).unwrap(), *mask)).collect() }
+        Self {
+            changing: CHANGING
+                .iter()
+                .map(|(pattern, mask)| (Regex::new(pattern).unwrap(), *mask))
+                .collect(),
+        }
     }
 
     /// Whether all that was printed is what was promised.
     pub(crate) fn is_whole(&self, promised: &[String], printed: &str) -> bool {
-        self.pattern(promised, "").is_match(&self.masked(printed.trim_end()))
+        self.pattern(promised, "")
+            .is_match(&self.masked(printed.trim_end()))
     }
 
     /// Whether it begins as was promised.
     pub(crate) fn begins(&self, promised: &[String], printed: &str) -> bool {
-        self.pattern(promised, r"(\n.*)?").is_match(&self.masked(printed.trim_end()))
+        self.pattern(promised, r"(\n.*)?")
+            .is_match(&self.masked(printed.trim_end()))
     }
 
     /// Whether it ends as was promised.
@@ -48,8 +64,14 @@ impl Comparison {
 
     /// With what changes put down as one word each.
     pub(crate) fn masked(&self, text: &str) -> String {
-        let text = text.lines().map(str::trim_end).collect::<Vec<_>>().join("\n");
-        self.changing.iter().fold(text, |text, (pattern, mask)| pattern.replace_all(&text, *mask).into_owned())
+        let text = text
+            .lines()
+            .map(str::trim_end)
+            .collect::<Vec<_>>()
+            .join("\n");
+        self.changing.iter().fold(text, |text, (pattern, mask)| {
+            pattern.replace_all(&text, *mask).into_owned()
+        })
     }
 
     fn pattern(&self, promised: &[String], rest: &str) -> Regex {
@@ -68,6 +90,9 @@ impl Comparison {
         }
         pattern.push_str(rest);
         pattern.push('$');
-        RegexBuilder::new(&pattern).dot_matches_new_line(true).build().unwrap()
+        RegexBuilder::new(&pattern)
+            .dot_matches_new_line(true)
+            .build()
+            .unwrap()
     }
 }

@@ -26,7 +26,16 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The home folder of whoever types, on every machine.
 pub(crate) const HOME: &str = "/home/you";
-const OWN: [&str; 8] = ["/etc", "/home", "/root", "/run", "/usr/local", "/usr/share", "/srv", "/var"];
+const OWN: [&str; 8] = [
+    "/etc",
+    "/home",
+    "/root",
+    "/run",
+    "/usr/local",
+    "/usr/share",
+    "/srv",
+    "/var",
+];
 
 /// Where the package puts the examples.
 const EXAMPLES: &str = "/usr/share/doc/postern/examples";
@@ -56,7 +65,11 @@ impl Machine {
         let space = Namespace::new();
         let (at, called) = (folder.clone(), name.to_owned());
         space.run(move || make_private(&at, &called));
-        Self { space, home: PathBuf::from(HOME), running: Mutex::new(Vec::new()) }
+        Self {
+            space,
+            home: PathBuf::from(HOME),
+            running: Mutex::new(Vec::new()),
+        }
     }
 
     /// Writes a file, `~` being the home folder; readable by its owner only, as a new user is told to.
@@ -86,9 +99,18 @@ impl Machine {
     }
 
     /// Starts a command that goes on, and waits until what it has printed, in so many lines, is as it should be.
-    pub(crate) fn run_on(&self, command: &str, shown: usize, is_right: impl Fn(&str) -> bool) -> Result<(), String> {
+    pub(crate) fn run_on(
+        &self,
+        command: &str,
+        shown: usize,
+        is_right: impl Fn(&str) -> bool,
+    ) -> Result<(), String> {
         let (child, printed) = self.start(command);
-        let mut running = Running { child, printed, shown };
+        let mut running = Running {
+            child,
+            printed,
+            shown,
+        };
         let deadline = Instant::now() + PATIENCE;
         while !is_right(&running.printed.lock().unwrap()) {
             if Instant::now() > deadline || running.child.try_wait().unwrap().is_some() {
@@ -107,7 +129,11 @@ impl Machine {
     }
 
     /// Waits until the last command that goes on has printed more lines, as many as this, and whether they are as they should be.
-    pub(crate) fn read_on(&self, count: usize, is_right: impl Fn(&str) -> bool) -> Result<(), String> {
+    pub(crate) fn read_on(
+        &self,
+        count: usize,
+        is_right: impl Fn(&str) -> bool,
+    ) -> Result<(), String> {
         let mut running = self.running.lock().unwrap();
         let last = running.last_mut().ok_or("nothing goes on")?;
         let deadline = Instant::now() + PATIENCE;
@@ -115,7 +141,11 @@ impl Machine {
             let text = last.printed.lock().unwrap().clone();
             // A line that has no end yet is still being written.
             let whole = &text[..text.rfind('\n').map_or(0, |end| end + 1)];
-            let next: String = whole.split_inclusive('\n').skip(last.shown).take(count).collect();
+            let next: String = whole
+                .split_inclusive('\n')
+                .skip(last.shown)
+                .take(count)
+                .collect();
             if next.lines().count() == count {
                 last.shown += count;
                 return if is_right(&next) { Ok(()) } else { Err(next) };
@@ -136,7 +166,12 @@ impl Machine {
     }
 
     /// Runs a command at a terminal: once it has printed what it should, types a line and Ctrl-D. All that the terminal showed.
-    pub(crate) fn run_and_type(&self, command: &str, line: &str, asks_for_it: impl Fn(&str) -> bool) -> String {
+    pub(crate) fn run_and_type(
+        &self,
+        command: &str,
+        line: &str,
+        asks_for_it: impl Fn(&str) -> bool,
+    ) -> String {
         let at_terminal = format!("SHELL=/bin/sh script -qec 'exec {command}' /dev/null");
         assert!(!command.contains('\''), "{command}: no quotes here");
         let (mut child, printed) = self.start_with(&at_terminal, Stdio::piped());
@@ -165,10 +200,24 @@ impl Machine {
         let (reader, writer) = std::io::pipe().unwrap();
         let child = self.space.run(move || {
             let mut shell = Command::new("bash");
-            shell.args(["-c", &script]).stdin(input).current_dir(&home).env_clear();
-            shell.env("HOME", &home).env("USER", "root").env("LANG", "C.UTF-8").env("TERM", "dumb");
-            shell.env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
-            shell.stdout(writer.try_clone().unwrap()).stderr(writer).process_group(0);
+            shell
+                .args(["-c", &script])
+                .stdin(input)
+                .current_dir(&home)
+                .env_clear();
+            shell
+                .env("HOME", &home)
+                .env("USER", "root")
+                .env("LANG", "C.UTF-8")
+                .env("TERM", "dumb");
+            shell.env(
+                "PATH",
+                "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+            );
+            shell
+                .stdout(writer.try_clone().unwrap())
+                .stderr(writer)
+                .process_group(0);
             shell.spawn().unwrap()
         });
         let printed = Printed::default();
@@ -186,7 +235,9 @@ impl Drop for Machine {
         // Servers and the unit that the stand-in started write down who they are.
         self.space.run(|| {
             for entry in fs::read_dir("/run/started").into_iter().flatten().flatten() {
-                let pid = fs::read_to_string(entry.path()).ok().and_then(|text| Pid::from_raw(text.trim().parse().ok()?));
+                let pid = fs::read_to_string(entry.path())
+                    .ok()
+                    .and_then(|text| Pid::from_raw(text.trim().parse().ok()?));
                 if let Some(pid) = pid {
                     let _ = kill_process_group(pid, Signal::TERM);
                 }
@@ -216,7 +267,9 @@ fn ended(child: &mut Child) -> Option<ExitStatus> {
 fn collect(from: OwnedFd, into: &Printed) {
     let (mut from, mut bytes) = (fs::File::from(from), [0; 4096]);
     while let Ok(count @ 1..) = from.read(&mut bytes) {
-        into.lock().unwrap().push_str(&String::from_utf8_lossy(&bytes[..count]));
+        into.lock()
+            .unwrap()
+            .push_str(&String::from_utf8_lossy(&bytes[..count]));
     }
 }
 
@@ -237,13 +290,34 @@ fn make_private(folder: &Path, name: &str) {
     unshare(CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWUTS).unwrap();
     let none: Option<&str> = None;
     mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none).unwrap();
-    mount(Some("tmpfs"), folder, Some("tmpfs"), MsFlags::empty(), Some("mode=755")).unwrap();
+    mount(
+        Some("tmpfs"),
+        folder,
+        Some("tmpfs"),
+        MsFlags::empty(),
+        Some("mode=755"),
+    )
+    .unwrap();
     for own in OWN {
-        let (upper, work) = (folder.join(format!("upper{}", own.replace('/', "-"))), folder.join(format!("work{}", own.replace('/', "-"))));
+        let (upper, work) = (
+            folder.join(format!("upper{}", own.replace('/', "-"))),
+            folder.join(format!("work{}", own.replace('/', "-"))),
+        );
         fs::create_dir(&upper).unwrap();
         fs::create_dir(&work).unwrap();
-        let options = format!("lowerdir={own},upperdir={},workdir={}", upper.display(), work.display());
-        mount(Some("overlay"), own, Some("overlay"), MsFlags::empty(), Some(options.as_str())).unwrap();
+        let options = format!(
+            "lowerdir={own},upperdir={},workdir={}",
+            upper.display(),
+            work.display()
+        );
+        mount(
+            Some("overlay"),
+            own,
+            Some("overlay"),
+            MsFlags::empty(),
+            Some(options.as_str()),
+        )
+        .unwrap();
     }
     nix::unistd::sethostname(name).unwrap();
     fs::create_dir_all("/run/started").unwrap();
@@ -252,28 +326,47 @@ fn make_private(folder: &Path, name: &str) {
     let _ = fs::remove_file("/etc/resolv.conf");
     fs::write("/etc/resolv.conf", "# nobody is asked\n").unwrap();
     fs::create_dir_all(HOME).unwrap();
-    let users = fs::read_to_string("/etc/passwd").unwrap().replace(":/root:", &format!(":{HOME}:"));
+    let users = fs::read_to_string("/etc/passwd")
+        .unwrap()
+        .replace(":/root:", &format!(":{HOME}:"));
     fs::write("/etc/passwd", users).unwrap();
-    for leftover in ["/etc/postern", "/var/lib/postern", "/var/lib/postern.monitor", "/run/postern"] {
+    for leftover in [
+        "/etc/postern",
+        "/var/lib/postern",
+        "/var/lib/postern.monitor",
+        "/run/postern",
+    ] {
         let _ = fs::remove_dir_all(leftover);
     }
     // This system may have the engine's user, too; a machine of a page is new.
     for list in ["/etc/passwd", "/etc/group", "/etc/shadow", "/etc/gshadow"] {
         let text = fs::read_to_string(list).unwrap_or_default();
         if text.contains("\npostern:") {
-            let others: String = text.split_inclusive('\n').filter(|line| !line.starts_with("postern:")).collect();
+            let others: String = text
+                .split_inclusive('\n')
+                .filter(|line| !line.starts_with("postern:"))
+                .collect();
             fs::write(list, others).unwrap();
         }
     }
-    for (program, built) in [("postern", env!("CARGO_BIN_EXE_postern")), ("posternd", env!("CARGO_BIN_EXE_posternd"))] {
+    for (program, built) in [
+        ("postern", env!("CARGO_BIN_EXE_postern")),
+        ("posternd", env!("CARGO_BIN_EXE_posternd")),
+    ] {
         let path = Path::new("/usr/local/bin").join(program);
         let _ = fs::remove_file(&path);
         symlink(built, &path).unwrap();
     }
     fs::create_dir_all(EXAMPLES).unwrap();
-    for example in fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("dist/examples")).unwrap() {
+    for example in
+        fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("dist/examples")).unwrap()
+    {
         let example = example.unwrap();
-        fs::copy(example.path(), Path::new(EXAMPLES).join(example.file_name())).unwrap();
+        fs::copy(
+            example.path(),
+            Path::new(EXAMPLES).join(example.file_name()),
+        )
+        .unwrap();
     }
     for (program, script) in STAND_INS {
         let path = Path::new("/usr/local/bin").join(program);

@@ -6,7 +6,13 @@
 //!                                              10.0.0.1, fd00::1
 //! ```
 //! Each is a network namespace and a mount namespace; what a page's comment `<!-- world: … -->` names runs there from the start.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, clippy::disallowed_methods)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::disallowed_methods
+)]
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -63,18 +69,37 @@ fn main() -> ExitCode {
         ground.trial(name, NEEDS, move || try_page(&path))
     };
     let mut trials: Vec<Trial> = pages().into_iter().map(trial).collect();
-    trials.push(Trial::test("comparison_leaves_out_what_changes_and_nothing_else", comparison));
-    trials.push(Trial::test("when_a_knock_does_not_work_each_of_twelve_mistakes_ends_in_a_line_that_names_it", mistakes::all_are_named));
-    trials.push(Trial::test("options_and_keys_that_stand_for_those_of_other_tools_are_there", options::all_are_there));
-    trials.push(Trial::test("figures_that_the_pages_name_are_there", options::figures_are_there));
-    trials.push(Trial::test("options_and_keys_that_are_not_there_are_found_out", options::others_are_not));
+    trials.push(Trial::test(
+        "comparison_leaves_out_what_changes_and_nothing_else",
+        comparison,
+    ));
+    trials.push(Trial::test(
+        "when_a_knock_does_not_work_each_of_twelve_mistakes_ends_in_a_line_that_names_it",
+        mistakes::all_are_named,
+    ));
+    trials.push(Trial::test(
+        "options_and_keys_that_stand_for_those_of_other_tools_are_there",
+        options::all_are_there,
+    ));
+    trials.push(Trial::test(
+        "figures_that_the_pages_name_are_there",
+        options::figures_are_there,
+    ));
+    trials.push(Trial::test(
+        "options_and_keys_that_are_not_there_are_found_out",
+        options::others_are_not,
+    ));
     libtest_mimic::run(&arguments, trials).exit_code()
 }
 
 fn pages() -> Vec<PathBuf> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let folder = fs::read_dir(root.join("docs")).unwrap().map(|entry| entry.unwrap().path());
-    let mut pages: Vec<PathBuf> = folder.filter(|path| path.extension().is_some_and(|ending| ending == "md")).collect();
+    let folder = fs::read_dir(root.join("docs"))
+        .unwrap()
+        .map(|entry| entry.unwrap().path());
+    let mut pages: Vec<PathBuf> = folder
+        .filter(|path| path.extension().is_some_and(|ending| ending == "md"))
+        .collect();
     pages.push(root.join("README.md"));
     pages.sort();
     pages
@@ -88,17 +113,35 @@ fn try_page(path: &Path) {
     let mut wrong = Vec::new();
     for step in &page.steps {
         match step {
-            Step::File { machine, path, text } => world.machine(machine).write(path, text),
-            Step::Command(typed) => wrong.extend(type_in(&page.name, &world, &comparison, &mut carried, typed).err()),
-            Step::Next { line, machine, prints } => {
+            Step::File {
+                machine,
+                path,
+                text,
+            } => world.machine(machine).write(path, text),
+            Step::Command(typed) => {
+                wrong.extend(type_in(&page.name, &world, &comparison, &mut carried, typed).err())
+            }
+            Step::Next {
+                line,
+                machine,
+                prints,
+            } => {
                 if let Some((_, last)) = prints.split_first().filter(|(first, _)| *first == "^C") {
                     let printed = world.machine(machine).interrupt();
                     let is_right = comparison.ends(last, &printed);
-                    wrong.extend((!is_right).then(|| difference(&page.name, *line, "^C", last, &printed)));
+                    wrong.extend(
+                        (!is_right).then(|| difference(&page.name, *line, "^C", last, &printed)),
+                    );
                     continue;
                 }
-                let next = world.machine(machine).read_on(prints.len(), |printed| comparison.is_whole(prints, printed));
-                wrong.extend(next.err().map(|printed| difference(&page.name, *line, "(goes on)", prints, &printed)));
+                let next = world
+                    .machine(machine)
+                    .read_on(prints.len(), |printed| comparison.is_whole(prints, printed));
+                wrong.extend(
+                    next.err().map(|printed| {
+                        difference(&page.name, *line, "(goes on)", prints, &printed)
+                    }),
+                );
             }
         }
     }
@@ -107,23 +150,47 @@ fn try_page(path: &Path) {
 
 /// A command that prints `…` last goes on until the page ends; one that prints `^C` last is ended by that. Into one that has `^D` in
 /// a line of its own, the line above that is typed.
-fn type_in(page: &str, world: &World, comparison: &Comparison, carried: &mut Carried, typed: &Typed) -> Result<(), String> {
+fn type_in(
+    page: &str,
+    world: &World,
+    comparison: &Comparison,
+    carried: &mut Carried,
+    typed: &Typed,
+) -> Result<(), String> {
     let machine = world.machine(&typed.machine);
     let command = carried.put_into(&typed.command);
     let (goes_on, is_interrupted) = match typed.prints.last().map(|line| line.trim()) {
         Some("^C") => (true, true),
         last => (last == Some("…"), false),
     };
-    let wanted = if goes_on { &typed.prints[..typed.prints.len() - 1] } else { &typed.prints[..] };
+    let wanted = if goes_on {
+        &typed.prints[..typed.prints.len() - 1]
+    } else {
+        &typed.prints[..]
+    };
     if let Some(at) = wanted.iter().position(|line| line == "^D") {
         let (asks, line) = (&wanted[..at - 1], carried.put_into(&wanted[at - 1]));
         let printed = machine.run_and_type(&command, &line, |shown| comparison.begins(asks, shown));
         let shown = [&wanted[..at], &wanted[at + 1..]].concat();
         let is_right = comparison.is_whole(&shown, &printed);
-        return if is_right { Ok(()) } else { Err(difference(page, typed.line, &typed.command, &shown, &printed)) };
+        return if is_right {
+            Ok(())
+        } else {
+            Err(difference(
+                page,
+                typed.line,
+                &typed.command,
+                &shown,
+                &printed,
+            ))
+        };
     }
     let printed = if goes_on {
-        machine.run_on(&command, wanted.len(), |printed| comparison.begins(wanted, printed)).err()
+        machine
+            .run_on(&command, wanted.len(), |printed| {
+                comparison.begins(wanted, printed)
+            })
+            .err()
     } else {
         let printed = machine.run(&command);
         carried.learn(wanted, &printed);
@@ -132,11 +199,28 @@ fn type_in(page: &str, world: &World, comparison: &Comparison, carried: &mut Car
     if is_interrupted && printed.is_none() {
         machine.interrupt();
     }
-    printed.map_or(Ok(()), |printed| Err(difference(page, typed.line, &typed.command, wanted, &printed)))
+    printed.map_or(Ok(()), |printed| {
+        Err(difference(
+            page,
+            typed.line,
+            &typed.command,
+            wanted,
+            &printed,
+        ))
+    })
 }
 
-fn difference(page: &str, line: usize, command: &str, promised: &[String], printed: &str) -> String {
-    format!("{page}:{line}: {command}\n--- the page says\n{}\n--- it printed\n{printed}", promised.join("\n"))
+fn difference(
+    page: &str,
+    line: usize,
+    command: &str,
+    promised: &[String],
+    printed: &str,
+) -> String {
+    format!(
+        "{page}:{line}: {command}\n--- the page says\n{}\n--- it printed\n{printed}",
+        promised.join("\n")
+    )
 }
 
 fn comparison() -> Result<(), Failed> {
@@ -157,7 +241,11 @@ fn comparison() -> Result<(), Failed> {
         ("…\nc", "a\nc", true),
         ("…\nc", "ac", false),
         ("a", "a\nb", false),
-        ("2026-11-22T10:49:57.854Z  INFO x", "2027-01-01T00:00:00.000Z  INFO x", true),
+        (
+            "2026-11-22T10:49:57.854Z  INFO x",
+            "2027-01-01T00:00:00.000Z  INFO x",
+            true,
+        ),
         ("a     b", "a  b", true),
         ("a (b)", "a (b)", true),
         ("a.b", "axb", false),

@@ -38,14 +38,26 @@ pub(crate) fn all_are_named() -> Result<(), Failed> {
     let mistakes: Vec<&str> = rows.iter().map(|row| row.mistake).collect();
     assert_eq!(mistakes, MISTAKES, "the table of {PAGE}");
     for row in &rows {
-        let section = section(&text, row.anchor).ok_or_else(|| format!("{PAGE}: no section #{}", row.anchor))?;
-        let says_so = |lines: &Vec<&str>| row.words.iter().any(|words| lines.iter().any(|line| line.contains(words)));
+        let section = section(&text, row.anchor)
+            .ok_or_else(|| format!("{PAGE}: no section #{}", row.anchor))?;
+        let says_so = |lines: &Vec<&str>| {
+            row.words
+                .iter()
+                .any(|words| lines.iter().any(|line| line.contains(words)))
+        };
         let named: Vec<Vec<&str>> = shown(section).into_iter().filter(says_so).collect();
         if named.len() < row.sides {
-            return Err(format!("{}: {} sides should say {:?}: {named:?}", row.mistake, row.sides, row.words).into());
+            return Err(format!(
+                "{}: {} sides should say {:?}: {named:?}",
+                row.mistake, row.sides, row.words
+            )
+            .into());
         }
         for lines in named {
-            let count = lines.iter().filter(|line| row.words.iter().any(|words| line.contains(words))).count();
+            let count = lines
+                .iter()
+                .filter(|line| row.words.iter().any(|words| line.contains(words)))
+                .count();
             assert_eq!(count, 1, "{}: one line names it: {lines:?}", row.mistake);
         }
     }
@@ -57,18 +69,37 @@ impl<'a> Row<'a> {
         let (mistake, rest) = line.strip_prefix("| [")?.split_once("](#")?;
         let (anchor, rest) = rest.split_once(") | ")?;
         let (who, words) = rest.split_once(" | ")?;
-        Some(Self { mistake, anchor, sides: who.split(" and ").count(), words: words.split('`').skip(1).step_by(2).collect() })
+        Some(Self {
+            mistake,
+            anchor,
+            sides: who.split(" and ").count(),
+            words: words.split('`').skip(1).step_by(2).collect(),
+        })
     }
 }
 
 /// What stands below the heading that a browser gives this anchor.
 fn section<'a>(text: &'a str, anchor: &str) -> Option<&'a str> {
-    text.split("\n## ").skip(1).find(|section| section.lines().next().is_some_and(|heading| as_anchor(heading) == anchor))
+    text.split("\n## ").skip(1).find(|section| {
+        section
+            .lines()
+            .next()
+            .is_some_and(|heading| as_anchor(heading) == anchor)
+    })
 }
 
 fn as_anchor(heading: &str) -> String {
-    let kept = heading.chars().filter(|c| c.is_alphanumeric() || matches!(c, ' ' | '-' | '_'));
-    kept.map(|c| if c == ' ' { '-' } else { c.to_ascii_lowercase() }).collect()
+    let kept = heading
+        .chars()
+        .filter(|c| c.is_alphanumeric() || matches!(c, ' ' | '-' | '_'));
+    kept.map(|c| {
+        if c == ' ' {
+            '-'
+        } else {
+            c.to_ascii_lowercase()
+        }
+    })
+    .collect()
 }
 
 /// The lines below each command of a section, and those of what goes on.

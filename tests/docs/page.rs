@@ -15,11 +15,19 @@ use std::path::Path;
 #[derive(Debug)]
 pub(crate) enum Step {
     /// Write this file on this machine.
-    File { machine: String, path: String, text: String },
+    File {
+        machine: String,
+        path: String,
+        text: String,
+    },
     /// Type this command on this machine.
     Command(Typed),
     /// Wait for what the command that goes on at this machine prints next.
-    Next { line: usize, machine: String, prints: Vec<String> },
+    Next {
+        line: usize,
+        machine: String,
+        prints: Vec<String>,
+    },
 }
 
 /// A command and what the page says that it prints.
@@ -48,12 +56,20 @@ impl Page {
     pub(crate) fn read(path: &Path, machines: &[&str]) -> Self {
         let name = path.file_name().unwrap().to_string_lossy().into_owned();
         let text = fs::read_to_string(path).unwrap();
-        let world = text.lines().find_map(|line| line.strip_prefix(WORLD)?.strip_suffix("-->"));
-        let world = world.unwrap_or_default().split_whitespace().map(str::to_owned).collect();
+        let world = text
+            .lines()
+            .find_map(|line| line.strip_prefix(WORLD)?.strip_suffix("-->"));
+        let world = world
+            .unwrap_or_default()
+            .split_whitespace()
+            .map(str::to_owned)
+            .collect();
         let mut steps = Vec::new();
         let mut lines = text.lines().zip(1..);
         while let Some((fence, at)) = lines.next() {
-            let Some(info) = fence.trim_start().strip_prefix("```") else { continue };
+            let Some(info) = fence.trim_start().strip_prefix("```") else {
+                continue;
+            };
             let indent = fence.len() - fence.trim_start().len();
             let block: Vec<(String, usize)> = lines
                 .by_ref()
@@ -62,21 +78,38 @@ impl Page {
                 .collect();
             let mut info = info.split_whitespace();
             match (info.next(), info.next()) {
-                (Some("console"), None) if block.iter().any(|(line, _)| OWN.contains(&line.as_str())) => {
-                    assert!(block.len() == 1, "{name}:{at}: nothing else beside the project's own command");
+                (Some("console"), None)
+                    if block.iter().any(|(line, _)| OWN.contains(&line.as_str())) =>
+                {
+                    assert!(
+                        block.len() == 1,
+                        "{name}:{at}: nothing else beside the project's own command"
+                    );
                 }
                 (Some("console"), None) => steps.extend(commands(&name, &block, machines)),
                 (Some("console"), Some(machine)) => {
                     let prints = block.into_iter().map(|(line, _)| line).collect();
-                    steps.push(Step::Next { line: at, machine: machine.to_owned(), prints });
+                    steps.push(Step::Next {
+                        line: at,
+                        machine: machine.to_owned(),
+                        prints,
+                    });
                 }
                 (Some("text"), None) => {}
                 (Some(_), Some(place)) => {
-                    let (machine, path) = place.split_once(':').unwrap_or_else(|| panic!("{name}:{at}: {place} is not MACHINE:PATH"));
+                    let (machine, path) = place
+                        .split_once(':')
+                        .unwrap_or_else(|| panic!("{name}:{at}: {place} is not MACHINE:PATH"));
                     let text = block.iter().map(|(line, _)| format!("{line}\n")).collect();
-                    steps.push(Step::File { machine: machine.to_owned(), path: path.to_owned(), text });
+                    steps.push(Step::File {
+                        machine: machine.to_owned(),
+                        path: path.to_owned(),
+                        text,
+                    });
                 }
-                _ => panic!("{name}:{at}: a block that no test runs: make it console, text, or name its place"),
+                _ => panic!(
+                    "{name}:{at}: a block that no test runs: make it console, text, or name its place"
+                ),
             }
         }
         Self { name, world, steps }
@@ -87,19 +120,31 @@ fn commands(name: &str, block: &[(String, usize)], machines: &[&str]) -> Vec<Ste
     let mut typed: Vec<Typed> = Vec::new();
     let mut goes_on = false;
     for (text, line) in block {
-        let prompt = text.split_once("$ ").filter(|(machine, _)| machines.contains(machine));
+        let prompt = text
+            .split_once("$ ")
+            .filter(|(machine, _)| machines.contains(machine));
         match (prompt, typed.last_mut()) {
             (_, Some(last)) if goes_on => {
                 last.command.push('\n');
                 last.command.push_str(text);
             }
             (Some((machine, command)), _) => {
-                typed.push(Typed { line: *line, machine: machine.to_owned(), command: command.to_owned(), prints: Vec::new() });
+                typed.push(Typed {
+                    line: *line,
+                    machine: machine.to_owned(),
+                    command: command.to_owned(),
+                    prints: Vec::new(),
+                });
             }
             (None, Some(last)) => last.prints.push(text.clone()),
-            (None, None) => panic!("{name}:{line}: a console block begins with a prompt such as `{}$ `", machines[0]),
+            (None, None) => panic!(
+                "{name}:{line}: a console block begins with a prompt such as `{}$ `",
+                machines[0]
+            ),
         }
-        goes_on = typed.last().is_some_and(|last| last.prints.is_empty() && last.command.ends_with('\\'));
+        goes_on = typed
+            .last()
+            .is_some_and(|last| last.prints.is_empty() && last.command.ends_with('\\'));
     }
     typed.into_iter().map(Step::Command).collect()
 }

@@ -19,10 +19,23 @@ pub(crate) struct World {
 impl World {
     /// Lays the cables and starts the servers that `words` name.
     pub(crate) fn make(words: &[String]) -> Self {
-        let folder = tempfile::Builder::new().prefix("postern-docs-").tempdir().unwrap();
-        fs::set_permissions(folder.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
-        let machines = MACHINES.iter().map(|name| Machine::new(name, folder.path())).collect();
-        let world = Self { machines, _folder: folder };
+        let folder = tempfile::Builder::new()
+            .prefix("postern-docs-")
+            .tempdir()
+            .unwrap();
+        fs::set_permissions(
+            folder.path(),
+            std::os::unix::fs::PermissionsExt::from_mode(0o755),
+        )
+        .unwrap();
+        let machines = MACHINES
+            .iter()
+            .map(|name| Machine::new(name, folder.path()))
+            .collect();
+        let world = Self {
+            machines,
+            _folder: folder,
+        };
         world.lay_cables();
         for word in words {
             world.serve(word);
@@ -31,18 +44,34 @@ impl World {
     }
 
     pub(crate) fn machine(&self, name: &str) -> &Machine {
-        let at = MACHINES.iter().position(|one| *one == name).unwrap_or_else(|| panic!("there is no machine {name}"));
+        let at = MACHINES
+            .iter()
+            .position(|one| *one == name)
+            .unwrap_or_else(|| panic!("there is no machine {name}"));
         &self.machines[at]
     }
 
     fn lay_cables(&self) {
         let gate = &self.machine("gate").space;
         for (other, wire, ours, theirs) in [
-            ("you", "eth0", ["192.0.2.1/32", "2001:db8::1/128"], ["203.0.113.9/32", "2001:db8:9::9/128"]),
-            ("inside", "eth1", ["10.0.0.1/24", "fd00::1/64"], ["10.0.0.5/24", "fd00::5/64"]),
+            (
+                "you",
+                "eth0",
+                ["192.0.2.1/32", "2001:db8::1/128"],
+                ["203.0.113.9/32", "2001:db8:9::9/128"],
+            ),
+            (
+                "inside",
+                "eth1",
+                ["10.0.0.1/24", "fd00::1/64"],
+                ["10.0.0.5/24", "fd00::5/64"],
+            ),
         ] {
             let there = &self.machine(other).space;
-            gate.ip(&format!("link add {wire} type veth peer name eth0 netns {}", there.thread_id()));
+            gate.ip(&format!(
+                "link add {wire} type veth peer name eth0 netns {}",
+                there.thread_id()
+            ));
             for (space, name, addresses) in [(gate, wire, ours), (there, "eth0", theirs)] {
                 for address in addresses {
                     let nodad = if address.contains(':') { "nodad" } else { "" };
@@ -60,13 +89,19 @@ impl World {
         you.ip("-6 route add 2001:db8::1 dev eth0");
         you.ip("route add default via 192.0.2.1");
         you.ip("-6 route add default via 2001:db8::1");
-        self.machine("inside").space.ip("route add default via 10.0.0.1");
-        self.machine("inside").space.ip("-6 route add default via fd00::1");
+        self.machine("inside")
+            .space
+            .ip("route add default via 10.0.0.1");
+        self.machine("inside")
+            .space
+            .ip("-6 route add default via fd00::1");
     }
 
     /// `gate/sshd`, `gate/http:8080`, `inside/udp:22`, `gate/git`: a server on a machine, or a repository.
     fn serve(&self, word: &str) {
-        let (name, server) = word.split_once('/').unwrap_or_else(|| panic!("{word} is not MACHINE/SERVER"));
+        let (name, server) = word
+            .split_once('/')
+            .unwrap_or_else(|| panic!("{word} is not MACHINE/SERVER"));
         let machine = self.machine(name);
         let said = match server.split_once(':') {
             None if server == "sshd" => {
@@ -83,24 +118,36 @@ impl World {
             }
             // Beyond the gate, which lets all of it through.
             None if server == "stun" => {
-                let routes = self.machine("gate").run("sysctl -qw net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1");
-                routes + &machine.run(&started(STUN, "")) + &machine.run(&LISTENS_UDP.replace("PORT", "3478"))
+                let routes = self
+                    .machine("gate")
+                    .run("sysctl -qw net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1");
+                routes
+                    + &machine.run(&started(STUN, ""))
+                    + &machine.run(&LISTENS_UDP.replace("PORT", "3478"))
             }
             None if server == "git" => machine.run(GIT),
             None if server == "https" => {
                 machine.write("/srv/https.py", HTTPS);
-                let said = machine.run(CERTIFICATE) + &machine.run(&started("python3 /srv/https.py", "443"));
+                let said = machine.run(CERTIFICATE)
+                    + &machine.run(&started("python3 /srv/https.py", "443"));
                 // Who signed it is believed here.
-                self.machine("you").write("/etc/ssl/certs/ca-certificates.crt", &machine.run("cat /srv/https.pem"));
+                self.machine("you").write(
+                    "/etc/ssl/certs/ca-certificates.crt",
+                    &machine.run("cat /srv/https.pem"),
+                );
                 said
             }
             Some(("http", port)) => machine.run(&format!(
                 "mkdir -p /srv/www && echo 'hello from {name}' >/srv/www/index.html; {}",
-                started(&format!("python3 -m http.server -b :: -d /srv/www {port}"), port)
+                started(
+                    &format!("python3 -m http.server -b :: -d /srv/www {port}"),
+                    port
+                )
             )),
             Some(("udp", port)) => {
                 machine.write("/srv/udp.py", &UDP_ECHO.replace("PORT", port));
-                machine.run(&started("python3 /srv/udp.py", "")) + &machine.run(&LISTENS_UDP.replace("PORT", port))
+                machine.run(&started("python3 /srv/udp.py", ""))
+                    + &machine.run(&LISTENS_UDP.replace("PORT", port))
             }
             _ => panic!("no server {word}"),
         };
@@ -144,17 +191,21 @@ const SSHD: &str = "set -e; mkdir -p -m 755 /run/sshd; mkdir -p -m 700 ~/.ssh; s
     for _ in $(seq 200); do ss --no-header -ltn | grep -q ':22 ' && exit 0; sleep 0.05; done; echo sshd does not listen";
 
 const STUN: &str = "turnserver -n -S --no-cli --no-tls --no-dtls -p 3478 --log-file stdout";
-const LISTENS_UDP: &str =
-    "for _ in $(seq 200); do ss --no-header -lun | grep -q ':PORT ' && exit 0; sleep 0.05; done; echo PORT is not listened on";
+const LISTENS_UDP: &str = "for _ in $(seq 200); do ss --no-header -lun | grep -q ':PORT ' && exit 0; sleep 0.05; done; echo PORT is not listened on";
 
 /// Sends back what it gets.
-const UDP_ECHO: &str =
-    "import socket; s = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM); s.bind(('::', PORT))\nwhile True: s.sendto(*s.recvfrom(2048))";
+const UDP_ECHO: &str = "import socket; s = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM); s.bind(('::', PORT))\nwhile True: s.sendto(*s.recvfrom(2048))";
 
 /// Starts a server and, where it has a TCP port, waits until it listens.
 fn started(command: &str, port: &str) -> String {
-    let name = command.replace(|c: char| !c.is_ascii_alphanumeric(), "").chars().take(24).collect::<String>();
-    let start = format!("setsid sh -c 'echo $$ >/run/started/{name}{port}; exec {command}' </dev/null >/dev/null 2>&1 &");
+    let name = command
+        .replace(|c: char| !c.is_ascii_alphanumeric(), "")
+        .chars()
+        .take(24)
+        .collect::<String>();
+    let start = format!(
+        "setsid sh -c 'echo $$ >/run/started/{name}{port}; exec {command}' </dev/null >/dev/null 2>&1 &"
+    );
     if port.is_empty() {
         return start;
     }

@@ -18,7 +18,9 @@ fn says(number: usize) -> Vec<u8> {
         1 => b"\"gra".to_vec(),
         2 => b"\"grants\"\n".repeat(100),
         3 => vec![b'['; 1 << 20],
-        4 => (0..4000_u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8).collect(),
+        4 => (0..4000_u32)
+            .map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8)
+            .collect(),
         _ => b"{\"close\":{\"id\":18446744073709551616}}\n\0\xff\"status\"\n".to_vec(),
     }
 }
@@ -30,7 +32,10 @@ fn descriptors(pid: u32) -> usize {
 /// Kibibytes in memory.
 pub(crate) fn resident(pid: u32) -> u64 {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-    let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
+    let line = status
+        .lines()
+        .find(|line| line.starts_with("VmRSS:"))
+        .unwrap();
     line.split_whitespace().nth(1).unwrap().parse().unwrap()
 }
 
@@ -58,11 +63,19 @@ pub(crate) fn hostile_clients_hold_up_no_knock_and_no_question(backend: &'static
         assert_eq!(world.daemon.grants().len(), 1);
         world.daemon.asked(&["close", "--all"]);
         let open = descriptors(engine);
-        assert!(open <= open_before + 70, "{open} descriptors, {open_before} before");
+        assert!(
+            open <= open_before + 70,
+            "{open} descriptors, {open_before} before"
+        );
     }
     let memory = resident(engine);
-    assert!(memory < memory_before + (16 << 10), "{memory} kB, {memory_before} before");
+    assert!(
+        memory < memory_before + (16 << 10),
+        "{memory} kB, {memory_before} before"
+    );
     drop(held);
-    wait_for("the engine to be rid of them", || (descriptors(engine) <= open_before).then_some(()));
+    wait_for("the engine to be rid of them", || {
+        (descriptors(engine) <= open_before).then_some(())
+    });
     assert_eq!(world.daemon.engine(), engine, "the engine went on");
 }

@@ -4,11 +4,18 @@
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::crashes::{USER, expect_ledger_and_kernel_agree, expect_opened_once, openings, wait_past};
+use crate::crashes::{
+    USER, expect_ledger_and_kernel_agree, expect_opened_once, openings, wait_past,
+};
 use crate::world::{FAMILIES, Plan, SERVICE, World, wait_for};
 
-pub(crate) fn gate_that_wakes_after_the_end_of_a_grant_has_closed_it_and_admits_no_replay(backend: &'static str) {
-    let world = World::start(&Plan::new(backend).user(USER, &format!("services = [\"tcp/{SERVICE}\"]\nquota = \"1000/min\"")));
+pub(crate) fn gate_that_wakes_after_the_end_of_a_grant_has_closed_it_and_admits_no_replay(
+    backend: &'static str,
+) {
+    let world = World::start(&Plan::new(backend).user(
+        USER,
+        &format!("services = [\"tcp/{SERVICE}\"]\nquota = \"1000/min\""),
+    ));
     for family in FAMILIES {
         let packet = world.first.packet(USER, family, &["--for", "2s"]);
         let before = openings(&world);
@@ -22,7 +29,9 @@ pub(crate) fn gate_that_wakes_after_the_end_of_a_grant_has_closed_it_and_admits_
         // What comes meanwhile waits in the socket, and so do copies of what was admitted before.
         world.first.send(family, &packet);
         signal(&both, Signal::CONT);
-        wait_for("the grant to be closed in the ledger too", || world.daemon.grants().is_empty().then_some(()));
+        wait_for("the grant to be closed in the ledger too", || {
+            world.daemon.grants().is_empty().then_some(())
+        });
         expect_ledger_and_kernel_agree(&world, backend);
         assert_eq!(openings(&world) - before, 1);
         assert!(!expect_opened_once(&world, family, &packet, 1));
@@ -30,7 +39,11 @@ pub(crate) fn gate_that_wakes_after_the_end_of_a_grant_has_closed_it_and_admits_
         world.first.expect_let_in(family);
         world.wait_until_closed();
     }
-    assert_eq!(world.daemon.logged(&["the engine serves"]).len(), 1, "nobody was taken for dead");
+    assert_eq!(
+        world.daemon.logged(&["the engine serves"]).len(),
+        1,
+        "nobody was taken for dead"
+    );
 }
 
 fn signal(processes: &[u32], signal: Signal) {

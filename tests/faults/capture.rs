@@ -7,27 +7,52 @@ use crate::world::{FAMILIES, Plan, World};
 pub(crate) fn reads_that_fail_a_few_times_lose_no_knock(backend: &'static str) {
     for interfaces in ["interfaces = [\"any\"]", "interfaces = [\"gate2\"]"] {
         let world = World::start(&Plan::new(backend).gate(interfaces));
-        let injector = Injector::at(&world, world.daemon.engine(), Of::AllThreads, "recvfrom", "error=ENOBUFS:when=1..3");
+        let injector = Injector::at(
+            &world,
+            world.daemon.engine(),
+            Of::AllThreads,
+            "recvfrom",
+            "error=ENOBUFS:when=1..3",
+        );
         world.first.knock("alice", FAMILIES[0], &["--for", "1m"]);
         injector.wait_for_hits(1);
         world.first.expect_let_in(FAMILIES[0]);
         drop(injector);
-        assert_eq!(world.daemon.logged(&["the engine serves"]).len(), 1, "{interfaces}: the engine went on");
+        assert_eq!(
+            world.daemon.logged(&["the engine serves"]).len(),
+            1,
+            "{interfaces}: the engine went on"
+        );
         world.first.knock("alice", FAMILIES[1], &["--for", "1m"]);
         world.first.expect_let_in(FAMILIES[1]);
     }
 }
 
 /// A socket that only fails is given up with its engine, and the next one has a new socket.
-pub(crate) fn reads_that_only_fail_end_the_engine_with_a_reason_and_the_next_one_hears(backend: &'static str) {
+pub(crate) fn reads_that_only_fail_end_the_engine_with_a_reason_and_the_next_one_hears(
+    backend: &'static str,
+) {
     let world = World::start(&Plan::new(backend));
     world.first.knock("alice", FAMILIES[1], &["--for", "10m"]);
     world.first.expect_let_in(FAMILIES[1]);
-    let injector = Injector::at(&world, world.daemon.engine(), Of::AllThreads, "recvfrom", "error=ENOBUFS");
+    let injector = Injector::at(
+        &world,
+        world.daemon.engine(),
+        Of::AllThreads,
+        "recvfrom",
+        "error=ENOBUFS",
+    );
     world.first.send(FAMILIES[0], &[7; 300]);
     world.first.knock("alice", FAMILIES[0], &["--for", "1m"]);
     world.daemon.wait_for_lines(2, &["the engine serves"]);
-    assert_eq!(world.daemon.logged(&["capture failed: No buffer space available"]).len(), 1, "the reason is one line");
+    assert_eq!(
+        world
+            .daemon
+            .logged(&["capture failed: No buffer space available"])
+            .len(),
+        1,
+        "the reason is one line"
+    );
     drop(injector);
     world.first.expect_let_in(FAMILIES[1]);
     world.first.expect_shut_out(FAMILIES[0]);
@@ -35,20 +60,30 @@ pub(crate) fn reads_that_only_fail_end_the_engine_with_a_reason_and_the_next_one
     world.first.expect_let_in(FAMILIES[0]);
 }
 
-pub(crate) fn interface_that_takes_another_name_is_let_go_and_heard_again_under_its_own(backend: &'static str) {
+pub(crate) fn interface_that_takes_another_name_is_let_go_and_heard_again_under_its_own(
+    backend: &'static str,
+) {
     let world = World::start(&Plan::new(backend).gate("interfaces = [\"gate2\"]"));
     for round in 1..3 {
         world.gate.ip("link set gate2 name other0");
-        world.daemon.wait_for_lines(round, &["listening on gate2 is not possible now"]);
+        world
+            .daemon
+            .wait_for_lines(round, &["listening on gate2 is not possible now"]);
         let admitted = world.daemon.status().admitted;
         let packet = world.first.packet("alice", FAMILIES[0], &[]);
         world.first.send(FAMILIES[0], &packet);
         world.first.expect_shut_out(FAMILIES[0]);
         world.gate.ip("link set other0 name gate2");
-        world.daemon.wait_for_lines(round, &["listening on gate2", "INFO"]);
+        world
+            .daemon
+            .wait_for_lines(round, &["listening on gate2", "INFO"]);
         world.first.knock("alice", FAMILIES[0], &[]);
         world.first.expect_let_in(FAMILIES[0]);
-        assert_eq!(world.daemon.status().admitted, admitted + 1, "it listens to that name alone, and keeps nothing for later");
+        assert_eq!(
+            world.daemon.status().admitted,
+            admitted + 1,
+            "it listens to that name alone, and keeps nothing for later"
+        );
         world.daemon.asked(&["close", "--all"]);
     }
 }

@@ -18,7 +18,10 @@ use crate::world::{FAMILIES, Family, Plan, SERVICE, World, wait_for};
 const FILE: &str = "marks.redb";
 
 fn plan(backend: &str) -> Plan {
-    Plan::new(backend).user(USER, &format!("services = [\"tcp/{SERVICE}\"]\nquota = \"1000/min\""))
+    Plan::new(backend).user(
+        USER,
+        &format!("services = [\"tcp/{SERVICE}\"]\nquota = \"1000/min\""),
+    )
 }
 
 /// A gate whose state lies on a disk of this size, with alice's door open.
@@ -26,7 +29,10 @@ fn on_small_disk(backend: &str, size: &str) -> World {
     let mut world = World::prepare(&plan(backend));
     let state = world.folder().join("state");
     fs::create_dir(&state).unwrap();
-    let mount = format!("mount -t tmpfs -o size={size},mode=700 tmpfs {}", state.display());
+    let mount = format!(
+        "mount -t tmpfs -o size={size},mode=700 tmpfs {}",
+        state.display()
+    );
     world.daemon.through = Some(format!("{mount} && exec \"$@\""));
     world.start_again();
     open_alices_door(&world);
@@ -41,20 +47,29 @@ fn open_alices_door(world: &World) {
 /// The state folder as the daemon sees it.
 fn state(world: &World) -> PathBuf {
     let here = world.folder().join("state");
-    PathBuf::from(format!("/proc/{}/root{}", world.daemon.pid(), here.display()))
+    PathBuf::from(format!(
+        "/proc/{}/root{}",
+        world.daemon.pid(),
+        here.display()
+    ))
 }
 
 /// Sends one knock and waits for its verdict: whether its mark could be stored.
 fn is_stored(world: &World, packet: &[u8]) -> bool {
     let (opened, refused) = (openings(world), refusals(world));
     world.first.send(Family::V4, packet);
-    wait_for("a verdict", || (openings(world) > opened || refusals(world) > refused).then_some(()));
+    wait_for("a verdict", || {
+        (openings(world) > opened || refusals(world) > refused).then_some(())
+    });
     openings(world) > opened
 }
 
 /// Knocks that were refused because their mark could not be stored.
 fn refusals(world: &World) -> usize {
-    world.daemon.logged(&["WARN", USER, "refused: ", "rule=\"store\""]).len()
+    world
+        .daemon
+        .logged(&["WARN", USER, "refused: ", "rule=\"store\""])
+        .len()
 }
 
 /// What the engine said when the store could not be used: one line that names file, fault and way out.
@@ -77,7 +92,9 @@ fn knock_until_refused(world: &World) -> (Vec<Vec<u8>>, Vec<u8>) {
 
 /// The gate is deaf for want of a disk, and says so: what was open stays, and a knock opens nothing.
 fn expect_deaf(world: &World, fault: &str) {
-    wait_for("the fault in one line", || (!said(world, fault).is_empty()).then_some(()));
+    wait_for("the fault in one line", || {
+        (!said(world, fault).is_empty()).then_some(())
+    });
     wait_until_only_alices_door_is_open(world);
     let before = openings(world);
     world.first.knock(USER, Family::V4, &[]);
@@ -87,32 +104,45 @@ fn expect_deaf(world: &World, fault: &str) {
 }
 
 fn wait_until_only_alices_door_is_open(world: &World) {
-    wait_for("every other door to close", || (world.rules().len() == 1).then_some(()));
+    wait_for("every other door to close", || {
+        (world.rules().len() == 1).then_some(())
+    });
 }
 
-pub(crate) fn full_disk_opens_nothing_and_is_told_and_knocks_work_again_once_there_is_room(backend: &'static str) {
+pub(crate) fn full_disk_opens_nothing_and_is_told_and_knocks_work_again_once_there_is_room(
+    backend: &'static str,
+) {
     let world = on_small_disk(backend, "3m");
     let filler = state(&world).join("filler");
     let mut file = fs::File::create(&filler).unwrap();
     while file.write_all(&[7; 4096]).is_ok() {}
     let (stored, refused) = knock_until_refused(&world);
     // A file that can't grow may still be read, so engines may come up again meanwhile; none of them opens what it can't keep.
-    world.daemon.wait_for_lines(1, &["WARN", "the engine ended"]);
-    assert!(!said(&world, "No space left on device").is_empty(), "the reason is told");
+    world
+        .daemon
+        .wait_for_lines(1, &["WARN", "the engine ended"]);
+    assert!(
+        !said(&world, "No space left on device").is_empty(),
+        "the reason is told"
+    );
     world.first.expect_let_in(Family::V6);
     drop(file);
     fs::remove_file(&filler).unwrap();
     expect_well_again(&world, &stored, &refused);
 }
 
-pub(crate) fn disk_that_turns_read_only_is_told_and_knocks_work_again_once_it_is_writable(backend: &'static str) {
+pub(crate) fn disk_that_turns_read_only_is_told_and_knocks_work_again_once_it_is_writable(
+    backend: &'static str,
+) {
     let world = on_small_disk(backend, "16m");
     let packet = world.first.packet(USER, Family::V4, &["--for", "2s"]);
     assert!(is_stored(&world, &packet));
     // A file system that is written to can't be made read-only, so the engine dies first, with nobody to see it.
     world.daemon.signal(Signal::STOP);
     kill(world.daemon.engine());
-    wait_for("the disk to be read-only", || remount(&world, "ro").then_some(()));
+    wait_for("the disk to be read-only", || {
+        remount(&world, "ro").then_some(())
+    });
     world.daemon.signal(Signal::CONT);
     expect_deaf(&world, "Read-only file system");
     assert!(remount(&world, "rw"));
@@ -122,8 +152,15 @@ pub(crate) fn disk_that_turns_read_only_is_told_and_knocks_work_again_once_it_is
 
 fn remount(world: &World, how: &str) -> bool {
     let mut command = std::process::Command::new("nsenter");
-    command.arg(format!("--mount=/proc/{}/ns/mnt", world.daemon.pid())).args(["mount", "-o", &format!("remount,{how}")]);
-    command.arg(world.folder().join("state")).stderr(std::process::Stdio::null()).status().unwrap().success()
+    command
+        .arg(format!("--mount=/proc/{}/ns/mnt", world.daemon.pid()))
+        .args(["mount", "-o", &format!("remount,{how}")]);
+    command
+        .arg(world.folder().join("state"))
+        .stderr(std::process::Stdio::null())
+        .status()
+        .unwrap()
+        .success()
 }
 
 /// A commit whose sync fails was never confirmed; the mark may or may not be there.
@@ -132,10 +169,21 @@ pub(crate) fn sync_that_fails_opens_nothing_and_a_fresh_engine_serves(backend: &
     open_alices_door(&world);
     for (count, error) in (1..).zip(["EIO", "ENOSPC", "EROFS", "EDQUOT"]) {
         let packet = world.first.packet(USER, Family::V4, &["--for", "2s"]);
-        let injector = Injector::at(&world, world.daemon.engine(), Of::AllThreads, "fdatasync", &format!("error={error}:when=1"));
-        assert!(!is_stored(&world, &packet), "{error}: opened without its mark");
+        let injector = Injector::at(
+            &world,
+            world.daemon.engine(),
+            Of::AllThreads,
+            "fdatasync",
+            &format!("error={error}:when=1"),
+        );
+        assert!(
+            !is_stored(&world, &packet),
+            "{error}: opened without its mark"
+        );
         assert_eq!(refusals(&world), count, "{error}: one line a knock");
-        world.daemon.wait_for_lines(count + 1, &["the engine serves"]);
+        world
+            .daemon
+            .wait_for_lines(count + 1, &["the engine serves"]);
         drop(injector);
         expect_well_again(&world, &[], &packet);
     }
@@ -146,29 +194,52 @@ pub(crate) fn sync_that_fails_opens_nothing_and_a_fresh_engine_serves(backend: &
 pub(crate) fn slow_sync_holds_the_door_until_the_mark_is_durable(backend: &'static str) {
     let world = World::start(&plan(backend));
     let packet = world.first.packet(USER, Family::V4, &["--for", "1m"]);
-    let injector = Injector::at(&world, world.daemon.engine(), Of::AllThreads, "fdatasync", "delay_enter=3s:when=1");
+    let injector = Injector::at(
+        &world,
+        world.daemon.engine(),
+        Of::AllThreads,
+        "fdatasync",
+        "delay_enter=3s:when=1",
+    );
     world.first.send(Family::V4, &packet);
     world.daemon.wait_for_admitted(1);
     world.first.expect_let_in(Family::V4);
     injector.wait_for_hits(1);
-    let synced = injector.log().lines().find(|line| line.contains("(DELAYED)")).and_then(end_of_call).unwrap();
+    let synced = injector
+        .log()
+        .lines()
+        .find(|line| line.contains("(DELAYED)"))
+        .and_then(end_of_call)
+        .unwrap();
     let opened = world.daemon.logged(&["open: grant", USER]);
     let opened: jiff::Timestamp = opened[0].split(' ').next().unwrap().parse().unwrap();
-    assert!(opened.as_millisecond() >= synced, "open at {opened}, and synced only at {synced} ms");
+    assert!(
+        opened.as_millisecond() >= synced,
+        "open at {opened}, and synced only at {synced} ms"
+    );
     drop(injector);
     assert!(!expect_opened_once(&world, Family::V4, &packet, 1));
 }
 
 /// Milliseconds since 1970 at which a call of strace's log had ended: `1234 1760000000.123456 fdatasync(7) = 0 (DELAYED) <3.000123>`.
 fn end_of_call(line: &str) -> Option<i64> {
-    let begun: f64 = line.split_whitespace().find_map(|word| word.parse().ok().filter(|number| *number > 1e9))?;
-    let took: f64 = line.rsplit_once('<')?.1.trim_end_matches('>').parse().ok()?;
+    let begun: f64 = line
+        .split_whitespace()
+        .find_map(|word| word.parse().ok().filter(|number| *number > 1e9))?;
+    let took: f64 = line
+        .rsplit_once('<')?
+        .1
+        .trim_end_matches('>')
+        .parse()
+        .ok()?;
     Some(((begun + took) * 1000.0) as i64)
 }
 
 /// Damaged while nobody looks: the start refuses in one line, the protection and what is open stay. Damaged under an engine: the next
 /// one does not serve, and the old file put back is all that it takes.
-pub(crate) fn damaged_store_keeps_an_engine_from_serving_and_says_so_in_one_line(backend: &'static str) {
+pub(crate) fn damaged_store_keeps_an_engine_from_serving_and_says_so_in_one_line(
+    backend: &'static str,
+) {
     let mut world = World::start(&plan(backend));
     open_alices_door(&world);
     let packet = world.first.packet(USER, Family::V4, &["--for", "2s"]);
@@ -176,11 +247,18 @@ pub(crate) fn damaged_store_keeps_an_engine_from_serving_and_says_so_in_one_line
     let file = world.folder().join("state").join(FILE);
     world.daemon.stop();
     let whole = fs::read(&file).unwrap();
-    fs::File::options().write(true).open(&file).unwrap().set_len(8192).unwrap();
+    fs::File::options()
+        .write(true)
+        .open(&file)
+        .unwrap()
+        .set_len(8192)
+        .unwrap();
     world.daemon.start_process(&world.gate);
     let status = world.daemon.wait();
     assert_eq!(status.code(), Some(74), "{}", world.daemon.log());
-    let said = world.daemon.logged(&[FILE, "move the file away and start again"]);
+    let said = world
+        .daemon
+        .logged(&[FILE, "move the file away and start again"]);
     assert_eq!(said.len(), 1, "{}", world.daemon.log());
     world.first.expect_let_in(Family::V6);
     for family in FAMILIES {

@@ -5,7 +5,10 @@ use crate::inject::{Injector, Of};
 use crate::world::{FAMILIES, Family, Plan, SERVICE, World, wait_for};
 
 fn world() -> World {
-    World::start(&Plan::new("nftables").user(USER, &format!("services = [\"tcp/{SERVICE}\"]\nquota = \"1000/min\"")))
+    World::start(&Plan::new("nftables").user(
+        USER,
+        &format!("services = [\"tcp/{SERVICE}\"]\nquota = \"1000/min\""),
+    ))
 }
 
 fn refused(world: &World) -> usize {
@@ -16,7 +19,13 @@ pub(crate) fn kernel_that_takes_no_batch_is_told_as_failed_and_opens_nothing(_: 
     let world = world();
     for (count, error) in (1..).zip(["ENOBUFS", "ENOMEM", "EPERM"]) {
         let family = FAMILIES[count % 2];
-        let injector = Injector::at(&world, world.daemon.pid(), Of::OneThread, "sendto", &format!("error={error}"));
+        let injector = Injector::at(
+            &world,
+            world.daemon.pid(),
+            Of::OneThread,
+            "sendto",
+            &format!("error={error}"),
+        );
         world.first.knock(USER, family, &["--for", "10m"]);
         wait_for("the refusal", || (refused(&world) == count).then_some(()));
         assert_eq!(in_kernel(&world, "nftables"), [], "{error}");
@@ -24,7 +33,11 @@ pub(crate) fn kernel_that_takes_no_batch_is_told_as_failed_and_opens_nothing(_: 
         world.first.expect_shut_out(family);
         expect_works_again(&world, family);
     }
-    assert_eq!(world.daemon.logged(&["the engine serves"]).len(), 1, "the daemon went on");
+    assert_eq!(
+        world.daemon.logged(&["the engine serves"]).len(),
+        1,
+        "the daemon went on"
+    );
 }
 
 /// The kernel may have done it all the same: whatever is told, in the end ledger and kernel agree.
@@ -32,9 +45,17 @@ pub(crate) fn answers_of_the_kernel_that_are_lost_leave_one_truth(_: &'static st
     let world = world();
     for family in FAMILIES {
         let (opened, refused_before) = (openings(&world), refused(&world));
-        let injector = Injector::at(&world, world.daemon.pid(), Of::OneThread, "recvfrom", "error=ENOBUFS");
+        let injector = Injector::at(
+            &world,
+            world.daemon.pid(),
+            Of::OneThread,
+            "recvfrom",
+            "error=ENOBUFS",
+        );
         world.first.knock(USER, family, &["--for", "10m"]);
-        wait_for("the verdict", || (openings(&world) > opened || refused(&world) > refused_before).then_some(()));
+        wait_for("the verdict", || {
+            (openings(&world) > opened || refused(&world) > refused_before).then_some(())
+        });
         assert_eq!(openings(&world), opened, "told as open without an answer");
         drop(injector);
         expect_ledger_and_kernel_agree(&world, "nftables");
@@ -50,7 +71,13 @@ pub(crate) fn kernel_that_is_slow_delays_a_knock_and_no_end(_: &'static str) {
     world.first.knock("alice", Family::V6, &["--for", "2s"]);
     world.first.expect_let_in(Family::V6);
     let grants = world.daemon.grants();
-    let injector = Injector::at(&world, world.daemon.pid(), Of::OneThread, "sendto", "delay_enter=1s");
+    let injector = Injector::at(
+        &world,
+        world.daemon.pid(),
+        Of::OneThread,
+        "sendto",
+        "delay_enter=1s",
+    );
     world.first.knock(USER, Family::V4, &["--for", "10m"]);
     wait_past(&grants);
     world.first.expect_shut_out(Family::V6);

@@ -32,11 +32,29 @@ impl Injector {
     pub(crate) fn at(world: &World, pid: u32, of: Of, calls: &str, what: &str) -> Self {
         let log = world.folder().join("strace");
         let mut command = Command::new(find("strace").unwrap());
-        command.args(["-s", "200", "-ttt", "-T", "-e", &format!("trace={calls}"), "-e", &format!("inject={calls}:{what}")]);
-        command.args((of == Of::AllThreads).then_some("-f")).args(["-p", &pid.to_string(), "-o"]).arg(&log);
-        let mut strace = command.stdin(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        command.args([
+            "-s",
+            "200",
+            "-ttt",
+            "-T",
+            "-e",
+            &format!("trace={calls}"),
+            "-e",
+            &format!("inject={calls}:{what}"),
+        ]);
+        command
+            .args((of == Of::AllThreads).then_some("-f"))
+            .args(["-p", &pid.to_string(), "-o"])
+            .arg(&log);
+        let mut strace = command
+            .stdin(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
         let mut said = String::new();
-        BufReader::new(strace.stderr.as_mut().unwrap()).read_line(&mut said).unwrap();
+        BufReader::new(strace.stderr.as_mut().unwrap())
+            .read_line(&mut said)
+            .unwrap();
         assert!(said.contains("attached"), "strace: {said}");
         Self { strace, log }
     }
@@ -49,13 +67,17 @@ impl Injector {
     /// Waits until so many of the calls were made to fail, or to wait and are over.
     pub(crate) fn wait_for_hits(&self, count: usize) {
         wait_for("the fault", || {
-            (self.log().matches("(INJECTED)").count() + self.log().matches("(DELAYED)").count() >= count).then_some(())
+            (self.log().matches("(INJECTED)").count() + self.log().matches("(DELAYED)").count()
+                >= count)
+                .then_some(())
         });
     }
 
     /// Waits until the process is gone, and returns the calls that it made.
     pub(crate) fn until_it_is_gone(mut self) -> String {
-        wait_for("the process to be killed at its step", || self.strace.try_wait().unwrap());
+        wait_for("the process to be killed at its step", || {
+            self.strace.try_wait().unwrap()
+        });
         self.log()
     }
 }

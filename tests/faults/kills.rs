@@ -5,7 +5,10 @@
 
 use rustix::process::Signal;
 
-use crate::crashes::{USER, expect_ledger_and_kernel_agree, expect_opened_once, in_kernel, is_gone, kill, openings, wait_past};
+use crate::crashes::{
+    USER, expect_ledger_and_kernel_agree, expect_opened_once, in_kernel, is_gone, kill, openings,
+    wait_past,
+};
 use crate::inject::{Injector, Of};
 use crate::world::{FAMILIES, Family, Plan, SERVICE, World, wait_for};
 
@@ -13,7 +16,10 @@ use crate::world::{FAMILIES, Family, Plan, SERVICE, World, wait_for};
 const TRIES: u32 = 10;
 
 fn world(backend: &str) -> World {
-    World::start(&Plan::new(backend).user(USER, &format!("services = [\"tcp/{SERVICE}\"]\nquota = \"1000/min\"")))
+    World::start(&Plan::new(backend).user(
+        USER,
+        &format!("services = [\"tcp/{SERVICE}\"]\nquota = \"1000/min\""),
+    ))
 }
 
 /// What is known of the knock whose step this was.
@@ -33,16 +39,34 @@ fn engine_at(backend: &'static str, calls: &str, hit: &str, mark: &Mark) {
     for family in FAMILIES {
         let is_hit = (0..TRIES).any(|_| {
             let packet = world.first.packet(USER, family, &["--for", "2s"]);
-            let (before, serves) = (openings(&world), world.daemon.logged(&["the engine serves"]).len());
-            let injector = Injector::at(&world, world.daemon.engine(), Of::AllThreads, calls, "signal=KILL");
+            let (before, serves) = (
+                openings(&world),
+                world.daemon.logged(&["the engine serves"]).len(),
+            );
+            let injector = Injector::at(
+                &world,
+                world.daemon.engine(),
+                Of::AllThreads,
+                calls,
+                "signal=KILL",
+            );
             world.first.send(family, &packet);
             let log = injector.until_it_is_gone();
-            world.daemon.wait_for_lines(serves + 1, &["the engine serves"]);
-            assert_eq!(openings(&world), before, "{calls}: opened without its engine: {log}");
+            world
+                .daemon
+                .wait_for_lines(serves + 1, &["the engine serves"]);
+            assert_eq!(
+                openings(&world),
+                before,
+                "{calls}: opened without its engine: {log}"
+            );
             assert_eq!(in_kernel(&world, backend), [], "{calls}: {log}");
             let later = expect_opened_once(&world, family, &packet, 0);
             let is_hit = log.contains(hit);
-            assert!(!is_hit || *mark == Mark::Either || later == (*mark == Mark::Missing), "{calls}: opened later: {later}: {log}");
+            assert!(
+                !is_hit || *mark == Mark::Either || later == (*mark == Mark::Missing),
+                "{calls}: opened later: {later}: {log}"
+            );
             expect_knocks_again(&world, backend, family);
             is_hit
         });
@@ -50,7 +74,9 @@ fn engine_at(backend: &'static str, calls: &str, hit: &str, mark: &Mark) {
     }
 }
 
-pub(crate) fn engine_killed_as_it_begins_to_write_a_mark_opens_nothing_and_the_knock_may_come_again(backend: &'static str) {
+pub(crate) fn engine_killed_as_it_begins_to_write_a_mark_opens_nothing_and_the_knock_may_come_again(
+    backend: &'static str,
+) {
     engine_at(backend, "pwrite64", "pwrite64(", &Mark::Missing);
 }
 
@@ -58,7 +84,9 @@ pub(crate) fn engine_killed_before_its_commit_is_synced_opens_nothing(backend: &
     engine_at(backend, "fdatasync", "fdatasync(", &Mark::Either);
 }
 
-pub(crate) fn engine_killed_after_its_commit_and_before_its_order_opens_nothing_and_no_replay(backend: &'static str) {
+pub(crate) fn engine_killed_after_its_commit_and_before_its_order_opens_nothing_and_no_replay(
+    backend: &'static str,
+) {
     engine_at(backend, "sendmsg", r#"{\"open\":"#, &Mark::Durable);
 }
 
@@ -67,18 +95,29 @@ pub(crate) fn engine_killed_after_its_order_leaves_one_door_with_an_end(backend:
     let world = world(backend);
     for family in FAMILIES {
         let packet = world.first.packet(USER, family, &["--for", "2s"]);
-        let (before, serves) = (openings(&world), world.daemon.logged(&["the engine serves"]).len());
+        let (before, serves) = (
+            openings(&world),
+            world.daemon.logged(&["the engine serves"]).len(),
+        );
         world.daemon.signal(Signal::STOP);
         let engine = world.daemon.engine();
         let stored = last_stored(&world);
         world.first.send(family, &packet);
         // One thread gives the order and says that the mark is stored, in this sequence.
-        wait_for("the order to be given", || (last_stored(&world) != stored).then_some(()));
+        wait_for("the order to be given", || {
+            (last_stored(&world) != stored).then_some(())
+        });
         kill(engine);
         wait_for("the engine to be gone", || is_gone(engine).then_some(()));
         world.daemon.signal(Signal::CONT);
-        world.daemon.wait_for_lines(serves + 1, &["the engine serves"]);
-        assert_eq!(openings(&world) - before, 1, "an order that was given is carried out");
+        world
+            .daemon
+            .wait_for_lines(serves + 1, &["the engine serves"]);
+        assert_eq!(
+            openings(&world) - before,
+            1,
+            "an order that was given is carried out"
+        );
         expect_opened_once(&world, family, &packet, 1);
         expect_knocks_again(&world, backend, family);
     }
@@ -86,7 +125,8 @@ pub(crate) fn engine_killed_after_its_order_leaves_one_door_with_an_end(backend:
 
 /// When this engine last stored a mark.
 fn last_stored(world: &World) -> Option<u64> {
-    let told: serde_json::Value = serde_json::from_slice(&world.daemon.asked(&["status", "--json"]).stdout).unwrap();
+    let told: serde_json::Value =
+        serde_json::from_slice(&world.daemon.asked(&["status", "--json"]).stdout).unwrap();
     told["store"]["last"].as_u64()
 }
 
@@ -102,7 +142,9 @@ fn monitor_at(backend: &'static str, calls: &str, what: &str, hit: &str, opened:
             world.first.send(family, &packet);
             let log = injector.until_it_is_gone();
             world.daemon.wait();
-            wait_for("the engine to go with its monitor", || is_gone(engine).then_some(()));
+            wait_for("the engine to go with its monitor", || {
+                is_gone(engine).then_some(())
+            });
             let is_hit = log.contains(hit);
             let openings = openings(&world) - before;
             assert!(!is_hit || openings == opened, "{openings} openings: {log}");
@@ -113,7 +155,10 @@ fn monitor_at(backend: &'static str, calls: &str, what: &str, hit: &str, opened:
             world.first.expect_shut_out(family);
             world.start_again();
             let later = expect_opened_once(&world, family, &packet, openings);
-            assert!(!is_hit || !later, "the mark was durable before the order: {log}");
+            assert!(
+                !is_hit || !later,
+                "the mark was durable before the order: {log}"
+            );
             expect_knocks_again(&world, backend, family);
             is_hit
         });
@@ -121,23 +166,31 @@ fn monitor_at(backend: &'static str, calls: &str, what: &str, hit: &str, opened:
     }
 }
 
-pub(crate) fn monitor_killed_with_an_order_in_hand_opens_nothing_and_no_replay(backend: &'static str) {
+pub(crate) fn monitor_killed_with_an_order_in_hand_opens_nothing_and_no_replay(
+    backend: &'static str,
+) {
     // The first takes the order, the second asks for more, and only then the firewall is driven.
     monitor_at(backend, "recvmsg", "signal=KILL:when=2", r#"{\"open\":"#, 0);
 }
 
-pub(crate) fn monitor_killed_after_opening_and_before_its_report_leaves_the_end_to_the_kernel(backend: &'static str) {
+pub(crate) fn monitor_killed_after_opening_and_before_its_report_leaves_the_end_to_the_kernel(
+    backend: &'static str,
+) {
     monitor_at(backend, "sendmsg", "signal=KILL", r#"{\"opened\":"#, 1);
 }
 
-pub(crate) fn both_killed_after_the_report_leave_the_end_to_the_kernel_and_no_replay(backend: &'static str) {
+pub(crate) fn both_killed_after_the_report_leave_the_end_to_the_kernel_and_no_replay(
+    backend: &'static str,
+) {
     let mut world = world(backend);
     for family in FAMILIES {
         let packet = world.first.packet(USER, family, &["--for", "2s"]);
         let engine = world.daemon.engine();
         let done = world.daemon.logged(&["DEBUG", "done", USER]).len();
         world.first.send(family, &packet);
-        world.daemon.wait_for_lines(done + 1, &["DEBUG", "done", USER]);
+        world
+            .daemon
+            .wait_for_lines(done + 1, &["DEBUG", "done", USER]);
         kill(world.daemon.pid());
         kill(engine);
         world.daemon.wait();

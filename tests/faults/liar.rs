@@ -15,9 +15,12 @@ use postern::order::{MESSAGE_MAX, Order, Report, decode, encode};
 use postern::reason::Rule;
 use postern::terms::{AddressFrom, Closing, Terms};
 use rustix::net::{
-    RecvAncillaryBuffer, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, Shutdown, recvmsg, sendmsg, shutdown,
+    RecvAncillaryBuffer, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, Shutdown,
+    recvmsg, sendmsg, shutdown,
 };
-use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags, Signal, kill_process, pidfd_getfd, pidfd_open};
+use rustix::process::{
+    Pid, PidfdFlags, PidfdGetfdFlags, Signal, kill_process, pidfd_getfd, pidfd_open,
+};
 
 use crate::askers::resident;
 use crate::crashes::{expect_ledger_and_kernel_agree, in_kernel, kill};
@@ -35,7 +38,9 @@ impl Liar {
         let pid = Pid::from_raw(i32::try_from(engine).unwrap()).unwrap();
         kill_process(pid, Signal::STOP).unwrap();
         // Until the last of its threads stands still it may take a report that is not for it.
-        wait_for("the engine to stand still", || is_stopped(engine).then_some(()));
+        wait_for("the engine to stand still", || {
+            is_stopped(engine).then_some(())
+        });
         let handle = pidfd_open(pid, PidfdFlags::empty()).unwrap();
         // Its standard input.
         let link = pidfd_getfd(&handle, 0, PidfdGetfdFlags::empty()).unwrap();
@@ -46,8 +51,16 @@ impl Liar {
     fn says(&self, bytes: &[u8], descriptors: &[BorrowedFd<'_>]) -> bool {
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(64))];
         let mut ancillary = SendAncillaryBuffer::new(&mut space);
-        assert!(descriptors.is_empty() || ancillary.push(SendAncillaryMessage::ScmRights(descriptors)));
-        sendmsg(&self.link, &[IoSlice::new(bytes)], &mut ancillary, SendFlags::DONTWAIT | SendFlags::NOSIGNAL).is_ok()
+        assert!(
+            descriptors.is_empty() || ancillary.push(SendAncillaryMessage::ScmRights(descriptors))
+        );
+        sendmsg(
+            &self.link,
+            &[IoSlice::new(bytes)],
+            &mut ancillary,
+            SendFlags::DONTWAIT | SendFlags::NOSIGNAL,
+        )
+        .is_ok()
     }
 
     fn orders(&self, order: &Order) -> bool {
@@ -59,7 +72,12 @@ impl Liar {
         let mut buffer = vec![0; MESSAGE_MAX];
         let mut reports = Vec::new();
         let mut none = RecvAncillaryBuffer::default();
-        while let Ok(message) = recvmsg(&self.link, &mut [IoSliceMut::new(&mut buffer)], &mut none, RecvFlags::DONTWAIT) {
+        while let Ok(message) = recvmsg(
+            &self.link,
+            &mut [IoSliceMut::new(&mut buffer)],
+            &mut none,
+            RecvFlags::DONTWAIT,
+        ) {
             if message.bytes == 0 {
                 break;
             }
@@ -71,11 +89,16 @@ impl Liar {
 
 fn is_stopped(pid: u32) -> bool {
     let mut threads = fs::read_dir(format!("/proc/{pid}/task")).unwrap();
-    threads.all(|thread| fs::read_to_string(thread.unwrap().path().join("stat")).is_ok_and(|stat| stat.contains(") T ")))
+    threads.all(|thread| {
+        fs::read_to_string(thread.unwrap().path().join("stat"))
+            .is_ok_and(|stat| stat.contains(") T "))
+    })
 }
 
 fn world(backend: &str) -> World {
-    let bob = format!("services = [\"tcp/{SERVICE}\"]\nnetworks = [\"10.77.0.3/32\"]\nmax_duration = \"1m\"\ngrant_to = \"claimed\"");
+    let bob = format!(
+        "services = [\"tcp/{SERVICE}\"]\nnetworks = [\"10.77.0.3/32\"]\nmax_duration = \"1m\"\ngrant_to = \"claimed\""
+    );
     World::start(&Plan::new(backend).user("bob", &bob))
 }
 
@@ -85,7 +108,10 @@ fn terms(user: &str, allow: &str, services: &[&str], seconds: u64) -> Terms {
         allow: allow.parse().unwrap(),
         from: AddressFrom::Claimed,
         target: None,
-        services: services.iter().map(|service| service.parse().unwrap()).collect(),
+        services: services
+            .iter()
+            .map(|service| service.parse().unwrap())
+            .collect(),
         duration: Duration::from_secs(seconds),
     }
 }
@@ -97,27 +123,60 @@ fn lies() -> Vec<(Terms, Rule)> {
     vec![
         (terms("eve", "10.77.0.2/32", ssh, 60), Rule::User),
         (terms("", "10.77.0.2/32", ssh, 60), Rule::User),
-        (terms("alice", "10.77.0.2/32", &["tcp/22"], 60), Rule::Service),
-        (terms("alice", "10.77.0.2/32", &["tcp/1-65535"], 60), Rule::Service),
+        (
+            terms("alice", "10.77.0.2/32", &["tcp/22"], 60),
+            Rule::Service,
+        ),
+        (
+            terms("alice", "10.77.0.2/32", &["tcp/1-65535"], 60),
+            Rule::Service,
+        ),
         (terms("alice", "10.77.0.2/32", &[], 60), Rule::Service),
-        (terms("alice", "10.77.0.2/32", &["web"], 60), Rule::UnknownService),
+        (
+            terms("alice", "10.77.0.2/32", &["web"], 60),
+            Rule::UnknownService,
+        ),
         (terms("alice", "10.77.0.2/32", ssh, 3601), Rule::Duration),
-        (terms("alice", "10.77.0.2/32", ssh, u64::MAX), Rule::Duration),
+        (
+            terms("alice", "10.77.0.2/32", ssh, u64::MAX),
+            Rule::Duration,
+        ),
         (terms("alice", "10.77.0.2/32", ssh, 0), Rule::Duration),
         (terms("bob", "10.77.0.3/32", ssh, 61), Rule::Duration),
         (terms("bob", "10.77.0.2/32", ssh, 60), Rule::Networks),
         (terms("bob", "fd77::3/128", ssh, 60), Rule::Networks),
-        (Terms { from: AddressFrom::Observed, ..terms("bob", "10.77.0.3/32", ssh, 60) }, Rule::GrantTo),
+        (
+            Terms {
+                from: AddressFrom::Observed,
+                ..terms("bob", "10.77.0.3/32", ssh, 60)
+            },
+            Rule::GrantTo,
+        ),
         (terms("alice", "0.0.0.0/0", ssh, 60), Rule::Prefix),
         (terms("alice", "::/0", ssh, 60), Rule::Prefix),
-        (Terms { target: Some("10.77.0.3".parse().unwrap()), ..good }, Rule::Target),
+        (
+            Terms {
+                target: Some("10.77.0.3".parse().unwrap()),
+                ..good
+            },
+            Rule::Target,
+        ),
     ]
 }
 
 /// As before, without anybody's help: nothing is open that was not, and a knock opens under the engine that follows.
 fn expect_nothing_gained(world: &World, backend: &'static str, engines: usize) {
     world.daemon.wait_for_lines(engines, &["the engine serves"]);
-    assert_eq!(world.daemon.grants().iter().map(|grant| grant.user.as_str()).collect::<Vec<_>>(), ["alice"], "her own, of before");
+    assert_eq!(
+        world
+            .daemon
+            .grants()
+            .iter()
+            .map(|grant| grant.user.as_str())
+            .collect::<Vec<_>>(),
+        ["alice"],
+        "her own, of before"
+    );
     expect_ledger_and_kernel_agree(world, backend);
     world.first.expect_let_in(Family::V6);
     world.first.expect_shut_out(Family::V4);
@@ -144,7 +203,10 @@ pub(crate) fn orders_that_no_policy_allows_are_refused_each_by_its_rule(backend:
     let (world, liar) = with_liar(backend);
     let lies = lies();
     for (ticket, (terms, _)) in (1_000..).zip(&lies) {
-        assert!(liar.orders(&Order::Open { ticket, terms: terms.clone() }));
+        assert!(liar.orders(&Order::Open {
+            ticket,
+            terms: terms.clone()
+        }));
     }
     let mut rules = Vec::new();
     wait_for("a refusal of each", || {
@@ -161,22 +223,58 @@ pub(crate) fn orders_that_no_policy_allows_are_refused_each_by_its_rule(backend:
     for ((ticket, rule), (terms, wanted)) in rules.into_iter().zip(&lies) {
         assert_eq!(rule, *wanted, "{ticket}: {terms}");
     }
-    assert_eq!(world.daemon.logged(&[" WARN ", "an order was refused that the gate should not have given"]).len(), lies.len());
+    assert_eq!(
+        world
+            .daemon
+            .logged(&[
+                " WARN ",
+                "an order was refused that the gate should not have given"
+            ])
+            .len(),
+        lies.len()
+    );
     assert_eq!(in_kernel(&world, backend).len(), 1);
     // To close what is not his gets an engine nothing either: it is somebody's own right, and opens nothing.
     let services = vec!["tcp/2222".parse().unwrap()];
-    let closing = Closing { user: "eve".to_owned(), allow: "fd77::2/128".parse().unwrap(), target: None, services };
+    let closing = Closing {
+        user: "eve".to_owned(),
+        allow: "fd77::2/128".parse().unwrap(),
+        target: None,
+        services,
+    };
     assert!(liar.orders(&Order::Close { ticket: 1, closing }));
-    wait_for("a refusal", || liar.hears().iter().any(|report| matches!(report, Report::Refused { rule: Rule::User, .. })).then_some(()));
+    wait_for("a refusal", || {
+        liar.hears()
+            .iter()
+            .any(|report| {
+                matches!(
+                    report,
+                    Report::Refused {
+                        rule: Rule::User,
+                        ..
+                    }
+                )
+            })
+            .then_some(())
+    });
     kill(liar.engine);
     drop(liar);
     expect_nothing_gained(&world, backend, 2);
 }
 
 pub(crate) fn malformed_and_oversized_messages_end_that_engine_alone(backend: &'static str) {
-    let open = encode(&Order::Open { ticket: 1, terms: terms("alice", "10.77.0.2/32", &["tcp/2222"], 60) }).unwrap();
-    let nonsense: [Vec<u8>; 5] =
-        [open[..open.len() - 1].to_vec(), b"\xff\xfe\0".to_vec(), b"\"exec\"".to_vec(), vec![b'['; MESSAGE_MAX], vec![0; MESSAGE_MAX + 1]];
+    let open = encode(&Order::Open {
+        ticket: 1,
+        terms: terms("alice", "10.77.0.2/32", &["tcp/2222"], 60),
+    })
+    .unwrap();
+    let nonsense: [Vec<u8>; 5] = [
+        open[..open.len() - 1].to_vec(),
+        b"\xff\xfe\0".to_vec(),
+        b"\"exec\"".to_vec(),
+        vec![b'['; MESSAGE_MAX],
+        vec![0; MESSAGE_MAX + 1],
+    ];
     let (world, mut liar) = with_liar(backend);
     let (monitor, mut engines) = (world.daemon.pid(), 1);
     for bytes in nonsense {
@@ -185,7 +283,13 @@ pub(crate) fn malformed_and_oversized_messages_end_that_engine_alone(backend: &'
         liar.says(&open, &[]);
         engines += 1;
         expect_nothing_gained(&world, backend, engines);
-        assert_eq!(world.daemon.logged(&["the engine was ended: it gave an order that is none"]).len(), engines - 1);
+        assert_eq!(
+            world
+                .daemon
+                .logged(&["the engine was ended: it gave an order that is none"])
+                .len(),
+            engines - 1
+        );
         liar = Liar::in_place_of_the_engine(&world);
     }
     assert_eq!(world.daemon.pid(), monitor);
@@ -195,17 +299,33 @@ pub(crate) fn malformed_and_oversized_messages_end_that_engine_alone(backend: &'
 
 pub(crate) fn descriptors_that_come_with_orders_are_let_go(backend: &'static str) {
     let (world, liar) = with_liar(backend);
-    let count = || fs::read_dir(format!("/proc/{}/fd", world.daemon.pid())).unwrap().count();
+    let count = || {
+        fs::read_dir(format!("/proc/{}/fd", world.daemon.pid()))
+            .unwrap()
+            .count()
+    };
     let before = count();
     let null = fs::File::open("/dev/null").unwrap();
     let many = [null.as_fd(); 64];
     let listed = |ticket| encode(&Order::List { ticket }).unwrap();
     for ticket in 0..200 {
-        wait_for("room in the link", || liar.says(&listed(ticket), &many[..1 + (ticket as usize * 7) % 64]).then_some(()));
+        wait_for("room in the link", || {
+            liar.says(&listed(ticket), &many[..1 + (ticket as usize * 7) % 64])
+                .then_some(())
+        });
         liar.hears();
     }
-    wait_for("the last answer", || liar.hears().iter().any(|report| report.ticket() == Some(199)).then_some(()));
-    assert!(count() <= before, "{} descriptors, {before} before", count());
+    wait_for("the last answer", || {
+        liar.hears()
+            .iter()
+            .any(|report| report.ticket() == Some(199))
+            .then_some(())
+    });
+    assert!(
+        count() <= before,
+        "{} descriptors, {before} before",
+        count()
+    );
     kill(liar.engine);
     drop(liar);
     expect_nothing_gained(&world, backend, 2);
@@ -215,14 +335,29 @@ pub(crate) fn descriptors_that_come_with_orders_are_let_go(backend: &'static str
 pub(crate) fn flood_of_orders_delays_no_end_and_no_stop(backend: &'static str) {
     let (mut world, liar) = with_liar(backend);
     let short = terms("alice", "10.77.0.2/32", &["tcp/2222"], 2);
-    assert!(liar.orders(&Order::Open { ticket: 1, terms: short }));
-    wait_for("the door", || liar.hears().iter().any(|report| matches!(report, Report::Opened { ticket: 1, .. })).then_some(()));
+    assert!(liar.orders(&Order::Open {
+        ticket: 1,
+        terms: short
+    }));
+    wait_for("the door", || {
+        liar.hears()
+            .iter()
+            .any(|report| matches!(report, Report::Opened { ticket: 1, .. }))
+            .then_some(())
+    });
     let before = resident(world.daemon.pid());
-    let floods: Vec<Vec<u8>> = lies().into_iter().take(4).map(|(terms, _)| encode(&Order::Open { ticket: 2, terms }).unwrap()).collect();
+    let floods: Vec<Vec<u8>> = lies()
+        .into_iter()
+        .take(4)
+        .map(|(terms, _)| encode(&Order::Open { ticket: 2, terms }).unwrap())
+        .collect();
     let flood = |liar: &Liar, until: &mut dyn FnMut() -> bool| {
         let (mut sent, start) = (0_u64, Instant::now());
         while !until() {
-            assert!(start.elapsed() < Duration::from_secs(30), "waited in vain under a flood of {sent} orders");
+            assert!(
+                start.elapsed() < Duration::from_secs(30),
+                "waited in vain under a flood of {sent} orders"
+            );
             for bytes in floods.iter().cycle().take(400) {
                 sent += u64::from(liar.says(bytes, &[]));
             }
@@ -231,14 +366,21 @@ pub(crate) fn flood_of_orders_delays_no_end_and_no_stop(backend: &'static str) {
         }
         sent
     };
-    let sent = flood(&liar, &mut || !world.daemon.logged(&["closed, ", "10.77.0.2"]).is_empty());
+    let sent = flood(&liar, &mut || {
+        !world.daemon.logged(&["closed, ", "10.77.0.2"]).is_empty()
+    });
     assert!(sent > 1_000, "{sent} orders are no flood");
     assert_eq!(in_kernel(&world, backend).len(), 1);
     let after = resident(world.daemon.pid());
-    assert!(after < before + (16 << 10), "{after} kB, {before} before {sent} orders");
+    assert!(
+        after < before + (16 << 10),
+        "{after} kB, {before} before {sent} orders"
+    );
     world.daemon.signal(Signal::TERM);
     let pid = world.daemon.pid();
-    flood(&liar, &mut || fs::read_to_string(format!("/proc/{pid}/stat")).map_or(true, |stat| stat.contains(") Z ")));
+    flood(&liar, &mut || {
+        fs::read_to_string(format!("/proc/{pid}/stat")).map_or(true, |stat| stat.contains(") Z "))
+    });
     assert!(world.daemon.wait().success());
     drop(liar);
     world.start_again();
@@ -249,7 +391,9 @@ pub(crate) fn silence_ends_the_engine_and_another_one_serves(backend: &'static s
     let (world, liar) = with_liar(backend);
     // Says nothing, and hears nothing either.
     drop(liar);
-    world.daemon.wait_for_lines(1, &["the engine was ended: it does not answer"]);
+    world
+        .daemon
+        .wait_for_lines(1, &["the engine was ended: it does not answer"]);
     expect_nothing_gained(&world, backend, 2);
 }
 

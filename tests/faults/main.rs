@@ -3,7 +3,13 @@
 //!
 //! `points` is the table: every point, and the tests that inject there, wherever they stand. Here stand those that need a whole gate
 //! on the real kernel and had no other place; the world is `tests/gate`'s.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, clippy::disallowed_methods)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::disallowed_methods
+)]
 
 use std::process::ExitCode;
 
@@ -32,7 +38,14 @@ use world::netns::ground::{Ground, Need};
 
 /// Every firewall driver, as in `tests/gate`.
 const BACKENDS: [(&str, &[Need]); 2] = [
-    ("iptables", &[Need::Program("ip"), Need::Program("iptables-restore"), Need::Program("ip6tables-restore")]),
+    (
+        "iptables",
+        &[
+            Need::Program("ip"),
+            Need::Program("iptables-restore"),
+            Need::Program("ip6tables-restore"),
+        ],
+    ),
     ("nftables", &[Need::Program("ip"), Need::Program("nft")]),
 ];
 
@@ -40,7 +53,12 @@ const BACKENDS: [(&str, &[Need]); 2] = [
 const AT_ONCE: usize = 6;
 
 const STRACE: &[Need] = &[Need::Users, Need::Program("strace")];
-const MOUNT: &[Need] = &[Need::Users, Need::Program("unshare"), Need::Program("mount"), Need::Program("nsenter")];
+const MOUNT: &[Need] = &[
+    Need::Users,
+    Need::Program("unshare"),
+    Need::Program("mount"),
+    Need::Program("nsenter"),
+];
 const ROOT: &[Need] = &[Need::Users];
 
 type Test = (&'static str, &'static [Need], fn(&'static str));
@@ -97,16 +115,37 @@ fn main() -> ExitCode {
     arguments.test_threads.get_or_insert(AT_ONCE);
     let trial = |(backend, by_backend): &(&'static str, &[Need]), (name, needs, test): &Test| {
         let (backend, test) = (*backend, *test);
-        ground.trial(format!("{backend}::{name}"), &[by_backend, *needs].concat(), move || test(backend))
+        ground.trial(
+            format!("{backend}::{name}"),
+            &[by_backend, *needs].concat(),
+            move || test(backend),
+        )
     };
-    let once = BACKENDS.iter().find(|(_, needs)| ground.has(needs)).unwrap_or(&BACKENDS[0]);
-    let mut trials: Vec<Trial> = BACKENDS.iter().flat_map(|backend| EVERY.iter().map(|test| trial(backend, test))).collect();
+    let once = BACKENDS
+        .iter()
+        .find(|(_, needs)| ground.has(needs))
+        .unwrap_or(&BACKENDS[0]);
+    let mut trials: Vec<Trial> = BACKENDS
+        .iter()
+        .flat_map(|backend| EVERY.iter().map(|test| trial(backend, test)))
+        .collect();
     trials.extend(ONCE.iter().map(|test| trial(once, test)));
     trials.extend(NFTABLES.iter().map(|test| trial(&BACKENDS[1], test)));
-    let plain = |name: &str, test: fn() -> Result<(), String>| Trial::test(name, move || test().map_err(Failed::from));
-    trials.push(plain("every_point_names_tests_that_there_are", points::name_tests_that_there_are));
+    let plain = |name: &str, test: fn() -> Result<(), String>| {
+        Trial::test(name, move || test().map_err(Failed::from))
+    };
+    trials.push(plain(
+        "every_point_names_tests_that_there_are",
+        points::name_tests_that_there_are,
+    ));
     trials.push(plain("every_test_of_a_fault_stands_at_a_point", || {
-        points::hold(&[EVERY, ONCE, NFTABLES].concat().iter().map(|(name, ..)| *name).collect::<Vec<_>>())
+        points::hold(
+            &[EVERY, ONCE, NFTABLES]
+                .concat()
+                .iter()
+                .map(|(name, ..)| *name)
+                .collect::<Vec<_>>(),
+        )
     }));
     libtest_mimic::run(&arguments, trials).exit_code()
 }

@@ -1,19 +1,29 @@
 //! Too little memory, by limits on address space: a process that gets none ends with a reason, the protection stays, and the next one
 //! serves.
 
-use crate::crashes::{USER, expect_ledger_and_kernel_agree, expect_opened_once, in_kernel, is_gone, kill, openings, wait_past};
+use crate::crashes::{
+    USER, expect_ledger_and_kernel_agree, expect_opened_once, in_kernel, is_gone, kill, openings,
+    wait_past,
+};
 use crate::inject::{Injector, Of};
 use crate::world::{FAMILIES, Family, Plan, SERVICE, World, wait_for};
 
 fn plan(backend: &str) -> Plan {
-    Plan::new(backend).user(USER, &format!("services = [\"tcp/{SERVICE}\"]\nquota = \"1000/min\""))
+    Plan::new(backend).user(
+        USER,
+        &format!("services = [\"tcp/{SERVICE}\"]\nquota = \"1000/min\""),
+    )
 }
 
 /// From next to nothing to enough: it serves, or it ends and has said why.
 pub(crate) fn start_with_little_memory_serves_or_ends_with_a_reason(backend: &'static str) {
     let mut world = World::prepare(&plan(backend));
     let (mut served, mut ended) = (0, 0);
-    for mebibytes in (16..80).step_by(4).chain([96, 128, 192, 256, 384, 512, 1024]).filter(|limit| is_loaded(*limit)) {
+    for mebibytes in (16..80)
+        .step_by(4)
+        .chain([96, 128, 192, 256, 384, 512, 1024])
+        .filter(|limit| is_loaded(*limit))
+    {
         world.daemon.through = Some(format!("ulimit -v {} && exec \"$@\"", mebibytes << 10));
         world.daemon.start_process(&world.gate);
         let serves = wait_for("it to serve or to end", || {
@@ -25,14 +35,19 @@ pub(crate) fn start_with_little_memory_serves_or_ends_with_a_reason(backend: &'s
             world.first.knock(USER, Family::V4, &["--for", "2s"]);
             // It may not have what a knock takes, and then it says so and an engine follows.
             wait_for("a verdict", || {
-                let over = !world.daemon.logged(&["the engine ended"]).is_empty() || is_gone_or_zombie(world.daemon.pid());
+                let over = !world.daemon.logged(&["the engine ended"]).is_empty()
+                    || is_gone_or_zombie(world.daemon.pid());
                 (openings(&world) == 1 || over).then_some(())
             });
             world.daemon.stop();
         } else {
             ended += 1;
             let status = world.daemon.wait();
-            assert!(!status.success() && !world.daemon.log().trim().is_empty(), "{mebibytes} MiB: {status}, {:?}", world.daemon.log());
+            assert!(
+                !status.success() && !world.daemon.log().trim().is_empty(),
+                "{mebibytes} MiB: {status}, {:?}",
+                world.daemon.log()
+            );
             let log = world.daemon.log();
             assert!(!log.contains("panicked"), "{mebibytes} MiB: {log}");
         }
@@ -42,13 +57,25 @@ pub(crate) fn start_with_little_memory_serves_or_ends_with_a_reason(backend: &'s
 
 /// Whether the system can so much as load the program within this limit; where it can't, nothing of ours has run.
 fn is_loaded(mebibytes: u64) -> bool {
-    let script = format!("ulimit -v {} && exec {} --version", mebibytes << 10, env!("CARGO_BIN_EXE_posternd"));
+    let script = format!(
+        "ulimit -v {} && exec {} --version",
+        mebibytes << 10,
+        env!("CARGO_BIN_EXE_posternd")
+    );
     let mut command = std::process::Command::new("/bin/sh");
-    command.args(["-c", &script]).stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null()).status().unwrap().success()
+    command
+        .args(["-c", &script])
+        .stdout(std::process::Stdio::null())
+        .stderr(std::process::Stdio::null())
+        .status()
+        .unwrap()
+        .success()
 }
 
 fn is_gone_or_zombie(pid: u32) -> bool {
-    std::fs::read_to_string(format!("/proc/{pid}/stat")).map_or(true, |stat| stat.rsplit(')').next().unwrap().trim().starts_with('Z'))
+    std::fs::read_to_string(format!("/proc/{pid}/stat")).map_or(true, |stat| {
+        stat.rsplit(')').next().unwrap().trim().starts_with('Z')
+    })
 }
 
 /// Makes every request for more memory fail, as a limit does that is reached.
@@ -56,7 +83,9 @@ fn starve(world: &World, pid: u32, of: Of) -> Injector {
     Injector::at(world, pid, of, "mmap,brk", "error=ENOMEM")
 }
 
-pub(crate) fn engine_that_gets_no_more_memory_opens_only_what_is_durable_and_another_one_follows(backend: &'static str) {
+pub(crate) fn engine_that_gets_no_more_memory_opens_only_what_is_durable_and_another_one_follows(
+    backend: &'static str,
+) {
     let world = World::start(&plan(backend));
     world.first.knock("alice", Family::V6, &["--for", "10m"]);
     world.first.expect_let_in(Family::V6);
@@ -106,7 +135,9 @@ fn refused(world: &World) -> usize {
     world.daemon.logged(&["WARN", USER, "not open: "]).len()
 }
 
-pub(crate) fn monitor_that_gets_no_more_memory_leaves_protection_and_ends_to_the_kernel(backend: &'static str) {
+pub(crate) fn monitor_that_gets_no_more_memory_leaves_protection_and_ends_to_the_kernel(
+    backend: &'static str,
+) {
     let mut world = World::start(&plan(backend));
     for family in FAMILIES {
         let engine = world.daemon.engine();
@@ -122,7 +153,9 @@ pub(crate) fn monitor_that_gets_no_more_memory_leaves_protection_and_ends_to_the
         world.daemon.wait();
         drop(starving);
         let opened = openings(&world) - opened_before;
-        wait_for("the engine to go with its monitor", || is_gone(engine).then_some(()));
+        wait_for("the engine to go with its monitor", || {
+            is_gone(engine).then_some(())
+        });
         let left = in_kernel(&world, backend);
         assert!(left.len() <= 1, "{left:?}");
         wait_past(&left);

@@ -32,7 +32,13 @@ pub(crate) enum Kind {
 }
 
 impl Kind {
-    pub(crate) const ALL: [Self; 5] = [Self::OtherPort, Self::Random, Self::WrongMac, Self::Replay, Self::UnknownKey];
+    pub(crate) const ALL: [Self; 5] = [
+        Self::OtherPort,
+        Self::Random,
+        Self::WrongMac,
+        Self::Replay,
+        Self::UnknownKey,
+    ];
 
     pub(crate) fn name(self) -> &'static str {
         match self {
@@ -60,9 +66,19 @@ pub(crate) struct Flood {
 impl Flood {
     /// From this client, over IPv4.
     pub(crate) fn start(from: &Client, kind: Kind) -> Self {
-        let (over, sent) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
+        let (over, sent) = (
+            Arc::new(AtomicBool::new(false)),
+            Arc::new(AtomicU64::new(0)),
+        );
         let mut junk = Junk::of(from, kind);
-        let to = SocketAddr::new(Family::V4.address(1), if kind == Kind::OtherPort { KNOCK - 1 } else { KNOCK });
+        let to = SocketAddr::new(
+            Family::V4.address(1),
+            if kind == Kind::OtherPort {
+                KNOCK - 1
+            } else {
+                KNOCK
+            },
+        );
         let socket: UdpSocket = from.space.run(move || socket_for(to));
         socket.connect(to).unwrap();
         let (is_over, count) = (Arc::clone(&over), Arc::clone(&sent));
@@ -71,7 +87,9 @@ impl Flood {
             while !is_over.load(Ordering::Relaxed) {
                 junk.turn();
                 // A closed port that nobody hears is answered by the kernel, which comes back as an error of the next packet.
-                let gone = (0..BURST).filter(|_| socket.send(junk.next()).is_ok()).count();
+                let gone = (0..BURST)
+                    .filter(|_| socket.send(junk.next()).is_ok())
+                    .count();
                 let all = count.fetch_add(gone as u64, Ordering::Relaxed) + gone as u64;
                 if cfg!(debug_assertions) {
                     let due = Duration::from_secs_f64(all as f64 / f64::from(DEBUG_PACE));
@@ -79,7 +97,11 @@ impl Flood {
                 }
             }
         });
-        Self { over, sent, thread: Some(thread) }
+        Self {
+            over,
+            sent,
+            thread: Some(thread),
+        }
     }
 
     /// How many packets went so far.
@@ -95,7 +117,10 @@ impl Flood {
 
     fn stop(&mut self) {
         self.over.store(true, Ordering::Relaxed);
-        self.thread.take().into_iter().for_each(|thread| thread.join().unwrap());
+        self.thread
+            .take()
+            .into_iter()
+            .for_each(|thread| thread.join().unwrap());
     }
 }
 
@@ -124,12 +149,25 @@ impl Junk {
                 from.send(Family::V4, &packet);
                 vec![packet]
             }
-            Kind::UnknownKey => (0..512).map(|_| Maker::new("mallory").open(from.address(Family::V4), SERVICE, 60)).collect(),
+            Kind::UnknownKey => (0..512)
+                .map(|_| Maker::new("mallory").open(from.address(Family::V4), SERVICE, 60))
+                .collect(),
             Kind::OtherPort | Kind::Random | Kind::WrongMac => Vec::new(),
         };
         let shared = SharedKey::from_base64(&key("alice")).unwrap();
-        let alice = UserKeys::derive(&GateName::new(GATE_NAME).unwrap(), &KeyMaterial::shared(&shared));
-        let mut junk = Self { kind, alice, hint: [0; 8], made, random: [0; PACKET_MAX], dice: 0x9e37_79b9_7f4a_7c15, at: 0 };
+        let alice = UserKeys::derive(
+            &GateName::new(GATE_NAME).unwrap(),
+            &KeyMaterial::shared(&shared),
+        );
+        let mut junk = Self {
+            kind,
+            alice,
+            hint: [0; 8],
+            made,
+            random: [0; PACKET_MAX],
+            dice: 0x9e37_79b9_7f4a_7c15,
+            at: 0,
+        };
         for at in (0..PACKET_MAX - 8).step_by(8) {
             let roll = junk.roll();
             junk.random[at..at + 8].copy_from_slice(&roll.to_le_bytes());
@@ -138,13 +176,22 @@ impl Junk {
     }
 
     fn roll(&mut self) -> u64 {
-        self.dice = self.dice.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        self.dice = self
+            .dice
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
         self.dice ^ (self.dice >> 33)
     }
 
     /// What depends on the time.
     fn turn(&mut self) {
-        let now = u64::try_from(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis()).unwrap();
+        let now = u64::try_from(
+            SystemTime::now()
+                .duration_since(UNIX_EPOCH)
+                .unwrap()
+                .as_millis(),
+        )
+        .unwrap();
         self.hint = self.alice.hint_key().hint(Step::of(now)).0;
     }
 
@@ -155,7 +202,11 @@ impl Junk {
             return packet;
         }
         let len = PACKET_MIN + usize::try_from(roll >> 32).unwrap() % (PACKET_MAX - PACKET_MIN + 1);
-        let first = if self.kind == Kind::WrongMac { self.hint } else { roll.to_le_bytes() };
+        let first = if self.kind == Kind::WrongMac {
+            self.hint
+        } else {
+            roll.to_le_bytes()
+        };
         self.random[..8].copy_from_slice(&first);
         self.random[8..16].copy_from_slice(&roll.to_be_bytes());
         &self.random[..len]

@@ -28,16 +28,25 @@ const MEMORY_GROWTH: u64 = 1024;
 
 /// Alice may let in anybody, as often as she likes.
 pub(crate) fn plan(backend: &str) -> Plan {
-    Plan::empty(backend).quiet().user("alice", &format!("services = [\"tcp/{SERVICE}\"]\nquota = \"1000000/min\"\ngrant_to = \"claimed\""))
+    Plan::empty(backend).quiet().user(
+        "alice",
+        &format!("services = [\"tcp/{SERVICE}\"]\nquota = \"1000000/min\"\ngrant_to = \"claimed\""),
+    )
 }
 
 pub(crate) fn start(backend: &str, sieve: Sieve) -> World {
     let mut world = World::prepare(&plan(backend));
     if sieve == Sieve::Classic {
-        world.daemon.through = Some("exec setpriv --bounding-set -bpf,-sys_admin \"$@\"".to_owned());
+        world.daemon.through =
+            Some("exec setpriv --bounding-set -bpf,-sys_admin \"$@\"".to_owned());
     }
     world.start_again();
-    assert_eq!(world.daemon.status().hint_filter, sieve == Sieve::Hints, "{}", world.daemon.log());
+    assert_eq!(
+        world.daemon.status().hint_filter,
+        sieve == Sieve::Hints,
+        "{}",
+        world.daemon.log()
+    );
     world
 }
 
@@ -58,9 +67,15 @@ fn one(world: &World, backend: &str, kind: Kind, sieve: Sieve, round: u32) {
     // The flood has filled what it can fill.
     thread::sleep(Duration::from_millis(300));
     let before = Moment::of(world, engine, &flood);
-    let addresses: Vec<IpAddr> = (1..=KNOCKS).map(|n| IpAddr::from(Ipv4Addr::from_bits(0x0a80_0000 + (round << 8) + n))).collect();
+    let addresses: Vec<IpAddr> = (1..=KNOCKS)
+        .map(|n| IpAddr::from(Ipv4Addr::from_bits(0x0a80_0000 + (round << 8) + n)))
+        .collect();
     for (n, address) in (0..).zip(&addresses) {
-        world.first.knock("alice", Family::V4, &["--allow", &address.to_string(), "--for", "60s"]);
+        world.first.knock(
+            "alice",
+            Family::V4,
+            &["--allow", &address.to_string(), "--for", "60s"],
+        );
         thread::sleep((before.at + n * APART).saturating_duration_since(Instant::now()));
     }
     // The flood outlasts the last knock.
@@ -69,7 +84,10 @@ fn one(world: &World, backend: &str, kind: Kind, sieve: Sieve, round: u32) {
     flood.end();
     let opened = || {
         let grants = world.daemon.grants();
-        addresses.iter().filter(|address| grants.iter().any(|grant| grant.allow.addr() == **address)).count()
+        addresses
+            .iter()
+            .filter(|address| grants.iter().any(|grant| grant.allow.addr() == **address))
+            .count()
     };
     // What was admitted opens within moments, and what was lost never does.
     let deadline = Instant::now() + Duration::from_secs(3);
@@ -78,11 +96,18 @@ fn one(world: &World, backend: &str, kind: Kind, sieve: Sieve, round: u32) {
     }
     let count = opened();
     let took = (after.at - before.at).as_secs_f64();
-    let (sent, received, lost) = (after.sent - before.sent, after.received - before.received, after.lost - before.lost);
+    let (sent, received, lost) = (
+        after.sent - before.sent,
+        after.received - before.received,
+        after.lost - before.lost,
+    );
     let used = (after.used - before.used).as_nanos() as f64;
     // Of each knock that opened one line is wanted.
     let log = world.daemon.log();
-    let unwanted: Vec<&str> = log[before.log..after.log].lines().filter(|line| !line.contains("open: grant ")).collect();
+    let unwanted: Vec<&str> = log[before.log..after.log]
+        .lines()
+        .filter(|line| !line.contains("open: grant "))
+        .collect();
     let growth = unwanted.iter().map(|line| line.len() + 1).sum::<usize>() as f64 / took;
     say(&format!(
         "{backend}, {sieve:?}, {kind:?}: {:.0} packets/s for {took:.1} s, {received} read, {lost} lost; engine: {:.0} ns of CPU a packet sent, {:.0} a packet read; {} to {} kB; log {growth:.0} B/s; {count} of {KNOCKS} opened",
@@ -92,9 +117,19 @@ fn one(world: &World, backend: &str, kind: Kind, sieve: Sieve, round: u32) {
         before.held,
         after.held,
     ));
-    assert_eq!(count, KNOCKS as usize, "of {KNOCKS} knocks: {:?}", world.daemon.status());
+    assert_eq!(
+        count,
+        KNOCKS as usize,
+        "of {KNOCKS} knocks: {:?}",
+        world.daemon.status()
+    );
     assert!(growth < LOG_GROWTH, "{unwanted:?}");
-    assert!(after.held <= before.held + MEMORY_GROWTH, "the engine grew from {} to {} kB", before.held, after.held);
+    assert!(
+        after.held <= before.held + MEMORY_GROWTH,
+        "the engine grew from {} to {} kB",
+        before.held,
+        after.held
+    );
     if sieve == Sieve::Hints && kind.dies_in_the_kernel() || kind == Kind::OtherPort {
         assert_eq!(received, u64::from(KNOCKS), "junk reached the engine");
     }
@@ -117,6 +152,14 @@ impl Moment {
         let (at, sent, used) = (Instant::now(), flood.sent(), cpu(engine));
         let received = captures.iter().map(|capture| capture.received).sum();
         let lost = captures.iter().filter_map(|capture| capture.dropped).sum();
-        Self { at, sent, received, lost, used, held: memory(engine), log: world.daemon.log().len() }
+        Self {
+            at,
+            sent,
+            received,
+            lost,
+            used,
+            held: memory(engine),
+            log: world.daemon.log().len(),
+        }
     }
 }

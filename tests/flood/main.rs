@@ -7,7 +7,13 @@
 //! In a debug build the floods are slower, so that what is asked is what such a build can do. The figures are the release build's:
 //! `cargo test --release --test flood -- --nocapture`. `POSTERN_FLOODS` says how often each flood runs, and `POSTERN_SOAK` how many
 //! seconds the soak lasts (`tests/soak`).
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, clippy::disallowed_methods)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::disallowed_methods
+)]
 
 use std::process::ExitCode;
 
@@ -26,15 +32,25 @@ use world::netns::ground::{Ground, Need};
 
 fn main() -> ExitCode {
     let ground = Ground::find();
-    let needs =
-        [("iptables", [Need::Program("ip"), Need::Program("iptables-restore")]), ("nftables", [Need::Program("ip"), Need::Program("nft")])];
+    let needs = [
+        (
+            "iptables",
+            [Need::Program("ip"), Need::Program("iptables-restore")],
+        ),
+        ("nftables", [Need::Program("ip"), Need::Program("nft")]),
+    ];
     let mut trials: Vec<Trial> = Vec::new();
     for (backend, needs) in needs {
         for kind in Kind::ALL {
             let trial = |name: &str, sieve| {
-                ground.trial(format!("{backend}::every_knock_opens_{name}under_a_flood_of_{}", kind.name()), &needs, move || {
-                    knocks::open(backend, kind, sieve)
-                })
+                ground.trial(
+                    format!(
+                        "{backend}::every_knock_opens_{name}under_a_flood_of_{}",
+                        kind.name()
+                    ),
+                    &needs,
+                    move || knocks::open(backend, kind, sieve),
+                )
             };
             trials.push(trial("", Sieve::Hints));
             // The same without the kernel's hint filter, where that makes a difference.
@@ -42,9 +58,11 @@ fn main() -> ExitCode {
                 trials.push(trial("without_the_hint_filter_", Sieve::Classic));
             }
         }
-        trials.push(
-            ground.trial(format!("{backend}::nothing_grows_while_it_is_flooded_and_asked"), &needs, move || soak::nothing_grows(backend)),
-        );
+        trials.push(ground.trial(
+            format!("{backend}::nothing_grows_while_it_is_flooded_and_asked"),
+            &needs,
+            move || soak::nothing_grows(backend),
+        ));
     }
     let mut arguments = Arguments::from_args();
     // Each wants the machine for itself.
@@ -54,7 +72,10 @@ fn main() -> ExitCode {
 
 /// A number that whoever runs the tests may set.
 fn number(variable: &str, otherwise: u64) -> u64 {
-    std::env::var(variable).map_or(otherwise, |text| text.parse().unwrap_or_else(|_| panic!("{variable} is no number")))
+    std::env::var(variable).map_or(otherwise, |text| {
+        text.parse()
+            .unwrap_or_else(|_| panic!("{variable} is no number"))
+    })
 }
 
 #[expect(clippy::print_stderr, reason = "the figures are what this is for")]

@@ -37,7 +37,10 @@ pub(crate) fn nothing_grows(backend: &'static str) {
         sent += turn(&world, kind, turns);
         // An engine that has served for a turn: one that only starts has not opened all yet.
         let engine = world.daemon.engine();
-        held.push([monitor, engine].map(|pid| Held { memory: memory(pid), descriptors: descriptors(pid) }));
+        held.push([monitor, engine].map(|pid| Held {
+            memory: memory(pid),
+            descriptors: descriptors(pid),
+        }));
         if turns as usize % Kind::ALL.len() == Kind::ALL.len() - 1 {
             reload(&world);
         }
@@ -56,12 +59,23 @@ pub(crate) fn nothing_grows(backend: &'static str) {
             open(first),
             open(second)
         ));
-        assert!(most(second) <= most(first) + GROWTH, "the {who} grows: {held:?}");
-        assert!(open(second) <= open(first), "the {who} leaves descriptors open: {held:?}");
+        assert!(
+            most(second) <= most(first) + GROWTH,
+            "the {who} grows: {held:?}"
+        );
+        assert!(
+            open(second) <= open(first),
+            "the {who} leaves descriptors open: {held:?}"
+        );
     }
     world.wait_until_closed();
     world.expect_nothing_open();
-    let unexpected: Vec<String> = world.daemon.logged(&["WARN"]).into_iter().chain(world.daemon.logged(&["ERROR"])).collect();
+    let unexpected: Vec<String> = world
+        .daemon
+        .logged(&["WARN"])
+        .into_iter()
+        .chain(world.daemon.logged(&["ERROR"]))
+        .collect();
     assert_eq!(unexpected, [""; 0]);
 }
 
@@ -71,13 +85,21 @@ fn turn(world: &World, kind: Kind, turn: u32) -> u64 {
     let began = Instant::now();
     let mut knocks = 0;
     while began.elapsed() < TURN {
-        let allow = IpAddr::from(Ipv4Addr::from_bits(0x0a90_0000 + (turn << 8) + knocks % 256));
-        world.first.knock("alice", Family::V4, &["--allow", &allow.to_string(), "--for", "1s"]);
+        let allow = IpAddr::from(Ipv4Addr::from_bits(
+            0x0a90_0000 + (turn << 8) + knocks % 256,
+        ));
+        world.first.knock(
+            "alice",
+            Family::V4,
+            &["--allow", &allow.to_string(), "--for", "1s"],
+        );
         knocks += 1;
         wait_for("the grant to be told of", || {
             let grants = world.daemon.grants();
             let said = world.daemon.log();
-            (grants.iter().any(|grant| grant.allow.addr() == allow) || said.contains(&format!(" {allow}/32"))).then_some(())
+            (grants.iter().any(|grant| grant.allow.addr() == allow)
+                || said.contains(&format!(" {allow}/32")))
+            .then_some(())
         });
     }
     for family in FAMILIES {
@@ -90,7 +112,11 @@ fn turn(world: &World, kind: Kind, turn: u32) -> u64 {
 fn reload(world: &World) {
     let (before, held) = (world.daemon.engine(), descriptors(world.daemon.pid()));
     world.daemon.signal(Signal::HUP);
-    wait_for("the engine that follows", || (world.daemon.engine() != before).then_some(()));
+    wait_for("the engine that follows", || {
+        (world.daemon.engine() != before).then_some(())
+    });
     // Both are there for a moment.
-    wait_for("all of the engine before to be let go", || (descriptors(world.daemon.pid()) <= held).then_some(()));
+    wait_for("all of the engine before to be let go", || {
+        (descriptors(world.daemon.pid()) <= held).then_some(())
+    });
 }

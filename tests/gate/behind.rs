@@ -51,16 +51,31 @@ fn start_with(backend: &str, line: &str) -> Behind {
         .user("bob", &format!("services = [\"tcp/{PORT}\"]"));
     let mut world = World::prepare(&plan);
     let host = Namespace::new();
-    lay(&world.gate, &format!("link add in0 type veth peer name in0 netns {}", host.thread_id()));
+    lay(
+        &world.gate,
+        &format!(
+            "link add in0 type veth peer name in0 netns {}",
+            host.thread_id()
+        ),
+    );
     for (space, own) in [(&world.gate, 1), (&host, 5)] {
         let (v4, v6) = (address(Family::V4, own), address(Family::V6, own));
-        lay(space, &format!("addr add {v4}/24 dev in0\naddr add {v6}/64 dev in0 nodad\nlink set in0 up"));
+        lay(
+            space,
+            &format!("addr add {v4}/24 dev in0\naddr add {v6}/64 dev in0 nodad\nlink set in0 up"),
+        );
     }
-    for (space, own) in
-        [(&host, address as fn(Family, u8) -> IpAddr), (&world.first.space, Family::address), (&world.second.space, Family::address)]
-    {
+    for (space, own) in [
+        (&host, address as fn(Family, u8) -> IpAddr),
+        (&world.first.space, Family::address),
+        (&world.second.space, Family::address),
+    ] {
         for family in FAMILIES {
-            let all = if family == Family::V4 { "0.0.0.0/0" } else { "::/0" };
+            let all = if family == Family::V4 {
+                "0.0.0.0/0"
+            } else {
+                "::/0"
+            };
             lay(space, &format!("route add {all} via {}", own(family, 1)));
         }
     }
@@ -71,7 +86,12 @@ fn start_with(backend: &str, line: &str) -> Behind {
     route(&world, "0");
     let said = text(&world.daemon.at_gate(&world.gate, &["check"]));
     for name in ["net.ipv4.ip_forward=1", "net.ipv6.conf.all.forwarding=1"] {
-        assert!(said.lines().any(|line| line.starts_with("warning: ") && line.contains(name) && line.contains("not-routing")), "{said}");
+        assert!(
+            said.lines().any(|line| line.starts_with("warning: ")
+                && line.contains(name)
+                && line.contains("not-routing")),
+            "{said}"
+        );
     }
     route(&world, "1");
     assert!(!text(&world.daemon.at_gate(&world.gate, &["check"])).contains("not-routing"));
@@ -81,8 +101,13 @@ fn start_with(backend: &str, line: &str) -> Behind {
 }
 
 fn route(world: &World, value: &str) {
-    let switches = ["net.ipv4.ip_forward", "net.ipv6.conf.all.forwarding"].map(|name| format!("{name}={value}"));
-    assert!(run(&world.gate, "sysctl", &["-qw", &switches[0], &switches[1]]).status.success());
+    let switches = ["net.ipv4.ip_forward", "net.ipv6.conf.all.forwarding"]
+        .map(|name| format!("{name}={value}"));
+    assert!(
+        run(&world.gate, "sysctl", &["-qw", &switches[0], &switches[1]])
+            .status
+            .success()
+    );
 }
 
 /// Says whom it sees, then sends back what comes.
@@ -104,20 +129,32 @@ fn serve(space: &Namespace, port: u16) {
 }
 
 fn connect(client: &Client, to: SocketAddr) -> Result<TcpStream, ErrorKind> {
-    client.space.run(move || TcpStream::connect_timeout(&to, Duration::from_millis(600)).map_err(|error| error.kind()))
+    client.space.run(move || {
+        TcpStream::connect_timeout(&to, Duration::from_millis(600)).map_err(|error| error.kind())
+    })
 }
 
 fn expect_shut_out(client: &Client, to: SocketAddr) {
-    assert_eq!(connect(client, to).map(|_| "it was let in"), Err(ErrorKind::TimedOut), "{to}");
+    assert_eq!(
+        connect(client, to).map(|_| "it was let in"),
+        Err(ErrorKind::TimedOut),
+        "{to}"
+    );
 }
 
 /// A session, and whom the host sees.
 fn expect_let_in(client: &Client, to: SocketAddr) -> (TcpStream, IpAddr) {
     let mut stream = wait_for(&format!("{to} to let in"), || connect(client, to).ok());
-    stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    stream
+        .set_read_timeout(Some(Duration::from_secs(10)))
+        .unwrap();
     let mut greeting = [0; 64];
     stream.read_exact(&mut greeting).unwrap();
-    let seen = std::str::from_utf8(&greeting).unwrap().trim().parse().unwrap();
+    let seen = std::str::from_utf8(&greeting)
+        .unwrap()
+        .trim()
+        .parse()
+        .unwrap();
     (stream, seen)
 }
 
@@ -134,19 +171,32 @@ pub(crate) fn forward_by_name(backend: &'static str) {
         let world = &mut behind.world;
         let port = SocketAddr::new(family.address(1), PORT);
         expect_shut_out(&world.first, port);
-        world.first.knock("alice", family, &["-s", service(family), "--for", "600s"]);
+        world
+            .first
+            .knock("alice", family, &["-s", service(family), "--for", "600s"]);
         let (mut session, seen) = expect_let_in(&world.first, port);
         assert_eq!(seen, address(family, 1), "the host sees the gate");
         expect_shut_out(&world.second, port);
         expect_shut_out(&world.first, SocketAddr::new(address(family, 5), 22));
         let [grant] = world.wait_for_grants(1).try_into().unwrap();
-        assert_eq!((grant.services.len(), grant.forwards.len()), (0, 1), "{grant}");
+        assert_eq!(
+            (grant.services.len(), grant.forwards.len()),
+            (0, 1),
+            "{grant}"
+        );
 
         assert!(world.daemon.stop().success());
         world.start_again();
-        assert_eq!(world.daemon.grants(), [grant], "read back from the firewall, with its forward");
+        assert_eq!(
+            world.daemon.grants(),
+            [grant],
+            "read back from the firewall, with its forward"
+        );
         let (mut later, _) = expect_let_in(&world.first, port);
-        assert_eq!(world.first.postern("alice", &["close", family.name()]).code, Some(0));
+        assert_eq!(
+            world.first.postern("alice", &["close", family.name()]).code,
+            Some(0)
+        );
         world.wait_until_closed();
         expect_shut_out(&world.first, port);
         expect_alive(&mut session);
@@ -155,12 +205,27 @@ pub(crate) fn forward_by_name(backend: &'static str) {
     refusals(&behind.world);
     // Everything goes with a flush.
     let world = &mut behind.world;
-    world.first.knock("alice", Family::V4, &["-s", service(Family::V4), "--for", "600s"]);
+    world.first.knock(
+        "alice",
+        Family::V4,
+        &["-s", service(Family::V4), "--for", "600s"],
+    );
     world.wait_for_grants(1);
     assert!(world.firewall().contains("10.88.0.5"));
     assert!(world.daemon.stop().success());
-    assert!(world.daemon.at_gate(&world.gate, &["flush"]).status.success());
-    assert!(!world.firewall().to_lowercase().contains("postern") && !world.firewall().contains("10.88.0.5"), "{}", world.firewall());
+    assert!(
+        world
+            .daemon
+            .at_gate(&world.gate, &["flush"])
+            .status
+            .success()
+    );
+    assert!(
+        !world.firewall().to_lowercase().contains("postern")
+            && !world.firewall().contains("10.88.0.5"),
+        "{}",
+        world.firewall()
+    );
 }
 
 fn refusals(world: &World) {
@@ -169,7 +234,12 @@ fn refusals(world: &World) {
         ("bob", Family::V4, &["-s", "inner4"][..], "refuse services"),
         ("alice", Family::V4, &["-s", &port], "refuse services"),
         ("alice", Family::V6, &["-s", "inner4"], "refuse family"),
-        ("alice", Family::V4, &["-s", "inner4", "--target", &host], "refuse targets"),
+        (
+            "alice",
+            Family::V4,
+            &["-s", "inner4", "--target", &host],
+            "refuse targets",
+        ),
     ] {
         let before = world.daemon.status().count(reason);
         world.first.knock(user, family, wish);
@@ -183,17 +253,32 @@ pub(crate) fn forward_that_ends_its_connections(backend: &'static str) {
     let Behind { world, _host } = start_with(backend, "end_connections = true");
     for family in FAMILIES {
         let port = SocketAddr::new(family.address(1), PORT);
-        world.first.knock("alice", family, &["-s", service(family), "--for", "600s"]);
+        world
+            .first
+            .knock("alice", family, &["-s", service(family), "--for", "600s"]);
         let (mut session, _) = expect_let_in(&world.first, port);
         expect_alive(&mut session);
-        assert_eq!(world.first.postern("alice", &["close", family.name()]).code, Some(0));
+        assert_eq!(
+            world.first.postern("alice", &["close", family.name()]).code,
+            Some(0)
+        );
         world.wait_until_closed();
         wait_for("the word that it was ended", || {
-            Some(world.daemon.logged(&["connections were ended with their grants"])).filter(|lines| !lines.is_empty())
+            Some(
+                world
+                    .daemon
+                    .logged(&["connections were ended with their grants"]),
+            )
+            .filter(|lines| !lines.is_empty())
         });
-        session.set_read_timeout(Some(Duration::from_secs(1))).unwrap();
+        session
+            .set_read_timeout(Some(Duration::from_secs(1)))
+            .unwrap();
         let _ = session.write_all(b"ping");
-        assert!(!matches!(session.read(&mut [0; 4]), Ok(1..)), "{family:?}: the session lives on");
+        assert!(
+            !matches!(session.read(&mut [0; 4]), Ok(1..)),
+            "{family:?}: the session lives on"
+        );
     }
 }
 
@@ -202,13 +287,34 @@ pub(crate) fn target(backend: &'static str) {
     for family in FAMILIES {
         let [ssh, other] = [22, 23].map(|port| SocketAddr::new(address(family, 5), port));
         expect_shut_out(&world.first, ssh);
-        world.first.knock("alice", family, &["-s", "tcp/22", "--target", &ssh.ip().to_string(), "--for", "600s"]);
+        world.first.knock(
+            "alice",
+            family,
+            &[
+                "-s",
+                "tcp/22",
+                "--target",
+                &ssh.ip().to_string(),
+                "--for",
+                "600s",
+            ],
+        );
         let (mut session, seen) = expect_let_in(&world.first, ssh);
-        assert_eq!(seen, world.first.address(family), "the host sees the client");
+        assert_eq!(
+            seen,
+            world.first.address(family),
+            "the host sees the client"
+        );
         expect_shut_out(&world.second, ssh);
-        assert!(connect(&world.first, other).is_ok(), "what nobody may open is left to the host's own rules");
+        assert!(
+            connect(&world.first, other).is_ok(),
+            "what nobody may open is left to the host's own rules"
+        );
         expect_shut_out(&world.first, SocketAddr::new(family.address(1), PORT));
-        assert_eq!(world.first.postern("alice", &["close", family.name()]).code, Some(0));
+        assert_eq!(
+            world.first.postern("alice", &["close", family.name()]).code,
+            Some(0)
+        );
         world.wait_until_closed();
         expect_shut_out(&world.first, ssh);
         expect_alive(&mut session);
@@ -221,24 +327,59 @@ pub(crate) fn client_waits_and_connects(backend: &'static str) {
     for family in FAMILIES {
         let host = SocketAddr::new(address(family, 5), 22);
         let [to, gate] = [host.ip(), family.address(1)].map(|address| address.to_string());
-        let said = world.first.knock("alice", family, &["-s", "tcp/22", "--target", &to, "--wait=20s"]);
-        assert!(said.lines().nth(1).is_some_and(|line| line.starts_with(&format!("{host} is open after "))), "{said}");
+        let said = world.first.knock(
+            "alice",
+            family,
+            &["-s", "tcp/22", "--target", &to, "--wait=20s"],
+        );
+        assert!(
+            said.lines()
+                .nth(1)
+                .is_some_and(|line| line.starts_with(&format!("{host} is open after "))),
+            "{said}"
+        );
         close(&world, family);
 
         for (words, seen) in [
-            (["connect", family.name(), to.as_str(), "22", "--target"].to_vec(), world.first.address(family)),
-            (["connect", family.name(), &gate, "2200", "-s", service(family)].to_vec(), address(family, 1)),
+            (
+                ["connect", family.name(), to.as_str(), "22", "--target"].to_vec(),
+                world.first.address(family),
+            ),
+            (
+                [
+                    "connect",
+                    family.name(),
+                    &gate,
+                    "2200",
+                    "-s",
+                    service(family),
+                ]
+                .to_vec(),
+                address(family, 1),
+            ),
         ] {
             // Standard input ends at once; the host says whom it sees, hears that nothing follows, and ends, too.
             let ran = world.first.postern("alice", &words);
-            assert_eq!((ran.code, ran.out.trim()), (Some(0), seen.to_string().as_str()), "{}", ran.err);
-            assert!(ran.err.contains("postern: knocked ") && ran.err.contains(" is open after "), "{}", ran.err);
+            assert_eq!(
+                (ran.code, ran.out.trim()),
+                (Some(0), seen.to_string().as_str()),
+                "{}",
+                ran.err
+            );
+            assert!(
+                ran.err.contains("postern: knocked ") && ran.err.contains(" is open after "),
+                "{}",
+                ran.err
+            );
             close(&world, family);
         }
     }
 }
 
 fn close(world: &World, family: Family) {
-    assert_eq!(world.first.postern("alice", &["close", family.name()]).code, Some(0));
+    assert_eq!(
+        world.first.postern("alice", &["close", family.name()]).code,
+        Some(0)
+    );
     world.wait_until_closed();
 }

@@ -41,7 +41,9 @@ fn tell(world: &World, mode: &str) {
 
 pub(crate) fn failed_opening_is_refused_and_leaves_nothing(_: &'static str) {
     let world = world();
-    for (count, mode) in (1..).zip(["fails", "locked", "garbage", "killed", "babbles", "lies", "hangs"]) {
+    for (count, mode) in (1..).zip([
+        "fails", "locked", "garbage", "killed", "babbles", "lies", "hangs",
+    ]) {
         let family = FAMILIES[usize::from(count % 2 == 0)];
         tell(&world, mode);
         world.first.knock("alice", family, &["--for", "10m"]);
@@ -50,16 +52,27 @@ pub(crate) fn failed_opening_is_refused_and_leaves_nothing(_: &'static str) {
         world.expect_nothing_open();
         world.first.expect_shut_out(family);
         let lines = world.daemon.logged(&["WARN", "alice"]);
-        assert_eq!(lines.len(), usize::try_from(count).unwrap(), "one line a knock: {lines:#?}");
+        assert_eq!(
+            lines.len(),
+            usize::try_from(count).unwrap(),
+            "one line a knock: {lines:#?}"
+        );
         let line = lines.last().unwrap();
-        assert!(line.contains("not open: ") && line.contains("tables-restore ") && line.contains("; "), "{mode}: {line}");
+        assert!(
+            line.contains("not open: ") && line.contains("tables-restore ") && line.contains("; "),
+            "{mode}: {line}"
+        );
         assert!(!line.contains('\u{1b}') && line.len() < 1000, "{line}");
         world.first.knock("alice", family, &["--for", "10m"]);
         world.first.expect_let_in(family);
         world.daemon.asked(&["close", "--all"]);
         world.expect_nothing_open();
     }
-    assert_eq!(world.daemon.logged(&["the engine serves"]).len(), 1, "the daemon went on");
+    assert_eq!(
+        world.daemon.logged(&["the engine serves"]).len(),
+        1,
+        "the daemon went on"
+    );
 }
 
 pub(crate) fn failed_closing_is_tried_again_until_it_is_done(_: &'static str) {
@@ -68,7 +81,14 @@ pub(crate) fn failed_closing_is_tried_again_until_it_is_done(_: &'static str) {
         world.first.knock("alice", family, &["--for", "2s"]);
         world.first.expect_let_in(family);
         tell(&world, "fails");
-        world.daemon.wait_for_lines(2, &["WARN", "not closed, trying again", &world.first.address(family).to_string()]);
+        world.daemon.wait_for_lines(
+            2,
+            &[
+                "WARN",
+                "not closed, trying again",
+                &world.first.address(family).to_string(),
+            ],
+        );
         // The rule is still there, and by its own end it lets nobody in.
         assert_eq!(world.rules().len(), 1);
         world.first.expect_shut_out(family);
@@ -83,13 +103,25 @@ pub(crate) fn opening_by_an_orphaned_program_is_found_and_closed(_: &'static str
     let mut world = world();
     tell(&world, "slow");
     world.first.knock("alice", Family::V4, &["--for", "10m"]);
-    wait_for("the program to be at it", || world.folder().join("asleep").exists().then_some(()));
+    wait_for("the program to be at it", || {
+        world.folder().join("asleep").exists().then_some(())
+    });
     world.daemon.signal(Signal::KILL);
     world.daemon.wait();
     tell(&world, "works");
     world.start_again();
-    assert_eq!(world.rules().len(), 0, "the program was too quick, so this proves nothing");
-    world.daemon.wait_for_lines(1, &["WARN", "the firewall was changed by somebody else; protection and 0 grants were put back"]);
+    assert_eq!(
+        world.rules().len(),
+        0,
+        "the program was too quick, so this proves nothing"
+    );
+    world.daemon.wait_for_lines(
+        1,
+        &[
+            "WARN",
+            "the firewall was changed by somebody else; protection and 0 grants were put back",
+        ],
+    );
     world.expect_nothing_open();
     world.first.expect_shut_out(Family::V4);
 }

@@ -36,9 +36,16 @@ pub(crate) fn no_dress_of_a_packet_gets_it_to_the_hidden_service(backend: &'stat
     }
     for (dress, (name, frames)) in dresses(&world, 42_000).into_iter().enumerate() {
         frames.iter().for_each(|frame| wire.send(frame));
-        wait_for(&format!("an answer to {name}"), || answered(&observer).contains(&port(42_000, dress)).then_some(()));
+        wait_for(&format!("an answer to {name}"), || {
+            answered(&observer)
+                .contains(&port(42_000, dress))
+                .then_some(())
+        });
     }
-    let early: Vec<u16> = answered(&observer).into_iter().filter(|port| (41_000..42_000).contains(port)).collect();
+    let early: Vec<u16> = answered(&observer)
+        .into_iter()
+        .filter(|port| (41_000..42_000).contains(port))
+        .collect();
     assert_eq!(early, Vec::<u16>::new(), "answers to a stranger");
 }
 
@@ -67,18 +74,33 @@ fn dresses(world: &World, first_port: u16) -> Vec<(String, Vec<Vec<u8>>)> {
         ("two fragments", |packet| fragments4(packet, 16)),
         ("tiny fragments", |packet| fragments4(packet, 8)),
         ("nothing", |packet| vec![packet.to_vec()]),
-        ("hop-by-hop options", |packet| vec![behind(packet, &[HOP_BY_HOP])]),
-        ("destination options", |packet| vec![behind(packet, &[DESTINATION])]),
-        ("a chain of headers", |packet| vec![behind(packet, &[HOP_BY_HOP, DESTINATION, DESTINATION])]),
-        ("one fragment that is the whole", |packet| fragments6(packet, 32)),
+        ("hop-by-hop options", |packet| {
+            vec![behind(packet, &[HOP_BY_HOP])]
+        }),
+        ("destination options", |packet| {
+            vec![behind(packet, &[DESTINATION])]
+        }),
+        ("a chain of headers", |packet| {
+            vec![behind(packet, &[HOP_BY_HOP, DESTINATION, DESTINATION])]
+        }),
+        ("one fragment that is the whole", |packet| {
+            fragments6(packet, 32)
+        }),
         ("two fragments", |packet| fragments6(packet, 24)),
     ];
     let mut dresses = Vec::new();
     for (at, (name, dress)) in kinds.into_iter().enumerate() {
-        let (family, kind) = if at < 4 { (Family::V4, [8, 0]) } else { (Family::V6, [0x86, 0xdd]) };
+        let (family, kind) = if at < 4 {
+            (Family::V4, [8, 0])
+        } else {
+            (Family::V6, [0x86, 0xdd])
+        };
         for tag in [&[][..], &PRIORITY] {
             let packets = dress(&syn(world, family, port(first_port, dresses.len())));
-            let frames = packets.iter().map(|packet| [&macs[..], tag, &kind, packet].concat()).collect();
+            let frames = packets
+                .iter()
+                .map(|packet| [&macs[..], tag, &kind, packet].concat())
+                .collect();
             dresses.push((format!("{family:?} with {name}, tag {tag:?}"), frames));
         }
     }
@@ -93,7 +115,11 @@ fn syn(world: &World, family: Family, from_port: u16) -> Vec<u8> {
         _ => unreachable!(),
     };
     let mut bytes = Vec::new();
-    packet.tcp(from_port, SERVICE, 1, 1024).syn().write(&mut bytes, &DATA).unwrap();
+    packet
+        .tcp(from_port, SERVICE, 1, 1024)
+        .syn()
+        .write(&mut bytes, &DATA)
+        .unwrap();
     bytes
 }
 
@@ -120,7 +146,8 @@ fn fragments4(packet: &[u8], each: usize) -> Vec<Vec<u8>> {
             header.identification = u16::from_be_bytes([packet[V4], packet[V4 + 1]]);
             header.dont_fragment = false;
             header.more_fragments = (at + 1) * each < segment.len();
-            header.fragment_offset = IpFragOffset::try_new(u16::try_from(at * each / 8).unwrap()).unwrap();
+            header.fragment_offset =
+                IpFragOffset::try_new(u16::try_from(at * each / 8).unwrap()).unwrap();
             header.total_len = u16::try_from(V4 + part.len()).unwrap();
         });
         [&header[..], part].concat()
@@ -131,7 +158,9 @@ fn fragments4(packet: &[u8], each: usize) -> Vec<Vec<u8>> {
 /// Behind extension headers of eight bytes each.
 fn behind(packet: &[u8], headers: &[u8]) -> Vec<u8> {
     let next = headers.iter().skip(1).chain(&[TCP]);
-    let extensions: Vec<u8> = next.flat_map(|next| [&[*next, 0][..], &PADDING].concat()).collect();
+    let extensions: Vec<u8> = next
+        .flat_map(|next| [&[*next, 0][..], &PADDING].concat())
+        .collect();
     six(packet, headers[0], &extensions, &packet[V6..])
 }
 

@@ -15,13 +15,20 @@ print('%06d' % (struct.unpack('>I', mac[at:at + 4])[0] % 2**31 % 10**6))
 
 fn start(backend: &str) -> World {
     let user = |more: &str| format!("services = [\"tcp/{SERVICE}\"]\nquota = \"100/s\"\n{more}");
-    let plan = Plan::empty(backend).user("alice", &user(&format!("totp = \"{SECRET}\""))).user("bob", &user(""));
+    let plan = Plan::empty(backend)
+        .user("alice", &user(&format!("totp = \"{SECRET}\"")))
+        .user("bob", &user(""));
     World::start(&plan)
 }
 
 /// A knock over both families at once, with what the authenticator shows now, unless `words` say otherwise.
 fn knock(world: &World, words: &[&str]) -> Ran {
-    let addresses = FAMILIES.map(|family| format!("\"{}\"", std::net::SocketAddr::new(family.address(1), crate::world::KNOCK)));
+    let addresses = FAMILIES.map(|family| {
+        format!(
+            "\"{}\"",
+            std::net::SocketAddr::new(family.address(1), crate::world::KNOCK)
+        )
+    });
     let profile = format!(
         "[both]\ngate = \"{}\"\naddress = [{}]\nkey = \"{}\"\nservices = [\"tcp/{SERVICE}\"]\n\
          code_command = [\"/usr/bin/python3\", \"-c\", \"\"\"{AUTHENTICATOR}\"\"\", \"{SECRET}\"]\n",
@@ -29,8 +36,11 @@ fn knock(world: &World, words: &[&str]) -> Ran {
         addresses.join(", "),
         key("alice")
     );
-    postern::files::write_private(&world.folder().join("both.toml"), profile.as_bytes(), true).unwrap();
-    world.first.postern("both", &[&["knock", "both"], words].concat())
+    postern::files::write_private(&world.folder().join("both.toml"), profile.as_bytes(), true)
+        .unwrap();
+    world
+        .first
+        .postern("both", &[&["knock", "both"], words].concat())
 }
 
 pub(crate) fn open_once_for_each_family(backend: &'static str) {
@@ -50,12 +60,16 @@ pub(crate) fn open_once_for_each_family(backend: &'static str) {
     knock(&world, &[]);
     let verdict = || {
         let now = world.daemon.status();
-        Some((now.count("refuse code (used)"), now.admitted - admitted)).filter(|(used, more)| used + more == 2)
+        Some((now.count("refuse code (used)"), now.admitted - admitted))
+            .filter(|(used, more)| used + more == 2)
     };
     crate::world::wait_for("a verdict on a code that may be used", verdict);
     // Closing needs no code; a user who needs none may send one.
     for family in FAMILIES {
-        assert_eq!(world.first.postern("alice", &["close", family.name()]).code, Some(0));
+        assert_eq!(
+            world.first.postern("alice", &["close", family.name()]).code,
+            Some(0)
+        );
     }
     world.wait_until_closed();
     world.first.knock("bob", Family::V4, &[]);
@@ -65,7 +79,11 @@ pub(crate) fn open_once_for_each_family(backend: &'static str) {
 pub(crate) fn wrong_ones_are_held_up_and_no_log_has_a_secret(backend: &'static str) {
     let world = start(backend);
     for _ in 0..3 {
-        assert_eq!(knock(&world, &["--code-stdin"]).code, Some(2), "standard input is empty");
+        assert_eq!(
+            knock(&world, &["--code-stdin"]).code,
+            Some(2),
+            "standard input is empty"
+        );
     }
     for (count, guess) in (1..=5).zip(["000001", "000002", "000003", "000004", "000005"]) {
         guess_code(&world, guess);
@@ -75,14 +93,24 @@ pub(crate) fn wrong_ones_are_held_up_and_no_log_has_a_secret(backend: &'static s
     world.daemon.wait_for_count("refuse code (blocked)", 2);
     world.expect_nothing_open();
     let log = world.daemon.log();
-    assert!(log.contains("the one-time code is wrong") && !log.contains("00000") && !log.contains(&SECRET[..8]), "{log}");
+    assert!(
+        log.contains("the one-time code is wrong")
+            && !log.contains("00000")
+            && !log.contains(&SECRET[..8]),
+        "{log}"
+    );
 }
 
 fn guess_code(world: &World, code: &'static str) {
     let config = world.folder().join("alice.toml");
     let ran = world.first.space.run(move || {
         let mut command = std::process::Command::new(crate::world::POSTERN);
-        command.args(["knock", "v4"]).env("POSTERN_CONFIG", config).env("POSTERN_CODE", code).output().unwrap()
+        command
+            .args(["knock", "v4"])
+            .env("POSTERN_CONFIG", config)
+            .env("POSTERN_CODE", code)
+            .output()
+            .unwrap()
     });
     assert!(ran.status.success());
 }

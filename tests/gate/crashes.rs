@@ -34,7 +34,10 @@ const RUNS: u32 = 4;
 
 /// What the environment asks for.
 fn asked(name: &str, otherwise: u32) -> u32 {
-    std::env::var(name).map_or(otherwise, |text| text.parse().unwrap_or_else(|_| panic!("{name} is no number")))
+    std::env::var(name).map_or(otherwise, |text| {
+        text.parse()
+            .unwrap_or_else(|_| panic!("{name} is no number"))
+    })
 }
 
 /// Whom a moment kills, and what came of it, for the one line at the end.
@@ -72,7 +75,9 @@ pub(crate) fn engine_goes_with_its_monitor(backend: &'static str) {
     let engine = world.daemon.engine();
     world.daemon.signal(Signal::KILL);
     world.daemon.wait();
-    wait_for("the engine to go with its monitor", || is_gone(engine).then_some(()));
+    wait_for("the engine to go with its monitor", || {
+        is_gone(engine).then_some(())
+    });
     world.first.expect_shut_out(FAMILIES[0]);
     world.start_again();
     world.first.knock("alice", FAMILIES[0], &["--for", "10m"]);
@@ -89,7 +94,13 @@ pub(crate) fn engine_comes_back_again_and_again(backend: &'static str) {
         assert_eq!(world.daemon.grants().len(), 1, "a grant needs no engine");
         world.first.expect_let_in(FAMILIES[1]);
     }
-    assert_eq!(world.daemon.logged(&["WARN", "the engine ended: signal: 9"]).len(), 3);
+    assert_eq!(
+        world
+            .daemon
+            .logged(&["WARN", "the engine ended: signal: 9"])
+            .len(),
+        3
+    );
     world.first.knock("alice", FAMILIES[0], &[]);
     world.first.expect_let_in(FAMILIES[0]);
 }
@@ -105,16 +116,29 @@ fn moments(backend: &'static str, seed: u64) {
     for _ in 0..moments {
         one_moment(&mut world, backend, &stream, &mut dice, &mut tally);
     }
-    eprintln!("{backend}, run {seed}: {moments} moments, {tally:?}, {} other knocks", stream.sent());
+    eprintln!(
+        "{backend}, run {seed}: {moments} moments, {tally:?}, {} other knocks",
+        stream.sent()
+    );
 }
 
 /// One knock, and a kill at some moment around it.
-fn one_moment(world: &mut World, backend: &'static str, stream: &Stream, dice: &mut Dice, tally: &mut Tally) {
+fn one_moment(
+    world: &mut World,
+    backend: &'static str,
+    stream: &Stream,
+    dice: &mut Dice,
+    tally: &mut Tally,
+) {
     let family = FAMILIES[usize::from(dice.below(2) == 0)];
     let packet = world.first.packet(USER, family, &["--for", "2s"]);
     let victims = ["engine", "monitor", "both"][usize::try_from(dice.below(3)).unwrap()];
     // Half of the moments are so near that the knock is under way.
-    let (earliest, span) = if dice.below(2) == 0 { (-50, 200) } else { (-3, 20) };
+    let (earliest, span) = if dice.below(2) == 0 {
+        (-50, 200)
+    } else {
+        (-3, 20)
+    };
     let gap = i64::try_from(dice.below(span)).unwrap() + earliest;
     let is_late = dice.below(2) == 0;
     let (monitor, engine) = (world.daemon.pid(), world.daemon.engine());
@@ -135,12 +159,16 @@ fn one_moment(world: &mut World, backend: &'static str, stream: &Stream, dice: &
         world.first.send(family, &packet);
     });
     let (reported, openings) = if victims == "engine" {
-        world.daemon.wait_for_lines(serves + 1, &["the engine serves"]);
+        world
+            .daemon
+            .wait_for_lines(serves + 1, &["the engine serves"]);
         (opened(&world.daemon), openings(world) - before)
     } else {
         world.daemon.wait();
         let died = now();
-        wait_for("the engine to go with its monitor", || is_gone(engine).then_some(()));
+        wait_for("the engine to go with its monitor", || {
+            is_gone(engine).then_some(())
+        });
         let reported = (opened(&world.daemon), openings(world) - before);
         if is_late {
             // Nobody is there to end it but the kernel. A firewall program that the monitor had started may still be at it, so
@@ -154,9 +182,14 @@ fn one_moment(world: &mut World, backend: &'static str, stream: &Stream, dice: &
     let held = stream.hold();
     expect_ledger_and_kernel_agree(world, backend);
     let grants = world.daemon.grants();
-    for (id, until) in reported.into_iter().filter(|(_, until)| *until > now().plus(Duration::from_millis(100))) {
+    for (id, until) in reported
+        .into_iter()
+        .filter(|(_, until)| *until > now().plus(Duration::from_millis(100)))
+    {
         assert!(
-            grants.iter().any(|grant| grant.id == id && grant.until == until),
+            grants
+                .iter()
+                .any(|grant| grant.id == id && grant.until == until),
             "{victims} {gap}: grant {id} was reported and is lost: {grants:?}"
         );
     }
@@ -185,35 +218,61 @@ fn expect_a_knock_opens(world: &World, family: Family) -> u32 {
         }
         let before = openings(world);
         world.first.knock(USER, family, &["--for", "2s"]);
-        wait_for("the knock to open", || (openings(world) > before).then_some(()));
+        wait_for("the knock to open", || {
+            (openings(world) > before).then_some(())
+        });
     }
-    assert!(is_let_in(), "{TRIES} knocks have opened, and nobody is let in");
+    assert!(
+        is_let_in(),
+        "{TRIES} knocks have opened, and nobody is let in"
+    );
     TRIES
 }
 
 /// How often this daemon has said that a door is open for a knock of these moments.
 pub(crate) fn openings(world: &World) -> usize {
-    world.daemon.logged(&["INFO", "open: grant", &format!(": {USER}, ")]).len()
+    world
+        .daemon
+        .logged(&["INFO", "open: grant", &format!(": {USER}, ")])
+        .len()
 }
 
 /// The same bytes again, twice. They may open where the kill came before they were admitted, but not a second time. Returns whether
 /// they did.
-pub(crate) fn expect_opened_once(world: &World, family: Family, packet: &[u8], openings_before: usize) -> bool {
+pub(crate) fn expect_opened_once(
+    world: &World,
+    family: Family,
+    packet: &[u8],
+    openings_before: usize,
+) -> bool {
     let dropped = || {
         let status = world.daemon.status();
-        ["drop replay", "drop duplicate", "drop too-old"].map(|reason| status.count(reason)).iter().sum::<u64>()
+        ["drop replay", "drop duplicate", "drop too-old"]
+            .map(|reason| status.count(reason))
+            .iter()
+            .sum::<u64>()
     };
     let send = || {
         let (opened, refused) = (openings(world), dropped());
         world.first.send(family, packet);
-        wait_for("a verdict on the old packet", || (openings(world) > opened || dropped() > refused).then_some(()));
+        wait_for("a verdict on the old packet", || {
+            (openings(world) > opened || dropped() > refused).then_some(())
+        });
         openings(world) - opened
     };
     let grants = world.daemon.grants();
     let later = send();
     assert!(openings_before + later <= 1, "a replay was admitted");
-    let is_new = |now: &Grant| now.user == USER && !grants.iter().any(|grant| grant.id == now.id && grant.until == now.until);
-    assert!(later == 1 || !world.daemon.grants().iter().any(is_new), "a replay opened or renewed");
+    let is_new = |now: &Grant| {
+        now.user == USER
+            && !grants
+                .iter()
+                .any(|grant| grant.id == now.id && grant.until == now.until)
+    };
+    assert!(
+        later == 1 || !world.daemon.grants().iter().any(is_new),
+        "a replay opened or renewed"
+    );
     assert_eq!(send(), 0, "a replay was admitted");
     later == 1
 }
@@ -233,26 +292,40 @@ fn sorted(mut grants: Vec<Grant>) -> Vec<Grant> {
 
 /// The grants that the kernel itself lists.
 pub(crate) fn in_kernel(world: &World, backend: &'static str) -> Vec<Grant> {
-    let kind = if backend == "iptables" { BackendKind::Iptables } else { BackendKind::Nftables };
-    world.gate.run(move || monitor::native(kind).unwrap().list().unwrap())
+    let kind = if backend == "iptables" {
+        BackendKind::Iptables
+    } else {
+        BackendKind::Nftables
+    };
+    world
+        .gate
+        .run(move || monitor::native(kind).unwrap().list().unwrap())
 }
 
 /// The grants that posternd has logged as open: number and end.
 fn opened(daemon: &Daemon) -> Vec<(GrantId, Timestamp)> {
-    let field = |line: &str, name: &str| Some(line.split_once(name)?.1.split(' ').next()?.to_owned());
+    let field =
+        |line: &str, name: &str| Some(line.split_once(name)?.1.split(' ').next()?.to_owned());
     let line = |line: &String| {
         let until: jiff::Timestamp = field(line, " until=")?.parse().ok()?;
         let until = Timestamp::from_millis(u64::try_from(until.as_millisecond()).ok()?);
         Some((GrantId(field(line, " id=")?.parse().ok()?), until))
     };
     let mut last = std::collections::BTreeMap::new();
-    last.extend(daemon.logged(&["INFO", "open: grant"]).iter().filter_map(line));
+    last.extend(
+        daemon
+            .logged(&["INFO", "open: grant"])
+            .iter()
+            .filter_map(line),
+    );
     last.into_iter().collect()
 }
 
 /// Waits until the last of these grants must have ended.
 pub(crate) fn wait_past(grants: &[Grant]) {
-    let Some(end) = grants.iter().map(|grant| grant.until).max() else { return };
+    let Some(end) = grants.iter().map(|grant| grant.until).max() else {
+        return;
+    };
     thread::sleep(end.plus(LATE).since(now()));
 }
 
@@ -262,12 +335,17 @@ fn now() -> Timestamp {
 }
 
 fn pause(millis: i64) {
-    thread::sleep(Duration::from_millis(u64::try_from(millis).unwrap_or_default()));
+    thread::sleep(Duration::from_millis(
+        u64::try_from(millis).unwrap_or_default(),
+    ));
 }
 
 pub(crate) fn kill(pid: u32) {
     // The engine may have gone with its monitor already.
-    let _ = kill_process(Pid::from_raw(i32::try_from(pid).unwrap()).unwrap(), Signal::KILL);
+    let _ = kill_process(
+        Pid::from_raw(i32::try_from(pid).unwrap()).unwrap(),
+        Signal::KILL,
+    );
 }
 
 pub(crate) fn is_gone(pid: u32) -> bool {

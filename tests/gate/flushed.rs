@@ -21,7 +21,9 @@ const BY_IPTABLES: &[&[Command]] = &[
     &[&["-D", "POSTERN", "1"]],
     &[&["-A", "POSTERN", "-j", "ACCEPT"]],
     // Still so many rules, and still to DROP, but for others than before.
-    &[&["-R", "POSTERN", "2", "-p", "tcp", "--dport", "1", "-j", "DROP"]],
+    &[&[
+        "-R", "POSTERN", "2", "-p", "tcp", "--dport", "1", "-j", "DROP",
+    ]],
 ];
 
 const BY_NFT: &[&[Command]] = &[
@@ -29,10 +31,20 @@ const BY_NFT: &[&[Command]] = &[
     &[&["delete", "table", "inet", "postern"]],
     &[&["flush", "table", "inet", "postern"]],
     &[&["flush", "chain", "inet", "postern", "hidden"]],
-    &[&["flush", "set", "inet", "postern", "grants4"], &["flush", "set", "inet", "postern", "grants6"]],
+    &[
+        &["flush", "set", "inet", "postern", "grants4"],
+        &["flush", "set", "inet", "postern", "grants6"],
+    ],
     &[&["flush", "set", "inet", "postern", "record"]],
     // Doors of somebody else's, and the whole table switched off.
-    &[&["add", "element", "inet", "postern", "grants4", "{ 198.51.100.9 . tcp . 22 }"]],
+    &[&[
+        "add",
+        "element",
+        "inet",
+        "postern",
+        "grants4",
+        "{ 198.51.100.9 . tcp . 22 }",
+    ]],
     &[&["add", "table", "inet", "postern", "{ flags dormant; }"]],
 ];
 
@@ -43,21 +55,40 @@ pub(crate) fn is_put_back(backend: &'static str) {
         world.first.expect_let_in(family);
     }
     let grants = world.daemon.grants();
-    let (programs, ways): (&[&str], _) = if backend == "iptables" { (&["iptables", "ip6tables"], BY_IPTABLES) } else { (&["nft"], BY_NFT) };
+    let (programs, ways): (&[&str], _) = if backend == "iptables" {
+        (&["iptables", "ip6tables"], BY_IPTABLES)
+    } else {
+        (&["nft"], BY_NFT)
+    };
     let before = rules(&world, backend);
     for (count, commands) in (1..).zip(ways) {
         for command in *commands {
             for program in programs {
                 let ran = run(&world.gate, program, command);
-                assert!(ran.status.success(), "{program} {command:?}: {}", String::from_utf8_lossy(&ran.stderr));
+                assert!(
+                    ran.status.success(),
+                    "{program} {command:?}: {}",
+                    String::from_utf8_lossy(&ran.stderr)
+                );
             }
         }
         let start = Instant::now();
-        let lines = world
-            .daemon
-            .wait_for_lines(count, &["WARN", "the firewall was changed by somebody else; protection and 2 grants were put back"]);
-        assert!(start.elapsed() < NOTICED_WITHIN, "{commands:?} was noticed after {:?}", start.elapsed());
-        assert!(lines.len() <= 2 * count, "each change is told once, or twice where it was half done when it was noticed: {lines:#?}");
+        let lines = world.daemon.wait_for_lines(
+            count,
+            &[
+                "WARN",
+                "the firewall was changed by somebody else; protection and 2 grants were put back",
+            ],
+        );
+        assert!(
+            start.elapsed() < NOTICED_WITHIN,
+            "{commands:?} was noticed after {:?}",
+            start.elapsed()
+        );
+        assert!(
+            lines.len() <= 2 * count,
+            "each change is told once, or twice where it was half done when it was noticed: {lines:#?}"
+        );
         world.first.expect_both_let_in();
         for family in FAMILIES {
             world.second.expect_shut_out(family);
@@ -65,7 +96,9 @@ pub(crate) fn is_put_back(backend: &'static str) {
         assert_eq!(world.daemon.grants(), grants);
         expect_ledger_and_kernel_agree(&world, backend);
         // IPv4 may have been noticed before IPv6 was changed too.
-        crate::world::wait_for("the firewall as it was", || (rules(&world, backend) == before).then_some(()));
+        crate::world::wait_for("the firewall as it was", || {
+            (rules(&world, backend) == before).then_some(())
+        });
     }
 }
 
@@ -75,13 +108,20 @@ fn rules(world: &World, backend: &'static str) -> String {
     if backend == "iptables" {
         return all;
     }
-    all.split("elements = {").map(|part| part.split_once('}').map_or(part, |(_, rest)| rest)).collect()
+    all.split("elements = {")
+        .map(|part| part.split_once('}').map_or(part, |(_, rest)| rest))
+        .collect()
 }
 
 pub(crate) fn knocks_meanwhile_are_honest(backend: &'static str) {
-    let world = World::start(&Plan::new(backend).user("bob", "services = [\"tcp/2222\"]\nquota = \"1000/min\""));
-    let commands: &[(&str, Command)] =
-        if backend == "iptables" { &[("iptables", &["-F"]), ("iptables", &["-X"])] } else { &[("nft", &["flush", "ruleset"])] };
+    let world = World::start(
+        &Plan::new(backend).user("bob", "services = [\"tcp/2222\"]\nquota = \"1000/min\""),
+    );
+    let commands: &[(&str, Command)] = if backend == "iptables" {
+        &[("iptables", &["-F"]), ("iptables", &["-X"])]
+    } else {
+        &[("nft", &["flush", "ruleset"])]
+    };
     for (round, family) in (1..).zip([FAMILIES[0], FAMILIES[0], FAMILIES[0]]) {
         for (program, command) in commands {
             // Postern may have put its chains back between the two, and then they can't be deleted; that is no matter here.
@@ -89,12 +129,19 @@ pub(crate) fn knocks_meanwhile_are_honest(backend: &'static str) {
         }
         world.first.knock("bob", family, &["--for", "10m"]);
         let is_done = |status: &crate::world::Status| status.admitted >= round;
-        crate::world::wait_for("the knock's verdict", || Some(world.daemon.status()).filter(is_done));
+        crate::world::wait_for("the knock's verdict", || {
+            Some(world.daemon.status()).filter(is_done)
+        });
         // Whatever the verdict was, in the end it is the truth.
-        crate::world::wait_for("protection", || world.second.connect(family, crate::world::SERVICE).err());
+        crate::world::wait_for("protection", || {
+            world.second.connect(family, crate::world::SERVICE).err()
+        });
         expect_ledger_and_kernel_agree(&world, backend);
         let is_open = !world.daemon.grants().is_empty();
-        assert_eq!(world.first.connect(family, crate::world::SERVICE).is_ok(), is_open);
+        assert_eq!(
+            world.first.connect(family, crate::world::SERVICE).is_ok(),
+            is_open
+        );
         world.daemon.asked(&["close", "--all"]);
     }
 }

@@ -21,9 +21,16 @@ fn world(backend: &str) -> World {
     let path = world.folder().join("hook");
     fs::write(&path, HOOK).unwrap();
     fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
-    let hook =
-        |which: &str| format!("{which} = [\"{here}/hook\", \"{here}\", \"{which}\", \"{{user}}\", \"{{address}}\", \"{{service}}\"]\n");
-    let lines = format!("ports = [\"tcp/{SERVICE}\"]\n{}{}", hook("on_open"), hook("on_close"));
+    let hook = |which: &str| {
+        format!(
+            "{which} = [\"{here}/hook\", \"{here}\", \"{which}\", \"{{user}}\", \"{{address}}\", \"{{service}}\"]\n"
+        )
+    };
+    let lines = format!(
+        "ports = [\"tcp/{SERVICE}\"]\n{}{}",
+        hook("on_open"),
+        hook("on_close")
+    );
     world.rewrite(&Plan::new(backend).section(&format!("[service.hidden]\n{lines}")));
     world.start_again();
     world
@@ -41,9 +48,14 @@ pub(crate) fn run_after_opening_and_after_the_end(backend: &'static str) {
     world.first.knock("alice", Family::V4, &["-s", "tcp/23"]);
     world.daemon.wait_for_count("refuse services", 1);
     world.first.knock("alice", Family::V4, &["--for", "2s"]);
-    let (open, close) = (format!("on_open alice 10.77.0.2 tcp/{SERVICE}"), format!("on_close alice 10.77.0.2 tcp/{SERVICE}"));
+    let (open, close) = (
+        format!("on_open alice 10.77.0.2 tcp/{SERVICE}"),
+        format!("on_close alice 10.77.0.2 tcp/{SERVICE}"),
+    );
     assert_eq!(wait_for_ran(&world, 2), [open, close]);
-    world.daemon.wait_for_lines(1, &["DEBUG", "on_close of hidden ran", "told on_close"]);
+    world
+        .daemon
+        .wait_for_lines(1, &["DEBUG", "on_close of hidden ran", "told on_close"]);
 }
 
 pub(crate) fn hanging_hook_delays_no_knock_and_no_closing(backend: &'static str) {
@@ -57,25 +69,50 @@ pub(crate) fn hanging_hook_delays_no_knock_and_no_closing(backend: &'static str)
     world.daemon.asked(&["close", "--all"]);
     world.first.expect_both_shut_out();
     // All that happened while the first hook hung: it was not killed yet, and the second one waits behind it.
-    assert_eq!((wait_for_ran(&world, 1).len(), world.daemon.logged(&["on_open of hidden failed"]).len()), (1, 0));
+    assert_eq!(
+        (
+            wait_for_ran(&world, 1).len(),
+            world.daemon.logged(&["on_open of hidden failed"]).len()
+        ),
+        (1, 0)
+    );
     fs::remove_file(world.folder().join("hang")).unwrap();
-    assert_eq!(wait_for_ran(&world, 4).iter().filter(|line| line.starts_with("on_close")).count(), 2);
+    assert_eq!(
+        wait_for_ran(&world, 4)
+            .iter()
+            .filter(|line| line.starts_with("on_close"))
+            .count(),
+        2
+    );
 }
 
 pub(crate) fn on_close_is_made_up_for_after_a_kill(backend: &'static str) {
     let mut world = world(backend);
     world.first.knock("alice", Family::V4, &["--for", "2s"]);
     world.first.knock("alice", Family::V6, &["--for", "10m"]);
-    let end = world.wait_for_grants(2).iter().map(|grant| grant.until).min().unwrap();
+    let end = world
+        .wait_for_grants(2)
+        .iter()
+        .map(|grant| grant.until)
+        .min()
+        .unwrap();
     wait_for_ran(&world, 2);
     world.daemon.signal(Signal::KILL);
     world.daemon.wait();
-    wait_for("the first grant's end", || (postern::clock::wall() > end).then_some(()));
+    wait_for("the first grant's end", || {
+        (postern::clock::wall() > end).then_some(())
+    });
     world.start_again();
-    assert_eq!(wait_for_ran(&world, 3)[2..], [format!("on_close alice 10.77.0.2 tcp/{SERVICE}")]);
+    assert_eq!(
+        wait_for_ran(&world, 3)[2..],
+        [format!("on_close alice 10.77.0.2 tcp/{SERVICE}")]
+    );
     for family in FAMILIES {
         world.second.expect_shut_out(family);
     }
     world.daemon.asked(&["close", "--all"]);
-    assert_eq!(wait_for_ran(&world, 4)[3..], [format!("on_close alice fd77::2 tcp/{SERVICE}")]);
+    assert_eq!(
+        wait_for_ran(&world, 4)[3..],
+        [format!("on_close alice fd77::2 tcp/{SERVICE}")]
+    );
 }

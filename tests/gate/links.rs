@@ -12,7 +12,9 @@ pub(crate) fn knock_out_of_a_tunnel(backend: &'static str) {
         let world = World::start(&Plan::new(backend).gate(interfaces));
         let mut tun = Tun::new(&world.gate);
         if interfaces.contains("tun0") {
-            world.daemon.wait_for_lines(1, &["listening on tun0", "INFO"]);
+            world
+                .daemon
+                .wait_for_lines(1, &["listening on tun0", "INFO"]);
         }
         for family in FAMILIES {
             let claimed = world.first.address(family).to_string();
@@ -36,7 +38,9 @@ fn out_of_the_tunnel(family: Family, payload: &[u8]) -> Vec<u8> {
 }
 
 pub(crate) fn link_down_and_up(backend: &'static str) {
-    flaps(backend, |world| world.gate.ip("link set gate2 down").clear());
+    flaps(backend, |world| {
+        world.gate.ip("link set gate2 down").clear()
+    });
 }
 
 pub(crate) fn interface_deleted_and_made_again(backend: &'static str) {
@@ -45,7 +49,10 @@ pub(crate) fn interface_deleted_and_made_again(backend: &'static str) {
 
 /// Twice, on a named interface and on any: heard, gone, heard again.
 fn flaps(backend: &str, go: fn(&World)) {
-    for (interfaces, named) in [("interfaces = [\"gate2\"]", true), ("interfaces = [\"any\"]", false)] {
+    for (interfaces, named) in [
+        ("interfaces = [\"gate2\"]", true),
+        ("interfaces = [\"any\"]", false),
+    ] {
         let world = World::start(&Plan::new(backend).gate(interfaces));
         let (mut heard, mut lost, mut back) = (0, 0, 0);
         for round in 0..3 {
@@ -53,12 +60,16 @@ fn flaps(backend: &str, go: fn(&World)) {
                 go(&world);
                 if named {
                     lost += 1;
-                    world.daemon.wait_for_lines(lost, &["listening on gate2 is not possible now"]);
+                    world
+                        .daemon
+                        .wait_for_lines(lost, &["listening on gate2 is not possible now"]);
                 }
                 come_back(&world);
                 if named {
                     back += 1;
-                    world.daemon.wait_for_lines(back, &["listening on gate2", "INFO"]);
+                    world
+                        .daemon
+                        .wait_for_lines(back, &["listening on gate2", "INFO"]);
                 }
             }
             for family in FAMILIES {
@@ -68,7 +79,11 @@ fn flaps(backend: &str, go: fn(&World)) {
                 world.first.expect_let_in(family);
             }
         }
-        assert_eq!(world.daemon.logged(&["is not possible now"]).len(), lost, "each loss is told once");
+        assert_eq!(
+            world.daemon.logged(&["is not possible now"]).len(),
+            lost,
+            "each loss is told once"
+        );
     }
 }
 
@@ -82,27 +97,51 @@ fn come_back(world: &World) {
 /// Only `late0` is listened to, and it is not there yet; what comes over the other cable is nobody's business.
 pub(crate) fn interface_that_comes_late(backend: &'static str) {
     let world = World::start(&Plan::new(backend).gate("interfaces = [\"late0\"]"));
-    world.daemon.wait_for_lines(1, &["listening on late0 is not possible now"]);
-    let knock = |family: Family| world.first.packet("alice", family, &["--allow", &world.first.address(family).to_string()]);
+    world
+        .daemon
+        .wait_for_lines(1, &["listening on late0 is not possible now"]);
+    let knock = |family: Family| {
+        world.first.packet(
+            "alice",
+            family,
+            &["--allow", &world.first.address(family).to_string()],
+        )
+    };
     for round in 1..=2 {
         let there = world.first.space.thread_id;
-        lay(&world.gate, &format!("link add late0 type veth peer name late1 netns {there}"));
+        lay(
+            &world.gate,
+            &format!("link add late0 type veth peer name late1 netns {there}"),
+        );
         for (space, name, host) in [(&world.gate, "late0", 1), (&world.first.space, "late1", 2)] {
-            let addresses = format!("addr add 10.78.0.{host}/24 dev {name}\naddr add fd78::{host}/64 dev {name} nodad\n");
+            let addresses = format!(
+                "addr add 10.78.0.{host}/24 dev {name}\naddr add fd78::{host}/64 dev {name} nodad\n"
+            );
             lay(space, &format!("link set {name} up\n{addresses}"));
         }
-        world.daemon.wait_for_lines(round, &["listening on late0", "INFO"]);
+        world
+            .daemon
+            .wait_for_lines(round, &["listening on late0", "INFO"]);
         world.first.space.wait_until_it_carries("late1");
         for (family, gate) in FAMILIES.into_iter().zip(["10.78.0.1", "fd78::1"]) {
             world.first.send(family, &knock(family));
             world.first.expect_shut_out(family);
-            world.first.send_to(SocketAddr::new(gate.parse().unwrap(), KNOCK), &knock(family));
+            world.first.send_to(
+                SocketAddr::new(gate.parse().unwrap(), KNOCK),
+                &knock(family),
+            );
             world.first.expect_let_in(family);
         }
         let status = world.daemon.status();
-        assert_eq!((status.admitted, status.reasons.len()), (2 * u64::try_from(round).unwrap(), 0), "{status:?}");
+        assert_eq!(
+            (status.admitted, status.reasons.len()),
+            (2 * u64::try_from(round).unwrap(), 0),
+            "{status:?}"
+        );
         world.daemon.asked(&["close", "--all"]);
         world.gate.ip("link del late0");
-        world.daemon.wait_for_lines(round + 1, &["listening on late0 is not possible now"]);
+        world
+            .daemon
+            .wait_for_lines(round + 1, &["listening on late0 is not possible now"]);
     }
 }

@@ -18,7 +18,11 @@ pub(crate) fn session_outlives_its_grant(backend: &'static str) {
     world.start_again();
     for family in FAMILIES {
         expect_no_login(&world, &world.first, family);
-        world.first.knock("alice", family, &["-s", &format!("tcp/{PORT}"), "--for", "10s"]);
+        world.first.knock(
+            "alice",
+            family,
+            &["-s", &format!("tcp/{PORT}"), "--for", "10s"],
+        );
     }
     world.wait_for_grants(2);
     let mut sessions = FAMILIES.map(|family| Session::start(&world, &world.first, family));
@@ -43,30 +47,56 @@ fn expect_no_login(world: &World, client: &Client, family: Family) {
     let output = ssh.wait_with_output().unwrap();
     let said = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(255), "ssh: {said}");
-    assert!(said.contains("timed out"), "hidden means silent, but ssh says: {said}");
+    assert!(
+        said.contains("timed out"),
+        "hidden means silent, but ssh says: {said}"
+    );
 }
 
 /// `ssh` that runs `cat` at the gate.
 fn ssh(world: &World, client: &Client, family: Family, option: &'static str) -> Child {
-    let words = [options(world, &[option]), destination(family), vec!["cat".to_owned()]].concat();
+    let words = [
+        options(world, &[option]),
+        destination(family),
+        vec!["cat".to_owned()],
+    ]
+    .concat();
     client.space.run(move || {
         let mut command = Command::new("ssh");
-        command.args(words).env_remove("SSH_AUTH_SOCK").stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+            .args(words)
+            .env_remove("SSH_AUTH_SOCK")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
         command.spawn().unwrap()
     })
 }
 
 /// What ssh needs to log in with the test's own key, and with nothing of the tester's.
 pub(crate) fn options(world: &World, more: &[&str]) -> Vec<String> {
-    let common = ["StrictHostKeyChecking=no", "UserKnownHostsFile=/dev/null", "BatchMode=yes", "LogLevel=ERROR"];
+    let common = [
+        "StrictHostKeyChecking=no",
+        "UserKnownHostsFile=/dev/null",
+        "BatchMode=yes",
+        "LogLevel=ERROR",
+    ];
     let key = world.folder().join("user_key").display().to_string();
-    let words = common.iter().chain(more).flat_map(|option| ["-o", option]).chain(["-F", "none", "-i", &key]);
+    let words = common
+        .iter()
+        .chain(more)
+        .flat_map(|option| ["-o", option])
+        .chain(["-F", "none", "-i", &key]);
     words.map(str::to_owned).collect()
 }
 
 /// The gate's sshd.
 pub(crate) fn destination(family: Family) -> Vec<String> {
-    vec!["-p".to_owned(), PORT.to_string(), format!("root@{}", family.address(1))]
+    vec![
+        "-p".to_owned(),
+        PORT.to_string(),
+        format!("root@{}", family.address(1)),
+    ]
 }
 
 /// A login whose remote end sends back what it is sent.
@@ -80,13 +110,21 @@ impl Session {
         let mut ssh = ssh(world, client, family, "ConnectTimeout=20");
         let out = BufReader::new(ssh.stdout.take().unwrap());
         let (send, lines) = channel();
-        std::thread::spawn(move || out.lines().map_while(Result::ok).try_for_each(|line| send.send(line)));
+        std::thread::spawn(move || {
+            out.lines()
+                .map_while(Result::ok)
+                .try_for_each(|line| send.send(line))
+        });
         Self { ssh, lines }
     }
 
     fn echoes(&mut self, words: &str) {
         writeln!(self.ssh.stdin.as_mut().unwrap(), "{words}").unwrap();
-        assert_eq!(self.lines.recv_timeout(PATIENCE).as_deref(), Ok(words), "the session is dead");
+        assert_eq!(
+            self.lines.recv_timeout(PATIENCE).as_deref(),
+            Ok(words),
+            "the session is dead"
+        );
     }
 
     fn ends_well(&mut self) {
@@ -127,11 +165,20 @@ impl Sshd {
 
 /// sshd insists on /run/sshd, which is there only where systemd made it: it gets a /run of its own.
 fn start(config: &Path) -> Child {
-    let script = "mount -t tmpfs tmpfs /run && mkdir -m 755 /run/sshd && exec \"$0\" -D -e -f \"$1\"";
+    let script =
+        "mount -t tmpfs tmpfs /run && mkdir -m 755 /run/sshd && exec \"$0\" -D -e -f \"$1\"";
     let log = fs::File::create(config.with_file_name("sshd.log")).unwrap();
     let mut command = Command::new("unshare");
-    command.args(["--mount", "sh", "-c", script]).arg(find("sshd").unwrap()).arg(config);
-    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn().unwrap()
+    command
+        .args(["--mount", "sh", "-c", script])
+        .arg(find("sshd").unwrap())
+        .arg(config);
+    command
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(log)
+        .spawn()
+        .unwrap()
 }
 
 impl Drop for Sshd {
@@ -143,7 +190,23 @@ impl Drop for Sshd {
 
 fn key_pair(world: &World, name: &str) -> PathBuf {
     let path = world.folder().join(name);
-    let made = run(&world.gate, "ssh-keygen", &["-q", "-t", "ed25519", "-N", "", "-f", path.to_str().unwrap()]);
-    assert!(made.status.success(), "ssh-keygen: {}", String::from_utf8_lossy(&made.stderr));
+    let made = run(
+        &world.gate,
+        "ssh-keygen",
+        &[
+            "-q",
+            "-t",
+            "ed25519",
+            "-N",
+            "",
+            "-f",
+            path.to_str().unwrap(),
+        ],
+    );
+    assert!(
+        made.status.success(),
+        "ssh-keygen: {}",
+        String::from_utf8_lossy(&made.stderr)
+    );
     path
 }

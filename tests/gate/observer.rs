@@ -26,28 +26,47 @@ pub(crate) struct Observer {
 impl Observer {
     pub(crate) fn start(client: &Client) -> Self {
         let socket = client.space.run(|| {
-            let socket = Socket::new(Domain::PACKET, Type::RAW, Some(Protocol::from(i32::from(ETH_P_ALL.to_be())))).unwrap();
+            let socket = Socket::new(
+                Domain::PACKET,
+                Type::RAW,
+                Some(Protocol::from(i32::from(ETH_P_ALL.to_be()))),
+            )
+            .unwrap();
             // What the client sends is not kept, so that it cannot crowd out what the gate sends.
             let load_type = SockFilter::new(0x20, 0, 0, PACKET_TYPE);
             let if_outgoing = SockFilter::new(0x15, 0, 1, OUTGOING);
-            let [nothing, all] = [0, u32::from(u16::MAX)].map(|bytes| SockFilter::new(0x06, 0, 0, bytes));
-            socket.attach_filter(&[load_type, if_outgoing, nothing, all]).unwrap();
-            socket.set_read_timeout(Some(Duration::from_millis(50))).unwrap();
+            let [nothing, all] =
+                [0, u32::from(u16::MAX)].map(|bytes| SockFilter::new(0x06, 0, 0, bytes));
+            socket
+                .attach_filter(&[load_type, if_outgoing, nothing, all])
+                .unwrap();
+            socket
+                .set_read_timeout(Some(Duration::from_millis(50)))
+                .unwrap();
             socket
         });
-        let (frames, over) = (Arc::new(Mutex::new(Vec::new())), Arc::new(AtomicBool::new(false)));
+        let (frames, over) = (
+            Arc::new(Mutex::new(Vec::new())),
+            Arc::new(AtomicBool::new(false)),
+        );
         let (kept, told, gate) = (Arc::clone(&frames), Arc::clone(&over), client.mac(1));
         let thread = std::thread::spawn(move || {
             let mut buffer = vec![0; 65_536];
             while !told.load(Ordering::Relaxed) {
-                let Ok(len) = (&socket).read(&mut buffer) else { continue };
+                let Ok(len) = (&socket).read(&mut buffer) else {
+                    continue;
+                };
                 let frame = &buffer[..len];
                 if frame.get(6..12) == Some(&gate[..]) && !finds_neighbours(frame) {
                     kept.lock().unwrap().push(frame.to_vec());
                 }
             }
         });
-        Self { frames, over, thread: Some(thread) }
+        Self {
+            frames,
+            over,
+            thread: Some(thread),
+        }
     }
 
     /// All frames so far.
@@ -62,7 +81,10 @@ fn finds_neighbours(frame: &[u8]) -> bool {
     match frame.get(12..14) {
         Some([0x08, 0x06]) => true,
         Some([0x86, 0xdd]) if frame.starts_with(&[0x33, 0x33, 0, 0, 0, 0x16]) => true,
-        Some([0x86, 0xdd]) => frame.get(20) == Some(&58) && frame.get(54).is_some_and(|kind| (133..=137).contains(kind)),
+        Some([0x86, 0xdd]) => {
+            frame.get(20) == Some(&58)
+                && frame.get(54).is_some_and(|kind| (133..=137).contains(kind))
+        }
         _ => false,
     }
 }

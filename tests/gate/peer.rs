@@ -11,7 +11,9 @@ use base64::engine::general_purpose::STANDARD;
 use postern_proto::PrivateKey;
 use serde_json::{Value, json};
 
-use crate::world::{Client, FAMILIES, Family, GATE_NAME, KNOCK, Plan, SERVICE, World, key, seed, wait_for};
+use crate::world::{
+    Client, FAMILIES, Family, GATE_NAME, KNOCK, Plan, SERVICE, World, key, seed, wait_for,
+};
 
 const PYTHON: &str = "/usr/bin/python3";
 
@@ -22,8 +24,18 @@ fn plan(backend: &str) -> Plan {
     Plan::empty(backend)
         .gate("private_key = \"gate.key\"\nwindow = \"5m\"")
         .user("shared", &service)
-        .user_with("pair", &format!("public_key = \"{}\"\n{service}", public("pair")))
-        .user_with("psk", &format!("public_key = \"{}\"\npsk = \"{}\"\n{service}", public("psk"), key("psk")))
+        .user_with(
+            "pair",
+            &format!("public_key = \"{}\"\n{service}", public("pair")),
+        )
+        .user_with(
+            "psk",
+            &format!(
+                "public_key = \"{}\"\npsk = \"{}\"\n{service}",
+                public("psk"),
+                key("psk")
+            ),
+        )
 }
 
 fn private(name: &str) -> PrivateKey {
@@ -67,22 +79,56 @@ fn describe(user: &str, family: Family, knocks: &Value) -> Value {
 
 /// Runs a script of the peer's; its lines of JSON.
 fn peer(client: &Client, arguments: &[&str], input: &Value) -> Vec<Value> {
-    let (arguments, input) = (arguments.iter().map(ToString::to_string).collect::<Vec<_>>(), input.to_string());
+    let (arguments, input) = (
+        arguments
+            .iter()
+            .map(ToString::to_string)
+            .collect::<Vec<_>>(),
+        input.to_string(),
+    );
     let output = client.space.run(move || {
         let mut command = Command::new(PYTHON);
-        command.args(arguments).current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/peer")).env("PYTHONDONTWRITEBYTECODE", "1");
-        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-        child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+        command
+            .args(arguments)
+            .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/peer"))
+            .env("PYTHONDONTWRITEBYTECODE", "1");
+        let mut child = command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        child
+            .stdin
+            .take()
+            .unwrap()
+            .write_all(input.as_bytes())
+            .unwrap();
         child.wait_with_output().unwrap()
     });
-    assert!(output.status.success(), "the peer: {}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8(output.stdout).unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    assert!(
+        output.status.success(),
+        "the peer: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    String::from_utf8(output.stdout)
+        .unwrap()
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect()
 }
 
 /// Makes packets without sending them.
 fn made(client: &Client, description: &Value) -> Vec<Vec<u8>> {
     let lines = peer(client, &["send.py", "--print"], description);
-    lines.iter().map(|line| STANDARD.decode(line["packet_base64"].as_str().unwrap()).unwrap()).collect()
+    lines
+        .iter()
+        .map(|line| {
+            STANDARD
+                .decode(line["packet_base64"].as_str().unwrap())
+                .unwrap()
+        })
+        .collect()
 }
 
 pub(crate) fn opens_with_every_kind_of_key(backend: &'static str) {
@@ -91,12 +137,24 @@ pub(crate) fn opens_with_every_kind_of_key(backend: &'static str) {
     for user in ["shared", "pair", "psk"] {
         for family in FAMILIES {
             world.first.expect_shut_out(family);
-            peer(&world.first, &["send.py"], &describe(user, family, &json!([{}])));
+            peer(
+                &world.first,
+                &["send.py"],
+                &describe(user, family, &json!([{}])),
+            );
             admitted += 1;
             world.daemon.wait_for_admitted(admitted);
             assert_eq!(world.wait_for_grants(1)[0].user, user);
             world.first.expect_let_in(family);
-            peer(&world.first, &["send.py"], &describe(user, family, &json!([{ "request": { "action": "close", "items": [] } }])));
+            peer(
+                &world.first,
+                &["send.py"],
+                &describe(
+                    user,
+                    family,
+                    &json!([{ "request": { "action": "close", "items": [] } }]),
+                ),
+            );
             world.wait_until_closed();
         }
     }
@@ -121,8 +179,14 @@ pub(crate) fn each_damage_has_its_reason(backend: &'static str) {
         (json!({ "key": other }), "drop unknown-hint"),
         (json!({ "hint_step_offset": 1 }), "drop step-mismatch"),
         (json!({ "hint_step_offset": -1 }), "drop step-mismatch"),
-        (json!({ "timestamp_offset_ms": -3_600_000 }), "drop unknown-hint"),
-        (json!({ "timestamp_offset_ms": 3_600_000 }), "drop unknown-hint"),
+        (
+            json!({ "timestamp_offset_ms": -3_600_000 }),
+            "drop unknown-hint",
+        ),
+        (
+            json!({ "timestamp_offset_ms": 3_600_000 }),
+            "drop unknown-hint",
+        ),
         (json!({ "length": 64, "truncate": 131 }), "drop length"),
         (json!({ "length": 448, "pad": 517 }), "drop length"),
         (json!({ "truncate": 1 }), "drop length"),
@@ -131,13 +195,24 @@ pub(crate) fn each_damage_has_its_reason(backend: &'static str) {
     ];
     for (user, family) in [("shared", Family::V4), ("psk", Family::V6)] {
         let knocks: Value = cases.iter().map(|(knock, _)| knock.clone()).collect();
-        for (packet, (knock, reason)) in made(&world.first, &describe(user, family, &knocks)).iter().zip(&cases) {
+        for (packet, (knock, reason)) in made(&world.first, &describe(user, family, &knocks))
+            .iter()
+            .zip(&cases)
+        {
             expect_only(&world, family, packet, reason, &knock.to_string());
         }
     }
     for (offset, reason) in [(-310_000, "drop too-old"), (310_000, "drop too-new")] {
         wait_until_its_step_is_known(offset);
-        let packet = made(&world.first, &describe("pair", Family::V4, &json!([{ "timestamp_offset_ms": offset }]))).remove(0);
+        let packet = made(
+            &world.first,
+            &describe(
+                "pair",
+                Family::V4,
+                &json!([{ "timestamp_offset_ms": offset }]),
+            ),
+        )
+        .remove(0);
         expect_only(&world, Family::V4, &packet, reason, &offset.to_string());
     }
     world.expect_nothing_open();
@@ -146,27 +221,54 @@ pub(crate) fn each_damage_has_its_reason(backend: &'static str) {
 /// Ten seconds outside the window of 300 s, and still in a step that the window touches: outside of these the hint is unknown.
 fn wait_until_its_step_is_known(offset_ms: i64) {
     wait_for("the right part of a step", || {
-        let now = i64::try_from(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis()).unwrap();
+        let now = i64::try_from(
+            SystemTime::now()
+                .duration_since(UNIX_EPOCH)
+                .unwrap()
+                .as_millis(),
+        )
+        .unwrap();
         let edge = now + offset_ms.signum() * 300_000;
         // A few seconds more, for the packet has yet to be made and sent.
         let margin = if offset_ms < 0 { 0 } else { 5_000 };
-        ((edge + margin).div_euclid(64_000) == (edge + offset_ms.signum() * 15_000).div_euclid(64_000)).then_some(())
+        ((edge + margin).div_euclid(64_000)
+            == (edge + offset_ms.signum() * 15_000).div_euclid(64_000))
+        .then_some(())
     });
 }
 
 pub(crate) fn each_broken_body_has_its_rule(backend: &'static str) {
     let world = start(backend);
-    let list = "import broken, json; print(json.dumps([[case.name, case.rule] for case in broken.CASES]))";
-    let cases: Vec<(String, String)> = serde_json::from_value(peer(&world.first, &["-c", list], &json!({})).remove(0)).unwrap();
-    assert!(cases.len() >= 60, "the peer has only {} broken bodies", cases.len());
-    let knocks: Value = cases.iter().map(|(name, _)| json!({ "break": name })).collect();
+    let list =
+        "import broken, json; print(json.dumps([[case.name, case.rule] for case in broken.CASES]))";
+    let cases: Vec<(String, String)> =
+        serde_json::from_value(peer(&world.first, &["-c", list], &json!({})).remove(0)).unwrap();
+    assert!(
+        cases.len() >= 60,
+        "the peer has only {} broken bodies",
+        cases.len()
+    );
+    let knocks: Value = cases
+        .iter()
+        .map(|(name, _)| json!({ "break": name }))
+        .collect();
     let packets = made(&world.first, &describe("shared", Family::V4, &knocks));
     assert_eq!(packets.len(), cases.len());
     for (packet, (name, rule)) in packets.iter().zip(&cases) {
-        expect_only(&world, Family::V4, packet, &format!("drop malformed ({rule})"), name);
+        expect_only(
+            &world,
+            Family::V4,
+            packet,
+            &format!("drop malformed ({rule})"),
+            name,
+        );
     }
     let rules = world.daemon.status().reasons.len();
-    assert_eq!(rules, postern_proto::Malformed::ALL.len(), "every rule has been broken once");
+    assert_eq!(
+        rules,
+        postern_proto::Malformed::ALL.len(),
+        "every rule has been broken once"
+    );
     world.expect_nothing_open();
 }
 
@@ -185,7 +287,13 @@ pub(crate) fn replays_are_told_from_duplicates(backend: &'static str) {
         expect_only(&world, family, &packet, "drop replay", "a replay");
     }
     let reasons = world.daemon.status().reasons;
-    assert_eq!(reasons, BTreeMap::from([("drop duplicate".to_owned(), 2), ("drop replay".to_owned(), 2)]));
+    assert_eq!(
+        reasons,
+        BTreeMap::from([
+            ("drop duplicate".to_owned(), 2),
+            ("drop replay".to_owned(), 2)
+        ])
+    );
     world.expect_nothing_open();
 }
 
@@ -194,10 +302,15 @@ fn expect_only(world: &World, family: Family, packet: &[u8], reason: &str, what:
     let before = world.daemon.status();
     world.first.send(family, packet);
     let after = wait_for(&format!("a verdict on {what}"), || {
-        Some(world.daemon.status()).filter(|now| (now.admitted, &now.reasons) != (before.admitted, &before.reasons))
+        Some(world.daemon.status())
+            .filter(|now| (now.admitted, &now.reasons) != (before.admitted, &before.reasons))
     });
     let mut expected = before.reasons;
     *expected.entry(reason.to_owned()).or_default() += 1;
-    assert_eq!((after.admitted, after.reasons), (before.admitted, expected), "{what}");
+    assert_eq!(
+        (after.admitted, after.reasons),
+        (before.admitted, expected),
+        "{what}"
+    );
     assert_eq!(world.daemon.grants(), [], "{what} opened something");
 }

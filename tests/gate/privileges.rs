@@ -20,12 +20,18 @@ impl Described {
     /// Every thread by itself: capabilities and filters are a thread's own.
     fn threads(pid: u32) -> Vec<Self> {
         let tasks = fs::read_dir(format!("/proc/{pid}/task")).unwrap();
-        tasks.map(|task| Self(fs::read_to_string(task.unwrap().path().join("status")).unwrap())).collect()
+        tasks
+            .map(|task| Self(fs::read_to_string(task.unwrap().path().join("status")).unwrap()))
+            .collect()
     }
 
     fn field(&self, name: &str) -> &str {
-        let line = self.0.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(":\t"));
-        line.unwrap_or_else(|| panic!("no {name} in {}", self.0)).trim()
+        let line = self
+            .0
+            .lines()
+            .find_map(|line| line.strip_prefix(name)?.strip_prefix(":\t"));
+        line.unwrap_or_else(|| panic!("no {name} in {}", self.0))
+            .trim()
     }
 }
 
@@ -43,7 +49,10 @@ pub(crate) fn engine_has_none(backend: &'static str) {
         for set in CAPABILITIES {
             assert_eq!(thread.field(set), "0".repeat(16), "{set}");
         }
-        assert_eq!([thread.field("NoNewPrivs"), thread.field("Seccomp")], ["1", "2"]);
+        assert_eq!(
+            [thread.field("NoNewPrivs"), thread.field("Seccomp")],
+            ["1", "2"]
+        );
     }
     shows_its_memory_to_nobody(engine);
 }
@@ -52,7 +61,8 @@ pub(crate) fn monitor_has_what_it_needs(backend: &'static str) {
     let world = World::start(&Plan::new(backend));
     let monitor = world.daemon.pid();
     // What this machine has not got, nobody keeps.
-    let mine = u64::from_str_radix(Described::process(std::process::id()).field("CapPrm"), 16).unwrap();
+    let mine =
+        u64::from_str_radix(Described::process(std::process::id()).field("CapPrm"), 16).unwrap();
     let kept = KEPT.iter().fold(0u64, |set, number| set | 1 << number) & mine;
     for thread in Described::threads(monitor) {
         assert_eq!(thread.field("Uid"), "0\t0\t0\t0");
@@ -60,7 +70,10 @@ pub(crate) fn monitor_has_what_it_needs(backend: &'static str) {
             assert_eq!(thread.field(set), format!("{wanted:016x}"), "{set}");
         }
         // With iptables it runs programs, whose system calls nobody can foretell.
-        assert_eq!([thread.field("NoNewPrivs"), thread.field("Seccomp")], ["1", if backend == "nftables" { "2" } else { "0" }]);
+        assert_eq!(
+            [thread.field("NoNewPrivs"), thread.field("Seccomp")],
+            ["1", if backend == "nftables" { "2" } else { "0" }]
+        );
     }
     shows_its_memory_to_nobody(monitor);
 }
@@ -68,24 +81,53 @@ pub(crate) fn monitor_has_what_it_needs(backend: &'static str) {
 /// No core dump, and nothing in /proc for anybody without the right to trace everyone, not even for the same user.
 fn shows_its_memory_to_nobody(pid: u32) {
     let limits = fs::read_to_string(format!("/proc/{pid}/limits")).unwrap();
-    let core = limits.lines().find_map(|line| line.strip_prefix("Max core file size")).unwrap();
-    assert_eq!(core.split_whitespace().take(2).collect::<Vec<_>>(), ["0", "0"], "{core}");
-    let user = Described::process(pid).field("Uid").split('\t').next().unwrap().to_owned();
+    let core = limits
+        .lines()
+        .find_map(|line| line.strip_prefix("Max core file size"))
+        .unwrap();
+    assert_eq!(
+        core.split_whitespace().take(2).collect::<Vec<_>>(),
+        ["0", "0"],
+        "{core}"
+    );
+    let user = Described::process(pid)
+        .field("Uid")
+        .split('\t')
+        .next()
+        .unwrap()
+        .to_owned();
     // Such a right of the one looked at would close it by itself.
     let without = |arguments: &[&str]| {
         let mut command = std::process::Command::new("setpriv");
-        command.args(["--reuid", &user, "--clear-groups", "--bounding-set=-sys_ptrace", "--inh-caps=-sys_ptrace"]).args(arguments);
+        command
+            .args([
+                "--reuid",
+                &user,
+                "--clear-groups",
+                "--bounding-set=-sys_ptrace",
+                "--inh-caps=-sys_ptrace",
+            ])
+            .args(arguments);
         command
     };
-    let looked = |at: u32| without(&["head", "-c", "0", &format!("/proc/{at}/mem")]).output().unwrap();
+    let looked = |at: u32| {
+        without(&["head", "-c", "0", &format!("/proc/{at}/mem")])
+            .output()
+            .unwrap()
+    };
     // As that user, a process of one's own that says nothing else about itself is open.
     let mut sleeper = without(&["sleep", "60"]).spawn().unwrap();
-    let is_open = crate::world::wait_for("a process that can be looked at", || looked(sleeper.id()).status.success().then_some(true));
+    let is_open = crate::world::wait_for("a process that can be looked at", || {
+        looked(sleeper.id()).status.success().then_some(true)
+    });
     let closed = looked(pid);
     let _ = sleeper.kill();
     let _ = sleeper.wait();
     assert!(is_open && !closed.status.success(), "{closed:?}");
-    assert!(String::from_utf8_lossy(&closed.stderr).contains("Permission denied"), "{closed:?}");
+    assert!(
+        String::from_utf8_lossy(&closed.stderr).contains("Permission denied"),
+        "{closed:?}"
+    );
 }
 
 pub(crate) fn keys_are_not_on_show(backend: &'static str) {

@@ -13,14 +13,18 @@ const NOTHING: [String; 0] = [];
 
 fn plan(backend: &'static str) -> Plan {
     let lines = format!("services = [\"tcp/{SERVICE}\"]\nquota = \"1000/min\"");
-    Plan::empty(backend).user("alice", &lines).user("bob", &lines)
+    Plan::empty(backend)
+        .user("alice", &lines)
+        .user("bob", &lines)
 }
 
 /// Tells posternd to reload and waits until the new engine serves.
 fn reload(world: &World) {
     let count = world.daemon.logged(&["the engine serves"]).len();
     world.daemon.signal(Signal::HUP);
-    world.daemon.wait_for_lines(count + 1, &["the engine serves"]);
+    world
+        .daemon
+        .wait_for_lines(count + 1, &["the engine serves"]);
 }
 
 fn change(world: &World, from: &str, to: &str) {
@@ -43,8 +47,17 @@ pub(crate) fn lose_none(plan: &Plan) {
     let world = World::start(plan);
     let packet = |n: u8| {
         let family = FAMILIES[usize::from(n % 2)];
-        let allow = if family == Family::V4 { format!("10.78.0.{n}") } else { format!("fd78::{n}") };
-        (family, world.first.packet("alice", family, &["--allow", &allow, "--for", "10m"]))
+        let allow = if family == Family::V4 {
+            format!("10.78.0.{n}")
+        } else {
+            format!("fd78::{n}")
+        };
+        (
+            family,
+            world
+                .first
+                .packet("alice", family, &["--allow", &allow, "--for", "10m"]),
+        )
     };
     let packets: Vec<_> = (1..=KNOCKS).map(packet).collect();
     for (n, (family, packet)) in packets.iter().enumerate() {
@@ -54,9 +67,18 @@ pub(crate) fn lose_none(plan: &Plan) {
         world.first.send(*family, packet);
         thread::sleep(Duration::from_millis(40));
     }
-    let grants = wait_for("every knock to be let in", || Some(world.daemon.grants()).filter(|grants| grants.len() == usize::from(KNOCKS)));
-    assert!(world.daemon.logged(&["the engine serves"]).len() >= 3, "there were too few reloads");
-    assert_eq!(world.daemon.logged(&["open: grant"]).len(), grants.len(), "each was opened once");
+    let grants = wait_for("every knock to be let in", || {
+        Some(world.daemon.grants()).filter(|grants| grants.len() == usize::from(KNOCKS))
+    });
+    assert!(
+        world.daemon.logged(&["the engine serves"]).len() >= 3,
+        "there were too few reloads"
+    );
+    assert_eq!(
+        world.daemon.logged(&["open: grant"]).len(),
+        grants.len(),
+        "each was opened once"
+    );
     assert_eq!(world.daemon.logged(&["WARN"]), NOTHING);
     assert_eq!(world.daemon.logged(&["ERROR"]), NOTHING);
 }
@@ -68,19 +90,32 @@ pub(crate) fn of_a_broken_config_changes_nothing(backend: &'static str) {
     let (engine, firewall) = (world.daemon.engine(), world.firewall());
     let good = fs::read_to_string(world.folder().join("posternd.toml")).unwrap();
     let broken = [
-        (good.replace("[firewall]", "window = \"1s\"\n[firewall]").replace("name = \"bob\"", "name = \"b o b\""), 2),
+        (
+            good.replace("[firewall]", "window = \"1s\"\n[firewall]")
+                .replace("name = \"bob\"", "name = \"b o b\""),
+            2,
+        ),
         (good.replace("[gate]", "[gate"), 1),
         (String::new(), 1),
         (good.replace("/state\"", "/other\""), 1),
         (good.replace("/control.sock\"", "/other.sock\""), 1),
-        (good.replace(&format!("backend = \"{backend}\""), "backend = \"auto\""), 1),
+        (
+            good.replace(&format!("backend = \"{backend}\""), "backend = \"auto\""),
+            1,
+        ),
     ];
     let mut said = 0;
     for (text, lines) in broken {
         fs::write(world.folder().join("posternd.toml"), &text).unwrap();
         world.daemon.signal(Signal::HUP);
         said += lines;
-        let lines = world.daemon.wait_for_lines(said, &["ERROR", "the new config is not used, the old one stays in force: "]);
+        let lines = world.daemon.wait_for_lines(
+            said,
+            &[
+                "ERROR",
+                "the new config is not used, the old one stays in force: ",
+            ],
+        );
         assert_eq!(lines.len(), said, "{lines:#?}");
     }
     fs::write(world.folder().join("posternd.toml"), &good).unwrap();
@@ -104,7 +139,13 @@ pub(crate) fn closes_the_grants_of_a_removed_user(backend: &'static str) {
     world.rewrite(&Plan::empty(backend).user("alice", &format!("services = [\"tcp/{SERVICE}\"]")));
     reload(&world);
     let after = world.daemon.grants();
-    assert_eq!(after, before.into_iter().filter(|grant| grant.user == "alice").collect::<Vec<_>>());
+    assert_eq!(
+        after,
+        before
+            .into_iter()
+            .filter(|grant| grant.user == "alice")
+            .collect::<Vec<_>>()
+    );
     world.second.expect_shut_out(Family::V4);
     world.first.expect_let_in(Family::V4);
     world.second.knock("bob", Family::V4, &[]);
@@ -116,7 +157,10 @@ pub(crate) fn closes_the_grants_of_a_removed_user(backend: &'static str) {
 pub(crate) fn brings_users_window_ports_and_name_into_force(backend: &'static str) {
     let world = World::start(&plan(backend));
     let old = world.first.packet("alice", Family::V4, &[]);
-    let (replayed, carol) = (world.first.packet("bob", Family::V4, &["--for", "10m"]), format!("services = [\"tcp/{SERVICE}\"]"));
+    let (replayed, carol) = (
+        world.first.packet("bob", Family::V4, &["--for", "10m"]),
+        format!("services = [\"tcp/{SERVICE}\"]"),
+    );
     world.first.send(Family::V4, &replayed);
     world.wait_for_grants(1);
     world.daemon.asked(&["close", "--all"]);
@@ -133,13 +177,23 @@ pub(crate) fn brings_users_window_ports_and_name_into_force(backend: &'static st
         let status = world.daemon.status();
         (status.count("drop too-old") + status.count("drop replay") > 1).then_some(())
     });
-    change(&world, "name = \"gate.test\"", "name = \"other.test\"\nport = [62201, 62202]");
+    change(
+        &world,
+        "name = \"gate.test\"",
+        "name = \"other.test\"\nport = [62201, 62202]",
+    );
     reload(&world);
     world.first.knock("alice", Family::V4, &[]);
     world.daemon.wait_for_count("drop unknown-hint", 1);
     world.first.expect_shut_out(Family::V4);
     let profile = fs::read_to_string(world.folder().join("alice.toml")).unwrap();
-    fs::write(world.folder().join("alice.toml"), profile.replace("gate.test", "other.test").replace("62201", "62202")).unwrap();
+    fs::write(
+        world.folder().join("alice.toml"),
+        profile
+            .replace("gate.test", "other.test")
+            .replace("62201", "62202"),
+    )
+    .unwrap();
     world.first.knock("alice", Family::V4, &[]);
     world.first.expect_let_in(Family::V4);
     world.second.expect_let_in(Family::V6);
@@ -156,10 +210,11 @@ pub(crate) fn again_and_again_ends_in_one_engine(backend: &'static str) {
     world.first.expect_let_in(Family::V6);
     let monitor = world.daemon.pid();
     wait_for("one engine", || {
-        let children = fs::read_to_string(format!("/proc/{monitor}/task/{monitor}/children")).unwrap();
-        let engines = children
-            .split_whitespace()
-            .filter(|pid| fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|line| line.ends_with(b"\0engine\0")));
+        let children =
+            fs::read_to_string(format!("/proc/{monitor}/task/{monitor}/children")).unwrap();
+        let engines = children.split_whitespace().filter(|pid| {
+            fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|line| line.ends_with(b"\0engine\0"))
+        });
         (engines.count() == 1).then_some(())
     });
     assert!(world.daemon.stop().success());
@@ -170,7 +225,10 @@ pub(crate) fn by_command_is_answered_honestly(backend: &'static str) {
     let world = World::start(&plan(backend));
     world.rewrite(&plan(backend).user("carol", &format!("services = [\"tcp/{SERVICE}\"]")));
     let said = world.daemon.asked(&["reload"]);
-    assert_eq!(crate::world::text(&said), "the config is in force; see it work with: posternd status\n");
+    assert_eq!(
+        crate::world::text(&said),
+        "the config is in force; see it work with: posternd status\n"
+    );
     world.first.knock("carol", Family::V4, &["--for", "10m"]);
     world.first.expect_let_in(Family::V4);
 
@@ -178,22 +236,37 @@ pub(crate) fn by_command_is_answered_honestly(backend: &'static str) {
     let refused = world.daemon.ask(&["reload"]);
     let why = "posternd: the new config is not used, the old one stays in force: gate.state_dir can't change while posternd runs; ";
     let said = String::from_utf8_lossy(&refused.stderr).into_owned();
-    assert!(refused.status.code() == Some(1) && said.starts_with(why) && said.lines().count() == 1, "{said}");
+    assert!(
+        refused.status.code() == Some(1) && said.starts_with(why) && said.lines().count() == 1,
+        "{said}"
+    );
     change(&world, "/other\"", "/state\"");
     change(&world, "name = \"carol\"", "name = \"c a r o l\"");
     let refused = world.daemon.ask(&["reload", "--json"]);
-    assert!(refused.status.code() == Some(1) && refused.stdout.is_empty(), "{refused:?}");
+    assert!(
+        refused.status.code() == Some(1) && refused.stdout.is_empty(),
+        "{refused:?}"
+    );
     change(&world, "name = \"c a r o l\"", "name = \"carol\"");
-    let said: serde_json::Value = serde_json::from_slice(&world.daemon.asked(&["reload", "--json"]).stdout).unwrap();
+    let said: serde_json::Value =
+        serde_json::from_slice(&world.daemon.asked(&["reload", "--json"]).stdout).unwrap();
     assert_eq!(said, serde_json::json!({ "version": 1, "reload": "done" }));
-    assert_eq!((world.daemon.grants().len(), world.daemon.status().users), (1, 3));
+    assert_eq!(
+        (world.daemon.grants().len(), world.daemon.status().users),
+        (1, 3)
+    );
 }
 
 pub(crate) fn by_many_commands_at_once_is_done_for_each(backend: &'static str) {
     let world = World::start(&plan(backend));
     let codes: Vec<Option<i32>> = thread::scope(|scope| {
-        let reloads: Vec<_> = (0..6).map(|_| scope.spawn(|| world.daemon.ask(&["reload"]).status.code())).collect();
-        reloads.into_iter().map(|reload| reload.join().unwrap()).collect()
+        let reloads: Vec<_> = (0..6)
+            .map(|_| scope.spawn(|| world.daemon.ask(&["reload"]).status.code()))
+            .collect();
+        reloads
+            .into_iter()
+            .map(|reload| reload.join().unwrap())
+            .collect()
     });
     assert_eq!(codes, [Some(0); 6]);
     world.first.knock("alice", Family::V6, &["--for", "10m"]);

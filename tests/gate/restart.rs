@@ -14,7 +14,10 @@ pub(crate) fn grants_live_on(backend: &'static str) {
     }
     let before = world.wait_for_grants(2);
     assert!(world.daemon.stop().success());
-    assert!(!world.folder().join("control.sock").exists(), "nobody answers there any more");
+    assert!(
+        !world.folder().join("control.sock").exists(),
+        "nobody answers there any more"
+    );
     for family in FAMILIES {
         world.first.expect_let_in(family);
         world.second.expect_shut_out(family);
@@ -26,7 +29,9 @@ pub(crate) fn grants_live_on(backend: &'static str) {
     before.sort_by_key(|grant| grant.id);
     assert_eq!(after, before, "the same grants with the same end");
     world.first.expect_both_let_in();
-    let left = wait_for("the first grant's end", || Some(world.daemon.grants()).filter(|grants| grants.len() == 1));
+    let left = wait_for("the first grant's end", || {
+        Some(world.daemon.grants()).filter(|grants| grants.len() == 1)
+    });
     world.first.expect_shut_out(Family::V4);
     world.first.expect_let_in(Family::V6);
     assert!(left[0].until.since(before[0].until) > Duration::from_secs(500));
@@ -39,7 +44,11 @@ pub(crate) fn new_grants_are_numbered_on(backend: &'static str) {
     world.daemon.stop();
     world.start_again();
     world.second.knock("alice", Family::V4, &[]);
-    let ids: Vec<_> = world.wait_for_grants(2).iter().map(|grant| grant.id).collect();
+    let ids: Vec<_> = world
+        .wait_for_grants(2)
+        .iter()
+        .map(|grant| grant.id)
+        .collect();
     assert!(ids.contains(&old) && ids[0] != ids[1], "{ids:?}");
 }
 
@@ -59,7 +68,10 @@ pub(crate) fn stop_removes_when_told(backend: &'static str) {
 
 /// Whether posternd was stopped or killed.
 pub(crate) fn flush_leaves_nothing(backend: &'static str) {
-    let mut world = World::prepare(&Plan::new(backend).user("carol", "services = [\"tcp/22\"]\ntargets = [\"10.9.0.0/16\"]"));
+    let mut world = World::prepare(&Plan::new(backend).user(
+        "carol",
+        "services = [\"tcp/22\"]\ntargets = [\"10.9.0.0/16\"]",
+    ));
     let before = with_rules_of_others(&world);
     for end in [Signal::TERM, Signal::KILL] {
         world.start_again();
@@ -71,12 +83,24 @@ pub(crate) fn flush_leaves_nothing(backend: &'static str) {
         world.daemon.wait();
         assert!(!world.rules().is_empty(), "grants stay after a stop");
         let flushed = world.daemon.at_gate(&world.gate, &["flush"]);
-        assert!(flushed.status.success(), "{}", String::from_utf8_lossy(&flushed.stderr));
-        assert!(text(&flushed).contains("nothing of Postern's is left"), "{}", text(&flushed));
+        assert!(
+            flushed.status.success(),
+            "{}",
+            String::from_utf8_lossy(&flushed.stderr)
+        );
+        assert!(
+            text(&flushed).contains("nothing of Postern's is left"),
+            "{}",
+            text(&flushed)
+        );
         assert_eq!(world.firewall(), before);
         world.second.expect_both_let_in();
         let again = world.daemon.at_gate(&world.gate, &["flush"]);
-        assert!(again.status.success(), "a second time is no error: {}", String::from_utf8_lossy(&again.stderr));
+        assert!(
+            again.status.success(),
+            "a second time is no error: {}",
+            String::from_utf8_lossy(&again.stderr)
+        );
         assert_eq!(world.firewall(), before);
     }
 }
@@ -85,7 +109,13 @@ pub(crate) fn flush_leaves_nothing(backend: &'static str) {
 pub(crate) fn flush_leaves_no_table(backend: &'static str) {
     let mut world = World::prepare(&Plan::new(backend));
     assert_eq!(everything(&world), "");
-    assert!(world.daemon.at_gate(&world.gate, &["check"]).status.success());
+    assert!(
+        world
+            .daemon
+            .at_gate(&world.gate, &["check"])
+            .status
+            .success()
+    );
     assert_eq!(everything(&world), "", "after a check");
     for end in [Signal::TERM, Signal::KILL] {
         world.start_again();
@@ -98,7 +128,13 @@ pub(crate) fn flush_leaves_no_table(backend: &'static str) {
         world.daemon.signal(end);
         world.daemon.wait();
         assert!(!everything(&world).is_empty());
-        assert!(world.daemon.at_gate(&world.gate, &["flush"]).status.success());
+        assert!(
+            world
+                .daemon
+                .at_gate(&world.gate, &["flush"])
+                .status
+                .success()
+        );
         assert_eq!(everything(&world), "", "after a flush");
     }
 }
@@ -113,19 +149,33 @@ pub(crate) fn flush_after_a_start_that_was_cut_short(backend: &'static str) {
         world.daemon.wait();
         // A program that it had started may still be at it.
         thread::sleep(Duration::from_millis(200));
-        assert!(world.daemon.at_gate(&world.gate, &["flush"]).status.success());
+        assert!(
+            world
+                .daemon
+                .at_gate(&world.gate, &["flush"])
+                .status
+                .success()
+        );
         assert_eq!(everything(&world), "", "killed after {pause} ms");
     }
 }
 
 fn everything(world: &World) -> String {
-    let said = |program: &str, arguments: &[&str]| text(&run(&world.gate, program, arguments)).trim().to_owned();
+    let said = |program: &str, arguments: &[&str]| {
+        text(&run(&world.gate, program, arguments))
+            .trim()
+            .to_owned()
+    };
     said("iptables-save", &[]) + &said("ip6tables-save", &[]) + &said("nft", &["list", "ruleset"])
 }
 
 /// Somebody installs iptables, or takes it away: what the other driver left would close what this one opens.
 pub(crate) fn another_drivers_rules_go(backend: &'static str) {
-    let other = if backend == "iptables" { "nftables" } else { "iptables" };
+    let other = if backend == "iptables" {
+        "nftables"
+    } else {
+        "iptables"
+    };
     let mut world = World::start(&Plan::new(other));
     world.daemon.stop();
     world.rewrite(&Plan::new(backend));
@@ -134,16 +184,31 @@ pub(crate) fn another_drivers_rules_go(backend: &'static str) {
     world.first.knock("alice", Family::V4, &[]);
     world.first.expect_let_in(Family::V4);
     world.daemon.stop();
-    assert!(world.daemon.at_gate(&world.gate, &["flush"]).status.success());
+    assert!(
+        world
+            .daemon
+            .at_gate(&world.gate, &["flush"])
+            .status
+            .success()
+    );
 }
 
 /// The firewall of a host that has rules already, which must come out of it all untouched.
 pub(crate) fn with_rules_of_others(world: &World) -> String {
     for program in ["iptables", "ip6tables"] {
-        for rule in ["-A INPUT -p tcp --dport 25 -j DROP", "-N OTHERS", "-A FORWARD -j OTHERS", "-A OUTPUT -p tcp --dport 25 -j OTHERS"] {
+        for rule in [
+            "-A INPUT -p tcp --dport 25 -j DROP",
+            "-N OTHERS",
+            "-A FORWARD -j OTHERS",
+            "-A OUTPUT -p tcp --dport 25 -j OTHERS",
+        ] {
             let words: Vec<&str> = rule.split(' ').collect();
             let ran = run(&world.gate, program, &words);
-            assert!(ran.status.success(), "{program} {rule}: {}", String::from_utf8_lossy(&ran.stderr));
+            assert!(
+                ran.status.success(),
+                "{program} {rule}: {}",
+                String::from_utf8_lossy(&ran.stderr)
+            );
         }
     }
     if find("nft").is_some() {
@@ -153,7 +218,11 @@ pub(crate) fn with_rules_of_others(world: &World) -> String {
             "add rule inet theirs input tcp dport 25 drop",
         ] {
             let ran = run(&world.gate, "nft", &[line]);
-            assert!(ran.status.success(), "nft {line}: {}", String::from_utf8_lossy(&ran.stderr));
+            assert!(
+                ran.status.success(),
+                "nft {line}: {}",
+                String::from_utf8_lossy(&ran.stderr)
+            );
         }
     }
     world.firewall()

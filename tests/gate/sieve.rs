@@ -12,7 +12,12 @@ const JUNK: u64 = 500;
 const STEP_MS: u64 = 64_000;
 
 fn plan(backend: &str) -> Plan {
-    Plan::empty(backend).user("alice", &format!("services = [\"tcp/{SERVICE}\"]\nquota = \"1000/min\"")).quiet()
+    Plan::empty(backend)
+        .user(
+            "alice",
+            &format!("services = [\"tcp/{SERVICE}\"]\nquota = \"1000/min\""),
+        )
+        .quiet()
 }
 
 pub(crate) fn junk_is_dropped_and_counted_and_knocks_open(backend: &'static str) {
@@ -30,20 +35,39 @@ pub(crate) fn junk_is_dropped_and_counted_and_knocks_open(backend: &'static str)
         world.first.expect_let_in(family);
     }
     let status = world.daemon.status();
-    assert_eq!((status.count("drop unknown-hint"), status.count("drop length")), (2 * JUNK, 2 * JUNK), "{status:?}");
+    assert_eq!(
+        (
+            status.count("drop unknown-hint"),
+            status.count("drop length")
+        ),
+        (2 * JUNK, 2 * JUNK),
+        "{status:?}"
+    );
     assert_eq!(status.admitted, 2);
     let read: u64 = status.captures.iter().map(|capture| capture.received).sum();
     assert_eq!(read, 2, "the engine has read the knocks alone: {status:?}");
 }
 
 pub(crate) fn reload_under_a_stream_loses_none(backend: &'static str) {
-    reload::lose_none(&plan(backend).user("bob", &format!("services = [\"tcp/{SERVICE}\"]\nquota = \"1000/min\"")));
+    reload::lose_none(&plan(backend).user(
+        "bob",
+        &format!("services = [\"tcp/{SERVICE}\"]\nquota = \"1000/min\""),
+    ));
 }
 
 /// The map follows the hint table: knocks open in the step that the gate began in, and in the one that follows.
 pub(crate) fn knocks_open_in_the_next_step_too(backend: &'static str) {
     let world = World::start(&plan(backend));
-    let step = || u64::try_from(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis()).unwrap() / STEP_MS;
+    let step = || {
+        u64::try_from(
+            SystemTime::now()
+                .duration_since(UNIX_EPOCH)
+                .unwrap()
+                .as_millis(),
+        )
+        .unwrap()
+            / STEP_MS
+    };
     let began = step();
     world.first.knock("alice", Family::V4, &["--for", "2s"]);
     world.first.expect_let_in(Family::V4);
@@ -55,7 +79,10 @@ pub(crate) fn knocks_open_in_the_next_step_too(backend: &'static str) {
         world.first.expect_let_in(family);
     }
     let status = world.daemon.status();
-    assert!(status.hint_filter && status.count("drop unknown-hint") == 0, "{status:?}");
+    assert!(
+        status.hint_filter && status.count("drop unknown-hint") == 0,
+        "{status:?}"
+    );
 }
 
 /// Without the right to load it the classic filter stands alone, and that is said.
@@ -64,7 +91,14 @@ pub(crate) fn without_the_right_to_load_it_all_goes_on(backend: &'static str) {
     world.daemon.through = Some("exec setpriv --bounding-set -bpf,-sys_admin \"$@\"".to_owned());
     world.start_again();
     wait_for("the reason", || {
-        (!world.daemon.logged(&["INFO", "the kernel does not look for hints: Operation not permitted"]).is_empty()).then_some(())
+        (!world
+            .daemon
+            .logged(&[
+                "INFO",
+                "the kernel does not look for hints: Operation not permitted",
+            ])
+            .is_empty())
+        .then_some(())
     });
     world.first.send(Family::V4, &[7; 200]);
     for family in FAMILIES {
@@ -72,5 +106,8 @@ pub(crate) fn without_the_right_to_load_it_all_goes_on(backend: &'static str) {
         world.first.expect_let_in(family);
     }
     let status = world.daemon.status();
-    assert!(!status.hint_filter && status.count("drop unknown-hint") == 1, "{status:?}");
+    assert!(
+        !status.hint_filter && status.count("drop unknown-hint") == 1,
+        "{status:?}"
+    );
 }

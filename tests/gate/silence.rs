@@ -5,15 +5,22 @@ use std::net::IpAddr;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use etherparse::PacketBuilder;
-use postern_proto::{Action, Allow, GateName, Item, KeyMaterial, Protocol, Request, Service, SharedKey, UserKeys, seal};
+use postern_proto::{
+    Action, Allow, GateName, Item, KeyMaterial, Protocol, Request, Service, SharedKey, UserKeys,
+    seal,
+};
 
 use crate::observer::Observer;
 use crate::world::netns::wire::Wire;
-use crate::world::{FAMILIES, Family, GATE_NAME, Plan, SERVICE, Status, WIRE, World, key, seed, wait_for};
+use crate::world::{
+    FAMILIES, Family, GATE_NAME, Plan, SERVICE, Status, WIRE, World, key, seed, wait_for,
+};
 
 /// Gets a knock's datagrams by the kernel filter, which keeps empty and much too long ones to itself.
 pub(crate) fn passive_gate(backend: &'static str) {
-    emits_nothing(plan(backend), 5_000, 250, |length| (1..=600).contains(&length));
+    emits_nothing(plan(backend), 5_000, 250, |length| {
+        (1..=600).contains(&length)
+    });
 }
 
 pub(crate) fn bound_socket(backend: &'static str) {
@@ -21,7 +28,10 @@ pub(crate) fn bound_socket(backend: &'static str) {
 }
 
 fn plan(backend: &str) -> Plan {
-    Plan::empty(backend).user("alice", &format!("services = [\"tcp/{SERVICE}\"]\nquota = \"1000000/s\""))
+    Plan::empty(backend).user(
+        "alice",
+        &format!("services = [\"tcp/{SERVICE}\"]\nquota = \"1000000/s\""),
+    )
 }
 
 /// Sends so many packets over each family. After each batch the gate is waited for, so that none is lost on the way.
@@ -47,19 +57,27 @@ fn emits_nothing(plan: Plan, packets: usize, batch: usize, is_judged: fn(usize) 
             }
         }
         if number % batch == batch - 1 {
-            wait_for("every packet to be judged", || (judged(&world.daemon.status()) >= expected).then_some(()));
+            wait_for("every packet to be judged", || {
+                (judged(&world.daemon.status()) >= expected).then_some(())
+            });
         }
     }
     let status = world.daemon.status();
     expect_all_kinds(&status, expected);
     // What is on its way to the firewall would be opened after a close.
-    world.daemon.wait_for_lines(usize::try_from(status.admitted).unwrap(), &[" INFO open: "]);
+    world
+        .daemon
+        .wait_for_lines(usize::try_from(status.admitted).unwrap(), &[" INFO open: "]);
     // The end of grants is part of it, and gives a late answer its time.
     world.daemon.asked(&["close", "--all"]);
     world.wait_until_closed();
     world.first.expect_both_shut_out();
     let told: Vec<_> = observer.seen().into_iter().skip(before).collect();
-    assert_eq!(told, Vec::<Vec<u8>>::new(), "frames from a gate that never answers");
+    assert_eq!(
+        told,
+        Vec::<Vec<u8>>::new(),
+        "frames from a gate that never answers"
+    );
 }
 
 fn judged(status: &Status) -> u64 {
@@ -69,10 +87,21 @@ fn judged(status: &Status) -> u64 {
 fn expect_all_kinds(status: &Status, packets: u64) {
     assert_eq!(judged(status), packets, "{status:?}");
     assert!(status.admitted >= packets / 10, "{status:?}");
-    for reason in ["drop length", "drop unknown-hint", "drop bad-mac", "refuse services"] {
-        assert!(status.count(reason) >= packets / 20, "too few {reason}: {status:?}");
+    for reason in [
+        "drop length",
+        "drop unknown-hint",
+        "drop bad-mac",
+        "refuse services",
+    ] {
+        assert!(
+            status.count(reason) >= packets / 20,
+            "too few {reason}: {status:?}"
+        );
     }
-    assert!(status.count("drop replay") + status.count("drop duplicate") >= packets / 20, "{status:?}");
+    assert!(
+        status.count("drop replay") + status.count("drop duplicate") >= packets / 20,
+        "{status:?}"
+    );
 }
 
 enum Packet {
@@ -97,7 +126,10 @@ impl Mix {
     fn new(world: &World) -> Self {
         let shared = SharedKey::from_base64(&key("alice")).unwrap();
         Self {
-            keys: UserKeys::derive(&GateName::new(GATE_NAME).unwrap(), &KeyMaterial::shared(&shared)),
+            keys: UserKeys::derive(
+                &GateName::new(GATE_NAME).unwrap(),
+                &KeyMaterial::shared(&shared),
+            ),
             wire: Wire::from(&world.first.space, WIRE),
             macs: [2, 1].map(|end| world.first.mac(end)),
             from: FAMILIES.map(|family| world.first.address(family)),
@@ -107,7 +139,8 @@ impl Mix {
 
     fn packet(&mut self, family: Family, number: usize) -> Packet {
         let junk = |length: usize| {
-            let parts = (0..length.div_ceil(32)).flat_map(|part| seed(&format!("junk {number} {part}")));
+            let parts =
+                (0..length.div_ceil(32)).flat_map(|part| seed(&format!("junk {number} {part}")));
             parts.take(length).collect()
         };
         Packet::Knock(match number % 8 {
@@ -139,15 +172,23 @@ impl Mix {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
         let request = Request {
             action: Action::Open,
-            allow: Allow::Network { address, prefix: 128 },
+            allow: Allow::Network {
+                address,
+                prefix: 128,
+            },
             timestamp_ms: u64::try_from(now.as_millis()).unwrap(),
             duration_s: 60,
             target: None,
-            items: vec![Item::Service(Service::new(Protocol::Tcp, port, port).unwrap())],
+            items: vec![Item::Service(
+                Service::new(Protocol::Tcp, port, port).unwrap(),
+            )],
         };
         let mut nonce = [0; 12];
         nonce.copy_from_slice(&seed(&format!("nonce {family:?} {number}"))[..12]);
-        seal(&self.keys, &request, nonce, 64 + number % 385).unwrap().as_bytes().to_vec()
+        seal(&self.keys, &request, nonce, 64 + number % 385)
+            .unwrap()
+            .as_bytes()
+            .to_vec()
     }
 
     /// Asks for a connection to the hidden service.
@@ -159,7 +200,11 @@ impl Mix {
             _ => unreachable!(),
         };
         let mut bytes = Vec::new();
-        packet.tcp(40000, SERVICE, 1, 1024).syn().write(&mut bytes, &[]).unwrap();
+        packet
+            .tcp(40000, SERVICE, 1, 1024)
+            .syn()
+            .write(&mut bytes, &[])
+            .unwrap();
         bytes
     }
 }

@@ -26,13 +26,17 @@ pub(crate) fn kernel_drops_are_told(backend: &'static str) {
     kill_process(engine, Signal::CONT).unwrap();
     let told = wait_for("every datagram to be received or dropped", || {
         let told = status(&world)["captures"][0].clone();
-        let [received, dropped] = ["received", "dropped"].map(|field| told[field].as_u64().unwrap());
+        let [received, dropped] =
+            ["received", "dropped"].map(|field| told[field].as_u64().unwrap());
         (received + dropped == sent).then_some((received, dropped))
     });
     assert!(told.0 > 0 && told.1 > 0, "{told:?}");
     let said = text(&world.daemon.asked(&["status"]));
     assert!(
-        said.contains(&format!("listening on every interface: {} datagrams received, {} dropped by the kernel", told.0, told.1)),
+        said.contains(&format!(
+            "listening on every interface: {} datagrams received, {} dropped by the kernel",
+            told.0, told.1
+        )),
         "{said}"
     );
     assert_eq!(world.daemon.status().count("drop unknown-hint"), told.0);
@@ -49,7 +53,10 @@ pub(crate) fn lost_interface_is_told(backend: &'static str) {
         })
     };
     let told = hears(true);
-    assert_eq!((&told["name"], &told["why"]), (&"gate2".into(), &Value::Null));
+    assert_eq!(
+        (&told["name"], &told["why"]),
+        (&"gate2".into(), &Value::Null)
+    );
     world.gate.ip("link set gate2 down");
     let told = hears(false);
     assert!(told["why"].as_str().unwrap().contains("down"), "{told}");
@@ -61,7 +68,10 @@ pub(crate) fn lost_interface_is_told(backend: &'static str) {
 }
 
 pub(crate) fn quotas_and_grants_count_down(backend: &'static str) {
-    let world = World::start(&Plan::new(backend).user("bob", &format!("services = [\"tcp/{SERVICE}\"]\nquota = \"5/h\"")));
+    let world = World::start(&Plan::new(backend).user(
+        "bob",
+        &format!("services = [\"tcp/{SERVICE}\"]\nquota = \"5/h\""),
+    ));
     world.first.knock("alice", Family::V4, &["--for", "10m"]);
     world.first.knock("bob", Family::V4, &["--for", "5m"]);
     world.first.knock("bob", Family::V6, &["--for", "5m"]);
@@ -69,20 +79,62 @@ pub(crate) fn quotas_and_grants_count_down(backend: &'static str) {
     let told = status(&world);
     let quota = |told: &Value, user: &str| {
         let quotas = told["quotas"].as_array().unwrap();
-        quotas.iter().find(|quota| quota["user"] == user).cloned().unwrap_or_else(|| panic!("{told}"))
+        quotas
+            .iter()
+            .find(|quota| quota["user"] == user)
+            .cloned()
+            .unwrap_or_else(|| panic!("{told}"))
     };
-    assert_eq!((&quota(&told, "bob")["left"], &quota(&told, "bob")["quota"]), (&3.into(), &"5/h".into()), "{told}");
-    assert_eq!(told["quotas"][0]["user"], "bob", "the least left comes first");
-    assert_eq!((&told["backend"], &told["admitted"]), (&backend.into(), &3.into()));
-    assert_eq!((&told["store"]["marks"], told["store"]["last"].is_u64()), (&3.into(), true), "{told}");
+    assert_eq!(
+        (&quota(&told, "bob")["left"], &quota(&told, "bob")["quota"]),
+        (&3.into(), &"5/h".into()),
+        "{told}"
+    );
+    assert_eq!(
+        told["quotas"][0]["user"], "bob",
+        "the least left comes first"
+    );
+    assert_eq!(
+        (&told["backend"], &told["admitted"]),
+        (&backend.into(), &3.into())
+    );
+    assert_eq!(
+        (&told["store"]["marks"], told["store"]["last"].is_u64()),
+        (&3.into(), true),
+        "{told}"
+    );
 
-    let left = |told: &Value| told["grants"].as_array().unwrap().iter().map(|grant| grant["left_ms"].as_u64().unwrap()).collect::<Vec<_>>();
+    let left = |told: &Value| {
+        told["grants"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|grant| grant["left_ms"].as_u64().unwrap())
+            .collect::<Vec<_>>()
+    };
     let first = left(&told);
     assert!(first.is_sorted() && first.len() == 3, "{told}");
-    wait_for("less time left", || (left(&status(&world)).iter().zip(&first).all(|(now, then)| now < then)).then_some(()));
+    wait_for("less time left", || {
+        (left(&status(&world))
+            .iter()
+            .zip(&first)
+            .all(|(now, then)| now < then))
+        .then_some(())
+    });
     let table = text(&world.daemon.asked(&["grants"]));
-    let rows: Vec<Vec<&str>> = table.lines().map(|line| line.split_whitespace().collect()).collect();
-    assert_eq!(rows[0], ["ID", "USER", "ADDRESS", "SERVICES", "TARGET", "LEFT"], "{table}");
-    assert_eq!(rows[1..].iter().map(|row| row[1]).collect::<Vec<_>>(), ["bob", "bob", "alice"], "{table}");
+    let rows: Vec<Vec<&str>> = table
+        .lines()
+        .map(|line| line.split_whitespace().collect())
+        .collect();
+    assert_eq!(
+        rows[0],
+        ["ID", "USER", "ADDRESS", "SERVICES", "TARGET", "LEFT"],
+        "{table}"
+    );
+    assert_eq!(
+        rows[1..].iter().map(|row| row[1]).collect::<Vec<_>>(),
+        ["bob", "bob", "alice"],
+        "{table}"
+    );
     assert_eq!(rows[3][2..5], ["10.77.0.2/32", "tcp/2222", "-"], "{table}");
 }

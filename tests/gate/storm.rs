@@ -15,8 +15,12 @@ const ROUNDS: u32 = 40;
 const NOTHING: [String; 0] = [];
 
 pub(crate) fn of_reloads_and_kills_ends_in_one_engine_and_one_truth(backend: &'static str) {
-    let plan =
-        |service: u16| with_crowd(Plan::empty(backend).user("alice", &format!("services = [\"tcp/{service}\"]\nquota = \"1000/min\"")));
+    let plan = |service: u16| {
+        with_crowd(Plan::empty(backend).user(
+            "alice",
+            &format!("services = [\"tcp/{service}\"]\nquota = \"1000/min\""),
+        ))
+    };
     let mut world = World::start(&plan(SERVICE));
     let stream = Stream::start(&world, 200);
     let mut dice = Dice(104_729);
@@ -37,7 +41,11 @@ pub(crate) fn of_reloads_and_kills_ends_in_one_engine_and_one_truth(backend: &'s
     let held = stream.hold();
     wait_for("a knock to be let in", || {
         world.first.knock("alice", Family::V6, &["--for", "10m"]);
-        (!world.daemon.logged(&["open: grant", ": alice, "]).is_empty()).then_some(())
+        (!world
+            .daemon
+            .logged(&["open: grant", ": alice, "])
+            .is_empty())
+        .then_some(())
     });
     world.first.expect_let_in(Family::V6);
     wait_for("one engine", || (engines(&world).len() == 1).then_some(()));
@@ -45,10 +53,20 @@ pub(crate) fn of_reloads_and_kills_ends_in_one_engine_and_one_truth(backend: &'s
     assert!(stream.sent() > 500, "{} knocks are no load", stream.sent());
     let mut openings: BTreeMap<String, u32> = BTreeMap::new();
     for line in world.daemon.logged(&["open: grant", ": crowd, "]) {
-        let door = line.split(": crowd, ").nth(1).unwrap().split(' ').next().unwrap().to_owned();
+        let door = line
+            .split(": crowd, ")
+            .nth(1)
+            .unwrap()
+            .split(' ')
+            .next()
+            .unwrap()
+            .to_owned();
         *openings.entry(door).or_default() += 1;
     }
-    assert!(openings.values().all(|times| *times == 1), "each address knocked once: {openings:?}");
+    assert!(
+        openings.values().all(|times| *times == 1),
+        "each address knocked once: {openings:?}"
+    );
     assert_eq!(world.daemon.logged(&["somebody else"]), NOTHING);
     drop(held);
     for family in FAMILIES {
@@ -61,6 +79,12 @@ pub(crate) fn of_reloads_and_kills_ends_in_one_engine_and_one_truth(backend: &'s
 fn engines(world: &World) -> Vec<u32> {
     let monitor = world.daemon.pid();
     let children = fs::read_to_string(format!("/proc/{monitor}/task/{monitor}/children")).unwrap();
-    let is_engine = |pid: &u32| fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|line| line.ends_with(b"\0engine\0"));
-    children.split_whitespace().map(|pid| pid.parse().unwrap()).filter(is_engine).collect()
+    let is_engine = |pid: &u32| {
+        fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|line| line.ends_with(b"\0engine\0"))
+    };
+    children
+        .split_whitespace()
+        .map(|pid| pid.parse().unwrap())
+        .filter(is_engine)
+        .collect()
 }

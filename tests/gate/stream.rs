@@ -34,7 +34,10 @@ struct Shared {
 
 /// The plan with whom the stream knocks for.
 pub(crate) fn with_crowd(plan: Plan) -> Plan {
-    plan.user(USER, &format!("services = [\"tcp/{SERVICE}\"]\nquota = \"1000000/min\""))
+    plan.user(
+        USER,
+        &format!("services = [\"tcp/{SERVICE}\"]\nquota = \"1000000/min\""),
+    )
 }
 
 impl Stream {
@@ -56,7 +59,8 @@ impl Stream {
                     }
                     let number = knocking.sent.fetch_add(1, Ordering::Relaxed);
                     // While the gate is down the kernel may say that nobody listens.
-                    let _ = socket.send_to(&maker.open(address(*family, number), SERVICE, OPEN_FOR), to);
+                    let _ = socket
+                        .send_to(&maker.open(address(*family, number), SERVICE, OPEN_FOR), to);
                     drop(turn);
                     thread::sleep(Duration::from_secs(1) / pace);
                 }
@@ -67,7 +71,10 @@ impl Stream {
 
     /// No knock is sent while this is held.
     pub(crate) fn hold(&self) -> MutexGuard<'_, ()> {
-        self.shared.turn.lock().unwrap_or_else(PoisonError::into_inner)
+        self.shared
+            .turn
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Waits until it flows, if it does at all.
@@ -96,7 +103,11 @@ impl Drop for Stream {
 /// Another address for each knock.
 fn address(family: Family, number: u64) -> IpAddr {
     match family {
-        Family::V4 => IpAddr::from(Ipv4Addr::from_bits(0x0a80_0001 + u32::try_from(number % 0x7f_ffff).unwrap())),
-        Family::V6 => IpAddr::from(Ipv6Addr::from_bits((0xfd88_u128 << 112) + 1 + u128::from(number))),
+        Family::V4 => IpAddr::from(Ipv4Addr::from_bits(
+            0x0a80_0001 + u32::try_from(number % 0x7f_ffff).unwrap(),
+        )),
+        Family::V6 => IpAddr::from(Ipv6Addr::from_bits(
+            (0xfd88_u128 << 112) + 1 + u128::from(number),
+        )),
     }
 }

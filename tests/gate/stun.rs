@@ -11,7 +11,9 @@ use std::time::Duration;
 use postern::stun;
 
 use crate::world::netns::Namespace;
-use crate::world::{FAMILIES, Family, POSTERN, Plan, Ran, SERVICE, WIRE, World, find, lay, run, wait_for};
+use crate::world::{
+    FAMILIES, Family, POSTERN, Plan, Ran, SERVICE, WIRE, World, find, lay, run, wait_for,
+};
 
 /// Not neighbours: each takes the port behind its own as well (RFC 5780).
 const SERVERS: [u16; 2] = [3478, 3490];
@@ -32,27 +34,75 @@ fn own(family: Family, host: u8) -> IpAddr {
 }
 
 fn start(backend: &str) -> Translated {
-    let user = |grant_to: &str| format!("services = [\"tcp/{SERVICE}\"]\ngrant_to = \"{grant_to}\"");
-    let plan = Plan::empty(backend).user("alice", &user("claimed")).user("bob", &user("observed"));
+    let user =
+        |grant_to: &str| format!("services = [\"tcp/{SERVICE}\"]\ngrant_to = \"{grant_to}\"");
+    let plan = Plan::empty(backend)
+        .user("alice", &user("claimed"))
+        .user("bob", &user("observed"));
     let world = World::start(&plan);
     let home = Namespace::new();
-    lay(&world.first.space, &format!("link add home0 type veth peer name home0 netns {}", home.thread_id()));
+    lay(
+        &world.first.space,
+        &format!(
+            "link add home0 type veth peer name home0 netns {}",
+            home.thread_id()
+        ),
+    );
     for (space, host) in [(&world.first.space, 1), (&home, 2)] {
         let (v4, v6) = (own(Family::V4, host), own(Family::V6, host));
-        lay(space, &format!("addr add {v4}/24 dev home0\naddr add {v6}/64 dev home0 nodad\nlink set home0 up"));
+        lay(
+            space,
+            &format!(
+                "addr add {v4}/24 dev home0\naddr add {v6}/64 dev home0 nodad\nlink set home0 up"
+            ),
+        );
     }
     world.first.space.wait_until_it_carries("home0");
-    lay(&home, &format!("route add 0.0.0.0/0 via {}\nroute add ::/0 via {}", own(Family::V4, 1), own(Family::V6, 1)));
+    lay(
+        &home,
+        &format!(
+            "route add 0.0.0.0/0 via {}\nroute add ::/0 via {}",
+            own(Family::V4, 1),
+            own(Family::V6, 1)
+        ),
+    );
     let must = |program, words: &[&str]| {
         let output = run(&world.first.space, program, words);
-        assert!(output.status.success(), "{program} {words:?}: {}", String::from_utf8_lossy(&output.stderr));
+        assert!(
+            output.status.success(),
+            "{program} {words:?}: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
     };
-    must("sysctl", &["-qw", "net.ipv4.ip_forward=1", "net.ipv6.conf.all.forwarding=1"]);
+    must(
+        "sysctl",
+        &[
+            "-qw",
+            "net.ipv4.ip_forward=1",
+            "net.ipv6.conf.all.forwarding=1",
+        ],
+    );
     for program in ["iptables", "ip6tables"] {
-        must(program, &["-t", "nat", "-A", "POSTROUTING", "-o", WIRE, "-j", "MASQUERADE"]);
+        must(
+            program,
+            &[
+                "-t",
+                "nat",
+                "-A",
+                "POSTROUTING",
+                "-o",
+                WIRE,
+                "-j",
+                "MASQUERADE",
+            ],
+        );
     }
     let servers = SERVERS.map(|port| Server::start(&world, port)).into();
-    Translated { servers, home, world }
+    Translated {
+        servers,
+        home,
+        world,
+    }
 }
 
 /// coturn, at the gate's own addresses.
@@ -60,20 +110,51 @@ struct Server(Child);
 
 impl Server {
     fn start(world: &World, port: u16) -> Self {
-        let [database, log, pid] =
-            ["db", "log", "pid"].map(|name| world.folder().join(format!("turn-{port}.{name}")).display().to_string());
+        let [database, log, pid] = ["db", "log", "pid"].map(|name| {
+            world
+                .folder()
+                .join(format!("turn-{port}.{name}"))
+                .display()
+                .to_string()
+        });
         let addresses = FAMILIES.map(|family| family.address(1));
         let child = world.gate.run(move || {
             let mut command = Command::new(find("turnserver").unwrap());
-            command.args(["-n", "--stun-only", "--no-cli", "--no-tcp", "--no-tls", "--no-dtls", "--listening-port", &port.to_string()]);
-            command.args(["--userdb", &database, "--log-file", &log, "--simple-log", "--pidfile", &pid]);
+            command.args([
+                "-n",
+                "--stun-only",
+                "--no-cli",
+                "--no-tcp",
+                "--no-tls",
+                "--no-dtls",
+                "--listening-port",
+                &port.to_string(),
+            ]);
+            command.args([
+                "--userdb",
+                &database,
+                "--log-file",
+                &log,
+                "--simple-log",
+                "--pidfile",
+                &pid,
+            ]);
             for address in addresses {
                 command.args(["--listening-ip", &address.to_string()]);
             }
-            command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
+            command
+                .stdin(Stdio::null())
+                .stdout(Stdio::null())
+                .stderr(Stdio::null())
+                .spawn()
+                .unwrap()
         });
         for address in addresses {
-            wait_for("coturn to answer", || world.gate.run(move || answers(SocketAddr::new(address, port))));
+            wait_for("coturn to answer", || {
+                world
+                    .gate
+                    .run(move || answers(SocketAddr::new(address, port)))
+            });
         }
         Self(child)
     }
@@ -88,7 +169,9 @@ impl Drop for Server {
 
 fn answers(server: SocketAddr) -> Option<()> {
     let socket = UdpSocket::bind((server.ip(), 0)).ok()?;
-    socket.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
+    socket
+        .set_read_timeout(Some(Duration::from_millis(200)))
+        .unwrap();
     socket.send_to(&stun::request(&[7; 12]), server).ok()?;
     let mut answer = [0; stun::ANSWER_MAX];
     let length = socket.recv(&mut answer).ok()?;
@@ -101,15 +184,28 @@ impl Translated {
         let config = self.world.folder().join(format!("{user}.toml"));
         let words: Vec<String> = words.iter().map(ToString::to_string).collect();
         let output = self.home.run(move || {
-            Command::new(POSTERN).args(words).env_clear().env("POSTERN_CONFIG", config).stdin(Stdio::null()).output().unwrap()
+            Command::new(POSTERN)
+                .args(words)
+                .env_clear()
+                .env("POSTERN_CONFIG", config)
+                .stdin(Stdio::null())
+                .output()
+                .unwrap()
         });
         let said = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        Ran { code: output.status.code(), out: said(&output.stdout), err: said(&output.stderr) }
+        Ran {
+            code: output.status.code(),
+            out: said(&output.stdout),
+            err: said(&output.stderr),
+        }
     }
 
     fn expect_home_let_in(&self, family: Family) {
         let to = SocketAddr::new(family.address(1), SERVICE);
-        wait_for("home to be let in", || self.home.run(move || TcpStream::connect_timeout(&to, Duration::from_secs(1)).ok()));
+        wait_for("home to be let in", || {
+            self.home
+                .run(move || TcpStream::connect_timeout(&to, Duration::from_secs(1)).ok())
+        });
     }
 }
 
@@ -123,32 +219,80 @@ pub(crate) fn knock_opens_for_the_outer_address(backend: &'static str) {
     for (count, family) in [(0, Family::V4), (2, Family::V6)] {
         let outer = world.first.address(family);
         // The source of the packet is what the translation makes of it, and what is claimed is the same address.
-        let both = format!("{},{}", server(family, SERVERS[0]), server(family, SERVERS[1]));
+        let both = format!(
+            "{},{}",
+            server(family, SERVERS[0]),
+            server(family, SERVERS[1])
+        );
         for (place, user, allow) in [(1, "alice", both.as_str()), (2, "bob", "source")] {
             let ran = translated.postern(user, &["knock", family.name(), "--allow", allow]);
             assert_eq!((ran.code, ran.err.as_str()), (Some(0), ""), "{}", ran.out);
             let grants = world.wait_for_grants(count + place);
             let grant = grants.last().unwrap();
             assert_eq!((grant.user.as_str(), grant.allow), (user, outer.into()));
-            assert_eq!(ran.out.contains(&format!("letting in {outer} for")), user == "alice", "{}", ran.out);
+            assert_eq!(
+                ran.out.contains(&format!("letting in {outer} for")),
+                user == "alice",
+                "{}",
+                ran.out
+            );
         }
         translated.expect_home_let_in(family);
         world.second.expect_shut_out(family);
     }
     // Without a server the address that is claimed is one that the gate never sees.
     translated.postern("alice", &["knock", "v4"]);
-    assert_eq!(world.wait_for_grants(5).last().unwrap().allow, own(Family::V4, 2).into());
+    assert_eq!(
+        world.wait_for_grants(5).last().unwrap().allow,
+        own(Family::V4, 2).into()
+    );
 }
 
 pub(crate) fn no_knock_where_servers_disagree_or_are_silent(backend: &'static str) {
     let mut translated = start(backend);
-    let both = format!("{},{}", server(Family::V4, SERVERS[0]), server(Family::V4, SERVERS[1]));
-    let different = ["-t", "nat", "-I", "POSTROUTING", "-p", "udp", "--dport", "3490", "-j", "SNAT", "--to-source", OTHER];
-    assert!(run(&translated.world.first.space, "iptables", &different).status.success());
-    lay(&translated.world.gate, &format!("route add {OTHER} via {}", translated.world.first.address(Family::V4)));
+    let both = format!(
+        "{},{}",
+        server(Family::V4, SERVERS[0]),
+        server(Family::V4, SERVERS[1])
+    );
+    let different = [
+        "-t",
+        "nat",
+        "-I",
+        "POSTROUTING",
+        "-p",
+        "udp",
+        "--dport",
+        "3490",
+        "-j",
+        "SNAT",
+        "--to-source",
+        OTHER,
+    ];
+    assert!(
+        run(&translated.world.first.space, "iptables", &different)
+            .status
+            .success()
+    );
+    lay(
+        &translated.world.gate,
+        &format!(
+            "route add {OTHER} via {}",
+            translated.world.first.address(Family::V4)
+        ),
+    );
     let ran = translated.postern("alice", &["knock", "v4", "--allow", &both]);
-    assert_eq!((ran.code, ran.out.as_str(), ran.err.lines().count()), (Some(69), "", 1), "{}", ran.err);
-    for part in ["disagree", "10.77.0.1:3478 sees 10.77.0.2", &format!("10.77.0.1:3490 sees {OTHER}")] {
+    assert_eq!(
+        (ran.code, ran.out.as_str(), ran.err.lines().count()),
+        (Some(69), "", 1),
+        "{}",
+        ran.err
+    );
+    for part in [
+        "disagree",
+        "10.77.0.1:3478 sees 10.77.0.2",
+        &format!("10.77.0.1:3490 sees {OTHER}"),
+    ] {
         assert!(ran.err.contains(part), "{part}\n{}", ran.err);
     }
 
@@ -156,10 +300,23 @@ pub(crate) fn no_knock_where_servers_disagree_or_are_silent(backend: &'static st
     translated.servers.pop();
     let ran = translated.postern("alice", &["knock", "v4", "--allow", &both]);
     assert_eq!((ran.code, ran.err.as_str()), (Some(0), ""));
-    assert_eq!(translated.world.wait_for_grants(1)[0].allow, translated.world.first.address(Family::V4).into());
+    assert_eq!(
+        translated.world.wait_for_grants(1)[0].allow,
+        translated.world.first.address(Family::V4).into()
+    );
     translated.servers.pop();
     let ran = translated.postern("alice", &["knock", "v4", "--allow", &both]);
-    assert_eq!((ran.code, ran.out.as_str(), ran.err.lines().count()), (Some(69), "", 1), "{}", ran.err);
-    assert!(ran.err.contains("no STUN server tells this machine's address"), "{}", ran.err);
+    assert_eq!(
+        (ran.code, ran.out.as_str(), ran.err.lines().count()),
+        (Some(69), "", 1),
+        "{}",
+        ran.err
+    );
+    assert!(
+        ran.err
+            .contains("no STUN server tells this machine's address"),
+        "{}",
+        ran.err
+    );
     assert_eq!(translated.world.daemon.status().admitted, 1);
 }

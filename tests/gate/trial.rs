@@ -13,14 +13,24 @@ pub(crate) fn nobody_passes(backend: &'static str) {
     assert_eq!(status.code(), Some(1), "{}", world.daemon.log());
     assert_eq!(world.firewall(), before);
     world.first.expect_both_let_in();
-    assert_eq!(world.daemon.logged(&["the trial ended", "everything was taken out"]).len(), 1, "{}", world.daemon.log());
+    assert_eq!(
+        world
+            .daemon
+            .logged(&["the trial ended", "everything was taken out"])
+            .len(),
+        1,
+        "{}",
+        world.daemon.log()
+    );
 }
 
 pub(crate) fn passed_by_a_knock(backend: &'static str) {
     let mut world = on_trial(backend, "4s");
     world.start_again();
     world.first.knock("alice", Family::V4, &["--for", "1s"]);
-    world.daemon.wait_for_lines(1, &["the trial is over", "a knock was admitted"]);
+    world
+        .daemon
+        .wait_for_lines(1, &["the trial is over", "a knock was admitted"]);
     outlives_its_trial(&mut world);
 }
 
@@ -39,7 +49,9 @@ fn on_trial(backend: &str, length: &str) -> World {
 }
 
 fn outlives_its_trial(world: &mut World) {
-    wait_for("the time of the trial to pass", || (world.daemon.status().uptime_ms > 5000).then_some(()));
+    wait_for("the time of the trial to pass", || {
+        (world.daemon.status().uptime_ms > 5000).then_some(())
+    });
     world.second.expect_both_shut_out();
     assert!(world.daemon.stop().success());
 }
@@ -51,19 +63,31 @@ pub(crate) fn that_cannot_begin_takes_everything_back(backend: &'static str) {
     world.start_again();
     world.first.expect_both_shut_out();
     assert!(world.daemon.stop().success());
-    assert_eq!(world.firewall(), before, "who stops a trial wants it back too");
+    assert_eq!(
+        world.firewall(),
+        before,
+        "who stops a trial wants it back too"
+    );
     let folder = world.folder().to_owned();
     let in_the_way = folder.join("control.sock/in-the-way");
     for (cause, make) in [
-        ("control.sock", (&|| fs::create_dir_all(&in_the_way)) as &dyn Fn() -> io::Result<()>),
+        (
+            "control.sock",
+            (&|| fs::create_dir_all(&in_the_way)) as &dyn Fn() -> io::Result<()>,
+        ),
         ("marks.redb", &|| {
-            fs::remove_dir_all(folder.join("control.sock")).and_then(|()| fs::write(folder.join("state/marks.redb"), "no store"))
+            fs::remove_dir_all(folder.join("control.sock"))
+                .and_then(|()| fs::write(folder.join("state/marks.redb"), "no store"))
         }),
     ] {
         make().unwrap();
         world.daemon.start_process(&world.gate);
         let status = world.daemon.wait();
-        assert!(!status.success() && world.daemon.log().contains(cause), "{status}: {}", world.daemon.log());
+        assert!(
+            !status.success() && world.daemon.log().contains(cause),
+            "{status}: {}",
+            world.daemon.log()
+        );
         assert_eq!(world.firewall(), before, "{cause}: {}", world.daemon.log());
         world.first.expect_both_let_in();
     }

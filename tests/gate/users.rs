@@ -21,7 +21,10 @@ pub(crate) fn client_waits(backend: &'static str) {
     for family in FAMILIES {
         let said = world.first.knock("alice", family, &["--wait=20s"]);
         assert!(said.contains("is open after"), "{said}");
-        let in_vain = world.second.postern("alice", &["knock", family.name(), "-s", "tcp/23", "--wait=1s"]);
+        let in_vain = world.second.postern(
+            "alice",
+            &["knock", family.name(), "-s", "tcp/23", "--wait=1s"],
+        );
         assert_eq!(in_vain.code, Some(3), "{in_vain:?}");
     }
 }
@@ -33,13 +36,25 @@ pub(crate) fn renewal_extends(backend: &'static str) {
         let admitted = world.daemon.status().admitted;
         world.first.knock("alice", family, &["--for", "60s"]);
         world.wait_for_grants(count);
-        let grant = || world.daemon.grants().into_iter().find(|grant| grant.allow.addr() == world.first.address(family));
+        let grant = || {
+            world
+                .daemon
+                .grants()
+                .into_iter()
+                .find(|grant| grant.allow.addr() == world.first.address(family))
+        };
         let (first, rules) = (grant().unwrap(), world.rules());
         world.first.knock("alice", family, &["--for", "600s"]);
         world.daemon.wait_for_admitted(admitted + 2);
-        let extended = wait_for("a later end", || grant().filter(|grant| grant.until > first.until));
+        let extended = wait_for("a later end", || {
+            grant().filter(|grant| grant.until > first.until)
+        });
         assert!(extended.same_door(&first), "{extended}");
-        assert!(extended.until.since(first.until).as_secs() >= 530, "{extended} until {}", extended.until);
+        assert!(
+            extended.until.since(first.until).as_secs() >= 530,
+            "{extended} until {}",
+            extended.until
+        );
         assert_eq!(world.daemon.grants().len(), count);
         assert_eq!(world.rules().len(), rules.len(), "{:?}", world.rules());
         assert_ne!(world.rules(), rules, "the kernel has the later end, too");
@@ -48,7 +63,8 @@ pub(crate) fn renewal_extends(backend: &'static str) {
 }
 
 pub(crate) fn users_close_their_own(backend: &'static str) {
-    let world = World::start(&Plan::new(backend).user("bob", &format!("services = [\"tcp/{SERVICE}\"]")));
+    let world =
+        World::start(&Plan::new(backend).user("bob", &format!("services = [\"tcp/{SERVICE}\"]")));
     for family in FAMILIES {
         for user in ["alice", "bob"] {
             world.first.knock(user, family, &[]);
@@ -62,7 +78,13 @@ pub(crate) fn users_close_their_own(backend: &'static str) {
     close("alice", Family::V4);
     world.wait_for_grants(3);
     close("alice", Family::V6);
-    assert!(world.wait_for_grants(2).iter().all(|grant| grant.user == "bob"), "bob's stay");
+    assert!(
+        world
+            .wait_for_grants(2)
+            .iter()
+            .all(|grant| grant.user == "bob"),
+        "bob's stay"
+    );
     world.first.expect_both_let_in();
     close("bob", Family::V4);
     close("bob", Family::V6);
@@ -73,33 +95,60 @@ pub(crate) fn users_close_their_own(backend: &'static str) {
 }
 
 pub(crate) fn administrator_closes(backend: &'static str) {
-    let world = World::start(&Plan::new(backend).user("bob", &format!("services = [\"tcp/{SERVICE}\"]")));
+    let world =
+        World::start(&Plan::new(backend).user("bob", &format!("services = [\"tcp/{SERVICE}\"]")));
     for family in FAMILIES {
         world.first.knock("alice", family, &["--for", "10m"]);
         world.second.knock("bob", family, &[]);
     }
     world.wait_for_grants(4);
 
-    let said: serde_json::Value = serde_json::from_slice(&world.daemon.asked(&["grants", "--json"]).stdout).unwrap();
+    let said: serde_json::Value =
+        serde_json::from_slice(&world.daemon.asked(&["grants", "--json"]).stdout).unwrap();
     assert_eq!(said["version"], 1);
     for family in FAMILIES {
         let allow = ipnet::IpNet::from(world.first.address(family)).to_string();
         let grants = said["grants"].as_array().unwrap();
-        let grant = grants.iter().find(|grant| grant["allow"] == allow.as_str()).unwrap_or_else(|| panic!("{said}"));
-        assert_eq!((&grant["user"], &grant["services"]), (&"alice".into(), &serde_json::json!([format!("tcp/{SERVICE}")])));
-        assert!(grant["target"].is_null() && grant["id"].is_u64() && !grant["until"].is_null(), "{grant}");
+        let grant = grants
+            .iter()
+            .find(|grant| grant["allow"] == allow.as_str())
+            .unwrap_or_else(|| panic!("{said}"));
+        assert_eq!(
+            (&grant["user"], &grant["services"]),
+            (
+                &"alice".into(),
+                &serde_json::json!([format!("tcp/{SERVICE}")])
+            )
+        );
+        assert!(
+            grant["target"].is_null() && grant["id"].is_u64() && !grant["until"].is_null(),
+            "{grant}"
+        );
     }
     let plain = text(&world.daemon.asked(&["grants"]));
     assert_eq!(plain.lines().count(), 5, "{plain}");
-    let words = |line: &str| line.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
-    let alices = plain.lines().map(words).find(|row| row[2] == "10.77.0.2/32").unwrap_or_else(|| panic!("{plain}"));
-    assert_eq!((alices[1].as_str(), alices[3].as_str()), ("alice", "tcp/2222"), "{plain}");
+    let words = |line: &str| {
+        line.split_whitespace()
+            .map(str::to_owned)
+            .collect::<Vec<_>>()
+    };
+    let alices = plain
+        .lines()
+        .map(words)
+        .find(|row| row[2] == "10.77.0.2/32")
+        .unwrap_or_else(|| panic!("{plain}"));
+    assert_eq!(
+        (alices[1].as_str(), alices[3].as_str()),
+        ("alice", "tcp/2222"),
+        "{plain}"
+    );
 
     let said = text(&world.daemon.asked(&["close", "--user", "bob"]));
     assert_eq!(said, "closed 2 grants\n");
     world.second.expect_both_shut_out();
     world.first.expect_both_let_in();
-    let said: serde_json::Value = serde_json::from_slice(&world.daemon.asked(&["close", "--all", "--json"]).stdout).unwrap();
+    let said: serde_json::Value =
+        serde_json::from_slice(&world.daemon.asked(&["close", "--all", "--json"]).stdout).unwrap();
     assert_eq!(said, serde_json::json!({ "version": 1, "closed": 2 }));
     world.first.expect_both_shut_out();
     world.expect_nothing_open();

@@ -35,14 +35,26 @@ pub(crate) fn all() -> Vec<(String, Kind)> {
 }
 
 fn programs() -> [clap::Command; 2] {
-    [postern::cli::postern::command(), postern::cli::posternd::command()]
+    [
+        postern::cli::postern::command(),
+        postern::cli::posternd::command(),
+    ]
 }
 
 fn add(command: &clap::Command, name: String, found: &mut Vec<(String, Kind)>) {
-    let has_json = command.get_arguments().any(|argument| argument.get_long() == Some("json"));
-    let kinds = [Some(Kind::Help), Some(Kind::Text), has_json.then_some(Kind::Json)];
+    let has_json = command
+        .get_arguments()
+        .any(|argument| argument.get_long() == Some("json"));
+    let kinds = [
+        Some(Kind::Help),
+        Some(Kind::Text),
+        has_json.then_some(Kind::Json),
+    ];
     found.extend(kinds.into_iter().flatten().map(|kind| (name.clone(), kind)));
-    for inner in command.get_subcommands().filter(|inner| !inner.is_hide_set() && inner.get_name() != "help") {
+    for inner in command
+        .get_subcommands()
+        .filter(|inner| !inner.is_hide_set() && inner.get_name() != "help")
+    {
         add(inner, format!("{name} {}", inner.get_name()), found);
     }
 }
@@ -54,24 +66,49 @@ pub(crate) fn file(command: &str, kind: Kind) -> String {
 
 /// Which command a line runs, and in which form it answers.
 pub(crate) fn named_in(line: &str) -> (String, Kind) {
-    let mut words = line.split_whitespace().skip_while(|word| !["postern", "posternd"].contains(word)).peekable();
-    let program = words.next().unwrap_or_else(|| panic!("{line} runs neither program"));
+    let mut words = line
+        .split_whitespace()
+        .skip_while(|word| !["postern", "posternd"].contains(word))
+        .peekable();
+    let program = words
+        .next()
+        .unwrap_or_else(|| panic!("{line} runs neither program"));
     let [postern, posternd] = programs();
-    let mut command = if program == "postern" { &postern } else { &posternd };
+    let mut command = if program == "postern" {
+        &postern
+    } else {
+        &posternd
+    };
     let mut name = program.to_owned();
     while let Some(inner) = words.peek().and_then(|word| command.find_subcommand(word)) {
         name = format!("{name} {}", inner.get_name());
         (command, _) = (inner, words.next());
     }
-    let kind = if words.any(|word| word == "--json") { Kind::Json } else { Kind::Text };
+    let kind = if words.any(|word| word == "--json") {
+        Kind::Json
+    } else {
+        Kind::Text
+    };
     (name, kind)
 }
 
 /// What `--help` says.
 pub(crate) fn help(command: &str) -> String {
     let mut words = command.split(' ');
-    let program = if words.next() == Some("postern") { env!("CARGO_BIN_EXE_postern") } else { env!("CARGO_BIN_EXE_posternd") };
-    let output = Command::new(program).args(words).arg("--help").env_clear().output().unwrap();
-    assert!(output.status.success() && output.stderr.is_empty(), "{command}: {output:?}");
+    let program = if words.next() == Some("postern") {
+        env!("CARGO_BIN_EXE_postern")
+    } else {
+        env!("CARGO_BIN_EXE_posternd")
+    };
+    let output = Command::new(program)
+        .args(words)
+        .arg("--help")
+        .env_clear()
+        .output()
+        .unwrap();
+    assert!(
+        output.status.success() && output.stderr.is_empty(),
+        "{command}: {output:?}"
+    );
     String::from_utf8(output.stdout).unwrap()
 }

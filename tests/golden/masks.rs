@@ -9,20 +9,38 @@ const KINDS: &[(&str, &str)] = &[
     // times and lengths of time
     (r"\b20\d\d-\d\d-\d\d[T ]\d\d:\d\d:\d\d(\.\d+)?Z", "<time>"),
     (r"\b1[789]\d{11}\b", "<epoch-ms>"),
-    (r#"("(?:left|uptime|daemon_uptime|after|age)_ms": ?)-?\d+"#, "$1<ms>"),
+    (
+        r#"("(?:left|uptime|daemon_uptime|after|age)_ms": ?)-?\d+"#,
+        "$1<ms>",
+    ),
     (r#"("last_took_us": ?)\d+"#, "$1<us>"),
     (r"(_time_seconds )\d+\.\d+", "$1<epoch-s>"),
     (r"\b(up|counting for) \d+s,", "$1 <s>,"),
-    (r"\bthe last \S+ ago took [0-9.]+(µs|ms|s)\b", "the last <s> ago took <us>"),
-    (r"\ball of it in (\d+m( \d+s)?|[0-9.]+s)\b", "all of it in <s>"),
-    (r"(?m)(  (?:-|[0-9.]+) +)(\d+m( \d+s)?|[0-9.]+s)$", "$1<left>"),
+    (
+        r"\bthe last \S+ ago took [0-9.]+(µs|ms|s)\b",
+        "the last <s> ago took <us>",
+    ),
+    (
+        r"\ball of it in (\d+m( \d+s)?|[0-9.]+s)\b",
+        "all of it in <s>",
+    ),
+    (
+        r"(?m)(  (?:-|[0-9.]+) +)(\d+m( \d+s)?|[0-9.]+s)$",
+        "$1<left>",
+    ),
     (r"\bis open after [0-9.]+(ms|s)\b", "is open after <ms>"),
-    (r"\bmade (\d+m( \d+s)?|[0-9.]+(ms|s)) (ago|ahead)", "made <age> $4"),
+    (
+        r"\bmade (\d+m( \d+s)?|[0-9.]+(ms|s)) (ago|ahead)",
+        "made <age> $4",
+    ),
     (r"\bexpires \d+s(\d+ms)?", "expires <left>"),
     (r"\b[0-9.]+ ms\b", "<ms>"),
     (r"(came out as told \()\d+s\)", "$1<s>)"),
     // keys, packets, and lines that hold keys
-    (r"\b(?P<kind>postern-(token|secret|request)-1)\.(?P<long>[A-Za-z0-9_-]{20,})", "$kind.<# letters>"),
+    (
+        r"\b(?P<kind>postern-(token|secret|request)-1)\.(?P<long>[A-Za-z0-9_-]{20,})",
+        "$kind.<# letters>",
+    ),
     (r"\b[A-Z2-7]{32}\b", "<secret of 32 letters>"),
     (r"[A-Za-z0-9+/]{160,}={0,2}", "<packet>"),
     (r"[A-Za-z0-9+/]{43}=", "<key of 44 letters>"),
@@ -32,9 +50,18 @@ const KINDS: &[(&str, &str)] = &[
     // the table has rows for the steps around now, and once in a while one more
     (r"(?m)^(postern_hint_rows )\d$", "$1<rows>"),
     // how tight the daemon is kept, the machine decides
-    (r"(?m)^note: not as tight as it could be: .* \[sandbox\]\n", ""),
-    (r#",\n    \{\n      "id": "sandbox",\n      "level": "note",\n      "what": ".*"\n    \}"#, ""),
-    (r#"\n    \{\n      "id": "sandbox",\n      "level": "note",\n      "what": ".*"\n    \},?"#, ""),
+    (
+        r"(?m)^note: not as tight as it could be: .* \[sandbox\]\n",
+        "",
+    ),
+    (
+        r#",\n    \{\n      "id": "sandbox",\n      "level": "note",\n      "what": ".*"\n    \}"#,
+        "",
+    ),
+    (
+        r#"\n    \{\n      "id": "sandbox",\n      "level": "note",\n      "what": ".*"\n    \},?"#,
+        "",
+    ),
     (r#"("findings": \[)\s+\]"#, "$1]"),
     // what the machine goes by besides
     (r"\band \d+ more names\b", "and <n> more names"),
@@ -46,25 +73,36 @@ pub(crate) struct Masks {
 
 impl Masks {
     pub(crate) fn new() -> Self {
-        let mut kinds: Vec<_> = KINDS.iter().map(|(pattern, name)| (Regex::new(pattern).unwrap(), *name)).collect();
+        let mut kinds: Vec<_> = KINDS
+            .iter()
+            .map(|(pattern, name)| (Regex::new(pattern).unwrap(), *name))
+            .collect();
         let version = regex::escape(env!("CARGO_PKG_VERSION"));
-        kinds.push((Regex::new(&format!(r"\b(posternd?) {version}\b")).unwrap(), "$1 <version>"));
-        kinds.push((Regex::new(&format!(r#"\bversion="{version}""#)).unwrap(), r#"version="<version>""#));
+        kinds.push((
+            Regex::new(&format!(r"\b(posternd?) {version}\b")).unwrap(),
+            "$1 <version>",
+        ));
+        kinds.push((
+            Regex::new(&format!(r#"\bversion="{version}""#)).unwrap(),
+            r#"version="<version>""#,
+        ));
         Self { kinds }
     }
 
     pub(crate) fn put_on(&self, text: &str) -> String {
-        self.kinds.iter().fold(text.to_owned(), |text, (pattern, name)| {
-            let replaced = pattern.replace_all(&text, |found: &Captures<'_>| {
-                let mut name = (*name).to_owned();
-                if let Some(long) = found.name("long") {
-                    name = name.replace('#', &long.as_str().len().to_string());
-                }
-                let mut put = String::new();
-                found.expand(&name, &mut put);
-                put
-            });
-            replaced.into_owned()
-        })
+        self.kinds
+            .iter()
+            .fold(text.to_owned(), |text, (pattern, name)| {
+                let replaced = pattern.replace_all(&text, |found: &Captures<'_>| {
+                    let mut name = (*name).to_owned();
+                    if let Some(long) = found.name("long") {
+                        name = name.replace('#', &long.as_str().len().to_string());
+                    }
+                    let mut put = String::new();
+                    found.expand(&name, &mut put);
+                    put
+                });
+                replaced.into_owned()
+            })
     }
 }

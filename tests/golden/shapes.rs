@@ -34,16 +34,25 @@ pub(crate) fn files_are_as_documented() {
         let fault = format!("{what} is stated, and in no golden file");
         match faults.iter().position(|one| *one == fault) {
             Some(at) => _ = faults.remove(at),
-            None => faults.push(format!("{what} is shown, or is not stated any more: it need not be listed here")),
+            None => faults.push(format!(
+                "{what} is shown, or is not stated any more: it need not be listed here"
+            )),
         }
     }
-    assert!(faults.is_empty(), "docs/json.md and the golden files differ:\n  {}", faults.join("\n  "));
+    assert!(
+        faults.is_empty(),
+        "docs/json.md and the golden files differ:\n  {}",
+        faults.join("\n  ")
+    );
 }
 
 /// The objects in a golden file, each on one line or indented, with a number in place of each masked one.
 fn objects(text: &str) -> Vec<Value> {
     let number = Regex::new(r#"(":\s*)<[a-z-]+>"#).unwrap();
-    let value = |json: &str| serde_json::from_str(&number.replace_all(json, "${1}0")).unwrap_or_else(|why| panic!("{why} in {json}"));
+    let value = |json: &str| {
+        serde_json::from_str(&number.replace_all(json, "${1}0"))
+            .unwrap_or_else(|why| panic!("{why} in {json}"))
+    };
     let (mut found, mut open) = (Vec::new(), String::new());
     for line in text.lines() {
         let line = line.strip_prefix(Kind::ASIDE).unwrap_or(line);
@@ -67,12 +76,22 @@ fn objects(text: &str) -> Vec<Value> {
 fn faults(page: &Page, told: &[(String, Value)]) -> Vec<String> {
     let (mut faults, mut seen) = (Vec::new(), BTreeSet::new());
     for (command, object) in told {
-        let shapes = page.shapes.iter().filter(|shape| shape.commands.contains(command));
+        let shapes = page
+            .shapes
+            .iter()
+            .filter(|shape| shape.commands.contains(command));
         let tried = shapes.map(|shape| {
-            let mut look = Look { page, faults: Vec::new(), seen: BTreeSet::new() };
+            let mut look = Look {
+                page,
+                faults: Vec::new(),
+                seen: BTreeSet::new(),
+            };
             look.at_fields(&shape.heading, object, &shape.fields);
             if object["version"] != page.version {
-                look.faults.push(format!("{}: its version is not {}", shape.heading, page.version));
+                look.faults.push(format!(
+                    "{}: its version is not {}",
+                    shape.heading, page.version
+                ));
             }
             look
         });
@@ -84,11 +103,22 @@ fn faults(page: &Page, told: &[(String, Value)]) -> Vec<String> {
     }
     for shape in &page.shapes {
         let stated = stated(shape);
-        faults.extend(stated.difference(&seen).map(|what| format!("{what} is stated, and in no golden file")));
+        faults.extend(
+            stated
+                .difference(&seen)
+                .map(|what| format!("{what} is stated, and in no golden file")),
+        );
     }
-    let known: BTreeSet<String> = commands::all().into_iter().map(|(command, _)| command).collect();
+    let known: BTreeSet<String> = commands::all()
+        .into_iter()
+        .map(|(command, _)| command)
+        .collect();
     let named = page.shapes.iter().flat_map(|shape| &shape.commands);
-    faults.extend(named.filter(|command| !known.contains(*command)).map(|command| format!("there is no command {command}")));
+    faults.extend(
+        named
+            .filter(|command| !known.contains(*command))
+            .map(|command| format!("there is no command {command}")),
+    );
     faults
 }
 
@@ -102,20 +132,27 @@ struct Look<'a> {
 
 impl Look<'_> {
     fn at_fields(&mut self, of: &str, value: &Value, fields: &Fields) {
-        let Value::Object(object) = value else { return self.faults.push(format!("{of}: is no object: {value}")) };
+        let Value::Object(object) = value else {
+            return self.faults.push(format!("{of}: is no object: {value}"));
+        };
         for (name, value) in object {
             match fields.get(name) {
                 None => self.faults.push(format!("{of}: {name} is not stated")),
                 Some(field) => self.at_field(&format!("{of}: {name}"), value, field),
             }
         }
-        let missing = fields.iter().filter(|(name, field)| !field.may_be_absent && !object.contains_key(*name));
-        self.faults.extend(missing.map(|(name, _)| format!("{of}: {name} is stated, and not there")));
+        let missing = fields
+            .iter()
+            .filter(|(name, field)| !field.may_be_absent && !object.contains_key(*name));
+        self.faults
+            .extend(missing.map(|(name, _)| format!("{of}: {name} is stated, and not there")));
     }
 
     fn at_field(&mut self, of: &str, value: &Value, field: &Field) {
         match field.types.iter().find(|kind| fits(kind, value)) {
-            None => self.faults.push(format!("{of}: {value} is none of {:?}", field.types)),
+            None => self
+                .faults
+                .push(format!("{of}: {value} is none of {:?}", field.types)),
             Some(kind) => self.at_value(of, kind, value, field),
         }
     }
@@ -125,7 +162,10 @@ impl Look<'_> {
             // What was in none of its lists was not seen.
             (Type::ListOf(inner), Value::Array(items)) => {
                 for item in items {
-                    let as_said = Field { types: vec![(**inner).clone()], ..field.clone() };
+                    let as_said = Field {
+                        types: vec![(**inner).clone()],
+                        ..field.clone()
+                    };
                     self.at_field(of, item, &as_said);
                 }
                 if !items.is_empty() {
@@ -134,7 +174,8 @@ impl Look<'_> {
             }
             (Type::ObjectOf(inner), Value::Object(object)) => {
                 let wrong = object.values().find(|value| !fits(inner, value));
-                self.faults.extend(wrong.map(|value| format!("{of}: {value} is not {inner:?}")));
+                self.faults
+                    .extend(wrong.map(|value| format!("{of}: {value} is not {inner:?}")));
                 if !object.is_empty() {
                     self.see(of, kind);
                 }
@@ -190,7 +231,15 @@ pub(crate) fn faults_are_found() {
          | field | type | is |\n|---|---|---|\n| `e` | number | x |\n",
     );
     let with = |objects: &[&str]| {
-        let told: Vec<_> = objects.iter().map(|text| ("posternd close".to_owned(), serde_json::from_str(text).unwrap())).collect();
+        let told: Vec<_> = objects
+            .iter()
+            .map(|text| {
+                (
+                    "posternd close".to_owned(),
+                    serde_json::from_str(text).unwrap(),
+                )
+            })
+            .collect();
         faults(&page, &told).join("\n")
     };
     let all = r#"{"version": 1, "a": "x", "b": [{"e": 1}], "c": {"d": true}}"#;
@@ -199,16 +248,50 @@ pub(crate) fn faults_are_found() {
     for (objects, fault) in [
         (&[all][..], "a: Null is stated, and in no golden file"),
         (&[null], "c: d: Boolean is stated, and in no golden file"),
-        (&[all, null, r#"{"version": 1}"#], "a is stated, and not there"),
-        (&[all, null, r#"{"version": 2, "a": null}"#], "its version is not 1"),
-        (&[all, null, r#"{"version": 1, "a": 7}"#], "7 is none of [Text, Null]"),
-        (&[all, null, r#"{"version": 1, "a": null, "f": 1}"#], "f is not stated"),
-        (&[all, null, r#"{"version": 1, "a": null, "b": [{"e": "1"}]}"#], "part: e: \"1\" is none of [Number]"),
-        (&[all, null, r#"{"version": 1, "a": null, "c": {}}"#], "c: d is stated, and not there"),
+        (
+            &[all, null, r#"{"version": 1}"#],
+            "a is stated, and not there",
+        ),
+        (
+            &[all, null, r#"{"version": 2, "a": null}"#],
+            "its version is not 1",
+        ),
+        (
+            &[all, null, r#"{"version": 1, "a": 7}"#],
+            "7 is none of [Text, Null]",
+        ),
+        (
+            &[all, null, r#"{"version": 1, "a": null, "f": 1}"#],
+            "f is not stated",
+        ),
+        (
+            &[all, null, r#"{"version": 1, "a": null, "b": [{"e": "1"}]}"#],
+            "part: e: \"1\" is none of [Number]",
+        ),
+        (
+            &[all, null, r#"{"version": 1, "a": null, "c": {}}"#],
+            "c: d is stated, and not there",
+        ),
     ] {
-        assert!(with(objects).contains(fault), "{fault} is not in: {}", with(objects));
+        assert!(
+            with(objects).contains(fault),
+            "{fault} is not in: {}",
+            with(objects)
+        );
     }
-    let unknown = faults(&page, &[("posternd status".to_owned(), serde_json::json!({ "version": 1 }))]);
-    assert!(unknown.contains(&"posternd status is not in the page".to_owned()), "{unknown:?}");
-    assert_eq!(objects("a$ b --json\nstderr: {\"a\":<ms>}\n{\n  \"b\": <epoch-ms>\n}\nno JSON {\n").len(), 2);
+    let unknown = faults(
+        &page,
+        &[(
+            "posternd status".to_owned(),
+            serde_json::json!({ "version": 1 }),
+        )],
+    );
+    assert!(
+        unknown.contains(&"posternd status is not in the page".to_owned()),
+        "{unknown:?}"
+    );
+    assert_eq!(
+        objects("a$ b --json\nstderr: {\"a\":<ms>}\n{\n  \"b\": <epoch-ms>\n}\nno JSON {\n").len(),
+        2
+    );
 }

@@ -23,7 +23,11 @@ impl Stage {
     /// The three machines, with these servers.
     pub(crate) fn with(servers: &[&str]) -> Self {
         let words: Vec<String> = servers.iter().map(|word| (*word).to_owned()).collect();
-        Self { world: World::make(&words), masks: Masks::new(), told: Transcripts::new() }
+        Self {
+            world: World::make(&words),
+            masks: Masks::new(),
+            told: Transcripts::new(),
+        }
     }
 
     /// Types a command and keeps what it prints.
@@ -38,7 +42,9 @@ impl Stage {
         );
         let printed = self.world.machine(machine).run(&script);
         let parts: Vec<&str> = printed.split(CUT).collect();
-        let [out, err, code] = parts[..] else { panic!("{shown}: {printed}") };
+        let [out, err, code] = parts[..] else {
+            panic!("{shown}: {printed}")
+        };
         let (name, kind) = commands::named_in(shown);
         let text = self.told.entry(commands::file(&name, kind)).or_default();
         let _ = writeln!(text, "{machine}$ {shown}");
@@ -57,7 +63,10 @@ impl Stage {
     /// Does what is only there so that something can be told; it must go well.
     pub(crate) fn does(&self, machine: &str, command: &str) -> String {
         let said = self.world.machine(machine).run(command);
-        assert!(!said.contains("[exit status"), "{machine}$ {command}\n{said}");
+        assert!(
+            !said.contains("[exit status"),
+            "{machine}$ {command}\n{said}"
+        );
         said
     }
 

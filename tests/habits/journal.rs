@@ -46,7 +46,10 @@ impl Journal {
         let entries = Arc::clone(&journal.0);
         thread::spawn(move || {
             while let Some(entry) = receive(&socket) {
-                entries.lock().unwrap().extend(Some(entry).filter(|entry| !entry.fields.is_empty()));
+                entries
+                    .lock()
+                    .unwrap()
+                    .extend(Some(entry).filter(|entry| !entry.fields.is_empty()));
             }
         });
         journal
@@ -58,7 +61,11 @@ impl Journal {
 
     /// Waits for an entry whose message contains these words.
     fn wait_for(&self, words: &str) -> Entry {
-        wait_for(&format!("an entry with {words:?}"), || self.entries().into_iter().find(|entry| entry.field("MESSAGE").contains(words)))
+        wait_for(&format!("an entry with {words:?}"), || {
+            self.entries()
+                .into_iter()
+                .find(|entry| entry.field("MESSAGE").contains(words))
+        })
     }
 }
 
@@ -66,18 +73,29 @@ fn receive(socket: &UnixDatagram) -> Option<Entry> {
     let mut bytes = vec![0; 1 << 18];
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1), ScmCredentials(1))];
     let mut ancillary = RecvAncillaryBuffer::new(&mut space);
-    let received = recvmsg(socket, &mut [IoSliceMut::new(&mut bytes)], &mut ancillary, RecvFlags::CMSG_CLOEXEC).ok()?;
+    let received = recvmsg(
+        socket,
+        &mut [IoSliceMut::new(&mut bytes)],
+        &mut ancillary,
+        RecvFlags::CMSG_CLOEXEC,
+    )
+    .ok()?;
     bytes.truncate(received.bytes);
     let mut pid = 0;
     for message in ancillary.drain() {
         match message {
             // An entry that is too long for a datagram comes as a file in memory.
             RecvAncillaryMessage::ScmRights(files) => files.for_each(|file| bytes = whole(file)),
-            RecvAncillaryMessage::ScmCredentials(sender) => pid = sender.pid.as_raw_nonzero().get().cast_unsigned(),
+            RecvAncillaryMessage::ScmCredentials(sender) => {
+                pid = sender.pid.as_raw_nonzero().get().cast_unsigned()
+            }
             _ => {}
         }
     }
-    Some(Entry { fields: fields(&bytes), pid })
+    Some(Entry {
+        fields: fields(&bytes),
+        pid,
+    })
 }
 
 fn whole(file: OwnedFd) -> Vec<u8> {
@@ -122,23 +140,50 @@ pub(crate) fn has_entries_with_fields() {
     world.daemon.through = Some(as_a_service(world.folder()));
     world.daemon.start_process(&world.gate);
     let serves = journal.wait_for("the engine serves");
-    assert_eq!((serves.pid, serves.field("PRIORITY")), (world.daemon.pid(), "6"));
+    assert_eq!(
+        (serves.pid, serves.field("PRIORITY")),
+        (world.daemon.pid(), "6")
+    );
 
     world.first.knock("alice", Family::V4, &[]);
     let open = journal.wait_for("open: grant");
-    let told = ["POSTERN_USER", "POSTERN_ID", "PRIORITY", "SYSLOG_IDENTIFIER"].map(|name| open.field(name));
-    assert_eq!((told, open.pid), (["alice", "1", "6", "posternd"], world.daemon.pid()), "{open:?}");
+    let told = [
+        "POSTERN_USER",
+        "POSTERN_ID",
+        "PRIORITY",
+        "SYSLOG_IDENTIFIER",
+    ]
+    .map(|name| open.field(name));
+    assert_eq!(
+        (told, open.pid),
+        (["alice", "1", "6", "posternd"], world.daemon.pid()),
+        "{open:?}"
+    );
 
     // The engine has given its rights up by now, and writes all the same.
     world.first.knock("alice", Family::V6, &["-s", "tcp/1"]);
     let refused = journal.wait_for("refused: alice");
-    let told = ["POSTERN_USER", "POSTERN_RULE", "POSTERN_SOURCE", "PRIORITY", "SYSLOG_IDENTIFIER"].map(|name| refused.field(name));
-    assert_eq!(told, ["alice", "services", "fd77::2", "6", "posternd"], "{refused:?}");
+    let told = [
+        "POSTERN_USER",
+        "POSTERN_RULE",
+        "POSTERN_SOURCE",
+        "PRIORITY",
+        "SYSLOG_IDENTIFIER",
+    ]
+    .map(|name| refused.field(name));
+    assert_eq!(
+        told,
+        ["alice", "services", "fd77::2", "6", "posternd"],
+        "{refused:?}"
+    );
     assert_eq!(refused.pid, world.daemon.engine());
 
     world.first.send(Family::V4, &[7; 200]);
     let dropped = journal.wait_for("drop unknown-hint");
-    assert_eq!([dropped.field("POSTERN_REASON"), dropped.field("PRIORITY")], ["unknown-hint", "7"]);
+    assert_eq!(
+        [dropped.field("POSTERN_REASON"), dropped.field("PRIORITY")],
+        ["unknown-hint", "7"]
+    );
 
     assert!(world.daemon.stop().success());
     journal.wait_for("stopped; the protection stays");
@@ -150,7 +195,15 @@ pub(crate) fn is_not_there() {
     world.daemon.through = Some(as_a_service(world.folder()));
     world.start_again();
     // Monitor and engine.
-    world.daemon.wait_for_lines(2, &["WARN", "the journal can't be reached, log lines go to standard error: "]);
+    world.daemon.wait_for_lines(
+        2,
+        &[
+            "WARN",
+            "the journal can't be reached, log lines go to standard error: ",
+        ],
+    );
     world.first.knock("alice", Family::V4, &[]);
-    world.daemon.wait_for_lines(1, &["INFO", "open: grant 1", "user=\"alice\""]);
+    world
+        .daemon
+        .wait_for_lines(1, &["INFO", "open: grant 1", "user=\"alice\""]);
 }

@@ -85,8 +85,15 @@ struct Around(Child);
 /// Whether such a machine can be had here.
 pub(crate) fn can_be_had() -> bool {
     let is_root = rustix::process::geteuid().is_root();
-    let folder = tempfile::Builder::new().prefix("postern-machine-").tempdir().unwrap();
-    let tried = || around(folder.path(), "/bin/true", "with-postern").status().is_ok_and(|status| status.success());
+    let folder = tempfile::Builder::new()
+        .prefix("postern-machine-")
+        .tempdir()
+        .unwrap();
+    let tried = || {
+        around(folder.path(), "/bin/true", "with-postern")
+            .status()
+            .is_ok_and(|status| status.success())
+    };
     is_root && Path::new(INIT).exists() && tried()
 }
 
@@ -94,8 +101,25 @@ fn around(folder: &Path, init: &str, with: &str) -> Command {
     let programs = Path::new(env!("CARGO_BIN_EXE_posternd")).parent().unwrap();
     let dist = Path::new(env!("CARGO_MANIFEST_DIR")).join("dist");
     let mut command = Command::new("setpriv");
-    command.args(["--pdeathsig", "TERM", "unshare", "--mount", "/bin/sh", "-c", AROUND, "sh"]).arg(folder).arg(INSIDE);
-    command.args([programs, &dist]).args([init, with]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    command
+        .args([
+            "--pdeathsig",
+            "TERM",
+            "unshare",
+            "--mount",
+            "/bin/sh",
+            "-c",
+            AROUND,
+            "sh",
+        ])
+        .arg(folder)
+        .arg(INSIDE);
+    command
+        .args([programs, &dist])
+        .args([init, with])
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null());
     command
 }
 
@@ -112,12 +136,23 @@ impl Machine {
 
     fn start_with(world: &World, with: &'static str) -> Self {
         let folder = world.folder().to_owned();
-        let around = Around(world.gate.run(move || around(&folder, INIT, with).spawn().unwrap()));
-        let init = wait_for("the machine's first process", || child_of(child_of(around.0.id(), "unshare")?, "systemd"));
-        let machine = Self { _around: around, init };
+        let around = Around(
+            world
+                .gate
+                .run(move || around(&folder, INIT, with).spawn().unwrap()),
+        );
+        let init = wait_for("the machine's first process", || {
+            child_of(child_of(around.0.id(), "unshare")?, "systemd")
+        });
+        let machine = Self {
+            _around: around,
+            init,
+        };
         wait_for("systemd to be up", || {
             let said = machine.ask("systemctl is-system-running").1;
-            ["running", "degraded", "starting"].contains(&said.trim()).then_some(())
+            ["running", "degraded", "starting"]
+                .contains(&said.trim())
+                .then_some(())
         });
         machine.tell("systemctl start sysinit.target");
         machine
@@ -131,22 +166,48 @@ impl Machine {
     /// Runs a line of shell on it; how it ended, and what it printed.
     pub(crate) fn ask(&self, line: &str) -> (bool, String) {
         let mut command = Command::new("nsenter");
-        command.args(["--target", &self.init.to_string(), "--all", "/bin/sh", "-c", line]).env_clear();
-        let output = command.env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin").stdin(Stdio::null()).output().unwrap();
-        (output.status.success(), text(&output) + &String::from_utf8_lossy(&output.stderr))
+        command
+            .args([
+                "--target",
+                &self.init.to_string(),
+                "--all",
+                "/bin/sh",
+                "-c",
+                line,
+            ])
+            .env_clear();
+        let output = command
+            .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
+            .stdin(Stdio::null())
+            .output()
+            .unwrap();
+        (
+            output.status.success(),
+            text(&output) + &String::from_utf8_lossy(&output.stderr),
+        )
     }
 
     /// Runs a line of shell that must do; what it printed.
     pub(crate) fn tell(&self, line: &str) -> String {
         let (done, said) = self.ask(line);
-        assert!(done, "{line}\n{said}\n{}", self.ask("journalctl -b -n 40 --no-pager -o cat").1);
+        assert!(
+            done,
+            "{line}\n{said}\n{}",
+            self.ask("journalctl -b -n 40 --no-pager -o cat").1
+        );
         said.trim_end().to_owned()
     }
 
     /// Who has a grant, as posternd says.
     pub(crate) fn holders(&self) -> Vec<String> {
-        let said: serde_json::Value = serde_json::from_str(&self.tell("posternd grants --json")).unwrap();
-        said["grants"].as_array().unwrap().iter().map(|grant| grant["user"].as_str().unwrap().to_owned()).collect()
+        let said: serde_json::Value =
+            serde_json::from_str(&self.tell("posternd grants --json")).unwrap();
+        said["grants"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|grant| grant["user"].as_str().unwrap().to_owned())
+            .collect()
     }
 
     /// A property of posternd's unit.
@@ -156,7 +217,9 @@ impl Machine {
 
     /// Waits until a property of posternd's unit is so.
     pub(crate) fn wait_until_it_shows(&self, property: &str, value: &str) {
-        wait_for(&format!("{property}={value}"), || (self.shows(property) == value).then_some(()));
+        wait_for(&format!("{property}={value}"), || {
+            (self.shows(property) == value).then_some(())
+        });
     }
 }
 
@@ -171,6 +234,11 @@ impl Drop for Around {
 /// The child of this process that runs this program by now.
 fn child_of(pid: u32, program: &str) -> Option<u32> {
     let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).ok()?;
-    let mut children = children.split_whitespace().filter_map(|child| child.parse().ok());
-    children.find(|child: &u32| fs::read_to_string(format!("/proc/{child}/comm")).is_ok_and(|comm| comm.trim_end() == program))
+    let mut children = children
+        .split_whitespace()
+        .filter_map(|child| child.parse().ok());
+    children.find(|child: &u32| {
+        fs::read_to_string(format!("/proc/{child}/comm"))
+            .is_ok_and(|comm| comm.trim_end() == program)
+    })
 }

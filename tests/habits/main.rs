@@ -3,7 +3,13 @@
 //!
 //! A real posternd in the world of the gate's tests, which `tests/gate/main.rs` draws. Needs root, and changes nothing of the
 //! host's; without root the tests are ignored.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, clippy::disallowed_methods)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::disallowed_methods
+)]
 
 use std::process::ExitCode;
 
@@ -23,7 +29,12 @@ mod world;
 use world::netns::ground::{Ground, Need};
 
 /// Mount namespaces, the engine's own user, and whatever firewall comes first.
-const NEEDS: &[Need] = &[Need::Users, Need::Program("ip"), Need::Program("unshare"), Need::Program("mount")];
+const NEEDS: &[Need] = &[
+    Need::Users,
+    Need::Program("ip"),
+    Need::Program("unshare"),
+    Need::Program("mount"),
+];
 
 /// What the text is read with.
 const PARSER: &[Need] = &[Need::Parser];
@@ -34,26 +45,90 @@ const BACKEND: &str = "auto";
 type Test = (&'static str, &'static [Need], fn());
 
 const TESTS: &[Test] = &[
-    ("journal_has_the_entries_of_monitor_and_engine_with_their_fields", &[], journal::has_entries_with_fields),
-    ("journal_that_is_not_there_leaves_lines_on_standard_error", &[], journal::is_not_there),
-    ("metrics_over_the_control_socket_tell_what_happened", PARSER, metrics::over_the_control_socket),
-    ("metrics_in_a_file_tell_what_happened_and_go_with_the_daemon", PARSER, metrics::in_a_file),
-    ("metrics_over_http_tell_what_happened_and_outlive_reloads", PARSER, metrics::over_http),
-    ("metrics_over_http_are_bounded_and_hold_up_no_knock", PARSER, metrics::hostile_readers),
-    ("metrics_address_that_is_taken_is_said_in_one_line", &[], metrics::address_that_is_taken),
-    ("unit_is_rated_below_3_by_systemd", &[Need::Program("systemd-analyze")], unit::is_tight),
+    (
+        "journal_has_the_entries_of_monitor_and_engine_with_their_fields",
+        &[],
+        journal::has_entries_with_fields,
+    ),
+    (
+        "journal_that_is_not_there_leaves_lines_on_standard_error",
+        &[],
+        journal::is_not_there,
+    ),
+    (
+        "metrics_over_the_control_socket_tell_what_happened",
+        PARSER,
+        metrics::over_the_control_socket,
+    ),
+    (
+        "metrics_in_a_file_tell_what_happened_and_go_with_the_daemon",
+        PARSER,
+        metrics::in_a_file,
+    ),
+    (
+        "metrics_over_http_tell_what_happened_and_outlive_reloads",
+        PARSER,
+        metrics::over_http,
+    ),
+    (
+        "metrics_over_http_are_bounded_and_hold_up_no_knock",
+        PARSER,
+        metrics::hostile_readers,
+    ),
+    (
+        "metrics_address_that_is_taken_is_said_in_one_line",
+        &[],
+        metrics::address_that_is_taken,
+    ),
+    (
+        "unit_is_rated_below_3_by_systemd",
+        &[Need::Program("systemd-analyze")],
+        unit::is_tight,
+    ),
     (
         "unit_leaves_posternd_the_rights_that_it_needs",
-        &[Need::Program("setpriv"), Need::Program("iptables-restore"), Need::Program("nft")],
+        &[
+            Need::Program("setpriv"),
+            Need::Program("iptables-restore"),
+            Need::Program("nft"),
+        ],
         unit::rights_suffice,
     ),
-    ("state_that_was_given_to_root_is_given_back_to_the_engine_alone", &[], unit::state_is_given_back),
-    ("first_process_of_a_container_lets_go_of_orphans_and_stops_when_told", &[], container::first_process),
-    ("systemd_hears_of_start_reload_and_stop", &[], systemd::hears_of_start_reload_and_stop),
-    ("systemd_is_not_told_ready_by_an_engine_that_cannot_begin", &[], systemd::is_not_told_ready_by_an_engine_that_cannot_begin),
-    ("systemd_that_does_not_listen_is_said_once_and_hinders_nothing", &[], systemd::is_not_there),
-    ("watchdog_is_fed_and_a_hung_engine_is_replaced", &[], systemd::hung_engine_is_replaced),
-    ("watchdog_is_fed_while_a_wrong_config_keeps_the_engine_away", &[], systemd::without_an_engine_for_want_of_a_good_config_goes_on),
+    (
+        "state_that_was_given_to_root_is_given_back_to_the_engine_alone",
+        &[],
+        unit::state_is_given_back,
+    ),
+    (
+        "first_process_of_a_container_lets_go_of_orphans_and_stops_when_told",
+        &[],
+        container::first_process,
+    ),
+    (
+        "systemd_hears_of_start_reload_and_stop",
+        &[],
+        systemd::hears_of_start_reload_and_stop,
+    ),
+    (
+        "systemd_is_not_told_ready_by_an_engine_that_cannot_begin",
+        &[],
+        systemd::is_not_told_ready_by_an_engine_that_cannot_begin,
+    ),
+    (
+        "systemd_that_does_not_listen_is_said_once_and_hinders_nothing",
+        &[],
+        systemd::is_not_there,
+    ),
+    (
+        "watchdog_is_fed_and_a_hung_engine_is_replaced",
+        &[],
+        systemd::hung_engine_is_replaced,
+    ),
+    (
+        "watchdog_is_fed_while_a_wrong_config_keeps_the_engine_away",
+        &[],
+        systemd::without_an_engine_for_want_of_a_good_config_goes_on,
+    ),
 ];
 
 fn main() -> ExitCode {
@@ -62,9 +137,16 @@ fn main() -> ExitCode {
     let mut trials: Vec<Trial> = TESTS.iter().map(trial).collect();
     let machine = Need::That("a place to start systemd in", machine::can_be_had());
     let nft = Need::Program("nft");
-    for (backend, program) in [("iptables", Need::Program("iptables-restore")), ("nftables", nft)] {
+    for (backend, program) in [
+        ("iptables", Need::Program("iptables-restore")),
+        ("nftables", nft),
+    ] {
         let test = move || unit::works_under_systemd(backend);
-        trials.push(ground.trial(format!("{backend}::unit_works_under_systemd_itself"), &[NEEDS, &[machine, program]].concat(), test));
+        trials.push(ground.trial(
+            format!("{backend}::unit_works_under_systemd_itself"),
+            &[NEEDS, &[machine, program]].concat(),
+            test,
+        ));
     }
     let test = unit::comes_back_under_systemd;
     trials.push(ground.trial(
@@ -72,13 +154,41 @@ fn main() -> ExitCode {
         &[NEEDS, &[machine, nft]].concat(),
         test,
     ));
-    let package = [Need::That("cargo-deb or cargo-cyclonedx", package::can_be_made()), Need::Program("dpkg-deb")];
-    let on_a_machine = [NEEDS, &package, &[machine, Need::Program("dpkg"), Need::Program("man")]].concat();
-    trials.push(ground.trial("package_holds_everything_in_its_place", &package, package::holds_everything_in_its_place));
-    trials.push(ground.trial("package_names_every_crate_of_the_programs", &package, package::names_every_crate_of_the_programs));
+    let package = [
+        Need::That("cargo-deb or cargo-cyclonedx", package::can_be_made()),
+        Need::Program("dpkg-deb"),
+    ];
+    let on_a_machine = [
+        NEEDS,
+        &package,
+        &[machine, Need::Program("dpkg"), Need::Program("man")],
+    ]
+    .concat();
+    trials.push(ground.trial(
+        "package_holds_everything_in_its_place",
+        &package,
+        package::holds_everything_in_its_place,
+    ));
+    trials.push(ground.trial(
+        "package_names_every_crate_of_the_programs",
+        &package,
+        package::names_every_crate_of_the_programs,
+    ));
     let lintian = [&package[..], &[Need::Program("lintian")]].concat();
-    trials.push(ground.trial("package_has_no_error_for_lintian", &lintian, package::has_no_error_for_lintian));
-    trials.push(ground.trial("package_is_set_up_in_a_few_commands", &on_a_machine, package::is_set_up_in_a_few_commands));
-    trials.push(ground.trial("package_installs_serves_and_goes_with_all_it_did", &on_a_machine, package::installs_serves_and_goes));
+    trials.push(ground.trial(
+        "package_has_no_error_for_lintian",
+        &lintian,
+        package::has_no_error_for_lintian,
+    ));
+    trials.push(ground.trial(
+        "package_is_set_up_in_a_few_commands",
+        &on_a_machine,
+        package::is_set_up_in_a_few_commands,
+    ));
+    trials.push(ground.trial(
+        "package_installs_serves_and_goes_with_all_it_did",
+        &on_a_machine,
+        package::installs_serves_and_goes,
+    ));
     libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
 }

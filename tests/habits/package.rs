@@ -24,8 +24,12 @@ struct Made {
 
 impl Made {
     fn file(&self, ending: &str) -> PathBuf {
-        let mut files = fs::read_dir(&self.folder).unwrap().map(|entry| entry.unwrap().path());
-        files.find(|path| path.to_string_lossy().ends_with(ending)).unwrap_or_else(|| panic!("no {ending}: {}", self.said))
+        let mut files = fs::read_dir(&self.folder)
+            .unwrap()
+            .map(|entry| entry.unwrap().path());
+        files
+            .find(|path| path.to_string_lossy().ends_with(ending))
+            .unwrap_or_else(|| panic!("no {ending}: {}", self.said))
     }
 }
 
@@ -35,10 +39,19 @@ fn made() -> &'static Made {
     MADE.get_or_init(|| {
         let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("packages");
         let mut command = Command::new(root().join("dist/package"));
-        command.args(["--no-build", "--profile", "dev", "--fast", "--strip"]).env("PACKAGES", &folder);
+        command
+            .args(["--no-build", "--profile", "dev", "--fast", "--strip"])
+            .env("PACKAGES", &folder);
         // The folder of `debug` that these programs lie in.
-        let target = Path::new(env!("CARGO_BIN_EXE_posternd")).parent().and_then(Path::parent).unwrap();
-        let output = command.env("CARGO_TARGET_DIR", target).stdin(Stdio::null()).output().unwrap();
+        let target = Path::new(env!("CARGO_BIN_EXE_posternd"))
+            .parent()
+            .and_then(Path::parent)
+            .unwrap();
+        let output = command
+            .env("CARGO_TARGET_DIR", target)
+            .stdin(Stdio::null())
+            .output()
+            .unwrap();
         let said = text(&output) + &String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "{said}");
         Made { folder, said }
@@ -50,36 +63,68 @@ fn root() -> &'static Path {
 }
 
 pub(crate) fn can_be_made() -> bool {
-    let mut tools = [["cargo-deb", "--version"], ["cargo-cyclonedx", "cyclonedx"]].into_iter().map(|[tool, argument]| {
-        let mut command = Command::new(tool);
-        command.args([argument, "--version"]).stdout(Stdio::null()).stderr(Stdio::null());
-        command.status().is_ok_and(|status| status.success())
-    });
+    let mut tools = [["cargo-deb", "--version"], ["cargo-cyclonedx", "cyclonedx"]]
+        .into_iter()
+        .map(|[tool, argument]| {
+            let mut command = Command::new(tool);
+            command
+                .args([argument, "--version"])
+                .stdout(Stdio::null())
+                .stderr(Stdio::null());
+            command.status().is_ok_and(|status| status.success())
+        });
     tools.all(|is_there| is_there)
 }
 
 fn files_in(folder: &str) -> Vec<String> {
-    fs::read_dir(root().join(folder)).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+    fs::read_dir(root().join(folder))
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect()
 }
 
 /// What the tree holds, each where Debian has it.
 fn wanted() -> BTreeSet<String> {
-    let mut wanted: BTreeSet<String> =
-        ["usr/bin/postern", "usr/bin/posternd", "usr/lib/systemd/system/posternd.service"].map(str::to_owned).into();
-    wanted
-        .extend(["copyright", "changelog.Debian.gz", "README.md", "SECURITY.md", SBOM].map(|name| format!("usr/share/doc/postern/{name}")));
+    let mut wanted: BTreeSet<String> = [
+        "usr/bin/postern",
+        "usr/bin/posternd",
+        "usr/lib/systemd/system/posternd.service",
+    ]
+    .map(str::to_owned)
+    .into();
+    wanted.extend(
+        [
+            "copyright",
+            "changelog.Debian.gz",
+            "README.md",
+            "SECURITY.md",
+            SBOM,
+        ]
+        .map(|name| format!("usr/share/doc/postern/{name}")),
+    );
     for (from, to) in [
         ("dist/sysusers.d", "usr/lib/sysusers.d"),
         ("dist/tmpfiles.d", "usr/lib/tmpfiles.d"),
         ("dist/examples", "usr/share/doc/postern/examples"),
         ("docs", "usr/share/doc/postern/docs"),
-        ("dist/completions/bash", "usr/share/bash-completion/completions"),
+        (
+            "dist/completions/bash",
+            "usr/share/bash-completion/completions",
+        ),
         ("dist/completions/zsh", "usr/share/zsh/vendor-completions"),
-        ("dist/completions/fish", "usr/share/fish/vendor_completions.d"),
+        (
+            "dist/completions/fish",
+            "usr/share/fish/vendor_completions.d",
+        ),
     ] {
         wanted.extend(files_in(from).iter().map(|name| format!("{to}/{name}")));
     }
-    wanted.extend(files_in("dist/man").iter().map(|name| format!("usr/share/man/man{}/{name}.gz", name.rsplit('.').next().unwrap())));
+    wanted.extend(files_in("dist/man").iter().map(|name| {
+        format!(
+            "usr/share/man/man{}/{name}.gz",
+            name.rsplit('.').next().unwrap()
+        )
+    }));
     wanted
 }
 
@@ -96,8 +141,15 @@ fn listed(listing: &str) -> BTreeSet<String> {
         .map(|line| {
             let words: Vec<&str> = line.split_whitespace().collect();
             let path = words[5].trim_start_matches("./").to_owned();
-            let mode = if path.contains("/bin/") { "-rwxr-xr-x" } else { "-rw-r--r--" };
-            assert!(words[0] == mode && ["root/root", "0/0"].contains(&words[1]), "{line}");
+            let mode = if path.contains("/bin/") {
+                "-rwxr-xr-x"
+            } else {
+                "-rw-r--r--"
+            };
+            assert!(
+                words[0] == mode && ["root/root", "0/0"].contains(&words[1]),
+                "{line}"
+            );
             path
         })
         .collect()
@@ -106,78 +158,194 @@ fn listed(listing: &str) -> BTreeSet<String> {
 pub(crate) fn holds_everything_in_its_place() {
     let package = made().file(".deb");
     let package = package.to_str().unwrap();
-    assert_eq!(listed(&said_by("dpkg-deb", &["--contents", package])), wanted());
-    let field = |name: &str| said_by("dpkg-deb", &["--field", package, name]).trim().to_owned();
-    assert_eq!([field("Package"), field("Version")], ["postern".to_owned(), format!("{}-1", env!("CARGO_PKG_VERSION"))]);
-    assert!(field("Depends").contains("libc6") && field("Depends").contains("systemd-sysusers"), "{}", field("Depends"));
+    assert_eq!(
+        listed(&said_by("dpkg-deb", &["--contents", package])),
+        wanted()
+    );
+    let field = |name: &str| {
+        said_by("dpkg-deb", &["--field", package, name])
+            .trim()
+            .to_owned()
+    };
+    assert_eq!(
+        [field("Package"), field("Version")],
+        [
+            "postern".to_owned(),
+            format!("{}-1", env!("CARGO_PKG_VERSION"))
+        ]
+    );
+    assert!(
+        field("Depends").contains("libc6") && field("Depends").contains("systemd-sysusers"),
+        "{}",
+        field("Depends")
+    );
     let scripts = said_by("dpkg-deb", &["--info", package]);
-    assert!(["postinst", "prerm", "postrm"].iter().all(|name| scripts.contains(name)), "{scripts}");
+    assert!(
+        ["postinst", "prerm", "postrm"]
+            .iter()
+            .all(|name| scripts.contains(name)),
+        "{scripts}"
+    );
 
     // The archive has the same under one folder, but for what only Debian has, or has elsewhere.
-    let archive = listed(&said_by("tar", &["-tvzf", made().file(".tar.gz").to_str().unwrap()]));
-    let top = archive.first().unwrap().split('/').next().unwrap().to_owned();
-    let mut inside: BTreeSet<String> = archive.iter().map(|path| path.strip_prefix(&format!("{top}/")).unwrap().to_owned()).collect();
-    for more in
-        ["INSTALL", "usr/share/doc/postern/CHANGELOG.md", "usr/share/doc/postern/LICENSE-MIT", "usr/share/doc/postern/LICENSE-APACHE"]
-    {
+    let archive = listed(&said_by(
+        "tar",
+        &["-tvzf", made().file(".tar.gz").to_str().unwrap()],
+    ));
+    let top = archive
+        .first()
+        .unwrap()
+        .split('/')
+        .next()
+        .unwrap()
+        .to_owned();
+    let mut inside: BTreeSet<String> = archive
+        .iter()
+        .map(|path| path.strip_prefix(&format!("{top}/")).unwrap().to_owned())
+        .collect();
+    for more in [
+        "INSTALL",
+        "usr/share/doc/postern/CHANGELOG.md",
+        "usr/share/doc/postern/LICENSE-MIT",
+        "usr/share/doc/postern/LICENSE-APACHE",
+    ] {
         assert!(inside.remove(more), "{more}");
     }
-    let other = |path: &String| !path.ends_with("changelog.Debian.gz") && !path.ends_with("doc/postern/copyright");
-    let elsewhere = wanted().into_iter().filter(other).map(|path| path.replace("vendor-completions", "site-functions"));
+    let other = |path: &String| {
+        !path.ends_with("changelog.Debian.gz") && !path.ends_with("doc/postern/copyright")
+    };
+    let elsewhere = wanted()
+        .into_iter()
+        .filter(other)
+        .map(|path| path.replace("vendor-completions", "site-functions"));
     assert_eq!(inside, elsewhere.collect());
 }
 
 /// What is in the programs, as cargo resolves it, each crate with its version.
 fn crates() -> BTreeSet<String> {
     let mut command = Command::new(env!("CARGO"));
-    command.args(["tree", "--locked", "--offline", "--edges", "normal", "--prefix", "none", "--format", "{p}"]).current_dir(root());
+    command
+        .args([
+            "tree",
+            "--locked",
+            "--offline",
+            "--edges",
+            "normal",
+            "--prefix",
+            "none",
+            "--format",
+            "{p}",
+        ])
+        .current_dir(root());
     let output = command.output().unwrap();
     assert!(output.status.success(), "{output:?}");
     let said = text(&output);
     let crates = said.lines().filter_map(|line| {
         let mut words = line.split_whitespace();
-        Some(format!("{} {}", words.next()?, words.next()?.strip_prefix('v')?))
+        Some(format!(
+            "{} {}",
+            words.next()?,
+            words.next()?.strip_prefix('v')?
+        ))
     });
     crates.collect()
 }
 
 pub(crate) fn names_every_crate_of_the_programs() {
     let package = made().file(".deb");
-    let script = format!("dpkg-deb --fsys-tarfile {} | tar -xO ./usr/share/doc/postern/{SBOM}", package.display());
-    let bill: serde_json::Value = serde_json::from_str(&said_by("/bin/sh", &["-c", &script])).unwrap();
-    assert_eq!([&bill["bomFormat"], &bill["metadata"]["component"]["name"]], ["CycloneDX", "postern"]);
-    let name = |part: &serde_json::Value| format!("{} {}", part["name"].as_str().unwrap(), part["version"].as_str().unwrap());
-    let parts: Vec<&serde_json::Value> = bill["components"].as_array().unwrap().iter().chain([&bill["metadata"]["component"]]).collect();
+    let script = format!(
+        "dpkg-deb --fsys-tarfile {} | tar -xO ./usr/share/doc/postern/{SBOM}",
+        package.display()
+    );
+    let bill: serde_json::Value =
+        serde_json::from_str(&said_by("/bin/sh", &["-c", &script])).unwrap();
+    assert_eq!(
+        [&bill["bomFormat"], &bill["metadata"]["component"]["name"]],
+        ["CycloneDX", "postern"]
+    );
+    let name = |part: &serde_json::Value| {
+        format!(
+            "{} {}",
+            part["name"].as_str().unwrap(),
+            part["version"].as_str().unwrap()
+        )
+    };
+    let parts: Vec<&serde_json::Value> = bill["components"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .chain([&bill["metadata"]["component"]])
+        .collect();
     let named: BTreeSet<String> = parts.iter().map(|part| name(part)).collect();
     let crates = crates();
-    assert!(crates.len() > 100, "the test no longer finds the crates: {crates:?}");
-    assert_eq!(crates.difference(&named).collect::<Vec<_>>(), Vec::<&String>::new());
-    let unlicensed: Vec<String> = parts.iter().filter(|part| part["licenses"].as_array().is_none()).map(|part| name(part)).collect();
+    assert!(
+        crates.len() > 100,
+        "the test no longer finds the crates: {crates:?}"
+    );
+    assert_eq!(
+        crates.difference(&named).collect::<Vec<_>>(),
+        Vec::<&String>::new()
+    );
+    let unlicensed: Vec<String> = parts
+        .iter()
+        .filter(|part| part["licenses"].as_array().is_none())
+        .map(|part| name(part))
+        .collect();
     assert_eq!(unlicensed, Vec::<String>::new(), "without a licence");
-    let strangers = parts.iter().filter(|part| part["hashes"].as_array().is_none()).map(|part| name(part));
+    let strangers = parts
+        .iter()
+        .filter(|part| part["hashes"].as_array().is_none())
+        .map(|part| name(part));
     let own = |name: &str| format!("{name} {}", env!("CARGO_PKG_VERSION"));
-    assert_eq!(strangers.collect::<BTreeSet<_>>(), [own("postern"), own("postern-proto")].into(), "without a checksum");
-    assert!(!bill.to_string().contains(root().to_str().unwrap()), "it tells where it was made");
+    assert_eq!(
+        strangers.collect::<BTreeSet<_>>(),
+        [own("postern"), own("postern-proto")].into(),
+        "without a checksum"
+    );
+    assert!(
+        !bill.to_string().contains(root().to_str().unwrap()),
+        "it tells where it was made"
+    );
 }
 
 pub(crate) fn has_no_error_for_lintian() {
     let said = &made().said;
-    assert!(said.contains("lintian: no errors") && !said.contains("\nE: "), "{said}");
+    assert!(
+        said.contains("lintian: no errors") && !said.contains("\nE: "),
+        "{said}"
+    );
 }
 
 pub(crate) fn installs_serves_and_goes() {
     let world = World::prepare(&Plan::new(BACKEND).gate("run_as = \"postern\""));
     fs::copy(made().file(".deb"), world.folder().join("postern.deb")).unwrap();
     let machine = Machine::start_bare(&world);
-    assert!(!machine.ask("getent passwd postern || command -v posternd").0, "it is not as bare as it should be");
+    assert!(
+        !machine
+            .ask("getent passwd postern || command -v posternd")
+            .0,
+        "it is not as bare as it should be"
+    );
 
     let said = machine.tell("dpkg --install /mnt/postern.deb");
-    assert!(said.contains("the gate starts once there is a config"), "{said}");
-    assert_eq!([machine.shows("UnitFileState"), machine.shows("ActiveState")], ["enabled", "inactive"]);
+    assert!(
+        said.contains("the gate starts once there is a config"),
+        "{said}"
+    );
+    assert_eq!(
+        [machine.shows("UnitFileState"), machine.shows("ActiveState")],
+        ["enabled", "inactive"]
+    );
     let user = machine.tell("getent passwd postern");
     assert!(user.contains(":/") && user.ends_with("nologin"), "{user}");
-    assert_eq!(machine.tell("man -w posternd posternd.toml postern postern-config | wc -l"), "4");
-    assert_eq!(machine.tell("stat -c '%a %U' /run/xtables.lock"), "600 root");
+    assert_eq!(
+        machine.tell("man -w posternd posternd.toml postern postern-config | wc -l"),
+        "4"
+    );
+    assert_eq!(
+        machine.tell("stat -c '%a %U' /run/xtables.lock"),
+        "600 root"
+    );
 
     machine.configure();
     machine.tell("systemctl start posternd");
@@ -196,11 +364,17 @@ pub(crate) fn installs_serves_and_goes() {
     // Taken away, it closes nothing any more.
     machine.tell("dpkg --remove postern");
     world.second.expect_let_in(Family::V4);
-    let rules = machine.ask("nft list ruleset; iptables-save; ip6tables-save").1;
+    let rules = machine
+        .ask("nft list ruleset; iptables-save; ip6tables-save")
+        .1;
     assert!(!rules.to_lowercase().contains("postern"), "{rules}");
     machine.tell("dpkg --purge postern");
     wait_for("its files to be gone", || {
-        (!machine.ask("ls -d /var/lib/postern* /usr/share/doc/postern /usr/bin/postern* 2>/dev/null").1.contains('/')).then_some(())
+        (!machine
+            .ask("ls -d /var/lib/postern* /usr/share/doc/postern /usr/bin/postern* 2>/dev/null")
+            .1
+            .contains('/'))
+        .then_some(())
     });
     machine.tell("test -s /etc/postern/posternd.toml");
 }
@@ -213,11 +387,16 @@ pub(crate) fn is_set_up_in_a_few_commands() {
     machine.tell("dpkg --install /mnt/postern.deb");
     machine.tell("posternd init --name gate.test --address 10.77.0.1 --address fd77::1");
     machine.tell("systemctl start posternd");
-    assert_eq!([machine.shows("ActiveState"), machine.shows("StatusText")], ["active", "0 users, 0 grants open"]);
+    assert_eq!(
+        [machine.shows("ActiveState"), machine.shows("StatusText")],
+        ["active", "0 users, 0 grants open"]
+    );
     world.first.expect_let_in(Family::V4);
 
     // The daemon that runs within its walls takes the new user in at once, and hides the service.
-    let said = machine.tell(&format!("posternd user add alice --service tcp/{SERVICE} --json"));
+    let said = machine.tell(&format!(
+        "posternd user add alice --service tcp/{SERVICE} --json"
+    ));
     let said: serde_json::Value = serde_json::from_str(&said).unwrap();
     assert_eq!(said["reload"], "done");
     let token = said["token"].as_str().unwrap();
@@ -227,16 +406,32 @@ pub(crate) fn is_set_up_in_a_few_commands() {
         let (config, input) = (config.clone(), input.to_owned());
         world.first.space.run(move || {
             let mut command = Command::new(env!("CARGO_BIN_EXE_postern"));
-            command.args(arguments.split(' ')).env_clear().env("POSTERN_CONFIG", config);
-            let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-            child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+            command
+                .args(arguments.split(' '))
+                .env_clear()
+                .env("POSTERN_CONFIG", config);
+            let mut child = command
+                .stdin(Stdio::piped())
+                .stdout(Stdio::piped())
+                .stderr(Stdio::piped())
+                .spawn()
+                .unwrap();
+            child
+                .stdin
+                .take()
+                .unwrap()
+                .write_all(input.as_bytes())
+                .unwrap();
             let output = child.wait_with_output().unwrap();
             assert!(output.status.success(), "postern {arguments}: {output:?}");
         });
     };
     postern("import --profile home", token);
     postern("knock home --wait", "");
-    drop((world.first.expect_let_in(Family::V4), world.first.expect_let_in(Family::V6)));
+    drop((
+        world.first.expect_let_in(Family::V4),
+        world.first.expect_let_in(Family::V6),
+    ));
     world.second.expect_shut_out(Family::V4);
     machine.tell("posternd user disable alice");
     world.first.expect_both_shut_out();

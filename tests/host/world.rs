@@ -46,8 +46,14 @@ impl World {
         let folder = tempfile::tempdir().unwrap();
         // The engine's user must get to its state.
         std::fs::set_permissions(folder.path(), PermissionsExt::from_mode(0o755)).unwrap();
-        let world =
-            Self { gate: Namespace::new(), peer: Namespace::new(), containers: Vec::new(), folder, daemon: None, before: String::new() };
+        let world = Self {
+            gate: Namespace::new(),
+            peer: Namespace::new(),
+            containers: Vec::new(),
+            folder,
+            daemon: None,
+            before: String::new(),
+        };
         join(&world.gate, &world.peer);
         serve(&world.gate, "[::]:2222");
         let path = world.folder.path().display();
@@ -76,13 +82,23 @@ impl World {
     /// The same host with another backend in its config.
     pub(crate) fn with_backend(self, backend: &str) -> Self {
         let text = std::fs::read_to_string(self.path("posternd.toml")).unwrap();
-        self.write("posternd.toml", &text.replace("backend = \"nftables\"", &format!("backend = \"{backend}\"")));
+        self.write(
+            "posternd.toml",
+            &text.replace(
+                "backend = \"nftables\"",
+                &format!("backend = \"{backend}\""),
+            ),
+        );
         self
     }
 
     pub(crate) fn gate_sh(&self, script: &str) -> String {
         let output = sh(&self.gate, script);
-        assert!(output.status.success(), "{script}: {}", String::from_utf8_lossy(&output.stderr));
+        assert!(
+            output.status.success(),
+            "{script}: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
         String::from_utf8(output.stdout).unwrap()
     }
 
@@ -98,12 +114,15 @@ impl World {
 
     /// Loads a captured rule set; ufw's has a sibling for IPv6.
     pub(crate) fn load(&self, name: &str) {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/rulesets").join(name);
+        let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("tests/rulesets")
+            .join(name);
         let path = path.display();
         match name {
-            "ufw.save" => {
-                self.gate_sh(&format!("iptables-restore < {path}; ip6tables-restore < {}", path.to_string().replace("ufw", "ufw6")))
-            }
+            "ufw.save" => self.gate_sh(&format!(
+                "iptables-restore < {path}; ip6tables-restore < {}",
+                path.to_string().replace("ufw", "ufw6")
+            )),
             name if name.ends_with(".save") => self.gate_sh(&format!("iptables-restore < {path}")),
             _ => self.gate_sh(&format!("nft -f {path}")),
         };
@@ -112,7 +131,10 @@ impl World {
     /// A container as Docker makes it, which serves port 80; the config then names the port that it is published at.
     pub(crate) fn add_container(&mut self) {
         let container = Namespace::new();
-        self.gate.ip(&format!("link add docker0 type veth peer name eth0 netns {}", container.thread_id()));
+        self.gate.ip(&format!(
+            "link add docker0 type veth peer name eth0 netns {}",
+            container.thread_id()
+        ));
         for (space, name, host) in [(&self.gate, "docker0", 1), (&container, "eth0", 2)] {
             space.ip(&format!("addr add 172.17.0.{host}/16 dev {name}"));
             space.ip(&format!("link set {name} up"));
@@ -135,8 +157,15 @@ impl World {
     fn posternd(&self, before: &str, arguments: &str) -> Output {
         let program = env!("CARGO_BIN_EXE_posternd");
         let config = self.path("posternd.toml");
-        let script = format!("{before} exec {program} {arguments} --config {}", config.display());
-        let script = if before.is_empty() { script } else { format!("unshare -m sh -ec '{script}'") };
+        let script = format!(
+            "{before} exec {program} {arguments} --config {}",
+            config.display()
+        );
+        let script = if before.is_empty() {
+            script
+        } else {
+            format!("unshare -m sh -ec '{script}'")
+        };
         sh(&self.gate, &script)
     }
 
@@ -153,7 +182,13 @@ impl World {
         assert!(output.status.success(), "{output:?}");
         let json: Value = serde_json::from_slice(&output.stdout).unwrap();
         let text = |one: &Value, key: &str| one[key].as_str().unwrap_or_default().to_owned();
-        let cure = |one: &Value| one["cure"].as_array().map(|list| list.iter().map(|line| line.as_str().unwrap().to_owned()).collect());
+        let cure = |one: &Value| {
+            one["cure"].as_array().map(|list| {
+                list.iter()
+                    .map(|line| line.as_str().unwrap().to_owned())
+                    .collect()
+            })
+        };
         let found: Vec<Found> = json["findings"]
             .as_array()
             .unwrap()
@@ -166,10 +201,22 @@ impl World {
             })
             .collect();
         let plain = String::from_utf8(self.posternd(before, "check").stdout).unwrap();
-        assert_eq!(plain.lines().count(), found.len() + 1, "a line each, and the summary: {plain}");
-        assert!(found.iter().all(|one| plain.contains(&one.what) && plain.contains(&format!("[{}]", one.id))), "{plain}");
+        assert_eq!(
+            plain.lines().count(),
+            found.len() + 1,
+            "a line each, and the summary: {plain}"
+        );
+        assert!(
+            found
+                .iter()
+                .all(|one| plain.contains(&one.what) && plain.contains(&format!("[{}]", one.id))),
+            "{plain}"
+        );
         // How tight the daemon is kept is no matter of the host's rules.
-        found.into_iter().filter(|one| one.id != "sandbox").collect()
+        found
+            .into_iter()
+            .filter(|one| one.id != "sandbox")
+            .collect()
     }
 
     /// Runs the printed commands.
@@ -186,20 +233,40 @@ impl World {
         if !before.is_empty() {
             words.splice(0..0, ["unshare".to_owned(), "-m".to_owned()]);
         }
-        let log = std::fs::OpenOptions::new().create(true).append(true).open(self.path("log")).unwrap();
-        let child = self.gate.run(move || Command::new(&words[0]).args(&words[1..]).stdin(Stdio::null()).stderr(log).spawn().unwrap());
+        let log = std::fs::OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(self.path("log"))
+            .unwrap();
+        let child = self.gate.run(move || {
+            Command::new(&words[0])
+                .args(&words[1..])
+                .stdin(Stdio::null())
+                .stderr(log)
+                .spawn()
+                .unwrap()
+        });
         self.daemon = Some(child);
         let deadline = Instant::now() + Duration::from_secs(30);
         while !self.posternd("", "status").status.success() {
-            assert!(Instant::now() < deadline, "posternd did not come up: {}", std::fs::read_to_string(self.path("log")).unwrap());
+            assert!(
+                Instant::now() < deadline,
+                "posternd did not come up: {}",
+                std::fs::read_to_string(self.path("log")).unwrap()
+            );
             std::thread::sleep(Duration::from_millis(30));
         }
     }
 
     /// Its rules stay.
     pub(crate) fn stop(&mut self) {
-        let Some(mut daemon) = self.daemon.take() else { return };
-        let _ = rustix::process::kill_process(rustix::process::Pid::from_child(&daemon), rustix::process::Signal::TERM);
+        let Some(mut daemon) = self.daemon.take() else {
+            return;
+        };
+        let _ = rustix::process::kill_process(
+            rustix::process::Pid::from_child(&daemon),
+            rustix::process::Signal::TERM,
+        );
         let deadline = Instant::now() + Duration::from_secs(10);
         while daemon.try_wait().is_ok_and(|ended| ended.is_none()) && Instant::now() < deadline {
             std::thread::sleep(Duration::from_millis(10));
@@ -212,7 +279,9 @@ impl World {
     pub(crate) fn knock(&self) -> bool {
         let key = self.path("key").display().to_string();
         let program = env!("CARGO_BIN_EXE_postern");
-        let script = format!("{program} knock --gate g --address 192.0.2.1:62201 --key-file {key} -s tcp/2222 --wait=2s");
+        let script = format!(
+            "{program} knock --gate g --address 192.0.2.1:62201 --key-file {key} -s tcp/2222 --wait=2s"
+        );
         let output = sh(&self.peer, &script);
         match output.status.code() {
             Some(0) => true,
@@ -227,7 +296,8 @@ impl World {
     }
 
     pub(crate) fn admitted(&self) -> u64 {
-        let status: Value = serde_json::from_slice(&self.posternd("", "status --json").stdout).unwrap();
+        let status: Value =
+            serde_json::from_slice(&self.posternd("", "status --json").stdout).unwrap();
         status["admitted"].as_u64().unwrap()
     }
 
@@ -237,7 +307,8 @@ impl World {
 
     pub(crate) fn connect(&self, address: &str) -> Option<TcpStream> {
         let address: SocketAddr = address.parse().unwrap();
-        self.peer.run(move || TcpStream::connect_timeout(&address, Duration::from_millis(700)).ok())
+        self.peer
+            .run(move || TcpStream::connect_timeout(&address, Duration::from_millis(700)).ok())
     }
 }
 
@@ -249,7 +320,13 @@ impl Drop for World {
 
 fn sh(space: &Namespace, script: &str) -> Output {
     let script = format!("export PATH=/usr/sbin:/usr/bin:/sbin:/bin; {script}");
-    space.run(move || Command::new("sh").args(["-ec", &script]).stdin(Stdio::null()).output().unwrap())
+    space.run(move || {
+        Command::new("sh")
+            .args(["-ec", &script])
+            .stdin(Stdio::null())
+            .output()
+            .unwrap()
+    })
 }
 
 /// What a shell in its own mount namespace must do so that /usr/sbin holds only firewall programs, without these.

@@ -15,20 +15,38 @@ use postern::order::Order;
 use postern::policy::{Policy, Quota};
 use postern::reason::{Drop, Reason, Rule};
 use postern_proto::{
-    Action, Allow, GateName, Item, KeyMaterial, OpenBuffer, PresharedKey, PrivateKey, Protocol, Request, Service, SharedKey, UserKeys, seal,
+    Action, Allow, GateName, Item, KeyMaterial, OpenBuffer, PresharedKey, PrivateKey, Protocol,
+    Request, Service, SharedKey, UserKeys, seal,
 };
 
 use crate::{KEY, NOW, config};
 
 fn keys() -> UserKeys {
-    UserKeys::derive(&GateName::new("gate.example.org").unwrap(), &KeyMaterial::shared(&SharedKey::from_bytes(KEY)))
+    UserKeys::derive(
+        &GateName::new("gate.example.org").unwrap(),
+        &KeyMaterial::shared(&SharedKey::from_bytes(KEY)),
+    )
 }
 
 fn core(kept: Kept) -> Core {
     let settings = config().settings;
-    let quota = Quota { count: NonZeroU32::new(1000).unwrap(), per: Duration::from_secs(1) };
-    let policy = Policy { quota, ..settings.policies[0].clone() };
-    let mut gate = Gate::new(vec![User { keys: keys(), policy }], settings.named, settings.gate.window, kept);
+    let quota = Quota {
+        count: NonZeroU32::new(1000).unwrap(),
+        per: Duration::from_secs(1),
+    };
+    let policy = Policy {
+        quota,
+        ..settings.policies[0].clone()
+    };
+    let mut gate = Gate::new(
+        vec![User {
+            keys: keys(),
+            policy,
+        }],
+        settings.named,
+        settings.gate.window,
+        kept,
+    );
     let table = HintTable::build(&gate.hint_keys(), gate.table_wanted(NOW).unwrap());
     gate.install(table);
     Core::new(gate, "gate.example.org", NOW)
@@ -45,20 +63,32 @@ fn knock_at(nonce: u8, port: u16) -> Vec<u8> {
         timestamp_ms: NOW.as_millis(),
         duration_s: 0,
         target: None,
-        items: vec![Item::Service(Service::new(Protocol::Tcp, port, port).unwrap())],
+        items: vec![Item::Service(
+            Service::new(Protocol::Tcp, port, port).unwrap(),
+        )],
     };
-    seal(&keys(), &request, [nonce; 12], 200).unwrap().as_bytes().to_vec()
+    seal(&keys(), &request, [nonce; 12], 200)
+        .unwrap()
+        .as_bytes()
+        .to_vec()
 }
 
 fn datagram(bytes: &[u8]) -> Datagram {
-    Datagram::new(IpAddr::from([192, 0, 2, 7]), IpAddr::from([198, 51, 100, 1]), 62201, bytes)
+    Datagram::new(
+        IpAddr::from([192, 0, 2, 7]),
+        IpAddr::from([198, 51, 100, 1]),
+        62201,
+        bytes,
+    )
 }
 
 #[test]
 fn invariant_1_the_gate_says_the_same_of_the_same_datagram_at_the_same_time_whenever_it_is_asked() {
     let decide = || {
         let mut core = core(Kept::default());
-        (1..20).map(|n| core.gate().handle(NOW, &datagram(&knock(n % 7)))).collect::<Vec<_>>()
+        (1..20)
+            .map(|n| core.gate().handle(NOW, &datagram(&knock(n % 7))))
+            .collect::<Vec<_>>()
     };
     assert_eq!(decide(), decide());
 }
@@ -87,14 +117,25 @@ fn invariant_2_a_datagram_that_is_not_authenticated_allocates_nothing_and_grows_
                 assert!(core.datagram(NOW, stranger).is_none());
             }
         });
-        assert_eq!((allocated.count_total, core.gate().marks()), (0, 0), "{reason:?}");
+        assert_eq!(
+            (allocated.count_total, core.gate().marks()),
+            (0, 0),
+            "{reason:?}"
+        );
     }
     for reason in [Drop::Length, Drop::UnknownHint, Drop::BadMac] {
         let sent = strangers.iter().filter(|(_, of)| *of == reason).count() as u64;
-        assert_eq!(core.gate().counters().of(Reason::Drop(reason)), 1000 * sent, "{reason:?}");
+        assert_eq!(
+            core.gate().counters().of(Reason::Drop(reason)),
+            1000 * sent,
+            "{reason:?}"
+        );
     }
     let admitted = measure(|| assert!(core.datagram(NOW, &datagram(&right)).is_some()));
-    assert!(admitted.count_total > 0 && core.gate().marks() == 1, "the counter counts");
+    assert!(
+        admitted.count_total > 0 && core.gate().marks() == 1,
+        "the counter counts"
+    );
 }
 
 /// What makes a flood of replays cheap: the mac is all the cryptography that a copy costs, however it was judged the first time.
@@ -104,11 +145,23 @@ fn a_copy_of_a_knock_that_came_before_is_found_before_it_is_opened_or_read() {
     let copies = [datagram(&knock(1)), datagram(&knock_at(2, 23))];
     assert!(core.datagram(NOW, &copies[0]).is_some() && core.datagram(NOW, &copies[1]).is_none());
     assert_eq!(core.gate().counters().of(Reason::Refuse(Rule::Service)), 1);
-    for (later, reason) in [(0, Drop::Duplicate), (1001, Drop::Replay), (30_001, Drop::TooOld)] {
+    for (later, reason) in [
+        (0, Drop::Duplicate),
+        (1001, Drop::Replay),
+        (30_001, Drop::TooOld),
+    ] {
         let now = NOW.plus(Duration::from_millis(later));
-        let allocated = measure(|| assert!(copies.iter().all(|copy| core.datagram(now, copy).is_none())));
+        let allocated =
+            measure(|| assert!(copies.iter().all(|copy| core.datagram(now, copy).is_none())));
         // To read a body is to make a list of its items.
-        assert_eq!((allocated.count_total, core.gate().counters().of(Reason::Drop(reason))), (0, 2), "{reason:?}");
+        assert_eq!(
+            (
+                allocated.count_total,
+                core.gate().counters().of(Reason::Drop(reason))
+            ),
+            (0, 2),
+            "{reason:?}"
+        );
     }
 }
 
@@ -117,12 +170,27 @@ fn invariant_3_there_is_no_order_before_the_mark_is_durable_and_none_at_all_with
     let mut core = core(Kept::default());
     let durable = core.datagram(NOW, &datagram(&knock(1))).unwrap();
     let lost = core.datagram(NOW, &datagram(&knock(2))).unwrap();
-    assert_eq!(core.stored(lost.ticket + 1, Ok(())), None, "nothing waits under another ticket");
+    assert_eq!(
+        core.stored(lost.ticket + 1, Ok(())),
+        None,
+        "nothing waits under another ticket"
+    );
     assert_eq!(core.stored(lost.ticket, Err("the disk is gone")), None);
     assert_eq!(core.stored(lost.ticket, Ok(())), None, "nor later");
-    assert!(matches!(core.stored(durable.ticket, Ok(())), Some(Order::Open { .. })));
-    assert_eq!(core.stored(durable.ticket, Ok(())), None, "one mark, one order");
-    assert_eq!(durable.record.mark.0, knock(1)[20..36], "and it is this knock's mark that was stored");
+    assert!(matches!(
+        core.stored(durable.ticket, Ok(())),
+        Some(Order::Open { .. })
+    ));
+    assert_eq!(
+        core.stored(durable.ticket, Ok(())),
+        None,
+        "one mark, one order"
+    );
+    assert_eq!(
+        durable.record.mark.0,
+        knock(1)[20..36],
+        "and it is this knock's mark that was stored"
+    );
 }
 
 #[test]
@@ -132,8 +200,15 @@ fn invariant_7_nothing_that_holds_keys_shows_a_byte_of_them() {
     let private = PrivateKey::from_bytes(KEY);
     let preshared = PresharedKey::from_bytes(KEY);
     let loaded = config();
-    let file = BundleFile { path: "/k".into(), text: text.to_string().into() };
-    let bundle = Bundle { main: None, users: Vec::new(), keys: vec![file] };
+    let file = BundleFile {
+        path: "/k".into(),
+        text: text.to_string().into(),
+    };
+    let bundle = Bundle {
+        main: None,
+        users: Vec::new(),
+        keys: vec![file],
+    };
     let mut core = core(Kept::default());
     let packet = datagram(&knock(1));
     let commit = core.datagram(NOW, &packet).unwrap();
@@ -145,14 +220,22 @@ fn invariant_7_nothing_that_holds_keys_shows_a_byte_of_them() {
     );
     let hex: String = KEY.iter().map(|byte| format!("{byte:02x}")).collect();
     let list = format!("{KEY:?}");
-    for secret in [text.as_bytes(), hex.as_bytes(), list.trim_matches(['[', ']']).as_bytes(), &KEY] {
+    for secret in [
+        text.as_bytes(),
+        hex.as_bytes(),
+        list.trim_matches(['[', ']']).as_bytes(),
+        &KEY,
+    ] {
         for part in secret.windows(12) {
             let part = String::from_utf8_lossy(part);
             assert!(!said.contains(&*part), "{part} is shown: {said}");
         }
     }
     // Derived keys cannot be named here, but what hides them is the type itself.
-    assert_eq!(format!("{:?} {:?}", keys(), keys().hint_key()), "UserKeys(..) HintKey(..)");
+    assert_eq!(
+        format!("{:?} {:?}", keys(), keys().hint_key()),
+        "UserKeys(..) HintKey(..)"
+    );
 }
 
 /// The engine's sources name no call that sends to an address. That no answer leaves is seen on real sockets in `capture/`.
@@ -174,7 +257,14 @@ fn invariant_9_the_daemons_packet_path_has_nothing_to_send_with() {
 }
 
 fn sources(folder: &Path, found: &mut Vec<std::path::PathBuf>) {
-    for path in std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
-        if path.is_dir() { sources(&path, found) } else { found.push(path) }
+    for path in std::fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+    {
+        if path.is_dir() {
+            sources(&path, found)
+        } else {
+            found.push(path)
+        }
     }
 }

@@ -12,7 +12,13 @@
 //! | 8 no panic from bytes | `corpus.rs` and the fuzz targets |
 //! | 9 nothing is sent in answer | `capture/` for the sockets; `gate.rs`: the engine has nothing to send with |
 //! | 10 what the firewall did not do is not told as done | `monitor.rs`; `scenarios/failing.rs`; `iptables.rs` against the kernel |
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, clippy::disallowed_methods)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::disallowed_methods
+)]
 
 mod gate;
 mod monitor;
@@ -27,7 +33,17 @@ const KEY: [u8; 32] = *b"an easily found key of 32 bytes!";
 
 fn config() -> Loaded {
     let key = SharedKey::from_bytes(KEY).to_base64();
-    let text = format!("[gate]\nname = 'gate.example.org'\n[[user]]\nname = 'alice'\nkey = '{}'\nservices = ['tcp/22']\n", &*key);
-    let main = BundleFile { path: "/etc/postern/posternd.toml".into(), text: text.into() };
-    config::load(&Bundle { main: Some(main), ..Bundle::default() }).unwrap()
+    let text = format!(
+        "[gate]\nname = 'gate.example.org'\n[[user]]\nname = 'alice'\nkey = '{}'\nservices = ['tcp/22']\n",
+        &*key
+    );
+    let main = BundleFile {
+        path: "/etc/postern/posternd.toml".into(),
+        text: text.into(),
+    };
+    config::load(&Bundle {
+        main: Some(main),
+        ..Bundle::default()
+    })
+    .unwrap()
 }

@@ -34,8 +34,15 @@ fn invariant_4_every_grant_ends_though_the_engine_is_dead() {
     let mut desk = desk(&firewall);
     for n in 0..100 {
         let allow = ipnet::IpNet::from(IpAddr::from([192, 0, 2, n]));
-        let terms = Terms { allow, duration: Duration::from_secs(1 + u64::from(n)), ..terms() };
-        assert!(matches!(desk.serve(NOW, vec![Order::Open { ticket: 1, terms }])[..], [Report::Opened { .. }]));
+        let terms = Terms {
+            allow,
+            duration: Duration::from_secs(1 + u64::from(n)),
+            ..terms()
+        };
+        assert!(matches!(
+            desk.serve(NOW, vec![Order::Open { ticket: 1, terms }])[..],
+            [Report::Opened { .. }]
+        ));
     }
     // No order comes any more.
     while let Some(end) = desk.next_end() {
@@ -50,9 +57,32 @@ fn invariant_4_every_grant_ends_though_the_engine_is_dead() {
 fn invariant_4_no_terms_can_have_a_grant_without_an_end() {
     let firewall = MemoryBackend::default();
     let mut desk = desk(&firewall);
-    for duration in [Duration::ZERO, Duration::from_nanos(999_999), Duration::from_secs(3601), Duration::MAX] {
-        let reports = desk.serve(NOW, vec![Order::Open { ticket: 1, terms: Terms { duration, ..terms() } }]);
-        assert!(matches!(reports[..], [Report::Refused { rule: Rule::Duration, .. }]), "{duration:?}");
+    for duration in [
+        Duration::ZERO,
+        Duration::from_nanos(999_999),
+        Duration::from_secs(3601),
+        Duration::MAX,
+    ] {
+        let reports = desk.serve(
+            NOW,
+            vec![Order::Open {
+                ticket: 1,
+                terms: Terms {
+                    duration,
+                    ..terms()
+                },
+            }],
+        );
+        assert!(
+            matches!(
+                reports[..],
+                [Report::Refused {
+                    rule: Rule::Duration,
+                    ..
+                }]
+            ),
+            "{duration:?}"
+        );
     }
     assert!(firewall.with(|state| state.open.is_empty()));
 }
@@ -71,17 +101,83 @@ fn invariant_5_an_engine_that_lies_can_open_nothing_that_the_policy_does_not_all
     assert!(clearance.open(&terms()).is_ok());
     let target = |text: &str| Some(text.parse().unwrap());
     for (lie, rule) in [
-        (Terms { user: "root".to_owned(), ..terms() }, Rule::User),
-        (Terms { services: vec!["tcp/23".parse().unwrap()], ..terms() }, Rule::Service),
-        (Terms { services: Vec::new(), ..terms() }, Rule::Service),
-        (Terms { services: vec!["web".parse().unwrap()], ..terms() }, Rule::UnknownService),
-        (Terms { allow: "198.51.100.1/32".parse().unwrap(), ..terms() }, Rule::Networks),
-        (Terms { allow: "192.0.2.0/29".parse().unwrap(), ..terms() }, Rule::Prefix),
-        (Terms { allow: "0.0.0.0/0".parse().unwrap(), ..terms() }, Rule::Prefix),
-        (Terms { target: target("10.0.1.1"), ..terms() }, Rule::Target),
-        (Terms { target: target("fd00::1"), ..terms() }, Rule::Family),
-        (Terms { from: AddressFrom::Observed, ..terms() }, Rule::GrantTo),
-        (Terms { duration: Duration::from_secs(3601), ..terms() }, Rule::Duration),
+        (
+            Terms {
+                user: "root".to_owned(),
+                ..terms()
+            },
+            Rule::User,
+        ),
+        (
+            Terms {
+                services: vec!["tcp/23".parse().unwrap()],
+                ..terms()
+            },
+            Rule::Service,
+        ),
+        (
+            Terms {
+                services: Vec::new(),
+                ..terms()
+            },
+            Rule::Service,
+        ),
+        (
+            Terms {
+                services: vec!["web".parse().unwrap()],
+                ..terms()
+            },
+            Rule::UnknownService,
+        ),
+        (
+            Terms {
+                allow: "198.51.100.1/32".parse().unwrap(),
+                ..terms()
+            },
+            Rule::Networks,
+        ),
+        (
+            Terms {
+                allow: "192.0.2.0/29".parse().unwrap(),
+                ..terms()
+            },
+            Rule::Prefix,
+        ),
+        (
+            Terms {
+                allow: "0.0.0.0/0".parse().unwrap(),
+                ..terms()
+            },
+            Rule::Prefix,
+        ),
+        (
+            Terms {
+                target: target("10.0.1.1"),
+                ..terms()
+            },
+            Rule::Target,
+        ),
+        (
+            Terms {
+                target: target("fd00::1"),
+                ..terms()
+            },
+            Rule::Family,
+        ),
+        (
+            Terms {
+                from: AddressFrom::Observed,
+                ..terms()
+            },
+            Rule::GrantTo,
+        ),
+        (
+            Terms {
+                duration: Duration::from_secs(3601),
+                ..terms()
+            },
+            Rule::Duration,
+        ),
     ] {
         assert_eq!(clearance.open(&lie), Err(rule), "{lie}");
     }
@@ -92,12 +188,44 @@ fn invariant_5_an_engine_that_lies_can_open_nothing_that_the_policy_does_not_all
 fn invariant_5_terms_that_no_gate_would_write_open_no_more_than_they_say() {
     let firewall = MemoryBackend::default();
     let mut desk = desk(&firewall);
-    let odd = Terms { allow: "192.0.2.7/24".parse().unwrap(), ..terms() };
-    let reports = desk.serve(NOW, vec![Order::Open { ticket: 1, terms: odd }]);
-    assert!(matches!(reports[..], [Report::Refused { rule: Rule::Prefix, .. }]));
-    let strange = Closing { user: "root".to_owned(), allow: "0.0.0.0/0".parse().unwrap(), target: None, services: Vec::new() };
-    let reports = desk.serve(NOW, vec![Order::Close { ticket: 2, closing: strange }]);
-    assert!(matches!(reports[..], [Report::Refused { rule: Rule::User, .. }]));
+    let odd = Terms {
+        allow: "192.0.2.7/24".parse().unwrap(),
+        ..terms()
+    };
+    let reports = desk.serve(
+        NOW,
+        vec![Order::Open {
+            ticket: 1,
+            terms: odd,
+        }],
+    );
+    assert!(matches!(
+        reports[..],
+        [Report::Refused {
+            rule: Rule::Prefix,
+            ..
+        }]
+    ));
+    let strange = Closing {
+        user: "root".to_owned(),
+        allow: "0.0.0.0/0".parse().unwrap(),
+        target: None,
+        services: Vec::new(),
+    };
+    let reports = desk.serve(
+        NOW,
+        vec![Order::Close {
+            ticket: 2,
+            closing: strange,
+        }],
+    );
+    assert!(matches!(
+        reports[..],
+        [Report::Refused {
+            rule: Rule::User,
+            ..
+        }]
+    ));
     assert!(firewall.with(|state| state.open.is_empty()));
 }
 
@@ -105,14 +233,52 @@ fn invariant_5_terms_that_no_gate_would_write_open_no_more_than_they_say() {
 fn invariant_10_what_the_firewall_did_not_do_is_reported_as_not_done() {
     let firewall = MemoryBackend::default();
     let mut desk = desk(&firewall);
-    desk.serve(NOW, vec![Order::Open { ticket: 1, terms: terms() }]);
+    desk.serve(
+        NOW,
+        vec![Order::Open {
+            ticket: 1,
+            terms: terms(),
+        }],
+    );
     firewall.with(|state| state.failing = Some("exit status 4".to_owned()));
-    let another = Terms { allow: "192.0.2.8/32".parse().unwrap(), ..terms() };
-    let closing = Closing { user: "alice".to_owned(), allow: terms().allow, target: None, services: Vec::new() };
-    let reports = desk.serve(NOW, vec![Order::Open { ticket: 2, terms: another }, Order::Close { ticket: 3, closing }]);
-    let [Report::Refused { ticket: 2, rule: Rule::Firewall, why }, Report::Closed { ticket: 3, count: 0 }] = &reports[..] else {
+    let another = Terms {
+        allow: "192.0.2.8/32".parse().unwrap(),
+        ..terms()
+    };
+    let closing = Closing {
+        user: "alice".to_owned(),
+        allow: terms().allow,
+        target: None,
+        services: Vec::new(),
+    };
+    let reports = desk.serve(
+        NOW,
+        vec![
+            Order::Open {
+                ticket: 2,
+                terms: another,
+            },
+            Order::Close { ticket: 3, closing },
+        ],
+    );
+    let [
+        Report::Refused {
+            ticket: 2,
+            rule: Rule::Firewall,
+            why,
+        },
+        Report::Closed {
+            ticket: 3,
+            count: 0,
+        },
+    ] = &reports[..]
+    else {
         panic!("{reports:?}")
     };
     assert!(why.contains("exit status 4"));
-    assert_eq!(desk.grants().count(), 1, "what was open is still known as open");
+    assert_eq!(
+        desk.grants().count(),
+        1,
+        "what was open is still known as open"
+    );
 }

@@ -17,15 +17,39 @@ const LONG: Duration = Duration::from_secs(7200);
 
 fn desk(world: &World, monitors_time: postern::time::Timestamp) -> Desk {
     let text = "[gate]\nname = \"g\"\n[[user]]\nname = \"alice\"\nkey = \"AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=\"\nservices = [\"tcp/22\"]\n";
-    let main = Some(BundleFile { path: "posternd.toml".into(), text: text.to_owned().into() });
-    let settings = config::load(&Bundle { main, ..Bundle::default() }).unwrap().settings;
-    Desk::open(&settings, Box::new(world.another_driver()), None, monitors_time).unwrap()
+    let main = Some(BundleFile {
+        path: "posternd.toml".into(),
+        text: text.to_owned().into(),
+    });
+    let settings = config::load(&Bundle {
+        main,
+        ..Bundle::default()
+    })
+    .unwrap()
+    .settings;
+    Desk::open(
+        &settings,
+        Box::new(world.another_driver()),
+        None,
+        monitors_time,
+    )
+    .unwrap()
 }
 
 fn open(allow: &str, length: Duration) -> Order {
     let services = vec!["tcp/22".parse().unwrap()];
     let (user, from) = ("alice".to_owned(), AddressFrom::Claimed);
-    Order::Open { ticket: 1, terms: Terms { user, allow: allow.parse().unwrap(), from, target: None, services, duration: length } }
+    Order::Open {
+        ticket: 1,
+        terms: Terms {
+            user,
+            allow: allow.parse().unwrap(),
+            from,
+            target: None,
+            services,
+            duration: length,
+        },
+    }
 }
 
 pub(crate) fn a_door_stands_open_for_its_time_and_no_longer_though_the_clock_was_set() {
@@ -42,24 +66,35 @@ pub(crate) fn a_door_stands_open_for_its_time_and_no_longer_though_the_clock_was
                 let mut desk = desk(&world, behind(step));
                 assert!(!world.connects(address), "{variant}: protected");
                 let reports = desk.serve(behind(step), vec![open(allow, Duration::from_secs(4))]);
-                assert!(matches!(reports[..], [Report::Opened { .. }]), "{reports:?}");
+                assert!(
+                    matches!(reports[..], [Report::Opened { .. }]),
+                    "{reports:?}"
+                );
                 let until = now().plus(Duration::from_secs(4));
                 let was_open = world.connects(address);
-                assert_eq!(was_open, matches!(step, Step::Back(_)), "{variant}: by the kernel's clock its end is past, or far");
+                assert_eq!(
+                    was_open,
+                    matches!(step, Step::Back(_)),
+                    "{variant}: by the kernel's clock its end is past, or far"
+                );
 
                 desk.clock_was_set(step);
                 desk.look(now());
                 assert!(world.connects(address), "{variant}: {step}");
                 let end = desk.grants().next().unwrap().until;
                 assert!(
-                    Step::between(until, end).is_none_or(|off| off.length() < Duration::from_millis(1500)),
+                    Step::between(until, end)
+                        .is_none_or(|off| off.length() < Duration::from_millis(1500)),
                     "{variant}: {end} for {until}"
                 );
                 // Nobody but the kernel is there to end it.
                 while now() < until.plus(Duration::from_secs(2)) {
                     std::thread::sleep(Duration::from_millis(50));
                 }
-                assert!(!world.connects(address), "{variant}: {step}: open though its time is up");
+                assert!(
+                    !world.connects(address),
+                    "{variant}: {step}: open though its time is up"
+                );
                 assert_eq!(world.listed().len(), 1, "{variant}: nobody took it out");
                 desk.serve(now(), vec![]);
                 assert!(world.listed().is_empty(), "{variant}");

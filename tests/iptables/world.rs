@@ -33,15 +33,23 @@ pub(crate) struct Space {
 impl Space {
     pub(crate) fn new() -> Self {
         let is_root = rustix::process::geteuid().is_root();
-        assert!(is_root, "this test makes network namespaces and changes firewalls in them: run it as root");
+        assert!(
+            is_root,
+            "this test makes network namespaces and changes firewalls in them: run it as root"
+        );
         let (jobs, inbox) = mpsc::channel::<Job>();
         let (send, receive) = mpsc::channel();
         std::thread::spawn(move || {
-            nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNET).expect("a new network namespace");
-            send.send(rustix::thread::gettid().as_raw_nonzero().get()).unwrap();
+            nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNET)
+                .expect("a new network namespace");
+            send.send(rustix::thread::gettid().as_raw_nonzero().get())
+                .unwrap();
             inbox.into_iter().for_each(|job| job());
         });
-        let space = Self { jobs, thread: receive.recv().expect("a thread in a new network namespace") };
+        let space = Self {
+            jobs,
+            thread: receive.recv().expect("a thread in a new network namespace"),
+        };
         space.sh("ip link set lo up");
         space
     }
@@ -53,14 +61,25 @@ impl Space {
 
     pub(crate) fn run<R: Send + 'static>(&self, job: impl FnOnce() -> R + Send + 'static) -> R {
         let (send, receive) = mpsc::channel();
-        self.jobs.send(Box::new(move || send.send(job()).unwrap())).unwrap();
+        self.jobs
+            .send(Box::new(move || send.send(job()).unwrap()))
+            .unwrap();
         receive.recv().expect("the job panicked")
     }
 
     pub(crate) fn sh(&self, script: &str) -> String {
         let script = format!("export PATH=/usr/sbin:/usr/bin:/sbin:/bin; {script}");
-        let out = self.run(move || Command::new("/bin/sh").args(["-ec", &script]).output().unwrap());
-        assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+        let out = self.run(move || {
+            Command::new("/bin/sh")
+                .args(["-ec", &script])
+                .output()
+                .unwrap()
+        });
+        assert!(
+            out.status.success(),
+            "{}",
+            String::from_utf8_lossy(&out.stderr)
+        );
         String::from_utf8(out.stdout).unwrap()
     }
 }
@@ -75,13 +94,24 @@ struct Inside {
 impl Run for Inside {
     fn run(&mut self, call: &Call<'_>) -> Result<Ran, RunError> {
         self.count.fetch_add(1, Ordering::Relaxed);
-        let (program, stdin, most, deadline) = (call.program.to_owned(), call.stdin.to_vec(), call.most, self.deadline);
+        let (program, stdin, most, deadline) = (
+            call.program.to_owned(),
+            call.stdin.to_vec(),
+            call.most,
+            self.deadline,
+        );
         let args: Vec<String> = call.args.iter().map(|arg| (*arg).to_owned()).collect();
         let (send, receive) = mpsc::channel();
         let job = move || {
             let args: Vec<&str> = args.iter().map(String::as_str).collect();
-            let call = Call { program: &program, args: &args, stdin: &stdin, most };
-            send.send(Programs::with_deadline(deadline).run(&call)).unwrap();
+            let call = Call {
+                program: &program,
+                args: &args,
+                stdin: &stdin,
+                most,
+            };
+            send.send(Programs::with_deadline(deadline).run(&call))
+                .unwrap();
         };
         self.jobs.send(Box::new(job)).unwrap();
         receive.recv().unwrap()
@@ -104,30 +134,58 @@ impl World {
 
     pub(crate) fn with(variant: &'static str, paths: Paths, deadline: Duration) -> Self {
         let (gate, peer) = (Space::new(), Space::new());
-        gate.sh(&format!("ip link add wire type veth peer name wire netns {}", peer.thread));
+        gate.sh(&format!(
+            "ip link add wire type veth peer name wire netns {}",
+            peer.thread
+        ));
         for (space, host) in [(&gate, 1), (&peer, 7)] {
             space.sh(&format!(
                 "ip addr add 192.0.2.{host}/24 dev wire; ip addr add 2001:db8::{host}/64 dev wire nodad; ip link set wire up"
             ));
         }
         let count = Arc::new(AtomicUsize::new(0));
-        let run = Inside { jobs: gate.jobs.clone(), deadline, count: Arc::clone(&count) };
-        let world = Self { driver: Iptables::new(Box::new(run), paths), gate, peer, variant, count };
-        ["192.0.2.1:9", "[2001:db8::1]:9"].iter().for_each(|closed| world.wait_until_refused(closed));
+        let run = Inside {
+            jobs: gate.jobs.clone(),
+            deadline,
+            count: Arc::clone(&count),
+        };
+        let world = Self {
+            driver: Iptables::new(Box::new(run), paths),
+            gate,
+            peer,
+            variant,
+            count,
+        };
+        ["192.0.2.1:9", "[2001:db8::1]:9"]
+            .iter()
+            .for_each(|closed| world.wait_until_refused(closed));
         world
     }
 
     /// A new link loses its first packets, which must not look like a firewall.
     fn wait_until_refused(&self, closed: &str) {
         let closed: SocketAddr = closed.parse().unwrap();
-        let knock = move || TcpStream::connect_timeout(&closed, Duration::from_millis(400)).unwrap_err().kind();
+        let knock = move || {
+            TcpStream::connect_timeout(&closed, Duration::from_millis(400))
+                .unwrap_err()
+                .kind()
+        };
         let answers = (0..50).map(|_| self.peer.run(knock));
-        assert!(answers.into_iter().any(|kind| kind == ErrorKind::ConnectionRefused), "{closed} cannot be reached");
+        assert!(
+            answers
+                .into_iter()
+                .any(|kind| kind == ErrorKind::ConnectionRefused),
+            "{closed} cannot be reached"
+        );
     }
 
     /// One more driver of the same firewall, for who wants to own it.
     pub(crate) fn another_driver(&self) -> Iptables {
-        let run = Inside { jobs: self.gate.jobs.clone(), deadline: Duration::from_secs(10), count: Arc::clone(&self.count) };
+        let run = Inside {
+            jobs: self.gate.jobs.clone(),
+            deadline: Duration::from_secs(10),
+            count: Arc::clone(&self.count),
+        };
         Iptables::new(Box::new(run), paths(self.variant))
     }
 
@@ -149,13 +207,19 @@ impl World {
     }
 
     pub(crate) fn listed(&mut self) -> BTreeSet<String> {
-        self.driver.list().unwrap().iter().map(|grant| format!("{grant} until {}", grant.until.as_millis())).collect()
+        self.driver
+            .list()
+            .unwrap()
+            .iter()
+            .map(|grant| format!("{grant} until {}", grant.until.as_millis()))
+            .collect()
     }
 
     /// What the monitor does before the first installation.
     pub(crate) fn adopt(&self, services: &[&str]) -> usize {
         let ports: Vec<Ports> = services.iter().map(|text| text.parse().unwrap()).collect();
-        self.gate.run(move || KernelConnections::open().unwrap().adopt(&ports).unwrap())
+        self.gate
+            .run(move || KernelConnections::open().unwrap().adopt(&ports).unwrap())
     }
 
     pub(crate) fn listen(&self, address: &str) -> TcpListener {
@@ -170,7 +234,8 @@ impl World {
     /// An answer comes within a millisecond here, and a second SYN is sent only after a second.
     pub(crate) fn connect(&self, address: &str) -> Option<TcpStream> {
         let address: SocketAddr = address.parse().unwrap();
-        self.peer.run(move || TcpStream::connect_timeout(&address, Duration::from_millis(400)).ok())
+        self.peer
+            .run(move || TcpStream::connect_timeout(&address, Duration::from_millis(400)).ok())
     }
 }
 
@@ -179,13 +244,20 @@ pub(crate) fn paths(variant: &str) -> Paths {
         restore: format!("/usr/sbin/{name}-{variant}-restore").into(),
         save: format!("/usr/sbin/{name}-{variant}-save").into(),
     };
-    Paths { v4: pair("iptables"), v6: Some(pair("ip6tables")) }
+    Paths {
+        v4: pair("iptables"),
+        v6: Some(pair("ip6tables")),
+    }
 }
 
 /// The variants that this kernel has; that there is no legacy one is said.
 #[expect(clippy::print_stderr, reason = "what is not tested is said")]
 pub(crate) fn variants() -> Vec<&'static str> {
-    let save = || Command::new("/usr/sbin/iptables-legacy-save").args(["-t", "filter"]).output();
+    let save = || {
+        Command::new("/usr/sbin/iptables-legacy-save")
+            .args(["-t", "filter"])
+            .output()
+    };
     if Space::new().run(move || save().is_ok_and(|out| out.status.success())) {
         return vec!["nft", "legacy"];
     }
@@ -213,6 +285,15 @@ pub(crate) fn grant(id: u64, allow: &str, services: &[&str], length: Duration) -
 pub(crate) fn protection(services: &[&str]) -> Protection {
     let services = services.iter().map(|text| text.parse().unwrap()).collect();
     let behind = [("10.0.0.0/24", "tcp/443"), ("2001:db8:1::/64", "tcp/443")];
-    let behind = behind.map(|(network, ports)| (network.parse().unwrap(), ports.parse().unwrap())).into();
-    Protection { services, knock_ports: vec![62201], silence_knocks: true, behind, hide_behind: true, forwards: Vec::new() }
+    let behind = behind
+        .map(|(network, ports)| (network.parse().unwrap(), ports.parse().unwrap()))
+        .into();
+    Protection {
+        services,
+        knock_ports: vec![62201],
+        silence_knocks: true,
+        behind,
+        hide_behind: true,
+        forwards: Vec::new(),
+    }
 }

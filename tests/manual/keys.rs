@@ -28,7 +28,10 @@ fn sorted<'t>(words: impl Iterator<Item = &'t str>) -> Vec<&'t str> {
 /// A config that is wrong in this one key of this table.
 fn with_unknown(section: &str) -> String {
     let unknown = format!("{UNKNOWN} = 1\n");
-    let (gate, user) = ("[gate]\nname = \"g\"\n", "[[user]]\nname = \"a\"\nservices = [\"tcp/22\"]\n");
+    let (gate, user) = (
+        "[gate]\nname = \"g\"\n",
+        "[[user]]\nname = \"a\"\nservices = [\"tcp/22\"]\n",
+    );
     match section {
         "posternd.toml" => format!("{unknown}{gate}"),
         "[gate]" => format!("{gate}{unknown}"),
@@ -42,32 +45,73 @@ fn with_unknown(section: &str) -> String {
 pub(crate) fn every_key_of_the_gate_is_told() {
     for section in gate::SECTIONS {
         let text = with_unknown(section.name);
-        let main = BundleFile { path: "posternd.toml".into(), text: text.clone().into() };
-        let problems = config::load(&Bundle { main: Some(main), ..Bundle::default() }).unwrap_err();
-        let problem = problems.0.iter().find(|problem| problem.what.contains(UNKNOWN)).unwrap_or_else(|| panic!("{text}\n{problems}"));
-        let (_, known) = problem.cure.split_once(" are ").unwrap_or_else(|| panic!("{problem}"));
-        assert_eq!(sorted(known.split(", ")), names(section), "keys of {} that the reader knows, and that the manual tells", section.name);
+        let main = BundleFile {
+            path: "posternd.toml".into(),
+            text: text.clone().into(),
+        };
+        let problems = config::load(&Bundle {
+            main: Some(main),
+            ..Bundle::default()
+        })
+        .unwrap_err();
+        let problem = problems
+            .0
+            .iter()
+            .find(|problem| problem.what.contains(UNKNOWN))
+            .unwrap_or_else(|| panic!("{text}\n{problems}"));
+        let (_, known) = problem
+            .cure
+            .split_once(" are ")
+            .unwrap_or_else(|| panic!("{problem}"));
+        assert_eq!(
+            sorted(known.split(", ")),
+            names(section),
+            "keys of {} that the reader knows, and that the manual tells",
+            section.name
+        );
     }
     // Every table that the first one names is told.
     let top = gate::SECTIONS[0];
     for key in top.keys {
-        let is_told = gate::SECTIONS.iter().any(|section| section.name.trim_matches(['[', ']']).split('.').next() == Some(key.name));
+        let is_told = gate::SECTIONS.iter().any(|section| {
+            section.name.trim_matches(['[', ']']).split('.').next() == Some(key.name)
+        });
         assert!(is_told, "{}", key.name);
     }
 }
 
 pub(crate) fn every_key_of_a_profile_is_told() {
     let text = format!("[home]\ngate = \"g\"\n{UNKNOWN} = 1\n");
-    let said = postern::profile::parse(&text, Path::new("config.toml")).unwrap_err().to_string();
-    let (_, known) = said.split_once("expected one of ").unwrap_or_else(|| panic!("{said}"));
-    let known = known.split(';').next().unwrap().split(", ").map(|word| word.trim_matches('`'));
-    assert_eq!(sorted(known), names(&client::PROFILE), "keys that the reader knows, and that the manual tells");
+    let said = postern::profile::parse(&text, Path::new("config.toml"))
+        .unwrap_err()
+        .to_string();
+    let (_, known) = said
+        .split_once("expected one of ")
+        .unwrap_or_else(|| panic!("{said}"));
+    let known = known
+        .split(';')
+        .next()
+        .unwrap()
+        .split(", ")
+        .map(|word| word.trim_matches('`'));
+    assert_eq!(
+        sorted(known),
+        names(&client::PROFILE),
+        "keys that the reader knows, and that the manual tells"
+    );
 }
 
 /// What a config comes to; a key file it names holds a key.
 fn loaded(text: &str) -> String {
-    let file = |path: &str, text: &str| BundleFile { path: path.into(), text: text.to_owned().into() };
-    let bundle = Bundle { main: Some(file("posternd.toml", text)), keys: vec![file("alice.key", KEY)], ..Bundle::default() };
+    let file = |path: &str, text: &str| BundleFile {
+        path: path.into(),
+        text: text.to_owned().into(),
+    };
+    let bundle = Bundle {
+        main: Some(file("posternd.toml", text)),
+        keys: vec![file("alice.key", KEY)],
+        ..Bundle::default()
+    };
     let loaded = config::load(&bundle).unwrap_or_else(|problems| panic!("{text}\n{problems}"));
     format!("{:?}", loaded.settings)
 }
@@ -76,11 +120,20 @@ pub(crate) fn defaults_hold() {
     let base = |section: &str| match section {
         "[gate]" => "[gate]\nname = \"g\"\n".to_owned(),
         "[metrics]" => "[gate]\nname = \"g\"\n[metrics]\nfile = \"/m.prom\"\n".to_owned(),
-        "[firewall.command]" => "[gate]\nname = \"g\"\n[firewall.command]\nopen = [\"/o\"]\nclose = [\"/c\"]\n".to_owned(),
-        "[service.NAME]" => "[gate]\nname = \"g\"\n[service.web]\nports = [\"tcp/80\"]\n".to_owned(),
-        "[[user]]" => format!("[gate]\nname = \"g\"\n[[user]]\nname = \"a\"\nkey = \"{KEY}\"\nservices = [\"tcp/22\"]\n"),
+        "[firewall.command]" => {
+            "[gate]\nname = \"g\"\n[firewall.command]\nopen = [\"/o\"]\nclose = [\"/c\"]\n"
+                .to_owned()
+        }
+        "[service.NAME]" => {
+            "[gate]\nname = \"g\"\n[service.web]\nports = [\"tcp/80\"]\n".to_owned()
+        }
+        "[[user]]" => format!(
+            "[gate]\nname = \"g\"\n[[user]]\nname = \"a\"\nkey = \"{KEY}\"\nservices = [\"tcp/22\"]\n"
+        ),
         "max_prefix" => {
-            format!("[gate]\nname = \"g\"\n[[user]]\nname = \"a\"\nkey = \"{KEY}\"\nservices = [\"tcp/22\"]\n[user.max_prefix]\n")
+            format!(
+                "[gate]\nname = \"g\"\n[[user]]\nname = \"a\"\nkey = \"{KEY}\"\nservices = [\"tcp/22\"]\n[user.max_prefix]\n"
+            )
         }
         other => format!("[gate]\nname = \"g\"\n{other}\n"),
     };
@@ -88,9 +141,15 @@ pub(crate) fn defaults_hold() {
     for section in gate::SECTIONS {
         let base = base(section.name);
         for key in section.keys {
-            let Some(default) = key.default.filter(|default| *default != "none") else { continue };
+            let Some(default) = key.default.filter(|default| *default != "none") else {
+                continue;
+            };
             // A service that forwards is the only one to masquerade.
-            let base = if key.name == "masquerade" { format!("{base}forward = \"10.0.0.5:22\"\n") } else { base.clone() };
+            let base = if key.name == "masquerade" {
+                format!("{base}forward = \"10.0.0.5:22\"\n")
+            } else {
+                base.clone()
+            };
             assert_eq!(
                 loaded(&format!("{base}{} = {default}\n", key.name)),
                 loaded(&base),
@@ -106,6 +165,7 @@ pub(crate) fn defaults_hold() {
 
 pub(crate) fn examples_are_right() {
     assert!(loaded(pages::GATE_EXAMPLE).contains("gate.example.org"));
-    let profiles = postern::profile::parse(pages::CLIENT_EXAMPLE, Path::new("config.toml")).unwrap();
+    let profiles =
+        postern::profile::parse(pages::CLIENT_EXAMPLE, Path::new("config.toml")).unwrap();
     assert!(profiles.contains_key("home"));
 }

@@ -2,7 +2,13 @@
 //! `postern::manual` give, which know every key that the readers of configs know.
 //!
 //! `POSTERN_WRITE_MANUAL=1 cargo test --test manual` writes them anew.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, clippy::disallowed_methods)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::disallowed_methods
+)]
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -30,24 +36,59 @@ fn main() -> ExitCode {
         })
     };
     let mut trials = vec![
-        plain("pages_and_completions_are_what_the_code_says", are_what_the_code_says),
-        plain("every_key_that_a_config_may_have_is_in_the_manual", keys::every_key_of_the_gate_is_told),
-        plain("every_key_that_a_profile_may_have_is_in_the_manual", keys::every_key_of_a_profile_is_told),
-        plain("defaults_in_the_manual_are_those_of_the_reader", keys::defaults_hold),
-        plain("examples_in_the_manual_can_be_read", keys::examples_are_right),
-        plain("every_command_that_is_shown_has_a_page_and_no_other", every_command_has_a_page),
-        with("man", "pages_are_shown_without_a_warning", pages_are_shown_without_a_warning),
+        plain(
+            "pages_and_completions_are_what_the_code_says",
+            are_what_the_code_says,
+        ),
+        plain(
+            "every_key_that_a_config_may_have_is_in_the_manual",
+            keys::every_key_of_the_gate_is_told,
+        ),
+        plain(
+            "every_key_that_a_profile_may_have_is_in_the_manual",
+            keys::every_key_of_a_profile_is_told,
+        ),
+        plain(
+            "defaults_in_the_manual_are_those_of_the_reader",
+            keys::defaults_hold,
+        ),
+        plain(
+            "examples_in_the_manual_can_be_read",
+            keys::examples_are_right,
+        ),
+        plain(
+            "every_command_that_is_shown_has_a_page_and_no_other",
+            every_command_has_a_page,
+        ),
+        with(
+            "man",
+            "pages_are_shown_without_a_warning",
+            pages_are_shown_without_a_warning,
+        ),
     ];
     for (shell, check) in [("bash", "-n"), ("zsh", "-n"), ("fish", "--no-execute")] {
-        trials.push(with(shell, &format!("completions_for_{shell}_can_be_read_by_it"), move || can_be_read(shell, check)));
+        trials.push(with(
+            shell,
+            &format!("completions_for_{shell}_can_be_read_by_it"),
+            move || can_be_read(shell, check),
+        ));
     }
-    trials.push(with("bash", "completions_for_bash_complete_commands_and_options", bash_completes));
+    trials.push(with(
+        "bash",
+        "completions_for_bash_complete_commands_and_options",
+        bash_completes,
+    ));
     libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
 }
 
 /// A test that is ignored where this program is missing.
 fn with(program: &'static str, name: &str, test: impl FnOnce() + Send + 'static) -> Trial {
-    let is_here = Command::new(program).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok();
+    let is_here = Command::new(program)
+        .arg("--version")
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status()
+        .is_ok();
     let run = move || {
         test();
         Ok::<(), Failed>(())
@@ -60,7 +101,10 @@ fn dist() -> PathBuf {
 }
 
 fn commands() -> [(clap::Command, &'static pages::Extra); 2] {
-    [(postern::cli::postern::command(), &pages::POSTERN), (postern::cli::posternd::command(), &pages::POSTERND)]
+    [
+        (postern::cli::postern::command(), &pages::POSTERN),
+        (postern::cli::posternd::command(), &pages::POSTERND),
+    ]
 }
 
 /// All files as they should be.
@@ -71,12 +115,17 @@ fn made() -> Files {
             files.insert(format!("man/{name}"), page);
         }
         let name = command.get_name().to_owned();
-        for (shell, path) in
-            [(Shell::Bash, format!("bash/{name}")), (Shell::Zsh, format!("zsh/_{name}")), (Shell::Fish, format!("fish/{name}.fish"))]
-        {
+        for (shell, path) in [
+            (Shell::Bash, format!("bash/{name}")),
+            (Shell::Zsh, format!("zsh/_{name}")),
+            (Shell::Fish, format!("fish/{name}.fish")),
+        ] {
             let mut bytes = Vec::new();
             clap_complete::generate(shell, &mut shown(&command), &name, &mut bytes);
-            files.insert(format!("completions/{path}"), String::from_utf8(bytes).unwrap());
+            files.insert(
+                format!("completions/{path}"),
+                String::from_utf8(bytes).unwrap(),
+            );
         }
     }
     for (name, page) in [pages::of_gate_config(), pages::of_client_config()] {
@@ -87,28 +136,57 @@ fn made() -> Files {
 
 /// Without the commands that are nobody's to type: the generators would offer them.
 fn shown(command: &clap::Command) -> clap::Command {
-    let kept = command.get_subcommands().filter(|one| !one.is_hide_set()).map(shown);
+    let kept = command
+        .get_subcommands()
+        .filter(|one| !one.is_hide_set())
+        .map(shown);
     let forever = |text: &str| -> &'static str { Box::leak(text.to_owned().into_boxed_str()) };
     let mut bare = clap::Command::new(forever(command.get_name()));
-    bare = bare.args(command.get_arguments().cloned()).groups(command.get_groups().cloned());
-    bare = bare.subcommand_required(command.is_subcommand_required_set()).subcommands(kept);
-    bare = command.get_about().cloned().into_iter().fold(bare, clap::Command::about);
-    command.get_version().map(forever).into_iter().fold(bare, clap::Command::version)
+    bare = bare
+        .args(command.get_arguments().cloned())
+        .groups(command.get_groups().cloned());
+    bare = bare
+        .subcommand_required(command.is_subcommand_required_set())
+        .subcommands(kept);
+    bare = command
+        .get_about()
+        .cloned()
+        .into_iter()
+        .fold(bare, clap::Command::about);
+    command
+        .get_version()
+        .map(forever)
+        .into_iter()
+        .fold(bare, clap::Command::version)
 }
 
 /// All files as they are.
 fn there() -> Files {
     let mut files = Files::new();
-    for folder in ["man", "completions/bash", "completions/zsh", "completions/fish"] {
-        for entry in fs::read_dir(dist().join(folder)).into_iter().flatten().map(Result::unwrap) {
-            files.insert(format!("{folder}/{}", entry.file_name().to_string_lossy()), fs::read_to_string(entry.path()).unwrap());
+    for folder in [
+        "man",
+        "completions/bash",
+        "completions/zsh",
+        "completions/fish",
+    ] {
+        for entry in fs::read_dir(dist().join(folder))
+            .into_iter()
+            .flatten()
+            .map(Result::unwrap)
+        {
+            files.insert(
+                format!("{folder}/{}", entry.file_name().to_string_lossy()),
+                fs::read_to_string(entry.path()).unwrap(),
+            );
         }
     }
     files
 }
 
 fn write_anew() {
-    there().keys().for_each(|path| fs::remove_file(dist().join(path)).unwrap());
+    there()
+        .keys()
+        .for_each(|path| fs::remove_file(dist().join(path)).unwrap());
     for (path, text) in made() {
         fs::create_dir_all(dist().join(&path).parent().unwrap()).unwrap();
         fs::write(dist().join(path), text).unwrap();
@@ -118,8 +196,14 @@ fn write_anew() {
 fn are_what_the_code_says() {
     let (made, there) = (made(), there());
     let all: std::collections::BTreeSet<&String> = made.keys().chain(there.keys()).collect();
-    let differing: Vec<&String> = all.into_iter().filter(|path| made.get(*path) != there.get(*path)).collect();
-    assert!(differing.is_empty(), "write them anew with POSTERN_WRITE_MANUAL=1 cargo test --test manual: {differing:?}");
+    let differing: Vec<&String> = all
+        .into_iter()
+        .filter(|path| made.get(*path) != there.get(*path))
+        .collect();
+    assert!(
+        differing.is_empty(),
+        "write them anew with POSTERN_WRITE_MANUAL=1 cargo test --test manual: {differing:?}"
+    );
 }
 
 fn every_command_has_a_page() {
@@ -127,9 +211,16 @@ fn every_command_has_a_page() {
         let output = Command::new(program).arg("--help").output().unwrap();
         String::from_utf8(output.stdout).unwrap()
     };
-    for (program, path, section) in [("postern", env!("CARGO_BIN_EXE_postern"), 1), ("posternd", env!("CARGO_BIN_EXE_posternd"), 8)] {
+    for (program, path, section) in [
+        ("postern", env!("CARGO_BIN_EXE_postern"), 1),
+        ("posternd", env!("CARGO_BIN_EXE_posternd"), 8),
+    ] {
         let said = help(path);
-        let listed = said.lines().skip_while(|line| *line != "Commands:").skip(1).take_while(|line| !line.is_empty());
+        let listed = said
+            .lines()
+            .skip_while(|line| *line != "Commands:")
+            .skip(1)
+            .take_while(|line| !line.is_empty());
         let commands: Vec<&str> = listed
             .filter(|line| line.starts_with("  ") && !line.starts_with("   "))
             .filter_map(|line| line.split_whitespace().next())
@@ -139,29 +230,56 @@ fn every_command_has_a_page() {
             let page = dist().join(format!("man/{program}-{command}.{section}"));
             assert!(page.exists(), "{}", page.display());
         }
-        assert!(!dist().join(format!("man/{program}-help.{section}")).exists() && !dist().join("man/posternd-engine.8").exists());
+        assert!(
+            !dist()
+                .join(format!("man/{program}-help.{section}"))
+                .exists()
+                && !dist().join("man/posternd-engine.8").exists()
+        );
     }
 }
 
 fn pages_are_shown_without_a_warning() {
-    let pages: Vec<String> = there().into_keys().filter(|path| path.starts_with("man/")).collect();
+    let pages: Vec<String> = there()
+        .into_keys()
+        .filter(|path| path.starts_with("man/"))
+        .collect();
     assert!(pages.len() > 10, "{pages:?}");
     for page in pages {
         let mut man = Command::new("man");
-        man.args(["--warnings", "--encoding=UTF-8", "--local-file"]).arg(dist().join(&page));
-        man.env("LC_ALL", "C.UTF-8").env("MANWIDTH", "80").env("MANROFFSEQ", "").env("MAN_KEEP_STDERR", "1").env("PAGER", "cat");
+        man.args(["--warnings", "--encoding=UTF-8", "--local-file"])
+            .arg(dist().join(&page));
+        man.env("LC_ALL", "C.UTF-8")
+            .env("MANWIDTH", "80")
+            .env("MANROFFSEQ", "")
+            .env("MAN_KEEP_STDERR", "1")
+            .env("PAGER", "cat");
         let output = man.output().unwrap();
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
         assert!(output.status.success() && said.is_empty(), "{page}: {said}");
         let shown = String::from_utf8_lossy(&output.stdout).into_owned();
-        assert!(shown.contains("NAME") && shown.lines().count() > 10, "{page}:\n{shown}");
+        assert!(
+            shown.contains("NAME") && shown.lines().count() > 10,
+            "{page}:\n{shown}"
+        );
     }
 }
 
 fn can_be_read(shell: &str, check: &str) {
-    for path in there().into_keys().filter(|path| path.starts_with(&format!("completions/{shell}/"))) {
-        let output = Command::new(shell).arg(check).arg(dist().join(&path)).output().unwrap();
-        assert!(output.status.success() && output.stderr.is_empty(), "{path}: {}", String::from_utf8_lossy(&output.stderr));
+    for path in there()
+        .into_keys()
+        .filter(|path| path.starts_with(&format!("completions/{shell}/")))
+    {
+        let output = Command::new(shell)
+            .arg(check)
+            .arg(dist().join(&path))
+            .output()
+            .unwrap();
+        assert!(
+            output.status.success() && output.stderr.is_empty(),
+            "{path}: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
     }
 }
 
@@ -177,7 +295,11 @@ fn bash_completes() {
         let script = format!(
             "source {}; COMP_WORDS=({}); COMP_CWORD={}; _{} {} \"${{COMP_WORDS[-1]}}\" \"${{COMP_WORDS[-2]}}\"; printf '%s\\n' \"${{COMPREPLY[@]}}\"",
             dist().join("completions/bash").join(words[0]).display(),
-            words.iter().map(|word| format!("'{word}'")).collect::<Vec<_>>().join(" "),
+            words
+                .iter()
+                .map(|word| format!("'{word}'"))
+                .collect::<Vec<_>>()
+                .join(" "),
             words.len() - 1,
             words[0],
             words[0]

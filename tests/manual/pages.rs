@@ -19,22 +19,46 @@ pub(crate) struct Extra {
 pub(crate) const POSTERN: Extra = Extra {
     section: "1",
     parts: &[
-        ("FILES", &[("~/.config/postern/config.toml", "The profiles, see postern-config(5). It is refused where others can read it.")]),
+        (
+            "FILES",
+            &[(
+                "~/.config/postern/config.toml",
+                "The profiles, see postern-config(5). It is refused where others can read it.",
+            )],
+        ),
         (
             "ENVIRONMENT",
             &[
                 ("POSTERN_CONFIG", "Another config."),
-                ("POSTERN_KEY", "The shared key, for a command that names none. No argument ever holds a key, for other users see those."),
-                ("POSTERN_CODE", "The one-time code, before what the profile says. What run starts sees neither of the two."),
+                (
+                    "POSTERN_KEY",
+                    "The shared key, for a command that names none. No argument ever holds a key, for other users see those.",
+                ),
+                (
+                    "POSTERN_CODE",
+                    "The one-time code, before what the profile says. What run starts sees neither of the two.",
+                ),
             ],
         ),
         (
             "EXAMPLES",
             &[
-                ("postern knock home --wait && ssh gate.example.org", "Opens a port, waits for it and uses it."),
-                ("postern knock --gate gate.example.org --key-file home.key -s tcp/22", "The same without a profile."),
-                ("postern run home -- rsync -a backup/ gate.example.org:backup/", "Opens a port, runs a command and closes the port."),
-                ("ProxyCommand postern connect home %h %p", "In ~/.ssh/config: ssh knocks by itself, if the port is closed."),
+                (
+                    "postern knock home --wait && ssh gate.example.org",
+                    "Opens a port, waits for it and uses it.",
+                ),
+                (
+                    "postern knock --gate gate.example.org --key-file home.key -s tcp/22",
+                    "The same without a profile.",
+                ),
+                (
+                    "postern run home -- rsync -a backup/ gate.example.org:backup/",
+                    "Opens a port, runs a command and closes the port.",
+                ),
+                (
+                    "ProxyCommand postern connect home %h %p",
+                    "In ~/.ssh/config: ssh knocks by itself, if the port is closed.",
+                ),
             ],
         ),
     ],
@@ -47,18 +71,33 @@ pub(crate) const POSTERND: Extra = Extra {
         (
             "FILES",
             &[
-                ("/etc/postern/posternd.toml", "The config, see posternd.toml(5)."),
+                (
+                    "/etc/postern/posternd.toml",
+                    "The config, see posternd.toml(5).",
+                ),
                 ("/etc/postern/users.d/", "Files with further users."),
-                ("/var/lib/postern", "The engine's folder: knocks that were admitted, so that none is admitted twice."),
-                ("/var/lib/postern.monitor", "The monitor's own folder: what programs and hooks are owed."),
-                ("/run/postern/control.sock", "Where the commands ask the daemon that runs."),
+                (
+                    "/var/lib/postern",
+                    "The engine's folder: knocks that were admitted, so that none is admitted twice.",
+                ),
+                (
+                    "/var/lib/postern.monitor",
+                    "The monitor's own folder: what programs and hooks are owed.",
+                ),
+                (
+                    "/run/postern/control.sock",
+                    "Where the commands ask the daemon that runs.",
+                ),
             ],
         ),
         (
             "ENVIRONMENT",
             &[
                 ("POSTERND_CONFIG", "Another config."),
-                ("POSTERN_LOG", "What is logged: error, warn, info (without it) or debug."),
+                (
+                    "POSTERN_LOG",
+                    "What is logged: error, warn, info (without it) or debug.",
+                ),
                 (
                     "POSTERN_LOG_FORMAT",
                     "How: journal, text or json. Without it, entries go to the journal where systemd has connected standard error to it, \
@@ -74,7 +113,10 @@ pub(crate) const POSTERND: Extra = Extra {
                     "SIGHUP",
                     "Reads the config anew: completely or, where anything in it is wrong, not at all. No knock and no grant is lost.",
                 ),
-                ("SIGTERM, SIGINT", "Stops. What becomes of services and grants is said by on_stop in the config."),
+                (
+                    "SIGTERM, SIGINT",
+                    "Stops. What becomes of services and grants is said by on_stop in the config.",
+                ),
             ],
         ),
         (
@@ -87,54 +129,91 @@ pub(crate) const POSTERND: Extra = Extra {
             )],
         ),
     ],
-    see_also: &["posternd.toml(5)", "postern(1)", "iptables(8)", "nft(8)", "journalctl(1)"],
+    see_also: &[
+        "posternd.toml(5)",
+        "postern(1)",
+        "iptables(8)",
+        "nft(8)",
+        "journalctl(1)",
+    ],
 };
 
 /// The pages of a program: of itself and of each command that is shown, by file name.
 pub(crate) fn of_program(command: Command, extra: &Extra) -> Vec<(String, String)> {
-    let mut command = command.disable_help_subcommand(true).subcommand_value_name("command");
+    let mut command = command
+        .disable_help_subcommand(true)
+        .subcommand_value_name("command");
     command.build();
     let mut pages = Vec::new();
     of_command(&command, extra, None, &mut pages);
     pages
 }
 
-fn of_command(command: &Command, extra: &Extra, parent: Option<&str>, pages: &mut Vec<(String, String)>) {
-    let name = command.get_display_name().unwrap_or_else(|| command.get_name()).to_owned();
-    let man = Man::new(command.clone()).title(name.to_uppercase()).section(extra.section).source(SOURCE).manual(MANUAL);
+fn of_command(
+    command: &Command,
+    extra: &Extra,
+    parent: Option<&str>,
+    pages: &mut Vec<(String, String)>,
+) {
+    let name = command
+        .get_display_name()
+        .unwrap_or_else(|| command.get_name())
+        .to_owned();
+    let man = Man::new(command.clone())
+        .title(name.to_uppercase())
+        .section(extra.section)
+        .source(SOURCE)
+        .manual(MANUAL);
     let mut bytes = Vec::new();
     man.render_title(&mut bytes).unwrap();
     man.render_name_section(&mut bytes).unwrap();
     man.render_synopsis_section(&mut bytes).unwrap();
     man.render_description_section(&mut bytes).unwrap();
-    if command.get_arguments().any(|argument| !argument.is_hide_set()) {
+    if command
+        .get_arguments()
+        .any(|argument| !argument.is_hide_set())
+    {
         man.render_options_section(&mut bytes).unwrap();
     }
-    let shown: Vec<&Command> = command.get_subcommands().filter(|command| !command.is_hide_set()).collect();
+    let shown: Vec<&Command> = command
+        .get_subcommands()
+        .filter(|command| !command.is_hide_set())
+        .collect();
     if !shown.is_empty() {
         man.render_subcommands_section(&mut bytes).unwrap();
     }
-    let mut page = String::from_utf8(bytes).unwrap().replace(".SH SUBCOMMANDS", ".SH COMMANDS");
+    let mut page = String::from_utf8(bytes)
+        .unwrap()
+        .replace(".SH SUBCOMMANDS", ".SH COMMANDS");
     let mut rest = Roff::new();
     exit_status(&mut rest, command);
     match parent {
         None => {
             for (heading, paragraphs) in extra.parts {
                 rest.control("SH", [*heading]);
-                paragraphs.iter().for_each(|(term, text)| paragraph(&mut rest, term, text));
+                paragraphs
+                    .iter()
+                    .for_each(|(term, text)| paragraph(&mut rest, term, text));
             }
             see_also(&mut rest, extra.see_also);
         }
         Some(parent) => see_also(&mut rest, &[&format!("{parent}({})", extra.section)]),
     }
     page.push_str(&rest.to_roff());
-    pages.push((format!("{name}.{}", extra.section), with_one_preamble(&page)));
-    shown.into_iter().for_each(|command| of_command(command, extra, Some(&name), pages));
+    pages.push((
+        format!("{name}.{}", extra.section),
+        with_one_preamble(&page),
+    ));
+    shown
+        .into_iter()
+        .for_each(|command| of_command(command, extra, Some(&name), pages));
 }
 
 /// What stands behind the help.
 fn exit_status(roff: &mut Roff, command: &Command) {
-    let Some(text) = command.get_after_help().map(ToString::to_string) else { return };
+    let Some(text) = command.get_after_help().map(ToString::to_string) else {
+        return;
+    };
     let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
     match text.strip_prefix("Exit status: ") {
         Some(codes) => {
@@ -175,7 +254,14 @@ pub(crate) fn of_gate_config() -> (String, String) {
                  belong to root and be closed to everyone else, for they hold keys. A key that has no meaning is an error. posternd check tells all \
                  that is wrong, with file, line and what to do; posternd reads a changed config on SIGHUP, completely or not at all.";
     let see = ["posternd(8)", "postern-config(5)"];
-    let page = config("posternd.toml", "what a Postern gate opens, and to whom", about, &gate::SECTIONS[1..], GATE_EXAMPLE, &see);
+    let page = config(
+        "posternd.toml",
+        "what a Postern gate opens, and to whom",
+        about,
+        &gate::SECTIONS[1..],
+        GATE_EXAMPLE,
+        &see,
+    );
     ("posternd.toml.5".to_owned(), page)
 }
 
@@ -184,7 +270,14 @@ pub(crate) fn of_client_config() -> (String, String) {
     let about = "The config of the client is TOML: $XDG_CONFIG_HOME/postern/config.toml, else ~/.config/postern/config.toml. It is refused where others \
                  can read it, for it holds keys. Each table is a profile, and its name is what postern knock is told. A key that has no meaning is an error.";
     let see = ["postern(1)", "posternd.toml(5)"];
-    let page = config("postern-config", "the profiles of the Postern client", about, &[client::PROFILE], CLIENT_EXAMPLE, &see);
+    let page = config(
+        "postern-config",
+        "the profiles of the Postern client",
+        about,
+        &[client::PROFILE],
+        CLIENT_EXAMPLE,
+        &see,
+    );
     ("postern-config.5".to_owned(), page)
 }
 
@@ -207,9 +300,19 @@ key_file = \"home.key\"
 services = [\"tcp/22\"]
 ";
 
-fn config(name: &str, short: &str, about: &str, sections: &[Section], example: &str, see: &[&str]) -> String {
+fn config(
+    name: &str,
+    short: &str,
+    about: &str,
+    sections: &[Section],
+    example: &str,
+    see: &[&str],
+) -> String {
     let mut roff = Roff::new();
-    roff.control("TH", [name.to_uppercase().as_str(), "5", "", SOURCE, MANUAL]);
+    roff.control(
+        "TH",
+        [name.to_uppercase().as_str(), "5", "", SOURCE, MANUAL],
+    );
     roff.control("SH", ["NAME"]);
     roff.text([roman(format!("{name} - {short}"))]);
     roff.control("SH", ["DESCRIPTION"]);
@@ -221,7 +324,9 @@ fn config(name: &str, short: &str, about: &str, sections: &[Section], example: &
     }
     roff.control("SH", ["EXAMPLE"]);
     roff.control("nf", []);
-    example.lines().for_each(|line| _ = roff.text([roman(line)]));
+    example
+        .lines()
+        .for_each(|line| _ = roff.text([roman(line)]));
     roff.control("fi", []);
     see_also(&mut roff, see);
     roff.to_roff()
@@ -230,13 +335,19 @@ fn config(name: &str, short: &str, about: &str, sections: &[Section], example: &
 fn of_key(roff: &mut Roff, key: &Key) {
     roff.control("TP", []);
     roff.text([bold(key.name), roman(" = "), italic(key.takes)]);
-    let default = key.default.map(|default| format!(" Default: {default}.")).unwrap_or_default();
+    let default = key
+        .default
+        .map(|default| format!(" Default: {default}."))
+        .unwrap_or_default();
     roff.text([roman(format!("{}{default}", key.about))]);
 }
 
 /// Each part comes with the lines that define an apostrophe; once is enough.
 fn with_one_preamble(page: &str) -> String {
     let is_preamble = |line: &&str| line.starts_with(".ie ") || line.starts_with(".el ");
-    let lines = page.lines().take(2).chain(page.lines().skip(2).filter(|line| !is_preamble(line)));
+    let lines = page
+        .lines()
+        .take(2)
+        .chain(page.lines().skip(2).filter(|line| !is_preamble(line)));
     lines.map(|line| format!("{line}\n")).collect()
 }

@@ -24,7 +24,11 @@ impl Played {
         let mut house = House::new(kernel_ends).with(self.fault);
         so_far.iter().for_each(|event| house.play(*event));
         self.count(so_far, &house);
-        let next: Vec<Event> = events.iter().copied().filter(|event| longer > 0 && house.may(*event)).collect();
+        let next: Vec<Event> = events
+            .iter()
+            .copied()
+            .filter(|event| longer > 0 && house.may(*event))
+            .collect();
         drop(house);
         for event in next {
             so_far.push(event);
@@ -55,18 +59,52 @@ fn play(events: &[Event], length: usize, kernels: &[bool]) -> Played {
 #[test]
 fn all_events_together() {
     let played = play(&EVENTS, 5, &[true, false]);
-    assert!(played.lists > 50_000 && (played.most_ordered, played.most_open) == (2, 1), "{played:?}");
+    assert!(
+        played.lists > 50_000 && (played.most_ordered, played.most_open) == (2, 1),
+        "{played:?}"
+    );
 }
 
 #[test]
-fn invariant_3_no_order_before_its_mark_is_durable_and_none_twice_whatever_crashes_and_whatever_the_clock_does() {
-    let played = play(&[Knock, First, Stored, EngineDies, EngineDiesLate, HandOver, Pass, Back], 7, &[true]);
-    assert!(played.lists > 50_000 && played.most_ordered > 1, "{played:?}");
+fn invariant_3_no_order_before_its_mark_is_durable_and_none_twice_whatever_crashes_and_whatever_the_clock_does()
+ {
+    let played = play(
+        &[
+            Knock,
+            First,
+            Stored,
+            EngineDies,
+            EngineDiesLate,
+            HandOver,
+            Pass,
+            Back,
+        ],
+        7,
+        &[true],
+    );
+    assert!(
+        played.lists > 50_000 && played.most_ordered > 1,
+        "{played:?}"
+    );
 }
 
 #[test]
 fn invariant_4_no_door_is_open_past_its_end_and_none_that_was_told_is_shut_before_it() {
-    let played = play(&[Knock, Close, Stored, Served, Pass, MonitorDies, MonitorBegins, Fail, Flush], 6, &[true, false]);
+    let played = play(
+        &[
+            Knock,
+            Close,
+            Stored,
+            Served,
+            Pass,
+            MonitorDies,
+            MonitorBegins,
+            Fail,
+            Flush,
+        ],
+        6,
+        &[true, false],
+    );
     assert!(played.lists > 50_000 && played.most_open > 0, "{played:?}");
 }
 
@@ -81,9 +119,18 @@ fn every_property_fails_in_a_house_where_something_is_broken() {
         (Fault::GenerousFirewall, "nobody may have"),
         (Fault::OpenFirewall, "nobody may have"),
     ] {
-        let mut played = Played { fault: Some(fault), ..Played::default() };
-        let found = catch_unwind(AssertUnwindSafe(|| played.all(false, &EVENTS, &mut Vec::new(), 6)));
-        let why = found.expect_err("nothing was noticed").downcast::<String>().map(|text| *text).unwrap_or_default();
+        let mut played = Played {
+            fault: Some(fault),
+            ..Played::default()
+        };
+        let found = catch_unwind(AssertUnwindSafe(|| {
+            played.all(false, &EVENTS, &mut Vec::new(), 6)
+        }));
+        let why = found
+            .expect_err("nothing was noticed")
+            .downcast::<String>()
+            .map(|text| *text)
+            .unwrap_or_default();
         assert!(why.contains(said), "{fault:?}: {why}");
         println!("{fault:?}: after {} lists: {why}", played.lists);
     }

@@ -46,22 +46,38 @@ struct Seen<M: Machine> {
 pub(crate) fn explore<M: Machine>(machine: &M) -> Result<Explored, Broken<M>> {
     let mut seen: Vec<Seen<M>> = Vec::new();
     let mut known = HashSet::from([machine.start()]);
-    seen.push(Seen { state: machine.start(), before: None, depth: 0 });
+    seen.push(Seen {
+        state: machine.start(),
+        before: None,
+        depth: 0,
+    });
     let (mut at, mut steps) = (0, 0);
     while at < seen.len() {
         let (state, depth) = (seen[at].state, seen[at].depth);
         if let Some(property) = machine.broken(&state) {
-            return Err(Broken { property, way: way(&seen, at), state });
+            return Err(Broken {
+                property,
+                way: way(&seen, at),
+                state,
+            });
         }
         for (action, next) in machine.next(&state) {
             steps += 1;
             if known.insert(next) {
-                seen.push(Seen { state: next, before: Some((at, action)), depth: depth + 1 });
+                seen.push(Seen {
+                    state: next,
+                    before: Some((at, action)),
+                    depth: depth + 1,
+                });
             }
         }
         at += 1;
     }
-    Ok(Explored { states: seen.len(), steps, depth: seen.last().map_or(0, |last| last.depth) })
+    Ok(Explored {
+        states: seen.len(),
+        steps,
+        depth: seen.last().map_or(0, |last| last.depth),
+    })
 }
 
 fn way<M: Machine>(seen: &[Seen<M>], mut at: usize) -> Vec<M::Action> {

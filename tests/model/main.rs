@@ -1,5 +1,11 @@
 //! Invariants 3 and 4 for every way that things can go, not for the ways that somebody thought of.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, clippy::print_stdout)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::print_stdout
+)]
 
 #[allow(dead_code, reason = "events are not read from bytes here")]
 #[path = "../../fuzz/entries/house.rs"]

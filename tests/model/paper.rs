@@ -150,23 +150,62 @@ impl Machine for House {
     fn next(&self, state: &State) -> Vec<(Action, State)> {
         let mut next = Vec::new();
         for knock in 0..KNOCKS {
-            next.extend(self.make(*state, knock).map(|after| (Action::Make(knock), after)));
-            next.extend(self.arrive(*state, knock).map(|after| (Action::Arrive(knock), after)));
-            next.extend(self.written(*state, knock).map(|after| (Action::Written(knock), after)));
-            next.extend(self.not_written(*state, knock).map(|after| (Action::NotWritten(knock), after)));
-            next.extend(self.order(*state, knock).map(|after| (Action::Order(knock), after)));
-            next.extend(self.serve(*state, knock).map(|after| (Action::Serve(knock), after)));
-            next.extend(self.serve_fails(*state, knock).map(|after| (Action::ServeFails(knock), after)));
+            next.extend(
+                self.make(*state, knock)
+                    .map(|after| (Action::Make(knock), after)),
+            );
+            next.extend(
+                self.arrive(*state, knock)
+                    .map(|after| (Action::Arrive(knock), after)),
+            );
+            next.extend(
+                self.written(*state, knock)
+                    .map(|after| (Action::Written(knock), after)),
+            );
+            next.extend(
+                self.not_written(*state, knock)
+                    .map(|after| (Action::NotWritten(knock), after)),
+            );
+            next.extend(
+                self.order(*state, knock)
+                    .map(|after| (Action::Order(knock), after)),
+            );
+            next.extend(
+                self.serve(*state, knock)
+                    .map(|after| (Action::Serve(knock), after)),
+            );
+            next.extend(
+                self.serve_fails(*state, knock)
+                    .map(|after| (Action::ServeFails(knock), after)),
+            );
         }
-        next.extend(self.engine_dies(*state).map(|after| (Action::EngineDies, after)));
-        next.extend(self.engine_begins(*state).map(|after| (Action::EngineBegins, after)));
-        next.extend(self.hand_over(*state).map(|after| (Action::HandOver, after)));
-        next.extend(self.monitor_dies(*state).map(|after| (Action::MonitorDies, after)));
-        next.extend(self.monitor_begins(*state).map(|after| (Action::MonitorBegins, after)));
+        next.extend(
+            self.engine_dies(*state)
+                .map(|after| (Action::EngineDies, after)),
+        );
+        next.extend(
+            self.engine_begins(*state)
+                .map(|after| (Action::EngineBegins, after)),
+        );
+        next.extend(
+            self.hand_over(*state)
+                .map(|after| (Action::HandOver, after)),
+        );
+        next.extend(
+            self.monitor_dies(*state)
+                .map(|after| (Action::MonitorDies, after)),
+        );
+        next.extend(
+            self.monitor_begins(*state)
+                .map(|after| (Action::MonitorBegins, after)),
+        );
         next.extend(self.close(*state).map(|after| (Action::Close, after)));
         next.extend(self.tick(*state).map(|after| (Action::Tick, after)));
         for ahead in [-self.set_by, 0, self.set_by] {
-            next.extend(self.clock(*state, ahead).map(|after| (Action::SetClock(ahead), after)));
+            next.extend(
+                self.clock(*state, ahead)
+                    .map(|after| (Action::SetClock(ahead), after)),
+            );
         }
         next
     }
@@ -182,11 +221,15 @@ impl Machine for House {
         match (state.kernel, state.served) {
             (Some(_), None) => return Some("3: a grant without an order"),
             (Some(end), _) if over(end) => return Some("4: a grant past its end"),
-            (Some(end), Some(served)) if end > served + LENGTHS[0] => return Some("4: a grant that is longer than was asked"),
+            (Some(end), Some(served)) if end > served + LENGTHS[0] => {
+                return Some("4: a grant that is longer than was asked");
+            }
             _ => {}
         }
         match state.told {
-            Some(end) if !over(end) && state.kernel.is_none_or(|kernel| kernel < end) => Some("10: told to be open, but shut"),
+            Some(end) if !over(end) && state.kernel.is_none_or(|kernel| kernel < end) => {
+                Some("10: told to be open, but shut")
+            }
             _ => None,
         }
     }
@@ -208,11 +251,19 @@ impl House {
     /// Steps 7 and 8, for the first copy or a later one.
     fn arrive(&self, mut state: State, knock: usize) -> Option<State> {
         let (made, clock) = (state.made[knock]?, state.time + state.ahead);
-        let engine = state.engine.as_mut().filter(|_| !state.handing_over || self.has(Flaw::TwoWriters))?;
+        let engine = state
+            .engine
+            .as_mut()
+            .filter(|_| !state.handing_over || self.has(Flaw::TwoWriters))?;
         let memory = &mut engine.memory;
         let backwards = self.has(Flaw::CountsBackwards);
-        let now = if backwards { clock } else { clock.max(memory.floor) };
-        if made < memory.horizon && !backwards || (now - made).abs() > WINDOW || memory.marks[knock] {
+        let now = if backwards {
+            clock
+        } else {
+            clock.max(memory.floor)
+        };
+        if made < memory.horizon && !backwards || (now - made).abs() > WINDOW || memory.marks[knock]
+        {
             return None;
         }
         memory.marks[knock] = true;
@@ -228,7 +279,10 @@ impl House {
 
     /// Step 11: the disk has the mark, and with it the times.
     fn written(&self, mut state: State, knock: usize) -> Option<State> {
-        let engine = state.engine.as_mut().filter(|engine| engine.writing[knock] == Writing::UnderWay)?;
+        let engine = state
+            .engine
+            .as_mut()
+            .filter(|engine| engine.writing[knock] == Writing::UnderWay)?;
         engine.writing[knock] = Writing::Done;
         state.disk.marks[knock] = true;
         // Two engines with one file: what the first wrote after the second had read is not what the second knows.
@@ -244,7 +298,9 @@ impl House {
 
     /// The disk could not take it: what an engine does after that is to end.
     fn not_written(&self, mut state: State, knock: usize) -> Option<State> {
-        state.engine.filter(|engine| engine.writing[knock] == Writing::UnderWay && state.failures < self.failures)?;
+        state.engine.filter(|engine| {
+            engine.writing[knock] == Writing::UnderWay && state.failures < self.failures
+        })?;
         state.failures += 1;
         if self.has(Flaw::OrderAnyway) {
             order(&mut state, knock);
@@ -255,8 +311,13 @@ impl House {
 
     /// Step 12: the engine hears that the mark is durable.
     fn order(&self, mut state: State, knock: usize) -> Option<State> {
-        let engine = state.engine.filter(|engine| engine.writing[knock] == Writing::Done)?;
-        state.engine = Some(Engine { writing: with(engine.writing, knock, Writing::Nothing), ..engine });
+        let engine = state
+            .engine
+            .filter(|engine| engine.writing[knock] == Writing::Done)?;
+        state.engine = Some(Engine {
+            writing: with(engine.writing, knock, Writing::Nothing),
+            ..engine
+        });
         if !self.has(Flaw::OrderFirst) {
             order(&mut state, knock);
         }
@@ -266,17 +327,28 @@ impl House {
     fn serve(&self, mut state: State, knock: usize) -> Option<State> {
         let open = state.monitor.filter(|_| state.link[knock])?;
         state.link[knock] = false;
-        let clock = if self.has(Flaw::EndsByTheClock) { state.time + state.ahead.max(0) } else { state.time };
+        let clock = if self.has(Flaw::EndsByTheClock) {
+            state.time + state.ahead.max(0)
+        } else {
+            state.time
+        };
         let asked = clock + LENGTHS[knock];
-        let end = if self.has(Flaw::Shortens) { asked } else { open.unwrap_or(asked).max(asked) };
+        let end = if self.has(Flaw::Shortens) {
+            asked
+        } else {
+            open.unwrap_or(asked).max(asked)
+        };
         state.monitor = Some(Some(end));
-        (state.kernel, state.told, state.served) = (Some(end), state.told.max(Some(end)), Some(state.time));
+        (state.kernel, state.told, state.served) =
+            (Some(end), state.told.max(Some(end)), Some(state.time));
         Some(state)
     }
 
     /// The firewall refuses, and the monitor says so.
     fn serve_fails(&self, mut state: State, knock: usize) -> Option<State> {
-        state.monitor.filter(|_| state.link[knock] && state.failures < self.failures)?;
+        state
+            .monitor
+            .filter(|_| state.link[knock] && state.failures < self.failures)?;
         state.failures += 1;
         state.link[knock] = false;
         if self.has(Flaw::TellsFirst) {
@@ -289,15 +361,26 @@ impl House {
     fn engine_dies(&self, mut state: State) -> Option<State> {
         state.engine.take()?;
         // A next engine that waits takes over at once, with what is on the disk now.
-        if std::mem::take(&mut state.handing_over) { self.engine_begins(state) } else { Some(state) }
+        if std::mem::take(&mut state.handing_over) {
+            self.engine_begins(state)
+        } else {
+            Some(state)
+        }
     }
 
     fn engine_begins(&self, mut state: State) -> Option<State> {
         if state.engine.is_some() || state.monitor.is_none() {
             return None;
         }
-        let memory = if self.has(Flaw::EmptyMemory) { Memory::default() } else { state.disk };
-        state.engine = Some(Engine { memory, ..Engine::default() });
+        let memory = if self.has(Flaw::EmptyMemory) {
+            Memory::default()
+        } else {
+            state.disk
+        };
+        state.engine = Some(Engine {
+            memory,
+            ..Engine::default()
+        });
         Some(state)
     }
 
@@ -312,7 +395,10 @@ impl House {
         if self.has(Flaw::TwoWriters) {
             // What is being written goes on, but the engine that now judges knows nothing of it.
             state.handing_over = false;
-            state.engine = Some(Engine { memory: state.disk, ..engine });
+            state.engine = Some(Engine {
+                memory: state.disk,
+                ..engine
+            });
             return Some(state);
         }
         if idle { self.engine_dies(state) } else { None }

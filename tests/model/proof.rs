@@ -3,11 +3,20 @@
 use crate::explore::{Explored, explore};
 use crate::paper::{Flaw, House};
 
-const HOUSE: House = House { flaw: None, ticks: 4, set_by: 2, failures: 1 };
+const HOUSE: House = House {
+    flaw: None,
+    ticks: 4,
+    set_by: 2,
+    failures: 1,
+};
 
 #[test]
 fn invariants_3_4_and_10_hold_in_every_state_of_the_house_on_paper() {
-    let Explored { states, steps, depth } = explore(&HOUSE).unwrap_or_else(|broken| panic!("{broken:#?}"));
+    let Explored {
+        states,
+        steps,
+        depth,
+    } = explore(&HOUSE).unwrap_or_else(|broken| panic!("{broken:#?}"));
     println!("{states} states, {steps} steps, the farthest {depth} actions away");
     assert!(states > 10_000);
 }
@@ -21,14 +30,22 @@ fn a_house_that_is_built_wrong_breaks_the_property_that_stood_on_it() {
         (Flaw::CountsBackwards, "3: one mark, two orders"),
         (Flaw::ForgetsTheTime, "3: one mark, two orders"),
         (Flaw::TwoWriters, "3: one mark, two orders"),
-        (Flaw::EndsByTheClock, "4: a grant that is longer than was asked"),
+        (
+            Flaw::EndsByTheClock,
+            "4: a grant that is longer than was asked",
+        ),
         (Flaw::NoKernel, "4: a grant past its end"),
         (Flaw::NobodyCloses, "4: a grant past its end"),
         (Flaw::CleanStart, "10: told to be open, but shut"),
         (Flaw::Shortens, "10: told to be open, but shut"),
         (Flaw::TellsFirst, "10: told to be open, but shut"),
     ] {
-        let Err(broken) = explore(&House { flaw: Some(flaw), ..HOUSE }) else { panic!("{flaw:?} breaks nothing") };
+        let Err(broken) = explore(&House {
+            flaw: Some(flaw),
+            ..HOUSE
+        }) else {
+            panic!("{flaw:?} breaks nothing")
+        };
         println!("{flaw:?}: {}: {:?}", broken.property, broken.way);
         assert_eq!(broken.property, property, "{flaw:?}: {:?}", broken.way);
     }

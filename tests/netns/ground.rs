@@ -38,14 +38,26 @@ impl Ground {
     /// Without root, moves this process into a user namespace of its own. Must come before any thread.
     pub(crate) fn find() -> Self {
         let root = rustix::process::geteuid().is_root();
-        let none = if root { try_namespace().err() } else { become_root_of_a_user_namespace().err() };
+        let none = if root {
+            try_namespace().err()
+        } else {
+            become_root_of_a_user_namespace().err()
+        };
         Self { none, root }
     }
 
     /// A test, ignored where something is missing.
-    pub(crate) fn trial(&self, name: impl Into<String>, needs: &[Need], test: impl FnOnce() + Send + 'static) -> Trial {
+    pub(crate) fn trial(
+        &self,
+        name: impl Into<String>,
+        needs: &[Need],
+        test: impl FnOnce() + Send + 'static,
+    ) -> Trial {
         let name = name.into();
-        let missing = self.none.clone().or_else(|| needs.iter().find_map(|need| self.missing(*need)));
+        let missing = self
+            .none
+            .clone()
+            .or_else(|| needs.iter().find_map(|need| self.missing(*need)));
         if let Some(why) = &missing {
             say(&format!("not run: {name}: {why}"));
         }
@@ -70,15 +82,27 @@ impl Ground {
         match need {
             Need::Users => (!self.root).then(|| "it needs root".to_owned()),
             Need::Program(name) => missing(&format!("the program {name}"), find(name).is_some()),
-            Need::Peer => missing("python3-cryptography", runs("/usr/bin/python3", &["-c", "import cryptography"])),
+            Need::Peer => missing(
+                "python3-cryptography",
+                runs("/usr/bin/python3", &["-c", "import cryptography"]),
+            ),
             Need::That(what, there) => missing(what, there),
-            Need::Parser => {
-                missing("python3-prometheus-client", runs("/usr/bin/python3", &["-c", "import prometheus_client.openmetrics.parser"]))
-            }
-            Need::Tun => {
-                missing("the right to open /dev/net/tun", fs::OpenOptions::new().read(true).write(true).open("/dev/net/tun").is_ok())
-                    .or_else(|| missing("the program python3", find("python3").is_some()))
-            }
+            Need::Parser => missing(
+                "python3-prometheus-client",
+                runs(
+                    "/usr/bin/python3",
+                    &["-c", "import prometheus_client.openmetrics.parser"],
+                ),
+            ),
+            Need::Tun => missing(
+                "the right to open /dev/net/tun",
+                fs::OpenOptions::new()
+                    .read(true)
+                    .write(true)
+                    .open("/dev/net/tun")
+                    .is_ok(),
+            )
+            .or_else(|| missing("the program python3", find("python3").is_some())),
         }
     }
 }
@@ -95,14 +119,24 @@ pub(crate) use trials;
 
 fn try_namespace() -> Result<(), String> {
     let made = std::thread::spawn(|| unshare(CloneFlags::CLONE_NEWNET)).join();
-    made.map_err(|_| "a thread died".to_owned())?.map_err(|error| format!("this root may not make network namespaces: {error}"))
+    made.map_err(|_| "a thread died".to_owned())?
+        .map_err(|error| format!("this root may not make network namespaces: {error}"))
 }
 
 fn become_root_of_a_user_namespace() -> Result<(), String> {
-    let (uid, gid) = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
-    unshare(CloneFlags::CLONE_NEWUSER).map_err(|error| format!("not root, and no user namespace: {error}"))?;
-    for (map, text) in [("setgroups", "deny".to_owned()), ("uid_map", format!("0 {uid} 1")), ("gid_map", format!("0 {gid} 1"))] {
-        fs::write(format!("/proc/self/{map}"), text).map_err(|error| format!("not root, and no user namespace: {map}: {error}"))?;
+    let (uid, gid) = (
+        rustix::process::geteuid().as_raw(),
+        rustix::process::getegid().as_raw(),
+    );
+    unshare(CloneFlags::CLONE_NEWUSER)
+        .map_err(|error| format!("not root, and no user namespace: {error}"))?;
+    for (map, text) in [
+        ("setgroups", "deny".to_owned()),
+        ("uid_map", format!("0 {uid} 1")),
+        ("gid_map", format!("0 {gid} 1")),
+    ] {
+        fs::write(format!("/proc/self/{map}"), text)
+            .map_err(|error| format!("not root, and no user namespace: {map}: {error}"))?;
     }
     try_namespace()
 }
@@ -116,7 +150,12 @@ pub(crate) fn find(program: &str) -> Option<PathBuf> {
 
 fn runs(program: &str, arguments: &[&str]) -> bool {
     let mut command = Command::new(program);
-    command.args(arguments).stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok_and(|status| status.success())
+    command
+        .args(arguments)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status()
+        .is_ok_and(|status| status.success())
 }
 
 #[expect(clippy::print_stderr, reason = "what is not tested is said")]

@@ -27,14 +27,22 @@ impl Namespace {
         let (jobs, queue) = channel::<Job>();
         let (ready, is_ready) = channel();
         thread::spawn(move || {
-            assert!(rustix::process::geteuid().is_root(), "this test makes network namespaces: run it as root");
+            assert!(
+                rustix::process::geteuid().is_root(),
+                "this test makes network namespaces: run it as root"
+            );
             unshare(CloneFlags::CLONE_NEWNET).unwrap();
-            ready.send(rustix::thread::gettid().as_raw_nonzero().get()).unwrap();
+            ready
+                .send(rustix::thread::gettid().as_raw_nonzero().get())
+                .unwrap();
             for job in queue {
                 job();
             }
         });
-        let namespace = Self { jobs, thread_id: is_ready.recv().expect("no namespace") };
+        let namespace = Self {
+            jobs,
+            thread_id: is_ready.recv().expect("no namespace"),
+        };
         namespace.ip("link set lo up");
         namespace
     }
@@ -48,22 +56,36 @@ impl Namespace {
     /// Runs `job` inside; sockets it makes stay inside, wherever they go.
     pub(crate) fn run<T: Send + 'static>(&self, job: impl FnOnce() -> T + Send + 'static) -> T {
         let (answer, answered) = channel();
-        self.jobs.send(Box::new(move || answer.send(job()).unwrap())).expect("the namespace's thread has panicked");
+        self.jobs
+            .send(Box::new(move || answer.send(job()).unwrap()))
+            .expect("the namespace's thread has panicked");
         answered.recv().expect("the job panicked")
     }
 
     /// Runs `ip` with these words inside and returns what it printed.
     pub(crate) fn ip(&self, words: &str) -> String {
         let line = words.to_owned();
-        let output = self.run(move || Command::new("ip").args(line.split_whitespace()).output().expect("cannot run ip"));
-        assert!(output.status.success(), "ip {words}: {}", String::from_utf8_lossy(&output.stderr));
+        let output = self.run(move || {
+            Command::new("ip")
+                .args(line.split_whitespace())
+                .output()
+                .expect("cannot run ip")
+        });
+        assert!(
+            output.status.success(),
+            "ip {words}: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
         String::from_utf8(output.stdout).unwrap()
     }
 
     /// The kernel starts to send on a link some time after it says that the link is up.
     pub(crate) fn wait_until_it_carries(&self, interface: &str) {
         let deadline = Instant::now() + Duration::from_secs(5);
-        while !self.ip(&format!("-o link show {interface}")).contains(" state UP ") {
+        while !self
+            .ip(&format!("-o link show {interface}"))
+            .contains(" state UP ")
+        {
             assert!(Instant::now() < deadline, "{interface} did not come up");
             thread::sleep(Duration::from_millis(5));
         }
@@ -80,7 +102,9 @@ pub(crate) fn join(gate: &Namespace, peer: &Namespace) {
         end.ip(&format!("-6 addr add 2001:db8::{host}/64 dev {name} nodad"));
         end.ip(&format!("link set {name} up"));
         for address in [format!("192.0.2.{other}"), format!("2001:db8::{other}")] {
-            end.ip(&format!("neigh replace {address} lladdr 02:00:00:00:00:0{other} dev {name} nud permanent"));
+            end.ip(&format!(
+                "neigh replace {address} lladdr 02:00:00:00:00:0{other} dev {name} nud permanent"
+            ));
         }
     }
     gate.wait_until_it_carries("gate0");

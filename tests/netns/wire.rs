@@ -13,15 +13,24 @@ use super::Namespace;
 /// From 192.0.2.2 to 192.0.2.1.
 pub(crate) fn udp4(port: u16, payload: &[u8]) -> Vec<u8> {
     let mut packet = Vec::new();
-    PacketBuilder::ipv4([192, 0, 2, 2], [192, 0, 2, 1], 64).udp(40000, port).write(&mut packet, payload).unwrap();
+    PacketBuilder::ipv4([192, 0, 2, 2], [192, 0, 2, 1], 64)
+        .udp(40000, port)
+        .write(&mut packet, payload)
+        .unwrap();
     packet
 }
 
 /// From 2001:db8::2 to 2001:db8::1.
 pub(crate) fn udp6(port: u16, payload: &[u8]) -> Vec<u8> {
-    let (from, to): (Ipv6Addr, Ipv6Addr) = ("2001:db8::2".parse().unwrap(), "2001:db8::1".parse().unwrap());
+    let (from, to): (Ipv6Addr, Ipv6Addr) = (
+        "2001:db8::2".parse().unwrap(),
+        "2001:db8::1".parse().unwrap(),
+    );
     let mut packet = Vec::new();
-    PacketBuilder::ipv6(from.octets(), to.octets(), 64).udp(40000, port).write(&mut packet, payload).unwrap();
+    PacketBuilder::ipv6(from.octets(), to.octets(), 64)
+        .udp(40000, port)
+        .write(&mut packet, payload)
+        .unwrap();
     packet
 }
 
@@ -45,9 +54,16 @@ pub(crate) struct Wire(Box<dyn DataLinkSender>);
 impl Wire {
     pub(crate) fn from(namespace: &Namespace, interface: &'static str) -> Self {
         Self(namespace.run(move || {
-            let index = name_to_index(std::net::UdpSocket::bind("127.0.0.1:0").unwrap(), interface).unwrap();
-            let interface =
-                NetworkInterface { name: String::new(), description: String::new(), index, mac: None, ips: Vec::new(), flags: 0 };
+            let index = name_to_index(std::net::UdpSocket::bind("127.0.0.1:0").unwrap(), interface)
+                .unwrap();
+            let interface = NetworkInterface {
+                name: String::new(),
+                description: String::new(),
+                index,
+                mac: None,
+                ips: Vec::new(),
+                flags: 0,
+            };
             match pnet_datalink::channel(&interface, Config::default()).unwrap() {
                 Channel::Ethernet(sender, _receiver) => sender,
                 _ => panic!("no Ethernet channel"),
@@ -82,11 +98,17 @@ pub(crate) struct Tun(Child);
 impl Tun {
     pub(crate) fn new(namespace: &Namespace) -> Self {
         let mut child = namespace.run(|| {
-            let piped = Command::new("python3").args(["-c", TUN]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn();
+            let piped = Command::new("python3")
+                .args(["-c", TUN])
+                .stdin(Stdio::piped())
+                .stdout(Stdio::piped())
+                .spawn();
             piped.expect("this test needs python3")
         });
         let mut line = String::new();
-        BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
+        BufReader::new(child.stdout.as_mut().unwrap())
+            .read_line(&mut line)
+            .unwrap();
         assert_eq!(line, "made\n");
         namespace.ip("link set tun0 up");
         Self(child)

@@ -90,7 +90,10 @@ impl Gate {
         let space = Arc::new(Space::new());
         let mut driver = space.run(|| Nftables::open().unwrap());
         driver.tick(NOW);
-        Self { space, driver: Arc::new(Mutex::new(Some(driver))) }
+        Self {
+            space,
+            driver: Arc::new(Mutex::new(Some(driver))),
+        }
     }
 
     /// The driver is used from another thread and namespace here, as its socket keeps the one it was made in.
@@ -106,11 +109,13 @@ impl Gate {
     /// What the monitor does before the first installation.
     pub fn adopt(&self, services: &[&str]) -> usize {
         let ports: Vec<Ports> = services.iter().map(|text| text.parse().unwrap()).collect();
-        self.space.run(move || KernelConnections::open().unwrap().adopt(&ports).unwrap())
+        self.space
+            .run(move || KernelConnections::open().unwrap().adopt(&ports).unwrap())
     }
 
     pub fn install(&self, services: &[&str], live: &[Grant]) {
-        self.driver(|driver| driver.install(&protection(services), live)).unwrap();
+        self.driver(|driver| driver.install(&protection(services), live))
+            .unwrap();
     }
 
     pub fn apply(&self, change: Change) -> Result<(), BackendError> {
@@ -146,7 +151,9 @@ impl Gate {
     pub fn elements(&self, set: &str) -> usize {
         let text = self.nft(&format!("-j list set inet postern {set}"));
         let value: serde_json::Value = serde_json::from_str(&text).unwrap();
-        value["nftables"][1]["set"]["elem"].as_array().map_or(0, Vec::len)
+        value["nftables"][1]["set"]["elem"]
+            .as_array()
+            .map_or(0, Vec::len)
     }
 }
 
@@ -184,13 +191,32 @@ pub fn gate_and_client() -> (Gate, Space) {
         &client,
         "wire",
         &["192.0.2.1/24", "2001:db8::1/64"],
-        &["192.0.2.7/24", "192.0.2.8/24", "2001:db8::7/64", "2001:db8::8/64"],
+        &[
+            "192.0.2.7/24",
+            "192.0.2.8/24",
+            "2001:db8::7/64",
+            "2001:db8::8/64",
+        ],
     );
     gate.space.serve(22);
-    let linked = || client.reaches("192.0.2.8", "192.0.2.1", 22) && client.reaches("2001:db8::8", "2001:db8::1", 22);
-    assert!(space::wait_until(linked, Duration::from_secs(10)).is_some(), "the link does not come up");
+    let linked = || {
+        client.reaches("192.0.2.8", "192.0.2.1", 22)
+            && client.reaches("2001:db8::8", "2001:db8::1", 22)
+    };
+    assert!(
+        space::wait_until(linked, Duration::from_secs(10)).is_some(),
+        "the link does not come up"
+    );
     // the server ends its side of those trials in a thread of its own, and tests count what is connected
-    let is_quiet = || gate.space.sh("ss --no-header --tcp --numeric").trim().is_empty();
-    assert!(space::wait_until(is_quiet, Duration::from_secs(10)).is_some(), "the server does not end its side");
+    let is_quiet = || {
+        gate.space
+            .sh("ss --no-header --tcp --numeric")
+            .trim()
+            .is_empty()
+    };
+    assert!(
+        space::wait_until(is_quiet, Duration::from_secs(10)).is_some(),
+        "the server does not end its side"
+    );
     (gate, client)
 }

@@ -9,11 +9,17 @@ use crate::{Gate, gate_and_client, grant, lasting, protection};
 pub(crate) fn a_table_deleted_behind_our_back_is_put_back_with_the_next_change() {
     let (gate, client) = gate_and_client();
     gate.install(&["tcp/22"], &[]);
-    let (first, second) = (grant(1, "192.0.2.7/32", &["tcp/22"]), grant(2, "192.0.2.0/30", &["tcp/22"]));
+    let (first, second) = (
+        grant(1, "192.0.2.7/32", &["tcp/22"]),
+        grant(2, "192.0.2.0/30", &["tcp/22"]),
+    );
     gate.open(&first);
     for change in [Change::Open(second.clone()), Change::Close(second)] {
         gate.nft("delete table inet postern");
-        assert!(client.reaches("192.0.2.8", "192.0.2.1", 22), "nothing is protected");
+        assert!(
+            client.reaches("192.0.2.8", "192.0.2.1", 22),
+            "nothing is protected"
+        );
         assert_eq!(gate.list(), []);
         gate.apply(change).unwrap();
         assert!(!client.reaches("192.0.2.8", "192.0.2.1", 22));
@@ -28,11 +34,19 @@ pub(crate) fn a_flushed_set_and_an_element_of_somebody_else_do_not_make_a_change
     let network = grant(1, "192.0.2.0/24", &["tcp/22"]);
     gate.open(&network);
     gate.nft("flush set inet postern networks4");
-    gate.apply(Change::Extend { old: network.clone(), new: lasting(network, 90_000) }).unwrap();
+    gate.apply(Change::Extend {
+        old: network.clone(),
+        new: lasting(network, 90_000),
+    })
+    .unwrap();
     assert_eq!(gate.elements("networks4"), 1);
     gate.nft("add element inet postern grants4 '{ 192.0.2.7 . tcp . 22 timeout 9h }'");
     gate.open(&grant(2, "192.0.2.7/32", &["tcp/22"]));
-    assert!(gate.nft("list set inet postern grants4").contains("timeout 1m"), "the foreign end is gone");
+    assert!(
+        gate.nft("list set inet postern grants4")
+            .contains("timeout 1m"),
+        "the foreign end is gone"
+    );
 }
 
 pub(crate) fn install_repairs_everything_and_opens_the_given_grants_and_no_others() {
@@ -42,14 +56,24 @@ pub(crate) fn install_repairs_everything_and_opens_the_given_grants_and_no_other
     let fresh = gate.nft("list chain inet postern input");
     gate.nft("flush chain inet postern input");
     gate.nft("add chain inet postern other");
-    let live = [grant(2, "192.0.2.8/32", &["tcp/22"]), grant(3, "2001:db8::/126", &["tcp/22"])];
+    let live = [
+        grant(2, "192.0.2.8/32", &["tcp/22"]),
+        grant(3, "2001:db8::/126", &["tcp/22"]),
+    ];
     for _ in 0..2 {
         gate.install(&["tcp/22"], &live);
-        assert!(!client.reaches("192.0.2.7", "192.0.2.1", 22) && client.reaches("192.0.2.8", "192.0.2.1", 22));
+        assert!(
+            !client.reaches("192.0.2.7", "192.0.2.1", 22)
+                && client.reaches("192.0.2.8", "192.0.2.1", 22)
+        );
         assert_eq!(gate.list(), live);
     }
     let repaired = gate.nft("list chain inet postern input");
-    let without_counts = |text: &str| text.lines().map(|line| line.split(" counter ").next().unwrap().to_owned()).collect::<Vec<_>>();
+    let without_counts = |text: &str| {
+        text.lines()
+            .map(|line| line.split(" counter ").next().unwrap().to_owned())
+            .collect::<Vec<_>>()
+    };
     assert_eq!(without_counts(&repaired), without_counts(&fresh));
     assert!(!gate.space.try_sh("nft list chain inet postern other").0);
 }
@@ -64,12 +88,18 @@ pub(crate) fn remove_leaves_the_ruleset_as_it_was_and_is_done_when_there_is_noth
     gate.install(&["tcp/22"], &[grant(1, "192.0.2.7/32", &["tcp/22"])]);
     gate.open(&grant(2, "192.0.2.8/32", &["tcp/22"]));
     let with_ours = gate.nft("list ruleset");
-    assert!(with_ours.starts_with(&before) || with_ours.ends_with(&before), "{with_ours}");
+    assert!(
+        with_ours.starts_with(&before) || with_ours.ends_with(&before),
+        "{with_ours}"
+    );
     gate.driver(Backend::remove).unwrap();
     assert_eq!(gate.nft("list ruleset"), before);
     gate.driver(Backend::remove).unwrap();
     assert_eq!(gate.nft("list ruleset"), before);
-    let said = gate.apply(Change::Open(grant(3, "192.0.2.8/32", &["tcp/22"]))).unwrap_err().to_string();
+    let said = gate
+        .apply(Change::Open(grant(3, "192.0.2.8/32", &["tcp/22"])))
+        .unwrap_err()
+        .to_string();
     assert!(said.contains("not set up"), "{said}");
     assert_eq!(gate.nft("list ruleset"), before);
 }
@@ -79,7 +109,10 @@ pub(crate) fn an_entry_of_the_record_that_is_not_readable_is_an_error_and_never_
     gate.install(&["tcp/22"], &[grant(1, "192.0.2.7/32", &["tcp/22"])]);
     gate.nft("add element inet postern record '{ 1 . 2 . 3 timeout 1h }'");
     let said = gate.driver(Backend::list).unwrap_err().to_string();
-    assert!(said.contains("not readable") && said.contains("posternd flush"), "{said}");
+    assert!(
+        said.contains("not readable") && said.contains("posternd flush"),
+        "{said}"
+    );
 }
 
 pub(crate) fn without_the_capability_the_error_names_it() {
@@ -87,9 +120,16 @@ pub(crate) fn without_the_capability_the_error_names_it() {
     let said = space.run(|| {
         let mut driver = Nftables::open().unwrap();
         caps::clear(None, caps::CapSet::Effective).unwrap();
-        [Nftables::open().map(drop).unwrap_err(), driver.install(&protection(&["tcp/22"]), &[]).unwrap_err()].map(|error| error.to_string())
+        [
+            Nftables::open().map(drop).unwrap_err(),
+            driver.install(&protection(&["tcp/22"]), &[]).unwrap_err(),
+        ]
+        .map(|error| error.to_string())
     });
-    assert!(said.iter().all(|said| said.contains("CAP_NET_ADMIN")), "{said:?}");
+    assert!(
+        said.iter().all(|said| said.contains("CAP_NET_ADMIN")),
+        "{said:?}"
+    );
 }
 
 pub(crate) fn whatever_others_change_in_the_table_is_seen() {
@@ -100,7 +140,14 @@ pub(crate) fn whatever_others_change_in_the_table_is_seen() {
     let stands = || gate.driver(|driver| driver.verify()).unwrap();
     let handle = || {
         let listed = gate.nft("-a list chain inet postern hidden");
-        listed.lines().find(|line| line.contains("# handle") && !line.contains("chain")).unwrap().rsplit(' ').next().unwrap().to_owned()
+        listed
+            .lines()
+            .find(|line| line.contains("# handle") && !line.contains("chain"))
+            .unwrap()
+            .rsplit(' ')
+            .next()
+            .unwrap()
+            .to_owned()
     };
     assert!(stands());
     for change in [
@@ -115,7 +162,12 @@ pub(crate) fn whatever_others_change_in_the_table_is_seen() {
         // It keeps its handle, but an installation gives each rule another.
         gate.nft(&change.replace("HANDLE", &handle()));
         assert!(!stands(), "{change}");
-        let live = gate.driver(|driver| driver.install(&protection(&["tcp/22"]), &[grant(1, "192.0.2.7/32", &["tcp/22"])]));
+        let live = gate.driver(|driver| {
+            driver.install(
+                &protection(&["tcp/22"]),
+                &[grant(1, "192.0.2.7/32", &["tcp/22"])],
+            )
+        });
         assert!(live.is_ok() && stands(), "{change}");
     }
     gate.nft("add table inet theirs");

@@ -25,11 +25,17 @@ impl Space {
         let (jobs, queue) = channel::<Job>();
         let (tell, told) = channel();
         let thread = std::thread::spawn(move || {
-            nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNET).expect("a network namespace takes root");
-            tell.send(rustix::thread::gettid().as_raw_nonzero().get()).unwrap();
+            nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNET)
+                .expect("a network namespace takes root");
+            tell.send(rustix::thread::gettid().as_raw_nonzero().get())
+                .unwrap();
             queue.into_iter().for_each(|job| job());
         });
-        let space = Self { jobs: Some(jobs), thread: Some(thread), tid: told.recv().unwrap() };
+        let space = Self {
+            jobs: Some(jobs),
+            thread: Some(thread),
+            tid: told.recv().unwrap(),
+        };
         space.sh("ip link set lo up");
         space
     }
@@ -53,7 +59,10 @@ impl Space {
         let line = line.to_owned();
         self.run(move || {
             let output = Command::new("sh").args(["-c", &line]).output().unwrap();
-            (output.status.success(), String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned())
+            (
+                output.status.success(),
+                String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned(),
+            )
         })
     }
 
@@ -62,14 +71,24 @@ impl Space {
         self.sh(&format!("ip link add {name} type veth peer name {name}p && ip link set {name}p netns {} name {name}", other.tid));
         for (space, addresses) in [(self, here), (other, there)] {
             for address in addresses {
-                space.sh(&format!("ip address add {address} dev {name} {}", if address.contains(':') { "nodad" } else { "" }));
+                space.sh(&format!(
+                    "ip address add {address} dev {name} {}",
+                    if address.contains(':') { "nodad" } else { "" }
+                ));
             }
             space.sh(&format!("ip link set {name} up"));
         }
         // the kernel starts to send on a link some time after it is up
         for space in [self, other] {
-            let carries = || space.sh(&format!("ip -o link show {name}")).contains(" state UP ");
-            assert!(wait_until(carries, Duration::from_secs(5)).is_some(), "{name} did not come up");
+            let carries = || {
+                space
+                    .sh(&format!("ip -o link show {name}"))
+                    .contains(" state UP ")
+            };
+            assert!(
+                wait_until(carries, Duration::from_secs(5)).is_some(),
+                "{name} did not come up"
+            );
         }
     }
 
@@ -95,9 +114,17 @@ impl Space {
     pub fn connect(&self, from: &str, to: &str, port: u16) -> Option<TcpStream> {
         let (from, to): (IpAddr, IpAddr) = (from.parse().unwrap(), to.parse().unwrap());
         self.run(move || {
-            let socket = Socket::new(Domain::for_address(SocketAddr::new(to, port)), Type::STREAM, None).unwrap();
+            let socket = Socket::new(
+                Domain::for_address(SocketAddr::new(to, port)),
+                Type::STREAM,
+                None,
+            )
+            .unwrap();
             socket.bind(&SocketAddr::new(from, 0).into()).unwrap();
-            let answer = socket.connect_timeout(&SocketAddr::new(to, port).into(), Duration::from_millis(250));
+            let answer = socket.connect_timeout(
+                &SocketAddr::new(to, port).into(),
+                Duration::from_millis(250),
+            );
             answer.ok().map(|()| socket.into())
         })
     }
@@ -120,13 +147,25 @@ impl Space {
             // type, code, checksum (the kernel's own in IPv6), identifier, sequence
             let sum = !(u16::from(request) << 8).wrapping_add(0x1234);
             let [high, low] = sum.to_be_bytes();
-            socket.send_to(&[request, 0, high, low, 0x12, 0x34, 0, 0], &SocketAddr::new(to, 0).into()).unwrap();
-            socket.set_read_timeout(Some(Duration::from_millis(250))).unwrap();
+            socket
+                .send_to(
+                    &[request, 0, high, low, 0x12, 0x34, 0, 0],
+                    &SocketAddr::new(to, 0).into(),
+                )
+                .unwrap();
+            socket
+                .set_read_timeout(Some(Duration::from_millis(250)))
+                .unwrap();
             let mut bytes = [0; 128];
             let until = Instant::now() + Duration::from_millis(250);
             while Instant::now() < until {
-                let Ok(length) = socket.read(&mut bytes) else { return false };
-                if length >= header + 8 && bytes[header] == reply && bytes[header + 4..header + 6] == [0x12, 0x34] {
+                let Ok(length) = socket.read(&mut bytes) else {
+                    return false;
+                };
+                if length >= header + 8
+                    && bytes[header] == reply
+                    && bytes[header + 4..header + 6] == [0x12, 0x34]
+                {
                     return true;
                 }
             }
@@ -138,16 +177,29 @@ impl Space {
     pub fn gets_reset(&self, port: u16) -> bool {
         self.run(move || {
             let mut socket = Socket::new(Domain::IPV4, Type::RAW, Some(Protocol::TCP)).unwrap();
-            socket.bind(&SocketAddr::from(([192, 0, 2, 7], 0)).into()).unwrap();
-            let mut segment = vec![0x9c, 0x40, 0, 0, 0, 0, 0, 1, 0, 0, 0, 1, 0x50, 0x10, 4, 0, 0, 0, 0, 0];
+            socket
+                .bind(&SocketAddr::from(([192, 0, 2, 7], 0)).into())
+                .unwrap();
+            let mut segment = vec![
+                0x9c, 0x40, 0, 0, 0, 0, 0, 1, 0, 0, 0, 1, 0x50, 0x10, 4, 0, 0, 0, 0, 0,
+            ];
             segment[2..4].copy_from_slice(&port.to_be_bytes());
             let pseudo = [192, 0, 2, 7, 192, 0, 2, 1, 0, 6, 0, 20];
-            let words = |bytes: &[u8]| bytes.chunks(2).map(|pair| u32::from(pair[0]) << 8 | u32::from(pair[1])).sum::<u32>();
+            let words = |bytes: &[u8]| {
+                bytes
+                    .chunks(2)
+                    .map(|pair| u32::from(pair[0]) << 8 | u32::from(pair[1]))
+                    .sum::<u32>()
+            };
             let sum = words(&pseudo) + words(&segment);
             let sum = !((sum & 0xffff) + (sum >> 16)) as u16;
             segment[16..18].copy_from_slice(&sum.to_be_bytes());
-            socket.send_to(&segment, &SocketAddr::from(([192, 0, 2, 1], port)).into()).unwrap();
-            socket.set_read_timeout(Some(Duration::from_millis(300))).unwrap();
+            socket
+                .send_to(&segment, &SocketAddr::from(([192, 0, 2, 1], port)).into())
+                .unwrap();
+            socket
+                .set_read_timeout(Some(Duration::from_millis(300)))
+                .unwrap();
             let mut bytes = [0; 128];
             while let Ok(length) = socket.read(&mut bytes) {
                 if length >= 40 && bytes[20..22] == port.to_be_bytes() && bytes[33] & 4 != 0 {
@@ -171,7 +223,9 @@ impl Drop for Space {
 
 /// Whether what was sent comes back, before long.
 pub fn echoes(stream: &mut TcpStream) -> bool {
-    stream.set_read_timeout(Some(Duration::from_secs(2))).unwrap();
+    stream
+        .set_read_timeout(Some(Duration::from_secs(2)))
+        .unwrap();
     let mut bytes = [0; 4];
     stream.write_all(b"ping").is_ok() && stream.read_exact(&mut bytes).is_ok() && bytes == *b"ping"
 }

@@ -25,7 +25,10 @@ pub(crate) fn monitor(folder: &Path, backend: Option<&str>) -> ExitCode {
     if let Some(backend) = backend {
         let gaps = enclosure::enclose(&settings, &config, backend).unwrap();
         // A limit that root itself can't lift everywhere.
-        let gaps: Vec<String> = gaps.into_iter().filter(|gap| !gap.contains("RLIMIT_MEMLOCK")).collect();
+        let gaps: Vec<String> = gaps
+            .into_iter()
+            .filter(|gap| !gap.contains("RLIMIT_MEMLOCK"))
+            .collect();
         assert_eq!(gaps, Vec::<String>::new(), "this kernel has all parts");
     }
     needs(folder, backend);
@@ -39,28 +42,58 @@ pub(crate) fn monitor(folder: &Path, backend: Option<&str>) -> ExitCode {
 
 fn needs(folder: &Path, backend: Option<&str>) {
     for place in ["state/marks", "state.monitor/kept", "run/control.sock"] {
-        tell(&format!("write to {place}"), fs::write(folder.join(place), "x"));
+        tell(
+            &format!("write to {place}"),
+            fs::write(folder.join(place), "x"),
+        );
     }
-    tell("read its config", fs::read(folder.join("posternd.toml")).map(drop));
+    tell(
+        "read its config",
+        fs::read(folder.join("posternd.toml")).map(drop),
+    );
     tell("open a packet socket", packet::open(&[62201]).map(drop));
-    tell("listen on a port", TcpListener::bind("127.0.0.1:0").map(drop));
-    tell("start itself", run(&std::env::current_exe().unwrap(), NOTHING));
+    tell(
+        "listen on a port",
+        TcpListener::bind("127.0.0.1:0").map(drop),
+    );
+    tell(
+        "start itself",
+        run(&std::env::current_exe().unwrap(), NOTHING),
+    );
     if backend == Some("iptables") {
-        tell("run iptables-restore", run(Path::new("/usr/sbin/iptables-restore"), "--version"));
+        tell(
+            "run iptables-restore",
+            run(Path::new("/usr/sbin/iptables-restore"), "--version"),
+        );
     }
 }
 
 fn files(folder: &Path) {
     tell("make a file", fs::write(folder.join("new"), "x"));
-    tell("write to a file", OpenOptions::new().append(true).open(folder.join("open-to-all")).map(drop));
+    tell(
+        "write to a file",
+        OpenOptions::new()
+            .append(true)
+            .open(folder.join("open-to-all"))
+            .map(drop),
+    );
     tell("make a folder", fs::create_dir(folder.join("folder")));
-    tell("rename a file", fs::rename(folder.join("renamed"), folder.join("renamed-too")));
+    tell(
+        "rename a file",
+        fs::rename(folder.join("renamed"), folder.join("renamed-too")),
+    );
     tell("remove a file", fs::remove_file(folder.join("removed")));
-    tell("read a file of another user", fs::read(folder.join("private")).map(drop));
+    tell(
+        "read a file of another user",
+        fs::read(folder.join("private")).map(drop),
+    );
     tell("start a shell", run(Path::new("/bin/sh"), "/dev/null"));
     tell("start a program that it made", made(folder));
     // Nobody listens there, which one learns only where one may ask.
-    tell("connect to a port", TcpStream::connect("127.0.0.1:9").map(drop));
+    tell(
+        "connect to a port",
+        TcpStream::connect("127.0.0.1:9").map(drop),
+    );
 }
 
 /// A copy of a shell in the state folder.
@@ -71,16 +104,43 @@ fn made(folder: &Path) -> io::Result<()> {
 }
 
 fn others(parent: i64) {
-    tell("read its parent's environment", fs::read(format!("/proc/{parent}/environ")).map(drop));
-    tell("signal its parent", call(libc::SYS_kill, [parent, 0, 0, 0, 0]));
+    tell(
+        "read its parent's environment",
+        fs::read(format!("/proc/{parent}/environ")).map(drop),
+    );
+    tell(
+        "signal its parent",
+        call(libc::SYS_kill, [parent, 0, 0, 0, 0]),
+    );
 }
 
 /// What would harm the machine, or the test, if it were allowed.
 fn rights(parent: i64) {
-    tell("trace its parent", call(libc::SYS_ptrace, [libc::PTRACE_SEIZE.into(), parent, 0, 0, 0]));
+    tell(
+        "trace its parent",
+        call(
+            libc::SYS_ptrace,
+            [libc::PTRACE_SEIZE.into(), parent, 0, 0, 0],
+        ),
+    );
     tell("read its parent's memory", read_memory(parent));
-    tell("mount", call(libc::SYS_mount, [c"tmpfs".as_ptr() as i64, c"/mnt".as_ptr() as i64, c"tmpfs".as_ptr() as i64, 0, 0]));
-    tell("make a mount namespace", call(libc::SYS_unshare, [libc::CLONE_NEWNS.into(), 0, 0, 0, 0]));
+    tell(
+        "mount",
+        call(
+            libc::SYS_mount,
+            [
+                c"tmpfs".as_ptr() as i64,
+                c"/mnt".as_ptr() as i64,
+                c"tmpfs".as_ptr() as i64,
+                0,
+                0,
+            ],
+        ),
+    );
+    tell(
+        "make a mount namespace",
+        call(libc::SYS_unshare, [libc::CLONE_NEWNS.into(), 0, 0, 0, 0]),
+    );
     tell("load a kernel module", call(libc::SYS_init_module, [0; 5]));
     // Without its magic numbers it is refused later, and otherwise.
     tell("reboot", call(libc::SYS_reboot, [0; 5]));
@@ -93,17 +153,35 @@ fn rights(parent: i64) {
     ] {
         tell(&format!("raise {capability}"), raise(capability));
     }
-    tell("raise its limit of core dumps", limit(libc::RLIMIT_CORE, libc::RLIM_INFINITY));
-    tell("make a user namespace", call(libc::SYS_unshare, [libc::CLONE_NEWUSER.into(), 0, 0, 0, 0]));
+    tell(
+        "raise its limit of core dumps",
+        limit(libc::RLIMIT_CORE, libc::RLIM_INFINITY),
+    );
+    tell(
+        "make a user namespace",
+        call(libc::SYS_unshare, [libc::CLONE_NEWUSER.into(), 0, 0, 0, 0]),
+    );
     tell("set the clock", call(libc::SYS_clock_settime, [0; 5]));
     tell("load another kernel", call(libc::SYS_kexec_load, [0; 5]));
     tell("io_uring", call(libc::SYS_io_uring_setup, [1, 0, 0, 0, 0]));
-    tell("keep a secret in the kernel", call(libc::SYS_keyctl, [0; 5]));
+    tell(
+        "keep a secret in the kernel",
+        call(libc::SYS_keyctl, [0; 5]),
+    );
     tell("watch the kernel", call(libc::SYS_perf_event_open, [0; 5]));
 }
 
 fn run(program: &Path, argument: &str) -> io::Result<()> {
     let mut command = Command::new(program);
-    let status = command.arg(argument).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status()?;
-    if status.success() { Ok(()) } else { Err(io::Error::other(status.to_string())) }
+    let status = command
+        .arg(argument)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status()?;
+    if status.success() {
+        Ok(())
+    } else {
+        Err(io::Error::other(status.to_string()))
+    }
 }

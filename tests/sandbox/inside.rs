@@ -1,5 +1,8 @@
 //! The one inside: gives up what an engine gives up, then tries what an attacker who took it over would try.
-#![allow(unsafe_code, reason = "system calls that no safe function makes, only to see them refused")]
+#![allow(
+    unsafe_code,
+    reason = "system calls that no safe function makes, only to see them refused"
+)]
 
 use std::fs;
 use std::io::{self, Read, Write};
@@ -42,42 +45,112 @@ pub(crate) fn engine(state: &Path) -> ExitCode {
     rights();
     // Last, for it would end this process if it were allowed.
     let none: [*const libc::c_char; 1] = [std::ptr::null()];
-    tell("execute /bin/true", call(libc::SYS_execve, [c"/bin/true".as_ptr() as i64, none.as_ptr() as i64, none.as_ptr() as i64, 0, 0]));
+    tell(
+        "execute /bin/true",
+        call(
+            libc::SYS_execve,
+            [
+                c"/bin/true".as_ptr() as i64,
+                none.as_ptr() as i64,
+                none.as_ptr() as i64,
+                0,
+                0,
+            ],
+        ),
+    );
     ExitCode::SUCCESS
 }
 
 fn needs(state: &Path, packets: OwnedFd, control: &UnixListener, mut asker: UnixStream) {
     let store = DiskStore::open(state).map_err(|error| io::Error::other(error.to_string()));
     let at = Timestamp::from_millis(1_760_000_000_000);
-    let record = MarkRecord { mark: Mark([1; 16]), timestamp: at, admitted: at };
+    let record = MarkRecord {
+        mark: Mark([1; 16]),
+        timestamp: at,
+        admitted: at,
+    };
     let committed = store.and_then(|mut store| {
         tell("open its store", Ok(()));
-        store.commit(&[record], Tide { floor: at, horizon: at }).map_err(|error| io::Error::other(error.to_string()))
+        store
+            .commit(
+                &[record],
+                Tide {
+                    floor: at,
+                    horizon: at,
+                },
+            )
+            .map_err(|error| io::Error::other(error.to_string()))
     });
     tell("commit a mark", committed);
-    let thread = std::thread::Builder::new().name("one more".to_owned()).spawn(|| 7);
-    tell("start a thread", thread.map(|thread| assert_eq!(thread.join().unwrap(), 7)));
+    let thread = std::thread::Builder::new()
+        .name("one more".to_owned())
+        .spawn(|| 7);
+    tell(
+        "start a thread",
+        thread.map(|thread| assert_eq!(thread.join().unwrap(), 7)),
+    );
     std::thread::sleep(std::time::Duration::from_millis(1));
-    tell("read the clock", std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map(drop).map_err(io::Error::other));
-    tell("random bytes", postern::random::bytes::<32>().map(drop).map_err(io::Error::other));
+    tell(
+        "read the clock",
+        std::time::SystemTime::now()
+            .duration_since(std::time::UNIX_EPOCH)
+            .map(drop)
+            .map_err(io::Error::other),
+    );
+    tell(
+        "random bytes",
+        postern::random::bytes::<32>()
+            .map(drop)
+            .map_err(io::Error::other),
+    );
     let answered = control.accept().and_then(|(mut stream, _)| {
         rustix::net::sockopt::socket_peercred(&stream)?;
         stream.set_read_timeout(Some(std::time::Duration::from_secs(1)))?;
         stream.write_all(b"!")
     });
-    tell("accept on its control socket", answered.and_then(|()| asker.read_exact(&mut [0])));
-    tell("bind its packet socket", PacketCapture::new(packets, Some("lo".to_owned()), vec![62201]).map(drop));
+    tell(
+        "accept on its control socket",
+        answered.and_then(|()| asker.read_exact(&mut [0])),
+    );
+    tell(
+        "bind its packet socket",
+        PacketCapture::new(packets, Some("lo".to_owned()), vec![62201]).map(drop),
+    );
 }
 
 fn files(state: &Path) {
     tell("read /etc/passwd", fs::read("/etc/passwd").map(drop));
-    tell("read a file that all may read", fs::read(state.with_file_name("open-to-all")).map(drop));
+    tell(
+        "read a file that all may read",
+        fs::read(state.with_file_name("open-to-all")).map(drop),
+    );
     tell("list /", fs::read_dir("/").map(drop));
     tell("write to /tmp", fs::write("/tmp/postern-sandbox-test", "x"));
-    tell("read its own memory map", fs::read("/proc/self/maps").map(drop));
-    tell("make a folder in its state", fs::create_dir(state.join("folder")));
-    tell("link a file of another folder", fs::hard_link(state.with_file_name("open-to-all"), state.join("link")));
-    tell("mount", call(libc::SYS_mount, [c"tmpfs".as_ptr() as i64, c"/mnt".as_ptr() as i64, c"tmpfs".as_ptr() as i64, 0, 0]));
+    tell(
+        "read its own memory map",
+        fs::read("/proc/self/maps").map(drop),
+    );
+    tell(
+        "make a folder in its state",
+        fs::create_dir(state.join("folder")),
+    );
+    tell(
+        "link a file of another folder",
+        fs::hard_link(state.with_file_name("open-to-all"), state.join("link")),
+    );
+    tell(
+        "mount",
+        call(
+            libc::SYS_mount,
+            [
+                c"tmpfs".as_ptr() as i64,
+                c"/mnt".as_ptr() as i64,
+                c"tmpfs".as_ptr() as i64,
+                0,
+                0,
+            ],
+        ),
+    );
 }
 
 fn sockets(unconnected: &UdpSocket) {
@@ -89,16 +162,34 @@ fn sockets(unconnected: &UdpSocket) {
         ("unix socket", libc::AF_UNIX, libc::SOCK_STREAM),
         ("vsock", libc::AF_VSOCK, libc::SOCK_STREAM),
     ] {
-        tell(name, call(libc::SYS_socket, [family.into(), kind.into(), 0, 0, 0]));
+        tell(
+            name,
+            call(libc::SYS_socket, [family.into(), kind.into(), 0, 0, 0]),
+        );
     }
-    tell("connect a socket it has", unconnected.connect("127.0.0.1:9"));
+    tell(
+        "connect a socket it has",
+        unconnected.connect("127.0.0.1:9"),
+    );
 }
 
 fn others(parent: i64) {
-    tell("trace its parent", call(libc::SYS_ptrace, [libc::PTRACE_SEIZE.into(), parent, 0, 0, 0]));
+    tell(
+        "trace its parent",
+        call(
+            libc::SYS_ptrace,
+            [libc::PTRACE_SEIZE.into(), parent, 0, 0, 0],
+        ),
+    );
     tell("read its parent's memory", read_memory(parent));
-    tell("signal its parent", call(libc::SYS_kill, [parent, 0, 0, 0, 0]));
-    tell("open a handle on its parent", call(libc::SYS_pidfd_open, [parent, 0, 0, 0, 0]));
+    tell(
+        "signal its parent",
+        call(libc::SYS_kill, [parent, 0, 0, 0, 0]),
+    );
+    tell(
+        "open a handle on its parent",
+        call(libc::SYS_pidfd_open, [parent, 0, 0, 0, 0]),
+    );
     let flags = i64::from(libc::SIGCHLD);
     match call(libc::SYS_clone, [flags, 0, 0, 0, 0]) {
         // The copy says nothing: it must not be there at all.
@@ -110,24 +201,45 @@ fn others(parent: i64) {
 /// Eight bytes at an address that is good here, and where the parent runs the same program most likely there too.
 pub(crate) fn read_memory(of: i64) -> io::Result<i64> {
     let mut room = [0u8; 8];
-    let place = libc::iovec { iov_base: room.as_mut_ptr().cast(), iov_len: room.len() };
+    let place = libc::iovec {
+        iov_base: room.as_mut_ptr().cast(),
+        iov_len: room.len(),
+    };
     let at = (&raw const place) as i64;
     call(libc::SYS_process_vm_readv, [of, at, 1, at, 1])
 }
 
 fn rights() {
     let private = i64::from(libc::MAP_PRIVATE | libc::MAP_ANONYMOUS);
-    let (write, execute) = (i64::from(libc::PROT_READ | libc::PROT_WRITE), i64::from(libc::PROT_READ | libc::PROT_EXEC));
+    let (write, execute) = (
+        i64::from(libc::PROT_READ | libc::PROT_WRITE),
+        i64::from(libc::PROT_READ | libc::PROT_EXEC),
+    );
     tell("map executable memory", map(execute, private).map(drop));
     let page = map(write, private).unwrap();
-    tell("make memory executable", call(libc::SYS_mprotect, [page, 4096, execute, 0, 0]));
+    tell(
+        "make memory executable",
+        call(libc::SYS_mprotect, [page, 4096, execute, 0, 0]),
+    );
     tell("become root", call(libc::SYS_setuid, [0; 5]));
     tell("set capabilities", raise(Capability::CAP_NET_ADMIN));
-    tell("load an eBPF program", HintFilter::load(&[62201], 8).map(drop));
-    tell("make a namespace", call(libc::SYS_unshare, [libc::CLONE_NEWUSER.into(), 0, 0, 0, 0]));
+    tell(
+        "load an eBPF program",
+        HintFilter::load(&[62201], 8).map(drop),
+    );
+    tell(
+        "make a namespace",
+        call(libc::SYS_unshare, [libc::CLONE_NEWUSER.into(), 0, 0, 0, 0]),
+    );
     tell("io_uring", call(libc::SYS_io_uring_setup, [1, 0, 0, 0, 0]));
-    tell("core dumps", call(libc::SYS_prctl, [libc::PR_SET_DUMPABLE.into(), 1, 0, 0, 0]));
-    tell("raise its limit of core dumps", limit(libc::RLIMIT_CORE, libc::RLIM_INFINITY));
+    tell(
+        "core dumps",
+        call(libc::SYS_prctl, [libc::PR_SET_DUMPABLE.into(), 1, 0, 0, 0]),
+    );
+    tell(
+        "raise its limit of core dumps",
+        limit(libc::RLIMIT_CORE, libc::RLIM_INFINITY),
+    );
     // Anyone may bring it down.
     tell("change a limit of its own", limit(libc::RLIMIT_AS, 1 << 46));
     tell("set the clock", call(libc::SYS_clock_settime, [0; 5]));
@@ -136,8 +248,22 @@ fn rights() {
 /// A page at an address of the kernel's choice.
 fn map(protection: i64, flags: i64) -> io::Result<i64> {
     // SAFETY: a new mapping that nothing else uses.
-    let address = unsafe { libc::syscall(libc::SYS_mmap, 0i64, 4096i64, protection, flags, -1i64, 0i64) };
-    if address < 0 { Err(io::Error::last_os_error()) } else { Ok(address) }
+    let address = unsafe {
+        libc::syscall(
+            libc::SYS_mmap,
+            0i64,
+            4096i64,
+            protection,
+            flags,
+            -1i64,
+            0i64,
+        )
+    };
+    if address < 0 {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(address)
+    }
 }
 
 /// Has this capability and no other; the kernel gives a process none that it does not have already.
@@ -147,20 +273,39 @@ pub(crate) fn raise(capability: Capability) -> io::Result<i64> {
     let mut halves = [[0u32; 3]; 2];
     let bit = 1 << (capability.index() % 32);
     halves[usize::from(capability.index() / 32)] = [bit, bit, 0];
-    call(libc::SYS_capset, [(&raw const header) as i64, (&raw const halves) as i64, 0, 0, 0])
+    call(
+        libc::SYS_capset,
+        [
+            (&raw const header) as i64,
+            (&raw const halves) as i64,
+            0,
+            0,
+            0,
+        ],
+    )
 }
 
 /// Makes this the limit, soft and hard.
 pub(crate) fn limit(resource: libc::__rlimit_resource_t, value: libc::rlim_t) -> io::Result<i64> {
-    let both = libc::rlimit { rlim_cur: value, rlim_max: value };
-    call(libc::SYS_prlimit64, [0, resource.into(), (&raw const both) as i64, 0, 0])
+    let both = libc::rlimit {
+        rlim_cur: value,
+        rlim_max: value,
+    };
+    call(
+        libc::SYS_prlimit64,
+        [0, resource.into(), (&raw const both) as i64, 0, 0],
+    )
 }
 
 pub(crate) fn call(number: libc::c_long, arguments: [i64; 5]) -> io::Result<i64> {
     let [a, b, c, d, e] = arguments;
     // SAFETY: pointers among the arguments are good for as long as this call; where it is refused nothing happens at all.
     let result = unsafe { libc::syscall(number, a, b, c, d, e, 0i64) };
-    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
+    if result < 0 {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(result)
+    }
 }
 
 pub(crate) fn tell<T>(deed: &str, result: io::Result<T>) {

@@ -5,7 +5,10 @@ use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
-use seccompiler::{BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule};
+use seccompiler::{
+    BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter,
+    SeccompRule,
+};
 
 use crate::netns::Namespace;
 
@@ -24,16 +27,27 @@ const LACKING: [&str; 4] = [
 
 /// Makes this thread, and what it starts, live on such a kernel.
 fn live_on_an_old_kernel() {
-    let filter = SeccompCondition::new(0, SeccompCmpArgLen::Dword, SeccompCmpOp::Eq, u64::from(libc::PR_SET_SECCOMP.unsigned_abs()));
+    let filter = SeccompCondition::new(
+        0,
+        SeccompCmpArgLen::Dword,
+        SeccompCmpOp::Eq,
+        u64::from(libc::PR_SET_SECCOMP.unsigned_abs()),
+    );
     let rules: BTreeMap<i64, Vec<SeccompRule>> = [
         (libc::SYS_landlock_create_ruleset, Vec::new()),
         (libc::SYS_seccomp, Vec::new()),
-        (libc::SYS_prctl, vec![SeccompRule::new(vec![filter.unwrap()]).unwrap()]),
+        (
+            libc::SYS_prctl,
+            vec![SeccompRule::new(vec![filter.unwrap()]).unwrap()],
+        ),
     ]
     .into();
     let missing = SeccompAction::Errno(libc::ENOSYS.unsigned_abs());
     let arch = std::env::consts::ARCH.try_into().unwrap();
-    let program: BpfProgram = SeccompFilter::new(rules, SeccompAction::Allow, missing, arch).unwrap().try_into().unwrap();
+    let program: BpfProgram = SeccompFilter::new(rules, SeccompAction::Allow, missing, arch)
+        .unwrap()
+        .try_into()
+        .unwrap();
     seccompiler::apply_filter(&program).unwrap();
 }
 
@@ -51,19 +65,34 @@ fn config(more: &str) -> tempfile::TempDir {
 
 fn command(folder: &Path, name: &str) -> Command {
     let mut command = Command::new(POSTERND);
-    command.args([name, "--config"]).arg(folder.join("posternd.toml")).env_clear().stdin(Stdio::null());
+    command
+        .args([name, "--config"])
+        .arg(folder.join("posternd.toml"))
+        .env_clear()
+        .stdin(Stdio::null());
     command
 }
 
 /// The notes on the sandbox, as `posternd check` tells them, but for a limit that root itself can't lift everywhere.
 fn notes(check: &Output) -> Vec<String> {
     let said: serde_json::Value = serde_json::from_slice(&check.stdout).unwrap();
-    let findings = said["findings"].as_array().unwrap().iter().filter(|finding| finding["id"] == "sandbox");
+    let findings = said["findings"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|finding| finding["id"] == "sandbox");
     let notes = findings.map(|finding| {
         assert_eq!(finding["level"], "note");
-        finding["what"].as_str().unwrap().strip_prefix(LOOSE).unwrap().to_owned()
+        finding["what"]
+            .as_str()
+            .unwrap()
+            .strip_prefix(LOOSE)
+            .unwrap()
+            .to_owned()
     });
-    notes.filter(|note| !note.contains("RLIMIT_MEMLOCK")).collect()
+    notes
+        .filter(|note| !note.contains("RLIMIT_MEMLOCK"))
+        .collect()
 }
 
 #[track_caller]
@@ -80,7 +109,11 @@ pub(crate) fn a_kernel_that_lacks_parts_is_told_of_by_check_and_by_the_log() {
     let today = Namespace::new();
     let check = today.run(move || command(&here, "check").arg("--json").output().unwrap());
     assert!(check.status.success(), "{check:?}");
-    assert_eq!(notes(&check), Vec::<String>::new(), "this kernel has all parts");
+    assert_eq!(
+        notes(&check),
+        Vec::<String>::new(),
+        "this kernel has all parts"
+    );
 
     let here = folder.path().to_owned();
     let old = Namespace::new();
@@ -88,25 +121,50 @@ pub(crate) fn a_kernel_that_lacks_parts_is_told_of_by_check_and_by_the_log() {
         live_on_an_old_kernel();
         let check = command(&here, "check").arg("--json").output().unwrap();
         let text = command(&here, "check").output().unwrap();
-        (check, text, command(&here, "run").stderr(Stdio::piped()).spawn().unwrap())
+        (
+            check,
+            text,
+            command(&here, "run")
+                .stderr(Stdio::piped())
+                .spawn()
+                .unwrap(),
+        )
     });
     assert!(check.status.success(), "a note is no failure: {check:?}");
     are_all_told(&notes(&check));
     let text = String::from_utf8_lossy(&text.stdout).into_owned();
-    assert!(text.contains(&format!("note: {LOOSE}{} [sandbox]\n", LACKING[0])), "{text}");
+    assert!(
+        text.contains(&format!("note: {LOOSE}{} [sandbox]\n", LACKING[0])),
+        "{text}"
+    );
 
     // The daemon serves all the same, and says the same.
-    let lines = BufReader::new(daemon.stderr.take().unwrap()).lines().map_while(Result::ok);
-    let log: Vec<String> = lines.take_while(|line| !line.contains("the engine serves")).collect();
+    let lines = BufReader::new(daemon.stderr.take().unwrap())
+        .lines()
+        .map_while(Result::ok);
+    let log: Vec<String> = lines
+        .take_while(|line| !line.contains("the engine serves"))
+        .collect();
     let _ = daemon.kill();
     let _ = daemon.wait();
-    let told = log.iter().filter_map(|line| Some(line.split_once(LOOSE)?.1.to_owned()));
-    are_all_told(&told.filter(|line| !line.contains("RLIMIT_MEMLOCK")).collect::<Vec<_>>());
+    let told = log
+        .iter()
+        .filter_map(|line| Some(line.split_once(LOOSE)?.1.to_owned()));
+    are_all_told(
+        &told
+            .filter(|line| !line.contains("RLIMIT_MEMLOCK"))
+            .collect::<Vec<_>>(),
+    );
 }
 
 pub(crate) fn a_config_with_programs_is_told_of_by_check() {
     let folder = config("[service.web]\nports = [\"tcp/80\"]\non_open = [\"/bin/true\"]\n");
     let here = folder.path().to_owned();
-    let check = Namespace::new().run(move || command(&here, "check").arg("--json").output().unwrap());
-    assert_eq!(notes(&check), ["the monitor keeps all its rights, for programs of the config run with them"], "{check:?}");
+    let check =
+        Namespace::new().run(move || command(&here, "check").arg("--json").output().unwrap());
+    assert_eq!(
+        notes(&check),
+        ["the monitor keeps all its rights, for programs of the config run with them"],
+        "{check:?}"
+    );
 }

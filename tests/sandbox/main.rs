@@ -36,11 +36,26 @@ type Test = (&'static str, fn(&'static str));
 
 /// Of a monitor with either backend.
 const MONITORS: &[Test] = &[
-    ("a_monitor_writes_to_no_file_but_its_own", a_monitor_writes_to_no_file_but_its_own),
-    ("a_monitor_starts_no_shell_and_connects_to_no_port", a_monitor_starts_no_shell_and_connects_to_no_port),
-    ("a_monitor_neither_traces_nor_reads_nor_signals_anyone_outside", a_monitor_neither_traces_nor_reads_nor_signals_anyone_outside),
-    ("a_monitor_gains_no_right_back", a_monitor_gains_no_right_back),
-    ("a_monitor_still_has_what_it_needs", a_monitor_still_has_what_it_needs),
+    (
+        "a_monitor_writes_to_no_file_but_its_own",
+        a_monitor_writes_to_no_file_but_its_own,
+    ),
+    (
+        "a_monitor_starts_no_shell_and_connects_to_no_port",
+        a_monitor_starts_no_shell_and_connects_to_no_port,
+    ),
+    (
+        "a_monitor_neither_traces_nor_reads_nor_signals_anyone_outside",
+        a_monitor_neither_traces_nor_reads_nor_signals_anyone_outside,
+    ),
+    (
+        "a_monitor_gains_no_right_back",
+        a_monitor_gains_no_right_back,
+    ),
+    (
+        "a_monitor_still_has_what_it_needs",
+        a_monitor_still_has_what_it_needs,
+    ),
 ];
 
 fn main() -> ExitCode {
@@ -66,7 +81,10 @@ fn main() -> ExitCode {
         kernels::a_kernel_that_lacks_parts_is_told_of_by_check_and_by_the_log,
         kernels::a_config_with_programs_is_told_of_by_check,
     ];
-    for (backend, program) in [("nftables", None), ("iptables", Some(Need::Program("iptables-restore")))] {
+    for (backend, program) in [
+        ("nftables", None),
+        ("iptables", Some(Need::Program("iptables-restore"))),
+    ] {
         let needs: Vec<Need> = [Need::Users].into_iter().chain(program).collect();
         for (name, test) in MONITORS {
             trials.push(ground.trial(format!("{backend}::{name}"), &needs, move || test(backend)));
@@ -99,7 +117,10 @@ fn deeds_of_monitor(backend: Option<&str>) -> Deeds {
 type Deeds = BTreeMap<String, String>;
 
 fn folder() -> tempfile::TempDir {
-    let folder = tempfile::Builder::new().prefix("postern-sandbox-").tempdir().unwrap();
+    let folder = tempfile::Builder::new()
+        .prefix("postern-sandbox-")
+        .tempdir()
+        .unwrap();
     std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
     for name in ["state", "state.monitor", "run"] {
         std::fs::create_dir(folder.path().join(name)).unwrap();
@@ -115,14 +136,28 @@ fn folder() -> tempfile::TempDir {
 
 fn write_config(folder: &Path, text: &str) {
     std::fs::write(folder.join("posternd.toml"), text).unwrap();
-    std::fs::set_permissions(folder.join("posternd.toml"), std::fs::Permissions::from_mode(0o600)).unwrap();
+    std::fs::set_permissions(
+        folder.join("posternd.toml"),
+        std::fs::Permissions::from_mode(0o600),
+    )
+    .unwrap();
 }
 
 fn said(arguments: &[&str]) -> Deeds {
-    let output = Command::new(std::env::current_exe().unwrap()).args(arguments).output().unwrap();
+    let output = Command::new(std::env::current_exe().unwrap())
+        .args(arguments)
+        .output()
+        .unwrap();
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
-    assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr));
-    said.lines().filter_map(|line| line.split_once(": ")).map(|(deed, said)| (deed.to_owned(), said.to_owned())).collect()
+    assert!(
+        output.status.success(),
+        "{said}{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    said.lines()
+        .filter_map(|line| line.split_once(": "))
+        .map(|(deed, said)| (deed.to_owned(), said.to_owned()))
+        .collect()
 }
 
 #[track_caller]
@@ -133,7 +168,9 @@ fn expect(wanted: &[&str], all: &[&str]) {
 #[track_caller]
 fn expect_of(deeds: &Deeds, wanted: &[&str], all: &[&str]) {
     for deed in all {
-        let said = deeds.get(*deed).unwrap_or_else(|| panic!("{deed} was not tried: {deeds:?}"));
+        let said = deeds
+            .get(*deed)
+            .unwrap_or_else(|| panic!("{deed} was not tried: {deeds:?}"));
         assert!(wanted.contains(&said.as_str()), "{deed}: {said}");
     }
 }
@@ -161,15 +198,37 @@ fn an_engine_starts_no_program_and_no_process() {
 }
 
 fn an_engine_makes_and_connects_no_socket() {
-    expect(REFUSED, &["TCP socket", "UDP socket", "packet socket", "netlink socket", "unix socket", "vsock", "connect a socket it has"]);
+    expect(
+        REFUSED,
+        &[
+            "TCP socket",
+            "UDP socket",
+            "packet socket",
+            "netlink socket",
+            "unix socket",
+            "vsock",
+            "connect a socket it has",
+        ],
+    );
 }
 
 fn an_engine_neither_traces_nor_signals_anyone() {
-    expect(REFUSED, &["trace its parent", "read its parent's memory", "signal its parent", "open a handle on its parent"]);
+    expect(
+        REFUSED,
+        &[
+            "trace its parent",
+            "read its parent's memory",
+            "signal its parent",
+            "open a handle on its parent",
+        ],
+    );
 }
 
 fn an_engine_runs_no_code_that_it_wrote_itself() {
-    expect(REFUSED, &["map executable memory", "make memory executable"]);
+    expect(
+        REFUSED,
+        &["map executable memory", "make memory executable"],
+    );
 }
 
 fn an_engine_gains_no_right_back() {
@@ -204,32 +263,69 @@ fn an_engine_still_has_what_it_needs() {
     );
 }
 
-const OUTSIDE_FILES: &[&str] =
-    &["make a file", "write to a file", "make a folder", "rename a file", "remove a file", "read a file of another user"];
+const OUTSIDE_FILES: &[&str] = &[
+    "make a file",
+    "write to a file",
+    "make a folder",
+    "rename a file",
+    "remove a file",
+    "read a file of another user",
+];
 const OTHERS: &[&str] = &["read its parent's environment", "signal its parent"];
-const PLACES: &[&str] = &["write to state/marks", "write to state.monitor/kept", "write to run/control.sock"];
+const PLACES: &[&str] = &[
+    "write to state/marks",
+    "write to state.monitor/kept",
+    "write to run/control.sock",
+];
 
 fn a_monitor_writes_to_no_file_but_its_own(backend: &str) {
     expect_of(&deeds_of_monitor(Some(backend)), REFUSED, OUTSIDE_FILES);
 }
 
 fn a_monitor_starts_no_shell_and_connects_to_no_port(backend: &str) {
-    expect_of(&deeds_of_monitor(Some(backend)), REFUSED, &["start a shell", "start a program that it made", "connect to a port"]);
+    expect_of(
+        &deeds_of_monitor(Some(backend)),
+        REFUSED,
+        &[
+            "start a shell",
+            "start a program that it made",
+            "connect to a port",
+        ],
+    );
 }
 
 fn a_monitor_neither_traces_nor_reads_nor_signals_anyone_outside(backend: &str) {
     let deeds = deeds_of_monitor(Some(backend));
     expect_of(&deeds, REFUSED, OTHERS);
-    expect_of(&deeds, REFUSED, &["trace its parent", "read its parent's memory"]);
+    expect_of(
+        &deeds,
+        REFUSED,
+        &["trace its parent", "read its parent's memory"],
+    );
 }
 
 fn a_monitor_gains_no_right_back(backend: &str) {
     let deeds = deeds_of_monitor(Some(backend));
-    expect_of(&deeds, REFUSED, &["mount", "make a mount namespace", "reboot", "raise its limit of core dumps"]);
     expect_of(
         &deeds,
         REFUSED,
-        &["raise CAP_SYS_ADMIN", "raise CAP_SYS_MODULE", "raise CAP_SYS_PTRACE", "raise CAP_DAC_OVERRIDE", "raise CAP_SYS_TIME"],
+        &[
+            "mount",
+            "make a mount namespace",
+            "reboot",
+            "raise its limit of core dumps",
+        ],
+    );
+    expect_of(
+        &deeds,
+        REFUSED,
+        &[
+            "raise CAP_SYS_ADMIN",
+            "raise CAP_SYS_MODULE",
+            "raise CAP_SYS_PTRACE",
+            "raise CAP_DAC_OVERRIDE",
+            "raise CAP_SYS_TIME",
+        ],
     );
     if backend == "nftables" {
         // What only the filter for system calls refuses to root.
@@ -252,7 +348,16 @@ fn a_monitor_gains_no_right_back(backend: &str) {
 fn a_monitor_still_has_what_it_needs(backend: &str) {
     let deeds = deeds_of_monitor(Some(backend));
     expect_of(&deeds, &["done"], PLACES);
-    expect_of(&deeds, &["done"], &["read its config", "open a packet socket", "listen on a port", "start itself"]);
+    expect_of(
+        &deeds,
+        &["done"],
+        &[
+            "read its config",
+            "open a packet socket",
+            "listen on a port",
+            "start itself",
+        ],
+    );
     if backend == "iptables" {
         expect_of(&deeds, &["done"], &["run iptables-restore"]);
     }
@@ -260,7 +365,12 @@ fn a_monitor_still_has_what_it_needs(backend: &str) {
 
 fn the_same_is_not_refused_outside_a_monitors_enclosure() {
     let deeds = deeds_of_monitor(None);
-    for list in [OUTSIDE_FILES, OTHERS, PLACES, &["start a shell", "start a program that it made"]] {
+    for list in [
+        OUTSIDE_FILES,
+        OTHERS,
+        PLACES,
+        &["start a shell", "start a program that it made"],
+    ] {
         expect_of(&deeds, &["done"], list);
     }
     assert!(deeds["connect to a port"].contains("refused"), "{deeds:?}");

@@ -10,9 +10,16 @@ fn a_knock_opens_one_door_for_one_address_and_time_closes_it() {
     let mut world = World::of_alice();
     let outcome = world.alice_knocks();
     assert!(outcome.admitted && outcome.reason.is_none());
-    assert!(matches!(&outcome.reports[..], [Report::Opened { grant, .. }] if grant.user == "alice"), "{outcome:?}");
+    assert!(
+        matches!(&outcome.reports[..], [Report::Opened { grant, .. }] if grant.user == "alice"),
+        "{outcome:?}"
+    );
     assert_eq!(world.open(), ["alice 192.0.2.7/32 [tcp/22]"]);
-    assert_eq!(outcome.said.len(), 1, "an opened door is one line: {outcome:?}");
+    assert_eq!(
+        outcome.said.len(),
+        1,
+        "an opened door is one line: {outcome:?}"
+    );
     world.pass(seconds(29));
     assert_eq!(world.open().len(), 1);
     world.pass(seconds(1));
@@ -38,7 +45,13 @@ fn two_users_open_doors_of_their_own_and_each_closes_at_its_own_time() {
     let mut world = two_users();
     world.knock(&Wish::of("alice").seconds(10), HOME);
     world.knock(&Wish::of("bob").services(&["udp/51820"]), "2001:db8::b");
-    assert_eq!(world.open(), ["alice 192.0.2.7/32 [tcp/22]", "bob 2001:db8::b/128 [udp/51820]"]);
+    assert_eq!(
+        world.open(),
+        [
+            "alice 192.0.2.7/32 [tcp/22]",
+            "bob 2001:db8::b/128 [udp/51820]"
+        ]
+    );
     world.pass(seconds(10));
     assert_eq!(world.open(), ["bob 2001:db8::b/128 [udp/51820]"]);
     world.pass(seconds(20));
@@ -50,19 +63,34 @@ fn one_user_at_two_addresses_has_two_doors() {
     let mut world = World::of_alice();
     world.alice_knocks();
     world.knock(&Wish::of("alice"), "198.51.100.9");
-    assert_eq!(world.open(), ["alice 192.0.2.7/32 [tcp/22]", "alice 198.51.100.9/32 [tcp/22]"]);
+    assert_eq!(
+        world.open(),
+        [
+            "alice 192.0.2.7/32 [tcp/22]",
+            "alice 198.51.100.9/32 [tcp/22]"
+        ]
+    );
 }
 
 #[test]
 fn a_source_is_widened_to_its_network_in_both_families() {
-    let mut world =
-        World::new("[[user]]\nname = 'alice'\nkey = ALICE\nservices = ['tcp/22']\nmax_prefix = { v4 = 24, v6 = 56 }\nquota = '100/min'\n");
+    let mut world = World::new(
+        "[[user]]\nname = 'alice'\nkey = ALICE\nservices = ['tcp/22']\nmax_prefix = { v4 = 24, v6 = 56 }\nquota = '100/min'\n",
+    );
     world.knock(&Wish::of("alice").widened(96 + 24), "192.0.2.77");
     world.knock(&Wish::of("alice").widened(56), "2001:db8:0:1ff::77");
     world.knock(&Wish::of("alice").widened(128), "192.0.2.77");
     world.knock(&Wish::of("alice").widened(128), "::ffff:192.0.2.78");
-    let doors = ["192.0.2.0/24", "2001:db8:0:100::/56", "192.0.2.77/32", "192.0.2.78/32"];
-    assert_eq!(world.open(), doors.map(|network| format!("alice {network} [tcp/22]")));
+    let doors = [
+        "192.0.2.0/24",
+        "2001:db8:0:100::/56",
+        "192.0.2.77/32",
+        "192.0.2.78/32",
+    ];
+    assert_eq!(
+        world.open(),
+        doors.map(|network| format!("alice {network} [tcp/22]"))
+    );
 }
 
 #[test]
@@ -70,7 +98,13 @@ fn a_knock_may_let_in_another_address_than_it_comes_from() {
     let mut world = World::of_alice();
     world.knock(&Wish::of("alice").allow("203.0.113.9"), HOME);
     world.knock(&Wish::of("alice").allow("2001:db8::9"), HOME);
-    assert_eq!(world.open(), ["alice 203.0.113.9/32 [tcp/22]", "alice 2001:db8::9/128 [tcp/22]"]);
+    assert_eq!(
+        world.open(),
+        [
+            "alice 203.0.113.9/32 [tcp/22]",
+            "alice 2001:db8::9/128 [tcp/22]"
+        ]
+    );
 }
 
 #[test]
@@ -78,7 +112,11 @@ fn a_wish_longer_than_the_maximum_is_clipped_and_one_without_length_gets_the_def
     let user = "[[user]]\nname = 'alice'\nkey = ALICE\nservices = ['tcp/22']\nduration = '20s'\nmax_duration = '1m'\n";
     for (asked, granted) in [(0, 20), (7, 7), (60, 60), (61, 60), (u32::MAX, 60)] {
         let mut world = World::new(user);
-        assert!(world.knock(&Wish::of("alice").seconds(asked), HOME).admitted);
+        assert!(
+            world
+                .knock(&Wish::of("alice").seconds(asked), HOME)
+                .admitted
+        );
         assert_eq!(world.remaining(), seconds(granted), "{asked}");
         world.pass(seconds(granted));
         assert!(world.open().is_empty());
@@ -91,24 +129,37 @@ fn a_named_service_opens_what_the_gate_says_it_is() {
         "[service.web]\nports = ['tcp/443', 'tcp/80']\n[[user]]\nname = 'alice'\nkey = ALICE\nservices = ['web', 'udp/5000-5010']\n",
     );
     world.knock(&Wish::of("alice").services(&["web", "udp/5003-5004"]), HOME);
-    assert_eq!(world.open(), ["alice 192.0.2.7/32 [tcp/80, tcp/443, udp/5003-5004]"]);
+    assert_eq!(
+        world.open(),
+        ["alice 192.0.2.7/32 [tcp/80, tcp/443, udp/5003-5004]"]
+    );
 }
 
 #[test]
 fn a_host_behind_the_gate_is_reached_where_the_policy_lists_it() {
-    let mut world =
-        World::new("[[user]]\nname = 'alice'\nkey = ALICE\nservices = ['tcp/22']\ntargets = ['10.0.0.0/24', 'fd00::/64']\nquota = '9/s'\n");
+    let mut world = World::new(
+        "[[user]]\nname = 'alice'\nkey = ALICE\nservices = ['tcp/22']\ntargets = ['10.0.0.0/24', 'fd00::/64']\nquota = '9/s'\n",
+    );
     world.knock(&Wish::of("alice").target("10.0.0.5"), HOME);
     world.knock(&Wish::of("alice").target("fd00::5"), "2001:db8::7");
     world.alice_knocks();
-    let doors = ["alice 192.0.2.7/32 [tcp/22] at 10.0.0.5", "alice 2001:db8::7/128 [tcp/22] at fd00::5", "alice 192.0.2.7/32 [tcp/22]"];
+    let doors = [
+        "alice 192.0.2.7/32 [tcp/22] at 10.0.0.5",
+        "alice 2001:db8::7/128 [tcp/22] at fd00::5",
+        "alice 192.0.2.7/32 [tcp/22]",
+    ];
     assert_eq!(world.open(), doors);
 }
 
 #[test]
 fn a_user_of_observed_addresses_is_let_in_by_his_source_and_one_of_claimed_addresses_by_his_word() {
-    for (grant_to, wish) in [("observed", Wish::of("alice")), ("claimed", Wish::of("alice").allow(HOME))] {
-        let mut world = World::new(&format!("[[user]]\nname = 'alice'\nkey = ALICE\nservices = ['tcp/22']\ngrant_to = '{grant_to}'\n"));
+    for (grant_to, wish) in [
+        ("observed", Wish::of("alice")),
+        ("claimed", Wish::of("alice").allow(HOME)),
+    ] {
+        let mut world = World::new(&format!(
+            "[[user]]\nname = 'alice'\nkey = ALICE\nservices = ['tcp/22']\ngrant_to = '{grant_to}'\n"
+        ));
         assert!(world.knock(&wish, HOME).admitted, "{grant_to}");
         assert_eq!(world.open(), ["alice 192.0.2.7/32 [tcp/22]"]);
     }
@@ -116,13 +167,19 @@ fn a_user_of_observed_addresses_is_let_in_by_his_source_and_one_of_claimed_addre
 
 #[test]
 fn among_many_users_the_door_is_opened_for_the_one_who_knocked() {
-    let (mut settings, mut keys) = crate::world::load("[[user]]\nname = 'alice'\nkey = ALICE\nservices = ['tcp/22']\n");
+    let (mut settings, mut keys) =
+        crate::world::load("[[user]]\nname = 'alice'\nkey = ALICE\nservices = ['tcp/22']\n");
     for n in 0..500_u16 {
         let [high, low] = n.to_be_bytes();
         let mut key = [0x55; 32];
         key[..2].copy_from_slice(&[high, low]);
-        keys.push(postern_proto::KeyMaterial::shared(&postern_proto::SharedKey::from_bytes(key)));
-        let policy = postern::policy::Policy { user: format!("user-{n}"), ..settings.policies[0].clone() };
+        keys.push(postern_proto::KeyMaterial::shared(
+            &postern_proto::SharedKey::from_bytes(key),
+        ));
+        let policy = postern::policy::Policy {
+            user: format!("user-{n}"),
+            ..settings.policies[0].clone()
+        };
         settings.policies.push(policy);
     }
     let mut world = World::of(settings, keys);

@@ -13,15 +13,24 @@ fn a_clock_set_back_brings_no_old_knock_back_and_keeps_no_door_open() {
     world.pass(seconds(10));
     world.set_clock(START.minus(seconds(3600)));
     // The gate's clock stands where it was last recorded, so the copy looks as if it had come at once.
-    assert_eq!(world.arrives(HOME, first.as_bytes()).reason, Some(Reason::Drop(Drop::Duplicate)));
+    assert_eq!(
+        world.arrives(HOME, first.as_bytes()).reason,
+        Some(Reason::Drop(Drop::Duplicate))
+    );
     // A client whose clock is right is still admitted: the gate's counts from the last time it recorded.
     let right = Wish::of("alice").sealed(world.steady);
     assert!(world.arrives(HOME, right.as_bytes()).admitted);
     assert_eq!(world.remaining(), seconds(30));
     // A client whose clock was set back too is not, or a recorded knock of that hour would be.
-    assert_eq!(world.alice_knocks().reason, Some(Reason::Drop(Drop::UnknownHint)));
+    assert_eq!(
+        world.alice_knocks().reason,
+        Some(Reason::Drop(Drop::UnknownHint))
+    );
     world.pass(seconds(30));
-    assert!(world.open().is_empty(), "the monitor's clock was not set back");
+    assert!(
+        world.open().is_empty(),
+        "the monitor's clock was not set back"
+    );
 }
 
 #[test]
@@ -29,9 +38,15 @@ fn a_clock_that_was_ahead_for_a_while_locks_nobody_out() {
     let mut world = World::of_alice();
     world.set_clock(START.plus(seconds(86_400)));
     let right = Wish::of("alice").sealed(START);
-    assert_eq!(world.arrives(HOME, right.as_bytes()).reason, Some(Reason::Drop(Drop::UnknownHint)));
+    assert_eq!(
+        world.arrives(HOME, right.as_bytes()).reason,
+        Some(Reason::Drop(Drop::UnknownHint))
+    );
     world.set_clock(START);
-    assert!(world.arrives(HOME, right.as_bytes()).admitted, "only a time at which somebody was admitted is recorded");
+    assert!(
+        world.arrives(HOME, right.as_bytes()).admitted,
+        "only a time at which somebody was admitted is recorded"
+    );
 }
 
 #[test]
@@ -43,7 +58,10 @@ fn a_clock_set_forward_forgets_no_mark_that_could_still_be_replayed() {
     assert!(world.alice_knocks().admitted);
     world.set_clock(START);
     let outcome = world.arrives(HOME, first.as_bytes());
-    assert!(!outcome.admitted && outcome.reports.is_empty(), "{outcome:?}");
+    assert!(
+        !outcome.admitted && outcome.reports.is_empty(),
+        "{outcome:?}"
+    );
     assert_eq!(world.open().len(), 1);
 }
 
@@ -57,7 +75,11 @@ fn both_edges_of_the_window_are_inside_it() {
     ] {
         let mut world = World::of_alice();
         let packet = Wish::of("alice").sealed(made);
-        assert_eq!(world.arrives(HOME, packet.as_bytes()).admitted, admitted, "{made}");
+        assert_eq!(
+            world.arrives(HOME, packet.as_bytes()).admitted,
+            admitted,
+            "{made}"
+        );
     }
 }
 
@@ -79,11 +101,21 @@ fn a_host_that_slept_past_the_end_of_a_grant_closes_it_as_it_wakes_and_admits_no
     assert!(world.arrives(HOME, first.as_bytes()).admitted);
     world.steady = world.steady.plus(seconds(600));
     world.set_clock(START.plus(seconds(600)));
-    assert_eq!(world.open().len(), 1, "this firewall does not end grants by itself");
+    assert_eq!(
+        world.open().len(),
+        1,
+        "this firewall does not end grants by itself"
+    );
     world.pass(seconds(0));
-    assert!(world.open().is_empty(), "the first look at the clock closes it");
+    assert!(
+        world.open().is_empty(),
+        "the first look at the clock closes it"
+    );
     let outcome = world.arrives(HOME, first.as_bytes());
-    assert!(!outcome.admitted && outcome.reports.is_empty(), "{outcome:?}");
+    assert!(
+        !outcome.admitted && outcome.reports.is_empty(),
+        "{outcome:?}"
+    );
     assert!(world.alice_knocks().admitted);
     assert_eq!(world.remaining(), seconds(30));
 }

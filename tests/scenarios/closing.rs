@@ -21,8 +21,17 @@ fn a_user_closes_all_that_he_opened_for_an_address_and_nobody_elses_door() {
     world.knock(&Wish::of("bob"), HOME);
     let outcome = world.knock(&Wish::of("alice").services(&[]).close(), HOME);
     assert!(outcome.admitted);
-    assert!(matches!(outcome.reports[..], [Report::Closed { count: 2, .. }]), "{outcome:?}");
-    assert_eq!(world.open(), ["alice 198.51.100.9/32 [tcp/22]", "bob 192.0.2.7/32 [tcp/22]"]);
+    assert!(
+        matches!(outcome.reports[..], [Report::Closed { count: 2, .. }]),
+        "{outcome:?}"
+    );
+    assert_eq!(
+        world.open(),
+        [
+            "alice 198.51.100.9/32 [tcp/22]",
+            "bob 192.0.2.7/32 [tcp/22]"
+        ]
+    );
 }
 
 #[test]
@@ -50,11 +59,27 @@ fn the_administrator_sees_what_is_open_and_closes_it() {
     let mut world = both();
     world.alice_knocks();
     world.knock(&Wish::of("bob"), "198.51.100.9");
-    let Answer::Grants(grants) = ask(&mut world, Question::Grants) else { panic!("no grants") };
-    assert_eq!(grants.iter().map(|grant| grant.user.as_str()).collect::<Vec<_>>(), ["alice", "bob"]);
-    assert_eq!(ask(&mut world, Question::Close(Selection::User("bob".to_owned()))), Answer::Closed(1));
+    let Answer::Grants(grants) = ask(&mut world, Question::Grants) else {
+        panic!("no grants")
+    };
+    assert_eq!(
+        grants
+            .iter()
+            .map(|grant| grant.user.as_str())
+            .collect::<Vec<_>>(),
+        ["alice", "bob"]
+    );
+    assert_eq!(
+        ask(
+            &mut world,
+            Question::Close(Selection::User("bob".to_owned()))
+        ),
+        Answer::Closed(1)
+    );
     assert_eq!(world.open(), ["alice 192.0.2.7/32 [tcp/22]"]);
-    let Answer::Status(status) = ask(&mut world, Question::Status) else { panic!("no status") };
+    let Answer::Status(status) = ask(&mut world, Question::Status) else {
+        panic!("no status")
+    };
     assert_eq!((status.admitted, status.users, status.marks), (2, 2, 2));
 }
 

@@ -23,36 +23,67 @@ const ALICE: &str = "[[user]]\nname = 'alice'\nkey = ALICE\nservices = ['tcp/22'
 
 /// An explainer that also knows these other names.
 fn explainer(users: &str, names: &[&str]) -> Explainer {
-    let Loaded { settings, keys, codes, old_keys, disabled_keys } = load_all(users);
+    let Loaded {
+        settings,
+        keys,
+        codes,
+        old_keys,
+        disabled_keys,
+    } = load_all(users);
     let name = settings.gate.name.clone();
     let names = likely(&name, names.iter().copied());
-    let disabled: Vec<String> = settings.disabled.iter().map(|policy| policy.user.clone()).collect();
+    let disabled: Vec<String> = settings
+        .disabled
+        .iter()
+        .map(|policy| policy.user.clone())
+        .collect();
     let gate = Gate::of(settings, &keys, old_keys.iter().map(OldKey::parts)).with_codes(codes);
     Explainer::new(gate, name, keys, names).with_disabled(disabled.into_iter().zip(&disabled_keys))
 }
 
 fn arrived(explainer: &mut Explainer, now: Timestamp, source: &str, payload: &[u8]) -> Account {
-    explainer.datagram(now, &Datagram::new(address(source), address("198.51.100.1"), 62201, payload))
+    explainer.datagram(
+        now,
+        &Datagram::new(address(source), address("198.51.100.1"), 62201, payload),
+    )
 }
 
 /// The line for a wish that is made and arrives now.
 fn line(users: &str, wish: &Wish) -> String {
-    arrived(&mut explainer(users, &[]), START, HOME, wish.sealed(START).as_bytes()).line()
+    arrived(
+        &mut explainer(users, &[]),
+        START,
+        HOME,
+        wish.sealed(START).as_bytes(),
+    )
+    .line()
 }
 
 fn sealed_for(gate: &str, wish: &Wish, now: Timestamp) -> Vec<u8> {
-    let keys = UserKeys::derive(&GateName::new(gate).unwrap(), &KeyMaterial::shared(&key("alice")));
-    seal_at_random(&keys, &wish.request(now)).unwrap().as_bytes().to_vec()
+    let keys = UserKeys::derive(
+        &GateName::new(gate).unwrap(),
+        &KeyMaterial::shared(&key("alice")),
+    );
+    seal_at_random(&keys, &wish.request(now))
+        .unwrap()
+        .as_bytes()
+        .to_vec()
 }
 
 #[test]
 fn an_admitted_knock_says_what_it_opens_and_what_was_cut() {
-    assert_eq!(line(ALICE, &Wish::of("alice")), "admit: alice may open tcp/22 for 192.0.2.7/32 for 30s");
+    assert_eq!(
+        line(ALICE, &Wish::of("alice")),
+        "admit: alice may open tcp/22 for 192.0.2.7/32 for 30s"
+    );
     assert_eq!(
         line(ALICE, &Wish::of("alice").seconds(7200)),
         "admit: alice may open tcp/22 for 192.0.2.7/32 for 1h (it asked for 2h, max_duration is 1h)"
     );
-    assert_eq!(line(ALICE, &Wish::of("alice").services(&[]).close()), "admit: alice may close all of it for 192.0.2.7/32");
+    assert_eq!(
+        line(ALICE, &Wish::of("alice").services(&[]).close()),
+        "admit: alice may close all of it for 192.0.2.7/32"
+    );
 }
 
 #[test]
@@ -63,41 +94,81 @@ fn a_right_key_at_a_wrong_time_is_told_with_the_time_however_far_away_it_is() {
         (400 * 86_400, "drop unknown-hint (step 2)", "9600h"),
     ] {
         let away = seconds(away);
-        let rest = ", and the window is 30s: set the client's clock, or the gate's, whichever is wrong";
+        let rest =
+            ", and the window is 30s: set the client's clock, or the gate's, whichever is wrong";
         let packet = Wish::of("alice").sealed(START.minus(away));
         let late = arrived(&mut explainer(ALICE, &[]), START, HOME, packet.as_bytes());
-        assert_eq!(late.line(), format!("{reason}: alice's key, but made {said} ago by the client's clock{rest}"));
+        assert_eq!(
+            late.line(),
+            format!("{reason}: alice's key, but made {said} ago by the client's clock{rest}")
+        );
         assert_eq!(late.made(), Some(START.minus(away)));
-        let early = arrived(&mut explainer(ALICE, &[]), START.minus(away).minus(away), HOME, packet.as_bytes());
+        let early = arrived(
+            &mut explainer(ALICE, &[]),
+            START.minus(away).minus(away),
+            HOME,
+            packet.as_bytes(),
+        );
         let reason = reason.replace("too-old", "too-new");
-        assert_eq!(early.line(), format!("{reason}: alice's key, but made {said} in the future by the client's clock{rest}"));
+        assert_eq!(
+            early.line(),
+            format!(
+                "{reason}: alice's key, but made {said} in the future by the client's clock{rest}"
+            )
+        );
         assert_eq!((late.cause.name(), early.cause.name()), ("clock", "clock"));
     }
 }
 
 #[test]
 fn what_the_policy_would_refuse_besides_is_told_in_the_same_line() {
-    let packet = Wish::of("alice").services(&["tcp/23"]).sealed(START.minus(seconds(120)));
+    let packet = Wish::of("alice")
+        .services(&["tcp/23"])
+        .sealed(START.minus(seconds(120)));
     let account = arrived(&mut explainer(ALICE, &[]), START, HOME, packet.as_bytes());
     let besides = "; once that is mended it is refused, services: tcp/23 is not in tcp/22; ask for less, or add it to services of alice";
     assert!(account.line().ends_with(besides), "{}", account.line());
     let policy = &account.steps()[8];
-    assert_eq!((policy.outcome, policy.found.starts_with("would refuse it, services: ")), (Outcome::NotReached, true));
+    assert_eq!(
+        (
+            policy.outcome,
+            policy.found.starts_with("would refuse it, services: ")
+        ),
+        (Outcome::NotReached, true)
+    );
 }
 
 #[test]
 fn a_right_key_for_another_gate_is_told_with_both_names() {
-    for name in ["Gate.example.org", "gate", "gate.example.org.", "web1.example.org", "192.0.2.1"] {
+    for name in [
+        "Gate.example.org",
+        "gate",
+        "gate.example.org.",
+        "web1.example.org",
+        "192.0.2.1",
+    ] {
         let packet = sealed_for(name, &Wish::of("alice"), START);
-        let account = arrived(&mut explainer(ALICE, &["web1.example.org", "192.0.2.1"]), START, HOME, &packet);
+        let account = arrived(
+            &mut explainer(ALICE, &["web1.example.org", "192.0.2.1"]),
+            START,
+            HOME,
+            &packet,
+        );
         let expected = format!(
             "drop unknown-hint (step 2): alice's key, but the knock is for gate {name}, and this is gate {GATE}: \
              set gate = \"{GATE}\" in the client's profile"
         );
         assert_eq!(account.line(), expected);
-        assert_eq!((account.cause.name(), account.user.as_deref()), ("other-gate", Some("alice")));
+        assert_eq!(
+            (account.cause.name(), account.user.as_deref()),
+            ("other-gate", Some("alice"))
+        );
     }
-    let packet = sealed_for("gate", &Wish::of("alice").services(&["tcp/80"]), START.minus(seconds(90)));
+    let packet = sealed_for(
+        "gate",
+        &Wish::of("alice").services(&["tcp/80"]),
+        START.minus(seconds(90)),
+    );
     let account = arrived(&mut explainer(ALICE, &[]), START, HOME, &packet);
     let besides = " in the client's profile (besides, made 1m 30s ago by the client's clock, and the window is 30s); \
                    once that is mended it is refused, services: tcp/80 is not in tcp/22; ask for less, or add it to services of alice";
@@ -108,20 +179,46 @@ fn a_right_key_for_another_gate_is_told_with_both_names() {
 fn a_key_of_before_and_a_disabled_users_key_are_told_from_a_wrong_one() {
     let bobs = Wish::of("bob").sealed(START);
     let rotated = |until: &str| format!("{ALICE}old_key = BOB\nold_until = {until}\n");
-    let early = arrived(&mut explainer(&rotated("2100-01-01T00:00:00Z"), &[]), START, HOME, bobs.as_bytes());
-    assert_eq!(early.line(), "admit: alice may open tcp/22 for 192.0.2.7/32 for 30s");
-    let late = arrived(&mut explainer(&rotated("2020-01-01T00:00:00Z"), &[]), START, HOME, bobs.as_bytes());
-    let expected =
-        "drop unknown-hint (step 2): alice's key of before, which counted until 2020-01-01T00:00:00Z: give the client the new one";
+    let early = arrived(
+        &mut explainer(&rotated("2100-01-01T00:00:00Z"), &[]),
+        START,
+        HOME,
+        bobs.as_bytes(),
+    );
+    assert_eq!(
+        early.line(),
+        "admit: alice may open tcp/22 for 192.0.2.7/32 for 30s"
+    );
+    let late = arrived(
+        &mut explainer(&rotated("2020-01-01T00:00:00Z"), &[]),
+        START,
+        HOME,
+        bobs.as_bytes(),
+    );
+    let expected = "drop unknown-hint (step 2): alice's key of before, which counted until 2020-01-01T00:00:00Z: give the client the new one";
     assert!(late.line().starts_with(expected), "{}", late.line());
-    assert_eq!((late.cause.name(), late.user.as_deref()), ("old-key", Some("alice")));
+    assert_eq!(
+        (late.cause.name(), late.user.as_deref()),
+        ("old-key", Some("alice"))
+    );
 
-    let users = format!("{ALICE}\n[[user]]\nname = 'bob'\nkey = BOB\nservices = ['tcp/22']\ndisabled = true\n");
+    let users = format!(
+        "{ALICE}\n[[user]]\nname = 'bob'\nkey = BOB\nservices = ['tcp/22']\ndisabled = true\n"
+    );
     let disabled = arrived(&mut explainer(&users, &[]), START, HOME, bobs.as_bytes());
-    assert_eq!(disabled.line(), "drop unknown-hint (step 2): bob's key, but bob is disabled here: posternd user enable bob");
-    assert_eq!((disabled.cause.name(), disabled.user.as_deref()), ("disabled", Some("bob")));
+    assert_eq!(
+        disabled.line(),
+        "drop unknown-hint (step 2): bob's key, but bob is disabled here: posternd user enable bob"
+    );
+    assert_eq!(
+        (disabled.cause.name(), disabled.user.as_deref()),
+        ("disabled", Some("bob"))
+    );
     let mac = &disabled.steps()[2];
-    assert_eq!((mac.outcome, mac.found.as_str()), (Outcome::NotReached, "bob's"));
+    assert_eq!(
+        (mac.outcome, mac.found.as_str()),
+        (Outcome::NotReached, "bob's")
+    );
 }
 
 #[test]
@@ -131,12 +228,27 @@ fn a_wrong_key_and_junk_are_told_with_all_that_was_tried() {
         let account = arrived(&mut explainer(ALICE, &others), START, HOME, bytes);
         assert_eq!(account.cause.name(), "unknown-key");
         let line = account.line();
-        assert!(line.starts_with(&format!("drop unknown-hint (step 2): no user's key made it, not for gate {GATE}, nor for ")), "{line}");
+        assert!(
+            line.starts_with(&format!(
+                "drop unknown-hint (step 2): no user's key made it, not for gate {GATE}, nor for "
+            )),
+            "{line}"
+        );
         assert!(line.contains("more names that were tried: compare key and gate in the client's profile with this config"), "{line}");
     }
     let unknown = sealed_for("no.such.gate", &Wish::of("alice"), START);
-    assert_eq!(arrived(&mut explainer(ALICE, &others), START, HOME, &unknown).cause.name(), "unknown-key");
-    let named = arrived(&mut explainer(ALICE, &["no.such.gate"]), START, HOME, &unknown);
+    assert_eq!(
+        arrived(&mut explainer(ALICE, &others), START, HOME, &unknown)
+            .cause
+            .name(),
+        "unknown-key"
+    );
+    let named = arrived(
+        &mut explainer(ALICE, &["no.such.gate"]),
+        START,
+        HOME,
+        &unknown,
+    );
     assert!(matches!(named.cause, Cause::OtherGate(name) if name.as_str() == "no.such.gate"));
 }
 
@@ -146,14 +258,26 @@ fn a_changed_packet_is_told_from_a_wrong_key() {
     packet[100] ^= 1;
     let account = arrived(&mut explainer(ALICE, &[]), START, HOME, &packet);
     assert!(
-        account.line().starts_with("drop bad-mac (step 3): the hint is alice's, but the rest was not made with that key: "),
+        account.line().starts_with(
+            "drop bad-mac (step 3): the hint is alice's, but the rest was not made with that key: "
+        ),
         "{account:?}"
     );
     let packet = Wish::of("alice").sealed(START).as_bytes()[..131].to_vec();
     let account = arrived(&mut explainer(ALICE, &[]), START, HOME, &packet);
-    assert!(account.line().starts_with("drop length (step 1): 131 bytes, a knock has 132 to 516: "), "{account:?}");
+    assert!(
+        account
+            .line()
+            .starts_with("drop length (step 1): 131 bytes, a knock has 132 to 516: "),
+        "{account:?}"
+    );
     let account = arrived(&mut explainer(ALICE, &[]), START, HOME, &[7; 1400]);
-    assert!(account.line().starts_with("drop length (step 1): more than 516 bytes, "), "{account:?}");
+    assert!(
+        account
+            .line()
+            .starts_with("drop length (step 1): more than 516 bytes, "),
+        "{account:?}"
+    );
 }
 
 #[test]
@@ -161,14 +285,30 @@ fn faults_of_a_clients_program_are_told_with_the_rule_and_whose_key_it_was() {
     let step = Step::of(START.as_millis());
     let seal = forge::mac_over_what_does_not_open(START);
     let hint = forge::sealed(step.next(), 2, &forge::body(START));
-    let body = forge::sealed(step, 1, &body_that_breaks(postern_proto::Malformed::Padding).unwrap());
+    let body = forge::sealed(
+        step,
+        1,
+        &body_that_breaks(postern_proto::Malformed::Padding).unwrap(),
+    );
     for (packet, line) in [
-        (seal, "drop bad-seal (step 4): alice's key, but what is sealed does not open: "),
-        (hint, "drop step-mismatch (step 6): alice's key, but the hint is not that of the time inside: "),
-        (body, "drop malformed (padding) (step 5): alice's key, but a byte behind the end of the items is not zero: "),
+        (
+            seal,
+            "drop bad-seal (step 4): alice's key, but what is sealed does not open: ",
+        ),
+        (
+            hint,
+            "drop step-mismatch (step 6): alice's key, but the hint is not that of the time inside: ",
+        ),
+        (
+            body,
+            "drop malformed (padding) (step 5): alice's key, but a byte behind the end of the items is not zero: ",
+        ),
     ] {
         let account = arrived(&mut explainer(ALICE, &[]), START, HOME, &packet);
-        assert_eq!(account.line(), format!("{line}the program that made it is at fault"));
+        assert_eq!(
+            account.line(),
+            format!("{line}the program that made it is at fault")
+        );
     }
 }
 
@@ -187,14 +327,24 @@ fn every_rule_of_the_policy_is_told_with_the_values_on_both_sides() {
             Rule::Networks,
             "192.0.2.7/32 is not in 10.0.0.0/8, 192.0.3.0/24; knock from there, or add it to networks of alice",
         ),
-        ("services = ['tcp/22']", alice().allow("224.0.0.1"), Rule::Networks, "224.0.0.1/32 can be nobody's address; knock for one's own"),
+        (
+            "services = ['tcp/22']",
+            alice().allow("224.0.0.1"),
+            Rule::Networks,
+            "224.0.0.1/32 can be nobody's address; knock for one's own",
+        ),
         (
             "services = ['tcp/22']",
             alice().widened(96 + 24),
             Rule::Prefix,
             "it asks for 192.0.2.0/24, and at most /32 for IPv4 and /128 for IPv6 is allowed; ask for less, or change max_prefix of alice",
         ),
-        ("services = ['tcp/22']", alice().widened(64), Rule::Prefix, "it asks for 192.0.2.7 widened to /64 of IPv6, and at most "),
+        (
+            "services = ['tcp/22']",
+            alice().widened(64),
+            Rule::Prefix,
+            "it asks for 192.0.2.7 widened to /64 of IPv6, and at most ",
+        ),
         (
             "services = ['tcp/22']\ngrant_to = 'claimed'",
             alice(),
@@ -245,11 +395,30 @@ fn every_rule_of_the_policy_is_told_with_the_values_on_both_sides() {
         ),
     ];
     for (rights, wish, rule, why) in cases {
-        let account = arrived(&mut explainer(&config(&format!("{rights}\n")), &[]), START, HOME, wish.sealed(START).as_bytes());
-        assert_eq!(account.reason(), Some(Reason::Refuse(rule)), "{}", account.line());
+        let account = arrived(
+            &mut explainer(&config(&format!("{rights}\n")), &[]),
+            START,
+            HOME,
+            wish.sealed(START).as_bytes(),
+        );
+        assert_eq!(
+            account.reason(),
+            Some(Reason::Refuse(rule)),
+            "{}",
+            account.line()
+        );
         let line = account.line();
-        assert!(line.starts_with(&format!("refuse {} (step 9): alice asked to open ", rule.name())), "{line}");
-        assert!(line.contains(&format!(": {}: {why}", rule.sentence())), "{line}");
+        assert!(
+            line.starts_with(&format!(
+                "refuse {} (step 9): alice asked to open ",
+                rule.name()
+            )),
+            "{line}"
+        );
+        assert!(
+            line.contains(&format!(": {}: {why}", rule.sentence())),
+            "{line}"
+        );
     }
 }
 
@@ -258,7 +427,12 @@ fn a_spent_quota_says_when_there_is_room_again() {
     let mut explainer = explainer(&format!("{ALICE}quota = '2/min'\n"), &[]);
     let mut knock = |seconds_later| {
         let now = START.plus(seconds(seconds_later));
-        arrived(&mut explainer, now, HOME, Wish::of("alice").sealed(now).as_bytes())
+        arrived(
+            &mut explainer,
+            now,
+            HOME,
+            Wish::of("alice").sealed(now).as_bytes(),
+        )
     };
     knock(0);
     knock(1);
@@ -275,9 +449,19 @@ fn a_spent_quota_says_when_there_is_room_again() {
 fn a_packet_that_comes_again_is_told_with_the_time_of_the_first() {
     let mut explainer = explainer(ALICE, &[]);
     let packet = Wish::of("alice").sealed(START);
-    let mut at = |millis| arrived(&mut explainer, START.plus(Duration::from_millis(millis)), HOME, packet.as_bytes()).line();
+    let mut at = |millis| {
+        arrived(
+            &mut explainer,
+            START.plus(Duration::from_millis(millis)),
+            HOME,
+            packet.as_bytes(),
+        )
+        .line()
+    };
     assert!(at(0).starts_with("admit: "));
-    let first = format!("alice's key, but this very packet came before, admitted at {START}: a packet works once; knock again");
+    let first = format!(
+        "alice's key, but this very packet came before, admitted at {START}: a packet works once; knock again"
+    );
     assert_eq!(at(400), format!("drop duplicate (step 8): {first}"));
     assert_eq!(at(5000), format!("drop replay (step 8): {first}"));
 }
@@ -288,16 +472,52 @@ fn what_the_running_gate_remembers_makes_a_replay_of_it_or_is_added() {
     let mut fresh = arrived(&mut explainer(ALICE, &[]), START, HOME, packet.as_bytes());
     fresh.seen_before(Seen::Admitted(START.minus(seconds(3))));
     assert_eq!(fresh.reason(), Some(Reason::Drop(Drop::Replay)));
-    assert_eq!(fresh.line().matches("admitted at").count(), 1, "{}", fresh.line());
+    assert_eq!(
+        fresh.line().matches("admitted at").count(),
+        1,
+        "{}",
+        fresh.line()
+    );
     let packet_of_before = Wish::of("alice").services(&["tcp/23"]).sealed(START);
-    let mut refused = arrived(&mut explainer(ALICE, &[]), START, HOME, packet_of_before.as_bytes());
+    let mut refused = arrived(
+        &mut explainer(ALICE, &[]),
+        START,
+        HOME,
+        packet_of_before.as_bytes(),
+    );
     refused.seen_before(Seen::Refused(START));
-    assert_eq!(refused.reason(), Some(Reason::Refuse(Rule::Service)), "the rule is what one wants to know");
-    assert!(refused.line().ends_with(&format!("; the running gate refused this very packet at {START}")), "{}", refused.line());
-    let mut old = arrived(&mut explainer(ALICE, &[]), START.plus(seconds(100)), HOME, packet.as_bytes());
+    assert_eq!(
+        refused.reason(),
+        Some(Reason::Refuse(Rule::Service)),
+        "the rule is what one wants to know"
+    );
+    assert!(
+        refused.line().ends_with(&format!(
+            "; the running gate refused this very packet at {START}"
+        )),
+        "{}",
+        refused.line()
+    );
+    let mut old = arrived(
+        &mut explainer(ALICE, &[]),
+        START.plus(seconds(100)),
+        HOME,
+        packet.as_bytes(),
+    );
     old.seen_before(Seen::Admitted(START));
-    assert!(old.line().ends_with(&format!("; the running gate admitted this very packet at {START}")), "{}", old.line());
-    assert!(old.line().starts_with("drop unknown-hint (step 2): alice's key, but made 1m 40s ago"), "{}", old.line());
+    assert!(
+        old.line().ends_with(&format!(
+            "; the running gate admitted this very packet at {START}"
+        )),
+        "{}",
+        old.line()
+    );
+    assert!(
+        old.line()
+            .starts_with("drop unknown-hint (step 2): alice's key, but made 1m 40s ago"),
+        "{}",
+        old.line()
+    );
 }
 
 /// Quotas, used codes and the clock's floor are its alone.
@@ -313,25 +533,57 @@ fn an_admission_that_the_running_gate_does_not_share_is_told_as_the_configs_word
     let refused = format!(
         "; the running gate refused this very packet at {START}, by what it remembers, a quota or a used code: its log names the rule"
     );
-    assert_eq!(told(Some(Seen::Refused(START))), format!("{admitted}{refused}"));
+    assert_eq!(
+        told(Some(Seen::Refused(START))),
+        format!("{admitted}{refused}")
+    );
     let unknown = "; but the running gate has not taken it: posternd status says what it listens with, and whether its clock is ahead";
     assert_eq!(told(None), format!("{admitted}{unknown}"));
 }
 
 #[test]
 fn a_packet_from_nobody_knows_where_is_judged_as_from_an_address_that_the_policy_lets_in() {
-    let users = |networks: &str| format!("{ALICE}networks = [{networks}]\ntargets = ['fd00::/64']\nmax_prefix = {{ v4 = 24, v6 = 56 }}\n");
-    let line = |networks: &str, wish: &Wish| explainer(&users(networks), &[]).packet(START, wish.sealed(START).as_bytes()).line();
+    let users = |networks: &str| {
+        format!(
+            "{ALICE}networks = [{networks}]\ntargets = ['fd00::/64']\nmax_prefix = {{ v4 = 24, v6 = 56 }}\n"
+        )
+    };
+    let line = |networks: &str, wish: &Wish| {
+        explainer(&users(networks), &[])
+            .packet(START, wish.sealed(START).as_bytes())
+            .line()
+    };
     let own = "its source address, if that is in the user's networks";
-    assert_eq!(line("'10.0.0.0/8'", &Wish::of("alice")), format!("admit: alice may open tcp/22 for {own} for 30s"));
-    assert!(line("'10.0.0.0/8', '2001:db8::/32'", &Wish::of("alice").target("fd00::5")).starts_with("admit: "));
+    assert_eq!(
+        line("'10.0.0.0/8'", &Wish::of("alice")),
+        format!("admit: alice may open tcp/22 for {own} for 30s")
+    );
+    assert!(
+        line(
+            "'10.0.0.0/8', '2001:db8::/32'",
+            &Wish::of("alice").target("fd00::5")
+        )
+        .starts_with("admit: ")
+    );
     let refused = line("'10.0.0.0/8'", &Wish::of("alice").services(&["tcp/80"]));
-    assert!(refused.contains("alice asked to open tcp/80 for its source address: a service is not among"), "{refused}");
+    assert!(
+        refused
+            .contains("alice asked to open tcp/80 for its source address: a service is not among"),
+        "{refused}"
+    );
     let refused = line("'10.0.0.0/8'", &Wish::of("alice").widened(96 + 16));
-    assert!(refused.contains("it asks for its source widened to /16, and at most /24"), "{refused}");
+    assert!(
+        refused.contains("it asks for its source widened to /16, and at most /24"),
+        "{refused}"
+    );
     let claimed = line("'10.0.0.0/8'", &Wish::of("alice").allow("192.0.2.7"));
     assert!(claimed.starts_with("refuse networks (step 9)"), "{claimed}");
-    assert!(explainer(ALICE, &[]).packet(START, b"junk").line().starts_with("drop length (step 1): 4 bytes, "));
+    assert!(
+        explainer(ALICE, &[])
+            .packet(START, b"junk")
+            .line()
+            .starts_with("drop length (step 1): 4 bytes, ")
+    );
 }
 
 #[test]
@@ -345,7 +597,10 @@ fn knocks_of_before_what_was_forgotten_say_so_and_so_does_a_clock_that_was_set_b
     assert!(!world.arrives(HOME, late.as_bytes()).admitted);
     let account = world.account.take().unwrap();
     assert!(
-        account.line().contains(&format!("made before {}, and this gate has forgotten", START.plus(seconds(10)))),
+        account.line().contains(&format!(
+            "made before {}, and this gate has forgotten",
+            START.plus(seconds(10))
+        )),
         "{}",
         account.line()
     );
@@ -356,7 +611,10 @@ fn knocks_of_before_what_was_forgotten_say_so_and_so_does_a_clock_that_was_set_b
     world.set_clock(START);
     assert!(!world.alice_knocks().admitted);
     let line = world.account.take().unwrap().line();
-    assert!(line.contains("the gate's clock stands 2h ahead of the system's"), "{line}");
+    assert!(
+        line.contains("the gate's clock stands 2h ahead of the system's"),
+        "{line}"
+    );
 }
 
 #[test]
@@ -367,28 +625,47 @@ fn the_steps_tell_how_far_a_datagram_came() {
             Outcome::Failed => '!',
             Outcome::NotReached => '-',
         };
-        account.steps().iter().map(|step| letter(step.outcome)).collect::<String>()
+        account
+            .steps()
+            .iter()
+            .map(|step| letter(step.outcome))
+            .collect::<String>()
     };
     let mut explainer = explainer(ALICE, &[]);
     let mut of = |packet: &[u8]| outcomes(&arrived(&mut explainer, START, HOME, packet));
     assert_eq!(of(Wish::of("alice").sealed(START).as_bytes()), "++++++++++");
-    assert_eq!(of(Wish::of("alice").services(&["tcp/23"]).sealed(START).as_bytes()), "++++++++!-");
-    assert_eq!(of(Wish::of("alice").sealed(START.minus(seconds(31))).as_bytes()), "++++++!---");
+    assert_eq!(
+        of(Wish::of("alice")
+            .services(&["tcp/23"])
+            .sealed(START)
+            .as_bytes()),
+        "++++++++!-"
+    );
+    assert_eq!(
+        of(Wish::of("alice")
+            .sealed(START.minus(seconds(31)))
+            .as_bytes()),
+        "++++++!---"
+    );
     assert_eq!(of(&[7; 200]), "+!--------");
     assert_eq!(of(&[7; 20]), "!---------");
 }
 
 #[test]
 fn quotas_that_are_not_whole_are_listed_with_the_least_left_first() {
-    let mut world =
-        World::new(&format!("{ALICE}quota = '3/min'\n[[user]]\nname = 'bob'\nkey = BOB\nservices = ['tcp/22']\nquota = '2/min'\n"));
+    let mut world = World::new(&format!(
+        "{ALICE}quota = '3/min'\n[[user]]\nname = 'bob'\nkey = BOB\nservices = ['tcp/22']\nquota = '2/min'\n"
+    ));
     let now = world.now;
     assert_eq!(world.core.gate().spent(now, 10), (Vec::new(), 0));
     world.alice_knocks();
     world.knock(&Wish::of("bob"), HOME);
     world.knock(&Wish::of("bob"), HOME);
     let (spent, more) = world.core.gate().spent(now, 10);
-    let said: Vec<(&str, u32)> = spent.iter().map(|Spent { user, left, .. }| (user.as_str(), *left)).collect();
+    let said: Vec<(&str, u32)> = spent
+        .iter()
+        .map(|Spent { user, left, .. }| (user.as_str(), *left))
+        .collect();
     assert_eq!((said, more), (vec![("bob", 0), ("alice", 2)], 0));
     assert_eq!(world.core.gate().spent(now, 1).1, 1);
     assert_eq!(world.core.gate().spent(now.plus(seconds(60)), 10).0, []);

@@ -12,23 +12,36 @@ const ALICE: &str = "[[user]]\nname = 'alice'\nkey = ALICE\nservices = ['tcp/22'
 fn assert_refused_behind_the_gate(outcome: &Outcome, rule: Rule) {
     assert!(outcome.admitted, "the gate itself had nothing against it");
     assert_eq!(outcome.reason, Some(Reason::Refuse(rule)));
-    let told = outcome.said.iter().filter(|line| line.contains("WARN") && line.contains("alice") && line.contains(rule.name()));
+    let told = outcome.said.iter().filter(|line| {
+        line.contains("WARN") && line.contains("alice") && line.contains(rule.name())
+    });
     assert!(told.count() >= 1, "{:?}", outcome.said);
 }
 
 #[test]
 pub(crate) fn while_the_disk_fails_nothing_opens_and_the_same_knock_stays_refused() {
     let mut world = World::new(ALICE);
-    world.store.with(|disk| disk.failing = Some("no space left on device".to_owned()));
+    world
+        .store
+        .with(|disk| disk.failing = Some("no space left on device".to_owned()));
     let knock = Wish::of("alice").sealed(world.now);
     let outcome = world.arrives(HOME, knock.as_bytes());
     assert_refused_behind_the_gate(&outcome, Rule::Store);
-    assert!(outcome.said[0].contains("no space left on device") && outcome.reports.is_empty(), "{outcome:?}");
+    assert!(
+        outcome.said[0].contains("no space left on device") && outcome.reports.is_empty(),
+        "{outcome:?}"
+    );
     // The mark may or may not be on the disk: it is as good as seen.
-    assert_eq!(world.arrives(HOME, knock.as_bytes()).reason, Some(Reason::Drop(Drop::Duplicate)));
+    assert_eq!(
+        world.arrives(HOME, knock.as_bytes()).reason,
+        Some(Reason::Drop(Drop::Duplicate))
+    );
     world.pass(seconds(2));
     world.store.with(|disk| disk.failing = None);
-    assert_eq!(world.arrives(HOME, knock.as_bytes()).reason, Some(Reason::Drop(Drop::Replay)));
+    assert_eq!(
+        world.arrives(HOME, knock.as_bytes()).reason,
+        Some(Reason::Drop(Drop::Replay))
+    );
     assert!(world.open().is_empty());
     assert!(world.alice_knocks().admitted, "a new knock is a new chance");
     assert_eq!(world.open().len(), 1);
@@ -43,17 +56,28 @@ fn while_the_disk_is_slow_nothing_opens_and_then_it_does() {
     assert!(world.open().is_empty());
     let outcome = world.disk_catches_up();
     assert!(matches!(outcome.reports[..], [Report::Opened { .. }]));
-    assert_eq!(world.remaining(), seconds(30), "the wait was not the user's fault");
+    assert_eq!(
+        world.remaining(),
+        seconds(30),
+        "the wait was not the user's fault"
+    );
 }
 
 #[test]
 pub(crate) fn a_firewall_that_fails_is_told_as_failed_and_the_next_knock_opens() {
     let mut world = World::new(ALICE);
-    world.firewall.with(|state| state.failing = Some("iptables-restore: exit status 4".to_owned()));
+    world
+        .firewall
+        .with(|state| state.failing = Some("iptables-restore: exit status 4".to_owned()));
     let outcome = world.alice_knocks();
     assert_refused_behind_the_gate(&outcome, Rule::Firewall);
-    assert!(matches!(&outcome.reports[..], [Report::Refused { rule: Rule::Firewall, why, .. }] if why.contains("exit status 4")));
-    assert!(world.open().is_empty() && world.desk.grants().next().is_none(), "what is not open is not in the ledger");
+    assert!(
+        matches!(&outcome.reports[..], [Report::Refused { rule: Rule::Firewall, why, .. }] if why.contains("exit status 4"))
+    );
+    assert!(
+        world.open().is_empty() && world.desk.grants().next().is_none(),
+        "what is not open is not in the ledger"
+    );
     world.firewall.with(|state| state.failing = None);
     world.alice_knocks();
     assert_eq!(world.open().len(), 1);
@@ -64,7 +88,9 @@ fn a_firewall_that_fails_to_extend_leaves_the_door_as_it_was() {
     let mut world = World::new(ALICE);
     world.alice_knocks();
     world.pass(seconds(20));
-    world.firewall.with(|state| state.failing = Some("busy".to_owned()));
+    world
+        .firewall
+        .with(|state| state.failing = Some("busy".to_owned()));
     assert_refused_behind_the_gate(&world.alice_knocks(), Rule::Firewall);
     assert_eq!(world.remaining(), seconds(10));
 }
@@ -73,11 +99,17 @@ fn a_firewall_that_fails_to_extend_leaves_the_door_as_it_was() {
 fn a_firewall_that_fails_to_close_is_asked_again_every_second_until_the_door_is_closed() {
     let mut world = World::new(ALICE);
     world.alice_knocks();
-    world.firewall.with(|state| state.failing = Some("busy".to_owned()));
+    world
+        .firewall
+        .with(|state| state.failing = Some("busy".to_owned()));
     let before = world.firewall.with(|state| state.batches);
     world.pass(seconds(35));
     assert_eq!(world.firewall.with(|state| state.batches) - before, 6);
-    assert_eq!((world.open().len(), world.desk.grants().count()), (1, 1), "a door that is open is never forgotten");
+    assert_eq!(
+        (world.open().len(), world.desk.grants().count()),
+        (1, 1),
+        "a door that is open is never forgotten"
+    );
     world.firewall.with(|state| state.failing = None);
     world.pass(seconds(1));
     assert!(world.open().is_empty() && world.desk.grants().next().is_none());
@@ -107,7 +139,9 @@ pub(crate) fn a_monitor_with_a_shorter_maximum_refuses_what_the_engine_clipped_b
 fn a_config_that_the_firewall_does_not_take_changes_nothing() {
     let mut world = World::new(ALICE);
     world.alice_knocks();
-    world.firewall.with(|state| state.failing = Some("busy".to_owned()));
+    world
+        .firewall
+        .with(|state| state.failing = Some("busy".to_owned()));
     let others = load("[[user]]\nname = 'bob'\nkey = BOB\nservices = ['tcp/22']\n").0;
     assert!(world.desk.reload(&others, world.steady).is_err());
     world.firewall.with(|state| state.failing = None);
@@ -120,10 +154,21 @@ fn a_config_that_the_firewall_does_not_take_changes_nothing() {
 fn an_order_that_cannot_be_given_is_a_firewall_that_fails_and_nobody_waits_for_it() {
     let mut world = World::new(ALICE);
     let knock = Wish::of("alice").sealed(world.now);
-    let datagram = Datagram::new(address(HOME), address("198.51.100.1"), 62201, knock.as_bytes());
+    let datagram = Datagram::new(
+        address(HOME),
+        address("198.51.100.1"),
+        62201,
+        knock.as_bytes(),
+    );
     let commit = world.core.datagram(world.now, &datagram).unwrap();
     let order = world.core.stored(commit.ticket, Ok(())).unwrap();
     assert!(!world.core.is_idle());
     world.core.not_ordered(&order, "the monitor is gone");
-    assert_eq!((world.count(Reason::Refuse(Rule::Firewall)), world.core.is_idle()), (1, true));
+    assert_eq!(
+        (
+            world.count(Reason::Refuse(Rule::Firewall)),
+            world.core.is_idle()
+        ),
+        (1, true)
+    );
 }

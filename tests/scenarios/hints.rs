@@ -50,7 +50,10 @@ fn a_table_that_is_late_by_a_step_costs_nothing_and_a_later_one_stops_nobody_for
     world.pass(seconds(128));
     let outcome = world.alice_knocks();
     assert_eq!(outcome.reason, UNKNOWN);
-    assert!(world.open().is_empty() && outcome.said.is_empty(), "{outcome:?}");
+    assert!(
+        world.open().is_empty() && outcome.said.is_empty(),
+        "{outcome:?}"
+    );
     world.tables_stuck = false;
     world.set_clock(world.now);
     assert!(world.alice_knocks().admitted);
@@ -59,25 +62,45 @@ fn a_table_that_is_late_by_a_step_costs_nothing_and_a_later_one_stops_nobody_for
 #[test]
 fn a_gate_without_any_table_knows_nobody_and_wants_one() {
     let mut world = World::of_alice();
-    assert_eq!(world.core.gate().hint_rows(), 2, "one for each of two steps");
+    assert_eq!(
+        world.core.gate().hint_rows(),
+        2,
+        "one for each of two steps"
+    );
     world.core.gate().install(HintTable::empty());
     assert_eq!(world.core.gate().hint_rows(), 0);
     assert_eq!(world.alice_knocks().reason, UNKNOWN);
-    assert_eq!(world.core.gate().table_wanted(START), Some(27_500_000..=27_500_001));
+    assert_eq!(
+        world.core.gate().table_wanted(START),
+        Some(27_500_000..=27_500_001)
+    );
 }
 
 #[test]
 fn of_two_users_under_one_hint_the_one_whose_mac_it_is_gets_in() {
-    let user = |name: &str, key: &str| format!("[[user]]\nname = '{name}'\nkey = {key}\nservices = ['tcp/22']\n");
+    let user = |name: &str, key: &str| {
+        format!("[[user]]\nname = '{name}'\nkey = {key}\nservices = ['tcp/22']\n")
+    };
     let mut world = World::new(&(user("alice", "ALICE") + &user("bob", "BOB")));
     let steps = 27_500_000..=27_500_001;
     // Nobody can make two hints the same; a table can say so all the same.
     let bobs = world.core.gate().hint_keys().iter().nth(1).unwrap().clone();
-    world.core.gate().install(HintTable::build(&[bobs.clone(), bobs].into_iter().collect(), steps));
+    world.core.gate().install(HintTable::build(
+        &[bobs.clone(), bobs].into_iter().collect(),
+        steps,
+    ));
     let knock = Wish::of("bob").sealed(world.now);
     let mut changed = knock.as_bytes().to_vec();
     changed[100] ^= 1;
-    assert_eq!(world.arrives(HOME, &changed).reason, Some(Reason::Drop(Drop::BadMac)), "it is neither's");
+    assert_eq!(
+        world.arrives(HOME, &changed).reason,
+        Some(Reason::Drop(Drop::BadMac)),
+        "it is neither's"
+    );
     assert!(world.arrives(HOME, knock.as_bytes()).admitted);
-    assert_eq!(world.open(), ["bob 192.0.2.7/32 [tcp/22]"], "and alice, whose row comes first, is not in his way");
+    assert_eq!(
+        world.open(),
+        ["bob 192.0.2.7/32 [tcp/22]"],
+        "and alice, whose row comes first, is not in his way"
+    );
 }

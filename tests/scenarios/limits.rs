@@ -7,7 +7,9 @@ use crate::wishes::{HOME, Wish};
 use crate::world::{World, seconds};
 
 fn two_users() -> World {
-    let user = |name: &str, key: &str| format!("[[user]]\nname = '{name}'\nkey = {key}\nservices = ['tcp/22']\nquota = '2/min'\n");
+    let user = |name: &str, key: &str| {
+        format!("[[user]]\nname = '{name}'\nkey = {key}\nservices = ['tcp/22']\nquota = '2/min'\n")
+    };
     World::new(&(user("alice", "ALICE") + &user("bob", "BOB")))
 }
 
@@ -16,14 +18,20 @@ pub(crate) fn a_spent_quota_refuses_and_comes_back_with_time() {
     let mut world = two_users();
     assert!(world.alice_knocks().admitted && world.alice_knocks().admitted);
     assert_refused(&mut world, |world| world.alice_knocks(), Rule::Quota);
-    assert!(world.knock(&Wish::of("bob"), HOME).admitted, "the quota is one user's own");
+    assert!(
+        world.knock(&Wish::of("bob"), HOME).admitted,
+        "the quota is one user's own"
+    );
     world.pass(seconds(29));
     assert_refused(&mut world, |world| world.alice_knocks(), Rule::Quota);
     world.pass(seconds(1));
     assert!(world.alice_knocks().admitted);
     assert_refused(&mut world, |world| world.alice_knocks(), Rule::Quota);
     world.pass(seconds(3600));
-    assert!(world.alice_knocks().admitted && world.alice_knocks().admitted, "the whole of it, and no more");
+    assert!(
+        world.alice_knocks().admitted && world.alice_knocks().admitted,
+        "the whole of it, and no more"
+    );
     assert_refused(&mut world, |world| world.alice_knocks(), Rule::Quota);
 }
 
@@ -47,12 +55,18 @@ fn a_closing_knock_counts_too() {
     let mut world = two_users();
     world.alice_knocks();
     assert!(world.knock(&Wish::of("alice").close(), HOME).admitted);
-    assert_refused(&mut world, |world| world.knock(&Wish::of("alice").close(), HOME), Rule::Quota);
+    assert_refused(
+        &mut world,
+        |world| world.knock(&Wish::of("alice").close(), HOME),
+        Rule::Quota,
+    );
 }
 
 #[test]
 fn marks_are_remembered_for_no_longer_than_the_window_needs() {
-    let mut world = World::new("[[user]]\nname = 'alice'\nkey = ALICE\nservices = ['tcp/22']\nquota = '100/s'\n");
+    let mut world = World::new(
+        "[[user]]\nname = 'alice'\nkey = ALICE\nservices = ['tcp/22']\nquota = '100/s'\n",
+    );
     for _ in 0..600 {
         assert!(world.alice_knocks().admitted);
         world.pass(seconds(1));
@@ -65,14 +79,22 @@ fn marks_are_remembered_for_no_longer_than_the_window_needs() {
 /// A disk that hangs must not let the engine's memory grow without end.
 #[test]
 fn when_too_many_knocks_wait_for_the_disk_the_next_is_refused() {
-    let mut world = World::new("[[user]]\nname = 'alice'\nkey = ALICE\nservices = ['tcp/22']\nquota = '100000/s'\n");
+    let mut world = World::new(
+        "[[user]]\nname = 'alice'\nkey = ALICE\nservices = ['tcp/22']\nquota = '100000/s'\n",
+    );
     world.disk_slow = true;
-    let waiting = (0..5000).take_while(|_| world.alice_knocks().reason.is_none()).count();
+    let waiting = (0..5000)
+        .take_while(|_| world.alice_knocks().reason.is_none())
+        .count();
     assert_eq!(waiting, 4096);
     assert_eq!(world.count(Reason::Refuse(Rule::Store)), 1);
     assert!(world.open().is_empty());
     world.disk_slow = false;
     world.disk_catches_up();
-    assert_eq!(world.open(), ["alice 192.0.2.7/32 [tcp/22]"], "and then all is as it should be");
+    assert_eq!(
+        world.open(),
+        ["alice 192.0.2.7/32 [tcp/22]"],
+        "and then all is as it should be"
+    );
     assert!(world.alice_knocks().admitted);
 }

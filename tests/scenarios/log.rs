@@ -15,7 +15,10 @@ impl Lines {
 
     pub(crate) fn at_info_or_above(&self) -> Vec<String> {
         let all = String::from_utf8(self.0.lock().unwrap().clone()).unwrap();
-        all.lines().filter(|line| !line.trim_start().starts_with("DEBUG")).map(str::to_owned).collect()
+        all.lines()
+            .filter(|line| !line.trim_start().starts_with("DEBUG"))
+            .map(str::to_owned)
+            .collect()
     }
 }
 

@@ -1,7 +1,12 @@
 //! Stories of knocks, from the client's request to the firewall and back to closed, under a virtual clock.
 //!
 //! Everything but the sockets, the threads and the kernel is the real thing: `world.rs` says which.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic
+)]
 
 mod admit;
 mod clocks;

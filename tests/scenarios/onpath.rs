@@ -20,24 +20,43 @@ fn a_knock_that_was_held_back_opens_once_within_the_window_and_for_the_address_i
     let knock = Wish::of("alice").allow(HOME).sealed(world.now);
     world.pass(seconds(29));
     assert!(world.arrives(THIEF, knock.as_bytes()).admitted);
-    assert_eq!(world.open(), ["alice 192.0.2.7/32 [tcp/22]"], "alice's door, not the thief's");
-    assert_dropped(&mut world, |world| world.arrives(HOME, knock.as_bytes()), Drop::Duplicate);
+    assert_eq!(
+        world.open(),
+        ["alice 192.0.2.7/32 [tcp/22]"],
+        "alice's door, not the thief's"
+    );
+    assert_dropped(
+        &mut world,
+        |world| world.arrives(HOME, knock.as_bytes()),
+        Drop::Duplicate,
+    );
     world.pass(seconds(1));
     let late = Wish::of("alice").allow(HOME).sealed(world.now);
     world.pass(seconds(31));
-    assert_dropped(&mut world, |world| world.arrives(THIEF, late.as_bytes()), Drop::TooOld);
+    assert_dropped(
+        &mut world,
+        |world| world.arrives(THIEF, late.as_bytes()),
+        Drop::TooOld,
+    );
 }
 
 /// What SECURITY.md says is not protected, and what an administrator can do about it.
 #[test]
-fn a_knock_for_its_own_source_opens_for_whoever_sends_it_first_unless_only_the_claimed_address_counts() {
+fn a_knock_for_its_own_source_opens_for_whoever_sends_it_first_unless_only_the_claimed_address_counts()
+ {
     let mut world = World::of_alice();
     let knock = Wish::of("alice").sealed(world.now);
     assert!(world.arrives(THIEF, knock.as_bytes()).admitted);
     assert_eq!(world.open(), ["alice 203.0.113.66/32 [tcp/22]"]);
-    let mut world = World::new("[[user]]\nname = 'alice'\nkey = ALICE\nservices = ['tcp/22']\ngrant_to = 'claimed'\n");
+    let mut world = World::new(
+        "[[user]]\nname = 'alice'\nkey = ALICE\nservices = ['tcp/22']\ngrant_to = 'claimed'\n",
+    );
     let knock = Wish::of("alice").sealed(world.now);
-    assert_refused(&mut world, |world| world.arrives(THIEF, knock.as_bytes()), Rule::GrantTo);
+    assert_refused(
+        &mut world,
+        |world| world.arrives(THIEF, knock.as_bytes()),
+        Rule::GrantTo,
+    );
     assert!(world.open().is_empty());
 }
 
@@ -46,20 +65,44 @@ fn a_knock_that_comes_again_after_its_door_was_closed_opens_nothing() {
     let mut world = World::of_alice();
     let knock = Wish::of("alice").allow(HOME).sealed(world.now);
     assert!(world.arrives(HOME, knock.as_bytes()).admitted);
-    assert!(world.knock(&Wish::of("alice").allow(HOME).close(), HOME).admitted);
-    assert_dropped(&mut world, |world| world.arrives(THIEF, knock.as_bytes()), Drop::Duplicate);
+    assert!(
+        world
+            .knock(&Wish::of("alice").allow(HOME).close(), HOME)
+            .admitted
+    );
+    assert_dropped(
+        &mut world,
+        |world| world.arrives(THIEF, knock.as_bytes()),
+        Drop::Duplicate,
+    );
     world.pass(seconds(2));
-    assert_dropped(&mut world, |world| world.arrives(THIEF, knock.as_bytes()), Drop::Replay);
+    assert_dropped(
+        &mut world,
+        |world| world.arrives(THIEF, knock.as_bytes()),
+        Drop::Replay,
+    );
     assert!(world.open().is_empty());
 }
 
 #[test]
 fn a_knock_for_one_gate_is_nothing_but_random_bytes_at_another_that_has_the_same_user_and_key() {
     let mut world = World::of_alice();
-    for gate in ["gate.example.net", "gate.example.or", "gate.example.org.", "GATE.example.org"] {
-        let keys = UserKeys::derive(&GateName::new(gate).unwrap(), &KeyMaterial::shared(&key("alice")));
+    for gate in [
+        "gate.example.net",
+        "gate.example.or",
+        "gate.example.org.",
+        "GATE.example.org",
+    ] {
+        let keys = UserKeys::derive(
+            &GateName::new(gate).unwrap(),
+            &KeyMaterial::shared(&key("alice")),
+        );
         let knock = seal_at_random(&keys, &Wish::of("alice").request(world.now)).unwrap();
-        assert_dropped(&mut world, |world| world.arrives(HOME, knock.as_bytes()), Drop::UnknownHint);
+        assert_dropped(
+            &mut world,
+            |world| world.arrives(HOME, knock.as_bytes()),
+            Drop::UnknownHint,
+        );
     }
     assert!(world.alice_knocks().admitted, "the key itself is right");
 }
@@ -68,13 +111,19 @@ fn a_knock_for_one_gate_is_nothing_but_random_bytes_at_another_that_has_the_same
 #[test]
 fn a_gate_that_lost_its_marks_takes_knocks_of_the_last_window_again_and_none_older() {
     let mut world = World::of_alice();
-    let (old, recent) = (Wish::of("alice").sealed(world.now), Wish::of("alice").sealed(world.now.plus(seconds(20))));
+    let (old, recent) = (
+        Wish::of("alice").sealed(world.now),
+        Wish::of("alice").sealed(world.now.plus(seconds(20))),
+    );
     assert!(world.arrives(HOME, old.as_bytes()).admitted);
     world.pass(seconds(20));
     assert!(world.arrives(HOME, recent.as_bytes()).admitted);
     world.pass(seconds(11));
     world.store = MemoryStore::default();
     world.restart_engine();
-    assert_eq!(world.arrives(HOME, old.as_bytes()).reason, Some(Reason::Drop(Drop::TooOld)));
+    assert_eq!(
+        world.arrives(HOME, old.as_bytes()).reason,
+        Some(Reason::Drop(Drop::TooOld))
+    );
     assert!(world.arrives(HOME, recent.as_bytes()).admitted);
 }

@@ -15,7 +15,10 @@ fn a_fresh_engine_refuses_the_knock_that_the_last_one_admitted() {
     world.pass(seconds(2));
     world.restart_engine();
     assert_eq!(world.core.gate().marks(), 1);
-    assert_eq!(world.arrives(HOME, first.as_bytes()).reason, Some(Reason::Drop(Drop::Replay)));
+    assert_eq!(
+        world.arrives(HOME, first.as_bytes()).reason,
+        Some(Reason::Drop(Drop::Replay))
+    );
     assert!(world.alice_knocks().admitted, "a new knock is admitted");
 }
 
@@ -25,12 +28,19 @@ fn a_fresh_engine_keeps_the_clock_from_counting_backwards() {
     let first = Wish::of("alice").sealed(world.now);
     world.arrives(HOME, first.as_bytes());
     world.pass(seconds(60));
-    assert!(world.alice_knocks().admitted, "the mark of the first knock may be forgotten from now on");
+    assert!(
+        world.alice_knocks().admitted,
+        "the mark of the first knock may be forgotten from now on"
+    );
     assert_eq!(world.store.with(|disk| disk.kept.marks.len()), 1);
     world.set_clock(START);
     world.restart_engine();
     let outcome = world.arrives(HOME, first.as_bytes());
-    assert_eq!(outcome.reason, Some(Reason::Drop(Drop::TooOld)), "though by the system's clock it is fresh");
+    assert_eq!(
+        outcome.reason,
+        Some(Reason::Drop(Drop::TooOld)),
+        "though by the system's clock it is fresh"
+    );
 }
 
 #[test]
@@ -42,7 +52,10 @@ fn a_wider_window_in_the_new_config_does_not_bring_back_what_was_forgotten() {
     world.alice_knocks();
     world.settings.gate.window = seconds(300);
     world.restart_engine();
-    assert_eq!(world.arrives(HOME, first.as_bytes()).reason, Some(Reason::Drop(Drop::TooOld)));
+    assert_eq!(
+        world.arrives(HOME, first.as_bytes()).reason,
+        Some(Reason::Drop(Drop::TooOld))
+    );
 }
 
 #[test]
@@ -61,7 +74,11 @@ fn a_fresh_monitor_closes_what_came_due_while_none_ran() {
     let mut world = World::new(ALICE);
     world.alice_knocks();
     world.steady = world.steady.plus(seconds(30));
-    assert_eq!(world.open().len(), 1, "this firewall does not end grants by itself");
+    assert_eq!(
+        world.open().len(),
+        1,
+        "this firewall does not end grants by itself"
+    );
     world.restart_monitor();
     assert!(world.open().is_empty());
 }

@@ -10,21 +10,29 @@ use crate::world::{World, key, load};
 
 #[test]
 fn of_two_users_with_one_hint_and_one_key_the_first_is_admitted() {
-    let (mut settings, mut keys) = load("[[user]]\nname = 'alice'\nkey = ALICE\nservices = ['tcp/22']\n");
+    let (mut settings, mut keys) =
+        load("[[user]]\nname = 'alice'\nkey = ALICE\nservices = ['tcp/22']\n");
     keys.push(KeyMaterial::shared(&key("alice")));
-    let twin = Policy { user: "twin".to_owned(), services: vec!["tcp/80".parse().unwrap()], ..settings.policies[0].clone() };
+    let twin = Policy {
+        user: "twin".to_owned(),
+        services: vec!["tcp/80".parse().unwrap()],
+        ..settings.policies[0].clone()
+    };
     settings.policies.push(twin);
     let mut world = World::of(settings, keys);
     world.alice_knocks();
     assert_eq!(world.open(), ["alice 192.0.2.7/32 [tcp/22]"]);
     // Her policy speaks, not that of whoever else has the key.
-    assert!(!world.knock(&Wish::of("alice").services(&["tcp/80"]), HOME).admitted);
+    assert!(
+        !world
+            .knock(&Wish::of("alice").services(&["tcp/80"]), HOME)
+            .admitted
+    );
     assert_eq!(world.open().len(), 1);
 }
 
 #[test]
 fn a_config_with_two_equal_keys_is_refused() {
-    let text =
-        "[[user]]\nname = 'alice'\nkey = ALICE\nservices = ['tcp/22']\n\n[[user]]\nname = 'adam'\nkey = ALICE\nservices = ['tcp/22']\n";
+    let text = "[[user]]\nname = 'alice'\nkey = ALICE\nservices = ['tcp/22']\n\n[[user]]\nname = 'adam'\nkey = ALICE\nservices = ['tcp/22']\n";
     assert!(std::panic::catch_unwind(|| load(text)).is_err());
 }

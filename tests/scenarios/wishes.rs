@@ -3,7 +3,9 @@
 use postern::address;
 use postern::client::seal_at_random;
 use postern::time::Timestamp;
-use postern_proto::{Action, Allow, Code, GateName, Item, KeyMaterial, Request, Sealed, ServiceName, UserKeys};
+use postern_proto::{
+    Action, Allow, Code, GateName, Item, KeyMaterial, Request, Sealed, ServiceName, UserKeys,
+};
 
 use crate::world::{self, GATE, Outcome, World};
 
@@ -38,7 +40,10 @@ impl Wish {
 
     /// For an address or network that the knock names.
     pub(crate) fn allow(mut self, network: &str) -> Self {
-        let network = network.parse().or_else(|_| network.parse().map(address::host)).unwrap();
+        let network = network
+            .parse()
+            .or_else(|_| network.parse().map(address::host))
+            .unwrap();
         let (address, prefix) = address::network_to_wire(network);
         self.request.allow = Allow::Network { address, prefix };
         self
@@ -73,12 +78,18 @@ impl Wish {
 
     /// The request, made at this time.
     pub(crate) fn request(&self, now: Timestamp) -> Request {
-        Request { timestamp_ms: now.as_millis(), ..self.request.clone() }
+        Request {
+            timestamp_ms: now.as_millis(),
+            ..self.request.clone()
+        }
     }
 
     /// The packet, made at this time.
     pub(crate) fn sealed(&self, now: Timestamp) -> Sealed {
-        let keys = UserKeys::derive(&GateName::new(GATE).unwrap(), &KeyMaterial::shared(&world::key(self.user)));
+        let keys = UserKeys::derive(
+            &GateName::new(GATE).unwrap(),
+            &KeyMaterial::shared(&world::key(self.user)),
+        );
         seal_at_random(&keys, &self.request(now)).unwrap()
     }
 }

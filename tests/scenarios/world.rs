@@ -95,7 +95,10 @@ impl World {
     /// Also with settings that no config file can have.
     pub(crate) fn of(settings: Settings, keys: Vec<KeyMaterial>) -> Self {
         let log = Lines::default();
-        let lines = tracing_subscriber::fmt().with_max_level(tracing::Level::DEBUG).with_ansi(false).without_time();
+        let lines = tracing_subscriber::fmt()
+            .with_max_level(tracing::Level::DEBUG)
+            .with_ansi(false)
+            .without_time();
         let _logged = tracing::subscriber::set_default(lines.with_writer(log.clone()).finish());
         let firewall = MemoryBackend::default();
         let (wire, capture) = wire();
@@ -127,8 +130,17 @@ impl World {
     pub(crate) fn arrives(&mut self, source: &str, payload: &[u8]) -> Outcome {
         let before = self.core.gate().counters().clone();
         self.log.clear();
-        self.wire.send(Datagram::new(address(source), address("198.51.100.1"), 62201, payload)).unwrap();
-        let Ok(Caught::Datagram(datagram)) = self.capture.next() else { panic!("the wire lost it") };
+        self.wire
+            .send(Datagram::new(
+                address(source),
+                address("198.51.100.1"),
+                62201,
+                payload,
+            ))
+            .unwrap();
+        let Ok(Caught::Datagram(datagram)) = self.capture.next() else {
+            panic!("the wire lost it")
+        };
         let reports = match self.core.datagram(self.now, &datagram) {
             Some(commit) if self.disk_slow => {
                 self.waiting.push(commit);
@@ -138,7 +150,10 @@ impl World {
             None => Vec::new(),
         };
         let outcome = self.outcome(&before, reports);
-        assert!(outcome.admitted || outcome.reason.is_some(), "every datagram is counted");
+        assert!(
+            outcome.admitted || outcome.reason.is_some(),
+            "every datagram is counted"
+        );
         if self.core.gate().table_wanted(self.now).is_none() {
             self.is_explained(&datagram, &outcome);
         }
@@ -151,8 +166,16 @@ impl World {
         // What comes after the gate, steps 11 and 12, is not explained.
         let at_the_gate = outcome.reason.filter(|_| !outcome.admitted);
         assert_eq!(account.reason(), at_the_gate, "{}", account.line());
-        let failed = account.steps().into_iter().find(|step| step.outcome == explain::Outcome::Failed);
-        assert_eq!(failed.map(|step| step.number), at_the_gate.map(Reason::step), "{}", account.line());
+        let failed = account
+            .steps()
+            .into_iter()
+            .find(|step| step.outcome == explain::Outcome::Failed);
+        assert_eq!(
+            failed.map(|step| step.number),
+            at_the_gate.map(Reason::step),
+            "{}",
+            account.line()
+        );
         self.account = Some(account);
     }
 
@@ -161,7 +184,10 @@ impl World {
         let before = self.core.gate().counters().clone();
         self.log.clear();
         let waiting = std::mem::take(&mut self.waiting);
-        let reports = waiting.iter().flat_map(|commit| self.commit(commit)).collect();
+        let reports = waiting
+            .iter()
+            .flat_map(|commit| self.commit(commit))
+            .collect();
         self.outcome(&before, reports)
     }
 
@@ -192,14 +218,34 @@ impl World {
 
     /// The monitor dies, and a fresh one finds the firewall as it is.
     pub(crate) fn restart_monitor(&mut self) {
-        self.desk = Desk::open(&self.settings, Box::new(self.firewall.clone()), None, self.steady).unwrap();
+        self.desk = Desk::open(
+            &self.settings,
+            Box::new(self.firewall.clone()),
+            None,
+            self.steady,
+        )
+        .unwrap();
     }
 
     /// What the firewall lets through, `alice 192.0.2.7/32 tcp/22`, in the order of its making.
     pub(crate) fn open(&self) -> Vec<String> {
-        let target = |grant: &Grant| grant.target.map(|target| format!(" at {target}")).unwrap_or_default();
-        let said = |grant: &Grant| format!("{} {} {:?}{}", grant.user, grant.allow, grant.services, target(grant));
-        self.firewall.with(|state| state.open.iter().map(said).collect())
+        let target = |grant: &Grant| {
+            grant
+                .target
+                .map(|target| format!(" at {target}"))
+                .unwrap_or_default()
+        };
+        let said = |grant: &Grant| {
+            format!(
+                "{} {} {:?}{}",
+                grant.user,
+                grant.allow,
+                grant.services,
+                target(grant)
+            )
+        };
+        self.firewall
+            .with(|state| state.open.iter().map(said).collect())
     }
 
     /// How long the only grant has still to go.
@@ -216,7 +262,12 @@ impl World {
 
     /// What the engine's loop does a few times a second.
     fn look_at_clocks(&mut self) {
-        if let Some(steps) = self.core.gate().table_wanted(self.now).filter(|_| !self.tables_stuck) {
+        if let Some(steps) = self
+            .core
+            .gate()
+            .table_wanted(self.now)
+            .filter(|_| !self.tables_stuck)
+        {
             let table = HintTable::build(&self.core.gate().hint_keys(), steps);
             self.core.gate().install(table);
         }
@@ -224,35 +275,69 @@ impl World {
 
     /// Steps 11 and 12, with the bytes that pass between the processes.
     fn commit(&mut self, commit: &Commit) -> Vec<Report> {
-        let stored = self.store.commit(&[commit.record], commit.tide).map_err(|error| error.to_string());
-        let Some(order) = self.core.stored(commit.ticket, stored.as_ref().copied().map_err(String::as_str)) else { return Vec::new() };
+        let stored = self
+            .store
+            .commit(&[commit.record], commit.tide)
+            .map_err(|error| error.to_string());
+        let Some(order) = self.core.stored(
+            commit.ticket,
+            stored.as_ref().copied().map_err(String::as_str),
+        ) else {
+            return Vec::new();
+        };
         let order: Order = order::decode(&order::encode(&order).unwrap()).unwrap();
         let reports = self.desk.serve(self.steady, vec![order]);
         for report in &reports {
-            self.core.reported(order::decode(&order::encode(report).unwrap()).unwrap());
+            self.core
+                .reported(order::decode(&order::encode(report).unwrap()).unwrap());
         }
         reports
     }
 
     fn outcome(&mut self, before: &Counters, reports: Vec<Report>) -> Outcome {
         let after = self.core.gate().counters();
-        let given: Vec<Reason> = before.iter().zip(after.iter()).filter(|(one, other)| one.1 != other.1).map(|(one, _)| one.0).collect();
+        let given: Vec<Reason> = before
+            .iter()
+            .zip(after.iter())
+            .filter(|(one, other)| one.1 != other.1)
+            .map(|(one, _)| one.0)
+            .collect();
         assert!(given.len() <= 1, "one datagram, one reason: {given:?}");
         given.iter().for_each(|reason| reasons::was_given(*reason));
-        Outcome { admitted: after.admitted > before.admitted, reason: given.first().copied(), reports, said: self.log.at_info_or_above() }
+        Outcome {
+            admitted: after.admitted > before.admitted,
+            reason: given.first().copied(),
+            reports,
+            said: self.log.at_info_or_above(),
+        }
     }
 }
 
-fn engine(settings: &Settings, keys: &[KeyMaterial], users: &str, kept: Kept, now: Timestamp) -> Core {
+fn engine(
+    settings: &Settings,
+    keys: &[KeyMaterial],
+    users: &str,
+    kept: Kept,
+    now: Timestamp,
+) -> Core {
     Core::new(gate(settings, keys, users, kept), GATE, now)
 }
 
 fn explainer(settings: &Settings, keys: &[KeyMaterial], users: &str, kept: Kept) -> Explainer {
-    Explainer::new(gate(settings, keys, users, kept), settings.gate.name.clone(), Vec::new(), Vec::new())
+    Explainer::new(
+        gate(settings, keys, users, kept),
+        settings.gate.name.clone(),
+        Vec::new(),
+        Vec::new(),
+    )
 }
 
 fn gate(settings: &Settings, keys: &[KeyMaterial], users: &str, kept: Kept) -> Gate {
-    let codes: Vec<Option<CodeKey>> = if users.is_empty() { Vec::new() } else { load_all(users).codes };
+    let codes: Vec<Option<CodeKey>> = if users.is_empty() {
+        Vec::new()
+    } else {
+        load_all(users).codes
+    };
     let mut gate = Gate::of(settings.clone(), keys, []).with_codes(codes);
     gate.recall(kept);
     gate
@@ -268,16 +353,30 @@ pub(crate) fn load(users: &str) -> (Settings, Vec<KeyMaterial>) {
 pub(crate) fn load_all(users: &str) -> Loaded {
     let mut text = format!("[gate]\nname = '{GATE}'\n\n{users}");
     for name in ["ALICE", "BOB"] {
-        text = text.replace(&format!("key = {name}"), &format!("key = '{}'", &*key(&name.to_lowercase()).to_base64()));
+        text = text.replace(
+            &format!("key = {name}"),
+            &format!("key = '{}'", &*key(&name.to_lowercase()).to_base64()),
+        );
     }
-    let file = BundleFile { path: "/etc/postern/posternd.toml".into(), text: text.into() };
-    config::load(&Bundle { main: Some(file), ..Bundle::default() }).unwrap_or_else(|problems| panic!("{problems}"))
+    let file = BundleFile {
+        path: "/etc/postern/posternd.toml".into(),
+        text: text.into(),
+    };
+    config::load(&Bundle {
+        main: Some(file),
+        ..Bundle::default()
+    })
+    .unwrap_or_else(|problems| panic!("{problems}"))
 }
 
 /// A user's shared key.
 pub(crate) fn key(user: &str) -> SharedKey {
     let letter = user.as_bytes()[0];
-    if letter == b'a' { SharedKey::from_bytes(crate::forge::packet::SHARED_KEY) } else { SharedKey::from_bytes([letter; 32]) }
+    if letter == b'a' {
+        SharedKey::from_bytes(crate::forge::packet::SHARED_KEY)
+    } else {
+        SharedKey::from_bytes([letter; 32])
+    }
 }
 
 pub(crate) fn address(text: &str) -> IpAddr {

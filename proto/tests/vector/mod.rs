@@ -7,7 +7,8 @@ use std::net::Ipv6Addr;
 use std::path::Path;
 
 use postern_proto::{
-    Action, Allow, Code, Item, KeyMaterial, PresharedKey, PrivateKey, Protocol, PublicKey, Request, Service, ServiceName, SharedKey,
+    Action, Allow, Code, Item, KeyMaterial, PresharedKey, PrivateKey, Protocol, PublicKey, Request,
+    Service, ServiceName, SharedKey,
 };
 use serde::{Deserialize, Deserializer};
 
@@ -43,8 +44,16 @@ pub(crate) struct Vector {
 #[derive(Deserialize)]
 #[serde(tag = "kind", rename_all = "lowercase", deny_unknown_fields)]
 pub(crate) enum Key {
-    Shared { shared_key: Hex },
-    Pair { client_private: Hex, client_public: Hex, gate_private: Hex, gate_public: Hex, psk: Option<Hex> },
+    Shared {
+        shared_key: Hex,
+    },
+    Pair {
+        client_private: Hex,
+        client_public: Hex,
+        gate_private: Hex,
+        gate_public: Hex,
+        psk: Option<Hex>,
+    },
 }
 
 /// The gate that receives it, where it differs from the one that the knock is for.
@@ -100,19 +109,28 @@ impl<'de> Deserialize<'de> for Hex {
         let digit = |digit: u8| match digit {
             b'0'..=b'9' => Ok(digit - b'0'),
             b'a'..=b'f' => Ok(digit - b'a' + 10),
-            _ => Err(serde::de::Error::custom(format!("{text:?} is not lower-case hex"))),
+            _ => Err(serde::de::Error::custom(format!(
+                "{text:?} is not lower-case hex"
+            ))),
         };
         let (pairs, []) = text.as_bytes().as_chunks::<2>() else {
             return Err(serde::de::Error::custom("half a byte"));
         };
-        pairs.iter().map(|&[high, low]| Ok(digit(high)? << 4 | digit(low)?)).collect::<Result<_, _>>().map(Hex)
+        pairs
+            .iter()
+            .map(|&[high, low]| Ok(digit(high)? << 4 | digit(low)?))
+            .collect::<Result<_, _>>()
+            .map(Hex)
     }
 }
 
 impl Hex {
     /// The bytes of a field whose length is fixed.
     pub(crate) fn array<const N: usize>(&self) -> [u8; N] {
-        self.0.as_slice().try_into().expect("the field has its length")
+        self.0
+            .as_slice()
+            .try_into()
+            .expect("the field has its length")
     }
 }
 
@@ -120,16 +138,29 @@ impl Key {
     /// What client and gate derive the user's keys from; a pair's from both ends, which must agree.
     pub(crate) fn material(&self) -> [KeyMaterial; 2] {
         match self {
-            Self::Shared { shared_key } => [0, 1].map(|_| KeyMaterial::shared(&SharedKey::from_bytes(shared_key.array()))),
-            Self::Pair { client_private, client_public, gate_private, gate_public, psk } => {
+            Self::Shared { shared_key } => {
+                [0, 1].map(|_| KeyMaterial::shared(&SharedKey::from_bytes(shared_key.array())))
+            }
+            Self::Pair {
+                client_private,
+                client_public,
+                gate_private,
+                gate_public,
+                psk,
+            } => {
                 let client = PrivateKey::from_bytes(client_private.array());
                 let gate = PrivateKey::from_bytes(gate_private.array());
-                let public = [client_public, gate_public].map(|key| PublicKey::from_bytes(key.array()));
+                let public =
+                    [client_public, gate_public].map(|key| PublicKey::from_bytes(key.array()));
                 assert_eq!([client.public(), gate.public()], public);
-                let psk = psk.as_ref().map(|psk| PresharedKey::from_bytes(psk.array()));
+                let psk = psk
+                    .as_ref()
+                    .map(|psk| PresharedKey::from_bytes(psk.array()));
                 [
-                    KeyMaterial::pair_at_client(&client, &public[1], psk.as_ref()).expect("a sound pair"),
-                    KeyMaterial::pair_at_gate(&gate, &public[0], psk.as_ref()).expect("a sound pair"),
+                    KeyMaterial::pair_at_client(&client, &public[1], psk.as_ref())
+                        .expect("a sound pair"),
+                    KeyMaterial::pair_at_gate(&gate, &public[0], psk.as_ref())
+                        .expect("a sound pair"),
                 ]
             }
         }
@@ -149,7 +180,10 @@ impl Fields {
             },
             allow: match allowed {
                 "source" => Allow::Source { prefix },
-                address => Allow::Network { address: ipv6(address), prefix },
+                address => Allow::Network {
+                    address: ipv6(address),
+                    prefix,
+                },
             },
             timestamp_ms,
             duration_s: self.duration_s,
@@ -162,28 +196,40 @@ impl Fields {
 impl ItemFields {
     fn item(&self) -> Item {
         match self {
-            Self::Service { protocol, first, last } => {
+            Self::Service {
+                protocol,
+                first,
+                last,
+            } => {
                 let protocol = Protocol::from_number(*protocol).expect("a known protocol");
                 Item::Service(Service::new(protocol, *first, *last).expect("sound ports"))
             }
             Self::Name(name) => Item::Name(ServiceName::new(name).expect("a sound name")),
             Self::Code(digits) => Item::Code(Code::new(digits).expect("a sound code")),
-            Self::Skipped { kind, value } => Item::Skipped { kind: *kind, value: value.0.clone() },
+            Self::Skipped { kind, value } => Item::Skipped {
+                kind: *kind,
+                value: value.0.clone(),
+            },
         }
     }
 }
 
 fn ipv6(text: &str) -> Ipv6Addr {
-    text.parse().unwrap_or_else(|_| panic!("{text} is no address in IPv6 space"))
+    text.parse()
+        .unwrap_or_else(|_| panic!("{text} is no address in IPv6 space"))
 }
 
 /// Every vector in the folder, by name. An empty or a missing folder is a failure.
 pub(crate) fn read_all() -> Vec<Vector> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vectors");
-    let entries = fs::read_dir(&folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
+    let entries =
+        fs::read_dir(&folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
     let mut paths: Vec<_> = entries
         .map(|entry| entry.expect("a readable folder").path())
-        .filter(|path| path.extension().is_some_and(|extension| extension == "json"))
+        .filter(|path| {
+            path.extension()
+                .is_some_and(|extension| extension == "json")
+        })
         .collect();
     paths.sort();
     assert!(!paths.is_empty(), "{} holds no vector", folder.display());
@@ -191,9 +237,18 @@ pub(crate) fn read_all() -> Vec<Vector> {
 }
 
 fn read(path: &Path) -> Vector {
-    let text = fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-    let vector: Vector = serde_json::from_str(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-    assert_eq!(path.file_stem().and_then(|stem| stem.to_str()), Some(vector.name.as_str()));
-    assert!(!vector.about.is_empty(), "{} says what it is about", vector.name);
+    let text =
+        fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    let vector: Vector =
+        serde_json::from_str(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    assert_eq!(
+        path.file_stem().and_then(|stem| stem.to_str()),
+        Some(vector.name.as_str())
+    );
+    assert!(
+        !vector.about.is_empty(),
+        "{} says what it is about",
+        vector.name
+    );
     vector
 }

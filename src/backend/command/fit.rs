@@ -14,23 +14,43 @@ pub fn unfit(program: &Path) -> Option<String> {
     let name = program.display();
     let found = match fs::metadata(program) {
         Ok(found) => found,
-        Err(error) => return Some(format!("{name}: {error}; install it, or name another program")),
+        Err(error) => {
+            return Some(format!(
+                "{name}: {error}; install it, or name another program"
+            ));
+        }
     };
     let mode = found.mode() & 0o7777;
     if !found.is_file() || mode & 0o111 == 0 {
-        return Some(format!("{name} is no program that can be run; run chmod 755 {name}, or name another"));
+        return Some(format!(
+            "{name} is no program that can be run; run chmod 755 {name}, or name another"
+        ));
     }
     if mode & OTHERS_WRITE != 0 || is_of_others(&found) {
-        let what = format!("{name} could be changed by others than root (user {}, mode {mode:04o})", found.uid());
-        return Some(format!("{what}; run chown root {name} and chmod go-w {name}"));
+        let what = format!(
+            "{name} could be changed by others than root (user {}, mode {mode:04o})",
+            found.uid()
+        );
+        return Some(format!(
+            "{what}; run chown root {name} and chmod go-w {name}"
+        ));
     }
     let folder = program.parent().unwrap_or(program);
-    let Ok(found) = fs::metadata(folder) else { return Some(format!("{name}: its folder can't be looked at; name another program")) };
+    let Ok(found) = fs::metadata(folder) else {
+        return Some(format!(
+            "{name}: its folder can't be looked at; name another program"
+        ));
+    };
     let mode = found.mode() & 0o7777;
     if (mode & OTHERS_WRITE != 0 && mode & STICKY == 0) || is_of_others(&found) {
         let folder = folder.display();
-        let what = format!("{name} could be replaced by others than root: {folder} is of user {}, mode {mode:04o}", found.uid());
-        return Some(format!("{what}; run chown root {folder} and chmod go-w {folder}, or move the program"));
+        let what = format!(
+            "{name} could be replaced by others than root: {folder} is of user {}, mode {mode:04o}",
+            found.uid()
+        );
+        return Some(format!(
+            "{what}; run chown root {folder} and chmod go-w {folder}, or move the program"
+        ));
     }
     None
 }
@@ -52,9 +72,13 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let program = folder.path().join("p");
         let missing = unfit(&program).unwrap();
-        assert!(missing.contains("No such file") && missing.contains("install it"), "{missing}");
+        assert!(
+            missing.contains("No such file") && missing.contains("install it"),
+            "{missing}"
+        );
         fs::write(&program, "").unwrap();
-        let set = |path: &Path, mode| fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
+        let set =
+            |path: &Path, mode| fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
         for (mode, folders, wrong) in [
             (0o644, 0o700, Some("chmod 755")),
             (0o777, 0o700, Some("chmod go-w")),
@@ -66,8 +90,15 @@ mod tests {
             set(&program, mode);
             set(folder.path(), folders);
             let said = unfit(&program);
-            assert_eq!(said.is_some(), wrong.is_some(), "{mode:o} in {folders:o}: {said:?}");
-            assert!(wrong.is_none_or(|wrong| said.as_deref().unwrap_or_default().contains(wrong)), "{mode:o} in {folders:o}: {said:?}");
+            assert_eq!(
+                said.is_some(),
+                wrong.is_some(),
+                "{mode:o} in {folders:o}: {said:?}"
+            );
+            assert!(
+                wrong.is_none_or(|wrong| said.as_deref().unwrap_or_default().contains(wrong)),
+                "{mode:o} in {folders:o}: {said:?}"
+            );
         }
     }
 }

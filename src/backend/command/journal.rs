@@ -35,8 +35,15 @@ impl Journal {
             let way_out = "close by hand what [firewall.command] opened and is to be closed, move the file away and start again";
             BackendError(format!("{}: the journal of open grants is damaged: {why}; {way_out}", keep.name()))
         })?;
-        let records = records.into_iter().map(|record| (record.grant.id, record)).collect();
-        Ok(Self { keep, records, is_behind: false })
+        let records = records
+            .into_iter()
+            .map(|record| (record.grant.id, record))
+            .collect();
+        Ok(Self {
+            keep,
+            records,
+            is_behind: false,
+        })
     }
 
     pub(super) fn get(&self, id: GrantId) -> Option<&Record> {
@@ -48,10 +55,19 @@ impl Journal {
     }
 
     /// Notes grants that are about to be opened, in one write that outlives a crash.
-    pub(super) fn note<'a>(&mut self, grants: impl Iterator<Item = &'a Grant>) -> Result<(), BackendError> {
+    pub(super) fn note<'a>(
+        &mut self,
+        grants: impl Iterator<Item = &'a Grant>,
+    ) -> Result<(), BackendError> {
         let mut next = self.records.clone();
         for grant in grants {
-            next.insert(grant.id, Record { grant: grant.clone(), closing: false });
+            next.insert(
+                grant.id,
+                Record {
+                    grant: grant.clone(),
+                    closing: false,
+                },
+            );
         }
         if next != self.records {
             save(self.keep.as_mut(), &next)?;
@@ -63,7 +79,10 @@ impl Journal {
 
     /// Changes what is written with the next [`Journal::catch_up`].
     pub(super) fn put(&mut self, grant: &Grant, closing: bool) {
-        let record = Record { grant: grant.clone(), closing };
+        let record = Record {
+            grant: grant.clone(),
+            closing,
+        };
         self.is_behind |= self.records.get(&grant.id) != Some(&record);
         self.records.insert(grant.id, record);
     }
@@ -84,5 +103,7 @@ impl Journal {
 }
 
 fn save(keep: &mut dyn Keep, records: &BTreeMap<GrantId, Record>) -> Result<(), BackendError> {
-    keep::write(records.values()).and_then(|text| keep.save(&text)).map_err(BackendError)
+    keep::write(records.values())
+        .and_then(|text| keep.save(&text))
+        .map_err(BackendError)
 }

@@ -51,7 +51,11 @@ impl Command {
     ///
     /// # Errors
     /// The journal can't be read, and the way out.
-    pub fn open(programs: CommandPrograms, run: Box<dyn Run + Send>, keep: Box<dyn Keep>) -> Result<Self, BackendError> {
+    pub fn open(
+        programs: CommandPrograms,
+        run: Box<dyn Run + Send>,
+        keep: Box<dyn Keep>,
+    ) -> Result<Self, BackendError> {
         Ok(Self {
             programs,
             run,
@@ -82,14 +86,25 @@ impl Command {
 
     /// What keeps a program from being run with root's rights.
     fn look_at_programs(&self) -> Result<(), BackendError> {
-        let recipes = [Some(&self.programs.open), Some(&self.programs.close), self.programs.list.as_ref()];
-        recipes.into_iter().flatten().try_for_each(|recipe| unfit(recipe.program()).map_or(Ok(()), |why| Err(BackendError(why))))
+        let recipes = [
+            Some(&self.programs.open),
+            Some(&self.programs.close),
+            self.programs.list.as_ref(),
+        ];
+        recipes.into_iter().flatten().try_for_each(|recipe| {
+            unfit(recipe.program()).map_or(Ok(()), |why| Err(BackendError(why)))
+        })
     }
 
     /// Closes what is not among the live grants and opens what is missing of them.
     fn take_over(&mut self, live: &[Grant]) -> Result<(), BackendError> {
         let wanted: BTreeSet<GrantId> = live.iter().map(|grant| grant.id).collect();
-        let stale: BTreeSet<GrantId> = self.journal.records().map(|record| record.grant.id).filter(|id| !wanted.contains(id)).collect();
+        let stale: BTreeSet<GrantId> = self
+            .journal
+            .records()
+            .map(|record| record.grant.id)
+            .filter(|id| !wanted.contains(id))
+            .collect();
         self.begin(stale.clone());
         let listed = self.list_ids()?;
         self.owed.extend(&stale);
@@ -112,7 +127,11 @@ impl Command {
     /// The ends of grants that are open, where they are not what the journal says.
     fn date_anew(&mut self, live: &[Grant]) {
         for grant in live {
-            if self.journal.get(grant.id).is_some_and(|record| !record.closing) {
+            if self
+                .journal
+                .get(grant.id)
+                .is_some_and(|record| !record.closing)
+            {
                 self.journal.put(grant, false);
             }
         }
@@ -133,25 +152,45 @@ impl Backend for Command {
     /// What is found open beyond `live` and can't be closed is tried again with every [`Backend::verify`], which reports it.
     fn install(&mut self, protection: &Protection, live: &[Grant]) -> Result<(), BackendError> {
         if !protection.services.is_empty() {
-            return Err(BackendError("the backend \"command\" cannot protect services; write protect = \"none\"".to_owned()));
+            return Err(BackendError(
+                "the backend \"command\" cannot protect services; write protect = \"none\""
+                    .to_owned(),
+            ));
         }
         self.look_at_programs()?;
         self.take_over(live)
     }
 
     fn apply(&mut self, changes: &[Change]) -> Vec<Result<(), BackendError>> {
-        let closing = |change: &Change| if let Change::Close(grant) = change { Some(grant.id) } else { None };
+        let closing = |change: &Change| {
+            if let Change::Close(grant) = change {
+                Some(grant.id)
+            } else {
+                None
+            }
+        };
         self.begin(changes.iter().filter_map(closing).collect());
-        let noted = self.journal.note(changes.iter().filter_map(|change| match change {
-            Change::Open(grant) | Change::Extend { new: grant, .. } => Some(grant),
-            Change::Close(_) => None,
-        }));
+        let noted = self
+            .journal
+            .note(changes.iter().filter_map(|change| match change {
+                Change::Open(grant) | Change::Extend { new: grant, .. } => Some(grant),
+                Change::Close(_) => None,
+            }));
         let mut order: Vec<(u32, usize)> = Vec::with_capacity(changes.len());
-        order.extend(changes.iter().enumerate().map(|(at, change)| (closing(change).map_or(0, |id| self.hung_before(id)), at)));
+        order.extend(
+            changes
+                .iter()
+                .enumerate()
+                .map(|(at, change)| (closing(change).map_or(0, |id| self.hung_before(id)), at)),
+        );
         order.sort_unstable();
         let mut results: Vec<(usize, Result<(), BackendError>)> = Vec::with_capacity(changes.len());
         for (_, at) in order {
-            results.extend(changes.get(at).map(|change| (at, self.change(change, &noted))));
+            results.extend(
+                changes
+                    .get(at)
+                    .map(|change| (at, self.change(change, &noted))),
+            );
         }
         results.sort_unstable_by_key(|(at, _)| *at);
         let _ = self.journal.catch_up();
@@ -163,8 +202,15 @@ impl Backend for Command {
         self.begin(BTreeSet::new());
         self.list_ids()?;
         let told = |Record { grant, closing }: &Record| {
-            let until = if *closing { Timestamp::default() } else { grant.until };
-            Grant { until, ..grant.clone() }
+            let until = if *closing {
+                Timestamp::default()
+            } else {
+                grant.until
+            };
+            Grant {
+                until,
+                ..grant.clone()
+            }
         };
         Ok(self.journal.records().map(told).collect())
     }
@@ -174,17 +220,27 @@ impl Backend for Command {
         self.begin(BTreeSet::new());
         self.pay()?;
         self.journal.catch_up()?;
-        let is_time = self.listed.is_none_or(|listed| self.now.since(listed) >= LIST_PAUSE);
+        let is_time = self
+            .listed
+            .is_none_or(|listed| self.now.since(listed) >= LIST_PAUSE);
         if !self.installed || !self.missing.is_empty() || !is_time {
             return Ok(self.missing.is_empty());
         }
-        let Some(ids) = self.list_ids()? else { return Ok(true) };
-        let stands = |record: &Record| record.closing || record.grant.until <= self.now || ids.contains(&record.grant.id);
+        let Some(ids) = self.list_ids()? else {
+            return Ok(true);
+        };
+        let stands = |record: &Record| {
+            record.closing || record.grant.until <= self.now || ids.contains(&record.grant.id)
+        };
         Ok(self.journal.records().all(stands))
     }
 
     fn remove(&mut self) -> Result<(), BackendError> {
-        let all: BTreeSet<GrantId> = self.journal.records().map(|record| record.grant.id).collect();
+        let all: BTreeSet<GrantId> = self
+            .journal
+            .records()
+            .map(|record| record.grant.id)
+            .collect();
         self.begin(all.clone());
         self.owed.extend(all);
         self.installed = false;

@@ -68,8 +68,19 @@ impl Side {
     /// What carries out these lines, which are entered already.
     fn input(&self, lines: &[String]) -> String {
         let deletions = lines.iter().filter(|line| line.starts_with("-D")).count();
-        let live = self.standing.iter().flat_map(|standing| standing.live.values());
-        let anew = (deletions >= DELETIONS).then(|| input::rebuilding(&input::chains_in(lines), input::emptied, live, self.abilities).ok());
+        let live = self
+            .standing
+            .iter()
+            .flat_map(|standing| standing.live.values());
+        let anew = (deletions >= DELETIONS).then(|| {
+            input::rebuilding(
+                &input::chains_in(lines),
+                input::emptied,
+                live,
+                self.abilities,
+            )
+            .ok()
+        });
         anew.flatten().unwrap_or_else(|| input::changes(lines))
     }
 
@@ -84,8 +95,14 @@ impl Side {
                 return self.fail(entered, &all, &fault, results);
             }
         };
-        let chains: Vec<&str> = GRANT_CHAINS.into_iter().filter(|chain| tables.has(chain)).collect();
-        let rest: Vec<usize> = all.into_iter().filter(|place| !self.is_settled_by(&tables, changes, *place, results)).collect();
+        let chains: Vec<&str> = GRANT_CHAINS
+            .into_iter()
+            .filter(|chain| tables.has(chain))
+            .collect();
+        let rest: Vec<usize> = all
+            .into_iter()
+            .filter(|place| !self.is_settled_by(&tables, changes, *place, results))
+            .collect();
         let entered = self.enter(changes, &rest, results);
         match self.rebuild(run, &chains) {
             Ok(()) => self.is_doubtful = false,
@@ -98,12 +115,24 @@ impl Side {
     }
 
     /// True where missing chains alone decide: what they held is closed, and nothing can be opened in them.
-    fn is_settled_by(&mut self, tables: &Tables, changes: &[&Change], place: usize, results: &mut Results) -> bool {
-        let Some((change, result)) = changes.get(place).zip(results.get_mut(place)) else { return true };
-        let Some(standing) = self.standing.as_mut() else { return true };
+    fn is_settled_by(
+        &mut self,
+        tables: &Tables,
+        changes: &[&Change],
+        place: usize,
+        results: &mut Results,
+    ) -> bool {
+        let Some((change, result)) = changes.get(place).zip(results.get_mut(place)) else {
+            return true;
+        };
+        let Some(standing) = self.standing.as_mut() else {
+            return true;
+        };
         match change {
             _ if result.is_err() => true,
-            Change::Close(grant) if !chains_of(grant).into_iter().any(|chain| tables.has(chain)) => {
+            Change::Close(grant)
+                if !chains_of(grant).into_iter().any(|chain| tables.has(chain)) =>
+            {
                 standing.live.remove(&grant.id);
                 true
             }
@@ -111,7 +140,10 @@ impl Side {
             Change::Open(grant) | Change::Extend { new: grant, .. } => {
                 // where forwarding was never installed, entering the change says so
                 let is_expected = standing.unmet_need_of(grant).is_none();
-                let is_gone = is_expected && !chains_of(grant).into_iter().all(|chain| is_reached(tables, chain));
+                let is_gone = is_expected
+                    && !chains_of(grant)
+                        .into_iter()
+                        .all(|chain| is_reached(tables, chain));
                 if is_gone {
                     *result = Err(BackendError(format!(
                         "{grant}: Postern's chains were taken out of the firewall by somebody else; knock again once posternd has put them back"
@@ -123,19 +155,28 @@ impl Side {
     }
 
     /// One change after the other, so that one that the firewall refuses does not take the others with it.
-    fn singly(&mut self, run: &mut Runner, changes: &[&Change], places: &[usize], chains: &[&str], results: &mut Results) {
+    fn singly(
+        &mut self,
+        run: &mut Runner,
+        changes: &[&Change],
+        places: &[usize],
+        chains: &[&str],
+        results: &mut Results,
+    ) {
         let mut stopped: Option<Fault> = None;
         for place in places {
             let entered = self.enter(changes, &[*place], results);
             let deletes = entered.lines.iter().any(|line| line.starts_with("-D"));
             let outcome = match &stopped {
                 Some(fault) => Err(fault.clone()),
-                None if self.is_doubtful => self.rebuild(run, chains).inspect(|()| self.is_doubtful = false),
+                None if self.is_doubtful => self
+                    .rebuild(run, chains)
+                    .inspect(|()| self.is_doubtful = false),
                 None if entered.lines.is_empty() => Ok(()),
                 None => match self.put(run, &input::changes(&entered.lines)) {
-                    Err(fault) if fault.kind == Kind::Refused && deletes => {
-                        self.rebuild(run, chains).inspect(|()| self.is_doubtful = false)
-                    }
+                    Err(fault) if fault.kind == Kind::Refused && deletes => self
+                        .rebuild(run, chains)
+                        .inspect(|()| self.is_doubtful = false),
                     outcome => outcome,
                 },
             };
@@ -150,8 +191,12 @@ impl Side {
         if chains.is_empty() {
             return Ok(());
         }
-        let live = self.standing.iter().flat_map(|standing| standing.live.values());
-        let text = input::rebuilding(chains, input::declared, live, self.abilities).map_err(refused)?;
+        let live = self
+            .standing
+            .iter()
+            .flat_map(|standing| standing.live.values());
+        let text =
+            input::rebuilding(chains, input::declared, live, self.abilities).map_err(refused)?;
         self.put(run, &text)
     }
 
@@ -159,7 +204,9 @@ impl Side {
     fn enter(&mut self, changes: &[&Change], places: &[usize], results: &mut Results) -> Entered {
         let mut entered = Entered::default();
         for place in places {
-            let Some((change, result)) = changes.get(*place).zip(results.get_mut(*place)) else { continue };
+            let Some((change, result)) = changes.get(*place).zip(results.get_mut(*place)) else {
+                continue;
+            };
             if result.is_ok() {
                 let lines = entered.lines.len();
                 *result = self.enter_one(change, &mut entered).map_err(BackendError);
@@ -174,7 +221,9 @@ impl Side {
     fn enter_one(&mut self, change: &Change, entered: &mut Entered) -> Result<(), String> {
         let abilities = self.abilities;
         let nothing_here = self.nothing_here();
-        let Some(standing) = self.standing.as_mut() else { return Err(nothing_here.0) };
+        let Some(standing) = self.standing.as_mut() else {
+            return Err(nothing_here.0);
+        };
         let (old, id, new) = match change {
             Change::Open(grant) => (grant.id, grant.id, Some(grant)),
             Change::Extend { old, new } => (old.id, new.id, Some(new)),
@@ -183,9 +232,13 @@ impl Side {
         if let Change::Extend { old, new } = change
             && Family::of(&old.allow) != Family::of(&new.allow)
         {
-            return Err(format!("{new}: it does not extend {old}, which is of the other address family"));
+            return Err(format!(
+                "{new}: it does not extend {old}, which is of the other address family"
+            ));
         }
-        if let Some((grant, need)) = new.and_then(|grant| standing.unmet_need_of(grant).map(|need| (grant, need))) {
+        if let Some((grant, need)) =
+            new.and_then(|grant| standing.unmet_need_of(grant).map(|need| (grant, need)))
+        {
             return Err(format!("{grant}: {need}; reload the config"));
         }
         let live = &mut standing.live;
@@ -194,11 +247,17 @@ impl Side {
         ids.dedup();
         for id in ids {
             if let Some(before) = live.get(&id) {
-                entered.lines.extend(grant_rules(before, abilities)?.iter().map(|rule| format!("-D {rule}")));
+                entered.lines.extend(
+                    grant_rules(before, abilities)?
+                        .iter()
+                        .map(|rule| format!("-D {rule}")),
+                );
                 entered.before.push((id, live.remove(&id)));
             }
         }
-        entered.lines.extend(additions.iter().map(|rule| format!("-A {rule}")));
+        entered
+            .lines
+            .extend(additions.iter().map(|rule| format!("-A {rule}")));
         if let Some(grant) = new {
             entered.before.push((id, live.insert(id, grant.clone())));
         }
@@ -217,7 +276,9 @@ impl Side {
     }
 
     fn take_back(&mut self, entered: Entered) {
-        let Some(standing) = self.standing.as_mut() else { return };
+        let Some(standing) = self.standing.as_mut() else {
+            return;
+        };
         for (id, before) in entered.before.into_iter().rev() {
             match before {
                 Some(grant) => standing.live.insert(id, grant),

@@ -28,7 +28,11 @@ impl Comment {
     /// The comment for a grant; refused where the user's name could be more than a name inside the restore input.
     pub(super) fn of(grant: &Grant) -> Result<Self, Unreadable> {
         let user = name(&grant.user)?.to_owned();
-        Ok(Self { id: grant.id, user, until: grant.until })
+        Ok(Self {
+            id: grant.id,
+            user,
+            until: grant.until,
+        })
     }
 
     pub(super) fn user(&self) -> &str {
@@ -38,7 +42,13 @@ impl Comment {
 
 impl fmt::Display for Comment {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "postern id={} user={} until={}", self.id, self.user, self.until.as_millis())
+        write!(
+            f,
+            "postern id={} user={} until={}",
+            self.id,
+            self.user,
+            self.until.as_millis()
+        )
     }
 }
 
@@ -54,23 +64,36 @@ impl FromStr for Comment {
         let id = GrantId(number(value(words.next(), "id=")?)?);
         let user = name(value(words.next(), "user=")?)?.to_owned();
         let until = Timestamp::from_millis(number(value(words.next(), "until=")?)?);
-        words.next().map_or(Ok(Self { id, user, until }), |_| Err(Unreadable))
+        words
+            .next()
+            .map_or(Ok(Self { id, user, until }), |_| Err(Unreadable))
     }
 }
 
 fn value<'a>(word: Option<&'a str>, key: &str) -> Result<&'a str, Unreadable> {
-    word.and_then(|word| word.strip_prefix(key)).ok_or(Unreadable)
+    word.and_then(|word| word.strip_prefix(key))
+        .ok_or(Unreadable)
 }
 
 fn number(text: &str) -> Result<u64, Unreadable> {
     let number: u64 = text.parse().map_err(|_| Unreadable)?;
-    if number.to_string() == text { Ok(number) } else { Err(Unreadable) }
+    if number.to_string() == text {
+        Ok(number)
+    } else {
+        Err(Unreadable)
+    }
 }
 
 fn name(text: &str) -> Result<&str, Unreadable> {
     let fits = (1..=LONGEST_USER).contains(&text.len());
-    let is_plain = text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._@-".contains(&byte));
-    if fits && is_plain { Ok(text) } else { Err(Unreadable) }
+    let is_plain = text
+        .bytes()
+        .all(|byte| byte.is_ascii_alphanumeric() || b"._@-".contains(&byte));
+    if fits && is_plain {
+        Ok(text)
+    } else {
+        Err(Unreadable)
+    }
 }
 
 #[cfg(test)]
@@ -98,17 +121,33 @@ mod tests {
 
     #[test]
     fn names_that_could_break_out_of_the_quotes_are_refused() {
-        for user in ["", "a b", "a\"b", "a\\b", "a\nb", "a'b", "é", "a=b\t", &"x".repeat(65)] {
-            let grant = crate::backend::iptables::tests::grant(1, user, "192.0.2.7/32", &["tcp/22"]);
+        for user in [
+            "",
+            "a b",
+            "a\"b",
+            "a\\b",
+            "a\nb",
+            "a'b",
+            "é",
+            "a=b\t",
+            &"x".repeat(65),
+        ] {
+            let grant =
+                crate::backend::iptables::tests::grant(1, user, "192.0.2.7/32", &["tcp/22"]);
             assert_eq!(Comment::of(&grant), Err(Unreadable), "{user:?}");
         }
     }
 
     #[test]
     fn other_comments_are_not_taken_for_ours() {
-        for text in
-            ["", "postern", "postern id=1 user=a until=2 ", "postern id=01 user=a until=2", "postern id=1 user= until=2", "ssh for bob"]
-        {
+        for text in [
+            "",
+            "postern",
+            "postern id=1 user=a until=2 ",
+            "postern id=01 user=a until=2",
+            "postern id=1 user= until=2",
+            "ssh for bob",
+        ] {
             assert_eq!(text.parse::<Comment>(), Err(Unreadable), "{text}");
         }
     }

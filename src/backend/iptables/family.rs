@@ -40,8 +40,10 @@ pub(super) struct Side {
 
 impl Side {
     pub(super) fn new(family: Family, programs: Option<Pair>) -> Self {
-        let absent =
-            programs.is_none().then(|| "ip6tables-restore and ip6tables-save are not installed; apt-get install iptables".to_owned());
+        let absent = programs.is_none().then(|| {
+            "ip6tables-restore and ip6tables-save are not installed; apt-get install iptables"
+                .to_owned()
+        });
         Self {
             family,
             programs,
@@ -56,12 +58,21 @@ impl Side {
     }
 
     /// Puts everything of this family in place. A family that this system does not have is passed over, unless grants of it should be open.
-    pub(super) fn install(&mut self, run: &mut Runner, protection: &Protection, live: &[&Grant]) -> Result<(), BackendError> {
+    pub(super) fn install(
+        &mut self,
+        run: &mut Runner,
+        protection: &Protection,
+        live: &[&Grant],
+    ) -> Result<(), BackendError> {
         if self.programs.is_some() {
             match self.put_in_place(run, protection, live) {
                 Ok(()) => return Ok(()),
                 Err(fault) if self.is_no_family(&fault) => {
-                    self.absent = Some(format!("this system has no {}: {}", self.family.name(), fault.line));
+                    self.absent = Some(format!(
+                        "this system has no {}: {}",
+                        self.family.name(),
+                        fault.line
+                    ));
                     self.standing = None;
                 }
                 Err(fault) => {
@@ -69,17 +80,34 @@ impl Side {
                 }
             }
         }
-        if live.is_empty() { Ok(()) } else { Err(self.nothing_here()) }
+        if live.is_empty() {
+            Ok(())
+        } else {
+            Err(self.nothing_here())
+        }
     }
 
-    fn put_in_place(&mut self, run: &mut Runner, protection: &Protection, live: &[&Grant]) -> Result<(), Fault> {
+    fn put_in_place(
+        &mut self,
+        run: &mut Runner,
+        protection: &Protection,
+        live: &[&Grant],
+    ) -> Result<(), Fault> {
         if self.standing.is_none() {
             // To try a match out makes the table, so what is missing is seen first.
             self.new = New::before(&self.save(run)?);
         }
         self.probe(run)?;
         let tables = self.save(run)?;
-        let text = input::installation(self.family, &tables, protection, live, self.abilities, self.new).map_err(refused)?;
+        let text = input::installation(
+            self.family,
+            &tables,
+            protection,
+            live,
+            self.abilities,
+            self.new,
+        )
+        .map_err(refused)?;
         self.put(run, &text)?;
         let needs = Needs::of(self.family, protection, live);
         self.standing = Some(Standing::new(self.family, protection, live, needs));
@@ -91,28 +119,52 @@ impl Side {
     }
 
     /// Finds out whether the programs work and which matches this kernel has, and leaves nothing behind.
-    pub(super) fn try_out(&mut self, run: &mut Runner, erase: &mut Eraser) -> Result<(), BackendError> {
-        let Some(before) = self.tables(run)? else { return Ok(()) };
-        self.new = New { nat: false, ..New::before(&before) };
+    pub(super) fn try_out(
+        &mut self,
+        run: &mut Runner,
+        erase: &mut Eraser,
+    ) -> Result<(), BackendError> {
+        let Some(before) = self.tables(run)? else {
+            return Ok(());
+        };
+        self.new = New {
+            nat: false,
+            ..New::before(&before)
+        };
         match self.probe(run) {
             Ok(()) => {}
             Err(fault) if self.is_no_family(&fault) => self.absent = Some(fault.line),
             Err(fault) => return Err(fault.error()),
         }
-        if self.new.filter && self.tables(run)?.is_some_and(|tables| tables.filter.has(NEW)) {
-            self.put(run, &input::unmarking()).map_err(|fault| fault.error())?;
+        if self.new.filter
+            && self
+                .tables(run)?
+                .is_some_and(|tables| tables.filter.has(NEW))
+        {
+            self.put(run, &input::unmarking())
+                .map_err(|fault| fault.error())?;
         }
         self.erase_bare(run, self.new, erase)
     }
 
     /// Deletes those of the new tables in which nothing stands any more. iptables has no command for it, and only the nft variant
     /// needs it: with the legacy one a table stays until the next boot.
-    fn erase_bare(&self, run: &mut Runner, new: New, erase: &mut Eraser) -> Result<(), BackendError> {
+    fn erase_bare(
+        &self,
+        run: &mut Runner,
+        new: New,
+        erase: &mut Eraser,
+    ) -> Result<(), BackendError> {
         if new == New::default() || !self.is_nft(run) {
             return Ok(());
         }
-        let Some(tables) = self.tables(run)? else { return Ok(()) };
-        for (name, is_new, table) in [("filter", new.filter, &tables.filter), ("nat", new.nat, &tables.nat)] {
+        let Some(tables) = self.tables(run)? else {
+            return Ok(());
+        };
+        for (name, is_new, table) in [
+            ("filter", new.filter, &tables.filter),
+            ("nat", new.nat, &tables.nat),
+        ] {
             if is_new && table.is_bare() {
                 erase(self.family == Family::V6, name)?;
             }
@@ -125,8 +177,14 @@ impl Side {
     }
 
     pub(super) fn is_nft(&self, run: &mut Runner) -> bool {
-        let call = Call { program: self.program(|pair| &pair.save), args: &["--version"], stdin: b"", most: OUTPUT };
-        run.run(&call).is_ok_and(|ran| ran.status == Some(0) && ran.stdout.contains("nf_tables"))
+        let call = Call {
+            program: self.program(|pair| &pair.save),
+            args: &["--version"],
+            stdin: b"",
+            most: OUTPUT,
+        };
+        run.run(&call)
+            .is_ok_and(|ran| ran.status == Some(0) && ran.stdout.contains("nf_tables"))
     }
 
     /// Whether this system has the family at all.
@@ -142,7 +200,10 @@ impl Side {
     /// Finds out which matches this kernel has. What it has it keeps; what it lacks is tried again at each installation.
     fn probe(&mut self, run: &mut Runner) -> Result<(), Fault> {
         if !self.abilities.time {
-            let lack = self.lacks(run, "-m time --datestop 2037-01-01T00:00:00 -m comment --comment \"postern probe\"")?;
+            let lack = self.lacks(
+                run,
+                "-m time --datestop 2037-01-01T00:00:00 -m comment --comment \"postern probe\"",
+            )?;
             self.abilities.time = lack.is_none();
             self.undated = lack;
         }
@@ -158,8 +219,14 @@ impl Side {
     }
 
     /// Removes all that is Postern's of this family.
-    pub(super) fn remove(&mut self, run: &mut Runner, erase: &mut Eraser) -> Result<(), BackendError> {
-        let Some(tables) = self.tables(run)? else { return Ok(()) };
+    pub(super) fn remove(
+        &mut self,
+        run: &mut Runner,
+        erase: &mut Eraser,
+    ) -> Result<(), BackendError> {
+        let Some(tables) = self.tables(run)? else {
+            return Ok(());
+        };
         if let Some(text) = input::removal(&tables) {
             self.put(run, &text).map_err(|fault| fault.error())?;
         }
@@ -171,9 +238,14 @@ impl Side {
 
     /// The grants that stand in the firewall.
     pub(super) fn list(&self, run: &mut Runner) -> Result<Vec<Grant>, BackendError> {
-        let Some(tables) = self.tables(run)? else { return Ok(Vec::new()) };
+        let Some(tables) = self.tables(run)? else {
+            return Ok(Vec::new());
+        };
         grants::read(self.family, &tables).map_err(|why| {
-            BackendError(format!("{}: {why}; delete it by hand or run posternd flush", self.program(|pair| &pair.save).display()))
+            BackendError(format!(
+                "{}: {why}; delete it by hand or run posternd flush",
+                self.program(|pair| &pair.save).display()
+            ))
         })
     }
 
@@ -205,7 +277,12 @@ impl Side {
 
     fn save_by(&self, run: &mut Runner, args: &[&str]) -> Result<Tables, Fault> {
         let program = self.program(|pair| &pair.save);
-        let call = Call { program, args, stdin: b"", most: LISTING };
+        let call = Call {
+            program,
+            args,
+            stdin: b"",
+            most: LISTING,
+        };
         let output = judge(program, run.run(&call))?;
         list::read(&output).map_err(|why| refused(format!("{}: {why}", program.display())))
     }
@@ -215,11 +292,15 @@ impl Side {
         let outcome = self.restore(run, text);
         match &outcome {
             Ok(()) => {
-                self.transactions = self.transactions.zip(input::transactions(text)).map(|(before, more)| before.saturating_add(more))
+                self.transactions = self
+                    .transactions
+                    .zip(input::transactions(text))
+                    .map(|(before, more)| before.saturating_add(more))
             }
             Err(fault) => {
                 self.transactions = None;
-                self.is_doubtful |= fault.kind == Kind::Doubt || (fault.kind == Kind::Refused && input::transactions(text) != Some(1));
+                self.is_doubtful |= fault.kind == Kind::Doubt
+                    || (fault.kind == Kind::Refused && input::transactions(text) != Some(1));
             }
         }
         outcome
@@ -227,22 +308,38 @@ impl Side {
 
     fn restore(&self, run: &mut Runner, text: &str) -> Result<(), Fault> {
         let program = self.program(|pair| &pair.restore);
-        let call = Call { program, args: &["--noflush", "-w", "3"], stdin: text.as_bytes(), most: OUTPUT };
+        let call = Call {
+            program,
+            args: &["--noflush", "-w", "3"],
+            stdin: text.as_bytes(),
+            most: OUTPUT,
+        };
         let before = run.watch.number();
         let said = judge(program, run.run(&call))?;
         let after = run.watch.number();
         if !said.trim().is_empty() {
-            return Err(unbelieved(program, &format!("said \"{}\", which is none of its words", list::said(said.trim()))));
+            return Err(unbelieved(
+                program,
+                &format!(
+                    "said \"{}\", which is none of its words",
+                    list::said(said.trim())
+                ),
+            ));
         }
         if before.is_some() && before == after && input::changes_something(text) {
-            return Err(unbelieved(program, "said that it was done, and the kernel's rules have not changed"));
+            return Err(unbelieved(
+                program,
+                "said that it was done, and the kernel's rules have not changed",
+            ));
         }
         Ok(())
     }
 
     /// Never reached without programs; then the path says so instead of naming one.
     fn program(&self, which: impl Fn(&Pair) -> &std::path::PathBuf) -> &Path {
-        self.programs.as_ref().map_or(Path::new("/no/ip6tables"), |pair| which(pair).as_path())
+        self.programs
+            .as_ref()
+            .map_or(Path::new("/no/ip6tables"), |pair| which(pair).as_path())
     }
 
     /// Why nothing can be done for a grant of this family.
@@ -250,18 +347,25 @@ impl Side {
         let name = self.family.name();
         BackendError(match &self.absent {
             Some(why) => format!("{name} grants can be neither opened nor closed: {why}"),
-            None => format!("{name} grants can be neither opened nor closed: Postern's chains are not installed; restart posternd"),
+            None => format!(
+                "{name} grants can be neither opened nor closed: Postern's chains are not installed; restart posternd"
+            ),
         })
     }
 
     /// Only where the kernel itself has no IPv6 may its rules be missing: elsewhere IPv6 would stay open unseen.
     fn is_no_family(&self, fault: &Fault) -> bool {
         let has_ipv6 = || Path::new("/proc/thread-self/net/if_inet6").exists();
-        self.family == Family::V6 && fault.kind == Kind::Refused && (fault.says_no_family() || !has_ipv6())
+        self.family == Family::V6
+            && fault.kind == Kind::Refused
+            && (fault.says_no_family() || !has_ipv6())
     }
 }
 
 /// Something that this driver itself refuses.
 pub(super) fn refused(line: String) -> Fault {
-    Fault { kind: Kind::Refused, line }
+    Fault {
+        kind: Kind::Refused,
+        line,
+    }
 }

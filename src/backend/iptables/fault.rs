@@ -46,12 +46,25 @@ pub(super) fn judge(program: &Path, outcome: Result<Ran, RunError>) -> Result<St
     let ran = match outcome {
         Ok(ran) => ran,
         Err(error @ RunError::Start(_)) => {
-            return fault(Kind::Unavailable, format!("{name} {error}; install it again with apt-get install iptables"));
+            return fault(
+                Kind::Unavailable,
+                format!("{name} {error}; install it again with apt-get install iptables"),
+            );
         }
         Err(error @ RunError::Deadline(_)) => {
-            return fault(Kind::Doubt, format!("{name} {error}; look for what holds it up with fuser -v /run/xtables.lock"));
+            return fault(
+                Kind::Doubt,
+                format!(
+                    "{name} {error}; look for what holds it up with fuser -v /run/xtables.lock"
+                ),
+            );
         }
-        Err(error) => return fault(Kind::Doubt, format!("{name} {error}; run it by hand to see why")),
+        Err(error) => {
+            return fault(
+                Kind::Doubt,
+                format!("{name} {error}; run it by hand to see why"),
+            );
+        }
     };
     let complaint = first_line(&ran.stderr);
     match ran.status {
@@ -68,20 +81,36 @@ pub(super) fn judge(program: &Path, outcome: Result<Ran, RunError>) -> Result<St
                 "{name} failed with exit status {status}: {complaint}; compare with the rules that iptables-save and ip6tables-save show"
             ),
         ),
-        None => fault(Kind::Doubt, format!("{name} was killed by a signal: {complaint}; look into the kernel's log for the reason")),
+        None => fault(
+            Kind::Doubt,
+            format!(
+                "{name} was killed by a signal: {complaint}; look into the kernel's log for the reason"
+            ),
+        ),
     }
 }
 
 /// A run that ended with status 0 and is not believed: nobody knows what it has done.
 pub(super) fn unbelieved(program: &Path, why: &str) -> Fault {
-    let line =
-        format!("{} {why}; is it the program of the package iptables? Install it again with apt-get install iptables", program.display());
-    Fault { kind: Kind::Doubt, line }
+    let line = format!(
+        "{} {why}; is it the program of the package iptables? Install it again with apt-get install iptables",
+        program.display()
+    );
+    Fault {
+        kind: Kind::Doubt,
+        line,
+    }
 }
 
 /// Status 4 also stands for a kernel that refuses a rule; only the text tells.
 fn is_about_the_lock(complaint: &str) -> bool {
-    let signs = ["xtables lock", "xtables.lock", "temporarily unavailable", "resource busy", NOTHING];
+    let signs = [
+        "xtables lock",
+        "xtables.lock",
+        "temporarily unavailable",
+        "resource busy",
+        NOTHING,
+    ];
     signs.iter().any(|sign| complaint.contains(sign))
 }
 
@@ -89,7 +118,10 @@ const NOTHING: &str = "it gave no reason";
 
 /// The first line that says something; iptables-nft breaks its own after a colon.
 fn first_line(stderr: &str) -> String {
-    let mut lines = stderr.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
+    let mut lines = stderr
+        .lines()
+        .map(str::trim)
+        .filter(|line| !line.is_empty() && !line.starts_with('#'));
     match (lines.next(), lines.next()) {
         (Some(first), Some(second)) if first.ends_with(':') => said(&format!("{first} {second}")),
         (Some(first), _) => said(first),
@@ -109,7 +141,11 @@ mod tests {
     }
 
     fn ran(status: Option<i32>, stderr: &str) -> Result<Ran, RunError> {
-        Ok(Ran { status, stdout: String::new(), stderr: stderr.to_owned() })
+        Ok(Ran {
+            status,
+            stdout: String::new(),
+            stderr: stderr.to_owned(),
+        })
     }
 
     #[test]
@@ -122,24 +158,61 @@ mod tests {
                 Kind::Refused,
                 "exit status 1: iptables-restore: line 2 failed; compare",
             ),
-            (ran(Some(4), nft), Kind::Refused, "(nf_tables): line 4: RULE_APPEND failed (Invalid argument)"),
-            (ran(Some(4), lock), Kind::Unavailable, "exit status 4: Another app"),
-            (ran(Some(4), ""), Kind::Unavailable, "exit status 4: it gave no reason"),
-            (ran(Some(2), "\u{1b}[31m\u{7}\u{fffd}garbage"), Kind::Refused, "exit status 2: ?[31m?\u{fffd}garbage"),
+            (
+                ran(Some(4), nft),
+                Kind::Refused,
+                "(nf_tables): line 4: RULE_APPEND failed (Invalid argument)",
+            ),
+            (
+                ran(Some(4), lock),
+                Kind::Unavailable,
+                "exit status 4: Another app",
+            ),
+            (
+                ran(Some(4), ""),
+                Kind::Unavailable,
+                "exit status 4: it gave no reason",
+            ),
+            (
+                ran(Some(2), "\u{1b}[31m\u{7}\u{fffd}garbage"),
+                Kind::Refused,
+                "exit status 2: ?[31m?\u{fffd}garbage",
+            ),
             (ran(None, ""), Kind::Doubt, "killed by a signal"),
-            (Err(RunError::Start("No such file".to_owned())), Kind::Unavailable, "apt-get install iptables"),
-            (Err(RunError::Deadline(Duration::from_secs(5))), Kind::Doubt, "did not finish within 5s and was killed; look"),
-            (Err(RunError::TooMuch(9)), Kind::Doubt, "wrote more than 9 bytes"),
+            (
+                Err(RunError::Start("No such file".to_owned())),
+                Kind::Unavailable,
+                "apt-get install iptables",
+            ),
+            (
+                Err(RunError::Deadline(Duration::from_secs(5))),
+                Kind::Doubt,
+                "did not finish within 5s and was killed; look",
+            ),
+            (
+                Err(RunError::TooMuch(9)),
+                Kind::Doubt,
+                "wrote more than 9 bytes",
+            ),
         ] {
             let (was, line) = judged(outcome);
             assert_eq!(was, kind, "{line}");
-            assert!(line.starts_with("/usr/sbin/iptables-restore ") && line.contains(words) && !line.contains('\n'), "{line}");
+            assert!(
+                line.starts_with("/usr/sbin/iptables-restore ")
+                    && line.contains(words)
+                    && !line.contains('\n'),
+                "{line}"
+            );
         }
     }
 
     #[test]
     fn a_warning_beside_status_0_is_no_failure() {
-        let warned = Ran { status: Some(0), stdout: "x".to_owned(), stderr: "# Warning: iptables-legacy tables present\n".to_owned() };
+        let warned = Ran {
+            status: Some(0),
+            stdout: "x".to_owned(),
+            stderr: "# Warning: iptables-legacy tables present\n".to_owned(),
+        };
         assert_eq!(judge(Path::new("/x"), Ok(warned)), Ok("x".to_owned()));
     }
 }

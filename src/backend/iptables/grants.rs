@@ -19,11 +19,25 @@ pub(super) fn read(family: Family, tables: &Tables) -> Result<Vec<Grant>, String
     let mut grants: Vec<Grant> = Vec::new();
     let mut places: HashMap<GrantId, usize> = HashMap::new();
     for chain in GRANT_CHAINS {
-        let table = if [DNAT, SNAT].contains(&chain) { &tables.nat } else { &tables.filter };
+        let table = if [DNAT, SNAT].contains(&chain) {
+            &tables.nat
+        } else {
+            &tables.filter
+        };
         for rule in table.of(chain) {
-            let unreadable = |why: &str| format!("the rule \"-A {chain} {}\" is not one that Postern wrote: {why}", said(rule));
-            let part = Rule::read(family, rule).and_then(|rule| rule.grant(chain)).map_err(|why| unreadable(&why))?;
-            match places.get(&part.id).and_then(|place| grants.get_mut(*place)) {
+            let unreadable = |why: &str| {
+                format!(
+                    "the rule \"-A {chain} {}\" is not one that Postern wrote: {why}",
+                    said(rule)
+                )
+            };
+            let part = Rule::read(family, rule)
+                .and_then(|rule| rule.grant(chain))
+                .map_err(|why| unreadable(&why))?;
+            match places
+                .get(&part.id)
+                .and_then(|place| grants.get_mut(*place))
+            {
                 None => {
                     places.insert(part.id, grants.len());
                     grants.push(part);
@@ -37,7 +51,10 @@ pub(super) fn read(family: Family, tables: &Tables) -> Result<Vec<Grant>, String
 }
 
 fn is_same_grant(one: &Grant, other: &Grant) -> bool {
-    one.user == other.user && one.allow == other.allow && one.target == other.target && one.until == other.until
+    one.user == other.user
+        && one.allow == other.allow
+        && one.target == other.target
+        && one.until == other.until
 }
 
 /// A forward has up to three rules, of which only the last one knows that it is masqueraded.
@@ -45,7 +62,11 @@ fn join(known: &mut Grant, part: Grant) {
     known.services.extend(part.services);
     for forward in part.forwards {
         let place = |forward: &Forward| (forward.at, forward.host, forward.port);
-        match known.forwards.iter_mut().find(|other| place(other) == place(&forward)) {
+        match known
+            .forwards
+            .iter_mut()
+            .find(|other| place(other) == place(&forward))
+        {
             Some(other) => other.masquerade |= forward.masquerade,
             None => known.forwards.push(forward),
         }
@@ -83,14 +104,27 @@ impl Rule {
             let wrong = || format!("{flag} {value}");
             match flag.as_str() {
                 "-s" => allow = network(&value).ok_or_else(wrong)?,
-                "-d" => to = Some(network(&value).filter(|net| net.prefix_len() == net.max_prefix_len()).ok_or_else(wrong)?.addr()),
+                "-d" => {
+                    to = Some(
+                        network(&value)
+                            .filter(|net| net.prefix_len() == net.max_prefix_len())
+                            .ok_or_else(wrong)?
+                            .addr(),
+                    )
+                }
                 "-p" => protocol = Some(protocol_name(&value).ok_or_else(wrong)?),
                 "--dport" => ports = Some(value),
                 "--ctorigdstport" => came_to = Some(value),
                 "--ctstate" if value == "DNAT" => is_translated = true,
                 "--dst-type" if value == "LOCAL" => is_to_the_gate = true,
                 "--to-destination" => destination = Some(value),
-                "--comment" => comment = Some(value.parse::<Comment>().map_err(|_| format!("its comment is \"{}\"", said(&value)))?),
+                "--comment" => {
+                    comment = Some(
+                        value
+                            .parse::<Comment>()
+                            .map_err(|_| format!("its comment is \"{}\"", said(&value)))?,
+                    )
+                }
                 "--icmp-type" if value == "8" => {}
                 "--icmpv6-type" if value == "128" => {}
                 "-m" | "--datestop" => {}
@@ -123,15 +157,29 @@ impl Rule {
             forwards: Vec::new(),
             until: self.comment.until,
         };
-        match (chain, self.verdict.as_str(), self.is_translated, self.is_to_the_gate) {
-            (INPUT_GRANTS | FORWARD_GRANTS, "ACCEPT", false, false) if self.came_to.is_none() && self.destination.is_none() => {
+        match (
+            chain,
+            self.verdict.as_str(),
+            self.is_translated,
+            self.is_to_the_gate,
+        ) {
+            (INPUT_GRANTS | FORWARD_GRANTS, "ACCEPT", false, false)
+                if self.came_to.is_none() && self.destination.is_none() =>
+            {
                 grant.target = self.to;
                 grant.services.push(self.service(self.ports.as_deref())?);
             }
-            (FORWARD_GRANTS, "ACCEPT", true, false) => grant.forwards.push(self.forward_behind(false)?),
+            (FORWARD_GRANTS, "ACCEPT", true, false) => {
+                grant.forwards.push(self.forward_behind(false)?)
+            }
             (SNAT, "MASQUERADE", true, false) => grant.forwards.push(self.forward_behind(true)?),
             (DNAT, "DNAT", false, true) => grant.forwards.push(self.forward_at_gate()?),
-            (_, verdict, _, _) => return Err(format!("it does not say ACCEPT where and as it should: {}", said(verdict))),
+            (_, verdict, _, _) => {
+                return Err(format!(
+                    "it does not say ACCEPT where and as it should: {}",
+                    said(verdict)
+                ));
+            }
         }
         Ok(grant)
     }
@@ -139,31 +187,48 @@ impl Rule {
     /// A forward as FORWARD and POSTROUTING see it: the packet goes to the host already, the connection knows where it came to.
     fn forward_behind(&self, masquerade: bool) -> Result<Forward, String> {
         let host = self.to.ok_or("it names no host")?;
-        let at = self.service(Some(self.came_to.as_deref().ok_or("it does not say which port it forwards")?))?;
+        let at = self.service(Some(
+            self.came_to
+                .as_deref()
+                .ok_or("it does not say which port it forwards")?,
+        ))?;
         let inner = self.service(self.ports.as_deref())?;
-        let port = inner.range().filter(|(first, last)| first == last).map(|(first, _)| first);
+        let port = inner
+            .range()
+            .filter(|(first, last)| first == last)
+            .map(|(first, _)| first);
         Forward::new(at, host, port, masquerade).map_err(|why| why.to_string())
     }
 
     /// A forward as PREROUTING sees it.
     fn forward_at_gate(&self) -> Result<Forward, String> {
         let destination = self.destination.as_deref().unwrap_or_default();
-        let (host, port) = match (destination.parse::<SocketAddr>(), destination.parse::<IpAddr>()) {
+        let (host, port) = match (
+            destination.parse::<SocketAddr>(),
+            destination.parse::<IpAddr>(),
+        ) {
             (Ok(place), _) => (place.ip(), Some(place.port())),
             (_, Ok(host)) => (host, None),
             _ => return Err(format!("{} is no destination", said(destination))),
         };
-        Forward::new(self.service(self.ports.as_deref())?, host, port, false).map_err(|why| why.to_string())
+        Forward::new(self.service(self.ports.as_deref())?, host, port, false)
+            .map_err(|why| why.to_string())
     }
 
     fn service(&self, ports: Option<&str>) -> Result<Ports, String> {
-        let text = ports.map_or_else(|| self.protocol.to_owned(), |ports| format!("{}/{}", self.protocol, ports.replace(':', "-")));
-        text.parse().map_err(|_| format!("{} is no service", said(&text)))
+        let text = ports.map_or_else(
+            || self.protocol.to_owned(),
+            |ports| format!("{}/{}", self.protocol, ports.replace(':', "-")),
+        );
+        text.parse()
+            .map_err(|_| format!("{} is no service", said(&text)))
     }
 }
 
 fn network(text: &str) -> Option<IpNet> {
-    text.parse().ok().or_else(|| text.parse().ok().map(|address: IpAddr| address.into()))
+    text.parse()
+        .ok()
+        .or_else(|| text.parse().ok().map(|address: IpAddr| address.into()))
 }
 
 fn protocol_name(text: &str) -> Option<&'static str> {
@@ -208,9 +273,15 @@ mod tests {
     use crate::backend::iptables::tests::{forward, grant as sample};
 
     fn table(rules: &[&str]) -> Tables {
-        let (nat, filter): (Vec<&str>, Vec<&str>) =
-            rules.iter().partition(|rule| rule.starts_with("POSTERN-DNAT") || rule.starts_with("POSTERN-SNAT"));
-        let lines = |rules: Vec<&str>| rules.iter().map(|rule| format!("-A {rule}\n")).collect::<String>();
+        let (nat, filter): (Vec<&str>, Vec<&str>) = rules
+            .iter()
+            .partition(|rule| rule.starts_with("POSTERN-DNAT") || rule.starts_with("POSTERN-SNAT"));
+        let lines = |rules: Vec<&str>| {
+            rules
+                .iter()
+                .map(|rule| format!("-A {rule}\n"))
+                .collect::<String>()
+        };
         let (nat, filter) = (lines(nat), lines(filter));
         list::read(&format!("# Generated\n*nat\n{nat}COMMIT\n*filter\n:INPUT ACCEPT [0:0]\n{filter}COMMIT\n# Completed\n")).unwrap()
     }
@@ -221,7 +292,9 @@ mod tests {
     fn rules_of_one_id_are_one_grant() {
         let table = table(&[
             "INPUT -s 10.0.0.1/32 -j ACCEPT",
-            &format!("POSTERN-GRANTS -s 192.0.2.7/32 -p tcp -m tcp --dport 22 -m time --datestop 2026-11-22T11:16:05 {TAIL}"),
+            &format!(
+                "POSTERN-GRANTS -s 192.0.2.7/32 -p tcp -m tcp --dport 22 -m time --datestop 2026-11-22T11:16:05 {TAIL}"
+            ),
             &format!("POSTERN-GRANTS -s 192.0.2.7/32 -p icmp -m icmp --icmp-type 8 {TAIL}"),
             &format!("POSTERN-GRANTS -s 192.0.2.7/32 -p ipv6-icmp {TAIL}"),
         ]);
@@ -233,7 +306,10 @@ mod tests {
     #[test]
     fn a_rule_for_everyone_has_no_source() {
         let table = table(&[&format!("POSTERN-GRANTS -p tcp -m tcp --dport 22 {TAIL}")]);
-        assert_eq!(read(Family::V6, &table).unwrap()[0].allow, "::/0".parse().unwrap());
+        assert_eq!(
+            read(Family::V6, &table).unwrap()[0].allow,
+            "::/0".parse().unwrap()
+        );
     }
 
     #[test]
@@ -244,24 +320,41 @@ mod tests {
             format!("-p gre {TAIL}"),
             format!("-p tcp -m tcp --dport 22 -i eth0 {TAIL}"),
             format!("! -s 192.0.2.7/32 -p tcp -m tcp --dport 22 {TAIL}"),
-            format!("-p tcp -m tcp --dport 22 {}", TAIL.replace("ACCEPT", "DROP")),
+            format!(
+                "-p tcp -m tcp --dport 22 {}",
+                TAIL.replace("ACCEPT", "DROP")
+            ),
             format!("-p tcp -m tcp --dport \"22 {TAIL}"),
         ] {
             let error = read(Family::V4, &table(&[&format!("POSTERN-GRANTS {rule}")])).unwrap_err();
             assert!(error.contains(rule.get(..10).unwrap()), "{error}");
         }
-        let two = [format!("POSTERN-GRANTS -p tcp --dport 1 {TAIL}"), format!("POSTERN-GRANTS -s 10.0.0.1/32 -p tcp --dport 1 {TAIL}")];
-        assert!(read(Family::V4, &table(&[&two[0], &two[1]])).unwrap_err().contains("says otherwise"));
+        let two = [
+            format!("POSTERN-GRANTS -p tcp --dport 1 {TAIL}"),
+            format!("POSTERN-GRANTS -s 10.0.0.1/32 -p tcp --dport 1 {TAIL}"),
+        ];
+        assert!(
+            read(Family::V4, &table(&[&two[0], &two[1]]))
+                .unwrap_err()
+                .contains("says otherwise")
+        );
     }
 
     #[test]
     fn the_rules_of_a_forward_are_one_and_a_missing_one_is_no_gap() {
         let mut through = sample(7, "al", "192.0.2.7/32", &["tcp/80"]);
-        through.forwards = vec![forward("tcp/2222", "10.0.0.5", Some(22), true), forward("udp/500-510", "10.0.0.6", None, false)];
+        through.forwards = vec![
+            forward("tcp/2222", "10.0.0.5", Some(22), true),
+            forward("udp/500-510", "10.0.0.6", None, false),
+        ];
         let rules = grant_rules(&through, Abilities::default()).unwrap();
         let all: Vec<&str> = rules.iter().map(String::as_str).collect();
         assert_eq!(read(Family::V4, &table(&all)), Ok(vec![through.clone()]));
-        let only_dnat: Vec<&str> = all.iter().copied().filter(|rule| rule.starts_with("POSTERN-DNAT")).collect();
+        let only_dnat: Vec<&str> = all
+            .iter()
+            .copied()
+            .filter(|rule| rule.starts_with("POSTERN-DNAT"))
+            .collect();
         through.services.clear();
         through.forwards[0].masquerade = false;
         assert_eq!(read(Family::V4, &table(&only_dnat)), Ok(vec![through]));

@@ -7,8 +7,8 @@
 use super::behind;
 use super::list::{Table, Tables};
 use super::rules::{
-    Abilities, CHAINS, DNAT, FORWARD, FORWARD_GRANTS, Family, GRANT_CHAINS, INPUT, INPUT_GRANTS, NAT_CHAINS, NEW, NEW_NAT, PROBE, SNAT,
-    grant_rules, protection_rules,
+    Abilities, CHAINS, DNAT, FORWARD, FORWARD_GRANTS, Family, GRANT_CHAINS, INPUT, INPUT_GRANTS,
+    NAT_CHAINS, NEW, NEW_NAT, PROBE, SNAT, grant_rules, protection_rules,
 };
 use crate::grant::Grant;
 use crate::settings::Protection;
@@ -39,12 +39,18 @@ pub(super) struct New {
 impl New {
     /// Of these tables, those that are missing.
     pub(super) fn before(tables: &Tables) -> Self {
-        Self { filter: !tables.filter.exists(), nat: !tables.nat.exists() && tables.nat_trouble.is_none() }
+        Self {
+            filter: !tables.filter.exists(),
+            nat: !tables.nat.exists() && tables.nat_trouble.is_none(),
+        }
     }
 
     /// Of these tables, those that Postern made.
     pub(super) fn marked(tables: &Tables) -> Self {
-        Self { filter: tables.filter.has(NEW), nat: tables.nat.has(NEW_NAT) }
+        Self {
+            filter: tables.filter.has(NEW),
+            nat: tables.nat.has(NEW_NAT),
+        }
     }
 }
 
@@ -74,28 +80,44 @@ pub(super) fn installation(
     if new.filter || tables.filter.has(NEW) {
         input.push(declared(NEW));
     }
-    [INPUT, INPUT_GRANTS].into_iter().for_each(|chain| input.push(declared(chain)));
+    [INPUT, INPUT_GRANTS]
+        .into_iter()
+        .for_each(|chain| input.push(declared(chain)));
     if needs.nat && (new.nat || tables.nat.has(NEW_NAT)) {
         input.push(declared(NEW_NAT));
     }
     if needs.forwards {
-        [FORWARD, FORWARD_GRANTS].into_iter().for_each(|chain| input.push(declared(chain)));
+        [FORWARD, FORWARD_GRANTS]
+            .into_iter()
+            .for_each(|chain| input.push(declared(chain)));
     }
     if needs.nat {
-        NAT_CHAINS.into_iter().for_each(|chain| input.push(declared(chain)));
+        NAT_CHAINS
+            .into_iter()
+            .for_each(|chain| input.push(declared(chain)));
     }
-    protection_rules(family, protection).iter().for_each(|rule| input.push(added(rule)));
+    protection_rules(family, protection)
+        .iter()
+        .for_each(|rule| input.push(added(rule)));
     if needs.forwards {
-        behind::chain_rules(family, protection).iter().for_each(|rule| input.push(added(rule)));
+        behind::chain_rules(family, protection)
+            .iter()
+            .for_each(|rule| input.push(added(rule)));
     }
     for grant in live {
-        grant_rules(grant, abilities)?.iter().for_each(|rule| input.push(added(rule)));
+        grant_rules(grant, abilities)?
+            .iter()
+            .for_each(|rule| input.push(added(rule)));
     }
     input.filter.extend(jump(&tables.filter, "INPUT", INPUT));
     if needs.forwards {
-        input.filter.extend(jump(&tables.filter, "FORWARD", FORWARD));
+        input
+            .filter
+            .extend(jump(&tables.filter, "FORWARD", FORWARD));
     } else {
-        input.filter.extend(without(&tables.filter, &[FORWARD, FORWARD_GRANTS]));
+        input
+            .filter
+            .extend(without(&tables.filter, &[FORWARD, FORWARD_GRANTS]));
     }
     if needs.nat {
         input.nat.extend(jump(&tables.nat, "PREROUTING", DNAT));
@@ -111,8 +133,14 @@ impl Needs {
         let is_own = |host: &std::net::IpAddr| Family::of(&(*host).into()) == family;
         let forwarded = live.iter().any(|grant| !grant.forwards.is_empty());
         Self {
-            forwards: !protection.behind.is_empty() || forwarded || live.iter().any(|grant| grant.target.is_some()),
-            nat: forwarded || protection.forwards.iter().any(|forward| is_own(&forward.host)),
+            forwards: !protection.behind.is_empty()
+                || forwarded
+                || live.iter().any(|grant| grant.target.is_some()),
+            nat: forwarded
+                || protection
+                    .forwards
+                    .iter()
+                    .any(|forward| is_own(&forward.host)),
         }
     }
 }
@@ -128,7 +156,11 @@ pub(super) fn rebuilding<'a>(
     chains.iter().for_each(|chain| input.push(empty(chain)));
     for grant in live {
         let rules = grant_rules(grant, abilities)?;
-        let own = rules.iter().filter(|rule| rule.split(' ').next().is_some_and(|chain| chains.contains(&chain)));
+        let own = rules.iter().filter(|rule| {
+            rule.split(' ')
+                .next()
+                .is_some_and(|chain| chains.contains(&chain))
+        });
         own.for_each(|rule| input.push(added(rule)));
     }
     Ok(input.text())
@@ -138,7 +170,10 @@ pub(super) fn rebuilding<'a>(
 pub(super) fn removal(tables: &Tables) -> Option<String> {
     let filter: Vec<&str> = CHAINS.into_iter().chain([NEW]).collect();
     let nat: Vec<&str> = NAT_CHAINS.into_iter().chain([NEW_NAT]).collect();
-    let input = Lines { filter: without(&tables.filter, &filter), nat: without(&tables.nat, &nat) };
+    let input = Lines {
+        filter: without(&tables.filter, &filter),
+        nat: without(&tables.nat, &nat),
+    };
     (!input.filter.is_empty() || !input.nat.is_empty()).then(|| input.text())
 }
 
@@ -164,12 +199,17 @@ pub(super) fn transactions(text: &str) -> Option<u32> {
 
 /// Whether rules are other ones after it, whatever was there before.
 pub(super) fn changes_something(text: &str) -> bool {
-    text.lines().any(|line| line.starts_with("-A ") || line.starts_with("-D "))
+    text.lines()
+        .any(|line| line.starts_with("-A ") || line.starts_with("-D "))
 }
 
 /// The grant chains that these lines are about.
 pub(super) fn chains_in(lines: &[String]) -> Vec<&'static str> {
-    let is_meant = |chain: &&str| lines.iter().any(|line| line.split(' ').nth(1) == Some(*chain));
+    let is_meant = |chain: &&str| {
+        lines
+            .iter()
+            .any(|line| line.split(' ').nth(1) == Some(*chain))
+    };
     GRANT_CHAINS.into_iter().filter(is_meant).collect()
 }
 
@@ -181,12 +221,20 @@ impl Lines {
             None => line.split(' ').nth(1),
         };
         let is_nat = chain.is_some_and(|chain| NAT_CHAINS.contains(&chain) || chain == NEW_NAT);
-        if is_nat { self.nat.push(line) } else { self.filter.push(line) }
+        if is_nat {
+            self.nat.push(line)
+        } else {
+            self.filter.push(line)
+        }
     }
 
     fn text(&self) -> String {
         let tables = [("filter", &self.filter), ("nat", &self.nat)];
-        tables.into_iter().filter(|(_, lines)| !lines.is_empty()).map(|(name, lines)| transaction(name, lines)).collect()
+        tables
+            .into_iter()
+            .filter(|(_, lines)| !lines.is_empty())
+            .map(|(name, lines)| transaction(name, lines))
+            .collect()
     }
 }
 
@@ -224,7 +272,11 @@ fn jump(table: &Table, from: &str, to: &str) -> Vec<String> {
 
 /// Deletes the jumps to those of `chains` that are there, and the chains.
 fn without(table: &Table, chains: &[&str]) -> Vec<String> {
-    let present: Vec<&str> = chains.iter().copied().filter(|chain| table.has(chain)).collect();
+    let present: Vec<&str> = chains
+        .iter()
+        .copied()
+        .filter(|chain| table.has(chain))
+        .collect();
     let emptied = present.iter().map(|chain| declared(chain));
     let unhooked = table.jumps_to(&present).map(|rule| format!("-D {rule}"));
     let deleted = present.iter().map(|chain| format!("-X {chain}"));
@@ -238,20 +290,41 @@ mod tests {
     use crate::backend::iptables::tests::{forward, grant, protection};
 
     fn table(input_rules: &[&str], chains: &[&str]) -> Tables {
-        let chains: String = chains.iter().map(|chain| format!(":{chain} - [0:0]\n")).collect();
-        let rules: String = input_rules.iter().map(|rule| format!("-A INPUT {rule}\n")).collect();
-        read(&format!("*filter\n:INPUT ACCEPT [0:0]\n{chains}{rules}COMMIT\n")).unwrap()
+        let chains: String = chains
+            .iter()
+            .map(|chain| format!(":{chain} - [0:0]\n"))
+            .collect();
+        let rules: String = input_rules
+            .iter()
+            .map(|rule| format!("-A INPUT {rule}\n"))
+            .collect();
+        read(&format!(
+            "*filter\n:INPUT ACCEPT [0:0]\n{chains}{rules}COMMIT\n"
+        ))
+        .unwrap()
     }
 
     fn install_lines(table: &Tables, protection: &Protection) -> Vec<String> {
-        let text = installation(Family::V4, table, protection, &[], Abilities::default(), New::default()).unwrap();
+        let text = installation(
+            Family::V4,
+            table,
+            protection,
+            &[],
+            Abilities::default(),
+            New::default(),
+        )
+        .unwrap();
         text.lines().map(str::to_owned).collect()
     }
 
     #[test]
     fn a_jump_that_is_elsewhere_or_doubled_is_made_one_at_the_head() {
         let one = ["-D INPUT -j POSTERN", "-I INPUT 1 -j POSTERN"];
-        let two = ["-D INPUT -j POSTERN", "-D INPUT -j POSTERN", "-I INPUT 1 -j POSTERN"];
+        let two = [
+            "-D INPUT -j POSTERN",
+            "-D INPUT -j POSTERN",
+            "-I INPUT 1 -j POSTERN",
+        ];
         let none: [&str; 0] = [];
         let cases: [(&[&str], &[&str]); 5] = [
             (&[], &one[1..]),
@@ -262,7 +335,10 @@ mod tests {
         ];
         for (rules, expected) in cases {
             let lines = install_lines(&table(rules, &["POSTERN"]), &protection(&[]));
-            let jumps: Vec<&String> = lines.iter().filter(|line| line.contains(" INPUT ")).collect();
+            let jumps: Vec<&String> = lines
+                .iter()
+                .filter(|line| line.contains(" INPUT "))
+                .collect();
             assert_eq!(jumps, expected, "{rules:?}");
         }
     }
@@ -270,9 +346,20 @@ mod tests {
     #[test]
     fn the_whole_input_of_a_first_install() {
         let behind = vec![("10.0.0.0/24".parse().unwrap(), "tcp/22".parse().unwrap())];
-        let protection = Protection { behind, ..protection(&["tcp/22"]) };
+        let protection = Protection {
+            behind,
+            ..protection(&["tcp/22"])
+        };
         let grant = grant(1, "al", "192.0.2.7/32", &["tcp/22"]);
-        let text = installation(Family::V4, &Tables::default(), &protection, &[&grant], Abilities::default(), New::default()).unwrap();
+        let text = installation(
+            Family::V4,
+            &Tables::default(),
+            &protection,
+            &[&grant],
+            Abilities::default(),
+            New::default(),
+        )
+        .unwrap();
         assert_eq!(
             text,
             "*filter\n:POSTERN - [0:0]\n:POSTERN-GRANTS - [0:0]\n:POSTERN-FWD - [0:0]\n:POSTERN-FWD-GRANTS - [0:0]\n\
@@ -292,23 +379,50 @@ mod tests {
     fn forward_chains_that_are_no_longer_needed_go() {
         let table = read("*filter\n:FORWARD ACCEPT [0:0]\n:POSTERN-FWD - [0:0]\n-A FORWARD -j POSTERN-FWD\nCOMMIT\n").unwrap();
         let lines = install_lines(&table, &protection(&[]));
-        assert_eq!(lines[5..], ["-I INPUT 1 -j POSTERN", ":POSTERN-FWD - [0:0]", "-D FORWARD -j POSTERN-FWD", "-X POSTERN-FWD", "COMMIT"]);
+        assert_eq!(
+            lines[5..],
+            [
+                "-I INPUT 1 -j POSTERN",
+                ":POSTERN-FWD - [0:0]",
+                "-D FORWARD -j POSTERN-FWD",
+                "-X POSTERN-FWD",
+                "COMMIT"
+            ]
+        );
     }
 
     #[test]
     fn a_forward_needs_table_nat_of_its_own_family_only_and_is_opened_last() {
         let needs = |family| {
             let forwards = vec![forward("tcp/2222", "10.0.0.5", Some(22), false)];
-            Needs::of(family, &Protection { forwards, ..protection(&[]) }, &[]).nat
+            Needs::of(
+                family,
+                &Protection {
+                    forwards,
+                    ..protection(&[])
+                },
+                &[],
+            )
+            .nat
         };
         assert!(needs(Family::V4) && !needs(Family::V6));
         let mut through = grant(1, "al", "192.0.2.7/32", &[]);
         through.forwards = vec![forward("tcp/2222", "10.0.0.5", Some(22), false)];
-        let text =
-            installation(Family::V4, &Tables::default(), &protection(&[]), &[&through], Abilities::default(), New::default()).unwrap();
+        let text = installation(
+            Family::V4,
+            &Tables::default(),
+            &protection(&[]),
+            &[&through],
+            Abilities::default(),
+            New::default(),
+        )
+        .unwrap();
         let (filter, nat) = text.split_once("*nat\n").unwrap();
         assert!(filter.contains("-A POSTERN-FWD-GRANTS") && transactions(&text) == Some(2));
-        let nat: Vec<&str> = nat.lines().map(|line| line.split(" -s").next().unwrap()).collect();
+        let nat: Vec<&str> = nat
+            .lines()
+            .map(|line| line.split(" -s").next().unwrap())
+            .collect();
         assert_eq!(
             nat,
             [
@@ -320,9 +434,16 @@ mod tests {
                 "COMMIT"
             ]
         );
-        let tables = read("*nat\n:POSTERN-DNAT - [0:0]\n-A PREROUTING -j POSTERN-DNAT\nCOMMIT\n").unwrap();
-        let cleaned = "*nat\n:POSTERN-DNAT - [0:0]\n-D PREROUTING -j POSTERN-DNAT\n-X POSTERN-DNAT\nCOMMIT\n";
-        assert!(install_lines(&tables, &protection(&[])).join("\n").ends_with(cleaned.trim_end()), "what is no longer needed goes");
+        let tables =
+            read("*nat\n:POSTERN-DNAT - [0:0]\n-A PREROUTING -j POSTERN-DNAT\nCOMMIT\n").unwrap();
+        let cleaned =
+            "*nat\n:POSTERN-DNAT - [0:0]\n-D PREROUTING -j POSTERN-DNAT\n-X POSTERN-DNAT\nCOMMIT\n";
+        assert!(
+            install_lines(&tables, &protection(&[]))
+                .join("\n")
+                .ends_with(cleaned.trim_end()),
+            "what is no longer needed goes"
+        );
         assert_eq!(removal(&tables).unwrap(), cleaned);
     }
 
@@ -330,7 +451,11 @@ mod tests {
     fn removal_takes_what_is_there_and_only_what_is_ours() {
         assert_eq!(removal(&table(&["-j DROP"], &["DOCKER"])), None);
         assert_eq!(
-            removal(&table(&["-i eth0 -j POSTERN", "-j POSTERN", "-j DROP"], &["POSTERN", "POSTERN-PROBE"])).unwrap(),
+            removal(&table(
+                &["-i eth0 -j POSTERN", "-j POSTERN", "-j DROP"],
+                &["POSTERN", "POSTERN-PROBE"]
+            ))
+            .unwrap(),
             "*filter\n:POSTERN - [0:0]\n:POSTERN-PROBE - [0:0]\n-D INPUT -i eth0 -j POSTERN\n-D INPUT -j POSTERN\n-X POSTERN\n-X POSTERN-PROBE\nCOMMIT\n"
         );
     }

@@ -31,7 +31,13 @@ impl Table {
     /// Whether it is there and holds nothing that anybody put into it.
     pub(super) fn is_bare(&self) -> bool {
         const OWN: [&str; 5] = ["INPUT", "FORWARD", "OUTPUT", "PREROUTING", "POSTROUTING"];
-        self.exists() && !self.has_policy && self.rules.is_empty() && self.chains.iter().all(|chain| OWN.contains(&chain.as_str()))
+        self.exists()
+            && !self.has_policy
+            && self.rules.is_empty()
+            && self
+                .chains
+                .iter()
+                .all(|chain| OWN.contains(&chain.as_str()))
     }
 
     pub(super) fn has(&self, chain: &str) -> bool {
@@ -40,7 +46,9 @@ impl Table {
 
     /// Rules of one chain, without its name.
     pub(super) fn of<'a>(&'a self, chain: &'a str) -> impl Iterator<Item = &'a str> {
-        self.rules.iter().filter_map(move |rule| rule.strip_prefix(chain)?.strip_prefix(' '))
+        self.rules
+            .iter()
+            .filter_map(move |rule| rule.strip_prefix(chain)?.strip_prefix(' '))
     }
 
     /// Rules in chains of others that jump to one of `chains`.
@@ -48,7 +56,9 @@ impl Table {
         let is_ours = |name: &str| chains.contains(&name);
         self.rules.iter().map(String::as_str).filter(move |rule| {
             let words: Vec<&str> = rule.split(' ').collect();
-            let leads_to_us = words.windows(2).any(|pair| matches!(pair, ["-j" | "-g", chain] if is_ours(chain)));
+            let leads_to_us = words
+                .windows(2)
+                .any(|pair| matches!(pair, ["-j" | "-g", chain] if is_ours(chain)));
             leads_to_us && words.first().is_some_and(|chain| !is_ours(chain))
         })
     }
@@ -67,8 +77,15 @@ pub(super) fn read(output: &str) -> Result<Tables, String> {
     for line in output.lines() {
         match line.split_at_checked(1) {
             Some(("#", note)) if note.contains("is incompatible") => {
-                let trouble = format!("\"{}\": the table holds rules that only nft can show; set backend = \"nftables\"", line.trim());
-                match note.split('`').nth(1).and_then(|rest| rest.split('\'').next()) {
+                let trouble = format!(
+                    "\"{}\": the table holds rules that only nft can show; set backend = \"nftables\"",
+                    line.trim()
+                );
+                match note
+                    .split('`')
+                    .nth(1)
+                    .and_then(|rest| rest.split('\'').next())
+                {
                     Some("filter") | None => return Err(trouble),
                     Some("nat") => tables.nat_trouble = Some(trouble),
                     Some(_) => {}
@@ -97,7 +114,11 @@ pub(super) fn read(output: &str) -> Result<Tables, String> {
             }
         }
     }
-    if open.is_some() { Err("the output ends in the middle of the table".to_owned()) } else { Ok(tables) }
+    if open.is_some() {
+        Err("the output ends in the middle of the table".to_owned())
+    } else {
+        Ok(tables)
+    }
 }
 
 fn unknown(line: &str) -> String {
@@ -106,7 +127,10 @@ fn unknown(line: &str) -> String {
 
 /// Text of others, fit for one line of a log.
 pub(super) fn said(text: &str) -> String {
-    text.chars().take(200).map(|letter| if letter.is_control() { '?' } else { letter }).collect()
+    text.chars()
+        .take(200)
+        .map(|letter| if letter.is_control() { '?' } else { letter })
+        .collect()
 }
 
 #[cfg(test)]
@@ -133,17 +157,41 @@ mod tests {
         let output = "*mangle\n:X - [0:0]\n-A X -j DROP\nCOMMIT\n*nat\n:POSTERN-DNAT - [0:0]\n-A PREROUTING -j POSTERN-DNAT\nCOMMIT\n\
                       *filter\n:INPUT ACCEPT [0:0]\nCOMMIT\n# Table `raw' is incompatible, use 'nft' tool.\n";
         let tables = read(output).unwrap();
-        assert_eq!((tables.filter.chains.len(), tables.nat.rules.len(), &tables.nat_trouble), (1, 1, &None));
+        assert_eq!(
+            (
+                tables.filter.chains.len(),
+                tables.nat.rules.len(),
+                &tables.nat_trouble
+            ),
+            (1, 1, &None)
+        );
         assert!(tables.has("POSTERN-DNAT") && !tables.has("X"));
-        assert!(read("# Table `nat' is incompatible, use 'nft' tool.\n").unwrap().nat_trouble.is_some());
+        assert!(
+            read("# Table `nat' is incompatible, use 'nft' tool.\n")
+                .unwrap()
+                .nat_trouble
+                .is_some()
+        );
     }
 
     #[test]
     fn jumps_to_us_are_found_wherever_others_put_them() {
-        let rules = ["INPUT -j POSTERN", "INPUT -i eth0 -g POSTERN", "POSTERN -j POSTERN-GRANTS", "INPUT -j POSTERNS"];
-        let table = Table { chains: Vec::new(), has_policy: false, rules: rules.map(str::to_owned).into() };
+        let rules = [
+            "INPUT -j POSTERN",
+            "INPUT -i eth0 -g POSTERN",
+            "POSTERN -j POSTERN-GRANTS",
+            "INPUT -j POSTERNS",
+        ];
+        let table = Table {
+            chains: Vec::new(),
+            has_policy: false,
+            rules: rules.map(str::to_owned).into(),
+        };
         let jumps: Vec<&str> = table.jumps_to(&["POSTERN", "POSTERN-GRANTS"]).collect();
         assert_eq!(jumps, ["INPUT -j POSTERN", "INPUT -i eth0 -g POSTERN"]);
-        assert_eq!(table.of("POSTERN").collect::<Vec<_>>(), ["-j POSTERN-GRANTS"]);
+        assert_eq!(
+            table.of("POSTERN").collect::<Vec<_>>(),
+            ["-j POSTERN-GRANTS"]
+        );
     }
 }

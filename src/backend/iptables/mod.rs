@@ -59,9 +59,15 @@ impl Paths {
 
     /// The folders of the programs, and of those that they are links to.
     pub fn folders(&self) -> Vec<PathBuf> {
-        let programs = [Some(&self.v4), self.v6.as_ref()].into_iter().flatten().flat_map(|pair| [&pair.restore, &pair.save]);
-        let both = programs.flat_map(|path| [Some(path.clone()), path.canonicalize().ok()]).flatten();
-        both.filter_map(|path| path.parent().map(Path::to_path_buf)).collect()
+        let programs = [Some(&self.v4), self.v6.as_ref()]
+            .into_iter()
+            .flatten()
+            .flat_map(|pair| [&pair.restore, &pair.save]);
+        let both = programs
+            .flat_map(|path| [Some(path.clone()), path.canonicalize().ok()])
+            .flatten();
+        both.filter_map(|path| path.parent().map(Path::to_path_buf))
+            .collect()
     }
 }
 
@@ -80,7 +86,12 @@ impl Iptables {
     /// Drives the programs at these paths. Runs none of them yet.
     pub fn new(run: Box<dyn Run + Send>, paths: Paths) -> Self {
         let leave = Box::new(|_: bool, _: &str| Ok(()));
-        Self { run: Runner::new(run), erase: leave, v4: Side::new(Family::V4, Some(paths.v4)), v6: Side::new(Family::V6, paths.v6) }
+        Self {
+            run: Runner::new(run),
+            erase: leave,
+            v4: Side::new(Family::V4, Some(paths.v4)),
+            v6: Side::new(Family::V6, paths.v6),
+        }
     }
 
     /// With a way to delete the tables that the nft variant makes on its first run and has no command to delete; without it,
@@ -100,7 +111,9 @@ impl Iptables {
     /// The kernel's number counts the rules of the nft variant only.
     fn settle_number(&mut self) {
         if self.run.watch.is_open() {
-            let is_theirs = [&self.v4, &self.v6].into_iter().all(|side| !side.has_programs() || side.is_nft(&mut self.run));
+            let is_theirs = [&self.v4, &self.v6]
+                .into_iter()
+                .all(|side| !side.has_programs() || side.is_nft(&mut self.run));
             self.run.watch.settle(is_theirs);
         }
     }
@@ -110,9 +123,18 @@ impl Iptables {
     /// # Errors
     /// Which program for IPv4 is missing, and how to install it.
     pub fn locate(find: impl Fn(&str) -> Option<PathBuf>) -> Result<Paths, BackendError> {
-        let need = |name: &str| find(name).ok_or_else(|| BackendError(format!("{name} is not installed; apt-get install iptables")));
-        let v4 = Pair { restore: need("iptables-restore")?, save: need("iptables-save")? };
-        let v6 = find("ip6tables-restore").zip(find("ip6tables-save")).map(|(restore, save)| Pair { restore, save });
+        let need = |name: &str| {
+            find(name).ok_or_else(|| {
+                BackendError(format!("{name} is not installed; apt-get install iptables"))
+            })
+        };
+        let v4 = Pair {
+            restore: need("iptables-restore")?,
+            save: need("iptables-save")?,
+        };
+        let v6 = find("ip6tables-restore")
+            .zip(find("ip6tables-save"))
+            .map(|(restore, save)| Pair { restore, save });
         Ok(Paths { v4, v6 })
     }
 }
@@ -132,7 +154,9 @@ impl Backend for Iptables {
     /// IPv4 comes first, so that trouble with IPv6 does not prevent it.
     fn install(&mut self, protection: &Protection, live: &[Grant]) -> Result<(), BackendError> {
         self.settle_number();
-        let (v4, v6) = live.iter().partition::<Vec<&Grant>, _>(|grant| Family::of(&grant.allow) == Family::V4);
+        let (v4, v6) = live
+            .iter()
+            .partition::<Vec<&Grant>, _>(|grant| Family::of(&grant.allow) == Family::V4);
         let first = self.v4.install(&mut self.run, protection, &v4);
         let second = self.v6.install(&mut self.run, protection, &v6);
         self.run.watch.saw(None);
@@ -145,8 +169,11 @@ impl Backend for Iptables {
         let number = self.run.watch.number();
         let mut transactions = Some(0_u32);
         for side in [&mut self.v4, &mut self.v6] {
-            let (places, own): (Vec<usize>, Vec<&Change>) =
-                changes.iter().enumerate().filter(|(_, change)| family_of(change) == side.family).unzip();
+            let (places, own): (Vec<usize>, Vec<&Change>) = changes
+                .iter()
+                .enumerate()
+                .filter(|(_, change)| family_of(change) == side.family)
+                .unzip();
             if own.is_empty() {
                 continue;
             }
@@ -156,7 +183,9 @@ impl Backend for Iptables {
                     *result = outcome;
                 }
             }
-            transactions = transactions.zip(side.transactions).map(|(all, own)| all.saturating_add(own));
+            transactions = transactions
+                .zip(side.transactions)
+                .map(|(all, own)| all.saturating_add(own));
         }
         self.run.watch.changed(number, transactions);
         results
@@ -190,9 +219,14 @@ impl Backend for Iptables {
     fn kernel_expiry(&self) -> Result<(), String> {
         let sides = [&self.v4, &self.v6];
         if !sides.iter().any(|side| side.is_tried_out()) {
-            return Err("the kernel ends no grants yet: Postern's chains are not installed".to_owned());
+            return Err(
+                "the kernel ends no grants yet: Postern's chains are not installed".to_owned(),
+            );
         }
-        let undated = sides.into_iter().filter(|side| side.is_here()).find_map(|side| side.undated.as_ref());
+        let undated = sides
+            .into_iter()
+            .filter(|side| side.is_here())
+            .find_map(|side| side.undated.as_ref());
         undated.map_or(Ok(()), |why| {
             Err(format!("the kernel does not end grants by itself, only posternd does, for -m time is missing: {why}"))
         })
@@ -214,7 +248,10 @@ impl Backend for Iptables {
 }
 
 /// Both families were tried; the first trouble is told, and the other if there is one.
-fn both(first: Result<(), BackendError>, second: Result<(), BackendError>) -> Result<(), BackendError> {
+fn both(
+    first: Result<(), BackendError>,
+    second: Result<(), BackendError>,
+) -> Result<(), BackendError> {
     match (first, second) {
         (Err(one), Err(other)) => Err(BackendError(format!("{one}; and {other}"))),
         (first, second) => first.and(second),
@@ -224,6 +261,8 @@ fn both(first: Result<(), BackendError>, second: Result<(), BackendError>) -> Re
 /// An extension's grants open the same door, so that either tells the family.
 fn family_of(change: &Change) -> Family {
     match change {
-        Change::Open(grant) | Change::Close(grant) | Change::Extend { new: grant, .. } => Family::of(&grant.allow),
+        Change::Open(grant) | Change::Close(grant) | Change::Extend { new: grant, .. } => {
+            Family::of(&grant.allow)
+        }
     }
 }

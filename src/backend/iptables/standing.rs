@@ -10,7 +10,9 @@ use super::family::Side;
 use super::grants;
 use super::input::Needs;
 use super::list::Tables;
-use super::rules::{DNAT, FORWARD, FORWARD_GRANTS, Family, INPUT, INPUT_GRANTS, SNAT, protection_rules};
+use super::rules::{
+    DNAT, FORWARD, FORWARD_GRANTS, Family, INPUT, INPUT_GRANTS, SNAT, protection_rules,
+};
 use super::watch::Runner;
 use crate::backend::BackendError;
 use crate::grant::{Grant, GrantId};
@@ -30,20 +32,39 @@ pub(super) struct Standing {
 impl Side {
     /// Whether this family's rules are as the last successful run left them.
     pub(super) fn stands(&mut self, run: &mut Runner) -> Result<bool, BackendError> {
-        let Some(needs) = self.standing.as_ref().map(|standing| standing.needs) else { return Ok(true) };
+        let Some(needs) = self.standing.as_ref().map(|standing| standing.needs) else {
+            return Ok(true);
+        };
         let tables = self.save_own(run, needs).map_err(|fault| fault.error())?;
         let family = self.family;
-        Ok(self.standing.as_mut().is_none_or(|standing| standing.is_in(family, &tables)))
+        Ok(self
+            .standing
+            .as_mut()
+            .is_none_or(|standing| standing.is_in(family, &tables)))
     }
 }
 
 impl Standing {
-    pub(super) fn new(family: Family, protection: &Protection, live: &[&Grant], needs: Needs) -> Self {
+    pub(super) fn new(
+        family: Family,
+        protection: &Protection,
+        live: &[&Grant],
+        needs: Needs,
+    ) -> Self {
         Self {
-            live: live.iter().map(|grant| (grant.id, (*grant).clone())).collect(),
+            live: live
+                .iter()
+                .map(|grant| (grant.id, (*grant).clone()))
+                .collect(),
             needs,
-            verdicts: protection_rules(family, protection).iter().map(|rule| verdict(rule)).collect(),
-            forward_verdicts: behind::chain_rules(family, protection).iter().map(|rule| verdict(rule)).collect(),
+            verdicts: protection_rules(family, protection)
+                .iter()
+                .map(|rule| verdict(rule))
+                .collect(),
+            forward_verdicts: behind::chain_rules(family, protection)
+                .iter()
+                .map(|rule| verdict(rule))
+                .collect(),
             wording: None,
         }
     }
@@ -54,31 +75,57 @@ impl Standing {
             return Some("forwarding is not installed, for no user has targets");
         }
         let is_missing = !grant.forwards.is_empty() && !self.needs.nat;
-        is_missing.then_some("address translation is not installed, for no user has a service that forwards")
+        is_missing.then_some(
+            "address translation is not installed, for no user has a service that forwards",
+        )
     }
 
     fn is_in(&mut self, family: Family, tables: &Tables) -> bool {
-        let wording = [INPUT, FORWARD].map(|chain| tables.filter.of(chain).map(str::to_owned).collect());
-        self.has_verdicts(family, tables) && *self.wording.get_or_insert_with(|| wording.clone()) == wording
+        let wording =
+            [INPUT, FORWARD].map(|chain| tables.filter.of(chain).map(str::to_owned).collect());
+        self.has_verdicts(family, tables)
+            && *self.wording.get_or_insert_with(|| wording.clone()) == wording
     }
 
     fn has_verdicts(&self, family: Family, tables: &Tables) -> bool {
-        let verdicts = |chain: &str| -> Vec<String> { tables.filter.of(chain).map(verdict).collect() };
-        let forwarded = || is_reached(tables, FORWARD_GRANTS) && verdicts(FORWARD) == self.forward_verdicts;
+        let verdicts =
+            |chain: &str| -> Vec<String> { tables.filter.of(chain).map(verdict).collect() };
+        let forwarded =
+            || is_reached(tables, FORWARD_GRANTS) && verdicts(FORWARD) == self.forward_verdicts;
         let translated = || is_reached(tables, DNAT) && is_reached(tables, SNAT);
         // A rule in a grant chain that can't be read is not ours.
-        let grants = || grants::read(family, tables).is_ok_and(|grants| self.are_live(&grants) && self.are_whole(tables));
+        let grants = || {
+            grants::read(family, tables)
+                .is_ok_and(|grants| self.are_live(&grants) && self.are_whole(tables))
+        };
         let is_protected = is_reached(tables, INPUT_GRANTS) && verdicts(INPUT) == self.verdicts;
-        is_protected && (!self.needs.forwards || forwarded()) && (!self.needs.nat || translated()) && grants()
+        is_protected
+            && (!self.needs.forwards || forwarded())
+            && (!self.needs.nat || translated())
+            && grants()
     }
 
     /// Whether each forward has all its rules: it is read back from any one of them.
     fn are_whole(&self, tables: &Tables) -> bool {
         let forwards = || self.live.values().flat_map(|grant| &grant.forwards);
-        let services: usize = self.live.values().filter(|grant| grant.target.is_some()).map(|grant| grant.services.len()).sum();
+        let services: usize = self
+            .live
+            .values()
+            .filter(|grant| grant.target.is_some())
+            .map(|grant| grant.services.len())
+            .sum();
         let masqueraded = forwards().filter(|forward| forward.masquerade).count();
-        let counts = [tables.filter.of(FORWARD_GRANTS).count(), tables.nat.of(DNAT).count(), tables.nat.of(SNAT).count()];
-        counts == [services.saturating_add(forwards().count()), forwards().count(), masqueraded]
+        let counts = [
+            tables.filter.of(FORWARD_GRANTS).count(),
+            tables.nat.of(DNAT).count(),
+            tables.nat.of(SNAT).count(),
+        ];
+        counts
+            == [
+                services.saturating_add(forwards().count()),
+                forwards().count(),
+                masqueraded,
+            ]
     }
 
     fn are_live(&self, grants: &[Grant]) -> bool {
@@ -88,7 +135,10 @@ impl Standing {
             grant.forwards.sort_unstable();
             grant
         };
-        grants.len() == self.live.len() && grants.iter().all(|found| self.live.get(&found.id).map(sorted) == Some(sorted(found)))
+        grants.len() == self.live.len()
+            && grants
+                .iter()
+                .all(|found| self.live.get(&found.id).map(sorted) == Some(sorted(found)))
     }
 }
 
@@ -105,6 +155,14 @@ pub(super) fn is_reached(tables: &Tables, chain: &str) -> bool {
         FORWARD_GRANTS => (&tables.filter, "FORWARD", Some(FORWARD)),
         _ => (&tables.filter, "INPUT", Some(INPUT)),
     };
-    let has_jump = |from: &str, to: &str| table.of(from).any(|rule| rule.strip_prefix("-j ") == Some(to));
-    table.has(chain) && own.map_or_else(|| has_jump(hook, chain), |own| has_jump(own, chain) && has_jump(hook, own))
+    let has_jump = |from: &str, to: &str| {
+        table
+            .of(from)
+            .any(|rule| rule.strip_prefix("-j ") == Some(to))
+    };
+    table.has(chain)
+        && own.map_or_else(
+            || has_jump(hook, chain),
+            |own| has_jump(own, chain) && has_jump(hook, own),
+        )
 }

@@ -17,7 +17,10 @@ pub(super) struct Runner {
 
 impl Runner {
     pub(super) fn new(run: Box<dyn Run + Send>) -> Self {
-        Self { run, watch: Watch::default() }
+        Self {
+            run,
+            watch: Watch::default(),
+        }
     }
 
     pub(super) fn run(&mut self, call: &Call<'_>) -> Result<Ran, RunError> {
@@ -37,7 +40,11 @@ pub(super) struct Watch {
 
 impl Watch {
     pub(super) fn new(number: Box<Number>) -> Self {
-        Self { number: Some(number), is_sure: false, seen: None }
+        Self {
+            number: Some(number),
+            is_sure: false,
+            seen: None,
+        }
     }
 
     /// Whether there is a number to ask for, and it is not known yet if it counts these rules.
@@ -53,7 +60,10 @@ impl Watch {
 
     /// The number now. To be asked before a look, so that what changes during the look shows at the next one.
     pub(super) fn number(&mut self) -> Option<u32> {
-        self.number.as_mut().filter(|_| self.is_sure).and_then(|ask| ask())
+        self.number
+            .as_mut()
+            .filter(|_| self.is_sure)
+            .and_then(|ask| ask())
     }
 
     /// Whether all was in place at this number.
@@ -68,7 +78,10 @@ impl Watch {
 
     /// Postern itself has changed the rules, from `before` on, in so many transactions; `None` where it does not know.
     pub(super) fn changed(&mut self, before: Option<u32>, transactions: Option<u32>) {
-        let expected = before.filter(|_| self.stood_at(before)).zip(transactions).map(|(number, count)| number.wrapping_add(count));
+        let expected = before
+            .filter(|_| self.stood_at(before))
+            .zip(transactions)
+            .map(|(number, count)| number.wrapping_add(count));
         let now = self.number();
         self.seen = now.filter(|_| now == expected);
     }
@@ -85,7 +98,10 @@ mod tests {
         let kernel = Arc::new(AtomicU32::new(at));
         let asked = Arc::clone(&kernel);
         let mut watch = Watch::new(Box::new(move || Some(asked.load(Ordering::Relaxed))));
-        assert!(watch.is_open() && watch.number().is_none(), "it may be the number of other rules");
+        assert!(
+            watch.is_open() && watch.number().is_none(),
+            "it may be the number of other rules"
+        );
         watch.settle(true);
         (watch, kernel)
     }
@@ -119,7 +135,10 @@ mod tests {
         let now = watch.number();
         assert!(watch.stood_at(now));
         watch.changed(now, None);
-        assert!(!watch.stood_at(now), "where it is not known what was done, a look tells");
+        assert!(
+            !watch.stood_at(now),
+            "where it is not known what was done, a look tells"
+        );
     }
 
     #[test]

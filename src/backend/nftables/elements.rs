@@ -44,9 +44,22 @@ pub(super) enum Act {
 /// The elements of a grant in order; those of ranges still without a rank. What can never match, such as ICMPv6
 /// from an IPv4 address, has none.
 pub(super) fn of(grant: &Grant) -> Vec<Element> {
-    let door = if grant.target.is_some() { Door::Behind } else { Door::Gate };
-    let mut elements: Vec<Element> = grant.services.iter().filter_map(|ports| element(grant, door, grant.target, *ports)).collect();
-    elements.extend(grant.forwards.iter().flat_map(|forward| forwarding(grant, forward)));
+    let door = if grant.target.is_some() {
+        Door::Behind
+    } else {
+        Door::Gate
+    };
+    let mut elements: Vec<Element> = grant
+        .services
+        .iter()
+        .filter_map(|ports| element(grant, door, grant.target, *ports))
+        .collect();
+    elements.extend(
+        grant
+            .forwards
+            .iter()
+            .flat_map(|forward| forwarding(grant, forward)),
+    );
     elements.sort_unstable();
     elements.dedup();
     elements
@@ -54,9 +67,19 @@ pub(super) fn of(grant: &Grant) -> Vec<Element> {
 
 /// Where a port of the gate leads, and what may then pass to the host behind it.
 fn forwarding(grant: &Grant, forward: &Forward) -> Vec<Element> {
-    let doors: &[Door] = if forward.masquerade { &[Door::Through, Door::Masquerade] } else { &[Door::Through] };
-    let passing = doors.iter().filter_map(|door| element(grant, *door, Some(forward.host), forward.inner()));
-    leading(grant, forward).into_iter().flatten().chain(passing).collect()
+    let doors: &[Door] = if forward.masquerade {
+        &[Door::Through, Door::Masquerade]
+    } else {
+        &[Door::Through]
+    };
+    let passing = doors
+        .iter()
+        .filter_map(|door| element(grant, *door, Some(forward.host), forward.inner()));
+    leading(grant, forward)
+        .into_iter()
+        .flatten()
+        .chain(passing)
+        .collect()
 }
 
 /// One address and port is led by one map. For others there is a set of who is led, in which grants may overlap, and a map of where to,
@@ -64,24 +87,41 @@ fn forwarding(grant: &Grant, forward: &Forward) -> Vec<Element> {
 fn leading(grant: &Grant, forward: &Forward) -> Option<Vec<Element>> {
     let (from, to) = (grant.allow.network(), grant.allow.broadcast());
     let v6 = from.is_ipv6();
-    let (first, last) = forward.at.range().filter(|_| forward.host.is_ipv6() == v6)?;
+    let (first, last) = forward
+        .at
+        .range()
+        .filter(|_| forward.host.is_ipv6() == v6)?;
     let protocol = forward.at.protocol();
     let mut data = Vec::with_capacity(20);
     push_address(&mut data, forward.host);
     let (four, six) = match forward.port {
         Some(port) => {
             push_port(&mut data, port);
-            if from == to { (Set::Nat4, Set::Nat6) } else { (Set::Lead4, Set::Lead6) }
+            if from == to {
+                (Set::Nat4, Set::Nat6)
+            } else {
+                (Set::Lead4, Set::Lead6)
+            }
         }
         None => (Set::Keep4, Set::Keep6),
     };
     let map = if v6 { six } else { four };
     let end = map.intervals().then(|| key(map, to, None, protocol, last));
-    let mut elements = vec![Element { set: map, key: key(map, from, None, protocol, first), end, data: Some(data) }];
+    let mut elements = vec![Element {
+        set: map,
+        key: key(map, from, None, protocol, first),
+        end,
+        data: Some(data),
+    }];
     if !matches!(map, Set::Nat4 | Set::Nat6) {
         let who = Set::of(Kind::Ranges, v6, Door::Led);
         let end = Some(key(who, to, None, protocol, last));
-        elements.push(Element { set: who, key: key(who, from, None, protocol, first), end, data: None });
+        elements.push(Element {
+            set: who,
+            key: key(who, from, None, protocol, first),
+            end,
+            data: None,
+        });
     }
     Some(elements)
 }
@@ -89,7 +129,9 @@ fn leading(grant: &Grant, forward: &Forward) -> Option<Vec<Element>> {
 fn element(grant: &Grant, door: Door, target: Option<IpAddr>, ports: Ports) -> Option<Element> {
     let (from, to) = (grant.allow.network(), grant.allow.broadcast());
     let v6 = from.is_ipv6();
-    if target.is_some_and(|target| target.is_ipv6() != v6) || ports.protocol_name() == if v6 { "icmp" } else { "icmpv6" } {
+    if target.is_some_and(|target| target.is_ipv6() != v6)
+        || ports.protocol_name() == if v6 { "icmp" } else { "icmpv6" }
+    {
         return None;
     }
     let (kind, (first, last)) = match ports.range() {
@@ -101,8 +143,15 @@ fn element(grant: &Grant, door: Door, target: Option<IpAddr>, ports: Ports) -> O
     };
     let set = Set::of(kind, v6, door);
     let key = key(set, from, target, ports.protocol(), first);
-    let end = set.ranges().then(|| self::key(set, to, target, ports.protocol(), last));
-    Some(Element { set, key, end, data: None })
+    let end = set
+        .ranges()
+        .then(|| self::key(set, to, target, ports.protocol(), last));
+    Some(Element {
+        set,
+        key,
+        end,
+        data: None,
+    })
 }
 
 /// A key as far as it follows from the grant: all but the rank.
@@ -137,13 +186,19 @@ impl Element {
     pub(super) fn record(id: u64, part: u32) -> Self {
         let mut key = id.to_be_bytes().to_vec();
         key.extend_from_slice(&part.to_be_bytes());
-        Self { set: Set::Record, key, end: None, data: None }
+        Self {
+            set: Set::Record,
+            key,
+            end: None,
+            data: None,
+        }
     }
 
     /// The same range with its own rank, see [`RANK_MIDDLE`].
     pub(super) fn ranked(mut self, rank: u32) -> Self {
         if let (true, Some(end)) = (self.set.ranges(), &mut self.end) {
-            self.key.extend_from_slice(&RANK_MIDDLE.saturating_sub(rank).to_be_bytes());
+            self.key
+                .extend_from_slice(&RANK_MIDDLE.saturating_sub(rank).to_be_bytes());
             end.extend_from_slice(&RANK_MIDDLE.saturating_add(rank).to_be_bytes());
         }
         self
@@ -157,7 +212,11 @@ impl Element {
     /// Steps that make it stand with a new end, whether it still stood or not. Deleting and adding is right on every kernel; a new
     /// timeout for an element that stands is ignored by those before 6.12.
     pub(super) fn renew(self, until: Timestamp, userdata: Vec<u8>) -> [Step; 3] {
-        [self.clone().step(Act::Touch), self.clone().step(Act::Delete), self.step(Act::Add { until, userdata })]
+        [
+            self.clone().step(Act::Touch),
+            self.clone().step(Act::Delete),
+            self.step(Act::Add { until, userdata }),
+        ]
     }
 
     /// Steps after which it is gone, whether it still stood or not.
@@ -188,7 +247,9 @@ impl fmt::Display for Element {
 
 fn write_key(f: &mut fmt::Formatter<'_>, set: Set, mut key: &[u8]) -> fmt::Result {
     for (index, field) in set.fields().iter().enumerate() {
-        let (bytes, rest) = key.split_at_checked(field.padded_len() as usize).unwrap_or((key, &[]));
+        let (bytes, rest) = key
+            .split_at_checked(field.padded_len() as usize)
+            .unwrap_or((key, &[]));
         key = rest;
         if index > 0 && !bytes.is_empty() {
             f.write_str(" . ")?;
@@ -202,7 +263,13 @@ fn write_key(f: &mut fmt::Formatter<'_>, set: Set, mut key: &[u8]) -> fmt::Resul
                 Ok(octets) => write!(f, "{}", std::net::Ipv6Addr::from(octets))?,
                 Err(_) => write!(f, "{bytes:?}")?,
             },
-            (_, bytes) => write!(f, "{}", bytes.iter().fold(0_u64, |all, byte| all << 8 | u64::from(*byte)))?,
+            (_, bytes) => write!(
+                f,
+                "{}",
+                bytes
+                    .iter()
+                    .fold(0_u64, |all, byte| all << 8 | u64::from(*byte))
+            )?,
         }
     }
     Ok(())
@@ -228,35 +295,74 @@ mod tests {
     #[test]
     fn one_address_and_port_is_an_exact_key_of_padded_words() {
         let elements = of(&grant("192.0.2.7/32", None, &["tcp/22"]));
-        assert_eq!(elements, [Element { set: Set::Grants4, key: vec![192, 0, 2, 7, 6, 0, 0, 0, 0, 22, 0, 0], end: None, data: None }]);
-        assert_eq!(elements[0].to_string(), "192.0.2.7 . protocol 6 . 22 of set grants4");
+        assert_eq!(
+            elements,
+            [Element {
+                set: Set::Grants4,
+                key: vec![192, 0, 2, 7, 6, 0, 0, 0, 0, 22, 0, 0],
+                end: None,
+                data: None
+            }]
+        );
+        assert_eq!(
+            elements[0].to_string(),
+            "192.0.2.7 . protocol 6 . 22 of set grants4"
+        );
     }
 
     #[test]
     fn a_network_or_a_range_of_ports_goes_from_corner_to_corner_with_its_rank() {
-        let [element]: [Element; 1] = of(&grant("2001:db8::/32", Some("fd00::1"), &["udp/500-510"])).try_into().unwrap();
+        let [element]: [Element; 1] =
+            of(&grant("2001:db8::/32", Some("fd00::1"), &["udp/500-510"]))
+                .try_into()
+                .unwrap();
         assert_eq!(element.set, Set::ForwardNetworks6);
         let element = element.ranked(3);
         assert_eq!(element.key.len(), 44);
         assert_eq!(element.key[36..], [1, 244, 0, 0, 0x80, 0, 0, 0x7d]);
-        assert_eq!(element.end.as_ref().unwrap()[36..], [1, 254, 0, 0, 0x80, 0, 0, 0x83]);
-        assert_eq!(of(&grant("192.0.2.7/32", None, &["tcp/20-30"]))[0].set, Set::Networks4);
-        assert_eq!(of(&grant("192.0.2.0/24", None, &["icmp"]))[0].set, Set::Networks4);
+        assert_eq!(
+            element.end.as_ref().unwrap()[36..],
+            [1, 254, 0, 0, 0x80, 0, 0, 0x83]
+        );
+        assert_eq!(
+            of(&grant("192.0.2.7/32", None, &["tcp/20-30"]))[0].set,
+            Set::Networks4
+        );
+        assert_eq!(
+            of(&grant("192.0.2.0/24", None, &["icmp"]))[0].set,
+            Set::Networks4
+        );
         assert_eq!(
             of(&grant("192.0.2.7/32", None, &["icmp"]))[0],
-            Element { set: Set::Icmp4, key: vec![192, 0, 2, 7], end: None, data: None }
+            Element {
+                set: Set::Icmp4,
+                key: vec![192, 0, 2, 7],
+                end: None,
+                data: None
+            }
         );
     }
 
     #[test]
     fn every_key_has_the_length_of_its_set() {
-        for (allow, target) in
-            [("192.0.2.7/32", "10.0.0.1"), ("2001:db8::7/128", "fd00::1"), ("10.0.0.0/8", "10.0.0.1"), ("fd00::/8", "fd00::1")]
-        {
+        for (allow, target) in [
+            ("192.0.2.7/32", "10.0.0.1"),
+            ("2001:db8::7/128", "fd00::1"),
+            ("10.0.0.0/8", "10.0.0.1"),
+            ("fd00::/8", "fd00::1"),
+        ] {
             for target in [None, Some(target)] {
-                for element in of(&grant(allow, target, &["tcp/22", "udp/20-30", "icmp", "icmpv6"])) {
+                for element in of(&grant(
+                    allow,
+                    target,
+                    &["tcp/22", "udp/20-30", "icmp", "icmpv6"],
+                )) {
                     let element = element.ranked(1);
-                    assert_eq!(element.key.len(), element.set.key_len() as usize, "{element}");
+                    assert_eq!(
+                        element.key.len(),
+                        element.set.key_len() as usize,
+                        "{element}"
+                    );
                     assert_eq!(element.end.is_some(), element.set.ranges());
                 }
             }
@@ -266,22 +372,42 @@ mod tests {
     #[test]
     fn a_forward_leads_to_its_host_and_opens_what_came_through() {
         let through = |allow: &str, at: &str, host: &str, port, masquerade| {
-            let forward = Forward::new(at.parse().unwrap(), host.parse().unwrap(), port, masquerade).unwrap();
-            let elements = of(&Grant { forwards: vec![forward], ..grant(allow, None, &[]) });
-            assert!(elements.iter().all(|element| element.clone().ranked(1).key.len() == element.set.key_len() as usize));
+            let forward =
+                Forward::new(at.parse().unwrap(), host.parse().unwrap(), port, masquerade).unwrap();
+            let elements = of(&Grant {
+                forwards: vec![forward],
+                ..grant(allow, None, &[])
+            });
+            assert!(elements.iter().all(
+                |element| element.clone().ranked(1).key.len() == element.set.key_len() as usize
+            ));
             elements
         };
-        let sets = |elements: &[Element]| elements.iter().map(|element| element.set).collect::<Vec<_>>();
+        let sets = |elements: &[Element]| {
+            elements
+                .iter()
+                .map(|element| element.set)
+                .collect::<Vec<_>>()
+        };
         let exact = through("192.0.2.7/32", "tcp/2222", "10.0.0.5", Some(22), true);
         assert_eq!(sets(&exact), [Set::Nat4, Set::Through4, Set::Masquerade4]);
         assert_eq!(exact[0].data, Some(vec![10, 0, 0, 5, 0, 22, 0, 0]));
         assert_eq!(exact[0].key, [192, 0, 2, 7, 6, 0, 0, 0, 8, 174, 0, 0]);
-        assert_eq!(exact[1].to_string(), "192.0.2.7 . 10.0.0.5 . protocol 6 . 22 of set through4");
+        assert_eq!(
+            exact[1].to_string(),
+            "192.0.2.7 . 10.0.0.5 . protocol 6 . 22 of set through4"
+        );
         let network = through("2001:db8::/64", "tcp/2222", "fd00::5", Some(22), false);
-        assert_eq!(sets(&network), [Set::Led6, Set::Lead6, Set::ThroughNetworks6]);
+        assert_eq!(
+            sets(&network),
+            [Set::Led6, Set::Lead6, Set::ThroughNetworks6]
+        );
         assert_eq!(network[1].data.as_ref().unwrap().len(), 20);
         let range = through("192.0.2.7/32", "udp/500-510", "10.0.0.5", None, false);
-        assert_eq!((sets(&range), range[1].data.as_ref().unwrap().len()), (vec![Set::Led4, Set::Keep4, Set::ThroughNetworks4], 4));
+        assert_eq!(
+            (sets(&range), range[1].data.as_ref().unwrap().len()),
+            (vec![Set::Led4, Set::Keep4, Set::ThroughNetworks4], 4)
+        );
         assert!(through("192.0.2.7/32", "tcp/2222", "fd00::5", Some(22), true).is_empty());
     }
 
@@ -290,6 +416,9 @@ mod tests {
         assert!(of(&grant("192.0.2.7/32", None, &["icmpv6"])).is_empty());
         assert!(of(&grant("2001:db8::7/128", None, &["icmp"])).is_empty());
         assert!(of(&grant("2001:db8::7/128", Some("10.0.0.1"), &["tcp/22"])).is_empty());
-        assert_eq!(of(&grant("192.0.2.7/32", None, &["tcp/22", "tcp/22"])).len(), 1);
+        assert_eq!(
+            of(&grant("192.0.2.7/32", None, &["tcp/22", "tcp/22"])).len(),
+            1
+        );
     }
 }

@@ -4,8 +4,8 @@
 
 use netlink_packet_core::DefaultNla;
 use netlink_packet_netfilter::nftables::{
-    Bitwise, Cmp, DataAttribute, ExpressionAttribute, Expressions, Immediate, ListAttribute, Lookup, Meta, MetaKey, Operator, Payload,
-    Register, Verdict, VerdictAttribute,
+    Bitwise, Cmp, DataAttribute, ExpressionAttribute, Expressions, Immediate, ListAttribute,
+    Lookup, Meta, MetaKey, Operator, Payload, Register, Verdict, VerdictAttribute,
 };
 
 use super::sets::{Field, RANK_MIDDLE, Set};
@@ -37,7 +37,10 @@ const NAT_DNAT: u32 = 1;
 const ECHO_REQUEST: [(u8, u8); 2] = [(1, 8), (58, 128)];
 
 pub(super) fn family(v6: bool) -> [Expr; 2] {
-    meta_is(MetaKey::Nfproto, if v6 { NFPROTO_IPV6 } else { NFPROTO_IPV4 })
+    meta_is(
+        MetaKey::Nfproto,
+        if v6 { NFPROTO_IPV6 } else { NFPROTO_IPV4 },
+    )
 }
 
 pub(super) fn protocol(number: u8) -> [Expr; 2] {
@@ -54,7 +57,11 @@ pub(super) fn port(first: u16, last: u16) -> Vec<Expr> {
     if first == last {
         return vec![load, compare(Operator::Equal, &first.to_be_bytes())];
     }
-    vec![load, compare(Operator::GreatherThanEqual, &first.to_be_bytes()), compare(Operator::LessThanEqual, &last.to_be_bytes())]
+    vec![
+        load,
+        compare(Operator::GreatherThanEqual, &first.to_be_bytes()),
+        compare(Operator::LessThanEqual, &last.to_be_bytes()),
+    ]
 }
 
 /// ICMP of this family, and of it only the echo request: to filter the rest would break path MTU discovery, and in IPv6 finding neighbours.
@@ -62,20 +69,31 @@ pub(super) fn echo_request(v6: bool) -> Vec<Expr> {
     let [v4, six] = ECHO_REQUEST;
     let (number, kind) = if v6 { six } else { v4 };
     let mut exprs = protocol(number).to_vec();
-    exprs.extend([payload(TRANSPORT_HEADER, 0, 1, SCRATCH), compare(Operator::Equal, &[kind])]);
+    exprs.extend([
+        payload(TRANSPORT_HEADER, 0, 1, SCRATCH),
+        compare(Operator::Equal, &[kind]),
+    ]);
     exprs
 }
 
 /// The packet's target lies in the network.
 pub(super) fn target_in(network: ipnet::IpNet) -> Vec<Expr> {
-    let (v6, offset) = (network.addr().is_ipv6(), if network.addr().is_ipv6() { 24 } else { 16 });
+    let (v6, offset) = (
+        network.addr().is_ipv6(),
+        if network.addr().is_ipv6() { 24 } else { 16 },
+    );
     let octets = |address: std::net::IpAddr| match address {
         std::net::IpAddr::V4(address) => address.octets().to_vec(),
         std::net::IpAddr::V6(address) => address.octets().to_vec(),
     };
     let (mask, first) = (octets(network.netmask()), octets(network.network()));
     let mut exprs = family(v6).to_vec();
-    exprs.push(payload(NETWORK_HEADER, offset, if v6 { 16 } else { 4 }, SCRATCH));
+    exprs.push(payload(
+        NETWORK_HEADER,
+        offset,
+        if v6 { 16 } else { 4 },
+        SCRATCH,
+    ));
     exprs.push(masked(&mask));
     exprs.push(compare(Operator::Equal, &first));
     exprs
@@ -83,22 +101,40 @@ pub(super) fn target_in(network: ipnet::IpNet) -> Vec<Expr> {
 
 /// The connection is known, or belongs to one that is.
 pub(super) fn established() -> [Expr; 3] {
-    [ct(CT_STATE), masked(&CT_ESTABLISHED_OR_RELATED.to_ne_bytes()), compare(Operator::NotEqual, &[0; 4])]
+    [
+        ct(CT_STATE),
+        masked(&CT_ESTABLISHED_OR_RELATED.to_ne_bytes()),
+        compare(Operator::NotEqual, &[0; 4]),
+    ]
 }
 
 /// The connection is not known: the packet would open it.
 pub(super) fn not_established() -> [Expr; 2] {
-    [ct(CT_STATE), compare(Operator::NotEqual, &CT_ESTABLISHED.to_ne_bytes())]
+    [
+        ct(CT_STATE),
+        compare(Operator::NotEqual, &CT_ESTABLISHED.to_ne_bytes()),
+    ]
 }
 
 /// The connection came to another address, or another port, than the packet goes to now.
 pub(super) fn translated() -> [Expr; 3] {
-    [ct(CT_STATUS), masked(&CT_STATUS_DNAT.to_ne_bytes()), compare(Operator::NotEqual, &[0; 4])]
+    [
+        ct(CT_STATUS),
+        masked(&CT_STATUS_DNAT.to_ne_bytes()),
+        compare(Operator::NotEqual, &[0; 4]),
+    ]
 }
 
 /// The packet is for an address of this host.
 pub(super) fn to_this_host() -> [Expr; 2] {
-    let kind = other("fib", &[(1, SCRATCH.into()), (2, FIB_RESULT_ADDRTYPE), (3, FIB_DADDR)]);
+    let kind = other(
+        "fib",
+        &[
+            (1, SCRATCH.into()),
+            (2, FIB_RESULT_ADDRTYPE),
+            (3, FIB_DADDR),
+        ],
+    );
     [kind, compare(Operator::Equal, &RTN_LOCAL.to_ne_bytes())]
 }
 
@@ -129,7 +165,10 @@ pub(super) fn in_set(set: Set) -> Vec<Expr> {
 }
 
 fn lookup(set: Set, to: Option<u32>) -> Expr {
-    let mut parts = vec![Lookup::Set(set.name().to_owned()), Lookup::SourceRegister(Register::from(FIRST_REGISTER))];
+    let mut parts = vec![
+        Lookup::Set(set.name().to_owned()),
+        Lookup::SourceRegister(Register::from(FIRST_REGISTER)),
+    ];
     parts.extend(to.map(|register| Lookup::DestinationRegister(Register::from(register))));
     Expressions::Lookup(parts).into()
 }
@@ -149,7 +188,10 @@ fn key_of(set: Set) -> Vec<Expr> {
             Field::Port => exprs.push(payload(TRANSPORT_HEADER, 2, 2, here)),
             // a constant, in a form that nft can list and load again: it knows none alone in a key
             Field::Rank | Field::Number => {
-                exprs.extend([meta(MetaKey::Mark, here), bitwise(here, &[0; 4], &RANK_MIDDLE.to_be_bytes())]);
+                exprs.extend([
+                    meta(MetaKey::Mark, here),
+                    bitwise(here, &[0; 4], &RANK_MIDDLE.to_be_bytes()),
+                ]);
             }
         }
         register += field.padded_len() / 4;
@@ -171,7 +213,10 @@ pub(super) fn drop() -> Expr {
 }
 
 pub(super) fn jump(chain: &str) -> Expr {
-    verdict(vec![VerdictAttribute::Code(Verdict::Jump), VerdictAttribute::Chain(chain.to_owned())])
+    verdict(vec![
+        VerdictAttribute::Code(Verdict::Jump),
+        VerdictAttribute::Chain(chain.to_owned()),
+    ])
 }
 
 fn verdict(attributes: Vec<VerdictAttribute>) -> Expr {
@@ -179,7 +224,11 @@ fn verdict(attributes: Vec<VerdictAttribute>) -> Expr {
 }
 
 fn immediate(to: Register, data: DataAttribute) -> Expr {
-    Expressions::Immediate(vec![Immediate::DestinationRegister(to), Immediate::Data(data)]).into()
+    Expressions::Immediate(vec![
+        Immediate::DestinationRegister(to),
+        Immediate::Data(data),
+    ])
+    .into()
 }
 
 fn ct(key: u32) -> Expr {
@@ -191,11 +240,22 @@ fn meta(key: MetaKey, to: Register) -> Expr {
 }
 
 fn payload(base: u32, offset: u32, length: u32, to: Register) -> Expr {
-    Expressions::Payload(vec![Payload::DestinationRegister(to), Payload::Base(base), Payload::Offset(offset), Payload::Len(length)]).into()
+    Expressions::Payload(vec![
+        Payload::DestinationRegister(to),
+        Payload::Base(base),
+        Payload::Offset(offset),
+        Payload::Len(length),
+    ])
+    .into()
 }
 
 fn compare(operator: Operator, value: &[u8]) -> Expr {
-    Expressions::Cmp(vec![Cmp::SourceRegister(SCRATCH), Cmp::Op(operator), Cmp::Data(DataAttribute::Value(value.to_vec()))]).into()
+    Expressions::Cmp(vec![
+        Cmp::SourceRegister(SCRATCH),
+        Cmp::Op(operator),
+        Cmp::Data(DataAttribute::Value(value.to_vec())),
+    ])
+    .into()
 }
 
 fn masked(mask: &[u8]) -> Expr {
@@ -215,8 +275,15 @@ fn bitwise(register: Register, mask: &[u8], xor: &[u8]) -> Expr {
 
 /// An expression that the library has no words for; all its attributes are 32-bit numbers.
 fn other(name: &str, attributes: &[(u16, u32)]) -> Expr {
-    let attributes = attributes.iter().map(|(kind, value)| DefaultNla::new(*kind, value.to_be_bytes().to_vec())).collect();
-    Expressions::Other { expression_type: name.to_owned(), attributes }.into()
+    let attributes = attributes
+        .iter()
+        .map(|(kind, value)| DefaultNla::new(*kind, value.to_be_bytes().to_vec()))
+        .collect();
+    Expressions::Other {
+        expression_type: name.to_owned(),
+        attributes,
+    }
+    .into()
 }
 
 #[cfg(test)]
@@ -226,7 +293,9 @@ mod tests {
     #[test]
     fn a_look_up_puts_each_field_where_the_key_has_it() {
         let exprs = in_set(Set::ForwardNetworks6);
-        let Some(ListAttribute::Element(lookup)) = exprs.last() else { panic!("{exprs:?}") };
+        let Some(ListAttribute::Element(lookup)) = exprs.last() else {
+            panic!("{exprs:?}")
+        };
         assert!(format!("{lookup:?}").contains("forward_networks6"));
         let registers: Vec<u32> = exprs
             .iter()
@@ -260,6 +329,10 @@ mod tests {
     #[test]
     fn the_target_of_a_packet_is_masked_by_the_network_it_is_compared_with() {
         let text = format!("{:?}", target_in("10.1.2.3/8".parse().unwrap()));
-        assert!(text.contains("Mask(Value([255, 0, 0, 0]))") && text.contains("Data(Value([10, 0, 0, 0]))"), "{text}");
+        assert!(
+            text.contains("Mask(Value([255, 0, 0, 0]))")
+                && text.contains("Data(Value([10, 0, 0, 0]))"),
+            "{text}"
+        );
     }
 }

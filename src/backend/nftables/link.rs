@@ -7,8 +7,8 @@ use std::io;
 use std::time::Duration;
 
 use netlink_packet_core::{
-    NLM_F_ACK, NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_REQUEST, NLMSG_DONE, NLMSG_ERROR, NetlinkBuffer, NetlinkHeader, NetlinkMessage,
-    NetlinkPayload,
+    NLM_F_ACK, NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_REQUEST, NLMSG_DONE, NLMSG_ERROR, NetlinkBuffer,
+    NetlinkHeader, NetlinkMessage, NetlinkPayload,
 };
 use netlink_packet_netfilter::nftables::NfTablesMessage;
 use netlink_packet_netfilter::none::ControlMessage;
@@ -51,14 +51,24 @@ impl Link {
         socket.set_cap_ack(true)?;
         sockopt::set_socket_timeout(&socket, Timeout::Recv, Some(ANSWER_WITHIN))?;
         let send_buffer = sockopt::socket_send_buffer_size(&socket)?;
-        Ok(Self { socket, sequence: 0, out: Vec::new(), answer: Vec::with_capacity(BUFFER), send_buffer })
+        Ok(Self {
+            socket,
+            sequence: 0,
+            out: Vec::new(),
+            answer: Vec::with_capacity(BUFFER),
+            send_buffer,
+        })
     }
 
     /// Asks whether there is nf_tables in this kernel, and whether it may be used.
     pub(super) fn probe(&mut self) -> Result<(), Trouble> {
         let sequence = self.next_sequence(1);
         self.out.clear();
-        self.push(inet(messages::get_generation()), NLM_F_REQUEST | NLM_F_ACK, sequence);
+        self.push(
+            inet(messages::get_generation()),
+            NLM_F_REQUEST | NLM_F_ACK,
+            sequence,
+        );
         self.send(sequence, sequence)
     }
 
@@ -73,7 +83,11 @@ impl Link {
     }
 
     /// A question that has one answer.
-    fn ask<R>(&mut self, question: NfTablesMessage, read: impl Fn(&NetlinkBuffer<&[u8]>) -> Result<R, Trouble>) -> Result<R, Trouble> {
+    fn ask<R>(
+        &mut self,
+        question: NfTablesMessage,
+        read: impl Fn(&NetlinkBuffer<&[u8]>) -> Result<R, Trouble>,
+    ) -> Result<R, Trouble> {
         let sequence = self.next_sequence(1);
         self.out.clear();
         self.push(inet(question), NLM_F_REQUEST, sequence);
@@ -84,7 +98,9 @@ impl Link {
                 let message = message?;
                 match message.message_type() {
                     _ if message.sequence_number() != sequence => {}
-                    NLMSG_ERROR => return Err(Trouble::Refused(vec![answers::fault(&message, None)?])),
+                    NLMSG_ERROR => {
+                        return Err(Trouble::Refused(vec![answers::fault(&message, None)?]));
+                    }
                     _ => return read(&message),
                 }
             }
@@ -108,21 +124,36 @@ impl Link {
         if sequence == first {
             return Ok(());
         }
-        self.push(control(ControlMessage::BatchEnd), NLM_F_REQUEST, sequence.wrapping_add(1));
+        self.push(
+            control(ControlMessage::BatchEnd),
+            NLM_F_REQUEST,
+            sequence.wrapping_add(1),
+        );
         self.sequence = sequence.wrapping_add(1);
         self.make_room();
         self.send(first, sequence)
     }
 
     /// Deletes an IPv4 or IPv6 table of somebody else's program, with all that is in it.
-    pub(super) fn delete_table(&mut self, family: NetfilterProtoFamily, name: &str) -> Result<(), Trouble> {
+    pub(super) fn delete_table(
+        &mut self,
+        family: NetfilterProtoFamily,
+        name: &str,
+    ) -> Result<(), Trouble> {
         let first = self.next_sequence(3);
         let sequence = first.wrapping_add(1);
-        let message = NetfilterMessage::new(NetfilterHeader::new(family, 0, 0), messages::delete_table_of(name));
+        let message = NetfilterMessage::new(
+            NetfilterHeader::new(family, 0, 0),
+            messages::delete_table_of(name),
+        );
         self.out.clear();
         self.push(control(ControlMessage::BatchBegin), NLM_F_REQUEST, first);
         self.push(message, NLM_F_REQUEST | NLM_F_ACK, sequence);
-        self.push(control(ControlMessage::BatchEnd), NLM_F_REQUEST, sequence.wrapping_add(1));
+        self.push(
+            control(ControlMessage::BatchEnd),
+            NLM_F_REQUEST,
+            sequence.wrapping_add(1),
+        );
         self.sequence = sequence.wrapping_add(1);
         self.make_room();
         self.send(first, sequence)
@@ -133,10 +164,16 @@ impl Link {
         for _ in 0..DUMPS_MAX {
             let sequence = self.next_sequence(1);
             self.out.clear();
-            self.push(inet(messages::get_elements(set)), NLM_F_REQUEST | NLM_F_DUMP, sequence);
+            self.push(
+                inet(messages::get_elements(set)),
+                NLM_F_REQUEST | NLM_F_DUMP,
+                sequence,
+            );
             self.transmit()?;
             let mut elements = Vec::new();
-            if self.read_dump(sequence, |message| answers::elements(message, &mut elements))? {
+            if self.read_dump(sequence, |message| {
+                answers::elements(message, &mut elements)
+            })? {
                 return Ok(elements);
             }
         }
@@ -148,7 +185,11 @@ impl Link {
         for _ in 0..DUMPS_MAX {
             let sequence = self.next_sequence(1);
             self.out.clear();
-            self.push(inet(messages::get_rules()), NLM_F_REQUEST | NLM_F_DUMP, sequence);
+            self.push(
+                inet(messages::get_rules()),
+                NLM_F_REQUEST | NLM_F_DUMP,
+                sequence,
+            );
             self.transmit()?;
             let mut rules = Rules::new();
             let take = |message: &NetlinkBuffer<&[u8]>| {
@@ -165,7 +206,11 @@ impl Link {
     }
 
     /// False where the dump was disturbed.
-    fn read_dump(&mut self, sequence: u32, mut take: impl FnMut(&NetlinkBuffer<&[u8]>) -> Result<(), Trouble>) -> Result<bool, Trouble> {
+    fn read_dump(
+        &mut self,
+        sequence: u32,
+        mut take: impl FnMut(&NetlinkBuffer<&[u8]>) -> Result<(), Trouble>,
+    ) -> Result<bool, Trouble> {
         let mut whole = true;
         loop {
             self.receive()?;
@@ -177,7 +222,9 @@ impl Link {
                 whole &= message.flags() & NLM_F_DUMP_INTR == 0;
                 match message.message_type() {
                     NLMSG_DONE => return Ok(whole),
-                    NLMSG_ERROR => return Err(Trouble::Refused(vec![answers::fault(&message, None)?])),
+                    NLMSG_ERROR => {
+                        return Err(Trouble::Refused(vec![answers::fault(&message, None)?]));
+                    }
                     _ => take(&message)?,
                 }
             }
@@ -199,7 +246,8 @@ impl Link {
         let mut message = NetlinkMessage::new(header, NetlinkPayload::InnerMessage(message));
         message.finalize();
         let start = self.out.len();
-        self.out.resize(start.saturating_add(message.buffer_len()), 0);
+        self.out
+            .resize(start.saturating_add(message.buffer_len()), 0);
         if let Some(room) = self.out.get_mut(start..) {
             message.serialize(room);
         }
@@ -208,7 +256,9 @@ impl Link {
     /// A batch is one datagram, whatever its length.
     fn make_room(&mut self) {
         let needed = self.out.len().saturating_mul(2);
-        if needed > self.send_buffer && sockopt::set_socket_send_buffer_size_force(&self.socket, needed).is_ok() {
+        if needed > self.send_buffer
+            && sockopt::set_socket_send_buffer_size_force(&self.socket, needed).is_ok()
+        {
             self.send_buffer = needed;
         }
     }
@@ -220,7 +270,11 @@ impl Link {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => {
                     let errno = error.raw_os_error().unwrap_or(Errno::IO.raw_os_error());
-                    return Err(Trouble::Refused(vec![Fault { index: None, errno, said: None }]));
+                    return Err(Trouble::Refused(vec![Fault {
+                        index: None,
+                        errno,
+                        said: None,
+                    }]));
                 }
             }
         }
@@ -235,19 +289,32 @@ impl Link {
             for message in Messages(&self.answer) {
                 let message = message?;
                 // answers come in the order of the messages; those to an earlier batch may still be there
-                let Some(index) = message.sequence_number().checked_sub(first).filter(|index| *index <= last.saturating_sub(first)) else {
+                let Some(index) = message
+                    .sequence_number()
+                    .checked_sub(first)
+                    .filter(|index| *index <= last.saturating_sub(first))
+                else {
                     continue;
                 };
                 if message.message_type() != NLMSG_ERROR {
                     continue;
                 }
-                let fault = answers::fault(&message, usize::try_from(index).ok().and_then(|index| index.checked_sub(1)))?;
+                let fault = answers::fault(
+                    &message,
+                    usize::try_from(index)
+                        .ok()
+                        .and_then(|index| index.checked_sub(1)),
+                )?;
                 if fault.errno != 0 {
                     faults.push(fault);
                 }
                 // a fault of the first message is one of the whole batch, after which there may be no other answer
                 if message.sequence_number() == last || (index == 0 && !faults.is_empty()) {
-                    return if faults.is_empty() { Ok(()) } else { Err(Trouble::Refused(faults)) };
+                    return if faults.is_empty() {
+                        Ok(())
+                    } else {
+                        Err(Trouble::Refused(faults))
+                    };
                 }
             }
         }
@@ -266,13 +333,21 @@ impl Link {
 }
 
 fn disturbed() -> Trouble {
-    Trouble::Garbled(format!("the rules changed during each of {DUMPS_MAX} attempts to read them; try again"))
+    Trouble::Garbled(format!(
+        "the rules changed during each of {DUMPS_MAX} attempts to read them; try again"
+    ))
 }
 
 fn inet(message: NfTablesMessage) -> NetfilterMessage {
-    NetfilterMessage::new(NetfilterHeader::new(NetfilterProtoFamily::Inet, 0, 0), message)
+    NetfilterMessage::new(
+        NetfilterHeader::new(NetfilterProtoFamily::Inet, 0, 0),
+        message,
+    )
 }
 
 fn control(message: ControlMessage) -> NetfilterMessage {
-    NetfilterMessage::new(NetfilterHeader::new(NetfilterProtoFamily::Unspec, 0, NFNL_SUBSYS_NFTABLES), message)
+    NetfilterMessage::new(
+        NetfilterHeader::new(NetfilterProtoFamily::Unspec, 0, NFNL_SUBSYS_NFTABLES),
+        message,
+    )
 }

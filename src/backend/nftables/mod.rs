@@ -68,9 +68,15 @@ enum Failure {
 /// # Errors
 /// What the kernel said.
 pub fn delete_table_of_iptables(ipv6: bool, name: &str) -> Result<(), BackendError> {
-    let family = if ipv6 { NetfilterProtoFamily::IPv6 } else { NetfilterProtoFamily::IPv4 };
+    let family = if ipv6 {
+        NetfilterProtoFamily::IPv6
+    } else {
+        NetfilterProtoFamily::IPv4
+    };
     let mut link = Link::open().map_err(|error| fault::no_socket(&error))?;
-    link.delete_table(family, name).map_err(|trouble| fault::trouble(&format_args!("deleting the empty table {name}"), &trouble))
+    link.delete_table(family, name).map_err(|trouble| {
+        fault::trouble(&format_args!("deleting the empty table {name}"), &trouble)
+    })
 }
 
 /// A way to ask for the number of the ruleset, in the network namespace of the calling thread; `None` where it gets no answer.
@@ -91,22 +97,36 @@ impl Nftables {
     pub fn open() -> Result<Self, BackendError> {
         let mut link = Link::open().map_err(|error| fault::no_socket(&error))?;
         link.probe().map_err(|trouble| fault::unusable(&trouble))?;
-        Ok(Self { link, now: Timestamp::default(), doubtful: false, placed: None, seen: None })
+        Ok(Self {
+            link,
+            now: Timestamp::default(),
+            doubtful: false,
+            placed: None,
+            seen: None,
+        })
     }
 
     /// Makes the changes in the memory and in the kernel, or in neither.
     fn commit(&mut self, changes: &[Change]) -> Result<(), BackendError> {
-        if self.doubtful || self.placed.as_ref().is_some_and(|placed| placed.holders.ranks_run_out()) {
+        if self.doubtful
+            || self
+                .placed
+                .as_ref()
+                .is_some_and(|placed| placed.holders.ranks_run_out())
+        {
             self.put_back()?;
         }
         let Some(placed) = &mut self.placed else {
-            return Err(BackendError(format!("nftables: table inet {TABLE} is not set up yet; nothing was changed")));
+            return Err(BackendError(format!(
+                "nftables: table inet {TABLE} is not set up yet; nothing was changed"
+            )));
         };
         let mut steps = Vec::new();
         let mut undo: Vec<Undo> = Vec::with_capacity(changes.len());
         let mut result = Ok(());
         for change in changes {
-            if let (Change::Open(grant) | Change::Extend { new: grant, .. }, false) = (change, placed.nat)
+            if let (Change::Open(grant) | Change::Extend { new: grant, .. }, false) =
+                (change, placed.nat)
                 && !grant.forwards.is_empty()
             {
                 let why = "address translation is not set up, for no user has a service that forwards; reload the config";
@@ -123,11 +143,15 @@ impl Nftables {
             Err(Failure::Refused(error)) => Err(error),
             Err(Failure::Diverged(error)) => {
                 tracing::warn!(%error, "nftables: putting table inet {TABLE} back as it was");
-                self.put_back().map_err(|again| BackendError(format!("{error}; putting it back failed: {again}")))
+                self.put_back().map_err(|again| {
+                    BackendError(format!("{error}; putting it back failed: {again}"))
+                })
             }
         });
         if let (Err(_), Some(placed)) = (&result, &mut self.placed) {
-            undo.into_iter().rev().for_each(|back| placed.holders.undo(back));
+            undo.into_iter()
+                .rev()
+                .for_each(|back| placed.holders.undo(back));
         }
         result
     }
@@ -136,27 +160,41 @@ impl Nftables {
     fn send_steps(&mut self, mut steps: Vec<Step>) -> Result<(), Failure> {
         loop {
             let now = self.now;
-            let trouble = match self.link.batch(steps.iter().map(|step| messages::step(step, now))) {
+            let trouble = match self
+                .link
+                .batch(steps.iter().map(|step| messages::step(step, now)))
+            {
                 Ok(()) => {
                     let is_change = !steps.is_empty();
-                    self.seen = self.seen.map(|number| number.wrapping_add(u32::from(is_change)));
+                    self.seen = self
+                        .seen
+                        .map(|number| number.wrapping_add(u32::from(is_change)));
                     return Ok(());
                 }
                 Err(trouble) => trouble,
             };
             let Trouble::Refused(faults) = &trouble else {
                 self.doubtful = true;
-                return Err(Failure::Diverged(fault::trouble(&"changing grants", &trouble)));
+                return Err(Failure::Diverged(fault::trouble(
+                    &"changing grants",
+                    &trouble,
+                )));
             };
             let step_of = |fault: &Fault| fault.index.and_then(|index| steps.get(index));
-            let may_be_absent =
-                |fault: &Fault| fault::is_absence(fault) && step_of(fault).is_some_and(|step| step.act == Act::DeleteIfThere);
+            let may_be_absent = |fault: &Fault| {
+                fault::is_absence(fault)
+                    && step_of(fault).is_some_and(|step| step.act == Act::DeleteIfThere)
+            };
             if let Some(fault) = faults.iter().find(|fault| !may_be_absent(fault)) {
                 let error = match step_of(fault) {
                     Some(step) => fault::refused(step, fault),
                     None => fault::refused(&"changing grants", fault),
                 };
-                return Err(if fault::is_divergence(fault) { Failure::Diverged(error) } else { Failure::Refused(error) });
+                return Err(if fault::is_divergence(fault) {
+                    Failure::Diverged(error)
+                } else {
+                    Failure::Refused(error)
+                });
             }
             let absent: BTreeSet<usize> = faults.iter().filter_map(|fault| fault.index).collect();
             let mut index = 0_usize..;
@@ -166,17 +204,30 @@ impl Nftables {
 
     /// Puts everything that is remembered into the kernel anew.
     fn put_back(&mut self) -> Result<(), BackendError> {
-        let Some(placed) = &self.placed else { return Ok(()) };
-        let (protection, live): (_, Vec<Grant>) = (placed.protection.clone(), placed.holders.grants().cloned().collect());
+        let Some(placed) = &self.placed else {
+            return Ok(());
+        };
+        let (protection, live): (_, Vec<Grant>) = (
+            placed.protection.clone(),
+            placed.holders.grants().cloned().collect(),
+        );
         self.install(&protection, &live)
     }
 
     fn wanted(protection: &Protection, nat: bool) -> Wanted {
-        Wanted { protection: protection.clone(), nat }
+        Wanted {
+            protection: protection.clone(),
+            nat,
+        }
     }
 
     /// One batch after which the table is as wanted and holds these grants, whatever stood there before.
-    fn set_up(&mut self, protection: &Protection, nat: bool, steps: &[Step]) -> Result<(), BackendError> {
+    fn set_up(
+        &mut self,
+        protection: &Protection,
+        nat: bool,
+        steps: &[Step],
+    ) -> Result<(), BackendError> {
         let setup = set_up(&Self::wanted(protection, nat));
         let names: Vec<&'static str> = setup.iter().map(|(name, _)| *name).collect();
         let now = self.now;
@@ -185,10 +236,16 @@ impl Nftables {
         let sent = self.link.batch(batch.into_iter().chain(elements));
         self.doubtful |= matches!(sent, Err(Trouble::Unknown(_) | Trouble::Garbled(_)));
         sent.map_err(|trouble| {
-            let Trouble::Refused(faults) = &trouble else { return fault::trouble(&"setting up the table", &trouble) };
-            let Some(fault) = faults.first() else { return fault::trouble(&"setting up the table", &trouble) };
+            let Trouble::Refused(faults) = &trouble else {
+                return fault::trouble(&"setting up the table", &trouble);
+            };
+            let Some(fault) = faults.first() else {
+                return fault::trouble(&"setting up the table", &trouble);
+            };
             let name = fault.index.and_then(|index| names.get(index)).copied();
-            let step = fault.index.and_then(|index| steps.get(index.checked_sub(names.len())?));
+            let step = fault
+                .index
+                .and_then(|index| steps.get(index.checked_sub(names.len())?));
             match (name, step) {
                 (Some(name), _) => fault::refused(&name, fault),
                 (None, Some(step)) => fault::refused(step, fault),
@@ -205,9 +262,17 @@ fn set_up(wanted: &Wanted) -> Vec<(&'static str, Message)> {
         ("deleting the table", messages::delete_table()),
         ("adding the table", messages::new_table()),
     ];
-    messages.extend(Set::ALL.into_iter().map(|set| ("adding a set", messages::new_set(set))));
+    messages.extend(
+        Set::ALL
+            .into_iter()
+            .map(|set| ("adding a set", messages::new_set(set))),
+    );
     let chains = table::chains(wanted);
-    messages.extend(chains.iter().map(|chain| ("adding a chain", messages::new_chain(chain))));
+    messages.extend(
+        chains
+            .iter()
+            .map(|chain| ("adding a chain", messages::new_chain(chain))),
+    );
     for chain in &chains {
         for rule in &chain.rules {
             messages.push(("adding a rule", messages::new_rule(chain, rule.clone())));
@@ -229,12 +294,23 @@ impl Backend for Nftables {
         let mut holders = Holders::default();
         let mut steps = Vec::new();
         for grant in live {
-            let _ = holders.change(&Change::Open(grant.clone()), &mut steps).map_err(|why| BackendError(format!("nftables: {why}")))?;
+            let _ = holders
+                .change(&Change::Open(grant.clone()), &mut steps)
+                .map_err(|why| BackendError(format!("nftables: {why}")))?;
         }
-        let nat = !protection.forwards.is_empty() || live.iter().any(|grant| !grant.forwards.is_empty());
+        let nat =
+            !protection.forwards.is_empty() || live.iter().any(|grant| !grant.forwards.is_empty());
         self.set_up(protection, nat, &steps)?;
-        let rules = standing::rules_of(&mut self.link, &table::chains(&Self::wanted(protection, nat)));
-        self.placed = Some(Placed { protection: protection.clone(), nat, holders, rules });
+        let rules = standing::rules_of(
+            &mut self.link,
+            &table::chains(&Self::wanted(protection, nat)),
+        );
+        self.placed = Some(Placed {
+            protection: protection.clone(),
+            nat,
+            holders,
+            rules,
+        });
         self.doubtful = false;
         self.seen = None;
         Ok(())
@@ -245,32 +321,50 @@ impl Backend for Nftables {
             Ok(()) => vec![Ok(()); changes.len()],
             Err(error) if changes.len() == 1 => vec![Err(error)],
             // nothing of the batch was done: each change finds its own end
-            Err(_) => changes.iter().map(|change| self.commit(std::slice::from_ref(change))).collect(),
+            Err(_) => changes
+                .iter()
+                .map(|change| self.commit(std::slice::from_ref(change)))
+                .collect(),
         }
     }
 
     fn list(&mut self) -> Result<Vec<Grant>, BackendError> {
         let elements = match self.link.dump(Set::Record) {
             Ok(elements) => elements,
-            Err(Trouble::Refused(faults)) if faults.iter().all(fault::is_absence) => return Ok(Vec::new()),
-            Err(trouble) => return Err(fault::trouble(&format_args!("reading set record of table inet {TABLE}"), &trouble)),
+            Err(Trouble::Refused(faults)) if faults.iter().all(fault::is_absence) => {
+                return Ok(Vec::new());
+            }
+            Err(trouble) => {
+                return Err(fault::trouble(
+                    &format_args!("reading set record of table inet {TABLE}"),
+                    &trouble,
+                ));
+            }
         };
         let mut parts = record::Parts::default();
-        let read = elements.iter().try_for_each(|(key, userdata, remaining)| parts.take(key, userdata, *remaining));
+        let read = elements
+            .iter()
+            .try_for_each(|(key, userdata, remaining)| parts.take(key, userdata, *remaining));
         let unreadable = |why| {
-            BackendError(format!("nftables: {why}; another program wrote to table inet {TABLE}: run posternd flush, then start anew"))
+            BackendError(format!(
+                "nftables: {why}; another program wrote to table inet {TABLE}: run posternd flush, then start anew"
+            ))
         };
         let now = Some(self.now).filter(|now| *now != Timestamp::default());
         read.and_then(|()| parts.grants(now)).map_err(unreadable)
     }
 
     fn verify(&mut self) -> Result<bool, BackendError> {
-        let Some(placed) = &self.placed else { return Ok(true) };
+        let Some(placed) = &self.placed else {
+            return Ok(true);
+        };
         if self.doubtful {
             // The kernel may hold what was told as refused, and no look at what should be there shows what should not.
             return Ok(false);
         }
-        let failed = |trouble: Trouble| fault::trouble(&format_args!("reading table inet {TABLE}"), &trouble);
+        let failed = |trouble: Trouble| {
+            fault::trouble(&format_args!("reading table inet {TABLE}"), &trouble)
+        };
         let number = self.link.number().map_err(failed)?;
         if self.seen == Some(number) {
             // Nobody has changed anything since it was last looked at, here or elsewhere.
@@ -283,7 +377,9 @@ impl Backend for Nftables {
 
     fn remove(&mut self) -> Result<(), BackendError> {
         let batch = [messages::new_table(), messages::delete_table()];
-        self.link.batch(batch.into_iter()).map_err(|trouble| fault::trouble(&"deleting the table", &trouble))?;
+        self.link
+            .batch(batch.into_iter())
+            .map_err(|trouble| fault::trouble(&"deleting the table", &trouble))?;
         self.placed = None;
         Ok(())
     }

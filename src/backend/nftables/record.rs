@@ -34,11 +34,25 @@ const ENDING_MS: u64 = 1000;
 
 /// The text that `nft list` shows: `17 alice 2026-11-22T10:00:30Z`.
 pub(super) fn comment(grant: &Grant) -> Vec<u8> {
-    let user: String = grant.user.chars().take(64).map(|c| if c.is_ascii_graphic() && c != '"' { c } else { '?' }).collect();
+    let user: String = grant
+        .user
+        .chars()
+        .take(64)
+        .map(|c| {
+            if c.is_ascii_graphic() && c != '"' {
+                c
+            } else {
+                '?'
+            }
+        })
+        .collect();
     let text = format!("{} {user} {}", grant.id, grant.until);
     // nft takes 128 bytes with the zero at the end; all parts of the text are bounded, so this cuts nothing that can occur
     let text = text.as_bytes().get(..127).unwrap_or(text.as_bytes());
-    let mut userdata = vec![COMMENT, u8::try_from(text.len().saturating_add(1)).unwrap_or(u8::MAX)];
+    let mut userdata = vec![
+        COMMENT,
+        u8::try_from(text.len().saturating_add(1)).unwrap_or(u8::MAX),
+    ];
     userdata.extend_from_slice(text);
     userdata.push(0);
     userdata
@@ -49,16 +63,24 @@ pub(super) fn comment(grant: &Grant) -> Vec<u8> {
 /// # Errors
 /// A sentence, where the grant has no form: a name or a list of services without end.
 pub(super) fn elements(grant: &Grant) -> Result<Vec<(Element, Vec<u8>)>, String> {
-    let body = body(grant).ok_or_else(|| format!("{grant} can't be recorded: its user's name is longer than 255 bytes"))?;
+    let body = body(grant).ok_or_else(|| {
+        format!("{grant} can't be recorded: its user's name is longer than 255 bytes")
+    })?;
     let chunks: Vec<&[u8]> = body.chunks(CHUNK).collect();
-    let parts = u8::try_from(chunks.len()).map_err(|_| format!("{grant} can't be recorded: it has too many services"))?;
+    let parts = u8::try_from(chunks.len())
+        .map_err(|_| format!("{grant} can't be recorded: it has too many services"))?;
     let mut elements = Vec::with_capacity(chunks.len());
     for (part, chunk) in (0_u32..).zip(chunks) {
         let mut userdata = comment(grant);
         if userdata.len() + chunk.len() + 4 > USERDATA_MAX {
             userdata.clear();
         }
-        userdata.extend_from_slice(&[PART, u8::try_from(chunk.len() + 2).unwrap_or(u8::MAX), VERSION, parts]);
+        userdata.extend_from_slice(&[
+            PART,
+            u8::try_from(chunk.len() + 2).unwrap_or(u8::MAX),
+            VERSION,
+            parts,
+        ]);
         userdata.extend_from_slice(chunk);
         elements.push((Element::record(grant.id.0, part), userdata));
     }
@@ -121,13 +143,25 @@ impl Parts {
     ///
     /// # Errors
     /// Where it is not one that this driver writes.
-    pub(super) fn take(&mut self, key: &[u8], userdata: &[u8], remaining_ms: u64) -> Result<(), String> {
+    pub(super) fn take(
+        &mut self,
+        key: &[u8],
+        userdata: &[u8],
+        remaining_ms: u64,
+    ) -> Result<(), String> {
         let unreadable = || format!("element {key:02x?} of set record is not readable");
         let mut reader = Reader(key);
         let id = GrantId(reader.u64().ok_or_else(unreadable)?);
         let part = reader.u32().ok_or_else(unreadable)?;
         let (parts, chunk) = find_part(userdata).ok_or_else(unreadable)?;
-        self.0.entry(id).or_default().insert(part, Part { parts, chunk: chunk.to_vec(), remaining_ms });
+        self.0.entry(id).or_default().insert(
+            part,
+            Part {
+                parts,
+                chunk: chunk.to_vec(),
+                remaining_ms,
+            },
+        );
         Ok(())
     }
 
@@ -138,15 +172,22 @@ impl Parts {
     pub(super) fn grants(self, now: Option<Timestamp>) -> Result<Vec<Grant>, String> {
         let mut grants = Vec::with_capacity(self.0.len());
         for (id, parts) in self.0 {
-            let whole = parts.values().all(|part| usize::from(part.parts) == parts.len());
+            let whole = parts
+                .values()
+                .all(|part| usize::from(part.parts) == parts.len());
             // the kernel ends the parts of one grant one after the other, within moments
             if !whole && parts.values().all(|part| part.remaining_ms < ENDING_MS) {
                 continue;
             }
-            let left = parts.values().map(|part| Duration::from_millis(part.remaining_ms)).max().unwrap_or_default();
+            let left = parts
+                .values()
+                .map(|part| Duration::from_millis(part.remaining_ms))
+                .max()
+                .unwrap_or_default();
             let body: Vec<u8> = parts.into_values().flat_map(|part| part.chunk).collect();
             let grant = whole.then(|| read(id, &body)).flatten();
-            let mut grant = grant.ok_or_else(|| format!("the record of grant {id} is not readable"))?;
+            let mut grant =
+                grant.ok_or_else(|| format!("the record of grant {id} is not readable"))?;
             let end = now.map_or(grant.until, |now| now.plus(left));
             if Step::between(grant.until, end).is_some_and(|step| step.length() > ASTRAY) {
                 grant.until = end;
@@ -161,7 +202,9 @@ fn find_part(mut userdata: &[u8]) -> Option<(u8, &[u8])> {
     while let [kind, length, rest @ ..] = userdata {
         let (value, rest) = rest.split_at_checked(usize::from(*length))?;
         if *kind == PART {
-            let [VERSION, parts, chunk @ ..] = value else { return None };
+            let [VERSION, parts, chunk @ ..] = value else {
+                return None;
+            };
             return Some((*parts, chunk));
         }
         userdata = rest;
@@ -185,17 +228,28 @@ fn read(id: GrantId, body: &[u8]) -> Option<Grant> {
                 let masquerade = [false, true].get(usize::from(reader.u8()?)).copied()?;
                 let at = ports(reader.u8()?, reader.u16()?, reader.u16()?)?;
                 let (host, port) = (reader.address()??, reader.u16()?);
-                forwards.push(Forward::new(at, host, (port != 0).then_some(port), masquerade).ok()?);
+                forwards
+                    .push(Forward::new(at, host, (port != 0).then_some(port), masquerade).ok()?);
             }
             protocol => services.push(ports(protocol, reader.u16()?, reader.u16()?)?),
         }
     }
-    Some(Grant { id, user, allow, target, services, forwards, until })
+    Some(Grant {
+        id,
+        user,
+        allow,
+        target,
+        services,
+        forwards,
+        until,
+    })
 }
 
 fn ports(protocol: u8, first: u16, last: u16) -> Option<Ports> {
     let protocol = postern_proto::Protocol::from_number(protocol)?;
-    postern_proto::Service::new(protocol, first, last).ok().map(Ports::from)
+    postern_proto::Service::new(protocol, first, last)
+        .ok()
+        .map(Ports::from)
 }
 
 /// Takes from the front, and fails where there is less.
@@ -250,7 +304,9 @@ mod tests {
             user: user.to_owned(),
             allow: "2001:db8::/32".parse().unwrap(),
             target: Some("fd00::1".parse().unwrap()),
-            services: (1..=services).map(|port| format!("tcp/{}", port * 3).parse().unwrap()).collect(),
+            services: (1..=services)
+                .map(|port| format!("tcp/{}", port * 3).parse().unwrap())
+                .collect(),
             forwards: Vec::new(),
             until: Timestamp::from_millis(1_795_341_630_123),
         }
@@ -275,10 +331,21 @@ mod tests {
             parts.grants(Some(now)).unwrap().remove(0).until
         };
         let half_a_minute_before = grant.until.minus(Duration::from_secs(30));
-        assert_eq!(listed(half_a_minute_before, 29_900), grant.until, "what was written is more exact");
-        for step in [Step::Forward(Duration::from_secs(172_800)), Step::Back(Duration::from_secs(3600))] {
+        assert_eq!(
+            listed(half_a_minute_before, 29_900),
+            grant.until,
+            "what was written is more exact"
+        );
+        for step in [
+            Step::Forward(Duration::from_secs(172_800)),
+            Step::Back(Duration::from_secs(3600)),
+        ] {
             let now = half_a_minute_before.stepped(step);
-            assert_eq!(listed(now, 30_000), now.plus(Duration::from_secs(30)), "{step}");
+            assert_eq!(
+                listed(now, 30_000),
+                now.plus(Duration::from_secs(30)),
+                "{step}"
+            );
         }
     }
 
@@ -287,12 +354,33 @@ mod tests {
         let mut icmp = grant("bob", 0);
         icmp.target = None;
         icmp.services = vec!["icmpv6".parse().unwrap()];
-        let forward = |at: &str, port, masquerade| Forward::new(at.parse().unwrap(), "fd00::5".parse().unwrap(), port, masquerade).unwrap();
+        let forward = |at: &str, port, masquerade| {
+            Forward::new(
+                at.parse().unwrap(),
+                "fd00::5".parse().unwrap(),
+                port,
+                masquerade,
+            )
+            .unwrap()
+        };
         let mut through = grant("carol", 1);
-        through.forwards = vec![forward("tcp/2222", Some(22), true), forward("udp/500-510", None, false)];
-        for grant in [through, grant("alice", 1), grant(&"u".repeat(64), 16), grant(&"u".repeat(255), 500), icmp] {
+        through.forwards = vec![
+            forward("tcp/2222", Some(22), true),
+            forward("udp/500-510", None, false),
+        ];
+        for grant in [
+            through,
+            grant("alice", 1),
+            grant(&"u".repeat(64), 16),
+            grant(&"u".repeat(255), 500),
+            icmp,
+        ] {
             let elements = elements(&grant).unwrap();
-            assert!(elements.iter().all(|(_, userdata)| userdata.len() <= USERDATA_MAX));
+            assert!(
+                elements
+                    .iter()
+                    .all(|(_, userdata)| userdata.len() <= USERDATA_MAX)
+            );
             assert_eq!(back(&elements).unwrap(), [grant]);
         }
     }
@@ -302,7 +390,10 @@ mod tests {
         let elements = elements(&grant("alice", 4)).unwrap();
         assert_eq!(elements.len(), 1);
         let text = b"1099511627776 alice 2026-11-22T10:00:30.123Z\0";
-        assert_eq!(elements[0].1[..2], [COMMENT, u8::try_from(text.len()).unwrap()]);
+        assert_eq!(
+            elements[0].1[..2],
+            [COMMENT, u8::try_from(text.len()).unwrap()]
+        );
         assert_eq!(elements[0].1[2..2 + text.len()], *text);
     }
 

@@ -149,7 +149,9 @@ impl Set {
             (Door::Through, Kind::Exact | Kind::Icmp) => (Self::Through4, Self::Through6),
             (Door::Through, Kind::Ranges) => (Self::ThroughNetworks4, Self::ThroughNetworks6),
             (Door::Masquerade, Kind::Exact | Kind::Icmp) => (Self::Masquerade4, Self::Masquerade6),
-            (Door::Masquerade, Kind::Ranges) => (Self::MasqueradeNetworks4, Self::MasqueradeNetworks6),
+            (Door::Masquerade, Kind::Ranges) => {
+                (Self::MasqueradeNetworks4, Self::MasqueradeNetworks6)
+            }
         };
         if v6 { six } else { four }
     }
@@ -157,14 +159,33 @@ impl Set {
     /// What its elements let through; `None` for the record and for maps.
     pub(super) fn door(self) -> Option<Door> {
         match self {
-            Self::Grants4 | Self::Grants6 | Self::Networks4 | Self::Networks6 | Self::Icmp4 | Self::Icmp6 => Some(Door::Gate),
-            Self::Forward4 | Self::Forward6 | Self::ForwardNetworks4 | Self::ForwardNetworks6 | Self::ForwardIcmp4 | Self::ForwardIcmp6 => {
-                Some(Door::Behind)
+            Self::Grants4
+            | Self::Grants6
+            | Self::Networks4
+            | Self::Networks6
+            | Self::Icmp4
+            | Self::Icmp6 => Some(Door::Gate),
+            Self::Forward4
+            | Self::Forward6
+            | Self::ForwardNetworks4
+            | Self::ForwardNetworks6
+            | Self::ForwardIcmp4
+            | Self::ForwardIcmp6 => Some(Door::Behind),
+            Self::Through4 | Self::Through6 | Self::ThroughNetworks4 | Self::ThroughNetworks6 => {
+                Some(Door::Through)
             }
-            Self::Through4 | Self::Through6 | Self::ThroughNetworks4 | Self::ThroughNetworks6 => Some(Door::Through),
-            Self::Masquerade4 | Self::Masquerade6 | Self::MasqueradeNetworks4 | Self::MasqueradeNetworks6 => Some(Door::Masquerade),
+            Self::Masquerade4
+            | Self::Masquerade6
+            | Self::MasqueradeNetworks4
+            | Self::MasqueradeNetworks6 => Some(Door::Masquerade),
             Self::Led4 | Self::Led6 => Some(Door::Led),
-            Self::Nat4 | Self::Nat6 | Self::Lead4 | Self::Lead6 | Self::Keep4 | Self::Keep6 | Self::Record => None,
+            Self::Nat4
+            | Self::Nat6
+            | Self::Lead4
+            | Self::Lead6
+            | Self::Keep4
+            | Self::Keep6
+            | Self::Record => None,
         }
     }
 
@@ -221,10 +242,18 @@ impl Set {
             Self::Grants6 | Self::Nat6 => &[Source6, Protocol, Port],
             Self::Networks4 | Self::Led4 => &[Source4, Protocol, Port, Rank],
             Self::Networks6 | Self::Led6 => &[Source6, Protocol, Port, Rank],
-            Self::Forward4 | Self::Through4 | Self::Masquerade4 => &[Source4, Target4, Protocol, Port],
-            Self::Forward6 | Self::Through6 | Self::Masquerade6 => &[Source6, Target6, Protocol, Port],
-            Self::ForwardNetworks4 | Self::ThroughNetworks4 | Self::MasqueradeNetworks4 => &[Source4, Target4, Protocol, Port, Rank],
-            Self::ForwardNetworks6 | Self::ThroughNetworks6 | Self::MasqueradeNetworks6 => &[Source6, Target6, Protocol, Port, Rank],
+            Self::Forward4 | Self::Through4 | Self::Masquerade4 => {
+                &[Source4, Target4, Protocol, Port]
+            }
+            Self::Forward6 | Self::Through6 | Self::Masquerade6 => {
+                &[Source6, Target6, Protocol, Port]
+            }
+            Self::ForwardNetworks4 | Self::ThroughNetworks4 | Self::MasqueradeNetworks4 => {
+                &[Source4, Target4, Protocol, Port, Rank]
+            }
+            Self::ForwardNetworks6 | Self::ThroughNetworks6 | Self::MasqueradeNetworks6 => {
+                &[Source6, Target6, Protocol, Port, Rank]
+            }
             Self::Icmp4 => &[Source4],
             Self::Icmp6 => &[Source6],
             Self::ForwardIcmp4 => &[Source4, Target4],
@@ -253,7 +282,10 @@ impl Set {
     }
 
     pub(super) fn v6(self) -> bool {
-        self.fields().contains(&Field::Source6) || self.data_fields().is_some_and(|data| data.contains(&Field::Target6))
+        self.fields().contains(&Field::Source6)
+            || self
+                .data_fields()
+                .is_some_and(|data| data.contains(&Field::Target6))
     }
 
     /// The number of this set within a batch.
@@ -285,7 +317,9 @@ pub(super) fn padded_len(fields: &[Field]) -> u32 {
 
 /// Their type: six bits a field, the numbers of nft's own types.
 pub(super) fn nft_type(fields: &[Field]) -> u32 {
-    fields.iter().fold(0, |all, field| all << 6 | field.nft_type())
+    fields
+        .iter()
+        .fold(0, |all, field| all << 6 | field.nft_type())
 }
 
 impl Field {
@@ -325,7 +359,11 @@ mod tests {
         assert_eq!(Set::Grants4.key_type(), (7 << 12) | (12 << 6) | 13);
         assert_eq!(Set::ForwardNetworks6.key_len(), 16 + 16 + 4 + 4 + 4);
         // the kernel takes 64 bytes of key and nft five fields of a type
-        assert!(Set::ALL.iter().all(|set| set.key_len() <= 64 && set.fields().len() <= 5));
+        assert!(
+            Set::ALL
+                .iter()
+                .all(|set| set.key_len() <= 64 && set.fields().len() <= 5)
+        );
     }
 
     #[test]

@@ -23,9 +23,20 @@ pub(super) type Rules = BTreeMap<String, Vec<Vec<u8>>>;
 /// changed them already: then none, which stands for nothing that could be found.
 pub(super) fn rules_of(link: &mut Link, chains: &[Chain]) -> Rules {
     let rules = link.rules().unwrap_or_default();
-    let counts: BTreeMap<&str, usize> = rules.iter().map(|(chain, rules)| (chain.as_str(), rules.len())).collect();
-    let wanted = chains.iter().filter(|chain| !chain.rules.is_empty()).map(|chain| (chain.name, chain.rules.len())).collect();
-    if counts == wanted { rules } else { Rules::new() }
+    let counts: BTreeMap<&str, usize> = rules
+        .iter()
+        .map(|(chain, rules)| (chain.as_str(), rules.len()))
+        .collect();
+    let wanted = chains
+        .iter()
+        .filter(|chain| !chain.rules.is_empty())
+        .map(|chain| (chain.name, chain.rules.len()))
+        .collect();
+    if counts == wanted {
+        rules
+    } else {
+        Rules::new()
+    }
 }
 
 /// Whether the kernel lists all that was placed.
@@ -50,14 +61,22 @@ pub(super) fn stands(link: &mut Link, placed: &Placed, now: Timestamp) -> Result
     for set in Set::ALL {
         let found: HashSet<Vec<u8>> = match link.dump(set) {
             Ok(elements) => elements.into_iter().map(|(key, _, _)| key).collect(),
-            Err(Trouble::Refused(faults)) if faults.iter().all(fault::is_absence) => return Ok(false),
+            Err(Trouble::Refused(faults)) if faults.iter().all(fault::is_absence) => {
+                return Ok(false);
+            }
             Err(trouble) => return Err(trouble),
         };
-        if wanted.get(&set).is_some_and(|wanted| wanted.iter().any(|element| !found.contains(&element.key))) {
+        if wanted
+            .get(&set)
+            .is_some_and(|wanted| wanted.iter().any(|element| !found.contains(&element.key)))
+        {
             return Ok(false);
         }
         // A door of somebody else's.
-        if found.iter().any(|key| known.get(&set).is_none_or(|known| !known.contains(key))) {
+        if found
+            .iter()
+            .any(|key| known.get(&set).is_none_or(|known| !known.contains(key)))
+        {
             return Ok(false);
         }
     }

@@ -2,7 +2,10 @@
 //!
 //! Wraps five commands and one socket option in functions that are safe to call: what a map reads and writes is known from its
 //! making, or asked of the kernel before the map is taken over. No pointer outlives the call that it is made for.
-#![expect(unsafe_code, reason = "no library that is fit for this wraps bpf(2); the other system calls go through rustix")]
+#![expect(
+    unsafe_code,
+    reason = "no library that is fit for this wraps bpf(2); the other system calls go through rustix"
+)]
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
@@ -102,10 +105,19 @@ impl Map {
     /// A new map with room for this many elements.
     pub(super) fn new(kind: Kind, places: u32) -> io::Result<Self> {
         let (map_type, key_size, map_flags) = kind.numbers();
-        let attributes = MapCreate { map_type, key_size, value_size: VALUE_SIZE, max_entries: places, map_flags };
+        let attributes = MapCreate {
+            map_type,
+            key_size,
+            value_size: VALUE_SIZE,
+            max_entries: places,
+            map_flags,
+        };
         // SAFETY: the attributes hold no pointer.
         let descriptor = unsafe { bpf(MAP_CREATE, &attributes) }?;
-        Ok(Self { descriptor: owned(descriptor)?, kind })
+        Ok(Self {
+            descriptor: owned(descriptor)?,
+            kind,
+        })
     }
 
     /// A map that another process of ours made.
@@ -115,14 +127,21 @@ impl Map {
     pub(super) fn adopt(descriptor: OwnedFd, kind: Kind) -> io::Result<Self> {
         let mut info = MapInfo::default();
         let info_len = u32::try_from(size_of::<MapInfo>()).unwrap_or(0);
-        let attributes = ObjInfo { bpf_fd: number_of(descriptor.as_fd()), info_len, info: (&raw mut info) as u64 };
+        let attributes = ObjInfo {
+            bpf_fd: number_of(descriptor.as_fd()),
+            info_len,
+            info: (&raw mut info) as u64,
+        };
         // SAFETY: `info` points to `info_len` bytes that the kernel may write, and outlives the call.
         unsafe { bpf(OBJ_GET_INFO_BY_FD, &attributes) }?;
         let (map_type, key_size, _) = kind.numbers();
         if (info.map_type, info.key_size, info.value_size) == (map_type, key_size, VALUE_SIZE) {
             Ok(Self { descriptor, kind })
         } else {
-            Err(io::Error::new(io::ErrorKind::InvalidInput, "the descriptor is none of a map of the hint filter"))
+            Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                "the descriptor is none of a map of the hint filter",
+            ))
         }
     }
 
@@ -166,7 +185,12 @@ impl Map {
         };
         let map_fd = number_of(self.descriptor());
         let value = value.map_or(0, |value| (&raw mut *value) as u64);
-        let attributes = MapElement { map_fd, key: key.as_ptr() as u64, value, ..MapElement::default() };
+        let attributes = MapElement {
+            map_fd,
+            key: key.as_ptr() as u64,
+            value,
+            ..MapElement::default()
+        };
         // SAFETY: the kernel reads at most eight bytes of the key, and reads or writes eight bytes of the value (`numbers`,
         // `VALUE_SIZE`, both checked where a map comes from); both outlive the call.
         unsafe { bpf(command, &attributes) }.map(|_| ())
@@ -198,19 +222,45 @@ pub(super) fn load(program: &[u64]) -> io::Result<OwnedFd> {
 
 /// From now on the program decides what the socket hears, in place of any filter that it had.
 pub(super) fn attach(socket: BorrowedFd<'_>, program: BorrowedFd<'_>) -> io::Result<()> {
-    let (descriptor, size) = (program.as_raw_fd(), libc::socklen_t::try_from(size_of::<libc::c_int>()).unwrap_or(4));
+    let (descriptor, size) = (
+        program.as_raw_fd(),
+        libc::socklen_t::try_from(size_of::<libc::c_int>()).unwrap_or(4),
+    );
     let option = (&raw const descriptor).cast();
     // SAFETY: the option's value is one int that outlives the call.
-    let done = unsafe { libc::setsockopt(socket.as_raw_fd(), libc::SOL_SOCKET, libc::SO_ATTACH_BPF, option, size) };
-    if done == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+    let done = unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_ATTACH_BPF,
+            option,
+            size,
+        )
+    };
+    if done == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
 }
 
 /// # Safety
 /// Pointers in the attributes must be good for what the command reads and writes through them.
 unsafe fn bpf<T>(command: libc::c_long, attributes: &T) -> io::Result<libc::c_long> {
     // SAFETY: the attributes are `size_of::<T>()` bytes long, and the caller vouches for what they point to.
-    let result = unsafe { libc::syscall(libc::SYS_bpf, command, std::ptr::from_ref(attributes), size_of::<T>()) };
-    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_bpf,
+            command,
+            std::ptr::from_ref(attributes),
+            size_of::<T>(),
+        )
+    };
+    if result < 0 {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(result)
+    }
 }
 
 fn number_of(descriptor: BorrowedFd<'_>) -> u32 {

@@ -30,9 +30,20 @@ impl HintFilter {
     /// # Errors
     /// What the kernel says: `PermissionDenied` without CAP_BPF, others where it lacks eBPF.
     pub fn load(ports: &[u16], hints: u32) -> io::Result<Self> {
-        let (hints, counters) = (Map::new(Kind::Hash, hints)?, Map::new(Kind::Array, program::COUNTERS)?);
-        let program = kernel::load(&program::program(ports, hints.descriptor(), counters.descriptor()))?;
-        Ok(Self { program, hints, counters })
+        let (hints, counters) = (
+            Map::new(Kind::Hash, hints)?,
+            Map::new(Kind::Array, program::COUNTERS)?,
+        );
+        let program = kernel::load(&program::program(
+            ports,
+            hints.descriptor(),
+            counters.descriptor(),
+        ))?;
+        Ok(Self {
+            program,
+            hints,
+            counters,
+        })
     }
 
     /// From now on it decides what this packet socket hears.
@@ -76,7 +87,10 @@ impl Hints {
     /// # Errors
     /// When it is none.
     pub fn adopt(map: OwnedFd) -> io::Result<Self> {
-        Ok(Self { map: Map::adopt(map, Kind::Hash)?, held: Vec::new() })
+        Ok(Self {
+            map: Map::adopt(map, Kind::Hash)?,
+            held: Vec::new(),
+        })
     }
 
     /// Lets through the hints of this table. Those of steps that are new are put in before those of steps that are over are taken
@@ -95,8 +109,9 @@ impl Hints {
             }
             self.held.push((step, hints));
         }
-        let (keep, over): (Vec<_>, Vec<_>) =
-            std::mem::take(&mut self.held).into_iter().partition(|(held, _)| table.by_step().any(|(step, _)| step == *held));
+        let (keep, over): (Vec<_>, Vec<_>) = std::mem::take(&mut self.held)
+            .into_iter()
+            .partition(|(held, _)| table.by_step().any(|(step, _)| step == *held));
         self.held = keep;
         for (step, hints) in over {
             for hint in hints {
@@ -124,7 +139,14 @@ impl Drops {
     /// # Errors
     /// What the kernel says.
     pub fn count(&self) -> io::Result<Dropped> {
-        let count = |place| self.0.value(Key::Place(place)).map(Option::unwrap_or_default);
-        Ok(Dropped { length: count(program::WRONG_LENGTH)?, unknown_hint: count(program::UNKNOWN_HINT)? })
+        let count = |place| {
+            self.0
+                .value(Key::Place(place))
+                .map(Option::unwrap_or_default)
+        };
+        Ok(Dropped {
+            length: count(program::WRONG_LENGTH)?,
+            unknown_hint: count(program::UNKNOWN_HINT)?,
+        })
     }
 }

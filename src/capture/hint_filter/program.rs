@@ -104,8 +104,12 @@ pub(super) fn program(ports: &[u16], hints: BorrowedFd<'_>, counters: BorrowedFd
 
 fn steps(ports: &[u16], hints: i32, counters: i32) -> Vec<Step> {
     let passed = i32::try_from(SNAP).unwrap_or(i32::MAX);
-    let shortest = i32::try_from(PACKET_MIN).unwrap_or(i32::MAX).saturating_add(UDP_HEADER);
-    let longest = i32::try_from(PACKET_MAX).unwrap_or(0).saturating_add(UDP_HEADER);
+    let shortest = i32::try_from(PACKET_MIN)
+        .unwrap_or(i32::MAX)
+        .saturating_add(UDP_HEADER);
+    let longest = i32::try_from(PACKET_MAX)
+        .unwrap_or(0)
+        .saturating_add(UDP_HEADER);
     let hint_len = i32::try_from(HINT_LEN).unwrap_or(0);
     let mut steps = vec![
         copy(PACKET, FIRST),
@@ -113,8 +117,18 @@ fn steps(ports: &[u16], hints: i32, counters: i32) -> Vec<Step> {
         branch(IF_EQUAL, RESULT, OUTGOING, To::Drop),
         // the kernel's word for the family first, then the packet's own: other protocols may start with the same nibble
         load(LOAD_WORD, RESULT, PACKET, PROTOCOL),
-        branch(IF_EQUAL, RESULT, i32::from(ETHERTYPE_IPV6.to_be()), To::Ipv6),
-        branch(IF_NOT_EQUAL, RESULT, i32::from(ETHERTYPE_IPV4.to_be()), To::Drop),
+        branch(
+            IF_EQUAL,
+            RESULT,
+            i32::from(ETHERTYPE_IPV6.to_be()),
+            To::Ipv6,
+        ),
+        branch(
+            IF_NOT_EQUAL,
+            RESULT,
+            i32::from(ETHERTYPE_IPV4.to_be()),
+            To::Drop,
+        ),
     ];
     steps.extend(load_bytes(None, 0, HEADERS, IPV4_HEADER, To::Drop));
     steps.extend([
@@ -130,7 +144,13 @@ fn steps(ports: &[u16], hints: i32, counters: i32) -> Vec<Step> {
         number(SHIFT_LEFT, UDP_AT, 2),
         jump(To::Udp),
     ]);
-    steps.extend(load_bytes(Some(To::Ipv6), 0, HEADERS, IPV6_HEADER, To::Drop));
+    steps.extend(load_bytes(
+        Some(To::Ipv6),
+        0,
+        HEADERS,
+        IPV6_HEADER,
+        To::Drop,
+    ));
     steps.extend([
         load(LOAD_BYTE, RESULT, FRAME, HEADERS),
         number(AND, RESULT, 0xf0),
@@ -146,9 +166,16 @@ fn steps(ports: &[u16], hints: i32, counters: i32) -> Vec<Step> {
         load(LOAD_HALF, RESULT, FRAME, HEADERS + 2),
         big_endian(RESULT),
     ]);
-    steps.extend(ports.iter().map(|port| branch(IF_EQUAL, RESULT, i32::from(*port), To::Hint)));
+    steps.extend(
+        ports
+            .iter()
+            .map(|port| branch(IF_EQUAL, RESULT, i32::from(*port), To::Hint)),
+    );
     steps.push(jump(To::Drop));
-    steps.push(Step { here: Some(To::Hint), ..branch(IF_LESS, LENGTH, shortest, To::CountLength) });
+    steps.push(Step {
+        here: Some(To::Hint),
+        ..branch(IF_LESS, LENGTH, shortest, To::CountLength)
+    });
     steps.push(branch(IF_GREATER, LENGTH, longest, To::CountLength));
     steps.push(number(ADD, UDP_AT, UDP_HEADER));
     steps.extend(load_bytes_at(None, HINT, hint_len, To::CountLength));
@@ -156,15 +183,35 @@ fn steps(ports: &[u16], hints: i32, counters: i32) -> Vec<Step> {
     steps.push(branch(IF_EQUAL, RESULT, 0, To::CountHint));
     steps.push(number(SET, RESULT, passed));
     steps.push(exit());
-    steps.push(Step { here: Some(To::CountLength), ..number(SET, COUNTER, i32::try_from(WRONG_LENGTH).unwrap_or(0)) });
+    steps.push(Step {
+        here: Some(To::CountLength),
+        ..number(SET, COUNTER, i32::try_from(WRONG_LENGTH).unwrap_or(0))
+    });
     steps.push(jump(To::Count));
-    steps.push(Step { here: Some(To::CountHint), ..number(SET, COUNTER, i32::try_from(UNKNOWN_HINT).unwrap_or(0)) });
-    steps.push(Step { here: Some(To::Count), ..store_word(PLACE, COUNTER) });
+    steps.push(Step {
+        here: Some(To::CountHint),
+        ..number(SET, COUNTER, i32::try_from(UNKNOWN_HINT).unwrap_or(0))
+    });
+    steps.push(Step {
+        here: Some(To::Count),
+        ..store_word(PLACE, COUNTER)
+    });
     steps.extend(look_up(counters, PLACE));
     steps.push(branch(IF_EQUAL, RESULT, 0, To::Drop));
     steps.push(number(SET, FIRST, 1));
-    steps.push(Step { here: None, code: ATOMIC_ADD, to: RESULT, from: FIRST, offset: 0, number: 0, jump: None });
-    steps.push(Step { here: Some(To::Drop), ..number(SET, RESULT, 0) });
+    steps.push(Step {
+        here: None,
+        code: ATOMIC_ADD,
+        to: RESULT,
+        from: FIRST,
+        offset: 0,
+        number: 0,
+        jump: None,
+    });
+    steps.push(Step {
+        here: Some(To::Drop),
+        ..number(SET, RESULT, 0)
+    });
     steps.push(exit());
     steps
 }
@@ -196,10 +243,32 @@ fn load_bytes_from_second(to: i16, length: i32, or_else: To) -> [Step; 6] {
 
 /// The value under a key on the stack; 0 where there is none.
 fn look_up(map: i32, key: i16) -> [Step; 5] {
-    let descriptor = Step { here: None, code: LOAD_MAP, to: FIRST, from: MAP_DESCRIPTOR, offset: 0, number: map, jump: None };
+    let descriptor = Step {
+        here: None,
+        code: LOAD_MAP,
+        to: FIRST,
+        from: MAP_DESCRIPTOR,
+        offset: 0,
+        number: map,
+        jump: None,
+    };
     // The second half of a constant of 64 bits.
-    let second_half = Step { here: None, code: 0, to: 0, from: 0, offset: 0, number: 0, jump: None };
-    [descriptor, second_half, copy(SECOND, FRAME), number(ADD, SECOND, i32::from(key)), call(MAP_LOOKUP)]
+    let second_half = Step {
+        here: None,
+        code: 0,
+        to: 0,
+        from: 0,
+        offset: 0,
+        number: 0,
+        jump: None,
+    };
+    [
+        descriptor,
+        second_half,
+        copy(SECOND, FRAME),
+        number(ADD, SECOND, i32::from(key)),
+        call(MAP_LOOKUP),
+    ]
 }
 
 fn name_first(here: Option<To>, mut steps: Vec<Step>) -> Vec<Step> {
@@ -210,19 +279,51 @@ fn name_first(here: Option<To>, mut steps: Vec<Step>) -> Vec<Step> {
 }
 
 fn copy(to: u8, from: u8) -> Step {
-    Step { here: None, code: COPY, to, from, offset: 0, number: 0, jump: None }
+    Step {
+        here: None,
+        code: COPY,
+        to,
+        from,
+        offset: 0,
+        number: 0,
+        jump: None,
+    }
 }
 
 fn load(code: u8, to: u8, from: u8, offset: i16) -> Step {
-    Step { here: None, code, to, from, offset, number: 0, jump: None }
+    Step {
+        here: None,
+        code,
+        to,
+        from,
+        offset,
+        number: 0,
+        jump: None,
+    }
 }
 
 fn store_word(offset: i16, from: u8) -> Step {
-    Step { here: None, code: STORE_WORD, to: FRAME, from, offset, number: 0, jump: None }
+    Step {
+        here: None,
+        code: STORE_WORD,
+        to: FRAME,
+        from,
+        offset,
+        number: 0,
+        jump: None,
+    }
 }
 
 fn number(code: u8, to: u8, number: i32) -> Step {
-    Step { here: None, code, to, from: 0, offset: 0, number, jump: None }
+    Step {
+        here: None,
+        code,
+        to,
+        from: 0,
+        offset: 0,
+        number,
+        jump: None,
+    }
 }
 
 fn big_endian(register: u8) -> Step {
@@ -230,11 +331,27 @@ fn big_endian(register: u8) -> Step {
 }
 
 fn branch(code: u8, register: u8, number: i32, jump: To) -> Step {
-    Step { here: None, code, to: register, from: 0, offset: 0, number, jump: Some(jump) }
+    Step {
+        here: None,
+        code,
+        to: register,
+        from: 0,
+        offset: 0,
+        number,
+        jump: Some(jump),
+    }
 }
 
 fn jump(to: To) -> Step {
-    Step { here: None, code: JUMP, to: 0, from: 0, offset: 0, number: 0, jump: Some(to) }
+    Step {
+        here: None,
+        code: JUMP,
+        to: 0,
+        from: 0,
+        offset: 0,
+        number: 0,
+        jump: Some(to),
+    }
 }
 
 fn call(helper: i32) -> Step {
@@ -248,12 +365,19 @@ fn exit() -> Step {
 /// Turns names into distances and steps into the kernel's eight bytes, in this machine's order.
 fn assemble(steps: &[Step]) -> Vec<u64> {
     let distance = |from: usize, to: To| -> i16 {
-        let place = steps.iter().position(|step| step.here == Some(to)).unwrap_or(from);
+        let place = steps
+            .iter()
+            .position(|step| step.here == Some(to))
+            .unwrap_or(from);
         i16::try_from(place.saturating_sub(from.saturating_add(1))).unwrap_or(i16::MAX)
     };
     let encode = |(from, step): (usize, &Step)| {
         let offset = step.jump.map_or(step.offset, |to| distance(from, to));
-        let registers = if cfg!(target_endian = "little") { step.from << 4 | step.to } else { step.to << 4 | step.from };
+        let registers = if cfg!(target_endian = "little") {
+            step.from << 4 | step.to
+        } else {
+            step.to << 4 | step.from
+        };
         let [o0, o1] = offset.to_ne_bytes();
         let [n0, n1, n2, n3] = step.number.to_ne_bytes();
         u64::from_ne_bytes([step.code, registers, o0, o1, n0, n1, n2, n3])
@@ -270,8 +394,15 @@ mod tests {
     fn every_jump_lands_on_the_step_of_its_name_and_none_goes_back() {
         for count in [1, PORTS_MAX] {
             let steps = steps(&vec![62201; count], 3, 4);
-            for (place, step) in steps.iter().enumerate().filter(|(_, step)| step.jump.is_some()) {
-                let landing = steps.iter().position(|other| other.here == step.jump).unwrap();
+            for (place, step) in steps
+                .iter()
+                .enumerate()
+                .filter(|(_, step)| step.jump.is_some())
+            {
+                let landing = steps
+                    .iter()
+                    .position(|other| other.here == step.jump)
+                    .unwrap();
                 assert!(landing > place, "step {place} of {count} ports");
             }
             assert!(steps.len() < 128, "{} steps", steps.len());

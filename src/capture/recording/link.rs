@@ -40,8 +40,14 @@ pub(super) fn ip_in(link_type: i32, frame: &[u8]) -> Result<&[u8], NoIp> {
         }
         NULL | LOOP => {
             let (family, packet) = frame.split_first_chunk().ok_or(NoIp::Short)?;
-            let known = [u32::from_be_bytes(*family), u32::from_le_bytes(*family)].iter().any(|family| FAMILIES.contains(family));
-            if known { Ok(packet) } else { Err(NoIp::Ethertype(0)) }
+            let known = [u32::from_be_bytes(*family), u32::from_le_bytes(*family)]
+                .iter()
+                .any(|family| FAMILIES.contains(family));
+            if known {
+                Ok(packet)
+            } else {
+                Err(NoIp::Ethertype(0))
+            }
         }
         raw if RAW.contains(&raw) => Ok(frame),
         other => Err(NoIp::LinkType(other)),
@@ -80,7 +86,10 @@ mod tests {
         for (link_type, head) in [
             (ETHERNET, [&macs[..], &[8, 0]].concat()),
             (ETHERNET, [&macs[..], &[0x81, 0, 0, 7, 8, 0]].concat()),
-            (ETHERNET, [&macs[..], &[0x88, 0xa8, 0, 9, 0x81, 0, 0, 7, 0x86, 0xdd]].concat()),
+            (
+                ETHERNET,
+                [&macs[..], &[0x88, 0xa8, 0, 9, 0x81, 0, 0, 7, 0x86, 0xdd]].concat(),
+            ),
             (LINUX_COOKED, [&[0; 14][..], &[8, 0]].concat()),
             (LINUX_COOKED_2, [&[8, 0][..], &[0; 18]].concat()),
             (NULL, vec![2, 0, 0, 0]),
@@ -89,10 +98,18 @@ mod tests {
             (101, vec![]),
             (229, vec![]),
         ] {
-            assert_eq!(ip_in(link_type, &framed(&head)), Ok(&ip[..]), "{link_type} {head:?}");
+            assert_eq!(
+                ip_in(link_type, &framed(&head)),
+                Ok(&ip[..]),
+                "{link_type} {head:?}"
+            );
             // Cut anywhere in the link header, it is nothing.
             for end in 0..head.len() {
-                assert_eq!(ip_in(link_type, &head[..end]), Err(NoIp::Short), "{link_type} cut to {end}");
+                assert_eq!(
+                    ip_in(link_type, &head[..end]),
+                    Err(NoIp::Short),
+                    "{link_type} cut to {end}"
+                );
             }
         }
     }
@@ -104,6 +121,10 @@ mod tests {
         assert_eq!(ip_in(105, &[0; 100]), Err(NoIp::LinkType(105)));
         assert_eq!(ip_in(NULL, &[7, 0, 0, 0, 0x45]), Err(NoIp::Ethertype(0)));
         let tags = [&[0; 12][..], &[0x81, 0, 0, 7].repeat(10)].concat();
-        assert_eq!(ip_in(ETHERNET, &tags), Err(NoIp::Ethertype(0x8100)), "no end of tags");
+        assert_eq!(
+            ip_in(ETHERNET, &tags),
+            Err(NoIp::Ethertype(0x8100)),
+            "no end of tags"
+        );
     }
 }

@@ -6,8 +6,8 @@ use std::io::{self, Cursor, ErrorKind, Read};
 
 use pcap_parser::traits::{PcapNGPacketBlock, PcapReaderIterator};
 use pcap_parser::{
-    Block, EPB_MAGIC, IDB_MAGIC, LegacyPcapBlock, LegacyPcapReader, PcapBlockOwned, PcapError, PcapHeader, PcapNGReader, SHB_MAGIC,
-    SPB_MAGIC,
+    Block, EPB_MAGIC, IDB_MAGIC, LegacyPcapBlock, LegacyPcapReader, PcapBlockOwned, PcapError,
+    PcapHeader, PcapNGReader, SHB_MAGIC, SPB_MAGIC,
 };
 
 use crate::time::Timestamp;
@@ -32,8 +32,13 @@ const READ: [u32; 4] = [SHB_MAGIC, IDB_MAGIC, SPB_MAGIC, EPB_MAGIC];
 /// A block's kind, its length, and its length again.
 const BLOCK_MIN: u32 = 12;
 /// Micro- and nanoseconds in both byte orders, and a variant of old Linux kernels.
-const PCAP: [[u8; 4]; 5] =
-    [[0xa1, 0xb2, 0xc3, 0xd4], [0xd4, 0xc3, 0xb2, 0xa1], [0xa1, 0xb2, 0x3c, 0x4d], [0x4d, 0x3c, 0xb2, 0xa1], [0x34, 0xcd, 0xb2, 0xa1]];
+const PCAP: [[u8; 4]; 5] = [
+    [0xa1, 0xb2, 0xc3, 0xd4],
+    [0xd4, 0xc3, 0xb2, 0xa1],
+    [0xa1, 0xb2, 0x3c, 0x4d],
+    [0x4d, 0x3c, 0xb2, 0xa1],
+    [0x34, 0xcd, 0xb2, 0xa1],
+];
 
 /// Why a recording can't be read, or not any further.
 #[derive(Debug, thiserror::Error)]
@@ -99,7 +104,8 @@ struct Raw<'a> {
 
 /// Whether a file that begins with these bytes is a recording.
 pub fn begins(head: &[u8]) -> bool {
-    head.first_chunk().is_some_and(|magic| *magic == PCAPNG || PCAP.contains(magic))
+    head.first_chunk()
+        .is_some_and(|magic| *magic == PCAPNG || PCAP.contains(magic))
 }
 
 impl Recording {
@@ -116,7 +122,12 @@ impl Recording {
         } else {
             Box::new(LegacyPcapReader::new(BUFFER, input).map_err(|error| fault(&error))?)
         };
-        Ok(Self { reader, ports: ports.to_vec(), section: Section::default(), number: 0 })
+        Ok(Self {
+            reader,
+            ports: ports.to_vec(),
+            section: Section::default(),
+            number: 0,
+        })
     }
 
     /// The next packet; `None` at the end.
@@ -133,11 +144,16 @@ impl Recording {
             match self.reader.next() {
                 Ok((length, block)) => {
                     let raw = raw(&block, &mut self.section)?;
-                    let read = raw.map(|raw| (raw.at, packet::read(raw.link_type, raw.bytes, &self.ports)));
+                    let read = raw
+                        .map(|raw| (raw.at, packet::read(raw.link_type, raw.bytes, &self.ports)));
                     self.reader.consume(length);
                     if let Some((at, found)) = read {
                         self.number = self.number.saturating_add(1);
-                        return Ok(Some(Recorded { number: self.number, at, found }));
+                        return Ok(Some(Recorded {
+                            number: self.number,
+                            at,
+                            found,
+                        }));
                     }
                 }
                 Err(PcapError::Eof) => return Ok(None),
@@ -177,8 +193,15 @@ impl Section {
     /// The length of the block that begins here, if it is of a kind that says nothing here.
     fn other_block(&self, data: &[u8]) -> Option<u32> {
         let big_endian = self.big_endian?;
-        let word =
-            |at| data.get(at..)?.first_chunk().map(|word| if big_endian { u32::from_be_bytes(*word) } else { u32::from_le_bytes(*word) });
+        let word = |at| {
+            data.get(at..)?.first_chunk().map(|word| {
+                if big_endian {
+                    u32::from_be_bytes(*word)
+                } else {
+                    u32::from_le_bytes(*word)
+                }
+            })
+        };
         let (kind, length) = (word(0)?, word(4)?);
         (!READ.contains(&kind)).then_some(length)
     }
@@ -198,19 +221,33 @@ fn head(input: &mut impl Read) -> Result<Vec<u8>, RecordingError> {
     if head.starts_with(&PCAPNG)
         && let Some([_, _, _, _, length @ .., m0, m1, m2, m3]) = head.first_chunk::<12>()
     {
-        let length =
-            if [*m0, *m1, *m2, *m3] == [0x1a, 0x2b, 0x3c, 0x4d] { u32::from_be_bytes(*length) } else { u32::from_le_bytes(*length) };
-        let length =
-            usize::try_from(length).ok().filter(|length| (PCAP_HEAD..=HEAD_MAX).contains(length)).ok_or(RecordingError::Damaged)?;
+        let length = if [*m0, *m1, *m2, *m3] == [0x1a, 0x2b, 0x3c, 0x4d] {
+            u32::from_be_bytes(*length)
+        } else {
+            u32::from_le_bytes(*length)
+        };
+        let length = usize::try_from(length)
+            .ok()
+            .filter(|length| (PCAP_HEAD..=HEAD_MAX).contains(length))
+            .ok_or(RecordingError::Damaged)?;
         head.resize(length, 0);
-        input.read_exact(head.get_mut(PCAP_HEAD..).unwrap_or_default()).map_err(not_one)?;
+        input
+            .read_exact(head.get_mut(PCAP_HEAD..).unwrap_or_default())
+            .map_err(not_one)?;
     }
     Ok(head)
 }
 
 /// The packet in a block, if it is one; interfaces are remembered for the packets behind them.
-fn raw<'a>(block: &'a PcapBlockOwned<'a>, section: &mut Section) -> Result<Option<Raw<'a>>, RecordingError> {
-    let of = |interfaces: &[Interface], number: u32| usize::try_from(number).ok().and_then(|number| interfaces.get(number).copied());
+fn raw<'a>(
+    block: &'a PcapBlockOwned<'a>,
+    section: &mut Section,
+) -> Result<Option<Raw<'a>>, RecordingError> {
+    let of = |interfaces: &[Interface], number: u32| {
+        usize::try_from(number)
+            .ok()
+            .and_then(|number| interfaces.get(number).copied())
+    };
     let interfaces = &mut section.interfaces;
     match block {
         PcapBlockOwned::LegacyHeader(header) => *interfaces = vec![legacy(header)],
@@ -222,22 +259,45 @@ fn raw<'a>(block: &'a PcapBlockOwned<'a>, section: &mut Section) -> Result<Optio
             if interfaces.len() >= INTERFACES_MAX {
                 return Err(RecordingError::Damaged);
             }
-            let ticks = Ticks { a_second: described.ts_resolution(), offset_s: described.ts_offset() };
-            interfaces.push(Interface { link_type: described.linktype.0, ticks });
+            let ticks = Ticks {
+                a_second: described.ts_resolution(),
+                offset_s: described.ts_offset(),
+            };
+            interfaces.push(Interface {
+                link_type: described.linktype.0,
+                ticks,
+            });
         }
-        PcapBlockOwned::Legacy(LegacyPcapBlock { ts_sec, ts_usec, data, .. }) => {
+        PcapBlockOwned::Legacy(LegacyPcapBlock {
+            ts_sec,
+            ts_usec,
+            data,
+            ..
+        }) => {
             let interface = of(interfaces, 0).ok_or(RecordingError::Damaged)?;
             let at = interface.ticks.since_second(*ts_sec, *ts_usec);
-            return Ok(Some(Raw { link_type: interface.link_type, at, bytes: data }));
+            return Ok(Some(Raw {
+                link_type: interface.link_type,
+                at,
+                bytes: data,
+            }));
         }
         PcapBlockOwned::NG(Block::EnhancedPacket(packet)) => {
             let interface = of(interfaces, packet.if_id).ok_or(RecordingError::Damaged)?;
             let at = interface.ticks.at(packet.ts_high, packet.ts_low);
-            return Ok(Some(Raw { link_type: interface.link_type, at, bytes: packet.packet_data() }));
+            return Ok(Some(Raw {
+                link_type: interface.link_type,
+                at,
+                bytes: packet.packet_data(),
+            }));
         }
         PcapBlockOwned::NG(Block::SimplePacket(packet)) => {
             let interface = of(interfaces, 0).ok_or(RecordingError::Damaged)?;
-            return Ok(Some(Raw { link_type: interface.link_type, at: None, bytes: packet.packet_data() }));
+            return Ok(Some(Raw {
+                link_type: interface.link_type,
+                at: None,
+                bytes: packet.packet_data(),
+            }));
         }
         PcapBlockOwned::NG(_) => {}
     }
@@ -245,9 +305,19 @@ fn raw<'a>(block: &'a PcapBlockOwned<'a>, section: &mut Section) -> Result<Optio
 }
 
 fn legacy(header: &PcapHeader) -> Interface {
-    let a_second = if header.is_nanosecond_precision() { 1_000_000_000 } else { 1_000_000 };
+    let a_second = if header.is_nanosecond_precision() {
+        1_000_000_000
+    } else {
+        1_000_000
+    };
     // The upper half says whether a checksum follows each frame.
-    Interface { link_type: header.network.0 & 0xffff, ticks: Ticks { a_second: Some(a_second), offset_s: 0 } }
+    Interface {
+        link_type: header.network.0 & 0xffff,
+        ticks: Ticks {
+            a_second: Some(a_second),
+            offset_s: 0,
+        },
+    }
 }
 
 fn fault<I>(error: &PcapError<I>) -> RecordingError {

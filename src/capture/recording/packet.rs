@@ -64,7 +64,13 @@ pub enum Why {
 
 /// Reads a frame of this link type.
 pub(super) fn read(link_type: i32, bytes: &[u8], ports: &[u16]) -> Found {
-    let nothing = |why| Found::Other(Other { why, source: None, port: None });
+    let nothing = |why| {
+        Found::Other(Other {
+            why,
+            source: None,
+            port: None,
+        })
+    };
     match link::ip_in(link_type, bytes) {
         Ok(ip) => frame::parse(ip, ports).map_or_else(|| Found::Other(other(ip)), Found::Datagram),
         Err(NoIp::LinkType(number)) => nothing(Why::LinkType(number)),
@@ -75,27 +81,56 @@ pub(super) fn read(link_type: i32, bytes: &[u8], ports: &[u16]) -> Found {
 
 /// What an IP packet is that is no datagram to a knock port.
 fn other(ip: &[u8]) -> Other {
-    let nothing = |why| Other { why, source: None, port: None };
-    let Ok(LaxSlicedPacket { net: Some(net), .. }) = LaxSlicedPacket::from_ip(ip) else { return nothing(Why::Broken) };
+    let nothing = |why| Other {
+        why,
+        source: None,
+        port: None,
+    };
+    let Ok(LaxSlicedPacket { net: Some(net), .. }) = LaxSlicedPacket::from_ip(ip) else {
+        return nothing(Why::Broken);
+    };
     let (source, payload, first, plain): (IpAddr, &LaxIpPayloadSlice<'_>, bool, bool) = match &net {
         // The headers do not lead up to a payload. etherparse 0.21 would walk on behind the last whole one, out of the packet.
         LaxNetSlice::Ipv6(v6) if EXTENSIONS.contains(&v6.payload().ip_number) => {
-            let why = if v6.payload().incomplete { Why::Cut } else { Why::Broken };
-            return Other { why, source: Some(v6.header().source_addr().into()), port: None };
+            let why = if v6.payload().incomplete {
+                Why::Cut
+            } else {
+                Why::Broken
+            };
+            return Other {
+                why,
+                source: Some(v6.header().source_addr().into()),
+                port: None,
+            };
         }
         LaxNetSlice::Ipv4(v4) => {
             let is_first = v4.header().fragments_offset().value() == 0;
-            (v4.header().source_addr().into(), v4.payload(), is_first, true)
+            (
+                v4.header().source_addr().into(),
+                v4.payload(),
+                is_first,
+                true,
+            )
         }
         LaxNetSlice::Ipv6(v6) => {
             let later = |header| matches!(header, Ipv6ExtensionSlice::Fragment(part) if part.fragment_offset().value() > 0);
             let is_first = !v6.extensions().clone().into_iter().any(later);
-            (v6.header().source_addr().into(), v6.payload(), is_first, v6.extensions().is_empty())
+            (
+                v6.header().source_addr().into(),
+                v6.payload(),
+                is_first,
+                v6.extensions().is_empty(),
+            )
         }
         LaxNetSlice::Arp(_) => return nothing(Why::Broken),
     };
     let is_udp = payload.ip_number == IpNumber::UDP;
-    let port = payload.payload.get(2..4).and_then(|port| port.try_into().ok()).map(u16::from_be_bytes).filter(|_| is_udp && first);
+    let port = payload
+        .payload
+        .get(2..4)
+        .and_then(|port| port.try_into().ok())
+        .map(u16::from_be_bytes)
+        .filter(|_| is_udp && first);
     let why = match () {
         () if !is_udp => Why::NotUdp(payload.ip_number.0),
         () if payload.fragmented => Why::Fragment,
@@ -104,7 +139,11 @@ fn other(ip: &[u8]) -> Other {
         () if frame::parse(ip, port.as_slice()).is_some() => Why::OtherPort,
         () => Why::Broken,
     };
-    Other { why, source: Some(source), port }
+    Other {
+        why,
+        source: Some(source),
+        port,
+    }
 }
 
 impl Other {
@@ -126,18 +165,31 @@ impl Other {
 impl fmt::Display for Other {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.why {
-            Why::LinkType(number) => write!(f, "recorded with link type {number}, which is not read here; record on another interface"),
+            Why::LinkType(number) => write!(
+                f,
+                "recorded with link type {number}, which is not read here; record on another interface"
+            ),
             Why::NotIp(0) => f.write_str("no IP packet"),
             Why::NotIp(ethertype) => write!(f, "no IP packet, ethertype {ethertype:#06x}"),
-            Why::Cut => f.write_str("only its beginning was recorded; record whole packets (tcpdump -s 0)"),
+            Why::Cut => {
+                f.write_str("only its beginning was recorded; record whole packets (tcpdump -s 0)")
+            }
             Why::Broken => f.write_str("its headers do not fit together"),
             Why::NotUdp(number) => match IpNumber(number).keyword_str() {
                 Some(name) => write!(f, "not UDP but {name}"),
                 None => write!(f, "not UDP but protocol {number}"),
             },
-            Why::OtherPort => write!(f, "UDP to port {}, which is no knock port", self.port.unwrap_or_default()),
-            Why::Fragment => f.write_str("a fragment: a knock is one whole packet, and the gate puts none together"),
-            Why::Extensions => f.write_str("UDP behind IPv6 extension headers, which the gate does not look behind"),
+            Why::OtherPort => write!(
+                f,
+                "UDP to port {}, which is no knock port",
+                self.port.unwrap_or_default()
+            ),
+            Why::Fragment => f.write_str(
+                "a fragment: a knock is one whole packet, and the gate puts none together",
+            ),
+            Why::Extensions => f.write_str(
+                "UDP behind IPv6 extension headers, which the gate does not look behind",
+            ),
         }
     }
 }

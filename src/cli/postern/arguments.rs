@@ -22,7 +22,13 @@ pub(super) struct Arguments {
     #[command(subcommand)]
     pub(super) command: Command,
     /// The config with the profiles [default: postern/config.toml in $XDG_CONFIG_HOME or ~/.config]
-    #[arg(long, global = true, env = "POSTERN_CONFIG", hide_env_values = true, value_name = "FILE")]
+    #[arg(
+        long,
+        global = true,
+        env = "POSTERN_CONFIG",
+        hide_env_values = true,
+        value_name = "FILE"
+    )]
     pub(super) config: Option<PathBuf>,
 }
 
@@ -286,7 +292,11 @@ pub(super) struct Import {
 
 fn profile_name(text: &str) -> Result<String, String> {
     let why = "this is no name for a profile; write 1 to 32 letters, digits, - and _, the first a letter or digit";
-    if is_profile_name(text) { Ok(text.to_owned()) } else { Err(why.to_owned()) }
+    if is_profile_name(text) {
+        Ok(text.to_owned())
+    } else {
+        Err(why.to_owned())
+    }
 }
 
 #[derive(Debug, Args)]

@@ -39,19 +39,39 @@ struct Added {
 
 pub(super) fn enroll(arguments: &Enroll, config: Option<&Path>) -> Result<(), Failure> {
     let config = config_path(config)?;
-    let name = arguments.name.as_deref().or(arguments.profile.as_deref()).unwrap_or(NAME);
+    let name = arguments
+        .name
+        .as_deref()
+        .or(arguments.profile.as_deref())
+        .unwrap_or(NAME);
     let profile = arguments.profile.as_deref().unwrap_or(name);
     let made = client::enroll(&config, name, profile)?;
-    let request = made.request.to_line().map_err(|error| Failure::new(Exit::Failed, error, "choose a shorter name"))?;
+    let request = made
+        .request
+        .to_line()
+        .map_err(|error| Failure::new(Exit::Failed, error, "choose a shorter name"))?;
     let file = made.file.display().to_string();
     if arguments.json {
         let public_key = made.request.public_key.to_base64();
-        return json::write("enroll", Enrolled { request: &request, public_key: &public_key, file, profile });
+        return json::write(
+            "enroll",
+            Enrolled {
+                request: &request,
+                public_key: &public_key,
+                file,
+                profile,
+            },
+        );
     }
     say(&format!("{}\n", *request))?;
     hint(&format!("the private key is in {file} and stays there"));
-    hint("next: send the line above to the gate's administrator; nothing in it is secret. There it is used so:");
-    hint(&format!("  posternd user add NAME -s tcp/22 --request {}", *request));
+    hint(
+        "next: send the line above to the gate's administrator; nothing in it is secret. There it is used so:",
+    );
+    hint(&format!(
+        "  posternd user add NAME -s tcp/22 --request {}",
+        *request
+    ));
     hint("then import the token that comes back: postern import postern-token-…");
     Ok(())
 }
@@ -59,14 +79,37 @@ pub(super) fn enroll(arguments: &Enroll, config: Option<&Path>) -> Result<(), Fa
 pub(super) fn import(arguments: &Import, config: Option<&Path>) -> Result<(), Failure> {
     let config = config_path(config)?;
     let source = source(arguments.source.as_deref())?;
-    let Imported { profile, gate, user, replaced } = client::import(&source, &config, arguments.profile.as_deref(), arguments.replace)?;
+    let Imported {
+        profile,
+        gate,
+        user,
+        replaced,
+    } = client::import(
+        &source,
+        &config,
+        arguments.profile.as_deref(),
+        arguments.replace,
+    )?;
     let config = config.display().to_string();
     if arguments.json {
-        return json::write("import", Added { profile, gate, user, config, replaced });
+        return json::write(
+            "import",
+            Added {
+                profile,
+                gate,
+                user,
+                config,
+                replaced,
+            },
+        );
     }
-    let who = user.map(|user| format!(", where you are {user}")).unwrap_or_default();
+    let who = user
+        .map(|user| format!(", where you are {user}"))
+        .unwrap_or_default();
     let what = if replaced { "replaced" } else { "added" };
-    say(&format!("{what} profile {profile} for gate {gate}{who}, in {config}\nnext: postern knock {profile}\n"))
+    say(&format!(
+        "{what} profile {profile} for gate {gate}{who}, in {config}\nnext: postern knock {profile}\n"
+    ))
 }
 
 /// The token or the profile: standard input, a file, or a token without a key as it is.
@@ -104,5 +147,8 @@ fn in_file(path: &Path) -> Result<Zeroizing<String>, Failure> {
 }
 
 fn config_path(config: Option<&Path>) -> Result<PathBuf, Failure> {
-    config.map(Path::to_owned).or_else(profile::default_path).ok_or_else(gate::no_home)
+    config
+        .map(Path::to_owned)
+        .or_else(profile::default_path)
+        .ok_or_else(gate::no_home)
 }

@@ -55,7 +55,10 @@ impl KnockedAt {
             to: sent.to.to_string(),
             sent: sent.outcome.is_ok(),
             error: sent.outcome.as_ref().err().map(ToString::to_string),
-            request: sent.request.as_ref().map(|request| Asked::new(request, Some(sent.to.is_ipv4()))),
+            request: sent
+                .request
+                .as_ref()
+                .map(|request| Asked::new(request, Some(sent.to.is_ipv4()))),
             packet: None,
         };
         sent.iter().map(one).collect()
@@ -178,7 +181,17 @@ pub(super) fn write_aside(command: &str, content: impl Serialize) -> Result<(), 
 }
 
 fn line(command: &str, content: impl Serialize) -> Result<String, Failure> {
-    let text = serde_json::to_string(&Versioned { version: VERSION, command, content });
-    let text = text.map_err(|error| Failure::new(Exit::Failed, format!("cannot write JSON: {error}"), "leave out --json"))?;
+    let text = serde_json::to_string(&Versioned {
+        version: VERSION,
+        command,
+        content,
+    });
+    let text = text.map_err(|error| {
+        Failure::new(
+            Exit::Failed,
+            format!("cannot write JSON: {error}"),
+            "leave out --json",
+        )
+    })?;
     Ok(format!("{text}\n"))
 }

@@ -27,7 +27,11 @@ struct Made<'a> {
 
 pub(super) fn keygen(arguments: &Keygen) -> Result<(), Failure> {
     let file = arguments.output.as_deref();
-    if arguments.pair { pair(file, arguments.json) } else { shared(file, arguments.json) }
+    if arguments.pair {
+        pair(file, arguments.json)
+    } else {
+        shared(file, arguments.json)
+    }
 }
 
 fn shared(file: Option<&Path>, in_json: bool) -> Result<(), Failure> {
@@ -37,7 +41,15 @@ fn shared(file: Option<&Path>, in_json: bool) -> Result<(), Failure> {
     }
     let shown = file.is_none().then_some(&*key);
     match (in_json, shown) {
-        (true, _) => json::write("keygen", Made { key: shown, private_key: None, public_key: None, file: name(file) }),
+        (true, _) => json::write(
+            "keygen",
+            Made {
+                key: shown,
+                private_key: None,
+                public_key: None,
+                file: name(file),
+            },
+        ),
         (false, Some(key)) => say(&Zeroizing::new(format!("{key}\n"))),
         (false, None) => Ok(()),
     }
@@ -52,14 +64,27 @@ fn pair(file: Option<&Path>, in_json: bool) -> Result<(), Failure> {
     }
     let shown = file.is_none().then_some(&*private);
     match (in_json, shown) {
-        (true, _) => json::write("keygen", Made { key: None, private_key: shown, public_key: Some(&public), file: name(file) }),
-        (false, Some(private)) => say(&Zeroizing::new(format!("private_key = \"{private}\"\npublic_key = \"{}\"\n", &*public))),
+        (true, _) => json::write(
+            "keygen",
+            Made {
+                key: None,
+                private_key: shown,
+                public_key: Some(&public),
+                file: name(file),
+            },
+        ),
+        (false, Some(private)) => say(&Zeroizing::new(format!(
+            "private_key = \"{private}\"\npublic_key = \"{}\"\n",
+            &*public
+        ))),
         (false, None) => say(&format!("public_key = \"{}\"\n", &*public)),
     }
 }
 
 fn random_key() -> Result<Zeroizing<[u8; 32]>, Failure> {
-    random::bytes().map(Zeroizing::new).map_err(|error| Failure::new(Exit::Io, error, "try again once the system is up"))
+    random::bytes()
+        .map(Zeroizing::new)
+        .map_err(|error| Failure::new(Exit::Io, error, "try again once the system is up"))
 }
 
 fn write(file: &Path, key: &KeyText) -> Result<(), Failure> {

@@ -24,14 +24,23 @@ struct Shown {
 }
 
 pub(super) fn open_packet(arguments: OpenPacket, config: Option<&Path>) -> Result<(), Failure> {
-    let OpenPacket { first, second, named, json: in_json } = arguments;
+    let OpenPacket {
+        first,
+        second,
+        named,
+        json: in_json,
+    } = arguments;
     // With --gate a single argument is the packet, for no profile is needed.
     let (profile, packet) = match (first, second, &named.gate) {
         (Some(packet), None, Some(_)) => (None, Some(packet)),
         (profile, packet, _) => (profile, packet),
     };
     if packet.is_none() && named.key_stdin {
-        return Err(Failure::new(Exit::Usage, "key and packet cannot both come from standard input", "give the packet as an argument"));
+        return Err(Failure::new(
+            Exit::Usage,
+            "key and packet cannot both come from standard input",
+            "give the packet as an argument",
+        ));
     }
     let (profile, keys) = gate::choose(profile.as_deref(), named, config)?;
     let packet = match packet {
@@ -39,18 +48,31 @@ pub(super) fn open_packet(arguments: OpenPacket, config: Option<&Path>) -> Resul
         None => gate::read_input(PACKET_TEXT_MAX)?.to_string(),
     };
     let now = clock::wall();
-    let opened = client::open_packet(&packet, &keys, now).map_err(|error| Failure::said(exit(error), error))?;
+    let opened = client::open_packet(&packet, &keys, now)
+        .map_err(|error| Failure::said(exit(error), error))?;
     let made = Timestamp::from_millis(opened.request.timestamp_ms);
     if in_json {
         let age_ms = signed(now.since(made)).saturating_sub(signed(made.since(now)));
         let request = Asked::new(&opened.request, None);
-        return json::write("open-packet", Shown { gate: profile.gate.to_string(), bytes: opened.length, age_ms, request });
+        return json::write(
+            "open-packet",
+            Shown {
+                gate: profile.gate.to_string(),
+                bytes: opened.length,
+                age_ms,
+                request,
+            },
+        );
     }
     let age = match (now.since(made), made.since(now)) {
         (age, Duration::ZERO) => format!("{} ago", human(age)),
         (_, ahead) => format!("{} ahead of this machine's clock", human(ahead)),
     };
-    say(&format!("a knock of {} bytes, made {age}:\n{}", opened.length, words::listing(&profile.gate, &opened.request, None)))
+    say(&format!(
+        "a knock of {} bytes, made {age}:\n{}",
+        opened.length,
+        words::listing(&profile.gate, &opened.request, None)
+    ))
 }
 
 fn exit(error: NotOpened) -> Exit {

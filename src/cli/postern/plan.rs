@@ -34,7 +34,12 @@ impl Plan {
     }
 
     /// For a command that closes: everything, unless it names services itself, for those of the profile say what to open.
-    pub(super) fn to_close(gate: Gate, asking: Asking, target: Target, config: Option<&Path>) -> Result<Self, Failure> {
+    pub(super) fn to_close(
+        gate: Gate,
+        asking: Asking,
+        target: Target,
+        config: Option<&Path>,
+    ) -> Result<Self, Failure> {
         Self::of(Action::Close, gate, asking, target.target, None, config)
     }
 
@@ -47,7 +52,11 @@ impl Plan {
         config: Option<&Path>,
     ) -> Result<Self, Failure> {
         let (profile, keys) = gate::choose(gate.profile.as_deref(), gate.named, config)?;
-        let services = if asking.services.is_empty() && action == Action::Open { profile.services } else { asking.services };
+        let services = if asking.services.is_empty() && action == Action::Open {
+            profile.services
+        } else {
+            asking.services
+        };
         let wish = Wish {
             gate: profile.gate,
             action,
@@ -63,7 +72,16 @@ impl Plan {
             (false, true) => Families::V6,
             (false, false) => Families::Both,
         };
-        Ok(Self { wish, way: Way { to: profile.addresses, families, source: None }, keys, code: profile.code })
+        Ok(Self {
+            wish,
+            way: Way {
+                to: profile.addresses,
+                families,
+                source: None,
+            },
+            keys,
+            code: profile.code,
+        })
     }
 
     /// From a source that is not this machine's own.

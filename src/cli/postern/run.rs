@@ -22,32 +22,78 @@ use crate::profile::CodeSource;
 const AGAIN: Duration = Duration::from_secs(5);
 
 pub(super) fn run(arguments: Run, config: Option<&Path>) -> Result<ExitCode, Failure> {
-    let Run { gate, asking, target, length, keep_open, code_stdin, patience, telling, command } = arguments;
-    let Plan { wish, way, keys, code } = Plan::to_open(gate, asking, target, length.duration, config)?;
+    let Run {
+        gate,
+        asking,
+        target,
+        length,
+        keep_open,
+        code_stdin,
+        patience,
+        telling,
+        command,
+    } = arguments;
+    let Plan {
+        wish,
+        way,
+        keys,
+        code,
+    } = Plan::to_open(gate, asking, target, length.duration, config)?;
     wish.items()?;
-    let every = if keep_open { Some(renewal(wish.duration, code_stdin, code.as_ref())?) } else { None };
+    let every = if keep_open {
+        Some(renewal(wish.duration, code_stdin, code.as_ref())?)
+    } else {
+        None
+    };
     let port = wish.tcp_port();
     let gate = wish.gate.clone();
     let first = code::obtain(code_stdin, code.as_ref(), &gate)?;
     // From here on the door is closed however this ends, but by SIGKILL.
-    let errand = Errand::begin().map_err(|error| Failure::new(Exit::Failed, format!("cannot take signals: {error}"), "try again"))?;
-    let mut story =
-        Story { gate, telling, code, every, hold: Hold::new(wish, way, keys), knocked: clock::instant(), told: RanBehind::default() };
-    let outcome = story.open(&errand, first, port, patience.wait).and_then(|stopped| match stopped {
-        Some(signal) => Ok(Ended { status: None, signal: Some(signal) }),
-        None => story.run(&errand, &command),
-    });
+    let errand = Errand::begin().map_err(|error| {
+        Failure::new(
+            Exit::Failed,
+            format!("cannot take signals: {error}"),
+            "try again",
+        )
+    })?;
+    let mut story = Story {
+        gate,
+        telling,
+        code,
+        every,
+        hold: Hold::new(wish, way, keys),
+        knocked: clock::instant(),
+        told: RanBehind::default(),
+    };
+    let outcome =
+        story
+            .open(&errand, first, port, patience.wait)
+            .and_then(|stopped| match stopped {
+                Some(signal) => Ok(Ended {
+                    status: None,
+                    signal: Some(signal),
+                }),
+                None => story.run(&errand, &command),
+            });
     story.close(outcome)
 }
 
 /// How long to wait until the next knock: two thirds of what one opens for, so that a lost one can be made up for.
-fn renewal(duration: Option<Duration>, code_stdin: bool, code: Option<&CodeSource>) -> Result<Duration, Failure> {
+fn renewal(
+    duration: Option<Duration>,
+    code_stdin: bool,
+    code: Option<&CodeSource>,
+) -> Result<Duration, Failure> {
     let usage = |what, cure| Err(Failure::new(Exit::Usage, what, cure));
     match duration {
-        None => usage("--keep-open must know for how long a knock opens", "say it with --for 60s, or as duration in the profile"),
-        Some(_) if !code::comes_again(code_stdin, code) => {
-            usage("--keep-open needs a new one-time code for each knock", "name a code_command in the profile")
-        }
+        None => usage(
+            "--keep-open must know for how long a knock opens",
+            "say it with --for 60s, or as duration in the profile",
+        ),
+        Some(_) if !code::comes_again(code_stdin, code) => usage(
+            "--keep-open needs a new one-time code for each knock",
+            "name a code_command in the profile",
+        ),
         Some(duration) => Ok((duration * 2 / 3).max(Duration::from_secs(1))),
     }
 }
@@ -79,7 +125,9 @@ impl Story {
             knock::tell_aside(&self.gate, &sent);
         }
         self.told.knocks = KnockedAt::all(&sent);
-        let Some(port) = port else { return Ok(errand.stopped()) };
+        let Some(port) = port else {
+            return Ok(errand.stopped());
+        };
         match errand.wait(client::doors(&sent, port), limit) {
             client::Waited::Open(opening) => {
                 self.told.wait = Some(Waited::of(Some(opening)));
@@ -100,9 +148,20 @@ impl Story {
         let first = self.left();
         let ended = errand.run(command, first, &mut || self.renew().unwrap_or(AGAIN));
         ended.map_err(|error| {
-            let name = command.first().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-            let exit = if error.kind() == io::ErrorKind::NotFound { Exit::NotFound } else { Exit::NotRunnable };
-            Failure::new(exit, format!("cannot run {name}: {error}"), "name a program, or its path")
+            let name = command
+                .first()
+                .map(|name| name.to_string_lossy().into_owned())
+                .unwrap_or_default();
+            let exit = if error.kind() == io::ErrorKind::NotFound {
+                Exit::NotFound
+            } else {
+                Exit::NotRunnable
+            };
+            Failure::new(
+                exit,
+                format!("cannot run {name}: {error}"),
+                "name a program, or its path",
+            )
         })
     }
 
@@ -115,13 +174,17 @@ impl Story {
 
     /// Until the next renewal.
     fn left(&self) -> Option<Duration> {
-        self.every.map(|every| every.saturating_sub(clock::elapsed(self.knocked)))
+        self.every
+            .map(|every| every.saturating_sub(clock::elapsed(self.knocked)))
     }
 
     /// Knocks once more; says when to do so again. A failure is told and is not the command's end.
     fn renew(&mut self) -> Option<Duration> {
         let source = self.code.as_ref();
-        let knocked = source.map(|source| code::of(source, &self.gate)).transpose().and_then(|code| self.knock(code));
+        let knocked = source
+            .map(|source| code::of(source, &self.gate))
+            .transpose()
+            .and_then(|code| self.knock(code));
         match knocked {
             Ok(_) => {
                 self.told.renewals = self.told.renewals.saturating_add(1);
@@ -170,13 +233,25 @@ mod tests {
     #[test]
     fn a_door_is_knocked_at_again_well_before_its_end_and_not_without_a_code_of_its_own() {
         let seconds = Duration::from_secs;
-        assert_eq!(renewal(Some(seconds(60)), false, None).unwrap(), seconds(40));
+        assert_eq!(
+            renewal(Some(seconds(60)), false, None).unwrap(),
+            seconds(40)
+        );
         assert_eq!(renewal(Some(seconds(1)), false, None).unwrap(), seconds(1));
         assert_eq!(renewal(None, false, None).unwrap_err().exit(), Exit::Usage);
         let program = CodeSource::Program(vec!["oathtool".to_owned()]);
         assert!(renewal(Some(seconds(60)), false, Some(&program)).is_ok());
-        for (code_stdin, source) in [(true, None), (true, Some(&program)), (false, Some(&CodeSource::Ask))] {
-            assert_eq!(renewal(Some(seconds(60)), code_stdin, source).unwrap_err().exit(), Exit::Usage);
+        for (code_stdin, source) in [
+            (true, None),
+            (true, Some(&program)),
+            (false, Some(&CodeSource::Ask)),
+        ] {
+            assert_eq!(
+                renewal(Some(seconds(60)), code_stdin, source)
+                    .unwrap_err()
+                    .exit(),
+                Exit::Usage
+            );
         }
     }
 }

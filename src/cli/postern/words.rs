@@ -30,11 +30,15 @@ pub(super) fn allow(allow: Allow, over_ipv4: OverIpv4) -> String {
     match allow {
         Allow::Source { prefix: 128 } => "source".to_owned(),
         Allow::Source { prefix } => {
-            let in_ipv4 = prefix.checked_sub(MAPPED).filter(|_| over_ipv4.unwrap_or(true));
+            let in_ipv4 = prefix
+                .checked_sub(MAPPED)
+                .filter(|_| over_ipv4.unwrap_or(true));
             format!("source/{}", in_ipv4.unwrap_or(prefix))
         }
         Allow::Network { address, prefix } => match address::network_from_wire(address, prefix) {
-            Some(network) if network.prefix_len() == network.max_prefix_len() => network.addr().to_string(),
+            Some(network) if network.prefix_len() == network.max_prefix_len() => {
+                network.addr().to_string()
+            }
             Some(network) => network.to_string(),
             None => format!("{address}/{prefix}"),
         },
@@ -42,7 +46,9 @@ pub(super) fn allow(allow: Allow, over_ipv4: OverIpv4) -> String {
 }
 
 pub(super) fn target(request: &Request) -> Option<String> {
-    request.target.map(|target| address::from_wire(target).to_string())
+    request
+        .target
+        .map(|target| address::from_wire(target).to_string())
 }
 
 pub(super) fn duration(request: &Request) -> Option<Duration> {
@@ -57,14 +63,21 @@ pub(super) fn sentence(gate: &GateName, to: std::net::SocketAddr, request: &Requ
         None => self::allow(request.allow, Some(to.is_ipv4())),
     };
     let services = service::list(&services(request));
-    let on = target(request).map(|target| format!(" on {target}")).unwrap_or_default();
+    let on = target(request)
+        .map(|target| format!(" on {target}"))
+        .unwrap_or_default();
     match (request.action, services.is_empty()) {
         (Action::Open, _) => {
-            let length = duration(request).map_or("as long as the gate grants".to_owned(), time::human);
+            let length =
+                duration(request).map_or("as long as the gate grants".to_owned(), time::human);
             format!("knocked {gate} at {to} for {services}{on}, letting in {allow} for {length}")
         }
-        (Action::Close, false) => format!("asked {gate} at {to} to close {services}{on} for {allow}"),
-        (Action::Close, true) => format!("asked {gate} at {to} to close everything{on} for {allow}"),
+        (Action::Close, false) => {
+            format!("asked {gate} at {to} to close {services}{on} for {allow}")
+        }
+        (Action::Close, true) => {
+            format!("asked {gate} at {to} to close everything{on} for {allow}")
+        }
     }
 }
 
@@ -88,18 +101,31 @@ pub(super) fn listing(gate: &GateName, request: &Request, over_ipv4: OverIpv4) -
         ("gate", gate.to_string()),
         ("action", action.to_owned()),
         ("services", services),
-        ("target", target(request).unwrap_or_else(|| "the gate itself".to_owned())),
+        (
+            "target",
+            target(request).unwrap_or_else(|| "the gate itself".to_owned()),
+        ),
         ("allow", allow(request.allow, over_ipv4)),
-        ("time", Timestamp::from_millis(request.timestamp_ms).to_string()),
+        (
+            "time",
+            Timestamp::from_millis(request.timestamp_ms).to_string(),
+        ),
     ];
     if request.action == Action::Open {
-        rows.insert(5, ("duration", duration(request).map_or("as long as the gate grants".to_owned(), time::human)));
+        rows.insert(
+            5,
+            (
+                "duration",
+                duration(request).map_or("as long as the gate grants".to_owned(), time::human),
+            ),
+        );
     }
     if request.code().is_some() {
         rows.push(("code", "(not shown)".to_owned()));
     }
-    rows.into_iter().fold(String::new(), |mut text, (name, value)| {
-        let _ = writeln!(text, "  {name:<9} {value}");
-        text
-    })
+    rows.into_iter()
+        .fold(String::new(), |mut text, (name, value)| {
+            let _ = writeln!(text, "  {name:<9} {value}");
+            text
+        })
 }

@@ -16,18 +16,34 @@ use crate::stop::{FAILED, Stop};
 use crate::time;
 
 pub(super) fn metrics(config: Config) -> Result<ExitCode, Stop> {
-    let Answer::Metrics(text) = ask(&Report { config, json: false }, &Question::Metrics)? else { return Err(odd()) };
+    let Answer::Metrics(text) = ask(
+        &Report {
+            config,
+            json: false,
+        },
+        &Question::Metrics,
+    )?
+    else {
+        return Err(odd());
+    };
     say(&text).map(|()| ExitCode::SUCCESS)
 }
 
 pub(super) fn end(close: &Close) -> Result<ExitCode, Stop> {
     let which = match &close.which {
-        Which { user: Some(user), .. } => Selection::User(user.clone()),
-        Which { address: Some(address), .. } => Selection::Address(*address),
+        Which {
+            user: Some(user), ..
+        } => Selection::User(user.clone()),
+        Which {
+            address: Some(address),
+            ..
+        } => Selection::Address(*address),
         Which { id: Some(id), .. } => Selection::Id(GrantId(*id)),
         Which { .. } => Selection::All,
     };
-    let Answer::Closed(count) = ask(&close.report, &Question::Close(which))? else { return Err(odd()) };
+    let Answer::Closed(count) = ask(&close.report, &Question::Close(which))? else {
+        return Err(odd());
+    };
     if close.report.json {
         return say_json(&serde_json::json!({ "version": control::VERSION, "closed": count }));
     }
@@ -35,11 +51,18 @@ pub(super) fn end(close: &Close) -> Result<ExitCode, Stop> {
 }
 
 pub(super) fn confirm(report: &Report) -> Result<ExitCode, Stop> {
-    let Answer::Confirmed(trial) = ask(report, &Question::Confirm)? else { return Err(odd()) };
+    let Answer::Confirmed(trial) = ask(report, &Question::Confirm)? else {
+        return Err(odd());
+    };
     if report.json {
         return say_json(&serde_json::json!({ "version": control::VERSION, "trial": trial }));
     }
-    say(if trial { "the trial is over, Postern stays\n" } else { "there was no trial, Postern stays\n" }).map(|()| ExitCode::SUCCESS)
+    say(if trial {
+        "the trial is over, Postern stays\n"
+    } else {
+        "there was no trial, Postern stays\n"
+    })
+    .map(|()| ExitCode::SUCCESS)
 }
 
 /// Asks the running daemon; where there is none, says so.
@@ -47,8 +70,16 @@ pub(super) fn ask(report: &Report, question: &Question) -> Result<Answer, Stop> 
     let config = &report.config.config;
     let socket = monitor::control_socket(config)?;
     let path = &socket.path;
-    let answer = control::ask(path, question)
-        .map_err(|error| monitor::unanswered(config, &format!("no posternd answers on {}: {}", path.display(), reason(&error))))?;
+    let answer = control::ask(path, question).map_err(|error| {
+        monitor::unanswered(
+            config,
+            &format!(
+                "no posternd answers on {}: {}",
+                path.display(),
+                reason(&error)
+            ),
+        )
+    })?;
     tell_doubt(&socket);
     match answer {
         Answer::Failed(why) => Err(Stop::new(FAILED, why)),
@@ -60,7 +91,12 @@ pub(super) fn ask(report: &Report, question: &Question) -> Result<Answer, Stop> 
 pub(super) fn tell_doubt(socket: &ControlSocket) {
     static ONCE: Once = Once::new();
     if let Some(why) = &socket.doubt {
-        ONCE.call_once(|| note(&format!("{why} (so whoever serves {} was asked)", socket.path.display())));
+        ONCE.call_once(|| {
+            note(&format!(
+                "{why} (so whoever serves {} was asked)",
+                socket.path.display()
+            ))
+        });
     }
 }
 
@@ -68,7 +104,9 @@ pub(super) fn tell_doubt(socket: &ControlSocket) {
 fn reason(error: &io::Error) -> String {
     match error.kind() {
         ErrorKind::NotFound | ErrorKind::ConnectionRefused => {
-            format!("it is not running: {error}; start it: systemctl start posternd, and journalctl -u posternd says why it ended")
+            format!(
+                "it is not running: {error}; start it: systemctl start posternd, and journalctl -u posternd says why it ended"
+            )
         }
         ErrorKind::PermissionDenied => format!("only root may ask ({error}); run this as root"),
         _ => format!("{error}; what journalctl -u posternd says last may tell why"),
@@ -76,7 +114,10 @@ fn reason(error: &io::Error) -> String {
 }
 
 pub(super) fn odd() -> Stop {
-    Stop::new(FAILED, "posternd answered something else; are daemon and command of one version?")
+    Stop::new(
+        FAILED,
+        "posternd answered something else; are daemon and command of one version?",
+    )
 }
 
 #[cfg(test)]

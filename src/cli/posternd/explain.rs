@@ -75,16 +75,28 @@ struct Teller<'a> {
 
 pub(super) fn explain(arguments: &Explaining) -> Result<ExitCode, Stop> {
     let mut explain = Explain::open(&arguments.report.config.config, &arguments.gate_names)?;
-    let mut teller = Teller { arguments, left: arguments.count, numbered: false };
+    let mut teller = Teller {
+        arguments,
+        left: arguments.count,
+        numbered: false,
+    };
     if arguments.live {
-        let live = Live { interface: arguments.interface.clone(), length: arguments.length };
-        explain.live(&live, &mut |said| note(said), &mut |told| teller.tell(&told))?;
+        let live = Live {
+            interface: arguments.interface.clone(),
+            length: arguments.length,
+        };
+        explain.live(&live, &mut |said| note(said), &mut |told| {
+            teller.tell(&told)
+        })?;
         return Ok(ExitCode::SUCCESS);
     }
     let Input { kind, source } = Input::of(match arguments.input.as_deref() {
         Some(input) => input,
         None if std::io::stdin().is_terminal() => {
-            return Err(Stop::new(USAGE, "nothing to explain; give a packet or a file, or listen with --live"));
+            return Err(Stop::new(
+                USAGE,
+                "nothing to explain; give a packet or a file, or listen with --live",
+            ));
         }
         None => "-",
     })?;
@@ -95,10 +107,14 @@ pub(super) fn explain(arguments: &Explaining) -> Result<ExitCode, Stop> {
             explain.packets(source, at, arguments.source, &mut |told| teller.tell(&told))?;
         }
         Kind::Recording if arguments.at.is_some() || arguments.source.is_some() => {
-            return Err(Stop::new(USAGE, "a recording says by itself when and from where packets came; leave out --at and --source"));
+            return Err(Stop::new(
+                USAGE,
+                "a recording says by itself when and from where packets came; leave out --at and --source",
+            ));
         }
         Kind::Recording => {
-            let summary = explain.recording(source, arguments.all, &mut |told| teller.tell(&told))?;
+            let summary =
+                explain.recording(source, arguments.all, &mut |told| teller.tell(&told))?;
             conclude(summary, &explain);
         }
     }
@@ -108,25 +124,45 @@ pub(super) fn explain(arguments: &Explaining) -> Result<ExitCode, Stop> {
 /// What a recording had besides, or that it had nothing.
 fn conclude(summary: Summary, explain: &Explain) {
     if let Some(number) = summary.unknown_link {
-        note(&format!("some packets were recorded with link type {number}, which is not read here; record on another interface"));
+        note(&format!(
+            "some packets were recorded with link type {number}, which is not read here; record on another interface"
+        ));
     }
     if summary.told == 0 {
-        let packets = time::count(usize::try_from(summary.packets).unwrap_or(usize::MAX), "packet");
-        note(&format!("{packets}, and none to UDP port {}; --all tells what they are", ports(&explain.gate().ports)));
+        let packets = time::count(
+            usize::try_from(summary.packets).unwrap_or(usize::MAX),
+            "packet",
+        );
+        note(&format!(
+            "{packets}, and none to UDP port {}; --all tells what they are",
+            ports(&explain.gate().ports)
+        ));
     }
 }
 
 fn ports(ports: &[u16]) -> String {
-    ports.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+    ports
+        .iter()
+        .map(ToString::to_string)
+        .collect::<Vec<_>>()
+        .join(", ")
 }
 
 impl Teller<'_> {
     /// Tells of one, and says whether more is wanted.
     fn tell(&mut self, told: &Told) -> Result<ControlFlow<()>, Stop> {
-        let text = if self.arguments.report.json { json_line(&json::object(told))? } else { self.as_text(told) };
+        let text = if self.arguments.report.json {
+            json_line(&json::object(told))?
+        } else {
+            self.as_text(told)
+        };
         self.left = self.left.map(|left| left.saturating_sub(1));
         let more = is_heard(&text)? && self.left != Some(0);
-        Ok(if more { ControlFlow::Continue(()) } else { ControlFlow::Break(()) })
+        Ok(if more {
+            ControlFlow::Continue(())
+        } else {
+            ControlFlow::Break(())
+        })
     }
 
     fn as_text(&self, told: &Told) -> String {
@@ -134,7 +170,9 @@ impl Teller<'_> {
             What::Account(account) => account.source,
             What::Other(other) => other.source,
         };
-        let from = source.map(|source| format!(" {source}")).unwrap_or_default();
+        let from = source
+            .map(|source| format!(" {source}"))
+            .unwrap_or_default();
         let label = match told.at {
             Some(at) if !self.numbered => format!("{at}{from}"),
             _ => format!("packet {}{from}", told.number),
@@ -144,7 +182,10 @@ impl Teller<'_> {
             What::Account(account) => {
                 let mut text = format!("{label}: {}{}\n", account.line(), self.hint(account));
                 if self.arguments.verbose {
-                    account.steps().iter().for_each(|step| text.push_str(&step_line(step)));
+                    account
+                        .steps()
+                        .iter()
+                        .for_each(|step| text.push_str(&step_line(step)));
                 }
                 text
             }
@@ -153,8 +194,13 @@ impl Teller<'_> {
 
     /// A packet by itself does not say when it came.
     fn hint(&self, account: &Account) -> &'static str {
-        let depends = matches!(account.cause, Cause::Clock) && self.numbered && self.arguments.at.is_none();
-        if depends { " (if the packet came earlier than now, say when with --at)" } else { "" }
+        let depends =
+            matches!(account.cause, Cause::Clock) && self.numbered && self.arguments.at.is_none();
+        if depends {
+            " (if the packet came earlier than now, say when with --at)"
+        } else {
+            ""
+        }
     }
 }
 
@@ -164,15 +210,27 @@ fn step_line(step: &Step) -> String {
         Outcome::Failed => "✗",
         Outcome::NotReached => "-",
     };
-    format!("  {sign} {:>2} {:<7} {}", step.number, step.name, step.found).trim_end().to_owned() + "\n"
+    format!(
+        "  {sign} {:>2} {:<7} {}",
+        step.number, step.name, step.found
+    )
+    .trim_end()
+    .to_owned()
+        + "\n"
 }
 
 impl When {
     fn read(text: &str) -> Result<Self, String> {
-        let wrong = || format!("\"{text}\" is no time; write 2026-11-22T10:41:00Z, @1795344060, or 5m for so long ago");
+        let wrong = || {
+            format!(
+                "\"{text}\" is no time; write 2026-11-22T10:41:00Z, @1795344060, or 5m for so long ago"
+            )
+        };
         if let Some(seconds) = text.strip_prefix('@') {
             let seconds: u64 = seconds.parse().map_err(|_| wrong())?;
-            return Ok(Self::At(Timestamp::from_millis(seconds.saturating_mul(1000))));
+            return Ok(Self::At(Timestamp::from_millis(
+                seconds.saturating_mul(1000),
+            )));
         }
         if let Ok(length) = time::parse_duration(text) {
             return Ok(Self::Ago(length));
@@ -196,11 +254,20 @@ mod tests {
     fn times_are_read_as_people_say_them() {
         let at = |millis| Ok(When::At(Timestamp::from_millis(millis)));
         assert_eq!(When::read("2025-10-09T08:53:20Z"), at(1_760_000_000_000));
-        assert_eq!(When::read("2025-10-09T10:53:20.5+02:00"), at(1_760_000_000_500));
+        assert_eq!(
+            When::read("2025-10-09T10:53:20.5+02:00"),
+            at(1_760_000_000_500)
+        );
         assert_eq!(When::read("@1760000000"), at(1_760_000_000_000));
-        assert_eq!(When::read("5m").map(|when| when.since(Timestamp::from_millis(1_000_000))), Ok(Timestamp::from_millis(700_000)));
+        assert_eq!(
+            When::read("5m").map(|when| when.since(Timestamp::from_millis(1_000_000))),
+            Ok(Timestamp::from_millis(700_000))
+        );
         for text in ["", "now", "@", "@-1", "2025-10-09", "10:41", "5"] {
-            assert!(When::read(text).unwrap_err().contains("is no time; write "), "{text}");
+            assert!(
+                When::read(text).unwrap_err().contains("is no time; write "),
+                "{text}"
+            );
         }
     }
 }

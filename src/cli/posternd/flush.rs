@@ -12,22 +12,43 @@ use crate::time;
 pub(super) fn carry_out(report: &Report) -> Result<ExitCode, Stop> {
     let flushed = monitor::flush(&report.config.config)?;
     if report.json {
-        let Flushed { running, closed, backends, undone: _ } = &flushed;
-        say_json(&serde_json::json!({ "version": control::VERSION, "running": running, "closed": closed, "backends": backends }))?;
+        let Flushed {
+            running,
+            closed,
+            backends,
+            undone: _,
+        } = &flushed;
+        say_json(
+            &serde_json::json!({ "version": control::VERSION, "running": running, "closed": closed, "backends": backends }),
+        )?;
     } else {
         say(&text(&flushed))?;
     }
     flushed.undone.map_or(Ok(ExitCode::SUCCESS), Err)
 }
 
-fn text(Flushed { running, closed, backends, undone: _ }: &Flushed) -> String {
+fn text(
+    Flushed {
+        running,
+        closed,
+        backends,
+        undone: _,
+    }: &Flushed,
+) -> String {
     let mut text = String::new();
     if *running == Some(true) {
-        text.push_str("a posternd is running and will put its rules back; stop it first to be rid of them\n");
+        text.push_str(
+            "a posternd is running and will put its rules back; stop it first to be rid of them\n",
+        );
     }
     if *closed > 0 {
-        text.push_str(&format!("command: closed {}\n", time::count(*closed, "grant")));
+        text.push_str(&format!(
+            "command: closed {}\n",
+            time::count(*closed, "grant")
+        ));
     }
-    backends.iter().for_each(|name| text.push_str(&format!("{name}: nothing of Postern's is left\n")));
+    backends
+        .iter()
+        .for_each(|name| text.push_str(&format!("{name}: nothing of Postern's is left\n")));
     text
 }

@@ -32,21 +32,32 @@ const HEAD: [&str; 6] = ["ID", "USER", "ADDRESS", "SERVICES", "TARGET", "LEFT"];
 pub(super) fn grants(report: &Report) -> Result<ExitCode, Stop> {
     let shown = open_now(report)?;
     if report.json {
-        return say_json(&Whole { version: control::VERSION, grants: shown });
+        return say_json(&Whole {
+            version: control::VERSION,
+            grants: shown,
+        });
     }
     is_heard(&table(&shown)).map(|_| ExitCode::SUCCESS)
 }
 
 /// Asks what is open.
 pub(super) fn open_now(report: &Report) -> Result<Vec<Shown>, Stop> {
-    let Answer::Grants(grants) = ask(report, &Question::Grants)? else { return Err(odd()) };
+    let Answer::Grants(grants) = ask(report, &Question::Grants)? else {
+        return Err(odd());
+    };
     Ok(shown(grants, clock::wall()))
 }
 
 /// In the order of their ends.
 fn shown(mut grants: Vec<Grant>, now: Timestamp) -> Vec<Shown> {
     grants.sort_by_key(|grant| (grant.until, grant.id));
-    grants.into_iter().map(|grant| Shown { left_ms: time::millis(grant.until.since(now)), grant }).collect()
+    grants
+        .into_iter()
+        .map(|grant| Shown {
+            left_ms: time::millis(grant.until.since(now)),
+            grant,
+        })
+        .collect()
 }
 
 /// Aligned columns; one line where nothing is open.
@@ -54,22 +65,47 @@ pub(super) fn table(grants: &[Shown]) -> String {
     if grants.is_empty() {
         return "nothing is open\n".to_owned();
     }
-    let rows: Vec<[String; 6]> = std::iter::once(HEAD.map(str::to_owned)).chain(grants.iter().map(row)).collect();
+    let rows: Vec<[String; 6]> = std::iter::once(HEAD.map(str::to_owned))
+        .chain(grants.iter().map(row))
+        .collect();
     let widths: Vec<usize> = (0..HEAD.len())
-        .map(|at| rows.iter().filter_map(|row| row.get(at)).map(|cell| cell.chars().count()).max().unwrap_or_default())
+        .map(|at| {
+            rows.iter()
+                .filter_map(|row| row.get(at))
+                .map(|cell| cell.chars().count())
+                .max()
+                .unwrap_or_default()
+        })
         .collect();
     let line = |row: &[String; 6]| {
-        let cells = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}")).collect::<Vec<_>>();
+        let cells = row
+            .iter()
+            .zip(&widths)
+            .map(|(cell, width)| format!("{cell:width$}"))
+            .collect::<Vec<_>>();
         cells.join("  ").trim_end().to_owned() + "\n"
     };
     rows.iter().map(line).collect()
 }
 
 fn row(Shown { grant, left_ms }: &Shown) -> [String; 6] {
-    let services = grant.services.iter().map(ToString::to_string).chain(grant.forwards.iter().map(ToString::to_string));
-    let target = grant.target.map_or_else(|| "-".to_owned(), |target| target.to_string());
+    let services = grant
+        .services
+        .iter()
+        .map(ToString::to_string)
+        .chain(grant.forwards.iter().map(ToString::to_string));
+    let target = grant
+        .target
+        .map_or_else(|| "-".to_owned(), |target| target.to_string());
     let left = human(std::time::Duration::from_millis(*left_ms));
-    [grant.id.to_string(), grant.user.clone(), grant.allow.to_string(), services.collect::<Vec<_>>().join(", "), target, left]
+    [
+        grant.id.to_string(),
+        grant.user.clone(),
+        grant.allow.to_string(),
+        services.collect::<Vec<_>>().join(", "),
+        target,
+        left,
+    ]
 }
 
 #[cfg(test)]
@@ -78,9 +114,20 @@ mod tests {
     use crate::grant::GrantId;
 
     fn grant(id: u64, user: &str, allow: &str, until: u64) -> Grant {
-        let services = vec!["tcp/22".parse().unwrap(), "udp/60000-61000".parse().unwrap()];
+        let services = vec![
+            "tcp/22".parse().unwrap(),
+            "udp/60000-61000".parse().unwrap(),
+        ];
         let until = Timestamp::from_millis(until);
-        Grant { id: GrantId(id), user: user.to_owned(), allow: allow.parse().unwrap(), target: None, services, forwards: Vec::new(), until }
+        Grant {
+            id: GrantId(id),
+            user: user.to_owned(),
+            allow: allow.parse().unwrap(),
+            target: None,
+            services,
+            forwards: Vec::new(),
+            until,
+        }
     }
 
     #[test]
@@ -88,7 +135,11 @@ mod tests {
         let target = Some("10.0.0.5".parse().unwrap());
         let grants = vec![
             grant(2, "bob", "2001:db8::7/128", 90_000),
-            Grant { target, services: vec!["tcp/80".parse().unwrap()], ..grant(10, "alice-the-second", "192.0.2.0/24", 30_900) },
+            Grant {
+                target,
+                services: vec!["tcp/80".parse().unwrap()],
+                ..grant(10, "alice-the-second", "192.0.2.0/24", 30_900)
+            },
             grant(3, "eve", "198.51.100.1/32", 500),
         ];
         let expected = "\
@@ -97,7 +148,10 @@ ID  USER              ADDRESS          SERVICES                 TARGET    LEFT
 10  alice-the-second  192.0.2.0/24     tcp/80                   10.0.0.5  29.9s
 2   bob               2001:db8::7/128  tcp/22, udp/60000-61000  -         1m 29s
 ";
-        assert_eq!(table(&shown(grants, Timestamp::from_millis(1_000))), expected);
+        assert_eq!(
+            table(&shown(grants, Timestamp::from_millis(1_000))),
+            expected
+        );
         assert_eq!(table(&[]), "nothing is open\n");
     }
 }

@@ -56,7 +56,10 @@ pub(super) struct Telling<'a> {
 /// Tells it, and ends with exit code 1 where the running daemon did not take the config.
 pub(super) fn tell(handout: &Handout, telling: &Telling<'_>) -> Result<ExitCode, Stop> {
     let token = &handout.token;
-    let name = token.profile.clone().unwrap_or_else(|| short_name(token.gate.as_str()));
+    let name = token
+        .profile
+        .clone()
+        .unwrap_or_else(|| short_name(token.gate.as_str()));
     let profile = profile::section(&name, token, &format!("{name}.key"));
     let line = token.to_line().map_err(|error| Stop::new(FAILED, error))?;
     if telling.json {
@@ -71,12 +74,16 @@ pub(super) fn tell(handout: &Handout, telling: &Telling<'_>) -> Result<ExitCode,
 pub(super) fn ending(reload: &Outcome) -> Result<ExitCode, Stop> {
     match reload {
         Outcome::Done | Outcome::NotRunning => Ok(ExitCode::SUCCESS),
-        Outcome::Refused(why) => {
-            Err(Stop::new(FAILED, format!("the change is made, but the running posternd does not take the config: {why}")))
-        }
-        Outcome::Failed(why) => {
-            Err(Stop::new(FAILED, format!("the change is made, but whether the running posternd has read it is not known: {why}")))
-        }
+        Outcome::Refused(why) => Err(Stop::new(
+            FAILED,
+            format!("the change is made, but the running posternd does not take the config: {why}"),
+        )),
+        Outcome::Failed(why) => Err(Stop::new(
+            FAILED,
+            format!(
+                "the change is made, but whether the running posternd has read it is not known: {why}"
+            ),
+        )),
     }
 }
 
@@ -95,11 +102,19 @@ pub(super) fn reload_text(reload: &Outcome) -> &'static str {
     match reload {
         Outcome::Done => "the running posternd has read it: it is in force",
         Outcome::NotRunning => "no posternd is running: it is in force once posternd is started",
-        Outcome::Refused(_) | Outcome::Failed(_) => "it is not known to be in force: see the error below",
+        Outcome::Refused(_) | Outcome::Failed(_) => {
+            "it is not known to be in force: see the error below"
+        }
     }
 }
 
-fn json(handout: &Handout, telling: &Telling<'_>, name: &str, profile: &str, line: &str) -> Result<Zeroizing<String>, Stop> {
+fn json(
+    handout: &Handout,
+    telling: &Telling<'_>,
+    name: &str,
+    profile: &str,
+    line: &str,
+) -> Result<Zeroizing<String>, Stop> {
     let said = Json {
         version: control::VERSION,
         user: &handout.token.user,
@@ -120,45 +135,82 @@ fn json(handout: &Handout, telling: &Telling<'_>, name: &str, profile: &str, lin
     Ok(Zeroizing::new(text.to_owned()))
 }
 
-fn text(handout: &Handout, telling: &Telling<'_>, name: &str, profile: &str, line: &str) -> Result<Zeroizing<String>, Stop> {
+fn text(
+    handout: &Handout,
+    telling: &Telling<'_>,
+    name: &str,
+    profile: &str,
+    line: &str,
+) -> Result<Zeroizing<String>, Stop> {
     let token = &handout.token;
     let colours = std::io::stdout().is_terminal();
     let mut text = Zeroizing::new(String::with_capacity(TEXT_MAX));
-    let mut put = |parts: &[&str]| parts.iter().chain(&["\n"]).for_each(|part| text.push_str(part));
+    let mut put = |parts: &[&str]| {
+        parts
+            .iter()
+            .chain(&["\n"])
+            .for_each(|part| text.push_str(part))
+    };
     put(&[&telling.done]);
     put(&[reload_text(&handout.reload)]);
     handout.notes.iter().for_each(|note| put(&["note: ", note]));
     if let TokenKey::Pair { .. } = &token.key {
-        put(&["note: the private key was made here and has to travel; with postern enroll at the client it would not"]);
+        put(&[
+            "note: the private key was made here and has to travel; with postern enroll at the client it would not",
+        ]);
     }
     put(&["\nThe client's profile:\n\n", profile]);
-    put(&["The same as a token", if token.is_secret() { ", which holds the key:\n\n" } else { ", in which nothing is secret:\n\n" }, line]);
+    put(&[
+        "The same as a token",
+        if token.is_secret() {
+            ", which holds the key:\n\n"
+        } else {
+            ", in which nothing is secret:\n\n"
+        },
+        line,
+    ]);
     if telling.qr {
         put(&["\n", qr::lines(line, colours)?.trim_end_matches('\n')]);
     }
     if let Some(uri) = &handout.totp_uri {
-        put(&["\nFor the authenticator program, a second secret, on another way than the token:\n\n", uri]);
+        put(&[
+            "\nFor the authenticator program, a second secret, on another way than the token:\n\n",
+            uri,
+        ]);
         if telling.qr {
             put(&["\n", qr::lines(uri, colours)?.trim_end_matches('\n')]);
         }
     }
     put(&["\nnext:"]);
-    next(token, &handout.reload, telling, name).iter().for_each(|line| put(&["  ", line]));
+    next(token, &handout.reload, telling, name)
+        .iter()
+        .for_each(|line| put(&["  ", line]));
     Ok(text)
 }
 
 fn next(token: &Token, reload: &Outcome, telling: &Telling<'_>, name: &str) -> Vec<String> {
     let mut next = Vec::new();
     if *reload == Outcome::NotRunning {
-        next.push(format!("here, start the gate: posternd run{} (with --trial 5m the first time)", telling.config));
+        next.push(format!(
+            "here, start the gate: posternd run{} (with --trial 5m the first time)",
+            telling.config
+        ));
     }
-    let replace = if telling.old_until.is_some() { " --replace" } else { "" };
+    let replace = if telling.old_until.is_some() {
+        " --replace"
+    } else {
+        ""
+    };
     if token.is_secret() {
         next.push("hand the token over so that nobody else reads it".to_owned());
-        next.push(format!("at the client, run this and paste it: postern import{replace}"));
+        next.push(format!(
+            "at the client, run this and paste it: postern import{replace}"
+        ));
     } else {
         next.push("send the token to the client, by mail if you like".to_owned());
-        next.push(format!("at the client: postern import{replace} postern-token-…"));
+        next.push(format!(
+            "at the client: postern import{replace} postern-token-…"
+        ));
     }
     next.push(format!("and then: postern knock {name}"));
     next

@@ -11,10 +11,22 @@ use crate::stop::{Stop, USAGE};
 
 pub(super) fn carry_out(arguments: &Init) -> Result<ExitCode, Stop> {
     let port = arguments.port.unwrap_or(DEFAULT_PORT);
-    let addresses = arguments.address.iter().map(|text| Endpoint::with_default(text, port));
-    let addresses = addresses.collect::<Result<Vec<_>, _>>().map_err(|error| Stop::new(USAGE, error))?;
+    let addresses = arguments
+        .address
+        .iter()
+        .map(|text| Endpoint::with_default(text, port));
+    let addresses = addresses
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(|error| Stop::new(USAGE, error))?;
     let config = &arguments.report.config.config;
-    let set_up = init(config, &Wanted { name: arguments.name.clone(), addresses, port: arguments.port })?;
+    let set_up = init(
+        config,
+        &Wanted {
+            name: arguments.name.clone(),
+            addresses,
+            port: arguments.port,
+        },
+    )?;
     let next = next(&set_up, &config_option(config));
     if arguments.report.json {
         let step = |step: &crate::admin::init::Step| serde_json::json!({ "what": step.what, "name": step.name, "made": step.is_new });
@@ -26,11 +38,20 @@ pub(super) fn carry_out(arguments: &Init) -> Result<ExitCode, Stop> {
     }
     let mut text = format!("gate {}\n", set_up.gate);
     for step in &set_up.steps {
-        text.push_str(&format!("  {:<6} {:<4} {}\n", step.what, if step.is_new { "made" } else { "kept" }, step.name));
+        text.push_str(&format!(
+            "  {:<6} {:<4} {}\n",
+            step.what,
+            if step.is_new { "made" } else { "kept" },
+            step.name
+        ));
     }
-    set_up.notes.iter().for_each(|note| text.push_str(&format!("note: {note}\n")));
+    set_up
+        .notes
+        .iter()
+        .for_each(|note| text.push_str(&format!("note: {note}\n")));
     text.push_str("next:\n");
-    next.iter().for_each(|line| text.push_str(&format!("  {line}\n")));
+    next.iter()
+        .for_each(|line| text.push_str(&format!("  {line}\n")));
     say(&text).map(|()| ExitCode::SUCCESS)
 }
 
@@ -38,10 +59,18 @@ pub(super) fn carry_out(arguments: &Init) -> Result<ExitCode, Stop> {
 fn next(set_up: &SetUp, config: &str) -> Vec<String> {
     let add = format!("posternd user add NAME -s tcp/22{config}");
     let rest = ["check", "run --trial 5m"].map(|command| format!("posternd {command}{config}"));
-    (set_up.users == 0).then_some(add).into_iter().chain(rest).collect()
+    (set_up.users == 0)
+        .then_some(add)
+        .into_iter()
+        .chain(rest)
+        .collect()
 }
 
 /// ` --config FILE` where it is not the usual one.
 pub(super) fn config_option(config: &std::path::Path) -> String {
-    if config == std::path::Path::new(super::arguments::CONFIG) { String::new() } else { format!(" --config {}", config.display()) }
+    if config == std::path::Path::new(super::arguments::CONFIG) {
+        String::new()
+    } else {
+        format!(" --config {}", config.display())
+    }
 }

@@ -16,14 +16,29 @@ const PLAIN: &str = "\u{1b}[0m";
 /// Where the text is too long for any code.
 pub(super) fn lines(text: &str, colours: bool) -> Result<Zeroizing<String>, Stop> {
     let code = QrCode::with_error_correction_level(text, EcLevel::L);
-    let code = code.map_err(|error| Stop::new(FAILED, format!("this is too long for a QR code ({error}); leave --qr out")))?;
+    let code = code.map_err(|error| {
+        Stop::new(
+            FAILED,
+            format!("this is too long for a QR code ({error}); leave --qr out"),
+        )
+    })?;
     // What is light in the code is drawn, for terminals are mostly dark.
-    let drawn = Zeroizing::new(code.render::<Dense1x2>().dark_color(Dense1x2::Light).light_color(Dense1x2::Dark).build());
+    let drawn = Zeroizing::new(
+        code.render::<Dense1x2>()
+            .dark_color(Dense1x2::Light)
+            .light_color(Dense1x2::Dark)
+            .build(),
+    );
     let (before, after) = if colours { (COLOURS, PLAIN) } else { ("", "") };
-    let more = drawn.lines().count().saturating_mul(before.len().saturating_add(after.len()).saturating_add(1));
+    let more = drawn
+        .lines()
+        .count()
+        .saturating_mul(before.len().saturating_add(after.len()).saturating_add(1));
     let mut lines = Zeroizing::new(String::with_capacity(drawn.len().saturating_add(more)));
     for line in drawn.lines() {
-        [before, line, after, "\n"].iter().for_each(|part| lines.push_str(part));
+        [before, line, after, "\n"]
+            .iter()
+            .for_each(|part| lines.push_str(part));
     }
     Ok(lines)
 }
@@ -48,18 +63,37 @@ mod tests {
             };
             [half(true), half(false)]
         });
-        rows.skip(4).take(width).flat_map(|row| row[4..4 + width].to_vec()).collect()
+        rows.skip(4)
+            .take(width)
+            .flat_map(|row| row[4..4 + width].to_vec())
+            .collect()
     }
 
     #[test]
     fn what_is_drawn_is_the_code_with_its_quiet_zone_around() {
         let text = "postern-token-1.AQVhbGljZQIQZ2F0ZS5leGFtcGxlLm9yZwMWZ2F0ZS5leGFtcGxlLm9yZzo2MjIwMQQGdGNwLzIy";
         let code = QrCode::with_error_correction_level(text, EcLevel::L).unwrap();
-        let wanted: Vec<bool> = code.to_colors().iter().map(|colour| *colour == qrcode::Color::Dark).collect();
+        let wanted: Vec<bool> = code
+            .to_colors()
+            .iter()
+            .map(|colour| *colour == qrcode::Color::Dark)
+            .collect();
         let drawn = lines(text, false).unwrap();
         assert_eq!(modules(&drawn, code.width()), wanted);
-        assert!(drawn.lines().next().unwrap().chars().all(|block| block == '█'), "light around");
-        assert!(drawn.lines().all(|line| line.chars().count() == code.width() + 8));
+        assert!(
+            drawn
+                .lines()
+                .next()
+                .unwrap()
+                .chars()
+                .all(|block| block == '█'),
+            "light around"
+        );
+        assert!(
+            drawn
+                .lines()
+                .all(|line| line.chars().count() == code.width() + 8)
+        );
         let coloured = lines(text, true).unwrap();
         assert_eq!(coloured.replace(COLOURS, "").replace(PLAIN, ""), *drawn);
     }

@@ -18,13 +18,22 @@ pub(super) fn carry_out(report: &Report) -> Result<ExitCode, Stop> {
         tell_doubt(&socket);
     }
     match outcome {
-        Outcome::Done if report.json => say_json(&serde_json::json!({ "version": control::VERSION, "reload": "done" })),
-        Outcome::Done => say("the config is in force; see it work with: posternd status\n").map(|()| ExitCode::SUCCESS),
+        Outcome::Done if report.json => {
+            say_json(&serde_json::json!({ "version": control::VERSION, "reload": "done" }))
+        }
+        Outcome::Done => say("the config is in force; see it work with: posternd status\n")
+            .map(|()| ExitCode::SUCCESS),
         Outcome::NotRunning => {
-            let what = format!("no posternd answers on {}; start it, and it reads the config as it is", socket.path.display());
+            let what = format!(
+                "no posternd answers on {}; start it, and it reads the config as it is",
+                socket.path.display()
+            );
             Err(monitor::unanswered(config, &what))
         }
-        Outcome::Refused(why) => Err(Stop::new(FAILED, why.lines().map(not_used).collect::<Vec<_>>().join("\n"))),
+        Outcome::Refused(why) => Err(Stop::new(
+            FAILED,
+            why.lines().map(not_used).collect::<Vec<_>>().join("\n"),
+        )),
         Outcome::Failed(why) => Err(Stop::new(FAILED, why)),
     }
 }

@@ -27,7 +27,9 @@ pub(super) fn say_json(value: &impl serde::Serialize) -> Result<ExitCode, Stop> 
 
 /// A value as JSON on one line.
 pub(super) fn json_line(value: &impl serde::Serialize) -> Result<String, Stop> {
-    serde_json::to_string(value).map(|text| text + "\n").map_err(|error| Stop::new(FAILED, error))
+    serde_json::to_string(value)
+        .map(|text| text + "\n")
+        .map_err(|error| Stop::new(FAILED, error))
 }
 
 /// A line for people on standard error.

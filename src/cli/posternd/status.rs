@@ -50,7 +50,11 @@ const AFRESH: &str = "\x1b[H\x1b[2J";
 pub(super) fn status(watching: &Watching) -> Result<ExitCode, Stop> {
     let Some(pause) = watching.watch else {
         let whole = look(&watching.report)?;
-        return if watching.report.json { say_json(&whole) } else { is_heard(&text(&whole, clock::wall())).map(|_| ExitCode::SUCCESS) };
+        return if watching.report.json {
+            say_json(&whole)
+        } else {
+            is_heard(&text(&whole, clock::wall())).map(|_| ExitCode::SUCCESS)
+        };
     };
     let afresh = std::io::stdout().is_terminal() && !watching.report.json;
     let mut first = true;
@@ -60,9 +64,9 @@ pub(super) fn status(watching: &Watching) -> Result<ExitCode, Stop> {
             Ok(whole) if watching.report.json => json_line(&whole)?,
             Ok(whole) => text(&whole, clock::wall()),
             Err(stop) if first => return Err(stop),
-            Err(stop) if watching.report.json => {
-                json_line(&serde_json::json!({ "version": crate::control::VERSION, "failed": stop.message }))?
-            }
+            Err(stop) if watching.report.json => json_line(
+                &serde_json::json!({ "version": crate::control::VERSION, "failed": stop.message }),
+            )?,
             Err(stop) => format!("{stop}\n"),
         };
         let between = if afresh {
@@ -81,45 +85,88 @@ pub(super) fn status(watching: &Watching) -> Result<ExitCode, Stop> {
 }
 
 fn look(report: &Report) -> Result<Whole, Stop> {
-    let Answer::Status(status) = ask(report, &Question::Status)? else { return Err(odd()) };
+    let Answer::Status(status) = ask(report, &Question::Status)? else {
+        return Err(odd());
+    };
     let (grants, grants_failed) = match grants::open_now(report) {
         Ok(grants) => (Some(grants), None),
         Err(stop) => (None, Some(stop.message)),
     };
-    Ok(Whole { status, grants, grants_failed })
+    Ok(Whole {
+        status,
+        grants,
+        grants_failed,
+    })
 }
 
 fn interval(text: &str) -> Result<Duration, String> {
     match time::parse_duration(text)? {
-        short if short < Duration::from_millis(100) => Err("look at most ten times a second: 100ms".to_owned()),
+        short if short < Duration::from_millis(100) => {
+            Err("look at most ten times a second: 100ms".to_owned())
+        }
         length => Ok(length),
     }
 }
 
-fn text(Whole { status, grants, grants_failed }: &Whole, now: Timestamp) -> String {
-    let (daemon, engine) = (Duration::from_millis(status.daemon_uptime_ms), Duration::from_millis(status.uptime_ms));
+fn text(
+    Whole {
+        status,
+        grants,
+        grants_failed,
+    }: &Whole,
+    now: Timestamp,
+) -> String {
+    let (daemon, engine) = (
+        Duration::from_millis(status.daemon_uptime_ms),
+        Duration::from_millis(status.uptime_ms),
+    );
     let users = time::count(status.users, "user");
-    let mut text = format!("gate {}: up {}, {users}, firewall by {}\n", status.gate, whole(daemon), status.backend);
+    let mut text = format!(
+        "gate {}: up {}, {users}, firewall by {}\n",
+        status.gate,
+        whole(daemon),
+        status.backend
+    );
     if daemon.saturating_sub(engine) > Duration::from_secs(2) {
-        line(&mut text, format_args!("counting for {}, since the config was last read or the engine last started", whole(engine)));
+        line(
+            &mut text,
+            format_args!(
+                "counting for {}, since the config was last read or the engine last started",
+                whole(engine)
+            ),
+        );
     }
     if status.clock_ahead_ms > 0 {
         let ahead = human(Duration::from_millis(status.clock_ahead_ms));
         line(
             &mut text,
-            format_args!("the gate's clock is {ahead} ahead of the system's, which was set back: knocks are too old until it catches up"),
+            format_args!(
+                "the gate's clock is {ahead} ahead of the system's, which was set back: knocks are too old until it catches up"
+            ),
         );
     }
-    status.captures.iter().for_each(|capture| text.push_str(&capture_line(capture)));
+    status
+        .captures
+        .iter()
+        .for_each(|capture| text.push_str(&capture_line(capture)));
     text.push_str(&store_line(&status.store, status.marks, now));
     line(&mut text, format_args!("admitted {}", status.admitted));
-    let widest = status.reasons.keys().map(String::len).max().unwrap_or_default();
+    let widest = status
+        .reasons
+        .keys()
+        .map(String::len)
+        .max()
+        .unwrap_or_default();
     for (reason, count) in &status.reasons {
         line(&mut text, format_args!("  {reason:widest$}  {count}"));
     }
     text.push_str(&quotas(&status.quotas, status.more_quotas, now));
-    grants.iter().for_each(|grants| text.push_str(&grants::table(grants)));
-    grants_failed.iter().for_each(|why| line(&mut text, format_args!("what is open can't be told: {why}")));
+    grants
+        .iter()
+        .for_each(|grants| text.push_str(&grants::table(grants)));
+    grants_failed
+        .iter()
+        .for_each(|why| line(&mut text, format_args!("what is open can't be told: {why}")));
     text
 }
 
@@ -128,8 +175,17 @@ fn capture_line(capture: &CaptureStatus) -> String {
         "any" => "every interface",
         name => name,
     };
-    let dropped = capture.dropped.map(|dropped| format!(", {dropped} dropped by the kernel")).unwrap_or_default();
-    let heard = format!("{} received{dropped}", time::count(usize::try_from(capture.received).unwrap_or(usize::MAX), "datagram"));
+    let dropped = capture
+        .dropped
+        .map(|dropped| format!(", {dropped} dropped by the kernel"))
+        .unwrap_or_default();
+    let heard = format!(
+        "{} received{dropped}",
+        time::count(
+            usize::try_from(capture.received).unwrap_or(usize::MAX),
+            "datagram"
+        )
+    );
     match &capture.why {
         Some(why) => format!("NOT listening on {name}: {why}; {heard}\n"),
         None => format!("listening on {name}: {heard}\n"),
@@ -138,22 +194,46 @@ fn capture_line(capture: &CaptureStatus) -> String {
 
 fn store_line(store: &StoreStatus, marks: usize, now: Timestamp) -> String {
     let remembered = time::count(marks, "mark");
-    let Some(last) = store.last else { return format!("store: {remembered} remembered, nothing written yet\n") };
-    let (ago, took) = (whole(now.since(last)), Duration::from_micros(store.last_took_us));
-    let commits = time::count(usize::try_from(store.commits).unwrap_or(usize::MAX), "commit");
-    let written = format!("{} written in {commits}, at most {} at once", store.marks, store.largest_group);
+    let Some(last) = store.last else {
+        return format!("store: {remembered} remembered, nothing written yet\n");
+    };
+    let (ago, took) = (
+        whole(now.since(last)),
+        Duration::from_micros(store.last_took_us),
+    );
+    let commits = time::count(
+        usize::try_from(store.commits).unwrap_or(usize::MAX),
+        "commit",
+    );
+    let written = format!(
+        "{} written in {commits}, at most {} at once",
+        store.marks, store.largest_group
+    );
     format!("store: {remembered} remembered, {written}; the last {ago} ago took {took:.1?}\n")
 }
 
 fn quotas(quotas: &[QuotaStatus], more: usize, now: Timestamp) -> String {
     let mut text = String::new();
     let told = |quota: &QuotaStatus| {
-        format!("quota of {}: {} of {} left, all of it in {}\n", quota.user, quota.left, quota.quota, human(quota.whole.since(now)))
+        format!(
+            "quota of {}: {} of {} left, all of it in {}\n",
+            quota.user,
+            quota.left,
+            quota.quota,
+            human(quota.whole.since(now))
+        )
     };
     text.extend(quotas.iter().take(QUOTAS_TOLD).map(told));
-    match quotas.len().saturating_sub(QUOTAS_TOLD).saturating_add(more) {
+    match quotas
+        .len()
+        .saturating_sub(QUOTAS_TOLD)
+        .saturating_add(more)
+    {
         0 => {}
-        more => line(&mut text, format_args!("and {more} more users have used some of their quota up")),
+        more => line(
+            &mut text,
+            format_args!("and {more} more users have used some of their quota up"),
+        ),
     }
     text
 }

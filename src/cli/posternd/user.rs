@@ -26,15 +26,22 @@ pub(super) fn carry_out(command: UserCommand) -> Result<ExitCode, Stop> {
         UserCommand::List(report) => {
             let users = admin::list::users(&report.config.config)?;
             if report.json {
-                let users: Vec<_> = users.iter().map(|user| user_words::json(user, clock::wall())).collect();
-                return say_json(&serde_json::json!({ "version": control::VERSION, "users": users }));
+                let users: Vec<_> = users
+                    .iter()
+                    .map(|user| user_words::json(user, clock::wall()))
+                    .collect();
+                return say_json(
+                    &serde_json::json!({ "version": control::VERSION, "users": users }),
+                );
             }
             say(&user_words::table(&users, clock::wall())).map(|()| ExitCode::SUCCESS)
         }
         UserCommand::Show(Named { name, report }) => {
             let user = admin::list::user(&report.config.config, &name)?;
             if report.json {
-                return say_json(&serde_json::json!({ "version": control::VERSION, "user": user_words::json(&user, clock::wall()) }));
+                return say_json(
+                    &serde_json::json!({ "version": control::VERSION, "user": user_words::json(&user, clock::wall()) }),
+                );
             }
             say(&user_words::sheet(&user, clock::wall())).map(|()| ExitCode::SUCCESS)
         }
@@ -42,7 +49,10 @@ pub(super) fn carry_out(command: UserCommand) -> Result<ExitCode, Stop> {
         UserCommand::Enable(named) => disabled(&named, false),
         UserCommand::Remove(Remove { named, unprotect }) => {
             let changed = change::remove(&named.report.config.config, &named.name, unprotect)?;
-            let next = format!("next: posternd user list{}", config_option(&named.report.config.config));
+            let next = format!(
+                "next: posternd user list{}",
+                config_option(&named.report.config.config)
+            );
             told(&named, &changed, "removed", &next)
         }
         UserCommand::Rotate(arguments) => rotated(&arguments),
@@ -51,10 +61,22 @@ pub(super) fn carry_out(command: UserCommand) -> Result<ExitCode, Stop> {
 
 fn added(arguments: &Add) -> Result<ExitCode, Stop> {
     let Named { name, report } = &arguments.named;
-    let lists = [("targets", &arguments.targets), ("networks", &arguments.networks)];
-    let texts = [("grant_to", &arguments.grant_to), ("max_duration", &arguments.max_duration), ("quota", &arguments.quota)];
-    let lists = lists.into_iter().filter(|(_, values)| !values.is_empty()).map(|(key, values)| (key, list(values.iter())));
-    let texts = texts.into_iter().filter_map(|(key, value)| Some((key, quoted(value.as_ref()?))));
+    let lists = [
+        ("targets", &arguments.targets),
+        ("networks", &arguments.networks),
+    ];
+    let texts = [
+        ("grant_to", &arguments.grant_to),
+        ("max_duration", &arguments.max_duration),
+        ("quota", &arguments.quota),
+    ];
+    let lists = lists
+        .into_iter()
+        .filter(|(_, values)| !values.is_empty())
+        .map(|(key, values)| (key, list(values.iter())));
+    let texts = texts
+        .into_iter()
+        .filter_map(|(key, value)| Some((key, quoted(value.as_ref()?))));
     let user = NewUser {
         name: name.clone(),
         services: arguments.services.clone(),
@@ -67,7 +89,16 @@ fn added(arguments: &Add) -> Result<ExitCode, Stop> {
     let handout = add(&report.config.config, &user)?;
     let done = format!("user {name} is added, in {}", handout.file.display());
     let config = config_option(&report.config.config);
-    handout::tell(&handout, &Telling { done, old_until: None, qr: arguments.handing.qr, json: report.json, config: &config })
+    handout::tell(
+        &handout,
+        &Telling {
+            done,
+            old_until: None,
+            qr: arguments.handing.qr,
+            json: report.json,
+            config: &config,
+        },
+    )
 }
 
 fn rotated(arguments: &Rotate) -> Result<ExitCode, Stop> {
@@ -81,18 +112,45 @@ fn rotated(arguments: &Rotate) -> Result<ExitCode, Stop> {
         addresses: arguments.handing.address.clone(),
     };
     let (handout, until) = rotate(&report.config.config, &rotation)?;
-    let old = until.map_or("the old one counts no more".to_owned(), |until| format!("the old one counts until {until}"));
-    let done = format!("user {name} has a new key, in {}; {old}", handout.file.display());
+    let old = until.map_or("the old one counts no more".to_owned(), |until| {
+        format!("the old one counts until {until}")
+    });
+    let done = format!(
+        "user {name} has a new key, in {}; {old}",
+        handout.file.display()
+    );
     let config = config_option(&report.config.config);
     let old_until = Some(until.unwrap_or_else(clock::wall));
-    handout::tell(&handout, &Telling { done, old_until, qr: arguments.handing.qr, json: report.json, config: &config })
+    handout::tell(
+        &handout,
+        &Telling {
+            done,
+            old_until,
+            qr: arguments.handing.qr,
+            json: report.json,
+            config: &config,
+        },
+    )
 }
 
 fn disabled(named: &Named, disabled: bool) -> Result<ExitCode, Stop> {
     let config = &named.report.config.config;
     let changed = change::disable(config, &named.name, disabled)?;
-    let (what, back) = if disabled { ("disabled", "enable") } else { ("enabled", "disable") };
-    told(named, &changed, what, &format!("the way back: posternd user {back} {}{}", named.name, config_option(config)))
+    let (what, back) = if disabled {
+        ("disabled", "enable")
+    } else {
+        ("enabled", "disable")
+    };
+    told(
+        named,
+        &changed,
+        what,
+        &format!(
+            "the way back: posternd user {back} {}{}",
+            named.name,
+            config_option(config)
+        ),
+    )
 }
 
 fn told(named: &Named, changed: &Changed, what: &str, then: &str) -> Result<ExitCode, Stop> {
@@ -112,34 +170,54 @@ fn told(named: &Named, changed: &Changed, what: &str, then: &str) -> Result<Exit
             text.push_str(&format!("{}\n", handout::reload_text(reload)));
         }
         if let Some(left) = &changed.left {
-            text.push_str(&format!("note: the key's file {} is still there; remove it if no other user has it\n", left.display()));
+            text.push_str(&format!(
+                "note: the key's file {} is still there; remove it if no other user has it\n",
+                left.display()
+            ));
         }
         say(&format!("{text}{then}\n"))?;
     }
-    changed.reload.as_ref().map_or(Ok(ExitCode::SUCCESS), handout::ending)
+    changed
+        .reload
+        .as_ref()
+        .map_or(Ok(ExitCode::SUCCESS), handout::ending)
 }
 
 fn key_wish(pair: &Pair) -> Result<KeyWish, Stop> {
     match (request(pair)?, pair.pair) {
-        (Some(request), _) => Ok(KeyWish::Enrolled { request, psk: pair.psk }),
+        (Some(request), _) => Ok(KeyWish::Enrolled {
+            request,
+            psk: pair.psk,
+        }),
         (None, true) => Ok(KeyWish::Pair { psk: pair.psk }),
-        (None, false) if pair.psk => {
-            Err(Stop::new(USAGE, "a pre-shared key only strengthens a key pair; say --request LINE or --pair, or leave --psk out"))
-        }
+        (None, false) if pair.psk => Err(Stop::new(
+            USAGE,
+            "a pre-shared key only strengthens a key pair; say --request LINE or --pair, or leave --psk out",
+        )),
         (None, false) => Ok(KeyWish::Shared),
     }
 }
 
 /// The request that a client made; `-` reads it from standard input.
 fn request(pair: &Pair) -> Result<Option<Request>, Stop> {
-    let Some(line) = &pair.request else { return Ok(None) };
+    let Some(line) = &pair.request else {
+        return Ok(None);
+    };
     let mut read = String::new();
     let line = if line == "-" {
-        let most = u64::try_from(LINE_MAX).unwrap_or(u64::MAX).saturating_add(1);
-        std::io::stdin().lock().take(most).read_to_string(&mut read).map_err(|error| Stop::new(IO, format!("standard input: {error}")))?;
+        let most = u64::try_from(LINE_MAX)
+            .unwrap_or(u64::MAX)
+            .saturating_add(1);
+        std::io::stdin()
+            .lock()
+            .take(most)
+            .read_to_string(&mut read)
+            .map_err(|error| Stop::new(IO, format!("standard input: {error}")))?;
         &read
     } else {
         line
     };
-    Request::from_line(line).map(Some).map_err(|error| Stop::new(USAGE, format!("--request: {error}")))
+    Request::from_line(line)
+        .map(Some)
+        .map_err(|error| Stop::new(USAGE, format!("--request: {error}")))
 }

@@ -145,7 +145,11 @@ pub(super) struct Handing {
 
 fn user_name(text: &str) -> Result<String, String> {
     let why = "this is not a user's name; write 1 to 64 letters, digits, dots, underscores, hyphens or @, the first a letter or digit";
-    if is_user_name(text) { Ok(text.to_owned()) } else { Err(why.to_owned()) }
+    if is_user_name(text) {
+        Ok(text.to_owned())
+    } else {
+        Err(why.to_owned())
+    }
 }
 
 /// Kept as it was written: which port it has where it names none, only the gate's config says.
@@ -157,5 +161,9 @@ fn address(text: &str) -> Result<String, EndpointError> {
 fn keep_old(text: &str) -> Result<Duration, String> {
     const MOST: Duration = Duration::from_secs(90 * 86_400);
     let time = time::parse_duration(text)?;
-    if time <= MOST { Ok(time) } else { Err("an old key may count for 90 days at most; write 2160h or less".to_owned()) }
+    if time <= MOST {
+        Ok(time)
+    } else {
+        Err("an old key may count for 90 days at most; write 2160h or less".to_owned())
+    }
 }

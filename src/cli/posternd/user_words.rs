@@ -26,11 +26,23 @@ pub(super) fn table(users: &[Listed], now: Timestamp) -> String {
         })
         .collect();
     let head = ["NAME", "STATE", "KEY", "SERVICES", "FILE"].map(str::to_owned);
-    let widths: Vec<usize> =
-        (0..5).map(|at| std::iter::once(&head).chain(&rows).filter_map(|row| row.get(at)).map(String::len).max().unwrap_or(0)).collect();
+    let widths: Vec<usize> = (0..5)
+        .map(|at| {
+            std::iter::once(&head)
+                .chain(&rows)
+                .filter_map(|row| row.get(at))
+                .map(String::len)
+                .max()
+                .unwrap_or(0)
+        })
+        .collect();
     let mut text = String::new();
     for row in std::iter::once(&head).chain(&rows) {
-        let cells: Vec<String> = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}")).collect();
+        let cells: Vec<String> = row
+            .iter()
+            .zip(&widths)
+            .map(|(cell, width)| format!("{cell:<width$}"))
+            .collect();
         let _ = writeln!(text, "{}", cells.join("  ").trim_end());
     }
     text + "next: posternd user show NAME\n"
@@ -38,32 +50,79 @@ pub(super) fn table(users: &[Listed], now: Timestamp) -> String {
 
 /// All that there is to say of one user.
 pub(super) fn sheet(user: &Listed, now: Timestamp) -> String {
-    let Policy { user: name, services, targets, grant_to, networks, max_prefix, duration, max_duration, quota, end_connections } =
-        &user.policy;
-    let list = |values: &[ipnet::IpNet], none: &str| if values.is_empty() { none.to_owned() } else { service::list(values) };
+    let Policy {
+        user: name,
+        services,
+        targets,
+        grant_to,
+        networks,
+        max_prefix,
+        duration,
+        max_duration,
+        quota,
+        end_connections,
+    } = &user.policy;
+    let list = |values: &[ipnet::IpNet], none: &str| {
+        if values.is_empty() {
+            none.to_owned()
+        } else {
+            service::list(values)
+        }
+    };
     let mut rows = vec![
         ("state", state(user, now)),
-        ("file", format!("{}:{}{}", user.file.display(), user.line, if user.own_file { "" } else { ", beside others" })),
+        (
+            "file",
+            format!(
+                "{}:{}{}",
+                user.file.display(),
+                user.line,
+                if user.own_file { "" } else { ", beside others" }
+            ),
+        ),
         ("key", key(&user.key, user.totp)),
         ("services", service::list(services)),
         ("targets", list(targets, "the gate itself")),
         ("networks", list(networks, "none")),
         ("grant_to", grant_to_text(*grant_to).to_owned()),
-        ("max_prefix", format!("/{} for IPv4, /{} for IPv6", max_prefix.v4, max_prefix.v6)),
-        ("duration", format!("{}, at most {}", time::human(*duration), time::human(*max_duration))),
+        (
+            "max_prefix",
+            format!("/{} for IPv4, /{} for IPv6", max_prefix.v4, max_prefix.v6),
+        ),
+        (
+            "duration",
+            format!(
+                "{}, at most {}",
+                time::human(*duration),
+                time::human(*max_duration)
+            ),
+        ),
         ("quota", quota.to_string()),
-        ("connections", if *end_connections { "end with the grant" } else { "outlast the grant" }.to_owned()),
+        (
+            "connections",
+            if *end_connections {
+                "end with the grant"
+            } else {
+                "outlast the grant"
+            }
+            .to_owned(),
+        ),
     ];
     if let KeyKind::Pair { public, .. } = &user.key {
         rows.insert(3, ("public_key", public.to_base64().to_string()));
     }
     if let Some((kind, until)) = &user.old {
-        rows.insert(3, ("old key", format!("{}, {}", kind.name(), ends(*until, now))));
+        rows.insert(
+            3,
+            ("old key", format!("{}, {}", kind.name(), ends(*until, now))),
+        );
     }
-    let text = rows.iter().fold(format!("user {name}\n"), |mut text, (what, value)| {
-        let _ = writeln!(text, "  {what:<11} {value}");
-        text
-    });
+    let text = rows
+        .iter()
+        .fold(format!("user {name}\n"), |mut text, (what, value)| {
+            let _ = writeln!(text, "  {what:<11} {value}");
+            text
+        });
     let next = if !user.own_file {
         "edit it there, then: posternd reload".to_owned()
     } else if user.disabled {
@@ -76,8 +135,18 @@ pub(super) fn sheet(user: &Listed, now: Timestamp) -> String {
 
 /// The same for programs.
 pub(super) fn json(user: &Listed, now: Timestamp) -> serde_json::Value {
-    let Policy { user: name, services, targets, grant_to, networks, max_prefix, duration, max_duration, quota, end_connections } =
-        &user.policy;
+    let Policy {
+        user: name,
+        services,
+        targets,
+        grant_to,
+        networks,
+        max_prefix,
+        duration,
+        max_duration,
+        quota,
+        end_connections,
+    } = &user.policy;
     let (public_key, key_file, psk) = match &user.key {
         KeyKind::Shared => (None, None, false),
         KeyKind::SharedFile(path) => (None, Some(path.display().to_string()), false),
@@ -94,7 +163,11 @@ pub(super) fn json(user: &Listed, now: Timestamp) -> serde_json::Value {
 }
 
 fn state(user: &Listed, now: Timestamp) -> String {
-    let old = user.old.as_ref().filter(|(_, until)| *until > now).map(|(_, until)| format!("old key until {until}"));
+    let old = user
+        .old
+        .as_ref()
+        .filter(|(_, until)| *until > now)
+        .map(|(_, until)| format!("old key until {until}"));
     match (user.disabled, old) {
         (true, _) => "disabled".to_owned(),
         (false, Some(old)) => old,
@@ -103,7 +176,11 @@ fn state(user: &Listed, now: Timestamp) -> String {
 }
 
 fn ends(until: Timestamp, now: Timestamp) -> String {
-    if until > now { format!("counts until {until}") } else { format!("counts no more since {until}") }
+    if until > now {
+        format!("counts until {until}")
+    } else {
+        format!("counts no more since {until}")
+    }
 }
 
 fn key(kind: &KeyKind, totp: bool) -> String {

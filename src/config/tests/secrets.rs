@@ -104,7 +104,10 @@ fn invariant_7_no_part_of_a_key_reaches_a_problem() {
         "q/+/Zm8vYm+yQUJDREV/R0hJSktMTU5PUFF+U1RVVld/8A8=",
         "GEZDGNBVGY3TQOJQABCDEFGHIJKLMNOP",
     ] {
-        let mains = gates.iter().map(|line| with(line, "")).chain(users.iter().map(|line| with("", line)));
+        let mains = gates
+            .iter()
+            .map(|line| with(line, ""))
+            .chain(users.iter().map(|line| with("", line)));
         for text in mains {
             let text = text.replace("KEY", secret);
             let bundle = bundle(&text, &[("users.d/u.toml", &text), ("a.key", secret)]);
@@ -113,7 +116,10 @@ fn invariant_7_no_part_of_a_key_reaches_a_problem() {
             let shown = format!("{problems}\n{problems:?}\n{files:?}\n{bundle:?}");
             for part in secret.as_bytes().windows(8) {
                 let part = std::str::from_utf8(part).unwrap();
-                assert!(!shown.contains(part), "{part} of the key of\n{text}\nis in\n{shown}");
+                assert!(
+                    !shown.contains(part),
+                    "{part} of the key of\n{text}\nis in\n{shown}"
+                );
             }
         }
     }

@@ -18,7 +18,12 @@ fn socket(family: u8, local: &str, peer: &str) -> Socket {
         id[at..at + bytes.len()].copy_from_slice(&bytes);
     }
     id[40..].copy_from_slice(b"a cookie");
-    Socket { local, peer, family, id }
+    Socket {
+        local,
+        peer,
+        family,
+        id,
+    }
 }
 
 /// As the kernel answers: family, state, timer, retransmissions, the id, and five numbers.
@@ -32,11 +37,15 @@ fn an_adopted_connection_is_written_as_conntrack_reads_it() {
     // on a little-endian machine, by hand after linux/netfilter/nfnetlink_conntrack.h
     let expected: [&[u8]; 16] = [
         &[2, 0, 0, 0],
-        &[52, 0, 1, 0x80, 20, 0, 1, 0x80, 8, 0, 1, 0, 192, 0, 2, 7, 8, 0, 2, 0, 192, 0, 2, 1],
+        &[
+            52, 0, 1, 0x80, 20, 0, 1, 0x80, 8, 0, 1, 0, 192, 0, 2, 7, 8, 0, 2, 0, 192, 0, 2, 1,
+        ],
         &[28, 0, 2, 0x80, 5, 0, 1, 0, 6, 0, 0, 0],
         &[6, 0, 2, 0, 0x9c, 0x40, 0, 0],
         &[6, 0, 3, 0, 0, 22, 0, 0],
-        &[52, 0, 2, 0x80, 20, 0, 1, 0x80, 8, 0, 1, 0, 192, 0, 2, 1, 8, 0, 2, 0, 192, 0, 2, 7],
+        &[
+            52, 0, 2, 0x80, 20, 0, 1, 0x80, 8, 0, 1, 0, 192, 0, 2, 1, 8, 0, 2, 0, 192, 0, 2, 7,
+        ],
         &[28, 0, 2, 0x80, 5, 0, 1, 0, 6, 0, 0, 0],
         &[6, 0, 2, 0, 0, 22, 0, 0],
         &[6, 0, 3, 0, 0x9c, 0x40, 0, 0],
@@ -55,15 +64,28 @@ fn an_adopted_connection_is_written_as_conntrack_reads_it() {
 
 #[test]
 fn an_entry_that_was_written_is_read_back_and_deleted_by_its_own_key() {
-    for (local, peer, family) in [("192.0.2.1:22", "192.0.2.7:40000", INET), ("[2001:db8::1]:22", "[2001:db8::7]:40000", INET6)] {
+    for (local, peer, family) in [
+        ("192.0.2.1:22", "192.0.2.7:40000", INET),
+        ("[2001:db8::1]:22", "[2001:db8::7]:40000", INET6),
+    ] {
         let socket = socket(family, local, peer);
         let mut bytes = adoption(&socket);
         let tuple = find(&bytes[4..], TUPLE_ORIGINAL).unwrap().to_vec();
         put(&mut bytes, ZONE, &[0, 5]);
         put(&mut bytes, ID, &[1, 2, 3, 4]);
         let entry = read_entry(&bytes).unwrap();
-        assert_eq!((entry.original.source, entry.original.target, entry.original.protocol), (socket.peer, socket.local, TCP));
-        assert_eq!((entry.reply.source, entry.reply.target), (socket.local, socket.peer));
+        assert_eq!(
+            (
+                entry.original.source,
+                entry.original.target,
+                entry.original.protocol
+            ),
+            (socket.peer, socket.local, TCP)
+        );
+        assert_eq!(
+            (entry.reply.source, entry.reply.target),
+            (socket.local, socket.peer)
+        );
         let mut expected = vec![family, 0, 0, 0];
         put(&mut expected, TUPLE_ORIGINAL | NESTED, &tuple);
         put(&mut expected, ZONE, &[0, 5]);
@@ -86,7 +108,10 @@ fn a_ping_has_no_ports() {
         put(out, 6, &[0]);
     });
     let read = Tuple::read(&tuple).unwrap();
-    assert_eq!((read.protocol, read.source, read.target.port()), (1, "192.0.2.7:0".parse().unwrap(), 0));
+    assert_eq!(
+        (read.protocol, read.source, read.target.port()),
+        (1, "192.0.2.7:0".parse().unwrap(), 0)
+    );
 }
 
 #[test]
@@ -110,7 +135,10 @@ fn sockets_are_read_in_all_forms_and_an_ipv4_peer_of_an_ipv6_socket_is_ipv4() {
         let socket = socket(family, local, peer);
         assert_eq!(read_socket(&answer(&socket)), Some(socket.clone()));
         let destroyed = destruction(&socket);
-        assert_eq!((destroyed.len(), &destroyed[..2], &destroyed[8..]), (56, &[family, TCP][..], &socket.id[..]));
+        assert_eq!(
+            (destroyed.len(), &destroyed[..2], &destroyed[8..]),
+            (56, &[family, TCP][..], &socket.id[..])
+        );
     }
     assert_eq!(sockets(true).len(), 56);
     assert_eq!(sockets(false)[4..8], 0b1011_0011_0010_u32.to_ne_bytes());

@@ -28,7 +28,11 @@ fn serve(path: &Path) {
 
 fn closes(path: &Path, number: u64) {
     let question = Question::Close(Selection::Id(crate::grant::GrantId(number)));
-    assert_eq!(ask(path, &question).unwrap(), Answer::Closed(number as usize), "the question number {number} gets through");
+    assert_eq!(
+        ask(path, &question).unwrap(),
+        Answer::Closed(number as usize),
+        "the question number {number} gets through"
+    );
 }
 
 fn is_root() -> bool {
@@ -56,7 +60,10 @@ fn nonsense_is_told_so_and_a_question_without_a_line_end_is_one() {
     assert!(said(b"").contains("failed"));
     assert!(said(&[b'['; QUESTION_MAX * 3]).contains("failed"));
     assert_eq!(said(b"{\"close\":{\"id\":7}}"), "{\"closed\":7}\n");
-    assert_eq!(said(b"{\"close\":{\"id\":8}}\nand more"), "{\"closed\":8}\n");
+    assert_eq!(
+        said(b"{\"close\":{\"id\":8}}\nand more"),
+        "{\"closed\":8}\n"
+    );
 }
 
 #[test]
@@ -94,7 +101,9 @@ fn a_long_answer_comes_whole_to_whoever_listens() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("control.sock");
     serve(&path);
-    let Answer::Failed(long) = ask(&path, &Question::Grants).unwrap() else { panic!("another answer") };
+    let Answer::Failed(long) = ask(&path, &Question::Grants).unwrap() else {
+        panic!("another answer")
+    };
     assert_eq!(long.len(), 4 << 20);
 }
 
@@ -117,6 +126,9 @@ fn whoever_is_not_root_is_refused_whatever_the_mode_of_the_socket() {
         rustix::thread::set_thread_uid(rustix::process::Uid::from_raw(65534)).unwrap();
         ask(&asked, &Question::Close(Selection::All))
     });
-    assert_eq!(answer.join().unwrap().unwrap(), Answer::Failed("only root may ask".to_owned()));
+    assert_eq!(
+        answer.join().unwrap().unwrap(),
+        Answer::Failed("only root may ask".to_owned())
+    );
     closes(&path, 1);
 }

@@ -110,7 +110,14 @@ pub enum Cause {
 
 impl Account {
     /// Of a datagram of which only the length is known.
-    pub(super) fn new(verdict: Verdict, at: Timestamp, source: Option<IpAddr>, bytes: usize, gate: GateName, window: Duration) -> Self {
+    pub(super) fn new(
+        verdict: Verdict,
+        at: Timestamp,
+        source: Option<IpAddr>,
+        bytes: usize,
+        gate: GateName,
+        window: Duration,
+    ) -> Self {
         Self {
             verdict,
             cause: Cause::Length,
@@ -142,7 +149,9 @@ impl Account {
 
     /// When the client's clock says that it was made.
     pub fn made(&self) -> Option<Timestamp> {
-        self.request.as_ref().map(|request| Timestamp::from_millis(request.timestamp_ms))
+        self.request
+            .as_ref()
+            .map(|request| Timestamp::from_millis(request.timestamp_ms))
     }
 
     /// The running gate has seen this very packet: what would be admitted by itself is a replay of it. A refusal stays one, for its
@@ -158,7 +167,11 @@ impl Account {
     /// The running gate did otherwise just now: the verdict stays that of the config, and is told as no more than that.
     pub fn done_otherwise(&mut self, seen: Option<Seen>) {
         self.running = seen;
-        self.otherwise = Some(if seen.is_some() { Otherwise::Refused } else { Otherwise::Unknown });
+        self.otherwise = Some(if seen.is_some() {
+            Otherwise::Refused
+        } else {
+            Otherwise::Unknown
+        });
     }
 }
 

@@ -29,7 +29,12 @@ pub(super) struct Maker {
 
 impl Rings {
     pub(super) fn new(materials: Vec<KeyMaterial>, names: Vec<GateName>) -> Self {
-        Self { materials, names, rings: Vec::new(), disabled: Vec::new() }
+        Self {
+            materials,
+            names,
+            rings: Vec::new(),
+            disabled: Vec::new(),
+        }
     }
 
     /// These users are disabled; their keys are looked at last.
@@ -39,7 +44,10 @@ impl Rings {
 
     /// The disabled user whose key made this packet's mac.
     pub(super) fn disabled(&self, packet: &Packet<'_>) -> Option<&str> {
-        self.disabled.iter().find(|(_, keys)| keys.verify(packet)).map(|(user, _)| user.as_str())
+        self.disabled
+            .iter()
+            .find(|(_, keys)| keys.verify(packet))
+            .map(|(user, _)| user.as_str())
     }
 
     /// The names that are tried.
@@ -49,18 +57,41 @@ impl Rings {
 
     /// Whose key made this packet's mac, and at which gate.
     pub(super) fn maker(&mut self, gate: &Gate, packet: &Packet<'_>) -> Option<Maker> {
-        let mut hinted = gate.hints.find(packet.hint()).into_iter().flatten().map(|(user, _)| user);
-        let here = |user: &usize| gate.users.mac_key(*user).is_some_and(|key| key.verify(packet));
-        if let Some(user) = hinted.find(here).or_else(|| (0..gate.users.rows()).find(here)) {
+        let mut hinted = gate
+            .hints
+            .find(packet.hint())
+            .into_iter()
+            .flatten()
+            .map(|(user, _)| user);
+        let here = |user: &usize| {
+            gate.users
+                .mac_key(*user)
+                .is_some_and(|key| key.verify(packet))
+        };
+        if let Some(user) = hinted
+            .find(here)
+            .or_else(|| (0..gate.users.rows()).find(here))
+        {
             return Some(Maker { user, ring: None });
         }
         if self.rings.len() < self.names.len() {
-            self.rings =
-                self.names.iter().map(|name| self.materials.iter().map(|material| UserKeys::derive(name, material)).collect()).collect();
+            self.rings = self
+                .names
+                .iter()
+                .map(|name| {
+                    self.materials
+                        .iter()
+                        .map(|material| UserKeys::derive(name, material))
+                        .collect()
+                })
+                .collect();
         }
         self.rings.iter().enumerate().find_map(|(ring, keys)| {
             let user = keys.iter().position(|keys| keys.verify(packet))?;
-            Some(Maker { user, ring: Some(ring) })
+            Some(Maker {
+                user,
+                ring: Some(ring),
+            })
         })
     }
 

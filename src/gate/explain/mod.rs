@@ -45,14 +45,24 @@ enum Inside {
 impl Explainer {
     /// Around this gate. `keys` are in the order of its users, `names` are other gates' names that a client may have in place of its own.
     pub fn new(gate: Gate, name: GateName, keys: Vec<KeyMaterial>, names: Vec<GateName>) -> Self {
-        Self { gate, name, rings: Rings::new(keys, names) }
+        Self {
+            gate,
+            name,
+            rings: Rings::new(keys, names),
+        }
     }
 
     /// Users whose keys count for nothing now, but are known.
     #[must_use]
-    pub fn with_disabled<'a>(mut self, disabled: impl IntoIterator<Item = (String, &'a KeyMaterial)>) -> Self {
+    pub fn with_disabled<'a>(
+        mut self,
+        disabled: impl IntoIterator<Item = (String, &'a KeyMaterial)>,
+    ) -> Self {
         let name = &self.name;
-        disabled.into_iter().for_each(|(user, material)| self.rings.add_disabled(user, UserKeys::derive(name, material)));
+        disabled.into_iter().for_each(|(user, material)| {
+            self.rings
+                .add_disabled(user, UserKeys::derive(name, material))
+        });
         self
     }
 
@@ -80,7 +90,14 @@ impl Explainer {
             Decision::Refuse(Refusal { rule, .. }) => Verdict::Refuse(rule),
             Decision::Drop(reason) => Verdict::Drop(reason),
         };
-        let mut account = Account::new(verdict, at, source, datagram.payload().len(), self.name.clone(), self.gate.window);
+        let mut account = Account::new(
+            verdict,
+            at,
+            source,
+            datagram.payload().len(),
+            self.name.clone(),
+            self.gate.window,
+        );
         account.clock_ahead = at.since(now);
         let Some(packet) = packet else { return account };
         match self.rings.maker(&self.gate, &packet) {
@@ -99,29 +116,57 @@ impl Explainer {
             (None, Verdict::Drop(Drop::BadMac)) => {
                 let rows = self.gate.hints.find(packet.hint()).into_iter().flatten();
                 let knockers = rows.filter_map(|(user, _)| self.gate.users.knocker(user));
-                Cause::Changed { users: knockers.map(|knocker| knocker.name.to_owned()).collect() }
+                Cause::Changed {
+                    users: knockers.map(|knocker| knocker.name.to_owned()).collect(),
+                }
             }
-            _ => Cause::Stranger { names: self.rings.names().to_vec() },
+            _ => Cause::Stranger {
+                names: self.rings.names().to_vec(),
+            },
         }
     }
 
     /// Whose packet it is, what is in it, and why the verdict is what it is.
-    fn look_inside(&self, maker: &Maker, packet: &Packet<'_>, datagram: &Datagram, before: Option<Seen>, account: &mut Account) {
-        let Some(knocker) = self.gate.users.knocker(maker.user) else { return };
+    fn look_inside(
+        &self,
+        maker: &Maker,
+        packet: &Packet<'_>,
+        datagram: &Datagram,
+        before: Option<Seen>,
+        account: &mut Account,
+    ) {
+        let Some(knocker) = self.gate.users.knocker(maker.user) else {
+            return;
+        };
         account.user = Some(knocker.name.to_owned());
         account.mark = Some(packet.mark());
         let inside = self.open(maker, packet);
-        let from = Origin { address: datagram.source(), known: account.source.is_some() };
-        let why = |rule, request: &Request| concrete::why(rule, request, from, &knocker, &self.gate, account.at);
+        let from = Origin {
+            address: datagram.source(),
+            known: account.source.is_some(),
+        };
+        let why = |rule, request: &Request| {
+            concrete::why(rule, request, from, &knocker, &self.gate, account.at)
+        };
         account.cause = match (&account.verdict, &inside) {
             (Verdict::Admit(_), _) => Cause::Admitted,
-            (Verdict::Refuse(rule), Inside::Request(request)) => Cause::Refused(why(*rule, request)),
+            (Verdict::Refuse(rule), Inside::Request(request)) => {
+                Cause::Refused(why(*rule, request))
+            }
             (Verdict::Drop(Drop::Replay | Drop::Duplicate), _) => Cause::Replay { first: before },
             _ => self.near_miss(maker, packet, &inside, account.at),
         };
-        let Inside::Request(request) = inside else { return };
-        if matches!(account.verdict, Verdict::Drop(_)) && !matches!(account.cause, Cause::Replay { .. }) {
-            account.besides = self.gate.wish(&request, datagram, &knocker).err().map(|rule| (rule, why(rule, &request)));
+        let Inside::Request(request) = inside else {
+            return;
+        };
+        if matches!(account.verdict, Verdict::Drop(_))
+            && !matches!(account.cause, Cause::Replay { .. })
+        {
+            account.besides = self
+                .gate
+                .wish(&request, datagram, &knocker)
+                .err()
+                .map(|rule| (rule, why(rule, &request)));
         }
         account.clipped = concrete::clipped(&request, &knocker);
         account.asked = Some(concrete::asked(&request, account.source));
@@ -129,11 +174,22 @@ impl Explainer {
     }
 
     /// Dropped, though some key of the gate's users made it.
-    fn near_miss(&self, maker: &Maker, packet: &Packet<'_>, inside: &Inside, at: Timestamp) -> Cause {
+    fn near_miss(
+        &self,
+        maker: &Maker,
+        packet: &Packet<'_>,
+        inside: &Inside,
+        at: Timestamp,
+    ) -> Cause {
         if let Some(name) = self.rings.other_name(maker) {
             return Cause::OtherGate(name.clone());
         }
-        if let Some(until) = self.gate.users.until(maker.user).filter(|until| *until <= at) {
+        if let Some(until) = self
+            .gate
+            .users
+            .until(maker.user)
+            .filter(|until| *until <= at)
+        {
             return Cause::OldKey(until);
         }
         let request = match inside {
@@ -155,7 +211,11 @@ impl Explainer {
         let mut buffer = OpenBuffer::new();
         let opened = match self.rings.other_keys(maker) {
             Some(keys) => keys.open(packet, &mut buffer).ok(),
-            None => self.gate.users.knocker(maker.user).and_then(|knocker| knocker.seal_key.open(packet, &mut buffer).ok()),
+            None => self
+                .gate
+                .users
+                .knocker(maker.user)
+                .and_then(|knocker| knocker.seal_key.open(packet, &mut buffer).ok()),
         };
         match opened.map(Request::decode) {
             None => Inside::Broken(Drop::BadSeal),
@@ -168,10 +228,20 @@ impl Explainer {
     fn stand_in(&mut self, payload: &[u8]) -> Option<IpAddr> {
         let packet = Packet::parse(payload).ok()?;
         let maker = self.rings.maker(&self.gate, &packet)?;
-        let Inside::Request(request) = self.open(&maker, &packet) else { return None };
+        let Inside::Request(request) = self.open(&maker, &packet) else {
+            return None;
+        };
         let knocker = self.gate.users.knocker(maker.user)?;
         let addresses: Vec<IpAddr> = knocker.policy.networks.iter().map(somebody_in).collect();
-        let may = |source: &&IpAddr| self.gate.wish(&request, &Datagram::new(**source, NOWHERE, 0, &[]), &knocker).is_ok();
+        let may = |source: &&IpAddr| {
+            self.gate
+                .wish(
+                    &request,
+                    &Datagram::new(**source, NOWHERE, 0, &[]),
+                    &knocker,
+                )
+                .is_ok()
+        };
         addresses.iter().find(may).or(addresses.first()).copied()
     }
 }
@@ -179,8 +249,12 @@ impl Explainer {
 /// The network's first address that can be somebody's.
 fn somebody_in(network: &IpNet) -> IpAddr {
     match network.trunc() {
-        IpNet::V4(v4) if v4.prefix_len() < 32 => Ipv4Addr::from_bits(v4.network().to_bits().saturating_add(1)).into(),
-        IpNet::V6(v6) if v6.prefix_len() < 128 => Ipv6Addr::from_bits(v6.network().to_bits().saturating_add(1)).into(),
+        IpNet::V4(v4) if v4.prefix_len() < 32 => {
+            Ipv4Addr::from_bits(v4.network().to_bits().saturating_add(1)).into()
+        }
+        IpNet::V6(v6) if v6.prefix_len() < 128 => {
+            Ipv6Addr::from_bits(v6.network().to_bits().saturating_add(1)).into()
+        }
         host => host.addr(),
     }
 }

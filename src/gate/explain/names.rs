@@ -18,9 +18,22 @@ pub fn likely<'a>(gate: &'a GateName, others: impl IntoIterator<Item = &'a str>)
         let label = bare.split('.').next().unwrap_or(bare);
         let is_address = bare.parse::<std::net::IpAddr>().is_ok();
         let labels = [label.to_owned(), label.to_lowercase(), capital(label)];
-        let spellings = [bare.to_owned(), bare.to_lowercase(), bare.to_uppercase(), capital(bare), capitals(bare), format!("{bare}.")];
-        spellings.iter().filter(|spelling| !is_address || *spelling == bare).for_each(|spelling| add(spelling));
-        labels.iter().filter(|_| !is_address).for_each(|label| add(label));
+        let spellings = [
+            bare.to_owned(),
+            bare.to_lowercase(),
+            bare.to_uppercase(),
+            capital(bare),
+            capitals(bare),
+            format!("{bare}."),
+        ];
+        spellings
+            .iter()
+            .filter(|spelling| !is_address || *spelling == bare)
+            .for_each(|spelling| add(spelling));
+        labels
+            .iter()
+            .filter(|_| !is_address)
+            .for_each(|label| add(label));
     }
     names
 }
@@ -31,7 +44,10 @@ fn capitals(name: &str) -> String {
 
 fn capital(name: &str) -> String {
     let mut letters = name.chars();
-    letters.next().map(|first| first.to_uppercase().chain(letters).collect()).unwrap_or_default()
+    letters
+        .next()
+        .map(|first| first.to_uppercase().chain(letters).collect())
+        .unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -46,8 +62,18 @@ mod tests {
     #[test]
     fn the_gates_name_is_tried_in_other_spellings_and_not_in_its_own() {
         let names = said("Gate.example.org", &[]);
-        for other in ["gate.example.org", "GATE.EXAMPLE.ORG", "Gate.Example.Org", "Gate.example.org.", "Gate", "gate"] {
-            assert!(names.iter().any(|name| name == other), "{other} is not in {names:?}");
+        for other in [
+            "gate.example.org",
+            "GATE.EXAMPLE.ORG",
+            "Gate.Example.Org",
+            "Gate.example.org.",
+            "Gate",
+            "gate",
+        ] {
+            assert!(
+                names.iter().any(|name| name == other),
+                "{other} is not in {names:?}"
+            );
         }
         assert!(!names.iter().any(|name| name == "Gate.example.org"));
         assert!(said("gate.example.org.", &[]).contains(&"gate.example.org".to_owned()));
@@ -55,12 +81,33 @@ mod tests {
 
     #[test]
     fn the_hosts_other_names_and_addresses_are_tried_each_once() {
-        let names =
-            said("gate.example.org", &["web1.example.org", "web1", "192.0.2.1", "2001:db8::1", "192.0.2.1", "", "gate.example.org"]);
+        let names = said(
+            "gate.example.org",
+            &[
+                "web1.example.org",
+                "web1",
+                "192.0.2.1",
+                "2001:db8::1",
+                "192.0.2.1",
+                "",
+                "gate.example.org",
+            ],
+        );
         for other in ["web1.example.org", "web1", "192.0.2.1", "2001:db8::1"] {
-            assert_eq!(names.iter().filter(|name| *name == other).count(), 1, "{other} in {names:?}");
+            assert_eq!(
+                names.iter().filter(|name| *name == other).count(),
+                1,
+                "{other} in {names:?}"
+            );
         }
-        assert!(!names.contains(&"192".to_owned()) && !names.contains(&"192.0.2.1.".to_owned()), "{names:?}");
-        assert!(said("g", &["x".repeat(300).as_str()]).iter().all(|name| name.len() <= 255));
+        assert!(
+            !names.contains(&"192".to_owned()) && !names.contains(&"192.0.2.1.".to_owned()),
+            "{names:?}"
+        );
+        assert!(
+            said("g", &["x".repeat(300).as_str()])
+                .iter()
+                .all(|name| name.len() <= 255)
+        );
     }
 }

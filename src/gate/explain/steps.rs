@@ -28,7 +28,9 @@ pub struct Step {
     pub found: String,
 }
 
-const NAMES: [&str; 10] = ["length", "hint", "mac", "seal", "body", "step", "window", "mark", "policy", "quota"];
+const NAMES: [&str; 10] = [
+    "length", "hint", "mac", "seal", "body", "step", "window", "mark", "policy", "quota",
+];
 
 impl Account {
     /// All ten in their order. What a step behind the last one would have found stands there, too, where it is known.
@@ -40,7 +42,12 @@ impl Account {
                 std::cmp::Ordering::Equal => Outcome::Failed,
                 std::cmp::Ordering::Greater => Outcome::NotReached,
             };
-            Step { number, name, outcome, found: self.found(number, outcome) }
+            Step {
+                number,
+                name,
+                outcome,
+                found: self.found(number, outcome),
+            }
         };
         (1..).zip(&NAMES).map(step).collect()
     }
@@ -62,10 +69,16 @@ impl Account {
             (5, Cause::Malformed(rule)) => rule.to_string(),
             (5, _) => self.asked.clone().unwrap_or_default(),
             (6, Cause::HintOfAnotherTime) => "the hint is not that of the time inside".to_owned(),
-            (7, Cause::Forgotten(horizon)) => format!("made before {horizon}, of which marks are forgotten"),
-            (7, _) => {
-                self.off().or_else(|| self.made().map(|made| format!("made {made}, the gate's clock is {}", self.at))).unwrap_or_default()
+            (7, Cause::Forgotten(horizon)) => {
+                format!("made before {horizon}, of which marks are forgotten")
             }
+            (7, _) => self
+                .off()
+                .or_else(|| {
+                    self.made()
+                        .map(|made| format!("made {made}, the gate's clock is {}", self.at))
+                })
+                .unwrap_or_default(),
             (8, Cause::Replay { .. }) => "seen before".to_owned(),
             (9, Cause::Refused(why)) if failed => why.clone(),
             (9, _) => self.policy(),
@@ -78,7 +91,9 @@ impl Account {
         match (&self.verdict, &self.besides, &self.request) {
             (Verdict::Admit(_), ..) => self.clipped.clone().unwrap_or_default(),
             (_, Some((rule, why)), _) => format!("would refuse it, {}: {why}", rule.name()),
-            (Verdict::Drop(Drop::Replay | Drop::Duplicate), ..) | (.., None) | (Verdict::Refuse(_), ..) => String::new(),
+            (Verdict::Drop(Drop::Replay | Drop::Duplicate), ..)
+            | (.., None)
+            | (Verdict::Refuse(_), ..) => String::new(),
             (Verdict::Drop(_), None, Some(_)) => "would allow it".to_owned(),
         }
     }

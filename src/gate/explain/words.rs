@@ -25,11 +25,18 @@ impl Account {
     pub fn sentence(&self) -> String {
         let mut said = self.why();
         if let Some((rule, why)) = &self.besides {
-            said.push_str(&format!("; once that is mended it is refused, {}: {why}", rule.name()));
+            said.push_str(&format!(
+                "; once that is mended it is refused, {}: {why}",
+                rule.name()
+            ));
         }
         let told = matches!(self.cause, Cause::Replay { first } if first == self.running);
         if let Some(seen) = self.running.filter(|_| !told) {
-            said.push_str(&format!("; the running gate {} this very packet at {}", did(seen), seen.at()));
+            said.push_str(&format!(
+                "; the running gate {} this very packet at {}",
+                did(seen),
+                seen.at()
+            ));
         }
         match self.otherwise {
             None => {}
@@ -42,13 +49,23 @@ impl Account {
     }
 
     fn why(&self) -> String {
-        let whose = self.user.as_deref().map(|user| format!("{user}'s key")).unwrap_or_default();
+        let whose = self
+            .user
+            .as_deref()
+            .map(|user| format!("{user}'s key"))
+            .unwrap_or_default();
         let program = "the program that made it is at fault";
         match &self.cause {
             Cause::Admitted => self.admitted(),
             Cause::Length => {
-                let bytes = if self.bytes > 516 { "more than 516 bytes".to_owned() } else { time::count(self.bytes, "byte") };
-                format!("{bytes}, a knock has 132 to 516: it is none, or was cut or padded on its way")
+                let bytes = if self.bytes > 516 {
+                    "more than 516 bytes".to_owned()
+                } else {
+                    time::count(self.bytes, "byte")
+                };
+                format!(
+                    "{bytes}, a knock has 132 to 516: it is none, or was cut or padded on its way"
+                )
             }
             Cause::Stranger { names } => {
                 let tried = match names.len() {
@@ -67,22 +84,33 @@ impl Account {
                 )
             }
             Cause::OtherGate(name) => {
-                let off = self.off().map(|off| format!(" (besides, {off})")).unwrap_or_default();
+                let off = self
+                    .off()
+                    .map(|off| format!(" (besides, {off})"))
+                    .unwrap_or_default();
                 format!(
                     "{whose}, but the knock is for gate {name}, and this is gate {}: set gate = \"{}\" in the client's profile{off}",
                     self.gate, self.gate
                 )
             }
             Cause::OldKey(until) => {
-                format!("{whose} of before, which counted until {until}: give the client the new one (posternd user rotate prints it)")
+                format!(
+                    "{whose} of before, which counted until {until}: give the client the new one (posternd user rotate prints it)"
+                )
             }
-            Cause::Disabled(user) => format!("{user}'s key, but {user} is disabled here: posternd user enable {user}"),
+            Cause::Disabled(user) => {
+                format!("{user}'s key, but {user} is disabled here: posternd user enable {user}")
+            }
             Cause::NotSealed => format!("{whose}, but what is sealed does not open: {program}"),
             Cause::Malformed(rule) => format!("{whose}, but {rule}: {program}"),
-            Cause::HintOfAnotherTime => format!("{whose}, but the hint is not that of the time inside: {program}"),
+            Cause::HintOfAnotherTime => {
+                format!("{whose}, but the hint is not that of the time inside: {program}")
+            }
             Cause::Clock => {
                 let off = self.off().unwrap_or_default();
-                format!("{whose}, but {off}: set the client's clock, or the gate's, whichever is wrong")
+                format!(
+                    "{whose}, but {off}: set the client's clock, or the gate's, whichever is wrong"
+                )
             }
             Cause::Forgotten(horizon) => {
                 format!(
@@ -90,8 +118,12 @@ impl Account {
                 )
             }
             Cause::Replay { first } => {
-                let first = first.map(|seen| format!(", {} at {}", did(seen), seen.at())).unwrap_or_default();
-                format!("{whose}, but this very packet came before{first}: a packet works once; knock again")
+                let first = first
+                    .map(|seen| format!(", {} at {}", did(seen), seen.at()))
+                    .unwrap_or_default();
+                format!(
+                    "{whose}, but this very packet came before{first}: a packet works once; knock again"
+                )
             }
             Cause::Refused(why) => {
                 let asked = self.asked.as_deref().unwrap_or_default();
@@ -99,34 +131,63 @@ impl Account {
                     Verdict::Refuse(rule) => rule.sentence(),
                     Verdict::Admit(_) | Verdict::Drop(_) => "",
                 };
-                format!("{} asked to {asked}: {sentence}: {why}", self.user.as_deref().unwrap_or_default())
+                format!(
+                    "{} asked to {asked}: {sentence}: {why}",
+                    self.user.as_deref().unwrap_or_default()
+                )
             }
         }
     }
 
     fn admitted(&self) -> String {
-        let Verdict::Admit(wish) = &self.verdict else { return String::new() };
-        let clipped = self.clipped.as_deref().map(|clipped| format!(" ({clipped})")).unwrap_or_default();
+        let Verdict::Admit(wish) = &self.verdict else {
+            return String::new();
+        };
+        let clipped = self
+            .clipped
+            .as_deref()
+            .map(|clipped| format!(" ({clipped})"))
+            .unwrap_or_default();
         let allow = |allow: &dyn fmt::Display| match self.source {
-            None if self.asks_for_source() => "its source address, if that is in the user's networks".to_owned(),
+            None if self.asks_for_source() => {
+                "its source address, if that is in the user's networks".to_owned()
+            }
             _ => allow.to_string(),
         };
         match wish {
             Wish::Open(terms) => {
-                let target = terms.target.map(|target| format!(" at {target}")).unwrap_or_default();
-                let (services, length) = (service::list(&terms.services), time::human(terms.duration));
-                format!("{} may open {services}{target} for {} for {length}{clipped}", terms.user, allow(&terms.allow))
+                let target = terms
+                    .target
+                    .map(|target| format!(" at {target}"))
+                    .unwrap_or_default();
+                let (services, length) =
+                    (service::list(&terms.services), time::human(terms.duration));
+                format!(
+                    "{} may open {services}{target} for {} for {length}{clipped}",
+                    terms.user,
+                    allow(&terms.allow)
+                )
             }
             Wish::Close(closing) => {
                 let services = service::list(&closing.services);
-                let services = if services.is_empty() { "all of it" } else { &services };
-                format!("{} may close {services} for {}", closing.user, allow(&closing.allow))
+                let services = if services.is_empty() {
+                    "all of it"
+                } else {
+                    &services
+                };
+                format!(
+                    "{} may close {services} for {}",
+                    closing.user,
+                    allow(&closing.allow)
+                )
             }
         }
     }
 
     fn asks_for_source(&self) -> bool {
-        self.request.as_ref().is_some_and(|request| matches!(request.allow, postern_proto::Allow::Source { .. }))
+        self.request
+            .as_ref()
+            .is_some_and(|request| matches!(request.allow, postern_proto::Allow::Source { .. }))
     }
 
     /// How far apart the clocks are, where that is more than the window.
@@ -143,9 +204,15 @@ impl Account {
             )
         };
         if age > self.window {
-            Some(format!("made {} ago by the client's clock, and the window is {window}{floor}", time::human(age)))
+            Some(format!(
+                "made {} ago by the client's clock, and the window is {window}{floor}",
+                time::human(age)
+            ))
         } else if ahead > self.window {
-            Some(format!("made {} in the future by the client's clock, and the window is {window}{floor}", time::human(ahead)))
+            Some(format!(
+                "made {} in the future by the client's clock, and the window is {window}{floor}",
+                time::human(ahead)
+            ))
         } else {
             None
         }

@@ -25,13 +25,20 @@ impl Desk {
             hooks.go_on();
         }
         self.backend.tick(now);
-        let stands = if self.is_misdated { Ok(false) } else { self.backend.verify() };
+        let stands = if self.is_misdated {
+            Ok(false)
+        } else {
+            self.backend.verify()
+        };
         let trouble = match (stands, self.is_misdated) {
             (Ok(true), _) => None,
-            (Ok(false), true) => self.put_back(now).err().map(|error| format!("the ends of grants can't be written anew: {error}")),
-            (Ok(false), false) => {
-                self.put_back(now).err().map(|error| format!("the firewall was changed by somebody else and can't be put back: {error}"))
-            }
+            (Ok(false), true) => self
+                .put_back(now)
+                .err()
+                .map(|error| format!("the ends of grants can't be written anew: {error}")),
+            (Ok(false), false) => self.put_back(now).err().map(|error| {
+                format!("the firewall was changed by somebody else and can't be put back: {error}")
+            }),
             (Err(error), _) => Some(format!("the firewall can't be looked at: {error}")),
         };
         match (&trouble, &self.trouble) {
@@ -44,15 +51,30 @@ impl Desk {
 
     /// Protection and live grants as they should be, whatever stands there.
     pub(super) fn put_back(&mut self, now: Timestamp) -> Result<(), BackendError> {
-        let (live, over): (Vec<Grant>, Vec<Grant>) = self.ledger.grants().cloned().partition(|grant| grant.until > now);
+        let (live, over): (Vec<Grant>, Vec<Grant>) = self
+            .ledger
+            .grants()
+            .cloned()
+            .partition(|grant| grant.until > now);
         self.backend.install(&self.protection, &live)?;
         if std::mem::take(&mut self.is_misdated) {
-            info!(grants = live.len(), "the ends of {} grants were written anew", live.len());
+            info!(
+                grants = live.len(),
+                "the ends of {} grants were written anew",
+                live.len()
+            );
         } else {
-            warn!(grants = live.len(), "the firewall was changed by somebody else; protection and {} grants were put back", live.len());
+            warn!(
+                grants = live.len(),
+                "the firewall was changed by somebody else; protection and {} grants were put back",
+                live.len()
+            );
         }
         // What was due is not among those that were put back.
-        let ended = over.iter().filter_map(|grant| self.clearance.ends_connections(grant)).collect();
+        let ended = over
+            .iter()
+            .filter_map(|grant| self.clearance.ends_connections(grant))
+            .collect();
         for change in over.into_iter().map(Change::Close) {
             self.done(&change);
             tell_closed(&change, Ok(()), "its time is up");

@@ -43,13 +43,21 @@ impl Book {
             let way_out = "move the file away and start again; the on_close programs that it held are then not run";
             format!("{}: the journal of on_close programs is damaged: {why}; {way_out}", keep.name())
         })?;
-        Ok(Self { keep, debts: debts.into_iter().map(|debt| (Timestamp::default(), debt)).collect() })
+        Ok(Self {
+            keep,
+            debts: debts
+                .into_iter()
+                .map(|debt| (Timestamp::default(), debt))
+                .collect(),
+        })
     }
 
     /// After a start: what was open and is not any more has ended.
     pub(super) fn compare(&mut self, live: &[Grant]) {
         for (_, debt) in self.debts.iter_mut().filter(|(_, debt)| !debt.is_due) {
-            debt.is_due = !live.iter().any(|grant| grant.id == debt.grant.id && grant.same_door(&debt.grant));
+            debt.is_due = !live
+                .iter()
+                .any(|grant| grant.id == debt.grant.id && grant.same_door(&debt.grant));
         }
     }
 
@@ -59,13 +67,18 @@ impl Book {
         if debts.is_empty() {
             return Ok(());
         }
-        self.debts.extend(debts.into_iter().map(|debt| (Timestamp::default(), debt)));
+        self.debts
+            .extend(debts.into_iter().map(|debt| (Timestamp::default(), debt)));
         self.save()
     }
 
     /// This grant has ended. That is seen after a crash too, so it is not written.
     pub(super) fn close(&mut self, grant: &Grant) {
-        for (_, debt) in self.debts.iter_mut().filter(|(_, debt)| !debt.is_due && debt.grant.id == grant.id) {
+        for (_, debt) in self
+            .debts
+            .iter_mut()
+            .filter(|(_, debt)| !debt.is_due && debt.grant.id == grant.id)
+        {
             debt.is_due = true;
             debt.grant = grant.clone();
         }
@@ -73,13 +86,21 @@ impl Book {
 
     /// When the next debt is to be paid.
     pub(super) fn next(&self) -> Option<Timestamp> {
-        self.debts.iter().filter(|(_, debt)| debt.is_due).map(|(next, _)| *next).min()
+        self.debts
+            .iter()
+            .filter(|(_, debt)| debt.is_due)
+            .map(|(next, _)| *next)
+            .min()
     }
 
     /// The debt to be paid now that has waited longest.
     pub(super) fn due(&self, now: Timestamp) -> Option<Debt> {
-        let due = self.debts.iter().filter(|(next, debt)| debt.is_due && *next <= now);
-        due.min_by_key(|(next, _)| *next).map(|(_, debt)| debt.clone())
+        let due = self
+            .debts
+            .iter()
+            .filter(|(next, debt)| debt.is_due && *next <= now);
+        due.min_by_key(|(next, _)| *next)
+            .map(|(_, debt)| debt.clone())
     }
 
     /// # Errors
@@ -134,7 +155,14 @@ mod tests {
 
     fn debt(grant: &Grant) -> Debt {
         let recipe = Recipe::new("/h".into(), vec![Argument::read("{user}{{").unwrap()]);
-        Debt { grant: grant.clone(), service: "ssh".to_owned(), ports: grant.services[0], recipe, tries: 0, is_due: false }
+        Debt {
+            grant: grant.clone(),
+            service: "ssh".to_owned(),
+            ports: grant.services[0],
+            recipe,
+            tries: 0,
+            is_due: false,
+        }
     }
 
     #[test]
@@ -147,17 +175,34 @@ mod tests {
         };
         let one = grant(1, "192.0.2.1/32");
         let mut book = open(&[]);
-        book.add(vec![debt(&one), debt(&grant(2, "192.0.2.2/32"))]).unwrap();
+        book.add(vec![debt(&one), debt(&grant(2, "192.0.2.2/32"))])
+            .unwrap();
         assert_eq!(book.next(), None);
-        let longer = Grant { until: at(60), ..one.clone() };
+        let longer = Grant {
+            until: at(60),
+            ..one.clone()
+        };
         let mut book = open(&[longer, grant(2, "192.0.2.99/32")]);
-        assert_eq!(book.due(at(9)).map(|debt| debt.grant), Some(grant(2, "192.0.2.2/32")), "number 2 is somebody else's now");
+        assert_eq!(
+            book.due(at(9)).map(|debt| debt.grant),
+            Some(grant(2, "192.0.2.2/32")),
+            "number 2 is somebody else's now"
+        );
         let two = book.due(at(9)).unwrap();
         book.paid(&two).unwrap();
         assert_eq!(book.due(at(9)), None);
-        book.close(&Grant { until: at(61), ..one });
-        assert_eq!(book.due(at(9)).map(|debt| (debt.grant.until, debt.recipe)), Some((at(61), debt(&grant(1, "::/0")).recipe)));
-        assert_eq!(open(&[]).due(at(9)).map(|debt| debt.grant.id), Some(GrantId(1)));
+        book.close(&Grant {
+            until: at(61),
+            ..one
+        });
+        assert_eq!(
+            book.due(at(9)).map(|debt| (debt.grant.until, debt.recipe)),
+            Some((at(61), debt(&grant(1, "::/0")).recipe))
+        );
+        assert_eq!(
+            open(&[]).due(at(9)).map(|debt| debt.grant.id),
+            Some(GrantId(1))
+        );
     }
 
     #[test]
@@ -178,7 +223,10 @@ mod tests {
             now = next;
         }
         assert_eq!(pauses, [1, 2, 4, 8, 16, 32, 64, 128, 256]);
-        assert_eq!((book.next(), Book::open(Box::new(keep)).unwrap().debts.len()), (None, 0));
+        assert_eq!(
+            (book.next(), Book::open(Box::new(keep)).unwrap().debts.len()),
+            (None, 0)
+        );
     }
 
     #[test]

@@ -5,7 +5,9 @@
 //! knocks nor closings. What has no room there is said and, if it is an end, sent later. Never changes a grant.
 
 use std::collections::{BTreeSet, VecDeque};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, channel, sync_channel};
+use std::sync::mpsc::{
+    Receiver, RecvTimeoutError, SyncSender, TrySendError, channel, sync_channel,
+};
 use std::time::Duration;
 
 use tracing::{error, warn};
@@ -95,7 +97,12 @@ impl Hooks {
         clock: Steady,
         means: impl Fn() -> Result<Means, String> + Send + 'static,
     ) -> Result<Self, String> {
-        let mut hooks = Self { means: Box::new(means), clock, hooked: hooked(settings), thread: None };
+        let mut hooks = Self {
+            means: Box::new(means),
+            clock,
+            hooked: hooked(settings),
+            thread: None,
+        };
         if is_owing || !hooks.hooked.is_empty() {
             hooks.start_thread(live.cloned().collect())?;
         }
@@ -105,19 +112,31 @@ impl Hooks {
     /// A grant is open that was not before.
     pub fn opened(&mut self, grant: &Grant) {
         let jobs = jobs(&self.hooked, grant);
-        let Some(thread) = self.thread.as_mut().filter(|_| !jobs.is_empty()) else { return };
+        let Some(thread) = self.thread.as_mut().filter(|_| !jobs.is_empty()) else {
+            return;
+        };
         thread.send_unsent();
         let sent = thread.unsent.is_empty() && thread.events.try_send(Event::Opened(jobs)).is_ok();
         if sent {
             thread.told.insert(grant.id);
         } else {
-            warn!(user = grant.user, id = grant.id.0, "no hook is run for {grant}: {QUEUE} are waiting for hooks that take too long");
+            warn!(
+                user = grant.user,
+                id = grant.id.0,
+                "no hook is run for {grant}: {QUEUE} are waiting for hooks that take too long"
+            );
         }
     }
 
     /// A grant has ended.
     pub fn closed(&mut self, grant: &Grant) {
-        let Some(thread) = self.thread.as_mut().filter(|thread| thread.told.contains(&grant.id)) else { return };
+        let Some(thread) = self
+            .thread
+            .as_mut()
+            .filter(|thread| thread.told.contains(&grant.id))
+        else {
+            return;
+        };
         thread.told.remove(&grant.id);
         thread.unsent.push_back(grant.clone());
         thread.send_unsent();
@@ -143,10 +162,21 @@ impl Hooks {
 
     /// Gives the thread a little time to come to an end; what is left is kept for the next start.
     pub fn finish(&mut self) {
-        let Some(Thread { events, ended, unsent, .. }) = self.thread.take() else { return };
+        let Some(Thread {
+            events,
+            ended,
+            unsent,
+            ..
+        }) = self.thread.take()
+        else {
+            return;
+        };
         drop(events);
-        if ended.recv_timeout(FINISH_WITHIN) == Err(RecvTimeoutError::Timeout) || !unsent.is_empty() {
-            warn!("hooks are still running or waiting; on_close programs that are owed run after the next start");
+        if ended.recv_timeout(FINISH_WITHIN) == Err(RecvTimeoutError::Timeout) || !unsent.is_empty()
+        {
+            warn!(
+                "hooks are still running or waiting; on_close programs that are owed run after the next start"
+            );
         }
     }
 
@@ -156,14 +186,26 @@ impl Hooks {
         book.compare(&live);
         let (events, received) = sync_channel(QUEUE);
         let (end, ended) = channel();
-        let worker = Worker { book, run, clock: self.clock };
+        let worker = Worker {
+            book,
+            run,
+            clock: self.clock,
+        };
         let work = move || {
             worker.work(&received);
             drop(end);
         };
-        std::thread::Builder::new().name("hooks".to_owned()).spawn(work).map_err(|error| format!("starting the hooks' thread: {error}"))?;
+        std::thread::Builder::new()
+            .name("hooks".to_owned())
+            .spawn(work)
+            .map_err(|error| format!("starting the hooks' thread: {error}"))?;
         let told = live.iter().map(|grant| grant.id).collect();
-        self.thread = Some(Thread { events, ended, told, unsent: VecDeque::new() });
+        self.thread = Some(Thread {
+            events,
+            ended,
+            told,
+            unsent: VecDeque::new(),
+        });
         Ok(())
     }
 }
@@ -171,7 +213,9 @@ impl Hooks {
 impl Thread {
     fn send_unsent(&mut self) {
         while let Some(grant) = self.unsent.pop_front() {
-            if let Err(TrySendError::Full(Event::Closed(grant))) = self.events.try_send(Event::Closed(grant)) {
+            if let Err(TrySendError::Full(Event::Closed(grant))) =
+                self.events.try_send(Event::Closed(grant))
+            {
                 self.unsent.push_front(grant);
                 return;
             }
@@ -180,7 +224,10 @@ impl Thread {
 }
 
 fn hooked(settings: &Settings) -> Vec<Hooked> {
-    let with_hooks = settings.options.iter().filter(|(_, options)| options.on_open.is_some() || options.on_close.is_some());
+    let with_hooks = settings
+        .options
+        .iter()
+        .filter(|(_, options)| options.on_open.is_some() || options.on_close.is_some());
     with_hooks
         .map(|(name, options)| Hooked {
             name: name.clone(),
@@ -195,10 +242,19 @@ fn hooked(settings: &Settings) -> Vec<Hooked> {
 fn jobs(hooked: &[Hooked], grant: &Grant) -> Vec<Job> {
     let covers = |service: &&Hooked| match &service.forward {
         Some(forward) => grant.forwards.contains(forward),
-        None => service.ports.iter().all(|ports| service::covered(&grant.services, *ports)),
+        None => service
+            .ports
+            .iter()
+            .all(|ports| service::covered(&grant.services, *ports)),
     };
     let of_service = |service: &Hooked| -> Vec<Job> {
-        let Hooked { name, ports, on_open, on_close, .. } = service;
+        let Hooked {
+            name,
+            ports,
+            on_open,
+            on_close,
+            ..
+        } = service;
         let job = |ports: &Ports| Job {
             grant: grant.clone(),
             service: name.clone(),

@@ -26,7 +26,11 @@ impl Worker {
     pub(super) fn work(mut self, events: &Receiver<Event>) {
         loop {
             let now = self.clock.now();
-            let pause = self.book.next().map_or(IDLE, |next| next.since(now)).min(IDLE);
+            let pause = self
+                .book
+                .next()
+                .map_or(IDLE, |next| next.since(now))
+                .min(IDLE);
             match events.recv_timeout(pause) {
                 Ok(Event::Opened(jobs)) => self.opened(jobs),
                 Ok(Event::Closed(grant)) => self.book.close(&grant),
@@ -44,26 +48,61 @@ impl Worker {
     fn opened(&mut self, jobs: Vec<Job>) {
         let mut openings = Vec::new();
         let mut debts = Vec::new();
-        for Job { grant, service, ports, on_open, on_close } in jobs {
+        for Job {
+            grant,
+            service,
+            ports,
+            on_open,
+            on_close,
+        } in jobs
+        {
             openings.extend(on_open.map(|recipe| (grant.clone(), service.clone(), ports, recipe)));
-            debts.extend(on_close.map(|recipe| Debt { grant, service, ports, recipe, tries: 0, is_due: false }));
+            debts.extend(on_close.map(|recipe| Debt {
+                grant,
+                service,
+                ports,
+                recipe,
+                tries: 0,
+                is_due: false,
+            }));
         }
         if let Err(why) = self.book.add(debts) {
             warn!("on_close programs may be forgotten in a crash: {why}");
         }
         for (grant, service, ports, recipe) in openings {
-            let case = Case { grant: &grant, ports, now: clock::wall() };
+            let case = Case {
+                grant: &grant,
+                ports,
+                now: clock::wall(),
+            };
             if let Err(failed) = self.carry_out("on_open", &service, &recipe, &case) {
-                warn!(user = grant.user, id = grant.id.0, "on_open of {service} failed, the grant stays open: {grant}: {failed}");
+                warn!(
+                    user = grant.user,
+                    id = grant.id.0,
+                    "on_open of {service} failed, the grant stays open: {grant}: {failed}"
+                );
             }
         }
     }
 
     /// Runs the on_close program that has waited longest, if one is due.
     fn pay(&mut self) {
-        let Some(debt) = self.book.due(self.clock.now()) else { return };
-        let Debt { grant, service, recipe, ports, tries, .. } = &debt;
-        let case = Case { grant, ports: *ports, now: clock::wall() };
+        let Some(debt) = self.book.due(self.clock.now()) else {
+            return;
+        };
+        let Debt {
+            grant,
+            service,
+            recipe,
+            ports,
+            tries,
+            ..
+        } = &debt;
+        let case = Case {
+            grant,
+            ports: *ports,
+            now: clock::wall(),
+        };
         let kept = match self.carry_out("on_close", service, recipe, &case) {
             Ok(()) => self.book.paid(&debt),
             Err(failed) => self.book.failed(&debt, self.clock.now()).map(|again| {
@@ -80,10 +119,21 @@ impl Worker {
         }
     }
 
-    fn carry_out(&mut self, which: &str, service: &str, recipe: &Recipe, case: &Case<'_>) -> Result<(), Failed> {
+    fn carry_out(
+        &mut self,
+        which: &str,
+        service: &str,
+        recipe: &Recipe,
+        case: &Case<'_>,
+    ) -> Result<(), Failed> {
         let said = recipe.carry_out(self.run.as_mut(), Some(case))?;
         let said = first_line(&said).map_or(String::new(), |line| format!(": {line}"));
-        debug!(user = case.grant.user, id = case.grant.id.0, "{which} of {service} ran for {}{said}", case.grant);
+        debug!(
+            user = case.grant.user,
+            id = case.grant.id.0,
+            "{which} of {service} ran for {}{said}",
+            case.grant
+        );
         Ok(())
     }
 }

@@ -24,10 +24,20 @@ pub(super) fn blocked(world: &World<'_>) -> Vec<Finding> {
     let granted = blocks(world, &own, Hook::Input);
     let mut findings: Vec<Finding> = granted.iter().map(|block| later(world, block)).collect();
     let (services, _) = world.forwarded();
-    findings.extend(blocks(world, &services, Hook::Forward).iter().map(|block| behind(world, block)));
+    findings.extend(
+        blocks(world, &services, Hook::Forward)
+            .iter()
+            .map(|block| behind(world, block)),
+    );
     findings.extend(cut(world, &own, &granted));
     if world.settings.gate.capture == CaptureKind::Udp {
-        let ports = world.settings.gate.ports.iter().filter_map(|port| format!("udp/{port}").parse().ok()).collect::<Vec<Ports>>();
+        let ports = world
+            .settings
+            .gate
+            .ports
+            .iter()
+            .filter_map(|port| format!("udp/{port}").parse().ok())
+            .collect::<Vec<Ports>>();
         findings.extend(blocks(world, &ports, Hook::Input).iter().map(knock));
     }
     findings
@@ -38,17 +48,44 @@ fn blocks<'a>(world: &World<'a>, services: &[Ports], hook: Hook) -> Vec<Block<'a
     let (_, targets) = world.forwarded();
     let known = world.granting();
     for family in world.families() {
-        for step in world.way(family, hook).into_iter().filter(|step| counts(world, *step)) {
-            for service in services.iter().copied().filter(|service| exists_in(*service, family)) {
+        for step in world
+            .way(family, hook)
+            .into_iter()
+            .filter(|step| counts(world, *step))
+        {
+            for service in services
+                .iter()
+                .copied()
+                .filter(|service| exists_in(*service, family))
+            {
                 for interface in &world.facts.interfaces {
-                    let packet = Packet { known: &known, ..world.packet(family, service, interface) };
-                    let packet = if hook == Hook::Forward { Packet { to: &targets, ..packet } } else { packet };
+                    let packet = Packet {
+                        known: &known,
+                        ..world.packet(family, service, interface)
+                    };
+                    let packet = if hook == Hook::Forward {
+                        Packet {
+                            to: &targets,
+                            ..packet
+                        }
+                    } else {
+                        packet
+                    };
                     let (why, is_sure) = match world.fate(step, &packet) {
                         Fate::Accepted(_) => continue,
                         Fate::Dropped(why) => (why, true),
                         Fate::Depends(why) => (why, false),
                     };
-                    note(&mut blocks, Block { step, is_sure, why, services: vec![service], interfaces: vec![interface.clone()] });
+                    note(
+                        &mut blocks,
+                        Block {
+                            step,
+                            is_sure,
+                            why,
+                            services: vec![service],
+                            interfaces: vec![interface.clone()],
+                        },
+                    );
                 }
             }
         }
@@ -58,13 +95,17 @@ fn blocks<'a>(world: &World<'a>, services: &[Ports], hook: Hook) -> Vec<Block<'a
 
 /// Postern's own chains, and those whose head it is about to take, are not the host's.
 fn counts(world: &World<'_>, step: Step<'_>) -> bool {
-    let is_before_the_start = world.is_home(step.chain) && step.base.hook != Hook::Prerouting && World::jump(step.chain).is_none();
+    let is_before_the_start = world.is_home(step.chain)
+        && step.base.hook != Hook::Prerouting
+        && World::jump(step.chain).is_none();
     !World::is_postern(step.chain) && !is_before_the_start
 }
 
 /// One finding a chain.
 fn note<'a>(blocks: &mut Vec<Block<'a>>, new: Block<'a>) {
-    match blocks.iter_mut().find(|block| std::ptr::eq(block.step.chain, new.step.chain) && block.is_sure == new.is_sure) {
+    match blocks.iter_mut().find(|block| {
+        std::ptr::eq(block.step.chain, new.step.chain) && block.is_sure == new.is_sure
+    }) {
         None => blocks.push(new),
         Some(block) => {
             block.services.extend(new.services);
@@ -83,7 +124,11 @@ fn place(step: Step<'_>) -> String {
 }
 
 fn by(world: &World<'_>, block: &Block<'_>) -> String {
-    if block.interfaces.len() < world.facts.interfaces.len() { format!(" by {}", list(&block.interfaces)) } else { String::new() }
+    if block.interfaces.len() < world.facts.interfaces.len() {
+        format!(" by {}", list(&block.interfaces))
+    } else {
+        String::new()
+    }
 }
 
 fn later(world: &World<'_>, block: &Block<'_>) -> Finding {
@@ -100,7 +145,10 @@ fn later(world: &World<'_>, block: &Block<'_>) -> Finding {
         let what = format!(
             "a grant does not open {services}: the jump to POSTERN is not the first rule of INPUT, and {why} drops it before; put the jump first, or start posternd again, which does it"
         );
-        return Finding::warning("earlier-drop", what).cured_by(vec![format!("{} -I INPUT 1 -j POSTERN", block.step.chain.table.program)]);
+        return Finding::warning("earlier-drop", what).cured_by(vec![format!(
+            "{} -I INPUT 1 -j POSTERN",
+            block.step.chain.table.program
+        )]);
     }
     let dropped = format!(
         "a grant does not open {services}{}: {place}, drops it ({why}), and no accept elsewhere saves a packet from that",
@@ -132,11 +180,18 @@ fn behind(world: &World<'_>, block: &Block<'_>) -> Finding {
             ),
         );
     }
-    let dropped = format!("a grant does not open {services} of the hosts behind this one{}: {place}, drops it ({why})", by(world, block));
+    let dropped = format!(
+        "a grant does not open {services} of the hosts behind this one{}: {place}, drops it ({why})",
+        by(world, block)
+    );
     if world.is_home(block.step.chain) {
-        let what = format!("{dropped} before the jump to POSTERN-FWD; put the jump first, or start posternd again, which does it");
-        return Finding::warning("earlier-drop", what)
-            .cured_by(vec![format!("{} -I FORWARD 1 -j POSTERN-FWD", block.step.chain.table.program)]);
+        let what = format!(
+            "{dropped} before the jump to POSTERN-FWD; put the jump first, or start posternd again, which does it"
+        );
+        return Finding::warning("earlier-drop", what).cured_by(vec![format!(
+            "{} -I FORWARD 1 -j POSTERN-FWD",
+            block.step.chain.table.program
+        )]);
     }
     let what = format!(
         "{dropped}, and no accept elsewhere saves a packet from that; let {services} to these hosts, and connections that are established, through there, and close them to strangers in Postern's own backend, not there"
@@ -150,9 +205,15 @@ fn knock(block: &Block<'_>) -> Finding {
         "with capture = \"udp\" no knock to {ports} arrives: {place}, drops it ({why}); let it through there, or set capture = \"packet\", which hears it all the same"
     );
     if block.is_sure {
-        Finding::warning("knock-closed", what).cured_by(cure::accept(block.step.chain, &block.services))
+        Finding::warning("knock-closed", what)
+            .cured_by(cure::accept(block.step.chain, &block.services))
     } else {
-        Finding::note("unclear", format!("whether {place}, lets knocks to {ports} through can't be told: it depends on {why}"))
+        Finding::note(
+            "unclear",
+            format!(
+                "whether {place}, lets knocks to {ports} through can't be told: it depends on {why}"
+            ),
+        )
     }
 }
 
@@ -163,26 +224,50 @@ fn cut(world: &World<'_>, services: &[Ports], granted: &[Block<'_>]) -> Vec<Find
         return findings;
     }
     for family in world.families() {
-        for step in world.way(family, Hook::Input).into_iter().filter(|step| !World::is_postern(step.chain)) {
-            let is_told = granted.iter().any(|block| block.is_sure && std::ptr::eq(block.step.chain, step.chain));
+        for step in world
+            .way(family, Hook::Input)
+            .into_iter()
+            .filter(|step| !World::is_postern(step.chain))
+        {
+            let is_told = granted
+                .iter()
+                .any(|block| block.is_sure && std::ptr::eq(block.step.chain, step.chain));
             let ending = |service: &Ports| {
-                let fate =
-                    |interface: &String| world.fate(step, &Packet { is_established: true, ..world.packet(family, *service, interface) });
-                world.facts.interfaces.iter().find_map(|interface| if let Fate::Dropped(why) = fate(interface) { Some(why) } else { None })
+                let fate = |interface: &String| {
+                    world.fate(
+                        step,
+                        &Packet {
+                            is_established: true,
+                            ..world.packet(family, *service, interface)
+                        },
+                    )
+                };
+                world.facts.interfaces.iter().find_map(|interface| {
+                    if let Fate::Dropped(why) = fate(interface) {
+                        Some(why)
+                    } else {
+                        None
+                    }
+                })
             };
             let cut: Vec<(Ports, String)> = services
                 .iter()
                 .filter(|service| exists_in(**service, family) && !is_told)
                 .filter_map(|service| ending(service).map(|why| (*service, why)))
                 .collect();
-            let Some((_, why)) = cut.first() else { continue };
+            let Some((_, why)) = cut.first() else {
+                continue;
+            };
             let names: Vec<Ports> = cut.iter().map(|(service, _)| *service).collect();
             let what = format!(
                 "a session to {} is cut when its grant ends: {}, has no rule for established connections before it drops ({why}), and with protect = \"none\" Postern has none either; let them through there, or set protect = \"services\"",
                 list(&names),
                 place(step)
             );
-            findings.push(Finding::warning("no-established", what).cured_by(vec![cure::established(step.chain)]));
+            findings.push(
+                Finding::warning("no-established", what)
+                    .cured_by(vec![cure::established(step.chain)]),
+            );
         }
     }
     findings

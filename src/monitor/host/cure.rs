@@ -14,10 +14,16 @@ enum Owner {
 }
 
 fn owner(world: &World<'_>, chain: &Chain) -> Owner {
-    let mut chains = world.facts.rules.chains.iter().filter(|other| other.table == chain.table);
+    let mut chains = world
+        .facts
+        .rules
+        .chains
+        .iter()
+        .filter(|other| other.table == chain.table);
     if chain.table.is_nft() && chain.table.name == "firewalld" {
         Owner::Firewalld
-    } else if chains.any(|other| other.name.starts_with("ufw-") || other.name.starts_with("ufw6-")) {
+    } else if chains.any(|other| other.name.starts_with("ufw-") || other.name.starts_with("ufw6-"))
+    {
         Owner::Ufw
     } else {
         Owner::Nobody
@@ -28,9 +34,17 @@ fn owner(world: &World<'_>, chain: &Chain) -> Owner {
 pub(super) fn accepting(world: &World<'_>, chain: &Chain, services: &[Ports]) -> Vec<String> {
     let has_ports = services.iter().all(|service| service.range().is_some());
     match owner(world, chain) {
-        Owner::Ufw if has_ports => services.iter().map(|service| format!("ufw allow {}", range(*service, ':'))).collect(),
+        Owner::Ufw if has_ports => services
+            .iter()
+            .map(|service| format!("ufw allow {}", range(*service, ':')))
+            .collect(),
         Owner::Firewalld if has_ports => {
-            let added = services.iter().map(|service| format!("firewall-cmd --permanent --add-port={}", range(*service, '-')));
+            let added = services.iter().map(|service| {
+                format!(
+                    "firewall-cmd --permanent --add-port={}",
+                    range(*service, '-')
+                )
+            });
             added.chain(["firewall-cmd --reload".to_owned()]).collect()
         }
         Owner::Ufw | Owner::Firewalld | Owner::Nobody => accept(chain, services),
@@ -42,7 +56,9 @@ pub(super) fn where_kept(world: &World<'_>, chain: &Chain) -> &'static str {
     match owner(world, chain) {
         Owner::Ufw => "ufw keeps it",
         Owner::Firewalld => "firewalld keeps it",
-        Owner::Nobody if chain.table.is_nft() => "write it into the file that the table comes from, such as /etc/nftables.conf",
+        Owner::Nobody if chain.table.is_nft() => {
+            "write it into the file that the table comes from, such as /etc/nftables.conf"
+        }
         Owner::Nobody => "save it where the host's rules are saved",
     }
 }
@@ -50,7 +66,9 @@ pub(super) fn where_kept(world: &World<'_>, chain: &Chain) -> &'static str {
 /// `22/tcp`, and a range with this letter.
 fn range(service: Ports, letter: char) -> String {
     match service.range() {
-        Some((first, last)) if first != last => format!("{first}{letter}{last}/{}", service.protocol_name()),
+        Some((first, last)) if first != last => {
+            format!("{first}{letter}{last}/{}", service.protocol_name())
+        }
         Some((first, _)) => format!("{first}/{}", service.protocol_name()),
         None => service.to_string(),
     }
@@ -62,29 +80,51 @@ pub(super) fn accept(chain: &Chain, services: &[Ports]) -> Vec<String> {
     if table.is_nft() {
         return services
             .iter()
-            .map(|service| format!("nft insert rule {} {} {name} {} accept", table.family, table.name, nft(*service)))
+            .map(|service| {
+                format!(
+                    "nft insert rule {} {} {name} {} accept",
+                    table.family,
+                    table.name,
+                    nft(*service)
+                )
+            })
             .collect();
     }
-    services.iter().map(|service| format!("{} {} -j ACCEPT", insert(chain), iptables(*service))).collect()
+    services
+        .iter()
+        .map(|service| format!("{} {} -j ACCEPT", insert(chain), iptables(*service)))
+        .collect()
 }
 
 /// Lets established connections through at the head of a chain.
 pub(super) fn established(chain: &Chain) -> String {
     let (table, name) = (&chain.table, &chain.name);
     if table.is_nft() {
-        return format!("nft insert rule {} {} {name} ct state established,related accept", table.family, table.name);
+        return format!(
+            "nft insert rule {} {} {name} ct state established,related accept",
+            table.family, table.name
+        );
     }
-    format!("{} -m conntrack --ctstate ESTABLISHED,RELATED -j ACCEPT", insert(chain))
+    format!(
+        "{} -m conntrack --ctstate ESTABLISHED,RELATED -j ACCEPT",
+        insert(chain)
+    )
 }
 
 fn insert(chain: &Chain) -> String {
-    let table = if chain.table.name == "filter" { String::new() } else { format!(" -t {}", chain.table.name) };
+    let table = if chain.table.name == "filter" {
+        String::new()
+    } else {
+        format!(" -t {}", chain.table.name)
+    };
     format!("{}{table} -I {}", chain.table.program, chain.name)
 }
 
 fn nft(service: Ports) -> String {
     match service.range() {
-        Some((first, last)) if first != last => format!("{} dport {first}-{last}", service.protocol_name()),
+        Some((first, last)) if first != last => {
+            format!("{} dport {first}-{last}", service.protocol_name())
+        }
         Some((first, _)) => format!("{} dport {first}", service.protocol_name()),
         None => format!("{} type echo-request", service.protocol_name()),
     }

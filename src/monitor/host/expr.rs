@@ -33,7 +33,11 @@ pub(super) fn conditions(body: &Value, table: &Table, named: &Named) -> Vec<Cond
     let op = body.get("op").and_then(Value::as_str).unwrap_or_default();
     let right = values(body.get("right").unwrap_or(&Value::Null), table, named);
     let mut conditions: Vec<Condition> = carrier(left).into_iter().map(Condition::is).collect();
-    let test = if is_of_flags(left) { return [conditions, vec![flags(left, op, &right)]].concat() } else { test(left, &right) };
+    let test = if is_of_flags(left) {
+        return [conditions, vec![flags(left, op, &right)]].concat();
+    } else {
+        test(left, &right)
+    };
     let is_negated = match op {
         "==" | "in" => false,
         "!=" | "!" => true,
@@ -48,16 +52,31 @@ fn values(right: &Value, table: &Table, named: &Named) -> Option<Vec<Value>> {
     let list = match right {
         Value::String(name) if name.starts_with('@') => elements(name, table, named)?.clone(),
         Value::Array(list) => list.clone(),
-        object => object.get("set").and_then(Value::as_array).cloned().unwrap_or_else(|| vec![object.clone()]),
+        object => object
+            .get("set")
+            .and_then(Value::as_array)
+            .cloned()
+            .unwrap_or_else(|| vec![object.clone()]),
     };
-    let plain = |value: Value| value.get("elem").and_then(|elem| elem.get("val")).cloned().unwrap_or(value);
+    let plain = |value: Value| {
+        value
+            .get("elem")
+            .and_then(|elem| elem.get("val"))
+            .cloned()
+            .unwrap_or(value)
+    };
     Some(list.into_iter().map(plain).collect())
 }
 
 /// `(protocol, field)` of a payload expression, also below a mask.
 fn payload(left: &Value) -> Option<(&str, &str)> {
-    let payload = left.get("payload").or_else(|| left.get("&")?.get(0)?.get("payload"))?;
-    Some((payload.get("protocol")?.as_str()?, payload.get("field")?.as_str()?))
+    let payload = left
+        .get("payload")
+        .or_else(|| left.get("&")?.get(0)?.get("payload"))?;
+    Some((
+        payload.get("protocol")?.as_str()?,
+        payload.get("field")?.as_str()?,
+    ))
 }
 
 /// Naming a field of a protocol asks for that protocol too.
@@ -72,15 +91,26 @@ fn carrier(left: &Value) -> Option<Test> {
 
 fn test(left: &Value, right: &Option<Vec<Value>>) -> Test {
     if let Some(parts) = left.get("concat").and_then(Value::as_array) {
-        let is_of_few = parts.iter().any(|part| payload(part).is_some_and(|(_, field)| field == "saddr"));
+        let is_of_few = parts
+            .iter()
+            .any(|part| payload(part).is_some_and(|(_, field)| field == "saddr"));
         return if is_of_few { Test::Few } else { Test::Unknown };
     }
     if let Some((protocol, field)) = payload(left) {
         return of_payload(protocol, field, left.get("&").is_some(), right);
     }
-    let Some((kind, body)) = left.as_object().and_then(|object| object.iter().next()) else { return Test::Unknown };
+    let Some((kind, body)) = left.as_object().and_then(|object| object.iter().next()) else {
+        return Test::Unknown;
+    };
     let key = |name: &str| body.get(name).and_then(Value::as_str).unwrap_or_default();
-    let words = || right.as_ref().map(|list| list.iter().filter_map(Value::as_str).map(str::to_owned).collect::<Vec<String>>());
+    let words = || {
+        right.as_ref().map(|list| {
+            list.iter()
+                .filter_map(Value::as_str)
+                .map(str::to_owned)
+                .collect::<Vec<String>>()
+        })
+    };
     match (kind.as_str(), key("key")) {
         ("meta", "iif" | "iifname") => words().map_or(Test::Unknown, Test::Interface),
         ("meta", "l4proto") => protocols(right),
@@ -96,7 +126,13 @@ fn test(left: &Value, right: &Option<Vec<Value>>) -> Test {
         ("ct", "direction") => among(words(), "original"),
         ("fib", _) => fib(body, words(), right),
         // Below a mask: a mark that has the bits of few.
-        ("&", _) if ["meta", "ct"].iter().any(|kind| body.get(0).and_then(|inner| inner.get(kind)).is_some()) => Test::Few,
+        ("&", _)
+            if ["meta", "ct"]
+                .iter()
+                .any(|kind| body.get(0).and_then(|inner| inner.get(kind)).is_some()) =>
+        {
+            Test::Few
+        }
         _ => Test::Unknown,
     }
 }
@@ -106,11 +142,15 @@ fn of_payload(protocol: &str, field: &str, is_masked: bool, right: &Option<Vec<V
         (_, "saddr" | "sport") | ("ether" | "arp", _) => Test::Few,
         _ if is_masked => Test::Unknown,
         ("tcp" | "udp" | "th" | "sctp" | "udplite" | "dccp", "dport") => {
-            let ranges = right.as_ref().and_then(|list| list.iter().map(range).collect());
+            let ranges = right
+                .as_ref()
+                .and_then(|list| list.iter().map(range).collect());
             ranges.map_or(Test::Unknown, Test::Port)
         }
         ("ip" | "ip6", "daddr") => {
-            let networks = right.as_ref().and_then(|list| list.iter().map(network).collect());
+            let networks = right
+                .as_ref()
+                .and_then(|list| list.iter().map(network).collect());
             networks.map_or(Test::Unknown, Test::Destination)
         }
         ("ip", "protocol") | ("ip6", "nexthdr") => protocols(right),
@@ -130,8 +170,16 @@ fn range(value: &Value) -> Option<(u16, u16)> {
 
 fn network(value: &Value) -> Option<IpNet> {
     match value.get("prefix") {
-        Some(prefix) => IpNet::new(prefix.get("addr")?.as_str()?.parse().ok()?, u8::try_from(prefix.get("len")?.as_u64()?).ok()?).ok(),
-        None => value.as_str()?.parse().ok().map(|address: std::net::IpAddr| address.into()),
+        Some(prefix) => IpNet::new(
+            prefix.get("addr")?.as_str()?.parse().ok()?,
+            u8::try_from(prefix.get("len")?.as_u64()?).ok()?,
+        )
+        .ok(),
+        None => value
+            .as_str()?
+            .parse()
+            .ok()
+            .map(|address: std::net::IpAddr| address.into()),
     }
 }
 
@@ -140,11 +188,16 @@ fn protocols(right: &Option<Vec<Value>>) -> Test {
         Value::String(name) => protocol(name),
         value => value.as_u64().and_then(|number| u8::try_from(number).ok()),
     };
-    right.as_ref().and_then(|list| list.iter().map(number).collect()).map_or(Test::Unknown, Test::Protocol)
+    right
+        .as_ref()
+        .and_then(|list| list.iter().map(number).collect())
+        .map_or(Test::Unknown, Test::Protocol)
 }
 
 fn family(words: Option<Vec<String>>, v4: &str, v6: &str) -> Test {
-    let Some(words) = words else { return Test::Unknown };
+    let Some(words) = words else {
+        return Test::Unknown;
+    };
     let has = |name: &str| words.iter().any(|word| word == name);
     match (has(v4), has(v6)) {
         (true, true) => Test::Always,
@@ -156,17 +209,34 @@ fn family(words: Option<Vec<String>>, v4: &str, v6: &str) -> Test {
 
 /// Of a thing that every ordinary packet to this host is.
 fn among(words: Option<Vec<String>>, usual: &str) -> Test {
-    words.map_or(Test::Unknown, |words| if words.iter().any(|word| word == usual) { Test::Always } else { Test::Never })
+    words.map_or(Test::Unknown, |words| {
+        if words.iter().any(|word| word == usual) {
+            Test::Always
+        } else {
+            Test::Never
+        }
+    })
 }
 
 fn echo(right: &Option<Vec<Value>>, number: u64) -> Test {
-    let is_echo = |value: &Value| value.as_str() == Some("echo-request") || value.as_u64() == Some(number);
-    right.as_ref().map_or(Test::Unknown, |list| if list.iter().any(is_echo) { Test::Always } else { Test::Never })
+    let is_echo =
+        |value: &Value| value.as_str() == Some("echo-request") || value.as_u64() == Some(number);
+    right.as_ref().map_or(Test::Unknown, |list| {
+        if list.iter().any(is_echo) {
+            Test::Always
+        } else {
+            Test::Never
+        }
+    })
 }
 
 /// The destination is this host's, and the way back to the source exists.
 fn fib(body: &Value, words: Option<Vec<String>>, right: &Option<Vec<Value>>) -> Test {
-    let asks_of = |flag: &str| body.get("flags").and_then(Value::as_array).is_some_and(|flags| flags.iter().any(|known| known == flag));
+    let asks_of = |flag: &str| {
+        body.get("flags")
+            .and_then(Value::as_array)
+            .is_some_and(|flags| flags.iter().any(|known| known == flag))
+    };
     match body.get("result").and_then(Value::as_str) {
         Some("type") if asks_of("daddr") => among(words, "local"),
         Some("type") if asks_of("saddr") => among(words, "unicast"),
@@ -193,23 +263,52 @@ fn is_of_flags(left: &Value) -> bool {
 fn flags(left: &Value, op: &str, right: &Option<Vec<Value>>) -> Condition {
     let names = |value: &Value| -> Option<Vec<String>> {
         match value {
-            Value::Array(list) => list.iter().map(|flag| flag.as_str().map(str::to_owned)).collect(),
-            Value::Object(object) => object.get("|")?.as_array()?.iter().map(|flag| flag.as_str().map(str::to_owned)).collect(),
+            Value::Array(list) => list
+                .iter()
+                .map(|flag| flag.as_str().map(str::to_owned))
+                .collect(),
+            Value::Object(object) => object
+                .get("|")?
+                .as_array()?
+                .iter()
+                .map(|flag| flag.as_str().map(str::to_owned))
+                .collect(),
             Value::Number(number) if number.as_u64() == Some(0) => Some(Vec::new()),
             value => value.as_str().map(|flag| vec![flag.to_owned()]),
         }
     };
-    let asked = right.as_ref().and_then(|list| list.iter().map(names).collect::<Option<Vec<_>>>()).map(|lists| lists.concat());
+    let asked = right
+        .as_ref()
+        .and_then(|list| list.iter().map(names).collect::<Option<Vec<_>>>())
+        .map(|lists| lists.concat());
     let mask = match left.get("&") {
         Some(parts) => parts.get(1).and_then(names),
-        None => Some(["fin", "syn", "rst", "psh", "ack", "urg"].map(str::to_owned).to_vec()),
+        None => Some(
+            ["fin", "syn", "rst", "psh", "ack", "urg"]
+                .map(str::to_owned)
+                .to_vec(),
+        ),
     };
-    let (Some(asked), Some(mask)) = (asked, mask) else { return unknown() };
+    let (Some(asked), Some(mask)) = (asked, mask) else {
+        return unknown();
+    };
     match op {
         "==" => Condition::is(Test::Flags { mask, set: asked }),
-        "!=" => Condition { test: Test::Flags { mask, set: asked }, is_negated: true },
-        "!" => Condition::is(Test::Flags { mask: asked, set: Vec::new() }),
-        "in" => Condition { test: Test::Flags { mask: asked, set: Vec::new() }, is_negated: true },
+        "!=" => Condition {
+            test: Test::Flags { mask, set: asked },
+            is_negated: true,
+        },
+        "!" => Condition::is(Test::Flags {
+            mask: asked,
+            set: Vec::new(),
+        }),
+        "in" => Condition {
+            test: Test::Flags {
+                mask: asked,
+                set: Vec::new(),
+            },
+            is_negated: true,
+        },
         _ => unknown(),
     }
 }

@@ -7,7 +7,9 @@ use std::net::SocketAddr;
 
 use ipnet::IpNet;
 
-use super::rules::{Base, Chain, Condition, Family, Hook, Rule, Table, Test, To, Verdict, protocol};
+use super::rules::{
+    Base, Chain, Condition, Family, Hook, Rule, Table, Test, To, Verdict, protocol,
+};
 
 /// What a save program printed.
 #[derive(Debug, Default)]
@@ -26,13 +28,22 @@ pub(super) fn read(program: &str, family: Family, output: &str) -> Saved {
     let mut places: HashMap<String, usize> = HashMap::new();
     for line in output.lines() {
         if line.starts_with('#') {
-            let quoted = line.split_once('`').and_then(|(_, rest)| rest.split_once('\'')).filter(|(_, rest)| rest.contains("incompatible"));
+            let quoted = line
+                .split_once('`')
+                .and_then(|(_, rest)| rest.split_once('\''))
+                .filter(|(_, rest)| rest.contains("incompatible"));
             incompatible.extend(quoted.map(|(name, _)| name));
         } else if let Some(name) = line.strip_prefix('*') {
             let family = if family == Family::V4 { "ip" } else { "ip6" };
-            table = (!incompatible.contains(&name)).then(|| Table { program: program.to_owned(), family, name: name.to_owned() });
+            table = (!incompatible.contains(&name)).then(|| Table {
+                program: program.to_owned(),
+                family,
+                name: name.to_owned(),
+            });
             places.clear();
-            saved.tables.extend(table.as_ref().map(|table| table.name.clone()));
+            saved
+                .tables
+                .extend(table.as_ref().map(|table| table.name.clone()));
         } else if let (Some(table), Some(line)) = (&table, line.strip_prefix(':')) {
             if let Some(chain) = chain(table, line) {
                 places.insert(chain.name.clone(), saved.chains.len());
@@ -54,16 +65,34 @@ fn chain(table: &Table, line: &str) -> Option<Chain> {
         "FORWARD" => Some(Hook::Forward),
         _ => None,
     };
-    let base = hook.filter(|_| policy != "-").map(|hook| Base { hook, is_nat: table.name == "nat", drops: policy == "DROP" });
-    Some(Chain { table: table.clone(), name: name.to_owned(), base, rules: Vec::new() })
+    let base = hook.filter(|_| policy != "-").map(|hook| Base {
+        hook,
+        is_nat: table.name == "nat",
+        drops: policy == "DROP",
+    });
+    Some(Chain {
+        table: table.clone(),
+        name: name.to_owned(),
+        base,
+        rules: Vec::new(),
+    })
 }
 
 fn add(chains: &mut [Chain], places: &HashMap<String, usize>, line: &str) {
     let words = words(line);
-    let Some((name, rest)) = words.split_first() else { return };
-    if let Some(chain) = places.get(&name.text).and_then(|place| chains.get_mut(*place)) {
+    let Some((name, rest)) = words.split_first() else {
+        return;
+    };
+    if let Some(chain) = places
+        .get(&name.text)
+        .and_then(|place| chains.get_mut(*place))
+    {
         let (conditions, verdict) = rule(rest, places);
-        chain.rules.push(Rule { conditions, verdict, name: format!("the rule \"-A {line}\"") });
+        chain.rules.push(Rule {
+            conditions,
+            verdict,
+            name: format!("the rule \"-A {line}\""),
+        });
     }
 }
 
@@ -91,7 +120,10 @@ fn rule(words: &[Word], chains: &HashMap<String, usize>) -> (Vec<Condition>, Ver
             // A match without options decides by itself; the others are told by their options.
             "-m" if first == "socket" => conditions.push(Condition::is(Test::Unknown)),
             _ if is_of_the_target(part.flag) => {}
-            _ => conditions.extend(test(part).map(|test| Condition { test, is_negated: part.is_negated })),
+            _ => conditions.extend(test(part).map(|test| Condition {
+                test,
+                is_negated: part.is_negated,
+            })),
         }
     }
     (conditions, verdict)
@@ -104,22 +136,40 @@ fn parts(words: &[Word]) -> Vec<Part<'_>> {
         match word.text.as_str() {
             "!" if !word.is_quoted => is_negated = true,
             flag if flag.starts_with('-') && !word.is_quoted => {
-                parts.push(Part { flag, values: Vec::new(), is_negated: std::mem::take(&mut is_negated) });
+                parts.push(Part {
+                    flag,
+                    values: Vec::new(),
+                    is_negated: std::mem::take(&mut is_negated),
+                });
             }
-            value => parts.iter_mut().last().into_iter().for_each(|part| part.values.push(value)),
+            value => parts
+                .iter_mut()
+                .last()
+                .into_iter()
+                .for_each(|part| part.values.push(value)),
         }
     }
     parts
 }
 
 fn target(name: &str, parts: &[Part<'_>], chains: &HashMap<String, usize>) -> Verdict {
-    let value = |flag: &str| parts.iter().find(|part| part.flag == flag).and_then(|part| part.values.first()).copied().unwrap_or_default();
+    let value = |flag: &str| {
+        parts
+            .iter()
+            .find(|part| part.flag == flag)
+            .and_then(|part| part.values.first())
+            .copied()
+            .unwrap_or_default()
+    };
     match name {
         "ACCEPT" => Verdict::Accept,
         "DROP" | "REJECT" | "TARPIT" => Verdict::Drop,
         "RETURN" => Verdict::Return,
         "DNAT" => Verdict::Redirect(destined(value("--to-destination"))),
-        "REDIRECT" => Verdict::Redirect(To { address: None, port: value("--to-ports").parse().ok() }),
+        "REDIRECT" => Verdict::Redirect(To {
+            address: None,
+            port: value("--to-ports").parse().ok(),
+        }),
         "QUEUE" | "NFQUEUE" => Verdict::Queue,
         chain if chains.contains_key(chain) => Verdict::Jump(chain.to_owned()),
         _ => Verdict::Pass,
@@ -130,7 +180,10 @@ fn target(name: &str, parts: &[Part<'_>], chains: &HashMap<String, usize>) -> Ve
 fn destined(text: &str) -> To {
     let whole = text.parse::<SocketAddr>().ok();
     let address = text.trim_matches(['[', ']']).parse().ok();
-    To { address: whole.map(|to| to.ip()).or(address), port: whole.map(|to| to.port()) }
+    To {
+        address: whole.map(|to| to.ip()).or(address),
+        port: whole.map(|to| to.port()),
+    }
 }
 
 /// Options of targets, which are no conditions.
@@ -159,7 +212,10 @@ fn is_of_the_target(flag: &str) -> bool {
         "--clamp-mss-to-pmtu",
         "--helper",
     ];
-    OPTIONS.contains(&flag) || flag.starts_with("--log-") || flag.starts_with("--nflog-") || flag.starts_with("--queue-")
+    OPTIONS.contains(&flag)
+        || flag.starts_with("--log-")
+        || flag.starts_with("--nflog-")
+        || flag.starts_with("--queue-")
 }
 
 /// What an option asks of a packet; `None` for one that only says more about another.
@@ -168,13 +224,21 @@ fn test(part: &Part<'_>) -> Option<Test> {
     Some(match part.flag {
         "-p" if first == "all" || first == "0" => Test::Always,
         "-p" => protocol(first).map_or(Test::Never, |number| Test::Protocol(vec![number])),
-        "-s" | "--src-range" | "--mac-source" | "--src-group" | "--source-country" | "--src-cc" => Test::Few,
+        "-s" | "--src-range" | "--mac-source" | "--src-group" | "--source-country" | "--src-cc" => {
+            Test::Few
+        }
         "-d" => destination(first),
         "-i" => Test::Interface(vec![first.to_owned()]),
         "--dport" | "--dports" => ports(first).map_or(Test::Unknown, Test::Port),
         "--ctorigdstport" => ports(first).map_or(Test::Unknown, Test::OriginalPort),
         "--sport" | "--sports" => Test::Few,
-        "--ctstate" | "--state" => Test::State(first.to_ascii_lowercase().split(',').map(str::to_owned).collect()),
+        "--ctstate" | "--state" => Test::State(
+            first
+                .to_ascii_lowercase()
+                .split(',')
+                .map(str::to_owned)
+                .collect(),
+        ),
         "--ctstatus" if first.contains("NAT") => Test::Never,
         "--ctdir" => {
             if first == "ORIGINAL" {
@@ -208,18 +272,33 @@ fn test(part: &Part<'_>) -> Option<Test> {
             }
         }
         // A limit is not yet reached, and lists of addresses that were seen before do not hold an ordinary stranger.
-        "--limit" | "--hashlimit-upto" | "--hashlimit" | "--connlimit-upto" | "--set" => Test::Always,
-        "--hashlimit-above" | "--connlimit-above" | "--rcheck" | "--update" | "--remove" => Test::Never,
-        "--match-set" if part.values.get(1).is_some_and(|which| which.starts_with("src")) => Test::Few,
+        "--limit" | "--hashlimit-upto" | "--hashlimit" | "--connlimit-upto" | "--set" => {
+            Test::Always
+        }
+        "--hashlimit-above" | "--connlimit-above" | "--rcheck" | "--update" | "--remove" => {
+            Test::Never
+        }
+        "--match-set"
+            if part
+                .values
+                .get(1)
+                .is_some_and(|which| which.starts_with("src")) =>
+        {
+            Test::Few
+        }
         // Of rpfilter: nothing in front of an ordinary stranger is invalid.
         "--invert" => Test::Never,
         "--mark" => mark(first),
         // An ordinary packet is whole, and has no extension headers.
-        "-f" | "--rt-type" | "--rt-segsleft" | "--rt-len" | "--ahspi" | "--espspi" | "--fragid" => Test::Never,
-        "-m" | "--comment" | "--limit-burst" | "--name" | "--rsource" | "--rdest" | "--mask" | "--seconds" | "--hitcount" | "--reap" => {
+        "-f" | "--rt-type" | "--rt-segsleft" | "--rt-len" | "--ahspi" | "--espspi" | "--fragid" => {
+            Test::Never
+        }
+        "-m" | "--comment" | "--limit-burst" | "--name" | "--rsource" | "--rdest" | "--mask"
+        | "--seconds" | "--hitcount" | "--reap" => {
             return None;
         }
-        "--loose" | "--validmark" | "--accept-local" | "--connlimit-mask" | "--connlimit-saddr" | "--connlimit-daddr" => return None,
+        "--loose" | "--validmark" | "--accept-local" | "--connlimit-mask" | "--connlimit-saddr"
+        | "--connlimit-daddr" => return None,
         flag if flag.starts_with("--hashlimit-") => return None,
         _ => Test::Unknown,
     })
@@ -227,27 +306,49 @@ fn test(part: &Part<'_>) -> Option<Test> {
 
 /// An ordinary packet has mark 0.
 fn mark(value: &str) -> Test {
-    if value == "0x0" || value.starts_with("0x0/") { Test::Always } else { Test::Few }
+    if value == "0x0" || value.starts_with("0x0/") {
+        Test::Always
+    } else {
+        Test::Few
+    }
 }
 
 fn echo(value: &str, names: &[&str]) -> Test {
-    if names.contains(&value) { Test::Always } else { Test::Never }
+    if names.contains(&value) {
+        Test::Always
+    } else {
+        Test::Never
+    }
 }
 
 fn flags(part: &Part<'_>) -> Test {
     let list = |index: usize| -> Vec<String> {
-        let text = part.values.get(index).copied().unwrap_or_default().to_ascii_lowercase();
+        let text = part
+            .values
+            .get(index)
+            .copied()
+            .unwrap_or_default()
+            .to_ascii_lowercase();
         match text.as_str() {
             "none" => Vec::new(),
-            "all" => ["fin", "syn", "rst", "psh", "ack", "urg"].map(str::to_owned).to_vec(),
+            "all" => ["fin", "syn", "rst", "psh", "ack", "urg"]
+                .map(str::to_owned)
+                .to_vec(),
             text => text.split(',').map(str::to_owned).collect(),
         }
     };
-    Test::Flags { mask: list(0), set: list(1) }
+    Test::Flags {
+        mask: list(0),
+        set: list(1),
+    }
 }
 
 fn destination(text: &str) -> Test {
-    let network = text.parse::<IpNet>().ok().or_else(|| text.parse().ok().map(|address: std::net::IpAddr| address.into()));
+    let network = text.parse::<IpNet>().ok().or_else(|| {
+        text.parse()
+            .ok()
+            .map(|address: std::net::IpAddr| address.into())
+    });
     network.map_or(Test::Unknown, |network| Test::Destination(vec![network]))
 }
 
@@ -271,7 +372,10 @@ fn words(line: &str) -> Vec<Word> {
             words.extend(word.take());
             continue;
         }
-        let open = word.get_or_insert(Word { text: String::new(), is_quoted: false });
+        let open = word.get_or_insert(Word {
+            text: String::new(),
+            is_quoted: false,
+        });
         match letter {
             '"' => {
                 is_quoted = !is_quoted;

@@ -21,8 +21,16 @@ const TABLE: &str = "postern";
 
 /// Says all that follows from the facts.
 pub(super) fn judge(settings: &Settings, backend: &str, facts: &Facts) -> Vec<Finding> {
-    let world = World { settings, facts, is_iptables: backend == "iptables" };
-    let mut findings: Vec<Finding> = facts.unseen.iter().map(|what| Finding::note("not-looked", what)).collect();
+    let world = World {
+        settings,
+        facts,
+        is_iptables: backend == "iptables",
+    };
+    let mut findings: Vec<Finding> = facts
+        .unseen
+        .iter()
+        .map(|what| Finding::note("not-looked", what))
+        .collect();
     if backend == "command" {
         // Which rules its programs make is not known here; what is open without a knock is.
         findings.extend(open::reachable(&world));
@@ -53,28 +61,49 @@ pub(super) struct Step<'a> {
 impl<'a> World<'a> {
     /// The families that packets can come in. A host that has no address yet is asked about as if it had IPv4.
     pub(super) fn families(&self) -> Vec<Family> {
-        let here: Vec<Family> = Family::BOTH.into_iter().filter(|family| self.facts.has(*family)).collect();
-        if here.is_empty() { vec![Family::V4] } else { here }
+        let here: Vec<Family> = Family::BOTH
+            .into_iter()
+            .filter(|family| self.facts.has(*family))
+            .collect();
+        if here.is_empty() {
+            vec![Family::V4]
+        } else {
+            here
+        }
     }
 
     /// Whether Postern's rules of this family stand, whatever is in them.
     pub(super) fn stands(&self, family: Family) -> bool {
-        self.facts.rules.chains.iter().any(|chain| self.is_ours(chain) && chain.table.sees(family))
+        self.facts
+            .rules
+            .chains
+            .iter()
+            .any(|chain| self.is_ours(chain) && chain.table.sees(family))
     }
 
     /// A chain that the driver in use owns.
     fn is_ours(&self, chain: &Chain) -> bool {
-        if self.is_iptables { is_plain_filter(chain) && CHAINS.contains(&chain.name.as_str()) } else { is_native(chain) }
+        if self.is_iptables {
+            is_plain_filter(chain) && CHAINS.contains(&chain.name.as_str())
+        } else {
+            is_native(chain)
+        }
     }
 
     /// The base chain that the driver in use works in: it sees to it, when it starts, that its own rules come first there.
     pub(super) fn is_home(&self, chain: &Chain) -> bool {
-        if self.is_iptables { is_plain_filter(chain) } else { is_native(chain) }
+        if self.is_iptables {
+            is_plain_filter(chain)
+        } else {
+            is_native(chain)
+        }
     }
 
     /// Where in a chain the first jump to Postern's rules stands.
     pub(super) fn jump(chain: &Chain) -> Option<usize> {
-        chain.rules.iter().position(|rule| matches!(&rule.verdict, Verdict::Jump(to) if CHAINS.contains(&to.as_str())))
+        chain.rules.iter().position(
+            |rule| matches!(&rule.verdict, Verdict::Jump(to) if CHAINS.contains(&to.as_str())),
+        )
     }
 
     /// Chains that stand for what Postern does of them: with iptables they accept what holds a grant; left over from another driver they do not count.
@@ -89,9 +118,18 @@ impl<'a> World<'a> {
 
     /// The base chains that filter a packet on its way to this hook.
     pub(super) fn way(&self, family: Family, hook: Hook) -> Vec<Step<'a>> {
-        let steps = self.facts.rules.chains.iter().filter(move |chain| chain.table.sees(family));
+        let steps = self
+            .facts
+            .rules
+            .chains
+            .iter()
+            .filter(move |chain| chain.table.sees(family));
         let steps = steps.filter_map(|chain| chain.base.map(|base| Step { chain, base }));
-        steps.filter(|step| !step.base.is_nat && (step.base.hook == hook || step.base.hook == Hook::Prerouting)).collect()
+        steps
+            .filter(|step| {
+                !step.base.is_nat && (step.base.hook == hook || step.base.hook == Hook::Prerouting)
+            })
+            .collect()
     }
 
     pub(super) fn fate(&self, step: Step<'_>, packet: &Packet<'_>) -> Fate {
@@ -99,38 +137,83 @@ impl<'a> World<'a> {
     }
 
     /// A stranger's first packet to this host.
-    pub(super) fn packet<'p>(&'p self, family: Family, service: Ports, interface: &'p str) -> Packet<'p> {
-        Packet { family, service, original: None, is_established: false, interface, to: &self.facts.addresses, known: &[] }
+    pub(super) fn packet<'p>(
+        &'p self,
+        family: Family,
+        service: Ports,
+        interface: &'p str,
+    ) -> Packet<'p> {
+        Packet {
+            family,
+            service,
+            original: None,
+            is_established: false,
+            interface,
+            to: &self.facts.addresses,
+            known: &[],
+        }
     }
 
     fn services_of(&self, choose: impl Fn(&Policy) -> bool) -> Vec<Ports> {
-        let wanted = self.settings.policies.iter().filter(|policy| choose(policy));
-        joined(wanted.filter_map(|policy| ports_of(&policy.services, &self.settings.named)).flatten().collect())
+        let wanted = self
+            .settings
+            .policies
+            .iter()
+            .filter(|policy| choose(policy));
+        joined(
+            wanted
+                .filter_map(|policy| ports_of(&policy.services, &self.settings.named))
+                .flatten()
+                .collect(),
+        )
     }
 
     /// Services of this host itself: those of users who reach only it, and those that some socket here serves.
     pub(super) fn own_services(&self) -> Vec<Ports> {
         let own = self.services_of(|policy| policy.targets.is_empty());
-        let others = self.services_of(|policy| !policy.targets.is_empty()).into_iter().filter(|service| self.listens(*service).is_some());
+        let others = self
+            .services_of(|policy| !policy.targets.is_empty())
+            .into_iter()
+            .filter(|service| self.listens(*service).is_some());
         joined(own.into_iter().chain(others).collect())
     }
 
     /// Services of hosts behind this one, with these hosts.
     pub(super) fn forwarded(&self) -> (Vec<Ports>, Vec<IpNet>) {
         let services = self.services_of(|policy| !policy.targets.is_empty());
-        (services, self.settings.policies.iter().flat_map(|policy| policy.targets.clone()).collect())
+        (
+            services,
+            self.settings
+                .policies
+                .iter()
+                .flat_map(|policy| policy.targets.clone())
+                .collect(),
+        )
     }
 
     /// A socket that serves the outside on one of these ports.
     pub(super) fn listens(&self, service: Ports) -> Option<std::net::SocketAddr> {
-        let (first, last) = service.range().filter(|_| service.protocol_name() == "tcp")?;
-        let outside = self.facts.listeners.iter().filter(|socket| !socket.ip().is_loopback());
-        outside.copied().find(|socket| (first..=last).contains(&socket.port()))
+        let (first, last) = service
+            .range()
+            .filter(|_| service.protocol_name() == "tcp")?;
+        let outside = self
+            .facts
+            .listeners
+            .iter()
+            .filter(|socket| !socket.ip().is_loopback());
+        outside
+            .copied()
+            .find(|socket| (first..=last).contains(&socket.port()))
     }
 
     /// Rules of a driver that is not in use go on dropping, and nobody opens them.
     fn left_over(&self) -> Vec<Finding> {
-        let chains = self.facts.rules.chains.iter().filter(|chain| Self::is_postern(chain) && !self.is_ours(chain));
+        let chains = self
+            .facts
+            .rules
+            .chains
+            .iter()
+            .filter(|chain| Self::is_postern(chain) && !self.is_ours(chain));
         let mut tables: Vec<String> = chains.map(|chain| chain.table.to_string()).collect();
         tables.dedup();
         let found = tables.into_iter().map(|table| {
@@ -144,7 +227,8 @@ impl<'a> World<'a> {
     }
 
     fn not_installed(&self) -> Option<Finding> {
-        let is_waiting = !self.settings.protection().services.is_empty() && !Family::BOTH.into_iter().any(|family| self.stands(family));
+        let is_waiting = !self.settings.protection().services.is_empty()
+            && !Family::BOTH.into_iter().any(|family| self.stands(family));
         is_waiting.then(|| {
             let closed = list(&self.settings.protection().services);
             Finding::note(
@@ -161,10 +245,14 @@ fn is_native(chain: &Chain) -> bool {
 
 /// Table filter of the variant that `iptables` and `ip6tables` are.
 fn is_plain_filter(chain: &Chain) -> bool {
-    ["iptables", "ip6tables"].contains(&chain.table.program.as_str()) && chain.table.name == "filter"
+    ["iptables", "ip6tables"].contains(&chain.table.program.as_str())
+        && chain.table.name == "filter"
 }
 
 /// Whether a service exists in a family: ICMP has one for each.
 pub(super) fn exists_in(service: Ports, family: Family) -> bool {
-    !matches!((service.protocol_name(), family), ("icmp", Family::V6) | ("icmpv6", Family::V4))
+    !matches!(
+        (service.protocol_name(), family),
+        ("icmp", Family::V6) | ("icmpv6", Family::V4)
+    )
 }

@@ -14,12 +14,22 @@ use super::rules::{Base, Chain, Condition, Hook, Rule, Table, To, Verdict};
 /// # Errors
 /// Where it is not such a listing.
 pub(super) fn read(output: &str) -> Result<Vec<Chain>, String> {
-    let listing: Value = serde_json::from_str(output).map_err(|error| format!("it is not JSON: {error}"))?;
-    let objects = listing.get("nftables").and_then(Value::as_array).ok_or("it has no list \"nftables\"")?;
-    let mut chains: Vec<Chain> = objects.iter().filter_map(|object| chain(object.get("chain")?)).collect();
+    let listing: Value =
+        serde_json::from_str(output).map_err(|error| format!("it is not JSON: {error}"))?;
+    let objects = listing
+        .get("nftables")
+        .and_then(Value::as_array)
+        .ok_or("it has no list \"nftables\"")?;
+    let mut chains: Vec<Chain> = objects
+        .iter()
+        .filter_map(|object| chain(object.get("chain")?))
+        .collect();
     let named: Named = objects.iter().filter_map(set).collect();
-    let places: BTreeMap<(Table, String), usize> =
-        chains.iter().enumerate().map(|(place, chain)| ((chain.table.clone(), chain.name.clone()), place)).collect();
+    let places: BTreeMap<(Table, String), usize> = chains
+        .iter()
+        .enumerate()
+        .map(|(place, chain)| ((chain.table.clone(), chain.name.clone()), place))
+        .collect();
     for object in objects {
         if let Some(rule) = object.get("rule") {
             add(&mut chains, &places, rule, &named);
@@ -40,7 +50,11 @@ fn table(object: &Value) -> Option<Table> {
         "inet" => "inet",
         _ => return None,
     };
-    Some(Table { program: "nft".to_owned(), family, name: text(object, "table").to_owned() })
+    Some(Table {
+        program: "nft".to_owned(),
+        family,
+        name: text(object, "table").to_owned(),
+    })
 }
 
 fn chain(object: &Value) -> Option<Chain> {
@@ -50,28 +64,66 @@ fn chain(object: &Value) -> Option<Chain> {
         "forward" => Some(Hook::Forward),
         _ => None,
     };
-    let base = hook.map(|hook| Base { hook, is_nat: text(object, "type") == "nat", drops: text(object, "policy") == "drop" });
-    Some(Chain { table: table(object)?, name: text(object, "name").to_owned(), base, rules: Vec::new() })
+    let base = hook.map(|hook| Base {
+        hook,
+        is_nat: text(object, "type") == "nat",
+        drops: text(object, "policy") == "drop",
+    });
+    Some(Chain {
+        table: table(object)?,
+        name: text(object, "name").to_owned(),
+        base,
+        rules: Vec::new(),
+    })
 }
 
 /// A named set's or map's elements; one that packets fill has none here.
 fn set(object: &Value) -> Option<((Table, String), Vec<Value>)> {
     let set = object.get("set").or_else(|| object.get("map"))?;
-    let elements = set.get("elem").and_then(Value::as_array).cloned().unwrap_or_default();
+    let elements = set
+        .get("elem")
+        .and_then(Value::as_array)
+        .cloned()
+        .unwrap_or_default();
     Some(((table(set)?, text(set, "name").to_owned()), elements))
 }
 
-fn add(chains: &mut [Chain], places: &BTreeMap<(Table, String), usize>, object: &Value, named: &Named) {
-    let (Some(table), name) = (table(object), text(object, "chain")) else { return };
-    let Some(chain) = places.get(&(table.clone(), name.to_owned())).and_then(|place| chains.get_mut(*place)) else { return };
-    let handle = object.get("handle").and_then(Value::as_u64).unwrap_or_default();
+fn add(
+    chains: &mut [Chain],
+    places: &BTreeMap<(Table, String), usize>,
+    object: &Value,
+    named: &Named,
+) {
+    let (Some(table), name) = (table(object), text(object, "chain")) else {
+        return;
+    };
+    let Some(chain) = places
+        .get(&(table.clone(), name.to_owned()))
+        .and_then(|place| chains.get_mut(*place))
+    else {
+        return;
+    };
+    let handle = object
+        .get("handle")
+        .and_then(Value::as_u64)
+        .unwrap_or_default();
     let name = format!("the rule with handle {handle} of chain {name}");
-    let expressions = object.get("expr").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
-    chain.rules.extend(rules(expressions, &table, named).into_iter().map(|(conditions, verdict)| Rule {
-        conditions,
-        verdict,
-        name: name.clone(),
-    }));
+    let expressions = object
+        .get("expr")
+        .and_then(Value::as_array)
+        .map(Vec::as_slice)
+        .unwrap_or_default();
+    chain
+        .rules
+        .extend(
+            rules(expressions, &table, named)
+                .into_iter()
+                .map(|(conditions, verdict)| Rule {
+                    conditions,
+                    verdict,
+                    name: name.clone(),
+                }),
+        );
 }
 
 /// One rule; several where a map holds the verdicts.
@@ -79,7 +131,12 @@ fn rules(expressions: &[Value], table: &Table, named: &Named) -> Vec<(Vec<Condit
     let mut conditions = Vec::new();
     let mut rules = Vec::new();
     for expression in expressions {
-        let Some((kind, body)) = expression.as_object().and_then(|object| object.iter().next()) else { continue };
+        let Some((kind, body)) = expression
+            .as_object()
+            .and_then(|object| object.iter().next())
+        else {
+            continue;
+        };
         match kind.as_str() {
             "match" => conditions.extend(expr::conditions(body, table, named)),
             "vmap" => {
@@ -94,11 +151,20 @@ fn rules(expressions: &[Value], table: &Table, named: &Named) -> Vec<(Vec<Condit
             "limit" | "ct count" => conditions.push(expr::limited(body)),
             // A set that packets fill may limit each of them.
             "set" | "meter" => {
-                let limits = body.get("stmt").map(|stmt| stmt.as_array().cloned().unwrap_or_else(|| vec![stmt.clone()]));
-                let limits = limits.into_iter().flatten().filter_map(|stmt| stmt.get("limit").or_else(|| stmt.get("ct count")).cloned());
+                let limits = body.get("stmt").map(|stmt| {
+                    stmt.as_array()
+                        .cloned()
+                        .unwrap_or_else(|| vec![stmt.clone()])
+                });
+                let limits = limits
+                    .into_iter()
+                    .flatten()
+                    .filter_map(|stmt| stmt.get("limit").or_else(|| stmt.get("ct count")).cloned());
                 conditions.extend(limits.map(|limit| expr::limited(&limit)));
             }
-            "xt" if text(body, "type") != "target" && text(body, "name") != "comment" => conditions.push(expr::unknown()),
+            "xt" if text(body, "type") != "target" && text(body, "name") != "comment" => {
+                conditions.push(expr::unknown())
+            }
             _ => {
                 if let Some(verdict) = verdict(kind, body) {
                     rules.push((conditions, verdict));
@@ -121,7 +187,10 @@ fn pairs(data: Option<&Value>, table: &Table, named: &Named) -> Vec<(Value, Verd
         let (key, value) = (element.get(0)?, element.get(1)?);
         let (kind, body) = value.as_object()?.iter().next()?;
         // An element may carry a comment or a counter beside its value.
-        let key = key.get("elem").and_then(|elem| elem.get("val")).unwrap_or(key);
+        let key = key
+            .get("elem")
+            .and_then(|elem| elem.get("val"))
+            .unwrap_or(key);
         Some((key.clone(), verdict(kind, body)?))
     };
     elements.iter().filter_map(pair).collect()
@@ -142,12 +211,28 @@ fn verdict(kind: &str, body: &Value) -> Option<Verdict> {
 }
 
 fn to(body: &Value) -> To {
-    let port = body.get("port").and_then(Value::as_u64).and_then(|port| u16::try_from(port).ok());
-    To { address: text(body, "addr").parse().ok(), port }
+    let port = body
+        .get("port")
+        .and_then(Value::as_u64)
+        .and_then(|port| u16::try_from(port).ok());
+    To {
+        address: text(body, "addr").parse().ok(),
+        port,
+    }
 }
 
 /// The tables that a listing shows, without those that a save program showed whole.
-pub(super) fn without(chains: Vec<Chain>, shown: &BTreeMap<&'static str, Vec<String>>) -> Vec<Chain> {
-    let is_shown = |chain: &Chain| shown.get(chain.table.family).is_some_and(|names| names.contains(&chain.table.name));
-    chains.into_iter().filter(|chain| !is_shown(chain)).collect()
+pub(super) fn without(
+    chains: Vec<Chain>,
+    shown: &BTreeMap<&'static str, Vec<String>>,
+) -> Vec<Chain> {
+    let is_shown = |chain: &Chain| {
+        shown
+            .get(chain.table.family)
+            .is_some_and(|names| names.contains(&chain.table.name))
+    };
+    chains
+        .into_iter()
+        .filter(|chain| !is_shown(chain))
+        .collect()
 }

@@ -34,13 +34,25 @@ pub(super) fn reachable(world: &World<'_>) -> Vec<Finding> {
             // All of it is about to be closed.
             continue;
         }
-        for service in world.own_services().into_iter().filter(|service| exists_in(*service, family)) {
+        for service in world
+            .own_services()
+            .into_iter()
+            .filter(|service| exists_in(*service, family))
+        {
             for interface in &world.facts.interfaces {
                 match way(world, family, service, interface) {
                     Way::Closed => {}
-                    Way::Open(why) => match open.iter_mut().find(|known| known.service == service && known.family == family) {
+                    Way::Open(why) => match open
+                        .iter_mut()
+                        .find(|known| known.service == service && known.family == family)
+                    {
                         Some(known) => known.interfaces.push(interface.clone()),
-                        None => open.push(Open { service, family, why, interfaces: vec![interface.clone()] }),
+                        None => open.push(Open {
+                            service,
+                            family,
+                            why,
+                            interfaces: vec![interface.clone()],
+                        }),
                     },
                     Way::Unclear(why) => {
                         let what = format!(
@@ -64,7 +76,9 @@ fn way(world: &World<'_>, family: Family, service: Ports, interface: &str) -> Wa
     for step in world.way(family, Hook::Input) {
         match world.fate(step, &packet) {
             Fate::Dropped(_) => return Way::Closed,
-            Fate::Depends(why) => unclear = unclear.or(Some(format!("{why} in {}", step.chain.table))),
+            Fate::Depends(why) => {
+                unclear = unclear.or(Some(format!("{why} in {}", step.chain.table)))
+            }
             Fate::Accepted(why) => open = format!("{why} in {}", step.chain.table),
         }
     }
@@ -74,8 +88,13 @@ fn way(world: &World<'_>, family: Family, service: Ports, interface: &str) -> Wa
 fn told(world: &World<'_>, open: &[Open]) -> Vec<Finding> {
     let of = |family: Family| open.iter().filter(move |one| one.family == family);
     let (v4, v6): (Vec<&Open>, Vec<&Open>) = (of(Family::V4).collect(), of(Family::V6).collect());
-    let only_v6: Vec<&Open> =
-        v6.iter().copied().filter(|one| world.facts.has(Family::V4) && !v4.iter().any(|other| other.service == one.service)).collect();
+    let only_v6: Vec<&Open> = v6
+        .iter()
+        .copied()
+        .filter(|one| {
+            world.facts.has(Family::V4) && !v4.iter().any(|other| other.service == one.service)
+        })
+        .collect();
     let mut findings = Vec::new();
     if !v4.is_empty() {
         findings.push(finding(world, "reachable", Family::V4, &v4));
@@ -93,9 +112,18 @@ fn finding(world: &World<'_>, id: &'static str, family: Family, open: &[&Open]) 
     let services: Vec<Ports> = open.iter().map(|one| one.service).collect();
     let first = open.first();
     let why = first.map_or("no rule", |one| one.why.as_str());
-    let by = first.filter(|one| one.interfaces.len() < world.facts.interfaces.len()).map(|one| format!(" by {}", list(&one.interfaces)));
-    let only = if id == "ipv6-open" { ", though not over IPv4" } else { "" };
-    let socket = services.iter().find_map(|service| world.listens(*service)).map(|socket| format!(" (a socket listens on {socket})"));
+    let by = first
+        .filter(|one| one.interfaces.len() < world.facts.interfaces.len())
+        .map(|one| format!(" by {}", list(&one.interfaces)));
+    let only = if id == "ipv6-open" {
+        ", though not over IPv4"
+    } else {
+        ""
+    };
+    let socket = services
+        .iter()
+        .find_map(|service| world.listens(*service))
+        .map(|socket| format!(" (a socket listens on {socket})"));
     let head = format!(
         "{} can be reached without a knock over {family}{}{only}{}",
         list(&services),
@@ -103,7 +131,11 @@ fn finding(world: &World<'_>, id: &'static str, family: Family, open: &[&Open]) 
         socket.unwrap_or_default()
     );
     if !world.settings.firewall.protect {
-        let ends = if why == "no rule" { "no rule of the host's closes it".to_owned() } else { format!("{why} lets it in") };
+        let ends = if why == "no rule" {
+            "no rule of the host's closes it".to_owned()
+        } else {
+            format!("{why} lets it in")
+        };
         let what = format!(
             "{head}: firewall.protect is \"none\" and {ends}; set protect = \"services\" in [firewall], or close it by a rule of the host's own"
         );
@@ -119,25 +151,40 @@ fn finding(world: &World<'_>, id: &'static str, family: Family, open: &[&Open]) 
 }
 
 /// Postern's rules stand, and yet it is open.
-fn misplaced(world: &World<'_>, id: &'static str, family: Family, head: &str, why: &str) -> Finding {
-    let home =
-        world.way(family, Hook::Input).into_iter().find(|step: &Step<'_>| step.base.hook == Hook::Input && world.is_home(step.chain));
+fn misplaced(
+    world: &World<'_>,
+    id: &'static str,
+    family: Family,
+    head: &str,
+    why: &str,
+) -> Finding {
+    let home = world
+        .way(family, Hook::Input)
+        .into_iter()
+        .find(|step: &Step<'_>| step.base.hook == Hook::Input && world.is_home(step.chain));
     let home = home.filter(|_| world.is_iptables && world.stands(family));
     let Some(home) = home else {
         return Finding::warning(
             id,
-            format!("{head}: Postern's rules do not close it yet; start posternd again, so that they fit the config"),
+            format!(
+                "{head}: Postern's rules do not close it yet; start posternd again, so that they fit the config"
+            ),
         );
     };
     let program = &home.chain.table.program;
     let jump = vec![format!("{program} -I INPUT 1 -j POSTERN")];
     match World::jump(home.chain) {
-        None => {
-            Finding::warning(id, format!("{head}: chain POSTERN stands, but nothing jumps to it from INPUT ({program})")).cured_by(jump)
-        }
-        Some(0) => {
-            Finding::warning(id, format!("{head}: Postern's rules do not close it yet; start posternd again, so that they fit the config"))
-        }
+        None => Finding::warning(
+            id,
+            format!("{head}: chain POSTERN stands, but nothing jumps to it from INPUT ({program})"),
+        )
+        .cured_by(jump),
+        Some(0) => Finding::warning(
+            id,
+            format!(
+                "{head}: Postern's rules do not close it yet; start posternd again, so that they fit the config"
+            ),
+        ),
         Some(_) => {
             let what = format!(
                 "{head}: the jump to POSTERN is not the first rule of INPUT, and {why} comes before it; put the jump first, or start posternd again, which does it"

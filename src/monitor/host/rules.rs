@@ -19,7 +19,10 @@ impl Family {
     pub(super) const BOTH: [Self; 2] = [Self::V4, Self::V6];
 
     pub(super) fn is_of(self, network: &IpNet) -> bool {
-        matches!((self, network), (Self::V4, IpNet::V4(_)) | (Self::V6, IpNet::V6(_)))
+        matches!(
+            (self, network),
+            (Self::V4, IpNet::V4(_)) | (Self::V6, IpNet::V6(_))
+        )
     }
 }
 
@@ -66,7 +69,11 @@ impl Table {
 /// As an administrator would look for it.
 impl fmt::Display for Table {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.is_nft() { write!(f, "nft table {} {}", self.family, self.name) } else { write!(f, "{} table {}", self.program, self.name) }
+        if self.is_nft() {
+            write!(f, "nft table {} {}", self.family, self.name)
+        } else {
+            write!(f, "{} table {}", self.program, self.name)
+        }
     }
 }
 
@@ -129,7 +136,10 @@ pub(super) struct Condition {
 
 impl Condition {
     pub(super) fn is(test: Test) -> Self {
-        Self { test, is_negated: false }
+        Self {
+            test,
+            is_negated: false,
+        }
     }
 }
 
@@ -169,7 +179,9 @@ pub(super) struct Ruleset {
 
 impl Ruleset {
     pub(super) fn find(&self, table: &Table, name: &str) -> Option<usize> {
-        self.chains.iter().position(|chain| chain.name == name && chain.table == *table)
+        self.chains
+            .iter()
+            .position(|chain| chain.name == name && chain.table == *table)
     }
 }
 

@@ -50,11 +50,20 @@ struct Ways {
 
 /// Walks a base chain.
 pub(super) fn fate(ruleset: &Ruleset, chain: &Chain, base: Base, packet: &Packet<'_>) -> Fate {
-    let ways = Walk { ruleset, packet, known: HashMap::new() }.through(chain, 0);
+    let ways = Walk {
+        ruleset,
+        packet,
+        known: HashMap::new(),
+    }
+    .through(chain, 0);
     let policy = format!("the policy of chain {}", chain.name);
-    let accept =
-        ways.accept.or_else(|| ways.redirect.map(|(rule, _)| rule)).or_else(|| (ways.falls && !base.drops).then(|| policy.clone()));
-    let drop = ways.drop.or_else(|| (ways.falls && base.drops).then_some(policy));
+    let accept = ways
+        .accept
+        .or_else(|| ways.redirect.map(|(rule, _)| rule))
+        .or_else(|| (ways.falls && !base.drops).then(|| policy.clone()));
+    let drop = ways
+        .drop
+        .or_else(|| (ways.falls && base.drops).then_some(policy));
     match (accept, drop) {
         (Some(_), Some(drop)) => Fate::Depends(drop),
         (None, Some(drop)) => Fate::Dropped(drop),
@@ -64,8 +73,18 @@ pub(super) fn fate(ruleset: &Ruleset, chain: &Chain, base: Base, packet: &Packet
 }
 
 /// The rule of a nat chain that sends the packet elsewhere, and where to.
-pub(super) fn redirect(ruleset: &Ruleset, chain: &Chain, packet: &Packet<'_>) -> Option<(String, To)> {
-    Walk { ruleset, packet, known: HashMap::new() }.through(chain, 0).redirect
+pub(super) fn redirect(
+    ruleset: &Ruleset,
+    chain: &Chain,
+    packet: &Packet<'_>,
+) -> Option<(String, To)> {
+    Walk {
+        ruleset,
+        packet,
+        known: HashMap::new(),
+    }
+    .through(chain, 0)
+    .redirect
 }
 
 struct Walk<'a> {
@@ -79,13 +98,17 @@ impl Walk<'_> {
     fn through(&mut self, chain: &Chain, depth: usize) -> Ways {
         let mut ways = Ways::default();
         for rule in &chain.rules {
-            let Some(is_sure) = matches(rule, self.packet) else { continue };
+            let Some(is_sure) = matches(rule, self.packet) else {
+                continue;
+            };
             let name = || rule.name.clone();
             match &rule.verdict {
                 Verdict::Pass => continue,
                 Verdict::Accept => ways.accept = ways.accept.or_else(|| Some(name())),
                 Verdict::Drop => ways.drop = ways.drop.or_else(|| Some(name())),
-                Verdict::Redirect(to) => ways.redirect = ways.redirect.or_else(|| Some((name(), *to))),
+                Verdict::Redirect(to) => {
+                    ways.redirect = ways.redirect.or_else(|| Some((name(), *to)))
+                }
                 Verdict::Queue => {
                     ways.accept = ways.accept.or_else(|| Some(name()));
                     ways.drop = ways.drop.or_else(|| Some(name()));
@@ -112,11 +135,24 @@ impl Walk<'_> {
 
     fn into(&mut self, from: &Chain, to: &str, depth: usize, rule: &Rule) -> Ways {
         if let Some((_, accepts)) = self.packet.known.iter().find(|(name, _)| *name == to) {
-            return Ways { accept: accepts.then(|| rule.name.clone()), falls: !accepts, ..Ways::default() };
+            return Ways {
+                accept: accepts.then(|| rule.name.clone()),
+                falls: !accepts,
+                ..Ways::default()
+            };
         }
-        let index = if depth < DEEPEST { self.ruleset.find(&from.table, to) } else { None };
-        let Some((index, chain)) = index.and_then(|index| Some((index, self.ruleset.chains.get(index)?))) else {
-            return Ways { falls: true, ..Ways::default() };
+        let index = if depth < DEEPEST {
+            self.ruleset.find(&from.table, to)
+        } else {
+            None
+        };
+        let Some((index, chain)) =
+            index.and_then(|index| Some((index, self.ruleset.chains.get(index)?)))
+        else {
+            return Ways {
+                falls: true,
+                ..Ways::default()
+            };
         };
         if let Some(known) = self.known.get(&index) {
             return known.clone();
@@ -129,7 +165,11 @@ impl Walk<'_> {
 
 /// `None` where a rule does not apply, else whether that is sure.
 fn matches(rule: &Rule, packet: &Packet<'_>) -> Option<bool> {
-    let answers: Vec<Option<bool>> = rule.conditions.iter().map(|condition| holds(condition, packet)).collect();
+    let answers: Vec<Option<bool>> = rule
+        .conditions
+        .iter()
+        .map(|condition| holds(condition, packet))
+        .collect();
     (!answers.contains(&Some(false))).then(|| !answers.contains(&None))
 }
 
@@ -148,7 +188,11 @@ fn test(test: &Test, packet: &Packet<'_>) -> Option<bool> {
         Test::Port(ranges) => ports(ranges, packet.service),
         Test::OriginalPort(ranges) => ports(ranges, packet.original.unwrap_or(packet.service)),
         Test::State(states) => {
-            let own = if packet.is_established { "established" } else { "new" };
+            let own = if packet.is_established {
+                "established"
+            } else {
+                "new"
+            };
             Some(states.iter().any(|state| state == own))
         }
         Test::Interface(names) => Some(names.iter().any(|name| is_named(name, packet.interface))),
@@ -163,11 +207,23 @@ fn test(test: &Test, packet: &Packet<'_>) -> Option<bool> {
 
 /// Of a range of ports that a rule names in part, it is unknown.
 fn ports(ranges: &[(u16, u16)], service: Ports) -> Option<bool> {
-    let Some((first, last)) = service.range() else { return Some(false) };
-    if ranges.iter().any(|(from, to)| *from <= first && last <= *to) {
+    let Some((first, last)) = service.range() else {
+        return Some(false);
+    };
+    if ranges
+        .iter()
+        .any(|(from, to)| *from <= first && last <= *to)
+    {
         return Some(true);
     }
-    if ranges.iter().any(|(from, to)| *from <= last && first <= *to) { None } else { Some(false) }
+    if ranges
+        .iter()
+        .any(|(from, to)| *from <= last && first <= *to)
+    {
+        None
+    } else {
+        Some(false)
+    }
 }
 
 fn is_named(pattern: &str, name: &str) -> bool {
@@ -178,10 +234,22 @@ fn is_named(pattern: &str, name: &str) -> bool {
 }
 
 fn destination(networks: &[IpNet], packet: &Packet<'_>) -> Option<bool> {
-    let own: Vec<&IpNet> = packet.to.iter().filter(|own| packet.family.is_of(own)).collect();
-    let covered = own.iter().filter(|own| networks.iter().any(|network| network.contains(**own))).count();
+    let own: Vec<&IpNet> = packet
+        .to
+        .iter()
+        .filter(|own| packet.family.is_of(own))
+        .collect();
+    let covered = own
+        .iter()
+        .filter(|own| networks.iter().any(|network| network.contains(**own)))
+        .count();
     match covered {
-        0 if own.iter().any(|own| networks.iter().any(|network| own.contains(network))) => None,
+        0 if own
+            .iter()
+            .any(|own| networks.iter().any(|network| own.contains(network))) =>
+        {
+            None
+        }
         0 => Some(false),
         all if all == own.len() => Some(true),
         _ => None,

@@ -33,7 +33,8 @@ impl Scene {
         settings.policies[0].max_prefix.v4 = 0;
         let clock = clock::Steady::new();
         let desk = Desk::open(&settings, Box::new(firewall.clone()), None, clock.now()).unwrap();
-        let [(stop, stopper), (reload, reloader)] = [UnixStream::pair().unwrap(), UnixStream::pair().unwrap()];
+        let [(stop, stopper), (reload, reloader)] =
+            [UnixStream::pair().unwrap(), UnixStream::pair().unwrap()];
         stop.set_nonblocking(true).unwrap();
         reload.set_nonblocking(true).unwrap();
         let (ours, theirs) = link::pair().unwrap();
@@ -49,7 +50,10 @@ impl Scene {
             listener: None,
             told_of_sieve: None,
             control: UnixStream::pair().unwrap().0.into(),
-            run_as: RunAs { ids: None, note: None },
+            run_as: RunAs {
+                ids: None,
+                note: None,
+            },
             clock,
             signals: Signals { stop, reload },
             bulletin: Bulletin::new(clock),
@@ -61,7 +65,15 @@ impl Scene {
             looked: clock::instant(),
             look_pause: LOOK_PAUSE,
         };
-        (Self { monitor, firewall, buffer: vec![0; MESSAGE_MAX], _signals: [stopper, reloader] }, theirs)
+        (
+            Self {
+                monitor,
+                firewall,
+                buffer: vec![0; MESSAGE_MAX],
+                _signals: [stopper, reloader],
+            },
+            theirs,
+        )
     }
 
     fn turn(&mut self) {
@@ -94,7 +106,10 @@ fn give(link: &Link, order: &Order) {
 
 /// What it was told, but for the question that comes every few seconds.
 fn reports(link: &Link) -> Vec<Report> {
-    told(link).into_iter().filter(|report| *report != Report::Measure).collect()
+    told(link)
+        .into_iter()
+        .filter(|report| *report != Report::Measure)
+        .collect()
 }
 
 fn told(link: &Link) -> Vec<Report> {
@@ -108,19 +123,42 @@ fn told(link: &Link) -> Vec<Report> {
 
 fn figures() -> Order {
     let counters = crate::reason::Counters::default();
-    Order::Measured(Box::new(Figures { started: Timestamp::default(), users: 1, marks: 2, hints: 3, counters, captures: Vec::new() }))
+    Order::Measured(Box::new(Figures {
+        started: Timestamp::default(),
+        users: 1,
+        marks: 2,
+        hints: 3,
+        counters,
+        captures: Vec::new(),
+    }))
 }
 
 fn door(ticket: u64, host: u32) -> Order {
     let address = std::net::Ipv4Addr::from(0x0a00_0000 + host);
-    Order::Open { ticket, terms: terms("alice", &format!("{address}/32"), &["tcp/22"], 60) }
+    Order::Open {
+        ticket,
+        terms: terms("alice", &format!("{address}/32"), &["tcp/22"], 60),
+    }
 }
 
 #[test]
 fn bytes_that_are_no_order_end_the_engine_and_open_nothing_and_the_monitor_goes_on() {
-    let long = [b"[".repeat(MESSAGE_MAX), vec![0; MESSAGE_MAX + 1], vec![b'x'; 100_000]];
+    let long = [
+        b"[".repeat(MESSAGE_MAX),
+        vec![0; MESSAGE_MAX + 1],
+        vec![b'x'; 100_000],
+    ];
     let open = order::encode(&door(1, 1)).unwrap();
-    let short = [&b"\0"[..], b"null", b"{}", b"[]", b"\"exec\"", &open[..open.len() - 1], b"{\"open\":{\"ticket\":1}}", b"\xff\xfe"];
+    let short = [
+        &b"\0"[..],
+        b"null",
+        b"{}",
+        b"[]",
+        b"\"exec\"",
+        &open[..open.len() - 1],
+        b"{\"open\":{\"ticket\":1}}",
+        b"\xff\xfe",
+    ];
     for bytes in short.into_iter().map(<[u8]>::to_vec).chain(long) {
         let (mut scene, engine) = Scene::new();
         give(&engine, &door(7, 7));
@@ -128,7 +166,11 @@ fn bytes_that_are_no_order_end_the_engine_and_open_nothing_and_the_monitor_goes_
         // What comes after it is not carried out any more.
         let _ = engine.send(&order::encode(&door(8, 8)).unwrap());
         scene.turn();
-        assert!(scene.monitor.engine.is_none(), "{:?} was taken for an order", bytes.get(..20));
+        assert!(
+            scene.monitor.engine.is_none(),
+            "{:?} was taken for an order",
+            bytes.get(..20)
+        );
         scene.turn();
         assert_eq!(scene.open(), 1, "{:?}", bytes.get(..20));
     }
@@ -152,7 +194,12 @@ fn orders_that_the_policy_does_not_allow_are_refused_each_and_open_nothing() {
     scene.turn();
     let reports = reports(&engine);
     assert_eq!(reports.len(), 7, "{reports:?}");
-    assert!(reports.iter().all(|report| matches!(report, Report::Refused { .. })), "{reports:?}");
+    assert!(
+        reports
+            .iter()
+            .all(|report| matches!(report, Report::Refused { .. })),
+        "{reports:?}"
+    );
     assert!(scene.monitor.engine.is_some());
     assert_eq!(scene.open(), 0);
 }
@@ -188,14 +235,20 @@ fn a_list_of_thousands_of_grants_reaches_an_engine_that_reads_it_slowly() {
     let (mut scene, engine) = Scene::new();
     for n in 0..8000 {
         let order = door(0, n);
-        scene.monitor.desk.serve(scene.monitor.clock.now(), vec![order]);
+        scene
+            .monitor
+            .desk
+            .serve(scene.monitor.clock.now(), vec![order]);
     }
     give(&engine, &Order::List { ticket: 9 });
     give(&engine, &door(10, 9000));
     let (mut listed, mut opened, mut turns) = (0, false, 0);
     while !opened {
         scene.turn();
-        assert!(scene.monitor.engine.is_some(), "the engine was ended because the administrator asked for a list");
+        assert!(
+            scene.monitor.engine.is_some(),
+            "the engine was ended because the administrator asked for a list"
+        );
         for report in reports(&engine) {
             match report {
                 Report::Grants { grants, more, .. } => {
@@ -209,26 +262,42 @@ fn a_list_of_thousands_of_grants_reaches_an_engine_that_reads_it_slowly() {
         assert!(turns < 1000);
     }
     assert_eq!(listed, 8000);
-    assert!(turns > 2, "the list did not fill the link, so this proves nothing");
+    assert!(
+        turns > 2,
+        "the list did not fill the link, so this proves nothing"
+    );
 }
 
 #[test]
 fn an_engine_that_does_not_listen_can_not_make_the_monitor_pile_up_reports() {
     let (mut scene, engine) = Scene::new();
     for n in 0..3000 {
-        scene.monitor.desk.serve(scene.monitor.clock.now(), vec![door(0, n)]);
+        scene
+            .monitor
+            .desk
+            .serve(scene.monitor.clock.now(), vec![door(0, n)]);
     }
     let mut given = 0;
     for _ in 0..50 {
-        while given < 400 && engine.try_send(&order::encode(&Order::List { ticket: given }).unwrap()).is_ok() {
+        while given < 400
+            && engine
+                .try_send(&order::encode(&Order::List { ticket: given }).unwrap())
+                .is_ok()
+        {
             given += 1;
         }
         scene.turn();
     }
     // Each list is more than the link holds; only the first few were even taken, and the rest wait in the engine's own queue.
     let left = std::iter::from_fn(|| engine.try_send(b"\"loaded\"").ok()).count();
-    assert!(left < 400, "the monitor keeps reading orders whose reports nobody takes");
-    let answered: usize = reports(&engine).iter().filter(|report| matches!(report, Report::Grants { more: false, .. })).count();
+    assert!(
+        left < 400,
+        "the monitor keeps reading orders whose reports nobody takes"
+    );
+    let answered: usize = reports(&engine)
+        .iter()
+        .filter(|report| matches!(report, Report::Grants { more: false, .. }))
+        .count();
     assert!(answered < 10, "{answered}");
 }
 
@@ -240,7 +309,10 @@ fn orders_that_an_engine_gave_before_it_died_are_carried_out() {
     }
     scene.turn();
     for n in 50..400 {
-        if engine.try_send(&order::encode(&door(n, n as u32)).unwrap()).is_err() {
+        if engine
+            .try_send(&order::encode(&door(n, n as u32)).unwrap())
+            .is_err()
+        {
             scene.turn();
             give(&engine, &door(n, n as u32));
         }
@@ -259,7 +331,10 @@ fn a_reload_of_a_config_that_can_not_be_read_changes_nothing() {
     assert!(scene.monitor.successor.is_none() && !scene.monitor.reload_wanted);
     give(&engine, &door(1, 1));
     scene.turn();
-    assert!(matches!(reports(&engine)[..], [Report::Opened { ticket: 1, .. }]));
+    assert!(matches!(
+        reports(&engine)[..],
+        [Report::Opened { ticket: 1, .. }]
+    ));
 }
 
 #[test]
@@ -270,11 +345,23 @@ fn a_reload_that_the_engine_asks_for_is_answered_with_the_reason_why_the_config_
     give(&engine, &Order::Reload { ticket: 3 });
     scene.turn();
     let mut reports = reports(&engine);
-    assert!(matches!(reports.remove(0), Report::Opened { ticket: 1, .. }));
+    assert!(matches!(
+        reports.remove(0),
+        Report::Opened { ticket: 1, .. }
+    ));
     for (report, ticket) in reports.iter().zip([2, 3]) {
-        let Report::Reloaded { ticket: told, outcome: Reloaded::Refused(why) } = report else { panic!("{report:?}") };
+        let Report::Reloaded {
+            ticket: told,
+            outcome: Reloaded::Refused(why),
+        } = report
+        else {
+            panic!("{report:?}")
+        };
         assert_eq!(*told, ticket);
-        assert!(why.contains("/nonexistent/posternd.toml: does not exist; "), "{why}");
+        assert!(
+            why.contains("/nonexistent/posternd.toml: does not exist; "),
+            "{why}"
+        );
     }
     assert_eq!(reports.len(), 2);
     assert!(scene.monitor.successor.is_none());
@@ -285,10 +372,22 @@ fn an_engine_that_asks_for_reload_after_reload_gets_few_of_them_and_keeps_nobody
     let (mut scene, engine) = Scene::new();
     let mut answered = 0;
     for batch in 0..20 {
-        (0..200).for_each(|n| give(&engine, &Order::Reload { ticket: batch * 200 + n }));
+        (0..200).for_each(|n| {
+            give(
+                &engine,
+                &Order::Reload {
+                    ticket: batch * 200 + n,
+                },
+            )
+        });
         scene.turn();
         let reports = reports(&engine);
-        assert!(reports.iter().all(|report| matches!(report, Report::Reloaded { .. })), "{reports:?}");
+        assert!(
+            reports
+                .iter()
+                .all(|report| matches!(report, Report::Reloaded { .. })),
+            "{reports:?}"
+        );
         answered += reports.len();
     }
     // Of those that wait for the pause to be over there are never more than a few; the rest was told to ask again.
@@ -305,7 +404,14 @@ fn an_engine_that_dies_over_its_reload_leaves_nobody_waiting() {
     scene.monitor.reloads.began(Duration::from_secs(600));
     give(&engine, &Order::Reload { ticket: 1 });
     scene.turn();
-    assert!(scene.monitor.reloads.due_in().is_some_and(|due| !due.is_zero()), "it waits for the pause to be over");
+    assert!(
+        scene
+            .monitor
+            .reloads
+            .due_in()
+            .is_some_and(|due| !due.is_zero()),
+        "it waits for the pause to be over"
+    );
     drop(engine);
     scene.turn_until_the_engine_is_gone();
     assert_eq!(scene.monitor.reloads.due_in(), None);
@@ -318,19 +424,38 @@ fn an_engine_that_does_not_serve_yet_can_ask_for_no_reload() {
     scene.monitor.started = clock::instant();
     give(&engine, &Order::Reload { ticket: 1 });
     scene.turn();
-    assert_eq!(reports(&engine), [Report::Reloaded { ticket: 1, outcome: Reloaded::Busy }]);
+    assert_eq!(
+        reports(&engine),
+        [Report::Reloaded {
+            ticket: 1,
+            outcome: Reloaded::Busy
+        }]
+    );
 }
 
 #[test]
 fn an_engine_that_answers_for_others_reports_nothing_that_was_not_done() {
     let (mut scene, engine) = Scene::new();
-    scene.firewall.with(|state| state.failing = Some("no".to_owned()));
+    scene
+        .firewall
+        .with(|state| state.failing = Some("no".to_owned()));
     give(&engine, &door(1, 1));
     give(&engine, &Order::Ready);
     give(&engine, &Order::Loaded);
     scene.turn();
-    assert!(matches!(reports(&engine)[..], [Report::Refused { ticket: 1, rule: Rule::Firewall, .. }]));
-    assert_eq!(scene.monitor.engine.as_ref().unwrap().stage, Stage::Ready, "it does not go back");
+    assert!(matches!(
+        reports(&engine)[..],
+        [Report::Refused {
+            ticket: 1,
+            rule: Rule::Firewall,
+            ..
+        }]
+    ));
+    assert_eq!(
+        scene.monitor.engine.as_ref().unwrap().stage,
+        Stage::Ready,
+        "it does not go back"
+    );
 }
 
 #[test]
@@ -342,7 +467,17 @@ fn an_engine_that_answers_is_asked_on_and_one_that_does_not_is_ended() {
         give(&engine, &figures());
         scene.turn();
     }
-    assert_eq!(scene.monitor.engine.as_ref().unwrap().figures.as_ref().map(|figures| figures.hints), Some(3));
+    assert_eq!(
+        scene
+            .monitor
+            .engine
+            .as_ref()
+            .unwrap()
+            .figures
+            .as_ref()
+            .map(|figures| figures.hints),
+        Some(3)
+    );
     // It may be slow, but not for ever.
     (0..3).for_each(|_| scene.monitor.engine.as_mut().unwrap().ask());
     scene.turn();
@@ -361,8 +496,12 @@ fn an_engine_that_talks_without_end_is_heard_in_batches_so_that_doors_close_in_t
             given += 1;
         }
         scene.turn();
-        let room = std::iter::from_fn(|| engine.try_send(&order::encode(&words).unwrap()).ok()).count();
-        assert!(room <= ORDERS, "{room} of {given} messages were taken in one turn");
+        let room =
+            std::iter::from_fn(|| engine.try_send(&order::encode(&words).unwrap()).ok()).count();
+        assert!(
+            room <= ORDERS,
+            "{room} of {given} messages were taken in one turn"
+        );
         assert!(scene.monitor.engine.is_some());
     }
 }

@@ -36,16 +36,27 @@ pub(super) fn first_start(dir: &Path, path: &Path) -> Result<(), StoreError> {
 }
 
 /// redb would make it with a mode that lets others read.
-#[expect(clippy::disallowed_methods, reason = "redb opens its file itself; only its mode is set here")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "redb opens its file itself; only its mode is set here"
+)]
 fn make_file(draft: &Path) -> io::Result<()> {
     match std::fs::remove_file(draft) {
         Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
         _ => {}
     }
-    OpenOptions::new().write(true).create_new(true).mode(0o600).open(draft).map(drop)
+    OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(draft)
+        .map(drop)
 }
 
-#[expect(clippy::disallowed_methods, reason = "a folder is opened for fsync alone, nothing of it is read")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a folder is opened for fsync alone, nothing of it is read"
+)]
 fn make_name_durable(dir: &Path) -> io::Result<()> {
     File::open(dir)?.sync_all()
 }

@@ -33,7 +33,10 @@ impl<E: Into<redb::Error>> From<E> for Trouble {
 ///
 /// redb promises errors for damaged files only where it has checked every page, and its debug builds stop at
 /// assertions that a damaged file can reach. A panic here would take the engine down without a word of what to do.
-pub(super) fn guarded<T>(path: &Path, work: impl FnOnce() -> Result<T, Trouble>) -> Result<T, StoreError> {
+pub(super) fn guarded<T>(
+    path: &Path,
+    work: impl FnOnce() -> Result<T, Trouble>,
+) -> Result<T, StoreError> {
     match catch_unwind(AssertUnwindSafe(work)) {
         Ok(Ok(done)) => Ok(done),
         Ok(Err(trouble)) => Err(explain(path, trouble)),
@@ -45,21 +48,38 @@ fn explain(path: &Path, trouble: Trouble) -> StoreError {
     match trouble {
         Trouble::Format(found) => {
             let fault = format_args!("it has format {found} and this posternd knows only {FORMAT}");
-            line(path, fault, format_args!("start the posternd that wrote it, or {MOVE_AWAY}"))
+            line(
+                path,
+                fault,
+                format_args!("start the posternd that wrote it, or {MOVE_AWAY}"),
+            )
         }
         Trouble::Missing(name) => damaged(path, format_args!("it holds no \"{name}\"")),
         Trouble::Redb(error) => match *error {
-            redb::Error::DatabaseAlreadyOpen | redb::Error::LockProtocolMismatch => {
-                line(path, "another process has it open", "stop the other posternd, or give each gate a state_dir of its own")
+            redb::Error::DatabaseAlreadyOpen | redb::Error::LockProtocolMismatch => line(
+                path,
+                "another process has it open",
+                "stop the other posternd, or give each gate a state_dir of its own",
+            ),
+            redb::Error::Io(error)
+                if !matches!(
+                    error.kind(),
+                    ErrorKind::InvalidData | ErrorKind::UnexpectedEof
+                ) =>
+            {
+                denied(path, &error)
             }
-            redb::Error::Io(error) if !matches!(error.kind(), ErrorKind::InvalidData | ErrorKind::UnexpectedEof) => denied(path, &error),
             error => damaged(path, error),
         },
     }
 }
 
 fn damaged(path: &Path, fault: impl fmt::Display) -> StoreError {
-    line(path, format_args!("the replay store is damaged: {fault}"), MOVE_AWAY)
+    line(
+        path,
+        format_args!("the replay store is damaged: {fault}"),
+        MOVE_AWAY,
+    )
 }
 
 /// The system does not let it be read or written.
@@ -72,11 +92,19 @@ pub(super) fn denied(path: &Path, error: &io::Error) -> StoreError {
 }
 
 pub(super) fn not_made(path: &Path, error: &io::Error) -> StoreError {
-    line(path, format_args!("it can't be made: {error}"), "see that the folder belongs to the engine's user (run_as) and the disk has room")
+    line(
+        path,
+        format_args!("it can't be made: {error}"),
+        "see that the folder belongs to the engine's user (run_as) and the disk has room",
+    )
 }
 
 pub(super) fn no_folder(dir: &Path) -> StoreError {
-    line(dir, "there is no such folder", "make it and give it to the engine's user (run_as), or set state_dir in posternd.toml")
+    line(
+        dir,
+        "there is no such folder",
+        "make it and give it to the engine's user (run_as), or set state_dir in posternd.toml",
+    )
 }
 
 /// A plain file, ours alone: whoever else can write it can make the gate forget a knock.
@@ -87,12 +115,23 @@ pub(super) fn check_file(path: &Path) -> Result<(), StoreError> {
     }
     let own = rustix::process::geteuid().as_raw();
     if found.uid() != own {
-        let fault = format!("it belongs to user {} and the engine runs as user {own}", found.uid());
-        return Err(line(path, fault, format_args!("chown {own} {}", path.display())));
+        let fault = format!(
+            "it belongs to user {} and the engine runs as user {own}",
+            found.uid()
+        );
+        return Err(line(
+            path,
+            fault,
+            format_args!("chown {own} {}", path.display()),
+        ));
     }
     let mode = found.permissions().mode() & 0o777;
     if mode & 0o077 != 0 {
-        return Err(line(path, format_args!("others may use it (mode {mode:04o})"), format_args!("chmod 600 {}", path.display())));
+        return Err(line(
+            path,
+            format_args!("others may use it (mode {mode:04o})"),
+            format_args!("chmod 600 {}", path.display()),
+        ));
     }
     Ok(())
 }

@@ -11,11 +11,18 @@ mod prefixes;
 fn record(number: u64, timestamp: u64) -> MarkRecord {
     let mut mark = [0; 16];
     mark[..8].copy_from_slice(&number.to_be_bytes());
-    MarkRecord { mark: Mark(mark), timestamp: Timestamp::from_millis(timestamp), admitted: Timestamp::from_millis(timestamp + 1) }
+    MarkRecord {
+        mark: Mark(mark),
+        timestamp: Timestamp::from_millis(timestamp),
+        admitted: Timestamp::from_millis(timestamp + 1),
+    }
 }
 
 fn tide(floor: u64, horizon: u64) -> Tide {
-    Tide { floor: Timestamp::from_millis(floor), horizon: Timestamp::from_millis(horizon) }
+    Tide {
+        floor: Timestamp::from_millis(floor),
+        horizon: Timestamp::from_millis(horizon),
+    }
 }
 
 /// A store that was opened once and closed again.
@@ -34,22 +41,48 @@ fn refused(dir: &Path) -> String {
 
 fn rows(store: &DiskStore) -> u64 {
     use redb::ReadableTableMetadata;
-    store.db.as_ref().unwrap().begin_read().unwrap().open_table(MARKS).unwrap().len().unwrap()
+    store
+        .db
+        .as_ref()
+        .unwrap()
+        .begin_read()
+        .unwrap()
+        .open_table(MARKS)
+        .unwrap()
+        .len()
+        .unwrap()
 }
 
 #[test]
 fn a_first_start_makes_a_file_for_its_owner_alone_and_leaves_no_draft() {
     let dir = made();
-    let names: Vec<_> = std::fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    let names: Vec<_> = std::fs::read_dir(dir.path())
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name())
+        .collect();
     assert_eq!(names, [FILE]);
-    assert_eq!(std::fs::metadata(dir.path().join(FILE)).unwrap().permissions().mode() & 0o7777, 0o600);
+    assert_eq!(
+        std::fs::metadata(dir.path().join(FILE))
+            .unwrap()
+            .permissions()
+            .mode()
+            & 0o7777,
+        0o600
+    );
 }
 
 #[test]
 fn a_draft_of_a_first_start_that_was_cut_short_is_no_hindrance() {
     let dir = made();
     std::fs::rename(dir.path().join(FILE), dir.path().join("marks.redb.new")).unwrap();
-    assert!(DiskStore::open(dir.path()).unwrap().load().unwrap().marks.is_empty());
+    assert!(
+        DiskStore::open(dir.path())
+            .unwrap()
+            .load()
+            .unwrap()
+            .marks
+            .is_empty()
+    );
 }
 
 #[test]
@@ -84,7 +117,10 @@ fn a_second_opening_is_refused_and_does_not_tell_to_move_the_file_away() {
     let dir = tempdir().unwrap();
     let mut first = DiskStore::open(dir.path()).unwrap();
     let said = refused(dir.path());
-    assert!(said.contains("stop the other posternd") && !said.contains("move"), "{said}");
+    assert!(
+        said.contains("stop the other posternd") && !said.contains("move"),
+        "{said}"
+    );
     first.commit(&[record(1, 5)], tide(5, 0)).unwrap();
 }
 
@@ -93,7 +129,11 @@ fn another_format_is_refused_and_named() {
     let dir = made();
     let db = Database::open(dir.path().join(FILE)).unwrap();
     let write = db.begin_write().unwrap();
-    write.open_table(NUMBERS).unwrap().insert(NAME_FORMAT, 2).unwrap();
+    write
+        .open_table(NUMBERS)
+        .unwrap()
+        .insert(NAME_FORMAT, 2)
+        .unwrap();
     write.commit().unwrap();
     drop(db);
     assert!(refused(dir.path()).contains("format 2"));
@@ -108,10 +148,15 @@ fn a_database_of_something_else_is_refused() {
         let db = Database::create(&path).unwrap();
         std::fs::set_permissions(&path, PermissionsExt::from_mode(0o600)).unwrap();
         let write = db.begin_write().unwrap();
-        write.open_table(TableDefinition::<u8, &str>::new(other)).unwrap();
+        write
+            .open_table(TableDefinition::<u8, &str>::new(other))
+            .unwrap();
         write.commit().unwrap();
         drop(db);
-        assert!(refused(dir.path()).contains("move the file away"), "{other}");
+        assert!(
+            refused(dir.path()).contains("move the file away"),
+            "{other}"
+        );
     }
 }
 
@@ -122,10 +167,16 @@ fn one_commit_forgets_a_bounded_number_and_the_next_ones_the_rest() {
     let old: Vec<_> = (0..1_000).map(|number| record(number, number)).collect();
     store.commit(&old, tide(0, 0)).unwrap();
 
-    store.commit(&[record(5_000, 5_000)], tide(5_000, 5_000)).unwrap();
+    store
+        .commit(&[record(5_000, 5_000)], tide(5_000, 5_000))
+        .unwrap();
     let limit = FORGET_AT_MOST as u64 + 4;
     assert_eq!(rows(&store), 1_001 - limit);
-    assert_eq!(store.load().unwrap().marks, [record(5_000, 5_000)], "what is left behind does not show");
+    assert_eq!(
+        store.load().unwrap().marks,
+        [record(5_000, 5_000)],
+        "what is left behind does not show"
+    );
 
     for _ in 0..3 {
         store.commit(&[], tide(5_000, 5_000)).unwrap();
@@ -148,6 +199,13 @@ fn a_file_that_vanishes_under_a_store_in_trouble_is_not_made_anew() {
 
 #[test]
 fn a_panic_inside_becomes_a_sentence() {
-    let said = guarded(Path::new("/x/marks.redb"), || -> Result<(), Trouble> { panic!("boom") }).unwrap_err().to_string();
-    assert!(said.starts_with("/x/marks.redb: ") && said.contains("move the file away"), "{said}");
+    let said = guarded(Path::new("/x/marks.redb"), || -> Result<(), Trouble> {
+        panic!("boom")
+    })
+    .unwrap_err()
+    .to_string();
+    assert!(
+        said.starts_with("/x/marks.redb: ") && said.contains("move the file away"),
+        "{said}"
+    );
 }

@@ -56,7 +56,12 @@ impl Client {
     pub(crate) fn lay_cable(&self, gate: &Namespace) {
         let [gate_mac, own_mac] = [1, 2].map(|end| written(self.mac(end)));
         let (name, there) = (self.gate_end(), self.space.thread_id);
-        lay(gate, &format!("link add {name} address {gate_mac} type veth peer name {WIRE} address {own_mac} netns {there}"));
+        lay(
+            gate,
+            &format!(
+                "link add {name} address {gate_mac} type veth peer name {WIRE} address {own_mac} netns {there}"
+            ),
+        );
         self.dress(gate);
     }
 
@@ -65,7 +70,10 @@ impl Client {
     pub(crate) fn dress(&self, gate: &Namespace) {
         let [gate_mac, own_mac] = [1, 2].map(|end| written(self.mac(end)));
         let name = self.gate_end();
-        for (space, name, own, other, mac) in [(gate, name.as_str(), 1, self.host, own_mac), (&self.space, WIRE, self.host, 1, gate_mac)] {
+        for (space, name, own, other, mac) in [
+            (gate, name.as_str(), 1, self.host, own_mac),
+            (&self.space, WIRE, self.host, 1, gate_mac),
+        ] {
             // No link-local address, so no multicast reports and no router solicitations.
             let mut lines = format!("link set {name} addrgenmode none\nlink set {name} up\n");
             for family in FAMILIES {
@@ -81,7 +89,12 @@ impl Client {
         // The kernel adds the route to the other end of an IPv6 cable a moment after it has taken the address.
         for (space, name, other) in [(gate, name.as_str(), self.host), (&self.space, WIRE, 1)] {
             let other = Family::V6.address(other).to_string();
-            wait_for("the route over a new cable", || space.ip(&format!("-6 route show dev {name}")).contains(&other).then_some(()));
+            wait_for("the route over a new cable", || {
+                space
+                    .ip(&format!("-6 route show dev {name}"))
+                    .contains(&other)
+                    .then_some(())
+            });
         }
     }
 
@@ -91,11 +104,19 @@ impl Client {
         let arguments: Vec<String> = arguments.iter().map(ToString::to_string).collect();
         let output = self.space.run(move || {
             let mut command = Command::new(POSTERN);
-            command.args(arguments).env_clear().env("POSTERN_CONFIG", config).stdin(Stdio::null());
+            command
+                .args(arguments)
+                .env_clear()
+                .env("POSTERN_CONFIG", config)
+                .stdin(Stdio::null());
             command.output().unwrap()
         });
         let said = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        Ran { code: output.status.code(), out: said(&output.stdout), err: said(&output.stderr) }
+        Ran {
+            code: output.status.code(),
+            out: said(&output.stdout),
+            err: said(&output.stderr),
+        }
     }
 
     /// Knocks over one family; must succeed in sending. Returns what it said.
@@ -118,32 +139,46 @@ impl Client {
 
     pub(crate) fn send_to(&self, to: SocketAddr, payload: &[u8]) {
         let payload = payload.to_vec();
-        self.space.run(move || socket_for(to).send_to(&payload, to).unwrap());
+        self.space
+            .run(move || socket_for(to).send_to(&payload, to).unwrap());
     }
 
     /// One attempt to reach a port of the gate.
     pub(crate) fn connect(&self, family: Family, port: u16) -> Result<TcpStream, ErrorKind> {
         let to = SocketAddr::new(family.address(1), port);
-        self.space.run(move || TcpStream::connect_timeout(&to, HIDDEN_AFTER).map_err(|error| error.kind()))
+        self.space.run(move || {
+            TcpStream::connect_timeout(&to, HIDDEN_AFTER).map_err(|error| error.kind())
+        })
     }
 
     /// Waits until the service lets this client in.
     pub(crate) fn expect_let_in(&self, family: Family) -> TcpStream {
-        wait_for(&format!("{} to be let in", self.address(family)), || self.connect(family, SERVICE).ok())
+        wait_for(&format!("{} to be let in", self.address(family)), || {
+            self.connect(family, SERVICE).ok()
+        })
     }
 
     /// Fails unless the service is hidden from this client: silence, not a refusal.
     pub(crate) fn expect_shut_out(&self, family: Family) {
         let attempt = self.connect(family, SERVICE).map(|_| "it was let in");
-        assert_eq!(attempt, Err(ErrorKind::TimedOut), "{} and a hidden service", self.address(family));
+        assert_eq!(
+            attempt,
+            Err(ErrorKind::TimedOut),
+            "{} and a hidden service",
+            self.address(family)
+        );
     }
 
     pub(crate) fn expect_both_let_in(&self) {
-        FAMILIES.into_iter().for_each(|family| drop(self.expect_let_in(family)));
+        FAMILIES
+            .into_iter()
+            .for_each(|family| drop(self.expect_let_in(family)));
     }
 
     pub(crate) fn expect_both_shut_out(&self) {
-        FAMILIES.into_iter().for_each(|family| self.expect_shut_out(family));
+        FAMILIES
+            .into_iter()
+            .for_each(|family| self.expect_shut_out(family));
     }
 }
 
@@ -158,7 +193,11 @@ pub(crate) fn socket_for(to: SocketAddr) -> UdpSocket {
 
 /// A new client with its cable to the gate.
 pub(super) fn join(gate: &Namespace, host: u8, folder: &Path) -> Client {
-    let client = Client { space: Namespace::new(), host, folder: folder.to_owned() };
+    let client = Client {
+        space: Namespace::new(),
+        host,
+        folder: folder.to_owned(),
+    };
     client.lay_cable(gate);
     client
 }
@@ -168,9 +207,23 @@ pub(crate) fn lay(space: &Namespace, lines: &str) {
     let lines = lines.to_owned();
     space.run(move || {
         let mut command = Command::new("ip");
-        let mut child = command.args(["-batch", "-"]).stdin(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("ip is missing");
-        child.stdin.take().unwrap().write_all(lines.as_bytes()).unwrap();
+        let mut child = command
+            .args(["-batch", "-"])
+            .stdin(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("ip is missing");
+        child
+            .stdin
+            .take()
+            .unwrap()
+            .write_all(lines.as_bytes())
+            .unwrap();
         let output = child.wait_with_output().unwrap();
-        assert!(output.status.success(), "ip: {}\n{lines}", String::from_utf8_lossy(&output.stderr));
+        assert!(
+            output.status.success(),
+            "ip: {}\n{lines}",
+            String::from_utf8_lossy(&output.stderr)
+        );
     });
 }

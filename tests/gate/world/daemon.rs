@@ -56,14 +56,24 @@ pub(crate) struct Daemon {
 
 impl Daemon {
     pub(super) fn new(folder: &Path) -> Self {
-        Self { folder: folder.to_owned(), starts: 0, child: None, options: Vec::new(), through: None, level: "debug" }
+        Self {
+            folder: folder.to_owned(),
+            starts: 0,
+            child: None,
+            options: Vec::new(),
+            through: None,
+            level: "debug",
+        }
     }
 
     /// Starts it and waits until its engine serves.
     pub(crate) fn start(&mut self, gate: &Namespace) {
         self.start_process(gate);
         wait_for("posternd to serve", || {
-            let ended = self.child.as_mut().and_then(|child| child.try_wait().unwrap());
+            let ended = self
+                .child
+                .as_mut()
+                .and_then(|child| child.try_wait().unwrap());
             assert_eq!(ended, None, "posternd did not come up:\n{}", self.log());
             self.log().contains("the engine serves").then_some(())
         });
@@ -74,9 +84,18 @@ impl Daemon {
         assert!(self.child.is_none(), "it runs already");
         self.starts += 1;
         let log = File::create(self.log_path()).unwrap();
-        let (config, options, through, level) = (self.config(), self.options.clone(), self.through.clone(), self.level);
+        let (config, options, through, level) = (
+            self.config(),
+            self.options.clone(),
+            self.through.clone(),
+            self.level,
+        );
         let child = gate.run(move || {
-            let mut command = Command::new(if through.is_some() { "unshare" } else { POSTERND });
+            let mut command = Command::new(if through.is_some() {
+                "unshare"
+            } else {
+                POSTERND
+            });
             if let Some(script) = through {
                 command.args(["--mount", "/bin/sh", "-c", &script, "sh", POSTERND]);
             }
@@ -86,7 +105,12 @@ impl Daemon {
                 .env_clear()
                 .env("POSTERN_LOG", level)
                 .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
-            command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap()
+            command
+                .stdin(Stdio::null())
+                .stdout(log.try_clone().unwrap())
+                .stderr(log)
+                .spawn()
+                .unwrap()
         });
         self.child = Some(child);
     }
@@ -98,7 +122,11 @@ impl Daemon {
     }
 
     pub(crate) fn signal(&self, signal: Signal) {
-        kill_process(Pid::from_child(self.child.as_ref().expect("it does not run")), signal).unwrap();
+        kill_process(
+            Pid::from_child(self.child.as_ref().expect("it does not run")),
+            signal,
+        )
+        .unwrap();
     }
 
     /// Waits for its end.
@@ -116,9 +144,15 @@ impl Daemon {
     pub(crate) fn engine(&self) -> u32 {
         let monitor = self.pid();
         wait_for("an engine", || {
-            let children = fs::read_to_string(format!("/proc/{monitor}/task/{monitor}/children")).unwrap();
-            let mut children = children.split_whitespace().map(|pid| pid.parse::<u32>().unwrap());
-            children.find(|pid| fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|line| line.ends_with(b"\0engine\0")))
+            let children =
+                fs::read_to_string(format!("/proc/{monitor}/task/{monitor}/children")).unwrap();
+            let mut children = children
+                .split_whitespace()
+                .map(|pid| pid.parse::<u32>().unwrap());
+            children.find(|pid| {
+                fs::read(format!("/proc/{pid}/cmdline"))
+                    .is_ok_and(|line| line.ends_with(b"\0engine\0"))
+            })
         })
     }
 
@@ -129,10 +163,14 @@ impl Daemon {
 
     /// `posternd grants --json`, in the order of their numbers.
     pub(crate) fn grants(&self) -> Vec<Grant> {
-        let mut said: serde_json::Value = serde_json::from_slice(&self.asked(&["grants", "--json"]).stdout).unwrap();
+        let mut said: serde_json::Value =
+            serde_json::from_slice(&self.asked(&["grants", "--json"]).stdout).unwrap();
         for grant in said["grants"].as_array_mut().unwrap() {
             // The one field that is no part of a grant.
-            assert!(grant.as_object_mut().unwrap().remove("left_ms").is_some(), "{grant}");
+            assert!(
+                grant.as_object_mut().unwrap().remove("left_ms").is_some(),
+                "{grant}"
+            );
         }
         let mut grants: Vec<Grant> = serde_json::from_value(said["grants"].take()).unwrap();
         grants.sort_by_key(|grant| grant.id);
@@ -141,33 +179,49 @@ impl Daemon {
 
     /// Waits until this reason has been given so often, and returns the whole status.
     pub(crate) fn wait_for_count(&self, reason: &str, count: u64) -> Status {
-        wait_for(&format!("{count} × {reason:?}"), || Some(self.status()).filter(|status| status.count(reason) >= count))
+        wait_for(&format!("{count} × {reason:?}"), || {
+            Some(self.status()).filter(|status| status.count(reason) >= count)
+        })
     }
 
     /// Waits until so many knocks were admitted, and returns the whole status.
     pub(crate) fn wait_for_admitted(&self, count: u64) -> Status {
-        wait_for(&format!("{count} admitted knocks"), || Some(self.status()).filter(|status| status.admitted >= count))
+        wait_for(&format!("{count} admitted knocks"), || {
+            Some(self.status()).filter(|status| status.admitted >= count)
+        })
     }
 
     /// Runs a command that must succeed, with this gate's config.
     pub(crate) fn asked(&self, arguments: &[&str]) -> Output {
         let output = self.ask(arguments);
         let said = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "posternd {}: {said}", arguments.join(" "));
+        assert!(
+            output.status.success(),
+            "posternd {}: {said}",
+            arguments.join(" ")
+        );
         output
     }
 
     /// Runs a command that needs no namespace, with this gate's config.
     pub(crate) fn ask(&self, arguments: &[&str]) -> Output {
         let mut command = Command::new(POSTERND);
-        command.args(arguments).args(["--config", &self.config()]).env_clear().stdin(Stdio::null());
+        command
+            .args(arguments)
+            .args(["--config", &self.config()])
+            .env_clear()
+            .stdin(Stdio::null());
         command.output().unwrap()
     }
 
     /// Runs a command in the gate's namespace, with this gate's config.
     pub(crate) fn at_gate(&self, gate: &Namespace, arguments: &[&str]) -> Output {
         let config = self.config();
-        super::run(gate, POSTERND, &[arguments, &["--config", &config]].concat())
+        super::run(
+            gate,
+            POSTERND,
+            &[arguments, &["--config", &config]].concat(),
+        )
     }
 
     /// What it has written to its log since it was last started.
@@ -177,12 +231,18 @@ impl Daemon {
 
     /// Lines of the log that contain all these words.
     pub(crate) fn logged(&self, words: &[&str]) -> Vec<String> {
-        self.log().lines().filter(|line| words.iter().all(|word| line.contains(word))).map(str::to_owned).collect()
+        self.log()
+            .lines()
+            .filter(|line| words.iter().all(|word| line.contains(word)))
+            .map(str::to_owned)
+            .collect()
     }
 
     /// Waits until so many lines of the log contain all these words.
     pub(crate) fn wait_for_lines(&self, count: usize, words: &[&str]) -> Vec<String> {
-        wait_for(&format!("{count} lines in the log with {words:?}"), || Some(self.logged(words)).filter(|lines| lines.len() >= count))
+        wait_for(&format!("{count} lines in the log with {words:?}"), || {
+            Some(self.logged(words)).filter(|lines| lines.len() >= count)
+        })
     }
 
     fn config(&self) -> String {
@@ -195,14 +255,22 @@ impl Daemon {
 }
 
 impl Drop for Daemon {
-    #[expect(clippy::print_stderr, reason = "a test that fails shows what posternd said")]
+    #[expect(
+        clippy::print_stderr,
+        reason = "a test that fails shows what posternd said"
+    )]
     fn drop(&mut self) {
         if std::thread::panicking() {
             let log = self.log();
             let from = log.lines().count().saturating_sub(40);
-            eprintln!("the last that posternd logged:\n{}", log.lines().skip(from).collect::<Vec<_>>().join("\n"));
+            eprintln!(
+                "the last that posternd logged:\n{}",
+                log.lines().skip(from).collect::<Vec<_>>().join("\n")
+            );
         }
-        let Some(mut child) = self.child.take() else { return };
+        let Some(mut child) = self.child.take() else {
+            return;
+        };
         let _ = kill_process(Pid::from_child(&child), Signal::TERM);
         for _ in 0..200 {
             if child.try_wait().is_ok_and(|ended| ended.is_some()) {

@@ -10,15 +10,32 @@ const FOLDER: &str = "/usr/sbin";
 /// The real program, which takes its role as its first argument.
 pub(crate) const REAL: &str = "/usr/sbin/real";
 
-const ROLES: [&str; 4] = ["iptables-restore", "ip6tables-restore", "iptables-save", "ip6tables-save"];
+const ROLES: [&str; 4] = [
+    "iptables-restore",
+    "ip6tables-restore",
+    "iptables-save",
+    "ip6tables-save",
+];
 /// What scripts run, and what a test runs there.
-const NEEDED: [&str; 8] = ["sh", "cat", "head", "sleep", "ip", "nft", "iptables", "ip6tables"];
+const NEEDED: [&str; 8] = [
+    "sh",
+    "cat",
+    "head",
+    "sleep",
+    "ip",
+    "nft",
+    "iptables",
+    "ip6tables",
+];
 
 /// From now on whatever the gate starts by the name of `iptables-restore`, `ip6tables-save` and so on is this script. `FOLDER` in
 /// it is the world's folder, and `REAL` the program itself.
 pub(crate) fn lay_over_iptables(world: &World, script: &str) {
     let folder = world.folder().display().to_string();
-    let script = script.replace("#!/bin/sh", "#!/usr/sbin/sh").replace("FOLDER", &folder).replace("REAL", REAL);
+    let script = script
+        .replace("#!/bin/sh", "#!/usr/sbin/sh")
+        .replace("FOLDER", &folder)
+        .replace("REAL", REAL);
     let programs = world.folder().join("programs");
     fs::create_dir(&programs).unwrap();
     let real = fs::canonicalize("/usr/sbin/iptables-restore").unwrap();
@@ -29,13 +46,26 @@ pub(crate) fn lay_over_iptables(world: &World, script: &str) {
         }
     }
     for role in ROLES {
-        assert_eq!(fs::canonicalize(format!("/usr/sbin/{role}")).unwrap(), real, "one program plays all roles");
+        assert_eq!(
+            fs::canonicalize(format!("/usr/sbin/{role}")).unwrap(),
+            real,
+            "one program plays all roles"
+        );
         fs::write(programs.join(role), &script).unwrap();
         fs::set_permissions(programs.join(role), fs::Permissions::from_mode(0o755)).unwrap();
     }
-    world.gate.run(|| nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNS).unwrap());
-    for arguments in [&["--make-rprivate", "/"][..], &["--bind", &programs.display().to_string(), FOLDER]] {
+    world
+        .gate
+        .run(|| nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNS).unwrap());
+    for arguments in [
+        &["--make-rprivate", "/"][..],
+        &["--bind", &programs.display().to_string(), FOLDER],
+    ] {
         let ran = run(&world.gate, "mount", arguments);
-        assert!(ran.status.success(), "mount {arguments:?}: {}", String::from_utf8_lossy(&ran.stderr));
+        assert!(
+            ran.status.success(),
+            "mount {arguments:?}: {}",
+            String::from_utf8_lossy(&ran.stderr)
+        );
     }
 }

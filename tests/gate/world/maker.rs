@@ -4,7 +4,9 @@ use std::net::{IpAddr, Ipv6Addr};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use postern::client::seal_at_random;
-use postern_proto::{Action, Allow, GateName, Item, KeyMaterial, Protocol, Request, Service, SharedKey, UserKeys};
+use postern_proto::{
+    Action, Allow, GateName, Item, KeyMaterial, Protocol, Request, Service, SharedKey, UserKeys,
+};
 
 use super::plan::{GATE_NAME, key};
 
@@ -14,7 +16,10 @@ pub(crate) struct Maker(UserKeys);
 impl Maker {
     pub(crate) fn new(user: &str) -> Self {
         let key = SharedKey::from_base64(&key(user)).unwrap();
-        Self(UserKeys::derive(&GateName::new(GATE_NAME).unwrap(), &KeyMaterial::shared(&key)))
+        Self(UserKeys::derive(
+            &GateName::new(GATE_NAME).unwrap(),
+            &KeyMaterial::shared(&key),
+        ))
     }
 
     /// A knock of this moment that lets `allow` in to a TCP port for so many seconds.
@@ -25,12 +30,26 @@ impl Maker {
         };
         let request = Request {
             action: Action::Open,
-            allow: Allow::Network { address, prefix: 128 },
-            timestamp_ms: u64::try_from(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis()).unwrap(),
+            allow: Allow::Network {
+                address,
+                prefix: 128,
+            },
+            timestamp_ms: u64::try_from(
+                SystemTime::now()
+                    .duration_since(UNIX_EPOCH)
+                    .unwrap()
+                    .as_millis(),
+            )
+            .unwrap(),
             duration_s: seconds,
             target: None,
-            items: vec![Item::Service(Service::new(Protocol::Tcp, port, port).unwrap())],
+            items: vec![Item::Service(
+                Service::new(Protocol::Tcp, port, port).unwrap(),
+            )],
         };
-        seal_at_random(&self.0, &request).unwrap().as_bytes().to_vec()
+        seal_at_random(&self.0, &request)
+            .unwrap()
+            .as_bytes()
+            .to_vec()
     }
 }

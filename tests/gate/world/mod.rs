@@ -3,7 +3,10 @@
 //! Owns making it and taking it down, also when a test panics: the daemon is stopped, the folder removed, and namespaces
 //! have no names, so that the kernel removes them with their last user. Waits are on conditions, with a deadline.
 //! `main.rs` draws the topology.
-#![allow(dead_code, reason = "other tests that share this world use other parts of it")]
+#![allow(
+    dead_code,
+    reason = "other tests that share this world use other parts of it"
+)]
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr, TcpListener};
 use std::path::Path;
@@ -99,7 +102,15 @@ impl World {
         let service = gate.run(serve);
         let mut daemon = Daemon::new(folder.path());
         daemon.level = if plan.is_quiet { "info" } else { "debug" };
-        Self { daemon, first, second, gate, service, backend: plan.backend.clone(), folder }
+        Self {
+            daemon,
+            first,
+            second,
+            gate,
+            service,
+            backend: plan.backend.clone(),
+            folder,
+        }
     }
 
     pub(crate) fn folder(&self) -> &Path {
@@ -127,35 +138,66 @@ impl World {
         let said = |program, arguments: &[&str]| text(&run(&self.gate, program, arguments));
         if self.backend == "nftables" {
             let table = said("nft", &["list", "table", "inet", "postern"]);
-            return table.split([',', '\n']).filter(|part| part.contains("expires")).map(|part| part.trim().to_owned()).collect();
+            return table
+                .split([',', '\n'])
+                .filter(|part| part.contains("expires"))
+                .map(|part| part.trim().to_owned())
+                .collect();
         }
-        let chains = ["iptables", "ip6tables"].map(|program| said(program, &["-S", "POSTERN-GRANTS"]));
-        chains.iter().flat_map(|said| said.lines()).filter(|line| line.starts_with("-A")).map(str::to_owned).collect()
+        let chains =
+            ["iptables", "ip6tables"].map(|program| said(program, &["-S", "POSTERN-GRANTS"]));
+        chains
+            .iter()
+            .flat_map(|said| said.lines())
+            .filter(|line| line.starts_with("-A"))
+            .map(str::to_owned)
+            .collect()
     }
 
     /// All that stands in the firewall, of anyone, without counters and times.
     pub(crate) fn firewall(&self) -> String {
-        let saved = [("iptables-save", &[][..]), ("ip6tables-save", &[]), ("nft", &["--stateless", "list", "ruleset"])];
+        let saved = [
+            ("iptables-save", &[][..]),
+            ("ip6tables-save", &[]),
+            ("nft", &["--stateless", "list", "ruleset"]),
+        ];
         let there = saved.iter().filter(|(program, _)| find(program).is_some());
-        let saved: String = there.map(|(program, arguments)| text(&run(&self.gate, program, arguments))).collect();
-        let kept = saved.lines().filter(|line| !line.starts_with('#')).map(|line| line.split(" [").next().unwrap_or(line));
+        let saved: String = there
+            .map(|(program, arguments)| text(&run(&self.gate, program, arguments)))
+            .collect();
+        let kept = saved
+            .lines()
+            .filter(|line| !line.starts_with('#'))
+            .map(|line| line.split(" [").next().unwrap_or(line));
         kept.collect::<Vec<_>>().join("\n")
     }
 
     /// Waits until nothing is open any more.
     pub(crate) fn wait_until_closed(&self) {
-        wait_for("every grant to end", || self.daemon.grants().is_empty().then_some(()));
+        wait_for("every grant to end", || {
+            self.daemon.grants().is_empty().then_some(())
+        });
     }
 
     /// Waits until this many grants are open, and returns them.
     pub(crate) fn wait_for_grants(&self, count: usize) -> Vec<postern::grant::Grant> {
-        wait_for(&format!("{count} grants"), || Some(self.daemon.grants()).filter(|grants| grants.len() == count))
+        wait_for(&format!("{count} grants"), || {
+            Some(self.daemon.grants()).filter(|grants| grants.len() == count)
+        })
     }
 
     /// Fails unless nothing at all is open, as posternd and as the kernel say.
     pub(crate) fn expect_nothing_open(&self) {
-        assert_eq!(self.daemon.grants(), [], "posternd says that something is open");
-        assert_eq!(self.rules(), Vec::<String>::new(), "the kernel lists a grant");
+        assert_eq!(
+            self.daemon.grants(),
+            [],
+            "posternd says that something is open"
+        );
+        assert_eq!(
+            self.rules(),
+            Vec::<String>::new(),
+            "the kernel lists a grant"
+        );
     }
 }
 
@@ -163,7 +205,9 @@ impl World {
 fn serve() -> TcpListener {
     let socket = Socket::new(Domain::IPV6, Type::STREAM, None).unwrap();
     socket.set_reuse_address(true).unwrap();
-    socket.bind(&SocketAddr::from((Ipv6Addr::UNSPECIFIED, SERVICE)).into()).unwrap();
+    socket
+        .bind(&SocketAddr::from((Ipv6Addr::UNSPECIFIED, SERVICE)).into())
+        .unwrap();
     socket.listen(BACKLOG).unwrap();
     socket.into()
 }
@@ -184,7 +228,13 @@ pub(crate) fn wait_for<R>(what: &str, mut ask: impl FnMut() -> Option<R>) -> R {
 pub(crate) fn run(space: &Namespace, program: &str, arguments: &[&str]) -> Output {
     let path = find(program).unwrap_or_else(|| panic!("the program {program} is missing"));
     let arguments: Vec<String> = arguments.iter().map(ToString::to_string).collect();
-    space.run(move || Command::new(path).args(arguments).stdin(Stdio::null()).output().unwrap())
+    space.run(move || {
+        Command::new(path)
+            .args(arguments)
+            .stdin(Stdio::null())
+            .output()
+            .unwrap()
+    })
 }
 
 /// What a program wrote to standard output.

@@ -30,7 +30,14 @@ impl Plan {
     /// For this firewall backend, with no user yet.
     pub(crate) fn empty(backend: &str) -> Self {
         let firewall = vec![format!("backend = \"{backend}\"")];
-        Self { backend: backend.to_owned(), gate: Vec::new(), firewall, services: Vec::new(), users: Vec::new(), is_quiet: false }
+        Self {
+            backend: backend.to_owned(),
+            gate: Vec::new(),
+            firewall,
+            services: Vec::new(),
+            users: Vec::new(),
+            is_quiet: false,
+        }
     }
 
     /// For this firewall backend, with `alice`.
@@ -58,7 +65,8 @@ impl Plan {
 
     /// A named service.
     pub(crate) fn service(mut self, name: &str, ports: &str) -> Self {
-        self.services.push(format!("[service.{name}]\nports = [\"{ports}\"]\n"));
+        self.services
+            .push(format!("[service.{name}]\nports = [\"{ports}\"]\n"));
         self
     }
 
@@ -83,8 +91,15 @@ impl Plan {
     /// Writes the gate's config, and for each user a client's config with a profile a family.
     pub(super) fn write(&self, folder: &Path) {
         let here = folder.display();
-        let mut text = format!("[gate]\nname = \"{GATE_NAME}\"\nstate_dir = \"{here}/state\"\ncontrol_socket = \"{here}/control.sock\"\n");
-        text += &format!("{}\n\n[firewall]\n{}\n\n{}\n", self.gate.join("\n"), self.firewall.join("\n"), self.services.join("\n"));
+        let mut text = format!(
+            "[gate]\nname = \"{GATE_NAME}\"\nstate_dir = \"{here}/state\"\ncontrol_socket = \"{here}/control.sock\"\n"
+        );
+        text += &format!(
+            "{}\n\n[firewall]\n{}\n\n{}\n",
+            self.gate.join("\n"),
+            self.firewall.join("\n"),
+            self.services.join("\n")
+        );
         for (name, lines) in &self.users {
             text += &format!("[[user]]\nname = \"{name}\"\n{lines}\n\n");
             let profiles = FAMILIES.map(|family| {
@@ -92,7 +107,12 @@ impl Plan {
                 let (profile, key) = (family.name(), key(name));
                 format!("[{profile}]\ngate = \"{GATE_NAME}\"\naddress = \"{address}\"\nkey = \"{key}\"\nservices = [\"tcp/{SERVICE}\"]\n")
             });
-            write_private(&folder.join(format!("{name}.toml")), profiles.concat().as_bytes(), true).unwrap();
+            write_private(
+                &folder.join(format!("{name}.toml")),
+                profiles.concat().as_bytes(),
+                true,
+            )
+            .unwrap();
         }
         write_private(&folder.join("posternd.toml"), text.as_bytes(), true).unwrap();
     }
@@ -110,7 +130,10 @@ pub(crate) fn seed(words: &str) -> [u8; 32] {
 
 /// A folder that the engine's user may pass through and only its owner may change; gone with this value.
 pub(super) fn folder() -> TempDir {
-    let folder = tempfile::Builder::new().prefix("postern-gate-").tempdir().unwrap();
+    let folder = tempfile::Builder::new()
+        .prefix("postern-gate-")
+        .tempdir()
+        .unwrap();
     fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
     folder
 }

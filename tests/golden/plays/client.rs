@@ -41,10 +41,19 @@ fn knocking(stage: &mut Stage) {
     stage.tell("you", "postern knock home -s tcp/8080 --wait");
     stage.tell("you", "postern knock home -s tcp/8080 --wait --json");
     stage.tell("you", "postern knock both --wait");
-    stage.tell("you", "postern knock home --target 10.0.0.5 --for 10m --json");
+    stage.tell(
+        "you",
+        "postern knock home --target 10.0.0.5 --for 10m --json",
+    );
     stage.tell("you", "postern knock home --address '[fe80::1]:62201'");
-    stage.tell("you", "postern knock both --address 192.0.2.1 --address '[fe80::1]'");
-    stage.tell("you", "postern knock both --address 192.0.2.1 --address '[fe80::1]' --json");
+    stage.tell(
+        "you",
+        "postern knock both --address 192.0.2.1 --address '[fe80::1]'",
+    );
+    stage.tell(
+        "you",
+        "postern knock both --address 192.0.2.1 --address '[fe80::1]' --json",
+    );
     stage.tell("you", "postern knock home -s tcp/23 --wait=300ms");
     stage.tell("you", "postern knock home -s tcp/23 --wait=300ms --json");
     stage.tell("you", "postern knock home --print");
@@ -61,7 +70,11 @@ fn connecting(stage: &mut Stage) {
         closed(stage);
         stage.tell_as("you", &shown, &format!("{ask}{shown}{body}"));
     }
-    stage.tell_as("you", "postern connect both 192.0.2.1 8080", &format!("{ask}postern connect both 192.0.2.1 8080{body}"));
+    stage.tell_as(
+        "you",
+        "postern connect both 192.0.2.1 8080",
+        &format!("{ask}postern connect both 192.0.2.1 8080{body}"),
+    );
     stage.tell("you", "postern connect home 192.0.2.1 23 --wait 300ms");
 }
 
@@ -82,15 +95,32 @@ fn running(stage: &mut Stage) {
 
 fn packets(stage: &mut Stage) {
     for (shown, knock) in [
-        ("postern open-packet home $packet", "postern knock home --print"),
-        ("postern open-packet --json home $packet", "postern knock home --target 10.0.0.5 --for 1m --allow 203.0.113.0/24 --print"),
-        ("postern open-packet --json home $packet", "postern close home --print"),
-        ("postern open-packet home $packet", "postern knock home --time-offset +1h --print"),
+        (
+            "postern open-packet home $packet",
+            "postern knock home --print",
+        ),
+        (
+            "postern open-packet --json home $packet",
+            "postern knock home --target 10.0.0.5 --for 1m --allow 203.0.113.0/24 --print",
+        ),
+        (
+            "postern open-packet --json home $packet",
+            "postern close home --print",
+        ),
+        (
+            "postern open-packet home $packet",
+            "postern knock home --time-offset +1h --print",
+        ),
     ] {
         stage.tell_as("you", shown, &format!("packet=$({knock}); {shown}"));
     }
-    let other = "packet=$(postern knock home --gate gate.example.net --address 192.0.2.1 --print); ";
-    stage.tell_as("you", "postern open-packet home $packet", &format!("{other} postern open-packet home $packet"));
+    let other =
+        "packet=$(postern knock home --gate gate.example.net --address 192.0.2.1 --print); ";
+    stage.tell_as(
+        "you",
+        "postern open-packet home $packet",
+        &format!("{other} postern open-packet home $packet"),
+    );
 }
 
 /// Nothing is open before what comes next.

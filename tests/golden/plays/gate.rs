@@ -15,7 +15,14 @@ pub(super) fn story(stage: &mut Stage) {
 }
 
 fn nothing_runs(stage: &mut Stage) {
-    for command in ["status", "grants", "metrics", "close --all", "confirm", "reload"] {
+    for command in [
+        "status",
+        "grants",
+        "metrics",
+        "close --all",
+        "confirm",
+        "reload",
+    ] {
         stage.tell("gate", &format!("posternd {command}"));
     }
     stage.tell("gate", "posternd close");
@@ -31,14 +38,23 @@ fn running(stage: &mut Stage) {
     stage.tell("gate", "posternd status");
     stage.does("you", KNOCK);
     wait_for(stage, "posternd grants | grep -q tcp/22");
-    stage.does("you", "postern knock home -s inner -s range -s web --allow 203.0.113.9 --for 20m");
+    stage.does(
+        "you",
+        "postern knock home -s inner -s range -s web --allow 203.0.113.9 --for 20m",
+    );
     wait_for(stage, "posternd grants | grep -q tcp/2222");
-    stage.does("you", "postern knock home --target 10.0.0.5 --allow 203.0.113.9 --for 30m");
+    stage.does(
+        "you",
+        "postern knock home --target 10.0.0.5 --allow 203.0.113.9 --for 30m",
+    );
     wait_for(stage, "posternd grants | grep -q 10.0.0.5");
     // one that is refused, and one that is none
     stage.does("you", "postern knock home -s tcp/23");
     stage.does("you", "head -c 132 /dev/zero >/dev/udp/192.0.2.1/62201");
-    wait_for(stage, "posternd status | grep -q 'refuse' && posternd status | grep -q 'drop'");
+    wait_for(
+        stage,
+        "posternd status | grep -q 'refuse' && posternd status | grep -q 'drop'",
+    );
     stage.tell("gate", "posternd grants");
     stage.tell("gate", "posternd grants --json");
     stage.tell("gate", "posternd status");
@@ -49,13 +65,19 @@ fn running(stage: &mut Stage) {
     stage.tell("gate", "posternd close --id 1");
     stage.tell("gate", "posternd close --user nobody");
     stage.tell("gate", "posternd close --json --all");
-    wait_for(stage, "grep -q 'closed, as was asked: grant 3' /var/log/posternd.log");
+    wait_for(
+        stage,
+        "grep -q 'closed, as was asked: grant 3' /var/log/posternd.log",
+    );
     stage.tell_as("gate", "posternd run", &log("/var/log/posternd.log"));
 }
 
 fn changing(stage: &mut Stage) {
     // what is counted for less time than the daemon has run is said to be
-    wait_for(stage, "posternd status --json | grep -q 'daemon_uptime_ms\": [0-9]\\{5\\}\\|daemon_uptime_ms\": [3-9][0-9]\\{3\\}'");
+    wait_for(
+        stage,
+        "posternd status --json | grep -q 'daemon_uptime_ms\": [0-9]\\{5\\}\\|daemon_uptime_ms\": [3-9][0-9]\\{3\\}'",
+    );
     stage.tell("gate", "posternd reload");
     stage.tell("gate", "posternd reload --json");
     stage.tell("gate", "posternd flush");
@@ -64,9 +86,15 @@ fn changing(stage: &mut Stage) {
     wait_for(stage, "posternd status | grep -q 'NOT listening'");
     stage.tell("gate", "posternd status");
     stage.tell("gate", "posternd status --json");
-    stage.does("gate", "sed -i 's/^masquerade/maskerade/' /etc/postern/posternd.toml");
+    stage.does(
+        "gate",
+        "sed -i 's/^masquerade/maskerade/' /etc/postern/posternd.toml",
+    );
     stage.tell("gate", "posternd reload");
-    stage.does("gate", "sed -i 's/^maskerade/masquerade/' /etc/postern/posternd.toml");
+    stage.does(
+        "gate",
+        "sed -i 's/^maskerade/masquerade/' /etc/postern/posternd.toml",
+    );
     // the monitor is held, so that only the engine answers
     stage.tell_as(
         "gate",
@@ -94,7 +122,10 @@ fn ending(stage: &mut Stage) {
     stage.tell("gate", "posternd flush --config /etc/postern/typo.toml");
     stage.does("gate", "echo '[gate' >/etc/postern/typo.toml");
     stage.tell("gate", "posternd flush --config /etc/postern/typo.toml");
-    stage.tell("gate", "posternd flush --config /etc/postern/typo.toml --json");
+    stage.tell(
+        "gate",
+        "posternd flush --config /etc/postern/typo.toml --json",
+    );
     stage.does("gate", "sed -i '/^interfaces/d' /etc/postern/posternd.toml");
     stage.tell_as(
         "gate",

@@ -60,19 +60,38 @@ pub(crate) const PLAYS: &[Play] = &[
     },
     Play {
         name: "client",
-        commands: &["postern knock", "postern close", "postern connect", "postern run", "postern open-packet"],
+        commands: &[
+            "postern knock",
+            "postern close",
+            "postern connect",
+            "postern run",
+            "postern open-packet",
+        ],
         servers: &["gate/http:8080"],
         story: client::story,
     },
-    Play { name: "why", commands: &["posternd explain"], servers: &[], story: why::story },
-    Play { name: "demo", commands: &["posternd demo"], servers: &[], story: demo::story },
+    Play {
+        name: "why",
+        commands: &["posternd explain"],
+        servers: &[],
+        story: why::story,
+    },
+    Play {
+        name: "demo",
+        commands: &["posternd demo"],
+        servers: &[],
+        story: demo::story,
+    },
 ];
 
 impl Play {
     /// The golden files that come of it.
     pub(crate) fn files(&self) -> Vec<String> {
-        let own = commands::all().into_iter().filter(|(command, kind)| *kind != Kind::Help && self.commands.contains(&command.as_str()));
-        own.map(|(command, kind)| commands::file(&command, kind)).collect()
+        let own = commands::all().into_iter().filter(|(command, kind)| {
+            *kind != Kind::Help && self.commands.contains(&command.as_str())
+        });
+        own.map(|(command, kind)| commands::file(&command, kind))
+            .collect()
     }
 
     pub(crate) fn give(&self) -> Transcripts {
@@ -88,9 +107,15 @@ const KEY: &str = "fyPbTQjV707H1t6C4O0gMNzlbQwzTDsnkmtueUN8kiU=";
 /// A gate with one user, who has two profiles; it does not run yet.
 fn set_up(stage: &Stage) {
     let config = GATE.replace("KEY", KEY);
-    stage.world.machine("gate").write("/etc/postern/posternd.toml", &config);
+    stage
+        .world
+        .machine("gate")
+        .write("/etc/postern/posternd.toml", &config);
     stage.does("gate", "chmod 755 /etc/postern");
-    stage.world.machine("you").write("~/.config/postern/config.toml", &PROFILES.replace("KEY", KEY));
+    stage.world.machine("you").write(
+        "~/.config/postern/config.toml",
+        &PROFILES.replace("KEY", KEY),
+    );
 }
 
 const GATE: &str = r#"[gate]

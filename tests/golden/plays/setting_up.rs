@@ -13,7 +13,13 @@ pub(super) fn story(stage: &mut Stage) {
 }
 
 fn programs(stage: &mut Stage) {
-    for command in ["posternd --version", "posternd", "posternd open-sesame", "posternd user", "posternd user promote"] {
+    for command in [
+        "posternd --version",
+        "posternd",
+        "posternd open-sesame",
+        "posternd user",
+        "posternd user promote",
+    ] {
         stage.tell("gate", command);
     }
     for command in ["postern --version", "postern", "postern open-sesame"] {
@@ -27,9 +33,15 @@ fn gate(stage: &mut Stage) {
     stage.tell("gate", "posternd init --name gate.example.org");
     stage.tell("gate", "posternd init --name other.example.org");
     stage.tell("gate", "posternd init --json --config /srv/gate/posternd.toml --name inner.example.org --address 192.0.2.1 --port 4000");
-    stage.tell("gate", "posternd init --json --config /srv/gate/posternd.toml --name inner.example.org");
+    stage.tell(
+        "gate",
+        "posternd init --json --config /srv/gate/posternd.toml --name inner.example.org",
+    );
     stage.tell("gate", "posternd check");
-    stage.does("gate", "sed -i 's/^#\\?backend = .*/backend = \"nftables\"/' /etc/postern/posternd.toml");
+    stage.does(
+        "gate",
+        "sed -i 's/^#\\?backend = .*/backend = \"nftables\"/' /etc/postern/posternd.toml",
+    );
 }
 
 fn users(stage: &mut Stage) {
@@ -39,10 +51,20 @@ fn users(stage: &mut Stage) {
     stage.tell("gate", "posternd user add bob -s tcp/22 --psk");
     stage.tell("gate", "posternd user add bob -s tcp/22/23");
     stage.tell("gate", "posternd user add bob -s tcp/22 -s udp/5000-5010 --pair --totp --target 10.0.0.0/24 --duration 1m --quota 5/min");
-    stage.tell("gate", "posternd user add --json carol -s tcp/8080 --pair --psk --totp");
-    stage.does("gate", "postern keygen >/etc/postern/dave.key && chmod 600 /etc/postern/dave.key");
-    let dave = "\\n[[user]]\\nname = \"dave\"\\nkey_file = \"dave.key\"\\nservices = [\"tcp/22\"]\\n";
-    stage.does("gate", &format!("printf '{dave}' >>/etc/postern/posternd.toml"));
+    stage.tell(
+        "gate",
+        "posternd user add --json carol -s tcp/8080 --pair --psk --totp",
+    );
+    stage.does(
+        "gate",
+        "postern keygen >/etc/postern/dave.key && chmod 600 /etc/postern/dave.key",
+    );
+    let dave =
+        "\\n[[user]]\\nname = \"dave\"\\nkey_file = \"dave.key\"\\nservices = [\"tcp/22\"]\\n";
+    stage.does(
+        "gate",
+        &format!("printf '{dave}' >>/etc/postern/posternd.toml"),
+    );
     stage.tell("gate", "posternd user rotate alice --keep-old 1h");
     stage.tell("gate", "posternd user rotate nobody");
     stage.tell("gate", "posternd user rotate --json bob --pair");
@@ -86,7 +108,10 @@ fn client(stage: &mut Stage) {
     stage.tell("you", "postern enroll");
     stage.tell("you", "postern enroll");
     stage.tell("you", "postern enroll --json work");
-    let token = stage.does("gate", "posternd user add --json erin -s tcp/22 | grep -o 'postern-secret-1[A-Za-z0-9_.-]*'");
+    let token = stage.does(
+        "gate",
+        "posternd user add --json erin -s tcp/22 | grep -o 'postern-secret-1[A-Za-z0-9_.-]*'",
+    );
     stage.world.machine("you").write("~/token", &token);
     stage.tell("you", "postern import token");
     stage.tell("you", "postern import token");
@@ -116,11 +141,20 @@ fn running(stage: &mut Stage) {
 /// The daemon that runs can't use what the commands find right, or can't be asked.
 fn not_taken(stage: &mut Stage) {
     let config = "/etc/postern/posternd.toml";
-    for (sabotage, name) in
-        [("s/^run_as = .*/run_as = \"nobody-at-all\"/", "hank"), ("s,^\\[gate\\],&\\ncontrol_socket = \"/run/loop\",", "ivy")]
-    {
-        stage.does("gate", &format!("ln -sfn loop /run/loop; cp -p {config} /run/kept; sed -i '{sabotage}' {config}"));
-        stage.tell("gate", &format!("posternd user add --json {name} -s tcp/22"));
+    for (sabotage, name) in [
+        ("s/^run_as = .*/run_as = \"nobody-at-all\"/", "hank"),
+        ("s,^\\[gate\\],&\\ncontrol_socket = \"/run/loop\",", "ivy"),
+    ] {
+        stage.does(
+            "gate",
+            &format!(
+                "ln -sfn loop /run/loop; cp -p {config} /run/kept; sed -i '{sabotage}' {config}"
+            ),
+        );
+        stage.tell(
+            "gate",
+            &format!("posternd user add --json {name} -s tcp/22"),
+        );
         stage.tell("gate", &format!("posternd user disable {name}"));
         stage.tell("gate", &format!("posternd user enable --json {name}"));
         stage.does("gate", &format!("cp -p /run/kept {config}"));

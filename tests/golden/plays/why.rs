@@ -12,19 +12,32 @@ use crate::stage::Stage;
 
 pub(super) fn story(stage: &mut Stage) {
     set_up(stage);
-    stage.does("you", "printf fyPbTQjV707H1t6C4O0gMNzlbQwzTDsnkmtueUN8kiU= >home.key; chmod 600 home.key");
+    stage.does(
+        "you",
+        "printf fyPbTQjV707H1t6C4O0gMNzlbQwzTDsnkmtueUN8kiU= >home.key; chmod 600 home.key",
+    );
     for (knock, options) in [
         ("postern knock home", ""),
-        ("postern knock home --allow 203.0.113.9 --for 10m", "--json "),
+        (
+            "postern knock home --allow 203.0.113.9 --for 10m",
+            "--json ",
+        ),
         ("postern knock home -s tcp/23", ""),
         ("postern knock home -s tcp/23 --time-offset=-5m", ""),
         ("postern knock home -s tcp/23 --time-offset=-5m", "--json "),
-        ("postern knock --gate gate --address 192.0.2.1 --key-file home.key -s tcp/22", "--json "),
+        (
+            "postern knock --gate gate --address 192.0.2.1 --key-file home.key -s tcp/22",
+            "--json ",
+        ),
         ("postern knock home", "--verbose "),
         ("echo $(head -c 132 /dev/zero | base64 -w0)", "--json "),
         ("echo c2hvcnQ=", ""),
     ] {
-        explain(stage, knock, &format!("posternd explain {options}--source 203.0.113.9 $packet"));
+        explain(
+            stage,
+            knock,
+            &format!("posternd explain {options}--source 203.0.113.9 $packet"),
+        );
     }
     stage.tell("gate", "posternd explain no-such-file");
     stage.tell("gate", "posternd explain '%%'");
@@ -33,9 +46,17 @@ pub(super) fn story(stage: &mut Stage) {
 }
 
 fn explain(stage: &mut Stage, knock: &str, shown: &str) {
-    let print = if knock.starts_with("postern") { " --print" } else { "" };
+    let print = if knock.starts_with("postern") {
+        " --print"
+    } else {
+        ""
+    };
     let packet = stage.does("you", &format!("{knock}{print}"));
-    stage.tell_as("gate", shown, &format!("packet='{}'; {shown}", packet.trim()));
+    stage.tell_as(
+        "gate",
+        shown,
+        &format!("packet='{}'; {shown}", packet.trim()),
+    );
 }
 
 /// A knock and what is none, as tcpdump would have written them.
@@ -44,17 +65,28 @@ fn recordings(stage: &mut Stage) {
     let knock = STANDARD.decode(packet.trim()).unwrap();
     let udp = |port: u16, payload: &[u8]| {
         let mut packet = Vec::new();
-        PacketBuilder::ipv4([203, 0, 113, 9], [192, 0, 2, 1], 64).udp(40000, port).write(&mut packet, payload).unwrap();
+        PacketBuilder::ipv4([203, 0, 113, 9], [192, 0, 2, 1], 64)
+            .udp(40000, port)
+            .write(&mut packet, payload)
+            .unwrap();
         packet
     };
     let seconds: u32 = stage.does("you", "date +%s").trim().parse().unwrap();
-    let files =
-        [("recording.pcap", pcap(seconds, &[udp(53, b"what is the time?"), udp(62201, &knock)])), ("odd.pcapng", pcapng(b"no packet"))];
-    stage
-        .world
-        .machine("gate")
-        .space
-        .run(move || files.iter().for_each(|(name, bytes)| std::fs::write(Path::new(HOME).join(name), bytes).unwrap()));
+    let files = [
+        (
+            "recording.pcap",
+            pcap(
+                seconds,
+                &[udp(53, b"what is the time?"), udp(62201, &knock)],
+            ),
+        ),
+        ("odd.pcapng", pcapng(b"no packet")),
+    ];
+    stage.world.machine("gate").space.run(move || {
+        files
+            .iter()
+            .for_each(|(name, bytes)| std::fs::write(Path::new(HOME).join(name), bytes).unwrap())
+    });
     for options in ["", "--all ", "--all --json "] {
         stage.tell("gate", &format!("posternd explain {options}recording.pcap"));
     }
@@ -87,7 +119,12 @@ fn pcapng(packet: &[u8]) -> Vec<u8> {
     let mut file = words(&[0x0a0d_0d0a, 28, 0x1a2b_3c4d, 1, u32::MAX, u32::MAX, 28]);
     file.extend(words(&[1, 20, LINKTYPE_RAW, 65535, 20]));
     file.extend(words(&[3, block, u32::try_from(length).unwrap()]));
-    file.extend(packet.iter().copied().chain(std::iter::repeat_n(0, padded - length)));
+    file.extend(
+        packet
+            .iter()
+            .copied()
+            .chain(std::iter::repeat_n(0, padded - length)),
+    );
     file.extend(words(&[block]));
     file
 }
@@ -95,7 +132,11 @@ fn pcapng(packet: &[u8]) -> Vec<u8> {
 /// Beside the gate, which remembers what it admitted and what it refused.
 fn live(stage: &mut Stage) {
     stage.does("gate", "systemctl start posternd");
-    for (options, knock) in [("", "postern knock home"), ("--json ", "postern knock home"), ("--json ", "postern knock home -s tcp/23")] {
+    for (options, knock) in [
+        ("", "postern knock home"),
+        ("--json ", "postern knock home"),
+        ("--json ", "postern knock home -s tcp/23"),
+    ] {
         let shown = format!("posternd explain {options}--live --count 1 --for 1m");
         stage.does("gate", &format!("({shown} >/run/live.out 2>/run/live.err; echo $? >/run/live.code) >/dev/null 2>&1 & until [ $(grep -c '^' /proc/net/packet) -gt 2 ]; do sleep 0.05; done"));
         stage.does("you", knock);
@@ -114,9 +155,15 @@ fn live(stage: &mut Stage) {
 fn seen_before(stage: &mut Stage, knock: &str, how: &str) {
     let packet = stage.does("you", &format!("{knock} --allow 203.0.113.9 --print"));
     let packet = packet.trim();
-    stage.does("you", &format!("echo {packet} | base64 -d >/dev/udp/192.0.2.1/62201"));
+    stage.does(
+        "you",
+        &format!("echo {packet} | base64 -d >/dev/udp/192.0.2.1/62201"),
+    );
     stage.does("gate", &format!("until posternd explain --json {packet} | grep 'running_gate.:{{' | grep -q '{how}'; do sleep 0.05; done"));
-    for shown in ["posternd explain $packet", "posternd explain --json $packet"] {
+    for shown in [
+        "posternd explain $packet",
+        "posternd explain --json $packet",
+    ] {
         stage.tell_as("gate", shown, &format!("packet={packet}; {shown}"));
     }
 }

@@ -29,7 +29,10 @@ pub(super) struct Object<'a> {
 #[serde(untagged)]
 enum Of<'a> {
     Account(Box<Explained<'a>>),
-    Other { verdict: Option<&'a str>, port: Option<u16> },
+    Other {
+        verdict: Option<&'a str>,
+        port: Option<u16>,
+    },
 }
 
 #[derive(Serialize)]
@@ -56,16 +59,36 @@ struct Besides<'a> {
 
 pub(super) fn object(told: &Told) -> Object<'_> {
     let (source, of, says) = match &told.what {
-        What::Account(account) => (account.source, Of::Account(Box::new(explained(account))), account.sentence()),
-        What::Other(other) => (other.source, Of::Other { verdict: None, port: other.port }, other.to_string()),
+        What::Account(account) => (
+            account.source,
+            Of::Account(Box::new(explained(account))),
+            account.sentence(),
+        ),
+        What::Other(other) => (
+            other.source,
+            Of::Other {
+                verdict: None,
+                port: other.port,
+            },
+            other.to_string(),
+        ),
     };
-    Object { version: control::VERSION, number: told.number, at_ms: told.at, source, of, says }
+    Object {
+        version: control::VERSION,
+        number: told.number,
+        at_ms: told.at,
+        source,
+        of,
+        says,
+    }
 }
 
 fn explained(account: &Account) -> Explained<'_> {
     let reason = account.reason();
     let signed = |length: Duration| i64::try_from(time::millis(length)).unwrap_or(i64::MAX);
-    let age = |made: Timestamp| signed(account.at.since(made)).saturating_sub(signed(made.since(account.at)));
+    let age = |made: Timestamp| {
+        signed(account.at.since(made)).saturating_sub(signed(made.since(account.at)))
+    };
     let over_ipv4 = account.source.map(|source| source.is_ipv4());
     Explained {
         bytes: account.bytes,
@@ -79,8 +102,14 @@ fn explained(account: &Account) -> Explained<'_> {
             _ => None,
         },
         age_ms: account.made().map(age),
-        request: account.request.as_ref().map(|request| Asked::new(request, over_ipv4)),
-        besides: account.besides.as_ref().map(|(rule, says)| Besides { rule: rule.name(), says }),
+        request: account
+            .request
+            .as_ref()
+            .map(|request| Asked::new(request, over_ipv4)),
+        besides: account.besides.as_ref().map(|(rule, says)| Besides {
+            rule: rule.name(),
+            says,
+        }),
         running_gate: account.running.map(|seen| match seen {
             Seen::Admitted(at) => control::Seen::Admitted(at),
             Seen::Refused(at) => control::Seen::Refused(at),
