@@ -17,14 +17,14 @@ use std::net::IpAddr;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-use postern::clock;
-use postern::datagram::Datagram;
-use postern::gate::{Gate, HintTable, User};
-use postern::mark::Kept;
-use postern::policy::{Policy, Quota};
-use postern::reason::{Drop, Reason};
-use postern::service::NamedServices;
-use postern::time::Timestamp;
+use postern::adapters::clock;
+use postern::core::gate::{Gate, HintTable, User};
+use postern::model::datagram::Datagram;
+use postern::model::mark::Kept;
+use postern::model::policy::{Policy, Quota};
+use postern::model::reason::{Drop, Reason};
+use postern::model::service::NamedServices;
+use postern::model::time::Timestamp;
 use postern_proto::limits::{HEAD_LEN, PACKET_MAX, PACKET_MIN, TAG_LEN};
 use postern_proto::{
     Action, Allow, GateName, Hint, Item, KeyMaterial, Protocol, Request, Service, SharedKey, Step,

@@ -12,11 +12,11 @@ use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
 
 use nix::sched::{CloneFlags, unshare};
-use postern::backend::nftables::Nftables;
-use postern::backend::{Backend, Change};
-use postern::grant::{Grant, GrantId};
-use postern::settings::Protection;
-use postern::time::Timestamp;
+use postern::adapters::firewall::nftables::Nftables;
+use postern::adapters::firewall::{Backend, Change};
+use postern::model::grant::{Grant, GrantId};
+use postern::model::settings::Protection;
+use postern::model::time::Timestamp;
 
 const NOW: Timestamp = Timestamp::from_millis(1_795_341_600_000);
 const ROUNDS: u64 = 4_000;

@@ -1,95 +1,29 @@
 //! Postern hides network services behind single-packet authorization: a closed port answers nobody, and one
-//! authenticated UDP packet, sniffed and never answered, opens it for one address for a few seconds.
+//! authenticated UDP packet, captured and never answered, opens it for one address for a short time.
 //!
-//! The house has layers, and `tests/layers.rs` fails on an import that runs against them:
+//! Folders are layers. A module imports only from its own layer and the layers below it, and no two files
+//! import each other in a circle; `tests/layers.rs` reads every import and proves both.
 //!
-//! | row | modules |
-//! |---|---|
-//! | 0 | the `postern-proto` crate |
-//! | 1 | plain types: [`time`], [`address`], [`service`], [`datagram`], [`endpoint`], [`enrol`], [`figures`], [`opening`], [`policy`], [`terms`], [`grant`], [`keep`], [`manual`], [`mark`], [`reason`], [`recipe`], [`run`], [`settings`], [`bundle`], [`stop`], `stun` |
-//! | 2 | pure cores: `gate`, `ledger`, `order` |
-//! | 3 | adapters: `config`, `profile`, `files`, `program`, `capture`, `backend`, `connections`, `store`, `control`, `log`, `metrics`, `notify`, `link`, `clock`, `random`, `sandbox` |
-//! | 4 | processes: `engine`, `monitor`, `client`, `admin`, `explain` |
-//! | 5 | faces: `cli`, `demo` |
+//! | layer | module | contents |
+//! |---|---|---|
+//! | 6 | [`cli`] | command lines of the two binaries |
+//! | 5 | `admin` | what an administrator runs |
+//! | 4 | `daemon`, [`client`] | processes |
+//! | 3 | [`adapters`] | everything that touches the outside: sockets, files, programs, clocks |
+//! | 2 | `core` | pure decisions |
+//! | 1 | [`model`] | plain values |
+//! | 0 | the `postern-proto` crate | the wire format |
 
-// row 1
-pub mod address;
-pub mod bundle;
-pub mod datagram;
-pub mod endpoint;
 #[cfg(feature = "client")]
-pub mod enrol;
-pub mod figures;
-pub mod grant;
-#[cfg(feature = "daemon")]
-pub mod keep;
-pub mod manual;
-pub mod mark;
-pub mod opening;
-pub mod policy;
-pub mod reason;
-pub mod recipe;
-pub mod run;
-pub mod service;
-pub mod settings;
-pub mod stop;
-#[cfg(feature = "client")]
-pub mod stun;
-pub mod terms;
-pub mod time;
-// row 2
-#[cfg(feature = "daemon")]
-pub mod gate;
-#[cfg(feature = "daemon")]
-pub mod ledger;
-#[cfg(feature = "daemon")]
-pub mod order;
-// row 3
-#[cfg(feature = "daemon")]
-pub mod backend;
-#[cfg(feature = "daemon")]
-pub mod capture;
-#[cfg(feature = "client")]
-pub mod clock;
-#[cfg(feature = "daemon")]
-pub mod config;
-#[cfg(feature = "daemon")]
-pub mod connections;
-#[cfg(feature = "daemon")]
-pub mod control;
-#[cfg(feature = "client")]
-pub mod files;
-#[cfg(feature = "daemon")]
-pub mod link;
-#[cfg(feature = "daemon")]
-pub mod log;
-#[cfg(feature = "daemon")]
-pub mod metrics;
-#[cfg(feature = "daemon")]
-pub mod notify;
-#[cfg(feature = "client")]
-pub mod profile;
-#[cfg(feature = "client")]
-pub mod program;
-#[cfg(feature = "client")]
-pub mod random;
-#[cfg(feature = "daemon")]
-pub mod sandbox;
-#[cfg(feature = "daemon")]
-pub mod store;
-// row 4
+pub mod adapters;
 #[cfg(feature = "daemon")]
 pub mod admin;
 #[cfg(feature = "client")]
+pub mod cli;
+#[cfg(feature = "client")]
 pub mod client;
 #[cfg(feature = "daemon")]
-pub mod engine;
+pub mod core;
 #[cfg(feature = "daemon")]
-pub mod explain;
-#[cfg(feature = "daemon")]
-pub mod monitor;
-// row 5
-#[cfg(feature = "client")]
-pub mod cli;
-#[cfg(feature = "daemon")]
-pub mod demo;
+pub mod daemon;
+pub mod model;

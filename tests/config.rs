@@ -12,8 +12,9 @@ use std::fs::{self, Permissions};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
 use std::path::{Path, PathBuf};
 
-use postern::config;
-use postern::files::{self, FileErrorKind};
+use postern::adapters::config;
+use postern::adapters::config::disk;
+use postern::adapters::files::{self, FileErrorKind};
 
 const KEY: &str = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
 
@@ -332,7 +333,7 @@ fn a_config_is_read_with_its_users_and_key_files_and_loads() {
     let folder = folder();
     let main = file(folder.path(), "posternd.toml", "[gate]\nname = \"g\"\n");
     assert!(
-        config::load(&files::read_bundle(&main).unwrap())
+        config::load(&disk::read_bundle(&main).unwrap())
             .unwrap()
             .keys
             .is_empty(),
@@ -359,10 +360,9 @@ fn a_config_is_read_with_its_users_and_key_files_and_loads() {
     for passed_over in [".c.toml", "c.toml~", "README"] {
         file(&users, passed_over, "not = read");
     }
-    let mut bundle = files::read_bundle(&main).unwrap();
+    let (bundle, _) = disk::load(&main).unwrap();
     let named = config::key_files(&bundle);
     assert_eq!(named, [users.join("amy.key")]);
-    files::add_key_files(&mut bundle, &named).unwrap();
     let loaded = config::load(&bundle).unwrap();
     let names: Vec<&str> = loaded
         .settings
@@ -373,14 +373,14 @@ fn a_config_is_read_with_its_users_and_key_files_and_loads() {
     assert_eq!((names, loaded.keys.len()), (vec!["amy", "bob"], 2));
 
     mode(&users.join("b.toml"), 0o644);
-    let error = files::read_bundle(&main).unwrap_err();
+    let error = disk::read_bundle(&main).unwrap_err();
     assert_eq!(
         (error.kind(), error.path()),
         (FileErrorKind::Exposed, users.join("b.toml").as_path())
     );
     mode(&users.join("b.toml"), 0o600);
     mode(&users, 0o777);
-    let error = files::read_bundle(&main).unwrap_err();
+    let error = disk::read_bundle(&main).unwrap_err();
     assert_eq!(
         (error.kind(), error.path()),
         (FileErrorKind::Exposed, users.as_path())

@@ -15,9 +15,9 @@ use std::fs;
 use std::io::Cursor;
 use std::path::{Path, PathBuf};
 
-use postern::capture::recording::{Found, Recorded};
-use postern::control::{Answer, Question};
-use postern::order::{Order, Report, Start};
+use postern::adapters::capture::recording::{Found, Recorded};
+use postern::adapters::control::{Answer, Question};
+use postern::core::order::{Order, Report, Start};
 
 #[path = "../fuzz/entries/body.rs"]
 mod body;
@@ -210,7 +210,7 @@ fn the_seeds_reach_accepted_requests_and_every_rule() {
     let frames = read_all(&folder("fuzz/seeds/frame"));
     let caught = frames
         .values()
-        .filter(|packet| postern::capture::frame::parse(packet, &frame::PORTS).is_some())
+        .filter(|packet| postern::adapters::capture::frame::parse(packet, &frame::PORTS).is_some())
         .count();
     assert!(caught > 3 && caught < frames.len(), "{caught}");
     let recordings = read_all(&folder("fuzz/seeds/recording"));
@@ -227,7 +227,7 @@ fn the_seeds_reach_accepted_requests_and_every_rule() {
     );
     let configs = read_all(&folder("fuzz/seeds/config"));
     let loads = |text: &Vec<u8>| {
-        postern::config::load(&config::bundle(str::from_utf8(text).unwrap())).is_ok()
+        postern::adapters::config::load(&config::bundle(str::from_utf8(text).unwrap())).is_ok()
     };
     let loaded = configs.values().filter(|text| loads(text)).count();
     assert!(loaded > 4 && loaded < configs.len() / 2, "{loaded}");
@@ -264,7 +264,7 @@ fn the_seeds_reach_admissions_and_every_kind_of_message() {
     );
     let answers = read_all(&folder("fuzz/seeds/stun"));
     let read = |data: &&Vec<u8>| {
-        postern::stun::seen_address(&data[12..], data.first_chunk().unwrap()).is_ok()
+        postern::client::stun::seen_address(&data[12..], data.first_chunk().unwrap()).is_ok()
     };
     let addresses = answers.values().filter(read).count();
     assert!(addresses > 2 && addresses < answers.len(), "{addresses}");

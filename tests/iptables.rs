@@ -25,9 +25,9 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::{Duration, Instant};
 
 use libtest_mimic::Arguments;
-use postern::backend::{Backend, Change};
-use postern::grant::Grant;
-use postern::settings::Protection;
+use postern::adapters::firewall::{Backend, Change};
+use postern::model::grant::Grant;
+use postern::model::settings::Protection;
 
 #[path = "iptables/clock.rs"]
 mod clock;
@@ -440,7 +440,7 @@ fn a_target_behind_the_gate_is_forwarded_to_by_its_grant_only() {
 }
 
 /// A real file in place of iptables-restore: it works until `armed` exists beside it, then it does what the script says.
-fn failing(folder: &Path, script: &str) -> postern::backend::iptables::Paths {
+fn failing(folder: &Path, script: &str) -> postern::adapters::firewall::iptables::Paths {
     let mut paths = paths("nft");
     let fake = folder.join("iptables-restore");
     let text = format!(

@@ -15,10 +15,10 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
-use postern::mark::{Kept, MarkRecord, Tide};
-use postern::store::ReplayStore;
-use postern::store::disk::{DiskStore, FILE};
-use postern::time::Timestamp;
+use postern::adapters::store::ReplayStore;
+use postern::adapters::store::disk::{DiskStore, FILE};
+use postern::model::mark::{Kept, MarkRecord, Tide};
+use postern::model::time::Timestamp;
 use postern_proto::Mark;
 use tempfile::{TempDir, tempdir};
 

@@ -11,14 +11,14 @@ use std::collections::BTreeSet;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-use postern::datagram::Datagram;
-use postern::gate::explain::{Account, Cause, Explainer, Outcome};
-use postern::gate::{Decision, Gate, HintTable, User};
-use postern::mark::Kept;
-use postern::policy::{MaxPrefix, Policy, Quota};
-use postern::reason::{Drop, Reason};
-use postern::service::NamedServices;
-use postern::time::Timestamp;
+use postern::core::gate::explain::{Account, Cause, Explainer, Outcome};
+use postern::core::gate::{Decision, Gate, HintTable, User};
+use postern::model::datagram::Datagram;
+use postern::model::mark::Kept;
+use postern::model::policy::{MaxPrefix, Policy, Quota};
+use postern::model::reason::{Drop, Reason};
+use postern::model::service::NamedServices;
+use postern::model::time::Timestamp;
 use postern_proto::{
     GateName, KeyMaterial, PresharedKey, PrivateKey, PublicKey, SharedKey, UserKeys,
 };

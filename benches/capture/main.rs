@@ -20,10 +20,10 @@ use std::sync::{Arc, Barrier};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use postern::capture::hint_filter::{HintFilter, Hints};
-use postern::capture::packet::{self, PacketCapture};
-use postern::capture::{Capture, Caught};
-use postern::gate::HintTable;
+use postern::adapters::capture::hint_filter::{HintFilter, Hints};
+use postern::adapters::capture::packet::{self, PacketCapture};
+use postern::adapters::capture::{Capture, Caught};
+use postern::core::gate::HintTable;
 use postern_proto::{GateName, KeyMaterial, SharedKey, Step, UserKeys};
 use rustix::time::{ClockId, clock_gettime};
 

@@ -5,8 +5,8 @@
 
 use std::path::Path;
 
-use postern::bundle::{Bundle, BundleFile};
-use postern::config::{Problems, key_files, load};
+use postern::adapters::config::bundle::{Bundle, BundleFile};
+use postern::adapters::config::{Problems, key_files, load};
 use postern_proto::SharedKey;
 use zeroize::Zeroizing;
 

@@ -4,7 +4,7 @@
 
 use std::fmt::Debug;
 
-use postern::control::{Answer, Question};
+use postern::adapters::control::{Answer, Question};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 

@@ -5,7 +5,7 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use postern::enrol::{Kind, Request, Token};
+use postern::client::token::{Kind, Request, Token};
 use sha2::{Digest, Sha256};
 
 pub(crate) fn run(data: &[u8]) {

@@ -2,8 +2,8 @@
 //!
 //! It is what etherparse reads in the packet, no more and no less, and bytes behind the packet's own end change nothing.
 
-use postern::capture::frame::parse;
-use postern::datagram::Datagram;
+use postern::adapters::capture::frame::parse;
+use postern::model::datagram::Datagram;
 
 #[path = "../second/frame.rs"]
 mod second;

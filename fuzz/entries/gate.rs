@@ -9,13 +9,13 @@ use std::num::NonZeroU32;
 use std::sync::LazyLock;
 use std::time::Duration;
 
-use postern::datagram::Datagram;
-use postern::gate::{Admission, Decision, Gate, HintTable, OldKeys, User, Wish};
-use postern::mark::{Kept, MarkRecord, Tide};
-use postern::policy::{Policy, Quota};
-use postern::reason::Reason;
-use postern::service::NamedServices;
-use postern::time::Timestamp;
+use postern::core::gate::{Admission, Decision, Gate, HintTable, OldKeys, User, Wish};
+use postern::model::datagram::Datagram;
+use postern::model::mark::{Kept, MarkRecord, Tide};
+use postern::model::policy::{Policy, Quota};
+use postern::model::reason::Reason;
+use postern::model::service::NamedServices;
+use postern::model::time::Timestamp;
 use postern_proto::{
     Action, Allow, GateName, Item, KeyMaterial, Mark, Protocol, Request, Service, SharedKey,
     UserKeys, seal,

@@ -8,17 +8,17 @@ use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::net::IpAddr;
 use std::time::Duration;
 
-use postern::backend::memory::{MemoryBackend, State};
-use postern::datagram::Datagram;
-use postern::engine::core::{Commit, Core};
-use postern::grant::Grant;
-use postern::mark::Kept;
-use postern::monitor::desk::Desk;
-use postern::order::{Order, Report, decode, encode};
-use postern::reason::Rule;
-use postern::store::ReplayStore;
-use postern::store::memory::MemoryStore;
-use postern::time::Timestamp;
+use postern::adapters::firewall::memory::{MemoryBackend, State};
+use postern::adapters::store::ReplayStore;
+use postern::adapters::store::memory::MemoryStore;
+use postern::core::order::{Order, Report, decode, encode};
+use postern::daemon::engine::core::{Commit, Core};
+use postern::daemon::monitor::executor::Desk;
+use postern::model::datagram::Datagram;
+use postern::model::grant::Grant;
+use postern::model::mark::Kept;
+use postern::model::reason::Rule;
+use postern::model::time::Timestamp;
 use postern_proto::{Action, Mark};
 
 use engine::{LENGTH, LOADED, Packet, START};

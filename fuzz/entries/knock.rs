@@ -11,13 +11,13 @@ use std::time::Duration;
 
 use arbitrary::{Arbitrary, Unstructured};
 use ipnet::IpNet;
-use postern::datagram::Datagram;
-use postern::gate::{Decision, Gate, HintTable, User, Wish};
-use postern::mark::Kept;
-use postern::policy::{MaxPrefix, Policy, Quota};
-use postern::reason::Drop;
-use postern::service::NamedServices;
-use postern::time::Timestamp;
+use postern::core::gate::{Decision, Gate, HintTable, User, Wish};
+use postern::model::datagram::Datagram;
+use postern::model::mark::Kept;
+use postern::model::policy::{MaxPrefix, Policy, Quota};
+use postern::model::reason::Drop;
+use postern::model::service::NamedServices;
+use postern::model::time::Timestamp;
 use postern_proto::Step;
 
 use super::body::{self, second};

@@ -9,16 +9,16 @@ use std::time::Duration;
 
 use arbitrary::{Arbitrary, Unstructured};
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
-use postern::backend::memory::{MemoryBackend, State};
-use postern::bundle::{Bundle, BundleFile};
-use postern::config::load;
-use postern::grant::{Grant, GrantId};
-use postern::monitor::desk::Desk;
-use postern::order::{MESSAGE_MAX, Order, Report, Selection, decode, encode};
-use postern::service::{Ports, Wanted};
-use postern::settings::Settings;
-use postern::terms::{AddressFrom, Closing, Terms};
-use postern::time::Timestamp;
+use postern::adapters::config::bundle::{Bundle, BundleFile};
+use postern::adapters::config::load;
+use postern::adapters::firewall::memory::{MemoryBackend, State};
+use postern::core::order::{MESSAGE_MAX, Order, Report, Selection, decode, encode};
+use postern::daemon::monitor::executor::Desk;
+use postern::model::grant::{Grant, GrantId};
+use postern::model::service::{Ports, Wanted};
+use postern::model::settings::Settings;
+use postern::model::terms::{AddressFrom, Closing, Terms};
+use postern::model::time::Timestamp;
 use postern_proto::SharedKey;
 
 use super::knock::other;

@@ -4,7 +4,7 @@
 
 use std::fmt::Debug;
 
-use postern::order::{MESSAGE_MAX, Order, Report, Start, decode, encode};
+use postern::core::order::{MESSAGE_MAX, Order, Report, Start, decode, encode};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 

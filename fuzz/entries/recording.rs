@@ -2,7 +2,7 @@
 
 use std::io::{Cursor, Read};
 
-use postern::capture::recording::{Found, Recorded, Recording};
+use postern::adapters::capture::recording::{Found, Recorded, Recording};
 
 const PORTS: [u16; 2] = [62201, 53];
 

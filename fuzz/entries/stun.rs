@@ -4,7 +4,7 @@
 
 use std::net::IpAddr;
 
-use postern::stun::{NotAnAnswer, TransactionId, request, seen_address};
+use postern::client::stun::{NotAnAnswer, TransactionId, request, seen_address};
 
 pub(crate) fn run(data: &[u8]) {
     let Some((id, datagram)) = data.split_first_chunk::<12>() else {

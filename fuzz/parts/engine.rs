@@ -7,13 +7,13 @@ use std::num::NonZeroU32;
 use std::sync::LazyLock;
 use std::time::Duration;
 
-use postern::bundle::{Bundle, BundleFile};
-use postern::config::{Loaded, load};
-use postern::engine::core::Core;
-use postern::gate::{Gate, HintTable, User};
-use postern::mark::Kept;
-use postern::policy::{Policy, Quota};
-use postern::time::Timestamp;
+use postern::adapters::config::bundle::{Bundle, BundleFile};
+use postern::adapters::config::{Loaded, load};
+use postern::core::gate::{Gate, HintTable, User};
+use postern::daemon::engine::core::Core;
+use postern::model::mark::Kept;
+use postern::model::policy::{Policy, Quota};
+use postern::model::time::Timestamp;
 use postern_proto::{
     Action, Allow, Item, Protocol, Request, Service, SharedKey, Step, UserKeys, seal,
 };

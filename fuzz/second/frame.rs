@@ -6,7 +6,7 @@
 use std::net::IpAddr;
 
 use etherparse::{NetSlice, SlicedPacket, TransportSlice};
-use postern::datagram::PAYLOAD_MAX;
+use postern::model::datagram::PAYLOAD_MAX;
 
 /// Source, destination, port, and as much of the payload as the capture keeps.
 pub(crate) type Read<'a> = (IpAddr, IpAddr, u16, &'a [u8]);

@@ -9,15 +9,16 @@ use super::held::Held;
 use super::keys::{self, KeyWish};
 use super::reload::{Outcome, reload};
 use super::totp::Totp;
-use crate::endpoint::{DEFAULT_PORT, Endpoint};
-use crate::enrol::{ADDRESSES_MAX, NotALine, SERVICES_MAX, Token, TokenKey};
-use crate::files;
-use crate::monitor::prepare;
-use crate::policy::{GrantTo, Policy};
-use crate::service::Wanted;
-use crate::settings::Gate;
-use crate::stop::{FAILED, Stop, USAGE};
-use crate::{clock, time};
+use crate::adapters::clock;
+use crate::adapters::config::disk;
+use crate::adapters::files;
+use crate::client::token::{ADDRESSES_MAX, NotALine, SERVICES_MAX, Token, TokenKey};
+use crate::model::endpoint::{DEFAULT_PORT, Endpoint};
+use crate::model::exit::{FAILED, Stop, USAGE};
+use crate::model::policy::{GrantTo, Policy};
+use crate::model::service::Wanted;
+use crate::model::settings::Gate;
+use crate::model::time;
 
 /// Room for the longest user's file that a command line makes; no copy of a key stays behind when it is filled.
 const FILE_MAX: usize = 1 << 20;
@@ -101,7 +102,7 @@ pub fn add(config: &Path, user: &NewUser) -> Result<Handout, Stop> {
     };
     // A token that can't be written must be known before the user is there.
     token.to_line().map_err(unwritable)?;
-    files::place_private(&path, text.as_bytes()).map_err(prepare::unreadable)?;
+    files::place_private(&path, text.as_bytes()).map_err(disk::unreadable)?;
     let totp_uri = totp.map(|totp| totp.uri(&gate.name, &user.name));
     Ok(Handout {
         file: path,

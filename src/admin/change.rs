@@ -9,11 +9,11 @@ use ipnet::IpNet;
 
 use super::held::{Held, replace};
 use super::reload::{Outcome, reload};
-use crate::config::{Change, KeyKind, edited};
-use crate::policy::Policy;
-use crate::service::{self, Ports};
-use crate::settings::Settings;
-use crate::stop::{FAILED, Stop};
+use crate::adapters::config::{Change, KeyKind, edited};
+use crate::model::exit::{FAILED, Stop};
+use crate::model::policy::Policy;
+use crate::model::service::{self, Ports};
+use crate::model::settings::Settings;
 
 /// What came of it.
 #[derive(Debug)]
@@ -149,7 +149,7 @@ fn no_longer_closed(user: &Policy, without: &Settings) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::bundle::{Bundle, BundleFile};
+    use crate::adapters::config::bundle::{Bundle, BundleFile};
 
     /// What is open without alice, who may open these, at a gate where others may open those.
     fn opened(protect: &str, alice: &str, others: &str) -> Vec<String> {
@@ -172,7 +172,7 @@ mod tests {
                 path: "posternd.toml".into(),
                 text: (text.clone() + &users).into(),
             });
-            crate::config::load(&Bundle {
+            crate::adapters::config::load(&Bundle {
                 main,
                 ..Bundle::default()
             })

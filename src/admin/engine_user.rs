@@ -5,7 +5,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::run::{Call, OUTPUT, Ran, Run, RunError};
+use crate::model::run::{Call, OUTPUT, Ran, Run, RunError};
 
 /// The engine's user on a host that Postern is set up on.
 pub(super) const NAME: &str = "postern";

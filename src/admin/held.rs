@@ -12,12 +12,12 @@ use postern_proto::PublicKey;
 use zeroize::Zeroizing;
 
 use super::keys;
-use crate::bundle::{Bundle, BundleFile};
-use crate::config::{self, Listed};
-use crate::files;
-use crate::monitor::prepare;
-use crate::settings::Settings;
-use crate::stop::{CONFIG, FAILED, SYSTEM, Stop};
+use crate::adapters::config::bundle::{Bundle, BundleFile};
+use crate::adapters::config::disk;
+use crate::adapters::config::{self, Listed};
+use crate::adapters::files;
+use crate::model::exit::{CONFIG, FAILED, SYSTEM, Stop};
+use crate::model::settings::Settings;
 
 /// How often it is tried to be the only one who changes users, and how long a pause is between.
 const TRIES: u32 = 100;
@@ -37,8 +37,8 @@ pub(super) struct Held {
 impl Held {
     /// Reads the config, which must be right as it is.
     pub(super) fn read(config: &Path) -> Result<Self, Stop> {
-        let mut bundle = files::read_bundle(config).map_err(prepare::unreadable)?;
-        let (settings, users) = prepare::complete(&mut bundle, config::settings_and_users)?;
+        let mut bundle = disk::read_bundle(config).map_err(disk::unreadable)?;
+        let (settings, users) = disk::complete(&mut bundle, config::settings_and_users)?;
         Ok(Self {
             bundle,
             settings,
@@ -55,7 +55,7 @@ impl Held {
             // Nothing is made for a config that is wrong.
             Self::read(config)?;
         }
-        files::make_folder(&users_d, 0o700).map_err(prepare::unreadable)?;
+        files::make_folder(&users_d, 0o700).map_err(disk::unreadable)?;
         let lock = lock(&users_d)?;
         Ok(Self {
             _lock: Some(lock),
@@ -106,7 +106,7 @@ impl Held {
             Stop::new(CONFIG, format!("users with key pairs need a private key of the gate, and the config names none; {cure}"))
         })?;
         keys::public_of(
-            &files::read_private(&path).map_err(prepare::unreadable)?,
+            &files::read_private(&path).map_err(disk::unreadable)?,
             &path,
         )
     }
@@ -124,8 +124,7 @@ impl Held {
                 .users
                 .sort_by(|one, other| one.path.cmp(&other.path));
         }
-        (self.settings, self.users) =
-            prepare::complete(&mut self.bundle, config::settings_and_users)?;
+        (self.settings, self.users) = disk::complete(&mut self.bundle, config::settings_and_users)?;
         Ok(())
     }
 }
@@ -133,7 +132,7 @@ impl Held {
 /// Puts a changed text into the place of a user's file; behind a symbolic link, of the file itself.
 pub(super) fn replace(path: &Path, text: &str) -> Result<(), Stop> {
     let real = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
-    files::write_private(&real, text.as_bytes(), true).map_err(prepare::unreadable)
+    files::write_private(&real, text.as_bytes(), true).map_err(disk::unreadable)
 }
 
 fn users_d(config: &Path) -> PathBuf {

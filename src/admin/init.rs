@@ -11,15 +11,16 @@ use zeroize::Zeroizing;
 use super::engine_user::{self, EngineUser, NAME, NOBODY};
 use super::keys;
 use super::template::Template;
-use crate::bundle::{Bundle, BundleFile};
-use crate::config;
-use crate::endpoint::Endpoint;
-use crate::files::{self, FileErrorKind};
-use crate::monitor::prepare;
-use crate::program::{self, Programs};
-use crate::run::{Call, OUTPUT, Run};
-use crate::settings::Settings;
-use crate::stop::{CONFIG, PERMISSION, Stop, USAGE};
+use crate::adapters::config;
+use crate::adapters::config::bundle::{Bundle, BundleFile};
+use crate::adapters::config::disk;
+use crate::adapters::files::{self, FileErrorKind};
+use crate::adapters::process::{self, Programs};
+use crate::daemon::monitor::prepare;
+use crate::model::endpoint::Endpoint;
+use crate::model::exit::{CONFIG, PERMISSION, Stop, USAGE};
+use crate::model::run::{Call, OUTPUT, Run};
+use crate::model::settings::Settings;
 
 /// What a new config is to say.
 #[derive(Debug, Clone, Default)]
@@ -94,7 +95,7 @@ pub fn init(config: &Path, wanted: &Wanted) -> Result<SetUp, Stop> {
         );
     }
     make_folder("users", &folder.join("users.d"), 0o700, &mut steps)?;
-    let settings = prepare::load(config)?.1;
+    let settings = disk::load(config)?.1;
     let state_dir = &settings.gate.state_dir;
     let is_new = state_dir.symlink_metadata().is_err();
     prepare::state_dir(state_dir, &prepare::run_as(&settings.gate.run_as)?)?;
@@ -127,7 +128,7 @@ fn engine_user(
     let outcome = engine_user::ensure(
         name,
         &mut Programs::with_deadline(engine_user::DEADLINE),
-        program::find,
+        process::find,
         is_known,
     );
     if let EngineUser::Missing(why) = outcome {
@@ -151,7 +152,7 @@ fn make_folder(
     mode: u32,
     steps: &mut Vec<Step>,
 ) -> Result<(), Stop> {
-    let is_new = files::make_folder(path, mode).map_err(prepare::unreadable)?;
+    let is_new = files::make_folder(path, mode).map_err(disk::unreadable)?;
     steps.push(Step {
         is_new,
         what,
@@ -166,10 +167,10 @@ fn there_already(
     steps: &mut Vec<Step>,
     notes: &mut Vec<String>,
 ) -> Result<Settings, Stop> {
-    let named = config::gate_key_file(&files::read_bundle(config).map_err(prepare::unreadable)?);
+    let named = config::gate_key_file(&disk::read_bundle(config).map_err(disk::unreadable)?);
     // Users with key pairs may be there before the gate's own key is.
     let key = named.as_deref().map(gate_key).transpose()?;
-    let settings = prepare::load(config)?.1;
+    let settings = disk::load(config)?.1;
     steps.push(Step {
         is_new: false,
         what: "config",
@@ -202,16 +203,16 @@ fn gate_key(path: &Path) -> Result<Step, Stop> {
             let mut line = Zeroizing::new(String::with_capacity(text.len().saturating_add(1)));
             line.push_str(&text);
             line.push('\n');
-            files::place_private(path, line.as_bytes()).map_err(prepare::unreadable)?;
+            files::place_private(path, line.as_bytes()).map_err(disk::unreadable)?;
             Ok(step(true))
         }
-        Err(error) => Err(prepare::unreadable(error)),
+        Err(error) => Err(disk::unreadable(error)),
     }
 }
 
 /// Writes a config that is known to load.
 fn write_config(config: &Path, wanted: &Wanted, run_as: &str) -> Result<(), Stop> {
-    let port = wanted.port.unwrap_or(crate::endpoint::DEFAULT_PORT);
+    let port = wanted.port.unwrap_or(crate::model::endpoint::DEFAULT_PORT);
     let name = wanted.name.clone().map_or_else(host_name, Ok)?;
     let text = Template {
         name: name.as_str(),
@@ -229,12 +230,12 @@ fn write_config(config: &Path, wanted: &Wanted, run_as: &str) -> Result<(), Stop
         ..Bundle::default()
     })
     .map_err(|problems| Stop::new(CONFIG, problems))?;
-    files::place_private(config, text.as_bytes()).map_err(prepare::unreadable)
+    files::place_private(config, text.as_bytes()).map_err(disk::unreadable)
 }
 
 /// The host's name with its domain, where it has one.
 fn host_name() -> Result<GateName, Stop> {
-    let whole = program::find("hostname").and_then(|program| {
+    let whole = process::find("hostname").and_then(|program| {
         let ran = Programs::default().run(&Call {
             program: &program,
             args: &["-f"],
@@ -258,5 +259,5 @@ fn host_name() -> Result<GateName, Stop> {
 }
 
 fn is_host(name: &str) -> bool {
-    name.parse::<crate::endpoint::Host>().is_ok()
+    name.parse::<crate::model::endpoint::Host>().is_ok()
 }

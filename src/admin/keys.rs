@@ -7,9 +7,9 @@ use postern_proto::{KeyText, PresharedKey, PrivateKey, PublicKey, SharedKey};
 use zeroize::Zeroizing;
 
 use super::held::Held;
-use crate::enrol::{Request, TokenKey};
-use crate::random;
-use crate::stop::{CONFIG, SYSTEM, Stop};
+use crate::adapters::random;
+use crate::client::token::{Request, TokenKey};
+use crate::model::exit::{CONFIG, SYSTEM, Stop};
 
 /// Which kind of key a user is to have.
 #[derive(Debug, Clone)]

@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use super::held::Held;
-use crate::config::Listed;
-use crate::stop::Stop;
+use crate::adapters::config::Listed;
+use crate::model::exit::Stop;
 
 /// All users, in the order of the files.
 ///

@@ -4,7 +4,10 @@
 
 pub mod add;
 pub mod change;
+pub mod check;
+pub mod demo;
 mod engine_user;
+pub mod explain;
 mod held;
 pub mod init;
 pub mod keys;

@@ -5,9 +5,9 @@ use std::path::Path;
 use std::thread;
 use std::time::Duration;
 
-use crate::clock;
-use crate::control::{self, Answer, Question};
-use crate::order::Reloaded;
+use crate::adapters::clock;
+use crate::adapters::control::{self, Answer, Question};
+use crate::core::order::Reloaded;
 
 /// A new engine may take two minutes to load a hundred thousand users, and another reload may come first.
 const PATIENCE: Duration = Duration::from_secs(300);

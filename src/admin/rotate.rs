@@ -13,12 +13,12 @@ use super::change::by_hand;
 use super::held::{Held, replace};
 use super::keys::{self, KeyWish};
 use super::reload::reload;
-use crate::bundle::BundleFile;
-use crate::clock;
-use crate::config::{Change, KeyKind, Listed, edited, text_of};
-use crate::enrol::{Request, Token};
-use crate::stop::{FAILED, Stop, USAGE};
-use crate::time::Timestamp;
+use crate::adapters::clock;
+use crate::adapters::config::bundle::BundleFile;
+use crate::adapters::config::{Change, KeyKind, Listed, edited, text_of};
+use crate::client::token::{Request, Token};
+use crate::model::exit::{FAILED, Stop, USAGE};
+use crate::model::time::Timestamp;
 
 /// What the new key is to be.
 #[derive(Debug, Clone)]
@@ -205,7 +205,7 @@ fn in_quotes(text: &str) -> Zeroizing<String> {
 
 /// What a user has who is given none, with the maximum that this one has.
 fn default_duration(user: &Listed) -> Duration {
-    let plain = crate::policy::Policy::for_user("", Vec::new());
+    let plain = crate::model::policy::Policy::for_user("", Vec::new());
     plain.duration.min(user.policy.max_duration)
 }
 

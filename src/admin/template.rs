@@ -1,6 +1,6 @@
 //! The text of a new config: what was asked for, and every other key as a comment that shows its default.
 
-use crate::endpoint::Endpoint;
+use crate::model::endpoint::Endpoint;
 
 use super::add::{list, quoted};
 
@@ -76,9 +76,9 @@ run_as = {run_as}
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::bundle::{Bundle, BundleFile};
-    use crate::config;
-    use crate::settings::Settings;
+    use crate::adapters::config;
+    use crate::adapters::config::bundle::{Bundle, BundleFile};
+    use crate::model::settings::Settings;
 
     fn load(text: &str) -> Settings {
         let main = Some(BundleFile {
@@ -160,7 +160,7 @@ mod tests {
         let without_address = |settings: &Settings| {
             format!(
                 "{:?}",
-                crate::settings::Gate {
+                crate::model::settings::Gate {
                     addresses: Vec::new(),
                     ..settings.gate.clone()
                 }

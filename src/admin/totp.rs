@@ -5,8 +5,8 @@ use std::fmt::Write;
 use postern_proto::GateName;
 use zeroize::Zeroizing;
 
-use crate::random;
-use crate::stop::{SYSTEM, Stop};
+use crate::adapters::random;
+use crate::model::exit::{SYSTEM, Stop};
 
 /// What RFC 4226 recommends: as long as the hash.
 const SECRET_LEN: usize = 20;

@@ -1,5 +1,6 @@
 //! The command lines.
 
+pub mod manual;
 pub mod postern;
 #[cfg(feature = "daemon")]
 pub mod posternd;

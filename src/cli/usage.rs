@@ -2,7 +2,7 @@
 
 use clap::error::ErrorKind;
 
-use crate::profile::without_secrets;
+use crate::client::profile::without_secrets;
 
 /// The line, of this program.
 pub(super) fn line(error: &clap::Error, program: &str) -> String {

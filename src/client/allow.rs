@@ -7,8 +7,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use ipnet::{Ipv4Net, Ipv6Net};
 use postern_proto::Allow;
 
-use crate::address::{self, MAPPED};
-use crate::profile::AllowSetting;
+use crate::client::profile::AllowSetting;
+use crate::model::address::{self, MAPPED};
 
 /// Just the source's own address.
 const SOURCE: Allow = Allow::Source { prefix: 128 };

@@ -8,10 +8,10 @@ use postern_proto::{PrivateKey, PublicKey};
 use zeroize::Zeroizing;
 
 use super::{Exit, Failure, user_keys};
-use crate::enrol::{Kind, Request, Token, TokenKey, is_profile_name, short_name};
-use crate::files::{self, FileErrorKind, folder_of};
-use crate::profile::{self, NoSection, Profiles};
-use crate::random;
+use crate::adapters::files::{self, FileErrorKind, folder_of};
+use crate::adapters::random;
+use crate::client::profile::{self, NoSection, Profiles};
+use crate::client::token::{Kind, Request, Token, TokenKey, is_profile_name, short_name};
 
 /// Key files that are looked through for the one that belongs to a token.
 const KEYS_MAX: usize = 1000;

@@ -17,8 +17,8 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 use super::{Opening, in_front_of_terminal, wait_for};
-use crate::files;
-use crate::program::own;
+use crate::adapters::files;
+use crate::adapters::process::own;
 
 /// What is handed on to the command.
 const SIGNALS: [i32; 4] = [SIGHUP, SIGINT, SIGQUIT, SIGTERM];
@@ -123,15 +123,17 @@ impl Errand {
             happened.send(Happened::Ended)
         });
         let mut next = first;
-        let mut since = crate::clock::instant();
+        let mut since = crate::adapters::clock::instant();
         loop {
-            match self.next(next.map(|next| next.saturating_sub(crate::clock::elapsed(since)))) {
+            match self
+                .next(next.map(|next| next.saturating_sub(crate::adapters::clock::elapsed(since))))
+            {
                 Ok(Happened::Ended) => return child.wait().map(Ended::of),
                 Ok(Happened::Signal(signal)) => hand_on(&child, signal),
                 Ok(Happened::Waited(_)) => {}
                 Err(RecvTimeoutError::Timeout) => {
                     next = Some(again());
-                    since = crate::clock::instant();
+                    since = crate::adapters::clock::instant();
                 }
                 Err(RecvTimeoutError::Disconnected) => return child.wait().map(Ended::of),
             }

@@ -4,8 +4,8 @@
 
 use std::fmt;
 
-use crate::files::{FileError, FileErrorKind};
-use crate::profile::ProfileError;
+use crate::adapters::files::{FileError, FileErrorKind};
+use crate::client::profile::ProfileError;
 
 /// The exit statuses of `postern`; from 64 on they are those of sysexits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

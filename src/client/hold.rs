@@ -9,8 +9,8 @@ use postern_proto::{Action, Code, Item, Request, UserKeys};
 use super::knock::lets_in_ipv4;
 use super::route::Route;
 use super::{Failure, Sent, Way, Wish, prepare, seal_at_random};
-use crate::address;
-use crate::clock;
+use crate::adapters::clock;
+use crate::model::address;
 
 /// What to knock for, and what was knocked for.
 #[derive(Debug)]

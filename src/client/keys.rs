@@ -7,8 +7,8 @@ use std::path::Path;
 use postern_proto::{GateName, KeyError, KeyMaterial, PrivateKey, SharedKey, UserKeys};
 
 use super::{Exit, Failure};
-use crate::files;
-use crate::profile::{self, KeySource, PrivateSource, Profiles};
+use crate::adapters::files;
+use crate::client::profile::{self, KeySource, PrivateSource, Profiles};
 
 /// Reads the profiles of a config.
 ///

@@ -13,10 +13,10 @@ use super::forge::Forge;
 use super::outside::{self, Unseen};
 use super::route::Route;
 use super::{Exit, Failure, Families, Wish, allow, resolve};
-use crate::address;
-use crate::clock;
-use crate::profile::{AllowSetting, Endpoint};
-use crate::random;
+use crate::adapters::clock;
+use crate::adapters::random;
+use crate::client::profile::{AllowSetting, Endpoint};
+use crate::model::address;
 
 /// How knocks get to a gate.
 #[derive(Debug, Clone)]

@@ -14,11 +14,14 @@ mod keys;
 mod knock;
 mod open_packet;
 mod outside;
+pub mod profile;
 mod reach;
 mod relay;
 mod resolve;
 mod route;
+pub mod stun;
 mod terminal;
+pub mod token;
 mod wish;
 
 pub use allow::claim;

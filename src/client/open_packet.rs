@@ -9,8 +9,8 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use postern_proto::{OpenBuffer, Packet, Request, Step, UserKeys};
 
-use crate::reason::Drop;
-use crate::time::Timestamp;
+use crate::model::reason::Drop;
+use crate::model::time::Timestamp;
 
 /// More text than any packet has, line ends included.
 pub const PACKET_TEXT_MAX: usize = 4096;
@@ -112,7 +112,7 @@ fn open(bytes: &[u8], keys: &UserKeys, now: Timestamp) -> Result<Request, Drop> 
 
 fn hint_fits(packet: &Packet<'_>, keys: &UserKeys, now: Timestamp) -> bool {
     let key = keys.hint_key();
-    Step::touching(now.as_millis(), crate::time::millis(HINTS_AROUND))
+    Step::touching(now.as_millis(), crate::model::time::millis(HINTS_AROUND))
         .any(|step| key.hint(step) == packet.hint())
 }
 

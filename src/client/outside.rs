@@ -10,11 +10,11 @@ use std::thread;
 use std::time::Duration;
 
 use super::resolve;
-use crate::address;
-use crate::clock;
-use crate::profile::{Endpoint, StunServers};
-use crate::random;
-use crate::stun::{ANSWER_MAX, NotAnAnswer, request, seen_address};
+use crate::adapters::clock;
+use crate::adapters::random;
+use crate::client::profile::{Endpoint, StunServers};
+use crate::client::stun::{ANSWER_MAX, NotAnAnswer, request, seen_address};
+use crate::model::address;
 
 /// A question is sent, and after each of these times, but the last, again (RFC 8489, section 6.2.1, cut short).
 const WAITS: [Duration; 3] = [

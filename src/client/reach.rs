@@ -10,7 +10,7 @@ use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::clock;
+use crate::adapters::clock;
 
 /// The first attempt may come before the gate has opened, and a hidden port answers nothing: so it is given up early. Later
 /// ones last longer, so that a slow line gets its time, too.

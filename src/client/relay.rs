@@ -12,7 +12,7 @@ use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 
 use super::{Exit, Failure};
-use crate::files;
+use crate::adapters::files;
 
 /// Bytes that are under way in one direction, at most.
 const BUFFER: usize = 64 << 10;

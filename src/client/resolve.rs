@@ -6,7 +6,7 @@ use std::io;
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 
 use super::{Exit, Failure};
-use crate::profile::{Endpoint, Host};
+use crate::client::profile::{Endpoint, Host};
 
 /// Over which families to knock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,6 +1,6 @@
 //! Whether a terminal is there, with somebody in front of it who can answer.
 
-use crate::files;
+use crate::adapters::files;
 
 /// Whether keys such as Ctrl-C reach this process and all that it started: it belongs to a terminal and runs in its foreground.
 pub fn in_front_of_terminal() -> bool {

@@ -7,8 +7,8 @@ use std::time::Duration;
 use postern_proto::{Action, Code, GateName, Item, ServiceName, limits};
 
 use super::{Exit, Failure};
-use crate::profile::{AllowSetting, Host, TimeOffset};
-use crate::service::Wanted;
+use crate::client::profile::{AllowSetting, Host, TimeOffset};
+use crate::model::service::Wanted;
 
 /// What to ask of a gate.
 #[derive(Debug)]

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use postern::backend::Change;
-use postern::grant::Grant;
-use postern::opening::Forward;
-use postern::settings::Protection;
+use postern::adapters::firewall::Change;
+use postern::model::grant::Grant;
+use postern::model::opening::Forward;
+use postern::model::settings::Protection;
 
 use crate::world::{HOUR, SIDES, Side, World, forward, grant, kinds, protection, sh, wait_until};
 
@@ -144,7 +144,7 @@ pub(crate) fn networks_and_ranges_of_ports_are_led_where_they_should_be_also_whe
                 ..through(side, &forwards, HOUR)
             };
             let exact = Grant {
-                id: postern::grant::GrantId(8),
+                id: postern::model::grant::GrantId(8),
                 user: "bob".to_owned(),
                 ..through(side, &forwards, HOUR)
             };

@@ -1,7 +1,7 @@
 //! A grant that names a host behind the gate opens that host and those ports, in one direction.
 
-use postern::backend::Change;
-use postern::grant::Grant;
+use postern::adapters::firewall::Change;
+use postern::model::grant::Grant;
 
 use crate::world::{HOUR, SIDES, Side, World, grant, kinds, protection, sh};
 

@@ -9,14 +9,14 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use ipnet::IpNet;
-use postern::backend::iptables::{Iptables, Pair, Paths};
-use postern::backend::nftables::Nftables;
-use postern::backend::{Backend, Change};
-use postern::grant::{Grant, GrantId};
-use postern::opening::Forward;
-use postern::program::Programs;
-use postern::settings::Protection;
-use postern::time::Timestamp;
+use postern::adapters::firewall::iptables::{Iptables, Pair, Paths};
+use postern::adapters::firewall::nftables::Nftables;
+use postern::adapters::firewall::{Backend, Change};
+use postern::adapters::process::Programs;
+use postern::model::grant::{Grant, GrantId};
+use postern::model::opening::Forward;
+use postern::model::settings::Protection;
+use postern::model::time::Timestamp;
 
 use crate::netns::Namespace;
 

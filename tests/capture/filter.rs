@@ -4,7 +4,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
-use postern::capture::{filter, frame};
+use postern::adapters::capture::{filter, frame};
 
 use crate::netns::wire::{Wire, framed, udp4, udp6, with};
 use crate::{END, PORT, PORTS, bound_socket, gate_and_peer};

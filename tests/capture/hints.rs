@@ -2,10 +2,10 @@
 
 use std::os::fd::{AsFd, OwnedFd};
 
-use postern::capture::frame;
-use postern::capture::hint_filter::{Dropped, Drops, HintFilter, Hints};
-use postern::capture::packet::{self, PacketCapture};
-use postern::gate::{HintKeys, HintTable};
+use postern::adapters::capture::frame;
+use postern::adapters::capture::hint_filter::{Dropped, Drops, HintFilter, Hints};
+use postern::adapters::capture::packet::{self, PacketCapture};
+use postern::core::gate::{HintKeys, HintTable};
 use postern_proto::{GateName, Hint, KeyMaterial, SharedKey, Step, UserKeys};
 
 use crate::filter::delivered;

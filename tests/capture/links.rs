@@ -4,8 +4,8 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::time::{Duration, Instant};
 
-use postern::capture::packet::{self, PacketCapture};
-use postern::capture::{Capture, Caught};
+use postern::adapters::capture::packet::{self, PacketCapture};
+use postern::adapters::capture::{Capture, Caught};
 
 use crate::netns::wire::{Wire, udp4, udp6};
 use crate::netns::{Namespace, join};

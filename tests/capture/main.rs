@@ -23,9 +23,9 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use libtest_mimic::Arguments;
-use postern::capture::packet::{self, PacketCapture};
-use postern::capture::{Capture, Caught};
-use postern::datagram::Datagram;
+use postern::adapters::capture::packet::{self, PacketCapture};
+use postern::adapters::capture::{Capture, Caught};
+use postern::model::datagram::Datagram;
 
 mod filter;
 mod hints;

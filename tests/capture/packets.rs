@@ -1,6 +1,6 @@
 //! What is captured: both families, every kind of link, each datagram once, and nothing of our own.
 
-use postern::capture::packet::{self, PacketCapture};
+use postern::adapters::capture::packet::{self, PacketCapture};
 
 use crate::netns::Namespace;
 use crate::netns::wire::{Tun, Wire, framed, udp4, udp6};

@@ -3,7 +3,7 @@
 use std::io;
 use std::time::Duration;
 
-use postern::capture::udp::{self, UdpCapture};
+use postern::adapters::capture::udp::{self, UdpCapture};
 
 use crate::netns::Namespace;
 use crate::{END, PORT, expect_quiet, gate_and_peer, payloads, send, until_end};

@@ -407,9 +407,10 @@ fn an_idle_connection_costs_no_time_of_the_processor() {
     output.read_exact(&mut [0]).unwrap();
     // In hundredths of a second, user and system; the fields behind the name, which is in brackets.
     let ticks = || {
-        let stat =
-            postern::files::read_system(format!("/proc/{}/stat", connection.0.id()).as_ref())
-                .unwrap();
+        let stat = postern::adapters::files::read_system(
+            format!("/proc/{}/stat", connection.0.id()).as_ref(),
+        )
+        .unwrap();
         let fields: Vec<u64> = stat
             .rsplit(')')
             .next()

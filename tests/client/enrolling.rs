@@ -4,7 +4,7 @@ use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use postern::enrol::{Request, Token, TokenKey};
+use postern::client::token::{Request, Token, TokenKey};
 use postern_proto::{
     GateName, KeyMaterial, PresharedKey, PrivateKey, PublicKey, SharedKey, UserKeys,
 };

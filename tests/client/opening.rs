@@ -154,7 +154,7 @@ fn keygen_writes_a_file_for_its_owner_only_and_shows_no_secret() {
             0o600
         );
     }
-    let text = postern::files::read_private(&private).unwrap();
+    let text = postern::adapters::files::read_private(&private).unwrap();
     let private = PrivateKey::from_base64(text.trim()).unwrap();
     assert_eq!(
         shown,

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use assert_cmd::Command;
-use postern::files::write_private;
+use postern::adapters::files::write_private;
 use postern_proto::limits::KEY_LEN;
 use postern_proto::{GateName, KeyMaterial, SharedKey, UserKeys};
 use tempfile::TempDir;

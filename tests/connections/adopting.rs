@@ -2,9 +2,9 @@
 
 use std::net::{TcpListener, TcpStream};
 
-use postern::connections::Connections;
-use postern::connections::kernel::KernelConnections;
-use postern::settings::BackendKind;
+use postern::adapters::conntrack::Connections;
+use postern::adapters::conntrack::kernel::KernelConnections;
+use postern::model::settings::BackendKind;
 
 use crate::space::echoes;
 use crate::{DRIVERS, V4, V6, World, settings};

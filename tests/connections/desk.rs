@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use postern::backend::memory::MemoryBackend;
-use postern::connections::Connection;
-use postern::connections::memory::MemoryConnections;
-use postern::monitor::desk::Desk;
-use postern::order::{Order, Report, Selection};
-use postern::time::Timestamp;
+use postern::adapters::conntrack::Connection;
+use postern::adapters::conntrack::memory::MemoryConnections;
+use postern::adapters::firewall::memory::MemoryBackend;
+use postern::core::order::{Order, Report, Selection};
+use postern::daemon::monitor::executor::Desk;
+use postern::model::time::Timestamp;
 
 use crate::{settings, terms};
 

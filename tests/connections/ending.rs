@@ -4,8 +4,8 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::time::{Duration, Instant};
 
-use postern::order::{Order, Report, Selection};
-use postern::terms::Closing;
+use postern::core::order::{Order, Report, Selection};
+use postern::model::terms::Closing;
 
 use crate::space::{echoes, wait_until};
 use crate::{DRIVERS, HOUR, V4, V6, World, now, only, read, settings, terms};

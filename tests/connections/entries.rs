@@ -3,11 +3,11 @@
 use std::net::UdpSocket;
 use std::time::{Duration, Instant};
 
-use postern::connections::Connections;
-use postern::connections::kernel::KernelConnections;
-use postern::grant::{Grant, GrantId};
-use postern::order::{Order, Selection};
-use postern::time::Timestamp;
+use postern::adapters::conntrack::Connections;
+use postern::adapters::conntrack::kernel::KernelConnections;
+use postern::core::order::{Order, Selection};
+use postern::model::grant::{Grant, GrantId};
+use postern::model::time::Timestamp;
 
 use crate::space::Space;
 use crate::{DRIVERS, V4, World, now, settings, terms};
@@ -96,7 +96,7 @@ pub fn a_grant_to_a_host_behind_the_gate_takes_the_entries_to_that_host_along_an
         // connections that rest on no grant must come about
         settings.firewall.protect = false;
         world.start(driver, settings);
-        let behind = |target: &str| postern::terms::Terms {
+        let behind = |target: &str| postern::model::terms::Terms {
             target: Some(target.parse().unwrap()),
             ..terms("alice", "192.0.2.7/32", &["tcp/22"])
         };

@@ -28,16 +28,16 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use libtest_mimic::Arguments;
-use postern::bundle::{Bundle, BundleFile};
-use postern::config;
-use postern::connections::Connections;
-use postern::connections::kernel::KernelConnections;
-use postern::monitor;
-use postern::monitor::desk::Desk;
-use postern::order::{Order, Report};
-use postern::settings::{BackendKind, Settings};
-use postern::terms::{AddressFrom, Terms};
-use postern::time::Timestamp;
+use postern::adapters::config;
+use postern::adapters::config::bundle::{Bundle, BundleFile};
+use postern::adapters::conntrack::Connections;
+use postern::adapters::conntrack::kernel::KernelConnections;
+use postern::core::order::{Order, Report};
+use postern::daemon::monitor;
+use postern::daemon::monitor::executor::Desk;
+use postern::model::settings::{BackendKind, Settings};
+use postern::model::terms::{AddressFrom, Terms};
+use postern::model::time::Timestamp;
 
 use ground::{Ground, Need, trials};
 use space::Space;

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use etherparse::PacketBuilder;
-use postern::enrol::{Request, Token, TokenKey};
+use postern::client::token::{Request, Token, TokenKey};
 use postern_proto::{GateName, PresharedKey, PrivateKey, SharedKey};
 use serde_json::Value;
 

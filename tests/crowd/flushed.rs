@@ -2,8 +2,8 @@
 
 use std::time::Instant;
 
-use postern::monitor;
-use postern::settings::BackendKind;
+use postern::daemon::monitor;
+use postern::model::settings::BackendKind;
 
 use crate::world::{FAMILIES, World, run, wait_for};
 use crate::{Lives, count, doors, opened_by_knocks, prepared, say};

@@ -6,8 +6,8 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::time::Duration;
 
-use postern::grant::GrantId;
-use postern::time::Timestamp;
+use postern::model::grant::GrantId;
+use postern::model::time::Timestamp;
 
 use crate::world::{World, fake, run, text};
 use crate::{All, LATE, now};

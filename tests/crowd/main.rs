@@ -21,8 +21,8 @@ use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use libtest_mimic::Arguments;
-use postern::grant::GrantId;
-use postern::time::Timestamp;
+use postern::model::grant::GrantId;
+use postern::model::time::Timestamp;
 
 mod doors;
 mod flushed;

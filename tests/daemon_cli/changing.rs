@@ -2,8 +2,8 @@
 
 use std::fs;
 
-use postern::enrol::{Request, Token, TokenKey};
-use postern::time::Timestamp;
+use postern::client::token::{Request, Token, TokenKey};
+use postern::model::time::Timestamp;
 use postern_proto::{PrivateKey, PublicKey, SharedKey};
 
 use crate::users::{gate, json, mode, ok, request, text, users, value};

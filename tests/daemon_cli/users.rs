@@ -4,8 +4,8 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use postern::enrol::{Request, Token, TokenKey};
-use postern::profile::{self, KeySource};
+use postern::client::profile::{self, KeySource};
+use postern::client::token::{Request, Token, TokenKey};
 use postern_proto::{CodeKey, CodeStep, PrivateKey, SharedKey};
 use serde_json::Value;
 

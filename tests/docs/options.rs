@@ -8,8 +8,8 @@ use std::path::Path;
 use std::process::Command;
 
 use libtest_mimic::Failed;
-use postern::manual::{client::PROFILE, gate::SECTIONS};
-use postern::reason::{Counters, Reason};
+use postern::cli::manual::{client::PROFILE, gate::SECTIONS};
+use postern::model::reason::{Counters, Reason};
 use regex::Regex;
 
 const PAGE: &str = "docs/from-fwknop-and-knockd.md";

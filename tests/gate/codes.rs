@@ -36,8 +36,12 @@ fn knock(world: &World, words: &[&str]) -> Ran {
         addresses.join(", "),
         key("alice")
     );
-    postern::files::write_private(&world.folder().join("both.toml"), profile.as_bytes(), true)
-        .unwrap();
+    postern::adapters::files::write_private(
+        &world.folder().join("both.toml"),
+        profile.as_bytes(),
+        true,
+    )
+    .unwrap();
     world
         .first
         .postern("both", &[&["knock", "both"], words].concat())

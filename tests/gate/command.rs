@@ -133,7 +133,7 @@ pub(crate) fn killed_monitor_closes_at_its_next_start(_: &'static str) {
     kill(&mut world);
     let end = grants.iter().map(|grant| grant.until).min().unwrap();
     wait_for("the first grant's end", || {
-        (postern::clock::wall() > end).then_some(())
+        (postern::adapters::clock::wall() > end).then_some(())
     });
     assert_eq!(ran(&world).len(), 2, "nobody is there to close");
     world.start_again();
@@ -193,7 +193,7 @@ pub(crate) fn damaged_journal_keeps_it_from_starting(_: &'static str) {
     world.wait_for_grants(1);
     kill(&mut world);
     let whole = fs::read_to_string(journal(&world)).unwrap();
-    postern::files::write_private(
+    postern::adapters::files::write_private(
         &journal(&world),
         whole.replace("alice", "alick").as_bytes(),
         true,
@@ -217,7 +217,7 @@ pub(crate) fn damaged_journal_keeps_it_from_starting(_: &'static str) {
     );
     let checked = world.daemon.at_gate(&world.gate, &["check"]);
     assert!(text(&checked).contains("is damaged"), "{}", text(&checked));
-    postern::files::write_private(&journal(&world), whole.as_bytes(), true).unwrap();
+    postern::adapters::files::write_private(&journal(&world), whole.as_bytes(), true).unwrap();
     let flushed = world.daemon.at_gate(&world.gate, &["flush"]);
     assert!(
         text(&flushed).contains("command: closed 1 grant"),

@@ -7,10 +7,10 @@ use std::fs;
 use std::thread;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use postern::grant::{Grant, GrantId};
-use postern::monitor;
-use postern::settings::BackendKind;
-use postern::time::Timestamp;
+use postern::daemon::monitor;
+use postern::model::grant::{Grant, GrantId};
+use postern::model::settings::BackendKind;
+use postern::model::time::Timestamp;
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::stream::{Stream, with_crowd};

@@ -53,7 +53,7 @@ fn add_and_import(world: &World, user: &str, options: &[&str]) -> Value {
 
 fn import(world: &World, user: &str, handed_out: &Value, options: &[&str]) {
     let file = world.folder().join("token");
-    postern::files::write_private(
+    postern::adapters::files::write_private(
         &file,
         handed_out["token"].as_str().unwrap().as_bytes(),
         true,

@@ -100,7 +100,7 @@ pub(crate) fn on_close_is_made_up_for_after_a_kill(backend: &'static str) {
     world.daemon.signal(Signal::KILL);
     world.daemon.wait();
     wait_for("the first grant's end", || {
-        (postern::clock::wall() > end).then_some(())
+        (postern::adapters::clock::wall() > end).then_some(())
     });
     world.start_again();
     assert_eq!(

@@ -45,7 +45,8 @@ fn private(name: &str) -> PrivateKey {
 fn start(backend: &str) -> World {
     let mut world = World::prepare(&plan(backend));
     let key = format!("{}\n", private("the gate").to_base64().to_owned());
-    postern::files::write_private(&world.folder().join("gate.key"), key.as_bytes(), true).unwrap();
+    postern::adapters::files::write_private(&world.folder().join("gate.key"), key.as_bytes(), true)
+        .unwrap();
     world.start_again();
     world
 }

@@ -166,7 +166,7 @@ pub(crate) fn way_in_is_the_family_that_is_let_in(backend: &'static str) {
             "[both]\ngate = \"{GATE_NAME}\"\naddress = \"the-gate\"\nkey = \"{}\"\n",
             key("alice")
         );
-        postern::files::write_private(&config, profile.as_bytes(), true).unwrap();
+        postern::adapters::files::write_private(&config, profile.as_bytes(), true).unwrap();
         let postern = |words: &[&str]| {
             let script = "mount --bind \"$1\" /etc/hosts && export POSTERN_CONFIG=\"$2\" && shift 2 && exec \"$0\" \"$@\"";
             let mount = [

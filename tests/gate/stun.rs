@@ -8,7 +8,7 @@ use std::net::{IpAddr, SocketAddr, TcpStream, UdpSocket};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use postern::stun;
+use postern::client::stun;
 
 use crate::world::netns::Namespace;
 use crate::world::{

@@ -6,7 +6,7 @@ use std::os::unix::fs::FileExt;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use postern::files::write_private;
+use postern::adapters::files::write_private;
 use postern_proto::PrivateKey;
 
 use crate::world::{Family, GATE_NAME, Plan, World, seed, wait_for};

@@ -112,7 +112,7 @@ fn expect_told(samples: &Samples) {
         .count();
     assert_eq!(
         reasons,
-        postern::reason::Reason::COUNT + 2,
+        postern::model::reason::Reason::COUNT + 2,
         "one counter a reason, and the sums of what is malformed and of codes"
     );
     let now = std::time::SystemTime::now()

@@ -6,14 +6,14 @@ use std::path::Path;
 use std::time::Duration;
 
 use allocation_counter::measure;
-use postern::bundle::{Bundle, BundleFile};
-use postern::datagram::Datagram;
-use postern::engine::core::Core;
-use postern::gate::{Gate, HintTable, User};
-use postern::mark::Kept;
-use postern::order::Order;
-use postern::policy::{Policy, Quota};
-use postern::reason::{Drop, Reason, Rule};
+use postern::adapters::config::bundle::{Bundle, BundleFile};
+use postern::core::gate::{Gate, HintTable, User};
+use postern::core::order::Order;
+use postern::daemon::engine::core::Core;
+use postern::model::datagram::Datagram;
+use postern::model::mark::Kept;
+use postern::model::policy::{Policy, Quota};
+use postern::model::reason::{Drop, Reason, Rule};
 use postern_proto::{
     Action, Allow, GateName, Item, KeyMaterial, OpenBuffer, PresharedKey, PrivateKey, Protocol,
     Request, Service, SharedKey, UserKeys, seal,

@@ -23,9 +23,9 @@
 mod gate;
 mod monitor;
 
-use postern::bundle::{Bundle, BundleFile};
-use postern::config::{self, Loaded};
-use postern::time::Timestamp;
+use postern::adapters::config::bundle::{Bundle, BundleFile};
+use postern::adapters::config::{self, Loaded};
+use postern::model::time::Timestamp;
 use postern_proto::SharedKey;
 
 const NOW: Timestamp = Timestamp::from_millis(1_760_000_000_000);

@@ -3,13 +3,13 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use postern::backend::memory::MemoryBackend;
-use postern::monitor::clearance::Clearance;
-use postern::monitor::desk::Desk;
-use postern::order::{Order, Report};
-use postern::policy::{GrantTo, MaxPrefix, Policy};
-use postern::reason::Rule;
-use postern::terms::{AddressFrom, Closing, Terms};
+use postern::adapters::firewall::memory::MemoryBackend;
+use postern::core::clearance::Clearance;
+use postern::core::order::{Order, Report};
+use postern::daemon::monitor::executor::Desk;
+use postern::model::policy::{GrantTo, MaxPrefix, Policy};
+use postern::model::reason::Rule;
+use postern::model::terms::{AddressFrom, Closing, Terms};
 
 use crate::{NOW, config};
 

@@ -3,19 +3,19 @@
 
 use std::time::Duration;
 
-use postern::bundle::{Bundle, BundleFile};
-use postern::config;
-use postern::monitor::desk::Desk;
-use postern::order::{Order, Report};
-use postern::terms::{AddressFrom, Terms};
-use postern::time::Step;
+use postern::adapters::config;
+use postern::adapters::config::bundle::{Bundle, BundleFile};
+use postern::core::order::{Order, Report};
+use postern::daemon::monitor::executor::Desk;
+use postern::model::terms::{AddressFrom, Terms};
+use postern::model::time::Step;
 
 use crate::world::{World, now, variants};
 use crate::{V4, V6};
 
 const LONG: Duration = Duration::from_secs(7200);
 
-fn desk(world: &World, monitors_time: postern::time::Timestamp) -> Desk {
+fn desk(world: &World, monitors_time: postern::model::time::Timestamp) -> Desk {
     let text = "[gate]\nname = \"g\"\n[[user]]\nname = \"alice\"\nkey = \"AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=\"\nservices = [\"tcp/22\"]\n";
     let main = Some(BundleFile {
         path: "posternd.toml".into(),

@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use postern::backend::{Backend, Change};
-use postern::grant::Grant;
+use postern::adapters::firewall::{Backend, Change};
+use postern::model::grant::Grant;
 
 use crate::world::{World, grant, paths, protection, variants};
 

@@ -11,16 +11,16 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use postern::backend::iptables::{Iptables, Pair, Paths};
-use postern::backend::{Backend, Change};
-use postern::connections::Connections;
-use postern::connections::kernel::KernelConnections;
-use postern::grant::{Grant, GrantId};
-use postern::program::Programs;
-use postern::run::{Call, Ran, Run, RunError};
-use postern::service::Ports;
-use postern::settings::Protection;
-use postern::time::Timestamp;
+use postern::adapters::conntrack::Connections;
+use postern::adapters::conntrack::kernel::KernelConnections;
+use postern::adapters::firewall::iptables::{Iptables, Pair, Paths};
+use postern::adapters::firewall::{Backend, Change};
+use postern::adapters::process::Programs;
+use postern::model::grant::{Grant, GrantId};
+use postern::model::run::{Call, Ran, Run, RunError};
+use postern::model::service::Ports;
+use postern::model::settings::Protection;
+use postern::model::time::Timestamp;
 
 type Job = Box<dyn FnOnce() + Send>;
 

@@ -2,9 +2,9 @@
 
 use std::path::Path;
 
-use postern::bundle::{Bundle, BundleFile};
-use postern::config;
-use postern::manual::{Section, client, gate};
+use postern::adapters::config;
+use postern::adapters::config::bundle::{Bundle, BundleFile};
+use postern::cli::manual::{Section, client, gate};
 
 use crate::pages;
 
@@ -82,7 +82,7 @@ pub(crate) fn every_key_of_the_gate_is_told() {
 
 pub(crate) fn every_key_of_a_profile_is_told() {
     let text = format!("[home]\ngate = \"g\"\n{UNKNOWN} = 1\n");
-    let said = postern::profile::parse(&text, Path::new("config.toml"))
+    let said = postern::client::profile::parse(&text, Path::new("config.toml"))
         .unwrap_err()
         .to_string();
     let (_, known) = said
@@ -166,6 +166,6 @@ pub(crate) fn defaults_hold() {
 pub(crate) fn examples_are_right() {
     assert!(loaded(pages::GATE_EXAMPLE).contains("gate.example.org"));
     let profiles =
-        postern::profile::parse(pages::CLIENT_EXAMPLE, Path::new("config.toml")).unwrap();
+        postern::client::profile::parse(pages::CLIENT_EXAMPLE, Path::new("config.toml")).unwrap();
     assert!(profiles.contains_key("home"));
 }

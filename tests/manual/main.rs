@@ -1,5 +1,5 @@
 //! The manual is made of the code: man pages and completions under `dist/` are what the command lines and the tables of
-//! `postern::manual` give, which know every key that the readers of configs know.
+//! `postern::cli::manual` give, which know every key that the readers of configs know.
 //!
 //! `POSTERN_WRITE_MANUAL=1 cargo test --test manual` writes them anew.
 #![allow(

@@ -3,7 +3,7 @@
 use clap::Command;
 use clap_mangen::Man;
 use clap_mangen::roff::{Inline, Roff, bold, italic, roman};
-use postern::manual::{Key, Section, client, gate};
+use postern::cli::manual::{Key, Section, client, gate};
 
 const SOURCE: &str = concat!("Postern ", env!("CARGO_PKG_VERSION"));
 const MANUAL: &str = "Postern";

@@ -7,9 +7,9 @@
 
 use std::time::Duration;
 
-use postern::backend::Backend;
-use postern::grant::Grant;
-use postern::settings::Protection;
+use postern::adapters::firewall::Backend;
+use postern::model::grant::Grant;
+use postern::model::settings::Protection;
 
 use crate::space::{Space, echoes, wait_until};
 use crate::{Gate, grant, protection};

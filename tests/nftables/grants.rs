@@ -3,9 +3,9 @@
 use std::net::{SocketAddr, UdpSocket};
 use std::time::Duration;
 
-use postern::backend::{Backend, Change};
-use postern::grant::Grant;
-use postern::opening::Forward;
+use postern::adapters::firewall::{Backend, Change};
+use postern::model::grant::Grant;
+use postern::model::opening::Forward;
 
 use crate::space::{echoes, wait_until};
 use crate::{Gate, KNOCK_PORT, NOW, gate_and_client, grant, lasting};
@@ -209,7 +209,7 @@ pub(crate) fn the_firewall_is_its_own_record_and_nft_shows_who_and_until_when() 
     // one who comes after knows nothing but what the kernel says
     let mut later = gate
         .space
-        .run(|| postern::backend::nftables::Nftables::open().unwrap());
+        .run(|| postern::adapters::firewall::nftables::Nftables::open().unwrap());
     let live: Vec<Grant> = later.list().unwrap();
     assert_eq!(live, grants);
     for clock in [

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use postern::backend::{Backend, Change};
-use postern::grant::Grant;
+use postern::adapters::firewall::{Backend, Change};
+use postern::model::grant::Grant;
 
 use crate::space::wait_until;
 use crate::{Gate, gate_and_client, grant, lasting};

@@ -26,14 +26,14 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use libtest_mimic::Arguments;
-use postern::backend::nftables::Nftables;
-use postern::backend::{Backend, BackendError, Change};
-use postern::connections::Connections;
-use postern::connections::kernel::KernelConnections;
-use postern::grant::{Grant, GrantId};
-use postern::service::Ports;
-use postern::settings::Protection;
-use postern::time::Timestamp;
+use postern::adapters::conntrack::Connections;
+use postern::adapters::conntrack::kernel::KernelConnections;
+use postern::adapters::firewall::nftables::Nftables;
+use postern::adapters::firewall::{Backend, BackendError, Change};
+use postern::model::grant::{Grant, GrantId};
+use postern::model::service::Ports;
+use postern::model::settings::Protection;
+use postern::model::time::Timestamp;
 
 use ground::{Ground, Need, trials};
 use space::Space;

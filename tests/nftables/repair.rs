@@ -1,7 +1,7 @@
 //! What others do to the table, and what the driver does to theirs.
 
-use postern::backend::nftables::Nftables;
-use postern::backend::{Backend, Change};
+use postern::adapters::firewall::nftables::Nftables;
+use postern::adapters::firewall::{Backend, Change};
 
 use crate::space::Space;
 use crate::{Gate, gate_and_client, grant, lasting, protection};

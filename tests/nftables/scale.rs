@@ -3,8 +3,8 @@
 use std::io::Write;
 use std::net::Ipv4Addr;
 
-use postern::backend::{Backend, Change};
-use postern::grant::Grant;
+use postern::adapters::firewall::{Backend, Change};
+use postern::model::grant::Grant;
 
 use crate::{Gate, grant};
 

@@ -11,7 +11,9 @@ mod written;
 use std::io::{Cursor, Read};
 
 use etherparse::PacketBuilder;
-use postern::capture::recording::{Found, Recorded, Recording, RecordingError, Why, begins};
+use postern::adapters::capture::recording::{
+    Found, Recorded, Recording, RecordingError, Why, begins,
+};
 use written::{Style, block, ethernet, interface, pcap, pcapng, section, simple};
 
 const PORTS: [u16; 2] = [62201, 53];

@@ -9,8 +9,9 @@ use std::path::Path;
 use std::process::{Command, ExitCode, Stdio};
 
 use caps::Capability;
-use postern::capture::packet;
-use postern::monitor::{enclosure, prepare};
+use postern::adapters::capture::packet;
+use postern::adapters::config::disk;
+use postern::daemon::monitor::enclosure;
 
 use crate::inside::{call, limit, raise, read_memory, tell};
 
@@ -19,7 +20,7 @@ pub(crate) const NOTHING: &str = "--nothing";
 
 pub(crate) fn monitor(folder: &Path, backend: Option<&str>) -> ExitCode {
     let config = folder.join("posternd.toml");
-    let (bundle, settings) = prepare::load(&config).unwrap();
+    let (bundle, settings) = disk::load(&config).unwrap();
     drop(bundle);
     let parent = std::os::unix::process::parent_id().into();
     if let Some(backend) = backend {

@@ -13,14 +13,14 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use caps::Capability;
-use postern::capture::hint_filter::HintFilter;
-use postern::capture::packet::{self, PacketCapture};
-use postern::engine::privileges;
-use postern::mark::{MarkRecord, Tide};
-use postern::sandbox;
-use postern::store::ReplayStore;
-use postern::store::disk::DiskStore;
-use postern::time::Timestamp;
+use postern::adapters::capture::hint_filter::HintFilter;
+use postern::adapters::capture::packet::{self, PacketCapture};
+use postern::adapters::sandbox;
+use postern::adapters::store::ReplayStore;
+use postern::adapters::store::disk::DiskStore;
+use postern::daemon::engine::privileges;
+use postern::model::mark::{MarkRecord, Tide};
+use postern::model::time::Timestamp;
 use postern_proto::Mark;
 
 /// nobody
@@ -99,7 +99,7 @@ fn needs(state: &Path, packets: OwnedFd, control: &UnixListener, mut asker: Unix
     );
     tell(
         "random bytes",
-        postern::random::bytes::<32>()
+        postern::adapters::random::bytes::<32>()
             .map(drop)
             .map_err(io::Error::other),
     );

@@ -1,6 +1,6 @@
 //! A door that opens, stays open as long as it should, and closes.
 
-use postern::order::Report;
+use postern::core::order::Report;
 
 use crate::wishes::{HOME, Wish};
 use crate::world::{World, seconds};
@@ -176,7 +176,7 @@ fn among_many_users_the_door_is_opened_for_the_one_who_knocked() {
         keys.push(postern_proto::KeyMaterial::shared(
             &postern_proto::SharedKey::from_bytes(key),
         ));
-        let policy = postern::policy::Policy {
+        let policy = postern::model::policy::Policy {
             user: format!("user-{n}"),
             ..settings.policies[0].clone()
         };

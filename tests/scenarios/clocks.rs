@@ -1,6 +1,6 @@
 //! Clocks that are wrong, and clocks that are set. The gate's never counts backwards once it has recorded a time.
 
-use postern::reason::{Drop, Reason};
+use postern::model::reason::{Drop, Reason};
 
 use crate::wishes::{HOME, Wish};
 use crate::world::{START, World, seconds};

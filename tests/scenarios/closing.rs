@@ -1,7 +1,7 @@
 //! Doors closed before their time: by the user who opened them, or by the administrator.
 
-use postern::control::{Answer, Asker, Question};
-use postern::order::{Report, Selection};
+use postern::adapters::control::{Answer, Asker, Question};
+use postern::core::order::{Report, Selection};
 
 use crate::wishes::{HOME, Wish};
 use crate::world::World;

@@ -1,6 +1,6 @@
 //! One-time codes (step 6.9, the code): who must send one, which one counts, how often, and what guessing comes to.
 
-use postern::reason::{CodeFault, Reason, Rule};
+use postern::model::reason::{CodeFault, Reason, Rule};
 use postern_proto::{Code, CodeKey, CodeStep};
 
 use crate::reasons::assert_refused;
@@ -176,7 +176,7 @@ fn after_a_restart_a_used_code_counts_once_more_but_a_recorded_knock_does_not() 
     let outcome = world.arrives(HOME, recorded.as_bytes());
     assert_eq!(
         outcome.reason,
-        Some(Reason::Drop(postern::reason::Drop::Replay))
+        Some(Reason::Drop(postern::model::reason::Drop::Replay))
     );
     assert!(world.knock(&wish, HOME).admitted);
     assert_refused(&mut world, |world| world.knock(&wish, HOME), USED);

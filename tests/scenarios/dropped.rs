@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use postern::reason::Drop;
+use postern::model::reason::Drop;
 use postern_proto::Step;
 use postern_proto::limits::{PACKET_MAX, PACKET_MIN};
 

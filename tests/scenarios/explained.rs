@@ -4,14 +4,14 @@
 
 use std::time::Duration;
 
+use postern::adapters::config::{Loaded, OldKey};
 use postern::client::seal_at_random;
-use postern::config::{Loaded, OldKey};
-use postern::datagram::Datagram;
-use postern::gate::Seen;
-use postern::gate::explain::{Account, Cause, Explainer, Outcome, likely};
-use postern::gate::{Gate, Spent};
-use postern::reason::{Drop, Reason, Rule};
-use postern::time::Timestamp;
+use postern::core::gate::Seen;
+use postern::core::gate::explain::{Account, Cause, Explainer, Outcome, likely};
+use postern::core::gate::{Gate, Spent};
+use postern::model::datagram::Datagram;
+use postern::model::reason::{Drop, Reason, Rule};
+use postern::model::time::Timestamp;
 use postern_proto::{GateName, KeyMaterial, Step, UserKeys};
 
 use crate::forge;

@@ -1,8 +1,8 @@
 //! What is behind the gate fails, or disagrees: nothing opens that should not, and it is told as it is (steps 6.11 and 6.12).
 
-use postern::datagram::Datagram;
-use postern::order::Report;
-use postern::reason::{Drop, Reason, Rule};
+use postern::core::order::Report;
+use postern::model::datagram::Datagram;
+use postern::model::reason::{Drop, Reason, Rule};
 
 use crate::wishes::{HOME, Wish};
 use crate::world::{Outcome, World, address, load, seconds};

@@ -1,6 +1,6 @@
 //! Packets that no client makes, sealed with alice's real keys by the fuzzers' own sealing.
 
-use postern::time::Timestamp;
+use postern::model::time::Timestamp;
 use postern_proto::{Hint, Step};
 
 #[allow(dead_code, reason = "what the fuzzer asserts is not asked for here")]

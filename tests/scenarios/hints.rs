@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use postern::gate::HintTable;
-use postern::reason::{Drop, Reason};
+use postern::core::gate::HintTable;
+use postern::model::reason::{Drop, Reason};
 use postern_proto::limits::STEP_MS;
 
 use crate::wishes::{HOME, Wish};

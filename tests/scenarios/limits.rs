@@ -1,6 +1,6 @@
 //! How much one user may do, and that nobody without a key can use it up (step 6.10).
 
-use postern::reason::{Reason, Rule};
+use postern::model::reason::{Reason, Rule};
 
 use crate::reasons::assert_refused;
 use crate::wishes::{HOME, Wish};

@@ -1,7 +1,7 @@
 //! Bodies that an authenticated user sealed and that break a rule of section 5: each rule once (step 6.5).
 
-use postern::reason::Drop;
-use postern::time::Timestamp;
+use postern::model::reason::Drop;
+use postern::model::time::Timestamp;
 use postern_proto::{Malformed, Step};
 
 use crate::forge;

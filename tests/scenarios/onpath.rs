@@ -2,9 +2,9 @@
 //!
 //! Also what that costs where Postern does not protect, so that the claims of SECURITY.md are neither larger nor smaller.
 
+use postern::adapters::store::memory::MemoryStore;
 use postern::client::seal_at_random;
-use postern::reason::{Drop, Reason, Rule};
-use postern::store::memory::MemoryStore;
+use postern::model::reason::{Drop, Reason, Rule};
 use postern_proto::{GateName, KeyMaterial, UserKeys};
 
 use crate::reasons::{assert_dropped, assert_refused};

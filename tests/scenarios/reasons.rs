@@ -4,7 +4,7 @@
 
 use std::cell::RefCell;
 
-use postern::reason::{CodeFault, Drop, Reason, Rule};
+use postern::model::reason::{CodeFault, Drop, Reason, Rule};
 use postern_proto::Malformed;
 
 use crate::world::{Outcome, World};

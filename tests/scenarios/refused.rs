@@ -1,7 +1,7 @@
 //! Authenticated knocks that policy does not allow (step 6.9): told at info with who and which rule, and nothing opens.
 
-use postern::gate::Seen;
-use postern::reason::Rule;
+use postern::core::gate::Seen;
+use postern::model::reason::Rule;
 use postern_proto::{Packet, Sealed};
 
 use crate::reasons::assert_refused;
@@ -165,7 +165,7 @@ fn a_user_who_floods_with_refused_knocks_gets_a_few_lines_a_second_and_every_one
     assert_eq!(
         (
             said,
-            world.count(postern::reason::Reason::Refuse(Rule::Service))
+            world.count(postern::model::reason::Reason::Refuse(Rule::Service))
         ),
         (20, 100)
     );

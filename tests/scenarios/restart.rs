@@ -1,6 +1,6 @@
 //! Processes that die and start again: what must be remembered is, and doors neither fall shut nor stay open.
 
-use postern::reason::{Drop, Reason};
+use postern::model::reason::{Drop, Reason};
 
 use crate::wishes::{HOME, Wish};
 use crate::world::{START, World, load, seconds};

@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use postern::bundle::{Bundle, BundleFile};
-use postern::config::{self, OldKey};
-use postern::datagram::Datagram;
-use postern::gate::{Decision, Gate, HintTable, OldKeys, User, Wish as Admitted};
-use postern::mark::Kept;
-use postern::reason::{Drop, Rule};
-use postern::time::Timestamp;
+use postern::adapters::config::bundle::{Bundle, BundleFile};
+use postern::adapters::config::{self, OldKey};
+use postern::core::gate::{Decision, Gate, HintTable, OldKeys, User, Wish as Admitted};
+use postern::model::datagram::Datagram;
+use postern::model::mark::Kept;
+use postern::model::reason::{Drop, Rule};
+use postern::model::time::Timestamp;
 use postern_proto::UserKeys;
 
 use crate::wishes::{HOME, Wish};

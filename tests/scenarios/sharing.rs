@@ -2,7 +2,7 @@
 //!
 //! A config with two equal keys is refused. A gate that is given them all the same admits the first user whose mac fits.
 
-use postern::policy::Policy;
+use postern::model::policy::Policy;
 use postern_proto::KeyMaterial;
 
 use crate::wishes::{HOME, Wish};

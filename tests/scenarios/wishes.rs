@@ -1,8 +1,8 @@
 //! The client's side of a story: what a user wants, made and sealed as `postern knock` does it.
 
-use postern::address;
 use postern::client::seal_at_random;
-use postern::time::Timestamp;
+use postern::model::address;
+use postern::model::time::Timestamp;
 use postern_proto::{
     Action, Allow, Code, GateName, Item, KeyMaterial, Request, Sealed, ServiceName, UserKeys,
 };
@@ -109,7 +109,9 @@ impl World {
 
 fn item(text: &str) -> Item {
     match text.parse() {
-        Ok(postern::service::Wanted::Ports(ports)) => Item::Service(ports.to_wire().unwrap()),
+        Ok(postern::model::service::Wanted::Ports(ports)) => {
+            Item::Service(ports.to_wire().unwrap())
+        }
         _ => Item::Name(ServiceName::new(text).unwrap()),
     }
 }

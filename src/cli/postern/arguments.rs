@@ -10,10 +10,10 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 use postern_proto::GateName;
 
-use crate::enrol::is_profile_name;
-use crate::profile::{self, AllowSetting, Endpoint, Host, TimeOffset};
-use crate::service::Wanted;
-use crate::time;
+use crate::client::profile::{self, AllowSetting, Endpoint, Host, TimeOffset};
+use crate::client::token::is_profile_name;
+use crate::model::service::Wanted;
+use crate::model::time;
 
 /// Knocks at hidden doors: one encrypted UDP packet opens a port for one address, for a short time.
 #[derive(Debug, Parser)]

@@ -9,9 +9,9 @@ use postern_proto::{Code, GateName, Malformed};
 use zeroize::Zeroizing;
 
 use super::gate;
+use crate::adapters::process::own;
+use crate::client::profile::CodeSource;
 use crate::client::{self, Exit, Failure};
-use crate::profile::CodeSource;
-use crate::program::own;
 
 const VARIABLE: &str = "POSTERN_CODE";
 /// A person may have to touch something, or to type a passphrase.

@@ -13,7 +13,7 @@ use super::json::{Connected, KnockedAt, Waited};
 use super::plan::Plan;
 use super::{code, json, knock, note, words};
 use crate::client::{self, Exit, Failure, NotReached, Reached, Sent, Wish};
-use crate::service::{self, Ports, Wanted};
+use crate::model::service::{self, Ports, Wanted};
 
 /// How long an open port may take to accept. A hidden one answers nothing, so this is what each knock waits first.
 const BRIEFLY: Duration = Duration::from_millis(500);
@@ -119,7 +119,7 @@ mod tests {
     use postern_proto::{Action, GateName};
 
     use super::*;
-    use crate::profile::{AllowSetting, TimeOffset};
+    use crate::client::profile::{AllowSetting, TimeOffset};
 
     fn asked(services: &[&str], port: u16) -> String {
         let mut wish = Wish {

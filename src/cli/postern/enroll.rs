@@ -10,9 +10,10 @@ use zeroize::Zeroizing;
 
 use super::arguments::{Enroll, Import};
 use super::{Exit, Failure, gate, hint, json, say};
+use crate::adapters::files;
+use crate::client::profile;
+use crate::client::token::Kind;
 use crate::client::{self, Imported};
-use crate::enrol::Kind;
-use crate::{files, profile};
 
 /// Room for the longest token, and for a profile with many comments.
 const SOURCE_MAX: usize = 64 << 10;

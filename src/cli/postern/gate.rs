@@ -9,8 +9,8 @@ use postern_proto::UserKeys;
 use zeroize::Zeroizing;
 
 use super::arguments::NamedGate;
+use crate::client::profile::{self, AllowSetting, KeySource, Profile, Profiles, TimeOffset};
 use crate::client::{self, Exit, Failure};
-use crate::profile::{self, AllowSetting, KeySource, Profile, Profiles, TimeOffset};
 
 const KEY_VARIABLE: &str = "POSTERN_KEY";
 

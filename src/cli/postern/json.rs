@@ -10,8 +10,8 @@ use serde::Serialize;
 use super::words::{self, OverIpv4};
 use super::{Exit, Failure, say};
 use crate::client::{Opening, Sent};
-use crate::service::Wanted;
-use crate::time::millis;
+use crate::model::service::Wanted;
+use crate::model::time::millis;
 
 const VERSION: u32 = 1;
 

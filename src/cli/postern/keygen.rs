@@ -10,7 +10,8 @@ use zeroize::Zeroizing;
 
 use super::arguments::Keygen;
 use super::{Exit, Failure, json, say};
-use crate::{files, random};
+use crate::adapters::files;
+use crate::adapters::random;
 
 #[derive(Serialize)]
 struct Made<'a> {

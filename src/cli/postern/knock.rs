@@ -16,7 +16,7 @@ use super::json::{Asked, Knocked, KnockedAt, Waited};
 use super::plan::Plan;
 use super::{code, json, note, say, words};
 use crate::client::{self, Exit, Failure, Opening, Prepared, Sent, Wish};
-use crate::time::human;
+use crate::model::time::human;
 
 pub(super) fn knock(arguments: Knock, config: Option<&Path>) -> Result<(), Failure> {
     let Knock {

@@ -10,9 +10,9 @@ use serde::Serialize;
 use super::arguments::OpenPacket;
 use super::json::Asked;
 use super::{Exit, Failure, gate, json, say, words};
+use crate::adapters::clock;
 use crate::client::{self, NotOpened, PACKET_TEXT_MAX};
-use crate::clock;
-use crate::time::{Timestamp, human, millis};
+use crate::model::time::{Timestamp, human, millis};
 
 #[derive(Serialize)]
 struct Shown {

@@ -10,8 +10,8 @@ use postern_proto::{Action, UserKeys};
 
 use super::arguments::{Asking, Gate, Target};
 use super::gate;
+use crate::client::profile::{CodeSource, Host};
 use crate::client::{Failure, Families, Way, Wish};
-use crate::profile::{CodeSource, Host};
 
 /// All that a knock is made from but the code itself.
 pub(super) struct Plan {

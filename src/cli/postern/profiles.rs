@@ -6,8 +6,8 @@ use std::path::Path;
 use super::arguments::Profiles;
 use super::json::{Listed, ListedProfile};
 use super::{Failure, gate, json, say};
-use crate::profile::{CodeSource, Profile};
-use crate::service;
+use crate::client::profile::{CodeSource, Profile};
+use crate::model::service;
 
 pub(super) fn profiles(arguments: &Profiles, config: Option<&Path>) -> Result<(), Failure> {
     let (profiles, path) = gate::profiles(config)?;

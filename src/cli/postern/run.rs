@@ -14,9 +14,9 @@ use super::arguments::{Run, Telling};
 use super::json::{KnockedAt, RanBehind, Waited};
 use super::plan::Plan;
 use super::{code, json, knock, note, words};
+use crate::adapters::clock;
+use crate::client::profile::CodeSource;
 use crate::client::{self, Ended, Errand, Exit, Failure, Hold};
-use crate::clock;
-use crate::profile::CodeSource;
 
 /// A renewal that failed is tried again after this.
 const AGAIN: Duration = Duration::from_secs(5);

@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use postern_proto::{Action, Allow, GateName, Item, Request};
 
-use crate::address::{self, MAPPED};
 use crate::client::Opening;
-use crate::service::{self, Ports, Wanted};
-use crate::time::{self, Timestamp};
+use crate::model::address::{self, MAPPED};
+use crate::model::service::{self, Ports, Wanted};
+use crate::model::time::{self, Timestamp};
 
 /// Whether the knock goes over IPv4, where that is known.
 pub(super) type OverIpv4 = Option<bool>;

@@ -9,7 +9,8 @@ use clap::{Args, Parser, Subcommand};
 use super::explain::Explaining;
 use super::status::Watching;
 use super::user_arguments::{Init, User};
-use crate::{demo, time};
+use crate::admin::demo;
+use crate::model::time;
 
 /// Where the gate's config lies if nobody says otherwise.
 pub(super) const CONFIG: &str = "/etc/postern/posternd.toml";

@@ -8,12 +8,12 @@ use std::sync::Once;
 
 use super::arguments::{Close, Config, Report, Which};
 use super::say::{note, say, say_json};
-use crate::control::{self, Answer, Question};
-use crate::grant::GrantId;
-use crate::monitor::{self, ControlSocket};
-use crate::order::Selection;
-use crate::stop::{FAILED, Stop};
-use crate::time;
+use crate::adapters::control::{self, Answer, Question};
+use crate::core::order::Selection;
+use crate::daemon::monitor::{self, ControlSocket};
+use crate::model::exit::{FAILED, Stop};
+use crate::model::grant::GrantId;
+use crate::model::time;
 
 pub(super) fn metrics(config: Config) -> Result<ExitCode, Stop> {
     let Answer::Metrics(text) = ask(

@@ -4,10 +4,10 @@ use std::process::ExitCode;
 
 use super::arguments::Report;
 use super::say::{say, say_json};
-use crate::control;
-use crate::monitor::{self, Flushed};
-use crate::stop::Stop;
-use crate::time;
+use crate::adapters::control;
+use crate::daemon::monitor::{self, Flushed};
+use crate::model::exit::Stop;
+use crate::model::time;
 
 pub(super) fn carry_out(report: &Report) -> Result<ExitCode, Stop> {
     let flushed = monitor::flush(&report.config.config)?;

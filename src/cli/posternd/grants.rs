@@ -7,11 +7,11 @@ use serde::Serialize;
 use super::arguments::Report;
 use super::asking::{ask, odd};
 use super::say::{is_heard, say_json};
-use crate::clock;
-use crate::control::{self, Answer, Question};
-use crate::grant::Grant;
-use crate::stop::Stop;
-use crate::time::{self, Timestamp, human};
+use crate::adapters::clock;
+use crate::adapters::control::{self, Answer, Question};
+use crate::model::exit::Stop;
+use crate::model::grant::Grant;
+use crate::model::time::{self, Timestamp, human};
 
 /// A grant and the time it has left.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -111,7 +111,7 @@ fn row(Shown { grant, left_ms }: &Shown) -> [String; 6] {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::grant::GrantId;
+    use crate::model::grant::GrantId;
 
     fn grant(id: u64, user: &str, allow: &str, until: u64) -> Grant {
         let services = vec![

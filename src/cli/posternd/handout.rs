@@ -10,13 +10,13 @@ use zeroize::Zeroizing;
 
 use super::qr;
 use super::say::say;
+use crate::adapters::control;
 use crate::admin::add::Handout;
 use crate::admin::reload::Outcome;
-use crate::control;
-use crate::enrol::{Token, TokenKey, short_name};
-use crate::profile;
-use crate::stop::{FAILED, Stop};
-use crate::time::Timestamp;
+use crate::client::profile;
+use crate::client::token::{Token, TokenKey, short_name};
+use crate::model::exit::{FAILED, Stop};
+use crate::model::time::Timestamp;
 
 /// Room for two QR codes and all around them.
 const TEXT_MAX: usize = 128 << 10;

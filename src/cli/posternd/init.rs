@@ -4,10 +4,10 @@ use std::process::ExitCode;
 
 use super::say::{say, say_json};
 use super::user_arguments::Init;
+use crate::adapters::control;
 use crate::admin::init::{SetUp, Wanted, init};
-use crate::control;
-use crate::endpoint::{DEFAULT_PORT, Endpoint};
-use crate::stop::{Stop, USAGE};
+use crate::model::endpoint::{DEFAULT_PORT, Endpoint};
+use crate::model::exit::{Stop, USAGE};
 
 pub(super) fn carry_out(arguments: &Init) -> Result<ExitCode, Stop> {
     let port = arguments.port.unwrap_or(DEFAULT_PORT);

@@ -4,7 +4,7 @@ use qrcode::render::unicode::Dense1x2;
 use qrcode::{EcLevel, QrCode};
 use zeroize::Zeroizing;
 
-use crate::stop::{FAILED, Stop};
+use crate::model::exit::{FAILED, Stop};
 
 /// White on black, whatever the terminal's own colours are.
 const COLOURS: &str = "\u{1b}[40;97m";

@@ -5,10 +5,10 @@ use std::process::ExitCode;
 use super::arguments::Report;
 use super::asking::tell_doubt;
 use super::say::{say, say_json};
+use crate::adapters::control;
 use crate::admin::reload::{Outcome, reload};
-use crate::control;
-use crate::monitor;
-use crate::stop::{FAILED, Stop};
+use crate::daemon::monitor;
+use crate::model::exit::{FAILED, Stop};
 
 pub(super) fn carry_out(report: &Report) -> Result<ExitCode, Stop> {
     let config = &report.config.config;

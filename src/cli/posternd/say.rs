@@ -3,7 +3,7 @@
 use std::io::{ErrorKind, Write};
 use std::process::ExitCode;
 
-use crate::stop::{FAILED, Stop};
+use crate::model::exit::{FAILED, Stop};
 
 /// Writes text.
 pub(super) fn say(text: &str) -> Result<(), Stop> {

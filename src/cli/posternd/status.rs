@@ -14,11 +14,11 @@ use super::arguments::Report;
 use super::asking::{ask, odd};
 use super::grants::{self, Shown};
 use super::say::{is_heard, json_line, say_json};
-use crate::clock;
-use crate::control::status::{CaptureStatus, QuotaStatus, Status, StoreStatus};
-use crate::control::{Answer, Question};
-use crate::stop::Stop;
-use crate::time::{self, Timestamp, human};
+use crate::adapters::clock;
+use crate::adapters::control::status::{CaptureStatus, QuotaStatus, Status, StoreStatus};
+use crate::adapters::control::{Answer, Question};
+use crate::model::exit::Stop;
+use crate::model::time::{self, Timestamp, human};
 
 /// How to tell it.
 #[derive(Debug, Args)]
@@ -65,7 +65,7 @@ pub(super) fn status(watching: &Watching) -> Result<ExitCode, Stop> {
             Ok(whole) => text(&whole, clock::wall()),
             Err(stop) if first => return Err(stop),
             Err(stop) if watching.report.json => json_line(
-                &serde_json::json!({ "version": crate::control::VERSION, "failed": stop.message }),
+                &serde_json::json!({ "version": crate::adapters::control::VERSION, "failed": stop.message }),
             )?,
             Err(stop) => format!("{stop}\n"),
         };

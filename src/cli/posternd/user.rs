@@ -10,15 +10,15 @@ use super::init::config_option;
 use super::say::{say, say_json};
 use super::user_arguments::{Add, Named, Pair, Remove, Rotate, UserCommand};
 use super::user_words;
+use crate::adapters::clock;
+use crate::adapters::control;
 use crate::admin;
 use crate::admin::add::{NewUser, add, list, quoted};
 use crate::admin::change::{self, Changed};
 use crate::admin::keys::KeyWish;
 use crate::admin::rotate::{Rotation, rotate};
-use crate::clock;
-use crate::control;
-use crate::enrol::{LINE_MAX, Request};
-use crate::stop::{IO, Stop, USAGE};
+use crate::client::token::{LINE_MAX, Request};
+use crate::model::exit::{IO, Stop, USAGE};
 
 pub(super) fn carry_out(command: UserCommand) -> Result<ExitCode, Stop> {
     match command {

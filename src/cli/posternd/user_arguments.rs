@@ -9,10 +9,10 @@ use clap::{Args, Subcommand};
 use postern_proto::GateName;
 
 use super::arguments::Report;
-use crate::endpoint::{Endpoint, EndpointError};
-use crate::policy::is_user_name;
-use crate::service::Wanted;
-use crate::time;
+use crate::model::endpoint::{Endpoint, EndpointError};
+use crate::model::policy::is_user_name;
+use crate::model::service::Wanted;
+use crate::model::time;
 
 #[derive(Debug, Args)]
 pub(super) struct Init {

@@ -2,10 +2,10 @@
 
 use std::fmt::Write;
 
-use crate::config::{KeyKind, Listed};
-use crate::policy::{GrantTo, Policy};
-use crate::service;
-use crate::time::{self, Timestamp};
+use crate::adapters::config::{KeyKind, Listed};
+use crate::model::policy::{GrantTo, Policy};
+use crate::model::service;
+use crate::model::time::{self, Timestamp};
 
 /// All users, a line each.
 pub(super) fn table(users: &[Listed], now: Timestamp) -> String {

@@ -5,7 +5,7 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 
-use postern::grant::Grant;
+use postern::model::grant::Grant;
 use rustix::process::{Pid, Signal, kill_process};
 use serde::Deserialize;
 

@@ -180,7 +180,7 @@ impl World {
     }
 
     /// Waits until this many grants are open, and returns them.
-    pub(crate) fn wait_for_grants(&self, count: usize) -> Vec<postern::grant::Grant> {
+    pub(crate) fn wait_for_grants(&self, count: usize) -> Vec<postern::model::grant::Grant> {
         wait_for(&format!("{count} grants"), || {
             Some(self.daemon.grants()).filter(|grants| grants.len() == count)
         })

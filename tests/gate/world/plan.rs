@@ -6,7 +6,7 @@ use std::path::Path;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use postern::files::write_private;
+use postern::adapters::files::write_private;
 use sha2::{Digest, Sha256};
 use tempfile::TempDir;
 

@@ -5,13 +5,13 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use crate::adapters::control;
+use crate::admin::explain::{Told, What};
 use crate::cli::postern::json::Asked;
-use crate::control;
-use crate::explain::{Told, What};
-use crate::gate::Seen;
-use crate::gate::explain::{Account, Cause};
-use crate::reason::Reason;
-use crate::time::{self, Timestamp};
+use crate::core::gate::Seen;
+use crate::core::gate::explain::{Account, Cause};
+use crate::model::reason::Reason;
+use crate::model::time::{self, Timestamp};
 
 /// What is told of one datagram. Fields may be added; `docs/json.md` says what they are.
 #[derive(Serialize)]

@@ -1,0 +1,30 @@
+//! A capture for tests: datagrams that somebody pushes.
+
+use std::io;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::time::Duration;
+
+use super::{Capture, Caught};
+use crate::model::datagram::Datagram;
+
+/// The receiving end.
+#[derive(Debug)]
+pub struct MemoryCapture {
+    queue: Receiver<Datagram>,
+}
+
+/// A wire made of a channel: what is sent into the first is captured by the second.
+pub fn wire() -> (Sender<Datagram>, MemoryCapture) {
+    let (wire, queue) = channel();
+    (wire, MemoryCapture { queue })
+}
+
+impl Capture for MemoryCapture {
+    fn next(&mut self) -> io::Result<Caught> {
+        match self.queue.recv_timeout(Duration::from_millis(20)) {
+            Ok(datagram) => Ok(Caught::Datagram(datagram)),
+            Err(RecvTimeoutError::Timeout) => Ok(Caught::Nothing),
+            Err(RecvTimeoutError::Disconnected) => Err(io::ErrorKind::BrokenPipe.into()),
+        }
+    }
+}

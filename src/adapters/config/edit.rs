@@ -1,0 +1,176 @@
+//! Single keys of a user's own file, changed in its text: comments and everything else stay to the byte.
+//!
+//! A user's own file has the user's keys and no table around them. Texts hold keys, so every buffer is wiped and none grows.
+
+use std::ops::Range;
+
+use toml::de::DeValue;
+use zeroize::Zeroizing;
+
+use super::page::Page;
+use crate::adapters::config::bundle::BundleFile;
+
+/// What becomes of one key.
+#[derive(Debug, Clone, Copy)]
+pub enum Change<'a> {
+    /// It has this value, in the form that TOML writes it. One that is not there yet comes behind the user's name.
+    Set(&'a str, &'a str),
+    /// It goes, with its line.
+    Take(&'a str),
+}
+
+/// The file's text after these changes, one after another; `None` where it is not a user's own file.
+pub fn edited(file: &BundleFile, changes: &[Change<'_>]) -> Option<Zeroizing<String>> {
+    let mut file = BundleFile {
+        path: file.path.clone(),
+        text: Zeroizing::new(file.text.to_string()),
+    };
+    for change in changes {
+        file.text = once(&file, *change)?;
+    }
+    Some(file.text)
+}
+
+/// The text that stands behind a key of the file, without its quotes.
+pub fn text_of(file: &BundleFile, key: &str) -> Option<Zeroizing<String>> {
+    let tree = Page::of(file).tree()?;
+    match tree.get(key)?.get_ref() {
+        DeValue::String(text) => Some(Zeroizing::new(text.to_string())),
+        _ => None,
+    }
+}
+
+fn once(file: &BundleFile, change: Change<'_>) -> Option<Zeroizing<String>> {
+    let tree = Page::of(file).tree()?;
+    if tree.contains_key("user") {
+        return None;
+    }
+    let text = file.text.as_str();
+    let (Change::Set(key, _) | Change::Take(key)) = change;
+    let found = tree
+        .iter()
+        .find(|(found, _)| found.get_ref() == key)
+        .map(|(key, value)| (key.span(), value.span()));
+    Some(match (change, found) {
+        (Change::Set(_, value), Some((_, place))) => replaced(text, place, &[value]),
+        (Change::Set(key, value), None) => {
+            let name = tree.get("name")?.span();
+            let end = end_of_line(text, name.end);
+            let line_end = if text.get(..end)?.ends_with('\n') {
+                ""
+            } else {
+                "\n"
+            };
+            replaced(text, end..end, &[line_end, key, " = ", value, "\n"])
+        }
+        (Change::Take(_), Some((key, value))) => {
+            let start = text
+                .get(..key.start)?
+                .rfind('\n')
+                .map_or(0, |at| at.saturating_add(1));
+            replaced(text, start..end_of_line(text, value.end), &[])
+        }
+        (Change::Take(_), None) => file.text.clone(),
+    })
+}
+
+/// Where the next line starts.
+fn end_of_line(text: &str, at: usize) -> usize {
+    let rest = text.get(at..).unwrap_or_default();
+    at.saturating_add(
+        rest.find('\n')
+            .map_or(rest.len(), |newline| newline.saturating_add(1)),
+    )
+}
+
+fn replaced(text: &str, place: Range<usize>, parts: &[&str]) -> Zeroizing<String> {
+    let more: usize = parts.iter().map(|part| part.len()).sum();
+    let mut new = Zeroizing::new(String::with_capacity(text.len().saturating_add(more)));
+    new.push_str(text.get(..place.start).unwrap_or_default());
+    parts.iter().for_each(|part| new.push_str(part));
+    new.push_str(text.get(place.end..).unwrap_or_default());
+    new
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn file(text: &str) -> BundleFile {
+        BundleFile {
+            path: "users.d/alice.toml".into(),
+            text: text.to_owned().into(),
+        }
+    }
+
+    const TEXT: &str = "# Alice, of the night shift\nname = \"alice\" # that is her\n  key = \"AAAA\"  # from 2025\nservices = [\n  \"tcp/22\", # ssh\n]\n\n[max_prefix]\nv4 = 24\n";
+
+    #[test]
+    fn a_value_is_changed_in_its_place_and_nothing_else_is() {
+        let text = edited(&file(TEXT), &[Change::Set("key", "\"BBBB\"")]).unwrap();
+        assert_eq!(text.as_str(), TEXT.replace("AAAA", "BBBB"));
+        assert_eq!(text_of(&file(&text), "key").unwrap().as_str(), "BBBB");
+        assert_eq!(
+            (
+                text_of(&file(TEXT), "services"),
+                text_of(&file(TEXT), "quota")
+            ),
+            (None, None)
+        );
+    }
+
+    #[test]
+    fn a_new_key_comes_behind_the_name_and_goes_again_without_a_trace() {
+        let text = edited(&file(TEXT), &[Change::Set("disabled", "true")]).unwrap();
+        assert_eq!(
+            text.as_str(),
+            TEXT.replace("that is her\n", "that is her\ndisabled = true\n")
+        );
+        assert_eq!(
+            edited(&file(&text), &[Change::Take("disabled")])
+                .unwrap()
+                .as_str(),
+            TEXT
+        );
+        assert_eq!(
+            edited(&file(TEXT), &[Change::Take("disabled")])
+                .unwrap()
+                .as_str(),
+            TEXT
+        );
+        let without_end = "key = \"AAAA\"\nservices = [\"tcp/22\"]\nname = \"alice\"";
+        let text = edited(&file(without_end), &[Change::Set("disabled", "true")]).unwrap();
+        assert_eq!(text.as_str(), format!("{without_end}\ndisabled = true\n"));
+    }
+
+    #[test]
+    fn a_value_of_many_lines_goes_as_a_whole() {
+        let text = edited(
+            &file(TEXT),
+            &[
+                Change::Take("services"),
+                Change::Take("key"),
+                Change::Set("key_file", "'k'"),
+            ],
+        )
+        .unwrap();
+        assert_eq!(
+            text.as_str(),
+            "# Alice, of the night shift\nname = \"alice\" # that is her\nkey_file = 'k'\n\n[max_prefix]\nv4 = 24\n"
+        );
+    }
+
+    #[test]
+    fn what_is_no_users_own_file_is_left_alone() {
+        for text in [
+            "[[user]]\nname = \"alice\"\n",
+            "name = ",
+            "key = \"AAAA\"\n",
+        ] {
+            assert!(
+                edited(&file(text), &[Change::Set("disabled", "true")]).is_none(),
+                "{text}"
+            );
+        }
+    }
+}

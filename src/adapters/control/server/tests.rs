@@ -1,0 +1,134 @@
+//! Real sockets: slow, silent and unwelcome askers beside one who just asks.
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+use super::*;
+use crate::adapters::control::{ask, bind};
+use crate::core::order::Selection;
+
+/// Serves in a thread: answers with the number of what was asked, and holds back what is asked to be held back.
+fn serve(path: &Path) {
+    let server = Server::new(bind(path).unwrap()).unwrap();
+    let mut held = Vec::new();
+    #[expect(clippy::disallowed_methods, reason = "a test's clock")]
+    let now = Instant::now;
+    std::thread::spawn(move || {
+        server.serve(now, |question, asker| {
+            match question {
+                Question::Close(Selection::Id(id)) => answer(asker, &Answer::Closed(id.0 as usize)),
+                Question::Grants => answer(asker, &Answer::Failed("x".repeat(4 << 20))),
+                Question::Status => held.push(asker),
+                _ => return false,
+            }
+            true
+        })
+    });
+}
+
+fn closes(path: &Path, number: u64) {
+    let question = Question::Close(Selection::Id(crate::model::grant::GrantId(number)));
+    assert_eq!(
+        ask(path, &question).unwrap(),
+        Answer::Closed(number as usize),
+        "the question number {number} gets through"
+    );
+}
+
+fn is_root() -> bool {
+    rustix::process::geteuid().is_root()
+}
+
+#[test]
+fn nonsense_is_told_so_and_a_question_without_a_line_end_is_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("control.sock");
+    serve(&path);
+    let said = |question: &[u8]| {
+        let mut stream = UnixStream::connect(&path).unwrap();
+        let _ = stream.write_all(question);
+        let _ = stream.shutdown(std::net::Shutdown::Write);
+        let mut said = String::new();
+        let _ = stream.read_to_string(&mut said);
+        said
+    };
+    if !is_root() {
+        assert!(said(b"\"grants\"").contains("only root may ask"));
+        return;
+    }
+    assert!(said(b"{\"exec\":\"sh\"}\n").contains("failed"));
+    assert!(said(b"").contains("failed"));
+    assert!(said(&[b'['; QUESTION_MAX * 3]).contains("failed"));
+    assert_eq!(said(b"{\"close\":{\"id\":7}}"), "{\"closed\":7}\n");
+    assert_eq!(
+        said(b"{\"close\":{\"id\":8}}\nand more"),
+        "{\"closed\":8}\n"
+    );
+}
+
+#[test]
+fn askers_who_are_slow_or_do_not_listen_hold_up_nobody_else() {
+    if !is_root() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("control.sock");
+    serve(&path);
+    // More than there is room for: the oldest make room.
+    let mut slow: Vec<UnixStream> = Vec::new();
+    for number in 0..200_u64 {
+        let mut stream = UnixStream::connect(&path).unwrap();
+        match number % 4 {
+            0 => {}
+            1 => stream.write_all(b"\"gra").unwrap(),
+            2 => stream.write_all(b"\"status\"\n").unwrap(),
+            _ => stream.write_all(b"\"grants\"\n").unwrap(),
+        }
+        slow.push(stream);
+        if number % 10 == 0 {
+            closes(&path, number);
+        }
+    }
+    closes(&path, 1_000);
+    assert!(slow.len() > 2 * ASKERS_MAX);
+}
+
+#[test]
+fn a_long_answer_comes_whole_to_whoever_listens() {
+    if !is_root() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("control.sock");
+    serve(&path);
+    let Answer::Failed(long) = ask(&path, &Question::Grants).unwrap() else {
+        panic!("another answer")
+    };
+    assert_eq!(long.len(), 4 << 20);
+}
+
+#[test]
+fn whoever_is_not_root_is_refused_whatever_the_mode_of_the_socket() {
+    if !is_root() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("control.sock");
+    serve(&path);
+    for (path, mode) in [(folder.path(), 0o755), (path.as_path(), 0o666)] {
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+    }
+    let asked = path.clone();
+    let answer = std::thread::spawn(move || {
+        // Of this thread alone.
+        rustix::thread::set_thread_groups(&[]).unwrap();
+        rustix::thread::set_thread_gid(rustix::process::Gid::from_raw(65534)).unwrap();
+        rustix::thread::set_thread_uid(rustix::process::Uid::from_raw(65534)).unwrap();
+        ask(&asked, &Question::Close(Selection::All))
+    });
+    assert_eq!(
+        answer.join().unwrap().unwrap(),
+        Answer::Failed("only root may ask".to_owned())
+    );
+    closes(&path, 1);
+}

@@ -1,0 +1,184 @@
+//! Where log lines go and what they look like. Decides no content.
+//!
+//! Under systemd to the journal, each with its fields; else readable lines on standard error, times in UTC. The level comes
+//! from `POSTERN_LOG` (`info`, `debug`, or a tracing filter), the form may be forced with `POSTERN_LOG_FORMAT`. The journal's
+//! socket is made at the start, for an engine may make none later.
+
+use std::io::{IsTerminal, Stderr};
+
+use tracing::warn;
+use tracing_journald::{Priority, PriorityMappings};
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::Layer;
+use tracing_subscriber::fmt::format::{DefaultFields, Format, Full, Writer};
+use tracing_subscriber::fmt::time::FormatTime;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+
+/// The environment variable that holds the level.
+pub const LEVEL: &str = "POSTERN_LOG";
+
+/// The environment variable that forces a form: `journal`, `json` or `text`.
+pub const FORMAT: &str = "POSTERN_LOG_FORMAT";
+
+/// By which systemd names the journal's stream that it connected to standard error: device and inode (systemd.exec(5)).
+pub const STREAM: &str = "JOURNAL_STREAM";
+
+/// What an engine must inherit to log as its monitor does.
+pub const INHERITED: [&str; 3] = [LEVEL, FORMAT, STREAM];
+
+/// In front of the names of fields in the journal: a user is `POSTERN_USER` there.
+pub const PREFIX: &str = "POSTERN";
+
+/// What log lines look like.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Form {
+    /// For a person to read, on standard error.
+    Text,
+    /// One JSON object a line, on standard error.
+    Json,
+    /// Entries with fields, in the journal.
+    Journal,
+}
+
+/// Starts logging in this process and returns in which form. Done once; a second call changes nothing.
+pub fn start() -> Form {
+    let asked = form(
+        std::env::var(FORMAT).ok().as_deref(),
+        is_journal(std::env::var(STREAM).ok().as_deref()),
+    );
+    let registry = tracing_subscriber::registry()
+        .with(EnvFilter::try_from_env(LEVEL).unwrap_or_else(|_| EnvFilter::new("info")));
+    // Only the first call in a process can succeed, and one is enough.
+    let _ = match asked {
+        Form::Text => registry
+            .with(lines().with_ansi(std::io::stderr().is_terminal()))
+            .try_init(),
+        Form::Json => registry.with(lines().json().flatten_event(true)).try_init(),
+        Form::Journal => match tracing_journald::layer() {
+            Ok(layer) => registry.with(as_we_like_it(layer)).try_init(),
+            Err(error) => {
+                let _ = registry.with(lines().with_ansi(false)).try_init();
+                warn!("the journal can't be reached, log lines go to standard error: {error}");
+                return Form::Text;
+            }
+        },
+    };
+    asked
+}
+
+/// The form that is asked for; without a word, the journal where standard error leads there.
+fn form(asked: Option<&str>, is_journal: bool) -> Form {
+    match asked {
+        Some("json") => Form::Json,
+        Some("text") => Form::Text,
+        Some("journal") => Form::Journal,
+        _ if is_journal => Form::Journal,
+        _ => Form::Text,
+    }
+}
+
+/// Whether standard error is the stream of this name. It may be inherited by a program whose output goes elsewhere.
+fn is_journal(stream: Option<&str>) -> bool {
+    let named = stream
+        .and_then(|stream| stream.split_once(':'))
+        .and_then(|(device, inode)| Some((device.parse().ok()?, inode.parse().ok()?)));
+    let found = rustix::fs::fstat(std::io::stderr())
+        .map(|found| (found.st_dev, found.st_ino))
+        .ok();
+    named.is_some() && named == found
+}
+
+/// On standard error, with times in UTC.
+type Lines<S> = Layer<S, DefaultFields, Format<Full, Utc>, fn() -> Stderr>;
+
+fn lines<S>() -> Lines<S> {
+    tracing_subscriber::fmt::layer()
+        .with_writer(std::io::stderr as fn() -> Stderr)
+        .with_timer(Utc)
+        .with_target(false)
+}
+
+fn as_we_like_it(layer: tracing_journald::Layer) -> tracing_journald::Layer {
+    // An info is syslog's info, not its notice; an engine's own name is that of a link under /proc.
+    let priorities = PriorityMappings {
+        info: Priority::Informational,
+        debug: Priority::Debug,
+        ..PriorityMappings::new()
+    };
+    layer
+        .with_field_prefix(Some(PREFIX.to_owned()))
+        .with_priority_mappings(priorities)
+        .with_syslog_identifier("posternd".to_owned())
+}
+
+struct Utc;
+
+impl FormatTime for Utc {
+    fn format_time(&self, writer: &mut Writer<'_>) -> std::fmt::Result {
+        write!(
+            writer,
+            "{}",
+            crate::model::time::Timestamp::from_millis(now_millis())
+        )
+    }
+}
+
+/// The log's own look at the clock: adapters do not use one another.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a log line's time decides nothing"
+)]
+fn now_millis() -> u64 {
+    let since = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .unwrap_or_default();
+    crate::model::time::millis(since)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_journal_is_taken_by_itself_only_where_standard_error_is_its_stream() {
+        let found = rustix::fs::fstat(std::io::stderr()).unwrap();
+        let own = format!("{}:{}", found.st_dev, found.st_ino);
+        assert!(is_journal(Some(&own)));
+        for other in [
+            None,
+            Some(""),
+            Some("8"),
+            Some("x:y"),
+            Some("8:"),
+            Some(&*format!("{own}0")),
+            Some(&*format!("1{own}")),
+        ] {
+            assert!(!is_journal(other), "{other:?}");
+        }
+    }
+
+    #[test]
+    fn a_form_that_is_asked_for_goes_before_what_standard_error_is() {
+        for is_journal in [false, true] {
+            for (asked, wanted) in [
+                ("json", Form::Json),
+                ("text", Form::Text),
+                ("journal", Form::Journal),
+            ] {
+                assert_eq!(form(Some(asked), is_journal), wanted);
+            }
+            for asked in [None, Some(""), Some("xml")] {
+                assert_eq!(
+                    form(asked, is_journal),
+                    if is_journal {
+                        Form::Journal
+                    } else {
+                        Form::Text
+                    },
+                    "{asked:?}"
+                );
+            }
+        }
+    }
+}

@@ -1,0 +1,207 @@
+//! What is written, line by line. Whether monitoring systems can read it is tested with a parser of theirs in `tests/habits`.
+
+use super::*;
+use crate::model::figures::{CaptureFigures, Turnover};
+use crate::model::reason::Counters;
+
+fn snapshot() -> Snapshot {
+    let mut counters = Counters::default();
+    counters.admitted = 5;
+    for reason in Reason::all() {
+        (0..=reason.index()).for_each(|_| counters.count(reason));
+    }
+    let started = Timestamp::from_millis(1_760_000_000_500);
+    let heard = CaptureFigures {
+        listening: true,
+        received: 11,
+        dropped: Some(12),
+    };
+    let lost = CaptureFigures {
+        listening: false,
+        received: 13,
+        dropped: None,
+    };
+    let turnover = Turnover {
+        opened: 4,
+        extended: 3,
+        closed: 2,
+    };
+    Snapshot {
+        figures: Some(Figures {
+            started,
+            users: 6,
+            marks: 7,
+            hints: 18,
+            counters,
+            captures: vec![heard, lost],
+        }),
+        captures: vec!["eth0".to_owned(), "a \"b\"\\\n".to_owned()],
+        tally: Tally {
+            started: Timestamp::from_millis(1_750_000_000_000),
+            engines: 8,
+            grants: 9,
+            turnover,
+        },
+    }
+}
+
+/// Of each line that is no comment, name with labels and value.
+fn samples(text: &str) -> Vec<(&str, &str)> {
+    text.lines()
+        .filter(|line| !line.starts_with('#'))
+        .map(|line| line.rsplit_once(' ').unwrap())
+        .collect()
+}
+
+#[test]
+fn every_reason_has_a_counter_with_its_own_number() {
+    let text = snapshot().open_metrics();
+    let samples = samples(&text);
+    let (mut malformed, mut codes) = (0, 0);
+    for reason in Reason::all() {
+        let name = match reason {
+            Reason::Drop(Drop::Malformed(rule)) => {
+                format!("postern_malformed_total{{rule=\"{}\"}}", rule.as_str())
+            }
+            Reason::Drop(reason) => {
+                format!("postern_dropped_total{{reason=\"{}\"}}", reason.name())
+            }
+            Reason::Refuse(Rule::Code(fault)) => {
+                format!("postern_code_refused_total{{fault=\"{}\"}}", fault.name())
+            }
+            Reason::Refuse(rule) => format!("postern_refused_total{{rule=\"{}\"}}", rule.name()),
+        };
+        let count = reason.index() + 1;
+        malformed += if matches!(reason, Reason::Drop(Drop::Malformed(_))) {
+            count
+        } else {
+            0
+        };
+        codes += if matches!(reason, Reason::Refuse(Rule::Code(_))) {
+            count
+        } else {
+            0
+        };
+        assert_eq!(
+            samples
+                .iter()
+                .filter(|sample| **sample == (&*name, &*count.to_string()))
+                .count(),
+            1,
+            "{name} {count} in\n{text}"
+        );
+    }
+    assert!(
+        samples.contains(&(
+            "postern_dropped_total{reason=\"malformed\"}",
+            &*malformed.to_string()
+        )),
+        "{text}"
+    );
+    assert!(
+        samples.contains(&("postern_refused_total{rule=\"code\"}", &*codes.to_string())),
+        "{text}"
+    );
+    let reasons = samples.iter().filter(|(name, _)| {
+        ["{reason=", "{rule=", "{fault="]
+            .iter()
+            .any(|label| name.contains(label))
+    });
+    assert_eq!(reasons.count(), Reason::COUNT + 2, "no more and no less");
+    let names: std::collections::BTreeSet<&str> = samples.iter().map(|(name, _)| *name).collect();
+    assert_eq!(
+        names.len(),
+        samples.len(),
+        "no two of one name: a monitoring system refuses them\n{text}"
+    );
+}
+
+#[test]
+fn every_other_figure_is_there_under_its_name() {
+    let text = snapshot().open_metrics();
+    let samples = samples(&text);
+    for sample in [
+        (
+            concat!(
+                "postern_build_info{version=\"",
+                env!("CARGO_PKG_VERSION"),
+                "\"}"
+            ),
+            "1",
+        ),
+        ("postern_start_time_seconds", "1750000000.0"),
+        ("postern_engine_start_time_seconds", "1760000000.5"),
+        ("postern_engine_serving", "1"),
+        ("postern_engine_starts_total", "8"),
+        ("postern_grants", "9"),
+        ("postern_grants_opened_total", "4"),
+        ("postern_grants_extended_total", "3"),
+        ("postern_grants_closed_total", "2"),
+        ("postern_users", "6"),
+        ("postern_marks", "7"),
+        ("postern_hint_rows", "18"),
+        ("postern_admitted_total", "5"),
+        ("postern_capture_listening{capture=\"eth0\"}", "1"),
+        ("postern_capture_received_total{capture=\"eth0\"}", "11"),
+        ("postern_capture_dropped_total{capture=\"eth0\"}", "12"),
+        (
+            "postern_capture_listening{capture=\"a \\\"b\\\"\\\\\\n\"}",
+            "0",
+        ),
+        (
+            "postern_capture_received_total{capture=\"a \\\"b\\\"\\\\\\n\"}",
+            "13",
+        ),
+    ] {
+        assert!(samples.contains(&sample), "{sample:?} in\n{text}");
+    }
+    assert!(text.ends_with("# EOF\n"));
+    assert_eq!(
+        samples
+            .iter()
+            .filter(|(name, _)| name.starts_with("postern_capture_dropped_total"))
+            .count(),
+        1,
+        "what is not known is not told"
+    );
+    assert!(
+        text.contains("# TYPE postern_admitted counter\n")
+            && text.contains("# UNIT postern_start_time_seconds seconds\n"),
+        "{text}"
+    );
+}
+
+#[test]
+fn both_forms_tell_the_same_and_the_older_one_in_words_that_a_node_exporter_knows() {
+    let (new, old) = (snapshot().open_metrics(), snapshot().prometheus());
+    assert_eq!(samples(&new), samples(&old));
+    assert!(
+        old.contains("# TYPE postern_admitted_total counter\n") && !old.contains("# EOF"),
+        "{old}"
+    );
+}
+
+#[test]
+fn without_an_engine_its_figures_are_left_out_and_not_told_as_they_were() {
+    let text = Snapshot {
+        figures: None,
+        ..snapshot()
+    }
+    .prometheus();
+    assert!(
+        samples(&text).contains(&("postern_engine_serving", "0")),
+        "{text}"
+    );
+    for name in [
+        "capture",
+        "admitted",
+        "dropped",
+        "refused",
+        "malformed",
+        "users",
+        "marks",
+    ] {
+        assert!(!text.contains(name), "{name} in\n{text}");
+    }
+    assert!(samples(&text).contains(&("postern_grants", "9")), "{text}");
+}

@@ -1,0 +1,29 @@
+//! Everything that touches the outside. Adapters do not import each other, except the small ones: `files`,
+//! `clock`, `random` and `log`.
+
+#[cfg(feature = "daemon")]
+pub mod capture;
+pub mod clock;
+#[cfg(feature = "daemon")]
+pub mod config;
+#[cfg(feature = "daemon")]
+pub mod conntrack;
+#[cfg(feature = "daemon")]
+pub mod control;
+pub mod files;
+#[cfg(feature = "daemon")]
+pub mod firewall;
+#[cfg(feature = "daemon")]
+pub mod ipc;
+#[cfg(feature = "daemon")]
+pub mod log;
+#[cfg(feature = "daemon")]
+pub mod metrics;
+pub mod process;
+pub mod random;
+#[cfg(feature = "daemon")]
+pub mod sandbox;
+#[cfg(feature = "daemon")]
+pub mod store;
+#[cfg(feature = "daemon")]
+pub mod systemd;

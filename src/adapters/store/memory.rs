@@ -1,0 +1,58 @@
+//! A store in memory for tests: clones share it, as two runs of an engine share a disk; it fails when told to.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::{ReplayStore, StoreError};
+use crate::model::mark::{Kept, MarkRecord, Tide};
+
+/// A disk made of memory.
+#[derive(Debug, Clone, Default)]
+pub struct MemoryStore {
+    disk: Arc<Mutex<Disk>>,
+}
+
+/// What lies on it.
+#[derive(Debug, Clone, Default)]
+pub struct Disk {
+    /// The last commit.
+    pub kept: Kept,
+    /// Every call fails with this while it is set.
+    pub failing: Option<String>,
+}
+
+impl MemoryStore {
+    /// Looks at the disk or changes it behind the store's back.
+    pub fn with<R>(&self, look: impl FnOnce(&mut Disk) -> R) -> R {
+        look(&mut self.disk.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl Disk {
+    fn check(&self) -> Result<(), StoreError> {
+        self.failing
+            .clone()
+            .map_or(Ok(()), |why| Err(StoreError(why)))
+    }
+}
+
+impl ReplayStore for MemoryStore {
+    fn load(&mut self) -> Result<Kept, StoreError> {
+        self.with(|disk| disk.check().map(|()| disk.kept.clone()))
+    }
+
+    fn commit(&mut self, marks: &[MarkRecord], tide: Tide) -> Result<(), StoreError> {
+        self.with(|disk| {
+            disk.check()?;
+            disk.kept.marks.extend_from_slice(marks);
+            disk.kept
+                .marks
+                .retain(|record| record.timestamp >= tide.horizon);
+            disk.kept.tide = tide;
+            Ok(())
+        })
+    }
+
+    fn settle(&mut self) -> Result<(), StoreError> {
+        self.with(|disk| disk.check())
+    }
+}

@@ -1,0 +1,115 @@
+//! A cable between two network namespaces, laid over netlink so that the demo needs no program at all.
+//!
+//! One exchange a message: it is sent, and the kernel's answer is read.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::os::fd::AsFd;
+use std::time::Duration;
+
+use netlink_packet_core::{
+    NLM_F_ACK, NLM_F_CREATE, NLM_F_EXCL, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage,
+    NetlinkPayload,
+};
+use netlink_packet_route::address::{AddressAttribute, AddressFlags, AddressMessage};
+use netlink_packet_route::link::{
+    InfoData, InfoKind, InfoVeth, LinkAttribute, LinkFlags, LinkInfo, LinkMessage,
+};
+use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
+use netlink_sys::protocols::NETLINK_ROUTE;
+use netlink_sys::{Socket, SocketAddr};
+use rustix::net::sockopt::{Timeout, set_socket_timeout};
+
+use crate::model::exit::{FAILED, Stop};
+
+const ANSWER_WITHIN: Duration = Duration::from_secs(5);
+
+/// Adds the interface `near` here and its other end `far` in the network namespace of the process `pid`.
+pub(super) fn lay(near: &str, far: &str, pid: u32) -> Result<(), Stop> {
+    let mut peer = LinkMessage::default();
+    peer.attributes = vec![
+        LinkAttribute::IfName(far.to_owned()),
+        LinkAttribute::NetNsPid(pid),
+    ];
+    let mut link = LinkMessage::default();
+    link.attributes = vec![
+        LinkAttribute::IfName(near.to_owned()),
+        LinkAttribute::LinkInfo(vec![
+            LinkInfo::Kind(InfoKind::Veth),
+            LinkInfo::Data(InfoData::Veth(InfoVeth::Peer(peer))),
+        ]),
+    ];
+    ask(
+        RouteNetlinkMessage::NewLink(link),
+        NLM_F_CREATE | NLM_F_EXCL,
+        &format!("making the cable from {near} to {far}"),
+    )
+}
+
+/// Gives an interface its two addresses, /24 and /64, and switches it and the loopback on.
+pub(super) fn dress(interface: &str, v4: Ipv4Addr, v6: Ipv6Addr) -> Result<(), Stop> {
+    let index = index(interface)?;
+    for (family, prefix, address) in [
+        (AddressFamily::Inet, 24, IpAddr::V4(v4)),
+        (AddressFamily::Inet6, 64, IpAddr::V6(v6)),
+    ] {
+        let mut message = AddressMessage::default();
+        message.header.family = family;
+        message.header.prefix_len = prefix;
+        message.header.index = index;
+        // Nobody else is on the cable, so the wait for a twin of the address is left out.
+        message.attributes = vec![
+            AddressAttribute::Local(address),
+            AddressAttribute::Address(address),
+            AddressAttribute::Flags(AddressFlags::Nodad),
+        ];
+        ask(
+            RouteNetlinkMessage::NewAddress(message),
+            NLM_F_CREATE | NLM_F_EXCL,
+            &format!("giving {address} to {interface}"),
+        )?;
+    }
+    for name in ["lo", interface] {
+        let mut message = LinkMessage::default();
+        message.header.index = self::index(name)?;
+        message.header.flags = LinkFlags::Up;
+        message.header.change_mask = LinkFlags::Up;
+        ask(
+            RouteNetlinkMessage::SetLink(message),
+            0,
+            &format!("switching {name} on"),
+        )?;
+    }
+    Ok(())
+}
+
+fn index(interface: &str) -> Result<u32, Stop> {
+    let socket = std::net::UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))
+        .map_err(Stop::system("opening a socket"))?;
+    rustix::net::netdevice::name_to_index(&socket, interface)
+        .map_err(Stop::system(format!("looking up {interface}")))
+}
+
+/// Sends one message and reads the kernel's answer.
+fn ask(message: RouteNetlinkMessage, flags: u16, doing: &str) -> Result<(), Stop> {
+    let failed = |error: &dyn std::fmt::Display| Stop::new(FAILED, format!("{doing}: {error}"));
+    let mut header = NetlinkHeader::default();
+    header.flags = NLM_F_REQUEST | NLM_F_ACK | flags;
+    let mut packet = NetlinkMessage::new(header, NetlinkPayload::from(message));
+    packet.finalize();
+    let mut bytes = vec![0; packet.buffer_len()];
+    packet.serialize(&mut bytes);
+    let socket = Socket::new(NETLINK_ROUTE).map_err(|error| failed(&error))?;
+    set_socket_timeout(socket.as_fd(), Timeout::Recv, Some(ANSWER_WITHIN))
+        .map_err(|error| failed(&error))?;
+    socket
+        .send_to(&bytes, &SocketAddr::new(0, 0), 0)
+        .map_err(|error| failed(&error))?;
+    let (answer, _) = socket.recv_from_full().map_err(|error| failed(&error))?;
+    let answer = NetlinkMessage::<RouteNetlinkMessage>::deserialize(&answer)
+        .map_err(|error| failed(&error))?;
+    match answer.payload {
+        NetlinkPayload::Error(error) if error.code.is_some() => Err(failed(&error.to_io())),
+        NetlinkPayload::Error(_) => Ok(()),
+        _ => Err(failed(&"the kernel answered something else")),
+    }
+}

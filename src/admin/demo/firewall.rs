@@ -1,0 +1,68 @@
+//! What the firewall itself says stands in it: the demo does not take posternd's word for it.
+
+use crate::adapters::firewall::Backend;
+use crate::adapters::process;
+use crate::admin::demo::world::World;
+use crate::model::exit::{FAILED, Stop};
+use crate::model::run::{Call, Run};
+
+/// The grants as the firewall lists them, a line each.
+pub(super) fn rules(world: &World) -> Result<Vec<String>, Stop> {
+    if world.backend() == "iptables" {
+        iptables()
+    } else {
+        nftables()
+    }
+}
+
+fn iptables() -> Result<Vec<String>, Stop> {
+    let mut rules = Vec::new();
+    for name in ["iptables", "ip6tables"] {
+        rules.extend(
+            lines(name, &["-S", "POSTERN-GRANTS"])?
+                .into_iter()
+                .filter(|line| line.starts_with("-A")),
+        );
+    }
+    Ok(rules)
+}
+
+/// With the program `nft` where it is installed, else as netlink says it.
+fn nftables() -> Result<Vec<String>, Stop> {
+    if process::find("nft").is_some() {
+        let all = lines("nft", &["list", "table", "inet", "postern"])?;
+        return Ok(all
+            .into_iter()
+            .filter(|line| line.contains("expires"))
+            .map(|line| line.trim().to_owned())
+            .collect());
+    }
+    let mut driver = crate::adapters::firewall::nftables::Nftables::open()
+        .map_err(|error| Stop::new(FAILED, error))?;
+    let grants = driver.list().map_err(|error| Stop::new(FAILED, error))?;
+    Ok(grants
+        .iter()
+        .map(|grant| format!("table inet postern: {grant}, until {}", grant.until))
+        .collect())
+}
+
+fn lines(name: &str, arguments: &[&str]) -> Result<Vec<String>, Stop> {
+    let path = process::find(name)
+        .ok_or_else(|| Stop::new(FAILED, format!("the program {name} is missing")))?;
+    let call = Call {
+        program: &path,
+        args: arguments,
+        stdin: b"",
+        most: crate::model::run::OUTPUT,
+    };
+    let ran = process::Programs::default()
+        .run(&call)
+        .map_err(|error| Stop::new(FAILED, format!("{name}: {error}")))?;
+    if ran.status != Some(0) {
+        return Err(Stop::new(
+            FAILED,
+            format!("{name} {}: {}", arguments.join(" "), ran.stderr.trim()),
+        ));
+    }
+    Ok(ran.stdout.lines().map(str::to_owned).collect())
+}

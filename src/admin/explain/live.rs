@@ -1,0 +1,128 @@
+//! Datagrams as they come: a packet socket beside the running gate's own, with the same filter, which takes nothing away from it.
+
+use std::ops::ControlFlow;
+use std::sync::mpsc::{RecvTimeoutError, sync_channel};
+use std::thread;
+use std::time::Duration;
+
+use caps::{CapSet, Capability};
+
+use crate::adapters::capture::packet::{self, PacketCapture};
+use crate::adapters::capture::{Capture, Caught};
+use crate::adapters::clock;
+use crate::model::datagram::Datagram;
+use crate::model::exit::{FAILED, PERMISSION, Stop};
+use crate::model::settings::{Gate, Interfaces};
+use crate::model::time::Timestamp;
+
+/// Datagrams that wait to be told of; the kernel keeps some thousand more.
+const QUEUE: usize = 1024;
+/// The longest wait for one.
+const TICK: Duration = Duration::from_millis(500);
+
+/// How to listen.
+#[derive(Debug, Clone, Default)]
+pub struct Live {
+    /// On this interface alone; `None`: where the config says.
+    pub interface: Option<String>,
+    /// For so long; `None`: until a signal ends it.
+    pub length: Option<Duration>,
+}
+
+impl Live {
+    /// What it listens on, in words.
+    fn wire(&self, gate: &Gate) -> String {
+        let names: Vec<String> = self.interfaces(gate).into_iter().flatten().collect();
+        if names.is_empty() {
+            "every interface".to_owned()
+        } else {
+            names.join(", ")
+        }
+    }
+
+    fn interfaces(&self, gate: &Gate) -> Vec<Option<String>> {
+        match (&self.interface, &gate.interfaces) {
+            (Some(name), _) => vec![Some(name.clone())],
+            (None, Interfaces::Any) => vec![None],
+            (None, Interfaces::Named(names)) => names.iter().cloned().map(Some).collect(),
+        }
+    }
+
+    /// Hands on datagrams, each with the time of its coming, until `take` has enough or the time is over. `besides` is told once it listens.
+    pub(super) fn listen(
+        &self,
+        gate: &Gate,
+        besides: Option<&str>,
+        heard: &mut dyn FnMut(&str),
+        take: &mut dyn FnMut(Timestamp, Datagram) -> Result<ControlFlow<()>, Stop>,
+    ) -> Result<(), Stop> {
+        if !caps::has_cap(None, CapSet::Effective, Capability::CAP_NET_RAW).unwrap_or(false) {
+            return Err(Stop::new(
+                PERMISSION,
+                "CAP_NET_RAW is missing, which posternd explain --live needs to listen on the wire; run it as root",
+            ));
+        }
+        let (caught, queue) = sync_channel(QUEUE);
+        let open = |interface| {
+            packet::open(&gate.ports)
+                .map(|socket| (interface, socket))
+                .map_err(Stop::system("opening the packet socket"))
+        };
+        let sockets: Vec<_> = self
+            .interfaces(gate)
+            .into_iter()
+            .map(open)
+            .collect::<Result<_, _>>()?;
+        super::with_fewer_rights(None)?;
+        for (interface, socket) in sockets {
+            let capture = PacketCapture::new(socket, interface, gate.ports.clone());
+            let mut capture = capture.map_err(Stop::system("listening on the packet socket"))?;
+            let caught = caught.clone();
+            // Ends with the queue, or with the process.
+            thread::spawn(move || {
+                let next = |capture: &mut PacketCapture| {
+                    let caught = capture.next();
+                    (clock::wall(), caught)
+                };
+                while caught.send(next(&mut capture)).is_ok() {}
+            });
+        }
+        drop(caught);
+        let ports: Vec<String> = gate.ports.iter().map(ToString::to_string).collect();
+        heard(&format!(
+            "explaining knocks to UDP port {} on {}; Ctrl-C ends it",
+            ports.join(", "),
+            self.wire(gate)
+        ));
+        besides.into_iter().for_each(&mut *heard);
+        let start = clock::instant();
+        loop {
+            let left = self.length.map_or(TICK, |length| {
+                length.saturating_sub(clock::elapsed(start)).min(TICK)
+            });
+            if left.is_zero() {
+                return Ok(());
+            }
+            match queue.recv_timeout(left) {
+                Ok((at, Ok(Caught::Datagram(datagram)))) => {
+                    if take(at, datagram)?.is_break() {
+                        return Ok(());
+                    }
+                }
+                Ok((_, Ok(Caught::Nothing))) | Err(RecvTimeoutError::Timeout) => {}
+                Ok((_, Ok(Caught::Lost { interface, why }))) => heard(&format!(
+                    "listening on {interface} is not possible now: {why}; waiting for it to come back"
+                )),
+                Ok((_, Ok(Caught::Back { interface }))) => {
+                    heard(&format!("listening on {interface}"))
+                }
+                Ok((_, Err(error))) => {
+                    return Err(Stop::new(FAILED, format!("listening failed: {error}")));
+                }
+                Err(RecvTimeoutError::Disconnected) => {
+                    return Err(Stop::new(FAILED, "nothing listens any more"));
+                }
+            }
+        }
+    }
+}

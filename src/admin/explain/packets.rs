@@ -1,0 +1,170 @@
+//! Packets in base64 out of lines of text: one a line, or one over several lines as programs wrap it. A packet is no secret.
+
+use std::io::{BufRead, Read};
+use std::ops::RangeInclusive;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+
+use crate::model::exit::{DATA, IO, Stop};
+
+/// Longest line: what would be a datagram of 48 KiB.
+const LINE_MAX: usize = 65_536;
+/// The widths at which programs wrap base64.
+const WRAPPED: RangeInclusive<usize> = 60..=80;
+
+/// The packets of a text, read as they are asked for. Ends after a fault.
+pub(super) struct Packets<R> {
+    text: R,
+    /// Lines that were read.
+    lines: usize,
+    over: bool,
+}
+
+impl<R: BufRead> Packets<R> {
+    pub(super) fn of(text: R) -> Self {
+        Self {
+            text,
+            lines: 0,
+            over: false,
+        }
+    }
+
+    /// The lines of the next packet, joined, and the number of the first; `None` at the end.
+    fn joined(&mut self) -> Result<Option<(String, usize)>, Stop> {
+        let mut joined = String::new();
+        let (mut first, mut width) = (0, 0);
+        loop {
+            let Some(line) = self.line()? else {
+                return Ok((!joined.is_empty()).then_some((joined, first)));
+            };
+            if joined.is_empty() {
+                (first, width) = (self.lines, line.len());
+            }
+            joined.push_str(&line);
+            let is_full = line.len() == width
+                && width.is_multiple_of(4)
+                && WRAPPED.contains(&width)
+                && !line.ends_with('=');
+            if !joined.is_empty() && (!is_full || joined.len() > LINE_MAX) {
+                return Ok(Some((joined, first)));
+            }
+        }
+    }
+
+    /// The next line, without the white space around it.
+    fn line(&mut self) -> Result<Option<String>, Stop> {
+        let mut line = Vec::new();
+        let most = u64::try_from(LINE_MAX).unwrap_or(u64::MAX);
+        let read = (&mut self.text)
+            .take(most.saturating_add(1))
+            .read_until(b'\n', &mut line);
+        let length = read.map_err(|error| Stop::new(IO, format!("reading packets: {error}")))?;
+        self.lines = self.lines.saturating_add(1);
+        if length > LINE_MAX {
+            return Err(self.no_packet(self.lines));
+        }
+        let text = std::str::from_utf8(&line).map_err(|_| self.no_packet(self.lines))?;
+        Ok((length > 0).then(|| text.trim().to_owned()))
+    }
+
+    fn no_packet(&self, line: usize) -> Stop {
+        Stop::new(
+            DATA,
+            format!(
+                "line {line} is no packet in base64; give each packet as `postern knock --print` writes it"
+            ),
+        )
+    }
+}
+
+impl<R: BufRead> Iterator for Packets<R> {
+    type Item = Result<Vec<u8>, Stop>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.over {
+            return None;
+        }
+        let packet = match self.joined() {
+            Ok(Some((text, line))) => STANDARD.decode(text).map_err(|_| self.no_packet(line)),
+            Ok(None) => return None,
+            Err(stop) => Err(stop),
+        };
+        self.over = packet.is_err();
+        Some(packet)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> Vec<Result<Vec<u8>, String>> {
+        Packets::of(text.as_bytes())
+            .map(|packet| packet.map_err(|stop| stop.message))
+            .collect()
+    }
+
+    fn wrapped(text: &str, width: usize) -> String {
+        text.as_bytes()
+            .chunks(width)
+            .map(|line| format!("{}\r\n", str::from_utf8(line).unwrap()))
+            .collect()
+    }
+
+    #[test]
+    fn a_packet_a_line_or_one_over_several_lines() {
+        for length in [132, 133, 134, 200, 485, 516] {
+            let packets: Vec<Vec<u8>> = (0..3).map(|n| vec![n; length]).collect();
+            let texts: Vec<String> = packets
+                .iter()
+                .map(|packet| STANDARD.encode(packet))
+                .collect();
+            let expected: Vec<_> = packets.into_iter().map(Ok).collect();
+            assert_eq!(read(&texts.join("\n")), expected, "{length}");
+            assert_eq!(
+                read(&format!("\n\n  {}  \n\n", texts.join("\n\n"))),
+                expected,
+                "{length}"
+            );
+            for width in [60, 64, 72, 76] {
+                let text: String = texts
+                    .iter()
+                    .map(|text| wrapped(text, width) + "\n")
+                    .collect();
+                assert_eq!(read(&text), expected, "{length} in lines of {width}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_short_is_a_packet_all_the_same() {
+        assert_eq!(
+            read("QUJD\nREVG\n"),
+            [Ok(b"ABC".to_vec()), Ok(b"DEF".to_vec())]
+        );
+        assert_eq!(read(""), []);
+        assert_eq!(read("\n \n"), []);
+    }
+
+    #[test]
+    fn what_is_no_base64_is_told_with_its_line_and_ends_the_reading() {
+        let said = read("QUJD\n\nno base64!\nQUJD\n");
+        assert_eq!(said.len(), 2);
+        assert!(
+            said[1]
+                .as_ref()
+                .unwrap_err()
+                .starts_with("line 3 is no packet in base64; "),
+            "{said:?}"
+        );
+        let long = "A".repeat(LINE_MAX + 4);
+        assert!(read(&long)[0].as_ref().unwrap_err().starts_with("line 1 "));
+        let endless = (wrapped(&"A".repeat(LINE_MAX * 3), 76), ());
+        assert!(
+            read(&endless.0).len() < 5,
+            "and no more is kept than a line may have"
+        );
+        assert!(Packets::of(&b"\xff\xfe\n"[..]).next().unwrap().is_err());
+    }
+}

@@ -1,0 +1,95 @@
+//! The command line of the daemon: arguments in, text or JSON and an exit code out. Decides nothing.
+
+mod arguments;
+mod asking;
+mod explain;
+mod flush;
+mod grants;
+mod handout;
+mod init;
+mod qr;
+mod reload;
+mod say;
+mod status;
+mod user;
+mod user_arguments;
+mod user_words;
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser};
+use tracing::error;
+
+use super::usage;
+use crate::adapters::log::{self, Form};
+use crate::admin::check;
+use crate::admin::demo;
+use crate::daemon::engine;
+use crate::daemon::monitor;
+use crate::model::exit::{Stop, USAGE};
+use arguments::{Arguments, Command};
+use say::say;
+
+/// The command line, for those who describe it.
+pub fn command() -> clap::Command {
+    Arguments::command()
+}
+
+/// Runs the command that the process was called with.
+pub fn main() -> ExitCode {
+    let form = log::start();
+    match parsed().and_then(carry_out) {
+        Ok(code) => code,
+        Err(stop) => {
+            for line in stop.message.lines() {
+                match form {
+                    Form::Journal => error!(exit = stop.code, "{line}"),
+                    Form::Text | Form::Json => {
+                        drop(writeln!(std::io::stderr(), "posternd: {line}"))
+                    }
+                }
+            }
+            ExitCode::from(stop.code)
+        }
+    }
+}
+
+fn parsed() -> Result<Command, Stop> {
+    match Arguments::try_parse() {
+        Ok(arguments) => Ok(arguments.command),
+        Err(error) if error.use_stderr() => Err(Stop::new(USAGE, usage::line(&error, "posternd"))),
+        // Help and version were asked for.
+        Err(error) => error.exit(),
+    }
+}
+
+fn carry_out(command: Command) -> Result<ExitCode, Stop> {
+    match command {
+        Command::Init(init) => init::carry_out(&init),
+        Command::User(user) => user::carry_out(user.command),
+        Command::Run(run) => {
+            monitor::run(&run.config.config, run.trial).map(|()| ExitCode::SUCCESS)
+        }
+        Command::Engine => engine::run().map(|()| ExitCode::SUCCESS),
+        Command::Check(report) => {
+            let findings = check::check(&report.config.config);
+            say(&if report.json {
+                findings.json()
+            } else {
+                findings.to_string()
+            })?;
+            Ok(ExitCode::from(findings.exit_code()))
+        }
+        Command::Flush(report) => flush::carry_out(&report),
+        Command::Status(watching) => status::status(&watching),
+        Command::Grants(report) => grants::grants(&report),
+        Command::Metrics(config) => asking::metrics(config),
+        Command::Close(close) => asking::end(&close),
+        Command::Confirm(report) => asking::confirm(&report),
+        Command::Reload(report) => reload::carry_out(&report),
+        Command::Explain(explaining) => explain::explain(&explaining),
+        Command::Demo(options) => demo::run(&options),
+        Command::AsClient { arguments } => Ok(super::postern::run_as(arguments)),
+    }
+}

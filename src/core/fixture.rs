@@ -1,0 +1,52 @@
+//! Settings and requests that unit tests of several modules start from.
+
+use std::time::Duration;
+
+use crate::model::policy::Policy;
+use crate::model::settings::{
+    BackendKind, CaptureKind, Firewall, Gate, Interfaces, Metrics, OnStop, Settings,
+};
+use crate::model::terms::{AddressFrom, Terms};
+
+/// A gate with these users, each with these services.
+pub(crate) fn settings(users: &[(&str, &[&str])]) -> Settings {
+    let services = |texts: &[&str]| texts.iter().map(|text| text.parse().unwrap()).collect();
+    Settings {
+        gate: Gate {
+            name: postern_proto::GateName::new("gate.test").unwrap(),
+            ports: vec![62201],
+            addresses: Vec::new(),
+            interfaces: Interfaces::Any,
+            window: Duration::from_secs(30),
+            state_dir: "/nonexistent/state".into(),
+            control_socket: "/nonexistent/control.sock".into(),
+            run_as: "nobody".to_owned(),
+            capture: CaptureKind::Packet,
+        },
+        metrics: Metrics::default(),
+        firewall: Firewall {
+            backend: BackendKind::Auto,
+            protect: true,
+            on_stop: OnStop::Keep,
+            command: None,
+        },
+        named: Default::default(),
+        options: Default::default(),
+        policies: users
+            .iter()
+            .map(|(name, texts)| Policy::for_user(name, services(texts)))
+            .collect(),
+        disabled: Vec::new(),
+    }
+}
+
+pub(crate) fn terms(user: &str, allow: &str, services: &[&str], seconds: u64) -> Terms {
+    Terms {
+        user: user.to_owned(),
+        allow: allow.parse().unwrap(),
+        from: AddressFrom::Claimed,
+        target: None,
+        services: services.iter().map(|text| text.parse().unwrap()).collect(),
+        duration: Duration::from_secs(seconds),
+    }
+}

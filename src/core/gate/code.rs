@@ -1,0 +1,233 @@
+//! One-time codes (RFC 6238) of a user who must send one: is it right now, and was it used before? PROTOCOL section 6, step 9.
+//!
+//! A code counts once, as RFC 6238 section 5.2 asks; but one `postern knock` says the same code over IPv4 and over IPv6, so
+//! once for each family of the address that is let in. Whoever has the key could try codes: a few wrong ones, and none is
+//! looked at for a while. All this is kept in memory, so a new engine knows nothing of it: replays are still found by their marks.
+
+use std::cell::Cell;
+use std::time::Duration;
+
+use ipnet::IpNet;
+use postern_proto::{Code, CodeKey, CodeStep, Request};
+
+use super::Wish;
+use crate::model::reason::{CodeFault, Rule};
+use crate::model::time::Timestamp;
+
+/// Wrong codes that are taken for slips, all at once.
+const SLIPS: u32 = 5;
+/// After this one slip is forgotten. Of a million codes three are right, so guessing takes about 160 days for an even chance.
+const FORGIVEN_AFTER: Duration = Duration::from_secs(60);
+
+/// One user's secret, and what is remembered of the codes that came.
+#[derive(Debug)]
+pub(super) struct Codes {
+    key: CodeKey,
+    seen: Cell<Seen>,
+}
+
+#[derive(Debug, Clone, Copy, Default)]
+struct Seen {
+    /// The latest step whose code was accepted.
+    step: Option<CodeStep>,
+    /// For which families.
+    v4: bool,
+    v6: bool,
+    /// When every wrong code so far is forgotten.
+    clean: Timestamp,
+}
+
+/// Step 9, the code, after all else that the policy says: so none is used up by a knock that is refused. Closing needs none, and one
+/// that nobody asks for is no fault.
+pub(super) fn check(
+    codes: Option<&Codes>,
+    now: Timestamp,
+    request: &Request,
+    wish: Wish,
+) -> Result<Wish, Rule> {
+    match (codes, &wish) {
+        (Some(codes), Wish::Open(terms)) => codes
+            .accept(now, request.code(), terms.allow)
+            .map(|()| wish)
+            .map_err(Rule::Code),
+        _ => Ok(wish),
+    }
+}
+
+impl Codes {
+    pub(super) fn new(key: CodeKey) -> Self {
+        Self {
+            key,
+            seen: Cell::default(),
+        }
+    }
+
+    /// Accepts a code for this step, the one before and the one after, and remembers that it is used.
+    fn accept(&self, now: Timestamp, code: Option<&Code>, allow: IpNet) -> Result<(), CodeFault> {
+        let code = code.ok_or(CodeFault::Missing)?;
+        let mut seen = self.seen.get();
+        if seen.clean.since(now) > FORGIVEN_AFTER.saturating_mul(SLIPS.saturating_sub(1)) {
+            return Err(CodeFault::Blocked);
+        }
+        let steps = around(CodeStep::of(now.as_millis()));
+        let right = steps
+            .into_iter()
+            .zip(self.key.right_at(code, steps))
+            .filter_map(|(step, right)| right.then_some(step));
+        let usable = right.clone().find(|step| seen.may_use(*step, allow));
+        let verdict = match (right.clone().next(), usable) {
+            (None, _) => {
+                seen.clean = seen.clean.max(now).plus(FORGIVEN_AFTER);
+                Err(CodeFault::Wrong)
+            }
+            (Some(_), None) => Err(CodeFault::Used),
+            (Some(_), Some(step)) => {
+                seen.use_up(step, allow);
+                Ok(())
+            }
+        };
+        self.seen.set(seen);
+        verdict
+    }
+}
+
+impl Seen {
+    fn may_use(&self, step: CodeStep, allow: IpNet) -> bool {
+        match self.step {
+            Some(last) if step < last => false,
+            Some(last) if step == last => !self.used(allow),
+            _ => true,
+        }
+    }
+
+    fn used(&self, allow: IpNet) -> bool {
+        match allow {
+            IpNet::V4(_) => self.v4,
+            IpNet::V6(_) => self.v6,
+        }
+    }
+
+    fn use_up(&mut self, step: CodeStep, allow: IpNet) {
+        if self.step != Some(step) {
+            (self.step, self.v4, self.v6) = (Some(step), false, false);
+        }
+        match allow {
+            IpNet::V4(_) => self.v4 = true,
+            IpNet::V6(_) => self.v6 = true,
+        }
+    }
+}
+
+/// The steps whose codes are right at this one: clocks differ, and typing takes time.
+fn around(CodeStep(now): CodeStep) -> [CodeStep; 3] {
+    [
+        CodeStep(now.saturating_sub(1)),
+        CodeStep(now),
+        CodeStep(now.saturating_add(1)),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: Timestamp = Timestamp::from_millis(1_760_000_010_000);
+    const V4: &str = "192.0.2.7/32";
+    const V6: &str = "2001:db8::7/128";
+
+    fn key() -> CodeKey {
+        CodeKey::from_bytes(b"12345678901234567890", 6).unwrap()
+    }
+
+    fn code(at: Timestamp) -> Code {
+        key().code(CodeStep::of(at.as_millis()))
+    }
+
+    fn accept(codes: &Codes, now: Timestamp, code: &Code, allow: &str) -> Result<(), CodeFault> {
+        codes.accept(now, Some(code), allow.parse().unwrap())
+    }
+
+    fn seconds(length: u64) -> Duration {
+        Duration::from_secs(length)
+    }
+
+    #[test]
+    fn the_codes_of_three_steps_are_right_and_no_others() {
+        for (early, right) in [
+            (-60, false),
+            (-30, true),
+            (0, true),
+            (30, true),
+            (60, false),
+        ] {
+            let at = Timestamp::from_millis(NOW.as_millis().saturating_add_signed(early * 1000));
+            let said = accept(&Codes::new(key()), NOW, &code(at), V4);
+            assert_eq!(
+                said,
+                if right { Ok(()) } else { Err(CodeFault::Wrong) },
+                "{early}"
+            );
+        }
+        assert_eq!(
+            Codes::new(key()).accept(NOW, None, V4.parse().unwrap()),
+            Err(CodeFault::Missing)
+        );
+    }
+
+    #[test]
+    fn a_code_counts_once_for_each_family_and_none_before_it_counts_any_more() {
+        let codes = Codes::new(key());
+        let (before, now, after) = (
+            code(NOW.minus(seconds(30))),
+            code(NOW),
+            code(NOW.plus(seconds(30))),
+        );
+        assert_eq!(accept(&codes, NOW, &now, V4), Ok(()));
+        assert_eq!(accept(&codes, NOW, &now, V4), Err(CodeFault::Used));
+        assert_eq!(accept(&codes, NOW, &now, V6), Ok(()));
+        assert_eq!(accept(&codes, NOW, &now, V6), Err(CodeFault::Used));
+        assert_eq!(
+            accept(&codes, NOW, &before, V6),
+            Err(CodeFault::Used),
+            "an earlier one"
+        );
+        assert_eq!(accept(&codes, NOW, &after, V6), Ok(()));
+        assert_eq!(
+            accept(&codes, NOW, &now, V4),
+            Err(CodeFault::Used),
+            "it is an earlier one by now"
+        );
+        assert_eq!(accept(&codes, NOW, &after, V4), Ok(()));
+    }
+
+    #[test]
+    fn after_five_wrong_codes_not_even_a_right_one_is_looked_at_and_one_a_minute_is_forgiven() {
+        let codes = Codes::new(key());
+        let wrong = Code::new("000000").unwrap();
+        for _ in 0..5 {
+            assert_eq!(accept(&codes, NOW, &wrong, V4), Err(CodeFault::Wrong));
+        }
+        for now in [NOW, NOW.plus(seconds(59))] {
+            assert_eq!(accept(&codes, now, &code(now), V4), Err(CodeFault::Blocked));
+        }
+        let later = NOW.plus(seconds(60));
+        assert_eq!(accept(&codes, later, &code(later), V4), Ok(()));
+        assert_eq!(accept(&codes, later, &wrong, V4), Err(CodeFault::Wrong));
+        assert_eq!(
+            accept(&codes, later, &code(later), V6),
+            Err(CodeFault::Blocked),
+            "only one was forgiven"
+        );
+        let much_later = NOW.plus(seconds(3600));
+        for _ in 0..5 {
+            assert_eq!(
+                accept(&codes, much_later, &wrong, V4),
+                Err(CodeFault::Wrong)
+            );
+        }
+        assert_eq!(
+            accept(&codes, much_later, &wrong, V4),
+            Err(CodeFault::Blocked)
+        );
+    }
+}

@@ -1,0 +1,102 @@
+//! The numbered steps of PROTOCOL section 6 as one datagram went through them, 1 to 10. Steps 11 and 12 are the running gate's.
+
+use super::account::{Account, Cause, Verdict};
+use crate::model::reason::Drop;
+use crate::model::time;
+
+/// How one step ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// It let the datagram through.
+    Passed,
+    /// It said no.
+    Failed,
+    /// The datagram did not come so far.
+    NotReached,
+}
+
+/// One step.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Step {
+    /// 1 to 10.
+    pub number: u8,
+    /// What is looked at.
+    pub name: &'static str,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// What was found; may be empty.
+    pub found: String,
+}
+
+const NAMES: [&str; 10] = [
+    "length", "hint", "mac", "seal", "body", "step", "window", "mark", "policy", "quota",
+];
+
+impl Account {
+    /// All ten in their order. What a step behind the last one would have found stands there, too, where it is known.
+    pub fn steps(&self) -> Vec<Step> {
+        let last = self
+            .reason()
+            .map_or(u8::MAX, crate::model::reason::Reason::step);
+        let step = |(number, name): (u8, &&'static str)| {
+            let outcome = match number.cmp(&last) {
+                std::cmp::Ordering::Less => Outcome::Passed,
+                std::cmp::Ordering::Equal => Outcome::Failed,
+                std::cmp::Ordering::Greater => Outcome::NotReached,
+            };
+            Step {
+                number,
+                name,
+                outcome,
+                found: self.found(number, outcome),
+            }
+        };
+        (1..).zip(&NAMES).map(step).collect()
+    }
+
+    fn found(&self, number: u8, outcome: Outcome) -> String {
+        let failed = outcome == Outcome::Failed;
+        let user = self.user.as_deref().unwrap_or_default();
+        match (number, &self.cause) {
+            (1, _) if self.bytes > 516 => "more than 516 bytes".to_owned(),
+            (1, _) => time::count(self.bytes, "byte"),
+            (2, _) if failed => "no user has this hint at the gate's time".to_owned(),
+            (2, Cause::Changed { users }) => users.join(", "),
+            (2, _) if outcome == Outcome::Passed => user.to_owned(),
+            (3, Cause::Changed { .. }) => "another key's".to_owned(),
+            (3, Cause::Stranger { .. }) => "of no key that is known here".to_owned(),
+            (3, Cause::OtherGate(name)) => format!("{user}'s, for gate {name}"),
+            (3, _) if !user.is_empty() => format!("{user}'s"),
+            (4, Cause::NotSealed) => "does not open".to_owned(),
+            (5, Cause::Malformed(rule)) => rule.to_string(),
+            (5, _) => self.asked.clone().unwrap_or_default(),
+            (6, Cause::HintOfAnotherTime) => "the hint is not that of the time inside".to_owned(),
+            (7, Cause::Forgotten(horizon)) => {
+                format!("made before {horizon}, of which marks are forgotten")
+            }
+            (7, _) => self
+                .off()
+                .or_else(|| {
+                    self.made()
+                        .map(|made| format!("made {made}, the gate's clock is {}", self.at))
+                })
+                .unwrap_or_default(),
+            (8, Cause::Replay { .. }) => "seen before".to_owned(),
+            (9, Cause::Refused(why)) if failed => why.clone(),
+            (9, _) => self.policy(),
+            (10, Cause::Refused(why)) if failed => why.clone(),
+            _ => String::new(),
+        }
+    }
+
+    fn policy(&self) -> String {
+        match (&self.verdict, &self.besides, &self.request) {
+            (Verdict::Admit(_), ..) => self.clipped.clone().unwrap_or_default(),
+            (_, Some((rule, why)), _) => format!("would refuse it, {}: {why}", rule.name()),
+            (Verdict::Drop(Drop::Replay | Drop::Duplicate), ..)
+            | (.., None)
+            | (Verdict::Refuse(_), ..) => String::new(),
+            (Verdict::Drop(_), None, Some(_)) => "would allow it".to_owned(),
+        }
+    }
+}

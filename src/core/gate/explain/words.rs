@@ -1,0 +1,235 @@
+//! An account in one line: what was decided, why, and what to do.
+
+use std::fmt;
+
+use super::super::{Seen, Wish};
+use super::account::{Account, Cause, Otherwise, Verdict};
+use crate::model::service;
+use crate::model::time;
+
+/// Names that are listed where nothing fits; of more only the number is told.
+const NAMED: usize = 4;
+
+impl Account {
+    /// `drop too-old (step 7): alice's key, but made 5m 12s ago by the client's clock …`
+    pub fn line(&self) -> String {
+        let no = match self.reason() {
+            None if self.otherwise.is_some() => "admit by the config".to_owned(),
+            None => "admit".to_owned(),
+            Some(reason) => format!("{reason} (step {})", reason.step()),
+        };
+        format!("{no}: {}", self.sentence())
+    }
+
+    /// Why, and what to do.
+    pub fn sentence(&self) -> String {
+        let mut said = self.why();
+        if let Some((rule, why)) = &self.besides {
+            said.push_str(&format!(
+                "; once that is mended it is refused, {}: {why}",
+                rule.name()
+            ));
+        }
+        let told = matches!(self.cause, Cause::Replay { first } if first == self.running);
+        if let Some(seen) = self.running.filter(|_| !told) {
+            said.push_str(&format!(
+                "; the running gate {} this very packet at {}",
+                did(seen),
+                seen.at()
+            ));
+        }
+        match self.otherwise {
+            None => {}
+            Some(Otherwise::Refused) => said.push_str(", by what it remembers, a quota or a used code: its log names the rule"),
+            Some(Otherwise::Unknown) => said.push_str(
+                "; but the running gate has not taken it: posternd status says what it listens with, and whether its clock is ahead",
+            ),
+        }
+        said
+    }
+
+    fn why(&self) -> String {
+        let whose = self
+            .user
+            .as_deref()
+            .map(|user| format!("{user}'s key"))
+            .unwrap_or_default();
+        let program = "the program that made it is at fault";
+        match &self.cause {
+            Cause::Admitted => self.admitted(),
+            Cause::Length => {
+                let bytes = if self.bytes > 516 {
+                    "more than 516 bytes".to_owned()
+                } else {
+                    time::count(self.bytes, "byte")
+                };
+                format!(
+                    "{bytes}, a knock has 132 to 516: it is none, or was cut or padded on its way"
+                )
+            }
+            Cause::Stranger { names } => {
+                let tried = match names.len() {
+                    0 => String::new(),
+                    count => format!(", nor for {}", tried(names.iter().take(NAMED), count)),
+                };
+                format!(
+                    "no user's key made it, not for gate {}{tried}: compare key and gate in the client's profile with this config (name other gates with --gate-name); or it is no knock",
+                    self.gate
+                )
+            }
+            Cause::Changed { users } => {
+                let users = users.join(" or ");
+                format!(
+                    "the hint is {users}'s, but the rest was not made with that key: it was changed on its way, or is a stranger's who copied the hint; knock again"
+                )
+            }
+            Cause::OtherGate(name) => {
+                let off = self
+                    .off()
+                    .map(|off| format!(" (besides, {off})"))
+                    .unwrap_or_default();
+                format!(
+                    "{whose}, but the knock is for gate {name}, and this is gate {}: set gate = \"{}\" in the client's profile{off}",
+                    self.gate, self.gate
+                )
+            }
+            Cause::OldKey(until) => {
+                format!(
+                    "{whose} of before, which counted until {until}: give the client the new one (posternd user rotate prints it)"
+                )
+            }
+            Cause::Disabled(user) => {
+                format!("{user}'s key, but {user} is disabled here: posternd user enable {user}")
+            }
+            Cause::NotSealed => format!("{whose}, but what is sealed does not open: {program}"),
+            Cause::Malformed(rule) => format!("{whose}, but {rule}: {program}"),
+            Cause::HintOfAnotherTime => {
+                format!("{whose}, but the hint is not that of the time inside: {program}")
+            }
+            Cause::Clock => {
+                let off = self.off().unwrap_or_default();
+                format!(
+                    "{whose}, but {off}: set the client's clock, or the gate's, whichever is wrong"
+                )
+            }
+            Cause::Forgotten(horizon) => {
+                format!(
+                    "{whose}, but made before {horizon}, and this gate has forgotten which packets of that time it has seen: knock again"
+                )
+            }
+            Cause::Replay { first } => {
+                let first = first
+                    .map(|seen| format!(", {} at {}", did(seen), seen.at()))
+                    .unwrap_or_default();
+                format!(
+                    "{whose}, but this very packet came before{first}: a packet works once; knock again"
+                )
+            }
+            Cause::Refused(why) => {
+                let asked = self.asked.as_deref().unwrap_or_default();
+                let sentence = match self.verdict {
+                    Verdict::Refuse(rule) => rule.sentence(),
+                    Verdict::Admit(_) | Verdict::Drop(_) => "",
+                };
+                format!(
+                    "{} asked to {asked}: {sentence}: {why}",
+                    self.user.as_deref().unwrap_or_default()
+                )
+            }
+        }
+    }
+
+    fn admitted(&self) -> String {
+        let Verdict::Admit(wish) = &self.verdict else {
+            return String::new();
+        };
+        let clipped = self
+            .clipped
+            .as_deref()
+            .map(|clipped| format!(" ({clipped})"))
+            .unwrap_or_default();
+        let allow = |allow: &dyn fmt::Display| match self.source {
+            None if self.asks_for_source() => {
+                "its source address, if that is in the user's networks".to_owned()
+            }
+            _ => allow.to_string(),
+        };
+        match wish {
+            Wish::Open(terms) => {
+                let target = terms
+                    .target
+                    .map(|target| format!(" at {target}"))
+                    .unwrap_or_default();
+                let (services, length) =
+                    (service::list(&terms.services), time::human(terms.duration));
+                format!(
+                    "{} may open {services}{target} for {} for {length}{clipped}",
+                    terms.user,
+                    allow(&terms.allow)
+                )
+            }
+            Wish::Close(closing) => {
+                let services = service::list(&closing.services);
+                let services = if services.is_empty() {
+                    "all of it"
+                } else {
+                    &services
+                };
+                format!(
+                    "{} may close {services} for {}",
+                    closing.user,
+                    allow(&closing.allow)
+                )
+            }
+        }
+    }
+
+    fn asks_for_source(&self) -> bool {
+        self.request
+            .as_ref()
+            .is_some_and(|request| matches!(request.allow, postern_proto::Allow::Source { .. }))
+    }
+
+    /// How far apart the clocks are, where that is more than the window.
+    pub(super) fn off(&self) -> Option<String> {
+        let made = self.made()?;
+        let (age, ahead) = (self.at.since(made), made.since(self.at));
+        let window = time::human(self.window);
+        let floor = if self.clock_ahead.is_zero() {
+            String::new()
+        } else {
+            format!(
+                "; the gate's clock stands {} ahead of the system's, at the latest time it was ever given",
+                time::human(self.clock_ahead)
+            )
+        };
+        if age > self.window {
+            Some(format!(
+                "made {} ago by the client's clock, and the window is {window}{floor}",
+                time::human(age)
+            ))
+        } else if ahead > self.window {
+            Some(format!(
+                "made {} in the future by the client's clock, and the window is {window}{floor}",
+                time::human(ahead)
+            ))
+        } else {
+            None
+        }
+    }
+}
+
+fn tried<'a>(names: impl Iterator<Item = &'a postern_proto::GateName>, count: usize) -> String {
+    let named = names.map(ToString::to_string).collect::<Vec<_>>();
+    match count.saturating_sub(named.len()) {
+        0 => named.join(", "),
+        more => format!("{} and {more} more names that were tried", named.join(", ")),
+    }
+}
+
+fn did(seen: Seen) -> &'static str {
+    match seen {
+        Seen::Admitted(_) => "admitted",
+        Seen::Refused(_) => "refused",
+    }
+}

@@ -1,0 +1,197 @@
+//! Quotas: how many knocks of one user are admitted in a time. PROTOCOL section 6, step 10.
+//!
+//! governor does the counting, one cell a user, on the gate's own time. Only authenticated and allowed knocks come
+//! here, so nobody without a key can use a quota up.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use governor::clock::Clock;
+use governor::middleware::NoOpMiddleware;
+use governor::nanos::Nanos;
+use governor::state::{InMemoryState, NotKeyed};
+use governor::{Quota as Rate, RateLimiter};
+
+use crate::model::policy::Quota;
+use crate::model::time::Timestamp;
+
+const NANOS_A_MILLI: u64 = 1_000_000;
+
+/// One user's quota and how much of it is used up.
+#[derive(Debug)]
+pub(super) struct Limiter(RateLimiter<NotKeyed, InMemoryState, GateClock, NoOpMiddleware<Nanos>>);
+
+/// When the whole of one user's quota is back, in nanoseconds: governor does not tell how much is left without using some of it
+/// up.
+#[derive(Debug, Default)]
+pub(super) struct Meter(AtomicU64);
+
+/// How much of a user's quota is left.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Spent {
+    /// The user's name.
+    pub user: String,
+    /// The quota.
+    pub quota: Quota,
+    /// Knocks that would be admitted now.
+    pub left: u32,
+    /// When there is room for one more; a time that has passed if there is.
+    pub room: Timestamp,
+    /// When all of it is back.
+    pub whole: Timestamp,
+}
+
+/// Tells governor the time that the gate was given.
+#[derive(Debug, Clone, Default)]
+pub(super) struct GateClock(Arc<AtomicU64>);
+
+impl Clock for GateClock {
+    type Instant = Nanos;
+
+    fn now(&self) -> Nanos {
+        Nanos::from(self.0.load(Ordering::Relaxed))
+    }
+}
+
+impl GateClock {
+    pub(super) fn set(&self, now: Timestamp) {
+        self.0.store(nanos(now), Ordering::Relaxed);
+    }
+}
+
+impl Limiter {
+    pub(super) fn new(quota: Quota, clock: &GateClock) -> Self {
+        Self(RateLimiter::direct_with_clock(rate(quota), clock.clone()))
+    }
+
+    /// Whether there is room for one more knock at the clock's time; if so, it is counted.
+    pub(super) fn admit(&self) -> bool {
+        self.0.check().is_ok()
+    }
+}
+
+impl Meter {
+    /// One more knock was admitted.
+    pub(super) fn count(&self, quota: Quota, now: Timestamp) {
+        let whole = self
+            .0
+            .load(Ordering::Relaxed)
+            .max(nanos(now))
+            .saturating_add(share(quota));
+        self.0.store(whole, Ordering::Relaxed);
+    }
+
+    /// How much is left at this time; `None` where nothing is used up.
+    pub(super) fn spent(&self, user: &str, quota: Quota, now: Timestamp) -> Option<Spent> {
+        let (whole, share) = (self.0.load(Ordering::Relaxed), share(quota).max(1));
+        let used = whole
+            .checked_sub(nanos(now))
+            .filter(|missing| *missing > 0)?
+            .div_ceil(share);
+        let room = whole
+            .saturating_sub(share.saturating_mul(u64::from(quota.count.get()).saturating_sub(1)));
+        let at = |nanos: u64| Timestamp::from_millis(nanos.div_ceil(NANOS_A_MILLI));
+        let left = quota
+            .count
+            .get()
+            .saturating_sub(u32::try_from(used).unwrap_or(u32::MAX));
+        Some(Spent {
+            user: user.to_owned(),
+            quota,
+            left,
+            room: at(room),
+            whole: at(whole),
+        })
+    }
+}
+
+fn rate(quota: Quota) -> Rate {
+    // A quota of more than one a nanosecond is none.
+    Rate::with_period(quota.per / quota.count.get())
+        .unwrap_or(Rate::per_second(quota.count))
+        .allow_burst(quota.count)
+}
+
+/// The time in which one knock comes back, in nanoseconds.
+fn share(quota: Quota) -> u64 {
+    u64::try_from((quota.per / quota.count.get()).as_nanos()).unwrap_or(u64::MAX)
+}
+
+fn nanos(time: Timestamp) -> u64 {
+    time.as_millis().saturating_mul(NANOS_A_MILLI)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::num::NonZeroU32;
+    use std::time::Duration;
+
+    #[test]
+    fn a_spent_quota_comes_back_with_time_and_is_one_users_own() {
+        let quota = Quota {
+            count: NonZeroU32::new(3).unwrap(),
+            per: Duration::from_secs(60),
+        };
+        let clock = GateClock::default();
+        let users = [Limiter::new(quota, &clock), Limiter::new(quota, &clock)];
+        let now = Timestamp::from_millis(1_760_000_000_000);
+        let admitted = |user: usize, now| {
+            clock.set(now);
+            (0..10).filter(|_| users[user].admit()).count()
+        };
+        assert_eq!(admitted(0, now), 3);
+        assert_eq!(admitted(0, now.plus(Duration::from_secs(20))), 1);
+        assert_eq!(admitted(1, now.plus(Duration::from_secs(20))), 3);
+        assert_eq!(admitted(0, now.plus(Duration::from_secs(120))), 3);
+    }
+
+    #[test]
+    fn what_is_left_is_what_would_be_admitted_at_any_time() {
+        let start = Timestamp::from_millis(1_760_000_000_000);
+        for (count, per) in [(1, 1_000), (3, 1_000), (7, 60_000), (30, 60_000)] {
+            let quota = Quota {
+                count: NonZeroU32::new(count).unwrap(),
+                per: Duration::from_millis(per),
+            };
+            for knocks in 1..=count {
+                for later in [0, 1, 333, 334, 999, 1_000, 8_572, 30_000, 60_000] {
+                    let clock = GateClock::default();
+                    let (limiter, meter) = (Limiter::new(quota, &clock), Meter::default());
+                    clock.set(start);
+                    assert!((0..knocks).all(|_| limiter.admit()));
+                    (0..knocks).for_each(|_| meter.count(quota, start));
+                    let now = start.plus(Duration::from_millis(later));
+                    let spent = meter.spent("alice", quota, now);
+                    let left = spent.as_ref().map_or(count, |spent| spent.left);
+                    clock.set(now);
+                    let admitted = (0..=count).take_while(|_| limiter.admit()).count();
+                    assert_eq!(
+                        u32::try_from(admitted).unwrap(),
+                        left,
+                        "{count} in {per} ms, {knocks} knocks, {later} ms later: {spent:?}"
+                    );
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_spent_quota_says_when_there_is_room_again() {
+        let quota = Quota {
+            count: NonZeroU32::new(2).unwrap(),
+            per: Duration::from_secs(60),
+        };
+        let (meter, now) = (Meter::default(), Timestamp::from_millis(1_760_000_000_000));
+        assert_eq!(meter.spent("alice", quota, now), None);
+        (0..2).for_each(|_| meter.count(quota, now));
+        let spent = meter.spent("alice", quota, now).unwrap();
+        let after = |seconds| now.plus(Duration::from_secs(seconds));
+        assert_eq!(
+            (spent.left, spent.room, spent.whole),
+            (0, after(30), after(60))
+        );
+        assert_eq!(meter.spent("alice", quota, after(30)).unwrap().left, 1);
+        assert_eq!(meter.spent("alice", quota, after(60)), None);
+    }
+}

@@ -1,0 +1,310 @@
+//! What was admitted before, and how late it is: the replay window and the clock that never counts backwards.
+//!
+//! PROTOCOL section 6, steps 7 and 8. Marks of admitted knocks are bounded by quota × window, for a mark is forgotten
+//! once the horizon has passed its timestamp, and the horizon follows every admission. Marks of refused knocks are
+//! remembered only to keep a re-sent one quiet, in a list of fixed length.
+
+use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::time::Duration;
+
+use postern_proto::Mark;
+
+use crate::model::mark::{Kept, MarkRecord, Tide};
+use crate::model::reason::Drop;
+use crate::model::time::Timestamp;
+
+/// The same bytes within this time are a second copy, no replay.
+const DUPLICATE_WITHIN: Duration = Duration::from_secs(1);
+
+/// Refused marks that are remembered.
+const REFUSED_MAX: usize = 4096;
+
+#[derive(Debug)]
+pub(super) struct ReplayWindow {
+    window: Duration,
+    tide: Tide,
+    admitted: HashMap<Mark, Times>,
+    by_timestamp: BTreeSet<(Timestamp, Mark)>,
+    refused: VecDeque<Mark>,
+    refused_at: HashMap<Mark, Times>,
+}
+
+/// When a knock was made, and when it came first.
+#[derive(Debug, Clone, Copy)]
+struct Times {
+    made: Timestamp,
+    came: Timestamp,
+}
+
+impl From<MarkRecord> for Times {
+    fn from(record: MarkRecord) -> Self {
+        Self {
+            made: record.timestamp,
+            came: record.admitted,
+        }
+    }
+}
+
+/// What a packet is that came first at one time, and comes again at another.
+pub(super) fn again(first: Timestamp, now: Timestamp) -> Drop {
+    if now.since(first) <= DUPLICATE_WITHIN {
+        Drop::Duplicate
+    } else {
+        Drop::Replay
+    }
+}
+
+impl ReplayWindow {
+    pub(super) fn new(window: Duration, kept: Kept) -> Self {
+        let horizon = kept.tide.horizon.max(kept.tide.floor.minus(window));
+        let mut replay = Self {
+            window,
+            tide: Tide {
+                floor: kept.tide.floor,
+                horizon,
+            },
+            admitted: HashMap::new(),
+            by_timestamp: BTreeSet::new(),
+            refused: VecDeque::new(),
+            refused_at: HashMap::new(),
+        };
+        for record in kept.marks {
+            replay.insert(record);
+        }
+        replay.forget();
+        replay
+    }
+
+    /// The gate's clock: the system's, unless a later time was ever recorded.
+    pub(super) fn clock(&self, system: Timestamp) -> Timestamp {
+        system.max(self.tide.floor)
+    }
+
+    /// Step 7.
+    pub(super) fn fresh(&self, now: Timestamp, timestamp: Timestamp) -> Result<(), Drop> {
+        if timestamp < self.tide.horizon || now.since(timestamp) > self.window {
+            return Err(Drop::TooOld);
+        }
+        if timestamp.since(now) > self.window {
+            Err(Drop::TooNew)
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Step 8. `record.admitted` is now.
+    pub(super) fn unseen(&self, record: &MarkRecord) -> Result<(), Drop> {
+        self.known(&record.mark)
+            .map_or(Ok(()), |first| Err(again(first.admitted, record.admitted)))
+    }
+
+    /// What is remembered of a mark, whether its knock was admitted or refused.
+    pub(super) fn known(&self, mark: &Mark) -> Option<MarkRecord> {
+        let times = self
+            .admitted
+            .get(mark)
+            .or_else(|| self.refused_at.get(mark))?;
+        Some(MarkRecord {
+            mark: *mark,
+            timestamp: times.made,
+            admitted: times.came,
+        })
+    }
+
+    /// Remembers an admitted mark and moves the tide; returns what must be durable with it.
+    pub(super) fn remember(&mut self, record: MarkRecord) -> Tide {
+        self.insert(record);
+        self.tide.floor = self.tide.floor.max(record.admitted);
+        self.tide.horizon = self.tide.horizon.max(self.tide.floor.minus(self.window));
+        self.forget();
+        self.tide
+    }
+
+    pub(super) fn remember_refused(&mut self, record: &MarkRecord) {
+        if self.refused.len() >= REFUSED_MAX
+            && let Some(oldest) = self.refused.pop_front()
+        {
+            self.refused_at.remove(&oldest);
+        }
+        self.refused.push_back(record.mark);
+        self.refused_at.insert(record.mark, (*record).into());
+    }
+
+    /// When this mark was admitted, if it was.
+    pub(super) fn admitted(&self, mark: &Mark) -> Option<Timestamp> {
+        self.admitted.get(mark).map(|times| times.came)
+    }
+
+    /// When a knock with this mark was refused, if it was not long ago.
+    pub(super) fn refused(&self, mark: &Mark) -> Option<Timestamp> {
+        self.refused_at.get(mark).map(|times| times.came)
+    }
+
+    /// The floor of the clock, and the time before which nothing is admitted any more.
+    pub(super) fn tide(&self) -> Tide {
+        self.tide
+    }
+
+    /// Marks of admitted knocks that are remembered.
+    pub(super) fn len(&self) -> usize {
+        self.admitted.len()
+    }
+
+    fn insert(&mut self, record: MarkRecord) {
+        self.admitted.insert(record.mark, record.into());
+        self.by_timestamp.insert((record.timestamp, record.mark));
+    }
+
+    fn forget(&mut self) {
+        while let Some((timestamp, mark)) = self.by_timestamp.first().copied()
+            && timestamp < self.tide.horizon
+        {
+            self.by_timestamp.pop_first();
+            self.admitted.remove(&mark);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const WINDOW: Duration = Duration::from_secs(30);
+
+    fn at(seconds: u64) -> Timestamp {
+        Timestamp::from_millis(seconds * 1000)
+    }
+
+    fn record(n: u8, made: u64, admitted: u64) -> MarkRecord {
+        MarkRecord {
+            mark: Mark([n; 16]),
+            timestamp: at(made),
+            admitted: at(admitted),
+        }
+    }
+
+    #[test]
+    fn the_clock_stays_at_the_latest_time_that_was_recorded() {
+        let mut replay = ReplayWindow::new(WINDOW, Kept::default());
+        assert_eq!(replay.clock(at(1000)), at(1000));
+        assert_eq!(
+            replay.clock(at(900)),
+            at(900),
+            "a time that was only looked at is not recorded"
+        );
+        replay.remember(record(1, 1000, 1000));
+        assert_eq!(replay.clock(at(900)), at(1000));
+        assert_eq!(replay.clock(at(1001)), at(1001));
+    }
+
+    #[test]
+    fn a_mark_is_a_duplicate_for_a_second_and_a_replay_after_it_also_across_a_restart() {
+        let mut replay = ReplayWindow::new(WINDOW, Kept::default());
+        let tide = replay.remember(record(1, 1000, 1000));
+        assert_eq!(replay.unseen(&record(1, 1000, 1001)), Err(Drop::Duplicate));
+        assert_eq!(replay.unseen(&record(1, 1000, 1002)), Err(Drop::Replay));
+        let again = ReplayWindow::new(
+            WINDOW,
+            Kept {
+                tide,
+                marks: vec![record(1, 1000, 1000)],
+            },
+        );
+        assert_eq!(again.unseen(&record(1, 1000, 1002)), Err(Drop::Replay));
+        assert_eq!(again.unseen(&record(2, 1000, 1002)), Ok(()));
+    }
+
+    #[test]
+    fn marks_are_forgotten_only_when_the_horizon_keeps_them_out_for_ever() {
+        let mut replay = ReplayWindow::new(WINDOW, Kept::default());
+        replay.remember(record(1, 1000, 1000));
+        // A clock that only jumped ahead for a look forgets nothing.
+        assert_eq!(
+            replay.fresh(replay.clock(at(9000)), at(1000)),
+            Err(Drop::TooOld)
+        );
+        assert_eq!(replay.unseen(&record(1, 1000, 1010)), Err(Drop::Replay));
+        replay.remember(record(2, 1031, 1031));
+        assert_eq!(replay.len(), 1);
+        assert_eq!(
+            replay.fresh(replay.clock(at(1000)), at(1000)),
+            Err(Drop::TooOld)
+        );
+    }
+
+    #[test]
+    fn a_wider_window_after_a_restart_does_not_bring_back_what_was_forgotten() {
+        let mut narrow = ReplayWindow::new(Duration::from_secs(5), Kept::default());
+        narrow.remember(record(1, 1000, 1000));
+        let tide = narrow.remember(record(2, 1010, 1010));
+        let wide = ReplayWindow::new(
+            Duration::from_secs(300),
+            Kept {
+                tide,
+                marks: vec![record(2, 1010, 1010)],
+            },
+        );
+        assert_eq!(
+            wide.fresh(wide.clock(at(1010)), at(1000)),
+            Err(Drop::TooOld)
+        );
+    }
+
+    #[test]
+    fn refused_marks_are_remembered_in_a_list_of_fixed_length() {
+        let mut replay = ReplayWindow::new(WINDOW, Kept::default());
+        let nth = |n: usize| {
+            let mut mark = [0; 16];
+            mark[..8].copy_from_slice(&n.to_be_bytes());
+            MarkRecord {
+                mark: Mark(mark),
+                timestamp: at(1000),
+                admitted: at(1000),
+            }
+        };
+        for n in 0..REFUSED_MAX + 10 {
+            replay.remember_refused(&nth(n));
+        }
+        assert_eq!(replay.refused.len(), REFUSED_MAX);
+        assert_eq!(replay.refused_at.len(), REFUSED_MAX);
+        assert_eq!(replay.unseen(&nth(9)), Ok(()));
+        assert_eq!(replay.unseen(&nth(10)), Err(Drop::Duplicate));
+        assert_eq!(replay.len(), 0);
+    }
+
+    #[test]
+    fn both_edges_of_the_window_are_inside() {
+        let replay = ReplayWindow::new(WINDOW, Kept::default());
+        let now = at(1000);
+        for (made, verdict) in [
+            (970_000, Ok(())),
+            (969_999, Err(Drop::TooOld)),
+            (1_030_000, Ok(())),
+            (1_030_001, Err(Drop::TooNew)),
+        ] {
+            assert_eq!(
+                replay.fresh(now, Timestamp::from_millis(made)),
+                verdict,
+                "{made}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_knock_made_at_the_horizon_is_fresh_and_one_made_before_it_is_too_old() {
+        let mut replay = ReplayWindow::new(WINDOW, Kept::default());
+        assert_eq!(
+            replay.remember(record(1, 1000, 1000)),
+            Tide {
+                floor: at(1000),
+                horizon: at(970)
+            }
+        );
+        assert_eq!(replay.fresh(at(1000), at(970)), Ok(()));
+        // The horizon holds also where the clock handed in would not say no.
+        assert_eq!(
+            replay.fresh(at(999), Timestamp::from_millis(969_999)),
+            Err(Drop::TooOld)
+        );
+    }
+}

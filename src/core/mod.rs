@@ -1,0 +1,8 @@
+//! Pure decisions: a value and the time go in, a value comes out. No I/O, no clock, no thread (invariant 1).
+
+pub mod clearance;
+#[cfg(test)]
+pub(crate) mod fixture;
+pub mod gate;
+pub mod ledger;
+pub mod order;

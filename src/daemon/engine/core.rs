@@ -1,0 +1,384 @@
+//! The engine's core: from a datagram to a commit, from a durable mark to an order, from a report to a log line.
+//!
+//! Carries out PROTOCOL section 6, steps 11 and 12, around the gate, which does steps 1 to 10. Decides nothing else; time is
+//! an argument and nothing here blocks, so scenarios run it under a virtual clock.
+
+use std::collections::HashMap;
+use std::sync::mpsc::SyncSender;
+
+use tracing::{debug, info, warn};
+
+use crate::adapters::control::status::{CaptureStatus, QuotaStatus};
+use crate::adapters::control::{self, Answer, Asker, Question, Seen, Status};
+use crate::adapters::metrics::Snapshot;
+use crate::core::gate::{self, Admission, Decision, Gate, Refusal, Spent, Wish};
+use crate::core::order::{Order, Report};
+use crate::daemon::engine::health::Health;
+use crate::daemon::engine::sample::Sampler;
+use crate::model::datagram::Datagram;
+use crate::model::figures::{CaptureFigures, Figures, Tally};
+use crate::model::grant::Grant;
+use crate::model::mark::{MarkRecord, Tide};
+use crate::model::reason::{Drop, Reason, Rule};
+use crate::model::time::Timestamp;
+
+/// Knocks under way between the gate and the firewall; one more is refused, for something behind is stuck.
+const UNDER_WAY_MAX: usize = 4096;
+
+/// Users whose quotas are told, those with the least left.
+const QUOTAS_TOLD: usize = 100;
+
+/// A mark on its way to stable storage.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Commit {
+    /// Comes back when it is there.
+    pub ticket: u64,
+    /// The mark.
+    pub record: MarkRecord,
+    /// The times that must be durable with it.
+    pub tide: Tide,
+}
+
+/// The gate and all that is under way behind it.
+#[derive(Debug)]
+pub struct Core {
+    gate: Gate,
+    gate_name: String,
+    started: Timestamp,
+    last_ticket: u64,
+    committing: HashMap<u64, Wish>,
+    ordered: HashMap<u64, Waiting>,
+    health: Health,
+    dropped_lines: Sampler,
+    refused_lines: Sampler,
+}
+
+/// Who waits for a report.
+#[derive(Debug)]
+enum Waiting {
+    /// A user's knock.
+    Knock { user: String },
+    /// The administrator, on the control socket.
+    Asker { stream: Asker, grants: Vec<Grant> },
+    /// Somebody who reads the figures, behind a thread that serves him.
+    Reader { reply: SyncSender<String> },
+}
+
+impl Core {
+    /// A core around this gate.
+    pub fn new(gate: Gate, gate_name: &str, now: Timestamp) -> Self {
+        Self {
+            gate,
+            gate_name: gate_name.to_owned(),
+            started: now,
+            last_ticket: 0,
+            committing: HashMap::new(),
+            ordered: HashMap::new(),
+            health: Health::default(),
+            dropped_lines: Sampler::new(8),
+            refused_lines: Sampler::new(20),
+        }
+    }
+
+    /// The gate, to look at and to give hint tables to.
+    pub fn gate(&mut self) -> &mut Gate {
+        &mut self.gate
+    }
+
+    /// What is told of the engine besides the gate.
+    pub fn health(&mut self) -> &mut Health {
+        &mut self.health
+    }
+
+    /// Steps 1 to 10: a datagram may come to a mark that must be durable before anything else happens.
+    pub fn datagram(&mut self, now: Timestamp, datagram: &Datagram) -> Option<Commit> {
+        match self.gate.handle(now, datagram) {
+            Decision::Drop(reason) => self.tell_dropped(now, datagram, reason),
+            Decision::Refuse(refusal) => self.tell_refused(now, datagram, &refusal),
+            Decision::Admit(Admission { record, tide, wish }) => {
+                if self.committing.len().max(self.ordered.len()) < UNDER_WAY_MAX {
+                    let ticket = self.ticket();
+                    self.committing.insert(ticket, wish);
+                    return Some(Commit {
+                        ticket,
+                        record,
+                        tide,
+                    });
+                }
+                self.refuse(user_of(&wish), Rule::Store, "too many knocks are under way");
+            }
+        }
+        None
+    }
+
+    /// Step 11: the mark is durable, or it is not and nothing is granted. Step 12 is the order that comes back.
+    pub fn stored(&mut self, ticket: u64, result: Result<(), &str>) -> Option<Order> {
+        let wish = self.committing.remove(&ticket)?;
+        if let Err(why) = result {
+            self.refuse(user_of(&wish), Rule::Store, why);
+            return None;
+        }
+        self.ordered.insert(
+            ticket,
+            Waiting::Knock {
+                user: user_of(&wish).to_owned(),
+            },
+        );
+        Some(match wish {
+            Wish::Open(terms) => Order::Open { ticket, terms },
+            Wish::Close(closing) => Order::Close { ticket, closing },
+        })
+    }
+
+    /// The order could not even be given.
+    pub fn not_ordered(&mut self, order: &Order, why: &str) {
+        let Some(ticket) = order.ticket() else { return };
+        warn!(
+            ticket,
+            rule = Rule::Firewall.name(),
+            "an order could not be given: {why}"
+        );
+        self.reported(Report::Refused {
+            ticket,
+            rule: Rule::Firewall,
+            why: why.to_owned(),
+        });
+    }
+
+    /// What the monitor did.
+    pub fn reported(&mut self, report: Report) {
+        let Some(ticket) = report.ticket() else {
+            return;
+        };
+        match (self.ordered.remove(&ticket), report) {
+            (None, _) => warn!(
+                ticket,
+                "the monitor reported on an order that was not given"
+            ),
+            (Some(Waiting::Knock { user }), Report::Refused { rule, why, .. }) => {
+                // The monitor, which refused it, has logged it.
+                self.gate.count(rule);
+                debug!(user, rule = rule.name(), why, "not done");
+            }
+            (Some(Waiting::Knock { user }), report) => debug!(user, ?report, "done"),
+            (
+                Some(Waiting::Asker { stream, mut grants }),
+                Report::Grants {
+                    grants: page, more, ..
+                },
+            ) => {
+                grants.extend(page);
+                if more {
+                    self.ordered
+                        .insert(ticket, Waiting::Asker { stream, grants });
+                } else {
+                    control::answer(stream, &Answer::Grants(grants));
+                }
+            }
+            (Some(Waiting::Asker { stream, .. }), Report::Closed { count, .. }) => {
+                control::answer(stream, &Answer::Closed(count))
+            }
+            (Some(Waiting::Asker { stream, .. }), Report::Confirmed { trial, .. }) => {
+                control::answer(stream, &Answer::Confirmed(trial))
+            }
+            (Some(Waiting::Asker { stream, .. }), Report::Reloaded { outcome, .. }) => {
+                control::answer(stream, &Answer::Reloaded(outcome))
+            }
+            (Some(Waiting::Asker { stream, .. }), Report::Measured { tally, .. }) => {
+                control::answer(stream, &Answer::Metrics(self.page(tally)));
+            }
+            (Some(Waiting::Reader { reply }), Report::Measured { tally, .. }) => {
+                drop(reply.try_send(self.page(tally)))
+            }
+            (Some(Waiting::Reader { .. }), report) => {
+                debug!(?report, "the figures could not be had")
+            }
+            (Some(Waiting::Asker { stream, .. }), Report::Refused { why, .. }) => {
+                control::answer(stream, &Answer::Failed(why))
+            }
+            (
+                Some(Waiting::Asker { stream, .. }),
+                Report::Opened { .. } | Report::Go | Report::Finish | Report::Measure,
+            ) => {
+                control::answer(
+                    stream,
+                    &Answer::Failed("the monitor answered something else".to_owned()),
+                );
+            }
+        }
+    }
+
+    /// Whether nothing is under way behind the gate any more.
+    pub fn is_idle(&self) -> bool {
+        self.committing.is_empty() && self.ordered.is_empty()
+    }
+
+    /// A question of the administrator: answered at once, or by the order that comes back.
+    pub fn asked(&mut self, now: Timestamp, question: Question, stream: Asker) -> Option<Order> {
+        let ticket = self.ticket();
+        let order = match question {
+            Question::Status => {
+                control::answer(stream, &Answer::Status(Box::new(self.status(now))));
+                return None;
+            }
+            Question::Seen(mark) => {
+                let seen = self.gate.seen(&mark.0).map(|seen| match seen {
+                    gate::Seen::Admitted(at) => Seen::Admitted(at),
+                    gate::Seen::Refused(at) => Seen::Refused(at),
+                });
+                control::answer(stream, &Answer::Seen(seen));
+                return None;
+            }
+            Question::Grants => Order::List { ticket },
+            Question::Close(which) => Order::End { ticket, which },
+            Question::Confirm => Order::Confirm { ticket },
+            Question::Reload => Order::Reload { ticket },
+            Question::Metrics => Order::Measure { ticket },
+        };
+        self.ordered.insert(
+            ticket,
+            Waiting::Asker {
+                stream,
+                grants: Vec::new(),
+            },
+        );
+        Some(order)
+    }
+
+    /// Somebody wants to read the figures, of which some are the monitor's.
+    pub fn wanted(&mut self, reply: SyncSender<String>) -> Order {
+        let ticket = self.ticket();
+        self.ordered.insert(ticket, Waiting::Reader { reply });
+        Order::Measure { ticket }
+    }
+
+    /// All figures, in the OpenMetrics form.
+    fn page(&mut self, tally: Tally) -> String {
+        let captures = self
+            .health
+            .captures()
+            .into_iter()
+            .map(|capture| capture.name)
+            .collect();
+        Snapshot {
+            figures: Some(self.figures()),
+            captures,
+            tally,
+        }
+        .open_metrics()
+    }
+
+    /// How it does.
+    pub fn status(&mut self, now: Timestamp) -> Status {
+        let counters = self.health.with_kernel(self.gate.counters());
+        let given = counters.iter().filter(|(_, count)| *count > 0);
+        let (spent, more_quotas) = self.gate.spent(now, QUOTAS_TOLD);
+        let quota = |Spent {
+                         user,
+                         quota,
+                         left,
+                         whole,
+                         ..
+                     }: Spent| QuotaStatus {
+            user,
+            quota: quota.to_string(),
+            left,
+            whole,
+        };
+        let uptime = now.since(self.started);
+        Status {
+            version: control::VERSION,
+            gate: self.gate_name.clone(),
+            backend: self.health.backend.clone(),
+            daemon_uptime_ms: crate::model::time::millis(
+                self.health.daemon_uptime.saturating_add(uptime),
+            ),
+            uptime_ms: crate::model::time::millis(uptime),
+            clock_ahead_ms: crate::model::time::millis(self.gate.tide().floor.since(now)),
+            users: self.gate.users(),
+            marks: self.gate.marks(),
+            admitted: counters.admitted,
+            reasons: given
+                .map(|(reason, count)| (reason.to_string(), count))
+                .collect(),
+            hint_filter: self.health.kernel.is_some(),
+            captures: self.health.captures(),
+            store: self.health.store(),
+            quotas: spent.into_iter().map(quota).collect(),
+            more_quotas,
+        }
+    }
+
+    /// What it counts.
+    pub fn figures(&mut self) -> Figures {
+        let told = |capture: CaptureStatus| {
+            let CaptureStatus {
+                listening,
+                received,
+                dropped,
+                ..
+            } = capture;
+            CaptureFigures {
+                listening,
+                received,
+                dropped,
+            }
+        };
+        let captures = self.health.captures().into_iter().map(told).collect();
+        let gate = &self.gate;
+        let (users, marks, hints) = (gate.users(), gate.marks(), gate.hint_rows());
+        let counters = self.health.with_kernel(gate.counters());
+        Figures {
+            started: self.started,
+            users,
+            marks,
+            hints,
+            counters,
+            captures,
+        }
+    }
+
+    fn ticket(&mut self) -> u64 {
+        self.last_ticket = self.last_ticket.wrapping_add(1);
+        self.last_ticket
+    }
+
+    /// A stranger's packet is a counter, and a sampled line at debug.
+    fn tell_dropped(&mut self, now: Timestamp, datagram: &Datagram, reason: Drop) {
+        if tracing::enabled!(tracing::Level::DEBUG)
+            && self.dropped_lines.may_say(now, Reason::Drop(reason))
+        {
+            debug!(source = %datagram.source(), reason = reason.name(), rule = reason.rule(), "{}", Reason::Drop(reason));
+        }
+    }
+
+    /// A refused knock is one line at info that says who, what and which rule; a user who floods is only counted.
+    fn tell_refused(&mut self, now: Timestamp, datagram: &Datagram, refusal: &Refusal) {
+        if self
+            .refused_lines
+            .may_say(now, Reason::Refuse(refusal.rule))
+        {
+            info!(
+                user = refusal.user, source = %datagram.source(), rule = refusal.rule.name(),
+                "refused: {} asked to {}: {}", refusal.user, refusal.asked, refusal.rule.sentence()
+            );
+        }
+    }
+
+    fn refuse(&mut self, user: &str, rule: Rule, why: &str) {
+        self.gate.count(rule);
+        warn!(
+            user,
+            rule = rule.name(),
+            "refused: {user}: {}: {why}",
+            rule.sentence()
+        );
+    }
+}
+
+fn user_of(wish: &Wish) -> &str {
+    match wish {
+        Wish::Open(terms) => &terms.user,
+        Wish::Close(closing) => &closing.user,
+    }
+}

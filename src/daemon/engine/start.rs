@@ -1,0 +1,220 @@
+//! From an empty process to a core that is ready to serve: the hand-over from the monitor, privileges, keys, captures, store.
+//!
+//! The store comes last, when the monitor says so: an engine that is to take over from another one has everything else ready by
+//! then, and knocks that come meanwhile wait in its captures.
+
+use std::io::{Read, Seek, Write};
+use std::net::TcpListener;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::net::UnixListener;
+use std::time::Duration;
+
+use postern_proto::KeyMaterial;
+use tracing::{debug, info};
+use zeroize::Zeroizing;
+
+use crate::adapters::capture::Capture;
+use crate::adapters::capture::packet::PacketCapture;
+use crate::adapters::capture::udp::UdpCapture;
+use crate::adapters::clock;
+use crate::adapters::config::bundle::Bundle;
+use crate::adapters::config::{self, Loaded, OldKey};
+use crate::adapters::ipc::{Link, Received};
+use crate::adapters::sandbox;
+use crate::adapters::store;
+use crate::adapters::store::ReplayStore;
+use crate::adapters::store::disk::DiskStore;
+use crate::core::gate::{Gate, HintTable};
+use crate::core::order::{self, CaptureSpec, MESSAGE_MAX, Order, Report, Start};
+use crate::daemon::engine::core::Core;
+use crate::daemon::engine::prefilter::Sieve;
+use crate::daemon::engine::privileges;
+use crate::model::exit::{CONFIG, IO, SYSTEM, Stop};
+use crate::model::settings::Settings;
+
+/// All that the engine serves with.
+pub(super) struct Outfit {
+    pub(super) core: Core,
+    pub(super) store: DiskStore,
+    /// Each with its name.
+    pub(super) captures: Vec<(String, Box<dyn Capture>)>,
+    pub(super) control: UnixListener,
+    pub(super) metrics: Option<TcpListener>,
+    pub(super) sieve: Option<Sieve>,
+}
+
+/// Takes over from the monitor. Privileges are gone before the config is read. `None` where the monitor went before it said go.
+pub(super) fn take_over(link: &Link) -> Result<Option<Outfit>, Stop> {
+    let (start, descriptors) = receive(link)?;
+    // What the monitor could not raise the limit for, it has told.
+    let locked = privileges::lock_memory();
+    privileges::give_up(start.run_as)?;
+    for gap in sandbox::engine(&start.state_dir).map_err(|error| Stop::new(SYSTEM, error))? {
+        info!("{}", sandbox::told(&format!("the engine: {gap}")));
+    }
+    debug!(
+        locked = locked.is_none(),
+        "the engine has given up all rights"
+    );
+    let mut descriptors = descriptors.into_iter();
+    let (Some(config), Some(control)) = (descriptors.next(), descriptors.next()) else {
+        return Err(Stop::new(
+            SYSTEM,
+            "the monitor handed over too few descriptors",
+        ));
+    };
+    let Loaded {
+        settings,
+        keys,
+        codes,
+        old_keys,
+        ..
+    } = load(config)?;
+    let ports = settings.gate.ports.clone();
+    let sockets: Vec<OwnedFd> = descriptors.by_ref().take(start.captures.len()).collect();
+    let metrics = start
+        .metrics
+        .then(|| descriptors.next())
+        .flatten()
+        .map(TcpListener::from);
+    let maps = start
+        .hint_filter
+        .then(|| descriptors.next().zip(descriptors.next()))
+        .flatten();
+    let (mut sieve, drops) = match maps {
+        Some((hints, counters)) => {
+            let sockets: Vec<BorrowedFd<'_>> = sockets.iter().map(OwnedFd::as_fd).collect();
+            let (sieve, drops) = Sieve::adopt([hints, counters], &sockets, &ports)?;
+            (Some(sieve), Some(drops))
+        }
+        None => (None, None),
+    };
+    let (name, state_dir) = (settings.gate.name.clone(), settings.gate.state_dir.clone());
+    let mut gate = gate_of(settings, keys, &old_keys).with_codes(codes);
+    drop(old_keys);
+    zeroize::zeroize_stack::<{ config::STACK }>();
+    install_table(&mut gate, sieve.as_mut())?;
+    // Not before the kernel lets the users' hints through, so that no knock is lost.
+    let captures = start
+        .captures
+        .into_iter()
+        .zip(sockets)
+        .map(|(spec, socket)| Ok((spec.to_string(), capture(spec, socket, &ports)?)));
+    let captures = captures.collect::<Result<_, Stop>>()?;
+    if !told_to_go(link)? {
+        return Ok(None);
+    }
+    let mut store = DiskStore::open(&state_dir).map_err(unusable)?;
+    gate.recall(store.load().map_err(unusable)?);
+    install_table(&mut gate, sieve.as_mut())?;
+    let mut core = Core::new(gate, name.as_str(), clock::wall());
+    core.health().backend = start.backend;
+    core.health().daemon_uptime = Duration::from_millis(start.daemon_uptime_ms);
+    core.health().kernel = drops;
+    Ok(Some(Outfit {
+        core,
+        store,
+        captures,
+        control: UnixListener::from(control),
+        metrics,
+        sieve,
+    }))
+}
+
+/// From the keys of the config to those that knocks are opened with. Not inlined, so that the caller can wipe what is left of it on
+/// the stack.
+#[inline(never)]
+fn gate_of(settings: Settings, keys: Vec<KeyMaterial>, old_keys: &[OldKey]) -> Gate {
+    Gate::of(settings, &keys, old_keys.iter().map(OldKey::parts))
+}
+
+/// Builds the hint table for now, unless it stands: it takes the longest of all where there are many users.
+fn install_table(gate: &mut Gate, sieve: Option<&mut Sieve>) -> Result<(), Stop> {
+    if let Some(steps) = gate.table_wanted(clock::wall()) {
+        let table = HintTable::build(&gate.hint_keys(), steps);
+        sieve.map_or(Ok(()), |sieve| sieve.hold(&table))?;
+        gate.install(table);
+    }
+    Ok(())
+}
+
+/// Says that all is loaded, and waits to be told to go on.
+fn told_to_go(link: &Link) -> Result<bool, Stop> {
+    let loaded = order::encode(&Order::Loaded).map_err(|error| Stop::new(SYSTEM, error))?;
+    if link.send(&loaded).is_err() {
+        return Ok(false);
+    }
+    let mut buffer = vec![0; MESSAGE_MAX];
+    match link
+        .receive(&mut buffer)
+        .map_err(Stop::system("waiting for the monitor's word"))?
+    {
+        Received::Message(len) => match order::decode(buffer.get(..len).unwrap_or_default()) {
+            Ok(Report::Go) => Ok(true),
+            Ok(other) => Err(Stop::new(
+                SYSTEM,
+                format!("the monitor said something else than go: {other:?}"),
+            )),
+            Err(error) => Err(Stop::new(SYSTEM, error)),
+        },
+        Received::Nothing | Received::Gone => Ok(false),
+    }
+}
+
+fn receive(link: &Link) -> Result<(Start, Vec<OwnedFd>), Stop> {
+    let mut buffer = vec![0; MESSAGE_MAX];
+    let (received, descriptors) = link.receive_descriptors(&mut buffer).map_err(Stop::system(
+        "waiting for the monitor (the engine is started by `posternd run`, not by hand)",
+    ))?;
+    let Received::Message(len) = received else {
+        return Err(Stop::new(
+            SYSTEM,
+            "the monitor was gone before the engine had started",
+        ));
+    };
+    let start = order::decode(buffer.get(..len).unwrap_or_default())
+        .map_err(|error| Stop::new(SYSTEM, error))?;
+    Ok((start, descriptors))
+}
+
+/// Reads the config that the monitor wrote into memory, and overwrites it there.
+fn load(descriptor: OwnedFd) -> Result<Loaded, Stop> {
+    let failed = |error: std::io::Error| {
+        Stop::new(
+            IO,
+            format!("reading the config that the monitor handed over: {error}"),
+        )
+    };
+    let mut file = std::fs::File::from(descriptor);
+    let len = usize::try_from(file.metadata().map_err(failed)?.len()).unwrap_or_default();
+    let mut bytes = Zeroizing::new(vec![0; len]);
+    file.rewind().map_err(failed)?;
+    file.read_exact(&mut bytes).map_err(failed)?;
+    let bundle = Bundle::decode(&bytes).ok_or_else(|| {
+        Stop::new(
+            CONFIG,
+            "the monitor handed over a config that can't be read",
+        )
+    })?;
+    file.rewind().map_err(failed)?;
+    file.write_all(&vec![0; len]).map_err(failed)?;
+    config::load(&bundle).map_err(|problems| Stop::new(CONFIG, problems))
+}
+
+fn capture(
+    spec: CaptureSpec,
+    descriptor: OwnedFd,
+    ports: &[u16],
+) -> Result<Box<dyn Capture>, Stop> {
+    Ok(match spec {
+        CaptureSpec::Packet { interface } => Box::new(
+            PacketCapture::new(descriptor, interface, ports.to_vec())
+                .map_err(Stop::system("listening on the packet socket"))?,
+        ),
+        CaptureSpec::Udp { port } => Box::new(UdpCapture::new(descriptor, port)),
+    })
+}
+
+fn unusable(error: store::StoreError) -> Stop {
+    Stop::new(IO, error)
+}

@@ -1,0 +1,165 @@
+//! What the monitor gives up before it serves: capabilities, paths, programs and system calls that its config gives it no use for.
+//!
+//! Best effort. Programs of the config (`[firewall.command]`, hooks) inherit what is given up and may need anything, so with them
+//! nothing is; a config that gets its first hook on a reload therefore needs a restart. Must come before there are threads.
+
+use std::path::{Path, PathBuf};
+
+use caps::{CapSet, Capability, CapsHashSet};
+use rustix::process::{self, DumpableBehavior, Resource, Rlimit};
+use tracing::{debug, info};
+
+use crate::adapters::firewall::iptables::Iptables;
+use crate::adapters::process as programs;
+use crate::adapters::sandbox::{self, Paths};
+use crate::daemon::monitor::prepare;
+use crate::model::exit::{SYSTEM, Stop};
+use crate::model::settings::{BackendKind, Settings};
+
+/// What the monitor needs while it serves: the firewall and sockets of further engines; to make an engine its user and to end it.
+const KEPT: [Capability; 8] = [
+    Capability::CAP_NET_ADMIN,
+    Capability::CAP_NET_RAW,
+    Capability::CAP_BPF,
+    Capability::CAP_SETUID,
+    Capability::CAP_SETGID,
+    Capability::CAP_SETPCAP,
+    Capability::CAP_CHOWN,
+    Capability::CAP_KILL,
+];
+
+/// Whether programs that the config names run as root, whatever they may need for it.
+pub(super) fn runs_programs_of_config(settings: &Settings) -> bool {
+    let hooks = settings
+        .options
+        .values()
+        .any(|options| options.on_open.is_some() || options.on_close.is_some());
+    hooks || settings.firewall.backend == BackendKind::Command
+}
+
+/// Gives up what it can. `backend` is the driver's name. Returns what could not be given up, one line each.
+///
+/// # Errors
+/// What the kernel said where half of it was done.
+pub fn enclose(settings: &Settings, config: &Path, backend: &str) -> Result<Vec<String>, Stop> {
+    let mut gaps: Vec<String> = allow_locking().into_iter().collect();
+    let no_core = Rlimit {
+        current: Some(0),
+        maximum: Some(0),
+    };
+    process::setrlimit(Resource::Core, no_core).map_err(Stop::system("forbidding core dumps"))?;
+    process::set_dumpable_behavior(DumpableBehavior::NotDumpable)
+        .map_err(Stop::system("forbidding core dumps"))?;
+    gaps.extend(give_up(settings, config, backend)?);
+    Ok(gaps)
+}
+
+/// What `enclose`, and an engine that starts behind it, could not do here, one line each as the log has them. Found by trying:
+/// a thread's rights are its own, so two threads give up the same, and are gone.
+pub fn gaps(settings: &Settings, config: &Path, backend: &str) -> Vec<String> {
+    let mut gaps: Vec<String> = allow_locking().into_iter().collect();
+    let failed = || Err(Stop::new(SYSTEM, "the thread that tried it died"));
+    let [monitor, engine] = std::thread::scope(|scope| {
+        let monitor = scope.spawn(|| give_up(settings, config, backend));
+        let engine = scope.spawn(|| {
+            sandbox::engine(&settings.gate.state_dir).map_err(|error| Stop::new(SYSTEM, error))
+        });
+        [monitor, engine].map(|tried| tried.join().unwrap_or_else(|_| failed()))
+    });
+    let lines = |tried: Result<Vec<String>, Stop>| tried.unwrap_or_else(|stop| vec![stop.message]);
+    gaps.extend(lines(monitor));
+    gaps.extend(lines(engine).iter().map(|gap| format!("the engine: {gap}")));
+    gaps
+}
+
+/// Tells what `enclose` could not do.
+pub(super) fn tell(gaps: &[String]) {
+    if gaps.is_empty() {
+        debug!("the monitor has given up all that it has no use for");
+    }
+    for gap in gaps {
+        info!("{}", sandbox::told(gap));
+    }
+}
+
+/// For the engine, whose keys must not be swapped out. Returns why not where the limit can't be raised.
+fn allow_locking() -> Option<String> {
+    let unlimited = Rlimit {
+        current: None,
+        maximum: None,
+    };
+    let refused = process::setrlimit(Resource::Memlock, unlimited).is_err()
+        && process::getrlimit(Resource::Memlock) != unlimited;
+    refused.then(|| {
+        "the engine's memory can't be locked (RLIMIT_MEMLOCK): keys may be swapped out".to_owned()
+    })
+}
+
+/// Capabilities, paths and system calls of this thread, and of what it starts.
+fn give_up(settings: &Settings, config: &Path, backend: &str) -> Result<Vec<String>, Stop> {
+    if runs_programs_of_config(settings) {
+        return Ok(vec![
+            "the monitor keeps all its rights, for programs of the config run with them".to_owned(),
+        ]);
+    }
+    let mut gaps: Vec<String> = keep_capabilities()
+        .err()
+        .map(|error| format!("the monitor keeps all its capabilities: {error}"))
+        .into_iter()
+        .collect();
+    let native = backend == "nftables";
+    let failed = |error: String| Stop::new(SYSTEM, error);
+    gaps.extend(sandbox::monitor(&paths(settings, config, native), native).map_err(failed)?);
+    Ok(gaps)
+}
+
+fn keep_capabilities() -> Result<(), caps::errors::CapsError> {
+    let permitted = caps::read(None, CapSet::Permitted)?;
+    let kept: CapsHashSet = KEPT
+        .into_iter()
+        .filter(|capability| permitted.contains(capability))
+        .collect();
+    for capability in caps::read(None, CapSet::Bounding)?.difference(&kept) {
+        caps::drop(None, CapSet::Bounding, *capability)?;
+    }
+    caps::set(None, CapSet::Effective, &kept)?;
+    caps::set(None, CapSet::Permitted, &kept)
+}
+
+/// What may still be touched. Reading goes everywhere, for a later config may name files anywhere; writing does not.
+fn paths(settings: &Settings, config: &Path, native: bool) -> Paths {
+    let folder = |path: &Path| path.parent().map(Path::to_path_buf);
+    let gate = &settings.gate;
+    let mut write = vec![
+        gate.state_dir.clone(),
+        prepare::monitor_path(&gate.state_dir),
+        PathBuf::from("/dev/null"),
+    ];
+    write.extend(folder(&gate.control_socket));
+    write.extend(settings.metrics.file.as_deref().and_then(folder));
+    let mut execute = vec![
+        PathBuf::from("/lib"),
+        PathBuf::from("/lib64"),
+        PathBuf::from("/usr/lib"),
+        PathBuf::from("/usr/lib64"),
+    ];
+    execute.extend(std::env::current_exe());
+    if !native {
+        // The firewall's programs, and the lock that some of them take. Folders, for an update puts other files there.
+        execute.extend(
+            Iptables::locate(programs::find)
+                .map(|programs| programs.folders())
+                .unwrap_or_default(),
+        );
+        write.push(PathBuf::from("/run"));
+    }
+    debug!(config = %config.display(), ?write, "what the monitor may write to from now on");
+    let notify = std::env::var_os("NOTIFY_SOCKET").unwrap_or_default();
+    Paths {
+        read: vec![PathBuf::from("/")],
+        execute,
+        write,
+        bind: true,
+        outside: notify.as_encoded_bytes().starts_with(b"@"),
+    }
+}

@@ -1,0 +1,669 @@
+//! The desk over a firewall in memory, under virtual time.
+
+use std::time::Duration;
+
+use super::*;
+use crate::adapters::firewall::memory::MemoryBackend;
+use crate::core::fixture::{settings, terms};
+use crate::core::order::{PAGE, Selection};
+use crate::model::grant::GrantId;
+use crate::model::terms::Closing;
+use crate::model::time::Step;
+
+const START: u64 = 1_000_000;
+
+/// Seconds after the start.
+fn at(seconds: u64) -> Timestamp {
+    Timestamp::from_millis((START + seconds) * 1000)
+}
+
+fn open(ticket: u64, user: &str, host: u8, seconds: u64) -> Order {
+    Order::Open {
+        ticket,
+        terms: terms(user, &format!("192.0.2.{host}/32"), &["tcp/22"], seconds),
+    }
+}
+
+fn close(ticket: u64, user: &str, host: u8) -> Order {
+    let closing = Closing {
+        user: user.to_owned(),
+        allow: format!("192.0.2.{host}/32").parse().unwrap(),
+        target: None,
+        services: Vec::new(),
+    };
+    Order::Close { ticket, closing }
+}
+
+struct Scene {
+    desk: Desk,
+    firewall: MemoryBackend,
+}
+
+impl Scene {
+    /// Alice and bob may open tcp/22.
+    fn new() -> Self {
+        Self::over(MemoryBackend::default(), 0)
+    }
+
+    fn over(firewall: MemoryBackend, seconds: u64) -> Self {
+        let settings = settings(&[("alice", &["tcp/22"]), ("bob", &["tcp/22"])]);
+        let desk = Desk::open(&settings, Box::new(firewall.clone()), None, at(seconds)).unwrap();
+        Self { desk, firewall }
+    }
+
+    fn serve(&mut self, seconds: u64, orders: Vec<Order>) -> Vec<Report> {
+        let reports = self.desk.serve(at(seconds), orders);
+        self.check();
+        reports
+    }
+
+    /// What the ledger holds and what stands in the firewall are the same, whenever it works.
+    fn check(&self) {
+        if self.firewall.with(|state| state.failing.is_none()) {
+            assert_eq!(self.in_firewall(), self.in_ledger());
+        }
+    }
+
+    fn in_firewall(&self) -> Vec<(String, u64)> {
+        self.firewall.with(|state| named(state.open.iter()))
+    }
+
+    fn in_ledger(&self) -> Vec<(String, u64)> {
+        named(self.desk.grants())
+    }
+
+    fn fail(&self, why: Option<&str>) {
+        self.firewall
+            .with(|state| state.failing = why.map(str::to_owned));
+    }
+}
+
+/// User and address, and the end in seconds after the start.
+fn named<'a>(grants: impl Iterator<Item = &'a Grant>) -> Vec<(String, u64)> {
+    let mut named: Vec<_> = grants
+        .map(|grant| {
+            (
+                format!("{} {}", grant.user, grant.allow.addr()),
+                grant.until.as_millis() / 1000 - START,
+            )
+        })
+        .collect();
+    named.sort();
+    named
+}
+
+fn one(name: &str, end: u64) -> Vec<(String, u64)> {
+    vec![(name.to_owned(), end)]
+}
+
+#[test]
+fn a_door_opens_is_extended_and_closes_at_its_end() {
+    let mut scene = Scene::new();
+    let reports = scene.serve(0, vec![open(1, "alice", 7, 30)]);
+    assert!(
+        matches!(&reports[..], [Report::Opened { ticket: 1, grant }] if grant.until == at(30)),
+        "{reports:?}"
+    );
+    let reports = scene.serve(10, vec![open(2, "alice", 7, 30)]);
+    assert!(
+        matches!(&reports[..], [Report::Opened { ticket: 2, grant }] if grant.until == at(40) && grant.id == GrantId(1)),
+        "{reports:?}"
+    );
+    assert_eq!(
+        (scene.desk.next_end(), scene.in_firewall()),
+        (Some(at(40)), one("alice 192.0.2.7", 40))
+    );
+    assert_eq!(scene.serve(39, vec![]), []);
+    assert_eq!(scene.in_firewall(), one("alice 192.0.2.7", 40));
+    assert_eq!(scene.serve(40, vec![]), []);
+    assert_eq!((scene.in_firewall(), scene.desk.next_end()), (vec![], None));
+}
+
+#[test]
+fn ends_that_come_thick_are_closed_together() {
+    let mut scene = Scene::new();
+    let millis = |millis| at(0).plus(Duration::from_millis(millis));
+    for (begun, address) in [(0, 1), (10, 2), (60, 3)] {
+        scene
+            .desk
+            .serve(millis(begun), vec![open(1, "alice", address, 30)]);
+    }
+    let batches = scene.firewall.with(|state| state.batches);
+    for (now, next) in [
+        (30_000, Some(30_100)),
+        (30_070, Some(30_100)),
+        (30_100, None),
+    ] {
+        scene.desk.serve(millis(now), vec![]);
+        assert_eq!(scene.desk.next_end(), next.map(millis));
+    }
+    assert_eq!(
+        (
+            scene.in_firewall(),
+            scene.firewall.with(|state| state.batches) - batches
+        ),
+        (vec![], 2)
+    );
+}
+
+#[test]
+fn a_whole_batch_is_one_step_of_the_firewall_with_a_report_for_each_order() {
+    let mut scene = Scene::new();
+    let mut orders: Vec<Order> = (0..100)
+        .map(|n| {
+            open(
+                n,
+                if n % 2 == 0 { "alice" } else { "bob" },
+                u8::try_from(n).unwrap() + 1,
+                30,
+            )
+        })
+        .collect();
+    orders.insert(50, open(1000, "eve", 7, 30));
+    let before = scene.firewall.with(|state| state.batches);
+    let reports = scene.serve(0, orders);
+    assert_eq!(scene.firewall.with(|state| state.batches) - before, 1);
+    assert_eq!(reports.len(), 101);
+    assert!(matches!(
+        reports[50],
+        Report::Refused {
+            ticket: 1000,
+            rule: Rule::User,
+            ..
+        }
+    ));
+    let tickets: Vec<u64> = reports
+        .iter()
+        .filter_map(|report| {
+            if let Report::Opened { ticket, .. } = report {
+                Some(*ticket)
+            } else {
+                None
+            }
+        })
+        .collect();
+    assert_eq!(tickets, (0..100).collect::<Vec<_>>());
+    let before = scene.firewall.with(|state| state.batches);
+    assert_eq!(scene.serve(1, vec![]), []);
+    assert_eq!(
+        scene.firewall.with(|state| state.batches),
+        before,
+        "nothing to do is no step of the firewall"
+    );
+}
+
+#[test]
+fn closing_and_opening_the_same_door_in_one_batch_leaves_it_as_the_last_order_says() {
+    let mut scene = Scene::new();
+    scene.serve(0, vec![open(1, "alice", 7, 30)]);
+    let reports = scene.serve(5, vec![close(2, "alice", 7), open(3, "alice", 7, 10)]);
+    assert!(
+        matches!(
+            &reports[..],
+            [
+                Report::Closed {
+                    ticket: 2,
+                    count: 1
+                },
+                Report::Opened { ticket: 3, .. }
+            ]
+        ),
+        "{reports:?}"
+    );
+    assert_eq!(
+        scene.in_firewall(),
+        one("alice 192.0.2.7", 15),
+        "a door opened anew is not extended from the one that was closed"
+    );
+    let reports = scene.serve(6, vec![open(4, "alice", 7, 30), close(5, "alice", 7)]);
+    assert!(
+        matches!(
+            &reports[..],
+            [
+                Report::Opened { ticket: 4, .. },
+                Report::Closed {
+                    ticket: 5,
+                    count: 1
+                }
+            ]
+        ),
+        "{reports:?}"
+    );
+    assert_eq!(scene.in_firewall(), []);
+    let many = (0..20)
+        .flat_map(|n| [open(n, "alice", 7, 30), close(100 + n, "alice", 7)])
+        .chain([open(99, "alice", 7, 3)])
+        .collect();
+    assert_eq!(scene.serve(7, many).len(), 41);
+    assert_eq!(scene.in_firewall(), one("alice 192.0.2.7", 10));
+}
+
+#[test]
+fn a_user_closes_his_own_and_an_administrator_any() {
+    let mut scene = Scene::new();
+    scene.serve(
+        0,
+        vec![
+            open(1, "alice", 7, 30),
+            open(2, "bob", 7, 30),
+            open(3, "bob", 8, 30),
+            open(4, "bob", 9, 30),
+        ],
+    );
+    assert_eq!(
+        scene.serve(1, vec![close(5, "alice", 8)]),
+        [Report::Closed {
+            ticket: 5,
+            count: 0
+        }]
+    );
+    let end = |ticket, which| Order::End { ticket, which };
+    assert_eq!(
+        scene.serve(1, vec![end(6, Selection::Id(GrantId(4)))]),
+        [Report::Closed {
+            ticket: 6,
+            count: 1
+        }]
+    );
+    assert_eq!(
+        scene.serve(
+            1,
+            vec![end(7, Selection::Address("192.0.2.7".parse().unwrap()))]
+        ),
+        [Report::Closed {
+            ticket: 7,
+            count: 2
+        }]
+    );
+    assert_eq!(
+        scene.serve(1, vec![end(8, Selection::User("alice".to_owned()))]),
+        [Report::Closed {
+            ticket: 8,
+            count: 0
+        }]
+    );
+    assert_eq!(
+        scene
+            .serve(1, vec![end(9, Selection::All), end(10, Selection::All)])
+            .len(),
+        2
+    );
+    assert_eq!(scene.in_firewall(), []);
+    assert!(matches!(
+        scene.serve(1, vec![close(11, "eve", 8)])[..],
+        [Report::Refused {
+            ticket: 11,
+            rule: Rule::User,
+            ..
+        }]
+    ));
+}
+
+#[test]
+fn a_list_comes_in_pages_that_each_fit_a_message_and_together_hold_every_grant_once() {
+    let mut scene = Scene::new();
+    assert_eq!(
+        scene.serve(0, vec![Order::List { ticket: 1 }]),
+        [Report::Grants {
+            ticket: 1,
+            grants: vec![],
+            more: false
+        }]
+    );
+    // More services than a message has room for 75 times.
+    let ports: Vec<String> = (0..400)
+        .map(|n| format!("tcp/{}-{}", 10_000 + n * 100, 10_050 + n * 100))
+        .collect();
+    let ports: Vec<&str> = ports.iter().map(String::as_str).collect();
+    scene
+        .desk
+        .reload(&settings(&[("alice", &["tcp/22"]), ("bob", &ports)]), at(0))
+        .unwrap();
+    for n in 0..250_u8 {
+        scene.serve(0, vec![open(0, "alice", n, 30)]);
+    }
+    for n in 0..75_u8 {
+        scene.serve(
+            0,
+            vec![Order::Open {
+                ticket: 0,
+                terms: terms("bob", &format!("198.51.100.{n}/32"), &ports, 30),
+            }],
+        );
+    }
+    let reports = scene.serve(0, vec![Order::List { ticket: 9 }]);
+    let mut ids = Vec::new();
+    for (at, report) in reports.iter().enumerate() {
+        assert!(
+            crate::core::order::encode(report).is_ok(),
+            "page {at} is too long"
+        );
+        let Report::Grants {
+            ticket: 9,
+            grants,
+            more,
+        } = report
+        else {
+            panic!("{report:?}")
+        };
+        assert!(!grants.is_empty() && grants.len() <= PAGE);
+        assert_eq!(*more, at + 1 < reports.len());
+        ids.extend(grants.iter().map(|grant| grant.id.0));
+    }
+    assert_eq!(ids, (1..=325).collect::<Vec<_>>());
+    assert_eq!(
+        reports[..2]
+            .iter()
+            .map(|report| if let Report::Grants { grants, .. } = report {
+                grants.len()
+            } else {
+                0
+            })
+            .sum::<usize>(),
+        200
+    );
+}
+
+#[test]
+fn invariant_10_what_the_firewall_did_not_do_is_reported_as_failed_and_is_not_in_the_ledger() {
+    let mut scene = Scene::new();
+    scene.serve(0, vec![open(1, "alice", 7, 30)]);
+    scene.fail(Some("iptables-restore failed"));
+    let reports = scene.serve(
+        5,
+        vec![
+            open(2, "alice", 7, 30),
+            open(3, "bob", 8, 30),
+            open(4, "bob", 8, 60),
+        ],
+    );
+    for (report, wanted) in reports.iter().zip(2..) {
+        assert!(
+            matches!(report, Report::Refused { ticket, rule: Rule::Firewall, why } if *ticket == wanted && why == "iptables-restore failed"),
+            "{report:?}"
+        );
+    }
+    assert_eq!(reports.len(), 3);
+    assert_eq!(
+        (scene.in_ledger(), scene.in_firewall()),
+        (one("alice 192.0.2.7", 30), one("alice 192.0.2.7", 30))
+    );
+    scene.fail(None);
+    assert!(matches!(
+        scene.serve(6, vec![open(5, "bob", 8, 10)])[..],
+        [Report::Opened { ticket: 5, .. }]
+    ));
+}
+
+#[test]
+fn a_close_that_fails_is_tried_again_every_second_until_it_is_done() {
+    let mut scene = Scene::new();
+    scene.serve(0, vec![open(1, "alice", 7, 30)]);
+    scene.fail(Some("no"));
+    assert_eq!(
+        scene.serve(5, vec![close(2, "alice", 7)]),
+        [Report::Closed {
+            ticket: 2,
+            count: 0
+        }]
+    );
+    for second in 6..40 {
+        assert_eq!(
+            scene.desk.next_end(),
+            Some(at(second)),
+            "a close that was asked for is not forgotten until the grant's end"
+        );
+        scene.serve(second, vec![]);
+        assert_eq!(scene.in_ledger().len(), 1);
+    }
+    scene.fail(None);
+    scene.serve(40, vec![]);
+    assert_eq!(
+        (
+            scene.in_ledger(),
+            scene.in_firewall(),
+            scene.desk.next_end()
+        ),
+        (vec![], vec![], None)
+    );
+}
+
+#[test]
+fn a_renewal_during_a_failing_close_opens_the_door_again() {
+    let mut scene = Scene::new();
+    scene.serve(0, vec![open(1, "alice", 7, 30)]);
+    scene.fail(Some("no"));
+    scene.serve(30, vec![]);
+    scene.fail(None);
+    assert!(matches!(
+        scene.serve(30, vec![open(2, "alice", 7, 30)])[..],
+        [Report::Opened { .. }]
+    ));
+    assert_eq!(scene.in_firewall(), one("alice 192.0.2.7", 60));
+    scene.serve(60, vec![]);
+    assert_eq!(scene.in_firewall(), []);
+}
+
+#[test]
+fn a_restart_keeps_what_is_still_due_and_still_allowed_and_numbers_go_on() {
+    let mut scene = Scene::new();
+    scene.serve(
+        0,
+        vec![
+            open(1, "alice", 7, 30),
+            open(2, "bob", 8, 60),
+            open(3, "alice", 9, 90),
+        ],
+    );
+    let firewall = scene.firewall;
+    firewall.with(|state| {
+        state
+            .open
+            .iter_mut()
+            .filter(|grant| grant.id == GrantId(3))
+            .for_each(|grant| grant.user = "gone".to_owned())
+    });
+    let mut scene = Scene::over(firewall, 40);
+    scene.check();
+    assert_eq!(scene.in_firewall(), one("bob 192.0.2.8", 60));
+    let reports = scene.serve(41, vec![open(1, "alice", 7, 30)]);
+    assert!(
+        matches!(&reports[..], [Report::Opened { grant, .. }] if grant.id == GrantId(4)),
+        "{reports:?}"
+    );
+    scene.serve(60, vec![]);
+    assert_eq!(scene.in_firewall(), one("alice 192.0.2.7", 71));
+}
+
+#[test]
+fn a_firewall_that_can_not_be_set_up_is_no_desk() {
+    let firewall = MemoryBackend::default();
+    firewall.with(|state| state.failing = Some("no".to_owned()));
+    assert!(
+        Desk::open(
+            &settings(&[("alice", &["tcp/22"])]),
+            Box::new(firewall),
+            None,
+            at(0)
+        )
+        .is_err()
+    );
+}
+
+#[test]
+fn a_reload_closes_lost_rights_at_once_keeps_the_others_and_changes_the_protection() {
+    let mut scene = Scene::new();
+    scene.serve(0, vec![open(1, "alice", 7, 30), open(2, "bob", 8, 30)]);
+    scene
+        .desk
+        .reload(&settings(&[("bob", &["tcp/22", "tcp/80"])]), at(1))
+        .unwrap();
+    scene.check();
+    assert_eq!(scene.in_firewall(), one("bob 192.0.2.8", 30));
+    let closed = scene.firewall.with(|state| {
+        state
+            .protection
+            .as_ref()
+            .map(|protection| crate::model::service::list(&protection.services))
+    });
+    assert_eq!(closed.as_deref(), Some("tcp/22, tcp/80"));
+    assert!(matches!(
+        scene.serve(2, vec![open(3, "alice", 7, 30)])[..],
+        [Report::Refused {
+            rule: Rule::User,
+            ..
+        }]
+    ));
+    scene.fail(Some("no"));
+    assert!(scene.desk.reload(&settings(&[]), at(3)).is_err());
+    scene.fail(None);
+    assert_eq!(scene.in_firewall(), one("bob 192.0.2.8", 30));
+    assert!(
+        matches!(
+            scene.serve(4, vec![open(4, "bob", 9, 30)])[..],
+            [Report::Opened { .. }]
+        ),
+        "the old config is still in force"
+    );
+}
+
+#[test]
+fn what_somebody_else_takes_out_of_the_firewall_is_put_back_with_all_live_grants() {
+    let mut scene = Scene::new();
+    scene.serve(0, vec![open(1, "alice", 7, 30), open(2, "bob", 8, 60)]);
+    scene.desk.look(at(1));
+    scene.check();
+    for change in [
+        (|state| state.open.clear()) as fn(&mut crate::adapters::firewall::memory::State),
+        |state| state.protection = None,
+        |state| state.open.truncate(1),
+        |state| state.open[0].until = Timestamp::from_millis(u64::MAX),
+    ] {
+        scene.firewall.with(change);
+        scene.desk.look(at(2));
+        assert_eq!(
+            scene.in_firewall(),
+            [
+                ("alice 192.0.2.7".to_owned(), 30),
+                ("bob 192.0.2.8".to_owned(), 60)
+            ]
+        );
+        assert!(scene.firewall.with(|state| state.protection.is_some()));
+    }
+    scene.firewall.with(|state| state.open.clear());
+    scene.fail(Some("no"));
+    scene.desk.look(at(3));
+    scene.fail(None);
+    // Alice's time is over by now, and nobody has closed it yet.
+    scene.desk.look(at(30));
+    scene.check();
+    assert_eq!(scene.in_firewall(), one("bob 192.0.2.8", 60));
+}
+
+#[test]
+fn a_clock_that_was_set_leaves_every_grant_and_the_trial_the_time_that_they_have_left() {
+    let mut scene = Scene::new();
+    scene.serve(5000, vec![open(1, "alice", 7, 30), open(2, "bob", 8, 60)]);
+    scene.desk.begin_trial(at(5600));
+    scene
+        .desk
+        .clock_was_set(Step::Back(Duration::from_secs(4000)));
+    scene.fail(Some("no"));
+    scene.desk.look(at(1001));
+    assert!(matches!(
+        scene.serve(1002, vec![open(3, "bob", 9, 10)])[..],
+        [Report::Refused {
+            rule: Rule::Firewall,
+            ..
+        }]
+    ));
+    scene.fail(None);
+    assert_eq!(
+        scene.in_firewall(),
+        [
+            ("alice 192.0.2.7".to_owned(), 5030),
+            ("bob 192.0.2.8".to_owned(), 5060)
+        ],
+        "not yet"
+    );
+    assert_eq!(
+        (scene.desk.trial_end(), scene.desk.next_end()),
+        (Some(at(1600)), Some(at(1030)))
+    );
+    // Before anything else is done there, the ends are put right.
+    scene.serve(1003, vec![close(4, "alice", 7), open(5, "bob", 9, 10)]);
+    assert_eq!(
+        scene.in_firewall(),
+        [
+            ("bob 192.0.2.8".to_owned(), 1060),
+            ("bob 192.0.2.9".to_owned(), 1013)
+        ]
+    );
+    scene
+        .desk
+        .clock_was_set(Step::Forward(Duration::from_secs(100_000)));
+    scene.desk.look(at(101_003));
+    scene.check();
+    assert_eq!(
+        scene.in_firewall(),
+        [
+            ("bob 192.0.2.8".to_owned(), 101_060),
+            ("bob 192.0.2.9".to_owned(), 101_013)
+        ]
+    );
+}
+
+#[test]
+fn a_clock_set_back_before_a_start_gives_no_grant_more_than_its_user_may_have() {
+    let mut scene = Scene::new();
+    scene.serve(
+        50_000,
+        vec![open(1, "alice", 7, 30), open(2, "bob", 8, 600)],
+    );
+    let mut later = Scene::over(scene.firewall, 10);
+    later.check();
+    assert_eq!(
+        later.in_firewall(),
+        [
+            ("alice 192.0.2.7".to_owned(), 3610),
+            ("bob 192.0.2.8".to_owned(), 3610)
+        ]
+    );
+    later.serve(3610, vec![]);
+    assert_eq!(later.in_firewall(), []);
+}
+
+#[test]
+fn a_grant_is_closed_once_in_a_step_however_many_orders_ask_for_it() {
+    let mut scene = Scene::new();
+    scene.serve(
+        0,
+        vec![
+            open(1, "alice", 7, 30),
+            open(2, "bob", 8, 60),
+            open(3, "bob", 9, 60),
+        ],
+    );
+    let all = |ticket| Order::End {
+        ticket,
+        which: Selection::All,
+    };
+    let reports = scene.serve(30, vec![close(4, "bob", 8), all(5), all(6)]);
+    let counts: Vec<usize> = reports
+        .iter()
+        .map(|report| {
+            if let Report::Closed { count, .. } = report {
+                *count
+            } else {
+                panic!("{report:?}")
+            }
+        })
+        .collect();
+    assert_eq!(
+        counts,
+        [1, 1, 0],
+        "alice's was due, bob's are closed by the first who asks"
+    );
+    let turnover = scene.desk.tally().turnover;
+    assert_eq!((turnover.opened, turnover.closed), (3, 3));
+}

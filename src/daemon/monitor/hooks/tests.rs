@@ -1,0 +1,360 @@
+//! Hooks over scripted programs and a journal in memory, and a desk that tells them; the thread is the real one.
+
+use std::sync::{Arc, Condvar, Mutex};
+
+use super::*;
+use crate::adapters::firewall::memory::MemoryBackend;
+use crate::core::fixture::{settings, terms};
+use crate::core::order::{Order, Report, Selection};
+use crate::daemon::monitor::executor::Desk;
+use crate::model::journal::memory::MemoryKeep;
+use crate::model::recipe::Argument;
+use crate::model::run::{Call, Ran, RunError};
+
+/// Programs that write themselves down, and can be held up and made to fail.
+#[derive(Clone, Default)]
+struct Script(Arc<(Mutex<Played>, Condvar)>);
+
+#[derive(Default)]
+struct Played {
+    ran: Vec<String>,
+    is_held: bool,
+    status: i32,
+}
+
+impl Run for Script {
+    fn run(&mut self, call: &Call<'_>) -> Result<Ran, RunError> {
+        let (played, changed) = &*self.0;
+        let mut played = played.lock().unwrap();
+        played.ran.push(format!(
+            "{} {}",
+            call.program.display(),
+            call.args.join(" ")
+        ));
+        changed.notify_all();
+        while played.is_held {
+            played = changed.wait(played).unwrap();
+        }
+        Ok(Ran {
+            status: Some(played.status),
+            ..Ran::default()
+        })
+    }
+}
+
+impl Script {
+    fn set(&self, change: impl FnOnce(&mut Played)) {
+        change(&mut self.0.0.lock().unwrap());
+        self.0.1.notify_all();
+    }
+
+    /// Waits until so many have run, and returns them.
+    fn wait_for(&self, count: usize) -> Vec<String> {
+        let (played, changed) = &*self.0;
+        let waited =
+            changed.wait_timeout_while(played.lock().unwrap(), Duration::from_secs(30), |played| {
+                played.ran.len() < count
+            });
+        waited.unwrap().0.ran.clone()
+    }
+}
+
+/// Alice may open ssh, and more; ssh and web have hooks.
+fn config() -> Settings {
+    let mut settings = settings(&[("alice", &["tcp/1-1000"])]);
+    let recipe = |program: &str| {
+        Recipe::new(
+            program.into(),
+            ["{user}", "{service}"]
+                .map(|text| Argument::read(text).unwrap())
+                .to_vec(),
+        )
+    };
+    for (name, ports, on_open) in [
+        ("ssh", &["tcp/22"][..], true),
+        ("web", &["tcp/80", "tcp/443"], false),
+    ] {
+        settings.named.insert(
+            name.to_owned(),
+            ports.iter().map(|text| text.parse().unwrap()).collect(),
+        );
+        let options = settings.options.entry(name.to_owned()).or_default();
+        options.on_open = on_open.then(|| recipe("/open"));
+        options.on_close = Some(recipe("/close"));
+    }
+    settings
+}
+
+struct Scene {
+    desk: Desk,
+    script: Script,
+    keep: MemoryKeep,
+    clock: Steady,
+}
+
+impl Scene {
+    fn new() -> Self {
+        Self::over(
+            MemoryBackend::default(),
+            MemoryKeep::default(),
+            Script::default(),
+        )
+    }
+
+    fn over(firewall: MemoryBackend, keep: MemoryKeep, script: Script) -> Self {
+        let clock = Steady::new();
+        let mut desk = Desk::open(&config(), Box::new(firewall), None, clock.now()).unwrap();
+        let (played, kept) = (script.clone(), keep.clone());
+        let means = move || -> Result<Means, String> {
+            Ok((Box::new(played.clone()), Box::new(kept.clone())))
+        };
+        let hooks = Hooks::start(&config(), desk.grants(), true, clock, means).unwrap();
+        desk.attach(hooks);
+        Self {
+            desk,
+            script,
+            keep,
+            clock,
+        }
+    }
+
+    fn open(&mut self, host: u8, services: &[&str], seconds: u64) -> bool {
+        let terms = terms("alice", &format!("192.0.2.{host}/32"), services, seconds);
+        let reports = self
+            .desk
+            .serve(self.clock.now(), vec![Order::Open { ticket: 1, terms }]);
+        matches!(reports[..], [Report::Opened { .. }])
+    }
+
+    fn close_all(&mut self) {
+        self.desk.serve(
+            self.clock.now(),
+            vec![Order::End {
+                ticket: 2,
+                which: Selection::All,
+            }],
+        );
+    }
+}
+
+#[test]
+fn hooks_run_for_grants_that_cover_all_ports_of_their_service_and_once_for_each_entry() {
+    let mut scene = Scene::new();
+    assert!(
+        scene.open(1, &["tcp/22"], 30) && scene.open(1, &["tcp/22"], 60),
+        "a renewal opens nothing"
+    );
+    assert!(scene.open(2, &["tcp/443"], 30) && scene.open(3, &["tcp/80-500"], 30));
+    scene.close_all();
+    let mut ran = scene.script.wait_for(4);
+    assert_eq!(ran[0], "/open alice tcp/22");
+    ran.sort();
+    assert_eq!(
+        ran[..3],
+        [
+            "/close alice tcp/22",
+            "/close alice tcp/443",
+            "/close alice tcp/80"
+        ]
+    );
+    scene.desk.rest(scene.clock.now());
+    assert_eq!(scene.script.wait_for(4).len(), 4);
+}
+
+#[test]
+fn on_close_runs_when_a_grant_ends_by_time_is_lost_on_reload_or_is_taken_out_with_everything() {
+    for how in ["time", "reload", "remove"] {
+        let mut scene = Scene::new();
+        assert!(scene.open(1, &["tcp/22"], 1));
+        match how {
+            "time" => drop(
+                scene
+                    .desk
+                    .serve(scene.clock.now().plus(Duration::from_secs(1)), vec![]),
+            ),
+            "reload" => scene
+                .desk
+                .reload(&settings(&[("bob", &["tcp/22"])]), scene.clock.now())
+                .unwrap(),
+            _ => scene.desk.remove().unwrap(),
+        }
+        assert_eq!(
+            scene.script.wait_for(2),
+            ["/open alice tcp/22", "/close alice tcp/22"],
+            "{how}"
+        );
+    }
+}
+
+#[test]
+fn a_grant_that_is_opened_and_closed_in_one_batch_has_both_its_hooks() {
+    let mut scene = Scene::new();
+    let terms = terms("alice", "192.0.2.1/32", &["tcp/22"], 30);
+    let orders = vec![
+        Order::Open { ticket: 1, terms },
+        Order::End {
+            ticket: 2,
+            which: Selection::All,
+        },
+    ];
+    let reports = scene.desk.serve(scene.clock.now(), orders);
+    assert!(
+        matches!(
+            reports[..],
+            [Report::Opened { .. }, Report::Closed { count: 1, .. }]
+        ),
+        "{reports:?}"
+    );
+    assert_eq!(
+        scene.script.wait_for(2),
+        ["/open alice tcp/22", "/close alice tcp/22"]
+    );
+}
+
+#[test]
+fn a_refused_order_and_a_firewall_that_fails_run_no_hook() {
+    let firewall = MemoryBackend::default();
+    let mut scene = Scene::over(firewall.clone(), MemoryKeep::default(), Script::default());
+    assert!(!scene.open(1, &["udp/22"], 30) && !scene.open(1, &["tcp/22"], 1_000_000));
+    firewall.with(|state| state.failing = Some("no".to_owned()));
+    assert!(!scene.open(1, &["tcp/22"], 30));
+    scene.desk.rest(scene.clock.now());
+    assert_eq!(scene.script.wait_for(0), Vec::<String>::new());
+}
+
+#[test]
+fn a_hook_that_hangs_delays_no_order_and_a_full_queue_loses_no_end_that_is_owed() {
+    let mut scene = Scene::new();
+    scene.script.set(|played| played.is_held = true);
+    let count = QUEUE + 200;
+    for n in 0..count {
+        let address = std::net::Ipv4Addr::from(0x0a00_0000 + u32::try_from(n).unwrap());
+        let terms = terms("alice", &format!("{address}/32"), &["tcp/22"], 60);
+        let reports = scene
+            .desk
+            .serve(scene.clock.now(), vec![Order::Open { ticket: 1, terms }]);
+        assert!(matches!(reports[..], [Report::Opened { .. }]), "{n}");
+    }
+    // The first one hangs since it came, and everything else was done meanwhile.
+    assert_eq!(scene.script.wait_for(1).len(), 1);
+    scene.close_all();
+    assert_eq!(scene.desk.grants().count(), 0);
+    scene.script.set(|played| played.is_held = false);
+    let balance = |ran: &[String]| {
+        let of = |start: &str| ran.iter().filter(|line| line.starts_with(start)).count();
+        (of("/open"), of("/close"))
+    };
+    let (mut opened, mut closed) = (0, 1);
+    for _ in 0..3000 {
+        scene.desk.look(scene.clock.now());
+        (opened, closed) = balance(&scene.script.wait_for(0));
+        if opened == closed && opened >= QUEUE {
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    assert!(
+        opened == closed && (QUEUE..=QUEUE + 2).contains(&opened),
+        "{opened} opened, {closed} closed"
+    );
+}
+
+#[test]
+fn after_a_crash_on_close_runs_for_grants_that_ended_meanwhile_and_only_for_them() {
+    let firewall = MemoryBackend::default();
+    let mut scene = Scene::over(firewall.clone(), MemoryKeep::default(), Script::default());
+    assert!(scene.open(1, &["tcp/22"], 600) && scene.open(2, &["tcp/80-500"], 600));
+    scene.script.wait_for(1);
+    // The web's debts are written after ssh's hook has run.
+    for _ in 0..3000 {
+        let kept = scene.keep.text.lock().unwrap().clone().unwrap_or_default();
+        if kept.contains("tcp/443\"") {
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    let keep = MemoryKeep::default();
+    *keep.text.lock().unwrap() = scene.keep.text.lock().unwrap().clone();
+    firewall.with(|state| {
+        state
+            .open
+            .retain(|grant| grant.services[0].to_string() != "tcp/22")
+    });
+    let mut after = Scene::over(firewall, keep.clone(), Script::default());
+    assert_eq!(after.script.wait_for(1), ["/close alice tcp/22"]);
+    after.close_all();
+    assert_eq!(
+        after.script.wait_for(3)[1..],
+        ["/close alice tcp/80", "/close alice tcp/443"]
+    );
+    after.desk.rest(after.clock.now());
+    let rest = keep.text.lock().unwrap().clone().unwrap();
+    assert_eq!(rest.lines().count(), 1, "nothing is owed any more: {rest}");
+}
+
+#[test]
+fn on_close_that_fails_is_tried_again_and_on_open_is_not() {
+    let mut scene = Scene::new();
+    scene.script.set(|played| played.status = 1);
+    assert!(scene.open(1, &["tcp/22"], 600));
+    assert_eq!(scene.script.wait_for(1).len(), 1);
+    assert_eq!(scene.desk.grants().count(), 1, "on_open changes no grant");
+    scene.close_all();
+    assert_eq!(scene.script.wait_for(2)[1], "/close alice tcp/22");
+    scene.script.set(|played| played.status = 0);
+    assert_eq!(
+        scene.script.wait_for(3),
+        [
+            "/open alice tcp/22",
+            "/close alice tcp/22",
+            "/close alice tcp/22"
+        ]
+    );
+}
+
+#[test]
+fn hooks_that_a_reload_brings_run_from_then_on_and_without_any_nothing_is_asked_for() {
+    let clock = Steady::new();
+    let plain = settings(&[("alice", &["tcp/1-1000"])]);
+    let mut desk = Desk::open(
+        &plain,
+        Box::new(MemoryBackend::default()),
+        None,
+        clock.now(),
+    )
+    .unwrap();
+    let (script, asked) = (Script::default(), Arc::new(Mutex::new(0)));
+    let (played, counted) = (script.clone(), asked.clone());
+    let means = move || -> Result<Means, String> {
+        *counted.lock().unwrap() += 1;
+        Ok((Box::new(played.clone()), Box::new(MemoryKeep::default())))
+    };
+    let hooks = Hooks::start(&plain, desk.grants(), false, clock, means).unwrap();
+    desk.attach(hooks);
+    let mut scene = Scene {
+        desk,
+        script,
+        keep: MemoryKeep::default(),
+        clock,
+    };
+    assert!(scene.open(1, &["tcp/22"], 60));
+    scene.desk.reload(&plain, clock.now()).unwrap();
+    assert_eq!(
+        *asked.lock().unwrap(),
+        0,
+        "no folder is made and no thread runs for a gate without hooks"
+    );
+    scene.desk.reload(&config(), clock.now()).unwrap();
+    assert!(scene.open(2, &["tcp/22"], 60));
+    scene.close_all();
+    assert_eq!(
+        scene.script.wait_for(2),
+        ["/open alice tcp/22", "/close alice tcp/22"]
+    );
+    scene.desk.rest(clock.now());
+    assert_eq!(
+        scene.script.wait_for(0).len(),
+        2,
+        "what was open before there was a hook runs none"
+    );
+}

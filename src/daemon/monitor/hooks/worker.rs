@@ -1,0 +1,139 @@
+//! The thread that runs hooks, one after another; a program that hangs is killed by its deadline and holds up only other hooks.
+
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::time::Duration;
+
+use tracing::{debug, warn};
+
+use super::book::{Book, Debt, TRIES};
+use super::{Event, Job};
+use crate::adapters::clock::{self, Steady};
+use crate::model::recipe::{Case, Failed, Recipe, first_line};
+use crate::model::run::Run;
+
+/// The longest wait for an event.
+const IDLE: Duration = Duration::from_secs(60);
+
+pub(super) struct Worker {
+    pub(super) book: Book,
+    pub(super) run: Box<dyn Run + Send>,
+    /// Never set: pauses are measured by it. Ends of grants are of the wall clock.
+    pub(super) clock: Steady,
+}
+
+impl Worker {
+    /// Runs until nobody can send an event any more; then what is due is tried once more.
+    pub(super) fn work(mut self, events: &Receiver<Event>) {
+        loop {
+            let now = self.clock.now();
+            let pause = self
+                .book
+                .next()
+                .map_or(IDLE, |next| next.since(now))
+                .min(IDLE);
+            match events.recv_timeout(pause) {
+                Ok(Event::Opened(jobs)) => self.opened(jobs),
+                Ok(Event::Closed(grant)) => self.book.close(&grant),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => break,
+            }
+            self.pay();
+        }
+        let now = self.clock.now();
+        while self.book.next().is_some_and(|next| next <= now) {
+            self.pay();
+        }
+    }
+
+    fn opened(&mut self, jobs: Vec<Job>) {
+        let mut openings = Vec::new();
+        let mut debts = Vec::new();
+        for Job {
+            grant,
+            service,
+            ports,
+            on_open,
+            on_close,
+        } in jobs
+        {
+            openings.extend(on_open.map(|recipe| (grant.clone(), service.clone(), ports, recipe)));
+            debts.extend(on_close.map(|recipe| Debt {
+                grant,
+                service,
+                ports,
+                recipe,
+                tries: 0,
+                is_due: false,
+            }));
+        }
+        if let Err(why) = self.book.add(debts) {
+            warn!("on_close programs may be forgotten in a crash: {why}");
+        }
+        for (grant, service, ports, recipe) in openings {
+            let case = Case {
+                grant: &grant,
+                ports,
+                now: clock::wall(),
+            };
+            if let Err(failed) = self.carry_out("on_open", &service, &recipe, &case) {
+                warn!(
+                    user = grant.user,
+                    id = grant.id.0,
+                    "on_open of {service} failed, the grant stays open: {grant}: {failed}"
+                );
+            }
+        }
+    }
+
+    /// Runs the on_close program that has waited longest, if one is due.
+    fn pay(&mut self) {
+        let Some(debt) = self.book.due(self.clock.now()) else {
+            return;
+        };
+        let Debt {
+            grant,
+            service,
+            recipe,
+            ports,
+            tries,
+            ..
+        } = &debt;
+        let case = Case {
+            grant,
+            ports: *ports,
+            now: clock::wall(),
+        };
+        let kept = match self.carry_out("on_close", service, recipe, &case) {
+            Ok(()) => self.book.paid(&debt),
+            Err(failed) => self.book.failed(&debt, self.clock.now()).map(|again| {
+                let (user, id) = (&grant.user, grant.id.0);
+                if again {
+                    debug!(user, id, "on_close of {service} failed {} of {TRIES} times: {grant}: {failed}", tries.saturating_add(1));
+                } else {
+                    warn!(user, id, "on_close of {service} failed {TRIES} times and is given up: {grant}: {failed}");
+                }
+            }),
+        };
+        if let Err(why) = kept {
+            warn!("on_close programs may run twice after a crash: {why}");
+        }
+    }
+
+    fn carry_out(
+        &mut self,
+        which: &str,
+        service: &str,
+        recipe: &Recipe,
+        case: &Case<'_>,
+    ) -> Result<(), Failed> {
+        let said = recipe.carry_out(self.run.as_mut(), Some(case))?;
+        let said = first_line(&said).map_or(String::new(), |line| format!(": {line}"));
+        debug!(
+            user = case.grant.user,
+            id = case.grant.id.0,
+            "{which} of {service} ran for {}{said}",
+            case.grant
+        );
+        Ok(())
+    }
+}

@@ -1,0 +1,126 @@
+//! Programs of the config that the monitor runs as root: the driver "command" and the hooks, each with its journal.
+
+use crate::adapters::clock::Steady;
+use crate::adapters::files::kept::KeptFile;
+use crate::adapters::firewall::Backend;
+use crate::adapters::firewall::command::{Command, unfit};
+use crate::adapters::process::Programs;
+use crate::daemon::monitor::executor::Desk;
+use crate::daemon::monitor::hooks::{self, Hooks, Means};
+use crate::daemon::monitor::prepare;
+use crate::model::exit::{CONFIG, FAILED, Stop, UNAVAILABLE};
+use crate::model::journal::Keep;
+use crate::model::run::{Call, Ran, Run, RunError};
+use crate::model::settings::Settings;
+
+/// The journal of what the programs of `[firewall.command]` have opened.
+const GRANTS: &str = "grants";
+/// The journal of the on_close programs that are owed.
+const HOOKS: &str = "hooks";
+
+/// Runs what the config names. It is looked at again each time, for it may have been changed since the start.
+struct Fit(Programs);
+
+impl Run for Fit {
+    fn run(&mut self, call: &Call<'_>) -> Result<Ran, RunError> {
+        unfit(call.program).map_or_else(|| self.0.run(call), |why| Err(RunError::Start(why)))
+    }
+}
+
+/// The driver that runs the programs of `[firewall.command]`.
+pub(super) fn command(settings: &Settings) -> Result<Box<dyn Backend>, Stop> {
+    let programs = settings.firewall.command.clone();
+    let programs = programs.ok_or_else(|| {
+        Stop::new(
+            CONFIG,
+            "there is no [firewall.command]; add it with open and close",
+        )
+    })?;
+    let run = Fit(Programs::with_deadline(programs.deadline));
+    let folder = prepare::monitor_dir(&settings.gate.state_dir)?;
+    let driver = Command::open(
+        programs,
+        Box::new(run),
+        Box::new(KeptFile::new(folder.join(GRANTS))),
+    );
+    Ok(Box::new(
+        driver.map_err(|error| Stop::new(UNAVAILABLE, error))?,
+    ))
+}
+
+/// Closes what the programs of `[firewall.command]` have opened in an earlier run; returns how many grants that were.
+pub(super) fn close_leftovers(settings: &Settings) -> Result<usize, Stop> {
+    let path = prepare::monitor_path(&settings.gate.state_dir).join(GRANTS);
+    let journal: Box<dyn Keep> = Box::new(KeptFile::new(path.clone()));
+    let left = Command::left(journal).map_err(|error| Stop::new(UNAVAILABLE, error))?;
+    if left == 0 {
+        return Ok(0);
+    }
+    if settings.firewall.command.is_none() {
+        let count = crate::model::time::count(left, "grant");
+        let what = format!(
+            "{} names {count} that [firewall.command] opened, and there is no such section now",
+            path.display()
+        );
+        return Err(Stop::new(
+            FAILED,
+            format!(
+                "{what}; put it back and run posternd flush, or close them by hand and remove the file"
+            ),
+        ));
+    }
+    let mut driver = command(settings)?;
+    driver.tick(crate::adapters::clock::wall());
+    driver
+        .remove()
+        .map(|()| left)
+        .map_err(|error| Stop::new(FAILED, error))
+}
+
+/// The hooks of services, with what an earlier run still owes.
+pub(super) fn hooks(settings: &Settings, desk: &Desk, clock: Steady) -> Result<Hooks, Stop> {
+    let state_dir = settings.gate.state_dir.clone();
+    let is_owing = prepare::monitor_path(&state_dir).join(HOOKS).exists();
+    let means = move || -> Result<Means, String> {
+        let folder = prepare::monitor_dir(&state_dir).map_err(|stop| stop.message)?;
+        Ok((
+            Box::new(Fit(Programs::with_deadline(hooks::DEADLINE))),
+            Box::new(KeptFile::new(folder.join(HOOKS))),
+        ))
+    };
+    Hooks::start(settings, desk.grants(), is_owing, clock, means)
+        .map_err(|why| Stop::new(UNAVAILABLE, why))
+}
+
+#[cfg(test)]
+#[allow(clippy::disallowed_methods)]
+mod tests {
+    use std::fs::{self, Permissions};
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+    use crate::model::run::OUTPUT;
+
+    #[test]
+    fn a_program_that_others_can_change_by_now_is_not_run_and_the_line_says_so() {
+        let folder = tempfile::tempdir().unwrap();
+        let program = folder.path().join("hook");
+        fs::write(&program, "#!/bin/sh\necho ran\n").unwrap();
+        let run = |mode| {
+            fs::set_permissions(&program, Permissions::from_mode(mode)).unwrap();
+            Fit(Programs::default()).run(&Call {
+                program: &program,
+                args: &[],
+                stdin: b"",
+                most: OUTPUT,
+            })
+        };
+        assert_eq!(run(0o755).unwrap().stdout, "ran\n");
+        let why = run(0o757).unwrap_err().to_string();
+        assert!(
+            why.starts_with("could not be started: ")
+                && why.contains("could be changed by others than root"),
+            "{why}"
+        );
+    }
+}

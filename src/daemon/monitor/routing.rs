@@ -1,0 +1,92 @@
+//! Whether the kernel routes packets to hosts behind the gate at all. Only looked at: turning it on is the administrator's.
+
+use std::path::Path;
+
+use crate::adapters::files;
+use crate::model::settings::Settings;
+
+/// Family, the file that says whether the kernel routes it, and the name that `sysctl` knows it by.
+const SWITCHES: [(bool, &str, &str, &str); 2] = [
+    (
+        false,
+        "IPv4",
+        "/proc/sys/net/ipv4/ip_forward",
+        "net.ipv4.ip_forward",
+    ),
+    (
+        true,
+        "IPv6",
+        "/proc/sys/net/ipv6/conf/all/forwarding",
+        "net.ipv6.conf.all.forwarding",
+    ),
+];
+
+/// A sentence for each family of which hosts behind the gate are configured and that the kernel does not route.
+pub fn warnings(settings: &Settings) -> Vec<String> {
+    warnings_by(settings, |path| files::read_system(Path::new(path)).ok())
+}
+
+fn warnings_by(settings: &Settings, read: impl Fn(&str) -> Option<String>) -> Vec<String> {
+    let behind = settings.protection().behind;
+    let is_needed = |v6: bool| {
+        behind
+            .iter()
+            .any(|(network, _)| network.addr().is_ipv6() == v6)
+    };
+    let is_off = |path: &str| read(path).is_none_or(|text| text.trim() == "0");
+    let off = SWITCHES
+        .iter()
+        .filter(|(v6, _, path, _)| is_needed(*v6) && is_off(path));
+    off.map(|(_, family, _, name)| {
+        format!("hosts behind the gate cannot be reached: the kernel does not forward {family}; turn it on with sysctl -w {name}=1")
+    })
+    .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settings(more: &str) -> Settings {
+        let text = format!(
+            "[gate]\nname = \"g\"\n[[user]]\nname = \"a\"\nkey = \"{}\"\nservices = [\"tcp/22\"]\n{more}",
+            "A".repeat(42) + "E="
+        );
+        let bundle = crate::adapters::config::bundle::Bundle {
+            main: Some(crate::adapters::config::bundle::BundleFile {
+                path: "p.toml".into(),
+                text: text.into(),
+            }),
+            ..crate::adapters::config::bundle::Bundle::default()
+        };
+        crate::adapters::config::load(&bundle).unwrap().settings
+    }
+
+    #[test]
+    fn only_a_family_that_is_needed_and_off_is_warned_of() {
+        let off = |_: &str| Some("0\n".to_owned());
+        let v4_only =
+            |path: &str| Some(if path.contains("ipv4") { "1\n" } else { "0\n" }.to_owned());
+        assert!(warnings_by(&settings(""), off).is_empty());
+        let [warning] = warnings_by(&settings("targets = [\"fd00::/64\"]"), off)
+            .try_into()
+            .unwrap();
+        assert!(
+            warning.contains("sysctl -w net.ipv6.conf.all.forwarding=1"),
+            "{warning}"
+        );
+        assert_eq!(
+            warnings_by(&settings("targets = [\"10.0.0.0/24\", \"fd00::/64\"]"), off).len(),
+            2
+        );
+        assert_eq!(
+            warnings_by(
+                &settings("targets = [\"10.0.0.0/24\", \"fd00::/64\"]"),
+                v4_only
+            )
+            .len(),
+            1
+        );
+        assert!(warnings_by(&settings("targets = [\"10.0.0.0/24\"]"), v4_only).is_empty());
+    }
+}

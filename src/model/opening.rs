@@ -1,0 +1,223 @@
+//! What a list of services opens: ports, and forwards from a port of the gate to a host behind it.
+//!
+//! Owns what a forward may be, and gives names their meaning. Plain values: no policy, no files.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+
+use serde::{Deserialize, Serialize};
+
+use crate::model::service::{self, NamedServices, Ports, Wanted};
+use crate::model::settings::ServiceOptions;
+
+/// A port of the gate, or a range, that leads to a host behind it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Forward {
+    /// At the gate. TCP, UDP or SCTP.
+    pub at: Ports,
+    /// The host behind the gate.
+    pub host: IpAddr,
+    /// Its port; `None` for a range, whose ports are kept.
+    pub port: Option<u16>,
+    /// Whether the host sees the gate's address in place of the client's.
+    pub masquerade: bool,
+}
+
+/// Why ports can't be forwarded so.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum NotAForward {
+    /// ICMP.
+    #[error("a protocol without ports cannot be forwarded")]
+    NoPorts,
+    /// A range that should go to one port.
+    #[error("a range of ports cannot go to one port")]
+    RangeToPort,
+}
+
+/// What a list of services opens.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Opening {
+    /// Ports of the gate, or of the target, in order.
+    pub services: Vec<Ports>,
+    /// Forwards, in order.
+    pub forwards: Vec<Forward>,
+}
+
+impl Forward {
+    /// A forward in its one form: a single port always says where it goes.
+    ///
+    /// # Errors
+    /// Where these ports can't be forwarded so.
+    pub fn new(
+        at: Ports,
+        host: IpAddr,
+        port: Option<u16>,
+        masquerade: bool,
+    ) -> Result<Self, NotAForward> {
+        match (at.range(), port) {
+            (None, _) => Err(NotAForward::NoPorts),
+            (Some((first, last)), None) if first == last => Ok(Self {
+                at,
+                host,
+                port: Some(first),
+                masquerade,
+            }),
+            (Some((first, last)), Some(_)) if first != last => Err(NotAForward::RangeToPort),
+            (Some(_), port) => Ok(Self {
+                at,
+                host,
+                port,
+                masquerade,
+            }),
+        }
+    }
+
+    /// The ports of the host that it leads to.
+    pub fn inner(&self) -> Ports {
+        self.port
+            .and_then(|port| self.at.moved_to(port))
+            .unwrap_or(self.at)
+    }
+
+    /// Whether both are for the same packets: one port at the gate, one family.
+    pub fn collides(&self, other: &Self) -> bool {
+        self.host.is_ipv4() == other.host.is_ipv4() && self.at.overlap(other.at).is_some()
+    }
+}
+
+impl Opening {
+    /// What these services open at a gate; `None` where a name has no meaning there.
+    pub fn of(
+        wanted: &[Wanted],
+        named: &NamedServices,
+        options: &BTreeMap<String, ServiceOptions>,
+    ) -> Option<Self> {
+        let mut opening = Self::default();
+        for one in wanted {
+            match (one, forward_of(one, options)) {
+                (_, Some(forward)) => opening.forwards.push(*forward),
+                (Wanted::Ports(ports), None) => opening.services.push(*ports),
+                (Wanted::Named(name), None) => opening.services.extend_from_slice(named.get(name)?),
+            }
+        }
+        opening.services = service::joined(opening.services);
+        opening.forwards.sort_unstable();
+        opening.forwards.dedup();
+        Some(opening)
+    }
+}
+
+/// Where a service leads; `None` for one that is no name, or forwards nothing.
+pub fn forward_of<'a>(
+    wanted: &Wanted,
+    options: &'a BTreeMap<String, ServiceOptions>,
+) -> Option<&'a Forward> {
+    match wanted {
+        Wanted::Ports(_) => None,
+        Wanted::Named(name) => options.get(name)?.forward.as_ref(),
+    }
+}
+
+/// `tcp/2222 forwarded to 10.0.0.5:22`, as the logs say it.
+impl fmt::Display for Forward {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} forwarded to ", self.at)?;
+        match self.port {
+            Some(port) => write!(f, "{}", SocketAddr::new(self.host, port))?,
+            None => write!(f, "{}", self.host)?,
+        }
+        f.write_str(if self.masquerade {
+            " (masqueraded)"
+        } else {
+            ""
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn forward(at: &str, host: &str, port: Option<u16>) -> Result<Forward, NotAForward> {
+        Forward::new(at.parse().unwrap(), host.parse().unwrap(), port, false)
+    }
+
+    #[test]
+    fn a_single_port_always_says_where_it_goes_and_a_range_keeps_its_ports() {
+        let one = forward("tcp/2222", "10.0.0.5", None).unwrap();
+        assert_eq!(
+            (one.port, one.inner().to_string().as_str()),
+            (Some(2222), "tcp/2222")
+        );
+        assert_eq!(
+            forward("tcp/2222", "fd00::5", Some(22))
+                .unwrap()
+                .to_string(),
+            "tcp/2222 forwarded to [fd00::5]:22"
+        );
+        let range = forward("udp/5000-5010", "10.0.0.5", None).unwrap();
+        assert_eq!((range.port, range.inner()), (None, range.at));
+        assert_eq!(
+            forward("udp/5000-5010", "10.0.0.5", Some(22)),
+            Err(NotAForward::RangeToPort)
+        );
+        assert_eq!(forward("icmp", "10.0.0.5", None), Err(NotAForward::NoPorts));
+    }
+
+    #[test]
+    fn two_forwards_collide_where_a_packet_could_be_meant_for_both() {
+        let collide = |one: (&str, &str), other: (&str, &str)| {
+            forward(one.0, one.1, None)
+                .unwrap()
+                .collides(&forward(other.0, other.1, None).unwrap())
+        };
+        assert!(collide(
+            ("tcp/2222", "10.0.0.5"),
+            ("tcp/2200-2300", "10.0.0.6")
+        ));
+        assert!(!collide(("tcp/2222", "10.0.0.5"), ("tcp/2222", "fd00::5")));
+        assert!(!collide(("tcp/2222", "10.0.0.5"), ("udp/2222", "10.0.0.5")));
+        assert!(!collide(
+            ("tcp/2222", "10.0.0.5"),
+            ("tcp/2223-2230", "10.0.0.5")
+        ));
+    }
+
+    #[test]
+    fn a_name_that_forwards_opens_its_forward_and_not_its_port_at_the_gate() {
+        let named: NamedServices = [
+            ("inner".to_owned(), vec!["tcp/2222".parse().unwrap()]),
+            ("web".to_owned(), vec!["tcp/80".parse().unwrap()]),
+        ]
+        .into();
+        let inner = forward("tcp/2222", "10.0.0.5", Some(22)).unwrap();
+        let options = [
+            (
+                "inner".to_owned(),
+                ServiceOptions {
+                    forward: Some(inner),
+                    ..ServiceOptions::default()
+                },
+            ),
+            ("web".to_owned(), ServiceOptions::default()),
+        ]
+        .into();
+        let wanted: Vec<Wanted> = ["web", "inner", "tcp/22", "inner"]
+            .map(|text| text.parse().unwrap())
+            .into();
+        let opening = Opening::of(&wanted, &named, &options).unwrap();
+        assert_eq!(
+            (
+                service::list(&opening.services).as_str(),
+                opening.forwards.as_slice()
+            ),
+            ("tcp/22, tcp/80", &[inner][..])
+        );
+        assert_eq!(
+            Opening::of(&["mail".parse().unwrap()], &named, &options),
+            None
+        );
+    }
+}
