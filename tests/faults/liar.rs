@@ -11,9 +11,9 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use postern::order::{MESSAGE_MAX, Order, Report, decode, encode};
-use postern::reason::Rule;
-use postern::terms::{AddressFrom, Closing, Terms};
+use postern::core::order::{MESSAGE_MAX, Order, Report, decode, encode};
+use postern::model::reason::Rule;
+use postern::model::terms::{AddressFrom, Closing, Terms};
 use rustix::net::{
     RecvAncillaryBuffer, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, Shutdown,
     recvmsg, sendmsg, shutdown,

@@ -13,7 +13,7 @@
 
 use std::process::ExitCode;
 
-use libtest_mimic::{Arguments, Failed, Trial};
+use libtest_mimic::{Arguments, Trial};
 
 mod askers;
 mod asleep;
@@ -27,7 +27,6 @@ mod inject;
 mod kills;
 mod liar;
 mod memory;
-mod points;
 #[path = "../gate/stream.rs"]
 #[allow(dead_code, reason = "part of `crashes`")]
 mod stream;
@@ -131,21 +130,5 @@ fn main() -> ExitCode {
         .collect();
     trials.extend(ONCE.iter().map(|test| trial(once, test)));
     trials.extend(NFTABLES.iter().map(|test| trial(&BACKENDS[1], test)));
-    let plain = |name: &str, test: fn() -> Result<(), String>| {
-        Trial::test(name, move || test().map_err(Failed::from))
-    };
-    trials.push(plain(
-        "every_point_names_tests_that_there_are",
-        points::name_tests_that_there_are,
-    ));
-    trials.push(plain("every_test_of_a_fault_stands_at_a_point", || {
-        points::hold(
-            &[EVERY, ONCE, NFTABLES]
-                .concat()
-                .iter()
-                .map(|(name, ..)| *name)
-                .collect::<Vec<_>>(),
-        )
-    }));
     libtest_mimic::run(&arguments, trials).exit_code()
 }
