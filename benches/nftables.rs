@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use nix::sched::{CloneFlags, unshare};
 use postern::adapters::firewall::nftables::Nftables;
-use postern::adapters::firewall::{Backend, Change};
+use postern::adapters::firewall::{Change, FirewallDriver};
 use postern::model::grant::{Grant, GrantId};
 use postern::model::settings::Protection;
 use postern::model::time::Timestamp;

@@ -25,19 +25,19 @@ mod body;
 mod config;
 #[path = "../fuzz/entries/control.rs"]
 mod control;
+#[allow(dead_code, reason = "tests/model/ looks at more of it")]
+#[path = "../fuzz/entries/daemon.rs"]
+mod daemon;
 #[path = "../fuzz/entries/enrol.rs"]
 mod enrol;
 #[path = "../fuzz/entries/frame.rs"]
 mod frame;
 #[path = "../fuzz/entries/gate.rs"]
 mod gate;
-#[allow(dead_code, reason = "tests/model/ looks at more of it")]
-#[path = "../fuzz/entries/house.rs"]
-mod house;
+#[path = "../fuzz/entries/hostile_engine.rs"]
+mod hostile_engine;
 #[path = "../fuzz/entries/knock.rs"]
 mod knock;
-#[path = "../fuzz/entries/liar.rs"]
-mod liar;
 #[path = "corpus/made.rs"]
 mod made;
 #[path = "../fuzz/entries/order.rs"]
@@ -58,9 +58,9 @@ const NAMES: [&str; 13] = [
     "enrol",
     "frame",
     "gate",
-    "house",
+    "daemon",
     "knock",
-    "liar",
+    "hostile_engine",
     "order",
     "packet",
     "recording",
@@ -135,8 +135,8 @@ fn every_seed_of_gate_passes() {
 }
 
 #[test]
-fn every_seed_of_house_passes() {
-    replay("house", house::run);
+fn every_seed_of_daemon_passes() {
+    replay("daemon", daemon::run);
 }
 
 #[test]
@@ -145,8 +145,8 @@ fn every_seed_of_knock_passes() {
 }
 
 #[test]
-fn every_seed_of_liar_passes() {
-    replay("liar", liar::run);
+fn every_seed_of_hostile_engine_passes() {
+    replay("hostile_engine", hostile_engine::run);
 }
 
 #[test]
@@ -299,13 +299,16 @@ fn the_seeds_reach_every_kind_of_verdict_and_open_doors() {
         }));
     }
     assert!(kinds.len() == 4 && names.len() > 8, "{kinds:?} {names:?}");
-    let liars = read_all(&folder("fuzz/seeds/liar"));
-    let opened: usize = liars.values().map(|data| liar::read(data)).sum();
-    assert!(opened > 3, "{opened}");
-    let houses = read_all(&folder("fuzz/seeds/house"));
-    let (ordered, open) = houses
+    let hostile_engines = read_all(&folder("fuzz/seeds/hostile_engine"));
+    let opened: usize = hostile_engines
         .values()
-        .map(|data| house::read(data))
+        .map(|data| hostile_engine::read(data))
+        .sum();
+    assert!(opened > 3, "{opened}");
+    let daemons = read_all(&folder("fuzz/seeds/daemon"));
+    let (ordered, open) = daemons
+        .values()
+        .map(|data| daemon::read(data))
         .fold((0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1));
     assert!(ordered > 3 && open > 1, "{ordered}, {open}");
 }

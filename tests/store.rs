@@ -17,7 +17,7 @@ use std::process::{Child, Command, Stdio};
 
 use postern::adapters::store::ReplayStore;
 use postern::adapters::store::disk::{DiskStore, FILE};
-use postern::model::mark::{Kept, MarkRecord, Tide};
+use postern::model::mark::{Kept, MarkRecord, StoredTimes};
 use postern::model::time::Timestamp;
 use postern_proto::Mark;
 use tempfile::{TempDir, tempdir};
@@ -32,41 +32,41 @@ fn record(number: u64) -> MarkRecord {
     }
 }
 
-fn tide(floor: u64, horizon: u64) -> Tide {
-    Tide {
+fn times(floor: u64, horizon: u64) -> StoredTimes {
+    StoredTimes {
         floor: Timestamp::from_millis(floor),
         horizon: Timestamp::from_millis(horizon),
     }
 }
 
 /// The marks in order of time; the store promises none.
-fn sorted(mut kept: Kept) -> (Vec<MarkRecord>, Tide) {
+fn sorted(mut kept: Kept) -> (Vec<MarkRecord>, StoredTimes) {
     kept.marks.sort_by_key(|record| record.timestamp);
-    (kept.marks, kept.tide)
+    (kept.marks, kept.times)
 }
 
-fn reopened(dir: &Path) -> (Vec<MarkRecord>, Tide) {
+fn reopened(dir: &Path) -> (Vec<MarkRecord>, StoredTimes) {
     sorted(DiskStore::open(dir).unwrap().load().unwrap())
 }
 
 #[test]
 fn a_first_start_holds_nothing() {
     let dir = tempdir().unwrap();
-    assert_eq!(reopened(dir.path()), (vec![], Tide::default()));
+    assert_eq!(reopened(dir.path()), (vec![], StoredTimes::default()));
 }
 
 #[test]
-fn marks_and_tide_are_there_again_after_reopening() {
+fn marks_and_times_are_there_again_after_reopening() {
     let dir = tempdir().unwrap();
     let mut store = DiskStore::open(dir.path()).unwrap();
-    store.commit(&[record(3), record(1)], tide(10, 0)).unwrap();
-    store.commit(&[], tide(11, 1)).unwrap();
-    store.commit(&[record(2)], tide(12, 1)).unwrap();
+    store.commit(&[record(3), record(1)], times(10, 0)).unwrap();
+    store.commit(&[], times(11, 1)).unwrap();
+    store.commit(&[record(2)], times(12, 1)).unwrap();
     drop(store);
     for _ in 0..3 {
         assert_eq!(
             reopened(dir.path()),
-            (vec![record(1), record(2), record(3)], tide(12, 1))
+            (vec![record(1), record(2), record(3)], times(12, 1))
         );
     }
 }
@@ -75,13 +75,13 @@ fn marks_and_tide_are_there_again_after_reopening() {
 fn floor_and_horizon_never_move_back() {
     let dir = tempdir().unwrap();
     let mut store = DiskStore::open(dir.path()).unwrap();
-    store.commit(&[], tide(100, 50)).unwrap();
-    store.commit(&[], tide(90, 60)).unwrap();
-    store.commit(&[], tide(110, 40)).unwrap();
-    store.commit(&[], Tide::default()).unwrap();
-    assert_eq!(store.load().unwrap().tide, tide(110, 60));
+    store.commit(&[], times(100, 50)).unwrap();
+    store.commit(&[], times(90, 60)).unwrap();
+    store.commit(&[], times(110, 40)).unwrap();
+    store.commit(&[], StoredTimes::default()).unwrap();
+    assert_eq!(store.load().unwrap().times, times(110, 60));
     drop(store);
-    assert_eq!(reopened(dir.path()).1, tide(110, 60));
+    assert_eq!(reopened(dir.path()).1, times(110, 60));
 }
 
 #[test]
@@ -89,9 +89,9 @@ fn marks_before_the_horizon_are_forgotten_and_the_one_on_it_stays() {
     let dir = tempdir().unwrap();
     let mut store = DiskStore::open(dir.path()).unwrap();
     let all: Vec<_> = (0..100).map(record).collect();
-    store.commit(&all, tide(100, 0)).unwrap();
+    store.commit(&all, times(100, 0)).unwrap();
     store
-        .commit(&[record(20), record(200)], tide(200, 50))
+        .commit(&[record(20), record(200)], times(200, 50))
         .unwrap();
     let mut left = all[50..].to_vec();
     left.push(record(200));
@@ -109,7 +109,7 @@ fn ten_thousand_commits_with_a_rolling_horizon_keep_the_file_small() {
         store
             .commit(
                 &[record(2 * now), record(2 * now + 1)],
-                tide(2 * now, (2 * now).saturating_sub(200)),
+                times(2 * now, (2 * now).saturating_sub(200)),
             )
             .unwrap();
         if now % 1_000 == 999 {
@@ -137,7 +137,7 @@ fn child_commits_until_it_is_killed() {
     let from = store.load().unwrap().marks.len() as u64;
     let mut out = std::io::stdout();
     for number in from.. {
-        store.commit(&[record(number)], tide(number, 0)).unwrap();
+        store.commit(&[record(number)], times(number, 0)).unwrap();
         writeln!(out, "kept {number}").unwrap();
         out.flush().unwrap();
     }
@@ -220,7 +220,7 @@ fn whole_files() -> [(&'static str, Vec<u8>); 2] {
     let dir = shared_memory();
     let mut store = DiskStore::open(dir.path()).unwrap();
     for number in 0..MARKS {
-        store.commit(&[record(number)], tide(number, 0)).unwrap();
+        store.commit(&[record(number)], times(number, 0)).unwrap();
     }
     store.settle().unwrap();
     let killed = read(&dir.path().join(FILE));
@@ -245,21 +245,21 @@ fn refuses(dir: &Path, bytes: &[u8], what: &str) -> bool {
     put(dir, bytes);
     let kept = DiskStore::open(dir).and_then(|mut store| {
         let kept = store.load()?;
-        store.commit(&[record(MARKS)], tide(MARKS, 0))?;
+        store.commit(&[record(MARKS)], times(MARKS, 0))?;
         Ok((sorted(kept), sorted(store.load()?)))
     });
     match kept {
         Ok((before, after)) => {
             let mut all: Vec<_> = (0..MARKS).map(record).collect();
             assert!(
-                before == (all.clone(), tide(MARKS - 1, 0)),
+                before == (all.clone(), times(MARKS - 1, 0)),
                 "{what}: {} marks, {:?}",
                 before.0.len(),
                 before.1
             );
             all.push(record(MARKS));
             assert!(
-                after == (all, tide(MARKS, 0)),
+                after == (all, times(MARKS, 0)),
                 "{what}: {} marks after a commit, {:?}",
                 after.0.len(),
                 after.1

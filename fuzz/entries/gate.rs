@@ -9,9 +9,9 @@ use std::num::NonZeroU32;
 use std::sync::LazyLock;
 use std::time::Duration;
 
-use postern::core::gate::{Admission, Decision, Gate, HintTable, OldKeys, User, Wish};
+use postern::core::gate::{Admission, ApprovedRequest, Decision, Gate, HintTable, OldKeys, User};
 use postern::model::datagram::Datagram;
-use postern::model::mark::{Kept, MarkRecord, Tide};
+use postern::model::mark::{Kept, MarkRecord, StoredTimes};
 use postern::model::policy::{Policy, Quota};
 use postern::model::reason::Reason;
 use postern::model::service::NamedServices;
@@ -297,7 +297,7 @@ impl Machine {
                     timestamp,
                     admitted,
                 },
-            tide,
+            times,
             wish,
         } = admission;
         assert!(sent.may, "what the policy does not allow is not admitted");
@@ -315,11 +315,11 @@ impl Machine {
         assert!(admitted.since(*timestamp) <= WINDOW && timestamp.since(*admitted) <= WINDOW);
         self.latest = *admitted;
         assert!(
-            tide.floor == *admitted
-                && tide.horizon >= self.disk.tide.horizon
-                && tide.horizon <= *timestamp
+            times.floor == *admitted
+                && times.horizon >= self.disk.times.horizon
+                && times.horizon <= *timestamp
         );
-        let Wish::Open(terms) = wish else {
+        let ApprovedRequest::Open(terms) = wish else {
             panic!("nobody asked to close")
         };
         assert!(
@@ -327,15 +327,15 @@ impl Machine {
             "a key of before is its user's"
         );
         assert!(!terms.duration.is_zero() && terms.allow.prefix_len() == 32);
-        self.keep(admission.record, *tide);
+        self.keep(admission.record, *times);
     }
 
-    fn keep(&mut self, record: MarkRecord, tide: Tide) {
+    fn keep(&mut self, record: MarkRecord, times: StoredTimes) {
         self.disk.marks.push(record);
         self.disk
             .marks
-            .retain(|kept| kept.timestamp >= tide.horizon);
-        self.disk.tide = tide;
+            .retain(|kept| kept.timestamp >= times.horizon);
+        self.disk.times = times;
     }
 
     /// Memory: every mark that the gate holds is one that the store must hold too, and the quota bounds those.

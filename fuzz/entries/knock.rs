@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use arbitrary::{Arbitrary, Unstructured};
 use ipnet::IpNet;
-use postern::core::gate::{Decision, Gate, HintTable, User, Wish};
+use postern::core::gate::{ApprovedRequest, Decision, Gate, HintTable, User};
 use postern::model::datagram::Datagram;
 use postern::model::mark::Kept;
 use postern::model::policy::{MaxPrefix, Policy, Quota};
@@ -194,12 +194,12 @@ fn compare(decision: &Decision, wanted: &Verdict) {
                 seconds,
             },
         ) => match &admission.wish {
-            Wish::Open(terms) => {
+            ApprovedRequest::Open(terms) => {
                 network(terms.allow) == (*allow, *prefix)
                     && terms.target.map_or(0, number) == *target
                     && terms.duration == Duration::from_secs(*seconds)
             }
-            Wish::Close(_) => false,
+            ApprovedRequest::Close(_) => false,
         },
         (
             Decision::Admit(admission),
@@ -209,11 +209,11 @@ fn compare(decision: &Decision, wanted: &Verdict) {
                 target,
             },
         ) => match &admission.wish {
-            Wish::Close(closing) => {
+            ApprovedRequest::Close(closing) => {
                 network(closing.allow) == (*allow, *prefix)
                     && closing.target.map_or(0, number) == *target
             }
-            Wish::Open(_) => false,
+            ApprovedRequest::Open(_) => false,
         },
         _ => false,
     };

@@ -1,4 +1,4 @@
-//! What the house is furnished with: one user's config, knocks, and engines that have just begun.
+//! What the daemon is furnished with: one user's config, knocks, and engines that have just begun.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -42,7 +42,7 @@ fn source(nth: u8) -> Ipv4Addr {
     Ipv4Addr::new(192, 0, 2, 1 + nth % 2)
 }
 
-/// The packet's bytes. Each is sealed once for all houses, for that takes longest of all.
+/// The packet's bytes. Each is sealed once for all daemons, for that takes longest of all.
 pub(crate) fn sealed(packet: Packet) -> Vec<u8> {
     thread_local! {
         static SEALED: RefCell<HashMap<(u8, bool, Timestamp), Vec<u8>>> = RefCell::default();
@@ -100,9 +100,9 @@ pub(crate) fn ended(core: Core) {
     SPARE.set(Some(core));
 }
 
-/// With a table for every time that a house can come to.
+/// With a table for every time that a daemon can come to.
 fn gate() -> Gate {
-    // More than all houses have knocks, though each begins at the same time again.
+    // More than all daemons have knocks, though each begins at the same time again.
     let quota = Quota {
         count: NonZeroU32::MAX,
         per: Duration::from_secs(u32::MAX.into()),

@@ -1,4 +1,4 @@
-//! What can happen in the house, and what can be broken in it.
+//! What can happen in the daemon, and what can be broken in it.
 
 /// One thing that happens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,7 +56,7 @@ pub(crate) const EVENTS: [Event; 16] = [
     Event::Flush,
 ];
 
-/// What some part of the house may be made to do wrong, to see that it is noticed.
+/// What some part of the daemon may be made to do wrong, to see that it is noticed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Fault {
     /// The disk says that it has done what it has not done.

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use zeroize::Zeroizing;
 
-use super::held::Held;
-use super::keys::{self, KeyWish};
+use super::config_files::ConfigFiles;
+use super::keys::{self, KeyChoice};
 use super::reload::{Outcome, reload};
 use super::totp::Totp;
 use crate::adapters::clock;
@@ -14,7 +14,7 @@ use crate::adapters::config::disk;
 use crate::adapters::files;
 use crate::client::token::{ADDRESSES_MAX, NotALine, SERVICES_MAX, Token, TokenKey};
 use crate::model::endpoint::{DEFAULT_PORT, Endpoint};
-use crate::model::exit::{FAILED, Stop, USAGE};
+use crate::model::exit::{ExitError, FAILED, USAGE};
 use crate::model::policy::{GrantTo, Policy};
 use crate::model::service::Wanted;
 use crate::model::settings::Gate;
@@ -37,7 +37,7 @@ pub struct NewUser {
     /// Where the client sends to, the gate's own port where one names none; empty: what the config says.
     pub addresses: Vec<String>,
     /// Which kind of key.
-    pub key: KeyWish,
+    pub key: KeyChoice,
     /// Whether one-time codes are asked for, too.
     pub totp: bool,
 }
@@ -61,9 +61,9 @@ pub struct Handout {
 ///
 /// # Errors
 /// Exit 2 for what the command line says wrong, 78 for a config that is wrong as it is, 1 where there is such a user; nothing is written then.
-pub fn add(config: &Path, user: &NewUser) -> Result<Handout, Stop> {
-    let mut held = Held::open(config)?;
-    if let Some(there) = held
+pub fn add(config: &Path, user: &NewUser) -> Result<Handout, ExitError> {
+    let mut files = ConfigFiles::open(config)?;
+    if let Some(there) = files
         .users
         .iter()
         .find(|there| there.policy.user == user.name)
@@ -74,14 +74,14 @@ pub fn add(config: &Path, user: &NewUser) -> Result<Handout, Stop> {
             there.file.display(),
             there.line
         );
-        return Err(Stop::new(
+        return Err(ExitError::new(
             FAILED,
             format!("{what}; for a new key: posternd user rotate {}", user.name),
         ));
     }
-    let path = held.file_for(&user.name);
+    let path = files.file_for(&user.name);
     if path.symlink_metadata().is_ok() {
-        return Err(Stop::new(
+        return Err(ExitError::new(
             FAILED,
             format!(
                 "{} is there already; move it away, or choose another name",
@@ -89,13 +89,14 @@ pub fn add(config: &Path, user: &NewUser) -> Result<Handout, Stop> {
             ),
         ));
     }
-    let addresses = addresses(&held.settings.gate, &user.addresses)?;
-    let key = keys::make(&user.key, &held)?;
+    let addresses = addresses(&files.settings.gate, &user.addresses)?;
+    let key = keys::make(&user.key, &files)?;
     let totp = user.totp.then(Totp::make).transpose()?;
     let text = file(user, &key, totp.as_ref());
-    held.judge(&path, Some(&text))
+    files
+        .judge(&path, Some(&text))
         .map_err(|stop| told_by_options(stop, &path))?;
-    let (gate, policy) = (&held.settings.gate, &held.user(&user.name)?.policy);
+    let (gate, policy) = (&files.settings.gate, &files.user(&user.name)?.policy);
     let token = Token {
         code: user.totp,
         ..token(gate, policy, addresses, key.token, &user.key, user.duration)
@@ -119,12 +120,12 @@ pub(super) fn token(
     policy: &Policy,
     addresses: Vec<Endpoint>,
     key: TokenKey,
-    wish: &KeyWish,
+    wish: &KeyChoice,
     duration: Option<Duration>,
 ) -> Token {
     let profile = match wish {
-        KeyWish::Enrolled { request, .. } => request.profile.clone(),
-        KeyWish::Shared | KeyWish::Pair { .. } => None,
+        KeyChoice::Enrolled { request, .. } => request.profile.clone(),
+        KeyChoice::Shared | KeyChoice::Pair { .. } => None,
     };
     Token {
         user: policy.user.clone(),
@@ -158,19 +159,19 @@ pub(super) fn notes(policy: &Policy) -> Vec<String> {
     notes
 }
 
-pub(super) fn unwritable(error: NotALine) -> Stop {
-    Stop::new(FAILED, format!("no token can be made: {error}"))
+pub(super) fn unwritable(error: NotALine) -> ExitError {
+    ExitError::new(FAILED, format!("no token can be made: {error}"))
 }
 
 /// Where a client sends to: as the command says, as the config says, or to the gate's own name.
-pub(super) fn addresses(gate: &Gate, given: &[String]) -> Result<Vec<Endpoint>, Stop> {
+pub(super) fn addresses(gate: &Gate, given: &[String]) -> Result<Vec<Endpoint>, ExitError> {
     let port = gate.ports.first().copied().unwrap_or(DEFAULT_PORT);
     if given.len() > ADDRESSES_MAX {
         let what = format!(
             "--address is given {} times, and a profile has at most {ADDRESSES_MAX}",
             given.len()
         );
-        return Err(Stop::new(
+        return Err(ExitError::new(
             USAGE,
             format!("{what}; one for each family will do"),
         ));
@@ -179,7 +180,7 @@ pub(super) fn addresses(gate: &Gate, given: &[String]) -> Result<Vec<Endpoint>, 
         .iter()
         .map(|text| Endpoint::with_default(text, port))
         .collect::<Result<Vec<_>, _>>();
-    let given = given.map_err(|error| Stop::new(USAGE, format!("--address: {error}")))?;
+    let given = given.map_err(|error| ExitError::new(USAGE, format!("--address: {error}")))?;
     if let Some(some) = [&given, &gate.addresses]
         .into_iter()
         .find(|some| !some.is_empty())
@@ -189,7 +190,7 @@ pub(super) fn addresses(gate: &Gate, given: &[String]) -> Result<Vec<Endpoint>, 
     let named = Endpoint::with_default(gate.name.as_str(), port).map(|address| vec![address]);
     named.map_err(|_| {
         let cure = "say --address HOST, or write address = \"HOST\" in [gate]";
-        Stop::new(
+        ExitError::new(
             FAILED,
             format!(
                 "nobody knows where clients send to, for the gate's name {:?} is no host; {cure}",
@@ -247,7 +248,7 @@ pub fn list<T: std::fmt::Display>(values: impl Iterator<Item = T>) -> String {
 }
 
 /// What is wrong in the new file was said on the command line, and the file is not there to look into.
-fn told_by_options(stop: Stop, path: &Path) -> Stop {
+fn told_by_options(stop: ExitError, path: &Path) -> ExitError {
     let prefix = format!("{}:", path.display());
     let told: Option<Vec<&str>> = stop
         .message
@@ -255,7 +256,7 @@ fn told_by_options(stop: Stop, path: &Path) -> Stop {
         .map(|line| Some(line.strip_prefix(&prefix)?.split_once(": ")?.1))
         .collect();
     match told {
-        Some(lines) => Stop::new(USAGE, lines.join("\n")),
+        Some(lines) => ExitError::new(USAGE, lines.join("\n")),
         None => stop,
     }
 }

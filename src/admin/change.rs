@@ -7,10 +7,10 @@ use std::path::{Path, PathBuf};
 
 use ipnet::IpNet;
 
-use super::held::{Held, replace};
+use super::config_files::{ConfigFiles, replace};
 use super::reload::{Outcome, reload};
 use crate::adapters::config::{Change, KeyKind, edited};
-use crate::model::exit::{FAILED, Stop};
+use crate::model::exit::{ExitError, FAILED};
 use crate::model::policy::Policy;
 use crate::model::service::{self, Ports};
 use crate::model::settings::Settings;
@@ -32,9 +32,9 @@ pub struct Changed {
 ///
 /// # Errors
 /// Exit 1 where there is no such user, or not in a file of his own; 78 for a config that is wrong.
-pub fn disable(config: &Path, name: &str, disabled: bool) -> Result<Changed, Stop> {
-    let mut held = Held::open(config)?;
-    let (user, file) = held.own_file(name)?;
+pub fn disable(config: &Path, name: &str, disabled: bool) -> Result<Changed, ExitError> {
+    let mut files = ConfigFiles::open(config)?;
+    let (user, file) = files.own_file(name)?;
     let path = file.path.clone();
     if user.disabled == disabled {
         return Ok(Changed {
@@ -50,12 +50,12 @@ pub fn disable(config: &Path, name: &str, disabled: bool) -> Result<Changed, Sto
         Change::Take("disabled")
     };
     let text = edited(file, &[change]).ok_or_else(|| by_hand(&path))?;
-    held.judge(&path, Some(&text))?;
-    if held.user(name)?.disabled != disabled {
+    files.judge(&path, Some(&text))?;
+    if files.user(name)?.disabled != disabled {
         return Err(by_hand(&path));
     }
     replace(&path, &text)?;
-    let reload = reload(&held.settings.gate.control_socket);
+    let reload = reload(&files.settings.gate.control_socket);
     Ok(Changed {
         file: path,
         is_new: true,
@@ -68,17 +68,17 @@ pub fn disable(config: &Path, name: &str, disabled: bool) -> Result<Changed, Sto
 ///
 /// # Errors
 /// As [`disable`]; exit 1 also where a service would be closed for nobody any more.
-pub fn remove(config: &Path, name: &str, unprotect: bool) -> Result<Changed, Stop> {
-    let mut held = Held::open(config)?;
-    let (user, file) = held.own_file(name)?;
+pub fn remove(config: &Path, name: &str, unprotect: bool) -> Result<Changed, ExitError> {
+    let mut files = ConfigFiles::open(config)?;
+    let (user, file) = files.own_file(name)?;
     let path = file.path.clone();
     let left = match &user.key {
         KeyKind::SharedFile(path) => Some(path.clone()),
         _ => None,
     };
     let policy = user.policy.clone();
-    held.judge(&path, None)?;
-    let opened = no_longer_closed(&policy, &held.settings);
+    files.judge(&path, None)?;
+    let opened = no_longer_closed(&policy, &files.settings);
     if !opened.is_empty() && !unprotect {
         let what = format!(
             "without {name} nobody may open {}, so posternd would not close it any more",
@@ -87,15 +87,15 @@ pub fn remove(config: &Path, name: &str, unprotect: bool) -> Result<Changed, Sto
         let cure = format!(
             "take only the right away with: posternd user disable {name}, or say --unprotect"
         );
-        return Err(Stop::new(FAILED, format!("{what}; {cure}")));
+        return Err(ExitError::new(FAILED, format!("{what}; {cure}")));
     }
     fs::remove_file(&path).map_err(|error| {
-        Stop::new(
+        ExitError::new(
             FAILED,
             format!("{} can't be removed: {error}", path.display()),
         )
     })?;
-    let reload = reload(&held.settings.gate.control_socket);
+    let reload = reload(&files.settings.gate.control_socket);
     Ok(Changed {
         file: path,
         is_new: true,
@@ -105,8 +105,8 @@ pub fn remove(config: &Path, name: &str, unprotect: bool) -> Result<Changed, Sto
 }
 
 /// Where a text is so unusual that the change did not come to what it should.
-pub(super) fn by_hand(path: &Path) -> Stop {
-    Stop::new(
+pub(super) fn by_hand(path: &Path) -> ExitError {
+    ExitError::new(
         FAILED,
         format!(
             "{} is written in a way that only a person can change; edit it there, then: posternd reload",

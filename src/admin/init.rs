@@ -18,7 +18,7 @@ use crate::adapters::files::{self, FileErrorKind};
 use crate::adapters::process::{self, Programs};
 use crate::daemon::monitor::prepare;
 use crate::model::endpoint::Endpoint;
-use crate::model::exit::{CONFIG, PERMISSION, Stop, USAGE};
+use crate::model::exit::{CONFIG, ExitError, PERMISSION, USAGE};
 use crate::model::run::{Call, OUTPUT, Run};
 use crate::model::settings::Settings;
 
@@ -63,9 +63,9 @@ pub struct Step {
 ///
 /// # Errors
 /// What could not be done, and what to do; exit 78 for a config that is there and wrong.
-pub fn init(config: &Path, wanted: &Wanted) -> Result<SetUp, Stop> {
+pub fn init(config: &Path, wanted: &Wanted) -> Result<SetUp, ExitError> {
     if !rustix::process::geteuid().is_root() {
-        return Err(Stop::new(
+        return Err(ExitError::new(
             PERMISSION,
             "a gate is set up by root, for its files and its user are root's; run posternd init as root",
         ));
@@ -151,7 +151,7 @@ fn make_folder(
     path: &Path,
     mode: u32,
     steps: &mut Vec<Step>,
-) -> Result<(), Stop> {
+) -> Result<(), ExitError> {
     let is_new = files::make_folder(path, mode).map_err(disk::unreadable)?;
     steps.push(Step {
         is_new,
@@ -166,7 +166,7 @@ fn there_already(
     config: &Path,
     steps: &mut Vec<Step>,
     notes: &mut Vec<String>,
-) -> Result<Settings, Stop> {
+) -> Result<Settings, ExitError> {
     let named = config::gate_key_file(&disk::read_bundle(config).map_err(disk::unreadable)?);
     // Users with key pairs may be there before the gate's own key is.
     let key = named.as_deref().map(gate_key).transpose()?;
@@ -188,7 +188,7 @@ fn there_already(
 }
 
 /// The gate's key, made where it is missing.
-fn gate_key(path: &Path) -> Result<Step, Stop> {
+fn gate_key(path: &Path) -> Result<Step, ExitError> {
     let step = |is_new| Step {
         is_new,
         what: "key",
@@ -211,7 +211,7 @@ fn gate_key(path: &Path) -> Result<Step, Stop> {
 }
 
 /// Writes a config that is known to load.
-fn write_config(config: &Path, wanted: &Wanted, run_as: &str) -> Result<(), Stop> {
+fn write_config(config: &Path, wanted: &Wanted, run_as: &str) -> Result<(), ExitError> {
     let port = wanted.port.unwrap_or(crate::model::endpoint::DEFAULT_PORT);
     let name = wanted.name.clone().map_or_else(host_name, Ok)?;
     let text = Template {
@@ -229,12 +229,12 @@ fn write_config(config: &Path, wanted: &Wanted, run_as: &str) -> Result<(), Stop
         main,
         ..Bundle::default()
     })
-    .map_err(|problems| Stop::new(CONFIG, problems))?;
+    .map_err(|problems| ExitError::new(CONFIG, problems))?;
     files::place_private(config, text.as_bytes()).map_err(disk::unreadable)
 }
 
 /// The host's name with its domain, where it has one.
-fn host_name() -> Result<GateName, Stop> {
+fn host_name() -> Result<GateName, ExitError> {
     let whole = process::find("hostname").and_then(|program| {
         let ran = Programs::default().run(&Call {
             program: &program,
@@ -255,7 +255,7 @@ fn host_name() -> Result<GateName, Stop> {
         .map(|name| name.trim())
         .find(|name| is_host(name) && !name.starts_with("localhost"));
     let name = chosen.and_then(|name| GateName::new(name).ok());
-    name.ok_or_else(|| Stop::new(USAGE, "this host has no name that would tell it from others; say --name GATE, such as gate.example.org"))
+    name.ok_or_else(|| ExitError::new(USAGE, "this host has no name that would tell it from others; say --name GATE, such as gate.example.org"))
 }
 
 fn is_host(name: &str) -> bool {

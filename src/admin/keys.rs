@@ -6,14 +6,14 @@ use postern_proto::limits::KEY_LEN;
 use postern_proto::{KeyText, PresharedKey, PrivateKey, PublicKey, SharedKey};
 use zeroize::Zeroizing;
 
-use super::held::Held;
+use super::config_files::ConfigFiles;
 use crate::adapters::random;
 use crate::client::token::{Request, TokenKey};
-use crate::model::exit::{CONFIG, SYSTEM, Stop};
+use crate::model::exit::{CONFIG, ExitError, SYSTEM};
 
 /// Which kind of key a user is to have.
 #[derive(Debug, Clone)]
-pub enum KeyWish {
+pub enum KeyChoice {
     /// One that client and gate share.
     Shared,
     /// A pair that is made here, for a client that can't make its own.
@@ -42,19 +42,19 @@ pub(super) struct NewKey {
 ///
 /// # Errors
 /// Where the gate has no key pair of its own, or the system no random bytes.
-pub(super) fn make(wish: &KeyWish, held: &Held) -> Result<NewKey, Stop> {
+pub(super) fn make(wish: &KeyChoice, files: &ConfigFiles) -> Result<NewKey, ExitError> {
     let (own, psk) = match wish {
-        KeyWish::Shared => {
+        KeyChoice::Shared => {
             let key = SharedKey::from_bytes(*random_key()?);
             return Ok(NewKey {
                 lines: vec![("key", key.to_base64())],
                 token: TokenKey::Shared(key),
             });
         }
-        KeyWish::Pair { psk } => (Ok(PrivateKey::from_bytes(*random_key()?)), psk),
-        KeyWish::Enrolled { request, psk } => (Err(request.public_key), psk),
+        KeyChoice::Pair { psk } => (Ok(PrivateKey::from_bytes(*random_key()?)), psk),
+        KeyChoice::Enrolled { request, psk } => (Err(request.public_key), psk),
     };
-    let gate = held.gate_public_key()?;
+    let gate = files.gate_public_key()?;
     let psk = if *psk {
         Some(PresharedKey::from_bytes(*random_key()?))
     } else {
@@ -76,11 +76,11 @@ pub(super) fn make(wish: &KeyWish, held: &Held) -> Result<NewKey, Stop> {
 ///
 /// # Errors
 /// Where the text is no key.
-pub(super) fn public_of(text: &str, path: &std::path::Path) -> Result<PublicKey, Stop> {
+pub(super) fn public_of(text: &str, path: &std::path::Path) -> Result<PublicKey, ExitError> {
     let key = PrivateKey::from_base64(text.strip_suffix('\n').unwrap_or(text));
     key.map(|key| key.public()).map_err(|error| {
         let cure = "move it away and make another with posternd init; users with key pairs then need new tokens";
-        Stop::new(CONFIG, format!("{}: {error}; {cure}", path.display()))
+        ExitError::new(CONFIG, format!("{}: {error}; {cure}", path.display()))
     })
 }
 
@@ -88,8 +88,8 @@ pub(super) fn public_of(text: &str, path: &std::path::Path) -> Result<PublicKey,
 ///
 /// # Errors
 /// Where the system has none.
-pub(super) fn random_key() -> Result<Zeroizing<[u8; KEY_LEN]>, Stop> {
+pub(super) fn random_key() -> Result<Zeroizing<[u8; KEY_LEN]>, ExitError> {
     random::bytes()
         .map(Zeroizing::new)
-        .map_err(|error| Stop::new(SYSTEM, error))
+        .map_err(|error| ExitError::new(SYSTEM, error))
 }

@@ -5,10 +5,10 @@
 pub mod add;
 pub mod change;
 pub mod check;
+mod config_files;
 pub mod demo;
 mod engine_user;
 pub mod explain;
-mod held;
 pub mod init;
 pub mod keys;
 pub mod list;

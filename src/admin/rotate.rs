@@ -10,14 +10,14 @@ use zeroize::Zeroizing;
 
 use super::add::{Handout, addresses, notes, token, unwritable};
 use super::change::by_hand;
-use super::held::{Held, replace};
-use super::keys::{self, KeyWish};
+use super::config_files::{ConfigFiles, replace};
+use super::keys::{self, KeyChoice};
 use super::reload::reload;
 use crate::adapters::clock;
 use crate::adapters::config::bundle::BundleFile;
 use crate::adapters::config::{Change, KeyKind, Listed, edited, text_of};
 use crate::client::token::{Request, Token};
-use crate::model::exit::{FAILED, Stop, USAGE};
+use crate::model::exit::{ExitError, FAILED, USAGE};
 use crate::model::time::Timestamp;
 
 /// What the new key is to be.
@@ -53,21 +53,24 @@ const KEY_LINES: [&str; 8] = [
 ///
 /// # Errors
 /// As `disable`; exit 2 where a user with a key pair gets no word about the new one.
-pub fn rotate(config: &Path, rotation: &Rotation) -> Result<(Handout, Option<Timestamp>), Stop> {
-    let mut held = Held::open(config)?;
-    let (user, file) = held.own_file(&rotation.name)?;
+pub fn rotate(
+    config: &Path,
+    rotation: &Rotation,
+) -> Result<(Handout, Option<Timestamp>), ExitError> {
+    let mut files = ConfigFiles::open(config)?;
+    let (user, file) = files.own_file(&rotation.name)?;
     let (user, addresses) = (
         user.clone(),
-        addresses(&held.settings.gate, &rotation.addresses)?,
+        addresses(&files.settings.gate, &rotation.addresses)?,
     );
     let wish = wish(rotation, &user)?;
-    let key = keys::make(&wish, &held)?;
+    let key = keys::make(&wish, &files)?;
     let now = clock::wall();
     let until = (!rotation.keep_old.is_zero()).then(|| whole_seconds(now.plus(rotation.keep_old)));
     let path = file.path.clone();
-    let text = changed(&held, &user, file, &key.lines, until).ok_or_else(|| by_hand(&path))?;
-    held.judge(&path, Some(&text))?;
-    let after = held.user(&rotation.name)?;
+    let text = changed(&files, &user, file, &key.lines, until).ok_or_else(|| by_hand(&path))?;
+    files.judge(&path, Some(&text))?;
+    let after = files.user(&rotation.name)?;
     if after.old.as_ref().map(|(_, end)| *end) != until || after.disabled != user.disabled {
         return Err(by_hand(&path));
     }
@@ -76,7 +79,7 @@ pub fn rotate(config: &Path, rotation: &Rotation) -> Result<(Handout, Option<Tim
     let token = Token {
         code: after.totp,
         ..token(
-            &held.settings.gate,
+            &files.settings.gate,
             &after.policy,
             addresses,
             key.token,
@@ -96,7 +99,7 @@ pub fn rotate(config: &Path, rotation: &Rotation) -> Result<(Handout, Option<Tim
             file.display()
         ));
     }
-    let reload = reload(&held.settings.gate.control_socket);
+    let reload = reload(&files.settings.gate.control_socket);
     Ok((
         Handout {
             file: path,
@@ -110,7 +113,7 @@ pub fn rotate(config: &Path, rotation: &Rotation) -> Result<(Handout, Option<Tim
 }
 
 /// The same kind of key as before, unless the command says another.
-fn wish(rotation: &Rotation, user: &Listed) -> Result<KeyWish, Stop> {
+fn wish(rotation: &Rotation, user: &Listed) -> Result<KeyChoice, ExitError> {
     let had_psk = matches!(user.key, KeyKind::Pair { psk: true, .. });
     let psk = rotation.psk || had_psk;
     match (&rotation.request, rotation.pair, &user.key) {
@@ -119,39 +122,41 @@ fn wish(rotation: &Rotation, user: &Listed) -> Result<KeyWish, Stop> {
                 "this request is for the key that {} has already",
                 rotation.name
             );
-            Err(Stop::new(
+            Err(ExitError::new(
                 FAILED,
                 format!("{what}; have postern enroll make another one at the client"),
             ))
         }
-        (Some(request), ..) => Ok(KeyWish::Enrolled {
+        (Some(request), ..) => Ok(KeyChoice::Enrolled {
             request: request.clone(),
             psk,
         }),
-        (None, true, _) => Ok(KeyWish::Pair { psk }),
+        (None, true, _) => Ok(KeyChoice::Pair { psk }),
         (None, false, KeyKind::Pair { .. }) => {
             let what = format!(
                 "{} has a key pair, and its new private key is best made at the client",
                 rotation.name
             );
-            Err(Stop::new(
+            Err(ExitError::new(
                 USAGE,
                 format!(
                     "{what}; run postern enroll there and say --request LINE, or make it here with --pair"
                 ),
             ))
         }
-        (None, false, KeyKind::Shared | KeyKind::SharedFile(_)) if rotation.psk => Err(Stop::new(
-            USAGE,
-            "a pre-shared key only strengthens a key pair; say --request LINE or --pair, or leave --psk out",
-        )),
-        (None, false, KeyKind::Shared | KeyKind::SharedFile(_)) => Ok(KeyWish::Shared),
+        (None, false, KeyKind::Shared | KeyKind::SharedFile(_)) if rotation.psk => {
+            Err(ExitError::new(
+                USAGE,
+                "a pre-shared key only strengthens a key pair; say --request LINE or --pair, or leave --psk out",
+            ))
+        }
+        (None, false, KeyKind::Shared | KeyKind::SharedFile(_)) => Ok(KeyChoice::Shared),
     }
 }
 
 /// The user's file with the new key, and the present one as the old one.
 fn changed(
-    held: &Held,
+    files: &ConfigFiles,
     user: &Listed,
     file: &BundleFile,
     new: &[(&str, KeyText)],
@@ -163,7 +168,7 @@ fn changed(
         (Some(_), KeyKind::Shared) => vec![("old_key", text("key")?)],
         (Some(_), KeyKind::SharedFile(path)) => vec![(
             "old_key",
-            Zeroizing::new(held.key_file(path)?.trim_end().to_owned()),
+            Zeroizing::new(files.key_file(path)?.trim_end().to_owned()),
         )],
         (Some(_), KeyKind::Pair { psk, .. }) => {
             let psk = if *psk {

@@ -6,7 +6,7 @@ use postern_proto::GateName;
 use zeroize::Zeroizing;
 
 use crate::adapters::random;
-use crate::model::exit::{SYSTEM, Stop};
+use crate::model::exit::{ExitError, SYSTEM};
 
 /// What RFC 4226 recommends: as long as the hash.
 const SECRET_LEN: usize = 20;
@@ -24,10 +24,10 @@ impl Totp {
     ///
     /// # Errors
     /// Where the system has no random bytes.
-    pub(super) fn make() -> Result<Self, Stop> {
+    pub(super) fn make() -> Result<Self, ExitError> {
         let bytes: Zeroizing<[u8; SECRET_LEN]> = random::bytes()
             .map(Zeroizing::new)
-            .map_err(|error| Stop::new(SYSTEM, error))?;
+            .map_err(|error| ExitError::new(SYSTEM, error))?;
         Ok(Self {
             secret: base32(bytes.as_slice()),
         })

@@ -8,14 +8,14 @@ use postern_proto::{Action, Code, Item, Request, UserKeys};
 
 use super::knock::lets_in_ipv4;
 use super::route::Route;
-use super::{Failure, Sent, Way, Wish, prepare, seal_at_random};
+use super::{Failure, KnockRequest, Sent, Way, prepare, seal_at_random};
 use crate::adapters::clock;
 use crate::model::address;
 
 /// What to knock for, and what was knocked for.
 #[derive(Debug)]
 pub struct Hold {
-    wish: Wish,
+    wish: KnockRequest,
     way: Way,
     keys: UserKeys,
     /// Of the last knock and the one before it; what is older has ended by itself.
@@ -24,7 +24,7 @@ pub struct Hold {
 
 impl Hold {
     /// For this wish; nothing is sent yet.
-    pub fn new(wish: Wish, way: Way, keys: UserKeys) -> Self {
+    pub fn new(wish: KnockRequest, way: Way, keys: UserKeys) -> Self {
         Self {
             wish,
             way,

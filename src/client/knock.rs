@@ -12,7 +12,7 @@ use postern_proto::{Allow, Request, Sealed, UserKeys, limits, seal};
 use super::forge::Forge;
 use super::outside::{self, Unseen};
 use super::route::Route;
-use super::{Exit, Failure, Families, Wish, allow, resolve};
+use super::{Exit, Failure, Families, KnockRequest, allow, resolve};
 use crate::adapters::clock;
 use crate::adapters::random;
 use crate::client::profile::{AllowSetting, Endpoint};
@@ -67,7 +67,7 @@ pub struct Sent {
 /// # Errors
 /// When the wish cannot be written, a host is unknown, the client's own address cannot be told at any address of the gate, or
 /// a source is to be forged that cannot be.
-pub fn prepare(wish: &Wish, way: &Way, keys: &UserKeys) -> Result<Prepared, Failure> {
+pub fn prepare(wish: &KnockRequest, way: &Way, keys: &UserKeys) -> Result<Prepared, Failure> {
     let items = wish.items()?;
     let families = way.families()?;
     let mut forge = way.source.map(Forge::of).transpose()?;
@@ -240,7 +240,7 @@ pub(super) fn lets_in_ipv4(allow: Allow, gate: IpAddr) -> bool {
     }
 }
 
-fn target_of_other_family(wish: &Wish) -> Failure {
+fn target_of_other_family(wish: &KnockRequest) -> Failure {
     let target = wish
         .target
         .as_ref()

@@ -6,7 +6,6 @@
 
 mod allow;
 mod enrol;
-mod errand;
 mod failure;
 mod forge;
 mod hold;
@@ -17,23 +16,24 @@ mod outside;
 pub mod profile;
 mod reach;
 mod relay;
+mod request;
 mod resolve;
 mod route;
 pub mod stun;
+mod task;
 mod terminal;
 pub mod token;
-mod wish;
 
 pub use allow::claim;
 pub use enrol::{Enrolment, Imported, enroll, import};
-pub use errand::{Ended, Errand, Waited};
 pub use failure::{Exit, Failure};
 pub use hold::{Hold, doors, lets_in};
 pub use keys::{read_config, shared_key, user_keys};
 pub use knock::{Knock, Prepared, Sent, Way, prepare, seal_at_random};
 pub use open_packet::{NotOpened, Opened, PACKET_TEXT_MAX, open_packet};
-pub use reach::{NotReached, Opening, Reached, reach_once, reach_within, wait_for};
+pub use reach::{NotReached, Reached, ServiceOpen, reach_once, reach_within, wait_for};
 pub use relay::relay;
+pub use request::KnockRequest;
 pub use resolve::{Families, doors_of};
+pub use task::{Ended, Task, Waited};
 pub use terminal::in_front_of_terminal;
-pub use wish::Wish;

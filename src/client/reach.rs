@@ -29,12 +29,12 @@ pub struct Reached {
     /// The connection.
     pub stream: TcpStream,
     /// Where.
-    pub opening: Opening,
+    pub opening: ServiceOpen,
 }
 
 /// A port that opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Opening {
+pub struct ServiceOpen {
     /// Where.
     pub at: SocketAddr,
     /// How long it took.
@@ -67,7 +67,7 @@ pub fn reach_within(addresses: &[SocketAddr], limit: Duration) -> Result<Reached
 }
 
 /// The same, for who only wants to know; none if no port opens.
-pub fn wait_for(addresses: &[SocketAddr], limit: Duration) -> Option<Opening> {
+pub fn wait_for(addresses: &[SocketAddr], limit: Duration) -> Option<ServiceOpen> {
     reach_within(addresses, limit)
         .ok()
         .map(|reached| reached.opening)
@@ -133,7 +133,7 @@ impl Attempt {
         while let Some(left) = self.left() {
             match TcpStream::connect_timeout(&self.address, patience.min(left)) {
                 Ok(stream) => {
-                    let opening = Opening {
+                    let opening = ServiceOpen {
                         at: self.address,
                         after: clock::elapsed(self.start),
                     };

@@ -5,13 +5,13 @@
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
+use crate::model::catalog::{Forward, OpenPorts};
 use crate::model::grant::Grant;
-use crate::model::opening::{Forward, Opening};
 use crate::model::policy::Policy;
 use crate::model::reason::Rule;
+use crate::model::request::{CloseRequest, OpenRequest};
 use crate::model::service::{self, NamedServices, Ports, Wanted};
 use crate::model::settings::{ServiceOptions, Settings};
-use crate::model::terms::{Closing, Terms};
 
 /// What the monitor knows of users.
 #[derive(Debug)]
@@ -58,7 +58,7 @@ impl Clearance {
     ///
     /// # Errors
     /// The rule that says no.
-    pub fn open(&self, terms: &Terms) -> Result<Opening, Rule> {
+    pub fn open(&self, terms: &OpenRequest) -> Result<OpenPorts, Rule> {
         let policy = self.policies.get(&terms.user).ok_or(Rule::User)?;
         policy.check(terms, &self.named, &self.options)?;
         self.opening(&terms.services)
@@ -68,7 +68,7 @@ impl Clearance {
     ///
     /// # Errors
     /// The rule that says no.
-    pub fn close(&self, closing: &Closing) -> Result<Opening, Rule> {
+    pub fn close(&self, closing: &CloseRequest) -> Result<OpenPorts, Rule> {
         if !self.policies.contains_key(&closing.user) {
             return Err(Rule::User);
         }
@@ -120,14 +120,14 @@ impl Clearance {
         for forward in &grant.forwards {
             // by whatever name leads there today
             let leads_there = |wanted: &&Wanted| {
-                crate::model::opening::forward_of(wanted, &self.options) == Some(forward)
+                crate::model::catalog::forward_of(wanted, &self.options) == Some(forward)
             };
             let Some(name) = policy.services.iter().find(leads_there) else {
                 return false;
             };
             services.push(name.clone());
         }
-        let terms = |from| Terms {
+        let terms = |from| OpenRequest {
             user: grant.user.clone(),
             allow: grant.allow,
             from,
@@ -137,8 +137,8 @@ impl Clearance {
         };
         // How the address was named is not written down, and does not matter once it was let in.
         [
-            crate::model::terms::AddressFrom::Claimed,
-            crate::model::terms::AddressFrom::Observed,
+            crate::model::request::AddressFrom::Claimed,
+            crate::model::request::AddressFrom::Observed,
         ]
         .into_iter()
         .any(|from| {
@@ -148,8 +148,8 @@ impl Clearance {
         })
     }
 
-    fn opening(&self, services: &[Wanted]) -> Result<Opening, Rule> {
-        Opening::of(services, &self.named, &self.options).ok_or(Rule::UnknownService)
+    fn opening(&self, services: &[Wanted]) -> Result<OpenPorts, Rule> {
+        OpenPorts::of(services, &self.named, &self.options).ok_or(Rule::UnknownService)
     }
 }
 
@@ -159,7 +159,7 @@ mod tests {
     use crate::adapters::config::bundle::{Bundle, BundleFile};
     use crate::core::fixture::{settings, terms};
     use crate::model::grant::GrantId;
-    use crate::model::terms::AddressFrom;
+    use crate::model::request::AddressFrom;
     use crate::model::time::Timestamp;
 
     fn clearance() -> Clearance {
@@ -191,7 +191,7 @@ mod tests {
             .map(ToString::to_string)
             .collect();
         assert_eq!(ports, ["tcp/22", "tcp/80", "tcp/443"]);
-        let behind = Terms {
+        let behind = OpenRequest {
             target: Some("10.0.0.9".parse().unwrap()),
             ..terms("alice", "192.0.2.7/32", &["tcp/22"], 3600)
         };
@@ -208,7 +208,7 @@ mod tests {
     fn invariant_5_the_engine_can_ask_for_nothing_that_the_policy_of_that_user_does_not_allow() {
         let clearance = clearance();
         let good = terms("alice", "192.0.2.7/32", &["tcp/22"], 30);
-        let target = |text: &str| Terms {
+        let target = |text: &str| OpenRequest {
             target: Some(text.parse().unwrap()),
             ..good.clone()
         };
@@ -272,7 +272,7 @@ mod tests {
                 Rule::Networks,
             ),
             (
-                Terms {
+                OpenRequest {
                     from: AddressFrom::Observed,
                     ..terms("bob", "192.0.2.1/32", &["udp/500"], 30)
                 },
@@ -347,7 +347,7 @@ mod tests {
         let good = terms("alice", "192.0.2.7/32", &["inner"], 30);
         assert_eq!(
             clearance.open(&good).unwrap(),
-            Opening {
+            OpenPorts {
                 services: Vec::new(),
                 forwards: vec![forward]
             }
@@ -363,7 +363,7 @@ mod tests {
                 Rule::Family,
             ),
             (
-                Terms {
+                OpenRequest {
                     target: Some("10.0.0.5".parse().unwrap()),
                     ..good
                 },

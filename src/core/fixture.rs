@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use crate::model::policy::Policy;
+use crate::model::request::{AddressFrom, OpenRequest};
 use crate::model::settings::{
-    BackendKind, CaptureKind, Firewall, Gate, Interfaces, Metrics, OnStop, Settings,
+    CaptureKind, DriverKind, Firewall, Gate, Interfaces, Metrics, OnStop, Settings,
 };
-use crate::model::terms::{AddressFrom, Terms};
 
 /// A gate with these users, each with these services.
 pub(crate) fn settings(users: &[(&str, &[&str])]) -> Settings {
@@ -25,7 +25,7 @@ pub(crate) fn settings(users: &[(&str, &[&str])]) -> Settings {
         },
         metrics: Metrics::default(),
         firewall: Firewall {
-            backend: BackendKind::Auto,
+            backend: DriverKind::Auto,
             protect: true,
             on_stop: OnStop::Keep,
             command: None,
@@ -40,8 +40,8 @@ pub(crate) fn settings(users: &[(&str, &[&str])]) -> Settings {
     }
 }
 
-pub(crate) fn terms(user: &str, allow: &str, services: &[&str], seconds: u64) -> Terms {
-    Terms {
+pub(crate) fn terms(user: &str, allow: &str, services: &[&str], seconds: u64) -> OpenRequest {
+    OpenRequest {
         user: user.to_owned(),
         allow: allow.parse().unwrap(),
         from: AddressFrom::Claimed,

@@ -7,11 +7,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use crate::model::catalog::OpenPorts;
 use crate::model::figures::Turnover;
 use crate::model::grant::{Change, Grant, GrantId};
-use crate::model::opening::Opening;
+use crate::model::request::{CloseRequest, OpenRequest};
 use crate::model::service;
-use crate::model::terms::{Closing, Terms};
 use crate::model::time::{Step, Timestamp};
 
 /// Ports that may be open at once, over all grants: so many that a firewall can still list and rewrite them all. One more is refused.
@@ -76,8 +76,8 @@ impl Ledger {
     pub fn open(
         &mut self,
         now: Timestamp,
-        terms: &Terms,
-        opening: Opening,
+        terms: &OpenRequest,
+        opening: OpenPorts,
     ) -> Result<Change, Full> {
         let mut new = Grant {
             id: GrantId(self.last_id.saturating_add(1)),
@@ -104,7 +104,7 @@ impl Ledger {
     }
 
     /// The grants that a user's knock closes.
-    pub fn close(&self, closing: &Closing, asked: &Opening) -> Vec<Change> {
+    pub fn close(&self, closing: &CloseRequest, asked: &OpenPorts) -> Vec<Change> {
         self.close_where(|grant| {
             let own = grant.user == closing.user && grant.allow == closing.allow;
             let services = grant
@@ -281,14 +281,14 @@ fn door(grant: &Grant) -> Door {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::terms::AddressFrom;
+    use crate::model::request::AddressFrom;
 
     fn at(seconds: u64) -> Timestamp {
         Timestamp::from_millis(seconds * 1000)
     }
 
-    fn terms(user: &str, allow: &str, seconds: u64) -> Terms {
-        Terms {
+    fn terms(user: &str, allow: &str, seconds: u64) -> OpenRequest {
+        OpenRequest {
             user: user.to_owned(),
             allow: allow.parse().unwrap(),
             from: AddressFrom::Claimed,
@@ -298,8 +298,8 @@ mod tests {
         }
     }
 
-    fn ports(text: &[&str]) -> Opening {
-        Opening {
+    fn ports(text: &[&str]) -> OpenPorts {
+        OpenPorts {
             services: service::joined(text.iter().map(|one| one.parse().unwrap()).collect()),
             forwards: Vec::new(),
         }
@@ -444,7 +444,7 @@ mod tests {
         }
         let close = |services: &[&str]| {
             let wanted = services.iter().map(|one| one.parse().unwrap()).collect();
-            let closing = Closing {
+            let closing = CloseRequest {
                 user: "alice".to_owned(),
                 allow: "192.0.2.7/32".parse().unwrap(),
                 target: None,
@@ -467,7 +467,7 @@ mod tests {
     fn a_forward_is_a_door_of_its_own_and_closes_by_its_own_name_only() {
         let mut ledger = Ledger::default();
         let forward = |port| {
-            crate::model::opening::Forward::new(
+            crate::model::catalog::Forward::new(
                 "tcp/2222".parse().unwrap(),
                 "10.0.0.5".parse().unwrap(),
                 Some(port),
@@ -475,7 +475,7 @@ mod tests {
             )
             .unwrap()
         };
-        let leading = |port| Opening {
+        let leading = |port| OpenPorts {
             services: Vec::new(),
             forwards: vec![forward(port)],
         };
@@ -489,7 +489,7 @@ mod tests {
             .open(at(110), &terms("alice", "192.0.2.7/32", 30), leading(22))
             .unwrap();
         assert!(matches!(again, Change::Extend { .. }) && ledger.len() == 3);
-        let closing = |services: &[&str]| Closing {
+        let closing = |services: &[&str]| CloseRequest {
             user: "alice".to_owned(),
             allow: "192.0.2.7/32".parse().unwrap(),
             target: None,
@@ -502,7 +502,7 @@ mod tests {
                 .len(),
             1
         );
-        assert_eq!(ledger.close(&closing(&[]), &Opening::default()).len(), 3);
+        assert_eq!(ledger.close(&closing(&[]), &OpenPorts::default()).len(), 3);
     }
 
     #[test]

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::model::figures::{Figures, Tally};
 use crate::model::grant::{Grant, GrantId};
 use crate::model::reason::Rule;
-use crate::model::terms::{Closing, Terms};
+use crate::model::request::{CloseRequest, OpenRequest};
 
 /// Longest message, in bytes.
 pub const MESSAGE_MAX: usize = 65_536;
@@ -35,14 +35,14 @@ pub enum Order {
         /// Names this order.
         ticket: u64,
         /// What, for whom, how long.
-        terms: Terms,
+        terms: OpenRequest,
     },
     /// Close what a user's knock asks for.
     Close {
         /// Names this order.
         ticket: u64,
         /// Whose grants, and which.
-        closing: Closing,
+        closing: CloseRequest,
     },
     /// Close what the administrator asks for.
     End {
@@ -290,12 +290,12 @@ mod tests {
     use super::*;
     use crate::model::figures::CaptureFigures;
     use crate::model::reason::Counters;
-    use crate::model::terms::AddressFrom;
+    use crate::model::request::AddressFrom;
     use crate::model::time::Timestamp;
     use std::time::Duration;
 
-    fn terms() -> Terms {
-        Terms {
+    fn terms() -> OpenRequest {
+        OpenRequest {
             user: "alice".to_owned(),
             allow: "192.0.2.7/32".parse().unwrap(),
             from: AddressFrom::Observed,
@@ -307,7 +307,7 @@ mod tests {
 
     #[test]
     fn orders_and_reports_come_back_as_they_were_sent() {
-        let closing = Closing {
+        let closing = CloseRequest {
             user: "alice".to_owned(),
             allow: "::/0".parse().unwrap(),
             target: None,

@@ -23,14 +23,14 @@ pub const CONFIG: u8 = 78;
 
 /// Why a process ends, and with which exit code.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Stop {
+pub struct ExitError {
     /// The exit code.
     pub code: u8,
     /// What is wrong and what to do, one line a problem.
     pub message: String,
 }
 
-impl Stop {
+impl ExitError {
     /// An end with this code.
     pub fn new(code: u8, message: impl fmt::Display) -> Self {
         Self {
@@ -45,10 +45,10 @@ impl Stop {
     }
 }
 
-impl fmt::Display for Stop {
+impl fmt::Display for ExitError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.message)
     }
 }
 
-impl std::error::Error for Stop {}
+impl std::error::Error for ExitError {}

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use crate::model::opening::Forward;
+use crate::model::catalog::Forward;
 use crate::model::service::Ports;
 use crate::model::time::Timestamp;
 

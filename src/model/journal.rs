@@ -8,7 +8,7 @@ use serde::de::DeserializeOwned;
 use sha2::{Digest, Sha256};
 
 /// A place for one text.
-pub trait Keep: Send {
+pub trait JournalStore: Send {
     /// The text, `None` where none was ever saved.
     ///
     /// # Errors
@@ -89,12 +89,12 @@ pub(crate) mod memory {
     use std::sync::{Arc, Mutex};
 
     #[derive(Debug, Clone, Default)]
-    pub(crate) struct MemoryKeep {
+    pub(crate) struct MemoryJournal {
         pub(crate) text: Arc<Mutex<Option<String>>>,
         pub(crate) failing: Arc<Mutex<bool>>,
     }
 
-    impl super::Keep for MemoryKeep {
+    impl super::JournalStore for MemoryJournal {
         fn load(&mut self) -> Result<Option<String>, String> {
             Ok(self.text.lock().unwrap().clone())
         }

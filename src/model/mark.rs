@@ -19,7 +19,7 @@ pub struct MarkRecord {
 
 /// The two times that only ever move forward.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Tide {
+pub struct StoredTimes {
     /// The gate's clock never counts as earlier than this.
     pub floor: Timestamp,
     /// No knock made before this is ever admitted again, for its mark may be forgotten.
@@ -30,7 +30,7 @@ pub struct Tide {
 #[derive(Debug, Clone, Default)]
 pub struct Kept {
     /// The times.
-    pub tide: Tide,
+    pub times: StoredTimes,
     /// Marks, in no order.
     pub marks: Vec<MarkRecord>,
 }

@@ -1,6 +1,8 @@
 //! Plain values that every layer above shares. No I/O, no clock, no thread.
 
 pub mod address;
+pub mod catalog;
+pub mod command_template;
 pub mod datagram;
 pub mod endpoint;
 pub mod exit;
@@ -9,12 +11,10 @@ pub mod grant;
 #[cfg(feature = "daemon")]
 pub mod journal;
 pub mod mark;
-pub mod opening;
 pub mod policy;
 pub mod reason;
-pub mod recipe;
+pub mod request;
 pub mod run;
 pub mod service;
 pub mod settings;
-pub mod terms;
 pub mod time;

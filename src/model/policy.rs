@@ -12,11 +12,11 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 use crate::model::address;
-use crate::model::opening;
+use crate::model::catalog;
 use crate::model::reason::Rule;
+use crate::model::request::{AddressFrom, OpenRequest};
 use crate::model::service::{self, NamedServices, Ports, Wanted};
 use crate::model::settings::ServiceOptions;
-use crate::model::terms::{AddressFrom, Terms};
 use crate::model::time;
 
 const USER_NAME_MAX: usize = 64;
@@ -106,7 +106,7 @@ impl Policy {
     /// The first rule that said no.
     pub fn check(
         &self,
-        terms: &Terms,
+        terms: &OpenRequest,
         named: &NamedServices,
         options: &BTreeMap<String, ServiceOptions>,
     ) -> Result<(), Rule> {
@@ -130,7 +130,7 @@ impl Policy {
         wish.min(self.max_duration)
     }
 
-    fn check_address(&self, terms: &Terms) -> Result<(), Rule> {
+    fn check_address(&self, terms: &OpenRequest) -> Result<(), Rule> {
         match (self.grant_to, terms.from) {
             (GrantTo::Claimed, AddressFrom::Observed)
             | (GrantTo::Observed, AddressFrom::Claimed) => return Err(Rule::GrantTo),
@@ -159,7 +159,7 @@ impl Policy {
         }
     }
 
-    fn check_target(&self, terms: &Terms) -> Result<(), Rule> {
+    fn check_target(&self, terms: &OpenRequest) -> Result<(), Rule> {
         let Some(target) = terms.target else {
             return Ok(());
         };
@@ -177,7 +177,7 @@ impl Policy {
     /// A service that forwards is given by its name alone: its port at the gate means nothing without the forward.
     fn check_services(
         &self,
-        terms: &Terms,
+        terms: &OpenRequest,
         named: &NamedServices,
         options: &BTreeMap<String, ServiceOptions>,
     ) -> Result<(), Rule> {
@@ -187,7 +187,7 @@ impl Policy {
         let plain = |list: &[Wanted]| {
             let plain: Vec<Wanted> = list
                 .iter()
-                .filter(|one| opening::forward_of(one, options).is_none())
+                .filter(|one| catalog::forward_of(one, options).is_none())
                 .cloned()
                 .collect();
             ports_of(&plain, named).ok_or(Rule::UnknownService)
@@ -200,7 +200,7 @@ impl Policy {
             return Err(Rule::Service);
         }
         for wanted in &terms.services {
-            let Some(forward) = opening::forward_of(wanted, options) else {
+            let Some(forward) = catalog::forward_of(wanted, options) else {
                 continue;
             };
             match terms.target {
@@ -255,8 +255,8 @@ impl fmt::Display for Quota {
 mod tests {
     use super::*;
 
-    fn terms(allow: &str, services: &[&str]) -> Terms {
-        Terms {
+    fn terms(allow: &str, services: &[&str]) -> OpenRequest {
+        OpenRequest {
             user: "alice".to_owned(),
             allow: allow.parse().unwrap(),
             from: AddressFrom::Claimed,
@@ -379,7 +379,7 @@ mod tests {
             strict.check(&terms("192.0.2.7/32", &["web"]), &named(), &BTreeMap::new()),
             Ok(())
         );
-        let observed = Terms {
+        let observed = OpenRequest {
             from: AddressFrom::Observed,
             ..terms("192.0.2.7/32", &["web"])
         };
@@ -391,7 +391,7 @@ mod tests {
 
     #[test]
     fn a_target_is_refused_unless_the_policy_lists_it_and_the_families_fit() {
-        let behind = |target: &str| Terms {
+        let behind = |target: &str| OpenRequest {
             target: Some(target.parse().unwrap()),
             ..terms("192.0.2.7/32", &["web"])
         };
@@ -419,7 +419,7 @@ mod tests {
     fn a_service_that_forwards_is_given_by_name_alone_without_a_target_and_to_its_own_family() {
         let mut named = named();
         named.insert("inner".to_owned(), vec!["tcp/2222".parse().unwrap()]);
-        let forward = opening::Forward::new(
+        let forward = catalog::Forward::new(
             "tcp/2222".parse().unwrap(),
             "10.0.0.5".parse().unwrap(),
             Some(22),
@@ -434,7 +434,7 @@ mod tests {
             },
         )]
         .into();
-        let check = |services: &[&str], terms: &Terms| {
+        let check = |services: &[&str], terms: &OpenRequest| {
             let mut policy = Policy::for_user(
                 "alice",
                 services.iter().map(|one| one.parse().unwrap()).collect(),
@@ -456,7 +456,7 @@ mod tests {
         assert_eq!(
             check(
                 &["inner", "web"],
-                &Terms {
+                &OpenRequest {
                     target: Some("10.0.0.5".parse().unwrap()),
                     ..by_name
                 }
@@ -496,7 +496,7 @@ mod tests {
         assert_eq!(policy().clip(0), Duration::from_secs(30));
         assert_eq!(policy().clip(600), Duration::from_secs(600));
         assert_eq!(policy().clip(u32::MAX), Duration::from_secs(3600));
-        let long = Terms {
+        let long = OpenRequest {
             duration: Duration::from_secs(3601),
             ..terms("192.0.2.7/32", &["web"])
         };

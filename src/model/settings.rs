@@ -11,10 +11,10 @@ use ipnet::IpNet;
 use postern_proto::GateName;
 
 use crate::model::address;
+use crate::model::catalog::{Forward, OpenPorts};
+use crate::model::command_template::CommandTemplate;
 use crate::model::endpoint::Endpoint;
-use crate::model::opening::{Forward, Opening};
 use crate::model::policy::Policy;
-use crate::model::recipe::Recipe;
 use crate::model::service::{NamedServices, Ports};
 
 /// The most UDP ports that knocks may come to: each costs the kernel's filter an instruction for every packet.
@@ -69,12 +69,12 @@ pub enum CaptureKind {
 #[derive(Debug, Clone)]
 pub struct Firewall {
     /// Which driver.
-    pub backend: BackendKind,
+    pub backend: DriverKind,
     /// Whether services are closed for everyone who holds no grant.
     pub protect: bool,
     /// What happens to the rules when the monitor stops.
     pub on_stop: OnStop,
-    /// The `[firewall.command]` section; there with [`BackendKind::Command`].
+    /// The `[firewall.command]` section; there with [`DriverKind::Command`].
     pub command: Option<CommandPrograms>,
 }
 
@@ -82,18 +82,18 @@ pub struct Firewall {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CommandPrograms {
     /// Opens one service of a grant, or moves its end. Running it again is harmless.
-    pub open: Recipe,
+    pub open: CommandTemplate,
     /// Closes one service of a grant. Closing what is closed already is done.
-    pub close: Recipe,
+    pub close: CommandTemplate,
     /// Prints the number of each grant that is open, one a line; `None`: what was opened is believed to be open.
-    pub list: Option<Recipe>,
+    pub list: Option<CommandTemplate>,
     /// How long each may take.
     pub deadline: Duration,
 }
 
 /// Which firewall driver.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum BackendKind {
+pub enum DriverKind {
     /// iptables where the program is there, else native nftables.
     Auto,
     /// Through `iptables-restore` and `ip6tables-restore`.
@@ -119,9 +119,9 @@ pub struct ServiceOptions {
     /// Whether connections to its ports end with the grant that they rest on.
     pub end_connections: bool,
     /// Run after a grant that covers all its ports was opened.
-    pub on_open: Option<Recipe>,
+    pub on_open: Option<CommandTemplate>,
     /// Run after such a grant has ended, however it ended.
-    pub on_close: Option<Recipe>,
+    pub on_close: Option<CommandTemplate>,
     /// Where its port leads.
     pub forward: Option<Forward>,
 }
@@ -242,7 +242,7 @@ impl Settings {
         let mut forwards = Vec::new();
         for policy in self.everyone() {
             let opening =
-                Opening::of(&policy.services, &self.named, &self.options).unwrap_or_default();
+                OpenPorts::of(&policy.services, &self.named, &self.options).unwrap_or_default();
             for target in &policy.targets {
                 behind
                     .entry(target.trunc())

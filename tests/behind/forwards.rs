@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use postern::adapters::firewall::Change;
+use postern::model::catalog::Forward;
 use postern::model::grant::Grant;
-use postern::model::opening::Forward;
 use postern::model::settings::Protection;
 
 use crate::world::{HOUR, SIDES, Side, World, forward, grant, kinds, protection, sh, wait_until};

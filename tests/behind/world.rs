@@ -11,10 +11,10 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use ipnet::IpNet;
 use postern::adapters::firewall::iptables::{Iptables, Pair, Paths};
 use postern::adapters::firewall::nftables::Nftables;
-use postern::adapters::firewall::{Backend, Change};
+use postern::adapters::firewall::{Change, FirewallDriver};
 use postern::adapters::process::Programs;
+use postern::model::catalog::Forward;
 use postern::model::grant::{Grant, GrantId};
-use postern::model::opening::Forward;
 use postern::model::settings::Protection;
 use postern::model::time::Timestamp;
 
@@ -65,7 +65,7 @@ pub(crate) const SIDES: [Side; 2] = [
 ];
 
 pub(crate) struct World {
-    driver: Arc<Mutex<Option<Box<dyn Backend>>>>,
+    driver: Arc<Mutex<Option<Box<dyn FirewallDriver>>>>,
     pub(crate) kind: &'static str,
     pub(crate) gate: Namespace,
     pub(crate) client: Namespace,
@@ -152,7 +152,7 @@ impl World {
     pub(crate) fn restart(&self) {
         let (driver, kind) = (Arc::clone(&self.driver), self.kind);
         self.gate.run(move || {
-            let mut made: Box<dyn Backend> = match kind.strip_prefix("iptables-") {
+            let mut made: Box<dyn FirewallDriver> = match kind.strip_prefix("iptables-") {
                 None => Box::new(Nftables::open().unwrap()),
                 Some(variant) => {
                     Box::new(Iptables::new(Box::new(Programs::default()), paths(variant)))
@@ -166,7 +166,7 @@ impl World {
     /// Drives inside the gate: programs that are run belong to its namespace.
     pub(crate) fn drive<R: Send + 'static>(
         &self,
-        act: impl FnOnce(&mut dyn Backend) -> R + Send + 'static,
+        act: impl FnOnce(&mut dyn FirewallDriver) -> R + Send + 'static,
     ) -> R {
         let driver = Arc::clone(&self.driver);
         self.gate.run(move || {

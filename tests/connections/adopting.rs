@@ -2,9 +2,9 @@
 
 use std::net::{TcpListener, TcpStream};
 
-use postern::adapters::conntrack::Connections;
-use postern::adapters::conntrack::kernel::KernelConnections;
-use postern::model::settings::BackendKind;
+use postern::adapters::conntrack::Conntrack;
+use postern::adapters::conntrack::kernel::KernelConntrack;
+use postern::model::settings::DriverKind;
 
 use crate::space::echoes;
 use crate::{DRIVERS, V4, V6, World, settings};
@@ -76,7 +76,7 @@ pub fn an_adopted_connection_ends_with_a_grant_as_any_other() {
         let mut old = old_connections(&world);
         world.start(driver, settings("", "end_connections = true"));
         world.open(crate::terms("alice", "192.0.2.7/32", &["tcp/22"]));
-        world.desk(|desk| desk.serve(crate::now().plus(crate::HOUR), Vec::new()));
+        world.executor(|executor| executor.serve(crate::now().plus(crate::HOUR), Vec::new()));
         let live: Vec<bool> = old.iter_mut().map(echoes).collect();
         assert_eq!(live, [false, true, true, true], "{driver:?}");
     }
@@ -88,7 +88,7 @@ pub fn adoption_takes_each_connection_of_a_protected_port_once_and_no_other() {
     let adopt = |services: &'static [&str]| {
         world.gate.run(move || {
             let ports: Vec<_> = services.iter().map(|text| text.parse().unwrap()).collect();
-            KernelConnections::open().unwrap().adopt(&ports).unwrap()
+            KernelConntrack::open().unwrap().adopt(&ports).unwrap()
         })
     };
     assert_eq!(adopt(&["udp/22", "icmp", "tcp/23-79"]), 0);
@@ -127,17 +127,18 @@ pub fn a_reload_that_protects_more_ports_adopts_their_connections_first() {
     world.gate.serve(443);
     let mut old = world.connect(V4[1], V4[0], 443);
     assert!(echoes(&mut old));
-    world.start(BackendKind::Nftables, settings("", ""));
+    world.start(DriverKind::Nftables, settings("", ""));
     let user = format!(
         "[[user]]\nname = \"bob\"\nkey = \"{}=\"\nservices = [\"tcp/443\"]",
         "A".repeat(43)
     );
-    world.desk(move |desk| {
-        desk.reload(
-            &crate::read(format!("[gate]\nname = \"g\"\n{user}")),
-            crate::now(),
-        )
-        .unwrap()
+    world.executor(move |executor| {
+        executor
+            .reload(
+                &crate::read(format!("[gate]\nname = \"g\"\n{user}")),
+                crate::now(),
+            )
+            .unwrap()
     });
     assert!(!world.client.reaches(V4[1], V4[0], 443));
     assert!(echoes(&mut old));

@@ -5,7 +5,7 @@ use std::net::{TcpListener, TcpStream};
 use std::time::{Duration, Instant};
 
 use postern::core::order::{Order, Report, Selection};
-use postern::model::terms::Closing;
+use postern::model::request::CloseRequest;
 
 use crate::space::{echoes, wait_until};
 use crate::{DRIVERS, HOUR, V4, V6, World, now, only, read, settings, terms};
@@ -24,22 +24,22 @@ enum End {
 impl World {
     fn end(&self, how: End, allow: &str) {
         let allow = allow.parse().unwrap();
-        let closing = move || Closing {
+        let closing = move || CloseRequest {
             user: "alice".to_owned(),
             allow,
             target: None,
             services: Vec::new(),
         };
-        let reports = self.desk(move |desk| match how {
-            End::Time => desk.serve(now().plus(HOUR), Vec::new()),
-            End::User => desk.serve(
+        let reports = self.executor(move |executor| match how {
+            End::Time => executor.serve(now().plus(HOUR), Vec::new()),
+            End::User => executor.serve(
                 now(),
                 vec![Order::Close {
                     ticket: 2,
                     closing: closing(),
                 }],
             ),
-            End::Administrator => desk.serve(
+            End::Administrator => executor.serve(
                 now(),
                 vec![Order::End {
                     ticket: 2,
@@ -52,7 +52,7 @@ impl World {
                         + &"A".repeat(43)
                         + "=\"\nservices = [\"tcp/22\"]",
                 );
-                desk.reload(&nobody, now()).unwrap();
+                executor.reload(&nobody, now()).unwrap();
                 Vec::new()
             }
         });
@@ -63,7 +63,7 @@ impl World {
             );
         }
         assert!(
-            self.desk(|desk| desk.grants().all(|grant| grant.user == "bob")),
+            self.executor(|executor| executor.grants().all(|grant| grant.user == "bob")),
             "{how:?}"
         );
     }
@@ -179,8 +179,8 @@ pub fn what_another_live_grant_covers_lives_on() {
             "{driver:?}: bob's grant holds the address too"
         );
         world.open(terms("alice", "192.0.2.7/32", &["tcp/22"]));
-        world.desk(|desk| {
-            desk.serve(
+        world.executor(|executor| {
+            executor.serve(
                 now(),
                 vec![Order::End {
                     ticket: 3,

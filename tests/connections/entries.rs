@@ -3,8 +3,8 @@
 use std::net::UdpSocket;
 use std::time::{Duration, Instant};
 
-use postern::adapters::conntrack::Connections;
-use postern::adapters::conntrack::kernel::KernelConnections;
+use postern::adapters::conntrack::Conntrack;
+use postern::adapters::conntrack::kernel::KernelConntrack;
 use postern::core::order::{Order, Selection};
 use postern::model::grant::{Grant, GrantId};
 use postern::model::time::Timestamp;
@@ -13,8 +13,8 @@ use crate::space::Space;
 use crate::{DRIVERS, V4, World, now, settings, terms};
 
 fn end_all(world: &World) {
-    world.desk(|desk| {
-        desk.serve(
+    world.executor(|executor| {
+        executor.serve(
             now(),
             vec![Order::End {
                 ticket: 2,
@@ -96,7 +96,7 @@ pub fn a_grant_to_a_host_behind_the_gate_takes_the_entries_to_that_host_along_an
         // connections that rest on no grant must come about
         settings.firewall.protect = false;
         world.start(driver, settings);
-        let behind = |target: &str| postern::model::terms::Terms {
+        let behind = |target: &str| postern::model::request::OpenRequest {
             target: Some(target.parse().unwrap()),
             ..terms("alice", "192.0.2.7/32", &["tcp/22"])
         };
@@ -148,7 +148,7 @@ pub fn five_thousand_grants_end_with_one_look_at_a_table_of_thousands() {
     let before = world.entries("udp ").len();
     assert!(sent > 5000 && before > 5000, "{sent} {before}");
     let (ended, took) = world.gate.run(|| {
-        let mut kernel = KernelConnections::open().unwrap();
+        let mut kernel = KernelConntrack::open().unwrap();
         let others = (0..4999_u32).map(|n| {
             grant(
                 u64::from(n),

@@ -1,4 +1,4 @@
-//! Connections of the real kernel, as the monitor's desk takes them over and ends them, under both firewall drivers. Each test
+//! Connections of the real kernel, as the monitor's executor takes them over and ends them, under both firewall drivers. Each test
 //! has network namespaces of its own.
 //!
 //! Owns the gate that all of them set up. Needs root; changes nothing of the host.
@@ -13,9 +13,9 @@
 )]
 
 mod adopting;
-mod desk;
 mod ending;
 mod entries;
+mod executor;
 #[path = "../netns/ground.rs"]
 mod ground;
 #[allow(dead_code, reason = "the tests of nftables use more of it")]
@@ -30,19 +30,19 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use libtest_mimic::Arguments;
 use postern::adapters::config;
 use postern::adapters::config::bundle::{Bundle, BundleFile};
-use postern::adapters::conntrack::Connections;
-use postern::adapters::conntrack::kernel::KernelConnections;
+use postern::adapters::conntrack::Conntrack;
+use postern::adapters::conntrack::kernel::KernelConntrack;
 use postern::core::order::{Order, Report};
 use postern::daemon::monitor;
-use postern::daemon::monitor::executor::Desk;
-use postern::model::settings::{BackendKind, Settings};
-use postern::model::terms::{AddressFrom, Terms};
+use postern::daemon::monitor::executor::Executor;
+use postern::model::request::{AddressFrom, OpenRequest};
+use postern::model::settings::{DriverKind, Settings};
 use postern::model::time::Timestamp;
 
 use ground::{Ground, Need, trials};
 use space::Space;
 
-pub const DRIVERS: [BackendKind; 2] = [BackendKind::Iptables, BackendKind::Nftables];
+pub const DRIVERS: [DriverKind; 2] = [DriverKind::Iptables, DriverKind::Nftables];
 /// The gate's address and the client's, a family each.
 pub const V4: [&str; 2] = ["192.0.2.1", "192.0.2.7"];
 pub const V6: [&str; 2] = ["2001:db8::1", "2001:db8::7"];
@@ -58,12 +58,12 @@ fn main() -> ExitCode {
         adopting::adoption_takes_each_connection_of_a_protected_port_once_and_no_other,
         adopting::a_stray_segment_draws_no_reset_where_the_listener_is_bound_to_one_address,
         adopting::a_reload_that_protects_more_ports_adopts_their_connections_first,
-        desk::connections_of_a_batch_of_grants_are_ended_in_one_call_whoever_ended_them,
-        desk::a_grant_that_did_not_ask_or_did_not_close_ends_nothing,
-        desk::connections_that_another_users_grant_covers_stay,
-        desk::a_kernel_that_ends_no_connections_keeps_no_door_open_and_no_gate_from_starting,
-        desk::protected_ports_are_adopted_at_the_start_and_again_only_where_they_change,
-        desk::grants_that_the_last_run_left_behind_and_that_are_over_take_their_connections_along,
+        executor::connections_of_a_batch_of_grants_are_ended_in_one_call_whoever_ended_them,
+        executor::a_grant_that_did_not_ask_or_did_not_close_ends_nothing,
+        executor::connections_that_another_users_grant_covers_stay,
+        executor::a_kernel_that_ends_no_connections_keeps_no_door_open_and_no_gate_from_starting,
+        executor::protected_ports_are_adopted_at_the_start_and_again_only_where_they_change,
+        executor::grants_that_the_last_run_left_behind_and_that_are_over_take_their_connections_along,
         ending::a_connection_ends_with_its_grant_however_that_ends_where_the_user_asks_for_it_and_else_lives_on,
         ending::a_gate_that_goes_on_sending_does_not_revive_what_has_ended,
         ending::where_a_service_asks_for_it_only_its_connections_end,
@@ -111,8 +111,8 @@ pub fn now() -> Timestamp {
     Timestamp::from_millis(u64::try_from(since_epoch.as_millis()).unwrap())
 }
 
-pub fn terms(user: &str, allow: &str, services: &[&str]) -> Terms {
-    Terms {
+pub fn terms(user: &str, allow: &str, services: &[&str]) -> OpenRequest {
+    OpenRequest {
         user: user.to_owned(),
         allow: allow.parse().unwrap(),
         from: AddressFrom::Claimed,
@@ -127,11 +127,11 @@ pub fn only(address: &str) -> String {
     format!("{address}/{}", if address.contains(':') { 128 } else { 32 })
 }
 
-/// A gate with a desk, and a client beside it.
+/// A gate with a executor, and a client beside it.
 pub struct World {
     pub gate: Space,
     pub client: Space,
-    desk: Arc<Mutex<Option<Desk>>>,
+    executor: Arc<Mutex<Option<Executor>>>,
 }
 
 impl World {
@@ -151,36 +151,39 @@ impl World {
         Self {
             gate,
             client,
-            desk: Arc::default(),
+            executor: Arc::default(),
         }
     }
 
     /// What the monitor does when it starts.
-    pub fn start(&self, driver: BackendKind, settings: Settings) {
+    pub fn start(&self, driver: DriverKind, settings: Settings) {
         self.start_with(driver, settings, true);
     }
 
-    pub fn start_with(&self, driver: BackendKind, settings: Settings, with_connections: bool) {
-        let place = Arc::clone(&self.desk);
+    pub fn start_with(&self, driver: DriverKind, settings: Settings, with_connections: bool) {
+        let place = Arc::clone(&self.executor);
         self.gate.run(move || {
-            let kernel =
-                || -> Box<dyn Connections> { Box::new(KernelConnections::open().unwrap()) };
+            let kernel = || -> Box<dyn Conntrack> { Box::new(KernelConntrack::open().unwrap()) };
             let backend = monitor::native(driver).unwrap();
-            let desk =
-                Desk::open(&settings, backend, with_connections.then(kernel), now()).unwrap();
-            *place.lock().unwrap() = Some(desk);
+            let executor =
+                Executor::open(&settings, backend, with_connections.then(kernel), now()).unwrap();
+            *place.lock().unwrap() = Some(executor);
         });
     }
 
-    /// Drives the desk inside the gate's namespace.
-    pub fn desk<R: Send + 'static>(&self, act: impl FnOnce(&mut Desk) -> R + Send + 'static) -> R {
-        let place = Arc::clone(&self.desk);
+    /// Drives the executor inside the gate's namespace.
+    pub fn executor<R: Send + 'static>(
+        &self,
+        act: impl FnOnce(&mut Executor) -> R + Send + 'static,
+    ) -> R {
+        let place = Arc::clone(&self.executor);
         self.gate
             .run(move || act(place.lock().unwrap().as_mut().unwrap()))
     }
 
-    pub fn open(&self, terms: Terms) {
-        let reports = self.desk(|desk| desk.serve(now(), vec![Order::Open { ticket: 1, terms }]));
+    pub fn open(&self, terms: OpenRequest) {
+        let reports =
+            self.executor(|executor| executor.serve(now(), vec![Order::Open { ticket: 1, terms }]));
         assert!(
             matches!(reports.as_slice(), [Report::Opened { .. }]),
             "{reports:?}"

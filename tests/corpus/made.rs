@@ -276,8 +276,8 @@ pub(crate) fn recording_seeds() -> BTreeMap<(&'static str, String), Vec<u8>> {
     let mut two_sections = written::pcapng(raw, &all);
     two_sections.extend(written::pcapng(nanos, &[(1_760_000_000_000, &tagged)]));
     two_sections.extend(written::simple(nanos, &in_ethernet));
-    let mut liar = written::pcap(raw, &[(0, of("v4-empty"))]);
-    liar.extend([0xff; 20]);
+    let mut hostile_engine = written::pcap(raw, &[(0, of("v4-empty"))]);
+    hostile_engine.extend([0xff; 20]);
     let seeds = [
         (
             "pcap-ethernet",
@@ -294,7 +294,7 @@ pub(crate) fn recording_seeds() -> BTreeMap<(&'static str, String), Vec<u8>> {
         ("pcap-radio", written::pcap(style(105), &[(0, &[0; 40])])),
         ("pcap-raw-all", written::pcap(raw, &all)),
         ("pcap-cut", written::pcap(raw, &all)[..300].to_vec()),
-        ("pcap-lie", liar),
+        ("pcap-lie", hostile_engine),
         ("pcapng-two-sections", two_sections),
         (
             "pcapng-odd-blocks",

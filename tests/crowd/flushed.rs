@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use postern::daemon::monitor;
-use postern::model::settings::BackendKind;
+use postern::model::settings::DriverKind;
 
 use crate::world::{FAMILIES, World, run, wait_for};
 use crate::{Lives, count, doors, opened_by_knocks, prepared, say};
@@ -48,9 +48,9 @@ pub(crate) fn is_put_back(backend: &'static str) {
 
 fn in_kernel(world: &World, backend: &'static str) -> usize {
     let kind = if backend == "iptables" {
-        BackendKind::Iptables
+        DriverKind::Iptables
     } else {
-        BackendKind::Nftables
+        DriverKind::Nftables
     };
     world
         .gate

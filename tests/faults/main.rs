@@ -23,9 +23,9 @@ mod capture;
 mod crashes;
 mod disk;
 mod firewall;
+mod hostile_engine;
 mod inject;
 mod kills;
-mod liar;
 mod memory;
 #[path = "../gate/stream.rs"]
 #[allow(dead_code, reason = "part of `crashes`")]
@@ -77,8 +77,8 @@ const EVERY: &[Test] = tests![
     ROOT: asleep::gate_that_wakes_after_the_end_of_a_grant_has_closed_it_and_admits_no_replay,
     ROOT: memory::start_with_little_memory_serves_or_ends_with_a_reason,
     STRACE: memory::monitor_that_gets_no_more_memory_leaves_protection_and_ends_to_the_kernel,
-    ROOT: liar::orders_that_no_policy_allows_are_refused_each_by_its_rule,
-    ROOT: liar::flood_of_orders_delays_no_end_and_no_stop,
+    ROOT: hostile_engine::orders_that_no_policy_allows_are_refused_each_by_its_rule,
+    ROOT: hostile_engine::flood_of_orders_delays_no_end_and_no_stop,
 ];
 
 /// Tests of what is the same with any firewall.
@@ -95,10 +95,10 @@ const ONCE: &[Test] = tests![
     ROOT: capture::interface_that_takes_another_name_is_let_go_and_heard_again_under_its_own,
     ROOT: askers::hostile_clients_hold_up_no_knock_and_no_question,
     STRACE: memory::engine_that_gets_no_more_memory_opens_only_what_is_durable_and_another_one_follows,
-    ROOT: liar::malformed_and_oversized_messages_end_that_engine_alone,
-    ROOT: liar::descriptors_that_come_with_orders_are_let_go,
-    ROOT: liar::silence_ends_the_engine_and_another_one_serves,
-    ROOT: liar::link_that_is_closed_ends_the_engine_and_another_one_serves,
+    ROOT: hostile_engine::malformed_and_oversized_messages_end_that_engine_alone,
+    ROOT: hostile_engine::descriptors_that_come_with_orders_are_let_go,
+    ROOT: hostile_engine::silence_ends_the_engine_and_another_one_serves,
+    ROOT: hostile_engine::link_that_is_closed_ends_the_engine_and_another_one_serves,
 ];
 
 /// Tests of native nftables alone.

@@ -169,13 +169,13 @@ impl Junk {
             at: 0,
         };
         for at in (0..PACKET_MAX - 8).step_by(8) {
-            let roll = junk.roll();
-            junk.random[at..at + 8].copy_from_slice(&roll.to_le_bytes());
+            let user_table = junk.user_table();
+            junk.random[at..at + 8].copy_from_slice(&user_table.to_le_bytes());
         }
         junk
     }
 
-    fn roll(&mut self) -> u64 {
+    fn user_table(&mut self) -> u64 {
         self.dice = self
             .dice
             .wrapping_mul(6_364_136_223_846_793_005)
@@ -196,19 +196,20 @@ impl Junk {
     }
 
     fn next(&mut self) -> &[u8] {
-        let roll = self.roll();
+        let user_table = self.user_table();
         if let Some(packet) = self.made.get(self.at) {
             self.at = (self.at + 1) % self.made.len();
             return packet;
         }
-        let len = PACKET_MIN + usize::try_from(roll >> 32).unwrap() % (PACKET_MAX - PACKET_MIN + 1);
+        let len =
+            PACKET_MIN + usize::try_from(user_table >> 32).unwrap() % (PACKET_MAX - PACKET_MIN + 1);
         let first = if self.kind == Kind::WrongMac {
             self.hint
         } else {
-            roll.to_le_bytes()
+            user_table.to_le_bytes()
         };
         self.random[..8].copy_from_slice(&first);
-        self.random[8..16].copy_from_slice(&roll.to_be_bytes());
+        self.random[8..16].copy_from_slice(&user_table.to_be_bytes());
         &self.random[..len]
     }
 }

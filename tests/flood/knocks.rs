@@ -11,7 +11,7 @@ use crate::{number, say};
 
 /// What stands between the wire and the engine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Sieve {
+pub(crate) enum Prefilter {
     /// What the kernel can do.
     Hints,
     /// The classic filter alone, for the right to load the other is not there.
@@ -34,34 +34,40 @@ pub(crate) fn plan(backend: &str) -> Plan {
     )
 }
 
-pub(crate) fn start(backend: &str, sieve: Sieve) -> World {
+pub(crate) fn start(backend: &str, prefilter: Prefilter) -> World {
     let mut world = World::prepare(&plan(backend));
-    if sieve == Sieve::Classic {
+    if prefilter == Prefilter::Classic {
         world.daemon.through =
             Some("exec setpriv --bounding-set -bpf,-sys_admin \"$@\"".to_owned());
     }
     world.start_again();
     assert_eq!(
         world.daemon.status().hint_filter,
-        sieve == Sieve::Hints,
+        prefilter == Prefilter::Hints,
         "{}",
         world.daemon.log()
     );
     world
 }
 
-pub(crate) fn open(backend: &'static str, kind: Kind, sieve: Sieve) {
-    let world = start(backend, sieve);
+pub(crate) fn open(backend: &'static str, kind: Kind, prefilter: Prefilter) {
+    let world = start(backend, prefilter);
     // What is needed once is there before anything is measured.
     world.first.knock("alice", Family::V4, &["--for", "1s"]);
     world.first.expect_let_in(Family::V4);
     world.wait_until_closed();
     for round in 0..number("POSTERN_FLOODS", 1) {
-        one(&world, backend, kind, sieve, u32::try_from(round).unwrap());
+        one(
+            &world,
+            backend,
+            kind,
+            prefilter,
+            u32::try_from(round).unwrap(),
+        );
     }
 }
 
-fn one(world: &World, backend: &str, kind: Kind, sieve: Sieve, round: u32) {
+fn one(world: &World, backend: &str, kind: Kind, prefilter: Prefilter, round: u32) {
     let engine = world.daemon.engine();
     let flood = Flood::start(&world.second, kind);
     // The flood has filled what it can fill.
@@ -110,7 +116,7 @@ fn one(world: &World, backend: &str, kind: Kind, sieve: Sieve, round: u32) {
         .collect();
     let growth = unwanted.iter().map(|line| line.len() + 1).sum::<usize>() as f64 / took;
     say(&format!(
-        "{backend}, {sieve:?}, {kind:?}: {:.0} packets/s for {took:.1} s, {received} read, {lost} lost; engine: {:.0} ns of CPU a packet sent, {:.0} a packet read; {} to {} kB; log {growth:.0} B/s; {count} of {KNOCKS} opened",
+        "{backend}, {prefilter:?}, {kind:?}: {:.0} packets/s for {took:.1} s, {received} read, {lost} lost; engine: {:.0} ns of CPU a packet sent, {:.0} a packet read; {} to {} kB; log {growth:.0} B/s; {count} of {KNOCKS} opened",
         sent as f64 / took,
         used / sent as f64,
         used / received as f64,
@@ -130,7 +136,7 @@ fn one(world: &World, backend: &str, kind: Kind, sieve: Sieve, round: u32) {
         before.held,
         after.held
     );
-    if sieve == Sieve::Hints && kind.dies_in_the_kernel() || kind == Kind::OtherPort {
+    if prefilter == Prefilter::Hints && kind.dies_in_the_kernel() || kind == Kind::OtherPort {
         assert_eq!(received, u64::from(KNOCKS), "junk reached the engine");
     }
 }

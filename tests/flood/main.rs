@@ -27,7 +27,7 @@ mod soak;
 mod world;
 
 use junk::Kind;
-use knocks::Sieve;
+use knocks::Prefilter;
 use world::netns::ground::{Ground, Need};
 
 fn main() -> ExitCode {
@@ -42,20 +42,20 @@ fn main() -> ExitCode {
     let mut trials: Vec<Trial> = Vec::new();
     for (backend, needs) in needs {
         for kind in Kind::ALL {
-            let trial = |name: &str, sieve| {
+            let trial = |name: &str, prefilter| {
                 ground.trial(
                     format!(
                         "{backend}::every_knock_opens_{name}under_a_flood_of_{}",
                         kind.name()
                     ),
                     &needs,
-                    move || knocks::open(backend, kind, sieve),
+                    move || knocks::open(backend, kind, prefilter),
                 )
             };
-            trials.push(trial("", Sieve::Hints));
+            trials.push(trial("", Prefilter::Hints));
             // The same without the kernel's hint filter, where that makes a difference.
             if kind.dies_in_the_kernel() && backend == "nftables" {
-                trials.push(trial("without_the_hint_filter_", Sieve::Classic));
+                trials.push(trial("without_the_hint_filter_", Prefilter::Classic));
             }
         }
         trials.push(ground.trial(

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 
 use crate::junk::{Flood, Kind};
-use crate::knocks::{Sieve, start};
+use crate::knocks::{Prefilter, start};
 use crate::process::{descriptors, memory};
 use crate::world::{FAMILIES, Family, World, wait_for};
 use crate::{number, say};
@@ -26,7 +26,7 @@ struct Held {
 }
 
 pub(crate) fn nothing_grows(backend: &'static str) {
-    let world = start(backend, Sieve::Hints);
+    let world = start(backend, Prefilter::Hints);
     let monitor = world.daemon.pid();
     let all = Duration::from_secs(number("POSTERN_SOAK", SECONDS));
     let (began, mut turns, mut sent) = (Instant::now(), 0_u32, 0);

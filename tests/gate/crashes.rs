@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use postern::daemon::monitor;
 use postern::model::grant::{Grant, GrantId};
-use postern::model::settings::BackendKind;
+use postern::model::settings::DriverKind;
 use postern::model::time::Timestamp;
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -293,9 +293,9 @@ fn sorted(mut grants: Vec<Grant>) -> Vec<Grant> {
 /// The grants that the kernel itself lists.
 pub(crate) fn in_kernel(world: &World, backend: &'static str) -> Vec<Grant> {
     let kind = if backend == "iptables" {
-        BackendKind::Iptables
+        DriverKind::Iptables
     } else {
-        BackendKind::Nftables
+        DriverKind::Nftables
     };
     world
         .gate

@@ -37,12 +37,12 @@ mod login;
 mod observer;
 mod peer;
 mod policy;
+mod prefilter;
 mod privileges;
 mod proxy;
 mod reload;
 mod restart;
 mod scans;
-mod sieve;
 mod silence;
 mod spoofed;
 mod status;
@@ -603,22 +603,22 @@ const ONCE: &[Test] = &[
     (
         "hint_filter_drops_junk_in_the_kernel_and_counts_it_and_knocks_open",
         &[Need::Users],
-        sieve::junk_is_dropped_and_counted_and_knocks_open,
+        prefilter::junk_is_dropped_and_counted_and_knocks_open,
     ),
     (
         "hint_filter_loses_none_of_a_stream_of_knocks_over_a_reload",
         &[Need::Users],
-        sieve::reload_under_a_stream_loses_none,
+        prefilter::reload_under_a_stream_loses_none,
     ),
     (
         "hint_filter_lets_knocks_of_the_next_step_through",
         &[Need::Users],
-        sieve::knocks_open_in_the_next_step_too,
+        prefilter::knocks_open_in_the_next_step_too,
     ),
     (
         "hint_filter_that_may_not_be_loaded_is_done_without",
         &[Need::Users, Need::Program("setpriv")],
-        sieve::without_the_right_to_load_it_all_goes_on,
+        prefilter::without_the_right_to_load_it_all_goes_on,
     ),
     (
         "reload_again_and_again_ends_in_one_engine",

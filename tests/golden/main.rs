@@ -1,7 +1,7 @@
 //! Golden files: what every command of both programs prints, as help, as text and as JSON, byte for byte but for what varies.
 //!
 //! `POSTERN_WRITE_GOLDEN=1 cargo test --test golden` writes them anew. Commands are typed on the machines of the documentation
-//! (tests/docs), in plays that share them. What is in JSON must be what `docs/json.md` states, and all that it states must be in there.
+//! (tests/docs), in cases that share them. What is in JSON must be what `docs/json.md` states, and all that it states must be in there.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -18,6 +18,7 @@ use std::sync::{Arc, OnceLock};
 
 use libtest_mimic::{Arguments, Failed, Trial};
 
+mod cases;
 mod commands;
 #[path = "../docs/machine.rs"]
 #[allow(dead_code, reason = "the pages use more of it")]
@@ -27,15 +28,14 @@ mod masks;
 #[allow(dead_code, reason = "other tests use more of it")]
 mod netns;
 mod page;
-mod plays;
 mod shapes;
 mod stage;
 #[path = "../docs/world.rs"]
 mod world;
 
+use cases::{CASES, Case};
 use commands::Kind;
 use netns::ground::{Ground, Need};
-use plays::{PLAYS, Play};
 use stage::Transcripts;
 
 /// What the machines need beside namespaces.
@@ -85,20 +85,20 @@ fn main() -> ExitCode {
     trials.extend(played(&ground));
     let mut arguments = Arguments::from_args();
     // Plays wait more than they work, so all may be given at once.
-    arguments.test_threads.get_or_insert(PLAYS.len());
+    arguments.test_threads.get_or_insert(CASES.len());
     libtest_mimic::run(&arguments, trials).exit_code()
 }
 
-/// A trial for each file of each play; first one of every play, so that all begin at once.
+/// A trial for each file of each case; first one of every case, so that all begin at once.
 fn played(ground: &Ground) -> Vec<Trial> {
     let mut files = Vec::new();
-    for play in PLAYS {
+    for case in CASES {
         let shared = Shared {
-            play,
+            case,
             told: Arc::default(),
         };
         files.extend(
-            play.files()
+            case.files()
                 .into_iter()
                 .enumerate()
                 .map(|(turn, name)| (turn, name, shared.clone())),
@@ -120,20 +120,20 @@ fn plain(name: &str, test: impl FnOnce() + Send + 'static) -> Trial {
     })
 }
 
-/// A play that is given once, for all files that come of it.
+/// A case that is given once, for all files that come of it.
 #[derive(Clone)]
 struct Shared {
-    play: &'static Play,
+    case: &'static Case,
     told: Arc<OnceLock<Result<Transcripts, String>>>,
 }
 
 impl Shared {
     fn told(&self) -> &Transcripts {
-        let given = || std::panic::catch_unwind(|| self.play.give()).map_err(|why| said(&*why));
+        let given = || std::panic::catch_unwind(|| self.case.give()).map_err(|why| said(&*why));
         self.told
             .get_or_init(given)
             .as_ref()
-            .unwrap_or_else(|why| panic!("the play {} stopped: {why}", self.play.name))
+            .unwrap_or_else(|why| panic!("the case {} stopped: {why}", self.case.name))
     }
 }
 
@@ -169,7 +169,7 @@ fn expect_same(name: &str, printed: &str) {
     );
 }
 
-/// The files of a play that stops stay as they were.
+/// The files of a case that stops stay as they were.
 fn write_anew() {
     fs::create_dir_all(folder()).unwrap();
     let wanted: BTreeSet<String> = commands::all()
@@ -186,27 +186,27 @@ fn write_anew() {
     {
         write(&commands::file(&command, kind), &commands::help(&command));
     }
-    let given: Vec<_> = PLAYS
+    let given: Vec<_> = CASES
         .iter()
-        .map(|play| std::thread::spawn(move || (play, play.give())))
+        .map(|case| std::thread::spawn(move || (case, case.give())))
         .collect();
     let (told, stopped): (Vec<_>, Vec<_>) = given
         .into_iter()
         .map(std::thread::JoinHandle::join)
         .partition(Result::is_ok);
-    for (play, told) in told.into_iter().flatten() {
+    for (case, told) in told.into_iter().flatten() {
         told.iter().for_each(|(name, text)| write(name, text));
         let (said, named): (BTreeSet<String>, _) = (
             told.into_keys().collect(),
-            play.files().into_iter().collect(),
+            case.files().into_iter().collect(),
         );
         assert_eq!(
             said, named,
-            "the play {} tells of these commands, and names those",
-            play.name
+            "the case {} tells of these commands, and names those",
+            case.name
         );
     }
-    assert!(stopped.is_empty(), "{} plays stopped", stopped.len());
+    assert!(stopped.is_empty(), "{} cases stopped", stopped.len());
 }
 
 fn there() -> BTreeSet<String> {
@@ -216,14 +216,14 @@ fn there() -> BTreeSet<String> {
         .collect()
 }
 
-/// A new command fails here until it is in a play.
+/// A new command fails here until it is in a case.
 fn every_command_has_its_files() {
     let wanted: BTreeSet<String> = commands::all()
         .into_iter()
         .map(|(command, kind)| commands::file(&command, kind))
         .collect();
     let there = there();
-    let given: Vec<String> = PLAYS.iter().flat_map(Play::files).collect();
+    let given: Vec<String> = CASES.iter().flat_map(Case::files).collect();
     let missing: Vec<_> = wanted.difference(&there).collect();
     let left: Vec<_> = there.difference(&wanted).collect();
     assert!(
@@ -234,7 +234,7 @@ fn every_command_has_its_files() {
         assert_eq!(
             given.iter().filter(|one| *one == name).count(),
             1,
-            "{name} is in one play and no other"
+            "{name} is in one case and no other"
         );
     }
     assert!(wanted.len() > 60, "{wanted:?}");

@@ -3,22 +3,22 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use postern::adapters::firewall::memory::MemoryBackend;
+use postern::adapters::firewall::memory::MemoryDriver;
 use postern::core::clearance::Clearance;
 use postern::core::order::{Order, Report};
-use postern::daemon::monitor::executor::Desk;
+use postern::daemon::monitor::executor::Executor;
 use postern::model::policy::{GrantTo, MaxPrefix, Policy};
 use postern::model::reason::Rule;
-use postern::model::terms::{AddressFrom, Closing, Terms};
+use postern::model::request::{AddressFrom, CloseRequest, OpenRequest};
 
 use crate::{NOW, config};
 
-fn desk(firewall: &MemoryBackend) -> Desk {
-    Desk::open(&config().settings, Box::new(firewall.clone()), None, NOW).unwrap()
+fn executor(firewall: &MemoryDriver) -> Executor {
+    Executor::open(&config().settings, Box::new(firewall.clone()), None, NOW).unwrap()
 }
 
-fn terms() -> Terms {
-    Terms {
+fn terms() -> OpenRequest {
+    OpenRequest {
         user: "alice".to_owned(),
         allow: "192.0.2.7/32".parse().unwrap(),
         from: AddressFrom::Claimed,
@@ -30,44 +30,44 @@ fn terms() -> Terms {
 
 #[test]
 fn invariant_4_every_grant_ends_though_the_engine_is_dead() {
-    let firewall = MemoryBackend::default();
-    let mut desk = desk(&firewall);
+    let firewall = MemoryDriver::default();
+    let mut executor = executor(&firewall);
     for n in 0..100 {
         let allow = ipnet::IpNet::from(IpAddr::from([192, 0, 2, n]));
-        let terms = Terms {
+        let terms = OpenRequest {
             allow,
             duration: Duration::from_secs(1 + u64::from(n)),
             ..terms()
         };
         assert!(matches!(
-            desk.serve(NOW, vec![Order::Open { ticket: 1, terms }])[..],
+            executor.serve(NOW, vec![Order::Open { ticket: 1, terms }])[..],
             [Report::Opened { .. }]
         ));
     }
     // No order comes any more.
-    while let Some(end) = desk.next_end() {
-        desk.serve(end, Vec::new());
+    while let Some(end) = executor.next_end() {
+        executor.serve(end, Vec::new());
         assert!(firewall.with(|state| state.open.iter().all(|grant| grant.until > end)));
     }
     assert!(firewall.with(|state| state.open.is_empty()));
-    assert_eq!(desk.grants().count(), 0);
+    assert_eq!(executor.grants().count(), 0);
 }
 
 #[test]
 fn invariant_4_no_terms_can_have_a_grant_without_an_end() {
-    let firewall = MemoryBackend::default();
-    let mut desk = desk(&firewall);
+    let firewall = MemoryDriver::default();
+    let mut executor = executor(&firewall);
     for duration in [
         Duration::ZERO,
         Duration::from_nanos(999_999),
         Duration::from_secs(3601),
         Duration::MAX,
     ] {
-        let reports = desk.serve(
+        let reports = executor.serve(
             NOW,
             vec![Order::Open {
                 ticket: 1,
-                terms: Terms {
+                terms: OpenRequest {
                     duration,
                     ..terms()
                 },
@@ -102,77 +102,77 @@ fn invariant_5_an_engine_that_lies_can_open_nothing_that_the_policy_does_not_all
     let target = |text: &str| Some(text.parse().unwrap());
     for (lie, rule) in [
         (
-            Terms {
+            OpenRequest {
                 user: "root".to_owned(),
                 ..terms()
             },
             Rule::User,
         ),
         (
-            Terms {
+            OpenRequest {
                 services: vec!["tcp/23".parse().unwrap()],
                 ..terms()
             },
             Rule::Service,
         ),
         (
-            Terms {
+            OpenRequest {
                 services: Vec::new(),
                 ..terms()
             },
             Rule::Service,
         ),
         (
-            Terms {
+            OpenRequest {
                 services: vec!["web".parse().unwrap()],
                 ..terms()
             },
             Rule::UnknownService,
         ),
         (
-            Terms {
+            OpenRequest {
                 allow: "198.51.100.1/32".parse().unwrap(),
                 ..terms()
             },
             Rule::Networks,
         ),
         (
-            Terms {
+            OpenRequest {
                 allow: "192.0.2.0/29".parse().unwrap(),
                 ..terms()
             },
             Rule::Prefix,
         ),
         (
-            Terms {
+            OpenRequest {
                 allow: "0.0.0.0/0".parse().unwrap(),
                 ..terms()
             },
             Rule::Prefix,
         ),
         (
-            Terms {
+            OpenRequest {
                 target: target("10.0.1.1"),
                 ..terms()
             },
             Rule::Target,
         ),
         (
-            Terms {
+            OpenRequest {
                 target: target("fd00::1"),
                 ..terms()
             },
             Rule::Family,
         ),
         (
-            Terms {
+            OpenRequest {
                 from: AddressFrom::Observed,
                 ..terms()
             },
             Rule::GrantTo,
         ),
         (
-            Terms {
+            OpenRequest {
                 duration: Duration::from_secs(3601),
                 ..terms()
             },
@@ -186,13 +186,13 @@ fn invariant_5_an_engine_that_lies_can_open_nothing_that_the_policy_does_not_all
 /// A network that is written with host bits is another way to write a wide one; whoever is refused narrow is refused so, too.
 #[test]
 fn invariant_5_terms_that_no_gate_would_write_open_no_more_than_they_say() {
-    let firewall = MemoryBackend::default();
-    let mut desk = desk(&firewall);
-    let odd = Terms {
+    let firewall = MemoryDriver::default();
+    let mut executor = executor(&firewall);
+    let odd = OpenRequest {
         allow: "192.0.2.7/24".parse().unwrap(),
         ..terms()
     };
-    let reports = desk.serve(
+    let reports = executor.serve(
         NOW,
         vec![Order::Open {
             ticket: 1,
@@ -206,13 +206,13 @@ fn invariant_5_terms_that_no_gate_would_write_open_no_more_than_they_say() {
             ..
         }]
     ));
-    let strange = Closing {
+    let strange = CloseRequest {
         user: "root".to_owned(),
         allow: "0.0.0.0/0".parse().unwrap(),
         target: None,
         services: Vec::new(),
     };
-    let reports = desk.serve(
+    let reports = executor.serve(
         NOW,
         vec![Order::Close {
             ticket: 2,
@@ -231,9 +231,9 @@ fn invariant_5_terms_that_no_gate_would_write_open_no_more_than_they_say() {
 
 #[test]
 fn invariant_10_what_the_firewall_did_not_do_is_reported_as_not_done() {
-    let firewall = MemoryBackend::default();
-    let mut desk = desk(&firewall);
-    desk.serve(
+    let firewall = MemoryDriver::default();
+    let mut executor = executor(&firewall);
+    executor.serve(
         NOW,
         vec![Order::Open {
             ticket: 1,
@@ -241,17 +241,17 @@ fn invariant_10_what_the_firewall_did_not_do_is_reported_as_not_done() {
         }],
     );
     firewall.with(|state| state.failing = Some("exit status 4".to_owned()));
-    let another = Terms {
+    let another = OpenRequest {
         allow: "192.0.2.8/32".parse().unwrap(),
         ..terms()
     };
-    let closing = Closing {
+    let closing = CloseRequest {
         user: "alice".to_owned(),
         allow: terms().allow,
         target: None,
         services: Vec::new(),
     };
-    let reports = desk.serve(
+    let reports = executor.serve(
         NOW,
         vec![
             Order::Open {
@@ -277,7 +277,7 @@ fn invariant_10_what_the_firewall_did_not_do_is_reported_as_not_done() {
     };
     assert!(why.contains("exit status 4"));
     assert_eq!(
-        desk.grants().count(),
+        executor.grants().count(),
         1,
         "what was open is still known as open"
     );

@@ -1,4 +1,4 @@
-//! The monitor's desk over the real driver, for a clock that was set: the kernel ends grants by the wall clock, which the
+//! The monitor's executor over the real driver, for a clock that was set: the kernel ends grants by the wall clock, which the
 //! monitor's must then follow.
 
 use std::time::Duration;
@@ -6,8 +6,8 @@ use std::time::Duration;
 use postern::adapters::config;
 use postern::adapters::config::bundle::{Bundle, BundleFile};
 use postern::core::order::{Order, Report};
-use postern::daemon::monitor::executor::Desk;
-use postern::model::terms::{AddressFrom, Terms};
+use postern::daemon::monitor::executor::Executor;
+use postern::model::request::{AddressFrom, OpenRequest};
 use postern::model::time::Step;
 
 use crate::world::{World, now, variants};
@@ -15,7 +15,7 @@ use crate::{V4, V6};
 
 const LONG: Duration = Duration::from_secs(7200);
 
-fn desk(world: &World, monitors_time: postern::model::time::Timestamp) -> Desk {
+fn executor(world: &World, monitors_time: postern::model::time::Timestamp) -> Executor {
     let text = "[gate]\nname = \"g\"\n[[user]]\nname = \"alice\"\nkey = \"AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=\"\nservices = [\"tcp/22\"]\n";
     let main = Some(BundleFile {
         path: "posternd.toml".into(),
@@ -27,7 +27,7 @@ fn desk(world: &World, monitors_time: postern::model::time::Timestamp) -> Desk {
     })
     .unwrap()
     .settings;
-    Desk::open(
+    Executor::open(
         &settings,
         Box::new(world.another_driver()),
         None,
@@ -41,7 +41,7 @@ fn open(allow: &str, length: Duration) -> Order {
     let (user, from) = ("alice".to_owned(), AddressFrom::Claimed);
     Order::Open {
         ticket: 1,
-        terms: Terms {
+        terms: OpenRequest {
             user,
             allow: allow.parse().unwrap(),
             from,
@@ -63,9 +63,10 @@ pub(crate) fn a_door_stands_open_for_its_time_and_no_longer_though_the_clock_was
                     Step::Forward(by) => now().minus(by),
                     Step::Back(by) => now().plus(by),
                 };
-                let mut desk = desk(&world, behind(step));
+                let mut executor = executor(&world, behind(step));
                 assert!(!world.connects(address), "{variant}: protected");
-                let reports = desk.serve(behind(step), vec![open(allow, Duration::from_secs(4))]);
+                let reports =
+                    executor.serve(behind(step), vec![open(allow, Duration::from_secs(4))]);
                 assert!(
                     matches!(reports[..], [Report::Opened { .. }]),
                     "{reports:?}"
@@ -78,10 +79,10 @@ pub(crate) fn a_door_stands_open_for_its_time_and_no_longer_though_the_clock_was
                     "{variant}: by the kernel's clock its end is past, or far"
                 );
 
-                desk.clock_was_set(step);
-                desk.look(now());
+                executor.clock_was_set(step);
+                executor.look(now());
                 assert!(world.connects(address), "{variant}: {step}");
-                let end = desk.grants().next().unwrap().until;
+                let end = executor.grants().next().unwrap().until;
                 assert!(
                     Step::between(until, end)
                         .is_none_or(|off| off.length() < Duration::from_millis(1500)),
@@ -96,7 +97,7 @@ pub(crate) fn a_door_stands_open_for_its_time_and_no_longer_though_the_clock_was
                     "{variant}: {step}: open though its time is up"
                 );
                 assert_eq!(world.listed().len(), 1, "{variant}: nobody took it out");
-                desk.serve(now(), vec![]);
+                executor.serve(now(), vec![]);
                 assert!(world.listed().is_empty(), "{variant}");
             }
         }

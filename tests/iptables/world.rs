@@ -11,10 +11,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use postern::adapters::conntrack::Connections;
-use postern::adapters::conntrack::kernel::KernelConnections;
+use postern::adapters::conntrack::Conntrack;
+use postern::adapters::conntrack::kernel::KernelConntrack;
 use postern::adapters::firewall::iptables::{Iptables, Pair, Paths};
-use postern::adapters::firewall::{Backend, Change};
+use postern::adapters::firewall::{Change, FirewallDriver};
 use postern::adapters::process::Programs;
 use postern::model::grant::{Grant, GrantId};
 use postern::model::run::{Call, Ran, Run, RunError};
@@ -219,7 +219,7 @@ impl World {
     pub(crate) fn adopt(&self, services: &[&str]) -> usize {
         let ports: Vec<Ports> = services.iter().map(|text| text.parse().unwrap()).collect();
         self.gate
-            .run(move || KernelConnections::open().unwrap().adopt(&ports).unwrap())
+            .run(move || KernelConntrack::open().unwrap().adopt(&ports).unwrap())
     }
 
     pub(crate) fn listen(&self, address: &str) -> TcpListener {

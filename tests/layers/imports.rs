@@ -52,7 +52,7 @@ impl Crate {
                 .into_iter()
                 .find(|path| path.exists())
                 .unwrap_or_else(|| panic!("{}: no file for `mod {child}`", path.display()));
-                open.push(([&module[..], &[child.clone()]].concat(), found));
+                open.push(([&module[..], std::slice::from_ref(child)].concat(), found));
             }
             file.path = path;
             files.insert(module, file);

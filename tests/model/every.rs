@@ -1,14 +1,14 @@
-//! Every list of events up to a length, played in the real house: gate, engine's core, messages, desk and ledger.
+//! Every list of events up to a length, played in the real daemon: gate, engine's core, messages, executor and ledger.
 //!
-//! The house judges itself after each event (`fuzz/entries/house.rs`). `POSTERN_MODEL_DEEPER=1` makes the lists longer by one.
+//! The daemon judges itself after each event (`fuzz/entries/daemon.rs`). `POSTERN_MODEL_DEEPER=1` makes the lists longer by one.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use crate::house::House;
-use crate::house::event::Event::{self, *};
-use crate::house::event::{EVENTS, Fault};
+use crate::daemon::House;
+use crate::daemon::event::Event::{self, *};
+use crate::daemon::event::{EVENTS, Fault};
 
-/// What all lists came to, so that houses in which nothing happens are noticed.
+/// What all lists came to, so that daemons in which nothing happens are noticed.
 #[derive(Debug, Default)]
 struct Played {
     fault: Option<Fault>,
@@ -21,15 +21,15 @@ struct Played {
 impl Played {
     /// Plays the list once more, and then goes on with each event that can follow.
     fn all(&mut self, kernel_ends: bool, events: &[Event], so_far: &mut Vec<Event>, longer: usize) {
-        let mut house = House::new(kernel_ends).with(self.fault);
-        so_far.iter().for_each(|event| house.play(*event));
-        self.count(so_far, &house);
+        let mut daemon = House::new(kernel_ends).with(self.fault);
+        so_far.iter().for_each(|event| daemon.play(*event));
+        self.count(so_far, &daemon);
         let next: Vec<Event> = events
             .iter()
             .copied()
-            .filter(|event| longer > 0 && house.may(*event))
+            .filter(|event| longer > 0 && daemon.may(*event))
             .collect();
-        drop(house);
+        drop(daemon);
         for event in next {
             so_far.push(event);
             self.all(kernel_ends, events, so_far, longer - 1);
@@ -37,8 +37,8 @@ impl Played {
         }
     }
 
-    fn count(&mut self, events: &[Event], house: &House) {
-        let (ordered, open) = house.came_to();
+    fn count(&mut self, events: &[Event], daemon: &House) {
+        let (ordered, open) = daemon.came_to();
         self.lists += 1;
         self.events += events.len() as u64;
         self.most_ordered = self.most_ordered.max(ordered);
@@ -108,9 +108,9 @@ fn invariant_4_no_door_is_open_past_its_end_and_none_that_was_told_is_shut_befor
     assert!(played.lists > 50_000 && played.most_open > 0, "{played:?}");
 }
 
-/// What no list of events comes to in a house that works is come to at once where one part of it does its work wrong.
+/// What no list of events comes to in a daemon that works is come to at once where one part of it does its work wrong.
 #[test]
-fn every_property_fails_in_a_house_where_something_is_broken() {
+fn every_property_fails_in_a_daemon_where_something_is_broken() {
     for (fault, said) in [
         (Fault::LyingDisk, "an order before its mark is durable"),
         (Fault::EmptyDisk, "one mark, two orders"),

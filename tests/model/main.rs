@@ -8,8 +8,8 @@
 )]
 
 #[allow(dead_code, reason = "events are not read from bytes here")]
-#[path = "../../fuzz/entries/house.rs"]
-mod house;
+#[path = "../../fuzz/entries/daemon.rs"]
+mod daemon;
 
 mod every;
 mod explore;

@@ -1,4 +1,4 @@
-//! The house on paper: mark, order, grant and expiry as DESIGN section 3 has them, without a line of Postern's code.
+//! The daemon on paper: mark, order, grant and expiry as DESIGN section 3 has them, without a line of Postern's code.
 //!
 //! Two knocks of one user for one door; both may come to the gate again and again. One engine, or two while one hands over to the
 //! next; a disk with commits under way; orders in the link; a monitor; a kernel that ends grants by itself; clocks that are set. Time is
@@ -12,7 +12,7 @@ const WINDOW: i8 = 1;
 const LENGTHS: [i8; KNOCKS] = [2, 1];
 const START: i8 = 3;
 
-/// A way to build the house wrong.
+/// A way to build the daemon wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Flaw {
     /// The order goes out while the mark is being written.
@@ -41,7 +41,7 @@ pub(crate) enum Flaw {
     TellsFirst,
 }
 
-/// The house, and how far it is looked at.
+/// The daemon, and how far it is looked at.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct House {
     pub(crate) flaw: Option<Flaw>,
@@ -92,7 +92,7 @@ pub(crate) struct State {
     kernel: Option<i8>,
     /// What the user was told.
     told: Option<i8>,
-    /// Which marks were ever on the disk, and how often each knock was ordered; no part of the house knows.
+    /// Which marks were ever on the disk, and how often each knock was ordered; no part of the daemon knows.
     ever_written: [bool; KNOCKS],
     ordered: [u8; KNOCKS],
     /// The time of the last order that was served.

@@ -1,4 +1,4 @@
-//! What holds in every state of the house on paper, and that each property is broken where the house is built wrong.
+//! What holds in every state of the daemon on paper, and that each property is broken where the daemon is built wrong.
 
 use crate::explore::{Explored, explore};
 use crate::paper::{Flaw, House};
@@ -11,7 +11,7 @@ const HOUSE: House = House {
 };
 
 #[test]
-fn invariants_3_4_and_10_hold_in_every_state_of_the_house_on_paper() {
+fn invariants_3_4_and_10_hold_in_every_state_of_the_daemon_on_paper() {
     let Explored {
         states,
         steps,
@@ -22,7 +22,7 @@ fn invariants_3_4_and_10_hold_in_every_state_of_the_house_on_paper() {
 }
 
 #[test]
-fn a_house_that_is_built_wrong_breaks_the_property_that_stood_on_it() {
+fn a_daemon_that_is_built_wrong_breaks_the_property_that_stood_on_it() {
     for (flaw, property) in [
         (Flaw::OrderFirst, "3: an order before its mark is durable"),
         (Flaw::OrderAnyway, "3: an order before its mark is durable"),

@@ -7,7 +7,7 @@
 
 use std::time::Duration;
 
-use postern::adapters::firewall::Backend;
+use postern::adapters::firewall::FirewallDriver;
 use postern::model::grant::Grant;
 use postern::model::settings::Protection;
 

@@ -3,9 +3,9 @@
 use std::net::{SocketAddr, UdpSocket};
 use std::time::Duration;
 
-use postern::adapters::firewall::{Backend, Change};
+use postern::adapters::firewall::{Change, FirewallDriver};
+use postern::model::catalog::Forward;
 use postern::model::grant::Grant;
-use postern::model::opening::Forward;
 
 use crate::space::{echoes, wait_until};
 use crate::{Gate, KNOCK_PORT, NOW, gate_and_client, grant, lasting};

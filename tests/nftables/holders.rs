@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use postern::adapters::firewall::{Backend, Change};
+use postern::adapters::firewall::{Change, FirewallDriver};
 use postern::model::grant::Grant;
 
 use crate::space::wait_until;

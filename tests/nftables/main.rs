@@ -26,10 +26,10 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use libtest_mimic::Arguments;
-use postern::adapters::conntrack::Connections;
-use postern::adapters::conntrack::kernel::KernelConnections;
+use postern::adapters::conntrack::Conntrack;
+use postern::adapters::conntrack::kernel::KernelConntrack;
 use postern::adapters::firewall::nftables::Nftables;
-use postern::adapters::firewall::{Backend, BackendError, Change};
+use postern::adapters::firewall::{Change, FirewallDriver, FirewallError};
 use postern::model::grant::{Grant, GrantId};
 use postern::model::service::Ports;
 use postern::model::settings::Protection;
@@ -110,7 +110,7 @@ impl Gate {
     pub fn adopt(&self, services: &[&str]) -> usize {
         let ports: Vec<Ports> = services.iter().map(|text| text.parse().unwrap()).collect();
         self.space
-            .run(move || KernelConnections::open().unwrap().adopt(&ports).unwrap())
+            .run(move || KernelConntrack::open().unwrap().adopt(&ports).unwrap())
     }
 
     pub fn install(&self, services: &[&str], live: &[Grant]) {
@@ -118,7 +118,7 @@ impl Gate {
             .unwrap();
     }
 
-    pub fn apply(&self, change: Change) -> Result<(), BackendError> {
+    pub fn apply(&self, change: Change) -> Result<(), FirewallError> {
         let mut results = self.driver(|driver| driver.apply(&[change]));
         assert_eq!(results.len(), 1);
         results.remove(0)

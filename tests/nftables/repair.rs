@@ -1,7 +1,7 @@
 //! What others do to the table, and what the driver does to theirs.
 
 use postern::adapters::firewall::nftables::Nftables;
-use postern::adapters::firewall::{Backend, Change};
+use postern::adapters::firewall::{Change, FirewallDriver};
 
 use crate::space::Space;
 use crate::{Gate, gate_and_client, grant, lasting, protection};
@@ -92,9 +92,9 @@ pub(crate) fn remove_leaves_the_ruleset_as_it_was_and_is_done_when_there_is_noth
         with_ours.starts_with(&before) || with_ours.ends_with(&before),
         "{with_ours}"
     );
-    gate.driver(Backend::remove).unwrap();
+    gate.driver(FirewallDriver::remove).unwrap();
     assert_eq!(gate.nft("list ruleset"), before);
-    gate.driver(Backend::remove).unwrap();
+    gate.driver(FirewallDriver::remove).unwrap();
     assert_eq!(gate.nft("list ruleset"), before);
     let said = gate
         .apply(Change::Open(grant(3, "192.0.2.8/32", &["tcp/22"])))
@@ -108,7 +108,7 @@ pub(crate) fn an_entry_of_the_record_that_is_not_readable_is_an_error_and_never_
     let gate = Gate::plain();
     gate.install(&["tcp/22"], &[grant(1, "192.0.2.7/32", &["tcp/22"])]);
     gate.nft("add element inet postern record '{ 1 . 2 . 3 timeout 1h }'");
-    let said = gate.driver(Backend::list).unwrap_err().to_string();
+    let said = gate.driver(FirewallDriver::list).unwrap_err().to_string();
     assert!(
         said.contains("not readable") && said.contains("posternd flush"),
         "{said}"

@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::net::Ipv4Addr;
 
-use postern::adapters::firewall::{Backend, Change};
+use postern::adapters::firewall::{Change, FirewallDriver};
 use postern::model::grant::Grant;
 
 use crate::{Gate, grant};

@@ -19,7 +19,7 @@ use postern::adapters::sandbox;
 use postern::adapters::store::ReplayStore;
 use postern::adapters::store::disk::DiskStore;
 use postern::daemon::engine::privileges;
-use postern::model::mark::{MarkRecord, Tide};
+use postern::model::mark::{MarkRecord, StoredTimes};
 use postern::model::time::Timestamp;
 use postern_proto::Mark;
 
@@ -74,7 +74,7 @@ fn needs(state: &Path, packets: OwnedFd, control: &UnixListener, mut asker: Unix
         store
             .commit(
                 &[record],
-                Tide {
+                StoredTimes {
                     floor: at,
                     horizon: at,
                 },

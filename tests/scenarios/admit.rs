@@ -2,7 +2,7 @@
 
 use postern::core::order::Report;
 
-use crate::wishes::{HOME, Wish};
+use crate::knocks::{HOME, Knock};
 use crate::world::{World, seconds};
 
 #[test]
@@ -24,7 +24,7 @@ fn a_knock_opens_one_door_for_one_address_and_time_closes_it() {
     assert_eq!(world.open().len(), 1);
     world.pass(seconds(1));
     assert!(world.open().is_empty());
-    assert_eq!(world.desk.next_end(), None);
+    assert_eq!(world.executor.next_end(), None);
 }
 
 #[test]
@@ -34,7 +34,7 @@ fn a_second_knock_extends_the_door_and_a_shorter_one_does_not_shorten_it() {
     world.pass(seconds(20));
     world.alice_knocks();
     assert_eq!((world.open().len(), world.remaining()), (1, seconds(30)));
-    world.knock(&Wish::of("alice").seconds(5), HOME);
+    world.knock(&Knock::of("alice").seconds(5), HOME);
     assert_eq!((world.open().len(), world.remaining()), (1, seconds(30)));
     world.pass(seconds(30));
     assert!(world.open().is_empty());
@@ -43,8 +43,8 @@ fn a_second_knock_extends_the_door_and_a_shorter_one_does_not_shorten_it() {
 #[test]
 fn two_users_open_doors_of_their_own_and_each_closes_at_its_own_time() {
     let mut world = two_users();
-    world.knock(&Wish::of("alice").seconds(10), HOME);
-    world.knock(&Wish::of("bob").services(&["udp/51820"]), "2001:db8::b");
+    world.knock(&Knock::of("alice").seconds(10), HOME);
+    world.knock(&Knock::of("bob").services(&["udp/51820"]), "2001:db8::b");
     assert_eq!(
         world.open(),
         [
@@ -62,7 +62,7 @@ fn two_users_open_doors_of_their_own_and_each_closes_at_its_own_time() {
 fn one_user_at_two_addresses_has_two_doors() {
     let mut world = World::of_alice();
     world.alice_knocks();
-    world.knock(&Wish::of("alice"), "198.51.100.9");
+    world.knock(&Knock::of("alice"), "198.51.100.9");
     assert_eq!(
         world.open(),
         [
@@ -77,10 +77,10 @@ fn a_source_is_widened_to_its_network_in_both_families() {
     let mut world = World::new(
         "[[user]]\nname = 'alice'\nkey = ALICE\nservices = ['tcp/22']\nmax_prefix = { v4 = 24, v6 = 56 }\nquota = '100/min'\n",
     );
-    world.knock(&Wish::of("alice").widened(96 + 24), "192.0.2.77");
-    world.knock(&Wish::of("alice").widened(56), "2001:db8:0:1ff::77");
-    world.knock(&Wish::of("alice").widened(128), "192.0.2.77");
-    world.knock(&Wish::of("alice").widened(128), "::ffff:192.0.2.78");
+    world.knock(&Knock::of("alice").widened(96 + 24), "192.0.2.77");
+    world.knock(&Knock::of("alice").widened(56), "2001:db8:0:1ff::77");
+    world.knock(&Knock::of("alice").widened(128), "192.0.2.77");
+    world.knock(&Knock::of("alice").widened(128), "::ffff:192.0.2.78");
     let doors = [
         "192.0.2.0/24",
         "2001:db8:0:100::/56",
@@ -96,8 +96,8 @@ fn a_source_is_widened_to_its_network_in_both_families() {
 #[test]
 fn a_knock_may_let_in_another_address_than_it_comes_from() {
     let mut world = World::of_alice();
-    world.knock(&Wish::of("alice").allow("203.0.113.9"), HOME);
-    world.knock(&Wish::of("alice").allow("2001:db8::9"), HOME);
+    world.knock(&Knock::of("alice").allow("203.0.113.9"), HOME);
+    world.knock(&Knock::of("alice").allow("2001:db8::9"), HOME);
     assert_eq!(
         world.open(),
         [
@@ -114,7 +114,7 @@ fn a_wish_longer_than_the_maximum_is_clipped_and_one_without_length_gets_the_def
         let mut world = World::new(user);
         assert!(
             world
-                .knock(&Wish::of("alice").seconds(asked), HOME)
+                .knock(&Knock::of("alice").seconds(asked), HOME)
                 .admitted
         );
         assert_eq!(world.remaining(), seconds(granted), "{asked}");
@@ -128,7 +128,10 @@ fn a_named_service_opens_what_the_gate_says_it_is() {
     let mut world = World::new(
         "[service.web]\nports = ['tcp/443', 'tcp/80']\n[[user]]\nname = 'alice'\nkey = ALICE\nservices = ['web', 'udp/5000-5010']\n",
     );
-    world.knock(&Wish::of("alice").services(&["web", "udp/5003-5004"]), HOME);
+    world.knock(
+        &Knock::of("alice").services(&["web", "udp/5003-5004"]),
+        HOME,
+    );
     assert_eq!(
         world.open(),
         ["alice 192.0.2.7/32 [tcp/80, tcp/443, udp/5003-5004]"]
@@ -140,8 +143,8 @@ fn a_host_behind_the_gate_is_reached_where_the_policy_lists_it() {
     let mut world = World::new(
         "[[user]]\nname = 'alice'\nkey = ALICE\nservices = ['tcp/22']\ntargets = ['10.0.0.0/24', 'fd00::/64']\nquota = '9/s'\n",
     );
-    world.knock(&Wish::of("alice").target("10.0.0.5"), HOME);
-    world.knock(&Wish::of("alice").target("fd00::5"), "2001:db8::7");
+    world.knock(&Knock::of("alice").target("10.0.0.5"), HOME);
+    world.knock(&Knock::of("alice").target("fd00::5"), "2001:db8::7");
     world.alice_knocks();
     let doors = [
         "alice 192.0.2.7/32 [tcp/22] at 10.0.0.5",
@@ -154,8 +157,8 @@ fn a_host_behind_the_gate_is_reached_where_the_policy_lists_it() {
 #[test]
 fn a_user_of_observed_addresses_is_let_in_by_his_source_and_one_of_claimed_addresses_by_his_word() {
     for (grant_to, wish) in [
-        ("observed", Wish::of("alice")),
-        ("claimed", Wish::of("alice").allow(HOME)),
+        ("observed", Knock::of("alice")),
+        ("claimed", Knock::of("alice").allow(HOME)),
     ] {
         let mut world = World::new(&format!(
             "[[user]]\nname = 'alice'\nkey = ALICE\nservices = ['tcp/22']\ngrant_to = '{grant_to}'\n"

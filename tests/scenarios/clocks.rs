@@ -2,13 +2,13 @@
 
 use postern::model::reason::{Drop, Reason};
 
-use crate::wishes::{HOME, Wish};
+use crate::knocks::{HOME, Knock};
 use crate::world::{START, World, seconds};
 
 #[test]
 fn a_clock_set_back_brings_no_old_knock_back_and_keeps_no_door_open() {
     let mut world = World::of_alice();
-    let first = Wish::of("alice").sealed(world.now);
+    let first = Knock::of("alice").sealed(world.now);
     assert!(world.arrives(HOME, first.as_bytes()).admitted);
     world.pass(seconds(10));
     world.set_clock(START.minus(seconds(3600)));
@@ -18,7 +18,7 @@ fn a_clock_set_back_brings_no_old_knock_back_and_keeps_no_door_open() {
         Some(Reason::Drop(Drop::Duplicate))
     );
     // A client whose clock is right is still admitted: the gate's counts from the last time it recorded.
-    let right = Wish::of("alice").sealed(world.steady);
+    let right = Knock::of("alice").sealed(world.steady);
     assert!(world.arrives(HOME, right.as_bytes()).admitted);
     assert_eq!(world.remaining(), seconds(30));
     // A client whose clock was set back too is not, or a recorded knock of that hour would be.
@@ -37,7 +37,7 @@ fn a_clock_set_back_brings_no_old_knock_back_and_keeps_no_door_open() {
 fn a_clock_that_was_ahead_for_a_while_locks_nobody_out() {
     let mut world = World::of_alice();
     world.set_clock(START.plus(seconds(86_400)));
-    let right = Wish::of("alice").sealed(START);
+    let right = Knock::of("alice").sealed(START);
     assert_eq!(
         world.arrives(HOME, right.as_bytes()).reason,
         Some(Reason::Drop(Drop::UnknownHint))
@@ -52,7 +52,7 @@ fn a_clock_that_was_ahead_for_a_while_locks_nobody_out() {
 #[test]
 fn a_clock_set_forward_forgets_no_mark_that_could_still_be_replayed() {
     let mut world = World::of_alice();
-    let first = Wish::of("alice").sealed(world.now);
+    let first = Knock::of("alice").sealed(world.now);
     world.arrives(HOME, first.as_bytes());
     world.set_clock(START.plus(seconds(7200)));
     assert!(world.alice_knocks().admitted);
@@ -74,7 +74,7 @@ fn both_edges_of_the_window_are_inside_it() {
         (START.plus(seconds(31)), false),
     ] {
         let mut world = World::of_alice();
-        let packet = Wish::of("alice").sealed(made);
+        let packet = Knock::of("alice").sealed(made);
         assert_eq!(
             world.arrives(HOME, packet.as_bytes()).admitted,
             admitted,
@@ -97,7 +97,7 @@ fn a_monitor_with_a_wrong_clock_still_ends_every_grant_after_its_length() {
 #[test]
 fn a_host_that_slept_past_the_end_of_a_grant_closes_it_as_it_wakes_and_admits_no_replay() {
     let mut world = World::of_alice();
-    let first = Wish::of("alice").sealed(world.now);
+    let first = Knock::of("alice").sealed(world.now);
     assert!(world.arrives(HOME, first.as_bytes()).admitted);
     world.steady = world.steady.plus(seconds(600));
     world.set_clock(START.plus(seconds(600)));

@@ -3,7 +3,7 @@
 use postern::adapters::control::{Answer, Asker, Question};
 use postern::core::order::{Report, Selection};
 
-use crate::wishes::{HOME, Wish};
+use crate::knocks::{HOME, Knock};
 use crate::world::World;
 
 fn both() -> World {
@@ -16,10 +16,10 @@ fn both() -> World {
 fn a_user_closes_all_that_he_opened_for_an_address_and_nobody_elses_door() {
     let mut world = both();
     world.alice_knocks();
-    world.knock(&Wish::of("alice").services(&["tcp/80"]), HOME);
-    world.knock(&Wish::of("alice"), "198.51.100.9");
-    world.knock(&Wish::of("bob"), HOME);
-    let outcome = world.knock(&Wish::of("alice").services(&[]).close(), HOME);
+    world.knock(&Knock::of("alice").services(&["tcp/80"]), HOME);
+    world.knock(&Knock::of("alice"), "198.51.100.9");
+    world.knock(&Knock::of("bob"), HOME);
+    let outcome = world.knock(&Knock::of("alice").services(&[]).close(), HOME);
     assert!(outcome.admitted);
     assert!(
         matches!(outcome.reports[..], [Report::Closed { count: 2, .. }]),
@@ -38,8 +38,8 @@ fn a_user_closes_all_that_he_opened_for_an_address_and_nobody_elses_door() {
 fn a_user_closes_one_service_and_keeps_the_other() {
     let mut world = both();
     world.alice_knocks();
-    world.knock(&Wish::of("alice").services(&["tcp/80"]), HOME);
-    world.knock(&Wish::of("alice").close(), HOME);
+    world.knock(&Knock::of("alice").services(&["tcp/80"]), HOME);
+    world.knock(&Knock::of("alice").close(), HOME);
     assert_eq!(world.open(), ["alice 192.0.2.7/32 [tcp/80]"]);
 }
 
@@ -47,7 +47,7 @@ fn a_user_closes_one_service_and_keeps_the_other() {
 fn a_closing_knock_works_once_so_that_a_stranger_cannot_close_what_is_opened_later() {
     let mut world = both();
     world.alice_knocks();
-    let close = Wish::of("alice").services(&[]).close().sealed(world.now);
+    let close = Knock::of("alice").services(&[]).close().sealed(world.now);
     assert!(world.arrives(HOME, close.as_bytes()).admitted);
     world.alice_knocks();
     assert!(!world.arrives(HOME, close.as_bytes()).admitted);
@@ -58,7 +58,7 @@ fn a_closing_knock_works_once_so_that_a_stranger_cannot_close_what_is_opened_lat
 fn the_administrator_sees_what_is_open_and_closes_it() {
     let mut world = both();
     world.alice_knocks();
-    world.knock(&Wish::of("bob"), "198.51.100.9");
+    world.knock(&Knock::of("bob"), "198.51.100.9");
     let Answer::Grants(grants) = ask(&mut world, Question::Grants) else {
         panic!("no grants")
     };
@@ -86,7 +86,7 @@ fn the_administrator_sees_what_is_open_and_closes_it() {
 fn ask(world: &mut World, question: Question) -> Answer {
     let (asker, answered) = Asker::alone().unwrap();
     if let Some(order) = world.core.asked(world.now, question, asker) {
-        for report in world.desk.serve(world.steady, vec![order]) {
+        for report in world.executor.serve(world.steady, vec![order]) {
             world.core.reported(report);
         }
     }

@@ -3,8 +3,8 @@
 use postern::model::reason::{CodeFault, Reason, Rule};
 use postern_proto::{Code, CodeKey, CodeStep};
 
+use crate::knocks::{HOME, Knock};
 use crate::reasons::assert_refused;
-use crate::wishes::{HOME, Wish};
 use crate::world::{World, seconds};
 
 const SECRET: &str = "GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ";
@@ -28,8 +28,8 @@ fn code(world: &World, ahead: i64) -> Code {
         .code(CodeStep(step.saturating_add_signed(ahead)))
 }
 
-fn wish(world: &World) -> Wish {
-    Wish::of("alice").code(&code(world, 0))
+fn wish(world: &World) -> Knock {
+    Knock::of("alice").code(&code(world, 0))
 }
 
 const MISSING: Rule = Rule::Code(CodeFault::Missing);
@@ -56,12 +56,12 @@ pub(crate) fn a_wrong_code_and_one_of_another_time_are_refused() {
     ] {
         assert_refused(
             &mut world,
-            |world| world.knock(&Wish::of("alice").code(&code), HOME),
+            |world| world.knock(&Knock::of("alice").code(&code), HOME),
             WRONG,
         );
     }
     for ahead in [-1, 0, 1] {
-        let wish = Wish::of("alice").code(&code(&world, ahead));
+        let wish = Knock::of("alice").code(&code(&world, ahead));
         assert!(world.knock(&wish, HOME).admitted, "{ahead}");
     }
 }
@@ -85,7 +85,7 @@ pub(crate) fn a_code_opens_once_for_each_family_and_then_no_more() {
         assert_refused(&mut world, |world| world.knock(&wish, source), USED);
     }
     world.pass(seconds(30));
-    let next = Wish::of("alice").code(&code(&world, 0));
+    let next = Knock::of("alice").code(&code(&world, 0));
     assert!(world.knock(&next, HOME).admitted);
     assert_refused(&mut world, |world| world.knock(&wish, HOME_V6), USED);
 }
@@ -94,7 +94,7 @@ pub(crate) fn a_code_opens_once_for_each_family_and_then_no_more() {
 pub(crate) fn whoever_guesses_is_held_up_and_a_right_code_with_him() {
     let mut world = world();
     for guess in 0..5 {
-        let wish = Wish::of("alice").code(&Code::new(&format!("00000{guess}")).unwrap());
+        let wish = Knock::of("alice").code(&Code::new(&format!("00000{guess}")).unwrap());
         assert_refused(
             &mut world,
             |world| world.knock(&wish, "198.51.100.9"),
@@ -104,7 +104,7 @@ pub(crate) fn whoever_guesses_is_held_up_and_a_right_code_with_him() {
     let right = wish(&world);
     assert_refused(&mut world, |world| world.knock(&right, HOME), BLOCKED);
     assert!(
-        world.knock(&Wish::of("bob"), HOME).admitted,
+        world.knock(&Knock::of("bob"), HOME).admitted,
         "others are not held up"
     );
     world.pass(seconds(60));
@@ -116,7 +116,7 @@ pub(crate) fn whoever_guesses_is_held_up_and_a_right_code_with_him() {
 fn a_knock_that_policy_refuses_uses_no_code_up() {
     let mut world = world();
     let wish = wish(&world);
-    let too_much = Wish::of("alice")
+    let too_much = Knock::of("alice")
         .services(&["tcp/23"])
         .code(&code(&world, 0));
     assert_refused(
@@ -132,7 +132,7 @@ fn a_code_that_nobody_asks_for_is_no_fault() {
     let mut world = world();
     assert!(
         world
-            .knock(&Wish::of("bob").code(&Code::new("123456").unwrap()), HOME)
+            .knock(&Knock::of("bob").code(&Code::new("123456").unwrap()), HOME)
             .admitted
     );
 }
@@ -142,7 +142,7 @@ fn closing_needs_no_code_and_uses_none_up() {
     let mut world = world();
     let wish = wish(&world);
     world.knock(&wish, HOME);
-    assert!(world.knock(&Wish::of("alice").close(), HOME).admitted);
+    assert!(world.knock(&Knock::of("alice").close(), HOME).admitted);
     assert!(world.open().is_empty());
     assert!(
         world.knock(&wish.close(), HOME).admitted,
@@ -161,7 +161,7 @@ fn a_code_may_have_eight_digits_where_the_config_says_so() {
     let long = CodeKey::from_base32(SECRET, 8)
         .unwrap()
         .code(CodeStep::of(world.now.as_millis()));
-    assert!(world.knock(&Wish::of("alice").code(&long), HOME).admitted);
+    assert!(world.knock(&Knock::of("alice").code(&long), HOME).admitted);
 }
 
 /// What an engine knows of codes goes with it; the marks of knocks do not.
@@ -200,10 +200,10 @@ fn explain_says_of_each_fault_what_to_do_and_no_code() {
     let mut world = world();
     let right = wish(&world);
     world.knock(&right, HOME);
-    let wrong = Wish::of("alice").code(&Code::new("000000").unwrap());
+    let wrong = Knock::of("alice").code(&Code::new("000000").unwrap());
     for (wish, says) in [
         (
-            Wish::of("alice"),
+            Knock::of("alice"),
             "alice must send one with each knock that opens; set code = \"ask\" or a code_command in the client's profile",
         ),
         (

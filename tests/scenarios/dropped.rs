@@ -9,14 +9,14 @@ use postern_proto::Step;
 use postern_proto::limits::{PACKET_MAX, PACKET_MIN};
 
 use crate::forge;
+use crate::knocks::{HOME, Knock};
 use crate::reasons::assert_dropped;
-use crate::wishes::{HOME, Wish};
 use crate::world::{World, seconds};
 
 #[test]
 pub(crate) fn what_is_too_short_or_too_long_for_a_knock_is_dropped_by_its_length() {
     let mut world = World::of_alice();
-    let knock = Wish::of("alice").sealed(world.now);
+    let knock = Knock::of("alice").sealed(world.now);
     for length in [0, 1, PACKET_MIN - 1, PACKET_MAX + 1, 1400] {
         let mut bytes = knock.as_bytes().to_vec();
         bytes.resize(length, 0);
@@ -43,7 +43,7 @@ pub(crate) fn random_bytes_of_a_knocks_length_are_dropped_by_their_hint() {
 #[test]
 fn a_knock_for_another_gate_or_of_an_unknown_user_is_nothing_but_random_bytes() {
     let mut world = World::of_alice();
-    let bobs = Wish::of("bob").sealed(world.now);
+    let bobs = Knock::of("bob").sealed(world.now);
     assert_dropped(
         &mut world,
         |world| world.arrives(HOME, bobs.as_bytes()),
@@ -54,7 +54,7 @@ fn a_knock_for_another_gate_or_of_an_unknown_user_is_nothing_but_random_bytes() 
 #[test]
 pub(crate) fn a_knock_with_one_changed_byte_is_dropped_by_its_mac() {
     let mut world = World::of_alice();
-    let knock = Wish::of("alice").sealed(world.now);
+    let knock = Knock::of("alice").sealed(world.now);
     for at in (8..knock.as_bytes().len()).step_by(7) {
         let mut bytes = knock.as_bytes().to_vec();
         bytes[at] ^= 1;
@@ -101,7 +101,7 @@ pub(crate) fn a_knock_under_the_hint_of_another_step_is_dropped() {
 #[test]
 pub(crate) fn a_knock_that_was_on_its_way_for_too_long_is_dropped() {
     let mut world = World::of_alice();
-    let knock = Wish::of("alice").sealed(world.now);
+    let knock = Knock::of("alice").sealed(world.now);
     world.pass(seconds(30) + Duration::from_millis(1));
     assert_dropped(
         &mut world,
@@ -113,7 +113,7 @@ pub(crate) fn a_knock_that_was_on_its_way_for_too_long_is_dropped() {
 #[test]
 pub(crate) fn a_knock_from_the_future_is_dropped() {
     let mut world = World::of_alice();
-    let knock = Wish::of("alice").sealed(world.now.plus(Duration::from_millis(30_001)));
+    let knock = Knock::of("alice").sealed(world.now.plus(Duration::from_millis(30_001)));
     assert_dropped(
         &mut world,
         |world| world.arrives(HOME, knock.as_bytes()),
@@ -129,7 +129,7 @@ pub(crate) fn a_knock_from_the_future_is_dropped() {
 #[test]
 pub(crate) fn a_recorded_knock_opens_nothing_when_sent_again() {
     let mut world = World::of_alice();
-    let knock = Wish::of("alice").sealed(world.now);
+    let knock = Knock::of("alice").sealed(world.now);
     assert!(world.arrives(HOME, knock.as_bytes()).admitted);
     world.pass(Duration::from_millis(1001));
     for source in [HOME, "203.0.113.66", "2001:db8::66"] {
@@ -152,7 +152,7 @@ pub(crate) fn a_recorded_knock_opens_nothing_when_sent_again() {
 #[test]
 pub(crate) fn a_second_copy_within_a_second_is_a_duplicate_and_no_alarm() {
     let mut world = World::of_alice();
-    let knock = Wish::of("alice").sealed(world.now);
+    let knock = Knock::of("alice").sealed(world.now);
     assert!(world.arrives(HOME, knock.as_bytes()).admitted);
     for _ in 0..2 {
         assert_dropped(
@@ -168,7 +168,7 @@ pub(crate) fn a_second_copy_within_a_second_is_a_duplicate_and_no_alarm() {
 #[test]
 fn a_refused_knock_that_is_sent_again_is_not_told_again() {
     let mut world = World::of_alice();
-    let knock = Wish::of("alice").services(&["tcp/23"]).sealed(world.now);
+    let knock = Knock::of("alice").services(&["tcp/23"]).sealed(world.now);
     assert_eq!(world.arrives(HOME, knock.as_bytes()).said.len(), 1);
     assert_dropped(
         &mut world,

@@ -15,8 +15,8 @@ use postern::model::time::Timestamp;
 use postern_proto::{GateName, KeyMaterial, Step, UserKeys};
 
 use crate::forge;
+use crate::knocks::{HOME, Knock};
 use crate::malformed::body_that_breaks;
-use crate::wishes::{HOME, Wish};
 use crate::world::{GATE, START, World, address, key, load_all, seconds};
 
 const ALICE: &str = "[[user]]\nname = 'alice'\nkey = ALICE\nservices = ['tcp/22']\n";
@@ -49,7 +49,7 @@ fn arrived(explainer: &mut Explainer, now: Timestamp, source: &str, payload: &[u
 }
 
 /// The line for a wish that is made and arrives now.
-fn line(users: &str, wish: &Wish) -> String {
+fn line(users: &str, wish: &Knock) -> String {
     arrived(
         &mut explainer(users, &[]),
         START,
@@ -59,7 +59,7 @@ fn line(users: &str, wish: &Wish) -> String {
     .line()
 }
 
-fn sealed_for(gate: &str, wish: &Wish, now: Timestamp) -> Vec<u8> {
+fn sealed_for(gate: &str, wish: &Knock, now: Timestamp) -> Vec<u8> {
     let keys = UserKeys::derive(
         &GateName::new(gate).unwrap(),
         &KeyMaterial::shared(&key("alice")),
@@ -73,15 +73,15 @@ fn sealed_for(gate: &str, wish: &Wish, now: Timestamp) -> Vec<u8> {
 #[test]
 fn an_admitted_knock_says_what_it_opens_and_what_was_cut() {
     assert_eq!(
-        line(ALICE, &Wish::of("alice")),
+        line(ALICE, &Knock::of("alice")),
         "admit: alice may open tcp/22 for 192.0.2.7/32 for 30s"
     );
     assert_eq!(
-        line(ALICE, &Wish::of("alice").seconds(7200)),
+        line(ALICE, &Knock::of("alice").seconds(7200)),
         "admit: alice may open tcp/22 for 192.0.2.7/32 for 1h (it asked for 2h, max_duration is 1h)"
     );
     assert_eq!(
-        line(ALICE, &Wish::of("alice").services(&[]).close()),
+        line(ALICE, &Knock::of("alice").services(&[]).close()),
         "admit: alice may close all of it for 192.0.2.7/32"
     );
 }
@@ -96,7 +96,7 @@ fn a_right_key_at_a_wrong_time_is_told_with_the_time_however_far_away_it_is() {
         let away = seconds(away);
         let rest =
             ", and the window is 30s: set the client's clock, or the gate's, whichever is wrong";
-        let packet = Wish::of("alice").sealed(START.minus(away));
+        let packet = Knock::of("alice").sealed(START.minus(away));
         let late = arrived(&mut explainer(ALICE, &[]), START, HOME, packet.as_bytes());
         assert_eq!(
             late.line(),
@@ -122,7 +122,7 @@ fn a_right_key_at_a_wrong_time_is_told_with_the_time_however_far_away_it_is() {
 
 #[test]
 fn what_the_policy_would_refuse_besides_is_told_in_the_same_line() {
-    let packet = Wish::of("alice")
+    let packet = Knock::of("alice")
         .services(&["tcp/23"])
         .sealed(START.minus(seconds(120)));
     let account = arrived(&mut explainer(ALICE, &[]), START, HOME, packet.as_bytes());
@@ -147,7 +147,7 @@ fn a_right_key_for_another_gate_is_told_with_both_names() {
         "web1.example.org",
         "192.0.2.1",
     ] {
-        let packet = sealed_for(name, &Wish::of("alice"), START);
+        let packet = sealed_for(name, &Knock::of("alice"), START);
         let account = arrived(
             &mut explainer(ALICE, &["web1.example.org", "192.0.2.1"]),
             START,
@@ -166,7 +166,7 @@ fn a_right_key_for_another_gate_is_told_with_both_names() {
     }
     let packet = sealed_for(
         "gate",
-        &Wish::of("alice").services(&["tcp/80"]),
+        &Knock::of("alice").services(&["tcp/80"]),
         START.minus(seconds(90)),
     );
     let account = arrived(&mut explainer(ALICE, &[]), START, HOME, &packet);
@@ -177,7 +177,7 @@ fn a_right_key_for_another_gate_is_told_with_both_names() {
 
 #[test]
 fn a_key_of_before_and_a_disabled_users_key_are_told_from_a_wrong_one() {
-    let bobs = Wish::of("bob").sealed(START);
+    let bobs = Knock::of("bob").sealed(START);
     let rotated = |until: &str| format!("{ALICE}old_key = BOB\nold_until = {until}\n");
     let early = arrived(
         &mut explainer(&rotated("2100-01-01T00:00:00Z"), &[]),
@@ -224,7 +224,7 @@ fn a_key_of_before_and_a_disabled_users_key_are_told_from_a_wrong_one() {
 #[test]
 fn a_wrong_key_and_junk_are_told_with_all_that_was_tried() {
     let others = ["web1.example.org"];
-    for bytes in [Wish::of("bob").sealed(START).as_bytes(), &[7; 200]] {
+    for bytes in [Knock::of("bob").sealed(START).as_bytes(), &[7; 200]] {
         let account = arrived(&mut explainer(ALICE, &others), START, HOME, bytes);
         assert_eq!(account.cause.name(), "unknown-key");
         let line = account.line();
@@ -236,7 +236,7 @@ fn a_wrong_key_and_junk_are_told_with_all_that_was_tried() {
         );
         assert!(line.contains("more names that were tried: compare key and gate in the client's profile with this config"), "{line}");
     }
-    let unknown = sealed_for("no.such.gate", &Wish::of("alice"), START);
+    let unknown = sealed_for("no.such.gate", &Knock::of("alice"), START);
     assert_eq!(
         arrived(&mut explainer(ALICE, &others), START, HOME, &unknown)
             .cause
@@ -254,7 +254,7 @@ fn a_wrong_key_and_junk_are_told_with_all_that_was_tried() {
 
 #[test]
 fn a_changed_packet_is_told_from_a_wrong_key() {
-    let mut packet = Wish::of("alice").sealed(START).as_bytes().to_vec();
+    let mut packet = Knock::of("alice").sealed(START).as_bytes().to_vec();
     packet[100] ^= 1;
     let account = arrived(&mut explainer(ALICE, &[]), START, HOME, &packet);
     assert!(
@@ -263,7 +263,7 @@ fn a_changed_packet_is_told_from_a_wrong_key() {
         ),
         "{account:?}"
     );
-    let packet = Wish::of("alice").sealed(START).as_bytes()[..131].to_vec();
+    let packet = Knock::of("alice").sealed(START).as_bytes()[..131].to_vec();
     let account = arrived(&mut explainer(ALICE, &[]), START, HOME, &packet);
     assert!(
         account
@@ -319,8 +319,8 @@ fn every_rule_of_the_policy_is_told_with_the_values_on_both_sides() {
         let forward = "[service.inner]\nports = ['tcp/2222']\nforward = '10.0.0.5:22'\n[service.web]\nports = ['tcp/80']\n";
         format!("{forward}[[user]]\nname = 'alice'\nkey = ALICE\n{rights}")
     };
-    let alice = || Wish::of("alice");
-    let cases: [(&str, Wish, Rule, &str); 12] = [
+    let alice = || Knock::of("alice");
+    let cases: [(&str, Knock, Rule, &str); 12] = [
         (
             "services = ['tcp/22']\nnetworks = ['10.0.0.0/8', '192.0.3.0/24']",
             alice(),
@@ -431,7 +431,7 @@ fn a_spent_quota_says_when_there_is_room_again() {
             &mut explainer,
             now,
             HOME,
-            Wish::of("alice").sealed(now).as_bytes(),
+            Knock::of("alice").sealed(now).as_bytes(),
         )
     };
     knock(0);
@@ -448,7 +448,7 @@ fn a_spent_quota_says_when_there_is_room_again() {
 #[test]
 fn a_packet_that_comes_again_is_told_with_the_time_of_the_first() {
     let mut explainer = explainer(ALICE, &[]);
-    let packet = Wish::of("alice").sealed(START);
+    let packet = Knock::of("alice").sealed(START);
     let mut at = |millis| {
         arrived(
             &mut explainer,
@@ -468,7 +468,7 @@ fn a_packet_that_comes_again_is_told_with_the_time_of_the_first() {
 
 #[test]
 fn what_the_running_gate_remembers_makes_a_replay_of_it_or_is_added() {
-    let packet = Wish::of("alice").sealed(START);
+    let packet = Knock::of("alice").sealed(START);
     let mut fresh = arrived(&mut explainer(ALICE, &[]), START, HOME, packet.as_bytes());
     fresh.seen_before(Seen::Admitted(START.minus(seconds(3))));
     assert_eq!(fresh.reason(), Some(Reason::Drop(Drop::Replay)));
@@ -478,7 +478,7 @@ fn what_the_running_gate_remembers_makes_a_replay_of_it_or_is_added() {
         "{}",
         fresh.line()
     );
-    let packet_of_before = Wish::of("alice").services(&["tcp/23"]).sealed(START);
+    let packet_of_before = Knock::of("alice").services(&["tcp/23"]).sealed(START);
     let mut refused = arrived(
         &mut explainer(ALICE, &[]),
         START,
@@ -523,7 +523,7 @@ fn what_the_running_gate_remembers_makes_a_replay_of_it_or_is_added() {
 /// Quotas, used codes and the clock's floor are its alone.
 #[test]
 fn an_admission_that_the_running_gate_does_not_share_is_told_as_the_configs_word() {
-    let packet = Wish::of("alice").sealed(START);
+    let packet = Knock::of("alice").sealed(START);
     let told = |seen| {
         let mut account = arrived(&mut explainer(ALICE, &[]), START, HOME, packet.as_bytes());
         account.done_otherwise(seen);
@@ -548,35 +548,35 @@ fn a_packet_from_nobody_knows_where_is_judged_as_from_an_address_that_the_policy
             "{ALICE}networks = [{networks}]\ntargets = ['fd00::/64']\nmax_prefix = {{ v4 = 24, v6 = 56 }}\n"
         )
     };
-    let line = |networks: &str, wish: &Wish| {
+    let line = |networks: &str, wish: &Knock| {
         explainer(&users(networks), &[])
             .packet(START, wish.sealed(START).as_bytes())
             .line()
     };
     let own = "its source address, if that is in the user's networks";
     assert_eq!(
-        line("'10.0.0.0/8'", &Wish::of("alice")),
+        line("'10.0.0.0/8'", &Knock::of("alice")),
         format!("admit: alice may open tcp/22 for {own} for 30s")
     );
     assert!(
         line(
             "'10.0.0.0/8', '2001:db8::/32'",
-            &Wish::of("alice").target("fd00::5")
+            &Knock::of("alice").target("fd00::5")
         )
         .starts_with("admit: ")
     );
-    let refused = line("'10.0.0.0/8'", &Wish::of("alice").services(&["tcp/80"]));
+    let refused = line("'10.0.0.0/8'", &Knock::of("alice").services(&["tcp/80"]));
     assert!(
         refused
             .contains("alice asked to open tcp/80 for its source address: a service is not among"),
         "{refused}"
     );
-    let refused = line("'10.0.0.0/8'", &Wish::of("alice").widened(96 + 16));
+    let refused = line("'10.0.0.0/8'", &Knock::of("alice").widened(96 + 16));
     assert!(
         refused.contains("it asks for its source widened to /16, and at most /24"),
         "{refused}"
     );
-    let claimed = line("'10.0.0.0/8'", &Wish::of("alice").allow("192.0.2.7"));
+    let claimed = line("'10.0.0.0/8'", &Knock::of("alice").allow("192.0.2.7"));
     assert!(claimed.starts_with("refuse networks (step 9)"), "{claimed}");
     assert!(
         explainer(ALICE, &[])
@@ -589,7 +589,7 @@ fn a_packet_from_nobody_knows_where_is_judged_as_from_an_address_that_the_policy
 #[test]
 fn knocks_of_before_what_was_forgotten_say_so_and_so_does_a_clock_that_was_set_back() {
     let mut world = World::of_alice();
-    let late = Wish::of("alice").sealed(world.now);
+    let late = Knock::of("alice").sealed(world.now);
     world.pass(seconds(40));
     world.alice_knocks();
     world.settings.gate.window = seconds(300);
@@ -633,16 +633,19 @@ fn the_steps_tell_how_far_a_datagram_came() {
     };
     let mut explainer = explainer(ALICE, &[]);
     let mut of = |packet: &[u8]| outcomes(&arrived(&mut explainer, START, HOME, packet));
-    assert_eq!(of(Wish::of("alice").sealed(START).as_bytes()), "++++++++++");
     assert_eq!(
-        of(Wish::of("alice")
+        of(Knock::of("alice").sealed(START).as_bytes()),
+        "++++++++++"
+    );
+    assert_eq!(
+        of(Knock::of("alice")
             .services(&["tcp/23"])
             .sealed(START)
             .as_bytes()),
         "++++++++!-"
     );
     assert_eq!(
-        of(Wish::of("alice")
+        of(Knock::of("alice")
             .sealed(START.minus(seconds(31)))
             .as_bytes()),
         "++++++!---"
@@ -659,8 +662,8 @@ fn quotas_that_are_not_whole_are_listed_with_the_least_left_first() {
     let now = world.now;
     assert_eq!(world.core.gate().spent(now, 10), (Vec::new(), 0));
     world.alice_knocks();
-    world.knock(&Wish::of("bob"), HOME);
-    world.knock(&Wish::of("bob"), HOME);
+    world.knock(&Knock::of("bob"), HOME);
+    world.knock(&Knock::of("bob"), HOME);
     let (spent, more) = world.core.gate().spent(now, 10);
     let said: Vec<(&str, u32)> = spent
         .iter()

@@ -4,7 +4,7 @@ use postern::core::order::Report;
 use postern::model::datagram::Datagram;
 use postern::model::reason::{Drop, Reason, Rule};
 
-use crate::wishes::{HOME, Wish};
+use crate::knocks::{HOME, Knock};
 use crate::world::{Outcome, World, address, load, seconds};
 
 const ALICE: &str = "[[user]]\nname = 'alice'\nkey = ALICE\nservices = ['tcp/22']\n";
@@ -24,7 +24,7 @@ pub(crate) fn while_the_disk_fails_nothing_opens_and_the_same_knock_stays_refuse
     world
         .store
         .with(|disk| disk.failing = Some("no space left on device".to_owned()));
-    let knock = Wish::of("alice").sealed(world.now);
+    let knock = Knock::of("alice").sealed(world.now);
     let outcome = world.arrives(HOME, knock.as_bytes());
     assert_refused_behind_the_gate(&outcome, Rule::Store);
     assert!(
@@ -75,7 +75,7 @@ pub(crate) fn a_firewall_that_fails_is_told_as_failed_and_the_next_knock_opens()
         matches!(&outcome.reports[..], [Report::Refused { rule: Rule::Firewall, why, .. }] if why.contains("exit status 4"))
     );
     assert!(
-        world.open().is_empty() && world.desk.grants().next().is_none(),
+        world.open().is_empty() && world.executor.grants().next().is_none(),
         "what is not open is not in the ledger"
     );
     world.firewall.with(|state| state.failing = None);
@@ -106,13 +106,13 @@ fn a_firewall_that_fails_to_close_is_asked_again_every_second_until_the_door_is_
     world.pass(seconds(35));
     assert_eq!(world.firewall.with(|state| state.batches) - before, 6);
     assert_eq!(
-        (world.open().len(), world.desk.grants().count()),
+        (world.open().len(), world.executor.grants().count()),
         (1, 1),
         "a door that is open is never forgotten"
     );
     world.firewall.with(|state| state.failing = None);
     world.pass(seconds(1));
-    assert!(world.open().is_empty() && world.desk.grants().next().is_none());
+    assert!(world.open().is_empty() && world.executor.grants().next().is_none());
 }
 
 #[test]
@@ -120,7 +120,7 @@ pub(crate) fn a_monitor_that_no_longer_knows_the_user_refuses_what_the_engine_ad
     let mut world = World::new(ALICE);
     world.alice_knocks();
     let others = load("[[user]]\nname = 'bob'\nkey = BOB\nservices = ['tcp/22']\n").0;
-    world.desk.reload(&others, world.steady).unwrap();
+    world.executor.reload(&others, world.steady).unwrap();
     assert!(world.open().is_empty(), "and what she had open is closed");
     assert_refused_behind_the_gate(&world.alice_knocks(), Rule::User);
     assert!(world.open().is_empty());
@@ -130,7 +130,7 @@ pub(crate) fn a_monitor_that_no_longer_knows_the_user_refuses_what_the_engine_ad
 pub(crate) fn a_monitor_with_a_shorter_maximum_refuses_what_the_engine_clipped_by_the_old_one() {
     let mut world = World::new(ALICE);
     let shorter = load(&format!("{ALICE}duration = '5s'\nmax_duration = '5s'\n")).0;
-    world.desk.reload(&shorter, world.steady).unwrap();
+    world.executor.reload(&shorter, world.steady).unwrap();
     assert_refused_behind_the_gate(&world.alice_knocks(), Rule::Duration);
     assert!(world.open().is_empty());
 }
@@ -143,17 +143,17 @@ fn a_config_that_the_firewall_does_not_take_changes_nothing() {
         .firewall
         .with(|state| state.failing = Some("busy".to_owned()));
     let others = load("[[user]]\nname = 'bob'\nkey = BOB\nservices = ['tcp/22']\n").0;
-    assert!(world.desk.reload(&others, world.steady).is_err());
+    assert!(world.executor.reload(&others, world.steady).is_err());
     world.firewall.with(|state| state.failing = None);
     assert_eq!(world.open().len(), 1);
-    assert!(world.knock(&Wish::of("alice"), "198.51.100.9").admitted);
+    assert!(world.knock(&Knock::of("alice"), "198.51.100.9").admitted);
     assert_eq!(world.open().len(), 2);
 }
 
 #[test]
 fn an_order_that_cannot_be_given_is_a_firewall_that_fails_and_nobody_waits_for_it() {
     let mut world = World::new(ALICE);
-    let knock = Wish::of("alice").sealed(world.now);
+    let knock = Knock::of("alice").sealed(world.now);
     let datagram = Datagram::new(
         address(HOME),
         address("198.51.100.1"),

@@ -6,7 +6,7 @@ use postern::core::gate::HintTable;
 use postern::model::reason::{Drop, Reason};
 use postern_proto::limits::STEP_MS;
 
-use crate::wishes::{HOME, Wish};
+use crate::knocks::{HOME, Knock};
 use crate::world::{START, World, seconds};
 
 const UNKNOWN: Option<Reason> = Some(Reason::Drop(Drop::UnknownHint));
@@ -15,7 +15,7 @@ const UNKNOWN: Option<Reason> = Some(Reason::Drop(Drop::UnknownHint));
 fn a_knock_made_just_before_a_steps_end_and_arriving_after_it_is_admitted() {
     let mut world = World::of_alice();
     world.pass(Duration::from_millis(31_999));
-    let last_millisecond = Wish::of("alice").sealed(world.now);
+    let last_millisecond = Knock::of("alice").sealed(world.now);
     assert_eq!(world.now.as_millis() % STEP_MS, STEP_MS - 1);
     world.pass(Duration::from_millis(1500));
     assert!(world.arrives(HOME, last_millisecond.as_bytes()).admitted);
@@ -26,7 +26,7 @@ fn a_knock_made_just_before_a_steps_end_and_arriving_after_it_is_admitted() {
 fn a_knock_of_a_clock_that_is_ahead_by_a_step_is_admitted_within_the_window() {
     let mut world = World::of_alice();
     world.pass(seconds(10));
-    let ahead = Wish::of("alice").sealed(world.now.plus(seconds(30)));
+    let ahead = Knock::of("alice").sealed(world.now.plus(seconds(30)));
     assert!(world.arrives(HOME, ahead.as_bytes()).admitted);
 }
 
@@ -89,7 +89,7 @@ fn of_two_users_under_one_hint_the_one_whose_mac_it_is_gets_in() {
         &[bobs.clone(), bobs].into_iter().collect(),
         steps,
     ));
-    let knock = Wish::of("bob").sealed(world.now);
+    let knock = Knock::of("bob").sealed(world.now);
     let mut changed = knock.as_bytes().to_vec();
     changed[100] ^= 1;
     assert_eq!(

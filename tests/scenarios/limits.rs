@@ -2,8 +2,8 @@
 
 use postern::model::reason::{Reason, Rule};
 
+use crate::knocks::{HOME, Knock};
 use crate::reasons::assert_refused;
-use crate::wishes::{HOME, Wish};
 use crate::world::{World, seconds};
 
 fn two_users() -> World {
@@ -19,7 +19,7 @@ pub(crate) fn a_spent_quota_refuses_and_comes_back_with_time() {
     assert!(world.alice_knocks().admitted && world.alice_knocks().admitted);
     assert_refused(&mut world, |world| world.alice_knocks(), Rule::Quota);
     assert!(
-        world.knock(&Wish::of("bob"), HOME).admitted,
+        world.knock(&Knock::of("bob"), HOME).admitted,
         "the quota is one user's own"
     );
     world.pass(seconds(29));
@@ -38,14 +38,14 @@ pub(crate) fn a_spent_quota_refuses_and_comes_back_with_time() {
 #[test]
 fn strangers_and_replays_and_refused_wishes_use_no_quota_up() {
     let mut world = two_users();
-    let knock = Wish::of("alice").sealed(world.now);
+    let knock = Knock::of("alice").sealed(world.now);
     assert!(world.arrives(HOME, knock.as_bytes()).admitted);
     let mut changed = knock.as_bytes().to_vec();
     changed[30] ^= 1;
     for _ in 0..50 {
         world.arrives(HOME, knock.as_bytes());
         world.arrives(HOME, &changed);
-        world.knock(&Wish::of("alice").services(&["tcp/80"]), HOME);
+        world.knock(&Knock::of("alice").services(&["tcp/80"]), HOME);
     }
     assert!(world.alice_knocks().admitted);
 }
@@ -54,10 +54,10 @@ fn strangers_and_replays_and_refused_wishes_use_no_quota_up() {
 fn a_closing_knock_counts_too() {
     let mut world = two_users();
     world.alice_knocks();
-    assert!(world.knock(&Wish::of("alice").close(), HOME).admitted);
+    assert!(world.knock(&Knock::of("alice").close(), HOME).admitted);
     assert_refused(
         &mut world,
-        |world| world.knock(&Wish::of("alice").close(), HOME),
+        |world| world.knock(&Knock::of("alice").close(), HOME),
         Rule::Quota,
     );
 }

@@ -5,8 +5,8 @@ use postern::model::time::Timestamp;
 use postern_proto::{Malformed, Step};
 
 use crate::forge;
+use crate::knocks::HOME;
 use crate::reasons::assert_dropped;
-use crate::wishes::HOME;
 use crate::world::{START, World};
 
 /// A body that breaks this rule and no earlier one.

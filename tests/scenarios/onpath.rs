@@ -7,8 +7,8 @@ use postern::client::seal_at_random;
 use postern::model::reason::{Drop, Reason, Rule};
 use postern_proto::{GateName, KeyMaterial, UserKeys};
 
+use crate::knocks::{HOME, Knock};
 use crate::reasons::{assert_dropped, assert_refused};
-use crate::wishes::{HOME, Wish};
 use crate::world::{World, key, seconds};
 
 /// Whoever stands on the path.
@@ -17,7 +17,7 @@ const THIEF: &str = "203.0.113.66";
 #[test]
 fn a_knock_that_was_held_back_opens_once_within_the_window_and_for_the_address_inside_alone() {
     let mut world = World::of_alice();
-    let knock = Wish::of("alice").allow(HOME).sealed(world.now);
+    let knock = Knock::of("alice").allow(HOME).sealed(world.now);
     world.pass(seconds(29));
     assert!(world.arrives(THIEF, knock.as_bytes()).admitted);
     assert_eq!(
@@ -31,7 +31,7 @@ fn a_knock_that_was_held_back_opens_once_within_the_window_and_for_the_address_i
         Drop::Duplicate,
     );
     world.pass(seconds(1));
-    let late = Wish::of("alice").allow(HOME).sealed(world.now);
+    let late = Knock::of("alice").allow(HOME).sealed(world.now);
     world.pass(seconds(31));
     assert_dropped(
         &mut world,
@@ -45,13 +45,13 @@ fn a_knock_that_was_held_back_opens_once_within_the_window_and_for_the_address_i
 fn a_knock_for_its_own_source_opens_for_whoever_sends_it_first_unless_only_the_claimed_address_counts()
  {
     let mut world = World::of_alice();
-    let knock = Wish::of("alice").sealed(world.now);
+    let knock = Knock::of("alice").sealed(world.now);
     assert!(world.arrives(THIEF, knock.as_bytes()).admitted);
     assert_eq!(world.open(), ["alice 203.0.113.66/32 [tcp/22]"]);
     let mut world = World::new(
         "[[user]]\nname = 'alice'\nkey = ALICE\nservices = ['tcp/22']\ngrant_to = 'claimed'\n",
     );
-    let knock = Wish::of("alice").sealed(world.now);
+    let knock = Knock::of("alice").sealed(world.now);
     assert_refused(
         &mut world,
         |world| world.arrives(THIEF, knock.as_bytes()),
@@ -63,11 +63,11 @@ fn a_knock_for_its_own_source_opens_for_whoever_sends_it_first_unless_only_the_c
 #[test]
 fn a_knock_that_comes_again_after_its_door_was_closed_opens_nothing() {
     let mut world = World::of_alice();
-    let knock = Wish::of("alice").allow(HOME).sealed(world.now);
+    let knock = Knock::of("alice").allow(HOME).sealed(world.now);
     assert!(world.arrives(HOME, knock.as_bytes()).admitted);
     assert!(
         world
-            .knock(&Wish::of("alice").allow(HOME).close(), HOME)
+            .knock(&Knock::of("alice").allow(HOME).close(), HOME)
             .admitted
     );
     assert_dropped(
@@ -97,7 +97,7 @@ fn a_knock_for_one_gate_is_nothing_but_random_bytes_at_another_that_has_the_same
             &GateName::new(gate).unwrap(),
             &KeyMaterial::shared(&key("alice")),
         );
-        let knock = seal_at_random(&keys, &Wish::of("alice").request(world.now)).unwrap();
+        let knock = seal_at_random(&keys, &Knock::of("alice").request(world.now)).unwrap();
         assert_dropped(
             &mut world,
             |world| world.arrives(HOME, knock.as_bytes()),
@@ -112,8 +112,8 @@ fn a_knock_for_one_gate_is_nothing_but_random_bytes_at_another_that_has_the_same
 fn a_gate_that_lost_its_marks_takes_knocks_of_the_last_window_again_and_none_older() {
     let mut world = World::of_alice();
     let (old, recent) = (
-        Wish::of("alice").sealed(world.now),
-        Wish::of("alice").sealed(world.now.plus(seconds(20))),
+        Knock::of("alice").sealed(world.now),
+        Knock::of("alice").sealed(world.now.plus(seconds(20))),
     );
     assert!(world.arrives(HOME, old.as_bytes()).admitted);
     world.pass(seconds(20));

@@ -2,7 +2,7 @@
 
 use postern::model::reason::{Drop, Reason};
 
-use crate::wishes::{HOME, Wish};
+use crate::knocks::{HOME, Knock};
 use crate::world::{START, World, load, seconds};
 
 const ALICE: &str = "[[user]]\nname = 'alice'\nkey = ALICE\nservices = ['tcp/22']\n";
@@ -10,7 +10,7 @@ const ALICE: &str = "[[user]]\nname = 'alice'\nkey = ALICE\nservices = ['tcp/22'
 #[test]
 fn a_fresh_engine_refuses_the_knock_that_the_last_one_admitted() {
     let mut world = World::new(ALICE);
-    let first = Wish::of("alice").sealed(world.now);
+    let first = Knock::of("alice").sealed(world.now);
     assert!(world.arrives(HOME, first.as_bytes()).admitted);
     world.pass(seconds(2));
     world.restart_engine();
@@ -25,7 +25,7 @@ fn a_fresh_engine_refuses_the_knock_that_the_last_one_admitted() {
 #[test]
 fn a_fresh_engine_keeps_the_clock_from_counting_backwards() {
     let mut world = World::new(ALICE);
-    let first = Wish::of("alice").sealed(world.now);
+    let first = Knock::of("alice").sealed(world.now);
     world.arrives(HOME, first.as_bytes());
     world.pass(seconds(60));
     assert!(
@@ -46,7 +46,7 @@ fn a_fresh_engine_keeps_the_clock_from_counting_backwards() {
 #[test]
 fn a_wider_window_in_the_new_config_does_not_bring_back_what_was_forgotten() {
     let mut world = World::new(ALICE);
-    let first = Wish::of("alice").sealed(world.now);
+    let first = Knock::of("alice").sealed(world.now);
     world.arrives(HOME, first.as_bytes());
     world.pass(seconds(40));
     world.alice_knocks();

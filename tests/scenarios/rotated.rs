@@ -4,14 +4,14 @@ use std::time::Duration;
 
 use postern::adapters::config::bundle::{Bundle, BundleFile};
 use postern::adapters::config::{self, OldKey};
-use postern::core::gate::{Decision, Gate, HintTable, OldKeys, User, Wish as Admitted};
+use postern::core::gate::{ApprovedRequest as Admitted, Decision, Gate, HintTable, OldKeys, User};
 use postern::model::datagram::Datagram;
 use postern::model::mark::Kept;
 use postern::model::reason::{Drop, Rule};
 use postern::model::time::Timestamp;
 use postern_proto::UserKeys;
 
-use crate::wishes::{HOME, Wish};
+use crate::knocks::{HOME, Knock};
 use crate::world::{GATE, START, address, key};
 
 /// Alice had bob's key before.
@@ -67,7 +67,7 @@ fn knock(gate: &mut Gate, now: Timestamp, whose: &'static str) -> Decision {
         let table = HintTable::build(&gate.hint_keys(), steps);
         gate.install(table);
     }
-    let sealed = Wish::of(whose).sealed(now);
+    let sealed = Knock::of(whose).sealed(now);
     gate.handle(
         now,
         &Datagram::new(

@@ -5,7 +5,7 @@
 use postern::model::policy::Policy;
 use postern_proto::KeyMaterial;
 
-use crate::wishes::{HOME, Wish};
+use crate::knocks::{HOME, Knock};
 use crate::world::{World, key, load};
 
 #[test]
@@ -25,7 +25,7 @@ fn of_two_users_with_one_hint_and_one_key_the_first_is_admitted() {
     // Her policy speaks, not that of whoever else has the key.
     assert!(
         !world
-            .knock(&Wish::of("alice").services(&["tcp/80"]), HOME)
+            .knock(&Knock::of("alice").services(&["tcp/80"]), HOME)
             .admitted
     );
     assert_eq!(world.open().len(), 1);

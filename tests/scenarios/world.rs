@@ -1,7 +1,7 @@
-//! The whole house in one struct: client, wire, capture, gate, store, orders and reports as bytes, desk, firewall.
+//! The whole daemon in one struct: client, wire, capture, gate, store, orders and reports as bytes, executor, firewall.
 //!
 //! Real: config text, requests and their sealing, capture trait, core and gate, message encoding, clearance and ledger.
-//! Of memory: wire, disk and firewall. Time moves when a story says so. There are two clocks, as in the real house: the
+//! Of memory: wire, disk and firewall. Time moves when a story says so. There are two clocks, as in the real daemon: the
 //! engine's wall clock, which can be set, and the monitor's, which cannot.
 
 use std::net::IpAddr;
@@ -12,14 +12,14 @@ use postern::adapters::capture::memory::{MemoryCapture, wire};
 use postern::adapters::capture::{Capture, Caught};
 use postern::adapters::config::bundle::{Bundle, BundleFile};
 use postern::adapters::config::{self, Loaded};
-use postern::adapters::firewall::memory::MemoryBackend;
+use postern::adapters::firewall::memory::MemoryDriver;
 use postern::adapters::store::ReplayStore;
 use postern::adapters::store::memory::MemoryStore;
 use postern::core::gate::explain::{self, Account, Explainer};
 use postern::core::gate::{Gate, HintTable};
 use postern::core::order::{self, Order, Report};
 use postern::daemon::engine::core::{Commit, Core};
-use postern::daemon::monitor::executor::Desk;
+use postern::daemon::monitor::executor::Executor;
 use postern::model::datagram::Datagram;
 use postern::model::grant::Grant;
 use postern::model::mark::Kept;
@@ -51,8 +51,8 @@ pub(crate) struct World {
     /// What it said last.
     pub(crate) account: Option<Account>,
     pub(crate) store: MemoryStore,
-    pub(crate) desk: Desk,
-    pub(crate) firewall: MemoryBackend,
+    pub(crate) executor: Executor,
+    pub(crate) firewall: MemoryDriver,
     /// While it is true, no hint table is finished.
     pub(crate) tables_stuck: bool,
     /// While it is true, marks wait to be stored.
@@ -100,7 +100,7 @@ impl World {
             .with_ansi(false)
             .without_time();
         let _logged = tracing::subscriber::set_default(lines.with_writer(log.clone()).finish());
-        let firewall = MemoryBackend::default();
+        let firewall = MemoryDriver::default();
         let (wire, capture) = wire();
         let mut world = Self {
             now: START,
@@ -109,7 +109,7 @@ impl World {
             explainer: explainer(&settings, &keys, "", Kept::default()),
             account: None,
             store: MemoryStore::default(),
-            desk: Desk::open(&settings, Box::new(firewall.clone()), None, START).unwrap(),
+            executor: Executor::open(&settings, Box::new(firewall.clone()), None, START).unwrap(),
             settings,
             keys,
             users: String::new(),
@@ -194,9 +194,9 @@ impl World {
     /// Time passes, for both clocks; what is due is closed when it is due.
     pub(crate) fn pass(&mut self, length: Duration) {
         let end = self.steady.plus(length);
-        while let Some(next) = self.desk.next_end().filter(|next| *next <= end) {
+        while let Some(next) = self.executor.next_end().filter(|next| *next <= end) {
             self.steady = self.steady.max(next);
-            assert!(self.desk.serve(self.steady, Vec::new()).is_empty());
+            assert!(self.executor.serve(self.steady, Vec::new()).is_empty());
         }
         self.steady = end;
         self.set_clock(self.now.plus(length));
@@ -218,7 +218,7 @@ impl World {
 
     /// The monitor dies, and a fresh one finds the firewall as it is.
     pub(crate) fn restart_monitor(&mut self) {
-        self.desk = Desk::open(
+        self.executor = Executor::open(
             &self.settings,
             Box::new(self.firewall.clone()),
             None,
@@ -250,7 +250,7 @@ impl World {
 
     /// How long the only grant has still to go.
     pub(crate) fn remaining(&self) -> Duration {
-        let grants: Vec<&Grant> = self.desk.grants().collect();
+        let grants: Vec<&Grant> = self.executor.grants().collect();
         assert_eq!(grants.len(), 1, "{grants:?}");
         grants[0].until.since(self.steady)
     }
@@ -277,7 +277,7 @@ impl World {
     fn commit(&mut self, commit: &Commit) -> Vec<Report> {
         let stored = self
             .store
-            .commit(&[commit.record], commit.tide)
+            .commit(&[commit.record], commit.times)
             .map_err(|error| error.to_string());
         let Some(order) = self.core.stored(
             commit.ticket,
@@ -286,7 +286,7 @@ impl World {
             return Vec::new();
         };
         let order: Order = order::decode(&order::encode(&order).unwrap()).unwrap();
-        let reports = self.desk.serve(self.steady, vec![order]);
+        let reports = self.executor.serve(self.steady, vec![order]);
         for report in &reports {
             self.core
                 .reported(order::decode(&order::encode(report).unwrap()).unwrap());

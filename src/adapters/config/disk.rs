@@ -6,14 +6,14 @@ use std::path::{Path, PathBuf};
 use super::Problems;
 use super::bundle::{Bundle, BundleFile};
 use crate::adapters::files::{self, FileError, FileErrorKind};
-use crate::model::exit::{CONFIG, PERMISSION, Stop};
+use crate::model::exit::{CONFIG, ExitError, PERMISSION};
 use crate::model::settings::Settings;
 
 /// Reads and checks the whole config. The bundle holds keys: hand it on and drop it.
 ///
 /// # Errors
 /// Exit 78 with every problem found, 77 for a file that may not be read.
-pub fn load(path: &Path) -> Result<(Bundle, Settings), Stop> {
+pub fn load(path: &Path) -> Result<(Bundle, Settings), ExitError> {
     let mut bundle = read_bundle(path).map_err(unreadable)?;
     // The keys in what was loaded are wiped here at once.
     let settings = complete(&mut bundle, super::load)?.settings;
@@ -27,7 +27,7 @@ pub fn load(path: &Path) -> Result<(Bundle, Settings), Stop> {
 pub fn complete<T>(
     bundle: &mut Bundle,
     read: fn(&Bundle) -> Result<T, Problems>,
-) -> Result<T, Stop> {
+) -> Result<T, ExitError> {
     let mut wrong = Vec::new();
     let mut unread = Vec::new();
     let known: HashSet<PathBuf> = bundle.keys.iter().map(|file| file.path.clone()).collect();
@@ -50,12 +50,12 @@ pub fn complete<T>(
                     .0
                     .iter()
                     .filter(|problem| !unread.contains(&problem.file))
-                    .map(|problem| Stop::new(CONFIG, problem)),
+                    .map(|problem| ExitError::new(CONFIG, problem)),
             );
         }
     }
     let code = wrong.first().map_or(CONFIG, |first| first.code);
-    Err(Stop::new(
+    Err(ExitError::new(
         code,
         wrong
             .iter()
@@ -66,12 +66,12 @@ pub fn complete<T>(
 }
 
 /// A file of the config that can't be read.
-pub fn unreadable(error: FileError) -> Stop {
+pub fn unreadable(error: FileError) -> ExitError {
     let code = match error.kind() {
         FileErrorKind::Permission => PERMISSION,
         FileErrorKind::NotFound | FileErrorKind::Exposed | FileErrorKind::Other => CONFIG,
     };
-    Stop::new(code, error)
+    ExitError::new(code, error)
 }
 
 /// Reads `posternd.toml` and, in the folder beside it, `users.d/*.toml` in the order of their names.

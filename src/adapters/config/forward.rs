@@ -9,7 +9,7 @@ use super::fields::Fields;
 use super::page::Page;
 use super::problem::{Fault, fault, quoted};
 use crate::model::address;
-use crate::model::opening::{Forward, NotAForward};
+use crate::model::catalog::{Forward, NotAForward};
 use crate::model::service::Ports;
 
 /// The forwards of a config, each with the place that it stands at.

@@ -38,7 +38,7 @@ pub use problem::{Problem, Problems};
 
 use page::Page;
 use secret::KeyTexts;
-use user_table::Roll;
+use user_table::UserTable;
 
 /// A config that is right in every part.
 #[derive(Debug)]
@@ -149,16 +149,16 @@ fn read(bundle: &Bundle, listing: bool) -> Result<(Loaded, Vec<Listed>), Problem
     let head = tree
         .as_ref()
         .map(|tree| sections::read(&mut page, tree, &texts));
-    let mut roll = Roll::new(bundle, head.as_ref(), &texts, listing);
+    let mut user_table = UserTable::new(bundle, head.as_ref(), &texts, listing);
     if let Some(tree) = &tree {
-        roll.read_main(&mut page, tree);
+        user_table.read_main(&mut page, tree);
     }
     drop(tree);
     let mut problems = page.into_problems();
     for file in &bundle.users {
         let mut page = Page::of(file);
         if let Some(tree) = page.tree() {
-            roll.read_beside(&mut page, &tree);
+            user_table.read_beside(&mut page, &tree);
         }
         problems.extend(page.into_problems());
     }
@@ -170,7 +170,7 @@ fn read(bundle: &Bundle, listing: bool) -> Result<(Loaded, Vec<Listed>), Problem
         codes,
         old_keys,
         listed,
-    } = roll.into_parts();
+    } = user_table.into_parts();
     match head.and_then(|head| head.settings(policies, disabled)) {
         Some(settings) if problems.is_empty() => Ok((
             Loaded {

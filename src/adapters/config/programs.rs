@@ -10,7 +10,7 @@ use super::fields::Fields;
 use super::page::Page;
 use super::problem::{Fault, fault, quoted};
 use super::secret;
-use crate::model::recipe::{self, Argument, NotAnArgument, Recipe};
+use crate::model::command_template::{self, Argument, CommandTemplate, NotAnArgument};
 use crate::model::settings::CommandPrograms;
 use crate::model::time;
 
@@ -29,8 +29,8 @@ pub(super) fn read_command(page: &mut Page<'_>, fields: &Fields<'_>) -> Option<C
             "[\"/usr/local/sbin/program\", \"{address}\", \"{service}\", \"{seconds}\"]",
         );
     }
-    let open = read_recipe(page, fields, "open");
-    let close = read_recipe(page, fields, "close");
+    let open = read_template(page, fields, "open");
+    let close = read_template(page, fields, "close");
     let list = read_list(page, fields);
     let deadline = if fields.has("deadline") {
         fields.text(page, "deadline", deadline)
@@ -46,7 +46,11 @@ pub(super) fn read_command(page: &mut Page<'_>, fields: &Fields<'_>) -> Option<C
 }
 
 /// One program and its arguments; `None` where it is missing or wrong.
-pub(super) fn read_recipe(page: &mut Page<'_>, fields: &Fields<'_>, key: &str) -> Option<Recipe> {
+pub(super) fn read_template(
+    page: &mut Page<'_>,
+    fields: &Fields<'_>,
+    key: &str,
+) -> Option<CommandTemplate> {
     let words = fields.texts(page, key, Ok)?;
     let Some(((span, path), arguments)) = words.split_first() else {
         page.refuse(
@@ -63,14 +67,14 @@ pub(super) fn read_recipe(page: &mut Page<'_>, fields: &Fields<'_>, key: &str) -
         .iter()
         .map(|(span, text)| page.check(span.clone(), argument(text)))
         .collect();
-    Some(Recipe::new(
+    Some(CommandTemplate::new(
         program?,
         read.into_iter().collect::<Option<Vec<Argument>>>()?,
     ))
 }
 
 /// `Some(None)` where there is none, which an empty list says too.
-fn read_list(page: &mut Page<'_>, fields: &Fields<'_>) -> Option<Option<Recipe>> {
+fn read_list(page: &mut Page<'_>, fields: &Fields<'_>) -> Option<Option<CommandTemplate>> {
     if !fields.has("list") {
         return Some(None);
     }
@@ -78,7 +82,7 @@ fn read_list(page: &mut Page<'_>, fields: &Fields<'_>) -> Option<Option<Recipe>>
     if words.is_empty() {
         return Some(None);
     }
-    let recipe = read_recipe(page, fields, "list")?;
+    let template = read_template(page, fields, "list")?;
     for (span, text) in words.iter().skip(1) {
         if Argument::read(text).is_ok_and(|argument| !argument.is_plain()) {
             let what = "list has a placeholder, but it is run once for all grants";
@@ -86,7 +90,7 @@ fn read_list(page: &mut Page<'_>, fields: &Fields<'_>) -> Option<Option<Recipe>>
             return None;
         }
     }
-    Some(Some(recipe))
+    Some(Some(template))
 }
 
 fn program(text: &str) -> Result<PathBuf, Fault> {
@@ -109,7 +113,7 @@ fn argument(text: &str) -> Result<Argument, Fault> {
     Argument::read(text).map_err(|wrong| match wrong {
         NotAnArgument::Unknown(name) => fault(
             format!("{} is no placeholder", quoted(&format!("{{{name}}}"))),
-            format!("write one of {}", recipe::places()),
+            format!("write one of {}", command_template::places()),
         ),
         NotAnArgument::Brace => fault(
             "a brace stands alone",

@@ -20,7 +20,7 @@ use crate::model::endpoint::{DEFAULT_PORT, Endpoint};
 use crate::model::policy::Policy;
 use crate::model::service::NamedServices;
 use crate::model::settings::{
-    BackendKind, CaptureKind, Firewall, Gate, INTERFACES_MAX, Interfaces, Metrics, OnStop,
+    CaptureKind, DriverKind, Firewall, Gate, INTERFACES_MAX, Interfaces, Metrics, OnStop,
     PORTS_MAX, ServiceOptions, Settings,
 };
 
@@ -67,7 +67,7 @@ const GATE: &[&str] = &[
 ];
 
 const DEFAULT_FIREWALL: Firewall = Firewall {
-    backend: BackendKind::Auto,
+    backend: DriverKind::Auto,
     protect: true,
     on_stop: OnStop::Keep,
     command: None,
@@ -330,7 +330,7 @@ fn read_firewall(page: &mut Page<'_>, fields: &Fields<'_>) -> Firewall {
     }
     let command = fields.table(page, "command", "[firewall.command]");
     firewall.command = command.and_then(|fields| programs::read_command(page, &fields));
-    if firewall.backend == BackendKind::Command {
+    if firewall.backend == DriverKind::Command {
         look_at_command(page, fields, firewall.protect);
     }
     firewall
@@ -363,12 +363,12 @@ fn look_at_command(page: &mut Page<'_>, fields: &Fields<'_>, protect: bool) {
     }
 }
 
-fn backend(text: &str) -> Result<BackendKind, Fault> {
+fn backend(text: &str) -> Result<DriverKind, Fault> {
     let kinds = [
-        ("auto", BackendKind::Auto),
-        ("iptables", BackendKind::Iptables),
-        ("nftables", BackendKind::Nftables),
-        ("command", BackendKind::Command),
+        ("auto", DriverKind::Auto),
+        ("iptables", DriverKind::Iptables),
+        ("nftables", DriverKind::Nftables),
+        ("command", DriverKind::Command),
     ];
     one_of("backend", &kinds, text)
 }
@@ -377,7 +377,7 @@ fn backend(text: &str) -> Result<BackendKind, Fault> {
 fn read_services(
     page: &mut Page<'_>,
     services: &Fields<'_>,
-    backend: BackendKind,
+    backend: DriverKind,
 ) -> (Services, BTreeSet<String>) {
     let mut read = Services::default();
     let mut forwards = Forwards::default();
@@ -414,7 +414,7 @@ fn read_services(
         fields.require(page, "ports", "[\"tcp/80\"]");
         let ports = fields.texts(page, "ports", bounds::ports);
         let forward = forward::read(page, &fields, ports.as_deref());
-        if forward.is_some() && backend == BackendKind::Command {
+        if forward.is_some() && backend == DriverKind::Command {
             let what = fault(
                 "the backend \"command\" cannot lead a port to another host",
                 "take forward out, or use another backend",
@@ -425,8 +425,8 @@ fn read_services(
         let options = ServiceOptions {
             end_connections: fields.flag(page, "end_connections").unwrap_or_default(),
             forward,
-            on_open: programs::read_recipe(page, &fields, "on_open"),
-            on_close: programs::read_recipe(page, &fields, "on_close"),
+            on_open: programs::read_template(page, &fields, "on_open"),
+            on_close: programs::read_template(page, &fields, "on_close"),
         };
         read.options.insert(name.to_owned(), options);
         let Some(ports) = ports else { continue };

@@ -1,6 +1,6 @@
 //! One user's table: the policy and the keys of DESIGN section 4.
 //!
-//! What needs other users (names and keys given twice) is the roll's.
+//! What needs other users (names and keys given twice) is the user table's.
 
 use postern_proto::{CodeKey, CodeKeyError, PresharedKey, PublicKey, SharedKey};
 

@@ -20,7 +20,7 @@ use super::user::{self, Secret};
 use crate::adapters::config::bundle::Bundle;
 use crate::model::policy::Policy;
 
-pub(super) struct Roll<'a, 'h> {
+pub(super) struct UserTable<'a, 'h> {
     head: Option<&'h Head>,
     texts: &'h KeyTexts<'a>,
     names: HashMap<String, Place<'a>>,
@@ -54,7 +54,7 @@ struct Place<'a> {
     line: usize,
 }
 
-impl<'a, 'h> Roll<'a, 'h> {
+impl<'a, 'h> UserTable<'a, 'h> {
     pub(super) fn new(
         bundle: &Bundle,
         head: Option<&'h Head>,

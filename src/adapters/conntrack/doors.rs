@@ -8,8 +8,8 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
+use crate::model::catalog::Forward;
 use crate::model::grant::Grant;
-use crate::model::opening::Forward;
 use crate::model::service::Ports;
 
 /// A connection from outside, as far as a grant has a say in it.

@@ -16,7 +16,7 @@ use tracing::{debug, warn};
 use super::doors::Doors;
 use super::link::{Fault, Link};
 use super::wire::{self, Entry, Socket};
-use super::{Connection, Connections, ConnectionsError};
+use super::{Connection, ConnectionsError, Conntrack};
 use crate::model::grant::Grant;
 use crate::model::service::Ports;
 
@@ -25,7 +25,7 @@ const CONNECTIONS_MAX: usize = 262_144;
 
 /// The kernel of one network namespace.
 #[derive(Debug)]
-pub struct KernelConnections {
+pub struct KernelConntrack {
     tracking: Link,
     sockets: Link,
     routes: Link,
@@ -33,7 +33,7 @@ pub struct KernelConnections {
     told_of_sockets: bool,
 }
 
-impl KernelConnections {
+impl KernelConntrack {
     /// Opens the way to the kernel, in the network namespace of the calling thread.
     ///
     /// # Errors
@@ -183,7 +183,7 @@ impl KernelConnections {
     }
 }
 
-impl Connections for KernelConnections {
+impl Conntrack for KernelConntrack {
     fn adopt(&mut self, protected: &[Ports]) -> Result<usize, ConnectionsError> {
         if !protected.iter().any(|ports| ports.protocol() == wire::TCP) {
             return Ok(0);

@@ -3,13 +3,13 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::doors::Doors;
-use super::{Connection, Connections, ConnectionsError};
+use super::{Connection, ConnectionsError, Conntrack};
 use crate::model::grant::Grant;
 use crate::model::service::Ports;
 
 /// The kernel's table; clones share it, so that a test can look.
 #[derive(Debug, Clone, Default)]
-pub struct MemoryConnections {
+pub struct MemoryConntrack {
     state: Arc<Mutex<State>>,
 }
 
@@ -18,7 +18,7 @@ pub struct MemoryConnections {
 pub struct State {
     /// Connections that live.
     pub open: Vec<Connection>,
-    /// The protected ports of each [`Connections::adopt`].
+    /// The protected ports of each [`Conntrack::adopt`].
     pub adopted: Vec<Vec<Ports>>,
     /// How often connections were ended.
     pub batches: u64,
@@ -26,7 +26,7 @@ pub struct State {
     pub failing: Option<String>,
 }
 
-impl MemoryConnections {
+impl MemoryConntrack {
     /// Looks at the connections or changes them behind the adapter's back.
     pub fn with<R>(&self, look: impl FnOnce(&mut State) -> R) -> R {
         look(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner))
@@ -41,7 +41,7 @@ impl State {
     }
 }
 
-impl Connections for MemoryConnections {
+impl Conntrack for MemoryConntrack {
     fn adopt(&mut self, protected: &[Ports]) -> Result<usize, ConnectionsError> {
         self.with(|state| {
             state.adopted.push(protected.to_vec());

@@ -20,7 +20,7 @@ pub use doors::Connection;
 pub struct ConnectionsError(pub String);
 
 /// What the monitor does with connections. `kernel` and `memory` (tests) implement it.
-pub trait Connections: Send {
+pub trait Conntrack: Send {
     /// Makes the TCP connections that the host has on these ports known to connection tracking, so that a protection that comes
     /// after does not take them for new ones. Those that are known already stay as they are. Returns how many were not.
     ///

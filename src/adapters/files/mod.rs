@@ -13,7 +13,7 @@ use zeroize::{Zeroize, Zeroizing};
 mod error;
 mod fresh;
 #[cfg(feature = "daemon")]
-pub mod kept;
+pub mod journal;
 #[cfg(feature = "daemon")]
 pub mod public;
 pub use error::{FileError, FileErrorKind};

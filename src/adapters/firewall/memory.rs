@@ -2,14 +2,14 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::{Backend, BackendError, Change};
+use super::{Change, FirewallDriver, FirewallError};
 use crate::model::grant::Grant;
 use crate::model::settings::Protection;
 use crate::model::time::Timestamp;
 
 /// What the firewall holds; clones share it, so that a test can look.
 #[derive(Debug, Clone, Default)]
-pub struct MemoryBackend {
+pub struct MemoryDriver {
     state: Arc<Mutex<State>>,
 }
 
@@ -28,7 +28,7 @@ pub struct State {
     placed: Option<(Protection, Vec<Grant>)>,
 }
 
-impl MemoryBackend {
+impl MemoryDriver {
     /// Looks at the rules or changes them behind the driver's back.
     pub fn with<R>(&self, look: impl FnOnce(&mut State) -> R) -> R {
         look(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner))
@@ -36,13 +36,13 @@ impl MemoryBackend {
 }
 
 impl State {
-    fn check(&self) -> Result<(), BackendError> {
+    fn check(&self) -> Result<(), FirewallError> {
         self.failing
             .clone()
-            .map_or(Ok(()), |why| Err(BackendError(why)))
+            .map_or(Ok(()), |why| Err(FirewallError(why)))
     }
 
-    fn change(&mut self, change: &Change) -> Result<(), BackendError> {
+    fn change(&mut self, change: &Change) -> Result<(), FirewallError> {
         self.check()?;
         make(&mut self.open, change);
         if let Some((_, grants)) = &mut self.placed {
@@ -62,16 +62,16 @@ fn make(grants: &mut Vec<Grant>, change: &Change) {
     grants.extend(new.cloned());
 }
 
-impl Backend for MemoryBackend {
+impl FirewallDriver for MemoryDriver {
     fn name(&self) -> &'static str {
         "memory"
     }
 
-    fn probe(&mut self) -> Result<(), BackendError> {
+    fn probe(&mut self) -> Result<(), FirewallError> {
         self.with(|state| state.check())
     }
 
-    fn install(&mut self, protection: &Protection, live: &[Grant]) -> Result<(), BackendError> {
+    fn install(&mut self, protection: &Protection, live: &[Grant]) -> Result<(), FirewallError> {
         self.with(|state| {
             state.check()?;
             state.protection = Some(protection.clone());
@@ -81,18 +81,18 @@ impl Backend for MemoryBackend {
         })
     }
 
-    fn apply(&mut self, changes: &[Change]) -> Vec<Result<(), BackendError>> {
+    fn apply(&mut self, changes: &[Change]) -> Vec<Result<(), FirewallError>> {
         self.with(|state| {
             state.batches = state.batches.saturating_add(1);
             changes.iter().map(|change| state.change(change)).collect()
         })
     }
 
-    fn list(&mut self) -> Result<Vec<Grant>, BackendError> {
+    fn list(&mut self) -> Result<Vec<Grant>, FirewallError> {
         self.with(|state| state.check().map(|()| state.open.clone()))
     }
 
-    fn verify(&mut self) -> Result<bool, BackendError> {
+    fn verify(&mut self) -> Result<bool, FirewallError> {
         self.with(|state| {
             state.check()?;
             let Some((protection, grants)) = &state.placed else {
@@ -102,7 +102,7 @@ impl Backend for MemoryBackend {
         })
     }
 
-    fn remove(&mut self) -> Result<(), BackendError> {
+    fn remove(&mut self) -> Result<(), FirewallError> {
         self.with(|state| {
             state.check()?;
             state.open.clear();

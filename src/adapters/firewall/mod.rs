@@ -16,54 +16,54 @@ pub mod nftables;
 /// Why the firewall did not do it: one line that names the command or the message, what it said, and what to do.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
-pub struct BackendError(pub String);
+pub struct FirewallError(pub String);
 
 /// A firewall driver. `iptables`, `nftables`, `command` and `memory` (tests) implement it.
-pub trait Backend: Send {
+pub trait FirewallDriver: Send {
     /// `iptables`, as logs and status say it.
     fn name(&self) -> &'static str;
 
     /// Whether the driver can work here at all, found out without leaving anything behind; afterwards
-    /// [`Backend::kernel_expiry`] is known.
+    /// [`FirewallDriver::kernel_expiry`] is known.
     ///
     /// # Errors
     /// What is missing, and what to do.
-    fn probe(&mut self) -> Result<(), BackendError>;
+    fn probe(&mut self) -> Result<(), FirewallError>;
 
     /// Puts the chains and the protection in place, in a way that never interrupts a connection that
     /// connection tracking knows as established, and makes the given grants, and no others, the ones that are open. Running it again is harmless and repairs what others changed.
     ///
     /// # Errors
     /// Nothing may be counted as in place.
-    fn install(&mut self, protection: &Protection, live: &[Grant]) -> Result<(), BackendError>;
+    fn install(&mut self, protection: &Protection, live: &[Grant]) -> Result<(), FirewallError>;
 
     /// Carries out a batch, in order, in as few steps as the firewall allows. One result for each change, in the same
     /// order; a change that failed has left nothing half open. Closing what is already gone is done. A driver may refuse
     /// every change until it has installed: only then does it know what stands in the firewall.
-    fn apply(&mut self, changes: &[Change]) -> Vec<Result<(), BackendError>>;
+    fn apply(&mut self, changes: &[Change]) -> Vec<Result<(), FirewallError>>;
 
     /// The grants that stand in the firewall now, read from the firewall itself. Where the kernel counts what is left of a grant, and
-    /// [`Backend::tick`] has told the time, the end is of that time, though the clock was set since it was written down. An entry of Postern's that can't be read
+    /// [`FirewallDriver::tick`] has told the time, the end is of that time, though the clock was set since it was written down. An entry of Postern's that can't be read
     /// is an error, never left out.
     ///
     /// # Errors
     /// What the firewall said.
-    fn list(&mut self) -> Result<Vec<Grant>, BackendError>;
+    fn list(&mut self) -> Result<Vec<Grant>, FirewallError>;
 
-    /// Whether what the last successful [`Backend::install`] put in place, changed by what was applied since, still stands: the
+    /// Whether what the last successful [`FirewallDriver::install`] put in place, changed by what was applied since, still stands: the
     /// protection, the way packets take to it, and every grant whose end has not come. `false` means that somebody else changed it, or
     /// that an answer was lost and nobody knows, and an installation is needed. Where nothing was installed, nothing can be missing. Reads the firewall and changes nothing; it is
     /// called once or twice a second, so it must be cheap. It need not see a rule of others in front of Postern's.
     ///
     /// # Errors
     /// What the firewall said; then nothing is known.
-    fn verify(&mut self) -> Result<bool, BackendError>;
+    fn verify(&mut self) -> Result<bool, FirewallError>;
 
     /// Removes all that Postern ever put into the firewall. Done also when there is nothing.
     ///
     /// # Errors
     /// What could not be removed, and why.
-    fn remove(&mut self) -> Result<(), BackendError>;
+    fn remove(&mut self) -> Result<(), FirewallError>;
 
     /// Whether the kernel itself ends each grant; where not, the sentence for the log that says why.
     fn kernel_expiry(&self) -> Result<(), String>;

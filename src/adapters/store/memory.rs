@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::{ReplayStore, StoreError};
-use crate::model::mark::{Kept, MarkRecord, Tide};
+use crate::model::mark::{Kept, MarkRecord, StoredTimes};
 
 /// A disk made of memory.
 #[derive(Debug, Clone, Default)]
@@ -40,14 +40,14 @@ impl ReplayStore for MemoryStore {
         self.with(|disk| disk.check().map(|()| disk.kept.clone()))
     }
 
-    fn commit(&mut self, marks: &[MarkRecord], tide: Tide) -> Result<(), StoreError> {
+    fn commit(&mut self, marks: &[MarkRecord], times: StoredTimes) -> Result<(), StoreError> {
         self.with(|disk| {
             disk.check()?;
             disk.kept.marks.extend_from_slice(marks);
             disk.kept
                 .marks
-                .retain(|record| record.timestamp >= tide.horizon);
-            disk.kept.tide = tide;
+                .retain(|record| record.timestamp >= times.horizon);
+            disk.kept.times = times;
             Ok(())
         })
     }

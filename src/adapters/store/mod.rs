@@ -2,7 +2,7 @@
 //!
 //! A store only keeps; which marks matter is the replay window's to say (gate). PROTOCOL section 6, steps 7, 8 and 11.
 
-use crate::model::mark::{Kept, MarkRecord, Tide};
+use crate::model::mark::{Kept, MarkRecord, StoredTimes};
 
 pub mod disk;
 pub mod memory;
@@ -20,12 +20,12 @@ pub trait ReplayStore: Send {
     /// When anything of it can't be read: an empty answer would admit replays.
     fn load(&mut self) -> Result<Kept, StoreError>;
 
-    /// Puts these marks and the tide on stable storage, all or nothing, and forgets every mark with a timestamp before
+    /// Puts these marks and the times on stable storage, all or nothing, and forgets every mark with a timestamp before
     /// the horizon. When it returns `Ok`, a power cut does not undo it.
     ///
     /// # Errors
     /// None of the marks may be counted as kept.
-    fn commit(&mut self, marks: &[MarkRecord], tide: Tide) -> Result<(), StoreError>;
+    fn commit(&mut self, marks: &[MarkRecord], times: StoredTimes) -> Result<(), StoreError>;
 
     /// Puts what was last committed beyond damage to the newest part of the store, too. For the time after a commit when
     /// nobody waits for the next one, which would do the same.

@@ -4,7 +4,7 @@
 
 use std::fmt;
 
-use crate::model::exit::{CONFIG, Stop};
+use crate::model::exit::{CONFIG, ExitError};
 
 /// One thing that was found.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
@@ -68,7 +68,7 @@ pub struct Findings {
 
 impl Findings {
     /// Adds what would keep `run` from starting, a finding a line.
-    pub fn error(&mut self, id: &'static str, stop: &Stop) {
+    pub fn error(&mut self, id: &'static str, stop: &ExitError) {
         self.found.extend(stop.message.lines().map(|what| Finding {
             level: "error",
             id,

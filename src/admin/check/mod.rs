@@ -13,7 +13,7 @@ use crate::adapters::firewall::command::unfit;
 use crate::adapters::sandbox;
 use crate::admin::check::findings::{Finding, Findings};
 use crate::daemon::monitor::{self, enclosure, prepare, routing};
-use crate::model::exit::{Stop, UNAVAILABLE};
+use crate::model::exit::{ExitError, UNAVAILABLE};
 use crate::model::settings::{CaptureKind, Interfaces, Settings};
 
 /// Looks at everything.
@@ -53,7 +53,7 @@ fn look_at_host(config: &Path, settings: &Settings, findings: &mut Findings) {
         Err(stop) => findings.error("backend", &stop),
         Ok(mut backend) => {
             if let Err(why) = backend.probe() {
-                findings.error("backend", &Stop::new(UNAVAILABLE, why));
+                findings.error("backend", &ExitError::new(UNAVAILABLE, why));
             } else if let Err(why) = backend.kernel_expiry() {
                 let what = format!(
                     "the kernel does not end grants by itself: {why}; they end only while posternd runs"
@@ -84,11 +84,14 @@ fn look_at_host(config: &Path, settings: &Settings, findings: &mut Findings) {
 
 fn look_at_hooks(settings: &Settings, findings: &mut Findings) {
     for (service, options) in &settings.options {
-        for (key, recipe) in [
+        for (key, template) in [
             ("on_open", &options.on_open),
             ("on_close", &options.on_close),
         ] {
-            if let Some(why) = recipe.as_ref().and_then(|recipe| unfit(recipe.program())) {
+            if let Some(why) = template
+                .as_ref()
+                .and_then(|template| unfit(template.program()))
+            {
                 findings.add(Finding::warning(
                     "hook-unfit",
                     format!("{key} of service {service} can't be run, or not safely: {why}"),

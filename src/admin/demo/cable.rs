@@ -19,12 +19,12 @@ use netlink_sys::protocols::NETLINK_ROUTE;
 use netlink_sys::{Socket, SocketAddr};
 use rustix::net::sockopt::{Timeout, set_socket_timeout};
 
-use crate::model::exit::{FAILED, Stop};
+use crate::model::exit::{ExitError, FAILED};
 
 const ANSWER_WITHIN: Duration = Duration::from_secs(5);
 
 /// Adds the interface `near` here and its other end `far` in the network namespace of the process `pid`.
-pub(super) fn lay(near: &str, far: &str, pid: u32) -> Result<(), Stop> {
+pub(super) fn lay(near: &str, far: &str, pid: u32) -> Result<(), ExitError> {
     let mut peer = LinkMessage::default();
     peer.attributes = vec![
         LinkAttribute::IfName(far.to_owned()),
@@ -46,7 +46,7 @@ pub(super) fn lay(near: &str, far: &str, pid: u32) -> Result<(), Stop> {
 }
 
 /// Gives an interface its two addresses, /24 and /64, and switches it and the loopback on.
-pub(super) fn dress(interface: &str, v4: Ipv4Addr, v6: Ipv6Addr) -> Result<(), Stop> {
+pub(super) fn dress(interface: &str, v4: Ipv4Addr, v6: Ipv6Addr) -> Result<(), ExitError> {
     let index = index(interface)?;
     for (family, prefix, address) in [
         (AddressFamily::Inet, 24, IpAddr::V4(v4)),
@@ -82,16 +82,17 @@ pub(super) fn dress(interface: &str, v4: Ipv4Addr, v6: Ipv6Addr) -> Result<(), S
     Ok(())
 }
 
-fn index(interface: &str) -> Result<u32, Stop> {
+fn index(interface: &str) -> Result<u32, ExitError> {
     let socket = std::net::UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))
-        .map_err(Stop::system("opening a socket"))?;
+        .map_err(ExitError::system("opening a socket"))?;
     rustix::net::netdevice::name_to_index(&socket, interface)
-        .map_err(Stop::system(format!("looking up {interface}")))
+        .map_err(ExitError::system(format!("looking up {interface}")))
 }
 
 /// Sends one message and reads the kernel's answer.
-fn ask(message: RouteNetlinkMessage, flags: u16, doing: &str) -> Result<(), Stop> {
-    let failed = |error: &dyn std::fmt::Display| Stop::new(FAILED, format!("{doing}: {error}"));
+fn ask(message: RouteNetlinkMessage, flags: u16, doing: &str) -> Result<(), ExitError> {
+    let failed =
+        |error: &dyn std::fmt::Display| ExitError::new(FAILED, format!("{doing}: {error}"));
     let mut header = NetlinkHeader::default();
     header.flags = NLM_F_REQUEST | NLM_F_ACK | flags;
     let mut packet = NetlinkMessage::new(header, NetlinkPayload::from(message));

@@ -1,13 +1,13 @@
 //! What the firewall itself says stands in it: the demo does not take posternd's word for it.
 
-use crate::adapters::firewall::Backend;
+use crate::adapters::firewall::FirewallDriver;
 use crate::adapters::process;
 use crate::admin::demo::world::World;
-use crate::model::exit::{FAILED, Stop};
+use crate::model::exit::{ExitError, FAILED};
 use crate::model::run::{Call, Run};
 
 /// The grants as the firewall lists them, a line each.
-pub(super) fn rules(world: &World) -> Result<Vec<String>, Stop> {
+pub(super) fn rules(world: &World) -> Result<Vec<String>, ExitError> {
     if world.backend() == "iptables" {
         iptables()
     } else {
@@ -15,7 +15,7 @@ pub(super) fn rules(world: &World) -> Result<Vec<String>, Stop> {
     }
 }
 
-fn iptables() -> Result<Vec<String>, Stop> {
+fn iptables() -> Result<Vec<String>, ExitError> {
     let mut rules = Vec::new();
     for name in ["iptables", "ip6tables"] {
         rules.extend(
@@ -28,7 +28,7 @@ fn iptables() -> Result<Vec<String>, Stop> {
 }
 
 /// With the program `nft` where it is installed, else as netlink says it.
-fn nftables() -> Result<Vec<String>, Stop> {
+fn nftables() -> Result<Vec<String>, ExitError> {
     if process::find("nft").is_some() {
         let all = lines("nft", &["list", "table", "inet", "postern"])?;
         return Ok(all
@@ -38,17 +38,19 @@ fn nftables() -> Result<Vec<String>, Stop> {
             .collect());
     }
     let mut driver = crate::adapters::firewall::nftables::Nftables::open()
-        .map_err(|error| Stop::new(FAILED, error))?;
-    let grants = driver.list().map_err(|error| Stop::new(FAILED, error))?;
+        .map_err(|error| ExitError::new(FAILED, error))?;
+    let grants = driver
+        .list()
+        .map_err(|error| ExitError::new(FAILED, error))?;
     Ok(grants
         .iter()
         .map(|grant| format!("table inet postern: {grant}, until {}", grant.until))
         .collect())
 }
 
-fn lines(name: &str, arguments: &[&str]) -> Result<Vec<String>, Stop> {
+fn lines(name: &str, arguments: &[&str]) -> Result<Vec<String>, ExitError> {
     let path = process::find(name)
-        .ok_or_else(|| Stop::new(FAILED, format!("the program {name} is missing")))?;
+        .ok_or_else(|| ExitError::new(FAILED, format!("the program {name} is missing")))?;
     let call = Call {
         program: &path,
         args: arguments,
@@ -57,9 +59,9 @@ fn lines(name: &str, arguments: &[&str]) -> Result<Vec<String>, Stop> {
     };
     let ran = process::Programs::default()
         .run(&call)
-        .map_err(|error| Stop::new(FAILED, format!("{name}: {error}")))?;
+        .map_err(|error| ExitError::new(FAILED, format!("{name}: {error}")))?;
     if ran.status != Some(0) {
-        return Err(Stop::new(
+        return Err(ExitError::new(
             FAILED,
             format!("{name} {}: {}", arguments.join(" "), ran.stderr.trim()),
         ));

@@ -11,7 +11,7 @@ use base64::Engine;
 
 use crate::adapters::clock;
 use crate::adapters::random;
-use crate::model::exit::{FAILED, Stop};
+use crate::model::exit::{ExitError, FAILED};
 use crate::model::time;
 
 mod cable;
@@ -54,7 +54,7 @@ struct Story {
 ///
 /// # Errors
 /// When the world of the demo can't be made, or a signal has come; a step that comes out wrong is told and ends in exit 1.
-pub fn run(options: &Options) -> Result<ExitCode, Stop> {
+pub fn run(options: &Options) -> Result<ExitCode, ExitError> {
     let started = clock::instant();
     let note = world::leave_the_host()?;
     let interrupt = Interrupt::take()?;
@@ -85,8 +85,8 @@ pub fn run(options: &Options) -> Result<ExitCode, Stop> {
 }
 
 /// Sets up the world, tells everything in it, and takes it down.
-fn tell_all(story: &mut Story, options: &Options) -> Result<(), Stop> {
-    let key: [u8; 32] = random::bytes().map_err(Stop::system("making a key"))?;
+fn tell_all(story: &mut Story, options: &Options) -> Result<(), ExitError> {
+    let key: [u8; 32] = random::bytes().map_err(ExitError::system("making a key"))?;
     let key = base64::engine::general_purpose::STANDARD.encode(key);
     let mut world = World::make(&key, story.interrupt.clone())?;
     world.start_daemon(&key, &options.backend)?;
@@ -110,7 +110,7 @@ fn tell_all(story: &mut Story, options: &Options) -> Result<(), Stop> {
 }
 
 /// The whole story over one family.
-fn tell(story: &mut Story, world: &World, profile: &str, gate: IpAddr) -> Result<(), Stop> {
+fn tell(story: &mut Story, world: &World, profile: &str, gate: IpAddr) -> Result<(), ExitError> {
     hidden(
         story,
         world,
@@ -125,7 +125,7 @@ fn tell(story: &mut Story, world: &World, profile: &str, gate: IpAddr) -> Result
         let (knock, opened) = speed::knock_and_connect(service, knock, &sent)?;
         Ok((opened, knock.answer()))
     })?;
-    let (opened, answer) = knocked.map_err(|why: String| Stop::new(FAILED, why))?;
+    let (opened, answer) = knocked.map_err(|why: String| ExitError::new(FAILED, why))?;
     let back = answer.as_deref().unwrap_or("nothing");
     story.step(
         "One knock: one UDP packet, to which nothing answers",
@@ -176,7 +176,12 @@ fn tell(story: &mut Story, world: &World, profile: &str, gate: IpAddr) -> Result
 }
 
 /// Hidden, knocked with the real client, open, hidden again.
-fn tell_short(story: &mut Story, world: &World, profile: &str, gate: IpAddr) -> Result<(), Stop> {
+fn tell_short(
+    story: &mut Story,
+    world: &World,
+    profile: &str,
+    gate: IpAddr,
+) -> Result<(), ExitError> {
     hidden(story, world, gate, "The port is hidden")?;
     let file = world.profile(profile);
     let (done, said) =
@@ -189,7 +194,7 @@ fn tell_short(story: &mut Story, world: &World, profile: &str, gate: IpAddr) -> 
     hidden(story, world, gate, "Hidden again")
 }
 
-fn hidden(story: &mut Story, world: &World, gate: IpAddr, title: &str) -> Result<(), Stop> {
+fn hidden(story: &mut Story, world: &World, gate: IpAddr, title: &str) -> Result<(), ExitError> {
     let address = SocketAddr::new(gate, SERVICE);
     let attempt = world.at_client(move || connect(address, PATIENCE))?;
     let (silent, said) = match attempt {
@@ -203,7 +208,7 @@ fn hidden(story: &mut Story, world: &World, gate: IpAddr, title: &str) -> Result
 }
 
 /// Every knock must open. The figures are told as they come: whether they please is for the reader to say.
-fn tell_speed(story: &mut Story, world: &World) -> Result<(), Stop> {
+fn tell_speed(story: &mut Story, world: &World) -> Result<(), ExitError> {
     for (profile, gate) in [
         ("home", IpAddr::V4(GATE_V4)),
         ("home6", IpAddr::V6(GATE_V6)),
@@ -218,7 +223,12 @@ fn tell_speed(story: &mut Story, world: &World) -> Result<(), Stop> {
     Ok(())
 }
 
-fn replay(story: &mut Story, world: &World, gate: IpAddr, packet: Vec<u8>) -> Result<(), Stop> {
+fn replay(
+    story: &mut Story,
+    world: &World,
+    gate: IpAddr,
+    packet: Vec<u8>,
+) -> Result<(), ExitError> {
     // Within a second the same bytes count as a second copy of one knock, after it as a replay.
     thread::sleep(Duration::from_millis(1100));
     let count = |status: &crate::adapters::control::Status| {
@@ -246,7 +256,7 @@ fn replay(story: &mut Story, world: &World, gate: IpAddr, packet: Vec<u8>) -> Re
 }
 
 impl Story {
-    fn step(&mut self, title: &str, as_told: bool, detail: &str) -> Result<(), Stop> {
+    fn step(&mut self, title: &str, as_told: bool, detail: &str) -> Result<(), ExitError> {
         self.interrupt.check()?;
         self.step = self.step.saturating_add(1);
         self.failed = self.failed.saturating_add(u32::from(!as_told));
@@ -261,14 +271,14 @@ impl Story {
             .try_for_each(|line| write(&format!("     {line}")))
     }
 
-    fn say(&self, text: &str) -> Result<(), Stop> {
+    fn say(&self, text: &str) -> Result<(), ExitError> {
         if self.json { Ok(()) } else { write(text) }
     }
 }
 
-fn write(line: &str) -> Result<(), Stop> {
+fn write(line: &str) -> Result<(), ExitError> {
     let mut out = std::io::stdout().lock();
     writeln!(out, "{line}")
         .and_then(|()| out.flush())
-        .map_err(Stop::system("writing to standard output"))
+        .map_err(ExitError::system("writing to standard output"))
 }

@@ -15,7 +15,7 @@ use super::knock::Knock;
 use super::world::{KNOCK, SERVICE, World};
 use crate::adapters::clock;
 use crate::core::order::Selection;
-use crate::model::exit::Stop;
+use crate::model::exit::ExitError;
 
 /// Knocks of one measurement; an odd number has a median of its own.
 const KNOCKS: usize = 25;
@@ -42,7 +42,7 @@ pub(super) struct Times {
 ///
 /// # Errors
 /// What went otherwise than it should beside the knocks: a packet that could not be made, a grant that was not closed.
-pub(super) fn measure(world: &World, profile: &str, gate: IpAddr) -> Result<Times, Stop> {
+pub(super) fn measure(world: &World, profile: &str, gate: IpAddr) -> Result<Times, ExitError> {
     let mut times = Times {
         took: Vec::with_capacity(KNOCKS),
         then: None,

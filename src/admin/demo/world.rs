@@ -29,7 +29,7 @@ use crate::adapters::log;
 use crate::adapters::process::{self, Wiring};
 use crate::adapters::random;
 use crate::core::order::Selection;
-use crate::model::exit::{FAILED, Stop, UNAVAILABLE};
+use crate::model::exit::{ExitError, FAILED, UNAVAILABLE};
 use crate::model::grant::Grant;
 use crate::model::time;
 
@@ -44,19 +44,19 @@ pub(super) const CLIENT_V4: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 2);
 pub(super) const CLIENT_V6: Ipv6Addr = Ipv6Addr::new(0xfd77, 0, 0, 0, 0, 0, 0, 2);
 
 /// Something to do in the client's namespace.
-type Errand = Box<dyn FnOnce() + Send>;
+type Task = Box<dyn FnOnce() + Send>;
 
 /// What stands while the demo runs.
 pub(super) struct World {
     folder: PathBuf,
     daemon: Option<Child>,
-    errands: Sender<Errand>,
+    task: Sender<Task>,
     interrupt: Interrupt,
 }
 
 /// Moves this process into namespaces of its own; without root, into a user namespace first. Must come before any thread.
 /// Returns a note for who watches.
-pub(super) fn leave_the_host() -> Result<&'static str, Stop> {
+pub(super) fn leave_the_host() -> Result<&'static str, ExitError> {
     let (uid, gid) = (
         rustix::process::geteuid().as_raw(),
         rustix::process::getegid().as_raw(),
@@ -68,11 +68,12 @@ pub(super) fn leave_the_host() -> Result<&'static str, Stop> {
     )
     .unwrap_or(false);
     if uid == 0 && may {
-        unshare(CloneFlags::CLONE_NEWNET).map_err(Stop::system("making a network namespace"))?;
+        unshare(CloneFlags::CLONE_NEWNET)
+            .map_err(ExitError::system("making a network namespace"))?;
         return Ok("as root, in network namespaces of its own");
     }
     let forbidden = |error: nix::Error| {
-        Stop::new(
+        ExitError::new(
             UNAVAILABLE,
             format!(
                 "this kernel lets only root make namespaces ({error}); run the demo as root, or allow user namespaces (sysctl kernel.unprivileged_userns_clone, user.max_user_namespaces)"
@@ -85,8 +86,9 @@ pub(super) fn leave_the_host() -> Result<&'static str, Stop> {
         ("uid_map", format!("0 {uid} 1")),
         ("gid_map", format!("0 {gid} 1")),
     ] {
-        files::write_system(&Path::new("/proc/self").join(map), &text)
-            .map_err(Stop::system(format!("writing {map} of the user namespace")))?;
+        files::write_system(&Path::new("/proc/self").join(map), &text).map_err(
+            ExitError::system(format!("writing {map} of the user namespace")),
+        )?;
     }
     Ok(
         "without root, in a user namespace of its own; that has one user only, so the engine stays that user",
@@ -95,18 +97,18 @@ pub(super) fn leave_the_host() -> Result<&'static str, Stop> {
 
 impl World {
     /// Lays the cable, starts the service and writes the client's configs.
-    pub(super) fn make(key: &str, interrupt: Interrupt) -> Result<Self, Stop> {
-        let errands = client_namespace();
+    pub(super) fn make(key: &str, interrupt: Interrupt) -> Result<Self, ExitError> {
+        let task = client_namespace();
         let folder = folder()?;
         let world = Self {
             folder,
             daemon: None,
-            errands,
+            task,
             interrupt,
         };
         world.lay_cable()?;
         for address in [IpAddr::V4(GATE_V4), IpAddr::V6(GATE_V6)] {
-            serve(SocketAddr::new(address, SERVICE)).map_err(Stop::system(format!(
+            serve(SocketAddr::new(address, SERVICE)).map_err(ExitError::system(format!(
                 "listening on {address} port {SERVICE}"
             )))?;
         }
@@ -123,12 +125,12 @@ impl World {
         Ok(world)
     }
 
-    fn write(&self, name: &str, text: &str) -> Result<(), Stop> {
+    fn write(&self, name: &str, text: &str) -> Result<(), ExitError> {
         files::write_private(&self.folder.join(name), text.as_bytes(), true)
-            .map_err(|error| Stop::new(FAILED, error))
+            .map_err(|error| ExitError::new(FAILED, error))
     }
 
-    fn lay_cable(&self) -> Result<(), Stop> {
+    fn lay_cable(&self) -> Result<(), ExitError> {
         let ours = std::process::id();
         self.at_client(move || {
             cable::lay("client0", "gate0", ours)?;
@@ -138,7 +140,7 @@ impl World {
     }
 
     /// Starts the daemon with this firewall driver, in the place of one that runs, and waits until its engine serves.
-    pub(super) fn start_daemon(&mut self, key: &str, backend: &str) -> Result<(), Stop> {
+    pub(super) fn start_daemon(&mut self, key: &str, backend: &str) -> Result<(), ExitError> {
         self.stop_daemon();
         let path = self.folder.display();
         let posternd = format!(
@@ -150,7 +152,7 @@ impl World {
         // Of an earlier daemon.
         let _ = std::fs::remove_file(self.log());
         let log =
-            files::create_log(&self.log()).map_err(Stop::system("making the daemon's log"))?;
+            files::create_log(&self.log()).map_err(ExitError::system("making the daemon's log"))?;
         let env = [
             (log::LEVEL, "debug".to_owned()),
             (log::FORMAT, String::new()),
@@ -163,12 +165,12 @@ impl World {
         };
         let arguments = ["run", "--config"].map(OsStr::new);
         let child = process::start_again(&[arguments[0], arguments[1], config.as_os_str()], wiring)
-            .map_err(Stop::system("starting posternd"))?;
+            .map_err(ExitError::system("starting posternd"))?;
         self.daemon = Some(child);
         self.wait_for(Duration::from_secs(20), || self.status().ok())
             .map(|_| ())
             .ok_or_else(|| {
-                Stop::new(
+                ExitError::new(
                     FAILED,
                     format!("posternd did not come up; its log:\n{}", self.log_text()),
                 )
@@ -176,7 +178,7 @@ impl World {
     }
 
     /// Runs `postern` with these arguments in the client's namespace; what it said, and whether it ended well.
-    pub(super) fn postern(&self, arguments: &[&str]) -> Result<(bool, String), Stop> {
+    pub(super) fn postern(&self, arguments: &[&str]) -> Result<(bool, String), ExitError> {
         let words: Vec<String> = ["as-client"]
             .iter()
             .chain(arguments)
@@ -192,7 +194,7 @@ impl World {
             };
             process::start_again(&words, wiring).and_then(Child::wait_with_output)
         })?;
-        let output = ran.map_err(Stop::system("running postern"))?;
+        let output = ran.map_err(ExitError::system("running postern"))?;
         let said = [output.stdout, output.stderr].concat();
         Ok((
             output.status.success(),
@@ -201,7 +203,7 @@ impl World {
     }
 
     /// The packet of one knock, as `postern` makes it.
-    pub(super) fn packet(&self, profile: &str, open_for: Duration) -> Result<Vec<u8>, Stop> {
+    pub(super) fn packet(&self, profile: &str, open_for: Duration) -> Result<Vec<u8>, ExitError> {
         let seconds = format!("{}s", open_for.as_secs());
         let (done, said) = self.postern(&[
             "knock",
@@ -216,20 +218,20 @@ impl World {
             .decode(said.trim())
             .ok()
             .filter(|_| done);
-        packet.ok_or_else(|| Stop::new(FAILED, format!("postern knock --print: {said}")))
+        packet.ok_or_else(|| ExitError::new(FAILED, format!("postern knock --print: {said}")))
     }
 
     /// Does something in the client's namespace and waits for it.
     pub(super) fn at_client<R: Send + 'static>(
         &self,
-        errand: impl FnOnce() -> R + Send + 'static,
-    ) -> Result<R, Stop> {
+        task: impl FnOnce() -> R + Send + 'static,
+    ) -> Result<R, ExitError> {
         let (answer, answered) = channel();
-        let errand: Errand = Box::new(move || {
-            let _ = answer.send(errand());
+        let task: Task = Box::new(move || {
+            let _ = answer.send(task());
         });
-        let gone = || Stop::new(FAILED, "the client's namespace could not be made");
-        self.errands.send(errand).map_err(|_| gone())?;
+        let gone = || ExitError::new(FAILED, "the client's namespace could not be made");
+        self.task.send(task).map_err(|_| gone())?;
         answered.recv().map_err(|_| gone())
     }
 
@@ -258,26 +260,26 @@ impl World {
     }
 
     /// The daemon's own counters.
-    pub(super) fn status(&self) -> Result<Status, Stop> {
+    pub(super) fn status(&self) -> Result<Status, ExitError> {
         match self.ask(&Question::Status)? {
             Answer::Status(status) => Ok(*status),
-            _ => Err(Stop::new(FAILED, "posternd answered something else")),
+            _ => Err(ExitError::new(FAILED, "posternd answered something else")),
         }
     }
 
     /// What the daemon says is open.
-    pub(super) fn grants(&self) -> Result<Vec<Grant>, Stop> {
+    pub(super) fn grants(&self) -> Result<Vec<Grant>, ExitError> {
         match self.ask(&Question::Grants)? {
             Answer::Grants(grants) => Ok(grants),
-            _ => Err(Stop::new(FAILED, "posternd answered something else")),
+            _ => Err(ExitError::new(FAILED, "posternd answered something else")),
         }
     }
 
     /// Closes grants, and waits until they are.
-    pub(super) fn close(&self, which: Selection) -> Result<(), Stop> {
+    pub(super) fn close(&self, which: Selection) -> Result<(), ExitError> {
         match self.ask(&Question::Close(which))? {
             Answer::Closed(1..) => Ok(()),
-            answer => Err(Stop::new(
+            answer => Err(ExitError::new(
                 FAILED,
                 format!("posternd closed nothing: {answer:?}"),
             )),
@@ -294,9 +296,9 @@ impl World {
         }
     }
 
-    fn ask(&self, question: &Question) -> Result<Answer, Stop> {
+    fn ask(&self, question: &Question) -> Result<Answer, ExitError> {
         control::ask(&self.folder.join("control.sock"), question)
-            .map_err(Stop::system("asking posternd"))
+            .map_err(ExitError::system("asking posternd"))
     }
 
     /// The last line of the daemon's log that contains all these words.
@@ -353,26 +355,26 @@ fn wait_for<R>(most: Duration, mut ask: impl FnMut() -> Option<R>) -> Option<R> 
     }
 }
 
-/// A thread with a network namespace of its own, that runs errands there until nobody has any more.
-fn client_namespace() -> Sender<Errand> {
-    let (errands, todo) = channel::<Errand>();
+/// A thread with a network namespace of its own, that runs task there until nobody has any more.
+fn client_namespace() -> Sender<Task> {
+    let (task, todo) = channel::<Task>();
     thread::spawn(move || {
         if unshare(CloneFlags::CLONE_NEWNET).is_ok() {
-            todo.into_iter().for_each(|errand| errand());
+            todo.into_iter().for_each(|task| task());
         }
     });
-    errands
+    task
 }
 
 /// A folder that the engine's user may pass through, and only its owner may change.
-fn folder() -> Result<PathBuf, Stop> {
-    let bytes: [u8; 8] = random::bytes().map_err(Stop::system("naming the demo's folder"))?;
+fn folder() -> Result<PathBuf, ExitError> {
+    let bytes: [u8; 8] = random::bytes().map_err(ExitError::system("naming the demo's folder"))?;
     let name = format!("postern-demo-{:016x}", u64::from_be_bytes(bytes));
     let folder = std::env::temp_dir().join(name);
     std::fs::DirBuilder::new()
         .mode(0o755)
         .create(&folder)
-        .map_err(Stop::system(format!("making {}", folder.display())))?;
+        .map_err(ExitError::system(format!("making {}", folder.display())))?;
     Ok(folder)
 }
 

@@ -9,7 +9,7 @@ use base64::engine::general_purpose::STANDARD;
 use crate::adapters::capture::recording::begins;
 use crate::adapters::files;
 use crate::client::profile::without_secrets;
-use crate::model::exit::{DATA, IO, NO_INPUT, Stop};
+use crate::model::exit::{DATA, ExitError, IO, NO_INPUT};
 
 /// A knock has 176 letters at least. What is much shorter is a name that was mistyped, though it may be base64 by chance.
 const PACKET_TEXT_MIN: usize = 100;
@@ -38,7 +38,7 @@ impl Input {
     ///
     /// # Errors
     /// Exit 66 where it is neither file nor packet, 74 where it can't be read.
-    pub fn of(argument: &str) -> Result<Self, Stop> {
+    pub fn of(argument: &str) -> Result<Self, ExitError> {
         let path = Path::new(argument);
         if argument == "-" {
             return Self::begin(Box::new(std::io::stdin()), "standard input");
@@ -46,7 +46,7 @@ impl Input {
         if path.exists() {
             let said = path.display().to_string();
             let file = files::open_input(path)
-                .map_err(|error| Stop::new(IO, format!("{said}: {error}")))?;
+                .map_err(|error| ExitError::new(IO, format!("{said}: {error}")))?;
             return Self::begin(Box::new(file), &said);
         }
         if argument.len() >= PACKET_TEXT_MIN && STANDARD.decode(argument.trim()).is_ok() {
@@ -57,7 +57,7 @@ impl Input {
             });
         }
         let said = without_secrets(argument);
-        Err(Stop::new(
+        Err(ExitError::new(
             NO_INPUT,
             format!(
                 "{said} is neither a file nor a packet in base64; give a packet as `postern knock --print` writes it"
@@ -66,15 +66,15 @@ impl Input {
     }
 
     /// Looks at the first bytes.
-    fn begin(mut source: Source, said: &str) -> Result<Self, Stop> {
+    fn begin(mut source: Source, said: &str) -> Result<Self, ExitError> {
         let mut head = Vec::new();
         let read = (&mut source).take(4).read_to_end(&mut head);
         read.map_err(|error| match error.kind() {
-            ErrorKind::IsADirectory => Stop::new(
+            ErrorKind::IsADirectory => ExitError::new(
                 DATA,
                 format!("{said}: is a folder, not a file; name a file"),
             ),
-            _ => Stop::new(IO, format!("{said}: {error}")),
+            _ => ExitError::new(IO, format!("{said}: {error}")),
         })?;
         let kind = if begins(&head) {
             Kind::Recording

@@ -11,7 +11,7 @@ use crate::adapters::capture::packet::{self, PacketCapture};
 use crate::adapters::capture::{Capture, Caught};
 use crate::adapters::clock;
 use crate::model::datagram::Datagram;
-use crate::model::exit::{FAILED, PERMISSION, Stop};
+use crate::model::exit::{ExitError, FAILED, PERMISSION};
 use crate::model::settings::{Gate, Interfaces};
 use crate::model::time::Timestamp;
 
@@ -54,10 +54,10 @@ impl Live {
         gate: &Gate,
         besides: Option<&str>,
         heard: &mut dyn FnMut(&str),
-        take: &mut dyn FnMut(Timestamp, Datagram) -> Result<ControlFlow<()>, Stop>,
-    ) -> Result<(), Stop> {
+        take: &mut dyn FnMut(Timestamp, Datagram) -> Result<ControlFlow<()>, ExitError>,
+    ) -> Result<(), ExitError> {
         if !caps::has_cap(None, CapSet::Effective, Capability::CAP_NET_RAW).unwrap_or(false) {
-            return Err(Stop::new(
+            return Err(ExitError::new(
                 PERMISSION,
                 "CAP_NET_RAW is missing, which posternd explain --live needs to listen on the wire; run it as root",
             ));
@@ -66,7 +66,7 @@ impl Live {
         let open = |interface| {
             packet::open(&gate.ports)
                 .map(|socket| (interface, socket))
-                .map_err(Stop::system("opening the packet socket"))
+                .map_err(ExitError::system("opening the packet socket"))
         };
         let sockets: Vec<_> = self
             .interfaces(gate)
@@ -76,7 +76,8 @@ impl Live {
         super::with_fewer_rights(None)?;
         for (interface, socket) in sockets {
             let capture = PacketCapture::new(socket, interface, gate.ports.clone());
-            let mut capture = capture.map_err(Stop::system("listening on the packet socket"))?;
+            let mut capture =
+                capture.map_err(ExitError::system("listening on the packet socket"))?;
             let caught = caught.clone();
             // Ends with the queue, or with the process.
             thread::spawn(move || {
@@ -117,10 +118,10 @@ impl Live {
                     heard(&format!("listening on {interface}"))
                 }
                 Ok((_, Err(error))) => {
-                    return Err(Stop::new(FAILED, format!("listening failed: {error}")));
+                    return Err(ExitError::new(FAILED, format!("listening failed: {error}")));
                 }
                 Err(RecvTimeoutError::Disconnected) => {
-                    return Err(Stop::new(FAILED, "nothing listens any more"));
+                    return Err(ExitError::new(FAILED, "nothing listens any more"));
                 }
             }
         }

@@ -21,7 +21,7 @@ use crate::core::gate::{Gate, Seen};
 use crate::daemon::engine::privileges;
 use crate::daemon::monitor::prepare;
 use crate::model::datagram::Datagram;
-use crate::model::exit::{CONFIG, DATA, IO, Stop};
+use crate::model::exit::{CONFIG, DATA, ExitError, IO};
 use crate::model::settings;
 use crate::model::time::Timestamp;
 
@@ -63,7 +63,7 @@ pub enum What {
 }
 
 /// Is told of each datagram, and says whether more is wanted.
-pub type Tell<'a> = dyn FnMut(Told) -> Result<ControlFlow<()>, Stop> + 'a;
+pub type Tell<'a> = dyn FnMut(Told) -> Result<ControlFlow<()>, ExitError> + 'a;
 
 /// What there was in a recording.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
@@ -90,9 +90,9 @@ impl Explain {
     ///
     /// # Errors
     /// As [`disk::load`].
-    pub fn open(config: &Path, others: &[GateName]) -> Result<Self, Stop> {
+    pub fn open(config: &Path, others: &[GateName]) -> Result<Self, ExitError> {
         let (bundle, _) = disk::load(config)?;
-        let loaded = config::load(&bundle).map_err(|problems| Stop::new(CONFIG, problems))?;
+        let loaded = config::load(&bundle).map_err(|problems| ExitError::new(CONFIG, problems))?;
         let Loaded {
             settings,
             keys,
@@ -139,7 +139,7 @@ impl Explain {
         at: Option<Timestamp>,
         source: Option<IpAddr>,
         tell: &mut Tell<'_>,
-    ) -> Result<(), Stop> {
+    ) -> Result<(), ExitError> {
         let nowhere = IpAddr::from([0, 0, 0, 0]);
         with_fewer_rights(None)?;
         for (number, packet) in (1..).zip(Packets::of(text)) {
@@ -176,14 +176,14 @@ impl Explain {
         input: impl Read + 'static,
         all: bool,
         tell: &mut Tell<'_>,
-    ) -> Result<Summary, Stop> {
+    ) -> Result<Summary, ExitError> {
         let fault = |error: RecordingError| {
             let code = if matches!(error, RecordingError::Io(_)) {
                 IO
             } else {
                 DATA
             };
-            Stop::new(
+            ExitError::new(
                 code,
                 format!("the recording can't be read any further: {error}"),
             )
@@ -227,7 +227,7 @@ impl Explain {
         live: &Live,
         heard: &mut dyn FnMut(&str),
         tell: &mut Tell<'_>,
-    ) -> Result<(), Stop> {
+    ) -> Result<(), ExitError> {
         let socket = &self.gate.control_socket;
         let alone = (!control::is_served(socket)).then(|| {
             let socket = socket.display();
@@ -291,7 +291,7 @@ impl Explain {
 }
 
 /// What comes from strangers is read without capabilities, and as another user where one is named. Only root has any to give up.
-fn with_fewer_rights(user: Option<(u32, u32)>) -> Result<(), Stop> {
+fn with_fewer_rights(user: Option<(u32, u32)>) -> Result<(), ExitError> {
     if rustix::process::geteuid().is_root() {
         privileges::drop_rights(user)
     } else {

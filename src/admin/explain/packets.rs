@@ -6,7 +6,7 @@ use std::ops::RangeInclusive;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
-use crate::model::exit::{DATA, IO, Stop};
+use crate::model::exit::{DATA, ExitError, IO};
 
 /// Longest line: what would be a datagram of 48 KiB.
 const LINE_MAX: usize = 65_536;
@@ -31,7 +31,7 @@ impl<R: BufRead> Packets<R> {
     }
 
     /// The lines of the next packet, joined, and the number of the first; `None` at the end.
-    fn joined(&mut self) -> Result<Option<(String, usize)>, Stop> {
+    fn joined(&mut self) -> Result<Option<(String, usize)>, ExitError> {
         let mut joined = String::new();
         let (mut first, mut width) = (0, 0);
         loop {
@@ -53,13 +53,14 @@ impl<R: BufRead> Packets<R> {
     }
 
     /// The next line, without the white space around it.
-    fn line(&mut self) -> Result<Option<String>, Stop> {
+    fn line(&mut self) -> Result<Option<String>, ExitError> {
         let mut line = Vec::new();
         let most = u64::try_from(LINE_MAX).unwrap_or(u64::MAX);
         let read = (&mut self.text)
             .take(most.saturating_add(1))
             .read_until(b'\n', &mut line);
-        let length = read.map_err(|error| Stop::new(IO, format!("reading packets: {error}")))?;
+        let length =
+            read.map_err(|error| ExitError::new(IO, format!("reading packets: {error}")))?;
         self.lines = self.lines.saturating_add(1);
         if length > LINE_MAX {
             return Err(self.no_packet(self.lines));
@@ -68,8 +69,8 @@ impl<R: BufRead> Packets<R> {
         Ok((length > 0).then(|| text.trim().to_owned()))
     }
 
-    fn no_packet(&self, line: usize) -> Stop {
-        Stop::new(
+    fn no_packet(&self, line: usize) -> ExitError {
+        ExitError::new(
             DATA,
             format!(
                 "line {line} is no packet in base64; give each packet as `postern knock --print` writes it"
@@ -79,7 +80,7 @@ impl<R: BufRead> Packets<R> {
 }
 
 impl<R: BufRead> Iterator for Packets<R> {
-    type Item = Result<Vec<u8>, Stop>;
+    type Item = Result<Vec<u8>, ExitError>;
 
     fn next(&mut self) -> Option<Self::Item> {
         if self.over {

@@ -12,7 +12,7 @@ use super::arguments::{Connect, Gate, NamedGate, Target, Telling};
 use super::json::{Connected, KnockedAt, Waited};
 use super::plan::Plan;
 use super::{code, json, knock, note, words};
-use crate::client::{self, Exit, Failure, NotReached, Reached, Sent, Wish};
+use crate::client::{self, Exit, Failure, KnockRequest, NotReached, Reached, Sent};
 use crate::model::service::{self, Ports, Wanted};
 
 /// How long an open port may take to accept. A hidden one answers nothing, so this is what each knock waits first.
@@ -82,7 +82,7 @@ fn knock_for(mut plan: Plan, telling: &Telling) -> Result<Vec<Sent>, Failure> {
 }
 
 /// What the profile names is asked for if it covers the port; else the port alone. What a name means only the gate knows.
-fn ask_for_port(wish: &mut Wish, port: u16) {
+fn ask_for_port(wish: &mut KnockRequest, port: u16) {
     let Ok(wanted) = Service::new(Protocol::Tcp, port, port).map(Ports::from) else {
         return;
     };
@@ -122,7 +122,7 @@ mod tests {
     use crate::client::profile::{AllowSetting, TimeOffset};
 
     fn asked(services: &[&str], port: u16) -> String {
-        let mut wish = Wish {
+        let mut wish = KnockRequest {
             gate: GateName::new("g").unwrap(),
             action: Action::Open,
             services: services.iter().map(|text| text.parse().unwrap()).collect(),

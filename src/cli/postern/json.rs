@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use super::words::{self, OverIpv4};
 use super::{Exit, Failure, say};
-use crate::client::{Opening, Sent};
+use crate::client::{Sent, ServiceOpen};
 use crate::model::service::Wanted;
 use crate::model::time::millis;
 
@@ -73,7 +73,7 @@ pub(super) struct Waited {
 }
 
 impl Waited {
-    pub(super) fn of(opening: Option<Opening>) -> Self {
+    pub(super) fn of(opening: Option<ServiceOpen>) -> Self {
         Self {
             open: opening.is_some(),
             address: opening.map(|opening| opening.at.to_string()),

@@ -15,7 +15,7 @@ use super::arguments::{Close, Knock, Showing};
 use super::json::{Asked, Knocked, KnockedAt, Waited};
 use super::plan::Plan;
 use super::{code, json, note, say, words};
-use crate::client::{self, Exit, Failure, Opening, Prepared, Sent, Wish};
+use crate::client::{self, Exit, Failure, KnockRequest, Prepared, Sent, ServiceOpen};
 use crate::model::time::human;
 
 pub(super) fn knock(arguments: Knock, config: Option<&Path>) -> Result<(), Failure> {
@@ -175,7 +175,7 @@ fn is_missing_family(error: &io::Error) -> bool {
     )
 }
 
-fn in_json(gate: &GateName, sent: &[Sent], opening: Option<Option<Opening>>) -> Knocked {
+fn in_json(gate: &GateName, sent: &[Sent], opening: Option<Option<ServiceOpen>>) -> Knocked {
     Knocked {
         gate: gate.to_string(),
         mode: "sent",
@@ -201,7 +201,7 @@ struct Wait {
 }
 
 impl Wait {
-    fn for_port(wish: &Wish, limit: Duration) -> Result<Self, Failure> {
+    fn for_port(wish: &KnockRequest, limit: Duration) -> Result<Self, Failure> {
         match wish.tcp_port() {
             Some(port) => Ok(Self { port, limit }),
             None => Err(Failure::new(
@@ -212,7 +212,7 @@ impl Wait {
         }
     }
 
-    fn until_open(&self, sent: &[Sent]) -> Option<Opening> {
+    fn until_open(&self, sent: &[Sent]) -> Option<ServiceOpen> {
         client::wait_for(&client::doors(sent, self.port), self.limit)
     }
 

@@ -11,11 +11,11 @@ use postern_proto::{Action, UserKeys};
 use super::arguments::{Asking, Gate, Target};
 use super::gate;
 use crate::client::profile::{CodeSource, Host};
-use crate::client::{Failure, Families, Way, Wish};
+use crate::client::{Failure, Families, KnockRequest, Way};
 
 /// All that a knock is made from but the code itself.
 pub(super) struct Plan {
-    pub(super) wish: Wish,
+    pub(super) wish: KnockRequest,
     pub(super) way: Way,
     pub(super) keys: UserKeys,
     pub(super) code: Option<CodeSource>,
@@ -57,7 +57,7 @@ impl Plan {
         } else {
             asking.services
         };
-        let wish = Wish {
+        let wish = KnockRequest {
             gate: profile.gate,
             action,
             services,

@@ -16,7 +16,7 @@ use super::plan::Plan;
 use super::{code, json, knock, note, words};
 use crate::adapters::clock;
 use crate::client::profile::CodeSource;
-use crate::client::{self, Ended, Errand, Exit, Failure, Hold};
+use crate::client::{self, Ended, Exit, Failure, Hold, Task};
 
 /// A renewal that failed is tried again after this.
 const AGAIN: Duration = Duration::from_secs(5);
@@ -49,7 +49,7 @@ pub(super) fn run(arguments: Run, config: Option<&Path>) -> Result<ExitCode, Fai
     let gate = wish.gate.clone();
     let first = code::obtain(code_stdin, code.as_ref(), &gate)?;
     // From here on the door is closed however this ends, but by SIGKILL.
-    let errand = Errand::begin().map_err(|error| {
+    let task = Task::begin().map_err(|error| {
         Failure::new(
             Exit::Failed,
             format!("cannot take signals: {error}"),
@@ -65,16 +65,15 @@ pub(super) fn run(arguments: Run, config: Option<&Path>) -> Result<ExitCode, Fai
         knocked: clock::instant(),
         told: RanBehind::default(),
     };
-    let outcome =
-        story
-            .open(&errand, first, port, patience.wait)
-            .and_then(|stopped| match stopped {
-                Some(signal) => Ok(Ended {
-                    status: None,
-                    signal: Some(signal),
-                }),
-                None => story.run(&errand, &command),
-            });
+    let outcome = story
+        .open(&task, first, port, patience.wait)
+        .and_then(|stopped| match stopped {
+            Some(signal) => Ok(Ended {
+                status: None,
+                signal: Some(signal),
+            }),
+            None => story.run(&task, &command),
+        });
     story.close(outcome)
 }
 
@@ -115,7 +114,7 @@ impl Story {
     /// Knocks, and waits until the door is open; says the signal that came meanwhile.
     fn open(
         &mut self,
-        errand: &Errand,
+        task: &Task,
         code: Option<postern_proto::Code>,
         port: Option<u16>,
         limit: Duration,
@@ -126,9 +125,9 @@ impl Story {
         }
         self.told.knocks = KnockedAt::all(&sent);
         let Some(port) = port else {
-            return Ok(errand.stopped());
+            return Ok(task.stopped());
         };
-        match errand.wait(client::doors(&sent, port), limit) {
+        match task.wait(client::doors(&sent, port), limit) {
             client::Waited::Open(opening) => {
                 self.told.wait = Some(Waited::of(Some(opening)));
                 if self.tells() {
@@ -144,9 +143,9 @@ impl Story {
         }
     }
 
-    fn run(&mut self, errand: &Errand, command: &[OsString]) -> Result<Ended, Failure> {
+    fn run(&mut self, task: &Task, command: &[OsString]) -> Result<Ended, Failure> {
         let first = self.left();
-        let ended = errand.run(command, first, &mut || self.renew().unwrap_or(AGAIN));
+        let ended = task.run(command, first, &mut || self.renew().unwrap_or(AGAIN));
         ended.map_err(|error| {
             let name = command
                 .first()

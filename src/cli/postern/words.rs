@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use postern_proto::{Action, Allow, GateName, Item, Request};
 
-use crate::client::Opening;
+use crate::client::ServiceOpen;
 use crate::model::address::{self, MAPPED};
 use crate::model::service::{self, Ports, Wanted};
 use crate::model::time::{self, Timestamp};
@@ -82,7 +82,7 @@ pub(super) fn sentence(gate: &GateName, to: std::net::SocketAddr, request: &Requ
 }
 
 /// One line: a door that opened.
-pub(super) fn opened(opening: &Opening) -> String {
+pub(super) fn opened(opening: &ServiceOpen) -> String {
     let after = Duration::from_millis(time::millis(opening.after).max(1));
     format!("{} is open after {}", opening.at, time::human(after))
 }

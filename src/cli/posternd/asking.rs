@@ -11,11 +11,11 @@ use super::say::{note, say, say_json};
 use crate::adapters::control::{self, Answer, Question};
 use crate::core::order::Selection;
 use crate::daemon::monitor::{self, ControlSocket};
-use crate::model::exit::{FAILED, Stop};
+use crate::model::exit::{ExitError, FAILED};
 use crate::model::grant::GrantId;
 use crate::model::time;
 
-pub(super) fn metrics(config: Config) -> Result<ExitCode, Stop> {
+pub(super) fn metrics(config: Config) -> Result<ExitCode, ExitError> {
     let Answer::Metrics(text) = ask(
         &Report {
             config,
@@ -29,7 +29,7 @@ pub(super) fn metrics(config: Config) -> Result<ExitCode, Stop> {
     say(&text).map(|()| ExitCode::SUCCESS)
 }
 
-pub(super) fn end(close: &Close) -> Result<ExitCode, Stop> {
+pub(super) fn end(close: &Close) -> Result<ExitCode, ExitError> {
     let which = match &close.which {
         Which {
             user: Some(user), ..
@@ -50,7 +50,7 @@ pub(super) fn end(close: &Close) -> Result<ExitCode, Stop> {
     say(&format!("closed {}\n", time::count(count, "grant"))).map(|()| ExitCode::SUCCESS)
 }
 
-pub(super) fn confirm(report: &Report) -> Result<ExitCode, Stop> {
+pub(super) fn confirm(report: &Report) -> Result<ExitCode, ExitError> {
     let Answer::Confirmed(trial) = ask(report, &Question::Confirm)? else {
         return Err(odd());
     };
@@ -66,7 +66,7 @@ pub(super) fn confirm(report: &Report) -> Result<ExitCode, Stop> {
 }
 
 /// Asks the running daemon; where there is none, says so.
-pub(super) fn ask(report: &Report, question: &Question) -> Result<Answer, Stop> {
+pub(super) fn ask(report: &Report, question: &Question) -> Result<Answer, ExitError> {
     let config = &report.config.config;
     let socket = monitor::control_socket(config)?;
     let path = &socket.path;
@@ -82,7 +82,7 @@ pub(super) fn ask(report: &Report, question: &Question) -> Result<Answer, Stop> 
     })?;
     tell_doubt(&socket);
     match answer {
-        Answer::Failed(why) => Err(Stop::new(FAILED, why)),
+        Answer::Failed(why) => Err(ExitError::new(FAILED, why)),
         answer => Ok(answer),
     }
 }
@@ -113,8 +113,8 @@ fn reason(error: &io::Error) -> String {
     }
 }
 
-pub(super) fn odd() -> Stop {
-    Stop::new(
+pub(super) fn odd() -> ExitError {
+    ExitError::new(
         FAILED,
         "posternd answered something else; are daemon and command of one version?",
     )

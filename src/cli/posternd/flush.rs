@@ -6,10 +6,10 @@ use super::arguments::Report;
 use super::say::{say, say_json};
 use crate::adapters::control;
 use crate::daemon::monitor::{self, Flushed};
-use crate::model::exit::Stop;
+use crate::model::exit::ExitError;
 use crate::model::time;
 
-pub(super) fn carry_out(report: &Report) -> Result<ExitCode, Stop> {
+pub(super) fn carry_out(report: &Report) -> Result<ExitCode, ExitError> {
     let flushed = monitor::flush(&report.config.config)?;
     if report.json {
         let Flushed {

@@ -9,7 +9,7 @@ use super::asking::{ask, odd};
 use super::say::{is_heard, say_json};
 use crate::adapters::clock;
 use crate::adapters::control::{self, Answer, Question};
-use crate::model::exit::Stop;
+use crate::model::exit::ExitError;
 use crate::model::grant::Grant;
 use crate::model::time::{self, Timestamp, human};
 
@@ -29,7 +29,7 @@ struct Whole {
 
 const HEAD: [&str; 6] = ["ID", "USER", "ADDRESS", "SERVICES", "TARGET", "LEFT"];
 
-pub(super) fn grants(report: &Report) -> Result<ExitCode, Stop> {
+pub(super) fn grants(report: &Report) -> Result<ExitCode, ExitError> {
     let shown = open_now(report)?;
     if report.json {
         return say_json(&Whole {
@@ -41,7 +41,7 @@ pub(super) fn grants(report: &Report) -> Result<ExitCode, Stop> {
 }
 
 /// Asks what is open.
-pub(super) fn open_now(report: &Report) -> Result<Vec<Shown>, Stop> {
+pub(super) fn open_now(report: &Report) -> Result<Vec<Shown>, ExitError> {
     let Answer::Grants(grants) = ask(report, &Question::Grants)? else {
         return Err(odd());
     };

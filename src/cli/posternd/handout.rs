@@ -15,7 +15,7 @@ use crate::admin::add::Handout;
 use crate::admin::reload::Outcome;
 use crate::client::profile;
 use crate::client::token::{Token, TokenKey, short_name};
-use crate::model::exit::{FAILED, Stop};
+use crate::model::exit::{ExitError, FAILED};
 use crate::model::time::Timestamp;
 
 /// Room for two QR codes and all around them.
@@ -54,14 +54,16 @@ pub(super) struct Telling<'a> {
 }
 
 /// Tells it, and ends with exit code 1 where the running daemon did not take the config.
-pub(super) fn tell(handout: &Handout, telling: &Telling<'_>) -> Result<ExitCode, Stop> {
+pub(super) fn tell(handout: &Handout, telling: &Telling<'_>) -> Result<ExitCode, ExitError> {
     let token = &handout.token;
     let name = token
         .profile
         .clone()
         .unwrap_or_else(|| short_name(token.gate.as_str()));
     let profile = profile::section(&name, token, &format!("{name}.key"));
-    let line = token.to_line().map_err(|error| Stop::new(FAILED, error))?;
+    let line = token
+        .to_line()
+        .map_err(|error| ExitError::new(FAILED, error))?;
     if telling.json {
         say(&json(handout, telling, &name, &profile, &line)?)?;
     } else {
@@ -71,14 +73,14 @@ pub(super) fn tell(handout: &Handout, telling: &Telling<'_>) -> Result<ExitCode,
 }
 
 /// Exit code and error of a command that has written its file.
-pub(super) fn ending(reload: &Outcome) -> Result<ExitCode, Stop> {
+pub(super) fn ending(reload: &Outcome) -> Result<ExitCode, ExitError> {
     match reload {
         Outcome::Done | Outcome::NotRunning => Ok(ExitCode::SUCCESS),
-        Outcome::Refused(why) => Err(Stop::new(
+        Outcome::Refused(why) => Err(ExitError::new(
             FAILED,
             format!("the change is made, but the running posternd does not take the config: {why}"),
         )),
-        Outcome::Failed(why) => Err(Stop::new(
+        Outcome::Failed(why) => Err(ExitError::new(
             FAILED,
             format!(
                 "the change is made, but whether the running posternd has read it is not known: {why}"
@@ -114,7 +116,7 @@ fn json(
     name: &str,
     profile: &str,
     line: &str,
-) -> Result<Zeroizing<String>, Stop> {
+) -> Result<Zeroizing<String>, ExitError> {
     let said = Json {
         version: control::VERSION,
         user: &handout.token.user,
@@ -129,9 +131,10 @@ fn json(
         notes: &handout.notes,
     };
     let mut bytes = Zeroizing::new(Vec::with_capacity(TEXT_MAX));
-    serde_json::to_writer_pretty(&mut *bytes, &said).map_err(|error| Stop::new(FAILED, error))?;
+    serde_json::to_writer_pretty(&mut *bytes, &said)
+        .map_err(|error| ExitError::new(FAILED, error))?;
     bytes.push(b'\n');
-    let text = std::str::from_utf8(&bytes).map_err(|error| Stop::new(FAILED, error))?;
+    let text = std::str::from_utf8(&bytes).map_err(|error| ExitError::new(FAILED, error))?;
     Ok(Zeroizing::new(text.to_owned()))
 }
 
@@ -141,7 +144,7 @@ fn text(
     name: &str,
     profile: &str,
     line: &str,
-) -> Result<Zeroizing<String>, Stop> {
+) -> Result<Zeroizing<String>, ExitError> {
     let token = &handout.token;
     let colours = std::io::stdout().is_terminal();
     let mut text = Zeroizing::new(String::with_capacity(TEXT_MAX));

@@ -7,9 +7,9 @@ use super::user_arguments::Init;
 use crate::adapters::control;
 use crate::admin::init::{SetUp, Wanted, init};
 use crate::model::endpoint::{DEFAULT_PORT, Endpoint};
-use crate::model::exit::{Stop, USAGE};
+use crate::model::exit::{ExitError, USAGE};
 
-pub(super) fn carry_out(arguments: &Init) -> Result<ExitCode, Stop> {
+pub(super) fn carry_out(arguments: &Init) -> Result<ExitCode, ExitError> {
     let port = arguments.port.unwrap_or(DEFAULT_PORT);
     let addresses = arguments
         .address
@@ -17,7 +17,7 @@ pub(super) fn carry_out(arguments: &Init) -> Result<ExitCode, Stop> {
         .map(|text| Endpoint::with_default(text, port));
     let addresses = addresses
         .collect::<Result<Vec<_>, _>>()
-        .map_err(|error| Stop::new(USAGE, error))?;
+        .map_err(|error| ExitError::new(USAGE, error))?;
     let config = &arguments.report.config.config;
     let set_up = init(
         config,

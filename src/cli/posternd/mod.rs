@@ -27,7 +27,7 @@ use crate::admin::check;
 use crate::admin::demo;
 use crate::daemon::engine;
 use crate::daemon::monitor;
-use crate::model::exit::{Stop, USAGE};
+use crate::model::exit::{ExitError, USAGE};
 use arguments::{Arguments, Command};
 use say::say;
 
@@ -55,16 +55,18 @@ pub fn main() -> ExitCode {
     }
 }
 
-fn parsed() -> Result<Command, Stop> {
+fn parsed() -> Result<Command, ExitError> {
     match Arguments::try_parse() {
         Ok(arguments) => Ok(arguments.command),
-        Err(error) if error.use_stderr() => Err(Stop::new(USAGE, usage::line(&error, "posternd"))),
+        Err(error) if error.use_stderr() => {
+            Err(ExitError::new(USAGE, usage::line(&error, "posternd")))
+        }
         // Help and version were asked for.
         Err(error) => error.exit(),
     }
 }
 
-fn carry_out(command: Command) -> Result<ExitCode, Stop> {
+fn carry_out(command: Command) -> Result<ExitCode, ExitError> {
     match command {
         Command::Init(init) => init::carry_out(&init),
         Command::User(user) => user::carry_out(user.command),

@@ -4,7 +4,7 @@ use qrcode::render::unicode::Dense1x2;
 use qrcode::{EcLevel, QrCode};
 use zeroize::Zeroizing;
 
-use crate::model::exit::{FAILED, Stop};
+use crate::model::exit::{ExitError, FAILED};
 
 /// White on black, whatever the terminal's own colours are.
 const COLOURS: &str = "\u{1b}[40;97m";
@@ -14,10 +14,10 @@ const PLAIN: &str = "\u{1b}[0m";
 ///
 /// # Errors
 /// Where the text is too long for any code.
-pub(super) fn lines(text: &str, colours: bool) -> Result<Zeroizing<String>, Stop> {
+pub(super) fn lines(text: &str, colours: bool) -> Result<Zeroizing<String>, ExitError> {
     let code = QrCode::with_error_correction_level(text, EcLevel::L);
     let code = code.map_err(|error| {
-        Stop::new(
+        ExitError::new(
             FAILED,
             format!("this is too long for a QR code ({error}); leave --qr out"),
         )

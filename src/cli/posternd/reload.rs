@@ -8,9 +8,9 @@ use super::say::{say, say_json};
 use crate::adapters::control;
 use crate::admin::reload::{Outcome, reload};
 use crate::daemon::monitor;
-use crate::model::exit::{FAILED, Stop};
+use crate::model::exit::{ExitError, FAILED};
 
-pub(super) fn carry_out(report: &Report) -> Result<ExitCode, Stop> {
+pub(super) fn carry_out(report: &Report) -> Result<ExitCode, ExitError> {
     let config = &report.config.config;
     let socket = monitor::control_socket(config)?;
     let outcome = reload(&socket.path);
@@ -30,11 +30,11 @@ pub(super) fn carry_out(report: &Report) -> Result<ExitCode, Stop> {
             );
             Err(monitor::unanswered(config, &what))
         }
-        Outcome::Refused(why) => Err(Stop::new(
+        Outcome::Refused(why) => Err(ExitError::new(
             FAILED,
             why.lines().map(not_used).collect::<Vec<_>>().join("\n"),
         )),
-        Outcome::Failed(why) => Err(Stop::new(FAILED, why)),
+        Outcome::Failed(why) => Err(ExitError::new(FAILED, why)),
     }
 }
 

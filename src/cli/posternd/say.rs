@@ -3,33 +3,34 @@
 use std::io::{ErrorKind, Write};
 use std::process::ExitCode;
 
-use crate::model::exit::{FAILED, Stop};
+use crate::model::exit::{ExitError, FAILED};
 
 /// Writes text.
-pub(super) fn say(text: &str) -> Result<(), Stop> {
-    write(text).map_err(Stop::system("writing to standard output"))
+pub(super) fn say(text: &str) -> Result<(), ExitError> {
+    write(text).map_err(ExitError::system("writing to standard output"))
 }
 
 /// Writes text, and says whether anybody still reads: one who has seen enough (`| head`) is no failure.
-pub(super) fn is_heard(text: &str) -> Result<bool, Stop> {
+pub(super) fn is_heard(text: &str) -> Result<bool, ExitError> {
     match write(text) {
         Ok(()) => Ok(true),
         Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(false),
-        Err(error) => Err(Stop::system("writing to standard output")(error)),
+        Err(error) => Err(ExitError::system("writing to standard output")(error)),
     }
 }
 
 /// Writes a value as JSON, indented.
-pub(super) fn say_json(value: &impl serde::Serialize) -> Result<ExitCode, Stop> {
-    let text = serde_json::to_string_pretty(value).map_err(|error| Stop::new(FAILED, error))?;
+pub(super) fn say_json(value: &impl serde::Serialize) -> Result<ExitCode, ExitError> {
+    let text =
+        serde_json::to_string_pretty(value).map_err(|error| ExitError::new(FAILED, error))?;
     say(&format!("{text}\n")).map(|()| ExitCode::SUCCESS)
 }
 
 /// A value as JSON on one line.
-pub(super) fn json_line(value: &impl serde::Serialize) -> Result<String, Stop> {
+pub(super) fn json_line(value: &impl serde::Serialize) -> Result<String, ExitError> {
     serde_json::to_string(value)
         .map(|text| text + "\n")
-        .map_err(|error| Stop::new(FAILED, error))
+        .map_err(|error| ExitError::new(FAILED, error))
 }
 
 /// A line for people on standard error.

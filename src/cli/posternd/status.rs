@@ -17,7 +17,7 @@ use super::say::{is_heard, json_line, say_json};
 use crate::adapters::clock;
 use crate::adapters::control::status::{CaptureStatus, QuotaStatus, Status, StoreStatus};
 use crate::adapters::control::{Answer, Question};
-use crate::model::exit::Stop;
+use crate::model::exit::ExitError;
 use crate::model::time::{self, Timestamp, human};
 
 /// How to tell it.
@@ -47,7 +47,7 @@ const QUOTAS_TOLD: usize = 10;
 /// Clears a terminal and begins at its upper left corner.
 const AFRESH: &str = "\x1b[H\x1b[2J";
 
-pub(super) fn status(watching: &Watching) -> Result<ExitCode, Stop> {
+pub(super) fn status(watching: &Watching) -> Result<ExitCode, ExitError> {
     let Some(pause) = watching.watch else {
         let whole = look(&watching.report)?;
         return if watching.report.json {
@@ -84,7 +84,7 @@ pub(super) fn status(watching: &Watching) -> Result<ExitCode, Stop> {
     }
 }
 
-fn look(report: &Report) -> Result<Whole, Stop> {
+fn look(report: &Report) -> Result<Whole, ExitError> {
     let Answer::Status(status) = ask(report, &Question::Status)? else {
         return Err(odd());
     };

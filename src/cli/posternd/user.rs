@@ -15,12 +15,12 @@ use crate::adapters::control;
 use crate::admin;
 use crate::admin::add::{NewUser, add, list, quoted};
 use crate::admin::change::{self, Changed};
-use crate::admin::keys::KeyWish;
+use crate::admin::keys::KeyChoice;
 use crate::admin::rotate::{Rotation, rotate};
 use crate::client::token::{LINE_MAX, Request};
-use crate::model::exit::{IO, Stop, USAGE};
+use crate::model::exit::{ExitError, IO, USAGE};
 
-pub(super) fn carry_out(command: UserCommand) -> Result<ExitCode, Stop> {
+pub(super) fn carry_out(command: UserCommand) -> Result<ExitCode, ExitError> {
     match command {
         UserCommand::Add(arguments) => added(&arguments),
         UserCommand::List(report) => {
@@ -59,7 +59,7 @@ pub(super) fn carry_out(command: UserCommand) -> Result<ExitCode, Stop> {
     }
 }
 
-fn added(arguments: &Add) -> Result<ExitCode, Stop> {
+fn added(arguments: &Add) -> Result<ExitCode, ExitError> {
     let Named { name, report } = &arguments.named;
     let lists = [
         ("targets", &arguments.targets),
@@ -101,7 +101,7 @@ fn added(arguments: &Add) -> Result<ExitCode, Stop> {
     )
 }
 
-fn rotated(arguments: &Rotate) -> Result<ExitCode, Stop> {
+fn rotated(arguments: &Rotate) -> Result<ExitCode, ExitError> {
     let Named { name, report } = &arguments.named;
     let rotation = Rotation {
         name: name.clone(),
@@ -133,7 +133,7 @@ fn rotated(arguments: &Rotate) -> Result<ExitCode, Stop> {
     )
 }
 
-fn disabled(named: &Named, disabled: bool) -> Result<ExitCode, Stop> {
+fn disabled(named: &Named, disabled: bool) -> Result<ExitCode, ExitError> {
     let config = &named.report.config.config;
     let changed = change::disable(config, &named.name, disabled)?;
     let (what, back) = if disabled {
@@ -153,7 +153,7 @@ fn disabled(named: &Named, disabled: bool) -> Result<ExitCode, Stop> {
     )
 }
 
-fn told(named: &Named, changed: &Changed, what: &str, then: &str) -> Result<ExitCode, Stop> {
+fn told(named: &Named, changed: &Changed, what: &str, then: &str) -> Result<ExitCode, ExitError> {
     let file = changed.file.display();
     if named.report.json {
         let reload = changed.reload.as_ref().map(handout::reload_json);
@@ -183,23 +183,23 @@ fn told(named: &Named, changed: &Changed, what: &str, then: &str) -> Result<Exit
         .map_or(Ok(ExitCode::SUCCESS), handout::ending)
 }
 
-fn key_wish(pair: &Pair) -> Result<KeyWish, Stop> {
+fn key_wish(pair: &Pair) -> Result<KeyChoice, ExitError> {
     match (request(pair)?, pair.pair) {
-        (Some(request), _) => Ok(KeyWish::Enrolled {
+        (Some(request), _) => Ok(KeyChoice::Enrolled {
             request,
             psk: pair.psk,
         }),
-        (None, true) => Ok(KeyWish::Pair { psk: pair.psk }),
-        (None, false) if pair.psk => Err(Stop::new(
+        (None, true) => Ok(KeyChoice::Pair { psk: pair.psk }),
+        (None, false) if pair.psk => Err(ExitError::new(
             USAGE,
             "a pre-shared key only strengthens a key pair; say --request LINE or --pair, or leave --psk out",
         )),
-        (None, false) => Ok(KeyWish::Shared),
+        (None, false) => Ok(KeyChoice::Shared),
     }
 }
 
 /// The request that a client made; `-` reads it from standard input.
-fn request(pair: &Pair) -> Result<Option<Request>, Stop> {
+fn request(pair: &Pair) -> Result<Option<Request>, ExitError> {
     let Some(line) = &pair.request else {
         return Ok(None);
     };
@@ -212,12 +212,12 @@ fn request(pair: &Pair) -> Result<Option<Request>, Stop> {
             .lock()
             .take(most)
             .read_to_string(&mut read)
-            .map_err(|error| Stop::new(IO, format!("standard input: {error}")))?;
+            .map_err(|error| ExitError::new(IO, format!("standard input: {error}")))?;
         &read
     } else {
         line
     };
     Request::from_line(line)
         .map(Some)
-        .map_err(|error| Stop::new(USAGE, format!("--request: {error}")))
+        .map_err(|error| ExitError::new(USAGE, format!("--request: {error}")))
 }

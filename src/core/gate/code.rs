@@ -10,7 +10,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 use postern_proto::{Code, CodeKey, CodeStep, Request};
 
-use super::Wish;
+use super::ApprovedRequest;
 use crate::model::reason::{CodeFault, Rule};
 use crate::model::time::Timestamp;
 
@@ -43,10 +43,10 @@ pub(super) fn check(
     codes: Option<&Codes>,
     now: Timestamp,
     request: &Request,
-    wish: Wish,
-) -> Result<Wish, Rule> {
+    wish: ApprovedRequest,
+) -> Result<ApprovedRequest, Rule> {
     match (codes, &wish) {
-        (Some(codes), Wish::Open(terms)) => codes
+        (Some(codes), ApprovedRequest::Open(terms)) => codes
             .accept(now, request.code(), terms.allow)
             .map(|()| wish)
             .map_err(Rule::Code),

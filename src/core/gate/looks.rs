@@ -3,7 +3,7 @@
 use postern_proto::Mark;
 
 use super::{Gate, Spent};
-use crate::model::mark::Tide;
+use crate::model::mark::StoredTimes;
 use crate::model::time::Timestamp;
 
 /// What the gate remembers of a packet.
@@ -32,8 +32,8 @@ impl Gate {
     }
 
     /// The floor of the gate's clock, and the horizon before which no knock is admitted.
-    pub fn tide(&self) -> Tide {
-        self.replay.tide()
+    pub fn times(&self) -> StoredTimes {
+        self.replay.times()
     }
 
     /// The quotas that are not whole, those with the least left first, at most so many; and how many more there are.

@@ -10,12 +10,12 @@ use std::time::Duration;
 use postern_proto::{Action, CodeKey, KeyMaterial, OpenBuffer, Packet, Request, UserKeys};
 
 use crate::model::datagram::Datagram;
-use crate::model::mark::{Kept, MarkRecord, Tide};
+use crate::model::mark::{Kept, MarkRecord, StoredTimes};
 use crate::model::policy::Policy;
 use crate::model::reason::{Counters, Drop, Reason, Rule};
+use crate::model::request::{CloseRequest, OpenRequest};
 use crate::model::service::NamedServices;
 use crate::model::settings::{ServiceOptions, Settings};
-use crate::model::terms::{Closing, Terms};
 use crate::model::time::Timestamp;
 
 mod ahead;
@@ -53,18 +53,18 @@ pub struct Admission {
     /// What must be durable before anything is opened (step 11).
     pub record: MarkRecord,
     /// The clock floor and horizon that must be durable with it.
-    pub tide: Tide,
+    pub times: StoredTimes,
     /// What the user may have.
-    pub wish: Wish,
+    pub wish: ApprovedRequest,
 }
 
 /// What an admitted knock wants.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Wish {
+pub enum ApprovedRequest {
     /// A door opened.
-    Open(Terms),
+    Open(OpenRequest),
     /// The user's own doors closed.
-    Close(Closing),
+    Close(CloseRequest),
 }
 
 /// A refused knock: who, which rule, and what was asked where that could be settled.
@@ -289,7 +289,7 @@ impl Gate {
         knocker.meter.count(knocker.policy.quota, now);
         Ok(Admission {
             record,
-            tide: self.replay.remember(record),
+            times: self.replay.remember(record),
             wish,
         })
     }
@@ -300,17 +300,16 @@ impl Gate {
         request: &Request,
         datagram: &Datagram,
         knocker: &Knocker<'_>,
-    ) -> Result<Wish, Rule> {
+    ) -> Result<ApprovedRequest, Rule> {
         match request.action {
             Action::Open => {
                 let terms =
                     settle::terms(request, datagram.source(), knocker.name, knocker.policy)?;
                 knocker.policy.check(&terms, &self.named, &self.options)?;
-                Ok(Wish::Open(terms))
+                Ok(ApprovedRequest::Open(terms))
             }
-            Action::Close => {
-                settle::closing(request, datagram.source(), knocker.name).map(Wish::Close)
-            }
+            Action::Close => settle::closing(request, datagram.source(), knocker.name)
+                .map(ApprovedRequest::Close),
         }
     }
 

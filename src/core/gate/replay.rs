@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use postern_proto::Mark;
 
-use crate::model::mark::{Kept, MarkRecord, Tide};
+use crate::model::mark::{Kept, MarkRecord, StoredTimes};
 use crate::model::reason::Drop;
 use crate::model::time::Timestamp;
 
@@ -22,7 +22,7 @@ const REFUSED_MAX: usize = 4096;
 #[derive(Debug)]
 pub(super) struct ReplayWindow {
     window: Duration,
-    tide: Tide,
+    times: StoredTimes,
     admitted: HashMap<Mark, Times>,
     by_timestamp: BTreeSet<(Timestamp, Mark)>,
     refused: VecDeque<Mark>,
@@ -56,11 +56,11 @@ pub(super) fn again(first: Timestamp, now: Timestamp) -> Drop {
 
 impl ReplayWindow {
     pub(super) fn new(window: Duration, kept: Kept) -> Self {
-        let horizon = kept.tide.horizon.max(kept.tide.floor.minus(window));
+        let horizon = kept.times.horizon.max(kept.times.floor.minus(window));
         let mut replay = Self {
             window,
-            tide: Tide {
-                floor: kept.tide.floor,
+            times: StoredTimes {
+                floor: kept.times.floor,
                 horizon,
             },
             admitted: HashMap::new(),
@@ -77,12 +77,12 @@ impl ReplayWindow {
 
     /// The gate's clock: the system's, unless a later time was ever recorded.
     pub(super) fn clock(&self, system: Timestamp) -> Timestamp {
-        system.max(self.tide.floor)
+        system.max(self.times.floor)
     }
 
     /// Step 7.
     pub(super) fn fresh(&self, now: Timestamp, timestamp: Timestamp) -> Result<(), Drop> {
-        if timestamp < self.tide.horizon || now.since(timestamp) > self.window {
+        if timestamp < self.times.horizon || now.since(timestamp) > self.window {
             return Err(Drop::TooOld);
         }
         if timestamp.since(now) > self.window {
@@ -111,13 +111,13 @@ impl ReplayWindow {
         })
     }
 
-    /// Remembers an admitted mark and moves the tide; returns what must be durable with it.
-    pub(super) fn remember(&mut self, record: MarkRecord) -> Tide {
+    /// Remembers an admitted mark and moves the times; returns what must be durable with it.
+    pub(super) fn remember(&mut self, record: MarkRecord) -> StoredTimes {
         self.insert(record);
-        self.tide.floor = self.tide.floor.max(record.admitted);
-        self.tide.horizon = self.tide.horizon.max(self.tide.floor.minus(self.window));
+        self.times.floor = self.times.floor.max(record.admitted);
+        self.times.horizon = self.times.horizon.max(self.times.floor.minus(self.window));
         self.forget();
-        self.tide
+        self.times
     }
 
     pub(super) fn remember_refused(&mut self, record: &MarkRecord) {
@@ -141,8 +141,8 @@ impl ReplayWindow {
     }
 
     /// The floor of the clock, and the time before which nothing is admitted any more.
-    pub(super) fn tide(&self) -> Tide {
-        self.tide
+    pub(super) fn times(&self) -> StoredTimes {
+        self.times
     }
 
     /// Marks of admitted knocks that are remembered.
@@ -157,7 +157,7 @@ impl ReplayWindow {
 
     fn forget(&mut self) {
         while let Some((timestamp, mark)) = self.by_timestamp.first().copied()
-            && timestamp < self.tide.horizon
+            && timestamp < self.times.horizon
         {
             self.by_timestamp.pop_first();
             self.admitted.remove(&mark);
@@ -200,13 +200,13 @@ mod tests {
     #[test]
     fn a_mark_is_a_duplicate_for_a_second_and_a_replay_after_it_also_across_a_restart() {
         let mut replay = ReplayWindow::new(WINDOW, Kept::default());
-        let tide = replay.remember(record(1, 1000, 1000));
+        let times = replay.remember(record(1, 1000, 1000));
         assert_eq!(replay.unseen(&record(1, 1000, 1001)), Err(Drop::Duplicate));
         assert_eq!(replay.unseen(&record(1, 1000, 1002)), Err(Drop::Replay));
         let again = ReplayWindow::new(
             WINDOW,
             Kept {
-                tide,
+                times,
                 marks: vec![record(1, 1000, 1000)],
             },
         );
@@ -236,11 +236,11 @@ mod tests {
     fn a_wider_window_after_a_restart_does_not_bring_back_what_was_forgotten() {
         let mut narrow = ReplayWindow::new(Duration::from_secs(5), Kept::default());
         narrow.remember(record(1, 1000, 1000));
-        let tide = narrow.remember(record(2, 1010, 1010));
+        let times = narrow.remember(record(2, 1010, 1010));
         let wide = ReplayWindow::new(
             Duration::from_secs(300),
             Kept {
-                tide,
+                times,
                 marks: vec![record(2, 1010, 1010)],
             },
         );
@@ -295,7 +295,7 @@ mod tests {
         let mut replay = ReplayWindow::new(WINDOW, Kept::default());
         assert_eq!(
             replay.remember(record(1, 1000, 1000)),
-            Tide {
+            StoredTimes {
                 floor: at(1000),
                 horizon: at(970)
             }

@@ -10,8 +10,8 @@ use postern_proto::{Action, Allow, Item, Request};
 use crate::model::address;
 use crate::model::policy::Policy;
 use crate::model::reason::Rule;
+use crate::model::request::{AddressFrom, CloseRequest, OpenRequest};
 use crate::model::service::{self, Ports, Wanted};
-use crate::model::terms::{AddressFrom, Closing, Terms};
 
 /// What an `open` asks for.
 pub(super) fn terms(
@@ -19,9 +19,9 @@ pub(super) fn terms(
     source: IpAddr,
     user: &str,
     policy: &Policy,
-) -> Result<Terms, Rule> {
+) -> Result<OpenRequest, Rule> {
     let (allow, from) = allow(request, source)?;
-    Ok(Terms {
+    Ok(OpenRequest {
         user: user.to_owned(),
         allow,
         from,
@@ -32,9 +32,9 @@ pub(super) fn terms(
 }
 
 /// What a `close` asks for.
-pub(super) fn closing(request: &Request, source: IpAddr, user: &str) -> Result<Closing, Rule> {
+pub(super) fn closing(request: &Request, source: IpAddr, user: &str) -> Result<CloseRequest, Rule> {
     let (allow, _) = allow(request, source)?;
-    Ok(Closing {
+    Ok(CloseRequest {
         user: user.to_owned(),
         allow,
         target: request.target.map(address::from_wire),

@@ -11,14 +11,14 @@ use tracing::{debug, info, warn};
 use crate::adapters::control::status::{CaptureStatus, QuotaStatus};
 use crate::adapters::control::{self, Answer, Asker, Question, Seen, Status};
 use crate::adapters::metrics::Snapshot;
-use crate::core::gate::{self, Admission, Decision, Gate, Refusal, Spent, Wish};
+use crate::core::gate::{self, Admission, ApprovedRequest, Decision, Gate, Refusal, Spent};
 use crate::core::order::{Order, Report};
 use crate::daemon::engine::health::Health;
 use crate::daemon::engine::sample::Sampler;
 use crate::model::datagram::Datagram;
 use crate::model::figures::{CaptureFigures, Figures, Tally};
 use crate::model::grant::Grant;
-use crate::model::mark::{MarkRecord, Tide};
+use crate::model::mark::{MarkRecord, StoredTimes};
 use crate::model::reason::{Drop, Reason, Rule};
 use crate::model::time::Timestamp;
 
@@ -36,7 +36,7 @@ pub struct Commit {
     /// The mark.
     pub record: MarkRecord,
     /// The times that must be durable with it.
-    pub tide: Tide,
+    pub times: StoredTimes,
 }
 
 /// The gate and all that is under way behind it.
@@ -46,7 +46,7 @@ pub struct Core {
     gate_name: String,
     started: Timestamp,
     last_ticket: u64,
-    committing: HashMap<u64, Wish>,
+    committing: HashMap<u64, ApprovedRequest>,
     ordered: HashMap<u64, Waiting>,
     health: Health,
     dropped_lines: Sampler,
@@ -95,14 +95,18 @@ impl Core {
         match self.gate.handle(now, datagram) {
             Decision::Drop(reason) => self.tell_dropped(now, datagram, reason),
             Decision::Refuse(refusal) => self.tell_refused(now, datagram, &refusal),
-            Decision::Admit(Admission { record, tide, wish }) => {
+            Decision::Admit(Admission {
+                record,
+                times,
+                wish,
+            }) => {
                 if self.committing.len().max(self.ordered.len()) < UNDER_WAY_MAX {
                     let ticket = self.ticket();
                     self.committing.insert(ticket, wish);
                     return Some(Commit {
                         ticket,
                         record,
-                        tide,
+                        times,
                     });
                 }
                 self.refuse(user_of(&wish), Rule::Store, "too many knocks are under way");
@@ -125,8 +129,8 @@ impl Core {
             },
         );
         Some(match wish {
-            Wish::Open(terms) => Order::Open { ticket, terms },
-            Wish::Close(closing) => Order::Close { ticket, closing },
+            ApprovedRequest::Open(terms) => Order::Open { ticket, terms },
+            ApprovedRequest::Close(closing) => Order::Close { ticket, closing },
         })
     }
 
@@ -294,7 +298,7 @@ impl Core {
                 self.health.daemon_uptime.saturating_add(uptime),
             ),
             uptime_ms: crate::model::time::millis(uptime),
-            clock_ahead_ms: crate::model::time::millis(self.gate.tide().floor.since(now)),
+            clock_ahead_ms: crate::model::time::millis(self.gate.times().floor.since(now)),
             users: self.gate.users(),
             marks: self.gate.marks(),
             admitted: counters.admitted,
@@ -376,9 +380,9 @@ impl Core {
     }
 }
 
-fn user_of(wish: &Wish) -> &str {
+fn user_of(wish: &ApprovedRequest) -> &str {
     match wish {
-        Wish::Open(terms) => &terms.user,
-        Wish::Close(closing) => &closing.user,
+        ApprovedRequest::Open(terms) => &terms.user,
+        ApprovedRequest::Close(closing) => &closing.user,
     }
 }

@@ -12,7 +12,7 @@ use std::time::Duration;
 use crate::adapters::clock;
 use crate::adapters::ipc::Link;
 use crate::core::order::{Order, Report};
-use crate::model::exit::{FAILED, Stop};
+use crate::model::exit::{ExitError, FAILED};
 use crate::model::time::Timestamp;
 
 mod batch;
@@ -54,40 +54,40 @@ struct Engine {
 ///
 /// # Errors
 /// Why it could not begin, or could not go on.
-pub fn run() -> Result<(), Stop> {
-    let link = Link::from_stdin().map_err(Stop::system("the link to the monitor"))?;
-    let Some(outfit) = start::take_over(&link)? else {
+pub fn run() -> Result<(), ExitError> {
+    let link = Link::from_stdin().map_err(ExitError::system("the link to the monitor"))?;
+    let Some(parts) = start::take_over(&link)? else {
         return Ok(());
     };
-    let (engine, inbox) = wire_up(link, outfit)?;
+    let (engine, inbox) = wire_up(link, parts)?;
     engine.serve(&inbox)
 }
 
 /// Starts the threads around the core, and tells the monitor that all is ready.
-fn wire_up(link: Link, outfit: start::Outfit) -> Result<(Engine, Receiver<Event>), Stop> {
-    let mut core = outfit.core;
+fn wire_up(link: Link, parts: start::EngineParts) -> Result<(Engine, Receiver<Event>), ExitError> {
+    let mut core = parts.core;
     let (events, inbox) = sync_channel(QUEUE);
     let (commits, committed) = sync_channel(QUEUE);
     let (tables, wanted) = sync_channel(1);
-    threads::store(outfit.store, committed, events.clone())?;
+    threads::store(parts.store, committed, events.clone())?;
     threads::tables(
         core.gate().hint_keys(),
         wanted,
-        outfit.sieve,
+        parts.prefilter,
         events.clone(),
     )?;
     threads::reports(
         link.try_clone()
-            .map_err(Stop::system("the link to the monitor"))?,
+            .map_err(ExitError::system("the link to the monitor"))?,
         events.clone(),
     )?;
     let orders = threads::orders(link, QUEUE, events.clone())?;
-    if let Some(listener) = outfit.metrics {
+    if let Some(listener) = parts.metrics {
         threads::metrics(listener, events.clone())?;
     }
-    let (captures, finish) = (outfit.captures.len(), Arc::new(AtomicBool::new(false)));
-    let askers = threads::control(outfit.control, events.clone());
-    for (name, capture) in outfit.captures {
+    let (captures, finish) = (parts.captures.len(), Arc::new(AtomicBool::new(false)));
+    let askers = threads::control(parts.control, events.clone());
+    for (name, capture) in parts.captures {
         let (number, received) = core.health().listens(name, capture.drops());
         threads::capture(
             capture,
@@ -110,17 +110,17 @@ fn wire_up(link: Link, outfit: start::Outfit) -> Result<(Engine, Receiver<Event>
     engine
         .orders
         .give(&Order::Ready)
-        .map_err(|why| Stop::new(FAILED, why))?;
+        .map_err(|why| ExitError::new(FAILED, why))?;
     Ok((engine, inbox))
 }
 
 impl Engine {
-    fn serve(mut self, inbox: &Receiver<Event>) -> Result<(), Stop> {
+    fn serve(mut self, inbox: &Receiver<Event>) -> Result<(), ExitError> {
         loop {
             let event = inbox.recv_timeout(if self.captures == 0 { LAST_TICK } else { TICK });
             let now = clock::wall();
             match event {
-                Ok(Event::Over(why)) => return Err(Stop::new(FAILED, why)),
+                Ok(Event::Over(why)) => return Err(ExitError::new(FAILED, why)),
                 Ok(event) => self.handle(now, event),
                 Err(RecvTimeoutError::Timeout) if self.captures == 0 && self.core.is_idle() => {
                     self.askers.take().into_iter().for_each(Askers::end);
@@ -128,7 +128,10 @@ impl Engine {
                 }
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => {
-                    return Err(Stop::new(FAILED, "every thread of the engine has ended"));
+                    return Err(ExitError::new(
+                        FAILED,
+                        "every thread of the engine has ended",
+                    ));
                 }
             }
             self.keep_hints_ahead(now);

@@ -8,11 +8,11 @@ use tracing::{debug, warn};
 use crate::adapters::capture::hint_filter::{Drops, Hints};
 use crate::adapters::capture::packet;
 use crate::core::gate::HintTable;
-use crate::model::exit::{SYSTEM, Stop};
+use crate::model::exit::{ExitError, SYSTEM};
 
 /// The map, and the sockets that depend on it.
 #[derive(Debug)]
-pub(super) struct Sieve {
+pub(super) struct Prefilter {
     hints: Hints,
     sockets: Vec<OwnedFd>,
     ports: Vec<u16>,
@@ -20,21 +20,23 @@ pub(super) struct Sieve {
     is_over: bool,
 }
 
-impl Sieve {
+impl Prefilter {
     /// Takes over the maps that the monitor made. `sockets` are those that the filter stands on.
     pub(super) fn adopt(
         maps: [OwnedFd; 2],
         sockets: &[BorrowedFd<'_>],
         ports: &[u16],
-    ) -> Result<(Self, Drops), Stop> {
+    ) -> Result<(Self, Drops), ExitError> {
         let [hints, counters] = maps;
-        let hints = Hints::adopt(hints).map_err(Stop::system("taking over the hint filter"))?;
-        let drops = Drops::adopt(counters).map_err(Stop::system("taking over the hint filter"))?;
+        let hints =
+            Hints::adopt(hints).map_err(ExitError::system("taking over the hint filter"))?;
+        let drops =
+            Drops::adopt(counters).map_err(ExitError::system("taking over the hint filter"))?;
         let sockets = sockets
             .iter()
             .map(|socket| socket.try_clone_to_owned())
             .collect::<Result<_, _>>();
-        let sockets = sockets.map_err(Stop::system("keeping a hold on the packet sockets"))?;
+        let sockets = sockets.map_err(ExitError::system("keeping a hold on the packet sockets"))?;
         Ok((
             Self {
                 hints,
@@ -50,7 +52,7 @@ impl Sieve {
     ///
     /// # Errors
     /// When neither the map nor the classic filter could be brought into force: the engine would be deaf.
-    pub(super) fn hold(&mut self, table: &HintTable) -> Result<(), Stop> {
+    pub(super) fn hold(&mut self, table: &HintTable) -> Result<(), ExitError> {
         if self.is_over {
             return Ok(());
         }
@@ -68,7 +70,7 @@ impl Sieve {
                     .iter()
                     .try_for_each(|socket| packet::filter_classically(&socket.as_fd(), &self.ports))
                     .map_err(|error| {
-                        Stop::new(SYSTEM, format!("putting the classic filter back: {error}"))
+                        ExitError::new(SYSTEM, format!("putting the classic filter back: {error}"))
                     })
             }
         }

@@ -8,18 +8,19 @@ use rustix::mm::{MlockAllFlags, mlockall};
 use rustix::process::{self, DumpableBehavior, Gid, Resource, Rlimit, Signal, Uid};
 use rustix::thread;
 
-use crate::model::exit::Stop;
+use crate::model::exit::ExitError;
 
 /// Becomes this user and group, without capabilities, and ends with its parent. `None`: stays who it is (a user namespace with
 /// one user only).
 ///
 /// # Errors
 /// What could not be given up; the process must then end.
-pub fn give_up(run_as: Option<(u32, u32)>) -> Result<(), Stop> {
+pub fn give_up(run_as: Option<(u32, u32)>) -> Result<(), ExitError> {
     drop_rights(run_as)?;
     // The kernel forgets this one when the user changes, so it comes last.
-    process::set_parent_process_death_signal(Some(Signal::KILL))
-        .map_err(Stop::system("tying the engine's life to the monitor's"))
+    process::set_parent_process_death_signal(Some(Signal::KILL)).map_err(ExitError::system(
+        "tying the engine's life to the monitor's",
+    ))
 }
 
 /// Keeps all memory of this process, keys among it, from being swapped out, from now on. Returns why not where that can't be.
@@ -38,14 +39,14 @@ pub fn lock_memory() -> Option<String> {
 ///
 /// # Errors
 /// As [`give_up`].
-pub fn drop_rights(run_as: Option<(u32, u32)>) -> Result<(), Stop> {
-    caps::clear(None, CapSet::Bounding).map_err(Stop::system("dropping the bounding set"))?;
+pub fn drop_rights(run_as: Option<(u32, u32)>) -> Result<(), ExitError> {
+    caps::clear(None, CapSet::Bounding).map_err(ExitError::system("dropping the bounding set"))?;
     if let Some((uid, gid)) = run_as {
-        thread::set_thread_groups(&[]).map_err(Stop::system("dropping groups"))?;
+        thread::set_thread_groups(&[]).map_err(ExitError::system("dropping groups"))?;
         thread::set_thread_gid(Gid::from_raw(gid))
-            .map_err(Stop::system(format!("becoming group {gid}")))?;
+            .map_err(ExitError::system(format!("becoming group {gid}")))?;
         thread::set_thread_uid(Uid::from_raw(uid))
-            .map_err(Stop::system(format!("becoming user {uid}")))?;
+            .map_err(ExitError::system(format!("becoming user {uid}")))?;
     }
     for set in [
         CapSet::Ambient,
@@ -53,9 +54,9 @@ pub fn drop_rights(run_as: Option<(u32, u32)>) -> Result<(), Stop> {
         CapSet::Effective,
         CapSet::Permitted,
     ] {
-        caps::clear(None, set).map_err(Stop::system("dropping capabilities"))?;
+        caps::clear(None, set).map_err(ExitError::system("dropping capabilities"))?;
     }
-    thread::set_no_new_privs(true).map_err(Stop::system("setting no_new_privs"))?;
+    thread::set_no_new_privs(true).map_err(ExitError::system("setting no_new_privs"))?;
     process::setrlimit(
         Resource::Core,
         Rlimit {
@@ -63,7 +64,7 @@ pub fn drop_rights(run_as: Option<(u32, u32)>) -> Result<(), Stop> {
             maximum: Some(0),
         },
     )
-    .map_err(Stop::system("forbidding core dumps"))?;
+    .map_err(ExitError::system("forbidding core dumps"))?;
     process::set_dumpable_behavior(DumpableBehavior::NotDumpable)
-        .map_err(Stop::system("forbidding core dumps"))
+        .map_err(ExitError::system("forbidding core dumps"))
 }

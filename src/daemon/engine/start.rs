@@ -27,29 +27,29 @@ use crate::adapters::store::disk::DiskStore;
 use crate::core::gate::{Gate, HintTable};
 use crate::core::order::{self, CaptureSpec, MESSAGE_MAX, Order, Report, Start};
 use crate::daemon::engine::core::Core;
-use crate::daemon::engine::prefilter::Sieve;
+use crate::daemon::engine::prefilter::Prefilter;
 use crate::daemon::engine::privileges;
-use crate::model::exit::{CONFIG, IO, SYSTEM, Stop};
+use crate::model::exit::{CONFIG, ExitError, IO, SYSTEM};
 use crate::model::settings::Settings;
 
 /// All that the engine serves with.
-pub(super) struct Outfit {
+pub(super) struct EngineParts {
     pub(super) core: Core,
     pub(super) store: DiskStore,
     /// Each with its name.
     pub(super) captures: Vec<(String, Box<dyn Capture>)>,
     pub(super) control: UnixListener,
     pub(super) metrics: Option<TcpListener>,
-    pub(super) sieve: Option<Sieve>,
+    pub(super) prefilter: Option<Prefilter>,
 }
 
 /// Takes over from the monitor. Privileges are gone before the config is read. `None` where the monitor went before it said go.
-pub(super) fn take_over(link: &Link) -> Result<Option<Outfit>, Stop> {
+pub(super) fn take_over(link: &Link) -> Result<Option<EngineParts>, ExitError> {
     let (start, descriptors) = receive(link)?;
     // What the monitor could not raise the limit for, it has told.
     let locked = privileges::lock_memory();
     privileges::give_up(start.run_as)?;
-    for gap in sandbox::engine(&start.state_dir).map_err(|error| Stop::new(SYSTEM, error))? {
+    for gap in sandbox::engine(&start.state_dir).map_err(|error| ExitError::new(SYSTEM, error))? {
         info!("{}", sandbox::told(&format!("the engine: {gap}")));
     }
     debug!(
@@ -58,7 +58,7 @@ pub(super) fn take_over(link: &Link) -> Result<Option<Outfit>, Stop> {
     );
     let mut descriptors = descriptors.into_iter();
     let (Some(config), Some(control)) = (descriptors.next(), descriptors.next()) else {
-        return Err(Stop::new(
+        return Err(ExitError::new(
             SYSTEM,
             "the monitor handed over too few descriptors",
         ));
@@ -81,11 +81,11 @@ pub(super) fn take_over(link: &Link) -> Result<Option<Outfit>, Stop> {
         .hint_filter
         .then(|| descriptors.next().zip(descriptors.next()))
         .flatten();
-    let (mut sieve, drops) = match maps {
+    let (mut prefilter, drops) = match maps {
         Some((hints, counters)) => {
             let sockets: Vec<BorrowedFd<'_>> = sockets.iter().map(OwnedFd::as_fd).collect();
-            let (sieve, drops) = Sieve::adopt([hints, counters], &sockets, &ports)?;
-            (Some(sieve), Some(drops))
+            let (prefilter, drops) = Prefilter::adopt([hints, counters], &sockets, &ports)?;
+            (Some(prefilter), Some(drops))
         }
         None => (None, None),
     };
@@ -93,31 +93,31 @@ pub(super) fn take_over(link: &Link) -> Result<Option<Outfit>, Stop> {
     let mut gate = gate_of(settings, keys, &old_keys).with_codes(codes);
     drop(old_keys);
     zeroize::zeroize_stack::<{ config::STACK }>();
-    install_table(&mut gate, sieve.as_mut())?;
+    install_table(&mut gate, prefilter.as_mut())?;
     // Not before the kernel lets the users' hints through, so that no knock is lost.
     let captures = start
         .captures
         .into_iter()
         .zip(sockets)
         .map(|(spec, socket)| Ok((spec.to_string(), capture(spec, socket, &ports)?)));
-    let captures = captures.collect::<Result<_, Stop>>()?;
+    let captures = captures.collect::<Result<_, ExitError>>()?;
     if !told_to_go(link)? {
         return Ok(None);
     }
     let mut store = DiskStore::open(&state_dir).map_err(unusable)?;
     gate.recall(store.load().map_err(unusable)?);
-    install_table(&mut gate, sieve.as_mut())?;
+    install_table(&mut gate, prefilter.as_mut())?;
     let mut core = Core::new(gate, name.as_str(), clock::wall());
     core.health().backend = start.backend;
     core.health().daemon_uptime = Duration::from_millis(start.daemon_uptime_ms);
     core.health().kernel = drops;
-    Ok(Some(Outfit {
+    Ok(Some(EngineParts {
         core,
         store,
         captures,
         control: UnixListener::from(control),
         metrics,
-        sieve,
+        prefilter,
     }))
 }
 
@@ -129,58 +129,60 @@ fn gate_of(settings: Settings, keys: Vec<KeyMaterial>, old_keys: &[OldKey]) -> G
 }
 
 /// Builds the hint table for now, unless it stands: it takes the longest of all where there are many users.
-fn install_table(gate: &mut Gate, sieve: Option<&mut Sieve>) -> Result<(), Stop> {
+fn install_table(gate: &mut Gate, prefilter: Option<&mut Prefilter>) -> Result<(), ExitError> {
     if let Some(steps) = gate.table_wanted(clock::wall()) {
         let table = HintTable::build(&gate.hint_keys(), steps);
-        sieve.map_or(Ok(()), |sieve| sieve.hold(&table))?;
+        prefilter.map_or(Ok(()), |prefilter| prefilter.hold(&table))?;
         gate.install(table);
     }
     Ok(())
 }
 
 /// Says that all is loaded, and waits to be told to go on.
-fn told_to_go(link: &Link) -> Result<bool, Stop> {
-    let loaded = order::encode(&Order::Loaded).map_err(|error| Stop::new(SYSTEM, error))?;
+fn told_to_go(link: &Link) -> Result<bool, ExitError> {
+    let loaded = order::encode(&Order::Loaded).map_err(|error| ExitError::new(SYSTEM, error))?;
     if link.send(&loaded).is_err() {
         return Ok(false);
     }
     let mut buffer = vec![0; MESSAGE_MAX];
     match link
         .receive(&mut buffer)
-        .map_err(Stop::system("waiting for the monitor's word"))?
+        .map_err(ExitError::system("waiting for the monitor's word"))?
     {
         Received::Message(len) => match order::decode(buffer.get(..len).unwrap_or_default()) {
             Ok(Report::Go) => Ok(true),
-            Ok(other) => Err(Stop::new(
+            Ok(other) => Err(ExitError::new(
                 SYSTEM,
                 format!("the monitor said something else than go: {other:?}"),
             )),
-            Err(error) => Err(Stop::new(SYSTEM, error)),
+            Err(error) => Err(ExitError::new(SYSTEM, error)),
         },
         Received::Nothing | Received::Gone => Ok(false),
     }
 }
 
-fn receive(link: &Link) -> Result<(Start, Vec<OwnedFd>), Stop> {
+fn receive(link: &Link) -> Result<(Start, Vec<OwnedFd>), ExitError> {
     let mut buffer = vec![0; MESSAGE_MAX];
-    let (received, descriptors) = link.receive_descriptors(&mut buffer).map_err(Stop::system(
-        "waiting for the monitor (the engine is started by `posternd run`, not by hand)",
-    ))?;
+    let (received, descriptors) =
+        link.receive_descriptors(&mut buffer)
+            .map_err(ExitError::system(
+                "waiting for the monitor (the engine is started by `posternd run`, not by hand)",
+            ))?;
     let Received::Message(len) = received else {
-        return Err(Stop::new(
+        return Err(ExitError::new(
             SYSTEM,
             "the monitor was gone before the engine had started",
         ));
     };
     let start = order::decode(buffer.get(..len).unwrap_or_default())
-        .map_err(|error| Stop::new(SYSTEM, error))?;
+        .map_err(|error| ExitError::new(SYSTEM, error))?;
     Ok((start, descriptors))
 }
 
 /// Reads the config that the monitor wrote into memory, and overwrites it there.
-fn load(descriptor: OwnedFd) -> Result<Loaded, Stop> {
+fn load(descriptor: OwnedFd) -> Result<Loaded, ExitError> {
     let failed = |error: std::io::Error| {
-        Stop::new(
+        ExitError::new(
             IO,
             format!("reading the config that the monitor handed over: {error}"),
         )
@@ -191,30 +193,30 @@ fn load(descriptor: OwnedFd) -> Result<Loaded, Stop> {
     file.rewind().map_err(failed)?;
     file.read_exact(&mut bytes).map_err(failed)?;
     let bundle = Bundle::decode(&bytes).ok_or_else(|| {
-        Stop::new(
+        ExitError::new(
             CONFIG,
             "the monitor handed over a config that can't be read",
         )
     })?;
     file.rewind().map_err(failed)?;
     file.write_all(&vec![0; len]).map_err(failed)?;
-    config::load(&bundle).map_err(|problems| Stop::new(CONFIG, problems))
+    config::load(&bundle).map_err(|problems| ExitError::new(CONFIG, problems))
 }
 
 fn capture(
     spec: CaptureSpec,
     descriptor: OwnedFd,
     ports: &[u16],
-) -> Result<Box<dyn Capture>, Stop> {
+) -> Result<Box<dyn Capture>, ExitError> {
     Ok(match spec {
         CaptureSpec::Packet { interface } => Box::new(
             PacketCapture::new(descriptor, interface, ports.to_vec())
-                .map_err(Stop::system("listening on the packet socket"))?,
+                .map_err(ExitError::system("listening on the packet socket"))?,
         ),
         CaptureSpec::Udp { port } => Box::new(UdpCapture::new(descriptor, port)),
     })
 }
 
-fn unusable(error: store::StoreError) -> Stop {
-    Stop::new(IO, error)
+fn unusable(error: store::StoreError) -> ExitError {
+    ExitError::new(IO, error)
 }

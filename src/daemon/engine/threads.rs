@@ -22,8 +22,8 @@ use crate::core::gate::{HintKeys, HintTable};
 use crate::core::order::{self, MESSAGE_MAX, Order, Report};
 use crate::daemon::engine::batch::{Batch, Rooms};
 use crate::daemon::engine::core::Commit;
-use crate::daemon::engine::prefilter::Sieve;
-use crate::model::exit::Stop;
+use crate::daemon::engine::prefilter::Prefilter;
+use crate::model::exit::ExitError;
 
 /// What the loop hears of.
 pub(super) enum Event {
@@ -55,10 +55,12 @@ const GROUP: usize = 256;
 type Events = SyncSender<Event>;
 
 /// Starts a thread, for which the system may have no room: that is no reason to panic.
-fn start(work: impl FnOnce() + Send + 'static) -> Result<thread::JoinHandle<()>, Stop> {
-    thread::Builder::new().spawn(work).map_err(Stop::system(
-        "starting a thread (see that there is memory, and room for threads)",
-    ))
+fn start(work: impl FnOnce() + Send + 'static) -> Result<thread::JoinHandle<()>, ExitError> {
+    thread::Builder::new()
+        .spawn(work)
+        .map_err(ExitError::system(
+            "starting a thread (see that there is memory, and room for threads)",
+        ))
 }
 
 /// Feeds what it catches until `finish` is set, which it sees within the second that a capture waits at most.
@@ -68,7 +70,7 @@ pub(super) fn capture(
     received: Arc<AtomicU64>,
     finish: Arc<AtomicBool>,
     events: Events,
-) -> Result<(), Stop> {
+) -> Result<(), ExitError> {
     start(move || {
         let rooms = Rooms::new();
         let mut batch = rooms.batch();
@@ -115,7 +117,7 @@ pub(super) fn store(
     mut store: impl ReplayStore + 'static,
     commits: Receiver<Commit>,
     events: Events,
-) -> Result<(), Stop> {
+) -> Result<(), ExitError> {
     start(move || {
         let mut next = commits.recv().ok();
         while let Some(first) = next.take() {
@@ -146,10 +148,10 @@ fn commit(
         .chain(commits.try_iter().take(GROUP - 1))
         .collect();
     let records: Vec<_> = group.iter().map(|commit| commit.record).collect();
-    let tide = group.last().map(|commit| commit.tide).unwrap_or_default();
+    let times = group.last().map(|commit| commit.times).unwrap_or_default();
     let start = clock::instant();
     let result = store
-        .commit(&records, tide)
+        .commit(&records, times)
         .map_err(|error| error.to_string());
     let took = clock::elapsed(start);
     let failed = result.as_ref().err().cloned();
@@ -188,12 +190,12 @@ impl Orders {
 }
 
 /// Starts the thread that waits; it also tells why an order can't be given at all.
-pub(super) fn orders(link: Link, most: usize, events: Events) -> Result<Orders, Stop> {
+pub(super) fn orders(link: Link, most: usize, events: Events) -> Result<Orders, ExitError> {
     let (queue, orders) = sync_channel::<Order>(most);
     let waiting = Arc::new(AtomicUsize::new(0));
     let (own, left) = (
         link.try_clone()
-            .map_err(Stop::system("the link to the monitor"))?,
+            .map_err(ExitError::system("the link to the monitor"))?,
         Arc::clone(&waiting),
     );
     start(move || {
@@ -217,7 +219,7 @@ pub(super) fn orders(link: Link, most: usize, events: Events) -> Result<Orders, 
     })
 }
 
-pub(super) fn reports(link: Link, events: Events) -> Result<(), Stop> {
+pub(super) fn reports(link: Link, events: Events) -> Result<(), ExitError> {
     start(move || {
         let mut buffer = vec![0; MESSAGE_MAX];
         loop {
@@ -281,7 +283,7 @@ pub(super) fn control(listener: UnixListener, events: Events) -> Option<Askers> 
 }
 
 /// Serves those who read the figures, one after another; the loop only hands them over.
-pub(super) fn metrics(listener: TcpListener, events: Events) -> Result<(), Stop> {
+pub(super) fn metrics(listener: TcpListener, events: Events) -> Result<(), ExitError> {
     start(move || {
         let mut last: Option<(Instant, String)> = None;
         loop {
@@ -311,13 +313,15 @@ pub(super) fn metrics(listener: TcpListener, events: Events) -> Result<(), Stop>
 pub(super) fn tables(
     keys: HintKeys,
     wanted: Receiver<RangeInclusive<u64>>,
-    mut sieve: Option<Sieve>,
+    mut prefilter: Option<Prefilter>,
     events: Events,
-) -> Result<(), Stop> {
+) -> Result<(), ExitError> {
     start(move || {
         for steps in wanted {
             let table = HintTable::build(&keys, steps);
-            let held = sieve.as_mut().map_or(Ok(()), |sieve| sieve.hold(&table));
+            let held = prefilter
+                .as_mut()
+                .map_or(Ok(()), |prefilter| prefilter.hold(&table));
             let event =
                 held.map_or_else(|stop| Event::Over(stop.message), |()| Event::Table(table));
             if events.send(event).is_err() {

@@ -21,7 +21,7 @@ use crate::adapters::ipc::{self, Link, Received};
 use crate::adapters::log;
 use crate::adapters::process::{self, Wiring};
 use crate::core::order::{self, CaptureSpec, Order, Report, Start};
-use crate::model::exit::{FAILED, Stop};
+use crate::model::exit::{ExitError, FAILED};
 use crate::model::figures::Figures;
 use crate::model::reason::Rule;
 use crate::model::settings::{INTERFACES_MAX, PORTS_MAX};
@@ -94,8 +94,9 @@ impl Engine {
         captures: &[(CaptureSpec, OwnedFd)],
         besides: &[BorrowedFd<'_>],
         start: &Start,
-    ) -> Result<Self, Stop> {
-        let (ours, theirs) = ipc::pair().map_err(Stop::system("making the link to the engine"))?;
+    ) -> Result<Self, ExitError> {
+        let (ours, theirs) =
+            ipc::pair().map_err(ExitError::system("making the link to the engine"))?;
         let arguments: Vec<&OsStr> = arguments.iter().map(OsStr::new).collect();
         let env: Vec<(&str, String)> = log::INHERITED
             .into_iter()
@@ -108,11 +109,12 @@ impl Engine {
             env: &env,
         };
         let child = process::start_again(&arguments, wiring)
-            .map_err(Stop::system("starting the engine"))?;
+            .map_err(ExitError::system("starting the engine"))?;
         let mut engine = Self::new(child, ours);
         engine.captures = start.captures.iter().map(ToString::to_string).collect();
-        let config = in_memory(bundle).map_err(Stop::system("handing the config to the engine"))?;
-        let message = order::encode(start).map_err(|error| Stop::new(FAILED, error))?;
+        let config =
+            in_memory(bundle).map_err(ExitError::system("handing the config to the engine"))?;
+        let message = order::encode(start).map_err(|error| ExitError::new(FAILED, error))?;
         let descriptors: Vec<BorrowedFd<'_>> = [config.as_fd(), control]
             .into_iter()
             .chain(captures.iter().map(|(_, socket)| socket.as_fd()))
@@ -120,7 +122,9 @@ impl Engine {
             .collect();
         if let Err(error) = engine.link.send_descriptors(&message, &descriptors) {
             engine.end();
-            return Err(Stop::system("handing the sockets to the engine")(error));
+            return Err(ExitError::system("handing the sockets to the engine")(
+                error,
+            ));
         }
         Ok(engine)
     }

@@ -13,8 +13,8 @@ use crate::adapters::firewall::iptables::Iptables;
 use crate::adapters::process as programs;
 use crate::adapters::sandbox::{self, Paths};
 use crate::daemon::monitor::prepare;
-use crate::model::exit::{SYSTEM, Stop};
-use crate::model::settings::{BackendKind, Settings};
+use crate::model::exit::{ExitError, SYSTEM};
+use crate::model::settings::{DriverKind, Settings};
 
 /// What the monitor needs while it serves: the firewall and sockets of further engines; to make an engine its user and to end it.
 const KEPT: [Capability; 8] = [
@@ -34,22 +34,27 @@ pub(super) fn runs_programs_of_config(settings: &Settings) -> bool {
         .options
         .values()
         .any(|options| options.on_open.is_some() || options.on_close.is_some());
-    hooks || settings.firewall.backend == BackendKind::Command
+    hooks || settings.firewall.backend == DriverKind::Command
 }
 
 /// Gives up what it can. `backend` is the driver's name. Returns what could not be given up, one line each.
 ///
 /// # Errors
 /// What the kernel said where half of it was done.
-pub fn enclose(settings: &Settings, config: &Path, backend: &str) -> Result<Vec<String>, Stop> {
+pub fn enclose(
+    settings: &Settings,
+    config: &Path,
+    backend: &str,
+) -> Result<Vec<String>, ExitError> {
     let mut gaps: Vec<String> = allow_locking().into_iter().collect();
     let no_core = Rlimit {
         current: Some(0),
         maximum: Some(0),
     };
-    process::setrlimit(Resource::Core, no_core).map_err(Stop::system("forbidding core dumps"))?;
+    process::setrlimit(Resource::Core, no_core)
+        .map_err(ExitError::system("forbidding core dumps"))?;
     process::set_dumpable_behavior(DumpableBehavior::NotDumpable)
-        .map_err(Stop::system("forbidding core dumps"))?;
+        .map_err(ExitError::system("forbidding core dumps"))?;
     gaps.extend(give_up(settings, config, backend)?);
     Ok(gaps)
 }
@@ -58,15 +63,16 @@ pub fn enclose(settings: &Settings, config: &Path, backend: &str) -> Result<Vec<
 /// a thread's rights are its own, so two threads give up the same, and are gone.
 pub fn gaps(settings: &Settings, config: &Path, backend: &str) -> Vec<String> {
     let mut gaps: Vec<String> = allow_locking().into_iter().collect();
-    let failed = || Err(Stop::new(SYSTEM, "the thread that tried it died"));
+    let failed = || Err(ExitError::new(SYSTEM, "the thread that tried it died"));
     let [monitor, engine] = std::thread::scope(|scope| {
         let monitor = scope.spawn(|| give_up(settings, config, backend));
         let engine = scope.spawn(|| {
-            sandbox::engine(&settings.gate.state_dir).map_err(|error| Stop::new(SYSTEM, error))
+            sandbox::engine(&settings.gate.state_dir).map_err(|error| ExitError::new(SYSTEM, error))
         });
         [monitor, engine].map(|tried| tried.join().unwrap_or_else(|_| failed()))
     });
-    let lines = |tried: Result<Vec<String>, Stop>| tried.unwrap_or_else(|stop| vec![stop.message]);
+    let lines =
+        |tried: Result<Vec<String>, ExitError>| tried.unwrap_or_else(|stop| vec![stop.message]);
     gaps.extend(lines(monitor));
     gaps.extend(lines(engine).iter().map(|gap| format!("the engine: {gap}")));
     gaps
@@ -96,7 +102,7 @@ fn allow_locking() -> Option<String> {
 }
 
 /// Capabilities, paths and system calls of this thread, and of what it starts.
-fn give_up(settings: &Settings, config: &Path, backend: &str) -> Result<Vec<String>, Stop> {
+fn give_up(settings: &Settings, config: &Path, backend: &str) -> Result<Vec<String>, ExitError> {
     if runs_programs_of_config(settings) {
         return Ok(vec![
             "the monitor keeps all its rights, for programs of the config run with them".to_owned(),
@@ -108,7 +114,7 @@ fn give_up(settings: &Settings, config: &Path, backend: &str) -> Result<Vec<Stri
         .into_iter()
         .collect();
     let native = backend == "nftables";
-    let failed = |error: String| Stop::new(SYSTEM, error);
+    let failed = |error: String| ExitError::new(SYSTEM, error);
     gaps.extend(sandbox::monitor(&paths(settings, config, native), native).map_err(failed)?);
     Ok(gaps)
 }

@@ -10,17 +10,16 @@ use tracing::{info, warn};
 use crate::adapters::clock;
 use crate::adapters::config;
 use crate::adapters::config::disk;
-use crate::adapters::conntrack::Connections;
-use crate::adapters::conntrack::kernel::KernelConnections;
+use crate::adapters::conntrack::Conntrack;
+use crate::adapters::conntrack::kernel::KernelConntrack;
 use crate::adapters::files::FileErrorKind;
 use crate::adapters::firewall::iptables::Iptables;
 use crate::adapters::firewall::nftables::{self, Nftables};
-use crate::adapters::firewall::{Backend, BackendError};
+use crate::adapters::firewall::{FirewallDriver, FirewallError};
 use crate::adapters::process::{self, Programs};
-use crate::model::exit::{FAILED, Stop, UNAVAILABLE};
-use crate::model::settings::{BackendKind, CaptureKind, Interfaces, Settings};
+use crate::model::exit::{ExitError, FAILED, UNAVAILABLE};
+use crate::model::settings::{CaptureKind, DriverKind, Interfaces, Settings};
 
-mod bulletin;
 mod child;
 pub mod enclosure;
 pub mod executor;
@@ -36,13 +35,14 @@ mod reloads;
 pub mod routing;
 mod serve;
 mod signals;
+mod status_reports;
 mod succession;
 
-use bulletin::Bulletin;
-use executor::Desk;
+use executor::Executor;
 use reloads::Reloads;
 use serve::Monitor;
 use signals::Signals;
+use status_reports::StatusReports;
 
 /// The arguments that make this program an engine.
 pub const ENGINE: [&str; 1] = ["engine"];
@@ -51,14 +51,14 @@ pub const ENGINE: [&str; 1] = ["engine"];
 ///
 /// # Errors
 /// Why it could not begin or go on.
-pub fn run(config: &Path, trial: Option<Duration>) -> Result<(), Stop> {
+pub fn run(config: &Path, trial: Option<Duration>) -> Result<(), ExitError> {
     let (bundle, settings) = disk::load(config)?;
     drop(bundle);
     prepare::rights()?;
     let run_as = prepare::run_as(&settings.gate.run_as)?;
     let _lock = prepare::lock(&settings.gate.control_socket)?;
     prepare::state_dir(&settings.gate.state_dir, &run_as)?;
-    let signals = Signals::take().map_err(Stop::system("taking signals"))?;
+    let signals = Signals::take().map_err(ExitError::system("taking signals"))?;
     let begun = begin(config, settings, run_as, signals, trial);
     if begun.is_err() && trial.is_some() {
         warn!("the trial did not begin: what it has put into the firewall is taken out");
@@ -74,37 +74,41 @@ fn begin(
     run_as: prepare::RunAs,
     signals: Signals,
     trial: Option<Duration>,
-) -> Result<Monitor, Stop> {
+) -> Result<Monitor, ExitError> {
     let backend = backend(&settings)?;
     let clock = clock::Steady::new();
-    let desk = Desk::open(&settings, backend, connections(), clock.now());
-    let mut desk = desk.map_err(|error| Stop::new(UNAVAILABLE, error))?;
-    desk.attach(programs::hooks(&settings, &desk, clock)?);
-    remove_leftovers(&settings, desk.backend_name());
+    let executor = Executor::open(&settings, backend, connections(), clock.now());
+    let mut executor = executor.map_err(|error| ExitError::new(UNAVAILABLE, error))?;
+    executor.attach(programs::hooks(&settings, &executor, clock)?);
+    remove_leftovers(&settings, executor.backend_name());
     let control = prepare::control_socket(&settings.gate.control_socket)?;
-    announce(&settings, &desk, &run_as);
+    announce(&settings, &executor, &run_as);
     if let Some(length) = trial {
-        desk.begin_trial(clock.now().plus(length));
+        executor.begin_trial(clock.now().plus(length));
         let length = crate::model::time::human(length);
         warn!(
             "on trial for {length}: everything is taken back unless a knock is admitted or `posternd confirm` comes before"
         );
     }
-    enclosure::tell(&enclosure::enclose(&settings, config, desk.backend_name())?);
+    enclosure::tell(&enclosure::enclose(
+        &settings,
+        config,
+        executor.backend_name(),
+    )?);
     let mut monitor = Monitor {
         config: config.to_owned(),
         settings,
-        desk,
+        executor,
         engine: None,
         successor: None,
         held: Vec::new(),
         listener: None,
-        told_of_sieve: None,
+        told_of_prefilter: None,
         control,
         run_as,
         clock,
         signals,
-        bulletin: Bulletin::new(clock),
+        status_reports: StatusReports::new(clock),
         reload_wanted: false,
         reloads: Reloads::default(),
         started: clock::instant(),
@@ -127,15 +131,15 @@ fn take_back() {
 }
 
 /// Drivers that need nothing of the config.
-const NATIVE: [BackendKind; 2] = [BackendKind::Iptables, BackendKind::Nftables];
+const NATIVE: [DriverKind; 2] = [DriverKind::Iptables, DriverKind::Nftables];
 
 /// The firewall driver that the config asks for.
 ///
 /// # Errors
 /// Exit 69 where it can't work here, and what to do.
-pub fn backend(settings: &Settings) -> Result<Box<dyn Backend>, Stop> {
+pub fn backend(settings: &Settings) -> Result<Box<dyn FirewallDriver>, ExitError> {
     match settings.firewall.backend {
-        BackendKind::Command => programs::command(settings),
+        DriverKind::Command => programs::command(settings),
         kind => native(kind),
     }
 }
@@ -144,8 +148,8 @@ pub fn backend(settings: &Settings) -> Result<Box<dyn Backend>, Stop> {
 ///
 /// # Errors
 /// As [`backend`].
-pub fn native(kind: BackendKind) -> Result<Box<dyn Backend>, Stop> {
-    let iptables = || -> Result<Box<dyn Backend>, BackendError> {
+pub fn native(kind: DriverKind) -> Result<Box<dyn FirewallDriver>, ExitError> {
+    let iptables = || -> Result<Box<dyn FirewallDriver>, FirewallError> {
         let paths = Iptables::locate(process::find)?;
         if let Some(warning) = paths.warning() {
             warn!("{warning}");
@@ -158,15 +162,16 @@ pub fn native(kind: BackendKind) -> Result<Box<dyn Backend>, Stop> {
             Err(_) => driver,
         }))
     };
-    let nftables = || -> Result<Box<dyn Backend>, BackendError> { Ok(Box::new(Nftables::open()?)) };
+    let nftables =
+        || -> Result<Box<dyn FirewallDriver>, FirewallError> { Ok(Box::new(Nftables::open()?)) };
     let chosen = match kind {
-        BackendKind::Iptables => iptables(),
-        BackendKind::Nftables => nftables(),
-        BackendKind::Auto if Iptables::locate(process::find).is_ok() => iptables(),
-        BackendKind::Auto => nftables(),
-        BackendKind::Command => Err(BackendError("its programs are not known here".to_owned())),
+        DriverKind::Iptables => iptables(),
+        DriverKind::Nftables => nftables(),
+        DriverKind::Auto if Iptables::locate(process::find).is_ok() => iptables(),
+        DriverKind::Auto => nftables(),
+        DriverKind::Command => Err(FirewallError("its programs are not known here".to_owned())),
     };
-    chosen.map_err(|error| Stop::new(UNAVAILABLE, error))
+    chosen.map_err(|error| ExitError::new(UNAVAILABLE, error))
 }
 
 /// What another driver left behind in an earlier run would close what this one opens.
@@ -190,8 +195,8 @@ fn remove_leftovers(settings: &Settings, chosen: &str) {
 }
 
 /// The kernel's connections; without them the firewall does all that it did.
-fn connections() -> Option<Box<dyn Connections>> {
-    match KernelConnections::open() {
+fn connections() -> Option<Box<dyn Conntrack>> {
+    match KernelConntrack::open() {
         Ok(kernel) => Some(Box::new(kernel)),
         Err(error) => {
             warn!("open connections may be cut now, and none is ended with its grant: {error}");
@@ -210,7 +215,7 @@ pub struct Flushed {
     /// The other drivers that work here; nothing of Postern's is left with them.
     pub backends: Vec<&'static str>,
     /// What else could not be done, and why.
-    pub undone: Option<Stop>,
+    pub undone: Option<ExitError>,
 }
 
 /// Takes all that Postern put into the firewall out again, by every driver that works here: also where the config is wrong, which
@@ -218,7 +223,7 @@ pub struct Flushed {
 ///
 /// # Errors
 /// Exit 77 without the right to, and what the firewall said.
-pub fn flush(config: &Path) -> Result<Flushed, Stop> {
+pub fn flush(config: &Path) -> Result<Flushed, ExitError> {
     prepare::rights()?;
     let mut flushed = Flushed::default();
     let loaded = disk::load(config).map(|(_, settings)| settings);
@@ -245,18 +250,20 @@ pub fn flush(config: &Path) -> Result<Flushed, Stop> {
         let Ok(mut backend) = native(kind) else {
             continue;
         };
-        backend.remove().map_err(|error| Stop::new(FAILED, error))?;
+        backend
+            .remove()
+            .map_err(|error| ExitError::new(FAILED, error))?;
         flushed.backends.push(backend.name());
     }
     if flushed.backends.is_empty() {
-        native(BackendKind::Auto).map(|_| flushed)
+        native(DriverKind::Auto).map(|_| flushed)
     } else {
         Ok(flushed)
     }
 }
 
 /// What a config that can't be read keeps a flush from.
-fn undone(wrong: &Stop, is_known: bool) -> Stop {
+fn undone(wrong: &ExitError, is_known: bool) -> ExitError {
     let first = wrong.message.lines().next().unwrap_or_default();
     let more = match wrong.message.lines().count().saturating_sub(1) {
         0 => String::new(),
@@ -267,7 +274,7 @@ fn undone(wrong: &Stop, is_known: bool) -> Stop {
     } else {
         ", and whether a daemon runs is not known"
     };
-    Stop::new(
+    ExitError::new(
         wrong.code,
         format!(
             "{first}{more}; so what [firewall.command] opened, if it is there, was not closed{daemon}"
@@ -289,7 +296,7 @@ pub struct ControlSocket {
 ///
 /// # Errors
 /// Exit 78 where there is no such file, 77 where it may not be read.
-pub fn control_socket(config: &Path) -> Result<ControlSocket, Stop> {
+pub fn control_socket(config: &Path) -> Result<ControlSocket, ExitError> {
     let named = match disk::read_config(config) {
         Ok(main) => config::control_socket(&main).map_err(|problems| problems.to_string()),
         Err(error)
@@ -312,14 +319,14 @@ pub fn control_socket(config: &Path) -> Result<ControlSocket, Stop> {
 }
 
 /// How it ends where nobody answers: a config that is wrong is told, too, for it keeps the daemon from starting and may name another socket.
-pub fn unanswered(config: &Path, what: &str) -> Stop {
+pub fn unanswered(config: &Path, what: &str) -> ExitError {
     match disk::load(config) {
-        Ok(_) => Stop::new(UNAVAILABLE, what),
-        Err(wrong) => Stop::new(wrong.code, format!("{what}\n{wrong}")),
+        Ok(_) => ExitError::new(UNAVAILABLE, what),
+        Err(wrong) => ExitError::new(wrong.code, format!("{what}\n{wrong}")),
     }
 }
 
-fn announce(settings: &Settings, desk: &Desk, run_as: &prepare::RunAs) {
+fn announce(settings: &Settings, executor: &Executor, run_as: &prepare::RunAs) {
     let gate = &settings.gate;
     let wire = match (gate.capture, &gate.interfaces) {
         (CaptureKind::Udp, _) => "bound sockets".to_owned(),
@@ -330,12 +337,12 @@ fn announce(settings: &Settings, desk: &Desk, run_as: &prepare::RunAs) {
     info!(
         gate = gate.name.as_str(),
         users = settings.policies.len(),
-        backend = desk.backend_name(),
+        backend = executor.backend_name(),
         "gate {}: listening for knocks to UDP port {} on {wire}, {}, firewall by {}",
         gate.name.as_str(),
         ports.join(", "),
         crate::model::time::count(settings.policies.len(), "user"),
-        desk.backend_name()
+        executor.backend_name()
     );
     if let Some(note) = &run_as.note {
         warn!("{note}");

@@ -19,7 +19,7 @@ const HINTS_MAX: usize = 16_000_000;
 /// Why there is no hint filter.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Without {
-    /// A bound socket hears so little that there is nothing to sieve.
+    /// A bound socket hears so little that there is nothing to prefilter.
     Bound,
     /// What the kernel drops can't be told one by one.
     Debug,

@@ -15,7 +15,7 @@ use crate::adapters::control;
 use crate::adapters::files;
 use crate::adapters::metrics;
 use crate::core::order::CaptureSpec;
-use crate::model::exit::{CONFIG, FAILED, PERMISSION, SYSTEM, Stop};
+use crate::model::exit::{CONFIG, ExitError, FAILED, PERMISSION, SYSTEM};
 use crate::model::settings::{CaptureKind, Gate, Interfaces};
 
 /// Who the engine becomes.
@@ -37,10 +37,10 @@ const NEEDED: [(Capability, &str); 2] = [
 ///
 /// # Errors
 /// Exit 77 with the capability that is missing.
-pub fn rights() -> Result<(), Stop> {
+pub fn rights() -> Result<(), ExitError> {
     for (capability, what_for) in NEEDED {
         if !caps::has_cap(None, CapSet::Effective, capability).unwrap_or(false) {
-            return Err(Stop::new(
+            return Err(ExitError::new(
                 PERMISSION,
                 format!("{capability} is missing, which posternd needs {what_for}; run it as root"),
             ));
@@ -53,14 +53,14 @@ pub fn rights() -> Result<(), Stop> {
 ///
 /// # Errors
 /// Exit 78 where there is no such user, or it is root.
-pub fn run_as(name: &str) -> Result<RunAs, Stop> {
+pub fn run_as(name: &str) -> Result<RunAs, ExitError> {
     let user = nix::unistd::User::from_name(name).ok().flatten();
     let user = user.ok_or_else(|| {
-        Stop::new(CONFIG, format!("run_as: there is no user \"{name}\"; make one with: useradd --system --no-create-home {name}"))
+        ExitError::new(CONFIG, format!("run_as: there is no user \"{name}\"; make one with: useradd --system --no-create-home {name}"))
     })?;
     let (uid, gid) = (user.uid.as_raw(), user.gid.as_raw());
     if uid == 0 {
-        return Err(Stop::new(
+        return Err(ExitError::new(
             CONFIG,
             "run_as: the engine must not run as root; name an unprivileged user",
         ));
@@ -103,11 +103,11 @@ fn mapped(map: &str, id: u32) -> bool {
 ///
 /// # Errors
 /// Which directory, and what the system said.
-pub fn state_dir(path: &Path, run_as: &RunAs) -> Result<(), Stop> {
+pub fn state_dir(path: &Path, run_as: &RunAs) -> Result<(), ExitError> {
     make_dir(path, 0o700)?;
     let failed = |what: &str| format!("{}: {what}", path.display());
     let found =
-        fs::metadata(path).map_err(Stop::system(failed("looking at the state directory")))?;
+        fs::metadata(path).map_err(ExitError::system(failed("looking at the state directory")))?;
     let me = (
         rustix::process::geteuid().as_raw(),
         rustix::process::getegid().as_raw(),
@@ -119,13 +119,13 @@ pub fn state_dir(path: &Path, run_as: &RunAs) -> Result<(), Stop> {
     // In our own hands first: that takes only the right to give things away, and not those to look into and to change what is others'.
     let give = |path: &Path, (uid, gid)| lchown(path, Some(uid), Some(gid));
     if found.uid() != me.0 {
-        give(path, me).map_err(Stop::system(failed("taking over the state directory")))?;
+        give(path, me).map_err(ExitError::system(failed("taking over the state directory")))?;
     }
-    fs::set_permissions(path, fs::Permissions::from_mode(0o700)).map_err(Stop::system(failed(
-        "closing the state directory to others",
-    )))?;
+    fs::set_permissions(path, fs::Permissions::from_mode(0o700)).map_err(ExitError::system(
+        failed("closing the state directory to others"),
+    ))?;
     for entry in fs::read_dir(path)
-        .map_err(Stop::system(failed("reading the state directory")))?
+        .map_err(ExitError::system(failed("reading the state directory")))?
         .flatten()
     {
         // An engine that was hostile may have left links to what is not its own.
@@ -133,12 +133,12 @@ pub fn state_dir(path: &Path, run_as: &RunAs) -> Result<(), Stop> {
             .metadata()
             .is_ok_and(|found| found.is_file() && found.nlink() == 1)
         {
-            give(&entry.path(), (uid, gid)).map_err(Stop::system(failed(
+            give(&entry.path(), (uid, gid)).map_err(ExitError::system(failed(
                 "giving the state to the engine's user",
             )))?;
         }
     }
-    give(path, (uid, gid)).map_err(Stop::system(failed(
+    give(path, (uid, gid)).map_err(ExitError::system(failed(
         "giving the state directory to the engine's user",
     )))
 }
@@ -154,26 +154,27 @@ pub fn monitor_path(state_dir: &Path) -> PathBuf {
 ///
 /// # Errors
 /// Which directory, and what is wrong with it.
-pub fn monitor_dir(state_dir: &Path) -> Result<PathBuf, Stop> {
+pub fn monitor_dir(state_dir: &Path) -> Result<PathBuf, ExitError> {
     let path = monitor_path(state_dir);
     make_dir(&path, 0o700)?;
     let failed = |what: &str| format!("{}: {what}", path.display());
-    let found = fs::symlink_metadata(&path)
-        .map_err(Stop::system(failed("looking at the monitor's directory")))?;
+    let found = fs::symlink_metadata(&path).map_err(ExitError::system(failed(
+        "looking at the monitor's directory",
+    )))?;
     let me = rustix::process::geteuid().as_raw();
     if !found.is_dir() || found.uid() != me {
         let what =
             format!("must be a directory of user {me} and is not; move it away and start again");
-        return Err(Stop::new(CONFIG, failed(&what)));
+        return Err(ExitError::new(CONFIG, failed(&what)));
     }
     fs::set_permissions(&path, fs::Permissions::from_mode(0o700))
-        .map_err(Stop::system(failed("closing the directory to others")))?;
+        .map_err(ExitError::system(failed("closing the directory to others")))?;
     Ok(path)
 }
 
-fn make_dir(path: &Path, mode: u32) -> Result<(), Stop> {
+fn make_dir(path: &Path, mode: u32) -> Result<(), ExitError> {
     let made = DirBuilder::new().recursive(true).mode(mode).create(path);
-    made.map_err(Stop::system(format!(
+    made.map_err(ExitError::system(format!(
         "making the directory {}",
         path.display()
     )))
@@ -183,23 +184,23 @@ fn make_dir(path: &Path, mode: u32) -> Result<(), Stop> {
 ///
 /// # Errors
 /// Where another posternd holds it.
-pub fn lock(control_socket: &Path) -> Result<File, Stop> {
+pub fn lock(control_socket: &Path) -> Result<File, ExitError> {
     if let Some(folder) = control_socket.parent() {
         make_dir(folder, 0o755)?;
     }
     let path = lock_path(control_socket);
-    let file =
-        files::open_lock(&path).map_err(Stop::system(format!("opening {}", path.display())))?;
+    let file = files::open_lock(&path)
+        .map_err(ExitError::system(format!("opening {}", path.display())))?;
     match file.try_lock() {
         Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(Stop::new(
+        Err(TryLockError::WouldBlock) => Err(ExitError::new(
             FAILED,
             format!(
                 "another posternd is running ({} is locked); stop it first, or give this one another control_socket",
                 path.display()
             ),
         )),
-        Err(TryLockError::Error(error)) => Err(Stop::new(
+        Err(TryLockError::Error(error)) => Err(ExitError::new(
             SYSTEM,
             format!("locking {}: {error}", path.display()),
         )),
@@ -216,10 +217,10 @@ fn lock_path(control_socket: &Path) -> PathBuf {
 ///
 /// # Errors
 /// Which path, and what the system said.
-pub fn control_socket(path: &Path) -> Result<OwnedFd, Stop> {
+pub fn control_socket(path: &Path) -> Result<OwnedFd, ExitError> {
     control::bind(path)
         .map(OwnedFd::from)
-        .map_err(Stop::system(format!(
+        .map_err(ExitError::system(format!(
             "binding the control socket {}",
             path.display()
         )))
@@ -232,16 +233,16 @@ pub fn control_socket(path: &Path) -> Result<OwnedFd, Stop> {
 pub fn metrics_listener(
     wanted: Option<SocketAddr>,
     held: Option<&(SocketAddr, OwnedFd)>,
-) -> Result<Option<(SocketAddr, OwnedFd)>, Stop> {
+) -> Result<Option<(SocketAddr, OwnedFd)>, ExitError> {
     let Some(address) = wanted else {
         return Ok(None);
     };
     let socket = match held.filter(|(there, _)| *there == address) {
-        Some((_, socket)) => socket.try_clone().map_err(Stop::system(format!(
+        Some((_, socket)) => socket.try_clone().map_err(ExitError::system(format!(
             "handing on the listener of {address}"
         )))?,
         None => metrics::http::bind(address)
-            .map_err(Stop::system(format!(
+            .map_err(ExitError::system(format!(
                 "metrics.listen: listening on {address} (is another program using it?)"
             )))?
             .into(),
@@ -256,10 +257,10 @@ pub fn metrics_listener(
 pub fn captures(
     gate: &Gate,
     held: &[(CaptureSpec, OwnedFd)],
-) -> Result<Vec<(CaptureSpec, OwnedFd)>, Stop> {
+) -> Result<Vec<(CaptureSpec, OwnedFd)>, ExitError> {
     let packet = |interface: Option<String>| {
         let socket = capture::packet::open(&gate.ports)
-            .map_err(Stop::system("opening the packet socket"))?;
+            .map_err(ExitError::system("opening the packet socket"))?;
         Ok((CaptureSpec::Packet { interface }, socket))
     };
     match (gate.capture, &gate.interfaces) {
@@ -271,17 +272,17 @@ pub fn captures(
     }
 }
 
-fn udp(port: u16, held: &[(CaptureSpec, OwnedFd)]) -> Result<(CaptureSpec, OwnedFd), Stop> {
+fn udp(port: u16, held: &[(CaptureSpec, OwnedFd)]) -> Result<(CaptureSpec, OwnedFd), ExitError> {
     if let Some((spec, socket)) = held
         .iter()
         .find(|(spec, _)| *spec == CaptureSpec::Udp { port })
     {
-        let again = socket.try_clone().map_err(Stop::system(format!(
+        let again = socket.try_clone().map_err(ExitError::system(format!(
             "handing on the socket of UDP port {port}"
         )))?;
         return Ok((spec.clone(), again));
     }
-    let socket = capture::udp::bind(port).map_err(Stop::system(format!(
+    let socket = capture::udp::bind(port).map_err(ExitError::system(format!(
         "binding UDP port {port} (is another program using it?)"
     )))?;
     Ok((CaptureSpec::Udp { port }, socket))

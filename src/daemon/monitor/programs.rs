@@ -1,15 +1,15 @@
 //! Programs of the config that the monitor runs as root: the driver "command" and the hooks, each with its journal.
 
 use crate::adapters::clock::Steady;
-use crate::adapters::files::kept::KeptFile;
-use crate::adapters::firewall::Backend;
+use crate::adapters::files::journal::JournalFile;
+use crate::adapters::firewall::FirewallDriver;
 use crate::adapters::firewall::command::{Command, unfit};
 use crate::adapters::process::Programs;
-use crate::daemon::monitor::executor::Desk;
+use crate::daemon::monitor::executor::Executor;
 use crate::daemon::monitor::hooks::{self, Hooks, Means};
 use crate::daemon::monitor::prepare;
-use crate::model::exit::{CONFIG, FAILED, Stop, UNAVAILABLE};
-use crate::model::journal::Keep;
+use crate::model::exit::{CONFIG, ExitError, FAILED, UNAVAILABLE};
+use crate::model::journal::JournalStore;
 use crate::model::run::{Call, Ran, Run, RunError};
 use crate::model::settings::Settings;
 
@@ -28,10 +28,10 @@ impl Run for Fit {
 }
 
 /// The driver that runs the programs of `[firewall.command]`.
-pub(super) fn command(settings: &Settings) -> Result<Box<dyn Backend>, Stop> {
+pub(super) fn command(settings: &Settings) -> Result<Box<dyn FirewallDriver>, ExitError> {
     let programs = settings.firewall.command.clone();
     let programs = programs.ok_or_else(|| {
-        Stop::new(
+        ExitError::new(
             CONFIG,
             "there is no [firewall.command]; add it with open and close",
         )
@@ -41,18 +41,18 @@ pub(super) fn command(settings: &Settings) -> Result<Box<dyn Backend>, Stop> {
     let driver = Command::open(
         programs,
         Box::new(run),
-        Box::new(KeptFile::new(folder.join(GRANTS))),
+        Box::new(JournalFile::new(folder.join(GRANTS))),
     );
     Ok(Box::new(
-        driver.map_err(|error| Stop::new(UNAVAILABLE, error))?,
+        driver.map_err(|error| ExitError::new(UNAVAILABLE, error))?,
     ))
 }
 
 /// Closes what the programs of `[firewall.command]` have opened in an earlier run; returns how many grants that were.
-pub(super) fn close_leftovers(settings: &Settings) -> Result<usize, Stop> {
+pub(super) fn close_leftovers(settings: &Settings) -> Result<usize, ExitError> {
     let path = prepare::monitor_path(&settings.gate.state_dir).join(GRANTS);
-    let journal: Box<dyn Keep> = Box::new(KeptFile::new(path.clone()));
-    let left = Command::left(journal).map_err(|error| Stop::new(UNAVAILABLE, error))?;
+    let journal: Box<dyn JournalStore> = Box::new(JournalFile::new(path.clone()));
+    let left = Command::left(journal).map_err(|error| ExitError::new(UNAVAILABLE, error))?;
     if left == 0 {
         return Ok(0);
     }
@@ -62,7 +62,7 @@ pub(super) fn close_leftovers(settings: &Settings) -> Result<usize, Stop> {
             "{} names {count} that [firewall.command] opened, and there is no such section now",
             path.display()
         );
-        return Err(Stop::new(
+        return Err(ExitError::new(
             FAILED,
             format!(
                 "{what}; put it back and run posternd flush, or close them by hand and remove the file"
@@ -74,22 +74,26 @@ pub(super) fn close_leftovers(settings: &Settings) -> Result<usize, Stop> {
     driver
         .remove()
         .map(|()| left)
-        .map_err(|error| Stop::new(FAILED, error))
+        .map_err(|error| ExitError::new(FAILED, error))
 }
 
 /// The hooks of services, with what an earlier run still owes.
-pub(super) fn hooks(settings: &Settings, desk: &Desk, clock: Steady) -> Result<Hooks, Stop> {
+pub(super) fn hooks(
+    settings: &Settings,
+    executor: &Executor,
+    clock: Steady,
+) -> Result<Hooks, ExitError> {
     let state_dir = settings.gate.state_dir.clone();
     let is_owing = prepare::monitor_path(&state_dir).join(HOOKS).exists();
     let means = move || -> Result<Means, String> {
         let folder = prepare::monitor_dir(&state_dir).map_err(|stop| stop.message)?;
         Ok((
             Box::new(Fit(Programs::with_deadline(hooks::DEADLINE))),
-            Box::new(KeptFile::new(folder.join(HOOKS))),
+            Box::new(JournalFile::new(folder.join(HOOKS))),
         ))
     };
-    Hooks::start(settings, desk.grants(), is_owing, clock, means)
-        .map_err(|why| Stop::new(UNAVAILABLE, why))
+    Hooks::start(settings, executor.grants(), is_owing, clock, means)
+        .map_err(|why| ExitError::new(UNAVAILABLE, why))
 }
 
 #[cfg(test)]

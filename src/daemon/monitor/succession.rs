@@ -21,7 +21,7 @@ use crate::daemon::monitor::prefilter::{self, Without};
 use crate::daemon::monitor::prepare;
 use crate::daemon::monitor::reloads;
 use crate::daemon::monitor::serve::{Monitor, READY_WITHIN};
-use crate::model::exit::{CONFIG, FAILED, Stop};
+use crate::model::exit::{CONFIG, ExitError, FAILED};
 use crate::model::settings::Settings;
 
 /// The old engine must end within this time after it was told to; its captures take up to a second.
@@ -46,7 +46,7 @@ impl Monitor {
     ///
     /// # Errors
     /// Why the config can't be used; nothing has changed then.
-    pub(super) fn start_engine(&mut self) -> Result<(), Stop> {
+    pub(super) fn start_engine(&mut self) -> Result<(), ExitError> {
         self.started = if self.engine.is_some() {
             self.started
         } else {
@@ -58,11 +58,11 @@ impl Monitor {
         let captures = prepare::captures(&settings.gate, &self.held)?;
         let listener = prepare::metrics_listener(settings.metrics.listen, self.listener.as_ref())?;
         let filter = prefilter::attach(&settings, &captures);
-        self.tell_of_sieve(filter.as_ref().err());
+        self.tell_of_prefilter(filter.as_ref().err());
         let start = Start {
             run_as: self.run_as.ids,
             captures: captures.iter().map(|(spec, _)| spec.clone()).collect(),
-            backend: self.desk.backend_name().to_owned(),
+            backend: self.executor.backend_name().to_owned(),
             daemon_uptime_ms: crate::model::time::millis(self.clock.age()),
             state_dir: settings.gate.state_dir.clone(),
             metrics: listener.is_some(),
@@ -100,12 +100,12 @@ impl Monitor {
     }
 
     /// Says once what becomes of junk, and again where that changes.
-    fn tell_of_sieve(&mut self, without: Option<&Without>) {
+    fn tell_of_prefilter(&mut self, without: Option<&Without>) {
         let said = match without {
             None => "the kernel drops what no user's key can have made".to_owned(),
             Some(without) => format!("the kernel does not look for hints: {without}"),
         };
-        if self.told_of_sieve.as_ref() == Some(&said) {
+        if self.told_of_prefilter.as_ref() == Some(&said) {
             return;
         }
         match without {
@@ -114,7 +114,7 @@ impl Monitor {
             }
             _ => debug!("{said}"),
         }
-        self.told_of_sieve = Some(said);
+        self.told_of_prefilter = Some(said);
     }
 
     /// Whether the engine that serves was told to end.
@@ -125,7 +125,7 @@ impl Monitor {
     }
 
     /// Begins a reload that is wanted, and takes a successor the next step on its way.
-    pub(super) fn look_at_successor(&mut self, buffer: &mut [u8]) -> Result<(), Stop> {
+    pub(super) fn look_at_successor(&mut self, buffer: &mut [u8]) -> Result<(), ExitError> {
         let Some(successor) = self.successor.as_mut() else {
             self.reload_if_wanted();
             return Ok(());
@@ -180,7 +180,7 @@ impl Monitor {
         }
         self.reload_wanted = false;
         let askers = self.reloads.begin();
-        self.bulletin.reloading();
+        self.status_reports.reloading();
         info!("reading the config anew");
         let start = clock::instant();
         let started = self.start_engine();
@@ -205,11 +205,11 @@ impl Monitor {
     }
 
     /// The new engine can serve: its config comes into force, and the old engine is told to end.
-    fn put_in_force(&mut self) -> Result<(), Stop> {
+    fn put_in_force(&mut self) -> Result<(), ExitError> {
         let Some(successor) = self.successor.as_mut() else {
             return Ok(());
         };
-        if let Err(error) = self.desk.reload(&successor.settings, self.clock.now()) {
+        if let Err(error) = self.executor.reload(&successor.settings, self.clock.now()) {
             successor.engine.over = Some(Over::Unfit(format!(
                 "the firewall did not take its config: {error}"
             )));
@@ -232,7 +232,7 @@ impl Monitor {
             return;
         };
         successor.engine.tell(&Report::Go);
-        self.desk.count_engine();
+        self.executor.count_engine();
         if self.served {
             let users = self.settings.policies.len();
             info!(
@@ -248,7 +248,7 @@ impl Monitor {
         self.started = clock::instant();
     }
 
-    fn give_up_successor(&mut self) -> Result<(), Stop> {
+    fn give_up_successor(&mut self) -> Result<(), ExitError> {
         let Some(mut successor) = self.successor.take() else {
             return Ok(());
         };
@@ -266,7 +266,7 @@ impl Monitor {
                 } else {
                     why.to_string()
                 };
-                return Err(Stop::new(
+                return Err(ExitError::new(
                     code,
                     format!("the engine could not begin ({why})"),
                 ));
@@ -285,7 +285,7 @@ impl Monitor {
 const NOT_USED: &str = "the new config is not used, the old one stays in force";
 
 /// What is made or opened once, when the monitor starts, can't be changed by a reload.
-fn stays(old: &Settings, new: &Settings) -> Result<(), Stop> {
+fn stays(old: &Settings, new: &Settings) -> Result<(), ExitError> {
     let folder = |settings: &Settings| {
         settings
             .metrics
@@ -328,6 +328,6 @@ fn stays(old: &Settings, new: &Settings) -> Result<(), Stop> {
     if lines.is_empty() {
         Ok(())
     } else {
-        Err(Stop::new(CONFIG, lines.join("\n")))
+        Err(ExitError::new(CONFIG, lines.join("\n")))
     }
 }

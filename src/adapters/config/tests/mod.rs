@@ -8,7 +8,7 @@ use postern_proto::{GateName, Hint, PresharedKey, PrivateKey, SharedKey, Step, U
 use super::*;
 use crate::adapters::config::bundle::BundleFile;
 use crate::model::policy::{GrantTo, MaxPrefix, Policy};
-use crate::model::settings::{BackendKind, CaptureKind, Interfaces, OnStop};
+use crate::model::settings::{CaptureKind, DriverKind, Interfaces, OnStop};
 
 mod programs;
 mod refusals;
@@ -295,7 +295,7 @@ end_connections = true
     );
     assert_eq!(
         (firewall.backend, firewall.protect, firewall.on_stop),
-        (BackendKind::Nftables, false, OnStop::Remove)
+        (DriverKind::Nftables, false, OnStop::Remove)
     );
     assert_eq!(
         (metrics.file.as_deref(), metrics.interval.as_secs()),

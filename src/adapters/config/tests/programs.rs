@@ -1,16 +1,16 @@
 //! Programs in a config: what reaches the settings, and what is refused with its place.
 
 use super::*;
-use crate::model::recipe::{Argument, Recipe};
+use crate::model::command_template::{Argument, CommandTemplate};
 
 const COMMAND: &str = "[firewall]\nbackend = \"command\"\nprotect = \"none\"\n[firewall.command]\n";
 
-fn recipe(words: &[&str]) -> Recipe {
+fn template(words: &[&str]) -> CommandTemplate {
     let arguments = words[1..]
         .iter()
         .map(|text| Argument::read(text).unwrap())
         .collect();
-    Recipe::new(words[0].into(), arguments)
+    CommandTemplate::new(words[0].into(), arguments)
 }
 
 #[test]
@@ -22,21 +22,24 @@ fn the_programs_of_the_command_backend_and_of_hooks_reach_the_settings() {
     let settings = load(&bundle(&with(&lines, ""), &[])).unwrap().settings;
     assert_eq!(
         (settings.firewall.backend, settings.firewall.protect),
-        (BackendKind::Command, false)
+        (DriverKind::Command, false)
     );
     let command = settings.firewall.command.unwrap();
     assert_eq!(
         (command.open, command.close),
-        (recipe(&["/o", "{address}", "-t{seconds}"]), recipe(&["/c"]))
+        (
+            template(&["/o", "{address}", "-t{seconds}"]),
+            template(&["/c"])
+        )
     );
     assert_eq!(
         (command.list, command.deadline),
-        (Some(recipe(&["/l", "all"])), Duration::from_secs(30))
+        (Some(template(&["/l", "all"])), Duration::from_secs(30))
     );
     let ssh = &settings.options["ssh"];
     assert_eq!(
         (ssh.on_open.clone(), ssh.on_close.clone()),
-        (Some(recipe(&["/h", "{user}"])), Some(recipe(&["/h"])))
+        (Some(template(&["/h", "{user}"])), Some(template(&["/h"])))
     );
     assert_eq!(settings.options["web"].on_open, None);
 

@@ -3,17 +3,17 @@
 use std::collections::BTreeSet;
 
 use super::{Command, Record};
-use crate::adapters::firewall::{BackendError, Change};
+use crate::adapters::firewall::{Change, FirewallError};
+use crate::model::command_template::{Case, CommandTemplate, Failed};
 use crate::model::grant::{Grant, GrantId};
-use crate::model::recipe::{Case, Failed, Recipe};
 use crate::model::service::Ports;
 
 impl Command {
     pub(super) fn change(
         &mut self,
         change: &Change,
-        noted: &Result<(), BackendError>,
-    ) -> Result<(), BackendError> {
+        noted: &Result<(), FirewallError>,
+    ) -> Result<(), FirewallError> {
         match change {
             Change::Open(grant) => noted.clone().and_then(|()| self.open_anew(grant)),
             Change::Extend { old, new } => {
@@ -33,39 +33,39 @@ impl Command {
     }
 
     /// Opens a grant wholly or not at all.
-    fn open_anew(&mut self, grant: &Grant) -> Result<(), BackendError> {
-        let Err((tried, BackendError(why))) = self.open_all(grant) else {
+    fn open_anew(&mut self, grant: &Grant) -> Result<(), FirewallError> {
+        let Err((tried, FirewallError(why))) = self.open_all(grant) else {
             return Ok(());
         };
         let half = Grant {
             services: grant.services.iter().take(tried).copied().collect(),
             ..grant.clone()
         };
-        let Err(BackendError(also)) = self.close_all(&half) else {
+        let Err(FirewallError(also)) = self.close_all(&half) else {
             self.forget(grant.id);
-            return Err(BackendError(why));
+            return Err(FirewallError(why));
         };
         self.journal.put(grant, true);
         self.owed.insert(grant.id);
-        Err(BackendError(format!(
+        Err(FirewallError(format!(
             "{why}; and what was opened of it is not closed yet: {also}"
         )))
     }
 
     /// Opens each service; where one fails, says how many were tried.
-    fn open_all(&mut self, grant: &Grant) -> Result<(), (usize, BackendError)> {
+    fn open_all(&mut self, grant: &Grant) -> Result<(), (usize, FirewallError)> {
         if !grant.forwards.is_empty() {
             return Err((
                 0,
-                BackendError(
+                FirewallError(
                     "the backend \"command\" cannot lead a port to another host".to_owned(),
                 ),
             ));
         }
-        let recipe = self.programs.open.clone();
+        let template = self.programs.open.clone();
         for (at, ports) in grant.services.iter().enumerate() {
-            self.carry_out(&recipe, grant, *ports)
-                .map_err(|failed| (at.saturating_add(1), BackendError(failed.line)))?;
+            self.carry_out(&template, grant, *ports)
+                .map_err(|failed| (at.saturating_add(1), FirewallError(failed.line)))?;
         }
         self.missing.remove(&grant.id);
         Ok(())
@@ -76,7 +76,7 @@ impl Command {
         &mut self,
         live: &[Grant],
         listed: Option<&BTreeSet<GrantId>>,
-    ) -> Result<Option<BackendError>, BackendError> {
+    ) -> Result<Option<FirewallError>, FirewallError> {
         let is_absent = |grant: &&Grant| match self.journal.get(grant.id) {
             None => true,
             Some(record) if record.closing => false,
@@ -98,7 +98,7 @@ impl Command {
     }
 
     /// Closes what is owed, as far as it can be.
-    pub(super) fn pay(&mut self) -> Result<(), BackendError> {
+    pub(super) fn pay(&mut self) -> Result<(), FirewallError> {
         let mut owed: Vec<(u32, GrantId)> = self
             .owed
             .iter()
@@ -111,9 +111,9 @@ impl Command {
                 self.close_known(id),
                 self.journal.get(id).map(|record| record.grant.clone()),
             ) {
-                (Err(BackendError(why)), Some(grant)) => {
+                (Err(FirewallError(why)), Some(grant)) => {
                     self.journal.put(&grant, true);
-                    first.get_or_insert(BackendError(format!(
+                    first.get_or_insert(FirewallError(format!(
                         "{grant} should be closed and is not: {why}"
                     )));
                 }
@@ -124,7 +124,7 @@ impl Command {
     }
 
     /// Closes a grant as the journal has it; one that it does not have is closed.
-    fn close_known(&mut self, id: GrantId) -> Result<(), BackendError> {
+    fn close_known(&mut self, id: GrantId) -> Result<(), FirewallError> {
         let Some(Record { grant, .. }) = self.journal.get(id).cloned() else {
             return Ok(());
         };
@@ -134,18 +134,18 @@ impl Command {
     }
 
     /// Closes each service, also those behind one that fails.
-    fn close_all(&mut self, grant: &Grant) -> Result<(), BackendError> {
-        let recipe = self.programs.close.clone();
+    fn close_all(&mut self, grant: &Grant) -> Result<(), FirewallError> {
+        let template = self.programs.close.clone();
         let mut first = None;
         for ports in &grant.services {
-            match self.carry_out(&recipe, grant, *ports) {
+            match self.carry_out(&template, grant, *ports) {
                 Ok(()) => self.open_for_others(grant, *ports),
                 Err(failed) => {
                     if failed.hung {
                         let hangs = self.hangs.entry(grant.id).or_default();
                         *hangs = hangs.saturating_add(1);
                     }
-                    first.get_or_insert(BackendError(failed.line));
+                    first.get_or_insert(FirewallError(failed.line));
                 }
             }
         }
@@ -167,14 +167,14 @@ impl Command {
             .filter(shares)
             .map(|record| record.grant.clone())
             .collect();
-        let recipe = self.programs.open.clone();
+        let template = self.programs.open.clone();
         for other in others {
             for theirs in other
                 .services
                 .iter()
                 .filter(|theirs| theirs.overlap(ports).is_some())
             {
-                if self.carry_out(&recipe, &other, *theirs).is_err() {
+                if self.carry_out(&template, &other, *theirs).is_err() {
                     self.missing.insert(other.id);
                 }
             }
@@ -191,11 +191,16 @@ impl Command {
         self.hangs.get(&id).copied().unwrap_or_default()
     }
 
-    fn carry_out(&mut self, recipe: &Recipe, grant: &Grant, ports: Ports) -> Result<(), Failed> {
+    fn carry_out(
+        &mut self,
+        template: &CommandTemplate,
+        grant: &Grant,
+        ports: Ports,
+    ) -> Result<(), Failed> {
         if self.hung {
             let line = format!(
                 "{} was not run, for another program of this step took too long",
-                recipe.program().display()
+                template.program().display()
             );
             return Err(Failed { line, hung: false });
         }
@@ -204,21 +209,22 @@ impl Command {
             ports,
             now: self.now,
         };
-        let ran = recipe
+        let ran = template
             .carry_out(self.run.as_mut(), Some(&case))
             .inspect_err(|failed| self.hung = failed.hung);
         ran.map(drop)
     }
 
     /// What the program that lists says is open, `None` without one. A grant that the journal does not know is an error.
-    pub(super) fn list_ids(&mut self) -> Result<Option<BTreeSet<GrantId>>, BackendError> {
-        let Some(recipe) = self.programs.list.clone() else {
+    pub(super) fn list_ids(&mut self) -> Result<Option<BTreeSet<GrantId>>, FirewallError> {
+        let Some(template) = self.programs.list.clone() else {
             return Ok(None);
         };
-        let failed = |why: String| BackendError(format!("{}: {why}", recipe.program().display()));
-        let said = recipe
+        let failed =
+            |why: String| FirewallError(format!("{}: {why}", template.program().display()));
+        let said = template
             .carry_out(self.run.as_mut(), None)
-            .map_err(|failed| BackendError(failed.line))?;
+            .map_err(|failed| FirewallError(failed.line))?;
         self.listed = Some(self.now);
         let mut ids = BTreeSet::new();
         for line in said.lines().map(str::trim).filter(|line| !line.is_empty()) {

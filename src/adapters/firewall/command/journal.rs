@@ -6,9 +6,9 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::adapters::firewall::BackendError;
+use crate::adapters::firewall::FirewallError;
 use crate::model::grant::{Grant, GrantId};
-use crate::model::journal::{self, Keep};
+use crate::model::journal::{self, JournalStore};
 
 /// One grant.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -20,7 +20,7 @@ pub(super) struct Record {
 }
 
 pub(super) struct Journal {
-    keep: Box<dyn Keep>,
+    keep: Box<dyn JournalStore>,
     records: BTreeMap<GrantId, Record>,
     /// What is on the disk is behind. It holds too much and never too little.
     is_behind: bool,
@@ -29,11 +29,11 @@ pub(super) struct Journal {
 impl Journal {
     /// # Errors
     /// The file can't be read or is damaged, and the way out.
-    pub(super) fn open(mut keep: Box<dyn Keep>) -> Result<Self, BackendError> {
-        let text = keep.load().map_err(BackendError)?;
+    pub(super) fn open(mut keep: Box<dyn JournalStore>) -> Result<Self, FirewallError> {
+        let text = keep.load().map_err(FirewallError)?;
         let records: Vec<Record> = text.as_deref().map_or(Ok(Vec::new()), journal::read).map_err(|why| {
             let way_out = "close by hand what [firewall.command] opened and is to be closed, move the file away and start again";
-            BackendError(format!("{}: the journal of open grants is damaged: {why}; {way_out}", keep.name()))
+            FirewallError(format!("{}: the journal of open grants is damaged: {why}; {way_out}", keep.name()))
         })?;
         let records = records
             .into_iter()
@@ -58,7 +58,7 @@ impl Journal {
     pub(super) fn note<'a>(
         &mut self,
         grants: impl Iterator<Item = &'a Grant>,
-    ) -> Result<(), BackendError> {
+    ) -> Result<(), FirewallError> {
         let mut next = self.records.clone();
         for grant in grants {
             next.insert(
@@ -93,7 +93,7 @@ impl Journal {
     }
 
     /// Writes what is not on the disk yet. Until it is, a crash would only close something once more.
-    pub(super) fn catch_up(&mut self) -> Result<(), BackendError> {
+    pub(super) fn catch_up(&mut self) -> Result<(), FirewallError> {
         if self.is_behind {
             save(self.keep.as_mut(), &self.records)?;
             self.is_behind = false;
@@ -102,8 +102,11 @@ impl Journal {
     }
 }
 
-fn save(keep: &mut dyn Keep, records: &BTreeMap<GrantId, Record>) -> Result<(), BackendError> {
+fn save(
+    keep: &mut dyn JournalStore,
+    records: &BTreeMap<GrantId, Record>,
+) -> Result<(), FirewallError> {
     journal::write(records.values())
         .and_then(|text| keep.save(&text))
-        .map_err(BackendError)
+        .map_err(FirewallError)
 }

@@ -7,9 +7,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use super::{Backend, BackendError, Change};
+use super::{Change, FirewallDriver, FirewallError};
 use crate::model::grant::{Grant, GrantId};
-use crate::model::journal::Keep;
+use crate::model::journal::JournalStore;
 use crate::model::run::Run;
 use crate::model::settings::{CommandPrograms, Protection};
 use crate::model::time::Timestamp;
@@ -54,8 +54,8 @@ impl Command {
     pub fn open(
         programs: CommandPrograms,
         run: Box<dyn Run + Send>,
-        keep: Box<dyn Keep>,
-    ) -> Result<Self, BackendError> {
+        keep: Box<dyn JournalStore>,
+    ) -> Result<Self, FirewallError> {
         Ok(Self {
             programs,
             run,
@@ -75,7 +75,7 @@ impl Command {
     ///
     /// # Errors
     /// The journal can't be read, and the way out.
-    pub fn left(keep: Box<dyn Keep>) -> Result<usize, BackendError> {
+    pub fn left(keep: Box<dyn JournalStore>) -> Result<usize, FirewallError> {
         Journal::open(keep).map(|journal| journal.records().count())
     }
 
@@ -85,19 +85,19 @@ impl Command {
     }
 
     /// What keeps a program from being run with root's rights.
-    fn look_at_programs(&self) -> Result<(), BackendError> {
-        let recipes = [
+    fn look_at_programs(&self) -> Result<(), FirewallError> {
+        let templates = [
             Some(&self.programs.open),
             Some(&self.programs.close),
             self.programs.list.as_ref(),
         ];
-        recipes.into_iter().flatten().try_for_each(|recipe| {
-            unfit(recipe.program()).map_or(Ok(()), |why| Err(BackendError(why)))
+        templates.into_iter().flatten().try_for_each(|template| {
+            unfit(template.program()).map_or(Ok(()), |why| Err(FirewallError(why)))
         })
     }
 
     /// Closes what is not among the live grants and opens what is missing of them.
-    fn take_over(&mut self, live: &[Grant]) -> Result<(), BackendError> {
+    fn take_over(&mut self, live: &[Grant]) -> Result<(), FirewallError> {
         let wanted: BTreeSet<GrantId> = live.iter().map(|grant| grant.id).collect();
         let stale: BTreeSet<GrantId> = self
             .journal
@@ -138,21 +138,21 @@ impl Command {
     }
 }
 
-impl Backend for Command {
+impl FirewallDriver for Command {
     fn name(&self) -> &'static str {
         "command"
     }
 
-    fn probe(&mut self) -> Result<(), BackendError> {
+    fn probe(&mut self) -> Result<(), FirewallError> {
         self.look_at_programs()?;
         self.begin(BTreeSet::new());
         self.list_ids().map(drop)
     }
 
-    /// What is found open beyond `live` and can't be closed is tried again with every [`Backend::verify`], which reports it.
-    fn install(&mut self, protection: &Protection, live: &[Grant]) -> Result<(), BackendError> {
+    /// What is found open beyond `live` and can't be closed is tried again with every [`FirewallDriver::verify`], which reports it.
+    fn install(&mut self, protection: &Protection, live: &[Grant]) -> Result<(), FirewallError> {
         if !protection.services.is_empty() {
-            return Err(BackendError(
+            return Err(FirewallError(
                 "the backend \"command\" cannot protect services; write protect = \"none\""
                     .to_owned(),
             ));
@@ -161,7 +161,7 @@ impl Backend for Command {
         self.take_over(live)
     }
 
-    fn apply(&mut self, changes: &[Change]) -> Vec<Result<(), BackendError>> {
+    fn apply(&mut self, changes: &[Change]) -> Vec<Result<(), FirewallError>> {
         let closing = |change: &Change| {
             if let Change::Close(grant) = change {
                 Some(grant.id)
@@ -184,7 +184,8 @@ impl Backend for Command {
                 .map(|(at, change)| (closing(change).map_or(0, |id| self.hung_before(id)), at)),
         );
         order.sort_unstable();
-        let mut results: Vec<(usize, Result<(), BackendError>)> = Vec::with_capacity(changes.len());
+        let mut results: Vec<(usize, Result<(), FirewallError>)> =
+            Vec::with_capacity(changes.len());
         for (_, at) in order {
             results.extend(
                 changes
@@ -198,7 +199,7 @@ impl Backend for Command {
     }
 
     /// All that the journal holds. A grant that must not stay is told as one whose time is over.
-    fn list(&mut self) -> Result<Vec<Grant>, BackendError> {
+    fn list(&mut self) -> Result<Vec<Grant>, FirewallError> {
         self.begin(BTreeSet::new());
         self.list_ids()?;
         let told = |Record { grant, closing }: &Record| {
@@ -216,7 +217,7 @@ impl Backend for Command {
     }
 
     /// Also tries again what could not be closed or written before.
-    fn verify(&mut self) -> Result<bool, BackendError> {
+    fn verify(&mut self) -> Result<bool, FirewallError> {
         self.begin(BTreeSet::new());
         self.pay()?;
         self.journal.catch_up()?;
@@ -235,7 +236,7 @@ impl Backend for Command {
         Ok(self.journal.records().all(stands))
     }
 
-    fn remove(&mut self) -> Result<(), BackendError> {
+    fn remove(&mut self) -> Result<(), FirewallError> {
         let all: BTreeSet<GrantId> = self
             .journal
             .records()

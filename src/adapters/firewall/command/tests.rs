@@ -3,8 +3,8 @@
 use std::sync::{Arc, Mutex};
 
 use super::*;
-use crate::model::journal::memory::MemoryKeep;
-use crate::model::recipe::{Argument, Recipe};
+use crate::model::command_template::{Argument, CommandTemplate};
+use crate::model::journal::memory::MemoryJournal;
 use crate::model::run::{Call, Ran, RunError};
 
 /// Programs that do nothing but be written down, and fail where the test says so.
@@ -18,7 +18,7 @@ struct Played {
     fails: Vec<(String, RunOutcome)>,
     listed: String,
     /// Whether the journal on the disk named the grant when its program ran.
-    journal: MemoryKeep,
+    journal: MemoryJournal,
     unnoted: Vec<String>,
 }
 
@@ -59,12 +59,12 @@ impl Run for Script {
 struct Scene {
     driver: Command,
     script: Script,
-    keep: MemoryKeep,
+    keep: MemoryJournal,
 }
 
-fn recipe(words: &[&str]) -> Recipe {
+fn template(words: &[&str]) -> CommandTemplate {
     // The programs' files are looked at when the driver installs.
-    Recipe::new(
+    CommandTemplate::new(
         words[0].into(),
         words[1..]
             .iter()
@@ -75,16 +75,16 @@ fn recipe(words: &[&str]) -> Recipe {
 
 impl Scene {
     fn new(list: bool) -> Self {
-        Self::over(MemoryKeep::default(), list)
+        Self::over(MemoryJournal::default(), list)
     }
 
-    fn over(keep: MemoryKeep, list: bool) -> Self {
+    fn over(keep: MemoryJournal, list: bool) -> Self {
         let script = Script::default();
         script.0.lock().unwrap().journal = keep.clone();
         let programs = CommandPrograms {
-            open: recipe(&["/open", "{id}", "{address}", "{service}", "{seconds}"]),
-            close: recipe(&["/close", "{id}", "{address}", "{service}"]),
-            list: list.then(|| recipe(&["/list"])),
+            open: template(&["/open", "{id}", "{address}", "{service}", "{seconds}"]),
+            close: template(&["/close", "{id}", "{address}", "{service}"]),
+            list: list.then(|| template(&["/list"])),
             deadline: Duration::from_secs(5),
         };
         let mut driver =
@@ -125,11 +125,11 @@ impl Scene {
         self.script.0.lock().unwrap().listed = text.to_owned();
     }
 
-    fn open(&mut self, grant: &Grant) -> Result<(), BackendError> {
+    fn open(&mut self, grant: &Grant) -> Result<(), FirewallError> {
         self.driver.apply(&[Change::Open(grant.clone())]).remove(0)
     }
 
-    fn close(&mut self, grant: &Grant) -> Result<(), BackendError> {
+    fn close(&mut self, grant: &Grant) -> Result<(), FirewallError> {
         self.driver.apply(&[Change::Close(grant.clone())]).remove(0)
     }
 
@@ -235,7 +235,7 @@ fn a_service_that_does_not_open_takes_the_whole_grant_back() {
     assert_eq!(
         results,
         [
-            Err(BackendError(
+            Err(FirewallError(
                 "/open failed with exit status 2: no such set".to_owned()
             )),
             Ok(())
@@ -289,7 +289,7 @@ fn a_close_that_was_asked_for_and_failed_is_not_forgotten_by_a_crash_and_a_renew
     scene.fail("/close 1 192.0.2.7 tcp", exits(1, "busy"));
     assert_eq!(
         scene.close(&one),
-        Err(BackendError(
+        Err(FirewallError(
             "/close failed with exit status 1: busy".to_owned()
         ))
     );
@@ -327,7 +327,7 @@ fn an_extension_that_fails_leaves_the_grant_with_its_old_end() {
     };
     assert_eq!(
         scene.driver.apply(&[Change::Extend { old: one, new }]),
-        [Err(BackendError(
+        [Err(FirewallError(
             "/open failed with exit status 1".to_owned()
         ))]
     );
@@ -379,7 +379,7 @@ fn a_disk_that_is_full_opens_nothing_and_closes_all_the_same() {
     ]);
     assert_eq!(
         results,
-        [Err(BackendError("the disk is full".to_owned())), Ok(())]
+        [Err(FirewallError("the disk is full".to_owned())), Ok(())]
     );
     assert_eq!(
         scene.ran(),
@@ -387,7 +387,7 @@ fn a_disk_that_is_full_opens_nothing_and_closes_all_the_same() {
     );
     assert_eq!(
         scene.driver.verify(),
-        Err(BackendError("the disk is full".to_owned()))
+        Err(FirewallError("the disk is full".to_owned()))
     );
     assert_eq!(scene.found(), [(1, 130)], "too much, never too little");
     *scene.keep.failing.lock().unwrap() = false;

@@ -10,10 +10,10 @@ use super::list::Tables;
 use super::rules::{Family, GRANT_CHAINS, chains_of, grant_rules};
 use super::standing::is_reached;
 use super::watch::Runner;
-use crate::adapters::firewall::{BackendError, Change};
+use crate::adapters::firewall::{Change, FirewallError};
 use crate::model::grant::{Grant, GrantId};
 
-type Results = Vec<Result<(), BackendError>>;
+type Results = Vec<Result<(), FirewallError>>;
 
 /// From so many deletions on, chains are emptied and filled anew: to find one rule among thousands takes the nft variant
 /// milliseconds, to write one takes it twenty microseconds.
@@ -145,7 +145,7 @@ impl Side {
                         .into_iter()
                         .all(|chain| is_reached(tables, chain));
                 if is_gone {
-                    *result = Err(BackendError(format!(
+                    *result = Err(FirewallError(format!(
                         "{grant}: Postern's chains were taken out of the firewall by somebody else; knock again once posternd has put them back"
                     )));
                 }
@@ -209,7 +209,7 @@ impl Side {
             };
             if result.is_ok() {
                 let lines = entered.lines.len();
-                *result = self.enter_one(change, &mut entered).map_err(BackendError);
+                *result = self.enter_one(change, &mut entered).map_err(FirewallError);
                 if entered.lines.len() > lines {
                     entered.places.push(*place);
                 }

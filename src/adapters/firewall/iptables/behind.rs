@@ -7,8 +7,8 @@ use std::net::SocketAddr;
 use ipnet::IpNet;
 
 use super::rules::{DNAT, FORWARD, FORWARD_GRANTS, Family, SNAT, service};
+use crate::model::catalog::Forward;
 use crate::model::grant::Grant;
-use crate::model::opening::Forward;
 use crate::model::service::Ports;
 use crate::model::settings::Protection;
 

@@ -12,7 +12,7 @@ use super::rules::{Abilities, Family, NEW};
 use super::standing::Standing;
 use super::watch::Runner;
 use super::{Eraser, Pair};
-use crate::adapters::firewall::BackendError;
+use crate::adapters::firewall::FirewallError;
 use crate::model::grant::Grant;
 use crate::model::run::{Call, OUTPUT};
 use crate::model::settings::Protection;
@@ -63,7 +63,7 @@ impl Side {
         run: &mut Runner,
         protection: &Protection,
         live: &[&Grant],
-    ) -> Result<(), BackendError> {
+    ) -> Result<(), FirewallError> {
         if self.programs.is_some() {
             match self.put_in_place(run, protection, live) {
                 Ok(()) => return Ok(()),
@@ -123,7 +123,7 @@ impl Side {
         &mut self,
         run: &mut Runner,
         erase: &mut Eraser,
-    ) -> Result<(), BackendError> {
+    ) -> Result<(), FirewallError> {
         let Some(before) = self.tables(run)? else {
             return Ok(());
         };
@@ -154,7 +154,7 @@ impl Side {
         run: &mut Runner,
         new: New,
         erase: &mut Eraser,
-    ) -> Result<(), BackendError> {
+    ) -> Result<(), FirewallError> {
         if new == New::default() || !self.is_nft(run) {
             return Ok(());
         }
@@ -223,7 +223,7 @@ impl Side {
         &mut self,
         run: &mut Runner,
         erase: &mut Eraser,
-    ) -> Result<(), BackendError> {
+    ) -> Result<(), FirewallError> {
         let Some(tables) = self.tables(run)? else {
             return Ok(());
         };
@@ -237,12 +237,12 @@ impl Side {
     }
 
     /// The grants that stand in the firewall.
-    pub(super) fn list(&self, run: &mut Runner) -> Result<Vec<Grant>, BackendError> {
+    pub(super) fn list(&self, run: &mut Runner) -> Result<Vec<Grant>, FirewallError> {
         let Some(tables) = self.tables(run)? else {
             return Ok(Vec::new());
         };
         grants::read(self.family, &tables).map_err(|why| {
-            BackendError(format!(
+            FirewallError(format!(
                 "{}: {why}; delete it by hand or run posternd flush",
                 self.program(|pair| &pair.save).display()
             ))
@@ -250,7 +250,7 @@ impl Side {
     }
 
     /// What stands there; `None` where this system does not have the family.
-    fn tables(&self, run: &mut Runner) -> Result<Option<Tables>, BackendError> {
+    fn tables(&self, run: &mut Runner) -> Result<Option<Tables>, FirewallError> {
         if self.programs.is_none() {
             return Ok(None);
         }
@@ -343,9 +343,9 @@ impl Side {
     }
 
     /// Why nothing can be done for a grant of this family.
-    pub(super) fn nothing_here(&self) -> BackendError {
+    pub(super) fn nothing_here(&self) -> FirewallError {
         let name = self.family.name();
-        BackendError(match &self.absent {
+        FirewallError(match &self.absent {
             Some(why) => format!("{name} grants can be neither opened nor closed: {why}"),
             None => format!(
                 "{name} grants can be neither opened nor closed: Postern's chains are not installed; restart posternd"

@@ -6,7 +6,7 @@
 use std::path::Path;
 
 use super::list::said;
-use crate::adapters::firewall::BackendError;
+use crate::adapters::firewall::FirewallError;
 use crate::model::run::{Ran, RunError};
 
 /// What the driver does about it.
@@ -29,8 +29,8 @@ pub(super) struct Fault {
 }
 
 impl Fault {
-    pub(super) fn error(&self) -> BackendError {
-        BackendError(self.line.clone())
+    pub(super) fn error(&self) -> FirewallError {
+        FirewallError(self.line.clone())
     }
 
     /// The kernel or the program says that there is no such address family.

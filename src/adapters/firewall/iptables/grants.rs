@@ -10,8 +10,8 @@ use ipnet::IpNet;
 use super::comment::Comment;
 use super::list::{Tables, said};
 use super::rules::{DNAT, FORWARD_GRANTS, Family, GRANT_CHAINS, INPUT_GRANTS, SNAT};
+use crate::model::catalog::Forward;
 use crate::model::grant::{Grant, GrantId};
-use crate::model::opening::Forward;
 use crate::model::service::Ports;
 
 /// The grants in Postern's chains, in the order of their first rules; rules with one id are one grant.

@@ -7,7 +7,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{Backend, BackendError, Change};
+use super::{Change, FirewallDriver, FirewallError};
 use crate::model::grant::Grant;
 use crate::model::run::Run;
 use crate::model::settings::Protection;
@@ -72,7 +72,7 @@ impl Paths {
 }
 
 /// Deletes an empty table of iptables' nft variant: of IPv6 or not, by name.
-pub type Eraser = dyn FnMut(bool, &str) -> Result<(), BackendError> + Send;
+pub type Eraser = dyn FnMut(bool, &str) -> Result<(), FirewallError> + Send;
 
 /// The driver.
 pub struct Iptables {
@@ -122,10 +122,10 @@ impl Iptables {
     ///
     /// # Errors
     /// Which program for IPv4 is missing, and how to install it.
-    pub fn locate(find: impl Fn(&str) -> Option<PathBuf>) -> Result<Paths, BackendError> {
+    pub fn locate(find: impl Fn(&str) -> Option<PathBuf>) -> Result<Paths, FirewallError> {
         let need = |name: &str| {
             find(name).ok_or_else(|| {
-                BackendError(format!("{name} is not installed; apt-get install iptables"))
+                FirewallError(format!("{name} is not installed; apt-get install iptables"))
             })
         };
         let v4 = Pair {
@@ -139,12 +139,12 @@ impl Iptables {
     }
 }
 
-impl Backend for Iptables {
+impl FirewallDriver for Iptables {
     fn name(&self) -> &'static str {
         "iptables"
     }
 
-    fn probe(&mut self) -> Result<(), BackendError> {
+    fn probe(&mut self) -> Result<(), FirewallError> {
         self.settle_number();
         let first = self.v4.try_out(&mut self.run, &mut *self.erase);
         let second = self.v6.try_out(&mut self.run, &mut *self.erase);
@@ -152,7 +152,7 @@ impl Backend for Iptables {
     }
 
     /// IPv4 comes first, so that trouble with IPv6 does not prevent it.
-    fn install(&mut self, protection: &Protection, live: &[Grant]) -> Result<(), BackendError> {
+    fn install(&mut self, protection: &Protection, live: &[Grant]) -> Result<(), FirewallError> {
         self.settle_number();
         let (v4, v6) = live
             .iter()
@@ -164,7 +164,7 @@ impl Backend for Iptables {
     }
 
     /// Needs an installation by this driver before, which tells it what stands in the firewall.
-    fn apply(&mut self, changes: &[Change]) -> Vec<Result<(), BackendError>> {
+    fn apply(&mut self, changes: &[Change]) -> Vec<Result<(), FirewallError>> {
         let mut results = vec![Ok(()); changes.len()];
         let number = self.run.watch.number();
         let mut transactions = Some(0_u32);
@@ -191,14 +191,14 @@ impl Backend for Iptables {
         results
     }
 
-    fn list(&mut self) -> Result<Vec<Grant>, BackendError> {
+    fn list(&mut self) -> Result<Vec<Grant>, FirewallError> {
         let mut grants = self.v4.list(&mut self.run)?;
         grants.extend(self.v6.list(&mut self.run)?);
         Ok(grants)
     }
 
     /// One run of a listing for each family, unless nobody has changed anything since the last one.
-    fn verify(&mut self) -> Result<bool, BackendError> {
+    fn verify(&mut self) -> Result<bool, FirewallError> {
         let number = self.run.watch.number();
         if self.run.watch.stood_at(number) {
             return Ok(true);
@@ -209,7 +209,7 @@ impl Backend for Iptables {
     }
 
     /// The rules are then as before the first installation, but for counters, and for the legacy variant, whose tables stay, empty.
-    fn remove(&mut self) -> Result<(), BackendError> {
+    fn remove(&mut self) -> Result<(), FirewallError> {
         self.settle_number();
         let first = self.v4.remove(&mut self.run, &mut *self.erase);
         let second = self.v6.remove(&mut self.run, &mut *self.erase);
@@ -249,11 +249,11 @@ impl Backend for Iptables {
 
 /// Both families were tried; the first trouble is told, and the other if there is one.
 fn both(
-    first: Result<(), BackendError>,
-    second: Result<(), BackendError>,
-) -> Result<(), BackendError> {
+    first: Result<(), FirewallError>,
+    second: Result<(), FirewallError>,
+) -> Result<(), FirewallError> {
     match (first, second) {
-        (Err(one), Err(other)) => Err(BackendError(format!("{one}; and {other}"))),
+        (Err(one), Err(other)) => Err(FirewallError(format!("{one}; and {other}"))),
         (first, second) => first.and(second),
     }
 }

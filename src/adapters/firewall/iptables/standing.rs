@@ -14,7 +14,7 @@ use super::rules::{
     DNAT, FORWARD, FORWARD_GRANTS, Family, INPUT, INPUT_GRANTS, SNAT, protection_rules,
 };
 use super::watch::Runner;
-use crate::adapters::firewall::BackendError;
+use crate::adapters::firewall::FirewallError;
 use crate::model::grant::{Grant, GrantId};
 use crate::model::settings::Protection;
 
@@ -31,7 +31,7 @@ pub(super) struct Standing {
 
 impl Side {
     /// Whether this family's rules are as the last successful run left them.
-    pub(super) fn stands(&mut self, run: &mut Runner) -> Result<bool, BackendError> {
+    pub(super) fn stands(&mut self, run: &mut Runner) -> Result<bool, FirewallError> {
         let Some(needs) = self.standing.as_ref().map(|standing| standing.needs) else {
             return Ok(true);
         };

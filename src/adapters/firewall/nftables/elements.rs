@@ -6,8 +6,8 @@ use std::fmt;
 use std::net::IpAddr;
 
 use super::sets::{Door, Field, Kind, RANK_MIDDLE, Set};
+use crate::model::catalog::Forward;
 use crate::model::grant::Grant;
-use crate::model::opening::Forward;
 use crate::model::service::Ports;
 use crate::model::time::Timestamp;
 

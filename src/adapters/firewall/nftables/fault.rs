@@ -9,38 +9,38 @@ use rustix::io::Errno;
 
 use super::answers::{Fault, Trouble};
 use super::table::TABLE;
-use crate::adapters::firewall::BackendError;
+use crate::adapters::firewall::FirewallError;
 
 /// The sentence for a fault about `what`, such as `adding element 192.0.2.7 . protocol 6 . 22 of set grants4`.
-pub(super) fn refused(what: &dyn Display, fault: &Fault) -> BackendError {
+pub(super) fn refused(what: &dyn Display, fault: &Fault) -> FirewallError {
     let said = fault
         .said
         .as_deref()
         .map(|said| format!(" ({said})"))
         .unwrap_or_default();
     let error = io::Error::from_raw_os_error(fault.errno);
-    BackendError(format!(
+    FirewallError(format!(
         "nftables: {what}: {error}{said}{}",
         advice(fault.errno)
     ))
 }
 
 /// The sentence for an exchange about `what` that has no good end.
-pub(super) fn trouble(what: &dyn Display, trouble: &Trouble) -> BackendError {
+pub(super) fn trouble(what: &dyn Display, trouble: &Trouble) -> FirewallError {
     match trouble {
         Trouble::Refused(faults) => match faults.first() {
             Some(fault) => refused(what, fault),
-            None => BackendError(format!("nftables: {what}: refused without a reason")),
+            None => FirewallError(format!("nftables: {what}: refused without a reason")),
         },
-        Trouble::Unknown(error) => BackendError(format!(
+        Trouble::Unknown(error) => FirewallError(format!(
             "nftables: {what}: the kernel's answer is lost: {error}"
         )),
-        Trouble::Garbled(why) => BackendError(format!("nftables: {what}: {why}")),
+        Trouble::Garbled(why) => FirewallError(format!("nftables: {what}: {why}")),
     }
 }
 
 /// The sentence for a kernel that can't be used at all.
-pub(super) fn unusable(trouble: &Trouble) -> BackendError {
+pub(super) fn unusable(trouble: &Trouble) -> FirewallError {
     match trouble {
         Trouble::Refused(faults)
             if faults
@@ -54,15 +54,15 @@ pub(super) fn unusable(trouble: &Trouble) -> BackendError {
 }
 
 /// The sentence for a kernel without netfilter's netlink sockets.
-pub(super) fn no_socket(error: &io::Error) -> BackendError {
+pub(super) fn no_socket(error: &io::Error) -> FirewallError {
     match Errno::from_io_error(error) {
         Some(Errno::PROTONOSUPPORT | Errno::AFNOSUPPORT) => no_nf_tables(),
-        _ => BackendError(format!("nftables: opening a netlink socket: {error}")),
+        _ => FirewallError(format!("nftables: opening a netlink socket: {error}")),
     }
 }
 
-fn no_nf_tables() -> BackendError {
-    BackendError("nftables: this kernel has no nf_tables; load the module nf_tables, or set backend = \"iptables\"".to_owned())
+fn no_nf_tables() -> FirewallError {
+    FirewallError("nftables: this kernel has no nf_tables; load the module nf_tables, or set backend = \"iptables\"".to_owned())
 }
 
 /// Whether the fault says that the table is not as it was left: something is gone, or stands where nothing stood.

@@ -29,7 +29,7 @@ use self::messages::Message;
 use self::sets::Set;
 use self::standing::Rules;
 use self::table::{TABLE, Wanted};
-use super::{Backend, BackendError, Change};
+use super::{Change, FirewallDriver, FirewallError};
 use crate::model::grant::Grant;
 use crate::model::settings::Protection;
 use crate::model::time::Timestamp;
@@ -59,15 +59,15 @@ struct Placed {
 /// Why a batch was not carried out.
 enum Failure {
     /// The table is not as it was left, or may not be.
-    Diverged(BackendError),
-    Refused(BackendError),
+    Diverged(FirewallError),
+    Refused(FirewallError),
 }
 
 /// Deletes an empty table that iptables or ip6tables (nft variant) made on its first run and has no command to delete.
 ///
 /// # Errors
 /// What the kernel said.
-pub fn delete_table_of_iptables(ipv6: bool, name: &str) -> Result<(), BackendError> {
+pub fn delete_table_of_iptables(ipv6: bool, name: &str) -> Result<(), FirewallError> {
     let family = if ipv6 {
         NetfilterProtoFamily::IPv6
     } else {
@@ -83,7 +83,7 @@ pub fn delete_table_of_iptables(ipv6: bool, name: &str) -> Result<(), BackendErr
 ///
 /// # Errors
 /// Where the kernel has no nf_tables.
-pub fn number_of_ruleset() -> Result<Box<dyn FnMut() -> Option<u32> + Send>, BackendError> {
+pub fn number_of_ruleset() -> Result<Box<dyn FnMut() -> Option<u32> + Send>, FirewallError> {
     let mut link = Link::open().map_err(|error| fault::no_socket(&error))?;
     link.number().map_err(|trouble| fault::unusable(&trouble))?;
     Ok(Box::new(move || link.number().ok()))
@@ -94,7 +94,7 @@ impl Nftables {
     ///
     /// # Errors
     /// Where the kernel has no nf_tables, or the process may not change it.
-    pub fn open() -> Result<Self, BackendError> {
+    pub fn open() -> Result<Self, FirewallError> {
         let mut link = Link::open().map_err(|error| fault::no_socket(&error))?;
         link.probe().map_err(|trouble| fault::unusable(&trouble))?;
         Ok(Self {
@@ -107,7 +107,7 @@ impl Nftables {
     }
 
     /// Makes the changes in the memory and in the kernel, or in neither.
-    fn commit(&mut self, changes: &[Change]) -> Result<(), BackendError> {
+    fn commit(&mut self, changes: &[Change]) -> Result<(), FirewallError> {
         if self.doubtful
             || self
                 .placed
@@ -117,7 +117,7 @@ impl Nftables {
             self.put_back()?;
         }
         let Some(placed) = &mut self.placed else {
-            return Err(BackendError(format!(
+            return Err(FirewallError(format!(
                 "nftables: table inet {TABLE} is not set up yet; nothing was changed"
             )));
         };
@@ -130,12 +130,12 @@ impl Nftables {
                 && !grant.forwards.is_empty()
             {
                 let why = "address translation is not set up, for no user has a service that forwards; reload the config";
-                result = Err(BackendError(format!("nftables: {grant}: {why}")));
+                result = Err(FirewallError(format!("nftables: {grant}: {why}")));
                 continue;
             }
             match placed.holders.change(change, &mut steps) {
                 Ok(back) => undo.push(back),
-                Err(why) => result = Err(BackendError(format!("nftables: {why}"))),
+                Err(why) => result = Err(FirewallError(format!("nftables: {why}"))),
             }
         }
         result = result.and_then(|()| match self.send_steps(steps) {
@@ -144,7 +144,7 @@ impl Nftables {
             Err(Failure::Diverged(error)) => {
                 tracing::warn!(%error, "nftables: putting table inet {TABLE} back as it was");
                 self.put_back().map_err(|again| {
-                    BackendError(format!("{error}; putting it back failed: {again}"))
+                    FirewallError(format!("{error}; putting it back failed: {again}"))
                 })
             }
         });
@@ -203,7 +203,7 @@ impl Nftables {
     }
 
     /// Puts everything that is remembered into the kernel anew.
-    fn put_back(&mut self) -> Result<(), BackendError> {
+    fn put_back(&mut self) -> Result<(), FirewallError> {
         let Some(placed) = &self.placed else {
             return Ok(());
         };
@@ -227,7 +227,7 @@ impl Nftables {
         protection: &Protection,
         nat: bool,
         steps: &[Step],
-    ) -> Result<(), BackendError> {
+    ) -> Result<(), FirewallError> {
         let setup = set_up(&Self::wanted(protection, nat));
         let names: Vec<&'static str> = setup.iter().map(|(name, _)| *name).collect();
         let now = self.now;
@@ -281,22 +281,22 @@ fn set_up(wanted: &Wanted) -> Vec<(&'static str, Message)> {
     messages
 }
 
-impl Backend for Nftables {
+impl FirewallDriver for Nftables {
     fn name(&self) -> &'static str {
         "nftables"
     }
 
-    fn probe(&mut self) -> Result<(), BackendError> {
+    fn probe(&mut self) -> Result<(), FirewallError> {
         self.list().map(|_| ())
     }
 
-    fn install(&mut self, protection: &Protection, live: &[Grant]) -> Result<(), BackendError> {
+    fn install(&mut self, protection: &Protection, live: &[Grant]) -> Result<(), FirewallError> {
         let mut holders = Holders::default();
         let mut steps = Vec::new();
         for grant in live {
             let _ = holders
                 .change(&Change::Open(grant.clone()), &mut steps)
-                .map_err(|why| BackendError(format!("nftables: {why}")))?;
+                .map_err(|why| FirewallError(format!("nftables: {why}")))?;
         }
         let nat =
             !protection.forwards.is_empty() || live.iter().any(|grant| !grant.forwards.is_empty());
@@ -316,7 +316,7 @@ impl Backend for Nftables {
         Ok(())
     }
 
-    fn apply(&mut self, changes: &[Change]) -> Vec<Result<(), BackendError>> {
+    fn apply(&mut self, changes: &[Change]) -> Vec<Result<(), FirewallError>> {
         match self.commit(changes) {
             Ok(()) => vec![Ok(()); changes.len()],
             Err(error) if changes.len() == 1 => vec![Err(error)],
@@ -328,7 +328,7 @@ impl Backend for Nftables {
         }
     }
 
-    fn list(&mut self) -> Result<Vec<Grant>, BackendError> {
+    fn list(&mut self) -> Result<Vec<Grant>, FirewallError> {
         let elements = match self.link.dump(Set::Record) {
             Ok(elements) => elements,
             Err(Trouble::Refused(faults)) if faults.iter().all(fault::is_absence) => {
@@ -346,7 +346,7 @@ impl Backend for Nftables {
             .iter()
             .try_for_each(|(key, userdata, remaining)| parts.take(key, userdata, *remaining));
         let unreadable = |why| {
-            BackendError(format!(
+            FirewallError(format!(
                 "nftables: {why}; another program wrote to table inet {TABLE}: run posternd flush, then start anew"
             ))
         };
@@ -354,7 +354,7 @@ impl Backend for Nftables {
         read.and_then(|()| parts.grants(now)).map_err(unreadable)
     }
 
-    fn verify(&mut self) -> Result<bool, BackendError> {
+    fn verify(&mut self) -> Result<bool, FirewallError> {
         let Some(placed) = &self.placed else {
             return Ok(true);
         };
@@ -375,7 +375,7 @@ impl Backend for Nftables {
         Ok(stands)
     }
 
-    fn remove(&mut self) -> Result<(), BackendError> {
+    fn remove(&mut self) -> Result<(), FirewallError> {
         let batch = [messages::new_table(), messages::delete_table()];
         self.link
             .batch(batch.into_iter())

@@ -10,8 +10,8 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use super::elements::Element;
+use crate::model::catalog::Forward;
 use crate::model::grant::{Grant, GrantId};
-use crate::model::opening::Forward;
 use crate::model::service::Ports;
 use crate::model::time::{Step, Timestamp};
 

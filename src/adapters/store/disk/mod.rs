@@ -15,7 +15,7 @@ use redb::{
 };
 
 use super::{ReplayStore, StoreError};
-use crate::model::mark::{Kept, MarkRecord, Tide};
+use crate::model::mark::{Kept, MarkRecord, StoredTimes};
 use crate::model::time::Timestamp;
 use refusal::{Trouble, guarded};
 
@@ -90,8 +90,8 @@ impl ReplayStore for DiskStore {
         self.with(read_all)
     }
 
-    fn commit(&mut self, marks: &[MarkRecord], tide: Tide) -> Result<(), StoreError> {
-        self.with(|db| write_marks(db, marks, tide))
+    fn commit(&mut self, marks: &[MarkRecord], times: StoredTimes) -> Result<(), StoreError> {
+        self.with(|db| write_marks(db, marks, times))
     }
 
     fn settle(&mut self) -> Result<(), StoreError> {
@@ -136,11 +136,11 @@ fn builder() -> Builder {
 
 fn read_all(db: &Database) -> Result<Kept, Trouble> {
     let read = db.begin_read()?;
-    let tide = read_tide(&read.open_table(NUMBERS)?)?;
+    let times = read_times(&read.open_table(NUMBERS)?)?;
     let mut marks = Vec::new();
     for row in read
         .open_table(MARKS)?
-        .range((tide.horizon.as_millis(), &[0; 16])..)?
+        .range((times.horizon.as_millis(), &[0; 16])..)?
     {
         let (key, admitted) = row?;
         let (timestamp, mark) = key.value();
@@ -154,17 +154,17 @@ fn read_all(db: &Database) -> Result<Kept, Trouble> {
             admitted,
         });
     }
-    Ok(Kept { tide, marks })
+    Ok(Kept { times, marks })
 }
 
-fn write_marks(db: &Database, marks: &[MarkRecord], tide: Tide) -> Result<(), Trouble> {
+fn write_marks(db: &Database, marks: &[MarkRecord], times: StoredTimes) -> Result<(), Trouble> {
     let write = begin(db)?;
     {
         let mut numbers = write.open_table(NUMBERS)?;
-        let kept = read_tide(&numbers)?;
-        let horizon = tide.horizon.max(kept.horizon).as_millis();
+        let kept = read_times(&numbers)?;
+        let horizon = times.horizon.max(kept.horizon).as_millis();
         numbers.insert(NAME_HORIZON, horizon)?;
-        numbers.insert(NAME_FLOOR, tide.floor.max(kept.floor).as_millis())?;
+        numbers.insert(NAME_FLOOR, times.floor.max(kept.floor).as_millis())?;
 
         let mut table = write.open_table(MARKS)?;
         for record in marks
@@ -209,10 +209,10 @@ fn begin(db: &Database) -> Result<WriteTransaction, Trouble> {
     Ok(write)
 }
 
-fn read_tide(numbers: &impl ReadableTable<&'static str, u64>) -> Result<Tide, Trouble> {
+fn read_times(numbers: &impl ReadableTable<&'static str, u64>) -> Result<StoredTimes, Trouble> {
     let floor = Timestamp::from_millis(number(numbers, NAME_FLOOR)?);
     let horizon = Timestamp::from_millis(number(numbers, NAME_HORIZON)?);
-    Ok(Tide { floor, horizon })
+    Ok(StoredTimes { floor, horizon })
 }
 
 fn number(

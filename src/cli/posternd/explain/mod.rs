@@ -16,7 +16,7 @@ use super::say::{is_heard, json_line, note};
 use crate::adapters::clock;
 use crate::admin::explain::{Explain, Input, Kind, Live, Summary, Told, What};
 use crate::core::gate::explain::{Account, Cause, Outcome, Step};
-use crate::model::exit::{Stop, USAGE};
+use crate::model::exit::{ExitError, USAGE};
 use crate::model::time::{self, Timestamp};
 
 mod json;
@@ -73,7 +73,7 @@ struct Teller<'a> {
     numbered: bool,
 }
 
-pub(super) fn explain(arguments: &Explaining) -> Result<ExitCode, Stop> {
+pub(super) fn explain(arguments: &Explaining) -> Result<ExitCode, ExitError> {
     let mut explain = Explain::open(&arguments.report.config.config, &arguments.gate_names)?;
     let mut teller = Teller {
         arguments,
@@ -93,7 +93,7 @@ pub(super) fn explain(arguments: &Explaining) -> Result<ExitCode, Stop> {
     let Input { kind, source } = Input::of(match arguments.input.as_deref() {
         Some(input) => input,
         None if std::io::stdin().is_terminal() => {
-            return Err(Stop::new(
+            return Err(ExitError::new(
                 USAGE,
                 "nothing to explain; give a packet or a file, or listen with --live",
             ));
@@ -107,7 +107,7 @@ pub(super) fn explain(arguments: &Explaining) -> Result<ExitCode, Stop> {
             explain.packets(source, at, arguments.source, &mut |told| teller.tell(&told))?;
         }
         Kind::Recording if arguments.at.is_some() || arguments.source.is_some() => {
-            return Err(Stop::new(
+            return Err(ExitError::new(
                 USAGE,
                 "a recording says by itself when and from where packets came; leave out --at and --source",
             ));
@@ -150,7 +150,7 @@ fn ports(ports: &[u16]) -> String {
 
 impl Teller<'_> {
     /// Tells of one, and says whether more is wanted.
-    fn tell(&mut self, told: &Told) -> Result<ControlFlow<()>, Stop> {
+    fn tell(&mut self, told: &Told) -> Result<ControlFlow<()>, ExitError> {
         let text = if self.arguments.report.json {
             json_line(&json::object(told))?
         } else {

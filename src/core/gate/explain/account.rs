@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use postern_proto::{GateName, Malformed, Mark, Request};
 
-use super::super::{Seen, Wish};
+use super::super::{ApprovedRequest, Seen};
 use crate::model::reason::{Drop, Reason, Rule};
 use crate::model::time::Timestamp;
 
@@ -59,7 +59,7 @@ pub enum Otherwise {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verdict {
     /// It may have what it asks for.
-    Admit(Wish),
+    Admit(ApprovedRequest),
     /// Authenticated, but policy or quota says no.
     Refuse(Rule),
     /// Not authenticated, or not fresh.

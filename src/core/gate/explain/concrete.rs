@@ -9,11 +9,11 @@ use postern_proto::{Action, Allow, Request};
 use super::super::users::Knocker;
 use super::super::{Gate, settle};
 use crate::model::address::{self, MAPPED};
-use crate::model::opening::forward_of;
+use crate::model::catalog::forward_of;
 use crate::model::policy::GrantTo;
 use crate::model::reason::{CodeFault, Rule};
+use crate::model::request::OpenRequest;
 use crate::model::service::{self, Wanted};
-use crate::model::terms::Terms;
 use crate::model::time::{self, Timestamp};
 
 const NOT_ITS_SOURCE: &str = "it asks for its source, and only an address that the knock itself names is let in; \
@@ -237,8 +237,8 @@ fn hosts(request: &Request, knocker: &Knocker<'_>, gate: &Gate) -> String {
 }
 
 /// The services that the policy does not have.
-fn missing(terms: &Terms, knocker: &Knocker<'_>, gate: &Gate) -> String {
-    let alone = |one: &Wanted| Terms {
+fn missing(terms: &OpenRequest, knocker: &Knocker<'_>, gate: &Gate) -> String {
+    let alone = |one: &Wanted| OpenRequest {
         services: vec![one.clone()],
         target: None,
         ..terms.clone()

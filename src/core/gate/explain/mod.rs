@@ -203,7 +203,7 @@ impl Explainer {
         } else if at.since(made).max(made.since(at)) > self.gate.window {
             Cause::Clock
         } else {
-            Cause::Forgotten(self.gate.tide().horizon)
+            Cause::Forgotten(self.gate.times().horizon)
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::super::{Seen, Wish};
+use super::super::{ApprovedRequest, Seen};
 use super::account::{Account, Cause, Otherwise, Verdict};
 use crate::model::service;
 use crate::model::time;
@@ -155,7 +155,7 @@ impl Account {
             _ => allow.to_string(),
         };
         match wish {
-            Wish::Open(terms) => {
+            ApprovedRequest::Open(terms) => {
                 let target = terms
                     .target
                     .map(|target| format!(" at {target}"))
@@ -168,7 +168,7 @@ impl Account {
                     allow(&terms.allow)
                 )
             }
-            Wish::Close(closing) => {
+            ApprovedRequest::Close(closing) => {
                 let services = service::list(&closing.services);
                 let services = if services.is_empty() {
                     "all of it"

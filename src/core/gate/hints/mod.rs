@@ -2,7 +2,7 @@
 //!
 //! PROTOCOL section 3. A table is built whole, on any thread, and swapped in; the packet path only reads it.
 //! Rows are placed by HMAC output, which nobody without a key can choose, so plain linear probing stays short.
-//! The sieve stays in the processor's cache up to some 100,000 users, and what else is read for a packet is read ahead (`ahead`):
+//! The prefilter stays in the processor's cache up to some 100,000 users, and what else is read for a packet is read ahead (`ahead`):
 //! `benches/gate.rs` measures it.
 
 use std::fmt;
@@ -28,7 +28,7 @@ pub struct HintTable {
     keys: usize,
     /// Step by step, and in each step key by key: in what is asked for now, one step's part is in use.
     hints: Vec<u64>,
-    sieve: Sieve,
+    prefilter: Prefilter,
     /// Numbers of rows in `hints`, counted from 1, each with as many bits of its hint above it as there is room for. A row
     /// stands where its hint places it, or behind; 0 is an empty slot, and at least a third is empty.
     slots: Vec<u32>,
@@ -37,8 +37,8 @@ pub struct HintTable {
 }
 
 /// Says of nearly every hint that is not in the table that it is not, with one look at one word (a blocked Bloom filter).
-struct Sieve {
-    /// A bit that is set says that no hint of the table falls there. So an empty sieve is not all zeros, which the
+struct Prefilter {
+    /// A bit that is set says that no hint of the table falls there. So an empty prefilter is not all zeros, which the
     /// kernel would keep as one page for all of it: small gates shall meet the same caches as large ones.
     words: Vec<u64>,
 }
@@ -47,7 +47,7 @@ struct Sieve {
 /// does not depend on how many users there are.
 const WORDS_MIN: usize = 1 << 16;
 
-/// At this many rows a word about one stranger in a hundred passes the sieve.
+/// At this many rows a word about one stranger in a hundred passes the prefilter.
 const ROWS_A_WORD: usize = 5;
 
 const SLOTS_MIN: usize = 1 << 10;
@@ -138,7 +138,7 @@ impl HintTable {
         let mut table = Self {
             steps: steps.clone(),
             keys: keys.len(),
-            sieve: Sieve::for_rows(rows),
+            prefilter: Prefilter::for_rows(rows),
             slots: vec![
                 0;
                 rows.saturating_add(rows / 2)
@@ -164,7 +164,7 @@ impl HintTable {
     /// The rows of keys under this hint, each with the step it is the hint of; `None` where there is none.
     pub fn find(&self, hint: Hint) -> Option<impl Iterator<Item = (usize, Step)> + '_> {
         let hint = number(hint);
-        if !self.sieve.may_hold(hint) {
+        if !self.prefilter.may_hold(hint) {
             return None;
         }
         let mut rows = self
@@ -175,9 +175,9 @@ impl HintTable {
         rows.peek().is_some().then_some(rows)
     }
 
-    /// Whether a look-up of this hint has to look further than the sieve.
+    /// Whether a look-up of this hint has to look further than the prefilter.
     pub(super) fn may_hold(&self, hint: Hint) -> bool {
-        self.sieve.may_hold(number(hint))
+        self.prefilter.may_hold(number(hint))
     }
 
     /// Reads ahead of [`HintTable::find`]: what stands where a hint is placed.
@@ -229,7 +229,7 @@ impl HintTable {
     }
 
     fn insert(&mut self, hint: u64, row: u32) {
-        self.sieve.insert(hint);
+        self.prefilter.insert(hint);
         let (start, slot) = (self.place(hint), self.tag(hint) | row);
         let (before, from) = self.slots.split_at_mut(start);
         if let Some(empty) = from.iter_mut().chain(before).find(|slot| **slot == 0) {
@@ -279,7 +279,7 @@ impl fmt::Debug for HintTable {
     }
 }
 
-impl Sieve {
+impl Prefilter {
     fn for_rows(rows: usize) -> Self {
         Self {
             words: vec![u64::MAX; (rows / ROWS_A_WORD).next_power_of_two().max(WORDS_MIN)],

@@ -50,9 +50,9 @@ fn a_hint_with_one_bit_changed_is_nobodys() {
 }
 
 #[test]
-fn the_sieve_turns_nearly_every_stranger_away_with_one_look() {
+fn the_prefilter_turns_nearly_every_stranger_away_with_one_look() {
     // As full as it gets before the next size.
-    let mut sieve = Sieve::for_rows(0);
+    let mut prefilter = Prefilter::for_rows(0);
     let numbers = |seed: u64| {
         (0..).scan(seed, |state, _: u64| {
             *state = state
@@ -62,14 +62,16 @@ fn the_sieve_turns_nearly_every_stranger_away_with_one_look() {
         })
     };
     let rows = WORDS_MIN * ROWS_A_WORD;
-    numbers(1).take(rows).for_each(|hint| sieve.insert(hint));
+    numbers(1)
+        .take(rows)
+        .for_each(|hint| prefilter.insert(hint));
     assert!(
-        numbers(1).take(rows).all(|hint| sieve.may_hold(hint)),
+        numbers(1).take(rows).all(|hint| prefilter.may_hold(hint)),
         "a hint of the table always passes"
     );
     let passed = numbers(2)
         .take(100_000)
-        .filter(|hint| sieve.may_hold(*hint))
+        .filter(|hint| prefilter.may_hold(*hint))
         .count();
     assert!(passed < 2_000, "{passed} of 100,000");
 }
@@ -160,8 +162,8 @@ fn a_table_grows_with_its_rows_and_keeps_a_third_of_its_slots_empty() {
 }
 
 #[test]
-fn a_sieve_grows_with_its_rows_and_never_gets_denser() {
-    let words = |rows| Sieve::for_rows(rows).words.len();
+fn a_prefilter_grows_with_its_rows_and_never_gets_denser() {
+    let words = |rows| Prefilter::for_rows(rows).words.len();
     assert_eq!([0, 1, WORDS_MIN * ROWS_A_WORD].map(words), [WORDS_MIN; 3]);
     assert_eq!(
         [WORDS_MIN + 1, 2 * WORDS_MIN].map(|words_needed| words(words_needed * ROWS_A_WORD)),

@@ -1,4 +1,4 @@
-//! The desk: orders come in, the firewall is driven, reports go out, and grants are closed in time.
+//! The executor: orders come in, the firewall is driven, reports go out, and grants are closed in time.
 //!
 //! Everything that the monitor decides stands here and in the clearance and the ledger; sockets, signals and processes are
 //! `serve`'s. Time is an argument, so scenarios run it under a virtual clock.
@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use tracing::{info, warn};
 
-use crate::adapters::conntrack::Connections;
-use crate::adapters::firewall::{Backend, BackendError};
+use crate::adapters::conntrack::Conntrack;
+use crate::adapters::firewall::{FirewallDriver, FirewallError};
 use crate::core::clearance::Clearance;
 use crate::core::ledger::Ledger;
 use crate::core::order::{Order, Report};
@@ -18,9 +18,9 @@ use crate::daemon::monitor::pages;
 use crate::model::figures::Tally;
 use crate::model::grant::{Change, Grant, GrantId};
 use crate::model::reason::Rule;
+use crate::model::request::OpenRequest;
 use crate::model::service::Ports;
 use crate::model::settings::{Protection, Settings};
-use crate::model::terms::Terms;
 use crate::model::time::Timestamp;
 
 mod reconcile;
@@ -32,12 +32,12 @@ mod tests;
 const REST: Duration = Duration::from_millis(100);
 
 /// The ledger, the clearance and the firewall behind them.
-pub struct Desk {
+pub struct Executor {
     clearance: Clearance,
     protection: Protection,
     ledger: Ledger,
     tally: Tally,
-    backend: Box<dyn Backend>,
+    backend: Box<dyn FirewallDriver>,
     /// From when on ends are seen to again.
     rested: Timestamp,
     /// What was last said about a firewall that can't be looked at or put right, so as to say it once.
@@ -49,7 +49,7 @@ pub struct Desk {
     /// Told of every grant that opens or ends.
     hooks: Option<Hooks>,
     /// `None` where the kernel lets nobody look at its connections.
-    connections: Option<Box<dyn Connections>>,
+    connections: Option<Box<dyn Conntrack>>,
 }
 
 /// What an order comes to before the firewall is asked.
@@ -60,17 +60,17 @@ enum Plan {
     List { ticket: u64 },
 }
 
-impl Desk {
+impl Executor {
     /// Takes over the firewall: grants of an earlier run that are still due and still allowed stay, all others go.
     ///
     /// # Errors
     /// When the firewall can't be set up; nothing may then be counted as protected.
     pub fn open(
         settings: &Settings,
-        mut backend: Box<dyn Backend>,
-        mut connections: Option<Box<dyn Connections>>,
+        mut backend: Box<dyn FirewallDriver>,
+        mut connections: Option<Box<dyn Conntrack>>,
         now: Timestamp,
-    ) -> Result<Self, BackendError> {
+    ) -> Result<Self, FirewallError> {
         backend.tick(now);
         let clearance = Clearance::new(settings);
         let found = backend.list()?;
@@ -109,7 +109,7 @@ impl Desk {
             started: now,
             ..Tally::default()
         };
-        let mut desk = Self {
+        let mut executor = Self {
             clearance,
             protection,
             ledger,
@@ -124,17 +124,17 @@ impl Desk {
         };
         let ended = lost
             .iter()
-            .filter_map(|grant| desk.clearance.ends_connections(grant))
+            .filter_map(|grant| executor.clearance.ends_connections(grant))
             .collect();
-        desk.end_connections(ended);
-        Ok(desk)
+        executor.end_connections(ended);
+        Ok(executor)
     }
 
     /// A config with other rights, protection or services: grants that nobody may have any more are closed.
     ///
     /// # Errors
     /// When the firewall can't be set up; the old settings then stay in force.
-    pub fn reload(&mut self, settings: &Settings, now: Timestamp) -> Result<(), BackendError> {
+    pub fn reload(&mut self, settings: &Settings, now: Timestamp) -> Result<(), FirewallError> {
         self.backend.tick(now);
         let clearance = Clearance::new(settings);
         let protection = settings.protection();
@@ -260,7 +260,7 @@ impl Desk {
         self.trial
     }
 
-    /// When [`Desk::serve`] has something to do without any order.
+    /// When [`Executor::serve`] has something to do without any order.
     pub fn next_end(&self) -> Option<Timestamp> {
         self.ledger.next_end().map(|end| end.max(self.rested))
     }
@@ -293,7 +293,7 @@ impl Desk {
     ///
     /// # Errors
     /// What the firewall said.
-    pub fn remove(&mut self) -> Result<(), BackendError> {
+    pub fn remove(&mut self) -> Result<(), FirewallError> {
         let removed = self.backend.remove();
         if removed.is_ok() {
             self.ledger
@@ -352,7 +352,7 @@ impl Desk {
                 }
                 Ok(opening) => {
                     let duration = self.backend.end(now.plus(terms.duration)).since(now);
-                    let terms = Terms { duration, ..terms };
+                    let terms = OpenRequest { duration, ..terms };
                     match self.ledger.open(now, &terms, opening) {
                         Ok(change) => Plan::Open { ticket, change },
                         Err(full) => {
@@ -397,7 +397,7 @@ impl Desk {
         &mut self,
         now: Timestamp,
         changes: &[Change],
-    ) -> std::vec::IntoIter<Result<(), BackendError>> {
+    ) -> std::vec::IntoIter<Result<(), FirewallError>> {
         if changes.is_empty() {
             return Vec::new().into_iter();
         }
@@ -413,7 +413,7 @@ impl Desk {
             Err(error) => vec![Err(error); changes.len()],
         };
         results.resize_with(changes.len(), || {
-            Err(BackendError(
+            Err(FirewallError(
                 "the firewall driver gave no result".to_owned(),
             ))
         });
@@ -464,10 +464,10 @@ impl Desk {
     fn report(
         &mut self,
         plan: Plan,
-        results: &mut impl Iterator<Item = Result<(), BackendError>>,
+        results: &mut impl Iterator<Item = Result<(), FirewallError>>,
     ) -> Vec<Report> {
         let nothing = || {
-            Err(BackendError(
+            Err(FirewallError(
                 "the firewall driver gave no result".to_owned(),
             ))
         };
@@ -530,7 +530,7 @@ impl Desk {
 }
 
 /// Connections that are older than connection tracking must not be cut by the protection.
-fn adopt(connections: Option<&mut (dyn Connections + 'static)>, protected: &[Ports]) {
+fn adopt(connections: Option<&mut (dyn Conntrack + 'static)>, protected: &[Ports]) {
     let Some(connections) = connections.filter(|_| !protected.is_empty()) else {
         return;
     };
@@ -557,7 +557,7 @@ fn closes(order: &Order) -> bool {
 }
 
 /// Logs a close and says whether it was done.
-fn tell_closed(change: &Change, result: Result<(), BackendError>, why: &str) -> bool {
+fn tell_closed(change: &Change, result: Result<(), FirewallError>, why: &str) -> bool {
     let Change::Close(grant) = change else {
         return false;
     };

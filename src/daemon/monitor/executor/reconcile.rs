@@ -4,12 +4,12 @@
 
 use tracing::{info, warn};
 
-use super::{Desk, tell_closed};
-use crate::adapters::firewall::BackendError;
+use super::{Executor, tell_closed};
+use crate::adapters::firewall::FirewallError;
 use crate::model::grant::{Change, Grant};
 use crate::model::time::{Step, Timestamp};
 
-impl Desk {
+impl Executor {
     /// The clock was set: everything keeps the time that it has left, and the next look writes the ends into the firewall anew.
     pub fn clock_was_set(&mut self, step: Step) {
         self.ledger.shift(step);
@@ -50,7 +50,7 @@ impl Desk {
     }
 
     /// Protection and live grants as they should be, whatever stands there.
-    pub(super) fn put_back(&mut self, now: Timestamp) -> Result<(), BackendError> {
+    pub(super) fn put_back(&mut self, now: Timestamp) -> Result<(), FirewallError> {
         let (live, over): (Vec<Grant>, Vec<Grant>) = self
             .ledger
             .grants()

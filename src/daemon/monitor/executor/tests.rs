@@ -1,13 +1,13 @@
-//! The desk over a firewall in memory, under virtual time.
+//! The executor over a firewall in memory, under virtual time.
 
 use std::time::Duration;
 
 use super::*;
-use crate::adapters::firewall::memory::MemoryBackend;
+use crate::adapters::firewall::memory::MemoryDriver;
 use crate::core::fixture::{settings, terms};
 use crate::core::order::{PAGE, Selection};
 use crate::model::grant::GrantId;
-use crate::model::terms::Closing;
+use crate::model::request::CloseRequest;
 use crate::model::time::Step;
 
 const START: u64 = 1_000_000;
@@ -25,7 +25,7 @@ fn open(ticket: u64, user: &str, host: u8, seconds: u64) -> Order {
 }
 
 fn close(ticket: u64, user: &str, host: u8) -> Order {
-    let closing = Closing {
+    let closing = CloseRequest {
         user: user.to_owned(),
         allow: format!("192.0.2.{host}/32").parse().unwrap(),
         target: None,
@@ -35,24 +35,25 @@ fn close(ticket: u64, user: &str, host: u8) -> Order {
 }
 
 struct Scene {
-    desk: Desk,
-    firewall: MemoryBackend,
+    executor: Executor,
+    firewall: MemoryDriver,
 }
 
 impl Scene {
     /// Alice and bob may open tcp/22.
     fn new() -> Self {
-        Self::over(MemoryBackend::default(), 0)
+        Self::over(MemoryDriver::default(), 0)
     }
 
-    fn over(firewall: MemoryBackend, seconds: u64) -> Self {
+    fn over(firewall: MemoryDriver, seconds: u64) -> Self {
         let settings = settings(&[("alice", &["tcp/22"]), ("bob", &["tcp/22"])]);
-        let desk = Desk::open(&settings, Box::new(firewall.clone()), None, at(seconds)).unwrap();
-        Self { desk, firewall }
+        let executor =
+            Executor::open(&settings, Box::new(firewall.clone()), None, at(seconds)).unwrap();
+        Self { executor, firewall }
     }
 
     fn serve(&mut self, seconds: u64, orders: Vec<Order>) -> Vec<Report> {
-        let reports = self.desk.serve(at(seconds), orders);
+        let reports = self.executor.serve(at(seconds), orders);
         self.check();
         reports
     }
@@ -69,7 +70,7 @@ impl Scene {
     }
 
     fn in_ledger(&self) -> Vec<(String, u64)> {
-        named(self.desk.grants())
+        named(self.executor.grants())
     }
 
     fn fail(&self, why: Option<&str>) {
@@ -110,13 +111,16 @@ fn a_door_opens_is_extended_and_closes_at_its_end() {
         "{reports:?}"
     );
     assert_eq!(
-        (scene.desk.next_end(), scene.in_firewall()),
+        (scene.executor.next_end(), scene.in_firewall()),
         (Some(at(40)), one("alice 192.0.2.7", 40))
     );
     assert_eq!(scene.serve(39, vec![]), []);
     assert_eq!(scene.in_firewall(), one("alice 192.0.2.7", 40));
     assert_eq!(scene.serve(40, vec![]), []);
-    assert_eq!((scene.in_firewall(), scene.desk.next_end()), (vec![], None));
+    assert_eq!(
+        (scene.in_firewall(), scene.executor.next_end()),
+        (vec![], None)
+    );
 }
 
 #[test]
@@ -125,7 +129,7 @@ fn ends_that_come_thick_are_closed_together() {
     let millis = |millis| at(0).plus(Duration::from_millis(millis));
     for (begun, address) in [(0, 1), (10, 2), (60, 3)] {
         scene
-            .desk
+            .executor
             .serve(millis(begun), vec![open(1, "alice", address, 30)]);
     }
     let batches = scene.firewall.with(|state| state.batches);
@@ -134,8 +138,8 @@ fn ends_that_come_thick_are_closed_together() {
         (30_070, Some(30_100)),
         (30_100, None),
     ] {
-        scene.desk.serve(millis(now), vec![]);
-        assert_eq!(scene.desk.next_end(), next.map(millis));
+        scene.executor.serve(millis(now), vec![]);
+        assert_eq!(scene.executor.next_end(), next.map(millis));
     }
     assert_eq!(
         (
@@ -316,7 +320,7 @@ fn a_list_comes_in_pages_that_each_fit_a_message_and_together_hold_every_grant_o
         .collect();
     let ports: Vec<&str> = ports.iter().map(String::as_str).collect();
     scene
-        .desk
+        .executor
         .reload(&settings(&[("alice", &["tcp/22"]), ("bob", &ports)]), at(0))
         .unwrap();
     for n in 0..250_u8 {
@@ -409,7 +413,7 @@ fn a_close_that_fails_is_tried_again_every_second_until_it_is_done() {
     );
     for second in 6..40 {
         assert_eq!(
-            scene.desk.next_end(),
+            scene.executor.next_end(),
             Some(at(second)),
             "a close that was asked for is not forgotten until the grant's end"
         );
@@ -422,7 +426,7 @@ fn a_close_that_fails_is_tried_again_every_second_until_it_is_done() {
         (
             scene.in_ledger(),
             scene.in_firewall(),
-            scene.desk.next_end()
+            scene.executor.next_end()
         ),
         (vec![], vec![], None)
     );
@@ -476,11 +480,11 @@ fn a_restart_keeps_what_is_still_due_and_still_allowed_and_numbers_go_on() {
 }
 
 #[test]
-fn a_firewall_that_can_not_be_set_up_is_no_desk() {
-    let firewall = MemoryBackend::default();
+fn a_firewall_that_can_not_be_set_up_is_no_executor() {
+    let firewall = MemoryDriver::default();
     firewall.with(|state| state.failing = Some("no".to_owned()));
     assert!(
-        Desk::open(
+        Executor::open(
             &settings(&[("alice", &["tcp/22"])]),
             Box::new(firewall),
             None,
@@ -495,7 +499,7 @@ fn a_reload_closes_lost_rights_at_once_keeps_the_others_and_changes_the_protecti
     let mut scene = Scene::new();
     scene.serve(0, vec![open(1, "alice", 7, 30), open(2, "bob", 8, 30)]);
     scene
-        .desk
+        .executor
         .reload(&settings(&[("bob", &["tcp/22", "tcp/80"])]), at(1))
         .unwrap();
     scene.check();
@@ -515,7 +519,7 @@ fn a_reload_closes_lost_rights_at_once_keeps_the_others_and_changes_the_protecti
         }]
     ));
     scene.fail(Some("no"));
-    assert!(scene.desk.reload(&settings(&[]), at(3)).is_err());
+    assert!(scene.executor.reload(&settings(&[]), at(3)).is_err());
     scene.fail(None);
     assert_eq!(scene.in_firewall(), one("bob 192.0.2.8", 30));
     assert!(
@@ -531,7 +535,7 @@ fn a_reload_closes_lost_rights_at_once_keeps_the_others_and_changes_the_protecti
 fn what_somebody_else_takes_out_of_the_firewall_is_put_back_with_all_live_grants() {
     let mut scene = Scene::new();
     scene.serve(0, vec![open(1, "alice", 7, 30), open(2, "bob", 8, 60)]);
-    scene.desk.look(at(1));
+    scene.executor.look(at(1));
     scene.check();
     for change in [
         (|state| state.open.clear()) as fn(&mut crate::adapters::firewall::memory::State),
@@ -540,7 +544,7 @@ fn what_somebody_else_takes_out_of_the_firewall_is_put_back_with_all_live_grants
         |state| state.open[0].until = Timestamp::from_millis(u64::MAX),
     ] {
         scene.firewall.with(change);
-        scene.desk.look(at(2));
+        scene.executor.look(at(2));
         assert_eq!(
             scene.in_firewall(),
             [
@@ -552,10 +556,10 @@ fn what_somebody_else_takes_out_of_the_firewall_is_put_back_with_all_live_grants
     }
     scene.firewall.with(|state| state.open.clear());
     scene.fail(Some("no"));
-    scene.desk.look(at(3));
+    scene.executor.look(at(3));
     scene.fail(None);
     // Alice's time is over by now, and nobody has closed it yet.
-    scene.desk.look(at(30));
+    scene.executor.look(at(30));
     scene.check();
     assert_eq!(scene.in_firewall(), one("bob 192.0.2.8", 60));
 }
@@ -564,12 +568,12 @@ fn what_somebody_else_takes_out_of_the_firewall_is_put_back_with_all_live_grants
 fn a_clock_that_was_set_leaves_every_grant_and_the_trial_the_time_that_they_have_left() {
     let mut scene = Scene::new();
     scene.serve(5000, vec![open(1, "alice", 7, 30), open(2, "bob", 8, 60)]);
-    scene.desk.begin_trial(at(5600));
+    scene.executor.begin_trial(at(5600));
     scene
-        .desk
+        .executor
         .clock_was_set(Step::Back(Duration::from_secs(4000)));
     scene.fail(Some("no"));
-    scene.desk.look(at(1001));
+    scene.executor.look(at(1001));
     assert!(matches!(
         scene.serve(1002, vec![open(3, "bob", 9, 10)])[..],
         [Report::Refused {
@@ -587,7 +591,7 @@ fn a_clock_that_was_set_leaves_every_grant_and_the_trial_the_time_that_they_have
         "not yet"
     );
     assert_eq!(
-        (scene.desk.trial_end(), scene.desk.next_end()),
+        (scene.executor.trial_end(), scene.executor.next_end()),
         (Some(at(1600)), Some(at(1030)))
     );
     // Before anything else is done there, the ends are put right.
@@ -600,9 +604,9 @@ fn a_clock_that_was_set_leaves_every_grant_and_the_trial_the_time_that_they_have
         ]
     );
     scene
-        .desk
+        .executor
         .clock_was_set(Step::Forward(Duration::from_secs(100_000)));
-    scene.desk.look(at(101_003));
+    scene.executor.look(at(101_003));
     scene.check();
     assert_eq!(
         scene.in_firewall(),
@@ -664,6 +668,6 @@ fn a_grant_is_closed_once_in_a_step_however_many_orders_ask_for_it() {
         [1, 1, 0],
         "alice's was due, bob's are closed by the first who asks"
     );
-    let turnover = scene.desk.tally().turnover;
+    let turnover = scene.executor.tally().turnover;
     assert_eq!((turnover.opened, turnover.closed), (3, 3));
 }

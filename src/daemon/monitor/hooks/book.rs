@@ -1,14 +1,14 @@
 //! The on_close programs that are owed: from before their grant's on_open runs until they succeeded or failed too often.
 //!
-//! Plain: times go in, debts come out. What it holds outlives a crash through the [`Keep`] it is given.
+//! Plain: times go in, debts come out. What it holds outlives a crash through the [`JournalStore`] it is given.
 
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::model::command_template::CommandTemplate;
 use crate::model::grant::Grant;
-use crate::model::journal::{self, Keep};
-use crate::model::recipe::Recipe;
+use crate::model::journal::{self, JournalStore};
 use crate::model::service::Ports;
 use crate::model::time::Timestamp;
 
@@ -22,7 +22,7 @@ pub(super) struct Debt {
     pub(super) grant: Grant,
     pub(super) service: String,
     pub(super) ports: Ports,
-    pub(super) recipe: Recipe,
+    pub(super) template: CommandTemplate,
     /// How often it has failed.
     pub(super) tries: u32,
     /// Whether the grant has ended.
@@ -30,7 +30,7 @@ pub(super) struct Debt {
 }
 
 pub(super) struct Book {
-    keep: Box<dyn Keep>,
+    keep: Box<dyn JournalStore>,
     /// Each with the time of its next try.
     debts: Vec<(Timestamp, Debt)>,
 }
@@ -38,7 +38,7 @@ pub(super) struct Book {
 impl Book {
     /// # Errors
     /// The file can't be read or is damaged, and the way out.
-    pub(super) fn open(mut keep: Box<dyn Keep>) -> Result<Self, String> {
+    pub(super) fn open(mut keep: Box<dyn JournalStore>) -> Result<Self, String> {
         let debts: Vec<Debt> = keep.load()?.as_deref().map_or(Ok(Vec::new()), journal::read).map_err(|why| {
             let way_out = "move the file away and start again; the on_close programs that it held are then not run";
             format!("{}: the journal of on_close programs is damaged: {why}; {way_out}", keep.name())
@@ -132,9 +132,9 @@ impl Book {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::command_template::Argument;
     use crate::model::grant::GrantId;
-    use crate::model::journal::memory::MemoryKeep;
-    use crate::model::recipe::Argument;
+    use crate::model::journal::memory::MemoryJournal;
 
     fn grant(id: u64, allow: &str) -> Grant {
         let services = vec!["tcp/22".parse().unwrap()];
@@ -154,12 +154,12 @@ mod tests {
     }
 
     fn debt(grant: &Grant) -> Debt {
-        let recipe = Recipe::new("/h".into(), vec![Argument::read("{user}{{").unwrap()]);
+        let template = CommandTemplate::new("/h".into(), vec![Argument::read("{user}{{").unwrap()]);
         Debt {
             grant: grant.clone(),
             service: "ssh".to_owned(),
             ports: grant.services[0],
-            recipe,
+            template,
             tries: 0,
             is_due: false,
         }
@@ -167,7 +167,7 @@ mod tests {
 
     #[test]
     fn a_debt_is_due_when_its_grant_ends_and_outlives_a_crash_until_it_is_paid() {
-        let keep = MemoryKeep::default();
+        let keep = MemoryJournal::default();
         let open = |live: &[Grant]| {
             let mut book = Book::open(Box::new(keep.clone())).unwrap();
             book.compare(live);
@@ -196,8 +196,9 @@ mod tests {
             ..one
         });
         assert_eq!(
-            book.due(at(9)).map(|debt| (debt.grant.until, debt.recipe)),
-            Some((at(61), debt(&grant(1, "::/0")).recipe))
+            book.due(at(9))
+                .map(|debt| (debt.grant.until, debt.template)),
+            Some((at(61), debt(&grant(1, "::/0")).template))
         );
         assert_eq!(
             open(&[]).due(at(9)).map(|debt| debt.grant.id),
@@ -207,7 +208,7 @@ mod tests {
 
     #[test]
     fn a_debt_that_fails_is_tried_ten_times_with_growing_pauses() {
-        let keep = MemoryKeep::default();
+        let keep = MemoryJournal::default();
         let mut book = Book::open(Box::new(keep.clone())).unwrap();
         book.add(vec![debt(&grant(1, "192.0.2.1/32"))]).unwrap();
         book.compare(&[]);
@@ -231,7 +232,7 @@ mod tests {
 
     #[test]
     fn a_damaged_journal_is_refused_with_the_way_out() {
-        let keep = MemoryKeep::default();
+        let keep = MemoryJournal::default();
         *keep.text.lock().unwrap() = Some("postern journal 1 0\n".to_owned());
         let said = Book::open(Box::new(keep)).err().unwrap();
         assert!(said.starts_with("/m/journal: the journal of on_close programs is damaged: its checksum is wrong; move"), "{said}");

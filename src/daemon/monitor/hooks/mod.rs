@@ -13,10 +13,10 @@ use std::time::Duration;
 use tracing::{error, warn};
 
 use crate::adapters::clock::Steady;
+use crate::model::catalog::Forward;
+use crate::model::command_template::CommandTemplate;
 use crate::model::grant::{Grant, GrantId};
-use crate::model::journal::Keep;
-use crate::model::opening::Forward;
-use crate::model::recipe::Recipe;
+use crate::model::journal::JournalStore;
 use crate::model::run::Run;
 use crate::model::service::{self, Ports};
 use crate::model::settings::Settings;
@@ -44,8 +44,8 @@ struct Hooked {
     name: String,
     ports: Vec<Ports>,
     forward: Option<Forward>,
-    on_open: Option<Recipe>,
-    on_close: Option<Recipe>,
+    on_open: Option<CommandTemplate>,
+    on_close: Option<CommandTemplate>,
 }
 
 /// What one grant asks of one entry of one service.
@@ -54,8 +54,8 @@ struct Job {
     grant: Grant,
     service: String,
     ports: Ports,
-    on_open: Option<Recipe>,
-    on_close: Option<Recipe>,
+    on_open: Option<CommandTemplate>,
+    on_close: Option<CommandTemplate>,
 }
 
 enum Event {
@@ -64,7 +64,7 @@ enum Event {
 }
 
 /// What runs the thread's programs, and what keeps its debts.
-pub type Means = (Box<dyn Run + Send>, Box<dyn Keep>);
+pub type Means = (Box<dyn Run + Send>, Box<dyn JournalStore>);
 
 /// The monitor's side: what it tells the thread.
 pub struct Hooks {

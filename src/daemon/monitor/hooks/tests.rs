@@ -1,14 +1,14 @@
-//! Hooks over scripted programs and a journal in memory, and a desk that tells them; the thread is the real one.
+//! Hooks over scripted programs and a journal in memory, and a executor that tells them; the thread is the real one.
 
 use std::sync::{Arc, Condvar, Mutex};
 
 use super::*;
-use crate::adapters::firewall::memory::MemoryBackend;
+use crate::adapters::firewall::memory::MemoryDriver;
 use crate::core::fixture::{settings, terms};
 use crate::core::order::{Order, Report, Selection};
-use crate::daemon::monitor::executor::Desk;
-use crate::model::journal::memory::MemoryKeep;
-use crate::model::recipe::Argument;
+use crate::daemon::monitor::executor::Executor;
+use crate::model::command_template::Argument;
+use crate::model::journal::memory::MemoryJournal;
 use crate::model::run::{Call, Ran, RunError};
 
 /// Programs that write themselves down, and can be held up and made to fail.
@@ -62,8 +62,8 @@ impl Script {
 /// Alice may open ssh, and more; ssh and web have hooks.
 fn config() -> Settings {
     let mut settings = settings(&[("alice", &["tcp/1-1000"])]);
-    let recipe = |program: &str| {
-        Recipe::new(
+    let template = |program: &str| {
+        CommandTemplate::new(
             program.into(),
             ["{user}", "{service}"]
                 .map(|text| Argument::read(text).unwrap())
@@ -79,39 +79,40 @@ fn config() -> Settings {
             ports.iter().map(|text| text.parse().unwrap()).collect(),
         );
         let options = settings.options.entry(name.to_owned()).or_default();
-        options.on_open = on_open.then(|| recipe("/open"));
-        options.on_close = Some(recipe("/close"));
+        options.on_open = on_open.then(|| template("/open"));
+        options.on_close = Some(template("/close"));
     }
     settings
 }
 
 struct Scene {
-    desk: Desk,
+    executor: Executor,
     script: Script,
-    keep: MemoryKeep,
+    keep: MemoryJournal,
     clock: Steady,
 }
 
 impl Scene {
     fn new() -> Self {
         Self::over(
-            MemoryBackend::default(),
-            MemoryKeep::default(),
+            MemoryDriver::default(),
+            MemoryJournal::default(),
             Script::default(),
         )
     }
 
-    fn over(firewall: MemoryBackend, keep: MemoryKeep, script: Script) -> Self {
+    fn over(firewall: MemoryDriver, keep: MemoryJournal, script: Script) -> Self {
         let clock = Steady::new();
-        let mut desk = Desk::open(&config(), Box::new(firewall), None, clock.now()).unwrap();
+        let mut executor =
+            Executor::open(&config(), Box::new(firewall), None, clock.now()).unwrap();
         let (played, kept) = (script.clone(), keep.clone());
         let means = move || -> Result<Means, String> {
             Ok((Box::new(played.clone()), Box::new(kept.clone())))
         };
-        let hooks = Hooks::start(&config(), desk.grants(), true, clock, means).unwrap();
-        desk.attach(hooks);
+        let hooks = Hooks::start(&config(), executor.grants(), true, clock, means).unwrap();
+        executor.attach(hooks);
         Self {
-            desk,
+            executor,
             script,
             keep,
             clock,
@@ -121,13 +122,13 @@ impl Scene {
     fn open(&mut self, host: u8, services: &[&str], seconds: u64) -> bool {
         let terms = terms("alice", &format!("192.0.2.{host}/32"), services, seconds);
         let reports = self
-            .desk
+            .executor
             .serve(self.clock.now(), vec![Order::Open { ticket: 1, terms }]);
         matches!(reports[..], [Report::Opened { .. }])
     }
 
     fn close_all(&mut self) {
-        self.desk.serve(
+        self.executor.serve(
             self.clock.now(),
             vec![Order::End {
                 ticket: 2,
@@ -157,7 +158,7 @@ fn hooks_run_for_grants_that_cover_all_ports_of_their_service_and_once_for_each_
             "/close alice tcp/80"
         ]
     );
-    scene.desk.rest(scene.clock.now());
+    scene.executor.rest(scene.clock.now());
     assert_eq!(scene.script.wait_for(4).len(), 4);
 }
 
@@ -169,14 +170,14 @@ fn on_close_runs_when_a_grant_ends_by_time_is_lost_on_reload_or_is_taken_out_wit
         match how {
             "time" => drop(
                 scene
-                    .desk
+                    .executor
                     .serve(scene.clock.now().plus(Duration::from_secs(1)), vec![]),
             ),
             "reload" => scene
-                .desk
+                .executor
                 .reload(&settings(&[("bob", &["tcp/22"])]), scene.clock.now())
                 .unwrap(),
-            _ => scene.desk.remove().unwrap(),
+            _ => scene.executor.remove().unwrap(),
         }
         assert_eq!(
             scene.script.wait_for(2),
@@ -197,7 +198,7 @@ fn a_grant_that_is_opened_and_closed_in_one_batch_has_both_its_hooks() {
             which: Selection::All,
         },
     ];
-    let reports = scene.desk.serve(scene.clock.now(), orders);
+    let reports = scene.executor.serve(scene.clock.now(), orders);
     assert!(
         matches!(
             reports[..],
@@ -213,12 +214,16 @@ fn a_grant_that_is_opened_and_closed_in_one_batch_has_both_its_hooks() {
 
 #[test]
 fn a_refused_order_and_a_firewall_that_fails_run_no_hook() {
-    let firewall = MemoryBackend::default();
-    let mut scene = Scene::over(firewall.clone(), MemoryKeep::default(), Script::default());
+    let firewall = MemoryDriver::default();
+    let mut scene = Scene::over(
+        firewall.clone(),
+        MemoryJournal::default(),
+        Script::default(),
+    );
     assert!(!scene.open(1, &["udp/22"], 30) && !scene.open(1, &["tcp/22"], 1_000_000));
     firewall.with(|state| state.failing = Some("no".to_owned()));
     assert!(!scene.open(1, &["tcp/22"], 30));
-    scene.desk.rest(scene.clock.now());
+    scene.executor.rest(scene.clock.now());
     assert_eq!(scene.script.wait_for(0), Vec::<String>::new());
 }
 
@@ -231,14 +236,14 @@ fn a_hook_that_hangs_delays_no_order_and_a_full_queue_loses_no_end_that_is_owed(
         let address = std::net::Ipv4Addr::from(0x0a00_0000 + u32::try_from(n).unwrap());
         let terms = terms("alice", &format!("{address}/32"), &["tcp/22"], 60);
         let reports = scene
-            .desk
+            .executor
             .serve(scene.clock.now(), vec![Order::Open { ticket: 1, terms }]);
         assert!(matches!(reports[..], [Report::Opened { .. }]), "{n}");
     }
     // The first one hangs since it came, and everything else was done meanwhile.
     assert_eq!(scene.script.wait_for(1).len(), 1);
     scene.close_all();
-    assert_eq!(scene.desk.grants().count(), 0);
+    assert_eq!(scene.executor.grants().count(), 0);
     scene.script.set(|played| played.is_held = false);
     let balance = |ran: &[String]| {
         let of = |start: &str| ran.iter().filter(|line| line.starts_with(start)).count();
@@ -246,7 +251,7 @@ fn a_hook_that_hangs_delays_no_order_and_a_full_queue_loses_no_end_that_is_owed(
     };
     let (mut opened, mut closed) = (0, 1);
     for _ in 0..3000 {
-        scene.desk.look(scene.clock.now());
+        scene.executor.look(scene.clock.now());
         (opened, closed) = balance(&scene.script.wait_for(0));
         if opened == closed && opened >= QUEUE {
             break;
@@ -261,8 +266,12 @@ fn a_hook_that_hangs_delays_no_order_and_a_full_queue_loses_no_end_that_is_owed(
 
 #[test]
 fn after_a_crash_on_close_runs_for_grants_that_ended_meanwhile_and_only_for_them() {
-    let firewall = MemoryBackend::default();
-    let mut scene = Scene::over(firewall.clone(), MemoryKeep::default(), Script::default());
+    let firewall = MemoryDriver::default();
+    let mut scene = Scene::over(
+        firewall.clone(),
+        MemoryJournal::default(),
+        Script::default(),
+    );
     assert!(scene.open(1, &["tcp/22"], 600) && scene.open(2, &["tcp/80-500"], 600));
     scene.script.wait_for(1);
     // The web's debts are written after ssh's hook has run.
@@ -273,7 +282,7 @@ fn after_a_crash_on_close_runs_for_grants_that_ended_meanwhile_and_only_for_them
         }
         std::thread::sleep(Duration::from_millis(10));
     }
-    let keep = MemoryKeep::default();
+    let keep = MemoryJournal::default();
     *keep.text.lock().unwrap() = scene.keep.text.lock().unwrap().clone();
     firewall.with(|state| {
         state
@@ -287,7 +296,7 @@ fn after_a_crash_on_close_runs_for_grants_that_ended_meanwhile_and_only_for_them
         after.script.wait_for(3)[1..],
         ["/close alice tcp/80", "/close alice tcp/443"]
     );
-    after.desk.rest(after.clock.now());
+    after.executor.rest(after.clock.now());
     let rest = keep.text.lock().unwrap().clone().unwrap();
     assert_eq!(rest.lines().count(), 1, "nothing is owed any more: {rest}");
 }
@@ -298,7 +307,11 @@ fn on_close_that_fails_is_tried_again_and_on_open_is_not() {
     scene.script.set(|played| played.status = 1);
     assert!(scene.open(1, &["tcp/22"], 600));
     assert_eq!(scene.script.wait_for(1).len(), 1);
-    assert_eq!(scene.desk.grants().count(), 1, "on_open changes no grant");
+    assert_eq!(
+        scene.executor.grants().count(),
+        1,
+        "on_open changes no grant"
+    );
     scene.close_all();
     assert_eq!(scene.script.wait_for(2)[1], "/close alice tcp/22");
     scene.script.set(|played| played.status = 0);
@@ -316,42 +329,37 @@ fn on_close_that_fails_is_tried_again_and_on_open_is_not() {
 fn hooks_that_a_reload_brings_run_from_then_on_and_without_any_nothing_is_asked_for() {
     let clock = Steady::new();
     let plain = settings(&[("alice", &["tcp/1-1000"])]);
-    let mut desk = Desk::open(
-        &plain,
-        Box::new(MemoryBackend::default()),
-        None,
-        clock.now(),
-    )
-    .unwrap();
+    let mut executor =
+        Executor::open(&plain, Box::new(MemoryDriver::default()), None, clock.now()).unwrap();
     let (script, asked) = (Script::default(), Arc::new(Mutex::new(0)));
     let (played, counted) = (script.clone(), asked.clone());
     let means = move || -> Result<Means, String> {
         *counted.lock().unwrap() += 1;
-        Ok((Box::new(played.clone()), Box::new(MemoryKeep::default())))
+        Ok((Box::new(played.clone()), Box::new(MemoryJournal::default())))
     };
-    let hooks = Hooks::start(&plain, desk.grants(), false, clock, means).unwrap();
-    desk.attach(hooks);
+    let hooks = Hooks::start(&plain, executor.grants(), false, clock, means).unwrap();
+    executor.attach(hooks);
     let mut scene = Scene {
-        desk,
+        executor,
         script,
-        keep: MemoryKeep::default(),
+        keep: MemoryJournal::default(),
         clock,
     };
     assert!(scene.open(1, &["tcp/22"], 60));
-    scene.desk.reload(&plain, clock.now()).unwrap();
+    scene.executor.reload(&plain, clock.now()).unwrap();
     assert_eq!(
         *asked.lock().unwrap(),
         0,
         "no folder is made and no thread runs for a gate without hooks"
     );
-    scene.desk.reload(&config(), clock.now()).unwrap();
+    scene.executor.reload(&config(), clock.now()).unwrap();
     assert!(scene.open(2, &["tcp/22"], 60));
     scene.close_all();
     assert_eq!(
         scene.script.wait_for(2),
         ["/open alice tcp/22", "/close alice tcp/22"]
     );
-    scene.desk.rest(clock.now());
+    scene.executor.rest(clock.now());
     assert_eq!(
         scene.script.wait_for(0).len(),
         2,

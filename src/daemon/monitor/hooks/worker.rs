@@ -8,7 +8,7 @@ use tracing::{debug, warn};
 use super::book::{Book, Debt, TRIES};
 use super::{Event, Job};
 use crate::adapters::clock::{self, Steady};
-use crate::model::recipe::{Case, Failed, Recipe, first_line};
+use crate::model::command_template::{Case, CommandTemplate, Failed, first_line};
 use crate::model::run::Run;
 
 /// The longest wait for an event.
@@ -56,12 +56,13 @@ impl Worker {
             on_close,
         } in jobs
         {
-            openings.extend(on_open.map(|recipe| (grant.clone(), service.clone(), ports, recipe)));
-            debts.extend(on_close.map(|recipe| Debt {
+            openings
+                .extend(on_open.map(|template| (grant.clone(), service.clone(), ports, template)));
+            debts.extend(on_close.map(|template| Debt {
                 grant,
                 service,
                 ports,
-                recipe,
+                template,
                 tries: 0,
                 is_due: false,
             }));
@@ -69,13 +70,13 @@ impl Worker {
         if let Err(why) = self.book.add(debts) {
             warn!("on_close programs may be forgotten in a crash: {why}");
         }
-        for (grant, service, ports, recipe) in openings {
+        for (grant, service, ports, template) in openings {
             let case = Case {
                 grant: &grant,
                 ports,
                 now: clock::wall(),
             };
-            if let Err(failed) = self.carry_out("on_open", &service, &recipe, &case) {
+            if let Err(failed) = self.carry_out("on_open", &service, &template, &case) {
                 warn!(
                     user = grant.user,
                     id = grant.id.0,
@@ -93,7 +94,7 @@ impl Worker {
         let Debt {
             grant,
             service,
-            recipe,
+            template,
             ports,
             tries,
             ..
@@ -103,7 +104,7 @@ impl Worker {
             ports: *ports,
             now: clock::wall(),
         };
-        let kept = match self.carry_out("on_close", service, recipe, &case) {
+        let kept = match self.carry_out("on_close", service, template, &case) {
             Ok(()) => self.book.paid(&debt),
             Err(failed) => self.book.failed(&debt, self.clock.now()).map(|again| {
                 let (user, id) = (&grant.user, grant.id.0);
@@ -123,10 +124,10 @@ impl Worker {
         &mut self,
         which: &str,
         service: &str,
-        recipe: &Recipe,
+        template: &CommandTemplate,
         case: &Case<'_>,
     ) -> Result<(), Failed> {
-        let said = recipe.carry_out(self.run.as_mut(), Some(case))?;
+        let said = template.carry_out(self.run.as_mut(), Some(case))?;
         let said = first_line(&said).map_or(String::new(), |line| format!(": {line}"));
         debug!(
             user = case.grant.user,

@@ -13,15 +13,15 @@ use tracing::{error, info, warn};
 
 use crate::adapters::clock;
 use crate::core::order::{CaptureSpec, MESSAGE_MAX, Order};
-use crate::daemon::monitor::bulletin::Bulletin;
 use crate::daemon::monitor::child::{Engine, Over, Stage};
-use crate::daemon::monitor::executor::Desk;
+use crate::daemon::monitor::executor::Executor;
 use crate::daemon::monitor::orphans;
 use crate::daemon::monitor::prepare::RunAs;
 use crate::daemon::monitor::reloads::Reloads;
 use crate::daemon::monitor::signals::Signals;
+use crate::daemon::monitor::status_reports::StatusReports;
 use crate::daemon::monitor::succession::Successor;
-use crate::model::exit::{CONFIG, FAILED, PERMISSION, SYSTEM, Stop};
+use crate::model::exit::{CONFIG, ExitError, FAILED, PERMISSION, SYSTEM};
 use crate::model::settings::{OnStop, Settings};
 
 #[cfg(test)]
@@ -56,7 +56,7 @@ const DEAR_LOOK: Duration = Duration::from_millis(2);
 pub(super) struct Monitor {
     pub(super) config: PathBuf,
     pub(super) settings: Settings,
-    pub(super) desk: Desk,
+    pub(super) executor: Executor,
     /// The engine whose orders are carried out.
     pub(super) engine: Option<Engine>,
     /// The one that is to follow it.
@@ -66,12 +66,12 @@ pub(super) struct Monitor {
     /// Where the figures may be read; handed on likewise.
     pub(super) listener: Option<(SocketAddr, OwnedFd)>,
     /// What was last said of the hint filter.
-    pub(super) told_of_sieve: Option<String>,
+    pub(super) told_of_prefilter: Option<String>,
     pub(super) control: OwnedFd,
     pub(super) run_as: RunAs,
     pub(super) clock: clock::Steady,
     pub(super) signals: Signals,
-    pub(super) bulletin: Bulletin,
+    pub(super) status_reports: StatusReports,
     /// A signal asks for the config to be read anew.
     pub(super) reload_wanted: bool,
     /// The engine asks for it.
@@ -91,12 +91,12 @@ impl Monitor {
     ///
     /// # Errors
     /// When it can't go on.
-    pub(super) fn serve(mut self) -> Result<(), Stop> {
+    pub(super) fn serve(mut self) -> Result<(), ExitError> {
         match self.serve_on() {
             Ok(()) => self.stop(),
             Err(stop) => {
                 // Whatever ended it, nobody is locked out by a trial.
-                if self.desk.trial_end().is_some() {
+                if self.executor.trial_end().is_some() {
                     self.stop().unwrap_or_else(|also| error!("{also}"));
                 }
                 Err(stop)
@@ -104,7 +104,7 @@ impl Monitor {
         }
     }
 
-    fn serve_on(&mut self) -> Result<(), Stop> {
+    fn serve_on(&mut self) -> Result<(), ExitError> {
         let mut buffer = vec![0; MESSAGE_MAX];
         loop {
             self.wait()?;
@@ -112,12 +112,12 @@ impl Monitor {
                 return Ok(());
             }
             if self
-                .desk
+                .executor
                 .trial_end()
                 .is_some_and(|end| end <= self.clock.now())
             {
                 let what = "the trial ended: no knock was admitted and nobody confirmed, so everything was taken out of the firewall";
-                return Err(Stop::new(
+                return Err(ExitError::new(
                     FAILED,
                     format!(
                         "{what}; see `posternd check`, and why knocks fail in the log, then try again"
@@ -129,10 +129,10 @@ impl Monitor {
     }
 
     /// Everything that there is to do now.
-    fn turn(&mut self, buffer: &mut [u8]) -> Result<(), Stop> {
+    fn turn(&mut self, buffer: &mut [u8]) -> Result<(), ExitError> {
         if let Some(step) = self.clock.follow() {
             info!("the system's clock was set {step}; every grant keeps the time that it has left");
-            self.desk.clock_was_set(step);
+            self.executor.clock_was_set(step);
             self.look_at_firewall();
         }
         let orders = self
@@ -141,7 +141,7 @@ impl Monitor {
             .map(|engine| engine.orders(ORDERS, buffer))
             .unwrap_or_default();
         let (orders, reloads) = apart(orders);
-        let mut reports = self.desk.serve(self.clock.now(), orders);
+        let mut reports = self.executor.serve(self.clock.now(), orders);
         let is_busy = self.successor.is_some()
             || self
                 .engine
@@ -163,7 +163,7 @@ impl Monitor {
         self.look_at_engine()?;
         if self.signals.says_reload() {
             self.reload_wanted = true;
-            self.bulletin.reloading();
+            self.status_reports.reloading();
         }
         self.look_at_successor(buffer)?;
         self.publish();
@@ -176,14 +176,17 @@ impl Monitor {
     }
 
     /// Waits for an order, a signal, the next end, the next look at the firewall or the next word to systemd.
-    fn wait(&self) -> Result<(), Stop> {
+    fn wait(&self) -> Result<(), ExitError> {
         let longest = if self.engine.is_some() {
             DEAR_LOOK_PAUSE
         } else {
             Duration::from_millis(100)
         };
         let look = self.look_pause.saturating_sub(clock::elapsed(self.looked));
-        let end = self.desk.next_end().map(|end| end.since(self.clock.now()));
+        let end = self
+            .executor
+            .next_end()
+            .map(|end| end.since(self.clock.now()));
         let reload = self
             .reloads
             .due_in()
@@ -194,7 +197,7 @@ impl Monitor {
             .min(longest)
             .min(look)
             .min(reload)
-            .min(self.bulletin.health.beat());
+            .min(self.status_reports.health.beat());
         // Rounded up to the millisecond, so as not to wake just before the end again and again.
         let time = Timespec::try_from(time.saturating_add(Duration::from_millis(1))).ok();
         let mut waited = vec![
@@ -209,13 +212,16 @@ impl Monitor {
         );
         match poll(&mut waited, time.as_ref()) {
             Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
-            Err(error) => Err(Stop::new(SYSTEM, format!("waiting for orders: {error}"))),
+            Err(error) => Err(ExitError::new(
+                SYSTEM,
+                format!("waiting for orders: {error}"),
+            )),
         }
     }
 
     fn look_at_firewall(&mut self) {
         let start = clock::instant();
-        self.desk.look(self.clock.now());
+        self.executor.look(self.clock.now());
         self.looked = clock::instant();
         self.look_pause = match clock::elapsed(start) {
             took if took < DEAR_LOOK => LOOK_PAUSE,
@@ -224,7 +230,7 @@ impl Monitor {
     }
 
     /// Ends an engine that is of no more use, and starts one where there is none, after a pause that grows.
-    fn look_at_engine(&mut self) -> Result<(), Stop> {
+    fn look_at_engine(&mut self) -> Result<(), ExitError> {
         let Some(engine) = self.engine.as_mut() else {
             return self.fill_the_gap();
         };
@@ -245,7 +251,7 @@ impl Monitor {
                 .and_then(|status| status.code())
                 .and_then(|code| u8::try_from(code).ok())
                 .unwrap_or(FAILED);
-            return Err(Stop::new(
+            return Err(ExitError::new(
                 code,
                 "the engine could not begin (its own line is above)",
             ));
@@ -258,7 +264,7 @@ impl Monitor {
         Ok(())
     }
 
-    fn fill_the_gap(&mut self) -> Result<(), Stop> {
+    fn fill_the_gap(&mut self) -> Result<(), ExitError> {
         if self.successor.is_some() || clock::elapsed(self.started) < self.pause {
             return Ok(());
         }
@@ -268,7 +274,7 @@ impl Monitor {
             self.pause.saturating_mul(2).min(PAUSE_MAX)
         };
         let started = self.start_engine();
-        self.bulletin.health.is_held_up = started
+        self.status_reports.health.is_held_up = started
             .as_ref()
             .is_err_and(|stop| [CONFIG, PERMISSION].contains(&stop.code));
         if let Err(stop) = started {
@@ -282,8 +288,8 @@ impl Monitor {
         Ok(())
     }
 
-    fn stop(&mut self) -> Result<(), Stop> {
-        self.bulletin.stopping();
+    fn stop(&mut self) -> Result<(), ExitError> {
+        self.status_reports.stopping();
         if let Some(successor) = self.successor.take() {
             successor.engine.end();
         }
@@ -293,8 +299,8 @@ impl Monitor {
         // Nobody answers there any more.
         let _ = std::fs::remove_file(&self.settings.gate.control_socket);
         match self.settings.firewall.on_stop {
-            OnStop::Keep if self.desk.trial_end().is_none() => {
-                let grants = self.desk.rest(self.clock.now());
+            OnStop::Keep if self.executor.trial_end().is_none() => {
+                let grants = self.executor.rest(self.clock.now());
                 info!(
                     grants,
                     "stopped; the protection stays, open grants run out by themselves"
@@ -309,21 +315,21 @@ impl Monitor {
     }
 
     /// Tries again where somebody else holds the firewall's lock for a while.
-    fn take_out(&mut self) -> Result<(), Stop> {
+    fn take_out(&mut self) -> Result<(), ExitError> {
         for _ in 1..REMOVALS {
-            match self.desk.remove() {
+            match self.executor.remove() {
                 Ok(()) => return Ok(()),
                 Err(error) => warn!("not everything is out of the firewall, trying again: {error}"),
             }
             std::thread::sleep(PAUSE_MIN);
         }
-        self.desk
+        self.executor
             .remove()
-            .map_err(|error| Stop::new(FAILED, format!("{error}; run posternd flush")))
+            .map_err(|error| ExitError::new(FAILED, format!("{error}; run posternd flush")))
     }
 }
 
-/// Orders for the desk, and the tickets of those to reload.
+/// Orders for the executor, and the tickets of those to reload.
 fn apart(orders: Vec<Order>) -> (Vec<Order>, Vec<u64>) {
     let mut reloads = Vec::new();
     let orders = orders.into_iter().filter(|order| match order {

@@ -4,7 +4,7 @@ use std::os::unix::net::UnixStream;
 use std::process::{Child, Command};
 
 use super::*;
-use crate::adapters::firewall::memory::MemoryBackend;
+use crate::adapters::firewall::memory::MemoryDriver;
 use crate::adapters::ipc::{self, Link, Received};
 use crate::core::fixture::{settings, terms};
 use crate::core::order::{self, Order, Reloaded, Report};
@@ -14,7 +14,7 @@ use crate::model::time::Timestamp;
 
 struct Scene {
     monitor: Monitor,
-    firewall: MemoryBackend,
+    firewall: MemoryDriver,
     buffer: Vec<u8>,
     _signals: [UnixStream; 2],
 }
@@ -28,11 +28,12 @@ fn idle() -> Child {
 impl Scene {
     /// A monitor whose engine serves and is played by the test.
     fn new() -> (Self, Link) {
-        let firewall = MemoryBackend::default();
+        let firewall = MemoryDriver::default();
         let mut settings = settings(&[("alice", &["tcp/22"])]);
         settings.policies[0].max_prefix.v4 = 0;
         let clock = clock::Steady::new();
-        let desk = Desk::open(&settings, Box::new(firewall.clone()), None, clock.now()).unwrap();
+        let executor =
+            Executor::open(&settings, Box::new(firewall.clone()), None, clock.now()).unwrap();
         let [(stop, stopper), (reload, reloader)] =
             [UnixStream::pair().unwrap(), UnixStream::pair().unwrap()];
         stop.set_nonblocking(true).unwrap();
@@ -43,12 +44,12 @@ impl Scene {
         let monitor = Monitor {
             config: "/nonexistent/posternd.toml".into(),
             settings,
-            desk,
+            executor,
             engine: Some(engine),
             successor: None,
             held: Vec::new(),
             listener: None,
-            told_of_sieve: None,
+            told_of_prefilter: None,
             control: UnixStream::pair().unwrap().0.into(),
             run_as: RunAs {
                 ids: None,
@@ -56,7 +57,7 @@ impl Scene {
             },
             clock,
             signals: Signals { stop, reload },
-            bulletin: Bulletin::new(clock),
+            status_reports: StatusReports::new(clock),
             reload_wanted: false,
             reloads: Reloads::default(),
             started: clock::instant(),
@@ -237,7 +238,7 @@ fn a_list_of_thousands_of_grants_reaches_an_engine_that_reads_it_slowly() {
         let order = door(0, n);
         scene
             .monitor
-            .desk
+            .executor
             .serve(scene.monitor.clock.now(), vec![order]);
     }
     give(&engine, &Order::List { ticket: 9 });
@@ -274,7 +275,7 @@ fn an_engine_that_does_not_listen_can_not_make_the_monitor_pile_up_reports() {
     for n in 0..3000 {
         scene
             .monitor
-            .desk
+            .executor
             .serve(scene.monitor.clock.now(), vec![door(0, n)]);
     }
     let mut given = 0;

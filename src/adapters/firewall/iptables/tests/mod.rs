@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use super::*;
+use crate::model::catalog::Forward;
 use crate::model::grant::GrantId;
-use crate::model::opening::Forward;
 use crate::model::run::{Call, Ran, RunError};
 
 mod numbered;

@@ -18,8 +18,8 @@ fn record(number: u64, timestamp: u64) -> MarkRecord {
     }
 }
 
-fn tide(floor: u64, horizon: u64) -> Tide {
-    Tide {
+fn times(floor: u64, horizon: u64) -> StoredTimes {
+    StoredTimes {
         floor: Timestamp::from_millis(floor),
         horizon: Timestamp::from_millis(horizon),
     }
@@ -121,7 +121,7 @@ fn a_second_opening_is_refused_and_does_not_tell_to_move_the_file_away() {
         said.contains("stop the other posternd") && !said.contains("move"),
         "{said}"
     );
-    first.commit(&[record(1, 5)], tide(5, 0)).unwrap();
+    first.commit(&[record(1, 5)], times(5, 0)).unwrap();
 }
 
 #[test]
@@ -165,10 +165,10 @@ fn one_commit_forgets_a_bounded_number_and_the_next_ones_the_rest() {
     let dir = tempdir().unwrap();
     let mut store = DiskStore::open(dir.path()).unwrap();
     let old: Vec<_> = (0..1_000).map(|number| record(number, number)).collect();
-    store.commit(&old, tide(0, 0)).unwrap();
+    store.commit(&old, times(0, 0)).unwrap();
 
     store
-        .commit(&[record(5_000, 5_000)], tide(5_000, 5_000))
+        .commit(&[record(5_000, 5_000)], times(5_000, 5_000))
         .unwrap();
     let limit = FORGET_AT_MOST as u64 + 4;
     assert_eq!(rows(&store), 1_001 - limit);
@@ -179,7 +179,7 @@ fn one_commit_forgets_a_bounded_number_and_the_next_ones_the_rest() {
     );
 
     for _ in 0..3 {
-        store.commit(&[], tide(5_000, 5_000)).unwrap();
+        store.commit(&[], times(5_000, 5_000)).unwrap();
     }
     assert_eq!(rows(&store), 1);
 }
@@ -189,10 +189,10 @@ fn a_file_that_vanishes_under_a_store_in_trouble_is_not_made_anew() {
     let dir = tempdir().unwrap();
     let mut store = DiskStore::open(dir.path()).unwrap();
     store.db = None; // as after a failed commit
-    store.commit(&[record(1, 1)], tide(0, 0)).unwrap();
+    store.commit(&[record(1, 1)], times(0, 0)).unwrap();
     store.db = None;
     std::fs::remove_file(dir.path().join(FILE)).unwrap();
-    assert!(store.commit(&[record(2, 2)], tide(0, 0)).is_err());
+    assert!(store.commit(&[record(2, 2)], times(0, 0)).is_err());
     assert!(store.load().is_err());
     assert!(!dir.path().join(FILE).exists());
 }

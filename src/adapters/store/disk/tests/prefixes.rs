@@ -95,7 +95,7 @@ impl StorageBackend for Recorder {
 }
 
 /// What a load gives.
-type Held = (Vec<MarkRecord>, Tide);
+type Held = (Vec<MarkRecord>, StoredTimes);
 
 /// The recording, and what had been confirmed by when.
 struct History {
@@ -143,7 +143,7 @@ fn held(store: &mut DiskStore) -> Held {
     let mut kept = store.load().unwrap();
     kept.marks
         .sort_by_key(|record| (record.timestamp, record.mark.0));
-    (kept.marks, kept.tide)
+    (kept.marks, kept.times)
 }
 
 /// Runs of a store: single marks as on a quiet day, a crowd of them, a horizon that moves on, settling and not, floors that
@@ -152,7 +152,7 @@ fn history() -> History {
     let made = made();
     let first = read(made.path());
     let disk = Recorder(Arc::new(Mutex::new((first.clone(), Vec::new()))));
-    let mut confirmed = vec![(0, (Vec::new(), Tide::default()))];
+    let mut confirmed = vec![(0, (Vec::new(), StoredTimes::default()))];
     let mut now = 0;
     for run in 0..3 {
         let db = builder()
@@ -169,7 +169,7 @@ fn history() -> History {
             now += count;
             let floor = if step % 4 == 3 { now / 2 } else { now };
             store
-                .commit(&marks, tide(floor, now.saturating_sub(40)))
+                .commit(&marks, times(floor, now.saturating_sub(40)))
                 .unwrap();
             confirmed.push((disk.deeds(), held(&mut store)));
             if step % 2 == 0 {
@@ -182,10 +182,10 @@ fn history() -> History {
             _ => std::mem::forget(store),
         }
     }
-    let tides = confirmed.iter().map(|(_, (_, tide))| tide);
+    let times = confirmed.iter().map(|(_, (_, times))| times);
     assert!(
-        tides.clone().map(|tide| tide.floor).is_sorted()
-            && tides.map(|tide| tide.horizon).is_sorted(),
+        times.clone().map(|times| times.floor).is_sorted()
+            && times.map(|times| times.horizon).is_sorted(),
         "floor and horizon go back"
     );
     let deeds = std::mem::take(&mut disk.0.lock().unwrap().1);
@@ -209,7 +209,7 @@ fn expect_whole(dir: &Path, image: &[u8], may_hold: &[Option<&Held>], what: &str
         found.1
     );
     let next = record(1 << 40, 1 << 40);
-    store.commit(&[next], Tide::default()).unwrap();
+    store.commit(&[next], StoredTimes::default()).unwrap();
     let after = held(&mut store);
     assert!(
         after.0.contains(&next) && after.0.len() == found.0.len() + 1 && after.1 == found.1,

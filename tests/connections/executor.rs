@@ -1,34 +1,34 @@
-//! How the desk asks for connections to be ended: once a batch, for those that are closed, and never at the price of a close.
+//! How the executor asks for connections to be ended: once a batch, for those that are closed, and never at the price of a close.
 
 use std::time::Duration;
 
 use postern::adapters::conntrack::Connection;
-use postern::adapters::conntrack::memory::MemoryConnections;
-use postern::adapters::firewall::memory::MemoryBackend;
+use postern::adapters::conntrack::memory::MemoryConntrack;
+use postern::adapters::firewall::memory::MemoryDriver;
 use postern::core::order::{Order, Report, Selection};
-use postern::daemon::monitor::executor::Desk;
+use postern::daemon::monitor::executor::Executor;
 use postern::model::time::Timestamp;
 
 use crate::{settings, terms};
 
 const NOW: Timestamp = Timestamp::from_millis(1_795_341_600_000);
 
-fn desk(alice: &str) -> (Desk, MemoryBackend, MemoryConnections) {
-    let (backend, kernel) = (MemoryBackend::default(), MemoryConnections::default());
-    let desk = Desk::open(
+fn executor(alice: &str) -> (Executor, MemoryDriver, MemoryConntrack) {
+    let (backend, kernel) = (MemoryDriver::default(), MemoryConntrack::default());
+    let executor = Executor::open(
         &settings("", alice),
         Box::new(backend.clone()),
         Some(Box::new(kernel.clone())),
         NOW,
     )
     .unwrap();
-    (desk, backend, kernel)
+    (executor, backend, kernel)
 }
 
-fn open(desk: &mut Desk, kernel: &MemoryConnections, users: &[&str], count: u8) {
+fn open(executor: &mut Executor, kernel: &MemoryConntrack, users: &[&str], count: u8) {
     for host in 0..count {
         for user in users {
-            desk.serve(
+            executor.serve(
                 NOW,
                 vec![Order::Open {
                     ticket: 1,
@@ -58,8 +58,8 @@ pub fn connections_of_a_batch_of_grants_are_ended_in_one_call_whoever_ended_them
         }),
         None,
     ] {
-        let (mut desk, _, kernel) = desk(ASK);
-        open(&mut desk, &kernel, &["alice"], 200);
+        let (mut executor, _, kernel) = executor(ASK);
+        open(&mut executor, &kernel, &["alice"], 200);
         assert_eq!(
             kernel.with(|state| state.batches),
             0,
@@ -70,7 +70,7 @@ pub fn connections_of_a_batch_of_grants_are_ended_in_one_call_whoever_ended_them
         } else {
             NOW.plus(Duration::from_secs(600))
         };
-        desk.serve(later, order.into_iter().collect());
+        executor.serve(later, order.into_iter().collect());
         assert_eq!(
             kernel.with(|state| (state.batches, state.open.len())),
             (1, 0)
@@ -79,7 +79,7 @@ pub fn connections_of_a_batch_of_grants_are_ended_in_one_call_whoever_ended_them
 }
 
 pub fn a_grant_that_did_not_ask_or_did_not_close_ends_nothing() {
-    let (mut unasked, _, kernel) = desk("");
+    let (mut unasked, _, kernel) = executor("");
     open(&mut unasked, &kernel, &["alice", "bob"], 2);
     unasked.serve(
         NOW,
@@ -93,10 +93,10 @@ pub fn a_grant_that_did_not_ask_or_did_not_close_ends_nothing() {
         (0, 2)
     );
 
-    let (mut desk, backend, kernel) = desk(ASK);
-    open(&mut desk, &kernel, &["alice"], 2);
+    let (mut executor, backend, kernel) = executor(ASK);
+    open(&mut executor, &kernel, &["alice"], 2);
     backend.with(|state| state.failing = Some("busy".to_owned()));
-    desk.serve(
+    executor.serve(
         NOW,
         vec![Order::End {
             ticket: 2,
@@ -109,7 +109,7 @@ pub fn a_grant_that_did_not_ask_or_did_not_close_ends_nothing() {
         "the door is still open"
     );
     backend.with(|state| state.failing = None);
-    desk.serve(NOW.plus(Duration::from_secs(600)), Vec::new());
+    executor.serve(NOW.plus(Duration::from_secs(600)), Vec::new());
     assert_eq!(
         kernel.with(|state| (state.batches, state.open.len())),
         (1, 0)
@@ -117,9 +117,9 @@ pub fn a_grant_that_did_not_ask_or_did_not_close_ends_nothing() {
 }
 
 pub fn connections_that_another_users_grant_covers_stay() {
-    let (mut desk, _, kernel) = desk(ASK);
-    open(&mut desk, &kernel, &["alice", "bob"], 1);
-    desk.serve(
+    let (mut executor, _, kernel) = executor(ASK);
+    open(&mut executor, &kernel, &["alice", "bob"], 1);
+    executor.serve(
         NOW,
         vec![Order::End {
             ticket: 2,
@@ -130,17 +130,17 @@ pub fn connections_that_another_users_grant_covers_stay() {
 }
 
 pub fn a_kernel_that_ends_no_connections_keeps_no_door_open_and_no_gate_from_starting() {
-    let (backend, kernel) = (MemoryBackend::default(), MemoryConnections::default());
+    let (backend, kernel) = (MemoryDriver::default(), MemoryConntrack::default());
     kernel.with(|state| state.failing = Some("no conntrack here".to_owned()));
-    let mut desk = Desk::open(
+    let mut executor = Executor::open(
         &settings("", ASK),
         Box::new(backend.clone()),
         Some(Box::new(kernel.clone())),
         NOW,
     )
     .unwrap();
-    open(&mut desk, &kernel, &["alice"], 3);
-    let reports = desk.serve(
+    open(&mut executor, &kernel, &["alice"], 3);
+    let reports = executor.serve(
         NOW,
         vec![Order::End {
             ticket: 2,
@@ -159,7 +159,7 @@ pub fn a_kernel_that_ends_no_connections_keeps_no_door_open_and_no_gate_from_sta
 }
 
 pub fn protected_ports_are_adopted_at_the_start_and_again_only_where_they_change() {
-    let (mut desk, _, kernel) = desk("");
+    let (mut executor, _, kernel) = executor("");
     let adopted = || kernel.with(|state| std::mem::take(&mut state.adopted));
     let ports = settings("", "").protection().services;
     assert_eq!(
@@ -167,16 +167,16 @@ pub fn protected_ports_are_adopted_at_the_start_and_again_only_where_they_change
         [ports.clone(), ports],
         "before the protection, and for those that came about meanwhile"
     );
-    desk.reload(&settings("", ASK), NOW).unwrap();
+    executor.reload(&settings("", ASK), NOW).unwrap();
     assert!(adopted().is_empty());
 }
 
 pub fn grants_that_the_last_run_left_behind_and_that_are_over_take_their_connections_along() {
-    let (mut first, backend, kernel) = desk(ASK);
+    let (mut first, backend, kernel) = executor(ASK);
     open(&mut first, &kernel, &["alice"], 2);
     let later = NOW.plus(Duration::from_secs(600));
     drop(
-        Desk::open(
+        Executor::open(
             &settings("", ASK),
             Box::new(backend),
             Some(Box::new(kernel.clone())),

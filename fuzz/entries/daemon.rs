@@ -1,19 +1,19 @@
-//! The whole house under a list of events: knocks, copies of them, a disk, orders on their way, crashes, clocks, a kernel that ends
-//! grants by itself or does not. Real are the gate, the engine's core, messages, the desk and the ledger (invariants 3, 4, 5 and 10).
+//! The whole daemon under a list of events: knocks, copies of them, a disk, orders on their way, crashes, clocks, a kernel that ends
+//! grants by itself or does not. Real are the gate, the engine's core, messages, the executor and the ledger (invariants 3, 4, 5 and 10).
 //!
 //! One byte is one event. `tests/model/` plays every list of events up to a length; the fuzzer plays long ones. After each
-//! event the house keeps to its properties by its own book of what was durable, ordered and told.
+//! event the daemon keeps to its properties by its own book of what was durable, ordered and told.
 
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::net::IpAddr;
 use std::time::Duration;
 
-use postern::adapters::firewall::memory::{MemoryBackend, State};
+use postern::adapters::firewall::memory::{MemoryDriver, State};
 use postern::adapters::store::ReplayStore;
 use postern::adapters::store::memory::MemoryStore;
 use postern::core::order::{Order, Report, decode, encode};
 use postern::daemon::engine::core::{Commit, Core};
-use postern::daemon::monitor::executor::Desk;
+use postern::daemon::monitor::executor::Executor;
 use postern::model::datagram::Datagram;
 use postern::model::grant::Grant;
 use postern::model::mark::Kept;
@@ -41,14 +41,14 @@ pub(crate) fn run(data: &[u8]) {
 /// How many knocks were ordered, and how many doors are open at the end.
 pub(crate) fn read(data: &[u8]) -> (usize, usize) {
     let (first, rest) = data.split_first().unwrap_or((&0, &[]));
-    let mut house = House::new(first % 2 == 0);
+    let mut daemon = House::new(first % 2 == 0);
     for byte in rest.iter().take(200) {
         let event = EVENTS[usize::from(*byte) % EVENTS.len()];
-        if house.may(event) {
-            house.play(event);
+        if daemon.may(event) {
+            daemon.play(event);
         }
     }
-    house.came_to()
+    daemon.came_to()
 }
 
 pub(crate) struct House {
@@ -69,15 +69,15 @@ pub(crate) struct House {
     disk: MemoryStore,
     commits: VecDeque<Commit>,
     orders: VecDeque<(u32, Vec<u8>)>,
-    desk: Option<Desk>,
-    firewall: MemoryBackend,
+    executor: Option<Executor>,
+    firewall: MemoryDriver,
     failed: Option<Timestamp>,
     knocks: Vec<Packet>,
     book: Book,
     fault: Option<Fault>,
 }
 
-/// What must be remembered to judge the house, by nobody in it.
+/// What must be remembered to judge the daemon, by nobody in it.
 #[derive(Default)]
 struct Book {
     durable: HashSet<Mark>,
@@ -91,8 +91,8 @@ struct Book {
 
 impl House {
     pub(crate) fn new(kernel_ends: bool) -> Self {
-        let firewall = MemoryBackend::default();
-        let desk = Desk::open(&LOADED.settings, Box::new(firewall.clone()), None, START)
+        let firewall = MemoryDriver::default();
+        let executor = Executor::open(&LOADED.settings, Box::new(firewall.clone()), None, START)
             .expect("a firewall that works");
         Self {
             wall: START,
@@ -106,7 +106,7 @@ impl House {
             disk: MemoryStore::default(),
             commits: VecDeque::new(),
             orders: VecDeque::new(),
-            desk: Some(desk),
+            executor: Some(executor),
             firewall,
             failed: None,
             knocks: Vec::new(),
@@ -122,7 +122,7 @@ impl House {
 
     /// Whether the event would change anything.
     pub(crate) fn may(&self, event: Event) -> bool {
-        let (engine, monitor) = (self.engine.is_some(), self.desk.is_some());
+        let (engine, monitor) = (self.engine.is_some(), self.executor.is_some());
         match event {
             Event::Knock | Event::Close => engine && self.knocks.len() < KNOCKS_MAX,
             Event::First => engine && !self.knocks.is_empty(),
@@ -163,8 +163,8 @@ impl House {
             Event::MonitorDies => self.monitor_dies(),
             Event::MonitorBegins => self.monitor_begins(),
             Event::HandOver => {
-                let desk = self.desk.as_mut().expect("no engine without a monitor");
-                self.handing_over = desk.reload(&LOADED.settings, self.steady).is_ok();
+                let executor = self.executor.as_mut().expect("no engine without a monitor");
+                self.handing_over = executor.reload(&LOADED.settings, self.steady).is_ok();
             }
             Event::Pass => self.pass(),
             Event::Back => self.wall = self.wall.minus(BACK),
@@ -252,7 +252,7 @@ impl House {
             return;
         }
         self.disk
-            .commit(&[commit.record], commit.tide)
+            .commit(&[commit.record], commit.times)
             .expect("a disk that works");
         self.book.durable.insert(commit.record.mark);
     }
@@ -273,7 +273,8 @@ impl House {
 
     /// Step 12, and its report.
     fn served(&mut self) {
-        let (Some((generation, order)), Some(desk)) = (self.orders.pop_front(), self.desk.as_mut())
+        let (Some((generation, order)), Some(executor)) =
+            (self.orders.pop_front(), self.executor.as_mut())
         else {
             return;
         };
@@ -283,7 +284,7 @@ impl House {
             let latest = self.book.latest.entry(terms.allow.addr()).or_default();
             *latest = ends.max(*latest);
         }
-        for report in desk.serve(self.steady, vec![order.clone()]) {
+        for report in executor.serve(self.steady, vec![order.clone()]) {
             match (&report, &order) {
                 (Report::Opened { grant, .. }, Order::Open { terms, .. }) => {
                     assert_eq!((grant.allow, grant.user.as_str()), (terms.allow, "alice"));
@@ -323,7 +324,7 @@ impl House {
 
     fn engine_begins(&mut self, late: bool) {
         self.engine_ends(late);
-        if self.desk.is_some() {
+        if self.executor.is_some() {
             let kept = self.disk.load().expect("a disk that works");
             self.engine = Some(engine::begun(if self.fault == Some(Fault::EmptyDisk) {
                 Kept::default()
@@ -361,7 +362,7 @@ impl House {
     }
 
     fn monitor_dies(&mut self) {
-        self.desk = None;
+        self.executor = None;
         self.engine_ends(false);
         self.orders.clear();
         self.waiting.clear();
@@ -377,14 +378,14 @@ impl House {
             self.firewall.with(|state| state.open.clear());
         }
         // It would not begin with a firewall that fails; then it is as if it had not been started.
-        let opened = Desk::open(
+        let opened = Executor::open(
             &LOADED.settings,
             Box::new(self.firewall.clone()),
             None,
             self.steady,
         );
-        if let Ok(desk) = opened {
-            self.desk = Some(desk);
+        if let Ok(executor) = opened {
+            self.executor = Some(executor);
             self.engine_begins(false);
         }
     }
@@ -404,14 +405,14 @@ impl House {
         self.wall = self.wall.plus(PASS);
         // The monitor wakes at each end.
         while self.fault != Some(Fault::SleepingMonitor)
-            && let Some(desk) = self.desk.as_mut()
-            && let Some(next) = desk.next_end().filter(|next| *next <= end)
+            && let Some(executor) = self.executor.as_mut()
+            && let Some(next) = executor.next_end().filter(|next| *next <= end)
         {
             self.steady = self.steady.max(next);
             self.kernel();
-            if let Some(desk) = self.desk.as_mut() {
+            if let Some(executor) = self.executor.as_mut() {
                 assert!(
-                    desk.serve(self.steady, Vec::new()).is_empty(),
+                    executor.serve(self.steady, Vec::new()).is_empty(),
                     "nobody asked"
                 );
             }
@@ -429,8 +430,8 @@ impl House {
     }
 
     fn look(&mut self) {
-        if let Some(desk) = self.desk.as_mut() {
-            desk.look(self.steady);
+        if let Some(executor) = self.executor.as_mut() {
+            executor.look(self.steady);
         }
     }
 
@@ -470,11 +471,11 @@ impl House {
             );
             let over = grant.until <= self.steady;
             assert!(
-                !over || (!self.kernel_ends && (self.desk.is_none() || troubled)),
+                !over || (!self.kernel_ends && (self.executor.is_none() || troubled)),
                 "{event:?}: past its end: {grant}"
             );
         }
-        if self.desk.is_some() && !failing {
+        if self.executor.is_some() && !failing {
             for (address, until) in self
                 .book
                 .told

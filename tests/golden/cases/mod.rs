@@ -1,4 +1,4 @@
-//! The plays: which commands are typed where, in which order, so that each shows its ordinary answer and its important failures.
+//! The cases: which commands are typed where, in which order, so that each shows its ordinary answer and its important failures.
 
 mod client;
 mod demo;
@@ -10,7 +10,7 @@ use crate::commands::{self, Kind};
 use crate::stage::{Stage, Transcripts};
 
 /// Commands that are typed on machines which they share.
-pub(crate) struct Play {
+pub(crate) struct Case {
     pub(crate) name: &'static str,
     /// Whose text and JSON come of it.
     commands: &'static [&'static str],
@@ -19,8 +19,8 @@ pub(crate) struct Play {
     story: fn(&mut Stage),
 }
 
-pub(crate) const PLAYS: &[Play] = &[
-    Play {
+pub(crate) const CASES: &[Case] = &[
+    Case {
         name: "setting_up",
         commands: &[
             "posternd",
@@ -43,7 +43,7 @@ pub(crate) const PLAYS: &[Play] = &[
         servers: &[],
         story: setting_up::story,
     },
-    Play {
+    Case {
         name: "gate",
         commands: &[
             "posternd run",
@@ -58,7 +58,7 @@ pub(crate) const PLAYS: &[Play] = &[
         servers: &[],
         story: gate::story,
     },
-    Play {
+    Case {
         name: "client",
         commands: &[
             "postern knock",
@@ -70,13 +70,13 @@ pub(crate) const PLAYS: &[Play] = &[
         servers: &["gate/http:8080"],
         story: client::story,
     },
-    Play {
+    Case {
         name: "why",
         commands: &["posternd explain"],
         servers: &[],
         story: why::story,
     },
-    Play {
+    Case {
         name: "demo",
         commands: &["posternd demo"],
         servers: &[],
@@ -84,7 +84,7 @@ pub(crate) const PLAYS: &[Play] = &[
     },
 ];
 
-impl Play {
+impl Case {
     /// The golden files that come of it.
     pub(crate) fn files(&self) -> Vec<String> {
         let own = commands::all().into_iter().filter(|(command, kind)| {

@@ -12,7 +12,7 @@ use crate::model::service::Wanted;
 
 /// What to ask of a gate.
 #[derive(Debug)]
-pub struct Wish {
+pub struct KnockRequest {
     /// The gate's name.
     pub gate: GateName,
     /// Open or close.
@@ -31,7 +31,7 @@ pub struct Wish {
     pub time_offset: TimeOffset,
 }
 
-impl Wish {
+impl KnockRequest {
     /// The services as a knock carries them, none twice, and the code.
     ///
     /// # Errors
@@ -104,8 +104,8 @@ fn item(wanted: &Wanted) -> Result<Item, Failure> {
 mod tests {
     use super::*;
 
-    fn wish(action: Action, services: &[&str]) -> Wish {
-        Wish {
+    fn wish(action: Action, services: &[&str]) -> KnockRequest {
+        KnockRequest {
             gate: GateName::new("g").unwrap(),
             action,
             services: services.iter().map(|text| text.parse().unwrap()).collect(),
@@ -131,7 +131,7 @@ mod tests {
     #[test]
     fn a_code_comes_behind_the_services_and_is_not_shown() {
         let code = Code::new("123456").unwrap();
-        let wish = Wish {
+        let wish = KnockRequest {
             code: Some(code.clone()),
             ..wish(Action::Open, &["tcp/22"])
         };

@@ -14,12 +14,12 @@ pub(crate) const HOME: &str = "192.0.2.7";
 
 /// What a user wants, said step by step.
 #[derive(Debug, Clone)]
-pub(crate) struct Wish {
+pub(crate) struct Knock {
     user: &'static str,
     request: Request,
 }
 
-impl Wish {
+impl Knock {
     /// To let the knock's own source reach tcp/22.
     pub(crate) fn of(user: &'static str) -> Self {
         let request = Request {
@@ -96,14 +96,14 @@ impl Wish {
 
 impl World {
     /// The wish is made now and arrives at once, from that address.
-    pub(crate) fn knock(&mut self, wish: &Wish, source: &str) -> Outcome {
+    pub(crate) fn knock(&mut self, wish: &Knock, source: &str) -> Outcome {
         let packet = wish.sealed(self.now);
         self.arrives(source, packet.as_bytes())
     }
 
     /// Alice wants what she may have.
     pub(crate) fn alice_knocks(&mut self) -> Outcome {
-        self.knock(&Wish::of("alice"), HOME)
+        self.knock(&Knock::of("alice"), HOME)
     }
 }
 

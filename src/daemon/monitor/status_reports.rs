@@ -15,7 +15,7 @@ use crate::model::time::count;
 
 /// What was told last.
 #[derive(Debug)]
-pub(super) struct Bulletin {
+pub(super) struct StatusReports {
     /// Never set: pauses are measured by it.
     clock: Steady,
     pub(super) health: Health,
@@ -27,7 +27,7 @@ pub(super) struct Bulletin {
     is_unheard: bool,
 }
 
-impl Bulletin {
+impl StatusReports {
     pub(super) fn new(clock: Steady) -> Self {
         let (health, file) = (
             Health::new(systemd::watchdog(), clock.now()),
@@ -68,12 +68,12 @@ impl Bulletin {
 impl Monitor {
     /// Asks the engine and tells systemd, where it is time to.
     pub(super) fn publish(&mut self) {
-        let now = self.bulletin.clock.now();
+        let now = self.status_reports.clock.now();
         let serves = self
             .engine
             .as_ref()
             .is_some_and(|engine| engine.stage == Stage::Ready);
-        let is_due = self.bulletin.health.look(now, serves);
+        let is_due = self.status_reports.health.look(now, serves);
         if is_due {
             self.engine.iter_mut().for_each(|engine| engine.ask());
         }
@@ -81,19 +81,19 @@ impl Monitor {
             && !self.reload_wanted
             && self.successor.is_none()
             && self.engine.as_ref().is_none_or(|_| serves);
-        if self.bulletin.is_awaited && is_up {
-            self.bulletin.is_awaited = false;
-            self.bulletin.status = self.status();
-            let status = self.bulletin.status.clone();
-            self.bulletin
+        if self.status_reports.is_awaited && is_up {
+            self.status_reports.is_awaited = false;
+            self.status_reports.status = self.status();
+            let status = self.status_reports.status.clone();
+            self.status_reports
                 .tell(&[Word::Ready, Word::Status(&status), Word::Alive]);
         } else if is_due {
             let status = self.status();
-            let alive = Some(Word::Alive).filter(|_| self.bulletin.health.is_well(now));
-            let news = Some(Word::Status(&status)).filter(|_| self.bulletin.status != status);
+            let alive = Some(Word::Alive).filter(|_| self.status_reports.health.is_well(now));
+            let news = Some(Word::Status(&status)).filter(|_| self.status_reports.status != status);
             let words: Vec<Word<'_>> = alive.into_iter().chain(news).collect();
-            self.bulletin.tell(&words);
-            self.bulletin.status = status;
+            self.status_reports.tell(&words);
+            self.status_reports.status = status;
         }
         let figures = self
             .engine
@@ -104,14 +104,14 @@ impl Monitor {
             // One that serves has been asked, and will answer in a moment.
             return;
         }
-        let (metrics, tally) = (&self.settings.metrics, self.desk.tally());
+        let (metrics, tally) = (&self.settings.metrics, self.executor.tally());
         let captures = || {
             self.engine
                 .as_ref()
                 .map(|engine| engine.captures.clone())
                 .unwrap_or_default()
         };
-        self.bulletin.file.keep(now, metrics, || Snapshot {
+        self.status_reports.file.keep(now, metrics, || Snapshot {
             figures: figures.flatten().cloned(),
             captures: captures(),
             tally,
@@ -120,7 +120,7 @@ impl Monitor {
 
     /// The line that `systemctl status` shows. Names of users are nobody's business there.
     fn status(&self) -> String {
-        let grants = count(self.desk.tally().grants, "grant");
+        let grants = count(self.executor.tally().grants, "grant");
         match &self.engine {
             Some(engine) if engine.stage == Stage::Ready => format!(
                 "{}, {grants} open",

@@ -16,7 +16,7 @@ use crate::model::time::{Timestamp, millis};
 /// A program by its absolute path, and its arguments. Its text form is the list that a config has.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "Vec<String>", into = "Vec<String>")]
-pub struct Recipe {
+pub struct CommandTemplate {
     program: PathBuf,
     arguments: Vec<Argument>,
 }
@@ -83,7 +83,7 @@ pub enum NotAnArgument {
     Zero,
 }
 
-/// What a recipe is filled in with: one grant, one of its services, the time.
+/// What a template is filled in with: one grant, one of its services, the time.
 #[derive(Debug, Clone, Copy)]
 pub struct Case<'a> {
     /// The grant.
@@ -164,7 +164,7 @@ impl Argument {
     }
 }
 
-impl Recipe {
+impl CommandTemplate {
     /// This program with these arguments.
     pub fn new(program: PathBuf, arguments: Vec<Argument>) -> Self {
         Self { program, arguments }
@@ -300,16 +300,16 @@ fn whole_seconds(millis: u64) -> u64 {
     millis.div_ceil(1000)
 }
 
-impl From<Recipe> for Vec<String> {
-    fn from(recipe: Recipe) -> Self {
-        let program = recipe.program.to_string_lossy().into_owned();
+impl From<CommandTemplate> for Vec<String> {
+    fn from(template: CommandTemplate) -> Self {
+        let program = template.program.to_string_lossy().into_owned();
         std::iter::once(program)
-            .chain(recipe.arguments.iter().map(Argument::text))
+            .chain(template.arguments.iter().map(Argument::text))
             .collect()
     }
 }
 
-impl TryFrom<Vec<String>> for Recipe {
+impl TryFrom<Vec<String>> for CommandTemplate {
     type Error = NotAnArgument;
 
     fn try_from(words: Vec<String>) -> Result<Self, NotAnArgument> {
@@ -325,7 +325,7 @@ impl TryFrom<Vec<String>> for Recipe {
 }
 
 /// Arguments are a config's own text and may hold anything, so they are not shown.
-impl fmt::Debug for Recipe {
+impl fmt::Debug for CommandTemplate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
@@ -433,7 +433,7 @@ mod tests {
         let arguments = ["{user} {user}", "x"]
             .map(|text| Argument::read(text).unwrap())
             .to_vec();
-        let recipe = Recipe::new("/bin/open".into(), arguments);
+        let template = CommandTemplate::new("/bin/open".into(), arguments);
         let spaced = Grant {
             user: "a; rm -rf *".to_owned(),
             ..grant("192.0.2.7/32", None)
@@ -452,7 +452,7 @@ mod tests {
         };
         let mut run = Ends(ran(Some(0), "done\n", "warned"), Vec::new());
         assert_eq!(
-            recipe.carry_out(&mut run, Some(&case)),
+            template.carry_out(&mut run, Some(&case)),
             Ok("done\n".to_owned())
         );
         assert_eq!(run.1, ["a; rm -rf * a; rm -rf *", "x"]);
@@ -473,7 +473,7 @@ mod tests {
         ] {
             let hung = matches!(outcome, Err(RunError::Deadline(_)));
             assert_eq!(
-                recipe.carry_out(&mut Ends(outcome, Vec::new()), None),
+                template.carry_out(&mut Ends(outcome, Vec::new()), None),
                 Err(Failed {
                     line: line.to_owned(),
                     hung
@@ -481,7 +481,7 @@ mod tests {
             );
         }
         assert!(
-            !format!("{recipe:?}").contains("user"),
+            !format!("{template:?}").contains("user"),
             "an argument may be anything"
         );
     }

@@ -25,7 +25,7 @@ pub enum AddressFrom {
 /// What is to be opened, for whom and for how long.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Terms {
+pub struct OpenRequest {
     /// The user's name.
     pub user: String,
     /// The address or network to let in.
@@ -43,7 +43,7 @@ pub struct Terms {
 /// What a user wants closed: of the user's own grants those for `allow`, and of these only `services` where any are named.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Closing {
+pub struct CloseRequest {
     /// The user's name.
     pub user: String,
     /// The address or network whose grants end.
@@ -55,7 +55,7 @@ pub struct Closing {
 }
 
 /// `tcp/22 for 192.0.2.7/32 for 30s`, as the logs say it.
-impl fmt::Display for Terms {
+impl fmt::Display for OpenRequest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} for {}", service::list(&self.services), self.allow)?;
         if let Some(target) = self.target {

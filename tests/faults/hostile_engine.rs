@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use postern::core::order::{MESSAGE_MAX, Order, Report, decode, encode};
 use postern::model::reason::Rule;
-use postern::model::terms::{AddressFrom, Closing, Terms};
+use postern::model::request::{AddressFrom, CloseRequest, OpenRequest};
 use rustix::net::{
     RecvAncillaryBuffer, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, Shutdown,
     recvmsg, sendmsg, shutdown,
@@ -102,8 +102,8 @@ fn world(backend: &str) -> World {
     World::start(&Plan::new(backend).user("bob", &bob))
 }
 
-fn terms(user: &str, allow: &str, services: &[&str], seconds: u64) -> Terms {
-    Terms {
+fn terms(user: &str, allow: &str, services: &[&str], seconds: u64) -> OpenRequest {
+    OpenRequest {
         user: user.to_owned(),
         allow: allow.parse().unwrap(),
         from: AddressFrom::Claimed,
@@ -117,7 +117,7 @@ fn terms(user: &str, allow: &str, services: &[&str], seconds: u64) -> Terms {
 }
 
 /// What no policy of this gate allows, and the rule that says so.
-fn lies() -> Vec<(Terms, Rule)> {
+fn lies() -> Vec<(OpenRequest, Rule)> {
     let ssh = &["tcp/2222"][..];
     let good = terms("alice", "10.77.0.2/32", ssh, 60);
     vec![
@@ -146,7 +146,7 @@ fn lies() -> Vec<(Terms, Rule)> {
         (terms("bob", "10.77.0.2/32", ssh, 60), Rule::Networks),
         (terms("bob", "fd77::3/128", ssh, 60), Rule::Networks),
         (
-            Terms {
+            OpenRequest {
                 from: AddressFrom::Observed,
                 ..terms("bob", "10.77.0.3/32", ssh, 60)
             },
@@ -155,7 +155,7 @@ fn lies() -> Vec<(Terms, Rule)> {
         (terms("alice", "0.0.0.0/0", ssh, 60), Rule::Prefix),
         (terms("alice", "::/0", ssh, 60), Rule::Prefix),
         (
-            Terms {
+            OpenRequest {
                 target: Some("10.77.0.3".parse().unwrap()),
                 ..good
             },
@@ -189,28 +189,28 @@ fn expect_nothing_gained(world: &World, backend: &'static str, engines: usize) {
     world.first.expect_shut_out(Family::V4);
 }
 
-/// A gate with a door that is open by right, and a liar in its engine's place.
-fn with_liar(backend: &str) -> (World, Liar) {
+/// A gate with a door that is open by right, and a hostile engine in its engine's place.
+fn with_hostile_engine(backend: &str) -> (World, Liar) {
     let world = world(backend);
     world.first.knock("alice", Family::V6, &["--for", "10m"]);
     world.first.expect_let_in(Family::V6);
-    let liar = Liar::in_place_of_the_engine(&world);
-    liar.hears();
-    (world, liar)
+    let hostile_engine = Liar::in_place_of_the_engine(&world);
+    hostile_engine.hears();
+    (world, hostile_engine)
 }
 
 pub(crate) fn orders_that_no_policy_allows_are_refused_each_by_its_rule(backend: &'static str) {
-    let (world, liar) = with_liar(backend);
+    let (world, hostile_engine) = with_hostile_engine(backend);
     let lies = lies();
     for (ticket, (terms, _)) in (1_000..).zip(&lies) {
-        assert!(liar.orders(&Order::Open {
+        assert!(hostile_engine.orders(&Order::Open {
             ticket,
             terms: terms.clone()
         }));
     }
     let mut rules = Vec::new();
     wait_for("a refusal of each", || {
-        for report in liar.hears() {
+        for report in hostile_engine.hears() {
             match report {
                 Report::Refused { ticket, rule, .. } => rules.push((ticket, rule)),
                 Report::Measure => {}
@@ -236,15 +236,16 @@ pub(crate) fn orders_that_no_policy_allows_are_refused_each_by_its_rule(backend:
     assert_eq!(in_kernel(&world, backend).len(), 1);
     // To close what is not his gets an engine nothing either: it is somebody's own right, and opens nothing.
     let services = vec!["tcp/2222".parse().unwrap()];
-    let closing = Closing {
+    let closing = CloseRequest {
         user: "eve".to_owned(),
         allow: "fd77::2/128".parse().unwrap(),
         target: None,
         services,
     };
-    assert!(liar.orders(&Order::Close { ticket: 1, closing }));
+    assert!(hostile_engine.orders(&Order::Close { ticket: 1, closing }));
     wait_for("a refusal", || {
-        liar.hears()
+        hostile_engine
+            .hears()
             .iter()
             .any(|report| {
                 matches!(
@@ -257,8 +258,8 @@ pub(crate) fn orders_that_no_policy_allows_are_refused_each_by_its_rule(backend:
             })
             .then_some(())
     });
-    kill(liar.engine);
-    drop(liar);
+    kill(hostile_engine.engine);
+    drop(hostile_engine);
     expect_nothing_gained(&world, backend, 2);
 }
 
@@ -275,12 +276,12 @@ pub(crate) fn malformed_and_oversized_messages_end_that_engine_alone(backend: &'
         vec![b'['; MESSAGE_MAX],
         vec![0; MESSAGE_MAX + 1],
     ];
-    let (world, mut liar) = with_liar(backend);
+    let (world, mut hostile_engine) = with_hostile_engine(backend);
     let (monitor, mut engines) = (world.daemon.pid(), 1);
     for bytes in nonsense {
-        assert!(liar.says(&bytes, &[]), "{} bytes", bytes.len());
+        assert!(hostile_engine.says(&bytes, &[]), "{} bytes", bytes.len());
         // What comes after nonsense is not carried out, good as it may be.
-        liar.says(&open, &[]);
+        hostile_engine.says(&open, &[]);
         engines += 1;
         expect_nothing_gained(&world, backend, engines);
         assert_eq!(
@@ -290,15 +291,15 @@ pub(crate) fn malformed_and_oversized_messages_end_that_engine_alone(backend: &'
                 .len(),
             engines - 1
         );
-        liar = Liar::in_place_of_the_engine(&world);
+        hostile_engine = Liar::in_place_of_the_engine(&world);
     }
     assert_eq!(world.daemon.pid(), monitor);
-    kill(liar.engine);
+    kill(hostile_engine.engine);
     expect_nothing_gained(&world, backend, engines + 1);
 }
 
 pub(crate) fn descriptors_that_come_with_orders_are_let_go(backend: &'static str) {
-    let (world, liar) = with_liar(backend);
+    let (world, hostile_engine) = with_hostile_engine(backend);
     let count = || {
         fs::read_dir(format!("/proc/{}/fd", world.daemon.pid()))
             .unwrap()
@@ -310,13 +311,15 @@ pub(crate) fn descriptors_that_come_with_orders_are_let_go(backend: &'static str
     let listed = |ticket| encode(&Order::List { ticket }).unwrap();
     for ticket in 0..200 {
         wait_for("room in the link", || {
-            liar.says(&listed(ticket), &many[..1 + (ticket as usize * 7) % 64])
+            hostile_engine
+                .says(&listed(ticket), &many[..1 + (ticket as usize * 7) % 64])
                 .then_some(())
         });
-        liar.hears();
+        hostile_engine.hears();
     }
     wait_for("the last answer", || {
-        liar.hears()
+        hostile_engine
+            .hears()
             .iter()
             .any(|report| report.ticket() == Some(199))
             .then_some(())
@@ -326,21 +329,22 @@ pub(crate) fn descriptors_that_come_with_orders_are_let_go(backend: &'static str
         "{} descriptors, {before} before",
         count()
     );
-    kill(liar.engine);
-    drop(liar);
+    kill(hostile_engine.engine);
+    drop(hostile_engine);
     expect_nothing_gained(&world, backend, 2);
 }
 
 /// For seconds, as fast as the monitor takes them: doors still end in time, its memory stays flat, and it still stops when told to.
 pub(crate) fn flood_of_orders_delays_no_end_and_no_stop(backend: &'static str) {
-    let (mut world, liar) = with_liar(backend);
+    let (mut world, hostile_engine) = with_hostile_engine(backend);
     let short = terms("alice", "10.77.0.2/32", &["tcp/2222"], 2);
-    assert!(liar.orders(&Order::Open {
+    assert!(hostile_engine.orders(&Order::Open {
         ticket: 1,
         terms: short
     }));
     wait_for("the door", || {
-        liar.hears()
+        hostile_engine
+            .hears()
             .iter()
             .any(|report| matches!(report, Report::Opened { ticket: 1, .. }))
             .then_some(())
@@ -351,7 +355,7 @@ pub(crate) fn flood_of_orders_delays_no_end_and_no_stop(backend: &'static str) {
         .take(4)
         .map(|(terms, _)| encode(&Order::Open { ticket: 2, terms }).unwrap())
         .collect();
-    let flood = |liar: &Liar, until: &mut dyn FnMut() -> bool| {
+    let flood = |hostile_engine: &Liar, until: &mut dyn FnMut() -> bool| {
         let (mut sent, start) = (0_u64, Instant::now());
         while !until() {
             assert!(
@@ -359,14 +363,14 @@ pub(crate) fn flood_of_orders_delays_no_end_and_no_stop(backend: &'static str) {
                 "waited in vain under a flood of {sent} orders"
             );
             for bytes in floods.iter().cycle().take(400) {
-                sent += u64::from(liar.says(bytes, &[]));
+                sent += u64::from(hostile_engine.says(bytes, &[]));
             }
-            liar.hears();
+            hostile_engine.hears();
             thread::sleep(Duration::from_millis(1));
         }
         sent
     };
-    let sent = flood(&liar, &mut || {
+    let sent = flood(&hostile_engine, &mut || {
         !world.daemon.logged(&["closed, ", "10.77.0.2"]).is_empty()
     });
     assert!(sent > 1_000, "{sent} orders are no flood");
@@ -378,19 +382,19 @@ pub(crate) fn flood_of_orders_delays_no_end_and_no_stop(backend: &'static str) {
     );
     world.daemon.signal(Signal::TERM);
     let pid = world.daemon.pid();
-    flood(&liar, &mut || {
+    flood(&hostile_engine, &mut || {
         fs::read_to_string(format!("/proc/{pid}/stat")).map_or(true, |stat| stat.contains(") Z "))
     });
     assert!(world.daemon.wait().success());
-    drop(liar);
+    drop(hostile_engine);
     world.start_again();
     expect_nothing_gained(&world, backend, 1);
 }
 
 pub(crate) fn silence_ends_the_engine_and_another_one_serves(backend: &'static str) {
-    let (world, liar) = with_liar(backend);
+    let (world, hostile_engine) = with_hostile_engine(backend);
     // Says nothing, and hears nothing either.
-    drop(liar);
+    drop(hostile_engine);
     world
         .daemon
         .wait_for_lines(1, &["the engine was ended: it does not answer"]);
@@ -399,8 +403,8 @@ pub(crate) fn silence_ends_the_engine_and_another_one_serves(backend: &'static s
 
 pub(crate) fn link_that_is_closed_ends_the_engine_and_another_one_serves(backend: &'static str) {
     for how in [Shutdown::Write, Shutdown::Both] {
-        let (world, liar) = with_liar(backend);
-        shutdown(&liar.link, how).unwrap();
+        let (world, hostile_engine) = with_hostile_engine(backend);
+        shutdown(&hostile_engine.link, how).unwrap();
         expect_nothing_gained(&world, backend, 2);
     }
 }

@@ -1,4 +1,4 @@
-//! See `entries/liar.rs`.
+//! See `entries/hostile_engine.rs`.
 #![no_main]
 
 #[allow(dead_code, reason = "it is a target of its own")]
@@ -7,10 +7,10 @@ mod body;
 #[allow(dead_code, reason = "it is a target of its own")]
 #[path = "../entries/knock.rs"]
 mod knock;
-#[path = "../entries/liar.rs"]
-mod liar;
+#[path = "../entries/hostile_engine.rs"]
+mod hostile_engine;
 #[allow(dead_code, reason = "it is a target of its own")]
 #[path = "../entries/packet.rs"]
 mod packet;
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| liar::run(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| hostile_engine::run(data));

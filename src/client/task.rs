@@ -16,7 +16,7 @@ use std::time::Duration;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
 use signal_hook::iterator::Signals;
 
-use super::{Opening, in_front_of_terminal, wait_for};
+use super::{ServiceOpen, in_front_of_terminal, wait_for};
 use crate::adapters::files;
 use crate::adapters::process::own;
 
@@ -27,7 +27,7 @@ const FROM_TERMINAL: [i32; 2] = [SIGINT, SIGQUIT];
 
 /// Signals are taken from here on: none ends this process before the door is closed again.
 #[derive(Debug)]
-pub struct Errand {
+pub struct Task {
     happened: Sender<Happened>,
     events: Receiver<Happened>,
 }
@@ -36,7 +36,7 @@ pub struct Errand {
 #[derive(Debug)]
 pub enum Waited {
     /// It is open.
-    Open(Opening),
+    Open(ServiceOpen),
     /// It did not open in time.
     Shut,
     /// A signal came first.
@@ -55,11 +55,11 @@ pub struct Ended {
 #[derive(Debug)]
 enum Happened {
     Signal(i32),
-    Waited(Option<Opening>),
+    Waited(Option<ServiceOpen>),
     Ended,
 }
 
-impl Errand {
+impl Task {
     /// Takes the signals.
     ///
     /// # Errors
@@ -203,7 +203,7 @@ mod tests {
 
     #[test]
     fn a_command_runs_to_its_end_while_knocks_are_due_again_and_again() {
-        let errand = Errand::begin().unwrap();
+        let task = Task::begin().unwrap();
         let mut renewals = 0;
         let command = ["sh", "-c", "sleep 0.5; exit 7"].map(OsString::from);
         let mut again = || {
@@ -211,14 +211,13 @@ mod tests {
             Duration::from_millis(20)
         };
         assert_eq!(
-            errand
-                .run(&command, Some(Duration::from_millis(20)), &mut again)
+            task.run(&command, Some(Duration::from_millis(20)), &mut again)
                 .unwrap()
                 .code(),
             7
         );
         assert!(renewals >= 2, "{renewals}");
-        let none = errand
+        let none = task
             .run(&[OsString::from("no-such-program")], None, &mut || {
                 Duration::MAX
             })

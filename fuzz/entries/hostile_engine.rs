@@ -1,7 +1,7 @@
-//! An engine that lies (invariants 4, 5 and 10): orders of typed values, some changed as bytes, against a real desk.
+//! An engine that lies (invariants 4, 5 and 10): orders of typed values, some changed as bytes, against a real executor.
 //!
 //! After every batch each grant in the firewall is one that the policy allows, judged by the second gate; it has an end within the
-//! user's maximum; and what the desk says is what the firewall holds.
+//! user's maximum; and what the executor says is what the firewall holds.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::LazyLock;
@@ -11,13 +11,13 @@ use arbitrary::{Arbitrary, Unstructured};
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use postern::adapters::config::bundle::{Bundle, BundleFile};
 use postern::adapters::config::load;
-use postern::adapters::firewall::memory::{MemoryBackend, State};
+use postern::adapters::firewall::memory::{MemoryDriver, State};
 use postern::core::order::{MESSAGE_MAX, Order, Report, Selection, decode, encode};
-use postern::daemon::monitor::executor::Desk;
+use postern::daemon::monitor::executor::Executor;
 use postern::model::grant::{Grant, GrantId};
+use postern::model::request::{AddressFrom, CloseRequest, OpenRequest};
 use postern::model::service::{Ports, Wanted};
 use postern::model::settings::Settings;
-use postern::model::terms::{AddressFrom, Closing, Terms};
 use postern::model::time::Timestamp;
 use postern_proto::SharedKey;
 
@@ -126,8 +126,8 @@ pub(crate) fn read(data: &[u8]) -> usize {
 }
 
 struct World {
-    firewall: MemoryBackend,
-    desk: Desk,
+    firewall: MemoryDriver,
+    executor: Executor,
     now: Timestamp,
     /// When the firewall last failed.
     failed: Option<Timestamp>,
@@ -137,13 +137,13 @@ struct World {
 
 impl World {
     fn new() -> Self {
-        let firewall = MemoryBackend::default();
+        let firewall = MemoryDriver::default();
         let now = Timestamp::from_millis(START);
-        let desk = Desk::open(&SETTINGS, Box::new(firewall.clone()), None, now)
+        let executor = Executor::open(&SETTINGS, Box::new(firewall.clone()), None, now)
             .expect("a firewall that works");
         Self {
             firewall,
-            desk,
+            executor,
             now,
             failed: None,
             tickets: 0,
@@ -157,7 +157,7 @@ impl World {
             Turn::Pass { seconds } => {
                 self.now = self.now.plus(Duration::from_secs(seconds.into()));
                 assert!(
-                    self.desk.serve(self.now, Vec::new()).is_empty(),
+                    self.executor.serve(self.now, Vec::new()).is_empty(),
                     "nobody asked"
                 );
             }
@@ -165,17 +165,17 @@ impl World {
                 self.firewall
                     .with(|state| state.failing = failing.then(|| "no".to_owned()));
                 // As the monitor does every second.
-                self.desk.look(self.now);
+                self.executor.look(self.now);
             }
             Turn::Flushed => {
                 self.firewall.with(|state| state.open.clear());
-                self.desk.look(self.now);
+                self.executor.look(self.now);
             }
             Turn::Restart => {
-                if let Ok(desk) =
-                    Desk::open(&SETTINGS, Box::new(self.firewall.clone()), None, self.now)
+                if let Ok(executor) =
+                    Executor::open(&SETTINGS, Box::new(self.firewall.clone()), None, self.now)
                 {
-                    self.desk = desk;
+                    self.executor = executor;
                 }
             }
         }
@@ -199,7 +199,7 @@ impl World {
         let closes = orders
             .iter()
             .any(|order| matches!(order, Order::Close { .. } | Order::End { .. }));
-        for report in self.desk.serve(self.now, orders) {
+        for report in self.executor.serve(self.now, orders) {
             let bytes = encode(&report).expect("a report has room");
             assert!(bytes.len() <= MESSAGE_MAX);
             assert_eq!(decode::<Report>(&bytes).as_ref(), Ok(&report));
@@ -257,7 +257,7 @@ impl World {
             assert!(troubled || grant.until > self.now, "past its end: {grant}");
         }
         // What was flushed while the firewall can't be mended is known as open: its door may be.
-        let known = sorted(self.desk.grants().cloned().collect());
+        let known = sorted(self.executor.grants().cloned().collect());
         assert!(failing || sorted(open) == known, "{known:?}");
     }
 }
@@ -284,7 +284,7 @@ impl Asked {
                 millis,
             } => Order::Open {
                 ticket,
-                terms: Terms {
+                terms: OpenRequest {
                     user: whose.text(),
                     allow: allow.network(),
                     from: if *observed {
@@ -306,7 +306,7 @@ impl Asked {
                 let (target, services) = (target.as_ref().map(Host::address), wanted(services));
                 Order::Close {
                     ticket,
-                    closing: Closing {
+                    closing: CloseRequest {
                         user: whose.text(),
                         allow: allow.network(),
                         target,

@@ -38,7 +38,7 @@ pub enum NotAForward {
 
 /// What a list of services opens.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Opening {
+pub struct OpenPorts {
     /// Ports of the gate, or of the target, in order.
     pub services: Vec<Ports>,
     /// Forwards, in order.
@@ -87,7 +87,7 @@ impl Forward {
     }
 }
 
-impl Opening {
+impl OpenPorts {
     /// What these services open at a gate; `None` where a name has no meaning there.
     pub fn of(
         wanted: &[Wanted],
@@ -207,7 +207,7 @@ mod tests {
         let wanted: Vec<Wanted> = ["web", "inner", "tcp/22", "inner"]
             .map(|text| text.parse().unwrap())
             .into();
-        let opening = Opening::of(&wanted, &named, &options).unwrap();
+        let opening = OpenPorts::of(&wanted, &named, &options).unwrap();
         assert_eq!(
             (
                 service::list(&opening.services).as_str(),
@@ -216,7 +216,7 @@ mod tests {
             ("tcp/22, tcp/80", &[inner][..])
         );
         assert_eq!(
-            Opening::of(&["mail".parse().unwrap()], &named, &options),
+            OpenPorts::of(&["mail".parse().unwrap()], &named, &options),
             None
         );
     }

@@ -3,25 +3,25 @@
 use std::path::PathBuf;
 
 use super::{FileErrorKind, read, write_private};
-use crate::model::journal::Keep;
+use crate::model::journal::JournalStore;
 
 /// Room for as many grants as may be open at once.
 const KEPT_MAX: u64 = 256 << 20;
 
 /// A file in a folder that only its owner may change.
 #[derive(Debug, Clone)]
-pub struct KeptFile {
+pub struct JournalFile {
     path: PathBuf,
 }
 
-impl KeptFile {
+impl JournalFile {
     /// This file, which need not be there.
     pub fn new(path: PathBuf) -> Self {
         Self { path }
     }
 }
 
-impl Keep for KeptFile {
+impl JournalStore for JournalFile {
     fn load(&mut self) -> Result<Option<String>, String> {
         match read(&self.path, KEPT_MAX) {
             Ok(text) => Ok(Some(text.to_string())),
@@ -49,7 +49,7 @@ mod tests {
     #[test]
     fn a_text_is_replaced_whole_and_what_a_crash_left_half_written_is_in_nobodys_way() {
         let folder = tempfile::tempdir().unwrap();
-        let mut file = KeptFile::new(folder.path().join("grants"));
+        let mut file = JournalFile::new(folder.path().join("grants"));
         assert_eq!(file.load(), Ok(None));
         fs::write(
             folder
@@ -78,7 +78,7 @@ mod tests {
 
     #[test]
     fn a_folder_that_is_gone_is_an_error_when_something_is_to_be_kept() {
-        let mut file = KeptFile::new("/no/such/folder/grants".into());
+        let mut file = JournalFile::new("/no/such/folder/grants".into());
         assert_eq!(file.load(), Ok(None));
         assert!(file.save("x").unwrap_err().contains("/no/such/folder"));
     }
