@@ -5,7 +5,7 @@ use std::net::Ipv6Addr;
 use std::process::{Child, Command, Stdio};
 
 use etherparse::PacketBuilder;
-use pnet_datalink::{Channel, Config, DataLinkSender, NetworkInterface};
+use pnet::datalink::{Channel, Config, DataLinkSender, NetworkInterface};
 use rustix::net::netdevice::name_to_index;
 
 use super::Namespace;
@@ -64,7 +64,7 @@ impl Wire {
                 ips: Vec::new(),
                 flags: 0,
             };
-            match pnet_datalink::channel(&interface, Config::default()).unwrap() {
+            match pnet::datalink::channel(&interface, Config::default()).unwrap() {
                 Channel::Ethernet(sender, _receiver) => sender,
                 _ => panic!("no Ethernet channel"),
             }

@@ -10,7 +10,7 @@ use std::os::fd::{AsFd, IntoRawFd, OwnedFd};
 use std::thread::sleep;
 use std::time::Duration;
 
-use pnet_datalink::{Channel, ChannelType, Config, DataLinkReceiver, NetworkInterface};
+use pnet::datalink::{Channel, ChannelType, Config, DataLinkReceiver, NetworkInterface};
 use rustix::io::Errno;
 use rustix::net::netdevice::name_to_index;
 use rustix::net::sockopt::{set_socket_recv_buffer_size_force, socket_error};
@@ -249,7 +249,7 @@ fn receiver(socket: &OwnedFd, index: u32, protocol: u16) -> io::Result<Box<dyn D
         read_timeout: Some(WAIT),
         ..Config::default()
     };
-    match pnet_datalink::channel(&interface, config)? {
+    match pnet::datalink::channel(&interface, config)? {
         // The sender is dropped: nothing is ever sent (invariant 9).
         Channel::Ethernet(_sender, receiver) => Ok(receiver),
         _ => Err(io::ErrorKind::Unsupported.into()),

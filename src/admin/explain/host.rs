@@ -12,7 +12,7 @@ pub(super) fn names() -> Vec<String> {
     let read = |path: &str| files::read_system(Path::new(path)).unwrap_or_default();
     let hostname = read("/proc/sys/kernel/hostname").trim().to_owned();
     let mut names = of(&hostname, &read("/etc/hosts"), &read("/etc/resolv.conf"));
-    let interfaces = pnet_datalink::interfaces();
+    let interfaces = pnet::datalink::interfaces();
     names.extend(
         interfaces
             .iter()

@@ -53,7 +53,7 @@ pub(super) fn facts(settings: &Settings) -> Facts {
     facts.rules = Ruleset {
         chains: chains(&mut programs, &mut facts.unseen),
     };
-    for interface in pnet_datalink::interfaces()
+    for interface in pnet::datalink::interfaces()
         .iter()
         .filter(|interface| !interface.is_loopback())
     {
