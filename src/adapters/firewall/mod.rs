@@ -9,14 +9,12 @@ use crate::model::settings::Protection;
 use crate::model::time::Timestamp;
 
 pub mod command;
+mod error;
 pub mod iptables;
 pub mod memory;
 pub mod nftables;
 
-/// Why the firewall did not do it: one line that names the command or the message, what it said, and what to do.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub struct FirewallError(pub String);
+pub use error::FirewallError;
 
 /// A firewall driver. `iptables`, `nftables`, `command` and `memory` (tests) implement it.
 pub trait FirewallDriver: Send {

@@ -169,7 +169,9 @@ pub fn native(kind: DriverKind) -> Result<Box<dyn FirewallDriver>, ExitError> {
         DriverKind::Nftables => nftables(),
         DriverKind::Auto if Iptables::locate(process::find).is_ok() => iptables(),
         DriverKind::Auto => nftables(),
-        DriverKind::Command => Err(FirewallError("its programs are not known here".to_owned())),
+        DriverKind::Command => Err(FirewallError::Unsupported(
+            "its programs are not known here".to_owned(),
+        )),
     };
     chosen.map_err(|error| ExitError::new(UNAVAILABLE, error))
 }

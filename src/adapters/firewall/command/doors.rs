@@ -34,20 +34,20 @@ impl Command {
 
     /// Opens a grant wholly or not at all.
     fn open_anew(&mut self, grant: &Grant) -> Result<(), FirewallError> {
-        let Err((tried, FirewallError(why))) = self.open_all(grant) else {
+        let Err((tried, why)) = self.open_all(grant) else {
             return Ok(());
         };
         let half = Grant {
             services: grant.services.iter().take(tried).copied().collect(),
             ..grant.clone()
         };
-        let Err(FirewallError(also)) = self.close_all(&half) else {
+        let Err(also) = self.close_all(&half) else {
             self.forget(grant.id);
-            return Err(FirewallError(why));
+            return Err(why);
         };
         self.journal.put(grant, true);
         self.owed.insert(grant.id);
-        Err(FirewallError(format!(
+        Err(FirewallError::Program(format!(
             "{why}; and what was opened of it is not closed yet: {also}"
         )))
     }
@@ -57,7 +57,7 @@ impl Command {
         if !grant.forwards.is_empty() {
             return Err((
                 0,
-                FirewallError(
+                FirewallError::Unsupported(
                     "the backend \"command\" cannot lead a port to another host".to_owned(),
                 ),
             ));
@@ -65,7 +65,7 @@ impl Command {
         let template = self.programs.open.clone();
         for (at, ports) in grant.services.iter().enumerate() {
             self.carry_out(&template, grant, *ports)
-                .map_err(|failed| (at.saturating_add(1), FirewallError(failed.line)))?;
+                .map_err(|failed| (at.saturating_add(1), failed.into()))?;
         }
         self.missing.remove(&grant.id);
         Ok(())
@@ -111,9 +111,9 @@ impl Command {
                 self.close_known(id),
                 self.journal.get(id).map(|record| record.grant.clone()),
             ) {
-                (Err(FirewallError(why)), Some(grant)) => {
+                (Err(why), Some(grant)) => {
                     self.journal.put(&grant, true);
-                    first.get_or_insert(FirewallError(format!(
+                    first.get_or_insert(FirewallError::Program(format!(
                         "{grant} should be closed and is not: {why}"
                     )));
                 }
@@ -145,7 +145,7 @@ impl Command {
                         let hangs = self.hangs.entry(grant.id).or_default();
                         *hangs = hangs.saturating_add(1);
                     }
-                    first.get_or_insert(FirewallError(failed.line));
+                    first.get_or_insert(failed.into());
                 }
             }
         }
@@ -220,11 +220,12 @@ impl Command {
         let Some(template) = self.programs.list.clone() else {
             return Ok(None);
         };
-        let failed =
-            |why: String| FirewallError(format!("{}: {why}", template.program().display()));
+        let failed = |why: String| {
+            FirewallError::Program(format!("{}: {why}", template.program().display()))
+        };
         let said = template
             .carry_out(self.run.as_mut(), None)
-            .map_err(|failed| FirewallError(failed.line))?;
+            .map_err(FirewallError::from)?;
         self.listed = Some(self.now);
         let mut ids = BTreeSet::new();
         for line in said.lines().map(str::trim).filter(|line| !line.is_empty()) {

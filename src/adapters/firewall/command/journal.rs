@@ -30,10 +30,10 @@ impl Journal {
     /// # Errors
     /// The file can't be read or is damaged, and the way out.
     pub(super) fn open(mut keep: Box<dyn JournalStore>) -> Result<Self, FirewallError> {
-        let text = keep.load().map_err(FirewallError)?;
+        let text = keep.load().map_err(FirewallError::Journal)?;
         let records: Vec<Record> = text.as_deref().map_or(Ok(Vec::new()), journal::read).map_err(|why| {
             let way_out = "close by hand what [firewall.command] opened and is to be closed, move the file away and start again";
-            FirewallError(format!("{}: the journal of open grants is damaged: {why}; {way_out}", keep.name()))
+            FirewallError::Journal(format!("{}: the journal of open grants is damaged: {why}; {way_out}", keep.name()))
         })?;
         let records = records
             .into_iter()
@@ -108,5 +108,5 @@ fn save(
 ) -> Result<(), FirewallError> {
     journal::write(records.values())
         .and_then(|text| keep.save(&text))
-        .map_err(FirewallError)
+        .map_err(FirewallError::Journal)
 }

@@ -92,7 +92,7 @@ impl Command {
             self.programs.list.as_ref(),
         ];
         templates.into_iter().flatten().try_for_each(|template| {
-            unfit(template.program()).map_or(Ok(()), |why| Err(FirewallError(why)))
+            unfit(template.program()).map_or(Ok(()), |why| Err(FirewallError::Unsupported(why)))
         })
     }
 
@@ -152,7 +152,7 @@ impl FirewallDriver for Command {
     /// What is found open beyond `live` and can't be closed is tried again with every [`FirewallDriver::verify`], which reports it.
     fn install(&mut self, protection: &Protection, live: &[Grant]) -> Result<(), FirewallError> {
         if !protection.services.is_empty() {
-            return Err(FirewallError(
+            return Err(FirewallError::Unsupported(
                 "the backend \"command\" cannot protect services; write protect = \"none\""
                     .to_owned(),
             ));

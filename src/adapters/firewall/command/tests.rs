@@ -235,7 +235,7 @@ fn a_service_that_does_not_open_takes_the_whole_grant_back() {
     assert_eq!(
         results,
         [
-            Err(FirewallError(
+            Err(FirewallError::Program(
                 "/open failed with exit status 2: no such set".to_owned()
             )),
             Ok(())
@@ -258,7 +258,7 @@ fn what_can_not_be_taken_back_is_owed_over_a_crash_until_its_close_works() {
     let mut scene = Scene::new(false);
     scene.fail("/open 1 192.0.2.7 udp", exits(2, "no"));
     scene.fail("/close", exits(3, "busy"));
-    let said = scene.open(&grant(1, 7, TWO)).unwrap_err().0;
+    let said = scene.open(&grant(1, 7, TWO)).unwrap_err().to_string();
     assert!(
         said.contains("/open failed with exit status 2: no; and what was opened")
             && said.ends_with("/close failed with exit status 3: busy"),
@@ -269,7 +269,7 @@ fn what_can_not_be_taken_back_is_owed_over_a_crash_until_its_close_works() {
         [(1, 0)],
         "found as one whose time is over, so that its number is not given again"
     );
-    let said = scene.driver.verify().unwrap_err().0;
+    let said = scene.driver.verify().unwrap_err().to_string();
     assert!(said.contains("grant 1: alice, 192.0.2.7/32 to tcp/22, udp/80-90 should be closed and is not: /close failed"), "{said}");
 
     let mut again = Scene::over(scene.keep.clone(), false);
@@ -289,7 +289,7 @@ fn a_close_that_was_asked_for_and_failed_is_not_forgotten_by_a_crash_and_a_renew
     scene.fail("/close 1 192.0.2.7 tcp", exits(1, "busy"));
     assert_eq!(
         scene.close(&one),
-        Err(FirewallError(
+        Err(FirewallError::Program(
             "/close failed with exit status 1: busy".to_owned()
         ))
     );
@@ -327,7 +327,7 @@ fn an_extension_that_fails_leaves_the_grant_with_its_old_end() {
     };
     assert_eq!(
         scene.driver.apply(&[Change::Extend { old: one, new }]),
-        [Err(FirewallError(
+        [Err(FirewallError::Program(
             "/open failed with exit status 1".to_owned()
         ))]
     );
@@ -349,7 +349,7 @@ fn one_program_that_hangs_ends_the_step_and_comes_last_in_the_next() {
         results[1]
             .clone()
             .unwrap_err()
-            .0
+            .to_string()
             .contains("another program of this step took too long")
     );
     let results = scene.driver.apply(&all);
@@ -379,7 +379,10 @@ fn a_disk_that_is_full_opens_nothing_and_closes_all_the_same() {
     ]);
     assert_eq!(
         results,
-        [Err(FirewallError("the disk is full".to_owned())), Ok(())]
+        [
+            Err(FirewallError::Journal("the disk is full".to_owned())),
+            Ok(())
+        ]
     );
     assert_eq!(
         scene.ran(),
@@ -387,7 +390,7 @@ fn a_disk_that_is_full_opens_nothing_and_closes_all_the_same() {
     );
     assert_eq!(
         scene.driver.verify(),
-        Err(FirewallError("the disk is full".to_owned()))
+        Err(FirewallError::Journal("the disk is full".to_owned()))
     );
     assert_eq!(scene.found(), [(1, 130)], "too much, never too little");
     *scene.keep.failing.lock().unwrap() = false;
@@ -470,7 +473,7 @@ fn at_the_start_what_may_not_stay_is_closed_and_what_may_is_believed_to_be_open_
             .driver
             .verify()
             .unwrap_err()
-            .0
+            .to_string()
             .contains("grant 99 is open, but the journal does not know it")
     );
     asking.lists("two");
@@ -479,7 +482,7 @@ fn at_the_start_what_may_not_stay_is_closed_and_what_may_is_believed_to_be_open_
             .driver
             .list()
             .unwrap_err()
-            .0
+            .to_string()
             .contains("it must print the {id} of each open grant")
     );
 }
@@ -518,7 +521,7 @@ fn protection_is_refused_and_so_is_a_program_that_others_could_change() {
             .driver
             .install(&protection(&["tcp/22"]), &[])
             .unwrap_err()
-            .0
+            .to_string()
             .contains("cannot protect")
     );
     assert!(
@@ -526,7 +529,7 @@ fn protection_is_refused_and_so_is_a_program_that_others_could_change() {
             .driver
             .install(&protection(&[]), &[])
             .unwrap_err()
-            .0
+            .to_string()
             .starts_with("/open: No such file")
     );
 }
@@ -550,7 +553,7 @@ fn a_damaged_journal_is_refused_with_the_way_out() {
         )
         .err()
         .unwrap()
-        .0;
+        .to_string();
         assert!(
             said.starts_with("/m/journal: the journal of open grants is damaged: ")
                 && said.contains("close by hand"),

@@ -145,7 +145,7 @@ impl Side {
                         .into_iter()
                         .all(|chain| is_reached(tables, chain));
                 if is_gone {
-                    *result = Err(FirewallError(format!(
+                    *result = Err(FirewallError::NotInstalled(format!(
                         "{grant}: Postern's chains were taken out of the firewall by somebody else; knock again once posternd has put them back"
                     )));
                 }
@@ -209,7 +209,9 @@ impl Side {
             };
             if result.is_ok() {
                 let lines = entered.lines.len();
-                *result = self.enter_one(change, &mut entered).map_err(FirewallError);
+                *result = self
+                    .enter_one(change, &mut entered)
+                    .map_err(FirewallError::Unsupported);
                 if entered.lines.len() > lines {
                     entered.places.push(*place);
                 }
@@ -222,7 +224,7 @@ impl Side {
         let abilities = self.abilities;
         let nothing_here = self.nothing_here();
         let Some(standing) = self.standing.as_mut() else {
-            return Err(nothing_here.0);
+            return Err(nothing_here.to_string());
         };
         let (old, id, new) = match change {
             Change::Open(grant) => (grant.id, grant.id, Some(grant)),

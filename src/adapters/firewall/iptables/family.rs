@@ -242,7 +242,7 @@ impl Side {
             return Ok(Vec::new());
         };
         grants::read(self.family, &tables).map_err(|why| {
-            FirewallError(format!(
+            FirewallError::Foreign(format!(
                 "{}: {why}; delete it by hand or run posternd flush",
                 self.program(|pair| &pair.save).display()
             ))
@@ -345,12 +345,14 @@ impl Side {
     /// Why nothing can be done for a grant of this family.
     pub(super) fn nothing_here(&self) -> FirewallError {
         let name = self.family.name();
-        FirewallError(match &self.absent {
-            Some(why) => format!("{name} grants can be neither opened nor closed: {why}"),
-            None => format!(
+        match &self.absent {
+            Some(why) => FirewallError::Unsupported(format!(
+                "{name} grants can be neither opened nor closed: {why}"
+            )),
+            None => FirewallError::NotInstalled(format!(
                 "{name} grants can be neither opened nor closed: Postern's chains are not installed; restart posternd"
-            ),
-        })
+            )),
+        }
     }
 
     /// Only where the kernel itself has no IPv6 may its rules be missing: elsewhere IPv6 would stay open unseen.

@@ -30,7 +30,12 @@ pub(super) struct Fault {
 
 impl Fault {
     pub(super) fn error(&self) -> FirewallError {
-        FirewallError(self.line.clone())
+        let line = self.line.clone();
+        match self.kind {
+            Kind::Refused => FirewallError::Program(line),
+            Kind::Unavailable => FirewallError::Locked(line),
+            Kind::Doubt => FirewallError::Deadline(line),
+        }
     }
 
     /// The kernel or the program says that there is no such address family.

@@ -125,7 +125,9 @@ impl Iptables {
     pub fn locate(find: impl Fn(&str) -> Option<PathBuf>) -> Result<Paths, FirewallError> {
         let need = |name: &str| {
             find(name).ok_or_else(|| {
-                FirewallError(format!("{name} is not installed; apt-get install iptables"))
+                FirewallError::Unsupported(format!(
+                    "{name} is not installed; apt-get install iptables"
+                ))
             })
         };
         let v4 = Pair {
@@ -253,7 +255,7 @@ fn both(
     second: Result<(), FirewallError>,
 ) -> Result<(), FirewallError> {
     match (first, second) {
-        (Err(one), Err(other)) => Err(FirewallError(format!("{one}; and {other}"))),
+        (Err(one), Err(other)) => Err(one.and(other)),
         (first, second) => first.and(second),
     }
 }

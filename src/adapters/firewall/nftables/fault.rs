@@ -19,7 +19,7 @@ pub(super) fn refused(what: &dyn Display, fault: &Fault) -> FirewallError {
         .map(|said| format!(" ({said})"))
         .unwrap_or_default();
     let error = io::Error::from_raw_os_error(fault.errno);
-    FirewallError(format!(
+    FirewallError::Kernel(format!(
         "nftables: {what}: {error}{said}{}",
         advice(fault.errno)
     ))
@@ -30,12 +30,12 @@ pub(super) fn trouble(what: &dyn Display, trouble: &Trouble) -> FirewallError {
     match trouble {
         Trouble::Refused(faults) => match faults.first() {
             Some(fault) => refused(what, fault),
-            None => FirewallError(format!("nftables: {what}: refused without a reason")),
+            None => FirewallError::Kernel(format!("nftables: {what}: refused without a reason")),
         },
-        Trouble::Unknown(error) => FirewallError(format!(
+        Trouble::Unknown(error) => FirewallError::Unanswered(format!(
             "nftables: {what}: the kernel's answer is lost: {error}"
         )),
-        Trouble::Garbled(why) => FirewallError(format!("nftables: {what}: {why}")),
+        Trouble::Garbled(why) => FirewallError::Unanswered(format!("nftables: {what}: {why}")),
     }
 }
 
@@ -57,12 +57,12 @@ pub(super) fn unusable(trouble: &Trouble) -> FirewallError {
 pub(super) fn no_socket(error: &io::Error) -> FirewallError {
     match Errno::from_io_error(error) {
         Some(Errno::PROTONOSUPPORT | Errno::AFNOSUPPORT) => no_nf_tables(),
-        _ => FirewallError(format!("nftables: opening a netlink socket: {error}")),
+        _ => FirewallError::Kernel(format!("nftables: opening a netlink socket: {error}")),
     }
 }
 
 fn no_nf_tables() -> FirewallError {
-    FirewallError("nftables: this kernel has no nf_tables; load the module nf_tables, or set backend = \"iptables\"".to_owned())
+    FirewallError::Unsupported("nftables: this kernel has no nf_tables; load the module nf_tables, or set backend = \"iptables\"".to_owned())
 }
 
 /// Whether the fault says that the table is not as it was left: something is gone, or stands where nothing stood.
@@ -114,7 +114,7 @@ mod tests {
                 said: Some("kernel's words".to_owned()),
             },
         )
-        .0
+        .to_string()
     }
 
     #[test]
@@ -141,10 +141,10 @@ mod tests {
             errno: Errno::INVAL.raw_os_error(),
             said: None,
         }]);
-        assert!(unusable(&trouble).0.contains("no nf_tables"));
+        assert!(unusable(&trouble).to_string().contains("no nf_tables"));
         assert!(
             no_socket(&io::Error::from(Errno::PROTONOSUPPORT))
-                .0
+                .to_string()
                 .contains("no nf_tables")
         );
     }

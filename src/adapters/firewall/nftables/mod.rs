@@ -117,7 +117,7 @@ impl Nftables {
             self.put_back()?;
         }
         let Some(placed) = &mut self.placed else {
-            return Err(FirewallError(format!(
+            return Err(FirewallError::NotInstalled(format!(
                 "nftables: table inet {TABLE} is not set up yet; nothing was changed"
             )));
         };
@@ -130,12 +130,14 @@ impl Nftables {
                 && !grant.forwards.is_empty()
             {
                 let why = "address translation is not set up, for no user has a service that forwards; reload the config";
-                result = Err(FirewallError(format!("nftables: {grant}: {why}")));
+                result = Err(FirewallError::NotInstalled(format!(
+                    "nftables: {grant}: {why}"
+                )));
                 continue;
             }
             match placed.holders.change(change, &mut steps) {
                 Ok(back) => undo.push(back),
-                Err(why) => result = Err(FirewallError(format!("nftables: {why}"))),
+                Err(why) => result = Err(FirewallError::Unsupported(format!("nftables: {why}"))),
             }
         }
         result = result.and_then(|()| match self.send_steps(steps) {
@@ -144,7 +146,7 @@ impl Nftables {
             Err(Failure::Diverged(error)) => {
                 tracing::warn!(%error, "nftables: putting table inet {TABLE} back as it was");
                 self.put_back().map_err(|again| {
-                    FirewallError(format!("{error}; putting it back failed: {again}"))
+                    FirewallError::Kernel(format!("{error}; putting it back failed: {again}"))
                 })
             }
         });
@@ -296,7 +298,7 @@ impl FirewallDriver for Nftables {
         for grant in live {
             let _ = holders
                 .change(&Change::Open(grant.clone()), &mut steps)
-                .map_err(|why| FirewallError(format!("nftables: {why}")))?;
+                .map_err(|why| FirewallError::Unsupported(format!("nftables: {why}")))?;
         }
         let nat =
             !protection.forwards.is_empty() || live.iter().any(|grant| !grant.forwards.is_empty());
@@ -346,7 +348,7 @@ impl FirewallDriver for Nftables {
             .iter()
             .try_for_each(|(key, userdata, remaining)| parts.take(key, userdata, *remaining));
         let unreadable = |why| {
-            FirewallError(format!(
+            FirewallError::Foreign(format!(
                 "nftables: {why}; another program wrote to table inet {TABLE}: run posternd flush, then start anew"
             ))
         };

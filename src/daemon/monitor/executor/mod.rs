@@ -413,7 +413,7 @@ impl Executor {
             Err(error) => vec![Err(error); changes.len()],
         };
         results.resize_with(changes.len(), || {
-            Err(FirewallError(
+            Err(FirewallError::Unanswered(
                 "the firewall driver gave no result".to_owned(),
             ))
         });
@@ -467,7 +467,7 @@ impl Executor {
         results: &mut impl Iterator<Item = Result<(), FirewallError>>,
     ) -> Vec<Report> {
         let nothing = || {
-            Err(FirewallError(
+            Err(FirewallError::Unanswered(
                 "the firewall driver gave no result".to_owned(),
             ))
         };
