@@ -280,27 +280,27 @@ impl House {
         };
         let order: Order = decode(&order).expect("an order");
         let ends = self.steady.plus(LENGTH);
-        if let Order::Open { terms, .. } = &order {
-            let latest = self.book.latest.entry(terms.allow.addr()).or_default();
+        if let Order::Open { request, .. } = &order {
+            let latest = self.book.latest.entry(request.allow.addr()).or_default();
             *latest = ends.max(*latest);
         }
         for report in executor.serve(self.steady, vec![order.clone()]) {
             match (&report, &order) {
-                (Report::Opened { grant, .. }, Order::Open { terms, .. }) => {
-                    assert_eq!((grant.allow, grant.user.as_str()), (terms.allow, "alice"));
+                (Report::Opened { grant, .. }, Order::Open { request, .. }) => {
+                    assert_eq!((grant.allow, grant.user.as_str()), (request.allow, "alice"));
                     assert!(grant.until >= ends);
                     self.book.told.insert(grant.allow.addr(), grant.until);
                 }
-                (Report::Closed { count, .. }, Order::Close { closing, .. }) => {
+                (Report::Closed { count, .. }, Order::Close { request, .. }) => {
                     let open = |state: &mut State| {
-                        state.open.iter().any(|open| open.allow == closing.allow)
+                        state.open.iter().any(|open| open.allow == request.allow)
                     };
                     assert!(
                         *count == 0 || !self.firewall.with(open),
                         "told to be closed, but open: {order:?}"
                     );
                     // A close that failed is tried again.
-                    self.book.told.remove(&closing.allow.addr());
+                    self.book.told.remove(&request.allow.addr());
                 }
                 (
                     Report::Refused {

@@ -298,7 +298,7 @@ impl Machine {
                     admitted,
                 },
             times,
-            wish,
+            request,
         } = admission;
         assert!(sent.may, "what the policy does not allow is not admitted");
         assert!(self.admitted.insert(*mark), "one mark, one admission");
@@ -319,14 +319,14 @@ impl Machine {
                 && times.horizon >= self.disk.times.horizon
                 && times.horizon <= *timestamp
         );
-        let ApprovedRequest::Open(terms) = wish else {
+        let ApprovedRequest::Open(request) = request else {
             panic!("nobody asked to close")
         };
         assert!(
-            !sent.old || terms.user == "user-0",
+            !sent.old || request.user == "user-0",
             "a key of before is its user's"
         );
-        assert!(!terms.duration.is_zero() && terms.allow.prefix_len() == 32);
+        assert!(!request.duration.is_zero() && request.allow.prefix_len() == 32);
         self.keep(admission.record, *times);
     }
 

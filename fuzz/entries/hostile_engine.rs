@@ -284,7 +284,7 @@ impl Asked {
                 millis,
             } => Order::Open {
                 ticket,
-                terms: OpenRequest {
+                request: OpenRequest {
                     user: whose.text(),
                     allow: allow.network(),
                     from: if *observed {
@@ -306,7 +306,7 @@ impl Asked {
                 let (target, services) = (target.as_ref().map(Host::address), wanted(services));
                 Order::Close {
                     ticket,
-                    closing: CloseRequest {
+                    request: CloseRequest {
                         user: whose.text(),
                         allow: allow.network(),
                         target,

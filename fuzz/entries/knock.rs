@@ -193,11 +193,11 @@ fn compare(decision: &Decision, wanted: &Verdict) {
                 target,
                 seconds,
             },
-        ) => match &admission.wish {
-            ApprovedRequest::Open(terms) => {
-                network(terms.allow) == (*allow, *prefix)
-                    && terms.target.map_or(0, number) == *target
-                    && terms.duration == Duration::from_secs(*seconds)
+        ) => match &admission.request {
+            ApprovedRequest::Open(request) => {
+                network(request.allow) == (*allow, *prefix)
+                    && request.target.map_or(0, number) == *target
+                    && request.duration == Duration::from_secs(*seconds)
             }
             ApprovedRequest::Close(_) => false,
         },
@@ -208,10 +208,10 @@ fn compare(decision: &Decision, wanted: &Verdict) {
                 prefix,
                 target,
             },
-        ) => match &admission.wish {
-            ApprovedRequest::Close(closing) => {
-                network(closing.allow) == (*allow, *prefix)
-                    && closing.target.map_or(0, number) == *target
+        ) => match &admission.request {
+            ApprovedRequest::Close(request) => {
+                network(request.allow) == (*allow, *prefix)
+                    && request.target.map_or(0, number) == *target
             }
             ApprovedRequest::Open(_) => false,
         },

@@ -58,21 +58,21 @@ impl Clearance {
     ///
     /// # Errors
     /// The rule that says no.
-    pub fn open(&self, terms: &OpenRequest) -> Result<OpenPorts, Rule> {
-        let policy = self.policies.get(&terms.user).ok_or(Rule::User)?;
-        policy.check(terms, &self.named, &self.options)?;
-        self.opening(&terms.services)
+    pub fn open(&self, request: &OpenRequest) -> Result<OpenPorts, Rule> {
+        let policy = self.policies.get(&request.user).ok_or(Rule::User)?;
+        policy.check(request, &self.named, &self.options)?;
+        self.opening(&request.services)
     }
 
     /// What a user wants closed; closing needs no right beyond being a user.
     ///
     /// # Errors
     /// The rule that says no.
-    pub fn close(&self, closing: &CloseRequest) -> Result<OpenPorts, Rule> {
-        if !self.policies.contains_key(&closing.user) {
+    pub fn close(&self, request: &CloseRequest) -> Result<OpenPorts, Rule> {
+        if !self.policies.contains_key(&request.user) {
             return Err(Rule::User);
         }
-        self.opening(&closing.services)
+        self.opening(&request.services)
     }
 
     /// The part of a grant whose connections end with it: all of it where its user's policy says so, else what it has of such services.
@@ -127,7 +127,7 @@ impl Clearance {
             };
             services.push(name.clone());
         }
-        let terms = |from| OpenRequest {
+        let request = |from| OpenRequest {
             user: grant.user.clone(),
             allow: grant.allow,
             from,
@@ -143,7 +143,7 @@ impl Clearance {
         .into_iter()
         .any(|from| {
             policy
-                .check(&terms(from), &self.named, &self.options)
+                .check(&request(from), &self.named, &self.options)
                 .is_ok()
         })
     }
@@ -157,7 +157,7 @@ impl Clearance {
 mod tests {
     use super::*;
     use crate::adapters::config::bundle::{Bundle, BundleFile};
-    use crate::core::fixture::{settings, terms};
+    use crate::core::fixture::{request, settings};
     use crate::model::grant::GrantId;
     use crate::model::request::AddressFrom;
     use crate::model::time::Timestamp;
@@ -184,7 +184,7 @@ mod tests {
     {
         let clearance = clearance();
         let ports: Vec<String> = clearance
-            .open(&terms("alice", "192.0.2.7/32", &["tcp/22", "web"], 30))
+            .open(&request("alice", "192.0.2.7/32", &["tcp/22", "web"], 30))
             .unwrap()
             .services
             .iter()
@@ -193,12 +193,12 @@ mod tests {
         assert_eq!(ports, ["tcp/22", "tcp/80", "tcp/443"]);
         let behind = OpenRequest {
             target: Some("10.0.0.9".parse().unwrap()),
-            ..terms("alice", "192.0.2.7/32", &["tcp/22"], 3600)
+            ..request("alice", "192.0.2.7/32", &["tcp/22"], 3600)
         };
         assert_eq!(clearance.open(&behind).map(|_| ()), Ok(()));
         assert_eq!(
             clearance
-                .open(&terms("carol", "192.0.2.0/24", &["tcp/22"], 30))
+                .open(&request("carol", "192.0.2.0/24", &["tcp/22"], 30))
                 .map(|_| ()),
             Ok(())
         );
@@ -207,74 +207,77 @@ mod tests {
     #[test]
     fn invariant_5_the_engine_can_ask_for_nothing_that_the_policy_of_that_user_does_not_allow() {
         let clearance = clearance();
-        let good = terms("alice", "192.0.2.7/32", &["tcp/22"], 30);
+        let good = request("alice", "192.0.2.7/32", &["tcp/22"], 30);
         let target = |text: &str| OpenRequest {
             target: Some(text.parse().unwrap()),
             ..good.clone()
         };
-        for (terms, rule) in [
-            (terms("eve", "192.0.2.7/32", &["tcp/22"], 30), Rule::User),
-            (terms("", "192.0.2.7/32", &["tcp/22"], 30), Rule::User),
-            (terms("ALICE", "192.0.2.7/32", &["tcp/22"], 30), Rule::User),
+        for (request, rule) in [
+            (request("eve", "192.0.2.7/32", &["tcp/22"], 30), Rule::User),
+            (request("", "192.0.2.7/32", &["tcp/22"], 30), Rule::User),
             (
-                terms("alice", "192.0.2.7/32", &["tcp/23"], 30),
+                request("ALICE", "192.0.2.7/32", &["tcp/22"], 30),
+                Rule::User,
+            ),
+            (
+                request("alice", "192.0.2.7/32", &["tcp/23"], 30),
                 Rule::Service,
             ),
             (
-                terms("alice", "192.0.2.7/32", &["tcp/22", "tcp/1-65535"], 30),
+                request("alice", "192.0.2.7/32", &["tcp/22", "tcp/1-65535"], 30),
                 Rule::Service,
             ),
-            (terms("alice", "192.0.2.7/32", &[], 30), Rule::Service),
+            (request("alice", "192.0.2.7/32", &[], 30), Rule::Service),
             (
-                terms("alice", "192.0.2.7/32", &["udp/22"], 30),
-                Rule::Service,
-            ),
-            (
-                terms("alice", "192.0.2.7/32", &["udp/500"], 30),
+                request("alice", "192.0.2.7/32", &["udp/22"], 30),
                 Rule::Service,
             ),
             (
-                terms("alice", "192.0.2.7/32", &["mail"], 30),
+                request("alice", "192.0.2.7/32", &["udp/500"], 30),
+                Rule::Service,
+            ),
+            (
+                request("alice", "192.0.2.7/32", &["mail"], 30),
                 Rule::UnknownService,
             ),
             (
-                terms("alice", "192.0.2.7/32", &["tcp/22"], 3601),
+                request("alice", "192.0.2.7/32", &["tcp/22"], 3601),
                 Rule::Duration,
             ),
             (
-                terms("alice", "192.0.2.7/32", &["tcp/22"], u64::MAX),
+                request("alice", "192.0.2.7/32", &["tcp/22"], u64::MAX),
                 Rule::Duration,
             ),
             (
-                terms("alice", "192.0.2.7/32", &["tcp/22"], 0),
+                request("alice", "192.0.2.7/32", &["tcp/22"], 0),
                 Rule::Duration,
             ),
             (
-                terms("alice", "192.0.2.0/31", &["tcp/22"], 30),
+                request("alice", "192.0.2.0/31", &["tcp/22"], 30),
                 Rule::Prefix,
             ),
-            (terms("alice", "0.0.0.0/0", &["tcp/22"], 30), Rule::Prefix),
+            (request("alice", "0.0.0.0/0", &["tcp/22"], 30), Rule::Prefix),
             (
-                terms("carol", "192.0.2.7/24", &["tcp/22"], 30),
+                request("carol", "192.0.2.7/24", &["tcp/22"], 30),
                 Rule::Prefix,
             ),
-            (terms("alice", "::/0", &["tcp/22"], 30), Rule::Prefix),
+            (request("alice", "::/0", &["tcp/22"], 30), Rule::Prefix),
             (
-                terms("alice", "0.0.0.0/32", &["tcp/22"], 30),
+                request("alice", "0.0.0.0/32", &["tcp/22"], 30),
                 Rule::Networks,
             ),
             (
-                terms("bob", "198.51.100.1/32", &["udp/500"], 30),
+                request("bob", "198.51.100.1/32", &["udp/500"], 30),
                 Rule::Networks,
             ),
             (
-                terms("bob", "2001:db8::1/128", &["udp/500"], 30),
+                request("bob", "2001:db8::1/128", &["udp/500"], 30),
                 Rule::Networks,
             ),
             (
                 OpenRequest {
                     from: AddressFrom::Observed,
-                    ..terms("bob", "192.0.2.1/32", &["udp/500"], 30)
+                    ..request("bob", "192.0.2.1/32", &["udp/500"], 30)
                 },
                 Rule::GrantTo,
             ),
@@ -282,9 +285,9 @@ mod tests {
             (target("::ffff:10.0.0.1"), Rule::Target),
         ] {
             assert_eq!(
-                clearance.open(&terms).map(|_| "cleared"),
+                clearance.open(&request).map(|_| "cleared"),
                 Err(rule),
-                "{terms:?}"
+                "{request:?}"
             );
         }
     }
@@ -344,7 +347,7 @@ mod tests {
     #[test]
     fn invariant_5_a_forward_comes_from_the_monitors_own_config_and_only_by_its_name() {
         let (clearance, forward) = forwarding(22);
-        let good = terms("alice", "192.0.2.7/32", &["inner"], 30);
+        let good = request("alice", "192.0.2.7/32", &["inner"], 30);
         assert_eq!(
             clearance.open(&good).unwrap(),
             OpenPorts {
@@ -352,14 +355,17 @@ mod tests {
                 forwards: vec![forward]
             }
         );
-        for (terms, rule) in [
-            (terms("bob", "192.0.2.7/32", &["inner"], 30), Rule::Service),
+        for (request, rule) in [
             (
-                terms("alice", "192.0.2.7/32", &["tcp/2222"], 30),
+                request("bob", "192.0.2.7/32", &["inner"], 30),
                 Rule::Service,
             ),
             (
-                terms("alice", "2001:db8::7/128", &["inner"], 30),
+                request("alice", "192.0.2.7/32", &["tcp/2222"], 30),
+                Rule::Service,
+            ),
+            (
+                request("alice", "2001:db8::7/128", &["inner"], 30),
                 Rule::Family,
             ),
             (
@@ -371,13 +377,13 @@ mod tests {
             ),
         ] {
             assert_eq!(
-                clearance.open(&terms).map(|_| "cleared"),
+                clearance.open(&request).map(|_| "cleared"),
                 Err(rule),
-                "{terms:?}"
+                "{request:?}"
             );
         }
         let plain = clearance
-            .open(&terms("bob", "192.0.2.7/32", &["tcp/2222"], 30))
+            .open(&request("bob", "192.0.2.7/32", &["tcp/2222"], 30))
             .unwrap();
         assert!(plain.forwards.is_empty());
     }

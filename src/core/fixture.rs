@@ -40,7 +40,7 @@ pub(crate) fn settings(users: &[(&str, &[&str])]) -> Settings {
     }
 }
 
-pub(crate) fn terms(user: &str, allow: &str, services: &[&str], seconds: u64) -> OpenRequest {
+pub(crate) fn request(user: &str, allow: &str, services: &[&str], seconds: u64) -> OpenRequest {
     OpenRequest {
         user: user.to_owned(),
         allow: allow.parse().unwrap(),

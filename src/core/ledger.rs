@@ -76,17 +76,17 @@ impl Ledger {
     pub fn open(
         &mut self,
         now: Timestamp,
-        terms: &OpenRequest,
+        request: &OpenRequest,
         opening: OpenPorts,
     ) -> Result<Change, Full> {
         let mut new = Grant {
             id: GrantId(self.last_id.saturating_add(1)),
-            user: terms.user.clone(),
-            allow: terms.allow,
-            target: terms.target,
+            user: request.user.clone(),
+            allow: request.allow,
+            target: request.target,
             services: opening.services,
             forwards: opening.forwards,
-            until: now.plus(terms.duration),
+            until: now.plus(request.duration),
         };
         if let Some(old) = self.find_door(&new).cloned() {
             new.id = old.id;
@@ -104,9 +104,9 @@ impl Ledger {
     }
 
     /// The grants that a user's knock closes.
-    pub fn close(&self, closing: &CloseRequest, asked: &OpenPorts) -> Vec<Change> {
+    pub fn close(&self, request: &CloseRequest, asked: &OpenPorts) -> Vec<Change> {
         self.close_where(|grant| {
-            let own = grant.user == closing.user && grant.allow == closing.allow;
+            let own = grant.user == request.user && grant.allow == request.allow;
             let services = grant
                 .services
                 .iter()
@@ -115,8 +115,8 @@ impl Ledger {
                 .forwards
                 .iter()
                 .all(|open| asked.forwards.contains(open));
-            own && (closing.services.is_empty()
-                || (grant.target == closing.target && services && forwards))
+            own && (request.services.is_empty()
+                || (grant.target == request.target && services && forwards))
         })
     }
 
@@ -287,7 +287,7 @@ mod tests {
         Timestamp::from_millis(seconds * 1000)
     }
 
-    fn terms(user: &str, allow: &str, seconds: u64) -> OpenRequest {
+    fn request(user: &str, allow: &str, seconds: u64) -> OpenRequest {
         OpenRequest {
             user: user.to_owned(),
             allow: allow.parse().unwrap(),
@@ -314,7 +314,7 @@ mod tests {
         services: &[&str],
     ) -> Grant {
         match ledger
-            .open(at(now), &terms(user, allow, seconds), ports(services))
+            .open(at(now), &request(user, allow, seconds), ports(services))
             .unwrap()
         {
             Change::Open(grant) | Change::Extend { new: grant, .. } => grant,
@@ -401,14 +401,14 @@ mod tests {
         let change = ledger
             .open(
                 at(100),
-                &terms("alice", "192.0.2.7/32", 30),
+                &request("alice", "192.0.2.7/32", 30),
                 ports(&["tcp/22"]),
             )
             .unwrap();
         let extend = ledger
             .open(
                 at(110),
-                &terms("alice", "192.0.2.7/32", 30),
+                &request("alice", "192.0.2.7/32", 30),
                 ports(&["tcp/22"]),
             )
             .unwrap();
@@ -444,13 +444,13 @@ mod tests {
         }
         let close = |services: &[&str]| {
             let wanted = services.iter().map(|one| one.parse().unwrap()).collect();
-            let closing = CloseRequest {
+            let request = CloseRequest {
                 user: "alice".to_owned(),
                 allow: "192.0.2.7/32".parse().unwrap(),
                 target: None,
                 services: wanted,
             };
-            ledger.close(&closing, &ports(services)).len()
+            ledger.close(&request, &ports(services)).len()
         };
         assert_eq!(
             (
@@ -481,28 +481,28 @@ mod tests {
         };
         for opening in [leading(22), leading(23), ports(&["tcp/2222"])] {
             ledger
-                .open(at(100), &terms("alice", "192.0.2.7/32", 30), opening)
+                .open(at(100), &request("alice", "192.0.2.7/32", 30), opening)
                 .unwrap();
         }
         assert_eq!(ledger.len(), 3);
         let again = ledger
-            .open(at(110), &terms("alice", "192.0.2.7/32", 30), leading(22))
+            .open(at(110), &request("alice", "192.0.2.7/32", 30), leading(22))
             .unwrap();
         assert!(matches!(again, Change::Extend { .. }) && ledger.len() == 3);
-        let closing = |services: &[&str]| CloseRequest {
+        let request = |services: &[&str]| CloseRequest {
             user: "alice".to_owned(),
             allow: "192.0.2.7/32".parse().unwrap(),
             target: None,
             services: services.iter().map(|one| one.parse().unwrap()).collect(),
         };
-        assert_eq!(ledger.close(&closing(&["inner"]), &leading(22)).len(), 1);
+        assert_eq!(ledger.close(&request(&["inner"]), &leading(22)).len(), 1);
         assert_eq!(
             ledger
-                .close(&closing(&["tcp/2222"]), &ports(&["tcp/2222"]))
+                .close(&request(&["tcp/2222"]), &ports(&["tcp/2222"]))
                 .len(),
             1
         );
-        assert_eq!(ledger.close(&closing(&[]), &OpenPorts::default()).len(), 3);
+        assert_eq!(ledger.close(&request(&[]), &OpenPorts::default()).len(), 3);
     }
 
     #[test]
@@ -518,11 +518,19 @@ mod tests {
         };
         let mut ledger = Ledger::new(0, (0..u32::try_from(PORTS_MAX).unwrap()).map(grant));
         assert_eq!(
-            ledger.open(at(1), &terms("bob", "192.0.2.7/32", 1), ports(&["tcp/22"])),
+            ledger.open(
+                at(1),
+                &request("bob", "192.0.2.7/32", 1),
+                ports(&["tcp/22"])
+            ),
             Err(Full)
         );
         assert!(matches!(
-            ledger.open(at(1), &terms("alice", "0.0.0.9/32", 1), ports(&["tcp/22"])),
+            ledger.open(
+                at(1),
+                &request("alice", "0.0.0.9/32", 1),
+                ports(&["tcp/22"])
+            ),
             Ok(Change::Extend { .. })
         ));
     }
@@ -537,21 +545,25 @@ mod tests {
             open(&mut ledger, 1, "alice", &address(n), 30, &many);
         }
         assert_eq!(
-            ledger.open(at(1), &terms("bob", "192.0.2.7/32", 30), ports(&["tcp/22"])),
+            ledger.open(
+                at(1),
+                &request("bob", "192.0.2.7/32", 30),
+                ports(&["tcp/22"])
+            ),
             Err(Full)
         );
         let due = ledger.due(at(31), 1);
         ledger.done(&due[0]);
         assert!(
             ledger
-                .open(at(31), &terms("bob", "192.0.2.7/32", 30), ports(&many))
+                .open(at(31), &request("bob", "192.0.2.7/32", 30), ports(&many))
                 .is_ok(),
             "what ends makes room"
         );
         assert_eq!(
             ledger.open(
                 at(31),
-                &terms("bob", "192.0.2.8/32", 30),
+                &request("bob", "192.0.2.8/32", 30),
                 ports(&["tcp/22"])
             ),
             Err(Full)

@@ -35,14 +35,14 @@ pub enum Order {
         /// Names this order.
         ticket: u64,
         /// What, for whom, how long.
-        terms: OpenRequest,
+        request: OpenRequest,
     },
     /// Close what a user's knock asks for.
     Close {
         /// Names this order.
         ticket: u64,
         /// Whose grants, and which.
-        closing: CloseRequest,
+        request: CloseRequest,
     },
     /// Close what the administrator asks for.
     End {
@@ -294,7 +294,7 @@ mod tests {
     use crate::model::time::Timestamp;
     use std::time::Duration;
 
-    fn terms() -> OpenRequest {
+    fn request() -> OpenRequest {
         OpenRequest {
             user: "alice".to_owned(),
             allow: "192.0.2.7/32".parse().unwrap(),
@@ -307,7 +307,7 @@ mod tests {
 
     #[test]
     fn orders_and_reports_come_back_as_they_were_sent() {
-        let closing = CloseRequest {
+        let close = CloseRequest {
             user: "alice".to_owned(),
             allow: "::/0".parse().unwrap(),
             target: None,
@@ -319,9 +319,12 @@ mod tests {
             Order::Ready,
             Order::Open {
                 ticket: 1,
-                terms: terms(),
+                request: request(),
             },
-            Order::Close { ticket: 2, closing },
+            Order::Close {
+                ticket: 2,
+                request: close,
+            },
             Order::End { ticket: 3, which },
             Order::List { ticket: u64::MAX },
             Order::Reload { ticket: 5 },
@@ -370,7 +373,7 @@ mod tests {
         let good = String::from_utf8(
             encode(&Order::Open {
                 ticket: 1,
-                terms: terms(),
+                request: request(),
             })
             .unwrap(),
         )

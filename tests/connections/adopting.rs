@@ -75,7 +75,7 @@ pub fn an_adopted_connection_ends_with_a_grant_as_any_other() {
         let world = World::with_a_client();
         let mut old = old_connections(&world);
         world.start(driver, settings("", "end_connections = true"));
-        world.open(crate::terms("alice", "192.0.2.7/32", &["tcp/22"]));
+        world.open(crate::request("alice", "192.0.2.7/32", &["tcp/22"]));
         world.executor(|executor| executor.serve(crate::now().plus(crate::HOUR), Vec::new()));
         let live: Vec<bool> = old.iter_mut().map(echoes).collect();
         assert_eq!(live, [false, true, true, true], "{driver:?}");

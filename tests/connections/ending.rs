@@ -8,7 +8,7 @@ use postern::core::order::{Order, Report, Selection};
 use postern::model::request::CloseRequest;
 
 use crate::space::{echoes, wait_until};
-use crate::{DRIVERS, HOUR, V4, V6, World, now, only, read, settings, terms};
+use crate::{DRIVERS, HOUR, V4, V6, World, now, only, read, request, settings};
 
 const ASK: &str = "end_connections = true";
 
@@ -24,7 +24,7 @@ enum End {
 impl World {
     fn end(&self, how: End, allow: &str) {
         let allow = allow.parse().unwrap();
-        let closing = move || CloseRequest {
+        let request = move || CloseRequest {
             user: "alice".to_owned(),
             allow,
             target: None,
@@ -36,7 +36,7 @@ impl World {
                 now(),
                 vec![Order::Close {
                     ticket: 2,
-                    closing: closing(),
+                    request: request(),
                 }],
             ),
             End::Administrator => executor.serve(
@@ -77,7 +77,7 @@ pub fn a_connection_ends_with_its_grant_however_that_ends_where_the_user_asks_fo
                 let world = World::with_a_client();
                 world.gate.serve(22);
                 world.start(driver, settings("", if asks { ASK } else { "" }));
-                world.open(terms("alice", &only(client), &["tcp/22"]));
+                world.open(request("alice", &only(client), &["tcp/22"]));
                 let mut connection = world.connect(client, gate, 22);
                 assert!(echoes(&mut connection));
                 let port = connection.local_addr().unwrap().port();
@@ -123,7 +123,7 @@ pub fn a_gate_that_goes_on_sending_does_not_revive_what_has_ended() {
             });
         });
         world.start(driver, settings("", ASK));
-        world.open(terms("alice", "192.0.2.7/32", &["tcp/22"]));
+        world.open(request("alice", "192.0.2.7/32", &["tcp/22"]));
         let mut connection = world.connect(V4[1], V4[0], 22);
         connection
             .set_read_timeout(Some(Duration::from_secs(5)))
@@ -156,7 +156,7 @@ pub fn where_a_service_asks_for_it_only_its_connections_end() {
         let world = World::with_a_client();
         [22, 80].into_iter().for_each(|port| world.gate.serve(port));
         world.start(driver, settings(ASK, ""));
-        world.open(terms("alice", "192.0.2.7/32", &["tcp/22", "web"]));
+        world.open(request("alice", "192.0.2.7/32", &["tcp/22", "web"]));
         let [mut shell, mut web] = [22, 80].map(|port| world.connect(V4[1], V4[0], port));
         assert!(echoes(&mut shell) && echoes(&mut web));
         world.end(End::User, "192.0.2.7/32");
@@ -169,16 +169,16 @@ pub fn what_another_live_grant_covers_lives_on() {
         let world = World::with_a_client();
         world.gate.serve(22);
         world.start(driver, settings("", ASK));
-        world.open(terms("alice", "192.0.2.7/32", &["tcp/22"]));
-        world.open(terms("bob", "192.0.2.0/28", &["tcp/22"]));
-        world.open(terms("bob", "2001:db8::7/128", &["tcp/22"]));
+        world.open(request("alice", "192.0.2.7/32", &["tcp/22"]));
+        world.open(request("bob", "192.0.2.0/28", &["tcp/22"]));
+        world.open(request("bob", "2001:db8::7/128", &["tcp/22"]));
         let mut shared = world.connect(V4[1], V4[0], 22);
         world.end(End::Administrator, "192.0.2.7/32");
         assert!(
             echoes(&mut shared),
             "{driver:?}: bob's grant holds the address too"
         );
-        world.open(terms("alice", "192.0.2.7/32", &["tcp/22"]));
+        world.open(request("alice", "192.0.2.7/32", &["tcp/22"]));
         world.executor(|executor| {
             executor.serve(
                 now(),
@@ -202,7 +202,7 @@ pub fn a_listener_outlives_the_end_of_connections_whose_sockets_are_gone_already
         let world = World::with_a_client();
         world.gate.serve(22);
         world.start(driver, settings("", ASK));
-        world.open(terms("alice", "192.0.2.7/32", &["tcp/22"]));
+        world.open(request("alice", "192.0.2.7/32", &["tcp/22"]));
         drop(world.connect(V4[1], V4[0], 22));
         let mut closed = world.connect(V4[1], V4[0], 22);
         assert!(echoes(&mut closed));
@@ -222,7 +222,7 @@ pub fn a_listener_outlives_the_end_of_connections_whose_sockets_are_gone_already
         );
         world.end(End::Administrator, "192.0.2.7/32");
         assert!(world.entries("dport=22 ").is_empty());
-        world.open(terms("alice", "192.0.2.7/32", &["tcp/22"]));
+        world.open(request("alice", "192.0.2.7/32", &["tcp/22"]));
         let mut again = world.connect(V4[1], V4[0], 22);
         assert!(echoes(&mut again), "{driver:?}");
     }

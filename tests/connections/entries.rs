@@ -10,7 +10,7 @@ use postern::model::grant::{Grant, GrantId};
 use postern::model::time::Timestamp;
 
 use crate::space::Space;
-use crate::{DRIVERS, V4, World, now, settings, terms};
+use crate::{DRIVERS, V4, World, now, request, settings};
 
 fn end_all(world: &World) {
     world.executor(|executor| {
@@ -39,7 +39,7 @@ pub fn flows_of_udp_and_pings_end_with_their_grant_and_those_of_other_ports_and_
             }
         });
         world.start(driver, settings("", "end_connections = true"));
-        world.open(terms("alice", "192.0.2.7/32", &["udp/5000-5999", "icmp"]));
+        world.open(request("alice", "192.0.2.7/32", &["udp/5000-5999", "icmp"]));
         let flow = |from: &'static str, port: u16| {
             world.client.run(move || {
                 let socket = UdpSocket::bind((from, 0)).unwrap();
@@ -98,11 +98,11 @@ pub fn a_grant_to_a_host_behind_the_gate_takes_the_entries_to_that_host_along_an
         world.start(driver, settings);
         let behind = |target: &str| postern::model::request::OpenRequest {
             target: Some(target.parse().unwrap()),
-            ..terms("alice", "192.0.2.7/32", &["tcp/22"])
+            ..request("alice", "192.0.2.7/32", &["tcp/22"])
         };
         for (grant, passing) in [
             (behind("10.0.0.5"), "192.0.2.7"),
-            (terms("alice", "192.0.2.8/32", &["tcp/22"]), "192.0.2.8"),
+            (request("alice", "192.0.2.8/32", &["tcp/22"]), "192.0.2.8"),
         ] {
             let target = grant.target;
             world.open(grant);

@@ -9,7 +9,7 @@ use postern::core::order::{Order, Report, Selection};
 use postern::daemon::monitor::executor::Executor;
 use postern::model::time::Timestamp;
 
-use crate::{settings, terms};
+use crate::{request, settings};
 
 const NOW: Timestamp = Timestamp::from_millis(1_795_341_600_000);
 
@@ -32,7 +32,7 @@ fn open(executor: &mut Executor, kernel: &MemoryConntrack, users: &[&str], count
                 NOW,
                 vec![Order::Open {
                     ticket: 1,
-                    terms: terms(user, &format!("192.0.2.{host}/32"), &["tcp/22"]),
+                    request: request(user, &format!("192.0.2.{host}/32"), &["tcp/22"]),
                 }],
             );
         }

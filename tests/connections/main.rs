@@ -111,7 +111,7 @@ pub fn now() -> Timestamp {
     Timestamp::from_millis(u64::try_from(since_epoch.as_millis()).unwrap())
 }
 
-pub fn terms(user: &str, allow: &str, services: &[&str]) -> OpenRequest {
+pub fn request(user: &str, allow: &str, services: &[&str]) -> OpenRequest {
     OpenRequest {
         user: user.to_owned(),
         allow: allow.parse().unwrap(),
@@ -181,9 +181,9 @@ impl World {
             .run(move || act(place.lock().unwrap().as_mut().unwrap()))
     }
 
-    pub fn open(&self, terms: OpenRequest) {
-        let reports =
-            self.executor(|executor| executor.serve(now(), vec![Order::Open { ticket: 1, terms }]));
+    pub fn open(&self, request: OpenRequest) {
+        let reports = self
+            .executor(|executor| executor.serve(now(), vec![Order::Open { ticket: 1, request }]));
         assert!(
             matches!(reports.as_slice(), [Report::Opened { .. }]),
             "{reports:?}"

@@ -102,7 +102,7 @@ fn world(backend: &str) -> World {
     World::start(&Plan::new(backend).user("bob", &bob))
 }
 
-fn terms(user: &str, allow: &str, services: &[&str], seconds: u64) -> OpenRequest {
+fn request(user: &str, allow: &str, services: &[&str], seconds: u64) -> OpenRequest {
     OpenRequest {
         user: user.to_owned(),
         allow: allow.parse().unwrap(),
@@ -119,41 +119,41 @@ fn terms(user: &str, allow: &str, services: &[&str], seconds: u64) -> OpenReques
 /// What no policy of this gate allows, and the rule that says so.
 fn lies() -> Vec<(OpenRequest, Rule)> {
     let ssh = &["tcp/2222"][..];
-    let good = terms("alice", "10.77.0.2/32", ssh, 60);
+    let good = request("alice", "10.77.0.2/32", ssh, 60);
     vec![
-        (terms("eve", "10.77.0.2/32", ssh, 60), Rule::User),
-        (terms("", "10.77.0.2/32", ssh, 60), Rule::User),
+        (request("eve", "10.77.0.2/32", ssh, 60), Rule::User),
+        (request("", "10.77.0.2/32", ssh, 60), Rule::User),
         (
-            terms("alice", "10.77.0.2/32", &["tcp/22"], 60),
+            request("alice", "10.77.0.2/32", &["tcp/22"], 60),
             Rule::Service,
         ),
         (
-            terms("alice", "10.77.0.2/32", &["tcp/1-65535"], 60),
+            request("alice", "10.77.0.2/32", &["tcp/1-65535"], 60),
             Rule::Service,
         ),
-        (terms("alice", "10.77.0.2/32", &[], 60), Rule::Service),
+        (request("alice", "10.77.0.2/32", &[], 60), Rule::Service),
         (
-            terms("alice", "10.77.0.2/32", &["web"], 60),
+            request("alice", "10.77.0.2/32", &["web"], 60),
             Rule::UnknownService,
         ),
-        (terms("alice", "10.77.0.2/32", ssh, 3601), Rule::Duration),
+        (request("alice", "10.77.0.2/32", ssh, 3601), Rule::Duration),
         (
-            terms("alice", "10.77.0.2/32", ssh, u64::MAX),
+            request("alice", "10.77.0.2/32", ssh, u64::MAX),
             Rule::Duration,
         ),
-        (terms("alice", "10.77.0.2/32", ssh, 0), Rule::Duration),
-        (terms("bob", "10.77.0.3/32", ssh, 61), Rule::Duration),
-        (terms("bob", "10.77.0.2/32", ssh, 60), Rule::Networks),
-        (terms("bob", "fd77::3/128", ssh, 60), Rule::Networks),
+        (request("alice", "10.77.0.2/32", ssh, 0), Rule::Duration),
+        (request("bob", "10.77.0.3/32", ssh, 61), Rule::Duration),
+        (request("bob", "10.77.0.2/32", ssh, 60), Rule::Networks),
+        (request("bob", "fd77::3/128", ssh, 60), Rule::Networks),
         (
             OpenRequest {
                 from: AddressFrom::Observed,
-                ..terms("bob", "10.77.0.3/32", ssh, 60)
+                ..request("bob", "10.77.0.3/32", ssh, 60)
             },
             Rule::GrantTo,
         ),
-        (terms("alice", "0.0.0.0/0", ssh, 60), Rule::Prefix),
-        (terms("alice", "::/0", ssh, 60), Rule::Prefix),
+        (request("alice", "0.0.0.0/0", ssh, 60), Rule::Prefix),
+        (request("alice", "::/0", ssh, 60), Rule::Prefix),
         (
             OpenRequest {
                 target: Some("10.77.0.3".parse().unwrap()),
@@ -202,10 +202,10 @@ fn with_hostile_engine(backend: &str) -> (World, Liar) {
 pub(crate) fn orders_that_no_policy_allows_are_refused_each_by_its_rule(backend: &'static str) {
     let (world, hostile_engine) = with_hostile_engine(backend);
     let lies = lies();
-    for (ticket, (terms, _)) in (1_000..).zip(&lies) {
+    for (ticket, (request, _)) in (1_000..).zip(&lies) {
         assert!(hostile_engine.orders(&Order::Open {
             ticket,
-            terms: terms.clone()
+            request: request.clone()
         }));
     }
     let mut rules = Vec::new();
@@ -220,8 +220,8 @@ pub(crate) fn orders_that_no_policy_allows_are_refused_each_by_its_rule(backend:
         (rules.len() == lies.len()).then_some(())
     });
     rules.sort_by_key(|(ticket, _)| *ticket);
-    for ((ticket, rule), (terms, wanted)) in rules.into_iter().zip(&lies) {
-        assert_eq!(rule, *wanted, "{ticket}: {terms}");
+    for ((ticket, rule), (request, wanted)) in rules.into_iter().zip(&lies) {
+        assert_eq!(rule, *wanted, "{ticket}: {request}");
     }
     assert_eq!(
         world
@@ -236,13 +236,13 @@ pub(crate) fn orders_that_no_policy_allows_are_refused_each_by_its_rule(backend:
     assert_eq!(in_kernel(&world, backend).len(), 1);
     // To close what is not his gets an engine nothing either: it is somebody's own right, and opens nothing.
     let services = vec!["tcp/2222".parse().unwrap()];
-    let closing = CloseRequest {
+    let request = CloseRequest {
         user: "eve".to_owned(),
         allow: "fd77::2/128".parse().unwrap(),
         target: None,
         services,
     };
-    assert!(hostile_engine.orders(&Order::Close { ticket: 1, closing }));
+    assert!(hostile_engine.orders(&Order::Close { ticket: 1, request }));
     wait_for("a refusal", || {
         hostile_engine
             .hears()
@@ -266,7 +266,7 @@ pub(crate) fn orders_that_no_policy_allows_are_refused_each_by_its_rule(backend:
 pub(crate) fn malformed_and_oversized_messages_end_that_engine_alone(backend: &'static str) {
     let open = encode(&Order::Open {
         ticket: 1,
-        terms: terms("alice", "10.77.0.2/32", &["tcp/2222"], 60),
+        request: request("alice", "10.77.0.2/32", &["tcp/2222"], 60),
     })
     .unwrap();
     let nonsense: [Vec<u8>; 5] = [
@@ -337,10 +337,10 @@ pub(crate) fn descriptors_that_come_with_orders_are_let_go(backend: &'static str
 /// For seconds, as fast as the monitor takes them: doors still end in time, its memory stays flat, and it still stops when told to.
 pub(crate) fn flood_of_orders_delays_no_end_and_no_stop(backend: &'static str) {
     let (mut world, hostile_engine) = with_hostile_engine(backend);
-    let short = terms("alice", "10.77.0.2/32", &["tcp/2222"], 2);
+    let short = request("alice", "10.77.0.2/32", &["tcp/2222"], 2);
     assert!(hostile_engine.orders(&Order::Open {
         ticket: 1,
-        terms: short
+        request: short
     }));
     wait_for("the door", || {
         hostile_engine
@@ -353,7 +353,7 @@ pub(crate) fn flood_of_orders_delays_no_end_and_no_stop(backend: &'static str) {
     let floods: Vec<Vec<u8>> = lies()
         .into_iter()
         .take(4)
-        .map(|(terms, _)| encode(&Order::Open { ticket: 2, terms }).unwrap())
+        .map(|(request, _)| encode(&Order::Open { ticket: 2, request }).unwrap())
         .collect();
     let flood = |hostile_engine: &Liar, until: &mut dyn FnMut() -> bool| {
         let (mut sent, start) = (0_u64, Instant::now());

@@ -17,7 +17,7 @@ fn executor(firewall: &MemoryDriver) -> Executor {
     Executor::open(&config().settings, Box::new(firewall.clone()), None, NOW).unwrap()
 }
 
-fn terms() -> OpenRequest {
+fn request() -> OpenRequest {
     OpenRequest {
         user: "alice".to_owned(),
         allow: "192.0.2.7/32".parse().unwrap(),
@@ -34,13 +34,13 @@ fn invariant_4_every_grant_ends_though_the_engine_is_dead() {
     let mut executor = executor(&firewall);
     for n in 0..100 {
         let allow = ipnet::IpNet::from(IpAddr::from([192, 0, 2, n]));
-        let terms = OpenRequest {
+        let request = OpenRequest {
             allow,
             duration: Duration::from_secs(1 + u64::from(n)),
-            ..terms()
+            ..request()
         };
         assert!(matches!(
-            executor.serve(NOW, vec![Order::Open { ticket: 1, terms }])[..],
+            executor.serve(NOW, vec![Order::Open { ticket: 1, request }])[..],
             [Report::Opened { .. }]
         ));
     }
@@ -67,9 +67,9 @@ fn invariant_4_no_terms_can_have_a_grant_without_an_end() {
             NOW,
             vec![Order::Open {
                 ticket: 1,
-                terms: OpenRequest {
+                request: OpenRequest {
                     duration,
-                    ..terms()
+                    ..request()
                 },
             }],
         );
@@ -98,83 +98,83 @@ fn invariant_5_an_engine_that_lies_can_open_nothing_that_the_policy_does_not_all
         ..settings.policies[0].clone()
     };
     let clearance = Clearance::new(&settings);
-    assert!(clearance.open(&terms()).is_ok());
+    assert!(clearance.open(&request()).is_ok());
     let target = |text: &str| Some(text.parse().unwrap());
     for (lie, rule) in [
         (
             OpenRequest {
                 user: "root".to_owned(),
-                ..terms()
+                ..request()
             },
             Rule::User,
         ),
         (
             OpenRequest {
                 services: vec!["tcp/23".parse().unwrap()],
-                ..terms()
+                ..request()
             },
             Rule::Service,
         ),
         (
             OpenRequest {
                 services: Vec::new(),
-                ..terms()
+                ..request()
             },
             Rule::Service,
         ),
         (
             OpenRequest {
                 services: vec!["web".parse().unwrap()],
-                ..terms()
+                ..request()
             },
             Rule::UnknownService,
         ),
         (
             OpenRequest {
                 allow: "198.51.100.1/32".parse().unwrap(),
-                ..terms()
+                ..request()
             },
             Rule::Networks,
         ),
         (
             OpenRequest {
                 allow: "192.0.2.0/29".parse().unwrap(),
-                ..terms()
+                ..request()
             },
             Rule::Prefix,
         ),
         (
             OpenRequest {
                 allow: "0.0.0.0/0".parse().unwrap(),
-                ..terms()
+                ..request()
             },
             Rule::Prefix,
         ),
         (
             OpenRequest {
                 target: target("10.0.1.1"),
-                ..terms()
+                ..request()
             },
             Rule::Target,
         ),
         (
             OpenRequest {
                 target: target("fd00::1"),
-                ..terms()
+                ..request()
             },
             Rule::Family,
         ),
         (
             OpenRequest {
                 from: AddressFrom::Observed,
-                ..terms()
+                ..request()
             },
             Rule::GrantTo,
         ),
         (
             OpenRequest {
                 duration: Duration::from_secs(3601),
-                ..terms()
+                ..request()
             },
             Rule::Duration,
         ),
@@ -190,13 +190,13 @@ fn invariant_5_terms_that_no_gate_would_write_open_no_more_than_they_say() {
     let mut executor = executor(&firewall);
     let odd = OpenRequest {
         allow: "192.0.2.7/24".parse().unwrap(),
-        ..terms()
+        ..request()
     };
     let reports = executor.serve(
         NOW,
         vec![Order::Open {
             ticket: 1,
-            terms: odd,
+            request: odd,
         }],
     );
     assert!(matches!(
@@ -216,7 +216,7 @@ fn invariant_5_terms_that_no_gate_would_write_open_no_more_than_they_say() {
         NOW,
         vec![Order::Close {
             ticket: 2,
-            closing: strange,
+            request: strange,
         }],
     );
     assert!(matches!(
@@ -237,17 +237,17 @@ fn invariant_10_what_the_firewall_did_not_do_is_reported_as_not_done() {
         NOW,
         vec![Order::Open {
             ticket: 1,
-            terms: terms(),
+            request: request(),
         }],
     );
     firewall.with(|state| state.failing = Some("exit status 4".to_owned()));
     let another = OpenRequest {
         allow: "192.0.2.8/32".parse().unwrap(),
-        ..terms()
+        ..request()
     };
-    let closing = CloseRequest {
+    let request = CloseRequest {
         user: "alice".to_owned(),
-        allow: terms().allow,
+        allow: request().allow,
         target: None,
         services: Vec::new(),
     };
@@ -256,9 +256,9 @@ fn invariant_10_what_the_firewall_did_not_do_is_reported_as_not_done() {
         vec![
             Order::Open {
                 ticket: 2,
-                terms: another,
+                request: another,
             },
-            Order::Close { ticket: 3, closing },
+            Order::Close { ticket: 3, request },
         ],
     );
     let [

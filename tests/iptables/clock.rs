@@ -41,7 +41,7 @@ fn open(allow: &str, length: Duration) -> Order {
     let (user, from) = ("alice".to_owned(), AddressFrom::Claimed);
     Order::Open {
         ticket: 1,
-        terms: OpenRequest {
+        request: OpenRequest {
             user,
             allow: allow.parse().unwrap(),
             from,

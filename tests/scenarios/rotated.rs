@@ -80,7 +80,7 @@ fn knock(gate: &mut Gate, now: Timestamp, whose: &'static str) -> Decision {
 }
 
 fn is_alice(decision: &Decision) -> bool {
-    matches!(decision, Decision::Admit(admission) if matches!(&admission.wish, Admitted::Open(terms) if terms.user == "alice"))
+    matches!(decision, Decision::Admit(admission) if matches!(&admission.request, Admitted::Open(request) if request.user == "alice"))
 }
 
 #[test]

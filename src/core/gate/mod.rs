@@ -55,7 +55,7 @@ pub struct Admission {
     /// The clock floor and horizon that must be durable with it.
     pub times: StoredTimes,
     /// What the user may have.
-    pub wish: ApprovedRequest,
+    pub request: ApprovedRequest,
 }
 
 /// What an admitted knock wants.
@@ -290,7 +290,7 @@ impl Gate {
         Ok(Admission {
             record,
             times: self.replay.remember(record),
-            wish,
+            request: wish,
         })
     }
 

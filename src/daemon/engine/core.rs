@@ -98,18 +98,22 @@ impl Core {
             Decision::Admit(Admission {
                 record,
                 times,
-                wish,
+                request,
             }) => {
                 if self.committing.len().max(self.ordered.len()) < UNDER_WAY_MAX {
                     let ticket = self.ticket();
-                    self.committing.insert(ticket, wish);
+                    self.committing.insert(ticket, request);
                     return Some(Commit {
                         ticket,
                         record,
                         times,
                     });
                 }
-                self.refuse(user_of(&wish), Rule::Store, "too many knocks are under way");
+                self.refuse(
+                    user_of(&request),
+                    Rule::Store,
+                    "too many knocks are under way",
+                );
             }
         }
         None
@@ -117,20 +121,20 @@ impl Core {
 
     /// Step 11: the mark is durable, or it is not and nothing is granted. Step 12 is the order that comes back.
     pub fn stored(&mut self, ticket: u64, result: Result<(), &str>) -> Option<Order> {
-        let wish = self.committing.remove(&ticket)?;
+        let request = self.committing.remove(&ticket)?;
         if let Err(why) = result {
-            self.refuse(user_of(&wish), Rule::Store, why);
+            self.refuse(user_of(&request), Rule::Store, why);
             return None;
         }
         self.ordered.insert(
             ticket,
             Waiting::Knock {
-                user: user_of(&wish).to_owned(),
+                user: user_of(&request).to_owned(),
             },
         );
-        Some(match wish {
-            ApprovedRequest::Open(terms) => Order::Open { ticket, terms },
-            ApprovedRequest::Close(closing) => Order::Close { ticket, closing },
+        Some(match request {
+            ApprovedRequest::Open(request) => Order::Open { ticket, request },
+            ApprovedRequest::Close(request) => Order::Close { ticket, request },
         })
     }
 
@@ -380,9 +384,9 @@ impl Core {
     }
 }
 
-fn user_of(wish: &ApprovedRequest) -> &str {
-    match wish {
-        ApprovedRequest::Open(terms) => &terms.user,
-        ApprovedRequest::Close(closing) => &closing.user,
+fn user_of(request: &ApprovedRequest) -> &str {
+    match request {
+        ApprovedRequest::Open(request) => &request.user,
+        ApprovedRequest::Close(request) => &request.user,
     }
 }

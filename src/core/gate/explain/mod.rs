@@ -86,7 +86,7 @@ impl Explainer {
         let packet = Packet::parse(datagram.payload()).ok();
         let before = packet.and_then(|packet| self.gate.seen(&packet.mark()));
         let verdict = match self.gate.handle(now, datagram) {
-            Decision::Admit(Admission { wish, .. }) => Verdict::Admit(wish),
+            Decision::Admit(Admission { request, .. }) => Verdict::Admit(request),
             Decision::Refuse(Refusal { rule, .. }) => Verdict::Refuse(rule),
             Decision::Drop(reason) => Verdict::Drop(reason),
         };

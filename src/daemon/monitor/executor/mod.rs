@@ -341,25 +341,28 @@ impl Executor {
         match order {
             // What an engine says of itself and of its successor is the loop's.
             Order::Loaded | Order::Ready | Order::Measured(_) | Order::Reload { .. } => None,
-            Order::Open { ticket, terms } => Some(match self.clearance.open(&terms) {
+            Order::Open { ticket, request } => Some(match self.clearance.open(&request) {
                 Err(rule) => {
                     warn!(
-                        user = terms.user,
+                        user = request.user,
                         rule = rule.name(),
-                        "an order was refused that the gate should not have given: {terms}"
+                        "an order was refused that the gate should not have given: {request}"
                     );
                     refused(ticket, rule, rule.sentence())
                 }
                 Ok(opening) => {
-                    let duration = self.backend.end(now.plus(terms.duration)).since(now);
-                    let terms = OpenRequest { duration, ..terms };
-                    match self.ledger.open(now, &terms, opening) {
+                    let duration = self.backend.end(now.plus(request.duration)).since(now);
+                    let request = OpenRequest {
+                        duration,
+                        ..request
+                    };
+                    match self.ledger.open(now, &request, opening) {
                         Ok(change) => Plan::Open { ticket, change },
                         Err(full) => {
                             warn!(
-                                user = terms.user,
+                                user = request.user,
                                 rule = Rule::Firewall.name(),
-                                "not open: {terms}: {full}"
+                                "not open: {request}: {full}"
                             );
                             refused(ticket, Rule::Firewall, &full.to_string())
                         }
@@ -368,7 +371,7 @@ impl Executor {
             }),
             Order::Close {
                 ticket,
-                closing: wanted,
+                request: wanted,
             } => Some(match self.clearance.close(&wanted) {
                 Err(rule) => refused(ticket, rule, rule.sentence()),
                 Ok(opening) => Plan::Close {

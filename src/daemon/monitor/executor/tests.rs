@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::adapters::firewall::memory::MemoryDriver;
-use crate::core::fixture::{settings, terms};
+use crate::core::fixture::{request, settings};
 use crate::core::order::{PAGE, Selection};
 use crate::model::grant::GrantId;
 use crate::model::request::CloseRequest;
@@ -20,18 +20,18 @@ fn at(seconds: u64) -> Timestamp {
 fn open(ticket: u64, user: &str, host: u8, seconds: u64) -> Order {
     Order::Open {
         ticket,
-        terms: terms(user, &format!("192.0.2.{host}/32"), &["tcp/22"], seconds),
+        request: request(user, &format!("192.0.2.{host}/32"), &["tcp/22"], seconds),
     }
 }
 
 fn close(ticket: u64, user: &str, host: u8) -> Order {
-    let closing = CloseRequest {
+    let request = CloseRequest {
         user: user.to_owned(),
         allow: format!("192.0.2.{host}/32").parse().unwrap(),
         target: None,
         services: Vec::new(),
     };
-    Order::Close { ticket, closing }
+    Order::Close { ticket, request }
 }
 
 struct Scene {
@@ -331,7 +331,7 @@ fn a_list_comes_in_pages_that_each_fit_a_message_and_together_hold_every_grant_o
             0,
             vec![Order::Open {
                 ticket: 0,
-                terms: terms("bob", &format!("198.51.100.{n}/32"), &ports, 30),
+                request: request("bob", &format!("198.51.100.{n}/32"), &ports, 30),
             }],
         );
     }

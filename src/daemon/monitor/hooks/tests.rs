@@ -4,7 +4,7 @@ use std::sync::{Arc, Condvar, Mutex};
 
 use super::*;
 use crate::adapters::firewall::memory::MemoryDriver;
-use crate::core::fixture::{settings, terms};
+use crate::core::fixture::{request, settings};
 use crate::core::order::{Order, Report, Selection};
 use crate::daemon::monitor::executor::Executor;
 use crate::model::command_template::Argument;
@@ -120,10 +120,10 @@ impl Scene {
     }
 
     fn open(&mut self, host: u8, services: &[&str], seconds: u64) -> bool {
-        let terms = terms("alice", &format!("192.0.2.{host}/32"), services, seconds);
+        let request = request("alice", &format!("192.0.2.{host}/32"), services, seconds);
         let reports = self
             .executor
-            .serve(self.clock.now(), vec![Order::Open { ticket: 1, terms }]);
+            .serve(self.clock.now(), vec![Order::Open { ticket: 1, request }]);
         matches!(reports[..], [Report::Opened { .. }])
     }
 
@@ -190,9 +190,9 @@ fn on_close_runs_when_a_grant_ends_by_time_is_lost_on_reload_or_is_taken_out_wit
 #[test]
 fn a_grant_that_is_opened_and_closed_in_one_batch_has_both_its_hooks() {
     let mut scene = Scene::new();
-    let terms = terms("alice", "192.0.2.1/32", &["tcp/22"], 30);
+    let request = request("alice", "192.0.2.1/32", &["tcp/22"], 30);
     let orders = vec![
-        Order::Open { ticket: 1, terms },
+        Order::Open { ticket: 1, request },
         Order::End {
             ticket: 2,
             which: Selection::All,
@@ -234,10 +234,10 @@ fn a_hook_that_hangs_delays_no_order_and_a_full_queue_loses_no_end_that_is_owed(
     let count = QUEUE + 200;
     for n in 0..count {
         let address = std::net::Ipv4Addr::from(0x0a00_0000 + u32::try_from(n).unwrap());
-        let terms = terms("alice", &format!("{address}/32"), &["tcp/22"], 60);
+        let request = request("alice", &format!("{address}/32"), &["tcp/22"], 60);
         let reports = scene
             .executor
-            .serve(scene.clock.now(), vec![Order::Open { ticket: 1, terms }]);
+            .serve(scene.clock.now(), vec![Order::Open { ticket: 1, request }]);
         assert!(matches!(reports[..], [Report::Opened { .. }]), "{n}");
     }
     // The first one hangs since it came, and everything else was done meanwhile.

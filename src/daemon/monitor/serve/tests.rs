@@ -6,7 +6,7 @@ use std::process::{Child, Command};
 use super::*;
 use crate::adapters::firewall::memory::MemoryDriver;
 use crate::adapters::ipc::{self, Link, Received};
-use crate::core::fixture::{settings, terms};
+use crate::core::fixture::{request, settings};
 use crate::core::order::{self, Order, Reloaded, Report};
 use crate::model::figures::Figures;
 use crate::model::reason::Rule;
@@ -138,7 +138,7 @@ fn door(ticket: u64, host: u32) -> Order {
     let address = std::net::Ipv4Addr::from(0x0a00_0000 + host);
     Order::Open {
         ticket,
-        terms: terms("alice", &format!("{address}/32"), &["tcp/22"], 60),
+        request: request("alice", &format!("{address}/32"), &["tcp/22"], 60),
     }
 }
 
@@ -181,16 +181,16 @@ fn bytes_that_are_no_order_end_the_engine_and_open_nothing_and_the_monitor_goes_
 fn orders_that_the_policy_does_not_allow_are_refused_each_and_open_nothing() {
     let (mut scene, engine) = Scene::new();
     let bad = [
-        terms("eve", "192.0.2.7/32", &["tcp/22"], 30),
-        terms("alice", "192.0.2.7/32", &["tcp/23"], 30),
-        terms("alice", "192.0.2.7/32", &["web"], 30),
-        terms("alice", "192.0.2.7/32", &["tcp/22"], 3601),
-        terms("alice", "192.0.2.7/32", &["tcp/22"], 0),
-        terms("alice", "::/0", &["tcp/22"], 30),
-        terms("alice", "192.0.2.7/32", &["tcp/22"; 3000], u64::MAX),
+        request("eve", "192.0.2.7/32", &["tcp/22"], 30),
+        request("alice", "192.0.2.7/32", &["tcp/23"], 30),
+        request("alice", "192.0.2.7/32", &["web"], 30),
+        request("alice", "192.0.2.7/32", &["tcp/22"], 3601),
+        request("alice", "192.0.2.7/32", &["tcp/22"], 0),
+        request("alice", "::/0", &["tcp/22"], 30),
+        request("alice", "192.0.2.7/32", &["tcp/22"; 3000], u64::MAX),
     ];
-    for (ticket, terms) in (0..).zip(bad) {
-        give(&engine, &Order::Open { ticket, terms });
+    for (ticket, request) in (0..).zip(bad) {
+        give(&engine, &Order::Open { ticket, request });
     }
     scene.turn();
     let reports = reports(&engine);
