@@ -90,6 +90,18 @@ pub(crate) fn status_says_which_interface_is_not_listened_on_and_why() {
     );
 }
 
+pub(crate) fn status_waits_until_the_gate_serves() {
+    let gate = gate();
+    let early = gate.run(&["status", "--wait=1"]).one_line(1);
+    assert!(early.contains("does not serve after 1s"), "{early}");
+    std::thread::scope(|scope| {
+        let waiting = scope.spawn(|| gate.run(&["status", "--wait", "--json"]));
+        let _daemon = gate.start();
+        let said: Value = serde_json::from_str(&waiting.join().unwrap().out).unwrap();
+        assert_eq!(said["captures"][0]["listening"], true, "{said}");
+    });
+}
+
 /// Each of them alone would cost a daemon that hears one after another two seconds, and this answer may take ten.
 pub(crate) fn a_question_gets_through_while_fifty_slow_askers_hang() {
     let gate = gate();

@@ -44,6 +44,7 @@ fn main() -> ExitCode {
         ground, &NEEDS;
         asking::status_tells_gate_captures_store_and_what_is_open_in_text_and_json,
         asking::status_says_which_interface_is_not_listened_on_and_why,
+        asking::status_waits_until_the_gate_serves,
         asking::a_question_gets_through_while_fifty_slow_askers_hang,
         changing::users_of_a_shared_file_are_shown_but_changing_them_is_refused_with_file_and_line,
         changing::changes_keep_comments_and_everything_else_of_a_users_file,

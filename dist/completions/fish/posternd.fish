@@ -114,6 +114,7 @@ complete -c posternd -n "__fish_posternd_using_subcommand check" -l json -d 'Wri
 complete -c posternd -n "__fish_posternd_using_subcommand check" -s h -l help -d 'Print help'
 complete -c posternd -n "__fish_posternd_using_subcommand status" -l config -d 'The gate\'s config' -r -F
 complete -c posternd -n "__fish_posternd_using_subcommand status" -l watch -d 'Tell it again and again, until Ctrl-C; on a terminal in place' -r
+complete -c posternd -n "__fish_posternd_using_subcommand status" -l wait -d 'Wait until the gate serves, at most this long; exit 1 if it does not' -r
 complete -c posternd -n "__fish_posternd_using_subcommand status" -l json -d 'Write JSON, for programs'
 complete -c posternd -n "__fish_posternd_using_subcommand status" -s h -l help -d 'Print help'
 complete -c posternd -n "__fish_posternd_using_subcommand grants" -l config -d 'The gate\'s config' -r -F

@@ -3,15 +3,18 @@
 //! Owns how answers are told; decides nothing.
 
 use std::io::{self, ErrorKind};
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Once;
+use std::time::Duration;
 
 use super::arguments::{Close, Config, Report, Which};
 use super::say::{note, say, say_json};
+use crate::adapters::clock;
 use crate::adapters::control::{self, Answer, Question};
 use crate::core::order::Selection;
 use crate::daemon::monitor::{self, ControlSocket};
-use crate::model::exit::{ExitError, FAILED};
+use crate::model::exit::{ExitError, FAILED, UNAVAILABLE};
 use crate::model::grant::GrantId;
 use crate::model::time;
 
@@ -84,6 +87,41 @@ pub(super) fn ask(report: &Report, question: &Question) -> Result<Answer, ExitEr
     match answer {
         Answer::Failed(why) => Err(ExitError::new(FAILED, why)),
         answer => Ok(answer),
+    }
+}
+
+/// How often a gate that does not answer yet is asked again.
+const ASK_AGAIN: Duration = Duration::from_millis(20);
+
+/// Waits until the gate serves. The engine answers only after the protection is installed, the hint table is in place and its
+/// sockets are bound, so an answer with one capture that listens proves all of it.
+pub(super) fn wait_until_serving(config: &Path, patience: Duration) -> Result<(), ExitError> {
+    let socket = monitor::control_socket(config)?;
+    let start = clock::instant();
+    loop {
+        let left = patience.saturating_sub(clock::elapsed(start));
+        // A question waits in the socket while the engine still loads.
+        let why = match control::ask_within(&socket.path, &Question::Status, left.max(ASK_AGAIN)) {
+            Ok(Answer::Status(status)) if status.captures.iter().any(|one| one.listening) => {
+                return Ok(());
+            }
+            Ok(Answer::Status(_)) => "it listens on no interface".to_owned(),
+            Ok(Answer::Failed(why)) => return Err(ExitError::new(FAILED, why)),
+            Ok(_) => return Err(odd()),
+            Err(error) if error.kind() == ErrorKind::PermissionDenied => {
+                return Err(ExitError::new(UNAVAILABLE, reason(&error)));
+            }
+            Err(error) => error.to_string(),
+        };
+        if clock::elapsed(start) >= patience {
+            let what = format!(
+                "the gate at {} does not serve after {}: {why}; see journalctl -u posternd",
+                socket.path.display(),
+                time::human(patience)
+            );
+            return Err(ExitError::new(FAILED, what));
+        }
+        std::thread::sleep(ASK_AGAIN);
     }
 }
 

@@ -11,7 +11,7 @@ use clap::Args;
 use serde::Serialize;
 
 use super::arguments::Report;
-use super::asking::{ask, odd};
+use super::asking::{ask, odd, wait_until_serving};
 use super::grants::{self, Shown};
 use super::say::{is_heard, json_line, say_json};
 use crate::adapters::clock;
@@ -28,6 +28,9 @@ pub(super) struct Watching {
     /// Tell it again and again, until Ctrl-C; on a terminal in place
     #[arg(long, value_name = "TIME", num_args = 0..=1, require_equals = true, default_missing_value = "2s", value_parser = interval)]
     watch: Option<Duration>,
+    /// Wait until the gate serves, at most this long; exit 1 if it does not
+    #[arg(long, value_name = "SECONDS", num_args = 0..=1, require_equals = true, default_missing_value = "30", value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    wait: Option<u64>,
 }
 
 /// What JSON tells: the engine's status, and the grants that the monitor has open.
@@ -48,6 +51,9 @@ const QUOTAS_TOLD: usize = 10;
 const AFRESH: &str = "\x1b[H\x1b[2J";
 
 pub(super) fn status(watching: &Watching) -> Result<ExitCode, ExitError> {
+    if let Some(seconds) = watching.wait {
+        wait_until_serving(&watching.report.config.config, Duration::from_secs(seconds))?;
+    }
     let Some(pause) = watching.watch else {
         let whole = look(&watching.report)?;
         return if watching.report.json {
