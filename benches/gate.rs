@@ -19,11 +19,11 @@ use std::time::Duration;
 
 use postern::adapters::clock;
 use postern::core::gate::{Gate, HintTable, User};
+use postern::model::catalog::NamedServices;
 use postern::model::datagram::Datagram;
 use postern::model::mark::Kept;
 use postern::model::policy::{Policy, Quota};
 use postern::model::reason::{Drop, Reason};
-use postern::model::service::NamedServices;
 use postern::model::time::Timestamp;
 use postern_proto::limits::{HEAD_LEN, PACKET_MAX, PACKET_MIN, TAG_LEN};
 use postern_proto::{

@@ -13,11 +13,11 @@ use std::time::Duration;
 
 use postern::core::gate::explain::{Account, Cause, Explainer, Outcome};
 use postern::core::gate::{Decision, Gate, HintTable, User};
+use postern::model::catalog::NamedServices;
 use postern::model::datagram::Datagram;
 use postern::model::mark::Kept;
 use postern::model::policy::{MaxPrefix, Policy, Quota};
 use postern::model::reason::{Drop, Reason};
-use postern::model::service::NamedServices;
 use postern::model::time::Timestamp;
 use postern_proto::{
     GateName, KeyMaterial, PresharedKey, PrivateKey, PublicKey, SharedKey, UserKeys,

@@ -10,11 +10,11 @@ use std::sync::LazyLock;
 use std::time::Duration;
 
 use postern::core::gate::{Admission, ApprovedRequest, Decision, Gate, HintTable, OldKeys, User};
+use postern::model::catalog::NamedServices;
 use postern::model::datagram::Datagram;
 use postern::model::mark::{Kept, MarkRecord, StoredTimes};
 use postern::model::policy::{Policy, Quota};
 use postern::model::reason::Reason;
-use postern::model::service::NamedServices;
 use postern::model::time::Timestamp;
 use postern_proto::{
     Action, Allow, GateName, Item, KeyMaterial, Mark, Protocol, Request, Service, SharedKey,

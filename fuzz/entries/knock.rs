@@ -12,11 +12,11 @@ use std::time::Duration;
 use arbitrary::{Arbitrary, Unstructured};
 use ipnet::IpNet;
 use postern::core::gate::{ApprovedRequest, Decision, Gate, HintTable, User};
+use postern::model::catalog::NamedServices;
 use postern::model::datagram::Datagram;
 use postern::model::mark::Kept;
 use postern::model::policy::{MaxPrefix, Policy, Quota};
 use postern::model::reason::Drop;
-use postern::model::service::NamedServices;
 use postern::model::time::Timestamp;
 use postern_proto::Step;
 

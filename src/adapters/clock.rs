@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 #[cfg(feature = "daemon")]
-use crate::model::time::Step;
+use crate::model::time::ClockStep;
 use crate::model::time::Timestamp;
 
 /// The system's wall clock.
@@ -58,8 +58,8 @@ impl Steady {
     }
 
     /// Shows the wall clock's time again where that was set: says by how much. What was dated by this clock is to be moved along.
-    pub fn follow(&mut self) -> Option<Step> {
-        let step = Step::between(self.now(), wall()).filter(|step| step.length() >= STEP)?;
+    pub fn follow(&mut self) -> Option<ClockStep> {
+        let step = ClockStep::between(self.now(), wall()).filter(|step| step.length() >= STEP)?;
         self.start = self.start.stepped(step);
         Some(step)
     }
@@ -85,16 +85,16 @@ mod tests {
         let mut clock = Steady::new();
         assert_eq!(clock.follow(), None);
         for hour in [
-            Step::Forward(Duration::from_secs(3600)),
-            Step::Back(Duration::from_secs(3600)),
+            ClockStep::Forward(Duration::from_secs(3600)),
+            ClockStep::Back(Duration::from_secs(3600)),
         ] {
             let age = clock.age();
             // As if the wall clock had been set the other way.
             clock.start = clock.start.stepped(hour);
             let step = clock.follow().unwrap();
             assert_eq!(
-                matches!(step, Step::Back(_)),
-                matches!(hour, Step::Forward(_)),
+                matches!(step, ClockStep::Back(_)),
+                matches!(hour, ClockStep::Forward(_)),
                 "{step}"
             );
             assert!(step.length().abs_diff(hour.length()) < STEP, "{step}");

@@ -5,13 +5,13 @@
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
-use crate::model::catalog::{Forward, OpenPorts};
+use crate::model::catalog::{Forward, NamedServices, OpenPorts, ServiceOptions};
 use crate::model::grant::Grant;
 use crate::model::policy::Policy;
 use crate::model::reason::Rule;
 use crate::model::request::{CloseRequest, OpenRequest};
-use crate::model::service::{self, NamedServices, Ports, Wanted};
-use crate::model::settings::{ServiceOptions, Settings};
+use crate::model::service::{self, Ports, Wanted};
+use crate::model::settings::Settings;
 
 /// What the monitor knows of users.
 #[derive(Debug)]

@@ -12,7 +12,7 @@ use crate::model::figures::Turnover;
 use crate::model::grant::{Change, Grant, GrantId};
 use crate::model::request::{CloseRequest, OpenRequest};
 use crate::model::service;
-use crate::model::time::{Step, Timestamp};
+use crate::model::time::{ClockStep, Timestamp};
 
 /// Ports that may be open at once, over all grants: so many that a firewall can still list and rewrite them all. One more is refused.
 pub const PORTS_MAX: usize = 32_768;
@@ -187,7 +187,7 @@ impl Ledger {
     }
 
     /// The clock was set: every grant keeps the time that it has left.
-    pub fn shift(&mut self, step: Step) {
+    pub fn shift(&mut self, step: ClockStep) {
         for entry in self.grants.values_mut() {
             entry.grant.until = entry.grant.until.stepped(step);
             entry.close_at = entry.close_at.stepped(step);
@@ -341,14 +341,14 @@ mod tests {
         let first = open(&mut ledger, 1000, "alice", "192.0.2.7/32", 30, &["tcp/22"]);
         open(&mut ledger, 1000, "bob", "192.0.2.8/32", 60, &["tcp/22"]);
         ledger.undo(at(1030), &Change::Close(first));
-        ledger.shift(Step::Back(Duration::from_secs(900)));
+        ledger.shift(ClockStep::Back(Duration::from_secs(900)));
         let ends: Vec<Timestamp> = ledger.grants().map(|grant| grant.until).collect();
         assert_eq!(
             (ends, ledger.next_end()),
             (vec![at(130), at(160)], Some(at(131))),
             "a close that failed is tried again a second later"
         );
-        ledger.shift(Step::Forward(Duration::from_secs(900)));
+        ledger.shift(ClockStep::Forward(Duration::from_secs(900)));
         let due = ledger.due(at(1060), 10);
         assert_eq!(due.len(), 2);
         due.iter().for_each(|change| ledger.done(change));

@@ -1,20 +1,65 @@
-//! Addresses between their two forms: IPv6 space on the wire, IPv4 or IPv6 everywhere else.
+//! Addresses: their family, and their two forms. A knock carries IPv6 space, all other code IPv4 or IPv6.
 //!
-//! Must not resolve names. Carries out PROTOCOL section 5, the rows for allow and target address.
+//! See `proto/README.md`, section 5, the rows for allow and target address.
 
+use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
+/// IPv4 or IPv6.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Family {
+    /// IPv4.
+    V4,
+    /// IPv6.
+    V6,
+}
+
+impl Family {
+    /// Both, IPv4 first.
+    pub const BOTH: [Self; 2] = [Self::V4, Self::V6];
+
+    /// The family of an address.
+    pub const fn of(address: IpAddr) -> Self {
+        match address {
+            IpAddr::V4(_) => Self::V4,
+            IpAddr::V6(_) => Self::V6,
+        }
+    }
+
+    /// The family of a network.
+    pub const fn of_network(network: IpNet) -> Self {
+        match network {
+            IpNet::V4(_) => Self::V4,
+            IpNet::V6(_) => Self::V6,
+        }
+    }
+
+    /// `IPv4` or `IPv6`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::V4 => "IPv4",
+            Self::V6 => "IPv6",
+        }
+    }
+}
+
+impl fmt::Display for Family {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
 /// Prefix length in IPv6 space at which the IPv4-mapped addresses begin.
 pub const MAPPED: u8 = 96;
 
-/// An address from the wire: an IPv4-mapped one becomes IPv4.
+/// An address from a knock: an IPv4-mapped one becomes IPv4.
 pub fn from_wire(address: Ipv6Addr) -> IpAddr {
     IpAddr::V6(address).to_canonical()
 }
 
-/// An address as the wire carries it: IPv4 becomes IPv4-mapped.
+/// An address as a knock carries it: IPv4 becomes IPv4-mapped.
 pub fn to_wire(address: IpAddr) -> Ipv6Addr {
     match address {
         IpAddr::V4(v4) => v4.to_ipv6_mapped(),
@@ -22,7 +67,7 @@ pub fn to_wire(address: IpAddr) -> Ipv6Addr {
     }
 }
 
-/// A network from the wire, `None` where the prefix is over 128. A mapped address with a prefix of 96 or more is IPv4.
+/// A network from a knock; `None` if the prefix is over 128. A mapped address with a prefix of 96 or more is IPv4.
 pub fn network_from_wire(address: Ipv6Addr, prefix: u8) -> Option<IpNet> {
     match (from_wire(address), prefix.checked_sub(MAPPED)) {
         (IpAddr::V4(v4), Some(short)) => Ipv4Net::new(v4, short).ok().map(IpNet::V4),
@@ -30,7 +75,7 @@ pub fn network_from_wire(address: Ipv6Addr, prefix: u8) -> Option<IpNet> {
     }
 }
 
-/// A network as the wire carries it: address and prefix length in IPv6 space.
+/// A network as a knock carries it: address and prefix length in IPv6 space.
 pub fn network_to_wire(network: IpNet) -> (Ipv6Addr, u8) {
     match network {
         IpNet::V4(v4) => (
@@ -41,7 +86,7 @@ pub fn network_to_wire(network: IpNet) -> (Ipv6Addr, u8) {
     }
 }
 
-/// The source of a knock widened to `prefix` (in IPv6 space); `None` where an IPv4 source would be widened beyond IPv4.
+/// The source of a knock widened to `prefix` (in IPv6 space); `None` if that is wider than all of IPv4.
 pub fn widen(source: IpAddr, prefix: u8) -> Option<IpNet> {
     let network = match source.to_canonical() {
         IpAddr::V4(v4) => IpNet::V4(Ipv4Net::new(v4, prefix.checked_sub(MAPPED)?).ok()?),
@@ -50,12 +95,12 @@ pub fn widen(source: IpAddr, prefix: u8) -> Option<IpNet> {
     Some(network.trunc())
 }
 
-/// The network that admits one address only.
+/// The network with only this address.
 pub fn host(address: IpAddr) -> IpNet {
     IpNet::from(address.to_canonical())
 }
 
-/// True for an address that can be nobody's: unspecified, multicast or broadcast. Such an address is never let in.
+/// Whether no host can have this address: unspecified, multicast or broadcast. No grant admits it.
 pub fn is_nobody(address: IpAddr) -> bool {
     address.is_unspecified() || address.is_multicast() || address == IpAddr::V4(Ipv4Addr::BROADCAST)
 }

@@ -1,6 +1,4 @@
-//! What a list of services opens: ports, and forwards from a port of the gate to a host behind it.
-//!
-//! Owns what a forward may be, and gives names their meaning. Plain values: no policy, no files.
+//! The services that a gate's config defines: what each name opens, its forward and its programs.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -8,8 +6,25 @@ use std::net::{IpAddr, SocketAddr};
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::service::{self, NamedServices, Ports, Wanted};
-use crate::model::settings::ServiceOptions;
+use crate::model::address::Family;
+use crate::model::command_template::CommandTemplate;
+use crate::model::service::{self, Ports, Wanted};
+
+/// The ports of each named service.
+pub type NamedServices = BTreeMap<String, Vec<Ports>>;
+
+/// The rest of a `[service.NAME]` section.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ServiceOptions {
+    /// Whether a connection ends with its grant.
+    pub end_connections: bool,
+    /// Runs after a grant for all ports of the service opens.
+    pub on_open: Option<CommandTemplate>,
+    /// Runs after such a grant ends, for any reason.
+    pub on_close: Option<CommandTemplate>,
+    /// The host behind the gate that the port leads to.
+    pub forward: Option<Forward>,
+}
 
 /// A port of the gate, or a range, that leads to a host behind it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -25,9 +40,9 @@ pub struct Forward {
     pub masquerade: bool,
 }
 
-/// Why ports can't be forwarded so.
+/// Why ports cannot be forwarded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum NotAForward {
+pub enum ForwardError {
     /// ICMP.
     #[error("a protocol without ports cannot be forwarded")]
     NoPorts,
@@ -55,16 +70,16 @@ impl Forward {
         host: IpAddr,
         port: Option<u16>,
         masquerade: bool,
-    ) -> Result<Self, NotAForward> {
+    ) -> Result<Self, ForwardError> {
         match (at.range(), port) {
-            (None, _) => Err(NotAForward::NoPorts),
+            (None, _) => Err(ForwardError::NoPorts),
             (Some((first, last)), None) if first == last => Ok(Self {
                 at,
                 host,
                 port: Some(first),
                 masquerade,
             }),
-            (Some((first, last)), Some(_)) if first != last => Err(NotAForward::RangeToPort),
+            (Some((first, last)), Some(_)) if first != last => Err(ForwardError::RangeToPort),
             (Some(_), port) => Ok(Self {
                 at,
                 host,
@@ -83,7 +98,7 @@ impl Forward {
 
     /// Whether both are for the same packets: one port at the gate, one family.
     pub fn collides(&self, other: &Self) -> bool {
-        self.host.is_ipv4() == other.host.is_ipv4() && self.at.overlap(other.at).is_some()
+        Family::of(self.host) == Family::of(other.host) && self.at.overlap(other.at).is_some()
     }
 }
 
@@ -94,18 +109,18 @@ impl OpenPorts {
         named: &NamedServices,
         options: &BTreeMap<String, ServiceOptions>,
     ) -> Option<Self> {
-        let mut opening = Self::default();
+        let mut open = Self::default();
         for one in wanted {
             match (one, forward_of(one, options)) {
-                (_, Some(forward)) => opening.forwards.push(*forward),
-                (Wanted::Ports(ports), None) => opening.services.push(*ports),
-                (Wanted::Named(name), None) => opening.services.extend_from_slice(named.get(name)?),
+                (_, Some(forward)) => open.forwards.push(*forward),
+                (Wanted::Ports(ports), None) => open.services.push(*ports),
+                (Wanted::Named(name), None) => open.services.extend_from_slice(named.get(name)?),
             }
         }
-        opening.services = service::joined(opening.services);
-        opening.forwards.sort_unstable();
-        opening.forwards.dedup();
-        Some(opening)
+        open.services = service::joined(open.services);
+        open.forwards.sort_unstable();
+        open.forwards.dedup();
+        Some(open)
     }
 }
 
@@ -140,7 +155,7 @@ impl fmt::Display for Forward {
 mod tests {
     use super::*;
 
-    fn forward(at: &str, host: &str, port: Option<u16>) -> Result<Forward, NotAForward> {
+    fn forward(at: &str, host: &str, port: Option<u16>) -> Result<Forward, ForwardError> {
         Forward::new(at.parse().unwrap(), host.parse().unwrap(), port, false)
     }
 
@@ -161,9 +176,12 @@ mod tests {
         assert_eq!((range.port, range.inner()), (None, range.at));
         assert_eq!(
             forward("udp/5000-5010", "10.0.0.5", Some(22)),
-            Err(NotAForward::RangeToPort)
+            Err(ForwardError::RangeToPort)
         );
-        assert_eq!(forward("icmp", "10.0.0.5", None), Err(NotAForward::NoPorts));
+        assert_eq!(
+            forward("icmp", "10.0.0.5", None),
+            Err(ForwardError::NoPorts)
+        );
     }
 
     #[test]
@@ -207,11 +225,11 @@ mod tests {
         let wanted: Vec<Wanted> = ["web", "inner", "tcp/22", "inner"]
             .map(|text| text.parse().unwrap())
             .into();
-        let opening = OpenPorts::of(&wanted, &named, &options).unwrap();
+        let open = OpenPorts::of(&wanted, &named, &options).unwrap();
         assert_eq!(
             (
-                service::list(&opening.services).as_str(),
-                opening.forwards.as_slice()
+                service::list(&open.services).as_str(),
+                open.forwards.as_slice()
             ),
             ("tcp/22, tcp/80", &[inner][..])
         );

@@ -8,6 +8,7 @@ pub mod endpoint;
 pub mod exit;
 pub mod figures;
 pub mod grant;
+pub mod grant_values;
 #[cfg(feature = "daemon")]
 pub mod journal;
 pub mod mark;

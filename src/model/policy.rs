@@ -12,11 +12,10 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 use crate::model::address;
-use crate::model::catalog;
+use crate::model::catalog::{self, NamedServices, ServiceOptions};
 use crate::model::reason::Rule;
 use crate::model::request::{AddressFrom, OpenRequest};
-use crate::model::service::{self, NamedServices, Ports, Wanted};
-use crate::model::settings::ServiceOptions;
+use crate::model::service::{self, Ports, Wanted};
 use crate::model::time;
 
 const USER_NAME_MAX: usize = 64;

@@ -2,15 +2,13 @@
 //!
 //! Owns the text forms and the question whether one list of ports covers another. The wire form is proto's.
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
 use postern_proto::{Protocol, Service, ServiceName};
 use serde::{Deserialize, Serialize};
 
-/// Named services of a gate: what each name opens.
-pub type NamedServices = BTreeMap<String, Vec<Ports>>;
+use crate::model::address::Family;
 
 /// A protocol and its ports: one concrete service.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -77,6 +75,11 @@ impl Ports {
             last: port,
             ..self
         })
+    }
+
+    /// Whether this protocol exists in a family: ICMP is IPv4 only, ICMPv6 is IPv6 only.
+    pub fn exists_in(self, family: Family) -> bool {
+        !matches!((self.protocol, family), (58, Family::V4) | (1, Family::V6))
     }
 
     /// Whether a packet of this protocol to this port belongs here; the port counts only where the protocol has ports.

@@ -11,11 +11,11 @@ use ipnet::IpNet;
 use postern_proto::GateName;
 
 use crate::model::address;
-use crate::model::catalog::{Forward, OpenPorts};
+use crate::model::catalog::{Forward, NamedServices, OpenPorts, ServiceOptions};
 use crate::model::command_template::CommandTemplate;
 use crate::model::endpoint::Endpoint;
 use crate::model::policy::Policy;
-use crate::model::service::{NamedServices, Ports};
+use crate::model::service::Ports;
 
 /// The most UDP ports that knocks may come to: each costs the kernel's filter an instruction for every packet.
 pub const PORTS_MAX: usize = 16;
@@ -111,19 +111,6 @@ pub enum OnStop {
     Keep,
     /// Everything is taken out.
     Remove,
-}
-
-/// What a `[service.NAME]` section says besides ports.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct ServiceOptions {
-    /// Whether connections to its ports end with the grant that they rest on.
-    pub end_connections: bool,
-    /// Run after a grant that covers all its ports was opened.
-    pub on_open: Option<CommandTemplate>,
-    /// Run after such a grant has ended, however it ended.
-    pub on_close: Option<CommandTemplate>,
-    /// Where its port leads.
-    pub forward: Option<Forward>,
 }
 
 /// The `[metrics]` section.

@@ -41,10 +41,10 @@ impl Timestamp {
 
     /// What this time is called after the clock was set; stays between the epoch and the end of time.
     #[must_use]
-    pub fn stepped(self, step: Step) -> Self {
+    pub fn stepped(self, step: ClockStep) -> Self {
         match step {
-            Step::Forward(by) => self.plus(by),
-            Step::Back(by) => self.minus(by),
+            ClockStep::Forward(by) => self.plus(by),
+            ClockStep::Back(by) => self.minus(by),
         }
     }
 
@@ -56,14 +56,14 @@ impl Timestamp {
 
 /// By how much a clock was set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Step {
+pub enum ClockStep {
     /// It shows a later time than it would have.
     Forward(Duration),
     /// It shows an earlier time.
     Back(Duration),
 }
 
-impl Step {
+impl ClockStep {
     /// What leads from one time to another; none where they are the same.
     pub fn between(from: Timestamp, to: Timestamp) -> Option<Self> {
         match from.cmp(&to) {
@@ -81,7 +81,7 @@ impl Step {
 }
 
 /// As people say it: `2h forward`, `500ms back`.
-impl fmt::Display for Step {
+impl fmt::Display for ClockStep {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let way = match self {
             Self::Forward(_) => "forward",
@@ -224,14 +224,14 @@ mod tests {
             Timestamp::from_millis(1_760_000_007_500),
         );
         let (forward, back) = (
-            Step::between(noon, later).unwrap(),
-            Step::between(later, noon).unwrap(),
+            ClockStep::between(noon, later).unwrap(),
+            ClockStep::between(later, noon).unwrap(),
         );
         assert_eq!(
             (
                 noon.stepped(forward),
                 later.stepped(back),
-                Step::between(noon, noon)
+                ClockStep::between(noon, noon)
             ),
             (later, noon, None)
         );

@@ -8,7 +8,7 @@ use postern::adapters::config::bundle::{Bundle, BundleFile};
 use postern::core::order::{Order, Report};
 use postern::daemon::monitor::executor::Executor;
 use postern::model::request::{AddressFrom, OpenRequest};
-use postern::model::time::Step;
+use postern::model::time::ClockStep;
 
 use crate::world::{World, now, variants};
 use crate::{V4, V6};
@@ -55,13 +55,13 @@ fn open(allow: &str, length: Duration) -> Order {
 pub(crate) fn a_door_stands_open_for_its_time_and_no_longer_though_the_clock_was_set() {
     for variant in variants() {
         for [address, allow] in [V4, V6] {
-            for step in [Step::Forward(LONG), Step::Back(LONG)] {
+            for step in [ClockStep::Forward(LONG), ClockStep::Back(LONG)] {
                 let mut world = World::new(variant);
                 let _listener = world.listen(address);
                 // What the monitor's clock shows that has not followed yet.
                 let behind = |step| match step {
-                    Step::Forward(by) => now().minus(by),
-                    Step::Back(by) => now().plus(by),
+                    ClockStep::Forward(by) => now().minus(by),
+                    ClockStep::Back(by) => now().plus(by),
                 };
                 let mut executor = executor(&world, behind(step));
                 assert!(!world.connects(address), "{variant}: protected");
@@ -75,7 +75,7 @@ pub(crate) fn a_door_stands_open_for_its_time_and_no_longer_though_the_clock_was
                 let was_open = world.connects(address);
                 assert_eq!(
                     was_open,
-                    matches!(step, Step::Back(_)),
+                    matches!(step, ClockStep::Back(_)),
                     "{variant}: by the kernel's clock its end is past, or far"
                 );
 
@@ -84,7 +84,7 @@ pub(crate) fn a_door_stands_open_for_its_time_and_no_longer_though_the_clock_was
                 assert!(world.connects(address), "{variant}: {step}");
                 let end = executor.grants().next().unwrap().until;
                 assert!(
-                    Step::between(until, end)
+                    ClockStep::between(until, end)
                         .is_none_or(|off| off.length() < Duration::from_millis(1500)),
                     "{variant}: {end} for {until}"
                 );

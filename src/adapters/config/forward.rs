@@ -9,7 +9,7 @@ use super::fields::Fields;
 use super::page::Page;
 use super::problem::{Fault, fault, quoted};
 use crate::model::address;
-use crate::model::catalog::{Forward, NotAForward};
+use crate::model::catalog::{Forward, ForwardError};
 use crate::model::service::Ports;
 
 /// The forwards of a config, each with the place that it stands at.
@@ -44,11 +44,11 @@ pub(super) fn read(
     };
     let forward = Forward::new(*at, host, port, masquerade.unwrap_or_default());
     let forward = forward.map_err(|why| match why {
-        NotAForward::NoPorts => fault(
+        ForwardError::NoPorts => fault(
             format!("{at} cannot be forwarded"),
             "write tcp, udp or sctp with a port, like tcp/2222",
         ),
-        NotAForward::RangeToPort => fault(
+        ForwardError::RangeToPort => fault(
             format!("{at} is a range and cannot go to one port"),
             format!("write forward = \"{host}\" without a port: the ports are kept"),
         ),

@@ -10,7 +10,7 @@ use super::fields::Fields;
 use super::page::Page;
 use super::problem::{Fault, fault, quoted};
 use super::secret;
-use crate::model::command_template::{self, Argument, CommandTemplate, NotAnArgument};
+use crate::model::command_template::{Argument, ArgumentError, CommandTemplate, PLACEHOLDERS};
 use crate::model::settings::CommandPrograms;
 use crate::model::time;
 
@@ -111,15 +111,15 @@ fn argument(text: &str) -> Result<Argument, Fault> {
         ));
     }
     Argument::read(text).map_err(|wrong| match wrong {
-        NotAnArgument::Unknown(name) => fault(
+        ArgumentError::UnknownPlaceholder(name) => fault(
             format!("{} is no placeholder", quoted(&format!("{{{name}}}"))),
-            format!("write one of {}", command_template::places()),
+            format!("write one of {{{}}}", PLACEHOLDERS.join("} {")),
         ),
-        NotAnArgument::Brace => fault(
+        ArgumentError::Brace => fault(
             "a brace stands alone",
             "write {user} for a placeholder, {{ or }} for a brace itself",
         ),
-        NotAnArgument::Zero => fault(
+        ArgumentError::ZeroByte => fault(
             "there is a zero byte in this argument",
             "take it out; no program can be given one",
         ),

@@ -16,12 +16,12 @@ use super::page::Page;
 use super::problem::{Fault, fault};
 use super::programs;
 use super::secret::KeyTexts;
+use crate::model::catalog::{NamedServices, ServiceOptions};
 use crate::model::endpoint::{DEFAULT_PORT, Endpoint};
 use crate::model::policy::Policy;
-use crate::model::service::NamedServices;
 use crate::model::settings::{
     CaptureKind, DriverKind, Firewall, Gate, INTERFACES_MAX, Interfaces, Metrics, OnStop,
-    PORTS_MAX, ServiceOptions, Settings,
+    PORTS_MAX, Settings,
 };
 
 /// All that `posternd.toml` says besides users. Parts that are missing were refused on the page.

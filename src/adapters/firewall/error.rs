@@ -1,6 +1,6 @@
 //! Why a firewall driver did not do what it was asked: one sentence each, with the cause and the cure.
 
-use crate::model::command_template::Failed;
+use crate::model::run::ProgramFailed;
 
 /// Why the firewall did not change or could not be read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -44,8 +44,8 @@ impl FirewallError {
     }
 }
 
-impl From<Failed> for FirewallError {
-    fn from(failed: Failed) -> Self {
+impl From<ProgramFailed> for FirewallError {
+    fn from(failed: ProgramFailed) -> Self {
         if failed.hung {
             Self::Deadline(failed.line)
         } else {

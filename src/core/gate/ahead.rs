@@ -58,10 +58,10 @@ mod tests {
 
     use super::*;
     use crate::core::gate::{HintTable, User};
+    use crate::model::catalog::NamedServices;
     use crate::model::mark::Kept;
     use crate::model::policy::Policy;
     use crate::model::reason;
-    use crate::model::service::NamedServices;
     use crate::model::time::Timestamp;
 
     #[test]

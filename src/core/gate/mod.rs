@@ -9,13 +9,13 @@ use std::time::Duration;
 
 use postern_proto::{Action, CodeKey, KeyMaterial, OpenBuffer, Packet, Request, UserKeys};
 
+use crate::model::catalog::{NamedServices, ServiceOptions};
 use crate::model::datagram::Datagram;
 use crate::model::mark::{Kept, MarkRecord, StoredTimes};
 use crate::model::policy::Policy;
 use crate::model::reason::{Counters, Drop, Reason, Rule};
 use crate::model::request::{CloseRequest, OpenRequest};
-use crate::model::service::NamedServices;
-use crate::model::settings::{ServiceOptions, Settings};
+use crate::model::settings::Settings;
 use crate::model::time::Timestamp;
 
 mod ahead;

@@ -4,8 +4,10 @@ use std::collections::BTreeSet;
 
 use super::{Command, Record};
 use crate::adapters::firewall::{Change, FirewallError};
-use crate::model::command_template::{Case, CommandTemplate, Failed};
+use crate::model::command_template::CommandTemplate;
 use crate::model::grant::{Grant, GrantId};
+use crate::model::grant_values::grant_values;
+use crate::model::run::{self, ProgramFailed};
 use crate::model::service::Ports;
 
 impl Command {
@@ -196,21 +198,16 @@ impl Command {
         template: &CommandTemplate,
         grant: &Grant,
         ports: Ports,
-    ) -> Result<(), Failed> {
+    ) -> Result<(), ProgramFailed> {
         if self.hung {
             let line = format!(
                 "{} was not run, for another program of this step took too long",
                 template.program().display()
             );
-            return Err(Failed { line, hung: false });
+            return Err(ProgramFailed { line, hung: false });
         }
-        let case = Case {
-            grant,
-            ports,
-            now: self.now,
-        };
-        let ran = template
-            .carry_out(self.run.as_mut(), Some(&case))
+        let arguments = template.filled(&grant_values(grant, ports, self.now));
+        let ran = run::run_successfully(self.run.as_mut(), template.program(), &arguments)
             .inspect_err(|failed| self.hung = failed.hung);
         ran.map(drop)
     }
@@ -223,8 +220,8 @@ impl Command {
         let failed = |why: String| {
             FirewallError::Program(format!("{}: {why}", template.program().display()))
         };
-        let said = template
-            .carry_out(self.run.as_mut(), None)
+        let arguments = template.filled(&[]);
+        let said = run::run_successfully(self.run.as_mut(), template.program(), &arguments)
             .map_err(FirewallError::from)?;
         self.listed = Some(self.now);
         let mut ids = BTreeSet::new();

@@ -13,7 +13,7 @@ use super::elements::Element;
 use crate::model::catalog::Forward;
 use crate::model::grant::{Grant, GrantId};
 use crate::model::service::Ports;
-use crate::model::time::{Step, Timestamp};
+use crate::model::time::{ClockStep, Timestamp};
 
 const VERSION: u8 = 1;
 /// Stands where a service has its protocol, and no protocol has this number: a forward follows.
@@ -189,7 +189,7 @@ impl Parts {
             let mut grant =
                 grant.ok_or_else(|| format!("the record of grant {id} is not readable"))?;
             let end = now.map_or(grant.until, |now| now.plus(left));
-            if Step::between(grant.until, end).is_some_and(|step| step.length() > ASTRAY) {
+            if ClockStep::between(grant.until, end).is_some_and(|step| step.length() > ASTRAY) {
                 grant.until = end;
             }
             grants.push(grant);
@@ -337,8 +337,8 @@ mod tests {
             "what was written is more exact"
         );
         for step in [
-            Step::Forward(Duration::from_secs(172_800)),
-            Step::Back(Duration::from_secs(3600)),
+            ClockStep::Forward(Duration::from_secs(172_800)),
+            ClockStep::Back(Duration::from_secs(3600)),
         ] {
             let now = half_a_minute_before.stepped(step);
             assert_eq!(

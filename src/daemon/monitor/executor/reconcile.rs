@@ -7,11 +7,11 @@ use tracing::{info, warn};
 use super::{Executor, tell_closed};
 use crate::adapters::firewall::FirewallError;
 use crate::model::grant::{Change, Grant};
-use crate::model::time::{Step, Timestamp};
+use crate::model::time::{ClockStep, Timestamp};
 
 impl Executor {
     /// The clock was set: everything keeps the time that it has left, and the next look writes the ends into the firewall anew.
-    pub fn clock_was_set(&mut self, step: Step) {
+    pub fn clock_was_set(&mut self, step: ClockStep) {
         self.ledger.shift(step);
         self.trial = self.trial.map(|end| end.stepped(step));
         self.tally.started = self.tally.started.stepped(step);

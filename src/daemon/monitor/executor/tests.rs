@@ -8,7 +8,7 @@ use crate::core::fixture::{request, settings};
 use crate::core::order::{PAGE, Selection};
 use crate::model::grant::GrantId;
 use crate::model::request::CloseRequest;
-use crate::model::time::Step;
+use crate::model::time::ClockStep;
 
 const START: u64 = 1_000_000;
 
@@ -571,7 +571,7 @@ fn a_clock_that_was_set_leaves_every_grant_and_the_trial_the_time_that_they_have
     scene.executor.begin_trial(at(5600));
     scene
         .executor
-        .clock_was_set(Step::Back(Duration::from_secs(4000)));
+        .clock_was_set(ClockStep::Back(Duration::from_secs(4000)));
     scene.fail(Some("no"));
     scene.executor.look(at(1001));
     assert!(matches!(
@@ -605,7 +605,7 @@ fn a_clock_that_was_set_leaves_every_grant_and_the_trial_the_time_that_they_have
     );
     scene
         .executor
-        .clock_was_set(Step::Forward(Duration::from_secs(100_000)));
+        .clock_was_set(ClockStep::Forward(Duration::from_secs(100_000)));
     scene.executor.look(at(101_003));
     scene.check();
     assert_eq!(

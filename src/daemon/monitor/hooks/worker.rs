@@ -8,8 +8,11 @@ use tracing::{debug, warn};
 use super::book::{Book, Debt, TRIES};
 use super::{Event, Job};
 use crate::adapters::clock::{self, Steady};
-use crate::model::command_template::{Case, CommandTemplate, Failed, first_line};
-use crate::model::run::Run;
+use crate::model::command_template::CommandTemplate;
+use crate::model::grant::Grant;
+use crate::model::grant_values::grant_values;
+use crate::model::run::{ProgramFailed, Run, first_line, run_successfully};
+use crate::model::service::Ports;
 
 /// The longest wait for an event.
 const IDLE: Duration = Duration::from_secs(60);
@@ -71,12 +74,7 @@ impl Worker {
             warn!("on_close programs may be forgotten in a crash: {why}");
         }
         for (grant, service, ports, template) in openings {
-            let case = Case {
-                grant: &grant,
-                ports,
-                now: clock::wall(),
-            };
-            if let Err(failed) = self.carry_out("on_open", &service, &template, &case) {
+            if let Err(failed) = self.run_hook("on_open", &service, &template, &grant, ports) {
                 warn!(
                     user = grant.user,
                     id = grant.id.0,
@@ -99,12 +97,7 @@ impl Worker {
             tries,
             ..
         } = &debt;
-        let case = Case {
-            grant,
-            ports: *ports,
-            now: clock::wall(),
-        };
-        let kept = match self.carry_out("on_close", service, template, &case) {
+        let kept = match self.run_hook("on_close", service, template, grant, *ports) {
             Ok(()) => self.book.paid(&debt),
             Err(failed) => self.book.failed(&debt, self.clock.now()).map(|again| {
                 let (user, id) = (&grant.user, grant.id.0);
@@ -120,20 +113,21 @@ impl Worker {
         }
     }
 
-    fn carry_out(
+    fn run_hook(
         &mut self,
         which: &str,
         service: &str,
         template: &CommandTemplate,
-        case: &Case<'_>,
-    ) -> Result<(), Failed> {
-        let said = template.carry_out(self.run.as_mut(), Some(case))?;
+        grant: &Grant,
+        ports: Ports,
+    ) -> Result<(), ProgramFailed> {
+        let arguments = template.filled(&grant_values(grant, ports, clock::wall()));
+        let said = run_successfully(self.run.as_mut(), template.program(), &arguments)?;
         let said = first_line(&said).map_or(String::new(), |line| format!(": {line}"));
         debug!(
-            user = case.grant.user,
-            id = case.grant.id.0,
-            "{which} of {service} ran for {}{said}",
-            case.grant
+            user = grant.user,
+            id = grant.id.0,
+            "{which} of {service} ran for {grant}{said}"
         );
         Ok(())
     }
