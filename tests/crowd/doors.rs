@@ -10,8 +10,8 @@ use postern::model::grant::GrantId;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use socket2::{Domain, Socket, Type};
 
-use crate::world::{Family, World};
 use crate::{All, LATE, Told, now};
+use postern_harness::{Family, World};
 
 /// The service, which takes in whoever gets through.
 pub(crate) const PORT: u16 = 2223;

@@ -5,8 +5,8 @@ use std::time::Instant;
 use postern::daemon::monitor;
 use postern::model::settings::DriverKind;
 
-use crate::world::{FAMILIES, World, run, wait_for};
 use crate::{Lives, count, doors, opened_by_knocks, prepared, say};
+use postern_harness::{FAMILIES, World, run, wait_for};
 
 pub(crate) fn is_put_back(backend: &'static str) {
     let mut world = prepared(backend);

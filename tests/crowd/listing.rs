@@ -9,8 +9,9 @@ use std::time::Duration;
 use postern::model::grant::GrantId;
 use postern::model::time::Timestamp;
 
-use crate::world::{World, fake, run, text};
 use crate::{All, LATE, now};
+use postern_harness::world::replaced_programs;
+use postern_harness::{World, run, text};
 
 /// Between a look at the clock and the kernel's own, and its ticks.
 const BLUR: Duration = Duration::from_millis(50);
@@ -69,7 +70,14 @@ fn rules(world: &World) -> Vec<Entry> {
         text(&run(
             &world.gate,
             "sh",
-            &["-c", "exec \"$0\" \"$@\"", fake::REAL, name, "-t", "filter"],
+            &[
+                "-c",
+                "exec \"$0\" \"$@\"",
+                replaced_programs::REAL,
+                name,
+                "-t",
+                "filter",
+            ],
         ))
     });
     let entry = |line: &str| {

@@ -27,11 +27,10 @@ use postern::model::time::Timestamp;
 mod doors;
 mod flushed;
 mod listing;
-#[path = "../gate/world/mod.rs"]
-mod world;
 
-use world::netns::ground::{Ground, Need};
-use world::{FAMILIES, Family, KNOCK, Maker, Plan, World, fake, lay, wait_for};
+use postern_harness::world::replaced_programs;
+use postern_harness::{FAMILIES, Family, GateConfig, KNOCK, KnockMaker, World, wait_for};
+use postern_harness::{Machine, Requirement};
 
 /// How late a grant may end.
 const LATE: Duration = Duration::from_secs(1);
@@ -54,33 +53,33 @@ exec REAL "${0##*/}" "$@"
 "#;
 
 fn main() -> ExitCode {
-    let ground = Ground::find();
+    let machine = Machine::inspect();
     let iptables = [
-        Need::Users,
-        Need::Program("ip"),
-        Need::Program("mount"),
-        Need::Program("iptables-restore"),
-        Need::Program("ip6tables-restore"),
+        Requirement::Root,
+        Requirement::Program("ip"),
+        Requirement::Program("mount"),
+        Requirement::Program("iptables-restore"),
+        Requirement::Program("ip6tables-restore"),
     ];
-    let nftables = [Need::Program("ip"), Need::Program("nft")];
-    let can_count = ground.has(&iptables);
+    let nftables = [Requirement::Program("ip"), Requirement::Program("nft")];
+    let can_count = machine.meets(&iptables);
     let trials = vec![
-        ground.trial(
+        machine.trial(
             "iptables::crowd_of_grants_of_mixed_life_ends_on_time",
             &iptables,
             || ends_on_time("iptables", true),
         ),
-        ground.trial(
+        machine.trial(
             "nftables::crowd_of_grants_of_mixed_life_ends_on_time",
             &nftables,
             move || ends_on_time("nftables", can_count),
         ),
-        ground.trial(
+        machine.trial(
             "iptables::crowd_of_grants_is_put_back_when_others_flush",
             &iptables,
             || flushed::is_put_back("iptables"),
         ),
-        ground.trial(
+        machine.trial(
             "nftables::crowd_of_grants_is_put_back_when_others_flush",
             &nftables,
             || flushed::is_put_back("nftables"),
@@ -113,7 +112,7 @@ pub(crate) fn prepared(backend: &'static str) -> World {
         "services = [\"tcp/{}\"]\nquota = \"1000000/min\"",
         doors::PORT
     );
-    let world = World::prepare(&Plan::empty(backend).user("alice", &user));
+    let world = World::prepare(&GateConfig::empty(backend).user("alice", &user));
     give_addresses(&world);
     doors::serve(&world);
     world
@@ -123,7 +122,7 @@ pub(crate) fn prepared(backend: &'static str) -> World {
 fn ends_on_time(backend: &'static str, is_counted: bool) {
     let mut world = prepared(backend);
     if is_counted {
-        fake::lay_over_iptables(&world, COUNTING);
+        replaced_programs::replace_iptables(&world, COUNTING);
     }
     world.start_again();
     let before = world.firewall();
@@ -173,19 +172,16 @@ fn ends_on_time(backend: &'static str, is_counted: bool) {
 
 /// All addresses of two networks are the first client's.
 fn give_addresses(world: &World) {
-    lay(
-        &world.first.space,
-        "route add local 10.128.0.0/9 dev lo\nroute add local fd88::/64 dev lo",
-    );
+    world
+        .first
+        .space
+        .ip_batch("route add local 10.128.0.0/9 dev lo\nroute add local fd88::/64 dev lo");
     for (family, network) in FAMILIES.into_iter().zip(["10.128.0.0/9", "fd88::/64"]) {
-        lay(
-            &world.gate,
-            &format!(
-                "route add {network} via {} dev {}",
-                world.first.address(family),
-                world.first.gate_end()
-            ),
-        );
+        world.gate.ip_batch(&format!(
+            "route add {network} via {} dev {}",
+            world.first.address(family),
+            world.first.gate_end()
+        ));
     }
 }
 
@@ -201,10 +197,16 @@ pub(crate) fn opened_by_knocks(world: &World, count: u32, lives: Lives) -> All {
 
 /// Faster than anyone would, and slower than a flood.
 fn knock(world: &World, count: u32, Lives(shortest, longest): Lives) {
-    let maker = Maker::new("alice");
+    let maker = KnockMaker::new("alice");
     let sockets = FAMILIES.map(|family| {
         let to = SocketAddr::new(family.address(1), KNOCK);
-        (to, world.first.space.run(move || world::socket_for(to)))
+        (
+            to,
+            world
+                .first
+                .space
+                .run(move || postern_harness::socket_for(to)),
+        )
     });
     let start = Instant::now();
     let mut dice = Dice(7919);

@@ -6,7 +6,7 @@ use std::io::Write;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 
-use crate::world::{FAMILIES, Plan, World, wait_for};
+use postern_harness::{FAMILIES, GateConfig, World, wait_for};
 
 /// More than the socket has room for.
 const MANY: usize = 300;
@@ -48,7 +48,7 @@ fn hostile(socket: &Path, number: usize) -> UnixStream {
 }
 
 pub(crate) fn hostile_clients_hold_up_no_knock_and_no_question(backend: &'static str) {
-    let world = World::start(&Plan::new(backend));
+    let world = World::start(&GateConfig::new(backend));
     let socket = world.folder().join("control.sock");
     world.daemon.status();
     let engine = world.daemon.engine();

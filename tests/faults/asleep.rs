@@ -7,12 +7,12 @@ use rustix::process::{Pid, Signal, kill_process};
 use crate::crashes::{
     USER, expect_ledger_and_kernel_agree, expect_opened_once, openings, wait_past,
 };
-use crate::world::{FAMILIES, Plan, SERVICE, World, wait_for};
+use postern_harness::{FAMILIES, GateConfig, SERVICE, World, wait_for};
 
 pub(crate) fn gate_that_wakes_after_the_end_of_a_grant_has_closed_it_and_admits_no_replay(
     backend: &'static str,
 ) {
-    let world = World::start(&Plan::new(backend).user(
+    let world = World::start(&GateConfig::new(backend).user(
         USER,
         &format!("services = [\"tcp/{SERVICE}\"]\nquota = \"1000/min\""),
     ));

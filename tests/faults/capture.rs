@@ -1,12 +1,12 @@
 //! Captures whose reads fail, and an interface that takes another name, on a whole gate: no knock that is in the socket is lost.
 
 use crate::inject::{Injector, Of};
-use crate::world::{FAMILIES, Plan, World};
+use postern_harness::{FAMILIES, GateConfig, World};
 
 /// A few failures are waited out; what came meanwhile is still in the socket.
 pub(crate) fn reads_that_fail_a_few_times_lose_no_knock(backend: &'static str) {
     for interfaces in ["interfaces = [\"any\"]", "interfaces = [\"gate2\"]"] {
-        let world = World::start(&Plan::new(backend).gate(interfaces));
+        let world = World::start(&GateConfig::new(backend).gate(interfaces));
         let injector = Injector::at(
             &world,
             world.daemon.engine(),
@@ -32,7 +32,7 @@ pub(crate) fn reads_that_fail_a_few_times_lose_no_knock(backend: &'static str) {
 pub(crate) fn reads_that_only_fail_end_the_engine_with_a_reason_and_the_next_one_hears(
     backend: &'static str,
 ) {
-    let world = World::start(&Plan::new(backend));
+    let world = World::start(&GateConfig::new(backend));
     world.first.knock("alice", FAMILIES[1], &["--for", "10m"]);
     world.first.expect_let_in(FAMILIES[1]);
     let injector = Injector::at(
@@ -63,7 +63,7 @@ pub(crate) fn reads_that_only_fail_end_the_engine_with_a_reason_and_the_next_one
 pub(crate) fn interface_that_takes_another_name_is_let_go_and_heard_again_under_its_own(
     backend: &'static str,
 ) {
-    let world = World::start(&Plan::new(backend).gate("interfaces = [\"gate2\"]"));
+    let world = World::start(&GateConfig::new(backend).gate("interfaces = [\"gate2\"]"));
     for round in 1..3 {
         world.gate.ip("link set gate2 name other0");
         world

@@ -12,13 +12,13 @@ use rustix::process::Signal;
 
 use crate::crashes::{USER, expect_opened_once, kill, openings};
 use crate::inject::{Injector, Of};
-use crate::world::{FAMILIES, Family, Plan, SERVICE, World, wait_for};
+use postern_harness::{FAMILIES, Family, GateConfig, SERVICE, World, wait_for};
 
 /// The replay store's file.
 const FILE: &str = "marks.redb";
 
-fn plan(backend: &str) -> Plan {
-    Plan::new(backend).user(
+fn plan(backend: &str) -> GateConfig {
+    GateConfig::new(backend).user(
         USER,
         &format!("services = [\"tcp/{SERVICE}\"]\nquota = \"1000/min\""),
     )

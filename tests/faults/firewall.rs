@@ -2,10 +2,10 @@
 
 use crate::crashes::{USER, expect_ledger_and_kernel_agree, in_kernel, openings, wait_past};
 use crate::inject::{Injector, Of};
-use crate::world::{FAMILIES, Family, Plan, SERVICE, World, wait_for};
+use postern_harness::{FAMILIES, Family, GateConfig, SERVICE, World, wait_for};
 
 fn world() -> World {
-    World::start(&Plan::new("nftables").user(
+    World::start(&GateConfig::new("nftables").user(
         USER,
         &format!("services = [\"tcp/{SERVICE}\"]\nquota = \"1000/min\""),
     ))

@@ -24,7 +24,7 @@ use rustix::process::{
 
 use crate::askers::resident;
 use crate::crashes::{expect_ledger_and_kernel_agree, in_kernel, kill};
-use crate::world::{FAMILIES, Family, Plan, SERVICE, World, wait_for};
+use postern_harness::{FAMILIES, Family, GateConfig, SERVICE, World, wait_for};
 
 /// The engine's end of the link, and the engine that is stopped meanwhile.
 struct Liar {
@@ -99,7 +99,7 @@ fn world(backend: &str) -> World {
     let bob = format!(
         "services = [\"tcp/{SERVICE}\"]\nnetworks = [\"10.77.0.3/32\"]\nmax_duration = \"1m\"\ngrant_to = \"claimed\""
     );
-    World::start(&Plan::new(backend).user("bob", &bob))
+    World::start(&GateConfig::new(backend).user("bob", &bob))
 }
 
 fn request(user: &str, allow: &str, services: &[&str], seconds: u64) -> OpenRequest {

@@ -10,7 +10,7 @@ use std::process::{Child, Command, Stdio};
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::world::{World, find, wait_for};
+use postern_harness::{World, find, wait_for};
 
 /// What is laid on a process; it is taken off again with this value.
 pub(crate) struct Injector {

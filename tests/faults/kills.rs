@@ -10,13 +10,13 @@ use crate::crashes::{
     wait_past,
 };
 use crate::inject::{Injector, Of};
-use crate::world::{FAMILIES, Family, Plan, SERVICE, World, wait_for};
+use postern_harness::{FAMILIES, Family, GateConfig, SERVICE, World, wait_for};
 
 /// Tries at a step before it counts as out of reach: the call may have been one that is no part of the knock.
 const TRIES: u32 = 10;
 
 fn world(backend: &str) -> World {
-    World::start(&Plan::new(backend).user(
+    World::start(&GateConfig::new(backend).user(
         USER,
         &format!("services = [\"tcp/{SERVICE}\"]\nquota = \"1000/min\""),
     ))

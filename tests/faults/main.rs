@@ -27,40 +27,38 @@ mod hostile_engine;
 mod inject;
 mod kills;
 mod memory;
-#[path = "../gate/stream.rs"]
-#[allow(dead_code, reason = "part of `crashes`")]
-mod stream;
-#[path = "../gate/world/mod.rs"]
-mod world;
 
-use world::netns::ground::{Ground, Need};
+use postern_harness::{Machine, Requirement};
 
 /// Every firewall driver, as in `tests/gate`.
-const BACKENDS: [(&str, &[Need]); 2] = [
+const BACKENDS: [(&str, &[Requirement]); 2] = [
     (
         "iptables",
         &[
-            Need::Program("ip"),
-            Need::Program("iptables-restore"),
-            Need::Program("ip6tables-restore"),
+            Requirement::Program("ip"),
+            Requirement::Program("iptables-restore"),
+            Requirement::Program("ip6tables-restore"),
         ],
     ),
-    ("nftables", &[Need::Program("ip"), Need::Program("nft")]),
+    (
+        "nftables",
+        &[Requirement::Program("ip"), Requirement::Program("nft")],
+    ),
 ];
 
 /// Tests that wait more than they work run side by side.
 const AT_ONCE: usize = 6;
 
-const STRACE: &[Need] = &[Need::Users, Need::Program("strace")];
-const MOUNT: &[Need] = &[
-    Need::Users,
-    Need::Program("unshare"),
-    Need::Program("mount"),
-    Need::Program("nsenter"),
+const STRACE: &[Requirement] = &[Requirement::Root, Requirement::Program("strace")];
+const MOUNT: &[Requirement] = &[
+    Requirement::Root,
+    Requirement::Program("unshare"),
+    Requirement::Program("mount"),
+    Requirement::Program("nsenter"),
 ];
-const ROOT: &[Need] = &[Need::Users];
+const ROOT: &[Requirement] = &[Requirement::Root];
 
-type Test = (&'static str, &'static [Need], fn(&'static str));
+type Test = (&'static str, &'static [Requirement], fn(&'static str));
 
 /// The name of a function as the name of a test.
 macro_rules! tests {
@@ -109,12 +107,13 @@ const NFTABLES: &[Test] = tests![
 ];
 
 fn main() -> ExitCode {
-    let ground = Ground::find();
+    let machine = Machine::inspect();
     let mut arguments = Arguments::from_args();
     arguments.test_threads.get_or_insert(AT_ONCE);
-    let trial = |(backend, by_backend): &(&'static str, &[Need]), (name, needs, test): &Test| {
+    let trial = |(backend, by_backend): &(&'static str, &[Requirement]),
+                 (name, needs, test): &Test| {
         let (backend, test) = (*backend, *test);
-        ground.trial(
+        machine.trial(
             format!("{backend}::{name}"),
             &[by_backend, *needs].concat(),
             move || test(backend),
@@ -122,7 +121,7 @@ fn main() -> ExitCode {
     };
     let once = BACKENDS
         .iter()
-        .find(|(_, needs)| ground.has(needs))
+        .find(|(_, needs)| machine.meets(needs))
         .unwrap_or(&BACKENDS[0]);
     let mut trials: Vec<Trial> = BACKENDS
         .iter()

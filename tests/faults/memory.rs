@@ -6,10 +6,10 @@ use crate::crashes::{
     wait_past,
 };
 use crate::inject::{Injector, Of};
-use crate::world::{FAMILIES, Family, Plan, SERVICE, World, wait_for};
+use postern_harness::{FAMILIES, Family, GateConfig, SERVICE, World, posternd, wait_for};
 
-fn plan(backend: &str) -> Plan {
-    Plan::new(backend).user(
+fn plan(backend: &str) -> GateConfig {
+    GateConfig::new(backend).user(
         USER,
         &format!("services = [\"tcp/{SERVICE}\"]\nquota = \"1000/min\""),
     )
@@ -60,7 +60,7 @@ fn is_loaded(mebibytes: u64) -> bool {
     let script = format!(
         "ulimit -v {} && exec {} --version",
         mebibytes << 10,
-        env!("CARGO_BIN_EXE_posternd")
+        posternd()
     );
     let mut command = std::process::Command::new("/bin/sh");
     command

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use postern_proto::limits::{PACKET_MAX, PACKET_MIN};
 use postern_proto::{GateName, KeyMaterial, SharedKey, Step, UserKeys};
 
-use crate::world::{Client, Family, GATE_NAME, KNOCK, Maker, SERVICE, key, socket_for};
+use postern_harness::{Client, Family, GATE_NAME, KNOCK, KnockMaker, SERVICE, key, socket_for};
 
 /// Packets between two looks at the clock.
 const BURST: usize = 64;
@@ -145,12 +145,12 @@ impl Junk {
     fn of(from: &Client, kind: Kind) -> Self {
         let made = match kind {
             Kind::Replay => {
-                let packet = Maker::new("alice").open(from.address(Family::V4), SERVICE, 1);
+                let packet = KnockMaker::new("alice").open(from.address(Family::V4), SERVICE, 1);
                 from.send(Family::V4, &packet);
                 vec![packet]
             }
             Kind::UnknownKey => (0..512)
-                .map(|_| Maker::new("mallory").open(from.address(Family::V4), SERVICE, 60))
+                .map(|_| KnockMaker::new("mallory").open(from.address(Family::V4), SERVICE, 60))
                 .collect(),
             Kind::OtherPort | Kind::Random | Kind::WrongMac => Vec::new(),
         };

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use crate::junk::{Flood, Kind};
 use crate::process::{cpu, memory};
-use crate::world::{Family, Plan, SERVICE, World};
 use crate::{number, say};
+use postern_harness::{Family, GateConfig, SERVICE, World};
 
 /// What stands between the wire and the engine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,8 +27,8 @@ const LOG_GROWTH: f64 = 1024.0;
 const MEMORY_GROWTH: u64 = 1024;
 
 /// Alice may let in anybody, as often as she likes.
-pub(crate) fn plan(backend: &str) -> Plan {
-    Plan::empty(backend).quiet().user(
+pub(crate) fn plan(backend: &str) -> GateConfig {
+    GateConfig::empty(backend).quiet().user(
         "alice",
         &format!("services = [\"tcp/{SERVICE}\"]\nquota = \"1000000/min\"\ngrant_to = \"claimed\""),
     )

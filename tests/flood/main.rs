@@ -23,27 +23,31 @@ mod junk;
 mod knocks;
 mod process;
 mod soak;
-#[path = "../gate/world/mod.rs"]
-mod world;
 
 use junk::Kind;
 use knocks::Prefilter;
-use world::netns::ground::{Ground, Need};
+use postern_harness::{Machine, Requirement};
 
 fn main() -> ExitCode {
-    let ground = Ground::find();
+    let machine = Machine::inspect();
     let needs = [
         (
             "iptables",
-            [Need::Program("ip"), Need::Program("iptables-restore")],
+            [
+                Requirement::Program("ip"),
+                Requirement::Program("iptables-restore"),
+            ],
         ),
-        ("nftables", [Need::Program("ip"), Need::Program("nft")]),
+        (
+            "nftables",
+            [Requirement::Program("ip"), Requirement::Program("nft")],
+        ),
     ];
     let mut trials: Vec<Trial> = Vec::new();
     for (backend, needs) in needs {
         for kind in Kind::ALL {
             let trial = |name: &str, prefilter| {
-                ground.trial(
+                machine.trial(
                     format!(
                         "{backend}::every_knock_opens_{name}under_a_flood_of_{}",
                         kind.name()
@@ -58,7 +62,7 @@ fn main() -> ExitCode {
                 trials.push(trial("without_the_hint_filter_", Prefilter::Classic));
             }
         }
-        trials.push(ground.trial(
+        trials.push(machine.trial(
             format!("{backend}::nothing_grows_while_it_is_flooded_and_asked"),
             &needs,
             move || soak::nothing_grows(backend),

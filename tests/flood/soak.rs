@@ -8,8 +8,8 @@ use rustix::process::Signal;
 use crate::junk::{Flood, Kind};
 use crate::knocks::{Prefilter, start};
 use crate::process::{descriptors, memory};
-use crate::world::{FAMILIES, Family, World, wait_for};
 use crate::{number, say};
+use postern_harness::{FAMILIES, Family, World, wait_for};
 
 /// Without another word. Long enough for the turns to come round.
 const SECONDS: u64 = 20;

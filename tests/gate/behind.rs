@@ -8,8 +8,8 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::time::Duration;
 
-use crate::world::netns::Namespace;
-use crate::world::{Client, FAMILIES, Family, Plan, World, lay, run, text, wait_for};
+use postern_harness::Namespace;
+use postern_harness::{Client, FAMILIES, Family, GateConfig, World, run, text, wait_for};
 
 /// The gate's port that leads to port 22 of the host, by a service of each family.
 const PORT: u16 = 2200;
@@ -40,7 +40,7 @@ fn start(backend: &str) -> Behind {
 
 /// The same with a line more in each service.
 fn start_with(backend: &str, line: &str) -> Behind {
-    let mut plan = Plan::empty(backend);
+    let mut plan = GateConfig::empty(backend);
     for family in FAMILIES {
         let host = SocketAddr::new(address(family, 5), 22);
         plan = plan
@@ -51,19 +51,15 @@ fn start_with(backend: &str, line: &str) -> Behind {
         .user("bob", &format!("services = [\"tcp/{PORT}\"]"));
     let mut world = World::prepare(&plan);
     let host = Namespace::new();
-    lay(
-        &world.gate,
-        &format!(
-            "link add in0 type veth peer name in0 netns {}",
-            host.thread_id()
-        ),
-    );
+    world.gate.ip_batch(&format!(
+        "link add in0 type veth peer name in0 netns {}",
+        host.thread_id
+    ));
     for (space, own) in [(&world.gate, 1), (&host, 5)] {
         let (v4, v6) = (address(Family::V4, own), address(Family::V6, own));
-        lay(
-            space,
-            &format!("addr add {v4}/24 dev in0\naddr add {v6}/64 dev in0 nodad\nlink set in0 up"),
-        );
+        space.ip_batch(&format!(
+            "addr add {v4}/24 dev in0\naddr add {v6}/64 dev in0 nodad\nlink set in0 up"
+        ));
     }
     for (space, own) in [
         (&host, address as fn(Family, u8) -> IpAddr),
@@ -76,10 +72,10 @@ fn start_with(backend: &str, line: &str) -> Behind {
             } else {
                 "::/0"
             };
-            lay(space, &format!("route add {all} via {}", own(family, 1)));
+            space.ip_batch(&format!("route add {all} via {}", own(family, 1)));
         }
     }
-    world.gate.wait_until_it_carries("in0");
+    world.gate.wait_for_carrier("in0");
     for port in [22, 23] {
         serve(&host, port);
     }

@@ -1,10 +1,10 @@
 //! `capture = "udp"`: a bound socket in place of the passive capture.
 
-use crate::world::{FAMILIES, Plan, World};
+use postern_harness::{FAMILIES, GateConfig, World};
 
 /// That it answers nothing is shown by `silence::bound_socket`.
 pub(crate) fn knock_opens(backend: &'static str) {
-    let world = World::start(&Plan::new(backend).gate("capture = \"udp\""));
+    let world = World::start(&GateConfig::new(backend).gate("capture = \"udp\""));
     for family in FAMILIES {
         world.first.expect_shut_out(family);
         world.first.knock("alice", family, &["--for", "5s"]);

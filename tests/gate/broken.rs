@@ -6,8 +6,8 @@ use std::fs;
 
 use rustix::process::Signal;
 
-use crate::world::fake::lay_over_iptables;
-use crate::world::{FAMILIES, Family, Plan, World, wait_for};
+use postern_harness::world::replaced_programs::replace_iptables;
+use postern_harness::{FAMILIES, Family, GateConfig, World, wait_for};
 
 /// Plays iptables-restore and ip6tables-restore as the file `mode` says, and hands everything else on.
 const SCRIPT: &str = r#"#!/bin/sh
@@ -27,9 +27,9 @@ exec REAL "$name" "$@"
 
 /// A gate whose firewall programs do as they are told.
 fn world() -> World {
-    let mut world = World::prepare(&Plan::new("iptables"));
+    let mut world = World::prepare(&GateConfig::new("iptables"));
     tell(&world, "works");
-    lay_over_iptables(&world, SCRIPT);
+    replace_iptables(&world, SCRIPT);
     world.start_again();
     world
 }

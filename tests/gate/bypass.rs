@@ -7,8 +7,10 @@ use std::net::IpAddr;
 use etherparse::{IpFragOffset, Ipv4Header, PacketBuilder, SlicedPacket, TransportSlice};
 
 use crate::observer::Observer;
-use crate::world::netns::wire::Wire;
-use crate::world::{FAMILIES, Family, Plan, SERVICE, WIRE, World, wait_for};
+use postern_harness::packets::RawLink;
+use postern_harness::{
+    FAMILIES, Family, GateConfig, SERVICE, World, wait_for, world::CLIENT_INTERFACE,
+};
 
 const V4: usize = 20;
 const V6: usize = 40;
@@ -24,9 +26,9 @@ const DATA: [u8; 12] = [0; 12];
 const PRIORITY: [u8; 4] = [0x81, 0, 0x20, 0];
 
 pub(crate) fn no_dress_of_a_packet_gets_it_to_the_hidden_service(backend: &'static str) {
-    let world = World::start(&Plan::new(backend));
+    let world = World::start(&GateConfig::new(backend));
     let observer = Observer::start(&world.first);
-    let mut wire = Wire::from(&world.first.space, WIRE);
+    let mut wire = RawLink::open(&world.first.space, CLIENT_INTERFACE);
     for (_, frames) in dresses(&world, 41_000) {
         frames.iter().for_each(|frame| wire.send(frame));
     }

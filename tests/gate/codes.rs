@@ -1,6 +1,6 @@
 //! One-time codes through a whole posternd: from a program that knows nothing of Postern, to the grant.
 
-use crate::world::{FAMILIES, Family, Plan, Ran, SERVICE, World, key};
+use postern_harness::{FAMILIES, Family, GateConfig, Ran, SERVICE, World, key};
 
 /// RFC 4648's base32 of RFC 6238's example secret.
 const SECRET: &str = "GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ";
@@ -15,7 +15,7 @@ print('%06d' % (struct.unpack('>I', mac[at:at + 4])[0] % 2**31 % 10**6))
 
 fn start(backend: &str) -> World {
     let user = |more: &str| format!("services = [\"tcp/{SERVICE}\"]\nquota = \"100/s\"\n{more}");
-    let plan = Plan::empty(backend)
+    let plan = GateConfig::empty(backend)
         .user("alice", &user(&format!("totp = \"{SECRET}\"")))
         .user("bob", &user(""));
     World::start(&plan)
@@ -26,13 +26,13 @@ fn knock(world: &World, words: &[&str]) -> Ran {
     let addresses = FAMILIES.map(|family| {
         format!(
             "\"{}\"",
-            std::net::SocketAddr::new(family.address(1), crate::world::KNOCK)
+            std::net::SocketAddr::new(family.address(1), postern_harness::KNOCK)
         )
     });
     let profile = format!(
         "[both]\ngate = \"{}\"\naddress = [{}]\nkey = \"{}\"\nservices = [\"tcp/{SERVICE}\"]\n\
          code_command = [\"/usr/bin/python3\", \"-c\", \"\"\"{AUTHENTICATOR}\"\"\", \"{SECRET}\"]\n",
-        crate::world::GATE_NAME,
+        postern_harness::GATE_NAME,
         addresses.join(", "),
         key("alice")
     );
@@ -67,7 +67,7 @@ pub(crate) fn open_once_for_each_family(backend: &'static str) {
         Some((now.count("refuse code (used)"), now.admitted - admitted))
             .filter(|(used, more)| used + more == 2)
     };
-    crate::world::wait_for("a verdict on a code that may be used", verdict);
+    postern_harness::wait_for("a verdict on a code that may be used", verdict);
     // Closing needs no code; a user who needs none may send one.
     for family in FAMILIES {
         assert_eq!(
@@ -108,7 +108,7 @@ pub(crate) fn wrong_ones_are_held_up_and_no_log_has_a_secret(backend: &'static s
 fn guess_code(world: &World, code: &'static str) {
     let config = world.folder().join("alice.toml");
     let ran = world.first.space.run(move || {
-        let mut command = std::process::Command::new(crate::world::POSTERN);
+        let mut command = std::process::Command::new(postern_harness::postern());
         command
             .args(["knock", "v4"])
             .env("POSTERN_CONFIG", config)

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use rustix::process::Signal;
 
-use crate::world::{FAMILIES, Family, Plan, SERVICE, World, run, text, wait_for};
+use postern_harness::{FAMILIES, Family, GateConfig, SERVICE, World, run, text, wait_for};
 
 /// Writes a line for each run into `ran`; fails once for each line that `failures` has for this action.
 const WRITER: &str = r#"#!/bin/sh
@@ -21,12 +21,12 @@ fi
 
 /// A world whose posternd is yet to be started, with a program in its folder.
 fn world(programs: impl FnOnce(&str) -> String, more: &[(&str, &str)]) -> World {
-    let mut world = World::prepare(&Plan::new("command"));
+    let mut world = World::prepare(&GateConfig::new("command"));
     let here = world.folder().display().to_string();
     for (name, text) in more.iter().chain(&[("writer", WRITER)]) {
         install(&world, name, text);
     }
-    let plan = Plan::new("command")
+    let plan = GateConfig::new("command")
         .firewall("protect = \"none\"")
         .firewall(&format!("[firewall.command]\n{}", programs(&here)));
     world.rewrite(&plan);

@@ -13,8 +13,8 @@ use postern::model::settings::DriverKind;
 use postern::model::time::Timestamp;
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::stream::{Stream, with_crowd};
-use crate::world::{Daemon, FAMILIES, Family, Plan, World, wait_for};
+use postern_harness::world::{KnockStream, with_crowd};
+use postern_harness::{Daemon, FAMILIES, Family, GateConfig, World, wait_for};
 
 /// Who knocks at these moments, from the first client's own addresses.
 pub(crate) const USER: &str = "alice2";
@@ -71,7 +71,7 @@ pub(crate) fn fourth_run(backend: &'static str) {
 }
 
 pub(crate) fn engine_goes_with_its_monitor(backend: &'static str) {
-    let mut world = World::start(&Plan::new(backend));
+    let mut world = World::start(&GateConfig::new(backend));
     let engine = world.daemon.engine();
     world.daemon.signal(Signal::KILL);
     world.daemon.wait();
@@ -85,7 +85,7 @@ pub(crate) fn engine_goes_with_its_monitor(backend: &'static str) {
 }
 
 pub(crate) fn engine_comes_back_again_and_again(backend: &'static str) {
-    let world = World::start(&Plan::new(backend));
+    let world = World::start(&GateConfig::new(backend));
     world.first.knock("alice", FAMILIES[1], &["--for", "10m"]);
     world.first.expect_let_in(FAMILIES[1]);
     for times in 2..5 {
@@ -107,9 +107,10 @@ pub(crate) fn engine_comes_back_again_and_again(backend: &'static str) {
 
 #[expect(clippy::print_stderr, reason = "how it went is worth a line")]
 fn moments(backend: &'static str, seed: u64) {
-    let plan = Plan::new(backend).user(USER, "services = [\"tcp/2222\"]\nquota = \"1000000/min\"");
+    let plan =
+        GateConfig::new(backend).user(USER, "services = [\"tcp/2222\"]\nquota = \"1000000/min\"");
     let mut world = World::start(&with_crowd(plan));
-    let stream = Stream::start(&world, asked("POSTERN_LOAD", 0));
+    let stream = KnockStream::start(&world, asked("POSTERN_LOAD", 0));
     let mut dice = Dice(seed * 7919);
     let mut tally = Tally::default();
     let moments = asked("POSTERN_MOMENTS", MOMENTS).div_ceil(RUNS);
@@ -126,7 +127,7 @@ fn moments(backend: &'static str, seed: u64) {
 fn one_moment(
     world: &mut World,
     backend: &'static str,
-    stream: &Stream,
+    stream: &KnockStream,
     dice: &mut Dice,
     tally: &mut Tally,
 ) {
@@ -211,7 +212,12 @@ fn one_moment(
 /// Knocks until somebody gets in. Where the machine stands still for as long as a grant, that needs another knock, though each
 /// opens. Returns how many were for nothing.
 fn expect_a_knock_opens(world: &World, family: Family) -> u32 {
-    let is_let_in = || world.first.connect(family, crate::world::SERVICE).is_ok();
+    let is_let_in = || {
+        world
+            .first
+            .connect(family, postern_harness::SERVICE)
+            .is_ok()
+    };
     for knocks in 0..TRIES {
         if is_let_in() {
             return u32::saturating_sub(knocks, 1);

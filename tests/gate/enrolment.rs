@@ -6,14 +6,14 @@ use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 use serde_json::Value;
 
-use crate::world::{Family, Plan, SERVICE, World, text, wait_for};
+use postern_harness::{Family, GateConfig, SERVICE, World, text, wait_for};
 
 const V4: Family = Family::V4;
 
 /// A gate that `init` has set up and that runs; no user is there yet.
 fn set_up(backend: &str) -> World {
     let mut world = World::prepare(
-        &Plan::empty(backend)
+        &GateConfig::empty(backend)
             .gate("private_key = \"gate.key\"")
             .gate("address = \"10.77.0.1\""),
     );

@@ -14,9 +14,10 @@ use postern_proto::{
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
-use crate::world::netns::Namespace;
-use crate::world::{
-    FAMILIES, Family, GATE_NAME, PATIENCE, Plan, SERVICE, World, find, key, seed, text, wait_for,
+use postern_harness::Namespace;
+use postern_harness::{
+    FAMILIES, Family, GATE_NAME, GateConfig, LONGEST_WAIT, SERVICE, World, find, key, posternd,
+    seed, text, wait_for,
 };
 
 /// A knock by alice's key, or another's, for a gate and a port, made so many seconds ago.
@@ -68,7 +69,7 @@ impl Running {
     fn wait_for_note(&self, words: &str) {
         while !self
             .noted
-            .recv_timeout(PATIENCE)
+            .recv_timeout(LONGEST_WAIT)
             .unwrap_or_else(|_| panic!("it never said {words:?}"))
             .contains(words)
         {}
@@ -76,7 +77,9 @@ impl Running {
 
     /// The next line on standard output.
     fn line(&self) -> String {
-        self.said.recv_timeout(PATIENCE).expect("it says nothing")
+        self.said
+            .recv_timeout(LONGEST_WAIT)
+            .expect("it says nothing")
     }
 
     fn stop(&mut self) {
@@ -109,7 +112,7 @@ pub(crate) fn recording_of_a_mix(backend: &'static str) {
         ("any", "on every interface, cooked"),
         ("gate2", "on one cable, Ethernet"),
     ] {
-        let world = World::start(&Plan::new(backend).gate("window = \"30s\""));
+        let world = World::start(&GateConfig::new(backend).gate("window = \"30s\""));
         let file = world.folder().join("mix.pcap").display().to_string();
         let arguments = [
             "-i", interface, "-U", "-Z", "root", "-s", "0", "-w", &file, "udp", "and", "inbound",
@@ -217,14 +220,10 @@ pub(crate) fn recording_of_a_mix(backend: &'static str) {
 
 /// A knock with a wrong key is seen and explained; the gate goes on as if nobody listened beside it.
 pub(crate) fn live_beside_the_gate(backend: &'static str) {
-    let world = World::start(&Plan::new(backend));
+    let world = World::start(&GateConfig::new(backend));
     let config = world.folder().join("posternd.toml").display().to_string();
     let arguments = ["explain", "--live", "--count", "6", "--config", &config];
-    let mut live = Running::start(
-        &world.gate,
-        env!("CARGO_BIN_EXE_posternd").into(),
-        &arguments,
-    );
+    let mut live = Running::start(&world.gate, posternd().into(), &arguments);
     live.wait_for_note("explaining knocks to UDP port 62201 on every interface");
     let rights = std::fs::read_to_string(format!("/proc/{}/status", live.child.id())).unwrap();
     assert!(
@@ -274,7 +273,7 @@ pub(crate) fn live_beside_the_gate(backend: &'static str) {
 /// What came before `--live` began is known to the running gate alone, and a single packet is looked up there, too.
 pub(crate) fn asks_the_running_gate(backend: &'static str) {
     let seldom = format!("services = [\"tcp/{SERVICE}\"]\nquota = \"1/h\"");
-    let mut world = World::start(&Plan::new(backend).user("carol", &seldom));
+    let mut world = World::start(&GateConfig::new(backend).user("carol", &seldom));
     let before = world.first.packet("alice", Family::V4, &[]);
     world.first.send(Family::V4, &before);
     world.first.knock("carol", Family::V4, &[]);
@@ -292,11 +291,7 @@ pub(crate) fn asks_the_running_gate(backend: &'static str) {
         "--config",
         &config,
     ];
-    let live = Running::start(
-        &world.gate,
-        env!("CARGO_BIN_EXE_posternd").into(),
-        &arguments,
-    );
+    let live = Running::start(&world.gate, posternd().into(), &arguments);
     live.wait_for_note("on gate2; Ctrl-C ends it");
     world.first.send(Family::V4, &before);
     let told: Value = serde_json::from_str(&live.line()).unwrap();

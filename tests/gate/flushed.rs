@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use crate::crashes::expect_ledger_and_kernel_agree;
-use crate::world::{FAMILIES, Plan, World, run};
+use postern_harness::{FAMILIES, GateConfig, World, run};
 
 /// Two seconds, and a second for a busy machine on which these tests run.
 const NOTICED_WITHIN: Duration = Duration::from_secs(3);
@@ -49,7 +49,7 @@ const BY_NFT: &[&[Command]] = &[
 ];
 
 pub(crate) fn is_put_back(backend: &'static str) {
-    let world = World::start(&Plan::new(backend));
+    let world = World::start(&GateConfig::new(backend));
     for family in FAMILIES {
         world.first.knock("alice", family, &["--for", "10m"]);
         world.first.expect_let_in(family);
@@ -96,7 +96,7 @@ pub(crate) fn is_put_back(backend: &'static str) {
         assert_eq!(world.daemon.grants(), grants);
         expect_ledger_and_kernel_agree(&world, backend);
         // IPv4 may have been noticed before IPv6 was changed too.
-        crate::world::wait_for("the firewall as it was", || {
+        postern_harness::wait_for("the firewall as it was", || {
             (rules(&world, backend) == before).then_some(())
         });
     }
@@ -115,7 +115,7 @@ fn rules(world: &World, backend: &'static str) -> String {
 
 pub(crate) fn knocks_meanwhile_are_honest(backend: &'static str) {
     let world = World::start(
-        &Plan::new(backend).user("bob", "services = [\"tcp/2222\"]\nquota = \"1000/min\""),
+        &GateConfig::new(backend).user("bob", "services = [\"tcp/2222\"]\nquota = \"1000/min\""),
     );
     let commands: &[(&str, Command)] = if backend == "iptables" {
         &[("iptables", &["-F"]), ("iptables", &["-X"])]
@@ -128,18 +128,21 @@ pub(crate) fn knocks_meanwhile_are_honest(backend: &'static str) {
             run(&world.gate, program, command);
         }
         world.first.knock("bob", family, &["--for", "10m"]);
-        let is_done = |status: &crate::world::Status| status.admitted >= round;
-        crate::world::wait_for("the knock's verdict", || {
+        let is_done = |status: &postern_harness::Status| status.admitted >= round;
+        postern_harness::wait_for("the knock's verdict", || {
             Some(world.daemon.status()).filter(is_done)
         });
         // Whatever the verdict was, in the end it is the truth.
-        crate::world::wait_for("protection", || {
-            world.second.connect(family, crate::world::SERVICE).err()
+        postern_harness::wait_for("protection", || {
+            world.second.connect(family, postern_harness::SERVICE).err()
         });
         expect_ledger_and_kernel_agree(&world, backend);
         let is_open = !world.daemon.grants().is_empty();
         assert_eq!(
-            world.first.connect(family, crate::world::SERVICE).is_ok(),
+            world
+                .first
+                .connect(family, postern_harness::SERVICE)
+                .is_ok(),
             is_open
         );
         world.daemon.asked(&["close", "--all"]);
@@ -147,7 +150,7 @@ pub(crate) fn knocks_meanwhile_are_honest(backend: &'static str) {
 }
 
 pub(crate) fn unchanged_firewall_is_left_alone(backend: &'static str) {
-    let world = World::start(&Plan::new(backend));
+    let world = World::start(&GateConfig::new(backend));
     world.first.knock("alice", FAMILIES[0], &["--for", "2s"]);
     world.first.knock("alice", FAMILIES[1], &["--for", "10m"]);
     world.first.expect_both_let_in();

@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 
 use rustix::process::Signal;
 
-use crate::world::{FAMILIES, Family, Plan, SERVICE, World, wait_for};
+use postern_harness::{FAMILIES, Family, GateConfig, SERVICE, World, wait_for};
 
 /// Writes a line when it begins and one when it ends; hangs in between while there is a file `hang`.
 const HOOK: &str = r#"#!/bin/sh
@@ -16,7 +16,7 @@ echo "told $1"
 "#;
 
 fn world(backend: &str) -> World {
-    let mut world = World::prepare(&Plan::new(backend));
+    let mut world = World::prepare(&GateConfig::new(backend));
     let here = world.folder().display().to_string();
     let path = world.folder().join("hook");
     fs::write(&path, HOOK).unwrap();
@@ -31,7 +31,7 @@ fn world(backend: &str) -> World {
         hook("on_open"),
         hook("on_close")
     );
-    world.rewrite(&Plan::new(backend).section(&format!("[service.hidden]\n{lines}")));
+    world.rewrite(&GateConfig::new(backend).section(&format!("[service.hidden]\n{lines}")));
     world.start_again();
     world
 }

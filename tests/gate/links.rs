@@ -4,12 +4,12 @@ use std::net::SocketAddr;
 
 use etherparse::PacketBuilder;
 
-use crate::world::netns::wire::Tun;
-use crate::world::{FAMILIES, Family, KNOCK, Plan, World, lay};
+use postern_harness::packets::Tun;
+use postern_harness::{FAMILIES, Family, GateConfig, KNOCK, World};
 
 pub(crate) fn knock_out_of_a_tunnel(backend: &'static str) {
     for interfaces in ["interfaces = [\"any\"]", "interfaces = [\"tun0\"]"] {
-        let world = World::start(&Plan::new(backend).gate(interfaces));
+        let world = World::start(&GateConfig::new(backend).gate(interfaces));
         let mut tun = Tun::new(&world.gate);
         if interfaces.contains("tun0") {
             world
@@ -53,7 +53,7 @@ fn flaps(backend: &str, go: fn(&World)) {
         ("interfaces = [\"gate2\"]", true),
         ("interfaces = [\"any\"]", false),
     ] {
-        let world = World::start(&Plan::new(backend).gate(interfaces));
+        let world = World::start(&GateConfig::new(backend).gate(interfaces));
         let (mut heard, mut lost, mut back) = (0, 0, 0);
         for round in 0..3 {
             if round > 0 {
@@ -89,14 +89,14 @@ fn flaps(backend: &str, go: fn(&World)) {
 
 fn come_back(world: &World) {
     match world.gate.ip("-o link show").contains("gate2") {
-        true => world.first.dress(&world.gate),
+        true => world.first.configure_cable(&world.gate),
         false => world.first.lay_cable(&world.gate),
     }
 }
 
 /// Only `late0` is listened to, and it is not there yet; what comes over the other cable is nobody's business.
 pub(crate) fn interface_that_comes_late(backend: &'static str) {
-    let world = World::start(&Plan::new(backend).gate("interfaces = [\"late0\"]"));
+    let world = World::start(&GateConfig::new(backend).gate("interfaces = [\"late0\"]"));
     world
         .daemon
         .wait_for_lines(1, &["listening on late0 is not possible now"]);
@@ -109,20 +109,19 @@ pub(crate) fn interface_that_comes_late(backend: &'static str) {
     };
     for round in 1..=2 {
         let there = world.first.space.thread_id;
-        lay(
-            &world.gate,
-            &format!("link add late0 type veth peer name late1 netns {there}"),
-        );
+        world.gate.ip_batch(&format!(
+            "link add late0 type veth peer name late1 netns {there}"
+        ));
         for (space, name, host) in [(&world.gate, "late0", 1), (&world.first.space, "late1", 2)] {
             let addresses = format!(
                 "addr add 10.78.0.{host}/24 dev {name}\naddr add fd78::{host}/64 dev {name} nodad\n"
             );
-            lay(space, &format!("link set {name} up\n{addresses}"));
+            space.ip_batch(&format!("link set {name} up\n{addresses}"));
         }
         world
             .daemon
             .wait_for_lines(round, &["listening on late0", "INFO"]);
-        world.first.space.wait_until_it_carries("late1");
+        world.first.space.wait_for_carrier("late1");
         for (family, gate) in FAMILIES.into_iter().zip(["10.78.0.1", "fd78::1"]) {
             world.first.send(family, &knock(family));
             world.first.expect_shut_out(family);

@@ -6,13 +6,15 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 
-use crate::world::{Client, FAMILIES, Family, PATIENCE, Plan, World, find, run, wait_for};
+use postern_harness::{
+    Client, FAMILIES, Family, GateConfig, LONGEST_WAIT, World, find, run, wait_for,
+};
 
 /// Where sshd listens.
 pub(crate) const PORT: u16 = 2200;
 
 pub(crate) fn session_outlives_its_grant(backend: &'static str) {
-    let plan = Plan::empty(backend).user("alice", &format!("services = [\"tcp/{PORT}\"]"));
+    let plan = GateConfig::empty(backend).user("alice", &format!("services = [\"tcp/{PORT}\"]"));
     let mut world = World::prepare(&plan);
     let _sshd = Sshd::start(&world);
     world.start_again();
@@ -121,7 +123,7 @@ impl Session {
     fn echoes(&mut self, words: &str) {
         writeln!(self.ssh.stdin.as_mut().unwrap(), "{words}").unwrap();
         assert_eq!(
-            self.lines.recv_timeout(PATIENCE).as_deref(),
+            self.lines.recv_timeout(LONGEST_WAIT).as_deref(),
             Ok(words),
             "the session is dead"
         );

@@ -47,91 +47,95 @@ mod silence;
 mod spoofed;
 mod status;
 mod storm;
-mod stream;
 mod stun;
 mod trial;
 mod users;
 mod wiped;
-mod world;
 
-use world::netns::ground::{Ground, Need};
+use postern_harness::{Machine, Requirement};
 
 /// Every firewall driver that the gate has, and what it or a look at it needs. The tests of [`EVERY`] run with each, those of
 /// [`ONCE`] with the first that can.
-const BACKENDS: [(&str, &[Need]); 2] = [
+const BACKENDS: [(&str, &[Requirement]); 2] = [
     (
         "iptables",
         &[
-            Need::Program("ip"),
-            Need::Program("iptables-restore"),
-            Need::Program("ip6tables-restore"),
+            Requirement::Program("ip"),
+            Requirement::Program("iptables-restore"),
+            Requirement::Program("ip6tables-restore"),
         ],
     ),
-    ("nftables", &[Need::Program("ip"), Need::Program("nft")]),
+    (
+        "nftables",
+        &[Requirement::Program("ip"), Requirement::Program("nft")],
+    ),
 ];
 
 /// Tests that wait more than they work run side by side.
 const AT_ONCE: usize = 8;
 
-const NMAP: &[Need] = &[Need::Program("nmap")];
-const SSH: &[Need] = &[
-    Need::Users,
-    Need::Program("sshd"),
-    Need::Program("ssh"),
-    Need::Program("ssh-keygen"),
-    Need::Program("unshare"),
+const NMAP: &[Requirement] = &[Requirement::Program("nmap")];
+const SSH: &[Requirement] = &[
+    Requirement::Root,
+    Requirement::Program("sshd"),
+    Requirement::Program("ssh"),
+    Requirement::Program("ssh-keygen"),
+    Requirement::Program("unshare"),
 ];
 /// A file can be mounted over another one only by root.
-const MOUNT: &[Need] = &[
-    Need::Users,
-    Need::Program("unshare"),
-    Need::Program("mount"),
+const MOUNT: &[Requirement] = &[
+    Requirement::Root,
+    Requirement::Program("unshare"),
+    Requirement::Program("mount"),
 ];
-const IPSET: &[Need] = &[
-    Need::Program("ipset"),
-    Need::Program("iptables"),
-    Need::Program("ip6tables"),
+const IPSET: &[Requirement] = &[
+    Requirement::Program("ipset"),
+    Requirement::Program("iptables"),
+    Requirement::Program("ip6tables"),
 ];
-const IPTABLES: &[Need] = &[Need::Program("iptables"), Need::Program("ip6tables")];
+const IPTABLES: &[Requirement] = &[
+    Requirement::Program("iptables"),
+    Requirement::Program("ip6tables"),
+];
 
-const STUN: &[Need] = &[
-    Need::Users,
-    Need::Program("turnserver"),
-    Need::Program("iptables"),
-    Need::Program("ip6tables"),
-    Need::Program("sysctl"),
+const STUN: &[Requirement] = &[
+    Requirement::Root,
+    Requirement::Program("turnserver"),
+    Requirement::Program("iptables"),
+    Requirement::Program("ip6tables"),
+    Requirement::Program("sysctl"),
 ];
-const TCPDUMP: &[Need] = &[Need::Program("tcpdump")];
+const TCPDUMP: &[Requirement] = &[Requirement::Program("tcpdump")];
 
-const NFT_AND_IPTABLES: &[Need] = &[
-    Need::Program("iptables"),
-    Need::Program("ip6tables"),
-    Need::Program("nft"),
+const NFT_AND_IPTABLES: &[Requirement] = &[
+    Requirement::Program("iptables"),
+    Requirement::Program("ip6tables"),
+    Requirement::Program("nft"),
 ];
 /// A program can be mounted over another one only by root.
-const FAKE: &[Need] = &[
-    Need::Users,
-    Need::Program("iptables"),
-    Need::Program("mount"),
+const FAKE: &[Requirement] = &[
+    Requirement::Root,
+    Requirement::Program("iptables"),
+    Requirement::Program("mount"),
 ];
 
-type Test = (&'static str, &'static [Need], fn(&'static str));
+type Test = (&'static str, &'static [Requirement], fn(&'static str));
 
 /// Tests in which the firewall has a part.
 const EVERY: &[Test] = &[
     (
         "engine_has_another_user_no_capability_and_few_system_calls",
-        &[Need::Users, Need::Program("setpriv")],
+        &[Requirement::Root, Requirement::Program("setpriv")],
         privileges::engine_has_none,
     ),
     (
         "monitor_keeps_the_capabilities_that_it_needs_and_no_other",
-        &[Need::Users, Need::Program("setpriv")],
+        &[Requirement::Root, Requirement::Program("setpriv")],
         privileges::monitor_has_what_it_needs,
     ),
     (
         "keys_of_the_config_are_in_no_memory_once_the_gate_serves",
-        &[Need::Users],
+        &[Requirement::Root],
         wiped::keys_of_the_config_are_in_no_memory,
     ),
     (
@@ -176,17 +180,17 @@ const EVERY: &[Test] = &[
     ),
     (
         "named_service_leads_its_holder_alone_to_a_host_behind_the_gate",
-        &[Need::Program("sysctl")],
+        &[Requirement::Program("sysctl")],
         behind::forward_by_name,
     ),
     (
         "named_service_that_forwards_ends_its_connections_when_told",
-        &[Need::Program("sysctl")],
+        &[Requirement::Program("sysctl")],
         behind::forward_that_ends_its_connections,
     ),
     (
         "target_opens_one_host_behind_the_gate_to_its_holder_alone",
-        &[Need::Program("sysctl")],
+        &[Requirement::Program("sysctl")],
         behind::target,
     ),
     ("bound_socket_hears_knocks", &[], bound::knock_opens),
@@ -302,22 +306,22 @@ const EVERY: &[Test] = &[
 const ONCE: &[Test] = &[
     (
         "peers_knocks_open_with_every_kind_of_key",
-        &[Need::Peer],
+        &[Requirement::Peer],
         peer::opens_with_every_kind_of_key,
     ),
     (
         "each_damage_that_the_peer_does_has_its_own_reason_and_opens_nothing",
-        &[Need::Peer],
+        &[Requirement::Peer],
         peer::each_damage_has_its_reason,
     ),
     (
         "each_broken_body_of_the_peer_has_its_own_rule_and_opens_nothing",
-        &[Need::Peer],
+        &[Requirement::Peer],
         peer::each_broken_body_has_its_rule,
     ),
     (
         "replays_are_told_from_duplicates_and_open_nothing",
-        &[Need::Peer],
+        &[Requirement::Peer],
         peer::replays_are_told_from_duplicates,
     ),
     (
@@ -382,7 +386,7 @@ const ONCE: &[Test] = &[
     ),
     (
         "knock_out_of_a_tunnel_opens",
-        &[Need::Tun],
+        &[Requirement::Tun],
         links::knock_out_of_a_tunnel,
     ),
     (
@@ -402,7 +406,7 @@ const ONCE: &[Test] = &[
     ),
     (
         "keys_are_in_no_command_line_environment_or_log",
-        &[Need::Users],
+        &[Requirement::Root],
         privileges::keys_are_not_on_show,
     ),
     (
@@ -427,17 +431,17 @@ const ONCE: &[Test] = &[
     ),
     (
         "client_waits_and_connects_behind_the_gate",
-        &[Need::Program("sysctl")],
+        &[Requirement::Program("sysctl")],
         behind::client_waits_and_connects,
     ),
     (
         "codes_of_an_authenticator_open_once_for_each_family",
-        &[Need::Program("python3")],
+        &[Requirement::Program("python3")],
         codes::open_once_for_each_family,
     ),
     (
         "codes_that_are_guessed_are_held_up_and_no_log_has_a_secret",
-        &[Need::Program("python3")],
+        &[Requirement::Program("python3")],
         codes::wrong_ones_are_held_up_and_no_log_has_a_secret,
     ),
     (
@@ -602,22 +606,22 @@ const ONCE: &[Test] = &[
     ),
     (
         "hint_filter_drops_junk_in_the_kernel_and_counts_it_and_knocks_open",
-        &[Need::Users],
+        &[Requirement::Root],
         prefilter::junk_is_dropped_and_counted_and_knocks_open,
     ),
     (
         "hint_filter_loses_none_of_a_stream_of_knocks_over_a_reload",
-        &[Need::Users],
+        &[Requirement::Root],
         prefilter::reload_under_a_stream_loses_none,
     ),
     (
         "hint_filter_lets_knocks_of_the_next_step_through",
-        &[Need::Users],
+        &[Requirement::Root],
         prefilter::knocks_open_in_the_next_step_too,
     ),
     (
         "hint_filter_that_may_not_be_loaded_is_done_without",
-        &[Need::Users, Need::Program("setpriv")],
+        &[Requirement::Root, Requirement::Program("setpriv")],
         prefilter::without_the_right_to_load_it_all_goes_on,
     ),
     (
@@ -628,12 +632,13 @@ const ONCE: &[Test] = &[
 ];
 
 fn main() -> ExitCode {
-    let ground = Ground::find();
+    let machine = Machine::inspect();
     let mut arguments = Arguments::from_args();
     arguments.test_threads.get_or_insert(AT_ONCE);
-    let trial = |(backend, by_backend): &(&'static str, &[Need]), (name, needs, test): &Test| {
+    let trial = |(backend, by_backend): &(&'static str, &[Requirement]),
+                 (name, needs, test): &Test| {
         let (backend, test) = (*backend, *test);
-        ground.trial(
+        machine.trial(
             format!("{backend}::{name}"),
             &[by_backend, *needs].concat(),
             move || test(backend),
@@ -641,7 +646,7 @@ fn main() -> ExitCode {
     };
     let once = BACKENDS
         .iter()
-        .find(|(_, needs)| ground.has(needs))
+        .find(|(_, needs)| machine.meets(needs))
         .unwrap_or(&BACKENDS[0]);
     let every = BACKENDS
         .iter()

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use socket2::{Domain, Protocol, SockFilter, Socket, Type};
 
-use crate::world::Client;
+use postern_harness::Client;
 
 // linux/if_ether.h, linux/filter.h, linux/if_packet.h
 const ETH_P_ALL: u16 = 0x0003;

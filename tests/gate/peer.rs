@@ -11,17 +11,17 @@ use base64::engine::general_purpose::STANDARD;
 use postern_proto::PrivateKey;
 use serde_json::{Value, json};
 
-use crate::world::{
-    Client, FAMILIES, Family, GATE_NAME, KNOCK, Plan, SERVICE, World, key, seed, wait_for,
+use postern_harness::{
+    Client, FAMILIES, Family, GATE_NAME, GateConfig, KNOCK, SERVICE, World, key, seed, wait_for,
 };
 
 const PYTHON: &str = "/usr/bin/python3";
 
 /// Users `shared`, `pair` and `psk`, each with another kind of key.
-fn plan(backend: &str) -> Plan {
+fn plan(backend: &str) -> GateConfig {
     let service = format!("services = [\"tcp/{SERVICE}\"]\nquota = \"1000/min\"");
     let public = |name: &str| private(name).public().to_base64().to_owned();
-    Plan::empty(backend)
+    GateConfig::empty(backend)
         .gate("private_key = \"gate.key\"\nwindow = \"5m\"")
         .user("shared", &service)
         .user_with(

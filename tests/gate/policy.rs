@@ -1,6 +1,6 @@
 //! What a policy refuses: one line that says who, what and which rule, and nothing opened.
 
-use crate::world::{FAMILIES, Family, Plan, SERVICE, World};
+use postern_harness::{FAMILIES, Family, GateConfig, SERVICE, World};
 
 /// User, the further options of his knock over IPv4 and over IPv6, the rule, and its sentence.
 type Refused = (
@@ -78,7 +78,7 @@ const BY_RULE: [Refused; 10] = [
 
 pub(crate) fn refusals(backend: &'static str) {
     let service = format!("services = [\"tcp/{SERVICE}\"]");
-    let plan = Plan::empty(backend)
+    let plan = GateConfig::empty(backend)
         .service("web", "tcp/80")
         .user("plain", &service)
         .user(
@@ -129,7 +129,7 @@ pub(crate) fn refusals(backend: &'static str) {
 }
 
 pub(crate) fn quota_spent_comes_back(backend: &'static str) {
-    let world = World::start(&Plan::empty(backend).user(
+    let world = World::start(&GateConfig::empty(backend).user(
         "alice",
         &format!("services = [\"tcp/{SERVICE}\"]\nquota = \"2/20s\""),
     ));
@@ -147,11 +147,12 @@ pub(crate) fn quota_spent_comes_back(backend: &'static str) {
         .daemon
         .logged(&["refused: alice", "the user's quota is used up"]);
     assert_eq!(told.len(), 1, "{told:?}");
-    crate::world::wait_for("the quota to come back", || {
+    postern_harness::wait_for("the quota to come back", || {
         let tried = world.daemon.status();
         world.first.knock("alice", Family::V6, &[]);
-        let total = |status: &crate::world::Status| status.admitted + status.count("refuse quota");
-        let decided = crate::world::wait_for("a decision", || {
+        let total =
+            |status: &postern_harness::Status| status.admitted + status.count("refuse quota");
+        let decided = postern_harness::wait_for("a decision", || {
             Some(world.daemon.status()).filter(|now| total(now) > total(&tried))
         });
         (decided.admitted == 3).then_some(())

@@ -5,14 +5,14 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::reload;
-use crate::world::{FAMILIES, Family, Plan, SERVICE, World, wait_for};
+use postern_harness::{FAMILIES, Family, GateConfig, SERVICE, World, wait_for};
 
 const JUNK: u64 = 500;
 /// A step of the wire format, milliseconds.
 const STEP_MS: u64 = 64_000;
 
-fn plan(backend: &str) -> Plan {
-    Plan::empty(backend)
+fn plan(backend: &str) -> GateConfig {
+    GateConfig::empty(backend)
         .user(
             "alice",
             &format!("services = [\"tcp/{SERVICE}\"]\nquota = \"1000/min\""),

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use crate::world::{Plan, World, key};
+use postern_harness::{GateConfig, World, key};
 
 /// What a monitor keeps, by its numbers in linux/capability.h: CHOWN, KILL, SETGID, SETUID, SETPCAP, NET_ADMIN, NET_RAW, BPF.
 const KEPT: [u32; 8] = [0, 5, 6, 7, 8, 12, 13, 39];
@@ -36,7 +36,7 @@ impl Described {
 }
 
 pub(crate) fn engine_has_none(backend: &'static str) {
-    let world = World::start(&Plan::new(backend).gate("run_as = \"daemon\""));
+    let world = World::start(&GateConfig::new(backend).gate("run_as = \"daemon\""));
     let user = nix::unistd::User::from_name("daemon").unwrap().unwrap();
     let four = |id: u32| format!("{id}\t{id}\t{id}\t{id}");
     let engine = world.daemon.engine();
@@ -58,7 +58,7 @@ pub(crate) fn engine_has_none(backend: &'static str) {
 }
 
 pub(crate) fn monitor_has_what_it_needs(backend: &'static str) {
-    let world = World::start(&Plan::new(backend));
+    let world = World::start(&GateConfig::new(backend));
     let monitor = world.daemon.pid();
     // What this machine has not got, nobody keeps.
     let mine =
@@ -117,7 +117,7 @@ fn shows_its_memory_to_nobody(pid: u32) {
     };
     // As that user, a process of one's own that says nothing else about itself is open.
     let mut sleeper = without(&["sleep", "60"]).spawn().unwrap();
-    let is_open = crate::world::wait_for("a process that can be looked at", || {
+    let is_open = postern_harness::wait_for("a process that can be looked at", || {
         looked(sleeper.id()).status.success().then_some(true)
     });
     let closed = looked(pid);
@@ -131,7 +131,7 @@ fn shows_its_memory_to_nobody(pid: u32) {
 }
 
 pub(crate) fn keys_are_not_on_show(backend: &'static str) {
-    let world = World::start(&Plan::new(backend));
+    let world = World::start(&GateConfig::new(backend));
     let secret = key("alice");
     for pid in [world.daemon.pid(), world.daemon.engine()] {
         for file in ["cmdline", "environ"] {
@@ -141,7 +141,7 @@ pub(crate) fn keys_are_not_on_show(backend: &'static str) {
             assert!(!shown.contains(&secret), "{file} of {pid}: {shown}");
         }
     }
-    world.first.knock("alice", crate::world::Family::V4, &[]);
+    world.first.knock("alice", postern_harness::Family::V4, &[]);
     world.wait_for_grants(1);
     assert!(!world.daemon.log().contains(&secret), "the log shows a key");
 }

@@ -9,13 +9,13 @@ use std::process::{Command, Output, Stdio};
 use sha2::{Digest, Sha256};
 
 use crate::login::{PORT, Sshd, destination, options};
-use crate::world::{Client, FAMILIES, Family, GATE_NAME, POSTERN, Plan, World, key, text};
+use postern_harness::{Client, FAMILIES, Family, GATE_NAME, GateConfig, World, key, postern, text};
 
 /// More than all the buffers on the way hold.
 const LARGE: usize = 16 << 20;
 
 fn start(backend: &str) -> (World, Sshd) {
-    let plan = Plan::empty(backend).user(
+    let plan = GateConfig::empty(backend).user(
         "alice",
         &format!("services = [\"tcp/{PORT}\"]\nduration = \"60s\""),
     );
@@ -49,7 +49,7 @@ fn run(
 
 /// `ssh` through `postern connect`, as ssh_config has it.
 fn ssh(world: &World, family: Family, script: &str, input: Option<File>) -> Output {
-    let proxy = format!("ProxyCommand={POSTERN} connect {} %h %p", family.name());
+    let proxy = format!("ProxyCommand={} connect {} %h %p", postern(), family.name());
     let words = [
         options(world, &[&proxy]),
         destination(family),
@@ -122,7 +122,7 @@ pub(crate) fn scp_copies_through_connect(backend: &'static str) {
     let (world, _sshd) = start(backend);
     let (from, to) = (world.folder().join("large"), world.folder().join("copy"));
     fs::write(&from, bytes()).unwrap();
-    let proxy = format!("ProxyCommand={POSTERN} connect -q v6 %h %p");
+    let proxy = format!("ProxyCommand={} connect -q v6 %h %p", postern());
     let place = format!("root@[{}]:{}", Family::V6.address(1), to.display());
     let words = [
         options(&world, &[&proxy]),
@@ -143,7 +143,7 @@ pub(crate) fn scp_copies_through_connect(backend: &'static str) {
 /// One name for both families, and a policy that lets in only one of them: the way in is the one that opened.
 pub(crate) fn way_in_is_the_family_that_is_let_in(backend: &'static str) {
     for (family, networks) in [(Family::V4, "10.0.0.0/8"), (Family::V6, "fd00::/8")] {
-        let plan = Plan::empty(backend).user(
+        let plan = GateConfig::empty(backend).user(
             "alice",
             &format!("services = [\"tcp/{PORT}\"]\nnetworks = [\"{networks}\"]"),
         );
@@ -174,7 +174,7 @@ pub(crate) fn way_in_is_the_family_that_is_let_in(backend: &'static str) {
                 "sh",
                 "-c",
                 script,
-                POSTERN,
+                postern(),
                 hosts.to_str().unwrap(),
                 config.to_str().unwrap(),
             ];
@@ -269,7 +269,7 @@ pub(crate) fn run_closes_the_door_after_its_command(backend: &'static str) {
             let ran = run(
                 &world,
                 &world.first,
-                POSTERN,
+                postern(),
                 [words.to_vec(), ssh.clone(), vec![script.to_owned()]].concat(),
                 None,
             );
@@ -316,7 +316,7 @@ pub(crate) fn run_keeps_the_door_open(backend: &'static str) {
     let ran = run(
         &world,
         &world.first,
-        POSTERN,
+        postern(),
         words.map(str::to_owned).into(),
         None,
     );

@@ -6,14 +6,14 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 
-use crate::world::{FAMILIES, Family, Plan, SERVICE, World, wait_for};
+use postern_harness::{FAMILIES, Family, GateConfig, SERVICE, World, wait_for};
 
 const KNOCKS: u8 = 100;
 const NOTHING: [String; 0] = [];
 
-fn plan(backend: &'static str) -> Plan {
+fn plan(backend: &'static str) -> GateConfig {
     let lines = format!("services = [\"tcp/{SERVICE}\"]\nquota = \"1000/min\"");
-    Plan::empty(backend)
+    GateConfig::empty(backend)
         .user("alice", &lines)
         .user("bob", &lines)
 }
@@ -43,7 +43,7 @@ pub(crate) fn under_a_stream_of_knocks_to_a_bound_socket(backend: &'static str) 
 }
 
 /// Each knock lets another address in, so that each shows.
-pub(crate) fn lose_none(plan: &Plan) {
+pub(crate) fn lose_none(plan: &GateConfig) {
     let world = World::start(plan);
     let packet = |n: u8| {
         let family = FAMILIES[usize::from(n % 2)];
@@ -136,7 +136,9 @@ pub(crate) fn closes_the_grants_of_a_removed_user(backend: &'static str) {
     world.second.knock("bob", Family::V4, &["--for", "10m"]);
     world.second.expect_let_in(Family::V4);
     let before = world.daemon.grants();
-    world.rewrite(&Plan::empty(backend).user("alice", &format!("services = [\"tcp/{SERVICE}\"]")));
+    world.rewrite(
+        &GateConfig::empty(backend).user("alice", &format!("services = [\"tcp/{SERVICE}\"]")),
+    );
     reload(&world);
     let after = world.daemon.grants();
     assert_eq!(
@@ -226,7 +228,7 @@ pub(crate) fn by_command_is_answered_honestly(backend: &'static str) {
     world.rewrite(&plan(backend).user("carol", &format!("services = [\"tcp/{SERVICE}\"]")));
     let said = world.daemon.asked(&["reload"]);
     assert_eq!(
-        crate::world::text(&said),
+        postern_harness::text(&said),
         "the config is in force; see it work with: posternd status\n"
     );
     world.first.knock("carol", Family::V4, &["--for", "10m"]);

@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 
-use crate::world::{FAMILIES, Family, Plan, World, find, run, text, wait_for};
+use postern_harness::{FAMILIES, Family, GateConfig, World, find, run, text, wait_for};
 
 pub(crate) fn grants_live_on(backend: &'static str) {
-    let mut world = World::start(&Plan::new(backend));
+    let mut world = World::start(&GateConfig::new(backend));
     for (family, time) in FAMILIES.into_iter().zip(["20s", "10m"]) {
         world.first.knock("alice", family, &["--for", time]);
     }
@@ -38,7 +38,7 @@ pub(crate) fn grants_live_on(backend: &'static str) {
 }
 
 pub(crate) fn new_grants_are_numbered_on(backend: &'static str) {
-    let mut world = World::start(&Plan::new(backend));
+    let mut world = World::start(&GateConfig::new(backend));
     world.first.knock("alice", Family::V4, &["--for", "10m"]);
     let old = world.wait_for_grants(1)[0].id;
     world.daemon.stop();
@@ -53,7 +53,7 @@ pub(crate) fn new_grants_are_numbered_on(backend: &'static str) {
 }
 
 pub(crate) fn stop_removes_when_told(backend: &'static str) {
-    let mut world = World::prepare(&Plan::new(backend).firewall("on_stop = \"remove\""));
+    let mut world = World::prepare(&GateConfig::new(backend).firewall("on_stop = \"remove\""));
     let before = with_rules_of_others(&world);
     world.start_again();
     assert!(world.firewall() != before);
@@ -68,7 +68,7 @@ pub(crate) fn stop_removes_when_told(backend: &'static str) {
 
 /// Whether posternd was stopped or killed.
 pub(crate) fn flush_leaves_nothing(backend: &'static str) {
-    let mut world = World::prepare(&Plan::new(backend).user(
+    let mut world = World::prepare(&GateConfig::new(backend).user(
         "carol",
         "services = [\"tcp/22\"]\ntargets = [\"10.9.0.0/16\"]",
     ));
@@ -107,7 +107,7 @@ pub(crate) fn flush_leaves_nothing(backend: &'static str) {
 
 /// The programs make tables on their first run; on a host that never had any these go too. A look changes nothing either.
 pub(crate) fn flush_leaves_no_table(backend: &'static str) {
-    let mut world = World::prepare(&Plan::new(backend));
+    let mut world = World::prepare(&GateConfig::new(backend));
     assert_eq!(everything(&world), "");
     assert!(
         world
@@ -141,7 +141,7 @@ pub(crate) fn flush_leaves_no_table(backend: &'static str) {
 
 /// Killed while it sets up for the first time: what it has made by then is known as its own.
 pub(crate) fn flush_after_a_start_that_was_cut_short(backend: &'static str) {
-    let mut world = World::prepare(&Plan::new(backend));
+    let mut world = World::prepare(&GateConfig::new(backend));
     for pause in (0..120).step_by(10) {
         world.daemon.start_process(&world.gate);
         thread::sleep(Duration::from_millis(pause));
@@ -176,9 +176,9 @@ pub(crate) fn another_drivers_rules_go(backend: &'static str) {
     } else {
         "iptables"
     };
-    let mut world = World::start(&Plan::new(other));
+    let mut world = World::start(&GateConfig::new(other));
     world.daemon.stop();
-    world.rewrite(&Plan::new(backend));
+    world.rewrite(&GateConfig::new(backend));
     world.start_again();
     world.second.expect_both_shut_out();
     world.first.knock("alice", Family::V4, &[]);
@@ -229,7 +229,7 @@ pub(crate) fn with_rules_of_others(world: &World) -> String {
 }
 
 pub(crate) fn marks_live_on(backend: &'static str) {
-    let mut world = World::start(&Plan::new(backend));
+    let mut world = World::start(&GateConfig::new(backend));
     for family in FAMILIES {
         let packet = world.first.packet("alice", family, &[]);
         world.first.send(family, &packet);

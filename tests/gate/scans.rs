@@ -1,6 +1,6 @@
 //! What a scanner sees: nmap, both kinds of scan, both families.
 
-use crate::world::{Client, FAMILIES, Family, Plan, SERVICE, World, run, text};
+use postern_harness::{Client, FAMILIES, Family, GateConfig, SERVICE, World, run, text};
 
 pub(crate) fn half_open_scan(backend: &'static str) {
     scanned(backend, "-sS");
@@ -12,7 +12,7 @@ pub(crate) fn connecting_scan(backend: &'static str) {
 
 /// Filtered before the knock, open after it, filtered from the other address all the while, filtered after the end.
 fn scanned(backend: &str, kind: &str) {
-    let world = World::start(&Plan::new(backend));
+    let world = World::start(&GateConfig::new(backend));
     assert_eq!(
         everywhere(&world, kind),
         [("filtered", "filtered"); 2],

@@ -11,9 +11,10 @@ use postern_proto::{
 };
 
 use crate::observer::Observer;
-use crate::world::netns::wire::Wire;
-use crate::world::{
-    FAMILIES, Family, GATE_NAME, Plan, SERVICE, Status, WIRE, World, key, seed, wait_for,
+use postern_harness::packets::RawLink;
+use postern_harness::{
+    FAMILIES, Family, GATE_NAME, GateConfig, SERVICE, Status, World, key, seed, wait_for,
+    world::CLIENT_INTERFACE,
 };
 
 /// Gets a knock's datagrams by the kernel filter, which keeps empty and much too long ones to itself.
@@ -27,15 +28,15 @@ pub(crate) fn bound_socket(backend: &'static str) {
     emits_nothing(plan(backend).gate("capture = \"udp\""), 500, 20, |_| true);
 }
 
-fn plan(backend: &str) -> Plan {
-    Plan::empty(backend).user(
+fn plan(backend: &str) -> GateConfig {
+    GateConfig::empty(backend).user(
         "alice",
         &format!("services = [\"tcp/{SERVICE}\"]\nquota = \"1000000/s\""),
     )
 }
 
 /// Sends so many packets over each family. After each batch the gate is waited for, so that none is lost on the way.
-fn emits_nothing(plan: Plan, packets: usize, batch: usize, is_judged: fn(usize) -> bool) {
+fn emits_nothing(plan: GateConfig, packets: usize, batch: usize, is_judged: fn(usize) -> bool) {
     let mut world = World::prepare(&plan);
     let observer = Observer::start(&world.first);
     // The observer sees what there is to see: without posternd, a packet to a closed port draws an ICMP message.
@@ -114,7 +115,7 @@ enum Packet {
 /// Makes packets of all kinds.
 struct Mix {
     keys: UserKeys,
-    wire: Wire,
+    wire: RawLink,
     /// What cables and addresses a frame names.
     macs: [[u8; 6]; 2],
     from: [IpAddr; 2],
@@ -130,7 +131,7 @@ impl Mix {
                 &GateName::new(GATE_NAME).unwrap(),
                 &KeyMaterial::shared(&shared),
             ),
-            wire: Wire::from(&world.first.space, WIRE),
+            wire: RawLink::open(&world.first.space, CLIENT_INTERFACE),
             macs: [2, 1].map(|end| world.first.mac(end)),
             from: FAMILIES.map(|family| world.first.address(family)),
             known: Vec::new(),

@@ -4,15 +4,17 @@ use std::net::IpAddr;
 
 use etherparse::PacketBuilder;
 
-use crate::world::netns::wire::Wire;
-use crate::world::{Client, FAMILIES, Family, KNOCK, Plan, SERVICE, WIRE, World};
+use postern_harness::packets::RawLink;
+use postern_harness::{
+    Client, FAMILIES, Family, GateConfig, KNOCK, SERVICE, World, world::CLIENT_INTERFACE,
+};
 
 /// Nobody's address.
 const LIE: u8 = 99;
 
 pub(crate) fn opens_for_the_claimed_address_alone(backend: &'static str) {
-    let world = World::start(&Plan::new(backend));
-    let mut wire = Wire::from(&world.first.space, WIRE);
+    let world = World::start(&GateConfig::new(backend));
+    let mut wire = RawLink::open(&world.first.space, CLIENT_INTERFACE);
     for (count, family) in (1..).zip(FAMILIES) {
         let claimed = world.second.address(family);
         let packet = world
@@ -31,12 +33,12 @@ pub(crate) fn opens_for_the_claimed_address_alone(backend: &'static str) {
 }
 
 pub(crate) fn is_refused_where_only_the_observed_address_counts(backend: &'static str) {
-    let plan = Plan::empty(backend).user(
+    let plan = GateConfig::empty(backend).user(
         "alice",
         &format!("services = [\"tcp/{SERVICE}\"]\ngrant_to = \"observed\""),
     );
     let world = World::start(&plan);
-    let mut wire = Wire::from(&world.first.space, WIRE);
+    let mut wire = RawLink::open(&world.first.space, CLIENT_INTERFACE);
     for (count, family) in (1..).zip(FAMILIES) {
         let claimed = world.second.address(family);
         let packet = world
@@ -52,7 +54,7 @@ pub(crate) fn is_refused_where_only_the_observed_address_counts(backend: &'stati
 
 /// The client forges by itself, with `--spoof-source`. Bob, for whom only the source counts, shows which one the gate saw.
 pub(crate) fn client_forges_the_source_that_it_is_told(backend: &'static str) {
-    let plan = Plan::new(backend).user(
+    let plan = GateConfig::new(backend).user(
         "bob",
         &format!("services = [\"tcp/{SERVICE}\"]\ngrant_to = \"observed\""),
     );

@@ -3,7 +3,7 @@
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
-use crate::world::{Family, Plan, SERVICE, World, text, wait_for};
+use postern_harness::{Family, GateConfig, SERVICE, World, text, wait_for};
 
 fn status(world: &World) -> Value {
     serde_json::from_slice(&world.daemon.asked(&["status", "--json"]).stdout).unwrap()
@@ -11,14 +11,14 @@ fn status(world: &World) -> Value {
 
 /// An engine that is stopped reads nothing: what finds no room in its socket is lost, and afterwards it says how much that was.
 pub(crate) fn kernel_drops_are_told(backend: &'static str) {
-    let world = World::start(&Plan::new(backend));
+    let world = World::start(&GateConfig::new(backend));
     assert_eq!(status(&world)["captures"][0]["dropped"], 0);
     let engine = Pid::from_raw(i32::try_from(world.daemon.engine()).unwrap()).unwrap();
     kill_process(engine, Signal::STOP).unwrap();
     let sent = 60_000_u64;
-    let to = std::net::SocketAddr::new(Family::V4.address(1), crate::world::KNOCK);
+    let to = std::net::SocketAddr::new(Family::V4.address(1), postern_harness::KNOCK);
     world.first.space.run(move || {
-        let socket = crate::world::socket_for(to);
+        let socket = postern_harness::socket_for(to);
         for _ in 0..sent {
             socket.send_to(&[7; 300], to).unwrap();
         }
@@ -45,7 +45,7 @@ pub(crate) fn kernel_drops_are_told(backend: &'static str) {
 }
 
 pub(crate) fn lost_interface_is_told(backend: &'static str) {
-    let world = World::start(&Plan::new(backend).gate("interfaces = [\"gate2\"]"));
+    let world = World::start(&GateConfig::new(backend).gate("interfaces = [\"gate2\"]"));
     let hears = |listening: bool| {
         wait_for(&format!("gate2 to be heard: {listening}"), || {
             let told = status(&world)["captures"][0].clone();
@@ -61,14 +61,14 @@ pub(crate) fn lost_interface_is_told(backend: &'static str) {
     let told = hears(false);
     assert!(told["why"].as_str().unwrap().contains("down"), "{told}");
     assert!(text(&world.daemon.asked(&["status"])).contains("NOT listening on gate2: "));
-    world.first.dress(&world.gate);
+    world.first.configure_cable(&world.gate);
     hears(true);
     world.first.knock("alice", Family::V4, &[]);
     world.daemon.wait_for_admitted(1);
 }
 
 pub(crate) fn quotas_and_grants_count_down(backend: &'static str) {
-    let world = World::start(&Plan::new(backend).user(
+    let world = World::start(&GateConfig::new(backend).user(
         "bob",
         &format!("services = [\"tcp/{SERVICE}\"]\nquota = \"5/h\""),
     ));

@@ -8,21 +8,21 @@ use std::time::Duration;
 use rustix::process::Signal;
 
 use crate::crashes::{Dice, expect_ledger_and_kernel_agree, kill};
-use crate::stream::{Stream, with_crowd};
-use crate::world::{FAMILIES, Family, Plan, SERVICE, World, wait_for};
+use postern_harness::world::{KnockStream, with_crowd};
+use postern_harness::{FAMILIES, Family, GateConfig, SERVICE, World, wait_for};
 
 const ROUNDS: u32 = 40;
 const NOTHING: [String; 0] = [];
 
 pub(crate) fn of_reloads_and_kills_ends_in_one_engine_and_one_truth(backend: &'static str) {
     let plan = |service: u16| {
-        with_crowd(Plan::empty(backend).user(
+        with_crowd(GateConfig::empty(backend).user(
             "alice",
             &format!("services = [\"tcp/{service}\"]\nquota = \"1000/min\""),
         ))
     };
     let mut world = World::start(&plan(SERVICE));
-    let stream = Stream::start(&world, 200);
+    let stream = KnockStream::start(&world, 200);
     let mut dice = Dice(104_729);
     for round in 0..ROUNDS {
         // Alice has the right in every second config only, and in the last one.

@@ -10,9 +10,10 @@ use std::time::Duration;
 
 use postern::client::stun;
 
-use crate::world::netns::Namespace;
-use crate::world::{
-    FAMILIES, Family, POSTERN, Plan, Ran, SERVICE, WIRE, World, find, lay, run, wait_for,
+use postern_harness::Namespace;
+use postern_harness::{
+    FAMILIES, Family, GateConfig, Ran, SERVICE, World, find, postern, run, wait_for,
+    world::CLIENT_INTERFACE,
 };
 
 /// Not neighbours: each takes the port behind its own as well (RFC 5780).
@@ -36,36 +37,27 @@ fn own(family: Family, host: u8) -> IpAddr {
 fn start(backend: &str) -> Translated {
     let user =
         |grant_to: &str| format!("services = [\"tcp/{SERVICE}\"]\ngrant_to = \"{grant_to}\"");
-    let plan = Plan::empty(backend)
+    let plan = GateConfig::empty(backend)
         .user("alice", &user("claimed"))
         .user("bob", &user("observed"));
     let world = World::start(&plan);
     let home = Namespace::new();
-    lay(
-        &world.first.space,
-        &format!(
-            "link add home0 type veth peer name home0 netns {}",
-            home.thread_id()
-        ),
-    );
+    world.first.space.ip_batch(&format!(
+        "link add home0 type veth peer name home0 netns {}",
+        home.thread_id
+    ));
     for (space, host) in [(&world.first.space, 1), (&home, 2)] {
         let (v4, v6) = (own(Family::V4, host), own(Family::V6, host));
-        lay(
-            space,
-            &format!(
-                "addr add {v4}/24 dev home0\naddr add {v6}/64 dev home0 nodad\nlink set home0 up"
-            ),
-        );
+        space.ip_batch(&format!(
+            "addr add {v4}/24 dev home0\naddr add {v6}/64 dev home0 nodad\nlink set home0 up"
+        ));
     }
-    world.first.space.wait_until_it_carries("home0");
-    lay(
-        &home,
-        &format!(
-            "route add 0.0.0.0/0 via {}\nroute add ::/0 via {}",
-            own(Family::V4, 1),
-            own(Family::V6, 1)
-        ),
-    );
+    world.first.space.wait_for_carrier("home0");
+    home.ip_batch(&format!(
+        "route add 0.0.0.0/0 via {}\nroute add ::/0 via {}",
+        own(Family::V4, 1),
+        own(Family::V6, 1)
+    ));
     let must = |program, words: &[&str]| {
         let output = run(&world.first.space, program, words);
         assert!(
@@ -91,7 +83,7 @@ fn start(backend: &str) -> Translated {
                 "-A",
                 "POSTROUTING",
                 "-o",
-                WIRE,
+                CLIENT_INTERFACE,
                 "-j",
                 "MASQUERADE",
             ],
@@ -184,7 +176,7 @@ impl Translated {
         let config = self.world.folder().join(format!("{user}.toml"));
         let words: Vec<String> = words.iter().map(ToString::to_string).collect();
         let output = self.home.run(move || {
-            Command::new(POSTERN)
+            Command::new(postern())
                 .args(words)
                 .env_clear()
                 .env("POSTERN_CONFIG", config)
@@ -274,13 +266,10 @@ pub(crate) fn no_knock_where_servers_disagree_or_are_silent(backend: &'static st
             .status
             .success()
     );
-    lay(
-        &translated.world.gate,
-        &format!(
-            "route add {OTHER} via {}",
-            translated.world.first.address(Family::V4)
-        ),
-    );
+    translated.world.gate.ip_batch(&format!(
+        "route add {OTHER} via {}",
+        translated.world.first.address(Family::V4)
+    ));
     let ran = translated.postern("alice", &["knock", "v4", "--allow", &both]);
     assert_eq!(
         (ran.code, ran.out.as_str(), ran.err.lines().count()),

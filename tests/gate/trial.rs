@@ -2,7 +2,7 @@
 
 use std::{fs, io};
 
-use crate::world::{Family, Plan, World, text, wait_for};
+use postern_harness::{Family, GateConfig, World, text, wait_for};
 
 pub(crate) fn nobody_passes(backend: &'static str) {
     let mut world = on_trial(backend, "3s");
@@ -43,7 +43,7 @@ pub(crate) fn passed_by_confirmation(backend: &'static str) {
 }
 
 fn on_trial(backend: &str, length: &str) -> World {
-    let mut world = World::prepare(&Plan::new(backend));
+    let mut world = World::prepare(&GateConfig::new(backend));
     world.daemon.options = ["--trial", length].map(str::to_owned).to_vec();
     world
 }

@@ -1,9 +1,9 @@
 //! What users and the administrator see of grants: opened, extended, closed, one user's apart from another's.
 
-use crate::world::{FAMILIES, Family, Plan, SERVICE, World, text, wait_for};
+use postern_harness::{FAMILIES, Family, GateConfig, SERVICE, World, text, wait_for};
 
 pub(crate) fn knock_opens_and_ends(backend: &'static str) {
-    let world = World::start(&Plan::new(backend));
+    let world = World::start(&GateConfig::new(backend));
     for family in FAMILIES {
         world.first.expect_shut_out(family);
         world.first.knock("alice", family, &["--for", "5s"]);
@@ -17,7 +17,7 @@ pub(crate) fn knock_opens_and_ends(backend: &'static str) {
 }
 
 pub(crate) fn client_waits(backend: &'static str) {
-    let world = World::start(&Plan::new(backend));
+    let world = World::start(&GateConfig::new(backend));
     for family in FAMILIES {
         let said = world.first.knock("alice", family, &["--wait=20s"]);
         assert!(said.contains("is open after"), "{said}");
@@ -31,7 +31,7 @@ pub(crate) fn client_waits(backend: &'static str) {
 
 /// One rule only, and the same grant: an address does not pile up rules.
 pub(crate) fn renewal_extends(backend: &'static str) {
-    let world = World::start(&Plan::new(backend));
+    let world = World::start(&GateConfig::new(backend));
     for (count, family) in (1..).zip(FAMILIES) {
         let admitted = world.daemon.status().admitted;
         world.first.knock("alice", family, &["--for", "60s"]);
@@ -63,8 +63,9 @@ pub(crate) fn renewal_extends(backend: &'static str) {
 }
 
 pub(crate) fn users_close_their_own(backend: &'static str) {
-    let world =
-        World::start(&Plan::new(backend).user("bob", &format!("services = [\"tcp/{SERVICE}\"]")));
+    let world = World::start(
+        &GateConfig::new(backend).user("bob", &format!("services = [\"tcp/{SERVICE}\"]")),
+    );
     for family in FAMILIES {
         for user in ["alice", "bob"] {
             world.first.knock(user, family, &[]);
@@ -95,8 +96,9 @@ pub(crate) fn users_close_their_own(backend: &'static str) {
 }
 
 pub(crate) fn administrator_closes(backend: &'static str) {
-    let world =
-        World::start(&Plan::new(backend).user("bob", &format!("services = [\"tcp/{SERVICE}\"]")));
+    let world = World::start(
+        &GateConfig::new(backend).user("bob", &format!("services = [\"tcp/{SERVICE}\"]")),
+    );
     for family in FAMILIES {
         world.first.knock("alice", family, &["--for", "10m"]);
         world.second.knock("bob", family, &[]);

@@ -9,7 +9,7 @@ use base64::engine::general_purpose::STANDARD;
 use postern::adapters::files::write_private;
 use postern_proto::PrivateKey;
 
-use crate::world::{Family, GATE_NAME, Plan, World, seed, wait_for};
+use postern_harness::{Family, GATE_NAME, GateConfig, World, seed, wait_for};
 
 /// One place of memory, as /proc/PID/maps names it, and what lies there.
 struct Region {
@@ -129,7 +129,7 @@ pub(crate) fn keys_of_the_config_are_in_no_memory(backend: &'static str) {
         true,
     )
     .unwrap();
-    let plan = Plan::new(backend)
+    let plan = GateConfig::new(backend)
         .gate(&format!("private_key = \"{}\"", gate_file.display()))
         .user(
             "bob",

@@ -5,7 +5,7 @@ use std::fs;
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::BACKEND;
-use crate::world::{Family, Plan, SERVICE, World, wait_for};
+use postern_harness::{Family, GateConfig, SERVICE, World, wait_for};
 
 fn children(pid: u32) -> Vec<u32> {
     let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap();
@@ -18,7 +18,7 @@ fn children(pid: u32) -> Vec<u32> {
 /// A hook leaves processes behind, which end later than it does.
 pub(crate) fn first_process() {
     let hook = "on_open = [\"/bin/sh\", \"-c\", \"for n in 1 2 3; do sleep 1 & done\"]";
-    let plan = Plan::empty(BACKEND).section(&format!(
+    let plan = GateConfig::empty(BACKEND).section(&format!(
         "[service.hidden]\nports = [\"tcp/{SERVICE}\"]\n{hook}"
     ));
     let mut world = World::prepare(&plan.user("alice", "services = [\"hidden\"]"));

@@ -14,7 +14,7 @@ use std::thread;
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg, sockopt};
 
 use crate::BACKEND;
-use crate::world::{Family, Plan, World, wait_for};
+use postern_harness::{Family, GateConfig, World, wait_for};
 
 /// One entry: its fields, and the process that the kernel says has sent it.
 #[derive(Debug, Clone)]
@@ -135,7 +135,7 @@ fn as_a_service(folder: &Path) -> String {
 }
 
 pub(crate) fn has_entries_with_fields() {
-    let mut world = World::prepare(&Plan::new(BACKEND).gate("run_as = \"daemon\""));
+    let mut world = World::prepare(&GateConfig::new(BACKEND).gate("run_as = \"daemon\""));
     let journal = Journal::listen(world.folder());
     world.daemon.through = Some(as_a_service(world.folder()));
     world.daemon.start_process(&world.gate);
@@ -191,7 +191,7 @@ pub(crate) fn has_entries_with_fields() {
 }
 
 pub(crate) fn is_not_there() {
-    let mut world = World::prepare(&Plan::new(BACKEND));
+    let mut world = World::prepare(&GateConfig::new(BACKEND));
     world.daemon.through = Some(as_a_service(world.folder()));
     world.start_again();
     // Monitor and engine.

@@ -10,7 +10,7 @@ use std::process::{Child, Command, Stdio};
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::world::{World, text, wait_for};
+use postern_harness::{World, posternd, text, wait_for};
 
 /// Makes room in memory and a control group, and waits until the machine is off. $1 is a folder, $2 the next script.
 const AROUND: &str = r#"
@@ -98,7 +98,7 @@ pub(crate) fn can_be_had() -> bool {
 }
 
 fn around(folder: &Path, init: &str, with: &str) -> Command {
-    let programs = Path::new(env!("CARGO_BIN_EXE_posternd")).parent().unwrap();
+    let programs = Path::new(posternd()).parent().unwrap();
     let dist = Path::new(env!("CARGO_MANIFEST_DIR")).join("dist");
     let mut command = Command::new("setpriv");
     command

@@ -22,27 +22,24 @@ mod metrics;
 mod package;
 mod systemd;
 mod unit;
-#[allow(unused_imports, reason = "the tests of the gate need all of it")]
-#[path = "../gate/world/mod.rs"]
-mod world;
 
-use world::netns::ground::{Ground, Need};
+use postern_harness::{Machine, Requirement};
 
 /// Mount namespaces, the engine's own user, and whatever firewall comes first.
-const NEEDS: &[Need] = &[
-    Need::Users,
-    Need::Program("ip"),
-    Need::Program("unshare"),
-    Need::Program("mount"),
+const NEEDS: &[Requirement] = &[
+    Requirement::Root,
+    Requirement::Program("ip"),
+    Requirement::Program("unshare"),
+    Requirement::Program("mount"),
 ];
 
 /// What the text is read with.
-const PARSER: &[Need] = &[Need::Parser];
+const PARSER: &[Requirement] = &[Requirement::MetricsParser];
 
 /// A firewall driver that is there.
 const BACKEND: &str = "auto";
 
-type Test = (&'static str, &'static [Need], fn());
+type Test = (&'static str, &'static [Requirement], fn());
 
 const TESTS: &[Test] = &[
     (
@@ -82,15 +79,15 @@ const TESTS: &[Test] = &[
     ),
     (
         "unit_is_rated_below_3_by_systemd",
-        &[Need::Program("systemd-analyze")],
+        &[Requirement::Program("systemd-analyze")],
         unit::is_tight,
     ),
     (
         "unit_leaves_posternd_the_rights_that_it_needs",
         &[
-            Need::Program("setpriv"),
-            Need::Program("iptables-restore"),
-            Need::Program("nft"),
+            Requirement::Program("setpriv"),
+            Requirement::Program("iptables-restore"),
+            Requirement::Program("nft"),
         ],
         unit::rights_suffice,
     ),
@@ -132,60 +129,64 @@ const TESTS: &[Test] = &[
 ];
 
 fn main() -> ExitCode {
-    let ground = Ground::find();
-    let trial = |(name, needs, test): &Test| ground.trial(*name, &[NEEDS, *needs].concat(), *test);
+    let machine = Machine::inspect();
+    let trial = |(name, needs, test): &Test| machine.trial(*name, &[NEEDS, *needs].concat(), *test);
     let mut trials: Vec<Trial> = TESTS.iter().map(trial).collect();
-    let machine = Need::That("a place to start systemd in", machine::can_be_had());
-    let nft = Need::Program("nft");
+    let systemd = Requirement::Other("a place to start systemd in", machine::can_be_had());
+    let nft = Requirement::Program("nft");
     for (backend, program) in [
-        ("iptables", Need::Program("iptables-restore")),
+        ("iptables", Requirement::Program("iptables-restore")),
         ("nftables", nft),
     ] {
         let test = move || unit::works_under_systemd(backend);
-        trials.push(ground.trial(
+        trials.push(machine.trial(
             format!("{backend}::unit_works_under_systemd_itself"),
-            &[NEEDS, &[machine, program]].concat(),
+            &[NEEDS, &[systemd, program]].concat(),
             test,
         ));
     }
     let test = unit::comes_back_under_systemd;
-    trials.push(ground.trial(
+    trials.push(machine.trial(
         "unit_comes_back_after_a_kill_and_out_of_a_hang_but_not_to_a_wrong_config",
-        &[NEEDS, &[machine, nft]].concat(),
+        &[NEEDS, &[systemd, nft]].concat(),
         test,
     ));
     let package = [
-        Need::That("cargo-deb or cargo-cyclonedx", package::can_be_made()),
-        Need::Program("dpkg-deb"),
+        Requirement::Other("cargo-deb or cargo-cyclonedx", package::can_be_made()),
+        Requirement::Program("dpkg-deb"),
     ];
     let on_a_machine = [
         NEEDS,
         &package,
-        &[machine, Need::Program("dpkg"), Need::Program("man")],
+        &[
+            systemd,
+            Requirement::Program("dpkg"),
+            Requirement::Program("man"),
+        ],
     ]
     .concat();
-    trials.push(ground.trial(
+    trials.push(machine.trial(
         "package_holds_everything_in_its_place",
         &package,
         package::holds_everything_in_its_place,
     ));
-    trials.push(ground.trial(
+    trials.push(machine.trial(
         "package_names_every_crate_of_the_programs",
         &package,
         package::names_every_crate_of_the_programs,
     ));
-    let lintian = [&package[..], &[Need::Program("lintian")]].concat();
-    trials.push(ground.trial(
+    let lintian = [&package[..], &[Requirement::Program("lintian")]].concat();
+    trials.push(machine.trial(
         "package_has_no_error_for_lintian",
         &lintian,
         package::has_no_error_for_lintian,
     ));
-    trials.push(ground.trial(
+    trials.push(machine.trial(
         "package_is_set_up_in_a_few_commands",
         &on_a_machine,
         package::is_set_up_in_a_few_commands,
     ));
-    trials.push(ground.trial(
+    trials.push(machine.trial(
         "package_installs_serves_and_goes_with_all_it_did",
         &on_a_machine,
         package::installs_serves_and_goes,

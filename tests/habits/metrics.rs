@@ -11,7 +11,7 @@ use std::time::Duration;
 use rustix::process::Signal;
 
 use crate::BACKEND;
-use crate::world::{Family, PATIENCE, Plan, World, wait_for};
+use postern_harness::{Family, GateConfig, LONGEST_WAIT, World, wait_for};
 
 /// Reads either form from standard input, strictly, and prints each sample with its labels and the type of its family.
 const PARSER: &str = r#"
@@ -149,7 +149,7 @@ fn expect_told(samples: &Samples) {
 }
 
 pub(crate) fn over_the_control_socket() {
-    let world = World::start(&Plan::new(BACKEND));
+    let world = World::start(&GateConfig::new(BACKEND));
     something_happens(&world);
     expect_told(&parsed(
         OPEN_METRICS,
@@ -170,7 +170,7 @@ pub(crate) fn over_the_control_socket() {
 }
 
 pub(crate) fn in_a_file() {
-    let plan = Plan::new(BACKEND);
+    let plan = GateConfig::new(BACKEND);
     let mut world = World::prepare(&plan);
     let path = world.folder().join("postern.prom");
     let section = format!(
@@ -239,7 +239,7 @@ fn connect(world: &World, address: &str) -> Result<TcpStream, ErrorKind> {
     let stream = world.gate.run(move || {
         TcpStream::connect_timeout(&address, Duration::from_secs(5)).map_err(|error| error.kind())
     })?;
-    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream.set_read_timeout(Some(LONGEST_WAIT)).unwrap();
     Ok(stream)
 }
 
@@ -268,8 +268,8 @@ fn page(world: &World, address: &str) -> Samples {
     parsed(OPEN_METRICS, body)
 }
 
-fn listening_on(address: &str) -> Plan {
-    Plan::new(BACKEND).section(&format!("[metrics]\nlisten = \"{address}\""))
+fn listening_on(address: &str) -> GateConfig {
+    GateConfig::new(BACKEND).section(&format!("[metrics]\nlisten = \"{address}\""))
 }
 
 pub(crate) fn over_http() {
@@ -323,7 +323,7 @@ pub(crate) fn hostile_readers() {
         held.push(stream);
     }
     assert!(held.len() > 3 && held.len() < 40, "{}", held.len());
-    for family in crate::world::FAMILIES {
+    for family in postern_harness::FAMILIES {
         world.first.knock("alice", family, &["--for", "10m"]);
         world.first.expect_let_in(family);
     }
@@ -350,7 +350,7 @@ fn connect_at_once(world: &World) -> Result<TcpStream, ErrorKind> {
         TcpStream::connect_timeout(&address, Duration::from_millis(300))
             .map_err(|error| error.kind())
     })?;
-    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream.set_read_timeout(Some(LONGEST_WAIT)).unwrap();
     Ok(stream)
 }
 

@@ -11,7 +11,7 @@ use std::sync::OnceLock;
 
 use crate::BACKEND;
 use crate::machine::Machine;
-use crate::world::{Family, Plan, SERVICE, World, text, wait_for};
+use postern_harness::{Family, GateConfig, SERVICE, World, postern, posternd, text, wait_for};
 
 /// The bill of materials.
 const SBOM: &str = "postern.cdx.json";
@@ -43,7 +43,7 @@ fn made() -> &'static Made {
             .args(["--no-build", "--profile", "dev", "--fast", "--strip"])
             .env("PACKAGES", &folder);
         // The folder of `debug` that these programs lie in.
-        let target = Path::new(env!("CARGO_BIN_EXE_posternd"))
+        let target = Path::new(posternd())
             .parent()
             .and_then(Path::parent)
             .unwrap();
@@ -317,7 +317,7 @@ pub(crate) fn has_no_error_for_lintian() {
 }
 
 pub(crate) fn installs_serves_and_goes() {
-    let world = World::prepare(&Plan::new(BACKEND).gate("run_as = \"postern\""));
+    let world = World::prepare(&GateConfig::new(BACKEND).gate("run_as = \"postern\""));
     fs::copy(made().file(".deb"), world.folder().join("postern.deb")).unwrap();
     let machine = Machine::start_bare(&world);
     assert!(
@@ -381,7 +381,7 @@ pub(crate) fn installs_serves_and_goes() {
 
 /// From the package to a connection: what a new user types, on a machine that has never seen Postern.
 pub(crate) fn is_set_up_in_a_few_commands() {
-    let world = World::prepare(&Plan::empty(BACKEND));
+    let world = World::prepare(&GateConfig::empty(BACKEND));
     fs::copy(made().file(".deb"), world.folder().join("postern.deb")).unwrap();
     let machine = Machine::start_bare(&world);
     machine.tell("dpkg --install /mnt/postern.deb");
@@ -405,7 +405,7 @@ pub(crate) fn is_set_up_in_a_few_commands() {
     let postern = |arguments: &'static str, input: &str| {
         let (config, input) = (config.clone(), input.to_owned());
         world.first.space.run(move || {
-            let mut command = Command::new(env!("CARGO_BIN_EXE_postern"));
+            let mut command = Command::new(postern());
             command
                 .args(arguments.split(' '))
                 .env_clear()

@@ -9,7 +9,7 @@ use std::thread;
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::BACKEND;
-use crate::world::{Family, Plan, World, wait_for};
+use postern_harness::{Family, GateConfig, World, wait_for};
 
 /// What stands in systemd's place.
 #[derive(Clone)]
@@ -82,7 +82,7 @@ fn as_a_service(world: &mut World) -> Systemd {
 }
 
 pub(crate) fn hears_of_start_reload_and_stop() {
-    let mut world = World::prepare(&Plan::new(BACKEND));
+    let mut world = World::prepare(&GateConfig::new(BACKEND));
     let systemd = as_a_service(&mut world);
     world.daemon.start_process(&world.gate);
     assert_eq!(
@@ -140,7 +140,7 @@ pub(crate) fn hears_of_start_reload_and_stop() {
 }
 
 pub(crate) fn is_not_told_ready_by_an_engine_that_cannot_begin() {
-    let mut world = World::prepare(&Plan::new(BACKEND));
+    let mut world = World::prepare(&GateConfig::new(BACKEND));
     let systemd = as_a_service(&mut world);
     fs::create_dir(world.folder().join("state")).unwrap();
     fs::write(world.folder().join("state/marks.redb"), "no store").unwrap();
@@ -155,7 +155,7 @@ pub(crate) fn is_not_told_ready_by_an_engine_that_cannot_begin() {
 
 /// The loop that decides about knocks is stuck: the monitor starts another engine, and the watchdog has no cause to bark.
 pub(crate) fn hung_engine_is_replaced() {
-    let mut world = World::prepare(&Plan::new(BACKEND));
+    let mut world = World::prepare(&GateConfig::new(BACKEND));
     let systemd = as_a_service(&mut world);
     world.start_again();
     systemd.wait_for_meals(5);
@@ -173,7 +173,7 @@ pub(crate) fn hung_engine_is_replaced() {
 
 /// One that is gone all too long is systemd's to mend, but a config that is wrong is not.
 pub(crate) fn without_an_engine_for_want_of_a_good_config_goes_on() {
-    let mut world = World::prepare(&Plan::new(BACKEND));
+    let mut world = World::prepare(&GateConfig::new(BACKEND));
     let systemd = as_a_service(&mut world);
     world.start_again();
     let config = world.folder().join("posternd.toml");
@@ -197,7 +197,7 @@ pub(crate) fn without_an_engine_for_want_of_a_good_config_goes_on() {
 }
 
 pub(crate) fn is_not_there() {
-    let mut world = World::prepare(&Plan::new(BACKEND));
+    let mut world = World::prepare(&GateConfig::new(BACKEND));
     world.daemon.through = Some("NOTIFY_SOCKET=/nonexistent/notify exec \"$@\"".to_owned());
     world.start_again();
     world.first.knock("alice", Family::V4, &[]);

@@ -9,7 +9,7 @@ use rustix::process::Signal;
 
 use crate::BACKEND;
 use crate::machine::Machine;
-use crate::world::{FAMILIES, Family, Plan, World, find, wait_for};
+use postern_harness::{FAMILIES, Family, GateConfig, World, find, wait_for};
 
 fn path() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("dist/systemd/posternd.service")
@@ -50,7 +50,7 @@ pub(crate) fn is_tight() {
 pub(crate) fn rights_suffice() {
     for backend in ["iptables", "nftables"] {
         let mut world = World::prepare(
-            &Plan::new(backend)
+            &GateConfig::new(backend)
                 .gate("run_as = \"daemon\"")
                 .gate("interfaces = [\"gate2\", \"late0\"]"),
         );
@@ -96,7 +96,7 @@ pub(crate) fn rights_suffice() {
 
 /// As systemd does with a StateDirectory= at every reload.
 pub(crate) fn state_is_given_back() {
-    let mut world = World::start(&Plan::new(BACKEND).gate("run_as = \"daemon\""));
+    let mut world = World::start(&GateConfig::new(BACKEND).gate("run_as = \"daemon\""));
     let daemon = nix::unistd::User::from_name("daemon")
         .unwrap()
         .unwrap()
@@ -138,7 +138,7 @@ pub(crate) fn state_is_given_back() {
 pub(crate) fn works_under_systemd(backend: &'static str) {
     let metrics = "[metrics]\nfile = \"/var/lib/prometheus/node-exporter/postern.prom\"\ninterval = \"1s\"\nlisten = \"127.0.0.1:9162\"";
     let world = World::prepare(
-        &Plan::new(backend)
+        &GateConfig::new(backend)
             .gate("run_as = \"postern\"")
             .section(metrics),
     );
@@ -249,7 +249,7 @@ pub(crate) fn works_under_systemd(backend: &'static str) {
 
 /// A monitor that is killed comes back, and so does one that hangs; a config that is wrong is left to a person.
 pub(crate) fn comes_back_under_systemd() {
-    let world = World::prepare(&Plan::new("nftables").gate("run_as = \"postern\""));
+    let world = World::prepare(&GateConfig::new("nftables").gate("run_as = \"postern\""));
     let machine = Machine::start(&world);
     machine.configure();
     let impatient = "[Service]\\nWatchdogSec=4\\nTimeoutAbortSec=1\\n";

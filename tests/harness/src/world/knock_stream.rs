@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use crate::world::{FAMILIES, Family, KNOCK, Maker, Plan, SERVICE, World, socket_for};
+use super::{FAMILIES, Family, GateConfig, KNOCK, KnockMaker, SERVICE, World, socket_for};
 
 /// Whose knocks these are.
 const USER: &str = "crowd";
@@ -20,7 +20,7 @@ const OPEN_FOR: u32 = 2;
 const FLOWING: u64 = 20;
 
 /// A thread that knocks.
-pub(crate) struct Stream {
+pub struct KnockStream {
     shared: Arc<Shared>,
     thread: Option<JoinHandle<()>>,
 }
@@ -33,16 +33,16 @@ struct Shared {
 }
 
 /// The plan with whom the stream knocks for.
-pub(crate) fn with_crowd(plan: Plan) -> Plan {
+pub fn with_crowd(plan: GateConfig) -> GateConfig {
     plan.user(
         USER,
         &format!("services = [\"tcp/{SERVICE}\"]\nquota = \"1000000/min\""),
     )
 }
 
-impl Stream {
+impl KnockStream {
     /// So many knocks a second, over both families in turn; none for 0.
-    pub(crate) fn start(world: &World, pace: u32) -> Self {
+    pub fn start(world: &World, pace: u32) -> Self {
         let shared = Arc::new(Shared::default());
         let sockets = FAMILIES.map(|family| {
             let to = SocketAddr::new(family.address(1), KNOCK);
@@ -51,7 +51,7 @@ impl Stream {
         let knocking = Arc::clone(&shared);
         let thread = (pace > 0).then(|| {
             thread::spawn(move || {
-                let maker = Maker::new(USER);
+                let maker = KnockMaker::new(USER);
                 for (family, to, socket) in sockets.iter().cycle() {
                     let turn = knocking.turn.lock().unwrap_or_else(PoisonError::into_inner);
                     if knocking.is_over.load(Ordering::Relaxed) {
@@ -70,7 +70,7 @@ impl Stream {
     }
 
     /// No knock is sent while this is held.
-    pub(crate) fn hold(&self) -> MutexGuard<'_, ()> {
+    pub fn hold(&self) -> MutexGuard<'_, ()> {
         self.shared
             .turn
             .lock()
@@ -78,7 +78,7 @@ impl Stream {
     }
 
     /// Waits until it flows, if it does at all.
-    pub(crate) fn flow(&self) {
+    pub fn flow(&self) {
         let before = self.sent();
         while self.thread.is_some() && self.sent() < before + FLOWING {
             thread::sleep(Duration::from_millis(5));
@@ -86,12 +86,12 @@ impl Stream {
     }
 
     /// How many were sent so far.
-    pub(crate) fn sent(&self) -> u64 {
+    pub fn sent(&self) -> u64 {
         self.shared.sent.load(Ordering::Relaxed)
     }
 }
 
-impl Drop for Stream {
+impl Drop for KnockStream {
     fn drop(&mut self) {
         self.shared.is_over.store(true, Ordering::Relaxed);
         if let Some(thread) = self.thread.take() {

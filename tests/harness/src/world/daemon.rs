@@ -9,53 +9,50 @@ use postern::model::grant::Grant;
 use rustix::process::{Pid, Signal, kill_process};
 use serde::Deserialize;
 
-use super::netns::Namespace;
-use super::wait_for;
-
-const POSTERND: &str = env!("CARGO_BIN_EXE_posternd");
+use crate::{Namespace, posternd, say, wait_for};
 
 /// What `posternd status --json` says.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
-pub(crate) struct Status {
-    pub(crate) users: usize,
-    pub(crate) uptime_ms: u64,
-    pub(crate) marks: usize,
-    pub(crate) admitted: u64,
-    pub(crate) reasons: BTreeMap<String, u64>,
-    pub(crate) hint_filter: bool,
-    pub(crate) captures: Vec<Captured>,
+pub struct Status {
+    pub users: usize,
+    pub uptime_ms: u64,
+    pub marks: usize,
+    pub admitted: u64,
+    pub reasons: BTreeMap<String, u64>,
+    pub hint_filter: bool,
+    pub captures: Vec<Captured>,
 }
 
 /// What `posternd status --json` says of one capture.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
-pub(crate) struct Captured {
-    pub(crate) received: u64,
+pub struct Captured {
+    pub received: u64,
     /// In the kernel, for nobody read in time.
-    pub(crate) dropped: Option<u64>,
+    pub dropped: Option<u64>,
 }
 
 impl Status {
     /// How often this reason was given, such as `drop replay`.
-    pub(crate) fn count(&self, reason: &str) -> u64 {
+    pub fn count(&self, reason: &str) -> u64 {
         self.reasons.get(reason).copied().unwrap_or_default()
     }
 }
 
 /// A posternd that runs or has run.
-pub(crate) struct Daemon {
+pub struct Daemon {
     folder: PathBuf,
     starts: u32,
     child: Option<Child>,
     /// Further arguments of `posternd run`.
-    pub(crate) options: Vec<String>,
+    pub options: Vec<String>,
     /// A shell script that it is run through, in a mount namespace of its own; `"$@"` is the command.
-    pub(crate) through: Option<String>,
+    pub through: Option<String>,
     /// `debug`, so that a test sees all; or what it is about.
-    pub(crate) level: &'static str,
+    pub level: &'static str,
 }
 
 impl Daemon {
-    pub(super) fn new(folder: &Path) -> Self {
+    pub fn new(folder: &Path) -> Self {
         Self {
             folder: folder.to_owned(),
             starts: 0,
@@ -67,7 +64,7 @@ impl Daemon {
     }
 
     /// Starts it and waits until its engine serves.
-    pub(crate) fn start(&mut self, gate: &Namespace) {
+    pub fn start(&mut self, gate: &Namespace) {
         self.start_process(gate);
         wait_for("posternd to serve", || {
             let ended = self
@@ -80,7 +77,7 @@ impl Daemon {
     }
 
     /// Starts it and waits for nothing.
-    pub(crate) fn start_process(&mut self, gate: &Namespace) {
+    pub fn start_process(&mut self, gate: &Namespace) {
         assert!(self.child.is_none(), "it runs already");
         self.starts += 1;
         let log = File::create(self.log_path()).unwrap();
@@ -94,10 +91,10 @@ impl Daemon {
             let mut command = Command::new(if through.is_some() {
                 "unshare"
             } else {
-                POSTERND
+                posternd()
             });
             if let Some(script) = through {
-                command.args(["--mount", "/bin/sh", "-c", &script, "sh", POSTERND]);
+                command.args(["--mount", "/bin/sh", "-c", &script, "sh", posternd()]);
             }
             command
                 .args(["run", "--config", &config])
@@ -116,12 +113,12 @@ impl Daemon {
     }
 
     /// Ends it with SIGTERM, as an administrator would, and waits for its end.
-    pub(crate) fn stop(&mut self) -> ExitStatus {
+    pub fn stop(&mut self) -> ExitStatus {
         self.signal(Signal::TERM);
         self.wait()
     }
 
-    pub(crate) fn signal(&self, signal: Signal) {
+    pub fn signal(&self, signal: Signal) {
         kill_process(
             Pid::from_child(self.child.as_ref().expect("it does not run")),
             signal,
@@ -130,18 +127,18 @@ impl Daemon {
     }
 
     /// Waits for its end.
-    pub(crate) fn wait(&mut self) -> ExitStatus {
+    pub fn wait(&mut self) -> ExitStatus {
         let mut child = self.child.take().expect("it does not run");
         wait_for("posternd to end", || child.try_wait().unwrap())
     }
 
     /// The monitor's process.
-    pub(crate) fn pid(&self) -> u32 {
+    pub fn pid(&self) -> u32 {
         self.child.as_ref().expect("it does not run").id()
     }
 
     /// The engine's process: the monitor's only child that lasts.
-    pub(crate) fn engine(&self) -> u32 {
+    pub fn engine(&self) -> u32 {
         let monitor = self.pid();
         wait_for("an engine", || {
             let children =
@@ -157,12 +154,12 @@ impl Daemon {
     }
 
     /// `posternd status --json`.
-    pub(crate) fn status(&self) -> Status {
+    pub fn status(&self) -> Status {
         serde_json::from_slice(&self.asked(&["status", "--json"]).stdout).unwrap()
     }
 
     /// `posternd grants --json`, in the order of their numbers.
-    pub(crate) fn grants(&self) -> Vec<Grant> {
+    pub fn grants(&self) -> Vec<Grant> {
         let mut said: serde_json::Value =
             serde_json::from_slice(&self.asked(&["grants", "--json"]).stdout).unwrap();
         for grant in said["grants"].as_array_mut().unwrap() {
@@ -178,21 +175,21 @@ impl Daemon {
     }
 
     /// Waits until this reason has been given so often, and returns the whole status.
-    pub(crate) fn wait_for_count(&self, reason: &str, count: u64) -> Status {
+    pub fn wait_for_count(&self, reason: &str, count: u64) -> Status {
         wait_for(&format!("{count} × {reason:?}"), || {
             Some(self.status()).filter(|status| status.count(reason) >= count)
         })
     }
 
     /// Waits until so many knocks were admitted, and returns the whole status.
-    pub(crate) fn wait_for_admitted(&self, count: u64) -> Status {
+    pub fn wait_for_admitted(&self, count: u64) -> Status {
         wait_for(&format!("{count} admitted knocks"), || {
             Some(self.status()).filter(|status| status.admitted >= count)
         })
     }
 
     /// Runs a command that must succeed, with this gate's config.
-    pub(crate) fn asked(&self, arguments: &[&str]) -> Output {
+    pub fn asked(&self, arguments: &[&str]) -> Output {
         let output = self.ask(arguments);
         let said = String::from_utf8_lossy(&output.stderr);
         assert!(
@@ -204,8 +201,8 @@ impl Daemon {
     }
 
     /// Runs a command that needs no namespace, with this gate's config.
-    pub(crate) fn ask(&self, arguments: &[&str]) -> Output {
-        let mut command = Command::new(POSTERND);
+    pub fn ask(&self, arguments: &[&str]) -> Output {
+        let mut command = Command::new(posternd());
         command
             .args(arguments)
             .args(["--config", &self.config()])
@@ -215,22 +212,22 @@ impl Daemon {
     }
 
     /// Runs a command in the gate's namespace, with this gate's config.
-    pub(crate) fn at_gate(&self, gate: &Namespace, arguments: &[&str]) -> Output {
+    pub fn at_gate(&self, gate: &Namespace, arguments: &[&str]) -> Output {
         let config = self.config();
-        super::run(
+        crate::run(
             gate,
-            POSTERND,
+            posternd(),
             &[arguments, &["--config", &config]].concat(),
         )
     }
 
     /// What it has written to its log since it was last started.
-    pub(crate) fn log(&self) -> String {
+    pub fn log(&self) -> String {
         fs::read_to_string(self.log_path()).unwrap_or_default()
     }
 
     /// Lines of the log that contain all these words.
-    pub(crate) fn logged(&self, words: &[&str]) -> Vec<String> {
+    pub fn logged(&self, words: &[&str]) -> Vec<String> {
         self.log()
             .lines()
             .filter(|line| words.iter().all(|word| line.contains(word)))
@@ -239,7 +236,7 @@ impl Daemon {
     }
 
     /// Waits until so many lines of the log contain all these words.
-    pub(crate) fn wait_for_lines(&self, count: usize, words: &[&str]) -> Vec<String> {
+    pub fn wait_for_lines(&self, count: usize, words: &[&str]) -> Vec<String> {
         wait_for(&format!("{count} lines in the log with {words:?}"), || {
             Some(self.logged(words)).filter(|lines| lines.len() >= count)
         })
@@ -255,18 +252,15 @@ impl Daemon {
 }
 
 impl Drop for Daemon {
-    #[expect(
-        clippy::print_stderr,
-        reason = "a test that fails shows what posternd said"
-    )]
     fn drop(&mut self) {
         if std::thread::panicking() {
             let log = self.log();
-            let from = log.lines().count().saturating_sub(40);
-            eprintln!(
+            let lines: Vec<&str> = log.lines().collect();
+            let last = &lines[lines.len().saturating_sub(40)..];
+            say(&format!(
                 "the last that posternd logged:\n{}",
-                log.lines().skip(from).collect::<Vec<_>>().join("\n")
-            );
+                last.join("\n")
+            ));
         }
         let Some(mut child) = self.child.take() else {
             return;

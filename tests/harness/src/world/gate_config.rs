@@ -13,22 +13,22 @@ use tempfile::TempDir;
 use super::{FAMILIES, KNOCK, SERVICE};
 
 /// The gate's name in every test.
-pub(crate) const GATE_NAME: &str = "gate.test";
+pub const GATE_NAME: &str = "gate.test";
 
 /// A gate's config, put together by a test. Without a word: user `alice` may open the service.
 #[derive(Debug, Clone)]
-pub(crate) struct Plan {
-    pub(super) backend: String,
+pub struct GateConfig {
+    pub backend: String,
     gate: Vec<String>,
     firewall: Vec<String>,
     services: Vec<String>,
     users: Vec<(String, String)>,
-    pub(super) is_quiet: bool,
+    pub is_quiet: bool,
 }
 
-impl Plan {
+impl GateConfig {
     /// For this firewall backend, with no user yet.
-    pub(crate) fn empty(backend: &str) -> Self {
+    pub fn empty(backend: &str) -> Self {
         let firewall = vec![format!("backend = \"{backend}\"")];
         Self {
             backend: backend.to_owned(),
@@ -41,55 +41,55 @@ impl Plan {
     }
 
     /// For this firewall backend, with `alice`.
-    pub(crate) fn new(backend: &str) -> Self {
+    pub fn new(backend: &str) -> Self {
         Self::empty(backend).user("alice", &format!("services = [\"tcp/{SERVICE}\"]"))
     }
 
     /// Without debug lines, as a gate runs where nobody looks for a fault.
-    pub(crate) fn quiet(mut self) -> Self {
+    pub fn quiet(mut self) -> Self {
         self.is_quiet = true;
         self
     }
 
     /// A line for `[gate]`.
-    pub(crate) fn gate(mut self, line: &str) -> Self {
+    pub fn gate(mut self, line: &str) -> Self {
         self.gate.push(line.to_owned());
         self
     }
 
     /// A line for `[firewall]`.
-    pub(crate) fn firewall(mut self, line: &str) -> Self {
+    pub fn firewall(mut self, line: &str) -> Self {
         self.firewall.push(line.to_owned());
         self
     }
 
     /// A named service.
-    pub(crate) fn service(mut self, name: &str, ports: &str) -> Self {
+    pub fn service(mut self, name: &str, ports: &str) -> Self {
         self.services
             .push(format!("[service.{name}]\nports = [\"{ports}\"]\n"));
         self
     }
 
     /// A section of the config, as it is.
-    pub(crate) fn section(mut self, text: &str) -> Self {
+    pub fn section(mut self, text: &str) -> Self {
         self.services.push(format!("{text}\n"));
         self
     }
 
     /// A user with a shared key of his own.
-    pub(crate) fn user(self, name: &str, lines: &str) -> Self {
+    pub fn user(self, name: &str, lines: &str) -> Self {
         let with_key = format!("key = \"{}\"\n{lines}", key(name));
         self.user_with(name, &with_key)
     }
 
     /// A user whose kind of key the lines say.
-    pub(crate) fn user_with(mut self, name: &str, lines: &str) -> Self {
+    pub fn user_with(mut self, name: &str, lines: &str) -> Self {
         self.users.push((name.to_owned(), lines.to_owned()));
         self
     }
 
     /// Writes the gate's config, and for each user a client's config with a profile a family.
-    pub(super) fn write(&self, folder: &Path) {
+    pub fn write(&self, folder: &Path) {
         let here = folder.display();
         let mut text = format!(
             "[gate]\nname = \"{GATE_NAME}\"\nstate_dir = \"{here}/state\"\ncontrol_socket = \"{here}/control.sock\"\n"
@@ -119,12 +119,12 @@ impl Plan {
 }
 
 /// The key of this user: the same in every test, unlike anyone else's.
-pub(crate) fn key(user: &str) -> String {
+pub fn key(user: &str) -> String {
     STANDARD.encode(seed(&format!("the key of {user}")))
 }
 
 /// 32 bytes that look random and depend on the words alone.
-pub(crate) fn seed(words: &str) -> [u8; 32] {
+pub fn seed(words: &str) -> [u8; 32] {
     Sha256::digest(format!("postern's tests: {words}")).into()
 }
 

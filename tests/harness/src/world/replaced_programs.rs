@@ -3,12 +3,13 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
-use super::{World, find, run};
+use super::World;
+use crate::{find, run};
 
 /// Where it lies: the monitor may run programs of this folder and of no other, so all that the script needs is there.
 const FOLDER: &str = "/usr/sbin";
 /// The real program, which takes its role as its first argument.
-pub(crate) const REAL: &str = "/usr/sbin/real";
+pub const REAL: &str = "/usr/sbin/real";
 
 const ROLES: [&str; 4] = [
     "iptables-restore",
@@ -30,7 +31,7 @@ const NEEDED: [&str; 8] = [
 
 /// From now on whatever the gate starts by the name of `iptables-restore`, `ip6tables-save` and so on is this script. `FOLDER` in
 /// it is the world's folder, and `REAL` the program itself.
-pub(crate) fn lay_over_iptables(world: &World, script: &str) {
+pub fn replace_iptables(world: &World, script: &str) {
     let folder = world.folder().display().to_string();
     let script = script
         .replace("#!/bin/sh", "#!/usr/sbin/sh")

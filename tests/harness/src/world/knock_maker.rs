@@ -8,13 +8,13 @@ use postern_proto::{
     Action, Allow, GateName, Item, KeyMaterial, Protocol, Request, Service, SharedKey, UserKeys,
 };
 
-use super::plan::{GATE_NAME, key};
+use super::gate_config::{GATE_NAME, key};
 
 /// Makes one user's knocks.
-pub(crate) struct Maker(UserKeys);
+pub struct KnockMaker(UserKeys);
 
-impl Maker {
-    pub(crate) fn new(user: &str) -> Self {
+impl KnockMaker {
+    pub fn new(user: &str) -> Self {
         let key = SharedKey::from_base64(&key(user)).unwrap();
         Self(UserKeys::derive(
             &GateName::new(GATE_NAME).unwrap(),
@@ -23,7 +23,7 @@ impl Maker {
     }
 
     /// A knock of this moment that lets `allow` in to a TCP port for so many seconds.
-    pub(crate) fn open(&self, allow: IpAddr, port: u16, seconds: u32) -> Vec<u8> {
+    pub fn open(&self, allow: IpAddr, port: u16, seconds: u32) -> Vec<u8> {
         let address: Ipv6Addr = match allow {
             IpAddr::V4(address) => address.to_ipv6_mapped(),
             IpAddr::V6(address) => address,

@@ -1,6 +1,6 @@
 //! A client: a namespace at the other end of a cable, from which the real `postern` knocks and connections are tried.
 
-use std::io::{ErrorKind, Write};
+use std::io::ErrorKind;
 use std::net::{IpAddr, SocketAddr, TcpStream, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -9,14 +9,11 @@ use std::time::Duration;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
-use super::netns::Namespace;
-use super::{FAMILIES, Family, KNOCK, SERVICE, wait_for};
-
-/// The client.
-pub(crate) const POSTERN: &str = env!("CARGO_BIN_EXE_postern");
+use super::{FAMILIES, Family, KNOCK, SERVICE};
+use crate::{Namespace, postern, wait_for};
 
 /// The client's end of the cable.
-pub(crate) const WIRE: &str = "wire0";
+pub const CLIENT_INTERFACE: &str = "wire0";
 
 /// How long a connection may take before the port counts as hidden. An answer comes within a millisecond, and a lost SYN is
 /// sent again only after a second.
@@ -24,55 +21,54 @@ const HIDDEN_AFTER: Duration = Duration::from_millis(600);
 
 /// How a program ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Ran {
-    pub(crate) code: Option<i32>,
-    pub(crate) out: String,
-    pub(crate) err: String,
+pub struct Ran {
+    pub code: Option<i32>,
+    pub out: String,
+    pub err: String,
 }
 
 /// A client at the end of its own cable.
-pub(crate) struct Client {
-    pub(crate) space: Namespace,
+pub struct Client {
+    pub space: Namespace,
     host: u8,
     folder: PathBuf,
 }
 
 impl Client {
-    pub(crate) fn address(&self, family: Family) -> IpAddr {
+    pub fn address(&self, family: Family) -> IpAddr {
         family.address(self.host)
     }
 
     /// The hardware address of the gate's (1) or the client's (2) end of this client's cable.
-    pub(crate) fn mac(&self, end: u8) -> [u8; 6] {
+    pub fn mac(&self, end: u8) -> [u8; 6] {
         [2, 0, 0, 0, self.host, end]
     }
 
     /// The name of the gate's end of the cable.
-    pub(crate) fn gate_end(&self) -> String {
+    pub fn gate_end(&self) -> String {
         format!("gate{}", self.host)
     }
 
     /// Lays the cable to the gate.
-    pub(crate) fn lay_cable(&self, gate: &Namespace) {
+    pub fn lay_cable(&self, gate: &Namespace) {
         let [gate_mac, own_mac] = [1, 2].map(|end| written(self.mac(end)));
         let (name, there) = (self.gate_end(), self.space.thread_id);
-        lay(
-            gate,
+        gate.ip_batch(
             &format!(
-                "link add {name} address {gate_mac} type veth peer name {WIRE} address {own_mac} netns {there}"
+                "link add {name} address {gate_mac} type veth peer name {CLIENT_INTERFACE} address {own_mac} netns {there}"
             ),
         );
-        self.dress(gate);
+        self.configure_cable(gate);
     }
 
     /// Puts both ends up with their addresses. They know each other, so that nothing waits for neighbours and the only frames
     /// on the cable are those that a test is about.
-    pub(crate) fn dress(&self, gate: &Namespace) {
+    pub fn configure_cable(&self, gate: &Namespace) {
         let [gate_mac, own_mac] = [1, 2].map(|end| written(self.mac(end)));
         let name = self.gate_end();
         for (space, name, own, other, mac) in [
             (gate, name.as_str(), 1, self.host, own_mac),
-            (&self.space, WIRE, self.host, 1, gate_mac),
+            (&self.space, CLIENT_INTERFACE, self.host, 1, gate_mac),
         ] {
             // No link-local address, so no multicast reports and no router solicitations.
             let mut lines = format!("link set {name} addrgenmode none\nlink set {name} up\n");
@@ -82,12 +78,15 @@ impl Client {
                 lines += &format!("addr replace {own} peer {other} dev {name} {nodad}\n");
                 lines += &format!("neigh replace {other} lladdr {mac} dev {name} nud permanent\n");
             }
-            lay(space, &lines);
+            space.ip_batch(&lines);
         }
-        gate.wait_until_it_carries(&name);
-        self.space.wait_until_it_carries(WIRE);
+        gate.wait_for_carrier(&name);
+        self.space.wait_for_carrier(CLIENT_INTERFACE);
         // The kernel adds the route to the other end of an IPv6 cable a moment after it has taken the address.
-        for (space, name, other) in [(gate, name.as_str(), self.host), (&self.space, WIRE, 1)] {
+        for (space, name, other) in [
+            (gate, name.as_str(), self.host),
+            (&self.space, CLIENT_INTERFACE, 1),
+        ] {
             let other = Family::V6.address(other).to_string();
             wait_for("the route over a new cable", || {
                 space
@@ -99,11 +98,11 @@ impl Client {
     }
 
     /// Runs `postern` with the profiles of this user.
-    pub(crate) fn postern(&self, user: &str, arguments: &[&str]) -> Ran {
+    pub fn postern(&self, user: &str, arguments: &[&str]) -> Ran {
         let config = self.folder.join(format!("{user}.toml"));
         let arguments: Vec<String> = arguments.iter().map(ToString::to_string).collect();
         let output = self.space.run(move || {
-            let mut command = Command::new(POSTERN);
+            let mut command = Command::new(postern());
             command
                 .args(arguments)
                 .env_clear()
@@ -120,31 +119,31 @@ impl Client {
     }
 
     /// Knocks over one family; must succeed in sending. Returns what it said.
-    pub(crate) fn knock(&self, user: &str, family: Family, more: &[&str]) -> String {
+    pub fn knock(&self, user: &str, family: Family, more: &[&str]) -> String {
         let ran = self.postern(user, &[&["knock", family.name()], more].concat());
         assert_eq!((ran.code, ran.err.as_str()), (Some(0), ""), "{}", ran.out);
         ran.out
     }
 
     /// The packet that a knock would send.
-    pub(crate) fn packet(&self, user: &str, family: Family, more: &[&str]) -> Vec<u8> {
+    pub fn packet(&self, user: &str, family: Family, more: &[&str]) -> Vec<u8> {
         let said = self.knock(user, family, &[&["--print"], more].concat());
         STANDARD.decode(said.trim()).unwrap()
     }
 
     /// Sends bytes to the knock port from an ordinary socket.
-    pub(crate) fn send(&self, family: Family, payload: &[u8]) {
+    pub fn send(&self, family: Family, payload: &[u8]) {
         self.send_to(SocketAddr::new(family.address(1), KNOCK), payload);
     }
 
-    pub(crate) fn send_to(&self, to: SocketAddr, payload: &[u8]) {
+    pub fn send_to(&self, to: SocketAddr, payload: &[u8]) {
         let payload = payload.to_vec();
         self.space
             .run(move || socket_for(to).send_to(&payload, to).unwrap());
     }
 
     /// One attempt to reach a port of the gate.
-    pub(crate) fn connect(&self, family: Family, port: u16) -> Result<TcpStream, ErrorKind> {
+    pub fn connect(&self, family: Family, port: u16) -> Result<TcpStream, ErrorKind> {
         let to = SocketAddr::new(family.address(1), port);
         self.space.run(move || {
             TcpStream::connect_timeout(&to, HIDDEN_AFTER).map_err(|error| error.kind())
@@ -152,14 +151,14 @@ impl Client {
     }
 
     /// Waits until the service lets this client in.
-    pub(crate) fn expect_let_in(&self, family: Family) -> TcpStream {
+    pub fn expect_let_in(&self, family: Family) -> TcpStream {
         wait_for(&format!("{} to be let in", self.address(family)), || {
             self.connect(family, SERVICE).ok()
         })
     }
 
     /// Fails unless the service is hidden from this client: silence, not a refusal.
-    pub(crate) fn expect_shut_out(&self, family: Family) {
+    pub fn expect_shut_out(&self, family: Family) {
         let attempt = self.connect(family, SERVICE).map(|_| "it was let in");
         assert_eq!(
             attempt,
@@ -169,13 +168,13 @@ impl Client {
         );
     }
 
-    pub(crate) fn expect_both_let_in(&self) {
+    pub fn expect_both_let_in(&self) {
         FAMILIES
             .into_iter()
             .for_each(|family| drop(self.expect_let_in(family)));
     }
 
-    pub(crate) fn expect_both_shut_out(&self) {
+    pub fn expect_both_shut_out(&self) {
         FAMILIES
             .into_iter()
             .for_each(|family| self.expect_shut_out(family));
@@ -187,7 +186,7 @@ fn written(mac: [u8; 6]) -> String {
 }
 
 /// A UDP socket of the calling thread's namespace.
-pub(crate) fn socket_for(to: SocketAddr) -> UdpSocket {
+pub fn socket_for(to: SocketAddr) -> UdpSocket {
     UdpSocket::bind(if to.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" }).unwrap()
 }
 
@@ -200,30 +199,4 @@ pub(super) fn join(gate: &Namespace, host: u8, folder: &Path) -> Client {
     };
     client.lay_cable(gate);
     client
-}
-
-/// Runs lines of `ip` in one go.
-pub(crate) fn lay(space: &Namespace, lines: &str) {
-    let lines = lines.to_owned();
-    space.run(move || {
-        let mut command = Command::new("ip");
-        let mut child = command
-            .args(["-batch", "-"])
-            .stdin(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("ip is missing");
-        child
-            .stdin
-            .take()
-            .unwrap()
-            .write_all(lines.as_bytes())
-            .unwrap();
-        let output = child.wait_with_output().unwrap();
-        assert!(
-            output.status.success(),
-            "ip: {}\n{lines}",
-            String::from_utf8_lossy(&output.stderr)
-        );
-    });
 }
