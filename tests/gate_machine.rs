@@ -10,11 +10,7 @@
 
 use proptest::prelude::*;
 
-#[allow(dead_code, reason = "moves are not read from bytes here")]
-#[path = "../fuzz/entries/gate.rs"]
-mod gate;
-
-use gate::Move;
+use postern_fuzz_entries::gate::{self, Move};
 
 /// Moves near enough to each other that knocks are often admitted, and replays often within the window.
 fn moves() -> impl Strategy<Value = Vec<Move>> {

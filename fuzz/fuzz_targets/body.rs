@@ -1,7 +1,4 @@
-//! See `entries/body.rs`.
+//! See `entries/src/body`.
 #![no_main]
 
-#[path = "../entries/body.rs"]
-mod body;
-
-libfuzzer_sys::fuzz_target!(|data: &[u8]| body::run(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| postern_fuzz_entries::body::run(data));

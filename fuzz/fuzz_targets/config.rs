@@ -1,7 +1,4 @@
-//! See `entries/config.rs`.
+//! See `entries/src/config`.
 #![no_main]
 
-#[path = "../entries/config.rs"]
-mod config;
-
-libfuzzer_sys::fuzz_target!(|data: &[u8]| config::run(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| postern_fuzz_entries::config::run(data));

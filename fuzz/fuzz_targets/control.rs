@@ -1,7 +1,4 @@
-//! See `entries/control.rs`.
+//! See `entries/src/control`.
 #![no_main]
 
-#[path = "../entries/control.rs"]
-mod control;
-
-libfuzzer_sys::fuzz_target!(|data: &[u8]| control::run(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| postern_fuzz_entries::control::run(data));

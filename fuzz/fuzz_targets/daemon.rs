@@ -1,8 +1,4 @@
-//! See `entries/daemon.rs`.
+//! See `entries/src/daemon`.
 #![no_main]
 
-#[allow(dead_code, reason = "tests look at more of it")]
-#[path = "../entries/daemon.rs"]
-mod daemon;
-
-libfuzzer_sys::fuzz_target!(|data: &[u8]| daemon::run(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| postern_fuzz_entries::daemon::run(data));

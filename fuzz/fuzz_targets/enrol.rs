@@ -1,7 +1,4 @@
-//! See `entries/enrol.rs`.
+//! See `entries/src/enrol`.
 #![no_main]
 
-#[path = "../entries/enrol.rs"]
-mod enrol;
-
-libfuzzer_sys::fuzz_target!(|data: &[u8]| enrol::run(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| postern_fuzz_entries::enrol::run(data));

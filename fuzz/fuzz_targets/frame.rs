@@ -1,7 +1,4 @@
-//! See `entries/frame.rs`.
+//! See `entries/src/frame`.
 #![no_main]
 
-#[path = "../entries/frame.rs"]
-mod frame;
-
-libfuzzer_sys::fuzz_target!(|data: &[u8]| frame::run(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| postern_fuzz_entries::frame::run(data));

@@ -1,7 +1,4 @@
-//! See `entries/gate.rs`.
+//! See `entries/src/gate`.
 #![no_main]
 
-#[path = "../entries/gate.rs"]
-mod gate;
-
-libfuzzer_sys::fuzz_target!(|data: &[u8]| gate::run(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| postern_fuzz_entries::gate::run(data));

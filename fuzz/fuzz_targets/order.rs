@@ -1,7 +1,4 @@
-//! See `entries/order.rs`.
+//! See `entries/src/order`.
 #![no_main]
 
-#[path = "../entries/order.rs"]
-mod order;
-
-libfuzzer_sys::fuzz_target!(|data: &[u8]| order::run(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| postern_fuzz_entries::order::run(data));

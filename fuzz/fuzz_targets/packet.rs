@@ -1,7 +1,4 @@
-//! See `entries/packet.rs`.
+//! See `entries/src/packet`.
 #![no_main]
 
-#[path = "../entries/packet.rs"]
-mod packet;
-
-libfuzzer_sys::fuzz_target!(|data: &[u8]| packet::run(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| postern_fuzz_entries::packet::run(data));

@@ -1,7 +1,4 @@
-//! See `entries/recording.rs`.
+//! See `entries/src/recording`.
 #![no_main]
 
-#[path = "../entries/recording.rs"]
-mod recording;
-
-libfuzzer_sys::fuzz_target!(|data: &[u8]| recording::run(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| postern_fuzz_entries::recording::run(data));

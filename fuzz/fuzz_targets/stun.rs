@@ -1,7 +1,4 @@
-//! See `entries/stun.rs`.
+//! See `entries/src/stun`.
 #![no_main]
 
-#[path = "../entries/stun.rs"]
-mod stun;
-
-libfuzzer_sys::fuzz_target!(|data: &[u8]| stun::run(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| postern_fuzz_entries::stun::run(data));

@@ -4,9 +4,9 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use crate::daemon::House;
-use crate::daemon::event::Event::{self, *};
-use crate::daemon::event::{EVENTS, Fault};
+use postern_fuzz_entries::daemon::Daemon;
+use postern_fuzz_entries::daemon::event::Event::{self, *};
+use postern_fuzz_entries::daemon::event::{EVENTS, Fault};
 
 /// What all lists came to, so that daemons in which nothing happens are noticed.
 #[derive(Debug, Default)]
@@ -21,7 +21,7 @@ struct Played {
 impl Played {
     /// Plays the list once more, and then goes on with each event that can follow.
     fn all(&mut self, kernel_ends: bool, events: &[Event], so_far: &mut Vec<Event>, longer: usize) {
-        let mut daemon = House::new(kernel_ends).with(self.fault);
+        let mut daemon = Daemon::new(kernel_ends).with(self.fault);
         so_far.iter().for_each(|event| daemon.play(*event));
         self.count(so_far, &daemon);
         let next: Vec<Event> = events
@@ -37,7 +37,7 @@ impl Played {
         }
     }
 
-    fn count(&mut self, events: &[Event], daemon: &House) {
+    fn count(&mut self, events: &[Event], daemon: &Daemon) {
         let (ordered, open) = daemon.came_to();
         self.lists += 1;
         self.events += events.len() as u64;

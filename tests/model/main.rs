@@ -7,10 +7,6 @@
     clippy::print_stdout
 )]
 
-#[allow(dead_code, reason = "events are not read from bytes here")]
-#[path = "../../fuzz/entries/daemon.rs"]
-mod daemon;
-
 mod every;
 mod explore;
 mod paper;

@@ -43,7 +43,7 @@ pub(crate) enum Flaw {
 
 /// The daemon, and how far it is looked at.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct House {
+pub(crate) struct Daemon {
     pub(crate) flaw: Option<Flaw>,
     /// How many ticks there are.
     pub(crate) ticks: i8,
@@ -123,7 +123,7 @@ struct Memory {
     horizon: i8,
 }
 
-impl Machine for House {
+impl Machine for Daemon {
     type State = State;
     type Action = Action;
 
@@ -235,7 +235,7 @@ impl Machine for House {
     }
 }
 
-impl House {
+impl Daemon {
     fn has(&self, flaw: Flaw) -> bool {
         self.flaw == Some(flaw)
     }

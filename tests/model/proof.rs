@@ -1,9 +1,9 @@
 //! What holds in every state of the daemon on paper, and that each property is broken where the daemon is built wrong.
 
 use crate::explore::{Explored, explore};
-use crate::paper::{Flaw, House};
+use crate::paper::{Daemon, Flaw};
 
-const HOUSE: House = House {
+const HOUSE: Daemon = Daemon {
     flaw: None,
     ticks: 4,
     set_by: 2,
@@ -40,7 +40,7 @@ fn a_daemon_that_is_built_wrong_breaks_the_property_that_stood_on_it() {
         (Flaw::Shortens, "10: told to be open, but shut"),
         (Flaw::TellsFirst, "10: told to be open, but shut"),
     ] {
-        let Err(broken) = explore(&House {
+        let Err(broken) = explore(&Daemon {
             flaw: Some(flaw),
             ..HOUSE
         }) else {

@@ -3,9 +3,7 @@
 use postern::model::time::Timestamp;
 use postern_proto::{Hint, Step};
 
-#[allow(dead_code, reason = "what the fuzzer asserts is not asked for here")]
-#[path = "../../fuzz/entries/packet.rs"]
-pub(crate) mod packet;
+pub(crate) use postern_fuzz_entries::packet;
 
 /// A body as section 5 has it: open tcp/22 for the source.
 pub(crate) fn body(now: Timestamp) -> Vec<u8> {

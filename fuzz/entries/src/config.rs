@@ -12,7 +12,7 @@ use zeroize::Zeroizing;
 
 const FOLDER: &str = "/etc/postern";
 
-pub(crate) fn run(data: &[u8]) {
+pub fn run(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else {
         return;
     };
@@ -63,7 +63,7 @@ fn places(problems: &Problems) -> Vec<(&Path, Option<usize>)> {
         .collect()
 }
 
-pub(crate) fn bundle(text: &str) -> Bundle {
+pub fn bundle(text: &str) -> Bundle {
     let mut files = text.split('\0');
     let main = files.next().map(|text| file("posternd.toml", text));
     let (mut users, mut keys) = (Vec::new(), Vec::new());

@@ -6,19 +6,19 @@
 
 use std::collections::BTreeSet;
 
-use super::second::{Body, Item};
+use super::body::{Body, Item};
 
 /// Milliseconds, both ways.
-pub(crate) const WINDOW: u64 = 30_000;
+pub const WINDOW: u64 = 30_000;
 
 /// What the user below may have.
-pub(crate) const SERVICES: [&str; 4] = ["tcp/22-24", "tcp/25", "icmp", "web"];
-pub(crate) const WEB: [&str; 2] = ["tcp/80", "udp/443"];
-pub(crate) const NETWORKS: [&str; 3] = ["192.0.2.0/24", "0.0.0.0/8", "2000::/3"];
-pub(crate) const TARGETS: [&str; 2] = ["10.0.0.0/30", "fd00::/126"];
-pub(crate) const MAX_PREFIX: (u8, u8) = (28, 64);
-pub(crate) const DURATION: u64 = 30;
-pub(crate) const MAX_DURATION: u64 = 600;
+pub const SERVICES: [&str; 4] = ["tcp/22-24", "tcp/25", "icmp", "web"];
+pub const WEB: [&str; 2] = ["tcp/80", "udp/443"];
+pub const NETWORKS: [&str; 3] = ["192.0.2.0/24", "0.0.0.0/8", "2000::/3"];
+pub const TARGETS: [&str; 2] = ["10.0.0.0/30", "fd00::/126"];
+pub const MAX_PREFIX: (u8, u8) = (28, 64);
+pub const DURATION: u64 = 30;
+pub const MAX_DURATION: u64 = 600;
 
 /// The same in numbers: protocol, first and last port; network and prefix length.
 const PORTS: [(u8, u16, u16); 3] = [(6, 22, 25), (6, 80, 80), (17, 443, 443)];
@@ -33,7 +33,7 @@ const MAPPED: u128 = 0xffff_0000_0000;
 
 /// What a gate must say.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Verdict {
+pub enum Verdict {
     /// With this reason.
     Drop(&'static str),
     /// With one of these rules.
@@ -52,7 +52,7 @@ pub(crate) enum Verdict {
 }
 
 /// `hint_step` is the step whose hint the packet bears; both times are in milliseconds.
-pub(crate) fn judge(now: u64, hint_step: u64, source: u128, body: &Body) -> Verdict {
+pub fn judge(now: u64, hint_step: u64, source: u128, body: &Body) -> Verdict {
     if hint_step != body.timestamp_ms / 64_000 {
         return Verdict::Drop("step-mismatch");
     }
@@ -94,12 +94,7 @@ pub(crate) fn judge(now: u64, hint_step: u64, source: u128, body: &Body) -> Verd
 }
 
 /// Every rule of the policy that this breaks.
-pub(crate) fn broken(
-    allow: u128,
-    prefix: u8,
-    target: u128,
-    items: &[Item],
-) -> BTreeSet<&'static str> {
+pub fn broken(allow: u128, prefix: u8, target: u128, items: &[Item]) -> BTreeSet<&'static str> {
     let mut broken = BTreeSet::new();
     let v4 = is_v4(allow) && prefix >= 96;
     if prefix < if v4 { 96 + MAX_PREFIX.0 } else { MAX_PREFIX.1 } {

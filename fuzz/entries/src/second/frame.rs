@@ -9,10 +9,10 @@ use etherparse::{NetSlice, SlicedPacket, TransportSlice};
 use postern::model::datagram::PAYLOAD_MAX;
 
 /// Source, destination, port, and as much of the payload as the capture keeps.
-pub(crate) type Read<'a> = (IpAddr, IpAddr, u16, &'a [u8]);
+pub type Read<'a> = (IpAddr, IpAddr, u16, &'a [u8]);
 
 /// What an unfragmented UDP datagram to one of `ports` holds.
-pub(crate) fn read<'a>(packet: &'a [u8], ports: &[u16]) -> Option<Read<'a>> {
+pub fn read<'a>(packet: &'a [u8], ports: &[u16]) -> Option<Read<'a>> {
     let sliced = SlicedPacket::from_ip(packet).ok()?;
     let (source, destination, beyond_udp): (IpAddr, IpAddr, bool) = match sliced.net? {
         NetSlice::Ipv4(ip) => {

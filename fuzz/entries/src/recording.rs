@@ -6,7 +6,7 @@ use postern::adapters::capture::recording::{Found, Recorded, Recording};
 
 const PORTS: [u16; 2] = [62201, 53];
 
-pub(crate) fn run(data: &[u8]) {
+pub fn run(data: &[u8]) {
     let whole = read(Cursor::new(data.to_vec()));
     let slow = read(Slow(Cursor::new(data.to_vec())));
     assert_eq!(
@@ -37,7 +37,7 @@ pub(crate) fn run(data: &[u8]) {
 }
 
 /// Every packet up to the end or the first fault.
-pub(crate) fn read(file: impl Read + 'static) -> Vec<Recorded> {
+pub fn read(file: impl Read + 'static) -> Vec<Recorded> {
     let Ok(mut recording) = Recording::open(file, &PORTS) else {
         return Vec::new();
     };

@@ -20,13 +20,12 @@ use postern::model::reason::Drop;
 use postern::model::time::Timestamp;
 use postern_proto::Step;
 
-use super::body::{self, second};
-use super::packet;
-pub(crate) use other::Verdict;
+use crate::body;
+use crate::packet;
+use crate::second::body as second;
+pub use crate::second::gate as other;
+pub use other::Verdict;
 use second::Item;
-
-#[path = "../second/gate.rs"]
-pub(crate) mod other;
 
 /// In the middle of a step.
 const NOW: u64 = 27_500_000 * 64_000 + 32_000;
@@ -85,12 +84,12 @@ enum Change {
     Copy { from: u16, to: u16, length: u8 },
 }
 
-pub(crate) fn run(data: &[u8]) {
+pub fn run(data: &[u8]) {
     read(data);
 }
 
 /// What it came to, if it was a knock at all.
-pub(crate) fn read(data: &[u8]) -> Option<Verdict> {
+pub fn read(data: &[u8]) -> Option<Verdict> {
     Knock::arbitrary_take_rest(Unstructured::new(data))
         .ok()
         .map(|knock| knock.arrives())
@@ -220,12 +219,12 @@ fn compare(decision: &Decision, wanted: &Verdict) {
     assert!(same, "{decision:?}, {wanted:?}");
 }
 
-pub(crate) fn network(network: IpNet) -> (u128, u8) {
+pub fn network(network: IpNet) -> (u128, u8) {
     let shorter = if network.addr().is_ipv4() { 96 } else { 0 };
     (number(network.addr()), network.prefix_len() + shorter)
 }
 
-pub(crate) fn number(address: IpAddr) -> u128 {
+pub fn number(address: IpAddr) -> u128 {
     match address {
         IpAddr::V4(v4) => v4.to_ipv6_mapped().to_bits(),
         IpAddr::V6(v6) => v6.to_bits(),

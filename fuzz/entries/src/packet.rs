@@ -15,8 +15,8 @@ use postern_proto::{
 use sha2::Sha256;
 
 /// The user of the vectors, at the gate of the vectors.
-pub(crate) const GATE: &str = "gate.example.org";
-pub(crate) const SHARED_KEY: [u8; 32] =
+pub const GATE: &str = "gate.example.org";
+pub const SHARED_KEY: [u8; 32] =
     *b"\xac\x7f\xb1\xc4\x7f\x6d\x79\xbe\x92\xd6\x82\xd4\xc0\x6e\x34\x33\
     \x3d\x2c\x0e\x12\xd6\xc5\xad\x4f\x82\xab\x37\x8d\xf0\x9b\x0b\xda";
 /// Her keys as the vectors give them, so that a wrong derivation is noticed here too.
@@ -29,7 +29,7 @@ static USER: LazyLock<UserKeys> = LazyLock::new(|| user(SHARED_KEY));
 static SOMEBODY_ELSE: LazyLock<UserKeys> = LazyLock::new(|| user([7; 32]));
 
 /// The user's keys once more, for a gate of her own.
-pub(crate) fn keys() -> UserKeys {
+pub fn keys() -> UserKeys {
     user(SHARED_KEY)
 }
 
@@ -38,7 +38,7 @@ fn user(key: [u8; 32]) -> UserKeys {
     UserKeys::derive(&gate, &KeyMaterial::shared(&SharedKey::from_bytes(key)))
 }
 
-pub(crate) fn run(data: &[u8]) {
+pub fn run(data: &[u8]) {
     match data.split_first() {
         Some((0, datagram)) => as_sent(datagram),
         Some((1, rest)) => {
@@ -131,7 +131,7 @@ fn judge(packet: &Packet<'_>, body: &[u8]) {
 }
 
 /// Sealing by the letter of section 4. The hint is the one for the body's timestamp.
-pub(crate) fn seal_raw(nonce: [u8; 12], body: &[u8]) -> Vec<u8> {
+pub fn seal_raw(nonce: [u8; 12], body: &[u8]) -> Vec<u8> {
     let timestamp = body
         .get(4..12)
         .map_or([0; 8], |bytes| bytes.try_into().expect("eight bytes"));
@@ -140,12 +140,12 @@ pub(crate) fn seal_raw(nonce: [u8; 12], body: &[u8]) -> Vec<u8> {
 }
 
 /// The user's hint for a step.
-pub(crate) fn hint(step: Step) -> Hint {
+pub fn hint(step: Step) -> Hint {
     USER.hint_key().hint(step)
 }
 
 /// The same with any hint.
-pub(crate) fn seal_under(hint: [u8; 8], nonce: [u8; 12], body: &[u8]) -> Vec<u8> {
+pub fn seal_under(hint: [u8; 8], nonce: [u8; 12], body: &[u8]) -> Vec<u8> {
     let mut sealed = body.to_vec();
     let cipher = ChaCha20Poly1305::new((&K_SEAL).into());
     let tag = cipher
@@ -159,7 +159,7 @@ pub(crate) fn seal_under(hint: [u8; 8], nonce: [u8; 12], body: &[u8]) -> Vec<u8>
 }
 
 /// The mac that this packet should have.
-pub(crate) fn mac(packet: &[u8]) -> [u8; 32] {
+pub fn mac(packet: &[u8]) -> [u8; 32] {
     let mut mac = Hmac::<Sha256>::new_from_slice(&K_MAC).expect("any length");
     mac.update(&packet[..20]);
     mac.update(&packet[52..]);

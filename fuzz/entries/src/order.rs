@@ -8,14 +8,14 @@ use postern::core::order::{MESSAGE_MAX, Order, Report, Start, decode, encode};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-pub(crate) fn run(data: &[u8]) {
+pub fn run(data: &[u8]) {
     read::<Order>(data);
     read::<Report>(data);
     read::<Start>(data);
 }
 
 /// Whether the bytes are a message of this type.
-pub(crate) fn read<T: DeserializeOwned + Serialize + PartialEq + Debug>(data: &[u8]) -> bool {
+pub fn read<T: DeserializeOwned + Serialize + PartialEq + Debug>(data: &[u8]) -> bool {
     let Ok(message) = decode::<T>(data) else {
         return false;
     };

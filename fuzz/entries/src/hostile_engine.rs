@@ -21,7 +21,7 @@ use postern::model::settings::Settings;
 use postern::model::time::Timestamp;
 use postern_proto::SharedKey;
 
-use super::knock::other;
+use crate::knock::other;
 
 const START: u64 = 27_500_000 * 64_000;
 const BATCHES: usize = 12;
@@ -110,12 +110,12 @@ enum Service {
     Range { first: u16, more: u16 },
 }
 
-pub(crate) fn run(data: &[u8]) {
+pub fn run(data: &[u8]) {
     read(data);
 }
 
 /// How many doors were opened on the way.
-pub(crate) fn read(data: &[u8]) -> usize {
+pub fn read(data: &[u8]) -> usize {
     let mut world = World::new();
     let turns = Vec::<Turn>::arbitrary_take_rest(Unstructured::new(data)).unwrap_or_default();
     turns
@@ -236,11 +236,11 @@ impl World {
             .is_some_and(|failed| self.now < failed.plus(Duration::from_secs(1)));
         for grant in &open {
             let items = grant.services.iter().copied().map(item).collect::<Vec<_>>();
-            let (allow, prefix) = super::knock::network(grant.allow);
+            let (allow, prefix) = crate::knock::network(grant.allow);
             let broken = other::broken(
                 allow,
                 prefix,
-                grant.target.map_or(0, super::knock::number),
+                grant.target.map_or(0, crate::knock::number),
                 &items,
             );
             assert!(
@@ -262,10 +262,10 @@ impl World {
     }
 }
 
-fn item(ports: Ports) -> super::body::second::Item {
+fn item(ports: Ports) -> crate::second::body::Item {
     let (first, last) = ports.range().unwrap_or_default();
     let ([a, b], [c, d]) = (first.to_be_bytes(), last.to_be_bytes());
-    super::body::second::Item {
+    crate::second::body::Item {
         kind: 1,
         value: vec![ports.protocol(), a, b, c, d],
     }

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 
 use postern::client::stun::{NotAnAnswer, TransactionId, request, seen_address};
 
-pub(crate) fn run(data: &[u8]) {
+pub fn run(data: &[u8]) {
     let Some((id, datagram)) = data.split_first_chunk::<12>() else {
         return;
     };

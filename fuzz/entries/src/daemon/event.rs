@@ -2,7 +2,7 @@
 
 /// One thing that happens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Event {
+pub enum Event {
     /// The user knocks from the next address.
     Knock,
     /// The user closes what the last knock opened.
@@ -37,7 +37,7 @@ pub(crate) enum Event {
     Flush,
 }
 
-pub(crate) const EVENTS: [Event; 16] = [
+pub const EVENTS: [Event; 16] = [
     Event::Knock,
     Event::First,
     Event::Stored,
@@ -58,7 +58,7 @@ pub(crate) const EVENTS: [Event; 16] = [
 
 /// What some part of the daemon may be made to do wrong, to see that it is noticed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Fault {
+pub enum Fault {
     /// The disk says that it has done what it has not done.
     LyingDisk,
     /// An engine begins as if nothing were on the disk.

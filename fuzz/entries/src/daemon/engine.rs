@@ -18,22 +18,22 @@ use postern_proto::{
     Action, Allow, Item, Protocol, Request, Service, SharedKey, Step, UserKeys, seal,
 };
 
-pub(crate) const START: Timestamp = Timestamp::from_millis(27_500_000 * 64_000 + 32_000);
+pub(super) const START: Timestamp = Timestamp::from_millis(27_500_000 * 64_000 + 32_000);
 const WINDOW: Duration = Duration::from_secs(30);
 /// What a knock asks for.
-pub(crate) const LENGTH: Duration = Duration::from_secs(20);
+pub(super) const LENGTH: Duration = Duration::from_secs(20);
 
 /// A knock of the one user.
 #[derive(Clone, Copy)]
-pub(crate) struct Packet {
-    pub(crate) nth: u8,
-    pub(crate) action: Action,
-    pub(crate) made: Timestamp,
+pub(super) struct Packet {
+    pub nth: u8,
+    pub action: Action,
+    pub made: Timestamp,
 }
 
 impl Packet {
     /// Opens come from two addresses in turn.
-    pub(crate) fn source(self) -> IpAddr {
+    pub(super) fn source(self) -> IpAddr {
         source(self.nth).into()
     }
 }
@@ -43,7 +43,7 @@ fn source(nth: u8) -> Ipv4Addr {
 }
 
 /// The packet's bytes. Each is sealed once for all daemons, for that takes longest of all.
-pub(crate) fn sealed(packet: Packet) -> Vec<u8> {
+pub(super) fn sealed(packet: Packet) -> Vec<u8> {
     thread_local! {
         static SEALED: RefCell<HashMap<(u8, bool, Timestamp), Vec<u8>>> = RefCell::default();
     }
@@ -87,7 +87,7 @@ thread_local! {
 
 /// An engine that has just begun. Its gate was made before its store could be opened, as every engine's is, and may have been one
 /// before: making keys and tables anew would take most of the time. Its quota is too large to matter.
-pub(crate) fn begun(kept: Kept) -> Core {
+pub(super) fn begun(kept: Kept) -> Core {
     let mut core = SPARE
         .take()
         .unwrap_or_else(|| Core::new(gate(), "gate.example.org", START));
@@ -96,7 +96,7 @@ pub(crate) fn begun(kept: Kept) -> Core {
 }
 
 /// An engine that has ended, and has nothing under way any more, may be another one.
-pub(crate) fn ended(core: Core) {
+pub(super) fn ended(core: Core) {
     SPARE.set(Some(core));
 }
 
@@ -130,7 +130,7 @@ fn keys() -> UserKeys {
     UserKeys::derive(&LOADED.settings.gate.name, &LOADED.keys[0])
 }
 
-pub(crate) static LOADED: LazyLock<Loaded> = LazyLock::new(|| {
+pub(super) static LOADED: LazyLock<Loaded> = LazyLock::new(|| {
     let key = SharedKey::from_bytes([1; 32]).to_base64();
     let user = format!(
         "[[user]]\nname = 'alice'\nkey = '{}'\nservices = ['tcp/22']\n",

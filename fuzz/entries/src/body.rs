@@ -6,17 +6,16 @@
 use postern_proto::limits::{BODY_HEAD_LEN, BODY_MAX, BODY_MIN};
 use postern_proto::{Action, Allow, Request};
 
-#[path = "../second/body.rs"]
-pub(crate) mod second;
+use crate::second::body as second;
 
-pub(crate) fn run(data: &[u8]) {
+pub fn run(data: &[u8]) {
     if let Some(request) = both(data) {
         canonical(&request, data);
     }
 }
 
 /// What both decoders make of a body, where it is one.
-pub(crate) fn both(body: &[u8]) -> Option<Request> {
+pub fn both(body: &[u8]) -> Option<Request> {
     match (Request::decode(body), second::decode(body)) {
         (Ok(request), Ok(other)) => {
             assert_eq!(fields(&request), other);
@@ -64,7 +63,7 @@ fn canonical(request: &Request, body: &[u8]) {
 }
 
 /// A request in the second decoder's plain words.
-pub(crate) fn fields(request: &Request) -> second::Body {
+pub fn fields(request: &Request) -> second::Body {
     let (allow, prefix) = match request.allow {
         Allow::Source { prefix } => ([0; 16], prefix),
         Allow::Network { address, prefix } => (address.octets(), prefix),

@@ -5,13 +5,12 @@
 use postern::adapters::capture::frame::parse;
 use postern::model::datagram::Datagram;
 
-#[path = "../second/frame.rs"]
-mod second;
+use crate::second::frame as second;
 
 /// The ports that knocks come to.
-pub(crate) const PORTS: [u16; 2] = [62201, 53];
+pub const PORTS: [u16; 2] = [62201, 53];
 
-pub(crate) fn run(data: &[u8]) {
+pub fn run(data: &[u8]) {
     let parsed = parse(data, &PORTS);
     assert_eq!(parsed.as_ref().map(fields), second::read(data, &PORTS));
     let Some(datagram) = parsed else { return };

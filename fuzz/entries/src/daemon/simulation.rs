@@ -21,27 +21,22 @@ use postern::model::reason::Rule;
 use postern::model::time::Timestamp;
 use postern_proto::{Action, Mark};
 
-use engine::{LENGTH, LOADED, Packet, START};
-use event::{EVENTS, Event, Fault};
-
-#[path = "../parts/engine.rs"]
-mod engine;
-#[path = "../parts/event.rs"]
-pub(crate) mod event;
+use super::engine::{LENGTH, LOADED, Packet, START};
+use super::event::{EVENTS, Event, Fault};
 
 const PASS: Duration = Duration::from_secs(12);
 const BACK: Duration = Duration::from_secs(40);
 /// Packets that are remembered to come again, and that may be under way.
 const KNOCKS_MAX: usize = 8;
 
-pub(crate) fn run(data: &[u8]) {
+pub fn run(data: &[u8]) {
     read(data);
 }
 
 /// How many knocks were ordered, and how many doors are open at the end.
-pub(crate) fn read(data: &[u8]) -> (usize, usize) {
+pub fn read(data: &[u8]) -> (usize, usize) {
     let (first, rest) = data.split_first().unwrap_or((&0, &[]));
-    let mut daemon = House::new(first % 2 == 0);
+    let mut daemon = Daemon::new(first % 2 == 0);
     for byte in rest.iter().take(200) {
         let event = EVENTS[usize::from(*byte) % EVENTS.len()];
         if daemon.may(event) {
@@ -51,7 +46,7 @@ pub(crate) fn read(data: &[u8]) -> (usize, usize) {
     daemon.came_to()
 }
 
-pub(crate) struct House {
+pub struct Daemon {
     /// The engine's wall clock.
     wall: Timestamp,
     /// The monitor's clock, and the kernel's.
@@ -89,8 +84,8 @@ struct Book {
     admitted: u64,
 }
 
-impl House {
-    pub(crate) fn new(kernel_ends: bool) -> Self {
+impl Daemon {
+    pub fn new(kernel_ends: bool) -> Self {
         let firewall = MemoryDriver::default();
         let executor = Executor::open(&LOADED.settings, Box::new(firewall.clone()), None, START)
             .expect("a firewall that works");
@@ -98,7 +93,7 @@ impl House {
             wall: START,
             steady: START,
             kernel_ends,
-            engine: Some(engine::begun(Kept::default())),
+            engine: Some(super::engine::begun(Kept::default())),
             generation: 0,
             handing_over: false,
             waiting: Vec::new(),
@@ -115,13 +110,13 @@ impl House {
         }
     }
 
-    pub(crate) fn with(mut self, fault: Option<Fault>) -> Self {
+    pub fn with(mut self, fault: Option<Fault>) -> Self {
         self.fault = fault;
         self
     }
 
     /// Whether the event would change anything.
-    pub(crate) fn may(&self, event: Event) -> bool {
+    pub fn may(&self, event: Event) -> bool {
         let (engine, monitor) = (self.engine.is_some(), self.executor.is_some());
         match event {
             Event::Knock | Event::Close => engine && self.knocks.len() < KNOCKS_MAX,
@@ -139,14 +134,14 @@ impl House {
     }
 
     /// How many knocks were ordered so far, and how many doors are open.
-    pub(crate) fn came_to(&self) -> (usize, usize) {
+    pub fn came_to(&self) -> (usize, usize) {
         (
             self.book.ordered.len(),
             self.firewall.with(|state| state.open.len()),
         )
     }
 
-    pub(crate) fn play(&mut self, event: Event) {
+    pub fn play(&mut self, event: Event) {
         match event {
             Event::Knock => self.knock(Action::Open),
             Event::Close => self.knock(Action::Close),
@@ -208,7 +203,7 @@ impl House {
             packet.source(),
             IpAddr::from([198, 51, 100, 1]),
             62201,
-            &engine::sealed(packet),
+            &super::engine::sealed(packet),
         );
         let before = core.gate().counters().admitted;
         let commit = core.datagram(self.wall, &datagram);
@@ -326,11 +321,13 @@ impl House {
         self.engine_ends(late);
         if self.executor.is_some() {
             let kept = self.disk.load().expect("a disk that works");
-            self.engine = Some(engine::begun(if self.fault == Some(Fault::EmptyDisk) {
-                Kept::default()
-            } else {
-                kept
-            }));
+            self.engine = Some(super::engine::begun(
+                if self.fault == Some(Fault::EmptyDisk) {
+                    Kept::default()
+                } else {
+                    kept
+                },
+            ));
             self.generation += 1;
             let waiting = std::mem::take(&mut self.waiting);
             waiting.into_iter().for_each(|packet| self.arrives(packet));
@@ -358,7 +355,7 @@ impl House {
             core.reported(Report::Closed { ticket, count: 0 });
         }
         assert!(core.is_idle());
-        engine::ended(core);
+        super::engine::ended(core);
     }
 
     fn monitor_dies(&mut self) {
@@ -497,7 +494,7 @@ impl House {
     }
 }
 
-impl Drop for House {
+impl Drop for Daemon {
     fn drop(&mut self) {
         self.let_go();
     }

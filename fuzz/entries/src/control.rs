@@ -8,13 +8,13 @@ use postern::adapters::control::{Answer, Question};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-pub(crate) fn run(data: &[u8]) {
+pub fn run(data: &[u8]) {
     read::<Question>(data);
     read::<Answer>(data);
 }
 
 /// Whether the bytes are a line of this type.
-pub(crate) fn read<T: DeserializeOwned + Serialize + PartialEq + Debug>(data: &[u8]) -> bool {
+pub fn read<T: DeserializeOwned + Serialize + PartialEq + Debug>(data: &[u8]) -> bool {
     let Ok(line) = serde_json::from_slice::<T>(data) else {
         return false;
     };

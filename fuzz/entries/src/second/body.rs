@@ -5,26 +5,26 @@
 
 /// A body that keeps every rule.
 #[derive(Debug, PartialEq, Eq, Clone)]
-pub(crate) struct Body {
+pub struct Body {
     /// 1 or 2.
-    pub(crate) action: u8,
-    pub(crate) prefix: u8,
-    pub(crate) timestamp_ms: u64,
-    pub(crate) duration_s: u32,
-    pub(crate) allow: [u8; 16],
-    pub(crate) target: [u8; 16],
-    pub(crate) items: Vec<Item>,
+    pub action: u8,
+    pub prefix: u8,
+    pub timestamp_ms: u64,
+    pub duration_s: u32,
+    pub allow: [u8; 16],
+    pub target: [u8; 16],
+    pub items: Vec<Item>,
 }
 
 /// One item as it stands in the body.
 #[derive(Debug, PartialEq, Eq, Clone)]
-pub(crate) struct Item {
-    pub(crate) kind: u8,
-    pub(crate) value: Vec<u8>,
+pub struct Item {
+    pub kind: u8,
+    pub value: Vec<u8>,
 }
 
 /// The body's fields, or the names of the rules it breaks, in order.
-pub(crate) fn decode(body: &[u8]) -> Result<Body, Vec<&'static str>> {
+pub fn decode(body: &[u8]) -> Result<Body, Vec<&'static str>> {
     if body.len() < 64 || body.len() > 448 {
         return Err(vec!["length"]);
     }
@@ -72,7 +72,7 @@ pub(crate) fn decode(body: &[u8]) -> Result<Body, Vec<&'static str>> {
 }
 
 /// The same bytes again: the fields, the items, then zeros up to `length`.
-pub(crate) fn encode(plain: &Body, length: usize) -> Vec<u8> {
+pub fn encode(plain: &Body, length: usize) -> Vec<u8> {
     let mut body = vec![1, plain.action, plain.prefix, 0];
     body.extend(plain.timestamp_ms.to_be_bytes());
     body.extend(plain.duration_s.to_be_bytes());

@@ -8,7 +8,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use postern::client::token::{Kind, Request, Token};
 use sha2::{Digest, Sha256};
 
-pub(crate) fn run(data: &[u8]) {
+pub fn run(data: &[u8]) {
     let Some((kind, rest)) = data.split_first() else {
         return;
     };
@@ -22,7 +22,7 @@ pub(crate) fn run(data: &[u8]) {
 }
 
 /// Whether the line is a request, a token.
-pub(crate) fn read(line: &str) -> (bool, bool) {
+pub fn read(line: &str) -> (bool, bool) {
     let compact: String = line.split_ascii_whitespace().collect();
     let request = Request::from_line(line);
     if let Ok(request) = &request {
@@ -62,7 +62,7 @@ pub(crate) fn read(line: &str) -> (bool, bool) {
     (request.is_ok(), token.is_ok())
 }
 
-pub(crate) fn line(prefix: &str, fields: &[u8]) -> String {
+pub fn line(prefix: &str, fields: &[u8]) -> String {
     let check = Sha256::new()
         .chain_update(prefix)
         .chain_update(fields)

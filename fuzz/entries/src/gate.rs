@@ -32,7 +32,7 @@ const RECORDED_MAX: usize = 64;
 
 /// One thing that happens.
 #[derive(Debug, Clone, Copy)]
-pub(crate) enum Move {
+pub enum Move {
     /// A user, or the first one with the key of before, knocks with a clock that is this many seconds ahead; an odd `what` asks for a service that is not his.
     Knock { user: u8, ahead: i8, what: u8 },
     /// A packet that was sent before comes again, from elsewhere.
@@ -49,12 +49,12 @@ pub(crate) enum Move {
     Restart,
 }
 
-pub(crate) fn run(data: &[u8]) {
+pub fn run(data: &[u8]) {
     let moves = data.as_chunks::<4>().0.iter().take(400);
     play(moves.map(|bytes| read(*bytes)));
 }
 
-pub(crate) fn read([kind, a, b, c]: [u8; 4]) -> Move {
+pub fn read([kind, a, b, c]: [u8; 4]) -> Move {
     let wide = u16::from_be_bytes([b, c]);
     match kind % 7 {
         0 => Move::Knock {
@@ -82,7 +82,7 @@ pub(crate) fn read([kind, a, b, c]: [u8; 4]) -> Move {
 }
 
 /// Plays the moves; says how many knocks were admitted.
-pub(crate) fn play(moves: impl IntoIterator<Item = Move>) -> usize {
+pub fn play(moves: impl IntoIterator<Item = Move>) -> usize {
     let mut machine = Machine::new();
     for one in moves {
         machine.play(one);

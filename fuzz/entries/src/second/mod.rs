@@ -1,0 +1,5 @@
+//! Second implementations: they share no code with what they judge.
+
+pub mod body;
+pub mod frame;
+pub mod gate;
