@@ -1,47 +1,94 @@
-//! What `posternd check` found, and how it is told: one line each, or JSON.
+//! The findings of `posternd check`, as text and as JSON.
 //!
-//! Finds nothing itself. The `id` of a finding is stable: documents, scripts and tests name it.
+//! The `id` of a finding is stable: documents, scripts and tests name it.
 
 use std::fmt;
 
+use serde::{Serialize, Serializer};
+
 use crate::model::exit::{CONFIG, ExitError};
 
-/// One thing that was found.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+/// How bad a finding is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Level {
+    /// `run` cannot start.
+    Error,
+    /// An administrator should mend it.
+    Warning,
+    /// Good to know.
+    Note,
+}
+
+/// One finding.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Finding {
-    /// `error`, `warning` or `note`.
-    pub level: &'static str,
-    /// Which kind it is.
+    /// How bad it is.
+    pub level: Level,
+    /// Its kind.
     pub id: &'static str,
-    /// What it is, why, and what to do; one line.
-    pub what: String,
-    /// Commands that mend it, in order, where there are such.
+    /// What is wrong, then why, then what to do.
+    pub what: Explanation,
+    /// Commands that mend it, in order.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub cure: Vec<String>,
 }
 
+/// One sentence that says what is wrong, and more lines with causes and advice.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Explanation {
+    summary: String,
+    details: Vec<String>,
+}
+
+/// All on one line, as JSON has it.
+impl fmt::Display for Explanation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.summary)?;
+        if !self.details.is_empty() {
+            write!(f, ": {}", self.details.join("; "))?;
+        }
+        Ok(())
+    }
+}
+
+impl Serialize for Explanation {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
 impl Finding {
-    /// Something that an administrator should mend.
-    pub fn warning(id: &'static str, what: impl fmt::Display) -> Self {
+    fn new(level: Level, id: &'static str, summary: impl fmt::Display) -> Self {
         Self {
-            level: "warning",
+            level,
             id,
-            what: line(what),
+            what: Explanation {
+                summary: one_line(summary),
+                details: Vec::new(),
+            },
             cure: Vec::new(),
         }
     }
 
-    /// Something that is good to know.
-    pub fn note(id: &'static str, what: impl fmt::Display) -> Self {
-        Self {
-            level: "note",
-            id,
-            what: line(what),
-            cure: Vec::new(),
-        }
+    /// A warning.
+    pub fn warning(id: &'static str, summary: impl fmt::Display) -> Self {
+        Self::new(Level::Warning, id, summary)
     }
 
-    /// With the commands that mend it.
+    /// A note.
+    pub fn note(id: &'static str, summary: impl fmt::Display) -> Self {
+        Self::new(Level::Note, id, summary)
+    }
+
+    /// Adds a cause or advice.
+    #[must_use]
+    pub fn detail(mut self, detail: impl fmt::Display) -> Self {
+        self.what.details.push(one_line(detail));
+        self
+    }
+
+    /// Adds commands that mend it.
     #[must_use]
     pub fn cured_by(mut self, commands: Vec<String>) -> Self {
         self.cure = commands;
@@ -49,15 +96,15 @@ impl Finding {
     }
 }
 
-/// Names of rules and files come from others; none may break a line or reach the terminal as more than text.
-fn line(what: impl fmt::Display) -> String {
-    what.to_string()
+/// Names of rules and files come from others. None may break a line or control the terminal.
+fn one_line(text: impl fmt::Display) -> String {
+    text.to_string()
         .chars()
         .map(|letter| if letter.is_control() { ' ' } else { letter })
         .collect()
 }
 
-/// All that was found.
+/// Everything that was found.
 #[derive(Debug, Default)]
 pub struct Findings {
     found: Vec<Finding>,
@@ -67,14 +114,11 @@ pub struct Findings {
 }
 
 impl Findings {
-    /// Adds what would keep `run` from starting, a finding a line.
+    /// Adds an error that keeps `run` from starting; each line is a finding.
     pub fn error(&mut self, id: &'static str, stop: &ExitError) {
-        self.found.extend(stop.message.lines().map(|what| Finding {
-            level: "error",
-            id,
-            what: line(what),
-            cure: Vec::new(),
-        }));
+        let lines = stop.message.lines();
+        self.found
+            .extend(lines.map(|line| Finding::new(Level::Error, id, line)));
         if self.exit_code == 0 {
             self.exit_code = if stop.code == 0 { CONFIG } else { stop.code };
         }
@@ -85,7 +129,7 @@ impl Findings {
         self.found.push(finding);
     }
 
-    /// 0 where nothing keeps `run` from starting; else the exit code that `run` would end with.
+    /// 0, or the exit code that `run` would end with.
     pub fn exit_code(&self) -> u8 {
         self.exit_code
     }
@@ -97,27 +141,34 @@ impl Findings {
     }
 }
 
-/// A line a finding, errors first, then what is in force.
+/// Errors first. Details and commands are indented below a finding.
 impl fmt::Display for Findings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for level in ["error", "warning", "note"] {
-            for finding in self.found.iter().filter(|finding| finding.level == level) {
-                write!(f, "{level}: {}", finding.what)?;
-                if !finding.cure.is_empty() {
-                    write!(f, "; run: {}", finding.cure.join(" && "))?;
+        for (level, name) in [
+            (Level::Error, "error"),
+            (Level::Warning, "warning"),
+            (Level::Note, "note"),
+        ] {
+            for Finding { id, what, cure, .. } in
+                self.found.iter().filter(|finding| finding.level == level)
+            {
+                write!(f, "{name}: {}", what.summary)?;
+                // An error names its place itself.
+                if level != Level::Error {
+                    write!(f, " [{id}]")?;
                 }
-                // An error says by itself where to look.
-                if level == "error" {
-                    writeln!(f)?
-                } else {
-                    writeln!(f, " [{}]", finding.id)?
+                writeln!(f)?;
+                for detail in &what.details {
+                    writeln!(f, "  {detail}")?;
+                }
+                for command in cure {
+                    writeln!(f, "  run: {command}")?;
                 }
             }
         }
         if self.exit_code == 0 {
-            writeln!(f, "ok: {}", self.summary)
-        } else {
-            Ok(())
+            writeln!(f, "ok: {}", self.summary)?;
         }
+        Ok(())
     }
 }

@@ -1,7 +1,6 @@
-//! `posternd check`: looks at config and host as `run` would, and says everything that is wrong or doubtful.
+//! `posternd check`: looks at config and host as `run` would, and reports everything that is wrong or doubtful.
 //!
-//! Changes nothing that lasts. Errors are what would keep `run` from starting; warnings are what an administrator should
-//! mend; notes are good to know. What the host's own rules do is `host`'s.
+//! Changes nothing that lasts. Errors keep `run` from starting.
 
 use std::path::Path;
 
@@ -10,120 +9,140 @@ mod host;
 
 use crate::adapters::config::disk;
 use crate::adapters::firewall::command::unfit;
+use crate::adapters::firewall::host::{Tools, take};
+use crate::adapters::process::{self, Programs};
 use crate::adapters::sandbox;
 use crate::admin::check::findings::{Finding, Findings};
 use crate::daemon::monitor::{self, enclosure, prepare, routing};
 use crate::model::exit::{ExitError, UNAVAILABLE};
 use crate::model::settings::{CaptureKind, Interfaces, Settings};
+use crate::model::time;
 
-/// Looks at everything.
+/// How long a program that lists rules may take.
+const LIST_DEADLINE: std::time::Duration = std::time::Duration::from_secs(10);
+
+/// Checks config and host.
 pub fn check(config: &Path) -> Findings {
     let mut findings = Findings::default();
     match disk::load(config) {
         Err(stop) => findings.error("config", &stop),
         Ok((bundle, settings)) => {
+            // Its keys are not needed.
             drop(bundle);
-            look_at_host(config, &settings, &mut findings);
-            look_at_config(&settings, &mut findings);
+            check_host(config, &settings, &mut findings);
+            check_config(&settings, &mut findings);
             findings.summary = summary(&settings);
         }
     }
     findings
 }
 
-fn look_at_host(config: &Path, settings: &Settings, findings: &mut Findings) {
-    routing::warnings(settings)
-        .into_iter()
-        .for_each(|what| findings.add(Finding::warning("not-routing", what)));
+fn check_host(config: &Path, settings: &Settings, findings: &mut Findings) {
+    for warning in routing::warnings(settings) {
+        findings.add(Finding::warning("not-routing", warning));
+    }
     match prepare::run_as(&settings.gate.run_as) {
-        Ok(prepare::RunAs {
-            note: Some(note), ..
-        }) => findings.add(Finding::warning("run-as", note)),
-        Ok(_) => {}
+        Ok(run_as) => {
+            if let Some(note) = run_as.note {
+                findings.add(Finding::warning("run-as", note));
+            }
+        }
         Err(stop) => findings.error("run-as", &stop),
     }
     if let Err(stop) = prepare::rights() {
-        findings.add(Finding::warning(
-            "rights",
-            format!("{stop}; the firewall and the interfaces were not looked at"),
-        ));
+        findings.add(
+            Finding::warning("rights", stop)
+                .detail("the firewall and the interfaces were not checked"),
+        );
         return;
     }
     match monitor::backend(settings) {
         Err(stop) => findings.error("backend", &stop),
         Ok(mut backend) => {
-            if let Err(why) = backend.probe() {
-                findings.error("backend", &ExitError::new(UNAVAILABLE, why));
+            if let Err(error) = backend.probe() {
+                findings.error("backend", &ExitError::new(UNAVAILABLE, error));
             } else if let Err(why) = backend.kernel_expiry() {
-                let what = format!(
-                    "the kernel does not end grants by itself: {why}; they end only while posternd runs"
+                findings.add(
+                    Finding::warning("kernel-expiry", "the kernel does not end grants by itself")
+                        .detail(why)
+                        .detail("grants end only while posternd runs"),
                 );
-                findings.add(Finding::warning("kernel-expiry", what));
             }
-            host::look(settings, backend.name())
-                .into_iter()
-                .for_each(|finding| findings.add(finding));
+            let mut tools = Tools {
+                run: &mut Programs::with_deadline(LIST_DEADLINE),
+                find: process::find,
+            };
+            let snapshot = take(&settings.gate.interfaces, &mut tools);
+            for finding in host::findings(settings, backend.name(), &snapshot) {
+                findings.add(finding);
+            }
             for gap in enclosure::gaps(settings, config, backend.name()) {
                 findings.add(Finding::note("sandbox", sandbox::told(&gap)));
             }
         }
     }
-    look_at_hooks(settings, findings);
+    check_hooks(settings, findings);
     if let Interfaces::Named(names) = &settings.gate.interfaces {
-        for name in names
-            .iter()
-            .filter(|name| !Path::new("/sys/class/net").join(name).exists())
-        {
-            let what = format!(
-                "interface {name} is not there now; knocks on it are heard once it appears (is the name right? see `ip link`)"
+        let is_missing = |name: &&String| !Path::new("/sys/class/net").join(name).exists();
+        for name in names.iter().filter(is_missing) {
+            findings.add(
+                Finding::warning(
+                    "interface-missing",
+                    format!("interface {name} does not exist"),
+                )
+                .detail("posternd receives knocks on it once it appears")
+                .detail("compare the name with: ip link"),
             );
-            findings.add(Finding::warning("interface-missing", what));
         }
     }
 }
 
-fn look_at_hooks(settings: &Settings, findings: &mut Findings) {
+fn check_hooks(settings: &Settings, findings: &mut Findings) {
     for (service, options) in &settings.options {
         for (key, template) in [
             ("on_open", &options.on_open),
             ("on_close", &options.on_close),
         ] {
-            if let Some(why) = template
-                .as_ref()
-                .and_then(|template| unfit(template.program()))
-            {
-                findings.add(Finding::warning(
-                    "hook-unfit",
-                    format!("{key} of service {service} can't be run, or not safely: {why}"),
-                ));
+            let program = template.as_ref().map(|template| template.program());
+            if let Some(why) = program.and_then(unfit) {
+                findings.add(
+                    Finding::warning(
+                        "hook-unfit",
+                        format!("{key} of service {service} cannot be run safely"),
+                    )
+                    .detail(why),
+                );
             }
         }
     }
 }
 
-fn look_at_config(settings: &Settings, findings: &mut Findings) {
+fn check_config(settings: &Settings, findings: &mut Findings) {
     if settings.policies.is_empty() {
-        findings.add(Finding::warning(
-            "no-user",
-            "no user is configured, so nobody can open anything; add one with: posternd user add NAME -s tcp/22",
-        ));
+        findings.add(
+            Finding::warning(
+                "no-user",
+                "no user is configured, so nobody can open anything",
+            )
+            .detail("add one with: posternd user add NAME -s tcp/22"),
+        );
     }
     if settings.gate.capture == CaptureKind::Udp && settings.gate.interfaces != Interfaces::Any {
-        let what = "with capture = \"udp\" the sockets are bound on every interface; `interfaces` has no effect";
-        findings.add(Finding::warning("udp-interfaces", what));
+        findings.add(
+            Finding::warning("udp-interfaces", "`interfaces` has no effect")
+                .detail("with capture = \"udp\", posternd receives on every interface"),
+        );
     }
 }
 
 fn summary(settings: &Settings) -> String {
-    let closed = settings.protection().closed();
-    let closed = if closed.is_empty() {
-        "nothing".to_owned()
-    } else {
-        closed
+    let closed = match settings.protection().closed() {
+        closed if closed.is_empty() => "nothing".to_owned(),
+        closed => closed,
     };
     format!(
         "gate {}, {}; closed for everyone who has not knocked: {closed}",
         settings.gate.name.as_str(),
-        crate::model::time::count(settings.policies.len(), "user")
+        time::count(settings.policies.len(), "user")
     )
 }

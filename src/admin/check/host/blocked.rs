@@ -1,91 +1,102 @@
-//! What the host drops that Postern lets through: what a grant opens, the session after it, the knock itself.
+//! What the host drops although Postern lets it through: granted packets, sessions after a grant, and knocks.
 //!
-//! Pure. Of the chain that Postern's rules stand in, only what comes before them counts; before the first start, nothing.
+//! In the chain that holds Postern's rules, only earlier rules count. Before Postern's first start, none does.
 
 use super::cure;
-use super::judge::{Step, World, exists_in};
-use super::rules::Hook;
-use super::walk::{Fate, Packet};
+use super::view::{HostView, services_in};
 use crate::admin::check::findings::Finding;
+use crate::core::host_rules::{BaseChain, Hook, Judgement, Packet};
 use crate::model::service::{Ports, list};
 use crate::model::settings::CaptureKind;
 
-/// A chain that drops, and what.
+const JUMP_FIRST: &str = "put the jump first; posternd also does so when it starts";
+const DROP_IS_FINAL: &str = "an accept in another chain does not override this drop";
+
+/// A chain that drops, or may drop, some services.
 struct Block<'a> {
-    step: Step<'a>,
-    is_sure: bool,
-    why: String,
+    step: BaseChain<'a>,
+    is_certain: bool,
+    /// The rule that drops.
+    rule: String,
     services: Vec<Ports>,
     interfaces: Vec<String>,
 }
 
-pub(super) fn blocked(world: &World<'_>) -> Vec<Finding> {
-    let own = world.own_services();
-    let granted = blocks(world, &own, Hook::Input);
-    let mut findings: Vec<Finding> = granted.iter().map(|block| later(world, block)).collect();
-    let (services, _) = world.forwarded();
-    findings.extend(
-        blocks(world, &services, Hook::Forward)
-            .iter()
-            .map(|block| behind(world, block)),
-    );
-    findings.extend(cut(world, &own, &granted));
-    if world.settings.gate.capture == CaptureKind::Udp {
-        let ports = world
-            .settings
-            .gate
-            .ports
-            .iter()
+impl Block<'_> {
+    /// `nft table inet filter, chain input`.
+    fn place(&self) -> String {
+        place(self.step)
+    }
+
+    /// ` by eth0` if not all interfaces are concerned.
+    fn by(&self, view: &HostView<'_>) -> String {
+        if self.interfaces.len() < view.host.interfaces.len() {
+            format!(" by {}", list(&self.interfaces))
+        } else {
+            String::new()
+        }
+    }
+
+    fn unclear(&self, what: impl std::fmt::Display) -> Finding {
+        Finding::note("unclear", format!("cannot tell whether {what}")).detail(format!(
+            "{}: {} decides, with a condition that posternd does not understand",
+            self.place(),
+            self.rule
+        ))
+    }
+}
+
+fn place(step: BaseChain<'_>) -> String {
+    format!("{}, chain {}", step.chain.table, step.chain.name)
+}
+
+pub(super) fn findings(view: &HostView<'_>) -> Vec<Finding> {
+    let own = view.own_services();
+    let granted = blocks(view, &own, Hook::Input);
+    let mut findings: Vec<Finding> = granted.iter().map(|block| at_gate(view, block)).collect();
+    let behind = blocks(view, &view.forwarded_services(), Hook::Forward);
+    findings.extend(behind.iter().map(|block| behind_gate(view, block)));
+    findings.extend(cut_sessions(view, &own, &granted));
+    let gate = &view.settings.gate;
+    if gate.capture == CaptureKind::Udp {
+        let ports = gate.ports.iter();
+        let ports: Vec<Ports> = ports
             .filter_map(|port| format!("udp/{port}").parse().ok())
-            .collect::<Vec<Ports>>();
-        findings.extend(blocks(world, &ports, Hook::Input).iter().map(knock));
+            .collect();
+        findings.extend(blocks(view, &ports, Hook::Input).iter().map(knock));
     }
     findings
 }
 
-fn blocks<'a>(world: &World<'a>, services: &[Ports], hook: Hook) -> Vec<Block<'a>> {
+fn blocks<'a>(view: &HostView<'a>, services: &[Ports], hook: Hook) -> Vec<Block<'a>> {
     let mut blocks: Vec<Block<'a>> = Vec::new();
-    let (_, targets) = world.forwarded();
-    let known = world.granting();
-    for family in world.families() {
-        for step in world
-            .way(family, hook)
-            .into_iter()
-            .filter(|step| counts(world, *step))
-        {
-            for service in services
-                .iter()
-                .copied()
-                .filter(|service| exists_in(*service, family))
-            {
-                for interface in &world.facts.interfaces {
-                    let packet = Packet {
-                        known: &known,
-                        ..world.packet(family, service, interface)
+    let targets = view.targets();
+    let known_chains = view.granting();
+    for family in view.families() {
+        for step in view.filter_chains(family, hook) {
+            if !is_hosts_own(view, step) {
+                continue;
+            }
+            for service in services_in(services, family) {
+                for interface in &view.host.interfaces {
+                    let mut packet = view.packet(family, service, interface);
+                    packet.known_chains = &known_chains;
+                    if hook == Hook::Forward {
+                        packet.destinations = &targets;
+                    }
+                    let (rule, is_certain) = match view.host.rules.judge_chain(step, &packet) {
+                        Judgement::Accepted(_) => continue,
+                        Judgement::Dropped(rule) => (rule, true),
+                        Judgement::CannotTell(rule) => (rule, false),
                     };
-                    let packet = if hook == Hook::Forward {
-                        Packet {
-                            to: &targets,
-                            ..packet
-                        }
-                    } else {
-                        packet
+                    let new = Block {
+                        step,
+                        is_certain,
+                        rule,
+                        services: vec![service],
+                        interfaces: vec![interface.clone()],
                     };
-                    let (why, is_sure) = match world.fate(step, &packet) {
-                        Fate::Accepted(_) => continue,
-                        Fate::Dropped(why) => (why, true),
-                        Fate::Depends(why) => (why, false),
-                    };
-                    note(
-                        &mut blocks,
-                        Block {
-                            step,
-                            is_sure,
-                            why,
-                            services: vec![service],
-                            interfaces: vec![interface.clone()],
-                        },
-                    );
+                    add(&mut blocks, new);
                 }
             }
         }
@@ -93,19 +104,20 @@ fn blocks<'a>(world: &World<'a>, services: &[Ports], hook: Hook) -> Vec<Block<'a
     blocks
 }
 
-/// Postern's own chains, and those whose head it is about to take, are not the host's.
-fn counts(world: &World<'_>, step: Step<'_>) -> bool {
-    let is_before_the_start = world.is_home(step.chain)
+/// False for Postern's own chains, and for a chain that Postern will put its rules into first.
+fn is_hosts_own(view: &HostView<'_>, step: BaseChain<'_>) -> bool {
+    let will_be_first = view.is_home(step.chain)
         && step.base.hook != Hook::Prerouting
-        && World::jump(step.chain).is_none();
-    !World::is_postern(step.chain) && !is_before_the_start
+        && HostView::jump(step.chain).is_none();
+    !HostView::is_postern(step.chain) && !will_be_first
 }
 
-/// One finding a chain.
-fn note<'a>(blocks: &mut Vec<Block<'a>>, new: Block<'a>) {
-    match blocks.iter_mut().find(|block| {
-        std::ptr::eq(block.step.chain, new.step.chain) && block.is_sure == new.is_sure
-    }) {
+/// One block for each chain.
+fn add<'a>(blocks: &mut Vec<Block<'a>>, new: Block<'a>) {
+    let same = blocks.iter_mut().find(|block| {
+        std::ptr::eq(block.step.chain, new.step.chain) && block.is_certain == new.is_certain
+    });
+    match same {
         None => blocks.push(new),
         Some(block) => {
             block.services.extend(new.services);
@@ -118,155 +130,125 @@ fn note<'a>(blocks: &mut Vec<Block<'a>>, new: Block<'a>) {
     }
 }
 
-/// `nft table inet filter, chain input`.
-fn place(step: Step<'_>) -> String {
-    format!("{}, chain {}", step.chain.table, step.chain.name)
-}
-
-fn by(world: &World<'_>, block: &Block<'_>) -> String {
-    if block.interfaces.len() < world.facts.interfaces.len() {
-        format!(" by {}", list(&block.interfaces))
+fn at_gate(view: &HostView<'_>, block: &Block<'_>) -> Finding {
+    let (services, chain) = (list(&block.services), block.step.chain);
+    if !block.is_certain {
+        return block.unclear(format!("a grant opens {services}"));
+    }
+    let what = format!("a grant does not open {services}{}", block.by(view));
+    if view.is_home(chain) && block.step.base.hook == Hook::Input {
+        return Finding::warning("earlier-drop", what)
+            .detail(format!(
+                "the jump to POSTERN is not the first rule of INPUT, and {} drops it before",
+                block.rule
+            ))
+            .detail(JUMP_FIRST)
+            .cured_by(vec![format!(
+                "{} -I INPUT 1 -j POSTERN",
+                chain.table.program
+            )]);
+    }
+    let finding = Finding::warning("later-drop", what)
+        .detail(format!("{}, drops it: {}", block.place(), block.rule))
+        .detail(DROP_IS_FINAL);
+    let finding = if view.settings.firewall.protect {
+        finding.detail("accept it there; strangers stay out, because Postern drops their packets")
     } else {
-        String::new()
-    }
+        finding.detail(
+            "set protect = \"services\" in [firewall], start posternd again, then accept it there",
+        )
+    };
+    finding
+        .detail(cure::how_to_keep(view, chain))
+        .cured_by(cure::accept_by_owner(view, chain, &block.services))
 }
 
-fn later(world: &World<'_>, block: &Block<'_>) -> Finding {
-    let (services, place, why) = (list(&block.services), place(block.step), &block.why);
-    if !block.is_sure {
-        return Finding::note(
-            "unclear",
-            format!(
-                "whether {place}, lets through what a grant opens to {services} can't be told: it depends on {why}, and on a condition that posternd does not understand"
-            ),
-        );
+fn behind_gate(view: &HostView<'_>, block: &Block<'_>) -> Finding {
+    let services = format!("{} of the hosts behind this one", list(&block.services));
+    if !block.is_certain {
+        return block.unclear(format!("a grant opens {services}"));
     }
-    if world.is_home(block.step.chain) && block.step.base.hook == Hook::Input {
-        let what = format!(
-            "a grant does not open {services}: the jump to POSTERN is not the first rule of INPUT, and {why} drops it before; put the jump first, or start posternd again, which does it"
-        );
-        return Finding::warning("earlier-drop", what).cured_by(vec![format!(
-            "{} -I INPUT 1 -j POSTERN",
-            block.step.chain.table.program
-        )]);
+    let what = format!("a grant does not open {services}{}", block.by(view));
+    let (place, rule) = (block.place(), &block.rule);
+    if view.is_home(block.step.chain) {
+        return Finding::warning("earlier-drop", what)
+            .detail(format!(
+                "{place}, drops it before the jump to POSTERN-FWD: {rule}"
+            ))
+            .detail(JUMP_FIRST)
+            .cured_by(vec![format!(
+                "{} -I FORWARD 1 -j POSTERN-FWD",
+                block.step.chain.table.program
+            )]);
     }
-    let dropped = format!(
-        "a grant does not open {services}{}: {place}, drops it ({why}), and no accept elsewhere saves a packet from that",
-        by(world, block)
-    );
-    let cure = cure::accepting(world, block.step.chain, &block.services);
-    if world.settings.firewall.protect {
-        let what = format!(
-            "{dropped}; let it through there, which lets in nobody else once Postern runs, since that drops whoever has not knocked, and keep it so ({})",
-            cure::where_kept(world, block.step.chain)
-        );
-        Finding::warning("later-drop", what).cured_by(cure)
-    } else {
-        let what = format!(
-            "{dropped}; a host can't close it there and Postern open it: set protect = \"services\" in [firewall], start posternd again, then let it through there ({})",
-            cure::where_kept(world, block.step.chain)
-        );
-        Finding::warning("later-drop", what).cured_by(cure)
-    }
-}
-
-fn behind(world: &World<'_>, block: &Block<'_>) -> Finding {
-    let (services, place, why) = (list(&block.services), place(block.step), &block.why);
-    if !block.is_sure {
-        return Finding::note(
-            "unclear",
-            format!(
-                "whether {place}, lets through what a grant opens to {services} of the hosts behind this one can't be told: it depends on {why}"
-            ),
-        );
-    }
-    let dropped = format!(
-        "a grant does not open {services} of the hosts behind this one{}: {place}, drops it ({why})",
-        by(world, block)
-    );
-    if world.is_home(block.step.chain) {
-        let what = format!(
-            "{dropped} before the jump to POSTERN-FWD; put the jump first, or start posternd again, which does it"
-        );
-        return Finding::warning("earlier-drop", what).cured_by(vec![format!(
-            "{} -I FORWARD 1 -j POSTERN-FWD",
-            block.step.chain.table.program
-        )]);
-    }
-    let what = format!(
-        "{dropped}, and no accept elsewhere saves a packet from that; let {services} to these hosts, and connections that are established, through there, and close them to strangers in Postern's own backend, not there"
-    );
     Finding::warning("later-drop", what)
+        .detail(format!("{place}, drops it: {rule}"))
+        .detail(DROP_IS_FINAL)
+        .detail("accept these services and established connections there")
+        .detail("Postern's own rules close the services to strangers")
 }
 
 fn knock(block: &Block<'_>) -> Finding {
-    let (ports, place, why) = (list(&block.services), place(block.step), &block.why);
-    let what = format!(
-        "with capture = \"udp\" no knock to {ports} arrives: {place}, drops it ({why}); let it through there, or set capture = \"packet\", which hears it all the same"
-    );
-    if block.is_sure {
-        Finding::warning("knock-closed", what)
-            .cured_by(cure::accept(block.step.chain, &block.services))
-    } else {
-        Finding::note(
-            "unclear",
-            format!(
-                "whether {place}, lets knocks to {ports} through can't be told: it depends on {why}"
-            ),
-        )
+    let ports = list(&block.services);
+    if !block.is_certain {
+        return block.unclear(format!("knocks to {ports} arrive"));
     }
+    Finding::warning("knock-closed", format!("no knock to {ports} arrives"))
+        .detail(format!(
+            "capture is \"udp\", and {}, drops it: {}",
+            block.place(),
+            block.rule
+        ))
+        .detail("accept it there, or set capture = \"packet\", which also receives dropped packets")
+        .cured_by(cure::accept(block.step.chain, &block.services))
 }
 
-/// Without protection Postern has no rule for sessions that outlive their grant: the host must have one.
-fn cut(world: &World<'_>, services: &[Ports], granted: &[Block<'_>]) -> Vec<Finding> {
+/// Without protection Postern has no rule for sessions that outlive their grant, so the host must have one.
+fn cut_sessions(view: &HostView<'_>, services: &[Ports], granted: &[Block<'_>]) -> Vec<Finding> {
     let mut findings: Vec<Finding> = Vec::new();
-    if world.settings.firewall.protect {
+    if view.settings.firewall.protect {
         return findings;
     }
-    for family in world.families() {
-        for step in world
-            .way(family, Hook::Input)
-            .into_iter()
-            .filter(|step| !World::is_postern(step.chain))
-        {
-            let is_told = granted
+    for family in view.families() {
+        for step in view.filter_chains(family, Hook::Input) {
+            let is_reported = granted
                 .iter()
-                .any(|block| block.is_sure && std::ptr::eq(block.step.chain, step.chain));
-            let ending = |service: &Ports| {
-                let fate = |interface: &String| {
-                    world.fate(
-                        step,
-                        &Packet {
-                            is_established: true,
-                            ..world.packet(family, *service, interface)
-                        },
-                    )
-                };
-                world.facts.interfaces.iter().find_map(|interface| {
-                    if let Fate::Dropped(why) = fate(interface) {
-                        Some(why)
-                    } else {
-                        None
+                .any(|block| block.is_certain && std::ptr::eq(block.step.chain, step.chain));
+            if HostView::is_postern(step.chain) || is_reported {
+                continue;
+            }
+            let dropping_rule = |service: Ports| {
+                view.host.interfaces.iter().find_map(|interface| {
+                    let packet = Packet {
+                        is_established: true,
+                        ..view.packet(family, service, interface)
+                    };
+                    match view.host.rules.judge_chain(step, &packet) {
+                        Judgement::Dropped(rule) => Some(rule),
+                        Judgement::Accepted(_) | Judgement::CannotTell(_) => None,
                     }
                 })
             };
-            let cut: Vec<(Ports, String)> = services
-                .iter()
-                .filter(|service| exists_in(**service, family) && !is_told)
-                .filter_map(|service| ending(service).map(|why| (*service, why)))
+            let cut: Vec<(Ports, String)> = services_in(services, family)
+                .into_iter()
+                .filter_map(|service| Some((service, dropping_rule(service)?)))
                 .collect();
-            let Some((_, why)) = cut.first() else {
+            let Some((_, rule)) = cut.first() else {
                 continue;
             };
             let names: Vec<Ports> = cut.iter().map(|(service, _)| *service).collect();
-            let what = format!(
-                "a session to {} is cut when its grant ends: {}, has no rule for established connections before it drops ({why}), and with protect = \"none\" Postern has none either; let them through there, or set protect = \"services\"",
-                list(&names),
-                place(step)
-            );
             findings.push(
-                Finding::warning("no-established", what)
-                    .cured_by(vec![cure::established(step.chain)]),
+                Finding::warning(
+                    "no-established",
+                    format!("a session to {} is cut when its grant ends", list(&names)),
+                )
+                .detail(format!(
+                    "{}, accepts no established connections before it drops: {rule}",
+                    place(step)
+                ))
+                .detail("with protect = \"none\", Postern does not accept them either")
+                .detail("accept them there, or set protect = \"services\"")
+                .cured_by(vec![cure::established(step.chain)]),
             );
         }
     }

@@ -1,132 +1,121 @@
-//! The commands that mend a host: exact, for the tool that owns the rules in question.
+//! Commands that mend a host, for the tool that owns the rules. Runs nothing.
 //!
-//! Pure; runs nothing. A command here must do what its finding says: the real-kernel tests run some of them.
+//! A command must do what its finding says. The tests with a real kernel run some of them.
 
-use super::judge::World;
-use super::rules::Chain;
+use super::view::HostView;
+use crate::core::host_rules::Chain;
 use crate::model::service::Ports;
 
-/// Who writes the rules of a table.
+/// The tool that writes the rules of a table.
+#[derive(Clone, Copy, PartialEq, Eq)]
 enum Owner {
     Ufw,
     Firewalld,
-    Nobody,
+    Unknown,
 }
 
-fn owner(world: &World<'_>, chain: &Chain) -> Owner {
-    let mut chains = world
-        .facts
-        .rules
-        .chains
-        .iter()
-        .filter(|other| other.table == chain.table);
+fn owner(view: &HostView<'_>, chain: &Chain) -> Owner {
+    let is_ufws = |other: &Chain| {
+        other.table == chain.table
+            && (other.name.starts_with("ufw-") || other.name.starts_with("ufw6-"))
+    };
     if chain.table.is_nft() && chain.table.name == "firewalld" {
         Owner::Firewalld
-    } else if chains.any(|other| other.name.starts_with("ufw-") || other.name.starts_with("ufw6-"))
-    {
+    } else if view.host.rules.chains.iter().any(is_ufws) {
         Owner::Ufw
     } else {
-        Owner::Nobody
+        Owner::Unknown
     }
 }
 
-/// Lets services through, in the words of whoever writes the chain's rules.
-pub(super) fn accepting(world: &World<'_>, chain: &Chain, services: &[Ports]) -> Vec<String> {
-    let has_ports = services.iter().all(|service| service.range().is_some());
-    match owner(world, chain) {
-        Owner::Ufw if has_ports => services
-            .iter()
-            .map(|service| format!("ufw allow {}", range(*service, ':')))
-            .collect(),
-        Owner::Firewalld if has_ports => {
-            let added = services.iter().map(|service| {
-                format!(
-                    "firewall-cmd --permanent --add-port={}",
-                    range(*service, '-')
-                )
-            });
-            added.chain(["firewall-cmd --reload".to_owned()]).collect()
+/// Commands of the tool that owns the chain; they accept services there.
+pub(super) fn accept_by_owner(
+    view: &HostView<'_>,
+    chain: &Chain,
+    services: &[Ports],
+) -> Vec<String> {
+    // Neither tool has a command for ICMP.
+    if services.iter().any(|service| service.range().is_none()) {
+        return accept(chain, services);
+    }
+    let services_as = |command: &str, separator| -> Vec<String> {
+        let services = services.iter();
+        services
+            .map(|service| format!("{command}{}", port_and_protocol(*service, separator)))
+            .collect()
+    };
+    match owner(view, chain) {
+        Owner::Ufw => services_as("ufw allow ", ':'),
+        Owner::Firewalld => {
+            let mut commands = services_as("firewall-cmd --permanent --add-port=", '-');
+            commands.push("firewall-cmd --reload".to_owned());
+            commands
         }
-        Owner::Ufw | Owner::Firewalld | Owner::Nobody => accept(chain, services),
+        Owner::Unknown => accept(chain, services),
     }
 }
 
-/// Where such a command, or its like, has to be written down so that it lasts.
-pub(super) fn where_kept(world: &World<'_>, chain: &Chain) -> &'static str {
-    match owner(world, chain) {
-        Owner::Ufw => "ufw keeps it",
-        Owner::Firewalld => "firewalld keeps it",
-        Owner::Nobody if chain.table.is_nft() => {
-            "write it into the file that the table comes from, such as /etc/nftables.conf"
+/// What makes such a rule last.
+pub(super) fn how_to_keep(view: &HostView<'_>, chain: &Chain) -> &'static str {
+    match owner(view, chain) {
+        Owner::Ufw => "ufw keeps the rule",
+        Owner::Firewalld => "firewalld keeps the rule",
+        Owner::Unknown if chain.table.is_nft() => {
+            "to keep the rule, write it into the table's file, such as /etc/nftables.conf"
         }
-        Owner::Nobody => "save it where the host's rules are saved",
+        Owner::Unknown => "to keep the rule, save it with the host's rules",
     }
 }
 
-/// `22/tcp`, and a range with this letter.
-fn range(service: Ports, letter: char) -> String {
+/// `22/tcp`, or a range with this separator.
+fn port_and_protocol(service: Ports, separator: char) -> String {
+    let name = service.protocol_name();
     match service.range() {
-        Some((first, last)) if first != last => {
-            format!("{first}{letter}{last}/{}", service.protocol_name())
-        }
-        Some((first, _)) => format!("{first}/{}", service.protocol_name()),
+        Some((first, last)) if first != last => format!("{first}{separator}{last}/{name}"),
+        Some((first, _)) => format!("{first}/{name}"),
         None => service.to_string(),
     }
 }
 
-/// Lets services through at the head of a chain.
+/// Commands that accept services at the head of a chain.
 pub(super) fn accept(chain: &Chain, services: &[Ports]) -> Vec<String> {
-    let (table, name) = (&chain.table, &chain.name);
-    if table.is_nft() {
-        return services
-            .iter()
-            .map(|service| {
-                format!(
-                    "nft insert rule {} {} {name} {} accept",
-                    table.family,
-                    table.name,
-                    nft(*service)
-                )
-            })
-            .collect();
-    }
-    services
-        .iter()
-        .map(|service| format!("{} {} -j ACCEPT", insert(chain), iptables(*service)))
-        .collect()
+    let command = |service: &Ports| {
+        if chain.table.is_nft() {
+            format!("{} {} accept", insert(chain), nft(*service))
+        } else {
+            format!("{} {} -j ACCEPT", insert(chain), iptables(*service))
+        }
+    };
+    services.iter().map(command).collect()
 }
 
-/// Lets established connections through at the head of a chain.
+/// The command that accepts established connections at the head of a chain.
 pub(super) fn established(chain: &Chain) -> String {
-    let (table, name) = (&chain.table, &chain.name);
-    if table.is_nft() {
-        return format!(
-            "nft insert rule {} {} {name} ct state established,related accept",
-            table.family, table.name
-        );
+    let insert = insert(chain);
+    if chain.table.is_nft() {
+        format!("{insert} ct state established,related accept")
+    } else {
+        format!("{insert} -m conntrack --ctstate ESTABLISHED,RELATED -j ACCEPT")
     }
-    format!(
-        "{} -m conntrack --ctstate ESTABLISHED,RELATED -j ACCEPT",
-        insert(chain)
-    )
 }
 
 fn insert(chain: &Chain) -> String {
-    let table = if chain.table.name == "filter" {
-        String::new()
+    let (table, name) = (&chain.table, &chain.name);
+    if table.is_nft() {
+        format!("nft insert rule {} {} {name}", table.family, table.name)
+    } else if table.name == "filter" {
+        format!("{} -I {name}", table.program)
     } else {
-        format!(" -t {}", chain.table.name)
-    };
-    format!("{}{table} -I {}", chain.table.program, chain.name)
+        format!("{} -t {} -I {name}", table.program, table.name)
+    }
 }
 
 fn nft(service: Ports) -> String {
+    let name = service.protocol_name();
     match service.range() {
-        Some((first, last)) if first != last => {
-            format!("{} dport {first}-{last}", service.protocol_name())
-        }
-        Some((first, _)) => format!("{} dport {first}", service.protocol_name()),
-        None => format!("{} type echo-request", service.protocol_name()),
+        Some((first, last)) if first != last => format!("{name} dport {first}-{last}"),
+        Some((first, _)) => format!("{name} dport {first}"),
+        None => format!("{name} type echo-request"),
     }
 }
 

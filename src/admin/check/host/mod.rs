@@ -1,26 +1,68 @@
-//! What the host's own rules do to Postern's: services that stay open without a knock, and grants that open nothing.
-//!
-//! `look` gathers facts with programs that only read; `nft`, `expr` and `iptables` turn their output into `rules`; `walk` sends one
-//! packet through a chain; `judge` and its siblings say what follows, and `cure` how to mend it. Only `look` touches the host.
+//! What the host's own rules do to Postern: services that are open without a knock, and grants that open nothing.
 
 use super::findings::Finding;
+use crate::adapters::firewall::host::HostSnapshot;
 use crate::model::settings::Settings;
+use view::HostView;
 
 mod blocked;
 mod cure;
-mod expr;
-mod iptables;
-mod judge;
-mod look;
-mod nft;
-mod open;
+mod reachable;
 mod rewritten;
-mod rules;
 #[cfg(test)]
 mod tests;
-mod walk;
+mod view;
 
-/// Looks at the host and judges it; `backend` is the name of the driver that `run` would use.
-pub(super) fn look(settings: &Settings, backend: &str) -> Vec<Finding> {
-    judge::judge(settings, backend, &look::facts(settings))
+/// Judges a host; `backend` is the name of the driver that `run` would use.
+pub(super) fn findings(settings: &Settings, backend: &str, host: &HostSnapshot) -> Vec<Finding> {
+    let view = HostView {
+        settings,
+        host,
+        is_iptables: backend == "iptables",
+    };
+    let unseen = host.unseen.iter();
+    let mut findings: Vec<Finding> = unseen
+        .map(|what| Finding::note("not-looked", what))
+        .collect();
+    if backend == "command" {
+        // What the programs of this driver do is not known. What is open without a knock is.
+        findings.extend(reachable::findings(&view));
+        return findings;
+    }
+    findings.extend(left_over(&view));
+    findings.extend(not_installed(&view));
+    findings.extend(reachable::findings(&view));
+    findings.extend(rewritten::findings(&view));
+    findings.extend(blocked::findings(&view));
+    findings
+}
+
+/// Rules of a driver that is not in use still drop packets, and no grant opens them.
+fn left_over(view: &HostView<'_>) -> Vec<Finding> {
+    let chains = view.host.rules.chains.iter();
+    let mut tables: Vec<String> = chains
+        .filter(|chain| HostView::is_postern(chain) && !view.is_ours(chain))
+        .map(|chain| chain.table.to_string())
+        .collect();
+    tables.dedup();
+    let finding = |table| {
+        Finding::warning(
+            "left-over",
+            format!("{table} still holds Postern's rules of another backend"),
+        )
+        .detail("they drop what a grant opens")
+        .detail("stop posternd, remove them, and start it again")
+        .cured_by(vec!["posternd flush".to_owned()])
+    };
+    tables.into_iter().map(finding).collect()
+}
+
+fn not_installed(view: &HostView<'_>) -> Option<Finding> {
+    let closed = view.settings.protection().services;
+    (!closed.is_empty() && !view.is_installed_at_all()).then(|| {
+        let closed = crate::model::service::list(&closed);
+        Finding::note("not-installed", "Postern's rules are not installed yet").detail(format!(
+            "`posternd run` installs them and closes {closed} to strangers"
+        ))
+    })
 }

@@ -1,150 +1,153 @@
-//! Ports that are rewritten before they reach Postern's rules: published by Docker and its like, or redirected on this host.
+//! Ports that are rewritten before they reach Postern's rules: published by Docker, or redirected on this host.
 //!
-//! Pure. A packet whose destination is rewritten never meets a rule for its old port; to a container it does not even pass INPUT.
+//! A rewritten packet meets no rule for its old port. A packet to a container does not even pass INPUT.
 
 use ipnet::IpNet;
 
-use super::judge::{World, exists_in};
-use super::rules::{Chain, Family, Hook, To};
-use super::walk::{Fate, Packet, redirect};
+use super::view::{HostView, services_in};
 use crate::admin::check::findings::Finding;
+use crate::core::host_rules::{Hook, Judgement, Packet, Rewrite, Table};
 use crate::model::service::Ports;
 
-pub(super) fn redirected(world: &World<'_>) -> Vec<Finding> {
-    let mut findings: Vec<Finding> = Vec::new();
-    for family in world.families() {
-        for chain in nat(world, family) {
-            for service in world
-                .own_services()
-                .into_iter()
-                .flat_map(each)
-                .filter(|service| exists_in(*service, family))
-            {
-                let found = world.facts.interfaces.iter().find_map(|interface| {
-                    let packet = world.packet(family, service, interface);
-                    let (rule, to) = redirect(&world.facts.rules, chain, &packet)?;
-                    told(world, chain, &packet, &rule, to)
-                });
-                findings.extend(found);
+/// Limit for the ports of one service that are tried one by one.
+const MAX_PORTS: u16 = 256;
+
+pub(super) fn findings(view: &HostView<'_>) -> Vec<Finding> {
+    let services: Vec<Ports> = view
+        .own_services()
+        .into_iter()
+        .flat_map(each_port)
+        .collect();
+    let rules = &view.host.rules;
+    let mut findings = Vec::new();
+    for family in view.families() {
+        for step in rules.rewrite_chains(family) {
+            for service in services_in(&services, family) {
+                findings.extend(view.host.interfaces.iter().find_map(|interface| {
+                    let packet = view.packet(family, service, interface);
+                    let rewrite = rules.rewrite(step, &packet)?;
+                    finding(view, &step.chain.table, &packet, &rewrite)
+                }));
             }
         }
     }
     findings
 }
 
-fn nat<'a>(world: &World<'a>, family: Family) -> impl Iterator<Item = &'a Chain> {
-    let chains = world
-        .facts
-        .rules
-        .chains
-        .iter()
-        .filter(move |chain| chain.table.sees(family));
-    chains.filter(|chain| {
-        chain
-            .base
-            .is_some_and(|base| base.is_nat && base.hook == Hook::Prerouting)
-    })
-}
-
-/// Most ports of one service that are looked at one by one.
-const PORTS: u16 = 256;
-
-fn each(service: Ports) -> Vec<Ports> {
+fn each_port(service: Ports) -> Vec<Ports> {
     match service.range() {
-        Some((first, last)) if first != last && last.saturating_sub(first) < PORTS => (first
+        Some((first, last)) if first != last && last.saturating_sub(first) < MAX_PORTS => (first
             ..=last)
-            .filter_map(|port| format!("{}/{port}", service.protocol_name()).parse().ok())
+            .filter_map(|port| with_port(service, port))
             .collect(),
         _ => vec![service],
     }
 }
 
-fn told(
-    world: &World<'_>,
-    chain: &Chain,
+fn with_port(service: Ports, port: u16) -> Option<Ports> {
+    format!("{}/{port}", service.protocol_name()).parse().ok()
+}
+
+fn finding(
+    view: &HostView<'_>,
+    table: &Table,
     packet: &Packet<'_>,
-    rule: &str,
-    to: To,
+    Rewrite { rule, to }: &Rewrite,
 ) -> Option<Finding> {
     let service = packet.service;
-    let inner: Ports = match to.port {
-        Some(port) => format!("{}/{port}", service.protocol_name()).parse().ok()?,
+    let inner = match to.port {
+        Some(port) => with_port(service, port)?,
         None => service,
     };
-    let table = &chain.table;
-    let is_here = to.address.is_none_or(|address| {
-        address.is_loopback()
-            || world
-                .facts
-                .addresses
-                .iter()
-                .any(|own| own.addr() == address)
-    });
-    if is_here {
-        let what = format!(
-            "{service} is not closed and a grant does not open it: {rule} in {table} redirects it on this host, so that Postern's rules see {inner}; name {inner} in `services` instead"
-        );
-        return (inner != service).then(|| Finding::warning("redirected", what));
-    }
-    let address = to.address?;
-    if is_closed_behind(world, packet, inner, IpNet::from(address)) {
+    let is_own = |address| view.host.addresses.iter().any(|own| own.addr() == address);
+    let outside = to
+        .address
+        .filter(|address| !address.is_loopback() && !is_own(*address));
+    let Some(address) = outside else {
+        return (inner != service).then(|| {
+            Finding::warning(
+                "redirected",
+                format!("{service} is not closed, and a grant does not open it"),
+            )
+            .detail(format!(
+                "{rule} in {table} redirects it on this host, so Postern's rules see {inner}"
+            ))
+            .detail(format!("name {inner} in `services` instead"))
+        });
+    };
+    if is_closed_behind(view, packet, inner, address.into()) {
         return None;
     }
     let is_docker = rule.contains("-A DOCKER ") || table.name.starts_with("docker");
-    let (id, who) = if is_docker {
+    let (id, how) = if is_docker {
         ("docker-published", "published by Docker")
     } else {
         ("published", "forwarded")
     };
-    let port = service.range().map_or(0, |(first, _)| first);
-    let what = format!(
-        "{service} is open to everyone, knock or not: it is {who} to {address} ({inner}) by {rule} in {table}, so its packets pass FORWARD and never INPUT, where Postern closes it"
-    );
-    if !is_docker {
-        return Some(Finding::warning(
-            id,
-            format!("{what}; remove that rule, or let a proxy on this host serve the port"),
+    let finding = Finding::warning(id, format!("{service} is open to everyone without a knock"))
+        .detail(format!(
+            "it is {how} to {address} ({inner}) by {rule} in {table}"
+        ))
+        .detail("its packets pass FORWARD and never INPUT, where Postern closes services");
+    Some(if is_docker {
+        docker_cure(view, table, packet, inner, finding)
+    } else {
+        finding.detail("remove that rule, or let a proxy on this host serve the port")
+    })
+}
+
+fn docker_cure(
+    view: &HostView<'_>,
+    table: &Table,
+    packet: &Packet<'_>,
+    inner: Ports,
+    finding: Finding,
+) -> Finding {
+    let port_of = |service: Ports| service.range().map_or(0, |(first, _)| first);
+    let port = port_of(packet.service);
+    let finding = finding
+        .detail("run the container with --network host: Postern's rules then apply to it")
+        .detail(format!(
+            "or publish it with -p 127.0.0.1:{port}:{}: no other host then reaches it",
+            port_of(inner)
         ));
+    let mut chains = view.host.rules.chains.iter();
+    if !chains.any(|chain| chain.name == "DOCKER-USER" && chain.table.sees(packet.family)) {
+        return finding;
     }
-    let close = format!(
-        "{} -I DOCKER-USER -i {} -p {} -m conntrack --ctorigdstport {port} --ctdir ORIGINAL -j DROP",
-        if table.is_nft() {
-            "iptables"
-        } else {
-            &table.program
-        },
-        if packet.interface.is_empty() {
-            "eth0"
-        } else {
-            packet.interface
-        },
-        service.protocol_name()
+    let program = if table.is_nft() {
+        "iptables"
+    } else {
+        &table.program
+    };
+    let interface = match packet.interface {
+        "" => "eth0",
+        name => name,
+    };
+    let command = format!(
+        "{program} -I DOCKER-USER -i {interface} -p {} -m conntrack --ctorigdstport {port} --ctdir ORIGINAL -j DROP",
+        packet.service.protocol_name()
     );
-    let what = format!(
-        "{what}; run the container with --network host, and Postern's rules hold for it, or publish it with -p 127.0.0.1:{port}:{}, and nobody outside reaches it; the command closes it for everyone at once",
-        inner.range().map_or(0, |(first, _)| first)
-    );
-    let has_chain = world
-        .facts
-        .rules
-        .chains
-        .iter()
-        .any(|chain| chain.name == "DOCKER-USER" && chain.table.sees(packet.family));
-    Some(Finding::warning(id, what).cured_by(if has_chain { vec![close] } else { Vec::new() }))
+    finding
+        .detail("this command closes it for everyone at once")
+        .cured_by(vec![command])
 }
 
 /// Whether the host drops strangers' packets on the way to the new destination.
-fn is_closed_behind(world: &World<'_>, packet: &Packet<'_>, inner: Ports, to: IpNet) -> bool {
-    let there = [to];
+fn is_closed_behind(view: &HostView<'_>, packet: &Packet<'_>, inner: Ports, to: IpNet) -> bool {
     let packet = Packet {
         service: inner,
         original: Some(packet.service),
-        to: &there,
+        destinations: &[to],
         ..packet.clone()
     };
-    world
-        .way(packet.family, Hook::Forward)
-        .into_iter()
+    let steps = view.filter_chains(packet.family, Hook::Forward).into_iter();
+    steps
         .filter(|step| step.base.hook == Hook::Forward)
-        .any(|step| matches!(world.fate(step, &packet), Fate::Dropped(_)))
+        .any(|step| {
+            matches!(
+                view.host.rules.judge_chain(step, &packet),
+                Judgement::Dropped(_)
+            )
+        })
 }

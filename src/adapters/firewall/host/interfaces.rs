@@ -1,0 +1,84 @@
+//! The interfaces that strangers come in by, and the host's addresses.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::path::Path;
+
+use ipnet::IpNet;
+
+use crate::adapters::files;
+use crate::model::settings::Interfaces;
+
+pub(super) fn read(configured: &Interfaces) -> (Vec<String>, Vec<IpNet>) {
+    let (mut names, mut addresses) = (Vec::new(), Vec::new());
+    for interface in pnet::datalink::interfaces() {
+        if interface.is_loopback() {
+            continue;
+        }
+        let own = interface.ips.iter();
+        // pnet has network types of its own.
+        addresses.extend(own.filter_map(|network| network.ip().to_string().parse::<IpAddr>().ok()));
+        names.push(interface.name);
+    }
+    let addresses = addresses.into_iter().map(IpNet::from).collect();
+    (outer(names, configured), addresses)
+}
+
+/// The interfaces of the config, else those of the default routes, else all.
+fn outer(all: Vec<String>, configured: &Interfaces) -> Vec<String> {
+    let read = |path: &str| files::read_system(Path::new(path)).unwrap_or_default();
+    let wanted: BTreeSet<String> = match configured {
+        Interfaces::Named(names) => names.iter().cloned().collect(),
+        Interfaces::Any => default_routes(&read("/proc/net/route"), &read("/proc/net/ipv6_route"))
+            .into_iter()
+            .collect(),
+    };
+    let mut chosen: Vec<String> = all
+        .iter()
+        .filter(|name| wanted.contains(*name))
+        .cloned()
+        .collect();
+    if chosen.is_empty() {
+        chosen = all;
+    }
+    if chosen.is_empty() {
+        chosen.push(String::new());
+    }
+    chosen
+}
+
+/// Columns of IPv4: interface, destination, gateway, ... Columns of IPv6: destination, prefix length, ..., interface.
+fn default_routes(v4: &str, v6: &str) -> Vec<String> {
+    let of_v4 = v4.lines().filter_map(|line| {
+        let mut words = line.split_whitespace();
+        let name = words.next()?;
+        (words.next()? == "00000000").then_some(name)
+    });
+    let of_v6 = v6.lines().filter_map(|line| {
+        let mut words = line.split_whitespace();
+        (words.nth(1)? == "00").then(|| words.next_back())?
+    });
+    of_v4
+        .chain(of_v6)
+        .filter(|name| *name != "lo")
+        .map(str::to_owned)
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn default_routes_choose_the_interfaces() {
+        let v4 = "Iface\tDestination\tGateway\neth0\t00000000\t010200C0\t0003\neth1\t000200C0\t00000000\n";
+        let v6 = "00000000000000000000000000000000 00 0000 00 fe80 00000400 1 0 00000003 ppp0\n\
+                  00000000000000000000000000000000 00 0000 00 0000 ffffffff 1 0 00200200 lo\n\
+                  20010db8000000000000000000000000 40 0000 00 0000 00000100 1 0 00000001 eth1\n";
+        assert_eq!(default_routes(v4, v6), ["eth0", "ppp0"]);
+        let named = |name: &str| Interfaces::Named(vec![name.into()]);
+        let all = || vec!["eth0".into(), "eth1".into()];
+        assert_eq!(outer(all(), &named("eth1")), ["eth1"]);
+        assert_eq!(outer(Vec::new(), &named("ppp0")), [""]);
+    }
+}

@@ -1,0 +1,54 @@
+//! A snapshot of the host: its rules, interfaces, addresses and listening sockets.
+//!
+//! Changes nothing. A part that cannot be read is listed in `unseen`, never left out.
+
+use std::net::SocketAddr;
+
+use ipnet::IpNet;
+
+use super::rules::{self, Tools};
+use super::{interfaces, listeners};
+use crate::core::host_rules::Ruleset;
+use crate::model::address::Family;
+use crate::model::settings::Interfaces;
+
+/// What the host looks like.
+#[derive(Debug, Clone, Default)]
+pub struct HostSnapshot {
+    /// All chains of all tables.
+    pub rules: Ruleset,
+    /// The interfaces that strangers come in by; one empty name if there is none.
+    pub interfaces: Vec<String>,
+    /// The host's addresses without loopback.
+    pub addresses: Vec<IpNet>,
+    /// Listening TCP sockets.
+    pub listeners: Vec<SocketAddr>,
+    /// Whether `ip6tables-restore` is installed.
+    pub has_ip6tables: bool,
+    /// What could not be read, and why.
+    pub unseen: Vec<String>,
+}
+
+impl HostSnapshot {
+    /// Whether packets of this family can come from outside.
+    pub fn has(&self, family: Family) -> bool {
+        self.addresses
+            .iter()
+            .any(|network| Family::of(network.addr()) == family)
+    }
+}
+
+/// Reads everything.
+pub fn take(configured: &Interfaces, tools: &mut Tools<'_>) -> HostSnapshot {
+    let mut unseen = Vec::new();
+    let chains = rules::read(tools, &mut unseen);
+    let (interfaces, addresses) = interfaces::read(configured);
+    HostSnapshot {
+        rules: Ruleset { chains },
+        interfaces,
+        addresses,
+        listeners: listeners::read(&mut unseen),
+        has_ip6tables: (tools.find)("ip6tables-restore").is_some(),
+        unseen,
+    }
+}

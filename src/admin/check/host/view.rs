@@ -1,0 +1,177 @@
+//! The host as `check` sees it: which chains are Postern's, which services to ask about, and which packets.
+
+use std::net::SocketAddr;
+
+use ipnet::IpNet;
+
+use crate::adapters::firewall::host::HostSnapshot;
+use crate::core::host_rules::{BaseChain, Chain, Hook, KnownChain, Packet, Verdict};
+use crate::model::address::Family;
+use crate::model::policy::{Policy, ports_of};
+use crate::model::service::{Ports, joined};
+use crate::model::settings::Settings;
+
+/// The chains of the iptables driver that other chains jump to.
+const CHAINS: [&str; 2] = ["POSTERN", "POSTERN-FWD"];
+/// The table of the nftables driver.
+const TABLE: &str = "postern";
+
+/// Config and host, and the driver in use.
+pub(super) struct HostView<'a> {
+    pub(super) settings: &'a Settings,
+    pub(super) host: &'a HostSnapshot,
+    pub(super) is_iptables: bool,
+}
+
+impl<'a> HostView<'a> {
+    /// The families that packets can come in. A host without an address counts as IPv4.
+    pub(super) fn families(&self) -> Vec<Family> {
+        let mut families: Vec<Family> = Family::BOTH
+            .into_iter()
+            .filter(|family| self.host.has(*family))
+            .collect();
+        if families.is_empty() {
+            families.push(Family::V4);
+        }
+        families
+    }
+
+    /// Whether the rules of the driver in use exist for this family.
+    pub(super) fn is_installed(&self, family: Family) -> bool {
+        let mut chains = self.host.rules.chains.iter();
+        chains.any(|chain| self.is_ours(chain) && chain.table.sees(family))
+    }
+
+    pub(super) fn is_installed_at_all(&self) -> bool {
+        Family::BOTH
+            .into_iter()
+            .any(|family| self.is_installed(family))
+    }
+
+    /// Whether the driver in use owns the chain.
+    pub(super) fn is_ours(&self, chain: &Chain) -> bool {
+        self.is_home(chain) && (!self.is_iptables || CHAINS.contains(&chain.name.as_str()))
+    }
+
+    /// Whether the driver in use works in the chain's table. At its start it puts its own rules first there.
+    pub(super) fn is_home(&self, chain: &Chain) -> bool {
+        if self.is_iptables {
+            is_plain_filter(chain)
+        } else {
+            is_native(chain)
+        }
+    }
+
+    /// Whether ip6tables is missing, so that the driver closes nothing over IPv6.
+    pub(super) fn lacks_program(&self, family: Family) -> bool {
+        self.is_iptables && family == Family::V6 && !self.host.has_ip6tables
+    }
+
+    /// The position of the first jump to Postern's rules.
+    pub(super) fn jump(chain: &Chain) -> Option<usize> {
+        chain.rules.iter().position(
+            |rule| matches!(&rule.verdict, Verdict::Jump(to) if CHAINS.contains(&to.as_str())),
+        )
+    }
+
+    /// What Postern's chains do with a packet that holds a grant. Chains of another driver do nothing.
+    pub(super) fn granting(&self) -> [KnownChain; 2] {
+        CHAINS.map(|name| KnownChain {
+            name,
+            accepts: self.is_iptables,
+        })
+    }
+
+    /// Whether the chain belongs to any driver of Postern.
+    pub(super) fn is_postern(chain: &Chain) -> bool {
+        is_native(chain) || CHAINS.contains(&chain.name.as_str())
+    }
+
+    /// The base chains that filter packets to this hook.
+    pub(super) fn filter_chains(&self, family: Family, hook: Hook) -> Vec<BaseChain<'a>> {
+        self.host.rules.filter_chains(family, hook)
+    }
+
+    /// A stranger's first packet to this host.
+    pub(super) fn packet<'p>(
+        &'p self,
+        family: Family,
+        service: Ports,
+        interface: &'p str,
+    ) -> Packet<'p> {
+        Packet {
+            family,
+            service,
+            original: None,
+            is_established: false,
+            interface,
+            destinations: &self.host.addresses,
+            known_chains: &[],
+        }
+    }
+
+    fn services_of(&self, choose: impl Fn(&Policy) -> bool) -> Vec<Ports> {
+        let policies = self.settings.policies.iter();
+        joined(
+            policies
+                .filter(|policy| choose(policy))
+                .filter_map(|policy| ports_of(&policy.services, &self.settings.named))
+                .flatten()
+                .collect(),
+        )
+    }
+
+    /// Services of this host: those of users without targets, and those that a socket here serves.
+    pub(super) fn own_services(&self) -> Vec<Ports> {
+        let mut services = self.services_of(|policy| policy.targets.is_empty());
+        let others = self.services_of(|policy| !policy.targets.is_empty());
+        services.extend(
+            others
+                .into_iter()
+                .filter(|service| self.listens(*service).is_some()),
+        );
+        joined(services)
+    }
+
+    /// Services of hosts behind this one.
+    pub(super) fn forwarded_services(&self) -> Vec<Ports> {
+        self.services_of(|policy| !policy.targets.is_empty())
+    }
+
+    /// The hosts behind this one.
+    pub(super) fn targets(&self) -> Vec<IpNet> {
+        let policies = self.settings.policies.iter();
+        policies.flat_map(|policy| policy.targets.clone()).collect()
+    }
+
+    /// A socket that serves one of these ports to other hosts.
+    pub(super) fn listens(&self, service: Ports) -> Option<SocketAddr> {
+        let (first, last) = service
+            .range()
+            .filter(|_| service.protocol_name() == "tcp")?;
+        let mut sockets = self.host.listeners.iter().copied();
+        sockets.find(|socket| !socket.ip().is_loopback() && (first..=last).contains(&socket.port()))
+    }
+}
+
+fn is_native(chain: &Chain) -> bool {
+    chain.table.is_nft() && chain.table.family == "inet" && chain.table.name == TABLE
+}
+
+/// Table filter of the variant behind the plain names `iptables` and `ip6tables`.
+fn is_plain_filter(chain: &Chain) -> bool {
+    ["iptables", "ip6tables"].contains(&chain.table.program.as_str())
+        && chain.table.name == "filter"
+}
+
+/// The services that exist in a family: ICMP has one for each.
+pub(super) fn services_in(services: &[Ports], family: Family) -> Vec<Ports> {
+    let foreign = match family {
+        Family::V4 => "icmpv6",
+        Family::V6 => "icmp",
+    };
+    let services = services.iter().copied();
+    services
+        .filter(|service| service.protocol_name() != foreign)
+        .collect()
+}

@@ -1,0 +1,34 @@
+//! The packet that a judgement is about.
+
+use ipnet::IpNet;
+
+use crate::model::address::Family;
+use crate::model::service::Ports;
+
+/// A packet of an ordinary stranger. It fulfils no condition that only few packets fulfil.
+#[derive(Debug, Clone)]
+pub struct Packet<'a> {
+    /// IPv4 or IPv6.
+    pub family: Family,
+    /// Its protocol and destination ports.
+    pub service: Ports,
+    /// Protocol and ports before a rewrite.
+    pub original: Option<Ports>,
+    /// It belongs to a connection that exists already.
+    pub is_established: bool,
+    /// The interface that receives it; empty if the name does not matter.
+    pub interface: &'a str,
+    /// Possible destinations: the gate's own addresses, or hosts behind it.
+    pub destinations: &'a [IpNet],
+    /// Chains whose effect is given, whatever their rules are.
+    pub known_chains: &'a [KnownChain],
+}
+
+/// A chain whose effect on the packet is given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct KnownChain {
+    /// The chain's name in any table.
+    pub name: &'static str,
+    /// It accepts the packet; otherwise the packet returns from it.
+    pub accepts: bool,
+}

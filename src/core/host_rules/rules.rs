@@ -1,0 +1,152 @@
+//! Rules of any firewall tool, reduced to what decides about a new connection.
+
+use std::fmt;
+use std::net::IpAddr;
+
+use super::condition::Condition;
+use crate::model::address::Family;
+
+/// Where the kernel enters a base chain. Hooks that no grant passes are left out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Hook {
+    /// Before routing.
+    Prerouting,
+    /// Packets to this host.
+    Input,
+    /// Packets that this host routes.
+    Forward,
+}
+
+/// A table of the kernel's firewall.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Table {
+    /// The program that changes it: `nft`, or `iptables`, `ip6tables-legacy` and the like.
+    pub program: String,
+    /// The nftables family: `ip`, `ip6` or `inet`.
+    pub family: &'static str,
+    /// The table's name.
+    pub name: String,
+}
+
+impl Table {
+    /// Whether packets of this family pass the table.
+    pub fn sees(&self, family: Family) -> bool {
+        match family {
+            Family::V4 => self.family != "ip6",
+            Family::V6 => self.family != "ip",
+        }
+    }
+
+    /// Whether `nft` changes it.
+    pub fn is_nft(&self) -> bool {
+        self.program == "nft"
+    }
+}
+
+impl fmt::Display for Table {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.is_nft() {
+            write!(f, "nft table {} {}", self.family, self.name)
+        } else {
+            write!(f, "{} table {}", self.program, self.name)
+        }
+    }
+}
+
+/// A chain and its rules in order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Chain {
+    /// The table that holds it.
+    pub table: Table,
+    /// The chain's name.
+    pub name: String,
+    /// `None` if only other chains jump to it.
+    pub base: Option<Base>,
+    /// The rules in order.
+    pub rules: Vec<Rule>,
+}
+
+/// How the kernel enters a base chain, and what happens to a packet at its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Base {
+    /// Where the kernel enters it.
+    pub hook: Hook,
+    /// It rewrites addresses and ports. It does not decide what passes.
+    pub is_nat: bool,
+    /// The policy is to drop.
+    pub drops: bool,
+}
+
+/// One rule.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rule {
+    /// All of them must hold.
+    pub conditions: Vec<Condition>,
+    /// What happens to a packet that fulfils them.
+    pub verdict: Verdict,
+    /// How an administrator finds it: the rule as iptables-save prints it, or its handle.
+    pub name: String,
+}
+
+/// What a rule does.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verdict {
+    /// The packet leaves the base chain.
+    Accept,
+    /// Drop or reject.
+    Drop,
+    /// Go on in another chain, and return.
+    Jump(String),
+    /// Go on in another chain, and do not return.
+    Goto(String),
+    /// Back to the calling chain.
+    Return,
+    /// Change the destination.
+    Rewrite(NewDestination),
+    /// A program in user space decides.
+    Queue,
+    /// Decides nothing: a counter, a log line, a mark.
+    Continue,
+}
+
+/// A rewritten destination.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NewDestination {
+    /// `None` if it is not known, or this host.
+    pub address: Option<IpAddr>,
+    /// `None` if it is not known or stays the same.
+    pub port: Option<u16>,
+}
+
+/// All chains of a host.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Ruleset {
+    /// In the order in which they were read.
+    pub chains: Vec<Chain>,
+}
+
+impl Ruleset {
+    pub(super) fn find(&self, table: &Table, name: &str) -> Option<usize> {
+        self.chains
+            .iter()
+            .position(|chain| chain.name == name && chain.table == *table)
+    }
+}
+
+/// The IANA number of a protocol as iptables and nft name it.
+pub fn protocol_number(name: &str) -> Option<u8> {
+    match name {
+        "icmp" => Some(1),
+        "igmp" => Some(2),
+        "tcp" => Some(6),
+        "udp" => Some(17),
+        "dccp" => Some(33),
+        "gre" => Some(47),
+        "esp" => Some(50),
+        "ah" => Some(51),
+        "icmpv6" | "ipv6-icmp" => Some(58),
+        "sctp" => Some(132),
+        "udplite" => Some(136),
+        number => number.parse().ok(),
+    }
+}
