@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use crate::model::catalog::OpenPorts;
-use crate::model::figures::Turnover;
+use crate::model::counters::GrantCounters;
 use crate::model::grant::{Change, Grant, GrantId};
 use crate::model::request::{CloseRequest, OpenRequest};
 use crate::model::service;
@@ -34,7 +34,7 @@ pub struct Ledger {
     last_id: u64,
     /// How much of [`PORTS_MAX`] is taken.
     weight: usize,
-    turnover: Turnover,
+    turnover: GrantCounters,
 }
 
 #[derive(Debug)]
@@ -149,19 +149,19 @@ impl Ledger {
     /// The firewall has done it.
     pub fn done(&mut self, change: &Change) {
         let once = match change {
-            Change::Open(_) => Turnover {
+            Change::Open(_) => GrantCounters {
                 opened: 1,
-                ..Turnover::default()
+                ..GrantCounters::default()
             },
-            Change::Extend { .. } => Turnover {
+            Change::Extend { .. } => GrantCounters {
                 extended: 1,
-                ..Turnover::default()
+                ..GrantCounters::default()
             },
             Change::Close(grant) => {
                 self.remove(grant.id);
-                Turnover {
+                GrantCounters {
                     closed: 1,
-                    ..Turnover::default()
+                    ..GrantCounters::default()
                 }
             }
         };
@@ -169,7 +169,7 @@ impl Ledger {
     }
 
     /// What was done so far.
-    pub fn turnover(&self) -> Turnover {
+    pub fn turnover(&self) -> GrantCounters {
         self.turnover
     }
 

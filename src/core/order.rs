@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::model::figures::{Figures, Tally};
+use crate::model::counters::{EngineCounters, MonitorCounters};
 use crate::model::grant::{Grant, GrantId};
 use crate::model::reason::Rule;
 use crate::model::request::{CloseRequest, OpenRequest};
@@ -72,7 +72,7 @@ pub enum Order {
         ticket: u64,
     },
     /// What the engine counts: the answer to [`Report::Measure`], and the sign that it lives.
-    Measured(Box<Figures>),
+    Measured(Box<EngineCounters>),
 }
 
 /// What became of a reload.
@@ -174,7 +174,7 @@ pub enum Report {
         /// The order's.
         ticket: u64,
         /// Its numbers.
-        tally: Tally,
+        tally: MonitorCounters,
     },
 }
 
@@ -288,8 +288,8 @@ pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, NotAMessage> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::figures::CaptureFigures;
-    use crate::model::reason::Counters;
+    use crate::model::counters::CaptureCounters;
+    use crate::model::counters::ReasonCounters;
     use crate::model::request::AddressFrom;
     use crate::model::time::Timestamp;
     use std::time::Duration;
@@ -329,13 +329,13 @@ mod tests {
             Order::List { ticket: u64::MAX },
             Order::Reload { ticket: 5 },
             Order::Measure { ticket: 4 },
-            Order::Measured(Box::new(Figures {
+            Order::Measured(Box::new(EngineCounters {
                 started: Timestamp::default(),
                 users: 1,
                 marks: 2,
                 hints: 3,
-                counters: Counters::default(),
-                captures: vec![CaptureFigures {
+                counters: ReasonCounters::default(),
+                captures: vec![CaptureCounters {
                     listening: true,
                     received: 4,
                     dropped: None,
@@ -358,9 +358,9 @@ mod tests {
             Report::Measure,
             Report::Measured {
                 ticket: 4,
-                tally: Tally {
+                tally: MonitorCounters {
                     engines: 2,
-                    ..Tally::default()
+                    ..MonitorCounters::default()
                 },
             },
         ] {

@@ -3,10 +3,10 @@
 pub mod address;
 pub mod catalog;
 pub mod command_template;
+pub mod counters;
 pub mod datagram;
 pub mod endpoint;
 pub mod exit;
-pub mod figures;
 pub mod grant;
 pub mod grant_values;
 #[cfg(feature = "daemon")]

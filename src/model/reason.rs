@@ -1,84 +1,85 @@
-//! The closed list of reasons: why a datagram was dropped, why a knock was refused, and a counter for each.
+//! The closed list of reasons: why the gate drops a datagram or refuses a knock.
 //!
-//! The gate decides with them, the log prints them, status counts them and the tests ask for them; nobody has a list of his own.
+//! The two tables below, [`Drop::row`] and [`Rule::row`], are the only list: the gate decides by these values,
+//! `counters` counts them, logs and metrics print their names. Steps are those of `proto/README.md`, section 6.
 
 use std::fmt;
 
 use postern_proto::Malformed;
 use serde::{Deserialize, Serialize};
 
-/// Why a datagram was not authenticated, or not fresh: PROTOCOL section 6, steps 1 to 8.
+/// Why a datagram is dropped: it is not authenticated or not fresh.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Drop {
-    /// Step 1: not between 132 and 516 bytes.
+    /// Not 132 to 516 bytes.
     Length,
-    /// Step 2: no user has this hint now.
+    /// No user has this hint now.
     UnknownHint,
-    /// Step 3: no user under this hint made the mac.
+    /// No user with this hint made the mac.
     BadMac,
-    /// Step 4: the sealed part does not open.
+    /// The sealed part does not open.
     BadSeal,
-    /// Step 5: the body breaks a rule of section 5.
-    Malformed(Malformed),
-    /// Step 6: the timestamp is of another step than the hint.
+    /// The timestamp is of another step than the hint.
     StepMismatch,
-    /// Step 7: made longer ago than the window.
+    /// Made before the window.
     TooOld,
-    /// Step 7: made further in the future than the window.
+    /// Made after the window.
     TooNew,
-    /// Step 8: seen before.
+    /// Seen before.
     Replay,
-    /// Step 8: the same bytes within a second.
+    /// The same bytes again within a second.
     Duplicate,
+    /// The body breaks a rule of the format.
+    Malformed(Malformed),
 }
 
-/// Why an authenticated knock was refused: steps 9 to 12.
+/// Why an authenticated knock is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Rule {
-    /// Step 9: the address lies outside the user's `networks`.
+    /// The address is outside the user's `networks`.
     Networks,
-    /// Step 9: the network is wider than `max_prefix`.
+    /// The network is wider than `max_prefix`.
     Prefix,
-    /// Step 9: `grant_to` wants the other kind of address.
+    /// `grant_to` wants the other kind of address.
     GrantTo,
-    /// Step 9: the target is not among the user's `targets`, or stands beside a service that forwards by itself.
+    /// The target is not in `targets`, or a service forwards by itself.
     Target,
-    /// Step 9: target, or the host of a forward, and allow address are of different families.
+    /// The allow address and the host behind the gate differ in family.
     Family,
-    /// Step 9: a service is not among the user's `services`.
+    /// A service is not in the user's `services`.
     Service,
-    /// Step 9: a named service that this gate does not know.
+    /// This gate has no such named service.
     UnknownService,
-    /// Step 9: the user's knocks need a one-time code, and this one has none that counts.
+    /// No valid one-time code from a user who needs one.
     Code(CodeFault),
-    /// Step 9, at the monitor only: the duration is past the maximum (the gate clips it).
+    /// Longer than `max_duration`. Only the monitor refuses it: the gate shortens the duration.
     Duration,
-    /// The monitor only: no such user.
+    /// No such user. Only the monitor refuses it.
     User,
-    /// Step 10: the user's quota is used up.
+    /// The user's quota is used up.
     Quota,
-    /// Step 11: the mark could not be put on stable storage.
+    /// The mark could not be stored.
     Store,
-    /// Step 12: the firewall did not do it.
+    /// The firewall did not open the grant.
     Firewall,
 }
 
-/// What is wrong with the one-time code of a user who must send one.
+/// What is wrong with a one-time code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum CodeFault {
-    /// There is none.
+    /// The knock has none.
     Missing,
-    /// It is not the one of this time.
+    /// It is not the code of this time.
     Wrong,
-    /// It was right, and has been accepted before, or a later one has.
+    /// It, or a later one, was accepted before.
     Used,
-    /// Too many wrong ones came before it, so it was not looked at.
+    /// Not checked, after too many wrong ones.
     Blocked,
 }
 
-/// Either kind of no.
+/// Why a knock is not admitted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Reason {
     /// Dropped.
@@ -88,37 +89,33 @@ pub enum Reason {
 }
 
 impl Drop {
-    /// The reason's name in the specification, in logs and in counters.
+    /// Place among the counters, step, name.
+    const fn row(self) -> (usize, u8, &'static str) {
+        match self {
+            Self::Length => (0, 1, "length"),
+            Self::UnknownHint => (1, 2, "unknown-hint"),
+            Self::BadMac => (2, 3, "bad-mac"),
+            Self::BadSeal => (3, 4, "bad-seal"),
+            Self::StepMismatch => (4, 6, "step-mismatch"),
+            Self::TooOld => (5, 7, "too-old"),
+            Self::TooNew => (6, 7, "too-new"),
+            Self::Replay => (7, 8, "replay"),
+            Self::Duplicate => (8, 8, "duplicate"),
+            Self::Malformed(rule) => (25 + rule as usize, 5, "malformed"),
+        }
+    }
+
+    /// The name in the specification, in logs and in metrics.
     pub const fn name(self) -> &'static str {
-        match self {
-            Self::Length => "length",
-            Self::UnknownHint => "unknown-hint",
-            Self::BadMac => "bad-mac",
-            Self::BadSeal => "bad-seal",
-            Self::Malformed(_) => "malformed",
-            Self::StepMismatch => "step-mismatch",
-            Self::TooOld => "too-old",
-            Self::TooNew => "too-new",
-            Self::Replay => "replay",
-            Self::Duplicate => "duplicate",
-        }
+        self.row().2
     }
 
-    /// The step of PROTOCOL section 6 that it fails at.
+    /// The step that drops it.
     pub const fn step(self) -> u8 {
-        match self {
-            Self::Length => 1,
-            Self::UnknownHint => 2,
-            Self::BadMac => 3,
-            Self::BadSeal => 4,
-            Self::Malformed(_) => 5,
-            Self::StepMismatch => 6,
-            Self::TooOld | Self::TooNew => 7,
-            Self::Replay | Self::Duplicate => 8,
-        }
+        self.row().1
     }
 
-    /// The rule of section 5 that a malformed body broke.
+    /// The rule of the format that a malformed body breaks.
     pub fn rule(self) -> Option<&'static str> {
         match self {
             Self::Malformed(rule) => Some(rule.as_str()),
@@ -128,70 +125,47 @@ impl Drop {
 }
 
 impl Rule {
-    /// The rule's name in logs and in counters; where it is a key of the config, that key.
+    /// Place among the counters, step, name, sentence. A name that is a config key is that key.
+    #[rustfmt::skip]
+    const fn row(self) -> (usize, u8, &'static str, &'static str) {
+        match self {
+            Self::Networks => (9, 9, "networks", "the address lies outside the user's networks"),
+            Self::Prefix => (10, 9, "max_prefix", "the network is wider than the user's max_prefix"),
+            Self::GrantTo => (11, 9, "grant_to", "the user's grant_to does not allow this kind of address"),
+            Self::Target => (12, 9, "targets", "the target is not among the user's targets, or a service of the knock forwards by itself"),
+            Self::Family => (13, 9, "family", "the allow address and the host behind the gate are of different families"),
+            Self::Service => (14, 9, "services", "a service is not among the user's services"),
+            Self::UnknownService => (15, 9, "unknown-service", "a named service is not defined at this gate"),
+            Self::Code(CodeFault::Missing) => (16, 9, "code", "the user needs a one-time code, and the knock has none"),
+            Self::Code(CodeFault::Wrong) => (17, 9, "code", "the one-time code is wrong, or the clock of the device that made it is"),
+            Self::Code(CodeFault::Used) => (18, 9, "code", "the one-time code, or a later one, was used before; each is valid once"),
+            Self::Code(CodeFault::Blocked) => (19, 9, "code", "the user sent too many wrong one-time codes; codes are not checked for now"),
+            Self::Duration => (20, 9, "max_duration", "the duration exceeds the user's max_duration"),
+            Self::User => (21, 9, "unknown-user", "the monitor has no such user"),
+            Self::Quota => (22, 10, "quota", "the user's quota is used up"),
+            Self::Store => (23, 11, "store", "the mark could not be stored"),
+            Self::Firewall => (24, 12, "firewall", "the firewall did not open the grant"),
+        }
+    }
+
+    /// The name in logs and in metrics.
     pub const fn name(self) -> &'static str {
-        match self {
-            Self::Networks => "networks",
-            Self::Prefix => "max_prefix",
-            Self::GrantTo => "grant_to",
-            Self::Target => "targets",
-            Self::Family => "family",
-            Self::Service => "services",
-            Self::UnknownService => "unknown-service",
-            Self::Code(_) => "code",
-            Self::Duration => "max_duration",
-            Self::User => "unknown-user",
-            Self::Quota => "quota",
-            Self::Store => "store",
-            Self::Firewall => "firewall",
-        }
+        self.row().2
     }
 
-    /// The step of PROTOCOL section 6 that it stands at.
+    /// The step that refuses it.
     pub const fn step(self) -> u8 {
-        match self {
-            Self::Quota => 10,
-            Self::Store => 11,
-            Self::Firewall => 12,
-            _ => 9,
-        }
+        self.row().1
     }
 
-    /// What the rule says, as a sentence for the log.
+    /// The sentence for the log.
     pub const fn sentence(self) -> &'static str {
-        match self {
-            Self::Networks => "the address lies outside the user's networks",
-            Self::Prefix => "the network is wider than the user's max_prefix",
-            Self::GrantTo => "the user's grant_to does not allow this kind of address",
-            Self::Target => {
-                "the target is not among the user's targets, or stands beside a service that forwards by itself"
-            }
-            Self::Family => "the host behind the gate and the allow address are not of one family",
-            Self::Service => "a service is not among the user's services",
-            Self::UnknownService => "a named service is not defined at this gate",
-            Self::Code(CodeFault::Missing) => {
-                "the user's knocks need a one-time code, and this one has none"
-            }
-            Self::Code(CodeFault::Wrong) => {
-                "the one-time code is wrong, or the clock of what made it is"
-            }
-            Self::Code(CodeFault::Used) => {
-                "the one-time code, or a later one, has been used, and each counts once"
-            }
-            Self::Code(CodeFault::Blocked) => {
-                "too many wrong one-time codes came from this user, so none is looked at for now"
-            }
-            Self::Duration => "the duration is past the user's max_duration",
-            Self::User => "the monitor knows no such user",
-            Self::Quota => "the user's quota is used up",
-            Self::Store => "the mark could not be stored, so nothing is granted",
-            Self::Firewall => "the firewall did not open it",
-        }
+        self.row().3
     }
 }
 
 impl CodeFault {
-    /// The fault's name in counters.
+    /// The name in metrics.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Missing => "missing",
@@ -203,7 +177,10 @@ impl CodeFault {
 }
 
 impl Reason {
-    /// The step of PROTOCOL section 6 that says no.
+    /// How many there are.
+    pub const COUNT: usize = 25 + Malformed::ALL.len();
+
+    /// The step that says no.
     pub const fn step(self) -> u8 {
         match self {
             Self::Drop(reason) => reason.step(),
@@ -211,35 +188,11 @@ impl Reason {
         }
     }
 
-    /// How many there are.
-    pub const COUNT: usize = 25 + Malformed::ALL.len();
-
     /// Its place in [`Reason::all`].
-    pub fn index(self) -> usize {
+    pub const fn index(self) -> usize {
         match self {
-            Self::Drop(Drop::Length) => 0,
-            Self::Drop(Drop::UnknownHint) => 1,
-            Self::Drop(Drop::BadMac) => 2,
-            Self::Drop(Drop::BadSeal) => 3,
-            Self::Drop(Drop::StepMismatch) => 4,
-            Self::Drop(Drop::TooOld) => 5,
-            Self::Drop(Drop::TooNew) => 6,
-            Self::Drop(Drop::Replay) => 7,
-            Self::Drop(Drop::Duplicate) => 8,
-            Self::Refuse(Rule::Networks) => 9,
-            Self::Refuse(Rule::Prefix) => 10,
-            Self::Refuse(Rule::GrantTo) => 11,
-            Self::Refuse(Rule::Target) => 12,
-            Self::Refuse(Rule::Family) => 13,
-            Self::Refuse(Rule::Service) => 14,
-            Self::Refuse(Rule::UnknownService) => 15,
-            Self::Refuse(Rule::Code(fault)) => 16 + fault as usize,
-            Self::Refuse(Rule::Duration) => 20,
-            Self::Refuse(Rule::User) => 21,
-            Self::Refuse(Rule::Quota) => 22,
-            Self::Refuse(Rule::Store) => 23,
-            Self::Refuse(Rule::Firewall) => 24,
-            Self::Drop(Drop::Malformed(rule)) => 25 + rule as usize,
+            Self::Drop(reason) => reason.row().0,
+            Self::Refuse(rule) => rule.row().0,
         }
     }
 
@@ -286,78 +239,13 @@ impl Reason {
 /// `drop replay`, `drop malformed (padding)`, `refuse quota`, `refuse code (used)`.
 impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Drop(reason) => match reason.rule() {
-                Some(rule) => write!(f, "drop {} ({rule})", reason.name()),
-                None => write!(f, "drop {}", reason.name()),
-            },
-            Self::Refuse(rule @ Rule::Code(fault)) => {
-                write!(f, "refuse {} ({})", rule.name(), fault.name())
-            }
-            Self::Refuse(rule) => write!(f, "refuse {}", rule.name()),
-        }
-    }
-}
-
-/// How often each reason was given, and how many knocks were admitted. As a message, a list: admitted, then [`Reason::all`].
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(into = "Vec<u64>", try_from = "Vec<u64>")]
-pub struct Counters {
-    /// Knocks that passed every step up to the quota.
-    pub admitted: u64,
-    given: [u64; Reason::COUNT],
-}
-
-impl Default for Counters {
-    fn default() -> Self {
-        Self {
-            admitted: 0,
-            given: [0; Reason::COUNT],
-        }
-    }
-}
-
-impl From<Counters> for Vec<u64> {
-    fn from(counters: Counters) -> Self {
-        std::iter::once(counters.admitted)
-            .chain(counters.given)
-            .collect()
-    }
-}
-
-impl TryFrom<Vec<u64>> for Counters {
-    type Error = &'static str;
-
-    fn try_from(list: Vec<u64>) -> Result<Self, Self::Error> {
-        let (admitted, given) = list.split_first().ok_or("there are no counters")?;
-        Ok(Self {
-            admitted: *admitted,
-            given: given.try_into().map_err(|_| "not one counter a reason")?,
-        })
-    }
-}
-
-impl Counters {
-    /// Counts one more.
-    pub fn count(&mut self, reason: Reason) {
-        self.add(reason, 1);
-    }
-
-    /// Counts so many more.
-    pub fn add(&mut self, reason: Reason, more: u64) {
-        if let Some(counter) = self.given.get_mut(reason.index()) {
-            *counter = counter.saturating_add(more);
-        }
-    }
-
-    /// How often this reason was given.
-    pub fn of(&self, reason: Reason) -> u64 {
-        self.given.get(reason.index()).copied().unwrap_or_default()
-    }
-
-    /// Every reason with its counter.
-    pub fn iter(&self) -> impl Iterator<Item = (Reason, u64)> + '_ {
-        Reason::all().map(|reason| (reason, self.of(reason)))
+        let (verdict, name, detail) = match self {
+            Self::Drop(reason) => ("drop", reason.name(), reason.rule()),
+            Self::Refuse(rule @ Rule::Code(fault)) => ("refuse", rule.name(), Some(fault.name())),
+            Self::Refuse(rule) => ("refuse", rule.name(), None),
+        };
+        write!(f, "{verdict} {name}")?;
+        detail.map_or(Ok(()), |detail| write!(f, " ({detail})"))
     }
 }
 
@@ -366,42 +254,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_reason_has_a_counter_of_its_own() {
+    fn every_reason_has_its_own_counter_and_name() {
         let places: Vec<usize> = Reason::all().map(Reason::index).collect();
         assert_eq!(places, (0..Reason::COUNT).collect::<Vec<_>>());
-        let mut counters = Counters::default();
-        for reason in Reason::all() {
-            counters.count(reason);
-        }
-        assert!(counters.iter().all(|(_, n)| n == 1));
-    }
-
-    #[test]
-    fn counters_come_through_a_message_only_with_one_number_for_each_reason() {
-        let mut counters = Counters {
-            admitted: 7,
-            ..Counters::default()
-        };
-        counters.count(Reason::Refuse(Rule::Quota));
-        let text = serde_json::to_string(&counters).unwrap();
-        assert_eq!(serde_json::from_str::<Counters>(&text).unwrap(), counters);
-        for wrong in [
-            "[]",
-            "[1]",
-            &text.replace('[', "[0,"),
-            &text.replacen("7,", "", 1),
-            &text.replace('7', "-7"),
-            "null",
-        ] {
-            assert!(serde_json::from_str::<Counters>(wrong).is_err(), "{wrong}");
-        }
-    }
-
-    #[test]
-    fn no_two_reasons_are_said_alike() {
-        let mut said: Vec<String> = Reason::all().map(|reason| reason.to_string()).collect();
-        said.sort();
-        said.dedup();
-        assert_eq!(said.len(), Reason::COUNT);
+        let mut names: Vec<String> = Reason::all().map(|reason| reason.to_string()).collect();
+        names.sort();
+        names.dedup();
+        assert_eq!(names.len(), Reason::COUNT);
     }
 }

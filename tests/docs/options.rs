@@ -9,7 +9,8 @@ use std::process::Command;
 
 use libtest_mimic::Failed;
 use postern::cli::manual::{client::PROFILE, gate::SECTIONS};
-use postern::model::reason::{Counters, Reason};
+use postern::model::counters::ReasonCounters;
+use postern::model::reason::Reason;
 use regex::Regex;
 
 const PAGE: &str = "docs/from-fwknop-and-knockd.md";
@@ -56,7 +57,7 @@ pub(crate) fn figures_are_there() -> Result<(), Failed> {
             }
         })
         .collect();
-    let counters = Counters::default();
+    let counters = ReasonCounters::default();
     let reasons: Vec<&str> = counters
         .iter()
         .map(|(reason, _)| match reason {

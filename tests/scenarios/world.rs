@@ -20,10 +20,11 @@ use postern::core::gate::{Gate, HintTable};
 use postern::core::order::{self, Order, Report};
 use postern::daemon::engine::core::{Commit, Core};
 use postern::daemon::monitor::executor::Executor;
+use postern::model::counters::ReasonCounters;
 use postern::model::datagram::Datagram;
 use postern::model::grant::Grant;
 use postern::model::mark::Kept;
-use postern::model::reason::{Counters, Reason};
+use postern::model::reason::Reason;
 use postern::model::settings::Settings;
 use postern::model::time::Timestamp;
 use postern_proto::{CodeKey, KeyMaterial, SharedKey};
@@ -294,7 +295,7 @@ impl World {
         reports
     }
 
-    fn outcome(&mut self, before: &Counters, reports: Vec<Report>) -> Outcome {
+    fn outcome(&mut self, before: &ReasonCounters, reports: Vec<Report>) -> Outcome {
         let after = self.core.gate().counters();
         let given: Vec<Reason> = before
             .iter()

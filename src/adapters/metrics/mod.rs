@@ -10,7 +10,7 @@ use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::{Registry, Unit};
 
-use crate::model::figures::{Figures, Tally};
+use crate::model::counters::{EngineCounters, MonitorCounters};
 use crate::model::reason::{Drop, Reason, Rule};
 use crate::model::time::Timestamp;
 
@@ -20,11 +20,11 @@ pub mod http;
 #[derive(Debug, Clone)]
 pub struct Snapshot {
     /// What the engine counts; `None` while none serves.
-    pub figures: Option<Figures>,
+    pub figures: Option<EngineCounters>,
     /// The names of its captures.
     pub captures: Vec<String>,
     /// What the monitor counts.
-    pub tally: Tally,
+    pub tally: MonitorCounters,
 }
 
 impl Snapshot {
@@ -51,7 +51,7 @@ impl Snapshot {
 impl Collector for Snapshot {
     fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let mut page = Page(encoder);
-        let Tally {
+        let MonitorCounters {
             started,
             engines,
             grants,
@@ -96,7 +96,7 @@ impl Collector for Snapshot {
 struct Page<'a>(DescriptorEncoder<'a>);
 
 impl Page<'_> {
-    fn engine(&mut self, figures: &Figures) -> fmt::Result {
+    fn engine(&mut self, figures: &EngineCounters) -> fmt::Result {
         let (mut dropped, mut malformed, mut refused, mut codes) =
             (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         let (mut malformed_sum, mut codes_sum) = (0_u64, 0_u64);
@@ -155,7 +155,7 @@ impl Page<'_> {
         )
     }
 
-    fn captures(&mut self, figures: &Figures, names: &[String]) -> fmt::Result {
+    fn captures(&mut self, figures: &EngineCounters, names: &[String]) -> fmt::Result {
         let all = || {
             names
                 .iter()

@@ -1,33 +1,33 @@
 //! What is written, line by line. Whether monitoring systems can read it is tested with a parser of theirs in `tests/habits`.
 
 use super::*;
-use crate::model::figures::{CaptureFigures, Turnover};
-use crate::model::reason::Counters;
+use crate::model::counters::ReasonCounters;
+use crate::model::counters::{CaptureCounters, GrantCounters};
 
 fn snapshot() -> Snapshot {
-    let mut counters = Counters::default();
+    let mut counters = ReasonCounters::default();
     counters.admitted = 5;
     for reason in Reason::all() {
         (0..=reason.index()).for_each(|_| counters.count(reason));
     }
     let started = Timestamp::from_millis(1_760_000_000_500);
-    let heard = CaptureFigures {
+    let heard = CaptureCounters {
         listening: true,
         received: 11,
         dropped: Some(12),
     };
-    let lost = CaptureFigures {
+    let lost = CaptureCounters {
         listening: false,
         received: 13,
         dropped: None,
     };
-    let turnover = Turnover {
+    let turnover = GrantCounters {
         opened: 4,
         extended: 3,
         closed: 2,
     };
     Snapshot {
-        figures: Some(Figures {
+        figures: Some(EngineCounters {
             started,
             users: 6,
             marks: 7,
@@ -36,7 +36,7 @@ fn snapshot() -> Snapshot {
             captures: vec![heard, lost],
         }),
         captures: vec!["eth0".to_owned(), "a \"b\"\\\n".to_owned()],
-        tally: Tally {
+        tally: MonitorCounters {
             started: Timestamp::from_millis(1_750_000_000_000),
             engines: 8,
             grants: 9,

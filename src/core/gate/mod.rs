@@ -10,10 +10,11 @@ use std::time::Duration;
 use postern_proto::{Action, CodeKey, KeyMaterial, OpenBuffer, Packet, Request, UserKeys};
 
 use crate::model::catalog::{NamedServices, ServiceOptions};
+use crate::model::counters::ReasonCounters;
 use crate::model::datagram::Datagram;
 use crate::model::mark::{Kept, MarkRecord, StoredTimes};
 use crate::model::policy::Policy;
-use crate::model::reason::{Counters, Drop, Reason, Rule};
+use crate::model::reason::{Drop, Reason, Rule};
 use crate::model::request::{CloseRequest, OpenRequest};
 use crate::model::settings::Settings;
 use crate::model::time::Timestamp;
@@ -109,7 +110,7 @@ pub struct Gate {
     replay: ReplayWindow,
     /// The time that quotas are counted by.
     quota_clock: GateClock,
-    counters: Counters,
+    counters: ReasonCounters,
 }
 
 /// Why a datagram does not admit anyone.
@@ -165,7 +166,7 @@ impl Gate {
             hints: HintTable::empty(),
             replay: ReplayWindow::new(window, kept),
             quota_clock,
-            counters: Counters::default(),
+            counters: ReasonCounters::default(),
         }
     }
 
@@ -334,7 +335,7 @@ impl Gate {
     }
 
     /// How often each reason was given so far.
-    pub fn counters(&self) -> &Counters {
+    pub fn counters(&self) -> &ReasonCounters {
         &self.counters
     }
 

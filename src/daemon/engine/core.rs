@@ -15,8 +15,8 @@ use crate::core::gate::{self, Admission, ApprovedRequest, Decision, Gate, Refusa
 use crate::core::order::{Order, Report};
 use crate::daemon::engine::health::Health;
 use crate::daemon::engine::sample::Sampler;
+use crate::model::counters::{CaptureCounters, EngineCounters, MonitorCounters};
 use crate::model::datagram::Datagram;
-use crate::model::figures::{CaptureFigures, Figures, Tally};
 use crate::model::grant::Grant;
 use crate::model::mark::{MarkRecord, StoredTimes};
 use crate::model::reason::{Drop, Reason, Rule};
@@ -261,7 +261,7 @@ impl Core {
     }
 
     /// All figures, in the OpenMetrics form.
-    fn page(&mut self, tally: Tally) -> String {
+    fn page(&mut self, tally: MonitorCounters) -> String {
         let captures = self
             .health
             .captures()
@@ -318,7 +318,7 @@ impl Core {
     }
 
     /// What it counts.
-    pub fn figures(&mut self) -> Figures {
+    pub fn figures(&mut self) -> EngineCounters {
         let told = |capture: CaptureStatus| {
             let CaptureStatus {
                 listening,
@@ -326,7 +326,7 @@ impl Core {
                 dropped,
                 ..
             } = capture;
-            CaptureFigures {
+            CaptureCounters {
                 listening,
                 received,
                 dropped,
@@ -336,7 +336,7 @@ impl Core {
         let gate = &self.gate;
         let (users, marks, hints) = (gate.users(), gate.marks(), gate.hint_rows());
         let counters = self.health.with_kernel(gate.counters());
-        Figures {
+        EngineCounters {
             started: self.started,
             users,
             marks,

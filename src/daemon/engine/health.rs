@@ -7,7 +7,8 @@ use std::time::Duration;
 use crate::adapters::capture::drops::Drops;
 use crate::adapters::capture::hint_filter;
 use crate::adapters::control::status::{CaptureStatus, StoreStatus};
-use crate::model::reason::{Counters, Drop, Reason};
+use crate::model::counters::ReasonCounters;
+use crate::model::reason::{Drop, Reason};
 use crate::model::time::Timestamp;
 
 /// What `posternd status` is told besides the gate's own counters.
@@ -83,7 +84,7 @@ impl Health {
     }
 
     /// These counters of the gate, with what the kernel dropped for the same reasons.
-    pub fn with_kernel(&self, counters: &Counters) -> Counters {
+    pub fn with_kernel(&self, counters: &ReasonCounters) -> ReasonCounters {
         let mut all = counters.clone();
         let dropped = self
             .kernel

@@ -21,8 +21,8 @@ use crate::adapters::ipc::{self, Link, Received};
 use crate::adapters::log;
 use crate::adapters::process::{self, Wiring};
 use crate::core::order::{self, CaptureSpec, Order, Report, Start};
+use crate::model::counters::EngineCounters;
 use crate::model::exit::{ExitError, FAILED};
-use crate::model::figures::Figures;
 use crate::model::reason::Rule;
 use crate::model::settings::{INTERFACES_MAX, PORTS_MAX};
 
@@ -51,7 +51,7 @@ pub(super) struct Engine {
     /// Why it is of no more use.
     pub(super) over: Option<Over>,
     /// What it counts, by its own word.
-    pub(super) figures: Option<Box<Figures>>,
+    pub(super) figures: Option<Box<EngineCounters>>,
     /// The names of its captures.
     pub(super) captures: Vec<String>,
     /// Questions since its last answer.

@@ -72,7 +72,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::model::figures::Tally;
+    use crate::model::counters::MonitorCounters;
 
     const START: Timestamp = Timestamp::from_millis(1_760_000_000_000);
 
@@ -84,9 +84,9 @@ mod tests {
         move || Snapshot {
             figures: None,
             captures: Vec::new(),
-            tally: Tally {
+            tally: MonitorCounters {
                 grants,
-                ..Tally::default()
+                ..MonitorCounters::default()
             },
         }
     }

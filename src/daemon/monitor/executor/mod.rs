@@ -15,7 +15,7 @@ use crate::core::ledger::Ledger;
 use crate::core::order::{Order, Report};
 use crate::daemon::monitor::hooks::Hooks;
 use crate::daemon::monitor::pages;
-use crate::model::figures::Tally;
+use crate::model::counters::MonitorCounters;
 use crate::model::grant::{Change, Grant, GrantId};
 use crate::model::reason::Rule;
 use crate::model::request::OpenRequest;
@@ -36,7 +36,7 @@ pub struct Executor {
     clearance: Clearance,
     protection: Protection,
     ledger: Ledger,
-    tally: Tally,
+    tally: MonitorCounters,
     backend: Box<dyn FirewallDriver>,
     /// From when on ends are seen to again.
     rested: Timestamp,
@@ -105,9 +105,9 @@ impl Executor {
         let ledger = Ledger::new(last_id, kept);
         let (rested, trouble, is_misdated, trial, hooks) =
             (Timestamp::default(), None, false, None, None);
-        let tally = Tally {
+        let tally = MonitorCounters {
             started: now,
-            ..Tally::default()
+            ..MonitorCounters::default()
         };
         let mut executor = Self {
             clearance,
@@ -271,8 +271,8 @@ impl Executor {
     }
 
     /// What was counted so far.
-    pub fn tally(&self) -> Tally {
-        Tally {
+    pub fn tally(&self) -> MonitorCounters {
+        MonitorCounters {
             grants: self.ledger.len(),
             turnover: self.ledger.turnover(),
             ..self.tally

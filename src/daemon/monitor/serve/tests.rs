@@ -8,7 +8,7 @@ use crate::adapters::firewall::memory::MemoryDriver;
 use crate::adapters::ipc::{self, Link, Received};
 use crate::core::fixture::{request, settings};
 use crate::core::order::{self, Order, Reloaded, Report};
-use crate::model::figures::Figures;
+use crate::model::counters::EngineCounters;
 use crate::model::reason::Rule;
 use crate::model::time::Timestamp;
 
@@ -123,8 +123,8 @@ fn told(link: &Link) -> Vec<Report> {
 }
 
 fn figures() -> Order {
-    let counters = crate::model::reason::Counters::default();
-    Order::Measured(Box::new(Figures {
+    let counters = crate::model::counters::ReasonCounters::default();
+    Order::Measured(Box::new(EngineCounters {
         started: Timestamp::default(),
         users: 1,
         marks: 2,

@@ -1,0 +1,164 @@
+//! What engine and monitor count, for `posternd status` and the metrics. No user names.
+
+use serde::{Deserialize, Serialize};
+
+use crate::model::reason::Reason;
+use crate::model::time::Timestamp;
+
+/// What the engine counts since it serves.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EngineCounters {
+    /// When it began to serve.
+    pub started: Timestamp,
+    /// Users.
+    pub users: usize,
+    /// Stored marks.
+    pub marks: usize,
+    /// Rows of the hint table.
+    pub hints: usize,
+    /// Admitted knocks and each reason.
+    pub counters: ReasonCounters,
+    /// One for each capture, in the order of their handover.
+    pub captures: Vec<CaptureCounters>,
+}
+
+/// What one capture counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CaptureCounters {
+    /// Whether its interface is up.
+    pub listening: bool,
+    /// Datagrams to a knock port.
+    pub received: u64,
+    /// Datagrams that the kernel dropped because the queue was full; `None` if it does not tell.
+    pub dropped: Option<u64>,
+}
+
+/// What the monitor counts since it started.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MonitorCounters {
+    /// When it started.
+    pub started: Timestamp,
+    /// Engines started, one after another.
+    pub engines: u64,
+    /// Open grants.
+    pub grants: usize,
+    /// Changes of grants.
+    pub turnover: GrantCounters,
+}
+
+/// Changes of grants, each counted after the firewall made it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GrantCounters {
+    /// Opened.
+    pub opened: u64,
+    /// Renewed while open.
+    pub extended: u64,
+    /// Closed for any reason.
+    pub closed: u64,
+}
+
+impl GrantCounters {
+    /// The sum of both.
+    #[must_use]
+    pub fn plus(self, other: Self) -> Self {
+        Self {
+            opened: self.opened.saturating_add(other.opened),
+            extended: self.extended.saturating_add(other.extended),
+            closed: self.closed.saturating_add(other.closed),
+        }
+    }
+}
+
+/// Admitted knocks and how often each reason was given. As a message, a list: admitted, then [`Reason::all`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(into = "Vec<u64>", try_from = "Vec<u64>")]
+pub struct ReasonCounters {
+    /// Knocks that passed every step up to the quota.
+    pub admitted: u64,
+    given: [u64; Reason::COUNT],
+}
+
+impl Default for ReasonCounters {
+    fn default() -> Self {
+        Self {
+            admitted: 0,
+            given: [0; Reason::COUNT],
+        }
+    }
+}
+
+impl From<ReasonCounters> for Vec<u64> {
+    fn from(counters: ReasonCounters) -> Self {
+        std::iter::once(counters.admitted)
+            .chain(counters.given)
+            .collect()
+    }
+}
+
+impl TryFrom<Vec<u64>> for ReasonCounters {
+    type Error = &'static str;
+
+    fn try_from(list: Vec<u64>) -> Result<Self, Self::Error> {
+        let (admitted, given) = list.split_first().ok_or("no counters")?;
+        Ok(Self {
+            admitted: *admitted,
+            given: given.try_into().map_err(|_| "not one counter a reason")?,
+        })
+    }
+}
+
+impl ReasonCounters {
+    /// Counts one more.
+    pub fn count(&mut self, reason: Reason) {
+        self.add(reason, 1);
+    }
+
+    /// Counts this many more.
+    pub fn add(&mut self, reason: Reason, more: u64) {
+        if let Some(counter) = self.given.get_mut(reason.index()) {
+            *counter = counter.saturating_add(more);
+        }
+    }
+
+    /// How often this reason was given.
+    pub fn of(&self, reason: Reason) -> u64 {
+        self.given.get(reason.index()).copied().unwrap_or_default()
+    }
+
+    /// Every reason with its counter.
+    pub fn iter(&self) -> impl Iterator<Item = (Reason, u64)> + '_ {
+        Reason::all().map(|reason| (reason, self.of(reason)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::reason::Rule;
+
+    #[test]
+    fn message_needs_one_counter_for_each_reason() {
+        let mut counters = ReasonCounters {
+            admitted: 7,
+            ..ReasonCounters::default()
+        };
+        counters.count(Reason::Refuse(Rule::Quota));
+        let text = serde_json::to_string(&counters).unwrap();
+        let read = serde_json::from_str::<ReasonCounters>;
+        assert_eq!(read(&text).unwrap(), counters);
+        for wrong in [
+            "[]",
+            "[1]",
+            &text.replace('[', "[0,"),
+            &text.replacen("7,", "", 1),
+            &text.replace('7', "-7"),
+            "null",
+        ] {
+            assert!(read(wrong).is_err(), "{wrong}");
+        }
+    }
+}
