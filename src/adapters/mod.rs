@@ -1,5 +1,5 @@
 //! Everything that touches the outside. Adapters do not import each other, except the small ones: `files`,
-//! `clock`, `random` and `log`.
+//! `clock`, `random`, `log` and `netlink`.
 
 #[cfg(feature = "daemon")]
 pub mod capture;
@@ -19,6 +19,8 @@ pub mod ipc;
 pub mod log;
 #[cfg(feature = "daemon")]
 pub mod metrics;
+#[cfg(feature = "daemon")]
+pub mod netlink;
 pub mod process;
 pub mod random;
 #[cfg(feature = "daemon")]

@@ -25,8 +25,8 @@ const LAYERS: [&[&str]; 6] = [
     &["cli"],
 ];
 
-/// The adapters that every adapter may import.
-const SMALL_ADAPTERS: [&str; 4] = ["files", "clock", "random", "log"];
+/// The adapters that every adapter may import. `netlink` is the socket that nftables and conntrack share.
+const SMALL_ADAPTERS: [&str; 5] = ["files", "clock", "random", "log", "netlink"];
 
 /// Words that pure code must not contain (invariant 1).
 const IMPURE: [&str; 11] = [

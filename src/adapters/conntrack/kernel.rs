@@ -1,135 +1,123 @@
-//! The kernel's connections over netlink: conntrack entries are made and deleted, TCP sockets of the gate itself are ended.
+//! The kernel's connections over netlink: conntrack entries are added and deleted, and the gate's own sockets ended.
 //!
-//! An entry that is deleted is not enough where the gate itself goes on sending: its next segment would make a new one, turned
-//! round, and the peer's answers would pass as established. So the socket is ended first; its peer gets one last reset. Of what no
-//! socket of the gate is behind, UDP and hosts behind the gate, only the entry goes.
+//! To delete an entry is not enough if the gate itself keeps sending: its next segment makes a new entry in the other
+//! direction, and the peer's answers pass as established. So the socket is ended first, with a reset to the peer. UDP
+//! and hosts behind the gate have no TCP socket here; for them only the entry is deleted.
 
 use std::collections::HashSet;
-use std::io;
 use std::net::{IpAddr, SocketAddr};
 
-use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};
 use netlink_sys::protocols::{NETLINK_NETFILTER, NETLINK_ROUTE, NETLINK_SOCK_DIAG};
 use rustix::io::Errno;
 use tracing::{debug, warn};
 
-use super::doors::Doors;
-use super::link::{Fault, Link};
-use super::wire::{self, Entry, Socket};
-use super::{Connection, ConnectionsError, Conntrack};
+use super::grant_index::GrantIndex;
+use super::messages::{self, Entry, TcpSocket};
+use super::{Connection, Conntrack, ConntrackError};
+use crate::adapters::netlink::{Message, Netlink, NetlinkError, Refusal};
 use crate::model::grant::Grant;
 use crate::model::service::Ports;
 
-/// Most connections that are taken over, or ended, at once: the kernel's own table rarely holds more.
+/// Limit of connections that are adopted or ended at once. The kernel's own table rarely holds more.
 const CONNECTIONS_MAX: usize = 262_144;
 
-/// The kernel of one network namespace.
+/// The connections of one network namespace.
 #[derive(Debug)]
 pub struct KernelConntrack {
-    tracking: Link,
-    sockets: Link,
-    routes: Link,
-    /// It was said once that this kernel ends no sockets.
-    told_of_sockets: bool,
+    tracking: Netlink,
+    sockets: Netlink,
+    routes: Netlink,
+    /// The warning that this kernel ends no sockets was logged.
+    has_warned: bool,
 }
 
 impl KernelConntrack {
-    /// Opens the way to the kernel, in the network namespace of the calling thread.
+    /// Opens the netlink sockets in the network namespace of the calling thread.
     ///
     /// # Errors
     /// What this kernel lacks.
-    pub fn open() -> Result<Self, ConnectionsError> {
-        let open = |protocol, name| Link::open(protocol).map_err(|error| no_socket(name, &error));
+    pub fn open() -> Result<Self, ConntrackError> {
+        let open = |protocol, name| {
+            Netlink::open(protocol).map_err(|error| ConntrackError::NoSocket(name, error))
+        };
         Ok(Self {
             tracking: open(NETLINK_NETFILTER, "netfilter")?,
             sockets: open(NETLINK_SOCK_DIAG, "sock_diag")?,
             routes: open(NETLINK_ROUTE, "route")?,
-            told_of_sockets: false,
+            has_warned: false,
         })
     }
 
     /// TCP sockets with a peer that pass the test.
     fn sockets_where(
         &mut self,
-        test: impl Fn(&Socket) -> bool,
-    ) -> Result<Vec<Socket>, ConnectionsError> {
+        test: impl Fn(&TcpSocket) -> bool,
+    ) -> Result<Vec<TcpSocket>, ConntrackError> {
         let mut found = Vec::new();
-        for v6 in [false, true] {
-            let read = self
-                .sockets
-                .dump(wire::SOCKETS_BY_FAMILY, &wire::sockets(v6), |body| {
-                    found.extend(
-                        wire::read_socket(body)
-                            .filter(|socket| found.len() < CONNECTIONS_MAX && test(socket)),
-                    );
-                });
-            match read {
-                // a host without IPv6
-                Err(Fault::Refused(Errno::NOENT | Errno::AFNOSUPPORT | Errno::OPNOTSUPP)) if v6 => {
-                }
-                read => read.map_err(|fault| trouble("reading the TCP sockets", &fault))?,
+        for ipv6 in [false, true] {
+            let question = messages::list_sockets(ipv6);
+            let listed = self.sockets.dump(&question, |all: &mut Vec<_>, body| {
+                let socket = messages::read_socket(body).filter(&test);
+                all.extend(socket.filter(|_| all.len() < CONNECTIONS_MAX));
+                Ok(())
+            });
+            match listed {
+                Err(error) if ipv6 && lacks_ipv6(&error) => {}
+                listed => found.extend(listed.map_err(failed("reading the TCP sockets"))?),
             }
         }
         Ok(found)
     }
 
-    /// The entries that rest on what has ended and on nothing that lives.
-    fn entries_that_end(
+    /// The entries that rest on an ended grant and on no live one.
+    fn entries_to_end(
         &mut self,
         ended: &[Grant],
-        live: &Doors<'_>,
-    ) -> Result<Vec<(Entry, Connection)>, ConnectionsError> {
+        live: &GrantIndex<'_>,
+    ) -> Result<Vec<(Entry, Connection)>, ConntrackError> {
         let own = self.own_addresses()?;
-        let doors = Doors::of(ended);
+        let index = GrantIndex::new(ended);
         let mut found = Vec::new();
-        for v6 in [false, true] {
-            let mut sources = ended
-                .iter()
-                .map(|grant| grant.allow)
-                .filter(|allow| allow.addr().is_ipv6() == v6);
-            let Some(first) = sources.next() else {
+        for ipv6 in [false, true] {
+            let allowed = ended.iter().map(|grant| grant.allow);
+            let sources: HashSet<_> = allowed
+                .filter(|allow| allow.addr().is_ipv6() == ipv6)
+                .collect();
+            if sources.is_empty() {
                 continue;
-            };
-            let is_lone =
-                first.prefix_len() == first.max_prefix_len() && sources.all(|other| other == first);
-            let source = match first.addr() {
-                IpAddr::V4(address) if is_lone => Some(address),
+            }
+            let only_source = match Vec::from_iter(sources)[..] {
+                [source] if source.prefix_len() == source.max_prefix_len() => Some(source.addr()),
                 _ => None,
             };
-            let read =
-                self.tracking
-                    .dump(wire::CONNTRACK_GET, &wire::entries(v6, source), |body| {
-                        let entry =
-                            wire::read_entry(body).map(|entry| (connection(&entry, &own), entry));
-                        let entry = entry.filter(|(connection, _)| {
-                            doors.admit(connection) && !live.admit(connection)
-                        });
-                        found.extend(
-                            entry
-                                .filter(|_| found.len() < CONNECTIONS_MAX)
-                                .map(|(connection, entry)| (entry, connection)),
-                        );
-                    });
-            read.map_err(|fault| trouble("reading the connection tracking table", &fault))?;
+            let question = messages::list_entries(ipv6, only_source);
+            let listed = self.tracking.dump(&question, |all: &mut Vec<_>, body| {
+                let entry = messages::read_entry(body)
+                    .map(|entry| (connection(&entry, &own), entry))
+                    .filter(|(connection, _)| index.covers(connection) && !live.covers(connection));
+                if let Some((connection, entry)) = entry.filter(|_| all.len() < CONNECTIONS_MAX) {
+                    all.push((entry, connection));
+                }
+                Ok(())
+            });
+            found.extend(listed.map_err(failed("reading the connection tracking table"))?);
         }
         Ok(found)
     }
 
-    fn own_addresses(&mut self) -> Result<HashSet<IpAddr>, ConnectionsError> {
-        let mut own = HashSet::new();
-        let read = self
-            .routes
-            .dump(wire::ADDRESSES_GET, &wire::addresses(), |body| {
-                own.extend(wire::read_address(body))
-            });
-        read.map_err(|fault| trouble("reading the host's addresses", &fault))?;
-        Ok(own)
+    fn own_addresses(&mut self) -> Result<HashSet<IpAddr>, ConntrackError> {
+        let question = messages::list_addresses();
+        let listed = self.routes.dump(&question, |all: &mut HashSet<_>, body| {
+            all.extend(messages::read_address(body));
+            Ok(())
+        });
+        listed.map_err(failed("reading the host's addresses"))
     }
 
-    /// Ends the sockets behind these entries; those that are gone already are done.
-    fn end_sockets(&mut self, ending: &[(Entry, Connection)]) -> Result<(), ConnectionsError> {
+    /// Ends the sockets of these entries. Sockets that are gone already are no error.
+    fn end_sockets(&mut self, ending: &[(Entry, Connection)]) -> Result<(), ConntrackError> {
         let to_gate = ending.iter().filter(|(_, connection)| {
-            connection.target.is_none() && connection.protocol == wire::TCP
+            connection.target.is_none() && connection.protocol == messages::TCP
         });
         let ends: HashSet<(SocketAddr, SocketAddr)> = to_gate
             .map(|(entry, _)| (entry.reply.target, entry.reply.source))
@@ -138,103 +126,98 @@ impl KernelConntrack {
             return Ok(());
         }
         let sockets = self.sockets_where(|socket| ends.contains(&(socket.peer, socket.local)))?;
-        let bodies: Vec<Vec<u8>> = sockets.iter().map(wire::destruction).collect();
-        let results = self
-            .sockets
-            .each(wire::SOCKET_DESTROY, 0, &bodies)
-            .map_err(|fault| trouble("ending TCP sockets", &fault))?;
-        match results
-            .into_iter()
-            .filter_map(Result::err)
-            .find(|errno| !matches!(*errno, Errno::NOENT | Errno::STALE))
-        {
-            None => Ok(()),
-            Some(Errno::OPNOTSUPP) => {
-                if !std::mem::replace(&mut self.told_of_sockets, true) {
-                    warn!(
-                        "this kernel cannot end TCP sockets (CONFIG_INET_DIAG_DESTROY): of a connection whose grant ends only the conntrack \
-                         entry is deleted, and it lives on if the gate goes on sending"
-                    );
-                }
-                Ok(())
+        let messages: Vec<_> = sockets.iter().map(messages::end_socket).collect();
+        let gone = [Errno::NOENT, Errno::STALE];
+        let ended = send_each(&mut self.sockets, &messages, &gone);
+        if matches!(&ended, Err(error) if error.is_all(Errno::OPNOTSUPP)) {
+            if !std::mem::replace(&mut self.has_warned, true) {
+                warn!(
+                    "this kernel cannot end TCP sockets (CONFIG_INET_DIAG_DESTROY); when a grant ends, only the \
+                     conntrack entry is deleted, and the connection lives on if the gate keeps sending"
+                );
             }
-            Some(errno) => Err(trouble("ending TCP sockets", &Fault::Refused(errno))),
+            return Ok(());
         }
-    }
-
-    fn delete(&mut self, ending: &[(Entry, Connection)]) -> Result<(), ConnectionsError> {
-        let bodies: Vec<Vec<u8>> = ending
-            .iter()
-            .map(|(entry, _)| wire::deletion(entry))
-            .collect();
-        let deleting = "deleting conntrack entries";
-        let results = self
-            .tracking
-            .each(wire::CONNTRACK_DELETE, 0, &bodies)
-            .map_err(|fault| trouble(deleting, &fault))?;
-        match results
-            .into_iter()
-            .filter_map(Result::err)
-            .find(|errno| *errno != Errno::NOENT)
-        {
-            None => Ok(()),
-            Some(errno) => Err(trouble(deleting, &Fault::Refused(errno))),
-        }
+        ended.map(|_| ()).map_err(failed("ending TCP sockets"))
     }
 }
 
 impl Conntrack for KernelConntrack {
-    fn adopt(&mut self, protected: &[Ports]) -> Result<usize, ConnectionsError> {
-        if !protected.iter().any(|ports| ports.protocol() == wire::TCP) {
+    fn adopt(&mut self, protected: &[Ports]) -> Result<usize, ConntrackError> {
+        let has_tcp = |ports: &Ports| ports.protocol() == messages::TCP;
+        if !protected.iter().any(has_tcp) {
             return Ok(0);
         }
-        let is_protected = |socket: &Socket| {
+        let is_protected = |socket: &TcpSocket| {
+            let port = socket.local.port();
             protected
                 .iter()
-                .any(|ports| ports.hold(wire::TCP, socket.local.port()))
+                .any(|ports| ports.hold(messages::TCP, port))
         };
-        let bodies: Vec<Vec<u8>> = self
-            .sockets_where(is_protected)?
-            .iter()
-            .map(wire::adoption)
-            .collect();
-        let adopting = "making open connections known to connection tracking";
-        let flags = NLM_F_CREATE | NLM_F_EXCL;
-        let results = self
-            .tracking
-            .each(wire::CONNTRACK_NEW, flags, &bodies)
-            .map_err(|fault| trouble(adopting, &fault))?;
-        let adopted = results.iter().filter(|result| result.is_ok()).count();
+        let sockets = self.sockets_where(is_protected)?;
+        let messages: Vec<_> = sockets.iter().map(messages::add_entry).collect();
+        let adopted = send_each(&mut self.tracking, &messages, &[Errno::EXIST]).map_err(failed(
+            "making open connections known to connection tracking",
+        ))?;
         debug!(
-            sockets = results.len(),
+            sockets = sockets.len(),
             adopted, "connections on protected ports"
         );
-        match results
-            .into_iter()
-            .filter_map(Result::err)
-            .find(|errno| *errno != Errno::EXIST)
-        {
-            None => Ok(adopted),
-            Some(errno) => Err(trouble(adopting, &Fault::Refused(errno))),
-        }
+        Ok(adopted)
     }
 
     fn end(
         &mut self,
         ended: &[Grant],
         live: &mut dyn Iterator<Item = &Grant>,
-    ) -> Result<usize, ConnectionsError> {
+    ) -> Result<usize, ConntrackError> {
         if ended.is_empty() {
             return Ok(0);
         }
-        let ending = self.entries_that_end(ended, &Doors::of(live))?;
+        let ending = self.entries_to_end(ended, &GrantIndex::new(live))?;
         let sockets = self.end_sockets(&ending);
-        self.delete(&ending)?;
+        let entries = ending
+            .iter()
+            .map(|(entry, _)| messages::delete_entry(entry));
+        let messages: Vec<_> = entries.collect();
+        send_each(&mut self.tracking, &messages, &[Errno::NOENT])
+            .map_err(failed("deleting conntrack entries"))?;
         sockets.map(|()| ending.len())
     }
 }
 
-/// A connection as the firewall's rules see it: behind any translation of the target, before any of the source.
+/// Sends messages of which each stands alone, and counts those that the kernel carried out. A refusal for one of the
+/// accepted reasons is no error.
+fn send_each(
+    netlink: &mut Netlink,
+    messages: &[Message],
+    accepted: &[Errno],
+) -> Result<usize, NetlinkError> {
+    let mut done = 0_usize;
+    let mut refused = None;
+    for result in netlink.send_each(messages)? {
+        match result {
+            Ok(()) => done = done.saturating_add(1),
+            Err(errno) if accepted.contains(&errno) => {}
+            Err(errno) => refused = refused.or(Some(errno)),
+        }
+    }
+    refused.map_or(Ok(done), |errno| {
+        Err(NetlinkError::Refused(vec![Refusal {
+            index: None,
+            errno,
+            text: None,
+        }]))
+    })
+}
+
+fn lacks_ipv6(error: &NetlinkError) -> bool {
+    [Errno::NOENT, Errno::AFNOSUPPORT, Errno::OPNOTSUPP]
+        .into_iter()
+        .any(|errno| error.is_all(errno))
+}
+
+/// A connection as firewall rules see it: after translation of the target, before translation of the source.
 fn connection(entry: &Entry, own: &HashSet<IpAddr>) -> Connection {
     let reached = entry.reply.source;
     let is_own = own.contains(&reached.ip()) || reached.ip().is_loopback();
@@ -246,26 +229,6 @@ fn connection(entry: &Entry, own: &HashSet<IpAddr>) -> Connection {
     }
 }
 
-fn no_socket(name: &str, error: &io::Error) -> ConnectionsError {
-    ConnectionsError(format!(
-        "opening a netlink socket to {name}: {error}; does this kernel have it, and the monitor its rights?"
-    ))
-}
-
-fn trouble(doing: &str, fault: &Fault) -> ConnectionsError {
-    let cure = match fault {
-        Fault::Refused(Errno::PERM | Errno::ACCESS) => {
-            "the monitor needs the capability CAP_NET_ADMIN"
-        }
-        Fault::Refused(Errno::INVAL | Errno::OPNOTSUPP) => {
-            "this kernel may lack it: load the modules nf_conntrack_netlink and tcp_diag"
-        }
-        Fault::Refused(Errno::NOMEM | Errno::NOSPC) => {
-            "the table is full: raise net.netfilter.nf_conntrack_max"
-        }
-        Fault::Refused(_) | Fault::Lost(_) | Fault::Garbled => {
-            "look into the kernel's log, and end them by hand with conntrack -D or ss -K"
-        }
-    };
-    ConnectionsError(format!("{doing}: {fault}; {cure}"))
+fn failed(doing: &'static str) -> impl FnOnce(NetlinkError) -> ConntrackError {
+    move |error| ConntrackError::Kernel(doing, error)
 }

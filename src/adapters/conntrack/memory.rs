@@ -1,48 +1,48 @@
-//! Connections in memory for tests: those that a real kernel would have, and failures when told to.
+//! A connection tracking table in memory, for tests. It fails on request.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::doors::Doors;
-use super::{Connection, ConnectionsError, Conntrack};
+use super::grant_index::GrantIndex;
+use super::{Connection, Conntrack, ConntrackError};
 use crate::model::grant::Grant;
 use crate::model::service::Ports;
 
-/// The kernel's table; clones share it, so that a test can look.
+/// The table. Clones share it, so that a test can read it.
 #[derive(Debug, Clone, Default)]
 pub struct MemoryConntrack {
     state: Arc<Mutex<State>>,
 }
 
-/// What a real kernel would hold, and what was asked of it.
+/// The table's contents, and the calls so far.
 #[derive(Debug, Clone, Default)]
 pub struct State {
-    /// Connections that live.
+    /// Open connections.
     pub open: Vec<Connection>,
     /// The protected ports of each [`Conntrack::adopt`].
     pub adopted: Vec<Vec<Ports>>,
     /// How often connections were ended.
     pub batches: u64,
-    /// Everything fails with this while it is set.
+    /// While set, every call fails with this text.
     pub failing: Option<String>,
 }
 
 impl MemoryConntrack {
-    /// Looks at the connections or changes them behind the adapter's back.
+    /// Reads or changes the contents.
     pub fn with<R>(&self, look: impl FnOnce(&mut State) -> R) -> R {
         look(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
 impl State {
-    fn check(&self) -> Result<(), ConnectionsError> {
+    fn check(&self) -> Result<(), ConntrackError> {
         self.failing
             .clone()
-            .map_or(Ok(()), |why| Err(ConnectionsError(why)))
+            .map_or(Ok(()), |why| Err(ConntrackError::Simulated(why)))
     }
 }
 
 impl Conntrack for MemoryConntrack {
-    fn adopt(&mut self, protected: &[Ports]) -> Result<usize, ConnectionsError> {
+    fn adopt(&mut self, protected: &[Ports]) -> Result<usize, ConntrackError> {
         self.with(|state| {
             state.adopted.push(protected.to_vec());
             state.check().map(|()| 0)
@@ -53,15 +53,15 @@ impl Conntrack for MemoryConntrack {
         &mut self,
         ended: &[Grant],
         live: &mut dyn Iterator<Item = &Grant>,
-    ) -> Result<usize, ConnectionsError> {
+    ) -> Result<usize, ConntrackError> {
         self.with(|state| {
             state.batches = state.batches.saturating_add(1);
             state.check()?;
-            let (ended, live) = (Doors::of(ended), Doors::of(live));
+            let (ended, live) = (GrantIndex::new(ended), GrantIndex::new(live));
             let before = state.open.len();
             state
                 .open
-                .retain(|connection| !ended.admit(connection) || live.admit(connection));
+                .retain(|connection| !ended.covers(connection) || live.covers(connection));
             Ok(before.saturating_sub(state.open.len()))
         })
     }

@@ -1,41 +1,37 @@
-//! Connections in the kernel: those that rest on a grant are ended with it, those older than the protection are taken over by it.
+//! Connections in the kernel. Those that rest on a grant end with it, and older ones survive an installation.
 //!
-//! Owns conntrack entries and TCP sockets over netlink; runs no program. Must not decide which grants ask for it, nor touch a
-//! firewall rule. What fails here is reported, and neither opens a door nor keeps one open.
+//! It changes conntrack entries and TCP sockets, but no firewall rule. A failure here neither opens a port nor keeps
+//! one open.
 
 use crate::model::grant::Grant;
 use crate::model::service::Ports;
 
-mod doors;
+mod error;
+mod grant_index;
 pub mod kernel;
-mod link;
 pub mod memory;
-mod wire;
+mod messages;
 
-pub use doors::Connection;
-
-/// What could not be done, why, and what to do: one line.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub struct ConnectionsError(pub String);
+pub use error::ConntrackError;
+pub use grant_index::Connection;
 
 /// What the monitor does with connections. `kernel` and `memory` (tests) implement it.
 pub trait Conntrack: Send {
-    /// Makes the TCP connections that the host has on these ports known to connection tracking, so that a protection that comes
-    /// after does not take them for new ones. Those that are known already stay as they are. Returns how many were not.
+    /// Adds the host's TCP connections on these ports to the connection tracking table. Without that, a new
+    /// protection takes them for new connections. Returns how many were not in the table.
     ///
     /// # Errors
-    /// Some of them may not be known, and the protection may cut those.
-    fn adopt(&mut self, protected: &[Ports]) -> Result<usize, ConnectionsError>;
+    /// Some connections may not be in the table, and the protection may cut them.
+    fn adopt(&mut self, protected: &[Ports]) -> Result<usize, ConntrackError>;
 
-    /// Ends the connections that rest on the grants that have ended, but not those that a live grant covers too. One look at the
-    /// kernel's table for all of them. Returns how many there were.
+    /// Ends the connections that rest on ended grants, except those that a live grant covers. Reads the kernel's table
+    /// once for all grants. Returns the number of connections.
     ///
     /// # Errors
-    /// Some of them may live on.
+    /// Some connections may not have ended.
     fn end(
         &mut self,
         ended: &[Grant],
         live: &mut dyn Iterator<Item = &Grant>,
-    ) -> Result<usize, ConnectionsError>;
+    ) -> Result<usize, ConntrackError>;
 }

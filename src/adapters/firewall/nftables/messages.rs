@@ -1,217 +1,182 @@
-//! The messages of nf_tables that the driver sends: table, sets, chains, rules, elements, as the library's types.
-//!
-//! Owns flags and attributes, and how much time an element is given. Pure.
+//! The nf_tables messages that the driver sends: table, sets, chains, rules and elements. Pure.
 
-use netlink_packet_core::{
-    DefaultNla, Emitable, NLA_F_NESTED, NLM_F_APPEND, NLM_F_CREATE, NLM_F_EXCL,
-};
-use netlink_packet_netfilter::nftables::{
-    ChainAttribute, ChainMessage, DataAttribute, GenMessage, Hook, HookNumber, InetHookNumber,
-    ListAttribute, NfTablesMessage, RuleAttribute, RuleMessage, SetAttribute, SetDescription,
-    SetElementAttribute, SetElementList, SetElementMessage, SetFlags, SetMessage, TableAttribute,
-    TableMessage,
-};
+use netlink_packet_core::{NLM_F_APPEND, NLM_F_CREATE, NLM_F_EXCL};
 
-use super::elements::{Act, Step};
-use super::expr::Expr;
-use super::sets::{self, Field, Set};
-use super::table::{self, TABLE};
+use super::elements::{Action, ElementChange};
+use super::expressions::{self, Expression};
+use super::sets::Set;
+use super::table::{Chain, Hook, TABLE};
+use crate::adapters::netlink::Message;
+use crate::adapters::netlink::attributes::Attributes;
+use crate::model::address::Family;
 use crate::model::time::Timestamp;
 
-/// The shortest time an element is given. The kernel counts in ticks of up to 10 ms and takes less than one for "without end".
+/// The shortest timeout of an element. The kernel counts in ticks of up to 10 ms, and a timeout below one tick means
+/// "without end".
 const SHORTEST_MS: u64 = 10;
-const NF_ACCEPT: u32 = 1;
-const NFTA_SET_FIELD_LEN: u16 = 1;
-const NFTA_LIST_ELEM: u16 = 1;
-const NFTA_DATA_VALUE: u16 = 1;
 
-/// A message, and the flags it is sent with besides those of every request.
-pub(super) type Message = (NfTablesMessage, u16);
+// linux/netfilter.h
+const NFPROTO_INET: u8 = 1;
+// linux/netfilter/nfnetlink.h
+pub(super) const SUBSYSTEM: u16 = 10;
+// linux/netfilter/nf_tables.h: message types
+const NEW_TABLE: u16 = 0;
+const GET_TABLE: u16 = 1;
+const DELETE_TABLE: u16 = 2;
+const NEW_CHAIN: u16 = 3;
+const NEW_RULE: u16 = 6;
+const GET_RULE: u16 = 7;
+const NEW_SET: u16 = 9;
+const NEW_ELEMENT: u16 = 12;
+const GET_ELEMENT: u16 = 13;
+const DELETE_ELEMENT: u16 = 14;
+const GET_GENERATION: u16 = 16;
+// Flags of a set
+const INTERVAL: u32 = 0x04;
+const MAP: u32 = 0x08;
+const TIMEOUT: u32 = 0x10;
+const CONCAT: u32 = 0x80;
+/// The attribute that names the table, in every message.
+const TABLE_NAME: u16 = 1;
+/// An item of a list.
+const LIST_ELEMENT: u16 = 1;
+
+fn message(kind: u16, flags: u16, attributes: &Attributes) -> Message {
+    message_for(NFPROTO_INET, kind, flags, attributes)
+}
+
+fn message_for(family: u8, kind: u16, flags: u16, attributes: &Attributes) -> Message {
+    Message::new(SUBSYSTEM << 8 | kind, flags, &[family, 0, 0, 0], attributes)
+}
+
+fn in_table() -> Attributes {
+    Attributes::new().text(TABLE_NAME, TABLE)
+}
 
 pub(super) fn new_table() -> Message {
-    (
-        NfTablesMessage::NewTable(TableMessage {
-            attributes: vec![TableAttribute::Name(TABLE.to_owned())],
-        }),
-        NLM_F_CREATE,
-    )
+    message(NEW_TABLE, NLM_F_CREATE, &in_table())
 }
 
 pub(super) fn delete_table() -> Message {
-    (delete_table_of(TABLE), 0)
+    message(DELETE_TABLE, 0, &in_table())
 }
 
-pub(super) fn delete_table_of(name: &str) -> NfTablesMessage {
-    NfTablesMessage::DeleteTable(TableMessage {
-        attributes: vec![TableAttribute::Name(name.to_owned())],
-    })
+/// Deletes a table of another program.
+pub(super) fn delete_table_of(family: Family, name: &str) -> Message {
+    let family = expressions::family_number(family);
+    let table = Attributes::new().text(TABLE_NAME, name);
+    message_for(family, DELETE_TABLE, 0, &table)
 }
 
-pub(super) fn get_table() -> NfTablesMessage {
-    NfTablesMessage::GetTable(TableMessage {
-        attributes: vec![TableAttribute::Name(TABLE.to_owned())],
-    })
+pub(super) fn get_table() -> Message {
+    message(GET_TABLE, 0, &in_table())
 }
 
 /// Asks for the number of the ruleset, which every kernel with nf_tables has.
-pub(super) fn get_generation() -> NfTablesMessage {
-    NfTablesMessage::GetGen(GenMessage {
-        attributes: Vec::new(),
-    })
+pub(super) fn get_generation() -> Message {
+    message(GET_GENERATION, 0, &Attributes::new())
 }
 
-pub(super) fn new_set(set: Set) -> Message {
-    let mut flags = SetFlags::Timeout;
-    let mut description: Vec<SetDescription> =
-        set.size().map(SetDescription::Size).into_iter().collect();
-    if set.intervals() {
-        flags |= SetFlags::Interval;
-    }
-    let field_len =
-        |field: &Field| DefaultNla::new(NFTA_SET_FIELD_LEN, field.len().to_be_bytes().to_vec());
-    if set.fields().len() > 1 {
-        flags |= SetFlags::Concat;
-        description.push(SetDescription::Concat(
-            set.fields()
-                .iter()
-                .map(|field| nested(NFTA_LIST_ELEM, &field_len(field)))
-                .collect(),
-        ));
-    }
-    if set.data_fields().is_some() {
-        flags |= SetFlags::Map;
-    }
-    let mut attributes = vec![
-        SetAttribute::Table(TABLE.to_owned()),
-        SetAttribute::Name(set.name().to_owned()),
-        SetAttribute::Id(set.id()),
-        SetAttribute::Flags(flags),
-        SetAttribute::KeyType(set.key_type()),
-        SetAttribute::KeyLen(set.key_len()),
-        SetAttribute::Description(description),
-    ];
-    if let Some(fields) = set.data_fields() {
-        attributes.extend([
-            SetAttribute::DataType(sets::nft_type(fields)),
-            SetAttribute::DataLen(sets::padded_len(fields)),
-        ]);
-    }
-    (
-        NfTablesMessage::NewSet(SetMessage { attributes }),
-        NLM_F_CREATE,
-    )
+pub(super) fn get_rules() -> Message {
+    message(GET_RULE, 0, &in_table())
 }
 
-pub(super) fn new_chain(chain: &table::Chain) -> Message {
-    let mut attributes = vec![
-        ChainAttribute::Table(TABLE.to_owned()),
-        ChainAttribute::Name(chain.name.to_owned()),
-    ];
-    let number = match chain.hook {
-        table::Hook::Input => Some(InetHookNumber::LocalIn),
-        table::Hook::Forward => Some(InetHookNumber::Forward),
-        table::Hook::Prerouting => Some(InetHookNumber::PreRouting),
-        table::Hook::Postrouting => Some(InetHookNumber::PostRouting),
-        table::Hook::None => None,
-    };
-    if let Some(number) = number {
-        let (kind, priority) = chain.hook.kind_and_priority();
-        attributes.extend([
-            ChainAttribute::Hook(vec![
-                Hook::Number(HookNumber::Inet(number)),
-                Hook::Priority(priority.cast_unsigned()),
-            ]),
-            ChainAttribute::Policy(NF_ACCEPT),
-            ChainAttribute::Type(kind.to_owned()),
-        ]);
-    }
-    (
-        NfTablesMessage::NewChain(ChainMessage { attributes }),
-        NLM_F_CREATE,
-    )
+pub(super) fn get_elements(set: Set) -> Message {
+    message(GET_ELEMENT, 0, &in_table().text(2, &set.name()))
 }
 
-pub(super) fn new_rule(chain: &table::Chain, exprs: Vec<Expr>) -> Message {
-    let attributes = vec![
-        RuleAttribute::Table(TABLE.to_owned()),
-        RuleAttribute::Chain(chain.name.to_owned()),
-        RuleAttribute::Expressions(exprs),
-    ];
-    (
-        NfTablesMessage::NewRule(RuleMessage { attributes }),
-        NLM_F_CREATE | NLM_F_APPEND,
-    )
+/// Adds a set, which has this number within the transaction.
+pub(super) fn new_set(set: Set, number: u32) -> Message {
+    let (key, data) = (set.fields(), set.data_fields());
+    let flag = |flag, is_set| if is_set { flag } else { 0 };
+    let flags = TIMEOUT
+        | flag(INTERVAL, set.has_intervals())
+        | flag(MAP, set.is_map())
+        | flag(CONCAT, key.len() > 1);
+    let mut description = Attributes::new();
+    if let Some(size) = set.size() {
+        description = description.number(1, size);
+    }
+    if key.len() > 1 {
+        let lengths = key.iter().fold(Attributes::new(), |all, field| {
+            let length = Attributes::new().number(1, set.field_len(*field));
+            all.nested(LIST_ELEMENT, &length)
+        });
+        description = description.nested(2, &lengths);
+    }
+    let mut attributes = in_table()
+        .text(2, &set.name())
+        .number(3, flags)
+        .number(4, set.nft_type_of(key))
+        .number(5, set.len_of(key))
+        .nested(9, &description)
+        .number(10, number);
+    if set.is_map() {
+        attributes = attributes
+            .number(6, set.nft_type_of(data))
+            .number(7, set.len_of(data));
+    }
+    message(NEW_SET, NLM_F_CREATE, &attributes)
 }
 
-/// The message for a step, when it is `now`.
-pub(super) fn step(step: &Step, now: Timestamp) -> Message {
-    let mut attributes = vec![SetElementAttribute::Key(DataAttribute::Value(
-        step.element.key.clone(),
-    ))];
-    if let Some(end) = &step.element.end {
-        attributes.push(SetElementAttribute::KeyEnd(vec![DefaultNla::new(
-            NFTA_DATA_VALUE,
-            end.clone(),
-        )]));
+pub(super) fn new_chain(chain: &Chain) -> Message {
+    let mut attributes = in_table().text(3, chain.name);
+    if let Hook::Packet {
+        number,
+        kind,
+        priority,
+    } = chain.hook
+    {
+        let hook = Attributes::new()
+            .number(1, number)
+            .number(2, priority.cast_unsigned());
+        attributes = attributes
+            .nested(4, &hook)
+            .number(5, expressions::NF_ACCEPT)
+            .text(7, kind);
     }
-    if let (Act::Add { .. } | Act::Touch, Some(data)) = (&step.act, &step.element.data) {
-        attributes.push(SetElementAttribute::Data(DataAttribute::Value(
-            data.clone(),
-        )));
+    message(NEW_CHAIN, NLM_F_CREATE, &attributes)
+}
+
+pub(super) fn new_rule(chain: &Chain, rule: &[Expression]) -> Message {
+    let expressions = rule.iter().fold(Attributes::new(), |all, expression| {
+        all.nested(LIST_ELEMENT, expression)
+    });
+    let attributes = in_table().text(2, chain.name).nested(4, &expressions);
+    message(NEW_RULE, NLM_F_CREATE | NLM_F_APPEND, &attributes)
+}
+
+/// The message for a change of an element at this time.
+pub(super) fn change_element(change: &ElementChange, now: Timestamp) -> Message {
+    let value = |bytes: &[u8]| Attributes::new().bytes(1, bytes);
+    let ElementChange { element, action } = change;
+    let timeout = |millis: u64| millis.max(SHORTEST_MS).to_be_bytes();
+    let mut attributes = Attributes::new().nested(1, &value(&element.key));
+    if let Some(end) = &element.end {
+        attributes = attributes.nested(10, &value(end));
     }
-    match &step.act {
-        Act::Add { until, userdata } => {
-            attributes.push(SetElementAttribute::Timeout(remaining_ms(*until, now)));
-            attributes.push(SetElementAttribute::UserData(userdata.clone()));
+    if let (Action::Add { .. } | Action::Touch, Some(data)) = (action, &element.data) {
+        attributes = attributes.nested(2, &value(data));
+    }
+    let (kind, flags) = match action {
+        Action::Add { until, userdata } => {
+            let left = until.as_millis().saturating_sub(now.as_millis());
+            attributes = attributes.bytes(4, &timeout(left)).bytes(6, userdata);
+            // an element that already exists must be an error: it would keep its own end
+            (NEW_ELEMENT, NLM_F_CREATE | NLM_F_EXCL)
         }
-        Act::Touch => attributes.push(SetElementAttribute::Timeout(SHORTEST_MS)),
-        Act::Delete | Act::DeleteIfThere => {}
-    }
-    let message = SetElementMessage {
-        attributes: vec![
-            SetElementList::Table(TABLE.to_owned()),
-            SetElementList::Set(step.element.set.name().to_owned()),
-            SetElementList::Elements(vec![ListAttribute::Element(attributes)]),
-        ],
+        Action::Touch => {
+            attributes = attributes.bytes(4, &timeout(0));
+            (NEW_ELEMENT, NLM_F_CREATE)
+        }
+        Action::Delete | Action::DeleteIfPresent => (DELETE_ELEMENT, 0),
     };
-    match step.act {
-        // an element that stands where none should is no success: it would keep its own end
-        Act::Add { .. } => (
-            NfTablesMessage::NewSetElement(message),
-            NLM_F_CREATE | NLM_F_EXCL,
-        ),
-        Act::Touch => (NfTablesMessage::NewSetElement(message), NLM_F_CREATE),
-        Act::Delete | Act::DeleteIfThere => (NfTablesMessage::DeleteSetElement(message), 0),
-    }
-}
-
-/// Asks for all rules of the table.
-pub(super) fn get_rules() -> NfTablesMessage {
-    NfTablesMessage::GetRule(RuleMessage {
-        attributes: vec![RuleAttribute::Table(TABLE.to_owned())],
-    })
-}
-
-/// Asks for all elements of a set.
-pub(super) fn get_elements(set: Set) -> NfTablesMessage {
-    let attributes = vec![
-        SetElementList::Table(TABLE.to_owned()),
-        SetElementList::Set(set.name().to_owned()),
-    ];
-    NfTablesMessage::GetSetElement(SetElementMessage { attributes })
-}
-
-fn remaining_ms(until: Timestamp, now: Timestamp) -> u64 {
-    until
-        .as_millis()
-        .saturating_sub(now.as_millis())
-        .max(SHORTEST_MS)
-}
-
-fn nested(kind: u16, inner: &DefaultNla) -> DefaultNla {
-    let mut bytes = vec![0; inner.buffer_len()];
-    inner.emit(&mut bytes);
-    DefaultNla::new(kind | NLA_F_NESTED, bytes)
+    let elements = Attributes::new().nested(LIST_ELEMENT, &attributes);
+    message(
+        kind,
+        flags,
+        &in_table().text(2, &element.set.name()).nested(3, &elements),
+    )
 }
 
 #[cfg(test)]
@@ -219,32 +184,26 @@ mod tests {
     use super::*;
     use crate::adapters::firewall::nftables::elements::Element;
 
+    /// The timeout attribute of an element that is added at 1000 ms, and one that is touched.
     #[test]
-    fn an_element_is_never_added_without_an_end() {
+    fn elements_are_never_added_without_end() {
+        let has_timeout = |action, millis: u64| {
+            let element = Element::record(1, 0);
+            let message = change_element(
+                &ElementChange { element, action },
+                Timestamp::from_millis(1_000),
+            );
+            let expected = Attributes::new().bytes(4, &millis.to_be_bytes());
+            let expected = format!("{:?}", expected.as_bytes());
+            format!("{message:?}").contains(expected.trim_matches(['[', ']']))
+        };
         for (until, millis) in [(0, 10), (999, 10), (1_003, 10), (31_000, 30_000)] {
-            assert_eq!(
-                remaining_ms(Timestamp::from_millis(until), Timestamp::from_millis(1_000)),
-                millis
-            );
-        }
-        for act in [
-            Act::Add {
-                until: Timestamp::default(),
+            let add = Action::Add {
+                until: Timestamp::from_millis(until),
                 userdata: Vec::new(),
-            },
-            Act::Touch,
-        ] {
-            let (message, _) = step(
-                &Step {
-                    element: Element::record(1, 0),
-                    act,
-                },
-                Timestamp::from_millis(5),
-            );
-            assert!(
-                format!("{message:?}").contains("Timeout(10)"),
-                "{message:?}"
-            );
+            };
+            assert!(has_timeout(add, millis), "{until}");
         }
+        assert!(has_timeout(Action::Touch, 10));
     }
 }

@@ -1,227 +1,192 @@
-//! The table as it stands once set up: sets, chains and rules, as data.
-//!
-//! Owns what is let through and what is dropped, and in which order. Sends nothing: the driver puts all of this into one
-//! batch, which the kernel takes as a whole or not at all. Pure.
+//! The table's chains and rules: what is let through, what is dropped, and in which order. Pure.
 
-use super::expr::{self, Expr};
-use super::sets::{Door, Kind, Set};
+use super::expressions::{self, Expression};
+use super::sets::{Kind, Set, Side};
+use crate::model::address::Family;
 use crate::model::service::Ports;
 use crate::model::settings::Protection;
 
-/// The table, of family inet. It belongs to Postern alone: whatever else stands in it is removed by the next install.
+/// The table, of family inet. Installation removes everything else in it.
 pub(super) const TABLE: &str = "postern";
-/// The chain that drops what is closed for everyone who has no grant.
+/// Drops what is closed for everyone without a grant.
 const HIDDEN: &str = "hidden";
 /// The same for hosts behind the gate.
 const HIDDEN_BEHIND: &str = "hidden_behind";
 
-/// Where a chain is entered.
+/// Where packets enter a chain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Hook {
-    Input,
-    Forward,
-    Prerouting,
-    Postrouting,
-    /// Only from a rule of another chain.
-    None,
+    /// At this hook of the kernel.
+    Packet {
+        number: u32,
+        kind: &'static str,
+        priority: i32,
+    },
+    /// From a rule of another chain.
+    Jump,
 }
 
-impl Hook {
-    /// The kernel's name of the kind of chain, and its priority: before the chains of most hosts, which stand at 0, -100 and 100.
-    /// A packet that a rule here accepts still has to pass those.
-    pub(super) fn kind_and_priority(self) -> (&'static str, i32) {
-        match self {
-            Self::Input | Self::Forward | Self::None => ("filter", -10),
-            Self::Prerouting => ("nat", -110),
-            Self::Postrouting => ("nat", 90),
-        }
+// Priorities are just before those of most hosts' chains. A packet that is accepted here still passes those.
+const INPUT: Hook = hook(1, "filter", -10);
+const FORWARD: Hook = hook(2, "filter", -10);
+const PREROUTING: Hook = hook(0, "nat", -110);
+const POSTROUTING: Hook = hook(4, "nat", 90);
+
+const fn hook(number: u32, kind: &'static str, priority: i32) -> Hook {
+    Hook::Packet {
+        number,
+        kind,
+        priority,
     }
 }
 
-/// A chain and its rules; the policy of each is accept.
+/// The expressions of a rule.
+pub(super) type Rule = Vec<Expression>;
+
+/// A chain and its rules. The policy of each is accept.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Chain {
     pub(super) name: &'static str,
     pub(super) hook: Hook,
-    pub(super) rules: Vec<Vec<Expr>>,
+    pub(super) rules: Vec<Rule>,
 }
 
-/// What the host and its config want of the table.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Wanted {
-    pub(super) protection: Protection,
-    /// Whether ports of the gate may lead to hosts behind it.
-    pub(super) nat: bool,
-}
-
-/// The chains, each before those that jump to it.
-pub(super) fn chains(wanted: &Wanted) -> Vec<Chain> {
-    let protection = &wanted.protection;
-    let mut chains = vec![
-        Chain {
-            name: HIDDEN,
-            hook: Hook::None,
-            rules: protection
-                .services
-                .iter()
-                .map(|ports| closed(*ports))
-                .collect(),
-        },
-        Chain {
-            name: "input",
-            hook: Hook::Input,
-            rules: input(wanted),
-        },
-    ];
-    if !protection.behind.is_empty() || wanted.nat {
+/// The chains, each before those that jump to it. With `nat`, ports of the gate may be redirected to hosts behind it.
+pub(super) fn chains(protection: &Protection, nat: bool) -> Vec<Chain> {
+    let mut chains = Vec::new();
+    let mut add = |name, hook, rules| chains.push(Chain { name, hook, rules });
+    let hidden = protection.services.iter().map(|ports| closed(*ports));
+    add(HIDDEN, Hook::Jump, hidden.collect());
+    add("input", INPUT, input(protection));
+    if !protection.behind.is_empty() || nat {
         if protection.hide_behind {
-            let rules = protection
-                .behind
-                .iter()
-                .map(|(network, ports)| all([&expr::target_in(*network), &closed(*ports)]));
-            chains.push(Chain {
-                name: HIDDEN_BEHIND,
-                hook: Hook::None,
-                rules: rules.collect(),
-            });
+            let behind = protection.behind.iter();
+            let rules = behind
+                .map(|(network, ports)| all([&expressions::target_in(*network), &closed(*ports)]));
+            add(HIDDEN_BEHIND, Hook::Jump, rules.collect());
         }
-        chains.push(Chain {
-            name: "forward",
-            hook: Hook::Forward,
-            rules: forward(wanted),
-        });
+        add("forward", FORWARD, forward(protection, nat));
     }
-    if wanted.nat {
-        chains.push(Chain {
-            name: "prerouting",
-            hook: Hook::Prerouting,
-            rules: prerouting(),
-        });
-        chains.push(Chain {
-            name: "postrouting",
-            hook: Hook::Postrouting,
-            rules: postrouting(),
-        });
+    if nat {
+        add("prerouting", PREROUTING, prerouting());
+        add("postrouting", POSTROUTING, postrouting());
     }
     chains
 }
 
-fn input(wanted: &Wanted) -> Vec<Vec<Expr>> {
-    // A dropped knock draws no "port unreachable" (invariant 9); the packet socket sees it before netfilter does.
-    let verdict = || {
-        if wanted.protection.silence_knocks {
-            expr::drop()
-        } else {
-            expr::accept()
-        }
+fn input(protection: &Protection) -> Vec<Rule> {
+    // A dropped knock gets no "port unreachable" (invariant 9). The packet socket sees it before netfilter does.
+    let verdict = if protection.silence_knocks {
+        expressions::drop()
+    } else {
+        expressions::accept()
     };
-    let mut rules: Vec<Vec<Expr>> = wanted
-        .protection
-        .knock_ports
-        .iter()
-        .map(|port| {
-            all([
-                &expr::protocol(expr::UDP),
-                &expr::port(*port, *port),
-                &[verdict()],
-            ])
-        })
-        .collect();
-    // Connections that are older than connection tracking were made known to it before this stands.
-    rules.push(all([&expr::established(), &[expr::accept()]]));
-    rules.extend(granted(Door::Gate));
-    if !wanted.protection.services.is_empty() {
-        rules.push(vec![expr::jump(HIDDEN)]);
+    let knock = |port: &u16| {
+        all([
+            &expressions::protocol(expressions::UDP),
+            &expressions::port(*port, *port),
+            std::slice::from_ref(&verdict),
+        ])
+    };
+    let mut rules: Vec<Rule> = protection.knock_ports.iter().map(knock).collect();
+    rules.push(all([&expressions::established(), &[expressions::accept()]]));
+    rules.extend(granted(Side::Gate));
+    if !protection.services.is_empty() {
+        rules.push(vec![expressions::jump(HIDDEN)]);
     }
     rules
 }
 
-/// In nftables an accept of one table opens nothing that another one drops: the rules here spare a packet from our own drop, and all
-/// that is established is left to the host's own rules.
-fn forward(wanted: &Wanted) -> Vec<Vec<Expr>> {
-    let mut rules: Vec<Vec<Expr>> = granted(Door::Behind).collect();
-    if wanted.nat {
-        rules.extend(granted(Door::Through).map(|rule| all([&expr::translated(), &rule])));
+/// In nftables, an accept of one table does not override a drop of another. So these rules only keep a packet from
+/// our own drop, and leave established connections to the host's own rules.
+fn forward(protection: &Protection, nat: bool) -> Vec<Rule> {
+    let mut rules: Vec<Rule> = granted(Side::Forward).collect();
+    if nat {
+        let redirected = granted(Side::Redirected);
+        rules.extend(redirected.map(|rule| all([&expressions::translated(), &rule])));
     }
-    if wanted.protection.hide_behind {
+    if protection.hide_behind {
         rules.push(all([
-            &expr::not_established(),
-            &[expr::jump(HIDDEN_BEHIND)],
+            &expressions::not_established(),
+            &[expressions::jump(HIDDEN_BEHIND)],
         ]));
     }
     rules
 }
 
-/// Only packets to the gate itself: what passes through it to another host's port of the same number is none of ours.
-fn prerouting() -> Vec<Vec<Expr>> {
-    let maps = Set::ALL
-        .into_iter()
-        .filter(|set| set.data_fields().is_some());
-    maps.map(|map| {
-        // a map that is asked for the port alone does not say who may
-        let whose = sets(Door::Led)
-            .filter(|who| who.v6() == map.v6() && map.fields().first() != who.fields().first());
-        let led: Vec<Expr> = whose.flat_map(expr::in_set).collect();
-        all([
-            &expr::to_this_host(),
-            &expr::family(map.v6()),
-            &led,
-            &expr::lead_by(map),
-        ])
-    })
-    .collect()
-}
-
-fn postrouting() -> Vec<Vec<Expr>> {
-    let sets = sets(Door::Masquerade);
-    sets.map(|set| {
-        all([
-            &expr::translated(),
-            &expr::family(set.v6()),
-            &expr::in_set(set),
-            &[expr::masquerade()],
-        ])
-    })
-    .collect()
-}
-
-/// Accepts what holds a grant.
-fn granted(door: Door) -> impl Iterator<Item = Vec<Expr>> {
-    sets(door).map(|set| {
-        let echo = if set.kind() == Kind::Icmp {
-            expr::echo_request(set.v6())
-        } else {
+/// Redirects packets to the gate itself. Packets to other hosts that pass through it keep their target.
+fn prerouting() -> Vec<Rule> {
+    let redirect = |map: Set| {
+        // a map whose key has no source does not limit the sources, so a set must
+        let sources = if map.kind == Kind::Exact {
             Vec::new()
+        } else {
+            expressions::in_set(Set::new(Side::Redirect, Kind::Range, map.family))
         };
         all([
-            &expr::family(set.v6()),
+            &expressions::to_this_host(),
+            &expressions::of_family(map.family),
+            &sources,
+            &expressions::redirect(map),
+        ])
+    };
+    Set::all()
+        .filter(|set| set.is_map())
+        .map(redirect)
+        .collect()
+}
+
+fn postrouting() -> Vec<Rule> {
+    sets(Side::Masquerade)
+        .map(|set| {
+            all([
+                &expressions::translated(),
+                &expressions::of_family(set.family),
+                &expressions::in_set(set),
+                &[expressions::masquerade()],
+            ])
+        })
+        .collect()
+}
+
+/// Accepts packets that have a grant.
+fn granted(side: Side) -> impl Iterator<Item = Rule> {
+    sets(side).map(|set| {
+        let echo = match set.kind {
+            Kind::Icmp => expressions::echo_request(set.family),
+            _ => Vec::new(),
+        };
+        all([
+            &expressions::of_family(set.family),
             &echo,
-            &expr::in_set(set),
-            &[expr::counter(), expr::accept()],
+            &expressions::in_set(set),
+            &[expressions::counter(), expressions::accept()],
         ])
     })
 }
 
-fn sets(door: Door) -> impl Iterator<Item = Set> {
-    Set::ALL
-        .into_iter()
-        .filter(move |set| set.door() == Some(door))
+fn sets(side: Side) -> impl Iterator<Item = Set> {
+    Set::all().filter(move |set| set.side == side)
 }
 
-fn closed(ports: Ports) -> Vec<Expr> {
-    let verdict = [expr::counter(), expr::drop()];
-    match (ports.protocol_name(), ports.range()) {
-        ("icmpv6", _) => all([&expr::echo_request(true), &verdict]),
-        (_, None) => all([&expr::echo_request(false), &verdict]),
-        (_, Some((first, last))) => all([
-            &expr::protocol(ports.protocol()),
-            &expr::port(first, last),
-            &verdict,
+/// Drops packets to these ports.
+fn closed(ports: Ports) -> Rule {
+    let drop = [expressions::counter(), expressions::drop()];
+    let icmp = match ports.protocol_name() {
+        "icmpv6" => Family::V6,
+        _ => Family::V4,
+    };
+    match ports.range() {
+        None => all([&expressions::echo_request(icmp), &drop]),
+        Some((first, last)) => all([
+            &expressions::protocol(ports.protocol()),
+            &expressions::port(first, last),
+            &drop,
         ]),
     }
 }
 
-fn all<const N: usize>(parts: [&[Expr]; N]) -> Vec<Expr> {
+fn all<const N: usize>(parts: [&[Expression]; N]) -> Rule {
     parts.concat()
 }
 
@@ -229,115 +194,68 @@ fn all<const N: usize>(parts: [&[Expr]; N]) -> Vec<Expr> {
 mod tests {
     use super::*;
 
-    fn wanted(services: &[&str]) -> Wanted {
-        let services = services.iter().map(|text| text.parse().unwrap()).collect();
-        let protection = Protection {
-            services,
+    fn protection(services: &[&str]) -> Protection {
+        Protection {
+            services: services.iter().map(|text| text.parse().unwrap()).collect(),
             knock_ports: vec![62201],
             silence_knocks: true,
             hide_behind: true,
             ..Protection::default()
-        };
-        Wanted {
-            protection,
-            nat: false,
         }
     }
 
-    fn rules<'a>(chains: &'a [Chain], name: &str) -> &'a [Vec<Expr>] {
-        &chains
-            .iter()
-            .find(|chain| chain.name == name)
-            .unwrap()
-            .rules
+    fn rules(chains: &[Chain], name: &str) -> Vec<Rule> {
+        let chain = chains.iter().find(|chain| chain.name == name);
+        chain.map_or_else(Vec::new, |chain| chain.rules.clone())
+    }
+
+    fn accepts(rule: &Rule) -> bool {
+        rule.last() == Some(&expressions::accept())
     }
 
     #[test]
-    fn grants_and_known_connections_are_let_through_before_anything_is_dropped() {
-        let chains = chains(&wanted(&["tcp/22", "icmp"]));
+    fn grants_are_accepted_before_anything_is_dropped() {
+        let chains = chains(&protection(&["tcp/22", "icmp"]), false);
         let input = rules(&chains, "input");
-        assert_eq!(input[0].last(), Some(&expr::drop()), "the knock");
-        assert_eq!(input.last().unwrap(), &[expr::jump(HIDDEN)]);
+        assert_eq!(input[0].last(), Some(&expressions::drop()), "the knock");
+        assert_eq!(input[input.len() - 1], [expressions::jump(HIDDEN)]);
         let between = &input[1..input.len() - 1];
-        assert_eq!(between.len(), 1 + 6);
-        assert!(
-            between
-                .iter()
-                .all(|rule| rule.last() == Some(&expr::accept()))
-        );
+        assert!(between.len() == 1 + 6 && between.iter().all(accepts));
         assert_eq!(rules(&chains, HIDDEN).len(), 2);
+        assert_eq!(chains.len(), 2, "no chain for forwarded packets");
     }
 
     #[test]
-    fn without_protection_nothing_is_dropped_and_a_bound_socket_gets_its_knocks() {
-        let mut wanted = wanted(&[]);
-        wanted.protection.silence_knocks = false;
-        let chains = chains(&wanted);
-        assert!(
-            chains
-                .iter()
-                .flat_map(|chain| &chain.rules)
-                .all(|rule| rule.last() == Some(&expr::accept()))
-        );
+    fn without_protection_nothing_is_dropped() {
+        let mut protection = protection(&[]);
+        protection.silence_knocks = false;
+        let chains = chains(&protection, false);
+        assert!(chains.iter().flat_map(|chain| &chain.rules).all(accepts));
     }
 
     #[test]
-    fn a_forward_chain_stands_only_where_some_user_may_reach_a_host_behind_the_gate() {
-        let mut wanted = wanted(&["tcp/22"]);
-        assert!(
-            chains(&wanted)
-                .iter()
-                .all(|chain| chain.hook != Hook::Forward)
-        );
-        wanted.protection.behind =
-            vec![("10.0.0.0/24".parse().unwrap(), "tcp/22".parse().unwrap())];
-        let closing = chains(&wanted);
-        let forward = rules(&closing, "forward");
-        assert_eq!(
-            (forward.len(), rules(&closing, HIDDEN_BEHIND).len()),
-            (6 + 1, 1)
-        );
-        assert_eq!(
-            forward.last().unwrap().last(),
-            Some(&expr::jump(HIDDEN_BEHIND))
-        );
-        assert!(
-            forward[..6]
-                .iter()
-                .all(|rule| rule.last() == Some(&expr::accept())),
-            "only what holds a grant is let through"
-        );
-        wanted.protection.hide_behind = false;
-        assert!(
-            chains(&wanted)
-                .iter()
-                .all(|chain| chain.name != HIDDEN_BEHIND)
-        );
-        assert_eq!(rules(&chains(&wanted), "forward").len(), 6);
+    fn hosts_behind_are_hidden_only_on_request() {
+        let mut protection = protection(&["tcp/22"]);
+        protection.behind = vec![("10.0.0.0/24".parse().unwrap(), "tcp/22".parse().unwrap())];
+        let hiding = chains(&protection, false);
+        let forward = rules(&hiding, "forward");
+        assert_eq!((forward.len(), rules(&hiding, HIDDEN_BEHIND).len()), (7, 1));
+        assert_eq!(forward[6].last(), Some(&expressions::jump(HIDDEN_BEHIND)));
+        assert!(forward[..6].iter().all(accepts));
+        protection.hide_behind = false;
+        let open = chains(&protection, false);
+        assert!(rules(&open, HIDDEN_BEHIND).is_empty());
+        assert_eq!(rules(&open, "forward").len(), 6);
     }
 
     #[test]
-    fn addresses_are_translated_only_where_some_service_forwards_and_only_for_the_gates_own() {
-        let mut wanted = wanted(&["tcp/22"]);
-        assert!(
-            chains(&wanted)
-                .iter()
-                .all(|chain| chain.hook.kind_and_priority().0 == "filter")
-        );
-        wanted.nat = true;
-        let chains = chains(&wanted);
-        assert_eq!(
-            (
-                rules(&chains, "prerouting").len(),
-                rules(&chains, "postrouting").len(),
-                rules(&chains, "forward").len()
-            ),
-            (6, 4, 6 + 4 + 1)
-        );
-        assert!(
-            rules(&chains, "prerouting")
-                .iter()
-                .all(|rule| rule.starts_with(&expr::to_this_host()))
-        );
+    fn only_packets_to_the_gate_are_redirected() {
+        let chains = chains(&protection(&["tcp/22"]), true);
+        let lengths =
+            ["prerouting", "postrouting", "forward"].map(|name| rules(&chains, name).len());
+        assert_eq!(lengths, [6, 4, 6 + 4 + 1]);
+        for rule in rules(&chains, "prerouting") {
+            assert!(rule.starts_with(&expressions::to_this_host()));
+        }
     }
 }

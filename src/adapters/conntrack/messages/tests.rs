@@ -1,0 +1,146 @@
+//! Encodings against bytes written down by hand, and reading of arbitrary bytes.
+
+use proptest::prelude::*;
+
+use super::*;
+
+const PAIRS: [(u8, &str, &str); 3] = [
+    (INET, "192.0.2.1:22", "192.0.2.7:40000"),
+    (INET6, "192.0.2.1:22", "192.0.2.7:40000"),
+    (INET6, "[2001:db8::1]:22", "[2001:db8::7]:40000"),
+];
+
+fn socket((family, local, peer): (u8, &str, &str)) -> TcpSocket {
+    let (local, peer): (SocketAddr, SocketAddr) = (local.parse().unwrap(), peer.parse().unwrap());
+    let mut id = [0; SOCKET_ID_LEN];
+    for (port_at, at, end) in [(0, 4, local), (2, 20, peer)] {
+        id[port_at..port_at + 2].copy_from_slice(&end.port().to_be_bytes());
+        let bytes = match (family, end.ip()) {
+            (INET6, IpAddr::V4(address)) => address.to_ipv6_mapped().octets().to_vec(),
+            (_, address) => octets(address),
+        };
+        id[at..at + bytes.len()].copy_from_slice(&bytes);
+    }
+    id[40..].copy_from_slice(b"a cookie");
+    TcpSocket {
+        local,
+        peer,
+        family,
+        id,
+    }
+}
+
+#[test]
+#[cfg(target_endian = "little")]
+fn adopted_connection_has_conntrack_encoding() {
+    // by hand from linux/netfilter/nfnetlink_conntrack.h
+    let expected: [&[u8]; 12] = [
+        &[2, 0, 0, 0, 52, 0, 1, 0x80, 20, 0, 1, 0x80],
+        &[8, 0, 1, 0, 192, 0, 2, 7, 8, 0, 2, 0, 192, 0, 2, 1],
+        &[28, 0, 2, 0x80, 5, 0, 1, 0, 6, 0, 0, 0],
+        &[6, 0, 2, 0, 0x9c, 0x40, 0, 0, 6, 0, 3, 0, 0, 22, 0, 0],
+        &[52, 0, 2, 0x80, 20, 0, 1, 0x80],
+        &[8, 0, 1, 0, 192, 0, 2, 1, 8, 0, 2, 0, 192, 0, 2, 7],
+        &[28, 0, 2, 0x80, 5, 0, 1, 0, 6, 0, 0, 0],
+        &[6, 0, 2, 0, 0, 22, 0, 0, 6, 0, 3, 0, 0x9c, 0x40, 0, 0],
+        &[8, 0, 3, 0, 0, 0, 0, 14, 8, 0, 7, 0, 0, 6, 0x97, 0x80],
+        &[32, 0, 4, 0x80, 28, 0, 1, 0x80],
+        &[5, 0, 1, 0, 3, 0, 0, 0],
+        &[6, 0, 4, 0, 8, 8, 0, 0, 6, 0, 5, 0, 8, 8, 0, 0],
+    ];
+    assert_eq!(add_entry(&socket(PAIRS[0])).body, expected.concat());
+    // and the dump that asks for the entries of one source
+    let source = list_entries(false, Some("192.0.2.7".parse().unwrap()));
+    let tuple = [16, 0, 1, 0x80, 12, 0, 1, 0x80, 8, 0, 1, 0, 192, 0, 2, 7];
+    let filter = [12, 0, 25, 0x80, 8, 0, 1, 0, 1, 0, 0, 0];
+    assert_eq!(source.body, [&[2, 0, 0, 0][..], &tuple, &filter].concat());
+}
+
+#[test]
+fn entry_is_deleted_by_its_own_key() {
+    for pair in [PAIRS[0], PAIRS[2]] {
+        let socket = socket(pair);
+        let own = Attributes::new()
+            .bytes(ZONE, &[0, 5])
+            .bytes(ID, &[1, 2, 3, 4]);
+        let body = [add_entry(&socket).body, own.as_bytes().to_vec()].concat();
+        let entry = read_entry(&body).unwrap();
+        assert_eq!(entry.original.protocol, TCP);
+        assert_eq!(
+            (entry.original.source, entry.original.target),
+            (socket.peer, socket.local)
+        );
+        assert_eq!(
+            (entry.reply.source, entry.reply.target),
+            (socket.local, socket.peer)
+        );
+        let tuple = find(&body[4..], TUPLE_ORIGINAL).unwrap();
+        let tuple = Attributes::new().bytes(TUPLE_ORIGINAL | NLA_F_NESTED, tuple);
+        let expected = [&[pair.0, 0, 0, 0], tuple.as_bytes(), own.as_bytes()].concat();
+        assert_eq!(delete_entry(&entry).body, expected);
+    }
+}
+
+#[test]
+fn ping_has_no_ports() {
+    let ip = Attributes::new()
+        .bytes(1, &[192, 0, 2, 7])
+        .bytes(2, &[192, 0, 2, 1]);
+    let protocol = Attributes::new()
+        .bytes(PROTOCOL_NUMBER, &[1])
+        .bytes(4, &[7, 7]);
+    let tuple = Attributes::new()
+        .nested(TUPLE_IP, &ip)
+        .nested(TUPLE_PROTOCOL, &protocol);
+    let read = Tuple::read(tuple.as_bytes()).unwrap();
+    let source = "192.0.2.7:0".parse().unwrap();
+    assert_eq!(
+        (read.protocol, read.source, read.target.port()),
+        (1, source, 0)
+    );
+}
+
+#[test]
+fn sockets_are_read_in_every_form() {
+    for pair in PAIRS {
+        let socket = socket(pair);
+        // the kernel answers with family, state, timer, retransmissions, the id, and five numbers
+        let answer = [&[pair.0, 1, 0, 0][..], &socket.id, &[0; 20]].concat();
+        assert_eq!(read_socket(&answer), Some(socket.clone()));
+        let end = end_socket(&socket).body;
+        assert_eq!(
+            (end.len(), &end[..2], &end[8..]),
+            (56, &[pair.0, TCP][..], &socket.id[..])
+        );
+    }
+    assert_eq!(
+        list_sockets(false).body[4..8],
+        0b1011_0011_0010_u32.to_ne_bytes()
+    );
+}
+
+#[test]
+fn own_address_of_a_point_to_point_link() {
+    let peer = Attributes::new().bytes(1, &[192, 0, 2, 9]);
+    let both = peer.clone().bytes(2, &[192, 0, 2, 1]);
+    for (attributes, own) in [(peer, "192.0.2.9"), (both, "192.0.2.1")] {
+        let body = [&[INET, 24, 0, 0, 1, 0, 0, 0], attributes.as_bytes()].concat();
+        assert_eq!(read_address(&body), Some(own.parse().unwrap()));
+    }
+}
+
+proptest! {
+    #[test]
+    fn arbitrary_answers_never_panic(
+        bytes in proptest::collection::vec(any::<u8>(), 0..200),
+        at in 0_usize..200,
+        byte: u8,
+    ) {
+        let mut near = add_entry(&socket(PAIRS[0])).body;
+        let at = at % near.len();
+        near[at] = byte;
+        for bytes in [&bytes[..], &near, &near[..at]] {
+            let _ = (read_entry(bytes), read_socket(bytes), read_address(bytes));
+        }
+    }
+}

@@ -1,0 +1,336 @@
+//! The driver itself: the kernel's table, what the driver last installed in it, and how both stay equal.
+
+use std::collections::BTreeSet;
+
+use rustix::io::Errno;
+
+use super::elements::{Action, ElementChange};
+use super::installed::{self, Installed};
+use super::kernel::Kernel;
+use super::open_grants::{OpenGrants, Undo};
+use super::record::{Parts, RecordError};
+use super::sets::Set;
+use super::table::{self, TABLE};
+use super::{errors, messages};
+use crate::adapters::firewall::{Change, FirewallDriver, FirewallError};
+use crate::adapters::netlink::{Message, NetlinkError, Refusal};
+use crate::model::grant::Grant;
+use crate::model::settings::Protection;
+use crate::model::time::Timestamp;
+
+/// The nftables driver.
+#[derive(Debug)]
+pub struct Nftables {
+    kernel: Kernel,
+    now: Timestamp,
+    /// An answer was lost, so the kernel's table is not known.
+    is_doubtful: bool,
+    /// `None` before the first installation.
+    installed: Option<Installed>,
+    /// The number of the ruleset at which the table was intact. The driver's own changes increase it.
+    intact_at: Option<u32>,
+}
+
+/// Why a transaction was not carried out.
+enum ChangeError {
+    /// The table is not as the driver left it, or may not be.
+    Diverged(FirewallError),
+    Refused(FirewallError),
+}
+
+impl Nftables {
+    /// Opens nf_tables in the network namespace of the calling thread.
+    ///
+    /// # Errors
+    /// If the kernel has no nf_tables, or the process may not change it.
+    pub fn open() -> Result<Self, FirewallError> {
+        Ok(Self {
+            kernel: Kernel::open()?,
+            now: Timestamp::default(),
+            is_doubtful: false,
+            installed: None,
+            intact_at: None,
+        })
+    }
+
+    /// Makes all changes here and in the kernel, or none.
+    fn commit(&mut self, changes: &[Change]) -> Result<(), FirewallError> {
+        let has_ranks = |installed: &Installed| !installed.grants.ranks_run_out();
+        if self.is_doubtful || !self.installed.as_ref().is_none_or(has_ranks) {
+            self.reinstall()?;
+        }
+        let Some(installed) = &mut self.installed else {
+            return Err(FirewallError::NotInstalled(format!(
+                "nftables: table inet {TABLE} is not set up yet; nothing was changed"
+            )));
+        };
+        let mut undo = Vec::with_capacity(changes.len());
+        let result = collect(installed, changes, &mut undo)
+            .and_then(|elements| self.send_or_reinstall(elements));
+        if let (Err(_), Some(installed)) = (&result, &mut self.installed) {
+            undo.into_iter()
+                .rev()
+                .for_each(|undo| installed.grants.undo(undo));
+        }
+        result
+    }
+
+    fn send_or_reinstall(&mut self, changes: Vec<ElementChange>) -> Result<(), FirewallError> {
+        match self.send(changes) {
+            Ok(()) => Ok(()),
+            Err(ChangeError::Refused(error)) => Err(error),
+            Err(ChangeError::Diverged(error)) => {
+                tracing::warn!(%error, "nftables: table inet {TABLE} was changed; installing it again");
+                self.reinstall().map_err(|again| error.and(again))
+            }
+        }
+    }
+
+    /// Sends the changes as one transaction. If elements are absent that may be, sends the others again.
+    fn send(&mut self, mut changes: Vec<ElementChange>) -> Result<(), ChangeError> {
+        loop {
+            let now = self.now;
+            let messages = changes
+                .iter()
+                .map(|change| messages::change_element(change, now));
+            let refusals = match self.kernel.transaction(messages) {
+                Ok(()) => {
+                    let own = u32::from(!changes.is_empty());
+                    self.intact_at = self.intact_at.map(|number| number.wrapping_add(own));
+                    return Ok(());
+                }
+                Err(NetlinkError::Refused(refusals)) => refusals,
+                Err(error) => {
+                    self.is_doubtful = true;
+                    let error = errors::failed(&"changing grants", &error);
+                    return Err(ChangeError::Diverged(error));
+                }
+            };
+            let change_of = |refusal: &Refusal| changes.get(refusal.index?);
+            let may_be_absent = |refusal: &Refusal| {
+                refusal.errno == Errno::NOENT
+                    && change_of(refusal)
+                        .is_some_and(|change| change.action == Action::DeleteIfPresent)
+            };
+            if let Some(refusal) = refusals.iter().find(|refusal| !may_be_absent(refusal)) {
+                let error = match change_of(refusal) {
+                    Some(change) => errors::refused(change, refusal),
+                    None => errors::refused(&"changing grants", refusal),
+                };
+                return Err(match refusal.errno {
+                    Errno::NOENT | Errno::EXIST => ChangeError::Diverged(error),
+                    _ => ChangeError::Refused(error),
+                });
+            }
+            let absent: BTreeSet<usize> = refusals
+                .iter()
+                .filter_map(|refusal| refusal.index)
+                .collect();
+            let mut index = 0_usize..;
+            changes.retain(|_| index.next().is_none_or(|index| !absent.contains(&index)));
+        }
+    }
+
+    /// Installs again what was installed and changed since.
+    fn reinstall(&mut self) -> Result<(), FirewallError> {
+        let Some(installed) = &self.installed else {
+            return Ok(());
+        };
+        let protection = installed.protection.clone();
+        let live: Vec<Grant> = installed.grants.grants().cloned().collect();
+        self.install(&protection, &live)
+    }
+
+    /// Replaces the table in one transaction.
+    fn replace_table(
+        &mut self,
+        chains: &[table::Chain],
+        elements: &[ElementChange],
+    ) -> Result<(), FirewallError> {
+        let table = table_messages(chains);
+        let names: Vec<&str> = table.iter().map(|(name, _)| *name).collect();
+        let now = self.now;
+        let elements_added = elements
+            .iter()
+            .map(|change| messages::change_element(change, now));
+        let messages = table.into_iter().map(|(_, message)| message);
+        let sent = self.kernel.transaction(messages.chain(elements_added));
+        sent.map_err(|error| {
+            let NetlinkError::Refused(refusals) = &error else {
+                self.is_doubtful = true;
+                return errors::failed(&"setting up the table", &error);
+            };
+            let Some((refusal, index)) = refusals
+                .first()
+                .and_then(|refusal| Some((refusal, refusal.index?)))
+            else {
+                return errors::failed(&"setting up the table", &error);
+            };
+            let element = index
+                .checked_sub(names.len())
+                .and_then(|index| elements.get(index));
+            match (names.get(index), element) {
+                (Some(name), _) => errors::refused(name, refusal),
+                (None, Some(change)) => errors::refused(change, refusal),
+                (None, None) => errors::refused(&"setting up the table", refusal),
+            }
+        })
+    }
+}
+
+/// Makes the changes in the driver's memory and returns those of elements. After an error, some changes are made and
+/// have an undo.
+fn collect(
+    installed: &mut Installed,
+    changes: &[Change],
+    undo: &mut Vec<Undo>,
+) -> Result<Vec<ElementChange>, FirewallError> {
+    let mut elements = Vec::new();
+    for change in changes {
+        if let (Change::Open(grant) | Change::Extend { new: grant, .. }, false) =
+            (change, installed.nat)
+            && !grant.forwards.is_empty()
+        {
+            return Err(FirewallError::NotInstalled(format!(
+                "nftables: {grant}: address translation is not set up, for no user has a service that forwards; reload the config"
+            )));
+        }
+        undo.push(
+            installed
+                .grants
+                .change(change, &mut elements)
+                .map_err(not_recorded)?,
+        );
+    }
+    Ok(elements)
+}
+
+fn not_recorded(error: RecordError) -> FirewallError {
+    FirewallError::Unsupported(format!("nftables: {error}"))
+}
+
+/// The messages that replace the table, each with its name for errors.
+fn table_messages(chains: &[table::Chain]) -> Vec<(&'static str, Message)> {
+    // adding it first lets the deletion succeed if there is no table
+    let mut messages = vec![
+        ("adding the table", messages::new_table()),
+        ("deleting the table", messages::delete_table()),
+        ("adding the table", messages::new_table()),
+    ];
+    for (number, set) in (1..).zip(Set::all()) {
+        messages.push(("adding a set", messages::new_set(set, number)));
+    }
+    for chain in chains {
+        messages.push(("adding a chain", messages::new_chain(chain)));
+    }
+    for chain in chains {
+        let rules = chain.rules.iter();
+        messages.extend(rules.map(|rule| ("adding a rule", messages::new_rule(chain, rule))));
+    }
+    messages
+}
+
+impl FirewallDriver for Nftables {
+    fn name(&self) -> &'static str {
+        "nftables"
+    }
+
+    fn probe(&mut self) -> Result<(), FirewallError> {
+        self.list().map(|_| ())
+    }
+
+    fn install(&mut self, protection: &Protection, live: &[Grant]) -> Result<(), FirewallError> {
+        let mut grants = OpenGrants::default();
+        let mut elements = Vec::new();
+        for grant in live {
+            let _ = grants
+                .change(&Change::Open(grant.clone()), &mut elements)
+                .map_err(not_recorded)?;
+        }
+        let nat =
+            !protection.forwards.is_empty() || live.iter().any(|grant| !grant.forwards.is_empty());
+        let chains = table::chains(protection, nat);
+        self.replace_table(&chains, &elements)?;
+        self.installed = Some(Installed {
+            protection: protection.clone(),
+            nat,
+            grants,
+            rules: installed::list_rules(&mut self.kernel, &chains),
+        });
+        self.is_doubtful = false;
+        self.intact_at = None;
+        Ok(())
+    }
+
+    fn apply(&mut self, changes: &[Change]) -> Vec<Result<(), FirewallError>> {
+        match self.commit(changes) {
+            Ok(()) => vec![Ok(()); changes.len()],
+            Err(error) if changes.len() == 1 => vec![Err(error)],
+            // nothing of the batch is done, so each change is tried alone
+            Err(_) => changes
+                .iter()
+                .map(|change| self.commit(std::slice::from_ref(change)))
+                .collect(),
+        }
+    }
+
+    fn list(&mut self) -> Result<Vec<Grant>, FirewallError> {
+        let elements = match self.kernel.elements(Set::RECORD) {
+            Ok(elements) => elements,
+            Err(error) if error.is_all(Errno::NOENT) => return Ok(Vec::new()),
+            Err(error) => {
+                let what = format_args!("reading set record of table inet {TABLE}");
+                return Err(errors::failed(&what, &error));
+            }
+        };
+        let mut parts = Parts::default();
+        let now = Some(self.now).filter(|now| *now != Timestamp::default());
+        elements
+            .iter()
+            .try_for_each(|element| parts.add(&element.key, &element.userdata, element.remaining_ms))
+            .and_then(|()| parts.grants(now))
+            .map_err(|error| {
+                FirewallError::Foreign(format!(
+                    "nftables: {error}; another program wrote to table inet {TABLE}: run posternd flush, then start anew"
+                ))
+            })
+    }
+
+    fn verify(&mut self) -> Result<bool, FirewallError> {
+        let Some(installed) = &self.installed else {
+            return Ok(true);
+        };
+        if self.is_doubtful {
+            // the kernel may have made a change that was reported as failed
+            return Ok(false);
+        }
+        let failed = |error: NetlinkError| {
+            errors::failed(&format_args!("reading table inet {TABLE}"), &error)
+        };
+        let number = self.kernel.generation().map_err(failed)?;
+        if self.intact_at == Some(number) {
+            return Ok(true);
+        }
+        let is_intact = installed
+            .is_intact(&mut self.kernel, self.now)
+            .map_err(failed)?;
+        self.intact_at = is_intact.then_some(number);
+        Ok(is_intact)
+    }
+
+    fn remove(&mut self) -> Result<(), FirewallError> {
+        self.kernel
+            .transaction([messages::new_table(), messages::delete_table()])
+            .map_err(|error| errors::failed(&"deleting the table", &error))?;
+        self.installed = None;
+        Ok(())
+    }
+
+    fn kernel_expiry(&self) -> Result<(), String> {
+        Ok(())
+    }
+
+    fn tick(&mut self, now: Timestamp) {
+        self.now = now;
+    }
+}

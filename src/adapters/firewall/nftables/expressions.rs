@@ -1,0 +1,281 @@
+//! The expressions of rules: load into a register, compare, look up, give a verdict. Pure.
+//!
+//! Numbers are those of linux/netfilter/nf_tables.h.
+
+use ipnet::IpNet;
+
+use super::sets::{Field, RANK_MIDDLE, Set};
+use crate::adapters::netlink::attributes::{Attributes, octets};
+use crate::model::address::Family;
+
+/// One expression of a rule: its name and its data.
+pub(super) type Expression = Attributes;
+
+pub(super) const UDP: u8 = 17;
+pub(super) const NF_ACCEPT: u32 = 1;
+
+const NF_DROP: u32 = 0;
+const NFT_JUMP: u32 = -3_i32 as u32;
+const NETWORK_HEADER: u32 = 1;
+const TRANSPORT_HEADER: u32 = 2;
+const VERDICT_REGISTER: u32 = 0;
+/// The register for comparisons.
+const SCRATCH: u32 = 1;
+/// The first of sixteen 4-byte registers, in which keys are put together.
+const FIRST_REGISTER: u32 = 8;
+const EQUAL: u32 = 0;
+const NOT_EQUAL: u32 = 1;
+const AT_MOST: u32 = 3;
+const AT_LEAST: u32 = 5;
+const META_MARK: u32 = 3;
+const META_FAMILY: u32 = 15;
+const META_PROTOCOL: u32 = 16;
+const CT_STATE: u32 = 0;
+const CT_STATUS: u32 = 2;
+const CT_ESTABLISHED: u32 = 2;
+const CT_ESTABLISHED_OR_RELATED: u32 = CT_ESTABLISHED | 4;
+/// The status bit of a connection whose destination was translated.
+const CT_STATUS_DNAT: u32 = 1 << 5;
+const FIB_RESULT_ADDRTYPE: u32 = 3;
+const FIB_DADDR: u32 = 2;
+const RTN_LOCAL: u32 = 2;
+const NAT_DNAT: u32 = 1;
+
+/// The kernel's number of the family.
+pub(super) fn family_number(family: Family) -> u8 {
+    match family {
+        Family::V4 => 2,
+        Family::V6 => 10,
+    }
+}
+
+/// The packet is of this IP family.
+pub(super) fn of_family(family: Family) -> [Expression; 2] {
+    [
+        meta(META_FAMILY, SCRATCH),
+        compare(EQUAL, &[family_number(family)]),
+    ]
+}
+
+/// The packet is of this protocol.
+pub(super) fn protocol(number: u8) -> [Expression; 2] {
+    [meta(META_PROTOCOL, SCRATCH), compare(EQUAL, &[number])]
+}
+
+/// The destination port lies in the range.
+pub(super) fn port(first: u16, last: u16) -> Vec<Expression> {
+    let load = payload(TRANSPORT_HEADER, 2, 2, SCRATCH);
+    if first == last {
+        return vec![load, compare(EQUAL, &first.to_be_bytes())];
+    }
+    let [from, to] = [(AT_LEAST, first), (AT_MOST, last)]
+        .map(|(operator, port)| compare(operator, &port.to_be_bytes()));
+    vec![load, from, to]
+}
+
+/// The packet is an echo request of this family. Other ICMP stays out: without it, path MTU discovery and IPv6
+/// neighbour discovery break.
+pub(super) fn echo_request(family: Family) -> Vec<Expression> {
+    let (number, kind) = match family {
+        Family::V4 => (1, 8),
+        Family::V6 => (58, 128),
+    };
+    let mut expressions = protocol(number).to_vec();
+    expressions.extend([
+        payload(TRANSPORT_HEADER, 0, 1, SCRATCH),
+        compare(EQUAL, &[kind]),
+    ]);
+    expressions
+}
+
+/// The packet's target lies in the network.
+pub(super) fn target_in(network: IpNet) -> Vec<Expression> {
+    let family = Family::of_network(network);
+    let (offset, length) = match family {
+        Family::V4 => (16, 4),
+        Family::V6 => (24, 16),
+    };
+    let mut expressions = of_family(family).to_vec();
+    expressions.extend([
+        payload(NETWORK_HEADER, offset, length, SCRATCH),
+        mask(&octets(network.netmask())),
+        compare(EQUAL, &octets(network.network())),
+    ]);
+    expressions
+}
+
+/// The connection is known, or belongs to a known one.
+pub(super) fn established() -> [Expression; 3] {
+    [
+        ct(CT_STATE),
+        mask(&CT_ESTABLISHED_OR_RELATED.to_ne_bytes()),
+        compare(NOT_EQUAL, &[0; 4]),
+    ]
+}
+
+/// The connection is not known: the packet would open it.
+pub(super) fn not_established() -> [Expression; 2] {
+    [
+        ct(CT_STATE),
+        compare(NOT_EQUAL, &CT_ESTABLISHED.to_ne_bytes()),
+    ]
+}
+
+/// The connection's destination was translated.
+pub(super) fn translated() -> [Expression; 3] {
+    [
+        ct(CT_STATUS),
+        mask(&CT_STATUS_DNAT.to_ne_bytes()),
+        compare(NOT_EQUAL, &[0; 4]),
+    ]
+}
+
+/// The packet is for an address of this host.
+pub(super) fn to_this_host() -> [Expression; 2] {
+    [
+        expression(
+            "fib",
+            &[(1, SCRATCH), (2, FIB_RESULT_ADDRTYPE), (3, FIB_DADDR)],
+        ),
+        compare(EQUAL, &RTN_LOCAL.to_ne_bytes()),
+    ]
+}
+
+/// Translates the connection's destination to what the map returns.
+pub(super) fn redirect(map: Set) -> Vec<Expression> {
+    let mut expressions = load_key(map);
+    expressions.push(lookup(map, Some(FIRST_REGISTER)));
+    let family = u32::from(family_number(map.family));
+    let mut numbers = vec![(1, NAT_DNAT), (2, family), (3, FIRST_REGISTER)];
+    if let [address, _port] = map.data_fields() {
+        numbers.push((5, FIRST_REGISTER + map.field_words(*address)));
+    }
+    expressions.push(expression("nat", &numbers));
+    expressions
+}
+
+/// Gives the connection the gate's own address as its source.
+pub(super) fn masquerade() -> Expression {
+    expression("masq", &[])
+}
+
+/// The packet's key is in the set.
+pub(super) fn in_set(set: Set) -> Vec<Expression> {
+    let mut expressions = load_key(set);
+    expressions.push(lookup(set, None));
+    expressions
+}
+
+fn lookup(set: Set, to: Option<u32>) -> Expression {
+    let data = Attributes::new()
+        .text(1, &set.name())
+        .number(2, FIRST_REGISTER);
+    named(
+        "lookup",
+        &match to {
+            Some(register) => data.number(3, register),
+            None => data,
+        },
+    )
+}
+
+/// Loads the packet's key for a set.
+fn load_key(set: Set) -> Vec<Expression> {
+    let mut expressions = Vec::new();
+    let mut register = FIRST_REGISTER;
+    for field in set.fields() {
+        let length = set.field_len(*field);
+        let offset = match (field, set.family) {
+            (Field::Source, Family::V4) => 12,
+            (Field::Source, Family::V6) => 8,
+            (_, Family::V4) => 16,
+            (_, Family::V6) => 24,
+        };
+        match field {
+            Field::Source | Field::Target => {
+                expressions.push(payload(NETWORK_HEADER, offset, length, register));
+            }
+            Field::Protocol => expressions.push(meta(META_PROTOCOL, register)),
+            Field::Port => expressions.push(payload(TRANSPORT_HEADER, 2, 2, register)),
+            // a constant, in a form that nft can list and load again
+            Field::Rank | Field::Number => expressions.extend([
+                meta(META_MARK, register),
+                bitwise(register, &[0; 4], &RANK_MIDDLE.to_be_bytes()),
+            ]),
+        }
+        register += set.field_words(*field);
+    }
+    expressions
+}
+
+/// Counts packets, for `nft list`.
+pub(super) fn counter() -> Expression {
+    expression("counter", &[])
+}
+
+pub(super) fn accept() -> Expression {
+    verdict(&Attributes::new().number(1, NF_ACCEPT))
+}
+
+pub(super) fn drop() -> Expression {
+    verdict(&Attributes::new().number(1, NF_DROP))
+}
+
+pub(super) fn jump(chain: &str) -> Expression {
+    verdict(&Attributes::new().number(1, NFT_JUMP).text(2, chain))
+}
+
+fn verdict(verdict: &Attributes) -> Expression {
+    let data = Attributes::new()
+        .number(1, VERDICT_REGISTER)
+        .nested(2, &Attributes::new().nested(2, verdict));
+    named("immediate", &data)
+}
+
+fn ct(key: u32) -> Expression {
+    expression("ct", &[(2, key), (1, SCRATCH)])
+}
+
+fn meta(key: u32, to: u32) -> Expression {
+    expression("meta", &[(1, to), (2, key)])
+}
+
+fn payload(header: u32, offset: u32, length: u32, to: u32) -> Expression {
+    expression("payload", &[(1, to), (2, header), (3, offset), (4, length)])
+}
+
+fn compare(operator: u32, value: &[u8]) -> Expression {
+    let data = Attributes::new()
+        .number(1, SCRATCH)
+        .number(2, operator)
+        .nested(3, &Attributes::new().bytes(1, value));
+    named("cmp", &data)
+}
+
+fn mask(mask: &[u8]) -> Expression {
+    bitwise(SCRATCH, mask, &vec![0; mask.len()])
+}
+
+fn bitwise(register: u32, mask: &[u8], xor: &[u8]) -> Expression {
+    let data = Attributes::new()
+        .number(1, register)
+        .number(2, register)
+        .number(3, u32::try_from(mask.len()).unwrap_or_default())
+        .nested(4, &Attributes::new().bytes(1, mask))
+        .nested(5, &Attributes::new().bytes(1, xor));
+    named("bitwise", &data)
+}
+
+/// An expression whose attributes are all numbers.
+fn expression(name: &str, numbers: &[(u16, u32)]) -> Expression {
+    let data = numbers
+        .iter()
+        .fold(Attributes::new(), |all, (kind, value)| {
+            all.number(*kind, *value)
+        });
+    named(name, &data)
+}
+
+fn named(name: &str, data: &Attributes) -> Expression {
+    Attributes::new().text(1, name).nested(2, data)
+}

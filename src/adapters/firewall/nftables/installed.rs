@@ -1,0 +1,93 @@
+//! What the driver has installed, and whether the kernel still has exactly that.
+
+use std::collections::{BTreeMap, HashSet};
+use std::time::Duration;
+
+use rustix::io::Errno;
+
+use super::kernel::{Kernel, Rules};
+use super::open_grants::OpenGrants;
+use super::sets::Set;
+use super::table::Chain;
+use crate::adapters::netlink::NetlinkError;
+use crate::model::settings::Protection;
+use crate::model::time::Timestamp;
+
+/// An element that ends this soon may be gone already.
+const SOON: Duration = Duration::from_secs(1);
+
+/// The table as the driver installed it and changed it since.
+#[derive(Debug)]
+pub(super) struct Installed {
+    pub(super) protection: Protection,
+    /// Whether ports of the gate may be redirected to hosts behind it.
+    pub(super) nat: bool,
+    pub(super) grants: OpenGrants,
+    /// The rules as the kernel lists them.
+    pub(super) rules: Rules,
+}
+
+/// The rules of these chains as the kernel lists them after an installation. If their number differs, somebody has
+/// changed them already. Then the result is empty, which no later comparison matches.
+pub(super) fn list_rules(kernel: &mut Kernel, chains: &[Chain]) -> Rules {
+    let rules = kernel.rules().unwrap_or_default();
+    let listed: BTreeMap<&str, usize> = rules
+        .iter()
+        .map(|(chain, rules)| (chain.as_str(), rules.len()))
+        .collect();
+    let expected = chains
+        .iter()
+        .filter(|chain| !chain.rules.is_empty())
+        .map(|chain| (chain.name, chain.rules.len()))
+        .collect();
+    if listed == expected {
+        rules
+    } else {
+        Rules::new()
+    }
+}
+
+impl Installed {
+    /// Whether the kernel has all rules, all elements with time left, and no other elements.
+    ///
+    /// # Errors
+    /// Why the kernel's state is not known.
+    pub(super) fn is_intact(
+        &self,
+        kernel: &mut Kernel,
+        now: Timestamp,
+    ) -> Result<bool, NetlinkError> {
+        match self.compare(kernel, now) {
+            Err(error) if error.is_all(Errno::NOENT) => Ok(false),
+            result => result,
+        }
+    }
+
+    fn compare(&self, kernel: &mut Kernel, now: Timestamp) -> Result<bool, NetlinkError> {
+        if kernel.is_dormant()? || kernel.rules()? != self.rules {
+            return Ok(false);
+        }
+        let keys_after = |after| {
+            let mut keys: BTreeMap<Set, HashSet<Vec<u8>>> = BTreeMap::new();
+            for element in self.grants.elements_after(after) {
+                keys.entry(element.set).or_default().insert(element.key);
+            }
+            keys
+        };
+        let mut required = keys_after(now.plus(SOON));
+        let mut known = keys_after(Timestamp::default());
+        for set in Set::all() {
+            let listed = kernel.elements(set)?.into_iter();
+            let listed: HashSet<Vec<u8>> = listed.map(|element| element.key).collect();
+            let (required, known) = (
+                required.remove(&set).unwrap_or_default(),
+                known.remove(&set).unwrap_or_default(),
+            );
+            // an unknown element is an opening that somebody else made
+            if !required.is_subset(&listed) || !listed.is_subset(&known) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+}

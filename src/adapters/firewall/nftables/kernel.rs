@@ -1,0 +1,71 @@
+//! nf_tables in the kernel: transactions, dumps of the table and its state, over netlink.
+
+use std::collections::BTreeMap;
+
+use netlink_sys::protocols::NETLINK_NETFILTER;
+
+use super::replies::{self, ListedElement};
+use super::sets::Set;
+use super::table::TABLE;
+use super::{errors, messages};
+use crate::adapters::firewall::FirewallError;
+use crate::adapters::netlink::{Message, Netlink, NetlinkError};
+
+/// The rules of each chain, in order, as the kernel lists their expressions. A replaced rule keeps its handle, so
+/// handles do not tell.
+pub(super) type Rules = BTreeMap<String, Vec<Vec<u8>>>;
+
+/// The way to nf_tables in one network namespace.
+#[derive(Debug)]
+pub(super) struct Kernel(Netlink);
+
+impl Kernel {
+    /// Opens a socket in the network namespace of the calling thread, and checks that nf_tables can be used.
+    pub(super) fn open() -> Result<Self, FirewallError> {
+        let netlink =
+            Netlink::open(NETLINK_NETFILTER).map_err(|error| errors::no_socket(&error))?;
+        let mut kernel = Self(netlink);
+        kernel
+            .generation()
+            .map_err(|error| errors::unusable(&error))?;
+        Ok(kernel)
+    }
+
+    /// The number of the ruleset. Each transaction that changes something increases it.
+    pub(super) fn generation(&mut self) -> Result<u32, NetlinkError> {
+        replies::generation(&self.0.ask(&messages::get_generation())?)
+    }
+
+    /// Whether somebody switched the table off. A missing table is refused with NOENT.
+    pub(super) fn is_dormant(&mut self) -> Result<bool, NetlinkError> {
+        replies::is_dormant(&self.0.ask(&messages::get_table())?)
+    }
+
+    /// Sends the messages as one transaction.
+    pub(super) fn transaction(
+        &mut self,
+        messages: impl IntoIterator<Item = Message>,
+    ) -> Result<(), NetlinkError> {
+        self.0.transaction(messages::SUBSYSTEM, messages)
+    }
+
+    /// All elements of a set. A missing set or table is refused with NOENT.
+    pub(super) fn elements(&mut self, set: Set) -> Result<Vec<ListedElement>, NetlinkError> {
+        let question = messages::get_elements(set);
+        self.0.dump(&question, |all: &mut Vec<_>, message| {
+            all.extend(replies::elements(message)?);
+            Ok(())
+        })
+    }
+
+    /// The rules of each chain; none if there is no table.
+    pub(super) fn rules(&mut self) -> Result<Rules, NetlinkError> {
+        let question = messages::get_rules();
+        self.0.dump(&question, |rules: &mut Rules, message| {
+            if let Some((chain, rule)) = replies::rule(message, TABLE)? {
+                rules.entry(chain).or_default().push(rule);
+            }
+            Ok(())
+        })
+    }
+}

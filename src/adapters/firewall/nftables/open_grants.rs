@@ -1,0 +1,284 @@
+//! The grants that the driver has opened, and which grants need which element. Pure.
+//!
+//! Two grants may need the same element, for instance two users behind one address. The element then lasts until the
+//! later end, and is deleted with the last grant.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use super::elements::{self, Element, ElementChange};
+use super::record::{self, RecordError};
+use super::sets::RANK_MIDDLE;
+use crate::model::grant::{Change, Grant, GrantId};
+use crate::model::time::Timestamp;
+
+/// Open grants and their elements.
+#[derive(Debug, Default)]
+pub(super) struct OpenGrants {
+    grants: BTreeMap<GrantId, OpenGrant>,
+    /// The grants that need an exact element, by their ends. The last one gives the element its end.
+    owners: HashMap<Element, BTreeSet<Owner>>,
+    /// Greatest rank of a range so far.
+    rank: u32,
+}
+
+type Owner = (Timestamp, GrantId);
+
+#[derive(Debug, Clone)]
+struct OpenGrant {
+    grant: Grant,
+    /// Its ranges, which no other grant shares.
+    ranges: Vec<Element>,
+}
+
+/// Takes a change back.
+#[derive(Debug)]
+#[must_use]
+pub(super) struct Undo {
+    opened: Option<GrantId>,
+    closed: Option<OpenGrant>,
+}
+
+impl OpenGrants {
+    /// Makes the change here, and adds the element changes that make it in the kernel.
+    ///
+    /// # Errors
+    /// If the grant cannot be recorded. Then nothing has changed.
+    pub(super) fn change(
+        &mut self,
+        change: &Change,
+        changes: &mut Vec<ElementChange>,
+    ) -> Result<Undo, RecordError> {
+        let (old, new) = match change {
+            Change::Open(grant) => (grant, Some(grant)),
+            Change::Extend { old, new } => (old, Some(new)),
+            Change::Close(grant) => (grant, None),
+        };
+        let known = self.grants.get(&old.id).map(|open| open.grant.clone());
+        let is_known = known.is_some();
+        let old = known.unwrap_or_else(|| old.clone());
+        let record = new.map(record::elements).transpose()?.unwrap_or_default();
+        let old_record = record::elements(&old)?;
+
+        let touched: BTreeSet<Element> =
+            exact(&old).chain(new.into_iter().flat_map(exact)).collect();
+        let before: Vec<Option<Owner>> = touched
+            .iter()
+            .map(|element| self.last_owner(element))
+            .collect();
+        let closed = self.remove(old.id);
+        if let Some(closed) = &closed {
+            changes.extend(closed.ranges.iter().cloned().flat_map(Element::delete));
+        }
+        if let Some(grant) = new {
+            let open = self.with_ranges(grant);
+            let ranges = open.ranges.iter().cloned();
+            changes.extend(ranges.flat_map(|range| range.add(grant.until, record::comment(grant))));
+            self.insert(open);
+        }
+        for (element, before) in touched.into_iter().zip(before) {
+            self.change_shared(element, before, changes);
+        }
+        if is_known || new.is_none() {
+            let elements = old_record.into_iter().map(|(element, _)| element);
+            changes.extend(elements.flat_map(Element::delete));
+        }
+        if let Some(grant) = new {
+            let elements = record.into_iter();
+            changes.extend(
+                elements.flat_map(|(element, userdata)| element.add(grant.until, userdata)),
+            );
+        }
+        Ok(Undo {
+            opened: new.map(|grant| grant.id),
+            closed,
+        })
+    }
+
+    /// Takes a change back.
+    pub(super) fn undo(&mut self, undo: Undo) {
+        if let Some(id) = undo.opened {
+            self.remove(id);
+        }
+        if let Some(open) = undo.closed {
+            self.insert(open);
+        }
+    }
+
+    /// All grants, by number.
+    pub(super) fn grants(&self) -> impl Iterator<Item = &Grant> {
+        self.grants.values().map(|open| &open.grant)
+    }
+
+    /// The elements that exist until after this time, with those of the record.
+    pub(super) fn elements_after(&self, after: Timestamp) -> Vec<Element> {
+        let owned = self.owners.iter();
+        let mut elements: Vec<Element> = owned
+            .filter(|(_, owners)| owners.last().is_some_and(|(until, _)| *until > after))
+            .map(|(element, _)| element.clone())
+            .collect();
+        for open in self.grants.values().filter(|open| open.grant.until > after) {
+            let record = record::elements(&open.grant).unwrap_or_default();
+            elements.extend(open.ranges.iter().cloned());
+            elements.extend(record.into_iter().map(|(element, _)| element));
+        }
+        elements
+    }
+
+    /// Whether few ranks are left.
+    pub(super) fn ranks_run_out(&self) -> bool {
+        self.rank > RANK_MIDDLE - (1 << 24)
+    }
+
+    /// Brings an exact element from its end before the change to its end now.
+    fn change_shared(
+        &self,
+        element: Element,
+        before: Option<Owner>,
+        changes: &mut Vec<ElementChange>,
+    ) {
+        let comment = |id| {
+            let open = self.grants.get(&id);
+            open.map_or_else(Vec::new, |open| record::comment(&open.grant))
+        };
+        match (before, self.last_owner(&element)) {
+            (before, after) if before == after && before.is_some() => {}
+            (None, Some((until, id))) => changes.extend(element.add(until, comment(id))),
+            (Some(_), Some((until, id))) => changes.extend(element.renew(until, comment(id))),
+            (_, None) => changes.extend(element.delete()),
+        }
+    }
+
+    fn last_owner(&self, element: &Element) -> Option<Owner> {
+        self.owners.get(element)?.last().copied()
+    }
+
+    fn with_ranges(&mut self, grant: &Grant) -> OpenGrant {
+        let mut ranges = Vec::new();
+        for element in elements::of_grant(grant) {
+            if element.set.has_rank() {
+                self.rank = self.rank.saturating_add(1);
+                ranges.push(element.ranked(self.rank));
+            }
+        }
+        OpenGrant {
+            grant: grant.clone(),
+            ranges,
+        }
+    }
+
+    fn insert(&mut self, open: OpenGrant) {
+        let owner = (open.grant.until, open.grant.id);
+        for element in exact(&open.grant) {
+            self.owners.entry(element).or_default().insert(owner);
+        }
+        self.grants.insert(open.grant.id, open);
+    }
+
+    fn remove(&mut self, id: GrantId) -> Option<OpenGrant> {
+        let open = self.grants.remove(&id)?;
+        for element in exact(&open.grant) {
+            if let Some(owners) = self.owners.get_mut(&element) {
+                owners.remove(&(open.grant.until, id));
+                if owners.is_empty() {
+                    self.owners.remove(&element);
+                }
+            }
+        }
+        Some(open)
+    }
+}
+
+/// The elements of a grant that other grants may share.
+fn exact(grant: &Grant) -> impl Iterator<Item = Element> {
+    let elements = elements::of_grant(grant).into_iter();
+    elements.filter(|element| !element.set.has_rank())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::adapters::firewall::nftables::elements::Action;
+    use crate::adapters::firewall::nftables::sets::Set;
+
+    fn grant(id: u64, service: &str, until: u64) -> Grant {
+        Grant {
+            id: GrantId(id),
+            user: "alice".to_owned(),
+            allow: "192.0.2.7/32".parse().unwrap(),
+            target: None,
+            services: vec![service.parse().unwrap()],
+            forwards: Vec::new(),
+            until: Timestamp::from_millis(until),
+        }
+    }
+
+    /// The changes of elements outside the record, in words.
+    fn change(open: &mut OpenGrants, change: Change) -> String {
+        let mut changes = Vec::new();
+        let _ = open.change(&change, &mut changes).unwrap();
+        let words: Vec<String> = changes
+            .iter()
+            .filter(|change| change.element.set != Set::RECORD)
+            .map(|change| match &change.action {
+                Action::Add { until, .. } => format!("Add {}", until.as_millis()),
+                other => format!("{other:?}"),
+            })
+            .collect();
+        words.join(" ")
+    }
+
+    #[test]
+    fn shared_element_lasts_until_the_later_end() {
+        let (first, second) = (grant(1, "tcp/22", 100), grant(2, "tcp/22", 200));
+        let mut open = OpenGrants::default();
+        let early = grant(3, "tcp/22", 50);
+        for (step, expected) in [
+            (Change::Open(first.clone()), "Add 100"),
+            (Change::Open(second.clone()), "Touch Delete Add 200"),
+            (Change::Open(early.clone()), ""),
+            (Change::Close(early), ""),
+            (Change::Close(second), "Touch Delete Add 100"),
+            (Change::Close(first), "Touch Delete"),
+        ] {
+            assert_eq!(change(&mut open, step), expected);
+        }
+        assert!(open.owners.is_empty() && open.grants.is_empty());
+    }
+
+    #[test]
+    fn undone_change_leaves_no_trace() {
+        let (exact, range) = (grant(1, "tcp/22", 100), grant(2, "tcp/20-30", 200));
+        let mut open = OpenGrants::default();
+        change(&mut open, Change::Open(exact.clone()));
+        change(&mut open, Change::Open(range.clone()));
+        let state = |open: &OpenGrants| format!("{:?} {:?}", open.grants, open.owners);
+        let before = state(&open);
+        let new = grant(2, "tcp/20-30", 900);
+        for undone in [
+            Change::Open(grant(3, "tcp/22", 900)),
+            Change::Extend { old: range, new },
+            Change::Close(exact),
+        ] {
+            let undo = open.change(&undone, &mut Vec::new()).unwrap();
+            assert_ne!(state(&open), before);
+            open.undo(undo);
+            assert_eq!(state(&open), before);
+        }
+    }
+
+    #[test]
+    fn each_range_has_a_greater_rank() {
+        let (mut open, mut changes) = (OpenGrants::default(), Vec::new());
+        for id in 1..=3 {
+            let grant = Change::Open(grant(id, "tcp/20-30", 100));
+            let _ = open.change(&grant, &mut changes).unwrap();
+        }
+        let ranges = changes.iter().map(|change| &change.element);
+        let keys: Vec<_> = ranges
+            .filter(|element| element.set.has_rank())
+            .map(|element| &element.key)
+            .collect();
+        assert_eq!(keys.len(), 3);
+        assert!(keys.is_sorted_by(|a, b| a > b), "first corners: {keys:?}");
+    }
+}
