@@ -11,7 +11,9 @@ use std::collections::BTreeSet;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-use postern::core::gate::explain::{Account, Cause, Explainer, Outcome};
+use postern::adapters::config::bundle::{Bundle, BundleFile};
+use postern::adapters::config::{self, Loaded};
+use postern::admin::explain::{Account, Cause, Explainer, Outcome};
 use postern::core::gate::{Decision, Gate, HintTable, User};
 use postern::model::catalog::NamedServices;
 use postern::model::datagram::Datagram;
@@ -140,17 +142,35 @@ fn judge(vector: &Value) -> Decision {
     decide(gate_side["now_ms"].as_u64().unwrap())
 }
 
+fn any_config() -> Loaded {
+    let key = SharedKey::from_bytes([7; 32]).to_base64();
+    let text = format!(
+        "[gate]\nname = 'gate'\n[[user]]\nname = 'alice'\nkey = '{}'\nservices = ['tcp/22']\n",
+        &*key
+    );
+    let main = BundleFile {
+        path: "/etc/postern/posternd.toml".into(),
+        text: text.into(),
+    };
+    config::load(&Bundle {
+        main: Some(main),
+        ..Bundle::default()
+    })
+    .unwrap()
+}
+
 /// Explained by a gate that knows the client's own gate by name, too.
 fn explain(vector: &Value) -> Account {
     let (policy, named) = policy_for(vector);
-    let window = vector["gate"]["window_ms"].as_u64().unwrap();
+    let mut loaded = any_config();
+    loaded.keys = vec![material(vector)];
+    loaded.settings.policies = vec![policy];
+    loaded.settings.named = named;
+    loaded.settings.gate.name = name_of_gate(vector);
+    loaded.settings.gate.window =
+        Duration::from_millis(vector["gate"]["window_ms"].as_u64().unwrap());
     let names = vec![GateName::new(vector["gate_name"].as_str().unwrap()).unwrap()];
-    let users = vec![User {
-        keys: keys_at_gate(vector),
-        policy,
-    }];
-    let gate = Gate::new(users, named, Duration::from_millis(window), Kept::default());
-    let mut explainer = Explainer::new(gate, name_of_gate(vector), vec![material(vector)], names);
+    let mut explainer = Explainer::new(loaded, names);
     if let Some(before) = vector["gate"]["seen_before_ms"].as_u64() {
         let first = explainer.datagram(Timestamp::from_millis(before), &datagram(vector));
         assert_eq!(first.cause, Cause::Admitted, "the first copy is admitted");

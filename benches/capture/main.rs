@@ -96,8 +96,9 @@ fn main() {
 
 fn known_hint() -> ([u8; 8], HintTable) {
     let gate = GateName::new("gate.example.org").unwrap();
-    let key =
-        UserKeys::derive(&gate, &KeyMaterial::shared(&SharedKey::from_bytes([1; 32]))).hint_key();
+    let key = UserKeys::derive(&gate, &KeyMaterial::shared(&SharedKey::from_bytes([1; 32])))
+        .hint_key()
+        .clone();
     (
         key.hint(Step(10)).0,
         HintTable::build(&[key].into_iter().collect(), 10..=10),

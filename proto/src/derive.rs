@@ -106,11 +106,11 @@ impl fmt::Debug for KeyMaterial {
 
 /// One user's three keys at one gate: 96 bytes, wiped when dropped.
 ///
-/// No set-up state is kept beside them: a gate holds a hundred thousand of these.
+/// Holds no cipher or HMAC state besides: a gate has up to a hundred thousand of these.
 pub struct UserKeys {
     hint: HintKey,
-    pub(crate) seal: SealKey,
-    pub(crate) mac: MacKey,
+    seal: [u8; KEY_LEN],
+    mac: [u8; KEY_LEN],
 }
 
 impl UserKeys {
@@ -121,33 +121,37 @@ impl UserKeys {
         prk.zeroize();
         let mut keys = Self {
             hint: HintKey([0; KEY_LEN]),
-            seal: SealKey([0; KEY_LEN]),
-            mac: MacKey([0; KEY_LEN]),
+            seal: [0; KEY_LEN],
+            mac: [0; KEY_LEN],
         };
         expand(&hkdf, b"postern/1 hint", &mut keys.hint.0);
-        expand(&hkdf, b"postern/1 seal", &mut keys.seal.0);
-        expand(&hkdf, b"postern/1 mac", &mut keys.mac.0);
+        expand(&hkdf, b"postern/1 seal", &mut keys.seal);
+        expand(&hkdf, b"postern/1 mac", &mut keys.mac);
         keys
     }
 
-    /// A copy of the key for hints, all that a builder of the gate's table needs.
+    /// The hint key, which is all that a hint table needs.
     #[must_use]
-    pub fn hint_key(&self) -> HintKey {
-        self.hint.clone()
-    }
-
-    /// The three keys apart, for a gate that keeps many users' keys of one kind together.
-    #[must_use]
-    pub fn into_parts(self) -> (HintKey, SealKey, MacKey) {
-        (self.hint, self.seal, self.mac)
-    }
-
-    pub(crate) fn own_hint_key(&self) -> &HintKey {
+    pub fn hint_key(&self) -> &HintKey {
         &self.hint
+    }
+
+    pub(crate) fn seal_key(&self) -> &[u8; KEY_LEN] {
+        &self.seal
+    }
+
+    pub(crate) fn mac_key(&self) -> &[u8; KEY_LEN] {
+        &self.mac
     }
 }
 
-// Each of its keys wipes itself.
+impl Drop for UserKeys {
+    fn drop(&mut self) {
+        self.seal.zeroize();
+        self.mac.zeroize();
+    }
+}
+
 impl ZeroizeOnDrop for UserKeys {}
 
 impl fmt::Debug for UserKeys {
@@ -156,41 +160,22 @@ impl fmt::Debug for UserKeys {
     }
 }
 
-macro_rules! derived_key {
-    ($(#[$attribute:meta])* $name:ident) => {
-        $(#[$attribute])*
-        pub struct $name(pub(crate) [u8; KEY_LEN]);
+/// The key that makes a user's hints: 32 bytes, wiped when dropped. It can neither open nor forge a knock.
+#[derive(Clone)]
+pub struct HintKey(pub(crate) [u8; KEY_LEN]);
 
-        impl Drop for $name {
-            fn drop(&mut self) {
-                self.0.zeroize();
-            }
-        }
-
-        impl ZeroizeOnDrop for $name {}
-
-        impl fmt::Debug for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str(concat!(stringify!($name), "(..)"))
-            }
-        }
-    };
+impl Drop for HintKey {
+    fn drop(&mut self) {
+        self.0.zeroize();
+    }
 }
 
-derived_key! {
-    /// The key that makes a user's hints: 32 bytes, wiped when dropped. It can neither open nor forge a knock.
-    #[derive(Clone)]
-    HintKey
-}
+impl ZeroizeOnDrop for HintKey {}
 
-derived_key! {
-    /// What one user's bodies are sealed with.
-    SealKey
-}
-
-derived_key! {
-    /// What one user's packets are authenticated with.
-    MacKey
+impl fmt::Debug for HintKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("HintKey(..)")
+    }
 }
 
 pub(crate) fn extract(gate: &GateName, material: &KeyMaterial) -> ([u8; KEY_LEN], Hkdf<Sha256>) {
@@ -216,7 +201,7 @@ mod tests {
 
     fn keys(gate: &str, material: &KeyMaterial) -> [[u8; 32]; 3] {
         let keys = UserKeys::derive(&GateName::new(gate).unwrap(), material);
-        [keys.hint.0, keys.seal.0, keys.mac.0]
+        [keys.hint.0, keys.seal, keys.mac]
     }
 
     #[test]
@@ -279,10 +264,7 @@ mod tests {
         let material = KeyMaterial::shared(&SharedKey::from_bytes([7; 32]));
         let keys = UserKeys::derive(&GateName::new("gate").unwrap(), &material);
         assert_eq!(size_of::<UserKeys>(), 96);
-        let shown = format!("{material:?} {keys:?}") + &format!(" {:?}", keys.into_parts());
-        assert_eq!(
-            shown,
-            "KeyMaterial(..) UserKeys(..) (HintKey(..), SealKey(..), MacKey(..))"
-        );
+        let shown = format!("{material:?} {keys:?} {:?}", keys.hint_key());
+        assert_eq!(shown, "KeyMaterial(..) UserKeys(..) HintKey(..)");
     }
 }

@@ -10,7 +10,7 @@ use hmac::{Hmac, Mac};
 use sha2::Sha256;
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
-use crate::derive::{MacKey, SealKey, UserKeys};
+use crate::derive::UserKeys;
 use crate::encode::EncodeError;
 use crate::hint::{Step, hmac};
 use crate::limits::{BODY_MAX, HEAD_LEN, HINT_LEN, MAC_LEN, NONCE_LEN, PACKET_MAX, TAG_LEN};
@@ -27,7 +27,7 @@ pub fn seal(
     nonce: [u8; NONCE_LEN],
     body_len: usize,
 ) -> Result<Sealed, SealError> {
-    let hint = keys.own_hint_key().hint(Step::of(request.timestamp_ms)).0;
+    let hint = keys.hint_key().hint(Step::of(request.timestamp_ms)).0;
     let mut packet = Sealed {
         bytes: [0; PACKET_MAX],
         len: HEAD_LEN + body_len.min(BODY_MAX) + TAG_LEN,
@@ -41,7 +41,7 @@ pub fn seal(
         .ok_or(EncodeError::BodyLength)?;
 
     request.encode(body)?;
-    let computed = ChaCha20Poly1305::new((&keys.seal.0).into()).encrypt_inout_detached(
+    let computed = ChaCha20Poly1305::new(keys.seal_key().into()).encrypt_inout_detached(
         &Nonce::from(nonce),
         &hint,
         (&mut *body).into(),
@@ -53,8 +53,7 @@ pub fn seal(
     tag.copy_from_slice(&computed);
 
     let mac: [u8; MAC_LEN] = keys
-        .mac
-        .over(&hint, &nonce, &[body, tag])
+        .mac_over(&hint, &nonce, &[body, tag])
         .finalize()
         .into_bytes()
         .into();
@@ -65,24 +64,15 @@ pub fn seal(
 }
 
 impl UserKeys {
-    /// Step 6.3: whether this user's key made the packet's mac, in constant time.
+    /// Section 6, step 3: whether this user's key made the packet's mac. Takes constant time.
     #[must_use]
     pub fn verify(&self, packet: &Packet<'_>) -> bool {
-        self.mac.verify(packet)
+        self.mac_over(&packet.hint().0, packet.nonce(), &[packet.sealed()])
+            .verify(packet.mac().into())
+            .is_ok()
     }
 
-    /// Step 6.4: decrypts the body into `buffer`. Only for a packet that [`UserKeys::verify`] has passed.
-    pub fn open<'b>(
-        &self,
-        packet: &Packet<'_>,
-        buffer: &'b mut OpenBuffer,
-    ) -> Result<&'b [u8], BadSeal> {
-        self.seal.open(packet, buffer)
-    }
-}
-
-impl SealKey {
-    /// Step 6.4: decrypts the body into `buffer`. Only for a packet that [`MacKey::verify`] has passed.
+    /// Section 6, step 4: decrypts the body into `buffer`. Call it only after [`UserKeys::verify`].
     pub fn open<'b>(
         &self,
         packet: &Packet<'_>,
@@ -94,7 +84,7 @@ impl SealKey {
             .ok_or(BadSeal)?;
         let body = buffer.0.get_mut(..sealed.len()).ok_or(BadSeal)?;
         body.copy_from_slice(sealed);
-        let opened = ChaCha20Poly1305::new((&self.0).into()).decrypt_inout_detached(
+        let opened = ChaCha20Poly1305::new(self.seal_key().into()).decrypt_inout_detached(
             &Nonce::from(*packet.nonce()),
             &packet.hint().0,
             (&mut *body).into(),
@@ -108,24 +98,14 @@ impl SealKey {
             }
         }
     }
-}
 
-impl MacKey {
-    /// Step 6.3: whether this user's key made the packet's mac, in constant time.
-    #[must_use]
-    pub fn verify(&self, packet: &Packet<'_>) -> bool {
-        self.over(&packet.hint().0, packet.nonce(), &[packet.sealed()])
-            .verify(packet.mac().into())
-            .is_ok()
-    }
-
-    fn over(
+    fn mac_over(
         &self,
         hint: &[u8; HINT_LEN],
         nonce: &[u8; NONCE_LEN],
         sealed: &[&[u8]],
     ) -> Hmac<Sha256> {
-        let mut mac = hmac(&self.0);
+        let mut mac = hmac(self.mac_key());
         mac.update(hint);
         mac.update(nonce);
         for part in sealed {

@@ -18,5 +18,5 @@ pub fn prk(gate: &GateName, material: &KeyMaterial) -> [u8; KEY_LEN] {
 
 /// The keys for hint, seal and mac (section 2).
 pub fn keys(keys: &UserKeys) -> [&[u8; KEY_LEN]; 3] {
-    [&keys.own_hint_key().0, &keys.seal.0, &keys.mac.0]
+    [&keys.hint_key().0, keys.seal_key(), keys.mac_key()]
 }

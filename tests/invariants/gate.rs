@@ -243,7 +243,7 @@ fn invariant_7_nothing_that_holds_keys_shows_a_byte_of_them() {
 fn invariant_9_the_daemons_packet_path_has_nothing_to_send_with() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let mut files = Vec::new();
-    for folder in ["gate", "capture", "engine"] {
+    for folder in ["core/gate", "adapters/capture", "daemon/engine"] {
         sources(&root.join(folder), &mut files);
     }
     for path in &files {

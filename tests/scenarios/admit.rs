@@ -170,22 +170,24 @@ fn a_user_of_observed_addresses_is_let_in_by_his_source_and_one_of_claimed_addre
 
 #[test]
 fn among_many_users_the_door_is_opened_for_the_one_who_knocked() {
-    let (mut settings, mut keys) =
-        crate::world::load("[[user]]\nname = 'alice'\nkey = ALICE\nservices = ['tcp/22']\n");
-    for n in 0..500_u16 {
-        let [high, low] = n.to_be_bytes();
-        let mut key = [0x55; 32];
-        key[..2].copy_from_slice(&[high, low]);
-        keys.push(postern_proto::KeyMaterial::shared(
-            &postern_proto::SharedKey::from_bytes(key),
-        ));
-        let policy = postern::model::policy::Policy {
-            user: format!("user-{n}"),
-            ..settings.policies[0].clone()
-        };
-        settings.policies.push(policy);
-    }
-    let mut world = World::of(settings, keys);
+    let mut world = World::of(|| {
+        let mut loaded = crate::world::load_all(
+            "[[user]]\nname = 'alice'\nkey = ALICE\nservices = ['tcp/22']\n",
+        );
+        for n in 0..500_u16 {
+            let mut key = [0x55; 32];
+            key[..2].copy_from_slice(&n.to_be_bytes());
+            loaded.keys.push(postern_proto::KeyMaterial::shared(
+                &postern_proto::SharedKey::from_bytes(key),
+            ));
+            let policy = postern::model::policy::Policy {
+                user: format!("user-{n}"),
+                ..loaded.settings.policies[0].clone()
+            };
+            loaded.settings.policies.push(policy);
+        }
+        loaded
+    });
     world.alice_knocks();
     assert_eq!(world.open(), ["alice 192.0.2.7/32 [tcp/22]"]);
 }

@@ -4,11 +4,9 @@
 
 use std::time::Duration;
 
-use postern::adapters::config::{Loaded, OldKey};
+use postern::admin::explain::{Account, Cause, Explainer, Outcome, likely};
 use postern::client::seal_at_random;
-use postern::core::gate::Seen;
-use postern::core::gate::explain::{Account, Cause, Explainer, Outcome, likely};
-use postern::core::gate::{Gate, Spent};
+use postern::core::gate::{Seen, Spent};
 use postern::model::datagram::Datagram;
 use postern::model::reason::{Drop, Reason, Rule};
 use postern::model::time::Timestamp;
@@ -23,22 +21,9 @@ const ALICE: &str = "[[user]]\nname = 'alice'\nkey = ALICE\nservices = ['tcp/22'
 
 /// An explainer that also knows these other names.
 fn explainer(users: &str, names: &[&str]) -> Explainer {
-    let Loaded {
-        settings,
-        keys,
-        codes,
-        old_keys,
-        disabled_keys,
-    } = load_all(users);
-    let name = settings.gate.name.clone();
-    let names = likely(&name, names.iter().copied());
-    let disabled: Vec<String> = settings
-        .disabled
-        .iter()
-        .map(|policy| policy.user.clone())
-        .collect();
-    let gate = Gate::of(settings, &keys, old_keys.iter().map(OldKey::parts)).with_codes(codes);
-    Explainer::new(gate, name, keys, names).with_disabled(disabled.into_iter().zip(&disabled_keys))
+    let loaded = load_all(users);
+    let names = likely(&loaded.settings.gate.name, names.iter().copied());
+    Explainer::new(loaded, names)
 }
 
 fn arrived(explainer: &mut Explainer, now: Timestamp, source: &str, payload: &[u8]) -> Account {

@@ -119,7 +119,7 @@ fn a_firewall_that_fails_to_close_is_asked_again_every_second_until_the_door_is_
 pub(crate) fn a_monitor_that_no_longer_knows_the_user_refuses_what_the_engine_admits() {
     let mut world = World::new(ALICE);
     world.alice_knocks();
-    let others = load("[[user]]\nname = 'bob'\nkey = BOB\nservices = ['tcp/22']\n").0;
+    let others = load("[[user]]\nname = 'bob'\nkey = BOB\nservices = ['tcp/22']\n");
     world.executor.reload(&others, world.steady).unwrap();
     assert!(world.open().is_empty(), "and what she had open is closed");
     assert_refused_behind_the_gate(&world.alice_knocks(), Rule::User);
@@ -129,7 +129,7 @@ pub(crate) fn a_monitor_that_no_longer_knows_the_user_refuses_what_the_engine_ad
 #[test]
 pub(crate) fn a_monitor_with_a_shorter_maximum_refuses_what_the_engine_clipped_by_the_old_one() {
     let mut world = World::new(ALICE);
-    let shorter = load(&format!("{ALICE}duration = '5s'\nmax_duration = '5s'\n")).0;
+    let shorter = load(&format!("{ALICE}duration = '5s'\nmax_duration = '5s'\n"));
     world.executor.reload(&shorter, world.steady).unwrap();
     assert_refused_behind_the_gate(&world.alice_knocks(), Rule::Duration);
     assert!(world.open().is_empty());
@@ -142,7 +142,7 @@ fn a_config_that_the_firewall_does_not_take_changes_nothing() {
     world
         .firewall
         .with(|state| state.failing = Some("busy".to_owned()));
-    let others = load("[[user]]\nname = 'bob'\nkey = BOB\nservices = ['tcp/22']\n").0;
+    let others = load("[[user]]\nname = 'bob'\nkey = BOB\nservices = ['tcp/22']\n");
     assert!(world.executor.reload(&others, world.steady).is_err());
     world.firewall.with(|state| state.failing = None);
     assert_eq!(world.open().len(), 1);

@@ -92,7 +92,7 @@ fn a_fresh_monitor_closes_the_doors_of_users_who_are_gone_or_may_no_longer() {
     ] {
         let mut world = World::new(ALICE);
         world.alice_knocks();
-        world.settings = load(config).0;
+        world.settings = load(config);
         world.restart_monitor();
         assert!(world.open().is_empty(), "{config}");
     }

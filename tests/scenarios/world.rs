@@ -11,11 +11,11 @@ use std::time::Duration;
 use postern::adapters::capture::memory::{MemoryCapture, wire};
 use postern::adapters::capture::{Capture, Caught};
 use postern::adapters::config::bundle::{Bundle, BundleFile};
-use postern::adapters::config::{self, Loaded};
+use postern::adapters::config::{self, Loaded, OldKey};
 use postern::adapters::firewall::memory::MemoryDriver;
 use postern::adapters::store::ReplayStore;
 use postern::adapters::store::memory::MemoryStore;
-use postern::core::gate::explain::{self, Account, Explainer};
+use postern::admin::explain::{self, Account, Explainer};
 use postern::core::gate::{Gate, HintTable};
 use postern::core::order::{self, Order, Report};
 use postern::daemon::engine::core::{Commit, Core};
@@ -27,7 +27,7 @@ use postern::model::mark::Kept;
 use postern::model::reason::Reason;
 use postern::model::settings::Settings;
 use postern::model::time::Timestamp;
-use postern_proto::{CodeKey, KeyMaterial, SharedKey};
+use postern_proto::SharedKey;
 use tracing::subscriber::DefaultGuard;
 
 use crate::log::Lines;
@@ -43,9 +43,8 @@ pub(crate) struct World {
     /// The monitor's clock.
     pub(crate) steady: Timestamp,
     pub(crate) settings: Settings,
-    keys: Vec<KeyMaterial>,
-    /// The config, to load the secrets of one-time codes from: an engine takes them with it.
-    users: String,
+    /// Reads the config, keys and all. A restarted engine takes `settings` in place of those in it.
+    load: Box<dyn Fn() -> Loaded>,
     pub(crate) core: Core,
     /// Is asked of every datagram, too, and must say what the engine's gate says.
     pub(crate) explainer: Explainer,
@@ -81,11 +80,8 @@ pub(crate) struct Outcome {
 impl World {
     /// A gate whose config ends with these lines; `key = ALICE` stands for that user's key.
     pub(crate) fn new(users: &str) -> Self {
-        let (settings, keys) = load(users);
-        let mut world = Self::of(settings, keys);
-        world.users = users.to_owned();
-        world.restart_engine();
-        world
+        let users = users.to_owned();
+        Self::of(move || load_all(&users))
     }
 
     /// A gate whose one user is alice, who may open tcp/22.
@@ -93,8 +89,8 @@ impl World {
         Self::new("[[user]]\nname = 'alice'\nkey = ALICE\nservices = ['tcp/22']\n")
     }
 
-    /// Also with settings that no config file can have.
-    pub(crate) fn of(settings: Settings, keys: Vec<KeyMaterial>) -> Self {
+    /// A gate with settings that no config file can have.
+    pub(crate) fn of(load: impl Fn() -> Loaded + 'static) -> Self {
         let log = Lines::default();
         let lines = tracing_subscriber::fmt()
             .with_max_level(tracing::Level::DEBUG)
@@ -103,17 +99,17 @@ impl World {
         let _logged = tracing::subscriber::set_default(lines.with_writer(log.clone()).finish());
         let firewall = MemoryDriver::default();
         let (wire, capture) = wire();
+        let settings = load().settings;
         let mut world = Self {
             now: START,
             steady: START,
-            core: engine(&settings, &keys, "", Kept::default(), START),
-            explainer: explainer(&settings, &keys, "", Kept::default()),
+            core: engine(load(), Kept::default(), START),
+            explainer: Explainer::new(load(), Vec::new()),
             account: None,
             store: MemoryStore::default(),
             executor: Executor::open(&settings, Box::new(firewall.clone()), None, START).unwrap(),
             settings,
-            keys,
-            users: String::new(),
+            load: Box::new(load),
             firewall,
             tables_stuck: false,
             disk_slow: false,
@@ -212,8 +208,13 @@ impl World {
     /// The engine dies, and a fresh one starts with what is on the disk.
     pub(crate) fn restart_engine(&mut self) {
         let kept = self.store.load().unwrap();
-        self.explainer = explainer(&self.settings, &self.keys, &self.users, kept.clone());
-        self.core = engine(&self.settings, &self.keys, &self.users, kept, self.now);
+        let load = || Loaded {
+            settings: self.settings.clone(),
+            ..(self.load)()
+        };
+        self.explainer = Explainer::new(load(), Vec::new());
+        self.explainer.recall(kept.clone());
+        self.core = engine(load(), kept, self.now);
         self.look_at_clocks();
     }
 
@@ -314,40 +315,16 @@ impl World {
     }
 }
 
-fn engine(
-    settings: &Settings,
-    keys: &[KeyMaterial],
-    users: &str,
-    kept: Kept,
-    now: Timestamp,
-) -> Core {
-    Core::new(gate(settings, keys, users, kept), GATE, now)
-}
-
-fn explainer(settings: &Settings, keys: &[KeyMaterial], users: &str, kept: Kept) -> Explainer {
-    Explainer::new(
-        gate(settings, keys, users, kept),
-        settings.gate.name.clone(),
-        Vec::new(),
-        Vec::new(),
-    )
-}
-
-fn gate(settings: &Settings, keys: &[KeyMaterial], users: &str, kept: Kept) -> Gate {
-    let codes: Vec<Option<CodeKey>> = if users.is_empty() {
-        Vec::new()
-    } else {
-        load_all(users).codes
-    };
-    let mut gate = Gate::of(settings.clone(), keys, []).with_codes(codes);
+fn engine(loaded: Loaded, kept: Kept, now: Timestamp) -> Core {
+    let old = loaded.old_keys.iter().map(OldKey::parts);
+    let mut gate = Gate::of(loaded.settings, &loaded.keys, old).with_codes(loaded.codes);
     gate.recall(kept);
-    gate
+    Core::new(gate, GATE, now)
 }
 
 /// A config as its administrator writes it.
-pub(crate) fn load(users: &str) -> (Settings, Vec<KeyMaterial>) {
-    let Loaded { settings, keys, .. } = load_all(users);
-    (settings, keys)
+pub(crate) fn load(users: &str) -> Settings {
+    load_all(users).settings
 }
 
 /// The same with keys of before, of disabled users and of one-time codes.

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use caps::{CapSet, Capability};
 
+use super::rights::drop_rights;
 use crate::adapters::capture::packet::{self, PacketCapture};
 use crate::adapters::capture::{Capture, Caught};
 use crate::adapters::clock;
@@ -73,7 +74,7 @@ impl Live {
             .into_iter()
             .map(open)
             .collect::<Result<_, _>>()?;
-        super::with_fewer_rights(None)?;
+        drop_rights(None)?;
         for (interface, socket) in sockets {
             let capture = PacketCapture::new(socket, interface, gate.ports.clone());
             let mut capture =

@@ -1,25 +1,25 @@
-//! One-time codes (RFC 6238) of a user who must send one: is it right now, and was it used before? PROTOCOL section 6, step 9.
+//! One-time codes (RFC 6238): is this code right now, and was it used before? proto/README.md section 6, step 9.
 //!
-//! A code counts once, as RFC 6238 section 5.2 asks; but one `postern knock` says the same code over IPv4 and over IPv6, so
-//! once for each family of the address that is let in. Whoever has the key could try codes: a few wrong ones, and none is
-//! looked at for a while. All this is kept in memory, so a new engine knows nothing of it: replays are still found by their marks.
+//! RFC 6238 section 5.2 wants each code to count once. One `postern knock` sends the same code over IPv4 and IPv6.
+//! So a code counts once for each family of the allow address. Wrong codes block the user for a while: a stolen
+//! key must not let its thief guess codes. This memory is lost with the engine; marks still stop replays.
 
 use std::cell::Cell;
 use std::time::Duration;
 
 use ipnet::IpNet;
-use postern_proto::{Code, CodeKey, CodeStep, Request};
+use postern_proto::{Code, CodeKey, CodeStep};
 
-use super::ApprovedRequest;
+use super::decision::ApprovedRequest;
 use crate::model::reason::{CodeFault, Rule};
 use crate::model::time::Timestamp;
 
-/// Wrong codes that are taken for slips, all at once.
-const SLIPS: u32 = 5;
-/// After this one slip is forgotten. Of a million codes three are right, so guessing takes about 160 days for an even chance.
+/// Wrong codes in a row before the user is blocked.
+const WRONG_MAX: u32 = 5;
+/// Time after which one wrong code is forgotten. Three of a million codes are right: an even chance takes 160 days of guessing.
 const FORGIVEN_AFTER: Duration = Duration::from_secs(60);
 
-/// One user's secret, and what is remembered of the codes that came.
+/// One user's secret, and the codes that came.
 #[derive(Debug)]
 pub(super) struct Codes {
     key: CodeKey,
@@ -30,27 +30,25 @@ pub(super) struct Codes {
 struct Seen {
     /// The latest step whose code was accepted.
     step: Option<CodeStep>,
-    /// For which families.
+    /// Whether it was used for this family.
     v4: bool,
     v6: bool,
-    /// When every wrong code so far is forgotten.
+    /// When every wrong code is forgotten.
     clean: Timestamp,
 }
 
-/// Step 9, the code, after all else that the policy says: so none is used up by a knock that is refused. Closing needs none, and one
-/// that nobody asks for is no fault.
+/// The last check of step 9, so that a knock that the policy refuses uses up no code. Closing needs no code.
 pub(super) fn check(
     codes: Option<&Codes>,
     now: Timestamp,
-    request: &Request,
-    wish: ApprovedRequest,
-) -> Result<ApprovedRequest, Rule> {
-    match (codes, &wish) {
-        (Some(codes), ApprovedRequest::Open(terms)) => codes
-            .accept(now, request.code(), terms.allow)
-            .map(|()| wish)
-            .map_err(Rule::Code),
-        _ => Ok(wish),
+    code: Option<&Code>,
+    approved: &ApprovedRequest,
+) -> Result<(), Rule> {
+    match (codes, approved) {
+        (Some(codes), ApprovedRequest::Open(open)) => {
+            codes.accept(now, code, open.allow).map_err(Rule::Code)
+        }
+        _ => Ok(()),
     }
 }
 
@@ -62,11 +60,11 @@ impl Codes {
         }
     }
 
-    /// Accepts a code for this step, the one before and the one after, and remembers that it is used.
+    /// Accepts the code of this step, of the one before or of the one after, and marks it as used.
     fn accept(&self, now: Timestamp, code: Option<&Code>, allow: IpNet) -> Result<(), CodeFault> {
         let code = code.ok_or(CodeFault::Missing)?;
         let mut seen = self.seen.get();
-        if seen.clean.since(now) > FORGIVEN_AFTER.saturating_mul(SLIPS.saturating_sub(1)) {
+        if seen.clean.since(now) > FORGIVEN_AFTER.saturating_mul(WRONG_MAX.saturating_sub(1)) {
             return Err(CodeFault::Blocked);
         }
         let steps = around(CodeStep::of(now.as_millis()));
@@ -118,7 +116,7 @@ impl Seen {
     }
 }
 
-/// The steps whose codes are right at this one: clocks differ, and typing takes time.
+/// The steps whose codes are right now: clocks differ, and typing takes time.
 fn around(CodeStep(now): CodeStep) -> [CodeStep; 3] {
     [
         CodeStep(now.saturating_sub(1)),

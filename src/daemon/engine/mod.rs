@@ -141,7 +141,6 @@ impl Engine {
     fn handle(&mut self, now: Timestamp, event: Event) {
         match event {
             Event::Datagrams(batch) => {
-                self.core.gate().look_ahead(batch.as_slice());
                 for datagram in batch.as_slice() {
                     if let Some(commit) = self.core.datagram(now, datagram) {
                         self.commit(commit);

@@ -6,10 +6,9 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::adapters::control;
-use crate::admin::explain::{Told, What};
+use crate::admin::explain::{Account, Cause, Told, What};
 use crate::cli::postern::json::Asked;
 use crate::core::gate::Seen;
-use crate::core::gate::explain::{Account, Cause};
 use crate::model::reason::Reason;
 use crate::model::time::{self, Timestamp};
 

@@ -14,8 +14,9 @@ use postern_proto::GateName;
 use super::arguments::Report;
 use super::say::{is_heard, json_line, note};
 use crate::adapters::clock;
-use crate::admin::explain::{Explain, Input, Kind, Live, Summary, Told, What};
-use crate::core::gate::explain::{Account, Cause, Outcome, Step};
+use crate::admin::explain::{
+    Account, Cause, Explain, ExplainedStep, Input, Kind, Live, Outcome, Summary, Told, What,
+};
 use crate::model::exit::{ExitError, USAGE};
 use crate::model::time::{self, Timestamp};
 
@@ -204,7 +205,7 @@ impl Teller<'_> {
     }
 }
 
-fn step_line(step: &Step) -> String {
+fn step_line(step: &ExplainedStep) -> String {
     let sign = match step.outcome {
         Outcome::Passed => "✓",
         Outcome::Failed => "✗",

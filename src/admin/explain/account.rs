@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use postern_proto::{GateName, Malformed, Mark, Request};
 
-use super::super::{ApprovedRequest, Seen};
+use crate::core::gate::{ApprovedRequest, Seen};
 use crate::model::reason::{Drop, Reason, Rule};
 use crate::model::time::Timestamp;
 
@@ -109,35 +109,6 @@ pub enum Cause {
 }
 
 impl Account {
-    /// Of a datagram of which only the length is known.
-    pub(super) fn new(
-        verdict: Verdict,
-        at: Timestamp,
-        source: Option<IpAddr>,
-        bytes: usize,
-        gate: GateName,
-        window: Duration,
-    ) -> Self {
-        Self {
-            verdict,
-            cause: Cause::Length,
-            at,
-            clock_ahead: Duration::ZERO,
-            source,
-            bytes,
-            gate,
-            window,
-            user: None,
-            mark: None,
-            request: None,
-            asked: None,
-            clipped: None,
-            besides: None,
-            running: None,
-            otherwise: None,
-        }
-    }
-
     /// The reason as counters and logs name it; `None` for an admitted knock.
     pub fn reason(&self) -> Option<Reason> {
         match self.verdict {
@@ -159,7 +130,7 @@ impl Account {
     pub fn seen_before(&mut self, seen: Seen) {
         self.running = Some(seen);
         if matches!(self.verdict, Verdict::Admit(_)) {
-            self.verdict = Verdict::Drop(super::super::replay::again(seen.at(), self.at));
+            self.verdict = Verdict::Drop(seen.reason_to_drop(self.at));
             self.cause = Cause::Replay { first: Some(seen) };
         }
     }

@@ -2,8 +2,8 @@
 
 use std::fmt;
 
-use super::super::{ApprovedRequest, Seen};
 use super::account::{Account, Cause, Otherwise, Verdict};
+use crate::core::gate::{ApprovedRequest, Seen};
 use crate::model::service;
 use crate::model::time;
 
@@ -140,7 +140,7 @@ impl Account {
     }
 
     fn admitted(&self) -> String {
-        let Verdict::Admit(wish) = &self.verdict else {
+        let Verdict::Admit(request) = &self.verdict else {
             return String::new();
         };
         let clipped = self
@@ -154,22 +154,22 @@ impl Account {
             }
             _ => allow.to_string(),
         };
-        match wish {
-            ApprovedRequest::Open(terms) => {
-                let target = terms
+        match request {
+            ApprovedRequest::Open(open) => {
+                let target = open
                     .target
                     .map(|target| format!(" at {target}"))
                     .unwrap_or_default();
                 let (services, length) =
-                    (service::list(&terms.services), time::human(terms.duration));
+                    (service::list(&open.services), time::human(open.duration));
                 format!(
                     "{} may open {services}{target} for {} for {length}{clipped}",
-                    terms.user,
-                    allow(&terms.allow)
+                    open.user,
+                    allow(&open.allow)
                 )
             }
-            ApprovedRequest::Close(closing) => {
-                let services = service::list(&closing.services);
+            ApprovedRequest::Close(close) => {
+                let services = service::list(&close.services);
                 let services = if services.is_empty() {
                     "all of it"
                 } else {
@@ -177,8 +177,8 @@ impl Account {
                 };
                 format!(
                     "{} may close {services} for {}",
-                    closing.user,
-                    allow(&closing.allow)
+                    close.user,
+                    allow(&close.allow)
                 )
             }
         }

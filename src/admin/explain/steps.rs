@@ -17,7 +17,7 @@ pub enum Outcome {
 
 /// One step.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Step {
+pub struct ExplainedStep {
     /// 1 to 10.
     pub number: u8,
     /// What is looked at.
@@ -34,7 +34,7 @@ const NAMES: [&str; 10] = [
 
 impl Account {
     /// All ten in their order. What a step behind the last one would have found stands there, too, where it is known.
-    pub fn steps(&self) -> Vec<Step> {
+    pub fn steps(&self) -> Vec<ExplainedStep> {
         let last = self
             .reason()
             .map_or(u8::MAX, crate::model::reason::Reason::step);
@@ -44,7 +44,7 @@ impl Account {
                 std::cmp::Ordering::Equal => Outcome::Failed,
                 std::cmp::Ordering::Greater => Outcome::NotReached,
             };
-            Step {
+            ExplainedStep {
                 number,
                 name,
                 outcome,

@@ -1,0 +1,255 @@
+//! Judges one datagram with a gate, and finds out why: whose key made it, what it asks for, what was nearly right.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use ipnet::IpNet;
+use postern_proto::{GateName, OpenBuffer, Packet, Request};
+
+use super::account::{Account, Cause, Verdict};
+use super::known_keys::{KnownKeys, Maker};
+use super::refusals::{self, Asked};
+use crate::adapters::config::{Loaded, OldKey};
+use crate::core::gate::approve::{Services, approve};
+use crate::core::gate::{Admission, Decision, Gate, HintTable, Refusal, Seen};
+use crate::model::datagram::Datagram;
+use crate::model::mark::Kept;
+use crate::model::policy::Policy;
+use crate::model::reason::{Drop, Rule};
+use crate::model::settings::Settings;
+use crate::model::time::Timestamp;
+
+const UNKNOWN_ADDRESS: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
+
+/// A gate that says why.
+#[derive(Debug)]
+pub struct Explainer {
+    gate: Gate,
+    settings: Settings,
+    keys: KnownKeys,
+}
+
+impl Explainer {
+    /// An explainer for this config. `names` are other gate names that a client may have in its profile.
+    pub fn new(loaded: Loaded, names: Vec<GateName>) -> Self {
+        let Loaded {
+            settings,
+            keys,
+            codes,
+            old_keys,
+            disabled_keys,
+        } = loaded;
+        let old = old_keys.iter().map(OldKey::parts);
+        let gate = Gate::of(settings.clone(), &keys, old).with_codes(codes);
+        let disabled = settings.disabled.iter().zip(disabled_keys);
+        let disabled = disabled.map(|(policy, material)| (policy.user.clone(), material));
+        let keys = KnownKeys::new(&settings.gate.name, keys, &old_keys, disabled, names);
+        Self {
+            gate,
+            settings,
+            keys,
+        }
+    }
+
+    /// Loads the marks of a store.
+    pub fn recall(&mut self, kept: Kept) {
+        self.gate.recall(kept);
+    }
+
+    /// Explains a datagram that came at this time. It remembers earlier datagrams: a second copy is a replay.
+    pub fn datagram(&mut self, now: Timestamp, datagram: &Datagram) -> Account {
+        self.judge(now, datagram, Some(datagram.source()))
+    }
+
+    /// Explains a packet of unknown source. It is judged as if it came from an address that the policy allows, if
+    /// there is one.
+    pub fn packet(&mut self, now: Timestamp, payload: &[u8]) -> Account {
+        let source = self.allowed_source(payload).unwrap_or(UNKNOWN_ADDRESS);
+        let datagram = Datagram::new(source, UNKNOWN_ADDRESS, 0, payload);
+        self.judge(now, &datagram, None)
+    }
+
+    fn judge(&mut self, now: Timestamp, datagram: &Datagram, source: Option<IpAddr>) -> Account {
+        if let Some(steps) = self.gate.table_wanted(now) {
+            let table = HintTable::build(&self.gate.hint_keys(), steps);
+            self.gate.install(table);
+        }
+        let at = self.gate.clock(now);
+        let packet = Packet::parse(datagram.payload()).ok();
+        let before = packet.and_then(|packet| self.gate.seen(&packet.mark()));
+        let verdict = match self.gate.handle(now, datagram) {
+            Decision::Admit(Admission { request, .. }) => Verdict::Admit(request),
+            Decision::Refuse(Refusal { rule, .. }) => Verdict::Refuse(rule),
+            Decision::Drop(reason) => Verdict::Drop(reason),
+        };
+        let mut account = Account {
+            verdict,
+            cause: Cause::Length,
+            at,
+            clock_ahead: at.since(now),
+            source,
+            bytes: datagram.payload().len(),
+            gate: self.settings.gate.name.clone(),
+            window: self.settings.gate.window,
+            user: None,
+            mark: None,
+            request: None,
+            asked: None,
+            clipped: None,
+            besides: None,
+            running: None,
+            otherwise: None,
+        };
+        let Some(packet) = packet else { return account };
+        match self.maker(&packet) {
+            None => {
+                account.user = self.keys.disabled(&packet).map(str::to_owned);
+                account.cause = self.no_maker(&packet, &account);
+            }
+            Some(maker) => self.look_inside(&maker, &packet, datagram, before, &mut account),
+        }
+        account
+    }
+
+    fn maker(&self, packet: &Packet<'_>) -> Option<Maker<'_>> {
+        self.keys
+            .maker(packet, self.gate.rows_with_hint(packet.hint()))
+    }
+
+    fn policy(&self, user: usize) -> Option<&Policy> {
+        self.settings.policies.get(user)
+    }
+
+    fn no_maker(&self, packet: &Packet<'_>, account: &Account) -> Cause {
+        match (&account.user, &account.verdict) {
+            (Some(disabled), _) => Cause::Disabled(disabled.clone()),
+            (None, Verdict::Drop(Drop::BadMac)) => {
+                let rows = self.gate.rows_with_hint(packet.hint());
+                let users = rows.filter_map(|row| self.policy(self.keys.user_of(row)?));
+                Cause::Changed {
+                    users: users.map(|policy| policy.user.clone()).collect(),
+                }
+            }
+            _ => Cause::Stranger {
+                names: self.keys.names().to_vec(),
+            },
+        }
+    }
+
+    /// Fills in whose packet it is, what it asks for, and why the verdict is what it is.
+    fn look_inside(
+        &self,
+        maker: &Maker<'_>,
+        packet: &Packet<'_>,
+        datagram: &Datagram,
+        before: Option<Seen>,
+        account: &mut Account,
+    ) {
+        let Some(policy) = self.policy(maker.user) else {
+            return;
+        };
+        account.user = Some(policy.user.clone());
+        account.mark = Some(packet.mark());
+        let inside = open(maker, packet);
+        let why = |rule, request: &Request| {
+            let asked = Asked {
+                request,
+                source: datagram.source(),
+                source_known: account.source.is_some(),
+                policy,
+                settings: &self.settings,
+            };
+            if rule == Rule::Quota {
+                let (spent, _) = self.gate.spent(account.at, usize::MAX);
+                let own = spent.iter().find(|spent| spent.user == policy.user);
+                return refusals::quota(policy, own, account.at);
+            }
+            asked.why(rule)
+        };
+        account.cause = match (&account.verdict, &inside) {
+            (Verdict::Admit(_), _) => Cause::Admitted,
+            (Verdict::Refuse(rule), Ok(request)) => Cause::Refused(why(*rule, request)),
+            (Verdict::Drop(Drop::Replay | Drop::Duplicate), _) => Cause::Replay { first: before },
+            _ => self.near_miss(maker, packet, &inside, account.at),
+        };
+        let Ok(request) = inside else { return };
+        let is_replay = matches!(account.cause, Cause::Replay { .. });
+        if matches!(account.verdict, Verdict::Drop(_)) && !is_replay {
+            let refused = approve(&request, datagram.source(), policy, self.services()).err();
+            account.besides = refused.map(|rule| (rule, why(rule, &request)));
+        }
+        account.clipped = refusals::clipped(&request, policy);
+        account.asked = Some(refusals::asked(&request, account.source));
+        account.request = Some(request);
+    }
+
+    /// The cause of a drop of a packet that a known key made.
+    fn near_miss(
+        &self,
+        maker: &Maker<'_>,
+        packet: &Packet<'_>,
+        inside: &Result<Request, Drop>,
+        at: Timestamp,
+    ) -> Cause {
+        if let Some(name) = maker.other_gate {
+            return Cause::OtherGate(name.clone());
+        }
+        if let Some(until) = maker.until.filter(|until| *until <= at) {
+            return Cause::OldKey(until);
+        }
+        let request = match inside {
+            Ok(request) => request,
+            Err(Drop::Malformed(rule)) => return Cause::Malformed(*rule),
+            Err(_) => return Cause::NotSealed,
+        };
+        let made = Timestamp::from_millis(request.timestamp_ms);
+        if maker.keys.hint_key().hint(request.step()) != packet.hint() {
+            Cause::HintOfAnotherTime
+        } else if at.since(made).max(made.since(at)) > self.settings.gate.window {
+            Cause::Clock
+        } else {
+            Cause::Forgotten(self.gate.times().horizon)
+        }
+    }
+
+    /// The first address that the policy allows for this packet, or the first of the user's networks.
+    fn allowed_source(&self, payload: &[u8]) -> Option<IpAddr> {
+        let packet = Packet::parse(payload).ok()?;
+        let maker = self.maker(&packet)?;
+        let request = open(&maker, &packet).ok()?;
+        let policy = self.policy(maker.user)?;
+        let addresses: Vec<IpAddr> = policy.networks.iter().map(first_host).collect();
+        let allowed =
+            |source: &&IpAddr| approve(&request, **source, policy, self.services()).is_ok();
+        addresses
+            .iter()
+            .find(allowed)
+            .or(addresses.first())
+            .copied()
+    }
+
+    fn services(&self) -> Services<'_> {
+        Services {
+            named: &self.settings.named,
+            options: &self.settings.options,
+        }
+    }
+}
+
+fn open(maker: &Maker<'_>, packet: &Packet<'_>) -> Result<Request, Drop> {
+    let mut buffer = OpenBuffer::new();
+    let body = maker.keys.open(packet, &mut buffer);
+    Request::decode(body.map_err(|_| Drop::BadSeal)?).map_err(Drop::Malformed)
+}
+
+/// The network's first host address.
+fn first_host(network: &IpNet) -> IpAddr {
+    match network.trunc() {
+        IpNet::V4(v4) if v4.prefix_len() < 32 => {
+            Ipv4Addr::from_bits(v4.network().to_bits().saturating_add(1)).into()
+        }
+        IpNet::V6(v6) if v6.prefix_len() < 128 => {
+            Ipv6Addr::from_bits(v6.network().to_bits().saturating_add(1)).into()
+        }
+        host => host.addr(),
+    }
+}

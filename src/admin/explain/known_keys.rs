@@ -1,0 +1,132 @@
+//! The key that made a packet, whatever its hint: the mac does not depend on the time.
+//!
+//! Tries the keys of all users at this gate, rotated-out ones too, then the gates that the client may have meant.
+
+use std::cell::OnceCell;
+
+use postern_proto::{GateName, KeyMaterial, Packet, UserKeys};
+
+use crate::adapters::config::OldKey;
+use crate::model::time::Timestamp;
+
+/// All keys that a packet can be made with.
+#[derive(Debug)]
+pub(super) struct KnownKeys {
+    /// At this gate, in the order of the gate's key rows.
+    here: Vec<KeyHere>,
+    disabled: Vec<(String, UserKeys)>,
+    materials: Vec<KeyMaterial>,
+    names: Vec<GateName>,
+    /// One list for each name, with a key for each user. Derived when the first packet needs them.
+    elsewhere: OnceCell<Vec<Vec<UserKeys>>>,
+}
+
+#[derive(Debug)]
+struct KeyHere {
+    user: usize,
+    keys: UserKeys,
+    until: Option<Timestamp>,
+}
+
+/// The key that made a packet.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Maker<'a> {
+    /// Index of the user's policy.
+    pub(super) user: usize,
+    pub(super) keys: &'a UserKeys,
+    /// Expiry of a rotated-out key.
+    pub(super) until: Option<Timestamp>,
+    /// The other gate that the knock is for.
+    pub(super) other_gate: Option<&'a GateName>,
+}
+
+impl KnownKeys {
+    /// `names` are other gate names that a client may have in its profile.
+    pub(super) fn new(
+        gate: &GateName,
+        materials: Vec<KeyMaterial>,
+        old: &[OldKey],
+        disabled: impl Iterator<Item = (String, KeyMaterial)>,
+        names: Vec<GateName>,
+    ) -> Self {
+        let key = |user, material, until| KeyHere {
+            user,
+            keys: UserKeys::derive(gate, material),
+            until,
+        };
+        let present = materials.iter().enumerate();
+        let present = present.map(|(user, material)| key(user, material, None));
+        let old = old
+            .iter()
+            .map(|old| key(old.user, &old.material, Some(old.until)));
+        Self {
+            here: present.chain(old).collect(),
+            disabled: disabled
+                .map(|(user, material)| (user, UserKeys::derive(gate, &material)))
+                .collect(),
+            materials,
+            names,
+            elsewhere: OnceCell::new(),
+        }
+    }
+
+    /// The user of a key row of the gate.
+    pub(super) fn user_of(&self, row: usize) -> Option<usize> {
+        self.here.get(row).map(|key| key.user)
+    }
+
+    /// The disabled user whose key made this packet.
+    pub(super) fn disabled(&self, packet: &Packet<'_>) -> Option<&str> {
+        let mut keys = self.disabled.iter();
+        keys.find(|(_, keys)| keys.verify(packet))
+            .map(|(user, _)| user.as_str())
+    }
+
+    /// The other gate names that are tried.
+    pub(super) fn names(&self) -> &[GateName] {
+        &self.names
+    }
+
+    /// The key that made this packet. The rows that the hint names are tried first.
+    pub(super) fn maker(
+        &self,
+        packet: &Packet<'_>,
+        hinted: impl Iterator<Item = usize>,
+    ) -> Option<Maker<'_>> {
+        let here = hinted
+            .filter_map(|row| self.here.get(row))
+            .chain(&self.here)
+            .find(|key| key.keys.verify(packet))
+            .map(|key| Maker {
+                user: key.user,
+                keys: &key.keys,
+                until: key.until,
+                other_gate: None,
+            });
+        here.or_else(|| {
+            let mut elsewhere = self.names.iter().zip(self.elsewhere());
+            elsewhere.find_map(|(name, keys)| {
+                let user = keys.iter().position(|keys| keys.verify(packet))?;
+                Some(Maker {
+                    user,
+                    keys: keys.get(user)?,
+                    until: None,
+                    other_gate: Some(name),
+                })
+            })
+        })
+    }
+
+    fn elsewhere(&self) -> &[Vec<UserKeys>] {
+        self.elsewhere.get_or_init(|| {
+            let keys_at = |name| {
+                let materials = self.materials.iter();
+                materials.map(move |material| UserKeys::derive(name, material))
+            };
+            self.names
+                .iter()
+                .map(|name| keys_at(name).collect())
+                .collect()
+        })
+    }
+}

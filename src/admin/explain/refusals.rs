@@ -1,0 +1,224 @@
+//! Why a rule of the policy said no: what the knock asks for, what the user may have, and the cure.
+//!
+//! Decides nothing: the policy has decided. For each single service its check is asked once more.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use postern_proto::{Action, Allow, Request};
+
+use crate::core::gate::{Spent, approve};
+use crate::model::address::{self, MAPPED};
+use crate::model::catalog::forward_of;
+use crate::model::policy::{GrantTo, Policy};
+use crate::model::reason::{CodeFault, Rule};
+use crate::model::request::OpenRequest;
+use crate::model::service::{self, Wanted};
+use crate::model::settings::Settings;
+use crate::model::time::{self, Timestamp};
+
+const NOT_ITS_SOURCE: &str = "it asks for its source, and only an address that the knock itself names is let in; \
+     set allow = \"auto\" or an address in the client's profile";
+const NOT_WHAT_IT_NAMES: &str = "and only the address that it comes from is let in; set allow = \"source\" in the client's profile";
+
+/// A request, and what it is checked against.
+#[derive(Clone, Copy)]
+pub(super) struct Asked<'a> {
+    pub(super) request: &'a Request,
+    pub(super) source: IpAddr,
+    /// False if `source` only replaces an unknown address.
+    pub(super) source_known: bool,
+    pub(super) policy: &'a Policy,
+    pub(super) settings: &'a Settings,
+}
+
+/// The request in words: `open tcp/22 for 192.0.2.7/32 (source)`.
+pub(super) fn asked(request: &Request, source: Option<IpAddr>) -> String {
+    if let Some(source) = source {
+        return approve::asked(request, source);
+    }
+    let action = match request.action {
+        Action::Open => "open",
+        Action::Close => "close",
+    };
+    let services = list_or(&approve::wanted(request), "everything");
+    let target = request
+        .target
+        .map(|target| format!(" at {}", address::from_wire(target)))
+        .unwrap_or_default();
+    format!("{action} {services}{target} for {}", allow(request, None))
+}
+
+/// The allow address in words.
+fn allow(request: &Request, source: Option<IpAddr>) -> String {
+    let any = IpAddr::from([0, 0, 0, 0]);
+    match (request.allow, source) {
+        (Allow::Source { prefix: 128 }, None) => "its source address".to_owned(),
+        (Allow::Source { prefix }, None) => format!(
+            "its source widened to /{}",
+            prefix.checked_sub(MAPPED).unwrap_or(prefix)
+        ),
+        (Allow::Source { prefix } | Allow::Network { prefix, .. }, source) => {
+            let source = source.unwrap_or(any);
+            match approve::allow(request, source) {
+                Ok((network, _)) => network.to_string(),
+                Err(_) => format!("{source} widened to /{prefix} of IPv6"),
+            }
+        }
+    }
+}
+
+/// The words for a duration that the policy cut.
+pub(super) fn clipped(request: &Request, policy: &Policy) -> Option<String> {
+    let asked = Duration::from_secs(u64::from(request.duration_s));
+    let is_clipped = request.action == Action::Open && asked > policy.max_duration;
+    is_clipped.then(|| {
+        format!(
+            "it asked for {}, max_duration is {}",
+            time::human(asked),
+            time::human(policy.max_duration)
+        )
+    })
+}
+
+/// Why the quota said no.
+pub(super) fn quota(policy: &Policy, spent: Option<&Spent>, at: Timestamp) -> String {
+    let room = spent.map(|spent| time::human(spent.room.since(at)));
+    let room = room
+        .map(|length| format!(", there is room again in {length}"))
+        .unwrap_or_default();
+    format!(
+        "{} are all used up{room}; wait, or change quota of {}",
+        policy.quota, policy.user
+    )
+}
+
+impl Asked<'_> {
+    /// Why this rule, which is not the quota, said no.
+    pub(super) fn why(self, rule: Rule) -> String {
+        let (policy, user) = (self.policy, &self.policy.user);
+        let allow = allow(self.request, self.source_known.then_some(self.source));
+        let open = approve::open_request(self.request, self.source, policy).ok();
+        match rule {
+            Rule::Networks
+                if open
+                    .as_ref()
+                    .is_some_and(|open| address::is_nobody(open.allow.addr())) =>
+            {
+                format!("{allow} can be nobody's address; knock for one's own")
+            }
+            Rule::Networks => format!(
+                "{allow} is not in {}; knock from there, or add it to networks of {user}",
+                service::list(&policy.networks)
+            ),
+            Rule::Prefix => format!(
+                "it asks for {allow}, and at most /{} for IPv4 and /{} for IPv6 is allowed; ask for less, or change max_prefix of {user}",
+                policy.max_prefix.v4, policy.max_prefix.v6
+            ),
+            Rule::GrantTo => match policy.grant_to {
+                GrantTo::Claimed => NOT_ITS_SOURCE.to_owned(),
+                GrantTo::Observed | GrantTo::Either => {
+                    format!("it names {allow}, {NOT_WHAT_IT_NAMES}")
+                }
+            },
+            Rule::Target => self.target(),
+            Rule::Family => format!(
+                "{allow} cannot reach {}; knock over the other family",
+                self.hosts()
+            ),
+            Rule::Service => format!(
+                "{} is not in {}; ask for less, or add it to services of {user}",
+                open.map(|open| self.missing(&open)).unwrap_or_default(),
+                service::list(&policy.services)
+            ),
+            Rule::UnknownService => self.unknown_services(),
+            Rule::Code(fault) => code(fault, user),
+            Rule::Quota | Rule::Duration | Rule::User | Rule::Store | Rule::Firewall => {
+                rule.sentence().to_owned()
+            }
+        }
+    }
+
+    fn unknown_services(self) -> String {
+        let named = &self.settings.named;
+        let wanted = approve::wanted(self.request);
+        let unknown =
+            |wanted: &&Wanted| matches!(wanted, Wanted::Named(name) if !named.contains_key(name));
+        let unknown: Vec<&Wanted> = wanted
+            .iter()
+            .chain(&self.policy.services)
+            .filter(unknown)
+            .collect();
+        let known = list_or(&named.keys().collect::<Vec<_>>(), "none");
+        let unknown = service::list(&unknown);
+        format!(
+            "{unknown} is not defined here, defined are: {known}; mind the spelling, or add a section [service.{unknown}]"
+        )
+    }
+
+    fn target(self) -> String {
+        let target = self.request.target.map(address::from_wire);
+        let said = target.map(|target| target.to_string()).unwrap_or_default();
+        let (targets, user) = (&self.policy.targets, &self.policy.user);
+        let is_listed =
+            target.is_some_and(|target| targets.iter().any(|network| network.contains(&target)));
+        if is_listed {
+            let mut forwards = approve::wanted(self.request);
+            forwards.retain(|one| forward_of(one, &self.settings.options).is_some());
+            return format!(
+                "{} leads to a host by itself, and the knock names {said} as well; leave the target out",
+                service::list(&forwards)
+            );
+        }
+        let have = list_or(targets, "the gate itself alone");
+        format!(
+            "it wants {said}, and {user} may reach {have}; leave the target out, or add it to targets of {user}"
+        )
+    }
+
+    /// The hosts that the request leads to.
+    fn hosts(self) -> String {
+        let wanted = approve::wanted(self.request);
+        let forwards = wanted
+            .iter()
+            .filter(|one| self.policy.services.contains(one))
+            .filter_map(|one| forward_of(one, &self.settings.options))
+            .map(|forward| forward.host);
+        let target = self.request.target.map(address::from_wire);
+        service::list(&target.into_iter().chain(forwards).collect::<Vec<_>>())
+    }
+
+    /// The services that the policy does not have.
+    fn missing(self, open: &OpenRequest) -> String {
+        let refused = |one: &&Wanted| {
+            let alone = OpenRequest {
+                services: vec![(*one).clone()],
+                target: None,
+                ..open.clone()
+            };
+            let Settings { named, options, .. } = self.settings;
+            self.policy.check(&alone, named, options) == Err(Rule::Service)
+        };
+        service::list(&open.services.iter().filter(refused).collect::<Vec<_>>())
+    }
+}
+
+/// What is wrong with a one-time code. Says no digit of it.
+fn code(fault: CodeFault, user: &str) -> String {
+    match fault {
+        CodeFault::Missing => format!(
+            "{user} must send one with each knock that opens; set code = \"ask\" or a code_command in the client's profile"
+        ),
+        CodeFault::Wrong => "it is that of no moment from 30s before this one to 30s after; mind the authenticator's clock, and that it has this user's secret".to_owned(),
+        CodeFault::Used => "each counts once for IPv4 and once for IPv6; wait for the next one".to_owned(),
+        CodeFault::Blocked => "five wrong ones came, and one is forgiven each minute; wait, and change the key if nobody mistyped".to_owned(),
+    }
+}
+
+fn list_or<T: std::fmt::Display>(items: &[T], empty: &str) -> String {
+    if items.is_empty() {
+        empty.to_owned()
+    } else {
+        service::list(items)
+    }
+}

@@ -1,0 +1,120 @@
+//! From the request in a packet to the request that the policy approves. proto/README.md section 6, step 9.
+//!
+//! Settles the allow address, the target and the duration (section 5), then asks the policy.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+use postern_proto::{Action, Allow, Item, Request};
+
+use super::decision::ApprovedRequest;
+use crate::model::address;
+use crate::model::catalog::NamedServices;
+use crate::model::catalog::ServiceOptions;
+use crate::model::policy::Policy;
+use crate::model::reason::Rule;
+use crate::model::request::{AddressFrom, CloseRequest, OpenRequest};
+use crate::model::service::{self, Ports, Wanted};
+
+/// What a policy is checked against, besides the user's own entries.
+#[derive(Debug, Clone, Copy)]
+pub struct Services<'a> {
+    /// The services that the gate's config defines.
+    pub named: &'a NamedServices,
+    /// Their options.
+    pub options: &'a BTreeMap<String, ServiceOptions>,
+}
+
+/// What the request may do, by the policy alone: without code and quota.
+///
+/// # Errors
+/// The rule that says no.
+pub fn approve(
+    request: &Request,
+    source: IpAddr,
+    policy: &Policy,
+    services: Services<'_>,
+) -> Result<ApprovedRequest, Rule> {
+    match request.action {
+        Action::Open => {
+            let open = open_request(request, source, policy)?;
+            policy.check(&open, services.named, services.options)?;
+            Ok(ApprovedRequest::Open(open))
+        }
+        Action::Close => Ok(ApprovedRequest::Close(CloseRequest {
+            user: policy.user.clone(),
+            allow: allow(request, source)?.0,
+            target: request.target.map(address::from_wire),
+            services: wanted(request),
+        })),
+    }
+}
+
+/// What an `open` asks for, before the policy is asked.
+///
+/// # Errors
+/// [`Rule::Prefix`] if the source cannot be widened as the request wants.
+pub fn open_request(
+    request: &Request,
+    source: IpAddr,
+    policy: &Policy,
+) -> Result<OpenRequest, Rule> {
+    let (allow, from) = allow(request, source)?;
+    Ok(OpenRequest {
+        user: policy.user.clone(),
+        allow,
+        from,
+        target: request.target.map(address::from_wire),
+        services: wanted(request),
+        duration: policy.clip(request.duration_s),
+    })
+}
+
+/// The request in words for the log, even if the address could not be settled.
+pub fn asked(request: &Request, source: IpAddr) -> String {
+    let action = match request.action {
+        Action::Open => "open",
+        Action::Close => "close",
+    };
+    let address = match (allow(request, source), request.allow) {
+        (Ok((network, AddressFrom::Claimed)), _) => network.to_string(),
+        (Ok((network, AddressFrom::Observed)), _) => format!("{network} (source)"),
+        (Err(_), Allow::Source { prefix } | Allow::Network { prefix, .. }) => {
+            format!("{source} widened to /{prefix}")
+        }
+    };
+    let target = request
+        .target
+        .map(|target| format!(" at {}", address::from_wire(target)))
+        .unwrap_or_default();
+    format!(
+        "{action} {}{target} for {address}",
+        service::list(&wanted(request))
+    )
+}
+
+/// The allow address, and where it came from.
+///
+/// # Errors
+/// [`Rule::Prefix`] if the source cannot be widened as the request wants.
+pub fn allow(request: &Request, source: IpAddr) -> Result<(IpNet, AddressFrom), Rule> {
+    match request.allow {
+        Allow::Source { prefix } => {
+            address::widen(source, prefix).map(|network| (network, AddressFrom::Observed))
+        }
+        Allow::Network { address, prefix } => address::network_from_wire(address, prefix)
+            .map(|network| (network, AddressFrom::Claimed)),
+    }
+    .ok_or(Rule::Prefix)
+}
+
+/// The services that the request names.
+pub fn wanted(request: &Request) -> Vec<Wanted> {
+    let wanted = request.items.iter().filter_map(|item| match item {
+        Item::Service(service) => Some(Wanted::Ports(Ports::from(*service))),
+        Item::Name(name) => Some(Wanted::Named(name.as_str().to_owned())),
+        Item::Code(_) | Item::Skipped { .. } => None,
+    });
+    wanted.collect()
+}

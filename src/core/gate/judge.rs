@@ -1,0 +1,227 @@
+//! The decision on one datagram: proto/README.md section 6, steps 1 to 10, in that order.
+
+use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+use postern_proto::{CodeKey, KeyMaterial, OpenBuffer, Packet, Request, UserKeys};
+
+use super::approve::{self, Services};
+use super::code;
+use super::decision::{Admission, Decision, Refusal};
+use super::hints::{self, HintKeys, HintTable};
+use super::quota::GateClock;
+use super::replay::ReplayWindow;
+use super::users::{OldKeys, User, Users};
+use crate::model::catalog::NamedServices;
+use crate::model::catalog::ServiceOptions;
+use crate::model::counters::ReasonCounters;
+use crate::model::datagram::Datagram;
+use crate::model::mark::{Kept, MarkRecord};
+use crate::model::reason::{Drop, Reason, Rule};
+use crate::model::settings::Settings;
+use crate::model::time::Timestamp;
+
+/// The decision core.
+#[derive(Debug)]
+pub struct Gate {
+    pub(super) users: Users,
+    named: NamedServices,
+    options: BTreeMap<String, ServiceOptions>,
+    window: Duration,
+    pub(super) hints: HintTable,
+    pub(super) replay: ReplayWindow,
+    /// The time that quotas are counted by.
+    quota_clock: GateClock,
+    pub(super) counters: ReasonCounters,
+}
+
+impl Gate {
+    /// The gate of this config. `keys` are in the order of its policies. An old key names its user's index and its
+    /// expiry. The gate remembers no marks yet.
+    pub fn of<'a>(
+        settings: Settings,
+        keys: &[KeyMaterial],
+        old: impl IntoIterator<Item = (usize, Timestamp, &'a KeyMaterial)>,
+    ) -> Self {
+        let derived = |material| UserKeys::derive(&settings.gate.name, material);
+        let old: Vec<OldKeys> = old
+            .into_iter()
+            .map(|(user, until, material)| OldKeys {
+                user,
+                keys: derived(material),
+                until,
+            })
+            .collect();
+        let users = settings.policies.into_iter().zip(keys);
+        let users = users.map(|(policy, material)| User {
+            keys: derived(material),
+            policy,
+        });
+        let mut gate = Self::new(
+            users.collect(),
+            settings.named,
+            settings.gate.window,
+            Kept::default(),
+        );
+        gate.options = settings.options;
+        gate.with_old_keys(old)
+    }
+
+    /// A gate with these users and with the marks that the store kept. It admits nobody before the first
+    /// [`Gate::install`].
+    pub fn new(users: Vec<User>, named: NamedServices, window: Duration, kept: Kept) -> Self {
+        let quota_clock = GateClock::default();
+        Self {
+            users: Users::new(users, &quota_clock),
+            named,
+            options: BTreeMap::new(),
+            window,
+            hints: HintTable::empty(),
+            replay: ReplayWindow::new(window, kept),
+            quota_clock,
+            counters: ReasonCounters::default(),
+        }
+    }
+
+    /// Adds rotated-out keys. Call it before the first table is built.
+    #[must_use]
+    pub fn with_old_keys(mut self, old: impl IntoIterator<Item = OldKeys>) -> Self {
+        old.into_iter().for_each(|keys| self.users.add_old(keys));
+        self
+    }
+
+    /// Adds the secrets of one-time codes, in the order of the users. Policies do not hold them: the monitor reads
+    /// policies, too.
+    #[must_use]
+    pub fn with_codes(mut self, codes: impl IntoIterator<Item = Option<CodeKey>>) -> Self {
+        self.users.add_codes(codes);
+        self
+    }
+
+    /// Loads the marks that the store kept. Call it before the first datagram.
+    pub fn recall(&mut self, kept: Kept) {
+        self.replay = ReplayWindow::new(self.window, kept);
+    }
+
+    /// Decides on one datagram and counts the reason. `now` is the system's clock.
+    pub fn handle(&mut self, now: Timestamp, datagram: &Datagram) -> Decision {
+        let now = self.replay.clock(now);
+        let decision = match self.judge(now, datagram) {
+            Ok(admission) => Decision::Admit(admission),
+            Err(no) => no,
+        };
+        match &decision {
+            Decision::Admit(_) => self.counters.admitted = self.counters.admitted.saturating_add(1),
+            Decision::Refuse(refusal) => self.counters.count(Reason::Refuse(refusal.rule)),
+            Decision::Drop(reason) => self.counters.count(Reason::Drop(*reason)),
+        }
+        decision
+    }
+
+    /// The checks, in the order of proto/README.md section 6.
+    fn judge(&mut self, now: Timestamp, datagram: &Datagram) -> Result<Admission, Decision> {
+        // Section 6, step 1: length.
+        let packet = Packet::parse(datagram.payload()).map_err(|_| Drop::Length)?;
+
+        // Section 6, step 2: hint. No cryptography has run so far.
+        let mut candidates = self
+            .hints
+            .find(packet.hint())
+            .filter_map(|(row, step)| Some((self.users.valid_at(now, row)?, step)))
+            .peekable();
+        candidates.peek().ok_or(Drop::UnknownHint)?;
+
+        // Section 6, step 3: mac, for each user with this hint.
+        let ((keys, user), step) = candidates
+            .find(|((keys, _), _)| keys.verify(&packet))
+            .ok_or(Drop::BadMac)?;
+
+        // Section 6, steps 7 and 8, early for a copy of an earlier packet: the same bytes pass steps 4 to 6 as before.
+        // This keeps a flood of replays cheap.
+        if let Some(known) = self.replay.known(&packet.mark()) {
+            self.replay.fresh(now, known.timestamp)?;
+            self.replay.unseen(&MarkRecord {
+                admitted: now,
+                ..known
+            })?;
+        }
+
+        // Section 6, step 4: seal.
+        let mut buffer = OpenBuffer::new();
+        let body = keys.open(&packet, &mut buffer).map_err(|_| Drop::BadSeal)?;
+
+        // Section 6, step 5: body.
+        let request = Request::decode(body).map_err(Drop::Malformed)?;
+
+        // Section 6, step 6: the hint's step is the timestamp's.
+        if request.step() != step {
+            return Err(Drop::StepMismatch.into());
+        }
+
+        // Section 6, step 7: window.
+        let timestamp = Timestamp::from_millis(request.timestamp_ms);
+        self.replay.fresh(now, timestamp)?;
+
+        // Section 6, step 8: mark.
+        let record = MarkRecord {
+            mark: packet.mark(),
+            timestamp,
+            admitted: now,
+        };
+        self.replay.unseen(&record)?;
+
+        // Section 6, step 9: policy, then code. Step 10: quota.
+        let services = Services {
+            named: &self.named,
+            options: &self.options,
+        };
+        let source = datagram.source();
+        let approved = approve::approve(&request, source, &user.policy, services)
+            .and_then(|approved| {
+                code::check(user.codes.as_ref(), now, request.code(), &approved)?;
+                self.quota_clock.set(now);
+                if user.limiter.admit() {
+                    Ok(approved)
+                } else {
+                    Err(Rule::Quota)
+                }
+            })
+            .map_err(|rule| {
+                // A stranger who sends a refused packet again must not fill the log.
+                self.replay.remember_refused(&record);
+                Decision::Refuse(Refusal {
+                    user: user.policy.user.clone(),
+                    rule,
+                    asked: approve::asked(&request, source),
+                })
+            })?;
+        user.meter.count(user.policy.quota, now);
+        Ok(Admission {
+            record,
+            times: self.replay.remember(record),
+            request: approved,
+        })
+    }
+
+    /// The steps that the hint table must cover, the next one included; `None` if it covers them.
+    pub fn table_wanted(&self, now: Timestamp) -> Option<RangeInclusive<u64>> {
+        let wanted = hints::steps_touched(self.replay.clock(now), self.window);
+        (!self.hints.covers(&wanted)).then_some(wanted)
+    }
+
+    /// The keys that a table is built from, on any thread.
+    pub fn hint_keys(&self) -> HintKeys {
+        self.users.hint_keys(self.window)
+    }
+
+    /// Replaces the hint table.
+    pub fn install(&mut self, table: HintTable) {
+        self.hints = table;
+    }
+
+    /// Counts a refusal after the gate, in steps 11 and 12.
+    pub fn count(&mut self, rule: Rule) {
+        self.counters.count(Reason::Refuse(rule));
+    }
+}
