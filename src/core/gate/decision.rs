@@ -47,7 +47,13 @@ pub struct Refusal {
     pub asked: String,
 }
 
-impl From<Drop> for Decision {
+/// Why a datagram is not admitted.
+pub(super) enum Rejection {
+    Drop(Drop),
+    Refuse(Refusal),
+}
+
+impl From<Drop> for Rejection {
     fn from(reason: Drop) -> Self {
         Self::Drop(reason)
     }

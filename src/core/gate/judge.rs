@@ -8,7 +8,7 @@ use postern_proto::{CodeKey, KeyMaterial, OpenBuffer, Packet, Request, UserKeys}
 
 use super::approve::{self, Services};
 use super::code;
-use super::decision::{Admission, Decision, Refusal};
+use super::decision::{Admission, Decision, Refusal, Rejection};
 use super::hints::{self, HintKeys, HintTable};
 use super::quota::GateClock;
 use super::replay::ReplayWindow;
@@ -107,20 +107,24 @@ impl Gate {
     /// Decides on one datagram and counts the reason. `now` is the system's clock.
     pub fn handle(&mut self, now: Timestamp, datagram: &Datagram) -> Decision {
         let now = self.replay.clock(now);
-        let decision = match self.judge(now, datagram) {
-            Ok(admission) => Decision::Admit(admission),
-            Err(no) => no,
-        };
-        match &decision {
-            Decision::Admit(_) => self.counters.admitted = self.counters.admitted.saturating_add(1),
-            Decision::Refuse(refusal) => self.counters.count(Reason::Refuse(refusal.rule)),
-            Decision::Drop(reason) => self.counters.count(Reason::Drop(*reason)),
+        match self.judge(now, datagram) {
+            Ok(admission) => {
+                self.counters.admitted = self.counters.admitted.saturating_add(1);
+                Decision::Admit(admission)
+            }
+            Err(Rejection::Refuse(refusal)) => {
+                self.counters.count(Reason::Refuse(refusal.rule));
+                Decision::Refuse(refusal)
+            }
+            Err(Rejection::Drop(reason)) => {
+                self.counters.count(Reason::Drop(reason));
+                Decision::Drop(reason)
+            }
         }
-        decision
     }
 
     /// The checks, in the order of proto/README.md section 6.
-    fn judge(&mut self, now: Timestamp, datagram: &Datagram) -> Result<Admission, Decision> {
+    fn judge(&mut self, now: Timestamp, datagram: &Datagram) -> Result<Admission, Rejection> {
         // Section 6, step 1: length.
         let packet = Packet::parse(datagram.payload()).map_err(|_| Drop::Length)?;
 
@@ -190,7 +194,7 @@ impl Gate {
             .map_err(|rule| {
                 // A stranger who sends a refused packet again must not fill the log.
                 self.replay.remember_refused(&record);
-                Decision::Refuse(Refusal {
+                Rejection::Refuse(Refusal {
                     user: user.policy.user.clone(),
                     rule,
                     asked: approve::asked(&request, source),
