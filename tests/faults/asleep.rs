@@ -4,7 +4,7 @@
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::crashes::{
+use postern_harness::world::checks::{
     USER, expect_ledger_and_kernel_agree, expect_opened_once, openings, wait_past,
 };
 use postern_harness::{FAMILIES, GateConfig, SERVICE, World, wait_for};

@@ -10,8 +10,8 @@ use std::path::PathBuf;
 
 use rustix::process::Signal;
 
-use crate::crashes::{USER, expect_opened_once, kill, openings};
 use crate::inject::{Injector, Of};
+use postern_harness::world::checks::{USER, expect_opened_once, kill, openings};
 use postern_harness::{FAMILIES, Family, GateConfig, SERVICE, World, wait_for};
 
 /// The replay store's file.

@@ -1,7 +1,9 @@
 //! nf_tables over netlink that does not take a batch, or whose answer is lost. `gate/broken.rs` does the same to programs of iptables.
 
-use crate::crashes::{USER, expect_ledger_and_kernel_agree, in_kernel, openings, wait_past};
 use crate::inject::{Injector, Of};
+use postern_harness::world::checks::{
+    USER, expect_ledger_and_kernel_agree, in_kernel, openings, wait_past,
+};
 use postern_harness::{FAMILIES, Family, GateConfig, SERVICE, World, wait_for};
 
 fn world() -> World {

@@ -23,7 +23,7 @@ use rustix::process::{
 };
 
 use crate::askers::resident;
-use crate::crashes::{expect_ledger_and_kernel_agree, in_kernel, kill};
+use postern_harness::world::checks::{expect_ledger_and_kernel_agree, in_kernel, kill};
 use postern_harness::{FAMILIES, Family, GateConfig, SERVICE, World, wait_for};
 
 /// The engine's end of the link, and the engine that is stopped meanwhile.

@@ -5,11 +5,11 @@
 
 use rustix::process::Signal;
 
-use crate::crashes::{
+use crate::inject::{Injector, Of};
+use postern_harness::world::checks::{
     USER, expect_ledger_and_kernel_agree, expect_opened_once, in_kernel, is_gone, kill, openings,
     wait_past,
 };
-use crate::inject::{Injector, Of};
 use postern_harness::{FAMILIES, Family, GateConfig, SERVICE, World, wait_for};
 
 /// Tries at a step before it counts as out of reach: the call may have been one that is no part of the knock.

@@ -18,9 +18,6 @@ use libtest_mimic::{Arguments, Trial};
 mod askers;
 mod asleep;
 mod capture;
-#[path = "../gate/crashes.rs"]
-#[allow(dead_code, reason = "the moments of these tests are named, not random")]
-mod crashes;
 mod disk;
 mod firewall;
 mod hostile_engine;

@@ -1,11 +1,11 @@
 //! Too little memory, by limits on address space: a process that gets none ends with a reason, the protection stays, and the next one
 //! serves.
 
-use crate::crashes::{
+use crate::inject::{Injector, Of};
+use postern_harness::world::checks::{
     USER, expect_ledger_and_kernel_agree, expect_opened_once, in_kernel, is_gone, kill, openings,
     wait_past,
 };
-use crate::inject::{Injector, Of};
 use postern_harness::{FAMILIES, Family, GateConfig, SERVICE, World, posternd, wait_for};
 
 fn plan(backend: &str) -> GateConfig {

@@ -30,7 +30,10 @@ pub enum Requirement {
 }
 
 /// The machine that runs the tests.
+#[derive(Clone)]
 pub struct Machine {
+    /// In front of the names of tests.
+    module: String,
     /// Why no test can run here.
     obstacle: Option<String>,
     is_root: bool,
@@ -45,7 +48,21 @@ impl Machine {
         } else {
             become_root_of_a_user_namespace().err()
         };
-        Self { obstacle, is_root }
+        Self {
+            module: String::new(),
+            obstacle,
+            is_root,
+        }
+    }
+
+    /// The same machine for the tests of a module: their names begin with the module's.
+    #[must_use]
+    pub fn module(&self, name: &str) -> Self {
+        let module = format!("{}{name}::", self.module);
+        Self {
+            module,
+            ..self.clone()
+        }
     }
 
     /// A test, ignored where a requirement is not met.
@@ -55,7 +72,7 @@ impl Machine {
         requirements: &[Requirement],
         test: impl FnOnce() + Send + 'static,
     ) -> Trial {
-        let name = name.into();
+        let name = format!("{}{}", self.module, name.into());
         let missing = self.missing(requirements);
         if let Some(why) = &missing {
             say(&format!("not run: {name}: {why}"));

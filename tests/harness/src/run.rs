@@ -20,15 +20,15 @@ pub(crate) fn note(name: &str, took: Duration) {
 
 /// Runs `parallel` side by side, then `alone` one by one, and lists the slowest tests.
 pub fn run_tests(parallel: Vec<Trial>, alone: Vec<Trial>) -> ExitCode {
-    let mut arguments = Arguments::from_args();
+    let arguments = Arguments::from_args();
     let mut has_failed = false;
-    if !parallel.is_empty() {
-        arguments.test_threads = arguments.test_threads.or(Some(AT_ONCE));
-        has_failed |= libtest_mimic::run(&arguments, parallel).has_failed();
-    }
-    if !alone.is_empty() {
-        arguments.test_threads = Some(1);
-        has_failed |= libtest_mimic::run(&arguments, alone).has_failed();
+    for (trials, at_once) in [(parallel, AT_ONCE), (alone, 1)] {
+        if trials.is_empty() {
+            continue;
+        }
+        let mut arguments = arguments.clone();
+        arguments.test_threads = Some(arguments.test_threads.map_or(at_once, |n| n.min(at_once)));
+        has_failed |= libtest_mimic::run(&arguments, trials).has_failed();
     }
     let mut times = TIMES.lock().unwrap();
     times.sort_unstable();

@@ -10,6 +10,8 @@ use std::path::Path;
 use socket2::{Domain, Socket, Type};
 use tempfile::TempDir;
 
+mod backends;
+pub mod checks;
 mod client;
 mod daemon;
 mod gate_config;
@@ -17,6 +19,7 @@ mod knock_maker;
 mod knock_stream;
 pub mod replaced_programs;
 
+pub use backends::{Test, by_backend};
 pub use client::{CLIENT_INTERFACE, Client, Ran, socket_for};
 pub use daemon::{Daemon, Status};
 pub use gate_config::{GATE_NAME, GateConfig, key, seed};

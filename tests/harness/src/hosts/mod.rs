@@ -1,0 +1,221 @@
+//! The three hosts of a page, their cables, and the servers that a page asks for.
+//!
+//! ```text
+//!   you: 203.0.113.9, 2001:db8:9::9 == gate: 192.0.2.1, 2001:db8::1, 10.0.0.1, fd00::1 == inside: 10.0.0.5, fd00::5
+//! ```
+
+use std::fs;
+use std::path::Path;
+
+use tempfile::TempDir;
+
+mod host;
+
+pub use host::{HOME, Host};
+
+/// In prompts.
+pub const HOSTS: [&str; 3] = ["gate", "you", "inside"];
+
+/// Taken down in this order.
+pub struct Hosts {
+    hosts: Vec<Host>,
+    _folder: TempDir,
+}
+
+impl Hosts {
+    /// Lays the cables and starts the servers that `words` name.
+    pub fn make(words: &[String]) -> Self {
+        let folder = tempfile::Builder::new()
+            .prefix("postern-docs-")
+            .tempdir()
+            .unwrap();
+        fs::set_permissions(
+            folder.path(),
+            std::os::unix::fs::PermissionsExt::from_mode(0o755),
+        )
+        .unwrap();
+        let hosts = HOSTS
+            .iter()
+            .map(|name| Host::new(name, folder.path()))
+            .collect();
+        let world = Self {
+            hosts,
+            _folder: folder,
+        };
+        world.lay_cables();
+        for word in words {
+            world.serve(word);
+        }
+        world
+    }
+
+    pub fn host(&self, name: &str) -> &Host {
+        let at = HOSTS
+            .iter()
+            .position(|one| *one == name)
+            .unwrap_or_else(|| panic!("there is no host {name}"));
+        &self.hosts[at]
+    }
+
+    fn lay_cables(&self) {
+        let gate = &self.host("gate").space;
+        for (other, wire, ours, theirs) in [
+            (
+                "you",
+                "eth0",
+                ["192.0.2.1/32", "2001:db8::1/128"],
+                ["203.0.113.9/32", "2001:db8:9::9/128"],
+            ),
+            (
+                "inside",
+                "eth1",
+                ["10.0.0.1/24", "fd00::1/64"],
+                ["10.0.0.5/24", "fd00::5/64"],
+            ),
+        ] {
+            let there = &self.host(other).space;
+            gate.ip(&format!(
+                "link add {wire} type veth peer name eth0 netns {}",
+                there.thread_id
+            ));
+            for (space, name, addresses) in [(gate, wire, ours), (there, "eth0", theirs)] {
+                for address in addresses {
+                    let nodad = if address.contains(':') { "nodad" } else { "" };
+                    space.ip(&format!("addr add {address} dev {name} {nodad}"));
+                }
+                space.ip(&format!("link set {name} up"));
+            }
+            gate.wait_for_carrier(wire);
+            there.wait_for_carrier("eth0");
+        }
+        gate.ip("route add 203.0.113.0/24 dev eth0");
+        gate.ip("-6 route add 2001:db8:9::/64 dev eth0");
+        let you = &self.host("you").space;
+        you.ip("route add 192.0.2.1 dev eth0");
+        you.ip("-6 route add 2001:db8::1 dev eth0");
+        you.ip("route add default via 192.0.2.1");
+        you.ip("-6 route add default via 2001:db8::1");
+        self.host("inside")
+            .space
+            .ip("route add default via 10.0.0.1");
+        self.host("inside")
+            .space
+            .ip("-6 route add default via fd00::1");
+    }
+
+    /// `gate/sshd`, `gate/http:8080`, `inside/udp:22`, `gate/git`: a server on a host, or a repository.
+    fn serve(&self, word: &str) {
+        let (name, server) = word
+            .split_once('/')
+            .unwrap_or_else(|| panic!("{word} is not MACHINE/SERVER"));
+        let host = self.host(name);
+        let said = match server.split_once(':') {
+            None if server == "sshd" => {
+                let said = host.run(SSHD);
+                let you = self.host("you");
+                let key = you.run("mkdir -p -m 700 ~/.ssh && [ -f ~/.ssh/id_ed25519 ] || ssh-keygen -q -t ed25519 -N '' -f ~/.ssh/id_ed25519 && cat ~/.ssh/id_ed25519.pub");
+                host.write("~/.ssh/authorized_keys", &key);
+                // Beside what a page writes into ~/.ssh/config: nobody is there to ask.
+                you.write(
+                    "/etc/ssh/ssh_config.d/docs.conf",
+                    "Host *\n    StrictHostKeyChecking accept-new\n    LogLevel ERROR\n    BatchMode yes\n",
+                );
+                said
+            }
+            // Beyond the gate, which lets all of it through.
+            None if server == "stun" => {
+                let routes = self
+                    .host("gate")
+                    .run("sysctl -qw net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1");
+                routes
+                    + &host.run(&started(STUN, ""))
+                    + &host.run(&LISTENS_UDP.replace("PORT", "3478"))
+            }
+            None if server == "git" => host.run(GIT),
+            None if server == "https" => {
+                host.write("/srv/https.py", HTTPS);
+                let said =
+                    host.run(CERTIFICATE) + &host.run(&started("python3 /srv/https.py", "443"));
+                // Who signed it is believed here.
+                self.host("you").write(
+                    "/etc/ssl/certs/ca-certificates.crt",
+                    &host.run("cat /srv/https.pem"),
+                );
+                said
+            }
+            Some(("http", port)) => host.run(&format!(
+                "mkdir -p /srv/www && echo 'hello from {name}' >/srv/www/index.html; {}",
+                started(
+                    &format!("python3 -m http.server -b :: -d /srv/www {port}"),
+                    port
+                )
+            )),
+            Some(("udp", port)) => {
+                host.write("/srv/udp.py", &UDP_ECHO.replace("PORT", port));
+                host.run(&started("python3 /srv/udp.py", ""))
+                    + &host.run(&LISTENS_UDP.replace("PORT", port))
+            }
+            _ => panic!("no server {word}"),
+        };
+        assert_eq!(said, "", "{word}");
+        let path = Path::new("/run/started");
+        host.space.run(move || assert!(path.is_dir()));
+    }
+}
+
+const CERTIFICATE: &str = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -noenc -days 2 -subj /CN=gate.example.org \
+    -addext subjectAltName=DNS:gate.example.org -keyout /srv/https.key -out /srv/https.pem 2>/dev/null";
+
+/// A web server on port 443.
+const HTTPS: &str = r#"
+import http.server, socket, ssl
+
+class Page(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(b"hello from the web\n")
+
+class Server(http.server.ThreadingHTTPServer):
+    address_family = socket.AF_INET6
+
+context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+context.load_cert_chain("/srv/https.pem", "/srv/https.key")
+server = Server(("::", 443), Page)
+server.socket = context.wrap_socket(server.socket, server_side=True)
+server.serve_forever()
+"#;
+
+/// A repository in the home folder, with one commit in it.
+const GIT: &str = "set -e; git init -q -b main /srv/notes; cd /srv/notes; echo hello >note; git add note; \
+    git -c user.name=docs -c user.email=docs@example.org commit -q -m 'The first note'; git clone -q --bare . ~/notes.git";
+
+/// A real sshd with keys of its own.
+const SSHD: &str = "set -e; mkdir -p -m 755 /run/sshd; mkdir -p -m 700 ~/.ssh; ssh-keygen -q -t ed25519 -N '' -f /etc/ssh/docs_host_key; \
+    printf 'HostKey /etc/ssh/docs_host_key\\nPidFile none\\nUsePAM no\\nPermitRootLogin yes\\nStrictModes no\\nSubsystem sftp internal-sftp\\n' >/etc/ssh/docs_sshd_config; \
+    setsid sh -c 'echo $$ >/run/started/sshd; exec /usr/sbin/sshd -D -f /etc/ssh/docs_sshd_config' </dev/null >/dev/null 2>&1 & \
+    for _ in $(seq 200); do ss --no-header -ltn | grep -q ':22 ' && exit 0; sleep 0.05; done; echo sshd does not listen";
+
+const STUN: &str = "turnserver -n -S --no-cli --no-tls --no-dtls -p 3478 --log-file stdout";
+const LISTENS_UDP: &str = "for _ in $(seq 200); do ss --no-header -lun | grep -q ':PORT ' && exit 0; sleep 0.05; done; echo PORT is not listened on";
+
+/// Sends back what it gets.
+const UDP_ECHO: &str = "import socket; s = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM); s.bind(('::', PORT))\nwhile True: s.sendto(*s.recvfrom(2048))";
+
+/// Starts a server and, where it has a TCP port, waits until it listens.
+fn started(command: &str, port: &str) -> String {
+    let name = command
+        .replace(|c: char| !c.is_ascii_alphanumeric(), "")
+        .chars()
+        .take(24)
+        .collect::<String>();
+    let start = format!(
+        "setsid sh -c 'echo $$ >/run/started/{name}{port}; exec {command}' </dev/null >/dev/null 2>&1 &"
+    );
+    if port.is_empty() {
+        return start;
+    }
+    format!(
+        "{start} for _ in $(seq 200); do ss --no-header -ltn | grep -q ':{port} ' && exit 0; sleep 0.05; done; echo port {port} is not listened on"
+    )
+}

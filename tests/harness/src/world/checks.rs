@@ -1,0 +1,112 @@
+//! Checks of what a gate opened: in its log, in its ledger and in the kernel.
+
+use std::fs;
+use std::thread;
+use std::time::Duration;
+
+use postern::daemon::monitor;
+use postern::model::grant::Grant;
+use postern::model::settings::DriverKind;
+use rustix::process::{Pid, Signal, kill_process};
+
+use super::{Family, World};
+use crate::{now, wait_for};
+
+/// Who knocks while something breaks, from the first client's own addresses.
+pub const USER: &str = "alice2";
+
+/// How long after its end a grant may still let somebody in.
+pub const LATE: Duration = Duration::from_secs(1);
+
+/// How many grants this daemon has logged as open for [`USER`].
+pub fn openings(world: &World) -> usize {
+    world
+        .daemon
+        .logged(&["INFO", "open: grant", &format!(": {USER}, ")])
+        .len()
+}
+
+/// The same bytes again, twice. They may open where the kill came before they were admitted, but not a second time. Returns whether
+/// they did.
+pub fn expect_opened_once(
+    world: &World,
+    family: Family,
+    packet: &[u8],
+    openings_before: usize,
+) -> bool {
+    let dropped = || {
+        let status = world.daemon.status();
+        ["drop replay", "drop duplicate", "drop too-old"]
+            .map(|reason| status.count(reason))
+            .iter()
+            .sum::<u64>()
+    };
+    let send = || {
+        let (opened, refused) = (openings(world), dropped());
+        world.first.send(family, packet);
+        wait_for("a verdict on the old packet", || {
+            (openings(world) > opened || dropped() > refused).then_some(())
+        });
+        openings(world) - opened
+    };
+    let grants = world.daemon.grants();
+    let later = send();
+    assert!(openings_before + later <= 1, "a replay was admitted");
+    let is_new = |now: &Grant| {
+        now.user == USER
+            && !grants
+                .iter()
+                .any(|grant| grant.id == now.id && grant.until == now.until)
+    };
+    assert!(
+        later == 1 || !world.daemon.grants().iter().any(is_new),
+        "a replay opened or renewed"
+    );
+    assert_eq!(send(), 0, "a replay was admitted");
+    later == 1
+}
+
+/// Waits until the ledger is what the firewall says; a grant may end between the two questions.
+pub fn expect_ledger_and_kernel_agree(world: &World, backend: &'static str) {
+    wait_for("the ledger and the firewall to agree", || {
+        let ledger = sorted(world.daemon.grants());
+        (ledger == sorted(in_kernel(world, backend))).then_some(())
+    });
+}
+
+fn sorted(mut grants: Vec<Grant>) -> Vec<Grant> {
+    grants.sort_by_key(|grant| grant.id);
+    grants
+}
+
+/// The grants that the kernel itself lists.
+pub fn in_kernel(world: &World, backend: &'static str) -> Vec<Grant> {
+    let kind = if backend == "iptables" {
+        DriverKind::Iptables
+    } else {
+        DriverKind::Nftables
+    };
+    world
+        .gate
+        .run(move || monitor::native(kind).unwrap().list().unwrap())
+}
+
+/// Waits until the last of these grants must have ended.
+pub fn wait_past(grants: &[Grant]) {
+    let Some(end) = grants.iter().map(|grant| grant.until).max() else {
+        return;
+    };
+    thread::sleep(end.plus(LATE).since(now()));
+}
+
+pub fn kill(pid: u32) {
+    // The engine may have gone with its monitor already.
+    let _ = kill_process(
+        Pid::from_raw(i32::try_from(pid).unwrap()).unwrap(),
+        Signal::KILL,
+    );
+}
+
+pub fn is_gone(pid: u32) -> bool {
+    fs::read(format!("/proc/{pid}/cmdline")).map_or(true, |line| !line.ends_with(b"\0engine\0"))
+}

@@ -1,0 +1,171 @@
+//! A hundred knocks among a flood, each by a run of the client and for an address of its own.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::junk::{Flood, Kind};
+use super::process::{cpu, memory};
+use super::{number, say};
+use postern_harness::{Family, GateConfig, SERVICE, World};
+
+/// What stands between the wire and the engine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Prefilter {
+    /// What the kernel can do.
+    Hints,
+    /// The classic filter alone, for the right to load the other is not there.
+    Classic,
+}
+
+const KNOCKS: u32 = 100;
+/// From one knock to the next, so that the clients do not take the processor from the gate.
+const APART: Duration = Duration::from_millis(30);
+/// What a gate may write to its log of junk, in bytes a second.
+const LOG_GROWTH: f64 = 1024.0;
+/// What the engine may need more after a flood than before it, in kB; a leak of one byte a packet would be more in a release build.
+const MEMORY_GROWTH: u64 = 1024;
+
+/// Alice may let in anybody, as often as she likes.
+pub(crate) fn plan(backend: &str) -> GateConfig {
+    GateConfig::empty(backend).quiet().user(
+        "alice",
+        &format!("services = [\"tcp/{SERVICE}\"]\nquota = \"1000000/min\"\ngrant_to = \"claimed\""),
+    )
+}
+
+pub(crate) fn start(backend: &str, prefilter: Prefilter) -> World {
+    let mut world = World::prepare(&plan(backend));
+    if prefilter == Prefilter::Classic {
+        world.daemon.through =
+            Some("exec setpriv --bounding-set -bpf,-sys_admin \"$@\"".to_owned());
+    }
+    world.start_again();
+    assert_eq!(
+        world.daemon.status().hint_filter,
+        prefilter == Prefilter::Hints,
+        "{}",
+        world.daemon.log()
+    );
+    world
+}
+
+pub(crate) fn open(backend: &'static str, kind: Kind, prefilter: Prefilter) {
+    let world = start(backend, prefilter);
+    // What is needed once is there before anything is measured.
+    world.first.knock("alice", Family::V4, &["--for", "1s"]);
+    world.first.expect_let_in(Family::V4);
+    world.wait_until_closed();
+    for round in 0..number("POSTERN_FLOODS", 1) {
+        one(
+            &world,
+            backend,
+            kind,
+            prefilter,
+            u32::try_from(round).unwrap(),
+        );
+    }
+}
+
+fn one(world: &World, backend: &str, kind: Kind, prefilter: Prefilter, round: u32) {
+    let engine = world.daemon.engine();
+    let flood = Flood::start(&world.second, kind);
+    // The flood has filled what it can fill.
+    thread::sleep(Duration::from_millis(300));
+    let before = Moment::of(world, engine, &flood);
+    let addresses: Vec<IpAddr> = (1..=KNOCKS)
+        .map(|n| IpAddr::from(Ipv4Addr::from_bits(0x0a80_0000 + (round << 8) + n)))
+        .collect();
+    for (n, address) in (0..).zip(&addresses) {
+        world.first.knock(
+            "alice",
+            Family::V4,
+            &["--allow", &address.to_string(), "--for", "60s"],
+        );
+        thread::sleep((before.at + n * APART).saturating_duration_since(Instant::now()));
+    }
+    // The flood outlasts the last knock.
+    thread::sleep(Duration::from_millis(300));
+    let after = Moment::of(world, engine, &flood);
+    flood.end();
+    let opened = || {
+        let grants = world.daemon.grants();
+        addresses
+            .iter()
+            .filter(|address| grants.iter().any(|grant| grant.allow.addr() == **address))
+            .count()
+    };
+    // What was admitted opens within moments, and what was lost never does.
+    let deadline = Instant::now() + Duration::from_secs(3);
+    while opened() < addresses.len() && Instant::now() < deadline {
+        thread::sleep(Duration::from_millis(50));
+    }
+    let count = opened();
+    let took = (after.at - before.at).as_secs_f64();
+    let (sent, received, lost) = (
+        after.sent - before.sent,
+        after.received - before.received,
+        after.lost - before.lost,
+    );
+    let used = (after.used - before.used).as_nanos() as f64;
+    // Of each knock that opened one line is wanted.
+    let log = world.daemon.log();
+    let unwanted: Vec<&str> = log[before.log..after.log]
+        .lines()
+        .filter(|line| !line.contains("open: grant "))
+        .collect();
+    let growth = unwanted.iter().map(|line| line.len() + 1).sum::<usize>() as f64 / took;
+    say(&format!(
+        "{backend}, {prefilter:?}, {kind:?}: {:.0} packets/s for {took:.1} s, {received} read, {lost} lost; engine: {:.0} ns of CPU a packet sent, {:.0} a packet read; {} to {} kB; log {growth:.0} B/s; {count} of {KNOCKS} opened",
+        sent as f64 / took,
+        used / sent as f64,
+        used / received as f64,
+        before.held,
+        after.held,
+    ));
+    assert_eq!(
+        count,
+        KNOCKS as usize,
+        "of {KNOCKS} knocks: {:?}",
+        world.daemon.status()
+    );
+    assert!(growth < LOG_GROWTH, "{unwanted:?}");
+    assert!(
+        after.held <= before.held + MEMORY_GROWTH,
+        "the engine grew from {} to {} kB",
+        before.held,
+        after.held
+    );
+    if prefilter == Prefilter::Hints && kind.dies_in_the_kernel() || kind == Kind::OtherPort {
+        assert_eq!(received, u64::from(KNOCKS), "junk reached the engine");
+    }
+}
+
+/// What there is to see at one moment.
+struct Moment {
+    at: Instant,
+    sent: u64,
+    received: u64,
+    lost: u64,
+    used: Duration,
+    held: u64,
+    log: usize,
+}
+
+impl Moment {
+    fn of(world: &World, engine: u32, flood: &Flood) -> Self {
+        let captures = world.daemon.status().captures;
+        let (at, sent, used) = (Instant::now(), flood.sent(), cpu(engine));
+        let received = captures.iter().map(|capture| capture.received).sum();
+        let lost = captures.iter().filter_map(|capture| capture.dropped).sum();
+        Self {
+            at,
+            sent,
+            received,
+            lost,
+            used,
+            held: memory(engine),
+            log: world.daemon.log().len(),
+        }
+    }
+}

@@ -1,0 +1,140 @@
+//! A firewall program that fails, hangs, or talks nonsense: what it did not do is never reported as done, and all goes on.
+//!
+//! A script is mounted over the real programs in a mount namespace of the gate's own; a file tells it what to do.
+
+use std::fs;
+
+use rustix::process::Signal;
+
+use postern_harness::world::replaced_programs::replace_iptables;
+use postern_harness::{FAMILIES, Family, GateConfig, World, wait_for};
+
+/// Plays iptables-restore and ip6tables-restore as the file `mode` says, and hands everything else on.
+const SCRIPT: &str = r#"#!/bin/sh
+name=${0##*/}
+case "$name/$(cat FOLDER/mode)" in
+  *-restore/fails) echo "it is broken" >&2; exit 1 ;;
+  *-restore/locked) echo "Another app is currently holding the xtables lock." >&2; exit 4 ;;
+  *-restore/garbage) head -c 50000 /dev/urandom; head -c 5000 /dev/urandom >&2; exit 2 ;;
+  *-restore/babbles) head -c 5000 /dev/urandom; exit 0 ;;
+  *-restore/lies) exit 0 ;;
+  *-restore/hangs) exec sleep 600 ;;
+  *-restore/slow) : > FOLDER/asleep; sleep 2 ;;
+  *-restore/killed) kill -9 $$ ;;
+esac
+exec REAL "$name" "$@"
+"#;
+
+/// A gate whose firewall programs do as they are told.
+fn world() -> World {
+    let mut world = World::prepare(&GateConfig::new("iptables"));
+    tell(&world, "works");
+    replace_iptables(&world, SCRIPT);
+    world.start_again();
+    world
+}
+
+fn tell(world: &World, mode: &str) {
+    fs::write(world.folder().join("mode.new"), mode).unwrap();
+    fs::rename(world.folder().join("mode.new"), world.folder().join("mode")).unwrap();
+}
+
+pub(crate) fn failed_opening_leaves_nothing_open(_: &'static str) {
+    let world = world();
+    for (count, mode) in (1..).zip([
+        "fails", "locked", "garbage", "killed", "babbles", "lies", "hangs",
+    ]) {
+        let family = FAMILIES[usize::from(count % 2 == 0)];
+        tell(&world, mode);
+        world.first.knock("alice", family, &["--for", "10m"]);
+        world.daemon.wait_for_count("refuse firewall", count);
+        tell(&world, "works");
+        world.expect_nothing_open();
+        world.first.expect_shut_out(family);
+        let lines = world.daemon.logged(&["WARN", "alice"]);
+        assert_eq!(
+            lines.len(),
+            usize::try_from(count).unwrap(),
+            "one line a knock: {lines:#?}"
+        );
+        let line = lines.last().unwrap();
+        assert!(
+            line.contains("not open: ") && line.contains("tables-restore ") && line.contains("; "),
+            "{mode}: {line}"
+        );
+        assert!(!line.contains('\u{1b}') && line.len() < 1000, "{line}");
+        world.first.knock("alice", family, &["--for", "10m"]);
+        world.first.expect_let_in(family);
+        world.daemon.asked(&["close", "--all"]);
+        world.expect_nothing_open();
+    }
+    assert_eq!(
+        world.daemon.logged(&["the engine serves"]).len(),
+        1,
+        "the daemon went on"
+    );
+}
+
+pub(crate) fn failed_closing_is_retried(_: &'static str) {
+    let world = world();
+    for family in FAMILIES {
+        world.first.knock("alice", family, &["--for", "2s"]);
+        world.first.expect_let_in(family);
+        tell(&world, "fails");
+        world.daemon.wait_for_lines(
+            2,
+            &[
+                "WARN",
+                "not closed, trying again",
+                &world.first.address(family).to_string(),
+            ],
+        );
+        // The rule is still there, and by its own end it lets nobody in.
+        assert_eq!(world.rules().len(), 1);
+        world.first.expect_shut_out(family);
+        tell(&world, "works");
+        world.wait_until_closed();
+        world.expect_nothing_open();
+    }
+}
+
+/// Its monitor is killed while it runs, another one starts, and only then it opens a door that nobody knows of.
+pub(crate) fn opening_by_an_orphan_is_closed(_: &'static str) {
+    let mut world = world();
+    tell(&world, "slow");
+    world.first.knock("alice", Family::V4, &["--for", "10m"]);
+    wait_for("the program to be at it", || {
+        world.folder().join("asleep").exists().then_some(())
+    });
+    world.daemon.signal(Signal::KILL);
+    world.daemon.wait();
+    tell(&world, "works");
+    world.start_again();
+    assert_eq!(
+        world.rules().len(),
+        0,
+        "the program was too quick, so this proves nothing"
+    );
+    world.daemon.wait_for_lines(
+        1,
+        &[
+            "WARN",
+            "the firewall was changed by somebody else; protection and 0 grants were put back",
+        ],
+    );
+    world.expect_nothing_open();
+    world.first.expect_shut_out(Family::V4);
+}
+
+pub(crate) fn failed_renewal_keeps_the_old_end(_: &'static str) {
+    let world = world();
+    world.first.knock("alice", Family::V4, &["--for", "5m"]);
+    let before = world.wait_for_grants(1);
+    tell(&world, "fails");
+    world.first.knock("alice", Family::V4, &["--for", "30m"]);
+    world.daemon.wait_for_count("refuse firewall", 1);
+    assert_eq!(world.daemon.grants(), before);
+    tell(&world, "works");
+    postern_harness::world::checks::expect_ledger_and_kernel_agree(&world, "iptables");
+    world.first.expect_let_in(Family::V4);
+}

@@ -1,0 +1,120 @@
+//! One-time codes through a whole posternd: from a program that knows nothing of Postern, to the grant.
+
+use postern_harness::{FAMILIES, Family, GateConfig, Ran, SERVICE, World, key};
+
+/// RFC 4648's base32 of RFC 6238's example secret.
+const SECRET: &str = "GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ";
+
+/// RFC 6238 in Python's own library.
+const AUTHENTICATOR: &str = "
+import base64, hmac, struct, sys, time
+mac = hmac.new(base64.b32decode(sys.argv[1]), struct.pack('>Q', int(time.time()) // 30), 'sha1').digest()
+at = mac[-1] & 15
+print('%06d' % (struct.unpack('>I', mac[at:at + 4])[0] % 2**31 % 10**6))
+";
+
+fn start(backend: &str) -> World {
+    let user = |more: &str| format!("services = [\"tcp/{SERVICE}\"]\nquota = \"100/s\"\n{more}");
+    let plan = GateConfig::empty(backend)
+        .user("alice", &user(&format!("totp = \"{SECRET}\"")))
+        .user("bob", &user(""));
+    World::start(&plan)
+}
+
+/// A knock over both families at once, with what the authenticator shows now, unless `words` say otherwise.
+fn knock(world: &World, words: &[&str]) -> Ran {
+    let addresses = FAMILIES.map(|family| {
+        format!(
+            "\"{}\"",
+            std::net::SocketAddr::new(family.address(1), postern_harness::KNOCK)
+        )
+    });
+    let profile = format!(
+        "[both]\ngate = \"{}\"\naddress = [{}]\nkey = \"{}\"\nservices = [\"tcp/{SERVICE}\"]\n\
+         code_command = [\"/usr/bin/python3\", \"-c\", \"\"\"{AUTHENTICATOR}\"\"\", \"{SECRET}\"]\n",
+        postern_harness::GATE_NAME,
+        addresses.join(", "),
+        key("alice")
+    );
+    postern::adapters::files::write_private(
+        &world.folder().join("both.toml"),
+        profile.as_bytes(),
+        true,
+    )
+    .unwrap();
+    world
+        .first
+        .postern("both", &[&["knock", "both"], words].concat())
+}
+
+pub(crate) fn one_time_code_opens_once(backend: &'static str) {
+    let world = start(backend);
+    for family in FAMILIES {
+        world.first.knock("alice", family, &[]);
+    }
+    world.daemon.wait_for_count("refuse code (missing)", 2);
+    world.expect_nothing_open();
+
+    let ran = knock(&world, &["--wait=20s"]);
+    assert_eq!((ran.code, ran.err.as_str()), (Some(0), ""));
+    world.wait_for_grants(2);
+    world.first.expect_both_let_in();
+    // The same code again, or the one of the next 30 seconds if they have begun: then it opens what is open.
+    let admitted = world.daemon.status().admitted;
+    knock(&world, &[]);
+    let verdict = || {
+        let now = world.daemon.status();
+        Some((now.count("refuse code (used)"), now.admitted - admitted))
+            .filter(|(used, more)| used + more == 2)
+    };
+    postern_harness::wait_for("a verdict on a code that may be used", verdict);
+    // Closing needs no code; a user who needs none may send one.
+    for family in FAMILIES {
+        assert_eq!(
+            world.first.postern("alice", &["close", family.name()]).code,
+            Some(0)
+        );
+    }
+    world.wait_until_closed();
+    world.first.knock("bob", Family::V4, &[]);
+    world.wait_for_grants(1);
+}
+
+pub(crate) fn wrong_codes_are_throttled(backend: &'static str) {
+    let world = start(backend);
+    for _ in 0..3 {
+        assert_eq!(
+            knock(&world, &["--code-stdin"]).code,
+            Some(2),
+            "standard input is empty"
+        );
+    }
+    for (count, guess) in (1..=5).zip(["000001", "000002", "000003", "000004", "000005"]) {
+        guess_code(&world, guess);
+        world.daemon.wait_for_count("refuse code (wrong)", count);
+    }
+    knock(&world, &[]);
+    world.daemon.wait_for_count("refuse code (blocked)", 2);
+    world.expect_nothing_open();
+    let log = world.daemon.log();
+    assert!(
+        log.contains("the one-time code is wrong")
+            && !log.contains("00000")
+            && !log.contains(&SECRET[..8]),
+        "{log}"
+    );
+}
+
+fn guess_code(world: &World, code: &'static str) {
+    let config = world.folder().join("alice.toml");
+    let ran = world.first.space.run(move || {
+        let mut command = std::process::Command::new(postern_harness::postern());
+        command
+            .args(["knock", "v4"])
+            .env("POSTERN_CONFIG", config)
+            .env("POSTERN_CODE", code)
+            .output()
+            .unwrap()
+    });
+    assert!(ran.status.success());
+}

@@ -1,0 +1,254 @@
+//! From `posternd init` to an open port: with a shared key and with a key pair, then a new key, then none.
+
+use std::fs;
+
+use base64::Engine;
+use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE_NO_PAD};
+use serde_json::Value;
+
+use postern_harness::{Family, GateConfig, SERVICE, World, text, wait_for};
+
+const V4: Family = Family::V4;
+
+/// A gate that `init` has set up and that runs; no user is there yet.
+fn set_up(backend: &str) -> World {
+    let mut world = World::prepare(
+        &GateConfig::empty(backend)
+            .gate("private_key = \"gate.key\"")
+            .gate("address = \"10.77.0.1\""),
+    );
+    let said = text(&world.daemon.asked(&["init"]));
+    assert!(
+        said.contains("  key    made ") && said.contains("posternd user add NAME -s tcp/22"),
+        "{said}"
+    );
+    world.start_again();
+    world
+}
+
+fn posternd(world: &World, arguments: &[&str]) -> Value {
+    serde_json::from_slice(
+        &world
+            .daemon
+            .asked(&[arguments, &["--json"]].concat())
+            .stdout,
+    )
+    .unwrap()
+}
+
+fn service() -> String {
+    format!("tcp/{SERVICE}")
+}
+
+/// Adds a user at the gate and imports the token at the first client, into this user's own config.
+fn add_and_import(world: &World, user: &str, options: &[&str]) -> Value {
+    let added = posternd(
+        world,
+        &[&["user", "add", user, "-s", &service()], options].concat(),
+    );
+    assert_eq!(added["reload"], "done", "{added}");
+    import(world, user, &added, &[]);
+    added
+}
+
+fn import(world: &World, user: &str, handed_out: &Value, options: &[&str]) {
+    let file = world.folder().join("token");
+    postern::adapters::files::write_private(
+        &file,
+        handed_out["token"].as_str().unwrap().as_bytes(),
+        true,
+    )
+    .unwrap();
+    let ran = world.first.postern(
+        user,
+        &[&["import", file.to_str().unwrap()], options].concat(),
+    );
+    assert_eq!((ran.code, ran.err.as_str()), (Some(0), ""), "{}", ran.out);
+    assert!(ran.out.contains("next: postern knock "), "{}", ran.out);
+}
+
+/// Knocks with a profile and returns once the gate has judged it.
+fn knock(world: &World, user: &str, profile: &str) {
+    let judged = || {
+        let status = world.daemon.status();
+        status.admitted + status.reasons.values().sum::<u64>()
+    };
+    let before = judged();
+    let ran = world
+        .first
+        .postern(user, &["knock", profile, "--for", "10m"]);
+    assert_eq!((ran.code, ran.err.as_str()), (Some(0), ""), "{}", ran.out);
+    wait_for("the knock to be judged", || {
+        (judged() > before).then_some(())
+    });
+}
+
+pub(crate) fn enrolled_shared_key_opens(backend: &'static str) {
+    let world = set_up(backend);
+    world
+        .first
+        .connect(V4, SERVICE)
+        .expect("nothing is hidden yet");
+    add_and_import(&world, "alice", &[]);
+    world.first.expect_shut_out(V4);
+    knock(&world, "alice", "gate");
+    world.first.expect_let_in(V4);
+    world.second.expect_shut_out(V4);
+    assert_eq!(world.daemon.status().users, 1);
+}
+
+pub(crate) fn enrolled_key_pair_opens(backend: &'static str) {
+    let world = set_up(backend);
+    let enrolled = world.first.postern("alice", &["enroll"]);
+    assert_eq!(enrolled.code, Some(0), "{}", enrolled.err);
+    let request = enrolled.out.trim();
+    let added = add_and_import(&world, "alice", &["--request", request]);
+    knock(&world, "alice", "home");
+    world.first.expect_let_in(V4);
+    world.second.expect_shut_out(V4);
+
+    let read = |name: &str| fs::read_to_string(world.folder().join(name)).unwrap();
+    let token = added["token"].as_str().unwrap();
+    assert!(
+        token.starts_with("postern-token-1.") && added["secret"] == false,
+        "{added}"
+    );
+    // All that went from one machine to the other, in every form in which a key could be in it, and what the gate keeps of the user.
+    let decoded = |line: &str| {
+        URL_SAFE_NO_PAD
+            .decode(line.split_once('.').unwrap().1)
+            .unwrap()
+    };
+    let travelled = [
+        decoded(request),
+        decoded(token),
+        added.to_string().into_bytes(),
+        read("users.d/alice.toml").into_bytes(),
+    ];
+    let own_secrets =
+        ["home.key", "gate.key"].map(|name| STANDARD.decode(read(name).trim()).unwrap());
+    for secret in own_secrets {
+        let hex: String = secret.iter().map(|byte| format!("{byte:02x}")).collect();
+        let forms = [
+            secret.clone(),
+            STANDARD_NO_PAD.encode(&secret).into_bytes(),
+            URL_SAFE_NO_PAD.encode(&secret).into_bytes(),
+            hex.into_bytes(),
+        ];
+        for (what, bytes) in travelled.iter().enumerate() {
+            for form in &forms {
+                let part = &form[..16];
+                assert!(
+                    !bytes.windows(part.len()).any(|window| window == part),
+                    "a private key is in {what}"
+                );
+            }
+        }
+    }
+    assert!(
+        read("users.d/alice.toml").contains("public_key = ")
+            && !read("users.d/alice.toml").contains("\nkey = ")
+    );
+}
+
+pub(crate) fn old_key_works_until_it_expires(backend: &'static str) {
+    let world = set_up(backend);
+    add_and_import(&world, "alice", &[]);
+    let rotated = posternd(&world, &["user", "rotate", "alice", "--keep-old", "15s"]);
+    assert_eq!(rotated["reload"], "done", "{rotated}");
+    knock(&world, "alice", "gate");
+    world.first.expect_let_in(V4);
+    assert_eq!(
+        (world.daemon.status().admitted, world.daemon.status().users),
+        (1, 1),
+        "the old key, and one user"
+    );
+    world.daemon.asked(&["close", "--all"]);
+
+    let engines = world.daemon.logged(&["the engine serves"]).len();
+    wait_for("the old key's end", || {
+        (posternd(&world, &["user", "show", "alice"])["user"]["old_key"]["ended"] == true)
+            .then_some(())
+    });
+    knock(&world, "alice", "gate");
+    assert_eq!(
+        world.daemon.status().count("drop unknown-hint"),
+        1,
+        "{:?}",
+        world.daemon.status()
+    );
+    world.first.expect_shut_out(V4);
+    import(&world, "alice", &rotated, &["--replace"]);
+    knock(&world, "alice", "gate");
+    world.first.expect_let_in(V4);
+    assert_eq!(
+        world.daemon.logged(&["the engine serves"]).len(),
+        engines,
+        "nothing was reloaded"
+    );
+}
+
+pub(crate) fn disabled_user_loses_open_grants(backend: &'static str) {
+    let world = set_up(backend);
+    add_and_import(&world, "alice", &[]);
+    knock(&world, "alice", "gate");
+    world.first.expect_let_in(V4);
+    assert_eq!(
+        posternd(&world, &["user", "disable", "alice"])["reload"],
+        "done"
+    );
+    world.expect_nothing_open();
+    world.first.expect_shut_out(V4);
+    knock(&world, "alice", "gate");
+    assert_eq!(
+        world.daemon.status().count("drop unknown-hint"),
+        1,
+        "as if there were no such user"
+    );
+    world.first.expect_shut_out(V4);
+    world.second.expect_shut_out(V4);
+    assert_eq!(
+        posternd(&world, &["user", "enable", "alice"])["reload"],
+        "done"
+    );
+    knock(&world, "alice", "gate");
+    world.first.expect_let_in(V4);
+
+    assert_eq!(
+        posternd(&world, &["user", "remove", "alice", "--unprotect"])["reload"],
+        "done"
+    );
+    world.expect_nothing_open();
+    knock(&world, "alice", "gate");
+    world.expect_nothing_open();
+}
+
+/// The file is written all the same, and what is handed out is not lost.
+pub(crate) fn user_add_reports_a_refused_reload(backend: &'static str) {
+    let world = set_up(backend);
+    let path = world.folder().join("posternd.toml");
+    let good = fs::read_to_string(&path).unwrap();
+    fs::write(&path, good.replace("/state\"", "/other\"")).unwrap();
+    let added = world
+        .daemon
+        .ask(&["user", "add", "alice", "-s", &service()]);
+    let said = (
+        text(&added),
+        String::from_utf8_lossy(&added.stderr).into_owned(),
+    );
+    assert_eq!(added.status.code(), Some(1), "{said:?}");
+    assert!(
+        said.0.contains("\npostern-secret-1.")
+            && said
+                .0
+                .contains("it is not known to be in force: see the error below"),
+        "{}",
+        said.0
+    );
+    let why = "posternd: the change is made, but the running posternd does not take the config: gate.state_dir can't change while posternd runs; ";
+    assert!(said.1.starts_with(why), "{}", said.1);
+    assert_eq!(world.daemon.status().users, 0);
+    fs::write(&path, good).unwrap();
+    world.daemon.asked(&["reload"]);
+    assert_eq!(world.daemon.status().users, 1);
+}

@@ -1,0 +1,118 @@
+//! Hooks of services in a real world: programs that run beside the gate and never hold it up.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+
+use rustix::process::Signal;
+
+use postern_harness::{FAMILIES, Family, GateConfig, SERVICE, World, wait_for};
+
+/// Writes a line when it begins and one when it ends; hangs in between while there is a file `hang`.
+const HOOK: &str = r#"#!/bin/sh
+folder=$1; shift
+echo "$*" >>"$folder/ran"
+while [ -e "$folder/hang" ]; do sleep 0.1; done
+echo "told $1"
+"#;
+
+fn world(backend: &str) -> World {
+    let mut world = World::prepare(&GateConfig::new(backend));
+    let here = world.folder().display().to_string();
+    let path = world.folder().join("hook");
+    fs::write(&path, HOOK).unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+    let hook = |which: &str| {
+        format!(
+            "{which} = [\"{here}/hook\", \"{here}\", \"{which}\", \"{{user}}\", \"{{address}}\", \"{{service}}\"]\n"
+        )
+    };
+    let lines = format!(
+        "ports = [\"tcp/{SERVICE}\"]\n{}{}",
+        hook("on_open"),
+        hook("on_close")
+    );
+    world.rewrite(&GateConfig::new(backend).section(&format!("[service.hidden]\n{lines}")));
+    world.start_again();
+    world
+}
+
+fn wait_for_ran(world: &World, count: usize) -> Vec<String> {
+    wait_for(&format!("{count} runs of the hook"), || {
+        let text = fs::read_to_string(world.folder().join("ran")).unwrap_or_default();
+        Some(text.lines().map(str::to_owned).collect::<Vec<_>>()).filter(|ran| ran.len() >= count)
+    })
+}
+
+pub(crate) fn hooks_run_at_opening_and_end(backend: &'static str) {
+    let world = world(backend);
+    world.first.knock("alice", Family::V4, &["-s", "tcp/23"]);
+    world.daemon.wait_for_count("refuse services", 1);
+    world.first.knock("alice", Family::V4, &["--for", "2s"]);
+    let (open, close) = (
+        format!("on_open alice 10.77.0.2 tcp/{SERVICE}"),
+        format!("on_close alice 10.77.0.2 tcp/{SERVICE}"),
+    );
+    assert_eq!(wait_for_ran(&world, 2), [open, close]);
+    world
+        .daemon
+        .wait_for_lines(1, &["DEBUG", "on_close of hidden ran", "told on_close"]);
+}
+
+pub(crate) fn hanging_hook_delays_nothing(backend: &'static str) {
+    let world = world(backend);
+    fs::write(world.folder().join("hang"), "").unwrap();
+    world.first.knock("alice", Family::V4, &["--for", "10m"]);
+    world.first.expect_let_in(Family::V4);
+    wait_for_ran(&world, 1);
+    world.first.knock("alice", Family::V6, &["--for", "10m"]);
+    world.first.expect_let_in(Family::V6);
+    world.daemon.asked(&["close", "--all"]);
+    world.first.expect_both_shut_out();
+    // All that happened while the first hook hung: it was not killed yet, and the second one waits behind it.
+    assert_eq!(
+        (
+            wait_for_ran(&world, 1).len(),
+            world.daemon.logged(&["on_open of hidden failed"]).len()
+        ),
+        (1, 0)
+    );
+    fs::remove_file(world.folder().join("hang")).unwrap();
+    assert_eq!(
+        wait_for_ran(&world, 4)
+            .iter()
+            .filter(|line| line.starts_with("on_close"))
+            .count(),
+        2
+    );
+}
+
+pub(crate) fn on_close_runs_after_a_kill(backend: &'static str) {
+    let mut world = world(backend);
+    world.first.knock("alice", Family::V4, &["--for", "2s"]);
+    world.first.knock("alice", Family::V6, &["--for", "10m"]);
+    let end = world
+        .wait_for_grants(2)
+        .iter()
+        .map(|grant| grant.until)
+        .min()
+        .unwrap();
+    wait_for_ran(&world, 2);
+    world.daemon.signal(Signal::KILL);
+    world.daemon.wait();
+    wait_for("the first grant's end", || {
+        (postern::adapters::clock::wall() > end).then_some(())
+    });
+    world.start_again();
+    assert_eq!(
+        wait_for_ran(&world, 3)[2..],
+        [format!("on_close alice 10.77.0.2 tcp/{SERVICE}")]
+    );
+    for family in FAMILIES {
+        world.second.expect_shut_out(family);
+    }
+    world.daemon.asked(&["close", "--all"]);
+    assert_eq!(
+        wait_for_ran(&world, 4)[3..],
+        [format!("on_close alice fd77::2 tcp/{SERVICE}")]
+    );
+}

@@ -1,0 +1,146 @@
+//! Interfaces that are no Ethernet, go down, come late or are replaced: knocks are heard whenever there is a way to the gate.
+
+use std::net::SocketAddr;
+
+use etherparse::PacketBuilder;
+
+use postern_harness::packets::Tun;
+use postern_harness::{FAMILIES, Family, GateConfig, KNOCK, World};
+
+pub(crate) fn knock_from_a_tunnel_opens(backend: &'static str) {
+    for interfaces in ["interfaces = [\"any\"]", "interfaces = [\"tun0\"]"] {
+        let world = World::start(&GateConfig::new(backend).gate(interfaces));
+        let mut tun = Tun::new(&world.gate);
+        if interfaces.contains("tun0") {
+            world
+                .daemon
+                .wait_for_lines(1, &["listening on tun0", "INFO"]);
+        }
+        for family in FAMILIES {
+            let claimed = world.first.address(family).to_string();
+            let knock = world.first.packet("alice", family, &["--allow", &claimed]);
+            world.first.expect_shut_out(family);
+            tun.receives(&out_of_the_tunnel(family, &knock));
+            world.first.expect_let_in(family);
+        }
+        assert_eq!(world.daemon.status().admitted, 2, "{interfaces}");
+    }
+}
+
+fn out_of_the_tunnel(family: Family, payload: &[u8]) -> Vec<u8> {
+    let packet = match family {
+        Family::V4 => PacketBuilder::ipv4([10, 88, 0, 2], [10, 88, 0, 1], 64),
+        Family::V6 => PacketBuilder::ipv6([0xfd; 16], [0xfc; 16], 64),
+    };
+    let mut bytes = Vec::new();
+    packet.udp(40000, KNOCK).write(&mut bytes, payload).unwrap();
+    bytes
+}
+
+pub(crate) fn link_that_returns_is_captured_again(backend: &'static str) {
+    flaps(backend, |world| {
+        world.gate.ip("link set gate2 down").clear()
+    });
+}
+
+pub(crate) fn recreated_interface_is_captured_again(backend: &'static str) {
+    flaps(backend, |world| world.gate.ip("link del gate2").clear());
+}
+
+/// Twice, on a named interface and on any: heard, gone, heard again.
+fn flaps(backend: &str, go: fn(&World)) {
+    for (interfaces, named) in [
+        ("interfaces = [\"gate2\"]", true),
+        ("interfaces = [\"any\"]", false),
+    ] {
+        let world = World::start(&GateConfig::new(backend).gate(interfaces));
+        let (mut heard, mut lost, mut back) = (0, 0, 0);
+        for round in 0..3 {
+            if round > 0 {
+                go(&world);
+                if named {
+                    lost += 1;
+                    world
+                        .daemon
+                        .wait_for_lines(lost, &["listening on gate2 is not possible now"]);
+                }
+                come_back(&world);
+                if named {
+                    back += 1;
+                    world
+                        .daemon
+                        .wait_for_lines(back, &["listening on gate2", "INFO"]);
+                }
+            }
+            for family in FAMILIES {
+                heard += 1;
+                world.first.knock("alice", family, &[]);
+                world.daemon.wait_for_admitted(heard);
+                world.first.expect_let_in(family);
+            }
+        }
+        assert_eq!(
+            world.daemon.logged(&["is not possible now"]).len(),
+            lost,
+            "each loss is told once"
+        );
+    }
+}
+
+fn come_back(world: &World) {
+    match world.gate.ip("-o link show").contains("gate2") {
+        true => world.first.configure_cable(&world.gate),
+        false => world.first.lay_cable(&world.gate),
+    }
+}
+
+/// Only `late0` is listened to, and it is not there yet; what comes over the other cable is nobody's business.
+pub(crate) fn late_interface_is_captured(backend: &'static str) {
+    let world = World::start(&GateConfig::new(backend).gate("interfaces = [\"late0\"]"));
+    world
+        .daemon
+        .wait_for_lines(1, &["listening on late0 is not possible now"]);
+    let knock = |family: Family| {
+        world.first.packet(
+            "alice",
+            family,
+            &["--allow", &world.first.address(family).to_string()],
+        )
+    };
+    for round in 1..=2 {
+        let there = world.first.space.thread_id;
+        world.gate.ip_batch(&format!(
+            "link add late0 type veth peer name late1 netns {there}"
+        ));
+        for (space, name, host) in [(&world.gate, "late0", 1), (&world.first.space, "late1", 2)] {
+            let addresses = format!(
+                "addr add 10.78.0.{host}/24 dev {name}\naddr add fd78::{host}/64 dev {name} nodad\n"
+            );
+            space.ip_batch(&format!("link set {name} up\n{addresses}"));
+        }
+        world
+            .daemon
+            .wait_for_lines(round, &["listening on late0", "INFO"]);
+        world.first.space.wait_for_carrier("late1");
+        for (family, gate) in FAMILIES.into_iter().zip(["10.78.0.1", "fd78::1"]) {
+            world.first.send(family, &knock(family));
+            world.first.expect_shut_out(family);
+            world.first.send_to(
+                SocketAddr::new(gate.parse().unwrap(), KNOCK),
+                &knock(family),
+            );
+            world.first.expect_let_in(family);
+        }
+        let status = world.daemon.status();
+        assert_eq!(
+            (status.admitted, status.reasons.len()),
+            (2 * u64::try_from(round).unwrap(), 0),
+            "{status:?}"
+        );
+        world.daemon.asked(&["close", "--all"]);
+        world.gate.ip("link del late0");
+        world
+            .daemon
+            .wait_for_lines(round + 1, &["listening on late0 is not possible now"]);
+    }
+}

@@ -1,0 +1,162 @@
+//! The whole gate against the real kernel: a real posternd, the real client, real scanners and sessions, both families.
+//!
+//! Each test has a world of its own, which `postern_harness::world` draws. The host's network and firewall stay untouched.
+
+use libtest_mimic::Trial;
+use postern_harness::Requirement::{self, Program};
+use postern_harness::{Machine, world::by_backend};
+
+mod behind;
+mod broken;
+mod bypass;
+mod codes;
+mod command;
+mod crashes;
+mod enrolment;
+mod explain;
+mod flushed;
+mod hooks;
+mod links;
+mod login;
+mod observer;
+mod peer;
+mod prefilter;
+mod privileges;
+mod proxy;
+mod reload;
+mod restart;
+mod scans;
+mod silence;
+mod spoofed;
+mod status;
+mod storm;
+mod stun;
+mod trial;
+mod users;
+mod wiped;
+
+const NONE: &[Requirement] = &[];
+const ROOT: &[Requirement] = &[Requirement::Root];
+const PEER: &[Requirement] = &[Requirement::Peer];
+const TUN: &[Requirement] = &[Requirement::Tun];
+const PYTHON: &[Requirement] = &[Program("python3")];
+const SYSCTL: &[Requirement] = &[Program("sysctl")];
+const NMAP: &[Requirement] = &[Program("nmap")];
+const SETPRIV: &[Requirement] = &[Requirement::Root, Program("setpriv")];
+const MOUNT: &[Requirement] = &[Requirement::Root, Program("unshare"), Program("mount")];
+const FAKE: &[Requirement] = &[Requirement::Root, Program("iptables"), Program("mount")];
+const IPTABLES: &[Requirement] = &[Program("iptables"), Program("ip6tables")];
+const BOTH: &[Requirement] = &[Program("iptables"), Program("ip6tables"), Program("nft")];
+const IPSET: &[Requirement] = &[Program("ipset"), Program("iptables"), Program("ip6tables")];
+const SSH: &[Requirement] = &[
+    Requirement::Root,
+    Program("sshd"),
+    Program("ssh"),
+    Program("ssh-keygen"),
+    Program("unshare"),
+];
+const STUN: &[Requirement] = &[
+    Requirement::Root,
+    Program("turnserver"),
+    Program("iptables"),
+    Program("ip6tables"),
+    Program("sysctl"),
+];
+
+/// The tests, with the function's name as the test's.
+pub(crate) fn tests(machine: &Machine) -> Vec<Trial> {
+    by_backend(machine, EVERY, ONCE, &[])
+}
+
+/// Tests in which the firewall matters: they run with each driver.
+const EVERY: &[postern_harness::world::Test] = postern_harness::table![
+    NMAP: scans::nmap_sees_the_port_only_during_the_grant,
+    SETPRIV: privileges::engine_has_no_privileges,
+    SETPRIV: privileges::monitor_keeps_only_needed_capabilities,
+    SSH: login::ssh_session_outlives_its_grant,
+    NONE: silence::gate_sends_no_frame,
+    NONE: bypass::fragments_and_options_reach_no_hidden_service,
+    SYSCTL: behind::named_service_forwards_to_inner_host,
+    SYSCTL: behind::forward_ends_its_connections,
+    SYSCTL: behind::target_opens_one_inner_host,
+    NONE: users::knock_opens_for_its_sender_and_ends,
+    NONE: users::renewal_extends_the_one_grant,
+    NONE: users::users_close_only_their_own_grants,
+    NONE: users::administrator_lists_and_closes_grants,
+    NONE: restart::grants_survive_a_restart,
+    NONE: restart::restart_reuses_no_grant_number,
+    IPTABLES: restart::on_stop_remove_restores_the_firewall,
+    IPTABLES: restart::flush_restores_the_firewall,
+    BOTH: restart::flush_leaves_no_table,
+    BOTH: restart::flush_after_a_killed_start,
+    IPTABLES: trial::unconfirmed_trial_restores_the_firewall,
+    IPTABLES: trial::failed_trial_start_restores_the_firewall,
+    NONE: crashes::random_kills_first_run,
+    NONE: crashes::random_kills_second_run,
+    NONE: crashes::random_kills_third_run,
+    NONE: crashes::random_kills_fourth_run,
+    NONE: storm::reloads_and_kills_end_in_one_engine,
+    BOTH: flushed::flushed_rules_are_restored,
+    BOTH: flushed::knock_into_flushed_firewall_is_reported_truly,
+    NONE: flushed::unchanged_firewall_is_left_alone,
+];
+
+/// Tests of what is the same with any firewall.
+const ONCE: &[postern_harness::world::Test] = postern_harness::table![
+    ROOT: privileges::keys_are_in_no_command_line_or_log,
+    ROOT: wiped::config_keys_are_wiped_from_memory,
+    SSH: proxy::ssh_logs_in_through_connect,
+    SSH: proxy::run_closes_its_grant_at_the_end,
+    MOUNT: proxy::connect_uses_the_family_that_opened,
+    SSH: proxy::run_renews_its_grant,
+    NONE: silence::gate_with_udp_socket_sends_no_frame,
+    SYSCTL: behind::client_connects_to_inner_host,
+    NONE: spoofed::spoofed_source_opens_claimed_address,
+    NONE: users::client_waits_for_the_open_port,
+    IPTABLES: restart::rules_of_the_other_driver_are_removed,
+    NONE: restart::replay_after_restart_is_refused,
+    NONE: trial::knock_ends_the_trial_well,
+    NONE: trial::confirm_ends_the_trial_well,
+    NONE: crashes::engine_ends_with_its_monitor,
+    NONE: crashes::killed_engine_is_started_again,
+    PEER: peer::peer_opens_with_every_kind_of_key,
+    PEER: peer::each_damaged_packet_has_its_reason,
+    STUN: stun::knock_opens_for_the_outer_address,
+    NONE: explain::explain_live_beside_the_gate,
+    NONE: status::status_counts_kernel_drops,
+    TUN: links::knock_from_a_tunnel_opens,
+    NONE: links::link_that_returns_is_captured_again,
+    NONE: links::recreated_interface_is_captured_again,
+    NONE: links::late_interface_is_captured,
+    PYTHON: codes::one_time_code_opens_once,
+    PYTHON: codes::wrong_codes_are_throttled,
+    NONE: command::command_opens_and_closes,
+    NONE: command::failed_command_refuses_the_knock,
+    NONE: command::command_closes_after_a_kill,
+    NONE: command::failed_close_command_is_retried,
+    NONE: command::damaged_journal_stops_the_start,
+    IPSET: command::ipset_example_opens_a_real_set,
+    NONE: command::pf_example_loads_each_change,
+    NONE: hooks::hooks_run_at_opening_and_end,
+    NONE: hooks::hanging_hook_delays_nothing,
+    NONE: hooks::on_close_runs_after_a_kill,
+    FAKE: broken::failed_opening_leaves_nothing_open,
+    FAKE: broken::failed_closing_is_retried,
+    FAKE: broken::opening_by_an_orphan_is_closed,
+    FAKE: broken::failed_renewal_keeps_the_old_end,
+    NONE: enrolment::enrolled_shared_key_opens,
+    NONE: enrolment::enrolled_key_pair_opens,
+    NONE: enrolment::old_key_works_until_it_expires,
+    NONE: enrolment::disabled_user_loses_open_grants,
+    NONE: enrolment::user_add_reports_a_refused_reload,
+    NONE: reload::reload_loses_no_knock,
+    NONE: reload::reload_with_udp_socket_loses_no_knock,
+    NONE: reload::broken_config_changes_nothing,
+    NONE: reload::removed_user_loses_open_grants,
+    NONE: reload::reload_applies_the_new_config,
+    NONE: reload::reload_command_reports_the_result,
+    ROOT: prefilter::hint_filter_drops_and_counts_junk,
+    ROOT: prefilter::hint_filter_reload_loses_no_knock,
+    ROOT: prefilter::hint_filter_passes_the_next_step,
+    SETPRIV: prefilter::gate_works_without_the_hint_filter,
+];

@@ -1,0 +1,113 @@
+//! The kernel's hint filter in a real gate: junk never reaches the engine and is counted all the same, knocks always do.
+//!
+//! A gate that logs at debug has none, for it tells each dropped datagram; so these do not.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use super::reload;
+use postern_harness::{FAMILIES, Family, GateConfig, SERVICE, World, wait_for};
+
+const JUNK: u64 = 500;
+/// A step of the wire format, milliseconds.
+const STEP_MS: u64 = 64_000;
+
+fn plan(backend: &str) -> GateConfig {
+    GateConfig::empty(backend)
+        .user(
+            "alice",
+            &format!("services = [\"tcp/{SERVICE}\"]\nquota = \"1000/min\""),
+        )
+        .quiet()
+}
+
+pub(crate) fn hint_filter_drops_and_counts_junk(backend: &'static str) {
+    let world = World::start(&plan(backend));
+    assert!(world.daemon.status().hint_filter, "{}", world.daemon.log());
+    for family in FAMILIES {
+        for n in 0..JUNK {
+            let mut junk = vec![0x5a; 132 + usize::try_from(n % 380).unwrap()];
+            junk[..8].copy_from_slice(&(n + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15).to_be_bytes());
+            world.first.send(family, &junk);
+            world.first.send(family, &junk[..100]);
+        }
+        world.first.expect_shut_out(family);
+        world.first.knock("alice", family, &["--for", "60s"]);
+        world.first.expect_let_in(family);
+    }
+    let status = world.daemon.status();
+    assert_eq!(
+        (
+            status.count("drop unknown-hint"),
+            status.count("drop length")
+        ),
+        (2 * JUNK, 2 * JUNK),
+        "{status:?}"
+    );
+    assert_eq!(status.admitted, 2);
+    let read: u64 = status.captures.iter().map(|capture| capture.received).sum();
+    assert_eq!(read, 2, "the engine has read the knocks alone: {status:?}");
+}
+
+pub(crate) fn hint_filter_reload_loses_no_knock(backend: &'static str) {
+    reload::lose_none(&plan(backend).user(
+        "bob",
+        &format!("services = [\"tcp/{SERVICE}\"]\nquota = \"1000/min\""),
+    ));
+}
+
+/// The map follows the hint table: knocks open in the step that the gate began in, and in the one that follows.
+pub(crate) fn hint_filter_passes_the_next_step(backend: &'static str) {
+    let world = World::start(&plan(backend));
+    let step = || {
+        u64::try_from(
+            SystemTime::now()
+                .duration_since(UNIX_EPOCH)
+                .unwrap()
+                .as_millis(),
+        )
+        .unwrap()
+            / STEP_MS
+    };
+    let began = step();
+    world.first.knock("alice", Family::V4, &["--for", "2s"]);
+    world.first.expect_let_in(Family::V4);
+    while step() == began {
+        std::thread::sleep(Duration::from_millis(200));
+    }
+    for family in FAMILIES {
+        world.first.knock("alice", family, &["--for", "60s"]);
+        world.first.expect_let_in(family);
+    }
+    let status = world.daemon.status();
+    assert!(
+        status.hint_filter && status.count("drop unknown-hint") == 0,
+        "{status:?}"
+    );
+}
+
+/// Without the right to load it the classic filter stands alone, and that is said.
+pub(crate) fn gate_works_without_the_hint_filter(backend: &'static str) {
+    let mut world = World::prepare(&plan(backend));
+    world.daemon.through = Some("exec setpriv --bounding-set -bpf,-sys_admin \"$@\"".to_owned());
+    world.start_again();
+    wait_for("the reason", || {
+        (!world
+            .daemon
+            .logged(&[
+                "INFO",
+                "the kernel does not look for hints: Operation not permitted",
+            ])
+            .is_empty())
+        .then_some(())
+    });
+    world.first.send(Family::V4, &[7; 200]);
+    for family in FAMILIES {
+        world.first.knock("alice", family, &[]);
+        world.first.expect_let_in(family);
+    }
+    let status = world.daemon.status();
+    assert!(
+        !status.hint_filter && status.count("drop unknown-hint") == 1,
+        "{status:?}"
+    );
+}

@@ -1,0 +1,147 @@
+//! What the running engine may do, and what others on the machine can see of its keys: nothing; and the little that the monitor may do.
+
+use std::fs;
+
+use postern_harness::{GateConfig, World, key};
+
+/// What a monitor keeps, by its numbers in linux/capability.h: CHOWN, KILL, SETGID, SETUID, SETPCAP, NET_ADMIN, NET_RAW, BPF.
+const KEPT: [u32; 8] = [0, 5, 6, 7, 8, 12, 13, 39];
+
+const CAPABILITIES: [&str; 5] = ["CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"];
+
+/// One thread's or process's own description of itself.
+struct Described(String);
+
+impl Described {
+    fn process(pid: u32) -> Self {
+        Self(fs::read_to_string(format!("/proc/{pid}/status")).unwrap())
+    }
+
+    /// Every thread by itself: capabilities and filters are a thread's own.
+    fn threads(pid: u32) -> Vec<Self> {
+        let tasks = fs::read_dir(format!("/proc/{pid}/task")).unwrap();
+        tasks
+            .map(|task| Self(fs::read_to_string(task.unwrap().path().join("status")).unwrap()))
+            .collect()
+    }
+
+    fn field(&self, name: &str) -> &str {
+        let line = self
+            .0
+            .lines()
+            .find_map(|line| line.strip_prefix(name)?.strip_prefix(":\t"));
+        line.unwrap_or_else(|| panic!("no {name} in {}", self.0))
+            .trim()
+    }
+}
+
+pub(crate) fn engine_has_no_privileges(backend: &'static str) {
+    let world = World::start(&GateConfig::new(backend).gate("run_as = \"daemon\""));
+    let user = nix::unistd::User::from_name("daemon").unwrap().unwrap();
+    let four = |id: u32| format!("{id}\t{id}\t{id}\t{id}");
+    let engine = world.daemon.engine();
+    assert_eq!(Described::process(engine).field("Groups"), "");
+    let threads = Described::threads(engine);
+    assert!(threads.len() > 3, "{} threads", threads.len());
+    for thread in &threads {
+        assert_eq!(thread.field("Uid"), four(user.uid.as_raw()));
+        assert_eq!(thread.field("Gid"), four(user.gid.as_raw()));
+        for set in CAPABILITIES {
+            assert_eq!(thread.field(set), "0".repeat(16), "{set}");
+        }
+        assert_eq!(
+            [thread.field("NoNewPrivs"), thread.field("Seccomp")],
+            ["1", "2"]
+        );
+    }
+    shows_its_memory_to_nobody(engine);
+}
+
+pub(crate) fn monitor_keeps_only_needed_capabilities(backend: &'static str) {
+    let world = World::start(&GateConfig::new(backend));
+    let monitor = world.daemon.pid();
+    // What this machine has not got, nobody keeps.
+    let mine =
+        u64::from_str_radix(Described::process(std::process::id()).field("CapPrm"), 16).unwrap();
+    let kept = KEPT.iter().fold(0u64, |set, number| set | 1 << number) & mine;
+    for thread in Described::threads(monitor) {
+        assert_eq!(thread.field("Uid"), "0\t0\t0\t0");
+        for (set, wanted) in CAPABILITIES.into_iter().zip([0, kept, kept, kept, 0]) {
+            assert_eq!(thread.field(set), format!("{wanted:016x}"), "{set}");
+        }
+        // With iptables it runs programs, whose system calls nobody can foretell.
+        assert_eq!(
+            [thread.field("NoNewPrivs"), thread.field("Seccomp")],
+            ["1", if backend == "nftables" { "2" } else { "0" }]
+        );
+    }
+    shows_its_memory_to_nobody(monitor);
+}
+
+/// No core dump, and nothing in /proc for anybody without the right to trace everyone, not even for the same user.
+fn shows_its_memory_to_nobody(pid: u32) {
+    let limits = fs::read_to_string(format!("/proc/{pid}/limits")).unwrap();
+    let core = limits
+        .lines()
+        .find_map(|line| line.strip_prefix("Max core file size"))
+        .unwrap();
+    assert_eq!(
+        core.split_whitespace().take(2).collect::<Vec<_>>(),
+        ["0", "0"],
+        "{core}"
+    );
+    let user = Described::process(pid)
+        .field("Uid")
+        .split('\t')
+        .next()
+        .unwrap()
+        .to_owned();
+    // Such a right of the one looked at would close it by itself.
+    let without = |arguments: &[&str]| {
+        let mut command = std::process::Command::new("setpriv");
+        command
+            .args([
+                "--reuid",
+                &user,
+                "--clear-groups",
+                "--bounding-set=-sys_ptrace",
+                "--inh-caps=-sys_ptrace",
+            ])
+            .args(arguments);
+        command
+    };
+    let looked = |at: u32| {
+        without(&["head", "-c", "0", &format!("/proc/{at}/mem")])
+            .output()
+            .unwrap()
+    };
+    // As that user, a process of one's own that says nothing else about itself is open.
+    let mut sleeper = without(&["sleep", "60"]).spawn().unwrap();
+    let is_open = postern_harness::wait_for("a process that can be looked at", || {
+        looked(sleeper.id()).status.success().then_some(true)
+    });
+    let closed = looked(pid);
+    let _ = sleeper.kill();
+    let _ = sleeper.wait();
+    assert!(is_open && !closed.status.success(), "{closed:?}");
+    assert!(
+        String::from_utf8_lossy(&closed.stderr).contains("Permission denied"),
+        "{closed:?}"
+    );
+}
+
+pub(crate) fn keys_are_in_no_command_line_or_log(backend: &'static str) {
+    let world = World::start(&GateConfig::new(backend));
+    let secret = key("alice");
+    for pid in [world.daemon.pid(), world.daemon.engine()] {
+        for file in ["cmdline", "environ"] {
+            let shown = fs::read(format!("/proc/{pid}/{file}")).unwrap();
+            assert!(!shown.is_empty(), "{file} of {pid}");
+            let shown = String::from_utf8_lossy(&shown).into_owned();
+            assert!(!shown.contains(&secret), "{file} of {pid}: {shown}");
+        }
+    }
+    world.first.knock("alice", postern_harness::Family::V4, &[]);
+    world.wait_for_grants(1);
+    assert!(!world.daemon.log().contains(&secret), "the log shows a key");
+}

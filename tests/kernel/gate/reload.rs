@@ -1,0 +1,239 @@
+//! SIGHUP: the config is read anew as a whole or not at all, no knock is lost, and grants that are still allowed stay.
+
+use std::fs;
+use std::thread;
+use std::time::Duration;
+
+use rustix::process::Signal;
+
+use postern_harness::{FAMILIES, Family, GateConfig, SERVICE, World, wait_for};
+
+const KNOCKS: u8 = 100;
+const NOTHING: [String; 0] = [];
+
+fn plan(backend: &'static str) -> GateConfig {
+    let lines = format!("services = [\"tcp/{SERVICE}\"]\nquota = \"1000/min\"");
+    GateConfig::empty(backend)
+        .user("alice", &lines)
+        .user("bob", &lines)
+}
+
+/// Tells posternd to reload and waits until the new engine serves.
+fn reload(world: &World) {
+    let count = world.daemon.logged(&["the engine serves"]).len();
+    world.daemon.signal(Signal::HUP);
+    world
+        .daemon
+        .wait_for_lines(count + 1, &["the engine serves"]);
+}
+
+fn change(world: &World, from: &str, to: &str) {
+    let path = world.folder().join("posternd.toml");
+    let text = fs::read_to_string(&path).unwrap();
+    assert!(text.contains(from), "{text}");
+    fs::write(&path, text.replace(from, to)).unwrap();
+}
+
+pub(crate) fn reload_loses_no_knock(backend: &'static str) {
+    lose_none(&plan(backend));
+}
+
+pub(crate) fn reload_with_udp_socket_loses_no_knock(backend: &'static str) {
+    lose_none(&plan(backend).gate("capture = \"udp\""));
+}
+
+/// Each knock lets another address in, so that each shows.
+pub(crate) fn lose_none(plan: &GateConfig) {
+    let world = World::start(plan);
+    let packet = |n: u8| {
+        let family = FAMILIES[usize::from(n % 2)];
+        let allow = if family == Family::V4 {
+            format!("10.78.0.{n}")
+        } else {
+            format!("fd78::{n}")
+        };
+        (
+            family,
+            world
+                .first
+                .packet("alice", family, &["--allow", &allow, "--for", "10m"]),
+        )
+    };
+    let packets: Vec<_> = (1..=KNOCKS).map(packet).collect();
+    for (n, (family, packet)) in packets.iter().enumerate() {
+        if n % 30 == 10 {
+            world.daemon.signal(Signal::HUP);
+        }
+        world.first.send(*family, packet);
+        thread::sleep(Duration::from_millis(40));
+    }
+    let grants = wait_for("every knock to be let in", || {
+        Some(world.daemon.grants()).filter(|grants| grants.len() == usize::from(KNOCKS))
+    });
+    assert!(
+        world.daemon.logged(&["the engine serves"]).len() >= 3,
+        "there were too few reloads"
+    );
+    assert_eq!(
+        world.daemon.logged(&["open: grant"]).len(),
+        grants.len(),
+        "each was opened once"
+    );
+    assert_eq!(world.daemon.logged(&["WARN"]), NOTHING);
+    assert_eq!(world.daemon.logged(&["ERROR"]), NOTHING);
+}
+
+pub(crate) fn broken_config_changes_nothing(backend: &'static str) {
+    let world = World::start(&plan(backend));
+    world.first.knock("alice", Family::V4, &["--for", "10m"]);
+    let grants = world.wait_for_grants(1);
+    let (engine, firewall) = (world.daemon.engine(), world.firewall());
+    let good = fs::read_to_string(world.folder().join("posternd.toml")).unwrap();
+    let broken = [
+        (
+            good.replace("[firewall]", "window = \"1s\"\n[firewall]")
+                .replace("name = \"bob\"", "name = \"b o b\""),
+            2,
+        ),
+        (good.replace("[gate]", "[gate"), 1),
+        (String::new(), 1),
+        (good.replace("/state\"", "/other\""), 1),
+        (good.replace("/control.sock\"", "/other.sock\""), 1),
+        (
+            good.replace(&format!("backend = \"{backend}\""), "backend = \"auto\""),
+            1,
+        ),
+    ];
+    let mut said = 0;
+    for (text, lines) in broken {
+        fs::write(world.folder().join("posternd.toml"), &text).unwrap();
+        world.daemon.signal(Signal::HUP);
+        said += lines;
+        let lines = world.daemon.wait_for_lines(
+            said,
+            &[
+                "ERROR",
+                "the new config is not used, the old one stays in force: ",
+            ],
+        );
+        assert_eq!(lines.len(), said, "{lines:#?}");
+    }
+    fs::write(world.folder().join("posternd.toml"), &good).unwrap();
+    world.first.knock("bob", Family::V6, &["--for", "10m"]);
+    world.first.expect_both_let_in();
+    assert_eq!(world.wait_for_grants(2)[0], grants[0]);
+    assert_eq!(world.daemon.engine(), engine, "the same engine serves");
+    assert_ne!(world.firewall(), firewall, "the second grant");
+    assert!(!world.folder().join("other").exists());
+    reload(&world);
+    assert_eq!(world.daemon.grants().len(), 2);
+}
+
+pub(crate) fn removed_user_loses_open_grants(backend: &'static str) {
+    let world = World::start(&plan(backend));
+    world.first.knock("alice", Family::V4, &["--for", "10m"]);
+    world.first.expect_let_in(Family::V4);
+    world.second.knock("bob", Family::V4, &["--for", "10m"]);
+    world.second.expect_let_in(Family::V4);
+    let before = world.daemon.grants();
+    world.rewrite(
+        &GateConfig::empty(backend).user("alice", &format!("services = [\"tcp/{SERVICE}\"]")),
+    );
+    reload(&world);
+    let after = world.daemon.grants();
+    assert_eq!(
+        after,
+        before
+            .into_iter()
+            .filter(|grant| grant.user == "alice")
+            .collect::<Vec<_>>()
+    );
+    world.second.expect_shut_out(Family::V4);
+    world.first.expect_let_in(Family::V4);
+    world.second.knock("bob", Family::V4, &[]);
+    world.daemon.wait_for_count("drop unknown-hint", 1);
+    world.second.expect_shut_out(Family::V4);
+    assert_eq!(world.daemon.status().users, 1);
+}
+
+pub(crate) fn reload_applies_the_new_config(backend: &'static str) {
+    let world = World::start(&plan(backend));
+    let old = world.first.packet("alice", Family::V4, &[]);
+    let (replayed, carol) = (
+        world.first.packet("bob", Family::V4, &["--for", "10m"]),
+        format!("services = [\"tcp/{SERVICE}\"]"),
+    );
+    world.first.send(Family::V4, &replayed);
+    world.wait_for_grants(1);
+    world.daemon.asked(&["close", "--all"]);
+    world.rewrite(&plan(backend).user("carol", &carol).gate("window = \"5s\""));
+    reload(&world);
+    world.second.knock("carol", Family::V6, &["--for", "10m"]);
+    world.second.expect_let_in(Family::V6);
+    thread::sleep(Duration::from_millis(5500));
+    world.first.send(Family::V4, &old);
+    let status = world.daemon.wait_for_count("drop too-old", 1);
+    assert_eq!(status.users, 3);
+    world.first.send(Family::V4, &replayed);
+    wait_for("a verdict on the replay", || {
+        let status = world.daemon.status();
+        (status.count("drop too-old") + status.count("drop replay") > 1).then_some(())
+    });
+    change(
+        &world,
+        "name = \"gate.test\"",
+        "name = \"other.test\"\nport = [62201, 62202]",
+    );
+    reload(&world);
+    world.first.knock("alice", Family::V4, &[]);
+    world.daemon.wait_for_count("drop unknown-hint", 1);
+    world.first.expect_shut_out(Family::V4);
+    let profile = fs::read_to_string(world.folder().join("alice.toml")).unwrap();
+    fs::write(
+        world.folder().join("alice.toml"),
+        profile
+            .replace("gate.test", "other.test")
+            .replace("62201", "62202"),
+    )
+    .unwrap();
+    world.first.knock("alice", Family::V4, &[]);
+    world.first.expect_let_in(Family::V4);
+    world.second.expect_let_in(Family::V6);
+}
+
+/// Whoever runs it may knock as a new user once it has ended, and is told why where it can't be done.
+pub(crate) fn reload_command_reports_the_result(backend: &'static str) {
+    let world = World::start(&plan(backend));
+    world.rewrite(&plan(backend).user("carol", &format!("services = [\"tcp/{SERVICE}\"]")));
+    let said = world.daemon.asked(&["reload"]);
+    assert_eq!(
+        postern_harness::text(&said),
+        "the config is in force; see it work with: posternd status\n"
+    );
+    world.first.knock("carol", Family::V4, &["--for", "10m"]);
+    world.first.expect_let_in(Family::V4);
+
+    change(&world, "/state\"", "/other\"");
+    let refused = world.daemon.ask(&["reload"]);
+    let why = "posternd: the new config is not used, the old one stays in force: gate.state_dir can't change while posternd runs; ";
+    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(
+        refused.status.code() == Some(1) && said.starts_with(why) && said.lines().count() == 1,
+        "{said}"
+    );
+    change(&world, "/other\"", "/state\"");
+    change(&world, "name = \"carol\"", "name = \"c a r o l\"");
+    let refused = world.daemon.ask(&["reload", "--json"]);
+    assert!(
+        refused.status.code() == Some(1) && refused.stdout.is_empty(),
+        "{refused:?}"
+    );
+    change(&world, "name = \"c a r o l\"", "name = \"carol\"");
+    let said: serde_json::Value =
+        serde_json::from_slice(&world.daemon.asked(&["reload", "--json"]).stdout).unwrap();
+    assert_eq!(said, serde_json::json!({ "version": 1, "reload": "done" }));
+    assert_eq!(
+        (world.daemon.grants().len(), world.daemon.status().users),
+        (1, 3)
+    );
+}

@@ -1,0 +1,80 @@
+//! What a scanner sees: nmap, both kinds of scan, both families.
+
+use postern_harness::{Client, FAMILIES, Family, GateConfig, SERVICE, World, run, text};
+
+pub(crate) fn nmap_sees_the_port_only_during_the_grant(backend: &'static str) {
+    scanned(backend, "-sS");
+}
+
+/// Filtered before the knock, open after it, filtered from the other address all the while, filtered after the end.
+fn scanned(backend: &str, kind: &str) {
+    let world = World::start(&GateConfig::new(backend));
+    assert_eq!(
+        everywhere(&world, kind),
+        [("filtered", "filtered"); 2],
+        "before the knock"
+    );
+    for family in FAMILIES {
+        world.first.knock("alice", family, &["--for", "12s"]);
+        world.first.expect_let_in(family);
+    }
+    let seen = everywhere(&world, kind);
+    assert_eq!(
+        world.daemon.grants().len(),
+        2,
+        "the scans outlasted the grants, so they prove nothing"
+    );
+    assert_eq!(seen, [("open", "filtered"); 2], "after the knock");
+    world.wait_until_closed();
+    assert_eq!(
+        everywhere(&world, kind),
+        [("filtered", "filtered"); 2],
+        "after the end"
+    );
+}
+
+/// By family: what the first client sees, and what the second.
+fn everywhere(world: &World, kind: &str) -> [(&'static str, &'static str); 2] {
+    std::thread::scope(|scope| {
+        let scans = FAMILIES.map(|family| {
+            [&world.first, &world.second]
+                .map(|client| scope.spawn(move || scan(client, family, kind)))
+        });
+        scans.map(|[first, second]| (first.join().unwrap(), second.join().unwrap()))
+    })
+}
+
+/// What nmap calls the port.
+fn scan(client: &Client, family: Family, kind: &str) -> &'static str {
+    let (port, gate) = (SERVICE.to_string(), family.address(1).to_string());
+    let mut arguments = vec![
+        "-Pn",
+        "-n",
+        "--max-retries",
+        "1",
+        "-oG",
+        "-",
+        kind,
+        "-p",
+        &port,
+        &gate,
+    ];
+    if family == Family::V6 {
+        arguments.push("-6");
+    }
+    let output = run(&client.space, "nmap", &arguments);
+    let said = text(&output);
+    let state = said
+        .split(&format!("Ports: {port}/"))
+        .nth(1)
+        .and_then(|rest| rest.split('/').next());
+    let known = ["open", "filtered", "closed"]
+        .into_iter()
+        .find(|word| Some(*word) == state);
+    known.unwrap_or_else(|| {
+        panic!(
+            "nmap said: {said}{}",
+            String::from_utf8_lossy(&output.stderr)
+        )
+    })
+}

@@ -1,0 +1,188 @@
+//! What lies in the memory of monitor and engine once the gate serves: the keys that knocks are opened with, and no longer what the
+//! config says.
+
+use std::fs::{self, File};
+use std::os::unix::fs::FileExt;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use postern::adapters::files::write_private;
+use postern_proto::PrivateKey;
+
+use postern_harness::{Family, GATE_NAME, GateConfig, World, seed, wait_for};
+
+/// One place of memory, as /proc/PID/maps names it, and what lies there.
+struct Region {
+    name: String,
+    bytes: Vec<u8>,
+}
+
+/// All that this process could read by itself.
+fn memory(pid: u32) -> Vec<Region> {
+    let file = File::open(format!("/proc/{pid}/mem")).unwrap();
+    let maps = fs::read_to_string(format!("/proc/{pid}/maps")).unwrap();
+    let mut regions = Vec::new();
+    for line in maps.lines().filter(|line| {
+        line.split(' ')
+            .nth(1)
+            .is_some_and(|rights| rights.starts_with('r'))
+    }) {
+        let (from, to) = line.split(' ').next().unwrap().split_once('-').unwrap();
+        let [from, to] = [from, to].map(|place| u64::from_str_radix(place, 16).unwrap());
+        let mut bytes = vec![0; usize::try_from(to - from).unwrap()];
+        // The kernel's own pages are not to be had this way.
+        if file.read_exact_at(&mut bytes, from).is_ok() {
+            regions.push(Region {
+                name: line.to_owned(),
+                bytes,
+            });
+        }
+    }
+    regions
+}
+
+/// Where any of these lies, by its number.
+fn places(regions: &[Region], wanted: &[Vec<u8>]) -> Vec<(usize, String)> {
+    let mut begin_so = vec![Vec::new(); 256];
+    for (number, bytes) in wanted.iter().enumerate() {
+        begin_so[usize::from(bytes[0])].push(number);
+    }
+    let mut found = Vec::new();
+    for region in regions {
+        // Most of it was never written to.
+        let pages = region
+            .bytes
+            .chunks(PAGE)
+            .enumerate()
+            .filter(|(_, page)| **page != NOTHING[..page.len()]);
+        for (number, page) in pages {
+            for (at, byte) in page
+                .iter()
+                .enumerate()
+                .map(|(at, byte)| (number * PAGE + at, byte))
+            {
+                let hits = begin_so[usize::from(*byte)]
+                    .iter()
+                    .filter(|number| region.bytes[at..].starts_with(&wanted[**number]));
+                found.extend(hits.map(|number| (*number, format!("{at:#x} in {}", region.name))));
+            }
+        }
+    }
+    found
+}
+
+/// The keys of these words, as they are written and as they are, where either lies in this process. Half of one is enough to call
+/// it found.
+fn traces(pid: u32, all: &[&str]) -> Vec<String> {
+    let halves = all.iter().flat_map(|words| {
+        let bytes = seed(words);
+        let text = STANDARD.encode(bytes).into_bytes();
+        [
+            text[..22].to_vec(),
+            text[22..43].to_vec(),
+            bytes[..16].to_vec(),
+            bytes[16..].to_vec(),
+        ]
+    });
+    let wanted: Vec<Vec<u8>> = halves.chain([GATE_NAME.as_bytes().to_vec()]).collect();
+    let found = places(&memory(pid), &wanted);
+    let of_key =
+        |(number, place): &(usize, String)| Some(format!("{}: {place}", all.get(number / 4)?));
+    let traces: Vec<String> = found.iter().filter_map(of_key).collect();
+    assert!(
+        traces.len() < found.len(),
+        "the test no longer reads the memory of {pid}"
+    );
+    traces
+}
+
+const PAGE: usize = 4096;
+const NOTHING: [u8; PAGE] = [0; PAGE];
+
+pub(crate) fn config_keys_are_wiped_from_memory(backend: &'static str) {
+    // Each way in which a key can stand in a config.
+    let gate_key = "the private key of the gate";
+    let others = [
+        "the key of alice",
+        "the key of bob",
+        "the key that bob had",
+        "the key in a file",
+        "the key that is mixed in",
+        gate_key,
+    ];
+    let text = |words: &str| STANDARD.encode(seed(words));
+    let pair = STANDARD.encode(
+        PrivateKey::from_bytes(seed("the private key of dave"))
+            .public()
+            .as_bytes(),
+    );
+    let services = "services = [\"tcp/22\"]";
+    let folder = tempfile::Builder::new()
+        .prefix("postern-wiped-")
+        .tempdir()
+        .unwrap();
+    let [gate_file, carol_file] = ["gate.key", "carol.key"].map(|name| folder.path().join(name));
+    write_private(&gate_file, format!("{}\n", text(gate_key)).as_bytes(), true).unwrap();
+    write_private(
+        &carol_file,
+        format!("{}\n", text("the key in a file")).as_bytes(),
+        true,
+    )
+    .unwrap();
+    let plan = GateConfig::new(backend)
+        .gate(&format!("private_key = \"{}\"", gate_file.display()))
+        .user(
+            "bob",
+            &format!(
+                "old_key = \"{}\"\nold_until = \"2099-01-01T00:00:00Z\"\n{services}",
+                text("the key that bob had")
+            ),
+        )
+        .user_with(
+            "carol",
+            &format!("key_file = \"{}\"\n{services}", carol_file.display()),
+        )
+        .user_with(
+            "dave",
+            &format!(
+                "public_key = \"{pair}\"\npsk = \"{}\"\n{services}",
+                text("the key that is mixed in")
+            ),
+        );
+    // More than a list has room for at first, so that it would have to move.
+    let plan = (0..20).fold(plan, |plan, number| {
+        plan.user(&format!("user{number}"), services)
+    });
+    let numbered: Vec<String> = (0..20)
+        .map(|number| format!("the key of user{number}"))
+        .collect();
+    let others: Vec<&str> = others
+        .into_iter()
+        .chain(numbered.iter().map(String::as_str))
+        .collect();
+    let world = World::start(&plan);
+    let served = |world: &World, grants: usize| {
+        for (who, pid) in [
+            ("monitor", world.daemon.pid()),
+            ("engine", world.daemon.engine()),
+        ] {
+            assert_eq!(
+                traces(pid, &others),
+                Vec::<String>::new(),
+                "in the {who}, with {grants} grants"
+            );
+        }
+    };
+    served(&world, 0);
+    world.first.knock("alice", Family::V4, &[]);
+    world.wait_for_grants(1);
+    served(&world, 1);
+    let before = world.daemon.engine();
+    world.daemon.asked(&["reload"]);
+    wait_for("the engine of before to be gone", || {
+        (!fs::exists(format!("/proc/{before}")).unwrap()).then_some(())
+    });
+    served(&world, 1);
+    // This process has them, which shows that they would be found.
+    assert!(!traces(std::process::id(), &others).is_empty());
+}

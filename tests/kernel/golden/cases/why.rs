@@ -1,0 +1,169 @@
+//! Packets that are explained: each cause once, from a packet, a recording and the wire.
+
+use std::path::Path;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use etherparse::PacketBuilder;
+
+use super::super::stage::Stage;
+use super::set_up;
+use postern_harness::hosts::HOME;
+
+pub(super) fn story(stage: &mut Stage) {
+    set_up(stage);
+    stage.does(
+        "you",
+        "printf fyPbTQjV707H1t6C4O0gMNzlbQwzTDsnkmtueUN8kiU= >home.key; chmod 600 home.key",
+    );
+    for (knock, options) in [
+        ("postern knock home", ""),
+        (
+            "postern knock home --allow 203.0.113.9 --for 10m",
+            "--json ",
+        ),
+        ("postern knock home -s tcp/23", ""),
+        ("postern knock home -s tcp/23 --time-offset=-5m", ""),
+        ("postern knock home -s tcp/23 --time-offset=-5m", "--json "),
+        (
+            "postern knock --gate gate --address 192.0.2.1 --key-file home.key -s tcp/22",
+            "--json ",
+        ),
+        ("postern knock home", "--verbose "),
+        ("echo $(head -c 132 /dev/zero | base64 -w0)", "--json "),
+        ("echo c2hvcnQ=", ""),
+    ] {
+        explain(
+            stage,
+            knock,
+            &format!("posternd explain {options}--source 203.0.113.9 $packet"),
+        );
+    }
+    stage.tell("gate", "posternd explain no-such-file");
+    stage.tell("gate", "posternd explain '%%'");
+    recordings(stage);
+    live(stage);
+}
+
+fn explain(stage: &mut Stage, knock: &str, shown: &str) {
+    let print = if knock.starts_with("postern") {
+        " --print"
+    } else {
+        ""
+    };
+    let packet = stage.does("you", &format!("{knock}{print}"));
+    stage.tell_as(
+        "gate",
+        shown,
+        &format!("packet='{}'; {shown}", packet.trim()),
+    );
+}
+
+/// A knock and what is none, as tcpdump would have written them.
+fn recordings(stage: &mut Stage) {
+    let packet = stage.does("you", "postern knock home --print");
+    let knock = STANDARD.decode(packet.trim()).unwrap();
+    let udp = |port: u16, payload: &[u8]| {
+        let mut packet = Vec::new();
+        PacketBuilder::ipv4([203, 0, 113, 9], [192, 0, 2, 1], 64)
+            .udp(40000, port)
+            .write(&mut packet, payload)
+            .unwrap();
+        packet
+    };
+    let seconds: u32 = stage.does("you", "date +%s").trim().parse().unwrap();
+    let files = [
+        (
+            "recording.pcap",
+            pcap(
+                seconds,
+                &[udp(53, b"what is the time?"), udp(62201, &knock)],
+            ),
+        ),
+        ("odd.pcapng", pcapng(b"no packet")),
+    ];
+    stage.world.host("gate").space.run(move || {
+        files
+            .iter()
+            .for_each(|(name, bytes)| std::fs::write(Path::new(HOME).join(name), bytes).unwrap())
+    });
+    for options in ["", "--all ", "--all --json "] {
+        stage.tell("gate", &format!("posternd explain {options}recording.pcap"));
+    }
+    stage.tell("gate", "posternd explain --all odd.pcapng");
+    stage.tell("gate", "posternd explain --all --json odd.pcapng");
+}
+
+/// IP packets without a link layer.
+const LINKTYPE_RAW: u32 = 101;
+
+fn words(words: &[u32]) -> Vec<u8> {
+    words.iter().flat_map(|word| word.to_le_bytes()).collect()
+}
+
+/// All of them came at that time.
+fn pcap(seconds: u32, packets: &[Vec<u8>]) -> Vec<u8> {
+    let mut file = words(&[0xa1b2_c3d4, 0x0004_0002, 0, 0, 65535, LINKTYPE_RAW]);
+    for packet in packets {
+        let length = u32::try_from(packet.len()).unwrap();
+        file.extend(words(&[seconds, 0, length, length]));
+        file.extend(packet);
+    }
+    file
+}
+
+/// A section, an interface and a simple packet, which has no time.
+fn pcapng(packet: &[u8]) -> Vec<u8> {
+    let (length, padded) = (packet.len(), packet.len().next_multiple_of(4));
+    let block = u32::try_from(padded).unwrap() + 16;
+    let mut file = words(&[0x0a0d_0d0a, 28, 0x1a2b_3c4d, 1, u32::MAX, u32::MAX, 28]);
+    file.extend(words(&[1, 20, LINKTYPE_RAW, 65535, 20]));
+    file.extend(words(&[3, block, u32::try_from(length).unwrap()]));
+    file.extend(
+        packet
+            .iter()
+            .copied()
+            .chain(std::iter::repeat_n(0, padded - length)),
+    );
+    file.extend(words(&[block]));
+    file
+}
+
+/// Beside the gate, which remembers what it admitted and what it refused.
+fn live(stage: &mut Stage) {
+    stage.does("gate", "systemctl start posternd");
+    for (options, knock) in [
+        ("", "postern knock home"),
+        ("--json ", "postern knock home"),
+        ("--json ", "postern knock home -s tcp/23"),
+    ] {
+        let shown = format!("posternd explain {options}--live --count 1 --for 1m");
+        stage.does("gate", &format!("({shown} >/run/live.out 2>/run/live.err; echo $? >/run/live.code) >/dev/null 2>&1 & until [ $(grep -c '^' /proc/net/packet) -gt 2 ]; do sleep 0.05; done"));
+        stage.does("you", knock);
+        stage.tell_as(
+            "gate",
+            &shown,
+            "until [ -s /run/live.code ]; do sleep 0.05; done; cat /run/live.out; cat /run/live.err >&2; code=$(cat /run/live.code); rm /run/live.*; exit $code",
+        );
+    }
+    seen_before(stage, "postern knock home", "drop replay");
+    seen_before(stage, "postern knock home -s tcp/23", "refused");
+    stage.does("gate", "systemctl stop posternd");
+}
+
+/// A packet that the running gate has had already, and long enough ago that it is no second copy of one knock.
+fn seen_before(stage: &mut Stage, knock: &str, how: &str) {
+    let packet = stage.does("you", &format!("{knock} --allow 203.0.113.9 --print"));
+    let packet = packet.trim();
+    stage.does(
+        "you",
+        &format!("echo {packet} | base64 -d >/dev/udp/192.0.2.1/62201"),
+    );
+    stage.does("gate", &format!("until posternd explain --json {packet} | grep 'running_gate.:{{' | grep -q '{how}'; do sleep 0.05; done"));
+    for shown in [
+        "posternd explain $packet",
+        "posternd explain --json $packet",
+    ] {
+        stage.tell_as("gate", shown, &format!("packet={packet}; {shown}"));
+    }
+}

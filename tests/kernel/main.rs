@@ -1,0 +1,43 @@
+//! Tests that need the kernel: real gates, clients and firewalls in network namespaces.
+//!
+//! `cargo test --test kernel` runs all of them, `cargo test --test kernel gate::restart` those of a module, and
+//! `cargo test --test kernel nftables` those of a driver. A test whose requirements are not met is ignored and says why.
+//!
+//! A module has a function `tests(&Machine) -> Vec<Trial>`. Tests of `flood` and `many_grants` measure time, so each has the
+//! machine for itself.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::disallowed_methods
+)]
+
+use std::process::ExitCode;
+
+use postern_harness::{Machine, run_tests};
+
+mod docs;
+mod flood;
+mod gate;
+mod golden;
+mod many_grants;
+mod system;
+
+fn main() -> ExitCode {
+    let machine = Machine::inspect();
+    let parallel = [
+        docs::tests(&machine.module("docs")),
+        golden::tests(&machine.module("golden")),
+        gate::tests(&machine.module("gate")),
+        system::tests(&machine.module("system")),
+    ];
+    let alone = [
+        many_grants::tests(&machine.module("many_grants")),
+        flood::tests(&machine.module("flood")),
+    ];
+    run_tests(
+        parallel.into_iter().flatten().collect(),
+        alone.into_iter().flatten().collect(),
+    )
+}

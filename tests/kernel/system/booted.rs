@@ -1,0 +1,244 @@
+//! A machine on which systemd itself runs as on any host: with processes, mounts and control groups of its own, in the network
+//! namespace of a test's gate, over the host's files, of which it changes none.
+//!
+//! The unit, the user and the programs are those of this tree, where a package puts them. All of it goes with this value, and
+//! with the test's process.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use postern_harness::{World, posternd, repository, text, wait_for};
+
+/// Makes room in memory and a control group, and waits until the machine is off. $1 is a folder, $2 the next script.
+const AROUND: &str = r#"
+set -e
+mount --make-rprivate /
+mkdir "$1/machine"
+mount -t tmpfs -o mode=755 tmpfs "$1/machine"
+cd "$1/machine"
+mkdir cgroup upper work root
+mount -t cgroup2 cgroup2 cgroup
+own=cgroup/postern-test-$$
+mkdir "$own"
+echo $$ >"$own/cgroup.procs"
+setpriv --pdeathsig KILL unshare --mount --pid --ipc --uts --cgroup --fork --kill-child=KILL /bin/sh -c "$2" sh "$@" &
+machine=$! code=0
+trap 'kill -KILL $machine' TERM
+wait $machine || code=$?
+echo $$ >cgroup/cgroup.procs
+for again in $(seq 50); do find "$own" -depth -type d -exec rmdir {} + 2>/dev/null && break; sleep 0.1; done
+exit $code
+"#;
+
+/// Lays the machine's files over the host's and starts what runs on it. $3 is the folder of the programs, $4 dist, $5 the first program;
+/// $6 says whether Postern is there.
+const INSIDE: &str = r#"
+set -e
+mount --make-rprivate /
+mount -t overlay -o lowerdir=/,upperdir=upper,workdir=work overlay root
+cd root
+mount -t proc proc proc
+mount --bind proc/sys proc/sys
+mount -o remount,ro,bind proc/sys
+mount -t sysfs -o ro sysfs sys
+mount -t cgroup2 cgroup2 sys/fs/cgroup
+mount -t tmpfs -o mode=755 tmpfs dev
+for node in null zero full random urandom tty; do : >dev/$node; mount --bind /dev/$node dev/$node; done
+mkdir dev/pts dev/shm
+mount -t devpts -o newinstance,ptmxmode=666 devpts dev/pts
+ln -s pts/ptmx dev/ptmx; ln -s /proc/self/fd dev/fd
+mount -t tmpfs -o mode=755 tmpfs run
+mount -t tmpfs -o mode=1777 tmpfs tmp
+mount --bind "$1" mnt
+rm -rf etc/postern var/lib/postern var/lib/postern.monitor var/log/journal usr/sbin/policy-rc.d
+rm -rf usr/bin/postern usr/bin/posternd usr/lib/systemd/system/posternd.service etc/systemd/system/posternd.service*
+sed -i '/^postern:/d' etc/passwd etc/group etc/shadow etc/gshadow
+mkdir -p var/lib/prometheus/node-exporter
+if [ "$6" = with-postern ]; then
+  for program in postern posternd; do rm -f usr/bin/$program; : >usr/bin/$program; mount --bind "$3/$program" usr/bin/$program; done
+  cp "$4/systemd/posternd.service" usr/lib/systemd/system/
+  cp "$4/sysusers.d/postern.conf" usr/lib/sysusers.d/
+  cp "$4/tmpfiles.d/postern.conf" usr/lib/tmpfiles.d/
+fi
+# Whatever fails here ends it: behind it systemd takes what is at / for its own.
+mkdir -p old
+pivot_root . old
+umount -l /old
+without=-sys_module,-sys_time,-sys_rawio,-syslog
+exec env -i container=test PATH=/usr/sbin:/usr/bin:/sbin:/bin setpriv --bounding-set $without --inh-caps $without \
+  "$5" --system --unit=sysinit.target --log-target=journal --show-status=no
+"#;
+
+const INIT: &str = "/lib/systemd/systemd";
+
+pub(crate) struct Booted {
+    _around: Around,
+    init: u32,
+}
+
+/// What cleans up behind the machine, whether or not it ever came up.
+struct Around(Child);
+
+/// Whether such a machine can be had here.
+pub(crate) fn is_possible() -> bool {
+    let is_root = rustix::process::geteuid().is_root();
+    let folder = tempfile::Builder::new()
+        .prefix("postern-machine-")
+        .tempdir()
+        .unwrap();
+    let tried = || {
+        around(folder.path(), "/bin/true", "with-postern")
+            .status()
+            .is_ok_and(|status| status.success())
+    };
+    is_root && Path::new(INIT).exists() && tried()
+}
+
+fn around(folder: &Path, init: &str, with: &str) -> Command {
+    let programs = Path::new(posternd()).parent().unwrap();
+    let dist = repository().join("dist");
+    let mut command = Command::new("setpriv");
+    command
+        .args([
+            "--pdeathsig",
+            "TERM",
+            "unshare",
+            "--mount",
+            "/bin/sh",
+            "-c",
+            AROUND,
+            "sh",
+        ])
+        .arg(folder)
+        .arg(INSIDE);
+    command
+        .args([programs, &dist])
+        .args([init, with])
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null());
+    command
+}
+
+impl Booted {
+    /// Starts it in the world's gate, with Postern installed and not configured.
+    pub(crate) fn start(world: &World) -> Self {
+        Self::start_with(world, "with-postern")
+    }
+
+    /// The same without Postern.
+    pub(crate) fn start_bare(world: &World) -> Self {
+        Self::start_with(world, "bare")
+    }
+
+    fn start_with(world: &World, with: &'static str) -> Self {
+        let folder = world.folder().to_owned();
+        let around = Around(
+            world
+                .gate
+                .run(move || around(&folder, INIT, with).spawn().unwrap()),
+        );
+        let init = wait_for("the machine's first process", || {
+            child_of(child_of(around.0.id(), "unshare")?, "systemd")
+        });
+        let machine = Self {
+            _around: around,
+            init,
+        };
+        wait_for("systemd to be up", || {
+            let said = machine.ask("systemctl is-system-running").1;
+            ["running", "degraded", "starting"]
+                .contains(&said.trim())
+                .then_some(())
+        });
+        machine.tell("systemctl start sysinit.target");
+        machine
+    }
+
+    /// Writes posternd's config as the world's plan has it, with its files in the usual places.
+    pub(crate) fn configure(&self) {
+        self.tell("mkdir -p -m 755 /etc/postern && umask 077 && sed '/^state_dir/d; /^control_socket/d' /mnt/posternd.toml >/etc/postern/posternd.toml");
+    }
+
+    /// Runs a line of shell on it; how it ended, and what it printed.
+    pub(crate) fn ask(&self, line: &str) -> (bool, String) {
+        let mut command = Command::new("nsenter");
+        command
+            .args([
+                "--target",
+                &self.init.to_string(),
+                "--all",
+                "/bin/sh",
+                "-c",
+                line,
+            ])
+            .env_clear();
+        let output = command
+            .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
+            .stdin(Stdio::null())
+            .output()
+            .unwrap();
+        (
+            output.status.success(),
+            text(&output) + &String::from_utf8_lossy(&output.stderr),
+        )
+    }
+
+    /// Runs a line of shell that must do; what it printed.
+    pub(crate) fn tell(&self, line: &str) -> String {
+        let (done, said) = self.ask(line);
+        assert!(
+            done,
+            "{line}\n{said}\n{}",
+            self.ask("journalctl -b -n 40 --no-pager -o cat").1
+        );
+        said.trim_end().to_owned()
+    }
+
+    /// Who has a grant, as posternd says.
+    pub(crate) fn holders(&self) -> Vec<String> {
+        let said: serde_json::Value =
+            serde_json::from_str(&self.tell("posternd grants --json")).unwrap();
+        said["grants"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|grant| grant["user"].as_str().unwrap().to_owned())
+            .collect()
+    }
+
+    /// A property of posternd's unit.
+    pub(crate) fn shows(&self, property: &str) -> String {
+        self.tell(&format!("systemctl show posternd --value -p {property}"))
+    }
+
+    /// Waits until a property of posternd's unit is so.
+    pub(crate) fn wait_until_it_shows(&self, property: &str, value: &str) {
+        wait_for(&format!("{property}={value}"), || {
+            (self.shows(property) == value).then_some(())
+        });
+    }
+}
+
+impl Drop for Around {
+    fn drop(&mut self) {
+        // With the machine's first process goes everything on it.
+        let _ = kill_process(Pid::from_child(&self.0), Signal::TERM);
+        let _ = self.0.wait();
+    }
+}
+
+/// The child of this process that runs this program by now.
+fn child_of(pid: u32, program: &str) -> Option<u32> {
+    let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).ok()?;
+    let mut children = children
+        .split_whitespace()
+        .filter_map(|child| child.parse().ok());
+    children.find(|child: &u32| {
+        fs::read_to_string(format!("/proc/{child}/comm"))
+            .is_ok_and(|comm| comm.trim_end() == program)
+    })
+}

@@ -1,0 +1,72 @@
+//! What the daemon does for its host: journal, systemd, metrics, its unit and its package.
+//!
+//! Needs root, and changes nothing of the host's.
+
+use libtest_mimic::Trial;
+
+mod booted;
+mod container;
+mod journal;
+mod metrics;
+mod package;
+mod systemd;
+mod unit;
+
+use postern_harness::Machine;
+use postern_harness::Requirement::{self, MetricsParser, Other, Program, Root};
+
+/// Mount namespaces and the engine's own user.
+const BASE: &[Requirement] = &[Root, Program("ip"), Program("unshare"), Program("mount")];
+
+/// The first firewall driver that this machine has.
+const DRIVER: &str = "auto";
+
+pub(crate) fn tests(machine: &Machine) -> Vec<Trial> {
+    let systemd = Other("a place to start systemd in", booted::is_possible());
+    let packaging = Other("cargo-deb or cargo-cyclonedx", package::can_be_made());
+    let deb = [packaging, Program("dpkg-deb")];
+    let installed = [packaging, systemd, Program("dpkg"), Program("man")];
+    let drivers = [Program("iptables-restore"), Program("nft")];
+    let right = [Program("setpriv"), drivers[0], drivers[1]];
+    let mut trials = Vec::new();
+    let mut add = |name: &str, needs: &[Requirement], test: fn()| {
+        trials.push(machine.trial(name, &[BASE, needs].concat(), test));
+    };
+    macro_rules! add {
+        ($needs:expr; $($module:ident::$name:ident),* $(,)?) => {
+            $(add(concat!(stringify!($module), "::", stringify!($name)), $needs, $module::$name);)*
+        };
+    }
+    add!(&[];
+        journal::journal_gets_entries_with_fields,
+        journal::missing_journal_leaves_standard_error,
+        metrics::taken_metrics_address_is_one_error,
+        unit::engine_gets_its_state_back,
+        container::gate_runs_as_first_process,
+        systemd::systemd_hears_start_reload_and_stop,
+        systemd::failed_engine_is_never_ready,
+        systemd::missing_notify_socket_hinders_nothing,
+        systemd::hung_engine_is_replaced,
+        systemd::watchdog_is_fed_without_an_engine,
+    );
+    add!(&[MetricsParser];
+        metrics::metrics_file_is_complete_and_removed,
+        metrics::metrics_over_http_survive_reloads,
+        metrics::hostile_readers_delay_no_knock,
+    );
+    add!(&[Program("systemd-analyze")]; unit::unit_is_rated_below_3);
+    add!(&right; unit::unit_leaves_the_needed_rights);
+    add!(&[systemd, drivers[1]]; unit::systemd_restarts_after_kill_and_hang);
+    add!(&deb; package::package_holds_every_file);
+    add!(&[packaging, Program("lintian")]; package::package_has_no_lintian_error);
+    add!(&installed;
+        package::package_is_set_up_in_few_commands,
+        package::package_installs_serves_and_is_removed,
+    );
+    for (driver, program) in ["iptables", "nftables"].into_iter().zip(drivers) {
+        let name = format!("unit::unit_works_under_systemd::{driver}");
+        let needs = [BASE, &[systemd, program]].concat();
+        trials.push(machine.trial(name, &needs, move || unit::unit_works_under_systemd(driver)));
+    }
+    trials
+}

@@ -1,0 +1,292 @@
+//! The unit: how tight it is, and that posternd makes do with what it leaves, first with its rights alone, then under systemd itself.
+
+use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
+use std::path::PathBuf;
+use std::process::Command;
+
+use rustix::process::Signal;
+
+use super::DRIVER;
+use super::booted::Booted;
+use postern_harness::{FAMILIES, Family, GateConfig, World, find, repository, wait_for};
+
+fn path() -> PathBuf {
+    repository().join("dist/systemd/posternd.service")
+}
+
+/// What the unit says behind a key, all lines of it.
+fn said(key: &str) -> Vec<String> {
+    let unit = fs::read_to_string(path()).unwrap();
+    let values = unit
+        .lines()
+        .filter_map(|line| line.strip_prefix(key)?.strip_prefix('='));
+    values
+        .flat_map(str::split_whitespace)
+        .map(str::to_owned)
+        .collect()
+}
+
+pub(crate) fn unit_is_rated_below_3() {
+    let mut command = Command::new(find("systemd-analyze").unwrap());
+    let output = command
+        .args(["security", "--offline=true", "--no-pager"])
+        .arg(path())
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    let line = said
+        .lines()
+        .find(|line| line.contains("Overall exposure level"))
+        .unwrap_or_else(|| panic!("{output:?}"));
+    let level: f64 = line
+        .split_whitespace()
+        .find_map(|word| word.parse().ok())
+        .unwrap();
+    assert!(level < 3.0, "{said}");
+}
+
+/// The monitor's capabilities cut down to the unit's, everything of the host's read-only but for what the unit lets be written.
+pub(crate) fn unit_leaves_the_needed_rights() {
+    for backend in ["iptables", "nftables"] {
+        let mut world = World::prepare(
+            &GateConfig::new(backend)
+                .gate("run_as = \"daemon\"")
+                .gate("interfaces = [\"gate2\", \"late0\"]"),
+        );
+        let capabilities = said("CapabilityBoundingSet");
+        assert!(capabilities.len() > 3, "{capabilities:?}");
+        let kept: String = capabilities
+            .iter()
+            .map(|name| format!(",+{}", name.strip_prefix("CAP_").unwrap().to_lowercase()))
+            .collect();
+        let here = world.folder().display();
+        world.daemon.through = Some(format!(
+            "mount --make-rprivate / && mount --bind / / && mount -o remount,ro,bind / && mount -t tmpfs none /run && : >/run/xtables.lock && \
+             mount --bind {here} {here} && mount -o remount,rw,bind {here} && umask 077 && \
+             exec setpriv --bounding-set=-all{kept} --inh-caps=-all --no-new-privs \"$@\""
+        ));
+        world.start_again();
+        let status = fs::read_to_string(format!("/proc/{}/status", world.daemon.pid())).unwrap();
+        let effective = status
+            .lines()
+            .find_map(|line| line.strip_prefix("CapEff:\t"))
+            .unwrap();
+        assert_eq!(
+            u64::from_str_radix(effective, 16).unwrap().count_ones() as usize,
+            capabilities.len(),
+            "{status}"
+        );
+        for family in FAMILIES {
+            world.first.expect_shut_out(family);
+            world.first.knock("alice", family, &["--for", "10m"]);
+            world.first.expect_let_in(family);
+        }
+        world.daemon.signal(Signal::HUP);
+        world.daemon.wait_for_lines(2, &["the engine serves"]);
+        world.daemon.asked(&["close", "--all"]);
+        world.expect_nothing_open();
+        // Also after the engine's directory is the engine's.
+        assert!(world.daemon.stop().success());
+        world.start_again();
+        world.first.knock("alice", Family::V4, &[]);
+        world.first.expect_let_in(Family::V4);
+    }
+}
+
+/// As systemd does with a StateDirectory= at every reload.
+pub(crate) fn engine_gets_its_state_back() {
+    let mut world = World::start(&GateConfig::new(DRIVER).gate("run_as = \"daemon\""));
+    let daemon = nix::unistd::User::from_name("daemon")
+        .unwrap()
+        .unwrap()
+        .uid
+        .as_raw();
+    let (state, secret) = (world.folder().join("state"), world.folder().join("secret"));
+    fs::write(&secret, "root's").unwrap();
+    symlink(&secret, state.join("symbolic")).unwrap();
+    fs::hard_link(&secret, state.join("hard")).unwrap();
+    let all = || [state.clone(), state.join("marks.redb")];
+    for reloaded in [true, false] {
+        all()
+            .iter()
+            .for_each(|path| chown(path, Some(0), Some(0)).unwrap());
+        fs::set_permissions(&state, fs::Permissions::from_mode(0o755)).unwrap();
+        if reloaded {
+            world.daemon.signal(Signal::HUP);
+            world.daemon.wait_for_lines(2, &["the engine serves"]);
+        } else {
+            world.daemon.stop();
+            world.start_again();
+        }
+        world.first.knock("alice", Family::V4, &["--for", "10m"]);
+        world.first.expect_let_in(Family::V4);
+        assert!(
+            all()
+                .iter()
+                .all(|path| fs::metadata(path).unwrap().uid() == daemon)
+        );
+        assert_eq!(fs::metadata(&state).unwrap().mode() & 0o7777, 0o700);
+        assert_eq!(
+            fs::metadata(&secret).unwrap().uid(),
+            0,
+            "what a link leads to is not the engine's"
+        );
+    }
+}
+
+pub(crate) fn unit_works_under_systemd(backend: &'static str) {
+    let metrics = "[metrics]\nfile = \"/var/lib/prometheus/node-exporter/postern.prom\"\ninterval = \"1s\"\nlisten = \"127.0.0.1:9162\"";
+    let world = World::prepare(
+        &GateConfig::new(backend)
+            .gate("run_as = \"postern\"")
+            .section(metrics),
+    );
+    let machine = Booted::start(&world);
+    assert_eq!(
+        machine
+            .tell("systemd-analyze verify posternd.service 2>&1 | grep -v 'Command .man ' || true"),
+        ""
+    );
+
+    machine.tell("systemctl start posternd");
+    assert_eq!(
+        [
+            machine.shows("ActiveState"),
+            machine.shows("ConditionResult")
+        ],
+        ["inactive", "no"],
+        "before there is a config"
+    );
+
+    machine.configure();
+    machine.tell("systemctl start posternd");
+    assert_eq!(
+        [machine.shows("ActiveState"), machine.shows("SubState")],
+        ["active", "running"]
+    );
+    assert_eq!(machine.shows("StatusText"), "1 user, 0 grants open");
+    let status = machine.tell("posternd status --json");
+    assert!(
+        status.contains("\"hint_filter\": true"),
+        "{status}\n{}",
+        machine.tell("journalctl -u posternd -o cat --no-pager")
+    );
+    // A limit that root itself can't lift here, no unit can.
+    let known = if machine.ask("prlimit --memlock=unlimited:unlimited true").0 {
+        "nothing"
+    } else {
+        "RLIMIT_MEMLOCK"
+    };
+    let loose = machine.ask(&format!(
+        "journalctl -u posternd -o cat --no-pager | grep 'not as tight' | grep -v {known}"
+    ));
+    assert!(
+        !loose.0,
+        "the unit keeps the sandbox from closing: {}",
+        loose.1
+    );
+    for family in FAMILIES {
+        world.first.expect_shut_out(family);
+        world.first.knock("alice", family, &["--for", "10m"]);
+        world.first.expect_let_in(family);
+    }
+    world.first.knock("alice", Family::V4, &["-s", "tcp/1"]);
+    wait_for("both grants in the status", || {
+        (machine.shows("StatusText") == "1 user, 2 grants open").then_some(())
+    });
+    let refused = "journalctl -u posternd POSTERN_USER=alice POSTERN_RULE=services _UID=$(id -u postern) -o cat --no-pager";
+    wait_for("the engine's entry in the journal", || {
+        machine
+            .ask(refused)
+            .1
+            .contains("refused: alice")
+            .then_some(())
+    });
+    let opened = machine.tell("journalctl -u posternd POSTERN_USER=alice POSTERN_ID=1 PRIORITY=6 _UID=0 -o cat --no-pager");
+    assert!(opened.contains("open: grant"), "{opened}");
+
+    let file = "/var/lib/prometheus/node-exporter/postern.prom";
+    wait_for("the figures in the file", || {
+        machine
+            .ask(&format!("grep -x 'postern_grants 2' {file}"))
+            .0
+            .then_some(())
+    });
+    assert_eq!(
+        machine.tell("stat -c '%U %a' /var/lib/postern /var/lib/postern.monitor"),
+        "postern 700\nroot 700"
+    );
+
+    // It ends when the config is in force, and fails where it is not.
+    machine.tell("systemctl reload posternd");
+    wait_for("the reload in the log", || {
+        machine
+            .ask("journalctl -u posternd -o cat --no-pager | grep -c 'the engine serves'")
+            .1
+            .starts_with('2')
+            .then_some(())
+    });
+    machine.tell(
+        "cp -p /etc/postern/posternd.toml /run/good && echo nonsense >>/etc/postern/posternd.toml",
+    );
+    assert!(!machine.ask("systemctl reload posternd").0);
+    machine.tell("mv /run/good /etc/postern/posternd.toml && systemctl reload posternd");
+    machine.wait_until_it_shows("ActiveState", "active");
+    assert!(machine.tell("posternd status").contains("1 user"));
+    assert_eq!(machine.holders(), ["alice", "alice"]);
+
+    machine.tell("systemctl stop posternd");
+    assert_eq!(
+        [machine.shows("ActiveState"), machine.shows("Result")],
+        ["inactive", "success"]
+    );
+    assert!(!machine.ask(&format!("test -e {file}")).0);
+    // Grants go on by themselves, and so does what hides the service.
+    world.first.expect_let_in(Family::V4);
+    world.second.expect_shut_out(Family::V4);
+}
+
+/// A monitor that is killed comes back, and so does one that hangs; a config that is wrong is left to a person.
+pub(crate) fn systemd_restarts_after_kill_and_hang() {
+    let world = World::prepare(&GateConfig::new("nftables").gate("run_as = \"postern\""));
+    let machine = Booted::start(&world);
+    machine.configure();
+    let impatient = "[Service]\\nWatchdogSec=4\\nTimeoutAbortSec=1\\n";
+    machine.tell(&format!(
+        "mkdir -p /etc/systemd/system/posternd.service.d && printf '{impatient}' >/etc/systemd/system/posternd.service.d/test.conf"
+    ));
+    machine.tell("systemctl daemon-reload && systemctl start posternd");
+    world.first.knock("alice", Family::V4, &["--for", "10m"]);
+    world.first.expect_let_in(Family::V4);
+
+    for (restarts, how) in [("1", "KILL"), ("2", "STOP")] {
+        machine.tell(&format!("systemctl kill --kill-who=main -s {how} posternd"));
+        machine.wait_until_it_shows("NRestarts", restarts);
+        machine.wait_until_it_shows("ActiveState", "active");
+        assert!(machine.holders().contains(&"alice".to_owned()));
+        world.first.knock("alice", Family::V6, &[]);
+        world.first.expect_let_in(Family::V6);
+        world.first.expect_let_in(Family::V4);
+    }
+    assert!(
+        machine
+            .tell("journalctl -u posternd --no-pager")
+            .contains("Watchdog timeout")
+    );
+
+    machine.tell("systemctl stop posternd && echo nonsense >>/etc/postern/posternd.toml");
+    assert!(!machine.ask("systemctl start posternd").0);
+    machine.wait_until_it_shows("ActiveState", "failed");
+    assert_eq!(
+        [machine.shows("NRestarts"), machine.shows("ExecMainStatus")],
+        ["0", "78"]
+    );
+    let said = machine.tell(
+        "journalctl -u posternd SYSLOG_IDENTIFIER=posternd PRIORITY=3 -o cat --no-pager -n 1",
+    );
+    assert!(
+        said.starts_with("/etc/postern/posternd.toml:") && said.contains("this is not TOML"),
+        "{said}"
+    );
+}
