@@ -9,7 +9,7 @@ use caps::{CapSet, Capability, CapsHashSet};
 use rustix::process::{self, DumpableBehavior, Resource, Rlimit};
 use tracing::{debug, info};
 
-use crate::adapters::firewall::iptables::Iptables;
+use crate::adapters::firewall::iptables;
 use crate::adapters::process as programs;
 use crate::adapters::sandbox::{self, Paths};
 use crate::daemon::monitor::prepare;
@@ -153,7 +153,7 @@ fn paths(settings: &Settings, config: &Path, native: bool) -> Paths {
     if !native {
         // The firewall's programs, and the lock that some of them take. Folders, for an update puts other files there.
         execute.extend(
-            Iptables::locate(programs::find)
+            iptables::Paths::locate(programs::find)
                 .map(|programs| programs.folders())
                 .unwrap_or_default(),
         );

@@ -13,7 +13,7 @@ use crate::adapters::config::disk;
 use crate::adapters::conntrack::Conntrack;
 use crate::adapters::conntrack::kernel::KernelConntrack;
 use crate::adapters::files::FileErrorKind;
-use crate::adapters::firewall::iptables::Iptables;
+use crate::adapters::firewall::iptables::{Iptables, Paths};
 use crate::adapters::firewall::nftables::{self, Nftables};
 use crate::adapters::firewall::{FirewallDriver, FirewallError};
 use crate::adapters::process::{self, Programs};
@@ -150,15 +150,15 @@ pub fn backend(settings: &Settings) -> Result<Box<dyn FirewallDriver>, ExitError
 /// As [`backend`].
 pub fn native(kind: DriverKind) -> Result<Box<dyn FirewallDriver>, ExitError> {
     let iptables = || -> Result<Box<dyn FirewallDriver>, FirewallError> {
-        let paths = Iptables::locate(process::find)?;
+        let paths = Paths::locate(process::find)?;
         if let Some(warning) = paths.warning() {
             warn!("{warning}");
         }
         let driver = Iptables::new(Box::new(Programs::default()), paths)
-            .with_eraser(Box::new(nftables::delete_table_of_iptables));
+            .with_delete_table(Box::new(nftables::delete_table_of_iptables));
         // Where the kernel has no nf_tables, the programs are of the legacy variant.
         Ok(Box::new(match nftables::number_of_ruleset() {
-            Ok(number) => driver.with_number(number),
+            Ok(number) => driver.with_generation_id(number),
             Err(_) => driver,
         }))
     };
@@ -167,7 +167,7 @@ pub fn native(kind: DriverKind) -> Result<Box<dyn FirewallDriver>, ExitError> {
     let chosen = match kind {
         DriverKind::Iptables => iptables(),
         DriverKind::Nftables => nftables(),
-        DriverKind::Auto if Iptables::locate(process::find).is_ok() => iptables(),
+        DriverKind::Auto if Paths::locate(process::find).is_ok() => iptables(),
         DriverKind::Auto => nftables(),
         DriverKind::Command => Err(FirewallError::Unsupported(
             "its programs are not known here".to_owned(),

@@ -1,291 +1,226 @@
-//! Carries out a batch of changes on one family's side: in one run if the firewall takes it, else so that each
-//! change still gets its own honest result.
-//!
-//! Owns the way back from a failed run. Never counts a change as done that the firewall did not confirm (invariant 10).
+//! Applies a batch of changes to one family: in one run if the firewall takes it, otherwise so that each change gets its
+//! own honest result. A change is done only after the firewall confirmed it (invariant 10).
 
-use super::family::{Side, refused};
-use super::fault::{Fault, Kind};
+use super::chains::{GRANT_CHAINS, chains_of};
+use super::failure::{Effect, RunFailure};
 use super::input;
-use super::list::Tables;
-use super::rules::{Family, GRANT_CHAINS, chains_of, grant_rules};
-use super::standing::is_reached;
-use super::watch::Runner;
-use crate::adapters::firewall::{Change, FirewallError};
-use crate::model::grant::{Grant, GrantId};
+use super::installed::Grants;
+use super::runner::Runner;
+use super::save::Tables;
+use super::side::Side;
+use crate::adapters::firewall::FirewallError;
+use crate::model::grant::Change;
 
-type Results = Vec<Result<(), FirewallError>>;
+/// From this many deletions on, chains are emptied and written anew. The nft variant needs milliseconds to find one rule
+/// among thousands, and twenty microseconds to write one.
+const DELETIONS_MAX: usize = 16;
 
-/// From so many deletions on, chains are emptied and filled anew: to find one rule among thousands takes the nft variant
-/// milliseconds, to write one takes it twenty microseconds.
-const DELETIONS: usize = 16;
-
-/// Changes that were entered into `standing` and are not confirmed yet.
-#[derive(Default)]
-struct Entered {
+/// One change of the batch.
+struct Entry<'a> {
+    change: &'a Change,
+    result: Result<(), FirewallError>,
+    /// The lines that carry it out; empty if nothing is to be done.
     lines: Vec<String>,
-    /// What each grant was before, in order.
-    before: Vec<(GrantId, Option<Grant>)>,
-    /// The changes that have lines, by place in the batch.
-    places: Vec<usize>,
 }
 
 impl Side {
     /// One result for each change, in the same order.
-    pub(super) fn apply(&mut self, run: &mut Runner, changes: &[&Change]) -> Results {
-        if self.standing.is_none() {
-            return vec![Err(self.nothing_here()); changes.len()];
+    pub(super) fn apply(
+        &mut self,
+        run: &mut Runner,
+        changes: &[&Change],
+    ) -> Vec<Result<(), FirewallError>> {
+        if self.state.installed().is_none() {
+            return vec![Err(self.not_installed()); changes.len()];
         }
-        let mut results = vec![Ok(()); changes.len()];
-        let all: Vec<usize> = (0..changes.len()).collect();
-        if self.is_doubtful {
-            self.recover(run, changes, &mut results);
-            return results;
-        }
-        let entered = self.enter(changes, &all, &mut results);
-        if entered.lines.is_empty() {
-            return results;
-        }
-        let text = self.input(&entered.lines);
-        if let Err(fault) = self.put(run, &text) {
-            match fault.kind {
-                Kind::Refused => {
-                    self.take_back(entered);
-                    self.recover(run, changes, &mut results);
-                }
-                Kind::Unavailable | Kind::Doubt => {
-                    let places = entered.places.clone();
-                    self.fail(entered, &places, &fault, &mut results);
-                }
-            }
-            if self.is_doubtful {
-                // What the killed run left is not known: put back what was there, so that no failed change stays half done.
-                self.recover(run, &[], &mut Vec::new());
-            }
-        }
-        results
-    }
-
-    /// What carries out these lines, which are entered already.
-    fn input(&self, lines: &[String]) -> String {
-        let deletions = lines.iter().filter(|line| line.starts_with("-D")).count();
-        let live = self
-            .standing
+        let mut entries: Vec<Entry<'_>> = changes
             .iter()
-            .flat_map(|standing| standing.live.values());
-        let anew = (deletions >= DELETIONS).then(|| {
-            input::rebuilding(
-                &input::chains_in(lines),
-                input::emptied,
-                live,
-                self.abilities,
-            )
-            .ok()
-        });
-        anew.flatten().unwrap_or_else(|| input::changes(lines))
+            .map(|change| Entry {
+                change,
+                result: Ok(()),
+                lines: Vec::new(),
+            })
+            .collect();
+        if self.state.is_uncertain() {
+            self.rewrite(run, entries.iter_mut().collect());
+        } else {
+            self.apply_at_once(run, entries.iter_mut().collect());
+            if self.state.is_uncertain() {
+                // Put back what was there, so that no failed change stays in place by half.
+                self.rewrite(run, Vec::new());
+            }
+        }
+        entries.into_iter().map(|entry| entry.result).collect()
     }
 
-    /// Looks at the firewall and writes the grant chains anew as they should be after `changes`. A rule that others deleted is no
-    /// obstacle to this, so closing what is gone ends here; a chain that others deleted needs an installation.
-    fn recover(&mut self, run: &mut Runner, changes: &[&Change], results: &mut Results) {
-        let all: Vec<usize> = (0..changes.len()).collect();
-        let tables = match self.save(run) {
-            Ok(tables) => tables,
-            Err(fault) => {
-                let entered = self.enter(changes, &all, results);
-                return self.fail(entered, &all, &fault, results);
+    fn apply_at_once(&mut self, run: &mut Runner, mut entries: Vec<&mut Entry<'_>>) {
+        let live = self.plan(&mut entries);
+        let lines: Vec<String> = entries
+            .iter()
+            .flat_map(|entry| entry.lines.iter().cloned())
+            .collect();
+        if lines.is_empty() {
+            return;
+        }
+        match self.restore(run, &self.input(&lines, &live)) {
+            Ok(()) => self.state.confirm(live),
+            Err(failure) if failure.effect == Effect::Refused => self.rewrite(run, entries),
+            Err(failure) => {
+                entries.retain(|entry| !entry.lines.is_empty());
+                fail(&mut entries, &failure.error);
             }
+        }
+    }
+
+    /// The input for these lines, which leave `live` open.
+    fn input(&self, lines: &[String], live: &Grants) -> String {
+        let deletions = lines.iter().filter(|line| line.starts_with("-D")).count();
+        let rewritten = (deletions >= DELETIONS_MAX).then(|| {
+            let chains = input::grant_chains_in(lines);
+            input::rewrite(&chains, input::flush, live.values(), self.kernel_ends()).ok()
+        });
+        rewritten.flatten().unwrap_or_else(|| input::changes(lines))
+    }
+
+    /// Reads the firewall and writes the grant chains anew as they should be after these changes.
+    ///
+    /// A rule that others deleted does not disturb this, so closing a missing grant succeeds. A chain that others deleted
+    /// needs an installation.
+    fn rewrite(&mut self, run: &mut Runner, mut entries: Vec<&mut Entry<'_>>) {
+        let tables = match run.save(&self.programs) {
+            Ok(tables) => tables,
+            Err(failure) => return fail(&mut entries, &failure.error),
         };
         let chains: Vec<&str> = GRANT_CHAINS
             .into_iter()
             .filter(|chain| tables.has(chain))
             .collect();
-        let rest: Vec<usize> = all
-            .into_iter()
-            .filter(|place| !self.is_settled_by(&tables, changes, *place, results))
-            .collect();
-        let entered = self.enter(changes, &rest, results);
-        match self.rebuild(run, &chains) {
-            Ok(()) => self.is_doubtful = false,
-            Err(fault) if fault.kind == Kind::Refused && entered.places.len() > 1 => {
-                self.take_back(entered);
-                self.singly(run, changes, &rest, &chains, results);
+        entries.retain_mut(|entry| {
+            if entry.result.is_ok()
+                && let Some(result) = self.result_without_chains(&tables, entry.change)
+            {
+                entry.result = result;
+                return false;
             }
-            Err(fault) => self.fail(entered, &rest, &fault, results),
+            entry.result.is_ok()
+        });
+        let live = self.plan(&mut entries);
+        match self.rewrite_chains(run, &chains, &live) {
+            Ok(()) => self.state.confirm(live),
+            Err(failure) if failure.effect == Effect::Refused && entries.len() > 1 => {
+                self.apply_singly(run, entries, &chains);
+            }
+            Err(failure) => fail(&mut entries, &failure.error),
         }
     }
 
-    /// True where missing chains alone decide: what they held is closed, and nothing can be opened in them.
-    fn is_settled_by(
+    /// The result of a change if missing chains alone decide it: their grants are closed, and nothing can open in them.
+    fn result_without_chains(
         &mut self,
         tables: &Tables,
-        changes: &[&Change],
-        place: usize,
-        results: &mut Results,
-    ) -> bool {
-        let Some((change, result)) = changes.get(place).zip(results.get_mut(place)) else {
-            return true;
-        };
-        let Some(standing) = self.standing.as_mut() else {
-            return true;
-        };
+        change: &Change,
+    ) -> Option<Result<(), FirewallError>> {
+        let installed = self.state.installed_mut()?;
         match change {
-            _ if result.is_err() => true,
-            Change::Close(grant)
-                if !chains_of(grant).into_iter().any(|chain| tables.has(chain)) =>
-            {
-                standing.live.remove(&grant.id);
-                true
+            Change::Close(grant) => {
+                let is_gone = !chains_of(grant).into_iter().any(|chain| tables.has(chain));
+                is_gone.then(|| {
+                    installed.live.remove(&grant.id);
+                    Ok(())
+                })
             }
-            Change::Close(_) => false,
             Change::Open(grant) | Change::Extend { new: grant, .. } => {
-                // where forwarding was never installed, entering the change says so
-                let is_expected = standing.unmet_need_of(grant).is_none();
-                let is_gone = is_expected
+                // A part that was never installed is reported by the plan.
+                let is_gone = installed.missing_part(grant).is_none()
                     && !chains_of(grant)
                         .into_iter()
-                        .all(|chain| is_reached(tables, chain));
-                if is_gone {
-                    *result = Err(FirewallError::NotInstalled(format!(
-                        "{grant}: Postern's chains were taken out of the firewall by somebody else; knock again once posternd has put them back"
-                    )));
-                }
-                is_gone
+                        .all(|chain| tables.is_reached(chain));
+                is_gone.then(|| {
+                    Err(FirewallError::NotInstalled(format!(
+                        "{grant}: another program removed Postern's chains from the firewall; knock again after posternd restored them"
+                    )))
+                })
             }
         }
     }
 
-    /// One change after the other, so that one that the firewall refuses does not take the others with it.
-    fn singly(
+    /// One change after the other, so that a refused one does not take the others with it.
+    fn apply_singly(&mut self, run: &mut Runner, entries: Vec<&mut Entry<'_>>, chains: &[&str]) {
+        let mut stopped: Option<FirewallError> = None;
+        for entry in entries {
+            let mut one = [entry];
+            if let Some(error) = &stopped {
+                fail(&mut one, error);
+                continue;
+            }
+            let live = self.plan(&mut one);
+            let [entry] = &one;
+            match self.apply_one(run, &entry.lines, &live, chains) {
+                Ok(()) => self.state.confirm(live),
+                Err(failure) => {
+                    fail(&mut one, &failure.error);
+                    stopped = (failure.effect != Effect::Refused).then_some(failure.error);
+                }
+            }
+        }
+    }
+
+    fn apply_one(
         &mut self,
         run: &mut Runner,
-        changes: &[&Change],
-        places: &[usize],
+        lines: &[String],
+        live: &Grants,
         chains: &[&str],
-        results: &mut Results,
-    ) {
-        let mut stopped: Option<Fault> = None;
-        for place in places {
-            let entered = self.enter(changes, &[*place], results);
-            let deletes = entered.lines.iter().any(|line| line.starts_with("-D"));
-            let outcome = match &stopped {
-                Some(fault) => Err(fault.clone()),
-                None if self.is_doubtful => self
-                    .rebuild(run, chains)
-                    .inspect(|()| self.is_doubtful = false),
-                None if entered.lines.is_empty() => Ok(()),
-                None => match self.put(run, &input::changes(&entered.lines)) {
-                    Err(fault) if fault.kind == Kind::Refused && deletes => self
-                        .rebuild(run, chains)
-                        .inspect(|()| self.is_doubtful = false),
-                    outcome => outcome,
-                },
-            };
-            if let Err(fault) = outcome {
-                self.fail(entered, &[*place], &fault, results);
-                stopped = stopped.or_else(|| (fault.kind != Kind::Refused).then_some(fault));
+    ) -> Result<(), RunFailure> {
+        if self.state.is_uncertain() {
+            return self.rewrite_chains(run, chains, live);
+        }
+        if lines.is_empty() {
+            return Ok(());
+        }
+        let deletes = lines.iter().any(|line| line.starts_with("-D"));
+        match self.restore(run, &input::changes(lines)) {
+            // Others may have deleted the rule.
+            Err(failure) if failure.effect == Effect::Refused && deletes => {
+                self.rewrite_chains(run, chains, live)
             }
+            result => result,
         }
     }
 
-    fn rebuild(&mut self, run: &mut Runner, chains: &[&str]) -> Result<(), Fault> {
+    fn rewrite_chains(
+        &mut self,
+        run: &mut Runner,
+        chains: &[&str],
+        live: &Grants,
+    ) -> Result<(), RunFailure> {
         if chains.is_empty() {
             return Ok(());
         }
-        let live = self
-            .standing
-            .iter()
-            .flat_map(|standing| standing.live.values());
-        let text =
-            input::rebuilding(chains, input::declared, live, self.abilities).map_err(refused)?;
-        self.put(run, &text)
+        let text = input::rewrite(chains, input::declare, live.values(), self.kernel_ends())
+            .map_err(|error| RunFailure::new(Effect::Refused, error))?;
+        self.restore(run, &text)
     }
 
-    /// Enters changes into `standing`, in order, and says which lines carry them out. A change that cannot be written gets its error here.
-    fn enter(&mut self, changes: &[&Change], places: &[usize], results: &mut Results) -> Entered {
-        let mut entered = Entered::default();
-        for place in places {
-            let Some((change, result)) = changes.get(*place).zip(results.get_mut(*place)) else {
-                continue;
-            };
-            if result.is_ok() {
-                let lines = entered.lines.len();
-                *result = self
-                    .enter_one(change, &mut entered)
-                    .map_err(FirewallError::Unsupported);
-                if entered.lines.len() > lines {
-                    entered.places.push(*place);
-                }
+    /// The grants after these changes. Gives each entry its lines, or its error if the change has no form.
+    fn plan(&self, entries: &mut [&mut Entry<'_>]) -> Grants {
+        let Some(installed) = self.state.installed() else {
+            return Grants::new();
+        };
+        let mut live = installed.live.clone();
+        for entry in entries.iter_mut().filter(|entry| entry.result.is_ok()) {
+            match installed.enter(entry.change, &mut live, self.kernel_ends()) {
+                Ok(lines) => entry.lines = lines,
+                Err(error) => entry.result = Err(error),
             }
         }
-        entered
+        live
     }
+}
 
-    fn enter_one(&mut self, change: &Change, entered: &mut Entered) -> Result<(), String> {
-        let abilities = self.abilities;
-        let nothing_here = self.nothing_here();
-        let Some(standing) = self.standing.as_mut() else {
-            return Err(nothing_here.to_string());
-        };
-        let (old, id, new) = match change {
-            Change::Open(grant) => (grant.id, grant.id, Some(grant)),
-            Change::Extend { old, new } => (old.id, new.id, Some(new)),
-            Change::Close(grant) => (grant.id, grant.id, None),
-        };
-        if let Change::Extend { old, new } = change
-            && Family::of(&old.allow) != Family::of(&new.allow)
-        {
-            return Err(format!(
-                "{new}: it does not extend {old}, which is of the other address family"
-            ));
-        }
-        if let Some((grant, need)) =
-            new.and_then(|grant| standing.unmet_need_of(grant).map(|need| (grant, need)))
-        {
-            return Err(format!("{grant}: {need}; reload the config"));
-        }
-        let live = &mut standing.live;
-        let additions = new.map_or(Ok(Vec::new()), |grant| grant_rules(grant, abilities))?;
-        let mut ids = vec![old, id];
-        ids.dedup();
-        for id in ids {
-            if let Some(before) = live.get(&id) {
-                entered.lines.extend(
-                    grant_rules(before, abilities)?
-                        .iter()
-                        .map(|rule| format!("-D {rule}")),
-                );
-                entered.before.push((id, live.remove(&id)));
-            }
-        }
-        entered
-            .lines
-            .extend(additions.iter().map(|rule| format!("-A {rule}")));
-        if let Some(grant) = new {
-            entered.before.push((id, live.insert(id, grant.clone())));
-        }
-        Ok(())
-    }
-
-    /// None of these changes is done. One that was refused for itself keeps its own reason.
-    fn fail(&mut self, entered: Entered, places: &[usize], fault: &Fault, results: &mut Results) {
-        self.is_doubtful |= fault.kind == Kind::Doubt;
-        for place in places {
-            if let Some(result @ Ok(())) = results.get_mut(*place) {
-                *result = Err(fault.error());
-            }
-        }
-        self.take_back(entered);
-    }
-
-    fn take_back(&mut self, entered: Entered) {
-        let Some(standing) = self.standing.as_mut() else {
-            return;
-        };
-        for (id, before) in entered.before.into_iter().rev() {
-            match before {
-                Some(grant) => standing.live.insert(id, grant),
-                None => standing.live.remove(&id),
-            };
-        }
+/// None of these changes is done. A change with a reason of its own keeps it.
+fn fail(entries: &mut [&mut Entry<'_>], error: &FirewallError) {
+    for entry in entries.iter_mut().filter(|entry| entry.result.is_ok()) {
+        entry.result = Err(error.clone());
     }
 }

@@ -1,0 +1,200 @@
+//! The driver: both address families, and the runs that they share.
+
+use super::generation::{Generation, GenerationId};
+use super::programs::{DeleteTable, Paths};
+use super::runner::Runner;
+use super::side::{Side, State, TimeMatch, unavailable};
+use crate::adapters::firewall::{FirewallDriver, FirewallError};
+use crate::model::address::Family;
+use crate::model::grant::{Change, Grant};
+use crate::model::run::Run;
+use crate::model::settings::Protection;
+use crate::model::time::Timestamp;
+
+const NO_IP6TABLES: &str =
+    "ip6tables-restore and ip6tables-save are not installed; apt-get install iptables";
+
+/// The iptables driver.
+pub struct Iptables {
+    run: Runner,
+    delete_table: Box<DeleteTable>,
+    v4: Side,
+    v6: Option<Side>,
+}
+
+impl Iptables {
+    /// Drives the programs at these paths. Runs none of them yet.
+    pub fn new(run: Box<dyn Run + Send>, paths: Paths) -> Self {
+        Self {
+            run: Runner::new(run),
+            delete_table: Box::new(|_, _| Ok(())),
+            v4: Side::new(Family::V4, paths.v4),
+            v6: paths.v6.map(|pair| Side::new(Family::V6, pair)),
+        }
+    }
+
+    /// With a way to delete the tables that the nft variant creates on its first run. iptables itself cannot delete them.
+    #[must_use]
+    pub fn with_delete_table(self, delete_table: Box<DeleteTable>) -> Self {
+        Self {
+            delete_table,
+            ..self
+        }
+    }
+
+    /// With a way to learn the kernel's generation ID. Without it, each check of the firewall runs programs.
+    #[must_use]
+    pub fn with_generation_id(mut self, ask: Box<GenerationId>) -> Self {
+        self.run.generation = Generation::new(ask);
+        self
+    }
+
+    fn sides(&self) -> impl Iterator<Item = &Side> {
+        [Some(&self.v4), self.v6.as_ref()].into_iter().flatten()
+    }
+
+    /// Does something for both families, also if the first one fails. IPv4 comes first.
+    fn for_both(
+        &mut self,
+        mut work: impl FnMut(&mut Side, &mut Runner, &mut DeleteTable) -> Result<(), FirewallError>,
+    ) -> Result<(), FirewallError> {
+        self.check_generation();
+        let v4 = work(&mut self.v4, &mut self.run, &mut *self.delete_table);
+        let v6 = self.v6.as_mut().map_or(Ok(()), |side| {
+            work(side, &mut self.run, &mut *self.delete_table)
+        });
+        match (v4, v6) {
+            (Err(first), Err(second)) => Err(first.and(second)),
+            (v4, v6) => v4.and(v6),
+        }
+    }
+
+    /// The generation ID counts only the rules of the nft variant.
+    fn check_generation(&mut self) {
+        if self.run.generation.is_unchecked() {
+            let pairs: Vec<_> = self.sides().map(|side| side.programs.clone()).collect();
+            let is_nft = pairs.iter().all(|pair| self.run.is_nft(pair));
+            self.run.generation.check(is_nft);
+        }
+    }
+}
+
+impl FirewallDriver for Iptables {
+    fn name(&self) -> &'static str {
+        "iptables"
+    }
+
+    fn probe(&mut self) -> Result<(), FirewallError> {
+        self.for_both(|side, run, delete_table| side.try_out(run, delete_table))
+    }
+
+    fn install(&mut self, protection: &Protection, live: &[Grant]) -> Result<(), FirewallError> {
+        let of = |family: Family| -> Vec<&Grant> {
+            let is_own = |grant: &&Grant| Family::of_network(grant.allow) == family;
+            live.iter().filter(is_own).collect()
+        };
+        let installed =
+            self.for_both(|side, run, _| side.install(run, protection, &of(side.family)));
+        self.run.generation.set_verified(None);
+        if self.v6.is_none() && !of(Family::V6).is_empty() {
+            return installed.and(Err(unavailable(Family::V6, NO_IP6TABLES)));
+        }
+        installed
+    }
+
+    fn apply(&mut self, changes: &[Change]) -> Vec<Result<(), FirewallError>> {
+        // Both grants of an extension have the same family.
+        let family = |change: &Change| match change {
+            Change::Open(grant) | Change::Close(grant) | Change::Extend { new: grant, .. } => {
+                Family::of_network(grant.allow)
+            }
+        };
+        let missing = || Err(unavailable(Family::V6, NO_IP6TABLES));
+        let mut of_family = |side: &mut Side| {
+            let own: Vec<&Change> = changes
+                .iter()
+                .filter(|change| family(change) == side.family)
+                .collect();
+            if own.is_empty() {
+                return Vec::new().into_iter();
+            }
+            side.apply(&mut self.run, &own).into_iter()
+        };
+        let mut v4 = of_family(&mut self.v4);
+        let mut v6 = self.v6.as_mut().map(of_family);
+        let mut result = |change: &Change| match (family(change), &mut v6) {
+            (Family::V4, _) => v4.next(),
+            (Family::V6, Some(results)) => results.next(),
+            (Family::V6, None) => None,
+        };
+        changes
+            .iter()
+            .map(|change| result(change).unwrap_or_else(missing))
+            .collect()
+    }
+
+    fn list(&mut self) -> Result<Vec<Grant>, FirewallError> {
+        let mut grants = self.v4.list(&mut self.run)?;
+        if let Some(v6) = &self.v6 {
+            grants.extend(v6.list(&mut self.run)?);
+        }
+        Ok(grants)
+    }
+
+    /// Lists the rules of each family, unless the kernel says that nobody changed anything since the last check.
+    fn verify(&mut self) -> Result<bool, FirewallError> {
+        let generation = self.run.generation.now();
+        if self.run.generation.is_verified(generation) {
+            return Ok(true);
+        }
+        let mut is_whole = self.v4.verify(&mut self.run)?;
+        if let Some(v6) = &mut self.v6 {
+            is_whole = is_whole && v6.verify(&mut self.run)?;
+        }
+        self.run
+            .generation
+            .set_verified(generation.filter(|_| is_whole));
+        Ok(is_whole)
+    }
+
+    /// Afterwards the rules are as before the first installation, except for counters. Empty tables of the legacy variant stay.
+    fn remove(&mut self) -> Result<(), FirewallError> {
+        self.for_both(|side, run, delete_table| side.remove(run, delete_table))
+    }
+
+    fn kernel_expiry(&self) -> Result<(), String> {
+        if self
+            .sides()
+            .all(|side| matches!(side.time_match, TimeMatch::Untested))
+        {
+            return Err(
+                "the kernel ends no grants yet: Postern's chains are not installed".to_owned(),
+            );
+        }
+        let missing = self
+            .sides()
+            .filter(|side| !matches!(side.state, State::NoFamily(_)))
+            .find_map(|side| match &side.time_match {
+                TimeMatch::Missing(why) => Some(why),
+                TimeMatch::Untested | TimeMatch::Works => None,
+            });
+        missing.map_or(Ok(()), |why| {
+            Err(format!(
+                "only posternd ends grants, not the kernel, because the kernel lacks -m time: {why}"
+            ))
+        })
+    }
+
+    /// Needs no time: a rule carries its absolute end.
+    fn tick(&mut self, _now: Timestamp) {}
+
+    /// The next whole second: the kernel counts in seconds. One run for each family then closes all grants of a second.
+    fn end(&self, until: Timestamp) -> Timestamp {
+        Timestamp::from_millis(until.as_millis().div_ceil(1000).saturating_mul(1000))
+    }
+
+    /// Any number: a run costs about the same for one change as for many.
+    fn batch(&self) -> usize {
+        usize::MAX
+    }
+}

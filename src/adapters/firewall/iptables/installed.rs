@@ -1,0 +1,158 @@
+//! What one family's part of the firewall should hold, and whether a listing agrees.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::chains::{DNAT, FORWARD, FORWARD_GRANTS, INPUT, INPUT_GRANTS, NeededChains, SNAT};
+use super::save::Tables;
+use super::{forward, grants, rules};
+use crate::adapters::firewall::FirewallError;
+use crate::model::address::Family;
+use crate::model::grant::{Change, Grant, GrantId};
+use crate::model::settings::Protection;
+
+/// Open grants by id.
+pub(super) type Grants = BTreeMap<GrantId, Grant>;
+
+/// The result of the last successful installation and of all changes since.
+pub(super) struct Installed {
+    family: Family,
+    pub(super) live: Grants,
+    needed: NeededChains,
+    /// The targets of the rules in chains [`INPUT`] and [`FORWARD`], in order. The kernel words the matches differently.
+    targets: [Vec<String>; 2],
+    /// The same rules in the kernel's words, from the first listing with the right targets.
+    wording: Option<[Vec<String>; 2]>,
+}
+
+impl Installed {
+    pub(super) fn new(family: Family, protection: &Protection, live: &[&Grant]) -> Self {
+        let targets = [
+            rules::protection_rules(family, protection),
+            forward::protection_rules(family, protection),
+        ];
+        Self {
+            family,
+            live: live
+                .iter()
+                .map(|grant| (grant.id, (*grant).clone()))
+                .collect(),
+            needed: NeededChains::new(family, protection, live),
+            targets: targets.map(|rules| rules.iter().map(|rule| target(rule)).collect()),
+            wording: None,
+        }
+    }
+
+    pub(super) fn has_nat(&self) -> bool {
+        self.needed.nat
+    }
+
+    /// The part that must be installed before this grant can open.
+    pub(super) fn missing_part(&self, grant: &Grant) -> Option<&'static str> {
+        if grant.target.is_some() && !self.needed.forward {
+            Some("forwarding is not installed, because no user has targets")
+        } else if !grant.forwards.is_empty() && !self.needed.nat {
+            Some(
+                "address translation is not installed, because no user has a service that forwards",
+            )
+        } else {
+            None
+        }
+    }
+
+    /// Makes one change in `live` and returns the lines that make it in the firewall. On an error `live` stays as it is.
+    pub(super) fn enter(
+        &self,
+        change: &Change,
+        live: &mut Grants,
+        kernel_ends: bool,
+    ) -> Result<Vec<String>, FirewallError> {
+        let (old, new) = match change {
+            Change::Open(grant) => (grant, Some(grant)),
+            Change::Extend { old, new } => (old, Some(new)),
+            Change::Close(grant) => (grant, None),
+        };
+        if let Some(grant) = new {
+            if Family::of_network(old.allow) != Family::of_network(grant.allow) {
+                return Err(FirewallError::Unsupported(format!(
+                    "{grant}: it cannot extend {old}, which has another address family"
+                )));
+            }
+            if let Some(part) = self.missing_part(grant) {
+                return Err(FirewallError::NotInstalled(format!(
+                    "{grant}: {part}; reload the config"
+                )));
+            }
+        }
+        let ids: BTreeSet<GrantId> = [Some(old), new]
+            .into_iter()
+            .flatten()
+            .map(|grant| grant.id)
+            .collect();
+        let mut lines = Vec::new();
+        for grant in ids.iter().filter_map(|id| live.get(id)) {
+            let rules = rules::grant_rules(grant, kernel_ends)?;
+            lines.extend(rules.iter().map(|rule| format!("-D {rule}")));
+        }
+        if let Some(grant) = new {
+            let rules = rules::grant_rules(grant, kernel_ends)?;
+            lines.extend(rules.iter().map(|rule| format!("-A {rule}")));
+        }
+        live.retain(|id, _| !ids.contains(id));
+        live.extend(new.map(|grant| (grant.id, grant.clone())));
+        Ok(lines)
+    }
+
+    /// Whether all of this is in the firewall, and nothing else in Postern's chains.
+    pub(super) fn is_in(&mut self, tables: &Tables) -> bool {
+        let wording =
+            [INPUT, FORWARD].map(|chain| tables.rules(chain).map(str::to_owned).collect());
+        self.has_targets(tables)
+            && self.has_grants(tables)
+            && *self.wording.get_or_insert_with(|| wording.clone()) == wording
+    }
+
+    fn has_targets(&self, tables: &Tables) -> bool {
+        let [input, forward] = &self.targets;
+        let has = |chain: &str, grants: &str, targets: &[String]| {
+            tables.is_reached(grants) && tables.rules(chain).map(target).eq(targets.iter().cloned())
+        };
+        has(INPUT, INPUT_GRANTS, input)
+            && (!self.needed.forward || has(FORWARD, FORWARD_GRANTS, forward))
+            && (!self.needed.nat || (tables.is_reached(DNAT) && tables.is_reached(SNAT)))
+    }
+
+    fn has_grants(&self, tables: &Tables) -> bool {
+        let sorted = |grant: &Grant| {
+            let mut grant = grant.clone();
+            grant.services.sort_unstable();
+            grant.forwards.sort_unstable();
+            grant
+        };
+        grants::read(self.family, tables).is_ok_and(|found| {
+            found.len() == self.live.len()
+                && found
+                    .iter()
+                    .all(|grant| self.live.get(&grant.id).map(sorted) == Some(sorted(grant)))
+        }) && self.has_all_forward_rules(tables)
+    }
+
+    /// One rule is enough to read a port forward back, so the rules are counted.
+    fn has_all_forward_rules(&self, tables: &Tables) -> bool {
+        let forwards = || self.live.values().flat_map(|grant| &grant.forwards);
+        let services: usize = self
+            .live
+            .values()
+            .filter(|grant| grant.target.is_some())
+            .map(|grant| grant.services.len())
+            .sum();
+        let masquerading = forwards().filter(|forward| forward.masquerade).count();
+        let count = |chain: &str| tables.rules(chain).count();
+        count(FORWARD_GRANTS) == services.saturating_add(forwards().count())
+            && count(DNAT) == forwards().count()
+            && count(SNAT) == masquerading
+    }
+}
+
+fn target(rule: &str) -> String {
+    rule.rsplit("-j ").next().unwrap_or_default().to_owned()
+}

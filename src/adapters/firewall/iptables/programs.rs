@@ -1,0 +1,69 @@
+//! Where the iptables programs are.
+
+use std::path::{Path, PathBuf};
+
+use crate::adapters::firewall::FirewallError;
+
+/// Deletes an empty table of the nft variant: whether of IPv6, and its name.
+pub type DeleteTable = dyn FnMut(bool, &str) -> Result<(), FirewallError> + Send;
+
+/// The programs of both families.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Paths {
+    /// For IPv4.
+    pub v4: Pair,
+    /// For IPv6; `None` if they are not installed.
+    pub v6: Option<Pair>,
+}
+
+/// The programs of one family, by absolute path.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pair {
+    /// `iptables-restore` or `ip6tables-restore`.
+    pub restore: PathBuf,
+    /// `iptables-save` or `ip6tables-save`.
+    pub save: PathBuf,
+}
+
+impl Paths {
+    /// Asks `find` for each program by name. The programs for IPv6 may be missing.
+    ///
+    /// # Errors
+    /// If a program for IPv4 is missing.
+    pub fn locate(find: impl Fn(&str) -> Option<PathBuf>) -> Result<Self, FirewallError> {
+        let require = |name: &str| {
+            find(name).ok_or_else(|| {
+                FirewallError::Unsupported(format!(
+                    "{name} is not installed; apt-get install iptables"
+                ))
+            })
+        };
+        let v4 = Pair {
+            restore: require("iptables-restore")?,
+            save: require("iptables-save")?,
+        };
+        let v6 = find("ip6tables-restore")
+            .zip(find("ip6tables-save"))
+            .map(|(restore, save)| Pair { restore, save });
+        Ok(Self { v4, v6 })
+    }
+
+    /// The warning for the log if the programs for IPv6 are missing.
+    pub fn warning(&self) -> Option<&'static str> {
+        self.v6.is_none().then_some(
+            "ip6tables-restore is not installed: Postern protects and opens nothing over IPv6; apt-get install iptables",
+        )
+    }
+
+    /// The folders of the programs, and of the files that they link to.
+    pub fn folders(&self) -> Vec<PathBuf> {
+        [Some(&self.v4), self.v6.as_ref()]
+            .into_iter()
+            .flatten()
+            .flat_map(|pair| [&pair.restore, &pair.save])
+            .flat_map(|path| [Some(path.clone()), path.canonicalize().ok()])
+            .flatten()
+            .filter_map(|path| path.parent().map(Path::to_path_buf))
+            .collect()
+    }
+}

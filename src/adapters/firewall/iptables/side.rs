@@ -1,0 +1,312 @@
+//! One address family: its programs, what the kernel can do, and whether Postern's rules are installed.
+//!
+//! Installs, checks and removes; `batch` applies changes.
+
+use std::path::Path;
+
+use super::chains::CREATED_FILTER;
+use super::failure::{Effect, RunFailure};
+use super::grants;
+use super::input::{self, CreatedTables};
+use super::installed::{Grants, Installed};
+use super::programs::{DeleteTable, Pair};
+use super::runner::Runner;
+use super::save::Tables;
+use crate::adapters::firewall::FirewallError;
+use crate::model::address::Family;
+use crate::model::grant::Grant;
+use crate::model::settings::Protection;
+
+/// One address family of the firewall.
+pub(super) struct Side {
+    pub(super) family: Family,
+    pub(super) programs: Pair,
+    pub(super) state: State,
+    pub(super) time_match: TimeMatch,
+    /// Tables that this process creates. The firewall itself remembers those of an earlier process.
+    created: CreatedTables,
+}
+
+/// What is known about the firewall of this family.
+#[derive(Default)]
+pub(super) enum State {
+    /// Nothing was installed yet.
+    #[default]
+    NotInstalled,
+    /// This system does not have the family, for this reason.
+    NoFamily(String),
+    /// The firewall holds this.
+    Installed(Installed),
+    /// The firewall held this before a run was cut off. Now it may hold more or less.
+    Uncertain(Installed),
+}
+
+/// Whether the kernel has `-m time`, so that it can end a grant.
+pub(super) enum TimeMatch {
+    Untested,
+    Works,
+    /// The kernel refused it with this message. The next installation tests again.
+    Missing(String),
+}
+
+impl State {
+    pub(super) fn installed(&self) -> Option<&Installed> {
+        match self {
+            Self::Installed(installed) | Self::Uncertain(installed) => Some(installed),
+            Self::NotInstalled | Self::NoFamily(_) => None,
+        }
+    }
+
+    pub(super) fn installed_mut(&mut self) -> Option<&mut Installed> {
+        match self {
+            Self::Installed(installed) | Self::Uncertain(installed) => Some(installed),
+            Self::NotInstalled | Self::NoFamily(_) => None,
+        }
+    }
+
+    pub(super) fn is_uncertain(&self) -> bool {
+        matches!(self, Self::Uncertain(_))
+    }
+
+    /// A run was cut off.
+    fn doubt(&mut self) {
+        *self = match std::mem::take(self) {
+            Self::Installed(installed) => Self::Uncertain(installed),
+            state => state,
+        };
+    }
+
+    /// A run left exactly these grants in the firewall.
+    pub(super) fn confirm(&mut self, live: Grants) {
+        *self = match std::mem::take(self) {
+            Self::Installed(mut installed) | Self::Uncertain(mut installed) => {
+                installed.live = live;
+                Self::Installed(installed)
+            }
+            state => state,
+        };
+    }
+}
+
+impl Side {
+    pub(super) fn new(family: Family, programs: Pair) -> Self {
+        Self {
+            family,
+            programs,
+            state: State::NotInstalled,
+            time_match: TimeMatch::Untested,
+            created: CreatedTables::default(),
+        }
+    }
+
+    pub(super) fn kernel_ends(&self) -> bool {
+        matches!(self.time_match, TimeMatch::Works)
+    }
+
+    /// Installs everything of this family. A family that the system does not have is skipped, unless one of its grants is live.
+    pub(super) fn install(
+        &mut self,
+        run: &mut Runner,
+        protection: &Protection,
+        live: &[&Grant],
+    ) -> Result<(), FirewallError> {
+        match self.try_install(run, protection, live) {
+            Err(failure) if self.is_family_missing(&failure) => {
+                let family = self.family.name();
+                self.state =
+                    State::NoFamily(format!("this system has no {family}: {}", failure.error));
+                if live.is_empty() {
+                    Ok(())
+                } else {
+                    Err(self.not_installed())
+                }
+            }
+            result => Ok(result?),
+        }
+    }
+
+    fn try_install(
+        &mut self,
+        run: &mut Runner,
+        protection: &Protection,
+        live: &[&Grant],
+    ) -> Result<(), RunFailure> {
+        if self.state.installed().is_none() {
+            // The probe creates table filter, so look first.
+            self.created = CreatedTables::missing_in(&run.save(&self.programs)?);
+        }
+        self.probe(run)?;
+        let tables = run.save(&self.programs)?;
+        let text = input::installation(
+            self.family,
+            &tables,
+            protection,
+            live,
+            self.kernel_ends(),
+            self.created,
+        )
+        .map_err(|error| RunFailure::new(Effect::Refused, error))?;
+        self.restore(run, &text)?;
+        self.state = State::Installed(Installed::new(self.family, protection, live));
+        // This learns the kernel's wording of the rules. If it fails, the next listing is taken as right.
+        let _ = self.verify(run);
+        Ok(())
+    }
+
+    /// Finds out whether the programs work and what the kernel can do. Leaves nothing behind.
+    pub(super) fn try_out(
+        &mut self,
+        run: &mut Runner,
+        delete_table: &mut DeleteTable,
+    ) -> Result<(), FirewallError> {
+        let Some(before) = self.tables(run)? else {
+            return Ok(());
+        };
+        self.created = CreatedTables {
+            nat: false,
+            ..CreatedTables::missing_in(&before)
+        };
+        match self.probe(run) {
+            Err(failure) if self.is_family_missing(&failure) => {
+                self.state = State::NoFamily(failure.error.to_string());
+            }
+            result => result?,
+        }
+        if self.created.filter
+            && self
+                .tables(run)?
+                .is_some_and(|tables| tables.filter.has(CREATED_FILTER))
+        {
+            self.restore(run, &input::unmark())?;
+        }
+        self.delete_empty_tables(run, self.created, delete_table)
+    }
+
+    /// Tests what the kernel can do. The answer is final once a match works.
+    fn probe(&mut self, run: &mut Runner) -> Result<(), RunFailure> {
+        const MATCHES: &str =
+            "-m time --datestop 2037-01-01T00:00:00 -m comment --comment \"postern probe\"";
+        if self.kernel_ends() {
+            return Ok(());
+        }
+        let text = input::probe(MATCHES, self.created.filter);
+        self.time_match = match run.restore(&self.programs, &text) {
+            Ok(()) => TimeMatch::Works,
+            Err(failure) if failure.effect == Effect::Refused => {
+                TimeMatch::Missing(failure.error.to_string())
+            }
+            Err(failure) => return Err(failure),
+        };
+        Ok(())
+    }
+
+    /// Whether this family's rules are as the last successful run left them.
+    pub(super) fn verify(&mut self, run: &mut Runner) -> Result<bool, FirewallError> {
+        let Some(installed) = self.state.installed_mut() else {
+            return Ok(true);
+        };
+        let tables = run.save_own(&self.programs, installed.has_nat())?;
+        Ok(installed.is_in(&tables))
+    }
+
+    /// The grants in the firewall.
+    pub(super) fn list(&self, run: &mut Runner) -> Result<Vec<Grant>, FirewallError> {
+        let Some(tables) = self.tables(run)? else {
+            return Ok(Vec::new());
+        };
+        grants::read(self.family, &tables).map_err(|error| {
+            FirewallError::Foreign(format!(
+                "{}: {error}; delete it by hand or run posternd flush",
+                self.programs.save.display()
+            ))
+        })
+    }
+
+    /// Removes everything of Postern's from this family.
+    pub(super) fn remove(
+        &mut self,
+        run: &mut Runner,
+        delete_table: &mut DeleteTable,
+    ) -> Result<(), FirewallError> {
+        let Some(tables) = self.tables(run)? else {
+            return Ok(());
+        };
+        if let Some(text) = input::removal(&tables) {
+            self.restore(run, &text)?;
+        }
+        self.delete_empty_tables(run, CreatedTables::marked_in(&tables), delete_table)?;
+        self.state = State::NotInstalled;
+        Ok(())
+    }
+
+    /// Deletes those of the created tables that are empty now. iptables has no command for it. Only the nft variant needs
+    /// it: with the legacy variant a table stays until the next boot.
+    fn delete_empty_tables(
+        &self,
+        run: &mut Runner,
+        created: CreatedTables,
+        delete_table: &mut DeleteTable,
+    ) -> Result<(), FirewallError> {
+        if created == CreatedTables::default() || !run.is_nft(&self.programs) {
+            return Ok(());
+        }
+        let Some(tables) = self.tables(run)? else {
+            return Ok(());
+        };
+        for (name, is_created, table) in [
+            ("filter", created.filter, &tables.filter),
+            ("nat", created.nat, &tables.nat),
+        ] {
+            if is_created && table.is_empty() {
+                delete_table(self.family == Family::V6, name)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// All tables; `None` if this system does not have the family.
+    fn tables(&self, run: &mut Runner) -> Result<Option<Tables>, FirewallError> {
+        match run.save(&self.programs) {
+            Ok(tables) => Ok(Some(tables)),
+            Err(failure) if self.is_family_missing(&failure) => Ok(None),
+            Err(failure) => Err(failure.error),
+        }
+    }
+
+    /// Carries out an input. If a failure may leave a part of it in place, the state is uncertain afterwards.
+    pub(super) fn restore(&mut self, run: &mut Runner, text: &str) -> Result<(), RunFailure> {
+        run.restore(&self.programs, text).inspect_err(|failure| {
+            let in_part = failure.effect == Effect::Refused && input::transactions(text) != 1;
+            if in_part || failure.effect == Effect::Unknown {
+                self.state.doubt();
+            }
+        })
+    }
+
+    /// Why nothing can be done for a grant of this family.
+    pub(super) fn not_installed(&self) -> FirewallError {
+        let family = self.family.name();
+        match &self.state {
+            State::NoFamily(why) => unavailable(self.family, why),
+            _ => FirewallError::NotInstalled(format!(
+                "{family} grants can be neither opened nor closed: Postern's chains are not installed; restart posternd"
+            )),
+        }
+    }
+
+    /// Rules may be missing only if the kernel itself has no IPv6. Otherwise IPv6 would stay open unseen.
+    fn is_family_missing(&self, failure: &RunFailure) -> bool {
+        let has_ipv6 = || Path::new("/proc/thread-self/net/if_inet6").exists();
+        self.family == Family::V6
+            && failure.effect == Effect::Refused
+            && (failure.is_missing_family() || !has_ipv6())
+    }
+}
+
+/// Grants of a family that cannot be used here.
+pub(super) fn unavailable(family: Family, why: &str) -> FirewallError {
+    FirewallError::Unsupported(format!(
+        "{} grants can be neither opened nor closed: {why}",
+        family.name()
+    ))
+}
