@@ -12,7 +12,7 @@ use super::totp::Totp;
 use crate::adapters::clock;
 use crate::adapters::config::disk;
 use crate::adapters::files;
-use crate::client::token::{ADDRESSES_MAX, NotALine, SERVICES_MAX, Token, TokenKey};
+use crate::client::token::{ADDRESSES_MAX, LineError, SERVICES_MAX, Token, TokenKey};
 use crate::model::endpoint::{DEFAULT_PORT, Endpoint};
 use crate::model::exit::{ExitError, FAILED, USAGE};
 use crate::model::policy::{GrantTo, Policy};
@@ -159,7 +159,7 @@ pub(super) fn notes(policy: &Policy) -> Vec<String> {
     notes
 }
 
-pub(super) fn unwritable(error: NotALine) -> ExitError {
+pub(super) fn unwritable(error: LineError) -> ExitError {
     ExitError::new(FAILED, format!("no token can be made: {error}"))
 }
 

@@ -8,7 +8,7 @@ use zeroize::Zeroizing;
 
 use super::config_files::ConfigFiles;
 use crate::adapters::random;
-use crate::client::token::{Request, TokenKey};
+use crate::client::token::{EnrollRequest, TokenKey};
 use crate::model::exit::{CONFIG, ExitError, SYSTEM};
 
 /// Which kind of key a user is to have.
@@ -24,7 +24,7 @@ pub enum KeyChoice {
     /// The pair that the client has made.
     Enrolled {
         /// What it sent.
-        request: Request,
+        request: EnrollRequest,
         /// Whether a pre-shared key is mixed in.
         psk: bool,
     },

@@ -16,7 +16,7 @@ use super::reload::reload;
 use crate::adapters::clock;
 use crate::adapters::config::bundle::BundleFile;
 use crate::adapters::config::{Change, KeyKind, Listed, edited, text_of};
-use crate::client::token::{Request, Token};
+use crate::client::token::{EnrollRequest, Token};
 use crate::model::exit::{ExitError, FAILED, USAGE};
 use crate::model::time::Timestamp;
 
@@ -26,7 +26,7 @@ pub struct Rotation {
     /// The user.
     pub name: String,
     /// What the client sent, where it has made a key pair.
-    pub request: Option<Request>,
+    pub request: Option<EnrollRequest>,
     /// Whether a pair is made here.
     pub pair: bool,
     /// Whether a pre-shared key is mixed in; a user who had one gets one in any case.

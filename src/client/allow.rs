@@ -1,6 +1,6 @@
-//! Whom a knock lets in, for a given gate and a given way to it (PROTOCOL section 5, allow address and prefix).
+//! The address that a knock asks the gate to allow (`proto/README.md`, section 5).
 //!
-//! Owns the meaning of `auto`. Asks no network: both addresses are arguments.
+//! Defines the meaning of `auto`. Uses no network: both addresses are arguments.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -10,23 +10,21 @@ use postern_proto::Allow;
 use crate::client::profile::AllowSetting;
 use crate::model::address::{self, MAPPED};
 
-/// Just the source's own address.
+/// The source address of the knock.
 const SOURCE: Allow = Allow::Source { prefix: 128 };
 
-/// What the knock to `gate` claims. `local` is the address that the system would send it from, or for `stun` the one that
-/// servers saw it come from.
+/// The allow address of a knock to `gate`. `local` is the address that the system would send it from, or the one that
+/// STUN servers see.
 ///
-/// `auto` claims the local address where the gate will see that very address: then the knock itself says who comes in, and
-/// nobody who moves the packet elsewhere can change it. Behind address translation the gate sees an address that is not known
-/// here; then `auto` asks for the source of the knock. It takes it for translated
-/// - when the gate's address is a public one but the local one is not: private, carrier-grade NAT (100.64.0.0/10), unique
-///   local, link-local, or of a translation on this very host (192.0.0.0/24);
-/// - when the gate is reached through NAT64 (64:ff9b::/96), for it then sees an IPv4 address.
+/// `auto` claims the local address if the gate will see that address: nobody can then move the packet to another source.
+/// Behind address translation the gate sees another address, so `auto` asks for the source of the knock:
+/// - if the gate's address is public and the local one is not: private, carrier-grade NAT (100.64.0.0/10), unique local,
+///   link-local, or of a translation on this host (192.0.0.0/24);
+/// - if the gate is reached through NAT64 (64:ff9b::/96), because it sees an IPv4 address.
 ///
-/// A gate with an address that is not public is on this site, and sees the local address.
+/// A gate without a public address is on the same site and sees the local address.
 ///
-/// `source/24` widens a knock over IPv4, `source/64` one over IPv6; over the other family the same setting asks for just the
-/// source address, the narrowest there is, for a prefix of one family means nothing in the other.
+/// `source/24` widens a knock over IPv4, `source/64` one over IPv6. Over the other family they allow the source address only.
 pub fn claim(setting: &AllowSetting, gate: IpAddr, local: IpAddr) -> Allow {
     match (setting, gate.is_ipv4()) {
         (AllowSetting::Auto, _) if is_translated(gate, local) => SOURCE,
@@ -50,7 +48,7 @@ fn is_translated(gate: IpAddr, local: IpAddr) -> bool {
     address::is_nobody(local) || within(gate, NAT64) || (is_public(gate) && !is_public(local))
 }
 
-/// True for an address that means the same host everywhere.
+/// Whether an address means the same host everywhere.
 fn is_public(address: IpAddr) -> bool {
     match address.to_canonical() {
         IpAddr::V4(v4) => !NOT_PUBLIC_V4.iter().any(|(network, prefix)| {
@@ -71,7 +69,7 @@ fn within(address: IpAddr, (network, prefix): (Ipv6Addr, u8)) -> bool {
 
 const NAT64: (Ipv6Addr, u8) = (Ipv6Addr::new(0x64, 0xff9b, 0, 0, 0, 0, 0, 0), 96);
 
-/// From IANA's registry of special-purpose addresses: those that a client can have and that mean nothing elsewhere.
+/// From IANA's registry of special-purpose addresses: those that a client can have and that have no meaning elsewhere.
 const NOT_PUBLIC_V4: [(Ipv4Addr, u8); 8] = [
     (Ipv4Addr::new(10, 0, 0, 0), 8),
     (Ipv4Addr::new(100, 64, 0, 0), 10),
@@ -93,120 +91,90 @@ const NOT_PUBLIC_V6: [(Ipv6Addr, u8); 3] = [
 mod tests {
     use super::*;
 
-    fn auto(gate: &str, local: &str) -> Allow {
-        claim(
-            &AllowSetting::Auto,
-            gate.parse().unwrap(),
-            local.parse().unwrap(),
-        )
-    }
-
-    fn just(address: &str) -> Allow {
+    fn exactly(address: &str) -> Allow {
         Allow::Network {
             address: address::to_wire(address.parse().unwrap()),
             prefix: 128,
         }
     }
 
-    #[test]
-    fn auto_claims_a_public_address() {
-        assert_eq!(auto("198.51.100.1", "203.0.113.9"), just("203.0.113.9"));
-        assert_eq!(auto("2001:db8::1", "2001:db8:1::9"), just("2001:db8:1::9"));
+    fn claimed(setting: &str, gate: &str, local: &str) -> Allow {
+        let setting = setting.parse().unwrap();
+        claim(&setting, gate.parse().unwrap(), local.parse().unwrap())
     }
 
     #[test]
-    fn auto_asks_for_the_source_behind_translation() {
-        for local in [
-            "10.1.2.3",
-            "172.31.0.1",
-            "192.168.1.2",
-            "100.64.0.1",
-            "100.127.255.255",
-            "169.254.1.1",
-            "192.0.0.4",
-            "198.19.0.1",
-            "0.0.0.0",
+    fn auto_claims_an_address_the_gate_sees() {
+        for (gate, local) in [
+            ("198.51.100.1", "203.0.113.9"),
+            ("2001:db8::1", "2001:db8:1::9"),
+            // On the same site.
+            ("192.168.1.1", "192.168.1.2"),
+            ("127.0.0.1", "127.0.0.1"),
+            ("100.64.0.1", "10.0.0.2"),
+            ("fd00::1", "fd00::2"),
+            ("::1", "::1"),
+            // Just outside of private networks.
+            ("198.51.100.1", "100.63.255.255"),
+            ("198.51.100.1", "100.128.0.1"),
+            ("198.51.100.1", "172.15.0.1"),
+            ("198.51.100.1", "172.32.0.1"),
+            ("198.51.100.1", "192.0.1.1"),
+            ("198.51.100.1", "11.0.0.1"),
         ] {
-            assert_eq!(auto("198.51.100.1", local), SOURCE, "{local}");
+            assert_eq!(claimed("auto", gate, local), exactly(local), "{local}");
         }
-        for local in ["fd00::1", "fe80::1", "::1", "::"] {
-            assert_eq!(auto("2001:db8::1", local), SOURCE, "{local}");
-        }
-        assert_eq!(auto("64:ff9b::c633:6401", "2001:db8::9"), SOURCE, "NAT64");
     }
 
     #[test]
-    fn auto_claims_a_private_address_to_a_gate_on_the_same_site() {
-        assert_eq!(auto("192.168.1.1", "192.168.1.2"), just("192.168.1.2"));
-        assert_eq!(auto("127.0.0.1", "127.0.0.1"), just("127.0.0.1"));
-        assert_eq!(auto("100.64.0.1", "10.0.0.2"), just("10.0.0.2"));
-        assert_eq!(auto("fd00::1", "fd00::2"), just("fd00::2"));
-        assert_eq!(auto("::1", "::1"), just("::1"));
-    }
-
-    #[test]
-    fn neighbours_of_private_networks_are_public() {
-        for local in [
-            "100.63.255.255",
-            "100.128.0.1",
-            "172.15.0.1",
-            "172.32.0.1",
-            "192.0.1.1",
-            "11.0.0.1",
+    fn auto_asks_for_source_behind_translation() {
+        for (gate, locals) in [
+            (
+                "198.51.100.1",
+                &[
+                    "10.1.2.3",
+                    "172.31.0.1",
+                    "192.168.1.2",
+                    "100.64.0.1",
+                    "100.127.255.255",
+                ][..],
+            ),
+            (
+                "198.51.100.1",
+                &["169.254.1.1", "192.0.0.4", "198.19.0.1", "0.0.0.0"],
+            ),
+            ("2001:db8::1", &["fd00::1", "fe80::1", "::1", "::"]),
+            ("64:ff9b::c633:6401", &["2001:db8::9"]),
         ] {
-            assert_eq!(auto("198.51.100.1", local), just(local));
+            for local in locals {
+                assert_eq!(claimed("auto", gate, local), SOURCE, "{local}");
+            }
         }
     }
 
     #[test]
-    fn a_source_prefix_counts_in_its_own_family_and_narrows_in_the_other() {
-        let (v4, v6) = (
-            "198.51.100.1".parse().unwrap(),
-            "2001:db8::1".parse().unwrap(),
-        );
-        let over = |setting: AllowSetting, gate| claim(&setting, gate, gate);
-        assert_eq!(
-            over(AllowSetting::SourceV4(24), v4),
-            Allow::Source { prefix: 120 }
-        );
-        assert_eq!(over(AllowSetting::SourceV4(24), v6), SOURCE);
-        assert_eq!(
-            over(AllowSetting::SourceV6(64), v6),
-            Allow::Source { prefix: 64 }
-        );
-        assert_eq!(over(AllowSetting::SourceV6(64), v4), SOURCE);
-        assert_eq!(over(AllowSetting::Source, v4), SOURCE);
+    fn source_prefix_counts_in_its_own_family() {
+        let source = |prefix| Allow::Source { prefix };
+        for (setting, gate, allow) in [
+            ("source/24", "198.51.100.1", source(120)),
+            ("source/24", "2001:db8::1", SOURCE),
+            ("source/64", "2001:db8::1", source(64)),
+            ("source/64", "198.51.100.1", SOURCE),
+            ("source", "198.51.100.1", SOURCE),
+        ] {
+            assert_eq!(claimed(setting, gate, gate), allow, "{setting} to {gate}");
+        }
     }
 
     #[test]
-    fn what_stun_servers_saw_is_claimed_whatever_it_is() {
-        let servers = AllowSetting::Stun("stun:a".parse().unwrap());
+    fn stun_address_and_network_are_claimed_unchanged() {
         for seen in ["203.0.113.9", "10.0.0.2", "2001:db8::9"] {
-            assert_eq!(
-                claim(
-                    &servers,
-                    "198.51.100.1".parse().unwrap(),
-                    seen.parse().unwrap()
-                ),
-                just(seen)
-            );
+            assert_eq!(claimed("stun:a", "198.51.100.1", seen), exactly(seen));
         }
-    }
-
-    #[test]
-    fn a_network_is_claimed_as_it_is_over_either_family() {
-        let network = AllowSetting::Network("192.0.2.0/24".parse().unwrap());
-        let expected = Allow::Network {
+        let network = Allow::Network {
             address: "::ffff:192.0.2.0".parse().unwrap(),
             prefix: 120,
         };
-        assert_eq!(
-            claim(
-                &network,
-                "2001:db8::1".parse().unwrap(),
-                "::1".parse().unwrap()
-            ),
-            expected
-        );
+        assert_eq!(claimed("192.0.2.0/24", "2001:db8::1", "::1"), network);
     }
 }

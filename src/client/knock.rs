@@ -1,7 +1,7 @@
-//! From a wish to sealed packets, one for each family, and onto the wire (PROTOCOL sections 4 and 5).
+//! From a request to sealed packets, one for each address family, and onto the network
+//! (`proto/README.md`, sections 4 and 5).
 //!
-//! Owns the random parts of a knock: its nonce and its length. A knock that cannot go out over one family is no failure
-//! as long as another can.
+//! One family that cannot be reached is no failure while another can.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -9,230 +9,235 @@ use std::thread;
 
 use postern_proto::{Allow, Request, Sealed, UserKeys, limits, seal};
 
-use super::forge::Forge;
-use super::outside::{self, Unseen};
+use super::KnockRequest;
+use super::allow;
+use super::keys::no_random_bytes;
+use super::public_address::{self, Unseen};
+use super::resolve::{self, Families};
 use super::route::Route;
-use super::{Exit, Failure, Families, KnockRequest, allow, resolve};
+use super::spoof::SpoofedSender;
 use crate::adapters::clock;
 use crate::adapters::random;
-use crate::client::profile::{AllowSetting, Endpoint};
+use crate::client::profile::{AllowSetting, Endpoint, StunServers};
 use crate::model::address;
+use crate::model::exit::{ExitError, NO_HOST, PERMISSION, UNAVAILABLE, USAGE};
 
-/// How knocks get to a gate.
+/// Where knocks go.
 #[derive(Debug, Clone)]
-pub struct Way {
-    /// Where they go.
-    pub to: Vec<Endpoint>,
-    /// Over which families.
+pub struct Destination {
+    /// The gate's addresses.
+    pub addresses: Vec<Endpoint>,
+    /// The families to knock over.
     pub families: Families,
-    /// A forged outer source; none for this machine's own address.
-    pub source: Option<IpAddr>,
+    /// A source that is not this machine's own.
+    pub spoofed_source: Option<IpAddr>,
 }
 
-/// One knock, ready to go.
+/// One knock, ready to send.
 #[derive(Debug)]
 pub struct Knock {
     /// The gate's address.
     pub to: SocketAddr,
-    /// What it says.
+    /// Its content.
     pub request: Request,
-    /// The bytes.
+    /// Its bytes.
     pub packet: Sealed,
     route: io::Result<Route>,
 }
 
 /// All knocks of one command.
 #[derive(Debug)]
-pub struct Prepared {
-    /// One for each family; never empty.
+pub struct PreparedKnocks {
+    /// At most one for each family; never empty.
     pub knocks: Vec<Knock>,
-    /// Where no knock could be made, for there is no way there.
+    /// Addresses without a knock, because this machine has no route to them.
     pub unreachable: Vec<(SocketAddr, io::Error)>,
 }
 
-/// What became of a knock.
+/// What became of one knock.
 #[derive(Debug)]
-pub struct Sent {
+pub struct SentKnock {
     /// The gate's address.
     pub to: SocketAddr,
-    /// What it said; none if it could not be made.
+    /// Its content; `None` if it could not be made.
     pub request: Option<Request>,
-    /// Whether it is on its way.
+    /// Whether it was sent.
     pub outcome: io::Result<()>,
 }
 
-/// Looks the gate up and makes its knocks. Sends nothing but questions to the resolver, and to STUN servers where the wish
-/// names some.
+/// Resolves the gate and makes its knocks. Sends only DNS and STUN questions.
 ///
 /// # Errors
-/// When the wish cannot be written, a host is unknown, the client's own address cannot be told at any address of the gate, or
-/// a source is to be forged that cannot be.
-pub fn prepare(wish: &KnockRequest, way: &Way, keys: &UserKeys) -> Result<Prepared, Failure> {
-    let items = wish.items()?;
-    let families = way.families()?;
-    let mut forge = way.source.map(Forge::of).transpose()?;
-    let gates = resolve::destinations(&way.to, families)?;
-    let targets = wish.target.as_ref().map(resolve::addresses).transpose()?;
+/// If the request breaks a rule, a host is unknown, no address of the gate can be reached, or the source cannot be spoofed.
+pub fn prepare(
+    asked: &KnockRequest,
+    destination: &Destination,
+    keys: &UserKeys,
+) -> Result<PreparedKnocks, ExitError> {
+    let items = asked.items()?;
+    let families = destination.families()?;
+    let mut spoofed = destination
+        .spoofed_source
+        .map(SpoofedSender::new)
+        .transpose()?;
+    let gates = resolve::destinations(&destination.addresses, families)?;
+    let targets = match &asked.target {
+        Some(target) => Some(resolve::look_up(target, 0)?),
+        None => None,
+    };
     let routes: Vec<_> = gates
         .into_iter()
-        .map(|gate| (gate, Route::to(gate, forge.take())))
+        .map(|gate| (gate, Route::to(gate, spoofed.take())))
         .collect();
-    let own = own_addresses(&wish.allow, &routes)?;
-    let now = wish.time_offset.applied_to(clock::wall());
-    let mut prepared = Prepared {
+    let mut seen = match &asked.allow {
+        AllowSetting::Stun(servers) => public_addresses(servers, &routes)?,
+        _ => Vec::new(),
+    }
+    .into_iter();
+    let now = asked.time_offset.applied_to(clock::wall());
+    let mut prepared = PreparedKnocks {
         knocks: Vec::new(),
         unreachable: Vec::new(),
     };
-    for ((gate, route), own) in routes.into_iter().zip(own) {
-        let own = match own {
+    for (to, route) in routes {
+        let (own, route) = match own_address(to, route, &asked.allow, &mut seen) {
             Ok(own) => own,
             Err(error) => {
-                prepared.unreachable.push((gate, error));
+                prepared.unreachable.push((to, error));
                 continue;
             }
         };
-        let allow = allow::claim(&wish.allow, gate.ip(), own);
-        way.check_claim(allow)?;
+        let allow = allow::claim(&asked.allow, to.ip(), own);
+        destination.check_allow(allow)?;
+        let in_ipv4 = allows_ipv4(allow, to.ip());
+        // A packet filter matches client and target in one rule, so both are of one family.
         let target = match &targets {
             None => None,
-            Some(targets) => match targets
-                .iter()
-                .find(|target| target.is_ipv4() == lets_in_ipv4(allow, gate.ip()))
-            {
+            Some(targets) => match targets.iter().find(|target| target.is_ipv4() == in_ipv4) {
                 None => continue,
-                Some(target) => Some(address::to_wire(*target)),
+                Some(target) => Some(address::to_wire(target.ip())),
             },
         };
         let request = Request {
-            action: wish.action,
+            action: asked.action,
             allow,
             timestamp_ms: now.as_millis(),
-            duration_s: wish.seconds(),
+            duration_s: asked.seconds(),
             target,
             items: items.clone(),
         };
         let packet = seal_at_random(keys, &request)?;
         prepared.knocks.push(Knock {
-            to: gate,
+            to,
             request,
             packet,
             route,
         });
     }
-    match (prepared.knocks.is_empty(), prepared.unreachable.is_empty()) {
-        (false, _) => Ok(prepared),
-        (true, false) => Err(nothing_sent(
-            prepared.unreachable.iter().map(|(to, error)| (*to, error)),
+    match (&asked.target, prepared.knocks.is_empty()) {
+        (_, false) => Ok(prepared),
+        (Some(target), true) if prepared.unreachable.is_empty() => Err(ExitError::new(
+            NO_HOST,
+            format!(
+                "the target {target} has no address of the family to allow; \
+                 name a target of the same family, or choose the family with -4 or -6"
+            ),
         )),
-        (true, true) => Err(target_of_other_family(wish)),
+        _ => Err(no_route(&prepared.unreachable)),
     }
 }
 
-/// For each way, the address that a knock may claim to come from.
-fn own_addresses(
-    setting: &AllowSetting,
+/// The client's own address, as the knock over this route may claim it.
+fn own_address(
+    gate: SocketAddr,
+    route: io::Result<Route>,
+    allow: &AllowSetting,
+    seen: &mut impl Iterator<Item = io::Result<IpAddr>>,
+) -> io::Result<(IpAddr, io::Result<Route>)> {
+    match (route, allow) {
+        (Ok(route), AllowSetting::Stun(_)) => {
+            let seen = seen.next().unwrap_or(Err(io::ErrorKind::NotFound.into()));
+            Ok((seen?, Ok(route)))
+        }
+        (Ok(route), _) => Ok((route.local(), Ok(route))),
+        (Err(error), AllowSetting::Auto | AllowSetting::Stun(_)) => Err(error),
+        // The other settings do not use the address, so the packet can still be printed.
+        (Err(error), _) => Ok((gate.ip(), Err(error))),
+    }
+}
+
+/// For each usable route, in their order, the address that STUN servers see. Asks over all routes at once.
+fn public_addresses(
+    servers: &StunServers,
     routes: &[(SocketAddr, io::Result<Route>)],
-) -> Result<Vec<io::Result<IpAddr>>, Failure> {
-    let local = |route: &io::Result<Route>| route.as_ref().map(Route::local).map_err(again);
-    let AllowSetting::Stun(servers) = setting else {
-        let own = |(gate, route): &(SocketAddr, _)| match setting {
-            AllowSetting::Auto => local(route),
-            // Whoever is named without the local address is named without a way there, too.
-            _ => Ok(local(route).unwrap_or(gate.ip())),
-        };
-        return Ok(routes.iter().map(own).collect());
-    };
-    let asked: Vec<io::Result<Result<IpAddr, Unseen>>> = thread::scope(|scope| {
-        let ask = |(_, route)| {
-            local(route).map(|local| scope.spawn(move || outside::seen_from(local, servers)))
-        };
-        let asked: Vec<_> = routes
-            .iter()
-            .map(|(gate, route)| ask((gate, route)))
+) -> Result<Vec<io::Result<IpAddr>>, ExitError> {
+    let usable = routes.iter().filter_map(|(_, route)| route.as_ref().ok());
+    thread::scope(|scope| {
+        let asked: Vec<_> = usable
+            .map(|route| scope.spawn(|| public_address::seen_by(servers, route.local())))
             .collect();
-        asked
-            .into_iter()
-            .map(|one| {
-                one.and_then(|one| {
-                    one.join()
-                        .map_err(|_| io::Error::other("the question failed"))
-                })
-            })
-            .collect()
-    });
-    let seen = asked.into_iter().map(|seen| match seen {
-        Ok(Ok(seen)) => Ok(Ok(seen)),
-        Ok(Err(Unseen::Silence(said))) => Ok(Err(io::Error::other(said))),
-        Ok(Err(Unseen::Disagreement(said))) => Err(Failure::new(
-            Exit::Unavailable,
-            said,
-            "name servers that you trust, or the address itself with --allow",
-        )),
-        Err(error) => Ok(Err(error)),
-    });
-    seen.collect()
+        let answers = asked.into_iter().map(|asked| match asked.join() {
+            Ok(Ok(seen)) => Ok(Ok(seen)),
+            Ok(Err(Unseen::Disagreement(what))) => {
+                let cure = "name servers that you trust, or the address itself with --allow";
+                Err(ExitError::new(UNAVAILABLE, format!("{what}; {cure}")))
+            }
+            Ok(Err(Unseen::NoAnswer(what))) => Ok(Err(io::Error::other(what))),
+            Err(_) => Ok(Err(io::Error::other("the STUN question failed"))),
+        });
+        answers.collect()
+    })
 }
 
-/// The same error once more.
-fn again(error: &io::Error) -> io::Error {
-    match error.raw_os_error() {
-        Some(number) => io::Error::from_raw_os_error(number),
-        None => io::Error::new(error.kind(), error.to_string()),
-    }
-}
-
-impl Way {
-    /// With a forged source, only its own family.
-    fn families(&self) -> Result<Families, Failure> {
-        match (self.source, self.families) {
+impl Destination {
+    /// A spoofed source restricts the knock to its own family.
+    fn families(&self) -> Result<Families, ExitError> {
+        match (self.spoofed_source, self.families) {
             (None, families) => Ok(families),
-            (Some(source), families) if !families.take(source) => Err(Failure::new(
-                Exit::Usage,
-                format!("{source} is of the other family"),
-                "leave out -4 and -6, or forge another source",
+            (Some(source), families) if !families.contain(source) => Err(ExitError::new(
+                USAGE,
+                format!(
+                    "{source} is of the other family; leave out -4 and -6, or spoof another source"
+                ),
             )),
             (Some(IpAddr::V4(_)), _) => Ok(Families::V4),
             (Some(IpAddr::V6(_)), _) => Ok(Families::V6),
         }
     }
 
-    /// With a forged source the source is no one to let in.
-    fn check_claim(&self, allow: Allow) -> Result<(), Failure> {
-        match (self.source, allow) {
-            (Some(source), Allow::Source { .. }) => {
-                let what = format!("the knock would let in its source, {source}, which is forged");
-                Err(Failure::new(
-                    Exit::Usage,
-                    what,
-                    "name the address to let in with --allow ADDRESS",
-                ))
-            }
+    /// A spoofed source must not be the address to allow.
+    fn check_allow(&self, allow: Allow) -> Result<(), ExitError> {
+        match (self.spoofed_source, allow) {
+            (Some(source), Allow::Source { .. }) => Err(ExitError::new(
+                USAGE,
+                format!(
+                    "the knock would allow its source {source}, which is spoofed; \
+                     name the address to allow with --allow ADDRESS"
+                ),
+            )),
             _ => Ok(()),
         }
     }
 }
 
-/// Seals a request under a fresh nonce, in a body of random length, so that the packet's length says nothing.
+/// Seals a request under a fresh nonce, in a body of random length, so that the length of the packet reveals nothing.
 ///
 /// # Errors
-/// When the system has no random bytes, or the request breaks a rule of the wire format.
-pub fn seal_at_random(keys: &UserKeys, request: &Request) -> Result<Sealed, Failure> {
-    let no_random =
-        |error: io::Error| Failure::new(Exit::Io, error, "try again once the system is up");
-    let nonce = random::bytes().map_err(no_random)?;
+/// If the system has no random bytes, or the request breaks a rule of the packet format.
+pub fn seal_at_random(keys: &UserKeys, request: &Request) -> Result<Sealed, ExitError> {
+    let nonce = random::bytes().map_err(no_random_bytes)?;
     let shortest = request.encoded_len().max(limits::BODY_MIN);
-    let length = random::between(shortest, limits::BODY_MAX).map_err(no_random)?;
+    let length = random::between(shortest, limits::BODY_MAX).map_err(no_random_bytes)?;
     seal(keys, request, nonce, length).map_err(|error| {
-        Failure::new(
-            Exit::Usage,
-            format!("no knock can say that: {error}"),
-            "change what it asks for",
+        ExitError::new(
+            USAGE,
+            format!("a knock cannot carry this: {error}; change the request"),
         )
     })
 }
 
-/// A packet filter cannot tell an IPv4 client's way to an IPv6 host: target and client are of one family.
-pub(super) fn lets_in_ipv4(allow: Allow, gate: IpAddr) -> bool {
+/// Whether the address to allow is an IPv4 address.
+pub(super) fn allows_ipv4(allow: Allow, gate: IpAddr) -> bool {
     match allow {
         Allow::Source { .. } => gate.is_ipv4(),
         Allow::Network { address, prefix } => address::network_from_wire(address, prefix)
@@ -240,66 +245,53 @@ pub(super) fn lets_in_ipv4(allow: Allow, gate: IpAddr) -> bool {
     }
 }
 
-fn target_of_other_family(wish: &KnockRequest) -> Failure {
-    let target = wish
-        .target
-        .as_ref()
-        .map(ToString::to_string)
-        .unwrap_or_default();
-    let what = format!("the target {target} has no address of the family that is to be let in");
-    Failure::new(
-        Exit::NoHost,
-        what,
-        "name a target of the same family, or choose the family with -4 or -6",
-    )
-}
-
-impl Prepared {
-    /// Sends them all. One that goes out is enough.
+impl PreparedKnocks {
+    /// Sends all knocks.
     ///
     /// # Errors
-    /// When none could be sent; each address is named with its error.
-    pub fn send(self) -> Result<Vec<Sent>, Failure> {
-        let unreachable = self.unreachable.into_iter().map(|(to, error)| Sent {
-            to,
-            request: None,
-            outcome: Err(error),
-        });
-        let knocks = self.knocks.into_iter().map(|knock| {
+    /// If none could be sent; names each address with its error.
+    pub fn send(self) -> Result<Vec<SentKnock>, ExitError> {
+        let mut sent: Vec<SentKnock> = Vec::new();
+        for knock in self.knocks {
             let outcome = knock
                 .route
                 .and_then(|route| route.send(knock.packet.as_bytes()));
-            Sent {
+            sent.push(SentKnock {
                 to: knock.to,
                 request: Some(knock.request),
                 outcome,
-            }
-        });
-        let sent: Vec<Sent> = knocks.chain(unreachable).collect();
+            });
+        }
+        sent.extend(self.unreachable.into_iter().map(|(to, error)| SentKnock {
+            to,
+            request: None,
+            outcome: Err(error),
+        }));
         if sent.iter().any(|sent| sent.outcome.is_ok()) {
             return Ok(sent);
         }
-        Err(nothing_sent(sent.iter().filter_map(|sent| {
-            sent.outcome.as_ref().err().map(|error| (sent.to, error))
-        })))
+        let errors = sent
+            .into_iter()
+            .filter_map(|sent| Some((sent.to, sent.outcome.err()?)));
+        Err(no_route(&errors.collect::<Vec<_>>()))
     }
 }
 
-fn nothing_sent<'a>(errors: impl Iterator<Item = (SocketAddr, &'a io::Error)> + Clone) -> Failure {
-    let said = errors
-        .clone()
+fn no_route(errors: &[(SocketAddr, io::Error)]) -> ExitError {
+    let each: Vec<String> = errors
+        .iter()
         .map(|(to, error)| format!("no way to {to}: {error}"))
-        .collect::<Vec<_>>()
-        .join(", ");
-    if errors
-        .clone()
+        .collect();
+    let (code, cure) = if errors
+        .iter()
         .any(|(_, error)| error.kind() == io::ErrorKind::PermissionDenied)
     {
-        return Failure::new(
-            Exit::Permission,
-            said,
+        (
+            PERMISSION,
             "check the address and the firewall of this machine",
-        );
-    }
-    Failure::new(Exit::Unavailable, said, "check this machine's network")
+        )
+    } else {
+        (UNAVAILABLE, "check this machine's network")
+    };
+    ExitError::new(code, format!("{}; {cure}", each.join(", ")))
 }

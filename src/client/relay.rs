@@ -1,7 +1,6 @@
-//! Relays standard input and output and a TCP connection, each direction to its own end: for ssh's ProxyCommand.
+//! Relays standard input and output and a TCP connection, for ssh's ProxyCommand.
 //!
-//! Two threads that block, each with one buffer of fixed size: what one side does not take is not read from the other.
-//! Standard output gets the peer's bytes and nothing else.
+//! Each direction ends by itself. Two threads that block, each with one buffer of fixed size.
 
 use std::io;
 use std::net::{Shutdown, TcpStream};
@@ -11,91 +10,83 @@ use std::thread;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 
-use super::{Exit, Failure};
 use crate::adapters::files;
+use crate::model::exit::{ExitError, IO};
 
-/// Bytes that are under way in one direction, at most.
+/// The buffer of one direction.
 const BUFFER: usize = 64 << 10;
 
-/// Relays until both directions have ended: the end of standard input shuts the connection's sending half and goes on reading;
-/// the peer's end closes standard output and goes on sending. A connection that is broken, or closed by a peer that takes
-/// nothing any more, ends both.
+/// Relays until both directions have ended. The end of standard input closes the sending half of the connection;
+/// the peer's end closes standard output. A connection that breaks ends both.
 ///
 /// # Errors
-/// When the connection breaks, or standard output takes nothing more for another reason than that its reader has left.
-pub fn relay(stream: TcpStream) -> Result<(), Failure> {
+/// If the connection breaks, or standard output cannot be written although its reader is there.
+pub fn relay(stream: TcpStream) -> Result<(), ExitError> {
     // Keystrokes must not wait for one another.
     let _ = stream.set_nodelay(true);
     let sending = stream.try_clone().map_err(|error| broken(&error))?;
-    // This thread may wait for a key for ever: it is not waited for, the connection says when its work is done.
+    // This thread may wait for a key forever, so nothing joins it; the end of the connection is awaited instead.
     thread::spawn(move || send(&sending));
     receive(&stream)?;
     close_output();
-    wait_until_done(&stream)
+    wait_for_end(&stream)
 }
 
 /// Standard input to the peer.
 fn send(stream: &TcpStream) {
     let input = io::stdin();
     match copy(input.as_fd(), stream.as_fd()) {
-        // The end of the input, or an input that cannot be read: the peer hears that nothing follows.
-        Ok(()) | Err(Broken::Reading(_)) => _ = stream.shutdown(Shutdown::Write),
-        // Nothing can be sent any more. What the peer still says has to come through all the same.
-        Err(Broken::Writing(_)) => {}
+        Ok(()) | Err(CopyError::Read(_)) => _ = stream.shutdown(Shutdown::Write),
+        // The peer may still send.
+        Err(CopyError::Write(_)) => {}
     }
 }
 
 /// The peer to standard output.
-fn receive(stream: &TcpStream) -> Result<(), Failure> {
+fn receive(stream: &TcpStream) -> Result<(), ExitError> {
     let output = io::stdout();
     match copy(stream.as_fd(), output.as_fd()) {
         Ok(()) => Ok(()),
-        Err(Broken::Reading(error)) => Err(broken(&error.into())),
-        // Whoever read it has left, and with them the reason to go on.
-        Err(Broken::Writing(Errno::PIPE)) => {
+        Err(CopyError::Read(error)) => Err(broken(&error.into())),
+        Err(CopyError::Write(Errno::PIPE)) => {
             let _ = stream.shutdown(Shutdown::Both);
             Ok(())
         }
-        Err(Broken::Writing(error)) => {
-            let what = format!(
-                "cannot write to standard output: {}",
-                io::Error::from(error)
-            );
-            Err(Failure::new(Exit::Io, what, "check where the output goes"))
+        Err(CopyError::Write(error)) => {
+            let why = io::Error::from(error);
+            let what = format!("cannot write to standard output: {why}; check where it goes");
+            Err(ExitError::new(IO, what))
         }
     }
 }
 
-/// Whoever reads standard output hears that nothing follows.
+/// Tells the reader of standard output that nothing follows.
 fn close_output() {
     if let Ok(nothing) = files::open_nothing() {
         let _ = rustix::stdio::dup2_stdout(nothing);
     }
 }
 
-/// The kernel says so when both halves are shut, and when the peer refuses what is sent.
-fn wait_until_done(stream: &TcpStream) -> Result<(), Failure> {
+/// Waits until both halves are closed, or the peer refuses what is sent.
+fn wait_for_end(stream: &TcpStream) -> Result<(), ExitError> {
     loop {
-        // No event is asked for: what is left is the hang-up and the error, which are always told.
-        let mut watched = [PollFd::new(stream, PollFlags::empty())];
-        match poll(&mut watched, None) {
-            Ok(_) => break,
+        // Without a requested event, poll still reports hang-up and error.
+        match poll(&mut [PollFd::new(stream, PollFlags::empty())], None) {
+            Ok(_) => return Ok(()),
             Err(Errno::INTR) => {}
             Err(error) => return Err(broken(&error.into())),
         }
     }
-    // The peer was done, and is gone: bytes that it did not want are its business.
-    Ok(())
 }
 
-/// Which side ended a copy before its time.
-enum Broken {
-    Reading(Errno),
-    Writing(Errno),
+/// The side that ended a copy early.
+enum CopyError {
+    Read(Errno),
+    Write(Errno),
 }
 
-/// Copies until there is nothing more to read.
-fn copy(from: BorrowedFd<'_>, to: BorrowedFd<'_>) -> Result<(), Broken> {
+/// Copies until the end of `from`.
+fn copy(from: BorrowedFd<'_>, to: BorrowedFd<'_>) -> Result<(), CopyError> {
     let mut buffer = vec![0; BUFFER];
     loop {
         let mut rest = match rustix::io::read(from, &mut buffer) {
@@ -103,23 +94,23 @@ fn copy(from: BorrowedFd<'_>, to: BorrowedFd<'_>) -> Result<(), Broken> {
             Ok(read) => buffer.get(..read).unwrap_or_default(),
             Err(Errno::INTR) => continue,
             Err(Errno::AGAIN) => {
-                wait_for(from, PollFlags::IN).map_err(Broken::Reading)?;
+                wait_for(from, PollFlags::IN).map_err(CopyError::Read)?;
                 continue;
             }
-            Err(error) => return Err(Broken::Reading(error)),
+            Err(error) => return Err(CopyError::Read(error)),
         };
         while !rest.is_empty() {
             match rustix::io::write(to, rest) {
                 Ok(written) => rest = rest.get(written..).unwrap_or_default(),
                 Err(Errno::INTR) => {}
-                Err(Errno::AGAIN) => wait_for(to, PollFlags::OUT).map_err(Broken::Writing)?,
-                Err(error) => return Err(Broken::Writing(error)),
+                Err(Errno::AGAIN) => wait_for(to, PollFlags::OUT).map_err(CopyError::Write)?,
+                Err(error) => return Err(CopyError::Write(error)),
             }
         }
     }
 }
 
-/// Whoever shares our standard input or output may have made it one that does not block.
+/// Another process that shares standard input or output may have made it non-blocking.
 fn wait_for(side: BorrowedFd<'_>, event: PollFlags) -> Result<(), Errno> {
     match poll(&mut [PollFd::from_borrowed_fd(side, event)], None) {
         Ok(_) | Err(Errno::INTR) => Ok(()),
@@ -127,10 +118,6 @@ fn wait_for(side: BorrowedFd<'_>, event: PollFlags) -> Result<(), Errno> {
     }
 }
 
-fn broken(error: &io::Error) -> Failure {
-    Failure::new(
-        Exit::Io,
-        format!("the connection broke: {error}"),
-        "connect again",
-    )
+fn broken(error: &io::Error) -> ExitError {
+    ExitError::new(IO, format!("the connection broke: {error}; connect again"))
 }

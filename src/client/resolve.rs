@@ -1,27 +1,24 @@
-//! From hosts as people write them to addresses.
-//!
-//! Owns the choice of one address for each family. The system's resolver does the rest, so /etc/hosts and the like apply.
+//! Host names to addresses, with the system's resolver.
 
-use std::io;
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 
-use super::{Exit, Failure};
 use crate::client::profile::{Endpoint, Host};
+use crate::model::exit::{ExitError, NO_HOST};
 
-/// Over which families to knock.
+/// The address families to knock over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Families {
-    /// IPv4 and IPv6, each where the gate has an address of it.
+    /// IPv4 and IPv6, as far as the gate has addresses of them.
     Both,
-    /// IPv4 alone.
+    /// IPv4 only.
     V4,
-    /// IPv6 alone.
+    /// IPv6 only.
     V6,
 }
 
 impl Families {
-    /// Whether an address is of one of these.
-    pub fn take(self, address: IpAddr) -> bool {
+    /// Whether an address is of one of these families.
+    pub fn contain(self, address: IpAddr) -> bool {
         match self {
             Self::Both => true,
             Self::V4 => address.is_ipv4(),
@@ -30,156 +27,107 @@ impl Families {
     }
 }
 
-/// One address of each family: the first that the system names, the endpoints asked in their order.
+/// One address of each family: the first that the resolver returns, in the order of the endpoints.
 ///
 /// # Errors
-/// When no endpoint has an address of these families.
+/// If no endpoint has an address of these families.
 pub(super) fn destinations(
     endpoints: &[Endpoint],
     families: Families,
-) -> Result<Vec<SocketAddr>, Failure> {
+) -> Result<Vec<SocketAddr>, ExitError> {
     let mut chosen: Vec<SocketAddr> = Vec::new();
-    let mut first_failure = None;
+    let mut failure = None;
     for endpoint in endpoints {
-        let found = match look_up(&endpoint.host, endpoint.port) {
-            Ok(found) => found,
-            Err(failure) => {
-                first_failure.get_or_insert(failure);
-                continue;
+        match look_up(&endpoint.host, endpoint.port) {
+            Ok(found) => {
+                for address in found.into_iter().filter(|a| families.contain(a.ip())) {
+                    if chosen
+                        .iter()
+                        .all(|other| other.is_ipv4() != address.is_ipv4())
+                    {
+                        chosen.push(address);
+                    }
+                }
             }
-        };
-        for address in found
-            .into_iter()
-            .filter(|address| families.take(address.ip()))
-        {
-            if !chosen
-                .iter()
-                .any(|other| other.is_ipv4() == address.is_ipv4())
-            {
-                chosen.push(address);
-            }
+            Err(error) => _ = failure.get_or_insert(error),
         }
     }
-    match (chosen.is_empty(), first_failure) {
-        (false, _) => Ok(chosen),
-        (true, Some(failure)) => Err(failure),
-        (true, None) => Err(no_address(endpoints, families)),
+    if chosen.is_empty() {
+        let hosts: Vec<&str> = endpoints
+            .iter()
+            .map(|endpoint| endpoint.host.as_str())
+            .collect();
+        return Err(failure.unwrap_or_else(|| no_address(&hosts.join(", "), families)));
     }
+    Ok(chosen)
 }
 
-/// Every address of a host.
+/// Every address of a host, of these families and with this port.
 ///
 /// # Errors
-/// When it has none.
-pub(super) fn addresses(host: &Host) -> Result<Vec<IpAddr>, Failure> {
-    Ok(look_up(host, 0)?.iter().map(SocketAddr::ip).collect())
-}
-
-/// Every address of a host at which to try a TCP port, of these families.
-///
-/// # Errors
-/// When it has none.
-pub fn doors_of(host: &Host, port: u16, families: Families) -> Result<Vec<SocketAddr>, Failure> {
-    let mut doors = look_up(host, port)?;
-    doors.retain(|door| families.take(door.ip()));
-    match doors.is_empty() {
-        true => Err(no_address(
-            &[Endpoint {
-                host: host.clone(),
-                port,
-            }],
-            families,
-        )),
-        false => Ok(doors),
+/// If it has none.
+pub fn resolve(host: &Host, port: u16, families: Families) -> Result<Vec<SocketAddr>, ExitError> {
+    let mut addresses = look_up(host, port)?;
+    addresses.retain(|address| families.contain(address.ip()));
+    if addresses.is_empty() {
+        return Err(no_address(host.as_str(), families));
     }
+    Ok(addresses)
 }
 
-/// Every address of a host, with this port.
-///
-/// # Errors
-/// When it has none.
-pub(super) fn look_up(host: &Host, port: u16) -> Result<Vec<SocketAddr>, Failure> {
-    let found = (host.as_str(), port)
-        .to_socket_addrs()
-        .map_err(|error| unknown(host, &error))?;
+/// Every address of a host, with this port. An IPv4-mapped address counts as IPv4.
+pub(super) fn look_up(host: &Host, port: u16) -> Result<Vec<SocketAddr>, ExitError> {
+    let found = (host.as_str(), port).to_socket_addrs().map_err(|error| {
+        let why = error.to_string();
+        let why = why
+            .strip_prefix("failed to lookup address information: ")
+            .unwrap_or(&why);
+        let cure = "check the name and this machine's DNS, or use the gate's address";
+        ExitError::new(NO_HOST, format!("{host} has no address: {why}; {cure}"))
+    })?;
+    let canonical = |address: SocketAddr| match address.ip().to_canonical() {
+        v4 @ IpAddr::V4(_) => SocketAddr::new(v4, address.port()),
+        IpAddr::V6(_) => address,
+    };
     Ok(found.map(canonical).collect())
 }
 
-/// An IPv4-mapped address goes over IPv4.
-fn canonical(address: SocketAddr) -> SocketAddr {
-    match address.ip().to_canonical() {
-        v4 @ IpAddr::V4(_) => SocketAddr::new(v4, address.port()),
-        IpAddr::V6(_) => address,
-    }
-}
-
-fn unknown(host: &Host, error: &io::Error) -> Failure {
-    let said = error.to_string();
-    let said = said
-        .strip_prefix("failed to lookup address information: ")
-        .unwrap_or(&said);
-    Failure::new(
-        Exit::NoHost,
-        format!("{host} has no address: {said}"),
-        "check the name and this machine's DNS, or use the gate's address",
-    )
-}
-
-fn no_address(endpoints: &[Endpoint], families: Families) -> Failure {
-    let hosts = endpoints
-        .iter()
-        .map(|endpoint| endpoint.host.as_str())
-        .collect::<Vec<_>>()
-        .join(", ");
-    let what = match families {
-        Families::Both => format!("{hosts} has no address"),
-        Families::V4 => format!("{hosts} has no IPv4 address"),
-        Families::V6 => format!("{hosts} has no IPv6 address"),
+fn no_address(hosts: &str, families: Families) -> ExitError {
+    let address = match families {
+        Families::Both => "address",
+        Families::V4 => "IPv4 address",
+        Families::V6 => "IPv6 address",
     };
-    Failure::new(
-        Exit::NoHost,
-        what,
-        "name another address, or leave out -4 and -6",
-    )
+    let cure = "name another address, or leave out -4 and -6";
+    ExitError::new(NO_HOST, format!("{hosts} has no {address}; {cure}"))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn chosen(texts: &[&str], families: Families) -> Vec<String> {
-        let endpoints: Vec<Endpoint> = texts.iter().map(|text| text.parse().unwrap()).collect();
-        destinations(&endpoints, families).map_or_else(
-            |failure| vec![failure.to_string()],
-            |found| found.iter().map(ToString::to_string).collect(),
-        )
-    }
-
     #[test]
-    fn each_family_gets_the_first_address_of_its_own() {
-        let all = [
+    fn each_family_gets_its_first_address() {
+        let all: &[&str] = &[
             "192.0.2.1:1",
             "192.0.2.2:2",
             "[2001:db8::1]:3",
             "[2001:db8::2]:4",
         ];
-        assert_eq!(
-            chosen(&all, Families::Both),
-            ["192.0.2.1:1", "[2001:db8::1]:3"]
-        );
-        assert_eq!(chosen(&all, Families::V4), ["192.0.2.1:1"]);
-        assert_eq!(chosen(&all, Families::V6), ["[2001:db8::1]:3"]);
-        assert_eq!(
-            chosen(&["[::ffff:192.0.2.1]:1"], Families::Both),
-            ["192.0.2.1:1"]
-        );
-    }
-
-    #[test]
-    fn a_family_that_the_gate_does_not_have_is_named() {
-        assert_eq!(
-            chosen(&["192.0.2.1"], Families::V6),
-            ["192.0.2.1 has no IPv6 address; name another address, or leave out -4 and -6"]
-        );
+        let no_v6 = "192.0.2.1 has no IPv6 address; name another address, or leave out -4 and -6";
+        for (texts, families, expected) in [
+            (all, Families::Both, &["192.0.2.1:1", "[2001:db8::1]:3"][..]),
+            (all, Families::V4, &["192.0.2.1:1"]),
+            (all, Families::V6, &["[2001:db8::1]:3"]),
+            (&["[::ffff:192.0.2.1]:1"], Families::Both, &["192.0.2.1:1"]),
+            (&["192.0.2.1"], Families::V6, &[no_v6]),
+        ] {
+            let endpoints: Vec<Endpoint> = texts.iter().map(|text| text.parse().unwrap()).collect();
+            let chosen: Vec<String> = match destinations(&endpoints, families) {
+                Ok(found) => found.iter().map(ToString::to_string).collect(),
+                Err(error) => vec![error.to_string()],
+            };
+            assert_eq!(chosen, expected);
+        }
     }
 }

@@ -1,26 +1,25 @@
-//! The way to one address of a gate: a UDP socket that the system has bound to the address it would send from.
+//! A UDP socket for one address of a gate, connected so that the system chooses the local address.
 //!
-//! Connecting a UDP socket sends nothing; it asks the routing table, which is how the local address is known.
+//! Connecting a UDP socket sends nothing; it only asks the routing table.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 
-use super::forge::Forge;
+use super::spoof::SpoofedSender;
 
 #[derive(Debug)]
 pub(super) struct Route {
     socket: UdpSocket,
     local: SocketAddr,
     gate: SocketAddr,
-    forge: Option<Forge>,
+    spoofed: Option<SpoofedSender>,
 }
 
 impl Route {
-    pub(super) fn to(gate: SocketAddr, forge: Option<Forge>) -> io::Result<Self> {
-        let any: IpAddr = if gate.is_ipv4() {
-            Ipv4Addr::UNSPECIFIED.into()
-        } else {
-            Ipv6Addr::UNSPECIFIED.into()
+    pub(super) fn to(gate: SocketAddr, spoofed: Option<SpoofedSender>) -> io::Result<Self> {
+        let any = match gate {
+            SocketAddr::V4(_) => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+            SocketAddr::V6(_) => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
         };
         let socket = UdpSocket::bind((any, 0))?;
         socket.connect(gate)?;
@@ -29,25 +28,20 @@ impl Route {
             socket,
             local,
             gate,
-            forge,
+            spoofed,
         })
     }
 
-    /// The address that a knock will be sent from, unless its source is forged.
+    /// The address that the system sends from; a spoofed source differs from it.
     pub(super) fn local(&self) -> IpAddr {
         self.local.ip()
     }
 
+    /// Sends one packet. UDP and raw sockets send a datagram whole or not at all.
     pub(super) fn send(&self, packet: &[u8]) -> io::Result<()> {
-        if let Some(forge) = &self.forge {
-            return forge.send(self.local.port(), self.gate, packet);
-        }
-        match self.socket.send(packet)? {
-            sent if sent == packet.len() => Ok(()),
-            sent => Err(io::Error::other(format!(
-                "only {sent} of {} bytes were sent",
-                packet.len()
-            ))),
+        match &self.spoofed {
+            Some(spoofed) => spoofed.send(self.local.port(), self.gate, packet),
+            None => self.socket.send(packet).map(drop),
         }
     }
 }

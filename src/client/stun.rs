@@ -1,20 +1,18 @@
-//! STUN Binding (RFC 8489), as far as a client needs it that asks which address it is seen at: the request, and the answer.
+//! The bytes of a STUN Binding request and its answer (RFC 8489).
 //!
-//! Owns the bytes: no socket, no clock, no random source. What comes is a stranger's word: lengths are checked first, nothing
-//! is indexed, and what does not fit in every part is not an answer.
+//! Uses no socket, clock or random source. An answer is untrusted: every length is checked, and any error makes it no answer.
 
-use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-/// UDP port of a server that names none.
+/// The default UDP port of a server.
 pub const PORT: u16 = 3478;
-/// Bytes of the longest answer that is read; a longer one comes cut, and is none.
+/// The longest answer in bytes; a longer one is cut and therefore refused.
 pub const ANSWER_MAX: usize = 1500;
 
-/// What an answer must repeat: 12 random bytes.
+/// The 12 random bytes that an answer must repeat.
 pub type TransactionId = [u8; 12];
 
-const HEAD: usize = 20;
+const HEADER: usize = 20;
 const COOKIE: u32 = 0x2112_a442;
 const REQUEST: u16 = 0x0001;
 const SUCCESS: u16 = 0x0101;
@@ -22,28 +20,31 @@ const ERROR: u16 = 0x0111;
 const MAPPED_ADDRESS: u16 = 0x0001;
 const ERROR_CODE: u16 = 0x0009;
 const XOR_MAPPED_ADDRESS: u16 = 0x0020;
-/// Up to here an attribute must be understood, or the answer is none (RFC 8489, section 6.3.1).
+/// An unknown attribute up to this number makes the answer invalid (RFC 8489, section 6.3.1).
 const REQUIRED_MAX: u16 = 0x7fff;
-/// Those that are understood, if only to be stepped over: of RFC 3489, 5389 and 8489.
+/// The known attributes of RFC 3489, 5389 and 8489; most are skipped.
 const UNDERSTOOD: [u16; 17] = [
     0x0001, 0x0002, 0x0003, 0x0004, 0x0005, 0x0006, 0x0007, 0x0008, 0x0009, 0x000a, 0x000b, 0x0014,
     0x0015, 0x001c, 0x001d, 0x001e, 0x0020,
 ];
 
-/// Why a datagram says no address.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// Why a datagram gives no address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum NotAnAnswer {
-    /// It is not an answer to this request, or not one that RFC 8489 would call whole. The real one may still come.
+    /// It is not a valid answer to this request. The real one may still come.
+    #[error("it sent an invalid answer")]
     Other,
     /// The server refuses, with this code.
+    #[error("the server refuses with code {0}")]
     Refused(u16),
-    /// The server's answer names no address.
+    /// The answer has no address.
+    #[error("the answer has no address")]
     NoAddress,
 }
 
 /// A Binding request without attributes.
-pub fn request(id: &TransactionId) -> [u8; HEAD] {
-    let mut bytes = [0; HEAD];
+pub fn request(id: &TransactionId) -> [u8; HEADER] {
+    let mut bytes = [0; HEADER];
     let head = REQUEST
         .to_be_bytes()
         .into_iter()
@@ -57,17 +58,17 @@ pub fn request(id: &TransactionId) -> [u8; HEAD] {
 
 /// The address that a server saw the request come from.
 ///
-/// XOR-MAPPED-ADDRESS goes before MAPPED-ADDRESS, which only servers from before RFC 5389 send alone.
+/// XOR-MAPPED-ADDRESS takes precedence over MAPPED-ADDRESS, which only servers older than RFC 5389 send alone.
 ///
 /// # Errors
-/// When the datagram is no answer to the request with this id, or one without an address.
+/// If the datagram is not an answer to the request with this ID, or has no address.
 pub fn seen_address(datagram: &[u8], id: &TransactionId) -> Result<IpAddr, NotAnAnswer> {
     let (kind, mut rest) = message(datagram, id).ok_or(NotAnAnswer::Other)?;
     let (mut plain, mut masked, mut refused) = (None, None, None);
     while !rest.is_empty() {
-        let (attribute, value, behind) = attribute(rest).ok_or(NotAnAnswer::Other)?;
+        let (attribute, value, after) = attribute(rest).ok_or(NotAnAnswer::Other)?;
         match attribute {
-            // Of several alike the first counts (section 14).
+            // The first of equal attributes counts (section 14).
             MAPPED_ADDRESS if plain.is_none() => {
                 plain = Some(address(value, None).ok_or(NotAnAnswer::Other)?)
             }
@@ -82,7 +83,7 @@ pub fn seen_address(datagram: &[u8], id: &TransactionId) -> Result<IpAddr, NotAn
             }
             _ => {}
         }
-        rest = behind;
+        rest = after;
     }
     match kind {
         ERROR => Err(NotAnAnswer::Refused(refused.ok_or(NotAnAnswer::Other)?)),
@@ -90,7 +91,7 @@ pub fn seen_address(datagram: &[u8], id: &TransactionId) -> Result<IpAddr, NotAn
     }
 }
 
-/// The kind of an answer with this id and its attributes.
+/// The type and the attributes of an answer with this ID.
 fn message<'a>(datagram: &'a [u8], id: &TransactionId) -> Option<(u16, &'a [u8])> {
     let (kind, rest) = number(datagram)?;
     let (length, rest) = number(rest)?;
@@ -101,17 +102,17 @@ fn message<'a>(datagram: &'a [u8], id: &TransactionId) -> Option<(u16, &'a [u8])
     (whole && ours).then_some((kind, attributes))
 }
 
-/// The first attribute, and what is behind it and its padding to four bytes.
+/// The first attribute, and the bytes after its padding to four bytes.
 fn attribute(bytes: &[u8]) -> Option<(u16, &[u8], &[u8])> {
     let (kind, rest) = number(bytes)?;
     let (length, rest) = number(rest)?;
     let (value, _) = rest.split_at_checked(usize::from(length))?;
-    let (_, behind) = rest.split_at_checked(usize::from(length).next_multiple_of(4))?;
-    Some((kind, value, behind))
+    let (_, after) = rest.split_at_checked(usize::from(length).next_multiple_of(4))?;
+    Some((kind, value, after))
 }
 
-/// An address attribute: a zero, the family, the port, the address. One that is masked has been added to the magic cookie
-/// and the transaction id bit by bit, so that no middlebox rewrites it.
+/// An address attribute: a zero, the family, the port, the address. XOR-MAPPED-ADDRESS is masked with the magic cookie and
+/// the transaction ID, so that no NAT rewrites it.
 fn address(value: &[u8], mask: Option<&TransactionId>) -> Option<IpAddr> {
     let (&[_, family, _, _], address) = value.split_first_chunk::<4>()?;
     let bits = match mask {
@@ -130,7 +131,7 @@ fn address(value: &[u8], mask: Option<&TransactionId>) -> Option<IpAddr> {
     }
 }
 
-/// 300 to 699: the hundreds in three bits, the rest in a byte (section 14.8).
+/// A code of 300 to 699: the hundreds in three bits, the rest in a byte (section 14.8).
 fn error_code(value: &[u8]) -> Option<u16> {
     let (&[_, _, hundreds, rest], _) = value.split_first_chunk::<4>()?;
     let hundreds = u16::from(hundreds & 7);
@@ -141,16 +142,6 @@ fn error_code(value: &[u8]) -> Option<u16> {
 fn number(bytes: &[u8]) -> Option<(u16, &[u8])> {
     let (number, rest) = bytes.split_first_chunk::<2>()?;
     Some((u16::from_be_bytes(*number), rest))
-}
-
-impl fmt::Display for NotAnAnswer {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Other => f.write_str("it sent what is no answer"),
-            Self::Refused(code) => write!(f, "it refuses with code {code}"),
-            Self::NoAddress => f.write_str("its answer names no address"),
-        }
-    }
 }
 
 #[cfg(test)]
@@ -168,10 +159,8 @@ mod tests {
 
     fn bytes(hex: &str) -> Vec<u8> {
         let digits: Vec<u32> = hex.chars().filter_map(|digit| digit.to_digit(16)).collect();
-        digits
-            .chunks(2)
-            .map(|pair| u8::try_from(pair[0] * 16 + pair[1]).unwrap())
-            .collect()
+        let byte = |pair: &[u32]| u8::try_from(pair[0] * 16 + pair[1]).unwrap();
+        digits.chunks(2).map(byte).collect()
     }
 
     fn with(kind: u16, attributes: &[(u16, &[u8])]) -> Vec<u8> {
@@ -182,33 +171,20 @@ mod tests {
             body.extend(*value);
             body.resize(body.len().next_multiple_of(4), 0);
         }
-        let length = u16::try_from(body.len()).unwrap();
-        [
-            &kind.to_be_bytes()[..],
-            &length.to_be_bytes(),
-            &COOKIE.to_be_bytes(),
-            &ID,
-            &body,
-        ]
-        .concat()
+        let head = [kind, u16::try_from(body.len()).unwrap()].map(u16::to_be_bytes);
+        [&head.concat()[..], &COOKIE.to_be_bytes(), &ID, &body].concat()
     }
 
     const PLAIN: &[u8] = &[0, 1, 0x12, 0x34, 192, 0, 2, 1];
 
     #[test]
-    fn the_sample_responses_of_rfc_5769_are_read() {
+    fn rfc_5769_samples_are_read() {
+        let v6 = "2001:db8:1234:5678:11:2233:4455:6677".parse().unwrap();
         assert_eq!(
             seen_address(&bytes(V4), &ID),
             Ok("192.0.2.1".parse().unwrap())
         );
-        assert_eq!(
-            seen_address(&bytes(V6), &ID),
-            Ok("2001:db8:1234:5678:11:2233:4455:6677".parse().unwrap())
-        );
-    }
-
-    #[test]
-    fn a_request_is_a_head_with_the_cookie_and_the_id() {
+        assert_eq!(seen_address(&bytes(V6), &ID), Ok(v6));
         assert_eq!(
             request(&ID).to_vec(),
             bytes("000100002112a442b7e7a701bc34d686fa87dfae")
@@ -216,93 +192,74 @@ mod tests {
     }
 
     #[test]
-    fn the_address_that_no_middlebox_rewrites_goes_before_the_plain_one() {
-        let masked: &[u8] = &[0, 1, 0xa1, 0x47, 0xe1, 0x12, 0xa6, 0x42];
-        for attributes in [
-            [(MAPPED_ADDRESS, PLAIN), (XOR_MAPPED_ADDRESS, masked)],
-            [(XOR_MAPPED_ADDRESS, masked), (MAPPED_ADDRESS, PLAIN)],
+    fn masked_address_takes_precedence() {
+        let masked: (u16, &[u8]) = (
+            XOR_MAPPED_ADDRESS,
+            &[0, 1, 0xa1, 0x47, 0xe1, 0x12, 0xa6, 0x42],
+        );
+        let plain = (MAPPED_ADDRESS, PLAIN);
+        let address = |text: &str| Ok(text.parse().unwrap());
+        for (attributes, expected) in [
+            (&[plain, masked][..], address("192.0.2.0")),
+            (&[masked, plain], address("192.0.2.0")),
+            (&[plain], address("192.0.2.1")),
+            (&[(0x8022, b"server")], Err(NotAnAnswer::NoAddress)),
         ] {
-            assert_eq!(
-                seen_address(&with(SUCCESS, &attributes), &ID),
-                Ok("192.0.2.0".parse().unwrap())
-            );
+            assert_eq!(seen_address(&with(SUCCESS, attributes), &ID), expected);
         }
-        assert_eq!(
-            seen_address(&with(SUCCESS, &[(MAPPED_ADDRESS, PLAIN)]), &ID),
-            Ok("192.0.2.1".parse().unwrap())
-        );
-        assert_eq!(
-            seen_address(&with(SUCCESS, &[(0x8022, b"server")]), &ID),
-            Err(NotAnAnswer::NoAddress)
-        );
     }
 
     #[test]
-    fn an_answer_to_another_request_and_every_cut_or_longer_one_is_none() {
+    fn foreign_cut_or_longer_answer_is_ignored() {
         let whole = bytes(V4);
+        let mut wrong: Vec<Vec<u8>> = (0..whole.len()).map(|cut| whole[..cut].to_vec()).collect();
         for at in (0..20).filter(|at| !(2..4).contains(at)) {
             let mut other = whole.clone();
             other[at] ^= 1;
-            assert_eq!(seen_address(&other, &ID), Err(NotAnAnswer::Other), "{at}");
+            wrong.push(other);
         }
-        for length in 0..whole.len() {
+        wrong.push([&whole[..], &[0; 4]].concat());
+        wrong.push(request(&ID).to_vec());
+        let mut past_end = with(SUCCESS, &[(MAPPED_ADDRESS, PLAIN)]);
+        past_end[23] = 12;
+        wrong.push(past_end);
+        for datagram in wrong {
             assert_eq!(
-                seen_address(&whole[..length], &ID),
+                seen_address(&datagram, &ID),
                 Err(NotAnAnswer::Other),
-                "{length}"
+                "{datagram:?}"
             );
         }
-        assert_eq!(
-            seen_address(&[&whole[..], &[0; 4]].concat(), &ID),
-            Err(NotAnAnswer::Other)
-        );
-        assert_eq!(seen_address(&request(&ID), &ID), Err(NotAnAnswer::Other));
     }
 
     #[test]
-    fn attributes_that_are_broken_or_must_be_understood_and_are_not_make_it_no_answer() {
-        for attributes in [
+    fn broken_or_unknown_attribute_voids_the_answer() {
+        for attribute in [
             (MAPPED_ADDRESS, &PLAIN[..7]),
             (MAPPED_ADDRESS, &[0, 3, 0, 0, 1, 2, 3, 4]),
             (MAPPED_ADDRESS, &[0, 2, 0, 0, 1, 2, 3, 4]),
             (MAPPED_ADDRESS, &[]),
             (0x7fff, &[]),
         ] {
-            assert_eq!(
-                seen_address(
-                    &with(SUCCESS, &[(XOR_MAPPED_ADDRESS, PLAIN), attributes]),
-                    &ID
-                ),
-                Err(NotAnAnswer::Other)
-            );
+            let answer = with(SUCCESS, &[(XOR_MAPPED_ADDRESS, PLAIN), attribute]);
+            assert_eq!(seen_address(&answer, &ID), Err(NotAnAnswer::Other));
         }
-        let mut over = with(SUCCESS, &[(MAPPED_ADDRESS, PLAIN)]);
-        over[23] = 12;
-        assert_eq!(
-            seen_address(&over, &ID),
-            Err(NotAnAnswer::Other),
-            "it reaches past the end"
-        );
     }
 
     #[test]
-    fn a_refusal_is_told_with_its_code() {
-        let refused = |code: &[u8]| {
-            seen_address(
-                &with(ERROR, &[(ERROR_CODE, code), (MAPPED_ADDRESS, PLAIN)]),
-                &ID,
-            )
-        };
-        assert_eq!(
-            refused(&[0, 0, 4, 1, b'n', b'o']),
-            Err(NotAnAnswer::Refused(401))
-        );
-        assert_eq!(refused(&[0, 0, 7, 1]), Err(NotAnAnswer::Other));
-        assert_eq!(refused(&[0, 0, 4, 100]), Err(NotAnAnswer::Other));
-        assert_eq!(
-            seen_address(&with(ERROR, &[(MAPPED_ADDRESS, PLAIN)]), &ID),
-            Err(NotAnAnswer::Other),
-            "no code"
-        );
+    fn refusal_has_a_valid_code() {
+        let plain = (MAPPED_ADDRESS, PLAIN);
+        let refusal = |code| with(ERROR, &[(ERROR_CODE, code), plain]);
+        for (answer, expected) in [
+            (
+                refusal(&[0, 0, 4, 1, b'n', b'o']),
+                NotAnAnswer::Refused(401),
+            ),
+            (refusal(&[0, 0, 7, 1]), NotAnAnswer::Other),
+            (refusal(&[0, 0, 4, 100]), NotAnAnswer::Other),
+            (with(ERROR, &[plain]), NotAnAnswer::Other),
+        ] {
+            assert_eq!(seen_address(&answer, &ID), Err(expected));
+        }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use postern::client::token::{Request, Token, TokenKey};
+use postern::client::token::{EnrollRequest, Token, TokenKey};
 use postern::model::time::Timestamp;
 use postern_proto::{PrivateKey, PublicKey, SharedKey};
 
@@ -109,7 +109,7 @@ pub(crate) fn rotation_gives_each_kind_of_user_a_new_key_and_keeps_the_old_one_f
         "{line}"
     );
     let other = PrivateKey::from_bytes([6; 32]).public();
-    let second = Request {
+    let second = EnrollRequest {
         public_key: other,
         profile: Some("home".to_owned()),
     }

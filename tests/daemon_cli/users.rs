@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use postern::client::profile::{self, KeySource};
-use postern::client::token::{Request, Token, TokenKey};
+use postern::client::token::{EnrollRequest, Token, TokenKey};
 use postern_proto::{CodeKey, CodeStep, PrivateKey, SharedKey};
 use serde_json::Value;
 
@@ -31,7 +31,7 @@ pub(crate) fn client_key() -> PrivateKey {
 }
 
 pub(crate) fn request() -> String {
-    Request {
+    EnrollRequest {
         public_key: client_key().public(),
         profile: Some("home".to_owned()),
     }

@@ -5,7 +5,7 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use postern::client::token::{Kind, Request, Token};
+use postern::client::token::{EnrollRequest, LineKind, Token};
 use sha2::{Digest, Sha256};
 
 pub fn run(data: &[u8]) {
@@ -24,14 +24,14 @@ pub fn run(data: &[u8]) {
 /// Whether the line is a request, a token.
 pub fn read(line: &str) -> (bool, bool) {
     let compact: String = line.split_ascii_whitespace().collect();
-    let request = Request::from_line(line);
+    let request = EnrollRequest::from_line(line);
     if let Ok(request) = &request {
         assert_eq!(
             *request.to_line().expect("what was read can be written"),
             compact,
             "one way to write it"
         );
-        assert_eq!(Kind::of(line), Some(Kind::Request));
+        assert_eq!(LineKind::of(line), Some(LineKind::Request));
     }
     let token = Token::from_line(line);
     if let Ok(token) = &token {
@@ -41,11 +41,11 @@ pub fn read(line: &str) -> (bool, bool) {
             "one way to write it"
         );
         assert_eq!(
-            Kind::of(line),
+            LineKind::of(line),
             Some(if token.is_secret() {
-                Kind::Secret
+                LineKind::Secret
             } else {
-                Kind::Token
+                LineKind::Token
             })
         );
         assert!(

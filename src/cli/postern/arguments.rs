@@ -1,6 +1,4 @@
-//! The arguments of `postern`. A key is never one of them: other users of the machine see a command line.
-//!
-//! What an argument may say is decided by the types it is read into.
+//! The arguments of `postern`. A key is never an argument, because other users of the machine can see command lines.
 
 use std::ffi::OsString;
 use std::net::IpAddr;
@@ -13,15 +11,15 @@ use postern_proto::GateName;
 use crate::client::profile::{self, AllowSetting, Endpoint, Host, TimeOffset};
 use crate::client::token::is_profile_name;
 use crate::model::service::Wanted;
-use crate::model::time;
+use crate::model::time::parse_duration;
 
-/// Knocks at hidden doors: one encrypted UDP packet opens a port for one address, for a short time.
+/// Open hidden ports: one encrypted UDP packet opens a port for one address, for a short time
 #[derive(Debug, Parser)]
 #[command(name = "postern", version, propagate_version = true, after_help = AFTER)]
 pub(super) struct Arguments {
     #[command(subcommand)]
     pub(super) command: Command,
-    /// The config with the profiles [default: postern/config.toml in $XDG_CONFIG_HOME or ~/.config]
+    /// Read profiles from this file [default: postern/config.toml in $XDG_CONFIG_HOME or ~/.config]
     #[arg(
         long,
         global = true,
@@ -33,91 +31,84 @@ pub(super) struct Arguments {
 }
 
 const AFTER: &str = "\
-Exit status: 0 done, 1 failed, 2 wrong usage, 3 waited and the port did not open, 66 file missing,
-68 host unknown, 69 no way to the gate, 73 file cannot be made, 74 input or output, 77 not allowed,
-78 config or key wrong; of run: that of its command, 128 and the signal, 126 not runnable, 127 not found.";
+Exit status: 0 done, 1 failed, 2 wrong usage, 3 the port did not open in time, 66 file missing,
+68 host unknown, 69 no way to the gate, 73 file cannot be created, 74 input or output failed,
+77 permission missing, 78 config or key wrong. `postern run` returns the status of its command:
+128 and the signal if one ended it, 126 if it cannot be run, 127 if it is not found.";
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
-    /// Ask a gate to open: one knock over each family, IPv4 and IPv6
+    /// Send a knock over IPv4 and one over IPv6 to open a service
     Knock(Knock),
-    /// Close what one has opened, before its time; all of it if no service is named
+    /// Close open grants early; all of them if no service is named
     Close(Close),
-    /// Reach a port: knock if it is closed, then relay standard input and output (ssh's ProxyCommand)
+    /// Connect to a port and relay standard input and output; knock if it is closed (ssh's ProxyCommand)
     Connect(Connect),
-    /// Knock, run a command behind the open door, and close the door after it
+    /// Knock, run a command, and close the grant when the command ends
     Run(Run),
     /// List the profiles of the config
     Profiles(Profiles),
-    /// Make a key pair for a gate and print the request to be enrolled there; the private key stays on this machine
+    /// Make a key pair and print the enrolment request for a gate; the private key stays on this machine
     Enroll(Enroll),
-    /// Add a profile from the token, or the profile in TOML, that the gate's administrator sent
+    /// Add a profile from the token or the TOML text of the gate's administrator
     Import(Import),
-    /// Make a key to share with a gate, or a key pair
+    /// Make a shared key or a key pair
     Keygen(Keygen),
-    /// Open a packet with the profile's key and show what it asks for
+    /// Open a packet with the profile's key and show its request
     OpenPacket(OpenPacket),
 }
 
 #[derive(Debug, Args)]
 pub(super) struct Knock {
     #[command(flatten)]
-    pub(super) gate: Gate,
+    pub(super) request: RequestArguments,
     #[command(flatten)]
-    pub(super) asking: Asking,
-    #[command(flatten)]
-    pub(super) target: Target,
-    #[command(flatten)]
-    pub(super) length: Length,
-    /// Read the one-time code from standard input; else POSTERN_CODE is asked, then the profile
+    pub(super) grant: GrantLength,
+    /// Read the one-time code from standard input [default: from POSTERN_CODE, or as the profile says]
     #[arg(long, conflicts_with = "key_stdin")]
     pub(super) code_stdin: bool,
-    /// Wait until the first TCP port asked for opens; exit status 3 if it does not
+    /// Wait until the first requested TCP port opens; exit with status 3 if it does not
     #[arg(long, value_name = "TIME", num_args = 0..=1, require_equals = true, default_missing_value = "5s",
-          value_parser = time::parse_duration, conflicts_with_all = ["print", "dry_run"])]
+          value_parser = parse_duration, conflicts_with_all = ["print", "dry_run"])]
     pub(super) wait: Option<Duration>,
-    /// Send from this address, which is not one's own: needs root, and --allow for who is let in
+    /// Send from this foreign source address; requires root, and --allow with the address to allow
     #[arg(long, value_name = "ADDRESS", conflicts_with_all = ["print", "dry_run"])]
     pub(super) spoof_source: Option<IpAddr>,
     #[command(flatten)]
-    pub(super) showing: Showing,
+    pub(super) output: Output,
 }
 
 #[derive(Debug, Args)]
 pub(super) struct Close {
     #[command(flatten)]
-    pub(super) gate: Gate,
+    pub(super) request: RequestArguments,
     #[command(flatten)]
-    pub(super) asking: Asking,
-    #[command(flatten)]
-    pub(super) target: Target,
-    #[command(flatten)]
-    pub(super) showing: Showing,
+    pub(super) output: Output,
 }
 
 #[derive(Debug, Args)]
 #[command(after_help = CONNECT)]
 pub(super) struct Connect {
-    /// A profile of the config
+    /// Use this profile of the config
     #[arg(value_name = "PROFILE")]
     pub(super) profile: String,
-    /// Where to connect to: the gate, or with --target a host behind it
+    /// Connect to this host: the gate, or with --target a host behind it
     #[arg(value_name = "HOST")]
     pub(super) host: Host,
-    /// The TCP port to connect to
+    /// Connect to this TCP port
     #[arg(value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
     pub(super) port: u16,
     #[command(flatten)]
-    pub(super) asking: Asking,
-    /// Ask for HOST, which stands behind the gate
+    pub(super) options: RequestOptions,
+    /// Ask for HOST as a host behind the gate
     #[arg(long)]
     pub(super) target: bool,
     #[command(flatten)]
-    pub(super) length: Length,
+    pub(super) grant: GrantLength,
     #[command(flatten)]
-    pub(super) patience: Patience,
+    pub(super) wait: WaitLimit,
     #[command(flatten)]
-    pub(super) telling: Telling,
+    pub(super) messages: Messages,
 }
 
 const CONNECT: &str = "\
@@ -125,50 +116,58 @@ In ~/.ssh/config:
   Host gate.example.org
       ProxyCommand postern connect home %h %p
 
-Asked for is what -s names; else what the profile names if that covers the port; else tcp/PORT.";
+The knock asks for the services of -s, else for those of the profile if they cover PORT, else for tcp/PORT.";
 
 #[derive(Debug, Args)]
 #[command(after_help = RUN)]
 pub(super) struct Run {
     #[command(flatten)]
-    pub(super) gate: Gate,
+    pub(super) request: RequestArguments,
     #[command(flatten)]
-    pub(super) asking: Asking,
-    #[command(flatten)]
-    pub(super) target: Target,
-    #[command(flatten)]
-    pub(super) length: Length,
-    /// Knock again before the time of --for is over, as long as the command runs
+    pub(super) grant: GrantLength,
+    /// Knock again before the time of --for ends, as long as the command runs
     #[arg(long)]
     pub(super) keep_open: bool,
-    /// Read the one-time code from standard input; else POSTERN_CODE is asked, then the profile
+    /// Read the one-time code from standard input [default: from POSTERN_CODE, or as the profile says]
     #[arg(long, conflicts_with = "key_stdin")]
     pub(super) code_stdin: bool,
     #[command(flatten)]
-    pub(super) patience: Patience,
+    pub(super) wait: WaitLimit,
     #[command(flatten)]
-    pub(super) telling: Telling,
-    /// The command and its arguments, behind --
+    pub(super) messages: Messages,
+    /// Run this command with its arguments, after --
     #[arg(last = true, required = true, value_name = "COMMAND")]
     pub(super) command: Vec<OsString>,
 }
 
 const RUN: &str = "\
-Waits until the first TCP port asked for opens, if there is one. What is closed afterwards is closed for every
-connection to come from the same address, also those of another command; connections that exist live on.
-POSTERN_KEY and POSTERN_CODE are not passed on to the command.";
+The command starts when the first requested TCP port is open, or at once if no TCP port is requested.
+Closing the grant stops new connections from the same address, also those of other commands;
+established connections stay. The command does not get POSTERN_KEY and POSTERN_CODE.";
 
 #[derive(Debug, Args)]
 pub(super) struct Profiles {
-    /// Write one JSON object, for programs
+    /// Write one JSON object
     #[arg(long)]
     pub(super) json: bool,
 }
 
-/// Which gate, and with which key. What is given here goes before what the profile says.
+/// Which gate, what to ask for, and which host to reach.
+#[derive(Debug, Args)]
+pub(super) struct RequestArguments {
+    #[command(flatten)]
+    pub(super) gate: Gate,
+    #[command(flatten)]
+    pub(super) options: RequestOptions,
+    /// Reach this host behind the gate
+    #[arg(long, value_name = "HOST")]
+    pub(super) target: Option<Host>,
+}
+
+/// Which gate, and with which key. These arguments take precedence over the profile.
 #[derive(Debug, Args)]
 pub(super) struct Gate {
-    /// A profile of the config; or name the gate with --gate
+    /// Use this profile of the config; not needed with --gate
     #[arg(value_name = "PROFILE", required_unless_present = "gate")]
     pub(super) profile: Option<String>,
     #[command(flatten)]
@@ -177,31 +176,31 @@ pub(super) struct Gate {
 
 #[derive(Debug, Default, Args)]
 pub(super) struct NamedGate {
-    /// The gate's name, as its own config says it
+    /// Use this gate name, as in the gate's own config
     #[arg(long, value_name = "NAME", value_parser = GateName::new)]
     pub(super) gate: Option<GateName>,
     // Not a doc comment, which would read [IPv6] as a link.
     #[arg(
         long,
         value_name = "HOST:PORT",
-        help = "Where knocks go: HOST, HOST:PORT or [IPv6]:PORT; may be repeated [default: the gate's name]"
+        help = "Knock at HOST, HOST:PORT or [IPv6]:PORT; repeatable [default: the gate's name]"
     )]
     pub(super) address: Vec<Endpoint>,
-    /// A file that holds the shared key and nothing else
+    /// Read the shared key from this file, which holds nothing else
     #[arg(long, value_name = "FILE", conflicts_with = "key_stdin")]
     pub(super) key_file: Option<PathBuf>,
-    /// Read the shared key from standard input; without any key, the variable POSTERN_KEY is asked
+    /// Read the shared key from standard input [default: from the profile, or POSTERN_KEY]
     #[arg(long)]
     pub(super) key_stdin: bool,
 }
 
 /// What to ask for, and over which families.
 #[derive(Debug, Args)]
-pub(super) struct Asking {
-    /// tcp/22, udp/5000-5010, icmp, or a service that the gate names; may be repeated
+pub(super) struct RequestOptions {
+    /// Request a service: tcp/22, udp/5000-5010, icmp, or a service that the gate defines; repeatable
     #[arg(short, long = "service", value_name = "SERVICE")]
     pub(super) services: Vec<Wanted>,
-    /// Whom to let in: auto, source, source/24, an address, a network, or stun:HOST for the address that a STUN server sees
+    /// Allow this address: auto, source, source/24, an address, a network, or stun:HOST to ask a STUN server
     #[arg(long, value_name = "ADDRESS")]
     pub(super) allow: Option<AllowSetting>,
     /// Knock over IPv4 only
@@ -210,119 +209,123 @@ pub(super) struct Asking {
     /// Knock over IPv6 only
     #[arg(short = '6', long)]
     pub(super) ipv6: bool,
-    /// Added to this machine's clock: +30s where it is behind, -30s where it is ahead
+    /// Correct this machine's clock: +30s if it is behind, -30s if it is ahead
     #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
     pub(super) time_offset: Option<TimeOffset>,
 }
 
 #[derive(Debug, Args)]
-pub(super) struct Target {
-    /// A host behind the gate to reach
-    #[arg(long, value_name = "HOST")]
-    pub(super) target: Option<Host>,
-}
-
-#[derive(Debug, Args)]
-pub(super) struct Length {
-    /// For how long to open, such as 30s or 10m [default: the profile's, or what the gate grants]
+pub(super) struct GrantLength {
+    /// Open for this time, such as 30s or 10m [default: as the profile says, or the gate's default]
     #[arg(long = "for", value_name = "TIME", value_parser = profile::duration)]
     pub(super) duration: Option<Duration>,
 }
 
 #[derive(Debug, Args)]
-pub(super) struct Patience {
-    /// How long to wait for the port to open; exit status 3 if it does not
-    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = time::parse_duration)]
-    pub(super) wait: Duration,
+pub(super) struct WaitLimit {
+    /// Wait this long for the port to open; exit with status 3 if it does not
+    #[arg(long = "wait", value_name = "TIME", default_value = "10s", value_parser = parse_duration)]
+    pub(super) limit: Duration,
 }
 
 /// What to do with a knock.
 #[derive(Debug, Args)]
-pub(super) struct Showing {
-    /// Send nothing; write each packet as a line of base64
+pub(super) struct Output {
+    /// Write each packet as a line of base64, and send nothing
     #[arg(long, conflicts_with = "dry_run")]
     pub(super) print: bool,
-    /// Send nothing; show what would be asked
+    /// Show the request, and send nothing
     #[arg(long)]
     pub(super) dry_run: bool,
-    /// Write one JSON object, for programs
+    /// Write one JSON object
     #[arg(long)]
     pub(super) json: bool,
 }
 
-/// What is said on standard error, where standard output is another's.
+/// Messages on standard error, for commands that use standard output for data.
 #[derive(Debug, Args)]
-pub(super) struct Telling {
-    /// Say nothing but why it failed
+pub(super) struct Messages {
+    /// Write nothing except errors
     #[arg(short, long, conflicts_with = "json")]
     pub(super) quiet: bool,
-    /// Write one JSON object, for programs, to standard error
+    /// Write one JSON object to standard error
     #[arg(long)]
     pub(super) json: bool,
+}
+
+impl Messages {
+    /// Whether to write messages for people.
+    pub(super) fn are_wanted(&self) -> bool {
+        !self.quiet && !self.json
+    }
 }
 
 #[derive(Debug, Args)]
 pub(super) struct Enroll {
-    /// The name of the key: it lies in NAME.key beside the config [default: the profile's, or home]
+    /// Save the private key as NAME.key beside the config [default: the profile's name, or home]
     #[arg(value_name = "NAME", value_parser = profile_name)]
     pub(super) name: Option<String>,
-    /// What the profile will be called [default: NAME]
+    /// Choose the name of the profile [default: NAME]
     #[arg(long, value_name = "PROFILE", value_parser = profile_name)]
     pub(super) profile: Option<String>,
-    /// Write one JSON object, for programs
+    /// Write one JSON object
     #[arg(long)]
     pub(super) json: bool,
 }
 
 #[derive(Debug, Args)]
 pub(super) struct Import {
-    /// A file with the token or the profile, - for standard input, or a token that holds no key [default: standard input]
+    /// Read the token or the profile from this file, or from standard input with -; or import this token if it has no key [default: -]
     #[arg(value_name = "TOKEN-FILE")]
     pub(super) source: Option<String>,
-    /// What to call the profile [default: as it was enrolled, or the first part of the gate's name]
+    /// Choose the name of the profile [default: as enrolled, or the first part of the gate's name]
     #[arg(long, value_name = "NAME", value_parser = profile_name)]
     pub(super) profile: Option<String>,
-    /// Put it in the place of the profile that has its name, or of the only one for its gate
+    /// Replace the profile of this name, or the only profile of the gate
     #[arg(long)]
     pub(super) replace: bool,
-    /// Write one JSON object, for programs
+    /// Write one JSON object
     #[arg(long)]
     pub(super) json: bool,
 }
 
-fn profile_name(text: &str) -> Result<String, String> {
-    let why = "this is no name for a profile; write 1 to 32 letters, digits, - and _, the first a letter or digit";
-    if is_profile_name(text) {
-        Ok(text.to_owned())
-    } else {
-        Err(why.to_owned())
-    }
+/// Not a name for a profile.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "this is no name for a profile; write 1 to 32 letters, digits, - and _, the first a letter or digit"
+)]
+struct InvalidName;
+
+fn profile_name(text: &str) -> Result<String, InvalidName> {
+    is_profile_name(text)
+        .then(|| text.to_owned())
+        .ok_or(InvalidName)
 }
 
 #[derive(Debug, Args)]
 pub(super) struct Keygen {
-    /// A key pair instead of a shared key
+    /// Make a key pair instead of a shared key
     #[arg(long)]
     pub(super) pair: bool,
-    /// Write the secret key into this new file, readable by its owner only, instead of to standard output
+    /// Write the secret key to this new file, readable by its owner only [default: standard output]
     #[arg(short, long, value_name = "FILE")]
     pub(super) output: Option<PathBuf>,
-    /// Write one JSON object, for programs
+    /// Write one JSON object
     #[arg(long)]
     pub(super) json: bool,
 }
 
 #[derive(Debug, Args)]
 pub(super) struct OpenPacket {
-    /// A profile, then the packet in base64 [default: from standard input]; with --gate, the packet alone
+    /// Use this profile of the config; with --gate, this is the packet
     #[arg(value_name = "PROFILE", required_unless_present = "gate")]
     pub(super) first: Option<String>,
-    /// The packet in base64, as --print wrote it
+    /// Open this packet in base64, as --print writes it [default: from standard input]
     #[arg(value_name = "PACKET")]
     pub(super) second: Option<String>,
     #[command(flatten)]
     pub(super) named: NamedGate,
-    /// Write one JSON object, for programs
+    /// Write one JSON object
     #[arg(long)]
     pub(super) json: bool,
 }

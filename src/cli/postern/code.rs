@@ -1,6 +1,6 @@
-//! Where the one-time code of a knock comes from: standard input, POSTERN_CODE, or what the profile says, in this order.
+//! The one-time code of a knock, from standard input, POSTERN_CODE or the source in the profile, in this order.
 //!
-//! Never from the command line, and the secret is never here. Nobody is asked who is not at a terminal. What holds a code is wiped.
+//! Never from the command line. Asks only on a terminal. Every buffer with a code is wiped.
 
 use std::ffi::OsStr;
 use std::time::Duration;
@@ -10,21 +10,22 @@ use zeroize::Zeroizing;
 
 use super::gate;
 use crate::adapters::process::own;
+use crate::client;
 use crate::client::profile::CodeSource;
-use crate::client::{self, Exit, Failure};
+use crate::model::exit::{ExitError, FAILED, USAGE};
 
 const VARIABLE: &str = "POSTERN_CODE";
-/// A person may have to touch something, or to type a passphrase.
+/// The user may have to touch a device or type a passphrase.
 const DEADLINE: Duration = Duration::from_secs(60);
-/// More than any line has that is a code.
+/// More than the longest line with a code.
 const INPUT_MAX: usize = 256;
 
-/// The code for a knock at this gate; none where nobody says that one is needed.
+/// The code for a knock at this gate; `None` if none is needed.
 pub(super) fn obtain(
     from_input: bool,
     source: Option<&CodeSource>,
     gate: &GateName,
-) -> Result<Option<Code>, Failure> {
+) -> Result<Option<Code>, ExitError> {
     if from_input {
         let text = gate::read_input(INPUT_MAX)?;
         return read(text.as_bytes(), "standard input").map(Some);
@@ -33,72 +34,59 @@ pub(super) fn obtain(
         let text = Zeroizing::new(text.into_encoded_bytes());
         return read(&text, VARIABLE).map(Some);
     }
-    source.map(|source| of(source, gate)).transpose()
+    source.map(|source| from_source(source, gate)).transpose()
 }
 
-/// Whether a code comes from a place that has another one later.
-pub(super) fn comes_again(from_input: bool, source: Option<&CodeSource>) -> bool {
-    match source {
-        _ if from_input || std::env::var_os(VARIABLE).is_some() => false,
-        Some(CodeSource::Ask) => false,
-        Some(CodeSource::Program(_)) | None => true,
-    }
+/// Whether the source can give a new code for each knock, without a person.
+pub(super) fn is_renewable(from_input: bool, source: Option<&CodeSource>) -> bool {
+    let is_fixed = from_input || std::env::var_os(VARIABLE).is_some();
+    !is_fixed && source != Some(&CodeSource::Ask)
 }
 
-/// The code that the profile's own source gives.
-pub(super) fn of(source: &CodeSource, gate: &GateName) -> Result<Code, Failure> {
-    match source {
-        CodeSource::Ask => ask(gate),
-        CodeSource::Program(command) => {
-            let (program, arguments) = command
-                .split_first()
-                .map_or(("", &[][..]), |(program, rest)| (program.as_str(), rest));
-            let line = own::ask(OsStr::new(program), arguments, DEADLINE).map_err(|error| {
-                Failure::new(
-                    Exit::Failed,
-                    format!("code_command: {program} {error}"),
-                    "run it by hand to see what it says",
-                )
-            })?;
-            read(&line, &format!("code_command: what {program} printed"))
-        }
-    }
-}
-
-/// Somebody who types is in front of the terminal: a job in the background would be stopped, and one without a terminal fails.
-fn ask(gate: &GateName) -> Result<Code, Failure> {
-    let cure = "put it into POSTERN_CODE, pipe it in with --code-stdin, or name a code_command in the profile";
-    if !client::in_front_of_terminal() {
-        return Err(Failure::new(
-            Exit::Failed,
-            format!("{gate} needs a one-time code, and there is no terminal to ask for it"),
-            cure,
-        ));
-    }
-    let text =
-        rpassword::prompt_password(format!("one-time code for {gate}: ")).map(Zeroizing::new);
-    let text = text.map_err(|error| {
-        Failure::new(
-            Exit::Failed,
-            format!("no one-time code was typed: {error}"),
-            cure,
-        )
+/// The code from the source in the profile.
+pub(super) fn from_source(source: &CodeSource, gate: &GateName) -> Result<Code, ExitError> {
+    let command = match source {
+        CodeSource::Ask => return ask(gate),
+        CodeSource::Program(command) => command,
+    };
+    let (program, arguments) = match command.split_first() {
+        Some((program, arguments)) => (program.as_str(), arguments),
+        None => ("", &[][..]),
+    };
+    let line = own::ask(OsStr::new(program), arguments, DEADLINE).map_err(|error| {
+        let cure = "run it by hand to see what it prints";
+        ExitError::new(FAILED, format!("code_command: {program} {error}; {cure}"))
     })?;
-    read(text.as_bytes(), "what was typed")
+    read(&line, &format!("code_command: the output of {program}"))
 }
 
-/// Authenticators show the digits in groups: spaces between them are no part of the code.
-fn read(text: &[u8], place: &str) -> Result<Code, Failure> {
+fn ask(gate: &GateName) -> Result<Code, ExitError> {
+    let failed = |what: String| {
+        let cure = "set POSTERN_CODE, use --code-stdin, or name a code_command in the profile";
+        ExitError::new(FAILED, format!("{what}; {cure}"))
+    };
+    // The system stops a background job that reads from the terminal.
+    if !client::is_in_foreground() {
+        let what = "needs a one-time code, and there is no terminal to ask for it";
+        return Err(failed(format!("{gate} {what}")));
+    }
+    let text = rpassword::prompt_password(format!("one-time code for {gate}: "))
+        .map(Zeroizing::new)
+        .map_err(|error| failed(format!("cannot read the one-time code: {error}")))?;
+    read(text.as_bytes(), "the input")
+}
+
+/// Reads the digits; authenticators show them in groups with spaces.
+fn read(text: &[u8], place: &str) -> Result<Code, ExitError> {
     let mut digits = Zeroizing::new(Vec::with_capacity(text.len()));
     digits.extend(text.iter().filter(|byte| !byte.is_ascii_whitespace()));
     let code = str::from_utf8(&digits)
         .map_err(|_| Malformed::CodeDigits)
         .and_then(Code::new);
     code.map_err(|_| {
-        Failure::new(
-            Exit::Usage,
-            format!("{place} is no one-time code"),
-            "give the 6 to 8 digits alone",
+        ExitError::new(
+            USAGE,
+            format!("{place} is no one-time code; give the 6 to 8 digits alone"),
         )
     })
 }
@@ -108,7 +96,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn digits_are_read_whatever_stands_between_their_groups_and_nothing_else_is() {
+    fn only_digits_and_spaces_are_a_code() {
         for text in ["123456", " 123 456\r\n", "123\t456"] {
             assert_eq!(
                 read(text.as_bytes(), "x").unwrap(),
@@ -123,14 +111,9 @@ mod tests {
             b"\xff23456",
             b"123-456",
         ] {
-            let failure = read(text, "it").unwrap_err();
-            assert_eq!(
-                (failure.exit(), failure.to_string().as_str()),
-                (
-                    Exit::Usage,
-                    "it is no one-time code; give the 6 to 8 digits alone"
-                )
-            );
+            let error = read(text, "it").unwrap_err();
+            let message = "it is no one-time code; give the 6 to 8 digits alone";
+            assert_eq!((error.code, error.message.as_str()), (USAGE, message));
         }
     }
 }

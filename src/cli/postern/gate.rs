@@ -1,34 +1,32 @@
-//! Which gate and which key a command means: the profile, what the command line says over it, and where a key comes from.
+//! The gate and the key of a command, from the profile and the command line.
 //!
-//! A key goes from its file, standard input or POSTERN_KEY into its own type; every buffer on the way is wiped.
+//! A key goes from its file, standard input or POSTERN_KEY into its own type; every buffer in between is wiped.
 
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-use postern_proto::UserKeys;
+use postern_proto::{GateName, UserKeys};
 use zeroize::Zeroizing;
 
 use super::arguments::NamedGate;
+use crate::client;
 use crate::client::profile::{self, AllowSetting, KeySource, Profile, Profiles, TimeOffset};
-use crate::client::{self, Exit, Failure};
+use crate::model::exit::{CONFIG, ExitError, IO, USAGE};
 
 const KEY_VARIABLE: &str = "POSTERN_KEY";
 
-/// The profile that a command means, and its keys.
+/// The profile of a command, and its keys.
 pub(super) fn choose(
     profile: Option<&str>,
     named: NamedGate,
     config: Option<&Path>,
-) -> Result<(Profile, UserKeys), Failure> {
+) -> Result<(Profile, UserKeys), ExitError> {
     let mut chosen = match (profile, &named.gate) {
         (Some(name), _) => in_config(name, config)?,
-        (None, Some(_)) => without_config(&named)?,
+        (None, Some(gate)) => without_config(gate, &named)?,
         (None, None) => {
-            return Err(Failure::new(
-                Exit::Usage,
-                "no gate is named",
-                "name a profile, or a gate with --gate",
-            ));
+            let what = "no gate is named; name a profile, or a gate with --gate";
+            return Err(ExitError::new(USAGE, what));
         }
     };
     if let Some(gate) = named.gate {
@@ -37,27 +35,34 @@ pub(super) fn choose(
     if !named.address.is_empty() {
         chosen.addresses = named.address;
     }
-    let key = match (named.key_file, named.key_stdin) {
-        (Some(path), _) => KeySource::SharedFile(path),
-        (None, true) => from_input()?,
-        (None, false) => match chosen.key.take() {
-            Some(key) => key,
-            None => from_environment(&chosen)?,
-        },
+    let key = match (named.key_file, named.key_stdin, chosen.key.take()) {
+        (Some(path), _, _) => KeySource::SharedFile(path),
+        (None, true, _) => {
+            let text = read_input(1024)?;
+            KeySource::Shared(client::shared_key(&text, "standard input")?)
+        }
+        (None, false, Some(key)) => key,
+        (None, false, None) => from_environment(&chosen)?,
     };
     let keys = client::user_keys(&chosen.gate, &key)?;
     Ok((chosen, keys))
 }
 
-fn in_config(name: &str, config: Option<&Path>) -> Result<Profile, Failure> {
+fn in_config(name: &str, config: Option<&Path>) -> Result<Profile, ExitError> {
     let (mut profiles, path) = profiles(config)?;
-    profiles
-        .remove(name)
-        .ok_or_else(|| unknown(name, &path, profiles.into_keys().collect()))
+    profiles.remove(name).ok_or_else(|| {
+        let known: Vec<String> = profiles.into_keys().collect();
+        let cure = match known.as_slice() {
+            [] => "it has none, add one".to_owned(),
+            known => format!("it has {}", known.join(", ")),
+        };
+        let (name, path) = (profile::without_secrets(name), path.display());
+        ExitError::new(CONFIG, format!("no profile {name} in {path}; {cure}"))
+    })
 }
 
-/// All profiles of the config, and where it lies.
-pub(super) fn profiles(config: Option<&Path>) -> Result<(Profiles, PathBuf), Failure> {
+/// All profiles of the config, and its path.
+pub(super) fn profiles(config: Option<&Path>) -> Result<(Profiles, PathBuf), ExitError> {
     let path = match config {
         Some(path) => path.to_owned(),
         None => profile::default_path().ok_or_else(no_home)?,
@@ -65,46 +70,24 @@ pub(super) fn profiles(config: Option<&Path>) -> Result<(Profiles, PathBuf), Fai
     Ok((client::read_config(&path)?, path))
 }
 
-/// Nobody knows where the config would be.
-pub(super) fn no_home() -> Failure {
-    Failure::new(
-        Exit::Config,
-        "no home folder is set",
-        "name the config with --config or POSTERN_CONFIG",
-    )
+/// The default config has no path.
+pub(super) fn no_home() -> ExitError {
+    let what = "no home folder is set; name the config with --config or POSTERN_CONFIG";
+    ExitError::new(CONFIG, what)
 }
 
-fn unknown(name: &str, path: &Path, known: Vec<String>) -> Failure {
-    let path = path.display();
-    let cure = if known.is_empty() {
-        "it has none, add one".to_owned()
-    } else {
-        format!("it has {}", known.join(", "))
-    };
-    Failure::new(
-        Exit::Config,
-        format!("no profile {} in {path}", profile::without_secrets(name)),
-        cure,
-    )
-}
-
-fn without_config(named: &NamedGate) -> Result<Profile, Failure> {
-    let gate = named
-        .gate
-        .clone()
-        .ok_or_else(|| Failure::new(Exit::Usage, "no gate is named", "name it with --gate"))?;
-    let addresses = match named.address.is_empty() {
-        false => Vec::new(),
-        true => vec![profile::address_of(&gate).map_err(|_| {
-            Failure::new(
-                Exit::Usage,
-                format!("the gate's name {gate} is not a host"),
-                "say with --address where to knock",
-            )
-        })?],
+fn without_config(gate: &GateName, named: &NamedGate) -> Result<Profile, ExitError> {
+    let addresses = match profile::address_of(gate) {
+        _ if !named.address.is_empty() => Vec::new(),
+        Ok(address) => vec![address],
+        Err(_) => {
+            let what =
+                format!("the gate's name {gate} is not a host; name its address with --address");
+            return Err(ExitError::new(USAGE, what));
+        }
     };
     Ok(Profile {
-        gate,
+        gate: gate.clone(),
         addresses,
         key: None,
         services: Vec::new(),
@@ -112,55 +95,34 @@ fn without_config(named: &NamedGate) -> Result<Profile, Failure> {
         duration: None,
         target: None,
         code: None,
-        time_offset: TimeOffset::None,
+        time_offset: TimeOffset::default(),
     })
 }
 
-fn from_input() -> Result<KeySource, Failure> {
-    let text = read_input(1024)?;
-    client::shared_key(&text, "standard input").map(KeySource::Shared)
-}
-
-fn from_environment(profile: &Profile) -> Result<KeySource, Failure> {
+fn from_environment(profile: &Profile) -> Result<KeySource, ExitError> {
     let Some(text) = std::env::var_os(KEY_VARIABLE) else {
         let what = format!("no key for {}", profile.gate);
-        return Err(Failure::new(
-            Exit::Usage,
-            what,
-            "name it in the profile or with --key-file, or put it into POSTERN_KEY",
-        ));
+        let cure = "name it in the profile or with --key-file, or set POSTERN_KEY";
+        return Err(ExitError::new(USAGE, format!("{what}; {cure}")));
     };
     let text = Zeroizing::new(text.into_encoded_bytes());
-    client::shared_key(std::str::from_utf8(&text).unwrap_or_default(), KEY_VARIABLE)
-        .map(KeySource::Shared)
+    let text = std::str::from_utf8(&text).unwrap_or_default();
+    client::shared_key(text, KEY_VARIABLE).map(KeySource::Shared)
 }
 
-/// Standard input as text, at most `max` bytes of it; the buffer never grows, so that no copy stays behind.
-pub(super) fn read_input(max: usize) -> Result<Zeroizing<String>, Failure> {
-    let failed = |what: String| {
-        Failure::new(
-            Exit::Io,
-            format!("standard input: {what}"),
-            "give it there, or as an argument or file",
-        )
+/// Reads standard input as text of less than `max` bytes, into a buffer that never grows.
+pub(super) fn read_input(max: usize) -> Result<Zeroizing<String>, ExitError> {
+    let failed = |what: &str| {
+        let cure = "give the text there, or as an argument or file";
+        ExitError::new(IO, format!("standard input: {what}; {cure}"))
     };
-    let mut bytes = Zeroizing::new(vec![0; max]);
-    let mut filled = 0;
-    let mut input = io::stdin().lock();
-    while let Some(room) = bytes.get_mut(filled..).filter(|room| !room.is_empty()) {
-        match input.read(room) {
-            Ok(0) => {
-                let text = bytes
-                    .get(..filled)
-                    .and_then(|bytes| std::str::from_utf8(bytes).ok());
-                return text
-                    .map(|text| Zeroizing::new(text.to_owned()))
-                    .ok_or_else(|| failed("it is not text".to_owned()));
-            }
-            Ok(read) => filled = filled.saturating_add(read),
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(failed(error.to_string())),
-        }
+    let mut bytes = Zeroizing::new(Vec::with_capacity(max));
+    let limit = u64::try_from(max).unwrap_or(u64::MAX);
+    let read = io::stdin().lock().take(limit).read_to_end(&mut bytes);
+    read.map_err(|error| failed(&error.to_string()))?;
+    if bytes.len() >= max {
+        return Err(failed(&format!("more than {max} bytes")));
     }
-    Err(failed(format!("more than {max} bytes")))
+    let text = std::str::from_utf8(&bytes).map_err(|_| failed("it is not text"))?;
+    Ok(Zeroizing::new(text.to_owned()))
 }

@@ -1,18 +1,18 @@
-//! What `--json` writes: one object a command, with a version that changes only when a field changes its meaning or goes.
+//! The output of `--json`: one object for each command, described in docs/json.md.
 //!
-//! Fields may be added. No key is among them but in what `keygen` makes.
-
-use std::io::{self, Write};
+//! Shows no key, except those that `keygen` makes.
 
 use postern_proto::{Action, Allow, Request};
 use serde::Serialize;
 
+use super::output::{hint, say};
 use super::words::{self, OverIpv4};
-use super::{Exit, Failure, say};
-use crate::client::{Sent, ServiceOpen};
+use crate::client::{OpenPort, SentKnock};
+use crate::model::exit::{ExitError, FAILED};
 use crate::model::service::Wanted;
 use crate::model::time::millis;
 
+/// Changes only when a field changes its meaning or is removed.
 const VERSION: u32 = 1;
 
 #[derive(Serialize)]
@@ -23,42 +23,41 @@ struct Versioned<'a, T> {
     content: T,
 }
 
-/// What `knock` and `close` did, or would do.
+/// `knock` and `close`.
 #[derive(Serialize)]
-pub(super) struct Knocked {
+pub(super) struct KnocksJson {
     pub(super) gate: String,
     /// `sent`, `printed` or `dry-run`.
     pub(super) mode: &'static str,
-    pub(super) knocks: Vec<KnockedAt>,
+    pub(super) knocks: Vec<KnockJson>,
     /// Only with `--wait`.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) wait: Option<Waited>,
+    pub(super) wait: Option<WaitJson>,
 }
 
 #[derive(Serialize)]
-pub(super) struct KnockedAt {
+pub(super) struct KnockJson {
     /// Address and port.
     pub(super) to: String,
     pub(super) sent: bool,
     pub(super) error: Option<String>,
-    /// None if there is no way to this address.
-    pub(super) request: Option<Asked>,
+    /// `None` if there is no route to this address.
+    pub(super) request: Option<RequestJson>,
     /// Base64; only with `--print`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) packet: Option<String>,
 }
 
-impl KnockedAt {
-    /// What became of each knock.
-    pub(super) fn all(sent: &[Sent]) -> Vec<Self> {
-        let one = |sent: &Sent| Self {
+impl KnockJson {
+    pub(super) fn all(sent: &[SentKnock]) -> Vec<Self> {
+        let one = |sent: &SentKnock| Self {
             to: sent.to.to_string(),
             sent: sent.outcome.is_ok(),
             error: sent.outcome.as_ref().err().map(ToString::to_string),
             request: sent
                 .request
                 .as_ref()
-                .map(|request| Asked::new(request, Some(sent.to.is_ipv4()))),
+                .map(|request| RequestJson::new(request, Some(sent.to.is_ipv4()))),
             packet: None,
         };
         sent.iter().map(one).collect()
@@ -66,90 +65,39 @@ impl KnockedAt {
 }
 
 #[derive(Serialize)]
-pub(super) struct Waited {
-    pub(super) open: bool,
-    pub(super) address: Option<String>,
-    pub(super) after_ms: Option<u64>,
+pub(super) struct WaitJson {
+    open: bool,
+    address: Option<String>,
+    after_ms: Option<u64>,
 }
 
-impl Waited {
-    pub(super) fn of(opening: Option<ServiceOpen>) -> Self {
+impl From<Option<OpenPort>> for WaitJson {
+    fn from(port: Option<OpenPort>) -> Self {
         Self {
-            open: opening.is_some(),
-            address: opening.map(|opening| opening.at.to_string()),
-            after_ms: opening.map(|opening| millis(opening.after)),
+            open: port.is_some(),
+            address: port.map(|port| port.at.to_string()),
+            after_ms: port.map(|port| millis(port.after)),
         }
     }
 }
 
-/// How `connect` reached its port. To standard error, before the first byte is relayed.
-#[derive(Serialize)]
-pub(super) struct Connected {
-    pub(super) gate: String,
-    /// False where the port was open without a knock.
-    pub(super) knocked: bool,
-    pub(super) knocks: Vec<KnockedAt>,
-    pub(super) wait: Waited,
-}
-
-/// What `run` did. To standard error, when all is done.
-#[derive(Default, Serialize)]
-pub(super) struct RanBehind {
-    pub(super) gate: String,
-    pub(super) knocks: Vec<KnockedAt>,
-    /// None where no TCP port was asked for.
-    pub(super) wait: Option<Waited>,
-    /// How often it was knocked again while the command ran.
-    pub(super) renewals: u32,
-    /// None where the command did not end by itself.
-    pub(super) exit_status: Option<i32>,
-    /// The signal that ended it, or that came before it ran.
-    pub(super) signal: Option<i32>,
-    /// The knocks that ask to close.
-    pub(super) closings: Vec<KnockedAt>,
-}
-
-/// What `profiles` lists.
-#[derive(Serialize)]
-pub(super) struct Listed {
-    pub(super) file: String,
-    pub(super) profiles: Vec<ListedProfile>,
-}
-
-#[derive(Serialize)]
-pub(super) struct ListedProfile {
-    pub(super) name: String,
-    pub(super) gate: String,
-    /// Host and port.
-    pub(super) addresses: Vec<String>,
-    pub(super) services: Vec<Wanted>,
-    /// As a profile says it.
-    pub(super) allow: String,
-    /// None for what the gate grants by default.
-    pub(super) duration_s: Option<u64>,
-    /// None for the gate itself.
-    pub(super) target: Option<String>,
-    /// `ask`, `command`, or none where no code is needed.
-    pub(super) code: Option<&'static str>,
-}
-
 /// A request.
 #[derive(Serialize)]
-pub(in crate::cli) struct Asked {
+pub(in crate::cli) struct RequestJson {
     action: &'static str,
-    /// As a profile says it: `source`, `source/24`, an address or a network.
+    /// As in a profile: `source`, `source/24`, an address or a network.
     allow: String,
-    /// 0 to 128, in IPv6 space, as the wire has it: an IPv4 /24 is 120.
+    /// 0 to 128 as in the packet: an IPv4 /24 is 120.
     allow_prefix: u8,
-    /// None for the gate itself.
+    /// `None` for the gate itself.
     target: Option<String>,
     services: Vec<Wanted>,
-    /// None for what the gate grants by default.
+    /// `None` for the gate's default.
     duration_s: Option<u32>,
     timestamp_ms: u64,
 }
 
-impl Asked {
+impl RequestJson {
     pub(in crate::cli) fn new(request: &Request, over_ipv4: OverIpv4) -> Self {
         let (Allow::Source { prefix } | Allow::Network { prefix, .. }) = request.allow;
         Self {
@@ -167,31 +115,27 @@ impl Asked {
     }
 }
 
-/// Writes the object on one line.
-pub(super) fn write(command: &str, content: impl Serialize) -> Result<(), Failure> {
-    say(&line(command, content)?)
+/// Writes the object on one line to standard output.
+pub(super) fn write(command: &str, content: impl Serialize) -> Result<(), ExitError> {
+    say(&format!("{}\n", line(command, content)?))
 }
 
-/// The same to standard error, for commands whose standard output is another's.
-pub(super) fn write_aside(command: &str, content: impl Serialize) -> Result<(), Failure> {
-    let line = line(command, content)?;
-    // If nobody can read it there is nobody left to tell.
-    let _ = io::stderr().lock().write_all(line.as_bytes());
+/// Writes the object to standard error, for commands that use standard output for data.
+pub(super) fn write_aside(command: &str, content: impl Serialize) -> Result<(), ExitError> {
+    hint(&line(command, content)?);
     Ok(())
 }
 
-fn line(command: &str, content: impl Serialize) -> Result<String, Failure> {
-    let text = serde_json::to_string(&Versioned {
+fn line(command: &str, content: impl Serialize) -> Result<String, ExitError> {
+    let object = Versioned {
         version: VERSION,
         command,
         content,
-    });
-    let text = text.map_err(|error| {
-        Failure::new(
-            Exit::Failed,
-            format!("cannot write JSON: {error}"),
-            "leave out --json",
+    };
+    serde_json::to_string(&object).map_err(|error| {
+        ExitError::new(
+            FAILED,
+            format!("cannot write JSON: {error}; leave out --json"),
         )
-    })?;
-    Ok(format!("{text}\n"))
+    })
 }

@@ -1,6 +1,6 @@
-//! `postern keygen`: keys from the system's random bytes.
+//! `postern keygen`: makes keys from the system's random bytes.
 //!
-//! The one command that shows a key, for that is what it is for; with `--output` not even it does.
+//! The only command that shows a key; with `--output` it shows none.
 
 use std::path::Path;
 
@@ -9,90 +9,62 @@ use serde::Serialize;
 use zeroize::Zeroizing;
 
 use super::arguments::Keygen;
-use super::{Exit, Failure, json, say};
+use super::json;
+use super::output::say;
 use crate::adapters::files;
 use crate::adapters::random;
+use crate::client::{no_random_bytes, unwritable};
+use crate::model::exit::ExitError;
 
 #[derive(Serialize)]
-struct Made<'a> {
+struct KeygenJson<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     key: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     private_key: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     public_key: Option<&'a str>,
-    /// Where the secret one was written, instead of being shown.
+    /// The file of the secret key, which is not shown then.
     #[serde(skip_serializing_if = "Option::is_none")]
     file: Option<String>,
 }
 
-pub(super) fn keygen(arguments: &Keygen) -> Result<(), Failure> {
-    let file = arguments.output.as_deref();
-    if arguments.pair {
-        pair(file, arguments.json)
+pub(super) fn keygen(arguments: &Keygen) -> Result<(), ExitError> {
+    let random = Zeroizing::new(random::bytes().map_err(no_random_bytes)?);
+    let (secret, public) = if arguments.pair {
+        let private = PrivateKey::from_bytes(*random);
+        (private.to_base64(), Some(private.public().to_base64()))
     } else {
-        shared(file, arguments.json)
-    }
-}
-
-fn shared(file: Option<&Path>, in_json: bool) -> Result<(), Failure> {
-    let key = SharedKey::from_bytes(*random_key()?).to_base64();
+        (SharedKey::from_bytes(*random).to_base64(), None)
+    };
+    let file = arguments.output.as_deref();
     if let Some(file) = file {
-        write(file, &key)?;
+        write(file, &secret)?;
     }
-    let shown = file.is_none().then_some(&*key);
-    match (in_json, shown) {
-        (true, _) => json::write(
-            "keygen",
-            Made {
-                key: shown,
-                private_key: None,
-                public_key: None,
-                file: name(file),
-            },
-        ),
-        (false, Some(key)) => say(&Zeroizing::new(format!("{key}\n"))),
-        (false, None) => Ok(()),
+    let shown = file.is_none().then_some(&*secret);
+    if arguments.json {
+        let keys = KeygenJson {
+            key: shown.filter(|_| !arguments.pair),
+            private_key: shown.filter(|_| arguments.pair),
+            public_key: public.as_deref(),
+            file: file.map(|file| file.display().to_string()),
+        };
+        return json::write("keygen", keys);
     }
-}
-
-fn pair(file: Option<&Path>, in_json: bool) -> Result<(), Failure> {
-    let private = PrivateKey::from_bytes(*random_key()?);
-    let public = private.public().to_base64();
-    let private = private.to_base64();
-    if let Some(file) = file {
-        write(file, &private)?;
+    match (shown, &public) {
+        (Some(private), Some(_)) => {
+            say(&Zeroizing::new(format!("private_key = \"{private}\"\n")))?;
+        }
+        (Some(key), None) => say(&Zeroizing::new(format!("{key}\n")))?,
+        (None, _) => {}
     }
-    let shown = file.is_none().then_some(&*private);
-    match (in_json, shown) {
-        (true, _) => json::write(
-            "keygen",
-            Made {
-                key: None,
-                private_key: shown,
-                public_key: Some(&public),
-                file: name(file),
-            },
-        ),
-        (false, Some(private)) => say(&Zeroizing::new(format!(
-            "private_key = \"{private}\"\npublic_key = \"{}\"\n",
-            &*public
-        ))),
-        (false, None) => say(&format!("public_key = \"{}\"\n", &*public)),
+    match public {
+        Some(public) => say(&format!("public_key = \"{}\"\n", &*public)),
+        None => Ok(()),
     }
 }
 
-fn random_key() -> Result<Zeroizing<[u8; 32]>, Failure> {
-    random::bytes()
-        .map(Zeroizing::new)
-        .map_err(|error| Failure::new(Exit::Io, error, "try again once the system is up"))
-}
-
-fn write(file: &Path, key: &KeyText) -> Result<(), Failure> {
+fn write(file: &Path, key: &KeyText) -> Result<(), ExitError> {
     let line = Zeroizing::new(format!("{}\n", &**key));
-    files::write_private(file, line.as_bytes(), false).map_err(|error| Failure::writing(&error))
-}
-
-fn name(file: Option<&Path>) -> Option<String> {
-    file.map(|file| file.display().to_string())
+    files::write_private(file, line.as_bytes(), false).map_err(|error| unwritable(&error))
 }

@@ -1,6 +1,6 @@
-//! `postern open-packet`: what a packet asks for, or at which step a gate would drop it.
+//! `postern open-packet`: shows what a packet asks for, or the step at which a gate would drop it.
 //!
-//! The packet is no secret, so it may stand on the command line; the key is, so it comes from where it always does.
+//! The packet is not secret and may be an argument; the key is never one.
 
 use std::path::Path;
 use std::time::Duration;
@@ -8,39 +8,39 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::arguments::OpenPacket;
-use super::json::Asked;
-use super::{Exit, Failure, gate, json, say, words};
+use super::json::{self, RequestJson};
+use super::output::say;
+use super::{gate, words};
 use crate::adapters::clock;
-use crate::client::{self, NotOpened, PACKET_TEXT_MAX};
+use crate::client::{self, OpenError, PACKET_TEXT_MAX};
+use crate::model::exit::{ExitError, FAILED, USAGE};
 use crate::model::time::{Timestamp, human, millis};
 
 #[derive(Serialize)]
-struct Shown {
+struct PacketJson {
     gate: String,
     bytes: usize,
-    /// How long ago it was made by this machine's clock; negative for a time to come.
+    /// The age by this machine's clock; negative for a time in the future.
     age_ms: i64,
-    request: Asked,
+    request: RequestJson,
 }
 
-pub(super) fn open_packet(arguments: OpenPacket, config: Option<&Path>) -> Result<(), Failure> {
+pub(super) fn open_packet(arguments: OpenPacket, config: Option<&Path>) -> Result<(), ExitError> {
     let OpenPacket {
         first,
         second,
         named,
         json: in_json,
     } = arguments;
-    // With --gate a single argument is the packet, for no profile is needed.
+    // With --gate, a single argument is the packet.
     let (profile, packet) = match (first, second, &named.gate) {
         (Some(packet), None, Some(_)) => (None, Some(packet)),
         (profile, packet, _) => (profile, packet),
     };
     if packet.is_none() && named.key_stdin {
-        return Err(Failure::new(
-            Exit::Usage,
-            "key and packet cannot both come from standard input",
-            "give the packet as an argument",
-        ));
+        let what = "key and packet cannot both come from standard input";
+        let cure = "give the packet as an argument";
+        return Err(ExitError::new(USAGE, format!("{what}; {cure}")));
     }
     let (profile, keys) = gate::choose(profile.as_deref(), named, config)?;
     let packet = match packet {
@@ -48,38 +48,30 @@ pub(super) fn open_packet(arguments: OpenPacket, config: Option<&Path>) -> Resul
         None => gate::read_input(PACKET_TEXT_MAX)?.to_string(),
     };
     let now = clock::wall();
-    let opened = client::open_packet(&packet, &keys, now)
-        .map_err(|error| Failure::said(exit(error), error))?;
+    let opened = client::open_packet(&packet, &keys, now).map_err(|error| match error {
+        OpenError::NotBase64 => ExitError::new(USAGE, error),
+        OpenError::Dropped(_) => ExitError::new(FAILED, error),
+    })?;
     let made = Timestamp::from_millis(opened.request.timestamp_ms);
+    let (age, ahead) = (now.since(made), made.since(now));
     if in_json {
-        let age_ms = signed(now.since(made)).saturating_sub(signed(made.since(now)));
-        let request = Asked::new(&opened.request, None);
-        return json::write(
-            "open-packet",
-            Shown {
-                gate: profile.gate.to_string(),
-                bytes: opened.length,
-                age_ms,
-                request,
-            },
-        );
+        let packet = PacketJson {
+            gate: profile.gate.to_string(),
+            bytes: opened.length,
+            age_ms: signed(age).saturating_sub(signed(ahead)),
+            request: RequestJson::new(&opened.request, None),
+        };
+        return json::write("open-packet", packet);
     }
-    let age = match (now.since(made), made.since(now)) {
-        (age, Duration::ZERO) => format!("{} ago", human(age)),
-        (_, ahead) => format!("{} ahead of this machine's clock", human(ahead)),
+    let age = match ahead {
+        Duration::ZERO => format!("{} ago", human(age)),
+        ahead => format!("{} ahead of this machine's clock", human(ahead)),
     };
+    let listing = words::listing(&profile.gate, &opened.request, None);
     say(&format!(
-        "a knock of {} bytes, made {age}:\n{}",
-        opened.length,
-        words::listing(&profile.gate, &opened.request, None)
+        "a knock of {} bytes, made {age}:\n{listing}",
+        opened.length
     ))
-}
-
-fn exit(error: NotOpened) -> Exit {
-    match error {
-        NotOpened::Text => Exit::Usage,
-        NotOpened::Dropped(_) => Exit::Failed,
-    }
 }
 
 fn signed(length: Duration) -> i64 {

@@ -1,92 +1,84 @@
-//! What a command and a profile come to together: a wish, the way to the gate, and where a one-time code comes from.
+//! Combines the command line and the profile into a request, a destination, keys and the source of a code.
 //!
-//! What the command line says goes before what the profile says. Sends nothing and asks nobody.
+//! The command line takes precedence. Sends nothing.
 
-use std::net::IpAddr;
 use std::path::Path;
 use std::time::Duration;
 
 use postern_proto::{Action, UserKeys};
 
-use super::arguments::{Asking, Gate, Target};
+use super::arguments::RequestArguments;
 use super::gate;
-use crate::client::profile::{CodeSource, Host};
-use crate::client::{Failure, Families, KnockRequest, Way};
+use crate::client::profile::CodeSource;
+use crate::client::{Destination, Families, KnockRequest};
+use crate::model::exit::ExitError;
 
-/// All that a knock is made from but the code itself.
+/// Everything that a knock is made from, except the code itself.
 pub(super) struct Plan {
-    pub(super) wish: KnockRequest,
-    pub(super) way: Way,
+    pub(super) request: KnockRequest,
+    pub(super) destination: Destination,
     pub(super) keys: UserKeys,
     pub(super) code: Option<CodeSource>,
 }
 
 impl Plan {
-    /// For a command that opens: what it does not say, the profile says.
+    /// The profile supplies everything that the command line leaves out.
     pub(super) fn to_open(
-        gate: Gate,
-        asking: Asking,
-        target: Target,
+        arguments: RequestArguments,
         duration: Option<Duration>,
         config: Option<&Path>,
-    ) -> Result<Self, Failure> {
-        Self::of(Action::Open, gate, asking, target.target, duration, config)
+    ) -> Result<Self, ExitError> {
+        Self::new(Action::Open, arguments, duration, config)
     }
 
-    /// For a command that closes: everything, unless it names services itself, for those of the profile say what to open.
+    /// Closes everything unless the command line names services; those of the profile are ignored.
     pub(super) fn to_close(
-        gate: Gate,
-        asking: Asking,
-        target: Target,
+        arguments: RequestArguments,
         config: Option<&Path>,
-    ) -> Result<Self, Failure> {
-        Self::of(Action::Close, gate, asking, target.target, None, config)
+    ) -> Result<Self, ExitError> {
+        Self::new(Action::Close, arguments, None, config)
     }
 
-    fn of(
+    fn new(
         action: Action,
-        gate: Gate,
-        asking: Asking,
-        target: Option<Host>,
+        arguments: RequestArguments,
         duration: Option<Duration>,
         config: Option<&Path>,
-    ) -> Result<Self, Failure> {
+    ) -> Result<Self, ExitError> {
+        let RequestArguments {
+            gate,
+            options,
+            target,
+        } = arguments;
         let (profile, keys) = gate::choose(gate.profile.as_deref(), gate.named, config)?;
-        let services = if asking.services.is_empty() && action == Action::Open {
+        let services = if options.services.is_empty() && action == Action::Open {
             profile.services
         } else {
-            asking.services
+            options.services
         };
-        let wish = KnockRequest {
-            gate: profile.gate,
-            action,
-            services,
-            allow: asking.allow.unwrap_or(profile.allow),
-            duration: duration.or(profile.duration),
-            target: target.or(profile.target),
-            code: None,
-            time_offset: asking.time_offset.unwrap_or(profile.time_offset),
-        };
-        let families = match (asking.ipv4, asking.ipv6) {
+        let families = match (options.ipv4, options.ipv6) {
             (true, _) => Families::V4,
             (false, true) => Families::V6,
             (false, false) => Families::Both,
         };
         Ok(Self {
-            wish,
-            way: Way {
-                to: profile.addresses,
+            request: KnockRequest {
+                gate: profile.gate,
+                action,
+                services,
+                allow: options.allow.unwrap_or(profile.allow),
+                duration: duration.or(profile.duration),
+                target: target.or(profile.target),
+                code: None,
+                time_offset: options.time_offset.unwrap_or(profile.time_offset),
+            },
+            destination: Destination {
+                addresses: profile.addresses,
                 families,
-                source: None,
+                spoofed_source: None,
             },
             keys,
             code: profile.code,
         })
-    }
-
-    /// From a source that is not this machine's own.
-    pub(super) fn forged_from(mut self, source: Option<IpAddr>) -> Self {
-        self.way.source = source;
-        self
     }
 }

@@ -1,97 +1,100 @@
-//! `postern profiles`: what the config has, for people and for programs. Never a key, nor where one lies.
+//! `postern profiles`: lists the profiles of the config. Shows no key and no key file.
 
 use std::fmt::Write;
 use std::path::Path;
 
-use super::arguments::Profiles;
-use super::json::{Listed, ListedProfile};
-use super::{Failure, gate, json, say};
-use crate::client::profile::{CodeSource, Profile};
-use crate::model::service;
+use serde::Serialize;
 
-pub(super) fn profiles(arguments: &Profiles, config: Option<&Path>) -> Result<(), Failure> {
+use super::arguments::Profiles;
+use super::output::say;
+use super::{gate, json};
+use crate::client::profile::{CodeSource, Profile};
+use crate::model::exit::ExitError;
+use crate::model::service::{self, Wanted};
+
+#[derive(Serialize)]
+struct ProfilesJson {
+    file: String,
+    profiles: Vec<ProfileJson>,
+}
+
+#[derive(Serialize)]
+struct ProfileJson {
+    name: String,
+    gate: String,
+    addresses: Vec<String>,
+    services: Vec<Wanted>,
+    allow: String,
+    duration_s: Option<u64>,
+    target: Option<String>,
+    code: Option<&'static str>,
+}
+
+pub(super) fn profiles(arguments: &Profiles, config: Option<&Path>) -> Result<(), ExitError> {
     let (profiles, path) = gate::profiles(config)?;
+    let file = path.display().to_string();
     if arguments.json {
-        let profiles = profiles
-            .into_iter()
-            .map(|(name, profile)| listed(name, profile))
-            .collect();
-        return json::write(
-            "profiles",
-            Listed {
-                file: path.display().to_string(),
-                profiles,
-            },
-        );
+        let profiles = profiles.into_iter().map(|(name, profile)| ProfileJson {
+            name,
+            gate: profile.gate.to_string(),
+            addresses: addresses(&profile),
+            services: profile.services,
+            allow: profile.allow.to_string(),
+            duration_s: profile.duration.map(|duration| duration.as_secs()),
+            target: profile.target.map(|target| target.to_string()),
+            code: profile.code.map(|code| match code {
+                CodeSource::Ask => "ask",
+                CodeSource::Program(_) => "command",
+            }),
+        });
+        let profiles = profiles.collect();
+        return json::write("profiles", ProfilesJson { file, profiles });
     }
     if profiles.is_empty() {
-        return say(&format!("{} has no profile\n", path.display()));
+        return say(&format!("{file} has no profile\n"));
     }
-    let rows: Vec<[String; 4]> = profiles
-        .iter()
-        .map(|(name, profile)| row(name, profile))
-        .collect();
-    say(&table(&rows))
+    let rows = profiles.iter().map(|(name, profile)| row(name, profile));
+    let head = ["PROFILE", "GATE", "ADDRESS", "SERVICES"].map(str::to_owned);
+    say(&table(&[head].into_iter().chain(rows).collect::<Vec<_>>()))
+}
+
+fn addresses(profile: &Profile) -> Vec<String> {
+    profile.addresses.iter().map(ToString::to_string).collect()
 }
 
 fn row(name: &str, profile: &Profile) -> [String; 4] {
-    let addresses: Vec<String> = profile.addresses.iter().map(ToString::to_string).collect();
-    let services = match service::list(&profile.services) {
-        none if none.is_empty() => "(none)".to_owned(),
-        services => services,
-    };
-    let target = profile
-        .target
-        .as_ref()
-        .map(|target| format!(" on {target}"))
-        .unwrap_or_default();
+    let mut services = service::list(&profile.services);
+    if services.is_empty() {
+        services = "(none)".to_owned();
+    }
+    if let Some(target) = &profile.target {
+        let _ = write!(services, " on {target}");
+    }
+    let addresses = addresses(profile).join(", ");
     [
         name.to_owned(),
         profile.gate.to_string(),
-        addresses.join(", "),
-        services + &target,
+        addresses,
+        services,
     ]
 }
 
-/// In columns, each as wide as its widest word; the last one is not filled up.
+/// Columns as wide as their widest cell; the last one is not padded.
 fn table(rows: &[[String; 4]]) -> String {
-    let head = ["PROFILE", "GATE", "ADDRESS", "SERVICES"].map(str::to_owned);
-    let width = |column: fn(&[String; 4]) -> &String| {
+    let width = |cell: fn(&[String; 4]) -> &String| {
         rows.iter()
-            .chain([&head])
-            .map(|row| column(row).chars().count())
+            .map(|row| cell(row).chars().count())
             .max()
-            .unwrap_or(0)
+            .unwrap_or_default()
     };
-    let (first, second, third) = (
-        width(|row| &row[0]),
-        width(|row| &row[1]),
-        width(|row| &row[2]),
-    );
-    [&head].into_iter().chain(rows).fold(
-        String::new(),
-        |mut text, [name, gate, address, services]| {
-            let _ = writeln!(
-                text,
-                "{name:first$}  {gate:second$}  {address:third$}  {services}"
-            );
-            text
-        },
-    )
-}
-
-fn listed(name: String, profile: Profile) -> ListedProfile {
-    ListedProfile {
-        name,
-        gate: profile.gate.to_string(),
-        addresses: profile.addresses.iter().map(ToString::to_string).collect(),
-        services: profile.services,
-        allow: profile.allow.to_string(),
-        duration_s: profile.duration.map(|duration| duration.as_secs()),
-        target: profile.target.map(|target| target.to_string()),
-        code: profile.code.map(|code| match code {
-            CodeSource::Ask => "ask",
-            CodeSource::Program(_) => "command",
-        }),
+    let (name_width, gate_width) = (width(|row| &row[0]), width(|row| &row[1]));
+    let address_width = width(|row| &row[2]);
+    let mut text = String::new();
+    for [name, gate, address, services] in rows {
+        let _ = writeln!(
+            text,
+            "{name:name_width$}  {gate:gate_width$}  {address:address_width$}  {services}"
+        );
     }
+    text
 }

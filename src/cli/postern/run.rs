@@ -1,6 +1,6 @@
-//! `postern run`: a command behind an open door, and the door closed after it.
+//! `postern run`: knocks, runs a command, and asks the gate to close the grant.
 //!
-//! Owns the order of things and what is said of them, on standard error; the exit status is the command's.
+//! Messages go to standard error; the exit status is that of the command.
 
 use std::ffi::OsString;
 use std::io;
@@ -8,220 +8,217 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use postern_proto::GateName;
+use postern_proto::{Code, GateName};
+use serde::Serialize;
 
-use super::arguments::{Run, Telling};
-use super::json::{KnockedAt, RanBehind, Waited};
+use super::arguments::{Messages, Run};
+use super::json::{self, KnockJson, WaitJson};
+use super::output::note;
 use super::plan::Plan;
-use super::{code, json, knock, note, words};
+use super::report::{not_open, tell_aside};
+use super::{code, words};
 use crate::adapters::clock;
 use crate::client::profile::CodeSource;
-use crate::client::{self, Ended, Exit, Failure, Hold, Task};
+use crate::client::{self, CommandExit, CommandRunner, OpenGrant, PortWait, SentKnock};
+use crate::model::exit::{ExitError, FAILED, NOT_FOUND, NOT_RUNNABLE, USAGE};
 
-/// A renewal that failed is tried again after this.
-const AGAIN: Duration = Duration::from_secs(5);
+/// The pause after a failed renewal.
+const RETRY_PAUSE: Duration = Duration::from_secs(5);
 
-pub(super) fn run(arguments: Run, config: Option<&Path>) -> Result<ExitCode, Failure> {
-    let Run {
-        gate,
-        asking,
-        target,
-        length,
-        keep_open,
-        code_stdin,
-        patience,
-        telling,
-        command,
-    } = arguments;
-    let Plan {
-        wish,
-        way,
-        keys,
-        code,
-    } = Plan::to_open(gate, asking, target, length.duration, config)?;
-    wish.items()?;
-    let every = if keep_open {
-        Some(renewal(wish.duration, code_stdin, code.as_ref())?)
-    } else {
-        None
-    };
-    let port = wish.tcp_port();
-    let gate = wish.gate.clone();
-    let first = code::obtain(code_stdin, code.as_ref(), &gate)?;
-    // From here on the door is closed however this ends, but by SIGKILL.
-    let task = Task::begin().map_err(|error| {
-        Failure::new(
-            Exit::Failed,
-            format!("cannot take signals: {error}"),
-            "try again",
-        )
-    })?;
-    let mut story = Story {
-        gate,
-        telling,
-        code,
-        every,
-        hold: Hold::new(wish, way, keys),
-        knocked: clock::instant(),
-        told: RanBehind::default(),
-    };
-    let outcome = story
-        .open(&task, first, port, patience.wait)
-        .and_then(|stopped| match stopped {
-            Some(signal) => Ok(Ended {
-                status: None,
-                signal: Some(signal),
-            }),
-            None => story.run(&task, &command),
-        });
-    story.close(outcome)
+#[derive(Default, Serialize)]
+struct RunJson {
+    gate: String,
+    knocks: Vec<KnockJson>,
+    /// `None` if no TCP port is requested.
+    wait: Option<WaitJson>,
+    /// The knocks that renewed the grant.
+    renewals: u32,
+    /// `None` if the command did not end by itself.
+    exit_status: Option<i32>,
+    /// The signal that ended the command, or that came before it started.
+    signal: Option<i32>,
+    /// The knocks that ask to close.
+    closings: Vec<KnockJson>,
 }
 
-/// How long to wait until the next knock: two thirds of what one opens for, so that a lost one can be made up for.
-fn renewal(
+pub(super) fn run(arguments: Run, config: Option<&Path>) -> Result<ExitCode, ExitError> {
+    let code_stdin = arguments.code_stdin;
+    let plan = Plan::to_open(arguments.request, arguments.grant.duration, config)?;
+    plan.request.items()?;
+    let interval = match arguments.keep_open {
+        true => Some(renewal_interval(
+            plan.request.duration,
+            code_stdin,
+            plan.code.as_ref(),
+        )?),
+        false => None,
+    };
+    let port = plan.request.tcp_port();
+    let gate = plan.request.gate.clone();
+    let first = code::obtain(code_stdin, plan.code.as_ref(), &gate)?;
+    // From here on, only SIGKILL prevents the closing of the grant.
+    let runner = CommandRunner::new().map_err(|error| {
+        ExitError::new(FAILED, format!("cannot handle signals: {error}; try again"))
+    })?;
+    let mut guarded = GuardedRun {
+        gate,
+        messages: arguments.messages,
+        code: plan.code,
+        interval,
+        grant: OpenGrant::new(plan.request, plan.destination, plan.keys),
+        knocked: clock::instant(),
+        report: RunJson::default(),
+    };
+    let outcome = match guarded.open(&runner, first, port, arguments.wait.limit) {
+        Ok(None) => guarded.run(&runner, &arguments.command),
+        Ok(signal) => Ok(CommandExit {
+            status: None,
+            signal,
+        }),
+        Err(error) => Err(error),
+    };
+    guarded.close(outcome)
+}
+
+/// Two thirds of the grant's length, so that a lost knock can be repeated in time.
+fn renewal_interval(
     duration: Option<Duration>,
     code_stdin: bool,
     code: Option<&CodeSource>,
-) -> Result<Duration, Failure> {
-    let usage = |what, cure| Err(Failure::new(Exit::Usage, what, cure));
-    match duration {
-        None => usage(
-            "--keep-open must know for how long a knock opens",
-            "say it with --for 60s, or as duration in the profile",
-        ),
-        Some(_) if !code::comes_again(code_stdin, code) => usage(
-            "--keep-open needs a new one-time code for each knock",
-            "name a code_command in the profile",
-        ),
-        Some(duration) => Ok((duration * 2 / 3).max(Duration::from_secs(1))),
-    }
+) -> Result<Duration, ExitError> {
+    let what = match duration {
+        Some(_) if !code::is_renewable(code_stdin, code) => {
+            "--keep-open needs a new one-time code for each knock; name a code_command in the profile"
+        }
+        Some(duration) => return Ok((duration * 2 / 3).max(Duration::from_secs(1))),
+        None => {
+            "--keep-open needs the length of the grant; set it with --for 60s, or as duration in the profile"
+        }
+    };
+    Err(ExitError::new(USAGE, what))
 }
 
-/// What happens from the first knock to the last one.
-struct Story {
+/// A command, and the grant that is open while it runs.
+struct GuardedRun {
     gate: GateName,
-    telling: Telling,
+    messages: Messages,
     code: Option<CodeSource>,
-    /// From one knock to the next; none where nothing is renewed.
-    every: Option<Duration>,
-    hold: Hold,
-    /// When it was last knocked: what that opened is open from about then on, whatever was waited for since.
+    /// The time between knocks; `None` without renewals.
+    interval: Option<Duration>,
+    grant: OpenGrant,
+    /// The time of the last knock, from which the grant counts.
     knocked: Instant,
-    told: RanBehind,
+    report: RunJson,
 }
 
-impl Story {
-    /// Knocks, and waits until the door is open; says the signal that came meanwhile.
+impl GuardedRun {
+    /// Knocks and waits until the port is open. Returns a signal that came first.
     fn open(
         &mut self,
-        task: &Task,
-        code: Option<postern_proto::Code>,
+        runner: &CommandRunner,
+        code: Option<Code>,
         port: Option<u16>,
         limit: Duration,
-    ) -> Result<Option<i32>, Failure> {
+    ) -> Result<Option<i32>, ExitError> {
         let sent = self.knock(code)?;
-        if self.tells() {
-            knock::tell_aside(&self.gate, &sent);
+        if self.messages.are_wanted() {
+            tell_aside(&self.gate, &sent);
         }
-        self.told.knocks = KnockedAt::all(&sent);
+        self.report.knocks = KnockJson::all(&sent);
         let Some(port) = port else {
-            return Ok(task.stopped());
+            return Ok(runner.pending_signal());
         };
-        match task.wait(client::doors(&sent, port), limit) {
-            client::Waited::Open(opening) => {
-                self.told.wait = Some(Waited::of(Some(opening)));
-                if self.tells() {
-                    note(&words::opened(&opening));
+        match runner.wait_for_port(client::service_addresses(&sent, port), limit) {
+            PortWait::Open(open) => {
+                self.report.wait = Some(Some(open).into());
+                if self.messages.are_wanted() {
+                    note(&words::opened(&open));
                 }
                 Ok(None)
             }
-            client::Waited::Shut => {
-                self.told.wait = Some(Waited::of(None));
-                Err(knock::in_vain(&format!("tcp/{port}"), limit))
+            PortWait::Closed => {
+                self.report.wait = Some(None.into());
+                Err(not_open(&format!("tcp/{port}"), limit))
             }
-            client::Waited::Stopped(signal) => Ok(Some(signal)),
+            PortWait::Signal(signal) => Ok(Some(signal)),
         }
     }
 
-    fn run(&mut self, task: &Task, command: &[OsString]) -> Result<Ended, Failure> {
-        let first = self.left();
-        let ended = task.run(command, first, &mut || self.renew().unwrap_or(AGAIN));
+    fn run(
+        &mut self,
+        runner: &CommandRunner,
+        command: &[OsString],
+    ) -> Result<CommandExit, ExitError> {
+        let first = self.until_renewal();
+        let ended = runner.run(command, first, &mut || self.renew());
         ended.map_err(|error| {
             let name = command
                 .first()
-                .map(|name| name.to_string_lossy().into_owned())
+                .map(|name| name.to_string_lossy())
                 .unwrap_or_default();
-            let exit = if error.kind() == io::ErrorKind::NotFound {
-                Exit::NotFound
-            } else {
-                Exit::NotRunnable
+            let code = match error.kind() {
+                io::ErrorKind::NotFound => NOT_FOUND,
+                _ => NOT_RUNNABLE,
             };
-            Failure::new(
-                exit,
-                format!("cannot run {name}: {error}"),
-                "name a program, or its path",
+            ExitError::new(
+                code,
+                format!("cannot run {name}: {error}; name a program, or its path"),
             )
         })
     }
 
-    fn knock(&mut self, code: Option<postern_proto::Code>) -> Result<Vec<client::Sent>, Failure> {
+    fn knock(&mut self, code: Option<Code>) -> Result<Vec<SentKnock>, ExitError> {
         let now = clock::instant();
-        let sent = self.hold.knock(code)?;
+        let sent = self.grant.knock(code)?;
         self.knocked = now;
         Ok(sent)
     }
 
-    /// Until the next renewal.
-    fn left(&self) -> Option<Duration> {
-        self.every
-            .map(|every| every.saturating_sub(clock::elapsed(self.knocked)))
+    fn until_renewal(&self) -> Option<Duration> {
+        let interval = self.interval?;
+        Some(interval.saturating_sub(clock::elapsed(self.knocked)))
     }
 
-    /// Knocks once more; says when to do so again. A failure is told and is not the command's end.
-    fn renew(&mut self) -> Option<Duration> {
-        let source = self.code.as_ref();
-        let knocked = source
-            .map(|source| code::of(source, &self.gate))
-            .transpose()
-            .and_then(|code| self.knock(code));
-        match knocked {
+    /// Knocks again and returns the time until the next knock. A failure does not end the command.
+    fn renew(&mut self) -> Duration {
+        let code = self
+            .code
+            .as_ref()
+            .map(|source| code::from_source(source, &self.gate));
+        match code.transpose().and_then(|code| self.knock(code)) {
             Ok(_) => {
-                self.told.renewals = self.told.renewals.saturating_add(1);
-                self.left()
+                self.report.renewals = self.report.renewals.saturating_add(1);
+                self.until_renewal().unwrap_or(RETRY_PAUSE)
             }
-            Err(failure) => {
-                if self.tells() {
-                    note(&format!("not knocked again, trying on: {failure}"));
+            Err(error) => {
+                if self.messages.are_wanted() {
+                    note(&format!("cannot renew the grant yet: {error}"));
                 }
-                None
+                RETRY_PAUSE
             }
         }
     }
 
-    /// Asks the gate to close, tells, and ends as the command did.
-    fn close(mut self, outcome: Result<Ended, Failure>) -> Result<ExitCode, Failure> {
-        match self.hold.close() {
+    /// Asks the gate to close the grant, reports, and returns the exit status of the command.
+    fn close(mut self, outcome: Result<CommandExit, ExitError>) -> Result<ExitCode, ExitError> {
+        match self.grant.close() {
             Ok(closings) => {
-                if self.tells() {
-                    knock::tell_aside(&self.gate, &closings);
+                if self.messages.are_wanted() {
+                    tell_aside(&self.gate, &closings);
                 }
-                self.told.closings = KnockedAt::all(&closings);
+                self.report.closings = KnockJson::all(&closings);
             }
-            // The grant ends by itself; how the command ended counts for more.
-            Err(failure) => note(&format!("not asked to close: {failure}")),
+            // The grant ends by itself; the outcome of the command matters more.
+            Err(error) => note(&format!("cannot ask the gate to close: {error}")),
         }
-        if self.telling.json {
-            self.told.gate = self.gate.to_string();
+        if self.messages.json {
+            self.report.gate = self.gate.to_string();
             let ended = outcome.as_ref().ok();
-            self.told.exit_status = ended.and_then(|ended| ended.status);
-            self.told.signal = ended.and_then(|ended| ended.signal);
-            json::write_aside("run", &self.told)?;
+            self.report.exit_status = ended.and_then(|ended| ended.status);
+            self.report.signal = ended.and_then(|ended| ended.signal);
+            json::write_aside("run", &self.report)?;
         }
         outcome.map(|ended| ExitCode::from(ended.code()))
-    }
-
-    fn tells(&self) -> bool {
-        !self.telling.quiet && !self.telling.json
     }
 }
 
@@ -230,27 +227,24 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_door_is_knocked_at_again_well_before_its_end_and_not_without_a_code_of_its_own() {
-        let seconds = Duration::from_secs;
-        assert_eq!(
-            renewal(Some(seconds(60)), false, None).unwrap(),
-            seconds(40)
-        );
-        assert_eq!(renewal(Some(seconds(1)), false, None).unwrap(), seconds(1));
-        assert_eq!(renewal(None, false, None).unwrap_err().exit(), Exit::Usage);
+    fn renewal_needs_a_length_and_new_codes() {
         let program = CodeSource::Program(vec!["oathtool".to_owned()]);
-        assert!(renewal(Some(seconds(60)), false, Some(&program)).is_ok());
-        for (code_stdin, source) in [
-            (true, None),
-            (true, Some(&program)),
-            (false, Some(&CodeSource::Ask)),
-        ] {
-            assert_eq!(
-                renewal(Some(seconds(60)), code_stdin, source)
-                    .unwrap_err()
-                    .exit(),
-                Exit::Usage
-            );
-        }
+        let interval = |seconds: Option<u64>, code_stdin, code| {
+            let duration = seconds.map(Duration::from_secs);
+            let interval = renewal_interval(duration, code_stdin, code);
+            interval
+                .map(|interval| interval.as_secs())
+                .map_err(|error| error.code)
+        };
+        assert_eq!(interval(Some(60), false, None), Ok(40));
+        assert_eq!(interval(Some(1), false, None), Ok(1));
+        assert_eq!(interval(Some(60), false, Some(&program)), Ok(40));
+        assert_eq!(interval(None, false, None), Err(USAGE));
+        assert_eq!(interval(Some(60), true, None), Err(USAGE));
+        assert_eq!(interval(Some(60), true, Some(&program)), Err(USAGE));
+        assert_eq!(
+            interval(Some(60), false, Some(&CodeSource::Ask)),
+            Err(USAGE)
+        );
     }
 }

@@ -17,7 +17,7 @@ use crate::admin::add::{NewUser, add, list, quoted};
 use crate::admin::change::{self, Changed};
 use crate::admin::keys::KeyChoice;
 use crate::admin::rotate::{Rotation, rotate};
-use crate::client::token::{LINE_MAX, Request};
+use crate::client::token::{EnrollRequest, LINE_MAX};
 use crate::model::exit::{ExitError, IO, USAGE};
 
 pub(super) fn carry_out(command: UserCommand) -> Result<ExitCode, ExitError> {
@@ -199,7 +199,7 @@ fn key_wish(pair: &Pair) -> Result<KeyChoice, ExitError> {
 }
 
 /// The request that a client made; `-` reads it from standard input.
-fn request(pair: &Pair) -> Result<Option<Request>, ExitError> {
+fn request(pair: &Pair) -> Result<Option<EnrollRequest>, ExitError> {
     let Some(line) = &pair.request else {
         return Ok(None);
     };
@@ -217,7 +217,7 @@ fn request(pair: &Pair) -> Result<Option<Request>, ExitError> {
     } else {
         line
     };
-    Request::from_line(line)
+    EnrollRequest::from_line(line)
         .map(Some)
         .map_err(|error| ExitError::new(USAGE, format!("--request: {error}")))
 }

@@ -1,6 +1,4 @@
-//! Whom a knock asks to let in, as people write it: `auto`, `source`, `source/24`, an address, a network, or `stun:host`.
-//!
-//! Owns the text. What `auto` means for a given gate and a given way to it is decided by the client.
+//! The setting `allow` as people write it: `auto`, `source`, `source/24`, an address, a network, or `stun:host`.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -8,54 +6,46 @@ use std::str::FromStr;
 
 use ipnet::IpNet;
 use serde::Deserialize;
-use serde::de::{Deserializer, SeqAccess, Visitor, value::SeqAccessDeserializer};
 
-use super::StunServers;
-use super::stun::SCHEME;
+use super::one_or_many::OneOrMany;
+use super::stun::{SCHEME, StunServers, StunServersError};
 use crate::model::address;
 
 /// The setting `allow`.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "OneOrMany<String>")]
 pub enum AllowSetting {
-    /// The client's own address where that is the one the gate will see, else the source of the knock.
+    /// The client's own address if the gate will see it, else the source of the knock.
     Auto,
-    /// The address that the knock comes from.
+    /// The source address of the knock.
     Source,
-    /// The network of that address: an IPv4 prefix, 1 to 32. A knock over IPv6 asks for its source address only.
+    /// An IPv4 network around that address: a prefix of 1 to 32. A knock over IPv6 asks for its source address only.
     SourceV4(u8),
     /// The same for IPv6, 33 to 128. A knock over IPv4 asks for its source address only.
     SourceV6(u8),
-    /// This network, or with the longest prefix this address.
+    /// A network, or an address with the longest prefix.
     Network(IpNet),
-    /// The address that these servers see: one's own behind address translation, inside the knock.
+    /// The address that these servers see, for clients behind address translation.
     Stun(StunServers),
 }
 
-/// Why a text is no such setting.
+/// Why a text is not such a setting.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum AllowError {
-    /// Nothing of the kind.
+    /// Unknown text.
     #[error(
-        "\"{0}\" is nobody to let in; write auto, source, source/24, an address, a network such as 192.0.2.0/24, or stun:HOST"
+        "\"{0}\" is no address to allow; write auto, source, source/24, an address, a network such as 192.0.2.0/24, or stun:HOST"
     )]
     Unknown(String),
     /// A network that is written with an address inside it.
     #[error("\"{0}\" has bits beyond its prefix; write {1} for the network or {2} for the address")]
     HostBits(String, IpNet, IpAddr),
-    /// No machine has this address.
-    #[error("\"{0}\" is an address that no machine has; write the one to let in, or source")]
-    Nobody(String),
-    /// Not a STUN server.
-    #[error(
-        "\"{0}\" is not a STUN server; write stun:HOST or stun:HOST:PORT, several with commas between them"
-    )]
-    NoStunServer(String),
-    /// The same server again: it would only agree with itself.
-    #[error("\"{0}\" is the same STUN server again; name it once")]
-    StunTwice(String),
-    /// None, or more than are asked.
-    #[error("{0} STUN servers are named; name 1 to 8")]
-    StunCount(usize),
+    /// No host can have this address.
+    #[error("\"{0}\" is an address that no host can have; write the one to allow, or source")]
+    NoHost(String),
+    /// Invalid STUN servers.
+    #[error(transparent)]
+    Stun(#[from] StunServersError),
 }
 
 impl FromStr for AllowSetting {
@@ -63,34 +53,36 @@ impl FromStr for AllowSetting {
 
     fn from_str(text: &str) -> Result<Self, AllowError> {
         let unknown = || AllowError::Unknown(text.to_owned());
-        match (text, text.strip_prefix("source/")) {
-            ("auto", _) => return Ok(Self::Auto),
-            ("source", _) => return Ok(Self::Source),
-            _ if text.starts_with(SCHEME) => return text.parse().map(Self::Stun),
-            (_, Some(prefix)) => return source(prefix).ok_or_else(unknown),
+        match text {
+            "auto" => return Ok(Self::Auto),
+            "source" => return Ok(Self::Source),
+            _ if text.starts_with(SCHEME) => return Ok(Self::Stun(text.parse()?)),
             _ => {}
+        }
+        if let Some(prefix) = text.strip_prefix("source/") {
+            return source(prefix).ok_or_else(unknown);
         }
         let network = match text.parse::<IpAddr>() {
             Ok(address) => address::host(address),
             Err(_) => text.parse::<IpNet>().map_err(|_| unknown())?,
         };
-        if network.addr() != network.network() {
+        let address = network.addr();
+        if address != network.network() {
             return Err(AllowError::HostBits(
                 text.to_owned(),
                 network.trunc(),
-                network.addr(),
+                address,
             ));
         }
-        // The wire has no way to say "all of IPv6": all zeros mean the source there.
-        if address::is_nobody(network.addr()) && network != IpNet::V4(ipnet::Ipv4Net::default()) {
-            return Err(AllowError::Nobody(text.to_owned()));
+        // A packet cannot say "all of IPv6": there, all zeros mean the source.
+        if address::is_nobody(address) && network != IpNet::V4(ipnet::Ipv4Net::default()) {
+            return Err(AllowError::NoHost(text.to_owned()));
         }
         Ok(Self::Network(network))
     }
 }
 
-/// The number tells the family: no IPv4 prefix is longer than 32, and an IPv6 source widened to 32 or less would let in
-/// a whole provider.
+/// The number tells the family: no IPv4 prefix is longer than 32, and an IPv6 prefix up to 32 would allow a whole provider.
 fn source(prefix: &str) -> Option<AllowSetting> {
     if !prefix.bytes().all(|byte| byte.is_ascii_digit()) {
         return None;
@@ -117,31 +109,16 @@ impl fmt::Display for AllowSetting {
     }
 }
 
-/// One text, or a list of STUN servers.
-impl<'de> Deserialize<'de> for AllowSetting {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(AllowVisitor)
-    }
-}
+impl TryFrom<OneOrMany<String>> for AllowSetting {
+    type Error = AllowError;
 
-struct AllowVisitor;
-
-impl<'de> Visitor<'de> for AllowVisitor {
-    type Value = AllowSetting;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an address in quotes, or a list of STUN servers")
-    }
-
-    fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<AllowSetting, E> {
-        text.parse().map_err(E::custom)
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, list: A) -> Result<AllowSetting, A::Error> {
-        let texts: Vec<String> = Vec::deserialize(SeqAccessDeserializer::new(list))?;
-        StunServers::of(texts.iter().map(String::as_str))
-            .map(AllowSetting::Stun)
-            .map_err(serde::de::Error::custom)
+    fn try_from(texts: OneOrMany<String>) -> Result<Self, AllowError> {
+        match texts {
+            OneOrMany::One(text) => text.parse(),
+            OneOrMany::Many(servers) => Ok(Self::Stun(StunServers::of(
+                servers.iter().map(String::as_str),
+            )?)),
+        }
     }
 }
 
@@ -150,7 +127,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_form_reads_back_as_it_was_written() {
+    fn valid_settings_read_back() {
         for text in [
             "auto",
             "source",
@@ -166,39 +143,21 @@ mod tests {
         ] {
             assert_eq!(text.parse::<AllowSetting>().unwrap().to_string(), text);
         }
-        assert_eq!(
-            "::ffff:192.0.2.7"
-                .parse::<AllowSetting>()
-                .unwrap()
-                .to_string(),
-            "192.0.2.7"
-        );
-    }
-
-    #[test]
-    fn the_prefix_tells_the_family() {
+        let mapped: AllowSetting = "::ffff:192.0.2.7".parse().unwrap();
+        assert_eq!(mapped.to_string(), "192.0.2.7");
         assert_eq!("source/24".parse(), Ok(AllowSetting::SourceV4(24)));
         assert_eq!("source/56".parse(), Ok(AllowSetting::SourceV6(56)));
     }
 
     #[test]
-    fn bits_beyond_the_prefix_are_refused_with_what_to_write() {
-        let error = "192.0.2.7/24".parse::<AllowSetting>().unwrap_err();
-        assert_eq!(
-            error.to_string(),
-            "\"192.0.2.7/24\" has bits beyond its prefix; write 192.0.2.0/24 for the network or 192.0.2.7 for the address"
-        );
-    }
-
-    #[test]
-    fn what_nobody_can_have_is_refused() {
+    fn invalid_settings_are_refused() {
+        for text in ["", "me", "source/0", "source/129", "source/+4", "source/"] {
+            assert_eq!(
+                text.parse::<AllowSetting>(),
+                Err(AllowError::Unknown(text.to_owned()))
+            );
+        }
         for text in [
-            "",
-            "me",
-            "source/0",
-            "source/129",
-            "source/+4",
-            "source/",
             "0.0.0.0",
             "::",
             "::/0",
@@ -206,7 +165,19 @@ mod tests {
             "ff02::1",
             "255.255.255.255",
         ] {
-            assert!(text.parse::<AllowSetting>().is_err(), "{text}");
+            assert_eq!(
+                text.parse::<AllowSetting>(),
+                Err(AllowError::NoHost(text.to_owned()))
+            );
         }
+        let error = "192.0.2.7/24"
+            .parse::<AllowSetting>()
+            .unwrap_err()
+            .to_string();
+        let cure = "write 192.0.2.0/24 for the network or 192.0.2.7 for the address";
+        assert_eq!(
+            error,
+            format!("\"192.0.2.7/24\" has bits beyond its prefix; {cure}")
+        );
     }
 }

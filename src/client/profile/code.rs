@@ -1,5 +1,6 @@
-//! Where one-time codes come from, as a profile says it: typed, or from a program. The secret they are made from never
-//! stands in a profile: who had the file would have both halves.
+//! Where one-time codes come from: a terminal or a program.
+//!
+//! The secret of the codes is never in a profile: a stolen file would hold both factors.
 
 use std::fmt;
 
@@ -9,13 +10,13 @@ use serde::de::{Deserializer, Error};
 /// Where the code of a knock comes from.
 #[derive(Clone, PartialEq, Eq)]
 pub enum CodeSource {
-    /// `code = "ask"`: somebody types it on the terminal.
+    /// `code = "ask"`: typed on the terminal.
     Ask,
-    /// `code_command = […]`: a program prints it. The program and its arguments, never empty.
+    /// `code_command = […]`: printed by a program. The program and its arguments, never empty.
     Program(Vec<String>),
 }
 
-/// The only value of `code`. Anything else may be a code or a secret, so it is not repeated.
+/// The only value of `code`. Any other value may be a secret, so no error repeats it.
 #[derive(Debug)]
 pub(super) struct Ask;
 
@@ -30,32 +31,12 @@ impl<'de> Deserialize<'de> for Ask {
     }
 }
 
-/// What the two keys of a profile come to.
-pub(super) fn source(
-    ask: Option<Ask>,
-    program: Option<Vec<String>>,
-) -> Result<Option<CodeSource>, &'static str> {
-    match (ask, program) {
-        (None, None) => Ok(None),
-        (Some(Ask), None) => Ok(Some(CodeSource::Ask)),
-        (Some(Ask), Some(_)) => Err("code and code_command are both there; keep one"),
-        (None, Some(program)) if program.first().is_none_or(String::is_empty) => Err(
-            "code_command names no program; write it like [\"/usr/bin/oathtool\", \"--totp\", …]",
-        ),
-        (None, Some(program)) => Ok(Some(CodeSource::Program(program))),
-    }
-}
-
-/// The program's arguments stay out: one of them may lead to the secret, or be it.
+/// Hides the arguments of the program: one of them may be a secret.
 impl fmt::Debug for CodeSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Ask => f.write_str("Ask"),
-            Self::Program(command) => write!(
-                f,
-                "Program({:?} ..)",
-                command.first().map_or("", String::as_str)
-            ),
+            Self::Program(command) => write!(f, "Program({:?} ..)", command.first()),
         }
     }
 }

@@ -1,17 +1,19 @@
-//! What is wrong with a config: file, line, column, what, and what to do; never a line of the file.
+//! Errors in a config: file, line, column, what is wrong, and what to do.
 //!
-//! A line of this file may hold a key, and a value in the wrong place may be one. So what the reader of TOML says is taken
-//! without its picture of the source, and what could be a key in it is left out.
+//! A line of the file may hold a key, and a value in the wrong place may be one. So no error quotes the file, and everything
+//! that could be a key is cut from the messages of the TOML parser.
 
 use std::fmt;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-/// The first thing that is wrong with a config.
+use crate::model::exit::{CONFIG, ExitError};
+
+/// The first mistake in a config.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub struct ProfileError {
     path: PathBuf,
-    /// Line and column, from 1; none where the whole file is meant.
+    /// Line and column, from 1; `None` for the whole file.
     at: Option<(usize, usize)>,
     what: String,
 }
@@ -28,11 +30,10 @@ impl fmt::Display for ProfileError {
 
 impl ProfileError {
     pub(super) fn from_toml(path: &Path, text: &str, error: &toml::de::Error) -> Self {
-        let said = without_secrets(error.message());
-        let what = match advice(&said) {
-            Some(advice) => format!("{said}; {advice}"),
-            None => said,
-        };
+        let mut what = without_secrets(error.message());
+        if !what.contains("; ") {
+            what = format!("{what}; {}", cure(&what));
+        }
         Self::new(path, text, error.span(), what)
     }
 
@@ -45,16 +46,13 @@ impl ProfileError {
     }
 }
 
-/// What to do, unless the message says so itself.
-fn advice(said: &str) -> Option<&'static str> {
-    if said.contains("; ") {
-        None
-    } else if said.starts_with("unknown field") {
-        Some("take it out or correct its spelling")
-    } else if said.starts_with("missing field `gate`") {
-        Some("add gate = \"NAME\" with the name that the gate's own config gives it")
+fn cure(what: &str) -> &'static str {
+    if what.starts_with("unknown field") {
+        "remove it, or correct its spelling"
+    } else if what.starts_with("missing field `gate`") {
+        "add gate = \"NAME\" with the name in the gate's own config"
     } else {
-        Some("correct it there")
+        "correct it there"
     }
 }
 
@@ -67,16 +65,15 @@ fn position(text: &str, offset: usize) -> (usize, usize) {
     )
 }
 
-/// A longer quoted value could be a key in the wrong place; a service, an address or a duration is shorter.
+/// A longer quoted value could be a key; services, addresses and durations are shorter.
 const QUOTED_MAX: usize = 20;
-/// A run of this many characters of base64 is no word of any language.
+/// A longer run of base64 characters could be a key.
 const RUN_MAX: usize = 32;
 
-/// The message on one line, without what could be a key: longer quoted values and longer runs of base64.
+/// The message on one line, without anything that could be a key: long quoted values and long runs of base64.
 pub fn without_secrets(message: &str) -> String {
-    without_runs(&without_quoted(
-        &message.split_whitespace().collect::<Vec<_>>().join(" "),
-    ))
+    let one_line: Vec<&str> = message.split_whitespace().collect();
+    without_runs(&without_quoted(&one_line.join(" ")))
 }
 
 fn without_quoted(message: &str) -> String {
@@ -98,7 +95,7 @@ fn without_quoted(message: &str) -> String {
     kept + rest
 }
 
-/// Where the quoted text that `text` begins with ends, behind its closing quote.
+/// The end of the quoted text at the start of `text`, after its closing quote.
 fn closing(text: &str, quote: char) -> Option<usize> {
     let mut escaped = false;
     for (index, c) in text.char_indices().skip(1) {
@@ -130,6 +127,12 @@ fn without_runs(message: &str) -> String {
     kept
 }
 
+impl From<ProfileError> for ExitError {
+    fn from(error: ProfileError) -> Self {
+        Self::new(CONFIG, error)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -137,7 +140,7 @@ mod tests {
     const KEY: &str = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
 
     #[test]
-    fn what_could_be_a_key_is_left_out() {
+    fn possible_keys_are_cut() {
         for message in [
             format!("invalid type: string \"{KEY}\", expected a list"),
             format!("unknown field `{KEY}`"),
@@ -146,22 +149,15 @@ mod tests {
             format!("bare {KEY} and\nagain {KEY}"),
         ] {
             let kept = without_secrets(&message);
-            assert!(
-                !kept.contains("AAEC") && kept.contains('…') && !kept.contains('\n'),
-                "{kept}"
-            );
+            assert!(!kept.contains("AAEC") && kept.contains('…'), "{kept}");
+            assert!(!kept.contains('\n'), "{kept}");
         }
+        let short = "\"tcp/70000\" is not a service; write tcp/22 in /home/someone/.config/postern";
+        assert_eq!(without_secrets(short), short);
     }
 
     #[test]
-    fn what_is_short_is_kept() {
-        let message =
-            "\"tcp/70000\" is not a service; write tcp/22 in /home/someone/.config/postern";
-        assert_eq!(without_secrets(message), message);
-    }
-
-    #[test]
-    fn lines_and_columns_count_from_one_and_in_characters() {
+    fn lines_and_columns_count_from_one() {
         assert_eq!(position("ab\nä=c", 0), (1, 1));
         assert_eq!(position("ab\nä=c", 5), (2, 2));
         assert_eq!(position("ab", 99), (1, 3));

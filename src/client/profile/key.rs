@@ -1,6 +1,4 @@
-//! Where a profile's key comes from, and keys in TOML that go from the text into their own types without a stop.
-//!
-//! Must not read the files that it names.
+//! Where a profile's key is, and keys in TOML. Reads no key file.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -9,12 +7,12 @@ use std::path::PathBuf;
 use postern_proto::{KeyError, PresharedKey, PrivateKey, PublicKey, SharedKey};
 use serde::de::{Deserializer, Error, Visitor};
 
-/// A profile's key: here, or in a file.
+/// A profile's key: in the config, or in a file.
 #[derive(Debug)]
 pub enum KeySource {
     /// A key shared with the gate.
     Shared(SharedKey),
-    /// The same in a file.
+    /// A shared key in a file.
     SharedFile(PathBuf),
     /// A key pair.
     Pair {
@@ -22,28 +20,28 @@ pub enum KeySource {
         own: PrivateSource,
         /// The gate's public key.
         gate: PublicKey,
-        /// A pre-shared key mixed in.
+        /// A pre-shared key to mix in.
         psk: Option<PresharedKey>,
     },
 }
 
-/// A private key: here, or in a file.
+/// A private key: in the config, or in a file.
 #[derive(Debug)]
 pub enum PrivateSource {
-    /// Here.
+    /// In the config.
     Key(PrivateKey),
     /// In a file.
     File(PathBuf),
 }
 
-/// A key that is read from its text.
-pub(super) trait FromText: Sized {
+/// A key that can be read from base64.
+pub(super) trait FromBase64: Sized {
     fn from_text(text: &str) -> Result<Self, KeyError>;
 }
 
-macro_rules! from_text {
+macro_rules! from_base64 {
     ($($key:ty),*) => {
-        $(impl FromText for $key {
+        $(impl FromBase64 for $key {
             fn from_text(text: &str) -> Result<Self, KeyError> {
                 Self::from_base64(text)
             }
@@ -51,20 +49,19 @@ macro_rules! from_text {
     };
 }
 
-from_text!(SharedKey, PrivateKey, PublicKey, PresharedKey);
+from_base64!(SharedKey, PrivateKey, PublicKey, PresharedKey);
 
-/// For `deserialize_with`: no copy of the text stays behind here, and no error shows it.
-pub(super) fn in_toml<'de, K: FromText, D: Deserializer<'de>>(
+/// For `deserialize_with`: leaves no copy of the text behind, and no error shows it.
+pub(super) fn in_toml<'de, K: FromBase64, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Option<K>, D::Error> {
-    deserializer
-        .deserialize_str(KeyVisitor(PhantomData))
-        .map(Some)
+    let key = deserializer.deserialize_str(KeyVisitor(PhantomData))?;
+    Ok(Some(key))
 }
 
 struct KeyVisitor<K>(PhantomData<K>);
 
-impl<K: FromText> Visitor<'_> for KeyVisitor<K> {
+impl<K: FromBase64> Visitor<'_> for KeyVisitor<K> {
     type Value = K;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -72,10 +69,7 @@ impl<K: FromText> Visitor<'_> for KeyVisitor<K> {
     }
 
     fn visit_str<E: Error>(self, text: &str) -> Result<K, E> {
-        K::from_text(text).map_err(|error| {
-            E::custom(format!(
-                "{error}; copy it again, or make a new one with postern keygen"
-            ))
-        })
+        let cure = "copy it again, or make a new one with postern keygen";
+        K::from_text(text).map_err(|error| E::custom(format!("{error}; {cure}")))
     }
 }

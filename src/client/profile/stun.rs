@@ -1,74 +1,85 @@
-//! STUN servers to ask for one's own address, as people write them: `stun:host`, `stun:host:port`, several behind commas.
-//!
-//! Owns the text. The client asks them.
+//! STUN servers as people write them: `stun:host`, `stun:host:port`, several separated by commas.
 
 use std::fmt;
 use std::str::FromStr;
 
-use super::{AllowError, Endpoint};
 use crate::client::stun;
+use crate::model::endpoint::Endpoint;
 
-/// What stands before each.
+/// The start of every server.
 pub(super) const SCHEME: &str = "stun:";
-/// More than these agree on nothing better.
-const MOST: usize = 8;
+/// More servers do not make an agreement more certain.
+const SERVERS_MAX: usize = 8;
 
-/// One to eight servers, none twice. All that answer must agree.
+/// One to eight servers without duplicates. All that answer must agree.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StunServers(Vec<Endpoint>);
 
+/// Why texts are not a list of STUN servers.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum StunServersError {
+    /// Not a server.
+    #[error(
+        "\"{0}\" is not a STUN server; write stun:HOST or stun:HOST:PORT, several separated by commas"
+    )]
+    Invalid(String),
+    /// A duplicate, which would only agree with itself.
+    #[error("\"{0}\" is the same STUN server again; name it once")]
+    Duplicate(String),
+    /// None, or too many.
+    #[error("{0} STUN servers are named; name 1 to 8")]
+    Count(usize),
+}
+
 impl StunServers {
-    /// In the order in which they were written.
+    /// The servers in the order of the text.
     pub fn list(&self) -> &[Endpoint] {
         &self.0
     }
 
-    /// Of texts such as `stun:host:port`.
+    /// Reads texts such as `stun:host:port`.
     ///
     /// # Errors
-    /// When one of them is no server, there are none or too many, or one stands there twice.
-    pub fn of<'a>(texts: impl IntoIterator<Item = &'a str>) -> Result<Self, AllowError> {
+    /// If one is invalid or a duplicate, or there are none or too many.
+    pub fn of<'a>(texts: impl IntoIterator<Item = &'a str>) -> Result<Self, StunServersError> {
         let mut servers = Vec::new();
         for text in texts {
-            let server = server(text).ok_or_else(|| AllowError::NoStunServer(text.to_owned()))?;
+            let server = server(text).ok_or_else(|| StunServersError::Invalid(text.to_owned()))?;
             if servers.contains(&server) {
-                return Err(AllowError::StunTwice(text.to_owned()));
+                return Err(StunServersError::Duplicate(text.to_owned()));
             }
             servers.push(server);
         }
-        if (1..=MOST).contains(&servers.len()) {
-            Ok(Self(servers))
-        } else {
-            Err(AllowError::StunCount(servers.len()))
+        match servers.len() {
+            1..=SERVERS_MAX => Ok(Self(servers)),
+            count => Err(StunServersError::Count(count)),
         }
     }
 }
 
 fn server(text: &str) -> Option<Endpoint> {
-    let place = text.trim().strip_prefix(SCHEME)?;
-    match place.parse() {
+    let address = text.trim().strip_prefix(SCHEME)?;
+    match address.parse() {
         Ok(host) => Some(Endpoint {
             host,
             port: stun::PORT,
         }),
-        Err(_) => place.parse().ok(),
+        Err(_) => address.parse().ok(),
     }
 }
 
 impl FromStr for StunServers {
-    type Err = AllowError;
+    type Err = StunServersError;
 
-    fn from_str(text: &str) -> Result<Self, AllowError> {
+    fn from_str(text: &str) -> Result<Self, StunServersError> {
         Self::of(text.split(','))
     }
 }
 
 impl fmt::Display for StunServers {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (index, server) in self.0.iter().enumerate() {
-            write!(f, "{}{SCHEME}{server}", if index == 0 { "" } else { "," })?;
-        }
-        Ok(())
+        let servers: Vec<String> = self.0.iter().map(|at| format!("{SCHEME}{at}")).collect();
+        f.write_str(&servers.join(","))
     }
 }
 
@@ -77,7 +88,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_server_has_a_port_or_the_default_one() {
+    fn servers_read_back_with_their_port() {
         for (text, shown) in [
             ("stun:stun.example.org", "stun:stun.example.org:3478"),
             ("stun:192.0.2.1:5349", "stun:192.0.2.1:5349"),
@@ -92,27 +103,22 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_list_of_servers_is_refused() {
+    fn invalid_lists_are_refused() {
+        let parse = |text: &str| text.parse::<StunServers>().unwrap_err();
         for text in [
             "stun:", "stun:a:0", "stun:a b", "stun:a,b", "stun:a,", "a", "",
         ] {
             assert!(
-                matches!(
-                    text.parse::<StunServers>(),
-                    Err(AllowError::NoStunServer(_))
-                ),
+                matches!(parse(text), StunServersError::Invalid(_)),
                 "{text}"
             );
         }
         assert!(matches!(
-            "stun:a,stun:a:3478".parse::<StunServers>(),
-            Err(AllowError::StunTwice(_))
+            parse("stun:a,stun:a:3478"),
+            StunServersError::Duplicate(_)
         ));
-        assert_eq!(StunServers::of([]), Err(AllowError::StunCount(0)));
+        assert_eq!(StunServers::of([]), Err(StunServersError::Count(0)));
         let nine: Vec<String> = (1..=9).map(|number| format!("stun:a:{number}")).collect();
-        assert_eq!(
-            StunServers::of(nine.iter().map(String::as_str)),
-            Err(AllowError::StunCount(9))
-        );
+        assert_eq!(parse(&nine.join(",")), StunServersError::Count(9));
     }
 }

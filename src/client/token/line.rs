@@ -1,59 +1,64 @@
-//! The form of a line: `postern-KIND-1.` and base64url (RFC 4648, section 5, without padding) of fields and, at the end, four bytes of
-//! the SHA-256 of all before them.
+//! The format of a line: `postern-KIND-1.` and base64url (RFC 4648, section 5, without padding) of fields and a checksum.
 //!
-//! A field is `tag u8 ‖ length u8 ‖ value`, and tags ascend. What the fields mean is the module's above. Buffers are wiped.
+//! A field is `tag u8 ‖ length u8 ‖ value`, and tags ascend. The checksum is the first four bytes of the SHA-256 of all before
+//! it. Buffers are wiped.
 
 use std::fmt::Display;
 use std::str::FromStr;
 
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
-use postern_proto::KeyText;
 use postern_proto::limits::KEY_LEN;
+use postern_proto::{KeyText, PublicKey};
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
-use super::{LINE_MAX, tag};
+use super::tag;
 
+/// The longest line, in bytes, white space included.
+pub const LINE_MAX: usize = 4096;
 const CHECK_LEN: usize = 4;
 
-/// Which line it is, by how it begins.
+/// The kind of a line, from its first word.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
+pub enum LineKind {
     /// From the client to the administrator. Nothing in it is secret.
     Request,
-    /// From the administrator to the client, for one who has a key already. Nothing in it is secret.
+    /// From the administrator to a client that has a key. Nothing in it is secret.
     Token,
-    /// The same with a key in it: whoever reads it can knock.
+    /// A token with a key: anybody who reads it can knock.
     Secret,
 }
 
-/// Why a text is no such line. Says nothing of what is in it.
+/// Why a text is not such a line. Shows nothing of its content.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum NotALine {
-    /// It begins in another way.
+pub enum LineError {
+    /// Its start is unknown.
     #[error("this is no enrolment line; copy all of it, from postern- to its end")]
     Kind,
-    /// It is another kind of line.
-    #[error("this is {}, not {}", .0.name(), .1)]
-    Other(Kind, &'static str),
-    /// It was made by another version.
+    /// It is a token, not a request.
+    #[error("this is a token, not a request; a request is what postern enroll prints")]
+    NotARequest,
+    /// It is a request, not a token.
+    #[error("this is a request, not a token; a token is what posternd user add prints")]
+    NotAToken,
+    /// Another version of Postern made it.
     #[error(
-        "this line is of another version of Postern; make it anew with this one, or update this one"
+        "this line is of another version of Postern; make it again with this version, or update this one"
     )]
     Version,
     /// Characters are missing, too many or changed.
     #[error("this line is cut or mistyped; copy all of it, from postern- to its end")]
     Damaged,
-    /// It is whole but says something that it may not say.
-    #[error("this line was not made by Postern: its {0} can't be used; ask for a new one")]
+    /// It is complete, but a value is invalid.
+    #[error("Postern did not make this line: its {0} is invalid; ask for a new one")]
     Content(&'static str),
 }
 
-impl Kind {
+impl LineKind {
     pub(super) const ALL: [Self; 3] = [Self::Request, Self::Token, Self::Secret];
 
-    /// Which line this text begins like, if any.
+    /// The kind that the start of a text tells, if any.
     pub fn of(text: &str) -> Option<Self> {
         let text = text.trim_start();
         Self::ALL.into_iter().find(|kind| {
@@ -74,16 +79,9 @@ impl Kind {
     fn prefix(self) -> String {
         format!("{}-1.", self.word())
     }
-
-    fn name(self) -> &'static str {
-        match self {
-            Self::Request => "a request",
-            Self::Token | Self::Secret => "a token",
-        }
-    }
 }
 
-/// The fields of a line that is made; wiped.
+/// The fields of a new line.
 pub(super) struct Fields(Zeroizing<Vec<u8>>);
 
 impl Fields {
@@ -91,16 +89,16 @@ impl Fields {
         Self(Zeroizing::new(Vec::with_capacity(LINE_MAX + CHECK_LEN)))
     }
 
-    /// The buffer never grows, so that no copy of a key stays behind.
+    /// The buffer never grows, so that no copy of a key is left.
     pub(super) fn add(
         &mut self,
         tag: u8,
         what: &'static str,
         value: &[u8],
-    ) -> Result<(), NotALine> {
-        let len = u8::try_from(value.len()).map_err(|_| NotALine::Content(what))?;
+    ) -> Result<(), LineError> {
+        let len = u8::try_from(value.len()).map_err(|_| LineError::Content(what))?;
         if self.0.len().saturating_add(value.len()).saturating_add(2) > LINE_MAX {
-            return Err(NotALine::Content(what));
+            return Err(LineError::Content(what));
         }
         self.0.extend_from_slice(&[tag, len]);
         self.0.extend_from_slice(value);
@@ -112,40 +110,40 @@ impl Fields {
         tag: u8,
         what: &'static str,
         values: impl IntoIterator<Item = &'v T>,
-    ) -> Result<(), NotALine> {
+    ) -> Result<(), LineError> {
         values
             .into_iter()
             .try_for_each(|value| self.add(tag, what, value.to_string().as_bytes()))
     }
 
-    pub(super) fn secret(&mut self, tag: u8, key: &KeyText) -> Result<(), NotALine> {
+    pub(super) fn secret(&mut self, tag: u8, key: &KeyText) -> Result<(), LineError> {
         // One byte more than a key has: the decoder wants room for the padding.
         let mut bytes = Zeroizing::new([0; KEY_LEN + 1]);
         let len = STANDARD
             .decode_slice(&**key, bytes.as_mut_slice())
-            .map_err(|_| NotALine::Content("key"))?;
+            .map_err(|_| LineError::Content("key"))?;
         self.add(tag, "key", bytes.get(..len).unwrap_or_default())
     }
 
-    pub(super) fn into_line(mut self, kind: Kind) -> Result<Zeroizing<String>, NotALine> {
+    pub(super) fn into_line(mut self, kind: LineKind) -> Result<Zeroizing<String>, LineError> {
         let check = check(kind, &self.0);
         self.0.extend_from_slice(&check);
         let mut line = Zeroizing::new(String::with_capacity(LINE_MAX.saturating_mul(2)));
         line.push_str(&kind.prefix());
         URL_SAFE_NO_PAD.encode_string(self.0.as_slice(), &mut line);
         if line.len() > LINE_MAX {
-            Err(NotALine::Content("length"))
+            Err(LineError::Content("length"))
         } else {
             Ok(line)
         }
     }
 }
 
-/// The kind of a line and its fields, whose check is right.
-pub(super) fn open(text: &str) -> Result<(Kind, Zeroizing<Vec<u8>>), NotALine> {
-    let kind = Kind::of(text).ok_or(NotALine::Kind)?;
+/// The kind and the fields of a line with a correct checksum.
+pub(super) fn open(text: &str) -> Result<(LineKind, Zeroizing<Vec<u8>>), LineError> {
+    let kind = LineKind::of(text).ok_or(LineError::Kind)?;
     if text.len() > LINE_MAX {
-        return Err(NotALine::Damaged);
+        return Err(LineError::Damaged);
     }
     let mut line = Zeroizing::new(String::with_capacity(text.len()));
     text.split_ascii_whitespace()
@@ -159,25 +157,25 @@ pub(super) fn open(text: &str) -> Result<(Kind, Zeroizing<Vec<u8>>), NotALine> {
         (None, Some(other))
             if other.len() > 1 && other.bytes().skip(1).all(|byte| byte.is_ascii_digit()) =>
         {
-            return Err(NotALine::Version);
+            return Err(LineError::Version);
         }
-        (None, _) => return Err(NotALine::Damaged),
+        (None, _) => return Err(LineError::Damaged),
     };
     let mut bytes = Zeroizing::new(vec![0; base64.len()]);
     let len = URL_SAFE_NO_PAD
         .decode_slice(base64, &mut bytes)
-        .map_err(|_| NotALine::Damaged)?;
+        .map_err(|_| LineError::Damaged)?;
     bytes.truncate(len);
-    let fields = len.checked_sub(CHECK_LEN).ok_or(NotALine::Damaged)?;
-    let (content, told) = bytes.split_at_checked(fields).ok_or(NotALine::Damaged)?;
+    let fields = len.checked_sub(CHECK_LEN).ok_or(LineError::Damaged)?;
+    let (content, told) = bytes.split_at_checked(fields).ok_or(LineError::Damaged)?;
     if check(kind, content) != told {
-        return Err(NotALine::Damaged);
+        return Err(LineError::Damaged);
     }
     bytes.truncate(fields);
     Ok((kind, bytes))
 }
 
-fn check(kind: Kind, fields: &[u8]) -> [u8; CHECK_LEN] {
+fn check(kind: LineKind, fields: &[u8]) -> [u8; CHECK_LEN] {
     let digest: [u8; 32] = Sha256::new()
         .chain_update(kind.prefix())
         .chain_update(fields)
@@ -187,23 +185,23 @@ fn check(kind: Kind, fields: &[u8]) -> [u8; CHECK_LEN] {
     [a, b, c, d]
 }
 
-/// The fields of a line that is read.
-pub(super) struct Read<'a>(Vec<(u8, &'a [u8])>);
+/// The fields of an existing line.
+pub(super) struct FieldReader<'a>(Vec<(u8, &'a [u8])>);
 
-impl<'a> Read<'a> {
-    /// To the last byte. Tags ascend; one comes again only where there may be many.
-    pub(super) fn new(mut bytes: &'a [u8]) -> Result<Self, NotALine> {
+impl<'a> FieldReader<'a> {
+    /// Splits all bytes into fields. Tags ascend; only those of lists may repeat.
+    pub(super) fn new(mut bytes: &'a [u8]) -> Result<Self, LineError> {
         let mut fields: Vec<(u8, &[u8])> = Vec::new();
         while let Some((head, rest)) = bytes.split_first_chunk::<2>() {
             let [tag, len] = *head;
             let (value, rest) = rest
                 .split_at_checked(len.into())
-                .ok_or(NotALine::Content("end"))?;
+                .ok_or(LineError::Content("end"))?;
             let follows = fields.last().is_none_or(|(last, _)| {
                 tag > *last || (tag == *last && [tag::ADDRESS, tag::SERVICE].contains(&tag))
             });
             if !follows || !(tag::FIRST..=tag::LAST).contains(&tag) {
-                return Err(NotALine::Content("order"));
+                return Err(LineError::Content("order"));
             }
             fields.push((tag, value));
             bytes = rest;
@@ -211,15 +209,15 @@ impl<'a> Read<'a> {
         if bytes.is_empty() {
             Ok(Self(fields))
         } else {
-            Err(NotALine::Content("end"))
+            Err(LineError::Content("end"))
         }
     }
 
-    pub(super) fn only(&self, tags: &[u8]) -> Result<(), NotALine> {
+    pub(super) fn only(&self, tags: &[u8]) -> Result<(), LineError> {
         if self.0.iter().all(|(tag, _)| tags.contains(tag)) {
             Ok(())
         } else {
-            Err(NotALine::Content("order"))
+            Err(LineError::Content("order"))
         }
     }
 
@@ -232,10 +230,10 @@ impl<'a> Read<'a> {
         tag: u8,
         read: impl Fn(&'a [u8]) -> Option<T>,
         what: &'static str,
-    ) -> Result<Option<T>, NotALine> {
+    ) -> Result<Option<T>, LineError> {
         let value = self.0.iter().find(|(found, _)| *found == tag);
         value
-            .map(|(_, bytes)| read(bytes).ok_or(NotALine::Content(what)))
+            .map(|(_, bytes)| read(bytes).ok_or(LineError::Content(what)))
             .transpose()
     }
 
@@ -244,18 +242,18 @@ impl<'a> Read<'a> {
         tag: u8,
         read: impl Fn(&'a [u8]) -> Option<T>,
         what: &'static str,
-    ) -> Result<T, NotALine> {
+    ) -> Result<T, LineError> {
         self.optional(tag, read, what)?
-            .ok_or(NotALine::Content(what))
+            .ok_or(LineError::Content(what))
     }
 
-    /// Values whose text is written in the one way that they write themselves.
+    /// A list of values, each in its canonical text.
     pub(super) fn many<T: FromStr + Display>(
         &self,
         tag: u8,
         most: usize,
         what: &'static str,
-    ) -> Result<Vec<T>, NotALine> {
+    ) -> Result<Vec<T>, LineError> {
         let read = |bytes: &[u8]| -> Option<T> {
             let text = std::str::from_utf8(bytes).ok()?;
             text.parse()
@@ -266,12 +264,31 @@ impl<'a> Read<'a> {
             .0
             .iter()
             .filter(|(found, _)| *found == tag)
-            .map(|(_, bytes)| read(bytes).ok_or(NotALine::Content(what)));
+            .map(|(_, bytes)| read(bytes).ok_or(LineError::Content(what)));
         let values: Vec<T> = values.collect::<Result<_, _>>()?;
         if (1..=most).contains(&values.len()) {
             Ok(values)
         } else {
-            Err(NotALine::Content(what))
+            Err(LineError::Content(what))
         }
+    }
+
+    pub(super) fn public_key(&self, tag: u8) -> Result<PublicKey, LineError> {
+        let key = |bytes: &[u8]| bytes.try_into().ok().map(PublicKey::from_bytes);
+        self.one(tag, key, "public key")
+    }
+
+    /// A text that passes the check.
+    pub(super) fn text(
+        &self,
+        tag: u8,
+        check: fn(&str) -> bool,
+        what: &'static str,
+    ) -> Result<Option<String>, LineError> {
+        let text = |bytes: &[u8]| {
+            let text = std::str::from_utf8(bytes).ok()?;
+            check(text).then(|| text.to_owned())
+        };
+        self.optional(tag, text, what)
     }
 }

@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use crate::adapters::control;
 use crate::admin::explain::{Account, Cause, Told, What};
-use crate::cli::postern::json::Asked;
+use crate::cli::postern::json::RequestJson;
 use crate::core::gate::Seen;
 use crate::model::reason::Reason;
 use crate::model::time::{self, Timestamp};
@@ -45,7 +45,7 @@ struct Explained<'a> {
     other_gate: Option<&'a str>,
     /// How long before it came it was made, by the two clocks; negative for a time to come.
     age_ms: Option<i64>,
-    request: Option<Asked>,
+    request: Option<RequestJson>,
     besides: Option<Besides<'a>>,
     running_gate: Option<control::Seen>,
 }
@@ -104,7 +104,7 @@ fn explained(account: &Account) -> Explained<'_> {
         request: account
             .request
             .as_ref()
-            .map(|request| Asked::new(request, over_ipv4)),
+            .map(|request| RequestJson::new(request, over_ipv4)),
         besides: account.besides.as_ref().map(|(rule, says)| Besides {
             rule: rule.name(),
             says,

@@ -1,0 +1,58 @@
+//! Runs the command of one process.
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser};
+
+use super::arguments::{Arguments, Command};
+use super::output::{note, say};
+use super::{connect, enroll, keygen, knock, open_packet, profiles, run};
+use crate::cli::usage;
+use crate::model::exit::{ExitError, USAGE};
+
+/// The definition of the command line.
+pub fn command() -> clap::Command {
+    Arguments::command()
+}
+
+/// Runs the command of this process.
+pub fn main() -> ExitCode {
+    run_as(std::env::args_os().skip(1))
+}
+
+/// Runs a command with these arguments.
+pub(crate) fn run_as(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let name = OsString::from("postern");
+    dispatch([name].into_iter().chain(arguments)).unwrap_or_else(|error| {
+        note(&error.message);
+        ExitCode::from(error.code)
+    })
+}
+
+fn dispatch(arguments: impl IntoIterator<Item = OsString>) -> Result<ExitCode, ExitError> {
+    let arguments = match Arguments::try_parse_from(arguments) {
+        Ok(arguments) => arguments,
+        Err(error) if error.use_stderr() => {
+            return Err(ExitError::new(USAGE, usage::line(&error, "postern")));
+        }
+        // Help or version.
+        Err(error) => {
+            let text = error.render().to_string();
+            return say(&format!("{}\n", text.trim_end())).map(|()| ExitCode::SUCCESS);
+        }
+    };
+    let config = arguments.config.as_deref();
+    let done = match arguments.command {
+        Command::Run(run) => return run::run(run, config),
+        Command::Knock(knock) => knock::knock(knock, config),
+        Command::Close(close) => knock::close(close, config),
+        Command::Connect(connect) => connect::connect(connect, config),
+        Command::Profiles(profiles) => profiles::profiles(&profiles, config),
+        Command::Enroll(enroll) => enroll::enroll(&enroll, config),
+        Command::Import(import) => enroll::import(&import, config),
+        Command::Keygen(keygen) => keygen::keygen(&keygen),
+        Command::OpenPacket(packet) => open_packet::open_packet(packet, config),
+    };
+    done.map(|()| ExitCode::SUCCESS)
+}

@@ -1,0 +1,61 @@
+//! What the commands report of their knocks.
+
+use std::io;
+use std::time::Duration;
+
+use postern_proto::GateName;
+
+use super::output::{note, say};
+use super::words;
+use crate::client::SentKnock;
+use crate::model::exit::{ExitError, NOT_OPEN};
+use crate::model::time::human;
+
+/// Reports each knock on standard output, and failures on standard error.
+pub(super) fn tell(gate: &GateName, sent: &[SentKnock]) -> Result<(), ExitError> {
+    for one in sent {
+        match sentence(gate, one) {
+            Some(sentence) => say(&format!("{sentence}\n"))?,
+            None => tell_failure(one),
+        }
+    }
+    Ok(())
+}
+
+/// Reports each knock on standard error.
+pub(super) fn tell_aside(gate: &GateName, sent: &[SentKnock]) {
+    for one in sent {
+        match sentence(gate, one) {
+            Some(sentence) => note(&sentence),
+            None => tell_failure(one),
+        }
+    }
+}
+
+fn sentence(gate: &GateName, sent: &SentKnock) -> Option<String> {
+    let request = sent.request.as_ref().filter(|_| sent.outcome.is_ok())?;
+    Some(words::sentence(gate, sent.to, request))
+}
+
+/// A missing address family is normal and not reported.
+fn tell_failure(sent: &SentKnock) {
+    use io::ErrorKind::{AddrNotAvailable, HostUnreachable, NetworkUnreachable, Unsupported};
+    if let Err(error) = &sent.outcome
+        && !matches!(
+            error.kind(),
+            AddrNotAvailable | HostUnreachable | NetworkUnreachable | Unsupported
+        )
+    {
+        note(&format!(
+            "no knock to {}: {error}; the other knock was sent",
+            sent.to
+        ));
+    }
+}
+
+/// The port did not open in time. Only the gate's log knows why.
+pub(super) fn not_open(port: &str, limit: Duration) -> ExitError {
+    let what = format!("{port} did not open within {}", human(limit));
+    let cure = "a gate sends no answer; run posternd explain --live there and knock again";
+    ExitError::new(NOT_OPEN, format!("{what}; {cure}"))
+}

@@ -1,0 +1,230 @@
+//! Runs the command of `postern run`: waits for the port, starts the command, forwards signals, and calls for renewals.
+//!
+//! One loop over events: the port, the end of the command, signals and the clock. Sends no knock.
+
+use std::ffi::OsString;
+use std::io;
+use std::net::SocketAddr;
+use std::os::unix::process::ExitStatusExt;
+use std::path::Path;
+use std::process::{Child, ExitStatus};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::thread;
+use std::time::Duration;
+
+use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
+use signal_hook::iterator::Signals;
+
+use super::connect::{OpenPort, wait_for};
+use crate::adapters::clock;
+use crate::adapters::files;
+use crate::adapters::process::own;
+
+/// The signals to forward.
+const SIGNALS: [i32; 4] = [SIGHUP, SIGINT, SIGQUIT, SIGTERM];
+/// Signals that a terminal sends to every process in its foreground, the command included.
+const FROM_TERMINAL: [i32; 2] = [SIGINT, SIGQUIT];
+
+/// Receives the signals of this process, so that none ends it before it has asked the gate to close.
+#[derive(Debug)]
+pub struct CommandRunner {
+    sender: Sender<Event>,
+    events: Receiver<Event>,
+}
+
+/// How waiting for a port ended.
+#[derive(Debug)]
+pub enum PortWait {
+    /// The port opened.
+    Open(OpenPort),
+    /// It did not open in time.
+    Closed,
+    /// A signal came first.
+    Signal(i32),
+}
+
+/// How a command ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CommandExit {
+    /// Its exit status; `None` if a signal ended it.
+    pub status: Option<i32>,
+    /// The signal that ended it.
+    pub signal: Option<i32>,
+}
+
+#[derive(Debug)]
+enum Event {
+    Signal(i32),
+    PortWaited(Option<OpenPort>),
+    CommandEnded,
+}
+
+impl CommandRunner {
+    /// Starts to receive signals.
+    ///
+    /// # Errors
+    /// If the system does not allow it.
+    pub fn new() -> io::Result<Self> {
+        let (sender, events) = channel();
+        let ignored = ignored_signals();
+        // A signal that was ignored at the start, as under nohup, stays ignored, by the command too.
+        let handled = SIGNALS
+            .into_iter()
+            .filter(|signal| ignored >> (signal - 1) & 1 == 0);
+        let mut signals = Signals::new(handled)?;
+        let forward = sender.clone();
+        thread::spawn(move || {
+            signals
+                .forever()
+                .try_for_each(|signal| forward.send(Event::Signal(signal)))
+        });
+        Ok(Self { sender, events })
+    }
+
+    /// Waits until one of these addresses accepts a connection.
+    pub fn wait_for_port(&self, addresses: Vec<SocketAddr>, limit: Duration) -> PortWait {
+        let sender = self.sender.clone();
+        thread::spawn(move || sender.send(Event::PortWaited(wait_for(&addresses, limit))));
+        loop {
+            match self.events.recv() {
+                Ok(Event::PortWaited(Some(port))) => return PortWait::Open(port),
+                Ok(Event::Signal(signal)) => return PortWait::Signal(signal),
+                Ok(Event::PortWaited(None)) | Err(_) => return PortWait::Closed,
+                Ok(Event::CommandEnded) => {}
+            }
+        }
+    }
+
+    /// The signal that has come already, if any.
+    pub fn pending_signal(&self) -> Option<i32> {
+        self.events.try_iter().find_map(|event| match event {
+            Event::Signal(signal) => Some(signal),
+            Event::PortWaited(_) | Event::CommandEnded => None,
+        })
+    }
+
+    /// Runs the command to its end, with the standard input and output of this process.
+    /// Calls `renew` after `first`; it returns the time until the next call.
+    ///
+    /// # Errors
+    /// If the command cannot be started.
+    pub fn run(
+        &self,
+        command: &[OsString],
+        first: Option<Duration>,
+        renew: &mut dyn FnMut() -> Duration,
+    ) -> io::Result<CommandExit> {
+        let (program, arguments) = command.split_first().ok_or(io::ErrorKind::InvalidInput)?;
+        let mut child = own::start(program, arguments)?;
+        let (sender, id) = (self.sender.clone(), child.id());
+        thread::spawn(move || {
+            own::wait_for_end(id);
+            sender.send(Event::CommandEnded)
+        });
+        let (mut next, mut since) = (first, clock::instant());
+        loop {
+            let event = match next {
+                Some(next) => {
+                    let left = next.saturating_sub(clock::elapsed(since));
+                    self.events.recv_timeout(left)
+                }
+                None => self.events.recv().map_err(RecvTimeoutError::from),
+            };
+            match event {
+                Ok(Event::Signal(signal)) => forward(&child, signal),
+                Ok(Event::PortWaited(_)) => {}
+                Ok(Event::CommandEnded) | Err(RecvTimeoutError::Disconnected) => {
+                    return child.wait().map(CommandExit::from);
+                }
+                Err(RecvTimeoutError::Timeout) => {
+                    next = Some(renew());
+                    since = clock::instant();
+                }
+            }
+        }
+    }
+}
+
+impl From<ExitStatus> for CommandExit {
+    fn from(status: ExitStatus) -> Self {
+        Self {
+            status: status.code(),
+            signal: status.signal(),
+        }
+    }
+}
+
+impl CommandExit {
+    /// The exit code as a shell reports it: the exit status, or 128 plus the signal.
+    pub fn code(self) -> u8 {
+        let of_signal = self.signal.map(|signal| signal.saturating_add(128));
+        let code = self
+            .status
+            .or(of_signal)
+            .and_then(|code| u8::try_from(code).ok());
+        code.unwrap_or(1)
+    }
+}
+
+/// The terminal has sent its signals to the command already.
+fn forward(child: &Child, signal: i32) {
+    if !(FROM_TERMINAL.contains(&signal) && is_in_foreground()) {
+        own::send(child, signal);
+    }
+}
+
+/// Whether this process is in the foreground of a terminal, where a person can answer and keys such as Ctrl-C reach it.
+pub fn is_in_foreground() -> bool {
+    files::open_terminal()
+        .ok()
+        .and_then(|terminal| rustix::termios::tcgetpgrp(terminal).ok())
+        .is_some_and(|group| group == rustix::process::getpgrp())
+}
+
+/// The signals that this process ignores since its start, one bit each; none if the system does not tell.
+fn ignored_signals() -> u64 {
+    let status = files::read_system(Path::new("/proc/self/status")).unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok())
+        .unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn exit_code_is_as_in_a_shell() {
+        let code = |status, signal| CommandExit { status, signal }.code();
+        assert_eq!((code(Some(0), None), code(Some(255), None)), (0, 255));
+        assert_eq!((code(None, Some(9)), code(None, Some(15))), (137, 143));
+    }
+
+    #[test]
+    fn renewals_repeat_until_the_command_ends() {
+        let runner = CommandRunner::new().unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let stop = folder.path().join("stop");
+        let script = format!(
+            "until [ -e {} ]; do sleep 0.02; done; exit 7",
+            stop.display()
+        );
+        let command = ["sh".into(), "-c".into(), OsString::from(script)];
+        let mut renewals = 0;
+        let mut renew = || {
+            renewals += 1;
+            if renewals == 3 {
+                files::write_private(&stop, b"", true).unwrap();
+            }
+            Duration::from_millis(20)
+        };
+        let ended = runner.run(&command, Some(Duration::from_millis(20)), &mut renew);
+        assert_eq!(ended.unwrap().code(), 7);
+        assert!(renewals >= 3, "{renewals}");
+        let missing = [OsString::from("no-such-program")];
+        let error = runner
+            .run(&missing, None, &mut || Duration::MAX)
+            .unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::NotFound);
+    }
+}

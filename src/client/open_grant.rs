@@ -1,0 +1,117 @@
+//! A grant that a command needs for some time: asks for it, renews it, and closes it.
+//!
+//! Remembers each request, so that it closes exactly what it opened: a STUN server may see another address by then.
+
+use std::net::SocketAddr;
+
+use postern_proto::{Action, Code, Item, Request, UserKeys};
+
+use super::KnockRequest;
+use super::knock::{Destination, SentKnock, allows_ipv4, prepare, seal_at_random};
+use super::route::Route;
+use crate::adapters::clock;
+use crate::model::address;
+use crate::model::exit::ExitError;
+
+/// What to knock for, and the knocks so far.
+#[derive(Debug)]
+pub struct OpenGrant {
+    wanted: KnockRequest,
+    destination: Destination,
+    keys: UserKeys,
+    /// The last knock and the one before it; older grants have ended.
+    asked: [Vec<(SocketAddr, Request)>; 2],
+}
+
+impl OpenGrant {
+    /// Sends nothing yet.
+    pub fn new(wanted: KnockRequest, destination: Destination, keys: UserKeys) -> Self {
+        Self {
+            wanted,
+            destination,
+            keys,
+            asked: [Vec::new(), Vec::new()],
+        }
+    }
+
+    /// Knocks, for the first time or again.
+    ///
+    /// # Errors
+    /// As [`prepare`] and sending.
+    pub fn knock(&mut self, code: Option<Code>) -> Result<Vec<SentKnock>, ExitError> {
+        self.wanted.code = code;
+        let prepared = prepare(&self.wanted, &self.destination, &self.keys);
+        self.wanted.code = None;
+        let sent = prepared?.send()?;
+        self.asked.rotate_right(1);
+        if let Some(latest) = self.asked.first_mut() {
+            *latest = delivered(&sent)
+                .map(|(to, request)| (to, request.clone()))
+                .collect();
+        }
+        Ok(sent)
+    }
+
+    /// Asks the gate to close what these knocks opened. A lost packet is harmless: the grant ends by itself.
+    ///
+    /// # Errors
+    /// If a knock cannot be made.
+    pub fn close(&self) -> Result<Vec<SentKnock>, ExitError> {
+        let now = self
+            .wanted
+            .time_offset
+            .applied_to(clock::wall())
+            .as_millis();
+        let mut closings: Vec<(SocketAddr, Request)> = Vec::new();
+        for (to, asked) in self.asked.iter().flatten() {
+            let mut request = Request {
+                action: Action::Close,
+                timestamp_ms: now,
+                duration_s: 0,
+                ..asked.clone()
+            };
+            request.items.retain(|item| !matches!(item, Item::Code(_)));
+            let closing = (*to, request);
+            if !closings.contains(&closing) {
+                closings.push(closing);
+            }
+        }
+        let send = |(to, request): (SocketAddr, Request)| {
+            let packet = seal_at_random(&self.keys, &request)?;
+            let outcome = Route::to(to, None).and_then(|route| route.send(packet.as_bytes()));
+            Ok(SentKnock {
+                to,
+                request: Some(request),
+                outcome,
+            })
+        };
+        closings.into_iter().map(send).collect()
+    }
+}
+
+/// Where to try a TCP port after these knocks: at the target of each, or at the gate itself.
+pub fn service_addresses(sent: &[SentKnock], port: u16) -> Vec<SocketAddr> {
+    let mut addresses: Vec<SocketAddr> = Vec::new();
+    for (gate, request) in delivered(sent) {
+        let mut address = gate;
+        if let Some(target) = request.target {
+            address = SocketAddr::new(address::from_wire(target), port);
+        }
+        address.set_port(port);
+        if !addresses.contains(&address) {
+            addresses.push(address);
+        }
+    }
+    addresses
+}
+
+/// Whether one of these knocks allows an address of the family that reaches this host.
+pub fn allows(sent: &[SentKnock], host: SocketAddr) -> bool {
+    delivered(sent).any(|(gate, request)| allows_ipv4(request.allow, gate.ip()) == host.is_ipv4())
+}
+
+fn delivered(sent: &[SentKnock]) -> impl Iterator<Item = (SocketAddr, &Request)> {
+    sent.iter()
+        .filter(|sent| sent.outcome.is_ok())
+        .filter_map(|sent| sent.request.as_ref().map(|request| (sent.to, request)))
+}

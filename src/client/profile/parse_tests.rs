@@ -1,0 +1,265 @@
+use super::*;
+
+const KEY: &str = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
+/// The X25519 base point; any 32 bytes will do.
+const PUBLIC: &str = "CQAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";
+
+fn read(text: &str) -> Result<Profiles, String> {
+    parse(text, Path::new("/etc/x/config.toml")).map_err(|error| error.to_string())
+}
+
+fn home(body: &str) -> String {
+    format!("[home]\ngate = \"gate.example.org\"\n{body}\n")
+}
+
+fn profile(body: &str) -> Profile {
+    read(&home(body)).unwrap().remove("home").unwrap()
+}
+
+fn addresses(profile: &Profile) -> Vec<String> {
+    profile.addresses.iter().map(ToString::to_string).collect()
+}
+
+#[test]
+fn every_key_is_read() {
+    let profile = profile(&format!(
+        "address = [\"192.0.2.1\", \"[2001:db8::1]:1000\"]\nkey = \"{KEY}\"\nservices = [\"tcp/22\", \"web\"]\n\
+         allow = \"source/24\"\nduration = \"10m\"\ntarget = \"10.0.0.5\"\ncode = \"ask\"\ntime_offset = \"-30s\""
+    ));
+    assert_eq!(profile.gate.as_str(), "gate.example.org");
+    assert_eq!(
+        addresses(&profile),
+        ["192.0.2.1:62201", "[2001:db8::1]:1000"]
+    );
+    let key = SharedKey::from_base64(KEY).unwrap();
+    assert!(matches!(profile.key, Some(KeySource::Shared(read)) if read == key));
+    assert_eq!(
+        profile.services,
+        ["tcp/22".parse().unwrap(), "web".parse().unwrap()]
+    );
+    assert_eq!(profile.allow, AllowSetting::SourceV4(24));
+    assert_eq!(profile.duration, Some(Duration::from_secs(600)));
+    assert_eq!(profile.target.unwrap().as_str(), "10.0.0.5");
+    assert_eq!(profile.code, Some(CodeSource::Ask));
+    assert_eq!(
+        profile.time_offset,
+        TimeOffset::Earlier(Duration::from_secs(30))
+    );
+}
+
+#[test]
+fn missing_keys_have_defaults() {
+    let profile = profile("");
+    assert_eq!(addresses(&profile), ["gate.example.org:62201"]);
+    assert_eq!(profile.allow, AllowSetting::Auto);
+    assert!(profile.key.is_none() && profile.services.is_empty() && profile.code.is_none());
+    assert!(profile.duration.is_none() && profile.target.is_none());
+}
+
+#[test]
+fn stun_servers_are_text_or_list() {
+    for (written, shown) in [
+        ("\"stun:a\"", "stun:a:3478"),
+        ("[\"stun:a\"]", "stun:a:3478"),
+        ("[\"stun:a\", \"stun:b:1\"]", "stun:a:3478,stun:b:1"),
+        ("\"stun:a,stun:b:1\"", "stun:a:3478,stun:b:1"),
+    ] {
+        assert_eq!(
+            profile(&format!("allow = {written}")).allow.to_string(),
+            shown
+        );
+    }
+}
+
+#[test]
+fn key_files_are_beside_the_config() {
+    let pair = format!("private_key_file = \"k\"\ngate_public_key = \"{PUBLIC}\"");
+    for (body, expected) in [
+        ("key_file = \"keys/home\"", "/etc/x/keys/home"),
+        ("key_file = \"/k\"", "/k"),
+        (&pair, "/etc/x/k"),
+    ] {
+        let own = match profile(body).key.unwrap() {
+            KeySource::Pair { own, .. } => own,
+            KeySource::SharedFile(path) => PrivateSource::File(path),
+            KeySource::Shared(_) => panic!("{body}"),
+        };
+        assert!(matches!(own, PrivateSource::File(path) if path == Path::new(expected)));
+    }
+}
+
+#[test]
+fn error_has_line_column_and_cure() {
+    let key = |name: &str| format!("{name} = \"{KEY}\"");
+    let gate_key = format!("gate_public_key = \"{PUBLIC}\"");
+    let both = |one: &str, other: &str| format!("{one}\n{other}");
+    for (body, expected) in [
+        (
+            "colour = \"red\"",
+            ":3:1: unknown field `colour`, expected one of",
+        ),
+        (
+            "services = [\"tcp/70000\"]",
+            ":3:12: \"tcp/70000\" is not a service; write",
+        ),
+        (
+            "duration = \"30\"",
+            ":3:12: \"30\" is not a length of time; write it like",
+        ),
+        ("duration = \"0s\"", ":3:12: \"0s\" cannot be granted; "),
+        (
+            "duration = 30",
+            ":3:12: invalid type: integer `30`, expected a string; ",
+        ),
+        (
+            "allow = \"192.0.2.7/24\"",
+            ":3:9: \"192.0.2.7/24\" has bits beyond its prefix; write 192.0.2.0/24",
+        ),
+        (
+            "address = \"gate:0\"",
+            ":3:11: \"gate:0\" is not an address",
+        ),
+        ("address = []", "profile home: address is an empty list; "),
+        ("address = [\"a\", 5]", ":3:17: invalid type: integer `5`"),
+        (
+            "key = \"AAEC\"",
+            ":3:7: a key must have exactly 44 characters of base64; copy it again",
+        ),
+        (
+            "key = 5",
+            ":3:7: invalid type: integer `5`, expected a key: 44 characters of base64 in quotes; ",
+        ),
+        ("target = \"a b\"", ":3:10: \"a b\" is not a host; "),
+        ("gate = \"again\"", ":3:1: duplicate key; "),
+        (
+            "allow = [\"auto\"]",
+            ":3:9: \"auto\" is not a STUN server; write stun:HOST",
+        ),
+        ("allow = []", ":3:9: 0 STUN servers are named; name 1 to 8"),
+        (
+            "allow = 5",
+            ":3:9: invalid type: integer `5`, expected a text in quotes, or a list",
+        ),
+        (
+            "time_offset = \"30\"",
+            ":3:15: \"30\" is not a time offset; write +30s",
+        ),
+        (
+            "code = \"123456\"",
+            ":3:8: code can only be \"ask\"; write that",
+        ),
+        (
+            "code = \"ask\"\ncode_command = [\"x\"]",
+            "profile home: code and code_command are both there; keep one",
+        ),
+        (
+            "code_command = []",
+            "profile home: code_command names no program; write it like",
+        ),
+        (
+            "code_command = \"x\"",
+            ":3:16: invalid type: string \"x\", expected a sequence; ",
+        ),
+        ("duration", ":3:"),
+        (
+            &both(&key("key"), "key_file = \"k\""),
+            "key and key_file are both there; ",
+        ),
+        (
+            &both(&key("private_key"), "private_key_file = \"k\""),
+            "private_key and private_key_file are both there; ",
+        ),
+        (
+            &both(&key("key"), &key("psk")),
+            ":1:1: profile home: a shared key and parts of a key pair",
+        ),
+        (
+            &both("key_file = \"k\"", &gate_key),
+            "a shared key and parts of a key pair",
+        ),
+        (&key("private_key"), "gate_public_key is missing; "),
+        (&gate_key, "private_key is missing; "),
+        (
+            &key("psk"),
+            "psk requires private_key and gate_public_key; ",
+        ),
+    ] {
+        let error = read(&home(body)).unwrap_err();
+        assert!(error.starts_with("/etc/x/config.toml:"), "{error}");
+        assert!(
+            error.contains(expected) && error.contains("; "),
+            "{body}: {error}"
+        );
+        assert!(!error.contains('\n'), "{error}");
+    }
+    for (text, expected) in [
+        ("[home]\nservices = []\n", "missing field `gate`; add gate"),
+        (
+            "gate = \"g\"\n",
+            "write every key below the name of a profile",
+        ),
+        (
+            "[home]\ngate = \"a b\"\n",
+            ":2:8: profile home: the gate's name is not a host; add address",
+        ),
+    ] {
+        let error = read(text).unwrap_err();
+        assert!(error.contains(expected), "{error}");
+    }
+}
+
+#[test]
+fn misplaced_key_is_never_shown() {
+    let (head, tail) = KEY.split_at(20);
+    let mut bodies = vec![
+        format!("key = \"{KEY}"),
+        format!("key = {KEY}"),
+        format!("key = \"{KEY}\" \"{KEY}\""),
+        format!("key = \"{head} {tail}\""),
+        format!("key = \"{}\"", KEY.replace('=', "A")),
+        format!("key = [\"{KEY}\"]"),
+        format!("key = {{ value = \"{KEY}\" }}"),
+        KEY.to_owned(),
+        format!("\"{KEY}\" = 1"),
+        format!("services = [\"{KEY}\"]"),
+        format!("code_command = [[\"{KEY}\"]]"),
+        format!("allow = [\"stun:{KEY}\"]"),
+        format!("[home.\"{KEY}\"]"),
+    ];
+    for name in [
+        "secret",
+        "services",
+        "allow",
+        "address",
+        "duration",
+        "target",
+        "code",
+        "code_command",
+        "time_offset",
+        "private_key",
+    ] {
+        bodies.push(format!("{name} = \"{KEY}\""));
+    }
+    for body in bodies {
+        let error = read(&home(&body)).unwrap_err();
+        let is_hidden = !error.contains(&KEY[..8]) && !error.contains(&KEY[24..32]);
+        assert!(is_hidden, "{body}\n{error}");
+    }
+}
+
+#[test]
+fn debug_output_hides_secrets() {
+    let shared = profile(&format!("key = \"{KEY}\""));
+    let pair = profile(&format!(
+        "private_key = \"{KEY}\"\ngate_public_key = \"{PUBLIC}\"\npsk = \"{KEY}\""
+    ));
+    let command = ["/usr/bin/oathtool", "--totp", KEY].map(str::to_owned);
+    let code = profile(&format!("code_command = {command:?}"));
+    assert_eq!(code.code, Some(CodeSource::Program(command.to_vec())));
+    let shown = format!("{shared:?} {pair:?} {code:?}");
+    assert!(
+        !shown.contains("AAEC") && !shown.contains("[0, 1, 2"),
+        "{shown}"
+    );
+    assert!(shown.contains(PUBLIC));
+}
