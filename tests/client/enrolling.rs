@@ -1,20 +1,15 @@
-//! `postern enroll` and `postern import`: what they write, who may read it, what they leave alone, and that it knocks.
+//! `postern enroll` and `postern import`: the files they write, and knocks with the new profiles.
 
-use std::fs::{self, Permissions};
-use std::os::unix::fs::PermissionsExt;
+use std::fs;
 use std::path::Path;
 
-use postern::client::token::{Request, Token, TokenKey};
+use postern::client::token::{EnrollRequest, Token, TokenKey};
 use postern_proto::{
     GateName, KeyMaterial, PresharedKey, PrivateKey, PublicKey, SharedKey, UserKeys,
 };
-use serde_json::Value;
+use serde_json::json;
 
-use crate::gate::FakeGate;
-use crate::program::{GATE, Home, Ran, key, postern, run, shared};
-
-/// In every shared key of these tests.
-const TELLTALE: &str = "WlpaWlpa";
+use crate::setup::{FakeGate, GATE, Home, Ran, key, mode, postern, run, set_mode, shared};
 
 fn token(gate: &FakeGate, key: TokenKey) -> Token {
     Token {
@@ -30,6 +25,7 @@ fn token(gate: &FakeGate, key: TokenKey) -> Token {
     }
 }
 
+/// A token with a shared key.
 fn secret(gate: &FakeGate) -> String {
     let key = SharedKey::from_base64(&key(1)).unwrap();
     token(gate, TokenKey::Shared(key))
@@ -42,32 +38,27 @@ fn gate_key() -> PrivateKey {
     PrivateKey::from_bytes([9; 32])
 }
 
-/// What the administrator sends back to this request.
-fn answer(gate: &FakeGate, request: &Request, psk: Option<PresharedKey>) -> String {
+/// The token that answers this request.
+fn answer(gate: &FakeGate, request: &EnrollRequest, psk: Option<PresharedKey>) -> String {
     let key = TokenKey::Enrolled {
         own: request.public_key,
         gate: gate_key().public(),
         psk,
     };
-    Token {
+    let token = Token {
         profile: request.profile.clone(),
         ..token(gate, key)
-    }
-    .to_line()
-    .unwrap()
-    .to_string()
+    };
+    token.to_line().unwrap().to_string()
 }
 
-/// The keys of whoever enrolled so, as the gate has them.
+/// The keys of an enrolled client, as the gate derives them.
 fn at_gate(public: &PublicKey, psk: Option<&PresharedKey>) -> UserKeys {
-    UserKeys::derive(
-        &GateName::new(GATE).unwrap(),
-        &KeyMaterial::pair_at_gate(&gate_key(), public, psk).unwrap(),
-    )
+    let material = KeyMaterial::pair_at_gate(&gate_key(), public, psk).unwrap();
+    UserKeys::derive(&GateName::new(GATE).unwrap(), &material)
 }
 
-/// Enrolls and returns the request.
-fn enroll(home: &Home, arguments: &[&str]) -> Request {
+fn enroll(home: &Home, arguments: &[&str]) -> EnrollRequest {
     let ran = home.run(&[&["enroll"], arguments].concat());
     assert_eq!(
         (ran.code, ran.out.lines().count()),
@@ -76,7 +67,7 @@ fn enroll(home: &Home, arguments: &[&str]) -> Request {
         ran.out,
         ran.err
     );
-    Request::from_line(&ran.out).unwrap()
+    EnrollRequest::from_line(&ran.out).unwrap()
 }
 
 fn import(home: &Home, arguments: &[&str], input: &str) -> Ran {
@@ -85,20 +76,17 @@ fn import(home: &Home, arguments: &[&str], input: &str) -> Ran {
         .write_stdin(input))
 }
 
-fn mode(path: &Path) -> u32 {
-    fs::metadata(path).unwrap().permissions().mode() & 0o7777
-}
-
-#[expect(
-    clippy::disallowed_methods,
-    reason = "a test looks at what was written"
-)]
+#[expect(clippy::disallowed_methods, reason = "a test reads what was written")]
 fn text(path: &Path) -> String {
     fs::read_to_string(path).unwrap()
 }
 
+fn config(home: &Home) -> String {
+    text(&home.path("config.toml"))
+}
+
 #[test]
-fn enroll_keeps_the_private_key_in_a_file_of_its_owner_and_prints_the_public_one() {
+fn enroll_prints_only_the_public_key() {
     let home = Home::new();
     let xdg = home.path("xdg");
     let ran = run(postern(&["enroll"]).env("XDG_CONFIG_HOME", &xdg));
@@ -106,62 +94,58 @@ fn enroll_keeps_the_private_key_in_a_file_of_its_owner_and_prints_the_public_one
     let file = xdg.join("postern/home.key");
     assert_eq!((mode(&file), mode(&xdg.join("postern"))), (0o600, 0o700));
     let private = text(&file);
-    let request = Request::from_line(&ran.out).unwrap();
+    let request = EnrollRequest::from_line(&ran.out).unwrap();
+    let public = PrivateKey::from_base64(private.trim()).unwrap().public();
     assert_eq!(
-        PrivateKey::from_base64(private.trim()).unwrap().public(),
-        request.public_key
+        (public, request.profile.as_deref()),
+        (request.public_key, Some("home"))
     );
-    assert_eq!(request.profile.as_deref(), Some("home"));
     assert!(!ran.out.contains(private.trim()) && !ran.err.contains(private.trim()));
-    assert!(
-        ran.err.contains(file.to_str().unwrap())
-            && ran.err.contains("posternd user add NAME")
-            && ran.err.contains("postern import")
-    );
-}
-
-#[test]
-fn enroll_never_writes_over_a_key() {
-    let home = Home::new();
-    enroll(&home, &["work"]);
-    let before = text(&home.path("work.key"));
-    let line = home.run(&["enroll", "work"]).failed(73);
-    assert!(line.contains("work.key: is there already; "), "{line}");
-    assert_eq!(text(&home.path("work.key")), before);
-    for name in ["../work", ".work", "a/b", "", "wörk", &"w".repeat(33)] {
-        let ran = home.run(&["enroll", "--", name]);
-        assert_eq!(ran.code, 2, "{name}: {}", ran.err);
+    for part in [
+        file.to_str().unwrap(),
+        "posternd user add NAME",
+        "postern import",
+    ] {
+        assert!(ran.err.contains(part), "{}", ran.err);
     }
 }
 
 #[test]
-fn enroll_says_the_same_as_json() {
+fn enroll_never_replaces_a_key() {
     let home = Home::new();
-    let said: Value = serde_json::from_str(
-        &home
-            .run(&["enroll", "work-2", "--profile", "work", "--json"])
-            .ok(),
-    )
-    .unwrap();
-    let request = Request::from_line(said["request"].as_str().unwrap()).unwrap();
-    assert_eq!(
-        (
-            said["version"].as_u64(),
-            said["command"].as_str(),
-            said["profile"].as_str()
-        ),
-        (Some(1), Some("enroll"), Some("work"))
-    );
-    assert_eq!(
-        said["public_key"].as_str(),
-        Some(&*request.public_key.to_base64())
-    );
-    assert_eq!(said["file"].as_str(), home.path("work-2.key").to_str());
-    assert_eq!(request.profile.as_deref(), Some("work"));
+    enroll(&home, &["work"]);
+    let before = text(&home.path("work.key"));
+    home.run(&["enroll", "work"])
+        .fails(73, &["work.key: is there already; "]);
+    assert_eq!(text(&home.path("work.key")), before);
+    for name in ["../work", ".work", "a/b", "", "wörk", &"w".repeat(33)] {
+        assert_eq!(home.run(&["enroll", "--", name]).code, 2, "{name}");
+    }
 }
 
 #[test]
-fn enrolled_client_knocks_with_its_own_key_once_it_has_the_token() {
+fn json_describes_enrolment_and_import() {
+    let (gate, home) = (FakeGate::v4(), Home::new());
+    let enrolled = home
+        .run(&["enroll", "work-2", "--profile", "work", "--json"])
+        .json();
+    let line = enrolled["request"].as_str().unwrap();
+    let request = EnrollRequest::from_line(line).unwrap();
+    assert_eq!(request.profile.as_deref(), Some("work"));
+    let expected = json!({
+        "version": 1, "command": "enroll", "request": line, "profile": "work",
+        "public_key": &*request.public_key.to_base64(), "file": home.path("work-2.key"),
+    });
+    assert_eq!(enrolled, expected);
+    let expected = json!({
+        "version": 1, "command": "import", "profile": "gate", "gate": GATE, "user": "alice",
+        "config": home.path("config.toml"), "replaced": false,
+    });
+    assert_eq!(import(&home, &["--json"], &secret(&gate)).json(), expected);
+}
+
+#[test]
+fn enrolled_client_knocks_with_its_key() {
     let gate = FakeGate::v4();
     for (arguments, profile, file) in [
         (&[][..], "home", "home.key"),
@@ -170,195 +154,165 @@ fn enrolled_client_knocks_with_its_own_key_once_it_has_the_token() {
     ] {
         let home = Home::new();
         let request = enroll(&home, arguments);
-        let said = import(&home, &[&answer(&gate, &request, None)], "").ok();
+        let out = import(&home, &[&answer(&gate, &request, None)], "").ok();
         assert!(
-            said.ends_with(&format!("next: postern knock {profile}\n"))
-                && said.contains("where you are alice"),
-            "{said}"
+            out.ends_with(&format!("next: postern knock {profile}\n")),
+            "{out}"
         );
+        assert!(out.contains("where you are alice"), "{out}");
         assert_eq!(mode(&home.path("config.toml")), 0o600);
-        assert!(
-            text(&home.path("config.toml")).contains(&format!("private_key_file = \"{file}\"\n"))
-        );
+        assert!(config(&home).contains(&format!("private_key_file = \"{file}\"\n")));
         home.run(&["knock", profile]).ok();
-        gate.knock(&at_gate(&request.public_key, None));
+        gate.request(&at_gate(&request.public_key, None));
     }
 }
 
 #[test]
-fn token_with_a_pre_shared_key_for_an_enrolled_client_is_a_secret_and_works() {
+fn token_with_psk_is_secret_and_works() {
     let (gate, home) = (FakeGate::v4(), Home::new());
     let request = enroll(&home, &[]);
     let psk = || PresharedKey::from_bytes([8; 32]);
     let line = answer(&gate, &request, Some(psk()));
-    assert!(
-        import(&home, &[&line], "")
-            .failed(2)
-            .contains("this token holds a key")
-    );
+    import(&home, &[&line], "").fails(2, &["this token holds a key"]);
     import(&home, &["-"], &line).ok();
     home.run(&["knock", "home"]).ok();
-    gate.knock(&at_gate(&request.public_key, Some(&psk())));
+    gate.request(&at_gate(&request.public_key, Some(&psk())));
 }
 
 #[test]
-fn token_for_a_key_that_is_not_here_is_refused() {
+fn token_for_an_absent_key_is_refused() {
     let (gate, home) = (FakeGate::v4(), Home::new());
     let request = enroll(&home, &[]);
     fs::rename(home.path("home.key"), home.path("home.key~")).unwrap();
-    home.write(
-        "other.key",
-        &format!("{}\n", &*PrivateKey::from_bytes([7; 32]).to_base64()),
-    );
+    let other = PrivateKey::from_bytes([7; 32]).to_base64();
+    home.write("other.key", &format!("{}\n", &*other));
     home.write("nonsense.key", "nonsense");
-    let line = import(&home, &[&answer(&gate, &request, None)], "").failed(78);
-    assert!(
-        line.contains("this token is for a private key that does not lie in ")
-            && line.contains("postern enroll"),
-        "{line}"
+    let ran = import(&home, &[&answer(&gate, &request, None)], "");
+    ran.fails(
+        78,
+        &["the private key of this token is not in ", "postern enroll"],
     );
     assert!(!home.path("config.toml").exists());
 }
 
 #[test]
-fn token_with_a_key_comes_from_standard_input_or_a_private_file_and_knocks() {
+fn secret_token_comes_from_input_or_file() {
     let gate = FakeGate::v4();
     let line = secret(&gate);
-    let home = Home::new();
-    home.write("token", &line);
-    for (arguments, input) in [
-        (&[][..], line.as_str()),
-        (&["-"], &line),
-        (&[home.path("token").to_str().unwrap()], ""),
-    ] {
+    let folder = Home::new();
+    folder.write("token", &line);
+    let file = folder.text_path("token");
+    for (arguments, input) in [(&[][..], line.as_str()), (&["-"], &line), (&[&file], "")] {
         let home = Home::new();
-        let said = import(&home, arguments, input).ok();
-        assert_eq!(
-            said,
-            format!(
-                "added profile gate for gate {GATE}, where you are alice, in {}\nnext: postern knock gate\n",
-                home.path("config.toml").display()
-            )
-        );
+        let out = import(&home, arguments, input).ok();
+        let place = home.text_path("config.toml");
+        let added = format!("added profile gate for gate {GATE}, where you are alice, in {place}");
+        assert_eq!(out, format!("{added}\nnext: postern knock gate\n"));
         assert_eq!(mode(&home.path("config.toml")), 0o600);
         home.run(&["knock", "gate"]).ok();
-        gate.knock(&shared(&key(1)));
+        gate.request(&shared(&key(1)));
     }
 }
 
 #[test]
-fn token_with_a_key_on_the_command_line_or_in_a_file_of_everyone_is_refused_and_not_repeated() {
+fn exposed_secret_token_is_refused() {
     let (gate, home) = (FakeGate::v4(), Home::new());
     let line = secret(&gate);
-    let on_command_line = import(&home, &[&line], "").failed(2);
-    assert!(
-        on_command_line.contains("can see a command line; run postern import without it"),
-        "{on_command_line}"
-    );
     home.write("token", &line);
-    fs::set_permissions(home.path("token"), Permissions::from_mode(0o644)).unwrap();
-    let in_file = import(&home, &[home.path("token").to_str().unwrap()], "").failed(78);
-    assert!(
-        in_file.contains("can be used by more than its owner (mode 0644); run chmod 600"),
-        "{in_file}"
-    );
+    set_mode(&home.path("token"), 0o644);
     let part = &line[line.len() - 40..line.len() - 20];
-    assert!(!on_command_line.contains(part) && !in_file.contains(part));
+    for (source, code, expected) in [
+        (
+            &line,
+            2,
+            "can see a command line; run postern import without it",
+        ),
+        (
+            &home.text_path("token"),
+            78,
+            "can be used by more than its owner (mode 0644); run chmod 600",
+        ),
+    ] {
+        let error = import(&home, &[source], "").fails(code, &[expected]);
+        assert!(!error.contains(part), "{error}");
+    }
     assert!(!home.path("config.toml").exists());
-}
-
-#[test]
-fn token_without_a_key_may_lie_in_a_file_that_anyone_can_read() {
-    let (gate, home) = (FakeGate::v4(), Home::new());
     let request = enroll(&home, &[]);
     home.write("token", &answer(&gate, &request, None));
-    fs::set_permissions(home.path("token"), Permissions::from_mode(0o644)).unwrap();
-    import(&home, &[home.path("token").to_str().unwrap()], "").ok();
+    set_mode(&home.path("token"), 0o644);
+    import(&home, &[&home.text_path("token")], "").ok();
 }
 
 #[test]
-fn profile_is_replaced_only_when_that_is_asked_for_and_the_rest_stays_to_the_byte() {
+fn replacement_is_explicit_and_keeps_the_rest() {
     let (gate, home) = (FakeGate::v4(), Home::new());
-    let others = format!(
-        "# my gates\n[gate] # the old one\ngate = \"old\"\nkey = \"{}\"\n\n# at work\n[work]\ngate = \"work\" # mine\n",
+    let old = format!(
+        "[gate] # the old one\ngate = \"old\"\nkey = \"{}\"\n\n",
         key(2)
     );
-    home.write("config.toml", &others);
-    let line = import(&home, &[], &secret(&gate)).failed(1);
-    assert!(
-        line.contains("there is a profile gate in ")
-            && line.contains("--profile")
-            && line.contains("--replace"),
-        "{line}"
+    let work = "# at work\n[work]\ngate = \"work\" # mine\n";
+    let before = format!("# my gates\n{old}{work}");
+    home.write("config.toml", &before);
+    let ran = import(&home, &[], &secret(&gate));
+    ran.fails(
+        1,
+        &["there is a profile gate in ", "--profile", "--replace"],
     );
-    assert_eq!(text(&home.path("config.toml")), others);
+    assert_eq!(config(&home), before);
 
     import(&home, &["--profile", "second"], &secret(&gate)).ok();
-    let added = text(&home.path("config.toml"));
-    assert!(
-        added.starts_with(&format!("{others}\n[second] # for user alice\n")),
-        "{added}"
-    );
+    let added = config(&home);
+    let second = "\n[second] # for user alice\n";
+    assert!(added.starts_with(&format!("{before}{second}")), "{added}");
 
-    let said = import(&home, &["--replace"], &secret(&gate)).ok();
+    let out = import(&home, &["--replace"], &secret(&gate)).ok();
+    assert!(out.starts_with("replaced profile gate for gate "), "{out}");
+    let replaced = config(&home);
     assert!(
-        said.starts_with("replaced profile gate for gate "),
-        "{said}"
-    );
-    let replaced = text(&home.path("config.toml"));
-    assert!(
-        replaced.starts_with("# my gates\n[gate] # for user alice\n") && !replaced.contains("old"),
+        replaced.starts_with("# my gates\n[gate] # for user alice\n"),
         "{replaced}"
     );
     assert!(
-        replaced.contains("\n\n# at work\n[work]\ngate = \"work\" # mine\n\n[second]"),
+        replaced.contains(&format!("\n\n{work}{second}")),
         "{replaced}"
     );
+    assert!(!replaced.contains("old"), "{replaced}");
     assert_eq!(mode(&home.path("config.toml")), 0o600);
     home.run(&["knock", "gate"]).ok();
-    gate.knock(&shared(&key(1)));
+    gate.request(&shared(&key(1)));
 }
 
 #[test]
-fn replacement_finds_the_only_profile_of_its_gate_whatever_that_is_called() {
+fn replacement_finds_the_only_profile() {
     let (gate, home) = (FakeGate::v4(), Home::new());
     let mine = |name: &str| format!("[{name}]\ngate = \"{GATE}\"\nkey = \"{}\"\n", key(2));
     home.write("config.toml", &mine("mine"));
-    assert!(
-        import(&home, &["--replace"], &secret(&gate))
-            .ok()
-            .starts_with("replaced profile mine for gate ")
-    );
+    let out = import(&home, &["--replace"], &secret(&gate)).ok();
+    assert!(out.starts_with("replaced profile mine for gate "), "{out}");
     home.run(&["knock", "mine"]).ok();
-    gate.knock(&shared(&key(1)));
+    gate.request(&shared(&key(1)));
     home.write("config.toml", &[mine("one"), mine("two")].concat());
-    assert!(
-        import(&home, &["--replace"], &secret(&gate))
-            .ok()
-            .starts_with("added profile gate for gate "),
-        "it can't know which"
-    );
+    let out = import(&home, &["--replace"], &secret(&gate)).ok();
+    assert!(out.starts_with("added profile gate for gate "), "{out}");
 }
 
 #[test]
-fn profile_in_toml_is_taken_as_it_is_and_can_be_renamed() {
+fn toml_profile_is_imported_and_renamed() {
     let (gate, home) = (FakeGate::v4(), Home::new());
     let profile = format!(
-        "# from your administrator\n[gate] # for you\ngate = \"{GATE}\"\naddress = \"{}\"\nkey = \"{}\" # secret\nservices = [\"tcp/22\"]\n",
+        "# from your administrator\n[gate] # for you\ngate = \"{GATE}\"\naddress = \"{}\"\n\
+         key = \"{}\" # secret\nservices = [\"tcp/22\"]\n",
         gate.address(),
         key(1)
     );
     import(&home, &["-", "--profile", "home"], &profile).ok();
-    assert!(text(&home.path("config.toml")).starts_with("[home] # for you\ngate = "));
+    assert!(config(&home).starts_with("[home] # for you\ngate = "));
     home.run(&["knock", "home"]).ok();
-    gate.knock(&shared(&key(1)));
+    gate.request(&shared(&key(1)));
     home.write("profile", &profile);
-    fs::set_permissions(home.path("profile"), Permissions::from_mode(0o640)).unwrap();
-    assert!(
-        import(&home, &[home.path("profile").to_str().unwrap()], "")
-            .failed(78)
-            .contains("chmod 600")
-    );
+    set_mode(&home.path("profile"), 0o640);
+    import(&home, &[&home.text_path("profile")], "").fails(78, &["chmod 600"]);
+    let before = config(&home);
     for wrong in [
         "",
         "hello",
@@ -367,96 +321,67 @@ fn profile_in_toml_is_taken_as_it_is_and_can_be_renamed() {
         &profile.replace("gate = \"", "gat = \""),
         &profile.replace("[gate]", "[\"../gate\"]"),
     ] {
-        let before = text(&home.path("config.toml"));
         let ran = import(&home, &[], wrong);
-        assert!(
-            !ran.err.contains(TELLTALE) && !ran.out.contains(TELLTALE),
-            "{}",
-            ran.err
-        );
-        ran.failed(78);
-        assert_eq!(text(&home.path("config.toml")), before);
+        ran.shows_no_key();
+        ran.fails(78, &[]);
+        assert_eq!(config(&home), before);
     }
 }
 
 #[test]
-fn what_is_no_token_is_told_in_one_line_and_nothing_is_written() {
+fn invalid_token_writes_nothing() {
     let (gate, home) = (FakeGate::v4(), Home::new());
     let line = secret(&gate);
-    let request = enroll(&home, &[]).to_line().unwrap().to_string();
-    for (text, says) in [
+    let request = enroll(&home, &[]).to_line().unwrap();
+    let key = "fyPbTQjV707H1t6C4O0gMNzlbQwzTDsnkmtueUN8kiU=";
+    for (text, expected) in [
         (
-            line[..line.len() - 3].to_owned(),
+            &line[..line.len() - 3],
             "this line is cut or mistyped; copy all of it",
         ),
         (
-            line.replace("-1.", "-2."),
+            &line.replace("-1.", "-2."),
             "of another version of Postern; ",
         ),
         (
-            request,
+            &request,
             "this is a request, not a token; a token is what posternd user add prints",
         ),
-        (
-            "fyPbTQjV707H1t6C4O0gMNzlbQwzTDsnkmtueUN8kiU=".to_owned(),
-            "neither an enrolment token nor one profile in TOML; ",
-        ),
+        (key, "neither an enrolment token nor one profile in TOML; "),
     ] {
-        let said = import(&home, &[], &text).failed(78);
-        assert!(said.contains(says) && !said.contains("fyPbTQ"), "{said}");
+        let error = import(&home, &[], text).fails(78, &[expected]);
+        assert!(!error.contains(&key[..6]), "{error}");
     }
-    assert!(
-        import(&home, &["no-such-file"], "")
-            .failed(66)
-            .contains("no-such-file: does not exist; ")
-    );
+    import(&home, &["no-such-file"], "").fails(66, &["no-such-file: does not exist; "]);
     assert!(!home.path("config.toml").exists());
 }
 
 #[test]
-fn config_that_is_wrong_or_open_to_others_is_not_touched() {
+fn wrong_or_exposed_config_stays_unchanged() {
     let gate = FakeGate::v4();
-    for (config, bits, code) in [
-        ("[home]\ngat = 1\n", 0o600, 78),
-        ("[home]\ngate = \"g\"\n", 0o644, 78),
-        ("home = { gate = \"g\" }\n", 0o600, 78),
+    for (before, bits) in [
+        ("[home]\ngat = 1\n", 0o600),
+        ("[home]\ngate = \"g\"\n", 0o644),
+        ("home = { gate = \"g\" }\n", 0o600),
     ] {
         let home = Home::new();
-        home.write("config.toml", config);
-        fs::set_permissions(home.path("config.toml"), Permissions::from_mode(bits)).unwrap();
-        import(&home, &["--profile", "home", "--replace"], &secret(&gate)).failed(code);
+        home.write("config.toml", before);
+        set_mode(&home.path("config.toml"), bits);
+        import(&home, &["--profile", "home", "--replace"], &secret(&gate)).fails(78, &[]);
         assert_eq!(
-            (
-                text(&home.path("config.toml")).as_str(),
-                mode(&home.path("config.toml"))
-            ),
-            (config, bits)
+            (config(&home).as_str(), mode(&home.path("config.toml"))),
+            (before, bits)
         );
     }
 }
 
 #[test]
-fn import_says_the_same_as_json() {
-    let (gate, home) = (FakeGate::v4(), Home::new());
-    let said: Value =
-        serde_json::from_str(&import(&home, &["--json"], &secret(&gate)).ok()).unwrap();
-    let config = home.path("config.toml").display().to_string();
-    let wanted = serde_json::json!({
-        "version": 1, "command": "import", "profile": "gate", "gate": GATE, "user": "alice", "config": config, "replaced": false
-    });
-    assert_eq!(said, wanted);
-}
-
-#[test]
-fn a_link_to_the_config_stays_a_link() {
+fn symbolic_link_to_the_config_stays() {
     let (gate, home) = (FakeGate::v4(), Home::new());
     home.write("real.toml", "[work]\ngate = \"work\"\n");
     std::os::unix::fs::symlink("real.toml", home.path("config.toml")).unwrap();
     import(&home, &[], &secret(&gate)).ok();
-    assert!(
-        fs::symlink_metadata(home.path("config.toml"))
-            .unwrap()
-            .is_symlink()
-    );
+    let link = fs::symlink_metadata(home.path("config.toml")).unwrap();
+    assert!(link.is_symlink());
     assert!(text(&home.path("real.toml")).contains("[gate]"));
 }

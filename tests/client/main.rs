@@ -1,5 +1,6 @@
-//! The client as its users meet it: the program is run, its output and exit status are read, and what it sends is caught
-//! by a gate on the loopback interface that opens the packets with the protocol crate and knows nothing of the client.
+//! Runs `postern` as a user does: checks its output, its exit status, and the packets that a fake gate receives.
+//!
+//! The fake gate opens packets with the protocol crate and shares no code with the client.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -8,14 +9,11 @@
     clippy::disallowed_methods
 )]
 
-mod asking;
 mod connecting;
-mod door;
 mod enrolling;
 mod failing;
-mod gate;
+mod keys;
 mod knocking;
-mod opening;
-mod program;
+mod options;
 mod running;
-mod secrecy;
+mod setup;

@@ -1,0 +1,248 @@
+//! Time offsets, STUN servers, one-time codes and spoofed sources.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{Ipv4Addr, UdpSocket};
+use std::process::{Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::setup::{World, exactly, open_base64, postern_behind, program, run};
+
+const SSH: &str = "services = [\"tcp/22\"]\n";
+
+#[test]
+fn time_offset_corrects_the_timestamp() {
+    let world = World::new(&format!("{SSH}time_offset = \"-1h\""));
+    let now = || i64::try_from(std::time::UNIX_EPOCH.elapsed().unwrap().as_millis()).unwrap();
+    for (arguments, offset) in [
+        (&["knock", "home"][..], -3_600_000),
+        (&["knock", "home", "--time-offset", "-30s"], -30_000),
+        (&["knock", "home", "--time-offset=+2h"], 7_200_000),
+        (&["close", "home", "--time-offset", "0s"], 0),
+    ] {
+        world.run(arguments).ok();
+        let error = i64::try_from(world.request().timestamp_ms).unwrap() - now() - offset;
+        assert!((-60_000..=0).contains(&error), "{arguments:?}: {error}");
+    }
+}
+
+/// A STUN server that answers 192.0.2.last.
+fn stun(last: u8) -> String {
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let address = socket.local_addr().unwrap();
+    thread::spawn(move || {
+        let mut question = [0; 64];
+        while let Ok((length, from)) = socket.recv_from(&mut question) {
+            assert_eq!(
+                (length, &question[..4]),
+                (20, &[0, 1, 0, 0][..]),
+                "a Binding request"
+            );
+            let masked = [192 ^ 0x21, 0x12, 2 ^ 0xa4, last ^ 0x42];
+            let attribute = [0, 0x20, 0, 8, 0, 1, 0, 0];
+            let answer = [&[1, 1, 0, 12][..], &question[4..20], &attribute, &masked].concat();
+            socket.send_to(&answer, from).unwrap();
+        }
+    });
+    format!("stun:{address}")
+}
+
+#[test]
+fn address_seen_by_stun_servers_is_claimed() {
+    let world = World::new(&format!("{SSH}allow = [\"{}\", \"{}\"]", stun(9), stun(9)));
+    let out = world.run(&["knock", "home"]).ok();
+    assert!(out.contains("letting in 192.0.2.9 for"), "{out}");
+    assert_eq!(world.request().allow, exactly("::ffff:192.0.2.9"));
+    let servers = [stun(7), stun(7)].join(",");
+    world.run(&["knock", "home", "--allow", &servers]).ok();
+    assert_eq!(world.request().allow, exactly("::ffff:192.0.2.7"));
+}
+
+#[test]
+fn unknown_public_address_sends_no_knock() {
+    let world = World::new(SSH);
+    // Connected elsewhere, so the kernel refuses packets to it.
+    let refusing = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    refusing.connect((Ipv4Addr::LOCALHOST, 9)).unwrap();
+    let silent = "no STUN server tells this machine's address: ";
+    for (servers, parts) in [
+        (
+            [stun(9), stun(8)].join(","),
+            &[
+                "STUN servers disagree on this machine's address: ",
+                " sees 192.0.2.9, ",
+                " sees 192.0.2.8; name servers that you trust",
+            ][..],
+        ),
+        (
+            format!("stun:{}", refusing.local_addr().unwrap()),
+            &[silent, " does not listen; "],
+        ),
+        (
+            "stun:[::1]:1".to_owned(),
+            &[silent, "[::1]:1 has no IPv4 address; "],
+        ),
+    ] {
+        world
+            .run(&["knock", "home", "--allow", &servers])
+            .fails(69, parts);
+    }
+    world.gate.got_nothing();
+}
+
+#[test]
+fn code_sources_have_an_order() {
+    let script = "echo 333 333; echo more; test -z \\\"$(cat)\\\"";
+    let world = World::new(&format!(
+        "{SSH}code_command = [\"sh\", \"-c\", \"{script}\"]"
+    ));
+    let knock = |more: &[&str]| {
+        let mut command = world.home.command(&[&["knock", "home"], more].concat());
+        command.env("PATH", "/usr/bin:/bin");
+        command
+    };
+    let code = || world.request().code().map(|code| code.as_str().to_owned());
+    let mut from_input = knock(&["--code-stdin"]);
+    run(from_input
+        .env("POSTERN_CODE", "222222")
+        .write_stdin("111111\n"))
+    .ok();
+    assert_eq!(code().as_deref(), Some("111111"));
+    run(knock(&[]).env("POSTERN_CODE", "222 222")).ok();
+    assert_eq!(code().as_deref(), Some("222222"));
+    run(&mut knock(&[])).ok();
+    assert_eq!(code().as_deref(), Some("333333"));
+    let printed = run(&mut knock(&["--print"])).ok();
+    let printed = open_base64(&printed, &world.keys);
+    assert_eq!(printed.code().map(|code| code.as_str()), Some("333333"));
+    world.run(&["close", "home"]).ok();
+    assert_eq!(code(), None, "closing needs no code");
+    let shown = world.run(&["knock", "home", "--dry-run"]).ok();
+    assert!(!shown.contains("333"), "{shown}");
+    world.gate.got_nothing();
+}
+
+#[test]
+fn missing_or_invalid_code_sends_no_knock() {
+    for (command, status, part) in [
+        (
+            "[\"/no/such/program\"]",
+            1,
+            "code_command: /no/such/program cannot be started: No such",
+        ),
+        (
+            "[\"/bin/sh\", \"-c\", \"echo 987654; exit 3\"]",
+            1,
+            "code_command: /bin/sh failed: exit status: 3; run it by hand",
+        ),
+        (
+            "[\"/bin/true\"]",
+            1,
+            "code_command: /bin/true printed nothing; ",
+        ),
+        (
+            "[\"/bin/echo\", \"secret 98765\"]",
+            2,
+            "the output of /bin/echo is no one-time code; give the 6 to 8 digits alone",
+        ),
+    ] {
+        let world = World::new(&format!("{SSH}code_command = {command}"));
+        let line = world.run(&["knock", "home"]).fails(status, &[part]);
+        assert!(!line.contains("98765"), "{line}");
+        world.gate.got_nothing();
+    }
+    let world = World::new(SSH);
+    let mut command = world.home.command(&["knock", "home", "--code-stdin"]);
+    run(command.write_stdin("98765")).fails(2, &["standard input is no one-time code; "]);
+    let mut command = world.home.command(&["knock", "home"]);
+    run(command.env("POSTERN_CODE", "98765x")).fails(2, &["POSTERN_CODE is no one-time code; "]);
+    world.gate.got_nothing();
+}
+
+/// cron and systemd start a program in a session of its own.
+#[test]
+fn missing_terminal_fails_without_waiting() {
+    let world = World::new(&format!("{SSH}code = \"ask\""));
+    let mut command = postern_behind(&["setsid", "--wait"], &["knock", "home"]);
+    command
+        .env_clear()
+        .env("POSTERN_CONFIG", world.home.path("config.toml"));
+    let what = "gate.example.org needs a one-time code, and there is no terminal to ask for it; ";
+    run(&mut command).fails(1, &[what, "set POSTERN_CODE"]);
+    world.gate.got_nothing();
+}
+
+/// `script` provides a terminal. The test types only after the program has turned the echo off.
+#[test]
+fn typed_code_is_not_echoed() {
+    let world = World::new(&format!("{SSH}code = \"ask\""));
+    let mut script = Command::new("script")
+        .args([
+            "-qec",
+            &format!("tty; exec {} knock home", program()),
+            "/dev/null",
+        ])
+        .env("SHELL", "/bin/sh")
+        .env("POSTERN_CONFIG", world.home.path("config.toml"))
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("script, of Debian's bsdutils");
+    let mut output = BufReader::new(script.stdout.take().unwrap());
+    let mut terminal = String::new();
+    output.read_line(&mut terminal).unwrap();
+    let is_echoing = || {
+        let stty = Command::new("stty")
+            .args(["-F", terminal.trim(), "-a"])
+            .output()
+            .unwrap();
+        let flags = String::from_utf8_lossy(&stty.stdout).into_owned();
+        !flags.split_whitespace().any(|flag| flag == "-echo")
+    };
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while is_echoing() {
+        assert!(Instant::now() < deadline, "it does not ask");
+        thread::sleep(Duration::from_millis(20));
+    }
+    script
+        .stdin
+        .as_mut()
+        .unwrap()
+        .write_all(b"314159\n")
+        .unwrap();
+    let mut shown = String::new();
+    output.read_to_string(&mut shown).unwrap();
+    assert!(script.wait().unwrap().success(), "{shown}");
+    assert_eq!(
+        world.request().code().map(|code| code.as_str()),
+        Some("314159")
+    );
+    assert!(
+        shown.contains("one-time code for gate.example.org: "),
+        "{shown}"
+    );
+    assert!(!shown.contains("314159"), "{shown}");
+}
+
+#[test]
+fn spoofed_source_is_never_allowed() {
+    let world = World::new(SSH);
+    let spoof = ["knock", "home", "--spoof-source", "192.0.2.9"];
+    for allow in ["source", "source/24"] {
+        let ran = world.run(&[&spoof[..], &["--allow", allow]].concat());
+        // Without the right to spoof, the program fails earlier.
+        if ran.code != 77 {
+            let what = "the knock would allow its source 192.0.2.9, which is spoofed; ";
+            ran.fails(2, &[what, "name the address to allow with --allow"]);
+        }
+    }
+    let ran = world.run(&[&spoof[..], &["-6"]].concat());
+    ran.fails(2, &["192.0.2.9 is of the other family; "]);
+    let wrapper = ["setpriv", "--bounding-set=-all", "--inh-caps=-all"];
+    let is_root = rustix::process::geteuid().is_root();
+    let mut command = postern_behind(if is_root { &wrapper } else { &["env"] }, &spoof);
+    command.env("POSTERN_CONFIG", world.home.path("config.toml"));
+    let what = "--spoof-source needs a raw socket, and CAP_NET_RAW is missing; run it as root";
+    run(&mut command).fails(77, &[what]);
+    world.gate.got_nothing();
+}
