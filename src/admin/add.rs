@@ -1,17 +1,15 @@
-//! A new user: one file in `users.d`, written once the whole config with it is known to be right, and what the client is given.
+//! Adds a user: one file in `users.d`, written after the whole config with it was checked.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use zeroize::Zeroizing;
 
-use super::config_files::ConfigFiles;
+use super::config_files::{self, ConfigFiles};
 use super::keys::{self, KeyChoice};
-use super::reload::{Outcome, reload};
+use super::reload::{ReloadResult, reload};
 use super::totp::Totp;
 use crate::adapters::clock;
-use crate::adapters::config::disk;
-use crate::adapters::files;
 use crate::client::token::{ADDRESSES_MAX, LineError, SERVICES_MAX, Token, TokenKey};
 use crate::model::endpoint::{DEFAULT_PORT, Endpoint};
 use crate::model::exit::{ExitError, FAILED, USAGE};
@@ -20,47 +18,47 @@ use crate::model::service::Wanted;
 use crate::model::settings::Gate;
 use crate::model::time;
 
-/// Room for the longest user's file that a command line makes; no copy of a key stays behind when it is filled.
-const FILE_MAX: usize = 1 << 20;
+/// Capacity for the longest file of a user, so that the text never moves and leaves no copy of a key.
+const MAX_FILE: usize = 1 << 20;
 
-/// What a new user is to have. Texts are the config's to judge.
+/// A new user. The config judges the texts.
 #[derive(Debug, Clone)]
 pub struct NewUser {
-    /// The name, which is a user's name by its form.
+    /// A valid user name.
     pub name: String,
-    /// What the user may open, at least one.
+    /// The services that the user may open, at least one.
     pub services: Vec<Wanted>,
-    /// Keys of the config beside name, key and services, and their values as TOML writes them; those not given have their defaults.
+    /// More config keys with their values in TOML.
     pub settings: Vec<(&'static str, String)>,
-    /// Granted when a knock asks for none; the profile then asks for none.
+    /// The duration of a grant if a knock names none.
     pub duration: Option<Duration>,
-    /// Where the client sends to, the gate's own port where one names none; empty: what the config says.
+    /// Where the client sends knocks; empty for the config's addresses.
     pub addresses: Vec<String>,
-    /// Which kind of key.
+    /// The kind of key.
     pub key: KeyChoice,
-    /// Whether one-time codes are asked for, too.
+    /// One-time codes are required, too.
     pub totp: bool,
 }
 
-/// What came of adding a user, or of giving a user a new key.
+/// The result of adding a user or giving a user a new key.
 #[derive(Debug)]
 pub struct Handout {
     /// The user's file.
     pub file: PathBuf,
-    /// What the client is given.
+    /// The client's part.
     pub token: Token,
-    /// The URI for authenticator programs, where one-time codes are asked for.
+    /// The URI for authenticator programs, if one-time codes are required.
     pub totp_uri: Option<Zeroizing<String>>,
-    /// What became of the reload.
-    pub reload: Outcome,
-    /// What the administrator should know besides.
+    /// The result of the reload.
+    pub reload: ReloadResult,
+    /// Notes for the administrator.
     pub notes: Vec<String>,
 }
 
 /// Adds a user.
 ///
 /// # Errors
-/// Exit 2 for what the command line says wrong, 78 for a config that is wrong as it is, 1 where there is such a user; nothing is written then.
+/// Exit 2 for wrong arguments, 78 for an invalid config, 1 if the user exists. Nothing is written then.
 pub fn add(config: &Path, user: &NewUser) -> Result<Handout, ExitError> {
     let mut files = ConfigFiles::open(config)?;
     if let Some(there) = files
@@ -69,7 +67,7 @@ pub fn add(config: &Path, user: &NewUser) -> Result<Handout, ExitError> {
         .find(|there| there.policy.user == user.name)
     {
         let what = format!(
-            "user {} is there already, in {}:{}",
+            "user {} already exists, in {}:{}",
             user.name,
             there.file.display(),
             there.line
@@ -84,7 +82,7 @@ pub fn add(config: &Path, user: &NewUser) -> Result<Handout, ExitError> {
         return Err(ExitError::new(
             FAILED,
             format!(
-                "{} is there already; move it away, or choose another name",
+                "{} already exists; move it away, or choose another name",
                 path.display()
             ),
         ));
@@ -94,16 +92,16 @@ pub fn add(config: &Path, user: &NewUser) -> Result<Handout, ExitError> {
     let totp = user.totp.then(Totp::make).transpose()?;
     let text = file(user, &key, totp.as_ref());
     files
-        .judge(&path, Some(&text))
-        .map_err(|stop| told_by_options(stop, &path))?;
+        .check(&path, Some(&text))
+        .map_err(|stop| about_arguments(stop, &path))?;
     let (gate, policy) = (&files.settings.gate, &files.user(&user.name)?.policy);
     let token = Token {
         code: user.totp,
         ..token(gate, policy, addresses, key.token, &user.key, user.duration)
     };
-    // A token that can't be written must be known before the user is there.
+    // Fail before the file is written if no token can be made.
     token.to_line().map_err(unwritable)?;
-    files::place_private(&path, text.as_bytes()).map_err(disk::unreadable)?;
+    config_files::create(&path, &text)?;
     let totp_uri = totp.map(|totp| totp.uri(&gate.name, &user.name));
     Ok(Handout {
         file: path,
@@ -114,16 +112,16 @@ pub fn add(config: &Path, user: &NewUser) -> Result<Handout, ExitError> {
     })
 }
 
-/// What the client is given.
+/// The client's part.
 pub(super) fn token(
     gate: &Gate,
     policy: &Policy,
     addresses: Vec<Endpoint>,
     key: TokenKey,
-    wish: &KeyChoice,
+    choice: &KeyChoice,
     duration: Option<Duration>,
 ) -> Token {
-    let profile = match wish {
+    let profile = match choice {
         KeyChoice::Enrolled { request, .. } => request.profile.clone(),
         KeyChoice::Shared | KeyChoice::Pair { .. } => None,
     };
@@ -144,17 +142,15 @@ pub(super) fn notes(policy: &Policy) -> Vec<String> {
     let mut notes = Vec::new();
     if policy.services.len() > SERVICES_MAX {
         let what = format!(
-            "a knock can ask for {SERVICES_MAX} services, so the profile names the first {SERVICES_MAX}"
+            "a knock names at most {SERVICES_MAX} services, so the profile has the first {SERVICES_MAX}"
         );
         notes.push(format!(
-            "{what} of {}; the others are asked for with -s",
+            "{what} of {}; request the others with -s",
             policy.services.len()
         ));
     }
     if !policy.targets.is_empty() {
-        notes.push(
-            "hosts behind the gate are asked for with: postern knock … --target HOST".to_owned(),
-        );
+        notes.push("request a host behind the gate with: postern knock … --target HOST".to_owned());
     }
     notes
 }
@@ -163,17 +159,17 @@ pub(super) fn unwritable(error: LineError) -> ExitError {
     ExitError::new(FAILED, format!("no token can be made: {error}"))
 }
 
-/// Where a client sends to: as the command says, as the config says, or to the gate's own name.
+/// Where a client sends knocks: the given addresses, the config's, or the gate's name.
 pub(super) fn addresses(gate: &Gate, given: &[String]) -> Result<Vec<Endpoint>, ExitError> {
     let port = gate.ports.first().copied().unwrap_or(DEFAULT_PORT);
     if given.len() > ADDRESSES_MAX {
         let what = format!(
-            "--address is given {} times, and a profile has at most {ADDRESSES_MAX}",
+            "--address is given {} times, but a profile has at most {ADDRESSES_MAX}",
             given.len()
         );
         return Err(ExitError::new(
             USAGE,
-            format!("{what}; one for each family will do"),
+            format!("{what}; give one for each family"),
         ));
     }
     let given = given
@@ -189,20 +185,20 @@ pub(super) fn addresses(gate: &Gate, given: &[String]) -> Result<Vec<Endpoint>, 
     }
     let named = Endpoint::with_default(gate.name.as_str(), port).map(|address| vec![address]);
     named.map_err(|_| {
-        let cure = "say --address HOST, or write address = \"HOST\" in [gate]";
+        let cure = "give --address HOST, or write address = \"HOST\" in [gate]";
         ExitError::new(
             FAILED,
             format!(
-                "nobody knows where clients send to, for the gate's name {:?} is no host; {cure}",
+                "no address for clients is known, because the gate's name {:?} is no host; {cure}",
                 gate.name.as_str()
             ),
         )
     })
 }
 
-/// The text of the user's file.
+/// The text of the new file.
 fn file(user: &NewUser, key: &keys::NewKey, totp: Option<&Totp>) -> Zeroizing<String> {
-    let mut text = Zeroizing::new(String::with_capacity(FILE_MAX));
+    let mut text = Zeroizing::new(String::with_capacity(MAX_FILE));
     let mut put = |parts: &[&str]| {
         parts
             .iter()
@@ -231,12 +227,12 @@ fn file(user: &NewUser, key: &keys::NewKey, totp: Option<&Totp>) -> Zeroizing<St
     text
 }
 
-/// A text as TOML writes it.
+/// A text in TOML.
 pub fn quoted(text: &str) -> String {
     toml::Value::String(text.to_owned()).to_string()
 }
 
-/// A list of texts as TOML writes it.
+/// A list of texts in TOML.
 pub fn list<T: std::fmt::Display>(values: impl Iterator<Item = T>) -> String {
     format!(
         "[{}]",
@@ -247,15 +243,15 @@ pub fn list<T: std::fmt::Display>(values: impl Iterator<Item = T>) -> String {
     )
 }
 
-/// What is wrong in the new file was said on the command line, and the file is not there to look into.
-fn told_by_options(stop: ExitError, path: &Path) -> ExitError {
+/// Errors in the new file come from the arguments. The file does not exist, so its place is left out.
+fn about_arguments(stop: ExitError, path: &Path) -> ExitError {
     let prefix = format!("{}:", path.display());
-    let told: Option<Vec<&str>> = stop
+    let lines: Option<Vec<&str>> = stop
         .message
         .lines()
         .map(|line| Some(line.strip_prefix(&prefix)?.split_once(": ")?.1))
         .collect();
-    match told {
+    match lines {
         Some(lines) => ExitError::new(USAGE, lines.join("\n")),
         None => stop,
     }

@@ -1,37 +1,36 @@
-//! Users disabled, enabled and removed: each has a file of his own, and the running daemon is told.
+//! Disables, enables and removes users, and reloads the running daemon.
 //!
-//! What nobody may open any more is no longer closed by Postern. So the last user of a service is not removed without a word.
+//! Postern closes only what some user may open. So removing the last user of a service needs a confirmation.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use ipnet::IpNet;
 
-use super::config_files::{ConfigFiles, replace};
-use super::reload::{Outcome, reload};
+use super::config_files::{self, ConfigFiles, replace};
+use super::reload::{ReloadResult, reload};
 use crate::adapters::config::{Change, KeyKind, edited};
 use crate::model::exit::{ExitError, FAILED};
 use crate::model::policy::Policy;
 use crate::model::service::{self, Ports};
 use crate::model::settings::Settings;
 
-/// What came of it.
+/// The result of a change.
 #[derive(Debug)]
 pub struct Changed {
     /// The user's file.
     pub file: PathBuf,
-    /// False where the user was so already, and nothing was written.
+    /// False if the user was so already; nothing was written.
     pub is_new: bool,
-    /// What became of the reload; `None` where nothing was written.
-    pub reload: Option<Outcome>,
-    /// A key file that only this user had and that is still there.
+    /// The result of the reload; `None` if nothing was written.
+    pub reload: Option<ReloadResult>,
+    /// The user's key file, which still exists.
     pub left: Option<PathBuf>,
 }
 
-/// Disables a user, or enables one again. The key is kept; services stay closed for everyone else.
+/// Disables or enables a user. The key stays; services stay closed to everyone else.
 ///
 /// # Errors
-/// Exit 1 where there is no such user, or not in a file of his own; 78 for a config that is wrong.
+/// Exit 1 if there is no such user in a file of his own; 78 for an invalid config.
 pub fn disable(config: &Path, name: &str, disabled: bool) -> Result<Changed, ExitError> {
     let mut files = ConfigFiles::open(config)?;
     let (user, file) = files.own_file(name)?;
@@ -50,7 +49,7 @@ pub fn disable(config: &Path, name: &str, disabled: bool) -> Result<Changed, Exi
         Change::Take("disabled")
     };
     let text = edited(file, &[change]).ok_or_else(|| by_hand(&path))?;
-    files.judge(&path, Some(&text))?;
+    files.check(&path, Some(&text))?;
     if files.user(name)?.disabled != disabled {
         return Err(by_hand(&path));
     }
@@ -64,10 +63,10 @@ pub fn disable(config: &Path, name: &str, disabled: bool) -> Result<Changed, Exi
     })
 }
 
-/// Removes a user, file and key. `unprotect` says that services may be open to everyone then.
+/// Removes a user with file and key. With `unprotect`, services may then be open to everyone.
 ///
 /// # Errors
-/// As [`disable`]; exit 1 also where a service would be closed for nobody any more.
+/// As [`disable`]; exit 1 also if a service would be open to everyone.
 pub fn remove(config: &Path, name: &str, unprotect: bool) -> Result<Changed, ExitError> {
     let mut files = ConfigFiles::open(config)?;
     let (user, file) = files.own_file(name)?;
@@ -77,24 +76,17 @@ pub fn remove(config: &Path, name: &str, unprotect: bool) -> Result<Changed, Exi
         _ => None,
     };
     let policy = user.policy.clone();
-    files.judge(&path, None)?;
+    files.check(&path, None)?;
     let opened = no_longer_closed(&policy, &files.settings);
     if !opened.is_empty() && !unprotect {
         let what = format!(
-            "without {name} nobody may open {}, so posternd would not close it any more",
+            "without {name} nobody may open {}, so posternd would no longer close it",
             opened.join(", ")
         );
-        let cure = format!(
-            "take only the right away with: posternd user disable {name}, or say --unprotect"
-        );
+        let cure = format!("keep it closed with: posternd user disable {name}, or add --unprotect");
         return Err(ExitError::new(FAILED, format!("{what}; {cure}")));
     }
-    fs::remove_file(&path).map_err(|error| {
-        ExitError::new(
-            FAILED,
-            format!("{} can't be removed: {error}", path.display()),
-        )
-    })?;
+    config_files::remove(&path)?;
     let reload = reload(&files.settings.gate.control_socket);
     Ok(Changed {
         file: path,
@@ -104,18 +96,18 @@ pub fn remove(config: &Path, name: &str, unprotect: bool) -> Result<Changed, Exi
     })
 }
 
-/// Where a text is so unusual that the change did not come to what it should.
+/// The error for a file whose form the editor does not understand.
 pub(super) fn by_hand(path: &Path) -> ExitError {
     ExitError::new(
         FAILED,
         format!(
-            "{} is written in a way that only a person can change; edit it there, then: posternd reload",
+            "{} has an unusual form that cannot be changed here; edit it, then: posternd reload",
             path.display()
         ),
     )
 }
 
-/// What this user could open and these settings, in which the user is missing, do not close for everyone else.
+/// The services of a user that the settings without that user do not close.
 fn no_longer_closed(user: &Policy, without: &Settings) -> Vec<String> {
     let alone = Settings {
         policies: vec![user.clone()],

@@ -1,17 +1,15 @@
-//! The config's files while an administrator changes them: read as a whole, locked against other changes, and judged as a whole before
-//! anything is written.
+//! The one reader and writer of config files for commands that change them.
 //!
-//! Holds keys like every bundle: it is dropped, and so wiped, as soon as the change is made.
+//! Locks them against other changes, and checks the whole config before it writes. The bundle holds keys and wipes them on drop.
 
 use std::fs::{self, File, TryLockError};
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
 
-use postern_proto::PublicKey;
+use postern_proto::{PrivateKey, PublicKey};
 use zeroize::Zeroizing;
 
-use super::keys;
 use crate::adapters::config::bundle::{Bundle, BundleFile};
 use crate::adapters::config::disk;
 use crate::adapters::config::{self, Listed};
@@ -19,7 +17,7 @@ use crate::adapters::files;
 use crate::model::exit::{CONFIG, ExitError, FAILED, SYSTEM};
 use crate::model::settings::Settings;
 
-/// How often it is tried to be the only one who changes users, and how long a pause is between.
+/// How often to try to lock the users, and the pause between two tries.
 const TRIES: u32 = 100;
 const PAUSE: Duration = Duration::from_millis(100);
 
@@ -30,12 +28,12 @@ pub(super) struct ConfigFiles {
     pub(super) settings: Settings,
     pub(super) users: Vec<Listed>,
     users_d: PathBuf,
-    /// Nobody else changes users while this is there.
+    /// Keeps others from changing users.
     _lock: Option<File>,
 }
 
 impl ConfigFiles {
-    /// Reads the config, which must be right as it is.
+    /// Reads the config. It must be valid.
     pub(super) fn read(config: &Path) -> Result<Self, ExitError> {
         let mut bundle = disk::read_bundle(config).map_err(disk::unreadable)?;
         let (settings, users) = disk::complete(&mut bundle, config::settings_and_users)?;
@@ -48,11 +46,11 @@ impl ConfigFiles {
         })
     }
 
-    /// The same, to change it: it is read once nobody else is about to change it. Makes `users.d` if it is missing.
+    /// Locks and reads the config in order to change it. Makes `users.d` if it is missing.
     pub(super) fn open(config: &Path) -> Result<Self, ExitError> {
         let users_d = users_d(config);
         if users_d.symlink_metadata().is_err() {
-            // Nothing is made for a config that is wrong.
+            // Make nothing for an invalid config.
             Self::read(config)?;
         }
         files::make_folder(&users_d, 0o700).map_err(disk::unreadable)?;
@@ -63,18 +61,18 @@ impl ConfigFiles {
         })
     }
 
-    /// This user.
+    /// Finds a user.
     pub(super) fn user(&self, name: &str) -> Result<&Listed, ExitError> {
         let found = self.users.iter().find(|user| user.policy.user == name);
         found.ok_or_else(|| {
             ExitError::new(
                 FAILED,
-                format!("there is no user {name}; see who there is with: posternd user list"),
+                format!("there is no user {name}; list users with: posternd user list"),
             )
         })
     }
 
-    /// This user, who must have a file of his own, for only that is changed here; and the file.
+    /// Finds a user who has a file of his own, and the file. Commands change no other file.
     pub(super) fn own_file(&self, name: &str) -> Result<(&Listed, &BundleFile), ExitError> {
         let user = self.user(name)?;
         let file = self
@@ -84,12 +82,12 @@ impl ConfigFiles {
             .find(|file| user.own_file && file.path == user.file);
         let file = file.ok_or_else(|| {
             let place = format!("{}:{}", user.file.display(), user.line);
-            ExitError::new(FAILED, format!("{name} stands in {place}, a file that is not this user's own; edit it there, then: posternd reload"))
+            ExitError::new(FAILED, format!("{name} is in {place}, beside other settings; edit that file, then: posternd reload"))
         })?;
         Ok((user, file))
     }
 
-    /// Where a new user of this name would stand.
+    /// The file for a new user.
     pub(super) fn file_for(&self, name: &str) -> PathBuf {
         self.users_d.join(format!("{name}.toml"))
     }
@@ -103,17 +101,16 @@ impl ConfigFiles {
     pub(super) fn gate_public_key(&self) -> Result<PublicKey, ExitError> {
         let path = config::gate_key_file(&self.bundle).ok_or_else(|| {
             let cure = "make one with posternd init, and name it in [gate]: private_key = \"gate.key\"";
-            ExitError::new(CONFIG, format!("users with key pairs need a private key of the gate, and the config names none; {cure}"))
+            ExitError::new(CONFIG, format!("the config names no private key of the gate, which users with key pairs need; {cure}"))
         })?;
-        keys::public_of(
+        public_key_of(
             &files::read_private(&path).map_err(disk::unreadable)?,
             &path,
         )
     }
 
-    /// The config as it would be with this text in this file of `users.d`, or without that file: right in every part, or all that is
-    /// wrong with it. What is files is that config from then on.
-    pub(super) fn judge(&mut self, path: &Path, text: Option<&str>) -> Result<(), ExitError> {
+    /// Replaces a file of `users.d` in memory, or removes it, and checks the whole config.
+    pub(super) fn check(&mut self, path: &Path, text: Option<&str>) -> Result<(), ExitError> {
         self.bundle.users.retain(|file| file.path != path);
         if let Some(text) = text {
             self.bundle.users.push(BundleFile {
@@ -129,7 +126,29 @@ impl ConfigFiles {
     }
 }
 
-/// Puts a changed text into the place of a user's file; behind a symbolic link, of the file itself.
+/// The public half of the gate's own key; `path` is the key's file.
+pub(super) fn public_key_of(text: &str, path: &Path) -> Result<PublicKey, ExitError> {
+    let key = PrivateKey::from_base64(text.strip_suffix('\n').unwrap_or(text));
+    key.map(|key| key.public()).map_err(|error| {
+        let cure = "move it away and make another with posternd init; users with key pairs then need new tokens";
+        ExitError::new(CONFIG, format!("{}: {error}; {cure}", path.display()))
+    })
+}
+
+/// Writes a new file that only its owner can read. Never overwrites a file.
+pub(super) fn create(path: &Path, text: &str) -> Result<(), ExitError> {
+    files::place_private(path, text.as_bytes()).map_err(disk::unreadable)
+}
+
+/// Removes a file.
+pub(super) fn remove(path: &Path) -> Result<(), ExitError> {
+    fs::remove_file(path).map_err(|error| {
+        let what = format!("{} cannot be removed: {error}", path.display());
+        ExitError::new(FAILED, what)
+    })
+}
+
+/// Replaces the text of a file; of the target if it is a symbolic link.
 pub(super) fn replace(path: &Path, text: &str) -> Result<(), ExitError> {
     let real = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
     files::write_private(&real, text.as_bytes(), true).map_err(disk::unreadable)
@@ -139,7 +158,7 @@ fn users_d(config: &Path) -> PathBuf {
     files::folder_of(config).join("users.d")
 }
 
-/// The lock is a hidden file, which no config is read from.
+/// Locks a hidden file. No config is read from hidden files.
 fn lock(users_d: &Path) -> Result<File, ExitError> {
     let path = users_d.join(".lock");
     let file = files::open_lock(&path)
@@ -159,7 +178,7 @@ fn lock(users_d: &Path) -> Result<File, ExitError> {
     Err(ExitError::new(
         FAILED,
         format!(
-            "somebody else is changing users ({} is locked); try again when that is done",
+            "another command is changing users ({} is locked); try again later",
             path.display()
         ),
     ))

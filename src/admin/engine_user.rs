@@ -1,37 +1,35 @@
-//! The engine's own system user: found, or made with the host's program for that.
-//!
-//! Which programs there are differs from system to system; whoever has none gets the next best user and is told.
+//! Finds or makes the engine's system user, with the host's own programs.
 
 use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::model::run::{Call, OUTPUT, Ran, Run, RunError};
 
-/// The engine's user on a host that Postern is set up on.
+/// The usual name of the engine's user.
 pub(super) const NAME: &str = "postern";
 
-/// Who packets are read as where no user can be made.
+/// The engine's user if no other can be made.
 pub(super) const NOBODY: &str = "nobody";
 
-/// These programs lock and rewrite files that others may be using.
+/// These programs may wait for locks of others.
 pub(super) const DEADLINE: Duration = Duration::from_secs(30);
 
-/// How the engine's user came about.
+/// What happened to the engine's user.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum EngineUser {
-    /// It was there.
-    There,
-    /// It was made.
+    /// It exists.
+    Exists,
+    /// It was made now.
     Made,
-    /// It is not there and can't be made, and why.
+    /// It does not exist and cannot be made; why.
     Missing(String),
 }
 
-/// A way to make a user: programs to run one after another, all of which must succeed.
-type Way = &'static [(&'static str, &'static [&'static str])];
+/// Programs that make a user. All must succeed.
+type Recipe = &'static [(&'static str, &'static [&'static str])];
 
 /// Of shadow-utils, which nearly every distribution has; then of busybox.
-const WAYS: [Way; 2] = [
+const RECIPES: [Recipe; 2] = [
     &[(
         "useradd",
         &[
@@ -62,19 +60,19 @@ const WAYS: [Way; 2] = [
     ],
 ];
 
-/// Finds this user or makes it. `find` says where a program is, `is_there` whether the system knows the user.
+/// Finds or makes a user. `find` returns the path of a program, `exists` whether the system knows the user.
 pub(super) fn ensure(
     name: &str,
     run: &mut dyn Run,
     find: impl Fn(&str) -> Option<PathBuf>,
-    is_there: impl Fn(&str) -> bool,
+    exists: impl Fn(&str) -> bool,
 ) -> EngineUser {
-    if is_there(name) {
-        return EngineUser::There;
+    if exists(name) {
+        return EngineUser::Exists;
     }
     let mut refused = Vec::new();
-    for way in WAYS {
-        let Some(calls) = way
+    for recipe in RECIPES {
+        let Some(calls) = recipe
             .iter()
             .map(|(program, args)| Some((find(program)?, *args)))
             .collect::<Option<Vec<_>>>()
@@ -82,7 +80,7 @@ pub(super) fn ensure(
             continue;
         };
         let failed = calls.iter().find_map(|(program, args)| {
-            // busybox's adduser wants the group's name before the user's, which is the same.
+            // adduser of busybox takes the group's name before the user's name; both are the same.
             let names: &[&str] = if args.last() == Some(&"-G") {
                 &[name, name]
             } else {
@@ -95,13 +93,13 @@ pub(super) fn ensure(
                 stdin: b"",
                 most: OUTPUT,
             });
-            why(&ran).map(|why| format!("{} {why}", program.display()))
+            failure(&ran).map(|why| format!("{} {why}", program.display()))
         });
         match failed {
-            None if is_there(name) => return EngineUser::Made,
+            None if exists(name) => return EngineUser::Made,
             None => refused.push(format!(
                 "{} did not make it",
-                way.first().map_or("", |(program, _)| program)
+                recipe.first().map_or("", |(program, _)| program)
             )),
             Some(why) => refused.push(why),
         }
@@ -114,8 +112,8 @@ pub(super) fn ensure(
     })
 }
 
-/// Why a program did not do its work, in one line.
-fn why(ran: &Result<Ran, RunError>) -> Option<String> {
+/// Why a program failed, in one line.
+fn failure(ran: &Result<Ran, RunError>) -> Option<String> {
     match ran {
         Ok(Ran {
             status: Some(0), ..
@@ -180,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn a_user_that_is_there_is_left_alone() {
+    fn a_user_that_exists_is_left_alone() {
         let made = Cell::new(true);
         let mut script = Script {
             ran: Vec::new(),
@@ -189,13 +187,13 @@ mod tests {
         };
         assert_eq!(
             ensure("postern", &mut script, |_| Some("/x".into()), |_| true),
-            EngineUser::There
+            EngineUser::Exists
         );
         assert_eq!(script.ran, [""; 0]);
     }
 
     #[test]
-    fn the_hosts_own_program_makes_it_without_home_shell_or_password() {
+    fn useradd_makes_user_without_login() {
         let (outcome, ran) = outcome(&["useradd", "adduser", "addgroup"], |_| 0);
         assert_eq!(outcome, EngineUser::Made);
         assert_eq!(
@@ -220,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn where_it_is_refused_or_there_is_no_program_the_reason_is_one_line() {
+    fn failure_has_one_line_reason() {
         let (refused, ran) = outcome(&["useradd"], |_| 10);
         assert_eq!(
             refused,

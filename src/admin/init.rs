@@ -1,13 +1,13 @@
-//! The set-up of a gate: config, keys, folders and the engine's user. What is there already is kept, whatever it says.
+//! Sets up a gate: config, keys, folders and the engine's user. Keeps everything that exists.
 //!
-//! Run twice, it does nothing the second time. What comes first is what the later steps rest on, so that a step that fails leaves a
-//! set-up that can be gone on with.
+//! A second run does nothing. After a failure, the next run continues.
 
 use std::path::Path;
 
 use postern_proto::{GateName, PrivateKey};
 use zeroize::Zeroizing;
 
+use super::config_files;
 use super::engine_user::{self, EngineUser, NAME, NOBODY};
 use super::keys;
 use super::template::Template;
@@ -22,14 +22,14 @@ use crate::model::exit::{CONFIG, ExitError, PERMISSION, USAGE};
 use crate::model::run::{Call, OUTPUT, Run};
 use crate::model::settings::Settings;
 
-/// What a new config is to say.
+/// The values for a new config.
 #[derive(Debug, Clone, Default)]
 pub struct Wanted {
-    /// The gate's name; none: this host's.
+    /// The gate's name; `None` for this host's name.
     pub name: Option<GateName>,
-    /// Where clients send to.
+    /// Where clients send knocks.
     pub addresses: Vec<Endpoint>,
-    /// The UDP port of knocks; none: the usual one.
+    /// The UDP port of knocks; `None` for the usual one.
     pub port: Option<u16>,
 }
 
@@ -38,36 +38,36 @@ pub struct Wanted {
 pub struct SetUp {
     /// The gate's name.
     pub gate: GateName,
-    /// The engine's user, as the config has it.
+    /// The engine's user in the config.
     pub run_as: String,
-    /// Each part of the set-up, in the order in which it was seen to.
-    pub steps: Vec<Step>,
-    /// What the administrator should know besides.
+    /// The steps in order.
+    pub steps: Vec<SetUpStep>,
+    /// Notes for the administrator.
     pub notes: Vec<String>,
-    /// How many users there are.
+    /// The number of users.
     pub users: usize,
 }
 
-/// One part of the set-up.
+/// One step of the set-up.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Step {
-    /// True where it was made; false where it was there and is kept.
+pub struct SetUpStep {
+    /// Made now; otherwise it existed.
     pub is_new: bool,
-    /// What it is.
+    /// The kind of thing.
     pub what: &'static str,
-    /// Its path, or its name.
+    /// Its path or name.
     pub name: String,
 }
 
-/// Sets a gate up whose config lies there.
+/// Sets up a gate with its config at this path.
 ///
 /// # Errors
-/// What could not be done, and what to do; exit 78 for a config that is there and wrong.
+/// Exit 78 for an invalid config.
 pub fn init(config: &Path, wanted: &Wanted) -> Result<SetUp, ExitError> {
     if !rustix::process::geteuid().is_root() {
         return Err(ExitError::new(
             PERMISSION,
-            "a gate is set up by root, for its files and its user are root's; run posternd init as root",
+            "only root can set up a gate; run posternd init as root",
         ));
     }
     let mut steps = Vec::new();
@@ -75,7 +75,7 @@ pub fn init(config: &Path, wanted: &Wanted) -> Result<SetUp, ExitError> {
     let folder = files::folder_of(config);
     make_folder("folder", &folder, 0o755, &mut steps)?;
     let before = if config.symlink_metadata().is_ok() {
-        Some(there_already(config, &mut steps, &mut notes)?)
+        Some(existing_config(config, &mut steps, &mut notes)?)
     } else {
         None
     };
@@ -83,14 +83,14 @@ pub fn init(config: &Path, wanted: &Wanted) -> Result<SetUp, ExitError> {
     if before.is_none() {
         steps.push(gate_key(&folder.join("gate.key"))?);
         write_config(config, wanted, &run_as)?;
-        steps.push(Step {
+        steps.push(SetUpStep {
             is_new: true,
             what: "config",
             name: config.display().to_string(),
         });
     } else if wanted.name.is_some() || wanted.port.is_some() || !wanted.addresses.is_empty() {
         notes.push(
-            "the config was there, so name, address and port are as it says; change them there"
+            "the config existed, so --name, --address and --port had no effect; edit the config"
                 .to_owned(),
         );
     }
@@ -99,7 +99,7 @@ pub fn init(config: &Path, wanted: &Wanted) -> Result<SetUp, ExitError> {
     let state_dir = &settings.gate.state_dir;
     let is_new = state_dir.symlink_metadata().is_err();
     prepare::state_dir(state_dir, &prepare::run_as(&settings.gate.run_as)?)?;
-    steps.push(Step {
+    steps.push(SetUpStep {
         is_new,
         what: "state",
         name: state_dir.display().to_string(),
@@ -117,10 +117,10 @@ pub fn init(config: &Path, wanted: &Wanted) -> Result<SetUp, ExitError> {
     })
 }
 
-/// The user of the config that is there, or a new one of our own; made if it is missing.
+/// Finds or makes the user of the config, or the usual one.
 fn engine_user(
     before: Option<&Settings>,
-    steps: &mut Vec<Step>,
+    steps: &mut Vec<SetUpStep>,
     notes: &mut Vec<String>,
 ) -> String {
     let name = before.map_or(NAME, |settings| settings.gate.run_as.as_str());
@@ -133,12 +133,12 @@ fn engine_user(
     );
     if let EngineUser::Missing(why) = outcome {
         notes.push(match before {
-            None => format!("the user {name} could not be made ({why}), so packets are read as {NOBODY}; see run_as in the config"),
+            None => format!("the user {name} could not be made ({why}), so the engine runs as {NOBODY}; see run_as in the config"),
             Some(_) => format!("the user {name} could not be made ({why}); name another one with run_as in the config"),
         });
         return NOBODY.to_owned();
     }
-    steps.push(Step {
+    steps.push(SetUpStep {
         is_new: outcome == EngineUser::Made,
         what: "user",
         name: name.to_owned(),
@@ -150,10 +150,10 @@ fn make_folder(
     what: &'static str,
     path: &Path,
     mode: u32,
-    steps: &mut Vec<Step>,
+    steps: &mut Vec<SetUpStep>,
 ) -> Result<(), ExitError> {
     let is_new = files::make_folder(path, mode).map_err(disk::unreadable)?;
-    steps.push(Step {
+    steps.push(SetUpStep {
         is_new,
         what,
         name: path.display().to_string(),
@@ -161,17 +161,17 @@ fn make_folder(
     Ok(())
 }
 
-/// The config that is there, which must be right, and the key that it names. One that it does not name is made beside it.
-fn there_already(
+/// Checks the existing config and finds or makes the gate's key.
+fn existing_config(
     config: &Path,
-    steps: &mut Vec<Step>,
+    steps: &mut Vec<SetUpStep>,
     notes: &mut Vec<String>,
 ) -> Result<Settings, ExitError> {
     let named = config::gate_key_file(&disk::read_bundle(config).map_err(disk::unreadable)?);
-    // Users with key pairs may be there before the gate's own key is.
+    // Users with key pairs may exist before the gate's own key.
     let key = named.as_deref().map(gate_key).transpose()?;
     let settings = disk::load(config)?.1;
-    steps.push(Step {
+    steps.push(SetUpStep {
         is_new: false,
         what: "config",
         name: config.display().to_string(),
@@ -187,15 +187,15 @@ fn there_already(
     Ok(settings)
 }
 
-/// The gate's key, made where it is missing.
-fn gate_key(path: &Path) -> Result<Step, ExitError> {
-    let step = |is_new| Step {
+/// Finds or makes the gate's key.
+fn gate_key(path: &Path) -> Result<SetUpStep, ExitError> {
+    let step = |is_new| SetUpStep {
         is_new,
         what: "key",
         name: path.display().to_string(),
     };
     match files::read_private(path) {
-        Ok(text) => keys::public_of(&text, path).map(|_| step(false)),
+        Ok(text) => config_files::public_key_of(&text, path).map(|_| step(false)),
         Err(error)
             if error.kind() == FileErrorKind::NotFound && path.symlink_metadata().is_err() =>
         {
@@ -203,14 +203,14 @@ fn gate_key(path: &Path) -> Result<Step, ExitError> {
             let mut line = Zeroizing::new(String::with_capacity(text.len().saturating_add(1)));
             line.push_str(&text);
             line.push('\n');
-            files::place_private(path, line.as_bytes()).map_err(disk::unreadable)?;
+            config_files::create(path, &line)?;
             Ok(step(true))
         }
         Err(error) => Err(disk::unreadable(error)),
     }
 }
 
-/// Writes a config that is known to load.
+/// Checks and writes a new config.
 fn write_config(config: &Path, wanted: &Wanted, run_as: &str) -> Result<(), ExitError> {
     let port = wanted.port.unwrap_or(crate::model::endpoint::DEFAULT_PORT);
     let name = wanted.name.clone().map_or_else(host_name, Ok)?;
@@ -230,10 +230,10 @@ fn write_config(config: &Path, wanted: &Wanted, run_as: &str) -> Result<(), Exit
         ..Bundle::default()
     })
     .map_err(|problems| ExitError::new(CONFIG, problems))?;
-    files::place_private(config, text.as_bytes()).map_err(disk::unreadable)
+    config_files::create(config, &text)
 }
 
-/// The host's name with its domain, where it has one.
+/// The host's name, with its domain if it has one.
 fn host_name() -> Result<GateName, ExitError> {
     let whole = process::find("hostname").and_then(|program| {
         let ran = Programs::default().run(&Call {
@@ -248,14 +248,19 @@ fn host_name() -> Result<GateName, ExitError> {
     });
     let short = files::read_system(Path::new("/proc/sys/kernel/hostname")).ok();
     let names = [whole, short];
-    // A host that does not know its own name calls itself so.
+    // A host without a name of its own is called localhost.
     let chosen = names
         .iter()
         .flatten()
         .map(|name| name.trim())
         .find(|name| is_host(name) && !name.starts_with("localhost"));
     let name = chosen.and_then(|name| GateName::new(name).ok());
-    name.ok_or_else(|| ExitError::new(USAGE, "this host has no name that would tell it from others; say --name GATE, such as gate.example.org"))
+    name.ok_or_else(|| {
+        ExitError::new(
+            USAGE,
+            "this host has no name of its own; give --name GATE, such as gate.example.org",
+        )
+    })
 }
 
 fn is_host(name: &str) -> bool {

@@ -1,49 +1,49 @@
-//! New keys for a user: what the config holds of them, and what the client is given.
+//! New keys for a user: the lines for the config, and the part for the client.
 //!
-//! Where the client has made its own pair, nothing secret is made here and nothing secret is handed out.
+//! If the client has made its own pair, no secret is made or printed here.
 
 use postern_proto::limits::KEY_LEN;
-use postern_proto::{KeyText, PresharedKey, PrivateKey, PublicKey, SharedKey};
+use postern_proto::{KeyText, PresharedKey, PrivateKey, SharedKey};
 use zeroize::Zeroizing;
 
 use super::config_files::ConfigFiles;
 use crate::adapters::random;
 use crate::client::token::{EnrollRequest, TokenKey};
-use crate::model::exit::{CONFIG, ExitError, SYSTEM};
+use crate::model::exit::{ExitError, SYSTEM};
 
-/// Which kind of key a user is to have.
+/// Which kind of key to make.
 #[derive(Debug, Clone)]
 pub enum KeyChoice {
-    /// One that client and gate share.
+    /// A key that client and gate share.
     Shared,
-    /// A pair that is made here, for a client that can't make its own.
+    /// A pair made here, for a client that cannot make its own.
     Pair {
-        /// Whether a pre-shared key is mixed in.
+        /// Add a pre-shared key.
         psk: bool,
     },
-    /// The pair that the client has made.
+    /// The pair that the client made.
     Enrolled {
-        /// What it sent.
+        /// The line that the client printed.
         request: EnrollRequest,
-        /// Whether a pre-shared key is mixed in.
+        /// Add a pre-shared key.
         psk: bool,
     },
 }
 
-/// A key that was made.
+/// A new key.
 pub(super) struct NewKey {
-    /// Keys of the config and their values, without quotes: `key`, or `public_key` and perhaps `psk`.
+    /// Config keys and values without quotes: `key`, or `public_key` and perhaps `psk`.
     pub(super) lines: Vec<(&'static str, KeyText)>,
-    /// What the client is given.
+    /// The client's part.
     pub(super) token: TokenKey,
 }
 
-/// Makes what is wished.
+/// Makes a key.
 ///
 /// # Errors
-/// Where the gate has no key pair of its own, or the system no random bytes.
-pub(super) fn make(wish: &KeyChoice, files: &ConfigFiles) -> Result<NewKey, ExitError> {
-    let (own, psk) = match wish {
+/// If the gate has no key pair of its own, or the system has no random bytes.
+pub(super) fn make(choice: &KeyChoice, files: &ConfigFiles) -> Result<NewKey, ExitError> {
+    let (own, psk) = match choice {
         KeyChoice::Shared => {
             let key = SharedKey::from_bytes(*random_key()?);
             return Ok(NewKey {
@@ -72,22 +72,10 @@ pub(super) fn make(wish: &KeyChoice, files: &ConfigFiles) -> Result<NewKey, Exit
     Ok(NewKey { lines, token })
 }
 
-/// The public half of the gate's own key.
-///
-/// # Errors
-/// Where the text is no key.
-pub(super) fn public_of(text: &str, path: &std::path::Path) -> Result<PublicKey, ExitError> {
-    let key = PrivateKey::from_base64(text.strip_suffix('\n').unwrap_or(text));
-    key.map(|key| key.public()).map_err(|error| {
-        let cure = "move it away and make another with posternd init; users with key pairs then need new tokens";
-        ExitError::new(CONFIG, format!("{}: {error}; {cure}", path.display()))
-    })
-}
-
 /// 32 random bytes.
 ///
 /// # Errors
-/// Where the system has none.
+/// If the system has none.
 pub(super) fn random_key() -> Result<Zeroizing<[u8; KEY_LEN]>, ExitError> {
     random::bytes()
         .map(Zeroizing::new)

@@ -1,4 +1,4 @@
-//! Who there is: all users of a config, or one of them. Changes nothing and shows no secret.
+//! Reads all users of a config, or one. Shows no secret.
 
 use std::path::Path;
 
@@ -9,7 +9,7 @@ use crate::model::exit::ExitError;
 /// All users, in the order of the files.
 ///
 /// # Errors
-/// Exit 78 for a config that is wrong.
+/// Exit 78 for an invalid config.
 pub fn users(config: &Path) -> Result<Vec<Listed>, ExitError> {
     ConfigFiles::read(config).map(|files| files.users)
 }
@@ -17,7 +17,7 @@ pub fn users(config: &Path) -> Result<Vec<Listed>, ExitError> {
 /// One user.
 ///
 /// # Errors
-/// As [`users`], and exit 1 where there is no such user.
+/// As [`users`], and exit 1 if there is no such user.
 pub fn user(config: &Path, name: &str) -> Result<Listed, ExitError> {
     ConfigFiles::read(config)?.user(name).cloned()
 }

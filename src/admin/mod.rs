@@ -1,6 +1,6 @@
-//! What an administrator does on the gate's host beside running it: the set-up, users, reloading.
+//! What an administrator does on the gate's host: set-up, users, checks, reload, explanations, demo.
 //!
-//! Works on the config's files and asks the running daemon to read them. Prints nothing: what is told is the command line's.
+//! Prints nothing, except the demo. The command line does.
 
 pub mod add;
 pub mod change;

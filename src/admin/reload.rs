@@ -1,4 +1,4 @@
-//! Asks the running posternd to read its config anew, and waits until it is in force or refused.
+//! Has the running posternd reload its config, and waits for the result.
 
 use std::io::ErrorKind;
 use std::path::Path;
@@ -9,40 +9,40 @@ use crate::adapters::clock;
 use crate::adapters::control::{self, Answer, Question};
 use crate::core::order::Reloaded;
 
-/// A new engine may take two minutes to load a hundred thousand users, and another reload may come first.
+/// A new engine may need two minutes for a hundred thousand users, and another reload may come first.
 const PATIENCE: Duration = Duration::from_secs(300);
 
-/// Before it is asked again.
+/// The pause before it is asked again.
 const PAUSE: Duration = Duration::from_millis(200);
 
-/// What became of it.
+/// The result of a reload.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Outcome {
+pub enum ReloadResult {
     /// The config is in force.
     Done,
-    /// Nobody serves the control socket; the config is read at the next start.
+    /// No daemon runs; it reads the config when it starts.
     NotRunning,
-    /// The new config can't be used and the old one stays in force; why, a line a problem.
+    /// The new config is invalid and the old one stays in force; one line for each problem.
     Refused(String),
-    /// Nobody knows; why.
+    /// The result is unknown; why.
     Failed(String),
 }
 
-/// Asks for a reload over this control socket. Where another one is under way, asks again when it is over: it may have read
-/// the config before it was changed.
-pub fn reload(socket: &Path) -> Outcome {
+/// Asks for a reload over this control socket. If another reload runs, asks again after it, because it may have read the
+/// config before the change.
+pub fn reload(socket: &Path) -> ReloadResult {
     let start = clock::instant();
     loop {
         let why = match control::ask_within(socket, &Question::Reload, PATIENCE) {
-            Ok(Answer::Reloaded(Reloaded::Done)) => return Outcome::Done,
-            Ok(Answer::Reloaded(Reloaded::Refused(why))) => return Outcome::Refused(why),
-            Ok(Answer::Failed(why)) => return Outcome::Failed(why),
+            Ok(Answer::Reloaded(Reloaded::Done)) => return ReloadResult::Done,
+            Ok(Answer::Reloaded(Reloaded::Refused(why))) => return ReloadResult::Refused(why),
+            Ok(Answer::Failed(why)) => return ReloadResult::Failed(why),
             Ok(Answer::Reloaded(Reloaded::Busy)) => {
-                "another reload is under way and does not end; see posternd's log".to_owned()
+                "another reload does not end; see posternd's log".to_owned()
             }
             Ok(_) => {
-                return Outcome::Failed(
-                    "posternd answered something else; are daemon and command of one version?"
+                return ReloadResult::Failed(
+                    "unexpected answer from posternd; are daemon and command of the same version?"
                         .to_owned(),
                 );
             }
@@ -52,26 +52,26 @@ pub fn reload(socket: &Path) -> Outcome {
                     ErrorKind::NotFound | ErrorKind::ConnectionRefused
                 ) =>
             {
-                return Outcome::NotRunning;
+                return ReloadResult::NotRunning;
             }
-            // The engine that was asked went while another one took over.
+            // The engine stopped because a new one took over.
             Err(error)
                 if matches!(
                     error.kind(),
                     ErrorKind::UnexpectedEof | ErrorKind::ConnectionReset | ErrorKind::BrokenPipe
                 ) =>
             {
-                format!("posternd ends the connection without an answer ({error}); see its log")
+                format!("posternd closed the connection without an answer ({error}); see its log")
             }
             Err(error) => {
-                return Outcome::Failed(format!(
-                    "posternd can't be asked on {}: {error}",
+                return ReloadResult::Failed(format!(
+                    "cannot ask posternd on {}: {error}",
                     socket.display()
                 ));
             }
         };
         if clock::elapsed(start) > PATIENCE {
-            return Outcome::Failed(why);
+            return ReloadResult::Failed(why);
         }
         thread::sleep(PAUSE);
     }
@@ -83,8 +83,8 @@ mod tests {
 
     use super::*;
 
-    /// What `reload` makes of these answers, one after another.
-    fn after(answers: Vec<Option<Answer>>) -> Outcome {
+    /// The result of `reload` for these answers, in order.
+    fn after(answers: Vec<Option<Answer>>) -> ReloadResult {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("control.sock");
         let listener = control::bind(&path).unwrap();
@@ -108,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn it_asks_again_until_its_own_reload_is_done_or_refused() {
+    fn busy_reload_is_asked_again() {
         let busy = || Some(Answer::Reloaded(Reloaded::Busy));
         assert_eq!(
             after(vec![
@@ -117,24 +117,24 @@ mod tests {
                 busy(),
                 Some(Answer::Reloaded(Reloaded::Done))
             ]),
-            Outcome::Done
+            ReloadResult::Done
         );
         let refused = Some(Answer::Reloaded(Reloaded::Refused("one\ntwo".to_owned())));
         assert_eq!(
             after(vec![busy(), refused]),
-            Outcome::Refused("one\ntwo".to_owned())
+            ReloadResult::Refused("one\ntwo".to_owned())
         );
         assert!(
-            matches!(after(vec![Some(Answer::Closed(1))]), Outcome::Failed(why) if why.contains("one version"))
+            matches!(after(vec![Some(Answer::Closed(1))]), ReloadResult::Failed(why) if why.contains("same version"))
         );
     }
 
     #[test]
-    fn without_a_daemon_nothing_is_waited_for() {
+    fn missing_daemon_is_no_wait() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("control.sock");
-        assert_eq!(reload(&path), Outcome::NotRunning);
+        assert_eq!(reload(&path), ReloadResult::NotRunning);
         drop(control::bind(&path).unwrap());
-        assert_eq!(reload(&path), Outcome::NotRunning);
+        assert_eq!(reload(&path), ReloadResult::NotRunning);
     }
 }

@@ -1,6 +1,6 @@
-//! A new key for a user, while the old one counts for a stated time, so that the client can change over when it likes.
+//! Gives a user a new key. The old key works for a stated time, so that the client can change over.
 //!
-//! Only the user's own file is changed, and in it only the lines about keys.
+//! Changes only the key lines of the user's own file.
 
 use std::path::Path;
 use std::time::Duration;
@@ -20,24 +20,24 @@ use crate::client::token::{EnrollRequest, Token};
 use crate::model::exit::{ExitError, FAILED, USAGE};
 use crate::model::time::Timestamp;
 
-/// What the new key is to be.
+/// The new key to make.
 #[derive(Debug, Clone)]
 pub struct Rotation {
     /// The user.
     pub name: String,
-    /// What the client sent, where it has made a key pair.
+    /// The line of a client that has made a key pair.
     pub request: Option<EnrollRequest>,
-    /// Whether a pair is made here.
+    /// Make a pair here.
     pub pair: bool,
-    /// Whether a pre-shared key is mixed in; a user who had one gets one in any case.
+    /// Add a pre-shared key. A user who had one always gets one.
     pub psk: bool,
-    /// How long the old key counts beside the new one.
+    /// How long the old key works beside the new one.
     pub keep_old: Duration,
-    /// Where the client sends to, the gate's own port where one names none; empty: what the config says.
+    /// Where the client sends knocks; empty for the config's addresses.
     pub addresses: Vec<String>,
 }
 
-/// Lines that tell of keys, and so go or change.
+/// The key lines, which are removed or changed.
 const KEY_LINES: [&str; 8] = [
     "key",
     "key_file",
@@ -49,10 +49,10 @@ const KEY_LINES: [&str; 8] = [
     "old_until",
 ];
 
-/// Gives a user a new key. Returns what the client is given, and when the old key ends.
+/// Gives a user a new key. Returns the client's part and the end of the old key.
 ///
 /// # Errors
-/// As `disable`; exit 2 where a user with a key pair gets no word about the new one.
+/// As `disable`; exit 2 if it is not clear who makes a new key pair.
 pub fn rotate(
     config: &Path,
     rotation: &Rotation,
@@ -63,13 +63,13 @@ pub fn rotate(
         user.clone(),
         addresses(&files.settings.gate, &rotation.addresses)?,
     );
-    let wish = wish(rotation, &user)?;
-    let key = keys::make(&wish, &files)?;
+    let choice = key_choice(rotation, &user)?;
+    let key = keys::make(&choice, &files)?;
     let now = clock::wall();
     let until = (!rotation.keep_old.is_zero()).then(|| whole_seconds(now.plus(rotation.keep_old)));
     let path = file.path.clone();
     let text = changed(&files, &user, file, &key.lines, until).ok_or_else(|| by_hand(&path))?;
-    files.judge(&path, Some(&text))?;
+    files.check(&path, Some(&text))?;
     let after = files.user(&rotation.name)?;
     if after.old.as_ref().map(|(_, end)| *end) != until || after.disabled != user.disabled {
         return Err(by_hand(&path));
@@ -83,7 +83,7 @@ pub fn rotate(
             &after.policy,
             addresses,
             key.token,
-            &wish,
+            &choice,
             duration,
         )
     };
@@ -91,11 +91,11 @@ pub fn rotate(
     replace(&path, &text)?;
     let mut notes = notes(&after.policy);
     notes.extend(user.old.filter(|(_, end)| *end > now).map(|(_, end)| {
-        format!("the key before that one, which counted until {end}, counts no more")
+        format!("an older key, which would have worked until {end}, no longer works")
     }));
     if let KeyKind::SharedFile(file) = &user.key {
         notes.push(format!(
-            "the old key's file {} is not read any more; remove it",
+            "the old key's file {} is no longer used; remove it",
             file.display()
         ));
     }
@@ -112,19 +112,19 @@ pub fn rotate(
     ))
 }
 
-/// The same kind of key as before, unless the command says another.
-fn wish(rotation: &Rotation, user: &Listed) -> Result<KeyChoice, ExitError> {
+/// The same kind of key as before, unless the command names another kind.
+fn key_choice(rotation: &Rotation, user: &Listed) -> Result<KeyChoice, ExitError> {
     let had_psk = matches!(user.key, KeyKind::Pair { psk: true, .. });
     let psk = rotation.psk || had_psk;
     match (&rotation.request, rotation.pair, &user.key) {
         (Some(request), _, KeyKind::Pair { public, .. }) if request.public_key == *public => {
             let what = format!(
-                "this request is for the key that {} has already",
+                "this request has the key that {} already has",
                 rotation.name
             );
             Err(ExitError::new(
                 FAILED,
-                format!("{what}; have postern enroll make another one at the client"),
+                format!("{what}; make another one at the client with: postern enroll"),
             ))
         }
         (Some(request), ..) => Ok(KeyChoice::Enrolled {
@@ -134,27 +134,27 @@ fn wish(rotation: &Rotation, user: &Listed) -> Result<KeyChoice, ExitError> {
         (None, true, _) => Ok(KeyChoice::Pair { psk }),
         (None, false, KeyKind::Pair { .. }) => {
             let what = format!(
-                "{} has a key pair, and its new private key is best made at the client",
+                "{} has a key pair; the client should make the new private key",
                 rotation.name
             );
             Err(ExitError::new(
                 USAGE,
                 format!(
-                    "{what}; run postern enroll there and say --request LINE, or make it here with --pair"
+                    "{what}: run postern enroll there and give --request LINE, or make it here with --pair"
                 ),
             ))
         }
         (None, false, KeyKind::Shared | KeyKind::SharedFile(_)) if rotation.psk => {
             Err(ExitError::new(
                 USAGE,
-                "a pre-shared key only strengthens a key pair; say --request LINE or --pair, or leave --psk out",
+                "--psk needs a key pair; add --request LINE or --pair, or leave out --psk",
             ))
         }
         (None, false, KeyKind::Shared | KeyKind::SharedFile(_)) => Ok(KeyChoice::Shared),
     }
 }
 
-/// The user's file with the new key, and the present one as the old one.
+/// The user's file with the new key, and the present key as the old one.
 fn changed(
     files: &ConfigFiles,
     user: &Listed,
@@ -188,8 +188,8 @@ fn changed(
         .chain(old.iter().map(|(key, value)| (*key, in_quotes(value))))
         .chain(end.map(|end| ("old_until", Zeroizing::new(end))))
         .collect();
-    // What stays is changed in its place, and the rest goes first. New lines come behind the name, so the last is set first.
-    let goes = KEY_LINES
+    // First remove lines, then change the others in place. New lines come after the name, so the last is set first.
+    let removals = KEY_LINES
         .iter()
         .filter(|key| !lines.iter().any(|(line, _)| line == *key))
         .map(|key| Change::Take(key));
@@ -197,7 +197,7 @@ fn changed(
         .iter()
         .rev()
         .map(|(key, value)| Change::Set(key, value));
-    edited(file, &goes.chain(sets).collect::<Vec<_>>())
+    edited(file, &removals.chain(sets).collect::<Vec<_>>())
 }
 
 fn in_quotes(text: &str) -> Zeroizing<String> {
@@ -208,7 +208,7 @@ fn in_quotes(text: &str) -> Zeroizing<String> {
     quoted
 }
 
-/// What a user has who is given none, with the maximum that this one has.
+/// The default duration under this user's maximum.
 fn default_duration(user: &Listed) -> Duration {
     let plain = crate::model::policy::Policy::for_user("", Vec::new());
     plain.duration.min(user.policy.max_duration)

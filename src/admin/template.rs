@@ -1,10 +1,10 @@
-//! The text of a new config: what was asked for, and every other key as a comment that shows its default.
+//! The text of a new config: the given values, and every other key as a comment with its default.
 
 use crate::model::endpoint::Endpoint;
 
 use super::add::{list, quoted};
 
-/// What a new config says.
+/// The values of a new config.
 #[derive(Debug)]
 pub(super) struct Template<'a> {
     pub(super) name: &'a str,
@@ -14,7 +14,7 @@ pub(super) struct Template<'a> {
 }
 
 impl Template<'_> {
-    /// The config.
+    /// The text.
     pub(super) fn text(&self) -> String {
         let Self {
             name,
@@ -32,42 +32,42 @@ impl Template<'_> {
             many => format!("address = {}", list(many.iter())),
         };
         format!(
-            r#"# The config of this Postern gate, made by posternd init. Lines behind a # are comments; keys among them show their defaults.
-# After a change: posternd check, then posternd reload. This file must stay closed to everyone but its owner.
+            r#"# The config of this Postern gate, made by posternd init. Lines after a # are comments; keys in them show their defaults.
+# After a change: posternd check, then posternd reload. Only the owner may have access to this file.
 
 [gate]
 # The gate's name. It is part of every key: users need new profiles if it changes.
 name = {name}
-# The UDP port that knocks come to; a list is allowed. Nothing on it ever answers. A firewall in front of this host must let it through.
+# The UDP port for knocks, or a list. Postern never answers on it. A firewall in front of this host must accept it.
 port = {port}
-# Where clients send to: goes into the profiles that posternd user add makes. Without it, that is the gate's name.
+# Where clients send knocks. posternd user add writes it into profiles. Default: the gate's name.
 {address}
-# The gate's half of key pairs.
+# The gate's private key, for users with key pairs.
 private_key = "gate.key"
-# The user that reads packets: it has no rights at all.
+# The engine runs as this user, without any privilege.
 run_as = {run_as}
-# Where to listen: "any", or names of interfaces, which may come and go.
+# Receive knocks on "any" interface, or on these. Interfaces may appear later.
 # interfaces = ["any"]
-# The greatest difference between a client's clock and this one, 5s to 5m.
+# The greatest difference between the clocks of client and gate, 5s to 5m.
 # window = "30s"
 # state_dir = "/var/lib/postern"
 # control_socket = "/run/postern/control.sock"
-# "packet" watches the wire; "udp" binds a socket that never answers, where raw capture is not allowed.
+# "packet" captures packets; "udp" binds a socket that never answers, for hosts without raw capture.
 # capture = "packet"
 
 [firewall]
 # "iptables", "nftables", "command", or "auto": iptables where the program is there, else native nftables.
 # backend = "auto"
-# "services": what some user may open is closed for everyone else. "none": the host's own rules close it.
+# "services": Postern closes every service that some user may open. "none": the host's own rules close services.
 # protect = "services"
-# When posternd stops, "keep" leaves the protection (grants run out by themselves), "remove" takes everything out.
+# When posternd stops: "keep" leaves the protection, and grants end by themselves; "remove" removes all rules.
 # on_stop = "keep"
 
-# Services with names of their own, for posternd user add -s web:
+# Named services, for posternd user add -s web:
 # [service.web]
 # ports = ["tcp/80", "tcp/443"]
 
-# Users have a file each in users.d, made by posternd user add NAME -s tcp/22.
+# Each user has a file in users.d, made by posternd user add NAME -s tcp/22.
 "#
         )
     }
@@ -94,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn a_new_config_loads_and_says_what_was_asked_for() {
+    fn new_config_has_given_values() {
         let addresses = [
             "gate.example.org:5000".parse().unwrap(),
             "[2001:db8::1]:5000".parse().unwrap(),
@@ -120,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn every_key_that_is_a_comment_shows_its_default() {
+    fn commented_keys_show_defaults() {
         let text = Template {
             name: "g",
             port: 62201,

@@ -24,7 +24,7 @@ pub(crate) fn users_of_a_shared_file_are_shown_but_changing_them_is_refused_with
         for command in ["disable", "enable", "remove", "rotate"] {
             let line = gate.run(&["user", command, user]).one_line(1);
             let wanted = format!(
-                "{user} stands in {}, a file that is not this user's own; edit it there, then: posternd reload",
+                "{user} is in {}, beside other settings; edit that file, then: posternd reload",
                 gate.path(place).display()
             );
             assert_eq!(line, wanted);
@@ -179,7 +179,7 @@ pub(crate) fn rotation_gives_each_kind_of_user_a_new_key_and_keeps_the_old_one_f
         "{said}"
     );
     let said = ok(gate.run(&["user", "rotate", "dave", "--keep-old", "0s", "--pair"]));
-    assert!(said.contains("; the old one counts no more\n"), "{said}");
+    assert!(said.contains("; the old one no longer works\n"), "{said}");
     for gone in ["old_key", "old_until", "key", "psk"] {
         assert_eq!(value(&gate, "dave", gone), None, "{gone}");
     }
@@ -207,7 +207,7 @@ pub(crate) fn the_last_user_of_a_service_is_not_removed_without_a_word() {
         "{said}"
     );
     let line = gate.run(&["user", "remove", "bob"]).one_line(1);
-    let wanted = "without bob nobody may open tcp/80, so posternd would not close it any more; take only the right away with: posternd user disable bob, or say --unprotect";
+    let wanted = "without bob nobody may open tcp/80, so posternd would no longer close it; keep it closed with: posternd user disable bob, or say --unprotect";
     assert_eq!(line, wanted);
     ok(gate.run(&["user", "disable", "bob"]));
     assert!(

@@ -118,7 +118,7 @@ pub(crate) fn where_the_config_can_not_name_a_socket_the_usual_one_is_asked_and_
             ran.err.contains(why)
                 && ran
                     .err
-                    .ends_with("(so whoever serves /run/postern/control.sock was asked)\n"),
+                    .ends_with("(so the gate at /run/postern/control.sock was asked)\n"),
             "{}",
             ran.err
         );

@@ -312,7 +312,7 @@ pub(crate) fn a_user_or_a_file_that_is_there_is_never_written_over() {
         .run(&["user", "add", "alice", "-s", "tcp/22"])
         .one_line(1);
     let place = format!(
-        "user alice is there already, in {}:9; for a new key: posternd user rotate alice",
+        "user alice already exists, in {}:9; for a new key: posternd user rotate alice",
         gate.path("posternd.toml").display()
     );
     assert_eq!(line, place);
@@ -328,7 +328,7 @@ pub(crate) fn a_user_or_a_file_that_is_there_is_never_written_over() {
         .run(&["user", "add", "bob", "-s", "tcp/22"])
         .one_line(1);
     assert!(
-        line.contains("users.d/bob.toml is there already; move it away, or choose another name"),
+        line.contains("users.d/bob.toml already exists; move it away, or choose another name"),
         "{line}"
     );
     assert!(text(&gate, "users.d/bob.toml").contains("carol"));
@@ -585,7 +585,7 @@ pub(crate) fn users_are_listed_and_shown_with_place_and_state_and_no_secret() {
     assert!(
         gate.run(&["user", "show", "eve"])
             .one_line(1)
-            .contains("there is no user eve; see who there is with: posternd user list")
+            .contains("there is no user eve; list users with: posternd user list")
     );
 }
 

@@ -1,4 +1,4 @@
-//! What the firewall itself says stands in it: the demo does not take posternd's word for it.
+//! Reads the grants from the firewall itself, so that the demo does not rely on posternd's answer.
 
 use crate::adapters::firewall::FirewallDriver;
 use crate::adapters::process;
@@ -6,7 +6,7 @@ use crate::admin::demo::world::World;
 use crate::model::exit::{ExitError, FAILED};
 use crate::model::run::{Call, Run};
 
-/// The grants as the firewall lists them, a line each.
+/// The grants as the firewall lists them, one line each.
 pub(super) fn rules(world: &World) -> Result<Vec<String>, ExitError> {
     if world.backend() == "iptables" {
         iptables()
@@ -27,7 +27,7 @@ fn iptables() -> Result<Vec<String>, ExitError> {
     Ok(rules)
 }
 
-/// With the program `nft` where it is installed, else as netlink says it.
+/// From `nft` if it is installed, else by netlink.
 fn nftables() -> Result<Vec<String>, ExitError> {
     if process::find("nft").is_some() {
         let all = lines("nft", &["list", "table", "inet", "postern"])?;

@@ -1,4 +1,4 @@
-//! Ctrl-C and its like: the demo goes no step further and takes down what it has set up.
+//! Signals: after Ctrl-C the demo stops and removes everything that it set up.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -8,27 +8,27 @@ use signal_hook::flag;
 
 use crate::model::exit::ExitError;
 
-/// The signal that came, once one has.
+/// The signal that arrived, if any.
 #[derive(Debug, Clone)]
 pub(super) struct Interrupt(Arc<AtomicUsize>);
 
 impl Interrupt {
-    /// Takes the signals from now on: none ends this process by itself any more.
+    /// Handles the signals from now on. None ends this process directly.
     pub(super) fn take() -> Result<Self, ExitError> {
-        let came = Arc::new(AtomicUsize::new(0));
+        let arrived = Arc::new(AtomicUsize::new(0));
         for signal in [SIGINT, SIGTERM] {
             let number = usize::try_from(signal).unwrap_or_default();
-            flag::register_usize(signal, Arc::clone(&came), number)
+            flag::register_usize(signal, Arc::clone(&arrived), number)
                 .map_err(ExitError::system("taking signals"))?;
         }
-        Ok(Self(came))
+        Ok(Self(arrived))
     }
 
-    pub(super) fn came(&self) -> bool {
+    pub(super) fn arrived(&self) -> bool {
         self.0.load(Ordering::Relaxed) != 0
     }
 
-    /// An end as a shell has it, 128 and the signal, once one has come.
+    /// Fails after a signal, with the exit code of a shell: 128 plus the signal.
     pub(super) fn check(&self) -> Result<(), ExitError> {
         match u8::try_from(self.0.load(Ordering::Relaxed)) {
             Ok(0) | Err(_) => Ok(()),

@@ -1,7 +1,7 @@
-//! `posternd demo`: the whole story, step by step, with a real daemon, a real client and a real firewall in throw-away
-//! namespaces. Every step is checked; it ends well only if each came out as told.
+//! `posternd demo`: a real daemon, a real client and a real firewall in temporary namespaces, step by step.
+//!
+//! Checks every step, and succeeds only if all pass.
 
-use std::io::Write;
 use std::net::{IpAddr, SocketAddr};
 use std::process::ExitCode;
 use std::thread;
@@ -14,105 +14,107 @@ use crate::adapters::random;
 use crate::model::exit::{ExitError, FAILED};
 use crate::model::time;
 
-mod cable;
 mod firewall;
 mod interrupt;
 mod knock;
+mod link;
+mod namespaces;
+mod probe_error;
+mod progress;
 mod speed;
 mod world;
 
 use interrupt::Interrupt;
-use knock::Knock;
-use world::{CLIENT_V4, CLIENT_V6, GATE_V4, GATE_V6, KNOCK, SERVICE, World, connect};
+use knock::SentKnock;
+use probe_error::ProbeError;
+use progress::Progress;
+use world::{CLIENT_V4, CLIENT_V6, GATE_V4, GATE_V6, KNOCK_PORT, SERVICE_PORT, World, connect};
 
-/// How the demo tells its story.
+/// Options of the demo.
 #[derive(Debug, clap::Args)]
 pub struct Options {
-    /// Write JSON, for programs: one object a step
+    /// Print JSON, for programs: one object for each step
     #[arg(long)]
     json: bool,
-    /// The firewall driver: auto, iptables or nftables
+    /// Use this firewall driver: auto, iptables or nftables
     #[arg(long, value_name = "NAME", default_value = "auto", value_parser = ["auto", "iptables", "nftables"])]
     backend: String,
 }
 
-/// How long the demo's grants last.
+/// The duration of the demo's grants.
 const OPEN_FOR: Duration = Duration::from_secs(4);
 
-/// How long a connection attempt may take before the port counts as hidden.
+/// A port that does not answer within this time is hidden.
 const PATIENCE: Duration = Duration::from_millis(800);
-
-/// Tells each step, and how it came out.
-struct Story {
-    json: bool,
-    interrupt: Interrupt,
-    step: u32,
-    failed: u32,
-}
 
 /// Runs the demo.
 ///
 /// # Errors
-/// When the world of the demo can't be made, or a signal has come; a step that comes out wrong is told and ends in exit 1.
+/// If the demo cannot be set up, or after a signal. A failed step ends in exit 1.
 pub fn run(options: &Options) -> Result<ExitCode, ExitError> {
     let started = clock::instant();
-    let note = world::leave_the_host()?;
+    let note = namespaces::leave_host()?;
     let interrupt = Interrupt::take()?;
-    let mut story = Story {
+    let mut progress = Progress {
         json: options.json,
         interrupt: interrupt.clone(),
-        step: 0,
+        steps: 0,
         failed: 0,
     };
-    story.say(&format!("Postern demo, {note}."))?;
-    let told = tell_all(&mut story, options);
-    // What else went wrong then is no matter: a terminal interrupts the daemon, too.
+    progress.say(&format!("Postern demo, {note}."))?;
+    let result = all_steps(&mut progress, options);
+    // A terminal interrupts the daemon, too, so other errors do not matter then.
     interrupt.check()?;
-    told?;
+    result?;
     let took = time::human(Duration::from_secs(clock::elapsed(started).as_secs()));
-    if story.failed > 0 {
-        story.say(&format!(
-            "{} of {} steps did not come out as told ({took}).",
-            story.failed, story.step
+    if progress.failed > 0 {
+        progress.say(&format!(
+            "{} of {} steps failed ({took}).",
+            progress.failed, progress.steps
         ))?;
         return Ok(ExitCode::from(FAILED));
     }
-    story.say(&format!(
-        "All {} steps came out as told ({took}). Nothing is left behind.",
-        story.step
+    progress.say(&format!(
+        "All {} steps passed ({took}). Nothing is left behind.",
+        progress.steps
     ))?;
     Ok(ExitCode::SUCCESS)
 }
 
-/// Sets up the world, tells everything in it, and takes it down.
-fn tell_all(story: &mut Story, options: &Options) -> Result<(), ExitError> {
+/// Sets up the world, runs all steps in it, and removes it.
+fn all_steps(progress: &mut Progress, options: &Options) -> Result<(), ExitError> {
     let key: [u8; 32] = random::bytes().map_err(ExitError::system("making a key"))?;
     let key = base64::engine::general_purpose::STANDARD.encode(key);
-    let mut world = World::make(&key, story.interrupt.clone())?;
+    let mut world = World::make(&key, progress.interrupt.clone())?;
     world.start_daemon(&key, &options.backend)?;
-    story.say(&format!(
-        "A gate at {GATE_V4} and {GATE_V6} runs posternd, with a service on tcp/{SERVICE}."
+    progress.say(&format!(
+        "A gate at {GATE_V4} and {GATE_V6} runs posternd, with a service on tcp/{SERVICE_PORT}."
     ))?;
-    story.say(&format!("A client sits at {CLIENT_V4} and {CLIENT_V6}."))?;
+    progress.say(&format!("A client is at {CLIENT_V4} and {CLIENT_V6}."))?;
     if let Some(line) = world.logged(&["listening for knocks"]) {
-        story.say(&format!("  {line}"))?;
+        progress.say(&format!("  {line}"))?;
     }
-    tell(story, &world, "home", IpAddr::V4(GATE_V4))?;
-    story.say("The same over IPv6:")?;
-    tell_short(story, &world, "home6", IpAddr::V6(GATE_V6))?;
-    story.say("How quick it is:")?;
-    tell_speed(story, &world)?;
+    full_steps(progress, &world, "home", IpAddr::V4(GATE_V4))?;
+    progress.say("The same over IPv6:")?;
+    short_steps(progress, &world, "home6", IpAddr::V6(GATE_V6))?;
+    progress.say("How fast it is:")?;
+    speed_steps(progress, &world)?;
     if options.backend == "auto" && world.backend() != "nftables" {
         world.start_daemon(&key, "nftables")?;
-        tell_speed(story, &world)?;
+        speed_steps(progress, &world)?;
     }
     Ok(())
 }
 
-/// The whole story over one family.
-fn tell(story: &mut Story, world: &World, profile: &str, gate: IpAddr) -> Result<(), ExitError> {
+/// All steps over one family.
+fn full_steps(
+    progress: &mut Progress,
+    world: &World,
+    profile: &str,
+    gate: IpAddr,
+) -> Result<(), ExitError> {
     hidden(
-        story,
+        progress,
         world,
         gate,
         "The port is hidden: a connection attempt times out",
@@ -120,29 +122,32 @@ fn tell(story: &mut Story, world: &World, profile: &str, gate: IpAddr) -> Result
 
     let packet = world.packet(profile, OPEN_FOR)?;
     let sent = packet.clone();
-    let (service, knock) = (SocketAddr::new(gate, SERVICE), SocketAddr::new(gate, KNOCK));
+    let (service, knock) = (
+        SocketAddr::new(gate, SERVICE_PORT),
+        SocketAddr::new(gate, KNOCK_PORT),
+    );
     let knocked = world.at_client(move || {
         let (knock, opened) = speed::knock_and_connect(service, knock, &sent)?;
         Ok((opened, knock.answer()))
     })?;
-    let (opened, answer) = knocked.map_err(|why: String| ExitError::new(FAILED, why))?;
+    let (opened, answer) = knocked.map_err(|error: ProbeError| ExitError::new(FAILED, error))?;
     let back = answer.as_deref().unwrap_or("nothing");
-    story.step(
+    progress.step(
         "One knock: one UDP packet, to which nothing answers",
         answer.is_none(),
         &format!(
-            "{} random-looking bytes to {gate} port {KNOCK}; back came {back}",
+            "{} random-looking bytes to {gate} port {KNOCK_PORT}; back came {back}",
             packet.len()
         ),
     )?;
     let grants = world.grants()?;
     let rules = firewall::rules(world)?;
-    story.step(
+    progress.step(
         "The firewall lists the rule",
         grants.len() == 1 && !rules.is_empty(),
         &rules.join("\n"),
     )?;
-    story.step(
+    progress.step(
         "The connection succeeds",
         opened.is_ok(),
         &match &opened {
@@ -150,11 +155,11 @@ fn tell(story: &mut Story, world: &World, profile: &str, gate: IpAddr) -> Result
                 "open {:.2} ms after the knock was sent",
                 took.as_secs_f64() * 1e3
             ),
-            Err(why) => why.clone(),
+            Err(error) => error.to_string(),
         },
     )?;
 
-    replay(story, world, gate, packet)?;
+    replay(progress, world, gate, packet)?;
 
     let left = world
         .grants()?
@@ -167,48 +172,53 @@ fn tell(story: &mut Story, world: &World, profile: &str, gate: IpAddr) -> Result
     let line = world
         .logged(&["closed", "its time is up"])
         .unwrap_or_default();
-    story.step(
+    progress.step(
         "The grant ends by itself",
         over.is_some() && firewall::rules(world)?.is_empty(),
         &line,
     )?;
-    hidden(story, world, gate, "Hidden again")
+    hidden(progress, world, gate, "Hidden again")
 }
 
-/// Hidden, knocked with the real client, open, hidden again.
-fn tell_short(
-    story: &mut Story,
+/// The port is hidden, opened by the real client, and hidden again.
+fn short_steps(
+    progress: &mut Progress,
     world: &World,
     profile: &str,
     gate: IpAddr,
 ) -> Result<(), ExitError> {
-    hidden(story, world, gate, "The port is hidden")?;
+    hidden(progress, world, gate, "The port is hidden")?;
     let file = world.profile(profile);
-    let (done, said) =
+    let (succeeded, output) =
         world.postern(&["knock", profile, "--config", &file, "--for", "2s", "--wait"])?;
-    story.step("postern knock --wait", done, &said)?;
+    progress.step("postern knock --wait", succeeded, &output)?;
     let over = world.wait_for(Duration::from_secs(5), || {
         world.grants().ok().filter(Vec::is_empty)
     });
-    story.step("The grant ends by itself", over.is_some(), "")?;
-    hidden(story, world, gate, "Hidden again")
+    progress.step("The grant ends by itself", over.is_some(), "")?;
+    hidden(progress, world, gate, "Hidden again")
 }
 
-fn hidden(story: &mut Story, world: &World, gate: IpAddr, title: &str) -> Result<(), ExitError> {
-    let address = SocketAddr::new(gate, SERVICE);
+fn hidden(
+    progress: &mut Progress,
+    world: &World,
+    gate: IpAddr,
+    title: &str,
+) -> Result<(), ExitError> {
+    let address = SocketAddr::new(gate, SERVICE_PORT);
     let attempt = world.at_client(move || connect(address, PATIENCE))?;
-    let (silent, said) = match attempt {
-        Err(why) => (why.starts_with("no answer"), why),
+    let (silent, detail) = match attempt {
+        Err(error) => (matches!(error, ProbeError::NoAnswer(_)), error.to_string()),
         Ok(took) => (
             false,
-            format!("it is open! connected in {} ms", took.as_millis()),
+            format!("it is open: connected in {} ms", took.as_millis()),
         ),
     };
-    story.step(title, silent, &format!("{address}: {said}"))
+    progress.step(title, silent, &format!("{address}: {detail}"))
 }
 
-/// Every knock must open. The figures are told as they come: whether they please is for the reader to say.
-fn tell_speed(story: &mut Story, world: &World) -> Result<(), ExitError> {
+/// Every knock must open the port. The times are printed, not judged.
+fn speed_steps(progress: &mut Progress, world: &World) -> Result<(), ExitError> {
     for (profile, gate) in [
         ("home", IpAddr::V4(GATE_V4)),
         ("home6", IpAddr::V6(GATE_V6)),
@@ -218,18 +228,18 @@ fn tell_speed(story: &mut Story, world: &World) -> Result<(), ExitError> {
             "Knock to open port at {gate}, firewall by {}",
             world.backend()
         );
-        story.step(&title, times.all_opened(), &times.to_string())?;
+        progress.step(&title, times.all_opened(), &times.to_string())?;
     }
     Ok(())
 }
 
 fn replay(
-    story: &mut Story,
+    progress: &mut Progress,
     world: &World,
     gate: IpAddr,
     packet: Vec<u8>,
 ) -> Result<(), ExitError> {
-    // Within a second the same bytes count as a second copy of one knock, after it as a replay.
+    // Within a second the gate counts the same bytes as a copy of one knock, later as a replay.
     thread::sleep(Duration::from_millis(1100));
     let count = |status: &crate::adapters::control::Status| {
         status
@@ -239,8 +249,8 @@ fn replay(
             .unwrap_or_default()
     };
     let before = count(&world.status()?);
-    let to = SocketAddr::new(gate, KNOCK);
-    let sent = world.at_client(move || Knock::send(to, &packet))?;
+    let to = SocketAddr::new(gate, KNOCK_PORT);
+    let sent = world.at_client(move || SentKnock::send(to, &packet))?;
     let refused = world.wait_for(Duration::from_secs(2), || {
         world
             .status()
@@ -248,37 +258,9 @@ fn replay(
             .filter(|status| count(status) == before + 1)
     });
     let line = world.logged(&["drop replay"]).unwrap_or_default();
-    story.step(
+    progress.step(
         "A replay of the same packet is refused, with the reason",
         sent.is_ok() && refused.is_some(),
         &line,
     )
-}
-
-impl Story {
-    fn step(&mut self, title: &str, as_told: bool, detail: &str) -> Result<(), ExitError> {
-        self.interrupt.check()?;
-        self.step = self.step.saturating_add(1);
-        self.failed = self.failed.saturating_add(u32::from(!as_told));
-        if self.json {
-            let object = serde_json::json!({ "version": 1, "step": self.step, "title": title, "ok": as_told, "detail": detail });
-            return write(&object.to_string());
-        }
-        let mark = if as_told { "ok" } else { "NOT AS TOLD" };
-        write(&format!("{}. {title}: {mark}", self.step))?;
-        detail
-            .lines()
-            .try_for_each(|line| write(&format!("     {line}")))
-    }
-
-    fn say(&self, text: &str) -> Result<(), ExitError> {
-        if self.json { Ok(()) } else { write(text) }
-    }
-}
-
-fn write(line: &str) -> Result<(), ExitError> {
-    let mut out = std::io::stdout().lock();
-    writeln!(out, "{line}")
-        .and_then(|()| out.flush())
-        .map_err(ExitError::system("writing to standard output"))
 }

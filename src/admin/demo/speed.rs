@@ -1,7 +1,6 @@
-//! From a knock to an open port: several knocks at a closed door, each followed by attempts to connect until one gets in.
+//! Measures the time from a knock to an open port, for several knocks at a closed port.
 //!
-//! Owns the measuring and how its figures are told. That each knock opens is asserted, how soon is not: how quick a machine is proves
-//! nothing about Postern.
+//! Every knock must open the port. The time is not judged, because it depends on the machine.
 
 use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
@@ -11,52 +10,57 @@ use std::time::Duration;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use socket2::{Domain, Socket, Type};
 
-use super::knock::Knock;
-use super::world::{KNOCK, SERVICE, World};
+use super::knock::SentKnock;
+use super::probe_error::ProbeError;
+use super::world::{KNOCK_PORT, SERVICE_PORT, World};
 use crate::adapters::clock;
 use crate::core::order::Selection;
 use crate::model::exit::ExitError;
 
-/// Knocks of one measurement; an odd number has a median of its own.
+/// Knocks of one measurement. An odd number has a median.
 const KNOCKS: usize = 25;
 
-/// A closed port that does not answer within this time is hidden: an open one takes some ten microseconds.
+/// A port that does not answer within this time is hidden. An open port answers within some ten microseconds.
 const HIDDEN_AFTER: Duration = Duration::from_millis(5);
 
-/// The pause between two attempts. Short, for it adds to what is measured; no shorter, for each costs the gate time, too.
+/// The pause between two attempts. A longer one adds to the result; a shorter one slows the gate.
 const PAUSE: Duration = Duration::from_micros(50);
 
-/// Attempts that are not given up yet. A dropped SYN is sent again only after a second, so an attempt that came too early never gets in.
-const PENDING: usize = 64;
+/// Limit for open attempts. A dropped SYN is repeated only after a second, so an early attempt does not succeed.
+const MAX_PENDING: usize = 64;
 
-/// After this a port that is not open never opens.
+/// A port that is closed after this time stays closed.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// How long each knock took, the quickest first, and why the last one did not open if it did not.
+/// The time of each knock in ascending order.
 pub(super) struct Times {
     took: Vec<Duration>,
-    then: Option<String>,
+    /// Why the last knock did not open the port.
+    failure: Option<String>,
 }
 
-/// Knocks again and again, with a closed door before each knock, until one does not open.
+/// Knocks repeatedly at a closed port, until one knock does not open it.
 ///
 /// # Errors
-/// What went otherwise than it should beside the knocks: a packet that could not be made, a grant that was not closed.
+/// If a packet cannot be made or a grant cannot be closed.
 pub(super) fn measure(world: &World, profile: &str, gate: IpAddr) -> Result<Times, ExitError> {
     let mut times = Times {
         took: Vec::with_capacity(KNOCKS),
-        then: None,
+        failure: None,
     };
-    while times.took.len() < KNOCKS && times.then.is_none() {
+    while times.took.len() < KNOCKS && times.failure.is_none() {
         let packet = world.packet(profile, Duration::from_secs(60))?;
-        let (service, knock) = (SocketAddr::new(gate, SERVICE), SocketAddr::new(gate, KNOCK));
+        let (service, knock) = (
+            SocketAddr::new(gate, SERVICE_PORT),
+            SocketAddr::new(gate, KNOCK_PORT),
+        );
         let knocked = world.at_client(move || knock_and_connect(service, knock, &packet))?;
         match knocked.and_then(|(_, opened)| opened) {
             Ok(took) => times.took.push(took),
-            Err(why) => times.then = Some(why),
+            Err(error) => times.failure = Some(error.to_string()),
         }
-        // One that was granted too late is open for whoever measures next.
-        if times.then.is_none() || !world.grants()?.is_empty() {
+        // A late grant would spoil the next measurement.
+        if times.failure.is_none() || !world.grants()?.is_empty() {
             world.close(Selection::All)?;
         }
     }
@@ -64,50 +68,46 @@ pub(super) fn measure(world: &World, profile: &str, gate: IpAddr) -> Result<Time
     Ok(times)
 }
 
-/// Knocks at a closed door and connects: the knock, which still hears what comes back for it, and the time from its sending to the
-/// first connection. The error is of a knock that was not sent.
+/// Knocks at a closed port and connects. Returns the knock, which can still receive an answer, and the time to the first
+/// connection. Fails if the knock was not sent.
 pub(super) fn knock_and_connect(
     service: SocketAddr,
     knock: SocketAddr,
     packet: &[u8],
-) -> Result<(Knock, Result<Duration, String>), String> {
+) -> Result<(SentKnock, Result<Duration, ProbeError>), ProbeError> {
     let mut attempts = Attempts {
         service,
         pending: VecDeque::new(),
     };
     attempts.begin()?;
-    if attempts.is_any_let_in(HIDDEN_AFTER)? {
-        return Err(format!("{service} was open before the knock"));
+    if attempts.any_succeeds(HIDDEN_AFTER)? {
+        return Err(ProbeError::AlreadyOpen(service));
     }
     let start = clock::instant();
-    let knock = Knock::send(knock, packet)?;
-    Ok((knock, attempts.until_let_in(start)))
+    let knock = SentKnock::send(knock, packet)?;
+    Ok((knock, attempts.until_success(start)))
 }
 
-/// Connections on their way.
+/// Pending connections.
 struct Attempts {
     service: SocketAddr,
     pending: VecDeque<Socket>,
 }
 
 impl Attempts {
-    /// Attempts again and again; the time from `start` to the first that gets in.
-    fn until_let_in(&mut self, start: std::time::Instant) -> Result<Duration, String> {
+    /// Connects repeatedly. Returns the time from `start` to the first success.
+    fn until_success(&mut self, start: std::time::Instant) -> Result<Duration, ProbeError> {
         while clock::elapsed(start) < PATIENCE {
             self.begin()?;
-            if self.is_any_let_in(PAUSE)? {
+            if self.any_succeeds(PAUSE)? {
                 return Ok(clock::elapsed(start));
             }
         }
-        Err(format!(
-            "{} was still closed {} after the knock",
-            self.service,
-            crate::model::time::human(PATIENCE)
-        ))
+        Err(ProbeError::StillClosed(self.service, PATIENCE))
     }
 
-    fn begin(&mut self) -> Result<(), String> {
-        let failed = |error: std::io::Error| format!("connecting to {}: {error}", self.service);
+    fn begin(&mut self) -> Result<(), ProbeError> {
+        let failed = |error| ProbeError::Connect(self.service, error);
         let socket = Socket::new(
             Domain::for_address(self.service),
             Type::STREAM.nonblocking(),
@@ -122,21 +122,21 @@ impl Attempts {
             }
             _ => self.pending.push_back(socket),
         }
-        if self.pending.len() > PENDING {
+        if self.pending.len() > MAX_PENDING {
             self.pending.pop_front();
         }
         Ok(())
     }
 
-    /// Waits so long at most.
-    fn is_any_let_in(&self, most: Duration) -> Result<bool, String> {
+    /// Whether an attempt succeeds within this time.
+    fn any_succeeds(&self, most: Duration) -> Result<bool, ProbeError> {
         let mut watched: Vec<PollFd<'_>> = self
             .pending
             .iter()
             .map(|socket| PollFd::from_borrowed_fd(socket.as_fd(), PollFlags::OUT))
             .collect();
-        let ready = poll(&mut watched, Timespec::try_from(most).ok().as_ref())
-            .map_err(|error| format!("waiting to be let in: {error}"))?;
+        let ready =
+            poll(&mut watched, Timespec::try_from(most).ok().as_ref()).map_err(ProbeError::Wait)?;
         if ready == 0 {
             return Ok(false);
         }
@@ -146,17 +146,15 @@ impl Attempts {
             .find(|(watch, _)| !watch.revents().is_empty());
         match answered.map(|(_, socket)| socket.take_error()) {
             Some(Ok(None)) | None => Ok(true),
-            Some(Ok(Some(error)) | Err(error)) => {
-                Err(format!("{} answered: {error}", self.service))
-            }
+            Some(Ok(Some(error)) | Err(error)) => Err(ProbeError::Connect(self.service, error)),
         }
     }
 }
 
 impl Times {
-    /// Whether every knock of the measurement opened.
+    /// Whether every knock opened the port.
     pub(super) fn all_opened(&self) -> bool {
-        self.then.is_none() && self.took.len() == KNOCKS
+        self.failure.is_none() && self.took.len() == KNOCKS
     }
 }
 
@@ -181,7 +179,7 @@ impl std::fmt::Display for Times {
         } else {
             write!(f, "0 of {KNOCKS} knocks opened it")?;
         }
-        self.then
+        self.failure
             .as_ref()
             .map_or(Ok(()), |why| write!(f, "; the next did not: {why}"))
     }
@@ -191,18 +189,18 @@ impl std::fmt::Display for Times {
 mod tests {
     use super::*;
 
-    fn times(count: usize, then: Option<&str>) -> Times {
+    fn times(count: usize, failure: Option<&str>) -> Times {
         let took = (0..count)
             .map(|n| Duration::from_micros(400 + 100 * n as u64))
             .collect();
         Times {
             took,
-            then: then.map(str::to_owned),
+            failure: failure.map(str::to_owned),
         }
     }
 
     #[test]
-    fn the_figure_in_the_middle_is_told_with_the_first_and_the_last() {
+    fn median_and_extremes_are_printed() {
         let said = times(3, None).to_string();
         assert!(
             said.starts_with("open 0.50 ms after")
@@ -212,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn it_comes_out_as_told_only_if_every_knock_opened_and_how_many_did_is_said() {
+    fn only_all_knocks_are_a_success() {
         assert!(
             times(KNOCKS, None).all_opened()
                 && times(KNOCKS, None)

@@ -1,5 +1,4 @@
-//! The demo's world: two network namespaces joined by a cable, a config, a daemon, a service. It ends with the process:
-//! namespaces that nobody uses any more are removed by the kernel, the folder by drop.
+//! The demo's world: two linked network namespaces, a config, a daemon and a service. Drop removes its files.
 //!
 //! ```text
 //!   client (a thread's own namespace)          gate (the process's own namespace)
@@ -11,17 +10,17 @@ use std::ffi::OsStr;
 use std::io::Write;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 use std::os::unix::fs::DirBuilderExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Stdio};
-use std::sync::mpsc::{Sender, channel};
 use std::thread;
 use std::time::Duration;
 
 use base64::Engine;
-use nix::sched::{CloneFlags, unshare};
 
-use super::cable;
 use super::interrupt::Interrupt;
+use super::link;
+use super::namespaces::ClientNamespace;
+use super::probe_error::ProbeError;
 use crate::adapters::clock;
 use crate::adapters::control::{self, Answer, Question, Status};
 use crate::adapters::files;
@@ -29,96 +28,51 @@ use crate::adapters::log;
 use crate::adapters::process::{self, Wiring};
 use crate::adapters::random;
 use crate::core::order::Selection;
-use crate::model::exit::{ExitError, FAILED, UNAVAILABLE};
+use crate::model::exit::{ExitError, FAILED};
 use crate::model::grant::Grant;
-use crate::model::time;
 
-/// The port that knocks go to.
-pub(super) const KNOCK: u16 = 62201;
-/// The port of the service that is hidden.
-pub(super) const SERVICE: u16 = 2222;
-/// The addresses at both ends of the cable.
+/// The port of knocks.
+pub(super) const KNOCK_PORT: u16 = 62201;
+/// The port of the hidden service.
+pub(super) const SERVICE_PORT: u16 = 2222;
+/// The addresses at both ends of the link.
 pub(super) const GATE_V4: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 1);
 pub(super) const GATE_V6: Ipv6Addr = Ipv6Addr::new(0xfd77, 0, 0, 0, 0, 0, 0, 1);
 pub(super) const CLIENT_V4: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 2);
 pub(super) const CLIENT_V6: Ipv6Addr = Ipv6Addr::new(0xfd77, 0, 0, 0, 0, 0, 0, 2);
 
-/// Something to do in the client's namespace.
-type Task = Box<dyn FnOnce() + Send>;
-
-/// What stands while the demo runs.
+/// Everything that the demo sets up.
 pub(super) struct World {
     folder: PathBuf,
     daemon: Option<Child>,
-    task: Sender<Task>,
+    client: ClientNamespace,
     interrupt: Interrupt,
 }
 
-/// Moves this process into namespaces of its own; without root, into a user namespace first. Must come before any thread.
-/// Returns a note for who watches.
-pub(super) fn leave_the_host() -> Result<&'static str, ExitError> {
-    let (uid, gid) = (
-        rustix::process::geteuid().as_raw(),
-        rustix::process::getegid().as_raw(),
-    );
-    let may = caps::has_cap(
-        None,
-        caps::CapSet::Effective,
-        caps::Capability::CAP_SYS_ADMIN,
-    )
-    .unwrap_or(false);
-    if uid == 0 && may {
-        unshare(CloneFlags::CLONE_NEWNET)
-            .map_err(ExitError::system("making a network namespace"))?;
-        return Ok("as root, in network namespaces of its own");
-    }
-    let forbidden = |error: nix::Error| {
-        ExitError::new(
-            UNAVAILABLE,
-            format!(
-                "this kernel lets only root make namespaces ({error}); run the demo as root, or allow user namespaces (sysctl kernel.unprivileged_userns_clone, user.max_user_namespaces)"
-            ),
-        )
-    };
-    unshare(CloneFlags::CLONE_NEWUSER | CloneFlags::CLONE_NEWNET).map_err(forbidden)?;
-    for (map, text) in [
-        ("setgroups", "deny".to_owned()),
-        ("uid_map", format!("0 {uid} 1")),
-        ("gid_map", format!("0 {gid} 1")),
-    ] {
-        files::write_system(&Path::new("/proc/self").join(map), &text).map_err(
-            ExitError::system(format!("writing {map} of the user namespace")),
-        )?;
-    }
-    Ok(
-        "without root, in a user namespace of its own; that has one user only, so the engine stays that user",
-    )
-}
-
 impl World {
-    /// Lays the cable, starts the service and writes the client's configs.
+    /// Links the namespaces, starts the service and writes the client's profiles.
     pub(super) fn make(key: &str, interrupt: Interrupt) -> Result<Self, ExitError> {
-        let task = client_namespace();
+        let client = ClientNamespace::start();
         let folder = folder()?;
         let world = Self {
             folder,
             daemon: None,
-            task,
+            client,
             interrupt,
         };
-        world.lay_cable()?;
+        world.link_namespaces()?;
         for address in [IpAddr::V4(GATE_V4), IpAddr::V6(GATE_V6)] {
-            serve(SocketAddr::new(address, SERVICE)).map_err(ExitError::system(format!(
-                "listening on {address} port {SERVICE}"
+            serve(SocketAddr::new(address, SERVICE_PORT)).map_err(ExitError::system(format!(
+                "listening on {address} port {SERVICE_PORT}"
             )))?;
         }
         for (name, address) in [
             ("home", IpAddr::V4(GATE_V4)),
             ("home6", IpAddr::V6(GATE_V6)),
         ] {
-            let address = SocketAddr::new(address, KNOCK);
+            let address = SocketAddr::new(address, KNOCK_PORT);
             let profile = format!(
-                "[{name}]\ngate = \"demo\"\naddress = \"{address}\"\nkey = \"{key}\"\nservices = [\"tcp/{SERVICE}\"]\n"
+                "[{name}]\ngate = \"demo\"\naddress = \"{address}\"\nkey = \"{key}\"\nservices = [\"tcp/{SERVICE_PORT}\"]\n"
             );
             world.write(&format!("{name}.toml"), &profile)?;
         }
@@ -130,26 +84,26 @@ impl World {
             .map_err(|error| ExitError::new(FAILED, error))
     }
 
-    fn lay_cable(&self) -> Result<(), ExitError> {
+    fn link_namespaces(&self) -> Result<(), ExitError> {
         let ours = std::process::id();
         self.at_client(move || {
-            cable::lay("client0", "gate0", ours)?;
-            cable::dress("client0", CLIENT_V4, CLIENT_V6)
+            link::make("client0", "gate0", ours)?;
+            link::configure("client0", CLIENT_V4, CLIENT_V6)
         })??;
-        cable::dress("gate0", GATE_V4, GATE_V6)
+        link::configure("gate0", GATE_V4, GATE_V6)
     }
 
-    /// Starts the daemon with this firewall driver, in the place of one that runs, and waits until its engine serves.
+    /// Stops a running daemon, starts one with this firewall driver, and waits until it serves.
     pub(super) fn start_daemon(&mut self, key: &str, backend: &str) -> Result<(), ExitError> {
         self.stop_daemon();
         let path = self.folder.display();
         let posternd = format!(
             "[gate]\nname = \"demo\"\nstate_dir = \"{path}/state\"\ncontrol_socket = \"{path}/control.sock\"\n\n[firewall]\nbackend = \"{backend}\"\n\n\
-             [[user]]\nname = \"alice\"\nkey = \"{key}\"\nservices = [\"tcp/{SERVICE}\"]\nquota = \"1000/min\"\n"
+             [[user]]\nname = \"alice\"\nkey = \"{key}\"\nservices = [\"tcp/{SERVICE_PORT}\"]\nquota = \"1000/min\"\n"
         );
         self.write("posternd.toml", &posternd)?;
         let config = self.folder.join("posternd.toml");
-        // Of an earlier daemon.
+        // The log of an earlier daemon.
         let _ = std::fs::remove_file(self.log());
         let log =
             files::create_log(&self.log()).map_err(ExitError::system("making the daemon's log"))?;
@@ -177,7 +131,7 @@ impl World {
             })
     }
 
-    /// Runs `postern` with these arguments in the client's namespace; what it said, and whether it ended well.
+    /// Runs `postern` in the client's namespace. Returns whether it succeeded, and its output.
     pub(super) fn postern(&self, arguments: &[&str]) -> Result<(bool, String), ExitError> {
         let words: Vec<String> = ["as-client"]
             .iter()
@@ -195,17 +149,17 @@ impl World {
             process::start_again(&words, wiring).and_then(Child::wait_with_output)
         })?;
         let output = ran.map_err(ExitError::system("running postern"))?;
-        let said = [output.stdout, output.stderr].concat();
+        let text = [output.stdout, output.stderr].concat();
         Ok((
             output.status.success(),
-            String::from_utf8_lossy(&said).trim_end().to_owned(),
+            String::from_utf8_lossy(&text).trim_end().to_owned(),
         ))
     }
 
-    /// The packet of one knock, as `postern` makes it.
+    /// A packet that `postern` made for one knock.
     pub(super) fn packet(&self, profile: &str, open_for: Duration) -> Result<Vec<u8>, ExitError> {
         let seconds = format!("{}s", open_for.as_secs());
-        let (done, said) = self.postern(&[
+        let (succeeded, output) = self.postern(&[
             "knock",
             profile,
             "--config",
@@ -215,34 +169,28 @@ impl World {
             "--print",
         ])?;
         let packet = base64::engine::general_purpose::STANDARD
-            .decode(said.trim())
+            .decode(output.trim())
             .ok()
-            .filter(|_| done);
-        packet.ok_or_else(|| ExitError::new(FAILED, format!("postern knock --print: {said}")))
+            .filter(|_| succeeded);
+        packet.ok_or_else(|| ExitError::new(FAILED, format!("postern knock --print: {output}")))
     }
 
-    /// Does something in the client's namespace and waits for it.
+    /// Runs a task in the client's namespace.
     pub(super) fn at_client<R: Send + 'static>(
         &self,
         task: impl FnOnce() -> R + Send + 'static,
     ) -> Result<R, ExitError> {
-        let (answer, answered) = channel();
-        let task: Task = Box::new(move || {
-            let _ = answer.send(task());
-        });
-        let gone = || ExitError::new(FAILED, "the client's namespace could not be made");
-        self.task.send(task).map_err(|_| gone())?;
-        answered.recv().map_err(|_| gone())
+        self.client.run(task)
     }
 
-    /// Asks again and again until there is an answer, the time is up or a signal has come.
+    /// Repeats a question until it has an answer, the time is up or a signal arrives.
     pub(super) fn wait_for<R>(
         &self,
         most: Duration,
         mut ask: impl FnMut() -> Option<R>,
     ) -> Option<R> {
         wait_for(most, || {
-            if self.interrupt.came() {
+            if self.interrupt.arrived() {
                 Some(None)
             } else {
                 ask().map(Some)
@@ -251,7 +199,7 @@ impl World {
         .flatten()
     }
 
-    /// A profile's file.
+    /// The file of a profile.
     pub(super) fn profile(&self, name: &str) -> String {
         self.folder
             .join(format!("{name}.toml"))
@@ -259,34 +207,34 @@ impl World {
             .to_string()
     }
 
-    /// The daemon's own counters.
+    /// The daemon's status.
     pub(super) fn status(&self) -> Result<Status, ExitError> {
         match self.ask(&Question::Status)? {
             Answer::Status(status) => Ok(*status),
-            _ => Err(ExitError::new(FAILED, "posternd answered something else")),
+            _ => Err(ExitError::new(FAILED, "unexpected answer from posternd")),
         }
     }
 
-    /// What the daemon says is open.
+    /// The open grants.
     pub(super) fn grants(&self) -> Result<Vec<Grant>, ExitError> {
         match self.ask(&Question::Grants)? {
             Answer::Grants(grants) => Ok(grants),
-            _ => Err(ExitError::new(FAILED, "posternd answered something else")),
+            _ => Err(ExitError::new(FAILED, "unexpected answer from posternd")),
         }
     }
 
-    /// Closes grants, and waits until they are.
+    /// Closes grants.
     pub(super) fn close(&self, which: Selection) -> Result<(), ExitError> {
         match self.ask(&Question::Close(which))? {
             Answer::Closed(1..) => Ok(()),
             answer => Err(ExitError::new(
                 FAILED,
-                format!("posternd closed nothing: {answer:?}"),
+                format!("posternd closed no grant: {answer:?}"),
             )),
         }
     }
 
-    /// The firewall driver that the daemon says it has.
+    /// The daemon's firewall driver.
     pub(super) fn backend(&self) -> &'static str {
         let line = self.logged(&["firewall by"]).unwrap_or_default();
         if line.contains("firewall by iptables") {
@@ -341,7 +289,7 @@ impl Drop for World {
     }
 }
 
-/// Asks again every 10 ms until there is an answer or the time is up.
+/// Repeats a question every 10 ms until it has an answer or the time is up.
 fn wait_for<R>(most: Duration, mut ask: impl FnMut() -> Option<R>) -> Option<R> {
     let start = clock::instant();
     loop {
@@ -355,18 +303,7 @@ fn wait_for<R>(most: Duration, mut ask: impl FnMut() -> Option<R>) -> Option<R> 
     }
 }
 
-/// A thread with a network namespace of its own, that runs task there until nobody has any more.
-fn client_namespace() -> Sender<Task> {
-    let (task, todo) = channel::<Task>();
-    thread::spawn(move || {
-        if unshare(CloneFlags::CLONE_NEWNET).is_ok() {
-            todo.into_iter().for_each(|task| task());
-        }
-    });
-    task
-}
-
-/// A folder that the engine's user may pass through, and only its owner may change.
+/// A folder that the engine's user can enter and only its owner can change.
 fn folder() -> Result<PathBuf, ExitError> {
     let bytes: [u8; 8] = random::bytes().map_err(ExitError::system("naming the demo's folder"))?;
     let name = format!("postern-demo-{:016x}", u64::from_be_bytes(bytes));
@@ -378,7 +315,7 @@ fn folder() -> Result<PathBuf, ExitError> {
     Ok(folder)
 }
 
-/// A service that greets whoever gets through.
+/// A service that greets every client.
 fn serve(address: SocketAddr) -> std::io::Result<()> {
     let listener = TcpListener::bind(address)?;
     thread::spawn(move || {
@@ -389,14 +326,14 @@ fn serve(address: SocketAddr) -> std::io::Result<()> {
     Ok(())
 }
 
-/// A TCP connection from the client's namespace: how long it took, or that it timed out.
-pub(super) fn connect(address: SocketAddr, patience: Duration) -> Result<Duration, String> {
+/// Connects by TCP from the client's namespace. Returns the time it took.
+pub(super) fn connect(address: SocketAddr, patience: Duration) -> Result<Duration, ProbeError> {
     let start = clock::instant();
     match std::net::TcpStream::connect_timeout(&address, patience) {
         Ok(_) => Ok(clock::elapsed(start)),
         Err(error) if error.kind() == std::io::ErrorKind::TimedOut => {
-            Err(format!("no answer within {}", time::human(patience)))
+            Err(ProbeError::NoAnswer(patience))
         }
-        Err(error) => Err(format!("answered: {error}")),
+        Err(error) => Err(ProbeError::Answered(error)),
     }
 }

@@ -1,19 +1,15 @@
-//! The arguments of `posternd`.
-//!
-//! What an argument may say is decided by the types it is read into.
-
-use std::path::PathBuf;
+//! The commands of `posternd`.
 
 use clap::{Args, Parser, Subcommand};
 
-use super::explain::Explaining;
-use super::status::Watching;
-use super::user_arguments::{Init, User};
+use super::explain::ExplainArguments;
+use super::init::Init;
+use super::requests::Close;
+use super::shared_arguments::{Config, Report};
+use super::status::StatusArguments;
+use super::user_arguments::User;
 use crate::admin::demo;
 use crate::model::time;
-
-/// Where the gate's config lies if nobody says otherwise.
-pub(super) const CONFIG: &str = "/etc/postern/posternd.toml";
 
 /// The Postern gate: hides services behind single-packet authorization.
 #[derive(Debug, Parser)]
@@ -24,42 +20,42 @@ pub(super) struct Arguments {
 }
 
 const AFTER: &str = "\
-Exit status: 0 done, 1 failed, 2 wrong usage, 65 no packet and no recording, 66 file missing, 69 something it needs
-is not there, or no posternd answers, 71 the system refused something, 74 input or output, 77 a right is missing,
+Exit status: 0 done, 1 failed, 2 wrong usage, 65 neither packet nor recording, 66 file missing, 69 something needed
+is missing, or posternd does not answer, 71 system error, 74 input or output error, 77 permission missing,
 78 config wrong or missing.";
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
-    /// Set a gate up: config, keys, folders and the engine's user; nothing that is there is changed
+    /// Set up a gate: config, keys, folders and the engine's user; keep everything that exists
     Init(Init),
     /// Add, list, change and remove users
     User(User),
     /// Run the gate in the foreground
     Run(Run),
-    /// Look at config and host: every error and every warning
+    /// Check config and host, and list every error and warning
     Check(Report),
-    /// Show how the running gate does: counters by reason, what it listens with, quotas, what is open
-    Status(Watching),
-    /// Show what is open now
+    /// Show counters, captures, quotas and open grants of the running gate
+    Status(StatusArguments),
+    /// List open grants
     Grants(Report),
-    /// Print what is counted, as OpenMetrics text
+    /// Print metrics as OpenMetrics text
     Metrics(Config),
-    /// Close grants before their time
+    /// Close grants before they end
     Close(Close),
-    /// Say why a knock does not work: a packet, a recording, or knocks as they come
-    Explain(Explaining),
-    /// Say that you can still get in: a trial is over and Postern stays
+    /// Explain why a knock does not work: from a packet, a recording or live traffic
+    Explain(ExplainArguments),
+    /// Confirm a trial run and keep the firewall rules
     Confirm(Report),
-    /// Have the running gate read its config anew; open grants stay where they are still allowed
+    /// Reload the config of the running gate; keep open grants that it still allows
     Reload(Report),
-    /// Remove all that Postern put into the firewall
+    /// Remove all of Postern's rules from the firewall
     Flush(Report),
-    /// Show a real gate and a real client in throw-away network namespaces, step by step
+    /// Run a real gate and a real client in temporary network namespaces, step by step
     Demo(demo::Options),
-    /// The unprivileged role; started by `run`
+    /// Run the unprivileged engine; only `run` starts it
     #[command(hide = true)]
     Engine,
-    /// The client in the demo; takes the arguments of `postern`
+    /// Run the client of the demo, with the arguments of `postern`
     #[command(hide = true, disable_help_flag = true)]
     AsClient {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
@@ -68,51 +64,10 @@ pub(super) enum Command {
 }
 
 #[derive(Debug, Args)]
-pub(super) struct Config {
-    /// The gate's config
-    #[arg(long, value_name = "FILE", env = "POSTERND_CONFIG", hide_env_values = true, default_value = CONFIG)]
-    pub(super) config: PathBuf,
-}
-
-#[derive(Debug, Args)]
 pub(super) struct Run {
     #[command(flatten)]
     pub(super) config: Config,
-    /// Take everything back after this time, such as 5m, unless a knock is admitted or `posternd confirm` comes before
+    /// Remove all rules after this time, such as 5m, unless a knock is admitted or `posternd confirm` runs first
     #[arg(long, value_name = "TIME", value_parser = time::parse_duration)]
     pub(super) trial: Option<std::time::Duration>,
-}
-
-#[derive(Debug, Args)]
-pub(super) struct Report {
-    #[command(flatten)]
-    pub(super) config: Config,
-    /// Write JSON, for programs
-    #[arg(long)]
-    pub(super) json: bool,
-}
-
-#[derive(Debug, Args)]
-pub(super) struct Close {
-    #[command(flatten)]
-    pub(super) report: Report,
-    #[command(flatten)]
-    pub(super) which: Which,
-}
-
-#[derive(Debug, Args)]
-#[group(required = true, multiple = false)]
-pub(super) struct Which {
-    /// Every grant
-    #[arg(long)]
-    pub(super) all: bool,
-    /// The grants of this user
-    #[arg(long, value_name = "NAME")]
-    pub(super) user: Option<String>,
-    /// The grants that let this address in
-    #[arg(long, value_name = "ADDRESS")]
-    pub(super) address: Option<std::net::IpAddr>,
-    /// This grant
-    #[arg(long, value_name = "NUMBER")]
-    pub(super) id: Option<u64>,
 }

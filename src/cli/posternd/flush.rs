@@ -1,9 +1,9 @@
-//! `posternd flush`: what was taken out of the firewall, and what would put it back.
+//! `posternd flush`: removes all of Postern's rules from the firewall.
 
 use std::process::ExitCode;
 
-use super::arguments::Report;
-use super::say::{say, say_json};
+use super::output::{print, print_json};
+use super::shared_arguments::Report;
 use crate::adapters::control;
 use crate::daemon::monitor::{self, Flushed};
 use crate::model::exit::ExitError;
@@ -18,11 +18,11 @@ pub(super) fn carry_out(report: &Report) -> Result<ExitCode, ExitError> {
             backends,
             undone: _,
         } = &flushed;
-        say_json(
+        print_json(
             &serde_json::json!({ "version": control::VERSION, "running": running, "closed": closed, "backends": backends }),
         )?;
     } else {
-        say(&text(&flushed))?;
+        print(&text(&flushed))?;
     }
     flushed.undone.map_or(Ok(ExitCode::SUCCESS), Err)
 }
@@ -37,9 +37,7 @@ fn text(
 ) -> String {
     let mut text = String::new();
     if *running == Some(true) {
-        text.push_str(
-            "a posternd is running and will put its rules back; stop it first to be rid of them\n",
-        );
+        text.push_str("a posternd is running and will install its rules again; stop it first\n");
     }
     if *closed > 0 {
         text.push_str(&format!(

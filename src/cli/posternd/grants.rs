@@ -1,19 +1,19 @@
-//! `posternd grants`: what is open now, the first to end first, with the time it has left.
+//! `posternd grants`: open grants with the time left, the first to end first.
 
 use std::process::ExitCode;
 
 use serde::Serialize;
 
-use super::arguments::Report;
-use super::asking::{ask, odd};
-use super::say::{is_heard, say_json};
+use super::ask::{ask, unexpected};
+use super::output::{columns, print_json, print_while_read};
+use super::shared_arguments::Report;
 use crate::adapters::clock;
 use crate::adapters::control::{self, Answer, Question};
 use crate::model::exit::ExitError;
 use crate::model::grant::Grant;
 use crate::model::time::{self, Timestamp, human};
 
-/// A grant and the time it has left.
+/// A grant and the time left.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(super) struct Shown {
     #[serde(flatten)]
@@ -22,33 +22,31 @@ pub(super) struct Shown {
 }
 
 #[derive(Serialize)]
-struct Whole {
+struct Listing {
     version: u32,
     grants: Vec<Shown>,
 }
 
-const HEAD: [&str; 6] = ["ID", "USER", "ADDRESS", "SERVICES", "TARGET", "LEFT"];
-
 pub(super) fn grants(report: &Report) -> Result<ExitCode, ExitError> {
     let shown = open_now(report)?;
     if report.json {
-        return say_json(&Whole {
+        return print_json(&Listing {
             version: control::VERSION,
             grants: shown,
         });
     }
-    is_heard(&table(&shown)).map(|_| ExitCode::SUCCESS)
+    print_while_read(&table(&shown)).map(|_| ExitCode::SUCCESS)
 }
 
-/// Asks what is open.
+/// Asks for the open grants.
 pub(super) fn open_now(report: &Report) -> Result<Vec<Shown>, ExitError> {
     let Answer::Grants(grants) = ask(report, &Question::Grants)? else {
-        return Err(odd());
+        return Err(unexpected());
     };
     Ok(shown(grants, clock::wall()))
 }
 
-/// In the order of their ends.
+/// Sorted by end.
 fn shown(mut grants: Vec<Grant>, now: Timestamp) -> Vec<Shown> {
     grants.sort_by_key(|grant| (grant.until, grant.id));
     grants
@@ -60,32 +58,16 @@ fn shown(mut grants: Vec<Grant>, now: Timestamp) -> Vec<Shown> {
         .collect()
 }
 
-/// Aligned columns; one line where nothing is open.
+/// Aligned columns; one line if nothing is open.
 pub(super) fn table(grants: &[Shown]) -> String {
     if grants.is_empty() {
         return "nothing is open\n".to_owned();
     }
-    let rows: Vec<[String; 6]> = std::iter::once(HEAD.map(str::to_owned))
+    let head = ["ID", "USER", "ADDRESS", "SERVICES", "TARGET", "LEFT"].map(str::to_owned);
+    let rows: Vec<[String; 6]> = std::iter::once(head)
         .chain(grants.iter().map(row))
         .collect();
-    let widths: Vec<usize> = (0..HEAD.len())
-        .map(|at| {
-            rows.iter()
-                .filter_map(|row| row.get(at))
-                .map(|cell| cell.chars().count())
-                .max()
-                .unwrap_or_default()
-        })
-        .collect();
-    let line = |row: &[String; 6]| {
-        let cells = row
-            .iter()
-            .zip(&widths)
-            .map(|(cell, width)| format!("{cell:width$}"))
-            .collect::<Vec<_>>();
-        cells.join("  ").trim_end().to_owned() + "\n"
-    };
-    rows.iter().map(line).collect()
+    columns(&rows)
 }
 
 fn row(Shown { grant, left_ms }: &Shown) -> [String; 6] {
@@ -131,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn grants_are_told_in_columns_in_the_order_of_their_ends() {
+    fn grants_are_columns_sorted_by_end() {
         let target = Some("10.0.0.5".parse().unwrap());
         let grants = vec![
             grant(2, "bob", "2001:db8::7/128", 90_000),

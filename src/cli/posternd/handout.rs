@@ -1,6 +1,6 @@
-//! What is printed for a client: its profile, the token that says the same in one line, a QR code, and what comes next.
+//! What is printed for a client: its profile, the same as a token, a QR code, and the next commands.
 //!
-//! There are keys in it, so the text is put together in a buffer that is wiped and does not grow.
+//! It holds keys, so the text is built in a buffer that is wiped and never grows.
 
 use std::io::IsTerminal;
 use std::process::ExitCode;
@@ -8,20 +8,19 @@ use std::process::ExitCode;
 use serde::Serialize;
 use zeroize::Zeroizing;
 
+use super::output::print;
 use super::qr;
-use super::say::say;
 use crate::adapters::control;
 use crate::admin::add::Handout;
-use crate::admin::reload::Outcome;
+use crate::admin::reload::ReloadResult;
 use crate::client::profile;
 use crate::client::token::{Token, TokenKey, short_name};
 use crate::model::exit::{ExitError, FAILED};
 use crate::model::time::Timestamp;
 
-/// Room for two QR codes and all around them.
-const TEXT_MAX: usize = 128 << 10;
+/// Enough for two QR codes and the text around them.
+const MAX_TEXT: usize = 128 << 10;
 
-/// The same as JSON.
 #[derive(Serialize)]
 struct Json<'a> {
     version: u32,
@@ -34,27 +33,30 @@ struct Json<'a> {
     secret: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     totp_uri: Option<&'a str>,
-    /// Until when the key of before counts.
+    /// The end of the old key.
     #[serde(skip_serializing_if = "Option::is_none")]
     old_until: Option<Timestamp>,
     reload: serde_json::Value,
     notes: &'a [String],
 }
 
-/// How it is told.
-pub(super) struct Telling<'a> {
+/// How it is printed.
+pub(super) struct Presentation<'a> {
     /// The first line: what was done.
     pub(super) done: String,
-    /// Until when the key of before counts.
+    /// The end of the old key.
     pub(super) old_until: Option<Timestamp>,
     pub(super) qr: bool,
     pub(super) json: bool,
-    /// ` --config FILE` where it is not the usual one.
+    /// ` --config FILE`, or nothing for the usual place.
     pub(super) config: &'a str,
 }
 
-/// Tells it, and ends with exit code 1 where the running daemon did not take the config.
-pub(super) fn tell(handout: &Handout, telling: &Telling<'_>) -> Result<ExitCode, ExitError> {
+/// Prints it. Exit code 1 if the running daemon did not accept the config.
+pub(super) fn print_handout(
+    handout: &Handout,
+    presentation: &Presentation<'_>,
+) -> Result<ExitCode, ExitError> {
     let token = &handout.token;
     let name = token
         .profile
@@ -64,23 +66,23 @@ pub(super) fn tell(handout: &Handout, telling: &Telling<'_>) -> Result<ExitCode,
     let line = token
         .to_line()
         .map_err(|error| ExitError::new(FAILED, error))?;
-    if telling.json {
-        say(&json(handout, telling, &name, &profile, &line)?)?;
+    if presentation.json {
+        print(&json(handout, presentation, &name, &profile, &line)?)?;
     } else {
-        say(&text(handout, telling, &name, &profile, &line)?)?;
+        print(&text(handout, presentation, &name, &profile, &line)?)?;
     }
-    ending(&handout.reload)
+    exit_code(&handout.reload)
 }
 
-/// Exit code and error of a command that has written its file.
-pub(super) fn ending(reload: &Outcome) -> Result<ExitCode, ExitError> {
+/// The exit code of a command that has written its file.
+pub(super) fn exit_code(reload: &ReloadResult) -> Result<ExitCode, ExitError> {
     match reload {
-        Outcome::Done | Outcome::NotRunning => Ok(ExitCode::SUCCESS),
-        Outcome::Refused(why) => Err(ExitError::new(
+        ReloadResult::Done | ReloadResult::NotRunning => Ok(ExitCode::SUCCESS),
+        ReloadResult::Refused(why) => Err(ExitError::new(
             FAILED,
             format!("the change is made, but the running posternd does not take the config: {why}"),
         )),
-        Outcome::Failed(why) => Err(ExitError::new(
+        ReloadResult::Failed(why) => Err(ExitError::new(
             FAILED,
             format!(
                 "the change is made, but whether the running posternd has read it is not known: {why}"
@@ -89,22 +91,24 @@ pub(super) fn ending(reload: &Outcome) -> Result<ExitCode, ExitError> {
     }
 }
 
-/// What a reload came to, as JSON.
-pub(super) fn reload_json(reload: &Outcome) -> serde_json::Value {
+/// The result of a reload as JSON.
+pub(super) fn reload_json(reload: &ReloadResult) -> serde_json::Value {
     match reload {
-        Outcome::Done => "done".into(),
-        Outcome::NotRunning => "not-running".into(),
-        Outcome::Refused(why) => serde_json::json!({ "refused": why }),
-        Outcome::Failed(why) => serde_json::json!({ "failed": why }),
+        ReloadResult::Done => "done".into(),
+        ReloadResult::NotRunning => "not-running".into(),
+        ReloadResult::Refused(why) => serde_json::json!({ "refused": why }),
+        ReloadResult::Failed(why) => serde_json::json!({ "failed": why }),
     }
 }
 
-/// What a reload came to, as a sentence.
-pub(super) fn reload_text(reload: &Outcome) -> &'static str {
+/// The result of a reload as a sentence.
+pub(super) fn reload_text(reload: &ReloadResult) -> &'static str {
     match reload {
-        Outcome::Done => "the running posternd has read it: it is in force",
-        Outcome::NotRunning => "no posternd is running: it is in force once posternd is started",
-        Outcome::Refused(_) | Outcome::Failed(_) => {
+        ReloadResult::Done => "the running posternd has read it: it is in force",
+        ReloadResult::NotRunning => {
+            "no posternd is running: it is in force once posternd is started"
+        }
+        ReloadResult::Refused(_) | ReloadResult::Failed(_) => {
             "it is not known to be in force: see the error below"
         }
     }
@@ -112,12 +116,12 @@ pub(super) fn reload_text(reload: &Outcome) -> &'static str {
 
 fn json(
     handout: &Handout,
-    telling: &Telling<'_>,
+    presentation: &Presentation<'_>,
     name: &str,
     profile: &str,
     line: &str,
 ) -> Result<Zeroizing<String>, ExitError> {
-    let said = Json {
+    let json = Json {
         version: control::VERSION,
         user: &handout.token.user,
         file: handout.file.display().to_string(),
@@ -126,12 +130,12 @@ fn json(
         token: line,
         secret: handout.token.is_secret(),
         totp_uri: handout.totp_uri.as_ref().map(|uri| uri.as_str()),
-        old_until: telling.old_until,
+        old_until: presentation.old_until,
         reload: reload_json(&handout.reload),
         notes: &handout.notes,
     };
-    let mut bytes = Zeroizing::new(Vec::with_capacity(TEXT_MAX));
-    serde_json::to_writer_pretty(&mut *bytes, &said)
+    let mut bytes = Zeroizing::new(Vec::with_capacity(MAX_TEXT));
+    serde_json::to_writer_pretty(&mut *bytes, &json)
         .map_err(|error| ExitError::new(FAILED, error))?;
     bytes.push(b'\n');
     let text = std::str::from_utf8(&bytes).map_err(|error| ExitError::new(FAILED, error))?;
@@ -140,21 +144,21 @@ fn json(
 
 fn text(
     handout: &Handout,
-    telling: &Telling<'_>,
+    presentation: &Presentation<'_>,
     name: &str,
     profile: &str,
     line: &str,
 ) -> Result<Zeroizing<String>, ExitError> {
     let token = &handout.token;
     let colours = std::io::stdout().is_terminal();
-    let mut text = Zeroizing::new(String::with_capacity(TEXT_MAX));
+    let mut text = Zeroizing::new(String::with_capacity(MAX_TEXT));
     let mut put = |parts: &[&str]| {
         parts
             .iter()
             .chain(&["\n"])
             .for_each(|part| text.push_str(part))
     };
-    put(&[&telling.done]);
+    put(&[&presentation.done]);
     put(&[reload_text(&handout.reload)]);
     handout.notes.iter().for_each(|note| put(&["note: ", note]));
     if let TokenKey::Pair { .. } = &token.key {
@@ -172,7 +176,7 @@ fn text(
         },
         line,
     ]);
-    if telling.qr {
+    if presentation.qr {
         put(&["\n", qr::lines(line, colours)?.trim_end_matches('\n')]);
     }
     if let Some(uri) = &handout.totp_uri {
@@ -180,26 +184,31 @@ fn text(
             "\nFor the authenticator program, a second secret, on another way than the token:\n\n",
             uri,
         ]);
-        if telling.qr {
+        if presentation.qr {
             put(&["\n", qr::lines(uri, colours)?.trim_end_matches('\n')]);
         }
     }
     put(&["\nnext:"]);
-    next(token, &handout.reload, telling, name)
+    next(token, &handout.reload, presentation, name)
         .iter()
         .for_each(|line| put(&["  ", line]));
     Ok(text)
 }
 
-fn next(token: &Token, reload: &Outcome, telling: &Telling<'_>, name: &str) -> Vec<String> {
+fn next(
+    token: &Token,
+    reload: &ReloadResult,
+    presentation: &Presentation<'_>,
+    name: &str,
+) -> Vec<String> {
     let mut next = Vec::new();
-    if *reload == Outcome::NotRunning {
+    if *reload == ReloadResult::NotRunning {
         next.push(format!(
             "here, start the gate: posternd run{} (with --trial 5m the first time)",
-            telling.config
+            presentation.config
         ));
     }
-    let replace = if telling.old_until.is_some() {
+    let replace = if presentation.old_until.is_some() {
         " --replace"
     } else {
         ""

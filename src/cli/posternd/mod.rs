@@ -1,19 +1,22 @@
-//! The command line of the daemon: arguments in, text or JSON and an exit code out. Decides nothing.
+//! The command line of `posternd`: arguments in, text or JSON and an exit code out.
 
 mod arguments;
-mod asking;
+mod ask;
 mod explain;
 mod flush;
 mod grants;
 mod handout;
 mod init;
+mod output;
 mod qr;
 mod reload;
-mod say;
+mod requests;
+mod shared_arguments;
+
 mod status;
 mod user;
 mod user_arguments;
-mod user_words;
+mod user_text;
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -29,17 +32,17 @@ use crate::daemon::engine;
 use crate::daemon::monitor;
 use crate::model::exit::{ExitError, USAGE};
 use arguments::{Arguments, Command};
-use say::say;
+use output::print;
 
-/// The command line, for those who describe it.
+/// The command line, for help pages and completions.
 pub fn command() -> clap::Command {
     Arguments::command()
 }
 
-/// Runs the command that the process was called with.
+/// Runs the command of this process.
 pub fn main() -> ExitCode {
     let form = log::start();
-    match parsed().and_then(carry_out) {
+    match parsed().and_then(dispatch) {
         Ok(code) => code,
         Err(stop) => {
             for line in stop.message.lines() {
@@ -61,12 +64,12 @@ fn parsed() -> Result<Command, ExitError> {
         Err(error) if error.use_stderr() => {
             Err(ExitError::new(USAGE, usage::line(&error, "posternd")))
         }
-        // Help and version were asked for.
+        // Help or version.
         Err(error) => error.exit(),
     }
 }
 
-fn carry_out(command: Command) -> Result<ExitCode, ExitError> {
+fn dispatch(command: Command) -> Result<ExitCode, ExitError> {
     match command {
         Command::Init(init) => init::carry_out(&init),
         Command::User(user) => user::carry_out(user.command),
@@ -76,7 +79,7 @@ fn carry_out(command: Command) -> Result<ExitCode, ExitError> {
         Command::Engine => engine::run().map(|()| ExitCode::SUCCESS),
         Command::Check(report) => {
             let findings = check::check(&report.config.config);
-            say(&if report.json {
+            print(&if report.json {
                 findings.json()
             } else {
                 findings.to_string()
@@ -84,13 +87,13 @@ fn carry_out(command: Command) -> Result<ExitCode, ExitError> {
             Ok(ExitCode::from(findings.exit_code()))
         }
         Command::Flush(report) => flush::carry_out(&report),
-        Command::Status(watching) => status::status(&watching),
+        Command::Status(arguments) => status::status(&arguments),
         Command::Grants(report) => grants::grants(&report),
-        Command::Metrics(config) => asking::metrics(config),
-        Command::Close(close) => asking::end(&close),
-        Command::Confirm(report) => asking::confirm(&report),
+        Command::Metrics(config) => requests::metrics(config),
+        Command::Close(close) => requests::close(&close),
+        Command::Confirm(report) => requests::confirm(&report),
         Command::Reload(report) => reload::carry_out(&report),
-        Command::Explain(explaining) => explain::explain(&explaining),
+        Command::Explain(arguments) => explain::explain(&arguments),
         Command::Demo(options) => demo::run(&options),
         Command::AsClient { arguments } => Ok(super::postern::run_as(arguments)),
     }

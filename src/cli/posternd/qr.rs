@@ -1,4 +1,4 @@
-//! A text as a QR code on the terminal, two rows of it in each line of half blocks.
+//! Draws a QR code on the terminal. A line of half blocks shows two rows.
 
 use qrcode::render::unicode::Dense1x2;
 use qrcode::{EcLevel, QrCode};
@@ -6,23 +6,23 @@ use zeroize::Zeroizing;
 
 use crate::model::exit::{ExitError, FAILED};
 
-/// White on black, whatever the terminal's own colours are.
+/// White on black, on every terminal.
 const COLOURS: &str = "\u{1b}[40;97m";
 const PLAIN: &str = "\u{1b}[0m";
 
-/// The lines of the code, each with its end. `colours` sets the terminal's, which are the other way round on a white one.
+/// The lines of the code. `colours` sets the terminal's colours, so that the code is right on a white terminal too.
 ///
 /// # Errors
-/// Where the text is too long for any code.
+/// If the text is too long for any code.
 pub(super) fn lines(text: &str, colours: bool) -> Result<Zeroizing<String>, ExitError> {
     let code = QrCode::with_error_correction_level(text, EcLevel::L);
     let code = code.map_err(|error| {
         ExitError::new(
             FAILED,
-            format!("this is too long for a QR code ({error}); leave --qr out"),
+            format!("the text is too long for a QR code ({error}); leave out --qr"),
         )
     })?;
-    // What is light in the code is drawn, for terminals are mostly dark.
+    // Light modules are drawn, because most terminals are dark.
     let drawn = Zeroizing::new(
         code.render::<Dense1x2>()
             .dark_color(Dense1x2::Light)
@@ -47,7 +47,7 @@ pub(super) fn lines(text: &str, colours: bool) -> Result<Zeroizing<String>, Exit
 mod tests {
     use super::*;
 
-    /// The dark modules of what was drawn, without the quiet zone.
+    /// The dark modules of a drawing, without the quiet zone.
     fn modules(drawn: &str, width: usize) -> Vec<bool> {
         let rows = drawn.lines().flat_map(|line| {
             let half = |upper: bool| {
@@ -70,7 +70,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_drawn_is_the_code_with_its_quiet_zone_around() {
+    fn drawing_is_the_code_with_quiet_zone() {
         let text = "postern-token-1.AQVhbGljZQIQZ2F0ZS5leGFtcGxlLm9yZwMWZ2F0ZS5leGFtcGxlLm9yZzo2MjIwMQQGdGNwLzIy";
         let code = QrCode::with_error_correction_level(text, EcLevel::L).unwrap();
         let wanted: Vec<bool> = code
@@ -99,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn a_text_that_is_too_long_is_refused() {
+    fn too_long_text_is_refused() {
         assert!(lines(&"x".repeat(3000), false).is_err());
     }
 }

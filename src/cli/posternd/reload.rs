@@ -1,12 +1,12 @@
-//! `posternd reload`: the running daemon reads its config anew, and the exit code says whether it is in force.
+//! `posternd reload`: has the running daemon read its config, and reports whether the config is in force.
 
 use std::process::ExitCode;
 
-use super::arguments::Report;
-use super::asking::tell_doubt;
-use super::say::{say, say_json};
+use super::ask::note_doubt;
+use super::output::{print, print_json};
+use super::shared_arguments::Report;
 use crate::adapters::control;
-use crate::admin::reload::{Outcome, reload};
+use crate::admin::reload::{ReloadResult, reload};
 use crate::daemon::monitor;
 use crate::model::exit::{ExitError, FAILED};
 
@@ -14,27 +14,27 @@ pub(super) fn carry_out(report: &Report) -> Result<ExitCode, ExitError> {
     let config = &report.config.config;
     let socket = monitor::control_socket(config)?;
     let outcome = reload(&socket.path);
-    if outcome != Outcome::NotRunning {
-        tell_doubt(&socket);
+    if outcome != ReloadResult::NotRunning {
+        note_doubt(&socket);
     }
     match outcome {
-        Outcome::Done if report.json => {
-            say_json(&serde_json::json!({ "version": control::VERSION, "reload": "done" }))
+        ReloadResult::Done if report.json => {
+            print_json(&serde_json::json!({ "version": control::VERSION, "reload": "done" }))
         }
-        Outcome::Done => say("the config is in force; see it work with: posternd status\n")
+        ReloadResult::Done => print("the config is in force; see it work with: posternd status\n")
             .map(|()| ExitCode::SUCCESS),
-        Outcome::NotRunning => {
+        ReloadResult::NotRunning => {
             let what = format!(
-                "no posternd answers on {}; start it, and it reads the config as it is",
+                "no posternd answers on {}; start it, and it reads the config",
                 socket.path.display()
             );
             Err(monitor::unanswered(config, &what))
         }
-        Outcome::Refused(why) => Err(ExitError::new(
+        ReloadResult::Refused(why) => Err(ExitError::new(
             FAILED,
             why.lines().map(not_used).collect::<Vec<_>>().join("\n"),
         )),
-        Outcome::Failed(why) => Err(ExitError::new(FAILED, why)),
+        ReloadResult::Failed(why) => Err(ExitError::new(FAILED, why)),
     }
 }
 

@@ -1,6 +1,4 @@
-//! `posternd status`: how the running gate does, once or again and again.
-//!
-//! Owns how it is told, in text or JSON; all that is told is the engine's and the monitor's own word.
+//! `posternd status`: the state of the running gate, once or repeatedly.
 
 use std::fmt::Write;
 use std::io::IsTerminal;
@@ -10,22 +8,21 @@ use std::time::Duration;
 use clap::Args;
 use serde::Serialize;
 
-use super::arguments::Report;
-use super::asking::{ask, odd, wait_until_serving};
+use super::ask::{ask, unexpected, wait_until_serving};
 use super::grants::{self, Shown};
-use super::say::{is_heard, json_line, say_json};
+use super::output::{json_line, print_json, print_while_read};
+use super::shared_arguments::Report;
 use crate::adapters::clock;
 use crate::adapters::control::status::{CaptureStatus, QuotaStatus, Status, StoreStatus};
 use crate::adapters::control::{Answer, Question};
 use crate::model::exit::ExitError;
 use crate::model::time::{self, Timestamp, human};
 
-/// How to tell it.
 #[derive(Debug, Args)]
-pub(super) struct Watching {
+pub(super) struct StatusArguments {
     #[command(flatten)]
     report: Report,
-    /// Tell it again and again, until Ctrl-C; on a terminal in place
+    /// Repeat until Ctrl-C; on a terminal, in place
     #[arg(long, value_name = "TIME", num_args = 0..=1, require_equals = true, default_missing_value = "2s", value_parser = interval)]
     watch: Option<Duration>,
     /// Wait until the gate serves, at most this long; exit 1 if it does not
@@ -33,56 +30,59 @@ pub(super) struct Watching {
     wait: Option<u64>,
 }
 
-/// What JSON tells: the engine's status, and the grants that the monitor has open.
+/// The engine's status and the monitor's grants.
 #[derive(Serialize)]
-struct Whole {
+struct GateState {
     #[serde(flatten)]
     status: Box<Status>,
-    /// None where the monitor did not tell.
+    /// `None` if the monitor did not answer.
     grants: Option<Vec<Shown>>,
-    /// Why not.
+    /// Why the monitor did not answer.
     #[serde(skip_serializing_if = "Option::is_none")]
     grants_failed: Option<String>,
 }
 
-/// Quotas that are told in text.
-const QUOTAS_TOLD: usize = 10;
-/// Clears a terminal and begins at its upper left corner.
-const AFRESH: &str = "\x1b[H\x1b[2J";
+/// Limit for the quotas in text.
+const MAX_QUOTAS: usize = 10;
+/// Clears a terminal.
+const CLEAR: &str = "\x1b[H\x1b[2J";
 
-pub(super) fn status(watching: &Watching) -> Result<ExitCode, ExitError> {
-    if let Some(seconds) = watching.wait {
-        wait_until_serving(&watching.report.config.config, Duration::from_secs(seconds))?;
+pub(super) fn status(arguments: &StatusArguments) -> Result<ExitCode, ExitError> {
+    if let Some(seconds) = arguments.wait {
+        wait_until_serving(
+            &arguments.report.config.config,
+            Duration::from_secs(seconds),
+        )?;
     }
-    let Some(pause) = watching.watch else {
-        let whole = look(&watching.report)?;
-        return if watching.report.json {
-            say_json(&whole)
+    let Some(pause) = arguments.watch else {
+        let whole = read(&arguments.report)?;
+        return if arguments.report.json {
+            print_json(&whole)
         } else {
-            is_heard(&text(&whole, clock::wall())).map(|_| ExitCode::SUCCESS)
+            print_while_read(&text(&whole, clock::wall())).map(|_| ExitCode::SUCCESS)
         };
     };
-    let afresh = std::io::stdout().is_terminal() && !watching.report.json;
+    let clear = std::io::stdout().is_terminal() && !arguments.report.json;
     let mut first = true;
     loop {
-        // A daemon that starts again is waited for; one that never was there is not.
-        let told = match look(&watching.report) {
-            Ok(whole) if watching.report.json => json_line(&whole)?,
+        // Wait for a daemon that restarts, but not for one that never ran.
+        let output = match read(&arguments.report) {
+            Ok(whole) if arguments.report.json => json_line(&whole)?,
             Ok(whole) => text(&whole, clock::wall()),
             Err(stop) if first => return Err(stop),
-            Err(stop) if watching.report.json => json_line(
+            Err(stop) if arguments.report.json => json_line(
                 &serde_json::json!({ "version": crate::adapters::control::VERSION, "failed": stop.message }),
             )?,
             Err(stop) => format!("{stop}\n"),
         };
-        let between = if afresh {
-            AFRESH
-        } else if first || watching.report.json {
+        let between = if clear {
+            CLEAR
+        } else if first || arguments.report.json {
             ""
         } else {
             "\n"
         };
-        if !is_heard(&format!("{between}{told}"))? {
+        if !print_while_read(&format!("{between}{output}"))? {
             return Ok(ExitCode::SUCCESS);
         }
         first = false;
@@ -90,15 +90,15 @@ pub(super) fn status(watching: &Watching) -> Result<ExitCode, ExitError> {
     }
 }
 
-fn look(report: &Report) -> Result<Whole, ExitError> {
+fn read(report: &Report) -> Result<GateState, ExitError> {
     let Answer::Status(status) = ask(report, &Question::Status)? else {
-        return Err(odd());
+        return Err(unexpected());
     };
     let (grants, grants_failed) = match grants::open_now(report) {
         Ok(grants) => (Some(grants), None),
         Err(stop) => (None, Some(stop.message)),
     };
-    Ok(Whole {
+    Ok(GateState {
         status,
         grants,
         grants_failed,
@@ -108,18 +108,18 @@ fn look(report: &Report) -> Result<Whole, ExitError> {
 fn interval(text: &str) -> Result<Duration, String> {
     match time::parse_duration(text)? {
         short if short < Duration::from_millis(100) => {
-            Err("look at most ten times a second: 100ms".to_owned())
+            Err("the shortest interval is 100ms".to_owned())
         }
         length => Ok(length),
     }
 }
 
 fn text(
-    Whole {
+    GateState {
         status,
         grants,
         grants_failed,
-    }: &Whole,
+    }: &GateState,
     now: Timestamp,
 ) -> String {
     let (daemon, engine) = (
@@ -172,7 +172,7 @@ fn text(
         .for_each(|grants| text.push_str(&grants::table(grants)));
     grants_failed
         .iter()
-        .for_each(|why| line(&mut text, format_args!("what is open can't be told: {why}")));
+        .for_each(|why| line(&mut text, format_args!("open grants are unknown: {why}")));
     text
 }
 
@@ -185,7 +185,7 @@ fn capture_line(capture: &CaptureStatus) -> String {
         .dropped
         .map(|dropped| format!(", {dropped} dropped by the kernel"))
         .unwrap_or_default();
-    let heard = format!(
+    let counts = format!(
         "{} received{dropped}",
         time::count(
             usize::try_from(capture.received).unwrap_or(usize::MAX),
@@ -193,8 +193,8 @@ fn capture_line(capture: &CaptureStatus) -> String {
         )
     );
     match &capture.why {
-        Some(why) => format!("NOT listening on {name}: {why}; {heard}\n"),
-        None => format!("listening on {name}: {heard}\n"),
+        Some(why) => format!("NOT listening on {name}: {why}; {counts}\n"),
+        None => format!("listening on {name}: {counts}\n"),
     }
 }
 
@@ -220,7 +220,7 @@ fn store_line(store: &StoreStatus, marks: usize, now: Timestamp) -> String {
 
 fn quotas(quotas: &[QuotaStatus], more: usize, now: Timestamp) -> String {
     let mut text = String::new();
-    let told = |quota: &QuotaStatus| {
+    let line_of = |quota: &QuotaStatus| {
         format!(
             "quota of {}: {} of {} left, all of it in {}\n",
             quota.user,
@@ -229,22 +229,18 @@ fn quotas(quotas: &[QuotaStatus], more: usize, now: Timestamp) -> String {
             human(quota.whole.since(now))
         )
     };
-    text.extend(quotas.iter().take(QUOTAS_TOLD).map(told));
-    match quotas
-        .len()
-        .saturating_sub(QUOTAS_TOLD)
-        .saturating_add(more)
-    {
+    text.extend(quotas.iter().take(MAX_QUOTAS).map(line_of));
+    match quotas.len().saturating_sub(MAX_QUOTAS).saturating_add(more) {
         0 => {}
         more => line(
             &mut text,
-            format_args!("and {more} more users have used some of their quota up"),
+            format_args!("and {more} more users have used part of their quota"),
         ),
     }
     text
 }
 
-/// A length of time without fractions, where nobody cares for them.
+/// A duration in whole seconds.
 fn whole(length: Duration) -> String {
     human(Duration::from_secs(length.as_secs()))
 }

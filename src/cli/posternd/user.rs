@@ -1,15 +1,13 @@
-//! `posternd user`: users added, listed, shown, disabled, enabled, removed, and given new keys.
-//!
-//! Owns how it is asked for and told; the work is `admin`'s.
+//! `posternd user`: adds, lists, shows, disables, enables and removes users, and gives them new keys.
 
 use std::io::Read;
 use std::process::ExitCode;
 
-use super::handout::{self, Telling};
-use super::init::config_option;
-use super::say::{say, say_json};
-use super::user_arguments::{Add, Named, Pair, Remove, Rotate, UserCommand};
-use super::user_words;
+use super::handout::{self, Presentation};
+use super::output::{print, print_json};
+use super::shared_arguments::config_option;
+use super::user_arguments::{Add, KeyPair, Named, Remove, Rotate, UserCommand};
+use super::user_text;
 use crate::adapters::clock;
 use crate::adapters::control;
 use crate::admin;
@@ -28,22 +26,22 @@ pub(super) fn carry_out(command: UserCommand) -> Result<ExitCode, ExitError> {
             if report.json {
                 let users: Vec<_> = users
                     .iter()
-                    .map(|user| user_words::json(user, clock::wall()))
+                    .map(|user| user_text::json(user, clock::wall()))
                     .collect();
-                return say_json(
+                return print_json(
                     &serde_json::json!({ "version": control::VERSION, "users": users }),
                 );
             }
-            say(&user_words::table(&users, clock::wall())).map(|()| ExitCode::SUCCESS)
+            print(&user_text::table(&users, clock::wall())).map(|()| ExitCode::SUCCESS)
         }
         UserCommand::Show(Named { name, report }) => {
             let user = admin::list::user(&report.config.config, &name)?;
             if report.json {
-                return say_json(
-                    &serde_json::json!({ "version": control::VERSION, "user": user_words::json(&user, clock::wall()) }),
+                return print_json(
+                    &serde_json::json!({ "version": control::VERSION, "user": user_text::json(&user, clock::wall()) }),
                 );
             }
-            say(&user_words::sheet(&user, clock::wall())).map(|()| ExitCode::SUCCESS)
+            print(&user_text::details(&user, clock::wall())).map(|()| ExitCode::SUCCESS)
         }
         UserCommand::Disable(named) => disabled(&named, true),
         UserCommand::Enable(named) => disabled(&named, false),
@@ -53,7 +51,7 @@ pub(super) fn carry_out(command: UserCommand) -> Result<ExitCode, ExitError> {
                 "next: posternd user list{}",
                 config_option(&named.report.config.config)
             );
-            told(&named, &changed, "removed", &next)
+            report_change(&named, &changed, "removed", &next)
         }
         UserCommand::Rotate(arguments) => rotated(&arguments),
     }
@@ -82,19 +80,19 @@ fn added(arguments: &Add) -> Result<ExitCode, ExitError> {
         services: arguments.services.clone(),
         settings: lists.chain(texts).collect(),
         duration: arguments.duration,
-        addresses: arguments.handing.address.clone(),
-        key: key_wish(&arguments.pair)?,
+        addresses: arguments.output.address.clone(),
+        key: key_choice(&arguments.key)?,
         totp: arguments.totp,
     };
     let handout = add(&report.config.config, &user)?;
     let done = format!("user {name} is added, in {}", handout.file.display());
     let config = config_option(&report.config.config);
-    handout::tell(
+    handout::print_handout(
         &handout,
-        &Telling {
+        &Presentation {
             done,
             old_until: None,
-            qr: arguments.handing.qr,
+            qr: arguments.output.qr,
             json: report.json,
             config: &config,
         },
@@ -105,15 +103,15 @@ fn rotated(arguments: &Rotate) -> Result<ExitCode, ExitError> {
     let Named { name, report } = &arguments.named;
     let rotation = Rotation {
         name: name.clone(),
-        request: request(&arguments.pair)?,
-        pair: arguments.pair.pair,
-        psk: arguments.pair.psk,
+        request: request(&arguments.key)?,
+        pair: arguments.key.pair,
+        psk: arguments.key.psk,
         keep_old: arguments.keep_old,
-        addresses: arguments.handing.address.clone(),
+        addresses: arguments.output.address.clone(),
     };
     let (handout, until) = rotate(&report.config.config, &rotation)?;
-    let old = until.map_or("the old one counts no more".to_owned(), |until| {
-        format!("the old one counts until {until}")
+    let old = until.map_or("the old one no longer works".to_owned(), |until| {
+        format!("the old one works until {until}")
     });
     let done = format!(
         "user {name} has a new key, in {}; {old}",
@@ -121,12 +119,12 @@ fn rotated(arguments: &Rotate) -> Result<ExitCode, ExitError> {
     );
     let config = config_option(&report.config.config);
     let old_until = Some(until.unwrap_or_else(clock::wall));
-    handout::tell(
+    handout::print_handout(
         &handout,
-        &Telling {
+        &Presentation {
             done,
             old_until,
-            qr: arguments.handing.qr,
+            qr: arguments.output.qr,
             json: report.json,
             config: &config,
         },
@@ -141,7 +139,7 @@ fn disabled(named: &Named, disabled: bool) -> Result<ExitCode, ExitError> {
     } else {
         ("enabled", "disable")
     };
-    told(
+    report_change(
         named,
         &changed,
         what,
@@ -153,11 +151,16 @@ fn disabled(named: &Named, disabled: bool) -> Result<ExitCode, ExitError> {
     )
 }
 
-fn told(named: &Named, changed: &Changed, what: &str, then: &str) -> Result<ExitCode, ExitError> {
+fn report_change(
+    named: &Named,
+    changed: &Changed,
+    what: &str,
+    then: &str,
+) -> Result<ExitCode, ExitError> {
     let file = changed.file.display();
     if named.report.json {
         let reload = changed.reload.as_ref().map(handout::reload_json);
-        say_json(&serde_json::json!({
+        print_json(&serde_json::json!({
             "version": control::VERSION, "user": named.name, "file": file.to_string(), what: true, "changed": changed.is_new, "reload": reload,
         }))?;
     } else {
@@ -175,15 +178,15 @@ fn told(named: &Named, changed: &Changed, what: &str, then: &str) -> Result<Exit
                 left.display()
             ));
         }
-        say(&format!("{text}{then}\n"))?;
+        print(&format!("{text}{then}\n"))?;
     }
     changed
         .reload
         .as_ref()
-        .map_or(Ok(ExitCode::SUCCESS), handout::ending)
+        .map_or(Ok(ExitCode::SUCCESS), handout::exit_code)
 }
 
-fn key_wish(pair: &Pair) -> Result<KeyChoice, ExitError> {
+fn key_choice(pair: &KeyPair) -> Result<KeyChoice, ExitError> {
     match (request(pair)?, pair.pair) {
         (Some(request), _) => Ok(KeyChoice::Enrolled {
             request,
@@ -192,14 +195,14 @@ fn key_wish(pair: &Pair) -> Result<KeyChoice, ExitError> {
         (None, true) => Ok(KeyChoice::Pair { psk: pair.psk }),
         (None, false) if pair.psk => Err(ExitError::new(
             USAGE,
-            "a pre-shared key only strengthens a key pair; say --request LINE or --pair, or leave --psk out",
+            "--psk needs a key pair; add --request LINE or --pair, or leave out --psk",
         )),
         (None, false) => Ok(KeyChoice::Shared),
     }
 }
 
 /// The request that a client made; `-` reads it from standard input.
-fn request(pair: &Pair) -> Result<Option<EnrollRequest>, ExitError> {
+fn request(pair: &KeyPair) -> Result<Option<EnrollRequest>, ExitError> {
     let Some(line) = &pair.request else {
         return Ok(None);
     };

@@ -35,7 +35,7 @@ const KINDS: &[(&str, &str)] = &[
     ),
     (r"\bexpires \d+s(\d+ms)?", "expires <left>"),
     (r"\b[0-9.]+ ms\b", "<ms>"),
-    (r"(came out as told \()\d+s\)", "$1<s>)"),
+    (r"(steps passed \()\d+s\)", "$1<s>)"),
     // keys, packets, and lines that hold keys
     (
         r"\b(?P<kind>postern-(token|secret|request)-1)\.(?P<long>[A-Za-z0-9_-]{20,})",

@@ -1,6 +1,4 @@
-//! `posternd explain`: why a datagram was not let in, one line each, in text or JSON.
-//!
-//! Owns its arguments and how accounts are told; what they say is `gate::explain`'s.
+//! `posternd explain`: why a datagram was not admitted, one line each, as text or JSON.
 
 use std::io::IsTerminal;
 use std::net::IpAddr;
@@ -11,8 +9,8 @@ use std::time::Duration;
 use clap::Args;
 use postern_proto::GateName;
 
-use super::arguments::Report;
-use super::say::{is_heard, json_line, note};
+use super::output::{json_line, note, print_while_read};
+use super::shared_arguments::Report;
 use crate::adapters::clock;
 use crate::admin::explain::{
     Account, Cause, Explain, ExplainedStep, Input, Kind, Live, Outcome, Summary, Told, What,
@@ -22,61 +20,61 @@ use crate::model::time::{self, Timestamp};
 
 mod json;
 
-/// What to explain, and how to tell it.
 #[derive(Debug, Args)]
-pub(super) struct Explaining {
+pub(super) struct ExplainArguments {
     #[command(flatten)]
     report: Report,
-    /// A packet in base64 as `postern knock --print` writes it, a file of such packets, or a recording that tcpdump or Wireshark wrote (pcap, pcapng); - or nothing reads standard input
+    /// Explain a packet in base64 as `postern knock --print` writes it, a file of such packets, or a recording of tcpdump or Wireshark (pcap, pcapng); - or nothing reads standard input
     #[arg(value_name = "PACKET|FILE")]
     input: Option<String>,
-    /// Listen beside the running gate, and explain knocks as they come
+    /// Receive packets beside the running gate, and explain knocks as they arrive
     #[arg(long, conflicts_with_all = ["input", "at", "source", "all"])]
     live: bool,
-    /// With --live: listen on this interface alone [default: where the config says]
+    /// With --live: receive on this interface only [default: the config's]
     #[arg(long, value_name = "NAME", requires = "live")]
     interface: Option<String>,
-    /// With --live: end after this time, such as 30s or 10m
+    /// With --live: stop after this time, such as 30s or 10m
     #[arg(long = "for", value_name = "TIME", requires = "live", value_parser = time::parse_duration)]
     length: Option<Duration>,
-    /// End after so many datagrams
+    /// Stop after this number of datagrams
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     count: Option<u64>,
-    /// When the packets came: 2026-11-22T10:41:00Z, seconds since 1970 as @1795344060, or 5m for so long ago [default: now]
+    /// Assume that the packets arrived at this time: 2026-11-22T10:41:00Z, seconds since 1970 as @1795344060, or 5m for five minutes ago [default: now]
     #[arg(long, value_name = "TIME", value_parser = When::read)]
     at: Option<When>,
-    /// Where the packets came from
+    /// Assume that the packets came from this address
     #[arg(long, value_name = "ADDRESS")]
     source: Option<IpAddr>,
-    /// Another gate's name that the client may have; may be repeated. This host's own names and addresses are tried in any case
+    /// Try this gate name, too, in case the client uses it; may be repeated. This host's names and addresses are always tried
     #[arg(long = "gate-name", value_name = "NAME", value_parser = GateName::new)]
     gate_names: Vec<GateName>,
-    /// Tell of every packet of a recording, also of those that are for no knock port
+    /// Explain every packet of a recording, also those to other ports
     #[arg(long)]
     all: bool,
-    /// Tell every step of each datagram
+    /// Print every step for each datagram
     #[arg(short, long)]
     verbose: bool,
 }
 
-/// A time as people say it.
+/// A time on the command line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum When {
     At(Timestamp),
     Ago(Duration),
 }
 
-/// How datagrams are told of, and how many may still come.
-struct Teller<'a> {
-    arguments: &'a Explaining,
+/// Prints explanations.
+struct Printer<'a> {
+    arguments: &'a ExplainArguments,
+    /// How many datagrams remain.
     left: Option<u64>,
-    /// Whether packets have numbers rather than times.
+    /// Packets have numbers, not times.
     numbered: bool,
 }
 
-pub(super) fn explain(arguments: &Explaining) -> Result<ExitCode, ExitError> {
+pub(super) fn explain(arguments: &ExplainArguments) -> Result<ExitCode, ExitError> {
     let mut explain = Explain::open(&arguments.report.config.config, &arguments.gate_names)?;
-    let mut teller = Teller {
+    let mut printer = Printer {
         arguments,
         left: arguments.count,
         numbered: false,
@@ -86,8 +84,8 @@ pub(super) fn explain(arguments: &Explaining) -> Result<ExitCode, ExitError> {
             interface: arguments.interface.clone(),
             length: arguments.length,
         };
-        explain.live(&live, &mut |said| note(said), &mut |told| {
-            teller.tell(&told)
+        explain.live(&live, &mut |text| note(text), &mut |told| {
+            printer.print(&told)
         })?;
         return Ok(ExitCode::SUCCESS);
     }
@@ -96,37 +94,39 @@ pub(super) fn explain(arguments: &Explaining) -> Result<ExitCode, ExitError> {
         None if std::io::stdin().is_terminal() => {
             return Err(ExitError::new(
                 USAGE,
-                "nothing to explain; give a packet or a file, or listen with --live",
+                "nothing to explain; give a packet, a file or --live",
             ));
         }
         None => "-",
     })?;
     match kind {
         Kind::Packets => {
-            teller.numbered = true;
+            printer.numbered = true;
             let at = arguments.at.map(|when| when.since(clock::wall()));
-            explain.packets(source, at, arguments.source, &mut |told| teller.tell(&told))?;
+            explain.packets(source, at, arguments.source, &mut |told| {
+                printer.print(&told)
+            })?;
         }
         Kind::Recording if arguments.at.is_some() || arguments.source.is_some() => {
             return Err(ExitError::new(
                 USAGE,
-                "a recording says by itself when and from where packets came; leave out --at and --source",
+                "a recording has times and sources of its own; leave out --at and --source",
             ));
         }
         Kind::Recording => {
             let summary =
-                explain.recording(source, arguments.all, &mut |told| teller.tell(&told))?;
+                explain.recording(source, arguments.all, &mut |told| printer.print(&told))?;
             conclude(summary, &explain);
         }
     }
     Ok(ExitCode::SUCCESS)
 }
 
-/// What a recording had besides, or that it had nothing.
+/// Notes what a recording also had, or that it had nothing.
 fn conclude(summary: Summary, explain: &Explain) {
     if let Some(number) = summary.unknown_link {
         note(&format!(
-            "some packets were recorded with link type {number}, which is not read here; record on another interface"
+            "some packets have link type {number}, which is not supported; record on another interface"
         ));
     }
     if summary.told == 0 {
@@ -135,7 +135,7 @@ fn conclude(summary: Summary, explain: &Explain) {
             "packet",
         );
         note(&format!(
-            "{packets}, and none to UDP port {}; --all tells what they are",
+            "{packets}, and none to UDP port {}; --all shows what they are",
             ports(&explain.gate().ports)
         ));
     }
@@ -149,16 +149,16 @@ fn ports(ports: &[u16]) -> String {
         .join(", ")
 }
 
-impl Teller<'_> {
-    /// Tells of one, and says whether more is wanted.
-    fn tell(&mut self, told: &Told) -> Result<ControlFlow<()>, ExitError> {
+impl Printer<'_> {
+    /// Prints one explanation. Breaks if no more is wanted.
+    fn print(&mut self, told: &Told) -> Result<ControlFlow<()>, ExitError> {
         let text = if self.arguments.report.json {
             json_line(&json::object(told))?
         } else {
             self.as_text(told)
         };
         self.left = self.left.map(|left| left.saturating_sub(1));
-        let more = is_heard(&text)? && self.left != Some(0);
+        let more = print_while_read(&text)? && self.left != Some(0);
         Ok(if more {
             ControlFlow::Continue(())
         } else {
@@ -193,12 +193,12 @@ impl Teller<'_> {
         }
     }
 
-    /// A packet by itself does not say when it came.
+    /// A packet does not say when it arrived.
     fn hint(&self, account: &Account) -> &'static str {
         let depends =
             matches!(account.cause, Cause::Clock) && self.numbered && self.arguments.at.is_none();
         if depends {
-            " (if the packet came earlier than now, say when with --at)"
+            " (if the packet arrived earlier, give the time with --at)"
         } else {
             ""
         }
@@ -224,7 +224,7 @@ impl When {
     fn read(text: &str) -> Result<Self, String> {
         let wrong = || {
             format!(
-                "\"{text}\" is no time; write 2026-11-22T10:41:00Z, @1795344060, or 5m for so long ago"
+                "\"{text}\" is no time; write 2026-11-22T10:41:00Z, @1795344060, or 5m for five minutes ago"
             )
         };
         if let Some(seconds) = text.strip_prefix('@') {
@@ -252,7 +252,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn times_are_read_as_people_say_them() {
+    fn times_are_read_in_three_forms() {
         let at = |millis| Ok(When::At(Timestamp::from_millis(millis)));
         assert_eq!(When::read("2025-10-09T08:53:20Z"), at(1_760_000_000_000));
         assert_eq!(

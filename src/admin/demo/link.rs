@@ -1,6 +1,4 @@
-//! A cable between two network namespaces, laid over netlink so that the demo needs no program at all.
-//!
-//! One exchange a message: it is sent, and the kernel's answer is read.
+//! Links two network namespaces by netlink, so that the demo needs no program.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::AsFd;
@@ -21,10 +19,10 @@ use rustix::net::sockopt::{Timeout, set_socket_timeout};
 
 use crate::model::exit::{ExitError, FAILED};
 
-const ANSWER_WITHIN: Duration = Duration::from_secs(5);
+const ANSWER_DEADLINE: Duration = Duration::from_secs(5);
 
-/// Adds the interface `near` here and its other end `far` in the network namespace of the process `pid`.
-pub(super) fn lay(near: &str, far: &str, pid: u32) -> Result<(), ExitError> {
+/// Makes the interface `near` here and its other end `far` in the network namespace of process `pid`.
+pub(super) fn make(near: &str, far: &str, pid: u32) -> Result<(), ExitError> {
     let mut peer = LinkMessage::default();
     peer.attributes = vec![
         LinkAttribute::IfName(far.to_owned()),
@@ -41,12 +39,12 @@ pub(super) fn lay(near: &str, far: &str, pid: u32) -> Result<(), ExitError> {
     ask(
         RouteNetlinkMessage::NewLink(link),
         NLM_F_CREATE | NLM_F_EXCL,
-        &format!("making the cable from {near} to {far}"),
+        &format!("linking {near} to {far}"),
     )
 }
 
-/// Gives an interface its two addresses, /24 and /64, and switches it and the loopback on.
-pub(super) fn dress(interface: &str, v4: Ipv4Addr, v6: Ipv6Addr) -> Result<(), ExitError> {
+/// Adds the addresses of an interface, /24 and /64, and starts it and the loopback.
+pub(super) fn configure(interface: &str, v4: Ipv4Addr, v6: Ipv6Addr) -> Result<(), ExitError> {
     let index = index(interface)?;
     for (family, prefix, address) in [
         (AddressFamily::Inet, 24, IpAddr::V4(v4)),
@@ -56,7 +54,7 @@ pub(super) fn dress(interface: &str, v4: Ipv4Addr, v6: Ipv6Addr) -> Result<(), E
         message.header.family = family;
         message.header.prefix_len = prefix;
         message.header.index = index;
-        // Nobody else is on the cable, so the wait for a twin of the address is left out.
+        // The link has two ends only, so duplicate address detection is not needed.
         message.attributes = vec![
             AddressAttribute::Local(address),
             AddressAttribute::Address(address),
@@ -65,7 +63,7 @@ pub(super) fn dress(interface: &str, v4: Ipv4Addr, v6: Ipv6Addr) -> Result<(), E
         ask(
             RouteNetlinkMessage::NewAddress(message),
             NLM_F_CREATE | NLM_F_EXCL,
-            &format!("giving {address} to {interface}"),
+            &format!("adding {address} to {interface}"),
         )?;
     }
     for name in ["lo", interface] {
@@ -76,7 +74,7 @@ pub(super) fn dress(interface: &str, v4: Ipv4Addr, v6: Ipv6Addr) -> Result<(), E
         ask(
             RouteNetlinkMessage::SetLink(message),
             0,
-            &format!("switching {name} on"),
+            &format!("starting {name}"),
         )?;
     }
     Ok(())
@@ -100,7 +98,7 @@ fn ask(message: RouteNetlinkMessage, flags: u16, doing: &str) -> Result<(), Exit
     let mut bytes = vec![0; packet.buffer_len()];
     packet.serialize(&mut bytes);
     let socket = Socket::new(NETLINK_ROUTE).map_err(|error| failed(&error))?;
-    set_socket_timeout(socket.as_fd(), Timeout::Recv, Some(ANSWER_WITHIN))
+    set_socket_timeout(socket.as_fd(), Timeout::Recv, Some(ANSWER_DEADLINE))
         .map_err(|error| failed(&error))?;
     socket
         .send_to(&bytes, &SocketAddr::new(0, 0), 0)
@@ -111,6 +109,6 @@ fn ask(message: RouteNetlinkMessage, flags: u16, doing: &str) -> Result<(), Exit
     match answer.payload {
         NetlinkPayload::Error(error) if error.code.is_some() => Err(failed(&error.to_io())),
         NetlinkPayload::Error(_) => Ok(()),
-        _ => Err(failed(&"the kernel answered something else")),
+        _ => Err(failed(&"unexpected answer from the kernel")),
     }
 }

@@ -1,74 +1,19 @@
-//! What is asked of the running daemon over its control socket: `metrics`, `close`, `confirm`; and how any question is asked.
-//!
-//! Owns how answers are told; decides nothing.
+//! Asks the running daemon over its control socket.
 
 use std::io::{self, ErrorKind};
 use std::path::Path;
-use std::process::ExitCode;
 use std::sync::Once;
 use std::time::Duration;
 
-use super::arguments::{Close, Config, Report, Which};
-use super::say::{note, say, say_json};
+use super::output::note;
+use super::shared_arguments::Report;
 use crate::adapters::clock;
 use crate::adapters::control::{self, Answer, Question};
-use crate::core::order::Selection;
 use crate::daemon::monitor::{self, ControlSocket};
 use crate::model::exit::{ExitError, FAILED, UNAVAILABLE};
-use crate::model::grant::GrantId;
 use crate::model::time;
 
-pub(super) fn metrics(config: Config) -> Result<ExitCode, ExitError> {
-    let Answer::Metrics(text) = ask(
-        &Report {
-            config,
-            json: false,
-        },
-        &Question::Metrics,
-    )?
-    else {
-        return Err(odd());
-    };
-    say(&text).map(|()| ExitCode::SUCCESS)
-}
-
-pub(super) fn end(close: &Close) -> Result<ExitCode, ExitError> {
-    let which = match &close.which {
-        Which {
-            user: Some(user), ..
-        } => Selection::User(user.clone()),
-        Which {
-            address: Some(address),
-            ..
-        } => Selection::Address(*address),
-        Which { id: Some(id), .. } => Selection::Id(GrantId(*id)),
-        Which { .. } => Selection::All,
-    };
-    let Answer::Closed(count) = ask(&close.report, &Question::Close(which))? else {
-        return Err(odd());
-    };
-    if close.report.json {
-        return say_json(&serde_json::json!({ "version": control::VERSION, "closed": count }));
-    }
-    say(&format!("closed {}\n", time::count(count, "grant"))).map(|()| ExitCode::SUCCESS)
-}
-
-pub(super) fn confirm(report: &Report) -> Result<ExitCode, ExitError> {
-    let Answer::Confirmed(trial) = ask(report, &Question::Confirm)? else {
-        return Err(odd());
-    };
-    if report.json {
-        return say_json(&serde_json::json!({ "version": control::VERSION, "trial": trial }));
-    }
-    say(if trial {
-        "the trial is over, Postern stays\n"
-    } else {
-        "there was no trial, Postern stays\n"
-    })
-    .map(|()| ExitCode::SUCCESS)
-}
-
-/// Asks the running daemon; where there is none, says so.
+/// Asks the running daemon.
 pub(super) fn ask(report: &Report, question: &Question) -> Result<Answer, ExitError> {
     let config = &report.config.config;
     let socket = monitor::control_socket(config)?;
@@ -83,7 +28,7 @@ pub(super) fn ask(report: &Report, question: &Question) -> Result<Answer, ExitEr
             ),
         )
     })?;
-    tell_doubt(&socket);
+    note_doubt(&socket);
     match answer {
         Answer::Failed(why) => Err(ExitError::new(FAILED, why)),
         answer => Ok(answer),
@@ -107,7 +52,7 @@ pub(super) fn wait_until_serving(config: &Path, patience: Duration) -> Result<()
             }
             Ok(Answer::Status(_)) => "it listens on no interface".to_owned(),
             Ok(Answer::Failed(why)) => return Err(ExitError::new(FAILED, why)),
-            Ok(_) => return Err(odd()),
+            Ok(_) => return Err(unexpected()),
             Err(error) if error.kind() == ErrorKind::PermissionDenied => {
                 return Err(ExitError::new(UNAVAILABLE, reason(&error)));
             }
@@ -125,13 +70,13 @@ pub(super) fn wait_until_serving(config: &Path, patience: Duration) -> Result<()
     }
 }
 
-/// Tells where the usual socket was asked because the config does not say which it is: another gate may have answered.
-pub(super) fn tell_doubt(socket: &ControlSocket) {
+/// Notes once that the config does not name the socket: another gate may have answered on the usual one.
+pub(super) fn note_doubt(socket: &ControlSocket) {
     static ONCE: Once = Once::new();
     if let Some(why) = &socket.doubt {
         ONCE.call_once(|| {
             note(&format!(
-                "{why} (so whoever serves {} was asked)",
+                "{why} (so the gate at {} was asked)",
                 socket.path.display()
             ))
         });
@@ -143,18 +88,18 @@ fn reason(error: &io::Error) -> String {
     match error.kind() {
         ErrorKind::NotFound | ErrorKind::ConnectionRefused => {
             format!(
-                "it is not running: {error}; start it: systemctl start posternd, and journalctl -u posternd says why it ended"
+                "it is not running: {error}; start it: systemctl start posternd; journalctl -u posternd shows why it ended"
             )
         }
-        ErrorKind::PermissionDenied => format!("only root may ask ({error}); run this as root"),
-        _ => format!("{error}; what journalctl -u posternd says last may tell why"),
+        ErrorKind::PermissionDenied => format!("only root may ask it ({error}); run this as root"),
+        _ => format!("{error}; see the last lines of journalctl -u posternd"),
     }
 }
 
-pub(super) fn odd() -> ExitError {
+pub(super) fn unexpected() -> ExitError {
     ExitError::new(
         FAILED,
-        "posternd answered something else; are daemon and command of one version?",
+        "unexpected answer from posternd; are daemon and command of the same version?",
     )
 }
 
@@ -163,12 +108,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn why_nothing_answers_is_told_with_what_to_do() {
+    fn missing_answer_names_the_cure() {
         for (kind, words) in [
             (ErrorKind::NotFound, "; start it: systemctl start posternd"),
             (ErrorKind::ConnectionRefused, "it is not running: "),
-            (ErrorKind::PermissionDenied, "only root may ask ("),
-            (ErrorKind::UnexpectedEof, "journalctl -u posternd says last"),
+            (ErrorKind::PermissionDenied, "only root may ask it ("),
+            (ErrorKind::UnexpectedEof, "see the last lines of journalctl"),
         ] {
             assert!(reason(&kind.into()).contains(words), "{kind}");
         }

@@ -1,55 +1,35 @@
-//! Users in words: a table of all, a sheet of one, and the same as JSON. No secret is among them.
+//! Users as text and as JSON, without secrets.
 
 use std::fmt::Write;
 
+use super::output::columns;
 use crate::adapters::config::{KeyKind, Listed};
 use crate::model::policy::{GrantTo, Policy};
 use crate::model::service;
 use crate::model::time::{self, Timestamp};
 
-/// All users, a line each.
+/// All users as a table.
 pub(super) fn table(users: &[Listed], now: Timestamp) -> String {
     if users.is_empty() {
         return "there are no users\nnext: posternd user add NAME -s tcp/22\n".to_owned();
     }
-    let rows: Vec<[String; 5]> = users
-        .iter()
-        .map(|user| {
-            let services = service::list(&user.policy.services);
-            [
-                user.policy.user.clone(),
-                state(user, now),
-                key(&user.key, user.totp),
-                services,
-                format!("{}:{}", user.file.display(), user.line),
-            ]
-        })
-        .collect();
+    let rows = users.iter().map(|user| {
+        let services = service::list(&user.policy.services);
+        [
+            user.policy.user.clone(),
+            state(user, now),
+            key(&user.key, user.totp),
+            services,
+            format!("{}:{}", user.file.display(), user.line),
+        ]
+    });
     let head = ["NAME", "STATE", "KEY", "SERVICES", "FILE"].map(str::to_owned);
-    let widths: Vec<usize> = (0..5)
-        .map(|at| {
-            std::iter::once(&head)
-                .chain(&rows)
-                .filter_map(|row| row.get(at))
-                .map(String::len)
-                .max()
-                .unwrap_or(0)
-        })
-        .collect();
-    let mut text = String::new();
-    for row in std::iter::once(&head).chain(&rows) {
-        let cells: Vec<String> = row
-            .iter()
-            .zip(&widths)
-            .map(|(cell, width)| format!("{cell:<width$}"))
-            .collect();
-        let _ = writeln!(text, "{}", cells.join("  ").trim_end());
-    }
-    text + "next: posternd user show NAME\n"
+    let rows: Vec<[String; 5]> = std::iter::once(head).chain(rows).collect();
+    columns(&rows) + "next: posternd user show NAME\n"
 }
 
-/// All that there is to say of one user.
-pub(super) fn sheet(user: &Listed, now: Timestamp) -> String {
+/// All properties of one user.
+pub(super) fn details(user: &Listed, now: Timestamp) -> String {
     let Policy {
         user: name,
         services,
@@ -133,7 +113,7 @@ pub(super) fn sheet(user: &Listed, now: Timestamp) -> String {
     format!("{text}next: {next}\n")
 }
 
-/// The same for programs.
+/// All properties of one user as JSON.
 pub(super) fn json(user: &Listed, now: Timestamp) -> serde_json::Value {
     let Policy {
         user: name,
@@ -177,9 +157,9 @@ fn state(user: &Listed, now: Timestamp) -> String {
 
 fn ends(until: Timestamp, now: Timestamp) -> String {
     if until > now {
-        format!("counts until {until}")
+        format!("works until {until}")
     } else {
-        format!("counts no more since {until}")
+        format!("ended {until}")
     }
 }
 

@@ -1,0 +1,82 @@
+//! Network namespaces for gate and client. The kernel removes them when the process ends.
+
+use std::path::Path;
+use std::sync::mpsc::{Sender, channel};
+use std::thread;
+
+use nix::sched::{CloneFlags, unshare};
+
+use crate::adapters::files;
+use crate::model::exit::{ExitError, FAILED, UNAVAILABLE};
+
+/// Moves this process into a new network namespace; without root, into a new user namespace first.
+///
+/// Must run before any thread starts. Returns a note for people.
+pub(super) fn leave_host() -> Result<&'static str, ExitError> {
+    let (uid, gid) = (
+        rustix::process::geteuid().as_raw(),
+        rustix::process::getegid().as_raw(),
+    );
+    let may = caps::has_cap(
+        None,
+        caps::CapSet::Effective,
+        caps::Capability::CAP_SYS_ADMIN,
+    );
+    if uid == 0 && may.unwrap_or(false) {
+        unshare(CloneFlags::CLONE_NEWNET)
+            .map_err(ExitError::system("making a network namespace"))?;
+        return Ok("as root, in network namespaces of its own");
+    }
+    let forbidden = |error: nix::Error| {
+        ExitError::new(
+            UNAVAILABLE,
+            format!(
+                "only root can make namespaces with this kernel ({error}); run the demo as root, or allow user namespaces (sysctl kernel.unprivileged_userns_clone, user.max_user_namespaces)"
+            ),
+        )
+    };
+    unshare(CloneFlags::CLONE_NEWUSER | CloneFlags::CLONE_NEWNET).map_err(forbidden)?;
+    for (map, text) in [
+        ("setgroups", "deny".to_owned()),
+        ("uid_map", format!("0 {uid} 1")),
+        ("gid_map", format!("0 {gid} 1")),
+    ] {
+        files::write_system(&Path::new("/proc/self").join(map), &text).map_err(
+            ExitError::system(format!("writing {map} of the user namespace")),
+        )?;
+    }
+    Ok(
+        "without root, in a user namespace of its own, which has one user only; the engine runs as that user",
+    )
+}
+
+type Task = Box<dyn FnOnce() + Send>;
+
+/// A thread in a network namespace of its own.
+pub(super) struct ClientNamespace(Sender<Task>);
+
+impl ClientNamespace {
+    pub(super) fn start() -> Self {
+        let (sender, tasks) = channel::<Task>();
+        thread::spawn(move || {
+            if unshare(CloneFlags::CLONE_NEWNET).is_ok() {
+                tasks.into_iter().for_each(|task| task());
+            }
+        });
+        Self(sender)
+    }
+
+    /// Runs a task in the namespace and waits for its result.
+    pub(super) fn run<R: Send + 'static>(
+        &self,
+        task: impl FnOnce() -> R + Send + 'static,
+    ) -> Result<R, ExitError> {
+        let (sender, result) = channel();
+        let task: Task = Box::new(move || {
+            let _ = sender.send(task());
+        });
+        let failed = || ExitError::new(FAILED, "the client's namespace could not be made");
+        self.0.send(task).map_err(|_| failed())?;
+        result.recv().map_err(|_| failed())
+    }
+}

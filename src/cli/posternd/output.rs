@@ -1,0 +1,62 @@
+//! Standard output and standard error.
+
+use std::io::{ErrorKind, Write};
+use std::process::ExitCode;
+
+use crate::model::exit::{ExitError, FAILED};
+
+/// Writes text.
+pub(super) fn print(text: &str) -> Result<(), ExitError> {
+    write(text).map_err(ExitError::system("writing to standard output"))
+}
+
+/// Writes text; false if the reader has closed the pipe, as `head` does. That is no failure.
+pub(super) fn print_while_read(text: &str) -> Result<bool, ExitError> {
+    match write(text) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(false),
+        Err(error) => Err(ExitError::system("writing to standard output")(error)),
+    }
+}
+
+/// Writes a value as indented JSON.
+pub(super) fn print_json(value: &impl serde::Serialize) -> Result<ExitCode, ExitError> {
+    let text =
+        serde_json::to_string_pretty(value).map_err(|error| ExitError::new(FAILED, error))?;
+    print(&format!("{text}\n")).map(|()| ExitCode::SUCCESS)
+}
+
+/// A value as JSON on one line.
+pub(super) fn json_line(value: &impl serde::Serialize) -> Result<String, ExitError> {
+    serde_json::to_string(value)
+        .map(|text| text + "\n")
+        .map_err(|error| ExitError::new(FAILED, error))
+}
+
+/// Writes a line for people to standard error.
+pub(super) fn note(text: &str) {
+    let _ = writeln!(std::io::stderr(), "posternd: {text}");
+}
+
+/// Rows as aligned columns, two spaces apart.
+pub(super) fn columns<const N: usize>(rows: &[[String; N]]) -> String {
+    let mut widths = [0; N];
+    for row in rows {
+        for (width, cell) in widths.iter_mut().zip(row) {
+            *width = cell.chars().count().max(*width);
+        }
+    }
+    let line = |row: &[String; N]| {
+        let cells = row.iter().zip(widths);
+        let padded: Vec<String> = cells
+            .map(|(cell, width)| format!("{cell:width$}"))
+            .collect();
+        padded.join("  ").trim_end().to_owned() + "\n"
+    };
+    rows.iter().map(line).collect()
+}
+
+fn write(text: &str) -> std::io::Result<()> {
+    let mut out = std::io::stdout().lock();
+    out.write_all(text.as_bytes()).and_then(|()| out.flush())
+}
