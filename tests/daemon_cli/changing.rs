@@ -97,7 +97,7 @@ pub(crate) fn rotation_gives_each_kind_of_user_a_new_key_and_keeps_the_old_one_f
     let line = gate.run(&["user", "rotate", "bob"]).one_line(2);
     assert!(
         line.contains(
-            "has a key pair, and its new private key is best made at the client; run postern enroll there and say --request LINE"
+            "has a key pair; the client should make the new private key: run postern enroll there and give --request LINE"
         ),
         "{line}"
     );
@@ -105,7 +105,7 @@ pub(crate) fn rotation_gives_each_kind_of_user_a_new_key_and_keeps_the_old_one_f
         .run(&["user", "rotate", "bob", "--request", &request()])
         .one_line(1);
     assert!(
-        line.contains("this request is for the key that bob has already; "),
+        line.contains("this request has the key that bob already has; "),
         "{line}"
     );
     let other = PrivateKey::from_bytes([6; 32]).public();
@@ -166,7 +166,7 @@ pub(crate) fn rotation_gives_each_kind_of_user_a_new_key_and_keeps_the_old_one_f
         said["notes"][0]
             .as_str()
             .unwrap()
-            .contains("dave.key is not read any more; remove it"),
+            .contains("dave.key is no longer used; remove it"),
         "{said}"
     );
 
@@ -174,7 +174,7 @@ pub(crate) fn rotation_gives_each_kind_of_user_a_new_key_and_keeps_the_old_one_f
     let said = ok(gate.run(&["user", "rotate", "dave"]));
     assert_eq!(value(&gate, "dave", "old_key").as_ref(), Some(&first));
     assert!(
-        said.contains("note: the key before that one, which counted until ")
+        said.contains("note: an older key, which would have worked until ")
             && said.contains("postern import --replace"),
         "{said}"
     );
@@ -207,7 +207,7 @@ pub(crate) fn the_last_user_of_a_service_is_not_removed_without_a_word() {
         "{said}"
     );
     let line = gate.run(&["user", "remove", "bob"]).one_line(1);
-    let wanted = "without bob nobody may open tcp/80, so posternd would no longer close it; keep it closed with: posternd user disable bob, or say --unprotect";
+    let wanted = "without bob nobody may open tcp/80, so posternd would no longer close it; keep it closed with: posternd user disable bob, or add --unprotect";
     assert_eq!(line, wanted);
     ok(gate.run(&["user", "disable", "bob"]));
     assert!(

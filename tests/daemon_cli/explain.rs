@@ -103,7 +103,7 @@ pub(crate) fn a_packet_on_the_command_line_is_told_in_one_line_and_every_step_wh
     let stale = explain(&knock("gate.test", 22, 312), &[]);
     assert!(stale.lines()[0].starts_with("packet 1: drop unknown-hint (step 2): alice's key, but made 5m 12s ago by the client's clock, "));
     assert!(
-        stale.lines()[0].ends_with(" (if the packet came earlier than now, say when with --at)"),
+        stale.lines()[0].ends_with(" (if the packet arrived earlier, give the time with --at)"),
         "{stale:?}"
     );
     let then = explain(&knock("gate.test", 22, 312), &["--at", "5m 12s"]);
@@ -299,7 +299,7 @@ pub(crate) fn a_recording_without_knocks_or_with_damage_says_so() {
     assert_eq!((nothing.code, nothing.out.as_str()), (Some(0), ""));
     assert_eq!(
         nothing.err,
-        "posternd: 1 packet, and none to UDP port 62201; --all tells what they are\n"
+        "posternd: 1 packet, and none to UDP port 62201; --all shows what they are\n"
     );
     let radio = Style {
         link_type: 105,
@@ -309,7 +309,7 @@ pub(crate) fn a_recording_without_knocks_or_with_damage_says_so() {
     assert!(
         explain()
             .err
-            .contains("link type 105, which is not read here"),
+            .contains("link type 105, which is not supported"),
         "{}",
         explain().err
     );

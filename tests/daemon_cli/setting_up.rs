@@ -128,7 +128,7 @@ pub(crate) fn a_second_run_keeps_everything_to_the_byte_and_says_so() {
         ["  state  made /var/lib/postern"],
         "this host has no state yet"
     );
-    assert!(ran.out.contains("note: the config was there, so name, address and port are as it says; change them there\n"), "{}", ran.out);
+    assert!(ran.out.contains("note: the config existed, so --name, --address and --port had no effect; edit the config\n"), "{}", ran.out);
 }
 
 pub(crate) fn a_config_that_is_there_says_where_everything_lies_and_what_is_missing_is_made() {
@@ -240,7 +240,7 @@ pub(crate) fn where_no_user_can_be_made_the_engine_runs_as_nobody_and_that_is_sa
             ran.err
         );
         let note = format!(
-            "note: the user postern could not be made ({why}), so packets are read as nobody; see run_as in the config\n"
+            "note: the user postern could not be made ({why}), so the engine runs as nobody; see run_as in the config\n"
         );
         assert!(ran.out.contains(&note), "{}", ran.out);
         assert!(text(&gate, "posternd.toml").contains("\nrun_as = \"nobody\"\n"));
@@ -334,7 +334,7 @@ pub(crate) fn a_new_gate_runs_and_takes_users_in_as_they_come() {
          $P run $C 2>/run/log & pid=$!
          n=0; until $P status $C 2>/dev/null; do n=$((n+1)); [ $n -lt 600 ] || { cat /run/log; exit 9; }; sleep 0.05; done
          $P user add bob -s tcp/80 $C | grep 'has read it'
-         $P status --json $C | grep users
+         n=0; until $P status --json $C | grep '"users": 2'; do n=$((n+1)); [ $n -lt 200 ] || exit 8; sleep 0.05; done
          grep -c 'the config is in force' /run/log
          kill $pid; wait $pid; echo \"code $?\"",
     );

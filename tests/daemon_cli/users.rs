@@ -256,10 +256,7 @@ pub(crate) fn what_the_command_line_says_wrong_is_all_told_in_a_line_each_and_no
             &["-s", "tcp/22", "--max-duration", "1y\"\nkey = \"x"],
             &["is not a length of time; "],
         ),
-        (
-            &["-s", "tcp/22", "--psk"],
-            &["a pre-shared key only strengthens a key pair; "],
-        ),
+        (&["-s", "tcp/22", "--psk"], &["--psk needs a key pair; "]),
         (
             &["-s", "tcp/22", "--request", "postern-request-1.AAAA"],
             &["--request: this line is cut or mistyped; "],
@@ -354,7 +351,7 @@ pub(crate) fn a_config_that_is_wrong_as_it_is_gets_no_user_and_says_why() {
         .one_line(78);
     assert!(
         line.contains(
-            "need a private key of the gate, and the config names none; make one with posternd init"
+            "the config names no private key of the gate, which users with key pairs need; make one with posternd init"
         ),
         "{line}"
     );
@@ -659,7 +656,7 @@ pub(crate) fn an_address_of_the_command_line_has_the_gates_own_port_and_there_ar
         .one_line(2);
     assert_eq!(
         line,
-        "--address is given 5 times, and a profile has at most 4; one for each family will do"
+        "--address is given 5 times, but a profile has at most 4; give one for each family"
     );
     assert!(!gate.path("users.d/carol.toml").exists());
     gate.run(&[&["user", "rotate", "bob"], &five[..]].concat())
@@ -678,7 +675,7 @@ pub(crate) fn a_gate_whose_name_is_no_host_needs_an_address() {
         .run(&["user", "add", "bob", "-s", "tcp/22"])
         .one_line(1);
     assert!(
-        line.contains("for the gate's name \"our gate\" is no host; say --address HOST, or write address = \"HOST\" in [gate]"),
+        line.contains("because the gate's name \"our gate\" is no host; give --address HOST, or write address = \"HOST\" in [gate]"),
         "{line}"
     );
     assert!(users(&gate).is_empty());
