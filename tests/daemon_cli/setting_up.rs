@@ -334,7 +334,7 @@ pub(crate) fn a_new_gate_runs_and_takes_users_in_as_they_come() {
          $P run $C 2>/run/log & pid=$!
          n=0; until $P status $C 2>/dev/null; do n=$((n+1)); [ $n -lt 600 ] || { cat /run/log; exit 9; }; sleep 0.05; done
          $P user add bob -s tcp/80 $C | grep 'has read it'
-         n=0; until $P status --json $C | grep '"users": 2'; do n=$((n+1)); [ $n -lt 200 ] || exit 8; sleep 0.05; done
+         n=0; until $P status --json $C | grep 'users.: 2'; do n=$((n+1)); [ $n -lt 200 ] || exit 8; sleep 0.05; done
          grep -c 'the config is in force' /run/log
          kill $pid; wait $pid; echo \"code $?\"",
     );
