@@ -69,21 +69,13 @@ fn try_page(path: &Path) {
     let mut wrong = Vec::new();
     for step in &page.steps {
         match step {
-            Step::File {
-                machine,
-                path,
-                text,
-            } => world.host(machine).write(path, text),
+            Step::File { host, path, text } => world.host(host).write(path, text),
             Step::Command(typed) => {
                 wrong.extend(type_in(&page.name, &world, &comparison, &mut carried, typed).err())
             }
-            Step::Next {
-                line,
-                machine,
-                prints,
-            } => {
+            Step::Next { line, host, prints } => {
                 if let Some((_, last)) = prints.split_first().filter(|(first, _)| *first == "^C") {
-                    let printed = world.host(machine).interrupt();
+                    let printed = world.host(host).interrupt();
                     let is_right = comparison.ends(last, &printed);
                     wrong.extend(
                         (!is_right).then(|| difference(&page.name, *line, "^C", last, &printed)),
@@ -91,7 +83,7 @@ fn try_page(path: &Path) {
                     continue;
                 }
                 let next = world
-                    .host(machine)
+                    .host(host)
                     .read_on(prints.len(), |printed| comparison.is_whole(prints, printed));
                 wrong.extend(
                     next.err().map(|printed| {
@@ -113,7 +105,7 @@ fn type_in(
     carried: &mut Carried,
     typed: &Typed,
 ) -> Result<(), String> {
-    let machine = world.host(&typed.machine);
+    let host = world.host(&typed.host);
     let command = carried.put_into(&typed.command);
     let (goes_on, is_interrupted) = match typed.prints.last().map(|line| line.trim()) {
         Some("^C") => (true, true),
@@ -126,7 +118,7 @@ fn type_in(
     };
     if let Some(at) = wanted.iter().position(|line| line == "^D") {
         let (asks, line) = (&wanted[..at - 1], carried.put_into(&wanted[at - 1]));
-        let printed = machine.run_and_type(&command, &line, |shown| comparison.begins(asks, shown));
+        let printed = host.run_and_type(&command, &line, |shown| comparison.begins(asks, shown));
         let shown = [&wanted[..at], &wanted[at + 1..]].concat();
         let is_right = comparison.is_whole(&shown, &printed);
         return if is_right {
@@ -142,18 +134,21 @@ fn type_in(
         };
     }
     let printed = if goes_on {
-        machine
-            .run_on(&command, wanted.len(), |printed| {
-                comparison.begins(wanted, printed)
-            })
-            .err()
+        host.run_on(&command, wanted.len(), |printed| {
+            comparison.begins(wanted, printed)
+        })
+        .err()
     } else {
-        let printed = machine.run(&command);
+        let printed = host.run(&command);
         carried.learn(wanted, &printed);
         Some(printed).filter(|printed| !comparison.is_whole(wanted, printed))
     };
+    if goes_on && command.contains("posternd run") {
+        // A reader takes longer to type the next command than the gate to start.
+        host.run("posternd status --wait");
+    }
     if is_interrupted && printed.is_none() {
-        machine.interrupt();
+        host.interrupt();
     }
     printed.map_or(Ok(()), |printed| {
         Err(difference(

@@ -1,7 +1,7 @@
 //! A page as it is read: the blocks of a Markdown file that say or show something, in order.
 //!
 //! A block is one of
-//! - `console`: lines that begin with the name of a machine and `$ ` are commands, the lines below each are what it prints;
+//! - `console`: lines that begin with the name of a host and `$ ` are commands, the lines below each are what it prints;
 //! - `console gate`: what the last command that goes on there prints next, after all that the page has shown of it; with `^C` as its
 //!   first line, that command is ended, and what stands below is the last that it prints;
 //! - any language with a place behind it, `toml gate:/etc/postern/posternd.toml`: a file with these contents;
@@ -14,18 +14,18 @@ use std::path::Path;
 /// What a page does, in order.
 #[derive(Debug)]
 pub(crate) enum Step {
-    /// Write this file on this machine.
+    /// Write this file on this host.
     File {
-        machine: String,
+        host: String,
         path: String,
         text: String,
     },
-    /// Type this command on this machine.
+    /// Type this command on this host.
     Command(Typed),
-    /// Wait for what the command that goes on at this machine prints next.
+    /// Wait for what the command that goes on at this host prints next.
     Next {
         line: usize,
-        machine: String,
+        host: String,
         prints: Vec<String>,
     },
 }
@@ -34,12 +34,12 @@ pub(crate) enum Step {
 #[derive(Debug)]
 pub(crate) struct Typed {
     pub(crate) line: usize,
-    pub(crate) machine: String,
+    pub(crate) host: String,
     pub(crate) command: String,
     pub(crate) prints: Vec<String>,
 }
 
-/// A page and the words of its comment `<!-- world: … -->`: what else runs on the machines.
+/// A page and the words of its comment `<!-- world: … -->`: what else runs on the hosts.
 #[derive(Debug)]
 pub(crate) struct Page {
     pub(crate) name: String,
@@ -53,7 +53,7 @@ const OWN: [&str; 2] = ["$ cargo run --release -- demo", "$ tests/run"];
 const WORLD: &str = "<!-- world:";
 
 impl Page {
-    pub(crate) fn read(path: &Path, machines: &[&str]) -> Self {
+    pub(crate) fn read(path: &Path, hosts: &[&str]) -> Self {
         let name = path.file_name().unwrap().to_string_lossy().into_owned();
         let text = fs::read_to_string(path).unwrap();
         let world = text
@@ -86,23 +86,23 @@ impl Page {
                         "{name}:{at}: nothing else beside the project's own command"
                     );
                 }
-                (Some("console"), None) => steps.extend(commands(&name, &block, machines)),
-                (Some("console"), Some(machine)) => {
+                (Some("console"), None) => steps.extend(commands(&name, &block, hosts)),
+                (Some("console"), Some(host)) => {
                     let prints = block.into_iter().map(|(line, _)| line).collect();
                     steps.push(Step::Next {
                         line: at,
-                        machine: machine.to_owned(),
+                        host: host.to_owned(),
                         prints,
                     });
                 }
                 (Some("text"), None) => {}
                 (Some(_), Some(place)) => {
-                    let (machine, path) = place
+                    let (host, path) = place
                         .split_once(':')
-                        .unwrap_or_else(|| panic!("{name}:{at}: {place} is not MACHINE:PATH"));
+                        .unwrap_or_else(|| panic!("{name}:{at}: {place} is not HOST:PATH"));
                     let text = block.iter().map(|(line, _)| format!("{line}\n")).collect();
                     steps.push(Step::File {
-                        machine: machine.to_owned(),
+                        host: host.to_owned(),
                         path: path.to_owned(),
                         text,
                     });
@@ -116,22 +116,22 @@ impl Page {
     }
 }
 
-fn commands(name: &str, block: &[(String, usize)], machines: &[&str]) -> Vec<Step> {
+fn commands(name: &str, block: &[(String, usize)], hosts: &[&str]) -> Vec<Step> {
     let mut typed: Vec<Typed> = Vec::new();
     let mut goes_on = false;
     for (text, line) in block {
         let prompt = text
             .split_once("$ ")
-            .filter(|(machine, _)| machines.contains(machine));
+            .filter(|(host, _)| hosts.contains(host));
         match (prompt, typed.last_mut()) {
             (_, Some(last)) if goes_on => {
                 last.command.push('\n');
                 last.command.push_str(text);
             }
-            (Some((machine, command)), _) => {
+            (Some((host, command)), _) => {
                 typed.push(Typed {
                     line: *line,
-                    machine: machine.to_owned(),
+                    host: host.to_owned(),
                     command: command.to_owned(),
                     prints: Vec::new(),
                 });
@@ -139,7 +139,7 @@ fn commands(name: &str, block: &[(String, usize)], machines: &[&str]) -> Vec<Ste
             (None, Some(last)) => last.prints.push(text.clone()),
             (None, None) => panic!(
                 "{name}:{line}: a console block begins with a prompt such as `{}$ `",
-                machines[0]
+                hosts[0]
             ),
         }
         goes_on = typed

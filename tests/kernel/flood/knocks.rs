@@ -96,7 +96,7 @@ fn one(world: &World, backend: &str, kind: Kind, prefilter: Prefilter, round: u3
             .count()
     };
     // What was admitted opens within moments, and what was lost never does.
-    let deadline = Instant::now() + Duration::from_secs(3);
+    let deadline = Instant::now() + Duration::from_secs(30);
     while opened() < addresses.len() && Instant::now() < deadline {
         thread::sleep(Duration::from_millis(50));
     }

@@ -12,9 +12,9 @@ use super::{number, say};
 use postern_harness::{FAMILIES, Family, World, wait_for};
 
 /// Without another word. Long enough for the turns to come round.
-const SECONDS: u64 = 20;
+const SECONDS: u64 = 10;
 /// One turn of a flood.
-const TURN: Duration = Duration::from_secs(2);
+const TURN: Duration = Duration::from_secs(1);
 /// What a process may have grown by from the first half to the second, in kB.
 const GROWTH: u64 = 1024;
 

@@ -334,37 +334,6 @@ pub(crate) fn pf_example_loads_each_change(_: &'static str) {
         ))
     );
 
-    // The same rule twice is one, and what pf does not take is not left in the file.
-    world.first.knock("alice", Family::V4, &["--for", "11m"]);
-    wait_for("the first rule to be written anew", || {
-        (loaded() == six.clone() + &four).then_some(())
-    });
-    install(
-        &world,
-        "pfctl",
-        "#!/bin/sh\necho 'pfctl: syntax error' >&2\nexit 1\n",
-    );
-    world.second.knock("alice", Family::V4, &[]);
-    world.daemon.wait_for_count("refuse firewall", 1);
-    assert!(
-        !world
-            .daemon
-            .logged(&["exit status 1: pfctl: syntax error"])
-            .is_empty(),
-        "{}",
-        world.daemon.log()
-    );
-    assert_eq!(
-        fs::read_to_string(world.folder().join("anchor.conf")).unwrap(),
-        six.clone() + &four
-    );
-    install(&world, "pfctl", PFCTL);
-
-    // Somebody empties the file: the list tells, and both are opened again.
-    fs::write(world.folder().join("anchor.conf"), "").unwrap();
-    wait_for("the rules to be put back", || {
-        (loaded() == four.clone() + &six).then_some(())
-    });
     world.daemon.asked(&["close", "--id", &ids[0].to_string()]);
     assert_eq!(loaded(), six);
 }

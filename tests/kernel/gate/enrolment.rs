@@ -83,20 +83,6 @@ fn knock(world: &World, user: &str, profile: &str) {
     });
 }
 
-pub(crate) fn enrolled_shared_key_opens(backend: &'static str) {
-    let world = set_up(backend);
-    world
-        .first
-        .connect(V4, SERVICE)
-        .expect("nothing is hidden yet");
-    add_and_import(&world, "alice", &[]);
-    world.first.expect_shut_out(V4);
-    knock(&world, "alice", "gate");
-    world.first.expect_let_in(V4);
-    world.second.expect_shut_out(V4);
-    assert_eq!(world.daemon.status().users, 1);
-}
-
 pub(crate) fn enrolled_key_pair_opens(backend: &'static str) {
     let world = set_up(backend);
     let enrolled = world.first.postern("alice", &["enroll"]);
@@ -221,34 +207,4 @@ pub(crate) fn disabled_user_loses_open_grants(backend: &'static str) {
     world.expect_nothing_open();
     knock(&world, "alice", "gate");
     world.expect_nothing_open();
-}
-
-/// The file is written all the same, and what is handed out is not lost.
-pub(crate) fn user_add_reports_a_refused_reload(backend: &'static str) {
-    let world = set_up(backend);
-    let path = world.folder().join("posternd.toml");
-    let good = fs::read_to_string(&path).unwrap();
-    fs::write(&path, good.replace("/state\"", "/other\"")).unwrap();
-    let added = world
-        .daemon
-        .ask(&["user", "add", "alice", "-s", &service()]);
-    let said = (
-        text(&added),
-        String::from_utf8_lossy(&added.stderr).into_owned(),
-    );
-    assert_eq!(added.status.code(), Some(1), "{said:?}");
-    assert!(
-        said.0.contains("\npostern-secret-1.")
-            && said
-                .0
-                .contains("it is not known to be in force: see the error below"),
-        "{}",
-        said.0
-    );
-    let why = "posternd: the change is made, but the running posternd does not take the config: gate.state_dir can't change while posternd runs; ";
-    assert!(said.1.starts_with(why), "{}", said.1);
-    assert_eq!(world.daemon.status().users, 0);
-    fs::write(&path, good).unwrap();
-    world.daemon.asked(&["reload"]);
-    assert_eq!(world.daemon.status().users, 1);
 }

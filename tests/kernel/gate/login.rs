@@ -23,7 +23,7 @@ pub(crate) fn ssh_session_outlives_its_grant(backend: &'static str) {
         world.first.knock(
             "alice",
             family,
-            &["-s", &format!("tcp/{PORT}"), "--for", "10s"],
+            &["-s", &format!("tcp/{PORT}"), "--for", "20s"],
         );
     }
     world.wait_for_grants(2);

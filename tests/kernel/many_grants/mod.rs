@@ -1,7 +1,6 @@
 //! Thousands of grants, in both families, through a whole posternd: each ends on time, and nothing is left.
 //!
-//! That a grant has ended is not taken from posternd: the kernel's own listing says when it will stop letting packets through, and
-//! connections are tried from each granted address shortly before its time and after it. `POSTERN_GRANTS` says how many.
+//! Connections are tried from each granted address shortly before its end and after it. `POSTERN_GRANTS` says how many.
 //!
 //! ```text
 //!   first client: 10.128.0.0/9, fd88::/64 all its own ══ cable ══ gate: posternd, TCP 2223
@@ -17,59 +16,30 @@ use postern::model::grant::GrantId;
 use postern::model::time::Timestamp;
 
 mod attempts;
-mod listing;
 
-use postern_harness::world::replaced_programs;
 use postern_harness::{
-    FAMILIES, Family, GateConfig, KNOCK, KnockMaker, Random, World, now, say, wait_for,
+    FAMILIES, Family, GateConfig, KNOCK, KnockMaker, Random, World, say, wait_for,
 };
 use postern_harness::{Machine, Requirement};
 
 /// How late a grant may end.
 const LATE: Duration = Duration::from_secs(1);
 
-/// Shortest and longest life, in seconds.
-#[derive(Clone, Copy)]
-pub(crate) struct Lives(pub(crate) u64, pub(crate) u64);
-
-/// Of those that end while they are watched.
-const MIXED: Lives = Lives(2, 9);
+/// Durations of the grants, in seconds.
+const SHORTEST: u64 = 2;
+const LONGEST: u64 = 9;
 
 /// Knocks a second, while they are sent.
 const PACE: u32 = 1500;
 
-/// Counts the runs, with the seconds since boot.
-const COUNTING: &str = r#"#!/bin/sh
-read -r up rest </proc/uptime
-echo "$up ${0##*/}" >>FOLDER/runs
-exec REAL "${0##*/}" "$@"
-"#;
-
 pub(crate) fn tests(machine: &Machine) -> Vec<Trial> {
-    use Requirement::{Program, Root};
-    let iptables = [
-        Root,
-        Program("ip"),
-        Program("mount"),
-        Program("iptables-restore"),
-        Program("ip6tables-restore"),
-    ];
-    let nftables = [Program("ip"), Program("nft")];
-    let can_count = machine.meets(&iptables);
-    let iptables_test = || ends_on_time("iptables", true);
-    let nftables_test = move || ends_on_time("nftables", can_count);
-    vec![
-        machine.trial(
-            "many_grants_end_on_time::iptables",
-            &iptables,
-            iptables_test,
-        ),
-        machine.trial(
-            "many_grants_end_on_time::nftables",
-            &nftables,
-            nftables_test,
-        ),
-    ]
+    let drivers = [("iptables", "iptables-restore"), ("nftables", "nft")];
+    let trial = |(driver, program)| {
+        let needs = [Requirement::Program("ip"), Requirement::Program(program)];
+        let name = format!("many_grants_end_on_time::{driver}");
+        machine.trial(name, &needs, move || end_on_time(driver))
+    };
+    drivers.into_iter().map(trial).collect()
 }
 
 /// What posternd said of a grant.
@@ -87,42 +57,19 @@ pub(crate) fn count() -> u32 {
     })
 }
 
-/// A gate that is not yet started, whose alice may have a grant for each of the first client's addresses.
-pub(crate) fn prepared(backend: &'static str) -> World {
+fn end_on_time(driver: &'static str) {
     let user = format!(
         "services = [\"tcp/{}\"]\nquota = \"1000000/min\"",
         attempts::PORT
     );
-    let world = World::prepare(&GateConfig::empty(backend).user("alice", &user));
+    let mut world = World::prepare(&GateConfig::empty(driver).user("alice", &user));
     give_addresses(&world);
     attempts::serve(&world);
-    world
-}
-
-/// With the runs of iptables counted, where it is there: native nftables must run none of it.
-fn ends_on_time(backend: &'static str, is_counted: bool) {
-    let mut world = prepared(backend);
-    if is_counted {
-        replaced_programs::replace_iptables(&world, COUNTING);
-    }
     world.start_again();
     let before = world.firewall();
-    assert_eq!(world.rules(), [""; 0]);
-    let start = Instant::now();
-    let all = opened_by_knocks(&world, count(), MIXED);
-    let opening = start.elapsed();
-    let (mut looks, from) = (listing::Looks::default(), uptime());
-    let last = all.values().map(|told| told.until).max().unwrap();
-    let tries = thread::scope(|scope| {
-        let attempts = scope.spawn(|| attempts::try_all(&world, &all));
-        while now() < last.plus(LATE) {
-            looks.look(&world, backend, &all);
-            thread::sleep(Duration::from_millis(100));
-        }
-        attempts.join().expect("a door")
-    });
-    let to = uptime();
-    wait_for("the firewall as it was", || {
+    let all = opened_by_knocks(&world, count());
+    let tries = attempts::try_all(&world, &all);
+    wait_for("the firewall without grants", || {
         (world.firewall() == before).then_some(())
     });
     world.expect_nothing_open();
@@ -131,24 +78,11 @@ fn ends_on_time(backend: &'static str, is_counted: bool) {
         all.len()
     );
     assert_eq!(world.daemon.logged(&["WARN"]), [""; 0]);
+    say(&format!("{driver}: {} grants, {tries:?}", all.len()));
     assert!(
         tries.open >= all.len() / 20 && tries.shut == all.len(),
         "the machine was too slow for the test to mean anything: {tries:?}"
     );
-    let runs = if is_counted {
-        expect_few_runs(&world, backend, from, to)
-    } else {
-        "runs of a program not counted".to_owned()
-    };
-    say(&format!(
-        "{backend}: {} grants of {} to {} s, opened in {:.1} s; let in shortly before the end: {}, shut out a second after it: {}; {looks}; {runs}",
-        all.len(),
-        MIXED.0,
-        MIXED.1,
-        opening.as_secs_f64(),
-        tries.open,
-        tries.shut,
-    ));
 }
 
 /// All addresses of two networks are the first client's.
@@ -167,8 +101,8 @@ fn give_addresses(world: &World) {
 }
 
 /// Knocks for so many addresses, each for a time of its own, and waits until each is open.
-pub(crate) fn opened_by_knocks(world: &World, count: u32, lives: Lives) -> All {
-    knock(world, count, lives);
+pub(crate) fn opened_by_knocks(world: &World, count: u32) -> All {
+    knock(world, count);
     let all = wait_for("every knock to be let in", || {
         Some(opened(world)).filter(|all| all.len() == count as usize)
     });
@@ -177,7 +111,7 @@ pub(crate) fn opened_by_knocks(world: &World, count: u32, lives: Lives) -> All {
 }
 
 /// Faster than anyone would, and slower than a flood.
-fn knock(world: &World, count: u32, Lives(shortest, longest): Lives) {
+fn knock(world: &World, count: u32) {
     let maker = KnockMaker::new("alice");
     let sockets = FAMILIES.map(|family| {
         let to = SocketAddr::new(family.address(1), KNOCK);
@@ -190,7 +124,7 @@ fn knock(world: &World, count: u32, Lives(shortest, longest): Lives) {
         )
     });
     let start = Instant::now();
-    let mut dice = Random(7919);
+    let mut random = Random(7919);
     for n in 0..count {
         let family = FAMILIES[n as usize % 2];
         let allow = match family {
@@ -199,7 +133,7 @@ fn knock(world: &World, count: u32, Lives(shortest, longest): Lives) {
                 (0xfd88_u128 << 112) + 1 + u128::from(n),
             )),
         };
-        let seconds = shortest + dice.below(longest - shortest + 1);
+        let seconds = SHORTEST + random.below(LONGEST - SHORTEST + 1);
         let packet = maker.open(allow, attempts::PORT, u32::try_from(seconds).unwrap());
         let (to, socket) = &sockets[n as usize % 2];
         socket.send_to(&packet, to).unwrap();
@@ -237,35 +171,4 @@ fn opened(world: &World) -> All {
         .into_iter()
         .filter_map(told)
         .collect()
-}
-
-/// No more than two runs of a program a second from one moment to another, whatever they did; some with iptables, none with nftables.
-fn expect_few_runs(world: &World, backend: &str, from: f64, to: f64) -> String {
-    // Listing the firewall, which the test did by the same programs before, has made it.
-    let runs = std::fs::read_to_string(world.folder().join("runs")).unwrap();
-    let times = runs
-        .lines()
-        .filter_map(|line| line.split(' ').next()?.parse::<f64>().ok());
-    let count = u32::try_from(times.filter(|time| (from..to).contains(time)).count()).unwrap();
-    let most = if backend == "nftables" {
-        0.0
-    } else {
-        2.0 * (to - from).ceil()
-    };
-    assert!(
-        f64::from(count) <= most && (count > 0) == (backend == "iptables"),
-        "{count} runs in {:.1} s:\n{runs}",
-        to - from
-    );
-    format!("{count} runs of a program in {:.1} s", to - from)
-}
-
-fn uptime() -> f64 {
-    std::fs::read_to_string("/proc/uptime")
-        .unwrap()
-        .split(' ')
-        .next()
-        .unwrap()
-        .parse()
-        .unwrap()
 }

@@ -27,7 +27,6 @@ pub(crate) fn tests(machine: &Machine) -> Vec<Trial> {
     let deb = [packaging, Program("dpkg-deb")];
     let installed = [packaging, systemd, Program("dpkg"), Program("man")];
     let drivers = [Program("iptables-restore"), Program("nft")];
-    let right = [Program("setpriv"), drivers[0], drivers[1]];
     let mut trials = Vec::new();
     let mut add = |name: &str, needs: &[Requirement], test: fn()| {
         trials.push(machine.trial(name, &[BASE, needs].concat(), test));
@@ -55,7 +54,6 @@ pub(crate) fn tests(machine: &Machine) -> Vec<Trial> {
         metrics::hostile_readers_delay_no_knock,
     );
     add!(&[Program("systemd-analyze")]; unit::unit_is_rated_below_3);
-    add!(&right; unit::unit_leaves_the_needed_rights);
     add!(&[systemd, drivers[1]]; unit::systemd_restarts_after_kill_and_hang);
     add!(&deb; package::package_holds_every_file);
     add!(&[packaging, Program("lintian")]; package::package_has_no_lintian_error);

@@ -15,18 +15,6 @@ fn path() -> PathBuf {
     repository().join("dist/systemd/posternd.service")
 }
 
-/// What the unit says behind a key, all lines of it.
-fn said(key: &str) -> Vec<String> {
-    let unit = fs::read_to_string(path()).unwrap();
-    let values = unit
-        .lines()
-        .filter_map(|line| line.strip_prefix(key)?.strip_prefix('='));
-    values
-        .flat_map(str::split_whitespace)
-        .map(str::to_owned)
-        .collect()
-}
-
 pub(crate) fn unit_is_rated_below_3() {
     let mut command = Command::new(find("systemd-analyze").unwrap());
     let output = command
@@ -44,54 +32,6 @@ pub(crate) fn unit_is_rated_below_3() {
         .find_map(|word| word.parse().ok())
         .unwrap();
     assert!(level < 3.0, "{said}");
-}
-
-/// The monitor's capabilities cut down to the unit's, everything of the host's read-only but for what the unit lets be written.
-pub(crate) fn unit_leaves_the_needed_rights() {
-    for backend in ["iptables", "nftables"] {
-        let mut world = World::prepare(
-            &GateConfig::new(backend)
-                .gate("run_as = \"daemon\"")
-                .gate("interfaces = [\"gate2\", \"late0\"]"),
-        );
-        let capabilities = said("CapabilityBoundingSet");
-        assert!(capabilities.len() > 3, "{capabilities:?}");
-        let kept: String = capabilities
-            .iter()
-            .map(|name| format!(",+{}", name.strip_prefix("CAP_").unwrap().to_lowercase()))
-            .collect();
-        let here = world.folder().display();
-        world.daemon.through = Some(format!(
-            "mount --make-rprivate / && mount --bind / / && mount -o remount,ro,bind / && mount -t tmpfs none /run && : >/run/xtables.lock && \
-             mount --bind {here} {here} && mount -o remount,rw,bind {here} && umask 077 && \
-             exec setpriv --bounding-set=-all{kept} --inh-caps=-all --no-new-privs \"$@\""
-        ));
-        world.start_again();
-        let status = fs::read_to_string(format!("/proc/{}/status", world.daemon.pid())).unwrap();
-        let effective = status
-            .lines()
-            .find_map(|line| line.strip_prefix("CapEff:\t"))
-            .unwrap();
-        assert_eq!(
-            u64::from_str_radix(effective, 16).unwrap().count_ones() as usize,
-            capabilities.len(),
-            "{status}"
-        );
-        for family in FAMILIES {
-            world.first.expect_shut_out(family);
-            world.first.knock("alice", family, &["--for", "10m"]);
-            world.first.expect_let_in(family);
-        }
-        world.daemon.signal(Signal::HUP);
-        world.daemon.wait_for_lines(2, &["the engine serves"]);
-        world.daemon.asked(&["close", "--all"]);
-        world.expect_nothing_open();
-        // Also after the engine's directory is the engine's.
-        assert!(world.daemon.stop().success());
-        world.start_again();
-        world.first.knock("alice", Family::V4, &[]);
-        world.first.expect_let_in(Family::V4);
-    }
 }
 
 /// As systemd does with a StateDirectory= at every reload.
