@@ -19,10 +19,7 @@ use libtest_mimic::Arguments;
 use nix::sched::{CloneFlags, unshare};
 use rustix::process::{Pid, Signal, kill_process};
 
-#[path = "netns/ground.rs"]
-mod ground;
-
-use ground::{Ground, Need, find, trials};
+use postern_harness::{Machine, Requirement, find, trials};
 
 /// nobody's number on every Linux.
 const NOBODY: u32 = 65534;
@@ -39,15 +36,15 @@ const PROGRAMS: [&str; 7] = [
 ];
 
 fn main() -> ExitCode {
-    let ground = Ground::find();
-    let mut trials = trials![ground, &[]; as_whoever_runs_the_tests, interrupted];
+    let machine = Machine::inspect();
+    let mut trials = trials![machine, &[]; as_whoever_runs_the_tests, interrupted];
     trials.extend(
-        trials![ground, &[Need::Users, Need::Program("mount")]; as_root_without_any_program],
+        trials![machine, &[Requirement::Root, Requirement::Program("mount")]; as_root_without_any_program],
     );
     let has_namespaces = fs::read_to_string("/proc/sys/kernel/unprivileged_userns_clone")
         .map_or(true, |text| text.trim() != "0");
     let users = trials![
-        ground, &[Need::Users, Need::Program("mount")];
+        machine, &[Requirement::Root, Requirement::Program("mount")];
         as_an_ordinary_user, as_an_ordinary_user_without_any_program,
     ];
     trials.extend(users.into_iter().map(|trial| {

@@ -16,9 +16,6 @@
 use std::io::{Read, Write};
 use std::time::Duration;
 
-#[path = "netns/mod.rs"]
-#[allow(dead_code)]
-mod netns;
 #[path = "host/world.rs"]
 mod world;
 

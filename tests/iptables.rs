@@ -31,14 +31,12 @@ use postern::model::settings::Protection;
 
 #[path = "iptables/clock.rs"]
 mod clock;
-#[path = "netns/ground.rs"]
-mod ground;
 #[path = "iptables/scale.rs"]
 mod scale;
 #[path = "iptables/world.rs"]
 mod world;
 
-use ground::{Ground, Need, trials};
+use postern_harness::{Machine, Requirement, trials};
 use world::{Space, World, grant, now, paths, protection, variants};
 
 const ALL: [&str; 6] = [
@@ -55,9 +53,9 @@ const V4: [&str; 2] = ["192.0.2.1:22", "192.0.2.7/32"];
 const V6: [&str; 2] = ["[2001:db8::1]:22", "2001:db8::7/128"];
 
 fn main() -> ExitCode {
-    let ground = Ground::find();
+    let machine = Machine::inspect();
     let trials = trials![
-        ground, &[Need::Users, Need::Program("ip"), Need::Program("iptables-restore"), Need::Program("ip6tables-restore")];
+        machine, &[Requirement::Root, Requirement::Program("ip"), Requirement::Program("iptables-restore"), Requirement::Program("ip6tables-restore")];
         installing_twice_is_like_once_and_removing_leaves_the_rules_as_they_were,
         grants_open_extend_and_close_and_are_read_back_from_the_firewall,
         five_hundred_grants_in_a_batch_are_one_run_for_each_family,

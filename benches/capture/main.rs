@@ -27,12 +27,9 @@ use postern::core::gate::HintTable;
 use postern_proto::{GateName, KeyMaterial, SharedKey, Step, UserKeys};
 use rustix::time::{ClockId, clock_gettime};
 
-#[path = "../../tests/netns/mod.rs"]
-#[allow(dead_code, unreachable_pub, reason = "the tests use more of it")]
-mod netns;
 mod ring;
 
-use netns::{Namespace, join};
+use postern_harness::{Namespace, join};
 use ring::Ring;
 
 const PORT: u16 = 62201;

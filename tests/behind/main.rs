@@ -23,17 +23,15 @@ use std::process::ExitCode;
 use libtest_mimic::Arguments;
 
 mod forwards;
-#[path = "../netns/mod.rs"]
-mod netns;
 mod targets;
 mod world;
 
-use netns::ground::{Ground, Need, trials};
+use postern_harness::{Machine, Requirement, trials};
 
 fn main() -> ExitCode {
-    let ground = Ground::find();
+    let machine = Machine::inspect();
     let trials = trials![
-        ground, &[Need::Users, Need::Program("ip"), Need::Program("nft"), Need::Program("iptables"), Need::Program("sysctl")];
+        machine, &[Requirement::Root, Requirement::Program("ip"), Requirement::Program("nft"), Requirement::Program("iptables"), Requirement::Program("sysctl")];
         targets::a_target_opens_that_host_and_port_for_that_client_and_in_one_direction,
         targets::a_grant_opens_through_a_host_that_forwards_nothing_and_no_other_connection_is_let_through_with_it,
         targets::without_protection_a_target_is_opened_and_nothing_is_closed,

@@ -18,7 +18,7 @@ use postern::model::grant::{Grant, GrantId};
 use postern::model::settings::Protection;
 use postern::model::time::Timestamp;
 
-use crate::netns::Namespace;
+use postern_harness::Namespace;
 
 pub(crate) const HOUR: Duration = Duration::from_secs(3600);
 /// An answer comes within a millisecond, and a lost SYN is sent again only after a second.

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use postern::adapters::capture::{filter, frame};
 
-use crate::netns::wire::{Wire, framed, udp4, udp6, with};
 use crate::{END, PORT, PORTS, bound_socket, gate_and_peer};
+use postern_harness::packets::{RawLink, framed, udp4, udp6, with};
 
 /// Reads what the kernel delivers, up to the last datagram of the test.
 pub(crate) fn delivered(socket: &OwnedFd) -> Vec<Vec<u8>> {
@@ -32,7 +32,7 @@ pub(crate) fn delivered(socket: &OwnedFd) -> Vec<Vec<u8>> {
 pub(crate) fn what_cannot_be_a_knock_never_leaves_the_kernel() {
     let (gate, peer) = gate_and_peer();
     let (socket, _capture) = bound_socket(&gate);
-    let mut wire = Wire::from(&peer, "peer0");
+    let mut wire = RawLink::open(&peer, "peer0");
     let (four, six) = (udp4(PORT, &[1; 200]), udp6(PORT, &[1; 200]));
     let dropped = [
         udp4(PORT + 1, &[1; 200]),
@@ -84,7 +84,7 @@ pub(crate) fn what_cannot_be_a_knock_never_leaves_the_kernel() {
 pub(crate) fn what_could_be_a_knock_or_nearly_leaves_the_kernel_whole() {
     let (gate, peer) = gate_and_peer();
     let (socket, _capture) = bound_socket(&gate);
-    let mut wire = Wire::from(&peer, "peer0");
+    let mut wire = RawLink::open(&peer, "peer0");
     let plain = udp4(PORT, &[1; 600]);
     let options = with(
         [&plain[..20], &[1; 40], &plain[20..]].concat(),
@@ -107,7 +107,7 @@ pub(crate) fn what_could_be_a_knock_or_nearly_leaves_the_kernel_whole() {
 pub(crate) fn of_mutated_packets_the_kernel_delivers_all_that_we_read_and_nothing_to_other_ports() {
     let (gate, peer) = gate_and_peer();
     let (socket, _capture) = bound_socket(&gate);
-    let mut wire = Wire::from(&peer, "peer0");
+    let mut wire = RawLink::open(&peer, "peer0");
     let mut state = 0x9e37_79b9_7f4a_7c15_u64;
     let mut random = |below: usize| {
         state ^= state << 13;

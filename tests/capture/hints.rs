@@ -9,9 +9,9 @@ use postern::core::gate::{HintKeys, HintTable};
 use postern_proto::{GateName, Hint, KeyMaterial, SharedKey, Step, UserKeys};
 
 use crate::filter::delivered;
-use crate::netns::Namespace;
-use crate::netns::wire::{Tun, Wire, framed, udp4, udp6, with};
 use crate::{END, PORT, PORTS, gate_and_peer};
+use postern_harness::Namespace;
+use postern_harness::packets::{RawLink, Tun, framed, udp4, udp6, with};
 
 /// The engine's half of a filter.
 struct Half {
@@ -90,7 +90,7 @@ fn last(hint: [u8; 8]) -> Vec<u8> {
 pub(crate) fn only_a_known_hint_in_a_knocks_length_leaves_the_kernel_and_the_rest_is_counted() {
     let (gate, peer) = gate_and_peer();
     let (socket, _capture, mut hints) = filtered(&gate, Some("gate0"), 64);
-    let mut wire = Wire::from(&peer, "peer0");
+    let mut wire = RawLink::open(&peer, "peer0");
     let keys = keys(3);
     let known = hint(&keys, 1, Step(10)).0;
     wire.send_ip(&udp4(PORT, &payload(known, 132)));
@@ -150,7 +150,7 @@ pub(crate) fn only_a_known_hint_in_a_knocks_length_leaves_the_kernel_and_the_res
 pub(crate) fn of_mutated_packets_the_hint_filter_delivers_just_those_that_we_would_look_up() {
     let (gate, peer) = gate_and_peer();
     let (socket, _capture, mut hints) = filtered(&gate, Some("gate0"), 64);
-    let mut wire = Wire::from(&peer, "peer0");
+    let mut wire = RawLink::open(&peer, "peer0");
     let key = &keys(1);
     let known = hint(key, 0, Step(10)).0;
     hints.hold(&HintTable::build(key, 10..=10)).unwrap();
@@ -199,7 +199,7 @@ pub(crate) fn of_mutated_packets_the_hint_filter_delivers_just_those_that_we_wou
 pub(crate) fn the_map_follows_the_hint_table_and_never_loses_a_hint_of_both() {
     let (gate, peer) = gate_and_peer();
     let (socket, _capture, mut hints) = filtered(&gate, Some("gate0"), 10);
-    let mut wire = Wire::from(&peer, "peer0");
+    let mut wire = RawLink::open(&peer, "peer0");
     let keys = keys(2);
     let mut wanted = Vec::new();
     for first in 10..30 {
@@ -250,7 +250,7 @@ pub(crate) fn a_user_without_any_privilege_keeps_the_map_and_can_put_the_classic
         move || packet::filter_classically(&kept, &PORTS).unwrap()
     });
     let put_back = unprivileged.join().unwrap();
-    let mut wire = Wire::from(&peer, "peer0");
+    let mut wire = RawLink::open(&peer, "peer0");
     let (right, wrong) = (
         udp4(PORT, &payload(known, 132)),
         udp4(PORT, &payload([9; 8], 132)),
@@ -279,7 +279,7 @@ pub(crate) fn packets_of_tunnels_and_with_vlan_tags_pass_the_hint_filter() {
     tun.receives(&udp4(PORT, &payload([3; 8], 132)));
     tun.receives(&udp6(PORT, &last(known)));
     assert_eq!(delivered(&socket), std::slice::from_ref(&four));
-    let mut wire = Wire::from(&peer, "peer0");
+    let mut wire = RawLink::open(&peer, "peer0");
     wire.send(&framed(&[0x8100, 7, 0x86dd], &six));
     wire.send_ip(&udp4(PORT, &last(known)));
     assert_eq!(delivered(&socket), [six]);

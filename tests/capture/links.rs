@@ -7,11 +7,11 @@ use std::time::{Duration, Instant};
 use postern::adapters::capture::packet::{self, PacketCapture};
 use postern::adapters::capture::{Capture, Caught};
 
-use crate::netns::wire::{Wire, udp4, udp6};
-use crate::netns::{Namespace, join};
 use crate::{
     END, PORT, PORTS, bound_socket, capture, expect_quiet, gate_and_peer, payloads, send, until_end,
 };
+use postern_harness::packets::{RawLink, udp4, udp6};
+use postern_harness::{Namespace, join};
 
 /// The first thing told that is not "nothing", and how many calls it took.
 fn told(capture: &mut dyn Capture) -> (Caught, u32) {
@@ -50,8 +50,8 @@ pub(crate) fn an_interface_that_goes_down_is_told_once_and_is_captured_from_when
         expect_quiet(&mut capture, Duration::from_secs(3));
         gate.ip("link set gate0 up");
         expect_back(&mut capture);
-        peer.wait_until_it_carries("peer0");
-        let mut wire = Wire::from(&peer, "peer0");
+        peer.wait_for_carrier("peer0");
+        let mut wire = RawLink::open(&peer, "peer0");
         wire.send_ip(&udp4(PORT, b"again"));
         wire.send_ip(&udp4(PORT, END));
         assert_eq!(payloads(&until_end(&mut capture)), [b"again"]);
@@ -94,7 +94,7 @@ pub(crate) fn an_interface_that_is_deleted_and_made_again_is_captured_from_and_n
         join(&gate, &peer);
         expect_back(&mut capture);
         assert_eq!(descriptors(&socket), 3);
-        Wire::from(&peer, "peer0").send_ip(&udp6(PORT, END));
+        RawLink::open(&peer, "peer0").send_ip(&udp6(PORT, END));
         assert!(until_end(&mut capture).is_empty());
     }
     drop(capture);
@@ -108,7 +108,7 @@ pub(crate) fn an_interface_that_was_replaced_between_two_looks_is_told_and_captu
     join(&gate, &peer);
     expect_lost(&mut capture);
     expect_back(&mut capture);
-    Wire::from(&peer, "peer0").send_ip(&udp6(PORT, END));
+    RawLink::open(&peer, "peer0").send_ip(&udp6(PORT, END));
     assert!(until_end(&mut capture).is_empty());
 }
 
@@ -121,7 +121,7 @@ pub(crate) fn an_interface_that_takes_another_name_is_let_go_and_the_next_of_the
     gate.ip("link del other0");
     join(&gate, &peer);
     expect_back(&mut capture);
-    Wire::from(&peer, "peer0").send_ip(&udp6(PORT, END));
+    RawLink::open(&peer, "peer0").send_ip(&udp6(PORT, END));
     assert!(until_end(&mut capture).is_empty());
 }
 
@@ -135,8 +135,8 @@ pub(crate) fn an_interface_that_comes_later_is_waited_for_until_it_is_up() {
     expect_quiet(&mut capture, Duration::from_secs(2));
     gate.ip("link set gate0 up");
     expect_back(&mut capture);
-    peer.wait_until_it_carries("peer0");
-    Wire::from(&peer, "peer0").send_ip(&udp4(PORT, END));
+    peer.wait_for_carrier("peer0");
+    RawLink::open(&peer, "peer0").send_ip(&udp4(PORT, END));
     assert!(until_end(&mut capture).is_empty());
 }
 
@@ -148,12 +148,12 @@ pub(crate) fn every_interface_is_heard_undisturbed_by_links_that_go_and_come() {
     send(&gate, "127.0.0.1", PORT, END);
     assert!(until_end(&mut capture).is_empty());
     gate.ip("link set gate0 up");
-    peer.wait_until_it_carries("peer0");
-    Wire::from(&peer, "peer0").send_ip(&udp4(PORT, END));
+    peer.wait_for_carrier("peer0");
+    RawLink::open(&peer, "peer0").send_ip(&udp4(PORT, END));
     assert!(until_end(&mut capture).is_empty());
     gate.ip("link del gate0");
     join(&gate, &peer);
-    Wire::from(&peer, "peer0").send_ip(&udp6(PORT, END));
+    RawLink::open(&peer, "peer0").send_ip(&udp6(PORT, END));
     assert!(until_end(&mut capture).is_empty());
 }
 
@@ -173,8 +173,8 @@ pub(crate) fn a_user_without_any_privilege_binds_and_binds_again() {
         expect_lost(&mut capture);
         gate.ip("link set gate0 up");
         expect_back(&mut capture);
-        peer.wait_until_it_carries("peer0");
-        Wire::from(&peer, "peer0").send_ip(&udp4(PORT, END));
+        peer.wait_for_carrier("peer0");
+        RawLink::open(&peer, "peer0").send_ip(&udp4(PORT, END));
         until_end(&mut capture).len()
     });
     assert_eq!(unprivileged.join().unwrap(), 0);

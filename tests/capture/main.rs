@@ -30,13 +30,11 @@ use postern::model::datagram::Datagram;
 mod filter;
 mod hints;
 mod links;
-#[path = "../netns/mod.rs"]
-mod netns;
 mod packets;
 mod udp;
 
-use netns::ground::{Ground, Need, trials};
-use netns::{Namespace, join};
+use postern_harness::{Machine, Requirement, trials};
+use postern_harness::{Namespace, join};
 
 const PORTS: [u16; 3] = [62201, 53, 65535];
 const PORT: u16 = PORTS[0];
@@ -44,9 +42,9 @@ const PORT: u16 = PORTS[0];
 const END: &[u8] = b"the end";
 
 fn main() -> ExitCode {
-    let ground = Ground::find();
+    let machine = Machine::inspect();
     let trials = trials![
-        ground, &[Need::Users, Need::Program("ip"), Need::Program("python3")];
+        machine, &[Requirement::Root, Requirement::Program("ip"), Requirement::Program("python3")];
         filter::what_cannot_be_a_knock_never_leaves_the_kernel,
         filter::what_could_be_a_knock_or_nearly_leaves_the_kernel_whole,
         filter::of_mutated_packets_the_kernel_delivers_all_that_we_read_and_nothing_to_other_ports,

@@ -2,9 +2,9 @@
 
 use postern::adapters::capture::packet::{self, PacketCapture};
 
-use crate::netns::Namespace;
-use crate::netns::wire::{Tun, Wire, framed, udp4, udp6};
 use crate::{END, PORT, PORTS, capture, gate_and_peer, payloads, send, until_end};
+use postern_harness::Namespace;
+use postern_harness::packets::{RawLink, Tun, framed, udp4, udp6};
 
 pub(crate) fn the_socket_is_closed_on_exec_and_has_a_large_buffer() {
     Namespace::new().run(|| {
@@ -88,7 +88,7 @@ pub(crate) fn packets_of_a_tun_device_are_captured() {
 
 pub(crate) fn packets_with_a_vlan_tag_are_captured_without_a_vlan_device() {
     let (gate, peer) = gate_and_peer();
-    let mut wire = Wire::from(&peer, "peer0");
+    let mut wire = RawLink::open(&peer, "peer0");
     for interface in [None, Some("gate0")] {
         let mut capture = capture(&gate, interface);
         wire.send(&framed(&[0x8100, 7, 0x0800], &udp4(PORT, b"four")));

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use postern::adapters::capture::udp::{self, UdpCapture};
 
-use crate::netns::Namespace;
 use crate::{END, PORT, expect_quiet, gate_and_peer, payloads, send, until_end};
+use postern_harness::Namespace;
 
 pub(crate) fn a_bound_socket_hears_both_families_with_plain_addresses() {
     let (gate, peer) = gate_and_peer();

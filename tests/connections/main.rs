@@ -16,8 +16,6 @@ mod adopting;
 mod ending;
 mod entries;
 mod executor;
-#[path = "../netns/ground.rs"]
-mod ground;
 #[allow(dead_code, reason = "the tests of nftables use more of it")]
 #[path = "../nftables/space.rs"]
 mod space;
@@ -39,7 +37,7 @@ use postern::model::request::{AddressFrom, OpenRequest};
 use postern::model::settings::{DriverKind, Settings};
 use postern::model::time::Timestamp;
 
-use ground::{Ground, Need, trials};
+use postern_harness::{Machine, Requirement, trials};
 use space::Space;
 
 pub const DRIVERS: [DriverKind; 2] = [DriverKind::Iptables, DriverKind::Nftables];
@@ -49,9 +47,9 @@ pub const V6: [&str; 2] = ["2001:db8::1", "2001:db8::7"];
 pub const HOUR: Duration = Duration::from_secs(3600);
 
 fn main() -> ExitCode {
-    let ground = Ground::find();
+    let machine = Machine::inspect();
     let trials = trials![
-        ground, &[Need::Users, Need::Program("ip"), Need::Program("iptables-restore"), Need::Program("ip6tables-restore")];
+        machine, &[Requirement::Root, Requirement::Program("ip"), Requirement::Program("iptables-restore"), Requirement::Program("ip6tables-restore")];
         adopting::connections_older_than_connection_tracking_outlive_the_first_installation,
         adopting::without_adoption_an_old_connection_is_cut,
         adopting::an_adopted_connection_ends_with_a_grant_as_any_other,

@@ -14,8 +14,6 @@ mod changing;
 mod configs;
 mod explain;
 mod gate;
-#[path = "../netns/ground.rs"]
-mod ground;
 mod host;
 mod running;
 mod setting_up;
@@ -28,20 +26,20 @@ use std::process::ExitCode;
 
 use libtest_mimic::Arguments;
 
-use ground::{Ground, Need, trials};
+use postern_harness::{Machine, Requirement, trials};
 
 /// What each of them needs: to make namespaces and to change users, and the firewall that most configs name.
-const NEEDS: [Need; 3] = [
-    Need::Users,
-    Need::Program("setpriv"),
-    Need::Program("iptables-restore"),
+const NEEDS: [Requirement; 3] = [
+    Requirement::Root,
+    Requirement::Program("setpriv"),
+    Requirement::Program("iptables-restore"),
 ];
 
 fn main() -> ExitCode {
-    let ground = Ground::find();
-    let with = |program| [&NEEDS[..], &[Need::Program(program)]].concat();
+    let machine = Machine::inspect();
+    let with = |program| [&NEEDS[..], &[Requirement::Program(program)]].concat();
     let mut trials = trials![
-        ground, &NEEDS;
+        machine, &NEEDS;
         asking::status_tells_gate_captures_store_and_what_is_open_in_text_and_json,
         asking::status_says_which_interface_is_not_listened_on_and_why,
         asking::status_waits_until_the_gate_serves,
@@ -106,7 +104,7 @@ fn main() -> ExitCode {
         users::a_gate_whose_name_is_no_host_needs_an_address,
         users::an_address_of_the_command_line_has_the_gates_own_port_and_there_are_at_most_four,
     ];
-    trials.extend(trials![ground, &with("python3"); asking::whoever_is_not_root_is_refused_also_where_the_sockets_mode_was_loosened]);
-    trials.extend(trials![ground, &with("script"); asking::status_is_watched_block_by_block_until_the_reader_has_seen_enough]);
+    trials.extend(trials![machine, &with("python3"); asking::whoever_is_not_root_is_refused_also_where_the_sockets_mode_was_loosened]);
+    trials.extend(trials![machine, &with("script"); asking::status_is_watched_block_by_block_until_the_reader_has_seen_enough]);
     libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
 }

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use super::netns::{Namespace, join};
+use postern_harness::{Namespace, join};
 
 const KEY: &str = "fyPbTQjV707H1t6C4O0gMNzlbQwzTDsnkmtueUN8kiU=";
 
@@ -133,13 +133,13 @@ impl World {
         let container = Namespace::new();
         self.gate.ip(&format!(
             "link add docker0 type veth peer name eth0 netns {}",
-            container.thread_id()
+            container.thread_id
         ));
         for (space, name, host) in [(&self.gate, "docker0", 1), (&container, "eth0", 2)] {
             space.ip(&format!("addr add 172.17.0.{host}/16 dev {name}"));
             space.ip(&format!("link set {name} up"));
         }
-        self.gate.wait_until_it_carries("docker0");
+        self.gate.wait_for_carrier("docker0");
         container.ip("route add default via 172.17.0.1");
         self.peer.ip("route add default via 192.0.2.1");
         self.gate.ip("route add default via 192.0.2.2");

@@ -14,8 +14,6 @@
 
 mod forward;
 mod grants;
-#[path = "../netns/ground.rs"]
-mod ground;
 mod holders;
 mod repair;
 mod scale;
@@ -35,7 +33,7 @@ use postern::model::service::Ports;
 use postern::model::settings::Protection;
 use postern::model::time::Timestamp;
 
-use ground::{Ground, Need, trials};
+use postern_harness::{Machine, Requirement, trials};
 use space::Space;
 
 /// When all tests play; only differences reach the kernel.
@@ -44,9 +42,9 @@ pub const NOW: Timestamp = Timestamp::from_millis(1_795_341_600_000);
 pub const KNOCK_PORT: u16 = 62201;
 
 fn main() -> ExitCode {
-    let ground = Ground::find();
+    let machine = Machine::inspect();
     let trials = trials![
-        ground, &[Need::Users, Need::Program("ip"), Need::Program("nft")];
+        machine, &[Requirement::Root, Requirement::Program("ip"), Requirement::Program("nft")];
         forward::a_host_behind_the_gate_opens_for_one_address_and_its_neighbours_stay_closed,
         forward::a_grant_for_a_host_behind_the_gate_does_not_open_the_gate_itself,
         grants::a_protected_port_opens_for_the_address_of_a_grant_and_for_no_other_in_both_families,

@@ -10,7 +10,7 @@ use seccompiler::{
     SeccompRule,
 };
 
-use crate::netns::Namespace;
+use postern_harness::Namespace;
 
 const POSTERND: &str = env!("CARGO_BIN_EXE_posternd");
 

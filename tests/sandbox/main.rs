@@ -21,11 +21,8 @@ use libtest_mimic::Arguments;
 mod enclosed;
 mod inside;
 mod kernels;
-#[path = "../netns/mod.rs"]
-#[allow(dead_code, reason = "other tests use more of it")]
-mod netns;
 
-use netns::ground::{Ground, Need, trials};
+use postern_harness::{Machine, Requirement, trials};
 
 /// Makes this program the one inside.
 const ROLE: &str = "--inside-an-engine";
@@ -67,9 +64,9 @@ fn main() -> ExitCode {
         [enclosed::NOTHING] => return ExitCode::SUCCESS,
         _ => {}
     }
-    let ground = Ground::find();
+    let machine = Machine::inspect();
     let mut trials = trials![
-        ground, &[Need::Users];
+        machine, &[Requirement::Root];
         an_engine_touches_no_file_but_its_state,
         an_engine_starts_no_program_and_no_process,
         an_engine_makes_and_connects_no_socket,
@@ -83,11 +80,11 @@ fn main() -> ExitCode {
     ];
     for (backend, program) in [
         ("nftables", None),
-        ("iptables", Some(Need::Program("iptables-restore"))),
+        ("iptables", Some(Requirement::Program("iptables-restore"))),
     ] {
-        let needs: Vec<Need> = [Need::Users].into_iter().chain(program).collect();
+        let needs: Vec<Requirement> = [Requirement::Root].into_iter().chain(program).collect();
         for (name, test) in MONITORS {
-            trials.push(ground.trial(format!("{backend}::{name}"), &needs, move || test(backend)));
+            trials.push(machine.trial(format!("{backend}::{name}"), &needs, move || test(backend)));
         }
     }
     libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
