@@ -1,40 +1,40 @@
-//! Word to systemd, where it has started this process and listens (sd_notify(3)). Decides nothing.
+//! Notifies systemd of the service's state (sd_notify(3)). Without systemd nothing happens.
 
 use std::io;
 use std::time::Duration;
 
 use sd_notify::NotifyState;
 
-/// What systemd can be told.
+/// What systemd can be notified of.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Word<'a> {
+pub enum Notice<'a> {
     /// The service is up, or a reload has ended.
     Ready,
-    /// The config is read anew.
+    /// A reload begins.
     Reloading,
     /// The service is about to end.
     Stopping,
-    /// One line for people.
+    /// The status line for people.
     Status(&'a str),
-    /// Still at work: the watchdog may wait on.
+    /// Feeds the watchdog.
     Alive,
 }
 
-/// Tells it, in one go. Without systemd nothing happens.
+/// Sends these notices in one message.
 ///
 /// # Errors
-/// What the kernel said: nobody listens where systemd said it would.
-pub fn tell(words: &[Word<'_>]) -> io::Result<()> {
+/// What the kernel said: systemd asked for notices but does not receive them.
+pub fn notify(notices: &[Notice<'_>]) -> io::Result<()> {
     let mut states = Vec::new();
-    for word in words {
-        match word {
-            Word::Ready => states.push(NotifyState::Ready),
-            Word::Reloading => {
+    for notice in notices {
+        match notice {
+            Notice::Ready => states.push(NotifyState::Ready),
+            Notice::Reloading => {
                 states.extend([NotifyState::Reloading, NotifyState::monotonic_usec_now()?])
             }
-            Word::Stopping => states.push(NotifyState::Stopping),
-            Word::Status(line) => states.push(NotifyState::Status(line)),
-            Word::Alive => states.push(NotifyState::Watchdog),
+            Notice::Stopping => states.push(NotifyState::Stopping),
+            Notice::Status(line) => states.push(NotifyState::Status(line)),
+            Notice::Alive => states.push(NotifyState::Watchdog),
         }
     }
     if states.is_empty() {
@@ -44,7 +44,7 @@ pub fn tell(words: &[Word<'_>]) -> io::Result<()> {
     }
 }
 
-/// Within which time systemd wants to hear [`Word::Alive`] again and again; `None` where it has no watchdog for this process.
+/// The time within which systemd's watchdog expects [`Notice::Alive`] again.
 pub fn watchdog() -> Option<Duration> {
     sd_notify::watchdog_enabled().filter(|within| !within.is_zero())
 }

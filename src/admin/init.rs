@@ -16,7 +16,7 @@ use crate::adapters::config::bundle::{Bundle, BundleFile};
 use crate::adapters::config::disk;
 use crate::adapters::files::{self, FileErrorKind};
 use crate::adapters::process::{self, Programs};
-use crate::daemon::monitor::prepare;
+use crate::daemon::monitor::{directories, rights};
 use crate::model::endpoint::Endpoint;
 use crate::model::exit::{CONFIG, ExitError, PERMISSION, USAGE};
 use crate::model::run::{Call, OUTPUT, Run};
@@ -98,7 +98,7 @@ pub fn init(config: &Path, wanted: &Wanted) -> Result<SetUp, ExitError> {
     let settings = disk::load(config)?.1;
     let state_dir = &settings.gate.state_dir;
     let is_new = state_dir.symlink_metadata().is_err();
-    prepare::state_dir(state_dir, &prepare::run_as(&settings.gate.run_as)?)?;
+    directories::prepare_state(state_dir, &rights::run_as(&settings.gate.run_as)?)?;
     steps.push(SetUpStep {
         is_new,
         what: "state",

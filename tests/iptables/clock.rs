@@ -80,7 +80,7 @@ pub(crate) fn a_door_stands_open_for_its_time_and_no_longer_though_the_clock_was
                 );
 
                 executor.clock_was_set(step);
-                executor.look(now());
+                executor.check_firewall(now());
                 assert!(world.connects(address), "{variant}: {step}");
                 let end = executor.grants().next().unwrap().until;
                 assert!(

@@ -11,7 +11,7 @@ use std::process::{Command, ExitCode, Stdio};
 use caps::Capability;
 use postern::adapters::capture::packet;
 use postern::adapters::config::disk;
-use postern::daemon::monitor::enclosure;
+use postern::daemon::monitor::confinement;
 
 use crate::inside::{call, limit, raise, read_memory, tell};
 
@@ -24,7 +24,7 @@ pub(crate) fn monitor(folder: &Path, backend: Option<&str>) -> ExitCode {
     drop(bundle);
     let parent = std::os::unix::process::parent_id().into();
     if let Some(backend) = backend {
-        let gaps = enclosure::enclose(&settings, &config, backend).unwrap();
+        let gaps = confinement::enter(&settings, &config, backend).unwrap();
         // A limit that root itself can't lift everywhere.
         let gaps: Vec<String> = gaps
             .into_iter()

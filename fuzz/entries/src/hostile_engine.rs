@@ -165,11 +165,11 @@ impl World {
                 self.firewall
                     .with(|state| state.failing = failing.then(|| "no".to_owned()));
                 // As the monitor does every second.
-                self.executor.look(self.now);
+                self.executor.check_firewall(self.now);
             }
             Turn::Flushed => {
                 self.firewall.with(|state| state.open.clear());
-                self.executor.look(self.now);
+                self.executor.check_firewall(self.now);
             }
             Turn::Restart => {
                 if let Ok(executor) =

@@ -13,7 +13,7 @@ use crate::adapters::firewall::host::{Tools, take};
 use crate::adapters::process::{self, Programs};
 use crate::adapters::sandbox;
 use crate::admin::check::findings::{Finding, Findings};
-use crate::daemon::monitor::{self, enclosure, prepare, routing};
+use crate::daemon::monitor::{self, confinement, rights, routing};
 use crate::model::exit::{ExitError, UNAVAILABLE};
 use crate::model::settings::{CaptureKind, Interfaces, Settings};
 use crate::model::time;
@@ -41,7 +41,7 @@ fn check_host(config: &Path, settings: &Settings, findings: &mut Findings) {
     for warning in routing::warnings(settings) {
         findings.add(Finding::warning("not-routing", warning));
     }
-    match prepare::run_as(&settings.gate.run_as) {
+    match rights::run_as(&settings.gate.run_as) {
         Ok(run_as) => {
             if let Some(note) = run_as.note {
                 findings.add(Finding::warning("run-as", note));
@@ -49,7 +49,7 @@ fn check_host(config: &Path, settings: &Settings, findings: &mut Findings) {
         }
         Err(stop) => findings.error("run-as", &stop),
     }
-    if let Err(stop) = prepare::rights() {
+    if let Err(stop) = rights::check() {
         findings.add(
             Finding::warning("rights", stop)
                 .detail("the firewall and the interfaces were not checked"),
@@ -76,7 +76,7 @@ fn check_host(config: &Path, settings: &Settings, findings: &mut Findings) {
             for finding in host::findings(settings, backend.name(), &snapshot) {
                 findings.add(finding);
             }
-            for gap in enclosure::gaps(settings, config, backend.name()) {
+            for gap in confinement::gaps(settings, config, backend.name()) {
                 findings.add(Finding::note("sandbox", sandbox::told(&gap)));
             }
         }

@@ -23,7 +23,7 @@ use crate::adapters::config;
 use crate::adapters::config::disk;
 use crate::adapters::control::{self, Answer, MarkText, Question};
 use crate::core::gate::Seen;
-use crate::daemon::monitor::prepare;
+use crate::daemon::monitor::rights;
 use crate::model::datagram::Datagram;
 use crate::model::exit::{CONFIG, DATA, ExitError, IO};
 use crate::model::settings;
@@ -169,7 +169,7 @@ impl Explain {
                 format!("the recording can't be read any further: {error}"),
             )
         };
-        let engine = prepare::run_as(&self.gate.run_as).ok();
+        let engine = rights::run_as(&self.gate.run_as).ok();
         self.ask = false;
         drop_rights(engine.and_then(|engine| engine.ids))?;
         let mut recording = Recording::open(input, &self.gate.ports).map_err(fault)?;

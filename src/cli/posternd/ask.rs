@@ -9,14 +9,14 @@ use super::output::note;
 use super::shared_arguments::Report;
 use crate::adapters::clock;
 use crate::adapters::control::{self, Answer, Question};
-use crate::daemon::monitor::{self, ControlSocket};
+use crate::daemon::monitor::{self, ControlPath};
 use crate::model::exit::{ExitError, FAILED, UNAVAILABLE};
 use crate::model::time;
 
 /// Asks the running daemon.
 pub(super) fn ask(report: &Report, question: &Question) -> Result<Answer, ExitError> {
     let config = &report.config.config;
-    let socket = monitor::control_socket(config)?;
+    let socket = monitor::control_path(config)?;
     let path = &socket.path;
     let answer = control::ask(path, question).map_err(|error| {
         monitor::unanswered(
@@ -41,7 +41,7 @@ const ASK_AGAIN: Duration = Duration::from_millis(20);
 /// Waits until the gate serves. The engine answers only after the protection is installed, the hint table is in place and its
 /// sockets are bound, so an answer with one capture that listens proves all of it.
 pub(super) fn wait_until_serving(config: &Path, patience: Duration) -> Result<(), ExitError> {
-    let socket = monitor::control_socket(config)?;
+    let socket = monitor::control_path(config)?;
     let start = clock::instant();
     loop {
         let left = patience.saturating_sub(clock::elapsed(start));
@@ -71,7 +71,7 @@ pub(super) fn wait_until_serving(config: &Path, patience: Duration) -> Result<()
 }
 
 /// Notes once that the config does not name the socket: another gate may have answered on the usual one.
-pub(super) fn note_doubt(socket: &ControlSocket) {
+pub(super) fn note_doubt(socket: &ControlPath) {
     static ONCE: Once = Once::new();
     if let Some(why) = &socket.doubt {
         ONCE.call_once(|| {

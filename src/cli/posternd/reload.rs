@@ -12,7 +12,7 @@ use crate::model::exit::{ExitError, FAILED};
 
 pub(super) fn carry_out(report: &Report) -> Result<ExitCode, ExitError> {
     let config = &report.config.config;
-    let socket = monitor::control_socket(config)?;
+    let socket = monitor::control_path(config)?;
     let outcome = reload(&socket.path);
     if outcome != ReloadResult::NotRunning {
         note_doubt(&socket);

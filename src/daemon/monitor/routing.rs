@@ -1,11 +1,11 @@
-//! Whether the kernel routes packets to hosts behind the gate at all. Only looked at: turning it on is the administrator's.
+//! Warns if the kernel does not forward packets to the hosts behind the gate. The administrator must turn that on.
 
 use std::path::Path;
 
 use crate::adapters::files;
 use crate::model::settings::Settings;
 
-/// Family, the file that says whether the kernel routes it, and the name that `sysctl` knows it by.
+/// Whether it is IPv6, the name, the kernel's switch, and its name for `sysctl`.
 const SWITCHES: [(bool, &str, &str, &str); 2] = [
     (
         false,
@@ -21,7 +21,7 @@ const SWITCHES: [(bool, &str, &str, &str); 2] = [
     ),
 ];
 
-/// A sentence for each family of which hosts behind the gate are configured and that the kernel does not route.
+/// A warning for each address family that the config needs and the kernel does not forward.
 pub fn warnings(settings: &Settings) -> Vec<String> {
     warnings_by(settings, |path| files::read_system(Path::new(path)).ok())
 }
@@ -63,7 +63,7 @@ mod tests {
     }
 
     #[test]
-    fn only_a_family_that_is_needed_and_off_is_warned_of() {
+    fn needed_family_without_forwarding_is_warned() {
         let off = |_: &str| Some("0\n".to_owned());
         let v4_only =
             |path: &str| Some(if path.contains("ipv4") { "1\n" } else { "0\n" }.to_owned());

@@ -1,4 +1,4 @@
-//! The signals that the monitor takes: stop (SIGTERM, SIGINT) and reload (SIGHUP), each as a stream that becomes readable.
+//! The monitor's signals: stop (SIGTERM, SIGINT) and reload (SIGHUP), each as a stream that becomes readable.
 
 use std::io::Read;
 use std::os::unix::net::UnixStream;
@@ -6,29 +6,48 @@ use std::os::unix::net::UnixStream;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::low_level::pipe;
 
-/// What the process was told by signals.
+/// Signals that have come and were not handled yet.
 #[derive(Debug)]
 pub(super) struct Signals {
-    pub(super) stop: UnixStream,
-    pub(super) reload: UnixStream,
+    stop: UnixStream,
+    reload: UnixStream,
 }
 
 impl Signals {
-    /// Takes the signals from now on.
-    pub(super) fn take() -> std::io::Result<Self> {
+    /// Catches the signals from now on.
+    pub(super) fn catch() -> std::io::Result<Self> {
         Ok(Self {
             stop: stream(&[SIGTERM, SIGINT])?,
             reload: stream(&[SIGHUP])?,
         })
     }
 
-    /// Whether it was told to stop.
-    pub(super) fn says_stop(&mut self) -> bool {
+    /// Without signals, so that a test can still be interrupted.
+    #[cfg(test)]
+    pub(super) fn none() -> Self {
+        let stream = || {
+            let (stream, _) = UnixStream::pair().unwrap();
+            stream.set_nonblocking(true).unwrap();
+            stream
+        };
+        Self {
+            stop: stream(),
+            reload: stream(),
+        }
+    }
+
+    /// What to poll.
+    pub(super) fn streams(&self) -> [&UnixStream; 2] {
+        [&self.stop, &self.reload]
+    }
+
+    /// Whether a stop was signalled.
+    pub(super) fn take_stop(&mut self) -> bool {
         drained(&mut self.stop)
     }
 
-    /// Whether it was told to reload since it was last asked, however often.
-    pub(super) fn says_reload(&mut self) -> bool {
+    /// Whether a reload was signalled since the last call, however often.
+    pub(super) fn take_reload(&mut self) -> bool {
         drained(&mut self.reload)
     }
 }

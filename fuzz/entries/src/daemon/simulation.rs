@@ -428,7 +428,7 @@ impl Daemon {
 
     fn look(&mut self) {
         if let Some(executor) = self.executor.as_mut() {
-            executor.look(self.steady);
+            executor.check_firewall(self.steady);
         }
     }
 

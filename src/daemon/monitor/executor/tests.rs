@@ -535,7 +535,7 @@ fn a_reload_closes_lost_rights_at_once_keeps_the_others_and_changes_the_protecti
 fn what_somebody_else_takes_out_of_the_firewall_is_put_back_with_all_live_grants() {
     let mut scene = Scene::new();
     scene.serve(0, vec![open(1, "alice", 7, 30), open(2, "bob", 8, 60)]);
-    scene.executor.look(at(1));
+    scene.executor.check_firewall(at(1));
     scene.check();
     for change in [
         (|state| state.open.clear()) as fn(&mut crate::adapters::firewall::memory::State),
@@ -544,7 +544,7 @@ fn what_somebody_else_takes_out_of_the_firewall_is_put_back_with_all_live_grants
         |state| state.open[0].until = Timestamp::from_millis(u64::MAX),
     ] {
         scene.firewall.with(change);
-        scene.executor.look(at(2));
+        scene.executor.check_firewall(at(2));
         assert_eq!(
             scene.in_firewall(),
             [
@@ -556,10 +556,10 @@ fn what_somebody_else_takes_out_of_the_firewall_is_put_back_with_all_live_grants
     }
     scene.firewall.with(|state| state.open.clear());
     scene.fail(Some("no"));
-    scene.executor.look(at(3));
+    scene.executor.check_firewall(at(3));
     scene.fail(None);
     // Alice's time is over by now, and nobody has closed it yet.
-    scene.executor.look(at(30));
+    scene.executor.check_firewall(at(30));
     scene.check();
     assert_eq!(scene.in_firewall(), one("bob 192.0.2.8", 60));
 }
@@ -573,7 +573,7 @@ fn a_clock_that_was_set_leaves_every_grant_and_the_trial_the_time_that_they_have
         .executor
         .clock_was_set(ClockStep::Back(Duration::from_secs(4000)));
     scene.fail(Some("no"));
-    scene.executor.look(at(1001));
+    scene.executor.check_firewall(at(1001));
     assert!(matches!(
         scene.serve(1002, vec![open(3, "bob", 9, 10)])[..],
         [Report::Refused {
@@ -606,7 +606,7 @@ fn a_clock_that_was_set_leaves_every_grant_and_the_trial_the_time_that_they_have
     scene
         .executor
         .clock_was_set(ClockStep::Forward(Duration::from_secs(100_000)));
-    scene.executor.look(at(101_003));
+    scene.executor.check_firewall(at(101_003));
     scene.check();
     assert_eq!(
         scene.in_firewall(),

@@ -7,7 +7,7 @@ use crate::adapters::firewall::memory::MemoryDriver;
 use crate::core::fixture::{request, settings};
 use crate::core::order::{Order, Report, Selection};
 use crate::daemon::monitor::executor::Executor;
-use crate::model::command_template::Argument;
+use crate::model::command_template::{Argument, CommandTemplate};
 use crate::model::journal::memory::MemoryJournal;
 use crate::model::run::{Call, Ran, RunError};
 
@@ -106,10 +106,10 @@ impl Scene {
         let mut executor =
             Executor::open(&config(), Box::new(firewall), None, clock.now()).unwrap();
         let (played, kept) = (script.clone(), keep.clone());
-        let means = move || -> Result<Means, String> {
+        let backing = move || -> Result<Backing, HookError> {
             Ok((Box::new(played.clone()), Box::new(kept.clone())))
         };
-        let hooks = Hooks::start(&config(), executor.grants(), true, clock, means).unwrap();
+        let hooks = Hooks::start(&config(), executor.grants(), true, clock, backing).unwrap();
         executor.attach(hooks);
         Self {
             executor,
@@ -158,7 +158,7 @@ fn hooks_run_for_grants_that_cover_all_ports_of_their_service_and_once_for_each_
             "/close alice tcp/80"
         ]
     );
-    scene.executor.rest(scene.clock.now());
+    scene.executor.leave_open(scene.clock.now());
     assert_eq!(scene.script.wait_for(4).len(), 4);
 }
 
@@ -223,7 +223,7 @@ fn a_refused_order_and_a_firewall_that_fails_run_no_hook() {
     assert!(!scene.open(1, &["udp/22"], 30) && !scene.open(1, &["tcp/22"], 1_000_000));
     firewall.with(|state| state.failing = Some("no".to_owned()));
     assert!(!scene.open(1, &["tcp/22"], 30));
-    scene.executor.rest(scene.clock.now());
+    scene.executor.leave_open(scene.clock.now());
     assert_eq!(scene.script.wait_for(0), Vec::<String>::new());
 }
 
@@ -251,7 +251,7 @@ fn a_hook_that_hangs_delays_no_order_and_a_full_queue_loses_no_end_that_is_owed(
     };
     let (mut opened, mut closed) = (0, 1);
     for _ in 0..3000 {
-        scene.executor.look(scene.clock.now());
+        scene.executor.check_firewall(scene.clock.now());
         (opened, closed) = balance(&scene.script.wait_for(0));
         if opened == closed && opened >= QUEUE {
             break;
@@ -296,7 +296,7 @@ fn after_a_crash_on_close_runs_for_grants_that_ended_meanwhile_and_only_for_them
         after.script.wait_for(3)[1..],
         ["/close alice tcp/80", "/close alice tcp/443"]
     );
-    after.executor.rest(after.clock.now());
+    after.executor.leave_open(after.clock.now());
     let rest = keep.text.lock().unwrap().clone().unwrap();
     assert_eq!(rest.lines().count(), 1, "nothing is owed any more: {rest}");
 }
@@ -333,11 +333,11 @@ fn hooks_that_a_reload_brings_run_from_then_on_and_without_any_nothing_is_asked_
         Executor::open(&plain, Box::new(MemoryDriver::default()), None, clock.now()).unwrap();
     let (script, asked) = (Script::default(), Arc::new(Mutex::new(0)));
     let (played, counted) = (script.clone(), asked.clone());
-    let means = move || -> Result<Means, String> {
+    let backing = move || -> Result<Backing, HookError> {
         *counted.lock().unwrap() += 1;
         Ok((Box::new(played.clone()), Box::new(MemoryJournal::default())))
     };
-    let hooks = Hooks::start(&plain, executor.grants(), false, clock, means).unwrap();
+    let hooks = Hooks::start(&plain, executor.grants(), false, clock, backing).unwrap();
     executor.attach(hooks);
     let mut scene = Scene {
         executor,
@@ -359,7 +359,7 @@ fn hooks_that_a_reload_brings_run_from_then_on_and_without_any_nothing_is_asked_
         scene.script.wait_for(2),
         ["/open alice tcp/22", "/close alice tcp/22"]
     );
-    scene.executor.rest(clock.now());
+    scene.executor.leave_open(clock.now());
     assert_eq!(
         scene.script.wait_for(0).len(),
         2,

@@ -1,12 +1,12 @@
-//! The thread that runs hooks, one after another; a program that hangs is killed by its deadline and holds up only other hooks.
+//! The thread that runs hooks, one after another. A program that hangs is killed at its deadline and delays only other hooks.
 
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::Duration;
 
 use tracing::{debug, warn};
 
-use super::book::{Book, Debt, TRIES};
-use super::{Event, Job};
+use super::job::{Event, Job};
+use super::pending::{PendingClose, PendingCloses, TRIES};
 use crate::adapters::clock::{self, Steady};
 use crate::model::command_template::CommandTemplate;
 use crate::model::grant::Grant;
@@ -18,39 +18,39 @@ use crate::model::service::Ports;
 const IDLE: Duration = Duration::from_secs(60);
 
 pub(super) struct Worker {
-    pub(super) book: Book,
+    pub(super) pending: PendingCloses,
     pub(super) run: Box<dyn Run + Send>,
-    /// Never set: pauses are measured by it. Ends of grants are of the wall clock.
+    /// A copy that never follows the system's clock, to measure pauses.
     pub(super) clock: Steady,
 }
 
 impl Worker {
-    /// Runs until nobody can send an event any more; then what is due is tried once more.
+    /// Runs until no event can come any more, then tries once more what is due.
     pub(super) fn work(mut self, events: &Receiver<Event>) {
         loop {
             let now = self.clock.now();
             let pause = self
-                .book
+                .pending
                 .next()
                 .map_or(IDLE, |next| next.since(now))
                 .min(IDLE);
             match events.recv_timeout(pause) {
                 Ok(Event::Opened(jobs)) => self.opened(jobs),
-                Ok(Event::Closed(grant)) => self.book.close(&grant),
+                Ok(Event::Closed(grant)) => self.pending.close(&grant),
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => break,
             }
-            self.pay();
+            self.run_due();
         }
         let now = self.clock.now();
-        while self.book.next().is_some_and(|next| next <= now) {
-            self.pay();
+        while self.pending.next().is_some_and(|next| next <= now) {
+            self.run_due();
         }
     }
 
     fn opened(&mut self, jobs: Vec<Job>) {
         let mut openings = Vec::new();
-        let mut debts = Vec::new();
+        let mut closes = Vec::new();
         for Job {
             grant,
             service,
@@ -61,7 +61,7 @@ impl Worker {
         {
             openings
                 .extend(on_open.map(|template| (grant.clone(), service.clone(), ports, template)));
-            debts.extend(on_close.map(|template| Debt {
+            closes.extend(on_close.map(|template| PendingClose {
                 grant,
                 service,
                 ports,
@@ -70,7 +70,7 @@ impl Worker {
                 is_due: false,
             }));
         }
-        if let Err(why) = self.book.add(debts) {
+        if let Err(why) = self.pending.add(closes) {
             warn!("on_close programs may be forgotten in a crash: {why}");
         }
         for (grant, service, ports, template) in openings {
@@ -85,21 +85,21 @@ impl Worker {
     }
 
     /// Runs the on_close program that has waited longest, if one is due.
-    fn pay(&mut self) {
-        let Some(debt) = self.book.due(self.clock.now()) else {
+    fn run_due(&mut self) {
+        let Some(close) = self.pending.due(self.clock.now()) else {
             return;
         };
-        let Debt {
+        let PendingClose {
             grant,
             service,
             template,
             ports,
             tries,
             ..
-        } = &debt;
-        let kept = match self.run_hook("on_close", service, template, grant, *ports) {
-            Ok(()) => self.book.paid(&debt),
-            Err(failed) => self.book.failed(&debt, self.clock.now()).map(|again| {
+        } = &close;
+        let saved = match self.run_hook("on_close", service, template, grant, *ports) {
+            Ok(()) => self.pending.remove(&close),
+            Err(failed) => self.pending.failed(&close, self.clock.now()).map(|again| {
                 let (user, id) = (&grant.user, grant.id.0);
                 if again {
                     debug!(user, id, "on_close of {service} failed {} of {TRIES} times: {grant}: {failed}", tries.saturating_add(1));
@@ -108,7 +108,7 @@ impl Worker {
                 }
             }),
         };
-        if let Err(why) = kept {
+        if let Err(why) = saved {
             warn!("on_close programs may run twice after a crash: {why}");
         }
     }

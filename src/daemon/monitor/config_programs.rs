@@ -1,34 +1,34 @@
-//! Programs of the config that the monitor runs as root: the driver "command" and the hooks, each with its journal.
+//! Programs of the config that the monitor runs as root: those of the command driver and the hooks, each with its journal.
 
 use crate::adapters::clock::Steady;
 use crate::adapters::files::journal::JournalFile;
 use crate::adapters::firewall::FirewallDriver;
 use crate::adapters::firewall::command::{Command, unfit};
 use crate::adapters::process::Programs;
+use crate::daemon::monitor::directories;
 use crate::daemon::monitor::executor::Executor;
-use crate::daemon::monitor::hooks::{self, Hooks, Means};
-use crate::daemon::monitor::prepare;
+use crate::daemon::monitor::hooks::{self, Backing, HookError, Hooks};
 use crate::model::exit::{CONFIG, ExitError, FAILED, UNAVAILABLE};
 use crate::model::journal::JournalStore;
 use crate::model::run::{Call, Ran, Run, RunError};
 use crate::model::settings::Settings;
 
-/// The journal of what the programs of `[firewall.command]` have opened.
+/// The journal of grants that `[firewall.command]` opened.
 const GRANTS: &str = "grants";
-/// The journal of the on_close programs that are owed.
+/// The journal of on_close programs that still have to run.
 const HOOKS: &str = "hooks";
 
-/// Runs what the config names. It is looked at again each time, for it may have been changed since the start.
-struct Fit(Programs);
+/// Runs a program of the config after checking again that only root can change it.
+struct Checked(Programs);
 
-impl Run for Fit {
+impl Run for Checked {
     fn run(&mut self, call: &Call<'_>) -> Result<Ran, RunError> {
         unfit(call.program).map_or_else(|| self.0.run(call), |why| Err(RunError::Start(why)))
     }
 }
 
 /// The driver that runs the programs of `[firewall.command]`.
-pub(super) fn command(settings: &Settings) -> Result<Box<dyn FirewallDriver>, ExitError> {
+pub(super) fn command_driver(settings: &Settings) -> Result<Box<dyn FirewallDriver>, ExitError> {
     let programs = settings.firewall.command.clone();
     let programs = programs.ok_or_else(|| {
         ExitError::new(
@@ -36,8 +36,8 @@ pub(super) fn command(settings: &Settings) -> Result<Box<dyn FirewallDriver>, Ex
             "there is no [firewall.command]; add it with open and close",
         )
     })?;
-    let run = Fit(Programs::with_deadline(programs.deadline));
-    let folder = prepare::monitor_dir(&settings.gate.state_dir)?;
+    let run = Checked(Programs::with_deadline(programs.deadline));
+    let folder = directories::prepare_monitor(&settings.gate.state_dir)?;
     let driver = Command::open(
         programs,
         Box::new(run),
@@ -48,9 +48,9 @@ pub(super) fn command(settings: &Settings) -> Result<Box<dyn FirewallDriver>, Ex
     ))
 }
 
-/// Closes what the programs of `[firewall.command]` have opened in an earlier run; returns how many grants that were.
+/// Closes the grants that `[firewall.command]` opened in an earlier run, and counts them.
 pub(super) fn close_leftovers(settings: &Settings) -> Result<usize, ExitError> {
-    let path = prepare::monitor_path(&settings.gate.state_dir).join(GRANTS);
+    let path = directories::monitor_path(&settings.gate.state_dir).join(GRANTS);
     let journal: Box<dyn JournalStore> = Box::new(JournalFile::new(path.clone()));
     let left = Command::left(journal).map_err(|error| ExitError::new(UNAVAILABLE, error))?;
     if left == 0 {
@@ -69,7 +69,7 @@ pub(super) fn close_leftovers(settings: &Settings) -> Result<usize, ExitError> {
             ),
         ));
     }
-    let mut driver = command(settings)?;
+    let mut driver = command_driver(settings)?;
     driver.tick(crate::adapters::clock::wall());
     driver
         .remove()
@@ -77,22 +77,22 @@ pub(super) fn close_leftovers(settings: &Settings) -> Result<usize, ExitError> {
         .map_err(|error| ExitError::new(FAILED, error))
 }
 
-/// The hooks of services, with what an earlier run still owes.
+/// The hooks of services, with the on_close programs of an earlier run.
 pub(super) fn hooks(
     settings: &Settings,
     executor: &Executor,
     clock: Steady,
 ) -> Result<Hooks, ExitError> {
     let state_dir = settings.gate.state_dir.clone();
-    let is_owing = prepare::monitor_path(&state_dir).join(HOOKS).exists();
-    let means = move || -> Result<Means, String> {
-        let folder = prepare::monitor_dir(&state_dir).map_err(|stop| stop.message)?;
+    let is_pending = directories::monitor_path(&state_dir).join(HOOKS).exists();
+    let backing = move || -> Result<Backing, HookError> {
+        let folder = directories::prepare_monitor(&state_dir)?;
         Ok((
-            Box::new(Fit(Programs::with_deadline(hooks::DEADLINE))),
+            Box::new(Checked(Programs::with_deadline(hooks::DEADLINE))),
             Box::new(JournalFile::new(folder.join(HOOKS))),
         ))
     };
-    Hooks::start(settings, executor.grants(), is_owing, clock, means)
+    Hooks::start(settings, executor.grants(), is_pending, clock, backing)
         .map_err(|why| ExitError::new(UNAVAILABLE, why))
 }
 
@@ -106,13 +106,13 @@ mod tests {
     use crate::model::run::OUTPUT;
 
     #[test]
-    fn a_program_that_others_can_change_by_now_is_not_run_and_the_line_says_so() {
+    fn writable_program_is_not_run() {
         let folder = tempfile::tempdir().unwrap();
         let program = folder.path().join("hook");
         fs::write(&program, "#!/bin/sh\necho ran\n").unwrap();
         let run = |mode| {
             fs::set_permissions(&program, Permissions::from_mode(mode)).unwrap();
-            Fit(Programs::default()).run(&Call {
+            Checked(Programs::default()).run(&Call {
                 program: &program,
                 args: &[],
                 stdin: b"",

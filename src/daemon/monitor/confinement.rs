@@ -1,7 +1,7 @@
-//! What the monitor gives up before it serves: capabilities, paths, programs and system calls that its config gives it no use for.
+//! The monitor's sandbox: before it serves it gives up capabilities, paths, programs and system calls that its config does not need.
 //!
-//! Best effort. Programs of the config (`[firewall.command]`, hooks) inherit what is given up and may need anything, so with them
-//! nothing is; a config that gets its first hook on a reload therefore needs a restart. Must come before there are threads.
+//! Best effort. Programs of the config (`[firewall.command]`, hooks) inherit the sandbox and may need anything, so with them the
+//! monitor keeps all rights. The first hook therefore needs a restart, not a reload. Must run before there are threads.
 
 use std::path::{Path, PathBuf};
 
@@ -12,11 +12,11 @@ use tracing::{debug, info};
 use crate::adapters::firewall::iptables;
 use crate::adapters::process as programs;
 use crate::adapters::sandbox::{self, Paths};
-use crate::daemon::monitor::prepare;
+use crate::daemon::monitor::directories;
 use crate::model::exit::{ExitError, SYSTEM};
 use crate::model::settings::{DriverKind, Settings};
 
-/// What the monitor needs while it serves: the firewall and sockets of further engines; to make an engine its user and to end it.
+/// Capabilities that the monitor keeps: for the firewall, for sockets of further engines, and to start and end an engine.
 const KEPT: [Capability; 8] = [
     Capability::CAP_NET_ADMIN,
     Capability::CAP_NET_RAW,
@@ -28,8 +28,8 @@ const KEPT: [Capability; 8] = [
     Capability::CAP_KILL,
 ];
 
-/// Whether programs that the config names run as root, whatever they may need for it.
-pub(super) fn runs_programs_of_config(settings: &Settings) -> bool {
+/// Whether programs that the config names run as root.
+pub(super) fn runs_config_programs(settings: &Settings) -> bool {
     let hooks = settings
         .options
         .values()
@@ -37,15 +37,11 @@ pub(super) fn runs_programs_of_config(settings: &Settings) -> bool {
     hooks || settings.firewall.backend == DriverKind::Command
 }
 
-/// Gives up what it can. `backend` is the driver's name. Returns what could not be given up, one line each.
+/// Enters the sandbox. `backend` is the driver's name. Returns a line for each right that could not be given up.
 ///
 /// # Errors
-/// What the kernel said where half of it was done.
-pub fn enclose(
-    settings: &Settings,
-    config: &Path,
-    backend: &str,
-) -> Result<Vec<String>, ExitError> {
+/// What the kernel said if it did only a part.
+pub fn enter(settings: &Settings, config: &Path, backend: &str) -> Result<Vec<String>, ExitError> {
     let mut gaps: Vec<String> = allow_locking().into_iter().collect();
     let no_core = Rlimit {
         current: Some(0),
@@ -59,8 +55,8 @@ pub fn enclose(
     Ok(gaps)
 }
 
-/// What `enclose`, and an engine that starts behind it, could not do here, one line each as the log has them. Found by trying:
-/// a thread's rights are its own, so two threads give up the same, and are gone.
+/// What [`enter`] and the engine's sandbox cannot give up on this host, one line each. Two threads try it and end, because a thread's
+/// rights are its own.
 pub fn gaps(settings: &Settings, config: &Path, backend: &str) -> Vec<String> {
     let mut gaps: Vec<String> = allow_locking().into_iter().collect();
     let failed = || Err(ExitError::new(SYSTEM, "the thread that tried it died"));
@@ -78,17 +74,17 @@ pub fn gaps(settings: &Settings, config: &Path, backend: &str) -> Vec<String> {
     gaps
 }
 
-/// Tells what `enclose` could not do.
-pub(super) fn tell(gaps: &[String]) {
+/// Logs what [`enter`] could not do.
+pub(super) fn log(gaps: &[String]) {
     if gaps.is_empty() {
-        debug!("the monitor has given up all that it has no use for");
+        debug!("the monitor has given up all rights that it does not need");
     }
     for gap in gaps {
         info!("{}", sandbox::told(gap));
     }
 }
 
-/// For the engine, whose keys must not be swapped out. Returns why not where the limit can't be raised.
+/// Raises the limit of locked memory, so that the engine's keys are not swapped out. Returns why it cannot.
 fn allow_locking() -> Option<String> {
     let unlimited = Rlimit {
         current: None,
@@ -101,11 +97,12 @@ fn allow_locking() -> Option<String> {
     })
 }
 
-/// Capabilities, paths and system calls of this thread, and of what it starts.
+/// Gives up capabilities, paths and system calls of this thread and its children.
 fn give_up(settings: &Settings, config: &Path, backend: &str) -> Result<Vec<String>, ExitError> {
-    if runs_programs_of_config(settings) {
+    if runs_config_programs(settings) {
         return Ok(vec![
-            "the monitor keeps all its rights, for programs of the config run with them".to_owned(),
+            "the monitor keeps all its rights, because programs of the config run with them"
+                .to_owned(),
         ]);
     }
     let mut gaps: Vec<String> = keep_capabilities()
@@ -132,13 +129,13 @@ fn keep_capabilities() -> Result<(), caps::errors::CapsError> {
     caps::set(None, CapSet::Permitted, &kept)
 }
 
-/// What may still be touched. Reading goes everywhere, for a later config may name files anywhere; writing does not.
+/// The paths that the monitor keeps. It may read everything, because a later config may name any file.
 fn paths(settings: &Settings, config: &Path, native: bool) -> Paths {
     let folder = |path: &Path| path.parent().map(Path::to_path_buf);
     let gate = &settings.gate;
     let mut write = vec![
         gate.state_dir.clone(),
-        prepare::monitor_path(&gate.state_dir),
+        directories::monitor_path(&gate.state_dir),
         PathBuf::from("/dev/null"),
     ];
     write.extend(folder(&gate.control_socket));
@@ -151,7 +148,7 @@ fn paths(settings: &Settings, config: &Path, native: bool) -> Paths {
     ];
     execute.extend(std::env::current_exe());
     if !native {
-        // The firewall's programs, and the lock that some of them take. Folders, for an update puts other files there.
+        // The firewall's programs and their lock. Whole folders, because an update replaces the files.
         execute.extend(
             iptables::Paths::locate(programs::find)
                 .map(|programs| programs.folders())

@@ -1,6 +1,6 @@
-//! The file for a node exporter: written anew every so often, taken away when the monitor stops.
+//! The metrics file for a node exporter: rewritten at every interval, removed when the monitor stops.
 //!
-//! The monitor has the right to, and writes nothing but its own words around numbers: an engine that lies can change those alone.
+//! The monitor writes only its own text around numbers, so a hostile engine can change nothing but numbers.
 
 use std::path::PathBuf;
 
@@ -11,48 +11,47 @@ use crate::adapters::metrics::Snapshot;
 use crate::model::settings::Metrics;
 use crate::model::time::Timestamp;
 
-/// What was written last.
 #[derive(Debug, Default)]
 pub(super) struct MetricsFile {
     next: Timestamp,
     written: Option<PathBuf>,
-    /// What was last said about a file that can't be written, so as to say it once.
-    trouble: Option<String>,
+    /// The last logged failure, to log each only once.
+    failure: Option<String>,
 }
 
 impl MetricsFile {
-    /// Writes it where the config wants it and its time has come.
-    pub(super) fn keep(
+    /// Writes the file if the config names one and the interval is over.
+    pub(super) fn update(
         &mut self,
         now: Timestamp,
         wanted: &Metrics,
         snapshot: impl FnOnce() -> Snapshot,
     ) {
         if self.written.is_some() && self.written != wanted.file {
-            self.withdraw();
+            self.remove();
         }
         let Some(path) = wanted.file.as_ref().filter(|_| now >= self.next) else {
             return;
         };
         self.next = now.plus(wanted.interval);
-        let trouble = public::publish(path, &snapshot().prometheus())
+        let failure = public::publish(path, &snapshot().prometheus())
             .err()
             .map(|error| format!("{}: {error}", path.display()));
-        match (&trouble, &self.trouble) {
+        match (&failure, &self.failure) {
             (Some(now), before) if before.as_ref() != Some(now) => {
                 warn!("the metrics can't be written to {now}; trying again")
             }
             (None, Some(_)) => info!("the metrics are written to {} again", path.display()),
             _ => {}
         }
-        if trouble.is_none() {
+        if failure.is_none() {
             self.written = Some(path.clone());
         }
-        self.trouble = trouble;
+        self.failure = failure;
     }
 
-    /// Takes it away: figures of a daemon that is gone would be told for ever.
-    pub(super) fn withdraw(&mut self) {
+    /// Removes the file, because the figures of a stopped daemon would be reported for ever.
+    pub(super) fn remove(&mut self) {
         self.next = Timestamp::default();
         if let Some(path) = self.written.take()
             && let Err(error) = public::withdraw(&path)
@@ -92,7 +91,7 @@ mod tests {
     }
 
     #[test]
-    fn it_is_written_every_interval_moved_when_the_config_says_so_and_taken_away_in_the_end() {
+    fn file_is_rewritten_moved_and_removed() {
         let folder = tempfile::tempdir().unwrap();
         let [one, other] = ["one.prom", "other.prom"].map(|name| folder.path().join(name));
         let wanted = |file: &PathBuf| Metrics {
@@ -109,7 +108,7 @@ mod tests {
             (29, 5, 4),
             (100, 6, 6),
         ] {
-            file.keep(at(second), &wanted(&one), grants(count));
+            file.update(at(second), &wanted(&one), grants(count));
             assert!(
                 fs::read_to_string(&one)
                     .unwrap()
@@ -117,17 +116,17 @@ mod tests {
                 "{second}"
             );
         }
-        file.keep(at(101), &wanted(&other), grants(7));
+        file.update(at(101), &wanted(&other), grants(7));
         assert!(!one.exists() && other.exists());
-        file.keep(at(102), &Metrics::default(), grants(8));
+        file.update(at(102), &Metrics::default(), grants(8));
         assert!(!other.exists());
-        file.keep(at(103), &wanted(&one), grants(9));
-        file.withdraw();
+        file.update(at(103), &wanted(&one), grants(9));
+        file.remove();
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
     }
 
     #[test]
-    fn a_folder_that_is_missing_hinders_nothing_and_is_written_to_once_it_is_there() {
+    fn missing_folder_is_tried_again() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("later/postern.prom");
         let wanted = Metrics {
@@ -136,9 +135,9 @@ mod tests {
             listen: None,
         };
         let mut file = MetricsFile::default();
-        file.keep(at(0), &wanted, grants(1));
+        file.update(at(0), &wanted, grants(1));
         fs::create_dir(folder.path().join("later")).unwrap();
-        file.keep(at(1), &wanted, grants(1));
+        file.update(at(1), &wanted, grants(1));
         assert!(path.exists());
     }
 }

@@ -1,0 +1,53 @@
+//! Finds the control socket of the daemon that uses a config.
+
+use std::path::{Path, PathBuf};
+
+use crate::adapters::config;
+use crate::adapters::config::disk;
+use crate::adapters::files::FileErrorKind;
+use crate::model::exit::{ExitError, UNAVAILABLE};
+
+/// The control socket of the daemon that uses a config.
+#[derive(Debug)]
+pub struct ControlPath {
+    /// Its path.
+    pub path: PathBuf,
+    /// Why the config does not name it, so that this is the default path.
+    pub doubt: Option<String>,
+}
+
+/// Finds the control socket that this config names. The rest of the config may be wrong, because the daemon runs with an older one.
+/// A file that others could have written is not trusted.
+///
+/// # Errors
+/// Exit 78 if there is no such file, 77 if it may not be read.
+pub fn control_path(config: &Path) -> Result<ControlPath, ExitError> {
+    let named = match disk::read_config(config) {
+        Ok(main) => config::control_socket(&main).map_err(|problems| problems.to_string()),
+        Err(error)
+            if matches!(
+                error.kind(),
+                FileErrorKind::NotFound | FileErrorKind::Permission
+            ) =>
+        {
+            return Err(disk::unreadable(error));
+        }
+        Err(error) => Err(error.to_string()),
+    };
+    Ok(match named {
+        Ok(path) => ControlPath { path, doubt: None },
+        Err(why) => ControlPath {
+            path: PathBuf::from(config::CONTROL_SOCKET),
+            doubt: Some(why),
+        },
+    })
+}
+
+/// The error when no daemon answers. It includes what is wrong with the config, which may keep the daemon from starting or name
+/// another socket.
+pub fn unanswered(config: &Path, what: &str) -> ExitError {
+    match disk::load(config) {
+        Ok(_) => ExitError::new(UNAVAILABLE, what),
+        Err(wrong) => ExitError::new(wrong.code, format!("{what}\n{wrong}")),
+    }
+}

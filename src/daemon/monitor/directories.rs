@@ -1,0 +1,120 @@
+//! The directories of engine and monitor, and the lock that keeps a second daemon out.
+
+use std::fs::{self, DirBuilder, File, TryLockError};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt, lchown};
+use std::path::{Path, PathBuf};
+
+use super::rights::RunAs;
+use crate::adapters::files;
+use crate::model::exit::{CONFIG, ExitError, FAILED, SYSTEM};
+
+/// Makes the engine's state directory if it is missing, and gives it to the engine's user. systemd gives a StateDirectory= back to
+/// root at every reload, so this runs before each start of an engine.
+///
+/// # Errors
+/// Which directory, and what the system said.
+pub fn prepare_state(path: &Path, run_as: &RunAs) -> Result<(), ExitError> {
+    make_dir(path, 0o700)?;
+    let failed = |what: &str| format!("{}: {what}", path.display());
+    let found =
+        fs::metadata(path).map_err(ExitError::system(failed("looking at the state directory")))?;
+    let me = (
+        rustix::process::geteuid().as_raw(),
+        rustix::process::getegid().as_raw(),
+    );
+    let (uid, gid) = run_as.ids.unwrap_or(me);
+    if (found.uid(), found.gid(), found.mode() & 0o7777) == (uid, gid, 0o700) {
+        return Ok(());
+    }
+    // The monitor takes it over first, so that CAP_CHOWN is the only capability this needs.
+    let give = |path: &Path, (uid, gid)| lchown(path, Some(uid), Some(gid));
+    if found.uid() != me.0 {
+        give(path, me).map_err(ExitError::system(failed("taking over the state directory")))?;
+    }
+    fs::set_permissions(path, fs::Permissions::from_mode(0o700)).map_err(ExitError::system(
+        failed("closing the state directory to others"),
+    ))?;
+    for entry in fs::read_dir(path)
+        .map_err(ExitError::system(failed("reading the state directory")))?
+        .flatten()
+    {
+        // A hostile engine may have left links to files of others.
+        if entry
+            .metadata()
+            .is_ok_and(|found| found.is_file() && found.nlink() == 1)
+        {
+            give(&entry.path(), (uid, gid)).map_err(ExitError::system(failed(
+                "giving the state to the engine's user",
+            )))?;
+        }
+    }
+    give(path, (uid, gid)).map_err(ExitError::system(failed(
+        "giving the state directory to the engine's user",
+    )))
+}
+
+/// The monitor's own directory. It is beside the engine's, because the owner of a directory can replace the files in it.
+pub fn monitor_path(state_dir: &Path) -> PathBuf {
+    let mut name = state_dir.as_os_str().to_owned();
+    name.push(".monitor");
+    PathBuf::from(name)
+}
+
+/// Makes the monitor's own directory if it is missing, for the monitor's user only.
+///
+/// # Errors
+/// Which directory, and what is wrong with it.
+pub fn prepare_monitor(state_dir: &Path) -> Result<PathBuf, ExitError> {
+    let path = monitor_path(state_dir);
+    make_dir(&path, 0o700)?;
+    let failed = |what: &str| format!("{}: {what}", path.display());
+    let found = fs::symlink_metadata(&path).map_err(ExitError::system(failed(
+        "looking at the monitor's directory",
+    )))?;
+    let me = rustix::process::geteuid().as_raw();
+    if !found.is_dir() || found.uid() != me {
+        let what =
+            format!("must be a directory of user {me} and is not; move it away and start again");
+        return Err(ExitError::new(CONFIG, failed(&what)));
+    }
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o700))
+        .map_err(ExitError::system(failed("closing the directory to others")))?;
+    Ok(path)
+}
+
+fn make_dir(path: &Path, mode: u32) -> Result<(), ExitError> {
+    let made = DirBuilder::new().recursive(true).mode(mode).create(path);
+    made.map_err(ExitError::system(format!(
+        "making the directory {}",
+        path.display()
+    )))
+}
+
+/// Locks the control socket's path for one daemon, as long as the returned file is open.
+///
+/// # Errors
+/// If another posternd holds the lock.
+pub fn lock(control_socket: &Path) -> Result<File, ExitError> {
+    if let Some(folder) = control_socket.parent() {
+        make_dir(folder, 0o755)?;
+    }
+    let mut path = control_socket.as_os_str().to_owned();
+    path.push(".lock");
+    let path = PathBuf::from(path);
+    let file = files::open_lock(&path)
+        .map_err(ExitError::system(format!("opening {}", path.display())))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(ExitError::new(
+            FAILED,
+            format!(
+                "another posternd is running ({} is locked); stop it first, or give this one another control_socket",
+                path.display()
+            ),
+        )),
+        Err(TryLockError::Error(error)) => Err(ExitError::new(
+            SYSTEM,
+            format!("locking {}: {error}", path.display()),
+        )),
+    }
+}

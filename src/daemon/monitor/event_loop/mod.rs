@@ -1,0 +1,242 @@
+//! The monitor's event loop: one thread carries out orders, closes grants in time, checks the firewall, and supervises the engine.
+//!
+//! It waits only on descriptors and deadlines. Grants are closed whatever the engine does.
+
+use std::time::Duration;
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use tracing::{error, info, warn};
+
+use crate::adapters::clock;
+use crate::core::order::{MESSAGE_MAX, Order};
+use crate::daemon::monitor::executor::Executor;
+use crate::daemon::monitor::firewall_watch::{EXPENSIVE_PAUSE, FirewallWatch};
+use crate::daemon::monitor::reap;
+use crate::daemon::monitor::signals::Signals;
+use crate::daemon::monitor::status::{MonitorStatus, StatusReporter};
+use crate::daemon::monitor::supervisor::Supervisor;
+use crate::daemon::monitor::supervisor::reload_requests::ReloadRequests;
+use crate::model::exit::{ExitError, FAILED, SYSTEM};
+use crate::model::settings::OnStop;
+
+#[cfg(test)]
+mod tests;
+
+/// Orders in one firewall batch.
+const BATCH: usize = 256;
+
+/// The longest wait while there is no engine.
+const WAIT_WITHOUT_ENGINE: Duration = Duration::from_millis(100);
+
+/// How often the monitor tries to remove everything from the firewall at the end, and the pause between two tries.
+const REMOVALS: u32 = 4;
+const REMOVAL_PAUSE: Duration = Duration::from_millis(500);
+
+/// The monitor while it serves.
+pub(super) struct Monitor {
+    clock: clock::Steady,
+    signals: Signals,
+    executor: Executor,
+    supervisor: Supervisor,
+    reloads: ReloadRequests,
+    firewall_watch: FirewallWatch,
+    reporter: StatusReporter,
+}
+
+impl Monitor {
+    pub(super) fn new(
+        clock: clock::Steady,
+        signals: Signals,
+        executor: Executor,
+        supervisor: Supervisor,
+    ) -> Self {
+        Self {
+            clock,
+            signals,
+            executor,
+            supervisor,
+            reloads: ReloadRequests::default(),
+            firewall_watch: FirewallWatch::new(),
+            reporter: StatusReporter::new(clock),
+        }
+    }
+
+    /// Serves until a signal says stop.
+    ///
+    /// # Errors
+    /// Why it cannot go on.
+    pub(super) fn serve(mut self) -> Result<(), ExitError> {
+        match self.serve_until_stopped() {
+            Ok(()) => self.stop(),
+            Err(stop) => {
+                // A trial must lock nobody out, whatever ended it.
+                if self.executor.trial_end().is_some() {
+                    self.stop().unwrap_or_else(|also| error!("{also}"));
+                }
+                Err(stop)
+            }
+        }
+    }
+
+    fn serve_until_stopped(&mut self) -> Result<(), ExitError> {
+        let mut buffer = vec![0; MESSAGE_MAX];
+        loop {
+            self.wait()?;
+            if self.signals.take_stop() {
+                return Ok(());
+            }
+            let trial_end = self.executor.trial_end();
+            if trial_end.is_some_and(|end| end <= self.clock.now()) {
+                return Err(trial_failed());
+            }
+            self.turn(&mut buffer)?;
+        }
+    }
+
+    /// Does everything that is due now.
+    fn turn(&mut self, buffer: &mut [u8]) -> Result<(), ExitError> {
+        self.follow_clock();
+        self.carry_out_orders(buffer);
+        if self.firewall_watch.due_in().is_zero() {
+            let now = self.clock.now();
+            self.firewall_watch.check(&mut self.executor, now);
+        }
+        if self.signals.take_reload() {
+            self.reloads.signal();
+            self.reporter.reloading();
+        }
+        let now = self.clock.now();
+        self.supervisor
+            .step(now, &mut self.executor, &mut self.reloads, buffer)?;
+        self.reload_if_due();
+        self.publish_status();
+        reap::orphans(&self.supervisor.process_ids());
+        Ok(())
+    }
+
+    fn follow_clock(&mut self) {
+        if let Some(step) = self.clock.follow() {
+            info!("the system's clock was set {step}; every grant keeps the time that it has left");
+            self.executor.clock_was_set(step);
+            let now = self.clock.now();
+            self.firewall_watch.check(&mut self.executor, now);
+        }
+    }
+
+    fn carry_out_orders(&mut self, buffer: &mut [u8]) {
+        let orders = self.supervisor.orders(BATCH, buffer);
+        let (reloads, orders): (Vec<Order>, Vec<Order>) = orders
+            .into_iter()
+            .partition(|order| matches!(order, Order::Reload { .. }));
+        let mut reports = self.executor.serve(self.clock.now(), orders);
+        let is_busy = !self.supervisor.can_reload();
+        let tickets = reloads.iter().filter_map(Order::ticket);
+        reports.extend(tickets.filter_map(|ticket| self.reloads.ask(ticket, is_busy)));
+        self.supervisor.send(&reports);
+    }
+
+    fn reload_if_due(&mut self) {
+        if self.supervisor.is_idle() {
+            self.reloads.forget_signal();
+        } else if self.supervisor.can_reload() && self.reloads.is_due() {
+            self.reporter.reloading();
+            self.supervisor.reload(&mut self.reloads);
+        }
+    }
+
+    fn publish_status(&mut self) {
+        let is_due = self.reporter.is_due(self.supervisor.serves());
+        if is_due {
+            self.supervisor.ask_figures();
+        }
+        let status = MonitorStatus {
+            serves: self.supervisor.serves(),
+            has_served: self.supervisor.has_served(),
+            is_settled: self.supervisor.is_settled() && !self.reloads.is_signalled(),
+            is_config_unusable: self.supervisor.is_config_unusable(),
+            settings: self.supervisor.settings(),
+            tally: self.executor.tally(),
+            figures: self.supervisor.figures(),
+        };
+        self.reporter
+            .publish(is_due, &status, || self.supervisor.captures());
+    }
+
+    /// Waits for an order, a signal, the end of a grant, the next check of the firewall or the next status report.
+    fn wait(&self) -> Result<(), ExitError> {
+        let longest = if self.supervisor.is_idle() {
+            WAIT_WITHOUT_ENGINE
+        } else {
+            EXPENSIVE_PAUSE
+        };
+        let next_end = self.executor.next_end();
+        let next_end = next_end.map(|end| end.since(self.clock.now()));
+        let reload = self
+            .reloads
+            .due_in()
+            .filter(|_| self.supervisor.is_settled());
+        let time = [next_end, reload]
+            .into_iter()
+            .flatten()
+            .fold(longest, Duration::min)
+            .min(self.firewall_watch.due_in())
+            .min(self.reporter.beat());
+        // One millisecond more, so that the loop does not wake just before the deadline.
+        let time = Timespec::try_from(time.saturating_add(Duration::from_millis(1))).ok();
+        let mut descriptors: Vec<PollFd<'_>> = self
+            .signals
+            .streams()
+            .map(|stream| PollFd::new(stream, PollFlags::IN))
+            .into_iter()
+            .chain(self.supervisor.poll_fds())
+            .collect();
+        match poll(&mut descriptors, time.as_ref()) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
+            Err(error) => Err(ExitError::new(
+                SYSTEM,
+                format!("waiting for orders: {error}"),
+            )),
+        }
+    }
+
+    fn stop(&mut self) -> Result<(), ExitError> {
+        self.reporter.stopping();
+        self.supervisor.stop();
+        let settings = self.supervisor.settings();
+        // Nobody answers there any more.
+        let _ = std::fs::remove_file(&settings.gate.control_socket);
+        if settings.firewall.on_stop == OnStop::Keep && self.executor.trial_end().is_none() {
+            let grants = self.executor.leave_open(self.clock.now());
+            info!(
+                grants,
+                "stopped; the protection stays, open grants run out by themselves"
+            );
+            Ok(())
+        } else {
+            info!("stopped; everything is taken out of the firewall");
+            self.remove_from_firewall()
+        }
+    }
+
+    /// Tries several times, because another program may hold the firewall's lock.
+    fn remove_from_firewall(&mut self) -> Result<(), ExitError> {
+        for _ in 1..REMOVALS {
+            match self.executor.remove() {
+                Ok(()) => return Ok(()),
+                Err(error) => warn!("not everything is out of the firewall, trying again: {error}"),
+            }
+            std::thread::sleep(REMOVAL_PAUSE);
+        }
+        self.executor
+            .remove()
+            .map_err(|error| ExitError::new(FAILED, format!("{error}; run posternd flush")))
+    }
+}
+
+fn trial_failed() -> ExitError {
+    ExitError::new(
+        FAILED,
+        "the trial ended: no knock was admitted and nobody confirmed, so everything was taken out of the firewall; \
+         see `posternd check`, and why knocks fail in the log, then try again",
+    )
+}

@@ -1,0 +1,306 @@
+//! The open grants: keeps ledger, firewall, connections and hooks in step.
+//!
+//! A change counts as done only after the firewall did it; a change that failed is undone in the ledger.
+
+use tracing::{info, warn};
+
+use crate::adapters::conntrack::Conntrack;
+use crate::adapters::firewall::{FirewallDriver, FirewallError};
+use crate::core::clearance::Clearance;
+use crate::core::ledger::Ledger;
+use crate::daemon::monitor::hooks::Hooks;
+use crate::model::grant::{Change, Grant};
+use crate::model::service::Ports;
+use crate::model::settings::{Protection, Settings};
+use crate::model::time::{ClockStep, Timestamp};
+
+/// Why grants are closed when they end.
+pub(super) const EXPIRED: &str = "its time is up";
+
+/// Why the firewall may not hold what it should.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(super) enum CheckError {
+    #[error("the ends of grants can't be written anew: {0}")]
+    StaleEnds(FirewallError),
+    #[error("the firewall was changed by somebody else and can't be put back: {0}")]
+    NotRestored(FirewallError),
+    #[error("the firewall can't be looked at: {0}")]
+    Unreadable(FirewallError),
+}
+
+/// What is open, and everything that must know of it.
+pub(super) struct OpenGrants {
+    pub(super) ledger: Ledger,
+    pub(super) backend: Box<dyn FirewallDriver>,
+    /// What the config in force allows.
+    pub(super) clearance: Clearance,
+    protection: Protection,
+    /// Told of every grant that opens or ends.
+    pub(super) hooks: Option<Hooks>,
+    /// `None` if the kernel does not give access to its connections.
+    connections: Option<Box<dyn Conntrack>>,
+    /// Expiry times in the firewall are stale, because the clock was set.
+    are_ends_stale: bool,
+}
+
+impl OpenGrants {
+    /// Takes over the firewall: grants of an earlier run stay if they are still due and allowed.
+    pub(super) fn take_over(
+        settings: &Settings,
+        mut backend: Box<dyn FirewallDriver>,
+        mut connections: Option<Box<dyn Conntrack>>,
+        now: Timestamp,
+    ) -> Result<Self, FirewallError> {
+        backend.tick(now);
+        let clearance = Clearance::new(settings);
+        let found = backend.list()?;
+        let last_id = found.iter().map(|grant| grant.id.0).max();
+        let (mut kept, lost): (Vec<Grant>, Vec<Grant>) = found
+            .into_iter()
+            .partition(|grant| grant.until > now && clearance.still_allows(grant));
+        for grant in &mut kept {
+            // More time can be left only if the clock was set back meanwhile.
+            let latest = backend.end(now.plus(clearance.longest(grant)));
+            grant.until = grant.until.min(latest);
+        }
+        let protection = settings.protection();
+        adopt(connections.as_deref_mut(), &protection.services);
+        backend.install(&protection, &kept)?;
+        // Again, for connections that were opened in between.
+        adopt(connections.as_deref_mut(), &protection.services);
+        if !kept.is_empty() {
+            info!(
+                grants = kept.len(),
+                "grants of the last run are still open and stay until their time"
+            );
+        }
+        if let Err(why) = backend.kernel_expiry() {
+            warn!("the kernel does not end grants by itself: {why}; they end while posternd runs");
+        }
+        let mut grants = Self {
+            ledger: Ledger::new(last_id.unwrap_or_default(), kept),
+            backend,
+            clearance,
+            protection,
+            hooks: None,
+            connections,
+            are_ends_stale: false,
+        };
+        grants.end_connections_of(&lost);
+        Ok(grants)
+    }
+
+    /// Puts another config into force and closes what it does not allow. Returns how many grants were closed.
+    pub(super) fn reload(
+        &mut self,
+        settings: &Settings,
+        now: Timestamp,
+    ) -> Result<usize, FirewallError> {
+        self.backend.tick(now);
+        let clearance = Clearance::new(settings);
+        let protection = settings.protection();
+        let (stay, lost): (Vec<Grant>, Vec<Grant>) = self
+            .ledger
+            .grants()
+            .cloned()
+            .partition(|grant| clearance.still_allows(grant));
+        let newly_protected = if protection.services == self.protection.services {
+            &[]
+        } else {
+            protection.services.as_slice()
+        };
+        adopt(self.connections.as_deref_mut(), newly_protected);
+        self.backend.install(&protection, &stay)?;
+        adopt(self.connections.as_deref_mut(), newly_protected);
+        // The old config knows users and services that the new one may have lost.
+        let ended: Vec<Grant> = lost
+            .iter()
+            .filter_map(|grant| {
+                let by_old = self.clearance.ends_connections(grant);
+                by_old.or_else(|| clearance.ends_connections(grant))
+            })
+            .collect();
+        let closed = lost.len();
+        for grant in lost {
+            self.done(&Change::Close(grant));
+        }
+        if let Some(hooks) = self.hooks.as_mut() {
+            hooks.reload(settings, self.ledger.grants());
+        }
+        self.clearance = clearance;
+        self.protection = protection;
+        self.end_connections(&ended);
+        Ok(closed)
+    }
+
+    /// Carries out these changes. Returns a result for each.
+    pub(super) fn apply(
+        &mut self,
+        now: Timestamp,
+        changes: &[Change],
+    ) -> Vec<Result<(), FirewallError>> {
+        if changes.is_empty() {
+            return Vec::new();
+        }
+        self.backend.tick(now);
+        // A driver finds what it closes by its expiry time, so stale times are written anew first.
+        let ready = if self.are_ends_stale {
+            self.restore(now)
+        } else {
+            Ok(())
+        };
+        let mut results = match ready {
+            Ok(()) => self.backend.apply(changes),
+            Err(error) => vec![Err(error); changes.len()],
+        };
+        results.resize_with(changes.len(), || Err(no_result()));
+        let mut closed = Vec::new();
+        for (change, result) in changes.iter().zip(&results) {
+            if result.is_ok() {
+                self.done(change);
+                closed.extend(closed_grant(change));
+            }
+        }
+        // The last one first: a later change may build on an earlier one.
+        for (change, result) in changes.iter().zip(&results).rev() {
+            if result.is_err() {
+                self.ledger.undo(now, change);
+            }
+        }
+        self.end_connections_of(&closed);
+        results
+    }
+
+    /// Closes everything by removing it from the firewall.
+    pub(super) fn remove(&mut self) -> Result<(), FirewallError> {
+        self.backend.remove()?;
+        for change in self.ledger.close_where(|_| true) {
+            self.done(&change);
+        }
+        Ok(())
+    }
+
+    /// The clock was set: every grant keeps the time that it has left.
+    pub(super) fn clock_was_set(&mut self, step: ClockStep) {
+        self.ledger.shift(step);
+        self.are_ends_stale = true;
+    }
+
+    /// Restores the firewall if it does not hold what it should.
+    pub(super) fn check(&mut self, now: Timestamp) -> Result<(), CheckError> {
+        self.backend.tick(now);
+        if self.are_ends_stale {
+            return self.restore(now).map_err(CheckError::StaleEnds);
+        }
+        match self.backend.verify() {
+            Ok(true) => Ok(()),
+            Ok(false) => self.restore(now).map_err(CheckError::NotRestored),
+            Err(error) => Err(CheckError::Unreadable(error)),
+        }
+    }
+
+    /// Installs the protection and the live grants anew, and closes the others.
+    fn restore(&mut self, now: Timestamp) -> Result<(), FirewallError> {
+        let (live, over): (Vec<Grant>, Vec<Grant>) = self
+            .ledger
+            .grants()
+            .cloned()
+            .partition(|grant| grant.until > now);
+        self.backend.install(&self.protection, &live)?;
+        let grants = live.len();
+        if std::mem::take(&mut self.are_ends_stale) {
+            info!(grants, "the ends of {grants} grants were written anew");
+        } else {
+            warn!(
+                grants,
+                "the firewall was changed by somebody else; protection and {grants} grants were put back"
+            );
+        }
+        for grant in &over {
+            let change = Change::Close(grant.clone());
+            self.done(&change);
+            log_closed(&change, &Ok(()), EXPIRED);
+        }
+        self.end_connections_of(&over);
+        Ok(())
+    }
+
+    /// Tells the ledger and the hooks what the firewall did.
+    fn done(&mut self, change: &Change) {
+        self.ledger.done(change);
+        match (self.hooks.as_mut(), change) {
+            (Some(hooks), Change::Open(grant)) => hooks.opened(grant),
+            (Some(hooks), Change::Close(grant)) => hooks.closed(grant),
+            (_, Change::Extend { .. }) | (None, _) => {}
+        }
+    }
+
+    /// Ends the connections of these closed grants whose service asks for that.
+    fn end_connections_of(&mut self, closed: &[Grant]) {
+        let ended: Vec<Grant> = closed
+            .iter()
+            .filter_map(|grant| self.clearance.ends_connections(grant))
+            .collect();
+        self.end_connections(&ended);
+    }
+
+    /// A failure is only logged: the grants are closed all the same.
+    fn end_connections(&mut self, ended: &[Grant]) {
+        let connections = self.connections.as_deref_mut();
+        let Some(connections) = connections.filter(|_| !ended.is_empty()) else {
+            return;
+        };
+        let grants = ended.len();
+        match connections.end(ended, &mut self.ledger.grants()) {
+            Ok(0) => {}
+            Ok(connections) => info!(
+                grants,
+                connections, "connections were ended with their grants"
+            ),
+            Err(error) => warn!(
+                grants,
+                "the grants are closed, but their connections may live on: {error}"
+            ),
+        }
+    }
+}
+
+/// Makes connections known to connection tracking that are older than it, so that the protection does not cut them.
+fn adopt(connections: Option<&mut (dyn Conntrack + 'static)>, protected: &[Ports]) {
+    let Some(connections) = connections.filter(|_| !protected.is_empty()) else {
+        return;
+    };
+    match connections.adopt(protected) {
+        Ok(0) => {}
+        Ok(connections) => info!(
+            connections,
+            "connections that are open on protected ports were made known to connection tracking"
+        ),
+        Err(error) => warn!("connections that are open on protected ports may be cut: {error}"),
+    }
+}
+
+fn closed_grant(change: &Change) -> Option<Grant> {
+    match change {
+        Change::Close(grant) => Some(grant.clone()),
+        Change::Open(_) | Change::Extend { .. } => None,
+    }
+}
+
+/// The error for a change that the driver gave no result for.
+pub(super) fn no_result() -> FirewallError {
+    FirewallError::Unanswered("the firewall driver gave no result".to_owned())
+}
+
+/// Logs a close and says whether it was done.
+pub(super) fn log_closed(change: &Change, result: &Result<(), FirewallError>, why: &str) -> bool {
+    let Change::Close(grant) = change else {
+        return false;
+    };
+    let (user, id) = (&grant.user, grant.id.0);
+    match result {
+        Ok(()) => info!(user, id, "closed, {why}: {grant}"),
+        Err(error) => warn!(user, id, "not closed, trying again: {grant}: {error}"),
+    }
+    result.is_ok()
+}

@@ -1,0 +1,46 @@
+//! Splits the list of open grants into reports that each fit into one message.
+
+use crate::core::order::{MESSAGE_MAX, PAGE, Report};
+use crate::model::grant::Grant;
+
+/// Bytes of a report besides its grants.
+const HEAD: usize = 128;
+
+/// The reports with these grants. Only the last one says that no more follow.
+pub(super) fn reports<'a>(ticket: u64, grants: impl Iterator<Item = &'a Grant>) -> Vec<Report> {
+    let mut parts: Vec<Vec<Grant>> = vec![Vec::new()];
+    let mut size = HEAD;
+    for grant in grants {
+        size = size.saturating_add(length(grant));
+        let fits =
+            |part: &&mut Vec<Grant>| part.is_empty() || (part.len() < PAGE && size < MESSAGE_MAX);
+        match parts.last_mut().filter(fits) {
+            Some(part) => part.push(grant.clone()),
+            None => {
+                size = HEAD.saturating_add(length(grant));
+                parts.push(vec![grant.clone()]);
+            }
+        }
+    }
+    let last = parts.len().saturating_sub(1);
+    let report = |(at, grants)| Report::Grants {
+        ticket,
+        grants,
+        more: at < last,
+    };
+    parts.into_iter().enumerate().map(report).collect()
+}
+
+/// An upper bound of a grant's bytes in a report.
+fn length(grant: &Grant) -> usize {
+    const SERVICE: usize = "\"tcp/65535-65535\",".len();
+    const FORWARD: usize = 192;
+    const REST: usize = 256;
+    [
+        grant.services.len().saturating_mul(SERVICE),
+        grant.forwards.len().saturating_mul(FORWARD),
+        grant.user.len(),
+    ]
+    .into_iter()
+    .fold(REST, usize::saturating_add)
+}

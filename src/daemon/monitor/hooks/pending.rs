@@ -1,0 +1,287 @@
+//! The on_close programs that still have to run. Each is recorded before its grant's on_open runs, until it succeeds or fails too often.
+//!
+//! Time is an argument. A crash loses none, because all are written to a [`JournalStore`].
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::model::command_template::CommandTemplate;
+use crate::model::grant::Grant;
+use crate::model::journal::{self, JournalStore};
+use crate::model::service::Ports;
+use crate::model::time::Timestamp;
+
+/// After this many failures a program is given up.
+pub(super) const TRIES: u32 = 10;
+
+/// An on_close program, as the config named it when the grant was opened.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct PendingClose {
+    pub(super) grant: Grant,
+    pub(super) service: String,
+    pub(super) ports: Ports,
+    pub(super) template: CommandTemplate,
+    /// Failures so far.
+    pub(super) tries: u32,
+    /// Whether the grant has ended.
+    pub(super) is_due: bool,
+}
+
+/// Why the journal is not usable.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum PendingError {
+    /// The file cannot be read or written.
+    #[error("{0}")]
+    Journal(String),
+    /// The file does not hold what was saved.
+    #[error(
+        "{file}: the journal of on_close programs is damaged: {damage}; move the file away and start again; the on_close programs that it held are then not run"
+    )]
+    Damaged {
+        /// Its name.
+        file: String,
+        /// What is wrong.
+        damage: journal::Damaged,
+    },
+}
+
+pub(super) struct PendingCloses {
+    journal: Box<dyn JournalStore>,
+    /// Each with the time of its next try.
+    closes: Vec<(Timestamp, PendingClose)>,
+}
+
+impl PendingCloses {
+    /// Reads the journal of an earlier run.
+    pub(super) fn open(mut journal: Box<dyn JournalStore>) -> Result<Self, PendingError> {
+        let text = journal.load().map_err(PendingError::Journal)?;
+        let closes: Vec<PendingClose> = match text {
+            Some(text) => journal::read(&text).map_err(|damage| PendingError::Damaged {
+                file: journal.name(),
+                damage,
+            })?,
+            None => Vec::new(),
+        };
+        let closes = closes.into_iter();
+        Ok(Self {
+            journal,
+            closes: closes.map(|close| (Timestamp::default(), close)).collect(),
+        })
+    }
+
+    /// After a start: a grant that is not live any more has ended.
+    pub(super) fn compare(&mut self, live: &[Grant]) {
+        for (_, close) in self.closes.iter_mut().filter(|(_, close)| !close.is_due) {
+            close.is_due = !live
+                .iter()
+                .any(|grant| grant.id == close.grant.id && grant.same_door(&close.grant));
+        }
+    }
+
+    /// Adds programs.
+    ///
+    /// # Errors
+    /// If they are not durable. They are kept all the same.
+    pub(super) fn add(&mut self, closes: Vec<PendingClose>) -> Result<(), PendingError> {
+        if closes.is_empty() {
+            return Ok(());
+        }
+        self.closes.extend(
+            closes
+                .into_iter()
+                .map(|close| (Timestamp::default(), close)),
+        );
+        self.save()
+    }
+
+    /// This grant has ended. A start after a crash notices that too, so nothing is written.
+    pub(super) fn close(&mut self, grant: &Grant) {
+        for (_, close) in self
+            .closes
+            .iter_mut()
+            .filter(|(_, close)| !close.is_due && close.grant.id == grant.id)
+        {
+            close.is_due = true;
+            close.grant = grant.clone();
+        }
+    }
+
+    /// When the next program is to run.
+    pub(super) fn next(&self) -> Option<Timestamp> {
+        self.closes
+            .iter()
+            .filter(|(_, close)| close.is_due)
+            .map(|(next, _)| *next)
+            .min()
+    }
+
+    /// The program to run now that has waited longest.
+    pub(super) fn due(&self, now: Timestamp) -> Option<PendingClose> {
+        let due = self
+            .closes
+            .iter()
+            .filter(|(next, close)| close.is_due && *next <= now);
+        due.min_by_key(|(next, _)| *next)
+            .map(|(_, close)| close.clone())
+    }
+
+    /// Removes a program that has run.
+    ///
+    /// # Errors
+    /// If that is not durable. After a crash the program would run again.
+    pub(super) fn remove(&mut self, close: &PendingClose) -> Result<(), PendingError> {
+        self.closes.retain(|(_, one)| one != close);
+        self.save()
+    }
+
+    /// It failed at this time, and is tried again after a pause that doubles. Returns `false` if it is given up.
+    pub(super) fn failed(
+        &mut self,
+        close: &PendingClose,
+        now: Timestamp,
+    ) -> Result<bool, PendingError> {
+        let tries = close.tries.saturating_add(1);
+        if tries >= TRIES {
+            return self.remove(close).map(|()| false);
+        }
+        let pause = Duration::from_secs(1 << close.tries.min(TRIES));
+        for (next, one) in self.closes.iter_mut().filter(|(_, one)| one == close) {
+            (*next, one.tries) = (now.plus(pause), tries);
+        }
+        self.save().map(|()| true)
+    }
+
+    fn save(&mut self) -> Result<(), PendingError> {
+        let text = journal::write(self.closes.iter().map(|(_, close)| close));
+        text.and_then(|text| self.journal.save(&text))
+            .map_err(PendingError::Journal)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::command_template::Argument;
+    use crate::model::grant::GrantId;
+    use crate::model::journal::memory::MemoryJournal;
+
+    fn grant(id: u64, allow: &str) -> Grant {
+        let services = vec!["tcp/22".parse().unwrap()];
+        Grant {
+            id: GrantId(id),
+            user: "alice".to_owned(),
+            allow: allow.parse().unwrap(),
+            target: None,
+            services,
+            forwards: Vec::new(),
+            until: at(30),
+        }
+    }
+
+    fn at(seconds: u64) -> Timestamp {
+        Timestamp::from_millis(seconds * 1000)
+    }
+
+    fn pending_close(grant: &Grant) -> PendingClose {
+        let template = CommandTemplate::new("/h".into(), vec![Argument::read("{user}{{").unwrap()]);
+        PendingClose {
+            grant: grant.clone(),
+            service: "ssh".to_owned(),
+            ports: grant.services[0],
+            template,
+            tries: 0,
+            is_due: false,
+        }
+    }
+
+    #[test]
+    fn close_is_due_after_its_grant_ends() {
+        let journal = MemoryJournal::default();
+        let open = |live: &[Grant]| {
+            let mut pending = PendingCloses::open(Box::new(journal.clone())).unwrap();
+            pending.compare(live);
+            pending
+        };
+        let one = grant(1, "192.0.2.1/32");
+        let mut pending = open(&[]);
+        pending
+            .add(vec![
+                pending_close(&one),
+                pending_close(&grant(2, "192.0.2.2/32")),
+            ])
+            .unwrap();
+        assert_eq!(pending.next(), None);
+        let longer = Grant {
+            until: at(60),
+            ..one.clone()
+        };
+        let mut pending = open(&[longer, grant(2, "192.0.2.99/32")]);
+        assert_eq!(
+            pending.due(at(9)).map(|close| close.grant),
+            Some(grant(2, "192.0.2.2/32")),
+            "number 2 is somebody else's now"
+        );
+        let two = pending.due(at(9)).unwrap();
+        pending.remove(&two).unwrap();
+        assert_eq!(pending.due(at(9)), None);
+        pending.close(&Grant {
+            until: at(61),
+            ..one
+        });
+        assert_eq!(
+            pending
+                .due(at(9))
+                .map(|close| (close.grant.until, close.template)),
+            Some((at(61), pending_close(&grant(1, "::/0")).template))
+        );
+        assert_eq!(
+            open(&[]).due(at(9)).map(|close| close.grant.id),
+            Some(GrantId(1))
+        );
+    }
+
+    #[test]
+    fn failing_close_is_tried_ten_times() {
+        let journal = MemoryJournal::default();
+        let mut pending = PendingCloses::open(Box::new(journal.clone())).unwrap();
+        pending
+            .add(vec![pending_close(&grant(1, "192.0.2.1/32"))])
+            .unwrap();
+        pending.compare(&[]);
+        let (mut now, mut pauses) = (at(100), Vec::new());
+        loop {
+            let due = pending.due(now).unwrap();
+            if !pending.failed(&due, now).unwrap() {
+                break;
+            }
+            let next = pending.next().unwrap();
+            assert_eq!(
+                pending.due(Timestamp::from_millis(next.as_millis() - 1)),
+                None
+            );
+            pauses.push(next.since(now).as_secs());
+            now = next;
+        }
+        assert_eq!(pauses, [1, 2, 4, 8, 16, 32, 64, 128, 256]);
+        assert_eq!(
+            (
+                pending.next(),
+                PendingCloses::open(Box::new(journal)).unwrap().closes.len()
+            ),
+            (None, 0)
+        );
+    }
+
+    #[test]
+    fn damaged_journal_is_refused() {
+        let journal = MemoryJournal::default();
+        *journal.text.lock().unwrap() = Some("postern journal 1 0\n".to_owned());
+        let said = PendingCloses::open(Box::new(journal))
+            .err()
+            .unwrap()
+            .to_string();
+        assert!(said.starts_with("/m/journal: the journal of on_close programs is damaged: its checksum is wrong; move"), "{said}");
+    }
+}

@@ -1,0 +1,87 @@
+//! The rights that the monitor needs, and the user that the engine becomes.
+
+use std::path::Path;
+
+use caps::{CapSet, Capability};
+
+use crate::adapters::files;
+use crate::model::exit::{CONFIG, ExitError, PERMISSION};
+
+/// The user that the engine becomes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RunAs {
+    /// User and group; `None` if this user namespace has no other one.
+    pub ids: Option<(u32, u32)>,
+    /// For the log, if the engine keeps the monitor's user.
+    pub note: Option<String>,
+}
+
+/// The capabilities that the monitor requires.
+const NEEDED: [(Capability, &str); 2] = [
+    (Capability::CAP_NET_ADMIN, "to change the firewall"),
+    (Capability::CAP_NET_RAW, "to capture knocks"),
+];
+
+/// Checks that this process may be a monitor.
+///
+/// # Errors
+/// Exit 77 with the capability that is missing.
+pub fn check() -> Result<(), ExitError> {
+    for (capability, what_for) in NEEDED {
+        if !caps::has_cap(None, CapSet::Effective, capability).unwrap_or(false) {
+            return Err(ExitError::new(
+                PERMISSION,
+                format!("{capability} is missing, which posternd needs {what_for}; run it as root"),
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// Finds the engine's user.
+///
+/// # Errors
+/// Exit 78 where there is no such user, or it is root.
+pub fn run_as(name: &str) -> Result<RunAs, ExitError> {
+    let user = nix::unistd::User::from_name(name).ok().flatten();
+    let user = user.ok_or_else(|| {
+        ExitError::new(CONFIG, format!("run_as: there is no user \"{name}\"; make one with: useradd --system --no-create-home {name}"))
+    })?;
+    let (uid, gid) = (user.uid.as_raw(), user.gid.as_raw());
+    if uid == 0 {
+        return Err(ExitError::new(
+            CONFIG,
+            "run_as: the engine must not run as root; name an unprivileged user",
+        ));
+    }
+    if mapped("/proc/self/uid_map", uid) && mapped("/proc/self/gid_map", gid) {
+        return Ok(RunAs {
+            ids: Some((uid, gid)),
+            note: None,
+        });
+    }
+    Ok(RunAs {
+        ids: None,
+        note: Some(format!(
+            "this user namespace has no user \"{name}\": the engine keeps the monitor's user, without capabilities"
+        )),
+    })
+}
+
+/// Whether this id exists in this user namespace. A row of the map has the first id inside, the first id outside, and a count.
+fn mapped(map: &str, id: u32) -> bool {
+    let Ok(rows) = files::read_system(Path::new(map)) else {
+        return true;
+    };
+    rows.lines().any(|row| {
+        let mut numbers = row
+            .split_whitespace()
+            .filter_map(|number| number.parse::<u64>().ok());
+        match (numbers.next(), numbers.nth(1)) {
+            (Some(first), Some(count)) => {
+                (first..first.saturating_add(count)).contains(&u64::from(id))
+            }
+            _ => false,
+        }
+    })
+}

@@ -1,0 +1,123 @@
+//! `posternd run`: checks rights, locks, opens the firewall, gives up rights, and starts the event loop with its first engine.
+
+use std::path::Path;
+use std::time::Duration;
+
+use tracing::{info, warn};
+
+use super::event_loop::Monitor;
+use super::executor::Executor;
+use super::rights::{self, RunAs};
+use super::signals::Signals;
+use super::supervisor::Supervisor;
+use super::supervisor::launcher::{BoundSockets, Launcher};
+use super::{config_programs, confinement, directories, driver, routing, sockets};
+use crate::adapters::clock;
+use crate::adapters::config::disk;
+use crate::adapters::conntrack::Conntrack;
+use crate::adapters::conntrack::kernel::KernelConntrack;
+use crate::model::exit::{ExitError, UNAVAILABLE};
+use crate::model::settings::{CaptureKind, Interfaces, Settings};
+use crate::model::time::{count, human};
+
+/// Runs the daemon in the foreground until a signal stops it, or a trial fails.
+///
+/// # Errors
+/// Why it could not begin or go on.
+pub fn run(config: &Path, trial: Option<Duration>) -> Result<(), ExitError> {
+    let (bundle, settings) = disk::load(config)?;
+    // Its keys are for the engine only.
+    drop(bundle);
+    rights::check()?;
+    let run_as = rights::run_as(&settings.gate.run_as)?;
+    let _lock = directories::lock(&settings.gate.control_socket)?;
+    directories::prepare_state(&settings.gate.state_dir, &run_as)?;
+    let signals = Signals::catch().map_err(ExitError::system("catching signals"))?;
+    let started = start(config, settings, run_as, signals, trial);
+    if started.is_err() && trial.is_some() {
+        warn!("the trial did not begin: everything is removed from the firewall");
+        driver::remove_all();
+    }
+    started?.serve()
+}
+
+/// From here on the firewall may hold rules of Postern.
+fn start(
+    config: &Path,
+    settings: Settings,
+    run_as: RunAs,
+    signals: Signals,
+    trial: Option<Duration>,
+) -> Result<Monitor, ExitError> {
+    let backend = driver::backend(&settings)?;
+    let clock = clock::Steady::new();
+    let mut executor = Executor::open(&settings, backend, conntrack(), clock.now())
+        .map_err(|error| ExitError::new(UNAVAILABLE, error))?;
+    executor.attach(config_programs::hooks(&settings, &executor, clock)?);
+    let backend = executor.backend_name();
+    driver::remove_leftovers(&settings, backend);
+    let control = sockets::control_socket(&settings.gate.control_socket)?;
+    log_start(&settings, backend, &run_as);
+    if let Some(length) = trial {
+        executor.begin_trial(clock.now().plus(length));
+        warn!(
+            "on trial for {}: everything is taken back unless a knock is admitted or `posternd confirm` comes before",
+            human(length)
+        );
+    }
+    confinement::log(&confinement::enter(&settings, config, backend)?);
+    let launcher = Launcher {
+        config: config.to_owned(),
+        control,
+        run_as,
+        backend,
+        clock,
+        bound: BoundSockets::default(),
+        prefilter_line: None,
+    };
+    let supervisor = Supervisor::start(launcher, settings)?;
+    Ok(Monitor::new(clock, signals, executor, supervisor))
+}
+
+/// Connection tracking; without it only open connections are affected.
+fn conntrack() -> Option<Box<dyn Conntrack>> {
+    match KernelConntrack::open() {
+        Ok(kernel) => Some(Box::new(kernel)),
+        Err(error) => {
+            warn!("open connections may be cut now, and none is ended with its grant: {error}");
+            None
+        }
+    }
+}
+
+fn log_start(settings: &Settings, backend: &str, run_as: &RunAs) {
+    let gate = &settings.gate;
+    let sources = match (gate.capture, &gate.interfaces) {
+        (CaptureKind::Udp, _) => "bound sockets".to_owned(),
+        (CaptureKind::Packet, Interfaces::Any) => "every interface".to_owned(),
+        (CaptureKind::Packet, Interfaces::Named(names)) => names.join(", "),
+    };
+    let ports: Vec<String> = gate.ports.iter().map(ToString::to_string).collect();
+    let users = settings.policies.len();
+    info!(
+        gate = gate.name.as_str(),
+        users,
+        backend,
+        "gate {}: listening for knocks to UDP port {} on {sources}, {}, firewall by {backend}",
+        gate.name.as_str(),
+        ports.join(", "),
+        count(users, "user"),
+    );
+    if let Some(note) = &run_as.note {
+        warn!("{note}");
+    }
+    let closed = settings.protection().closed();
+    if closed.is_empty() {
+        info!("no service is closed by posternd; the host's own rules must do it");
+    } else {
+        info!("closed for everyone who has not knocked: {closed}");
+    }
+    for warning in routing::warnings(settings) {
+        warn!("{warning}");
+    }
+}

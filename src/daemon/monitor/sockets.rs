@@ -1,0 +1,87 @@
+//! Opens the sockets of an engine: control, metrics and captures. Bound sockets of the last engine are used again.
+
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+use std::path::Path;
+
+use crate::adapters::capture;
+use crate::adapters::control;
+use crate::adapters::metrics;
+use crate::core::order::CaptureSpec;
+use crate::model::exit::ExitError;
+use crate::model::settings::{CaptureKind, Gate, Interfaces};
+
+/// Binds the control socket.
+///
+/// # Errors
+/// Which path, and what the system said.
+pub(super) fn control_socket(path: &Path) -> Result<OwnedFd, ExitError> {
+    control::bind(path)
+        .map(OwnedFd::from)
+        .map_err(ExitError::system(format!(
+            "binding the control socket {}",
+            path.display()
+        )))
+}
+
+/// Listens for readers of the metrics. The socket in `bound` is used again, because an address can be bound only once.
+///
+/// # Errors
+/// Which address, and what the system said.
+pub(super) fn metrics_listener(
+    address: Option<SocketAddr>,
+    bound: Option<&(SocketAddr, OwnedFd)>,
+) -> Result<Option<(SocketAddr, OwnedFd)>, ExitError> {
+    let Some(address) = address else {
+        return Ok(None);
+    };
+    let socket = match bound.filter(|(there, _)| *there == address) {
+        Some((_, socket)) => socket.try_clone().map_err(ExitError::system(format!(
+            "handing on the listener of {address}"
+        )))?,
+        None => metrics::http::bind(address)
+            .map_err(ExitError::system(format!(
+                "metrics.listen: listening on {address} (is another program using it?)"
+            )))?
+            .into(),
+    };
+    Ok(Some((address, socket)))
+}
+
+/// Opens the sockets that capture knocks. A socket in `bound` is used again, because a port can be bound only once.
+///
+/// # Errors
+/// Which one, and what the system said.
+pub(super) fn captures(
+    gate: &Gate,
+    bound: &[(CaptureSpec, OwnedFd)],
+) -> Result<Vec<(CaptureSpec, OwnedFd)>, ExitError> {
+    let packet = |interface: Option<String>| {
+        let socket = capture::packet::open(&gate.ports)
+            .map_err(ExitError::system("opening the packet socket"))?;
+        Ok((CaptureSpec::Packet { interface }, socket))
+    };
+    match (gate.capture, &gate.interfaces) {
+        (CaptureKind::Packet, Interfaces::Any) => packet(None).map(|one| vec![one]),
+        (CaptureKind::Packet, Interfaces::Named(names)) => {
+            names.iter().cloned().map(Some).map(packet).collect()
+        }
+        (CaptureKind::Udp, _) => gate.ports.iter().map(|port| udp(*port, bound)).collect(),
+    }
+}
+
+fn udp(port: u16, bound: &[(CaptureSpec, OwnedFd)]) -> Result<(CaptureSpec, OwnedFd), ExitError> {
+    if let Some((spec, socket)) = bound
+        .iter()
+        .find(|(spec, _)| *spec == CaptureSpec::Udp { port })
+    {
+        let again = socket.try_clone().map_err(ExitError::system(format!(
+            "handing on the socket of UDP port {port}"
+        )))?;
+        return Ok((spec.clone(), again));
+    }
+    let socket = capture::udp::bind(port).map_err(ExitError::system(format!(
+        "binding UDP port {port} (is another program using it?)"
+    )))?;
+    Ok((CaptureSpec::Udp { port }, socket))
+}

@@ -1,0 +1,323 @@
+//! The engine as the monitor sees it: a child process behind a socket pair.
+//!
+//! Executes this program again, hands over what the engine needs, exchanges messages with it and ends it. An engine may be hostile:
+//! a message costs bounded time and memory, and an engine that breaks the protocol is ended.
+
+use std::collections::VecDeque;
+use std::ffi::OsStr;
+use std::io::{self, ErrorKind, Write};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::process::{Child, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags};
+use rustix::fs::{MemfdFlags, memfd_create};
+use tracing::{info, warn};
+
+use crate::adapters::clock;
+use crate::adapters::config::bundle::Bundle;
+use crate::adapters::ipc::{self, Link, Received};
+use crate::adapters::log;
+use crate::adapters::process::{self, Wiring};
+use crate::core::order::{self, Order, Report, Start};
+use crate::model::counters::EngineCounters;
+use crate::model::exit::{ExitError, FAILED};
+use crate::model::reason::Rule;
+use crate::model::settings::{INTERFACES_MAX, PORTS_MAX};
+
+/// The arguments that make this program an engine.
+const ENGINE_ARGUMENTS: [&str; 1] = ["engine"];
+
+/// An engine must be loaded, and serve after it was told to, within this time. 100,000 users take a few seconds.
+pub(in crate::daemon::monitor) const READY_WITHIN: Duration = Duration::from_secs(120);
+
+/// An engine must read its reports within this time.
+const READ_WITHIN: Duration = Duration::from_secs(10);
+
+/// After this many questions without an answer the engine's loop is stuck. The monitor counts questions, not time, because the host
+/// may have slept and the monitor may have been busy.
+const UNANSWERED_MAX: u32 = 3;
+
+/// Descriptors besides the captures: config, control socket, metrics listener, two maps of the hint filter.
+const OTHER_DESCRIPTORS: usize = 5;
+// Every config that is accepted can be started.
+const _: () = assert!(
+    INTERFACES_MAX + OTHER_DESCRIPTORS <= ipc::DESCRIPTORS_MAX
+        && PORTS_MAX + OTHER_DESCRIPTORS <= ipc::DESCRIPTORS_MAX
+);
+
+/// A running engine.
+#[derive(Debug)]
+pub(in crate::daemon::monitor) struct EngineProcess {
+    child: Child,
+    link: Link,
+    /// How far it says it is.
+    stage: Stage,
+    /// Why it must be replaced.
+    failure: Option<EngineFailure>,
+    /// Its latest counters.
+    figures: Option<Box<EngineCounters>>,
+    /// The names of its captures.
+    captures: Vec<String>,
+    /// Questions since its last answer.
+    unanswered: u32,
+    /// Reports that did not fit into the socket yet, and since when.
+    unsent: VecDeque<Vec<u8>>,
+    unread_since: Option<Instant>,
+}
+
+/// How far an engine is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(in crate::daemon::monitor) enum Stage {
+    /// It reads the config.
+    Loading,
+    /// It waits for [`Report::Go`].
+    Loaded,
+    /// It serves.
+    Ready,
+}
+
+/// Why an engine must be replaced.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(in crate::daemon::monitor) enum EngineFailure {
+    #[error("it ended")]
+    Ended,
+    #[error("it sent an invalid order: {0}")]
+    InvalidOrder(String),
+    #[error("it sent an order before it was told to go")]
+    EarlyOrder,
+    #[error("it does not answer")]
+    NoAnswer,
+    #[error("it does not read its reports")]
+    ReportsUnread,
+    #[error("it cannot be sent a report: {0}")]
+    Unreachable(String),
+    #[error("it did not load within {} seconds", READY_WITHIN.as_secs())]
+    LoadTimeout,
+    #[error("it did not serve within {} seconds", READY_WITHIN.as_secs())]
+    ServeTimeout,
+    #[error("it did not end when it was told to")]
+    FinishTimeout,
+    #[error("the firewall did not take its config: {0}")]
+    ConfigRejected(String),
+}
+
+impl EngineProcess {
+    /// Starts an engine and hands over the config, the control socket and these descriptors, which `start` describes.
+    pub(super) fn start(
+        bundle: &Bundle,
+        control: BorrowedFd<'_>,
+        descriptors: &[BorrowedFd<'_>],
+        start: &Start,
+    ) -> Result<Self, ExitError> {
+        let (ours, theirs) =
+            ipc::pair().map_err(ExitError::system("making the link to the engine"))?;
+        let env: Vec<(&str, String)> = log::INHERITED
+            .into_iter()
+            .filter_map(|name| Some((name, std::env::var(name).ok()?)))
+            .collect();
+        let wiring = Wiring {
+            stdin: theirs.into_socket().into(),
+            stdout: Stdio::inherit(),
+            stderr: Stdio::inherit(),
+            env: &env,
+        };
+        let child = process::start_again(&ENGINE_ARGUMENTS.map(OsStr::new), wiring)
+            .map_err(ExitError::system("starting the engine"))?;
+        let mut engine = Self::new(child, ours);
+        engine.captures = start.captures.iter().map(ToString::to_string).collect();
+        if let Err(stop) = engine.hand_over(bundle, control, descriptors, start) {
+            engine.end();
+            return Err(stop);
+        }
+        Ok(engine)
+    }
+
+    fn hand_over(
+        &self,
+        bundle: &Bundle,
+        control: BorrowedFd<'_>,
+        descriptors: &[BorrowedFd<'_>],
+        start: &Start,
+    ) -> Result<(), ExitError> {
+        let config =
+            in_memory(bundle).map_err(ExitError::system("handing the config to the engine"))?;
+        let message = order::encode(start).map_err(|error| ExitError::new(FAILED, error))?;
+        let all = [&[config.as_fd(), control], descriptors].concat();
+        self.link
+            .send_descriptors(&message, &all)
+            .map_err(ExitError::system("handing the sockets to the engine"))
+    }
+
+    pub(in crate::daemon::monitor) fn new(child: Child, link: Link) -> Self {
+        Self {
+            child,
+            link,
+            stage: Stage::Loading,
+            failure: None,
+            figures: None,
+            captures: Vec::new(),
+            unanswered: 0,
+            unsent: VecDeque::new(),
+            unread_since: None,
+        }
+    }
+
+    pub(super) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    pub(super) fn is_loaded(&self) -> bool {
+        self.stage >= Stage::Loaded
+    }
+
+    pub(super) fn serves(&self) -> bool {
+        self.stage == Stage::Ready
+    }
+
+    pub(super) fn failure(&self) -> Option<&EngineFailure> {
+        self.failure.as_ref()
+    }
+
+    /// Notes why it must be replaced; the first reason stays.
+    pub(super) fn fail(&mut self, failure: EngineFailure) {
+        self.failure.get_or_insert(failure);
+    }
+
+    pub(super) fn figures(&self) -> Option<&EngineCounters> {
+        self.figures.as_deref()
+    }
+
+    pub(super) fn captures(&self) -> &[String] {
+        &self.captures
+    }
+
+    /// What to poll: an order, or space for unsent reports. While reports are unsent no order is taken, so that they cannot pile up.
+    pub(super) fn poll_fd(&self) -> PollFd<'_> {
+        let event = if self.unsent.is_empty() {
+            PollFlags::IN
+        } else {
+            PollFlags::OUT
+        };
+        PollFd::from_borrowed_fd(self.link.as_fd(), event)
+    }
+
+    /// The orders that have come, from at most `most` messages. A request for the list ends the batch, because its reply may be long.
+    pub(super) fn orders(&mut self, most: usize, buffer: &mut [u8]) -> Vec<Order> {
+        let mut orders = Vec::new();
+        for _ in 0..most {
+            if self.failure.is_some() || !self.unsent.is_empty() {
+                break;
+            }
+            let order = match self.link.try_receive(buffer) {
+                Ok(Received::Nothing) => break,
+                Ok(Received::Gone) => {
+                    self.fail(EngineFailure::Ended);
+                    break;
+                }
+                Ok(Received::Message(len)) => order::decode(buffer.get(..len).unwrap_or_default())
+                    .map_err(|error| error.to_string()),
+                Err(error) => Err(error.to_string()),
+            };
+            match order {
+                Ok(Order::Loaded) => self.stage = self.stage.max(Stage::Loaded),
+                Ok(Order::Ready) => self.ready(),
+                Ok(Order::Measured(figures)) => {
+                    (self.figures, self.unanswered) = (Some(figures), 0)
+                }
+                Ok(order) => orders.push(order),
+                Err(why) => self.fail(EngineFailure::InvalidOrder(why)),
+            }
+            if matches!(orders.last(), Some(Order::List { .. })) {
+                break;
+            }
+        }
+        orders
+    }
+
+    fn ready(&mut self) {
+        if self.stage < Stage::Ready {
+            self.stage = Stage::Ready;
+            info!("the engine serves");
+        }
+    }
+
+    /// Asks an engine that serves for its counters.
+    pub(super) fn ask_figures(&mut self) {
+        if !self.serves() {
+            return;
+        }
+        if self.unanswered >= UNANSWERED_MAX {
+            self.fail(EngineFailure::NoAnswer);
+        }
+        self.unanswered = self.unanswered.saturating_add(1);
+        self.send(&Report::Measure);
+    }
+
+    /// Sends a report, now or when there is space.
+    pub(super) fn send(&mut self, report: &Report) {
+        match order::encode(report) {
+            Ok(bytes) => self.unsent.push_back(bytes),
+            Err(error) => {
+                warn!("a report to the engine is too long: {error}");
+                let short = report.ticket().map(|ticket| Report::Refused {
+                    ticket,
+                    rule: Rule::Firewall,
+                    why: error.to_string(),
+                });
+                self.unsent
+                    .extend(short.and_then(|short| order::encode(&short).ok()));
+            }
+        }
+        self.send_unsent();
+    }
+
+    /// Sends the reports that there is space for.
+    pub(super) fn send_unsent(&mut self) {
+        while let Some(message) = self.unsent.front() {
+            match self.link.try_send(message) {
+                Ok(()) => {
+                    self.unsent.pop_front();
+                    self.unread_since = None;
+                }
+                Err(error) if error.kind() == ErrorKind::WouldBlock => break,
+                Err(error) => {
+                    self.unsent.clear();
+                    // An engine that has ended may have left orders in the socket, so this alone is no failure.
+                    if !matches!(
+                        error.kind(),
+                        ErrorKind::BrokenPipe | ErrorKind::ConnectionReset
+                    ) {
+                        self.fail(EngineFailure::Unreachable(error.to_string()));
+                    }
+                }
+            }
+        }
+        if self.unsent.is_empty() {
+            self.unread_since = None;
+        } else if clock::elapsed(*self.unread_since.get_or_insert_with(clock::instant))
+            > READ_WITHIN
+        {
+            self.fail(EngineFailure::ReportsUnread);
+        }
+    }
+
+    /// Kills it and waits for its end. Returns how it ended, by itself if it was gone already.
+    pub(super) fn end(mut self) -> Option<ExitStatus> {
+        let _ = self.child.kill();
+        self.child.wait().ok()
+    }
+
+    #[cfg(test)]
+    pub(in crate::daemon::monitor) fn at(mut self, stage: Stage) -> Self {
+        self.stage = stage;
+        self
+    }
+}
+
+/// The config in a memory file. The engine overwrites it after reading.
+fn in_memory(bundle: &Bundle) -> io::Result<OwnedFd> {
+    let mut file = std::fs::File::from(memfd_create("postern-config", MemfdFlags::CLOEXEC)?);
+    file.write_all(&bundle.encode())?;
+    Ok(file.into())
+}

@@ -1,0 +1,49 @@
+//! Settings that a reload cannot change, because the monitor uses them only once, when it starts.
+
+use std::path::Path;
+
+use crate::daemon::monitor::confinement;
+use crate::model::exit::{CONFIG, ExitError};
+use crate::model::settings::Settings;
+
+/// Refuses a config that changes one of them, with a line for each.
+pub(super) fn check(old: &Settings, new: &Settings) -> Result<(), ExitError> {
+    let is_sandboxed = !confinement::runs_config_programs(old);
+    let metrics_folder = |settings: &Settings| {
+        let file = settings.metrics.file.as_deref();
+        file.and_then(Path::parent).map(Path::to_owned)
+    };
+    let (gate, firewall) = ((&old.gate, &new.gate), (&old.firewall, &new.firewall));
+    let changes = [
+        (
+            "that no service has a hook (on_open, on_close)",
+            is_sandboxed && confinement::runs_config_programs(new),
+        ),
+        (
+            "the folder of metrics.file",
+            is_sandboxed
+                && new.metrics.file.is_some()
+                && metrics_folder(new) != metrics_folder(old),
+        ),
+        ("gate.state_dir", gate.0.state_dir != gate.1.state_dir),
+        (
+            "gate.control_socket",
+            gate.0.control_socket != gate.1.control_socket,
+        ),
+        ("gate.run_as", gate.0.run_as != gate.1.run_as),
+        ("firewall.backend", firewall.0.backend != firewall.1.backend),
+        ("firewall.command", firewall.0.command != firewall.1.command),
+    ];
+    let lines: Vec<String> = changes
+        .iter()
+        .filter(|(_, is_changed)| *is_changed)
+        .map(|(what, _)| {
+            format!("{what} can't change while posternd runs; change it back, or restart")
+        })
+        .collect();
+    if lines.is_empty() {
+        Ok(())
+    } else {
+        Err(ExitError::new(CONFIG, lines.join("\n")))
+    }
+}

@@ -1,0 +1,113 @@
+//! Starts one engine: reads the config, opens the sockets that need privilege, and hands everything over.
+
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::PathBuf;
+
+use tracing::{debug, info};
+
+use super::engine_process::EngineProcess;
+use super::fixed_settings;
+use super::prefilter::{self, NoPrefilter};
+use crate::adapters::capture::hint_filter::HintFilter;
+use crate::adapters::clock::Steady;
+use crate::adapters::config::disk;
+use crate::core::order::{CaptureSpec, Start};
+use crate::daemon::monitor::directories;
+use crate::daemon::monitor::rights::RunAs;
+use crate::daemon::monitor::sockets;
+use crate::model::exit::ExitError;
+use crate::model::settings::Settings;
+use crate::model::time::millis;
+
+/// What every engine is started with.
+pub(in crate::daemon::monitor) struct Launcher {
+    pub(in crate::daemon::monitor) config: PathBuf,
+    pub(in crate::daemon::monitor) control: OwnedFd,
+    pub(in crate::daemon::monitor) run_as: RunAs,
+    /// The firewall driver's name.
+    pub(in crate::daemon::monitor) backend: &'static str,
+    pub(in crate::daemon::monitor) clock: Steady,
+    pub(in crate::daemon::monitor) bound: BoundSockets,
+    /// The last log line about the prefilter, to log each only once.
+    pub(in crate::daemon::monitor) prefilter_line: Option<String>,
+}
+
+/// Sockets that one engine passes on to the next, because an address can be bound only once.
+#[derive(Debug, Default)]
+pub(in crate::daemon::monitor) struct BoundSockets {
+    captures: Vec<(CaptureSpec, OwnedFd)>,
+    metrics: Option<(SocketAddr, OwnedFd)>,
+}
+
+/// An engine that loads its config.
+pub(super) struct Launched {
+    pub(super) engine: EngineProcess,
+    pub(super) settings: Settings,
+    pub(super) bound: BoundSockets,
+}
+
+impl Launcher {
+    /// Starts an engine with the config as it is on disk now. No key of an earlier read was kept.
+    ///
+    /// # Errors
+    /// Why the config cannot be used. Nothing has changed then.
+    pub(super) fn launch(&mut self, in_force: &Settings) -> Result<Launched, ExitError> {
+        let (bundle, settings) = disk::load(&self.config)?;
+        fixed_settings::check(in_force, &settings)?;
+        directories::prepare_state(&settings.gate.state_dir, &self.run_as)?;
+        let captures = sockets::captures(&settings.gate, &self.bound.captures)?;
+        let metrics =
+            sockets::metrics_listener(settings.metrics.listen, self.bound.metrics.as_ref())?;
+        let filter = prefilter::attach(&settings, &captures);
+        self.log_prefilter(filter.as_ref().err());
+        let start = Start {
+            run_as: self.run_as.ids,
+            captures: captures.iter().map(|(spec, _)| spec.clone()).collect(),
+            backend: self.backend.to_owned(),
+            daemon_uptime_ms: millis(self.clock.age()),
+            state_dir: settings.gate.state_dir.clone(),
+            metrics: metrics.is_some(),
+            hint_filter: filter.is_ok(),
+        };
+        let descriptors: Vec<_> = captures
+            .iter()
+            .map(|(_, socket)| socket.as_fd())
+            .chain(metrics.iter().map(|(_, socket)| socket.as_fd()))
+            .chain(filter.iter().flat_map(HintFilter::maps))
+            .collect();
+        let engine = EngineProcess::start(&bundle, self.control.as_fd(), &descriptors, &start)?;
+        drop(descriptors);
+        let captures = captures
+            .into_iter()
+            .filter(|(spec, _)| matches!(spec, CaptureSpec::Udp { .. }))
+            .collect();
+        Ok(Launched {
+            engine,
+            settings,
+            bound: BoundSockets { captures, metrics },
+        })
+    }
+
+    /// The sockets that the next engine reuses.
+    pub(super) fn keep(&mut self, bound: BoundSockets) {
+        self.bound = bound;
+    }
+
+    fn log_prefilter(&mut self, missing: Option<&NoPrefilter>) {
+        let line = match missing {
+            None => "the kernel drops what no user's key can have made".to_owned(),
+            Some(why) => format!("the kernel does not look for hints: {why}"),
+        };
+        if self.prefilter_line.as_ref() == Some(&line) {
+            return;
+        }
+        match missing {
+            Some(NoPrefilter::Unavailable(_)) => {
+                info!("{line}; the engine checks every datagram at the knock port itself")
+            }
+            _ => debug!("{line}"),
+        }
+        self.prefilter_line = Some(line);
+    }
+}

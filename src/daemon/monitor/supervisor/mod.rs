@@ -1,0 +1,440 @@
+//! Keeps one engine serving: starts it, watches it, restarts it after a crash, and replaces it on a reload.
+//!
+//! A new engine loads its config while the old one serves. When it lacks only the store, its config comes into force, the old engine
+//! finishes and ends, and the new one opens the store. Knocks meanwhile wait in the new engine's sockets. A config that cannot be
+//! used changes nothing.
+
+use std::time::{Duration, Instant};
+
+use rustix::event::PollFd;
+use tracing::{error, info, warn};
+
+use crate::adapters::clock;
+use crate::core::order::{Order, Reloaded, Report};
+use crate::daemon::monitor::executor::Executor;
+use crate::model::counters::EngineCounters;
+use crate::model::exit::{CONFIG, ExitError, FAILED, PERMISSION};
+use crate::model::settings::Settings;
+use crate::model::time::{Timestamp, count, human};
+
+pub(super) mod engine_process;
+mod fixed_settings;
+pub(super) mod launcher;
+mod prefilter;
+pub(super) mod reload_requests;
+
+use engine_process::{EngineFailure, EngineProcess, READY_WITHIN};
+use launcher::{BoundSockets, Launched, Launcher};
+use reload_requests::ReloadRequests;
+
+/// The old engine must end within this time after it was told to. Its captures take up to a second.
+const FINISH_WITHIN: Duration = Duration::from_secs(5);
+
+/// Pauses before an engine that ended is started again.
+const PAUSE_MIN: Duration = Duration::from_millis(500);
+const PAUSE_MAX: Duration = Duration::from_secs(30);
+
+/// After an engine that served this long the next one starts without a longer pause.
+const SERVED_WELL: Duration = Duration::from_secs(3);
+
+const NOT_USED: &str = "the new config is not used, the old one stays in force";
+
+/// The engine, and how it is replaced.
+pub(super) struct Supervisor {
+    launcher: Launcher,
+    /// The config in force.
+    settings: Settings,
+    /// The engine whose orders are carried out.
+    engine: Option<EngineProcess>,
+    successor: Option<Successor>,
+    /// When an engine was last started or told to go.
+    started: Instant,
+    restart_pause: Duration,
+    /// Whether any engine of this run has served.
+    has_served: bool,
+    /// Whether the last start failed because of the config.
+    is_config_unusable: bool,
+}
+
+/// The engine that is to replace the current one.
+struct Successor {
+    engine: EngineProcess,
+    settings: Settings,
+    bound: BoundSockets,
+    started: Instant,
+    /// Reload orders of the old engine that wait for the outcome.
+    tickets: Vec<u64>,
+    /// Since when its config is in force and the old engine was told to finish.
+    in_force_since: Option<Instant>,
+}
+
+impl Supervisor {
+    /// Starts the first engine.
+    ///
+    /// # Errors
+    /// Why it cannot be started.
+    pub(super) fn start(launcher: Launcher, settings: Settings) -> Result<Self, ExitError> {
+        let mut supervisor = Self::new(launcher, settings);
+        supervisor.launch()?;
+        Ok(supervisor)
+    }
+
+    fn new(launcher: Launcher, settings: Settings) -> Self {
+        Self {
+            launcher,
+            settings,
+            engine: None,
+            successor: None,
+            started: clock::instant(),
+            restart_pause: PAUSE_MIN,
+            has_served: false,
+            is_config_unusable: false,
+        }
+    }
+
+    /// The config in force.
+    pub(super) fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// Whether an engine serves now.
+    pub(super) fn serves(&self) -> bool {
+        self.engine.as_ref().is_some_and(EngineProcess::serves)
+    }
+
+    /// Whether any engine of this run has served.
+    pub(super) fn has_served(&self) -> bool {
+        self.has_served
+    }
+
+    /// Whether no change of engine is under way.
+    pub(super) fn is_settled(&self) -> bool {
+        self.successor.is_none() && self.engine.as_ref().is_none_or(EngineProcess::serves)
+    }
+
+    /// Whether there is no engine and none on its way.
+    pub(super) fn is_idle(&self) -> bool {
+        self.successor.is_none() && self.engine.is_none()
+    }
+
+    /// Whether only a change of the config helps.
+    pub(super) fn is_config_unusable(&self) -> bool {
+        self.is_config_unusable
+    }
+
+    /// Whether a reload may begin now.
+    pub(super) fn can_reload(&self) -> bool {
+        self.successor.is_none() && self.serves()
+    }
+
+    /// The latest counters of the engine that serves.
+    pub(super) fn figures(&self) -> Option<&EngineCounters> {
+        let engine = self.engine.as_ref().filter(|engine| engine.serves());
+        engine.and_then(EngineProcess::figures)
+    }
+
+    /// The names of the engine's captures.
+    pub(super) fn captures(&self) -> Vec<String> {
+        let engine = self.engine.as_ref();
+        engine.map_or_else(Vec::new, |engine| engine.captures().to_vec())
+    }
+
+    /// What to poll for orders and for space to send reports.
+    pub(super) fn poll_fds(&self) -> impl Iterator<Item = PollFd<'_>> {
+        self.processes().map(EngineProcess::poll_fd)
+    }
+
+    /// The process ids of all engines.
+    pub(super) fn process_ids(&self) -> Vec<u32> {
+        self.processes().map(EngineProcess::id).collect()
+    }
+
+    fn processes(&self) -> impl Iterator<Item = &EngineProcess> {
+        let successor = self.successor.iter().map(|successor| &successor.engine);
+        self.engine.iter().chain(successor)
+    }
+
+    /// At most `most` orders of the current engine.
+    pub(super) fn orders(&mut self, most: usize, buffer: &mut [u8]) -> Vec<Order> {
+        let engine = self.engine.as_mut();
+        engine.map_or_else(Vec::new, |engine| engine.orders(most, buffer))
+    }
+
+    /// Sends these reports to the current engine.
+    pub(super) fn send(&mut self, reports: &[Report]) {
+        if let Some(engine) = self.engine.as_mut() {
+            reports.iter().for_each(|report| engine.send(report));
+            engine.send_unsent();
+            self.has_served |= engine.serves();
+        }
+    }
+
+    /// Asks the current engine for its counters.
+    pub(super) fn ask_figures(&mut self) {
+        self.engine.iter_mut().for_each(EngineProcess::ask_figures);
+    }
+
+    /// Replaces a failed engine, and moves a successor on.
+    ///
+    /// # Errors
+    /// When the first engine could not begin.
+    pub(super) fn step(
+        &mut self,
+        now: Timestamp,
+        executor: &mut Executor,
+        reloads: &mut ReloadRequests,
+        buffer: &mut [u8],
+    ) -> Result<(), ExitError> {
+        if self.engine.is_some() {
+            self.check_engine(reloads)?;
+        } else {
+            self.restart_after_pause();
+        }
+        self.step_successor(now, executor, reloads, buffer)
+    }
+
+    /// Starts a successor because a reload was asked for.
+    pub(super) fn reload(&mut self, reloads: &mut ReloadRequests) {
+        let tickets = reloads.begin();
+        info!("reading the config anew");
+        let start = clock::instant();
+        let launched = self.launch();
+        reloads.finish(clock::elapsed(start));
+        match (launched, self.successor.as_mut()) {
+            (Ok(()), Some(successor)) => successor.tickets = tickets,
+            (Ok(()), None) => {}
+            (Err(stop), _) => {
+                for line in stop.message.lines() {
+                    error!("{NOT_USED}: {line}");
+                }
+                self.answer_reloads(tickets, &reload_requests::refused(&stop.message));
+            }
+        }
+    }
+
+    /// Ends all engines.
+    pub(super) fn stop(&mut self) {
+        let successor = self.successor.take().map(|successor| successor.engine);
+        for engine in successor.into_iter().chain(self.engine.take()) {
+            engine.end();
+        }
+    }
+
+    /// Ends an engine that has failed.
+    fn check_engine(&mut self, reloads: &mut ReloadRequests) -> Result<(), ExitError> {
+        let has_time = clock::elapsed(self.started) <= READY_WITHIN;
+        let Some(engine) = self.engine.as_mut() else {
+            return Ok(());
+        };
+        if !engine.serves() && !has_time {
+            engine.fail(EngineFailure::ServeTimeout);
+        }
+        let Some(failure) = engine.failure().cloned() else {
+            return Ok(());
+        };
+        let status = self.engine.take().and_then(EngineProcess::end);
+        reloads.forget_tickets();
+        if !self.has_served {
+            let code = status.and_then(|status| status.code());
+            return Err(first_failure(code, &EngineFailure::Ended));
+        }
+        match (failure, status) {
+            (EngineFailure::Ended, _) if self.is_handing_over() => {}
+            (EngineFailure::Ended, Some(status)) => warn!("the engine ended: {status}"),
+            (failure, _) => error!("the engine was ended: {failure}"),
+        }
+        Ok(())
+    }
+
+    /// Starts an engine where there is none, after a pause that doubles while starts fail.
+    fn restart_after_pause(&mut self) {
+        let since_start = clock::elapsed(self.started);
+        if self.successor.is_some() || since_start < self.restart_pause {
+            return;
+        }
+        self.restart_pause = if since_start > SERVED_WELL {
+            PAUSE_MIN
+        } else {
+            self.restart_pause.saturating_mul(2).min(PAUSE_MAX)
+        };
+        let launched = self.launch();
+        self.is_config_unusable =
+            matches!(&launched, Err(stop) if [CONFIG, PERMISSION].contains(&stop.code));
+        if let Err(stop) = launched {
+            for line in stop.message.lines() {
+                error!(
+                    "no engine, knocks are not heard; trying again in {}: {line}",
+                    human(self.restart_pause)
+                );
+            }
+        }
+    }
+
+    fn launch(&mut self) -> Result<(), ExitError> {
+        if self.engine.is_none() {
+            self.started = clock::instant();
+        }
+        let Launched {
+            engine,
+            settings,
+            bound,
+        } = self.launcher.launch(&self.settings)?;
+        self.successor = Some(Successor {
+            engine,
+            settings,
+            bound,
+            started: clock::instant(),
+            tickets: Vec::new(),
+            in_force_since: None,
+        });
+        Ok(())
+    }
+
+    fn is_handing_over(&self) -> bool {
+        let successor = self.successor.as_ref();
+        successor.is_some_and(|successor| successor.in_force_since.is_some())
+    }
+
+    fn step_successor(
+        &mut self,
+        now: Timestamp,
+        executor: &mut Executor,
+        reloads: &mut ReloadRequests,
+        buffer: &mut [u8],
+    ) -> Result<(), ExitError> {
+        let Some(successor) = self.successor.as_mut() else {
+            return Ok(());
+        };
+        successor.check(buffer);
+        if successor.engine.failure().is_some() {
+            return self.give_up_successor();
+        }
+        if !successor.engine.is_loaded() {
+            return Ok(());
+        }
+        match (successor.in_force_since, self.engine.as_mut()) {
+            (None, _) => return self.put_in_force(now, executor, reloads),
+            (Some(_), None) => self.let_go(executor, reloads),
+            (Some(since), Some(old)) if clock::elapsed(since) > FINISH_WITHIN => {
+                old.fail(EngineFailure::FinishTimeout)
+            }
+            (Some(_), Some(_)) => {}
+        }
+        Ok(())
+    }
+
+    /// The successor is loaded: its config comes into force, and the old engine is told to finish.
+    fn put_in_force(
+        &mut self,
+        now: Timestamp,
+        executor: &mut Executor,
+        reloads: &mut ReloadRequests,
+    ) -> Result<(), ExitError> {
+        let Some(successor) = self.successor.as_mut() else {
+            return Ok(());
+        };
+        if let Err(error) = executor.reload(&successor.settings, now) {
+            let failure = EngineFailure::ConfigRejected(error.to_string());
+            successor.engine.fail(failure);
+            return self.give_up_successor();
+        }
+        self.settings = successor.settings.clone();
+        successor.in_force_since = Some(clock::instant());
+        let tickets = std::mem::take(&mut successor.tickets);
+        self.answer_reloads(tickets, &Reloaded::Done);
+        match self.engine.as_mut() {
+            Some(old) => old.send(&Report::Finish),
+            None => self.let_go(executor, reloads),
+        }
+        Ok(())
+    }
+
+    /// No other engine has the store open: the successor may open it and serve.
+    fn let_go(&mut self, executor: &mut Executor, reloads: &mut ReloadRequests) {
+        let Some(mut successor) = self.successor.take() else {
+            return;
+        };
+        successor.engine.send(&Report::Go);
+        executor.count_engine();
+        if self.has_served {
+            let users = self.settings.policies.len();
+            info!(users, "the config is in force: {}", count(users, "user"));
+        }
+        self.engine = Some(successor.engine);
+        self.launcher.keep(successor.bound);
+        reloads.forget_tickets();
+        self.started = clock::instant();
+    }
+
+    fn give_up_successor(&mut self) -> Result<(), ExitError> {
+        let Some(successor) = self.successor.take() else {
+            return Ok(());
+        };
+        let failure = successor.engine.failure().cloned();
+        let failure = failure.unwrap_or(EngineFailure::Ended);
+        let status = successor.engine.end();
+        if !self.has_served {
+            let code = status.and_then(|status| status.code());
+            return Err(first_failure(code, &failure));
+        }
+        if self.engine.is_some() {
+            let what = format!("the new engine could not begin: {failure}");
+            error!("{NOT_USED}: {what}");
+            self.answer_reloads(successor.tickets, &reload_requests::refused(&what));
+        } else {
+            warn!("the engine could not begin: {failure}");
+        }
+        Ok(())
+    }
+
+    /// The engine that asked passes the outcome on, while it is there.
+    fn answer_reloads(&mut self, tickets: Vec<u64>, outcome: &Reloaded) {
+        if let Some(engine) = self.engine.as_mut() {
+            for ticket in tickets {
+                let outcome = outcome.clone();
+                engine.send(&Report::Reloaded { ticket, outcome });
+            }
+        }
+    }
+
+    /// A supervisor whose engine serves and is played by a test; it never restarts one.
+    #[cfg(test)]
+    pub(super) fn with_engine(
+        launcher: Launcher,
+        settings: Settings,
+        engine: EngineProcess,
+    ) -> Self {
+        let mut supervisor = Self::new(launcher, settings);
+        supervisor.engine = Some(engine);
+        supervisor.restart_pause = Duration::from_secs(600);
+        supervisor.has_served = true;
+        supervisor
+    }
+
+    #[cfg(test)]
+    pub(super) fn has_engine(&self) -> bool {
+        self.engine.is_some()
+    }
+}
+
+impl Successor {
+    fn check(&mut self, buffer: &mut [u8]) {
+        if !self.engine.orders(1, buffer).is_empty() {
+            self.engine.fail(EngineFailure::EarlyOrder);
+        } else if !self.engine.is_loaded() && clock::elapsed(self.started) > READY_WITHIN {
+            self.engine.fail(EngineFailure::LoadTimeout);
+        }
+    }
+}
+
+/// Why the program ends: its first engine did not serve. An engine that ended by itself has logged why, and its exit code is the answer.
+fn first_failure(code: Option<i32>, failure: &EngineFailure) -> ExitError {
+    let code = code.and_then(|code| u8::try_from(code).ok());
+    match failure {
+        EngineFailure::Ended => ExitError::new(
+            code.unwrap_or(FAILED),
+            "the engine could not begin (its own line is above)",
+        ),
+        failure => ExitError::new(FAILED, format!("the engine could not begin ({failure})")),
+    }
+}

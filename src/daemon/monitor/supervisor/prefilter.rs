@@ -1,0 +1,81 @@
+//! Puts the hint filter on the packet sockets, so that the kernel drops what no user's key can have made.
+//!
+//! Best effort: without it the classic filter stays and the gate does the same work. Must run before an engine binds the sockets.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::Duration;
+
+use postern_proto::limits::STEP_MS;
+
+use crate::adapters::capture::hint_filter::HintFilter;
+use crate::core::order::CaptureSpec;
+use crate::model::settings::{CaptureKind, Settings};
+
+/// More hints would take too much kernel memory.
+const HINTS_MAX: usize = 16_000_000;
+
+/// Why there is no prefilter.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(super) enum NoPrefilter {
+    #[error("a bound socket needs none")]
+    BoundSocket,
+    /// The kernel counts what it drops, but the log shows each datagram.
+    #[error("with debug lines, the engine logs each dropped datagram")]
+    DebugLog,
+    /// The kernel or this process lacks something.
+    #[error("{0}")]
+    Unavailable(String),
+}
+
+/// Puts the filter on these sockets.
+pub(super) fn attach(
+    settings: &Settings,
+    captures: &[(CaptureSpec, OwnedFd)],
+) -> Result<HintFilter, NoPrefilter> {
+    if settings.gate.capture == CaptureKind::Udp {
+        return Err(NoPrefilter::BoundSocket);
+    }
+    if tracing::enabled!(tracing::Level::DEBUG) {
+        return Err(NoPrefilter::DebugLog);
+    }
+    let hints = capacity(settings)
+        .ok_or_else(|| NoPrefilter::Unavailable("there are too many users for it".to_owned()))?;
+    let unavailable = |error: std::io::Error| NoPrefilter::Unavailable(error.to_string());
+    let filter = HintFilter::load(&settings.gate.ports, hints).map_err(unavailable)?;
+    for (_, socket) in captures {
+        filter.attach(socket.as_fd()).map_err(unavailable)?;
+    }
+    Ok(filter)
+}
+
+/// Hints of all users in all steps of a table, twice for rotated-out keys, and twice again because two tables overlap.
+fn capacity(settings: &Settings) -> Option<u32> {
+    let step = Duration::from_millis(STEP_MS);
+    let steps =
+        usize::try_from(settings.gate.window.as_millis().saturating_mul(2) / step.as_millis())
+            .unwrap_or(usize::MAX)
+            .saturating_add(3);
+    let keys = settings.policies.len().saturating_add(8).saturating_mul(2);
+    let hints = keys.saturating_mul(steps).saturating_mul(2);
+    if hints > HINTS_MAX {
+        None
+    } else {
+        u32::try_from(hints).ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::fixture::settings;
+
+    #[test]
+    fn capacity_covers_all_users_and_is_bounded() {
+        let mut few = settings(&[("alice", &["tcp/22"])]);
+        assert_eq!(capacity(&few), Some(9 * 2 * 3 * 2));
+        few.gate.window = Duration::from_secs(300);
+        assert_eq!(capacity(&few), Some(9 * 2 * 12 * 2));
+        few.policies = vec![few.policies[0].clone(); 1_000_000];
+        assert_eq!(capacity(&few), None);
+    }
+}
