@@ -1,6 +1,6 @@
-//! How long it takes from an order to an element that the kernel has committed: with one live grant, and with ten thousand.
+//! The time from an order to an element in the kernel, with one live grant and with ten thousand.
 //!
-//! Runs in a network namespace of its own and needs root. Prints medians; the clock is read here and nowhere in the driver.
+//! It runs in its own network namespace, needs root, and prints medians.
 #![allow(
     clippy::unwrap_used,
     clippy::print_stdout,
@@ -72,16 +72,16 @@ fn measure(live: u64) -> (Duration, Duration, Duration) {
     let start = Instant::now();
     assert_eq!(driver.list().unwrap().len() as u64, live);
     let listing = start.elapsed();
-    let looks = [(); 2].map(|()| {
+    let verifies = [(); 2].map(|()| {
         let start = Instant::now();
         assert_eq!(driver.verify(), Ok(true));
         start.elapsed()
     });
     println!(
-        "{live:>6} live grants: listing all takes {:.1} ms; a look after somebody's change {:.1} ms, else {:.1} µs",
+        "{live:>6} live grants: listing all takes {:.1} ms; verify after a foreign change {:.1} ms, else {:.1} µs",
         micros(listing) / 1e3,
-        micros(looks[0]) / 1e3,
-        micros(looks[1])
+        micros(verifies[0]) / 1e3,
+        micros(verifies[1])
     );
     driver.remove().unwrap();
     (median(opens), median(extends), median(closes))

@@ -1,9 +1,8 @@
-//! What junk costs whoever captures: the classic filter and pnet, the hint filter before it, and a memory-mapped ring behind the
-//! classic filter, under the same flood of random datagrams of a knock's length at the knock port.
+//! The cost of a flood of invalid knocks: with the classic filter, with the hint filter, and with a memory-mapped ring.
 //!
-//! Runs in network namespaces of its own and needs root and `ip`. Each way takes its turn in every round, so that whatever else the
-//! machine does meets all; medians are printed. CPU is the receiving thread's own, as the kernel counts it. In each flood a hundred
-//! datagrams have a hint that is known, and as many must arrive.
+//! It runs in its own network namespaces and needs root and `ip`. The ways take turns in each round, so that other load
+//! on the machine affects all of them; medians are printed. CPU time is that of the receiving thread. In each flood, a
+//! hundred datagrams have a known hint, and all of them must arrive.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -37,10 +36,10 @@ const ROUNDS: usize = 5;
 const FLOOD: Duration = Duration::from_millis(1500);
 const KNOWN: u64 = 100;
 
-/// Hands on the payloads of the packets that are there.
+/// Passes on the payloads of waiting packets.
 type Source = Box<dyn FnMut(&mut dyn FnMut(&[u8])) + Send>;
 
-/// What became of one flood.
+/// The result of one flood.
 struct Measured {
     sent: u64,
     to_user: u64,
@@ -63,7 +62,7 @@ const WAYS: [(Way, &str); 3] = [
 ];
 
 fn main() {
-    // `cargo test --benches` only wants to know that it runs.
+    // `cargo test --benches` only checks that it runs
     let (rounds, flood) = if std::env::args().any(|argument| argument == "--bench") {
         (ROUNDS, FLOOD)
     } else {
@@ -113,10 +112,9 @@ fn measure(gate: &Namespace, peer: &Namespace, way: Way, flood: Duration) -> Mea
             filter.attach(socket.as_fd()).unwrap();
             let [map, _] = filter.maps().map(|map| map.try_clone_to_owned().unwrap());
             let mut hints = Hints::adopt(map).unwrap();
-            hints.hold(&table).unwrap();
+            hints.update(&table).unwrap();
             hints
         });
-        // In the namespace for good, as a socket is.
         let statistics = socket.try_clone().unwrap();
         let mut source: Source = match way {
             Way::Ring => {
@@ -171,7 +169,7 @@ fn measure(gate: &Namespace, peer: &Namespace, way: Way, flood: Duration) -> Mea
                     .wrapping_mul(6_364_136_223_846_793_005)
                     .wrapping_add(1_442_695_040_888_963_407);
                 payload[..8].copy_from_slice(&state.to_be_bytes());
-                // A closed port that a packet socket hears is answered by the kernel, which comes back as an error.
+                // the kernel answers for the closed port, which the next call reports as an error
                 count.fetch_add(u64::from(socket.send(&payload).is_ok()), Ordering::Relaxed);
             }
             let due = began.elapsed().as_micros() as u64 * KNOWN / flood.as_micros() as u64;
@@ -186,7 +184,7 @@ fn measure(gate: &Namespace, peer: &Namespace, way: Way, flood: Duration) -> Mea
             while socket.send(&payload).is_err() {}
         }
     });
-    // What is still on its way, and longer than a capture waits at most.
+    // longer than a capture waits, so that the last packets arrive
     thread::sleep(Duration::from_millis(1300));
     over.store(true, Ordering::Relaxed);
     let (to_user, known, cpu, lost) = receiver.join().unwrap();

@@ -1,7 +1,7 @@
-//! A memory-mapped ring on a packet socket (TPACKET_V3), only to be measured against what the program uses: see `main.rs`.
+//! A memory-mapped ring on a packet socket (TPACKET_V3), to compare with what the program uses: see `main.rs`.
 #![allow(
     unsafe_code,
-    reason = "a ring is memory that the kernel writes; the program itself has none"
+    reason = "the kernel writes the memory of a ring; the program itself has none"
 )]
 
 use std::os::fd::{AsRawFd, OwnedFd};

@@ -8,7 +8,7 @@ use std::net::IpAddr;
 use std::sync::mpsc::Sender;
 use std::time::Duration;
 
-use postern::adapters::capture::memory::{MemoryCapture, wire};
+use postern::adapters::capture::memory::{MemoryCapture, pair};
 use postern::adapters::capture::{Capture, Caught};
 use postern::adapters::config::bundle::{Bundle, BundleFile};
 use postern::adapters::config::{self, Loaded, OldKey};
@@ -98,7 +98,7 @@ impl World {
             .without_time();
         let _logged = tracing::subscriber::set_default(lines.with_writer(log.clone()).finish());
         let firewall = MemoryDriver::default();
-        let (wire, capture) = wire();
+        let (wire, capture) = pair();
         let settings = load().settings;
         let mut world = Self {
             now: START,

@@ -1,6 +1,6 @@
-//! Packets that wait on a socket already, taken many in one call: what makes the capture keep up with a flood.
+//! Takes many waiting packets from a socket in one call, so that the capture keeps up with a flood.
 //!
-//! Never waits; whoever waits for the first packet of a burst does so elsewhere. Allocates once a thread.
+//! It never waits, and allocates once for each thread.
 
 use std::cell::RefCell;
 use std::io::IoSliceMut;
@@ -10,72 +10,68 @@ use nix::sys::socket::{MsgFlags, MultiHeaders, recvmmsg};
 
 use super::filter::SNAP;
 
-/// Packets in one call. With more the call itself costs no less a packet.
-const MANY: usize = 64;
-const LONGEST: usize = SNAP as usize;
+/// Packets in one call. More do not make a packet cheaper.
+const PACKETS_MAX: usize = 64;
+const LENGTH_MAX: usize = SNAP as usize;
 
 thread_local! {
-    // Pointers are in it, so it stays with its thread.
-    static HEADERS: RefCell<MultiHeaders<()>> = RefCell::new(MultiHeaders::preallocate(MANY, None));
+    // it contains pointers, so it stays with its thread
+    static HEADERS: RefCell<MultiHeaders<()>> = RefCell::new(MultiHeaders::preallocate(PACKETS_MAX, None));
 }
 
-/// Room for one burst, and what is left of the last one.
+/// The packets of one call.
 pub(super) struct Burst {
-    room: Box<[[u8; LONGEST]; MANY]>,
-    lengths: [usize; MANY],
+    packets: Box<[[u8; LENGTH_MAX]; PACKETS_MAX]>,
+    lengths: [usize; PACKETS_MAX],
     next: usize,
-    taken: usize,
+    count: usize,
 }
 
 impl Burst {
     pub(super) fn new() -> Self {
         Self {
-            room: Box::new([[0; LONGEST]; MANY]),
-            lengths: [0; MANY],
+            packets: Box::new([[0; LENGTH_MAX]; PACKETS_MAX]),
+            lengths: [0; PACKETS_MAX],
             next: 0,
-            taken: 0,
+            count: 0,
         }
     }
 
-    /// Whether all packets of it were looked at.
+    /// Whether all packets were read.
     pub(super) fn is_over(&self) -> bool {
-        self.next >= self.taken
+        self.next >= self.count
     }
 
-    /// Whether it took all that it could, so that more may wait.
+    /// Whether more packets may wait on the socket.
     pub(super) fn was_full(&self) -> bool {
-        self.taken == MANY
+        self.count == PACKETS_MAX
     }
 
-    /// Takes what waits on the socket, and says how many that were. Failures are left to whoever waits on it next, who meets them, too.
+    /// Takes the waiting packets and returns their number. An error counts as none: the next wait on the socket
+    /// reports it.
     pub(super) fn fill(&mut self, socket: BorrowedFd<'_>) -> usize {
-        (self.next, self.taken) = (0, 0);
+        (self.next, self.count) = (0, 0);
         HEADERS.with_borrow_mut(|headers| {
-            let mut room = self.room.each_mut().map(|packet| [IoSliceMut::new(packet)]);
-            let Ok(came) = recvmmsg(
-                socket.as_raw_fd(),
-                headers,
-                room.iter_mut(),
-                MsgFlags::MSG_DONTWAIT,
-                None,
-            ) else {
-                return;
-            };
-            for (message, length) in came.zip(&mut self.lengths) {
-                *length = message.bytes;
-                self.taken += 1;
+            let packets = self.packets.each_mut();
+            let mut buffers = packets.map(|packet| [IoSliceMut::new(packet)]);
+            let (socket, buffers) = (socket.as_raw_fd(), buffers.iter_mut());
+            if let Ok(messages) = recvmmsg(socket, headers, buffers, MsgFlags::MSG_DONTWAIT, None) {
+                for (message, length) in messages.zip(&mut self.lengths) {
+                    *length = message.bytes;
+                    self.count += 1;
+                }
             }
         });
-        self.taken
+        self.count
     }
 
-    /// The next packet of the burst.
+    /// The next packet.
     pub(super) fn next(&mut self) -> Option<&[u8]> {
         let at = self.next;
-        if at >= self.taken {
+        if at >= self.count {
             return None;
         }
         self.next += 1;
-        self.room.get(at)?.get(..*self.lengths.get(at)?)
+        self.packets.get(at)?.get(..*self.lengths.get(at)?)
     }
 }

@@ -1,6 +1,6 @@
-//! How many datagrams the kernel dropped on a socket, because nobody read them in time. A look costs no packet anything.
+//! Counts datagrams that the kernel dropped on a socket because its buffer was full.
 //!
-//! Asks for SO_MEMINFO, which packet and UDP sockets both have and which, unlike PACKET_STATISTICS, no look resets.
+//! SO_MEMINFO works for packet and UDP sockets, and reading it does not reset it, unlike PACKET_STATISTICS.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -8,12 +8,12 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use nix::sys::socket::GetSockOpt;
 use nix::{getsockopt_impl, libc, sockopt_impl};
 
-/// Numbers in the answer, and the place of the one that is asked for (linux/sock_diag.h, SK_MEMINFO_VARS and SK_MEMINFO_DROPS).
+// linux/sock_diag.h: SK_MEMINFO_VARS and SK_MEMINFO_DROPS
 const NUMBERS: usize = 9;
 const DROPPED: usize = 8;
 
 sockopt_impl!(
-    /// The socket's memory and what it lost.
+    /// The socket's memory and its drops.
     MemoryInfo,
     GetOnly,
     libc::SOL_SOCKET,
@@ -31,10 +31,10 @@ pub struct Drops {
 }
 
 impl Drops {
-    /// Of this socket, since it was opened.
+    /// The drops of this socket since it was opened.
     ///
     /// # Errors
-    /// What the system said.
+    /// What the system says.
     pub fn of(socket: BorrowedFd<'_>) -> io::Result<Self> {
         Ok(Self {
             socket: socket.try_clone_to_owned()?,
@@ -43,7 +43,7 @@ impl Drops {
         })
     }
 
-    /// How many there are now; `None` where the kernel does not tell.
+    /// The count now; `None` if the kernel does not say.
     pub fn count(&mut self) -> Option<u64> {
         let now = *MemoryInfo.get(&self.socket.as_fd()).ok()?.get(DROPPED)?;
         self.total = self
@@ -61,22 +61,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_finds_no_room_is_counted_and_a_look_does_not_reset_the_count() {
+    fn reading_drops_does_not_reset_them() {
         let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
         let mut drops = Drops::of(socket.as_fd()).unwrap();
         assert_eq!(drops.count(), Some(0));
-        let to = socket.local_addr().unwrap();
         let sender = UdpSocket::bind("127.0.0.1:0").unwrap();
+        sender.connect(socket.local_addr().unwrap()).unwrap();
         let sent = 20_000;
         for _ in 0..sent {
-            sender.send_to(&[7; 100], to).unwrap();
+            sender.send(&[7; 100]).unwrap();
         }
         socket.set_nonblocking(true).unwrap();
         let received = std::iter::from_fn(|| socket.recv(&mut [0; 200]).ok()).count() as u64;
         assert!(received < sent, "the socket has room for all of them");
-        assert_eq!(
-            (drops.count(), drops.count()),
-            (Some(sent - received), Some(sent - received))
-        );
+        let dropped = Some(sent - received);
+        assert_eq!((drops.count(), drops.count()), (dropped, dropped));
     }
 }

@@ -1,24 +1,25 @@
-//! The classic BPF program that the kernel runs on every packet before it costs user space anything.
+//! The classic BPF program that the kernel runs on every packet before user space sees it.
 //!
-//! It lets through UDP to a knock port, roughly of a knock's length, not our own outgoing packets; must not judge more than
-//! that. Lengths that are wrong but near pass, so that step 1 of PROTOCOL section 6 can count them under their own reason.
+//! It lets through UDP to a knock port with about the length of a knock, unless this host sent it. Slightly wrong
+//! lengths pass, so that the gate counts them under their own reason (`proto/README.md`, section 6, step 1).
 //!
-//! For a cooked packet socket only. Everything is addressed by network header, which is right on every link type.
+//! It is for cooked packet sockets. Offsets from the network header are right on every link type.
 
 use std::io;
 
 use socket2::SockFilter;
 
+use super::assembler::{Label, Line, assemble};
 use crate::model::settings::PORTS_MAX;
 
 /// Longest UDP payload that passes; a knock has 132 to 516 bytes.
 pub const PAYLOAD_PASSED: u32 = 600;
 
 const UDP_HEADER: u32 = 8;
-/// What the kernel hands over of a packet that passes: the longest headers (IPv4 with all options) and the payload.
+/// Bytes of a passed packet that the kernel hands over: the longest headers (IPv4 with all options) and the payload.
 pub const SNAP: u32 = 60 + UDP_HEADER + PAYLOAD_PASSED;
 
-// linux/filter.h: where an absolute load finds the network header and what the kernel knows of the packet.
+// linux/filter.h: offsets at which an absolute load finds the network header and the packet's metadata
 const NETWORK_HEADER: u32 = 0xfff0_0000;
 const PROTOCOL: u32 = 0xffff_f000;
 const PACKET_TYPE: u32 = 0xffff_f000 + 4;
@@ -30,7 +31,7 @@ const PROTOCOL_UDP: u32 = 17;
 const MORE_FRAGMENTS_OR_OFFSET: u32 = 0x3fff;
 const IPV6_HEADER: u32 = 40;
 
-// linux/bpf_common.h: operations, each class, width and mode or'ed together.
+// linux/bpf_common.h: class, width and mode of an operation
 const LOAD_WORD: u16 = 0x20;
 const LOAD_HALF: u16 = 0x28;
 const LOAD_BYTE: u16 = 0x30;
@@ -45,140 +46,94 @@ const IF_AT_LEAST: u16 = 0x35;
 const IF_ANY_BIT: u16 = 0x45;
 const RETURN: u16 = 0x06;
 
+/// One instruction. Without a label, it continues with the next one.
+struct Instruction {
+    code: u16,
+    operand: u32,
+    if_true: Option<Label>,
+    if_false: Option<Label>,
+}
+
 /// The program for these knock ports.
 ///
 /// # Errors
 /// `InvalidInput` for no port or more than [`PORTS_MAX`].
 pub fn program(ports: &[u16]) -> io::Result<Vec<SockFilter>> {
     if ports.is_empty() || ports.len() > PORTS_MAX {
-        let why = format!(
-            "{} knock ports; the kernel filter takes 1 to {PORTS_MAX}",
-            ports.len()
-        );
+        let count = ports.len();
+        let why = format!("{count} knock ports; the kernel filter takes 1 to {PORTS_MAX}");
         return Err(io::Error::new(io::ErrorKind::InvalidInput, why));
     }
-    Ok(assemble(&steps(ports))
-        .into_iter()
-        .map(|op| SockFilter::new(op.code, op.yes, op.no, op.k))
-        .collect())
+    Ok(assemble(&lines(ports), |instruction, distance| {
+        let Instruction { code, operand, .. } = *instruction;
+        let short = |label: Option<Label>| {
+            label.map_or(0, |label| u8::try_from(distance(label)).unwrap_or(u8::MAX))
+        };
+        match (code, instruction.if_true) {
+            (JUMP, Some(label)) => {
+                let distance = u32::try_from(distance(label)).unwrap_or(u32::MAX);
+                SockFilter::new(JUMP, 0, 0, distance)
+            }
+            (_, if_true) => {
+                SockFilter::new(code, short(if_true), short(instruction.if_false), operand)
+            }
+        }
+    }))
 }
 
-/// Where a step goes on.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum To {
-    Next,
-    Ipv6,
-    Udp,
-    Pass,
-    Drop,
-}
-
-/// One step; `here` is what others jump to it by.
-struct Step {
-    here: Option<To>,
-    code: u16,
-    k: u32,
-    yes: To,
-    no: To,
-}
-
-fn steps(ports: &[u16]) -> Vec<Step> {
-    let at = |here, code, k, yes, no| Step {
-        here: Some(here),
-        code,
-        k,
-        yes,
-        no,
+fn lines(ports: &[u16]) -> Vec<Line<Instruction>> {
+    let instruction = |code, operand, if_true, if_false| {
+        Line::Instruction(Instruction {
+            code,
+            operand,
+            if_true,
+            if_false,
+        })
     };
-    let check = |code, k, yes, no| Step {
-        here: None,
-        code,
-        k,
-        yes,
-        no,
-    };
-    let load = |code, k| Step {
-        here: None,
-        code,
-        k,
-        yes: To::Next,
-        no: To::Next,
-    };
-    let mut steps = vec![
-        load(LOAD_WORD, PACKET_TYPE),
-        check(IF_EQUAL, OUTGOING, To::Drop, To::Next),
-        // the kernel's word for the family first, then the packet's own: other protocols may start with the same nibble
-        load(LOAD_WORD, PROTOCOL),
-        check(IF_EQUAL, ETHERTYPE_IPV6, To::Ipv6, To::Next),
-        check(IF_EQUAL, ETHERTYPE_IPV4, To::Next, To::Drop),
-        load(LOAD_BYTE, NETWORK_HEADER),
-        check(IF_AT_LEAST, 0x45, To::Next, To::Drop),
-        check(IF_GREATER, 0x4f, To::Drop, To::Next),
-        load(LOAD_BYTE, NETWORK_HEADER + 9),
-        check(IF_EQUAL, PROTOCOL_UDP, To::Next, To::Drop),
-        load(LOAD_HALF, NETWORK_HEADER + 6),
-        check(IF_ANY_BIT, MORE_FRAGMENTS_OR_OFFSET, To::Drop, To::Next),
-        load(X_IPV4_HEADER_LEN, NETWORK_HEADER),
-        check(JUMP, 0, To::Udp, To::Udp),
-        at(To::Ipv6, LOAD_BYTE, NETWORK_HEADER, To::Next, To::Next),
-        load(AND, 0xf0),
-        check(IF_EQUAL, 0x60, To::Next, To::Drop),
-        load(LOAD_BYTE, NETWORK_HEADER + 6),
-        check(IF_EQUAL, PROTOCOL_UDP, To::Next, To::Drop),
-        load(X_CONSTANT, IPV6_HEADER),
-        at(
-            To::Udp,
-            LOAD_HALF_AT_X,
-            NETWORK_HEADER + 4,
-            To::Next,
-            To::Next,
-        ),
-        check(IF_AT_LEAST, UDP_HEADER + 1, To::Next, To::Drop),
-        check(IF_GREATER, UDP_HEADER + PAYLOAD_PASSED, To::Drop, To::Next),
-        load(LOAD_HALF_AT_X, NETWORK_HEADER + 2),
+    let plain = |code, operand| instruction(code, operand, None, None);
+    let jump_if = |code, operand, label| instruction(code, operand, Some(label), None);
+    let drop_unless = |code, operand| instruction(code, operand, None, Some(Label::Drop));
+    let mut lines = vec![
+        plain(LOAD_WORD, PACKET_TYPE),
+        jump_if(IF_EQUAL, OUTGOING, Label::Drop),
+        // the kernel's protocol first: packets of other protocols may start like an IP header
+        plain(LOAD_WORD, PROTOCOL),
+        jump_if(IF_EQUAL, ETHERTYPE_IPV6, Label::Ipv6),
+        drop_unless(IF_EQUAL, ETHERTYPE_IPV4),
+        plain(LOAD_BYTE, NETWORK_HEADER),
+        drop_unless(IF_AT_LEAST, 0x45),
+        jump_if(IF_GREATER, 0x4f, Label::Drop),
+        plain(LOAD_BYTE, NETWORK_HEADER + 9),
+        drop_unless(IF_EQUAL, PROTOCOL_UDP),
+        plain(LOAD_HALF, NETWORK_HEADER + 6),
+        jump_if(IF_ANY_BIT, MORE_FRAGMENTS_OR_OFFSET, Label::Drop),
+        plain(X_IPV4_HEADER_LEN, NETWORK_HEADER),
+        jump_if(JUMP, 0, Label::Udp),
+        Line::Label(Label::Ipv6),
+        plain(LOAD_BYTE, NETWORK_HEADER),
+        plain(AND, 0xf0),
+        drop_unless(IF_EQUAL, 0x60),
+        plain(LOAD_BYTE, NETWORK_HEADER + 6),
+        drop_unless(IF_EQUAL, PROTOCOL_UDP),
+        plain(X_CONSTANT, IPV6_HEADER),
+        Line::Label(Label::Udp),
+        plain(LOAD_HALF_AT_X, NETWORK_HEADER + 4),
+        drop_unless(IF_AT_LEAST, UDP_HEADER + 1),
+        jump_if(IF_GREATER, UDP_HEADER + PAYLOAD_PASSED, Label::Drop),
+        plain(LOAD_HALF_AT_X, NETWORK_HEADER + 2),
     ];
-    steps.extend(
+    lines.extend(
         ports
             .iter()
-            .map(|port| check(IF_EQUAL, u32::from(*port), To::Pass, To::Next)),
+            .map(|port| jump_if(IF_EQUAL, u32::from(*port), Label::Pass)),
     );
-    steps.push(at(To::Drop, RETURN, 0, To::Next, To::Next));
-    steps.push(at(To::Pass, RETURN, SNAP, To::Next, To::Next));
-    steps
-}
-
-/// One instruction, as the kernel wants it.
-struct Op {
-    code: u16,
-    yes: u8,
-    no: u8,
-    k: u32,
-}
-
-/// Turns names into distances. The program has at most 42 steps, so that every distance fits into its byte.
-fn assemble(steps: &[Step]) -> Vec<Op> {
-    let distance = |from: usize, to: To| -> u8 {
-        let place = steps
-            .iter()
-            .position(|step| step.here == Some(to))
-            .unwrap_or(from + 1);
-        u8::try_from(place.saturating_sub(from + 1)).unwrap_or(u8::MAX)
-    };
-    let encode = |(from, step): (usize, &Step)| match step.code {
-        JUMP => Op {
-            code: JUMP,
-            yes: 0,
-            no: 0,
-            k: u32::from(distance(from, step.yes)),
-        },
-        code => Op {
-            code,
-            yes: distance(from, step.yes),
-            no: distance(from, step.no),
-            k: step.k,
-        },
-    };
-    steps.iter().enumerate().map(encode).collect()
+    lines.extend([
+        Line::Label(Label::Drop),
+        plain(RETURN, 0),
+        Line::Label(Label::Pass),
+        plain(RETURN, SNAP),
+    ]);
+    lines
 }
 
 #[cfg(test)]
@@ -186,34 +141,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_jump_lands_on_a_step_and_none_goes_back() {
-        for count in [1, 2, PORTS_MAX] {
-            let steps = steps(&vec![62201; count]);
-            let program = assemble(&steps);
-            assert!(program.len() <= 42, "{} steps", program.len());
-            for (place, (op, step)) in program.iter().zip(&steps).enumerate() {
-                for (to, distance) in [(step.yes, op.yes), (step.no, op.no)] {
-                    let distance = if op.code == JUMP {
-                        op.k as usize
-                    } else {
-                        usize::from(distance)
-                    };
-                    let landing = steps.get(place + 1 + distance);
-                    let right = if to == To::Next {
-                        distance == 0
-                    } else {
-                        landing.is_some_and(|step| step.here == Some(to))
-                    };
-                    assert!(right, "step {place} of {count} ports");
-                }
-            }
-        }
-    }
-
-    #[test]
-    fn no_port_and_too_many_ports_are_refused() {
+    fn port_count_is_limited() {
         assert!(program(&[]).is_err());
         assert!(program(&[1; PORTS_MAX + 1]).is_err());
-        assert!(program(&[1; PORTS_MAX]).is_ok());
+        // every distance must fit into a byte
+        let longest = program(&[1; PORTS_MAX]).unwrap();
+        assert!(longest.len() <= 42, "{} instructions", longest.len());
     }
 }

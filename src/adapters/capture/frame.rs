@@ -1,8 +1,7 @@
-//! From an IP packet to a datagram: UDP over IPv4 or IPv6, whole, to a knock port.
+//! Parses an IP packet: UDP over IPv4 or IPv6, unfragmented, to a knock port.
 //!
-//! Pure, allocates nothing, reads bytes of strangers. Checks again what the kernel filter checked, so that the gate does not
-//! depend on it; must not look into the payload. Checksums are not checked: the mac covers what matters, and a packet on
-//! loopback does not carry one yet.
+//! It parses untrusted bytes and allocates nothing. It repeats the kernel filter's checks, so that the gate does not
+//! depend on them. Checksums are not checked: the mac protects the content, and packets on loopback have none yet.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -14,9 +13,10 @@ const IPV4_HEADER_MIN: usize = 20;
 /// More fragments, or a fragment offset (RFC 791).
 const FRAGMENT: u16 = 0x3fff;
 
-/// Reads a packet from its IP header on; `None` unless it is one unfragmented UDP datagram to one of `ports`.
+/// Parses a packet from its IP header; `None` unless it is an unfragmented UDP datagram to one of `ports`.
 ///
-/// Bytes behind the length that the IP header gives (an Ethernet frame's padding) do not count; IPv6 extension headers are not followed.
+/// Bytes beyond the length in the IP header, such as an Ethernet frame's padding, do not count. IPv6 extension headers
+/// are not followed.
 pub fn parse(ip_packet: &[u8], ports: &[u16]) -> Option<Datagram> {
     let (source, destination, segment) = match ip_packet.first()? >> 4 {
         4 => ipv4(ip_packet)?,

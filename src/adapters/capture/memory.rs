@@ -1,4 +1,4 @@
-//! A capture for tests: datagrams that somebody pushes.
+//! A source of datagrams for tests: a channel.
 
 use std::io;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
@@ -13,10 +13,10 @@ pub struct MemoryCapture {
     queue: Receiver<Datagram>,
 }
 
-/// A wire made of a channel: what is sent into the first is captured by the second.
-pub fn wire() -> (Sender<Datagram>, MemoryCapture) {
-    let (wire, queue) = channel();
-    (wire, MemoryCapture { queue })
+/// A sender, and the capture that receives what it sends.
+pub fn pair() -> (Sender<Datagram>, MemoryCapture) {
+    let (sender, queue) = channel();
+    (sender, MemoryCapture { queue })
 }
 
 impl Capture for MemoryCapture {

@@ -1,10 +1,11 @@
-//! Where datagrams come from. Every implementation takes a descriptor that the monitor opened and needs no privilege.
+//! Sources of datagrams. Each takes a descriptor that the monitor opened, and needs no privilege.
 //!
-//! Must not judge a datagram beyond "UDP, to a knock port"; that is the gate's.
+//! A source checks only that a packet is UDP to a knock port. The gate judges the rest.
 
 use crate::model::datagram::Datagram;
 use drops::Drops;
 
+mod assembler;
 mod burst;
 pub mod drops;
 pub mod filter;
@@ -15,18 +16,18 @@ pub mod packet;
 pub mod recording;
 pub mod udp;
 
-/// What a capture has to tell.
+/// What a source reports.
 #[derive(Debug)]
 #[expect(
     clippy::large_enum_variant,
-    reason = "a box would allocate for every packet of a stranger (invariant 2)"
+    reason = "a box would allocate for every packet that fails authentication (invariant 2)"
 )]
 pub enum Caught {
     /// A datagram to a knock port.
     Datagram(Datagram),
-    /// Nothing for a while; ask again.
+    /// Nothing came; ask again.
     Nothing,
-    /// The interface is gone or down; the capture keeps trying to bind again.
+    /// The interface is gone or down. The source keeps trying to bind again.
     Lost {
         /// Its name.
         interface: String,
@@ -40,20 +41,20 @@ pub enum Caught {
     },
 }
 
-/// A source of datagrams. `packet` (passive), `udp` (bound, never answering) and `memory` (tests) are the three there are.
+/// A source of datagrams: `packet` (passive), `udp` (bound, never answering) or `memory` (tests).
 pub trait Capture: Send {
-    /// Waits, at most about a second, for the next thing to tell.
+    /// Waits up to about a second for the next report.
     ///
     /// # Errors
-    /// When this source will never tell anything again; the engine then stops with this error.
+    /// If this source will never report anything again. The engine then stops with this error.
     fn next(&mut self) -> std::io::Result<Caught>;
 
-    /// Whether the next call has to wait for what comes. Until it has, datagrams may be handed on together.
+    /// Whether the next call may have to wait. While it is false, datagrams may be passed on together.
     fn waits(&self) -> bool {
         true
     }
 
-    /// What counts the datagrams that the kernel dropped on its socket, where there is one.
+    /// The counter of datagrams that the kernel dropped on its socket, if it has a socket.
     fn drops(&self) -> Option<Drops> {
         None
     }

@@ -1,9 +1,8 @@
-//! Passive capture through pnet on a packet socket that the monitor opened and filtered. pnet waits for a packet; those that came
-//! with it are taken in one call.
+//! Passive capture on a packet socket that the monitor opened and filtered.
 //!
-//! `open` is the privileged half; `PacketCapture` binds and reads and needs no privilege: of system calls only poll, recvfrom,
-//! recvmmsg, bind, getsockopt, fcntl, close, nanosleep, and an ioctl for an interface's index. Must not parse (that is `frame`), and
-//! must not spin: every path that is not a packet waits or pauses.
+//! pnet waits for a packet; further packets are then taken in one call. Opening needs privilege. `PacketCapture` binds
+//! and reads without it. Its system calls are poll, recvfrom, recvmmsg, bind, getsockopt, fcntl, close, nanosleep, and
+//! an ioctl for an interface's index. It must not spin: every path without a packet waits or pauses.
 
 use std::io;
 use std::os::fd::{AsFd, IntoRawFd, OwnedFd};
@@ -20,53 +19,52 @@ use super::burst::Burst;
 use super::drops::Drops;
 use super::{Capture, Caught, filter, frame};
 
-/// What the kernel may hold for us while the engine is busy: some forty thousand knocks, a tenth of a second of a flood.
+/// The kernel's buffer: about forty thousand knocks, a tenth of a second of a flood.
 const RECEIVE_BUFFER: usize = 32 << 20;
-/// Longest wait for a packet, and the pause between two tries at an interface that is not there.
+/// Longest wait for a packet, and the pause between attempts to bind a missing interface.
 const WAIT: Duration = Duration::from_secs(1);
-/// This many packets that came with one that was waited for are a flood. Then it pays to let more come: the system spends more on
-/// waking a thread than on a packet.
-const DENSE: usize = 4;
-/// How long more may come, some fifty packets of a flood. The system adds as much again.
-const NAP: Duration = Duration::from_micros(100);
-/// How often in a row a socket on every interface may fail before it counts as dead.
+/// Packets since the last wait that count as a flood. Then a pause pays, because waking a thread costs more than a
+/// packet.
+const FLOOD: usize = 4;
+/// The pause in a flood, about fifty packets. The system adds as much again.
+const FLOOD_PAUSE: Duration = Duration::from_micros(100);
+/// Errors in a row after which a capture on every interface stops.
 const FAILURES_MAX: u32 = 10;
 const READ_BUFFER: usize = 65_536;
 // linux/if_ether.h, and IEEE 802's number for local experiments
 const ETH_P_ALL: u16 = 0x0003;
 const NO_TRAFFIC: u16 = 0x88b5;
 
-/// Opens the socket: cooked, filtered, on no interface yet. It hears nothing before a [`PacketCapture`] binds it, so that no
-/// packet passes before the filter stands. Needs CAP_NET_RAW; with CAP_NET_ADMIN the receive buffer may exceed the system's limit.
+/// Opens a cooked packet socket with the classic filter. It receives nothing before a [`PacketCapture`] binds it, so no
+/// packet passes unfiltered. Needs CAP_NET_RAW; with CAP_NET_ADMIN the buffer may exceed the system's limit.
 ///
 /// # Errors
 /// `InvalidInput` for no port or too many; else what the kernel says, `PermissionDenied` without CAP_NET_RAW.
 pub fn open(ports: &[u16]) -> io::Result<OwnedFd> {
     let socket = Socket::new(Domain::PACKET, Type::DGRAM, None)?;
-    filter_classically(&socket, ports)?;
+    attach_classic_filter(&socket, ports)?;
     if set_socket_recv_buffer_size_force(&socket, RECEIVE_BUFFER).is_err() {
         socket.set_recv_buffer_size(RECEIVE_BUFFER)?;
     }
     Ok(socket.into())
 }
 
-/// Puts the classic filter in the place of any other. Needs no privilege.
+/// Attaches the classic filter, in place of any other. Needs no privilege.
 ///
 /// # Errors
 /// `InvalidInput` for no port or too many; else what the kernel says.
-pub fn filter_classically(socket: &impl AsFd, ports: &[u16]) -> io::Result<()> {
+pub fn attach_classic_filter(socket: &impl AsFd, ports: &[u16]) -> io::Result<()> {
     SockRef::from(socket).attach_filter(&filter::program(ports)?)
 }
 
 /// Reads datagrams from one interface, which may come and go, or from all of them.
 pub struct PacketCapture {
-    /// pnet closes what it is given, so it gets duplicates; this one stays to bind again and to ask for errors.
+    /// To bind again and to read errors. pnet gets duplicates, because it closes its descriptor.
     socket: OwnedFd,
-    /// `None`: every interface, also those that come later.
+    /// `None` for every interface, also a later one.
     interface: Option<String>,
     ports: Vec<u16>,
     state: State,
-    /// What came with the last packet that was waited for.
     burst: Burst,
     /// Packets since the last wait.
     since_wait: usize,
@@ -74,26 +72,25 @@ pub struct PacketCapture {
 }
 
 enum State {
-    Listening(Tap),
-    /// With the reason, until it has been told.
+    Listening(BoundSocket),
+    /// With the reason until it is reported.
     Lost(Option<io::Error>),
 }
 
-/// The bound socket.
-struct Tap {
+struct BoundSocket {
     receiver: Box<dyn DataLinkReceiver>,
     index: u32,
 }
 
 impl PacketCapture {
-    /// Starts to listen on a socket from [`open`], for the same ports. An interface that is absent or down is no error: `next` tells.
+    /// Binds a socket from [`open`], for the same ports. A missing interface is no error: `next` reports it.
     ///
     /// # Errors
     /// When the socket cannot be bound for any other reason.
     pub fn new(socket: OwnedFd, interface: Option<String>, ports: Vec<u16>) -> io::Result<Self> {
         let state = match bind(&socket, interface.as_deref()) {
-            Ok(tap) => State::Listening(tap),
-            Err(error) if interface.is_some() && is_absence(&error) => State::Lost(Some(error)),
+            Ok(bound) => State::Listening(bound),
+            Err(error) if interface.is_some() && is_missing(&error) => State::Lost(Some(error)),
             Err(error) => return Err(error),
         };
         Ok(Self {
@@ -107,23 +104,23 @@ impl PacketCapture {
         })
     }
 
-    /// Nothing came for a while: is the interface of that name still the one that is bound?
+    /// Checks, after a wait without a packet, that the bound interface still has its name.
     fn idle(&mut self) -> Caught {
         self.failures = 0;
-        let (Some(name), State::Listening(tap)) = (&self.interface, &self.state) else {
+        let (Some(name), State::Listening(bound)) = (&self.interface, &self.state) else {
             return Caught::Nothing;
         };
         let why = match name_to_index(&self.socket, name) {
-            Ok(index) if index == tap.index => return Caught::Nothing,
+            Ok(index) if index == bound.index => return Caught::Nothing,
             Ok(_) => Errno::NODEV,
             Err(error) => error,
         };
-        // It may be there under another name, and what still comes from it would wait in the socket to be heard later.
-        let _deaf = receiver(&self.socket, tap.index, NO_TRAFFIC);
+        // the old interface may exist under another name, and its packets would wait in the socket
+        let _ = receiver(&self.socket, bound.index, NO_TRAFFIC);
         self.lost(why.into())
     }
 
-    /// The socket failed. Its error must be read in any case: until then it fails again at once, millions of times a second.
+    /// Handles an error of the socket. It must be read in any case: until then the socket fails again at once.
     fn failed(&mut self, error: io::Error) -> io::Result<Caught> {
         let error = pending_error(&self.socket).err().unwrap_or(error);
         if self.interface.is_some() {
@@ -145,11 +142,11 @@ impl PacketCapture {
         }
     }
 
-    fn try_again(&mut self) -> Caught {
+    fn bind_again(&mut self) -> Caught {
         sleep(WAIT);
         match bind(&self.socket, self.interface.as_deref()) {
-            Ok(tap) => {
-                self.state = State::Listening(tap);
+            Ok(bound) => {
+                self.state = State::Listening(bound);
                 Caught::Back {
                     interface: self.interface.clone().unwrap_or_default(),
                 }
@@ -161,14 +158,14 @@ impl PacketCapture {
 
 impl Capture for PacketCapture {
     fn next(&mut self) -> io::Result<Caught> {
-        if self.burst.is_over() && (self.burst.was_full() || self.since_wait >= DENSE) {
+        if self.burst.is_over() && (self.burst.was_full() || self.since_wait >= FLOOD) {
             if !self.burst.was_full() {
                 self.since_wait = 0;
-                sleep(NAP);
+                sleep(FLOOD_PAUSE);
             }
             self.since_wait += self.burst.fill(self.socket.as_fd());
             if self.burst.is_over() {
-                // Nothing more, so the next call waits: first whoever asks may deal with what came.
+                // the next call waits, so the caller may first handle what came
                 return Ok(Caught::Nothing);
             }
         }
@@ -176,11 +173,11 @@ impl Capture for PacketCapture {
             return Ok(caught(packet, &self.ports));
         }
         let error = match &mut self.state {
-            State::Lost(untold) => match untold.take() {
+            State::Lost(unreported) => match unreported.take() {
                 Some(why) => return Ok(self.lost(why)),
-                None => return Ok(self.try_again()),
+                None => return Ok(self.bind_again()),
             },
-            State::Listening(tap) => match tap.receiver.next() {
+            State::Listening(bound) => match bound.receiver.next() {
                 Ok(packet) => {
                     self.failures = 0;
                     self.since_wait = self.burst.fill(self.socket.as_fd());
@@ -209,29 +206,29 @@ fn caught(packet: &[u8], ports: &[u16]) -> Caught {
     frame::parse(packet, ports).map_or(Caught::Nothing, Caught::Datagram)
 }
 
-fn bind(socket: &OwnedFd, interface: Option<&str>) -> io::Result<Tap> {
+fn bind(socket: &OwnedFd, interface: Option<&str>) -> io::Result<BoundSocket> {
     let Some(name) = interface else {
-        return Ok(Tap {
+        return Ok(BoundSocket {
             receiver: receiver(socket, 0, ETH_P_ALL)?,
             index: 0,
         });
     };
     let index = name_to_index(socket, name)?;
-    // An error of before must not count against this try.
-    let _before = pending_error(socket);
-    // To bind to the same device for the same protocol is a no-op that tells nothing; after a detour over another protocol the
-    // kernel looks at the device anew and leaves ENETDOWN on the socket if it is down.
+    // an earlier error must not count
+    let _ = pending_error(socket);
+    // to bind again for the same device and protocol does nothing; after another protocol, the kernel checks the device
+    // and leaves ENETDOWN on the socket if it is down
     drop(receiver(socket, index, NO_TRAFFIC)?);
-    let _detour = pending_error(socket);
+    let _ = pending_error(socket);
     let receiver = receiver(socket, index, ETH_P_ALL)?;
     pending_error(socket)?;
-    Ok(Tap { receiver, index })
+    Ok(BoundSocket { receiver, index })
 }
 
-/// A pnet receiver on a duplicate of the socket: pnet closes the duplicate, when dropped and also when it fails to bind.
+/// A pnet receiver on a duplicate of the socket. pnet closes the duplicate when dropped, and if it fails to bind.
 fn receiver(socket: &OwnedFd, index: u32, protocol: u16) -> io::Result<Box<dyn DataLinkReceiver>> {
     let duplicate = socket.try_clone()?.into_raw_fd();
-    // pnet looks at the index alone; 0 is every interface.
+    // pnet uses only the index; 0 is every interface
     let interface = NetworkInterface {
         name: String::new(),
         description: String::new(),
@@ -250,7 +247,7 @@ fn receiver(socket: &OwnedFd, index: u32, protocol: u16) -> io::Result<Box<dyn D
         ..Config::default()
     };
     match pnet::datalink::channel(&interface, config)? {
-        // The sender is dropped: nothing is ever sent (invariant 9).
+        // the sender is dropped: nothing is ever sent (invariant 9)
         Channel::Ethernet(_sender, receiver) => Ok(receiver),
         _ => Err(io::ErrorKind::Unsupported.into()),
     }
@@ -261,8 +258,9 @@ fn pending_error(socket: &OwnedFd) -> io::Result<()> {
     Ok(socket_error(socket)??)
 }
 
-fn is_absence(error: &io::Error) -> bool {
-    [Errno::NODEV, Errno::NETDOWN]
-        .iter()
-        .any(|absence| error.raw_os_error() == Some(absence.raw_os_error()))
+fn is_missing(error: &io::Error) -> bool {
+    matches!(
+        Errno::from_io_error(error),
+        Some(Errno::NODEV | Errno::NETDOWN)
+    )
 }

@@ -1,6 +1,6 @@
-//! Capture through a bound UDP socket that never answers, for hosts where raw capture is not allowed.
+//! Capture through a bound UDP socket, for hosts where raw capture is not allowed. It only reads and never answers.
 //!
-//! `bind` may need privilege (a port below 1024), `UdpCapture` needs none. Must never send: the socket is only read.
+//! `bind` may need privilege (a port below 1024); `UdpCapture` needs none.
 
 use std::io::{self, ErrorKind};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
@@ -8,6 +8,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::thread::sleep;
 use std::time::Duration;
 
+use rustix::io::Errno;
 use socket2::{Domain, Protocol, Socket, Type};
 
 use super::drops::Drops;
@@ -16,18 +17,18 @@ use crate::model::datagram::{Datagram, PAYLOAD_MAX};
 
 /// Longest wait for a datagram.
 const WAIT: Duration = Duration::from_secs(1);
-/// Pause after an error, so that one that stays does not spin.
+/// Pause after an error, so that a lasting error does not spin.
 const PAUSE: Duration = Duration::from_millis(100);
-/// How often in a row the socket may fail before it counts as dead.
+/// Errors in a row after which the capture stops.
 const FAILURES_MAX: u32 = 50;
 
-/// Binds `port` on every address of both families; of IPv4 alone where the host has no IPv6.
+/// Binds `port` on every address of both families, or of IPv4 alone on a host without IPv6.
 ///
 /// # Errors
 /// What the kernel says: `AddrInUse`, `PermissionDenied`.
 pub fn bind(port: u16) -> io::Result<OwnedFd> {
     match bind_to(SocketAddr::from((Ipv6Addr::UNSPECIFIED, port))) {
-        Err(error) if is_without_ipv6(&error) => {
+        Err(error) if lacks_ipv6(&error) => {
             bind_to(SocketAddr::from((Ipv4Addr::UNSPECIFIED, port)))
         }
         bound => bound,
@@ -48,11 +49,11 @@ fn bind_to(address: SocketAddr) -> io::Result<OwnedFd> {
     Ok(socket.into())
 }
 
-fn is_without_ipv6(error: &io::Error) -> bool {
-    use rustix::io::Errno;
-    [Errno::AFNOSUPPORT, Errno::ADDRNOTAVAIL]
-        .iter()
-        .any(|absence| error.raw_os_error() == Some(absence.raw_os_error()))
+fn lacks_ipv6(error: &io::Error) -> bool {
+    matches!(
+        Errno::from_io_error(error),
+        Some(Errno::AFNOSUPPORT | Errno::ADDRNOTAVAIL)
+    )
 }
 
 /// Reads datagrams from a socket of [`bind`].
@@ -64,7 +65,7 @@ pub struct UdpCapture {
 }
 
 impl UdpCapture {
-    /// Takes over a socket that is bound to `port`.
+    /// Reads from a socket that is bound to `port`.
     pub fn new(socket: OwnedFd, port: u16) -> Self {
         Self {
             socket: socket.into(),
@@ -73,16 +74,17 @@ impl UdpCapture {
         }
     }
 
-    /// A socket's error may be news about the network (a forged ICMP message, say) as well as the socket's end. The first kind
-    /// passes; only an error that stays stops the capture.
+    /// A socket's error may report the network, for instance a forged ICMP message. Only a lasting error of the socket
+    /// itself stops the capture.
     fn failed(&mut self, error: io::Error) -> io::Result<Caught> {
         match error.kind() {
             ErrorKind::WouldBlock | ErrorKind::TimedOut => self.failures = 0,
             ErrorKind::Interrupted => {}
             ErrorKind::ConnectionRefused
             | ErrorKind::ConnectionReset
-            | ErrorKind::HostUnreachable => sleep(PAUSE),
-            ErrorKind::NetworkUnreachable | ErrorKind::NetworkDown => sleep(PAUSE),
+            | ErrorKind::HostUnreachable
+            | ErrorKind::NetworkUnreachable
+            | ErrorKind::NetworkDown => sleep(PAUSE),
             _ => {
                 self.failures += 1;
                 if self.failures >= FAILURES_MAX {
@@ -97,13 +99,13 @@ impl UdpCapture {
 
 impl Capture for UdpCapture {
     fn next(&mut self) -> io::Result<Caught> {
-        // One byte more than a knock may have: the kernel cuts the rest, and the gate still sees that it is too long.
+        // one byte more than a knock has: the kernel cuts the rest, and the gate still sees that it is too long
         let mut payload = [0; PAYLOAD_MAX];
         match self.socket.recv_from(&mut payload) {
             Ok((len, from)) => {
                 self.failures = 0;
                 let source = from.ip().to_canonical();
-                // A plain read does not tell which of our addresses it came to.
+                // a plain read does not say to which of our addresses it came
                 let destination: IpAddr = if source.is_ipv4() {
                     Ipv4Addr::UNSPECIFIED.into()
                 } else {
@@ -131,7 +133,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn news_of_the_network_never_stops_it_and_an_error_that_stays_does() {
+    fn only_a_lasting_error_stops_the_capture() {
         let mut capture = UdpCapture::new(bind(0).unwrap(), 62201);
         capture.failures = FAILURES_MAX - 1;
         for kind in [

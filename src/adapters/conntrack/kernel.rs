@@ -14,7 +14,7 @@ use tracing::{debug, warn};
 use super::grant_index::GrantIndex;
 use super::messages::{self, Entry, TcpSocket};
 use super::{Connection, Conntrack, ConntrackError};
-use crate::adapters::netlink::{Message, Netlink, NetlinkError, Refusal};
+use crate::adapters::netlink::{Message, Netlink, NetlinkError};
 use crate::model::grant::Grant;
 use crate::model::service::Ports;
 
@@ -202,13 +202,7 @@ fn send_each(
             Err(errno) => refused = refused.or(Some(errno)),
         }
     }
-    refused.map_or(Ok(done), |errno| {
-        Err(NetlinkError::Refused(vec![Refusal {
-            index: None,
-            errno,
-            text: None,
-        }]))
-    })
+    refused.map_or(Ok(done), |errno| Err(errno.into()))
 }
 
 fn lacks_ipv6(error: &NetlinkError) -> bool {

@@ -87,6 +87,19 @@ impl NetlinkError {
     }
 }
 
+impl From<Errno> for NetlinkError {
+    fn from(errno: Errno) -> Self {
+        let (index, text) = (None, None);
+        Refusal { index, errno, text }.into()
+    }
+}
+
+impl From<Refusal> for NetlinkError {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(vec![refusal])
+    }
+}
+
 impl From<DecodeError> for NetlinkError {
     fn from(error: DecodeError) -> Self {
         Self::Unreadable(error.to_string())
@@ -128,17 +141,11 @@ impl Netlink {
     /// Why there is no answer.
     pub fn ask(&mut self, question: &Message) -> Result<Vec<u8>, NetlinkError> {
         let sequence = self.request(question, 0)?;
-        loop {
-            self.receive()?;
-            for message in Messages(&self.answer) {
-                let message = message?;
-                match message.message_type() {
-                    _ if message.sequence_number() != sequence => {}
-                    NLMSG_ERROR => return Err(refusal_of(&message, None)?),
-                    _ => return Ok(message.payload().to_vec()),
-                }
-            }
-        }
+        self.read_answers(|message| match message.message_type() {
+            _ if message.sequence_number() != sequence => Ok(None),
+            NLMSG_ERROR => Err(read_refusal(message, None)?.into()),
+            _ => Ok(Some(message.payload().to_vec())),
+        })
     }
 
     /// Reads a dump until one is complete, and returns what `read` makes of each.
@@ -167,27 +174,21 @@ impl Netlink {
     ) -> Result<bool, NetlinkError> {
         let sequence = self.request(question, NLM_F_DUMP)?;
         let mut is_whole = true;
-        loop {
-            self.receive()?;
-            for message in Messages(&self.answer) {
-                let message = message?;
-                if message.sequence_number() != sequence {
-                    continue;
-                }
-                is_whole &= message.flags() & NLM_F_DUMP_INTR == 0;
-                match message.message_type() {
-                    // a dump that fails midway ends with an error number
-                    NLMSG_DONE if error_number(message.payload())?.is_none() => {
-                        return Ok(is_whole);
-                    }
-                    NLMSG_DONE | NLMSG_ERROR => return Err(refusal_of(&message, None)?),
-                    _ => read(message.payload())?,
-                }
+        self.read_answers(|message| {
+            if message.sequence_number() != sequence {
+                return Ok(None);
             }
-        }
+            is_whole &= message.flags() & NLM_F_DUMP_INTR == 0;
+            match message.message_type() {
+                // a dump that fails midway ends with an error number
+                NLMSG_DONE if error_number(message.payload())?.is_none() => Ok(Some(is_whole)),
+                NLMSG_DONE | NLMSG_ERROR => Err(read_refusal(message, None)?.into()),
+                _ => read(message.payload()).map(|()| None),
+            }
+        })
     }
 
-    /// Sends messages that stand alone, and returns the result of each.
+    /// Sends messages that do not depend on each other, and returns the result of each.
     ///
     /// # Errors
     /// Why the results are not known.
@@ -204,18 +205,15 @@ impl Netlink {
             }
             self.send(&datagram)?;
             let mut open = open.into_iter().peekable();
-            while open.peek().is_some() {
-                self.receive()?;
-                for message in Messages(&self.answer) {
-                    let message = message?;
-                    // answers keep the order of the messages; answers to an earlier exchange may still arrive
-                    if message.message_type() == NLMSG_ERROR
-                        && open.next_if_eq(&message.sequence_number()).is_some()
-                    {
-                        results.push(error_number(message.payload())?.map_or(Ok(()), Err));
-                    }
+            self.read_answers(|message| {
+                // answers keep the order of the messages; answers to an earlier exchange may still arrive
+                if message.message_type() == NLMSG_ERROR
+                    && open.next_if_eq(&message.sequence_number()).is_some()
+                {
+                    results.push(error_number(message.payload())?.map_or(Ok(()), Err));
                 }
-            }
+                Ok(open.peek().is_none().then_some(()))
+            })?;
         }
         Ok(results)
     }
@@ -255,27 +253,24 @@ impl Netlink {
 
     fn read_transaction(&mut self, first: u32, last: u32) -> Result<(), NetlinkError> {
         let mut refusals = Vec::new();
-        loop {
-            self.receive()?;
-            for message in Messages(&self.answer) {
-                let message = message?;
-                let position = message.sequence_number().wrapping_sub(first);
-                if position > last.wrapping_sub(first) || message.message_type() != NLMSG_ERROR {
-                    continue;
-                }
-                if error_number(message.payload())?.is_some() {
-                    let index = usize::try_from(position).unwrap_or(usize::MAX);
-                    refusals.push(read_refusal(&message, index.checked_sub(1))?);
-                }
-                // a refusal of the first message means the whole batch, and may be the only answer
-                if message.sequence_number() == last || (position == 0 && !refusals.is_empty()) {
-                    return if refusals.is_empty() {
-                        Ok(())
-                    } else {
-                        Err(NetlinkError::Refused(refusals))
-                    };
-                }
+        self.read_answers(|message| {
+            let position = message.sequence_number().wrapping_sub(first);
+            if position > last.wrapping_sub(first) || message.message_type() != NLMSG_ERROR {
+                return Ok(None);
             }
+            let is_refused = error_number(message.payload())?.is_some();
+            if is_refused {
+                let index = usize::try_from(position).unwrap_or(usize::MAX);
+                refusals.push(read_refusal(message, index.checked_sub(1))?);
+            }
+            // a refusal of the first message means the whole batch, and may be the only answer
+            let is_end = message.sequence_number() == last || (position == 0 && is_refused);
+            Ok(is_end.then_some(()))
+        })?;
+        if refusals.is_empty() {
+            Ok(())
+        } else {
+            Err(NetlinkError::Refused(refusals))
         }
     }
 
@@ -315,29 +310,34 @@ impl Netlink {
     }
 
     fn send(&self, datagram: &[u8]) -> Result<(), NetlinkError> {
+        retry(|| self.socket.send(datagram, 0))
+            .map(|_| ())
+            .map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO).into())
+    }
+
+    /// Receives answers until `read` returns a result.
+    fn read_answers<R>(
+        &mut self,
+        mut read: impl FnMut(&NetlinkBuffer<&[u8]>) -> Result<Option<R>, NetlinkError>,
+    ) -> Result<R, NetlinkError> {
         loop {
-            match self.socket.send(datagram, 0) {
-                Ok(_) => return Ok(()),
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => {
-                    return Err(NetlinkError::Refused(vec![Refusal {
-                        index: None,
-                        errno: Errno::from_io_error(&error).unwrap_or(Errno::IO),
-                        text: None,
-                    }]));
+            self.answer.clear();
+            retry(|| self.socket.recv(&mut self.answer, 0)).map_err(NetlinkError::Lost)?;
+            for message in Messages(&self.answer) {
+                if let Some(result) = read(&message?)? {
+                    return Ok(result);
                 }
             }
         }
     }
+}
 
-    fn receive(&mut self) -> Result<(), NetlinkError> {
-        loop {
-            self.answer.clear();
-            match self.socket.recv(&mut self.answer, 0) {
-                Ok(_) => return Ok(()),
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(NetlinkError::Lost(error)),
-            }
+/// Repeats a call that a signal interrupted.
+fn retry(mut call: impl FnMut() -> io::Result<usize>) -> io::Result<usize> {
+    loop {
+        match call() {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            result => return result,
         }
     }
 }
@@ -368,13 +368,6 @@ fn error_number(payload: &[u8]) -> Result<Option<Errno>, NetlinkError> {
         .map(|code| i32::from_ne_bytes(*code))
         .ok_or_else(|| NetlinkError::Unreadable("it has no error number".to_owned()))?;
     Ok((code != 0).then(|| Errno::from_raw_os_error(code.saturating_abs())))
-}
-
-fn refusal_of(
-    message: &NetlinkBuffer<&[u8]>,
-    index: Option<usize>,
-) -> Result<NetlinkError, NetlinkError> {
-    Ok(NetlinkError::Refused(vec![read_refusal(message, index)?]))
 }
 
 fn read_refusal(

@@ -19,7 +19,7 @@ pub struct Health {
     /// How long the daemon had run when this engine began.
     pub daemon_uptime: Duration,
     /// What the kernel drops before anyone reads it; `None` without a hint filter.
-    pub kernel: Option<hint_filter::Drops>,
+    pub kernel: Option<hint_filter::FilterCounters>,
     ears: Vec<Ear>,
     store: StoreStatus,
 }

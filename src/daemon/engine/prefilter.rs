@@ -5,7 +5,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use tracing::{debug, warn};
 
-use crate::adapters::capture::hint_filter::{Drops, Hints};
+use crate::adapters::capture::hint_filter::{FilterCounters, Hints};
 use crate::adapters::capture::packet;
 use crate::core::gate::HintTable;
 use crate::model::exit::{ExitError, SYSTEM};
@@ -26,12 +26,12 @@ impl Prefilter {
         maps: [OwnedFd; 2],
         sockets: &[BorrowedFd<'_>],
         ports: &[u16],
-    ) -> Result<(Self, Drops), ExitError> {
+    ) -> Result<(Self, FilterCounters), ExitError> {
         let [hints, counters] = maps;
         let hints =
             Hints::adopt(hints).map_err(ExitError::system("taking over the hint filter"))?;
-        let drops =
-            Drops::adopt(counters).map_err(ExitError::system("taking over the hint filter"))?;
+        let drops = FilterCounters::adopt(counters)
+            .map_err(ExitError::system("taking over the hint filter"))?;
         let sockets = sockets
             .iter()
             .map(|socket| socket.try_clone_to_owned())
@@ -56,7 +56,7 @@ impl Prefilter {
         if self.is_over {
             return Ok(());
         }
-        match self.hints.hold(table) {
+        match self.hints.update(table) {
             Ok(()) => {
                 debug!(hints = table.rows(), "the kernel lets these hints through");
                 Ok(())
@@ -68,7 +68,9 @@ impl Prefilter {
                 self.is_over = true;
                 self.sockets
                     .iter()
-                    .try_for_each(|socket| packet::filter_classically(&socket.as_fd(), &self.ports))
+                    .try_for_each(|socket| {
+                        packet::attach_classic_filter(&socket.as_fd(), &self.ports)
+                    })
                     .map_err(|error| {
                         ExitError::new(SYSTEM, format!("putting the classic filter back: {error}"))
                     })

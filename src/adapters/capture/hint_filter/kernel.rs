@@ -1,10 +1,10 @@
-//! The bpf(2) calls of the hint filter, and the one file of the program with unsafe code.
+//! The bpf(2) calls of the hint filter. This is the only file with unsafe code.
 //!
-//! Wraps five commands and one socket option in functions that are safe to call: what a map reads and writes is known from its
-//! making, or asked of the kernel before the map is taken over. No pointer outlives the call that it is made for.
+//! Its functions are safe to call: the sizes of a map's keys and values are set when it is made, or asked of the
+//! kernel before it is adopted. No pointer outlives its call.
 #![expect(
     unsafe_code,
-    reason = "no library that is fit for this wraps bpf(2); the other system calls go through rustix"
+    reason = "no suitable library wraps bpf(2); other system calls go through rustix"
 )]
 
 use std::io;
@@ -18,24 +18,22 @@ const MAP_DELETE_ELEM: libc::c_long = 3;
 const PROG_LOAD: libc::c_long = 5;
 const OBJ_GET_INFO_BY_FD: libc::c_long = 15;
 const PROG_TYPE_SOCKET_FILTER: u32 = 1;
+const VALUE_SIZE: u32 = 8;
 
-/// A map whose values are numbers of 64 bits, in this machine's order.
+/// A map whose values are 64-bit numbers in this machine's byte order.
 #[derive(Debug)]
-pub(super) struct Map {
-    descriptor: OwnedFd,
-    kind: Kind,
-}
+pub(super) struct Map(OwnedFd);
 
-/// What the keys of a map are.
+/// The keys of a map.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
-    /// Any eight bytes; an element takes memory only while it is there.
+pub(super) enum MapKind {
+    /// Any eight bytes. An element takes memory only while it exists.
     Hash,
-    /// Numbered places.
+    /// Indexes.
     Array,
 }
 
-impl Kind {
+impl MapKind {
     /// linux/bpf.h: the map's type, the size of its keys, and its flags (`BPF_F_NO_PREALLOC`).
     const fn numbers(self) -> (u32, u32, u32) {
         match self {
@@ -45,9 +43,16 @@ impl Kind {
     }
 }
 
-const VALUE_SIZE: u32 = 8;
+/// A key. A map reads as many of its bytes as it needs.
+pub(super) type Key = [u8; 8];
 
-/// The first members of `union bpf_attr` for each command; what stands behind them is zero, as the kernel wants it.
+/// The key of an index in a [`MapKind::Array`].
+pub(super) fn index(index: u32) -> Key {
+    let [a, b, c, d] = index.to_ne_bytes();
+    [a, b, c, d, 0, 0, 0, 0]
+}
+
+// The first members of `union bpf_attr` for each command. The kernel wants zeros behind them.
 #[repr(C)]
 #[derive(Default)]
 struct MapCreate {
@@ -103,28 +108,25 @@ struct ProgLoad {
 
 impl Map {
     /// A new map with room for this many elements.
-    pub(super) fn new(kind: Kind, places: u32) -> io::Result<Self> {
+    pub(super) fn new(kind: MapKind, max_entries: u32) -> io::Result<Self> {
         let (map_type, key_size, map_flags) = kind.numbers();
         let attributes = MapCreate {
             map_type,
             key_size,
             value_size: VALUE_SIZE,
-            max_entries: places,
+            max_entries,
             map_flags,
         };
-        // SAFETY: the attributes hold no pointer.
+        // SAFETY: the attributes contain no pointer.
         let descriptor = unsafe { bpf(MAP_CREATE, &attributes) }?;
-        Ok(Self {
-            descriptor: owned(descriptor)?,
-            kind,
-        })
+        owned(descriptor).map(Self)
     }
 
-    /// A map that another process of ours made.
+    /// A map that another process of Postern made.
     ///
     /// # Errors
-    /// When the descriptor is none of a map of this kind.
-    pub(super) fn adopt(descriptor: OwnedFd, kind: Kind) -> io::Result<Self> {
+    /// If the descriptor is not a map of this kind.
+    pub(super) fn adopt(descriptor: OwnedFd, kind: MapKind) -> io::Result<Self> {
         let mut info = MapInfo::default();
         let info_len = u32::try_from(size_of::<MapInfo>()).unwrap_or(0);
         let attributes = ObjInfo {
@@ -136,27 +138,25 @@ impl Map {
         unsafe { bpf(OBJ_GET_INFO_BY_FD, &attributes) }?;
         let (map_type, key_size, _) = kind.numbers();
         if (info.map_type, info.key_size, info.value_size) == (map_type, key_size, VALUE_SIZE) {
-            Ok(Self { descriptor, kind })
+            Ok(Self(descriptor))
         } else {
-            Err(io::Error::new(
-                io::ErrorKind::InvalidInput,
-                "the descriptor is none of a map of the hint filter",
-            ))
+            let why = "the descriptor is not a map of the hint filter";
+            Err(io::Error::new(io::ErrorKind::InvalidInput, why))
         }
     }
 
-    /// Its descriptor, for a program that is to use it or a process that is to adopt it.
+    /// Its descriptor, for a program that uses it or a process that adopts it.
     pub(super) fn descriptor(&self) -> BorrowedFd<'_> {
-        self.descriptor.as_fd()
+        self.0.as_fd()
     }
 
-    /// Puts a value under a key.
-    pub(super) fn put(&self, key: Key, mut value: u64) -> io::Result<()> {
+    /// Stores a value under a key.
+    pub(super) fn insert(&self, key: Key, mut value: u64) -> io::Result<()> {
         self.element(MAP_UPDATE_ELEM, key, Some(&mut value))
     }
 
-    /// Takes a key out; one that is not there is taken out already.
-    pub(super) fn take_out(&self, key: Key) -> io::Result<()> {
+    /// Removes a key. A missing key is no error.
+    pub(super) fn remove(&self, key: Key) -> io::Result<()> {
         match self.element(MAP_DELETE_ELEM, key, None) {
             Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(()),
             done => done,
@@ -164,7 +164,7 @@ impl Map {
     }
 
     /// The value under a key.
-    pub(super) fn value(&self, key: Key) -> io::Result<Option<u64>> {
+    pub(super) fn get(&self, key: Key) -> io::Result<Option<u64>> {
         let mut value = 0;
         match self.element(MAP_LOOKUP_ELEM, key, Some(&mut value)) {
             Ok(()) => Ok(Some(value)),
@@ -173,37 +173,18 @@ impl Map {
         }
     }
 
-    /// `value` is `None` for a command that has none: the kernel wants zeros behind the last member that it knows.
+    /// Runs a command on one element. A deletion has no value: the kernel wants zeros in its place.
     fn element(&self, command: libc::c_long, key: Key, value: Option<&mut u64>) -> io::Result<()> {
-        let key = match (key, self.kind) {
-            (Key::Bytes(bytes), Kind::Hash) => bytes,
-            (Key::Place(place), Kind::Array) => {
-                let [a, b, c, d] = place.to_ne_bytes();
-                [a, b, c, d, 0, 0, 0, 0]
-            }
-            _ => return Err(io::ErrorKind::InvalidInput.into()),
-        };
-        let map_fd = number_of(self.descriptor());
-        let value = value.map_or(0, |value| (&raw mut *value) as u64);
         let attributes = MapElement {
-            map_fd,
+            map_fd: number_of(self.descriptor()),
             key: key.as_ptr() as u64,
-            value,
+            value: value.map_or(0, |value| (&raw mut *value) as u64),
             ..MapElement::default()
         };
-        // SAFETY: the kernel reads at most eight bytes of the key, and reads or writes eight bytes of the value (`numbers`,
-        // `VALUE_SIZE`, both checked where a map comes from); both outlive the call.
+        // SAFETY: the kernel reads at most eight bytes of the key, and reads or writes eight bytes of the value
+        // (`numbers`, `VALUE_SIZE`, both checked when a map is made or adopted); both outlive the call.
         unsafe { bpf(command, &attributes) }.map(|_| ())
     }
-}
-
-/// A key of either kind of map.
-#[derive(Debug, Clone, Copy)]
-pub(super) enum Key {
-    /// Of a [`Kind::Hash`].
-    Bytes([u8; 8]),
-    /// Of a [`Kind::Array`].
-    Place(u32),
 }
 
 /// Loads a socket filter. The kernel verifies it and refuses what could do harm.
@@ -220,20 +201,17 @@ pub(super) fn load(program: &[u64]) -> io::Result<OwnedFd> {
     owned(descriptor)
 }
 
-/// From now on the program decides what the socket hears, in place of any filter that it had.
+/// Attaches the program to the socket, in place of any filter that it had.
 pub(super) fn attach(socket: BorrowedFd<'_>, program: BorrowedFd<'_>) -> io::Result<()> {
-    let (descriptor, size) = (
-        program.as_raw_fd(),
-        libc::socklen_t::try_from(size_of::<libc::c_int>()).unwrap_or(4),
-    );
-    let option = (&raw const descriptor).cast();
+    let descriptor = program.as_raw_fd();
+    let size = libc::socklen_t::try_from(size_of::<libc::c_int>()).unwrap_or(4);
     // SAFETY: the option's value is one int that outlives the call.
     let done = unsafe {
         libc::setsockopt(
             socket.as_raw_fd(),
             libc::SOL_SOCKET,
             libc::SO_ATTACH_BPF,
-            option,
+            (&raw const descriptor).cast(),
             size,
         )
     };
@@ -245,17 +223,11 @@ pub(super) fn attach(socket: BorrowedFd<'_>, program: BorrowedFd<'_>) -> io::Res
 }
 
 /// # Safety
-/// Pointers in the attributes must be good for what the command reads and writes through them.
+/// Pointers in the attributes must be valid for what the command reads and writes through them.
 unsafe fn bpf<T>(command: libc::c_long, attributes: &T) -> io::Result<libc::c_long> {
-    // SAFETY: the attributes are `size_of::<T>()` bytes long, and the caller vouches for what they point to.
-    let result = unsafe {
-        libc::syscall(
-            libc::SYS_bpf,
-            command,
-            std::ptr::from_ref(attributes),
-            size_of::<T>(),
-        )
-    };
+    let (pointer, size) = (std::ptr::from_ref(attributes), size_of::<T>());
+    // SAFETY: the attributes are `size` bytes long, and the caller vouches for what they point to.
+    let result = unsafe { libc::syscall(libc::SYS_bpf, command, pointer, size) };
     if result < 0 {
         Err(io::Error::last_os_error())
     } else {
@@ -269,6 +241,6 @@ fn number_of(descriptor: BorrowedFd<'_>) -> u32 {
 
 fn owned(descriptor: libc::c_long) -> io::Result<OwnedFd> {
     let descriptor = libc::c_int::try_from(descriptor).map_err(io::Error::other)?;
-    // SAFETY: the kernel has just returned this descriptor to us alone.
+    // SAFETY: the kernel has just returned this descriptor to this process alone.
     Ok(unsafe { OwnedFd::from_raw_fd(descriptor) })
 }

@@ -1,8 +1,8 @@
-//! The hint filter: the kernel drops what no user's key can have made, before it costs user space anything.
+//! The hint filter: the kernel drops what no user's key can have made, before user space sees it.
 //!
-//! Owns an eBPF program on the packet sockets and the map of hints that it looks in. The monitor loads and attaches it, which
-//! needs CAP_BPF; the engine, which has the keys, keeps the map. Where a kernel or a host does not have it, the classic filter
-//! stands alone and the gate does the same work (PROTOCOL section 6, steps 1 and 2).
+//! It is an eBPF program on the packet sockets with a map of hints. The monitor loads and attaches it, which needs
+//! CAP_BPF. The engine has the keys and updates the map. Without the hint filter the classic filter remains, and the
+//! gate does the same checks (`proto/README.md`, section 6, steps 1 and 2).
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -14,9 +14,9 @@ use crate::core::gate::HintTable;
 mod kernel;
 mod program;
 
-use kernel::{Key, Kind, Map};
+use kernel::{Map, MapKind};
 
-/// The monitor's half: a program that is loaded, and its two maps.
+/// The monitor's half: a loaded program and its two maps.
 #[derive(Debug)]
 pub struct HintFilter {
     program: OwnedFd,
@@ -25,28 +25,23 @@ pub struct HintFilter {
 }
 
 impl HintFilter {
-    /// Loads a program for these knock ports, with room for this many hints. It drops every packet until hints are put in.
+    /// Loads a program for these knock ports, with room for this many hints. It drops every packet until the map has
+    /// hints.
     ///
     /// # Errors
-    /// What the kernel says: `PermissionDenied` without CAP_BPF, others where it lacks eBPF.
+    /// What the kernel says: `PermissionDenied` without CAP_BPF, others if it lacks eBPF.
     pub fn load(ports: &[u16], hints: u32) -> io::Result<Self> {
-        let (hints, counters) = (
-            Map::new(Kind::Hash, hints)?,
-            Map::new(Kind::Array, program::COUNTERS)?,
-        );
-        let program = kernel::load(&program::program(
-            ports,
-            hints.descriptor(),
-            counters.descriptor(),
-        ))?;
+        let hints = Map::new(MapKind::Hash, hints)?;
+        let counters = Map::new(MapKind::Array, program::COUNTERS)?;
+        let program = program::program(ports, hints.descriptor(), counters.descriptor());
         Ok(Self {
-            program,
+            program: kernel::load(&program)?,
             hints,
             counters,
         })
     }
 
-    /// From now on it decides what this packet socket hears.
+    /// Puts the program on a packet socket, in place of its filter.
     ///
     /// # Errors
     /// What the kernel says.
@@ -54,70 +49,70 @@ impl HintFilter {
         kernel::attach(socket, self.program.as_fd())
     }
 
-    /// What the engine needs of it, for [`Hints::adopt`] and [`Drops::adopt`].
+    /// The maps for the engine: for [`Hints::adopt`] and [`FilterCounters::adopt`].
     pub fn maps(&self) -> [BorrowedFd<'_>; 2] {
         [self.hints.descriptor(), self.counters.descriptor()]
     }
 }
 
-/// The engine's half: the map of hints, kept as the gate's hint table is.
+/// The engine's half: the map of hints, which follows the gate's hint table.
 #[derive(Debug)]
 pub struct Hints {
     map: Map,
-    /// What is in the map: each step with the hints of all users.
-    held: Vec<(Step, Vec<[u8; 8]>)>,
+    /// The steps in the map, each with the hints of all users.
+    steps: Vec<(Step, Vec<[u8; 8]>)>,
 }
 
-/// What the program has dropped.
+/// The counters of what the program dropped.
 #[derive(Debug)]
-pub struct Drops(Map);
+pub struct FilterCounters(Map);
 
-/// What the program has dropped, datagrams to a knock port alone.
+/// Datagrams to a knock port that the program dropped.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Dropped {
-    /// Step 1: of no knock's length.
+    /// Step 1: not the length of a knock.
     pub length: u64,
-    /// Step 2: with a hint that is nobody's.
+    /// Step 2: a hint of no user.
     pub unknown_hint: u64,
 }
 
 impl Hints {
-    /// Takes over the first of [`HintFilter::maps`].
+    /// Adopts the first of [`HintFilter::maps`].
     ///
     /// # Errors
-    /// When it is none.
+    /// If the descriptor is not that map.
     pub fn adopt(map: OwnedFd) -> io::Result<Self> {
         Ok(Self {
-            map: Map::adopt(map, Kind::Hash)?,
-            held: Vec::new(),
+            map: Map::adopt(map, MapKind::Hash)?,
+            steps: Vec::new(),
         })
     }
 
-    /// Lets through the hints of this table. Those of steps that are new are put in before those of steps that are over are taken
-    /// out, so that no knock is lost in between. Comes before the gate has the table.
+    /// Makes the map equal to this table. Call it before the gate has the table. New steps are added before old ones
+    /// are removed, so that no knock is lost in between.
     ///
     /// # Errors
-    /// What the kernel says; the map then holds too little, and something else must stand in for the filter.
-    pub fn hold(&mut self, table: &HintTable) -> io::Result<()> {
+    /// What the kernel says. The map then lacks hints, and another filter must replace the program.
+    pub fn update(&mut self, table: &HintTable) -> io::Result<()> {
         for (step, hints) in table.by_step() {
-            if self.held.iter().any(|(held, _)| *held == step) {
+            if self.steps.iter().any(|(known, _)| *known == step) {
                 continue;
             }
             let hints: Vec<[u8; 8]> = hints.collect();
             for hint in &hints {
-                self.map.put(Key::Bytes(*hint), step.0)?;
+                self.map.insert(*hint, step.0)?;
             }
-            self.held.push((step, hints));
+            self.steps.push((step, hints));
         }
-        let (keep, over): (Vec<_>, Vec<_>) = std::mem::take(&mut self.held)
+        let (keep, over): (Vec<_>, Vec<_>) = std::mem::take(&mut self.steps)
             .into_iter()
-            .partition(|(held, _)| table.by_step().any(|(step, _)| step == *held));
-        self.held = keep;
+            .partition(|(known, _)| table.by_step().any(|(step, _)| step == *known));
+        self.steps = keep;
         for (step, hints) in over {
             for hint in hints {
-                // One that is also the hint of another user at a later step stays.
-                if self.map.value(Key::Bytes(hint))? == Some(step.0) {
-                    self.map.take_out(Key::Bytes(hint))?;
+                // the same hint of another user at a later step stays
+                if self.map.get(hint)? == Some(step.0) {
+                    self.map.remove(hint)?;
                 }
             }
         }
@@ -125,13 +120,13 @@ impl Hints {
     }
 }
 
-impl Drops {
-    /// Takes over the second of [`HintFilter::maps`].
+impl FilterCounters {
+    /// Adopts the second of [`HintFilter::maps`].
     ///
     /// # Errors
-    /// When it is none.
+    /// If the descriptor is not that map.
     pub fn adopt(map: OwnedFd) -> io::Result<Self> {
-        Map::adopt(map, Kind::Array).map(Self)
+        Map::adopt(map, MapKind::Array).map(Self)
     }
 
     /// What was dropped so far.
@@ -139,11 +134,7 @@ impl Drops {
     /// # Errors
     /// What the kernel says.
     pub fn count(&self) -> io::Result<Dropped> {
-        let count = |place| {
-            self.0
-                .value(Key::Place(place))
-                .map(Option::unwrap_or_default)
-        };
+        let count = |index| io::Result::Ok(self.0.get(kernel::index(index))?.unwrap_or_default());
         Ok(Dropped {
             length: count(program::WRONG_LENGTH)?,
             unknown_hint: count(program::UNKNOWN_HINT)?,

@@ -1,25 +1,25 @@
-//! The eBPF program that drops in the kernel what no user's key can have made: its steps, and how they become instructions.
+//! The eBPF program that drops in the kernel what no user's key can have made.
 //!
-//! For a cooked packet socket, whose packets begin with the network header. Lets through what the classic filter beside it
-//! lets through, if it also has a knock's length and a hint that is in the map; counts what fails those two, so that no reason
-//! goes uncounted (PROTOCOL section 6, steps 1 and 2). Must not judge more than that.
+//! It is for cooked packet sockets, whose packets begin with the network header. It lets through what the classic
+//! filter lets through if the packet also has a knock's length and a hint in the map. It counts packets that fail
+//! these two checks, so that no reason goes uncounted (`proto/README.md`, section 6, steps 1 and 2).
 
 use std::os::fd::{AsRawFd, BorrowedFd};
 
 use postern_proto::limits::{HINT_LEN, PACKET_MAX, PACKET_MIN};
 
+use super::super::assembler::{self, Label, assemble};
 use super::super::filter::SNAP;
 
-/// Places in the array of counters.
+/// Index of a counter.
 pub(super) const WRONG_LENGTH: u32 = 0;
-/// Places in the array of counters.
+/// Index of a counter.
 pub(super) const UNKNOWN_HINT: u32 = 1;
-/// How many places the array of counters has.
 pub(super) const COUNTERS: u32 = 2;
 
 const UDP_HEADER: i32 = 8;
 
-// linux/bpf.h: registers. 1 to 5 are a helper's arguments and lost in the call, 6 to 9 are kept, 10 is the frame.
+// linux/bpf.h: registers. A call overwrites 1 to 5, its arguments, and keeps 6 to 9; 10 is the frame.
 const RESULT: u8 = 0;
 const FIRST: u8 = 1;
 const SECOND: u8 = 2;
@@ -31,7 +31,7 @@ const LENGTH: u8 = 8;
 const COUNTER: u8 = 9;
 const FRAME: u8 = 10;
 
-// linux/bpf_common.h, linux/bpf.h: class, width and mode, or class, source and operation.
+// linux/bpf_common.h, linux/bpf.h: class, width and mode, or class, source and operation
 const LOAD_WORD: u8 = 0x61;
 const LOAD_HALF: u8 = 0x69;
 const LOAD_BYTE: u8 = 0x71;
@@ -53,7 +53,7 @@ const IF_GREATER: u8 = 0x25;
 const IF_LESS: u8 = 0xa5;
 const IF_ANY_BIT: u8 = 0x45;
 
-// linux/bpf.h: helpers, the pseudo source register that makes a constant a map's descriptor, fields of __sk_buff
+// linux/bpf.h: helpers, the source register that makes a constant a map's descriptor, fields of __sk_buff
 const MAP_LOOKUP: i32 = 1;
 const LOAD_BYTES: i32 = 26;
 const MAP_DESCRIPTOR: u8 = 1;
@@ -69,343 +69,182 @@ const MORE_FRAGMENTS_OR_OFFSET: i32 = 0x3fff;
 const IPV4_HEADER: i32 = 20;
 const IPV6_HEADER: i32 = 40;
 
-/// On the stack, below the frame: the headers, the hint, the place in an array.
+// places on the stack, below the frame
 const HEADERS: i16 = -40;
 const HINT: i16 = -48;
-const PLACE: i16 = -56;
+const COUNTER_INDEX: i16 = -56;
 
-/// Where a step goes on; also what others jump to it by.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum To {
-    Ipv6,
-    Udp,
-    Hint,
-    CountLength,
-    CountHint,
-    Count,
-    Drop,
-}
-
-/// One instruction, with the name of where it jumps to instead of a distance.
-struct Step {
-    here: Option<To>,
+/// An eBPF instruction. A jump has a label in place of an offset.
+#[derive(Default)]
+struct Instruction {
     code: u8,
     to: u8,
     from: u8,
     offset: i16,
     number: i32,
-    jump: Option<To>,
+    jump: Option<Label>,
 }
 
-/// The program for these knock ports, at least one, as the kernel takes it: eight bytes an instruction.
+type Line = assembler::Line<Instruction>;
+
+/// The program for these knock ports, at least one, in the kernel's form: eight bytes an instruction.
 pub(super) fn program(ports: &[u16], hints: BorrowedFd<'_>, counters: BorrowedFd<'_>) -> Vec<u64> {
-    assemble(&steps(ports, hints.as_raw_fd(), counters.as_raw_fd()))
+    let lines = lines(ports, hints.as_raw_fd(), counters.as_raw_fd());
+    assemble(&lines, |instruction, distance| {
+        let offset = instruction.jump.map_or(instruction.offset, |label| {
+            i16::try_from(distance(label)).unwrap_or(i16::MAX)
+        });
+        let registers = if cfg!(target_endian = "little") {
+            instruction.from << 4 | instruction.to
+        } else {
+            instruction.to << 4 | instruction.from
+        };
+        let [o0, o1] = offset.to_ne_bytes();
+        let [n0, n1, n2, n3] = instruction.number.to_ne_bytes();
+        u64::from_ne_bytes([instruction.code, registers, o0, o1, n0, n1, n2, n3])
+    })
 }
 
-fn steps(ports: &[u16], hints: i32, counters: i32) -> Vec<Step> {
+fn lines(ports: &[u16], hints: i32, counters: i32) -> Vec<Line> {
+    let int = |number: usize| i32::try_from(number).unwrap_or(i32::MAX);
     let passed = i32::try_from(SNAP).unwrap_or(i32::MAX);
-    let shortest = i32::try_from(PACKET_MIN)
-        .unwrap_or(i32::MAX)
-        .saturating_add(UDP_HEADER);
-    let longest = i32::try_from(PACKET_MAX)
-        .unwrap_or(0)
-        .saturating_add(UDP_HEADER);
-    let hint_len = i32::try_from(HINT_LEN).unwrap_or(0);
-    let mut steps = vec![
+    let shortest = int(PACKET_MIN).saturating_add(UDP_HEADER);
+    let longest = int(PACKET_MAX).saturating_add(UDP_HEADER);
+    let [ipv4, ipv6] = [ETHERTYPE_IPV4, ETHERTYPE_IPV6].map(|number| i32::from(number.to_be()));
+    let mut lines = vec![
         copy(PACKET, FIRST),
         load(LOAD_WORD, RESULT, PACKET, PACKET_TYPE),
-        branch(IF_EQUAL, RESULT, OUTGOING, To::Drop),
-        // the kernel's word for the family first, then the packet's own: other protocols may start with the same nibble
+        branch(IF_EQUAL, RESULT, OUTGOING, Label::Drop),
+        // the kernel's protocol first: packets of other protocols may start like an IP header
         load(LOAD_WORD, RESULT, PACKET, PROTOCOL),
-        branch(
-            IF_EQUAL,
-            RESULT,
-            i32::from(ETHERTYPE_IPV6.to_be()),
-            To::Ipv6,
-        ),
-        branch(
-            IF_NOT_EQUAL,
-            RESULT,
-            i32::from(ETHERTYPE_IPV4.to_be()),
-            To::Drop,
-        ),
+        branch(IF_EQUAL, RESULT, ipv6, Label::Ipv6),
+        branch(IF_NOT_EQUAL, RESULT, ipv4, Label::Drop),
+        with_number(SET, SECOND, 0),
     ];
-    steps.extend(load_bytes(None, 0, HEADERS, IPV4_HEADER, To::Drop));
-    steps.extend([
+    lines.extend(load_bytes(HEADERS, IPV4_HEADER, Label::Drop));
+    lines.extend([
         load(LOAD_BYTE, UDP_AT, FRAME, HEADERS),
-        branch(IF_LESS, UDP_AT, 0x45, To::Drop),
-        branch(IF_GREATER, UDP_AT, 0x4f, To::Drop),
+        branch(IF_LESS, UDP_AT, 0x45, Label::Drop),
+        branch(IF_GREATER, UDP_AT, 0x4f, Label::Drop),
         load(LOAD_BYTE, RESULT, FRAME, HEADERS + 9),
-        branch(IF_NOT_EQUAL, RESULT, PROTOCOL_UDP, To::Drop),
+        branch(IF_NOT_EQUAL, RESULT, PROTOCOL_UDP, Label::Drop),
         load(LOAD_HALF, RESULT, FRAME, HEADERS + 6),
-        big_endian(RESULT),
-        branch(IF_ANY_BIT, RESULT, MORE_FRAGMENTS_OR_OFFSET, To::Drop),
-        number(AND, UDP_AT, 0x0f),
-        number(SHIFT_LEFT, UDP_AT, 2),
-        jump(To::Udp),
+        with_number(BIG_ENDIAN, RESULT, 16),
+        branch(IF_ANY_BIT, RESULT, MORE_FRAGMENTS_OR_OFFSET, Label::Drop),
+        with_number(AND, UDP_AT, 0x0f),
+        with_number(SHIFT_LEFT, UDP_AT, 2),
+        branch(JUMP, 0, 0, Label::Udp),
+        Line::Label(Label::Ipv6),
+        with_number(SET, SECOND, 0),
     ]);
-    steps.extend(load_bytes(
-        Some(To::Ipv6),
-        0,
-        HEADERS,
-        IPV6_HEADER,
-        To::Drop,
-    ));
-    steps.extend([
+    lines.extend(load_bytes(HEADERS, IPV6_HEADER, Label::Drop));
+    lines.extend([
         load(LOAD_BYTE, RESULT, FRAME, HEADERS),
-        number(AND, RESULT, 0xf0),
-        branch(IF_NOT_EQUAL, RESULT, 0x60, To::Drop),
+        with_number(AND, RESULT, 0xf0),
+        branch(IF_NOT_EQUAL, RESULT, 0x60, Label::Drop),
         load(LOAD_BYTE, RESULT, FRAME, HEADERS + 6),
-        branch(IF_NOT_EQUAL, RESULT, PROTOCOL_UDP, To::Drop),
-        number(SET, UDP_AT, IPV6_HEADER),
+        branch(IF_NOT_EQUAL, RESULT, PROTOCOL_UDP, Label::Drop),
+        with_number(SET, UDP_AT, IPV6_HEADER),
+        Line::Label(Label::Udp),
+        copy(SECOND, UDP_AT),
     ]);
-    steps.extend(load_bytes_at(Some(To::Udp), HEADERS, UDP_HEADER, To::Drop));
-    steps.extend([
+    lines.extend(load_bytes(HEADERS, UDP_HEADER, Label::Drop));
+    lines.extend([
         load(LOAD_HALF, LENGTH, FRAME, HEADERS + 4),
-        big_endian(LENGTH),
+        with_number(BIG_ENDIAN, LENGTH, 16),
         load(LOAD_HALF, RESULT, FRAME, HEADERS + 2),
-        big_endian(RESULT),
+        with_number(BIG_ENDIAN, RESULT, 16),
     ]);
-    steps.extend(
-        ports
-            .iter()
-            .map(|port| branch(IF_EQUAL, RESULT, i32::from(*port), To::Hint)),
-    );
-    steps.push(jump(To::Drop));
-    steps.push(Step {
-        here: Some(To::Hint),
-        ..branch(IF_LESS, LENGTH, shortest, To::CountLength)
-    });
-    steps.push(branch(IF_GREATER, LENGTH, longest, To::CountLength));
-    steps.push(number(ADD, UDP_AT, UDP_HEADER));
-    steps.extend(load_bytes_at(None, HINT, hint_len, To::CountLength));
-    steps.extend(look_up(hints, HINT));
-    steps.push(branch(IF_EQUAL, RESULT, 0, To::CountHint));
-    steps.push(number(SET, RESULT, passed));
-    steps.push(exit());
-    steps.push(Step {
-        here: Some(To::CountLength),
-        ..number(SET, COUNTER, i32::try_from(WRONG_LENGTH).unwrap_or(0))
-    });
-    steps.push(jump(To::Count));
-    steps.push(Step {
-        here: Some(To::CountHint),
-        ..number(SET, COUNTER, i32::try_from(UNKNOWN_HINT).unwrap_or(0))
-    });
-    steps.push(Step {
-        here: Some(To::Count),
-        ..store_word(PLACE, COUNTER)
-    });
-    steps.extend(look_up(counters, PLACE));
-    steps.push(branch(IF_EQUAL, RESULT, 0, To::Drop));
-    steps.push(number(SET, FIRST, 1));
-    steps.push(Step {
-        here: None,
-        code: ATOMIC_ADD,
-        to: RESULT,
-        from: FIRST,
-        offset: 0,
-        number: 0,
-        jump: None,
-    });
-    steps.push(Step {
-        here: Some(To::Drop),
-        ..number(SET, RESULT, 0)
-    });
-    steps.push(exit());
-    steps
+    for port in ports {
+        lines.push(branch(IF_EQUAL, RESULT, i32::from(*port), Label::Hint));
+    }
+    lines.extend([
+        branch(JUMP, 0, 0, Label::Drop),
+        Line::Label(Label::Hint),
+        branch(IF_LESS, LENGTH, shortest, Label::CountLength),
+        branch(IF_GREATER, LENGTH, longest, Label::CountLength),
+        with_number(ADD, UDP_AT, UDP_HEADER),
+        copy(SECOND, UDP_AT),
+    ]);
+    lines.extend(load_bytes(HINT, int(HINT_LEN), Label::CountLength));
+    lines.extend(look_up(hints, HINT));
+    lines.extend([
+        branch(IF_EQUAL, RESULT, 0, Label::CountHint),
+        with_number(SET, RESULT, passed),
+        with_number(EXIT, 0, 0),
+        Line::Label(Label::CountLength),
+        with_number(SET, COUNTER, WRONG_LENGTH.cast_signed()),
+        branch(JUMP, 0, 0, Label::Count),
+        Line::Label(Label::CountHint),
+        with_number(SET, COUNTER, UNKNOWN_HINT.cast_signed()),
+        Line::Label(Label::Count),
+        instruction(STORE_WORD, FRAME, COUNTER, COUNTER_INDEX, 0),
+    ]);
+    lines.extend(look_up(counters, COUNTER_INDEX));
+    lines.extend([
+        branch(IF_EQUAL, RESULT, 0, Label::Drop),
+        with_number(SET, FIRST, 1),
+        instruction(ATOMIC_ADD, RESULT, FIRST, 0, 0),
+        Line::Label(Label::Drop),
+        with_number(SET, RESULT, 0),
+        with_number(EXIT, 0, 0),
+    ]);
+    lines
 }
 
-/// Bytes of the packet from a fixed place onto the stack.
-fn load_bytes(here: Option<To>, from: i32, to: i16, length: i32, or_else: To) -> Vec<Step> {
-    let mut steps = vec![number(SET, SECOND, from)];
-    steps.extend(load_bytes_from_second(to, length, or_else));
-    name_first(here, steps)
-}
-
-/// Bytes of the packet from where `UDP_AT` says.
-fn load_bytes_at(here: Option<To>, to: i16, length: i32, or_else: To) -> Vec<Step> {
-    let mut steps = vec![copy(SECOND, UDP_AT)];
-    steps.extend(load_bytes_from_second(to, length, or_else));
-    name_first(here, steps)
-}
-
-fn load_bytes_from_second(to: i16, length: i32, or_else: To) -> [Step; 6] {
+/// Copies bytes of the packet, from the offset in `SECOND`, to the stack.
+fn load_bytes(to: i16, length: i32, or_else: Label) -> [Line; 6] {
     [
         copy(FIRST, PACKET),
         copy(THIRD, FRAME),
-        number(ADD, THIRD, i32::from(to)),
-        number(SET, FOURTH, length),
-        call(LOAD_BYTES),
+        with_number(ADD, THIRD, i32::from(to)),
+        with_number(SET, FOURTH, length),
+        with_number(CALL, 0, LOAD_BYTES),
         branch(IF_NOT_EQUAL, RESULT, 0, or_else),
     ]
 }
 
-/// The value under a key on the stack; 0 where there is none.
-fn look_up(map: i32, key: i16) -> [Step; 5] {
-    let descriptor = Step {
-        here: None,
-        code: LOAD_MAP,
-        to: FIRST,
-        from: MAP_DESCRIPTOR,
-        offset: 0,
-        number: map,
-        jump: None,
-    };
-    // The second half of a constant of 64 bits.
-    let second_half = Step {
-        here: None,
-        code: 0,
-        to: 0,
-        from: 0,
-        offset: 0,
-        number: 0,
-        jump: None,
-    };
+/// Looks up a key on the stack. The result is the address of its value, or 0.
+fn look_up(map: i32, key: i16) -> [Line; 5] {
     [
-        descriptor,
-        second_half,
+        instruction(LOAD_MAP, FIRST, MAP_DESCRIPTOR, 0, map),
+        // the second half of a 64-bit constant
+        instruction(0, 0, 0, 0, 0),
         copy(SECOND, FRAME),
-        number(ADD, SECOND, i32::from(key)),
-        call(MAP_LOOKUP),
+        with_number(ADD, SECOND, i32::from(key)),
+        with_number(CALL, 0, MAP_LOOKUP),
     ]
 }
 
-fn name_first(here: Option<To>, mut steps: Vec<Step>) -> Vec<Step> {
-    if let Some(first) = steps.first_mut() {
-        first.here = here;
-    }
-    steps
+fn copy(to: u8, from: u8) -> Line {
+    instruction(COPY, to, from, 0, 0)
 }
 
-fn copy(to: u8, from: u8) -> Step {
-    Step {
-        here: None,
-        code: COPY,
-        to,
-        from,
-        offset: 0,
-        number: 0,
-        jump: None,
-    }
+fn load(code: u8, to: u8, from: u8, offset: i16) -> Line {
+    instruction(code, to, from, offset, 0)
 }
 
-fn load(code: u8, to: u8, from: u8, offset: i16) -> Step {
-    Step {
-        here: None,
+fn with_number(code: u8, to: u8, number: i32) -> Line {
+    instruction(code, to, 0, 0, number)
+}
+
+fn instruction(code: u8, to: u8, from: u8, offset: i16, number: i32) -> Line {
+    Line::Instruction(Instruction {
         code,
         to,
         from,
         offset,
-        number: 0,
-        jump: None,
-    }
-}
-
-fn store_word(offset: i16, from: u8) -> Step {
-    Step {
-        here: None,
-        code: STORE_WORD,
-        to: FRAME,
-        from,
-        offset,
-        number: 0,
-        jump: None,
-    }
-}
-
-fn number(code: u8, to: u8, number: i32) -> Step {
-    Step {
-        here: None,
-        code,
-        to,
-        from: 0,
-        offset: 0,
         number,
         jump: None,
-    }
+    })
 }
 
-fn big_endian(register: u8) -> Step {
-    number(BIG_ENDIAN, register, 16)
-}
-
-fn branch(code: u8, register: u8, number: i32, jump: To) -> Step {
-    Step {
-        here: None,
+fn branch(code: u8, register: u8, number: i32, label: Label) -> Line {
+    Line::Instruction(Instruction {
         code,
         to: register,
-        from: 0,
-        offset: 0,
         number,
-        jump: Some(jump),
-    }
-}
-
-fn jump(to: To) -> Step {
-    Step {
-        here: None,
-        code: JUMP,
-        to: 0,
-        from: 0,
-        offset: 0,
-        number: 0,
-        jump: Some(to),
-    }
-}
-
-fn call(helper: i32) -> Step {
-    number(CALL, 0, helper)
-}
-
-fn exit() -> Step {
-    number(EXIT, 0, 0)
-}
-
-/// Turns names into distances and steps into the kernel's eight bytes, in this machine's order.
-fn assemble(steps: &[Step]) -> Vec<u64> {
-    let distance = |from: usize, to: To| -> i16 {
-        let place = steps
-            .iter()
-            .position(|step| step.here == Some(to))
-            .unwrap_or(from);
-        i16::try_from(place.saturating_sub(from.saturating_add(1))).unwrap_or(i16::MAX)
-    };
-    let encode = |(from, step): (usize, &Step)| {
-        let offset = step.jump.map_or(step.offset, |to| distance(from, to));
-        let registers = if cfg!(target_endian = "little") {
-            step.from << 4 | step.to
-        } else {
-            step.to << 4 | step.from
-        };
-        let [o0, o1] = offset.to_ne_bytes();
-        let [n0, n1, n2, n3] = step.number.to_ne_bytes();
-        u64::from_ne_bytes([step.code, registers, o0, o1, n0, n1, n2, n3])
-    };
-    steps.iter().enumerate().map(encode).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::model::settings::PORTS_MAX;
-
-    #[test]
-    fn every_jump_lands_on_the_step_of_its_name_and_none_goes_back() {
-        for count in [1, PORTS_MAX] {
-            let steps = steps(&vec![62201; count], 3, 4);
-            for (place, step) in steps
-                .iter()
-                .enumerate()
-                .filter(|(_, step)| step.jump.is_some())
-            {
-                let landing = steps
-                    .iter()
-                    .position(|other| other.here == step.jump)
-                    .unwrap();
-                assert!(landing > place, "step {place} of {count} ports");
-            }
-            assert!(steps.len() < 128, "{} steps", steps.len());
-        }
-    }
+        jump: Some(label),
+        ..Instruction::default()
+    })
 }

@@ -1,6 +1,6 @@
-//! Packets that another program has recorded: pcap and pcapng, as tcpdump and Wireshark write them, from a file or a pipe.
+//! Reads recordings of tcpdump and Wireshark (pcap and pcapng) from a file or a pipe.
 //!
-//! Reads a file of strangers in bounded memory, block by block; must not judge a packet. What each one is stands in `packet`.
+//! It reads an untrusted file block by block, in bounded memory. `classify` says what each packet is.
 
 use std::io::{self, Cursor, ErrorKind, Read};
 
@@ -12,26 +12,26 @@ use pcap_parser::{
 
 use crate::model::time::Timestamp;
 
-mod clock;
-mod link;
-mod packet;
+mod classify;
+mod link_header;
+mod ticks;
 
-use clock::Ticks;
-pub use packet::{Found, Other, Why};
+pub use classify::{Found, Other, Why};
+use ticks::Ticks;
 
-/// Longest block: the longest packet that tcpdump records is 256 KiB.
+/// Longest block. tcpdump records at most 256 KiB of a packet.
 const BUFFER: usize = 1 << 20;
-/// Most interfaces in one section of a pcapng file.
+/// Limit of interfaces in one section of a pcapng file.
 const INTERFACES_MAX: usize = 4096;
 /// Longest header of a section.
 const HEAD_MAX: usize = 64 << 10;
 const PCAP_HEAD: usize = 24;
 const PCAPNG: [u8; 4] = [0x0a, 0x0d, 0x0d, 0x0a];
-/// The kinds of block that say something here. Others are passed over unread: pcap-parser 0.17 panics on some that lie.
-const READ: [u32; 4] = [SHB_MAGIC, IDB_MAGIC, SPB_MAGIC, EPB_MAGIC];
-/// A block's kind, its length, and its length again.
+/// The kinds of block that are parsed. Others are skipped: pcap-parser 0.17 panics on some malformed ones.
+const PARSED: [u32; 4] = [SHB_MAGIC, IDB_MAGIC, SPB_MAGIC, EPB_MAGIC];
+/// A block's kind, its length, and its length again at the end.
 const BLOCK_MIN: u32 = 12;
-/// Micro- and nanoseconds in both byte orders, and a variant of old Linux kernels.
+/// Magic numbers: micro- and nanoseconds in both byte orders, and a variant of old Linux kernels.
 const PCAP: [[u8; 4]; 5] = [
     [0xa1, 0xb2, 0xc3, 0xd4],
     [0xd4, 0xc3, 0xb2, 0xa1],
@@ -40,22 +40,22 @@ const PCAP: [[u8; 4]; 5] = [
     [0x34, 0xcd, 0xb2, 0xa1],
 ];
 
-/// Why a recording can't be read, or not any further.
+/// Why a recording cannot be read further.
 #[derive(Debug, thiserror::Error)]
 pub enum RecordingError {
-    /// It does not begin as one.
-    #[error("it is no recording in the pcap or pcapng format")]
-    NotOne,
-    /// The program that wrote it was stopped in the middle of a packet, say.
+    /// It does not start like a recording.
+    #[error("it is not a recording in the pcap or pcapng format")]
+    UnknownFormat,
+    /// It ends within a packet, for instance because the recording program was killed.
     #[error("it ends in the middle of a packet")]
     Cut,
     /// A part of it is longer than any packet.
     #[error("a part of it is longer than any packet: it is damaged")]
     TooLong,
-    /// It does not keep to its format.
+    /// It violates its format.
     #[error("it is damaged")]
     Damaged,
-    /// It can't be read.
+    /// The system cannot read it.
     #[error("it can't be read: {0}")]
     Io(#[from] io::Error),
 }
@@ -63,15 +63,15 @@ pub enum RecordingError {
 /// One packet of a recording.
 #[derive(Debug)]
 pub struct Recorded {
-    /// Counted from 1, as Wireshark does.
+    /// Counted from 1, as in Wireshark.
     pub number: u64,
-    /// When it was recorded; `None` where the recording does not say.
+    /// When it was recorded; `None` if the recording does not say.
     pub at: Option<Timestamp>,
     /// What it is.
     pub found: Found,
 }
 
-/// A recording that is being read.
+/// An open recording.
 pub struct Recording {
     reader: Box<dyn PcapReaderIterator>,
     ports: Vec<u16>,
@@ -79,48 +79,48 @@ pub struct Recording {
     number: u64,
 }
 
-/// The part of a recording that is being read; of pcap there is only one.
+/// The current section; a pcap file has one.
 #[derive(Debug, Default)]
 struct Section {
-    /// The byte order, of pcapng.
+    /// The byte order of pcapng.
     big_endian: Option<bool>,
     /// In the order of their numbers.
     interfaces: Vec<Interface>,
 }
 
-/// Where packets of a recording come from.
+/// An interface on which packets were recorded.
 #[derive(Debug, Clone, Copy)]
 struct Interface {
     link_type: i32,
     ticks: Ticks,
 }
 
-/// A packet as it lies in the reader's buffer.
-struct Raw<'a> {
+/// A packet in the reader's buffer.
+struct RawPacket<'a> {
     link_type: i32,
     at: Option<Timestamp>,
     bytes: &'a [u8],
 }
 
-/// Whether a file that begins with these bytes is a recording.
+/// Whether a file that starts with these bytes is a recording.
 pub fn begins(head: &[u8]) -> bool {
     head.first_chunk()
         .is_some_and(|magic| *magic == PCAPNG || PCAP.contains(magic))
 }
 
 impl Recording {
-    /// Begins to read. Datagrams to `ports` are those that matter.
+    /// Starts to read a recording; `ports` are the knock ports.
     ///
     /// # Errors
-    /// What it does not begin with, or the system said.
+    /// If it is not a recording, or what the system said.
     pub fn open(mut input: impl Read + 'static, ports: &[u16]) -> Result<Self, RecordingError> {
         let head = head(&mut input)?;
         let is_pcapng = head.starts_with(&PCAPNG);
-        let input = Patient(Cursor::new(head).chain(input));
+        let input = RetryInterrupted(Cursor::new(head).chain(input));
         let reader: Box<dyn PcapReaderIterator> = if is_pcapng {
-            Box::new(PcapNGReader::new(BUFFER, input).map_err(|error| fault(&error))?)
+            Box::new(PcapNGReader::new(BUFFER, input).map_err(|error| error_of(&error))?)
         } else {
-            Box::new(LegacyPcapReader::new(BUFFER, input).map_err(|error| fault(&error))?)
+            Box::new(LegacyPcapReader::new(BUFFER, input).map_err(|error| error_of(&error))?)
         };
         Ok(Self {
             reader,
@@ -133,19 +133,23 @@ impl Recording {
     /// The next packet; `None` at the end.
     ///
     /// # Errors
-    /// After one, nothing more of it can be read.
+    /// After an error, no more packets can be read.
     pub fn read(&mut self) -> Result<Option<Recorded>, RecordingError> {
         loop {
-            if let Some(length) = self.section.other_block(self.reader.data()) {
-                self.pass_over(length)?;
+            if let Some(length) = self.section.skipped_block(self.reader.data()) {
+                self.skip(length)?;
                 continue;
             }
             let before = self.reader.data().len();
             match self.reader.next() {
                 Ok((length, block)) => {
-                    let raw = raw(&block, &mut self.section)?;
-                    let read = raw
-                        .map(|raw| (raw.at, packet::read(raw.link_type, raw.bytes, &self.ports)));
+                    let raw = packet_in(&block, &mut self.section)?;
+                    let read = raw.map(|raw| {
+                        (
+                            raw.at,
+                            classify::read(raw.link_type, raw.bytes, &self.ports),
+                        )
+                    });
                     self.reader.consume(length);
                     if let Some((at, found)) = read {
                         self.number = self.number.saturating_add(1);
@@ -158,18 +162,18 @@ impl Recording {
                 }
                 Err(PcapError::Eof) => return Ok(None),
                 Err(PcapError::Incomplete(_)) => {
-                    self.reader.refill().map_err(|error| fault(&error))?;
+                    self.reader.refill().map_err(|error| error_of(&error))?;
                     if self.reader.data().len() <= before && !self.reader.reader_exhausted() {
                         return Err(RecordingError::TooLong);
                     }
                 }
-                Err(error) => return Err(fault(&error)),
+                Err(error) => return Err(error_of(&error)),
             }
         }
     }
 
-    /// Leaves a block out, however long it is, in no more room than the buffer's.
-    fn pass_over(&mut self, length: u32) -> Result<(), RecordingError> {
+    /// Skips a block of any length without a larger buffer.
+    fn skip(&mut self, length: u32) -> Result<(), RecordingError> {
         if length < BLOCK_MIN {
             return Err(RecordingError::Damaged);
         }
@@ -181,7 +185,7 @@ impl Recording {
             if left == 0 {
                 return Ok(());
             }
-            self.reader.refill().map_err(|error| fault(&error))?;
+            self.reader.refill().map_err(|error| error_of(&error))?;
             if self.reader.data().is_empty() {
                 return Err(RecordingError::Cut);
             }
@@ -190,8 +194,8 @@ impl Recording {
 }
 
 impl Section {
-    /// The length of the block that begins here, if it is of a kind that says nothing here.
-    fn other_block(&self, data: &[u8]) -> Option<u32> {
+    /// The length of the block that starts here, if its kind is not parsed.
+    fn skipped_block(&self, data: &[u8]) -> Option<u32> {
         let big_endian = self.big_endian?;
         let word = |at| {
             data.get(at..)?.first_chunk().map(|word| {
@@ -203,20 +207,20 @@ impl Section {
             })
         };
         let (kind, length) = (word(0)?, word(4)?);
-        (!READ.contains(&kind)).then_some(length)
+        (!PARSED.contains(&kind)).then_some(length)
     }
 }
 
-/// The first bytes, up to where packets may begin: what a pipe gives at first may be less.
+/// The first bytes, up to the first packet. A pipe may give fewer bytes at first.
 fn head(input: &mut impl Read) -> Result<Vec<u8>, RecordingError> {
-    let not_one = |error: io::Error| match error.kind() {
-        ErrorKind::UnexpectedEof => RecordingError::NotOne,
+    let failed = |error: io::Error| match error.kind() {
+        ErrorKind::UnexpectedEof => RecordingError::UnknownFormat,
         _ => RecordingError::Io(error),
     };
     let mut head = vec![0; PCAP_HEAD];
-    input.read_exact(&mut head).map_err(not_one)?;
+    input.read_exact(&mut head).map_err(failed)?;
     if !begins(&head) {
-        return Err(RecordingError::NotOne);
+        return Err(RecordingError::UnknownFormat);
     }
     if head.starts_with(&PCAPNG)
         && let Some([_, _, _, _, length @ .., m0, m1, m2, m3]) = head.first_chunk::<12>()
@@ -233,96 +237,99 @@ fn head(input: &mut impl Read) -> Result<Vec<u8>, RecordingError> {
         head.resize(length, 0);
         input
             .read_exact(head.get_mut(PCAP_HEAD..).unwrap_or_default())
-            .map_err(not_one)?;
+            .map_err(failed)?;
     }
     Ok(head)
 }
 
-/// The packet in a block, if it is one; interfaces are remembered for the packets behind them.
-fn raw<'a>(
+/// The packet in a block, if it has one. Interfaces are stored for later packets.
+fn packet_in<'a>(
     block: &'a PcapBlockOwned<'a>,
     section: &mut Section,
-) -> Result<Option<Raw<'a>>, RecordingError> {
-    let of = |interfaces: &[Interface], number: u32| {
-        usize::try_from(number)
-            .ok()
-            .and_then(|number| interfaces.get(number).copied())
-    };
-    let interfaces = &mut section.interfaces;
-    match block {
-        PcapBlockOwned::LegacyHeader(header) => *interfaces = vec![legacy(header)],
+) -> Result<Option<RawPacket<'a>>, RecordingError> {
+    let mut number = 0;
+    let (at, bytes) = match block {
+        PcapBlockOwned::LegacyHeader(header) => {
+            section.interfaces = vec![legacy(header)];
+            return Ok(None);
+        }
         PcapBlockOwned::NG(Block::SectionHeader(header)) => {
-            interfaces.clear();
+            section.interfaces.clear();
             section.big_endian = Some(header.big_endian());
+            return Ok(None);
         }
         PcapBlockOwned::NG(Block::InterfaceDescription(described)) => {
-            if interfaces.len() >= INTERFACES_MAX {
+            if section.interfaces.len() >= INTERFACES_MAX {
                 return Err(RecordingError::Damaged);
             }
-            let ticks = Ticks {
-                a_second: described.ts_resolution(),
-                offset_s: described.ts_offset(),
-            };
-            interfaces.push(Interface {
+            section.interfaces.push(Interface {
                 link_type: described.linktype.0,
-                ticks,
+                ticks: Ticks {
+                    per_second: described.ts_resolution(),
+                    offset_s: described.ts_offset(),
+                },
             });
+            return Ok(None);
         }
         PcapBlockOwned::Legacy(LegacyPcapBlock {
             ts_sec,
             ts_usec,
             data,
             ..
-        }) => {
-            let interface = of(interfaces, 0).ok_or(RecordingError::Damaged)?;
-            let at = interface.ticks.since_second(*ts_sec, *ts_usec);
-            return Ok(Some(Raw {
-                link_type: interface.link_type,
-                at,
-                bytes: data,
-            }));
-        }
+        }) => (PacketTime::Second(*ts_sec, *ts_usec), *data),
         PcapBlockOwned::NG(Block::EnhancedPacket(packet)) => {
-            let interface = of(interfaces, packet.if_id).ok_or(RecordingError::Damaged)?;
-            let at = interface.ticks.at(packet.ts_high, packet.ts_low);
-            return Ok(Some(Raw {
-                link_type: interface.link_type,
-                at,
-                bytes: packet.packet_data(),
-            }));
+            number = packet.if_id;
+            let time = PacketTime::Ticks(packet.ts_high, packet.ts_low);
+            (time, packet.packet_data())
         }
         PcapBlockOwned::NG(Block::SimplePacket(packet)) => {
-            let interface = of(interfaces, 0).ok_or(RecordingError::Damaged)?;
-            return Ok(Some(Raw {
-                link_type: interface.link_type,
-                at: None,
-                bytes: packet.packet_data(),
-            }));
+            (PacketTime::Unknown, packet.packet_data())
         }
-        PcapBlockOwned::NG(_) => {}
-    }
-    Ok(None)
+        PcapBlockOwned::NG(_) => return Ok(None),
+    };
+    let interface = usize::try_from(number)
+        .ok()
+        .and_then(|number| section.interfaces.get(number))
+        .ok_or(RecordingError::Damaged)?;
+    Ok(Some(RawPacket {
+        link_type: interface.link_type,
+        at: match at {
+            PacketTime::Unknown => None,
+            PacketTime::Second(second, ticks) => interface.ticks.since_second(second, ticks),
+            PacketTime::Ticks(high, low) => interface.ticks.at(high, low),
+        },
+        bytes,
+    }))
+}
+
+/// The time of a packet as its block has it.
+enum PacketTime {
+    Unknown,
+    /// A second, and ticks since then.
+    Second(u32, u32),
+    /// The upper and lower half of the ticks.
+    Ticks(u32, u32),
 }
 
 fn legacy(header: &PcapHeader) -> Interface {
-    let a_second = if header.is_nanosecond_precision() {
+    let per_second = if header.is_nanosecond_precision() {
         1_000_000_000
     } else {
         1_000_000
     };
-    // The upper half says whether a checksum follows each frame.
+    // the upper half says whether a checksum follows each frame
     Interface {
         link_type: header.network.0 & 0xffff,
         ticks: Ticks {
-            a_second: Some(a_second),
+            per_second: Some(per_second),
             offset_s: 0,
         },
     }
 }
 
-fn fault<I>(error: &PcapError<I>) -> RecordingError {
+fn error_of<I>(error: &PcapError<I>) -> RecordingError {
     match error {
-        PcapError::HeaderNotRecognized => RecordingError::NotOne,
+        PcapError::HeaderNotRecognized => RecordingError::UnknownFormat,
         PcapError::UnexpectedEof | PcapError::Eof | PcapError::Incomplete(_) => RecordingError::Cut,
         PcapError::BufferTooSmall => RecordingError::TooLong,
         PcapError::ReadError => RecordingError::Io(io::Error::other("reading failed")),
@@ -330,10 +337,10 @@ fn fault<I>(error: &PcapError<I>) -> RecordingError {
     }
 }
 
-/// Reads on where a signal interrupted.
-struct Patient<R>(R);
+/// Repeats a read that a signal interrupted.
+struct RetryInterrupted<R>(R);
 
-impl<R: Read> Read for Patient<R> {
+impl<R: Read> Read for RetryInterrupted<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         loop {
             match self.0.read(buffer) {

@@ -1,6 +1,7 @@
 //! The driver itself: the kernel's table, what the driver last installed in it, and how both stay equal.
 
 use std::collections::BTreeSet;
+use std::fmt::Display;
 
 use rustix::io::Errno;
 
@@ -148,33 +149,28 @@ impl Nftables {
         elements: &[ElementChange],
     ) -> Result<(), FirewallError> {
         let table = table_messages(chains);
-        let names: Vec<&str> = table.iter().map(|(name, _)| *name).collect();
-        let now = self.now;
-        let elements_added = elements
+        let names: Vec<&dyn Display> = table
             .iter()
-            .map(|change| messages::change_element(change, now));
-        let messages = table.into_iter().map(|(_, message)| message);
-        let sent = self.kernel.transaction(messages.chain(elements_added));
-        sent.map_err(|error| {
-            let NetlinkError::Refused(refusals) = &error else {
-                self.is_doubtful = true;
-                return errors::failed(&"setting up the table", &error);
-            };
-            let Some((refusal, index)) = refusals
-                .first()
-                .and_then(|refusal| Some((refusal, refusal.index?)))
-            else {
-                return errors::failed(&"setting up the table", &error);
-            };
-            let element = index
-                .checked_sub(names.len())
-                .and_then(|index| elements.get(index));
-            match (names.get(index), element) {
-                (Some(name), _) => errors::refused(name, refusal),
-                (None, Some(change)) => errors::refused(change, refusal),
-                (None, None) => errors::refused(&"setting up the table", refusal),
-            }
-        })
+            .map(|(name, _)| name as &dyn Display)
+            .chain(elements.iter().map(|change| change as &dyn Display))
+            .collect();
+        let messages = table.iter().map(|(_, message)| message.clone());
+        let elements = elements
+            .iter()
+            .map(|change| messages::change_element(change, self.now));
+        self.kernel
+            .transaction(messages.chain(elements))
+            .map_err(|error| {
+                self.is_doubtful |= !matches!(error, NetlinkError::Refused(_));
+                let refusal = match &error {
+                    NetlinkError::Refused(refusals) => refusals.first(),
+                    _ => None,
+                };
+                match refusal.and_then(|refusal| Some((names.get(refusal.index?)?, refusal))) {
+                    Some((name, refusal)) => errors::refused(name, refusal),
+                    None => errors::failed(&"setting up the table", &error),
+                }
+            })
     }
 }
 

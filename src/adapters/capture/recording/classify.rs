@@ -1,6 +1,6 @@
-//! What a recorded packet is: a datagram to a knock port, or why the gate's own capture would not take it for one.
+//! Classifies a recorded packet: a datagram to a knock port, or why the gate's capture would ignore it.
 //!
-//! The capture's own `frame` decides; what is said of the others decides nothing. Reads bytes of strangers.
+//! `frame` decides, as in the gate; the reason is only for display. The bytes are untrusted.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -8,10 +8,10 @@ use std::net::IpAddr;
 use etherparse::{IpNumber, Ipv6ExtensionSlice, LaxIpPayloadSlice, LaxNetSlice, LaxSlicedPacket};
 
 use super::super::frame;
-use super::link::{self, NoIp};
+use super::link_header::{self, NotIp};
 use crate::model::datagram::Datagram;
 
-/// The IPv6 extension headers that are looked behind (RFC 8200, section 4, and RFC 4302).
+/// The IPv6 extension headers that are parsed (RFC 8200, section 4, and RFC 4302).
 const EXTENSIONS: [IpNumber; 5] = [
     IpNumber::IPV6_HEADER_HOP_BY_HOP,
     IpNumber::IPV6_ROUTE_HEADER,
@@ -24,39 +24,39 @@ const EXTENSIONS: [IpNumber; 5] = [
 #[derive(Debug)]
 #[expect(clippy::large_enum_variant, reason = "there is one at a time")]
 pub enum Found {
-    /// What the gate would look at.
+    /// A datagram that the gate would check.
     Datagram(Datagram),
     /// Anything else.
     Other(Other),
 }
 
-/// A packet that the gate would not look at.
+/// A packet that the gate would ignore.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Other {
     /// Why not.
     pub why: Why,
-    /// Where it came from, if it is IP.
+    /// Its source address, if it is IP.
     pub source: Option<IpAddr>,
-    /// The UDP port that it is for, where that can be seen.
+    /// Its UDP port, if that is known.
     pub port: Option<u16>,
 }
 
-/// Why the gate would not look at a packet.
+/// Why the gate would ignore a packet.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Why {
-    /// The recording's link type is not known here.
+    /// The link type is not supported.
     LinkType(i32),
-    /// It is no IP packet, by its ethertype.
+    /// It is not IP but has this ethertype.
     NotIp(u16),
     /// Only its beginning was recorded.
     Cut,
-    /// Its headers do not fit together.
+    /// Its headers contradict each other.
     Broken,
-    /// It is of another protocol than UDP, by its number.
+    /// It has this protocol number, not UDP's.
     NotUdp(u8),
-    /// It is for another port.
+    /// It goes to another port.
     OtherPort,
-    /// It is a part of a datagram.
+    /// It is a fragment.
     Fragment,
     /// It has headers between IPv6 and UDP.
     Extensions,
@@ -64,33 +64,25 @@ pub enum Why {
 
 /// Reads a frame of this link type.
 pub(super) fn read(link_type: i32, bytes: &[u8], ports: &[u16]) -> Found {
-    let nothing = |why| {
-        Found::Other(Other {
-            why,
-            source: None,
-            port: None,
-        })
+    let why = match link_header::ip_packet(link_type, bytes) {
+        Ok(ip) => {
+            return frame::parse(ip, ports)
+                .map_or_else(|| Found::Other(other(ip)), Found::Datagram);
+        }
+        Err(NotIp::LinkType(number)) => Why::LinkType(number),
+        Err(NotIp::Ethertype(number)) => Why::NotIp(number),
+        Err(NotIp::Short) => Why::Broken,
     };
-    match link::ip_in(link_type, bytes) {
-        Ok(ip) => frame::parse(ip, ports).map_or_else(|| Found::Other(other(ip)), Found::Datagram),
-        Err(NoIp::LinkType(number)) => nothing(Why::LinkType(number)),
-        Err(NoIp::Ethertype(number)) => nothing(Why::NotIp(number)),
-        Err(NoIp::Short) => nothing(Why::Broken),
-    }
+    Found::Other(Other::unknown(why))
 }
 
-/// What an IP packet is that is no datagram to a knock port.
+/// Classifies an IP packet that is not a datagram to a knock port.
 fn other(ip: &[u8]) -> Other {
-    let nothing = |why| Other {
-        why,
-        source: None,
-        port: None,
-    };
     let Ok(LaxSlicedPacket { net: Some(net), .. }) = LaxSlicedPacket::from_ip(ip) else {
-        return nothing(Why::Broken);
+        return Other::unknown(Why::Broken);
     };
     let (source, payload, first, plain): (IpAddr, &LaxIpPayloadSlice<'_>, bool, bool) = match &net {
-        // The headers do not lead up to a payload. etherparse 0.21 would walk on behind the last whole one, out of the packet.
+        // the headers end without a payload; etherparse 0.21 would continue after the last whole one, out of the packet
         LaxNetSlice::Ipv6(v6) if EXTENSIONS.contains(&v6.payload().ip_number) => {
             let why = if v6.payload().incomplete {
                 Why::Cut
@@ -122,7 +114,7 @@ fn other(ip: &[u8]) -> Other {
                 v6.extensions().is_empty(),
             )
         }
-        LaxNetSlice::Arp(_) => return nothing(Why::Broken),
+        LaxNetSlice::Arp(_) => return Other::unknown(Why::Broken),
     };
     let is_udp = payload.ip_number == IpNumber::UDP;
     let port = payload
@@ -147,7 +139,15 @@ fn other(ip: &[u8]) -> Other {
 }
 
 impl Other {
-    /// The link type, where that is what stood in the way.
+    fn unknown(why: Why) -> Self {
+        Self {
+            why,
+            source: None,
+            port: None,
+        }
+    }
+
+    /// The link type, if it is the reason.
     pub fn link_type(&self) -> Option<i32> {
         match self.why {
             Why::LinkType(number) => Some(number),
@@ -155,13 +155,13 @@ impl Other {
         }
     }
 
-    /// Whether somebody may take it for a knock: it is UDP for one of these ports, and yet not what the gate looks at.
+    /// Whether it looks like a knock: UDP to one of these ports, although the gate would ignore it.
     pub fn is_for(&self, ports: &[u16]) -> bool {
         self.port.is_some_and(|port| ports.contains(&port))
     }
 }
 
-/// One line, with what to do about it.
+/// One line, with the cure.
 impl fmt::Display for Other {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.why {
@@ -174,7 +174,7 @@ impl fmt::Display for Other {
             Why::Cut => {
                 f.write_str("only its beginning was recorded; record whole packets (tcpdump -s 0)")
             }
-            Why::Broken => f.write_str("its headers do not fit together"),
+            Why::Broken => f.write_str("its headers contradict each other"),
             Why::NotUdp(number) => match IpNumber(number).keyword_str() {
                 Some(name) => write!(f, "not UDP but {name}"),
                 None => write!(f, "not UDP but protocol {number}"),
@@ -185,10 +185,10 @@ impl fmt::Display for Other {
                 self.port.unwrap_or_default()
             ),
             Why::Fragment => f.write_str(
-                "a fragment: a knock is one whole packet, and the gate puts none together",
+                "a fragment: a knock is one whole packet, and the gate does not reassemble fragments",
             ),
             Why::Extensions => f.write_str(
-                "UDP behind IPv6 extension headers, which the gate does not look behind",
+                "UDP after IPv6 extension headers, which the gate does not parse",
             ),
         }
     }
