@@ -1,47 +1,45 @@
-//! Interfaces that go, come, are replaced or come late: each is told once, nothing spins, and capture goes on.
+//! Interfaces that go, come back, are replaced or come late. Each change is reported once, and capture goes on.
 
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
-use std::time::{Duration, Instant};
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::time::Duration;
 
 use postern::adapters::capture::packet::{self, PacketCapture};
 use postern::adapters::capture::{Capture, Caught};
+use postern_harness::packets::{RawLink, udp4, udp6};
+use postern_harness::{Namespace, join, wait_for};
 
 use crate::{
-    END, PORT, PORTS, bound_socket, capture, expect_quiet, gate_and_peer, payloads, send, until_end,
+    END, PORT, PORTS, bound, capture, expect_quiet, gate_and_peer, payloads_until_end, send,
 };
-use postern_harness::packets::{RawLink, udp4, udp6};
-use postern_harness::{Namespace, join};
 
-/// The first thing told that is not "nothing", and how many calls it took.
-fn told(capture: &mut dyn Capture) -> (Caught, u32) {
-    let deadline = Instant::now() + Duration::from_secs(10);
-    for calls in 1.. {
-        match capture.next().unwrap() {
-            Caught::Nothing => assert!(Instant::now() < deadline, "nothing was told"),
-            caught => return (caught, calls),
-        }
-    }
-    unreachable!()
+fn report(capture: &mut dyn Capture) -> String {
+    wait_for("report", || match capture.next().unwrap() {
+        Caught::Nothing => None,
+        Caught::Lost { interface, .. } => Some(format!("{interface} is lost")),
+        Caught::Back { interface } => Some(format!("{interface} is back")),
+        Caught::Datagram(datagram) => panic!("{datagram:?}"),
+    })
 }
 
 fn expect_lost(capture: &mut dyn Capture) {
-    let (caught, _) = told(capture);
-    assert!(
-        matches!(&caught, Caught::Lost { interface, .. } if interface == "gate0"),
-        "{caught:?}"
-    );
+    assert_eq!(report(capture), "gate0 is lost");
 }
 
 fn expect_back(capture: &mut dyn Capture) {
-    let (caught, _) = told(capture);
-    assert!(
-        matches!(&caught, Caught::Back { interface } if interface == "gate0"),
-        "{caught:?}"
-    );
+    assert_eq!(report(capture), "gate0 is back");
 }
 
-pub(crate) fn an_interface_that_goes_down_is_told_once_and_is_captured_from_when_up_again() {
+/// Sends a datagram and expects it and nothing else.
+fn expect_captured(peer: &Namespace, capture: &mut dyn Capture) {
+    peer.wait_for_carrier("peer0");
+    let mut link = RawLink::open(peer, "peer0");
+    link.send_ip(&udp4(PORT, b"again"));
+    link.send_ip(&udp6(PORT, END));
+    assert_eq!(payloads_until_end(capture), [b"again"]);
+}
+
+pub(crate) fn link_down_is_reported_once_and_capture_resumes() {
     let (gate, peer) = gate_and_peer();
     let mut capture = capture(&gate, Some("gate0"));
     for _ in 0..2 {
@@ -50,15 +48,11 @@ pub(crate) fn an_interface_that_goes_down_is_told_once_and_is_captured_from_when
         expect_quiet(&mut capture, Duration::from_secs(3));
         gate.ip("link set gate0 up");
         expect_back(&mut capture);
-        peer.wait_for_carrier("peer0");
-        let mut wire = RawLink::open(&peer, "peer0");
-        wire.send_ip(&udp4(PORT, b"again"));
-        wire.send_ip(&udp4(PORT, END));
-        assert_eq!(payloads(&until_end(&mut capture)), [b"again"]);
+        expect_captured(&peer, &mut capture);
     }
 }
 
-pub(crate) fn a_datagram_of_just_before_the_link_went_down_is_not_lost() {
+pub(crate) fn datagram_before_link_down_is_not_lost() {
     let (gate, peer) = gate_and_peer();
     let mut capture = capture(&gate, Some("gate0"));
     send(&peer, "192.0.2.1", PORT, END);
@@ -66,54 +60,44 @@ pub(crate) fn a_datagram_of_just_before_the_link_went_down_is_not_lost() {
     expect_lost(&mut capture);
     gate.ip("link set gate0 up");
     expect_back(&mut capture);
-    assert!(until_end(&mut capture).is_empty());
+    assert!(payloads_until_end(&mut capture).is_empty());
 }
 
-/// How many descriptors of this process are of the same socket.
+/// The number of this process's descriptors of a socket.
 fn descriptors(socket: &OwnedFd) -> usize {
-    let of = |number: &str| std::fs::read_link(format!("/proc/self/fd/{number}")).ok();
-    let own = of(&socket.as_fd().as_raw_fd().to_string()).unwrap();
-    let all = std::fs::read_dir("/proc/self/fd").unwrap();
-    all.filter(|entry| {
-        of(&entry.as_ref().unwrap().file_name().to_string_lossy()).as_ref() == Some(&own)
-    })
-    .count()
+    let target = |number: &str| std::fs::read_link(format!("/proc/self/fd/{number}")).ok();
+    let own = target(&socket.as_raw_fd().to_string()).unwrap();
+    let numbers = std::fs::read_dir("/proc/self/fd").unwrap();
+    numbers
+        .filter(|number| {
+            let number = number.as_ref().unwrap().file_name();
+            target(number.to_str().unwrap()).as_ref() == Some(&own)
+        })
+        .count()
 }
 
-pub(crate) fn an_interface_that_is_deleted_and_made_again_is_captured_from_and_no_descriptor_leaks()
-{
+pub(crate) fn recreated_interface_is_captured_without_leaks() {
     let (gate, peer) = gate_and_peer();
-    let (socket, mut capture) = bound_socket(&gate);
-    // ours, the capture's, and the one that pnet reads
-    assert_eq!(descriptors(&socket), 3);
-    for _ in 0..2 {
+    let (socket, mut capture) = bound(&gate, Some("gate0"));
+    // first with a pause in which the interface is missing, then without
+    for has_pause in [true, true, false] {
         gate.ip("link del gate0");
-        expect_lost(&mut capture);
-        assert_eq!(descriptors(&socket), 2);
-        expect_quiet(&mut capture, Duration::from_secs(2));
-        join(&gate, &peer);
+        if has_pause {
+            expect_lost(&mut capture);
+            expect_quiet(&mut capture, Duration::from_secs(2));
+            join(&gate, &peer);
+        } else {
+            join(&gate, &peer);
+            expect_lost(&mut capture);
+        }
         expect_back(&mut capture);
-        assert_eq!(descriptors(&socket), 3);
-        RawLink::open(&peer, "peer0").send_ip(&udp6(PORT, END));
-        assert!(until_end(&mut capture).is_empty());
+        expect_captured(&peer, &mut capture);
     }
     drop(capture);
     assert_eq!(descriptors(&socket), 1);
 }
 
-pub(crate) fn an_interface_that_was_replaced_between_two_looks_is_told_and_captured_from() {
-    let (gate, peer) = gate_and_peer();
-    let mut capture = capture(&gate, Some("gate0"));
-    gate.ip("link del gate0");
-    join(&gate, &peer);
-    expect_lost(&mut capture);
-    expect_back(&mut capture);
-    RawLink::open(&peer, "peer0").send_ip(&udp6(PORT, END));
-    assert!(until_end(&mut capture).is_empty());
-}
-
-pub(crate) fn an_interface_that_takes_another_name_is_let_go_and_the_next_of_the_name_is_captured_from()
- {
+pub(crate) fn renamed_interface_is_released() {
     let (gate, peer) = gate_and_peer();
     let mut capture = capture(&gate, Some("gate0"));
     gate.ip("link set gate0 name other0");
@@ -121,11 +105,10 @@ pub(crate) fn an_interface_that_takes_another_name_is_let_go_and_the_next_of_the
     gate.ip("link del other0");
     join(&gate, &peer);
     expect_back(&mut capture);
-    RawLink::open(&peer, "peer0").send_ip(&udp6(PORT, END));
-    assert!(until_end(&mut capture).is_empty());
+    expect_captured(&peer, &mut capture);
 }
 
-pub(crate) fn an_interface_that_comes_later_is_waited_for_until_it_is_up() {
+pub(crate) fn late_interface_is_captured_when_up() {
     let (gate, peer) = (Namespace::new(), Namespace::new());
     let mut capture = capture(&gate, Some("gate0"));
     expect_lost(&mut capture);
@@ -135,47 +118,38 @@ pub(crate) fn an_interface_that_comes_later_is_waited_for_until_it_is_up() {
     expect_quiet(&mut capture, Duration::from_secs(2));
     gate.ip("link set gate0 up");
     expect_back(&mut capture);
-    peer.wait_for_carrier("peer0");
-    RawLink::open(&peer, "peer0").send_ip(&udp4(PORT, END));
-    assert!(until_end(&mut capture).is_empty());
+    expect_captured(&peer, &mut capture);
 }
 
-pub(crate) fn every_interface_is_heard_undisturbed_by_links_that_go_and_come() {
+pub(crate) fn capture_on_every_interface_ignores_link_changes() {
     let (gate, peer) = gate_and_peer();
     let mut capture = capture(&gate, None);
     gate.ip("link set gate0 down");
     expect_quiet(&mut capture, Duration::from_secs(2));
     send(&gate, "127.0.0.1", PORT, END);
-    assert!(until_end(&mut capture).is_empty());
+    assert!(payloads_until_end(&mut capture).is_empty());
     gate.ip("link set gate0 up");
-    peer.wait_for_carrier("peer0");
-    RawLink::open(&peer, "peer0").send_ip(&udp4(PORT, END));
-    assert!(until_end(&mut capture).is_empty());
+    expect_captured(&peer, &mut capture);
     gate.ip("link del gate0");
     join(&gate, &peer);
-    RawLink::open(&peer, "peer0").send_ip(&udp6(PORT, END));
-    assert!(until_end(&mut capture).is_empty());
+    expect_captured(&peer, &mut capture);
 }
 
-pub(crate) fn a_user_without_any_privilege_binds_and_binds_again() {
+pub(crate) fn capture_without_privilege_binds_again() {
     let (gate, peer) = gate_and_peer();
     let socket = gate.run(|| packet::open(&PORTS).unwrap());
-    let unprivileged = std::thread::spawn(move || {
+    let engine = std::thread::spawn(move || {
         let nobody = rustix::process::Uid::from_raw(65534);
         rustix::thread::set_thread_res_uid(nobody, nobody, nobody).unwrap();
-        assert_eq!(
-            packet::open(&PORTS).unwrap_err().kind(),
-            io::ErrorKind::PermissionDenied
-        );
-        let mut capture =
-            PacketCapture::new(socket, Some("gate0".to_owned()), PORTS.to_vec()).unwrap();
+        let refused = packet::open(&PORTS).unwrap_err();
+        assert_eq!(refused.kind(), io::ErrorKind::PermissionDenied);
+        let interface = Some("gate0".to_owned());
+        let mut capture = PacketCapture::new(socket, interface, PORTS.to_vec()).unwrap();
         gate.ip("link set gate0 down");
         expect_lost(&mut capture);
         gate.ip("link set gate0 up");
         expect_back(&mut capture);
-        peer.wait_for_carrier("peer0");
-        RawLink::open(&peer, "peer0").send_ip(&udp4(PORT, END));
-        until_end(&mut capture).len()
+        expect_captured(&peer, &mut capture);
     });
-    assert_eq!(unprivileged.join().unwrap(), 0);
+    engine.join().unwrap();
 }

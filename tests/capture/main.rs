@@ -1,12 +1,10 @@
-//! Capture against the real kernel, in network namespaces that each test makes for itself. Needs root, `ip` and `python3`;
-//! without them the tests are ignored.
+//! Capture on the real kernel, in network namespaces of each test's own. Needs root, `ip` and `python3`.
 //!
 //! ```text
 //!   gate namespace                          peer namespace
 //!   lo    127.0.0.1, ::1
 //!   tun0  (one test)
 //!   gate0 192.0.2.1, 2001:db8::1  ═ veth ═  peer0 192.0.2.2, 2001:db8::2
-//!   02:00:00:00:00:01                       02:00:00:00:00:02
 //! ```
 #![cfg(feature = "daemon")]
 #![allow(
@@ -17,15 +15,17 @@
     clippy::disallowed_methods
 )]
 
+use std::io::Read;
 use std::net::{IpAddr, UdpSocket};
 use std::os::fd::OwnedFd;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use libtest_mimic::Arguments;
 use postern::adapters::capture::packet::{self, PacketCapture};
 use postern::adapters::capture::{Capture, Caught};
 use postern::model::datagram::Datagram;
+use postern_harness::packets::{udp4, udp6, with};
+use postern_harness::{Machine, Namespace, Random, Requirement, join, run_tests, trials};
 
 mod filter;
 mod hints;
@@ -33,68 +33,80 @@ mod links;
 mod packets;
 mod udp;
 
-use postern_harness::{Machine, Requirement, trials};
-use postern_harness::{Namespace, join};
-
 const PORTS: [u16; 3] = [62201, 53, 65535];
 const PORT: u16 = PORTS[0];
-/// What a test sends last.
+/// The end of what a test sends.
 const END: &[u8] = b"the end";
 
 fn main() -> ExitCode {
     let machine = Machine::inspect();
-    let trials = trials![
-        machine, &[Requirement::Root, Requirement::Program("ip"), Requirement::Program("python3")];
-        filter::what_cannot_be_a_knock_never_leaves_the_kernel,
-        filter::what_could_be_a_knock_or_nearly_leaves_the_kernel_whole,
-        filter::of_mutated_packets_the_kernel_delivers_all_that_we_read_and_nothing_to_other_ports,
-        hints::only_a_known_hint_in_a_knocks_length_leaves_the_kernel_and_the_rest_is_counted,
-        hints::of_mutated_packets_the_hint_filter_delivers_just_those_that_we_would_look_up,
-        hints::the_map_follows_the_hint_table_and_never_loses_a_hint_of_both,
-        hints::a_user_without_any_privilege_keeps_the_map_and_can_put_the_classic_filter_back,
-        hints::packets_of_tunnels_and_with_vlan_tags_pass_the_hint_filter,
-        links::an_interface_that_goes_down_is_told_once_and_is_captured_from_when_up_again,
-        links::a_datagram_of_just_before_the_link_went_down_is_not_lost,
-        links::an_interface_that_is_deleted_and_made_again_is_captured_from_and_no_descriptor_leaks,
-        links::an_interface_that_was_replaced_between_two_looks_is_told_and_captured_from,
-        links::an_interface_that_takes_another_name_is_let_go_and_the_next_of_the_name_is_captured_from,
-        links::an_interface_that_comes_later_is_waited_for_until_it_is_up,
-        links::every_interface_is_heard_undisturbed_by_links_that_go_and_come,
-        links::a_user_without_any_privilege_binds_and_binds_again,
-        packets::the_socket_is_closed_on_exec_and_has_a_large_buffer,
-        packets::a_socket_hears_nothing_before_it_is_bound,
-        packets::both_families_are_captured_with_their_addresses_though_the_port_is_closed,
-        packets::loopback_shows_each_datagram_once,
-        packets::own_outgoing_datagrams_are_not_captured,
-        packets::packets_of_a_tun_device_are_captured,
-        packets::packets_with_a_vlan_tag_are_captured_without_a_vlan_device,
-        udp::a_bound_socket_hears_both_families_with_plain_addresses,
-        udp::a_bound_socket_cuts_what_is_too_long_and_waits_in_silence,
+    let requirements = [
+        Requirement::Root,
+        Requirement::Program("ip"),
+        Requirement::Program("python3"),
     ];
-    libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
+    let tests = trials![
+        machine, &requirements;
+        filter::packets_that_are_no_knock_stay_in_the_kernel,
+        filter::packets_like_a_knock_are_delivered_whole,
+        filter::mutated_packets_pass_if_the_parser_takes_them,
+        hints::only_known_hints_of_knock_length_pass,
+        hints::mutated_packets_pass_if_the_gate_would_look_them_up,
+        hints::map_follows_the_hint_table,
+        hints::engine_without_privilege_updates_the_map,
+        hints::tunnel_and_vlan_packets_pass_the_hint_filter,
+        links::link_down_is_reported_once_and_capture_resumes,
+        links::datagram_before_link_down_is_not_lost,
+        links::recreated_interface_is_captured_without_leaks,
+        links::renamed_interface_is_released,
+        links::late_interface_is_captured_when_up,
+        links::capture_on_every_interface_ignores_link_changes,
+        links::capture_without_privilege_binds_again,
+        packets::socket_is_silent_before_it_is_bound,
+        packets::both_families_are_captured_on_a_closed_port,
+        packets::loopback_datagram_is_captured_once,
+        packets::own_datagrams_are_not_captured,
+        packets::tun_packets_are_captured,
+        packets::vlan_tagged_packets_are_captured,
+        udp::bound_socket_receives_both_families,
+        udp::bound_socket_cuts_long_datagrams,
+    ];
+    run_tests(tests, Vec::new())
+}
+
+fn gate_and_peer() -> (Namespace, Namespace) {
+    let (gate, peer) = (Namespace::new(), Namespace::new());
+    join(&gate, &peer);
+    (gate, peer)
 }
 
 fn capture(namespace: &Namespace, interface: Option<&str>) -> PacketCapture {
+    bound(namespace, interface).1
+}
+
+/// A packet socket, and the capture that bound it.
+fn bound(namespace: &Namespace, interface: Option<&str>) -> (OwnedFd, PacketCapture) {
     let interface = interface.map(str::to_owned);
     namespace.run(move || {
-        PacketCapture::new(packet::open(&PORTS).unwrap(), interface, PORTS.to_vec()).unwrap()
+        let socket = packet::open(&PORTS).unwrap();
+        let duplicate = socket.try_clone().unwrap();
+        let capture = PacketCapture::new(duplicate, interface, PORTS.to_vec()).unwrap();
+        (socket, capture)
     })
 }
 
-/// Sends from an ordinary socket.
+/// Sends a datagram from an ordinary socket.
 fn send(namespace: &Namespace, to: &'static str, port: u16, payload: &[u8]) {
     let payload = payload.to_vec();
     namespace.run(move || {
         let to: IpAddr = to.parse().unwrap();
         let any = if to.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };
-        UdpSocket::bind(any)
-            .unwrap()
-            .send_to(&payload, (to, port))
-            .unwrap();
+        let socket = UdpSocket::bind(any).unwrap();
+        socket.send_to(&payload, (to, port)).unwrap();
     });
 }
 
-/// All that is captured up to the last datagram of the test.
+/// The datagrams that are captured before the end.
 fn until_end(capture: &mut dyn Capture) -> Vec<Datagram> {
     let mut datagrams = Vec::new();
     let deadline = Instant::now() + Duration::from_secs(10);
@@ -106,14 +118,48 @@ fn until_end(capture: &mut dyn Capture) -> Vec<Datagram> {
             other => panic!("{other:?}"),
         }
     }
-    panic!("the last datagram was not captured; before it came {datagrams:?}")
+    panic!("the end was not captured; before it came {datagrams:?}")
 }
 
-fn payloads(datagrams: &[Datagram]) -> Vec<&[u8]> {
-    datagrams.iter().map(Datagram::payload).collect()
+/// Their payloads.
+fn payloads_until_end(capture: &mut dyn Capture) -> Vec<Vec<u8>> {
+    let datagrams = until_end(capture);
+    datagrams
+        .iter()
+        .map(|datagram| datagram.payload().to_vec())
+        .collect()
 }
 
-/// Asks for `time` and expects to be told nothing, slowly.
+/// Their text forms.
+fn texts_until_end(capture: &mut dyn Capture) -> Vec<String> {
+    let datagrams = until_end(capture);
+    datagrams
+        .iter()
+        .map(|datagram| format!("{datagram:?}"))
+        .collect()
+}
+
+/// The packets that the kernel delivers before the end, read from the socket itself.
+fn delivered(socket: &OwnedFd) -> Vec<Vec<u8>> {
+    let socket = socket2::Socket::from(socket.try_clone().unwrap());
+    socket.set_nonblocking(false).unwrap();
+    let timeout = Some(Duration::from_secs(5));
+    socket.set_read_timeout(timeout).unwrap();
+    let mut packets = Vec::new();
+    loop {
+        let mut packet = vec![0; 65_536];
+        let length = (&socket)
+            .read(&mut packet)
+            .expect("the end was not delivered");
+        packet.truncate(length);
+        if packet.ends_with(END) {
+            return packets;
+        }
+        packets.push(packet);
+    }
+}
+
+/// Asks for `time` and expects no report, in a few slow calls.
 fn expect_quiet(capture: &mut dyn Capture, time: Duration) {
     let (start, mut calls) = (Instant::now(), 0);
     while start.elapsed() < time {
@@ -121,26 +167,24 @@ fn expect_quiet(capture: &mut dyn Capture, time: Duration) {
         assert!(matches!(caught, Caught::Nothing), "{caught:?}");
         calls += 1;
     }
-    // A signal ends a wait early, and other tests' children make some; a loop that spins makes a hundred thousand calls.
+    // signals of other tests' children end some waits early; a loop that spins makes a hundred thousand calls
     assert!(calls <= time.as_secs() + 20, "{calls} calls in {time:?}");
 }
 
-fn gate_and_peer() -> (Namespace, Namespace) {
-    let (gate, peer) = (Namespace::new(), Namespace::new());
-    join(&gate, &peer);
-    (gate, peer)
-}
-
-/// A bound socket whose packets nobody else reads, and the capture that bound it.
-fn bound_socket(gate: &Namespace) -> (OwnedFd, PacketCapture) {
-    gate.run(|| {
-        let socket = packet::open(&PORTS).unwrap();
-        let capture = PacketCapture::new(
-            socket.try_clone().unwrap(),
-            Some("gate0".to_owned()),
-            PORTS.to_vec(),
-        )
-        .unwrap();
-        (socket, capture)
-    })
+/// Packets with up to two random bytes among the first ones replaced.
+fn mutated(payload: impl Fn(&mut Random) -> Vec<u8>, within: usize) -> Vec<Vec<u8>> {
+    let random = &mut Random(1);
+    let mutate = |_| {
+        let payload = payload(random);
+        let mut packet = match random.below(2) {
+            0 => udp4(PORT, &payload),
+            _ => udp6(PORT, &payload),
+        };
+        for _ in 0..random.below(3) {
+            let place = random.below(within.min(packet.len()) as u64) as usize;
+            packet = with(packet, &[(place, random.below(256) as u8)]);
+        }
+        packet
+    };
+    (0..4000).map(mutate).collect()
 }

@@ -1,145 +1,95 @@
-//! Connections that are older than connection tracking outlive the first installation, and no listener answers a stranger for it.
+//! Connections that are older than connection tracking survive the first installation.
 
 use std::net::{TcpListener, TcpStream};
 
 use postern::adapters::conntrack::Conntrack;
 use postern::adapters::conntrack::kernel::KernelConntrack;
 use postern::model::settings::DriverKind;
+use postern_harness::{echoes, now, traffic};
 
-use crate::space::echoes;
-use crate::{DRIVERS, V4, V6, World, settings};
+use crate::{CLIENT_V4, DRIVERS, ENDS, HOUR, V4, V6, World, only_bob, request, settings};
 
-/// A gate where nothing tracks connections yet, with one of each family to a socket of that family, and one of IPv4 to one of IPv6.
+/// Connections before anything tracks them: each family to a socket of its own, and IPv4 to a socket of IPv6.
 fn old_connections(world: &World) -> Vec<TcpStream> {
-    world.gate.serve(22);
-    let listeners = world.gate.run(|| {
-        ["192.0.2.1:80", "[2001:db8::1]:80"].map(|address| TcpListener::bind(address).unwrap())
-    });
-    for listener in listeners {
-        std::thread::spawn(move || {
-            for stream in listener.incoming() {
-                let stream = stream.unwrap();
-                std::thread::spawn(move || std::io::copy(&mut &stream, &mut &stream));
-            }
-        });
+    world.gate.serve_echo(22);
+    for address in ["192.0.2.1:80", "[2001:db8::1]:80"] {
+        traffic::serve_echo(world.gate.run(move || TcpListener::bind(address).unwrap()));
     }
-    let places = [(V4, 22), (V6, 22), (V4, 80), (V6, 80)];
-    let mut all: Vec<TcpStream> = places
-        .iter()
-        .map(|([gate, client], port)| world.connect(client, gate, *port))
-        .collect();
-    assert!(all.iter_mut().all(echoes));
-    assert!(
-        world.entries("").is_empty(),
-        "nothing tracks connections yet"
-    );
-    all
+    let ends = [(V4, 22), (V6, 22), (V4, 80), (V6, 80)];
+    let mut connections = ends.map(|(ends, port)| world.connect(ends, port));
+    assert!(connections.iter_mut().all(echoes));
+    assert!(world.entries("").is_empty(), "nothing is tracked yet");
+    connections.into()
 }
 
-pub fn connections_older_than_connection_tracking_outlive_the_first_installation() {
+pub(crate) fn old_connections_survive_the_first_installation() {
     for driver in DRIVERS {
-        let world = World::with_a_client();
+        let world = World::new();
         let mut old = old_connections(&world);
         world.start(driver, settings("", ""));
         assert_eq!(world.entries("ESTABLISHED").len(), 4, "{driver:?}");
         for connection in &mut old {
-            assert!(
-                echoes(connection),
-                "{driver:?}: {:?} was cut",
-                connection.peer_addr()
-            );
+            assert!(echoes(connection), "{driver:?} {connection:?}");
         }
         for [gate, client] in [V4, V6] {
-            assert!(
-                !world.client.reaches(client, gate, 22) && !world.client.reaches(client, gate, 80),
-                "{driver:?}: closed for new ones"
-            );
+            for port in [22, 80] {
+                assert!(!world.client.reaches(client, gate, port), "{driver:?}");
+            }
         }
     }
 }
 
-pub fn without_adoption_an_old_connection_is_cut() {
+pub(crate) fn adopted_connection_ends_with_a_grant() {
     for driver in DRIVERS {
-        let world = World::with_a_client();
+        let world = World::new();
         let mut old = old_connections(&world);
-        world.start_with(driver, settings("", ""), false);
-        assert!(
-            !old.iter_mut().any(echoes),
-            "{driver:?}: then the tests beside this one prove nothing"
-        );
-    }
-}
-
-pub fn an_adopted_connection_ends_with_a_grant_as_any_other() {
-    for driver in DRIVERS {
-        let world = World::with_a_client();
-        let mut old = old_connections(&world);
-        world.start(driver, settings("", "end_connections = true"));
-        world.open(crate::request("alice", "192.0.2.7/32", &["tcp/22"]));
-        world.executor(|executor| executor.serve(crate::now().plus(crate::HOUR), Vec::new()));
+        world.start(driver, settings("", ENDS));
+        world.open(request("alice", CLIENT_V4, &["tcp/22"]));
+        world.executor(|executor| executor.serve(now().plus(HOUR), Vec::new()));
         let live: Vec<bool> = old.iter_mut().map(echoes).collect();
         assert_eq!(live, [false, true, true, true], "{driver:?}");
     }
 }
 
-pub fn adoption_takes_each_connection_of_a_protected_port_once_and_no_other() {
-    let world = World::with_a_client();
+pub(crate) fn adoption_takes_each_connection_once() {
+    let world = World::new();
     let _old = old_connections(&world);
-    let adopt = |services: &'static [&str]| {
-        world.gate.run(move || {
-            let ports: Vec<_> = services.iter().map(|text| text.parse().unwrap()).collect();
-            KernelConntrack::open().unwrap().adopt(&ports).unwrap()
-        })
-    };
-    assert_eq!(adopt(&["udp/22", "icmp", "tcp/23-79"]), 0);
-    assert_eq!(adopt(&["tcp/22"]), 2);
-    assert_eq!(world.entries("dport=22 ").len(), 2);
-    assert_eq!(
-        adopt(&["tcp/20-22", "tcp/80"]),
-        2,
-        "those of port 22 are known already"
-    );
-    assert_eq!(adopt(&["tcp/22", "tcp/80"]), 0);
+    for (services, expected) in [
+        (&["udp/22", "icmp", "tcp/23-79"][..], 0),
+        (&["tcp/22"], 2),
+        (&["tcp/20-22", "tcp/80"], 2),
+        (&["tcp/22", "tcp/80"], 0),
+    ] {
+        let ports: Vec<_> = services.iter().map(|text| text.parse().unwrap()).collect();
+        let adopted = world
+            .gate
+            .run(move || KernelConntrack::open().unwrap().adopt(&ports).unwrap());
+        assert_eq!(adopted, expected, "{services:?}");
+    }
     assert_eq!(world.entries("ASSURED").len(), 4);
 }
 
-pub fn a_stray_segment_draws_no_reset_where_the_listener_is_bound_to_one_address() {
+pub(crate) fn stray_segment_draws_no_reset_from_a_bound_listener() {
     for driver in DRIVERS {
-        let world = World::with_a_client();
+        let world = World::new();
         let _listeners = world.gate.run(|| {
             ["192.0.2.1:22", "192.0.2.1:81"].map(|address| TcpListener::bind(address).unwrap())
         });
-        assert!(
-            world.client.gets_reset(22),
-            "{driver:?}: as it is without protection"
-        );
+        let draws_reset = |port| (world.client).draws_reset([192, 0, 2, 7], [192, 0, 2, 1], port);
+        assert!(draws_reset(22), "{driver:?}: without protection");
         world.start(driver, settings("", ""));
-        assert!(!world.client.gets_reset(22), "{driver:?}");
-        assert!(
-            world.client.gets_reset(81),
-            "{driver:?}: an unprotected port answers"
-        );
+        assert!(!draws_reset(22), "{driver:?}");
+        assert!(draws_reset(81), "{driver:?}: an unprotected port");
     }
 }
 
-pub fn a_reload_that_protects_more_ports_adopts_their_connections_first() {
-    let world = World::with_a_client();
-    world.gate.serve(443);
-    let mut old = world.connect(V4[1], V4[0], 443);
+pub(crate) fn reload_adopts_connections_of_new_ports() {
+    let world = World::new();
+    world.gate.serve_echo(443);
+    let mut old = world.connect(V4, 443);
     assert!(echoes(&mut old));
     world.start(DriverKind::Nftables, settings("", ""));
-    let user = format!(
-        "[[user]]\nname = \"bob\"\nkey = \"{}=\"\nservices = [\"tcp/443\"]",
-        "A".repeat(43)
-    );
-    world.executor(move |executor| {
-        executor
-            .reload(
-                &crate::read(format!("[gate]\nname = \"g\"\n{user}")),
-                crate::now(),
-            )
-            .unwrap()
-    });
+    world.executor(|executor| executor.reload(&only_bob("tcp/443"), now()).unwrap());
     assert!(!world.client.reaches(V4[1], V4[0], 443));
     assert!(echoes(&mut old));
 }

@@ -1,178 +1,123 @@
-//! What becomes of the table's entries that have no socket of the gate behind them, and how long a look at a full table takes.
+//! Entries of the table without a socket of the gate, and the time that a large table takes.
 
-use std::net::UdpSocket;
+use std::net::{IpAddr, Ipv4Addr, UdpSocket};
 use std::time::{Duration, Instant};
 
 use postern::adapters::conntrack::Conntrack;
 use postern::adapters::conntrack::kernel::KernelConntrack;
-use postern::core::order::{Order, Selection};
 use postern::model::grant::{Grant, GrantId};
+use postern::model::request::OpenRequest;
 use postern::model::time::Timestamp;
+use postern_harness::Namespace;
 
-use crate::space::Space;
-use crate::{DRIVERS, V4, World, now, request, settings};
+use crate::{CLIENT_V4, DRIVERS, ENDS, V4, World, end, request, settings};
 
-fn end_all(world: &World) {
-    world.executor(|executor| {
-        executor.serve(
-            now(),
-            vec![Order::End {
-                ticket: 2,
-                which: Selection::All,
-            }],
-        )
-    });
-}
-
-pub fn flows_of_udp_and_pings_end_with_their_grant_and_those_of_other_ports_and_sources_do_not() {
+pub(crate) fn udp_flows_and_pings_end_with_their_grant() {
     for driver in DRIVERS {
-        let world = World::with_a_client();
-        world.gate.run(|| {
-            for port in [5000, 6000] {
-                let socket = UdpSocket::bind(("::", port)).unwrap();
-                std::thread::spawn(move || {
-                    let mut bytes = [0; 16];
-                    while let Ok((length, from)) = socket.recv_from(&mut bytes) {
-                        socket.send_to(&bytes[..length], from).unwrap();
-                    }
-                });
-            }
-        });
-        world.start(driver, settings("", "end_connections = true"));
-        world.open(request("alice", "192.0.2.7/32", &["udp/5000-5999", "icmp"]));
-        let flow = |from: &'static str, port: u16| {
-            world.client.run(move || {
-                let socket = UdpSocket::bind((from, 0)).unwrap();
-                socket.connect((V4[0], port)).unwrap();
-                socket
-                    .set_read_timeout(Some(Duration::from_secs(1)))
-                    .unwrap();
-                socket
-            })
+        let world = World::new();
+        for port in [5000, 6000] {
+            let socket = world
+                .gate
+                .run(move || UdpSocket::bind(("::", port)).unwrap());
+            std::thread::spawn(move || {
+                let mut bytes = [0; 16];
+                while let Ok((length, from)) = socket.recv_from(&mut bytes) {
+                    socket.send_to(&bytes[..length], from).unwrap();
+                }
+            });
+        }
+        world.start(driver, settings("", ENDS));
+        world.open(request("alice", CLIENT_V4, &["udp/5000-5999", "icmp"]));
+        let flow = |port: u16| {
+            let socket = world.client.run(|| UdpSocket::bind((V4[1], 0)).unwrap());
+            socket.connect((V4[0], port)).unwrap();
+            let timeout = Some(Duration::from_secs(1));
+            socket.set_read_timeout(timeout).unwrap();
+            socket
         };
-        let answers =
+        let is_answered =
             |socket: &UdpSocket| socket.send(b"hello").is_ok() && socket.recv(&mut [0; 16]).is_ok();
-        let (granted, beside) = (flow(V4[1], 5000), flow(V4[1], 6000));
-        assert!(answers(&granted) && answers(&beside) && world.client.pings(V4[1], V4[0]));
-        assert_eq!(
-            (
-                world.entries("dport=5000 ").len(),
-                world.entries("icmp ").len()
-            ),
-            (1, 1),
-            "{driver:?}"
-        );
-        end_all(&world);
-        assert_eq!(
-            (
-                world.entries("dport=5000 ").len(),
-                world.entries("icmp ").len()
-            ),
-            (0, 0),
-            "{driver:?}"
-        );
-        assert!(!answers(&granted), "{driver:?}");
-        assert!(answers(&beside), "{driver:?}");
+        let count = || ["dport=5000 ", "icmp "].map(|text| world.entries(text).len());
+        let (granted, other) = (flow(5000), flow(6000));
+        assert!(is_answered(&granted) && is_answered(&other));
+        assert!(world.client.pings(V4[1], V4[0]));
+        assert_eq!(count(), [1, 1], "{driver:?}");
+        world.serve(vec![end(None)]);
+        assert_eq!(count(), [0, 0], "{driver:?}");
+        assert!(!is_answered(&granted) && is_answered(&other), "{driver:?}");
     }
 }
 
-pub fn a_grant_to_a_host_behind_the_gate_takes_the_entries_to_that_host_along_and_one_to_the_gate_none_that_pass_through()
- {
+pub(crate) fn entries_through_the_gate_end_with_their_own_grant() {
     for driver in DRIVERS {
-        let world = World::with_a_client();
-        let host = Space::new();
-        world.gate.link(
-            &host,
-            "in",
-            &["10.0.0.1/24"],
-            &["10.0.0.5/24", "10.0.0.6/24"],
-        );
+        let world = World::new();
+        let host = Namespace::new();
+        let there = ["10.0.0.5/24", "10.0.0.6/24"];
+        world.gate.link(&host, "inside", &["10.0.0.1/24"], &there);
         world.gate.sh("sysctl -qw net.ipv4.ip_forward=1");
-        world.client.sh("ip route add default via 192.0.2.1");
-        host.sh("ip route add default via 10.0.0.1");
-        host.serve(22);
-        world.gate.serve(22);
-        let mut settings = settings("", "end_connections = true");
-        // connections that rest on no grant must come about
+        world.client.ip("route add default via 192.0.2.1");
+        host.ip("route add default via 10.0.0.1");
+        host.serve_echo(22);
+        world.gate.serve_echo(22);
+        let mut settings = settings("", ENDS);
+        // connections without a grant must succeed
         settings.firewall.protect = false;
         world.start(driver, settings);
-        let behind = |target: &str| postern::model::request::OpenRequest {
-            target: Some(target.parse().unwrap()),
-            ..request("alice", "192.0.2.7/32", &["tcp/22"])
+        let behind = OpenRequest {
+            target: Some("10.0.0.5".parse().unwrap()),
+            ..request("alice", CLIENT_V4, &["tcp/22"])
         };
-        for (grant, passing) in [
-            (behind("10.0.0.5"), "192.0.2.7"),
-            (request("alice", "192.0.2.8/32", &["tcp/22"]), "192.0.2.8"),
+        let to_gate = request("alice", "192.0.2.8/32", &["tcp/22"]);
+        for (request, client, expected) in [
+            (behind, "192.0.2.7", [0, 1]),
+            (to_gate, "192.0.2.8", [1, 1]),
         ] {
-            let target = grant.target;
-            world.open(grant);
-            let open = ["10.0.0.5", "10.0.0.6"].map(|target| world.connect(passing, target, 22));
-            end_all(&world);
-            let there = |host: &str| {
-                world
-                    .entries(&format!("ESTABLISHED src={passing} dst={host} "))
-                    .len()
-            };
-            assert_eq!(
-                (there("10.0.0.5"), there("10.0.0.6")),
-                (usize::from(target.is_none()), 1),
-                "{driver:?} {target:?}"
-            );
+            world.open(request);
+            let hosts = ["10.0.0.5", "10.0.0.6"];
+            let open = hosts.map(|host| world.connect([host, client], 22));
+            world.serve(vec![end(None)]);
+            let left = hosts.map(|host| {
+                let text = format!("ESTABLISHED src={client} dst={host} ");
+                world.entries(&text).len()
+            });
+            assert_eq!(left, expected, "{driver:?} {client}");
             drop(open);
         }
     }
 }
 
-fn grant(id: u64, allow: std::net::IpAddr) -> Grant {
-    Grant {
-        id: GrantId(id),
+pub(crate) fn thousands_of_grants_end_with_one_dump() {
+    let world = World::started(DRIVERS[1], settings("", ""), &[]);
+    let grant = |allow: IpAddr| Grant {
+        id: GrantId(1),
         user: "alice".to_owned(),
         allow: allow.into(),
         target: None,
         services: vec!["udp/1-65535".parse().unwrap()],
         forwards: Vec::new(),
         until: Timestamp::default(),
-    }
-}
-
-#[expect(clippy::print_stderr, reason = "how it went is worth a line")]
-pub fn five_thousand_grants_end_with_one_look_at_a_table_of_thousands() {
-    let world = World::with_a_client();
-    world.start(DRIVERS[1], settings("", ""));
-    let sent = world.client.run(|| {
+    };
+    let grants = move |first: u32| -> Vec<Grant> {
+        let addresses = (first..first + 5000).map(Ipv4Addr::from);
+        addresses.map(|address| grant(address.into())).collect()
+    };
+    world.client.run(|| {
         let socket = UdpSocket::bind("192.0.2.7:0").unwrap();
-        (10_000..20_000_u16)
-            .filter(|port| socket.send_to(b"x", (V4[0], *port)).is_ok())
-            .count()
+        for port in 10_000..20_000_u16 {
+            let _ = socket.send_to(b"x", (V4[0], port));
+        }
     });
     let before = world.entries("udp ").len();
-    assert!(sent > 5000 && before > 5000, "{sent} {before}");
-    let (ended, took) = world.gate.run(|| {
+    assert!(before > 5000, "{before} entries");
+    let (ended, took) = world.gate.run(move || {
         let mut kernel = KernelConntrack::open().unwrap();
-        let others = (0..4999_u32).map(|n| {
-            grant(
-                u64::from(n),
-                std::net::Ipv4Addr::from(0x0a00_0000 + n).into(),
-            )
-        });
-        let ended: Vec<Grant> = others
-            .chain([grant(5000, V4[1].parse().unwrap())])
-            .collect();
-        let live: Vec<Grant> = (0..5000_u32)
-            .map(|n| {
-                grant(
-                    u64::from(n),
-                    std::net::Ipv4Addr::from(0x0b00_0000 + n).into(),
-                )
-            })
-            .collect();
+        let mut ended = grants(0x0a00_0000);
+        ended.push(grant(V4[1].parse().unwrap()));
+        let live = grants(0x0b00_0000);
         let start = Instant::now();
-        (
-            kernel.end(&ended, &mut live.iter()).unwrap(),
-            start.elapsed(),
-        )
+        let count = kernel.end(&ended, &mut live.iter()).unwrap();
+        (count, start.elapsed())
     });
-    eprintln!("{ended} entries of 5,000 grants deleted in {took:?}");
     assert_eq!((ended, world.entries("udp ").len()), (before, 0));
     assert!(took < Duration::from_secs(10), "{took:?}");
 }

@@ -1,191 +1,145 @@
-//! How the executor asks for connections to be ended: once a batch, for those that are closed, and never at the price of a close.
+//! When the executor ends connections: once for each batch, for closed grants alone, and never at the price of a close.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use postern::adapters::conntrack::Connection;
 use postern::adapters::conntrack::memory::MemoryConntrack;
 use postern::adapters::firewall::memory::MemoryDriver;
-use postern::core::order::{Order, Report, Selection};
+use postern::core::order::{Order, Report};
 use postern::daemon::monitor::executor::Executor;
 use postern::model::time::Timestamp;
 
-use crate::{request, settings};
+use crate::{ENDS, end, request, settings};
 
 const NOW: Timestamp = Timestamp::from_millis(1_795_341_600_000);
+const LATER: Duration = Duration::from_secs(600);
 
-fn executor(alice: &str) -> (Executor, MemoryDriver, MemoryConntrack) {
-    let (backend, kernel) = (MemoryDriver::default(), MemoryConntrack::default());
+/// An executor whose firewall and conntrack are in memory.
+struct Rig {
+    executor: Executor,
+    firewall: MemoryDriver,
+    conntrack: MemoryConntrack,
+}
+
+fn open(alice: &str, firewall: MemoryDriver, conntrack: MemoryConntrack, now: Timestamp) -> Rig {
     let executor = Executor::open(
         &settings("", alice),
-        Box::new(backend.clone()),
-        Some(Box::new(kernel.clone())),
-        NOW,
-    )
-    .unwrap();
-    (executor, backend, kernel)
+        Box::new(firewall.clone()),
+        Some(Box::new(conntrack.clone())),
+        now,
+    );
+    Rig {
+        executor: executor.unwrap(),
+        firewall,
+        conntrack,
+    }
 }
 
-fn open(executor: &mut Executor, kernel: &MemoryConntrack, users: &[&str], count: u8) {
-    for host in 0..count {
-        for user in users {
-            executor.serve(
-                NOW,
-                vec![Order::Open {
-                    ticket: 1,
-                    request: request(user, &format!("192.0.2.{host}/32"), &["tcp/22"]),
-                }],
-            );
-        }
-        let source = std::net::IpAddr::from([192, 0, 2, host]);
-        kernel.with(|state| {
-            state.open.push(Connection {
+fn rig(alice: &str) -> Rig {
+    open(
+        alice,
+        MemoryDriver::default(),
+        MemoryConntrack::default(),
+        NOW,
+    )
+}
+
+impl Rig {
+    /// Opens a grant of each user for each host, with a connection for each host.
+    fn open_grants(&mut self, users: &[&str], hosts: u8) {
+        for host in 0..hosts {
+            for user in users {
+                let request = request(user, &format!("192.0.2.{host}/32"), &["tcp/22"]);
+                self.serve(vec![Order::Open { ticket: 1, request }]);
+            }
+            let connection = Connection {
                 protocol: 6,
-                source,
+                source: IpAddr::from([192, 0, 2, host]),
                 target: None,
                 port: 22,
-            })
-        });
+            };
+            self.conntrack.with(|state| state.open.push(connection));
+        }
+    }
+
+    fn serve(&mut self, orders: Vec<Order>) -> Vec<Report> {
+        self.executor.serve(NOW, orders)
+    }
+
+    /// Calls to end connections so far, and open connections.
+    fn calls_and_open(&self) -> (u64, usize) {
+        self.conntrack
+            .with(|state| (state.batches, state.open.len()))
     }
 }
 
-const ASK: &str = "end_connections = true";
-
-pub fn connections_of_a_batch_of_grants_are_ended_in_one_call_whoever_ended_them() {
-    for order in [
-        Some(Order::End {
-            ticket: 2,
-            which: Selection::All,
-        }),
-        None,
-    ] {
-        let (mut executor, _, kernel) = executor(ASK);
-        open(&mut executor, &kernel, &["alice"], 200);
-        assert_eq!(
-            kernel.with(|state| state.batches),
-            0,
-            "opening ends nothing"
-        );
-        let later = if order.is_some() {
-            NOW
-        } else {
-            NOW.plus(Duration::from_secs(600))
-        };
-        executor.serve(later, order.into_iter().collect());
-        assert_eq!(
-            kernel.with(|state| (state.batches, state.open.len())),
-            (1, 0)
-        );
+pub(crate) fn batch_of_grants_ends_in_one_call() {
+    for (orders, now) in [(vec![end(None)], NOW), (Vec::new(), NOW.plus(LATER))] {
+        let mut rig = rig(ENDS);
+        rig.open_grants(&["alice"], 200);
+        assert_eq!(rig.calls_and_open(), (0, 200));
+        rig.executor.serve(now, orders);
+        assert_eq!(rig.calls_and_open(), (1, 0));
     }
 }
 
-pub fn a_grant_that_did_not_ask_or_did_not_close_ends_nothing() {
-    let (mut unasked, _, kernel) = executor("");
-    open(&mut unasked, &kernel, &["alice", "bob"], 2);
-    unasked.serve(
-        NOW,
-        vec![Order::End {
-            ticket: 2,
-            which: Selection::All,
-        }],
-    );
-    assert_eq!(
-        kernel.with(|state| (state.batches, state.open.len())),
-        (0, 2)
-    );
+pub(crate) fn only_closed_grants_that_ask_end_connections() {
+    let mut unasked = rig("");
+    unasked.open_grants(&["alice", "bob"], 2);
+    unasked.serve(vec![end(None)]);
+    assert_eq!(unasked.calls_and_open(), (0, 2));
 
-    let (mut executor, backend, kernel) = executor(ASK);
-    open(&mut executor, &kernel, &["alice"], 2);
-    backend.with(|state| state.failing = Some("busy".to_owned()));
-    executor.serve(
-        NOW,
-        vec![Order::End {
-            ticket: 2,
-            which: Selection::All,
-        }],
-    );
+    let mut failing = rig(ENDS);
+    failing.open_grants(&["alice"], 2);
+    let fail = |failing: Option<&str>| failing.map(str::to_owned);
+    failing
+        .firewall
+        .with(|state| state.failing = fail(Some("busy")));
+    failing.serve(vec![end(None)]);
     assert_eq!(
-        kernel.with(|state| (state.batches, state.open.len())),
+        failing.calls_and_open(),
         (0, 2),
-        "the door is still open"
+        "the grants are still open"
     );
-    backend.with(|state| state.failing = None);
-    executor.serve(NOW.plus(Duration::from_secs(600)), Vec::new());
-    assert_eq!(
-        kernel.with(|state| (state.batches, state.open.len())),
-        (1, 0)
-    );
+    failing.firewall.with(|state| state.failing = fail(None));
+    failing.executor.serve(NOW.plus(LATER), Vec::new());
+    assert_eq!(failing.calls_and_open(), (1, 0));
+
+    let mut shared = rig(ENDS);
+    shared.open_grants(&["alice", "bob"], 1);
+    shared.serve(vec![end(Some("alice"))]);
+    assert_eq!(shared.calls_and_open().1, 1, "bob's grant covers it");
 }
 
-pub fn connections_that_another_users_grant_covers_stay() {
-    let (mut executor, _, kernel) = executor(ASK);
-    open(&mut executor, &kernel, &["alice", "bob"], 1);
-    executor.serve(
-        NOW,
-        vec![Order::End {
-            ticket: 2,
-            which: Selection::User("alice".to_owned()),
-        }],
-    );
-    assert_eq!(kernel.with(|state| state.open.len()), 1);
+pub(crate) fn failing_conntrack_keeps_no_grant_open() {
+    let conntrack = MemoryConntrack::default();
+    conntrack.with(|state| state.failing = Some("no conntrack here".to_owned()));
+    let mut rig = open(ENDS, MemoryDriver::default(), conntrack, NOW);
+    rig.open_grants(&["alice"], 3);
+    let closed = Report::Closed {
+        ticket: 2,
+        count: 3,
+    };
+    assert_eq!(rig.serve(vec![end(None)]), [closed]);
+    assert!(rig.firewall.with(|state| state.open.is_empty()));
+    assert_eq!(rig.calls_and_open().0, 1);
 }
 
-pub fn a_kernel_that_ends_no_connections_keeps_no_door_open_and_no_gate_from_starting() {
-    let (backend, kernel) = (MemoryDriver::default(), MemoryConntrack::default());
-    kernel.with(|state| state.failing = Some("no conntrack here".to_owned()));
-    let mut executor = Executor::open(
-        &settings("", ASK),
-        Box::new(backend.clone()),
-        Some(Box::new(kernel.clone())),
-        NOW,
-    )
-    .unwrap();
-    open(&mut executor, &kernel, &["alice"], 3);
-    let reports = executor.serve(
-        NOW,
-        vec![Order::End {
-            ticket: 2,
-            which: Selection::All,
-        }],
-    );
-    assert_eq!(
-        reports,
-        [Report::Closed {
-            ticket: 2,
-            count: 3
-        }]
-    );
-    assert!(backend.with(|state| state.open.is_empty()));
-    assert_eq!(kernel.with(|state| state.batches), 1);
-}
-
-pub fn protected_ports_are_adopted_at_the_start_and_again_only_where_they_change() {
-    let (mut executor, _, kernel) = executor("");
-    let adopted = || kernel.with(|state| std::mem::take(&mut state.adopted));
+pub(crate) fn ports_are_adopted_again_only_if_they_change() {
+    let mut rig = rig("");
+    let conntrack = rig.conntrack.clone();
+    let adopted = || conntrack.with(|state| std::mem::take(&mut state.adopted));
     let ports = settings("", "").protection().services;
-    assert_eq!(
-        adopted(),
-        [ports.clone(), ports],
-        "before the protection, and for those that came about meanwhile"
-    );
-    executor.reload(&settings("", ASK), NOW).unwrap();
+    // before the protection, and for connections that were opened meanwhile
+    assert_eq!(adopted(), [ports.clone(), ports]);
+    rig.executor.reload(&settings("", ENDS), NOW).unwrap();
     assert!(adopted().is_empty());
 }
 
-pub fn grants_that_the_last_run_left_behind_and_that_are_over_take_their_connections_along() {
-    let (mut first, backend, kernel) = executor(ASK);
-    open(&mut first, &kernel, &["alice"], 2);
-    let later = NOW.plus(Duration::from_secs(600));
-    drop(
-        Executor::open(
-            &settings("", ASK),
-            Box::new(backend),
-            Some(Box::new(kernel.clone())),
-            later,
-        )
-        .unwrap(),
-    );
-    assert_eq!(
-        kernel.with(|state| (state.batches, state.open.len())),
-        (1, 0)
-    );
+pub(crate) fn grants_of_the_last_run_end_connections() {
+    let mut first = rig(ENDS);
+    first.open_grants(&["alice"], 2);
+    let next = open(ENDS, first.firewall, first.conntrack, NOW.plus(LATER));
+    assert_eq!(next.calls_and_open(), (1, 0));
 }

@@ -1,114 +1,87 @@
-//! What a stranger, and what a holder of a grant, gets from a gate.
+//! What strangers and users with a grant get from a gate.
 
-use std::net::{SocketAddr, UdpSocket};
-use std::time::Duration;
+use std::net::UdpSocket;
+use std::time::{Duration, Instant};
 
-use postern::adapters::firewall::{Change, FirewallDriver};
+use postern::adapters::firewall::FirewallDriver;
+use postern::adapters::firewall::nftables::Nftables;
 use postern::model::catalog::Forward;
-use postern::model::grant::Grant;
+use postern_harness::{LONGEST_WAIT, echoes, wait_until};
 
-use crate::space::{echoes, wait_until};
-use crate::{Gate, KNOCK_PORT, NOW, gate_and_client, grant, lasting};
+use crate::{Gate, KNOCK_PORT, NOW, gate_and_client, grant, lasting, protection};
 
-pub(crate) fn a_protected_port_opens_for_the_address_of_a_grant_and_for_no_other_in_both_families()
-{
+pub(crate) fn port_opens_for_the_granted_address_only() {
     let (gate, client) = gate_and_client();
-    for (gate_address, mine, other) in [
-        ("192.0.2.1", "192.0.2.7", "192.0.2.8"),
-        ("2001:db8::1", "2001:db8::7", "2001:db8::8"),
+    for (address, own, other, allow) in [
+        ("192.0.2.1", "192.0.2.7", "192.0.2.8", "192.0.2.7/32"),
+        (
+            "2001:db8::1",
+            "2001:db8::7",
+            "2001:db8::8",
+            "2001:db8::7/128",
+        ),
     ] {
         gate.install(&[], &[]);
-        assert!(
-            client.reaches(mine, gate_address, 22),
-            "nothing is protected yet"
-        );
+        assert!(client.reaches(own, address, 22), "nothing is protected");
         gate.install(&["tcp/22"], &[]);
-        assert!(!client.reaches(mine, gate_address, 22));
-        let grant = grant(
-            1,
-            mine.parse::<std::net::IpAddr>()
-                .map(ipnet::IpNet::from)
-                .unwrap()
-                .to_string()
-                .as_str(),
-            &["tcp/22"],
-        );
+        assert!(!client.reaches(own, address, 22));
+        let grant = grant(1, allow, &["tcp/22"]);
         gate.open(&grant);
-        assert!(client.reaches(mine, gate_address, 22));
-        assert!(!client.reaches(other, gate_address, 22));
+        assert!(client.reaches(own, address, 22));
+        assert!(!client.reaches(other, address, 22));
         gate.close(&grant);
-        assert!(!client.reaches(mine, gate_address, 22));
+        assert!(!client.reaches(own, address, 22));
     }
 }
 
-pub(crate) fn the_kernel_ends_a_grant_on_time_when_the_driver_is_gone() {
+/// Invariant 4: the kernel ends a grant, whatever dies.
+pub(crate) fn kernel_ends_grants_without_the_driver() {
     let (gate, client) = gate_and_client();
     gate.install(&["tcp/22"], &[]);
     gate.open(&lasting(grant(1, "192.0.2.7/32", &["tcp/22"]), 1_500));
-    gate.kill_driver();
-    assert!(client.reaches("192.0.2.7", "192.0.2.1", 22));
-    let closed = wait_until(
-        || !client.reaches("192.0.2.7", "192.0.2.1", 22),
-        Duration::from_secs(5),
-    )
-    .expect("still open");
-    assert!(closed < Duration::from_secs(3), "{closed:?}");
-    assert_eq!(gate.elements("grants4") + gate.elements("record"), 0);
+    let Gate { host, driver } = gate;
+    drop(driver);
+    let is_open = || client.reaches("192.0.2.7", "192.0.2.1", 22);
+    assert!(is_open());
+    let start = Instant::now();
+    wait_until(LONGEST_WAIT, "end of the grant", || !is_open());
+    assert!(start.elapsed() < Duration::from_secs(3));
+    let left = Gate::new(host).count(&["grants4", "record"]);
+    assert_eq!(left, 0);
 }
 
-pub(crate) fn a_grant_whose_end_has_passed_is_never_left_without_an_end() {
-    let gate = Gate::plain();
+pub(crate) fn past_end_is_never_no_end() {
+    let gate = Gate::alone();
     gate.install(&["tcp/22"], &[]);
     let mut past = grant(1, "192.0.2.7/32", &["tcp/22"]);
     past.until = NOW.minus(Duration::from_secs(5));
     gate.open(&past);
-    assert!(
-        wait_until(
-            || gate.elements("grants4") == 0 && gate.elements("record") == 0,
-            Duration::from_secs(2)
-        )
-        .is_some()
-    );
+    gate.wait_for_count(&["grants4", "record"], 0);
 }
 
-pub(crate) fn an_established_connection_survives_the_first_install_and_the_end_of_its_grant() {
+pub(crate) fn established_connections_survive() {
     let (gate, client) = gate_and_client();
-    // made before connection tracking runs in the gate
+    // opened before connection tracking runs in the gate
     let mut early = client.connect("192.0.2.8", "192.0.2.1", 22).unwrap();
     let mut early_v6 = client.connect("2001:db8::8", "2001:db8::1", 22).unwrap();
     assert_eq!(gate.adopt(&["tcp/22"]), 2);
     gate.install(&["tcp/22"], &[]);
-    let short = lasting(grant(1, "192.0.2.7/32", &["tcp/22"]), 300);
-    gate.open(&short);
+    gate.open(&lasting(grant(1, "192.0.2.7/32", &["tcp/22"]), 1_000));
     let mut late = client.connect("192.0.2.7", "192.0.2.1", 22).unwrap();
-    assert!(wait_until(|| gate.elements("grants4") == 0, Duration::from_secs(3)).is_some());
+    gate.wait_for_count(&["grants4"], 0);
     gate.install(&["tcp/22"], &[]);
-    assert!(
-        !client.reaches("192.0.2.7", "192.0.2.1", 22),
-        "new ones are closed"
-    );
-    assert!(echoes(&mut late));
-    assert!(echoes(&mut early) && echoes(&mut early_v6));
+    assert!(!client.reaches("192.0.2.7", "192.0.2.1", 22));
+    assert!(echoes(&mut late) && echoes(&mut early) && echoes(&mut early_v6));
 }
 
-pub(crate) fn networks_and_port_ranges_open_what_they_span_also_where_they_overlap() {
+pub(crate) fn overlapping_ranges_open_what_they_span() {
     let (gate, client) = gate_and_client();
-    for port in [21, 23] {
-        gate.space.serve(port);
-    }
+    gate.host.serve_echo(21);
+    gate.host.serve_echo(23);
     gate.install(&["tcp/20-30"], &[]);
-    let reaches = |from: &str, port| {
-        client.reaches(
-            from,
-            if from.contains(':') {
-                "2001:db8::1"
-            } else {
-                "192.0.2.1"
-            },
-            port,
-        )
-    };
-    // each corner of each lies in another one, in both orders
+    let reaches = |from, port| client.reaches(from, "192.0.2.1", port);
+    let reaches_v6 = |from, port| client.reaches(from, "2001:db8::1", port);
+    // each corner lies inside another range, in both orders
     let wide = grant(1, "192.0.2.0/24", &["tcp/21-23"]);
     let narrow = grant(2, "192.0.2.0/29", &["tcp/21-22"]);
     let same = lasting(grant(3, "192.0.2.0/24", &["tcp/21-23"]), 1_000);
@@ -116,101 +89,89 @@ pub(crate) fn networks_and_port_ranges_open_what_they_span_also_where_they_overl
     for grant in [&wide, &narrow, &same, &v6] {
         gate.open(grant);
     }
-    assert!(
-        reaches("192.0.2.7", 21)
-            && reaches("192.0.2.8", 23)
-            && reaches("2001:db8::8", 22)
-            && !reaches("2001:db8::8", 23)
-    );
-    assert!(
-        wait_until(|| gate.elements("networks4") == 2, Duration::from_secs(3)).is_some(),
-        "the third has ended by itself"
-    );
+    assert!(reaches("192.0.2.7", 21) && reaches("192.0.2.8", 23));
+    assert!(reaches_v6("2001:db8::8", 22) && !reaches_v6("2001:db8::8", 23));
+    gate.wait_for_count(&["networks4"], 2);
     assert!(reaches("192.0.2.8", 23));
     gate.close(&same);
     gate.close(&wide);
     assert!(reaches("192.0.2.7", 22) && !reaches("192.0.2.7", 23) && !reaches("192.0.2.8", 22));
-    gate.apply(Change::Extend {
-        old: narrow.clone(),
-        new: lasting(narrow.clone(), 90_000),
-    })
-    .unwrap();
+    let narrow = gate.extend(&narrow, 90_000);
     assert!(reaches("192.0.2.7", 22));
     gate.close(&narrow);
     assert!(!reaches("192.0.2.7", 22));
     assert_eq!(gate.list(), [v6]);
 }
 
-pub(crate) fn protected_icmp_closes_the_echo_request_alone_and_opens_with_a_grant() {
+pub(crate) fn icmp_protection_closes_echo_requests_only() {
     let (gate, client) = gate_and_client();
     gate.install(&["icmp", "icmpv6"], &[]);
-    assert!(!client.pings("192.0.2.7", "192.0.2.1") && !client.pings("2001:db8::7", "2001:db8::1"));
-    assert!(
-        client.reaches("2001:db8::7", "2001:db8::1", 22),
-        "neighbours are still found"
-    );
+    let pings = |v4, v6| {
+        (
+            client.pings(v4, "192.0.2.1"),
+            client.pings(v6, "2001:db8::1"),
+        )
+    };
+    assert_eq!(pings("192.0.2.7", "2001:db8::7"), (false, false));
+    // neighbour discovery still works
+    assert!(client.reaches("2001:db8::7", "2001:db8::1", 22));
     gate.open(&grant(1, "192.0.2.7/32", &["icmp"]));
     gate.open(&grant(2, "2001:db8::/126", &["icmpv6"]));
     gate.open(&grant(3, "2001:db8::7/128", &["icmpv6"]));
-    assert!(client.pings("192.0.2.7", "192.0.2.1") && client.pings("2001:db8::7", "2001:db8::1"));
-    assert!(!client.pings("192.0.2.8", "192.0.2.1") && !client.pings("2001:db8::8", "2001:db8::1"));
+    assert_eq!(pings("192.0.2.7", "2001:db8::7"), (true, true));
+    assert_eq!(pings("192.0.2.8", "2001:db8::8"), (false, false));
 }
 
-pub(crate) fn a_knock_draws_no_answer_while_other_closed_ports_do() {
+/// Invariant 9: nothing is sent in answer to a packet.
+pub(crate) fn knock_draws_no_answer() {
     let (gate, client) = gate_and_client();
-    let answered = |port: u16| {
+    let draws_answer = |port: u16| {
         client.run(move || {
             let socket = UdpSocket::bind("192.0.2.7:0").unwrap();
-            socket
-                .connect(SocketAddr::from(([192, 0, 2, 1], port)))
-                .unwrap();
-            socket
-                .set_read_timeout(Some(Duration::from_millis(250)))
-                .unwrap();
+            socket.connect(("192.0.2.1", port)).unwrap();
+            let timeout = Some(Duration::from_millis(250));
+            socket.set_read_timeout(timeout).unwrap();
             socket.send(b"knock").unwrap();
-            socket
-                .recv(&mut [0; 8])
-                .is_err_and(|error| error.kind() == std::io::ErrorKind::ConnectionRefused)
+            let error = socket.recv(&mut [0; 8]).unwrap_err();
+            error.kind() == std::io::ErrorKind::ConnectionRefused
         })
     };
-    assert!(answered(KNOCK_PORT));
+    assert!(draws_answer(KNOCK_PORT));
     gate.install(&["tcp/22"], &[]);
-    assert!(!answered(KNOCK_PORT) && answered(KNOCK_PORT + 1));
+    assert!(!draws_answer(KNOCK_PORT) && draws_answer(KNOCK_PORT + 1));
 }
 
-pub(crate) fn the_firewall_is_its_own_record_and_nft_shows_who_and_until_when() {
-    let gate = Gate::plain();
+pub(crate) fn stray_segment_draws_no_reset() {
+    let (gate, client) = gate_and_client();
     gate.install(&["tcp/22"], &[]);
+    let draws_reset = |port| client.draws_reset([192, 0, 2, 7], [192, 0, 2, 1], port);
+    assert!(!draws_reset(22), "a protected port with a listener");
+    assert!(draws_reset(24), "an unprotected port");
+}
+
+pub(crate) fn record_is_read_back_and_shown_by_nft() {
+    let gate = Gate::alone();
+    gate.install(&["tcp/22"], &[]);
+    let ports: Vec<String> = (1..300).map(|port| format!("tcp/{}", port * 2)).collect();
+    let ports: Vec<&str> = ports.iter().map(String::as_str).collect();
     let mut grants = vec![
         grant(17, "192.0.2.7/32", &["tcp/22", "udp/53", "icmp"]),
         grant(18, "2001:db8::/32", &["tcp/80-90"]),
-        grant(
-            19,
-            "192.0.2.9/32",
-            &(1..300)
-                .map(|port| format!("tcp/{}", port * 2))
-                .collect::<Vec<_>>()
-                .iter()
-                .map(String::as_str)
-                .collect::<Vec<_>>(),
-        ),
+        grant(19, "192.0.2.9/32", &ports),
     ];
     grants[1].target = Some("2001:db8:1::1".parse().unwrap());
-    for grant in &grants {
-        gate.open(grant);
-    }
+    grants.iter().for_each(|grant| gate.open(grant));
     assert_eq!(gate.list(), grants);
     let shown = gate.nft("list ruleset");
-    assert!(
-        shown.contains("comment \"17 alice 2026-11-22T10:01:00Z\""),
-        "{shown}"
-    );
-    assert!(shown.contains("192.0.2.7 . tcp . 22 timeout 1m"), "{shown}");
-    // one who comes after knows nothing but what the kernel says
-    let mut later = gate
-        .space
-        .run(|| postern::adapters::firewall::nftables::Nftables::open().unwrap());
-    let live: Vec<Grant> = later.list().unwrap();
+    for part in [
+        "comment \"17 alice 2026-11-22T10:01:00Z\"",
+        "192.0.2.7 . tcp . 22 timeout 1m",
+    ] {
+        assert!(shown.contains(part), "{shown}");
+    }
+    // a new driver knows only what the kernel lists
+    let mut later = gate.host.run(|| Nftables::open().unwrap());
+    let live = later.list().unwrap();
     assert_eq!(live, grants);
     for clock in [
         NOW.plus(Duration::from_secs(172_800)),
@@ -219,56 +180,38 @@ pub(crate) fn the_firewall_is_its_own_record_and_nft_shows_who_and_until_when() 
         later.tick(clock);
         for grant in later.list().unwrap() {
             let left = grant.until.since(clock).as_secs();
-            assert!(
-                (10..=60).contains(&left),
-                "{left} s by a clock that was set, where the kernel has a minute or less"
-            );
+            assert!((10..=60).contains(&left), "{left} s after a clock step");
         }
     }
     later.tick(NOW);
-    later
-        .install(&crate::protection(&["tcp/22"]), &live)
-        .unwrap();
+    later.install(&protection(&["tcp/22"]), &live).unwrap();
     assert_eq!(gate.list(), grants);
 }
 
-pub(crate) fn what_nft_lists_it_can_load_again() {
-    let gate = Gate::plain();
-    let mut protection = crate::protection(&["tcp/22", "udp/500-510", "icmp", "icmpv6"]);
+pub(crate) fn nft_can_load_what_it_lists() {
+    let gate = Gate::alone();
+    let mut protection = protection(&["tcp/22", "udp/500-510", "icmp", "icmpv6"]);
     protection.hide_behind = true;
     protection.behind = vec![
         ("10.0.0.0/24".parse().unwrap(), "tcp/22".parse().unwrap()),
         ("fd00::/64".parse().unwrap(), "icmpv6".parse().unwrap()),
     ];
-    let forward = |at: &str, host: &str, port| {
-        Forward::new(at.parse().unwrap(), host.parse().unwrap(), port, true).unwrap()
-    };
     let mut grants = [
         grant(1, "192.0.2.7/32", &["tcp/22", "icmp"]),
         grant(2, "2001:db8::/32", &["tcp/22", "icmpv6"]),
     ];
-    grants[0].forwards = vec![
-        forward("tcp/2222", "10.0.0.5", Some(22)),
-        forward("udp/500-510", "10.0.0.5", None),
-    ];
-    grants[1].forwards = vec![
-        forward("tcp/2222", "fd00::5", Some(22)),
-        forward("udp/500-510", "fd00::5", None),
-    ];
+    for (grant, host) in grants.iter_mut().zip(["10.0.0.5", "fd00::5"]) {
+        for (at, port) in [("tcp/2222", Some(22)), ("udp/500-510", None)] {
+            let (at, host) = (at.parse().unwrap(), host.parse().unwrap());
+            grant
+                .forwards
+                .push(Forward::new(at, host, port, true).unwrap());
+        }
+    }
     gate.driver(|driver| driver.install(&protection, &grants))
         .unwrap();
     let before = gate.nft("-s list ruleset");
-    gate.space
+    gate.host
         .sh("f=$(mktemp) && nft -s list ruleset > $f && nft flush ruleset && nft -f $f && rm $f");
     assert_eq!(gate.nft("-s list ruleset"), before);
-}
-
-pub(crate) fn a_stranger_gets_no_answer_to_a_segment_that_belongs_to_no_connection() {
-    let (gate, client) = gate_and_client();
-    gate.install(&["tcp/22"], &[]);
-    assert!(!client.gets_reset(22), "the port has a listener");
-    assert!(
-        client.gets_reset(24),
-        "an unprotected one says that it is closed"
-    );
 }

@@ -1,29 +1,24 @@
-//! The nftables driver against the real kernel, each test in network namespaces of its own, with the program `nft` as a second opinion.
+//! The nftables driver on the real kernel, with `nft` as a second opinion. Needs root.
 //!
-//! Owns the gate that all of them set up. Needs root, and changes nothing of the host; without root
-//! or `nft` the tests are ignored.
+//! Each test has network namespaces of its own: a gate with the driver, and usually a client beside it.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::indexing_slicing,
     clippy::panic,
-    clippy::disallowed_methods,
-    unreachable_pub,
-    missing_docs
+    clippy::disallowed_methods
 )]
 
+mod elements;
 mod forward;
 mod grants;
-mod holders;
 mod repair;
 mod scale;
-mod space;
 
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use libtest_mimic::Arguments;
 use postern::adapters::conntrack::Conntrack;
 use postern::adapters::conntrack::kernel::KernelConntrack;
 use postern::adapters::firewall::nftables::Nftables;
@@ -32,106 +27,119 @@ use postern::model::grant::{Grant, GrantId};
 use postern::model::service::Ports;
 use postern::model::settings::Protection;
 use postern::model::time::Timestamp;
+use postern_harness::{
+    LONGEST_WAIT, Machine, Namespace, Requirement, run_tests, trials, wait_until,
+};
 
-use postern_harness::{Machine, Requirement, trials};
-use space::Space;
-
-/// When all tests play; only differences reach the kernel.
-pub const NOW: Timestamp = Timestamp::from_millis(1_795_341_600_000);
-
-pub const KNOCK_PORT: u16 = 62201;
+/// The driver's time. Only differences reach the kernel.
+const NOW: Timestamp = Timestamp::from_millis(1_795_341_600_000);
+const KNOCK_PORT: u16 = 62201;
 
 fn main() -> ExitCode {
     let machine = Machine::inspect();
-    let trials = trials![
-        machine, &[Requirement::Root, Requirement::Program("ip"), Requirement::Program("nft")];
-        forward::a_host_behind_the_gate_opens_for_one_address_and_its_neighbours_stay_closed,
-        forward::a_grant_for_a_host_behind_the_gate_does_not_open_the_gate_itself,
-        grants::a_protected_port_opens_for_the_address_of_a_grant_and_for_no_other_in_both_families,
-        grants::the_kernel_ends_a_grant_on_time_when_the_driver_is_gone,
-        grants::a_grant_whose_end_has_passed_is_never_left_without_an_end,
-        grants::an_established_connection_survives_the_first_install_and_the_end_of_its_grant,
-        grants::networks_and_port_ranges_open_what_they_span_also_where_they_overlap,
-        grants::protected_icmp_closes_the_echo_request_alone_and_opens_with_a_grant,
-        grants::a_knock_draws_no_answer_while_other_closed_ports_do,
-        grants::the_firewall_is_its_own_record_and_nft_shows_who_and_until_when,
-        grants::what_nft_lists_it_can_load_again,
-        grants::a_stranger_gets_no_answer_to_a_segment_that_belongs_to_no_connection,
-        holders::two_grants_share_an_element_until_the_later_ends_whichever_is_closed_first,
-        holders::extending_a_grant_moves_its_end_in_the_kernel,
-        holders::closing_what_the_kernel_has_already_ended_is_done_and_spoils_nothing_beside_it,
-        holders::a_grant_can_be_extended_after_the_kernel_has_ended_it,
-        holders::one_change_that_fails_leaves_the_others_of_its_batch_done_and_nothing_half_open,
-        repair::a_table_deleted_behind_our_back_is_put_back_with_the_next_change,
-        repair::a_flushed_set_and_an_element_of_somebody_else_do_not_make_a_change_fail,
-        repair::install_repairs_everything_and_opens_the_given_grants_and_no_others,
-        repair::remove_leaves_the_ruleset_as_it_was_and_is_done_when_there_is_nothing,
-        repair::an_entry_of_the_record_that_is_not_readable_is_an_error_and_never_left_out,
-        repair::whatever_others_change_in_the_table_is_seen,
-        repair::without_the_capability_the_error_names_it,
-        scale::ten_thousand_grants_are_installed_listed_and_closed,
-        scale::a_full_set_refuses_the_next_grant_and_says_so_and_the_others_stay,
-        scale::ten_thousand_grants_opened_in_batches_are_all_there_and_survive_a_lost_table,
+    let requirements = [
+        Requirement::Root,
+        Requirement::Program("ip"),
+        Requirement::Program("nft"),
     ];
-    libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
+    let tests = trials![
+        machine, &requirements;
+        elements::shared_element_lasts_until_the_later_end,
+        elements::extension_moves_the_end,
+        elements::closing_an_expired_grant_is_done,
+        elements::expired_grant_can_be_extended,
+        elements::failed_change_leaves_the_others_done,
+        forward::host_behind_opens_for_one_address,
+        forward::grant_for_a_host_behind_leaves_the_gate_closed,
+        grants::port_opens_for_the_granted_address_only,
+        grants::kernel_ends_grants_without_the_driver,
+        grants::past_end_is_never_no_end,
+        grants::established_connections_survive,
+        grants::overlapping_ranges_open_what_they_span,
+        grants::icmp_protection_closes_echo_requests_only,
+        grants::knock_draws_no_answer,
+        grants::stray_segment_draws_no_reset,
+        grants::record_is_read_back_and_shown_by_nft,
+        grants::nft_can_load_what_it_lists,
+        repair::deleted_table_is_installed_again,
+        repair::foreign_changes_do_not_fail_a_change,
+        repair::install_repairs_everything,
+        repair::remove_restores_the_ruleset,
+        repair::unreadable_record_is_an_error,
+        repair::verify_sees_every_foreign_change,
+        repair::missing_capability_is_named,
+        scale::many_grants_open_in_batches_and_close,
+        scale::full_set_refuses_the_next_grant,
+    ];
+    run_tests(tests, Vec::new())
 }
 
-/// A namespace with the driver at work in it.
-#[derive(Clone)]
-pub struct Gate {
-    pub space: Arc<Space>,
-    driver: Arc<Mutex<Option<Nftables>>>,
+/// A namespace with a driver.
+struct Gate {
+    host: Namespace,
+    driver: Arc<Mutex<Nftables>>,
 }
 
 impl Gate {
-    pub fn plain() -> Self {
-        let space = Arc::new(Space::new());
-        let mut driver = space.run(|| Nftables::open().unwrap());
+    fn new(host: Namespace) -> Self {
+        let mut driver = host.run(|| Nftables::open().unwrap());
         driver.tick(NOW);
-        Self {
-            space,
-            driver: Arc::new(Mutex::new(Some(driver))),
-        }
+        let driver = Arc::new(Mutex::new(driver));
+        Self { host, driver }
     }
 
-    /// The driver is used from another thread and namespace here, as its socket keeps the one it was made in.
-    pub fn driver<R>(&self, act: impl FnOnce(&mut Nftables) -> R) -> R {
-        act(self.driver.lock().unwrap().as_mut().unwrap())
+    /// A gate without a client.
+    fn alone() -> Self {
+        Self::new(Namespace::new())
     }
 
-    /// What the kernel does alone from here on.
-    pub fn kill_driver(&self) {
-        *self.driver.lock().unwrap() = None;
+    /// The driver works in its namespace from any thread, because its socket does.
+    fn driver<R>(&self, call: impl FnOnce(&mut Nftables) -> R) -> R {
+        call(&mut self.driver.lock().unwrap())
     }
 
-    /// What the monitor does before the first installation.
-    pub fn adopt(&self, services: &[&str]) -> usize {
+    /// Adopts connections, as the monitor does before the first installation.
+    fn adopt(&self, services: &[&str]) -> usize {
         let ports: Vec<Ports> = services.iter().map(|text| text.parse().unwrap()).collect();
-        self.space
+        self.host
             .run(move || KernelConntrack::open().unwrap().adopt(&ports).unwrap())
     }
 
-    pub fn install(&self, services: &[&str], live: &[Grant]) {
+    fn install(&self, services: &[&str], live: &[Grant]) {
         self.driver(|driver| driver.install(&protection(services), live))
             .unwrap();
     }
 
-    pub fn apply(&self, change: Change) -> Result<(), FirewallError> {
-        let mut results = self.driver(|driver| driver.apply(&[change]));
-        assert_eq!(results.len(), 1);
-        results.remove(0)
+    fn apply(&self, change: Change) -> Result<(), FirewallError> {
+        self.driver(|driver| driver.apply(&[change])).remove(0)
     }
 
-    pub fn open(&self, grant: &Grant) {
+    /// Applies changes that must all succeed.
+    fn apply_all(&self, changes: &[Change]) {
+        let results = self.driver(|driver| driver.apply(changes));
+        assert_eq!(results, vec![Ok(()); changes.len()]);
+    }
+
+    fn open(&self, grant: &Grant) {
         self.apply(Change::Open(grant.clone())).unwrap();
     }
 
-    pub fn close(&self, grant: &Grant) {
+    fn close(&self, grant: &Grant) {
         self.apply(Change::Close(grant.clone())).unwrap();
     }
 
-    /// As it is written beside the elements: these stories' time stands still, while the kernel's goes on.
-    pub fn list(&self) -> Vec<Grant> {
+    fn extend(&self, old: &Grant, millis: u64) -> Grant {
+        let (old, new) = (old.clone(), lasting(old.clone(), millis));
+        self.apply(Change::Extend {
+            old,
+            new: new.clone(),
+        })
+        .unwrap();
+        new
+    }
+
+    /// The grants with their recorded ends: the driver's clock stands still, the kernel's does not.
+    fn list(&self) -> Vec<Grant> {
         self.driver(|driver| {
             driver.tick(Timestamp::default());
             let grants = driver.list();
@@ -141,21 +149,31 @@ impl Gate {
         .unwrap()
     }
 
-    pub fn nft(&self, line: &str) -> String {
-        self.space.sh(&format!("nft {line}"))
+    fn nft(&self, line: &str) -> String {
+        self.host.sh(&format!("nft {line}"))
     }
 
-    /// Elements of a set as `nft` counts them.
-    pub fn elements(&self, set: &str) -> usize {
+    /// The elements of a set as `nft` lists them.
+    fn listed(&self, set: &str) -> Vec<serde_json::Value> {
         let text = self.nft(&format!("-j list set inet postern {set}"));
         let value: serde_json::Value = serde_json::from_str(&text).unwrap();
-        value["nftables"][1]["set"]["elem"]
-            .as_array()
-            .map_or(0, Vec::len)
+        let elements = value["nftables"][1]["set"]["elem"].as_array();
+        elements.cloned().unwrap_or_default()
+    }
+
+    /// The number of elements in these sets.
+    fn count(&self, sets: &[&str]) -> usize {
+        sets.iter().map(|set| self.listed(set).len()).sum()
+    }
+
+    fn wait_for_count(&self, sets: &[&str], count: usize) {
+        wait_until(LONGEST_WAIT, "end of the elements", || {
+            self.count(sets) == count
+        });
     }
 }
 
-pub fn protection(services: &[&str]) -> Protection {
+fn protection(services: &[&str]) -> Protection {
     Protection {
         services: services.iter().map(|text| text.parse().unwrap()).collect(),
         knock_ports: vec![KNOCK_PORT],
@@ -165,7 +183,7 @@ pub fn protection(services: &[&str]) -> Protection {
 }
 
 /// A grant of alice for a minute.
-pub fn grant(id: u64, allow: &str, services: &[&str]) -> Grant {
+fn grant(id: u64, allow: &str, services: &[&str]) -> Grant {
     Grant {
         id: GrantId(id),
         user: "alice".to_owned(),
@@ -177,44 +195,22 @@ pub fn grant(id: u64, allow: &str, services: &[&str]) -> Grant {
     }
 }
 
-pub fn lasting(mut grant: Grant, millis: u64) -> Grant {
+fn lasting(mut grant: Grant, millis: u64) -> Grant {
     grant.until = NOW.plus(Duration::from_millis(millis));
     grant
 }
 
-/// A gate with a client beside it: 192.0.2.1 and 2001:db8::1 here, .7 and .8 there, port 22 and others served.
-pub fn gate_and_client() -> (Gate, Space) {
-    let (gate, client) = (Gate::plain(), Space::new());
-    gate.space.link(
-        &client,
-        "wire",
-        &["192.0.2.1/24", "2001:db8::1/64"],
-        &[
-            "192.0.2.7/24",
-            "192.0.2.8/24",
-            "2001:db8::7/64",
-            "2001:db8::8/64",
-        ],
-    );
-    gate.space.serve(22);
-    let linked = || {
+/// A gate that serves port 22, and a client at .7 and .8.
+fn gate_and_client() -> (Gate, Namespace) {
+    let (host, client) = postern_harness::gate_and_client();
+    host.serve_echo(22);
+    wait_until(LONGEST_WAIT, "connection", || {
         client.reaches("192.0.2.8", "192.0.2.1", 22)
             && client.reaches("2001:db8::8", "2001:db8::1", 22)
-    };
-    assert!(
-        space::wait_until(linked, Duration::from_secs(10)).is_some(),
-        "the link does not come up"
-    );
-    // the server ends its side of those trials in a thread of its own, and tests count what is connected
-    let is_quiet = || {
-        gate.space
-            .sh("ss --no-header --tcp --numeric")
-            .trim()
-            .is_empty()
-    };
-    assert!(
-        space::wait_until(is_quiet, Duration::from_secs(10)).is_some(),
-        "the server does not end its side"
-    );
-    (gate, client)
+    });
+    // the server still ends its side of these connections, and tests count connections
+    wait_until(LONGEST_WAIT, "end of the connections", || {
+        host.sh("ss --no-header --tcp --numeric").trim().is_empty()
+    });
+    (Gate::new(host), client)
 }

@@ -1,11 +1,11 @@
-//! Recordings of the tests' own making, in both formats, both byte orders and every resolution of time.
+//! Writes recordings in both formats, both byte orders and every resolution of time.
 
-/// What stands in the header of a file or of an interface.
+/// The header of a file or of an interface.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Style {
     pub(crate) big_endian: bool,
-    /// Parts of a second in a tick; a power of ten.
-    pub(crate) a_second: u64,
+    /// Ticks in a second; a power of ten.
+    pub(crate) per_second: u64,
     pub(crate) link_type: u16,
 }
 
@@ -15,7 +15,7 @@ pub(crate) type Frame<'a> = (u64, &'a [u8]);
 impl Style {
     pub(crate) const ETHERNET: Self = Self {
         big_endian: false,
-        a_second: 1_000_000,
+        per_second: 1_000_000,
         link_type: 1,
     };
 
@@ -27,105 +27,76 @@ impl Style {
         }
     }
 
-    fn word(self, number: usize) -> [u8; 4] {
-        let number = u32::try_from(number).unwrap();
-        if self.big_endian {
-            number.to_be_bytes()
-        } else {
-            number.to_le_bytes()
-        }
-    }
-
     fn words(self, numbers: &[usize]) -> Vec<u8> {
-        numbers
-            .iter()
-            .flat_map(|number| self.word(*number))
-            .collect()
+        let word = |number: &usize| {
+            let number = u32::try_from(*number).unwrap();
+            if self.big_endian {
+                number.to_be_bytes()
+            } else {
+                number.to_le_bytes()
+            }
+        };
+        numbers.iter().flat_map(word).collect()
     }
 }
 
-/// As `tcpdump -w` writes them; micro- or nanoseconds.
+/// As `tcpdump -w` writes them, with micro- or nanoseconds.
 pub(crate) fn pcap(style: Style, frames: &[Frame<'_>]) -> Vec<u8> {
-    let magic = if style.a_second == 1_000_000_000 {
-        0xa1b2_3c4d
-    } else {
-        0xa1b2_c3d4
+    let magic = match style.per_second {
+        1_000_000_000 => 0xa1b2_3c4d,
+        _ => 0xa1b2_c3d4,
     };
-    let mut file = style.word(magic).to_vec();
+    let mut file = style.words(&[magic]);
     file.extend([style.half(2), style.half(4)].concat());
-    file.extend(style.words(&[0, 0, 262_144, usize::from(style.link_type)]));
+    file.extend(style.words(&[0, 0, 262_144, style.link_type.into()]));
     for (at, bytes) in frames {
-        let part = (at % 1000) * (style.a_second / 1000);
-        file.extend(style.words(&[
-            (at / 1000) as usize,
-            part as usize,
-            bytes.len(),
-            bytes.len(),
-        ]));
+        let ticks = (at % 1000) * (style.per_second / 1000);
+        let length = bytes.len();
+        file.extend(style.words(&[(at / 1000) as usize, ticks as usize, length, length]));
         file.extend_from_slice(bytes);
     }
     file
 }
 
-/// As Wireshark writes them: a section, an interface, a packet each.
+/// As Wireshark writes them: a section, an interface, and a block for each packet.
 pub(crate) fn pcapng(style: Style, frames: &[Frame<'_>]) -> Vec<u8> {
-    let mut file = section(style);
-    file.extend(interface(style));
+    let mut file = [section(style), interface(style)].concat();
     for (at, bytes) in frames {
-        let ticks = u128::from(*at) * u128::from(style.a_second) / 1000;
+        let ticks = u128::from(*at) * u128::from(style.per_second) / 1000;
         let (high, low) = ((ticks >> 32) as usize, (ticks & 0xffff_ffff) as usize);
         let head = style.words(&[0, high, low, bytes.len(), bytes.len()]);
-        file.extend(block(style, 6, &[&head, &padded(bytes)[..]].concat()));
+        file.extend(block(style, 6, &[head, padded(bytes)].concat()));
     }
     file
 }
 
 pub(crate) fn section(style: Style) -> Vec<u8> {
-    let body = [
-        &style.word(0x1a2b_3c4d)[..],
-        &style.half(1),
-        &style.half(0),
-        &[0xff; 8],
-    ]
-    .concat();
-    block(style, 0x0a0d_0d0a, &body)
+    let version = [style.half(1), style.half(0)].concat();
+    let body = [style.words(&[0x1a2b_3c4d]), version, vec![0xff; 8]];
+    block(style, 0x0a0d_0d0a, &body.concat())
 }
 
-/// With the option that says the resolution, if it is not microseconds.
+/// With the option for the resolution, unless that is microseconds.
 pub(crate) fn interface(style: Style) -> Vec<u8> {
-    let mut body = [
-        &style.half(style.link_type)[..],
-        &[0; 2],
-        &style.word(262_144),
-    ]
-    .concat();
-    if style.a_second != 1_000_000 {
-        let exponent = style.a_second.ilog10() as u8;
-        body.extend(
-            [
-                &style.half(9)[..],
-                &style.half(1),
-                &[exponent, 0, 0, 0],
-                &[0; 4],
-            ]
-            .concat(),
-        );
+    let mut body = [&style.half(style.link_type)[..], &[0; 2]].concat();
+    body.extend(style.words(&[262_144]));
+    if style.per_second != 1_000_000 {
+        body.extend([style.half(9), style.half(1)].concat());
+        body.extend([style.per_second.ilog10() as u8, 0, 0, 0, 0, 0, 0, 0]);
     }
     block(style, 1, &body)
 }
 
 /// A packet without a time.
 pub(crate) fn simple(style: Style, bytes: &[u8]) -> Vec<u8> {
-    block(
-        style,
-        3,
-        &[&style.word(bytes.len())[..], &padded(bytes)].concat(),
-    )
+    let body = [style.words(&[bytes.len()]), padded(bytes)].concat();
+    block(style, 3, &body)
 }
 
 pub(crate) fn block(style: Style, kind: usize, body: &[u8]) -> Vec<u8> {
-    let length = style.word(12 + body.len());
-    [&style.word(kind)[..], &length, body, &length].concat()
+    let length = 12 + body.len();
+    let (head, tail) = (style.words(&[kind, length]), style.words(&[length]));
+    [&head, body, &tail].concat()
 }
 
 fn padded(bytes: &[u8]) -> Vec<u8> {
@@ -134,7 +105,7 @@ fn padded(bytes: &[u8]) -> Vec<u8> {
     padded
 }
 
-/// From one hardware address to another; `types` is tags, if any, and the ethertype.
+/// A frame; `types` is tags, if any, and the ethertype.
 pub(crate) fn ethernet(types: &[u16], packet: &[u8]) -> Vec<u8> {
     let types: Vec<u8> = types.iter().flat_map(|part| part.to_be_bytes()).collect();
     [&[2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2][..], &types, packet].concat()

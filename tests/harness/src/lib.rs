@@ -20,6 +20,7 @@ pub mod peer;
 pub mod programs;
 pub mod random;
 pub mod run;
+pub mod traffic;
 pub mod wait;
 pub mod world;
 
@@ -28,6 +29,7 @@ pub use namespace::{Namespace, join, run};
 pub use programs::{find, postern, posternd, repository, text};
 pub use random::Random;
 pub use run::{run_tests, say};
+pub use traffic::{echoes, gate_and_client};
 pub use wait::{LONGEST_WAIT, now, wait_for, wait_until};
 pub use world::{
     Client, Daemon, FAMILIES, Family, GATE_NAME, GateConfig, KNOCK, KnockMaker, KnockStream, Ran,
