@@ -41,7 +41,9 @@ fn keys(count: u32) -> HintKeys {
     let key = |number: u32| {
         let mut bytes = [0; 32];
         bytes[..4].copy_from_slice(&number.to_be_bytes());
-        UserKeys::derive(&gate, &KeyMaterial::shared(&SharedKey::from_bytes(bytes))).hint_key()
+        UserKeys::derive(&gate, &KeyMaterial::shared(&SharedKey::from_bytes(bytes)))
+            .hint_key()
+            .clone()
     };
     (0..count).map(key).collect()
 }
