@@ -248,10 +248,10 @@ fn a_written_key_is_private_and_replaced_only_on_request() {
 fn a_placed_file_is_private_appears_whole_and_never_over_another() {
     let folder = folder();
     let path = folder.path().join("alice.toml");
-    files::place_private(&path, b"first").unwrap();
+    files::write_private(&path, b"first", false).unwrap();
     assert_eq!(fs::metadata(&path).unwrap().mode() & 0o7777, 0o600);
     assert!(
-        files::place_private(&path, b"second")
+        files::write_private(&path, b"second", false)
             .unwrap_err()
             .to_string()
             .contains("is there already; name another file")
@@ -262,7 +262,7 @@ fn a_placed_file_is_private_appears_whole_and_never_over_another() {
     )
     .unwrap();
     assert!(
-        files::place_private(&folder.path().join("link.toml"), b"").is_err(),
+        files::write_private(&folder.path().join("link.toml"), b"", false).is_err(),
         "nor through a link that leads nowhere"
     );
     file(
@@ -270,7 +270,7 @@ fn a_placed_file_is_private_appears_whole_and_never_over_another() {
         &format!(".bob.toml.{}", std::process::id()),
         "half",
     );
-    files::place_private(&folder.path().join("bob.toml"), b"whole").unwrap();
+    files::write_private(&folder.path().join("bob.toml"), b"whole", false).unwrap();
     assert_eq!(files::read_private(&path).unwrap().as_str(), "first");
     let mut names: Vec<_> = fs::read_dir(folder.path())
         .unwrap()
@@ -284,7 +284,7 @@ fn a_placed_file_is_private_appears_whole_and_never_over_another() {
     );
     mode(folder.path(), 0o777);
     assert!(
-        files::place_private(&folder.path().join("new"), b"").is_err(),
+        files::write_private(&folder.path().join("new"), b"", false).is_err(),
         "others could replace it"
     );
 }

@@ -137,7 +137,7 @@ pub(super) fn public_key_of(text: &str, path: &Path) -> Result<PublicKey, ExitEr
 
 /// Writes a new file that only its owner can read. Never overwrites a file.
 pub(super) fn create(path: &Path, text: &str) -> Result<(), ExitError> {
-    files::place_private(path, text.as_bytes()).map_err(disk::unreadable)
+    files::write_private(path, text.as_bytes(), false).map_err(disk::unreadable)
 }
 
 /// Removes a file.

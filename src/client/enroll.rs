@@ -52,7 +52,7 @@ pub fn enroll(config: &Path, name: &str, profile: &str) -> Result<Enrolled, Exit
     let private = PrivateKey::from_bytes(*random);
     let text = private.to_base64();
     let line = Zeroizing::new([text.as_bytes(), b"\n"].concat());
-    files::place_private(&file, &line).map_err(|error| unwritable(&error))?;
+    files::write_private(&file, &line, false).map_err(|error| unwritable(&error))?;
     let request = EnrollRequest {
         public_key: private.public(),
         profile: Some(profile.to_owned()),
@@ -229,7 +229,7 @@ fn write(config: &Path, text: &str, exists: bool) -> Result<(), ExitError> {
         files::write_private(&real, text.as_bytes(), true)
     } else {
         files::make_folder(&folder_of(config), 0o700)
-            .and_then(|_| files::place_private(config, text.as_bytes()))
+            .and_then(|_| files::write_private(config, text.as_bytes(), false))
     };
     written.map_err(|error| unwritable(&error))
 }

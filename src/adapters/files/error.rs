@@ -1,10 +1,10 @@
-//! Why a file was refused: which file, what is wrong, what to do. Never holds a byte of a file.
+//! Why a file was refused: the file, the cause and the cure. It never contains a byte of the file.
 
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// Why a file was refused; prints on one line.
+/// Why a file was refused; one line.
 #[derive(Debug)]
 pub struct FileError {
     path: PathBuf,
@@ -13,26 +13,26 @@ pub struct FileError {
     cure: String,
 }
 
-/// What the exit status of a command depends on.
+/// The class of an error; it decides the exit status.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FileErrorKind {
     /// There is no such file (sysexits 66).
     NotFound,
-    /// The caller has no right to it (sysexits 77).
+    /// The caller may not use it (sysexits 77).
     Permission,
-    /// Somebody else could read or replace it, so it is not used (sysexits 78).
+    /// Others could read or replace it (sysexits 78).
     Exposed,
-    /// Anything else: too large, no regular file, a broken disk (sysexits 78).
+    /// Too large, not a regular file, a disk error, … (sysexits 78).
     Other,
 }
 
 impl FileError {
-    /// What the exit status depends on.
+    /// The class of the error.
     pub fn kind(&self) -> FileErrorKind {
         self.kind
     }
 
-    /// The file or folder that is wrong.
+    /// The file or folder.
     pub fn path(&self) -> &Path {
         &self.path
     }

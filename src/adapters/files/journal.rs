@@ -1,21 +1,23 @@
-//! Small texts of the monitor's own that outlive a crash: replaced whole, in one step.
+//! The file of a journal: one text that survives a crash, replaced in one step.
 
 use std::path::PathBuf;
 
-use super::{FileErrorKind, read, write_private};
+use super::error::FileErrorKind;
+use super::read::read;
+use super::write::write_private;
 use crate::model::journal::JournalStore;
 
-/// Room for as many grants as may be open at once.
-const KEPT_MAX: u64 = 256 << 20;
+/// Enough for the most grants that can be open.
+const JOURNAL_MAX: u64 = 256 << 20;
 
-/// A file in a folder that only its owner may change.
+/// A file in a folder that only its owner can change.
 #[derive(Debug, Clone)]
 pub struct JournalFile {
     path: PathBuf,
 }
 
 impl JournalFile {
-    /// This file, which need not be there.
+    /// This file, which may not exist yet.
     pub fn new(path: PathBuf) -> Self {
         Self { path }
     }
@@ -23,7 +25,7 @@ impl JournalFile {
 
 impl JournalStore for JournalFile {
     fn load(&mut self) -> Result<Option<String>, String> {
-        match read(&self.path, KEPT_MAX) {
+        match read(&self.path, JOURNAL_MAX) {
             Ok(text) => Ok(Some(text.to_string())),
             Err(error) if error.kind() == FileErrorKind::NotFound => Ok(None),
             Err(error) => Err(error.to_string()),
@@ -42,44 +44,26 @@ impl JournalStore for JournalFile {
 #[cfg(test)]
 #[allow(clippy::disallowed_methods)]
 mod tests {
-    use super::*;
-    use std::fs;
+    use std::fs::{self, Permissions};
     use std::os::unix::fs::PermissionsExt;
 
+    use super::*;
+
     #[test]
-    fn a_text_is_replaced_whole_and_what_a_crash_left_half_written_is_in_nobodys_way() {
+    fn journal_is_replaced_whole() {
         let folder = tempfile::tempdir().unwrap();
-        let mut file = JournalFile::new(folder.path().join("grants"));
+        let path = folder.path().join("grants");
+        let mut file = JournalFile::new(path.clone());
         assert_eq!(file.load(), Ok(None));
-        fs::write(
-            folder
-                .path()
-                .join(format!(".grants.{}", std::process::id())),
-            "half",
-        )
-        .unwrap();
         for text in ["one", "the other", ""] {
             file.save(text).unwrap();
             assert_eq!(file.load(), Ok(Some(text.to_owned())));
         }
-        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
-        fs::set_permissions(
-            folder.path().join("grants"),
-            fs::Permissions::from_mode(0o644),
-        )
-        .unwrap();
-        assert!(
-            file.load().unwrap_err().contains("chmod 600"),
-            "others could read who is let in"
-        );
-        fs::write(folder.path().join("grants"), b"\xff").unwrap();
+        fs::set_permissions(&path, Permissions::from_mode(0o644)).unwrap();
+        assert!(file.load().unwrap_err().contains("chmod 600"));
+        fs::write(&path, b"\xff").unwrap();
         assert!(file.load().is_err());
-    }
-
-    #[test]
-    fn a_folder_that_is_gone_is_an_error_when_something_is_to_be_kept() {
         let mut file = JournalFile::new("/no/such/folder/grants".into());
-        assert_eq!(file.load(), Ok(None));
         assert!(file.save("x").unwrap_err().contains("/no/such/folder"));
     }
 }

@@ -1,7 +1,7 @@
 //! Programs of the config that the monitor runs as root: those of the command driver and the hooks, each with its journal.
 
 use crate::adapters::clock::Steady;
-use crate::adapters::files::journal::JournalFile;
+use crate::adapters::files::JournalFile;
 use crate::adapters::firewall::FirewallDriver;
 use crate::adapters::firewall::command::{Command, unfit};
 use crate::adapters::process::Programs;

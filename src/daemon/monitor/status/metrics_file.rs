@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use tracing::{info, warn};
 
-use crate::adapters::files::public;
+use crate::adapters::files;
 use crate::adapters::metrics::Snapshot;
 use crate::model::settings::Metrics;
 use crate::model::time::Timestamp;
@@ -34,7 +34,7 @@ impl MetricsFile {
             return;
         };
         self.next = now.plus(wanted.interval);
-        let failure = public::publish(path, &snapshot().prometheus())
+        let failure = files::publish(path, &snapshot().prometheus())
             .err()
             .map(|error| format!("{}: {error}", path.display()));
         match (&failure, &self.failure) {
@@ -54,7 +54,7 @@ impl MetricsFile {
     pub(super) fn remove(&mut self) {
         self.next = Timestamp::default();
         if let Some(path) = self.written.take()
-            && let Err(error) = public::withdraw(&path)
+            && let Err(error) = files::withdraw(&path)
         {
             warn!(
                 "the metrics in {} are old now and can't be removed: {error}",

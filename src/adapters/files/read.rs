@@ -1,0 +1,101 @@
+//! Reads keys and configs.
+
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+use zeroize::{Zeroize, Zeroizing};
+
+use super::checks::{check_folder, check_folders, check_kind, check_mode, check_owner};
+use super::error::FileError;
+use super::system::open_to_read;
+
+/// The largest key file or profile, in bytes.
+const PRIVATE_MAX: u64 = 1 << 20;
+/// The largest TOML file of a gate's config, for the users of a whole fleet.
+#[cfg(feature = "daemon")]
+const CONFIG_MAX: u64 = 64 << 20;
+
+/// Reads a file of at most 1 MiB that only its owner, root or the caller, can read.
+///
+/// # Errors
+/// If it is missing, not a regular file, too large or not UTF-8, or if others can read or replace it.
+pub fn read_private(path: &Path) -> Result<Zeroizing<String>, FileError> {
+    read(path, PRIVATE_MAX)
+}
+
+/// Reads a file of a gate's config, of at most 64 MiB.
+///
+/// # Errors
+/// As [`read_private`].
+#[cfg(feature = "daemon")]
+pub fn read_config(path: &Path) -> Result<Zeroizing<String>, FileError> {
+    read(path, CONFIG_MAX)
+}
+
+/// Reads a file of at most 1 MiB that may hold no secret. The second value is the error of [`read_private`] if others can
+/// read the file.
+///
+/// # Errors
+/// If it is missing, not a regular file, too large or not UTF-8.
+pub fn read_open(path: &Path) -> Result<(Zeroizing<String>, Result<(), FileError>), FileError> {
+    let failed = |error: io::Error| FileError::io(path, "read", &error);
+    let file = open_to_read(path).map_err(failed)?;
+    let metadata = file.metadata().map_err(failed)?;
+    check_kind(path, &metadata, PRIVATE_MAX)?;
+    let private = check_mode(path, &metadata);
+    Ok((read_text(path, file, metadata.len())?, private))
+}
+
+pub(super) fn read(path: &Path, max: u64) -> Result<Zeroizing<String>, FileError> {
+    let failed = |error: io::Error| FileError::io(path, "read", &error);
+    let file = open_to_read(path).map_err(failed)?;
+    let metadata = file.metadata().map_err(failed)?;
+    check_kind(path, &metadata, max)?;
+    check_owner(path, &metadata)?;
+    check_mode(path, &metadata)?;
+    check_folders(path)?;
+    read_text(path, file, metadata.len())
+}
+
+/// The files in a folder whose names end with `ending`, sorted, without hidden ones; none if there is no such folder.
+///
+/// # Errors
+/// If the folder cannot be read, or others can put a file there.
+pub fn files_in(folder: &Path, ending: &str) -> Result<Vec<PathBuf>, FileError> {
+    let failed = |error: io::Error| FileError::io(folder, "read", &error);
+    let entries = match fs::read_dir(folder) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(failed(error)),
+    };
+    check_folder(folder)?;
+    let mut paths = Vec::new();
+    for entry in entries {
+        let name = entry.map_err(failed)?.file_name();
+        let bytes = name.as_encoded_bytes();
+        if bytes.ends_with(ending.as_bytes()) && !bytes.starts_with(b".") {
+            paths.push(folder.join(name));
+        }
+    }
+    paths.sort_unstable();
+    Ok(paths)
+}
+
+/// One buffer of the known size: a buffer that grows leaves copies of keys behind.
+fn read_text(path: &Path, mut file: File, len: u64) -> Result<Zeroizing<String>, FileError> {
+    let failed = |error: io::Error| FileError::io(path, "read", &error);
+    let len = usize::try_from(len).map_err(|error| failed(io::Error::other(error)))?;
+    let mut bytes = Zeroizing::new(vec![0; len]);
+    file.read_exact(&mut bytes).map_err(failed)?;
+    let mut beyond = Zeroizing::new([0; 1]);
+    if file.read(beyond.as_mut_slice()).map_err(failed)? > 0 {
+        return Err(failed(io::Error::other("it grew while it was read")));
+    }
+    String::from_utf8(std::mem::take(&mut *bytes))
+        .map(Zeroizing::new)
+        .map_err(|error| {
+            error.into_bytes().zeroize();
+            FileError::other(path, "is not UTF-8 text", "save it as UTF-8")
+        })
+}
