@@ -1,30 +1,30 @@
-//! Clearance: the monitor's own look at every order, with its own copy of the policies (invariant 5).
+//! Clearance: the monitor checks every order against its own copy of the policies (invariant 5).
 //!
-//! Whatever the engine says, nothing is opened here that the config does not allow that user. Pure.
+//! A hostile engine can open nothing that the config does not allow that user. Pure.
 
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
-use crate::model::catalog::{Forward, NamedServices, OpenPorts, ServiceOptions};
+use crate::model::catalog::{Forward, NamedServices, OpenPorts, ServiceOptions, forward_of};
 use crate::model::grant::Grant;
 use crate::model::policy::Policy;
 use crate::model::reason::Rule;
-use crate::model::request::{CloseRequest, OpenRequest};
+use crate::model::request::{AddressFrom, CloseRequest, OpenRequest};
 use crate::model::service::{self, Ports, Wanted};
 use crate::model::settings::Settings;
 
-/// What the monitor knows of users.
+/// The policies that orders are checked against.
 #[derive(Debug)]
 pub struct Clearance {
     policies: HashMap<String, Policy>,
     named: NamedServices,
     options: BTreeMap<String, ServiceOptions>,
-    /// Ports of services whose connections end with the grant.
+    /// Ports of the services with `end_connections`.
     ending: Vec<Ports>,
 }
 
 impl Clearance {
-    /// From the monitor's own reading of the config.
+    /// The clearance of this config, which the monitor has read itself.
     pub fn new(settings: &Settings) -> Self {
         let policies = settings
             .policies
@@ -54,28 +54,29 @@ impl Clearance {
         }
     }
 
-    /// What these terms open, where their user may have it.
+    /// The ports of an approved request.
     ///
     /// # Errors
-    /// The rule that says no.
+    /// The rule that refuses it.
     pub fn open(&self, request: &OpenRequest) -> Result<OpenPorts, Rule> {
         let policy = self.policies.get(&request.user).ok_or(Rule::User)?;
         policy.check(request, &self.named, &self.options)?;
-        self.opening(&request.services)
+        self.ports_of(&request.services)
     }
 
-    /// What a user wants closed; closing needs no right beyond being a user.
+    /// The ports that a user asks to close. Every user may close.
     ///
     /// # Errors
-    /// The rule that says no.
+    /// The rule that refuses it.
     pub fn close(&self, request: &CloseRequest) -> Result<OpenPorts, Rule> {
         if !self.policies.contains_key(&request.user) {
             return Err(Rule::User);
         }
-        self.opening(&request.services)
+        self.ports_of(&request.services)
     }
 
-    /// The part of a grant whose connections end with it: all of it where its user's policy says so, else what it has of such services.
+    /// The part of a grant whose connections end with it: all of it if the user's policy says so, else its services
+    /// with `end_connections`.
     pub fn ends_connections(&self, grant: &Grant) -> Option<Grant> {
         if self
             .policies
@@ -104,24 +105,22 @@ impl Clearance {
         })
     }
 
-    /// The longest time for which the user of a grant may have it; none for whoever is no user.
+    /// The maximum duration of the grant's user; zero if the user does not exist.
     pub fn longest(&self, grant: &Grant) -> Duration {
         self.policies
             .get(&grant.user)
             .map_or(Duration::ZERO, |policy| policy.max_duration)
     }
 
-    /// Whether a grant that was found open may stay: its user still has the right to it.
+    /// Whether the policy still allows a grant that was found open.
     pub fn still_allows(&self, grant: &Grant) -> bool {
         let Some(policy) = self.policies.get(&grant.user) else {
             return false;
         };
         let mut services: Vec<Wanted> = grant.services.iter().copied().map(Wanted::Ports).collect();
         for forward in &grant.forwards {
-            // by whatever name leads there today
-            let leads_there = |wanted: &&Wanted| {
-                crate::model::catalog::forward_of(wanted, &self.options) == Some(forward)
-            };
+            // The name may have changed since.
+            let leads_there = |wanted: &&Wanted| forward_of(wanted, &self.options) == Some(forward);
             let Some(name) = policy.services.iter().find(leads_there) else {
                 return false;
             };
@@ -135,20 +134,17 @@ impl Clearance {
             services: services.clone(),
             duration: Duration::from_secs(1),
         };
-        // How the address was named is not written down, and does not matter once it was let in.
-        [
-            crate::model::request::AddressFrom::Claimed,
-            crate::model::request::AddressFrom::Observed,
-        ]
-        .into_iter()
-        .any(|from| {
-            policy
-                .check(&request(from), &self.named, &self.options)
-                .is_ok()
-        })
+        // A grant does not record where its address came from.
+        [AddressFrom::Claimed, AddressFrom::Observed]
+            .into_iter()
+            .any(|from| {
+                policy
+                    .check(&request(from), &self.named, &self.options)
+                    .is_ok()
+            })
     }
 
-    fn opening(&self, services: &[Wanted]) -> Result<OpenPorts, Rule> {
+    fn ports_of(&self, services: &[Wanted]) -> Result<OpenPorts, Rule> {
         OpenPorts::of(services, &self.named, &self.options).ok_or(Rule::UnknownService)
     }
 }
@@ -156,330 +152,215 @@ impl Clearance {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::adapters::config::bundle::{Bundle, BundleFile};
     use crate::core::fixture::{request, settings};
     use crate::model::grant::GrantId;
-    use crate::model::request::AddressFrom;
+    use crate::model::policy::GrantTo;
     use crate::model::time::Timestamp;
 
-    fn clearance() -> Clearance {
+    const V4: &str = "192.0.2.7/32";
+
+    fn config() -> Settings {
         let mut settings = settings(&[
             ("alice", &["tcp/22", "web"]),
             ("bob", &["udp/500"]),
             ("carol", &["tcp/22"]),
         ]);
-        settings.policies[2].max_prefix.v4 = 8;
-        settings.named.insert(
-            "web".to_owned(),
-            vec!["tcp/80".parse().unwrap(), "tcp/443".parse().unwrap()],
-        );
+        let web = ["tcp/80", "tcp/443"].map(|port| port.parse().unwrap());
+        settings.named.insert("web".to_owned(), web.to_vec());
         settings.policies[0].targets = vec!["10.0.0.0/24".parse().unwrap()];
-        settings.policies[1].grant_to = crate::model::policy::GrantTo::Claimed;
+        settings.policies[1].grant_to = GrantTo::Claimed;
         settings.policies[1].networks = vec!["192.0.2.0/24".parse().unwrap()];
-        Clearance::new(&settings)
+        settings.policies[2].max_prefix.v4 = 8;
+        settings
     }
 
-    #[test]
-    fn what_the_policy_allows_is_cleared_with_the_ports_that_the_monitors_own_config_gives_a_name()
-    {
-        let clearance = clearance();
-        let ports: Vec<String> = clearance
-            .open(&request("alice", "192.0.2.7/32", &["tcp/22", "web"], 30))
-            .unwrap()
-            .services
-            .iter()
-            .map(ToString::to_string)
-            .collect();
-        assert_eq!(ports, ["tcp/22", "tcp/80", "tcp/443"]);
-        let behind = OpenRequest {
-            target: Some("10.0.0.9".parse().unwrap()),
-            ..request("alice", "192.0.2.7/32", &["tcp/22"], 3600)
-        };
-        assert_eq!(clearance.open(&behind).map(|_| ()), Ok(()));
-        assert_eq!(
-            clearance
-                .open(&request("carol", "192.0.2.0/24", &["tcp/22"], 30))
-                .map(|_| ()),
-            Ok(())
-        );
-    }
-
-    #[test]
-    fn invariant_5_the_engine_can_ask_for_nothing_that_the_policy_of_that_user_does_not_allow() {
-        let clearance = clearance();
-        let good = request("alice", "192.0.2.7/32", &["tcp/22"], 30);
-        let target = |text: &str| OpenRequest {
-            target: Some(text.parse().unwrap()),
-            ..good.clone()
-        };
-        for (request, rule) in [
-            (request("eve", "192.0.2.7/32", &["tcp/22"], 30), Rule::User),
-            (request("", "192.0.2.7/32", &["tcp/22"], 30), Rule::User),
-            (
-                request("ALICE", "192.0.2.7/32", &["tcp/22"], 30),
-                Rule::User,
-            ),
-            (
-                request("alice", "192.0.2.7/32", &["tcp/23"], 30),
-                Rule::Service,
-            ),
-            (
-                request("alice", "192.0.2.7/32", &["tcp/22", "tcp/1-65535"], 30),
-                Rule::Service,
-            ),
-            (request("alice", "192.0.2.7/32", &[], 30), Rule::Service),
-            (
-                request("alice", "192.0.2.7/32", &["udp/22"], 30),
-                Rule::Service,
-            ),
-            (
-                request("alice", "192.0.2.7/32", &["udp/500"], 30),
-                Rule::Service,
-            ),
-            (
-                request("alice", "192.0.2.7/32", &["mail"], 30),
-                Rule::UnknownService,
-            ),
-            (
-                request("alice", "192.0.2.7/32", &["tcp/22"], 3601),
-                Rule::Duration,
-            ),
-            (
-                request("alice", "192.0.2.7/32", &["tcp/22"], u64::MAX),
-                Rule::Duration,
-            ),
-            (
-                request("alice", "192.0.2.7/32", &["tcp/22"], 0),
-                Rule::Duration,
-            ),
-            (
-                request("alice", "192.0.2.0/31", &["tcp/22"], 30),
-                Rule::Prefix,
-            ),
-            (request("alice", "0.0.0.0/0", &["tcp/22"], 30), Rule::Prefix),
-            (
-                request("carol", "192.0.2.7/24", &["tcp/22"], 30),
-                Rule::Prefix,
-            ),
-            (request("alice", "::/0", &["tcp/22"], 30), Rule::Prefix),
-            (
-                request("alice", "0.0.0.0/32", &["tcp/22"], 30),
-                Rule::Networks,
-            ),
-            (
-                request("bob", "198.51.100.1/32", &["udp/500"], 30),
-                Rule::Networks,
-            ),
-            (
-                request("bob", "2001:db8::1/128", &["udp/500"], 30),
-                Rule::Networks,
-            ),
-            (
-                OpenRequest {
-                    from: AddressFrom::Observed,
-                    ..request("bob", "192.0.2.1/32", &["udp/500"], 30)
-                },
-                Rule::GrantTo,
-            ),
-            (target("10.0.1.1"), Rule::Target),
-            (target("::ffff:10.0.0.1"), Rule::Target),
-        ] {
-            assert_eq!(
-                clearance.open(&request).map(|_| "cleared"),
-                Err(rule),
-                "{request:?}"
-            );
-        }
-    }
-
-    #[test]
-    fn a_grant_may_stay_as_long_as_its_user_may_still_have_it_however_much_time_is_left() {
-        let clearance = clearance();
-        let grant = |user: &str, allow: &str, services: &[&str]| Grant {
+    fn grant(user: &str, allow: &str, services: &[&str], forwards: &[Forward]) -> Grant {
+        Grant {
             id: GrantId(1),
             user: user.to_owned(),
             allow: allow.parse().unwrap(),
             target: None,
             services: services.iter().map(|text| text.parse().unwrap()).collect(),
-            forwards: Vec::new(),
+            forwards: forwards.to_vec(),
             until: Timestamp::default().plus(Duration::from_secs(1 << 40)),
-        };
-        assert!(clearance.still_allows(&grant("alice", "192.0.2.7/32", &["tcp/22", "tcp/80"])));
-        assert!(
-            clearance.still_allows(&grant("bob", "192.0.2.7/32", &["udp/500"])),
-            "how the address was named is not known any more"
-        );
-        for (user, allow, services) in [
-            ("eve", "192.0.2.7/32", &["tcp/22"][..]),
-            ("alice", "192.0.2.7/32", &["tcp/22", "tcp/81"]),
-            ("alice", "192.0.2.0/24", &["tcp/22"]),
-            ("bob", "198.51.100.1/32", &["udp/500"]),
-        ] {
-            assert!(
-                !clearance.still_allows(&grant(user, allow, services)),
-                "{user} {allow} {services:?}"
-            );
         }
     }
 
-    /// Alice may use the one forward, bob only the port that it stands at.
-    fn forwarding(port: u16) -> (Clearance, Forward) {
+    #[test]
+    fn allowed_requests_open_the_configs_ports() {
+        let clearance = Clearance::new(&config());
+        let opened = clearance.open(&request("alice", V4, &["tcp/22", "web"], 30));
+        assert_eq!(
+            service::list(&opened.unwrap().services),
+            "tcp/22, tcp/80, tcp/443"
+        );
+        let behind = OpenRequest {
+            target: Some("10.0.0.9".parse().unwrap()),
+            ..request("alice", V4, &["tcp/22"], 3600)
+        };
+        assert!(clearance.open(&behind).is_ok());
+        let network = request("carol", "192.0.2.0/24", &["tcp/22"], 30);
+        assert!(clearance.open(&network).is_ok());
+    }
+
+    #[test]
+    fn invariant_5_orders_beyond_the_policy_are_refused() {
+        let clearance = Clearance::new(&config());
+        let ssh: &[&str] = &["tcp/22"];
+        for (user, allow, services, seconds, rule) in [
+            ("eve", V4, ssh, 30, Rule::User),
+            ("", V4, ssh, 30, Rule::User),
+            ("ALICE", V4, ssh, 30, Rule::User),
+            ("alice", V4, &["tcp/23"], 30, Rule::Service),
+            ("alice", V4, &["tcp/22", "tcp/1-65535"], 30, Rule::Service),
+            ("alice", V4, &[], 30, Rule::Service),
+            ("alice", V4, &["udp/22"], 30, Rule::Service),
+            ("alice", V4, &["udp/500"], 30, Rule::Service),
+            ("alice", V4, &["mail"], 30, Rule::UnknownService),
+            ("alice", V4, ssh, 3601, Rule::Duration),
+            ("alice", V4, ssh, u64::MAX, Rule::Duration),
+            ("alice", V4, ssh, 0, Rule::Duration),
+            ("alice", "192.0.2.0/31", ssh, 30, Rule::Prefix),
+            ("alice", "0.0.0.0/0", ssh, 30, Rule::Prefix),
+            // Host bits do not hide a wide network.
+            ("carol", "192.0.2.7/24", ssh, 30, Rule::Prefix),
+            ("alice", "::/0", ssh, 30, Rule::Prefix),
+            ("alice", "0.0.0.0/32", ssh, 30, Rule::Networks),
+            ("bob", "198.51.100.1/32", &["udp/500"], 30, Rule::Networks),
+            ("bob", "2001:db8::1/128", &["udp/500"], 30, Rule::Networks),
+        ] {
+            let request = request(user, allow, services, seconds);
+            assert_eq!(clearance.open(&request), Err(rule), "{request:?}");
+        }
+        let observed = OpenRequest {
+            from: AddressFrom::Observed,
+            ..request("bob", "192.0.2.1/32", &["udp/500"], 30)
+        };
+        assert_eq!(clearance.open(&observed), Err(Rule::GrantTo));
+        for target in ["10.0.1.1", "::ffff:10.0.0.1"] {
+            let behind = OpenRequest {
+                target: Some(target.parse().unwrap()),
+                ..request("alice", V4, ssh, 30)
+            };
+            assert_eq!(clearance.open(&behind), Err(Rule::Target), "{target}");
+        }
+        let close = |user: &str| CloseRequest {
+            user: user.to_owned(),
+            allow: "0.0.0.0/0".parse().unwrap(),
+            target: None,
+            services: Vec::new(),
+        };
+        assert_eq!(clearance.close(&close("root")), Err(Rule::User));
+        assert!(clearance.close(&close("alice")).is_ok());
+    }
+
+    #[test]
+    fn a_grant_stays_while_its_policy_allows_it() {
+        let clearance = Clearance::new(&config());
+        for (user, allow, services, stays) in [
+            ("alice", V4, &["tcp/22", "tcp/80"][..], true),
+            // Where the address came from is not recorded.
+            ("bob", V4, &["udp/500"], true),
+            ("eve", V4, &["tcp/22"], false),
+            ("alice", V4, &["tcp/22", "tcp/81"], false),
+            ("alice", "192.0.2.0/24", &["tcp/22"], false),
+            ("bob", "198.51.100.1/32", &["udp/500"], false),
+        ] {
+            let grant = grant(user, allow, services, &[]);
+            assert_eq!(clearance.still_allows(&grant), stays, "{grant:?}");
+        }
+        assert_eq!(
+            clearance.longest(&grant("alice", V4, &[], &[])),
+            Duration::from_secs(3600)
+        );
+        assert_eq!(
+            clearance.longest(&grant("eve", V4, &[], &[])),
+            Duration::ZERO
+        );
+    }
+
+    /// Alice may use the one forward. Bob may use only the port that it has at the gate.
+    fn forwarding(port: u16, end_connections: bool) -> (Clearance, Forward) {
         let mut settings = settings(&[("alice", &["inner"]), ("bob", &["tcp/2222"])]);
         settings.policies[0].targets = vec!["10.0.0.0/24".parse().unwrap()];
-        let forward = Forward::new(
-            "tcp/2222".parse().unwrap(),
-            "10.0.0.5".parse().unwrap(),
-            Some(port),
-            true,
-        )
-        .unwrap();
+        let (at, host) = ("tcp/2222".parse().unwrap(), "10.0.0.5".parse().unwrap());
+        let forward = Forward::new(at, host, Some(port), true).unwrap();
         settings.named.insert("inner".to_owned(), vec![forward.at]);
-        settings.options.insert(
-            "inner".to_owned(),
-            ServiceOptions {
-                forward: Some(forward),
-                ..ServiceOptions::default()
-            },
-        );
+        let options = ServiceOptions {
+            forward: Some(forward),
+            end_connections,
+            ..ServiceOptions::default()
+        };
+        settings.options.insert("inner".to_owned(), options);
         (Clearance::new(&settings), forward)
     }
 
     #[test]
-    fn invariant_5_a_forward_comes_from_the_monitors_own_config_and_only_by_its_name() {
-        let (clearance, forward) = forwarding(22);
-        let good = request("alice", "192.0.2.7/32", &["inner"], 30);
-        assert_eq!(
-            clearance.open(&good).unwrap(),
-            OpenPorts {
-                services: Vec::new(),
-                forwards: vec![forward]
-            }
-        );
+    fn invariant_5_a_forward_opens_only_by_its_name() {
+        let (clearance, forward) = forwarding(22, false);
+        let inner = request("alice", V4, &["inner"], 30);
+        assert_eq!(clearance.open(&inner).unwrap().forwards, [forward]);
+        let behind = OpenRequest {
+            target: Some("10.0.0.5".parse().unwrap()),
+            ..inner
+        };
         for (request, rule) in [
-            (
-                request("bob", "192.0.2.7/32", &["inner"], 30),
-                Rule::Service,
-            ),
-            (
-                request("alice", "192.0.2.7/32", &["tcp/2222"], 30),
-                Rule::Service,
-            ),
+            (request("bob", V4, &["inner"], 30), Rule::Service),
+            (request("alice", V4, &["tcp/2222"], 30), Rule::Service),
             (
                 request("alice", "2001:db8::7/128", &["inner"], 30),
                 Rule::Family,
             ),
-            (
-                OpenRequest {
-                    target: Some("10.0.0.5".parse().unwrap()),
-                    ..good
-                },
-                Rule::Target,
-            ),
+            (behind, Rule::Target),
         ] {
-            assert_eq!(
-                clearance.open(&request).map(|_| "cleared"),
-                Err(rule),
-                "{request:?}"
-            );
+            assert_eq!(clearance.open(&request), Err(rule), "{request:?}");
         }
-        let plain = clearance
-            .open(&request("bob", "192.0.2.7/32", &["tcp/2222"], 30))
-            .unwrap();
-        assert!(plain.forwards.is_empty());
+        let plain = clearance.open(&request("bob", V4, &["tcp/2222"], 30));
+        assert!(plain.unwrap().forwards.is_empty());
     }
 
     #[test]
-    fn a_grant_with_a_forward_may_stay_only_while_the_config_leads_there() {
-        let (clearance, forward) = forwarding(22);
-        let grant = |user: &str, forwards: &[Forward]| Grant {
-            id: GrantId(1),
-            user: user.to_owned(),
-            allow: "192.0.2.7/32".parse().unwrap(),
-            target: None,
-            services: Vec::new(),
-            forwards: forwards.to_vec(),
-            until: Timestamp::default().plus(Duration::from_secs(60)),
+    fn a_forward_stays_while_the_config_has_it() {
+        let (clearance, forward) = forwarding(22, false);
+        let changed = Forward {
+            masquerade: false,
+            ..forward
         };
+        let grant = |user: &str, forwards: &[Forward]| grant(user, V4, &[], forwards);
         assert!(clearance.still_allows(&grant("alice", &[forward])));
         assert!(!clearance.still_allows(&grant("bob", &[forward])));
-        assert!(
-            !forwarding(23).0.still_allows(&grant("alice", &[forward])),
-            "it leads elsewhere now"
-        );
-        assert!(!clearance.still_allows(&grant(
-            "alice",
-            &[
-                forward,
-                Forward {
-                    masquerade: false,
-                    ..forward
-                }
-            ]
-        )));
-        assert!(
-            !clearance.still_allows(&grant("alice", &[])),
-            "nothing is no grant"
-        );
-        assert_eq!(
-            clearance.ends_connections(&grant("alice", &[forward])),
-            None
-        );
-        let mut ending = clearance;
-        ending
-            .options
-            .entry("inner".to_owned())
-            .or_default()
-            .end_connections = true;
-        assert_eq!(
-            ending.ends_connections(&grant("alice", &[forward])),
-            Some(grant("alice", &[forward]))
-        );
-    }
-
-    /// What ends of a grant of these services, with these lines in the user and in the service `web`.
-    fn ends(user: &str, web: &str, services: &[&str]) -> Option<String> {
-        let key = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
-        let text = format!(
-            "[gate]\nname = \"g\"\n[service.web]\nports = [\"tcp/80\", \"tcp/8000-8010\"]\n{web}\n\
-             [[user]]\nname = \"alice\"\nkey = \"{key}\"\nservices = [\"tcp/22\", \"web\"]\n{user}"
-        );
-        let main = Some(BundleFile {
-            path: "posternd.toml".into(),
-            text: text.into(),
-        });
-        let settings = crate::adapters::config::load(&Bundle {
-            main,
-            ..Bundle::default()
-        })
-        .unwrap()
-        .settings;
-        let grant = Grant {
-            id: crate::model::grant::GrantId(1),
-            user: "alice".to_owned(),
-            allow: "192.0.2.7/32".parse().unwrap(),
-            target: None,
-            services: services.iter().map(|text| text.parse().unwrap()).collect(),
-            forwards: Vec::new(),
-            until: crate::model::time::Timestamp::default(),
-        };
-        Clearance::new(&settings)
-            .ends_connections(&grant)
-            .map(|part| service::list(&part.services))
+        assert!(!clearance.still_allows(&grant("alice", &[forward, changed])));
+        assert!(!clearance.still_allows(&grant("alice", &[])));
+        let elsewhere = forwarding(23, false).0;
+        assert!(!elsewhere.still_allows(&grant("alice", &[forward])));
     }
 
     #[test]
-    fn connections_end_with_a_grant_where_its_user_or_service_asks_for_it() {
-        let ask = "end_connections = true";
-        assert_eq!(ends("", "", &["tcp/22", "tcp/80"]), None);
+    fn connections_end_if_user_or_service_asks() {
+        let mut settings = config();
+        let ends = |settings: &Settings, services: &[&str]| {
+            let grant = grant("alice", V4, services, &[]);
+            let part = Clearance::new(settings).ends_connections(&grant);
+            part.map(|part| service::list(&part.services))
+        };
+        assert_eq!(ends(&settings, &["tcp/22", "tcp/80"]), None);
+        let web = settings.options.entry("web".to_owned()).or_default();
+        web.end_connections = true;
+        assert_eq!(ends(&settings, &["tcp/22"]), None);
         assert_eq!(
-            ends(ask, "", &["tcp/22", "tcp/80"]).as_deref(),
+            ends(&settings, &["tcp/22", "tcp/80", "tcp/440-450"]).as_deref(),
+            Some("tcp/80, tcp/443")
+        );
+        settings.policies[0].end_connections = true;
+        assert_eq!(
+            ends(&settings, &["tcp/22", "tcp/80"]).as_deref(),
             Some("tcp/22, tcp/80")
         );
-        assert_eq!(ends("", ask, &["tcp/22"]), None);
-        assert_eq!(
-            ends("", ask, &["tcp/22", "tcp/80", "tcp/8005-8020"]).as_deref(),
-            Some("tcp/80, tcp/8005-8010"),
-            "no more than asks for it"
-        );
+        for ending in [false, true] {
+            let (clearance, forward) = forwarding(22, ending);
+            let grant = grant("alice", V4, &[], &[forward]);
+            let part = clearance.ends_connections(&grant);
+            assert_eq!(part, ending.then_some(grant));
+        }
     }
 }

@@ -1,4 +1,4 @@
-//! Settings and requests that unit tests of several modules start from.
+//! Settings and requests for the unit tests of several modules.
 
 use std::time::Duration;
 

@@ -1,8 +1,8 @@
-//! The ledger: what is open, and when must it close?
+//! The ledger: which grants are open, and when each must close.
 //!
-//! A plain struct: grants and the time go in, changes for the firewall come out. No I/O, no clock (invariant 1).
-//! It changes at once and is told afterwards what the firewall did: [`Ledger::undo`] takes back what was not done,
-//! and a close that failed comes due again, so that a door is never forgotten while it may be open (invariant 4).
+//! Pure (invariant 1): requests and the time go in, changes for the firewall come out. The ledger changes at once and
+//! learns afterwards what the firewall did. [`Ledger::undo`] takes back a change that failed. A close that failed
+//! comes due again, so the ledger never forgets a grant that may be open (invariant 4).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -14,38 +14,38 @@ use crate::model::request::{CloseRequest, OpenRequest};
 use crate::model::service;
 use crate::model::time::{ClockStep, Timestamp};
 
-/// Ports that may be open at once, over all grants: so many that a firewall can still list and rewrite them all. One more is refused.
+/// The most ports that may be open at once, over all grants. A firewall can still list and rewrite so many.
 pub const PORTS_MAX: usize = 32_768;
 
-/// A forward takes as much of a firewall as this many ports: where it comes in, is led on, and is let through.
+/// A forward needs as many firewall rules as three ports: one each to enter, to redirect and to pass.
 const FORWARD_WEIGHT: usize = 3;
 
-/// A close that failed is tried again after this.
+/// The delay before a failed close is repeated.
 const CLOSE_AGAIN: Duration = Duration::from_secs(1);
 
-/// What is open.
+/// The open grants.
 #[derive(Debug, Default)]
 pub struct Ledger {
     grants: BTreeMap<GrantId, Entry>,
-    /// When each grant is next to be closed.
+    /// When to close each grant.
     ends: BTreeSet<(Timestamp, GrantId)>,
-    /// Finds the doors that a renewal may extend.
-    doors: BTreeMap<Door, BTreeSet<GrantId>>,
+    /// Finds the grants that a renewal may extend.
+    by_key: BTreeMap<GrantKey, BTreeSet<GrantId>>,
     last_id: u64,
-    /// How much of [`PORTS_MAX`] is taken.
+    /// How much of [`PORTS_MAX`] is used.
     weight: usize,
-    turnover: GrantCounters,
+    counters: GrantCounters,
 }
 
 #[derive(Debug)]
 struct Entry {
     grant: Grant,
-    /// The grant's end, or later where a close failed.
+    /// The grant's end, or later if a close failed.
     close_at: Timestamp,
 }
 
-/// User, address and target.
-type Door = (String, ipnet::IpNet, Option<std::net::IpAddr>);
+/// User, address and target of a grant.
+type GrantKey = (String, ipnet::IpNet, Option<std::net::IpAddr>);
 
 /// The ledger is full.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -55,7 +55,7 @@ type Door = (String, ipnet::IpNet, Option<std::net::IpAddr>);
 pub struct Full;
 
 impl Ledger {
-    /// A ledger that holds what was found open and numbers new grants after `last_id`.
+    /// A ledger with the grants that were found open. New grants get numbers after `last_id`.
     pub fn new(last_id: u64, found: impl IntoIterator<Item = Grant>) -> Self {
         let mut ledger = Self {
             last_id,
@@ -68,27 +68,27 @@ impl Ledger {
         ledger
     }
 
-    /// Opens a door until `now` plus the terms' duration. A door that the same user has open for the same address, target
-    /// and ports is extended instead, and never shortened. `opening` is what the services of the terms mean at this gate.
+    /// Opens a grant until `now` plus the duration. If the same user has a grant for the same address, target and
+    /// ports, that one is extended instead, and never shortened. `ports` are those of the requested services.
     ///
     /// # Errors
-    /// When the ledger is full.
+    /// If the ledger is full.
     pub fn open(
         &mut self,
         now: Timestamp,
         request: &OpenRequest,
-        opening: OpenPorts,
+        ports: OpenPorts,
     ) -> Result<Change, Full> {
         let mut new = Grant {
             id: GrantId(self.last_id.saturating_add(1)),
             user: request.user.clone(),
             allow: request.allow,
             target: request.target,
-            services: opening.services,
-            forwards: opening.forwards,
+            services: ports.services,
+            forwards: ports.forwards,
             until: now.plus(request.duration),
         };
-        if let Some(old) = self.find_door(&new).cloned() {
+        if let Some(old) = self.find_same(&new).cloned() {
             new.id = old.id;
             new.until = new.until.max(old.until);
             self.remove(old.id);
@@ -103,7 +103,7 @@ impl Ledger {
         Ok(Change::Open(new))
     }
 
-    /// The grants that a user's knock closes.
+    /// The grants that a `close` knock ends.
     pub fn close(&self, request: &CloseRequest, asked: &OpenPorts) -> Vec<Change> {
         self.close_where(|grant| {
             let own = grant.user == request.user && grant.allow == request.allow;
@@ -120,7 +120,7 @@ impl Ledger {
         })
     }
 
-    /// The grants that pass the test, to be closed. They stay in the ledger until [`Ledger::done`].
+    /// Closes the grants that pass the test. They stay in the ledger until [`Ledger::done`].
     pub fn close_where(&self, test: impl Fn(&Grant) -> bool) -> Vec<Change> {
         self.grants()
             .filter(|grant| test(grant))
@@ -129,7 +129,7 @@ impl Ledger {
             .collect()
     }
 
-    /// At most `most` grants whose time has come, to be closed. They stay in the ledger until [`Ledger::done`].
+    /// Closes at most `most` grants that are due. They stay in the ledger until [`Ledger::done`].
     pub fn due(&self, now: Timestamp, most: usize) -> Vec<Change> {
         let due = self
             .ends
@@ -141,39 +141,30 @@ impl Ledger {
             .collect()
     }
 
-    /// When the next grant is to be closed.
+    /// When the next grant is due.
     pub fn next_end(&self) -> Option<Timestamp> {
         self.ends.first().map(|(end, _)| *end)
     }
 
-    /// The firewall has done it.
+    /// The firewall carried out the change.
     pub fn done(&mut self, change: &Change) {
-        let once = match change {
-            Change::Open(_) => GrantCounters {
-                opened: 1,
-                ..GrantCounters::default()
-            },
-            Change::Extend { .. } => GrantCounters {
-                extended: 1,
-                ..GrantCounters::default()
-            },
-            Change::Close(grant) => {
-                self.remove(grant.id);
-                GrantCounters {
-                    closed: 1,
-                    ..GrantCounters::default()
-                }
-            }
+        let count = match change {
+            Change::Open(_) => &mut self.counters.opened,
+            Change::Extend { .. } => &mut self.counters.extended,
+            Change::Close(_) => &mut self.counters.closed,
         };
-        self.turnover = self.turnover.plus(once);
+        *count = count.saturating_add(1);
+        if let Change::Close(grant) = change {
+            self.remove(grant.id);
+        }
     }
 
-    /// What was done so far.
-    pub fn turnover(&self) -> GrantCounters {
-        self.turnover
+    /// Totals of the changes that were carried out.
+    pub fn counters(&self) -> GrantCounters {
+        self.counters
     }
 
-    /// The firewall has not done it: what was to be opened is not open, what was to be closed comes due again.
+    /// The firewall failed: a new grant is removed, and a close comes due again.
     pub fn undo(&mut self, now: Timestamp, change: &Change) {
         match change {
             Change::Open(grant) if self.holds(grant) => self.remove(grant.id),
@@ -186,7 +177,7 @@ impl Ledger {
         }
     }
 
-    /// The clock was set: every grant keeps the time that it has left.
+    /// The clock was set: every grant keeps its remaining time.
     pub fn shift(&mut self, step: ClockStep) {
         for entry in self.grants.values_mut() {
             entry.grant.until = entry.grant.until.stepped(step);
@@ -204,12 +195,12 @@ impl Ledger {
         self.grants.values().map(|entry| &entry.grant)
     }
 
-    /// How many grants are open.
+    /// The number of open grants.
     pub fn len(&self) -> usize {
         self.grants.len()
     }
 
-    /// Whether nothing is open.
+    /// Whether no grant is open.
     pub fn is_empty(&self) -> bool {
         self.grants.is_empty()
     }
@@ -220,8 +211,8 @@ impl Ledger {
             .is_some_and(|entry| entry.grant == *grant)
     }
 
-    fn find_door(&self, wanted: &Grant) -> Option<&Grant> {
-        let ids = self.doors.get(&door(wanted))?;
+    fn find_same(&self, wanted: &Grant) -> Option<&Grant> {
+        let ids = self.by_key.get(&key(wanted))?;
         ids.iter()
             .filter_map(|id| self.grants.get(id))
             .map(|entry| &entry.grant)
@@ -231,7 +222,7 @@ impl Ledger {
     fn insert(&mut self, grant: Grant) {
         self.weight = self.weight.saturating_add(weight(&grant));
         self.ends.insert((grant.until, grant.id));
-        self.doors.entry(door(&grant)).or_default().insert(grant.id);
+        self.by_key.entry(key(&grant)).or_default().insert(grant.id);
         self.grants.insert(
             grant.id,
             Entry {
@@ -247,11 +238,11 @@ impl Ledger {
         };
         self.weight = self.weight.saturating_sub(weight(&grant));
         self.ends.remove(&(close_at, id));
-        let door = door(&grant);
-        if let Some(ids) = self.doors.get_mut(&door) {
+        let key = key(&grant);
+        if let Some(ids) = self.by_key.get_mut(&key) {
             ids.remove(&id);
             if ids.is_empty() {
-                self.doors.remove(&door);
+                self.by_key.remove(&key);
             }
         }
     }
@@ -265,7 +256,7 @@ impl Ledger {
     }
 }
 
-/// A grant of nothing counts too, for it takes memory.
+/// A grant without ports counts too: it takes memory.
 fn weight(grant: &Grant) -> usize {
     grant
         .services
@@ -274,28 +265,24 @@ fn weight(grant: &Grant) -> usize {
         .max(1)
 }
 
-fn door(grant: &Grant) -> Door {
+fn key(grant: &Grant) -> GrantKey {
     (grant.user.clone(), grant.allow, grant.target)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::request::AddressFrom;
+    use crate::core::fixture;
+    use crate::model::catalog::Forward;
+
+    const HOME: &str = "192.0.2.7/32";
 
     fn at(seconds: u64) -> Timestamp {
         Timestamp::from_millis(seconds * 1000)
     }
 
     fn request(user: &str, allow: &str, seconds: u64) -> OpenRequest {
-        OpenRequest {
-            user: user.to_owned(),
-            allow: allow.parse().unwrap(),
-            from: AddressFrom::Claimed,
-            target: None,
-            services: Vec::new(),
-            duration: Duration::from_secs(seconds),
-        }
+        fixture::request(user, allow, &[], seconds)
     }
 
     fn ports(text: &[&str]) -> OpenPorts {
@@ -305,48 +292,57 @@ mod tests {
         }
     }
 
-    fn open(
-        ledger: &mut Ledger,
-        now: u64,
-        user: &str,
-        allow: &str,
-        seconds: u64,
-        services: &[&str],
-    ) -> Grant {
-        match ledger
-            .open(at(now), &request(user, allow, seconds), ports(services))
-            .unwrap()
-        {
-            Change::Open(grant) | Change::Extend { new: grant, .. } => grant,
-            Change::Close(_) => panic!("nothing closes on open"),
+    fn close(services: &[&str]) -> CloseRequest {
+        CloseRequest {
+            user: "alice".to_owned(),
+            allow: HOME.parse().unwrap(),
+            target: None,
+            services: services.iter().map(|one| one.parse().unwrap()).collect(),
+        }
+    }
+
+    impl Ledger {
+        /// Opens for `HOME`.
+        fn opens(&mut self, now: u64, user: &str, seconds: u64, services: &[&str]) -> Grant {
+            self.opens_for(now, &request(user, HOME, seconds), services)
+        }
+
+        fn opens_for(&mut self, now: u64, request: &OpenRequest, services: &[&str]) -> Grant {
+            match self.open(at(now), request, ports(services)).unwrap() {
+                Change::Open(grant) | Change::Extend { new: grant, .. } => grant,
+                Change::Close(_) => panic!("nothing closes on open"),
+            }
         }
     }
 
     #[test]
-    fn a_grant_comes_due_at_its_end_and_not_before() {
+    fn a_grant_is_due_at_its_end() {
         let mut ledger = Ledger::default();
-        let grant = open(&mut ledger, 100, "alice", "192.0.2.7/32", 30, &["tcp/22"]);
+        let grant = ledger.opens(100, "alice", 30, &["tcp/22"]);
         assert_eq!(ledger.next_end(), Some(at(130)));
         assert!(ledger.due(Timestamp::from_millis(129_999), 10).is_empty());
         let due = ledger.due(at(130), 10);
         assert_eq!(due, [Change::Close(grant)]);
+        ledger.undo(at(130), &due[0]);
+        assert!(ledger.due(at(130), 10).is_empty() && ledger.len() == 1);
+        assert_eq!(ledger.due(at(131), 10), due, "a failed close is due again");
         ledger.done(&due[0]);
-        assert!(ledger.is_empty());
-        assert_eq!(ledger.next_end(), None);
+        assert!(ledger.is_empty() && ledger.next_end().is_none());
     }
 
     #[test]
-    fn grants_keep_the_time_that_they_have_left_when_the_clock_is_set() {
+    fn grants_keep_their_remaining_time_when_the_clock_is_set() {
         let mut ledger = Ledger::default();
-        let first = open(&mut ledger, 1000, "alice", "192.0.2.7/32", 30, &["tcp/22"]);
-        open(&mut ledger, 1000, "bob", "192.0.2.8/32", 60, &["tcp/22"]);
+        let first = ledger.opens(1000, "alice", 30, &["tcp/22"]);
+        ledger.opens(1000, "bob", 60, &["tcp/22"]);
         ledger.undo(at(1030), &Change::Close(first));
         ledger.shift(ClockStep::Back(Duration::from_secs(900)));
         let ends: Vec<Timestamp> = ledger.grants().map(|grant| grant.until).collect();
+        assert_eq!(ends, [at(130), at(160)]);
         assert_eq!(
-            (ends, ledger.next_end()),
-            (vec![at(130), at(160)], Some(at(131))),
-            "a close that failed is tried again a second later"
+            ledger.next_end(),
+            Some(at(131)),
+            "a failed close moves, too"
         );
         ledger.shift(ClockStep::Forward(Duration::from_secs(900)));
         let due = ledger.due(at(1060), 10);
@@ -356,210 +352,90 @@ mod tests {
     }
 
     #[test]
-    fn a_renewal_extends_the_door_instead_of_adding_a_twin_and_never_shortens_it() {
+    fn a_renewal_extends_and_never_shortens() {
         let mut ledger = Ledger::default();
-        let first = open(
-            &mut ledger,
-            100,
-            "alice",
-            "192.0.2.7/32",
-            30,
-            &["tcp/22", "tcp/80"],
-        );
-        let longer = open(
-            &mut ledger,
-            110,
-            "alice",
-            "192.0.2.7/32",
-            30,
-            &["tcp/80", "tcp/22"],
-        );
-        assert_eq!((longer.id, longer.until), (first.id, at(140)));
-        let shorter = open(
-            &mut ledger,
-            120,
-            "alice",
-            "192.0.2.7/32",
-            5,
-            &["tcp/22", "tcp/80"],
-        );
-        assert_eq!((shorter.id, shorter.until), (first.id, at(140)));
-        assert_eq!(ledger.len(), 1);
-        for (user, allow, services) in [
-            ("bob", "192.0.2.7/32", "tcp/22"),
-            ("alice", "192.0.2.8/32", "tcp/22"),
-            ("alice", "192.0.2.7/32", "tcp/23"),
-        ] {
-            open(&mut ledger, 120, user, allow, 5, &[services]);
+        let first = ledger.opens(100, "alice", 30, &["tcp/22", "tcp/80"]);
+        for (now, seconds) in [(110, 30), (120, 5)] {
+            let renewed = ledger.opens(now, "alice", seconds, &["tcp/80", "tcp/22"]);
+            assert_eq!((renewed.id, renewed.until), (first.id, at(140)));
         }
+        assert_eq!(ledger.len(), 1);
+        ledger.opens(120, "bob", 5, &["tcp/22"]);
+        ledger.opens_for(120, &request("alice", "192.0.2.8/32", 5), &["tcp/22"]);
+        ledger.opens(120, "alice", 5, &["tcp/23"]);
         assert_eq!(ledger.len(), 4);
     }
 
     #[test]
-    fn what_the_firewall_did_not_do_is_not_in_the_ledger() {
+    fn failed_changes_are_taken_back() {
         let mut ledger = Ledger::default();
-        let change = ledger
-            .open(
-                at(100),
-                &request("alice", "192.0.2.7/32", 30),
-                ports(&["tcp/22"]),
-            )
-            .unwrap();
-        let extend = ledger
-            .open(
-                at(110),
-                &request("alice", "192.0.2.7/32", 30),
-                ports(&["tcp/22"]),
-            )
-            .unwrap();
+        let mut open = |now| {
+            let change = ledger.open(at(now), &request("alice", HOME, 30), ports(&["tcp/22"]));
+            change.unwrap()
+        };
+        let (change, extend) = (open(100), open(110));
         ledger.undo(at(110), &extend);
         assert_eq!(ledger.next_end(), Some(at(130)));
         ledger.undo(at(110), &change);
-        assert!(ledger.is_empty() && ledger.next_end().is_none() && ledger.doors.is_empty());
+        assert!(ledger.is_empty() && ledger.next_end().is_none() && ledger.by_key.is_empty());
     }
 
     #[test]
-    fn a_close_that_failed_comes_due_again() {
+    fn a_user_closes_only_his_own_grants() {
         let mut ledger = Ledger::default();
-        open(&mut ledger, 100, "alice", "192.0.2.7/32", 30, &["tcp/22"]);
-        let due = ledger.due(at(130), 10);
-        ledger.undo(at(130), &due[0]);
-        assert_eq!(ledger.len(), 1);
-        assert!(ledger.due(at(130), 10).is_empty());
-        assert_eq!(ledger.due(at(131), 10), due);
-        ledger.done(&due[0]);
-        assert!(ledger.is_empty() && ledger.next_end().is_none());
-    }
-
-    #[test]
-    fn a_user_closes_only_doors_of_his_own_for_that_address() {
-        let mut ledger = Ledger::default();
-        for (user, allow, services) in [
-            ("alice", "192.0.2.7/32", "tcp/22"),
-            ("alice", "192.0.2.7/32", "tcp/80"),
-            ("alice", "192.0.2.8/32", "tcp/22"),
-            ("bob", "192.0.2.7/32", "tcp/22"),
+        ledger.opens(100, "alice", 30, &["tcp/22"]);
+        ledger.opens(100, "alice", 30, &["tcp/80"]);
+        ledger.opens_for(100, &request("alice", "192.0.2.8/32", 30), &["tcp/22"]);
+        ledger.opens(100, "bob", 30, &["tcp/22"]);
+        for (services, closed) in [
+            (&[][..], 2),
+            (&["tcp/22"], 1),
+            (&["tcp/23"], 0),
+            (&["tcp/1-1000"], 2),
         ] {
-            open(&mut ledger, 100, user, allow, 30, &[services]);
+            let changes = ledger.close(&close(services), &ports(services));
+            assert_eq!(changes.len(), closed, "{services:?}");
         }
-        let close = |services: &[&str]| {
-            let wanted = services.iter().map(|one| one.parse().unwrap()).collect();
-            let request = CloseRequest {
-                user: "alice".to_owned(),
-                allow: "192.0.2.7/32".parse().unwrap(),
-                target: None,
-                services: wanted,
-            };
-            ledger.close(&request, &ports(services)).len()
-        };
-        assert_eq!(
-            (
-                close(&[]),
-                close(&["tcp/22"]),
-                close(&["tcp/23"]),
-                close(&["tcp/1-1000"])
-            ),
-            (2, 1, 0, 2)
-        );
     }
 
     #[test]
-    fn a_forward_is_a_door_of_its_own_and_closes_by_its_own_name_only() {
+    fn a_forward_closes_only_by_its_own_name() {
         let mut ledger = Ledger::default();
-        let forward = |port| {
-            crate::model::catalog::Forward::new(
-                "tcp/2222".parse().unwrap(),
-                "10.0.0.5".parse().unwrap(),
-                Some(port),
-                false,
-            )
-            .unwrap()
+        let leading = |port| {
+            let (at, host) = ("tcp/2222".parse().unwrap(), "10.0.0.5".parse().unwrap());
+            OpenPorts {
+                services: Vec::new(),
+                forwards: vec![Forward::new(at, host, Some(port), false).unwrap()],
+            }
         };
-        let leading = |port| OpenPorts {
-            services: Vec::new(),
-            forwards: vec![forward(port)],
-        };
-        for opening in [leading(22), leading(23), ports(&["tcp/2222"])] {
-            ledger
-                .open(at(100), &request("alice", "192.0.2.7/32", 30), opening)
-                .unwrap();
+        let home = request("alice", HOME, 30);
+        for opened in [leading(22), leading(23), ports(&["tcp/2222"])] {
+            ledger.open(at(100), &home, opened).unwrap();
         }
-        assert_eq!(ledger.len(), 3);
-        let again = ledger
-            .open(at(110), &request("alice", "192.0.2.7/32", 30), leading(22))
-            .unwrap();
+        let again = ledger.open(at(110), &home, leading(22)).unwrap();
         assert!(matches!(again, Change::Extend { .. }) && ledger.len() == 3);
-        let request = |services: &[&str]| CloseRequest {
-            user: "alice".to_owned(),
-            allow: "192.0.2.7/32".parse().unwrap(),
-            target: None,
-            services: services.iter().map(|one| one.parse().unwrap()).collect(),
-        };
-        assert_eq!(ledger.close(&request(&["inner"]), &leading(22)).len(), 1);
-        assert_eq!(
-            ledger
-                .close(&request(&["tcp/2222"]), &ports(&["tcp/2222"]))
-                .len(),
-            1
-        );
-        assert_eq!(ledger.close(&request(&[]), &OpenPorts::default()).len(), 3);
+        assert_eq!(ledger.close(&close(&["inner"]), &leading(22)).len(), 1);
+        let port = ports(&["tcp/2222"]);
+        assert_eq!(ledger.close(&close(&["tcp/2222"]), &port).len(), 1);
+        assert_eq!(ledger.close(&close(&[]), &OpenPorts::default()).len(), 3);
     }
 
     #[test]
-    fn a_full_ledger_refuses_a_new_door_but_still_extends_an_old_one() {
-        let grant = |n: u32| Grant {
-            id: GrantId(u64::from(n) + 1),
-            user: "alice".to_owned(),
-            allow: ipnet::IpNet::from(std::net::IpAddr::from(std::net::Ipv4Addr::from(n))),
-            target: None,
-            services: vec!["tcp/22".parse().unwrap()],
-            forwards: Vec::new(),
-            until: at(1000),
-        };
-        let mut ledger = Ledger::new(0, (0..u32::try_from(PORTS_MAX).unwrap()).map(grant));
-        assert_eq!(
-            ledger.open(
-                at(1),
-                &request("bob", "192.0.2.7/32", 1),
-                ports(&["tcp/22"])
-            ),
-            Err(Full)
-        );
-        assert!(matches!(
-            ledger.open(
-                at(1),
-                &request("alice", "0.0.0.9/32", 1),
-                ports(&["tcp/22"])
-            ),
-            Ok(Change::Extend { .. })
-        ));
-    }
-
-    #[test]
-    fn what_fills_a_ledger_is_ports_and_not_grants() {
+    fn a_full_ledger_refuses_until_a_grant_ends() {
         let many: Vec<String> = (1..=64).map(|port| format!("tcp/{}", port * 2)).collect();
         let many: Vec<&str> = many.iter().map(String::as_str).collect();
         let mut ledger = Ledger::default();
         let address = |n: usize| format!("10.0.{}.{}/32", n / 256, n % 256);
         for n in 0..PORTS_MAX / many.len() {
-            open(&mut ledger, 1, "alice", &address(n), 30, &many);
+            ledger.opens_for(1, &request("alice", &address(n), 30), &many);
         }
-        assert_eq!(
-            ledger.open(
-                at(1),
-                &request("bob", "192.0.2.7/32", 30),
-                ports(&["tcp/22"])
-            ),
-            Err(Full)
-        );
+        let bob = request("bob", HOME, 30);
+        assert_eq!(ledger.open(at(1), &bob, ports(&["tcp/22"])), Err(Full));
+        let renewal = ledger.open(at(2), &request("alice", &address(0), 30), ports(&many));
+        assert!(matches!(renewal, Ok(Change::Extend { .. })));
         let due = ledger.due(at(31), 1);
         ledger.done(&due[0]);
-        assert!(
-            ledger
-                .open(at(31), &request("bob", "192.0.2.7/32", 30), ports(&many))
-                .is_ok(),
-            "what ends makes room"
-        );
+        assert!(ledger.open(at(31), &bob, ports(&many)).is_ok());
         assert_eq!(
             ledger.open(
                 at(31),
@@ -568,5 +444,21 @@ mod tests {
             ),
             Err(Full)
         );
+    }
+
+    #[test]
+    fn an_empty_grant_counts_as_one_port() {
+        let grant = |n: u32| Grant {
+            id: GrantId(u64::from(n) + 1),
+            user: "alice".to_owned(),
+            allow: std::net::IpAddr::from(std::net::Ipv4Addr::from(n)).into(),
+            target: None,
+            services: Vec::new(),
+            forwards: Vec::new(),
+            until: at(1000),
+        };
+        let mut ledger = Ledger::new(0, (0..u32::try_from(PORTS_MAX).unwrap()).map(grant));
+        let bob = request("bob", HOME, 1);
+        assert_eq!(ledger.open(at(1), &bob, ports(&["tcp/22"])), Err(Full));
     }
 }

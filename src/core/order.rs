@@ -1,10 +1,9 @@
-//! The vocabulary between engine and monitor: typed messages, one a datagram of their socket pair.
+//! The messages between engine and monitor, one in each datagram of their socket pair.
 //!
-//! An engine may be hostile, so an order names only what a user may ask for, everything in it is checked again
-//! (invariant 5), and a message that is too long, unknown or not wholly read is an error. JSON keeps it readable in a trace.
+//! The engine may be hostile. So an order can ask only for what a user may ask for, the monitor checks it again
+//! (invariant 5), and a message that is too long or not exactly of its type is an error. JSON is readable in a trace.
 
 use std::fmt;
-
 use std::path::PathBuf;
 
 use serde::de::DeserializeOwned;
@@ -18,76 +17,76 @@ use crate::model::request::{CloseRequest, OpenRequest};
 /// Longest message, in bytes.
 pub const MESSAGE_MAX: usize = 65_536;
 
-/// Grants in one page of a list.
+/// Grants in one message of a list.
 pub const PAGE: usize = 100;
 
-/// What the engine may ask of the monitor. `ticket` comes back in the report.
+/// What the engine may ask of the monitor. The report repeats the `ticket`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub enum Order {
-    /// The engine could serve: keys are loaded, the first hint table stands, captures are bound and hold what comes. It
-    /// waits for [`Report::Go`], for only one engine can have the store open.
+    /// The engine is loaded: it has keys, the first hint table and its captures. It waits for [`Report::Go`], because
+    /// only one engine can have the store open.
     Loaded,
-    /// The engine serves: the store is open too.
+    /// The engine serves: the store is open, too.
     Ready,
-    /// Open a door.
+    /// Open services.
     Open {
-        /// Names this order.
+        /// The order's number.
         ticket: u64,
-        /// What, for whom, how long.
+        /// What to open, for whom, for how long.
         request: OpenRequest,
     },
-    /// Close what a user's knock asks for.
+    /// Close a user's own grants.
     Close {
-        /// Names this order.
+        /// The order's number.
         ticket: u64,
-        /// Whose grants, and which.
+        /// Which grants to close.
         request: CloseRequest,
     },
-    /// Close what the administrator asks for.
+    /// Close grants for the administrator.
     End {
-        /// Names this order.
+        /// The order's number.
         ticket: u64,
         /// Which grants.
         which: Selection,
     },
-    /// The administrator can still get in: a trial is over and Postern stays.
+    /// Confirm a trial run: the firewall rules stay.
     Confirm {
-        /// Names this order.
+        /// The order's number.
         ticket: u64,
     },
-    /// Tell which grants are open.
+    /// List the open grants.
     List {
-        /// Names this order.
+        /// The order's number.
         ticket: u64,
     },
-    /// Read the config anew, as SIGHUP does. It comes from root's files alone, and a fresh engine follows the one that asks.
+    /// Read the config again, as SIGHUP does. A fresh engine replaces this one.
     Reload {
-        /// Names this order.
+        /// The order's number.
         ticket: u64,
     },
-    /// Tell what the monitor counts.
+    /// Report the monitor's counters.
     Measure {
-        /// Names this order.
+        /// The order's number.
         ticket: u64,
     },
-    /// What the engine counts: the answer to [`Report::Measure`], and the sign that it lives.
+    /// The engine's counters: the answer to [`Report::Measure`], and a sign of life.
     Measured(Box<EngineCounters>),
 }
 
-/// What became of a reload.
+/// The outcome of a reload.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Reloaded {
-    /// The new config is in force.
+    /// The new config is active.
     Done,
-    /// It was not begun, for another one is under way: ask again.
+    /// Another reload is running: ask again.
     Busy,
-    /// The new config can't be used and the old one stays in force; why, a line a problem.
+    /// The new config is invalid and the old one stays active. One line for each problem.
     Refused(String),
 }
 
-/// Which grants an administrator means.
+/// The grants that an administrator selects.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Selection {
@@ -95,14 +94,14 @@ pub enum Selection {
     All,
     /// One user's.
     User(String),
-    /// Those that let this address in.
+    /// Those that allow this address.
     Address(std::net::IpAddr),
     /// One.
     Id(GrantId),
 }
 
 impl Selection {
-    /// Whether this grant is meant.
+    /// Whether this grant is selected.
     pub fn includes(&self, grant: &Grant) -> bool {
         match self {
             Self::All => true,
@@ -113,89 +112,89 @@ impl Selection {
     }
 }
 
-/// What the monitor answers, and what it tells unasked.
+/// What the monitor answers, and what it says unasked.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub enum Report {
-    /// No other engine has the store open any more: open it and serve.
+    /// No other engine has the store open: open it and serve.
     Go,
-    /// Another engine is to take over: take in no more knocks, see to those under way, and end.
+    /// Another engine takes over: accept no more knocks, finish the pending ones, and exit.
     Finish,
-    /// Tell what the engine counts. Asked again and again: an engine that does not answer has its loop stuck.
+    /// Report the engine's counters. Asked regularly: an engine that does not answer hangs.
     Measure,
-    /// The door is open: the firewall said so.
+    /// The firewall opened the grant.
     Opened {
-        /// The order's.
+        /// The order's number.
         ticket: u64,
-        /// What is open now.
+        /// The open grant.
         grant: Grant,
     },
-    /// This many grants were closed.
+    /// Grants were closed.
     Closed {
-        /// The order's.
+        /// The order's number.
         ticket: u64,
-        /// How many.
+        /// The number of grants.
         count: usize,
     },
-    /// It was not done.
+    /// The order was not carried out.
     Refused {
-        /// The order's.
+        /// The order's number.
         ticket: u64,
-        /// The rule that said no.
+        /// The rule that refused it.
         rule: Rule,
         /// One line of explanation.
         why: String,
     },
-    /// Postern stays.
+    /// The trial is confirmed.
     Confirmed {
-        /// The order's.
+        /// The order's number.
         ticket: u64,
-        /// Whether there was a trial.
+        /// Whether a trial was running.
         trial: bool,
     },
-    /// One page of the grants that are open.
+    /// Some of the open grants.
     Grants {
-        /// The order's.
+        /// The order's number.
         ticket: u64,
         /// At most [`PAGE`].
         grants: Vec<Grant>,
-        /// Whether another page follows.
+        /// Whether another message follows.
         more: bool,
     },
-    /// What became of a reload.
+    /// The outcome of a reload.
     Reloaded {
-        /// The order's.
+        /// The order's number.
         ticket: u64,
-        /// What became of it.
+        /// The outcome.
         outcome: Reloaded,
     },
-    /// What the monitor counts.
+    /// The monitor's counters.
     Measured {
-        /// The order's.
+        /// The order's number.
         ticket: u64,
-        /// Its numbers.
+        /// The counters.
         tally: MonitorCounters,
     },
 }
 
-/// How the monitor sets an engine up: the first message, with the descriptors it speaks of attached in this order:
-/// config, control socket, captures.
+/// The first message to a new engine. Descriptors are attached in this order: config, control socket, captures,
+/// metrics listener, hint filter maps.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Start {
-    /// User and group to become; `None`: stay, for there is no other one here.
+    /// User and group to change to; `None`: keep the present ones.
     pub run_as: Option<(u32, u32)>,
-    /// One a capture descriptor.
+    /// One for each capture descriptor.
     pub captures: Vec<CaptureSpec>,
     /// The firewall driver's name, for `posternd status`.
     pub backend: String,
-    /// How long the daemon has run, milliseconds.
+    /// Milliseconds since the daemon's start.
     pub daemon_uptime_ms: u64,
-    /// The engine's own directory; it is to touch nothing else.
+    /// The engine's own directory, the only one that it may use.
     pub state_dir: PathBuf,
-    /// Whether the two maps of a hint filter that stands on the captures come last.
+    /// Whether the two maps of the captures' hint filter come last.
     pub hint_filter: bool,
-    /// Whether a listener for those who want to read the figures follows the captures.
+    /// Whether a listener for metrics follows the captures.
     pub metrics: bool,
 }
 
@@ -203,7 +202,7 @@ pub struct Start {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub enum CaptureSpec {
-    /// A filtered packet socket, for one interface or for all.
+    /// A filtered packet socket, for one interface or for all of them.
     Packet {
         /// `None`: every interface.
         interface: Option<String>,
@@ -228,13 +227,13 @@ impl fmt::Display for CaptureSpec {
     }
 }
 
-/// Why bytes are no message.
+/// Why bytes are not a message.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("not a message of this version: {0}")]
 pub struct NotAMessage(String);
 
 impl Order {
-    /// The ticket that the report will carry.
+    /// The ticket that the report repeats.
     pub fn ticket(&self) -> Option<u64> {
         match self {
             Self::Loaded | Self::Ready | Self::Measured(_) => None,
@@ -248,7 +247,7 @@ impl Order {
 }
 
 impl Report {
-    /// The ticket of the order that it answers.
+    /// The ticket of the order.
     pub fn ticket(&self) -> Option<u64> {
         match self {
             Self::Go | Self::Finish | Self::Measure => None,
@@ -264,7 +263,7 @@ impl Report {
 /// The bytes of a message.
 ///
 /// # Errors
-/// When it would be longer than [`MESSAGE_MAX`].
+/// If it is longer than [`MESSAGE_MAX`].
 pub fn encode<T: Serialize>(message: &T) -> Result<Vec<u8>, NotAMessage> {
     let bytes = serde_json::to_vec(message).map_err(|error| NotAMessage(error.to_string()))?;
     if bytes.len() > MESSAGE_MAX {
@@ -274,10 +273,10 @@ pub fn encode<T: Serialize>(message: &T) -> Result<Vec<u8>, NotAMessage> {
     }
 }
 
-/// The message in these bytes, all of them.
+/// Decodes one message, to the last byte.
 ///
 /// # Errors
-/// When they are too long, or not one message of this type.
+/// If the bytes are too many, or not exactly one message of this type.
 pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, NotAMessage> {
     if bytes.len() > MESSAGE_MAX {
         return Err(NotAMessage(format!("{} bytes are too long", bytes.len())));
@@ -288,25 +287,17 @@ pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, NotAMessage> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::core::fixture;
     use crate::model::counters::CaptureCounters;
     use crate::model::counters::ReasonCounters;
-    use crate::model::request::AddressFrom;
     use crate::model::time::Timestamp;
-    use std::time::Duration;
 
     fn request() -> OpenRequest {
-        OpenRequest {
-            user: "alice".to_owned(),
-            allow: "192.0.2.7/32".parse().unwrap(),
-            from: AddressFrom::Observed,
-            target: Some("10.0.0.5".parse().unwrap()),
-            services: vec!["tcp/22".parse().unwrap(), "web".parse().unwrap()],
-            duration: Duration::from_secs(30),
-        }
+        fixture::request("alice", "192.0.2.7/32", &["tcp/22", "web"], 30)
     }
 
     #[test]
-    fn orders_and_reports_come_back_as_they_were_sent() {
+    fn messages_survive_encoding() {
         let close = CloseRequest {
             user: "alice".to_owned(),
             allow: "::/0".parse().unwrap(),
@@ -369,7 +360,7 @@ mod tests {
     }
 
     #[test]
-    fn a_message_with_anything_more_or_less_in_it_is_refused() {
+    fn inexact_messages_are_refused() {
         let good = String::from_utf8(
             encode(&Order::Open {
                 ticket: 1,

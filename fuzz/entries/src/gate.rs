@@ -1,6 +1,6 @@
 //! The whole gate as a state machine: users who knock, strangers who change, repeat and invent, and clocks that are set.
 //!
-//! The input is a list of moves of four bytes each. `tests/gate_machine.rs` plays moves that proptest draws. The machine
+//! The input is a list of moves of four bytes each. The machine
 //! knows by itself who may be admitted, and holds the gate to it after every move.
 
 use std::collections::HashSet;

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use postern_proto::{Hint, HintKey, Step};
 
+use super::bloom::BloomFilter;
 use crate::model::time::Timestamp;
 
 /// The hint keys that a table is built from, in the order of the gate's key rows.
@@ -26,6 +27,7 @@ struct TimedKey {
 /// The hints of all keys for a range of steps.
 pub struct HintTable {
     steps: RangeInclusive<u64>,
+    filter: BloomFilter,
     /// The number counts keys of one hint: two keys can have the same one.
     rows: HashMap<(Hint, u32), KeyAtStep>,
 }
@@ -85,22 +87,29 @@ impl HintTable {
     pub fn build(keys: &HintKeys, steps: RangeInclusive<u64>) -> Self {
         let count = steps.clone().count().saturating_mul(keys.0.len());
         let mut rows = HashMap::with_capacity(count);
+        let mut filter = BloomFilter::with_capacity(count);
         for step in steps.clone() {
             for (row, TimedKey { key, last_step }) in keys.0.iter().enumerate() {
                 if last_step.is_none_or(|last| step <= last) {
                     let step = Step(step);
                     let hint = key.hint(step);
+                    filter.insert(hint);
                     let free = (0..).find(|n| !rows.contains_key(&(hint, *n)));
                     rows.insert((hint, free.unwrap_or(0)), KeyAtStep { row, step });
                 }
             }
         }
-        Self { steps, rows }
+        Self {
+            steps,
+            filter,
+            rows,
+        }
     }
 
     /// The key rows that have this hint, each with the step of the hint.
     pub fn find(&self, hint: Hint) -> impl Iterator<Item = (usize, Step)> + '_ {
         (0..)
+            .take_while(move |_| self.filter.may_hold(hint))
             .map_while(move |n| self.rows.get(&(hint, n)))
             .map(|found| (found.row, found.step))
     }

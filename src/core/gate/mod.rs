@@ -4,6 +4,7 @@
 //! The gate is pure (invariant 1): it takes a datagram and the time, and returns a decision.
 
 pub mod approve;
+mod bloom;
 mod code;
 mod decision;
 mod hints;

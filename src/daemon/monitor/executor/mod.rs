@@ -311,7 +311,7 @@ impl Executor {
     pub fn tally(&self) -> MonitorCounters {
         MonitorCounters {
             grants: self.grants.ledger.len(),
-            turnover: self.grants.ledger.turnover(),
+            turnover: self.grants.ledger.counters(),
             ..self.tally
         }
     }
