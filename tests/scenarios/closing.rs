@@ -1,4 +1,4 @@
-//! Doors closed before their time: by the user who opened them, or by the administrator.
+//! Grants closed early, by their user or by the administrator.
 
 use postern::adapters::control::{Answer, Asker, Question};
 use postern::core::order::{Report, Selection};
@@ -13,7 +13,7 @@ fn both() -> World {
 }
 
 #[test]
-fn a_user_closes_all_that_he_opened_for_an_address_and_nobody_elses_door() {
+fn a_close_ends_only_the_users_own_grants() {
     let mut world = both();
     world.alice_knocks();
     world.knock(&Knock::of("alice").services(&["tcp/80"]), HOME);
@@ -35,7 +35,7 @@ fn a_user_closes_all_that_he_opened_for_an_address_and_nobody_elses_door() {
 }
 
 #[test]
-fn a_user_closes_one_service_and_keeps_the_other() {
+fn a_close_of_one_service_keeps_the_other() {
     let mut world = both();
     world.alice_knocks();
     world.knock(&Knock::of("alice").services(&["tcp/80"]), HOME);
@@ -44,7 +44,7 @@ fn a_user_closes_one_service_and_keeps_the_other() {
 }
 
 #[test]
-fn a_closing_knock_works_once_so_that_a_stranger_cannot_close_what_is_opened_later() {
+fn a_closing_knock_works_once() {
     let mut world = both();
     world.alice_knocks();
     let close = Knock::of("alice").services(&[]).close().sealed(world.now);
@@ -55,7 +55,7 @@ fn a_closing_knock_works_once_so_that_a_stranger_cannot_close_what_is_opened_lat
 }
 
 #[test]
-fn the_administrator_sees_what_is_open_and_closes_it() {
+fn the_administrator_lists_and_closes_grants() {
     let mut world = both();
     world.alice_knocks();
     world.knock(&Knock::of("bob"), "198.51.100.9");

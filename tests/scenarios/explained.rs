@@ -1,6 +1,6 @@
-//! What `posternd explain` says of knocks that fail: the cause in one line, with what was nearly right and what to do.
+//! `posternd explain` names the cause in one line, with what was nearly right and what to do.
 //!
-//! That it says of every datagram what the gate says is asked in `world.rs`, in all the other stories.
+//! In all other scenarios `world.rs` checks that it agrees with the gate.
 
 use std::time::Duration;
 
@@ -14,10 +14,7 @@ use postern_proto::{GateName, KeyMaterial, Step, UserKeys};
 
 use crate::forge;
 use crate::knocks::{HOME, Knock};
-use crate::malformed::body_that_breaks;
-use crate::world::{GATE, START, World, address, key, load_all, seconds};
-
-const ALICE: &str = "[[user]]\nname = 'alice'\nkey = ALICE\nservices = ['tcp/22']\n";
+use crate::world::{ALICE, GATE, START, World, address, key, load_all, seconds};
 
 /// An explainer that also knows these other names.
 fn explainer(users: &str, names: &[&str]) -> Explainer {
@@ -33,30 +30,35 @@ fn arrived(explainer: &mut Explainer, now: Timestamp, source: &str, payload: &[u
     )
 }
 
-/// The line for a wish that is made and arrives now.
-fn line(users: &str, wish: &Knock) -> String {
+/// The account of a packet that arrives at `START`.
+fn explained(users: &str, packet: impl AsRef<[u8]>) -> Account {
+    arrived(&mut explainer(users, &[]), START, HOME, packet.as_ref())
+}
+
+/// The line for a knock that is made and arrives now.
+fn line(users: &str, knock: &Knock) -> String {
     arrived(
         &mut explainer(users, &[]),
         START,
         HOME,
-        wish.sealed(START).as_bytes(),
+        knock.sealed(START).as_bytes(),
     )
     .line()
 }
 
-fn sealed_for(gate: &str, wish: &Knock, now: Timestamp) -> Vec<u8> {
+fn sealed_for(gate: &str, knock: &Knock, now: Timestamp) -> Vec<u8> {
     let keys = UserKeys::derive(
         &GateName::new(gate).unwrap(),
         &KeyMaterial::shared(&key("alice")),
     );
-    seal_at_random(&keys, &wish.request(now))
+    seal_at_random(&keys, &knock.request(now))
         .unwrap()
         .as_bytes()
         .to_vec()
 }
 
 #[test]
-fn an_admitted_knock_says_what_it_opens_and_what_was_cut() {
+fn an_admission_says_what_opens() {
     assert_eq!(
         line(ALICE, &Knock::of("alice")),
         "admit: alice may open tcp/22 for 192.0.2.7/32 for 30s"
@@ -72,7 +74,7 @@ fn an_admitted_knock_says_what_it_opens_and_what_was_cut() {
 }
 
 #[test]
-fn a_right_key_at_a_wrong_time_is_told_with_the_time_however_far_away_it_is() {
+fn a_wrong_clock_is_told_with_its_difference() {
     for (away, reason, said) in [
         (31, "drop too-old (step 7)", "31s"),
         (312, "drop unknown-hint (step 2)", "5m 12s"),
@@ -82,7 +84,7 @@ fn a_right_key_at_a_wrong_time_is_told_with_the_time_however_far_away_it_is() {
         let rest =
             ", and the window is 30s: set the client's clock, or the gate's, whichever is wrong";
         let packet = Knock::of("alice").sealed(START.minus(away));
-        let late = arrived(&mut explainer(ALICE, &[]), START, HOME, packet.as_bytes());
+        let late = explained(ALICE, &packet);
         assert_eq!(
             late.line(),
             format!("{reason}: alice's key, but made {said} ago by the client's clock{rest}")
@@ -106,11 +108,11 @@ fn a_right_key_at_a_wrong_time_is_told_with_the_time_however_far_away_it_is() {
 }
 
 #[test]
-fn what_the_policy_would_refuse_besides_is_told_in_the_same_line() {
+fn a_later_refusal_is_told_besides() {
     let packet = Knock::of("alice")
         .services(&["tcp/23"])
         .sealed(START.minus(seconds(120)));
-    let account = arrived(&mut explainer(ALICE, &[]), START, HOME, packet.as_bytes());
+    let account = explained(ALICE, &packet);
     let besides = "; once that is mended it is refused, services: tcp/23 is not in tcp/22; ask for less, or add it to services of alice";
     assert!(account.line().ends_with(besides), "{}", account.line());
     let policy = &account.steps()[8];
@@ -124,7 +126,7 @@ fn what_the_policy_would_refuse_besides_is_told_in_the_same_line() {
 }
 
 #[test]
-fn a_right_key_for_another_gate_is_told_with_both_names() {
+fn a_knock_for_another_gate_names_both() {
     for name in [
         "Gate.example.org",
         "gate",
@@ -154,32 +156,22 @@ fn a_right_key_for_another_gate_is_told_with_both_names() {
         &Knock::of("alice").services(&["tcp/80"]),
         START.minus(seconds(90)),
     );
-    let account = arrived(&mut explainer(ALICE, &[]), START, HOME, &packet);
+    let account = explained(ALICE, &packet);
     let besides = " in the client's profile (besides, made 1m 30s ago by the client's clock, and the window is 30s); \
                    once that is mended it is refused, services: tcp/80 is not in tcp/22; ask for less, or add it to services of alice";
     assert!(account.line().ends_with(besides), "{}", account.line());
 }
 
 #[test]
-fn a_key_of_before_and_a_disabled_users_key_are_told_from_a_wrong_one() {
+fn old_and_disabled_keys_are_recognized() {
     let bobs = Knock::of("bob").sealed(START);
     let rotated = |until: &str| format!("{ALICE}old_key = BOB\nold_until = {until}\n");
-    let early = arrived(
-        &mut explainer(&rotated("2100-01-01T00:00:00Z"), &[]),
-        START,
-        HOME,
-        bobs.as_bytes(),
-    );
+    let early = explained(&rotated("2100-01-01T00:00:00Z"), &bobs);
     assert_eq!(
         early.line(),
         "admit: alice may open tcp/22 for 192.0.2.7/32 for 30s"
     );
-    let late = arrived(
-        &mut explainer(&rotated("2020-01-01T00:00:00Z"), &[]),
-        START,
-        HOME,
-        bobs.as_bytes(),
-    );
+    let late = explained(&rotated("2020-01-01T00:00:00Z"), &bobs);
     let expected = "drop unknown-hint (step 2): alice's key of before, which counted until 2020-01-01T00:00:00Z: give the client the new one";
     assert!(late.line().starts_with(expected), "{}", late.line());
     assert_eq!(
@@ -190,7 +182,7 @@ fn a_key_of_before_and_a_disabled_users_key_are_told_from_a_wrong_one() {
     let users = format!(
         "{ALICE}\n[[user]]\nname = 'bob'\nkey = BOB\nservices = ['tcp/22']\ndisabled = true\n"
     );
-    let disabled = arrived(&mut explainer(&users, &[]), START, HOME, bobs.as_bytes());
+    let disabled = explained(&users, &bobs);
     assert_eq!(
         disabled.line(),
         "drop unknown-hint (step 2): bob's key, but bob is disabled here: posternd user enable bob"
@@ -207,7 +199,7 @@ fn a_key_of_before_and_a_disabled_users_key_are_told_from_a_wrong_one() {
 }
 
 #[test]
-fn a_wrong_key_and_junk_are_told_with_all_that_was_tried() {
+fn an_unknown_key_lists_the_names_tried() {
     let others = ["web1.example.org"];
     for bytes in [Knock::of("bob").sealed(START).as_bytes(), &[7; 200]] {
         let account = arrived(&mut explainer(ALICE, &others), START, HOME, bytes);
@@ -238,10 +230,10 @@ fn a_wrong_key_and_junk_are_told_with_all_that_was_tried() {
 }
 
 #[test]
-fn a_changed_packet_is_told_from_a_wrong_key() {
+fn a_changed_packet_is_recognized() {
     let mut packet = Knock::of("alice").sealed(START).as_bytes().to_vec();
     packet[100] ^= 1;
-    let account = arrived(&mut explainer(ALICE, &[]), START, HOME, &packet);
+    let account = explained(ALICE, &packet);
     assert!(
         account.line().starts_with(
             "drop bad-mac (step 3): the hint is alice's, but the rest was not made with that key: "
@@ -249,7 +241,7 @@ fn a_changed_packet_is_told_from_a_wrong_key() {
         "{account:?}"
     );
     let packet = Knock::of("alice").sealed(START).as_bytes()[..131].to_vec();
-    let account = arrived(&mut explainer(ALICE, &[]), START, HOME, &packet);
+    let account = explained(ALICE, &packet);
     assert!(
         account
             .line()
@@ -266,14 +258,14 @@ fn a_changed_packet_is_told_from_a_wrong_key() {
 }
 
 #[test]
-fn faults_of_a_clients_program_are_told_with_the_rule_and_whose_key_it_was() {
+fn faulty_client_programs_are_named() {
     let step = Step::of(START.as_millis());
     let seal = forge::mac_over_what_does_not_open(START);
     let hint = forge::sealed(step.next(), 2, &forge::body(START));
     let body = forge::sealed(
         step,
         1,
-        &body_that_breaks(postern_proto::Malformed::Padding).unwrap(),
+        &forge::body_that_breaks(postern_proto::Malformed::Padding),
     );
     for (packet, line) in [
         (
@@ -289,7 +281,7 @@ fn faults_of_a_clients_program_are_told_with_the_rule_and_whose_key_it_was() {
             "drop malformed (padding) (step 5): alice's key, but a byte behind the end of the items is not zero: ",
         ),
     ] {
-        let account = arrived(&mut explainer(ALICE, &[]), START, HOME, &packet);
+        let account = explained(ALICE, &packet);
         assert_eq!(
             account.line(),
             format!("{line}the program that made it is at fault")
@@ -299,7 +291,7 @@ fn faults_of_a_clients_program_are_told_with_the_rule_and_whose_key_it_was() {
 
 /// `rights` are alice's; the line begins with the rule and says both sides.
 #[test]
-fn every_rule_of_the_policy_is_told_with_the_values_on_both_sides() {
+fn each_policy_rule_tells_both_values() {
     let config = |rights: &str| {
         let forward = "[service.inner]\nports = ['tcp/2222']\nforward = '10.0.0.5:22'\n[service.web]\nports = ['tcp/80']\n";
         format!("{forward}[[user]]\nname = 'alice'\nkey = ALICE\n{rights}")
@@ -379,12 +371,12 @@ fn every_rule_of_the_policy_is_told_with_the_values_on_both_sides() {
             "wbe is not defined here, defined are: inner, web; mind the spelling, or add a section [service.wbe]",
         ),
     ];
-    for (rights, wish, rule, why) in cases {
+    for (rights, knock, rule, why) in cases {
         let account = arrived(
             &mut explainer(&config(&format!("{rights}\n")), &[]),
             START,
             HOME,
-            wish.sealed(START).as_bytes(),
+            knock.sealed(START).as_bytes(),
         );
         assert_eq!(
             account.reason(),
@@ -408,7 +400,7 @@ fn every_rule_of_the_policy_is_told_with_the_values_on_both_sides() {
 }
 
 #[test]
-fn a_spent_quota_says_when_there_is_room_again() {
+fn a_spent_quota_tells_when_room_returns() {
     let mut explainer = explainer(&format!("{ALICE}quota = '2/min'\n"), &[]);
     let mut knock = |seconds_later| {
         let now = START.plus(seconds(seconds_later));
@@ -431,7 +423,7 @@ fn a_spent_quota_says_when_there_is_room_again() {
 }
 
 #[test]
-fn a_packet_that_comes_again_is_told_with_the_time_of_the_first() {
+fn a_replay_tells_the_first_arrival() {
     let mut explainer = explainer(ALICE, &[]);
     let packet = Knock::of("alice").sealed(START);
     let mut at = |millis| {
@@ -452,9 +444,9 @@ fn a_packet_that_comes_again_is_told_with_the_time_of_the_first() {
 }
 
 #[test]
-fn what_the_running_gate_remembers_makes_a_replay_of_it_or_is_added() {
+fn the_running_gates_memory_counts() {
     let packet = Knock::of("alice").sealed(START);
-    let mut fresh = arrived(&mut explainer(ALICE, &[]), START, HOME, packet.as_bytes());
+    let mut fresh = explained(ALICE, &packet);
     fresh.seen_before(Seen::Admitted(START.minus(seconds(3))));
     assert_eq!(fresh.reason(), Some(Reason::Drop(Drop::Replay)));
     assert_eq!(
@@ -464,12 +456,7 @@ fn what_the_running_gate_remembers_makes_a_replay_of_it_or_is_added() {
         fresh.line()
     );
     let packet_of_before = Knock::of("alice").services(&["tcp/23"]).sealed(START);
-    let mut refused = arrived(
-        &mut explainer(ALICE, &[]),
-        START,
-        HOME,
-        packet_of_before.as_bytes(),
-    );
+    let mut refused = explained(ALICE, &packet_of_before);
     refused.seen_before(Seen::Refused(START));
     assert_eq!(
         refused.reason(),
@@ -507,10 +494,10 @@ fn what_the_running_gate_remembers_makes_a_replay_of_it_or_is_added() {
 
 /// Quotas, used codes and the clock's floor are its alone.
 #[test]
-fn an_admission_that_the_running_gate_does_not_share_is_told_as_the_configs_word() {
+fn the_running_gate_may_decide_otherwise() {
     let packet = Knock::of("alice").sealed(START);
     let told = |seen| {
-        let mut account = arrived(&mut explainer(ALICE, &[]), START, HOME, packet.as_bytes());
+        let mut account = explained(ALICE, &packet);
         account.done_otherwise(seen);
         account.line()
     };
@@ -527,15 +514,15 @@ fn an_admission_that_the_running_gate_does_not_share_is_told_as_the_configs_word
 }
 
 #[test]
-fn a_packet_from_nobody_knows_where_is_judged_as_from_an_address_that_the_policy_lets_in() {
+fn a_packet_of_unknown_source_is_judged_as_allowed() {
     let users = |networks: &str| {
         format!(
             "{ALICE}networks = [{networks}]\ntargets = ['fd00::/64']\nmax_prefix = {{ v4 = 24, v6 = 56 }}\n"
         )
     };
-    let line = |networks: &str, wish: &Knock| {
+    let line = |networks: &str, knock: &Knock| {
         explainer(&users(networks), &[])
-            .packet(START, wish.sealed(START).as_bytes())
+            .packet(START, knock.sealed(START).as_bytes())
             .line()
     };
     let own = "its source address, if that is in the user's networks";
@@ -572,7 +559,7 @@ fn a_packet_from_nobody_knows_where_is_judged_as_from_an_address_that_the_policy
 }
 
 #[test]
-fn knocks_of_before_what_was_forgotten_say_so_and_so_does_a_clock_that_was_set_back() {
+fn forgotten_marks_and_set_clocks_are_told() {
     let mut world = World::of_alice();
     let late = Knock::of("alice").sealed(world.now);
     world.pass(seconds(40));
@@ -640,7 +627,7 @@ fn the_steps_tell_how_far_a_datagram_came() {
 }
 
 #[test]
-fn quotas_that_are_not_whole_are_listed_with_the_least_left_first() {
+fn used_quotas_are_listed_least_left_first() {
     let mut world = World::new(&format!(
         "{ALICE}quota = '3/min'\n[[user]]\nname = 'bob'\nkey = BOB\nservices = ['tcp/22']\nquota = '2/min'\n"
     ));

@@ -1,4 +1,4 @@
-//! The client's side of a story: what a user wants, made and sealed as `postern knock` does it.
+//! A builder for knocks, made and sealed as `postern knock` does it.
 
 use postern::client::seal_at_random;
 use postern::model::address;
@@ -7,12 +7,12 @@ use postern_proto::{
     Action, Allow, Code, GateName, Item, KeyMaterial, Request, Sealed, ServiceName, UserKeys,
 };
 
-use crate::world::{self, GATE, Outcome, World};
+use crate::world::{self, GATE};
 
 /// Where alice is.
 pub(crate) const HOME: &str = "192.0.2.7";
 
-/// What a user wants, said step by step.
+/// A request of a user.
 #[derive(Debug, Clone)]
 pub(crate) struct Knock {
     user: &'static str,
@@ -38,6 +38,13 @@ impl Knock {
         self
     }
 
+    /// With these services, too.
+    pub(crate) fn also(mut self, services: &[&str]) -> Self {
+        let more = services.iter().map(|text| item(text));
+        self.request.items.extend(more);
+        self
+    }
+
     /// For an address or network that the knock names.
     pub(crate) fn allow(mut self, network: &str) -> Self {
         let network = network
@@ -49,7 +56,7 @@ impl Knock {
         self
     }
 
-    /// For the source's network, with a prefix as the wire has it.
+    /// For the source's network, with the prefix of the packet.
     pub(crate) fn widened(mut self, prefix: u8) -> Self {
         self.request.allow = Allow::Source { prefix };
         self
@@ -91,19 +98,6 @@ impl Knock {
             &KeyMaterial::shared(&world::key(self.user)),
         );
         seal_at_random(&keys, &self.request(now)).unwrap()
-    }
-}
-
-impl World {
-    /// The wish is made now and arrives at once, from that address.
-    pub(crate) fn knock(&mut self, wish: &Knock, source: &str) -> Outcome {
-        let packet = wish.sealed(self.now);
-        self.arrives(source, packet.as_bytes())
-    }
-
-    /// Alice wants what she may have.
-    pub(crate) fn alice_knocks(&mut self) -> Outcome {
-        self.knock(&Knock::of("alice"), HOME)
     }
 }
 

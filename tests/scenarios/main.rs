@@ -1,6 +1,6 @@
-//! Stories of knocks, from the client's request to the firewall and back to closed, under a virtual clock.
+//! Scenarios: knocks from the client's request to the firewall and back to closed, under a virtual clock.
 //!
-//! Everything but the sockets, the threads and the kernel is the real thing: `world.rs` says which.
+//! Everything but the sockets, the threads and the kernel is real: see `world.rs`.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -8,23 +8,20 @@
     clippy::panic
 )]
 
-mod admit;
+mod admitted;
+mod behind_the_gate;
 mod clocks;
 mod closing;
 mod codes;
 mod dropped;
 mod explained;
-mod failing;
 mod forge;
 mod hints;
 mod knocks;
-mod limits;
 mod log;
-mod malformed;
-mod onpath;
+mod on_path;
 mod reasons;
 mod refused;
 mod restart;
 mod rotated;
-mod sharing;
 mod world;

@@ -1,201 +1,196 @@
-//! Authenticated knocks that policy does not allow (step 6.9): told at info with who and which rule, and nothing opens.
+//! Knocks that policy or quota refuses: one log line with user and rule, and nothing opens (proto/README.md section 6,
+//! steps 9 and 10).
 
 use postern::core::gate::Seen;
-use postern::model::reason::Rule;
+use postern::model::reason::{Reason, Rule};
 use postern_proto::{Packet, Sealed};
 
 use crate::knocks::{HOME, Knock};
-use crate::reasons::assert_refused;
-use crate::world::{START, World, seconds};
+use crate::world::{ALICE, START, World, seconds};
+
+const V6: &str = "2001:db8::7";
 
 fn alice(rights: &str) -> World {
     World::new(&format!(
-        "[service.web]\nports = ['tcp/80']\n[[user]]\nname = 'alice'\nkey = ALICE\nquota = '100/s'\n{rights}"
+        "[service.web]\nports = ['tcp/80']\n[[user]]\nname = 'alice'\nkey = ALICE\nquota = '100/s'\n{rights}\n"
     ))
 }
 
 #[test]
-pub(crate) fn an_address_outside_the_users_networks_is_refused() {
-    let mut world = alice("services = ['tcp/22']\nnetworks = ['192.0.2.0/24']\n");
-    let wish = Knock::of("alice");
-    assert_refused(
-        &mut world,
-        |world| world.knock(&wish, "198.51.100.9"),
-        Rule::Networks,
-    );
-    assert_refused(
-        &mut world,
-        |world| world.knock(&wish, "2001:db8::9"),
-        Rule::Networks,
-    );
-    assert_refused(
-        &mut world,
-        |world| world.knock(&wish.clone().allow("192.0.3.1"), HOME),
-        Rule::Networks,
-    );
-    assert!(world.knock(&wish, HOME).admitted);
-}
-
-#[test]
-fn an_address_that_is_nobodys_is_never_let_in() {
-    let mut world = alice("services = ['tcp/22']\n");
-    for nobody in ["224.0.0.1", "255.255.255.255", "ff02::1"] {
-        assert_refused(
-            &mut world,
-            |world| world.knock(&Knock::of("alice").allow(nobody), HOME),
-            Rule::Networks,
-        );
-    }
-}
-
-#[test]
-pub(crate) fn a_network_wider_than_max_prefix_is_refused() {
-    let mut world = alice("services = ['tcp/22']\nmax_prefix = { v4 = 28, v6 = 64 }\n");
-    for wish in [
-        Knock::of("alice").widened(96 + 27),
-        Knock::of("alice").allow("192.0.2.0/27"),
-        Knock::of("alice").allow("0.0.0.0/0"),
-        Knock::of("alice").allow("2001:db8::/63"),
-        // From an IPv4 source, less than 96 would be a network that is no IPv4 one any more.
-        Knock::of("alice").widened(95),
-        Knock::of("alice").widened(0),
-    ] {
-        assert_refused(&mut world, |world| world.knock(&wish, HOME), Rule::Prefix);
-    }
-    assert!(
-        world
-            .knock(&Knock::of("alice").widened(96 + 28), HOME)
-            .admitted
-    );
-    assert!(
-        world
-            .knock(&Knock::of("alice").widened(64), "2001:db8::7")
-            .admitted
-    );
-}
-
-#[test]
-pub(crate) fn the_other_kind_of_address_than_grant_to_says_is_refused() {
-    for (grant_to, wish) in [
-        ("claimed", Knock::of("alice")),
-        ("observed", Knock::of("alice").allow(HOME)),
-    ] {
-        let mut world = alice(&format!("services = ['tcp/22']\ngrant_to = '{grant_to}'\n"));
-        assert_refused(&mut world, |world| world.knock(&wish, HOME), Rule::GrantTo);
-    }
-}
-
-#[test]
-pub(crate) fn a_host_behind_the_gate_that_the_policy_does_not_list_is_refused() {
-    let mut world = alice("services = ['tcp/22']\n");
-    assert_refused(
-        &mut world,
-        |world| world.knock(&Knock::of("alice").target("10.0.0.5"), HOME),
-        Rule::Target,
-    );
-    let mut world = alice("services = ['tcp/22']\ntargets = ['10.0.0.0/24']\n");
-    assert_refused(
-        &mut world,
-        |world| world.knock(&Knock::of("alice").target("10.0.1.5"), HOME),
-        Rule::Target,
-    );
-}
-
-#[test]
-pub(crate) fn a_target_of_the_other_family_is_refused() {
-    let mut world = alice("services = ['tcp/22']\ntargets = ['fd00::/64']\n");
-    assert_refused(
-        &mut world,
-        |world| world.knock(&Knock::of("alice").target("fd00::5"), HOME),
-        Rule::Family,
-    );
-    assert!(
-        world
-            .knock(&Knock::of("alice").target("fd00::5"), "2001:db8::7")
-            .admitted
-    );
-}
-
-#[test]
-pub(crate) fn one_service_that_is_not_the_users_refuses_the_whole_knock() {
-    let mut world = alice("services = ['tcp/22', 'udp/1000-1010']\n");
-    for services in [
-        &["tcp/22", "tcp/23"][..],
-        &["udp/22"],
-        &["udp/1000-1011"],
-        &["web"],
-        &["icmp"],
-        &["tcp/1-65535"],
-    ] {
-        assert_refused(
-            &mut world,
-            |world| world.knock(&Knock::of("alice").services(services), HOME),
-            Rule::Service,
-        );
-    }
-    assert!(
-        world
-            .knock(
-                &Knock::of("alice").services(&["udp/1002-1010", "tcp/22"]),
-                HOME
-            )
-            .admitted
-    );
-}
-
-#[test]
-pub(crate) fn a_name_that_this_gate_does_not_know_is_refused() {
-    let mut world = alice("services = ['web']\n");
-    assert_refused(
-        &mut world,
-        |world| world.knock(&Knock::of("alice").services(&["mail"]), HOME),
-        Rule::UnknownService,
-    );
-    assert_refused(
-        &mut world,
-        |world| world.knock(&Knock::of("alice").services(&["web", "mail"]), HOME),
-        Rule::UnknownService,
-    );
-}
-
-#[test]
-fn a_user_who_floods_with_refused_knocks_gets_a_few_lines_a_second_and_every_one_is_counted() {
-    let mut world = alice("services = ['tcp/80']\n");
-    let said: usize = (0..100).map(|_| world.alice_knocks().said.len()).sum();
-    assert_eq!(
+pub(crate) fn each_policy_rule_refuses() {
+    let knock = || Knock::of("alice");
+    let ssh = "services = ['tcp/22']";
+    let wants = |services: &[&str]| knock().services(services);
+    let cases: Vec<(String, Rule, Vec<(Knock, &str)>, Vec<(Knock, &str)>)> = vec![
         (
-            said,
-            world.count(postern::model::reason::Reason::Refuse(Rule::Service))
+            format!("{ssh}\nnetworks = ['192.0.2.0/24']"),
+            Rule::Networks,
+            vec![
+                (knock(), "198.51.100.9"),
+                (knock(), "2001:db8::9"),
+                (knock().allow("192.0.3.1"), HOME),
+            ],
+            vec![(knock(), HOME)],
         ),
-        (20, 100)
-    );
+        (
+            // Addresses that no host can have.
+            ssh.to_owned(),
+            Rule::Networks,
+            ["224.0.0.1", "255.255.255.255", "ff02::1"]
+                .map(|allow| (knock().allow(allow), HOME))
+                .into(),
+            vec![],
+        ),
+        (
+            format!("{ssh}\nmax_prefix = {{ v4 = 28, v6 = 64 }}"),
+            Rule::Prefix,
+            [
+                knock().widened(96 + 27),
+                knock().allow("192.0.2.0/27"),
+                knock().allow("0.0.0.0/0"),
+                knock().allow("2001:db8::/63"),
+                // Less than 96 bits of an IPv4 source is not an IPv4 network.
+                knock().widened(95),
+                knock().widened(0),
+            ]
+            .map(|knock| (knock, HOME))
+            .into(),
+            vec![(knock().widened(96 + 28), HOME), (knock().widened(64), V6)],
+        ),
+        (
+            format!("{ssh}\ngrant_to = 'claimed'"),
+            Rule::GrantTo,
+            vec![(knock(), HOME)],
+            vec![(knock().allow(HOME), HOME)],
+        ),
+        (
+            format!("{ssh}\ngrant_to = 'observed'"),
+            Rule::GrantTo,
+            vec![(knock().allow(HOME), HOME)],
+            vec![(knock(), HOME)],
+        ),
+        (
+            ssh.to_owned(),
+            Rule::Target,
+            vec![(knock().target("10.0.0.5"), HOME)],
+            vec![],
+        ),
+        (
+            format!("{ssh}\ntargets = ['10.0.0.0/24']"),
+            Rule::Target,
+            vec![(knock().target("10.0.1.5"), HOME)],
+            vec![(knock().target("10.0.0.5"), HOME)],
+        ),
+        (
+            format!("{ssh}\ntargets = ['fd00::/64']"),
+            Rule::Family,
+            vec![(knock().target("fd00::5"), HOME)],
+            vec![(knock().target("fd00::5"), V6)],
+        ),
+        (
+            // One service too many refuses the whole knock.
+            "services = ['tcp/22', 'udp/1000-1010']".to_owned(),
+            Rule::Service,
+            [
+                &["tcp/22", "tcp/23"][..],
+                &["udp/22"],
+                &["udp/1000-1011"],
+                &["web"],
+                &["icmp"],
+                &["tcp/1-65535"],
+            ]
+            .map(|services| (wants(services), HOME))
+            .into(),
+            vec![(wants(&["udp/1002-1010", "tcp/22"]), HOME)],
+        ),
+        (
+            "services = ['web']".to_owned(),
+            Rule::UnknownService,
+            vec![(wants(&["mail"]), HOME), (wants(&["web", "mail"]), HOME)],
+            vec![(wants(&["web"]), HOME)],
+        ),
+    ];
+    for (rights, rule, refused, admitted) in cases {
+        let mut world = alice(&rights);
+        for (knock, source) in refused {
+            world.refuses(source, &knock, rule);
+        }
+        for (knock, source) in admitted {
+            world.opens(&knock, source);
+        }
+    }
+}
+
+fn two_users(quota: &str) -> World {
+    World::new(&format!(
+        "{ALICE}quota = '{quota}'\n[[user]]\nname = 'bob'\nkey = BOB\nservices = ['tcp/22']\nquota = '{quota}'\n"
+    ))
 }
 
 #[test]
-fn the_gate_tells_an_administrator_which_packets_it_admitted_and_which_it_refused_and_when() {
+pub(crate) fn a_spent_quota_comes_back_with_time() {
+    let mut world = two_users("2/min");
+    let alice = Knock::of("alice");
+    for (pause, admitted) in [(0, 2), (29, 0), (1, 1), (3600, 2)] {
+        world.pass(seconds(pause));
+        (0..admitted).for_each(|_| world.opens(&alice, HOME));
+        world.refuses(HOME, &alice, Rule::Quota);
+    }
+    world.opens(&Knock::of("bob"), HOME);
+}
+
+#[test]
+fn only_admitted_knocks_use_the_quota() {
+    let mut world = two_users("2/min");
+    let knock = Knock::of("alice").sealed(world.now);
+    world.admits(HOME, &knock);
+    let mut changed = knock.as_bytes().to_vec();
+    changed[30] ^= 1;
+    for _ in 0..50 {
+        world.arrives(HOME, knock.as_bytes());
+        world.arrives(HOME, &changed);
+        world.knock(&Knock::of("alice").services(&["tcp/80"]), HOME);
+    }
+    world.opens(&Knock::of("alice").close(), HOME);
+    world.refuses(HOME, &Knock::of("alice").close(), Rule::Quota);
+}
+
+#[test]
+fn marks_are_kept_no_longer_than_the_window() {
+    let mut world = two_users("100/s");
+    for _ in 0..600 {
+        world.opens(&Knock::of("alice"), HOME);
+        world.pass(seconds(1));
+    }
+    // One a second in a window of 30 seconds, both ends included.
+    assert_eq!(world.core.gate().marks(), 31);
+    assert_eq!(world.store.with(|disk| disk.kept.marks.len()), 31);
+}
+
+#[test]
+fn a_flood_of_refusals_is_logged_in_part() {
+    let mut world = alice("services = ['tcp/80']");
+    let said: usize = (0..100).map(|_| world.alice_knocks().said.len()).sum();
+    let counted = world.count(Reason::Refuse(Rule::Service));
+    assert_eq!((said, counted), (20, 100));
+}
+
+#[test]
+fn the_gate_tells_what_it_has_seen() {
     let mut world = World::of_alice();
     let [admitted, refused, unknown] = ["tcp/22", "tcp/23", "tcp/24"]
         .map(|service| Knock::of("alice").services(&[service]).sealed(START));
     let mark = |knock: &Sealed| Packet::parse(knock.as_bytes()).unwrap().mark();
-    assert_eq!(
-        world.core.gate().seen(&mark(&admitted)),
-        None,
-        "not before it comes"
-    );
+    assert_eq!(world.core.gate().seen(&mark(&admitted)), None);
     world.arrives(HOME, admitted.as_bytes());
     world.pass(seconds(1));
     world.arrives(HOME, refused.as_bytes());
-    let seen = [&admitted, &refused, &unknown].map(|knock| world.core.gate().seen(&mark(knock)));
-    assert_eq!(
-        seen,
-        [
-            Some(Seen::Admitted(START)),
-            Some(Seen::Refused(START.plus(seconds(1)))),
-            None
-        ]
-    );
-    assert_eq!(
-        seen.map(|seen| seen.map(Seen::at)),
-        [Some(START), Some(START.plus(seconds(1))), None]
-    );
+    let later = START.plus(seconds(1));
+    for (knock, seen) in [
+        (admitted, Some(Seen::Admitted(START))),
+        (refused, Some(Seen::Refused(later))),
+        (unknown, None),
+    ] {
+        assert_eq!(world.core.gate().seen(&mark(&knock)), seen);
+    }
 }

@@ -1,96 +1,72 @@
-//! Processes that die and start again: what must be remembered is, and doors neither fall shut nor stay open.
+//! Engine and monitor restart: nothing is forgotten, grants stay and still end.
 
-use postern::model::reason::{Drop, Reason};
+use postern::model::reason::Drop;
 
 use crate::knocks::{HOME, Knock};
-use crate::world::{START, World, load, seconds};
-
-const ALICE: &str = "[[user]]\nname = 'alice'\nkey = ALICE\nservices = ['tcp/22']\n";
+use crate::world::{ALICE, START, World, load, seconds};
 
 #[test]
-fn a_fresh_engine_refuses_the_knock_that_the_last_one_admitted() {
-    let mut world = World::new(ALICE);
+fn replay_after_an_engine_restart_is_refused() {
+    let mut world = World::of_alice();
     let first = Knock::of("alice").sealed(world.now);
-    assert!(world.arrives(HOME, first.as_bytes()).admitted);
+    world.admits(HOME, &first);
     world.pass(seconds(2));
     world.restart_engine();
     assert_eq!(world.core.gate().marks(), 1);
-    assert_eq!(
-        world.arrives(HOME, first.as_bytes()).reason,
-        Some(Reason::Drop(Drop::Replay))
-    );
-    assert!(world.alice_knocks().admitted, "a new knock is admitted");
+    world.drops(HOME, &first, Drop::Replay);
+    world.opens(&Knock::of("alice"), HOME);
 }
 
 #[test]
-fn a_fresh_engine_keeps_the_clock_from_counting_backwards() {
-    let mut world = World::new(ALICE);
+fn the_clock_floor_survives_a_restart() {
+    let mut world = World::of_alice();
     let first = Knock::of("alice").sealed(world.now);
-    world.arrives(HOME, first.as_bytes());
+    world.admits(HOME, &first);
     world.pass(seconds(60));
-    assert!(
-        world.alice_knocks().admitted,
-        "the mark of the first knock may be forgotten from now on"
+    world.opens(&Knock::of("alice"), HOME);
+    assert_eq!(
+        world.store.with(|disk| disk.kept.marks.len()),
+        1,
+        "the first mark is forgotten"
     );
-    assert_eq!(world.store.with(|disk| disk.kept.marks.len()), 1);
     world.set_clock(START);
     world.restart_engine();
-    let outcome = world.arrives(HOME, first.as_bytes());
-    assert_eq!(
-        outcome.reason,
-        Some(Reason::Drop(Drop::TooOld)),
-        "though by the system's clock it is fresh"
-    );
+    world.drops(HOME, &first, Drop::TooOld);
 }
 
 #[test]
-fn a_wider_window_in_the_new_config_does_not_bring_back_what_was_forgotten() {
-    let mut world = World::new(ALICE);
+fn a_wider_window_revives_no_knock() {
+    let mut world = World::of_alice();
     let first = Knock::of("alice").sealed(world.now);
-    world.arrives(HOME, first.as_bytes());
+    world.admits(HOME, &first);
     world.pass(seconds(40));
-    world.alice_knocks();
+    world.opens(&Knock::of("alice"), HOME);
     world.settings.gate.window = seconds(300);
     world.restart_engine();
-    assert_eq!(
-        world.arrives(HOME, first.as_bytes()).reason,
-        Some(Reason::Drop(Drop::TooOld))
-    );
+    world.drops(HOME, &first, Drop::TooOld);
 }
 
 #[test]
-fn a_fresh_monitor_keeps_the_doors_that_are_due_later_and_still_closes_them_in_time() {
-    let mut world = World::new(ALICE);
-    world.alice_knocks();
-    world.pass(seconds(10));
-    world.restart_monitor();
-    assert_eq!((world.open().len(), world.remaining()), (1, seconds(20)));
-    world.pass(seconds(20));
-    assert!(world.open().is_empty());
+fn a_fresh_monitor_closes_grants_on_time() {
+    for (before, left) in [(10, 20), (30, 0)] {
+        let mut world = World::of_alice();
+        world.alice_knocks();
+        world.steady = world.steady.plus(seconds(before));
+        world.restart_monitor();
+        assert_eq!(world.open().len(), usize::from(left > 0));
+        world.pass(seconds(left));
+        assert!(world.open().is_empty());
+    }
 }
 
 #[test]
-fn a_fresh_monitor_closes_what_came_due_while_none_ran() {
-    let mut world = World::new(ALICE);
-    world.alice_knocks();
-    world.steady = world.steady.plus(seconds(30));
-    assert_eq!(
-        world.open().len(),
-        1,
-        "this firewall does not end grants by itself"
-    );
-    world.restart_monitor();
-    assert!(world.open().is_empty());
-}
-
-#[test]
-fn a_fresh_monitor_closes_the_doors_of_users_who_are_gone_or_may_no_longer() {
+fn a_fresh_monitor_closes_what_policy_forbids_now() {
     for config in [
         "[[user]]\nname = 'bob'\nkey = BOB\nservices = ['tcp/22']\n",
         "[[user]]\nname = 'alice'\nkey = ALICE\nservices = ['tcp/80']\n",
-        "[[user]]\nname = 'alice'\nkey = ALICE\nservices = ['tcp/22']\nnetworks = ['10.0.0.0/8']\n",
+        &format!("{ALICE}networks = ['10.0.0.0/8']\n"),
     ] {
-        let mut world = World::new(ALICE);
+        let mut world = World::of_alice();
         world.alice_knocks();
         world.settings = load(config);
         world.restart_monitor();

@@ -1,8 +1,8 @@
-//! The whole daemon in one struct: client, wire, capture, gate, store, orders and reports as bytes, executor, firewall.
+//! The whole daemon in one struct, under virtual time.
 //!
-//! Real: config text, requests and their sealing, capture trait, core and gate, message encoding, clearance and ledger.
-//! Of memory: wire, disk and firewall. Time moves when a story says so. There are two clocks, as in the real daemon: the
-//! engine's wall clock, which can be set, and the monitor's, which cannot.
+//! Real: config text, sealing, capture trait, engine core, gate, message encoding, executor, clearance and ledger. In
+//! memory: network, disk and firewall. There are two clocks, as in the daemon: the engine's wall clock, which can be
+//! set, and the monitor's, which cannot.
 
 use std::net::IpAddr;
 use std::sync::mpsc::Sender;
@@ -24,18 +24,22 @@ use postern::model::counters::ReasonCounters;
 use postern::model::datagram::Datagram;
 use postern::model::grant::Grant;
 use postern::model::mark::Kept;
-use postern::model::reason::Reason;
+use postern::model::reason::{Drop, Reason, Rule};
 use postern::model::settings::Settings;
 use postern::model::time::Timestamp;
 use postern_proto::SharedKey;
 use tracing::subscriber::DefaultGuard;
 
+use crate::knocks::{HOME, Knock};
 use crate::log::Lines;
 use crate::reasons;
 
 pub(crate) const GATE: &str = "gate.example.org";
 /// In the middle of a step, 32 seconds from either boundary.
 pub(crate) const START: Timestamp = Timestamp::from_millis(27_500_000 * 64_000 + 32_000);
+
+/// A user with one service. More lines about the user may follow.
+pub(crate) const ALICE: &str = "[[user]]\nname = 'alice'\nkey = ALICE\nservices = ['tcp/22']\n";
 
 pub(crate) struct World {
     /// The engine's wall clock.
@@ -46,16 +50,16 @@ pub(crate) struct World {
     /// Reads the config, keys and all. A restarted engine takes `settings` in place of those in it.
     load: Box<dyn Fn() -> Loaded>,
     pub(crate) core: Core,
-    /// Is asked of every datagram, too, and must say what the engine's gate says.
+    /// Explains every datagram, and must agree with the engine's gate.
     pub(crate) explainer: Explainer,
-    /// What it said last.
+    /// Its last account.
     pub(crate) account: Option<Account>,
     pub(crate) store: MemoryStore,
     pub(crate) executor: Executor,
     pub(crate) firewall: MemoryDriver,
-    /// While it is true, no hint table is finished.
+    /// If true, no hint table is built.
     pub(crate) tables_stuck: bool,
-    /// While it is true, marks wait to be stored.
+    /// If true, marks wait to be stored.
     pub(crate) disk_slow: bool,
     waiting: Vec<Commit>,
     wire: Sender<Datagram>,
@@ -64,7 +68,7 @@ pub(crate) struct World {
     _logged: DefaultGuard,
 }
 
-/// What became of one datagram.
+/// The outcome of one datagram.
 #[derive(Debug, Default)]
 pub(crate) struct Outcome {
     /// Whether the gate admitted it: steps 1 to 10.
@@ -86,7 +90,7 @@ impl World {
 
     /// A gate whose one user is alice, who may open tcp/22.
     pub(crate) fn of_alice() -> Self {
-        Self::new("[[user]]\nname = 'alice'\nkey = ALICE\nservices = ['tcp/22']\n")
+        Self::new(ALICE)
     }
 
     /// A gate with settings that no config file can have.
@@ -123,7 +127,83 @@ impl World {
         world
     }
 
-    /// A datagram comes over the wire. What a stranger sends can be no more than this.
+    /// The packet is dropped for this reason: one counter, no log line at info or above, and nothing else changes.
+    pub(crate) fn drops(&mut self, source: &str, packet: impl AsRef<[u8]>, reason: Drop) {
+        let (before, reason) = (self.state(), Reason::Drop(reason));
+        let count = self.count(reason);
+        let outcome = self.arrives(source, packet.as_ref());
+        assert_eq!((outcome.admitted, outcome.reason), (false, Some(reason)));
+        assert!(
+            outcome.said.is_empty() && outcome.reports.is_empty(),
+            "{outcome:?}"
+        );
+        assert_eq!((self.state(), self.count(reason)), (before, count + 1));
+    }
+
+    /// The knock is refused at the gate: one counter, one line at info with user and rule, and nothing opens.
+    pub(crate) fn refuses(&mut self, source: &str, knock: &Knock, rule: Rule) {
+        let (before, reason) = (self.state(), Reason::Refuse(rule));
+        let count = self.count(reason);
+        let outcome = self.knock(knock, source);
+        assert_eq!((outcome.admitted, outcome.reason), (false, Some(reason)));
+        let [line] = &outcome.said[..] else {
+            panic!("one line, not {:?}", outcome.said)
+        };
+        for part in ["INFO", "alice", rule.name(), rule.sentence()] {
+            assert!(line.contains(part), "{part} is not in {line}");
+        }
+        assert!(
+            outcome.reports.is_empty(),
+            "no order was given: {outcome:?}"
+        );
+        assert_eq!((self.state(), self.count(reason)), (before, count + 1));
+    }
+
+    /// The gate admits the packet, and the monitor refuses the order or the disk fails.
+    pub(crate) fn refuses_behind_the_gate(
+        &mut self,
+        packet: impl AsRef<[u8]>,
+        rule: Rule,
+    ) -> Outcome {
+        let outcome = self.arrives(HOME, packet.as_ref());
+        let reason = Some(Reason::Refuse(rule));
+        assert_eq!((outcome.admitted, outcome.reason), (true, reason));
+        let says = |line: &String| {
+            ["WARN", "alice", rule.name()]
+                .iter()
+                .all(|part| line.contains(part))
+        };
+        assert!(outcome.said.iter().any(says), "{:?}", outcome.said);
+        outcome
+    }
+
+    pub(crate) fn admits(&mut self, source: &str, packet: impl AsRef<[u8]>) {
+        let outcome = self.arrives(source, packet.as_ref());
+        assert!(outcome.admitted && outcome.reason.is_none(), "{outcome:?}");
+    }
+
+    /// The knock is made now and arrives at once.
+    pub(crate) fn knock(&mut self, knock: &Knock, source: &str) -> Outcome {
+        let packet = knock.sealed(self.now);
+        self.arrives(source, packet.as_bytes())
+    }
+
+    /// The knock is made now, arrives at once and is admitted.
+    pub(crate) fn opens(&mut self, knock: &Knock, source: &str) {
+        let packet = knock.sealed(self.now);
+        self.admits(source, packet);
+    }
+
+    /// Alice asks for what she may have.
+    pub(crate) fn alice_knocks(&mut self) -> Outcome {
+        self.knock(&Knock::of("alice"), HOME)
+    }
+
+    fn state(&mut self) -> (Vec<String>, usize) {
+        (self.open(), self.core.gate().marks())
+    }
+
+    /// A datagram arrives. A stranger can do no more than this.
     pub(crate) fn arrives(&mut self, source: &str, payload: &[u8]) -> Outcome {
         let before = self.core.gate().counters().clone();
         self.log.clear();
@@ -136,7 +216,7 @@ impl World {
             ))
             .unwrap();
         let Ok(Caught::Datagram(datagram)) = self.capture.next() else {
-            panic!("the wire lost it")
+            panic!("the datagram got lost")
         };
         let reports = match self.core.datagram(self.now, &datagram) {
             Some(commit) if self.disk_slow => {
@@ -157,10 +237,10 @@ impl World {
         outcome
     }
 
-    /// `posternd explain` says of a datagram what the gate says, at the same time and after the same datagrams.
+    /// `posternd explain` agrees with the gate.
     fn is_explained(&mut self, datagram: &Datagram, outcome: &Outcome) {
         let account = self.explainer.datagram(self.now, datagram);
-        // What comes after the gate, steps 11 and 12, is not explained.
+        // Steps 11 and 12 are after the gate.
         let at_the_gate = outcome.reason.filter(|_| !outcome.admitted);
         assert_eq!(account.reason(), at_the_gate, "{}", account.line());
         let failed = account
@@ -176,7 +256,7 @@ impl World {
         self.account = Some(account);
     }
 
-    /// The disk has done all that waited for it.
+    /// The slow disk completes all pending commits.
     pub(crate) fn disk_catches_up(&mut self) -> Outcome {
         let before = self.core.gate().counters().clone();
         self.log.clear();
@@ -188,7 +268,7 @@ impl World {
         self.outcome(&before, reports)
     }
 
-    /// Time passes, for both clocks; what is due is closed when it is due.
+    /// Time passes for both clocks. The executor closes grants when they are due.
     pub(crate) fn pass(&mut self, length: Duration) {
         let end = self.steady.plus(length);
         while let Some(next) = self.executor.next_end().filter(|next| *next <= end) {
@@ -229,7 +309,7 @@ impl World {
         .unwrap();
     }
 
-    /// What the firewall lets through, `alice 192.0.2.7/32 tcp/22`, in the order of its making.
+    /// The firewall's grants in their order: `alice 192.0.2.7/32 [tcp/22]`.
     pub(crate) fn open(&self) -> Vec<String> {
         let target = |grant: &Grant| {
             grant
@@ -250,14 +330,14 @@ impl World {
             .with(|state| state.open.iter().map(said).collect())
     }
 
-    /// How long the only grant has still to go.
+    /// The remaining time of the only grant.
     pub(crate) fn remaining(&self) -> Duration {
         let grants: Vec<&Grant> = self.executor.grants().collect();
         assert_eq!(grants.len(), 1, "{grants:?}");
         grants[0].until.since(self.steady)
     }
 
-    /// How often this reason was given so far.
+    /// How often this reason was given.
     pub(crate) fn count(&mut self, reason: Reason) -> u64 {
         self.core.gate().counters().of(reason)
     }
@@ -327,7 +407,7 @@ pub(crate) fn load(users: &str) -> Settings {
     load_all(users).settings
 }
 
-/// The same with keys of before, of disabled users and of one-time codes.
+/// The same with all keys and code secrets.
 pub(crate) fn load_all(users: &str) -> Loaded {
     let mut text = format!("[gate]\nname = '{GATE}'\n\n{users}");
     for name in ["ALICE", "BOB"] {

@@ -128,7 +128,7 @@ mod tests {
     use std::time::Duration;
 
     #[test]
-    fn a_spent_quota_comes_back_with_time_and_is_one_users_own() {
+    fn a_spent_quota_comes_back_with_time() {
         let quota = Quota {
             count: NonZeroU32::new(3).unwrap(),
             per: Duration::from_secs(60),
