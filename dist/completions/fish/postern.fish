@@ -24,114 +24,114 @@ function __fish_postern_using_subcommand
     contains -- $cmd[1] $argv
 end
 
-complete -c postern -n "__fish_postern_needs_command" -l config -d 'The config with the profiles [default: postern/config.toml in $XDG_CONFIG_HOME or ~/.config]' -r -F
+complete -c postern -n "__fish_postern_needs_command" -l config -d 'Read profiles from this file [default: postern/config.toml in $XDG_CONFIG_HOME or ~/.config]' -r -F
 complete -c postern -n "__fish_postern_needs_command" -s h -l help -d 'Print help'
 complete -c postern -n "__fish_postern_needs_command" -s V -l version -d 'Print version'
-complete -c postern -n "__fish_postern_needs_command" -f -a "knock" -d 'Ask a gate to open: one knock over each family, IPv4 and IPv6'
-complete -c postern -n "__fish_postern_needs_command" -f -a "close" -d 'Close what one has opened, before its time; all of it if no service is named'
-complete -c postern -n "__fish_postern_needs_command" -f -a "connect" -d 'Reach a port: knock if it is closed, then relay standard input and output (ssh\'s ProxyCommand)'
-complete -c postern -n "__fish_postern_needs_command" -f -a "run" -d 'Knock, run a command behind the open door, and close the door after it'
+complete -c postern -n "__fish_postern_needs_command" -f -a "knock" -d 'Send a knock over IPv4 and one over IPv6 to open a service'
+complete -c postern -n "__fish_postern_needs_command" -f -a "close" -d 'Close open grants early; all of them if no service is named'
+complete -c postern -n "__fish_postern_needs_command" -f -a "connect" -d 'Connect to a port and relay standard input and output; knock if it is closed (ssh\'s ProxyCommand)'
+complete -c postern -n "__fish_postern_needs_command" -f -a "run" -d 'Knock, run a command, and close the grant when the command ends'
 complete -c postern -n "__fish_postern_needs_command" -f -a "profiles" -d 'List the profiles of the config'
-complete -c postern -n "__fish_postern_needs_command" -f -a "enroll" -d 'Make a key pair for a gate and print the request to be enrolled there; the private key stays on this machine'
-complete -c postern -n "__fish_postern_needs_command" -f -a "import" -d 'Add a profile from the token, or the profile in TOML, that the gate\'s administrator sent'
-complete -c postern -n "__fish_postern_needs_command" -f -a "keygen" -d 'Make a key to share with a gate, or a key pair'
-complete -c postern -n "__fish_postern_needs_command" -f -a "open-packet" -d 'Open a packet with the profile\'s key and show what it asks for'
+complete -c postern -n "__fish_postern_needs_command" -f -a "enroll" -d 'Make a key pair and print the enrolment request for a gate; the private key stays on this machine'
+complete -c postern -n "__fish_postern_needs_command" -f -a "import" -d 'Add a profile from the token or the TOML text of the gate\'s administrator'
+complete -c postern -n "__fish_postern_needs_command" -f -a "keygen" -d 'Make a shared key or a key pair'
+complete -c postern -n "__fish_postern_needs_command" -f -a "open-packet" -d 'Open a packet with the profile\'s key and show its request'
 complete -c postern -n "__fish_postern_needs_command" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
-complete -c postern -n "__fish_postern_using_subcommand knock" -l gate -d 'The gate\'s name, as its own config says it' -r
-complete -c postern -n "__fish_postern_using_subcommand knock" -l address -d 'Where knocks go: HOST, HOST:PORT or [IPv6]:PORT; may be repeated [default: the gate\'s name]' -r
-complete -c postern -n "__fish_postern_using_subcommand knock" -l key-file -d 'A file that holds the shared key and nothing else' -r -F
-complete -c postern -n "__fish_postern_using_subcommand knock" -s s -l service -d 'tcp/22, udp/5000-5010, icmp, or a service that the gate names; may be repeated' -r
-complete -c postern -n "__fish_postern_using_subcommand knock" -l allow -d 'Whom to let in: auto, source, source/24, an address, a network, or stun:HOST for the address that a STUN server sees' -r
-complete -c postern -n "__fish_postern_using_subcommand knock" -l time-offset -d 'Added to this machine\'s clock: +30s where it is behind, -30s where it is ahead' -r
-complete -c postern -n "__fish_postern_using_subcommand knock" -l target -d 'A host behind the gate to reach' -r
-complete -c postern -n "__fish_postern_using_subcommand knock" -l for -d 'For how long to open, such as 30s or 10m [default: the profile\'s, or what the gate grants]' -r
-complete -c postern -n "__fish_postern_using_subcommand knock" -l wait -d 'Wait until the first TCP port asked for opens; exit status 3 if it does not' -r
-complete -c postern -n "__fish_postern_using_subcommand knock" -l spoof-source -d 'Send from this address, which is not one\'s own: needs root, and --allow for who is let in' -r
-complete -c postern -n "__fish_postern_using_subcommand knock" -l config -d 'The config with the profiles [default: postern/config.toml in $XDG_CONFIG_HOME or ~/.config]' -r -F
-complete -c postern -n "__fish_postern_using_subcommand knock" -l key-stdin -d 'Read the shared key from standard input; without any key, the variable POSTERN_KEY is asked'
+complete -c postern -n "__fish_postern_using_subcommand knock" -l gate -d 'Use this gate name, as in the gate\'s own config' -r
+complete -c postern -n "__fish_postern_using_subcommand knock" -l address -d 'Knock at HOST, HOST:PORT or [IPv6]:PORT; repeatable [default: the gate\'s name]' -r
+complete -c postern -n "__fish_postern_using_subcommand knock" -l key-file -d 'Read the shared key from this file, which holds nothing else' -r -F
+complete -c postern -n "__fish_postern_using_subcommand knock" -s s -l service -d 'Request a service: tcp/22, udp/5000-5010, icmp, or a service that the gate defines; repeatable' -r
+complete -c postern -n "__fish_postern_using_subcommand knock" -l allow -d 'Allow this address: auto, source, source/24, an address, a network, or stun:HOST to ask a STUN server' -r
+complete -c postern -n "__fish_postern_using_subcommand knock" -l time-offset -d 'Correct this machine\'s clock: +30s if it is behind, -30s if it is ahead' -r
+complete -c postern -n "__fish_postern_using_subcommand knock" -l target -d 'Reach this host behind the gate' -r
+complete -c postern -n "__fish_postern_using_subcommand knock" -l for -d 'Open for this time, such as 30s or 10m [default: as the profile says, or the gate\'s default]' -r
+complete -c postern -n "__fish_postern_using_subcommand knock" -l wait -d 'Wait until the first requested TCP port opens; exit with status 3 if it does not' -r
+complete -c postern -n "__fish_postern_using_subcommand knock" -l spoof-source -d 'Send from this foreign source address; requires root, and --allow with the address to allow' -r
+complete -c postern -n "__fish_postern_using_subcommand knock" -l config -d 'Read profiles from this file [default: postern/config.toml in $XDG_CONFIG_HOME or ~/.config]' -r -F
+complete -c postern -n "__fish_postern_using_subcommand knock" -l key-stdin -d 'Read the shared key from standard input [default: from the profile, or POSTERN_KEY]'
 complete -c postern -n "__fish_postern_using_subcommand knock" -s 4 -l ipv4 -d 'Knock over IPv4 only'
 complete -c postern -n "__fish_postern_using_subcommand knock" -s 6 -l ipv6 -d 'Knock over IPv6 only'
-complete -c postern -n "__fish_postern_using_subcommand knock" -l code-stdin -d 'Read the one-time code from standard input; else POSTERN_CODE is asked, then the profile'
-complete -c postern -n "__fish_postern_using_subcommand knock" -l print -d 'Send nothing; write each packet as a line of base64'
-complete -c postern -n "__fish_postern_using_subcommand knock" -l dry-run -d 'Send nothing; show what would be asked'
-complete -c postern -n "__fish_postern_using_subcommand knock" -l json -d 'Write one JSON object, for programs'
+complete -c postern -n "__fish_postern_using_subcommand knock" -l code-stdin -d 'Read the one-time code from standard input [default: from POSTERN_CODE, or as the profile says]'
+complete -c postern -n "__fish_postern_using_subcommand knock" -l print -d 'Write each packet as a line of base64, and send nothing'
+complete -c postern -n "__fish_postern_using_subcommand knock" -l dry-run -d 'Show the request, and send nothing'
+complete -c postern -n "__fish_postern_using_subcommand knock" -l json -d 'Write one JSON object'
 complete -c postern -n "__fish_postern_using_subcommand knock" -s h -l help -d 'Print help'
-complete -c postern -n "__fish_postern_using_subcommand close" -l gate -d 'The gate\'s name, as its own config says it' -r
-complete -c postern -n "__fish_postern_using_subcommand close" -l address -d 'Where knocks go: HOST, HOST:PORT or [IPv6]:PORT; may be repeated [default: the gate\'s name]' -r
-complete -c postern -n "__fish_postern_using_subcommand close" -l key-file -d 'A file that holds the shared key and nothing else' -r -F
-complete -c postern -n "__fish_postern_using_subcommand close" -s s -l service -d 'tcp/22, udp/5000-5010, icmp, or a service that the gate names; may be repeated' -r
-complete -c postern -n "__fish_postern_using_subcommand close" -l allow -d 'Whom to let in: auto, source, source/24, an address, a network, or stun:HOST for the address that a STUN server sees' -r
-complete -c postern -n "__fish_postern_using_subcommand close" -l time-offset -d 'Added to this machine\'s clock: +30s where it is behind, -30s where it is ahead' -r
-complete -c postern -n "__fish_postern_using_subcommand close" -l target -d 'A host behind the gate to reach' -r
-complete -c postern -n "__fish_postern_using_subcommand close" -l config -d 'The config with the profiles [default: postern/config.toml in $XDG_CONFIG_HOME or ~/.config]' -r -F
-complete -c postern -n "__fish_postern_using_subcommand close" -l key-stdin -d 'Read the shared key from standard input; without any key, the variable POSTERN_KEY is asked'
+complete -c postern -n "__fish_postern_using_subcommand close" -l gate -d 'Use this gate name, as in the gate\'s own config' -r
+complete -c postern -n "__fish_postern_using_subcommand close" -l address -d 'Knock at HOST, HOST:PORT or [IPv6]:PORT; repeatable [default: the gate\'s name]' -r
+complete -c postern -n "__fish_postern_using_subcommand close" -l key-file -d 'Read the shared key from this file, which holds nothing else' -r -F
+complete -c postern -n "__fish_postern_using_subcommand close" -s s -l service -d 'Request a service: tcp/22, udp/5000-5010, icmp, or a service that the gate defines; repeatable' -r
+complete -c postern -n "__fish_postern_using_subcommand close" -l allow -d 'Allow this address: auto, source, source/24, an address, a network, or stun:HOST to ask a STUN server' -r
+complete -c postern -n "__fish_postern_using_subcommand close" -l time-offset -d 'Correct this machine\'s clock: +30s if it is behind, -30s if it is ahead' -r
+complete -c postern -n "__fish_postern_using_subcommand close" -l target -d 'Reach this host behind the gate' -r
+complete -c postern -n "__fish_postern_using_subcommand close" -l config -d 'Read profiles from this file [default: postern/config.toml in $XDG_CONFIG_HOME or ~/.config]' -r -F
+complete -c postern -n "__fish_postern_using_subcommand close" -l key-stdin -d 'Read the shared key from standard input [default: from the profile, or POSTERN_KEY]'
 complete -c postern -n "__fish_postern_using_subcommand close" -s 4 -l ipv4 -d 'Knock over IPv4 only'
 complete -c postern -n "__fish_postern_using_subcommand close" -s 6 -l ipv6 -d 'Knock over IPv6 only'
-complete -c postern -n "__fish_postern_using_subcommand close" -l print -d 'Send nothing; write each packet as a line of base64'
-complete -c postern -n "__fish_postern_using_subcommand close" -l dry-run -d 'Send nothing; show what would be asked'
-complete -c postern -n "__fish_postern_using_subcommand close" -l json -d 'Write one JSON object, for programs'
+complete -c postern -n "__fish_postern_using_subcommand close" -l print -d 'Write each packet as a line of base64, and send nothing'
+complete -c postern -n "__fish_postern_using_subcommand close" -l dry-run -d 'Show the request, and send nothing'
+complete -c postern -n "__fish_postern_using_subcommand close" -l json -d 'Write one JSON object'
 complete -c postern -n "__fish_postern_using_subcommand close" -s h -l help -d 'Print help'
-complete -c postern -n "__fish_postern_using_subcommand connect" -s s -l service -d 'tcp/22, udp/5000-5010, icmp, or a service that the gate names; may be repeated' -r
-complete -c postern -n "__fish_postern_using_subcommand connect" -l allow -d 'Whom to let in: auto, source, source/24, an address, a network, or stun:HOST for the address that a STUN server sees' -r
-complete -c postern -n "__fish_postern_using_subcommand connect" -l time-offset -d 'Added to this machine\'s clock: +30s where it is behind, -30s where it is ahead' -r
-complete -c postern -n "__fish_postern_using_subcommand connect" -l for -d 'For how long to open, such as 30s or 10m [default: the profile\'s, or what the gate grants]' -r
-complete -c postern -n "__fish_postern_using_subcommand connect" -l wait -d 'How long to wait for the port to open; exit status 3 if it does not' -r
-complete -c postern -n "__fish_postern_using_subcommand connect" -l config -d 'The config with the profiles [default: postern/config.toml in $XDG_CONFIG_HOME or ~/.config]' -r -F
+complete -c postern -n "__fish_postern_using_subcommand connect" -s s -l service -d 'Request a service: tcp/22, udp/5000-5010, icmp, or a service that the gate defines; repeatable' -r
+complete -c postern -n "__fish_postern_using_subcommand connect" -l allow -d 'Allow this address: auto, source, source/24, an address, a network, or stun:HOST to ask a STUN server' -r
+complete -c postern -n "__fish_postern_using_subcommand connect" -l time-offset -d 'Correct this machine\'s clock: +30s if it is behind, -30s if it is ahead' -r
+complete -c postern -n "__fish_postern_using_subcommand connect" -l for -d 'Open for this time, such as 30s or 10m [default: as the profile says, or the gate\'s default]' -r
+complete -c postern -n "__fish_postern_using_subcommand connect" -l wait -d 'Wait this long for the port to open; exit with status 3 if it does not' -r
+complete -c postern -n "__fish_postern_using_subcommand connect" -l config -d 'Read profiles from this file [default: postern/config.toml in $XDG_CONFIG_HOME or ~/.config]' -r -F
 complete -c postern -n "__fish_postern_using_subcommand connect" -s 4 -l ipv4 -d 'Knock over IPv4 only'
 complete -c postern -n "__fish_postern_using_subcommand connect" -s 6 -l ipv6 -d 'Knock over IPv6 only'
-complete -c postern -n "__fish_postern_using_subcommand connect" -l target -d 'Ask for HOST, which stands behind the gate'
-complete -c postern -n "__fish_postern_using_subcommand connect" -s q -l quiet -d 'Say nothing but why it failed'
-complete -c postern -n "__fish_postern_using_subcommand connect" -l json -d 'Write one JSON object, for programs, to standard error'
+complete -c postern -n "__fish_postern_using_subcommand connect" -l target -d 'Ask for HOST as a host behind the gate'
+complete -c postern -n "__fish_postern_using_subcommand connect" -s q -l quiet -d 'Write nothing except errors'
+complete -c postern -n "__fish_postern_using_subcommand connect" -l json -d 'Write one JSON object to standard error'
 complete -c postern -n "__fish_postern_using_subcommand connect" -s h -l help -d 'Print help'
-complete -c postern -n "__fish_postern_using_subcommand run" -l gate -d 'The gate\'s name, as its own config says it' -r
-complete -c postern -n "__fish_postern_using_subcommand run" -l address -d 'Where knocks go: HOST, HOST:PORT or [IPv6]:PORT; may be repeated [default: the gate\'s name]' -r
-complete -c postern -n "__fish_postern_using_subcommand run" -l key-file -d 'A file that holds the shared key and nothing else' -r -F
-complete -c postern -n "__fish_postern_using_subcommand run" -s s -l service -d 'tcp/22, udp/5000-5010, icmp, or a service that the gate names; may be repeated' -r
-complete -c postern -n "__fish_postern_using_subcommand run" -l allow -d 'Whom to let in: auto, source, source/24, an address, a network, or stun:HOST for the address that a STUN server sees' -r
-complete -c postern -n "__fish_postern_using_subcommand run" -l time-offset -d 'Added to this machine\'s clock: +30s where it is behind, -30s where it is ahead' -r
-complete -c postern -n "__fish_postern_using_subcommand run" -l target -d 'A host behind the gate to reach' -r
-complete -c postern -n "__fish_postern_using_subcommand run" -l for -d 'For how long to open, such as 30s or 10m [default: the profile\'s, or what the gate grants]' -r
-complete -c postern -n "__fish_postern_using_subcommand run" -l wait -d 'How long to wait for the port to open; exit status 3 if it does not' -r
-complete -c postern -n "__fish_postern_using_subcommand run" -l config -d 'The config with the profiles [default: postern/config.toml in $XDG_CONFIG_HOME or ~/.config]' -r -F
-complete -c postern -n "__fish_postern_using_subcommand run" -l key-stdin -d 'Read the shared key from standard input; without any key, the variable POSTERN_KEY is asked'
+complete -c postern -n "__fish_postern_using_subcommand run" -l gate -d 'Use this gate name, as in the gate\'s own config' -r
+complete -c postern -n "__fish_postern_using_subcommand run" -l address -d 'Knock at HOST, HOST:PORT or [IPv6]:PORT; repeatable [default: the gate\'s name]' -r
+complete -c postern -n "__fish_postern_using_subcommand run" -l key-file -d 'Read the shared key from this file, which holds nothing else' -r -F
+complete -c postern -n "__fish_postern_using_subcommand run" -s s -l service -d 'Request a service: tcp/22, udp/5000-5010, icmp, or a service that the gate defines; repeatable' -r
+complete -c postern -n "__fish_postern_using_subcommand run" -l allow -d 'Allow this address: auto, source, source/24, an address, a network, or stun:HOST to ask a STUN server' -r
+complete -c postern -n "__fish_postern_using_subcommand run" -l time-offset -d 'Correct this machine\'s clock: +30s if it is behind, -30s if it is ahead' -r
+complete -c postern -n "__fish_postern_using_subcommand run" -l target -d 'Reach this host behind the gate' -r
+complete -c postern -n "__fish_postern_using_subcommand run" -l for -d 'Open for this time, such as 30s or 10m [default: as the profile says, or the gate\'s default]' -r
+complete -c postern -n "__fish_postern_using_subcommand run" -l wait -d 'Wait this long for the port to open; exit with status 3 if it does not' -r
+complete -c postern -n "__fish_postern_using_subcommand run" -l config -d 'Read profiles from this file [default: postern/config.toml in $XDG_CONFIG_HOME or ~/.config]' -r -F
+complete -c postern -n "__fish_postern_using_subcommand run" -l key-stdin -d 'Read the shared key from standard input [default: from the profile, or POSTERN_KEY]'
 complete -c postern -n "__fish_postern_using_subcommand run" -s 4 -l ipv4 -d 'Knock over IPv4 only'
 complete -c postern -n "__fish_postern_using_subcommand run" -s 6 -l ipv6 -d 'Knock over IPv6 only'
-complete -c postern -n "__fish_postern_using_subcommand run" -l keep-open -d 'Knock again before the time of --for is over, as long as the command runs'
-complete -c postern -n "__fish_postern_using_subcommand run" -l code-stdin -d 'Read the one-time code from standard input; else POSTERN_CODE is asked, then the profile'
-complete -c postern -n "__fish_postern_using_subcommand run" -s q -l quiet -d 'Say nothing but why it failed'
-complete -c postern -n "__fish_postern_using_subcommand run" -l json -d 'Write one JSON object, for programs, to standard error'
+complete -c postern -n "__fish_postern_using_subcommand run" -l keep-open -d 'Knock again before the time of --for ends, as long as the command runs'
+complete -c postern -n "__fish_postern_using_subcommand run" -l code-stdin -d 'Read the one-time code from standard input [default: from POSTERN_CODE, or as the profile says]'
+complete -c postern -n "__fish_postern_using_subcommand run" -s q -l quiet -d 'Write nothing except errors'
+complete -c postern -n "__fish_postern_using_subcommand run" -l json -d 'Write one JSON object to standard error'
 complete -c postern -n "__fish_postern_using_subcommand run" -s h -l help -d 'Print help'
-complete -c postern -n "__fish_postern_using_subcommand profiles" -l config -d 'The config with the profiles [default: postern/config.toml in $XDG_CONFIG_HOME or ~/.config]' -r -F
-complete -c postern -n "__fish_postern_using_subcommand profiles" -l json -d 'Write one JSON object, for programs'
+complete -c postern -n "__fish_postern_using_subcommand profiles" -l config -d 'Read profiles from this file [default: postern/config.toml in $XDG_CONFIG_HOME or ~/.config]' -r -F
+complete -c postern -n "__fish_postern_using_subcommand profiles" -l json -d 'Write one JSON object'
 complete -c postern -n "__fish_postern_using_subcommand profiles" -s h -l help -d 'Print help'
-complete -c postern -n "__fish_postern_using_subcommand enroll" -l profile -d 'What the profile will be called [default: NAME]' -r
-complete -c postern -n "__fish_postern_using_subcommand enroll" -l config -d 'The config with the profiles [default: postern/config.toml in $XDG_CONFIG_HOME or ~/.config]' -r -F
-complete -c postern -n "__fish_postern_using_subcommand enroll" -l json -d 'Write one JSON object, for programs'
+complete -c postern -n "__fish_postern_using_subcommand enroll" -l profile -d 'Choose the name of the profile [default: NAME]' -r
+complete -c postern -n "__fish_postern_using_subcommand enroll" -l config -d 'Read profiles from this file [default: postern/config.toml in $XDG_CONFIG_HOME or ~/.config]' -r -F
+complete -c postern -n "__fish_postern_using_subcommand enroll" -l json -d 'Write one JSON object'
 complete -c postern -n "__fish_postern_using_subcommand enroll" -s h -l help -d 'Print help'
-complete -c postern -n "__fish_postern_using_subcommand import" -l profile -d 'What to call the profile [default: as it was enrolled, or the first part of the gate\'s name]' -r
-complete -c postern -n "__fish_postern_using_subcommand import" -l config -d 'The config with the profiles [default: postern/config.toml in $XDG_CONFIG_HOME or ~/.config]' -r -F
-complete -c postern -n "__fish_postern_using_subcommand import" -l replace -d 'Put it in the place of the profile that has its name, or of the only one for its gate'
-complete -c postern -n "__fish_postern_using_subcommand import" -l json -d 'Write one JSON object, for programs'
+complete -c postern -n "__fish_postern_using_subcommand import" -l profile -d 'Choose the name of the profile [default: as enrolled, or the first part of the gate\'s name]' -r
+complete -c postern -n "__fish_postern_using_subcommand import" -l config -d 'Read profiles from this file [default: postern/config.toml in $XDG_CONFIG_HOME or ~/.config]' -r -F
+complete -c postern -n "__fish_postern_using_subcommand import" -l replace -d 'Replace the profile of this name, or the only profile of the gate'
+complete -c postern -n "__fish_postern_using_subcommand import" -l json -d 'Write one JSON object'
 complete -c postern -n "__fish_postern_using_subcommand import" -s h -l help -d 'Print help'
-complete -c postern -n "__fish_postern_using_subcommand keygen" -s o -l output -d 'Write the secret key into this new file, readable by its owner only, instead of to standard output' -r -F
-complete -c postern -n "__fish_postern_using_subcommand keygen" -l config -d 'The config with the profiles [default: postern/config.toml in $XDG_CONFIG_HOME or ~/.config]' -r -F
-complete -c postern -n "__fish_postern_using_subcommand keygen" -l pair -d 'A key pair instead of a shared key'
-complete -c postern -n "__fish_postern_using_subcommand keygen" -l json -d 'Write one JSON object, for programs'
+complete -c postern -n "__fish_postern_using_subcommand keygen" -s o -l output -d 'Write the secret key to this new file, readable by its owner only [default: standard output]' -r -F
+complete -c postern -n "__fish_postern_using_subcommand keygen" -l config -d 'Read profiles from this file [default: postern/config.toml in $XDG_CONFIG_HOME or ~/.config]' -r -F
+complete -c postern -n "__fish_postern_using_subcommand keygen" -l pair -d 'Make a key pair instead of a shared key'
+complete -c postern -n "__fish_postern_using_subcommand keygen" -l json -d 'Write one JSON object'
 complete -c postern -n "__fish_postern_using_subcommand keygen" -s h -l help -d 'Print help'
-complete -c postern -n "__fish_postern_using_subcommand open-packet" -l gate -d 'The gate\'s name, as its own config says it' -r
-complete -c postern -n "__fish_postern_using_subcommand open-packet" -l address -d 'Where knocks go: HOST, HOST:PORT or [IPv6]:PORT; may be repeated [default: the gate\'s name]' -r
-complete -c postern -n "__fish_postern_using_subcommand open-packet" -l key-file -d 'A file that holds the shared key and nothing else' -r -F
-complete -c postern -n "__fish_postern_using_subcommand open-packet" -l config -d 'The config with the profiles [default: postern/config.toml in $XDG_CONFIG_HOME or ~/.config]' -r -F
-complete -c postern -n "__fish_postern_using_subcommand open-packet" -l key-stdin -d 'Read the shared key from standard input; without any key, the variable POSTERN_KEY is asked'
-complete -c postern -n "__fish_postern_using_subcommand open-packet" -l json -d 'Write one JSON object, for programs'
+complete -c postern -n "__fish_postern_using_subcommand open-packet" -l gate -d 'Use this gate name, as in the gate\'s own config' -r
+complete -c postern -n "__fish_postern_using_subcommand open-packet" -l address -d 'Knock at HOST, HOST:PORT or [IPv6]:PORT; repeatable [default: the gate\'s name]' -r
+complete -c postern -n "__fish_postern_using_subcommand open-packet" -l key-file -d 'Read the shared key from this file, which holds nothing else' -r -F
+complete -c postern -n "__fish_postern_using_subcommand open-packet" -l config -d 'Read profiles from this file [default: postern/config.toml in $XDG_CONFIG_HOME or ~/.config]' -r -F
+complete -c postern -n "__fish_postern_using_subcommand open-packet" -l key-stdin -d 'Read the shared key from standard input [default: from the profile, or POSTERN_KEY]'
+complete -c postern -n "__fish_postern_using_subcommand open-packet" -l json -d 'Write one JSON object'
 complete -c postern -n "__fish_postern_using_subcommand open-packet" -s h -l help -d 'Print help'
-complete -c postern -n "__fish_postern_using_subcommand help; and not __fish_seen_subcommand_from knock close connect run profiles enroll import keygen open-packet help" -f -a "knock" -d 'Ask a gate to open: one knock over each family, IPv4 and IPv6'
-complete -c postern -n "__fish_postern_using_subcommand help; and not __fish_seen_subcommand_from knock close connect run profiles enroll import keygen open-packet help" -f -a "close" -d 'Close what one has opened, before its time; all of it if no service is named'
-complete -c postern -n "__fish_postern_using_subcommand help; and not __fish_seen_subcommand_from knock close connect run profiles enroll import keygen open-packet help" -f -a "connect" -d 'Reach a port: knock if it is closed, then relay standard input and output (ssh\'s ProxyCommand)'
-complete -c postern -n "__fish_postern_using_subcommand help; and not __fish_seen_subcommand_from knock close connect run profiles enroll import keygen open-packet help" -f -a "run" -d 'Knock, run a command behind the open door, and close the door after it'
+complete -c postern -n "__fish_postern_using_subcommand help; and not __fish_seen_subcommand_from knock close connect run profiles enroll import keygen open-packet help" -f -a "knock" -d 'Send a knock over IPv4 and one over IPv6 to open a service'
+complete -c postern -n "__fish_postern_using_subcommand help; and not __fish_seen_subcommand_from knock close connect run profiles enroll import keygen open-packet help" -f -a "close" -d 'Close open grants early; all of them if no service is named'
+complete -c postern -n "__fish_postern_using_subcommand help; and not __fish_seen_subcommand_from knock close connect run profiles enroll import keygen open-packet help" -f -a "connect" -d 'Connect to a port and relay standard input and output; knock if it is closed (ssh\'s ProxyCommand)'
+complete -c postern -n "__fish_postern_using_subcommand help; and not __fish_seen_subcommand_from knock close connect run profiles enroll import keygen open-packet help" -f -a "run" -d 'Knock, run a command, and close the grant when the command ends'
 complete -c postern -n "__fish_postern_using_subcommand help; and not __fish_seen_subcommand_from knock close connect run profiles enroll import keygen open-packet help" -f -a "profiles" -d 'List the profiles of the config'
-complete -c postern -n "__fish_postern_using_subcommand help; and not __fish_seen_subcommand_from knock close connect run profiles enroll import keygen open-packet help" -f -a "enroll" -d 'Make a key pair for a gate and print the request to be enrolled there; the private key stays on this machine'
-complete -c postern -n "__fish_postern_using_subcommand help; and not __fish_seen_subcommand_from knock close connect run profiles enroll import keygen open-packet help" -f -a "import" -d 'Add a profile from the token, or the profile in TOML, that the gate\'s administrator sent'
-complete -c postern -n "__fish_postern_using_subcommand help; and not __fish_seen_subcommand_from knock close connect run profiles enroll import keygen open-packet help" -f -a "keygen" -d 'Make a key to share with a gate, or a key pair'
-complete -c postern -n "__fish_postern_using_subcommand help; and not __fish_seen_subcommand_from knock close connect run profiles enroll import keygen open-packet help" -f -a "open-packet" -d 'Open a packet with the profile\'s key and show what it asks for'
+complete -c postern -n "__fish_postern_using_subcommand help; and not __fish_seen_subcommand_from knock close connect run profiles enroll import keygen open-packet help" -f -a "enroll" -d 'Make a key pair and print the enrolment request for a gate; the private key stays on this machine'
+complete -c postern -n "__fish_postern_using_subcommand help; and not __fish_seen_subcommand_from knock close connect run profiles enroll import keygen open-packet help" -f -a "import" -d 'Add a profile from the token or the TOML text of the gate\'s administrator'
+complete -c postern -n "__fish_postern_using_subcommand help; and not __fish_seen_subcommand_from knock close connect run profiles enroll import keygen open-packet help" -f -a "keygen" -d 'Make a shared key or a key pair'
+complete -c postern -n "__fish_postern_using_subcommand help; and not __fish_seen_subcommand_from knock close connect run profiles enroll import keygen open-packet help" -f -a "open-packet" -d 'Open a packet with the profile\'s key and show its request'
 complete -c postern -n "__fish_postern_using_subcommand help; and not __fish_seen_subcommand_from knock close connect run profiles enroll import keygen open-packet help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
