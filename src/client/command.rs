@@ -61,9 +61,6 @@ enum Event {
 
 impl CommandRunner {
     /// Starts to receive signals.
-    ///
-    /// # Errors
-    /// If the system does not allow it.
     pub fn new() -> io::Result<Self> {
         let (sender, events) = channel();
         let ignored = ignored_signals();
@@ -105,9 +102,6 @@ impl CommandRunner {
 
     /// Runs the command to its end, with the standard input and output of this process.
     /// Calls `renew` after `first`; it returns the time until the next call.
-    ///
-    /// # Errors
-    /// If the command cannot be started.
     pub fn run(
         &self,
         command: &[OsString],
@@ -187,44 +181,4 @@ fn ignored_signals() -> u64 {
     let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
     mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok())
         .unwrap_or_default()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn exit_code_is_as_in_a_shell() {
-        let code = |status, signal| CommandExit { status, signal }.code();
-        assert_eq!((code(Some(0), None), code(Some(255), None)), (0, 255));
-        assert_eq!((code(None, Some(9)), code(None, Some(15))), (137, 143));
-    }
-
-    #[test]
-    fn renewals_repeat_until_the_command_ends() {
-        let runner = CommandRunner::new().unwrap();
-        let folder = tempfile::tempdir().unwrap();
-        let stop = folder.path().join("stop");
-        let script = format!(
-            "until [ -e {} ]; do sleep 0.02; done; exit 7",
-            stop.display()
-        );
-        let command = ["sh".into(), "-c".into(), OsString::from(script)];
-        let mut renewals = 0;
-        let mut renew = || {
-            renewals += 1;
-            if renewals == 3 {
-                files::write_private(&stop, b"", true).unwrap();
-            }
-            Duration::from_millis(20)
-        };
-        let ended = runner.run(&command, Some(Duration::from_millis(20)), &mut renew);
-        assert_eq!(ended.unwrap().code(), 7);
-        assert!(renewals >= 3, "{renewals}");
-        let missing = [OsString::from("no-such-program")];
-        let error = runner
-            .run(&missing, None, &mut || Duration::MAX)
-            .unwrap_err();
-        assert_eq!(error.kind(), io::ErrorKind::NotFound);
-    }
 }

@@ -51,17 +51,11 @@ pub enum Unreached {
 }
 
 /// Tries each address once.
-///
-/// # Errors
-/// If none accepts within `limit`.
 pub fn connect_once(addresses: &[SocketAddr], limit: Duration) -> Result<Connected, Unreached> {
     connect(addresses, limit, false)
 }
 
 /// Tries each address until one accepts.
-///
-/// # Errors
-/// If none accepts within `limit`.
 pub fn connect_within(addresses: &[SocketAddr], limit: Duration) -> Result<Connected, Unreached> {
     connect(addresses, limit, true)
 }

@@ -41,9 +41,6 @@ pub struct Imported {
 }
 
 /// Makes a key pair in `NAME.key` beside the config.
-///
-/// # Errors
-/// If that file exists or cannot be written.
 pub fn enroll(config: &Path, name: &str, profile: &str) -> Result<Enrolled, ExitError> {
     let folder = folder_of(config);
     files::make_folder(&folder, 0o700).map_err(|error| unwritable(&error))?;
@@ -61,9 +58,6 @@ pub fn enroll(config: &Path, name: &str, profile: &str) -> Result<Enrolled, Exit
 }
 
 /// Adds the profile of a token or of a TOML text to the config. With `replace`, an existing profile is replaced.
-///
-/// # Errors
-/// If the source is neither, a key is missing, the name is taken, or a file is refused.
 pub fn import(
     source: &str,
     config: &Path,

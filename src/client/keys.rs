@@ -12,18 +12,12 @@ use crate::client::profile::{self, KeySource, PrivateSource, Profiles};
 use crate::model::exit::{CONFIG, ExitError, IO};
 
 /// Reads the profiles of a config.
-///
-/// # Errors
-/// If the file is missing, others can read it, or something in it is wrong.
 pub fn read_config(path: &Path) -> Result<Profiles, ExitError> {
     let text = files::read_private(path).map_err(|error| unreadable(&error))?;
     Ok(profile::parse(&text, path)?)
 }
 
 /// Derives the keys for a gate, reading the key file where there is one.
-///
-/// # Errors
-/// If the file cannot be read or holds no key, or the gate's public key is invalid.
 pub fn user_keys(gate: &GateName, source: &KeySource) -> Result<UserKeys, ExitError> {
     let material = match source {
         KeySource::Shared(key) => KeyMaterial::shared(key),
@@ -49,9 +43,6 @@ pub fn user_keys(gate: &GateName, source: &KeySource) -> Result<UserKeys, ExitEr
 }
 
 /// A shared key from its text; `place` names the source of the text in errors.
-///
-/// # Errors
-/// If the text is not a key.
 pub fn shared_key(text: &str, place: &str) -> Result<SharedKey, ExitError> {
     SharedKey::from_base64(text.trim()).map_err(|error| not_a_key(place, error))
 }

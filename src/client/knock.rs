@@ -33,25 +33,23 @@ pub struct Destination {
     pub spoofed_source: Option<IpAddr>,
 }
 
-/// One knock, ready to send.
+/// A knock to one address of the gate.
 #[derive(Debug)]
-pub struct Knock {
+pub struct PreparedKnock {
     /// The gate's address.
     pub to: SocketAddr,
+    /// The knock, or why this machine cannot reach the address.
+    pub sealed: io::Result<SealedKnock>,
+}
+
+/// A knock, ready to send.
+#[derive(Debug)]
+pub struct SealedKnock {
     /// Its content.
     pub request: Request,
     /// Its bytes.
     pub packet: Sealed,
     route: io::Result<Route>,
-}
-
-/// All knocks of one command.
-#[derive(Debug)]
-pub struct PreparedKnocks {
-    /// At most one for each family; never empty.
-    pub knocks: Vec<Knock>,
-    /// Addresses without a knock, because this machine has no route to them.
-    pub unreachable: Vec<(SocketAddr, io::Error)>,
 }
 
 /// What became of one knock.
@@ -65,15 +63,12 @@ pub struct SentKnock {
     pub outcome: io::Result<()>,
 }
 
-/// Resolves the gate and makes its knocks. Sends only DNS and STUN questions.
-///
-/// # Errors
-/// If the request breaks a rule, a host is unknown, no address of the gate can be reached, or the source cannot be spoofed.
+/// Resolves the gate and makes at most one knock for each family. Sends only DNS and STUN questions.
 pub fn prepare(
     asked: &KnockRequest,
     destination: &Destination,
     keys: &UserKeys,
-) -> Result<PreparedKnocks, ExitError> {
+) -> Result<Vec<PreparedKnock>, ExitError> {
     let items = asked.items()?;
     let families = destination.families()?;
     let mut spoofed = destination
@@ -95,15 +90,13 @@ pub fn prepare(
     }
     .into_iter();
     let now = asked.time_offset.applied_to(clock::wall());
-    let mut prepared = PreparedKnocks {
-        knocks: Vec::new(),
-        unreachable: Vec::new(),
-    };
+    let mut knocks = Vec::new();
     for (to, route) in routes {
         let (own, route) = match own_address(to, route, &asked.allow, &mut seen) {
             Ok(own) => own,
             Err(error) => {
-                prepared.unreachable.push((to, error));
+                let sealed = Err(error);
+                knocks.push(PreparedKnock { to, sealed });
                 continue;
             }
         };
@@ -127,23 +120,26 @@ pub fn prepare(
             items: items.clone(),
         };
         let packet = seal_at_random(keys, &request)?;
-        prepared.knocks.push(Knock {
-            to,
+        let sealed = Ok(SealedKnock {
             request,
             packet,
             route,
         });
+        knocks.push(PreparedKnock { to, sealed });
     }
-    match (&asked.target, prepared.knocks.is_empty()) {
-        (_, false) => Ok(prepared),
-        (Some(target), true) if prepared.unreachable.is_empty() => Err(ExitError::new(
+    let mut errors = knocks
+        .iter()
+        .filter_map(|knock| Some((knock.to, knock.sealed.as_ref().err()?)));
+    match &asked.target {
+        Some(target) if knocks.is_empty() => Err(ExitError::new(
             NO_HOST,
             format!(
                 "the target {target} has no address of the family to allow; \
                  name a target of the same family, or choose the family with -4 or -6"
             ),
         )),
-        _ => Err(no_route(&prepared.unreachable)),
+        _ if errors.clone().count() == knocks.len() => Err(no_route(&mut errors)),
+        _ => Ok(knocks),
     }
 }
 
@@ -221,9 +217,6 @@ impl Destination {
 }
 
 /// Seals a request under a fresh nonce, in a body of random length, so that the length of the packet reveals nothing.
-///
-/// # Errors
-/// If the system has no random bytes, or the request breaks a rule of the packet format.
 pub fn seal_at_random(keys: &UserKeys, request: &Request) -> Result<Sealed, ExitError> {
     let nonce = random::bytes().map_err(no_random_bytes)?;
     let shortest = request.encoded_len().max(limits::BODY_MIN);
@@ -245,53 +238,45 @@ pub(super) fn allows_ipv4(allow: Allow, gate: IpAddr) -> bool {
     }
 }
 
-impl PreparedKnocks {
-    /// Sends all knocks.
-    ///
-    /// # Errors
-    /// If none could be sent; names each address with its error.
-    pub fn send(self) -> Result<Vec<SentKnock>, ExitError> {
-        let mut sent: Vec<SentKnock> = Vec::new();
-        for knock in self.knocks {
-            let outcome = knock
-                .route
-                .and_then(|route| route.send(knock.packet.as_bytes()));
-            sent.push(SentKnock {
-                to: knock.to,
-                request: Some(knock.request),
-                outcome,
-            });
-        }
-        sent.extend(self.unreachable.into_iter().map(|(to, error)| SentKnock {
+/// Sends all knocks.
+pub fn send(knocks: Vec<PreparedKnock>) -> Result<Vec<SentKnock>, ExitError> {
+    let send = |PreparedKnock { to, sealed }| match sealed {
+        Ok(SealedKnock {
+            request,
+            packet,
+            route,
+        }) => SentKnock {
+            to,
+            request: Some(request),
+            outcome: route.and_then(|route| route.send(packet.as_bytes())),
+        },
+        Err(error) => SentKnock {
             to,
             request: None,
             outcome: Err(error),
-        }));
-        if sent.iter().any(|sent| sent.outcome.is_ok()) {
-            return Ok(sent);
-        }
-        let errors = sent
-            .into_iter()
-            .filter_map(|sent| Some((sent.to, sent.outcome.err()?)));
-        Err(no_route(&errors.collect::<Vec<_>>()))
+        },
+    };
+    let sent: Vec<SentKnock> = knocks.into_iter().map(send).collect();
+    let mut errors = sent
+        .iter()
+        .filter_map(|sent| Some((sent.to, sent.outcome.as_ref().err()?)));
+    match errors.clone().count() == sent.len() {
+        true => Err(no_route(&mut errors)),
+        false => Ok(sent),
     }
 }
 
-fn no_route(errors: &[(SocketAddr, io::Error)]) -> ExitError {
-    let each: Vec<String> = errors
-        .iter()
-        .map(|(to, error)| format!("no way to {to}: {error}"))
-        .collect();
-    let (code, cure) = if errors
-        .iter()
-        .any(|(_, error)| error.kind() == io::ErrorKind::PermissionDenied)
-    {
-        (
-            PERMISSION,
-            "check the address and the firewall of this machine",
-        )
-    } else {
-        (UNAVAILABLE, "check this machine's network")
-    };
+fn no_route(errors: &mut dyn Iterator<Item = (SocketAddr, &io::Error)>) -> ExitError {
+    let (mut code, mut cure) = (UNAVAILABLE, "check this machine's network");
+    let mut each = Vec::new();
+    for (to, error) in errors {
+        if error.kind() == io::ErrorKind::PermissionDenied {
+            (code, cure) = (
+                PERMISSION,
+                "check the address and the firewall of this machine",
+            );
+        }
+        each.push(format!("no way to {to}: {error}"));
+    }
     ExitError::new(code, format!("{}; {cure}", each.join(", ")))
 }

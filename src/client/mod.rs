@@ -27,7 +27,7 @@ pub use connect::{Connected, OpenPort, Unreached, connect_once, connect_within, 
 pub use enroll::{Enrolled, Imported, enroll, import};
 pub use file_error::{unreadable, unwritable};
 pub use keys::{no_random_bytes, read_config, shared_key, user_keys};
-pub use knock::{Destination, Knock, PreparedKnocks, SentKnock, prepare, seal_at_random};
+pub use knock::{Destination, PreparedKnock, SentKnock, prepare, seal_at_random, send};
 pub use open_grant::{OpenGrant, allows, service_addresses};
 pub use open_packet::{OpenError, OpenedPacket, PACKET_TEXT_MAX, open_packet};
 pub use relay::relay;

@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use postern_proto::{Action, Code, Item, Request, UserKeys};
 
 use super::KnockRequest;
-use super::knock::{Destination, SentKnock, allows_ipv4, prepare, seal_at_random};
+use super::knock::{Destination, SentKnock, allows_ipv4, prepare, seal_at_random, send};
 use super::route::Route;
 use crate::adapters::clock;
 use crate::model::address;
@@ -35,14 +35,11 @@ impl OpenGrant {
     }
 
     /// Knocks, for the first time or again.
-    ///
-    /// # Errors
-    /// As [`prepare`] and sending.
     pub fn knock(&mut self, code: Option<Code>) -> Result<Vec<SentKnock>, ExitError> {
         self.wanted.code = code;
         let prepared = prepare(&self.wanted, &self.destination, &self.keys);
         self.wanted.code = None;
-        let sent = prepared?.send()?;
+        let sent = send(prepared?)?;
         self.asked.rotate_right(1);
         if let Some(latest) = self.asked.first_mut() {
             *latest = delivered(&sent)
@@ -53,9 +50,6 @@ impl OpenGrant {
     }
 
     /// Asks the gate to close what these knocks opened. A lost packet is harmless: the grant ends by itself.
-    ///
-    /// # Errors
-    /// If a knock cannot be made.
     pub fn close(&self) -> Result<Vec<SentKnock>, ExitError> {
         let now = self
             .wanted

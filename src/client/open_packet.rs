@@ -59,9 +59,6 @@ fn explanation(dropped: &Drop) -> String {
 }
 
 /// Decodes a packet in base64 and opens it.
-///
-/// # Errors
-/// The first step that fails.
 pub fn open_packet(text: &str, keys: &UserKeys, now: Timestamp) -> Result<OpenedPacket, OpenError> {
     let compact: String = text.split_ascii_whitespace().collect();
     let bytes = STANDARD.decode(compact).map_err(|_| OpenError::NotBase64)?;
@@ -95,65 +92,30 @@ fn open(bytes: &[u8], keys: &UserKeys, now: Timestamp) -> Result<Request, Drop> 
 
 #[cfg(test)]
 mod tests {
-    use postern_proto::{
-        Action, Allow, GateName, Item, KeyMaterial, Malformed, Protocol, Service, SharedKey, seal,
-    };
+    use postern_proto::{Action, Allow, GateName, KeyMaterial, SharedKey, seal};
 
     use super::*;
 
-    const NOW: Timestamp = Timestamp::from_millis(1_760_000_000_000);
-
-    fn keys(gate: &str) -> UserKeys {
-        let material = KeyMaterial::shared(&SharedKey::from_bytes([7; 32]));
-        UserKeys::derive(&GateName::new(gate).unwrap(), &material)
-    }
-
-    fn request() -> Request {
-        Request {
-            action: Action::Open,
-            allow: Allow::Source { prefix: 128 },
-            timestamp_ms: NOW.as_millis(),
-            duration_s: 0,
-            target: None,
-            items: vec![Item::Service(Service::new(Protocol::Tcp, 22, 22).unwrap())],
-        }
-    }
-
-    fn packet() -> Vec<u8> {
-        let sealed = seal(&keys("g"), &request(), [9; 12], 64).unwrap();
-        sealed.as_bytes().to_vec()
-    }
-
     #[test]
     fn wrapped_packet_of_any_age_opens() {
-        let text = STANDARD.encode(packet());
+        let material = KeyMaterial::shared(&SharedKey::from_bytes([7; 32]));
+        let keys = UserKeys::derive(&GateName::new("g").unwrap(), &material);
+        let now = Timestamp::from_millis(1_760_000_000_000);
+        let request = Request {
+            action: Action::Close,
+            allow: Allow::Source { prefix: 128 },
+            timestamp_ms: now.as_millis(),
+            duration_s: 0,
+            target: None,
+            items: Vec::new(),
+        };
+        let sealed = seal(&keys, &request, [9; 12], 64).unwrap();
+        let text = STANDARD.encode(sealed.as_bytes());
         let wrapped = format!("{}\n  {}\r\n", &text[..76], &text[76..]);
         let year = Duration::from_hours(10_000);
-        for now in [NOW, NOW.plus(year), NOW.minus(year)] {
-            let opened = open_packet(&wrapped, &keys("g"), now).unwrap();
-            assert_eq!((opened.request, opened.length), (request(), 132));
+        for now in [now, now.plus(year), now.minus(year)] {
+            let opened = open_packet(&wrapped, &keys, now).unwrap();
+            assert_eq!((&opened.request, opened.length), (&request, 132));
         }
-    }
-
-    #[test]
-    fn each_failing_step_is_named() {
-        let mut changed = packet();
-        changed[60] ^= 1;
-        let later = NOW.plus(Duration::from_hours(1000));
-        for (bytes, gate, now, dropped) in [
-            (&packet()[1..], "g", NOW, Drop::Length),
-            (&packet(), "h", NOW, Drop::UnknownHint),
-            (&changed, "g", NOW, Drop::BadMac),
-            (&changed, "g", later, Drop::UnknownHint),
-        ] {
-            assert_eq!(open(bytes, &keys(gate), now).unwrap_err(), dropped);
-        }
-        let text = open_packet("no base64!", &keys("g"), NOW).unwrap_err();
-        assert_eq!(text, OpenError::NotBase64);
-        let malformed = OpenError::Dropped(Drop::Malformed(Malformed::Version)).to_string();
-        assert!(
-            malformed.starts_with("the packet fails at step 5, malformed: "),
-            "{malformed}"
-        );
     }
 }

@@ -18,9 +18,6 @@ const BUFFER: usize = 64 << 10;
 
 /// Relays until both directions have ended. The end of standard input closes the sending half of the connection;
 /// the peer's end closes standard output. A connection that breaks ends both.
-///
-/// # Errors
-/// If the connection breaks, or standard output cannot be written although its reader is there.
 pub fn relay(stream: TcpStream) -> Result<(), ExitError> {
     // Keystrokes must not wait for one another.
     let _ = stream.set_nodelay(true);

@@ -33,9 +33,6 @@ pub struct KnockRequest {
 
 impl KnockRequest {
     /// The services as a knock carries them, without duplicates, and the code.
-    ///
-    /// # Errors
-    /// If there is no service to open, or more than a knock can carry.
     pub fn items(&self) -> Result<Vec<Item>, ExitError> {
         let mut items = Vec::new();
         for wanted in &self.services {

@@ -28,9 +28,6 @@ impl Families {
 }
 
 /// One address of each family: the first that the resolver returns, in the order of the endpoints.
-///
-/// # Errors
-/// If no endpoint has an address of these families.
 pub(super) fn destinations(
     endpoints: &[Endpoint],
     families: Families,
@@ -63,9 +60,6 @@ pub(super) fn destinations(
 }
 
 /// Every address of a host, of these families and with this port.
-///
-/// # Errors
-/// If it has none.
 pub fn resolve(host: &Host, port: u16, families: Families) -> Result<Vec<SocketAddr>, ExitError> {
     let mut addresses = look_up(host, port)?;
     addresses.retain(|address| families.contain(address.ip()));

@@ -59,9 +59,6 @@ pub fn request(id: &TransactionId) -> [u8; HEADER] {
 /// The address that a server saw the request come from.
 ///
 /// XOR-MAPPED-ADDRESS takes precedence over MAPPED-ADDRESS, which only servers older than RFC 5389 send alone.
-///
-/// # Errors
-/// If the datagram is not an answer to the request with this ID, or has no address.
 pub fn seen_address(datagram: &[u8], id: &TransactionId) -> Result<IpAddr, NotAnAnswer> {
     let (kind, mut rest) = message(datagram, id).ok_or(NotAnAnswer::Other)?;
     let (mut plain, mut masked, mut refused) = (None, None, None);

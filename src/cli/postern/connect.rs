@@ -99,7 +99,11 @@ pub(super) fn connect(arguments: Connect, config: Option<&Path>) -> Result<(), E
 
 fn knock(mut plan: Plan, messages: &Messages) -> Result<Vec<SentKnock>, ExitError> {
     plan.request.code = code::obtain(false, plan.code.as_ref(), &plan.request.gate)?;
-    let sent = client::prepare(&plan.request, &plan.destination, &plan.keys)?.send()?;
+    let sent = client::send(client::prepare(
+        &plan.request,
+        &plan.destination,
+        &plan.keys,
+    )?)?;
     if messages.are_wanted() {
         tell_aside(&plan.request.gate, &sent);
     }

@@ -2,12 +2,15 @@
 //!
 //! Shows no key, except those that `keygen` makes.
 
+use std::io;
+use std::net::SocketAddr;
+
 use postern_proto::{Action, Allow, Request};
 use serde::Serialize;
 
 use super::output::{hint, say};
 use super::words::{self, OverIpv4};
-use crate::client::{OpenPort, SentKnock};
+use crate::client::{OpenPort, PreparedKnock, SentKnock};
 use crate::model::exit::{ExitError, FAILED};
 use crate::model::service::Wanted;
 use crate::model::time::millis;
@@ -49,18 +52,31 @@ pub(super) struct KnockJson {
 }
 
 impl KnockJson {
-    pub(super) fn all(sent: &[SentKnock]) -> Vec<Self> {
-        let one = |sent: &SentKnock| Self {
-            to: sent.to.to_string(),
-            sent: sent.outcome.is_ok(),
-            error: sent.outcome.as_ref().err().map(ToString::to_string),
-            request: sent
-                .request
-                .as_ref()
-                .map(|request| RequestJson::new(request, Some(sent.to.is_ipv4()))),
+    fn new(to: SocketAddr, request: Option<&Request>, error: Option<&io::Error>) -> Self {
+        Self {
+            to: to.to_string(),
+            sent: error.is_none(),
+            error: error.map(ToString::to_string),
+            request: request.map(|request| RequestJson::new(request, Some(to.is_ipv4()))),
             packet: None,
+        }
+    }
+
+    pub(super) fn all(sent: &[SentKnock]) -> Vec<Self> {
+        sent.iter()
+            .map(|sent| Self::new(sent.to, sent.request.as_ref(), sent.outcome.as_ref().err()))
+            .collect()
+    }
+
+    pub(super) fn unsent(knock: &PreparedKnock) -> Self {
+        let (request, error) = match &knock.sealed {
+            Ok(sealed) => (Some(&sealed.request), None),
+            Err(error) => (None, Some(error)),
         };
-        sent.iter().map(one).collect()
+        Self {
+            sent: false,
+            ..Self::new(knock.to, request, error)
+        }
     }
 }
 

@@ -8,12 +8,12 @@ use base64::engine::general_purpose::STANDARD;
 use postern_proto::GateName;
 
 use super::arguments::{Close, Knock, Output};
-use super::json::{self, KnockJson, KnocksJson, RequestJson, WaitJson};
+use super::json::{self, KnockJson, KnocksJson, WaitJson};
 use super::output::say;
 use super::plan::Plan;
 use super::report::{not_open, tell};
 use super::{code, words};
-use crate::client::{self, KnockRequest, PreparedKnocks};
+use crate::client::{self, KnockRequest, PreparedKnock};
 use crate::model::exit::{ExitError, USAGE};
 
 pub(super) fn knock(arguments: Knock, config: Option<&Path>) -> Result<(), ExitError> {
@@ -55,7 +55,7 @@ fn carry_out(
     if output.print || output.dry_run {
         return show(command, output, gate, &prepared);
     }
-    let sent = prepared.send()?;
+    let sent = client::send(prepared)?;
     if !output.json {
         tell(gate, &sent)?;
     }
@@ -87,37 +87,32 @@ fn show(
     command: &str,
     output: &Output,
     gate: &GateName,
-    prepared: &PreparedKnocks,
+    prepared: &[PreparedKnock],
 ) -> Result<(), ExitError> {
-    let packet = |knock: &client::Knock| STANDARD.encode(knock.packet.as_bytes());
     if output.json {
-        let knocks = prepared.knocks.iter().map(|knock| KnockJson {
-            to: knock.to.to_string(),
-            sent: false,
-            error: None,
-            request: Some(RequestJson::new(&knock.request, Some(knock.to.is_ipv4()))),
-            packet: output.print.then(|| packet(knock)),
-        });
-        let unreachable = prepared.unreachable.iter().map(|(to, error)| KnockJson {
-            to: to.to_string(),
-            sent: false,
-            error: Some(error.to_string()),
-            request: None,
-            packet: None,
+        let knocks = prepared.iter().map(|knock| {
+            let mut shown = KnockJson::unsent(knock);
+            if let (true, Ok(sealed)) = (output.print, &knock.sealed) {
+                shown.packet = Some(STANDARD.encode(sealed.packet.as_bytes()));
+            }
+            shown
         });
         let knocks = KnocksJson {
             gate: gate.to_string(),
             mode: if output.print { "printed" } else { "dry-run" },
-            knocks: knocks.chain(unreachable).collect(),
+            knocks: knocks.collect(),
             wait: None,
         };
         return json::write(command, knocks);
     }
-    for knock in &prepared.knocks {
+    for knock in prepared {
+        let Ok(sealed) = &knock.sealed else {
+            continue;
+        };
         if output.print {
-            say(&format!("{}\n", packet(knock)))?;
+            say(&format!("{}\n", STANDARD.encode(sealed.packet.as_bytes())))?;
         } else {
-            let listing = words::listing(gate, &knock.request, Some(knock.to.is_ipv4()));
+            let listing = words::listing(gate, &sealed.request, Some(knock.to.is_ipv4()));
             say(&format!("not sent to {}:\n{listing}", knock.to))?;
         }
     }

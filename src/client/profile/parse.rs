@@ -99,9 +99,6 @@ enum RuleError {
 }
 
 /// Reads the text of a config. Errors name `path`; relative key files are in its folder.
-///
-/// # Errors
-/// The first mistake, with its line and column.
 pub fn parse(text: &str, path: &Path) -> Result<Profiles, ProfileError> {
     let raw: BTreeMap<String, Spanned<RawProfile>> =
         toml::from_str(text).map_err(|error| ProfileError::from_toml(path, text, &error))?;
@@ -197,9 +194,6 @@ pub fn default_path() -> Option<PathBuf> {
 }
 
 /// A gate's name as its address, with the default port.
-///
-/// # Errors
-/// If the name cannot be a host.
 pub fn address_of(gate: &GateName) -> Result<Endpoint, EndpointError> {
     Ok(Endpoint {
         host: gate.as_str().parse()?,
@@ -219,9 +213,6 @@ pub enum GrantLengthError {
 }
 
 /// A length of time that a knock can carry: one second or more, rounded up to whole seconds.
-///
-/// # Errors
-/// If it is not a length of time, or out of range.
 pub fn duration(text: &str) -> Result<Duration, GrantLengthError> {
     let length =
         parse_duration(text).map_err(|error| GrantLengthError::NotALength(error.to_string()))?;

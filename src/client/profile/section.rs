@@ -62,9 +62,6 @@ pub fn section(name: &str, token: &Token, key_file: &str) -> Zeroizing<String> {
 }
 
 /// The section of the only profile in a text, under another name if one is given.
-///
-/// # Errors
-/// If the text does not have exactly one profile, as a section.
 pub fn renamed(
     text: &str,
     name: Option<&str>,
@@ -87,9 +84,6 @@ pub fn renamed(
 }
 
 /// A config with this section at its end, or with `replace` in place of the profile of this name.
-///
-/// # Errors
-/// If such a profile exists and must not or cannot be replaced.
 pub fn with_section(
     config: &str,
     name: &str,
@@ -194,94 +188,61 @@ fn quoted(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
     use std::time::Duration;
 
     use postern_proto::{GateName, PresharedKey, PrivateKey, SharedKey};
 
     use super::*;
-    use crate::client::profile::{
-        AllowSetting, CodeSource, KeySource, PrivateSource, Profile, parse,
-    };
-
-    fn token(key: TokenKey) -> Token {
-        Token {
-            user: "alice".to_owned(),
-            gate: GateName::new("a \"gate\"\\ of ours").unwrap(),
-            addresses: vec!["gate.example.org".parse().unwrap()],
-            services: vec!["tcp/22".parse().unwrap(), "web".parse().unwrap()],
-            duration: None,
-            source_only: false,
-            code: false,
-            profile: None,
-            key,
-        }
-    }
-
-    fn read_back(token: &Token) -> Profile {
-        let text = section("h-2", token, "h-2.key");
-        let mut profiles = parse(&text, Path::new("/home/a/.config/postern/config.toml")).unwrap();
-        profiles.remove("h-2").unwrap()
-    }
 
     #[test]
-    fn section_reads_back_with_each_kind_of_key() {
-        let shared = token(TokenKey::Shared(SharedKey::from_bytes([1; 32])));
-        let profile = read_back(&shared);
-        assert_eq!(
-            (profile.gate, profile.addresses),
-            (shared.gate, shared.addresses)
-        );
-        assert_eq!(
-            (profile.services, profile.duration),
-            (shared.services, None)
-        );
-        assert_eq!((profile.allow, profile.code), (AllowSetting::Auto, None));
-        let key = SharedKey::from_bytes([1; 32]);
-        assert!(matches!(profile.key, Some(KeySource::Shared(read)) if read == key));
-
-        let (private, gate) = ([2; 32], PrivateKey::from_bytes([3; 32]).public());
-        let own = || PrivateKey::from_bytes(private);
+    fn section_has_each_kind_of_key() {
+        let private = || PrivateKey::from_bytes([2; 32]);
+        let gate = PrivateKey::from_bytes([3; 32]).public();
         let psk = || Some(PresharedKey::from_bytes([4; 32]));
-        let key = TokenKey::Enrolled {
-            own: own().public(),
+        let shared = SharedKey::from_bytes([1; 32]);
+        let (own, psk_text) = (private().to_base64(), psk().unwrap().to_base64());
+        let shared_text = format!("key = \"{}\"\n", &*shared.to_base64());
+        let gate_text = format!("gate_public_key = \"{gate}\"\n");
+        let pair_text = format!("private_key = \"{}\"\n{gate_text}", &*own);
+        let psk_text = format!("{gate_text}psk = \"{}\"\n", &*psk_text);
+        let enrolled_text = format!("private_key_file = \"h-2.key\"\n{psk_text}");
+        let pair = TokenKey::Pair {
+            own: private(),
+            gate,
+            psk: None,
+        };
+        let enrolled = TokenKey::Enrolled {
+            own: private().public(),
             gate,
             psk: psk(),
         };
-        let enrolled = Token {
-            addresses: ["192.0.2.1", "[2001:db8::1]:5"]
-                .map(|a| a.parse().unwrap())
-                .to_vec(),
-            duration: Some(Duration::from_secs(5400)),
-            source_only: true,
-            code: true,
-            ..token(key)
-        };
-        let profile = read_back(&enrolled);
-        assert_eq!(
-            (profile.addresses, profile.duration),
-            (enrolled.addresses, enrolled.duration)
-        );
-        assert_eq!(
-            (profile.allow, profile.code),
-            (AllowSetting::Source, Some(CodeSource::Ask))
-        );
-        let file = Path::new("/home/a/.config/postern/h-2.key");
-        assert!(matches!(
-            profile.key,
-            Some(KeySource::Pair { own: PrivateSource::File(path), gate: read, psk: read_psk })
-                if path == file && read == gate && read_psk == psk()
-        ));
-
-        let pair = token(TokenKey::Pair {
-            own: own(),
-            gate,
-            psk: None,
-        });
-        assert!(matches!(
-            read_back(&pair).key,
-            Some(KeySource::Pair { own: PrivateSource::Key(read), psk: None, .. }) if read == own()
-        ));
+        for (key, key_text) in [
+            (TokenKey::Shared(shared), shared_text),
+            (pair, pair_text),
+            (enrolled, enrolled_text),
+        ] {
+            let token = Token {
+                user: "alice".to_owned(),
+                gate: GateName::new("a \"gate\"\\ of ours").unwrap(),
+                addresses: ["192.0.2.1", "[2001:db8::1]:5"]
+                    .map(|a| a.parse().unwrap())
+                    .to_vec(),
+                services: ["tcp/22", "web"].map(|a| a.parse().unwrap()).to_vec(),
+                duration: Some(Duration::from_secs(5400)),
+                source_only: true,
+                code: true,
+                profile: None,
+                key,
+            };
+            let head = "[h-2] # for user alice\ngate = 'a \"gate\"\\ of ours'\n\
+                        address = [\"192.0.2.1:62201\", \"[2001:db8::1]:5\"]\n";
+            let tail = "services = [\"tcp/22\", \"web\"]\nallow = \"source\"\ncode = \"ask\"\n\
+                        duration = \"1h 30m\"\n";
+            assert_eq!(
+                *section("h-2", &token, "h-2.key"),
+                [head, &key_text, tail].concat()
+            );
+        }
     }
 
     #[test]

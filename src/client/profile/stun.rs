@@ -38,9 +38,6 @@ impl StunServers {
     }
 
     /// Reads texts such as `stun:host:port`.
-    ///
-    /// # Errors
-    /// If one is invalid or a duplicate, or there are none or too many.
     pub fn of<'a>(texts: impl IntoIterator<Item = &'a str>) -> Result<Self, StunServersError> {
         let mut servers = Vec::new();
         for text in texts {

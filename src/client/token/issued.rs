@@ -73,9 +73,6 @@ impl Token {
     }
 
     /// Writes the line, which is as secret as the token.
-    ///
-    /// # Errors
-    /// If a value or a list is too long.
     pub fn to_line(&self) -> Result<Zeroizing<String>, LineError> {
         for (count, most, what) in [
             (self.addresses.len(), ADDRESSES_MAX, "address"),
@@ -121,9 +118,6 @@ impl Token {
     }
 
     /// Reads a line and ignores white space in it.
-    ///
-    /// # Errors
-    /// If the line is damaged, of another kind, or has an invalid value.
     pub fn from_line(text: &str) -> Result<Self, LineError> {
         let (kind, bytes) = open(text)?;
         if kind == LineKind::Request {

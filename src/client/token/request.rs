@@ -18,9 +18,6 @@ pub struct EnrollRequest {
 
 impl EnrollRequest {
     /// Writes the line.
-    ///
-    /// # Errors
-    /// If a value is too long.
     pub fn to_line(&self) -> Result<Zeroizing<String>, LineError> {
         let mut fields = Fields::new();
         fields.list(tag::PROFILE, "profile", &self.profile)?;
@@ -29,9 +26,6 @@ impl EnrollRequest {
     }
 
     /// Reads a line and ignores white space in it.
-    ///
-    /// # Errors
-    /// If the line is damaged, of another kind, or has an invalid value.
     pub fn from_line(text: &str) -> Result<Self, LineError> {
         let (kind, bytes) = open(text)?;
         if kind != LineKind::Request {
