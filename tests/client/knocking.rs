@@ -7,7 +7,6 @@ use postern_proto::{
     Action, Allow, GateName, Item, KeyMaterial, PresharedKey, PrivateKey, Protocol, Service,
     ServiceName, UserKeys,
 };
-use serde_json::json;
 
 use crate::setup::{
     FakeGate, GATE, Home, World, exactly, key, open, open_base64, open_port, postern, run, shared,
@@ -112,22 +111,6 @@ fn options_override_the_profile() {
     };
     assert_eq!(request.allow, network);
     assert_eq!(request.target, Some("::ffff:10.9.9.9".parse().unwrap()));
-}
-
-#[test]
-fn source_network_counts_in_its_family() {
-    let (v4, v6, home, keys) = dual_stack("allow = \"source/24\"");
-    let source = |prefix| Allow::Source { prefix };
-    let out = home.run(&["knock", "home"]).ok();
-    assert!(
-        out.contains("letting in the /24 network it comes from"),
-        "{out}"
-    );
-    assert_eq!(v4.request(&keys).allow, source(120));
-    assert_eq!(v6.request(&keys).allow, source(128));
-    home.run(&["knock", "home", "--allow", "source/64"]).ok();
-    assert_eq!(v4.request(&keys).allow, source(128));
-    assert_eq!(v6.request(&keys).allow, source(64));
 }
 
 #[test]
@@ -255,20 +238,6 @@ fn print_and_dry_run_send_nothing() {
 }
 
 #[test]
-fn json_describes_the_knock() {
-    let world = World::new(&format!("{SSH}duration = \"30s\"\nallow = \"source/24\""));
-    let json = world.run(&["knock", "home", "--json"]).json();
-    let request = json!({
-        "action": "open", "allow": "source/24", "allow_prefix": 120, "target": null,
-        "services": ["tcp/22"], "duration_s": 30, "timestamp_ms": world.request().timestamp_ms,
-    });
-    let to = world.gate.address().to_string();
-    let knock = json!({ "to": to, "sent": true, "error": null, "request": request });
-    let all = json!({ "version": 1, "command": "knock", "gate": GATE, "mode": "sent", "knocks": [knock] });
-    assert_eq!(json, all);
-}
-
-#[test]
 fn nonce_and_length_are_random() {
     let world = World::new(SSH);
     let (mut nonces, mut lengths) = (BTreeSet::new(), BTreeSet::new());
@@ -286,19 +255,6 @@ fn nonce_and_length_are_random() {
         lengths.iter().all(|length| (132..=516).contains(length)),
         "{lengths:?}"
     );
-}
-
-#[test]
-fn long_services_fit_into_a_packet() {
-    let world = World::new(SSH);
-    let names: Vec<String> = (b'a'..=b'k')
-        .map(|c| String::from(char::from(c)).repeat(32))
-        .collect();
-    let services: Vec<&str> = names.iter().flat_map(|name| ["-s", name]).collect();
-    world
-        .run(&[&["knock", "home"], &services[..]].concat())
-        .ok();
-    assert_eq!(world.request().names().count(), 11);
 }
 
 #[test]
