@@ -114,7 +114,7 @@ pub fn run(data: &[u8]) {
     read(data);
 }
 
-/// How many doors were opened on the way.
+/// How many grants were opened on the way.
 pub fn read(data: &[u8]) -> usize {
     let mut world = World::new();
     let turns = Vec::<Turn>::arbitrary_take_rest(Unstructured::new(data)).unwrap_or_default();
@@ -256,7 +256,7 @@ impl World {
             );
             assert!(troubled || grant.until > self.now, "past its end: {grant}");
         }
-        // What was flushed while the firewall can't be mended is known as open: its door may be.
+        // A grant that was flushed while the firewall cannot be repaired is listed as open: it may be.
         let known = sorted(self.executor.grants().cloned().collect());
         assert!(failing || sorted(open) == known, "{known:?}");
     }

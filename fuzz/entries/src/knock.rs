@@ -1,7 +1,7 @@
 //! A knock that a user could have made, then changed under the seal: the gate against a second one that is written from the
 //! specification alone (section 6, steps 1 to 9).
 //!
-//! The input is a wish in typed values, changes to its body's bytes, and how it arrives. What comes out must be the same at both
+//! The input is a request in typed values, changes to its body's bytes, and how it arrives. What comes out must be the same at both
 //! gates, the same again at once as a duplicate, and as a replay two seconds later.
 
 use std::cell::RefCell;
@@ -352,7 +352,7 @@ fn gate() -> Gate {
         },
         duration: Duration::from_secs(other::DURATION),
         max_duration: Duration::from_secs(other::MAX_DURATION),
-        // More than a fuzzer sends, though time stands still.
+        // More than a fuzzer sends, though time does not pass.
         quota: Quota {
             count: NonZeroU32::MAX,
             per: Duration::from_secs(u32::MAX.into()),

@@ -43,7 +43,7 @@ fn answer(address: IpAddr, id: &TransactionId) -> Vec<u8> {
         IpAddr::V4(v4) => (1, v4.octets().to_vec()),
         IpAddr::V6(v6) => (2, v6.octets().to_vec()),
     };
-    // The mask is the cookie and the id, as they stand in the request.
+    // The mask is the cookie and the id, as in the request.
     let masked = octets
         .iter()
         .zip(&request[4..])

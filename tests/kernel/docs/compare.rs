@@ -1,6 +1,6 @@
 //! Whether what a command printed is what a page says, with what differs from run to run left out of the comparison.
 //!
-//! `…` in a page stands for anything within a line; a line that is only `…` for any lines, also none.
+//! `…` in a page matches anything within a line; a line that is only `…` matches any number of lines.
 
 use regex::{Regex, RegexBuilder};
 
@@ -26,7 +26,7 @@ const CHANGING: &[(&str, &str)] = &[
         r"(?m)^note: not as tight as it could be: .* \[sandbox\]\n",
         "",
     ),
-    // columns are as wide as what stands in them
+    // the width of columns depends on their contents
     (r"  +", "  "),
 ];
 

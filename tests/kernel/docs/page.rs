@@ -3,7 +3,7 @@
 //! A block is one of
 //! - `console`: lines that begin with the name of a host and `$ ` are commands, the lines below each are what it prints;
 //! - `console gate`: what the last command that goes on there prints next, after all that the page has shown of it; with `^C` as its
-//!   first line, that command is ended, and what stands below is the last that it prints;
+//!   first line, that command is ended, and the lines below are the last that it prints;
 //! - any language with a place behind it, `toml gate:/etc/postern/posternd.toml`: a file with these contents;
 //! - a `console` block that is one of the project's own two commands;
 //! - `text`: a drawing. Anything else is refused, so that nothing in a page escapes the test.

@@ -9,7 +9,7 @@ use super::process::{cpu, memory};
 use super::{number, say};
 use postern_harness::{Family, GateConfig, SERVICE, World};
 
-/// What stands between the wire and the engine.
+/// What filters packets before the engine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Prefilter {
     /// What the kernel can do.

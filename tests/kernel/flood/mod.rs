@@ -1,4 +1,4 @@
-//! Floods of junk, as fast as this machine makes them, through a whole posternd: every knock that comes meanwhile opens its door.
+//! Floods of junk at full speed against a whole posternd: every knock that comes meanwhile opens.
 //!
 //! ```text
 //!   second client: sends junk ══ cable ══ gate: posternd ══ cable ══ first client: knocks
@@ -44,7 +44,7 @@ pub(crate) fn tests(machine: &Machine) -> Vec<Trial> {
     trials
 }
 
-/// A number that whoever runs the tests may set.
+/// A number that an environment variable may set.
 fn number(variable: &str, otherwise: u64) -> u64 {
     std::env::var(variable).map_or(otherwise, |text| {
         text.parse()

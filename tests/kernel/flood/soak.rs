@@ -79,7 +79,7 @@ pub(crate) fn nothing_grows(backend: &'static str) {
     assert_eq!(unexpected, [""; 0]);
 }
 
-/// A flood of one kind, with knocks that open and are told of meanwhile, and doors that are gone through.
+/// A flood of one kind, with knocks that open, are listed, and let a connection in meanwhile.
 fn turn(world: &World, kind: Kind, turn: u32) -> u64 {
     let flood = Flood::start(&world.second, kind);
     let began = Instant::now();

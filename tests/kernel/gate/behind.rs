@@ -226,7 +226,7 @@ pub(crate) fn named_service_forwards_to_inner_host(backend: &'static str) {
 
 fn refusals(world: &World) {
     let (port, host) = (format!("tcp/{PORT}"), address(Family::V4, 5).to_string());
-    for (user, family, wish, reason) in [
+    for (user, family, options, reason) in [
         ("bob", Family::V4, &["-s", "inner4"][..], "refuse services"),
         ("alice", Family::V4, &["-s", &port], "refuse services"),
         ("alice", Family::V6, &["-s", "inner4"], "refuse family"),
@@ -238,7 +238,7 @@ fn refusals(world: &World) {
         ),
     ] {
         let before = world.daemon.status().count(reason);
-        world.first.knock(user, family, wish);
+        world.first.knock(user, family, options);
         world.daemon.wait_for_count(reason, before + 1);
     }
     world.expect_nothing_open();
@@ -317,7 +317,7 @@ pub(crate) fn target_opens_one_inner_host(backend: &'static str) {
     }
 }
 
-/// `--wait` looks for the door where it is: at the host behind the gate. `connect` relays to it, by either way.
+/// `--wait` probes the host behind the gate. `connect` relays to it by its own address or by the gate's port.
 pub(crate) fn client_connects_to_inner_host(backend: &'static str) {
     let Behind { world, _host } = start(backend);
     for family in FAMILIES {

@@ -98,7 +98,7 @@ pub(crate) fn failed_closing_is_retried(_: &'static str) {
     }
 }
 
-/// Its monitor is killed while it runs, another one starts, and only then it opens a door that nobody knows of.
+/// Its monitor is killed while it runs, another one starts, and only then it opens a grant that no monitor knows.
 pub(crate) fn opening_by_an_orphan_is_closed(_: &'static str) {
     let mut world = world();
     tell(&world, "slow");

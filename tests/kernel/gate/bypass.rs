@@ -1,6 +1,6 @@
-//! Packets in another dress: fragments, IPv4 options, extension headers and VLAN tags get nobody to the hidden service who may not.
+//! Packets in unusual forms reach no hidden service: fragments, IPv4 options, extension headers and VLAN tags.
 //!
-//! Each dress is one that the kernel takes off: once a door is open, the same packets are answered.
+//! The kernel accepts each form: with a grant the same packets are answered.
 
 use std::net::IpAddr;
 
@@ -29,18 +29,18 @@ pub(crate) fn fragments_and_options_reach_no_hidden_service(backend: &'static st
     let world = World::start(&GateConfig::new(backend));
     let observer = Observer::start(&world.first);
     let mut wire = RawLink::open(&world.first.space, CLIENT_INTERFACE);
-    for (_, frames) in dresses(&world, 41_000) {
+    for (_, frames) in forms(&world, 41_000) {
         frames.iter().for_each(|frame| wire.send(frame));
     }
     for family in FAMILIES {
         world.first.knock("alice", family, &["--for", "10m"]);
         world.first.expect_let_in(family);
     }
-    for (dress, (name, frames)) in dresses(&world, 42_000).into_iter().enumerate() {
+    for (form, (name, frames)) in forms(&world, 42_000).into_iter().enumerate() {
         frames.iter().for_each(|frame| wire.send(frame));
         wait_for(&format!("an answer to {name}"), || {
             answered(&observer)
-                .contains(&port(42_000, dress))
+                .contains(&port(42_000, form))
                 .then_some(())
         });
     }
@@ -51,8 +51,8 @@ pub(crate) fn fragments_and_options_reach_no_hidden_service(backend: &'static st
     assert_eq!(early, Vec::<u16>::new(), "answers to a stranger");
 }
 
-fn port(first: u16, dress: usize) -> u16 {
-    first + u16::try_from(dress).unwrap()
+fn port(first: u16, form: usize) -> u16 {
+    first + u16::try_from(form).unwrap()
 }
 
 /// The client's ports to which the gate has sent a TCP segment.
@@ -64,13 +64,13 @@ fn answered(observer: &Observer) -> Vec<u16> {
     observer.seen().iter().filter_map(to).collect()
 }
 
-/// Makes packets of a packet.
-type Dress = fn(&[u8]) -> Vec<Vec<u8>>;
+/// Makes packets of one packet.
+type Form = fn(&[u8]) -> Vec<Vec<u8>>;
 
-/// A request for a connection in every dress, each from a port of its own, as frames.
-fn dresses(world: &World, first_port: u16) -> Vec<(String, Vec<Vec<u8>>)> {
+/// A request for a connection in every form, each from a port of its own, as frames.
+fn forms(world: &World, first_port: u16) -> Vec<(String, Vec<Vec<u8>>)> {
     let macs = [1, 2].map(|end| world.first.mac(end)).concat();
-    let kinds: [(&str, Dress); 10] = [
+    let kinds: [(&str, Form); 10] = [
         ("nothing", |packet| vec![packet.to_vec()]),
         ("options", |packet| vec![with_options(packet)]),
         ("two fragments", |packet| fragments4(packet, 16)),
@@ -90,23 +90,23 @@ fn dresses(world: &World, first_port: u16) -> Vec<(String, Vec<Vec<u8>>)> {
         }),
         ("two fragments", |packet| fragments6(packet, 24)),
     ];
-    let mut dresses = Vec::new();
-    for (at, (name, dress)) in kinds.into_iter().enumerate() {
+    let mut all = Vec::new();
+    for (at, (name, form)) in kinds.into_iter().enumerate() {
         let (family, kind) = if at < 4 {
             (Family::V4, [8, 0])
         } else {
             (Family::V6, [0x86, 0xdd])
         };
         for tag in [&[][..], &PRIORITY] {
-            let packets = dress(&syn(world, family, port(first_port, dresses.len())));
+            let packets = form(&syn(world, family, port(first_port, all.len())));
             let frames = packets
                 .iter()
                 .map(|packet| [&macs[..], tag, &kind, packet].concat())
                 .collect();
-            dresses.push((format!("{family:?} with {name}, tag {tag:?}"), frames));
+            all.push((format!("{family:?} with {name}, tag {tag:?}"), frames));
         }
     }
-    dresses
+    all
 }
 
 /// Asks the hidden service for a connection, from this port.

@@ -201,7 +201,7 @@ fn one_moment(
     } += 1;
 }
 
-/// Knocks until somebody gets in. Where the machine stands still for as long as a grant, that needs another knock, though each
+/// Knocks until somebody gets in. If the machine is too busy for as long as a grant, that needs another knock, though each
 /// opens. Returns how many were for nothing.
 fn expect_a_knock_opens(world: &World, family: Family) -> u32 {
     let is_let_in = || {

@@ -36,7 +36,7 @@ const BY_NFT: &[&[Command]] = &[
         &["flush", "set", "inet", "postern", "grants6"],
     ],
     &[&["flush", "set", "inet", "postern", "record"]],
-    // Doors of somebody else's, and the whole table switched off.
+    // An element that Postern did not add, and the whole table disabled.
     &[&[
         "add",
         "element",

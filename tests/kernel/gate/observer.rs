@@ -1,5 +1,5 @@
 //! Sees every frame that the gate puts on a client's cable, except those by which hosts find their neighbours: the kernel
-//! sends them by itself, whoever sends what.
+//! sends them by itself, not an answer to a packet of the test.
 
 use std::io::Read;
 use std::sync::atomic::{AtomicBool, Ordering};

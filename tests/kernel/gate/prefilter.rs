@@ -85,7 +85,7 @@ pub(crate) fn hint_filter_passes_the_next_step(backend: &'static str) {
     );
 }
 
-/// Without the right to load it the classic filter stands alone, and that is said.
+/// Without the right to load it the gate uses the classic filter alone, and says so.
 pub(crate) fn gate_works_without_the_hint_filter(backend: &'static str) {
     let mut world = World::prepare(&plan(backend));
     world.daemon.through = Some("exec setpriv --bounding-set -bpf,-sys_admin \"$@\"".to_owned());

@@ -164,7 +164,7 @@ pub(crate) fn connect_uses_the_family_that_opened(backend: &'static str) {
                 None,
             )
         };
-        let door = std::net::SocketAddr::new(family.address(1), PORT);
+        let port = std::net::SocketAddr::new(family.address(1), PORT);
 
         let waited = postern(&["knock", "both", "-s", &format!("tcp/{PORT}"), "--wait=20s"]);
         assert_eq!(waited.status.code(), Some(0), "{}", said(&waited));
@@ -173,7 +173,7 @@ pub(crate) fn connect_uses_the_family_that_opened(backend: &'static str) {
                 .lines()
                 .nth(2)
                 .unwrap()
-                .starts_with(&format!("{door} is open after ")),
+                .starts_with(&format!("{port} is open after ")),
             "{}",
             text(&waited)
         );
@@ -191,7 +191,7 @@ pub(crate) fn connect_uses_the_family_that_opened(backend: &'static str) {
         );
         let told: serde_json::Value = serde_json::from_str(&said(&ran)).unwrap();
         assert_eq!(told["knocks"].as_array().unwrap().len(), 2, "{told}");
-        assert_eq!(told["wait"]["address"], door.to_string());
+        assert_eq!(told["wait"]["address"], port.to_string());
         let status = world.daemon.wait_for_count("refuse networks", 2);
         assert_eq!(
             (status.admitted, world.daemon.grants().len()),

@@ -164,7 +164,7 @@ impl Mix {
         })
     }
 
-    /// Sealed now, for an address that sends nothing: whoever sends the SYNs must stay shut out.
+    /// Sealed now, for an address that sends nothing: the sender of the SYNs must stay shut out.
     fn knock(&self, family: Family, number: usize, port: u16) -> Vec<u8> {
         let address = match family.address(200) {
             IpAddr::V4(address) => address.to_ipv6_mapped(),

@@ -9,7 +9,7 @@ fn status(world: &World) -> Value {
     serde_json::from_slice(&world.daemon.asked(&["status", "--json"]).stdout).unwrap()
 }
 
-/// An engine that is stopped reads nothing: what finds no room in its socket is lost, and afterwards it says how much that was.
+/// A stopped engine reads nothing. Datagrams that do not fit into its socket are lost and counted.
 pub(crate) fn status_counts_kernel_drops(backend: &'static str) {
     let world = World::start(&GateConfig::new(backend));
     assert_eq!(status(&world)["captures"][0]["dropped"], 0);

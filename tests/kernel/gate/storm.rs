@@ -53,7 +53,7 @@ pub(crate) fn reloads_and_kills_end_in_one_engine(backend: &'static str) {
     assert!(stream.sent() > 500, "{} knocks are no load", stream.sent());
     let mut openings: BTreeMap<String, u32> = BTreeMap::new();
     for line in world.daemon.logged(&["open: grant", ": crowd, "]) {
-        let door = line
+        let grant = line
             .split(": crowd, ")
             .nth(1)
             .unwrap()
@@ -61,7 +61,7 @@ pub(crate) fn reloads_and_kills_end_in_one_engine(backend: &'static str) {
             .next()
             .unwrap()
             .to_owned();
-        *openings.entry(door).or_default() += 1;
+        *openings.entry(grant).or_default() += 1;
     }
     assert!(
         openings.values().all(|times| *times == 1),

@@ -100,7 +100,7 @@ const PAGE: usize = 4096;
 const NOTHING: [u8; PAGE] = [0; PAGE];
 
 pub(crate) fn config_keys_are_wiped_from_memory(backend: &'static str) {
-    // Each way in which a key can stand in a config.
+    // Each way to write a key into a config.
     let gate_key = "the private key of the gate";
     let others = [
         "the key of alice",
@@ -149,7 +149,7 @@ pub(crate) fn config_keys_are_wiped_from_memory(backend: &'static str) {
                 text("the key that is mixed in")
             ),
         );
-    // More than a list has room for at first, so that it would have to move.
+    // More than the first allocation of a list holds, so that it moves.
     let plan = (0..20).fold(plan, |plan, number| {
         plan.user(&format!("user{number}"), services)
     });

@@ -1,10 +1,10 @@
 //! What is never the same twice, by name: each kind has a pattern of its own, and what it does not match is compared as it is.
 //!
-//! In JSON a number becomes a bare word, `"left_ms": <ms>`, so that whoever reads the files still sees that it was a number.
+//! In JSON a number becomes a bare word, `"left_ms": <ms>`, so that a reader still sees that it was a number.
 
 use regex::{Captures, Regex};
 
-/// A pattern and what stands in its place; `#` is the length of the part that was named `long`.
+/// A pattern and its replacement; `#` is the length of the part that is named `long`.
 const KINDS: &[(&str, &str)] = &[
     // times and lengths of time
     (r"\b20\d\d-\d\d-\d\d[T ]\d\d:\d\d:\d\d(\.\d+)?Z", "<time>"),

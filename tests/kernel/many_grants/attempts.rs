@@ -1,4 +1,4 @@
-//! Doors as their holders find them: a connection from each granted address shortly before its time, and another after it.
+//! Connections from each granted address: one shortly before the end of its grant, one after it.
 
 use std::collections::VecDeque;
 use std::io::ErrorKind;
@@ -14,7 +14,7 @@ use super::{All, LATE, Told};
 use postern_harness::now;
 use postern_harness::{Family, World};
 
-/// The service, which takes in whoever gets through.
+/// The service, which accepts every connection that arrives.
 pub(crate) const PORT: u16 = 2223;
 
 /// So long before its end a grant is tried at the latest, and so much time a packet has to come through on a busy machine.
@@ -67,7 +67,7 @@ pub(crate) fn serve(world: &World) {
     .unwrap();
 }
 
-/// Tries each door before and after its time. Fails where one is shut too early or open too late.
+/// Tries each grant before and after its end. Fails where one closes too early or too late.
 pub(crate) fn try_all(world: &World, all: &All) -> Tries {
     let spread = |id: &GrantId| id.0 * 37 % SPREAD;
     let before = all.iter().map(|(id, told)| {

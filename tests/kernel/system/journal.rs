@@ -29,7 +29,7 @@ impl Entry {
     }
 }
 
-/// What stands in journald's place.
+/// A socket in place of journald's.
 #[derive(Clone, Default)]
 struct Journal(Arc<Mutex<Vec<Entry>>>);
 

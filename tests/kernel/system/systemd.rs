@@ -11,7 +11,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use super::DRIVER;
 use postern_harness::{Family, GateConfig, World, wait_for};
 
-/// What stands in systemd's place.
+/// A socket in place of systemd's.
 #[derive(Clone)]
 struct Systemd(Arc<Mutex<Vec<String>>>);
 

@@ -69,6 +69,6 @@ pub enum Fault {
     CleaningMonitor,
     /// The firewall makes grants longer.
     GenerousFirewall,
-    /// The firewall opens doors of its own.
+    /// The firewall opens grants without an order.
     OpenFirewall,
 }

@@ -33,7 +33,7 @@ pub fn run(data: &[u8]) {
     read(data);
 }
 
-/// How many knocks were ordered, and how many doors are open at the end.
+/// How many knocks were ordered, and how many grants are open at the end.
 pub fn read(data: &[u8]) -> (usize, usize) {
     let (first, rest) = data.split_first().unwrap_or((&0, &[]));
     let mut daemon = Daemon::new(first % 2 == 0);
@@ -133,7 +133,7 @@ impl Daemon {
         }
     }
 
-    /// How many knocks were ordered so far, and how many doors are open.
+    /// How many knocks were ordered so far, and how many grants are open.
     pub fn came_to(&self) -> (usize, usize) {
         (
             self.book.ordered.len(),

@@ -16,7 +16,7 @@ pub struct Body {
     pub items: Vec<Item>,
 }
 
-/// One item as it stands in the body.
+/// One item as encoded in the body.
 #[derive(Debug, PartialEq, Eq, Clone)]
 pub struct Item {
     pub kind: u8,
@@ -87,7 +87,7 @@ pub fn encode(plain: &Body, length: usize) -> Vec<u8> {
     body
 }
 
-/// Everything from offset 48 on. What stands behind an item that is cut off can't be read.
+/// Everything from offset 48 on. Bytes behind a truncated item cannot be read.
 fn items(bytes: &[u8], broken: &mut Vec<&'static str>) -> Vec<Item> {
     let mut items: Vec<Item> = Vec::new();
     let mut at = 0;

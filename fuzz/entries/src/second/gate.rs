@@ -2,7 +2,7 @@
 //! steps 5 to 9).
 //!
 //! All addresses are numbers in IPv6 space here. The specification names one rule of a body that breaks several, but not one of
-//! a wish that policy does not allow: there, every rule that says no is as good.
+//! a request that the policy does not allow: there, any rule that refuses it will do.
 
 use std::collections::BTreeSet;
 

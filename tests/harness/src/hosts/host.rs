@@ -23,7 +23,7 @@ use crate::{Namespace, postern, posternd, repository};
 /// How long a command may take, and how long one that goes on may take to print what it should.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// The home folder of whoever types, on every machine.
+/// The home folder of the user, on every host.
 pub const HOME: &str = "/home/you";
 const OWN: [&str; 8] = [
     "/etc",
@@ -57,7 +57,7 @@ struct Running {
 type Printed = Arc<Mutex<String>>;
 
 impl Host {
-    /// A machine whose programs are those of this build; `shared` is a folder of the test's, with room for each machine.
+    /// A host with the programs of this build; `shared` is a folder of the test.
     pub fn new(name: &str, shared: &Path) -> Self {
         let folder = shared.join(name);
         fs::create_dir(&folder).unwrap();
@@ -227,7 +227,7 @@ impl Drop for Host {
         for mut running in self.running.lock().unwrap().drain(..).rev() {
             end(&mut running.child, Signal::INT);
         }
-        // Servers and the unit that the stand-in started write down who they are.
+        // Servers, and the daemon that the script `systemctl` started, write down their process groups.
         self.space.run(|| {
             for entry in fs::read_dir("/run/started").into_iter().flatten().flatten() {
                 let pid = fs::read_to_string(entry.path())
@@ -280,7 +280,7 @@ fn end(child: &mut Child, signal: Signal) {
     }
 }
 
-/// On the machine's own thread: a mount namespace, the folders of its own, the programs and stand-ins.
+/// On the host's own thread: a mount namespace, its own folders, the programs and the scripts.
 fn make_private(folder: &Path, name: &str) {
     unshare(CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWUTS).unwrap();
     let none: Option<&str> = None;
@@ -358,7 +358,7 @@ fn make_private(folder: &Path, name: &str) {
         )
         .unwrap();
     }
-    for (program, script) in STAND_INS {
+    for (program, script) in SCRIPTS {
         let path = Path::new("/usr/local/bin").join(program);
         let _ = fs::remove_file(&path);
         fs::write(&path, script).unwrap();
@@ -377,7 +377,7 @@ const HOSTS: &str = "\
 fd00::5 stun.example.net
 ";
 
-const STAND_INS: [(&str, &str); 3] = [
+const SCRIPTS: [(&str, &str); 3] = [
     ("sudo", "#!/bin/sh\nexec \"$@\"\n"),
     // Starts what the unit of posternd starts, and waits, as Type=notify does, until it serves.
     (

@@ -142,7 +142,7 @@ impl World {
             .collect()
     }
 
-    /// All that stands in the firewall, of anyone, without counters and times.
+    /// All rules of the firewall, without counters and times.
     pub fn firewall(&self) -> String {
         let saved = [
             ("iptables-save", &[][..]),
@@ -189,7 +189,7 @@ impl World {
     }
 }
 
-/// A service that takes nobody in: connections stay as they are, and there is room for all that a test may make.
+/// A service that never accepts: its backlog holds all connections that a test may make.
 fn serve() -> TcpListener {
     let socket = Socket::new(Domain::IPV6, Type::STREAM, None).unwrap();
     socket.set_reuse_address(true).unwrap();

@@ -1,4 +1,4 @@
-//! A client before a gate that runs: knocks, doors that open, and what stands in the way.
+//! A client and a running gate: knocks, ports that open, and errors.
 
 use super::super::stage::Stage;
 use super::set_up;
