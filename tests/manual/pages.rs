@@ -8,7 +8,7 @@ use postern::cli::manual::{Key, Section, client, gate};
 const SOURCE: &str = concat!("Postern ", env!("CARGO_PKG_VERSION"));
 const MANUAL: &str = "Postern";
 
-/// What the page of a program says besides what its command line says.
+/// The parts of a program's page that are not in its help.
 pub(crate) struct Extra {
     pub(crate) section: &'static str,
     /// Headings with their paragraphs; a paragraph may have a term in front of it.
@@ -23,20 +23,20 @@ pub(crate) const POSTERN: Extra = Extra {
             "FILES",
             &[(
                 "~/.config/postern/config.toml",
-                "The profiles, see postern-config(5). It is refused where others can read it.",
+                "The profiles, see postern-config(5). Others must not be able to read it.",
             )],
         ),
         (
             "ENVIRONMENT",
             &[
-                ("POSTERN_CONFIG", "Another config."),
+                ("POSTERN_CONFIG", "Use another config."),
                 (
                     "POSTERN_KEY",
-                    "The shared key, for a command that names none. No argument ever holds a key, for other users see those.",
+                    "The shared key, for a command without a key. Arguments never hold a key, because other users can see them.",
                 ),
                 (
                     "POSTERN_CODE",
-                    "The one-time code, before what the profile says. What run starts sees neither of the two.",
+                    "The one-time code. It takes precedence over the profile. The command that run starts sees neither variable.",
                 ),
             ],
         ),
@@ -75,34 +75,32 @@ pub(crate) const POSTERND: Extra = Extra {
                     "/etc/postern/posternd.toml",
                     "The config, see posternd.toml(5).",
                 ),
-                ("/etc/postern/users.d/", "Files with further users."),
+                ("/etc/postern/users.d/", "Files with more users."),
                 (
                     "/var/lib/postern",
-                    "The engine's folder: knocks that were admitted, so that none is admitted twice.",
+                    "The engine's folder. It stores admitted knocks, so that none is admitted twice.",
                 ),
                 (
                     "/var/lib/postern.monitor",
-                    "The monitor's own folder: what programs and hooks are owed.",
+                    "The monitor's folder. It stores programs and hooks that still have to run.",
                 ),
                 (
                     "/run/postern/control.sock",
-                    "Where the commands ask the daemon that runs.",
+                    "The socket of the running daemon.",
                 ),
             ],
         ),
         (
             "ENVIRONMENT",
             &[
-                ("POSTERND_CONFIG", "Another config."),
+                ("POSTERND_CONFIG", "Use another config."),
                 (
                     "POSTERN_LOG",
-                    "What is logged: error, warn, info (without it) or debug.",
+                    "The log level: error, warn, info (the default) or debug.",
                 ),
                 (
                     "POSTERN_LOG_FORMAT",
-                    "How: journal, text or json. Without it, entries go to the journal where systemd has connected standard error to it, \
-                     and lines to standard error elsewhere. In the journal every field of an entry is there under its name, with POSTERN_ in front: \
-                     journalctl POSTERN_USER=alice.",
+                    "The log format: journal, text or json. The default is journal if systemd has connected standard error to it, else text on standard error. The journal has every field of an entry, prefixed with POSTERN_: journalctl POSTERN_USER=alice.",
                 ),
             ],
         ),
@@ -111,11 +109,11 @@ pub(crate) const POSTERND: Extra = Extra {
             &[
                 (
                     "SIGHUP",
-                    "Reads the config anew: completely or, where anything in it is wrong, not at all. No knock and no grant is lost.",
+                    "Reloads the config, unless it has an error. No knock and no grant is lost.",
                 ),
                 (
                     "SIGTERM, SIGINT",
-                    "Stops. What becomes of services and grants is said by on_stop in the config.",
+                    "Stops. on_stop in the config decides about services and grants.",
                 ),
             ],
         ),
@@ -123,9 +121,7 @@ pub(crate) const POSTERND: Extra = Extra {
             "SYSTEMD",
             &[(
                 "",
-                "The unit posternd.service starts posternd run within tight walls, once there is a config. It counts as started when knocks are heard, \
-                 and its watchdog is fed only as long as they are. Programs of [firewall.command] and hooks run within the same walls: give \
-                 them what they need with systemctl edit posternd.",
+                "The unit posternd.service starts posternd run in a sandbox, once a config exists. It counts as started when posternd receives knocks, and its watchdog requires that posternd still does. Programs of [firewall.command] and hooks run in the same sandbox. Allow what they need with systemctl edit posternd.",
             )],
         ),
     ],
@@ -250,13 +246,11 @@ fn see_also(roff: &mut Roff, pages: &[&str]) {
 
 /// The page of the gate's config.
 pub(crate) fn of_gate_config() -> (String, String) {
-    let about = "The config of a gate is TOML: /etc/postern/posternd.toml and, beside it, the files users.d/*.toml in the order of their names. They must \
-                 belong to root and be closed to everyone else, for they hold keys. A key that has no meaning is an error. posternd check tells all \
-                 that is wrong, with file, line and what to do; posternd reads a changed config on SIGHUP, completely or not at all.";
+    let about = "The config of a gate is TOML: /etc/postern/posternd.toml and the files users.d/*.toml beside it, in the order of their names. They hold keys, so they must belong to root, and no other user may have access. An unknown key is an error. posternd check lists every error with file, line and cure. posternd reads a changed config on SIGHUP, unless it has an error.";
     let see = ["posternd(8)", "postern-config(5)"];
     let page = config(
         "posternd.toml",
-        "what a Postern gate opens, and to whom",
+        "the config of a Postern gate",
         about,
         &gate::SECTIONS[1..],
         GATE_EXAMPLE,
@@ -267,8 +261,7 @@ pub(crate) fn of_gate_config() -> (String, String) {
 
 /// The page of the client's config.
 pub(crate) fn of_client_config() -> (String, String) {
-    let about = "The config of the client is TOML: $XDG_CONFIG_HOME/postern/config.toml, else ~/.config/postern/config.toml. It is refused where others \
-                 can read it, for it holds keys. Each table is a profile, and its name is what postern knock is told. A key that has no meaning is an error.";
+    let about = "The config of the client is TOML: $XDG_CONFIG_HOME/postern/config.toml, else ~/.config/postern/config.toml. It holds keys, so others must not be able to read it. Each table is a profile; postern knock takes its name. An unknown key is an error.";
     let see = ["postern(1)", "posternd.toml(5)"];
     let page = config(
         "postern-config",
@@ -281,8 +274,7 @@ pub(crate) fn of_client_config() -> (String, String) {
     ("postern-config.5".to_owned(), page)
 }
 
-pub(crate) const GATE_EXAMPLE: &str = "\
-[gate]
+pub(crate) const GATE_EXAMPLE: &str = "[gate]
 name = \"gate.example.org\"
 
 [[user]]
@@ -292,8 +284,7 @@ services = [\"tcp/22\"]
 max_duration = \"10m\"
 ";
 
-pub(crate) const CLIENT_EXAMPLE: &str = "\
-[home]
+pub(crate) const CLIENT_EXAMPLE: &str = "[home]
 gate = \"gate.example.org\"
 address = \"192.0.2.1\"
 key_file = \"home.key\"

@@ -2,7 +2,7 @@
 
 use super::{Section, key};
 
-/// Every table of the gate's config. What `posternd.toml` itself may hold comes first, and is told by the others.
+/// Every table of the gate's config. The first lists the tables of `posternd.toml`.
 pub const SECTIONS: &[Section] = &[
     TOP, GATE, FIREWALL, COMMAND, METRICS, SERVICE, USER, MAX_PREFIX,
 ];
@@ -21,32 +21,31 @@ const TOP: Section = Section {
 
 const GATE: Section = Section {
     name: "[gate]",
-    about: "The gate itself. This table must be there.",
+    about: "The gate itself. This table is required.",
     keys: &[
         key(
             "name",
             "\"gate.example.org\"",
             None,
-            "The name that clients know this gate by, 1 to 255 bytes. It is part of every key: a knock that was made for another name never \
-             fits, and a gate with a new name has to be told to every client.",
+            "The name that clients know this gate by, 1 to 255 bytes. It is part of every key: a knock for another name is never admitted. After a change, every client needs the new name.",
         ),
         key(
             "port",
             "62201 or [62201, 443]",
             Some("62201"),
-            "The UDP ports that knocks come to, at most 16. Nothing ever answers on them.",
+            "The UDP ports for knocks, at most 16. Postern never answers on them.",
         ),
         key(
             "address",
             "\"gate.example.org:62201\" or a list",
             Some("none"),
-            "Where clients send to, for the profiles that posternd user add makes; the gate itself makes no use of it. Without it that is the gate's name.",
+            "Where clients send knocks. Only posternd user add uses it, for profiles. Without it, clients use the gate's name.",
         ),
         key(
             "interfaces",
             "[\"any\"] or [\"eth0\", \"wg0\"]",
             Some("[\"any\"]"),
-            "Where to listen: on every interface, or on those that are named, at most 32. They may be missing at the start, come late, go and come back.",
+            "Receive knocks on every interface, or on the named ones, at most 32. An interface may appear later, disappear and come back.",
         ),
         key(
             "window",
@@ -58,59 +57,56 @@ const GATE: Section = Section {
             "private_key",
             "\"/etc/postern/gate.key\"",
             Some("none"),
-            "The file that holds the gate's private key and nothing else. Only users with key pairs need it. postern keygen --pair makes one.",
+            "A file that holds only the gate's private key. Only users with key pairs need it. postern keygen --pair makes one.",
         ),
         key(
             "state_dir",
             "\"/var/lib/postern\"",
             Some("\"/var/lib/postern\""),
-            "The engine's folder, which remembers the knocks that were admitted, so that none is admitted again. The monitor keeps its own beside \
-             it, under the same name with .monitor behind it.",
+            "The engine's folder. It stores admitted knocks, so that none is admitted twice. The monitor's folder is beside it and ends in .monitor.",
         ),
         key(
             "control_socket",
             "\"/run/postern/control.sock\"",
             Some("\"/run/postern/control.sock\""),
-            "Where posternd status and its like ask. Only root may.",
+            "The socket for posternd status and similar commands. Only root may use it.",
         ),
         key(
             "run_as",
             "\"postern\"",
             Some("\"nobody\""),
-            "The unprivileged user that the engine becomes. Better one of its own.",
+            "The unprivileged user of the engine. A user of its own is best.",
         ),
         key(
             "capture",
             "\"packet\" or \"udp\"",
             Some("\"packet\""),
-            "How knocks are heard: packet listens passively, and the port stays closed; udp binds sockets that never answer, for hosts where \
-             passive capture is not allowed.",
+            "How knocks are received. packet captures packets, and the port stays closed. udp binds sockets that never answer, for hosts that forbid packet capture.",
         ),
     ],
 };
 
 const FIREWALL: Section = Section {
     name: "[firewall]",
-    about: "How doors are opened and closed.",
+    about: "How grants are opened and closed.",
     keys: &[
         key(
             "backend",
             "\"auto\", \"iptables\", \"nftables\" or \"command\"",
             Some("\"auto\""),
-            "Which firewall is driven: iptables through iptables-restore and ip6tables-restore; nftables over netlink, without any program; \
-             command through programs of one's own. auto takes iptables where it is there, else nftables.",
+            "The firewall to use. iptables runs iptables-restore and ip6tables-restore. nftables uses netlink and no program. command runs your own programs. auto uses iptables if it is installed, else nftables.",
         ),
         key(
             "protect",
             "\"services\" or \"none\"",
             Some("\"services\""),
-            "Whether every service that some user may open is closed for everyone else. With none the host's own rules must do that.",
+            "services closes every service that some user may open to everyone else. With none, the host's own rules must do that.",
         ),
         key(
             "on_stop",
             "\"keep\" or \"remove\"",
             Some("\"keep\""),
-            "What happens when posternd stops: keep leaves open grants to run out and services closed; remove takes everything out.",
+            "What happens when posternd stops. keep leaves services closed and lets grants end by themselves. remove removes all rules.",
         ),
         key(
             "command",
@@ -123,48 +119,44 @@ const FIREWALL: Section = Section {
 
 const COMMAND: Section = Section {
     name: "[firewall.command]",
-    about: "The programs of the backend command. Each is a list: the program's whole path, then its arguments, in which placeholders are \
-            filled in: {id} {user} {allow} {address} {prefix} {family} {target} {service} {protocol} {first} {last} {ports} {until} \
-            {until_unix} {seconds}. No shell is involved. A program must belong to root, and nobody else may be able to change it. Under \
-            systemd it runs within what the unit leaves to posternd.",
+    about: "The programs of the backend command. Each is a list: the program's absolute path, then its arguments. These placeholders are replaced: {id} {user} {allow} {address} {prefix} {family} {target} {service} {protocol} {first} {last} {ports} {until} {until_unix} {seconds}. No shell is used. A program must belong to root, and only root may be able to change it. Under systemd it has the limits of the unit.",
     keys: &[
         key(
             "open",
-            "[\"/usr/local/sbin/door\", \"open\", \"{allow}\", \"{ports}\"]",
+            "[\"/usr/local/sbin/grant\", \"open\", \"{allow}\", \"{ports}\"]",
             None,
-            "Opens one service of one grant, or moves its end. It must be harmless to run it again.",
+            "Opens one service of one grant, or changes its end. A second run must do no harm.",
         ),
         key(
             "close",
-            "[\"/usr/local/sbin/door\", \"close\", \"{allow}\", \"{ports}\"]",
+            "[\"/usr/local/sbin/grant\", \"close\", \"{allow}\", \"{ports}\"]",
             None,
-            "Closes one service of one grant. What is closed already is done, and no failure.",
+            "Closes one service of one grant. It must succeed if the service is already closed.",
         ),
         key(
             "list",
-            "[\"/usr/local/sbin/door\", \"list\"]",
+            "[\"/usr/local/sbin/grant\", \"list\"]",
             Some("none"),
-            "Prints the {id} of every grant that is open, one a line; what somebody else took out is then put back.",
+            "Prints the {id} of every open grant, one per line. Grants that others removed are then opened again.",
         ),
         key(
             "deadline",
             "\"5s\"",
             Some("\"5s\""),
-            "How long each run may take, from 1s to 30s.",
+            "The time limit of each run, from 1s to 30s.",
         ),
     ],
 };
 
 const METRICS: Section = Section {
     name: "[metrics]",
-    about: "Whom the figures are told to. Without this table they can be had by posternd metrics alone. No name of a user and no address is among them.",
+    about: "Where metrics are published. Without this table, only posternd metrics prints them. They hold no user name and no address.",
     keys: &[
         key(
             "file",
             "\"/var/lib/prometheus/node-exporter/postern.prom\"",
             Some("none"),
-            "A file for the textfile collector of a node exporter, which reads names that end in .prom. It is replaced whole, and taken away \
-             when posternd stops. Its folder must be there, and root must be allowed to write to it; the unit allows the one of the example.",
+            "A file for the textfile collector of a node exporter, which reads names that end in .prom. It is replaced as a whole, and removed when posternd stops. Its folder must exist, and root must be able to write to it. The unit allows the folder of the example.",
         ),
         key(
             "interval",
@@ -176,58 +168,57 @@ const METRICS: Section = Section {
             "listen",
             "\"127.0.0.1:9162\"",
             Some("none"),
-            "A loopback address that answers GET /metrics in the OpenMetrics form. Everyone on this host may read it.",
+            "A loopback address that answers GET /metrics with OpenMetrics text. Everyone on this host can read it.",
         ),
     ],
 };
 
 const SERVICE: Section = Section {
     name: "[service.NAME]",
-    about: "A named service: what NAME means where a user's services or a knock name it. NAME has 1 to 32 of a-z, 0-9, hyphen and underscore.",
+    about: "A named service. The services of a user and of a knock may use NAME: 1 to 32 of a-z, 0-9, hyphen and underscore.",
     keys: &[
         key(
             "ports",
             "[\"tcp/80\", \"tcp/443\"]",
             None,
-            "Protocols with ports or ranges of ports: tcp/22, udp/5000-5010, sctp/9, icmp, icmpv6.",
+            "Protocols with ports or port ranges: tcp/22, udp/5000-5010, sctp/9, icmp, icmpv6.",
         ),
         key(
             "end_connections",
             "true or false",
             Some("false"),
-            "Whether connections to these ports end with the grant that they rest on. Otherwise they live on.",
+            "Whether connections to these ports end with their grant. Otherwise they continue.",
         ),
         key(
             "forward",
             "\"10.0.0.5:22\"",
             Some("none"),
-            "The host behind the gate that the service's one port leads to, with its port. Without a port the ports are kept.",
+            "The host behind the gate that receives the connections, with its port. Without a port, the ports stay the same. With a port, the service must have one port only.",
         ),
         key(
             "masquerade",
             "true or false",
             Some("false"),
-            "Whether that host sees the gate's address instead of the client's, and so needs no route back to it.",
+            "Whether that host sees the gate's address instead of the client's. It then needs no route to the client.",
         ),
         key(
             "on_open",
             "[\"/usr/local/sbin/tell\", \"opened\", \"{user}\"]",
             Some("none"),
-            "A program that runs after a grant was opened that covers all ports of the service. For its form see [firewall.command].",
+            "A program that runs after a grant for all ports of the service was opened. For its form see [firewall.command].",
         ),
         key(
             "on_close",
             "[\"/usr/local/sbin/tell\", \"closed\", \"{user}\"]",
             Some("none"),
-            "The same after the grant has ended, however it ended.",
+            "A program that runs after the grant has ended for any reason.",
         ),
     ],
 };
 
 const USER: Section = Section {
     name: "[[user]]",
-    about: "A user: who may knock, and what may be opened. In posternd.toml, or in files of their own under users.d, where a file that holds one \
-            user needs no [[user]]. A user has exactly one of key, key_file and public_key.",
+    about: "A user and what the user may open. Users are in posternd.toml or in files under users.d. A file with a single user needs no [[user]]. A user has exactly one of key, key_file and public_key.",
     keys: &[
         key(
             "name",
@@ -239,129 +230,128 @@ const USER: Section = Section {
             "key",
             "\"base64...\"",
             None,
-            "The key that client and gate share: 44 characters, as postern keygen prints them.",
+            "The key that client and gate share: 44 characters, as postern keygen prints it.",
         ),
         key(
             "key_file",
             "\"alice.key\"",
             None,
-            "A file that holds the shared key and nothing else.",
+            "A file that holds only the shared key.",
         ),
         key(
             "public_key",
             "\"base64...\"",
             None,
-            "The client's public key; the gate then needs private_key.",
+            "The client's public key. The gate then needs private_key.",
         ),
         key(
             "psk",
             "\"base64...\"",
             Some("none"),
-            "A key that both share besides the key pair.",
+            "A pre-shared key in addition to the key pair.",
         ),
         key(
             "services",
             "[\"tcp/22\", \"web\"]",
             None,
-            "What may be opened: ports, or names of [service.NAME].",
+            "The services that the user may open: ports, or names of [service.NAME].",
         ),
         key(
             "targets",
             "[\"10.0.0.0/24\"]",
             Some("[]"),
-            "Hosts behind the gate that ports may be opened at. Without any, only the gate itself.",
+            "Hosts behind the gate that the user may reach. Without any, only the gate itself.",
         ),
         key(
             "grant_to",
             "\"claimed\", \"observed\" or \"either\"",
             Some("\"either\""),
-            "Which address may be let in: the one inside the knock, which nobody on the way can change, the source of the packet, or either.",
+            "The address that may be admitted: the one inside the knock, which nobody else can change (claimed), the source of the packet (observed), or either.",
         ),
         key(
             "networks",
             "[\"192.0.2.0/24\"]",
             Some("[\"0.0.0.0/0\", \"::/0\"]"),
-            "The networks that addresses to be let in must lie in.",
+            "Only addresses in these networks are admitted.",
         ),
         key(
             "max_prefix",
             "{ v4 = 24, v6 = 64 }",
             Some("{ v4 = 32, v6 = 128 }"),
-            "The widest network that one grant may let in, see max_prefix.",
+            "The widest network that one grant may admit, see max_prefix.",
         ),
         key(
             "duration",
             "\"30s\"",
             Some("\"30s\""),
-            "How long a grant lasts where the knock does not say.",
+            "How long a grant lasts if the knock names no duration.",
         ),
         key(
             "max_duration",
             "\"1h\"",
             Some("\"1h\""),
-            "The longest that a grant may last, at most 720h. Longer wishes are clipped.",
+            "The longest duration of a grant, at most 720h. A longer request is shortened.",
         ),
         key(
             "quota",
             "\"30/min\"",
             Some("\"30/min\""),
-            "How many knocks are admitted in a time: 1/s, 30/min, 100/h, 10/day, 5/10s.",
+            "How many knocks are admitted per time: 1/s, 30/min, 100/h, 10/day, 5/10s.",
         ),
         key(
             "end_connections",
             "true or false",
             Some("false"),
-            "Whether connections end with the grants of this user that they rest on.",
+            "Whether connections end with the grants of this user.",
         ),
         key(
             "disabled",
             "true or false",
             Some("false"),
-            "A disabled user is nobody; the services stay closed for everyone else.",
+            "A disabled user cannot knock. The services stay closed to everyone else.",
         ),
         key(
             "totp",
             "\"base32...\"",
             Some("none"),
-            "The secret of one-time codes (RFC 6238: SHA-1, 30 seconds): every knock that opens must carry the code of the time. 16 to 64 \
-             bytes in base32.",
+            "The secret for one-time codes (RFC 6238: SHA-1, 30 seconds), 16 to 64 bytes in base32. Every knock that opens must carry the current code.",
         ),
         key(
             "totp_digits",
             "6, 7 or 8",
             None,
-            "How many digits those codes have; 6 without it. It stands beside totp only.",
+            "The number of digits of the codes; 6 without this key. It requires totp.",
         ),
         key(
             "old_key",
             "\"base64...\"",
             Some("none"),
-            "The shared key that the user had before; it counts until old_until.",
+            "The user's earlier shared key. It works until old_until.",
         ),
         key(
             "old_public_key",
             "\"base64...\"",
             Some("none"),
-            "The same of a key pair.",
+            "The user's earlier public key. It works until old_until.",
         ),
         key(
             "old_psk",
             "\"base64...\"",
             Some("none"),
-            "The psk that belongs to old_public_key.",
+            "The psk of old_public_key.",
         ),
         key(
             "old_until",
             "2026-12-31T00:00:00Z",
             Some("none"),
-            "Until when the old key counts. posternd user rotate writes these.",
+            "The end of the old key. posternd user rotate writes these keys.",
         ),
     ],
 };
 
 const MAX_PREFIX: Section = Section {
     name: "max_prefix",
-    about: "The widest networks, by the lengths of their prefixes.",
+    about: "The widest networks, as prefix lengths.",
     keys: &[
         key(
             "v4",

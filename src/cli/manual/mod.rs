@@ -1,5 +1,6 @@
-//! The manual of the config files: every key, what it takes and what it means. Texts alone; `tests/manual` makes man pages of them
-//! and fails where a reader of configs knows another key.
+//! The texts of the manual pages for config files: every key, its values and its meaning.
+//!
+//! `tests/manual` makes the pages, and fails if a reader of configs knows another key.
 
 pub mod client;
 pub mod gate;
@@ -7,11 +8,11 @@ pub mod gate;
 /// A table of a config.
 #[derive(Debug, Clone, Copy)]
 pub struct Section {
-    /// As it stands in the file: `[gate]`.
+    /// Its header in the file, such as `[gate]`.
     pub name: &'static str,
-    /// What it is for.
+    /// Its purpose.
     pub about: &'static str,
-    /// Its keys, in the order in which they are told.
+    /// Its keys in order.
     pub keys: &'static [Key],
 }
 
@@ -20,15 +21,14 @@ pub struct Section {
 pub struct Key {
     /// Its name.
     pub name: &'static str,
-    /// What may stand behind it, as an example or as the words to choose from.
+    /// An example, or the possible values.
     pub takes: &'static str,
-    /// What holds without it; `None` where it must be there, or its text says.
+    /// The default; `None` if the key is required or the text explains it.
     pub default: Option<&'static str>,
-    /// What it means.
+    /// Its meaning.
     pub about: &'static str,
 }
 
-/// A key, in one line of a table.
 const fn key(
     name: &'static str,
     takes: &'static str,
