@@ -37,15 +37,16 @@ const PROGRAMS: [&str; 7] = [
 
 fn main() -> ExitCode {
     let machine = Machine::inspect();
-    let mut trials = trials![machine, &[]; as_whoever_runs_the_tests, interrupted];
+    let mut trials =
+        trials![machine, &[]; demo_passes_for_current_user, interrupted_demo_leaves_nothing];
     trials.extend(
-        trials![machine, &[Requirement::Root, Requirement::Program("mount")]; as_root_without_any_program],
+        trials![machine, &[Requirement::Root, Requirement::Program("mount")]; demo_passes_as_root_without_programs],
     );
     let has_namespaces = fs::read_to_string("/proc/sys/kernel/unprivileged_userns_clone")
         .map_or(true, |text| text.trim() != "0");
     let users = trials![
         machine, &[Requirement::Root, Requirement::Program("mount")];
-        as_an_ordinary_user, as_an_ordinary_user_without_any_program,
+        demo_passes_unprivileged, demo_passes_unprivileged_without_programs,
     ];
     trials.extend(users.into_iter().map(|trial| {
         if has_namespaces {
@@ -57,7 +58,7 @@ fn main() -> ExitCode {
     libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
 }
 
-fn as_whoever_runs_the_tests() {
+fn demo_passes_for_current_user() {
     let speeds = demo(None);
     assert!(speeds.contains(&"nftables".to_owned()), "{speeds:?}");
     assert_eq!(
@@ -66,16 +67,16 @@ fn as_whoever_runs_the_tests() {
     );
 }
 
-fn as_an_ordinary_user() {
+fn demo_passes_unprivileged() {
     assert!(demo(Some(NOBODY)).contains(&"nftables".to_owned()));
 }
 
-fn as_root_without_any_program() {
+fn demo_passes_as_root_without_programs() {
     hide_programs();
     assert_eq!(demo(None), ["nftables"]);
 }
 
-fn as_an_ordinary_user_without_any_program() {
+fn demo_passes_unprivileged_without_programs() {
     hide_programs();
     assert_eq!(demo(Some(NOBODY)), ["nftables"]);
 }
@@ -108,7 +109,7 @@ fn hide_programs() {
 }
 
 /// While the daemon starts, while a port is waited for, while a grant is waited out.
-fn interrupted() {
+fn interrupted_demo_leaves_nothing() {
     for (line, signal, code) in [
         ("A client sits", Signal::INT, 130),
         ("Postern demo", Signal::TERM, 143),

@@ -28,7 +28,7 @@ const V6: &str = "[2001:db8::1]:2222";
 const BACKENDS: [&str; 2] = ["iptables", "nftables"];
 
 #[test]
-fn nothing_is_said_of_a_host_without_rules_before_and_while_the_daemon_runs() {
+fn host_without_rules_has_no_warning() {
     for backend in BACKENDS {
         let mut world = World::new(backend, PROTECT, "");
         let before = world.check();
@@ -41,7 +41,7 @@ fn nothing_is_said_of_a_host_without_rules_before_and_while_the_daemon_runs() {
 }
 
 #[test]
-fn a_later_chain_keeps_a_grant_from_opening_until_the_printed_rule_stands_in_it() {
+fn later_drop_blocks_until_cured() {
     for backend in BACKENDS {
         let mut world = World::new(backend, PROTECT, "");
         world.load("drop.nft");
@@ -65,7 +65,7 @@ fn a_later_chain_keeps_a_grant_from_opening_until_the_printed_rule_stands_in_it(
 }
 
 #[test]
-fn behind_ufw_a_grant_opens_with_iptables_and_not_with_nftables() {
+fn ufw_blocks_only_nftables_grants() {
     for (backend, opens) in [("iptables", true), ("nftables", false)] {
         let mut world = World::new(backend, PROTECT, "");
         world.load("ufw.save");
@@ -85,7 +85,7 @@ fn behind_ufw_a_grant_opens_with_iptables_and_not_with_nftables() {
 }
 
 #[test]
-fn a_rule_of_the_legacy_variant_drops_what_a_grant_opens_until_the_printed_rule_stands_before_it() {
+fn legacy_drop_blocks_until_cured() {
     for backend in BACKENDS {
         let mut world = World::new(backend, PROTECT, "");
         if !world.has_legacy_tables() {
@@ -108,7 +108,7 @@ fn a_rule_of_the_legacy_variant_drops_what_a_grant_opens_until_the_printed_rule_
 }
 
 #[test]
-fn firewalld_keeps_a_grant_from_opening() {
+fn firewalld_blocks_until_cured() {
     let mut world = World::new("iptables", PROTECT, "");
     world.load("firewalld.nft");
     world.start();
@@ -129,7 +129,7 @@ fn firewalld_keeps_a_grant_from_opening() {
 }
 
 #[test]
-fn without_protection_a_service_is_reachable_and_closing_one_family_is_not_enough() {
+fn unprotected_service_is_reachable_per_family() {
     let world = World::new("iptables", OPEN, "");
     let found = world.check();
     assert_eq!(ids(&found), ["reachable"], "{found:?}");
@@ -144,7 +144,7 @@ fn without_protection_a_service_is_reachable_and_closing_one_family_is_not_enoug
 }
 
 #[test]
-fn a_rule_before_the_jump_lets_strangers_in_until_the_jump_is_put_first() {
+fn accept_before_jump_is_found_and_cured() {
     let mut world = World::new("iptables", PROTECT, "");
     world.start();
     world.gate_sh("iptables -I INPUT 1 -p tcp --dport 2222 -j ACCEPT");
@@ -157,7 +157,7 @@ fn a_rule_before_the_jump_lets_strangers_in_until_the_jump_is_put_first() {
 }
 
 #[test]
-fn a_session_ends_with_its_grant_where_the_host_has_no_rule_for_it() {
+fn session_is_cut_without_established_rule() {
     let policy = "iptables -P INPUT DROP; ip6tables -P INPUT DROP";
     for cured in [false, true] {
         let mut world = World::new("iptables", OPEN, "");
@@ -189,7 +189,7 @@ fn a_session_ends_with_its_grant_where_the_host_has_no_rule_for_it() {
 }
 
 #[test]
-fn a_port_that_docker_publishes_stays_open_until_the_printed_rule_closes_it() {
+fn docker_port_is_open_until_cured() {
     let mut world = World::new("iptables", PROTECT, "");
     world.load("docker.save");
     world.add_container();
@@ -206,7 +206,7 @@ fn a_port_that_docker_publishes_stays_open_until_the_printed_rule_closes_it() {
 }
 
 #[test]
-fn without_ip6tables_the_service_is_open_over_ipv6() {
+fn missing_ip6tables_leaves_ipv6_open() {
     let mut world = World::new("iptables", PROTECT, "");
     world.hide_ip6tables();
     let found = world.check();
@@ -217,7 +217,7 @@ fn without_ip6tables_the_service_is_open_over_ipv6() {
 }
 
 #[test]
-fn a_bound_socket_hears_no_knock_until_the_printed_rule_lets_it_in() {
+fn udp_capture_needs_accepted_knock_port() {
     let mut world = World::new("nftables", PROTECT, "capture = \"udp\"");
     world.load("drop.nft");
     let found = world.check();
@@ -237,7 +237,7 @@ fn a_bound_socket_hears_no_knock_until_the_printed_rule_lets_it_in() {
 }
 
 #[test]
-fn rules_of_another_backend_are_found_and_the_next_start_takes_them_out() {
+fn left_over_rules_go_at_next_start() {
     let mut world = World::new("nftables", PROTECT, "");
     world.start();
     world.stop();
@@ -250,7 +250,7 @@ fn rules_of_another_backend_are_found_and_the_next_start_takes_them_out() {
 }
 
 #[test]
-fn what_can_not_be_looked_at_is_said() {
+fn unreadable_rules_are_reported() {
     let world = World::new("iptables", PROTECT, "");
     let found: Vec<Found> = world.check_without_nft();
     assert_eq!(ids(&found), ["not-installed", "not-looked"], "{found:?}");

@@ -16,7 +16,7 @@ fn gate() -> Gate {
     Gate::good("", FIREWALL, KEY_LINE)
 }
 
-pub(crate) fn status_tells_gate_captures_store_and_what_is_open_in_text_and_json() {
+pub(crate) fn status_shows_the_whole_gate() {
     let gate = gate();
     let _daemon = gate.start();
     let status = gate.run(&["status"]);
@@ -66,7 +66,7 @@ pub(crate) fn status_tells_gate_captures_store_and_what_is_open_in_text_and_json
     );
 }
 
-pub(crate) fn status_says_which_interface_is_not_listened_on_and_why() {
+pub(crate) fn status_names_missing_interface() {
     let gate = Gate::good("interfaces = [\"wan7\"]", FIREWALL, KEY_LINE);
     let _daemon = gate.start();
     let deadline = std::time::Instant::now() + std::time::Duration::from_secs(30);
@@ -103,7 +103,7 @@ pub(crate) fn status_waits_until_the_gate_serves() {
 }
 
 /// Each of them alone would cost a daemon that hears one after another two seconds, and this answer may take ten.
-pub(crate) fn a_question_gets_through_while_fifty_slow_askers_hang() {
+pub(crate) fn slow_clients_block_no_question() {
     let gate = gate();
     let _daemon = gate.start();
     let hanging: Vec<UnixStream> = (0..50)
@@ -121,7 +121,7 @@ pub(crate) fn a_question_gets_through_while_fifty_slow_askers_hang() {
     drop(hanging);
 }
 
-pub(crate) fn whoever_is_not_root_is_refused_also_where_the_sockets_mode_was_loosened() {
+pub(crate) fn control_socket_answers_root_only() {
     let gate = gate();
     let _daemon = gate.start();
     let socket = gate.path("control.sock");
@@ -150,7 +150,7 @@ pub(crate) fn whoever_is_not_root_is_refused_also_where_the_sockets_mode_was_loo
     assert_eq!(gate.run(&["status"]).code, Some(0));
 }
 
-pub(crate) fn status_is_watched_block_by_block_until_the_reader_has_seen_enough() {
+pub(crate) fn status_watch_repeats_until_reader_stops() {
     let gate = gate();
     let daemon = gate.start();
     let watch = |more: &[&str]| {

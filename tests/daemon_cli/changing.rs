@@ -8,7 +8,7 @@ use postern_proto::{PrivateKey, PublicKey, SharedKey};
 
 use crate::users::{gate, json, mode, ok, request, text, users, value};
 
-pub(crate) fn users_of_a_shared_file_are_shown_but_changing_them_is_refused_with_file_and_line() {
+pub(crate) fn users_of_shared_file_cannot_be_changed() {
     let gate = gate();
     gate.write(
         "users.d/team.toml",
@@ -37,7 +37,7 @@ pub(crate) fn users_of_a_shared_file_are_shown_but_changing_them_is_refused_with
     assert_eq!(text(&gate, "users.d/team.toml"), before);
 }
 
-pub(crate) fn changes_keep_comments_and_everything_else_of_a_users_file() {
+pub(crate) fn changes_keep_comments() {
     let gate = gate();
     let file = "# Bob, of the night shift\nname = \"bob\" # that is him\nservices = [\n  \"tcp/80\", # the shop\n]\nkey = \"KEY2\" # from 2025\n\n[max_prefix]\nv4 = 24\n";
     let old = SharedKey::from_bytes([2; 32]).to_base64().to_string();
@@ -68,8 +68,7 @@ pub(crate) fn changes_keep_comments_and_everything_else_of_a_users_file() {
     assert!(table.contains(&format!("old key until {until}")), "{table}");
 }
 
-pub(crate) fn rotation_gives_each_kind_of_user_a_new_key_and_keeps_the_old_one_for_the_stated_time()
-{
+pub(crate) fn rotation_keeps_old_key_for_stated_time() {
     let gate = gate();
     gate.write(
         "dave.key",
@@ -192,7 +191,7 @@ pub(crate) fn rotation_gives_each_kind_of_user_a_new_key_and_keeps_the_old_one_f
     );
 }
 
-pub(crate) fn the_last_user_of_a_service_is_not_removed_without_a_word() {
+pub(crate) fn last_user_of_service_is_not_removed() {
     let gate = gate();
     for (name, service) in [("bob", "tcp/80"), ("carol", "tcp/22")] {
         ok(gate.run(&["user", "add", name, "-s", service]));
@@ -220,7 +219,7 @@ pub(crate) fn the_last_user_of_a_service_is_not_removed_without_a_word() {
     assert!(ok(gate.run(&["check"])).contains("closed for everyone who has not knocked: tcp/22\n"));
 }
 
-pub(crate) fn a_link_to_a_users_file_stays_a_link_and_others_may_still_read_nothing() {
+pub(crate) fn link_to_user_file_stays_a_link() {
     let gate = gate();
     let file = format!(
         "name = \"bob\"\nservices = [\"tcp/22\"]\nkey = \"{}\"\n",

@@ -21,7 +21,7 @@ fn refused(gate: &Gate, code: i32) -> String {
     line
 }
 
-pub(crate) fn what_is_wrong_in_the_text_is_said_with_file_line_fault_and_cure() {
+pub(crate) fn config_error_has_line_fault_and_cure() {
     let key = "key = \"KEY\"";
     let cases = [
         (
@@ -78,7 +78,7 @@ pub(crate) fn what_is_wrong_in_the_text_is_said_with_file_line_fault_and_cure() 
     }
 }
 
-pub(crate) fn a_user_in_a_file_of_his_own_is_refused_with_that_file() {
+pub(crate) fn error_in_user_file_names_that_file() {
     let gate = Gate::good("", "", "key = \"KEY\"");
     gate.write(
         "users.d/bob.toml",
@@ -93,7 +93,7 @@ pub(crate) fn a_user_in_a_file_of_his_own_is_refused_with_that_file() {
     );
 }
 
-pub(crate) fn a_file_that_others_could_read_or_change_is_refused_with_the_command_that_helps() {
+pub(crate) fn file_open_to_others_is_refused() {
     for mode in [0o644, 0o640, 0o622, 0o602] {
         let gate = Gate::good("", "", "key = \"KEY\"");
         gate.mode("posternd.toml", mode);
@@ -127,7 +127,7 @@ pub(crate) fn a_file_that_others_could_read_or_change_is_refused_with_the_comman
     );
 }
 
-pub(crate) fn a_file_that_is_not_there_or_is_no_file_is_refused() {
+pub(crate) fn missing_or_unreadable_file_is_refused() {
     let gate = Gate::good("", "", "key = \"KEY\"");
     fs::remove_file(gate.path("posternd.toml")).unwrap();
     assert!(
@@ -148,7 +148,7 @@ pub(crate) fn a_file_that_is_not_there_or_is_no_file_is_refused() {
     assert!(refused(&gate, 78).contains("alice.key: is not UTF-8 text; save it as UTF-8"));
 }
 
-pub(crate) fn every_problem_is_shown_at_once_whatever_its_kind() {
+pub(crate) fn all_config_errors_are_shown_at_once() {
     let gate = Gate::good(
         "window = \"4s\"\ncapture = \"pcap\"",
         "backend = \"pf\"",
@@ -185,7 +185,7 @@ pub(crate) fn every_problem_is_shown_at_once_whatever_its_kind() {
     assert_eq!(run.err.replace("posternd: ", "error: "), check.out);
 }
 
-pub(crate) fn check_says_the_same_as_json_of_a_known_version() {
+pub(crate) fn check_json_has_version() {
     let gate = Gate::good("window = \"4s\"", "backend = \"pf\"", "key = \"KEY\"");
     let check = gate.run(&["check", "--json"]);
     assert_eq!((check.code, check.err.as_str()), (Some(78), ""));

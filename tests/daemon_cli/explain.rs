@@ -66,7 +66,7 @@ impl Ran {
     }
 }
 
-pub(crate) fn a_packet_on_the_command_line_is_told_in_one_line_and_every_step_when_asked() {
+pub(crate) fn explain_shows_one_line_or_every_step() {
     let gate = gate();
     let explain = |packet: &[u8], more: &[&str]| {
         gate.run(&[&["explain", &STANDARD.encode(packet)], more].concat())
@@ -126,7 +126,7 @@ pub(crate) fn a_packet_on_the_command_line_is_told_in_one_line_and_every_step_wh
     assert!(junk.lines()[0].starts_with("packet 1: drop unknown-hint (step 2): no user's key made it, not for gate gate.test, nor for "));
 }
 
-pub(crate) fn json_is_one_object_a_datagram_with_a_version() {
+pub(crate) fn explain_json_is_one_object_per_datagram() {
     let gate = gate();
     let explain = |packet: &[u8], more: &[&str]| -> Value {
         let ran = gate.run(&[&["explain", "--json", &STANDARD.encode(packet)], more].concat());
@@ -177,8 +177,7 @@ pub(crate) fn json_is_one_object_a_datagram_with_a_version() {
     assert_eq!(explain(&[7; 200], &[])["verdict"], "drop");
 }
 
-pub(crate) fn packets_come_from_a_file_or_standard_input_in_any_number_and_a_second_copy_is_a_replay()
- {
+pub(crate) fn explain_reads_files_and_standard_input() {
     let gate = gate();
     let (first, second) = (
         STANDARD.encode(knock("gate.test", 22, 0)),
@@ -220,7 +219,7 @@ pub(crate) fn packets_come_from_a_file_or_standard_input_in_any_number_and_a_sec
     );
 }
 
-pub(crate) fn a_recording_is_told_by_the_times_and_sources_in_it() {
+pub(crate) fn explain_uses_times_of_a_recording() {
     let gate = gate();
     let packet = knock("gate.test", 22, 0);
     let at = now();
@@ -290,7 +289,7 @@ pub(crate) fn a_recording_is_told_by_the_times_and_sources_in_it() {
     }
 }
 
-pub(crate) fn a_recording_without_knocks_or_with_damage_says_so() {
+pub(crate) fn explain_reports_damaged_recording() {
     let gate = gate();
     let path = gate.path("a.pcap");
     let explain = || gate.run(&["explain", path.to_str().unwrap()]);
@@ -328,7 +327,7 @@ pub(crate) fn a_recording_without_knocks_or_with_damage_says_so() {
     );
 }
 
-pub(crate) fn what_is_no_packet_no_file_and_no_right_is_one_line_with_its_exit_code() {
+pub(crate) fn explain_errors_have_exit_codes() {
     let gate = gate();
     for (arguments, code, said) in [
         (
@@ -401,7 +400,7 @@ pub(crate) fn what_is_no_packet_no_file_and_no_right_is_one_line_with_its_exit_c
 }
 
 /// A recording is the file of a stranger: by the time it is read, the reader has no rights.
-pub(crate) fn a_recording_is_read_without_privileges() {
+pub(crate) fn recording_is_read_without_privileges() {
     let gate = gate();
     let fifo = gate.path("fifo").display().to_string();
     fs::write(gate.path("head"), pcap(Style::ETHERNET, &[])).unwrap();

@@ -4,7 +4,7 @@ use crate::gate::{Gate, exists, run, without};
 
 const KEY_LINE: &str = "key = \"KEY\"";
 
-pub(crate) fn without_privilege_the_missing_capability_is_named() {
+pub(crate) fn missing_capability_is_named() {
     let gate = Gate::good("", "", KEY_LINE);
     let as_root_without = |capability: &str| {
         format!("exec setpriv --bounding-set -{capability} --inh-caps -{capability} \"$@\"")
@@ -30,7 +30,7 @@ pub(crate) fn without_privilege_the_missing_capability_is_named() {
     }
 }
 
-pub(crate) fn a_file_that_the_caller_may_not_read_is_a_lack_of_permission() {
+pub(crate) fn unreadable_config_is_exit_77() {
     let gate = Gate::good("", "", "key_file = \"FOLDER/alice.key\"");
     gate.write("alice.key", "KEY\n");
     gate.give_to("", 65534);
@@ -47,7 +47,7 @@ pub(crate) fn a_file_that_the_caller_may_not_read_is_a_lack_of_permission() {
     );
 }
 
-pub(crate) fn a_user_to_run_as_that_is_unknown_or_root_is_refused() {
+pub(crate) fn run_as_root_or_unknown_is_refused() {
     for (name, words) in [
         (
             "nosuchuser",
@@ -73,7 +73,7 @@ pub(crate) fn a_user_to_run_as_that_is_unknown_or_root_is_refused() {
     }
 }
 
-pub(crate) fn an_interface_that_is_not_there_is_a_warning() {
+pub(crate) fn missing_interface_is_a_warning() {
     let gate = Gate::good(
         "interfaces = [\"wan7\"]",
         "backend = \"iptables\"",
@@ -101,7 +101,7 @@ pub(crate) fn an_interface_that_is_not_there_is_a_warning() {
     );
 }
 
-pub(crate) fn a_config_in_which_nobody_may_do_anything_or_nothing_is_closed_is_warned_about() {
+pub(crate) fn open_service_and_no_user_are_warnings() {
     let gate = Gate::good("", "backend = \"iptables\"\nprotect = \"none\"", KEY_LINE);
     let check = gate.run(&["check"]);
     assert_eq!(check.code, Some(0), "{}", check.out);
@@ -121,7 +121,7 @@ pub(crate) fn a_config_in_which_nobody_may_do_anything_or_nothing_is_closed_is_w
     );
 }
 
-pub(crate) fn a_missing_iptables_is_said_with_the_way_to_install_it() {
+pub(crate) fn missing_iptables_names_the_package() {
     let gate = Gate::good("", "backend = \"iptables\"", KEY_LINE);
     for (programs, words) in [
         (
@@ -144,7 +144,7 @@ pub(crate) fn a_missing_iptables_is_said_with_the_way_to_install_it() {
     }
 }
 
-pub(crate) fn a_firewall_program_that_fails_keeps_the_daemon_from_starting() {
+pub(crate) fn failing_firewall_program_stops_start() {
     let gate = Gate::good("", "backend = \"iptables\"", KEY_LINE);
     gate.write("fake", "#!/bin/sh\necho it is broken >&2\nexit 3\n");
     gate.mode("fake", 0o755);
@@ -161,7 +161,7 @@ pub(crate) fn a_firewall_program_that_fails_keeps_the_daemon_from_starting() {
     );
 }
 
-pub(crate) fn a_command_line_that_is_wrong_is_a_usage_error() {
+pub(crate) fn wrong_command_line_is_exit_2() {
     let cases: [&[&str]; 9] = [
         &[],
         &["knock"],

@@ -9,7 +9,7 @@ use crate::gate::Gate;
 const FIREWALL: &str = "backend = \"iptables\"";
 const KEY_LINE: &str = "key = \"KEY\"";
 
-pub(crate) fn a_question_without_a_daemon_is_one_line_that_says_so() {
+pub(crate) fn question_without_daemon_is_exit_69() {
     let gate = Gate::good("", FIREWALL, KEY_LINE);
     let socket = gate.path("control.sock").display().to_string();
     let commands: [&[&str]; 4] = [
@@ -40,7 +40,7 @@ pub(crate) fn a_question_without_a_daemon_is_one_line_that_says_so() {
     );
 }
 
-pub(crate) fn a_daemon_that_runs_is_asked_also_where_its_config_is_wrong_by_now() {
+pub(crate) fn daemon_answers_despite_invalid_config() {
     let gate = Gate::good("", FIREWALL, KEY_LINE);
     let daemon = gate.start();
     let text = fs::read_to_string(gate.path("posternd.toml")).unwrap();
@@ -88,7 +88,7 @@ pub(crate) fn a_daemon_that_runs_is_asked_also_where_its_config_is_wrong_by_now(
     }
 }
 
-pub(crate) fn where_the_config_can_not_name_a_socket_the_usual_one_is_asked_and_that_is_said() {
+pub(crate) fn unknown_socket_falls_back_to_usual_one() {
     let gate = Gate::good("", FIREWALL, KEY_LINE);
     let daemon = gate.start();
     let usual = format!(
@@ -143,8 +143,7 @@ pub(crate) fn where_the_config_can_not_name_a_socket_the_usual_one_is_asked_and_
     drop(daemon);
 }
 
-pub(crate) fn a_flush_with_a_config_that_is_wrong_opens_the_ports_sees_the_daemon_and_says_what_it_left()
- {
+pub(crate) fn flush_works_with_invalid_config() {
     let gate = Gate::good("", FIREWALL, KEY_LINE);
     let flush = |text: &str, more: &[&str]| {
         gate.write("posternd.toml", text);
@@ -209,7 +208,7 @@ pub(crate) fn a_flush_with_a_config_that_is_wrong_opens_the_ports_sees_the_daemo
     assert_eq!((none.code, none.err.as_str()), (Some(0), ""), "{none:?}");
 }
 
-pub(crate) fn a_daemon_that_answers_nonsense_or_nothing_is_no_daemon() {
+pub(crate) fn nonsense_answer_is_exit_69() {
     let gate = Gate::good("", FIREWALL, KEY_LINE);
     let listener = UnixListener::bind(gate.path("control.sock")).unwrap();
     std::thread::spawn(move || {
@@ -230,7 +229,7 @@ pub(crate) fn a_daemon_that_answers_nonsense_or_nothing_is_no_daemon() {
     }
 }
 
-pub(crate) fn what_a_hostile_engine_answers_moves_no_cursor_of_roots_terminal() {
+pub(crate) fn hostile_answer_cannot_control_terminal() {
     let gate = Gate::good("", FIREWALL, KEY_LINE);
     let listener = UnixListener::bind(gate.path("control.sock")).unwrap();
     let grant = r#"{"id":1,"user":"\u001b[2Jeve\u009b1m\b\r","allow":"192.0.2.7/32","target":null,"services":["tcp/22"],"forwards":[],"until":0}"#;
@@ -269,7 +268,7 @@ pub(crate) fn what_a_hostile_engine_answers_moves_no_cursor_of_roots_terminal() 
     assert_eq!(odd.code, Some(69), "{odd:?}");
 }
 
-pub(crate) fn a_second_daemon_on_the_same_control_socket_is_refused_and_the_first_serves_on() {
+pub(crate) fn second_daemon_is_refused() {
     let gate = Gate::good("", FIREWALL, KEY_LINE);
     let _first = gate.start();
     let line = gate.run(&["run"]).one_line(1);
@@ -291,7 +290,7 @@ pub(crate) fn a_second_daemon_on_the_same_control_socket_is_refused_and_the_firs
     assert_eq!(gate.run(&["close", "--all"]).out, "closed 0 grants\n");
 }
 
-pub(crate) fn as_many_ports_and_interfaces_as_a_config_may_name_are_listened_on() {
+pub(crate) fn maximum_ports_and_interfaces_work() {
     let names: Vec<String> = (0..32).map(|number| format!("wan{number}")).collect();
     let ports: Vec<u16> = (5000..5016).collect();
     let gate = Gate::good(
@@ -315,7 +314,7 @@ pub(crate) fn as_many_ports_and_interfaces_as_a_config_may_name_are_listened_on(
     drop(daemon);
 }
 
-pub(crate) fn two_daemons_with_one_state_folder_do_not_share_its_store() {
+pub(crate) fn store_is_not_shared_by_two_daemons() {
     let gate = Gate::good("", FIREWALL, KEY_LINE);
     let _first = gate.start();
     let text = fs::read_to_string(gate.path("posternd.toml")).unwrap();
@@ -330,7 +329,7 @@ pub(crate) fn two_daemons_with_one_state_folder_do_not_share_its_store() {
     );
 }
 
-pub(crate) fn a_damaged_store_keeps_the_daemon_from_starting_and_says_the_way_out_once() {
+pub(crate) fn damaged_store_stops_start() {
     for damage in [&b"garbage"[..], b"", &[0; 8192]] {
         let gate = Gate::good("", FIREWALL, KEY_LINE);
         drop(gate.start());

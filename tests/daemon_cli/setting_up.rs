@@ -27,7 +27,7 @@ fn text(gate: &Gate, name: &str) -> String {
     fs::read_to_string(gate.path(name)).unwrap()
 }
 
-pub(crate) fn a_new_gate_is_complete_closed_to_others_and_right() {
+pub(crate) fn init_makes_complete_private_gate() {
     let gate = Gate::empty();
     let ran = on_a_host(
         &gate,
@@ -100,7 +100,7 @@ pub(crate) fn a_new_gate_is_complete_closed_to_others_and_right() {
     );
 }
 
-pub(crate) fn a_second_run_keeps_everything_to_the_byte_and_says_so() {
+pub(crate) fn second_init_changes_nothing() {
     let gate = Gate::empty();
     on_a_host(&gate, "$P init --name gate.test $C");
     let before = [text(&gate, "posternd.toml"), text(&gate, "gate.key")];
@@ -131,7 +131,7 @@ pub(crate) fn a_second_run_keeps_everything_to_the_byte_and_says_so() {
     assert!(ran.out.contains("note: the config existed, so --name, --address and --port had no effect; edit the config\n"), "{}", ran.out);
 }
 
-pub(crate) fn a_config_that_is_there_says_where_everything_lies_and_what_is_missing_is_made() {
+pub(crate) fn init_completes_existing_config() {
     let gate = Gate::good(
         "private_key = \"FOLDER/keys.of.the.gate\"\nrun_as = \"daemon\"",
         "backend = \"iptables\"",
@@ -169,7 +169,7 @@ pub(crate) fn a_config_that_is_there_says_where_everything_lies_and_what_is_miss
     );
 }
 
-pub(crate) fn a_config_without_a_private_key_gets_one_beside_it_and_the_line_to_add() {
+pub(crate) fn init_makes_missing_gate_key() {
     let gate = Gate::good("", "", "key = \"KEY\"");
     let ran = on_a_host(&gate, "$P init $C");
     let line = format!(
@@ -180,7 +180,7 @@ pub(crate) fn a_config_without_a_private_key_gets_one_beside_it_and_the_line_to_
     assert_eq!(mode(&gate, "gate.key"), 0o600);
 }
 
-pub(crate) fn users_with_key_pairs_may_be_there_before_the_gates_own_key_is() {
+pub(crate) fn key_pair_users_may_precede_gate_key() {
     let user = format!("public_key = \"{KEY}\"");
     let gate = Gate::good("private_key = \"FOLDER/gate.key\"", "", &user);
     assert_eq!(gate.run(&["check"]).code, Some(78));
@@ -188,7 +188,7 @@ pub(crate) fn users_with_key_pairs_may_be_there_before_the_gates_own_key_is() {
     assert!(ran.out.contains("code 0"), "{}{}", ran.out, ran.err);
 }
 
-pub(crate) fn what_is_there_and_wrong_is_told_and_nothing_is_changed() {
+pub(crate) fn init_refuses_invalid_files() {
     let gate = Gate::good("windw = \"30s\"", "", "key = \"KEY\"");
     let line = on_a_host(&gate, "$P init $C; exit $?").one_line(78);
     assert!(
@@ -217,7 +217,7 @@ pub(crate) fn what_is_there_and_wrong_is_told_and_nothing_is_changed() {
     gate.mode("", 0o755);
 }
 
-pub(crate) fn where_no_user_can_be_made_the_engine_runs_as_nobody_and_that_is_said() {
+pub(crate) fn init_without_useradd_uses_nobody() {
     let none = "for p in /usr/sbin/useradd /usr/sbin/adduser; do mount --bind /dev/null $p; done\n";
     let refused = "printf '#!/bin/sh\\necho no room >&2\\nexit 12\\n' > /run/no; chmod 755 /run/no
                    mount --bind /run/no /usr/sbin/useradd; mount --bind /dev/null /usr/sbin/adduser\n";
@@ -247,7 +247,7 @@ pub(crate) fn where_no_user_can_be_made_the_engine_runs_as_nobody_and_that_is_sa
     }
 }
 
-pub(crate) fn without_a_name_the_gate_is_called_as_its_host_is() {
+pub(crate) fn gate_name_defaults_to_host_name() {
     for (set, name) in [
         (
             "echo '127.0.1.1 box.example.org box' >> /etc/hosts; hostname box",
@@ -274,7 +274,7 @@ pub(crate) fn without_a_name_the_gate_is_called_as_its_host_is() {
     }
 }
 
-pub(crate) fn init_says_the_same_as_json() {
+pub(crate) fn init_json_lists_steps() {
     let gate = Gate::empty();
     let ran = on_a_host(&gate, "$P init --name gate.test --json $C");
     let said: Value =
@@ -319,14 +319,14 @@ pub(crate) fn init_says_the_same_as_json() {
     );
 }
 
-pub(crate) fn who_is_not_root_is_told_so() {
+pub(crate) fn init_requires_root() {
     let gate = Gate::empty();
     let line = gate.run_as_nobody(&["init", "--name", "g"]).one_line(77);
     assert!(line.ends_with("; run posternd init as root"), "{line}");
 }
 
 /// From nothing to a gate that serves and takes another user in while it runs.
-pub(crate) fn a_new_gate_runs_and_takes_users_in_as_they_come() {
+pub(crate) fn new_gate_accepts_users_while_it_runs() {
     let gate = Gate::empty();
     let ran = on_a_host(
         &gate,

@@ -80,8 +80,7 @@ pub(crate) fn value(gate: &Gate, user: &str, key: &str) -> Option<String> {
     })
 }
 
-pub(crate) fn a_user_with_a_shared_key_is_one_closed_file_a_profile_and_a_token_that_say_the_same()
-{
+pub(crate) fn shared_key_user_has_equal_profile_and_token() {
     let gate = gate();
     let said = ok(gate.run(&["user", "add", "bob", "-s", "tcp/22", "-s", "udp/5000-5010"]));
     assert_eq!(
@@ -146,7 +145,7 @@ pub(crate) fn a_user_with_a_shared_key_is_one_closed_file_a_profile_and_a_token_
     );
 }
 
-pub(crate) fn every_option_reaches_the_file_and_what_the_client_must_know_the_profile() {
+pub(crate) fn every_option_reaches_file_and_profile() {
     let gate = gate();
     let options = [
         "--target",
@@ -224,7 +223,7 @@ pub(crate) fn every_option_reaches_the_file_and_what_the_client_must_know_the_pr
     );
 }
 
-pub(crate) fn what_the_command_line_says_wrong_is_all_told_in_a_line_each_and_nothing_is_written() {
+pub(crate) fn wrong_user_arguments_write_nothing() {
     let gate = gate();
     let cases: [(&[&str], &[&str]); 6] = [
         (
@@ -303,7 +302,7 @@ pub(crate) fn what_the_command_line_says_wrong_is_all_told_in_a_line_each_and_no
     assert!(users(&gate).is_empty());
 }
 
-pub(crate) fn a_user_or_a_file_that_is_there_is_never_written_over() {
+pub(crate) fn existing_user_is_not_overwritten() {
     let gate = gate();
     let line = gate
         .run(&["user", "add", "alice", "-s", "tcp/22"])
@@ -331,7 +330,7 @@ pub(crate) fn a_user_or_a_file_that_is_there_is_never_written_over() {
     assert!(text(&gate, "users.d/bob.toml").contains("carol"));
 }
 
-pub(crate) fn a_config_that_is_wrong_as_it_is_gets_no_user_and_says_why() {
+pub(crate) fn invalid_config_gets_no_user() {
     let gate = Gate::good("windw = \"30s\"", "", "key = \"KEY\"");
     for command in [
         &["user", "add", "bob", "-s", "tcp/22"][..],
@@ -358,7 +357,7 @@ pub(crate) fn a_config_that_is_wrong_as_it_is_gets_no_user_and_says_why() {
     assert!(users(&gate).is_empty());
 }
 
-pub(crate) fn enrolled_user_costs_no_secret_on_the_way_or_in_the_config() {
+pub(crate) fn enrolled_user_needs_no_secret() {
     for by_input in [false, true] {
         let gate = gate();
         let line = request();
@@ -407,8 +406,7 @@ pub(crate) fn enrolled_user_costs_no_secret_on_the_way_or_in_the_config() {
     }
 }
 
-pub(crate) fn pair_that_is_made_here_leaves_only_its_public_half_and_says_that_there_is_a_better_way()
- {
+pub(crate) fn local_pair_leaves_only_public_key() {
     let gate = gate();
     let said = ok(gate.run(&["user", "add", "bob", "-s", "tcp/22", "--pair", "--psk"]));
     let token = Token::from_line(
@@ -441,7 +439,7 @@ pub(crate) fn pair_that_is_made_here_leaves_only_its_public_half_and_says_that_t
     );
 }
 
-pub(crate) fn one_time_codes_have_a_secret_of_their_own_that_is_not_in_the_token() {
+pub(crate) fn code_secret_is_not_in_the_token() {
     let gate = gate();
     let said = json(&gate, &["user", "add", "bob", "-s", "tcp/22", "--totp"]);
     let secret = value(&gate, "bob", "totp").unwrap();
@@ -497,7 +495,7 @@ pub(crate) fn one_time_codes_have_a_secret_of_their_own_that_is_not_in_the_token
     );
 }
 
-pub(crate) fn users_are_listed_and_shown_with_place_and_state_and_no_secret() {
+pub(crate) fn user_list_shows_no_secret() {
     let gate = gate();
     let key = json(
         &gate,
@@ -586,7 +584,7 @@ pub(crate) fn users_are_listed_and_shown_with_place_and_state_and_no_secret() {
     );
 }
 
-pub(crate) fn many_at_once_are_all_added_and_none_is_lost() {
+pub(crate) fn concurrent_adds_lose_no_user() {
     let gate = gate();
     let names: Vec<String> = (0..8).map(|n| format!("user-{n}")).collect();
     std::thread::scope(|scope| {
@@ -623,7 +621,7 @@ pub(crate) fn many_at_once_are_all_added_and_none_is_lost() {
     );
 }
 
-pub(crate) fn an_address_of_the_command_line_has_the_gates_own_port_and_there_are_at_most_four() {
+pub(crate) fn addresses_use_gate_port_and_are_limited() {
     let gate = Gate::good(
         "port = [5000, 6000]",
         "backend = \"iptables\"",
@@ -667,7 +665,7 @@ pub(crate) fn an_address_of_the_command_line_has_the_gates_own_port_and_there_ar
     );
 }
 
-pub(crate) fn a_gate_whose_name_is_no_host_needs_an_address() {
+pub(crate) fn gate_without_host_name_needs_address() {
     let gate = Gate::new(
         "[gate]\nname = \"our gate\"\nstate_dir = \"FOLDER/state\"\ncontrol_socket = \"FOLDER/control.sock\"\n",
     );

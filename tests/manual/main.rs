@@ -37,33 +37,27 @@ fn main() -> ExitCode {
     };
     let mut trials = vec![
         plain(
-            "pages_and_completions_are_what_the_code_says",
+            "man_pages_and_completions_match_code",
             are_what_the_code_says,
         ),
         plain(
-            "every_key_that_a_config_may_have_is_in_the_manual",
+            "every_config_key_is_documented",
             keys::every_key_of_the_gate_is_told,
         ),
         plain(
-            "every_key_that_a_profile_may_have_is_in_the_manual",
+            "every_profile_key_is_documented",
             keys::every_key_of_a_profile_is_told,
         ),
+        plain("documented_defaults_hold", keys::defaults_hold),
+        plain("documented_examples_load", keys::examples_are_right),
         plain(
-            "defaults_in_the_manual_are_those_of_the_reader",
-            keys::defaults_hold,
-        ),
-        plain(
-            "examples_in_the_manual_can_be_read",
-            keys::examples_are_right,
-        ),
-        plain(
-            "every_command_that_is_shown_has_a_page_and_no_other",
+            "every_command_has_a_page_only_once",
             every_command_has_a_page,
         ),
         with(
             "man",
-            "pages_are_shown_without_a_warning",
-            pages_are_shown_without_a_warning,
+            "man_shows_pages_without_warning",
+            man_shows_pages_without_warning,
         ),
     ];
     for (shell, check) in [("bash", "-n"), ("zsh", "-n"), ("fish", "--no-execute")] {
@@ -75,7 +69,7 @@ fn main() -> ExitCode {
     }
     trials.push(with(
         "bash",
-        "completions_for_bash_complete_commands_and_options",
+        "bash_completes_commands_and_options",
         bash_completes,
     ));
     libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
@@ -239,7 +233,7 @@ fn every_command_has_a_page() {
     }
 }
 
-fn pages_are_shown_without_a_warning() {
+fn man_shows_pages_without_warning() {
     let pages: Vec<String> = there()
         .into_keys()
         .filter(|path| path.starts_with("man/"))
