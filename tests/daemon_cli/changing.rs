@@ -44,15 +44,15 @@ pub(crate) fn changes_keep_comments() {
     let file = file.replace("KEY2", &old);
     gate.write("users.d/bob.toml", &file);
     gate.mode("users.d", 0o700);
-    ok(gate.run(&["user", "disable", "bob"]));
+    ok(gate.run("user disable bob"));
     assert_eq!(
         text(&gate, "users.d/bob.toml"),
         file.replace("that is him\n", "that is him\ndisabled = true\n")
     );
-    assert!(ok(gate.run(&["user", "disable", "bob"])).starts_with("user bob is disabled already"));
-    ok(gate.run(&["user", "enable", "bob"]));
+    assert!(ok(gate.run("user disable bob")).starts_with("user bob is disabled already"));
+    ok(gate.run("user enable bob"));
     assert_eq!(text(&gate, "users.d/bob.toml"), file);
-    let said = json(&gate, &["user", "rotate", "bob"]);
+    let said = json(&gate, "user rotate bob");
     let (new, until) = (
         value(&gate, "bob", "key").unwrap(),
         Timestamp::from_millis(said["old_until"].as_u64().unwrap()),
@@ -64,7 +64,7 @@ pub(crate) fn changes_keep_comments() {
     assert_eq!(text(&gate, "users.d/bob.toml"), rotated);
     assert_eq!(mode(&gate, "users.d/bob.toml"), 0o600);
     assert_eq!(users(&gate), ["bob.toml"], "nothing is left beside it");
-    let table = ok(gate.run(&["user", "list"]));
+    let table = ok(gate.run("user list"));
     assert!(table.contains(&format!("old key until {until}")), "{table}");
 }
 
@@ -93,7 +93,7 @@ pub(crate) fn rotation_keeps_old_key_for_stated_time() {
         value(&gate, "bob", "public_key"),
         value(&gate, "bob", "psk"),
     ];
-    let line = gate.run(&["user", "rotate", "bob"]).one_line(2);
+    let line = gate.run("user rotate bob").one_line(2);
     assert!(
         line.contains(
             "has a key pair; the client should make the new private key: run postern enroll there and give --request LINE"
@@ -155,7 +155,7 @@ pub(crate) fn rotation_keeps_old_key_for_stated_time() {
         PublicKey::from_base64(&value(&gate, "bob", "public_key").unwrap()).unwrap()
     );
 
-    let said = json(&gate, &["user", "rotate", "dave"]);
+    let said = json(&gate, "user rotate dave");
     assert_eq!(
         value(&gate, "dave", "old_key"),
         Some(SharedKey::from_bytes([3; 32]).to_base64().to_string())
@@ -170,20 +170,20 @@ pub(crate) fn rotation_keeps_old_key_for_stated_time() {
     );
 
     let first = value(&gate, "dave", "key").unwrap();
-    let said = ok(gate.run(&["user", "rotate", "dave"]));
+    let said = ok(gate.run("user rotate dave"));
     assert_eq!(value(&gate, "dave", "old_key").as_ref(), Some(&first));
     assert!(
         said.contains("note: an older key, which would have worked until ")
             && said.contains("postern import --replace"),
         "{said}"
     );
-    let said = ok(gate.run(&["user", "rotate", "dave", "--keep-old", "0s", "--pair"]));
+    let said = ok(gate.run("user rotate dave --keep-old 0s --pair"));
     assert!(said.contains("; the old one no longer works\n"), "{said}");
     for gone in ["old_key", "old_until", "key", "psk"] {
         assert_eq!(value(&gate, "dave", gone), None, "{gone}");
     }
     assert!(value(&gate, "dave", "public_key").is_some());
-    let ran = gate.run(&["user", "rotate", "dave", "--pair", "--keep-old", "2161h"]);
+    let ran = gate.run("user rotate dave --pair --keep-old 2161h");
     assert!(
         ran.code == Some(2) && ran.err.contains("90 days at most"),
         "{}",
@@ -196,7 +196,7 @@ pub(crate) fn last_user_of_service_is_not_removed() {
     for (name, service) in [("bob", "tcp/80"), ("carol", "tcp/22")] {
         ok(gate.run(&["user", "add", name, "-s", service]));
     }
-    let said = ok(gate.run(&["user", "remove", "carol"]));
+    let said = ok(gate.run("user remove carol"));
     assert!(
         said.contains("user carol is removed, in ")
             && said.ends_with(&format!(
@@ -205,18 +205,17 @@ pub(crate) fn last_user_of_service_is_not_removed() {
             )),
         "{said}"
     );
-    let line = gate.run(&["user", "remove", "bob"]).one_line(1);
+    let line = gate.run("user remove bob").one_line(1);
     let wanted = "without bob nobody may open tcp/80, so posternd would no longer close it; keep it closed with: posternd user disable bob, or add --unprotect";
     assert_eq!(line, wanted);
-    ok(gate.run(&["user", "disable", "bob"]));
+    ok(gate.run("user disable bob"));
     assert!(
-        ok(gate.run(&["check"]))
-            .contains("closed for everyone who has not knocked: tcp/22, tcp/80"),
+        ok(gate.run("check")).contains("closed for everyone who has not knocked: tcp/22, tcp/80"),
         "a disabled user's service stays closed"
     );
-    ok(gate.run(&["user", "remove", "bob", "--unprotect"]));
+    ok(gate.run("user remove bob --unprotect"));
     assert!(users(&gate).is_empty());
-    assert!(ok(gate.run(&["check"])).contains("closed for everyone who has not knocked: tcp/22\n"));
+    assert!(ok(gate.run("check")).contains("closed for everyone who has not knocked: tcp/22\n"));
 }
 
 pub(crate) fn link_to_user_file_stays_a_link() {
@@ -230,7 +229,7 @@ pub(crate) fn link_to_user_file_stays_a_link() {
     gate.write("users.d/x", "");
     gate.mode("users.d", 0o700);
     std::os::unix::fs::symlink("../managed/bob.toml", gate.path("users.d/bob.toml")).unwrap();
-    ok(gate.run(&["user", "disable", "bob"]));
+    ok(gate.run("user disable bob"));
     assert!(
         fs::symlink_metadata(gate.path("users.d/bob.toml"))
             .unwrap()

@@ -8,8 +8,8 @@ const OTHER_KEY: &str = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
 
 /// Runs both commands that read a config; returns the one line of `run`.
 fn refused(gate: &Gate, code: i32) -> String {
-    let line = gate.run(&["run"]).one_line(code);
-    let check = gate.run(&["check"]);
+    let line = gate.run("run").one_line(code);
+    let check = gate.run("check");
     assert_eq!(
         (check.code, check.err.as_str()),
         (Some(code), ""),
@@ -158,7 +158,7 @@ pub(crate) fn all_config_errors_are_shown_at_once() {
     gate.mode("alice.key", 0o644);
     gate.write("users.d/bob.toml", "[[user]]\nname = \"bob\"\nservices = [\"tcp/22\"]\nkey_file = \"FOLDER/bob.key\"\nquta = 1\n");
     gate.mode("users.d", 0o755);
-    let check = gate.run(&["check"]);
+    let check = gate.run("check");
     assert_eq!(check.code, Some(78));
     for words in [
         "a window of 4s",
@@ -180,37 +180,7 @@ pub(crate) fn all_config_errors_are_shown_at_once() {
         );
     }
     assert_eq!(check.out.lines().count(), 6, "{}", check.out);
-    let run = gate.run(&["run"]);
+    let run = gate.run("run");
     assert_eq!((run.code, run.out.as_str()), (Some(78), ""));
     assert_eq!(run.err.replace("posternd: ", "error: "), check.out);
-}
-
-pub(crate) fn check_json_has_version() {
-    let gate = Gate::good("window = \"4s\"", "backend = \"pf\"", "key = \"KEY\"");
-    let check = gate.run(&["check", "--json"]);
-    assert_eq!((check.code, check.err.as_str()), (Some(78), ""));
-    let said: serde_json::Value = serde_json::from_str(&check.out).unwrap();
-    assert_eq!(
-        (&said["version"], &said["ok"]),
-        (&1.into(), &false.into()),
-        "{said}"
-    );
-    let findings = said["findings"].as_array().unwrap();
-    assert_eq!(findings.len(), 2);
-    assert!(
-        findings.iter().all(|finding| finding["level"] == "error"),
-        "{said}"
-    );
-    let gate = Gate::good("", "backend = \"iptables\"", "key = \"KEY\"");
-    let check = gate.run(&["check", "--json"]);
-    let said: serde_json::Value = serde_json::from_str(&check.out).unwrap();
-    assert_eq!(
-        (check.code, &said["version"], &said["ok"]),
-        (Some(0), &1.into(), &true.into()),
-        "{said}"
-    );
-    assert!(
-        said["summary"].as_str().unwrap().contains("tcp/22"),
-        "{said}"
-    );
 }

@@ -42,6 +42,35 @@ impl Ran {
     }
 }
 
+/// Arguments: one text with spaces between words, or a list.
+pub(crate) trait Arguments {
+    fn words(&self) -> Vec<&str>;
+}
+
+impl Arguments for &str {
+    fn words(&self) -> Vec<&str> {
+        self.split_whitespace().collect()
+    }
+}
+
+impl Arguments for &[&str] {
+    fn words(&self) -> Vec<&str> {
+        self.to_vec()
+    }
+}
+
+impl<const N: usize> Arguments for &[&str; N] {
+    fn words(&self) -> Vec<&str> {
+        self.to_vec()
+    }
+}
+
+impl Arguments for &Vec<&str> {
+    fn words(&self) -> Vec<&str> {
+        self.to_vec()
+    }
+}
+
 pub(crate) struct Gate {
     folder: TempDir,
 }
@@ -93,22 +122,26 @@ impl Gate {
     }
 
     /// Runs `posternd` with this config.
-    pub(crate) fn run(&self, arguments: &[&str]) -> Ran {
+    pub(crate) fn run(&self, arguments: impl Arguments) -> Ran {
         self.run_through("exec \"$@\"", arguments)
     }
 
     /// Runs `posternd` with this config from a shell script in namespaces of its own, network and mounts; `"$@"` is the command.
-    pub(crate) fn run_through(&self, script: &str, arguments: &[&str]) -> Ran {
+    pub(crate) fn run_through(&self, script: &str, arguments: impl Arguments) -> Ran {
         let config = self.path("posternd.toml");
         run(
             script,
-            &[arguments, &["--config", config.to_str().unwrap()]].concat(),
+            &[
+                arguments.words().as_slice(),
+                &["--config", config.to_str().unwrap()],
+            ]
+            .concat(),
             &[],
         )
     }
 
     /// Runs `posternd` with this config as the user nobody, who has no rights at all.
-    pub(crate) fn run_as_nobody(&self, arguments: &[&str]) -> Ran {
+    pub(crate) fn run_as_nobody(&self, arguments: impl Arguments) -> Ran {
         // Where the tests were built nobody else may be let in. No process of this one may have the copy open to write, as one that
         // is started by another test meanwhile would: then it can't be run.
         let copy = self.path("posternd").display().to_string();

@@ -11,7 +11,7 @@ pub(crate) fn missing_capability_is_named() {
     };
     for capability in ["net_admin", "net_raw"] {
         let line = gate
-            .run_through(&as_root_without(capability), &["run"])
+            .run_through(&as_root_without(capability), "run")
             .one_line(77);
         assert!(
             line.contains(&format!("CAP_{} is missing", capability.to_uppercase()))
@@ -34,13 +34,13 @@ pub(crate) fn unreadable_config_is_exit_77() {
     let gate = Gate::good("", "", "key_file = \"FOLDER/alice.key\"");
     gate.write("alice.key", "KEY\n");
     gate.give_to("", 65534);
-    let line = gate.run_as_nobody(&["run"]).one_line(77);
+    let line = gate.run_as_nobody("run").one_line(77);
     assert!(
         line.contains("posternd.toml: cannot be read: permission denied; run as root"),
         "{line}"
     );
     gate.give_to("posternd.toml", 65534);
-    let line = gate.run_as_nobody(&["run"]).one_line(77);
+    let line = gate.run_as_nobody("run").one_line(77);
     assert!(
         line.contains("alice.key: cannot be read: permission denied; run as root"),
         "{line}"
@@ -60,12 +60,12 @@ pub(crate) fn run_as_root_or_unknown_is_refused() {
             "backend = \"iptables\"",
             KEY_LINE,
         );
-        let line = gate.run(&["run"]).one_line(78);
+        let line = gate.run("run").one_line(78);
         assert!(
             line.starts_with("run_as: ") && line.contains(words),
             "{line}"
         );
-        let check = gate.run(&["check"]);
+        let check = gate.run("check");
         assert_eq!(
             (check.code, check.out.lines().next()),
             (Some(78), Some(format!("error: {line}").as_str()))
@@ -79,7 +79,7 @@ pub(crate) fn missing_interface_is_a_warning() {
         "backend = \"iptables\"",
         KEY_LINE,
     );
-    let check = gate.run(&["check"]);
+    let check = gate.run("check");
     assert_eq!(
         (check.code, check.err.as_str()),
         (Some(0), ""),
@@ -103,7 +103,7 @@ pub(crate) fn missing_interface_is_a_warning() {
 
 pub(crate) fn open_service_and_no_user_are_warnings() {
     let gate = Gate::good("", "backend = \"iptables\"\nprotect = \"none\"", KEY_LINE);
-    let check = gate.run(&["check"]);
+    let check = gate.run("check");
     assert_eq!(check.code, Some(0), "{}", check.out);
     assert!(
         check
@@ -113,7 +113,7 @@ pub(crate) fn open_service_and_no_user_are_warnings() {
         check.out
     );
     let gate = Gate::new("[gate]\nname = \"g\"\n[firewall]\nbackend = \"iptables\"\n");
-    let check = gate.run(&["check"]);
+    let check = gate.run("check");
     assert!(
         check.code == Some(0) && check.out.contains("warning: no user is configured"),
         "{}",
@@ -134,9 +134,9 @@ pub(crate) fn missing_iptables_names_the_package() {
         ),
     ] {
         assert!(exists(programs[0]), "these tests need iptables");
-        let line = gate.run_through(&without(&programs), &["run"]).one_line(69);
+        let line = gate.run_through(&without(&programs), "run").one_line(69);
         assert!(line.contains(words), "{line}");
-        let check = gate.run_through(&without(&programs), &["check"]);
+        let check = gate.run_through(&without(&programs), "check");
         assert_eq!(
             (check.code, check.out.lines().next()),
             (Some(69), Some(format!("error: {line}").as_str()))
@@ -152,7 +152,7 @@ pub(crate) fn failing_firewall_program_stops_start() {
     let line = gate
         .run_through(
             &format!("mount --bind {fake} /usr/sbin/iptables-restore && exec \"$@\""),
-            &["run"],
+            "run",
         )
         .one_line(69);
     assert!(

@@ -40,7 +40,6 @@ fn main() -> ExitCode {
     let with = |program| [&NEEDS[..], &[Requirement::Program(program)]].concat();
     let mut trials = trials![
         machine, &NEEDS;
-        asking::status_shows_the_whole_gate,
         asking::status_names_missing_interface,
         asking::status_waits_until_the_gate_serves,
         asking::slow_clients_block_no_question,
@@ -54,9 +53,7 @@ fn main() -> ExitCode {
         configs::file_open_to_others_is_refused,
         configs::missing_or_unreadable_file_is_refused,
         configs::all_config_errors_are_shown_at_once,
-        configs::check_json_has_version,
         explain::explain_shows_one_line_or_every_step,
-        explain::explain_json_is_one_object_per_datagram,
         explain::explain_reads_files_and_standard_input,
         explain::explain_uses_times_of_a_recording,
         explain::explain_reports_damaged_recording,
@@ -88,7 +85,6 @@ fn main() -> ExitCode {
         setting_up::init_refuses_invalid_files,
         setting_up::init_without_useradd_uses_nobody,
         setting_up::gate_name_defaults_to_host_name,
-        setting_up::init_json_lists_steps,
         setting_up::init_requires_root,
         setting_up::new_gate_accepts_users_while_it_runs,
         users::shared_key_user_has_equal_profile_and_token,

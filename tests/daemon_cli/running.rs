@@ -34,7 +34,7 @@ pub(crate) fn question_without_daemon_is_exit_69() {
     // Nobody listens any more on a socket that is still there.
     drop(UnixListener::bind(gate.path("control.sock")).unwrap());
     assert!(
-        gate.run(&["status"])
+        gate.run("status")
             .one_line(69)
             .contains("Connection refused")
     );
@@ -62,7 +62,7 @@ pub(crate) fn daemon_answers_despite_invalid_config() {
         let ran = gate.run(arguments);
         assert_eq!((ran.code, ran.err.as_str()), (Some(0), ""), "{arguments:?}");
     }
-    let refused = gate.run(&["reload"]);
+    let refused = gate.run("reload");
     assert_eq!(
         (refused.code, refused.out.as_str()),
         (Some(1), ""),
@@ -108,7 +108,7 @@ pub(crate) fn unknown_socket_falls_back_to_usual_one() {
     for (text, mode, why) in broken {
         gate.write("posternd.toml", text);
         gate.mode("posternd.toml", mode);
-        let ran = gate.run_through(&usual, &["status"]);
+        let ran = gate.run_through(&usual, "status");
         assert_eq!(ran.code, Some(0), "{}", ran.err);
         assert!(
             ran.out.starts_with("gate gate.test: up ") && ran.err.lines().count() == 1,
@@ -122,10 +122,7 @@ pub(crate) fn unknown_socket_falls_back_to_usual_one() {
             "{}",
             ran.err
         );
-        let ran = gate.run_through(
-            "mount -t tmpfs none /run && exec \"$@\"",
-            &["close", "--all"],
-        );
+        let ran = gate.run_through("mount -t tmpfs none /run && exec \"$@\"", "close --all");
         let lines: Vec<&str> = ran.err.lines().collect();
         assert_eq!((ran.code, lines.len()), (Some(78), 2), "{}", ran.err);
         assert!(
@@ -136,7 +133,7 @@ pub(crate) fn unknown_socket_falls_back_to_usual_one() {
     }
     fs::remove_file(gate.path("posternd.toml")).unwrap();
     assert!(
-        gate.run_through(&usual, &["close", "--all"])
+        gate.run_through(&usual, "close --all")
             .one_line(78)
             .contains("posternd.toml: does not exist")
     );
@@ -204,7 +201,7 @@ pub(crate) fn flush_works_with_invalid_config() {
                 .ends_with(&format!("{left}, and whether a daemon runs is not known\n"))
     );
     fs::remove_file(gate.path("posternd.toml")).unwrap();
-    let none = gate.run(&["flush"]);
+    let none = gate.run("flush");
     assert_eq!((none.code, none.err.as_str()), (Some(0), ""), "{none:?}");
 }
 
@@ -224,7 +221,7 @@ pub(crate) fn nonsense_answer_is_exit_69() {
         }
     });
     for _ in 0..4 {
-        let line = gate.run(&["status"]).one_line(69);
+        let line = gate.run("status").one_line(69);
         assert!(line.starts_with("no posternd answers on "), "{line}");
     }
 }
@@ -271,23 +268,23 @@ pub(crate) fn hostile_answer_cannot_control_terminal() {
 pub(crate) fn second_daemon_is_refused() {
     let gate = Gate::good("", FIREWALL, KEY_LINE);
     let _first = gate.start();
-    let line = gate.run(&["run"]).one_line(1);
+    let line = gate.run("run").one_line(1);
     assert!(
         line.starts_with("another posternd is running ") && line.contains("; stop it first"),
         "{line}"
     );
-    let status = gate.run(&["status"]);
+    let status = gate.run("status");
     assert_eq!((status.code, status.err.as_str()), (Some(0), ""));
     assert!(
         status.out.starts_with("gate gate.test: up ") && status.out.contains(", 1 user, "),
         "{}",
         status.out
     );
-    let grants = gate.run(&["grants", "--json"]);
+    let grants = gate.run("grants --json");
     let said: serde_json::Value = serde_json::from_str(&grants.out).unwrap();
     assert_eq!(said, serde_json::json!({ "version": 1, "grants": [] }));
-    assert_eq!(gate.run(&["grants"]).out, "nothing is open\n");
-    assert_eq!(gate.run(&["close", "--all"]).out, "closed 0 grants\n");
+    assert_eq!(gate.run("grants").out, "nothing is open\n");
+    assert_eq!(gate.run("close --all").out, "closed 0 grants\n");
 }
 
 pub(crate) fn maximum_ports_and_interfaces_work() {
@@ -304,8 +301,7 @@ pub(crate) fn maximum_ports_and_interfaces_work() {
             + "[metrics]\nlisten = \"127.0.0.1:9162\"\n"),
     );
     let daemon = gate.start();
-    let said: serde_json::Value =
-        serde_json::from_str(&gate.run(&["status", "--json"]).out).unwrap();
+    let said: serde_json::Value = serde_json::from_str(&gate.run("status --json").out).unwrap();
     assert_eq!(
         said["captures"].as_array().unwrap().len(),
         names.len(),
@@ -319,7 +315,7 @@ pub(crate) fn store_is_not_shared_by_two_daemons() {
     let _first = gate.start();
     let text = fs::read_to_string(gate.path("posternd.toml")).unwrap();
     gate.write("posternd.toml", &text.replace("control.sock", "other.sock"));
-    let ran = gate.run(&["run"]);
+    let ran = gate.run("run");
     assert_eq!(ran.code, Some(74), "{}", ran.err);
     assert!(
         ran.err
@@ -335,7 +331,7 @@ pub(crate) fn damaged_store_stops_start() {
         drop(gate.start());
         fs::write(gate.path("state/marks.redb"), damage).unwrap();
         let start = Instant::now();
-        let ran = gate.run(&["run"]);
+        let ran = gate.run("run");
         assert_eq!((ran.code, ran.out.as_str()), (Some(74), ""), "{}", ran.err);
         assert!(
             start.elapsed() < Duration::from_secs(20),

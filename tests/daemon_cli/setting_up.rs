@@ -5,8 +5,6 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
-use serde_json::Value;
-
 use crate::gate::{Gate, KEY, Ran};
 
 /// A host of its own: /etc is a copy, /var/lib and /run are empty. `$1` is posternd, `$C` names its config.
@@ -183,7 +181,7 @@ pub(crate) fn init_makes_missing_gate_key() {
 pub(crate) fn key_pair_users_may_precede_gate_key() {
     let user = format!("public_key = \"{KEY}\"");
     let gate = Gate::good("private_key = \"FOLDER/gate.key\"", "", &user);
-    assert_eq!(gate.run(&["check"]).code, Some(78));
+    assert_eq!(gate.run("check").code, Some(78));
     let ran = on_a_host(&gate, "$P init $C; echo \"code $?\"");
     assert!(ran.out.contains("code 0"), "{}{}", ran.out, ran.err);
 }
@@ -274,54 +272,9 @@ pub(crate) fn gate_name_defaults_to_host_name() {
     }
 }
 
-pub(crate) fn init_json_lists_steps() {
-    let gate = Gate::empty();
-    let ran = on_a_host(&gate, "$P init --name gate.test --json $C");
-    let said: Value =
-        serde_json::from_str(&ran.out).unwrap_or_else(|_| panic!("{}{}", ran.out, ran.err));
-    assert_eq!(
-        (
-            &said["version"],
-            &said["gate"],
-            &said["run_as"],
-            &said["users"]
-        ),
-        (&1.into(), &"gate.test".into(), &"postern".into(), &0.into())
-    );
-    let steps: Vec<(&str, bool)> = said["steps"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|step| {
-            (
-                step["what"].as_str().unwrap(),
-                step["made"].as_bool().unwrap(),
-            )
-        })
-        .collect();
-    assert_eq!(
-        steps,
-        [
-            ("folder", false),
-            ("user", true),
-            ("key", true),
-            ("config", true),
-            ("users", true),
-            ("state", true)
-        ]
-    );
-    assert!(
-        said["next"][0]
-            .as_str()
-            .unwrap()
-            .starts_with("posternd user add NAME -s tcp/22"),
-        "{said}"
-    );
-}
-
 pub(crate) fn init_requires_root() {
     let gate = Gate::empty();
-    let line = gate.run_as_nobody(&["init", "--name", "g"]).one_line(77);
+    let line = gate.run_as_nobody("init --name g").one_line(77);
     assert!(line.ends_with("; run posternd init as root"), "{line}");
 }
 

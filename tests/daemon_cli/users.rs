@@ -9,7 +9,7 @@ use postern::client::token::{EnrollRequest, Token, TokenKey};
 use postern_proto::{CodeKey, CodeStep, PrivateKey, SharedKey};
 use serde_json::Value;
 
-use crate::gate::{Gate, KEY, Ran};
+use crate::gate::{Arguments, Gate, KEY, Ran};
 
 /// A gate with a key pair of its own and an address, and alice in the config itself.
 pub(crate) fn gate() -> Gate {
@@ -45,8 +45,9 @@ pub(crate) fn ok(ran: Ran) -> String {
     ran.out
 }
 
-pub(crate) fn json(gate: &Gate, arguments: &[&str]) -> Value {
-    serde_json::from_str(&ok(gate.run(&[arguments, &["--json"]].concat()))).unwrap()
+pub(crate) fn json(gate: &Gate, arguments: impl Arguments) -> Value {
+    let words = [arguments.words(), vec!["--json"]].concat();
+    serde_json::from_str(&ok(gate.run(&words))).unwrap()
 }
 
 pub(crate) fn text(gate: &Gate, name: &str) -> String {
@@ -82,7 +83,7 @@ pub(crate) fn value(gate: &Gate, user: &str, key: &str) -> Option<String> {
 
 pub(crate) fn shared_key_user_has_equal_profile_and_token() {
     let gate = gate();
-    let said = ok(gate.run(&["user", "add", "bob", "-s", "tcp/22", "-s", "udp/5000-5010"]));
+    let said = ok(gate.run("user add bob -s tcp/22 -s udp/5000-5010"));
     assert_eq!(
         (
             mode(&gate, "users.d"),
@@ -140,7 +141,7 @@ pub(crate) fn shared_key_user_has_equal_profile_and_token() {
         "{said}"
     );
     assert!(
-        ok(gate.run(&["check"])).contains("ok: gate gate.test, 2 users; "),
+        ok(gate.run("check")).contains("ok: gate gate.test, 2 users; "),
         "the config is right"
     );
 }
@@ -178,7 +179,7 @@ pub(crate) fn every_option_reaches_file_and_profile() {
         ]
         .concat(),
     );
-    let user = json(&gate, &["user", "show", "bob@example.org"])["user"].clone();
+    let user = json(&gate, "user show bob@example.org")["user"].clone();
     for (key, wanted) in [
         ("targets", serde_json::json!(["10.0.0.0/24", "fd00::/64"])),
         ("networks", serde_json::json!(["192.0.2.0/24"])),
@@ -304,9 +305,7 @@ pub(crate) fn wrong_user_arguments_write_nothing() {
 
 pub(crate) fn existing_user_is_not_overwritten() {
     let gate = gate();
-    let line = gate
-        .run(&["user", "add", "alice", "-s", "tcp/22"])
-        .one_line(1);
+    let line = gate.run("user add alice -s tcp/22").one_line(1);
     let place = format!(
         "user alice already exists, in {}:9; for a new key: posternd user rotate alice",
         gate.path("posternd.toml").display()
@@ -320,9 +319,7 @@ pub(crate) fn existing_user_is_not_overwritten() {
     );
     gate.write("users.d/bob.toml", other);
     gate.mode("users.d", 0o700);
-    let line = gate
-        .run(&["user", "add", "bob", "-s", "tcp/22"])
-        .one_line(1);
+    let line = gate.run("user add bob -s tcp/22").one_line(1);
     assert!(
         line.contains("users.d/bob.toml already exists; move it away, or choose another name"),
         "{line}"
@@ -345,9 +342,7 @@ pub(crate) fn invalid_config_gets_no_user() {
     }
     assert!(!gate.path("users.d").exists());
     let gate = Gate::good("", "", "key = \"KEY\"");
-    let line = gate
-        .run(&["user", "add", "bob", "-s", "tcp/22", "--pair"])
-        .one_line(78);
+    let line = gate.run("user add bob -s tcp/22 --pair").one_line(78);
     assert!(
         line.contains(
             "the config names no private key of the gate, which users with key pairs need; make one with posternd init"
@@ -364,10 +359,7 @@ pub(crate) fn enrolled_user_needs_no_secret() {
         gate.write("request", &line);
         let said = if by_input {
             let script = format!("exec \"$@\" < {}", gate.path("request").display());
-            ok(gate.run_through(
-                &script,
-                &["user", "add", "bob", "-s", "tcp/22", "--request", "-"],
-            ))
+            ok(gate.run_through(&script, "user add bob -s tcp/22 --request -"))
         } else {
             ok(gate.run(&["user", "add", "bob", "-s", "tcp/22", "--request", &line]))
         };
@@ -408,7 +400,7 @@ pub(crate) fn enrolled_user_needs_no_secret() {
 
 pub(crate) fn local_pair_leaves_only_public_key() {
     let gate = gate();
-    let said = ok(gate.run(&["user", "add", "bob", "-s", "tcp/22", "--pair", "--psk"]));
+    let said = ok(gate.run("user add bob -s tcp/22 --pair --psk"));
     let token = Token::from_line(
         said.lines()
             .find(|line| line.starts_with("postern-secret-1."))
@@ -441,7 +433,7 @@ pub(crate) fn local_pair_leaves_only_public_key() {
 
 pub(crate) fn code_secret_is_not_in_the_token() {
     let gate = gate();
-    let said = json(&gate, &["user", "add", "bob", "-s", "tcp/22", "--totp"]);
+    let said = json(&gate, "user add bob -s tcp/22 --totp");
     let secret = value(&gate, "bob", "totp").unwrap();
     assert!(
         secret.len() == 32
@@ -471,16 +463,12 @@ pub(crate) fn code_secret_is_not_in_the_token() {
     let code = CodeKey::from_base32(&secret, 6).unwrap().code(CodeStep(1));
     assert_eq!(code.as_str().len(), 6, "the gate reads what was made");
     assert!(
-        Token::from_line(
-            json(&gate, &["user", "rotate", "bob"])["token"]
-                .as_str()
-                .unwrap()
-        )
-        .unwrap()
-        .code
+        Token::from_line(json(&gate, "user rotate bob")["token"].as_str().unwrap())
+            .unwrap()
+            .code
     );
-    assert_eq!(json(&gate, &["user", "show", "bob"])["user"]["totp"], true);
-    let drawn = ok(gate.run(&["user", "add", "carol", "-s", "tcp/22", "--totp", "--qr"]));
+    assert_eq!(json(&gate, "user show bob")["user"]["totp"], true);
+    let drawn = ok(gate.run("user add carol -s tcp/22 --totp --qr"));
     assert_eq!(
         drawn
             .lines()
@@ -509,10 +497,10 @@ pub(crate) fn user_list_shows_no_secret() {
             &request(),
         ],
     );
-    ok(gate.run(&["user", "add", "carol", "-s", "tcp/443"]));
-    ok(gate.run(&["user", "disable", "carol"]));
+    ok(gate.run("user add carol -s tcp/443"));
+    ok(gate.run("user disable carol"));
     let secret = value(&gate, "carol", "key").unwrap();
-    let table = ok(gate.run(&["user", "list"]));
+    let table = ok(gate.run("user list"));
     let lines: Vec<Vec<&str>> = table
         .lines()
         .map(|line| {
@@ -555,9 +543,9 @@ pub(crate) fn user_list_shows_no_secret() {
         ]
     );
     assert!(table.ends_with("next: posternd user show NAME\n"));
-    let listed = json(&gate, &["user", "list"]);
+    let listed = json(&gate, "user list");
     assert_eq!(listed["users"].as_array().unwrap().len(), 3);
-    let shown = ok(gate.run(&["user", "show", "bob"]));
+    let shown = ok(gate.run("user show bob"));
     assert!(
         shown.contains(&*client_key().public().to_base64())
             && shown.contains("at most 1h")
@@ -568,8 +556,8 @@ pub(crate) fn user_list_shows_no_secret() {
         &table,
         &shown,
         &listed.to_string(),
-        &ok(gate.run(&["user", "show", "carol"])),
-        &json(&gate, &["user", "show", "carol"]).to_string(),
+        &ok(gate.run("user show carol")),
+        &json(&gate, "user show carol").to_string(),
     ] {
         assert!(
             !said.contains(&secret[..20]) && !said.contains(&KEY[..20]),
@@ -578,7 +566,7 @@ pub(crate) fn user_list_shows_no_secret() {
     }
     assert_eq!(key["file"].as_str(), gate.path("users.d/bob.toml").to_str());
     assert!(
-        gate.run(&["user", "show", "eve"])
+        gate.run("user show eve")
             .one_line(1)
             .contains("there is no user eve; list users with: posternd user list")
     );
@@ -598,7 +586,7 @@ pub(crate) fn concurrent_adds_lose_no_user() {
     });
     let twice: Vec<Option<i32>> = std::thread::scope(|scope| {
         let twice: Vec<_> = (0..4)
-            .map(|_| scope.spawn(|| gate.run(&["user", "add", "same", "-s", "tcp/22"]).code))
+            .map(|_| scope.spawn(|| gate.run("user add same -s tcp/22").code))
             .collect();
         twice.into_iter().map(|ran| ran.join().unwrap()).collect()
     });
@@ -613,10 +601,7 @@ pub(crate) fn concurrent_adds_lose_no_user() {
         "{twice:?}"
     );
     assert_eq!(
-        json(&gate, &["user", "list"])["users"]
-            .as_array()
-            .unwrap()
-            .len(),
+        json(&gate, "user list")["users"].as_array().unwrap().len(),
         10
     );
 }
@@ -669,25 +654,12 @@ pub(crate) fn gate_without_host_name_needs_address() {
     let gate = Gate::new(
         "[gate]\nname = \"our gate\"\nstate_dir = \"FOLDER/state\"\ncontrol_socket = \"FOLDER/control.sock\"\n",
     );
-    let line = gate
-        .run(&["user", "add", "bob", "-s", "tcp/22"])
-        .one_line(1);
+    let line = gate.run("user add bob -s tcp/22").one_line(1);
     assert!(
         line.contains("because the gate's name \"our gate\" is no host; give --address HOST, or write address = \"HOST\" in [gate]"),
         "{line}"
     );
     assert!(users(&gate).is_empty());
-    let said = json(
-        &gate,
-        &[
-            "user",
-            "add",
-            "bob",
-            "-s",
-            "tcp/22",
-            "--address",
-            "192.0.2.1",
-        ],
-    );
+    let said = json(&gate, "user add bob -s tcp/22 --address 192.0.2.1");
     assert_eq!(said["profile_name"], "gate");
 }
