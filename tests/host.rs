@@ -1,5 +1,5 @@
-//! `posternd check` against real rule sets in a real kernel, and whether what it claims is true: each situation is tried out with a real
-//! gate and a real knock, and where a command is printed as the cure, it is run and tried again.
+//! `posternd check` with real rule sets in a real kernel. Each finding is tried with a real gate and a real knock, and its
+//! commands are run and tried again.
 //!
 //! ```text
 //!   peer ── 192.0.2.2, 2001:db8::2 │ 192.0.2.1, 2001:db8::1 ── gate: posternd, a service on tcp/2222
@@ -49,10 +49,7 @@ fn later_drop_blocks_until_cured() {
         world.start();
         let found = world.check();
         assert_eq!(ids(&found), ["later-drop"], "{found:?}");
-        assert!(
-            !world.knock(),
-            "{backend}: the claim is wrong: a grant opens it"
-        );
+        assert!(!world.knock(), "{backend}: a grant opens it");
         world.close();
         world.cure(&found[0]);
         assert_eq!(world.check(), [], "{backend}");
@@ -196,10 +193,7 @@ fn docker_port_is_open_until_cured() {
     world.start();
     let found = world.check();
     assert_eq!(ids(&found), ["docker-published"], "{found:?}");
-    assert!(
-        world.connects("192.0.2.1:8080"),
-        "the claim is wrong: Postern closes it"
-    );
+    assert!(world.connects("192.0.2.1:8080"), "Postern closes it");
     world.cure(&found[0]);
     assert_eq!(world.check(), []);
     assert!(!world.connects("192.0.2.1:8080"));
@@ -230,7 +224,7 @@ fn udp_capture_needs_accepted_knock_port() {
     world.cure(of("later-drop"));
     world.start();
     assert!(!world.knock());
-    assert_eq!(world.admitted(), 0, "the claim is wrong: the knock arrives");
+    assert_eq!(world.admitted(), 0, "the knock arrives");
     world.cure(of("knock-closed"));
     assert!(world.knock());
     assert_eq!(world.check(), []);

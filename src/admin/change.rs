@@ -143,7 +143,7 @@ mod tests {
     use super::*;
     use crate::adapters::config::bundle::{Bundle, BundleFile};
 
-    /// What is open without alice, who may open these, at a gate where others may open those.
+    /// The services that are open once alice is removed.
     fn opened(protect: &str, alice: &str, others: &str) -> Vec<String> {
         let text = format!(
             "[gate]\nname = \"g\"\n[firewall]\nprotect = \"{protect}\"\n[service.web]\nports = [\"tcp/80\"]\n"

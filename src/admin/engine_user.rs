@@ -139,7 +139,7 @@ mod tests {
 
     use super::*;
 
-    /// Runs nothing and remembers what it would have run; each program ends as `status` says.
+    /// Records programs instead of running them; each ends with the exit status from `status`.
     struct Script<'a> {
         ran: Vec<String>,
         status: fn(&str) -> i32,

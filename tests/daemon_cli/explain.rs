@@ -68,62 +68,46 @@ impl Ran {
 
 pub(crate) fn explain_shows_one_line_or_every_step() {
     let gate = gate();
-    let explain = |packet: &[u8], more: &[&str]| {
-        gate.run(&[&["explain", &STANDARD.encode(packet)], more].concat())
+    let explain = |packet: &[u8], more: &str| {
+        gate.run(format!("explain {} {more}", STANDARD.encode(packet)).as_str())
     };
-    let admitted = explain(&knock("gate.test", 22, 0), &[]);
-    assert_eq!(
-        admitted.lines(),
-        [
-            "packet 1: admit: alice may open tcp/22 for its source address, if that is in the user's networks for 30s"
-        ]
-    );
-    let admitted = explain(&knock("gate.test", 22, 0), &["--source", "203.0.113.9"]);
+    let admitted = explain(&knock("gate.test", 22, 0), "--source 203.0.113.9");
     assert_eq!(
         admitted.lines(),
         ["packet 1 203.0.113.9: admit: alice may open tcp/22 for 203.0.113.9/32 for 30s"]
     );
-    let refused = explain(
-        &knock("gate.test", 23, 0),
-        &["--source", "203.0.113.9", "-v"],
-    );
+    let refused = explain(&knock("gate.test", 23, 0), "--source 203.0.113.9 -v");
     let lines = refused.lines();
-    assert!(
-        lines[0].contains(
-            "refuse services (step 9): alice asked to open tcp/23 for 203.0.113.9/32 (source): "
-        ),
-        "{lines:?}"
-    );
+    assert!(lines[0].contains("refuse services (step 9): alice asked to open tcp/23"));
     assert_eq!(lines.len(), 11, "{lines:?}");
     assert!(
         lines[8].starts_with("  ✓  8 mark")
             && lines[9].starts_with("  ✗  9 policy  tcp/23 is not in tcp/22; ")
             && lines[10] == "  - 10 quota"
     );
-    let stale = explain(&knock("gate.test", 22, 312), &[]);
-    assert!(stale.lines()[0].starts_with("packet 1: drop unknown-hint (step 2): alice's key, but made 5m 12s ago by the client's clock, "));
+    let stale = explain(&knock("gate.test", 22, 312), "");
     assert!(
-        stale.lines()[0].ends_with(" (if the packet arrived earlier, give the time with --at)"),
+        stale.out.contains("alice's key, but made 5m 12s ago")
+            && stale
+                .out
+                .ends_with(" (if the packet arrived earlier, give the time with --at)\n"),
         "{stale:?}"
     );
-    let then = explain(&knock("gate.test", 22, 312), &["--at", "5m 12s"]);
-    assert!(then.lines()[0].starts_with("packet 1: admit: "), "{then:?}");
+    let at = format!("--at @{}", now() / 1000 - 312);
+    let then = explain(&knock("gate.test", 22, 312), &at);
+    assert!(then.out.starts_with("packet 1: admit: "), "{then:?}");
     let other = explain(
         &knock("elsewhere.test", 22, 0),
-        &["--gate-name", "elsewhere.test"],
+        "--gate-name elsewhere.test",
     );
+    assert!(other.out.contains(
+        "alice's key, but the knock is for gate elsewhere.test, and this is gate gate.test: "
+    ));
+    let junk = explain(&[7; 200], "");
     assert!(
-        other.lines()[0].contains(
-            "alice's key, but the knock is for gate elsewhere.test, and this is gate gate.test: "
-        ),
-        "{other:?}"
+        junk.out
+            .contains("no user's key made it, not for gate gate.test")
     );
-    let spelled = explain(&knock("Gate.Test", 22, 0), &["--gate-name", "Gate.Test"]);
-    assert!(
-        spelled.lines()[0].contains("for gate Gate.Test, and this is gate gate.test: set gate = \"gate.test\" in the client's profile")
-    );
-    let junk = explain(&[7; 200], &[]);
-    assert!(junk.lines()[0].starts_with("packet 1: drop unknown-hint (step 2): no user's key made it, not for gate gate.test, nor for "));
 }
 
 pub(crate) fn explain_reads_files_and_standard_input() {

@@ -1,26 +1,25 @@
-//! A gate, a peer and perhaps a container in network namespaces, with the real programs: `posternd` and `postern`.
-//!
-//! Owns the processes; namespaces and daemon go with it.
+//! A gate, a peer and perhaps a container in network namespaces, with the real programs.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::Value;
 
-use postern_harness::{Namespace, join};
+use postern_harness::{LONGEST_WAIT, Namespace, join, wait_until};
 
 const KEY: &str = "fyPbTQjV707H1t6C4O0gMNzlbQwzTDsnkmtueUN8kiU=";
 
-/// A finding as `posternd check --json` tells it.
-#[derive(Debug, PartialEq, Eq)]
+/// A finding of `posternd check --json`.
+#[derive(Debug, PartialEq, Eq, serde::Deserialize)]
 pub(crate) struct Found {
     pub(crate) level: String,
     pub(crate) id: String,
     pub(crate) what: String,
+    #[serde(default)]
     pub(crate) cure: Vec<String>,
 }
 
@@ -37,14 +36,14 @@ pub(crate) struct World {
     containers: Vec<Namespace>,
     folder: tempfile::TempDir,
     daemon: Option<Child>,
-    /// Commands that are run before `posternd`, in a mount namespace.
+    /// Commands before `posternd` in a mount namespace.
     before: String,
 }
 
 impl World {
     pub(crate) fn new(backend: &str, firewall: &str, gate: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        // The engine's user must get to its state.
+        // The engine's user must reach its state.
         std::fs::set_permissions(folder.path(), PermissionsExt::from_mode(0o755)).unwrap();
         let world = Self {
             gate: Namespace::new(),
@@ -62,7 +61,7 @@ impl World {
              [firewall]\nbackend = \"{backend}\"\n{firewall}\n\
              [[user]]\nname = \"alice\"\nkey = \"{KEY}\"\nservices = [\"tcp/2222\", \"tcp/8080\"]\n"
         );
-        // Only what a test is about: 8080 is the container's.
+        // Port 8080 is the container's.
         world.write("posternd.toml", &config.replace(", \"tcp/8080\"", ""));
         world.write("container.toml", &config);
         world.write("key", KEY);
@@ -102,17 +101,17 @@ impl World {
         String::from_utf8(output.stdout).unwrap()
     }
 
-    /// Whether this kernel has them; that it does not is said.
+    /// Whether this kernel has legacy tables.
     #[expect(clippy::print_stderr, reason = "what is not tested is said")]
     pub(crate) fn has_legacy_tables(&self) -> bool {
         let has = sh(&self.peer, "iptables-legacy -S").status.success();
         if !has {
-            eprintln!("this kernel has no legacy tables: they are not tested");
+            eprintln!("this kernel has no legacy tables: not tested");
         }
         has
     }
 
-    /// Loads a captured rule set; ufw's has a sibling for IPv6.
+    /// Loads a captured rule set.
     pub(crate) fn load(&self, name: &str) {
         let path = Path::new(env!("CARGO_MANIFEST_DIR"))
             .join("tests/rulesets")
@@ -128,7 +127,7 @@ impl World {
         };
     }
 
-    /// A container as Docker makes it, which serves port 80; the config then names the port that it is published at.
+    /// Adds a container as Docker does, with a service on port 80. The config then names the published port.
     pub(crate) fn add_container(&mut self) {
         let container = Namespace::new();
         self.gate.ip(&format!(
@@ -149,7 +148,7 @@ impl World {
         std::fs::rename(self.path("container.toml"), self.path("posternd.toml")).unwrap();
     }
 
-    /// As on a host where the programs for IPv6 are not installed.
+    /// Hides the programs for IPv6.
     pub(crate) fn hide_ip6tables(&mut self) {
         self.before = without("ip6tables-restore ip6tables-save", &self.path("sbin"));
     }
@@ -181,25 +180,7 @@ impl World {
         let output = self.posternd(before, "check --json");
         assert!(output.status.success(), "{output:?}");
         let json: Value = serde_json::from_slice(&output.stdout).unwrap();
-        let text = |one: &Value, key: &str| one[key].as_str().unwrap_or_default().to_owned();
-        let cure = |one: &Value| {
-            one["cure"].as_array().map(|list| {
-                list.iter()
-                    .map(|line| line.as_str().unwrap().to_owned())
-                    .collect()
-            })
-        };
-        let found: Vec<Found> = json["findings"]
-            .as_array()
-            .unwrap()
-            .iter()
-            .map(|one| Found {
-                level: text(one, "level"),
-                id: text(one, "id"),
-                what: text(one, "what"),
-                cure: cure(one).unwrap_or_default(),
-            })
-            .collect();
+        let found: Vec<Found> = serde_json::from_value(json["findings"].clone()).unwrap();
         let text = String::from_utf8(self.posternd(before, "check").stdout).unwrap();
         let is_first_line = |line: &&str| !line.starts_with("  ");
         assert_eq!(
@@ -213,14 +194,14 @@ impl World {
                 .all(|one| text.contains(&format!("[{}]", one.id))),
             "{text}"
         );
-        // How tight the daemon is kept is no matter of the host's rules.
+        // The sandbox does not depend on the host's rules.
         found
             .into_iter()
             .filter(|one| one.id != "sandbox")
             .collect()
     }
 
-    /// Runs the printed commands.
+    /// Runs the commands of a finding.
     pub(crate) fn cure(&self, found: &Found) {
         assert!(!found.cure.is_empty(), "{found:?}");
         found.cure.iter().for_each(|line| drop(self.gate_sh(line)));
@@ -248,18 +229,16 @@ impl World {
                 .unwrap()
         });
         self.daemon = Some(child);
-        let deadline = Instant::now() + Duration::from_secs(30);
-        while !self.posternd("", "status").status.success() {
-            assert!(
-                Instant::now() < deadline,
-                "posternd did not come up: {}",
-                std::fs::read_to_string(self.path("log")).unwrap()
-            );
-            std::thread::sleep(Duration::from_millis(30));
-        }
+        let waited = self.posternd("", "status --wait");
+        let log = || std::fs::read_to_string(self.path("log")).unwrap();
+        assert!(
+            waited.status.success(),
+            "posternd does not serve: {}",
+            log()
+        );
     }
 
-    /// Its rules stay.
+    /// Stops the daemon. Its rules stay.
     pub(crate) fn stop(&mut self) {
         let Some(mut daemon) = self.daemon.take() else {
             return;
@@ -268,15 +247,12 @@ impl World {
             rustix::process::Pid::from_child(&daemon),
             rustix::process::Signal::TERM,
         );
-        let deadline = Instant::now() + Duration::from_secs(10);
-        while daemon.try_wait().is_ok_and(|ended| ended.is_none()) && Instant::now() < deadline {
-            std::thread::sleep(Duration::from_millis(10));
-        }
-        let _ = daemon.kill();
-        let _ = daemon.wait();
+        wait_until(LONGEST_WAIT, "end of posternd", || {
+            daemon.try_wait().unwrap().is_some()
+        });
     }
 
-    /// Knocks over IPv4; whether the port opens within two seconds.
+    /// Knocks over IPv4. True if the port opens within two seconds.
     pub(crate) fn knock(&self) -> bool {
         let key = self.path("key").display().to_string();
         let program = env!("CARGO_BIN_EXE_postern");
@@ -330,7 +306,7 @@ fn sh(space: &Namespace, script: &str) -> Output {
     })
 }
 
-/// What a shell in its own mount namespace must do so that /usr/sbin holds only firewall programs, without these.
+/// A script for a mount namespace: /usr/sbin then holds only firewall programs, without these.
 fn without(programs: &str, folder: &Path) -> String {
     let folder = folder.display();
     format!(
@@ -339,7 +315,7 @@ fn without(programs: &str, folder: &Path) -> String {
     )
 }
 
-/// Sends every byte back.
+/// A TCP service that echoes.
 fn serve(space: &Namespace, address: &str) {
     let address = address.to_owned();
     let listener = space.run(move || TcpListener::bind(address).unwrap());

@@ -1,4 +1,4 @@
-//! An account as JSON: one object a datagram, on one line.
+//! An explanation as JSON: one object for each datagram, on one line.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use crate::core::gate::Seen;
 use crate::model::reason::Reason;
 use crate::model::time::{self, Timestamp};
 
-/// What is told of one datagram. Fields may be added; `docs/json.md` says what they are.
+/// The explanation of one datagram. `docs/json.md` documents the fields; more may be added.
 #[derive(Serialize)]
 pub(super) struct Object<'a> {
     version: u32,
@@ -43,7 +43,7 @@ struct Explained<'a> {
     cause: &'a str,
     user: Option<&'a str>,
     other_gate: Option<&'a str>,
-    /// How long before it came it was made, by the two clocks; negative for a time to come.
+    /// Its age on arrival, by the two clocks; negative if it is from the future.
     age_ms: Option<i64>,
     request: Option<RequestJson>,
     besides: Option<Besides<'a>>,
