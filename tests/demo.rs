@@ -111,7 +111,7 @@ fn hide_programs() {
 /// While the daemon starts, while a port is waited for, while a grant is waited out.
 fn interrupted_demo_leaves_nothing() {
     for (line, signal, code) in [
-        ("A client sits", Signal::INT, 130),
+        ("A client is", Signal::INT, 130),
         ("Postern demo", Signal::TERM, 143),
         ("5. ", Signal::INT, 130),
     ] {
