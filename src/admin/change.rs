@@ -8,7 +8,7 @@ use ipnet::IpNet;
 
 use super::config_files::{self, ConfigFiles, replace};
 use super::reload::{ReloadResult, reload};
-use crate::adapters::config::{Change, KeyKind, edited};
+use crate::adapters::config::{Edit, KeyKind, edited};
 use crate::model::exit::{ExitError, FAILED};
 use crate::model::policy::Policy;
 use crate::model::service::{self, Ports};
@@ -44,9 +44,9 @@ pub fn disable(config: &Path, name: &str, disabled: bool) -> Result<Changed, Exi
         });
     }
     let change = if disabled {
-        Change::Set("disabled", "true")
+        Edit::Set("disabled", "true")
     } else {
-        Change::Take("disabled")
+        Edit::Remove("disabled")
     };
     let text = edited(file, &[change]).ok_or_else(|| by_hand(&path))?;
     files.check(&path, Some(&text))?;

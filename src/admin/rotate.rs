@@ -15,7 +15,7 @@ use super::keys::{self, KeyChoice};
 use super::reload::reload;
 use crate::adapters::clock;
 use crate::adapters::config::bundle::BundleFile;
-use crate::adapters::config::{Change, KeyKind, Listed, edited, text_of};
+use crate::adapters::config::{Edit, KeyKind, Listed, edited, text_of};
 use crate::client::token::{EnrollRequest, Token};
 use crate::model::exit::{ExitError, FAILED, USAGE};
 use crate::model::time::Timestamp;
@@ -192,11 +192,8 @@ fn changed(
     let removals = KEY_LINES
         .iter()
         .filter(|key| !lines.iter().any(|(line, _)| line == *key))
-        .map(|key| Change::Take(key));
-    let sets = lines
-        .iter()
-        .rev()
-        .map(|(key, value)| Change::Set(key, value));
+        .map(|key| Edit::Remove(key));
+    let sets = lines.iter().rev().map(|(key, value)| Edit::Set(key, value));
     edited(file, &removals.chain(sets).collect::<Vec<_>>())
 }
 

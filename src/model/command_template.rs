@@ -110,11 +110,11 @@ impl Argument {
     fn filled(&self, values: &[(&str, String)]) -> String {
         let value_of = |name: &str| {
             let found = values.iter().find(|(known, _)| *known == name);
-            found.map_or("", |(_, value)| value)
+            found.map_or(String::new(), |(_, value)| value.clone())
         };
-        let part = |part| match part {
-            &ArgumentPart::Text(ref text) => text.as_str(),
-            &ArgumentPart::Placeholder(name) => value_of(name),
+        let part = |part: &ArgumentPart| match part {
+            ArgumentPart::Text(text) => text.clone(),
+            ArgumentPart::Placeholder(name) => value_of(name),
         };
         self.0.iter().map(part).collect()
     }

@@ -24,13 +24,13 @@ pub(crate) fn config_error_has_line_fault_and_cure() {
     let cases = [
         (
             good("windw = \"30s\"", "", key),
-            ":5:1: \"windw\" has no meaning in [gate]",
+            ":5:1: unknown key \"windw\" in [gate]",
         ),
         (
             good("", "backnd = \"iptables\"", key),
-            ":7:1: \"backnd\" has no meaning in [firewall]",
+            ":7:1: unknown key \"backnd\" in [firewall]",
         ),
-        (good("", "", "key = \"KEY!\""), ":11:7: this is no key"),
+        (good("", "", "key = \"KEY!\""), ":11:7: invalid key"),
         (good("", "", key) + "[broken\n", "this is not TOML"),
     ];
     for (text, words) in cases {
@@ -54,7 +54,7 @@ pub(crate) fn error_in_user_file_names_that_file() {
     let line = refused(&gate, 78);
     assert!(
         line.starts_with(gate.path("users.d/bob.toml").to_str().unwrap())
-            && line.contains(":4:7: this is no key"),
+            && line.contains(":4:7: invalid key"),
         "{line}"
     );
 }
@@ -128,8 +128,8 @@ pub(crate) fn all_config_errors_are_shown_at_once() {
     assert_eq!(check.code, Some(78));
     for words in [
         "a window of 4s",
-        "\"pcap\" is no value",
-        "\"pf\" is no value",
+        "\"pcap\" is not a value",
+        "\"pf\" is not a value",
         "alice.key: can be used",
         "bob.key: does not exist",
         "\"quta\"",

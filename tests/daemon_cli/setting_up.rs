@@ -190,7 +190,7 @@ pub(crate) fn init_refuses_invalid_files() {
     let gate = Gate::good("windw = \"30s\"", "", "key = \"KEY\"");
     let line = on_a_host(&gate, "$P init $C; exit $?").one_line(78);
     assert!(
-        line.contains(":5:1: \"windw\" has no meaning in [gate]"),
+        line.contains(":5:1: unknown key \"windw\" in [gate]"),
         "{line}"
     );
     assert!(!gate.path("users.d").exists() && !gate.path("gate.key").exists());

@@ -187,7 +187,7 @@ pub(crate) fn wrong_user_arguments_write_nothing() {
     let cases: [(&[&str], &[&str]); 6] = [
         (
             &["-s", "web"],
-            &["\"web\" is no service of this gate; add a [service.NAME]"],
+            &["unknown service \"web\"; add a [service.NAME] with"],
         ),
         (
             &[
@@ -202,7 +202,7 @@ pub(crate) fn wrong_user_arguments_write_nothing() {
             ],
             &[
                 "\"x\" is not a network; ",
-                "10.0.0.1/24 has bits set behind its prefix; ",
+                "10.0.0.1/24 has host bits set; ",
                 "\"5\" is not a quota; ",
             ],
         ),
@@ -295,7 +295,7 @@ pub(crate) fn invalid_config_gets_no_user() {
         assert!(
             gate.run(command)
                 .one_line(78)
-                .contains("posternd.toml:5:1: \"windw\" has no meaning in [gate]; ")
+                .contains("posternd.toml:5:1: unknown key \"windw\" in [gate]; ")
         );
     }
     assert!(!gate.path("users.d").exists());

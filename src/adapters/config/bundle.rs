@@ -1,6 +1,6 @@
-//! The files of a config as they were read: what the monitor hands to the engine through a descriptor.
+//! The files of a config as they were read. The monitor passes them to the engine through a descriptor.
 //!
-//! Their bytes hold keys, so they are wiped on drop and never printed (invariant 7).
+//! They hold keys: wiped on drop, never printed (invariant 7).
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -9,7 +9,7 @@ use zeroize::Zeroizing;
 
 /// One file as it was read.
 pub struct BundleFile {
-    /// Where it was read from.
+    /// Its path.
     pub path: PathBuf,
     /// Its text.
     pub text: Zeroizing<String>,
@@ -22,7 +22,7 @@ pub struct Bundle {
     pub main: Option<BundleFile>,
     /// `users.d/*.toml`, by name.
     pub users: Vec<BundleFile>,
-    /// Files that these name: `key_file`, `private_key`.
+    /// Files that `key_file` and `private_key` name.
     pub keys: Vec<BundleFile>,
 }
 
@@ -51,14 +51,14 @@ impl fmt::Debug for Bundle {
     }
 }
 
-/// Wiped on drop, however it ends.
+/// An encoded bundle; wiped on drop.
 pub type BundleBytes = Zeroizing<Vec<u8>>;
 
-/// The three kinds of files, as the bytes name them.
+/// Main file, users, keys.
 const KINDS: [u8; 3] = [b'm', b'u', b'k'];
 
 impl Bundle {
-    /// All files as bytes: for each its kind, path and text, the last two with their lengths in front.
+    /// All files as bytes: for each its kind, path and text, the last two after their lengths.
     pub fn encode(&self) -> BundleBytes {
         let size = self
             .files()
@@ -80,7 +80,7 @@ impl Bundle {
         bytes
     }
 
-    /// The files in these bytes; `None` where they are not what [`Bundle::encode`] made.
+    /// The files in these bytes; `None` if [`Bundle::encode`] did not make them.
     pub fn decode(mut bytes: &[u8]) -> Option<Self> {
         let mut bundle = Self::default();
         while let Some((kind, rest)) = bytes.split_first() {
@@ -127,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bundle_comes_through_as_it_was_and_anything_less_is_refused() {
+    fn cut_bundle_is_refused() {
         let bundle = Bundle {
             main: Some(file("/a", "one")),
             users: vec![file("/b", ""), file("/c", "three")],
@@ -138,7 +138,7 @@ mod tests {
         assert_eq!(format!("{again:?}"), format!("{bundle:?}"));
         assert_eq!(again.users[1].text.as_str(), "three");
         assert_eq!(again.key_file(Path::new("/d")), Some("k"));
-        // Cut anywhere but between two files, it is nothing.
+        // A cut between two files leaves a shorter bundle.
         let ends: Vec<usize> = [2 + 3, 2, 2 + 5, 2 + 1]
             .iter()
             .scan(0, |end, len| {
@@ -153,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn the_text_of_a_file_is_never_printed() {
+    fn file_text_is_never_printed() {
         assert_eq!(
             format!(
                 "{:?}",

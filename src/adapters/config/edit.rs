@@ -1,60 +1,60 @@
-//! Single keys of a user's own file, changed in its text: comments and everything else stay to the byte.
+//! Edits single keys in the text of a user's own file; comments and all other bytes stay.
 //!
-//! A user's own file has the user's keys and no table around them. Texts hold keys, so every buffer is wiped and none grows.
+//! A user's own file has the user's keys without a table. The text holds keys, so every buffer is wiped and none grows.
 
 use std::ops::Range;
 
 use toml::de::DeValue;
 use zeroize::Zeroizing;
 
-use super::page::Page;
+use super::config_text::ConfigText;
 use crate::adapters::config::bundle::BundleFile;
 
-/// What becomes of one key.
+/// One edit of one key.
 #[derive(Debug, Clone, Copy)]
-pub enum Change<'a> {
-    /// It has this value, in the form that TOML writes it. One that is not there yet comes behind the user's name.
+pub enum Edit<'a> {
+    /// Sets a value, in TOML. A new key follows the user's name.
     Set(&'a str, &'a str),
-    /// It goes, with its line.
-    Take(&'a str),
+    /// Removes the key with its line.
+    Remove(&'a str),
 }
 
-/// The file's text after these changes, one after another; `None` where it is not a user's own file.
-pub fn edited(file: &BundleFile, changes: &[Change<'_>]) -> Option<Zeroizing<String>> {
+/// The text of the file after these edits, in order; `None` if it is not a user's own file.
+pub fn edited(file: &BundleFile, edits: &[Edit<'_>]) -> Option<Zeroizing<String>> {
     let mut file = BundleFile {
         path: file.path.clone(),
         text: Zeroizing::new(file.text.to_string()),
     };
-    for change in changes {
-        file.text = once(&file, *change)?;
+    for edit in edits {
+        file.text = once(&file, *edit)?;
     }
     Some(file.text)
 }
 
-/// The text that stands behind a key of the file, without its quotes.
+/// The text value of a key.
 pub fn text_of(file: &BundleFile, key: &str) -> Option<Zeroizing<String>> {
-    let tree = Page::of(file).tree()?;
-    match tree.get(key)?.get_ref() {
+    let values = ConfigText::of(file).values()?;
+    match values.get(key)?.get_ref() {
         DeValue::String(text) => Some(Zeroizing::new(text.to_string())),
         _ => None,
     }
 }
 
-fn once(file: &BundleFile, change: Change<'_>) -> Option<Zeroizing<String>> {
-    let tree = Page::of(file).tree()?;
-    if tree.contains_key("user") {
+fn once(file: &BundleFile, edit: Edit<'_>) -> Option<Zeroizing<String>> {
+    let values = ConfigText::of(file).values()?;
+    if values.contains_key("user") {
         return None;
     }
     let text = file.text.as_str();
-    let (Change::Set(key, _) | Change::Take(key)) = change;
-    let found = tree
+    let (Edit::Set(key, _) | Edit::Remove(key)) = edit;
+    let found = values
         .iter()
         .find(|(found, _)| found.get_ref() == key)
         .map(|(key, value)| (key.span(), value.span()));
-    Some(match (change, found) {
-        (Change::Set(_, value), Some((_, place))) => replaced(text, place, &[value]),
-        (Change::Set(key, value), None) => {
-            let name = tree.get("name")?.span();
+    Some(match (edit, found) {
+        (Edit::Set(_, value), Some((_, place))) => replaced(text, place, &[value]),
+        (Edit::Set(key, value), None) => {
+            let name = values.get("name")?.span();
             let end = end_of_line(text, name.end);
             let line_end = if text.get(..end)?.ends_with('\n') {
                 ""
@@ -63,14 +63,14 @@ fn once(file: &BundleFile, change: Change<'_>) -> Option<Zeroizing<String>> {
             };
             replaced(text, end..end, &[line_end, key, " = ", value, "\n"])
         }
-        (Change::Take(_), Some((key, value))) => {
+        (Edit::Remove(_), Some((key, value))) => {
             let start = text
                 .get(..key.start)?
                 .rfind('\n')
                 .map_or(0, |at| at.saturating_add(1));
             replaced(text, start..end_of_line(text, value.end), &[])
         }
-        (Change::Take(_), None) => file.text.clone(),
+        (Edit::Remove(_), None) => file.text.clone(),
     })
 }
 
@@ -107,7 +107,7 @@ mod tests {
 
     #[test]
     fn a_value_is_changed_in_its_place_and_nothing_else_is() {
-        let text = edited(&file(TEXT), &[Change::Set("key", "\"BBBB\"")]).unwrap();
+        let text = edited(&file(TEXT), &[Edit::Set("key", "\"BBBB\"")]).unwrap();
         assert_eq!(text.as_str(), TEXT.replace("AAAA", "BBBB"));
         assert_eq!(text_of(&file(&text), "key").unwrap().as_str(), "BBBB");
         assert_eq!(
@@ -121,25 +121,25 @@ mod tests {
 
     #[test]
     fn a_new_key_comes_behind_the_name_and_goes_again_without_a_trace() {
-        let text = edited(&file(TEXT), &[Change::Set("disabled", "true")]).unwrap();
+        let text = edited(&file(TEXT), &[Edit::Set("disabled", "true")]).unwrap();
         assert_eq!(
             text.as_str(),
             TEXT.replace("that is her\n", "that is her\ndisabled = true\n")
         );
         assert_eq!(
-            edited(&file(&text), &[Change::Take("disabled")])
+            edited(&file(&text), &[Edit::Remove("disabled")])
                 .unwrap()
                 .as_str(),
             TEXT
         );
         assert_eq!(
-            edited(&file(TEXT), &[Change::Take("disabled")])
+            edited(&file(TEXT), &[Edit::Remove("disabled")])
                 .unwrap()
                 .as_str(),
             TEXT
         );
         let without_end = "key = \"AAAA\"\nservices = [\"tcp/22\"]\nname = \"alice\"";
-        let text = edited(&file(without_end), &[Change::Set("disabled", "true")]).unwrap();
+        let text = edited(&file(without_end), &[Edit::Set("disabled", "true")]).unwrap();
         assert_eq!(text.as_str(), format!("{without_end}\ndisabled = true\n"));
     }
 
@@ -148,9 +148,9 @@ mod tests {
         let text = edited(
             &file(TEXT),
             &[
-                Change::Take("services"),
-                Change::Take("key"),
-                Change::Set("key_file", "'k'"),
+                Edit::Remove("services"),
+                Edit::Remove("key"),
+                Edit::Set("key_file", "'k'"),
             ],
         )
         .unwrap();
@@ -168,7 +168,7 @@ mod tests {
             "key = \"AAAA\"\n",
         ] {
             assert!(
-                edited(&file(text), &[Change::Set("disabled", "true")]).is_none(),
+                edited(&file(text), &[Edit::Set("disabled", "true")]).is_none(),
                 "{text}"
             );
         }

@@ -1,66 +1,70 @@
-//! The keys of one TOML table, read one by one: a wrong one is noted on the page and the others are read all the same.
+//! The keys of one TOML table. A wrong value becomes a problem of the file, and the other keys are read all the same.
 //!
-//! Says nothing of a value but its type; what a value means is the caller's.
+//! Checks types only; `values` and the sections check what a value means.
 
 use std::borrow::Cow;
-use std::ops::Range;
+use std::ops::RangeInclusive;
 
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::page::Page;
-use super::problem::{Fault, fault, quoted};
+use super::config_text::ConfigText;
+use super::problem::{Refusal, quoted, refusal};
 
 pub(super) struct Fields<'t> {
-    /// As people call it: `[gate]`.
-    name: &'t str,
+    pub(super) file: &'t ConfigText<'t>,
+    /// For messages: `[gate]`.
+    pub(super) name: &'t str,
     table: &'t DeTable<'t>,
-    /// Its header.
-    pub(super) span: Range<usize>,
+    /// The byte where its header starts.
+    pub(super) start: usize,
 }
 
 type Value<'t> = &'t Spanned<DeValue<'t>>;
 
+/// Values of a list, each with its place.
+pub(super) type Items<T> = Vec<(usize, T)>;
+
 impl<'t> Fields<'t> {
-    pub(super) fn new(name: &'t str, table: &'t DeTable<'t>, span: Range<usize>) -> Self {
-        Self { name, table, span }
+    pub(super) fn new(
+        file: &'t ConfigText<'t>,
+        name: &'t str,
+        table: &'t DeTable<'t>,
+        start: usize,
+    ) -> Self {
+        Self {
+            file,
+            name,
+            table,
+            start,
+        }
     }
 
-    /// A table inside this one, `None` where it is missing or no table.
-    pub(super) fn table(
-        &self,
-        page: &mut Page<'_>,
-        key: &str,
-        name: &'t str,
-    ) -> Option<Fields<'t>> {
+    /// A table in this one; `None` if it is missing or not a table.
+    pub(super) fn table(&self, key: &str, name: &'t str) -> Option<Fields<'t>> {
         let value = self.get(key)?;
         match value.get_ref() {
-            DeValue::Table(table) => Some(Fields::new(name, table, value.span())),
+            DeValue::Table(table) => Some(Fields::new(self.file, name, table, place(value))),
             other => {
-                page.refuse(
-                    value.span(),
-                    wrong_type(key, &format!("a table, {name}"), other),
-                );
+                self.refuse_as(key, wrong_type(key, &format!("a table, {name}"), other));
                 None
             }
         }
     }
 
-    /// Refuses keys that have no meaning.
-    pub(super) fn only(&self, page: &mut Page<'_>, known: &[&str]) {
-        for key in self
-            .table
-            .keys()
-            .filter(|key| !known.contains(&key.get_ref().as_ref()))
-        {
-            let what = format!("{} has no meaning in {}", quoted(key.get_ref()), self.name);
-            page.refuse(
-                key.span(),
-                fault(
-                    what,
-                    format!("the keys of {} are {}", self.name, known.join(", ")),
-                ),
-            );
+    /// Refuses unknown keys.
+    pub(super) fn only(&self, known: &[&str]) {
+        for key in self.table.keys() {
+            let (name, at) = (key.get_ref().as_ref(), key.span().start);
+            if known.contains(&name) {
+                continue;
+            }
+            let what = format!("unknown key {} in {}", quoted(name), self.name);
+            let cure = match closest(name, known) {
+                Some(meant) => format!("did you mean \"{meant}\"?"),
+                None => format!("the keys of {} are {}", self.name, known.join(", ")),
+            };
+            self.file.refuse(at, refusal(what, cure));
         }
     }
 
@@ -77,119 +81,113 @@ impl<'t> Fields<'t> {
         self.table.iter()
     }
 
-    /// Where a key's value stands; the table's header where there is none.
-    pub(super) fn span_of(&self, key: &str) -> Range<usize> {
-        self.get(key)
-            .map_or_else(|| self.span.clone(), Spanned::span)
+    /// The place of a key's value, or of the table's header without it.
+    pub(super) fn at(&self, key: &str) -> usize {
+        self.get(key).map_or(self.start, place)
     }
 
-    /// Notes that a key is missing.
-    pub(super) fn require(&self, page: &mut Page<'_>, key: &str, example: &str) {
+    /// Notes a problem with a key's value, or with the whole table if the key is missing.
+    pub(super) fn refuse(&self, key: &str, what: impl Into<String>, cure: impl Into<String>) {
+        self.refuse_as(key, refusal(what, cure));
+    }
+
+    fn refuse_as(&self, key: &str, refusal: Refusal) {
+        self.file.refuse(self.at(key), refusal);
+    }
+
+    /// Refuses a missing key.
+    pub(super) fn require(&self, key: &str, example: &str) {
         if !self.has(key) {
-            page.refuse(
-                self.span.clone(),
-                fault(
-                    format!("{} has no {key}", self.name),
-                    format!("add {key} = {example}"),
-                ),
-            );
+            let what = format!("{} has no {key}", self.name);
+            self.refuse(key, what, format!("add {key} = {example}"));
         }
     }
 
     pub(super) fn text<T>(
         &self,
-        page: &mut Page<'_>,
         key: &str,
-        read: impl FnOnce(&'t str) -> Result<T, Fault>,
+        read: impl FnOnce(&'t str) -> Result<T, Refusal>,
     ) -> Option<T> {
         let value = self.get(key)?;
-        page.check(value.span(), text(key, value, read))
+        self.file.check(place(value), text(key, value, read))
     }
 
-    /// A whole number from `low` to `high`.
-    pub(super) fn number(
-        &self,
-        page: &mut Page<'_>,
-        key: &str,
-        low: u16,
-        high: u16,
-    ) -> Option<u16> {
-        let value = self.get(key)?;
-        page.check(value.span(), number(key, value, low, high))
+    /// One of a few words.
+    pub(super) fn word<T: Copy>(&self, key: &str, words: &[(&str, T)]) -> Option<T> {
+        self.text(key, |text| {
+            let found = words.iter().find(|(word, _)| *word == text);
+            found.map(|(_, value)| *value).ok_or_else(|| {
+                let words = words.iter().map(|(word, _)| format!("\"{word}\""));
+                let what = format!("{} is not a value of {key}", quoted(text));
+                refusal(
+                    what,
+                    format!("write {}", words.collect::<Vec<_>>().join(" or ")),
+                )
+            })
+        })
     }
 
-    /// True or false.
-    pub(super) fn flag(&self, page: &mut Page<'_>, key: &str) -> Option<bool> {
+    /// A whole number.
+    pub(super) fn number(&self, key: &str, bounds: RangeInclusive<u16>) -> Option<u16> {
         let value = self.get(key)?;
-        match value.get_ref() {
-            DeValue::Boolean(flag) => Some(*flag),
-            other => {
-                page.refuse(
-                    value.span(),
-                    wrong_type(key, "true or false, without quotes", other),
-                );
-                None
-            }
-        }
+        self.file.check(place(value), number(key, value, &bounds))
     }
 
     /// A list of numbers, or one number.
-    pub(super) fn numbers(
-        &self,
-        page: &mut Page<'_>,
-        key: &str,
-        low: u16,
-        high: u16,
-    ) -> Option<Vec<(Range<usize>, u16)>> {
-        let value = self.get(key)?;
-        let DeValue::Array(items) = value.get_ref() else {
-            return self
-                .number(page, key, low, high)
-                .map(|number| vec![(value.span(), number)]);
-        };
-        each(page, items, |item| number(key, item, low, high))
-    }
-
-    /// A list of texts, each with its place; `None` where one of them is wrong.
-    pub(super) fn texts<T>(
-        &self,
-        page: &mut Page<'_>,
-        key: &str,
-        read: impl Fn(&'t str) -> Result<T, Fault>,
-    ) -> Option<Vec<(Range<usize>, T)>> {
+    pub(super) fn numbers(&self, key: &str, bounds: RangeInclusive<u16>) -> Option<Items<u16>> {
         let value = self.get(key)?;
         match value.get_ref() {
-            DeValue::Array(items) => each(page, items, |item| text(key, item, &read)),
+            DeValue::Array(items) => self.each(items, |item| number(key, item, &bounds)),
+            _ => Some(vec![(place(value), self.number(key, bounds)?)]),
+        }
+    }
+
+    /// True or false.
+    pub(super) fn flag(&self, key: &str) -> Option<bool> {
+        match self.get(key)?.get_ref() {
+            DeValue::Boolean(flag) => Some(*flag),
             other => {
-                page.refuse(
-                    value.span(),
-                    wrong_type(key, "a list of texts, [\"…\"]", other),
-                );
+                self.refuse_as(key, wrong_type(key, "true or false, without quotes", other));
                 None
             }
         }
     }
+
+    /// A list of texts; `None` if one of them is wrong.
+    pub(super) fn texts<T>(
+        &self,
+        key: &str,
+        read: impl Fn(&'t str) -> Result<T, Refusal>,
+    ) -> Option<Items<T>> {
+        match self.get(key)?.get_ref() {
+            DeValue::Array(items) => self.each(items, |item| text(key, item, &read)),
+            other => {
+                self.refuse_as(key, wrong_type(key, "a list of texts, [\"…\"]", other));
+                None
+            }
+        }
+    }
+
+    fn each<T>(
+        &self,
+        items: &'t [Spanned<DeValue<'t>>],
+        read: impl Fn(Value<'t>) -> Result<T, Refusal>,
+    ) -> Option<Items<T>> {
+        let item = |item| {
+            let value = self.file.check(place(item), read(item))?;
+            Some((place(item), value))
+        };
+        // Collected first, so that a wrong item does not hide the next one.
+        let read: Vec<_> = items.iter().map(item).collect();
+        read.into_iter().collect()
+    }
 }
 
-/// One of a few words.
-pub(super) fn one_of<T: Copy>(key: &str, words: &[(&str, T)], text: &str) -> Result<T, Fault> {
-    words
-        .iter()
-        .find(|(word, _)| *word == text)
-        .map(|(_, value)| *value)
-        .ok_or_else(|| {
-            let words: Vec<String> = words
-                .iter()
-                .map(|(word, _)| format!("\"{word}\""))
-                .collect();
-            fault(
-                format!("{} is no value of {key}", quoted(text)),
-                format!("write {}", words.join(" or ")),
-            )
-        })
+fn place(value: Value<'_>) -> usize {
+    value.span().start
 }
 
-pub(super) fn wrong_type(key: &str, wanted: &str, found: &DeValue<'_>) -> Fault {
+pub(super) fn wrong_type(key: &str, wanted: &str, found: &DeValue<'_>) -> Refusal {
     let found = match found {
         DeValue::String(_) => "a text",
         DeValue::Integer(_) | DeValue::Float(_) => "a number",
@@ -198,7 +196,7 @@ pub(super) fn wrong_type(key: &str, wanted: &str, found: &DeValue<'_>) -> Fault 
         DeValue::Array(_) => "a list",
         DeValue::Table(_) => "a table",
     };
-    fault(
+    refusal(
         format!("{key} cannot be {found}"),
         format!("write {wanted}"),
     )
@@ -207,41 +205,53 @@ pub(super) fn wrong_type(key: &str, wanted: &str, found: &DeValue<'_>) -> Fault 
 fn text<'t, T>(
     key: &str,
     value: Value<'t>,
-    read: impl FnOnce(&'t str) -> Result<T, Fault>,
-) -> Result<T, Fault> {
+    read: impl FnOnce(&'t str) -> Result<T, Refusal>,
+) -> Result<T, Refusal> {
     match value.get_ref() {
         DeValue::String(text) => read(text),
         other => Err(wrong_type(key, "a text in quotes, \"…\"", other)),
     }
 }
 
-fn number(key: &str, value: Value<'_>, low: u16, high: u16) -> Result<u16, Fault> {
-    let wanted = format!("a whole number from {low} to {high}");
+fn number(key: &str, value: Value<'_>, bounds: &RangeInclusive<u16>) -> Result<u16, Refusal> {
+    let wanted = format!("a whole number from {} to {}", bounds.start(), bounds.end());
     match value.get_ref() {
         DeValue::Integer(number) => u16::from_str_radix(number.as_str(), number.radix())
             .ok()
-            .filter(|number| (low..=high).contains(number))
+            .filter(|number| bounds.contains(number))
             .ok_or_else(|| {
-                fault(
-                    format!("{} is out of the range of {key}", quoted(number.as_str())),
-                    format!("write {wanted}"),
-                )
+                let what = format!("{} is out of the range of {key}", quoted(number.as_str()));
+                refusal(what, format!("write {wanted}"))
             }),
         other => Err(wrong_type(key, &wanted, other)),
     }
 }
 
-fn each<'t, T>(
-    page: &mut Page<'_>,
-    items: &'t [Spanned<DeValue<'t>>],
-    read: impl Fn(Value<'t>) -> Result<T, Fault>,
-) -> Option<Vec<(Range<usize>, T)>> {
-    let read: Vec<_> = items
-        .iter()
-        .map(|item| {
-            page.check(item.span(), read(item))
-                .map(|value| (item.span(), value))
-        })
-        .collect();
-    read.into_iter().collect()
+/// The known word that a misspelled one is closest to.
+fn closest<'k>(word: &str, known: &[&'k str]) -> Option<&'k str> {
+    const WORD_MAX: usize = 20;
+    if word.len() > WORD_MAX {
+        return None;
+    }
+    let measured = known.iter().map(|known| (edits(word, known), *known));
+    let (edits, closest) = measured.min()?;
+    (edits <= 2 && edits * 2 <= word.len()).then_some(closest)
+}
+
+/// Levenshtein's distance: letters to insert, remove or replace.
+fn edits(one: &str, other: &str) -> usize {
+    let mut row: Vec<usize> = (0..=other.len()).collect();
+    for letter in one.bytes() {
+        let mut left = row.first().map_or(0, |first| first + 1);
+        let mut next = vec![left];
+        for (wanted, pair) in other.bytes().zip(row.windows(2)) {
+            if let [diagonal, above] = pair {
+                let replaced = diagonal + usize::from(letter != wanted);
+                left = replaced.min(above + 1).min(left + 1);
+                next.push(left);
+            }
+        }
+        row = next;
+    }
+    row.last().copied().unwrap_or_default()
 }

@@ -1,68 +1,56 @@
-//! Which further files a config names, so that they can be read before it is loaded.
+//! The key files that a config names, so that they can be read before it is loaded.
 //!
-//! Says nothing of what is wrong: loading does. A key in the place of a path is left out, so that no message about files can hold it.
+//! Loading reports what is wrong. A key in the place of a path is left out, so that no message about files shows it.
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
 use toml::de::{DeTable, DeValue};
 
-use super::bounds;
-use super::page::Page;
+use super::config_text::ConfigText;
+use super::values;
 use crate::adapters::config::bundle::Bundle;
 
-pub(super) fn named(bundle: &Bundle) -> Vec<PathBuf> {
+/// The files that [`load`](super::load) needs in the bundle: key files of users, and the gate's private key if
+/// some user has a key pair. A relative path starts at the folder of the file that names it.
+pub fn key_files(bundle: &Bundle) -> Vec<PathBuf> {
     let mut named = Vec::new();
-    let mut gate_key = None;
-    let mut pairs = false;
+    let mut has_pairs = false;
     for file in bundle.main.iter().chain(&bundle.users) {
-        let Some(tree) = Page::of(file).tree() else {
+        let Some(values) = ConfigText::of(file).values() else {
             continue;
         };
-        if bundle
-            .main
-            .as_ref()
-            .is_some_and(|main| main.path == file.path)
-        {
-            gate_key = tree
-                .get("gate")
-                .and_then(|gate| gate.get_ref().as_table())
-                .and_then(|gate| path(&file.path, gate, "private_key"));
-        }
-        for user in users(&tree) {
-            pairs |= user.contains_key("public_key") || user.contains_key("old_public_key");
+        for user in users(&values) {
+            has_pairs |= user.contains_key("public_key") || user.contains_key("old_public_key");
             named.extend(path(&file.path, user, "key_file"));
         }
     }
-    named.extend(gate_key.filter(|_| pairs));
+    named.extend(has_pairs.then(|| gate_key_file(bundle)).flatten());
     let mut seen = HashSet::new();
     named.retain(|path| seen.insert(path.clone()));
     named
 }
 
-/// The file of the gate's own private key, whether anybody needs it or not.
-pub(super) fn gate_key(bundle: &Bundle) -> Option<PathBuf> {
+/// The file of the gate's private key, whether [`load`](super::load) needs it or not.
+pub fn gate_key_file(bundle: &Bundle) -> Option<PathBuf> {
     let main = bundle.main.as_ref()?;
-    let tree = Page::of(main).tree()?;
-    path(
-        &main.path,
-        tree.get("gate")?.get_ref().as_table()?,
-        "private_key",
-    )
+    let values = ConfigText::of(main).values()?;
+    let gate = values.get("gate")?.get_ref().as_table()?;
+    path(&main.path, gate, "private_key")
 }
 
-fn users<'t>(tree: &'t DeTable<'t>) -> Vec<&'t DeTable<'t>> {
-    match tree.get("user").map(|users| users.get_ref()) {
+fn users<'t>(values: &'t DeTable<'t>) -> Vec<&'t DeTable<'t>> {
+    match values.get("user").map(|users| users.get_ref()) {
         Some(DeValue::Array(users)) => users
             .iter()
             .filter_map(|user| user.get_ref().as_table())
             .collect(),
         Some(_) => Vec::new(),
-        None => vec![tree],
+        None => vec![values],
     }
 }
 
-fn path(page: &Path, table: &DeTable<'_>, key: &str) -> Option<PathBuf> {
+fn path(file: &Path, table: &DeTable<'_>, key: &str) -> Option<PathBuf> {
     let text = table.get(key)?.get_ref().as_str()?;
-    bounds::key_path(page, text).ok()
+    values::key_path(file, text).ok()
 }

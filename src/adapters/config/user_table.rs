@@ -1,339 +1,279 @@
-//! All users of a gate, in the order of the files: whose names and keys must differ, and whose number is bounded.
+//! All users of a gate, in the order of the files: names and keys must differ, and their number has a limit.
 
 use std::collections::HashMap;
-use std::ops::Range;
 use std::path::Path;
 
-use postern_proto::{CodeKey, KeyMaterial, KeyText};
+use postern_proto::{CodeKey, KeyMaterial, PrivateKey};
 use toml::de::{DeTable, DeValue};
 
-use super::OldKey;
-use super::bounds::USERS_MAX;
+use super::config_text::ConfigText;
 use super::fields::{Fields, wrong_type};
-use super::list::{Listed, Read};
-use super::old;
-use super::page::Page;
-use super::problem::{Fault, Problem, fault, quoted};
-use super::secret::{self, KeyTexts, Seen};
-use super::sections::{GateKey, Head};
-use super::user::{self, Secret};
+use super::gate::GateKey;
+use super::key::{KeyFiles, SeenKeys, UserKey};
+use super::listed::{Listed, ReadUser};
+use super::main_file::MainFile;
+use super::problem::{Problem, quoted, refusal};
+use super::user;
+use super::user_keys;
 use crate::adapters::config::bundle::Bundle;
 use crate::model::policy::Policy;
+use crate::model::time::Timestamp;
 
-pub(super) struct UserTable<'a, 'h> {
-    head: Option<&'h Head>,
-    texts: &'h KeyTexts<'a>,
-    names: HashMap<String, Place<'a>>,
-    seen: Seen<Place<'a>>,
-    parts: Parts,
-    users: usize,
-    listing: bool,
-    told_of_gate_key: bool,
+/// The most users of one gate.
+const USERS_MAX: usize = 200_000;
+
+/// A previous key of a user.
+#[derive(Debug)]
+pub struct OldKey {
+    /// The user's place in `settings.policies`.
+    pub user: usize,
+    /// When it ends; may be in the past.
+    pub until: Timestamp,
+    /// The key.
+    pub material: KeyMaterial,
 }
 
-/// What was read of all users.
+impl OldKey {
+    /// User, end and key.
+    pub fn parts(&self) -> (usize, Timestamp, &KeyMaterial) {
+        (self.user, self.until, &self.material)
+    }
+}
+
+pub(super) struct UserTable<'a, 'm> {
+    main: Option<&'m MainFile>,
+    key_files: &'m KeyFiles<'a>,
+    names: HashMap<String, Place<'a>>,
+    seen_keys: SeenKeys<Place<'a>>,
+    users: Users,
+    count: usize,
+    /// Whether the missing private key of the gate was reported.
+    gate_key_reported: bool,
+}
+
+/// What was read of all users. The lists match if nothing was refused.
 #[derive(Default)]
-pub(super) struct Parts {
+pub(super) struct Users {
     pub(super) policies: Vec<Policy>,
-    pub(super) disabled: Vec<Policy>,
-    /// In step with `disabled` if nothing was refused.
-    pub(super) disabled_keys: Vec<KeyMaterial>,
-    /// In step with `policies` if nothing was refused.
     pub(super) keys: Vec<KeyMaterial>,
-    /// In step with them.
     pub(super) codes: Vec<Option<CodeKey>>,
     pub(super) old_keys: Vec<OldKey>,
-    /// Only where somebody asks for it.
-    pub(super) listed: Vec<Listed>,
+    pub(super) disabled: Vec<Policy>,
+    pub(super) disabled_keys: Vec<KeyMaterial>,
+    /// `None` if nobody asks for the list.
+    pub(super) listed: Option<Vec<Listed>>,
 }
 
-/// A user's table: which file, which line.
+/// Where a user or a key was first seen.
 #[derive(Clone)]
 struct Place<'a> {
     file: &'a Path,
     line: usize,
 }
 
-impl<'a, 'h> UserTable<'a, 'h> {
+impl<'a, 'm> UserTable<'a, 'm> {
     pub(super) fn new(
         bundle: &Bundle,
-        head: Option<&'h Head>,
-        texts: &'h KeyTexts<'a>,
+        main: Option<&'m MainFile>,
+        key_files: &'m KeyFiles<'a>,
         listing: bool,
     ) -> Self {
-        // Each user needs a name. With room for all from the start, the keys never move and leave no copies behind.
+        // With room for all from the start, keys never move and leave no copies behind.
         let most = |word: &str| {
             let files = bundle.main.iter().chain(&bundle.users);
-            files
-                .map(|file| file.text.matches(word).count())
-                .sum::<usize>()
-                .min(USERS_MAX)
+            let words = files.map(|file| file.text.matches(word).count());
+            words.sum::<usize>().min(USERS_MAX)
         };
-        let (keys, old_keys) = (
-            Vec::with_capacity(most("name")),
-            Vec::with_capacity(most("old_until")),
-        );
-        let (codes, disabled_keys) = (
-            Vec::with_capacity(most("name")),
-            Vec::with_capacity(most("disabled")),
-        );
-        let parts = Parts {
-            keys,
-            old_keys,
-            codes,
-            disabled_keys,
-            ..Parts::default()
+        let users = Users {
+            keys: Vec::with_capacity(most("name")),
+            codes: Vec::with_capacity(most("name")),
+            old_keys: Vec::with_capacity(most("old_until")),
+            disabled_keys: Vec::with_capacity(most("disabled")),
+            listed: listing.then(Vec::new),
+            ..Users::default()
         };
         Self {
-            head,
-            texts,
+            main,
+            key_files,
             names: HashMap::new(),
-            seen: Seen::new(),
-            parts,
-            users: 0,
-            listing,
-            told_of_gate_key: false,
+            seen_keys: SeenKeys::new(),
+            users,
+            count: 0,
+            gate_key_reported: false,
         }
     }
 
-    /// The `[[user]]` tables of `posternd.toml`.
-    pub(super) fn read_main(&mut self, page: &mut Page<'a>, tree: &DeTable<'_>) {
-        self.read_list(page, tree);
-    }
-
-    /// A file of `users.d`: `[[user]]` tables, or one user's keys with no table around them.
-    pub(super) fn read_beside(&mut self, page: &mut Page<'a>, tree: &DeTable<'_>) {
-        if tree.contains_key("user") {
-            Fields::new("a file of users", tree, 0..0).only(page, &["user"]);
-            self.read_list(page, tree);
-        } else if !tree.is_empty() {
-            self.read_user(page, &Fields::new("a user", tree, 0..0), true);
-        }
-    }
-
-    pub(super) fn into_parts(self) -> Parts {
-        self.parts
-    }
-
-    fn read_list(&mut self, page: &mut Page<'a>, tree: &DeTable<'_>) {
-        let Some(value) = tree.get("user") else {
+    /// Reads the `[[user]]` tables of a file.
+    pub(super) fn read_list(&mut self, file: &ConfigText<'a>, values: &DeTable<'_>) {
+        let Some(value) = values.get("user") else {
             return;
         };
+        let at = value.span().start;
         let DeValue::Array(users) = value.get_ref() else {
-            page.refuse(
-                value.span(),
-                wrong_type(
-                    "user",
-                    "[[user]] with two brackets, for there may be many",
-                    value.get_ref(),
-                ),
-            );
+            let wanted = "[[user]] with two brackets";
+            file.refuse(at, wrong_type("user", wanted, value.get_ref()));
             return;
         };
         for user in users.iter() {
+            let at = user.span().start;
             match user.get_ref() {
                 DeValue::Table(table) => {
-                    self.read_user(page, &Fields::new("[[user]]", table, user.span()), false)
+                    self.read_user(file, &Fields::new(file, "[[user]]", table, at), false);
                 }
-                other => page.refuse(
-                    user.span(),
-                    wrong_type("a user", "a table, [[user]]", other),
-                ),
+                other => file.refuse(at, wrong_type("a user", "a table, [[user]]", other)),
             }
         }
     }
 
-    fn read_user(&mut self, page: &mut Page<'a>, fields: &Fields<'_>, own_file: bool) {
-        self.users += 1;
-        if self.users > USERS_MAX {
-            if self.users == USERS_MAX + 1 {
-                page.refuse(
-                    fields.span.clone(),
-                    fault(
-                        format!("there are more than {USERS_MAX} users"),
-                        "share them out to several gates",
-                    ),
+    /// Reads a file of `users.d`: `[[user]]` tables, or the keys of one user without a table.
+    pub(super) fn read_users_file(&mut self, file: &ConfigText<'a>, values: &DeTable<'_>) {
+        if values.contains_key("user") {
+            Fields::new(file, "a file of users", values, 0).only(&["user"]);
+            self.read_list(file, values);
+        } else if !values.is_empty() {
+            self.read_user(file, &Fields::new(file, "a user", values, 0), true);
+        }
+    }
+
+    pub(super) fn into_users(self) -> Users {
+        self.users
+    }
+
+    fn read_user(&mut self, file: &ConfigText<'a>, fields: &Fields<'_>, own_file: bool) {
+        self.count += 1;
+        if self.count > USERS_MAX {
+            if self.count == USERS_MAX + 1 {
+                let what = format!("there are more than {USERS_MAX} users");
+                file.refuse(
+                    fields.start,
+                    refusal(what, "divide them among several gates"),
                 );
             }
             return;
         }
-        let policy = user::policy(page, fields, self.head);
-        let secret = user::secret(page, fields, self.texts);
-        let old = old::read(page, fields);
-        let code = user::code_key(page, fields);
-        let disabled = fields.flag(page, "disabled").unwrap_or_default();
+        let policy = user::policy(fields, self.main);
+        let key = user_keys::key(fields, self.key_files);
+        let old = user_keys::previous_key(fields);
+        let code = user_keys::code_key(fields);
+        let disabled = fields.flag("disabled").unwrap_or_default();
         if let Some(policy) = &policy {
-            self.check_name(page, fields, &policy.user);
+            self.check_name(file, fields.at("name"), &policy.user);
         }
-        let material = secret.as_ref().and_then(|secret| {
-            let (kind, text) = match secret {
-                Secret::Shared(key) if fields.has("key") => ("key", key.to_base64()),
-                Secret::Shared(key) => ("key_file", key.to_base64()),
-                Secret::Pair(public, _) => ("public_key", public.to_base64()),
-            };
-            self.check_key(page, fields.span_of(kind), &text);
-            self.material(page, fields.span_of("public_key"), secret)
+        let material = key.as_ref().and_then(|key| {
+            let mut names = ["key", "key_file", "public_key"].into_iter();
+            let name = names.find(|name| fields.has(name)).unwrap_or_default();
+            self.material(file, fields.at(name), key)
         });
         let old_material = old.as_ref().and_then(|old| {
-            let (kind, text) = match &old.secret {
-                Secret::Shared(key) => ("old_key", key.to_base64()),
-                Secret::Pair(public, _) => ("old_public_key", public.to_base64()),
+            let name = match old.key {
+                UserKey::Shared(_) => "old_key",
+                UserKey::Pair(..) => "old_public_key",
             };
-            self.check_key(page, fields.span_of(kind), &text);
-            self.material(page, fields.span_of("old_public_key"), &old.secret)
+            self.material(file, fields.at(name), &old.key)
         });
-        let (Some(policy), Some(secret)) = (policy, secret) else {
+        let (Some(policy), Some(key)) = (policy, key) else {
             return;
         };
-        let read = Read {
+        let read = ReadUser {
             policy,
-            secret,
+            key,
             code,
             old,
             disabled,
             own_file,
         };
-        if self.listing {
-            self.parts.listed.push(Listed::of(page, fields, &read));
+        if let Some(listed) = &mut self.users.listed {
+            listed.push(Listed::of(fields, &read));
         }
-        self.take(read, material, old_material);
+        self.add(read, material, old_material);
     }
 
-    /// A disabled user is nobody to the gate: the keys are kept apart, for whoever wants to know why a knock does not work.
-    fn take(
+    /// The key of a disabled user is kept apart, so that `explain` can name the user of a dropped knock.
+    fn add(
         &mut self,
-        Read {
-            policy,
-            code,
-            old,
-            disabled,
-            ..
-        }: Read,
+        user: ReadUser,
         material: Option<KeyMaterial>,
         old_material: Option<KeyMaterial>,
     ) {
-        if disabled {
-            self.parts.disabled.push(policy);
-            self.parts.disabled_keys.extend(material);
+        let users = &mut self.users;
+        if user.disabled {
+            users.disabled.push(user.policy);
+            users.disabled_keys.extend(material);
             return;
         }
-        let user = self.parts.policies.len();
-        self.parts.policies.push(policy);
-        self.parts.keys.extend(material);
-        self.parts.codes.push(code);
-        let old = old.zip(old_material).map(|(old, material)| OldKey {
-            user,
+        let old = user.old.zip(old_material).map(|(old, material)| OldKey {
+            user: users.policies.len(),
             until: old.until,
             material,
         });
-        self.parts.old_keys.extend(old);
+        users.old_keys.extend(old);
+        users.policies.push(user.policy);
+        users.keys.extend(material);
+        users.codes.push(user.code);
     }
 
-    fn check_name(&mut self, page: &mut Page<'a>, fields: &Fields<'_>, name: &str) {
-        let span = fields.span_of("name");
-        let here = Place::of(page, &span);
-        match self.names.get(name) {
-            Some(before) => {
-                let name = if secret::looks_like_key(name) {
-                    quoted(name)
-                } else {
-                    format!("{name:?}")
-                };
-                page.refuse(
-                    span,
-                    twice(
-                        &format!("user {name} is defined"),
-                        before,
-                        "rename or take out one of the two",
-                    ),
-                );
-            }
-            None => {
-                self.names.insert(name.to_owned(), here);
-            }
-        }
-    }
-
-    fn check_key(&mut self, page: &mut Page<'a>, span: Range<usize>, text: &KeyText) {
-        if let Some(before) = self.seen.before(text, Place::of(page, &span)) {
-            page.refuse(
-                span,
-                twice(
-                    "the same key is given",
-                    &before,
-                    "give each user a key of their own, from postern keygen",
-                ),
-            );
-        }
-    }
-
-    /// `span` is where the public key of a pair stands.
-    fn material(
-        &mut self,
-        page: &mut Page<'a>,
-        span: Range<usize>,
-        secret: &Secret,
-    ) -> Option<KeyMaterial> {
-        let (public, preshared) = match secret {
-            Secret::Shared(key) => return Some(KeyMaterial::shared(key)),
-            Secret::Pair(public, preshared) => (public, preshared.as_ref()),
+    fn check_name(&mut self, file: &ConfigText<'a>, at: usize, name: &str) {
+        let Some(Place { file: first, line }) = self.names.get(name) else {
+            self.names.insert(name.to_owned(), Place::of(file, at));
+            return;
         };
-        match &self.head?.gate_key {
-            GateKey::Held(gate) => {
-                let paired = KeyMaterial::pair_at_gate(gate, public, preshared);
-                page.check(
-                    span,
-                    paired.map_err(|error| {
-                        fault(
-                            error.to_string(),
-                            "ask the user for a new key pair, from postern keygen --pair",
-                        )
-                    }),
-                )
-            }
-            GateKey::None => {
-                if !std::mem::replace(&mut self.told_of_gate_key, true) {
-                    page.refuse(span, without_gate_key());
-                }
+        let (name, first) = (quoted(name), first.display());
+        let what = format!("user {name} is defined twice, first at {first}:{line}");
+        file.refuse(at, refusal(what, "rename or remove one of the two"));
+    }
+
+    /// The key material, after a check that no other user has the key. `at` is the place of the key.
+    fn material(&mut self, file: &ConfigText<'a>, at: usize, key: &UserKey) -> Option<KeyMaterial> {
+        let before = self.seen_keys.before(&key.text(), Place::of(file, at));
+        if let Some(Place { file: first, line }) = before {
+            let first = first.display();
+            let what = format!("the same key is given twice, first at {first}:{line}");
+            let cure = "give each user a key of their own, from postern keygen";
+            file.refuse(at, refusal(what, cure));
+        }
+        match key.material(self.gate_key()) {
+            Some(material) => file.check(at, material),
+            None => {
+                self.report_gate_key(file, at);
                 None
+            }
+        }
+    }
+
+    fn gate_key(&self) -> Option<&'m PrivateKey> {
+        match &self.main?.gate_key {
+            GateKey::Read(key) => Some(key),
+            _ => None,
+        }
+    }
+
+    /// Reports once why a user's key pair has no private key of the gate.
+    fn report_gate_key(&mut self, file: &ConfigText<'a>, at: usize) {
+        let Some(main) = self.main else { return };
+        if std::mem::replace(&mut self.gate_key_reported, true) {
+            return;
+        }
+        match &main.gate_key {
+            GateKey::None => {
+                let cure = "make one with postern keygen --pair and name its file in [gate]: private_key = \"gate.key\"";
+                let what = "a user with public_key needs a private key of the gate";
+                file.refuse(at, refusal(what, cure));
             }
             GateKey::NotRead(path, line) => {
-                if !std::mem::replace(&mut self.told_of_gate_key, true) {
-                    let what = format!(
-                        "was not read, though private_key of [gate] (line {line}) names it"
-                    );
-                    page.refuse_other(Problem::of_file(path, what, "load the config again"));
-                }
-                None
+                let what =
+                    format!("was not read, but private_key of [gate] (line {line}) names it");
+                file.refuse_other(Problem::of_file(path, what, "load the config again"));
             }
-            GateKey::Refused => None,
+            GateKey::Refused | GateKey::Read(_) => {}
         }
     }
 }
 
 impl<'a> Place<'a> {
-    fn of(page: &Page<'a>, span: &Range<usize>) -> Self {
+    fn of(file: &ConfigText<'a>, at: usize) -> Self {
         Self {
-            file: page.path,
-            line: page.place(span.start).0,
+            file: file.path,
+            line: file.place(at).0,
         }
     }
-}
-
-fn without_gate_key() -> Fault {
-    fault(
-        "a user with public_key needs a private key of the gate",
-        "make one with postern keygen --pair and name its file in [gate]: private_key = \"gate.key\"",
-    )
-}
-
-fn twice(what: &str, before: &Place<'_>, cure: &str) -> Fault {
-    fault(
-        format!(
-            "{what} twice, first at {}:{}",
-            before.file.display(),
-            before.line
-        ),
-        cure,
-    )
 }

@@ -1,0 +1,161 @@
+//! One file of a config while it is read: its text, its values and the problems found so far.
+//!
+//! Strings of the values point into the bundle's buffer, which is wiped; those with escapes are wiped with the values.
+
+use std::borrow::Cow;
+use std::cell::RefCell;
+use std::ops::Deref;
+use std::path::Path;
+
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+use zeroize::Zeroize;
+
+use super::problem::{Problem, Refusal, refusal};
+use crate::adapters::config::bundle::BundleFile;
+
+pub(super) struct ConfigText<'a> {
+    pub(super) path: &'a Path,
+    text: &'a str,
+    /// Byte offsets.
+    line_starts: Vec<usize>,
+    problems: RefCell<Vec<Problem>>,
+}
+
+/// The values of a file; wiped on drop.
+pub(super) struct Values<'a>(DeTable<'a>);
+
+/// Bytes of a line in which columns are counted: in a longer line the count would take quadratic time.
+const COLUMNS: usize = 4096;
+
+impl<'a> ConfigText<'a> {
+    pub(super) fn of(file: &'a BundleFile) -> Self {
+        let newlines = file.text.match_indices('\n').map(|(at, _)| at + 1);
+        Self {
+            path: &file.path,
+            text: &file.text,
+            line_starts: std::iter::once(0).chain(newlines).collect(),
+            problems: RefCell::default(),
+        }
+    }
+
+    /// The values of the file; `None`, with a problem noted, if it is not TOML.
+    pub(super) fn values(&self) -> Option<Values<'a>> {
+        // The error's own text shows the line, which may hold a key; its message does not.
+        let error = match DeTable::parse(self.text) {
+            Ok(values) => return Some(Values(values.into_inner())),
+            Err(error) => error,
+        };
+        let cure = match error.message() {
+            "duplicate key" => "keep one of the two",
+            _ => "check quotes, brackets and equals signs here; texts need quotes",
+        };
+        let what = format!("this is not TOML: {}", error.message());
+        self.refuse(error.span().unwrap_or_default().start, refusal(what, cure));
+        None
+    }
+
+    /// Notes a problem at this byte.
+    pub(super) fn refuse(&self, at: usize, refusal: Refusal) {
+        let (line, column) = self.place(at);
+        self.refuse_other(Problem {
+            file: self.path.to_owned(),
+            line: Some(line),
+            column,
+            what: refusal.what,
+            cure: refusal.cure,
+        });
+    }
+
+    /// Notes a problem of another file that this one names.
+    pub(super) fn refuse_other(&self, problem: Problem) {
+        self.problems.borrow_mut().push(problem);
+    }
+
+    /// The value; `None`, with a problem noted, if it is refused.
+    pub(super) fn check<T>(&self, at: usize, result: Result<T, Refusal>) -> Option<T> {
+        result.map_err(|refusal| self.refuse(at, refusal)).ok()
+    }
+
+    /// Line and column of a byte, both from 1.
+    pub(super) fn place(&self, at: usize) -> (usize, Option<usize>) {
+        let line = self.line_starts.partition_point(|start| *start <= at);
+        let start = self.line_starts.get(line.saturating_sub(1));
+        let start = start.copied().unwrap_or_default();
+        let before = self.text.get(start..at).unwrap_or_default();
+        let column = before.len() <= COLUMNS;
+        (line, column.then(|| before.chars().count() + 1))
+    }
+
+    /// `FILE:LINE`, for messages about other files.
+    pub(super) fn place_name(&self, at: usize) -> String {
+        format!("{}:{}", self.path.display(), self.place(at).0)
+    }
+
+    /// The problems in the order of their lines.
+    pub(super) fn into_problems(self) -> Vec<Problem> {
+        let mut problems = self.problems.into_inner();
+        problems.sort_by_key(|problem| (problem.line.is_none(), problem.line, problem.column));
+        problems
+    }
+}
+
+impl<'a> Deref for Values<'a> {
+    type Target = DeTable<'a>;
+
+    fn deref(&self) -> &DeTable<'a> {
+        &self.0
+    }
+}
+
+impl Drop for Values<'_> {
+    fn drop(&mut self) {
+        wipe_table(std::mem::take(&mut self.0));
+    }
+}
+
+fn wipe_table(table: DeTable<'_>) {
+    for (key, value) in table {
+        wipe_text(key.into_inner());
+        wipe_value(value);
+    }
+}
+
+fn wipe_value(value: Spanned<DeValue<'_>>) {
+    match value.into_inner() {
+        DeValue::String(text) => wipe_text(text),
+        DeValue::Array(items) => items.into_iter().for_each(wipe_value),
+        DeValue::Table(table) => wipe_table(table),
+        _ => {}
+    }
+}
+
+fn wipe_text(text: Cow<'_, str>) {
+    if let Cow::Owned(mut text) = text {
+        text.zeroize();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_and_columns_count_characters_from_one() {
+        let file = BundleFile {
+            path: "p".into(),
+            text: String::from("ab\nü =1\n\n").into(),
+        };
+        let text = ConfigText::of(&file);
+        for (at, line, column) in [
+            (0, 1, 1),
+            (1, 1, 2),
+            (3, 2, 1),
+            (6, 2, 3),
+            (9, 3, 1),
+            (10, 4, 1),
+        ] {
+            assert_eq!(text.place(at), (line, Some(column)), "{at}");
+        }
+    }
+}

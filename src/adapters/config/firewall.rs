@@ -1,0 +1,153 @@
+//! The `[firewall]` section, and programs as a config writes them.
+//!
+//! A program is a list: its whole path, then its arguments. Never a line for a shell (invariant 6).
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::fields::Fields;
+use super::key;
+use super::problem::{Refusal, quoted, refusal};
+use super::values;
+use crate::model::command_template::{Argument, ArgumentError, CommandTemplate, PLACEHOLDERS};
+use crate::model::settings::{CommandPrograms, DriverKind, Firewall, OnStop};
+
+/// The settings without a `[firewall]` section.
+pub(super) const DEFAULT: Firewall = Firewall {
+    backend: DriverKind::Auto,
+    protect: true,
+    on_stop: OnStop::Keep,
+    command: None,
+};
+
+const DEADLINE: Duration = Duration::from_secs(5);
+
+pub(super) fn read(fields: &Fields<'_>) -> Firewall {
+    fields.only(&["backend", "protect", "on_stop", "command"]);
+    let backends = [
+        ("auto", DriverKind::Auto),
+        ("iptables", DriverKind::Iptables),
+        ("nftables", DriverKind::Nftables),
+        ("command", DriverKind::Command),
+    ];
+    let backend = fields.word("backend", &backends);
+    let protect = fields.word("protect", &[("services", true), ("none", false)]);
+    let stops = [("keep", OnStop::Keep), ("remove", OnStop::Remove)];
+    let on_stop = fields.word("on_stop", &stops);
+    let command = fields.table("command", "[firewall.command]");
+    let firewall = Firewall {
+        backend: backend.unwrap_or(DEFAULT.backend),
+        protect: protect.unwrap_or(DEFAULT.protect),
+        on_stop: on_stop.unwrap_or(DEFAULT.on_stop),
+        command: command.and_then(|fields| command_programs(&fields)),
+    };
+    if firewall.backend == DriverKind::Command {
+        if !fields.has("command") {
+            let cure = "add [firewall.command] with open = [\"/program\", …] and close = [\"/program\", …]";
+            fields.refuse("backend", "backend \"command\" needs programs", cure);
+        }
+        if firewall.protect {
+            let key = if fields.has("protect") {
+                "protect"
+            } else {
+                "backend"
+            };
+            fields.refuse(
+                key,
+                "backend \"command\" cannot protect services: its programs only open and close grants",
+                "close the services in the host's own firewall and write protect = \"none\"",
+            );
+        }
+    }
+    firewall
+}
+
+/// `None` if something is wrong, with a problem noted.
+fn command_programs(fields: &Fields<'_>) -> Option<CommandPrograms> {
+    fields.only(&["open", "close", "list", "deadline"]);
+    for key in ["open", "close"] {
+        let example = "[\"/usr/local/sbin/program\", \"{address}\", \"{service}\", \"{seconds}\"]";
+        fields.require(key, example);
+    }
+    let open = program(fields, "open");
+    let close = program(fields, "close");
+    let list = list_program(fields);
+    let deadline = match fields.has("deadline") {
+        true => fields.text("deadline", values::bounded("deadline", 1, 30)),
+        false => Some(DEADLINE),
+    };
+    Some(CommandPrograms {
+        open: open?,
+        close: close?,
+        list: list?,
+        deadline: deadline?,
+    })
+}
+
+/// A program and its arguments; `None` if the key is missing or wrong.
+pub(super) fn program(fields: &Fields<'_>, key: &str) -> Option<CommandTemplate> {
+    let words = fields.texts(key, Ok)?;
+    let Some(((at, path), arguments)) = words.split_first() else {
+        let example = "[\"/usr/local/sbin/program\", \"{user}\", \"{address}\"]";
+        let cure = format!("write {example}, or remove {key}");
+        fields.refuse(key, format!("{key} names no program"), cure);
+        return None;
+    };
+    let path = fields.file.check(*at, program_path(path));
+    let arguments = arguments
+        .iter()
+        .map(|(at, text)| fields.file.check(*at, argument(text)));
+    let arguments: Vec<Option<Argument>> = arguments.collect();
+    let arguments: Option<Vec<Argument>> = arguments.into_iter().collect();
+    Some(CommandTemplate::new(path?, arguments?))
+}
+
+/// `Some(None)` without a program; an empty list means the same.
+fn list_program(fields: &Fields<'_>) -> Option<Option<CommandTemplate>> {
+    if !fields.has("list") {
+        return Some(None);
+    }
+    let words = fields.texts("list", Ok)?;
+    if words.is_empty() {
+        return Some(None);
+    }
+    let template = program(fields, "list")?;
+    let has_placeholder = |text| Argument::read(text).is_ok_and(|argument| !argument.is_plain());
+    match words.iter().skip(1).find(|(_, text)| has_placeholder(text)) {
+        None => Some(Some(template)),
+        Some((at, _)) => {
+            let what = "list has a placeholder, but it runs once for all grants";
+            let cure = "remove the placeholder, and print the {id} of each open grant on a line";
+            fields.file.refuse(*at, refusal(what, cure));
+            None
+        }
+    }
+}
+
+fn program_path(text: &str) -> Result<PathBuf, Refusal> {
+    if text.contains(['{', '}']) {
+        return Err(refusal(
+            "the path of a program cannot have a placeholder",
+            "name one program, and use placeholders like {user} in its arguments",
+        ));
+    }
+    values::absolute(text)
+}
+
+fn argument(text: &str) -> Result<Argument, Refusal> {
+    if key::looks_like_key(text) {
+        let what = "this is a key, and every user of the host can see a program's arguments";
+        return Err(refusal(what, "remove it"));
+    }
+    Argument::read(text).map_err(|error| match error {
+        ArgumentError::UnknownPlaceholder(name) => refusal(
+            format!("unknown placeholder {}", quoted(&format!("{{{name}}}"))),
+            format!("write one of {{{}}}", PLACEHOLDERS.join("} {")),
+        ),
+        ArgumentError::Brace => refusal(
+            "a brace has no partner",
+            "write {user} for a placeholder, {{ or }} for a brace itself",
+        ),
+        ArgumentError::ZeroByte => refusal("an argument cannot contain a zero byte", "remove it"),
+    })
+}

@@ -1,0 +1,123 @@
+//! Reads a config: the texts in a bundle become settings, policies and keys, or a list of all problems.
+
+use std::path::{Path, PathBuf};
+
+use postern_proto::{CodeKey, KeyMaterial};
+
+use super::config_text::ConfigText;
+use super::fields::Fields;
+use super::gate::{self, CONTROL_SOCKET};
+use super::key::KeyFiles;
+use super::listed::Listed;
+use super::main_file::MainFile;
+use super::problem::{Problem, Problems};
+use super::user_table::{OldKey, UserTable, Users};
+use crate::adapters::config::bundle::{Bundle, BundleFile};
+use crate::model::settings::Settings;
+
+/// A config without problems.
+#[derive(Debug)]
+pub struct Loaded {
+    /// What monitor and engine know.
+    pub settings: Settings,
+    /// For the engine only: one for each of `settings.policies`, in their order.
+    pub keys: Vec<KeyMaterial>,
+    /// For the engine only, in the same order: the secrets for one-time codes.
+    pub codes: Vec<Option<CodeKey>>,
+    /// For the engine only: previous keys that are still valid for a time.
+    pub old_keys: Vec<OldKey>,
+    /// One for each of `settings.disabled`, in their order: `explain` names the user by them.
+    pub disabled_keys: Vec<KeyMaterial>,
+}
+
+/// More than the stack that it takes to read a config, or to set a gate up with it; debug builds take most.
+pub const STACK: usize = 256 << 10;
+
+/// Reads a config.
+///
+/// # Errors
+/// All problems, in the order of files and lines. A file that is not TOML has only its first one.
+pub fn load(bundle: &Bundle) -> Result<Loaded, Problems> {
+    read_and_wipe(bundle, false).map(|(loaded, _)| loaded)
+}
+
+/// The settings of a config and all its users, disabled ones as well.
+///
+/// # Errors
+/// As [`load`].
+pub fn settings_and_users(bundle: &Bundle) -> Result<(Settings, Vec<Listed>), Problems> {
+    read_and_wipe(bundle, true).map(|(loaded, listed)| (loaded.settings, listed))
+}
+
+/// The control socket that `posternd.toml` names, or the default, whatever else is wrong in the file.
+///
+/// # Errors
+/// If the file is not TOML, or the path of the socket is wrong.
+pub fn control_socket(main: &BundleFile) -> Result<PathBuf, Problems> {
+    let file = ConfigText::of(main);
+    let named = file.values().and_then(|values| {
+        let top = Fields::new(&file, "posternd.toml", &values, 0);
+        gate::control_socket(&top.table("gate", "[gate]")?)
+    });
+    zeroize::zeroize_stack::<STACK>();
+    match file.into_problems() {
+        problems if problems.is_empty() => Ok(named.unwrap_or_else(|| CONTROL_SOCKET.into())),
+        problems => Err(Problems(problems)),
+    }
+}
+
+/// A key that moves leaves a copy on the stack, which is wiped here.
+fn read_and_wipe(bundle: &Bundle, listing: bool) -> Result<(Loaded, Vec<Listed>), Problems> {
+    let read = read(bundle, listing);
+    zeroize::zeroize_stack::<STACK>();
+    read
+}
+
+// Inlined, its part of the stack would be outside of what is wiped.
+#[inline(never)]
+fn read(bundle: &Bundle, listing: bool) -> Result<(Loaded, Vec<Listed>), Problems> {
+    let Some(main) = &bundle.main else {
+        let file = Path::new("posternd.toml");
+        let problem = Problem::of_file(file, "was not read", "name the config with --config");
+        return Err(Problems(vec![problem]));
+    };
+    let key_files = KeyFiles::of(bundle);
+    let file = ConfigText::of(main);
+    let values = file.values();
+    let main = values.as_ref();
+    let main = main.map(|values| MainFile::read(&file, values, &key_files));
+    let mut table = UserTable::new(bundle, main.as_ref(), &key_files, listing);
+    if let Some(values) = values {
+        table.read_list(&file, &values);
+    }
+    let mut problems = file.into_problems();
+    for users in &bundle.users {
+        let file = ConfigText::of(users);
+        if let Some(values) = file.values() {
+            table.read_users_file(&file, &values);
+        }
+        problems.extend(file.into_problems());
+    }
+    let Users {
+        policies,
+        keys,
+        codes,
+        old_keys,
+        disabled,
+        disabled_keys,
+        listed,
+    } = table.into_users();
+    match main.and_then(|main| main.settings(policies, disabled)) {
+        Some(settings) if problems.is_empty() => {
+            let loaded = Loaded {
+                settings,
+                keys,
+                codes,
+                old_keys,
+                disabled_keys,
+            };
+            Ok((loaded, listed.unwrap_or_default()))
+        }
+        _ => Err(Problems(problems)),
+    }
+}

@@ -1,0 +1,87 @@
+//! `posternd.toml` without its users.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use toml::de::DeTable;
+
+use super::config_text::ConfigText;
+use super::fields::Fields;
+use super::firewall;
+use super::gate::{self, GateKey};
+use super::key::KeyFiles;
+use super::services;
+use super::values;
+use crate::model::catalog::{NamedServices, ServiceOptions};
+use crate::model::policy::Policy;
+use crate::model::settings::{Firewall, Gate, Metrics, Settings};
+
+pub(super) struct MainFile {
+    /// `None` if it was refused, with a problem noted.
+    gate: Option<Gate>,
+    firewall: Firewall,
+    metrics: Metrics,
+    named: NamedServices,
+    options: BTreeMap<String, ServiceOptions>,
+    /// Names of all services, also of refused ones, so that a user of one gets no second problem.
+    pub(super) service_names: BTreeSet<String>,
+    pub(super) gate_key: GateKey,
+}
+
+impl MainFile {
+    pub(super) fn read(
+        file: &ConfigText<'_>,
+        values: &DeTable<'_>,
+        key_files: &KeyFiles<'_>,
+    ) -> Self {
+        let top = Fields::new(file, "posternd.toml", values, 0);
+        top.only(&["gate", "firewall", "metrics", "service", "user"]);
+        if !top.has("gate") {
+            let cure = "add [gate] with name = \"…\", the name that clients use for this gate";
+            top.refuse("gate", "[gate] is missing", cure);
+        }
+        let firewall = top.table("firewall", "[firewall]");
+        let firewall = firewall.map_or(firewall::DEFAULT, |fields| firewall::read(&fields));
+        let services = top.table("service", "[service.NAME]");
+        let services = services.map(|fields| services::read(&fields, firewall.backend));
+        let services = services.unwrap_or_default();
+        let gate = top.table("gate", "[gate]");
+        let metrics = top.table("metrics", "[metrics]");
+        Self {
+            gate_key: gate
+                .as_ref()
+                .map_or(GateKey::Refused, |fields| gate::read_key(fields, key_files)),
+            gate: gate.and_then(|fields| gate::read(&fields)),
+            firewall,
+            metrics: metrics.map_or_else(Metrics::default, |fields| metrics_of(&fields)),
+            named: services.named,
+            options: services.options,
+            service_names: services.names,
+        }
+    }
+
+    pub(super) fn settings(self, policies: Vec<Policy>, disabled: Vec<Policy>) -> Option<Settings> {
+        Some(Settings {
+            gate: self.gate?,
+            firewall: self.firewall,
+            metrics: self.metrics,
+            named: self.named,
+            options: self.options,
+            policies,
+            disabled,
+        })
+    }
+}
+
+fn metrics_of(fields: &Fields<'_>) -> Metrics {
+    fields.only(&["file", "interval", "listen"]);
+    if fields.has("interval") && !fields.has("file") {
+        let cure = "add file = \"/var/lib/prometheus/node-exporter/postern.prom\", or remove it";
+        fields.refuse("interval", "interval requires file", cure);
+    }
+    let interval = fields.text("interval", values::bounded("interval", 1, 3600));
+    Metrics {
+        file: fields.text("file", values::prom_file),
+        interval: interval.unwrap_or(Metrics::default().interval),
+        listen: fields.text("listen", values::loopback),
+    }
+}

@@ -1,0 +1,200 @@
+//! The `[service.NAME]` sections.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+
+use toml::de::DeValue;
+
+use super::fields::{Fields, Items, wrong_type};
+use super::firewall::program;
+use super::problem::{Refusal, quoted, refusal};
+use super::values;
+use crate::model::address;
+use crate::model::catalog::{Forward, ForwardError, NamedServices, ServiceOptions};
+use crate::model::service::Ports;
+use crate::model::settings::DriverKind;
+
+#[derive(Default)]
+pub(super) struct Services {
+    pub(super) named: NamedServices,
+    pub(super) options: BTreeMap<String, ServiceOptions>,
+    /// All names, also of refused services.
+    pub(super) names: BTreeSet<String>,
+}
+
+pub(super) fn read(sections: &Fields<'_>, backend: DriverKind) -> Services {
+    let file = sections.file;
+    let mut services = Services::default();
+    let mut forwards = Vec::new();
+    for (key, value) in sections.entries() {
+        let at = key.span().start;
+        let DeValue::Table(table) = value.get_ref() else {
+            let wanted = "a table of its own, [service.NAME], with ports = [\"tcp/80\"]";
+            file.refuse(at, wrong_type("a service", wanted, value.get_ref()));
+            continue;
+        };
+        services.names.insert(key.get_ref().to_string());
+        let Some(name) = file.check(at, values::service_name(key.get_ref())) else {
+            continue;
+        };
+        let title = format!("[service.{name}]");
+        let fields = Fields::new(file, &title, table, value.span().start);
+        fields.only(&[
+            "ports",
+            "end_connections",
+            "forward",
+            "masquerade",
+            "on_open",
+            "on_close",
+        ]);
+        fields.require("ports", "[\"tcp/80\"]");
+        let ports = fields.texts("ports", values::ports);
+        let forward = forward(&fields, ports.as_deref());
+        if let Some(forward) = forward {
+            if backend == DriverKind::Command {
+                let cure = "remove forward, or use another backend";
+                fields.refuse("forward", "backend \"command\" cannot forward ports", cure);
+            }
+            check_forward(&fields, forward, &mut forwards);
+        }
+        let options = ServiceOptions {
+            end_connections: fields.flag("end_connections").unwrap_or_default(),
+            forward,
+            on_open: program(&fields, "on_open"),
+            on_close: program(&fields, "on_close"),
+        };
+        services.options.insert(name.to_owned(), options);
+        let Some(ports) = ports else { continue };
+        if ports.is_empty() {
+            let cure = "write ports = [\"tcp/80\"], or remove the service";
+            fields.refuse("ports", format!("service {name:?} has no ports"), cure);
+        }
+        let ports = ports.into_iter().map(|(_, ports)| ports).collect();
+        services.named.insert(name.to_owned(), ports);
+    }
+    services
+}
+
+/// `forward` and `masquerade`; `None` without them or if they are wrong. `ports` is `None` if they were refused.
+fn forward(fields: &Fields<'_>, ports: Option<&[(usize, Ports)]>) -> Option<Forward> {
+    let masquerade = fields.flag("masquerade");
+    if !fields.has("forward") {
+        if fields.has("masquerade") {
+            let cure = "add forward = \"10.0.0.5:22\", or remove masquerade";
+            fields.refuse("masquerade", "masquerade requires forward", cure);
+        }
+        return None;
+    }
+    let (host, port) = fields.text("forward", host)?;
+    let [(place, at)] = ports? else {
+        let cure = "write ports = [\"tcp/2222\"], and a service for each port";
+        fields.refuse("ports", "a service with forward has exactly one port", cure);
+        return None;
+    };
+    let forward = Forward::new(*at, host, port, masquerade.unwrap_or_default());
+    let forward = forward.map_err(|error| match error {
+        ForwardError::NoPorts => refusal(
+            format!("{at} cannot be forwarded"),
+            "write tcp, udp or sctp with a port, like tcp/2222",
+        ),
+        ForwardError::RangeToPort => refusal(
+            format!("{at} is a range and cannot go to one port"),
+            format!("write forward = \"{host}\" without a port: the ports are kept"),
+        ),
+    });
+    fields.file.check(*place, forward)
+}
+
+/// `10.0.0.5:22`, `[fd00::5]:22`, or an address alone.
+fn host(text: &str) -> Result<(IpAddr, Option<u16>), Refusal> {
+    let bracketed = || {
+        text.strip_prefix('[')?
+            .strip_suffix(']')?
+            .parse::<Ipv6Addr>()
+            .ok()
+    };
+    let parsed = match text.parse::<SocketAddr>() {
+        Ok(socket) => Some((socket.ip(), Some(socket.port()))),
+        Err(_) => {
+            let bare = text.parse::<IpAddr>().ok();
+            bare.or_else(|| bracketed().map(IpAddr::V6))
+                .map(|address| (address, None))
+        }
+    };
+    let cure = "write address and port, like \"10.0.0.5:22\" or \"[fd00::5]:22\"";
+    let Some((address, port)) = parsed else {
+        let what = format!("{} is not an address with a port", quoted(text));
+        return Err(refusal(what, cure));
+    };
+    let address = address.to_canonical();
+    if port == Some(0) {
+        return Err(refusal("port 0 is not valid", cure));
+    }
+    if address.is_loopback() {
+        let cure = "remove forward: the service is then one of the gate itself";
+        return Err(refusal(format!("{address} is the gate itself"), cure));
+    }
+    if address::is_nobody(address) {
+        return Err(refusal(
+            format!("{address} is not the address of a host"),
+            cure,
+        ));
+    }
+    Ok((address, port))
+}
+
+/// Refuses a forward that a packet cannot tell from an earlier one; `earlier` has their places.
+fn check_forward(fields: &Fields<'_>, forward: Forward, earlier: &mut Items<Forward>) {
+    let place_of = |at: &usize| fields.file.place_name(*at);
+    if let Some((at, other)) = earlier.iter().find(|(_, other)| other.collides(&forward)) {
+        let (host, place) = (other.host, place_of(at));
+        let what = format!("{} is already forwarded to {host}, at {place}", forward.at);
+        fields.refuse("ports", what, "choose another port of the gate");
+        return;
+    }
+    // A forwarded packet is known by host and port only.
+    let differs = |other: &Forward| {
+        let same_port = other.inner().overlap(forward.inner()).is_some();
+        other.host == forward.host && same_port && other.masquerade != forward.masquerade
+    };
+    if let Some((at, _)) = earlier.iter().find(|(_, other)| differs(other)) {
+        let place = place_of(at);
+        let what =
+            format!("the service at {place} has the same host and port, but another masquerade");
+        fields.refuse("forward", what, "write the same masquerade for both");
+        return;
+    }
+    earlier.push((fields.at("ports"), forward));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn forward_host_is_an_address_of_another_host() {
+        for (text, address, port) in [
+            ("10.0.0.5:22", "10.0.0.5", Some(22)),
+            ("[fd00::5]:22", "fd00::5", Some(22)),
+            ("10.0.0.5", "10.0.0.5", None),
+            ("fd00::5", "fd00::5", None),
+            ("[fd00::5]", "fd00::5", None),
+            ("[::ffff:10.0.0.5]:22", "10.0.0.5", Some(22)),
+        ] {
+            assert_eq!(host(text).unwrap(), (address.parse().unwrap(), port));
+        }
+        for text in [
+            "",
+            "inner:22",
+            "10.0.0.5:",
+            "10.0.0.5:0",
+            "10.0.0.5:70000",
+            "127.0.0.1:22",
+            "[::1]:22",
+            "0.0.0.0:22",
+            "224.0.0.1:22",
+        ] {
+            assert!(host(text).is_err(), "{text}");
+        }
+    }
+}

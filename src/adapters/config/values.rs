@@ -1,0 +1,453 @@
+//! Single values of a config: durations, names, paths, networks, services, quotas.
+//!
+//! A message shows a text only through `quoted`, because it could be a key in the wrong place.
+
+use std::net::{IpAddr, SocketAddr};
+use std::num::NonZeroU32;
+use std::ops::RangeInclusive;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use ipnet::IpNet;
+use postern_proto::{GateName, ServiceName};
+
+use super::key;
+use super::problem::{Refusal, quoted, refusal};
+use crate::model::address;
+use crate::model::endpoint::Endpoint;
+use crate::model::policy::{Quota, is_user_name};
+use crate::model::service::{Ports, Wanted};
+use crate::model::time::{self, Timestamp};
+
+const WINDOW: RangeInclusive<Duration> = Duration::from_secs(5)..=Duration::from_secs(300);
+/// The longest grant: 30 days.
+const DURATION_MAX: Duration = Duration::from_secs(30 * 86_400);
+const DURATION_CURE: &str = "write it like 30s, 10m or 1h 30m";
+const QUOTA_CURE: &str = "write knocks in a time, like 30/min, 1/s, 100/h, 10/day or 5/10s";
+const DAY: u64 = 86_400;
+/// The kernel's IFNAMSIZ without the closing zero.
+const INTERFACE_MAX: usize = 15;
+/// The limit of useradd.
+const SYSTEM_USER_MAX: usize = 32;
+/// The kernel's UNIX_PATH_MAX without the closing zero.
+const SOCKET_PATH_MAX: usize = 107;
+
+pub(super) fn window(text: &str) -> Result<Duration, Refusal> {
+    let window = length(text)?;
+    if WINDOW.contains(&window) {
+        return Ok(window);
+    }
+    let what = format!("a window of {} is out of bounds", time::human(window));
+    Err(refusal(what, "write 5s to 5m"))
+}
+
+/// The duration of a grant: whole seconds, because no firewall counts finer.
+pub(super) fn duration(text: &str) -> Result<Duration, Refusal> {
+    let duration = length(text)?;
+    if duration.is_zero() || duration.subsec_nanos() > 0 {
+        let what = format!("{} is not a whole number of seconds", quoted(text));
+        return Err(refusal(what, "write 1s or more, like 30s, 10m or 1h 30m"));
+    }
+    Ok(duration)
+}
+
+pub(super) fn max_duration(text: &str) -> Result<Duration, Refusal> {
+    let duration = duration(text)?;
+    if duration > DURATION_MAX {
+        let long = time::human(duration);
+        let what = format!("a max_duration of {long} is longer than 30 days");
+        return Err(refusal(what, "write 720h or less"));
+    }
+    Ok(duration)
+}
+
+/// A duration with this name and these bounds in whole seconds.
+pub(super) fn bounded(
+    name: &'static str,
+    low: u64,
+    high: u64,
+) -> impl Fn(&str) -> Result<Duration, Refusal> {
+    let (low, high) = (Duration::from_secs(low), Duration::from_secs(high));
+    move |text| {
+        let length = time::parse_duration(text).ok();
+        let length = length.filter(|length| (low..=high).contains(length));
+        length.ok_or_else(|| {
+            let cure = format!("write {} to {}", time::human(low), time::human(high));
+            refusal(format!("{} is not a valid {name}", quoted(text)), cure)
+        })
+    }
+}
+
+fn length(text: &str) -> Result<Duration, Refusal> {
+    // The error of `parse_duration` repeats the text.
+    time::parse_duration(text).map_err(|_| {
+        let what = format!("{} is not a length of time", quoted(text));
+        refusal(what, DURATION_CURE)
+    })
+}
+
+/// A point in time with its offset.
+pub(super) fn point_in_time(text: &str) -> Result<Timestamp, Refusal> {
+    time::parse_time(text).map_err(|_| {
+        let cure = "write it like 2026-12-01T00:00:00Z, for UTC";
+        refusal("this is not a point in time with its offset", cure)
+    })
+}
+
+/// Knocks in a time: `30/min`, `5/10s`.
+pub(super) fn quota(text: &str) -> Result<Quota, Refusal> {
+    let wrong = || refusal(format!("{} is not a quota", quoted(text)), QUOTA_CURE);
+    let (count, per) = text.split_once('/').ok_or_else(wrong)?;
+    let count = digits(count).ok_or_else(wrong)?;
+    let unit_at = per.find(|c: char| !c.is_ascii_digit()).ok_or_else(wrong)?;
+    let (units, unit) = per.split_at(unit_at);
+    let unit = match unit {
+        "s" => 1,
+        "min" => 60,
+        "h" => 3_600,
+        "day" => DAY,
+        _ => return Err(wrong()),
+    };
+    let units = if units.is_empty() {
+        Some(1)
+    } else {
+        digits(units)
+    };
+    let seconds = units.ok_or_else(wrong)?.saturating_mul(unit);
+    let count = u32::try_from(count)
+        .ok()
+        .filter(|count| *count <= 1_000_000);
+    let count = count.ok_or_else(|| refusal("the quota is over 1,000,000 knocks", QUOTA_CURE))?;
+    let count = NonZeroU32::new(count).ok_or_else(|| {
+        let cure = "remove the user, or write 1/day or more";
+        refusal("a quota of 0 admits no knock", cure)
+    })?;
+    if !(1..=DAY).contains(&seconds) {
+        return Err(refusal(
+            "the time of the quota is not 1s to 1day",
+            QUOTA_CURE,
+        ));
+    }
+    Ok(Quota {
+        count,
+        per: Duration::from_secs(seconds),
+    })
+}
+
+fn digits(text: &str) -> Option<u64> {
+    let only_digits = text.bytes().all(|byte| byte.is_ascii_digit());
+    only_digits.then(|| text.parse().ok())?
+}
+
+pub(super) fn gate_name(text: &str) -> Result<GateName, Refusal> {
+    GateName::new(text).map_err(|error| {
+        let cure = "write the name that clients use for this gate, like gate.example.org";
+        refusal(error.to_string(), cure)
+    })
+}
+
+pub(super) fn user_name(text: &str) -> Result<&str, Refusal> {
+    if is_user_name(text) {
+        return Ok(text);
+    }
+    let cure =
+        "write 1 to 64 letters, digits, dots, underscores, hyphens or @, first a letter or digit";
+    Err(refusal(
+        format!("{} is not a user name", quoted(text)),
+        cure,
+    ))
+}
+
+/// Where clients send knocks; `port` if the text has none.
+pub(super) fn endpoint(text: &str, port: u16) -> Result<Endpoint, Refusal> {
+    Endpoint::with_default(text, port).map_err(|_| {
+        let what = format!("{} is not an address to knock at", quoted(text));
+        refusal(what, "write host, host:port or [IPv6 address]:port")
+    })
+}
+
+pub(super) fn interface(text: &str) -> Result<&str, Refusal> {
+    let bad = |c: char| c == '/' || c == ':' || c.is_whitespace() || c.is_control();
+    let right = (1..=INTERFACE_MAX).contains(&text.len()) && text != "." && text != "..";
+    if right && !text.contains(bad) {
+        return Ok(text);
+    }
+    Err(refusal(
+        format!("{} is not an interface name", quoted(text)),
+        "write 1 to 15 characters without slash, colon or space, as ip link shows them",
+    ))
+}
+
+pub(super) fn system_user(text: &str) -> Result<&str, Refusal> {
+    let letter = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
+    let right = (1..=SYSTEM_USER_MAX).contains(&text.len()) && !text.starts_with('-');
+    if right && text.chars().all(letter) {
+        return Ok(text);
+    }
+    Err(refusal(
+        format!("{} is not the name of a system user", quoted(text)),
+        "write one that getent passwd shows, like \"nobody\"",
+    ))
+}
+
+pub(super) fn absolute(text: &str) -> Result<PathBuf, Refusal> {
+    let path = path(text)?;
+    if path.is_absolute() {
+        return Ok(path);
+    }
+    Err(refusal(
+        "this path is relative",
+        "write the whole path, from / on",
+    ))
+}
+
+pub(super) fn socket(text: &str) -> Result<PathBuf, Refusal> {
+    if text.len() > SOCKET_PATH_MAX {
+        let what = "this path is too long for a socket";
+        return Err(refusal(what, "write a path of at most 107 bytes"));
+    }
+    absolute(text)
+}
+
+/// The metrics file.
+pub(super) fn prom_file(text: &str) -> Result<PathBuf, Refusal> {
+    let path = absolute(text)?;
+    if path.extension().is_some_and(|ending| ending == "prom") {
+        return Ok(path);
+    }
+    Err(refusal(
+        "a node exporter reads only files that end in .prom",
+        "write a path like \"/var/lib/prometheus/node-exporter/postern.prom\"",
+    ))
+}
+
+/// The path of a key file; a relative one starts at the folder of `file`, which names it.
+pub(super) fn key_path(file: &Path, text: &str) -> Result<PathBuf, Refusal> {
+    let path = path(text)?;
+    Ok(file.parent().unwrap_or_else(|| Path::new("")).join(path))
+}
+
+fn path(text: &str) -> Result<PathBuf, Refusal> {
+    if key::looks_like_key(text) {
+        return Err(refusal(
+            "this is a key, not the path of a file",
+            "put the key into a file of its own and write the path of the file here",
+        ));
+    }
+    if text.is_empty() || text.contains(char::is_control) {
+        return Err(refusal("this is not a path", "write the path of a file"));
+    }
+    Ok(PathBuf::from(text))
+}
+
+pub(super) fn network(text: &str) -> Result<IpNet, Refusal> {
+    let Ok(network) = text.parse::<IpNet>() else {
+        return Err(match text.parse::<IpAddr>() {
+            Ok(address) => refusal(
+                format!("{address} has no prefix length"),
+                format!("write {} for this one address", address::host(address)),
+            ),
+            Err(_) => refusal(
+                format!("{} is not a network", quoted(text)),
+                "write it like 192.0.2.0/24 or 2001:db8::/32",
+            ),
+        });
+    };
+    if let IpNet::V6(v6) = network
+        && let Some(IpNet::V4(v4)) = address::network_from_wire(v6.addr(), v6.prefix_len())
+    {
+        let what = format!("{network} is an IPv4 network in IPv6 notation");
+        return Err(refusal(what, format!("write {}", v4.trunc())));
+    }
+    let trunc = network.trunc();
+    if trunc != network {
+        let one = address::host(network.addr());
+        let cure = format!("write {trunc} for the network or {one} for the one address");
+        return Err(refusal(format!("{network} has host bits set"), cure));
+    }
+    Ok(network)
+}
+
+/// A loopback address with a port: other hosts must not read the metrics.
+pub(super) fn loopback(text: &str) -> Result<SocketAddr, Refusal> {
+    let what = match text.parse::<SocketAddr>() {
+        Ok(address) if !address.ip().is_loopback() => {
+            let address = address.ip();
+            format!("{address} is not a loopback address: other hosts could read the metrics")
+        }
+        Ok(address) if address.port() == 0 => "port 0 is not valid".to_owned(),
+        Ok(address) => return Ok(address),
+        Err(_) => format!("{} is not an address with a port", quoted(text)),
+    };
+    let cure = "write a loopback address, like \"127.0.0.1:9162\" or \"[::1]:9162\"";
+    Err(refusal(what, cure))
+}
+
+pub(super) fn wanted(text: &str) -> Result<Wanted, Refusal> {
+    text.parse().map_err(|_| {
+        let cure =
+            "write tcp/22, udp/5000-5010, sctp/3868, icmp, icmpv6, or the name of a [service.NAME]";
+        refusal(format!("{} is not a service", quoted(text)), cure)
+    })
+}
+
+pub(super) fn ports(text: &str) -> Result<Ports, Refusal> {
+    text.parse().map_err(|_| {
+        let cure = "write tcp/22, udp/5000-5010, sctp/3868, icmp or icmpv6";
+        refusal(
+            format!("{} is not a protocol with ports", quoted(text)),
+            cure,
+        )
+    })
+}
+
+pub(super) fn service_name(text: &str) -> Result<&str, Refusal> {
+    match text.parse() {
+        Ok(Wanted::Named(_)) => Ok(text),
+        _ if ServiceName::new(text).is_ok() => Err(refusal(
+            format!("{} is a protocol, not a service name", quoted(text)),
+            "choose another name",
+        )),
+        _ => Err(refusal(
+            format!("{} is not a service name", quoted(text)),
+            "write 1 to 32 of a-z, 0-9, - and _, first a letter or digit",
+        )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn networks_without_host_bits_are_accepted() {
+        for text in ["0.0.0.0/0", "::/0", "192.0.2.7/32", "2001:db8::/32"] {
+            assert_eq!(network(text).unwrap().to_string(), text);
+        }
+        for (text, cure) in [
+            (
+                "10.0.0.1/24",
+                "write 10.0.0.0/24 for the network or 10.0.0.1/32 for the one address",
+            ),
+            (
+                "2001:db8::1/64",
+                "write 2001:db8::/64 for the network or 2001:db8::1/128 for the one address",
+            ),
+            ("10.0.0.1", "write 10.0.0.1/32 for this one address"),
+            ("::ffff:192.0.2.1/120", "write 192.0.2.0/24"),
+            ("10.0.0.0/33", "write it like 192.0.2.0/24 or 2001:db8::/32"),
+        ] {
+            assert_eq!(network(text).unwrap_err().cure, cure);
+        }
+    }
+
+    #[test]
+    fn names_have_limits() {
+        fn check<T>(read: fn(&str) -> Result<T, Refusal>, right: &[&str], wrong: &[&str]) {
+            for text in right {
+                assert!(read(text).is_ok(), "{text}");
+            }
+            for text in wrong {
+                assert!(read(text).is_err(), "{text}");
+            }
+        }
+        let long = "a".repeat(108);
+        let (name15, name16, name33) = (&long[..15], &long[..16], &long[..33]);
+        check(
+            |text| interface(text).map(drop),
+            &["eth0", "br-lan.10", "wg_0", name15],
+            &["", ".", "..", "a/b", "a b", "a:b", "a\0", name16],
+        );
+        check(
+            |text| service_name(text).map(drop),
+            &["web", "0-a_b", &long[..32]],
+            &["icmp", "tcp", "Web", "", "-web", "tcp/22", name33],
+        );
+        check(
+            |text| system_user(text).map(drop),
+            &["nobody"],
+            &["-x", "", "a b", name33],
+        );
+        check(
+            window,
+            &["5s", "30s", "5m"],
+            &["4s", "4999ms", "301s", "0s", "30", "soon"],
+        );
+        check(duration, &["1s"], &["0s", "500ms"]);
+        check(max_duration, &["720h"], &["720h 1s"]);
+        check(socket, &["/run/s"], &["s", &format!("/{}", &long[..107])]);
+        check(
+            loopback,
+            &["127.0.0.1:9162", "127.8.9.1:1", "[::1]:65535"],
+            &[
+                "",
+                "9162",
+                ":9162",
+                "localhost:9162",
+                "127.0.0.1",
+                "127.0.0.1:0",
+                "[::1]:65536",
+            ],
+        );
+        check(
+            loopback,
+            &[],
+            &[
+                "0.0.0.0:9162",
+                "[::]:9162",
+                "192.0.2.1:9162",
+                "[::ffff:192.0.2.1]:9162",
+            ],
+        );
+    }
+
+    #[test]
+    fn quotas_are_a_count_in_a_time() {
+        for (text, count, seconds) in [
+            ("30/min", 30, 60),
+            ("1/s", 1, 1),
+            ("100/h", 100, 3_600),
+            ("10/day", 10, DAY),
+            ("5/10s", 5, 10),
+            ("1000000/day", 1_000_000, DAY),
+        ] {
+            let quota = quota(text).unwrap();
+            assert_eq!((quota.count.get(), quota.per.as_secs()), (count, seconds));
+            assert_eq!(quota.to_string(), text);
+        }
+        for text in [
+            "",
+            "30",
+            "/min",
+            "30/",
+            "30/m",
+            "30/minute",
+            "-1/s",
+            "+1/s",
+            "1.5/s",
+            "0/s",
+            "1/0s",
+            "1000001/s",
+            "99999999999/s",
+            "1/2day",
+            "1/90000s",
+        ] {
+            assert!(quota(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn relative_key_paths_start_at_their_file() {
+        for (file, text, path) in [
+            (
+                "/etc/postern/posternd.toml",
+                "gate.key",
+                "/etc/postern/gate.key",
+            ),
+            ("posternd.toml", "gate.key", "gate.key"),
+            ("/etc/p.toml", "/k", "/k"),
+        ] {
+            assert_eq!(key_path(Path::new(file), text).unwrap(), Path::new(path));
+        }
+    }
+}
