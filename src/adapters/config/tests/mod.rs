@@ -91,6 +91,7 @@ fn with(gate: &str, user: &str) -> String {
 }
 
 /// Checks a table: lines of a config, then, indented, the problems that they cause.
+#[allow(clippy::disallowed_methods)]
 fn check_table(name: &str, config: impl Fn(&str) -> String) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("src/adapters/config/tests/refused")
