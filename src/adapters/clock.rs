@@ -7,7 +7,7 @@ use crate::model::time::ClockStep;
 use crate::model::time::Timestamp;
 
 /// The system's wall clock.
-#[expect(clippy::disallowed_methods, reason = "this is the one place")]
+#[expect(clippy::disallowed_methods, reason = "clock may read clocks")]
 pub fn wall() -> Timestamp {
     let since_epoch = SystemTime::now()
         .duration_since(UNIX_EPOCH)
@@ -15,25 +15,24 @@ pub fn wall() -> Timestamp {
     Timestamp::from_millis(crate::model::time::millis(since_epoch))
 }
 
-/// A clock for measuring lengths of time.
-#[expect(clippy::disallowed_methods, reason = "this is the one place")]
+/// A clock that measures durations.
+#[expect(clippy::disallowed_methods, reason = "clock may read clocks")]
 pub fn instant() -> Instant {
     Instant::now()
 }
 
-/// How long since `start`, as [`instant`] gave it.
+/// The time since `start`, a value of [`instant`].
 pub fn elapsed(start: Instant) -> Duration {
     instant().duration_since(start)
 }
 
-/// The wall clock was set if it is this far from where it should be. Less is a reading that was held up, or a correction that does
-/// not matter for ends that are kept to the second.
+/// The wall clock was set if it differs by this much. A smaller difference is a delayed reading, or a correction that does
+/// not matter for ends in whole seconds.
 #[cfg(feature = "daemon")]
 const STEP: Duration = Duration::from_millis(250);
 
-/// A clock for ends of grants: the wall clock's time when it was made, moved on by the time that passed since, suspend
-/// included. Setting the wall clock back does not keep a door open: whoever follows it with [`Steady::follow`] learns by how much
-/// it was set, and moves the ends along.
+/// A clock for the ends of grants: the wall clock's time at its start plus the time since then, suspend included. If the
+/// wall clock is set back, no grant stays open longer: [`Steady::follow`] tells by how much it was set, and the ends move too.
 #[cfg(feature = "daemon")]
 #[derive(Debug, Clone, Copy)]
 pub struct Steady {
@@ -52,19 +51,19 @@ impl Steady {
         }
     }
 
-    /// Its time.
+    /// The time on this clock.
     pub fn now(&self) -> Timestamp {
         self.start.plus(self.age())
     }
 
-    /// Shows the wall clock's time again where that was set: says by how much. What was dated by this clock is to be moved along.
+    /// Takes over the wall clock's time if that was set, and returns by how much. The caller moves all ends by the same amount.
     pub fn follow(&mut self) -> Option<ClockStep> {
         let step = ClockStep::between(self.now(), wall()).filter(|step| step.length() >= STEP)?;
         self.start = self.start.stepped(step);
         Some(step)
     }
 
-    /// How long since it was made.
+    /// The time since its start.
     pub fn age(&self) -> Duration {
         since_boot().saturating_sub(self.boot)
     }
@@ -81,7 +80,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_clock_that_was_set_is_followed_once_and_one_that_was_not_never() {
+    fn set_clock_is_followed_once() {
         let mut clock = Steady::new();
         assert_eq!(clock.follow(), None);
         for hour in [
@@ -101,7 +100,7 @@ mod tests {
             assert_eq!(clock.follow(), None);
             assert!(
                 clock.age() >= age && clock.age() < Duration::from_secs(60),
-                "its age is not a matter of the wall clock"
+                "its age does not depend on the wall clock"
             );
         }
     }

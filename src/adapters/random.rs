@@ -3,7 +3,7 @@
 /// N random bytes.
 ///
 /// # Errors
-/// When the operating system has none; nothing may then be sent or made.
+/// If the operating system has none. Nothing may be sent or made then.
 pub fn bytes<const N: usize>() -> std::io::Result<[u8; N]> {
     let mut bytes = [0; N];
     getrandom::fill(&mut bytes).map_err(|error| {

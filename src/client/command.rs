@@ -18,7 +18,7 @@ use signal_hook::iterator::Signals;
 use super::connect::{OpenPort, wait_for};
 use crate::adapters::clock;
 use crate::adapters::files;
-use crate::adapters::process::own;
+use crate::adapters::process::user_command;
 
 /// The signals to forward.
 const SIGNALS: [i32; 4] = [SIGHUP, SIGINT, SIGQUIT, SIGTERM];
@@ -109,10 +109,10 @@ impl CommandRunner {
         renew: &mut dyn FnMut() -> Duration,
     ) -> io::Result<CommandExit> {
         let (program, arguments) = command.split_first().ok_or(io::ErrorKind::InvalidInput)?;
-        let mut child = own::start(program, arguments)?;
+        let mut child = user_command::start(program, arguments)?;
         let (sender, id) = (self.sender.clone(), child.id());
         thread::spawn(move || {
-            own::wait_for_end(id);
+            user_command::wait_for_end(id);
             sender.send(Event::CommandEnded)
         });
         let (mut next, mut since) = (first, clock::instant());
@@ -163,7 +163,7 @@ impl CommandExit {
 /// The terminal has sent its signals to the command already.
 fn forward(child: &Child, signal: i32) {
     if !(FROM_TERMINAL.contains(&signal) && is_in_foreground()) {
-        own::send(child, signal);
+        user_command::send(child, signal);
     }
 }
 

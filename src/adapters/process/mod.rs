@@ -1,11 +1,12 @@
-//! The one place that runs programs.
+//! The one place that runs programs, never through a shell.
 //!
-//! Two kinds, and what they have in common is that no shell is ever between: those of the daemon, which runs them as root, in
-//! `watched`; and those that a user names for the client, which runs them as that user would, in `own`.
-
-pub mod own;
-#[cfg(feature = "daemon")]
-mod watched;
+//! `programs` runs the programs of the daemon, as root. `user_command` runs programs that a user names for the client.
 
 #[cfg(feature = "daemon")]
-pub use watched::{Programs, Wiring, find, start_again};
+mod child_io;
+#[cfg(feature = "daemon")]
+mod programs;
+pub mod user_command;
+
+#[cfg(feature = "daemon")]
+pub use programs::{Programs, StartOptions, find, start_self};

@@ -25,7 +25,7 @@ use crate::adapters::clock;
 use crate::adapters::control::{self, Answer, Question, Status};
 use crate::adapters::files;
 use crate::adapters::log;
-use crate::adapters::process::{self, Wiring};
+use crate::adapters::process::{self, StartOptions};
 use crate::adapters::random;
 use crate::core::order::Selection;
 use crate::model::exit::{ExitError, FAILED};
@@ -111,14 +111,14 @@ impl World {
             (log::LEVEL, "debug".to_owned()),
             (log::FORMAT, String::new()),
         ];
-        let wiring = Wiring {
+        let options = StartOptions {
             stdin: Stdio::null(),
             stdout: Stdio::null(),
             stderr: log.into(),
             env: &env,
         };
         let arguments = ["run", "--config"].map(OsStr::new);
-        let child = process::start_again(&[arguments[0], arguments[1], config.as_os_str()], wiring)
+        let child = process::start_self(&[arguments[0], arguments[1], config.as_os_str()], options)
             .map_err(ExitError::system("starting posternd"))?;
         self.daemon = Some(child);
         self.wait_for(Duration::from_secs(20), || self.status().ok())
@@ -140,13 +140,13 @@ impl World {
             .collect();
         let ran = self.at_client(move || {
             let words: Vec<&OsStr> = words.iter().map(OsStr::new).collect();
-            let wiring = Wiring {
+            let options = StartOptions {
                 stdin: Stdio::null(),
                 stdout: Stdio::piped(),
                 stderr: Stdio::piped(),
                 env: &[],
             };
-            process::start_again(&words, wiring).and_then(Child::wait_with_output)
+            process::start_self(&words, options).and_then(Child::wait_with_output)
         })?;
         let output = ran.map_err(ExitError::system("running postern"))?;
         let text = [output.stdout, output.stderr].concat();

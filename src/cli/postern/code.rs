@@ -9,7 +9,7 @@ use postern_proto::{Code, GateName, Malformed};
 use zeroize::Zeroizing;
 
 use super::gate;
-use crate::adapters::process::own;
+use crate::adapters::process::user_command;
 use crate::client;
 use crate::client::profile::CodeSource;
 use crate::model::exit::{ExitError, FAILED, USAGE};
@@ -53,7 +53,7 @@ pub(super) fn from_source(source: &CodeSource, gate: &GateName) -> Result<Code, 
         Some((program, arguments)) => (program.as_str(), arguments),
         None => ("", &[][..]),
     };
-    let line = own::ask(OsStr::new(program), arguments, DEADLINE).map_err(|error| {
+    let line = user_command::ask(OsStr::new(program), arguments, DEADLINE).map_err(|error| {
         let cure = "run it by hand to see what it prints";
         ExitError::new(FAILED, format!("code_command: {program} {error}; {cure}"))
     })?;

@@ -18,7 +18,7 @@ use crate::adapters::clock;
 use crate::adapters::config::bundle::Bundle;
 use crate::adapters::ipc::{self, Link, Received};
 use crate::adapters::log;
-use crate::adapters::process::{self, Wiring};
+use crate::adapters::process::{self, StartOptions};
 use crate::core::order::{self, Order, Report, Start};
 use crate::model::counters::EngineCounters;
 use crate::model::exit::{ExitError, FAILED};
@@ -116,13 +116,13 @@ impl EngineProcess {
             .into_iter()
             .filter_map(|name| Some((name, std::env::var(name).ok()?)))
             .collect();
-        let wiring = Wiring {
+        let options = StartOptions {
             stdin: theirs.into_socket().into(),
             stdout: Stdio::inherit(),
             stderr: Stdio::inherit(),
             env: &env,
         };
-        let child = process::start_again(&ENGINE_ARGUMENTS.map(OsStr::new), wiring)
+        let child = process::start_self(&ENGINE_ARGUMENTS.map(OsStr::new), options)
             .map_err(ExitError::system("starting the engine"))?;
         let mut engine = Self::new(child, ours);
         engine.captures = start.captures.iter().map(ToString::to_string).collect();

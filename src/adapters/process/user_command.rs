@@ -1,8 +1,7 @@
-//! Programs that a user names for the client: the command of `postern run`, and the one that prints one-time codes.
+//! Programs that a user names for the client: the command of `postern run`, and the program that prints one-time codes.
 //!
-//! They run as if the user had typed them: found by PATH, with the user's environment but for keys and codes in it, and with the
-//! user's folder, terminal and process group.
-//! Never through a shell; what is asked for an answer has a deadline. Judges no answer.
+//! They run as if the user had typed them: found by PATH, in the user's folder, terminal and process group, and with the
+//! user's environment except for keys and codes. A program that must answer has a deadline.
 
 use std::ffi::OsStr;
 use std::io::{self, Read};
@@ -14,9 +13,11 @@ use std::time::Duration;
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, waitid};
 use zeroize::Zeroizing;
 
-/// Variables that were meant for this process alone.
+use crate::adapters::clock;
+
+/// Environment variables for this process alone.
 const SECRETS: [&str; 2] = ["POSTERN_KEY", "POSTERN_CODE"];
-/// More than any answer has that is a line.
+/// The longest answer.
 const LINE_MAX: usize = 256;
 
 /// Why a program gave no answer.
@@ -25,10 +26,10 @@ pub enum NoAnswer {
     /// It never ran.
     #[error("cannot be started: {0}")]
     Start(io::Error),
-    /// It said with its exit status that it failed.
+    /// Its exit status reports a failure.
     #[error("failed: {0}")]
     Failed(ExitStatus),
-    /// Its time was up, and it was killed.
+    /// It was killed at its deadline.
     #[error("printed no line within {} and was killed", crate::model::time::human(*.0))]
     Late(Duration),
     /// It ended without a line.
@@ -39,12 +40,12 @@ pub enum NoAnswer {
 /// Starts a command with the standard input, output and error of this process.
 ///
 /// # Errors
-/// What the system said; [`io::ErrorKind::NotFound`] where there is no such program.
+/// What the system reports; [`io::ErrorKind::NotFound`] if there is no such program.
 pub fn start(program: &OsStr, arguments: &[impl AsRef<OsStr>]) -> io::Result<Child> {
     command(program, arguments).spawn()
 }
 
-#[expect(clippy::disallowed_methods, reason = "this is the one place")]
+#[expect(clippy::disallowed_methods, reason = "process may run programs")]
 fn command(program: &OsStr, arguments: &[impl AsRef<OsStr>]) -> Command {
     let mut command = Command::new(program);
     command.args(arguments);
@@ -54,8 +55,7 @@ fn command(program: &OsStr, arguments: &[impl AsRef<OsStr>]) -> Command {
     command
 }
 
-/// Waits until the child has ended and leaves it there, so that its number is still its own: a signal that is sent meanwhile
-/// can hit nobody else. Reaped it is by `Child::wait`.
+/// Waits until the child has ended, but does not reap it: its number stays its own, so that a signal hits no other process.
 pub fn wait_for_end(child: u32) {
     let Some(pid) = i32::try_from(child).ok().and_then(Pid::from_raw) else {
         return;
@@ -73,16 +73,14 @@ pub fn wait_for_end(child: u32) {
 /// Sends a signal, such as SIGTERM, to a child that is not reaped.
 pub fn send(child: &Child, signal: i32) {
     if let Some(signal) = Signal::from_named_raw(signal) {
-        // Whoever has ended already needs none.
         let _ = kill_process(Pid::from_child(child), signal);
     }
 }
 
-/// Runs a program without input and takes the first line that it prints. It may speak to the user on standard error and on the
-/// terminal.
+/// Runs a program without input and returns its first line. It may use standard error and the terminal to talk to the user.
 ///
 /// # Errors
-/// When there is no such program, it fails, or it prints nothing in time.
+/// If there is no such program, it fails, or it prints nothing in time.
 pub fn ask(
     program: &OsStr,
     arguments: &[impl AsRef<OsStr>],
@@ -93,7 +91,7 @@ pub fn ask(
         .stdout(Stdio::piped())
         .spawn();
     let mut child = spawned.map_err(NoAnswer::Start)?;
-    let answer = listen(&watch(&mut child, deadline));
+    let answer = listen(&watch(&mut child), deadline);
     if answer.is_none() {
         let _ = child.kill();
     }
@@ -106,50 +104,47 @@ pub fn ask(
     }
 }
 
+/// Whether the program has ended, and its line.
 enum Event {
     Line(Zeroizing<Vec<u8>>),
     Ended,
-    Late,
 }
 
-/// Three threads: one reads all that is printed, so that nothing waits for a full pipe, one waits for the end, one for the time to
-/// be up. A grandchild that keeps the pipe holds nobody up.
-fn watch(child: &mut Child, deadline: Duration) -> Receiver<Event> {
+/// Two threads: one reads all output, so that the program never waits for a full pipe; one waits for its end. A grandchild
+/// that keeps the pipe open delays nothing.
+fn watch(child: &mut Child) -> Receiver<Event> {
     let (sender, events) = channel();
     if let Some(output) = child.stdout.take() {
         let sender = sender.clone();
-        thread::spawn(move || read(output, &sender));
+        thread::spawn(move || read_line(output, &sender));
     }
-    let (number, ended) = (child.id(), sender.clone());
+    let id = child.id();
     thread::spawn(move || {
-        wait_for_end(number);
-        ended.send(Event::Ended)
-    });
-    thread::spawn(move || {
-        thread::sleep(deadline);
-        sender.send(Event::Late)
+        wait_for_end(id);
+        sender.send(Event::Ended)
     });
     events
 }
 
-/// The line, once the program has ended well or not; none if the time is up before both have come.
-fn listen(events: &Receiver<Event>) -> Option<Zeroizing<Vec<u8>>> {
-    let (mut line, mut ended) = (None, false);
-    while line.is_none() || !ended {
-        match events.recv() {
-            Ok(Event::Line(read)) => line = Some(read),
-            Ok(Event::Ended) => ended = true,
-            Ok(Event::Late) | Err(_) => return None,
+/// The line, after the program has ended; `None` if the deadline comes first.
+fn listen(events: &Receiver<Event>, deadline: Duration) -> Option<Zeroizing<Vec<u8>>> {
+    let start = clock::instant();
+    let (mut line, mut has_ended) = (None, false);
+    while line.is_none() || !has_ended {
+        let left = deadline.saturating_sub(clock::elapsed(start));
+        match events.recv_timeout(left).ok()? {
+            Event::Line(read) => line = Some(read),
+            Event::Ended => has_ended = true,
         }
     }
     line
 }
 
-fn read(mut output: ChildStdout, sender: &Sender<Event>) {
+fn read_line(mut output: ChildStdout, sender: &Sender<Event>) {
     // It never grows, so that no copy of a code stays behind.
     let mut line = Zeroizing::new(Vec::with_capacity(LINE_MAX));
-    let mut told = false;
     let mut buffer = Zeroizing::new([0; LINE_MAX]);
+    let mut is_whole = false;
     loop {
         let read = match output.read(buffer.as_mut_slice()) {
             Ok(0) => break,
@@ -157,21 +152,19 @@ fn read(mut output: ChildStdout, sender: &Sender<Event>) {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
             Err(_) => break,
         };
-        if told {
+        if is_whole {
             continue;
         }
-        let (part, end) = match read.iter().position(|byte| *byte == b'\n') {
-            Some(at) => (read.get(..at).unwrap_or_default(), true),
-            None => (read, false),
-        };
+        let mut parts = read.splitn(2, |byte| *byte == b'\n');
+        let part = parts.next().unwrap_or_default();
         let room = LINE_MAX.saturating_sub(line.len());
         line.extend_from_slice(part.get(..room).unwrap_or(part));
-        if end {
-            told = true;
+        if parts.next().is_some() {
+            is_whole = true;
             let _ = sender.send(Event::Line(std::mem::take(&mut line)));
         }
     }
-    if !told {
+    if !is_whole {
         let _ = sender.send(Event::Line(line));
     }
 }
@@ -192,7 +185,7 @@ mod tests {
     const SHORT: Duration = Duration::from_millis(200);
 
     #[test]
-    fn the_first_line_is_the_answer_however_much_follows() {
+    fn first_line_is_the_answer() {
         assert_eq!(
             sh("echo 123456; head -c 1000000 /dev/zero", LONG).unwrap(),
             "123456"
@@ -207,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn the_environment_is_the_users_own_and_there_is_no_input() {
+    fn command_has_the_users_environment() {
         assert_eq!(
             sh("test -n \"$PATH\" && cat && echo \"$CARGO_PKG_NAME\"", LONG).unwrap(),
             "postern"
@@ -215,14 +208,14 @@ mod tests {
     }
 
     #[test]
-    fn a_grandchild_that_keeps_the_pipe_holds_nobody_up() {
+    fn grandchild_with_the_pipe_delays_nothing() {
         let start = Instant::now();
         assert_eq!(sh("sleep 8 & echo 123456", LONG).unwrap(), "123456");
         assert!(start.elapsed() < Duration::from_secs(7));
     }
 
     #[test]
-    fn what_fails_is_silent_or_late_gives_no_answer() {
+    fn failed_silent_or_late_program_gives_no_answer() {
         assert!(matches!(
             ask(OsStr::new("no-such-program"), &[""; 0], LONG),
             Err(NoAnswer::Start(_))
@@ -239,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn an_end_can_be_waited_for_without_reaping() {
+    fn end_is_awaited_without_reaping() {
         let mut child = start(OsStr::new("sh"), &["-c", "exit 7"]).unwrap();
         wait_for_end(child.id());
         send(&child, 15);
