@@ -5,7 +5,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use postern_proto::{Protocol, Service};
+use postern_proto::{Action, Protocol, Service};
 use serde::Serialize;
 
 use super::arguments::{Connect, Gate, Messages, NamedGate, RequestArguments};
@@ -50,7 +50,7 @@ pub(super) fn connect(arguments: Connect, config: Option<&Path>) -> Result<(), E
         options,
         target: target.then(|| host.clone()),
     };
-    let mut plan = Plan::to_open(request, grant.duration, config)?;
+    let mut plan = Plan::new(Action::Open, request, grant.duration, config)?;
     if !names_services {
         ask_for_port(&mut plan.request, port);
     }
@@ -127,7 +127,7 @@ fn ask_for_port(request: &mut KnockRequest, port: u16) {
 
 #[cfg(test)]
 mod tests {
-    use postern_proto::{Action, GateName};
+    use postern_proto::GateName;
 
     use super::*;
     use crate::client::profile::{AllowSetting, TimeOffset};

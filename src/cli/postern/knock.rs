@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use postern_proto::GateName;
+use postern_proto::{Action, GateName};
 
 use super::arguments::{Close, Knock, Output};
 use super::json::{self, KnockJson, KnocksJson, WaitJson};
@@ -18,7 +18,12 @@ use crate::model::exit::{ExitError, USAGE};
 
 pub(super) fn knock(arguments: Knock, config: Option<&Path>) -> Result<(), ExitError> {
     let output = arguments.output;
-    let mut plan = Plan::to_open(arguments.request, arguments.grant.duration, config)?;
+    let mut plan = Plan::new(
+        Action::Open,
+        arguments.request,
+        arguments.grant.duration,
+        config,
+    )?;
     plan.destination.spoofed_source = arguments.spoof_source;
     let wait = match arguments.wait {
         Some(limit) => Some((port_to_wait_for(&plan.request)?, limit)),
@@ -33,7 +38,7 @@ pub(super) fn knock(arguments: Knock, config: Option<&Path>) -> Result<(), ExitE
 }
 
 pub(super) fn close(arguments: Close, config: Option<&Path>) -> Result<(), ExitError> {
-    let plan = Plan::to_close(arguments.request, config)?;
+    let plan = Plan::new(Action::Close, arguments.request, None, config)?;
     carry_out("close", &arguments.output, &plan, None)
 }
 

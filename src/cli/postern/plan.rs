@@ -22,24 +22,8 @@ pub(super) struct Plan {
 }
 
 impl Plan {
-    /// The profile supplies everything that the command line leaves out.
-    pub(super) fn to_open(
-        arguments: RequestArguments,
-        duration: Option<Duration>,
-        config: Option<&Path>,
-    ) -> Result<Self, ExitError> {
-        Self::new(Action::Open, arguments, duration, config)
-    }
-
-    /// Closes everything unless the command line names services; those of the profile are ignored.
-    pub(super) fn to_close(
-        arguments: RequestArguments,
-        config: Option<&Path>,
-    ) -> Result<Self, ExitError> {
-        Self::new(Action::Close, arguments, None, config)
-    }
-
-    fn new(
+    /// The profile supplies what the command line leaves out. A close without services closes everything.
+    pub(super) fn new(
         action: Action,
         arguments: RequestArguments,
         duration: Option<Duration>,

@@ -8,6 +8,7 @@ use serde::Serialize;
 use super::arguments::Profiles;
 use super::output::say;
 use super::{gate, json};
+use crate::cli::columns::columns;
 use crate::client::profile::{CodeSource, Profile};
 use crate::model::exit::ExitError;
 use crate::model::service::{self, Wanted};
@@ -55,7 +56,9 @@ pub(super) fn profiles(arguments: &Profiles, config: Option<&Path>) -> Result<()
     }
     let rows = profiles.iter().map(|(name, profile)| row(name, profile));
     let head = ["PROFILE", "GATE", "ADDRESS", "SERVICES"].map(str::to_owned);
-    say(&table(&[head].into_iter().chain(rows).collect::<Vec<_>>()))
+    say(&columns(
+        &[head].into_iter().chain(rows).collect::<Vec<_>>(),
+    ))
 }
 
 fn addresses(profile: &Profile) -> Vec<String> {
@@ -77,24 +80,4 @@ fn row(name: &str, profile: &Profile) -> [String; 4] {
         addresses,
         services,
     ]
-}
-
-/// Columns as wide as their widest cell; the last one is not padded.
-fn table(rows: &[[String; 4]]) -> String {
-    let width = |cell: fn(&[String; 4]) -> &String| {
-        rows.iter()
-            .map(|row| cell(row).chars().count())
-            .max()
-            .unwrap_or_default()
-    };
-    let (name_width, gate_width) = (width(|row| &row[0]), width(|row| &row[1]));
-    let address_width = width(|row| &row[2]);
-    let mut text = String::new();
-    for [name, gate, address, services] in rows {
-        let _ = writeln!(
-            text,
-            "{name:name_width$}  {gate:gate_width$}  {address:address_width$}  {services}"
-        );
-    }
-    text
 }

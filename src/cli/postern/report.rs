@@ -13,26 +13,21 @@ use crate::model::time::human;
 
 /// Reports each knock on standard output, and failures on standard error.
 pub(super) fn tell(gate: &GateName, sent: &[SentKnock]) -> Result<(), ExitError> {
-    for one in sent {
-        match sentence(gate, one) {
-            Some(sentence) => say(&format!("{sentence}\n"))?,
-            None => tell_failure(one),
-        }
-    }
-    Ok(())
+    sent.iter().try_for_each(|sent| match sentence(gate, sent) {
+        Some(sentence) => say(&format!("{sentence}\n")),
+        None => Ok(()),
+    })
 }
 
 /// Reports each knock on standard error.
 pub(super) fn tell_aside(gate: &GateName, sent: &[SentKnock]) {
-    for one in sent {
-        match sentence(gate, one) {
-            Some(sentence) => note(&sentence),
-            None => tell_failure(one),
-        }
-    }
+    let sentences = sent.iter().filter_map(|sent| sentence(gate, sent));
+    sentences.for_each(|sentence| note(&sentence));
 }
 
+/// What a knock asked for; `None` after a failure, which is reported.
 fn sentence(gate: &GateName, sent: &SentKnock) -> Option<String> {
+    tell_failure(sent);
     let request = sent.request.as_ref().filter(|_| sent.outcome.is_ok())?;
     Some(words::sentence(gate, sent.to, request))
 }

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use postern_proto::{Code, GateName};
+use postern_proto::{Action, Code, GateName};
 use serde::Serialize;
 
 use super::arguments::{Messages, Run};
@@ -43,7 +43,12 @@ struct RunJson {
 
 pub(super) fn run(arguments: Run, config: Option<&Path>) -> Result<ExitCode, ExitError> {
     let code_stdin = arguments.code_stdin;
-    let plan = Plan::to_open(arguments.request, arguments.grant.duration, config)?;
+    let plan = Plan::new(
+        Action::Open,
+        arguments.request,
+        arguments.grant.duration,
+        config,
+    )?;
     plan.request.items()?;
     let interval = match arguments.keep_open {
         true => Some(renewal_interval(

@@ -5,10 +5,11 @@ use std::process::ExitCode;
 use serde::Serialize;
 
 use super::ask::{ask, unexpected};
-use super::output::{columns, print_json, print_while_read};
+use super::output::{print_json, print_while_read};
 use super::shared_arguments::Report;
 use crate::adapters::clock;
 use crate::adapters::control::{self, Answer, Question};
+use crate::cli::columns::columns;
 use crate::model::exit::ExitError;
 use crate::model::grant::Grant;
 use crate::model::time::{self, Timestamp, human};

@@ -2,8 +2,8 @@
 
 use std::fmt::Write;
 
-use super::output::columns;
 use crate::adapters::config::{KeyKind, Listed};
+use crate::cli::columns::columns;
 use crate::model::policy::{GrantTo, Policy};
 use crate::model::service;
 use crate::model::time::{self, Timestamp};
