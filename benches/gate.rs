@@ -1,9 +1,8 @@
 //! Time per datagram in the gate (`Gate::handle`), with one user and with 100,000, in one run.
 //!
-//! The contract is that the two differ by less than 20 %. Small batches of both gates take turns, so that whatever else
-//! the machine does meets both, and medians are compared. A batch is made before the watch starts, in a buffer that is
-//! used again and again, by a sender who keeps no table, and each case runs until all users have been met before it is measured:
-//! the gates alone decide what is in the processor's caches.
+//! Junk should take about the same time in both. Small batches of both gates take turns, so that other load meets
+//! both, and medians are compared. A batch is made before its measurement. Each case first runs until all users have
+//! knocked, so that only the gates decide what is in the processor's caches.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -33,12 +32,12 @@ use postern_proto::{
 
 const MANY: u32 = 100_000;
 const BATCH: usize = 256;
-/// So many that each of the many users has knocked a few times before the first measured batch.
+/// So many that each user has knocked a few times before the first measured batch.
 const WARM_UP: usize = 800;
 const ROUNDS: usize = 800;
-/// The virtual time between rounds: marks of early rounds are forgotten in the later ones, as in a gate that runs.
+/// The virtual time between rounds. Marks of early rounds expire in later ones.
 const TICK: Duration = Duration::from_millis(30);
-/// Just behind a step's boundary, so that the whole run needs one table.
+/// Just after a step's boundary, so that the whole run needs one table.
 const START: Timestamp = Timestamp::from_millis(27_500_000 * 64_000 + 1_000);
 const WINDOW: Duration = Duration::from_secs(30);
 
@@ -61,7 +60,7 @@ const CASES: [(Case, &str, Option<Drop>); 4] = [
     (Case::Valid, "valid knock of a random user", None),
 ];
 
-struct Side {
+struct Candidate {
     gate: Gate,
     users: u32,
     hints: Vec<Hint>,
@@ -70,19 +69,19 @@ struct Side {
 }
 
 fn main() {
-    // `cargo test --benches` only wants to know that it runs.
+    // `cargo test --benches` only checks that it runs.
     let (warm_up, rounds) = if std::env::args().any(|argument| argument == "--bench") {
         (WARM_UP, ROUNDS)
     } else {
         (1, 2)
     };
     let mut dice = Dice(0x9e37_79b9_7f4a_7c15);
-    let mut sides = [Side::new(1), Side::new(MANY)];
+    let mut sides = [Candidate::new(1), Candidate::new(MANY)];
     for (case, _) in CASES.iter().enumerate() {
         let mut now = START;
         for round in 0..warm_up + rounds {
             now = now.plus(TICK);
-            // Who goes first finds the caches as the other left them: they take turns in that, too.
+            // The first one finds the caches as the other left them, so they take turns.
             for turn in 0..2 {
                 sides[(round + turn) % 2].measure(case, now, &mut dice);
             }
@@ -97,7 +96,7 @@ fn main() {
     tell(&sides);
 }
 
-impl Side {
+impl Candidate {
     fn new(users: u32) -> Self {
         let everyone = (0..users)
             .map(|n| User {
@@ -199,7 +198,7 @@ fn knock(user: u32, now: Timestamp, length: usize, dice: &mut Dice) -> Vec<u8> {
         .to_vec()
 }
 
-fn tell(sides: &[Side; 2]) {
+fn tell(sides: &[Candidate; 2]) {
     let measured = sides[0].nanos[0].len();
     println!(
         "time per datagram in the gate: medians of {measured} batches of {BATCH}, in brackets the quartiles; window 30 s"

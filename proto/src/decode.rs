@@ -1,7 +1,6 @@
-//! Reading a body to its last byte (section 5; step 6.5).
+//! Decodes a body to its last byte (README.md section 5; section 6, step 5).
 //!
-//! Only ever sees what mac and AEAD have passed; even so it trusts nothing, and the first rule broken ends it.
-//! Its work is bounded by the longest body. Judges neither time nor policy.
+//! Sees only bodies that passed mac and AEAD, but trusts none of them: the first broken rule ends decoding.
 
 use alloc::vec::Vec;
 use core::net::Ipv6Addr;
@@ -27,10 +26,9 @@ pub(crate) mod number {
 }
 
 impl Request {
-    /// Reads a body of 64 to 448 bytes, or names the first rule that it breaks.
+    /// Decodes a body of 64 to 448 bytes, or returns the first rule that it breaks.
     ///
-    /// No packet carries a body of another length; one handed in all the same is [`Malformed::ItemTruncated`].
-    /// What is read encodes to the same bytes again.
+    /// A body of any other length is [`Malformed::ItemTruncated`]. The result encodes to the same bytes again.
     pub fn decode(body: &[u8]) -> Result<Self, Malformed> {
         if !(BODY_MIN..=BODY_MAX).contains(&body.len()) {
             return Err(Malformed::ItemTruncated);
@@ -77,7 +75,7 @@ fn field<const N: usize>(reader: &mut Reader<'_>) -> Result<[u8; N], Malformed> 
     reader.array().ok_or(Malformed::ItemTruncated)
 }
 
-/// Consumes the reader: the list ends with the body, or with kind 0 and nothing but zeros behind it.
+/// Reads the whole rest: the list ends with the body, or with kind 0 followed only by zeros.
 fn read_items(mut reader: Reader<'_>) -> Result<Vec<Item>, Malformed> {
     let mut items = Vec::new();
     while let Some(kind) = reader.byte() {
@@ -128,7 +126,7 @@ fn read_service(value: &[u8]) -> Result<Service, Malformed> {
 mod tests {
     use super::*;
 
-    /// An open of tcp/22 for the knock's source, in the shortest body, with `change` done to it.
+    /// An open of tcp/22 for the source in the shortest body, after `change`.
     fn body(change: impl FnOnce(&mut [u8; 64])) -> Result<Request, Malformed> {
         let mut body = [0; 64];
         body[..4].copy_from_slice(&[1, 1, 128, 0]);
@@ -141,7 +139,7 @@ mod tests {
         body(change).unwrap_err().as_str()
     }
 
-    /// The rule that a list of items breaks, in a body that otherwise keeps to all of them.
+    /// The rule that a list of items breaks, in a body without other faults.
     fn broken_list(list: &[u8]) -> &'static str {
         let mut body = [0; 448];
         body[..4].copy_from_slice(&[1, 2, 128, 0]);
@@ -150,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn every_rule_of_the_head_is_kept() {
+    fn rules_of_the_head_are_enforced() {
         assert!(body(|_| {}).is_ok());
         for version in [0, 2, 255] {
             assert_eq!(broken(|body| body[0] = version), "version");
@@ -167,20 +165,20 @@ mod tests {
     }
 
     #[test]
-    fn the_first_rule_broken_is_the_one_reported() {
+    fn the_first_broken_rule_is_reported() {
         let all = |body: &mut [u8; 64]| body.copy_from_slice(&[255; 64]);
         assert_eq!(broken(all), "version");
         assert_eq!(broken(|body| (body[1], body[63]) = (9, 9)), "action");
     }
 
     #[test]
-    fn nothing_but_zeros_may_follow_the_end_of_the_items() {
+    fn only_zeros_follow_the_items() {
         assert_eq!(broken(|body| body[63] = 1), "padding");
         assert_eq!(broken(|body| body[56] = 1), "padding");
     }
 
     #[test]
-    fn an_item_ends_within_the_body_or_exactly_with_it() {
+    fn an_item_ends_within_the_body() {
         assert!(body(|body| body[55..57].copy_from_slice(&[200, 7])).is_ok());
         assert_eq!(
             broken(|body| body[55..57].copy_from_slice(&[200, 8])),
@@ -193,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn every_rule_of_an_item_is_kept() {
+    fn rules_of_items_are_enforced() {
         for (list, rule) in [
             (&[1, 4, 6, 0, 22, 0][..], "service-length"),
             (&[1, 6, 6, 0, 22, 0, 22, 0], "service-length"),
@@ -229,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn open_needs_a_service_and_close_does_not() {
+    fn only_an_open_needs_a_service() {
         let without = |action| {
             body(|body| {
                 body[1] = action;
@@ -241,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn a_body_of_a_length_that_no_packet_carries_is_refused() {
+    fn a_body_of_impossible_length_is_refused() {
         for len in [0, 1, 47, 48, 63, 449, 1000] {
             let mut body = [0; 1000];
             (body[0], body[1]) = (1, 2);

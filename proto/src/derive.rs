@@ -1,6 +1,6 @@
-//! From a user's key to the three keys that a knock needs (section 2), once per user at load time.
+//! Derives a user's three keys from the key material (README.md section 2), once for each user at load time.
 //!
-//! Owns the input key material and HKDF. No packet ever costs what happens here.
+//! Never runs for a packet.
 
 use core::fmt;
 
@@ -18,14 +18,14 @@ const KIND_PAIR: u8 = 2;
 /// The kind, then Z, C, G and P.
 const MATERIAL_MAX: usize = 1 + 4 * KEY_LEN;
 
-/// What a user's keys are derived from. Wiped when dropped.
+/// The input key material of a user. Wiped when dropped.
 pub struct KeyMaterial {
     bytes: [u8; MATERIAL_MAX],
     len: usize,
 }
 
 impl KeyMaterial {
-    /// For a user who shares a key with the gate.
+    /// For a user with a shared key.
     #[must_use]
     pub fn shared(key: &SharedKey) -> Self {
         Self::join(KIND_SHARED, &[key.bytes()])
@@ -33,7 +33,7 @@ impl KeyMaterial {
 
     /// For a user with a key pair, at the client. Costs one X25519.
     ///
-    /// [`KeyError::ZeroSecret`] when the gate's public key is a point of small order.
+    /// [`KeyError::ZeroSecret`] if the gate's public key is a point of small order.
     pub fn pair_at_client(
         own: &PrivateKey,
         gate: &PublicKey,
@@ -43,9 +43,9 @@ impl KeyMaterial {
         Ok(Self::pair(&secret, &own.public(), gate, preshared))
     }
 
-    /// The same for a user with a key pair, at the gate. Costs one X25519.
+    /// For a user with a key pair, at the gate. Costs one X25519.
     ///
-    /// [`KeyError::ZeroSecret`] when the client's public key is a point of small order.
+    /// [`KeyError::ZeroSecret`] if the client's public key is a point of small order.
     pub fn pair_at_gate(
         gate_private: &PrivateKey,
         client: &PublicKey,
@@ -187,7 +187,7 @@ pub(crate) fn extract(gate: &GateName, material: &KeyMaterial) -> ([u8; KEY_LEN]
 }
 
 fn expand(hkdf: &Hkdf<Sha256>, info: &[u8], key: &mut [u8; KEY_LEN]) {
-    // A key left at zero would be worse than a stop; but HKDF only fails beyond 8,160 bytes.
+    // A zero key would be worse than a panic. HKDF fails only for more than 8,160 bytes.
     if hkdf.expand(info, key).is_err() {
         unreachable!("HKDF-Expand gives 32 bytes");
     }
@@ -205,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn client_and_gate_derive_the_same_keys_from_a_pair() {
+    fn client_and_gate_derive_equal_keys() {
         let client = PrivateKey::from_bytes([1; 32]);
         let gate = PrivateKey::from_bytes([2; 32]);
         let preshared = PresharedKey::from_bytes([3; 32]);
@@ -219,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn a_preshared_key_changes_everything_and_32_zeros_stand_for_none() {
+    fn a_preshared_key_changes_all_keys() {
         let client = PrivateKey::from_bytes([1; 32]);
         let gate = PrivateKey::from_bytes([2; 32]).public();
         let material = |preshared: Option<[u8; 32]>| {
@@ -239,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pair_with_a_public_key_of_small_order_is_refused_on_both_sides() {
+    fn public_keys_of_small_order_are_refused() {
         let own = PrivateKey::from_bytes([1; 32]);
         let zero = PublicKey::from_bytes([0; 32]);
         let refused = Some(KeyError::ZeroSecret);
@@ -251,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn the_same_key_at_two_gates_gives_unrelated_keys_all_different() {
+    fn each_gate_name_gives_other_keys() {
         let material = KeyMaterial::shared(&SharedKey::from_bytes([7; 32]));
         let mut all = [keys("one", &material), keys("two", &material)].concat();
         all.sort_unstable();
@@ -260,7 +260,7 @@ mod tests {
     }
 
     #[test]
-    fn keys_take_96_bytes_and_do_not_show() {
+    fn debug_output_shows_no_key() {
         let material = KeyMaterial::shared(&SharedKey::from_bytes([7; 32]));
         let keys = UserKeys::derive(&GateName::new("gate").unwrap(), &material);
         assert_eq!(size_of::<UserKeys>(), 96);

@@ -1,7 +1,6 @@
-//! Writing a request as a body (section 5).
+//! Encodes a request as a body (README.md section 5).
 //!
-//! Refuses every request that the decoder would refuse, by the same rules, and every one that could be read back as
-//! another. There is one way to write a request into a body of a given length.
+//! Refuses what the decoder would refuse or read back as something else. A request has one encoding for each body length.
 
 use core::fmt;
 
@@ -12,7 +11,7 @@ use crate::malformed::Malformed;
 use crate::request::{Action, Allow, Request, check_complete, check_next};
 
 impl Request {
-    /// Bytes that it takes without padding. The shortest body has 64 all the same.
+    /// The bytes that it needs without padding. The shortest body has 64.
     #[must_use]
     pub fn encoded_len(&self) -> usize {
         BODY_HEAD_LEN
@@ -23,7 +22,7 @@ impl Request {
                 .sum::<usize>()
     }
 
-    /// Writes it into a body of `out.len()` bytes, 64 to 448. `out` is left as it was when the request is refused.
+    /// Encodes it into a body of `out.len()` bytes, 64 to 448. A refused request leaves `out` unchanged.
     pub fn encode(&self, out: &mut [u8]) -> Result<(), EncodeError> {
         if !(BODY_MIN..=BODY_MAX).contains(&out.len()) {
             return Err(EncodeError::BodyLength);
@@ -89,7 +88,7 @@ fn value_len(item: &Item) -> usize {
     }
 }
 
-/// What the types of an item leave open: a skipped one can hold anything.
+/// Checks what the types of items leave open: a skipped item can hold anything.
 fn check_item(item: &Item) -> Result<(), EncodeError> {
     match item {
         Item::Skipped { kind, .. } if *kind < number::SKIPPED_FIRST => {
@@ -125,7 +124,7 @@ fn write_item(item: &Item, writer: &mut Writer<'_>) -> Result<(), EncodeError> {
     }
 }
 
-/// Room not yet written.
+/// The bytes still to write.
 struct Writer<'a>(&'a mut [u8]);
 
 impl Writer<'_> {
@@ -143,16 +142,16 @@ impl Writer<'_> {
     }
 }
 
-/// Why a request cannot be written into a body.
+/// Why a request cannot be encoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum EncodeError {
     /// A body has 64 to 448 bytes.
     BodyLength,
-    /// The request does not fit into a body of this length, or an item's value not into 255 bytes.
+    /// The request does not fit into this body, or the value of an item into 255 bytes.
     TooLong,
-    /// The all-zero address stands for the source or the gate and cannot be meant itself.
+    /// The all-zero address means the source or the gate, so a request cannot name it.
     Unspecified,
-    /// The gate would refuse to read it, by this rule.
+    /// The decoder would refuse it by this rule.
     Malformed(Malformed),
 }
 
@@ -209,18 +208,18 @@ mod tests {
         }
     }
 
-    /// What encoding says after `change`, in the longest body.
+    /// The error of encoding after `change`, in the longest body.
     fn refused(change: impl FnOnce(&mut Request)) -> EncodeError {
         let mut request = request();
         change(&mut request);
         let mut out = [0xaa; 448];
         let error = request.encode(&mut out).unwrap_err();
-        assert_eq!(out, [0xaa; 448], "a refused request leaves no trace");
+        assert_eq!(out, [0xaa; 448], "out is unchanged");
         error
     }
 
     #[test]
-    fn every_field_stands_where_the_table_says() {
+    fn each_field_has_its_offset() {
         let mut expected = vec![1, 1, 120, 0, 1, 2, 3, 4, 5, 6, 7, 8, 0, 0, 0, 30];
         expected.extend([0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 192, 0, 2, 0]);
         expected.extend([0x20, 1, 0xd, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 5]);
@@ -237,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn a_body_that_is_too_short_or_not_a_body_is_refused() {
+    fn a_wrong_body_length_is_refused() {
         let mut out = [0; 449];
         let len = request().encoded_len();
         assert_eq!(
@@ -252,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_gate_would_refuse_to_read_is_not_written() {
+    fn undecodable_requests_are_refused() {
         let rule = |rule| EncodeError::Malformed(rule);
         let network = |text: &str, prefix| Allow::Network {
             address: text.parse().unwrap(),
@@ -311,7 +310,7 @@ mod tests {
     }
 
     #[test]
-    fn what_could_be_read_back_as_something_else_is_not_written() {
+    fn ambiguous_requests_are_refused() {
         assert_eq!(
             refused(|r| r.allow = Allow::Network {
                 address: [0; 16].into(),

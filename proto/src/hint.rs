@@ -1,6 +1,4 @@
-//! The hint, by which a gate finds a packet's user with one look-up (section 3).
-//!
-//! Owns the step arithmetic. Keeps no table and knows no clock: the time is an argument.
+//! Steps and hints (README.md section 3): a hint finds a packet's user with one look-up.
 
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
@@ -9,18 +7,18 @@ use zeroize::Zeroizing;
 use crate::derive::HintKey;
 use crate::limits::{HINT_LEN, KEY_LEN, STEP_MS};
 
-/// A stretch of 64 seconds, counted from the Unix epoch.
+/// The number of a span of 64 seconds since the Unix epoch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Step(pub u64);
 
 impl Step {
-    /// The step that a time in milliseconds since the Unix epoch falls into.
+    /// The step of a time in milliseconds since the Unix epoch.
     #[must_use]
     pub fn of(timestamp_ms: u64) -> Self {
         Self(timestamp_ms / STEP_MS)
     }
 
-    /// Every step that the time from `now_ms - window_ms` to `now_ms + window_ms` touches, in order.
+    /// The steps of all times from `now_ms - window_ms` to `now_ms + window_ms`, in order.
     pub fn touching(now_ms: u64, window_ms: u64) -> impl Iterator<Item = Self> + Clone {
         let first = Self::of(now_ms.saturating_sub(window_ms));
         let last = Self::of(now_ms.saturating_add(window_ms));
@@ -33,7 +31,7 @@ impl Step {
         self.0.saturating_mul(STEP_MS)
     }
 
-    /// The step that follows.
+    /// The next step.
     #[must_use]
     pub fn next(self) -> Self {
         Self(self.0.saturating_add(1))
@@ -56,9 +54,9 @@ impl HintKey {
     }
 }
 
-/// HMAC-SHA-256 ready for the message.
+/// HMAC-SHA-256 with this key.
 pub(crate) fn hmac(key: &[u8; KEY_LEN]) -> Hmac<Sha256> {
-    // A key shorter than the hash's block is padded with zeros (RFC 2104): done here, the set-up cannot fail.
+    // HMAC pads a short key with zeros (RFC 2104). With a padded key its constructor cannot fail.
     let mut block = Zeroizing::new([0; 64]);
     for (to, from) in block.iter_mut().zip(key) {
         *to = *from;
@@ -73,7 +71,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_step_is_64_seconds_from_the_epoch() {
+    fn a_step_has_64_seconds() {
         assert_eq!(Step::of(0), Step(0));
         assert_eq!(Step::of(63_999), Step(0));
         assert_eq!(Step::of(64_000), Step(1));
@@ -83,7 +81,7 @@ mod tests {
     }
 
     #[test]
-    fn a_window_touches_each_step_it_reaches_into() {
+    fn a_window_touches_its_steps() {
         let touching = |now, window| {
             Step::touching(now, window)
                 .map(|step| step.0)
@@ -97,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn hmac_agrees_with_rfc_4231_case_1() {
+    fn hmac_agrees_with_rfc_4231() {
         let mut key = [0; 32];
         key[..20].fill(0x0b);
         let mut mac = hmac(&key);
@@ -107,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn the_hint_changes_with_the_step_and_with_the_key() {
+    fn a_hint_depends_on_step_and_key() {
         let key = HintKey([1; 32]);
         assert_eq!(key.hint(Step(7)), key.clone().hint(Step(7)));
         assert_ne!(key.hint(Step(7)), key.hint(Step(8)));

@@ -1,6 +1,6 @@
-//! What can stand in a request's list: services, their names, a code, and what a later version adds (section 5).
+//! The items of a request: services, named services, codes, and kinds of later versions (README.md section 5).
 //!
-//! Owns the list's elements and the code's digits. What the list as a whole must keep to stands in `request.rs`.
+//! Rules for the list as a whole are in `request.rs`.
 
 use alloc::vec::Vec;
 use core::fmt;
@@ -22,7 +22,7 @@ pub enum Item {
     Name(ServiceName),
     /// Kind 3: a one-time code.
     Code(Code),
-    /// Kinds 128 to 255: unknown to this version, which steps over it.
+    /// Kinds 128 to 255: unknown to this version, which skips it.
     Skipped {
         /// 128 to 255.
         kind: u8,
@@ -39,7 +39,7 @@ pub struct Code {
 }
 
 impl Code {
-    /// Takes the digits, or says with [`Malformed::CodeLength`] or [`Malformed::CodeDigits`] why they are no code.
+    /// Takes the digits. Errors: [`Malformed::CodeLength`], [`Malformed::CodeDigits`].
     pub fn new(digits: &str) -> Result<Self, Malformed> {
         Self::from_bytes(digits.as_bytes())
     }
@@ -62,7 +62,7 @@ impl Code {
         Ok(code)
     }
 
-    /// The last `count` decimal digits of a number; a count outside 6 to 8 is taken for the nearest.
+    /// The last `count` decimal digits of a number. `count` is limited to 6 to 8.
     pub(crate) fn of_number(mut number: u32, count: u8) -> Self {
         let len = usize::from(count).clamp(CODE_MIN, CODE_MAX);
         let mut code = Self {
@@ -78,9 +78,9 @@ impl Code {
         code
     }
 
-    /// Equal or not, in constant time.
+    /// Compares in constant time.
     pub(crate) fn same(&self, other: &Self) -> Choice {
-        // Zeros stand behind the digits and are none: equal arrays have equal lengths.
+        // The bytes after the digits are zeros, not digits: equal arrays have equal lengths.
         self.digits.ct_eq(&other.digits)
     }
 

@@ -1,7 +1,6 @@
-//! The secret keys that client and gate share (section 2), and what can be wrong with a key.
+//! The secret keys that client and gate share (README.md section 2).
 //!
-//! Makes no random bytes: those come from the caller. The keys are wiped when dropped, show no byte in Debug, cannot
-//! be cloned, and compare in constant time.
+//! Keys are wiped when dropped, show no byte in Debug, cannot be cloned, and compare in constant time.
 
 use core::fmt;
 
@@ -23,12 +22,12 @@ macro_rules! secret_key {
                 Self(bytes)
             }
 
-            /// Reads 44 characters of canonical base64.
+            /// Decodes 44 characters of canonical base64.
             pub fn from_base64(text: &str) -> Result<Self, KeyError> {
                 read_base64(text).map(|bytes| Self(*bytes))
             }
 
-            /// The key as text, which is wiped when it is dropped.
+            /// The key as text, wiped when dropped.
             #[must_use]
             pub fn to_base64(&self) -> KeyText {
                 KeyText::of(&self.0)
@@ -64,25 +63,25 @@ macro_rules! secret_key {
 }
 
 secret_key! {
-    /// A key that client and gate share: 32 random bytes.
+    /// A key of client and gate: 32 random bytes.
     SharedKey
 }
 
 secret_key! {
-    /// A key that may be mixed into a key pair's secret: 32 random bytes.
+    /// An optional pre-shared key beside a key pair: 32 random bytes.
     PresharedKey
 }
 
-/// What is wrong with a key or with what it is made from. Never carries a byte of it.
+/// Why a key or its material is invalid. Never contains a byte of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum KeyError {
     /// A gate name has 1 to 255 bytes.
     GateName,
-    /// A key is written with 44 characters.
+    /// A key text has 44 characters.
     Length,
     /// A key is canonical base64 of 32 bytes, with padding.
     Base64,
-    /// The two keys of a pair agree on nothing but zeros.
+    /// The agreement of two keys is all zero.
     ZeroSecret,
 }
 

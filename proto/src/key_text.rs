@@ -1,6 +1,4 @@
-//! Keys as text: standard base64 with padding, 44 characters, read strictly (section 2).
-//!
-//! Owns the text form and its wiping. What a key is for, it does not know.
+//! Keys as text: 44 characters of standard base64 with padding, decoded strictly (README.md section 2).
 
 use core::fmt;
 use core::ops::Deref;
@@ -18,7 +16,7 @@ pub struct KeyText([u8; KEY_TEXT_LEN]);
 impl KeyText {
     pub(crate) fn of(key: &[u8; KEY_LEN]) -> Self {
         let mut text = Self([0; KEY_TEXT_LEN]);
-        // 32 bytes are always 44 characters, so the room is always enough.
+        // 32 bytes are always 44 characters, so the buffer is large enough.
         let written = STANDARD.encode_slice(key, &mut text.0);
         debug_assert_eq!(written, Ok(KEY_TEXT_LEN));
         text
@@ -29,7 +27,7 @@ impl Deref for KeyText {
     type Target = str;
 
     fn deref(&self) -> &str {
-        // Base64 is ASCII: the default is never taken.
+        // Base64 is ASCII, so this never fails.
         core::str::from_utf8(&self.0).unwrap_or_default()
     }
 }
@@ -48,12 +46,12 @@ impl fmt::Debug for KeyText {
     }
 }
 
-/// Strict: the standard alphabet, padding, no stray bits behind the last byte, no white space.
+/// Strict: standard alphabet, padding, no stray bits, no white space.
 pub(crate) fn read_base64(text: &str) -> Result<Zeroizing<[u8; KEY_LEN]>, KeyError> {
     if text.len() != KEY_TEXT_LEN {
         return Err(KeyError::Length);
     }
-    // 44 characters without padding are 33 bytes: the room lets the decoder get as far as noticing.
+    // 44 characters without padding are 33 bytes: the buffer has room for the decoder to find that out.
     let mut room = Zeroizing::new([0; KEY_LEN + 1]);
     match STANDARD.decode_slice(text, room.as_mut_slice()) {
         Ok(KEY_LEN) => {}

@@ -1,8 +1,7 @@
-//! The Postern knock: wire format, keys, hint, seal and open, canonical request.
+//! The Postern knock: packet format, keys, hint, seal and open, canonical request.
 //!
-//! Owns every byte of the protocol and nothing else: no clock, no socket, no file and no random source of its own.
-//! Time and random bytes are arguments. Nothing here allocates before a packet is authenticated.
-//! `README.md` beside this crate is the specification; the files cite its sections and steps.
+//! Uses no clock, socket, file or random source: time and random bytes are arguments. Allocates nothing before a packet
+//! is authenticated. `README.md` beside this crate is the specification. The files cite its sections and steps.
 
 #![no_std]
 #![forbid(unsafe_code)]

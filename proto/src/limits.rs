@@ -1,6 +1,4 @@
-//! Every length and limit of the knock, in one place.
-//!
-//! Carries out no step: sections 2 to 5 of the specification take their numbers from here.
+//! Every length and limit of the knock (README.md sections 2 to 5).
 
 /// The version that this crate writes and accepts, the body's first byte.
 pub const VERSION: u8 = 1;
@@ -59,8 +57,8 @@ pub const CODE_MAX: usize = 8;
 pub const CODE_STEP_S: u64 = 30;
 /// Bytes of the shortest secret that codes are made from (RFC 4226, section 4, R6).
 pub const CODE_SECRET_MIN: usize = 16;
-/// Bytes of the longest: one block of SHA-1, for a longer one would only be hashed down to 20.
+/// Bytes of the longest secret: one block of SHA-1. HMAC would hash a longer one down to 20 bytes.
 pub const CODE_SECRET_MAX: usize = 64;
 
-// The packet's lengths are part of the contract: a changed field must not move them unnoticed.
+// The packet's lengths are part of the specification. A changed field must not change them unnoticed.
 const _: () = assert!(PACKET_MIN == 132 && PACKET_MAX == 516 && HEAD_LEN == 52);

@@ -1,6 +1,4 @@
-//! The closed list of rules that a body can break (section 5; step 6.5).
-//!
-//! The decoder reports by it, the encoder refuses by it, and the vectors name its members.
+//! The closed list of rules that a body can break (README.md section 5; section 6, step 5).
 
 use core::fmt;
 

@@ -1,6 +1,4 @@
-//! The two kinds of names: a gate's, which is salt for the keys (section 2), and a service's (section 5, item kind 2).
-//!
-//! Neither is looked up here: what they stand for is the gate's config to say.
+//! Gate names, which are salt for the keys (README.md section 2), and service names (section 5, item kind 2).
 
 use alloc::boxed::Box;
 use core::fmt;
@@ -11,12 +9,12 @@ use crate::malformed::Malformed;
 
 /// The name of a gate: 1 to 255 bytes of UTF-8.
 ///
-/// Two spellings of one host name are two gates: nothing is folded or normalized.
+/// Two spellings of one host name are two gates: the name is not normalized.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct GateName(Box<str>);
 
 impl GateName {
-    /// Takes a name of 1 to 255 bytes; any other length is [`KeyError::GateName`].
+    /// Takes a name of 1 to 255 bytes. Any other length is [`KeyError::GateName`].
     pub fn new(name: &str) -> Result<Self, KeyError> {
         if name.is_empty() || name.len() > GATE_NAME_MAX {
             return Err(KeyError::GateName);
@@ -24,7 +22,7 @@ impl GateName {
         Ok(Self(name.into()))
     }
 
-    /// The name as it was given.
+    /// The name as given.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
@@ -40,13 +38,13 @@ impl fmt::Display for GateName {
 /// The name of a service: 1 to 32 of `a`–`z`, `0`–`9`, `-` and `_`, starting with a letter or a digit.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ServiceName {
-    // Zeros behind the name, so that names sort as their text does.
+    // Zeros follow the name, so that names sort like their text.
     bytes: [u8; NAME_MAX],
     len: u8,
 }
 
 impl ServiceName {
-    /// Takes a name, or says with [`Malformed::NameLength`] or [`Malformed::NameCharacters`] why it is none.
+    /// Takes a name. Errors: [`Malformed::NameLength`], [`Malformed::NameCharacters`].
     pub fn new(name: &str) -> Result<Self, Malformed> {
         Self::from_bytes(name.as_bytes())
     }
@@ -87,7 +85,7 @@ impl fmt::Debug for ServiceName {
     }
 }
 
-/// The first `len` bytes, which their owner has checked to be ASCII.
+/// The first `len` bytes, which are ASCII.
 pub(crate) fn text(bytes: &[u8], len: u8) -> &str {
     bytes
         .get(..usize::from(len))

@@ -1,6 +1,6 @@
-//! The packet on the wire, cut into its fields (section 4; step 6.1).
+//! The packet, split into its fields (README.md section 4; section 6, step 1).
 //!
-//! Looks at nothing but the length: no cryptography, no allocation, no copy. Every field is still a stranger's.
+//! Checks only the length, without cryptography, allocation or copy. No field is authenticated yet.
 
 use core::fmt;
 
@@ -17,7 +17,7 @@ pub struct Packet<'a> {
 }
 
 impl<'a> Packet<'a> {
-    /// Cuts a datagram's payload into fields. Step 6.1: only 132 to 516 bytes can be a knock.
+    /// Splits a datagram's payload into fields. Section 6, step 1: a knock has 132 to 516 bytes.
     pub fn parse(datagram: &'a [u8]) -> Result<Self, BadLength> {
         if !(PACKET_MIN..=PACKET_MAX).contains(&datagram.len()) {
             return Err(BadLength);
@@ -33,31 +33,31 @@ impl<'a> Packet<'a> {
         })
     }
 
-    /// What the gate looks the user up by.
+    /// The hint, which finds the user.
     #[must_use]
     pub fn hint(&self) -> Hint {
         Hint(*self.hint)
     }
 
-    /// Random for every knock.
+    /// The nonce, random for every knock.
     #[must_use]
     pub fn nonce(&self) -> &'a [u8; NONCE_LEN] {
         self.nonce
     }
 
-    /// Authenticates hint, nonce and sealed body.
+    /// The mac over hint, nonce and sealed body.
     #[must_use]
     pub fn mac(&self) -> &'a [u8; MAC_LEN] {
         self.mac
     }
 
-    /// The encrypted body and, behind it, the AEAD's tag: 80 to 464 bytes.
+    /// The encrypted body and the AEAD's tag: 80 to 464 bytes.
     #[must_use]
     pub fn sealed(&self) -> &'a [u8] {
         self.sealed
     }
 
-    /// What replay protection remembers of this packet.
+    /// The mark, which replay protection stores.
     #[must_use]
     pub fn mark(&self) -> Mark {
         let [mark @ .., _, _, _, _, _, _, _, _, _, _, _, _, _, _, _, _] = *self.mac;
@@ -65,7 +65,7 @@ impl<'a> Packet<'a> {
     }
 }
 
-/// The first half of a packet's mac. Meaningful only once the mac has been verified.
+/// The first half of a packet's mac. Use it only after the mac is verified.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Mark(pub [u8; MARK_LEN]);
 

@@ -1,6 +1,4 @@
-//! Key pairs: the X25519 keys of clients and gates (section 2, RFC 7748).
-//!
-//! Owns the two halves and their agreement on a secret. Makes no random bytes: those come from the caller.
+//! Key pairs: the X25519 keys of clients and gates (README.md section 2, RFC 7748).
 
 use core::fmt;
 
@@ -14,7 +12,7 @@ use crate::limits::KEY_LEN;
 
 /// An X25519 private key, of a client or of a gate: 32 random bytes, clamped in use.
 ///
-/// Carries its public key along, so that a gate works it out once and not once for every user.
+/// Holds its public key, so that a gate computes it once and not for every user.
 pub struct PrivateKey {
     secret: [u8; KEY_LEN],
     public: PublicKey,
@@ -32,25 +30,24 @@ impl PrivateKey {
         }
     }
 
-    /// Reads 44 characters of canonical base64. Costs one X25519.
+    /// Decodes 44 characters of canonical base64. Costs one X25519.
     pub fn from_base64(text: &str) -> Result<Self, KeyError> {
         read_base64(text).map(|bytes| Self::from_bytes(*bytes))
     }
 
-    /// The key as text, which is wiped when it is dropped.
+    /// The key as text, wiped when dropped.
     #[must_use]
     pub fn to_base64(&self) -> KeyText {
         KeyText::of(&self.secret)
     }
 
-    /// The public key that belongs to it.
+    /// Its public key.
     #[must_use]
     pub fn public(&self) -> PublicKey {
         self.public
     }
 
-    /// The secret that this key and a peer's agree on. All zero, which a peer's key of small order leads to, is
-    /// [`KeyError::ZeroSecret`].
+    /// The shared secret of this key and a peer's. A peer's key of small order gives [`KeyError::ZeroSecret`].
     pub(crate) fn agree(&self, peer: &PublicKey) -> Result<Zeroizing<[u8; KEY_LEN]>, KeyError> {
         let secret = StaticSecret::from(self.secret).diffie_hellman(&peer.0.into());
         if !secret.was_contributory() {
@@ -93,7 +90,7 @@ impl PublicKey {
         Self(bytes)
     }
 
-    /// Reads 44 characters of canonical base64.
+    /// Decodes 44 characters of canonical base64.
     pub fn from_base64(text: &str) -> Result<Self, KeyError> {
         read_base64(text).map(|bytes| Self(*bytes))
     }

@@ -1,8 +1,6 @@
-//! A reader over untrusted bytes that takes and never indexes (section 5).
-//!
-//! Whoever uses it up to the end has looked at every byte: what is left over is never silently dropped.
+//! A reader over untrusted bytes that takes and never indexes (README.md section 5).
 
-/// Bytes not yet taken.
+/// The bytes not yet taken.
 pub(crate) struct Reader<'a>(&'a [u8]);
 
 impl<'a> Reader<'a> {
@@ -10,7 +8,7 @@ impl<'a> Reader<'a> {
         Self(bytes)
     }
 
-    /// The next `N` bytes, or none when fewer are left.
+    /// The next `N` bytes, if there are so many.
     pub(crate) fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
         let (taken, rest) = self.0.split_first_chunk()?;
         self.0 = rest;
@@ -21,14 +19,14 @@ impl<'a> Reader<'a> {
         self.array().map(|[byte]| byte)
     }
 
-    /// The next `len` bytes, or none when fewer are left.
+    /// The next `len` bytes, if there are so many.
     pub(crate) fn take(&mut self, len: usize) -> Option<&'a [u8]> {
         let (taken, rest) = self.0.split_at_checked(len)?;
         self.0 = rest;
         Some(taken)
     }
 
-    /// All that is left.
+    /// All remaining bytes.
     pub(crate) fn rest(self) -> &'a [u8] {
         self.0
     }

@@ -1,6 +1,4 @@
-//! What a knock says once opened (section 5).
-//!
-//! Owns the rules that hold between a request's parts, which the decoder and the encoder both ask. Judges no policy.
+//! The request inside a knock (README.md section 5), and the rules that decoder and encoder share.
 
 use alloc::vec::Vec;
 use core::net::Ipv6Addr;
@@ -12,22 +10,22 @@ use crate::malformed::Malformed;
 use crate::name::ServiceName;
 use crate::service::Service;
 
-/// A user's wish: let this address reach these services there for so long, or no longer.
+/// What a knock asks for: to let an address reach services for some time, or to end that.
 ///
 /// All addresses are in IPv6 space: an IPv4 one is written IPv4-mapped, `::ffff:a.b.c.d`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Request {
     /// Open or close.
     pub action: Action,
-    /// Whom to let in.
+    /// The allow address.
     pub allow: Allow,
     /// When the knock was made, in milliseconds since the Unix epoch.
     pub timestamp_ms: u64,
-    /// For how long, in seconds; 0 for what the gate grants by default.
+    /// Seconds to stay open; 0 for the gate's default.
     pub duration_s: u32,
-    /// Which host to reach; none for the gate itself. Never the all-zero address.
+    /// The host to reach; `None` for the gate itself. Never the all-zero address.
     pub target: Option<Ipv6Addr>,
-    /// Services and a code, in the order in which the client wrote them.
+    /// Services and a code, in the client's order.
     pub items: Vec<Item>,
 }
 
@@ -36,11 +34,11 @@ pub struct Request {
 pub enum Action {
     /// Open the services.
     Open,
-    /// Close them before their time.
+    /// Close them early.
     Close,
 }
 
-/// Whom to let in.
+/// The address to let in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Allow {
     /// The address that the knock came from, widened to the prefix.
@@ -50,7 +48,7 @@ pub enum Allow {
     },
     /// A network, or with prefix 128 an address.
     Network {
-        /// Without bits beyond the prefix, and never all zero: that would be the source.
+        /// Without bits beyond the prefix. Never all zero, which means the source.
         address: Ipv6Addr,
         /// 0 to 128, in IPv6 space.
         prefix: u8,
@@ -58,7 +56,7 @@ pub enum Allow {
 }
 
 impl Request {
-    /// The step of its timestamp, which must be the hint's (step 6.6).
+    /// The step of its timestamp, which must be the hint's (section 6, step 6).
     #[must_use]
     pub fn step(&self) -> Step {
         Step::of(self.timestamp_ms)
@@ -100,7 +98,7 @@ impl Allow {
         }
     }
 
-    /// Refuses bits beyond the prefix.
+    /// Refuses address bits beyond the prefix.
     pub(crate) fn check_bits(address: Ipv6Addr, prefix: u8) -> Result<(), Malformed> {
         let beyond = u128::MAX.checked_shr(u32::from(prefix)).unwrap_or(0);
         if address.to_bits() & beyond != 0 {
@@ -111,7 +109,7 @@ impl Allow {
     }
 }
 
-/// Whether an item may follow those before it: no two equal, not too many of a kind.
+/// Checks that an item may follow those before it: no duplicate, not too many of a kind.
 pub(crate) fn check_next(before: &[Item], item: &Item) -> Result<(), Malformed> {
     if before.contains(item) {
         return Err(Malformed::DuplicateItem);
@@ -127,7 +125,7 @@ pub(crate) fn check_next(before: &[Item], item: &Item) -> Result<(), Malformed> 
     }
 }
 
-/// Whether the finished list has what the action needs.
+/// Checks that the list has what the action needs.
 pub(crate) fn check_complete(action: Action, items: &[Item]) -> Result<(), Malformed> {
     match action {
         Action::Open if !items.iter().any(is_service) => Err(Malformed::NoService),

@@ -1,6 +1,6 @@
-//! Sealing a request into a packet, and the gate's two cryptographic checks: mac (step 6.3), then AEAD (step 6.4).
+//! Seals a request into a packet, and opens one: mac, then AEAD (README.md section 6, steps 3 and 4).
 //!
-//! Allocates nothing. Draws no random number: the nonce and the body's length are the caller's.
+//! Allocates nothing. Nonce and body length are the caller's random numbers.
 
 use core::fmt;
 
@@ -17,10 +17,10 @@ use crate::limits::{BODY_MAX, HEAD_LEN, HINT_LEN, MAC_LEN, NONCE_LEN, PACKET_MAX
 use crate::packet::Packet;
 use crate::request::Request;
 
-/// Makes the packet that says `request`.
+/// Makes the packet of a request.
 ///
-/// `nonce` is 12 fresh random bytes: with the same keys it must never come twice. `body_len` is 64 to 448, drawn at
-/// random so that the packet's length says nothing, and not less than [`Request::encoded_len`].
+/// `nonce` is 12 fresh random bytes, never used twice with the same keys. `body_len` is 64 to 448 and at least
+/// [`Request::encoded_len`], chosen at random so that the packet's length reveals nothing.
 pub fn seal(
     keys: &UserKeys,
     request: &Request,
@@ -115,7 +115,7 @@ impl UserKeys {
     }
 }
 
-/// A finished packet, in a buffer of its own.
+/// A finished packet.
 #[derive(Clone)]
 pub struct Sealed {
     bytes: [u8; PACKET_MAX],
@@ -142,11 +142,11 @@ impl fmt::Debug for Sealed {
     }
 }
 
-/// Room for one opened body, on the stack. Wiped when dropped; may be used again and again.
+/// A reusable buffer for one opened body. Wiped when dropped.
 pub struct OpenBuffer([u8; BODY_MAX]);
 
 impl OpenBuffer {
-    /// An empty one.
+    /// An empty buffer.
     #[must_use]
     pub fn new() -> Self {
         Self([0; BODY_MAX])
@@ -190,7 +190,7 @@ impl core::error::Error for BadSeal {}
 pub enum SealError {
     /// The request cannot be written into a body of this length.
     Encode(EncodeError),
-    /// The cipher refused, which it does for no message this short.
+    /// The cipher failed, which it never does for so short a message.
     Cipher,
 }
 

@@ -1,6 +1,4 @@
-//! A service in plain numbers: protocol and ports (section 5, item kind 1).
-//!
-//! The type can only hold what the rules allow, so that a value in hand is a rule kept.
+//! A service: protocol and ports (README.md section 5, item kind 1). The type can hold only valid values.
 
 use crate::malformed::Malformed;
 
@@ -60,7 +58,7 @@ pub struct Service {
 
 impl Service {
     /// The ports from `first` to `last`: 1 ≤ first ≤ last, or both 0 for a protocol without ports.
-    /// Otherwise [`Malformed::ServicePorts`].
+    /// Anything else is [`Malformed::ServicePorts`].
     pub fn new(protocol: Protocol, first: u16, last: u16) -> Result<Self, Malformed> {
         let fits = if protocol.has_ports() {
             1 <= first && first <= last

@@ -1,7 +1,6 @@
-//! One-time codes by time (RFC 6238, on RFC 4226): the secret that client and gate's config share, and the code at a time.
+//! Time-based one-time codes (RFC 6238 and RFC 4226), with SHA-1 and steps of 30 seconds like every authenticator.
 //!
-//! SHA-1 and steps of 30 seconds, as every authenticator has them. Reads no clock, remembers no code: what was used before
-//! is the gate's to know (step 6.9). The secret is wiped when dropped and shows no byte in Debug.
+//! The gate remembers used codes (README.md section 6, step 9). The secret is wiped when dropped and shows no byte in Debug.
 
 use alloc::boxed::Box;
 use core::fmt;
@@ -17,18 +16,18 @@ use crate::limits::{CODE_MAX, CODE_MIN, CODE_SECRET_MAX, CODE_SECRET_MIN, CODE_S
 
 /// A user's secret for one-time codes, 16 to 64 bytes, and how many digits the codes have.
 ///
-/// The bytes lie on the heap: moving the key about leaves none behind.
+/// The bytes are on the heap, so that a moved key leaves no copy behind.
 pub struct CodeKey {
-    /// With zeros up to HMAC's block, which is what HMAC itself makes of a shorter key (RFC 2104).
+    /// Padded with zeros to HMAC's block, as HMAC does with a short key (RFC 2104).
     secret: Box<[u8; CODE_SECRET_MAX]>,
     digits: u8,
 }
 
-/// The number of a span of 30 seconds since the Unix epoch, for which a code is right.
+/// The number of a span of 30 seconds since the Unix epoch, with one code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct CodeStep(pub u64);
 
-/// What is wrong with a secret for codes. Never carries a byte of it.
+/// Why a secret for codes is invalid. Never contains a byte of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum CodeKeyError {
     /// Not base32.
@@ -40,7 +39,7 @@ pub enum CodeKeyError {
 }
 
 impl CodeStep {
-    /// The step of a time, in milliseconds since the Unix epoch.
+    /// The step of a time in milliseconds since the Unix epoch.
     #[must_use]
     pub fn of(timestamp_ms: u64) -> Self {
         Self(timestamp_ms / (CODE_STEP_S * 1000))
@@ -48,12 +47,12 @@ impl CodeStep {
 }
 
 impl CodeKey {
-    /// Reads the secret as authenticators show it: base32 (RFC 4648) in either case, with or without padding.
+    /// Decodes the secret as authenticators show it: base32 (RFC 4648) in either case, with or without padding.
     ///
-    /// `digits` is how many a code has: 6 to 8.
+    /// A code has 6 to 8 `digits`.
     pub fn from_base32(text: &str, digits: u8) -> Result<Self, CodeKeyError> {
         let unpadded = text.trim_end_matches('=');
-        // With padding a text is whole groups of eight, and none of them is only padding.
+        // A padded text has whole groups of eight characters, and no group of only padding.
         let padding = text.len() - unpadded.len();
         if padding > 0 && (padding > 6 || !text.len().is_multiple_of(8)) {
             return Err(CodeKeyError::Base32);
@@ -108,7 +107,7 @@ impl CodeKey {
         code
     }
 
-    /// Of these steps those whose code it is. How long it takes does not tell which, or whether any.
+    /// Which of these steps have this code. Takes constant time.
     pub fn right_at<const N: usize>(&self, code: &Code, steps: [CodeStep; N]) -> [bool; N] {
         steps.map(|step| self.code(step).same(code).into())
     }

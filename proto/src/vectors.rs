@@ -1,6 +1,4 @@
-//! Keys in the making, for the vector test only.
-//!
-//! Behind a feature that nothing but the tests turns on: no other code may see these bytes.
+//! Intermediate key values, for the vector test only. Behind a feature that only tests enable.
 
 use crate::derive::{KeyMaterial, UserKeys, extract};
 use crate::limits::KEY_LEN;

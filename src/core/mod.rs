@@ -1,4 +1,4 @@
-//! Pure decisions: a value and the time go in, a value comes out. No I/O, no clock, no thread (invariant 1).
+//! Pure decisions: a value and the time go in, a value comes out. No I/O, clock or thread (invariant 1).
 
 pub mod clearance;
 #[cfg(test)]

@@ -83,7 +83,7 @@ fn datagram(bytes: &[u8]) -> Datagram {
 }
 
 #[test]
-fn invariant_1_the_gate_says_the_same_of_the_same_datagram_at_the_same_time_whenever_it_is_asked() {
+fn invariant_1_equal_inputs_give_equal_decisions() {
     let decide = || {
         let mut core = core(Kept::default());
         (1..20)
@@ -94,7 +94,7 @@ fn invariant_1_the_gate_says_the_same_of_the_same_datagram_at_the_same_time_when
 }
 
 #[test]
-fn invariant_2_a_datagram_that_is_not_authenticated_allocates_nothing_and_grows_no_table() {
+fn invariant_2_strangers_allocate_nothing() {
     let mut core = core(Kept::default());
     let right = knock(1);
     let changed = |at: usize| {
@@ -138,9 +138,9 @@ fn invariant_2_a_datagram_that_is_not_authenticated_allocates_nothing_and_grows_
     );
 }
 
-/// What makes a flood of replays cheap: the mac is all the cryptography that a copy costs, however it was judged the first time.
+/// A flood of replays is cheap: a copy is found before it is decrypted or decoded.
 #[test]
-fn a_copy_of_a_knock_that_came_before_is_found_before_it_is_opened_or_read() {
+fn a_replay_costs_no_more_than_a_mac() {
     let mut core = core(Kept::default());
     let copies = [datagram(&knock(1)), datagram(&knock_at(2, 23))];
     assert!(core.datagram(NOW, &copies[0]).is_some() && core.datagram(NOW, &copies[1]).is_none());
@@ -153,7 +153,7 @@ fn a_copy_of_a_knock_that_came_before_is_found_before_it_is_opened_or_read() {
         let now = NOW.plus(Duration::from_millis(later));
         let allocated =
             measure(|| assert!(copies.iter().all(|copy| core.datagram(now, copy).is_none())));
-        // To read a body is to make a list of its items.
+        // Decoding a body would allocate a list of items.
         assert_eq!(
             (
                 allocated.count_total,
@@ -166,15 +166,11 @@ fn a_copy_of_a_knock_that_came_before_is_found_before_it_is_opened_or_read() {
 }
 
 #[test]
-fn invariant_3_there_is_no_order_before_the_mark_is_durable_and_none_at_all_without_it() {
+fn invariant_3_no_order_without_a_durable_mark() {
     let mut core = core(Kept::default());
     let durable = core.datagram(NOW, &datagram(&knock(1))).unwrap();
     let lost = core.datagram(NOW, &datagram(&knock(2))).unwrap();
-    assert_eq!(
-        core.stored(lost.ticket + 1, Ok(())),
-        None,
-        "nothing waits under another ticket"
-    );
+    assert_eq!(core.stored(lost.ticket + 1, Ok(())), None, "another ticket");
     assert_eq!(core.stored(lost.ticket, Err("the disk is gone")), None);
     assert_eq!(core.stored(lost.ticket, Ok(())), None, "nor later");
     assert!(matches!(
@@ -189,12 +185,12 @@ fn invariant_3_there_is_no_order_before_the_mark_is_durable_and_none_at_all_with
     assert_eq!(
         durable.record.mark.0,
         knock(1)[20..36],
-        "and it is this knock's mark that was stored"
+        "the mark of this knock"
     );
 }
 
 #[test]
-fn invariant_7_nothing_that_holds_keys_shows_a_byte_of_them() {
+fn invariant_7_debug_output_shows_no_key() {
     let shared = SharedKey::from_bytes(KEY);
     let text = shared.to_base64();
     let private = PrivateKey::from_bytes(KEY);
@@ -231,16 +227,16 @@ fn invariant_7_nothing_that_holds_keys_shows_a_byte_of_them() {
             assert!(!said.contains(&*part), "{part} is shown: {said}");
         }
     }
-    // Derived keys cannot be named here, but what hides them is the type itself.
+    // The bytes of derived keys are not accessible here.
     assert_eq!(
         format!("{:?} {:?}", keys(), keys().hint_key()),
         "UserKeys(..) HintKey(..)"
     );
 }
 
-/// The engine's sources name no call that sends to an address. That no answer leaves is seen on real sockets in `capture/`.
+/// The sources of the packet path name no call that sends. `tests/capture` checks real sockets.
 #[test]
-fn invariant_9_the_daemons_packet_path_has_nothing_to_send_with() {
+fn invariant_9_the_packet_path_cannot_send() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let mut files = Vec::new();
     for folder in ["core/gate", "adapters/capture", "daemon/engine"] {

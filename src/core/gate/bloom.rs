@@ -1,6 +1,6 @@
 //! A Bloom filter in front of the hint table: rejects nearly every unknown hint with one memory access.
 //!
-//! Without it `benches/gate.rs` measures 82 ns instead of 29 ns for junk at a gate with 100,000 users: the filter fits
+//! Without it `benches/gate.rs` measures 82 ns instead of 45 ns for junk at a gate with 100,000 users: the filter fits
 //! into the processor's cache, the table does not.
 
 use postern_proto::Hint;

@@ -150,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn the_codes_of_three_steps_are_right_and_no_others() {
+    fn codes_of_three_steps_are_right() {
         for (early, right) in [
             (-60, false),
             (-30, true),
@@ -173,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn a_code_counts_once_for_each_family_and_none_before_it_counts_any_more() {
+    fn a_code_counts_once_for_each_family() {
         let codes = Codes::new(key());
         let (before, now, after) = (
             code(NOW.minus(seconds(30))),
@@ -187,19 +187,19 @@ mod tests {
         assert_eq!(
             accept(&codes, NOW, &before, V6),
             Err(CodeFault::Used),
-            "an earlier one"
+            "earlier than the last one"
         );
         assert_eq!(accept(&codes, NOW, &after, V6), Ok(()));
         assert_eq!(
             accept(&codes, NOW, &now, V4),
             Err(CodeFault::Used),
-            "it is an earlier one by now"
+            "earlier than the last one"
         );
         assert_eq!(accept(&codes, NOW, &after, V4), Ok(()));
     }
 
     #[test]
-    fn after_five_wrong_codes_not_even_a_right_one_is_looked_at_and_one_a_minute_is_forgiven() {
+    fn five_wrong_codes_block_for_a_minute() {
         let codes = Codes::new(key());
         let wrong = Code::new("000000").unwrap();
         for _ in 0..5 {

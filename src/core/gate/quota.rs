@@ -1,7 +1,7 @@
-//! Quotas: how many knocks of one user are admitted in a time. PROTOCOL section 6, step 10.
+//! Quotas: how many knocks of one user are admitted in a time. proto/README.md section 6, step 10.
 //!
-//! governor does the counting, one cell a user, on the gate's own time. Only authenticated and allowed knocks come
-//! here, so nobody without a key can use a quota up.
+//! governor counts, with one cell for each user and the gate's time. Only authentic and allowed knocks come here, so
+//! nobody without a key can use up a quota.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -17,12 +17,11 @@ use crate::model::time::Timestamp;
 
 const NANOS_A_MILLI: u64 = 1_000_000;
 
-/// One user's quota and how much of it is used up.
+/// One user's quota, and how much of it is used.
 #[derive(Debug)]
 pub(super) struct Limiter(RateLimiter<NotKeyed, InMemoryState, GateClock, NoOpMiddleware<Nanos>>);
 
-/// When the whole of one user's quota is back, in nanoseconds: governor does not tell how much is left without using some of it
-/// up.
+/// When one user's whole quota is back, in nanoseconds. governor itself cannot tell this without using the quota.
 #[derive(Debug, Default)]
 pub(super) struct Meter(AtomicU64);
 
@@ -33,15 +32,15 @@ pub struct Spent {
     pub user: String,
     /// The quota.
     pub quota: Quota,
-    /// Knocks that would be admitted now.
+    /// Knocks that are left now.
     pub left: u32,
-    /// When there is room for one more; a time that has passed if there is.
+    /// When one more is admitted; a past time if it is now.
     pub room: Timestamp,
-    /// When all of it is back.
+    /// When the whole quota is back.
     pub whole: Timestamp,
 }
 
-/// Tells governor the time that the gate was given.
+/// The gate's time, for governor.
 #[derive(Debug, Clone, Default)]
 pub(super) struct GateClock(Arc<AtomicU64>);
 
@@ -64,14 +63,14 @@ impl Limiter {
         Self(RateLimiter::direct_with_clock(rate(quota), clock.clone()))
     }
 
-    /// Whether there is room for one more knock at the clock's time; if so, it is counted.
+    /// Counts one knock at the clock's time, if the quota has room for it.
     pub(super) fn admit(&self) -> bool {
         self.0.check().is_ok()
     }
 }
 
 impl Meter {
-    /// One more knock was admitted.
+    /// Counts an admitted knock.
     pub(super) fn count(&self, quota: Quota, now: Timestamp) {
         let whole = self
             .0
@@ -81,7 +80,7 @@ impl Meter {
         self.0.store(whole, Ordering::Relaxed);
     }
 
-    /// How much is left at this time; `None` where nothing is used up.
+    /// How much is left at this time; `None` if nothing is used.
     pub(super) fn spent(&self, user: &str, quota: Quota, now: Timestamp) -> Option<Spent> {
         let (whole, share) = (self.0.load(Ordering::Relaxed), share(quota).max(1));
         let used = whole
@@ -106,13 +105,13 @@ impl Meter {
 }
 
 fn rate(quota: Quota) -> Rate {
-    // A quota of more than one a nanosecond is none.
+    // A quota of more than one knock a nanosecond has no period.
     Rate::with_period(quota.per / quota.count.get())
         .unwrap_or(Rate::per_second(quota.count))
         .allow_burst(quota.count)
 }
 
-/// The time in which one knock comes back, in nanoseconds.
+/// The time until one knock comes back, in nanoseconds.
 fn share(quota: Quota) -> u64 {
     u64::try_from((quota.per / quota.count.get()).as_nanos()).unwrap_or(u64::MAX)
 }
@@ -147,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_left_is_what_would_be_admitted_at_any_time() {
+    fn the_rest_told_is_the_rest_admitted() {
         let start = Timestamp::from_millis(1_760_000_000_000);
         for (count, per) in [(1, 1_000), (3, 1_000), (7, 60_000), (30, 60_000)] {
             let quota = Quota {
@@ -177,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn a_spent_quota_says_when_there_is_room_again() {
+    fn a_spent_quota_tells_when_room_returns() {
         let quota = Quota {
             count: NonZeroU32::new(2).unwrap(),
             per: Duration::from_secs(60),

@@ -1,8 +1,8 @@
-//! What was admitted before, and how late it is: the replay window and the clock that never counts backwards.
+//! The replay window: used marks, and the clock that never runs back. proto/README.md section 6, steps 7 and 8.
 //!
-//! PROTOCOL section 6, steps 7 and 8. Marks of admitted knocks are bounded by quota × window, for a mark is forgotten
-//! once the horizon has passed its timestamp, and the horizon follows every admission. Marks of refused knocks are
-//! remembered only to keep a re-sent one quiet, in a list of fixed length.
+//! A mark is forgotten when the horizon passes its timestamp, and the horizon follows every admission. So quota ×
+//! window bounds the marks of admitted knocks. Marks of refused knocks are kept in a list of fixed length, only so that
+//! a repeated one is not logged again.
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::time::Duration;
@@ -13,10 +13,10 @@ use crate::model::mark::{Kept, MarkRecord, StoredTimes};
 use crate::model::reason::Drop;
 use crate::model::time::Timestamp;
 
-/// The same bytes within this time are a second copy, no replay.
+/// Within this time the same bytes are a duplicate, not a replay.
 const DUPLICATE_WITHIN: Duration = Duration::from_secs(1);
 
-/// Refused marks that are remembered.
+/// The number of refused marks that are kept.
 const REFUSED_MAX: usize = 4096;
 
 #[derive(Debug)]
@@ -29,7 +29,7 @@ pub(super) struct ReplayWindow {
     refused_at: HashMap<Mark, Times>,
 }
 
-/// When a knock was made, and when it came first.
+/// When a knock was made, and when it first came.
 #[derive(Debug, Clone, Copy)]
 struct Times {
     made: Timestamp,
@@ -45,7 +45,7 @@ impl From<MarkRecord> for Times {
     }
 }
 
-/// What a packet is that came first at one time, and comes again at another.
+/// The reason to drop a packet that first came at one time and comes again at another.
 pub(super) fn again(first: Timestamp, now: Timestamp) -> Drop {
     if now.since(first) <= DUPLICATE_WITHIN {
         Drop::Duplicate
@@ -75,12 +75,12 @@ impl ReplayWindow {
         replay
     }
 
-    /// The gate's clock: the system's, unless a later time was ever recorded.
+    /// The gate's clock: the system's, but never earlier than the recorded floor.
     pub(super) fn clock(&self, system: Timestamp) -> Timestamp {
         system.max(self.times.floor)
     }
 
-    /// Step 7.
+    /// Section 6, step 7.
     pub(super) fn fresh(&self, now: Timestamp, timestamp: Timestamp) -> Result<(), Drop> {
         if timestamp < self.times.horizon || now.since(timestamp) > self.window {
             return Err(Drop::TooOld);
@@ -92,13 +92,13 @@ impl ReplayWindow {
         }
     }
 
-    /// Step 8. `record.admitted` is now.
+    /// Section 6, step 8. `record.admitted` is now.
     pub(super) fn unseen(&self, record: &MarkRecord) -> Result<(), Drop> {
         self.known(&record.mark)
             .map_or(Ok(()), |first| Err(again(first.admitted, record.admitted)))
     }
 
-    /// What is remembered of a mark, whether its knock was admitted or refused.
+    /// The record of a mark, whether its knock was admitted or refused.
     pub(super) fn known(&self, mark: &Mark) -> Option<MarkRecord> {
         let times = self
             .admitted
@@ -111,7 +111,7 @@ impl ReplayWindow {
         })
     }
 
-    /// Remembers an admitted mark and moves the times; returns what must be durable with it.
+    /// Records an admitted mark and advances the times, which must be durable with it.
     pub(super) fn remember(&mut self, record: MarkRecord) -> StoredTimes {
         self.insert(record);
         self.times.floor = self.times.floor.max(record.admitted);
@@ -130,22 +130,22 @@ impl ReplayWindow {
         self.refused_at.insert(record.mark, (*record).into());
     }
 
-    /// When this mark was admitted, if it was.
+    /// When this mark was admitted.
     pub(super) fn admitted(&self, mark: &Mark) -> Option<Timestamp> {
         self.admitted.get(mark).map(|times| times.came)
     }
 
-    /// When a knock with this mark was refused, if it was not long ago.
+    /// When this mark was refused, if it is still in the list.
     pub(super) fn refused(&self, mark: &Mark) -> Option<Timestamp> {
         self.refused_at.get(mark).map(|times| times.came)
     }
 
-    /// The floor of the clock, and the time before which nothing is admitted any more.
+    /// The clock floor and the horizon.
     pub(super) fn times(&self) -> StoredTimes {
         self.times
     }
 
-    /// Marks of admitted knocks that are remembered.
+    /// The number of admitted marks.
     pub(super) fn len(&self) -> usize {
         self.admitted.len()
     }
@@ -184,13 +184,13 @@ mod tests {
     }
 
     #[test]
-    fn the_clock_stays_at_the_latest_time_that_was_recorded() {
+    fn the_clock_never_runs_behind_its_floor() {
         let mut replay = ReplayWindow::new(WINDOW, Kept::default());
         assert_eq!(replay.clock(at(1000)), at(1000));
         assert_eq!(
             replay.clock(at(900)),
             at(900),
-            "a time that was only looked at is not recorded"
+            "only an admission records the time"
         );
         replay.remember(record(1, 1000, 1000));
         assert_eq!(replay.clock(at(900)), at(1000));
@@ -198,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn a_mark_is_a_duplicate_for_a_second_and_a_replay_after_it_also_across_a_restart() {
+    fn a_used_mark_stays_used_across_restarts() {
         let mut replay = ReplayWindow::new(WINDOW, Kept::default());
         let times = replay.remember(record(1, 1000, 1000));
         assert_eq!(replay.unseen(&record(1, 1000, 1001)), Err(Drop::Duplicate));
@@ -215,10 +215,10 @@ mod tests {
     }
 
     #[test]
-    fn marks_are_forgotten_only_when_the_horizon_keeps_them_out_for_ever() {
+    fn only_marks_before_the_horizon_are_forgotten() {
         let mut replay = ReplayWindow::new(WINDOW, Kept::default());
         replay.remember(record(1, 1000, 1000));
-        // A clock that only jumped ahead for a look forgets nothing.
+        // A clock that is briefly ahead forgets nothing.
         assert_eq!(
             replay.fresh(replay.clock(at(9000)), at(1000)),
             Err(Drop::TooOld)
@@ -233,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wider_window_after_a_restart_does_not_bring_back_what_was_forgotten() {
+    fn a_wider_window_revives_no_mark() {
         let mut narrow = ReplayWindow::new(Duration::from_secs(5), Kept::default());
         narrow.remember(record(1, 1000, 1000));
         let times = narrow.remember(record(2, 1010, 1010));
@@ -251,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn refused_marks_are_remembered_in_a_list_of_fixed_length() {
+    fn the_list_of_refused_marks_is_bounded() {
         let mut replay = ReplayWindow::new(WINDOW, Kept::default());
         let nth = |n: usize| {
             let mut mark = [0; 16];
@@ -291,7 +291,7 @@ mod tests {
     }
 
     #[test]
-    fn a_knock_made_at_the_horizon_is_fresh_and_one_made_before_it_is_too_old() {
+    fn the_horizon_itself_is_fresh() {
         let mut replay = ReplayWindow::new(WINDOW, Kept::default());
         assert_eq!(
             replay.remember(record(1, 1000, 1000)),
@@ -301,7 +301,7 @@ mod tests {
             }
         );
         assert_eq!(replay.fresh(at(1000), at(970)), Ok(()));
-        // The horizon holds also where the clock handed in would not say no.
+        // The horizon holds even with an earlier clock.
         assert_eq!(
             replay.fresh(at(999), Timestamp::from_millis(969_999)),
             Err(Drop::TooOld)
