@@ -36,6 +36,14 @@ impl Family {
         }
     }
 
+    /// The first value for IPv4, the second for IPv6.
+    pub fn pick<T>(self, v4: T, v6: T) -> T {
+        match self {
+            Self::V4 => v4,
+            Self::V6 => v6,
+        }
+    }
+
     /// `IPv4` or `IPv6`.
     pub const fn name(self) -> &'static str {
         match self {

@@ -32,9 +32,6 @@ pub struct Drops {
 
 impl Drops {
     /// The drops of this socket since it was opened.
-    ///
-    /// # Errors
-    /// What the system says.
     pub fn of(socket: BorrowedFd<'_>) -> io::Result<Self> {
         Ok(Self {
             socket: socket.try_clone_to_owned()?,

@@ -33,6 +33,6 @@ fn cure(error: &NetlinkError) -> &'static str {
         Some(Errno::NOMEM | Errno::NOSPC) => {
             "the table is full: raise net.netfilter.nf_conntrack_max"
         }
-        _ => "look into the kernel's log, and end them by hand with conntrack -D or ss -K",
+        _ => "read the kernel's log, and end them by hand with conntrack -D or ss -K",
     }
 }

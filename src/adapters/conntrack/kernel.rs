@@ -18,7 +18,7 @@ use crate::adapters::netlink::{Message, Netlink, NetlinkError};
 use crate::model::grant::Grant;
 use crate::model::service::Ports;
 
-/// Limit of connections that are adopted or ended at once. The kernel's own table rarely holds more.
+/// Limit of connections that are adopted or ended at once. The kernel's own table is rarely larger.
 const CONNECTIONS_MAX: usize = 262_144;
 
 /// The connections of one network namespace.
@@ -33,9 +33,6 @@ pub struct KernelConntrack {
 
 impl KernelConntrack {
     /// Opens the netlink sockets in the network namespace of the calling thread.
-    ///
-    /// # Errors
-    /// What this kernel lacks.
     pub fn open() -> Result<Self, ConntrackError> {
         let open = |protocol, name| {
             Netlink::open(protocol).map_err(|error| ConntrackError::NoSocket(name, error))
@@ -186,7 +183,7 @@ impl Conntrack for KernelConntrack {
     }
 }
 
-/// Sends messages of which each stands alone, and counts those that the kernel carried out. A refusal for one of the
+/// Sends independent messages and counts those that the kernel carried out. A refusal for one of the
 /// accepted reasons is no error.
 fn send_each(
     netlink: &mut Netlink,

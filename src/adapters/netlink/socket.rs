@@ -117,9 +117,6 @@ pub struct Netlink {
 
 impl Netlink {
     /// Opens a socket in the network namespace of the calling thread.
-    ///
-    /// # Errors
-    /// What the system says.
     pub fn open(protocol: isize) -> io::Result<Self> {
         let mut socket = Socket::new(protocol)?;
         socket.bind_auto()?;
@@ -136,9 +133,6 @@ impl Netlink {
     }
 
     /// Asks a question and returns the body of its only answer.
-    ///
-    /// # Errors
-    /// Why there is no answer.
     pub fn ask(&mut self, question: &Message) -> Result<Vec<u8>, NetlinkError> {
         let sequence = self.request(question, 0)?;
         self.read_answers(|message| match message.message_type() {
@@ -149,9 +143,6 @@ impl Netlink {
     }
 
     /// Reads a dump until one is complete, and returns what `read` makes of each.
-    ///
-    /// # Errors
-    /// Why the dump is not complete, or the error of `read`.
     pub fn dump<R: Default>(
         &mut self,
         question: &Message,
@@ -189,9 +180,6 @@ impl Netlink {
     }
 
     /// Sends messages that do not depend on each other, and returns the result of each.
-    ///
-    /// # Errors
-    /// Why the results are not known.
     pub fn send_each(
         &mut self,
         messages: &[Message],

@@ -54,7 +54,6 @@ pub(super) fn index(index: u32) -> Key {
 
 // The first members of `union bpf_attr` for each command. The kernel wants zeros behind them.
 #[repr(C)]
-#[derive(Default)]
 struct MapCreate {
     map_type: u32,
     key_size: u32,
@@ -88,22 +87,14 @@ struct MapInfo {
     id: u32,
     key_size: u32,
     value_size: u32,
-    max_entries: u32,
-    map_flags: u32,
 }
 
 #[repr(C, align(8))]
-#[derive(Default)]
 struct ProgLoad {
     prog_type: u32,
     insn_cnt: u32,
     insns: u64,
     license: u64,
-    log_level: u32,
-    log_size: u32,
-    log_buf: u64,
-    kern_version: u32,
-    prog_flags: u32,
 }
 
 impl Map {
@@ -123,9 +114,6 @@ impl Map {
     }
 
     /// A map that another process of Postern made.
-    ///
-    /// # Errors
-    /// If the descriptor is not a map of this kind.
     pub(super) fn adopt(descriptor: OwnedFd, kind: MapKind) -> io::Result<Self> {
         let mut info = MapInfo::default();
         let info_len = u32::try_from(size_of::<MapInfo>()).unwrap_or(0);
@@ -194,7 +182,6 @@ pub(super) fn load(program: &[u64]) -> io::Result<OwnedFd> {
         insn_cnt: u32::try_from(program.len()).unwrap_or(u32::MAX),
         insns: program.as_ptr() as u64,
         license: c"MIT".as_ptr() as u64,
-        ..ProgLoad::default()
     };
     // SAFETY: `insns` points to `insn_cnt` instructions of eight bytes and `license` to a C string; both outlive the call.
     let descriptor = unsafe { bpf(PROG_LOAD, &attributes) }?;

@@ -42,9 +42,6 @@ impl HintFilter {
     }
 
     /// Puts the program on a packet socket, in place of its filter.
-    ///
-    /// # Errors
-    /// What the kernel says.
     pub fn attach(&self, socket: BorrowedFd<'_>) -> io::Result<()> {
         kernel::attach(socket, self.program.as_fd())
     }
@@ -78,9 +75,6 @@ pub struct Dropped {
 
 impl Hints {
     /// Adopts the first of [`HintFilter::maps`].
-    ///
-    /// # Errors
-    /// If the descriptor is not that map.
     pub fn adopt(map: OwnedFd) -> io::Result<Self> {
         Ok(Self {
             map: Map::adopt(map, MapKind::Hash)?,
@@ -122,17 +116,11 @@ impl Hints {
 
 impl FilterCounters {
     /// Adopts the second of [`HintFilter::maps`].
-    ///
-    /// # Errors
-    /// If the descriptor is not that map.
     pub fn adopt(map: OwnedFd) -> io::Result<Self> {
         Map::adopt(map, MapKind::Array).map(Self)
     }
 
     /// What was dropped so far.
-    ///
-    /// # Errors
-    /// What the kernel says.
     pub fn count(&self) -> io::Result<Dropped> {
         let count = |index| io::Result::Ok(self.0.get(kernel::index(index))?.unwrap_or_default());
         Ok(Dropped {

@@ -110,17 +110,14 @@ pub fn begins(head: &[u8]) -> bool {
 
 impl Recording {
     /// Starts to read a recording; `ports` are the knock ports.
-    ///
-    /// # Errors
-    /// If it is not a recording, or what the system said.
     pub fn open(mut input: impl Read + 'static, ports: &[u16]) -> Result<Self, RecordingError> {
         let head = head(&mut input)?;
         let is_pcapng = head.starts_with(&PCAPNG);
         let input = RetryInterrupted(Cursor::new(head).chain(input));
         let reader: Box<dyn PcapReaderIterator> = if is_pcapng {
-            Box::new(PcapNGReader::new(BUFFER, input).map_err(|error| error_of(&error))?)
+            Box::new(PcapNGReader::new(BUFFER, input)?)
         } else {
-            Box::new(LegacyPcapReader::new(BUFFER, input).map_err(|error| error_of(&error))?)
+            Box::new(LegacyPcapReader::new(BUFFER, input)?)
         };
         Ok(Self {
             reader,
@@ -143,31 +140,25 @@ impl Recording {
             let before = self.reader.data().len();
             match self.reader.next() {
                 Ok((length, block)) => {
-                    let raw = packet_in(&block, &mut self.section)?;
-                    let read = raw.map(|raw| {
-                        (
-                            raw.at,
-                            classify::read(raw.link_type, raw.bytes, &self.ports),
-                        )
+                    let packet = packet_in(&block, &mut self.section)?.map(|raw| Recorded {
+                        number: self.number.saturating_add(1),
+                        at: raw.at,
+                        found: classify::read(raw.link_type, raw.bytes, &self.ports),
                     });
                     self.reader.consume(length);
-                    if let Some((at, found)) = read {
-                        self.number = self.number.saturating_add(1);
-                        return Ok(Some(Recorded {
-                            number: self.number,
-                            at,
-                            found,
-                        }));
+                    if let Some(packet) = packet {
+                        self.number = packet.number;
+                        return Ok(Some(packet));
                     }
                 }
                 Err(PcapError::Eof) => return Ok(None),
                 Err(PcapError::Incomplete(_)) => {
-                    self.reader.refill().map_err(|error| error_of(&error))?;
+                    self.reader.refill()?;
                     if self.reader.data().len() <= before && !self.reader.reader_exhausted() {
                         return Err(RecordingError::TooLong);
                     }
                 }
-                Err(error) => return Err(error_of(&error)),
+                Err(error) => return Err(error.into()),
             }
         }
     }
@@ -185,7 +176,7 @@ impl Recording {
             if left == 0 {
                 return Ok(());
             }
-            self.reader.refill().map_err(|error| error_of(&error))?;
+            self.reader.refill()?;
             if self.reader.data().is_empty() {
                 return Err(RecordingError::Cut);
             }
@@ -327,13 +318,15 @@ fn legacy(header: &PcapHeader) -> Interface {
     }
 }
 
-fn error_of<I>(error: &PcapError<I>) -> RecordingError {
-    match error {
-        PcapError::HeaderNotRecognized => RecordingError::UnknownFormat,
-        PcapError::UnexpectedEof | PcapError::Eof | PcapError::Incomplete(_) => RecordingError::Cut,
-        PcapError::BufferTooSmall => RecordingError::TooLong,
-        PcapError::ReadError => RecordingError::Io(io::Error::other("reading failed")),
-        _ => RecordingError::Damaged,
+impl<I> From<PcapError<I>> for RecordingError {
+    fn from(error: PcapError<I>) -> Self {
+        match error {
+            PcapError::HeaderNotRecognized => Self::UnknownFormat,
+            PcapError::UnexpectedEof | PcapError::Eof | PcapError::Incomplete(_) => Self::Cut,
+            PcapError::BufferTooSmall => Self::TooLong,
+            PcapError::ReadError => Self::Io(io::Error::other("reading failed")),
+            _ => Self::Damaged,
+        }
     }
 }
 
@@ -348,11 +341,5 @@ impl<R: Read> Read for RetryInterrupted<R> {
                 done => return done,
             }
         }
-    }
-}
-
-impl std::fmt::Debug for Recording {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Recording {{ {} packets read }}", self.number)
     }
 }

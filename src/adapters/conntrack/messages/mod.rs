@@ -3,12 +3,12 @@
 //! What is too short or of another kind reads as `None`. Netlink's own numbers are in the host's byte order, those in
 //! conntrack's attributes in network byte order.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 
 use netlink_packet_core::{NLA_F_NESTED, NLM_F_CREATE, NLM_F_EXCL};
 
 use crate::adapters::netlink::Message;
-use crate::adapters::netlink::attributes::{Attributes, find, octets};
+use crate::adapters::netlink::attributes::{Attributes, address, find, octets};
 
 // message types
 const CONNTRACK_NEW: u16 = 1 << 8;
@@ -217,14 +217,6 @@ pub(super) fn read_address(body: &[u8]) -> Option<IpAddr> {
     find(attributes, 2)
         .or_else(|| find(attributes, 1))
         .and_then(address)
-}
-
-fn address(bytes: &[u8]) -> Option<IpAddr> {
-    if let Ok(octets) = <[u8; 4]>::try_from(bytes) {
-        return Some(Ipv4Addr::from(octets).into());
-    }
-    let octets = <[u8; 16]>::try_from(bytes).ok()?;
-    Some(Ipv6Addr::from(octets).into())
 }
 
 #[cfg(test)]

@@ -1,4 +1,5 @@
-//! Encodings against bytes written down by hand, and reading of arbitrary bytes.
+//! Reading of what the kernel sends, and of arbitrary bytes. That the kernel takes the messages is tested in
+//! `tests/connections`.
 
 use proptest::prelude::*;
 
@@ -28,32 +29,6 @@ fn socket((family, local, peer): (u8, &str, &str)) -> TcpSocket {
         family,
         id,
     }
-}
-
-#[test]
-#[cfg(target_endian = "little")]
-fn adopted_connection_has_conntrack_encoding() {
-    // by hand from linux/netfilter/nfnetlink_conntrack.h
-    let expected: [&[u8]; 12] = [
-        &[2, 0, 0, 0, 52, 0, 1, 0x80, 20, 0, 1, 0x80],
-        &[8, 0, 1, 0, 192, 0, 2, 7, 8, 0, 2, 0, 192, 0, 2, 1],
-        &[28, 0, 2, 0x80, 5, 0, 1, 0, 6, 0, 0, 0],
-        &[6, 0, 2, 0, 0x9c, 0x40, 0, 0, 6, 0, 3, 0, 0, 22, 0, 0],
-        &[52, 0, 2, 0x80, 20, 0, 1, 0x80],
-        &[8, 0, 1, 0, 192, 0, 2, 1, 8, 0, 2, 0, 192, 0, 2, 7],
-        &[28, 0, 2, 0x80, 5, 0, 1, 0, 6, 0, 0, 0],
-        &[6, 0, 2, 0, 0, 22, 0, 0, 6, 0, 3, 0, 0x9c, 0x40, 0, 0],
-        &[8, 0, 3, 0, 0, 0, 0, 14, 8, 0, 7, 0, 0, 6, 0x97, 0x80],
-        &[32, 0, 4, 0x80, 28, 0, 1, 0x80],
-        &[5, 0, 1, 0, 3, 0, 0, 0],
-        &[6, 0, 4, 0, 8, 8, 0, 0, 6, 0, 5, 0, 8, 8, 0, 0],
-    ];
-    assert_eq!(add_entry(&socket(PAIRS[0])).body, expected.concat());
-    // and the dump that asks for the entries of one source
-    let source = list_entries(false, Some("192.0.2.7".parse().unwrap()));
-    let tuple = [16, 0, 1, 0x80, 12, 0, 1, 0x80, 8, 0, 1, 0, 192, 0, 2, 7];
-    let filter = [12, 0, 25, 0x80, 8, 0, 1, 0, 1, 0, 0, 0];
-    assert_eq!(source.body, [&[2, 0, 0, 0][..], &tuple, &filter].concat());
 }
 
 #[test]

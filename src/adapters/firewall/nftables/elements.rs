@@ -1,10 +1,10 @@
 //! The set elements of a grant, and the changes that add and delete them. Pure.
 
 use std::fmt;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 
 use super::sets::{Field, Kind, RANK_MIDDLE, Set, Side};
-use crate::adapters::netlink::attributes::octets;
+use crate::adapters::netlink::attributes::{address, octets};
 use crate::model::address::Family;
 use crate::model::catalog::Forward;
 use crate::model::grant::Grant;
@@ -117,10 +117,7 @@ fn redirection(grant: &Grant, forward: &Forward) -> Vec<Element> {
 fn of_service(grant: &Grant, side: Side, target: Option<IpAddr>, ports: Ports) -> Option<Element> {
     let (from, to) = (grant.allow.network(), grant.allow.broadcast());
     let family = Family::of(from);
-    let other_icmp = match family {
-        Family::V4 => "icmpv6",
-        Family::V6 => "icmp",
-    };
+    let other_icmp = family.pick("icmpv6", "icmp");
     if target.is_some_and(|target| Family::of(target) != family)
         || ports.protocol_name() == other_icmp
     {
@@ -249,19 +246,19 @@ fn key_text(set: Set, mut key: &[u8]) -> String {
         let length = set.len_of(&[*field]) as usize;
         let (bytes, rest) = key.split_at_checked(length).unwrap_or((key, &[]));
         key = rest;
-        fields.push(match (field, bytes) {
-            (_, []) => continue,
-            (Field::Protocol, [protocol, ..]) => format!("protocol {protocol}"),
-            (Field::Port, [high, low, ..]) => u16::from_be_bytes([*high, *low]).to_string(),
-            (Field::Source | Field::Target, [a, b, c, d]) => format!("{a}.{b}.{c}.{d}"),
-            (Field::Source | Field::Target, bytes) => <[u8; 16]>::try_from(bytes).map_or_else(
-                |_| format!("{bytes:?}"),
-                |octets| Ipv6Addr::from(octets).to_string(),
-            ),
-            (_, bytes) => bytes
+        let number = || {
+            bytes
                 .iter()
                 .fold(0_u64, |all, byte| all << 8 | u64::from(*byte))
-                .to_string(),
+        };
+        fields.push(match (field, bytes) {
+            (_, []) => continue,
+            (Field::Source | Field::Target, bytes) => {
+                address(bytes).map_or_else(String::new, |address| address.to_string())
+            }
+            (Field::Protocol, [protocol, ..]) => format!("protocol {protocol}"),
+            (Field::Port, [high, low, ..]) => u16::from_be_bytes([*high, *low]).to_string(),
+            _ => number().to_string(),
         });
     }
     fields.join(" . ")

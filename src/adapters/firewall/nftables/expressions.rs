@@ -43,10 +43,7 @@ const NAT_DNAT: u32 = 1;
 
 /// The kernel's number of the family.
 pub(super) fn family_number(family: Family) -> u8 {
-    match family {
-        Family::V4 => 2,
-        Family::V6 => 10,
-    }
+    family.pick(2, 10)
 }
 
 /// The packet is of this IP family.
@@ -76,10 +73,7 @@ pub(super) fn port(first: u16, last: u16) -> Vec<Expression> {
 /// The packet is an echo request of this family. Other ICMP stays out: without it, path MTU discovery and IPv6
 /// neighbour discovery break.
 pub(super) fn echo_request(family: Family) -> Vec<Expression> {
-    let (number, kind) = match family {
-        Family::V4 => (1, 8),
-        Family::V6 => (58, 128),
-    };
+    let (number, kind) = family.pick((1, 8), (58, 128));
     let mut expressions = protocol(number).to_vec();
     expressions.extend([
         payload(TRANSPORT_HEADER, 0, 1, SCRATCH),
@@ -91,10 +85,7 @@ pub(super) fn echo_request(family: Family) -> Vec<Expression> {
 /// The packet's target lies in the network.
 pub(super) fn target_in(network: IpNet) -> Vec<Expression> {
     let family = Family::of_network(network);
-    let (offset, length) = match family {
-        Family::V4 => (16, 4),
-        Family::V6 => (24, 16),
-    };
+    let (offset, length) = family.pick((16, 4), (24, 16));
     let mut expressions = of_family(family).to_vec();
     expressions.extend([
         payload(NETWORK_HEADER, offset, length, SCRATCH),
@@ -185,16 +176,10 @@ fn load_key(set: Set) -> Vec<Expression> {
     let mut register = FIRST_REGISTER;
     for field in set.fields() {
         let length = set.field_len(*field);
-        let offset = match (field, set.family) {
-            (Field::Source, Family::V4) => 12,
-            (Field::Source, Family::V6) => 8,
-            (_, Family::V4) => 16,
-            (_, Family::V6) => 24,
-        };
+        let address = |offset| payload(NETWORK_HEADER, offset, length, register);
         match field {
-            Field::Source | Field::Target => {
-                expressions.push(payload(NETWORK_HEADER, offset, length, register));
-            }
+            Field::Source => expressions.push(address(set.family.pick(12, 8))),
+            Field::Target => expressions.push(address(set.family.pick(16, 24))),
             Field::Protocol => expressions.push(meta(META_PROTOCOL, register)),
             Field::Port => expressions.push(payload(TRANSPORT_HEADER, 2, 2, register)),
             // a constant, in a form that nft can list and load again

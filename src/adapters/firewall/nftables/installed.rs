@@ -49,9 +49,6 @@ pub(super) fn list_rules(kernel: &mut Kernel, chains: &[Chain]) -> Rules {
 
 impl Installed {
     /// Whether the kernel has all rules, all elements with time left, and no other elements.
-    ///
-    /// # Errors
-    /// Why the kernel's state is not known.
     pub(super) fn is_intact(
         &self,
         kernel: &mut Kernel,

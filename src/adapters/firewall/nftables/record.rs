@@ -61,9 +61,6 @@ pub(super) fn comment(grant: &Grant) -> Vec<u8> {
 }
 
 /// The elements of the record for a grant, each with its userdata.
-///
-/// # Errors
-/// If a part of the grant is too long.
 pub(super) fn elements(grant: &Grant) -> Result<Vec<(Element, Vec<u8>)>, RecordError> {
     let body = encode(grant).ok_or_else(|| RecordError::LongName(grant.to_string()))?;
     let chunks: Vec<&[u8]> = body.chunks(CHUNK).collect();
@@ -132,9 +129,6 @@ struct Part {
 
 impl Parts {
     /// Adds an element of the record. Adding it twice changes nothing.
-    ///
-    /// # Errors
-    /// If this driver did not write it.
     pub(super) fn add(
         &mut self,
         key: &[u8],
@@ -156,9 +150,6 @@ impl Parts {
     }
 
     /// The grants, by number. Each ends when the kernel ends it, or, if `now` is not known, at its recorded time.
-    ///
-    /// # Errors
-    /// If a grant is not complete.
     pub(super) fn grants(self, now: Option<Timestamp>) -> Result<Vec<Grant>, RecordError> {
         let mut grants = Vec::with_capacity(self.0.len());
         for (id, parts) in self.0 {

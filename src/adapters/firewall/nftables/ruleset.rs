@@ -6,9 +6,6 @@ use crate::adapters::firewall::FirewallError;
 use crate::model::address::Family;
 
 /// Deletes an empty table that iptables or ip6tables (nft variant) made and has no command to delete.
-///
-/// # Errors
-/// What the kernel said.
 pub fn delete_table_of_iptables(ipv6: bool, name: &str) -> Result<(), FirewallError> {
     let family = if ipv6 { Family::V6 } else { Family::V4 };
     Kernel::open()?
@@ -18,9 +15,6 @@ pub fn delete_table_of_iptables(ipv6: bool, name: &str) -> Result<(), FirewallEr
 
 /// A function that asks for the number of the ruleset in the network namespace of the calling thread; `None` if the
 /// kernel does not answer.
-///
-/// # Errors
-/// If the kernel has no nf_tables.
 pub fn number_of_ruleset() -> Result<Box<dyn FnMut() -> Option<u32> + Send>, FirewallError> {
     let mut kernel = Kernel::open()?;
     Ok(Box::new(move || kernel.generation().ok()))

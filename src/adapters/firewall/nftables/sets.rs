@@ -108,10 +108,7 @@ impl Set {
             .find(|(side, kind, _)| (*side, *kind) == (self.side, self.kind));
         found.map_or_else(
             || "record".to_owned(),
-            |(_, _, name)| match self.family {
-                Family::V4 => format!("{name}4"),
-                Family::V6 => format!("{name}6"),
-            },
+            |(_, _, name)| format!("{name}{}", self.family.pick(4, 6)),
         )
     }
 
@@ -170,10 +167,7 @@ impl Set {
             Field::Protocol => 1,
             Field::Port => 2,
             Field::Rank | Field::Number => 4,
-            Field::Source | Field::Target => match self.family {
-                Family::V4 => 4,
-                Family::V6 => 16,
-            },
+            Field::Source | Field::Target => self.family.pick(4, 16),
         }
     }
 
@@ -193,10 +187,7 @@ impl Set {
         fields.iter().fold(0, |all, field| {
             all << 6
                 | match field {
-                    Field::Source | Field::Target => match self.family {
-                        Family::V4 => 7,
-                        Family::V6 => 8,
-                    },
+                    Field::Source | Field::Target => self.family.pick(7, 8),
                     Field::Protocol => 12,
                     Field::Port => 13,
                     // a mark: the only plain 32-bit number that nft prints without more information

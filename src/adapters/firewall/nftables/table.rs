@@ -247,15 +247,4 @@ mod tests {
         assert!(rules(&open, HIDDEN_BEHIND).is_empty());
         assert_eq!(rules(&open, "forward").len(), 6);
     }
-
-    #[test]
-    fn only_packets_to_the_gate_are_redirected() {
-        let chains = chains(&protection(&["tcp/22"]), true);
-        let lengths =
-            ["prerouting", "postrouting", "forward"].map(|name| rules(&chains, name).len());
-        assert_eq!(lengths, [6, 4, 6 + 4 + 1]);
-        for rule in rules(&chains, "prerouting") {
-            assert!(rule.starts_with(&expressions::to_this_host()));
-        }
-    }
 }
