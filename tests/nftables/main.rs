@@ -45,12 +45,10 @@ fn main() -> ExitCode {
     let tests = trials![
         machine, &requirements;
         elements::shared_element_lasts_until_the_later_end,
-        elements::extension_moves_the_end,
         elements::closing_an_expired_grant_is_done,
         elements::expired_grant_can_be_extended,
         elements::failed_change_leaves_the_others_done,
-        forward::host_behind_opens_for_one_address,
-        forward::grant_for_a_host_behind_leaves_the_gate_closed,
+        forward::range_opens_a_host_behind_but_not_the_gate,
         grants::port_opens_for_the_granted_address_only,
         grants::kernel_ends_grants_without_the_driver,
         grants::past_end_is_never_no_end,

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::namespace::Namespace;
+use crate::wait::{LONGEST_WAIT, wait_until};
 
 /// How long a test waits for an answer that may not come.
 const ANSWER_WITHIN: Duration = Duration::from_millis(250);
@@ -164,7 +165,7 @@ pub fn echoes(stream: &mut TcpStream) -> bool {
     stream.write_all(b"ping").is_ok() && stream.read_exact(&mut bytes).is_ok() && bytes == *b"ping"
 }
 
-/// A gate and a client on one link: 192.0.2.1 and 2001:db8::1 here, .7 and .8 there.
+/// A gate and a client on one link that carries: 192.0.2.1 and 2001:db8::1 here, .7 and .8 there.
 pub fn gate_and_client() -> (Namespace, Namespace) {
     let (gate, client) = (Namespace::new(), Namespace::new());
     let there = [
@@ -179,5 +180,8 @@ pub fn gate_and_client() -> (Namespace, Namespace) {
         &["192.0.2.1/24", "2001:db8::1/64"],
         &there,
     );
+    wait_until(LONGEST_WAIT, "answer to a ping", || {
+        client.pings("192.0.2.7", "192.0.2.1") && client.pings("2001:db8::7", "2001:db8::1")
+    });
     (gate, client)
 }
