@@ -1,6 +1,4 @@
-//! The socket pair between monitor and engine: whole messages, and descriptors with the first of them.
-//!
-//! Knows bytes and descriptors only; what the bytes mean is the order module's.
+//! The socket pair between monitor and engine: whole messages, and descriptors with the first one.
 
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
@@ -12,27 +10,27 @@ use rustix::net::{
     SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketFlags, SocketType,
 };
 
-/// Descriptors that one message can carry: all that an engine is started with.
+/// The most descriptors in one message.
 pub const DESCRIPTORS_MAX: usize = 64;
 
-/// One end.
+/// One end of the socket pair.
 #[derive(Debug)]
 pub struct Link {
     socket: OwnedFd,
 }
 
-/// What came.
+/// What was received.
 #[derive(Debug)]
 pub enum Received {
     /// A message of this many bytes.
     Message(usize),
-    /// Nothing, and nothing was waited for.
+    /// No message yet.
     Nothing,
-    /// The other end is gone.
+    /// The other end is closed.
     Gone,
 }
 
-/// Two ends that belong together, closed on exec.
+/// Makes a socket pair, closed on exec.
 ///
 /// # Errors
 /// What the kernel said.
@@ -47,7 +45,7 @@ pub fn pair() -> io::Result<(Link, Link)> {
 }
 
 impl Link {
-    /// The end that this process was started with as its standard input.
+    /// The end that is this process's standard input.
     ///
     /// # Errors
     /// What the kernel said.
@@ -57,12 +55,12 @@ impl Link {
         })
     }
 
-    /// Gives the socket away, to become another process's standard input.
+    /// The socket, to become another process's standard input.
     pub fn into_socket(self) -> OwnedFd {
         self.socket
     }
 
-    /// A second handle on the same end, for a thread of its own.
+    /// A second handle on this end, for another thread.
     ///
     /// # Errors
     /// What the kernel said.
@@ -72,15 +70,15 @@ impl Link {
         })
     }
 
-    /// Sends one message and waits for room.
+    /// Sends one message. Waits until there is space.
     ///
     /// # Errors
-    /// What the kernel said; a broken pipe when the other end is gone.
+    /// What the kernel said; a broken pipe if the other end is closed.
     pub fn send(&self, message: &[u8]) -> io::Result<()> {
         self.send_with(message, &[], SendFlags::NOSIGNAL)
     }
 
-    /// Sends one message, or fails with `WouldBlock` where there is no room.
+    /// Sends one message, or fails with `WouldBlock` if there is no space.
     ///
     /// # Errors
     /// What the kernel said.
@@ -138,7 +136,7 @@ impl Link {
             .map(|(received, _)| received)
     }
 
-    /// The next message if there is one already.
+    /// The next message, if there is one.
     ///
     /// # Errors
     /// As [`Link::receive`].
@@ -169,7 +167,7 @@ impl Link {
                 &mut ancillary,
                 flags | RecvFlags::CMSG_CLOEXEC,
             ) {
-                // The other end went without reading all: the kernel says so once, and what came from there can still be read.
+                // The other end closed with unread messages. The kernel reports that once; its own messages can still be read.
                 Err(Errno::INTR | Errno::CONNRESET) => {}
                 Err(Errno::AGAIN) => return Ok((Received::Nothing, Vec::new())),
                 Err(error) => return Err(error.into()),
@@ -184,7 +182,7 @@ impl Link {
         if message.flags.contains(ReturnFlags::TRUNC) {
             return Err(io::Error::new(
                 io::ErrorKind::InvalidData,
-                "a message is longer than any message may be",
+                "the message is too long",
             ));
         }
         let received = if message.bytes == 0 {
@@ -208,7 +206,7 @@ mod tests {
     use std::io::{Read, Seek, Write};
 
     #[test]
-    fn messages_keep_their_bounds_and_carry_descriptors() {
+    fn messages_stay_whole_and_carry_descriptors() {
         let (one, other) = pair().unwrap();
         let mut file = tempfile::tempfile().unwrap();
         file.write_all(b"inside").unwrap();
@@ -243,7 +241,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_said_before_the_end_is_heard_also_where_the_other_end_left_something_unread() {
+    fn messages_before_the_close_are_received() {
         let (one, other) = pair().unwrap();
         one.send(b"never read").unwrap();
         other.send(b"first").unwrap();
@@ -265,7 +263,7 @@ mod tests {
     }
 
     #[test]
-    fn a_message_that_is_too_long_is_an_error_and_a_full_link_does_not_block_who_will_not_wait() {
+    fn long_message_fails_and_full_link_does_not_block() {
         let (one, other) = pair().unwrap();
         one.send(&[7; 65]).unwrap();
         assert_eq!(

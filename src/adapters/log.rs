@@ -1,8 +1,8 @@
-//! Where log lines go and what they look like. Decides no content.
+//! Where log lines go, and their form.
 //!
-//! Under systemd to the journal, each with its fields; else readable lines on standard error, times in UTC. The level comes
-//! from `POSTERN_LOG` (`info`, `debug`, or a tracing filter), the form may be forced with `POSTERN_LOG_FORMAT`. The journal's
-//! socket is made at the start, for an engine may make none later.
+//! Under systemd they go to the journal with fields, else to standard error as text with UTC times. `POSTERN_LOG` sets the level (`info`,
+//! `debug`, or a tracing filter), `POSTERN_LOG_FORMAT` the form. The journal's socket is opened at the start, because an engine cannot
+//! open one later.
 
 use std::io::{IsTerminal, Stderr};
 
@@ -21,27 +21,27 @@ pub const LEVEL: &str = "POSTERN_LOG";
 /// The environment variable that forces a form: `journal`, `json` or `text`.
 pub const FORMAT: &str = "POSTERN_LOG_FORMAT";
 
-/// By which systemd names the journal's stream that it connected to standard error: device and inode (systemd.exec(5)).
+/// Device and inode of the journal's stream, if systemd connected it to standard error (systemd.exec(5)).
 pub const STREAM: &str = "JOURNAL_STREAM";
 
-/// What an engine must inherit to log as its monitor does.
+/// The variables that an engine inherits, to log like its monitor.
 pub const INHERITED: [&str; 3] = [LEVEL, FORMAT, STREAM];
 
-/// In front of the names of fields in the journal: a user is `POSTERN_USER` there.
+/// The prefix of field names in the journal: `POSTERN_USER`.
 pub const PREFIX: &str = "POSTERN";
 
-/// What log lines look like.
+/// The form of log lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Form {
-    /// For a person to read, on standard error.
+    /// Text on standard error.
     Text,
-    /// One JSON object a line, on standard error.
+    /// JSON objects on standard error, one a line.
     Json,
-    /// Entries with fields, in the journal.
+    /// Journal entries with fields.
     Journal,
 }
 
-/// Starts logging in this process and returns in which form. Done once; a second call changes nothing.
+/// Starts logging in this process and returns the form. A second call changes nothing.
 pub fn start() -> Form {
     let asked = form(
         std::env::var(FORMAT).ok().as_deref(),
@@ -56,7 +56,7 @@ pub fn start() -> Form {
             .try_init(),
         Form::Json => registry.with(lines().json().flatten_event(true)).try_init(),
         Form::Journal => match tracing_journald::layer() {
-            Ok(layer) => registry.with(as_we_like_it(layer)).try_init(),
+            Ok(layer) => registry.with(configured(layer)).try_init(),
             Err(error) => {
                 let _ = registry.with(lines().with_ansi(false)).try_init();
                 warn!("the journal can't be reached, log lines go to standard error: {error}");
@@ -67,7 +67,7 @@ pub fn start() -> Form {
     asked
 }
 
-/// The form that is asked for; without a word, the journal where standard error leads there.
+/// The requested form; by default the journal if standard error is its stream.
 fn form(asked: Option<&str>, is_journal: bool) -> Form {
     match asked {
         Some("json") => Form::Json,
@@ -78,7 +78,7 @@ fn form(asked: Option<&str>, is_journal: bool) -> Form {
     }
 }
 
-/// Whether standard error is the stream of this name. It may be inherited by a program whose output goes elsewhere.
+/// Whether standard error is this stream. A program may inherit the variable with another standard error.
 fn is_journal(stream: Option<&str>) -> bool {
     let named = stream
         .and_then(|stream| stream.split_once(':'))
@@ -89,7 +89,7 @@ fn is_journal(stream: Option<&str>) -> bool {
     named.is_some() && named == found
 }
 
-/// On standard error, with times in UTC.
+/// Lines on standard error, with UTC times.
 type Lines<S> = Layer<S, DefaultFields, Format<Full, Utc>, fn() -> Stderr>;
 
 fn lines<S>() -> Lines<S> {
@@ -99,8 +99,8 @@ fn lines<S>() -> Lines<S> {
         .with_target(false)
 }
 
-fn as_we_like_it(layer: tracing_journald::Layer) -> tracing_journald::Layer {
-    // An info is syslog's info, not its notice; an engine's own name is that of a link under /proc.
+fn configured(layer: tracing_journald::Layer) -> tracing_journald::Layer {
+    // The default maps info to notice, and takes the name of an engine from a link under /proc.
     let priorities = PriorityMappings {
         info: Priority::Informational,
         debug: Priority::Debug,
@@ -124,7 +124,7 @@ impl FormatTime for Utc {
     }
 }
 
-/// The log's own look at the clock: adapters do not use one another.
+/// Not the clock adapter, because a log line decides nothing.
 #[expect(
     clippy::disallowed_methods,
     reason = "a log line's time decides nothing"
@@ -141,7 +141,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_journal_is_taken_by_itself_only_where_standard_error_is_its_stream() {
+    fn journal_needs_its_stream_on_stderr() {
         let found = rustix::fs::fstat(std::io::stderr()).unwrap();
         let own = format!("{}:{}", found.st_dev, found.st_ino);
         assert!(is_journal(Some(&own)));
@@ -159,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn a_form_that_is_asked_for_goes_before_what_standard_error_is() {
+    fn requested_form_wins() {
         for is_journal in [false, true] {
             for (asked, wanted) in [
                 ("json", Form::Json),

@@ -287,7 +287,7 @@ pub(crate) fn malformed_and_oversized_messages_end_that_engine_alone(backend: &'
         assert_eq!(
             world
                 .daemon
-                .logged(&["the engine was ended: it gave an order that is none"])
+                .logged(&["the engine was ended: it sent an invalid order"])
                 .len(),
             engines - 1
         );

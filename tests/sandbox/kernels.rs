@@ -19,9 +19,9 @@ const LOOSE: &str = "not as tight as it could be: ";
 
 /// What a kernel without landlock, whose filters for system calls are switched off, lacks.
 const LACKING: [&str; 4] = [
-    "this kernel has no landlock: the process is not kept from files that its user may touch",
+    "this kernel has no landlock: the process may use every file that its user may use",
     "system calls are not filtered: ",
-    "the engine: this kernel has no landlock: the process is not kept from files that its user may touch",
+    "the engine: this kernel has no landlock: the process may use every file that its user may use",
     "the engine: system calls are not filtered: ",
 ];
 
@@ -164,7 +164,7 @@ pub(crate) fn a_config_with_programs_is_told_of_by_check() {
         Namespace::new().run(move || command(&here, "check").arg("--json").output().unwrap());
     assert_eq!(
         notes(&check),
-        ["the monitor keeps all its rights, for programs of the config run with them"],
+        ["the monitor keeps all its rights, because programs of the config run with them"],
         "{check:?}"
     );
 }

@@ -137,7 +137,7 @@ fn an_order_that_cannot_be_sent_counts_as_failed() {
     let commit = world.core.datagram(world.now, &datagram).unwrap();
     let order = world.core.stored(commit.ticket, Ok(())).unwrap();
     assert!(!world.core.is_idle());
-    world.core.not_ordered(&order, "the monitor is gone");
+    world.core.order_failed(&order, "the monitor is gone");
     assert_eq!(world.count(Reason::Refuse(Rule::Firewall)), 1);
     assert!(world.core.is_idle());
 }

@@ -1,6 +1,6 @@
 //! Grants closed early, by their user or by the administrator.
 
-use postern::adapters::control::{Answer, Asker, Question};
+use postern::adapters::control::{Answer, Client, Question};
 use postern::core::order::{Report, Selection};
 
 use crate::knocks::{HOME, Knock};
@@ -84,8 +84,8 @@ fn the_administrator_lists_and_closes_grants() {
 }
 
 fn ask(world: &mut World, question: Question) -> Answer {
-    let (asker, answered) = Asker::alone().unwrap();
-    if let Some(order) = world.core.asked(world.now, question, asker) {
+    let (client, answered) = Client::detached().unwrap();
+    if let Some(order) = world.core.question(world.now, question, client) {
         for report in world.executor.serve(world.steady, vec![order]) {
             world.core.reported(report);
         }

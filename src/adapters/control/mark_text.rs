@@ -1,4 +1,4 @@
-//! A packet's mark as a question names it: 32 lower-case hexadecimal digits. A mark is no secret: it went over the wire.
+//! A packet's mark as text: 32 lower-case hexadecimal digits. A mark is no secret, because it was sent in the packet.
 
 use postern_proto::Mark;
 use serde::{Deserialize, Serialize};
@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 #[serde(try_from = "String", into = "String")]
 pub struct MarkText(pub Mark);
 
-/// The text is no mark.
+/// The text is not a mark.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("a mark has 32 hexadecimal digits, in lower case")]
 pub struct NotAMark;
@@ -50,7 +50,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_mark_comes_back_from_its_text_and_nothing_else_is_one() {
+    fn mark_text_round_trips_and_is_strict() {
         let mark = MarkText(Mark(std::array::from_fn(|n| (n * 17) as u8)));
         let text = String::from(mark);
         assert_eq!(

@@ -1,4 +1,4 @@
-//! How the engine does, as `posternd status` is told: plain values, in the shape that `docs/json.md` states.
+//! The answer of `posternd status`, in the shape that `docs/json.md` states.
 
 use std::collections::BTreeMap;
 
@@ -6,11 +6,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::time::Timestamp;
 
-/// How the engine does.
+/// The status of the engine.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Status {
-    /// [`super::VERSION`].
+    /// The version of answers.
     pub version: u32,
     /// The gate's name.
     pub gate: String,
@@ -18,59 +18,59 @@ pub struct Status {
     pub backend: String,
     /// How long the daemon has run, milliseconds.
     pub daemon_uptime_ms: u64,
-    /// How long this engine has served; everything that is counted is counted since then. A reload starts a new one.
+    /// How long this engine has served. Its counters begin then. A reload starts a new engine.
     pub uptime_ms: u64,
-    /// How far the gate's clock is ahead of the system's, which was set back; a knock of the system's time is then too old.
+    /// How far the clock floor is ahead of the system's clock, which was set back. Knocks with the system's time are too old.
     pub clock_ahead_ms: u64,
     /// How many users there are.
     pub users: usize,
-    /// Marks that are remembered.
+    /// How many marks are stored.
     pub marks: usize,
-    /// Knocks that were admitted.
+    /// Admitted knocks.
     pub admitted: u64,
-    /// Reasons that were given at least once, by how often: `drop replay`, `drop malformed (padding)`, `refuse quota`.
+    /// How often each reason was given: `drop replay`, `drop malformed (padding)`, `refuse quota`.
     pub reasons: BTreeMap<String, u64>,
-    /// Whether the kernel drops what no user's key can have made; it is counted among the reasons all the same.
+    /// Whether the kernel drops what no user's key can have made. The reasons count that too.
     pub hint_filter: bool,
-    /// What it listens with.
+    /// Its captures.
     pub captures: Vec<CaptureStatus>,
-    /// What it stores marks with.
+    /// The replay store.
     pub store: StoreStatus,
-    /// Users who have used some of their quota up, those with the least left first.
+    /// Users who have used a part of their quota, the least left first.
     pub quotas: Vec<QuotaStatus>,
-    /// How many more of them there are.
+    /// How many more such users there are.
     pub more_quotas: usize,
 }
 
-/// One socket that knocks come by.
+/// One socket that captures knocks.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CaptureStatus {
     /// An interface, `any` for all of them, or the port of a bound socket such as `udp/62201`.
     pub name: String,
-    /// Whether it hears anything now.
+    /// Whether it listens now.
     pub listening: bool,
     /// Why not.
     pub why: Option<String>,
-    /// Datagrams that came by it.
+    /// Datagrams that it received.
     pub received: u64,
-    /// Datagrams that the kernel dropped because the engine was too slow; `None` where the kernel does not tell.
+    /// Datagrams that the kernel dropped because the engine was too slow; `None` if the kernel does not count them.
     pub dropped: Option<u64>,
 }
 
-/// How the replay store does.
+/// The status of the replay store.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct StoreStatus {
     /// Durable commits.
     pub commits: u64,
-    /// Marks in them.
+    /// Marks in these commits.
     pub marks: u64,
-    /// Most marks in one commit: more than a few say that the disk is slow for what comes.
+    /// The most marks in one commit. Many mean that the disk is slow.
     pub largest_group: usize,
-    /// When the last one was done, milliseconds since the Unix epoch.
+    /// When the last commit was done, milliseconds since 1970.
     pub last: Option<Timestamp>,
-    /// How long that one took, microseconds.
+    /// How long the last commit took, microseconds.
     pub last_took_us: u64,
 }
 
@@ -84,16 +84,16 @@ pub struct QuotaStatus {
     pub quota: String,
     /// Knocks that would be admitted now.
     pub left: u32,
-    /// When the whole of it is back, milliseconds since the Unix epoch.
+    /// When the whole quota is back, milliseconds since 1970.
     pub whole: Timestamp,
 }
 
-/// What the gate remembers of a packet, with the time in milliseconds since the Unix epoch.
+/// What the gate did with a packet, with the time in milliseconds since 1970.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub enum Seen {
-    /// It was admitted then.
+    /// Admitted at this time.
     Admitted(Timestamp),
-    /// Policy or quota refused it then.
+    /// Refused by policy or quota at this time.
     Refused(Timestamp),
 }

@@ -1,6 +1,6 @@
-//! As much of HTTP/1.1 as one page takes: `GET /metrics` on a loopback address.
+//! A minimal HTTP/1.1 server for `GET /metrics` on a loopback address.
 //!
-//! One connection is served at a time, with bounds on its length and its time, and closed. Must not know where the page comes from.
+//! It serves one connection at a time, with limits on length and time, and closes it.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -8,15 +8,15 @@ use std::time::Duration;
 
 use socket2::{Domain, Protocol, Socket, Type};
 
-/// Connections that wait for their turn; the kernel turns others away.
-const WAITING: i32 = 8;
-/// The longest request that is read.
+/// Connections that may wait. The kernel refuses others.
+const BACKLOG: i32 = 8;
+/// The longest request.
 const REQUEST_MAX: usize = 8192;
-/// A request comes in one piece or a few, each within this time.
-const PIECES: u32 = 16;
-const PIECE: Duration = Duration::from_millis(250);
-/// How long a client may take to make room for the answer.
-const ROOM: Duration = Duration::from_secs(2);
+/// The most reads for a request, and the deadline for each.
+const READS: u32 = 16;
+const READ_WITHIN: Duration = Duration::from_millis(250);
+/// The deadline for a client to read the answer.
+const WRITE_WITHIN: Duration = Duration::from_secs(2);
 
 const TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
@@ -30,46 +30,45 @@ pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
         Type::STREAM,
         Some(Protocol::TCP),
     )?;
-    // A connection of before that the kernel still remembers must not keep a restart from listening.
+    // Connections in TIME_WAIT must not keep a restart from listening.
     socket.set_reuse_address(true)?;
     socket.bind(&address.into())?;
-    socket.listen(WAITING)?;
+    socket.listen(BACKLOG)?;
     Ok(socket.into())
 }
 
-/// Serves one connection; `page` is asked only by one who may have it, `None` where it can't be had now.
+/// Serves one connection. `metrics` is called only for a valid request; `None` means unavailable now.
 ///
 /// # Errors
-/// What the client or the kernel did; it concerns this connection alone.
-pub fn serve(mut stream: TcpStream, page: impl FnOnce() -> Option<String>) -> io::Result<()> {
-    stream.set_read_timeout(Some(PIECE))?;
-    stream.set_write_timeout(Some(ROOM))?;
-    answer(&mut stream, page)
+/// An error of this connection.
+pub fn serve(mut stream: TcpStream, metrics: impl FnOnce() -> Option<String>) -> io::Result<()> {
+    stream.set_read_timeout(Some(READ_WITHIN))?;
+    stream.set_write_timeout(Some(WRITE_WITHIN))?;
+    answer(&mut stream, metrics)
 }
 
-/// What a request asks for.
 #[derive(Debug, PartialEq, Eq)]
-enum Asked {
-    /// The page; or only what stands before it.
-    Page { head: bool },
-    /// Something else, and the status line that says so.
+enum HttpRequest {
+    /// The metrics, or only the headers.
+    Metrics { head: bool },
+    /// Anything else, with its status.
     Other(&'static str),
 }
 
 fn answer(
     stream: &mut (impl Read + Write),
-    page: impl FnOnce() -> Option<String>,
+    metrics: impl FnOnce() -> Option<String>,
 ) -> io::Result<()> {
-    let (status, head, page) = match asked(&request(stream)?) {
-        Asked::Other(status) => (status, false, None),
-        Asked::Page { head } => match page() {
-            Some(page) => ("200 OK", head, Some(page)),
+    let (status, head, metrics) = match parse(&request(stream)?) {
+        HttpRequest::Other(status) => (status, false, None),
+        HttpRequest::Metrics { head } => match metrics() {
+            Some(metrics) => ("200 OK", head, Some(metrics)),
             None => ("503 Service Unavailable", head, None),
         },
     };
-    let (kind, body) = page.map_or_else(
+    let (kind, body) = metrics.map_or_else(
         || ("text/plain; charset=utf-8", format!("{status}\n")),
-        |page| (TYPE, page),
+        |metrics| (TYPE, metrics),
     );
     let allow = if status.starts_with("405") {
         "Allow: GET, HEAD\r\n"
@@ -86,11 +85,11 @@ fn answer(
     stream.write_all(bytes.as_bytes())
 }
 
-/// Reads up to the empty line that ends a request without a body; what comes without one is returned as it is when enough came.
+/// Reads up to the empty line that ends the headers, or to a limit.
 fn request(stream: &mut impl Read) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::with_capacity(1024);
     let mut piece = [0; 1024];
-    for _ in 0..PIECES {
+    for _ in 0..READS {
         match stream.read(&mut piece) {
             Ok(0) => break,
             Ok(len) => bytes.extend_from_slice(piece.get(..len).unwrap_or_default()),
@@ -108,7 +107,7 @@ fn ends(request: &[u8]) -> bool {
     request.windows(4).any(|four| four == b"\r\n\r\n")
 }
 
-fn asked(request: &[u8]) -> Asked {
+fn parse(request: &[u8]) -> HttpRequest {
     let line = request
         .split(|byte| *byte == b'\r')
         .next()
@@ -116,18 +115,18 @@ fn asked(request: &[u8]) -> Asked {
         .unwrap_or_default();
     let words: Vec<&str> = line.split(' ').collect();
     let [method, target, version] = words.as_slice() else {
-        return Asked::Other("400 Bad Request");
+        return HttpRequest::Other("400 Bad Request");
     };
     if !version.starts_with("HTTP/1.") || !ends(request) {
-        return Asked::Other("400 Bad Request");
+        return HttpRequest::Other("400 Bad Request");
     }
     if *target != "/metrics" && !target.starts_with("/metrics?") {
-        return Asked::Other("404 Not Found");
+        return HttpRequest::Other("404 Not Found");
     }
     match *method {
-        "GET" => Asked::Page { head: false },
-        "HEAD" => Asked::Page { head: true },
-        _ => Asked::Other("405 Method Not Allowed"),
+        "GET" => HttpRequest::Metrics { head: false },
+        "HEAD" => HttpRequest::Metrics { head: true },
+        _ => HttpRequest::Other("405 Method Not Allowed"),
     }
 }
 
@@ -174,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn the_page_is_served_whole_with_its_length_and_type() {
+    fn metrics_are_served_with_length_and_type() {
         let (_, whole) =
             said(&[b"GET /metrics HTTP/1.1\r\nHost: localhost:9162\r\nAccept: */*\r\n\r\n"]);
         let (head, body) = whole.split_once("\r\n\r\n").unwrap();
@@ -198,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn anything_else_has_its_own_status_and_no_page() {
+    fn other_request_has_a_status_and_no_metrics() {
         let long = [&b"GET /metrics HTTP/1.1\r\nX: "[..], &[b'x'; REQUEST_MAX]].concat();
         let cases: [(&[u8], &str); 9] = [
             (b"GET / HTTP/1.1\r\n\r\n", "404 "),
@@ -226,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn a_client_that_says_half_or_dribbles_gets_no_page_and_its_time_ends() {
+    fn slow_client_is_cut_off() {
         assert!(said(&[b"GET /metrics HTTP/1.1\r\n"]).0.is_err(), "silence");
         let letters: Vec<&[u8]> = b"GET /metrics HTTP/1.1\r\n\r\n".chunks(1).collect();
         let (_, answer) = said(&letters);
@@ -241,7 +240,7 @@ mod tests {
     }
 
     #[test]
-    fn where_there_is_no_page_now_that_is_said() {
+    fn unavailable_metrics_are_503() {
         let mut client = Client(vec![b"GET /metrics HTTP/1.1\r\n\r\n".to_vec()], Vec::new());
         answer(&mut client, || None).unwrap();
         assert!(client.1.starts_with(b"HTTP/1.1 503 "));

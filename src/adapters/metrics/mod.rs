@@ -1,6 +1,6 @@
-//! The figures as text for monitoring systems: OpenMetrics 1.0, and the older form that a node exporter reads from files.
+//! The counters as text for monitoring systems: OpenMetrics 1.0, and the older Prometheus format that a node exporter reads.
 //!
-//! One counter for each reason. No name of a user and no address is in it, for many may read it.
+//! Contains no user name and no address, because many may read it.
 
 use std::fmt;
 
@@ -16,24 +16,24 @@ use crate::model::time::Timestamp;
 
 pub mod http;
 
-/// All that is told, at one moment.
+/// All counters at one moment.
 #[derive(Debug, Clone)]
 pub struct Snapshot {
-    /// What the engine counts; `None` while none serves.
+    /// The engine's counters; `None` while none serves.
     pub figures: Option<EngineCounters>,
     /// The names of its captures.
     pub captures: Vec<String>,
-    /// What the monitor counts.
+    /// The monitor's counters.
     pub tally: MonitorCounters,
 }
 
 impl Snapshot {
-    /// In the OpenMetrics text format, version 1.0.
+    /// The OpenMetrics text format, version 1.0.
     pub fn open_metrics(self) -> String {
         self.written(text::encode)
     }
 
-    /// In the Prometheus text format, version 0.0.4: what a node exporter can read.
+    /// The Prometheus text format, version 0.0.4.
     pub fn prometheus(self) -> String {
         self.written(prometheus_text::encode)
     }
@@ -50,52 +50,52 @@ impl Snapshot {
 
 impl Collector for Snapshot {
     fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        let mut page = Page(encoder);
+        let mut writer = Writer(encoder);
         let MonitorCounters {
             started,
             engines,
             grants,
             turnover,
         } = self.tally;
-        page.gauges(
+        writer.gauges(
             "build_info",
             "The version that runs",
             &[([("version", env!("CARGO_PKG_VERSION"))], 1)],
         )?;
-        page.time("start_time", "When posternd started", started)?;
-        page.gauge(
+        writer.time("start_time", "When posternd started", started)?;
+        writer.gauge(
             "engine_serving",
             "Whether knocks are heard",
             usize::from(self.figures.is_some()),
         )?;
-        page.counter(
+        writer.counter(
             "engine_starts",
             "Engines that were started, by a reload or after a crash",
             engines,
         )?;
-        page.gauge("grants", "Grants that are open", grants)?;
-        page.counter("grants_opened", "Grants that were opened", turnover.opened)?;
-        page.counter(
+        writer.gauge("grants", "Grants that are open", grants)?;
+        writer.counter("grants_opened", "Grants that were opened", turnover.opened)?;
+        writer.counter(
             "grants_extended",
             "Renewals of grants that were open already",
             turnover.extended,
         )?;
-        page.counter(
+        writer.counter(
             "grants_closed",
             "Grants that were closed, whatever ended them",
             turnover.closed,
         )?;
         self.figures.as_ref().map_or(Ok(()), |figures| {
-            page.engine(figures)
-                .and_then(|()| page.captures(figures, &self.captures))
+            writer
+                .engine(figures)
+                .and_then(|()| writer.captures(figures, &self.captures))
         })
     }
 }
 
-/// What is being written.
-struct Page<'a>(DescriptorEncoder<'a>);
+struct Writer<'a>(DescriptorEncoder<'a>);
 
-impl Page<'_> {
+impl Writer<'_> {
     fn engine(&mut self, figures: &EngineCounters) -> fmt::Result {
         let (mut dropped, mut malformed, mut refused, mut codes) =
             (Vec::new(), Vec::new(), Vec::new(), Vec::new());

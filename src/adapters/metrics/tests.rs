@@ -1,4 +1,4 @@
-//! What is written, line by line. Whether monitoring systems can read it is tested with a parser of theirs in `tests/habits`.
+//! The text, line by line.
 
 use super::*;
 use crate::model::counters::ReasonCounters;
@@ -54,7 +54,7 @@ fn samples(text: &str) -> Vec<(&str, &str)> {
 }
 
 #[test]
-fn every_reason_has_a_counter_with_its_own_number() {
+fn every_reason_has_its_counter() {
     let text = snapshot().open_metrics();
     let samples = samples(&text);
     let (mut malformed, mut codes) = (0, 0);
@@ -117,7 +117,7 @@ fn every_reason_has_a_counter_with_its_own_number() {
 }
 
 #[test]
-fn every_other_figure_is_there_under_its_name() {
+fn every_other_counter_is_present() {
     let text = snapshot().open_metrics();
     let samples = samples(&text);
     for sample in [
@@ -172,7 +172,7 @@ fn every_other_figure_is_there_under_its_name() {
 }
 
 #[test]
-fn both_forms_tell_the_same_and_the_older_one_in_words_that_a_node_exporter_knows() {
+fn both_formats_have_the_same_samples() {
     let (new, old) = (snapshot().open_metrics(), snapshot().prometheus());
     assert_eq!(samples(&new), samples(&old));
     assert!(
@@ -182,7 +182,7 @@ fn both_forms_tell_the_same_and_the_older_one_in_words_that_a_node_exporter_know
 }
 
 #[test]
-fn without_an_engine_its_figures_are_left_out_and_not_told_as_they_were() {
+fn engine_counters_are_absent_without_an_engine() {
     let text = Snapshot {
         figures: None,
         ..snapshot()

@@ -1,13 +1,14 @@
-//! Seccomp: the system calls that a process may still make. Any other fails with EPERM, as if it had no right to.
+//! Seccomp: the system calls that a process may make. Any other fails with EPERM.
 
 use std::collections::BTreeMap;
 
+use super::error::SandboxError;
 use seccompiler::{
     BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter,
     SeccompRule, TargetArch, apply_filter,
 };
 
-/// What any process needs: memory, threads, time, descriptors that it has, its own end.
+/// For every process: memory, threads, time, open descriptors, exit.
 const EVERYONE: &[libc::c_long] = &[
     libc::SYS_brk,
     libc::SYS_munmap,
@@ -22,7 +23,7 @@ const EVERYONE: &[libc::c_long] = &[
     libc::SYS_sigaltstack,
     libc::SYS_gettid,
     libc::SYS_getpid,
-    // libraries take it for granted that these never fail
+    // Libraries expect that these never fail.
     libc::SYS_getppid,
     libc::SYS_getuid,
     libc::SYS_geteuid,
@@ -52,13 +53,13 @@ const EVERYONE: &[libc::c_long] = &[
     libc::SYS_pselect6,
 ];
 
-/// What x86-64 has besides for the same purposes.
+/// The same for system calls that only x86-64 has.
 #[cfg(target_arch = "x86_64")]
 const EVERYONE_HERE: &[libc::c_long] = &[libc::SYS_poll, libc::SYS_select, libc::SYS_arch_prctl];
 #[cfg(not(target_arch = "x86_64"))]
 const EVERYONE_HERE: &[libc::c_long] = &[];
 
-/// The engine's sockets, all of which it was given or accepts, and the files of its store.
+/// For the engine: sockets that it was given or accepts, and the files of its store.
 const ENGINE: &[libc::c_long] = &[
     libc::SYS_recvfrom,
     libc::SYS_recvmsg,
@@ -95,8 +96,8 @@ const ENGINE_HERE: &[libc::c_long] = &[
 #[cfg(not(target_arch = "x86_64"))]
 const ENGINE_HERE: &[libc::c_long] = &[libc::SYS_renameat];
 
-/// What the monitor does besides: sockets of its own, engines that it starts and ends, folders and files of its own; and what an
-/// engine does while it gives up its rights.
+/// For the monitor also: new sockets, engines that it starts and ends, directories, files, and what an engine does while it gives up
+/// its rights.
 const MONITOR: &[libc::c_long] = &[
     libc::SYS_mmap,
     libc::SYS_mprotect,
@@ -177,23 +178,23 @@ const MONITOR_HERE: &[libc::c_long] = &[
 #[cfg(not(target_arch = "x86_64"))]
 const MONITOR_HERE: &[libc::c_long] = &[];
 
-// linux/bpf.h: elements of a map that it was given are looked up, put in and taken out; what kind of map it is
+// linux/bpf.h: look up, update and delete an element of a map, and read what kind of map it is.
 const BPF_COMMANDS: [u64; 4] = [1, 2, 3, 15];
-// linux/sockios.h, asm-generic/ioctls.h: the index of an interface by its name; whether a descriptor waits
+// linux/sockios.h, asm-generic/ioctls.h: the index of an interface, and whether a descriptor blocks.
 const IOCTLS: [u64; 2] = [0x8933, 0x5421];
 
-/// Leaves this thread, and those that it starts, what an engine needs and nothing else: no program is executed, no process
-/// started or traced, no socket made or connected.
+/// Restricts this thread and its threads to the calls of an engine. It cannot execute a program, start or trace a process, or make or
+/// connect a socket.
 ///
 /// # Errors
-/// What could not be put into force; the process must then not go on.
-pub(super) fn engine() -> Result<Vec<String>, String> {
+/// If a filter cannot be built. The process must then end.
+pub(super) fn engine() -> Result<Vec<String>, SandboxError> {
     let mut rules = plain(&[EVERYONE, EVERYONE_HERE, ENGINE, ENGINE_HERE]);
     rules.extend(without_new_code()?);
     rules.insert(libc::SYS_clone, vec![threads_only()?]);
     rules.insert(libc::SYS_ioctl, one_of(1, &IOCTLS)?);
     rules.insert(libc::SYS_bpf, one_of(0, &BPF_COMMANDS)?);
-    // Between threads; it leads nowhere else.
+    // Only for wake-ups between threads.
     rules.insert(
         libc::SYS_socketpair,
         one_of(0, &[u64::from(libc::AF_UNIX.unsigned_abs())])?,
@@ -209,12 +210,12 @@ pub(super) fn engine() -> Result<Vec<String>, String> {
     apply(rules)
 }
 
-/// Leaves this thread, and all that it starts, what a monitor needs that runs no program but itself: nothing is traced, mounted,
-/// loaded into the kernel, and no clock is set.
+/// Restricts this thread and its children to the calls of a monitor that runs no program but engines. It cannot trace, mount, load a
+/// kernel module or set the clock.
 ///
 /// # Errors
 /// As [`engine`].
-pub(super) fn monitor() -> Result<Vec<String>, String> {
+pub(super) fn monitor() -> Result<Vec<String>, SandboxError> {
     apply(plain(&[
         EVERYONE,
         EVERYONE_HERE,
@@ -226,13 +227,13 @@ pub(super) fn monitor() -> Result<Vec<String>, String> {
 }
 
 /// Threads, not processes.
-fn threads_only() -> Result<SeccompRule, String> {
+fn threads_only() -> Result<SeccompRule, SandboxError> {
     let thread = u64::from(libc::CLONE_THREAD.unsigned_abs());
     when(0, SeccompCmpOp::MaskedEq(thread), thread)
 }
 
-/// Memory that can be executed is never mapped, nor made so afterwards.
-fn without_new_code() -> Result<BTreeMap<i64, Vec<SeccompRule>>, String> {
+/// Memory can neither be mapped as executable nor made executable.
+fn without_new_code() -> Result<BTreeMap<i64, Vec<SeccompRule>>, SandboxError> {
     let executable = u64::from(libc::PROT_EXEC.unsigned_abs());
     let rule = || when(2, SeccompCmpOp::MaskedEq(executable), 0).map(|rule| vec![rule]);
     Ok([(libc::SYS_mmap, rule()?), (libc::SYS_mprotect, rule()?)].into())
@@ -246,22 +247,22 @@ fn plain(lists: &[&[libc::c_long]]) -> BTreeMap<i64, Vec<SeccompRule>> {
         .collect()
 }
 
-fn one_of(argument: u8, values: &[u64]) -> Result<Vec<SeccompRule>, String> {
+fn one_of(argument: u8, values: &[u64]) -> Result<Vec<SeccompRule>, SandboxError> {
     values
         .iter()
         .map(|value| when(argument, SeccompCmpOp::Eq, *value))
         .collect()
 }
 
-fn when(argument: u8, operation: SeccompCmpOp, value: u64) -> Result<SeccompRule, String> {
+fn when(argument: u8, operation: SeccompCmpOp, value: u64) -> Result<SeccompRule, SandboxError> {
     let condition = SeccompCondition::new(argument, SeccompCmpArgLen::Qword, operation, value);
     condition
         .and_then(|condition| SeccompRule::new(vec![condition]))
-        .map_err(|error| format!("a rule for system calls: {error}"))
+        .map_err(|error| SandboxError::Filter(error.to_string()))
 }
 
-/// Puts the rules into force, after one that makes the C library start threads by the call whose flags a filter can see.
-fn apply(rules: BTreeMap<i64, Vec<SeccompRule>>) -> Result<Vec<String>, String> {
+/// Installs two filters. The first one makes clone3 fail, so that the C library uses clone, whose flags a filter can see.
+fn apply(rules: BTreeMap<i64, Vec<SeccompRule>>) -> Result<Vec<String>, SandboxError> {
     let Ok(arch) = TargetArch::try_from(std::env::consts::ARCH) else {
         return Ok(vec![format!(
             "system calls are not filtered on {}",
@@ -271,17 +272,17 @@ fn apply(rules: BTreeMap<i64, Vec<SeccompRule>>) -> Result<Vec<String>, String> 
     let denied = SeccompAction::Errno(libc::EPERM.unsigned_abs());
     let missing = SeccompAction::Errno(libc::ENOSYS.unsigned_abs());
     let mut allowed = rules;
-    // Its flags lie in memory, which no filter can read.
+    // The flags of clone3 are in memory, which a filter cannot read.
     allowed.insert(libc::SYS_clone3, Vec::new());
     let unseen = [(libc::SYS_clone3, Vec::new())].into();
-    // Refused, nothing of it is in force and the rest of the sandbox stands. The second one forbids to put any other into force.
+    // If the kernel refuses a filter, the rest of the sandbox stays. The second filter forbids any other.
     for (rules, otherwise, listed) in [
         (unseen, SeccompAction::Allow, missing),
         (allowed, denied, SeccompAction::Allow),
     ] {
         let program =
             SeccompFilter::new(rules, otherwise, listed, arch).and_then(BpfProgram::try_from);
-        let program = program.map_err(|error| format!("a filter for system calls: {error}"))?;
+        let program = program.map_err(|error| SandboxError::Filter(error.to_string()))?;
         if let Err(error) = apply_filter(&program) {
             return Ok(vec![format!("system calls are not filtered: {error}")]);
         }

@@ -1,21 +1,23 @@
-//! What a process gives up for good once it has what it needs: paths by landlock, system calls by seccomp.
+//! Restricts a process for good: paths by landlock, system calls by seccomp.
 //!
-//! Owns the rules and how they are put into force. Best effort: a kernel that lacks a part gets all others, and every gap is a
-//! line for the log and for `posternd check`. Must be called before the process has threads.
+//! Best effort: a kernel that lacks one part enforces the others, and each gap is a line for the log and for `posternd check`. Must be
+//! called before the process has threads.
 
 use std::path::Path;
 
 mod calls;
+mod error;
 mod paths;
 
+pub use error::SandboxError;
 pub use paths::Paths;
 
-/// Leaves the engine its state folder and the descriptors that it was given. Returns what this kernel can't enforce.
+/// Restricts the engine to its state directory and its descriptors. Returns what this kernel cannot enforce.
 ///
 /// # Errors
-/// What could not be put into force; the engine must then not go on.
-pub fn engine(state_dir: &Path) -> Result<Vec<String>, String> {
-    let mut gaps = paths::enclose(&Paths {
+/// If a part failed. The engine must then end.
+pub fn engine(state_dir: &Path) -> Result<Vec<String>, SandboxError> {
+    let mut gaps = paths::restrict(&Paths {
         write: vec![state_dir.to_owned()],
         ..Paths::default()
     })?;
@@ -23,20 +25,20 @@ pub fn engine(state_dir: &Path) -> Result<Vec<String>, String> {
     Ok(gaps)
 }
 
-/// Leaves the monitor these paths and, where it runs no program but engines, the system calls that it needs. All that it starts
-/// inherits this. Returns what this kernel can't enforce.
+/// Restricts the monitor and its children to these paths. If it runs no program but engines, `filter_calls` restricts system calls,
+/// too. Returns what this kernel cannot enforce.
 ///
 /// # Errors
 /// As [`engine`].
-pub fn monitor(paths: &Paths, filter_calls: bool) -> Result<Vec<String>, String> {
-    let mut gaps = paths::enclose(paths)?;
+pub fn monitor(paths: &Paths, filter_calls: bool) -> Result<Vec<String>, SandboxError> {
+    let mut gaps = paths::restrict(paths)?;
     if filter_calls {
         gaps.extend(calls::monitor()?);
     }
     Ok(gaps)
 }
 
-/// How such a gap is told, in the log and by `posternd check`.
+/// The line about such a gap, for the log and for `posternd check`.
 pub fn told(gap: &str) -> String {
     format!("not as tight as it could be: {gap}")
 }

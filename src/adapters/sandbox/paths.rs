@@ -1,37 +1,37 @@
-//! Landlock: the paths that a process may still touch, and the ports, sockets and processes that it may not reach any more.
+//! Landlock: the paths that a process may use, and the ports, sockets and processes that it may reach.
 
 use std::path::{Path, PathBuf};
 
+use super::error::SandboxError;
 use landlock::{
     ABI, Access, AccessFs, AccessNet, BitFlags, CompatLevel, Compatible, PathBeneath, PathFd,
     Ruleset, RulesetAttr, RulesetCreated, RulesetCreatedAttr, RulesetStatus, Scope,
 };
 
-/// The newest rights that are asked for; an older kernel enforces those that it knows.
+/// The newest rights. An older kernel enforces those that it knows.
 const NEWEST: ABI = ABI::V6;
 
-/// What a process may still touch. All that is named must be there; what is missing is left out, for it can't be touched.
+/// What a process may use. A path that does not exist is skipped.
 #[derive(Debug, Clone, Default)]
 pub struct Paths {
-    /// Folders and files that may be read.
+    /// Directories and files to read.
     pub read: Vec<PathBuf>,
-    /// Folders and programs in them that may be read and executed.
+    /// Directories and programs to read and execute.
     pub execute: Vec<PathBuf>,
-    /// Folders whose files may be made, read, written, renamed and removed; and files that may be read and written.
+    /// Directories and files to read and write. Files in the directories may be made, renamed and removed.
     pub write: Vec<PathBuf>,
-    /// Whether TCP ports may still be bound. None is ever connected to.
+    /// Whether TCP ports may be bound. Connecting is never allowed.
     pub bind: bool,
-    /// Whether processes outside may still be signalled, and their abstract sockets connected to.
+    /// Whether other processes may be signalled, and their abstract sockets connected to.
     pub outside: bool,
 }
 
-/// Encloses this thread, and all that it starts from now on. Returns what this kernel can't enforce, one line each.
+/// Restricts this thread and everything that it starts. Returns a line for each part that this kernel cannot enforce.
 ///
 /// # Errors
-/// What the kernel said; the process is then not enclosed and must not go on.
-pub(super) fn enclose(paths: &Paths) -> Result<Vec<String>, String> {
-    let failed =
-        |error: &dyn std::fmt::Display| format!("enclosing the process by landlock: {error}");
+/// If the kernel refused it. The process is then not restricted and must end.
+pub(super) fn restrict(paths: &Paths) -> Result<Vec<String>, SandboxError> {
+    let failed = |error: &dyn std::fmt::Display| SandboxError::Landlock(error.to_string());
     let mut ruleset = Ruleset::default().set_compatibility(CompatLevel::BestEffort);
     ruleset = ruleset
         .handle_access(AccessFs::from_all(NEWEST))
@@ -62,10 +62,13 @@ pub(super) fn enclose(paths: &Paths) -> Result<Vec<String>, String> {
     Ok(match status.ruleset {
         RulesetStatus::FullyEnforced => Vec::new(),
         RulesetStatus::PartiallyEnforced => {
-            vec!["this kernel enforces a part of landlock only: files are closed to it, but not all else".to_owned()]
+            vec!["this kernel enforces only a part of landlock: paths are restricted, but not everything else".to_owned()]
         }
         RulesetStatus::NotEnforced => {
-            vec!["this kernel has no landlock: the process is not kept from files that its user may touch".to_owned()]
+            vec![
+                "this kernel has no landlock: the process may use every file that its user may use"
+                    .to_owned(),
+            ]
         }
     })
 }
@@ -75,11 +78,11 @@ fn allow(
     path: &Path,
     access: BitFlags<AccessFs>,
 ) -> Result<RulesetCreated, landlock::RulesetError> {
-    // A path that is not there can't be touched either.
+    // A path that does not exist needs no rule.
     let Ok(opened) = PathFd::new(path) else {
         return Ok(created);
     };
-    // Rights of folders mean nothing for a file, and the kernel refuses them.
+    // The kernel refuses rights of directories for a file.
     let access = if path.is_dir() {
         access
     } else {

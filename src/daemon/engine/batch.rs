@@ -1,48 +1,47 @@
-//! Datagrams on their way from a capture to the loop: many at once where many came at once, in room that is used again and again.
+//! Batches of datagrams on their way from a capture to the loop, in buffers that are used again.
 //!
-//! A capture has so much room and no more. Where the loop can't keep up, the capture waits for room, and what comes then waits in
-//! the kernel.
+//! A capture has a fixed number of buffers. If the loop is behind, the capture waits for one, and datagrams wait in the kernel.
 
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
 use crate::model::datagram::Datagram;
 
-/// Datagrams that are handed on at once.
-const MANY: usize = 64;
-/// Batches of one capture that may be under way.
-const ROOMS: usize = 8;
+/// The most datagrams in a batch.
+const BATCH_MAX: usize = 64;
+/// Batches of one capture.
+const BATCHES: usize = 8;
 
-/// A capture's room.
-pub(super) struct Rooms {
-    home: SyncSender<Vec<Datagram>>,
+/// The batches of one capture.
+pub(super) struct BatchPool {
+    free: SyncSender<Vec<Datagram>>,
     empty: Receiver<Vec<Datagram>>,
 }
 
-impl Rooms {
+impl BatchPool {
     pub(super) fn new() -> Self {
-        let (home, empty) = sync_channel(ROOMS);
-        (0..ROOMS).for_each(|_| drop(home.send(Vec::with_capacity(MANY))));
-        Self { home, empty }
+        let (free, empty) = sync_channel(BATCHES);
+        (0..BATCHES).for_each(|_| drop(free.send(Vec::with_capacity(BATCH_MAX))));
+        Self { free, empty }
     }
 
-    /// An empty batch, as soon as there is room for one.
-    pub(super) fn batch(&self) -> Batch {
-        // The other end is in this very value, so there is always one that can send.
+    /// An empty batch. Waits until one is free.
+    pub(super) fn take(&self) -> Batch {
+        // This value holds a sender, so receiving cannot fail.
         Batch {
             datagrams: self.empty.recv().unwrap_or_default(),
-            home: self.home.clone(),
+            free: self.free.clone(),
         }
     }
 }
 
-/// Datagrams in the order in which they came. Its room goes home when it is dropped.
+/// Datagrams in their order. Dropping it frees the buffer for the pool.
 pub(super) struct Batch {
     datagrams: Vec<Datagram>,
-    home: SyncSender<Vec<Datagram>>,
+    free: SyncSender<Vec<Datagram>>,
 }
 
 impl Batch {
-    /// One more. There must be room.
+    /// Adds a datagram to a batch that is not full.
     pub(super) fn push(&mut self, datagram: Datagram) {
         self.datagrams.push(datagram);
     }
@@ -52,7 +51,7 @@ impl Batch {
     }
 
     pub(super) fn is_full(&self) -> bool {
-        self.datagrams.len() >= MANY
+        self.datagrams.len() >= BATCH_MAX
     }
 
     pub(super) fn as_slice(&self) -> &[Datagram] {
@@ -62,9 +61,9 @@ impl Batch {
 
 impl Drop for Batch {
     fn drop(&mut self) {
-        let mut room = std::mem::take(&mut self.datagrams);
-        room.clear();
-        let _ = self.home.try_send(room);
+        let mut buffer = std::mem::take(&mut self.datagrams);
+        buffer.clear();
+        let _ = self.free.try_send(buffer);
     }
 }
 
@@ -85,23 +84,24 @@ mod tests {
     }
 
     #[test]
-    fn whoever_has_no_room_waits_for_it_and_gets_it_empty() {
-        let rooms = Rooms::new();
-        let mut taken: Vec<Batch> = (0..ROOMS).map(|_| rooms.batch()).collect();
+    fn exhausted_pool_waits_for_a_batch() {
+        let pool = BatchPool::new();
+        let mut taken: Vec<Batch> = (0..BATCHES).map(|_| pool.take()).collect();
         taken.iter_mut().for_each(|batch| batch.push(datagram(1)));
-        let waiting = thread::spawn(move || rooms.batch().is_empty());
+        let waiting = thread::spawn(move || pool.take().is_empty());
         assert!(!waiting.is_finished());
         taken.pop();
         assert!(waiting.join().unwrap());
     }
 
     #[test]
-    fn room_is_used_again_and_holds_what_came_in_its_order() {
-        let rooms = Rooms::new();
+    fn buffers_are_reused_in_order() {
+        let pool = BatchPool::new();
         let mut places = Vec::new();
-        for round in 0..3 * ROOMS {
-            let mut batch = rooms.batch();
-            (0..MANY).for_each(|n| batch.push(datagram(u16::try_from(round * MANY + n).unwrap())));
+        for round in 0..3 * BATCHES {
+            let mut batch = pool.take();
+            (0..BATCH_MAX)
+                .for_each(|n| batch.push(datagram(u16::try_from(round * BATCH_MAX + n).unwrap())));
             assert!(batch.is_full());
             let ports: Vec<usize> = batch
                 .as_slice()
@@ -110,11 +110,11 @@ mod tests {
                 .collect();
             assert_eq!(
                 ports,
-                (round * MANY..(round + 1) * MANY).collect::<Vec<_>>()
+                (round * BATCH_MAX..(round + 1) * BATCH_MAX).collect::<Vec<_>>()
             );
-            assert_eq!(batch.datagrams.capacity(), MANY);
+            assert_eq!(batch.datagrams.capacity(), BATCH_MAX);
             places.push(batch.datagrams.as_ptr());
         }
-        assert_eq!(places[..ROOMS], places[ROOMS..2 * ROOMS]);
+        assert_eq!(places[..BATCHES], places[BATCHES..2 * BATCHES]);
     }
 }

@@ -1,7 +1,7 @@
 //! The engine's core: from a datagram to a commit, from a durable mark to an order, from a report to a log line.
 //!
-//! Carries out PROTOCOL section 6, steps 11 and 12, around the gate, which does steps 1 to 10. Decides nothing else; time is
-//! an argument and nothing here blocks, so scenarios run it under a virtual clock.
+//! Carries out steps 11 and 12 of `proto/README.md`, section 6; the gate does steps 1 to 10. Time is an argument and nothing blocks,
+//! so scenarios run it under a virtual clock.
 
 use std::collections::HashMap;
 use std::sync::mpsc::SyncSender;
@@ -9,7 +9,7 @@ use std::sync::mpsc::SyncSender;
 use tracing::{debug, info, warn};
 
 use crate::adapters::control::status::{CaptureStatus, QuotaStatus};
-use crate::adapters::control::{self, Answer, Asker, Question, Seen, Status};
+use crate::adapters::control::{self, Answer, Client, Question, Seen, Status};
 use crate::adapters::metrics::Snapshot;
 use crate::core::gate::{self, Admission, ApprovedRequest, Decision, Gate, Refusal, Spent};
 use crate::core::order::{Order, Report};
@@ -22,24 +22,24 @@ use crate::model::mark::{MarkRecord, StoredTimes};
 use crate::model::reason::{Drop, Reason, Rule};
 use crate::model::time::Timestamp;
 
-/// Knocks under way between the gate and the firewall; one more is refused, for something behind is stuck.
-const UNDER_WAY_MAX: usize = 4096;
+/// Knocks between the gate and the firewall. If there are more, something is stuck, and the next knock is refused.
+const PENDING_MAX: usize = 4096;
 
-/// Users whose quotas are told, those with the least left.
-const QUOTAS_TOLD: usize = 100;
+/// Users whose quotas are reported, those with the least left.
+const QUOTAS_MAX: usize = 100;
 
 /// A mark on its way to stable storage.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Commit {
-    /// Comes back when it is there.
+    /// Names this commit.
     pub ticket: u64,
     /// The mark.
     pub record: MarkRecord,
-    /// The times that must be durable with it.
+    /// The clock times that must be durable with it.
     pub times: StoredTimes,
 }
 
-/// The gate and all that is under way behind it.
+/// The gate, and everything that waits for the store or the monitor.
 #[derive(Debug)]
 pub struct Core {
     gate: Gate,
@@ -53,14 +53,14 @@ pub struct Core {
     refused_lines: Sampler,
 }
 
-/// Who waits for a report.
+/// Who waits for a report of the monitor.
 #[derive(Debug)]
 enum Waiting {
     /// A user's knock.
     Knock { user: String },
-    /// The administrator, on the control socket.
-    Asker { stream: Asker, grants: Vec<Grant> },
-    /// Somebody who reads the figures, behind a thread that serves him.
+    /// The administrator, at the control socket.
+    Client { client: Client, grants: Vec<Grant> },
+    /// A reader of the metrics.
     Reader { reply: SyncSender<String> },
 }
 
@@ -80,27 +80,27 @@ impl Core {
         }
     }
 
-    /// The gate, to look at and to give hint tables to.
+    /// The gate, for hint tables and lookahead.
     pub fn gate(&mut self) -> &mut Gate {
         &mut self.gate
     }
 
-    /// What is told of the engine besides the gate.
+    /// The state of captures and store.
     pub fn health(&mut self) -> &mut Health {
         &mut self.health
     }
 
-    /// Steps 1 to 10: a datagram may come to a mark that must be durable before anything else happens.
+    /// Steps 1 to 10. If the knock is admitted, its mark must be durable before anything else happens.
     pub fn datagram(&mut self, now: Timestamp, datagram: &Datagram) -> Option<Commit> {
         match self.gate.handle(now, datagram) {
-            Decision::Drop(reason) => self.tell_dropped(now, datagram, reason),
-            Decision::Refuse(refusal) => self.tell_refused(now, datagram, &refusal),
+            Decision::Drop(reason) => self.log_dropped(now, datagram, reason),
+            Decision::Refuse(refusal) => self.log_refused(now, datagram, &refusal),
             Decision::Admit(Admission {
                 record,
                 times,
                 request,
             }) => {
-                if self.committing.len().max(self.ordered.len()) < UNDER_WAY_MAX {
+                if self.committing.len().max(self.ordered.len()) < PENDING_MAX {
                     let ticket = self.ticket();
                     self.committing.insert(ticket, request);
                     return Some(Commit {
@@ -112,14 +112,14 @@ impl Core {
                 self.refuse(
                     user_of(&request),
                     Rule::Store,
-                    "too many knocks are under way",
+                    "too many knocks are pending",
                 );
             }
         }
         None
     }
 
-    /// Step 11: the mark is durable, or it is not and nothing is granted. Step 12 is the order that comes back.
+    /// Step 11: the mark is durable, or nothing is granted. Step 12 is the returned order.
     pub fn stored(&mut self, ticket: u64, result: Result<(), &str>) -> Option<Order> {
         let request = self.committing.remove(&ticket)?;
         if let Err(why) = result {
@@ -138,13 +138,13 @@ impl Core {
         })
     }
 
-    /// The order could not even be given.
-    pub fn not_ordered(&mut self, order: &Order, why: &str) {
+    /// An order could not be sent.
+    pub fn order_failed(&mut self, order: &Order, why: &str) {
         let Some(ticket) = order.ticket() else { return };
         warn!(
             ticket,
             rule = Rule::Firewall.name(),
-            "an order could not be given: {why}"
+            "an order could not be sent: {why}"
         );
         self.reported(Report::Refused {
             ticket,
@@ -153,24 +153,21 @@ impl Core {
         });
     }
 
-    /// What the monitor did.
+    /// Handles a report of the monitor.
     pub fn reported(&mut self, report: Report) {
         let Some(ticket) = report.ticket() else {
             return;
         };
         match (self.ordered.remove(&ticket), report) {
-            (None, _) => warn!(
-                ticket,
-                "the monitor reported on an order that was not given"
-            ),
+            (None, _) => warn!(ticket, "the monitor reported on an unknown order"),
             (Some(Waiting::Knock { user }), Report::Refused { rule, why, .. }) => {
-                // The monitor, which refused it, has logged it.
+                // The monitor has logged it.
                 self.gate.count(rule);
                 debug!(user, rule = rule.name(), why, "not done");
             }
             (Some(Waiting::Knock { user }), report) => debug!(user, ?report, "done"),
             (
-                Some(Waiting::Asker { stream, mut grants }),
+                Some(Waiting::Client { client, mut grants }),
                 Report::Grants {
                     grants: page, more, ..
                 },
@@ -178,55 +175,60 @@ impl Core {
                 grants.extend(page);
                 if more {
                     self.ordered
-                        .insert(ticket, Waiting::Asker { stream, grants });
+                        .insert(ticket, Waiting::Client { client, grants });
                 } else {
-                    control::answer(stream, &Answer::Grants(grants));
+                    control::answer(client, &Answer::Grants(grants));
                 }
             }
-            (Some(Waiting::Asker { stream, .. }), Report::Closed { count, .. }) => {
-                control::answer(stream, &Answer::Closed(count))
+            (Some(Waiting::Client { client, .. }), Report::Closed { count, .. }) => {
+                control::answer(client, &Answer::Closed(count))
             }
-            (Some(Waiting::Asker { stream, .. }), Report::Confirmed { trial, .. }) => {
-                control::answer(stream, &Answer::Confirmed(trial))
+            (Some(Waiting::Client { client, .. }), Report::Confirmed { trial, .. }) => {
+                control::answer(client, &Answer::Confirmed(trial))
             }
-            (Some(Waiting::Asker { stream, .. }), Report::Reloaded { outcome, .. }) => {
-                control::answer(stream, &Answer::Reloaded(outcome))
+            (Some(Waiting::Client { client, .. }), Report::Reloaded { outcome, .. }) => {
+                control::answer(client, &Answer::Reloaded(outcome))
             }
-            (Some(Waiting::Asker { stream, .. }), Report::Measured { tally, .. }) => {
-                control::answer(stream, &Answer::Metrics(self.page(tally)));
+            (Some(Waiting::Client { client, .. }), Report::Measured { tally, .. }) => {
+                control::answer(client, &Answer::Metrics(self.metrics(tally)));
             }
             (Some(Waiting::Reader { reply }), Report::Measured { tally, .. }) => {
-                drop(reply.try_send(self.page(tally)))
+                drop(reply.try_send(self.metrics(tally)))
             }
             (Some(Waiting::Reader { .. }), report) => {
-                debug!(?report, "the figures could not be had")
+                debug!(?report, "the metrics could not be read")
             }
-            (Some(Waiting::Asker { stream, .. }), Report::Refused { why, .. }) => {
-                control::answer(stream, &Answer::Failed(why))
+            (Some(Waiting::Client { client, .. }), Report::Refused { why, .. }) => {
+                control::answer(client, &Answer::Failed(why))
             }
             (
-                Some(Waiting::Asker { stream, .. }),
+                Some(Waiting::Client { client, .. }),
                 Report::Opened { .. } | Report::Go | Report::Finish | Report::Measure,
             ) => {
                 control::answer(
-                    stream,
+                    client,
                     &Answer::Failed("the monitor answered something else".to_owned()),
                 );
             }
         }
     }
 
-    /// Whether nothing is under way behind the gate any more.
+    /// Whether nothing is pending.
     pub fn is_idle(&self) -> bool {
         self.committing.is_empty() && self.ordered.is_empty()
     }
 
-    /// A question of the administrator: answered at once, or by the order that comes back.
-    pub fn asked(&mut self, now: Timestamp, question: Question, stream: Asker) -> Option<Order> {
+    /// Handles a question of the administrator. It is answered at once, or after the returned order.
+    pub fn question(
+        &mut self,
+        now: Timestamp,
+        question: Question,
+        client: Client,
+    ) -> Option<Order> {
         let ticket = self.ticket();
         let order = match question {
             Question::Status => {
-                control::answer(stream, &Answer::Status(Box::new(self.status(now))));
+                control::answer(client, &Answer::Status(Box::new(self.status(now))));
                 return None;
             }
             Question::Seen(mark) => {
@@ -234,7 +236,7 @@ impl Core {
                     gate::Seen::Admitted(at) => Seen::Admitted(at),
                     gate::Seen::Refused(at) => Seen::Refused(at),
                 });
-                control::answer(stream, &Answer::Seen(seen));
+                control::answer(client, &Answer::Seen(seen));
                 return None;
             }
             Question::Grants => Order::List { ticket },
@@ -245,23 +247,23 @@ impl Core {
         };
         self.ordered.insert(
             ticket,
-            Waiting::Asker {
-                stream,
+            Waiting::Client {
+                client,
                 grants: Vec::new(),
             },
         );
         Some(order)
     }
 
-    /// Somebody wants to read the figures, of which some are the monitor's.
-    pub fn wanted(&mut self, reply: SyncSender<String>) -> Order {
+    /// Handles a metrics request. The monitor has a part of the counters.
+    pub fn metrics_requested(&mut self, reply: SyncSender<String>) -> Order {
         let ticket = self.ticket();
         self.ordered.insert(ticket, Waiting::Reader { reply });
         Order::Measure { ticket }
     }
 
-    /// All figures, in the OpenMetrics form.
-    fn page(&mut self, tally: MonitorCounters) -> String {
+    /// All counters, as OpenMetrics text.
+    fn metrics(&mut self, tally: MonitorCounters) -> String {
         let captures = self
             .health
             .captures()
@@ -276,11 +278,11 @@ impl Core {
         .open_metrics()
     }
 
-    /// How it does.
+    /// The answer to `posternd status`.
     pub fn status(&mut self, now: Timestamp) -> Status {
         let counters = self.health.with_kernel(self.gate.counters());
         let given = counters.iter().filter(|(_, count)| *count > 0);
-        let (spent, more_quotas) = self.gate.spent(now, QUOTAS_TOLD);
+        let (spent, more_quotas) = self.gate.spent(now, QUOTAS_MAX);
         let quota = |Spent {
                          user,
                          quota,
@@ -317,7 +319,7 @@ impl Core {
         }
     }
 
-    /// What it counts.
+    /// What the engine counts.
     pub fn figures(&mut self) -> EngineCounters {
         let told = |capture: CaptureStatus| {
             let CaptureStatus {
@@ -351,20 +353,20 @@ impl Core {
         self.last_ticket
     }
 
-    /// A stranger's packet is a counter, and a sampled line at debug.
-    fn tell_dropped(&mut self, now: Timestamp, datagram: &Datagram, reason: Drop) {
+    /// A dropped datagram is a counter, and a limited number of lines at debug.
+    fn log_dropped(&mut self, now: Timestamp, datagram: &Datagram, reason: Drop) {
         if tracing::enabled!(tracing::Level::DEBUG)
-            && self.dropped_lines.may_say(now, Reason::Drop(reason))
+            && self.dropped_lines.may_log(now, Reason::Drop(reason))
         {
             debug!(source = %datagram.source(), reason = reason.name(), rule = reason.rule(), "{}", Reason::Drop(reason));
         }
     }
 
-    /// A refused knock is one line at info that says who, what and which rule; a user who floods is only counted.
-    fn tell_refused(&mut self, now: Timestamp, datagram: &Datagram, refusal: &Refusal) {
+    /// A refused knock is one line at info. A flood of them is only counted.
+    fn log_refused(&mut self, now: Timestamp, datagram: &Datagram, refusal: &Refusal) {
         if self
             .refused_lines
-            .may_say(now, Reason::Refuse(refusal.rule))
+            .may_log(now, Reason::Refuse(refusal.rule))
         {
             info!(
                 user = refusal.user, source = %datagram.source(), rule = refusal.rule.name(),

@@ -1,4 +1,4 @@
-//! How the engine does besides deciding: what it listens with, and how the store keeps up. Counts and tells; decides nothing.
+//! The state of captures and store, as `posternd status` reports it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -11,22 +11,22 @@ use crate::model::counters::ReasonCounters;
 use crate::model::reason::{Drop, Reason};
 use crate::model::time::Timestamp;
 
-/// What `posternd status` is told besides the gate's own counters.
+/// What `posternd status` reports besides the gate's counters.
 #[derive(Debug, Default)]
 pub struct Health {
     /// The firewall driver's name.
     pub backend: String,
-    /// How long the daemon had run when this engine began.
+    /// How long the daemon had run when this engine started.
     pub daemon_uptime: Duration,
-    /// What the kernel drops before anyone reads it; `None` without a hint filter.
+    /// What the hint filter drops; `None` without one.
     pub kernel: Option<hint_filter::FilterCounters>,
-    ears: Vec<Ear>,
+    captures: Vec<CaptureHealth>,
     store: StoreStatus,
 }
 
-/// One capture, as the loop knows it.
+/// One capture.
 #[derive(Debug)]
-struct Ear {
+struct CaptureHealth {
     name: String,
     received: Arc<AtomicU64>,
     drops: Option<Drops>,
@@ -34,26 +34,26 @@ struct Ear {
 }
 
 impl Health {
-    /// One more capture; its number, and the count that its thread keeps of what it received.
-    pub fn listens(&mut self, name: String, drops: Option<Drops>) -> (usize, Arc<AtomicU64>) {
+    /// Adds a capture. Returns its number, and the counter that its thread increments.
+    pub fn add_capture(&mut self, name: String, drops: Option<Drops>) -> (usize, Arc<AtomicU64>) {
         let received = Arc::new(AtomicU64::new(0));
-        self.ears.push(Ear {
+        self.captures.push(CaptureHealth {
             name,
             received: Arc::clone(&received),
             drops,
             lost: None,
         });
-        (self.ears.len().saturating_sub(1), received)
+        (self.captures.len().saturating_sub(1), received)
     }
 
-    /// The capture of this number hears nothing any more, and why; or hears again.
-    pub fn hears(&mut self, number: usize, lost: Option<String>) {
-        if let Some(ear) = self.ears.get_mut(number) {
-            ear.lost = lost;
+    /// The capture with this number stopped listening, and why; or listens again.
+    pub fn set_lost(&mut self, number: usize, lost: Option<String>) {
+        if let Some(capture) = self.captures.get_mut(number) {
+            capture.lost = lost;
         }
     }
 
-    /// A group of marks is on stable storage.
+    /// Counts a commit of marks.
     pub fn stored(&mut self, now: Timestamp, marks: usize, took: Duration) {
         let store = &mut self.store;
         store.commits = store.commits.saturating_add(1);
@@ -63,27 +63,27 @@ impl Health {
         store.last_took_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
     }
 
-    /// Reads what the kernel dropped before its count begins anew.
-    pub fn look(&mut self) {
-        self.ears
+    /// Reads how much the kernel dropped, before its counter wraps.
+    pub fn read_drops(&mut self) {
+        self.captures
             .iter_mut()
-            .filter_map(|ear| ear.drops.as_mut())
+            .filter_map(|capture| capture.drops.as_mut())
             .for_each(|drops| _ = drops.count());
     }
 
-    /// All captures.
+    /// The status of all captures.
     pub fn captures(&mut self) -> Vec<CaptureStatus> {
-        let told = |ear: &mut Ear| CaptureStatus {
-            name: ear.name.clone(),
-            listening: ear.lost.is_none(),
-            why: ear.lost.clone(),
-            received: ear.received.load(Ordering::Relaxed),
-            dropped: ear.drops.as_mut().and_then(Drops::count),
+        let status = |capture: &mut CaptureHealth| CaptureStatus {
+            name: capture.name.clone(),
+            listening: capture.lost.is_none(),
+            why: capture.lost.clone(),
+            received: capture.received.load(Ordering::Relaxed),
+            dropped: capture.drops.as_mut().and_then(Drops::count),
         };
-        self.ears.iter_mut().map(told).collect()
+        self.captures.iter_mut().map(status).collect()
     }
 
-    /// These counters of the gate, with what the kernel dropped for the same reasons.
+    /// The gate's counters, with what the kernel dropped for the same reasons.
     pub fn with_kernel(&self, counters: &ReasonCounters) -> ReasonCounters {
         let mut all = counters.clone();
         let dropped = self
@@ -96,7 +96,7 @@ impl Health {
         all
     }
 
-    /// The store.
+    /// The status of the store.
     pub fn store(&self) -> StoreStatus {
         self.store.clone()
     }

@@ -1,7 +1,7 @@
 //! The engine: the unprivileged process. It holds the keys, the gate, the replay store and the control socket.
 //!
-//! Threads feed one bounded channel, one loop owns the gate. It can open nothing by itself: it gives orders to the
-//! monitor, which checks each again.
+//! Threads feed one bounded channel, and one loop owns the gate. The engine opens nothing itself: it sends orders to the monitor, which
+//! checks each again.
 
 use std::ops::RangeInclusive;
 use std::sync::Arc;
@@ -25,32 +25,32 @@ mod start;
 mod threads;
 
 use self::core::{Commit, Core};
-use threads::{Askers, Event, Orders, hand_on};
+use threads::{ControlThread, Event, Orders, try_pass};
 
-/// Events that wait for the loop; captures wait with the next one, and the kernel drops what then comes.
+/// Events that may wait for the loop. If it is full, captures wait, and the kernel drops what its buffers cannot hold.
 const QUEUE: usize = 4096;
 
-/// The loop looks at the clock at least this often.
+/// The longest wait of the loop.
 const TICK: Duration = Duration::from_millis(250);
 
-/// A loop that is about to end looks this often whether anything still comes.
+/// The longest wait of a loop that finishes.
 const LAST_TICK: Duration = Duration::from_millis(10);
 
-/// The loop's side of the engine.
+/// The engine's loop.
 struct Engine {
     core: Core,
     commits: SyncSender<Commit>,
     orders: Orders,
     tables: SyncSender<RangeInclusive<u64>>,
-    table_under_way: bool,
-    /// Captures that still feed the loop, and what tells them to end.
+    is_table_being_built: bool,
+    /// Captures that still run, and the flag that ends them.
     captures: usize,
     finish: Arc<AtomicBool>,
-    /// Those who ask at the control socket; `None` where it is out of order.
-    askers: Option<Askers>,
+    /// The thread of the control socket; `None` if the socket failed.
+    control: Option<ControlThread>,
 }
 
-/// Serves as the engine of the monitor that started this process, until another engine takes over or that monitor is gone.
+/// Serves as the engine of the monitor that started this process, until another engine takes over or the monitor ends.
 ///
 /// # Errors
 /// Why it could not begin, or could not go on.
@@ -59,12 +59,15 @@ pub fn run() -> Result<(), ExitError> {
     let Some(parts) = start::take_over(&link)? else {
         return Ok(());
     };
-    let (engine, inbox) = wire_up(link, parts)?;
+    let (engine, inbox) = start_threads(link, parts)?;
     engine.serve(&inbox)
 }
 
-/// Starts the threads around the core, and tells the monitor that all is ready.
-fn wire_up(link: Link, parts: start::EngineParts) -> Result<(Engine, Receiver<Event>), ExitError> {
+/// Starts the threads around the core, and reports that the engine is ready.
+fn start_threads(
+    link: Link,
+    parts: start::EngineParts,
+) -> Result<(Engine, Receiver<Event>), ExitError> {
     let mut core = parts.core;
     let (events, inbox) = sync_channel(QUEUE);
     let (commits, committed) = sync_channel(QUEUE);
@@ -86,9 +89,9 @@ fn wire_up(link: Link, parts: start::EngineParts) -> Result<(Engine, Receiver<Ev
         threads::metrics(listener, events.clone())?;
     }
     let (captures, finish) = (parts.captures.len(), Arc::new(AtomicBool::new(false)));
-    let askers = threads::control(parts.control, events.clone());
+    let control = threads::control(parts.control, events.clone());
     for (name, capture) in parts.captures {
-        let (number, received) = core.health().listens(name, capture.drops());
+        let (number, received) = core.health().add_capture(name, capture.drops());
         threads::capture(
             capture,
             number,
@@ -102,14 +105,14 @@ fn wire_up(link: Link, parts: start::EngineParts) -> Result<(Engine, Receiver<Ev
         commits,
         orders,
         tables,
-        table_under_way: false,
+        is_table_being_built: false,
         captures,
         finish,
-        askers,
+        control,
     };
     engine
         .orders
-        .give(&Order::Ready)
+        .send(&Order::Ready)
         .map_err(|why| ExitError::new(FAILED, why))?;
     Ok((engine, inbox))
 }
@@ -120,10 +123,10 @@ impl Engine {
             let event = inbox.recv_timeout(if self.captures == 0 { LAST_TICK } else { TICK });
             let now = clock::wall();
             match event {
-                Ok(Event::Over(why)) => return Err(ExitError::new(FAILED, why)),
+                Ok(Event::Failed(why)) => return Err(ExitError::new(FAILED, why)),
                 Ok(event) => self.handle(now, event),
                 Err(RecvTimeoutError::Timeout) if self.captures == 0 && self.core.is_idle() => {
-                    self.askers.take().into_iter().for_each(Askers::end);
+                    self.control.take().into_iter().for_each(ControlThread::end);
                     return Ok(());
                 }
                 Err(RecvTimeoutError::Timeout) => {}
@@ -134,7 +137,7 @@ impl Engine {
                     ));
                 }
             }
-            self.keep_hints_ahead(now);
+            self.request_next_table(now);
         }
     }
 
@@ -160,58 +163,58 @@ impl Engine {
                         .core
                         .stored(ticket, result.as_ref().copied().map_err(String::as_str))
                     {
-                        self.order(order);
+                        self.send_order(order);
                     }
                 }
             }
             Event::Report(Report::Finish) => {
                 self.finish.store(true, Ordering::Relaxed);
-                // Those who ask from now on wait for the engine that follows, which knows better.
-                self.askers.iter().for_each(Askers::close);
+                // Leave new connections to the successor.
+                self.control.iter().for_each(ControlThread::close);
             }
             Event::Report(Report::Measure) => {
                 let figures = Box::new(self.core.figures());
-                self.order(Order::Measured(figures));
+                self.send_order(Order::Measured(figures));
             }
-            Event::Deaf => self.captures = self.captures.saturating_sub(1),
+            Event::CaptureEnded => self.captures = self.captures.saturating_sub(1),
             Event::Report(report) => self.core.reported(report),
-            Event::Hears(capture, lost) => self.core.health().hears(capture, lost),
-            Event::Asked(question, stream) => {
-                if let Some(order) = self.core.asked(now, question, stream) {
-                    self.order(order);
+            Event::CaptureState(capture, lost) => self.core.health().set_lost(capture, lost),
+            Event::Question(question, client) => {
+                if let Some(order) = self.core.question(now, question, client) {
+                    self.send_order(order);
                 }
             }
-            Event::Wanted(reply) => {
-                let order = self.core.wanted(reply);
-                self.order(order);
+            Event::MetricsRequest(reply) => {
+                let order = self.core.metrics_requested(reply);
+                self.send_order(order);
             }
             Event::Table(table) => {
                 self.core.gate().install(table);
-                self.table_under_way = false;
+                self.is_table_being_built = false;
             }
-            Event::Over(_) => {}
+            Event::Failed(_) => {}
         }
     }
 
     fn commit(&mut self, commit: Commit) {
-        if let Err((commit, why)) = hand_on(&self.commits, commit) {
+        if let Err((commit, why)) = try_pass(&self.commits, commit) {
             self.core.stored(commit.ticket, Err(why));
         }
     }
 
-    fn order(&mut self, order: Order) {
-        if let Err(why) = self.orders.give(&order) {
-            self.core.not_ordered(&order, why);
+    fn send_order(&mut self, order: Order) {
+        if let Err(why) = self.orders.send(&order) {
+            self.core.order_failed(&order, why);
         }
     }
 
-    /// Asks for the next table before its step is due.
-    fn keep_hints_ahead(&mut self, now: Timestamp) {
-        if !self.table_under_way
+    /// Requests the next hint table before its step begins.
+    fn request_next_table(&mut self, now: Timestamp) {
+        if !self.is_table_being_built
             && let Some(steps) = self.core.gate().table_wanted(now)
         {
-            self.table_under_way = hand_on(&self.tables, steps).is_ok();
-            self.core.health().look();
+            self.is_table_being_built = try_pass(&self.tables, steps).is_ok();
+            self.core.health().read_drops();
         }
     }
 }

@@ -1,5 +1,5 @@
-//! The engine's half of the kernel's hint filter: its map follows the gate's hint tables, and where it can't, the classic filter
-//! takes its place, so that no knock is ever lost to a map that is too small or too old.
+//! The engine's half of the prefilter: loads each hint table into the kernel. If that fails, the classic filter replaces it, so that no
+//! knock is lost to a stale map.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
@@ -10,18 +10,18 @@ use crate::adapters::capture::packet;
 use crate::core::gate::HintTable;
 use crate::model::exit::{ExitError, SYSTEM};
 
-/// The map, and the sockets that depend on it.
+/// The kernel's map of hints, and the sockets with the filter.
 #[derive(Debug)]
 pub(super) struct Prefilter {
     hints: Hints,
     sockets: Vec<OwnedFd>,
     ports: Vec<u16>,
-    /// Nothing more is to be done: the classic filter stands.
-    is_over: bool,
+    /// Whether the classic filter has replaced it.
+    is_replaced: bool,
 }
 
 impl Prefilter {
-    /// Takes over the maps that the monitor made. `sockets` are those that the filter stands on.
+    /// Takes over the maps that the monitor made. `sockets` have the filter.
     pub(super) fn adopt(
         maps: [OwnedFd; 2],
         sockets: &[BorrowedFd<'_>],
@@ -36,24 +36,24 @@ impl Prefilter {
             .iter()
             .map(|socket| socket.try_clone_to_owned())
             .collect::<Result<_, _>>();
-        let sockets = sockets.map_err(ExitError::system("keeping a hold on the packet sockets"))?;
+        let sockets = sockets.map_err(ExitError::system("duplicating the packet sockets"))?;
         Ok((
             Self {
                 hints,
                 sockets,
                 ports: ports.to_vec(),
-                is_over: false,
+                is_replaced: false,
             },
             drops,
         ))
     }
 
-    /// Lets the hints of this table through. Comes before the gate has the table.
+    /// Lets the hints of this table through, before the gate uses the table.
     ///
     /// # Errors
-    /// When neither the map nor the classic filter could be brought into force: the engine would be deaf.
-    pub(super) fn hold(&mut self, table: &HintTable) -> Result<(), ExitError> {
-        if self.is_over {
+    /// If neither filter can be used, because then no knock is heard.
+    pub(super) fn load(&mut self, table: &HintTable) -> Result<(), ExitError> {
+        if self.is_replaced {
             return Ok(());
         }
         match self.hints.update(table) {
@@ -63,9 +63,9 @@ impl Prefilter {
             }
             Err(error) => {
                 warn!(
-                    "the kernel's hint filter can't be kept up to date ({error}): every datagram of a knock's kind is read from now on"
+                    "the kernel's hint filter cannot be updated ({error}): the engine checks every datagram itself from now on"
                 );
-                self.is_over = true;
+                self.is_replaced = true;
                 self.sockets
                     .iter()
                     .try_for_each(|socket| {

@@ -1,7 +1,7 @@
-//! Giving privilege up, for good, before the first byte from outside is read.
+//! Gives up all privileges for good, before the first byte from outside is read.
 //!
-//! Order matters: the bounding set goes while the right to drop it is still there, then groups, group and user, then
-//! all capability sets, and the bit that keeps exec from ever giving any back.
+//! The order matters: first the bounding set, while there is a right to drop it, then groups, group and user, then all capability
+//! sets, and no_new_privs, so that exec gives none back.
 
 use caps::CapSet;
 use rustix::mm::{MlockAllFlags, mlockall};
@@ -10,22 +10,22 @@ use rustix::thread;
 
 use crate::model::exit::ExitError;
 
-/// Becomes this user and group, without capabilities, and ends with its parent. `None`: stays who it is (a user namespace with
-/// one user only).
+/// Becomes this user and group, without capabilities, and ends with its parent. `None` keeps the user, in a user namespace that has
+/// only one.
 ///
 /// # Errors
 /// What could not be given up; the process must then end.
 pub fn give_up(run_as: Option<(u32, u32)>) -> Result<(), ExitError> {
     drop_rights(run_as)?;
-    // The kernel forgets this one when the user changes, so it comes last.
+    // The kernel resets it when the user changes, so it comes last.
     process::set_parent_process_death_signal(Some(Signal::KILL)).map_err(ExitError::system(
         "tying the engine's life to the monitor's",
     ))
 }
 
-/// Keeps all memory of this process, keys among it, from being swapped out, from now on. Returns why not where that can't be.
+/// Locks all memory of this process, so that keys are not swapped out. Returns why it cannot.
 pub fn lock_memory() -> Option<String> {
-    // With a limit, memory could not be had any more once it is reached.
+    // With a limit, allocations fail once it is reached.
     if process::getrlimit(Resource::Memlock).current.is_some() {
         return Some("memory can't be locked (RLIMIT_MEMLOCK): keys may be swapped out".to_owned());
     }

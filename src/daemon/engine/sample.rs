@@ -1,14 +1,14 @@
-//! So many log lines a second for each reason, and no more, whoever sends what.
+//! Limits the log lines per second and reason.
 
 use crate::model::reason::Reason;
 use crate::model::time::Timestamp;
 
-/// Counts the lines of the present second.
+/// Counts the lines of the current second.
 #[derive(Debug)]
 pub struct Sampler {
     most: u32,
     second: u64,
-    said: [u32; Reason::COUNT],
+    logged: [u32; Reason::COUNT],
 }
 
 impl Sampler {
@@ -17,18 +17,18 @@ impl Sampler {
         Self {
             most,
             second: 0,
-            said: [0; Reason::COUNT],
+            logged: [0; Reason::COUNT],
         }
     }
 
-    /// Whether one more may be said now; if so, it is counted.
-    pub fn may_say(&mut self, now: Timestamp, reason: Reason) -> bool {
+    /// Counts one more line. Returns whether it may be logged.
+    pub fn may_log(&mut self, now: Timestamp, reason: Reason) -> bool {
         let second = now.as_millis() / 1000;
         if second != self.second {
             self.second = second;
-            self.said = [0; Reason::COUNT];
+            self.logged = [0; Reason::COUNT];
         }
-        let Some(said) = self.said.get_mut(reason.index()) else {
+        let Some(said) = self.logged.get_mut(reason.index()) else {
             return false;
         };
         *said = said.saturating_add(1);
@@ -42,11 +42,11 @@ mod tests {
     use crate::model::reason::{Drop, Rule};
 
     #[test]
-    fn each_reason_has_its_own_lines_and_each_second_new_ones() {
+    fn limit_is_per_reason_and_second() {
         let mut sampler = Sampler::new(3);
         let mut said = |millis, reason| {
             (0..10)
-                .filter(|_| sampler.may_say(Timestamp::from_millis(millis), reason))
+                .filter(|_| sampler.may_log(Timestamp::from_millis(millis), reason))
                 .count()
         };
         assert_eq!(said(1000, Reason::Drop(Drop::Replay)), 3);

@@ -1,7 +1,6 @@
-//! From an empty process to a core that is ready to serve: the hand-over from the monitor, privileges, keys, captures, store.
+//! Starts an engine: hand-over from the monitor, privileges, keys, hint table, captures, store.
 //!
-//! The store comes last, when the monitor says so: an engine that is to take over from another one has everything else ready by
-//! then, and knocks that come meanwhile wait in its captures.
+//! The store comes last, when the monitor says go, because the old engine has it open until then. Knocks wait in the captures.
 
 use std::io::{Read, Seek, Write};
 use std::net::TcpListener;
@@ -32,21 +31,21 @@ use crate::daemon::engine::privileges;
 use crate::model::exit::{CONFIG, ExitError, IO, SYSTEM};
 use crate::model::settings::Settings;
 
-/// All that the engine serves with.
+/// Everything that the engine serves with.
 pub(super) struct EngineParts {
     pub(super) core: Core,
     pub(super) store: DiskStore,
-    /// Each with its name.
+    /// With their names.
     pub(super) captures: Vec<(String, Box<dyn Capture>)>,
     pub(super) control: UnixListener,
     pub(super) metrics: Option<TcpListener>,
     pub(super) prefilter: Option<Prefilter>,
 }
 
-/// Takes over from the monitor. Privileges are gone before the config is read. `None` where the monitor went before it said go.
+/// Takes over from the monitor. Gives up privileges before it reads the config. `None` if the monitor ended before it said go.
 pub(super) fn take_over(link: &Link) -> Result<Option<EngineParts>, ExitError> {
     let (start, descriptors) = receive(link)?;
-    // What the monitor could not raise the limit for, it has told.
+    // The monitor has already logged that it could not raise the limit.
     let locked = privileges::lock_memory();
     privileges::give_up(start.run_as)?;
     for gap in sandbox::engine(&start.state_dir).map_err(|error| ExitError::new(SYSTEM, error))? {
@@ -94,18 +93,18 @@ pub(super) fn take_over(link: &Link) -> Result<Option<EngineParts>, ExitError> {
     drop(old_keys);
     zeroize::zeroize_stack::<{ config::STACK }>();
     install_table(&mut gate, prefilter.as_mut())?;
-    // Not before the kernel lets the users' hints through, so that no knock is lost.
+    // After the hint table is in the kernel, so that no knock is lost.
     let captures = start
         .captures
         .into_iter()
         .zip(sockets)
         .map(|(spec, socket)| Ok((spec.to_string(), capture(spec, socket, &ports)?)));
     let captures = captures.collect::<Result<_, ExitError>>()?;
-    if !told_to_go(link)? {
+    if !wait_for_go(link)? {
         return Ok(None);
     }
-    let mut store = DiskStore::open(&state_dir).map_err(unusable)?;
-    gate.recall(store.load().map_err(unusable)?);
+    let mut store = DiskStore::open(&state_dir).map_err(store_failed)?;
+    gate.recall(store.load().map_err(store_failed)?);
     install_table(&mut gate, prefilter.as_mut())?;
     let mut core = Core::new(gate, name.as_str(), clock::wall());
     core.health().backend = start.backend;
@@ -121,25 +120,24 @@ pub(super) fn take_over(link: &Link) -> Result<Option<EngineParts>, ExitError> {
     }))
 }
 
-/// From the keys of the config to those that knocks are opened with. Not inlined, so that the caller can wipe what is left of it on
-/// the stack.
+/// Derives the keys that open knocks. Not inlined, so that the caller can wipe its stack.
 #[inline(never)]
 fn gate_of(settings: Settings, keys: Vec<KeyMaterial>, old_keys: &[OldKey]) -> Gate {
     Gate::of(settings, &keys, old_keys.iter().map(OldKey::parts))
 }
 
-/// Builds the hint table for now, unless it stands: it takes the longest of all where there are many users.
+/// Builds the hint table for the current time, unless there is one. With many users this takes longest.
 fn install_table(gate: &mut Gate, prefilter: Option<&mut Prefilter>) -> Result<(), ExitError> {
     if let Some(steps) = gate.table_wanted(clock::wall()) {
         let table = HintTable::build(&gate.hint_keys(), steps);
-        prefilter.map_or(Ok(()), |prefilter| prefilter.hold(&table))?;
+        prefilter.map_or(Ok(()), |prefilter| prefilter.load(&table))?;
         gate.install(table);
     }
     Ok(())
 }
 
-/// Says that all is loaded, and waits to be told to go on.
-fn told_to_go(link: &Link) -> Result<bool, ExitError> {
+/// Reports that the engine is loaded, and waits for the monitor to say go.
+fn wait_for_go(link: &Link) -> Result<bool, ExitError> {
     let loaded = order::encode(&Order::Loaded).map_err(|error| ExitError::new(SYSTEM, error))?;
     if link.send(&loaded).is_err() {
         return Ok(false);
@@ -147,13 +145,13 @@ fn told_to_go(link: &Link) -> Result<bool, ExitError> {
     let mut buffer = vec![0; MESSAGE_MAX];
     match link
         .receive(&mut buffer)
-        .map_err(ExitError::system("waiting for the monitor's word"))?
+        .map_err(ExitError::system("waiting for the monitor to say go"))?
     {
         Received::Message(len) => match order::decode(buffer.get(..len).unwrap_or_default()) {
             Ok(Report::Go) => Ok(true),
             Ok(other) => Err(ExitError::new(
                 SYSTEM,
-                format!("the monitor said something else than go: {other:?}"),
+                format!("the monitor sent {other:?} instead of go"),
             )),
             Err(error) => Err(ExitError::new(SYSTEM, error)),
         },
@@ -179,7 +177,7 @@ fn receive(link: &Link) -> Result<(Start, Vec<OwnedFd>), ExitError> {
     Ok((start, descriptors))
 }
 
-/// Reads the config that the monitor wrote into memory, and overwrites it there.
+/// Reads the config from the monitor's memory file, and overwrites it there.
 fn load(descriptor: OwnedFd) -> Result<Loaded, ExitError> {
     let failed = |error: std::io::Error| {
         ExitError::new(
@@ -192,12 +190,8 @@ fn load(descriptor: OwnedFd) -> Result<Loaded, ExitError> {
     let mut bytes = Zeroizing::new(vec![0; len]);
     file.rewind().map_err(failed)?;
     file.read_exact(&mut bytes).map_err(failed)?;
-    let bundle = Bundle::decode(&bytes).ok_or_else(|| {
-        ExitError::new(
-            CONFIG,
-            "the monitor handed over a config that can't be read",
-        )
-    })?;
+    let bundle = Bundle::decode(&bytes)
+        .ok_or_else(|| ExitError::new(CONFIG, "the monitor handed over an unreadable config"))?;
     file.rewind().map_err(failed)?;
     file.write_all(&vec![0; len]).map_err(failed)?;
     config::load(&bundle).map_err(|problems| ExitError::new(CONFIG, problems))
@@ -217,6 +211,6 @@ fn capture(
     })
 }
 
-fn unusable(error: store::StoreError) -> ExitError {
+fn store_failed(error: store::StoreError) -> ExitError {
     ExitError::new(IO, error)
 }

@@ -1,4 +1,4 @@
-//! The engine's threads: each waits for one thing and feeds the one channel. None of them decides anything.
+//! The engine's threads. Each waits for one thing and feeds the loop's channel. None decides anything.
 
 use std::net::TcpListener;
 use std::ops::RangeInclusive;
@@ -14,18 +14,18 @@ use tracing::{info, warn};
 use crate::adapters::capture::{Capture, Caught};
 use crate::adapters::clock;
 use crate::adapters::control::server::{Closer, Server};
-use crate::adapters::control::{Asker, Question};
+use crate::adapters::control::{Client, Question};
 use crate::adapters::ipc::{Link, Received};
 use crate::adapters::metrics::http;
 use crate::adapters::store::ReplayStore;
 use crate::core::gate::{HintKeys, HintTable};
 use crate::core::order::{self, MESSAGE_MAX, Order, Report};
-use crate::daemon::engine::batch::{Batch, Rooms};
+use crate::daemon::engine::batch::{Batch, BatchPool};
 use crate::daemon::engine::core::Commit;
 use crate::daemon::engine::prefilter::Prefilter;
 use crate::model::exit::ExitError;
 
-/// What the loop hears of.
+/// What the loop handles.
 pub(super) enum Event {
     Datagrams(Batch),
     Stored {
@@ -34,27 +34,27 @@ pub(super) enum Event {
         took: Duration,
     },
     Report(Report),
-    Asked(Question, Asker),
-    /// The capture of this number hears nothing any more, and why; or hears again.
-    Hears(usize, Option<String>),
-    /// Somebody wants to read the figures.
-    Wanted(SyncSender<String>),
+    Question(Question, Client),
+    /// The capture with this number stopped listening, and why; or listens again.
+    CaptureState(usize, Option<String>),
+    /// A reader of the metrics waits for the text.
+    MetricsRequest(SyncSender<String>),
     Table(HintTable),
-    /// A capture has ended, as it was told to; all that it caught came before.
-    Deaf,
-    /// A thread can't go on, and why; the engine ends.
-    Over(String),
+    /// A capture has ended, as it was told to. All its datagrams came before.
+    CaptureEnded,
+    /// A thread cannot go on, and why. The engine ends.
+    Failed(String),
 }
 
-/// Figures that the monitor does not give within this time can't be had now, and those that it gave are told for as long.
-const FIGURES_WITHIN: Duration = Duration::from_secs(1);
+/// The deadline for the monitor's counters, and how long a reply to a metrics request is used again.
+const METRICS_WITHIN: Duration = Duration::from_secs(1);
 
 /// Marks in one durable commit.
 const GROUP: usize = 256;
 
 type Events = SyncSender<Event>;
 
-/// Starts a thread, for which the system may have no room: that is no reason to panic.
+/// Starts a thread. The system may have no room for one, which must not panic.
 fn start(work: impl FnOnce() + Send + 'static) -> Result<thread::JoinHandle<()>, ExitError> {
     thread::Builder::new()
         .spawn(work)
@@ -63,7 +63,7 @@ fn start(work: impl FnOnce() + Send + 'static) -> Result<thread::JoinHandle<()>,
         ))
 }
 
-/// Feeds what it catches until `finish` is set, which it sees within the second that a capture waits at most.
+/// Passes datagrams on until `finish` is set. A capture waits at most a second, so it notices within that time.
 pub(super) fn capture(
     mut capture: Box<dyn Capture>,
     number: usize,
@@ -72,10 +72,10 @@ pub(super) fn capture(
     events: Events,
 ) -> Result<(), ExitError> {
     start(move || {
-        let rooms = Rooms::new();
-        let mut batch = rooms.batch();
+        let batches = BatchPool::new();
+        let mut batch = batches.take();
         while !finish.load(Ordering::Relaxed) {
-            let told = match capture.next() {
+            let change = match capture.next() {
                 Ok(Caught::Datagram(datagram)) => {
                     received.fetch_add(1, Ordering::Relaxed);
                     batch.push(datagram);
@@ -84,22 +84,22 @@ pub(super) fn capture(
                 Ok(Caught::Nothing) => None,
                 Ok(Caught::Lost { interface, why }) => {
                     warn!(interface, "listening on {interface} is not possible now: {why}; waiting for it to come back");
-                    Some(Event::Hears(number, Some(why)))
+                    Some(Event::CaptureState(number, Some(why)))
                 }
                 Ok(Caught::Back { interface }) => {
                     info!(interface, "listening on {interface}");
-                    Some(Event::Hears(number, None))
+                    Some(Event::CaptureState(number, None))
                 }
-                Err(error) => Some(Event::Over(format!("capture failed: {error}"))),
+                Err(error) => Some(Event::Failed(format!("capture failed: {error}"))),
             };
-            if !batch.is_empty() && (batch.is_full() || told.is_some() || capture.waits()) {
+            if !batch.is_empty() && (batch.is_full() || change.is_some() || capture.waits()) {
                 if events.send(Event::Datagrams(batch)).is_err() {
                     return;
                 }
-                batch = rooms.batch();
+                batch = batches.take();
             }
-            let Some(event) = told else { continue };
-            let over = matches!(event, Event::Over(_));
+            let Some(event) = change else { continue };
+            let over = matches!(event, Event::Failed(_));
             if events.send(event).is_err() || over {
                 return;
             }
@@ -107,12 +107,12 @@ pub(super) fn capture(
         if !batch.is_empty() {
             let _ = events.send(Event::Datagrams(batch));
         }
-        let _ = events.send(Event::Deaf);
+        let _ = events.send(Event::CaptureEnded);
     })
     .map(drop)
 }
 
-/// Commits marks as they come, and settles where none waits.
+/// Commits marks as they come, and settles the store when none waits.
 pub(super) fn store(
     mut store: impl ReplayStore + 'static,
     commits: Receiver<Commit>,
@@ -127,8 +127,8 @@ pub(super) fn store(
                 failed = store.settle().err().map(|error| error.to_string());
             }
             if let Some(why) = failed {
-                // What a store does after a failed write is not to be relied on: a fresh engine opens it anew.
-                let _ = events.send(Event::Over(why));
+                // After a failed write the store cannot be trusted. A fresh engine opens it again.
+                let _ = events.send(Event::Failed(why));
                 return;
             }
             next = next.or_else(|| commits.recv().ok());
@@ -137,7 +137,7 @@ pub(super) fn store(
     .map(drop)
 }
 
-/// Group commit: all marks that wait by now go along. Returns why it failed.
+/// Commits all marks that wait. Returns why it failed.
 fn commit(
     store: &mut impl ReplayStore,
     first: Commit,
@@ -156,7 +156,7 @@ fn commit(
     let took = clock::elapsed(start);
     let failed = result.as_ref().err().cloned();
     let tickets = group.iter().map(|commit| commit.ticket).collect();
-    // Where nobody listens any more the engine ends anyway.
+    // If the loop is gone, the engine ends anyway.
     let _ = events.send(Event::Stored {
         tickets,
         result,
@@ -165,31 +165,31 @@ fn commit(
     failed
 }
 
-/// The way to the monitor. The loop gives each order itself, for that is quickest; where the monitor is behind, a thread waits for room
-/// in the loop's place, and all that follows goes after it.
+/// Sends orders to the monitor. The loop sends each order itself, which is fastest. If the socket is full, a thread sends it and all
+/// that follow, so that the loop never waits.
 pub(super) struct Orders {
     link: Link,
     queue: SyncSender<Order>,
-    /// Orders that the thread has yet to give.
+    /// Orders that the thread has not sent yet.
     waiting: Arc<AtomicUsize>,
 }
 
 impl Orders {
-    /// Gives an order without ever waiting, or says why not.
-    pub(super) fn give(&self, order: &Order) -> Result<(), &'static str> {
+    /// Sends an order without waiting. Returns why it cannot.
+    pub(super) fn send(&self, order: &Order) -> Result<(), &'static str> {
         let is_first = self.waiting.load(Ordering::Acquire) == 0;
         if is_first && order::encode(order).is_ok_and(|bytes| self.link.try_send(&bytes).is_ok()) {
             return Ok(());
         }
         self.waiting.fetch_add(1, Ordering::AcqRel);
-        hand_on(&self.queue, order.clone()).map_err(|(_, why)| {
+        try_pass(&self.queue, order.clone()).map_err(|(_, why)| {
             self.waiting.fetch_sub(1, Ordering::AcqRel);
             why
         })
     }
 }
 
-/// Starts the thread that waits; it also tells why an order can't be given at all.
+/// Starts the thread for orders that must wait.
 pub(super) fn orders(link: Link, most: usize, events: Events) -> Result<Orders, ExitError> {
     let (queue, orders) = sync_channel::<Order>(most);
     let waiting = Arc::new(AtomicUsize::new(0));
@@ -205,8 +205,8 @@ pub(super) fn orders(link: Link, most: usize, events: Events) -> Result<Orders, 
                 .and_then(|bytes| own.send(&bytes).map_err(|error| error.to_string()));
             left.fetch_sub(1, Ordering::AcqRel);
             if let Err(why) = sent {
-                let _ = events.send(Event::Over(format!(
-                    "giving an order to the monitor: {why}"
+                let _ = events.send(Event::Failed(format!(
+                    "sending an order to the monitor: {why}"
                 )));
                 return;
             }
@@ -227,14 +227,14 @@ pub(super) fn reports(link: Link, events: Events) -> Result<(), ExitError> {
                 Ok(Received::Message(len)) => {
                     match order::decode(buffer.get(..len).unwrap_or_default()) {
                         Ok(report) => Event::Report(report),
-                        Err(error) => Event::Over(format!("a report of the monitor: {error}")),
+                        Err(error) => Event::Failed(format!("a report of the monitor: {error}")),
                     }
                 }
                 Ok(Received::Nothing) => continue,
-                Ok(Received::Gone) => Event::Over("the monitor is gone".to_owned()),
-                Err(error) => Event::Over(format!("hearing the monitor: {error}")),
+                Ok(Received::Gone) => Event::Failed("the monitor is gone".to_owned()),
+                Err(error) => Event::Failed(format!("hearing the monitor: {error}")),
             };
-            let over = matches!(event, Event::Over(_));
+            let over = matches!(event, Event::Failed(_));
             if events.send(event).is_err() || over {
                 return;
             }
@@ -244,72 +244,72 @@ pub(super) fn reports(link: Link, events: Events) -> Result<(), ExitError> {
 }
 
 /// The thread that serves the control socket.
-pub(super) struct Askers {
+pub(super) struct ControlThread {
     thread: thread::JoinHandle<()>,
     closer: Closer,
 }
 
-impl Askers {
-    /// Takes no more questions.
+impl ControlThread {
+    /// Accepts no more connections.
     pub(super) fn close(&self) {
         self.closer.close();
     }
 
-    /// Waits until those who have asked were answered, a second or so at most.
+    /// Waits until all clients have their answers, about a second at most.
     pub(super) fn end(self) {
         self.closer.close();
         let _ = self.thread.join();
     }
 }
 
-/// `None` where the socket is out of order: knocks matter more than questions, so the gate goes on without them.
-pub(super) fn control(listener: UnixListener, events: Events) -> Option<Askers> {
-    let out_of_order = |error: &dyn std::fmt::Display| {
-        warn!("the control socket is out of order, `posternd status` will not answer: {error}")
+/// Starts the control thread. Without it the gate still serves, because knocks matter more than questions.
+pub(super) fn control(listener: UnixListener, events: Events) -> Option<ControlThread> {
+    let log_failure = |error: &dyn std::fmt::Display| {
+        warn!("the control socket failed, `posternd status` will not answer: {error}")
     };
     let server = Server::new(listener)
-        .map_err(|error| out_of_order(&error))
+        .map_err(|error| log_failure(&error))
         .ok()?;
     let closer = server.closer();
     let thread = start(move || {
-        let take = |question, asker| events.send(Event::Asked(question, asker)).is_ok();
+        let take = |question, client| events.send(Event::Question(question, client)).is_ok();
         server
             .serve(clock::instant, take)
-            .unwrap_or_else(|error| out_of_order(&error));
+            .unwrap_or_else(|error| log_failure(&error));
     })
-    .map_err(|stop| out_of_order(&stop))
+    .map_err(|stop| log_failure(&stop))
     .ok()?;
-    Some(Askers { thread, closer })
+    Some(ControlThread { thread, closer })
 }
 
-/// Serves those who read the figures, one after another; the loop only hands them over.
+/// Serves readers of the metrics, one after another. The loop only provides the text.
 pub(super) fn metrics(listener: TcpListener, events: Events) -> Result<(), ExitError> {
     start(move || {
         let mut last: Option<(Instant, String)> = None;
         loop {
             let Ok((stream, _)) = listener.accept() else {
-                // Such as too many open files: it passes, and must not keep a processor busy until it has.
-                thread::sleep(FIGURES_WITHIN);
+                // Too many open files, for example. The pause keeps the thread from spinning.
+                thread::sleep(METRICS_WITHIN);
                 continue;
             };
-            // Whoever asks again and again costs the loop no more than one who asks once in that time.
-            last.take_if(|(told, _)| clock::elapsed(*told) > FIGURES_WITHIN);
-            let page = || {
+            // Frequent readers cost the loop no more than one request in this time.
+            last.take_if(|(told, _)| clock::elapsed(*told) > METRICS_WITHIN);
+            let text = || {
                 if last.is_none() {
                     let (reply, figures) = sync_channel(1);
-                    events.send(Event::Wanted(reply)).ok()?;
-                    last = Some((clock::instant(), figures.recv_timeout(FIGURES_WITHIN).ok()?));
+                    events.send(Event::MetricsRequest(reply)).ok()?;
+                    last = Some((clock::instant(), figures.recv_timeout(METRICS_WITHIN).ok()?));
                 }
-                last.as_ref().map(|(_, page)| page.clone())
+                last.as_ref().map(|(_, text)| text.clone())
             };
-            // What a client does wrong is its own concern.
-            let _ = http::serve(stream, page);
+            // A client's error concerns that client alone.
+            let _ = http::serve(stream, text);
         }
     })
     .map(drop)
 }
 
-/// Builds hint tables away from the packet path.
+/// Builds hint tables outside the loop, because that takes long.
 pub(super) fn tables(
     keys: HintKeys,
     wanted: Receiver<RangeInclusive<u64>>,
@@ -321,9 +321,9 @@ pub(super) fn tables(
             let table = HintTable::build(&keys, steps);
             let held = prefilter
                 .as_mut()
-                .map_or(Ok(()), |prefilter| prefilter.hold(&table));
+                .map_or(Ok(()), |prefilter| prefilter.load(&table));
             let event =
-                held.map_or_else(|stop| Event::Over(stop.message), |()| Event::Table(table));
+                held.map_or_else(|stop| Event::Failed(stop.message), |()| Event::Table(table));
             if events.send(event).is_err() {
                 return;
             }
@@ -332,8 +332,8 @@ pub(super) fn tables(
     .map(drop)
 }
 
-/// Hands something on without ever waiting.
-pub(super) fn hand_on<T>(queue: &SyncSender<T>, item: T) -> Result<(), (T, &'static str)> {
+/// Passes an item to a queue without waiting.
+pub(super) fn try_pass<T>(queue: &SyncSender<T>, item: T) -> Result<(), (T, &'static str)> {
     queue.try_send(item).map_err(|error| match error {
         TrySendError::Full(item) => (item, "the queue is full"),
         TrySendError::Disconnected(item) => (item, "its thread has ended"),
@@ -346,17 +346,17 @@ mod tests {
     use crate::adapters::ipc;
 
     #[test]
-    fn orders_come_in_the_order_they_were_given_also_where_the_monitor_is_long_behind() {
+    fn orders_keep_their_order() {
         const MANY: u64 = 3000;
         let (engine, monitor) = ipc::pair().unwrap();
         let (events, inbox) = sync_channel(1);
         let orders = orders(engine, 4096, events).unwrap();
         for ticket in 0..MANY {
-            assert!(orders.give(&Order::List { ticket }).is_ok());
+            assert!(orders.send(&Order::List { ticket }).is_ok());
         }
         assert!(
             orders.waiting.load(Ordering::Acquire) > 0,
-            "the link had room for all, so this proves nothing"
+            "the socket must be full"
         );
         let mut buffer = vec![0; MESSAGE_MAX];
         let mut receive = || match monitor.receive(&mut buffer).unwrap() {
@@ -366,20 +366,20 @@ mod tests {
         for ticket in 0..MANY {
             assert_eq!(receive(), Some(ticket));
         }
-        assert!(orders.give(&Order::List { ticket: MANY }).is_ok());
+        assert!(orders.send(&Order::List { ticket: MANY }).is_ok());
         assert_eq!(receive(), Some(MANY));
         assert!(inbox.try_recv().is_err());
     }
 
     #[test]
-    fn a_monitor_that_is_gone_is_told_by_the_thread() {
+    fn missing_monitor_ends_the_engine() {
         let (engine, monitor) = ipc::pair().unwrap();
         let (events, inbox) = sync_channel(1);
         let orders = orders(engine, 1, events).unwrap();
         drop(monitor);
-        assert!(orders.give(&Order::List { ticket: 1 }).is_ok());
+        assert!(orders.send(&Order::List { ticket: 1 }).is_ok());
         assert!(
-            matches!(inbox.recv(), Ok(Event::Over(why)) if why.starts_with("giving an order to the monitor: "))
+            matches!(inbox.recv(), Ok(Event::Failed(why)) if why.starts_with("sending an order to the monitor: "))
         );
     }
 }

@@ -111,8 +111,10 @@ fn give_up(settings: &Settings, config: &Path, backend: &str) -> Result<Vec<Stri
         .into_iter()
         .collect();
     let native = backend == "nftables";
-    let failed = |error: String| ExitError::new(SYSTEM, error);
-    gaps.extend(sandbox::monitor(&paths(settings, config, native), native).map_err(failed)?);
+    gaps.extend(
+        sandbox::monitor(&paths(settings, config, native), native)
+            .map_err(|error| ExitError::new(SYSTEM, error))?,
+    );
     Ok(gaps)
 }
 

@@ -1,6 +1,6 @@
-//! Serves the control socket: many askers at once in one thread. Whoever is slow, or asks and does not listen, holds up nobody else.
+//! Serves the control socket: many clients in one thread. A client that is slow or does not read delays no other.
 //!
-//! Only root may ask, whatever the socket's mode. Bounded in askers, length and time. Decides no answer.
+//! Only root may ask, whatever the socket's mode. Clients, lengths and times are bounded.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::os::fd::AsFd;
@@ -12,52 +12,52 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use super::{Answer, Question};
+use super::question::{Answer, Question};
 
 #[cfg(test)]
 mod tests;
 
-/// Askers at once. One more takes the place of who has been asking the longest.
-const ASKERS_MAX: usize = 64;
+/// Clients at once. One more replaces the client that has been asking longest.
+const CLIENTS_MAX: usize = 64;
 const QUESTION_MAX: usize = 4096;
-/// How long an asker may take to ask, how long an answer may be waited for, and how long it may take to be listened to.
+/// The deadline for a question, and the deadline for the answer and again for reading it.
 const ASK_WITHIN: Duration = Duration::from_secs(2);
 const ANSWER_WITHIN: Duration = Duration::from_secs(10);
-/// The same for a reload, which waits for another engine to load.
+/// The deadline for a reload, which waits for another engine to load.
 const RELOADED_WITHIN: Duration = Duration::from_secs(150);
-/// How long anyone has left once the socket is closing.
-const LAST_WORDS: Duration = Duration::from_secs(1);
-/// Where no more connections can be taken, for want of descriptors say, it is tried again after this time.
+/// The deadline for all clients once the server closes.
+const CLOSE_WITHIN: Duration = Duration::from_secs(1);
+/// The pause after a connection could not be accepted, for want of descriptors for example.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// The number of an asker, and the answer as a line.
-pub type Told = (u64, Vec<u8>);
+/// The number of a client, and its answer as a line.
+pub type ClientAnswer = (u64, Vec<u8>);
 
-/// Somebody who asked and waits for the answer.
+/// A client that waits for its answer.
 #[derive(Debug)]
-pub struct Asker {
+pub struct Client {
     number: u64,
-    answers: Sender<Told>,
-    /// Written to when there is an answer.
+    answers: Sender<ClientAnswer>,
+    /// Wakes the server when there is an answer.
     bell: Arc<UnixStream>,
 }
 
-/// The socket and those who ask at it.
+/// The socket and its clients.
 #[derive(Debug)]
 pub struct Server {
     listener: UnixListener,
     connections: Vec<Connection>,
     last_number: u64,
-    answers: Receiver<Told>,
-    to_askers: Sender<Told>,
+    answers: Receiver<ClientAnswer>,
+    answer_sender: Sender<ClientAnswer>,
     bell: UnixStream,
     ringer: Arc<UnixStream>,
-    /// Until when no connection is taken.
+    /// Until when no connection is accepted.
     pause_until: Option<Instant>,
     closing: Arc<AtomicBool>,
 }
 
-/// Tells a server that another one follows it.
+/// Closes a server.
 #[derive(Debug)]
 pub struct Closer {
     closing: Arc<AtomicBool>,
@@ -65,7 +65,7 @@ pub struct Closer {
 }
 
 impl Closer {
-    /// From now on no connection is taken; those that there are have a second left.
+    /// Accepts no more connections. Those that are open have one second left.
     pub fn close(&self) {
         self.closing.store(true, Ordering::Relaxed);
         let _ = (&*self.bell).write(&[1]);
@@ -82,23 +82,23 @@ struct Connection {
 
 #[derive(Debug)]
 enum State {
-    /// What has been read of the question.
+    /// The question, as far as it was read.
     Asking(Vec<u8>),
     Waiting,
-    /// The answer, and how much of it has been written.
-    Listening(Vec<u8>, usize),
+    /// The answer, and how much of it was written.
+    Answering(Vec<u8>, usize),
 }
 
-/// What became of a connection when something happened to it.
-enum Turn {
-    Goes(State),
-    Asked(Question),
-    Over,
+/// What to do next with a connection.
+enum Next {
+    Continue(State),
+    Ask(Question),
+    Close,
 }
 
-impl Asker {
-    /// Without a socket: what is answered comes out of the channel.
-    pub fn alone() -> io::Result<(Self, Receiver<Told>)> {
+impl Client {
+    /// A client without a socket, for tests: its answer comes out of the channel.
+    pub fn detached() -> io::Result<(Self, Receiver<ClientAnswer>)> {
         let ((answers, answered), (_, bell)) = (channel(), UnixStream::pair()?);
         bell.set_nonblocking(true)?;
         Ok((
@@ -112,10 +112,10 @@ impl Asker {
     }
 }
 
-/// Answers; whoever does not listen any more has lost nothing of ours. Never waits.
-pub fn answer(to: Asker, answer: &Answer) {
+/// Answers a client, which may be gone. Never blocks.
+pub fn answer(to: Client, answer: &Answer) {
     if to.answers.send((to.number, line(answer))).is_ok() {
-        // Where there is no room, it has been rung often enough.
+        // A full pipe wakes the server, too.
         let _ = (&*to.bell).write(&[1]);
     }
 }
@@ -130,14 +130,14 @@ impl Server {
         let (bell, ringer) = UnixStream::pair()?;
         bell.set_nonblocking(true)?;
         ringer.set_nonblocking(true)?;
-        let (to_askers, answers) = channel();
+        let (answer_sender, answers) = channel();
         let (ringer, closing) = (Arc::new(ringer), Arc::new(AtomicBool::new(false)));
         Ok(Self {
             listener,
             connections: Vec::new(),
             last_number: 0,
             answers,
-            to_askers,
+            answer_sender,
             bell,
             ringer,
             pause_until: None,
@@ -145,7 +145,7 @@ impl Server {
         })
     }
 
-    /// What ends it in order.
+    /// What closes this server.
     pub fn closer(&self) -> Closer {
         Closer {
             closing: Arc::clone(&self.closing),
@@ -153,23 +153,23 @@ impl Server {
         }
     }
 
-    /// Hands questions to `take` until it says that nobody takes them any more, or a [`Closer`] is used. `now` is the clock.
+    /// Passes questions to `take` until that returns `false`, or a [`Closer`] is used. `now` is the clock.
     ///
     /// # Errors
-    /// When the socket can't be served any more.
+    /// If the socket cannot be served any more.
     pub fn serve(
         mut self,
         now: impl Fn() -> Instant,
-        mut take: impl FnMut(Question, Asker) -> bool,
+        mut take: impl FnMut(Question, Client) -> bool,
     ) -> io::Result<()> {
         loop {
             self.wait(now())?;
-            self.ring_off();
+            self.clear_bell();
             while let Ok((number, answer)) = self.answers.try_recv() {
                 self.answered(number, answer, now());
             }
             if self.closing.load(Ordering::Relaxed) {
-                let last = now() + LAST_WORDS;
+                let last = now() + CLOSE_WITHIN;
                 self.connections
                     .iter_mut()
                     .for_each(|one| one.until = one.until.min(last));
@@ -179,27 +179,27 @@ impl Server {
             } else {
                 self.accept(now());
             }
-            for (number, question) in self.turn(now()) {
-                let asker = Asker {
+            for (number, question) in self.advance(now()) {
+                let client = Client {
                     number,
-                    answers: self.to_askers.clone(),
+                    answers: self.answer_sender.clone(),
                     bell: Arc::clone(&self.ringer),
                 };
-                if !take(question, asker) {
+                if !take(question, client) {
                     return Ok(());
                 }
             }
         }
     }
 
-    /// Waits for a connection, an answer, bytes of an asker, room for an answer, or the next deadline.
+    /// Waits for a connection, an answer, a client, or the next deadline.
     fn wait(&self, now: Instant) -> io::Result<()> {
         let listens = !self.closing.load(Ordering::Relaxed)
             && self.pause_until.is_none_or(|until| until <= now);
         let wanted = |state: &State| match state {
             State::Asking(_) => PollFlags::IN,
             State::Waiting => PollFlags::empty(),
-            State::Listening(..) => PollFlags::OUT,
+            State::Answering(..) => PollFlags::OUT,
         };
         let mut waited = vec![PollFd::new(&self.bell, PollFlags::IN)];
         waited.extend(listens.then(|| PollFd::new(&self.listener, PollFlags::IN)));
@@ -225,7 +225,7 @@ impl Server {
         }
     }
 
-    fn ring_off(&mut self) {
+    fn clear_bell(&mut self) {
         let mut rung = [0; 256];
         while matches!(self.bell.read(&mut rung), Ok(count) if count > 0) {}
     }
@@ -235,7 +235,7 @@ impl Server {
             return;
         }
         self.pause_until = None;
-        for _ in 0..ASKERS_MAX {
+        for _ in 0..CLIENTS_MAX {
             match self.listener.accept() {
                 Ok((stream, _)) => self.admit(stream, now),
                 Err(error)
@@ -252,7 +252,7 @@ impl Server {
         }
     }
 
-    /// Whoever may not ask is told so, and nothing of what he says is read.
+    /// Admits root only. Nothing is read from others.
     fn admit(&mut self, stream: UnixStream, now: Instant) {
         let is_root =
             rustix::net::sockopt::socket_peercred(&stream).is_ok_and(|peer| peer.uid.is_root());
@@ -263,7 +263,7 @@ impl Server {
             let _ = (&stream).write(&line(&Answer::Failed("only root may ask".to_owned())));
             return;
         }
-        if self.connections.len() >= ASKERS_MAX {
+        if self.connections.len() >= CLIENTS_MAX {
             let oldest = self
                 .connections
                 .iter()
@@ -282,33 +282,33 @@ impl Server {
 
     fn answered(&mut self, number: u64, answer: Vec<u8>, now: Instant) {
         if let Some(one) = self.connections.iter_mut().find(|one| one.number == number) {
-            one.state = State::Listening(answer, 0);
+            one.state = State::Answering(answer, 0);
             one.until = now + ANSWER_WITHIN;
         }
     }
 
-    /// Goes on with every connection as far as that is possible now; the questions that have been asked.
-    fn turn(&mut self, now: Instant) -> Vec<(u64, Question)> {
+    /// Moves every connection on as far as possible. Returns the new questions.
+    fn advance(&mut self, now: Instant) -> Vec<(u64, Question)> {
         let mut questions = Vec::new();
         self.connections.retain_mut(|one| {
             if one.until <= now {
                 return false;
             }
-            let state = match std::mem::replace(&mut one.state, State::Waiting) {
-                State::Asking(read) => hear(&one.stream, read),
+            let next = match std::mem::replace(&mut one.state, State::Waiting) {
+                State::Asking(read) => read_question(&one.stream, read),
                 State::Waiting => {
                     if is_gone(&one.stream) {
-                        Turn::Over
+                        Next::Close
                     } else {
-                        Turn::Goes(State::Waiting)
+                        Next::Continue(State::Waiting)
                     }
                 }
-                State::Listening(answer, written) => tell(&one.stream, answer, written),
+                State::Answering(answer, written) => write_answer(&one.stream, answer, written),
             };
-            match state {
-                Turn::Over => return false,
-                Turn::Goes(state) => one.state = state,
-                Turn::Asked(question) => {
+            match next {
+                Next::Close => return false,
+                Next::Continue(state) => one.state = state,
+                Next::Ask(question) => {
                     one.until = now
                         + if question == Question::Reload {
                             RELOADED_WITHIN
@@ -324,8 +324,8 @@ impl Server {
     }
 }
 
-/// Reads on. Nonsense is told to be so.
-fn hear(mut stream: &UnixStream, mut read: Vec<u8>) -> Turn {
+/// Reads a question. An invalid one is answered.
+fn read_question(mut stream: &UnixStream, mut read: Vec<u8>) -> Next {
     let mut buffer = [0; QUESTION_MAX];
     loop {
         match stream.read(&mut buffer) {
@@ -335,27 +335,27 @@ fn hear(mut stream: &UnixStream, mut read: Vec<u8>) -> Turn {
                 let is_whole = line.len() < read.len() || count == 0;
                 if is_whole || read.len() > QUESTION_MAX {
                     return match serde_json::from_slice(line) {
-                        Ok(question) if is_whole => Turn::Asked(question),
-                        Ok(_) => failed(stream, "a question is shorter"),
+                        Ok(question) if is_whole => Next::Ask(question),
+                        Ok(_) => failed(stream, "the question is too long"),
                         Err(error) => failed(stream, &error.to_string()),
                     };
                 }
             }
             Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                return Turn::Goes(State::Asking(read));
+                return Next::Continue(State::Asking(read));
             }
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
-            Err(_) => return Turn::Over,
+            Err(_) => return Next::Close,
         }
     }
 }
 
-fn failed(mut stream: &UnixStream, why: &str) -> Turn {
+fn failed(mut stream: &UnixStream, why: &str) -> Next {
     let _ = stream.write(&line(&Answer::Failed(why.to_owned())));
-    Turn::Over
+    Next::Close
 }
 
-/// Whether an asker who should only wait has gone.
+/// Whether a client that waits has gone.
 fn is_gone(stream: &UnixStream) -> bool {
     let mut waited = [PollFd::new(stream, PollFlags::empty())];
     let zero = Timespec {
@@ -369,20 +369,20 @@ fn is_gone(stream: &UnixStream) -> bool {
     })
 }
 
-/// Writes on.
-fn tell(mut stream: &UnixStream, answer: Vec<u8>, mut written: usize) -> Turn {
+/// Writes the answer.
+fn write_answer(mut stream: &UnixStream, answer: Vec<u8>, mut written: usize) -> Next {
     while let Some(rest) = answer.get(written..).filter(|rest| !rest.is_empty()) {
         match stream.write(rest) {
-            Ok(0) => return Turn::Over,
+            Ok(0) => return Next::Close,
             Ok(count) => written = written.saturating_add(count),
             Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                return Turn::Goes(State::Listening(answer, written));
+                return Next::Continue(State::Answering(answer, written));
             }
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
-            Err(_) => return Turn::Over,
+            Err(_) => return Next::Close,
         }
     }
-    Turn::Over
+    Next::Close
 }
 
 fn line(answer: &Answer) -> Vec<u8> {

@@ -1,4 +1,4 @@
-//! Real sockets: slow, silent and unwelcome askers beside one who just asks.
+//! Slow, silent and unprivileged clients on real sockets, beside one that asks.
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -7,18 +7,20 @@ use super::*;
 use crate::adapters::control::{ask, bind};
 use crate::core::order::Selection;
 
-/// Serves in a thread: answers with the number of what was asked, and holds back what is asked to be held back.
+/// Serves in a thread. A status is never answered.
 fn serve(path: &Path) {
     let server = Server::new(bind(path).unwrap()).unwrap();
     let mut held = Vec::new();
     #[expect(clippy::disallowed_methods, reason = "a test's clock")]
     let now = Instant::now;
     std::thread::spawn(move || {
-        server.serve(now, |question, asker| {
+        server.serve(now, |question, client| {
             match question {
-                Question::Close(Selection::Id(id)) => answer(asker, &Answer::Closed(id.0 as usize)),
-                Question::Grants => answer(asker, &Answer::Failed("x".repeat(4 << 20))),
-                Question::Status => held.push(asker),
+                Question::Close(Selection::Id(id)) => {
+                    answer(client, &Answer::Closed(id.0 as usize))
+                }
+                Question::Grants => answer(client, &Answer::Failed("x".repeat(4 << 20))),
+                Question::Status => held.push(client),
                 _ => return false,
             }
             true
@@ -40,7 +42,7 @@ fn is_root() -> bool {
 }
 
 #[test]
-fn nonsense_is_told_so_and_a_question_without_a_line_end_is_one() {
+fn invalid_question_is_answered() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("control.sock");
     serve(&path);
@@ -67,7 +69,7 @@ fn nonsense_is_told_so_and_a_question_without_a_line_end_is_one() {
 }
 
 #[test]
-fn askers_who_are_slow_or_do_not_listen_hold_up_nobody_else() {
+fn slow_clients_delay_no_other() {
     if !is_root() {
         return;
     }
@@ -90,11 +92,11 @@ fn askers_who_are_slow_or_do_not_listen_hold_up_nobody_else() {
         }
     }
     closes(&path, 1_000);
-    assert!(slow.len() > 2 * ASKERS_MAX);
+    assert!(slow.len() > 2 * CLIENTS_MAX);
 }
 
 #[test]
-fn a_long_answer_comes_whole_to_whoever_listens() {
+fn long_answer_arrives_whole() {
     if !is_root() {
         return;
     }
@@ -108,7 +110,7 @@ fn a_long_answer_comes_whole_to_whoever_listens() {
 }
 
 #[test]
-fn whoever_is_not_root_is_refused_whatever_the_mode_of_the_socket() {
+fn other_users_are_refused() {
     if !is_root() {
         return;
     }

@@ -1,0 +1,53 @@
+//! The questions and answers of the control socket.
+
+use serde::{Deserialize, Serialize};
+
+use super::mark_text::MarkText;
+use super::status::{Seen, Status};
+use crate::core::order::{Reloaded, Selection};
+use crate::model::grant::Grant;
+
+/// The version of answers.
+pub const VERSION: u32 = 1;
+
+/// A question to the daemon.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub enum Question {
+    /// The status.
+    Status,
+    /// The open grants.
+    Grants,
+    /// Close grants.
+    Close(Selection),
+    /// End a trial and keep the firewall rules.
+    Confirm,
+    /// Reload the config.
+    Reload,
+    /// Whether a packet with this mark was seen.
+    Seen(MarkText),
+    /// The counters, for a monitoring system.
+    Metrics,
+}
+
+/// The answer to a question.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub enum Answer {
+    /// To `Status`.
+    Status(Box<Status>),
+    /// To `Grants`.
+    Grants(Vec<Grant>),
+    /// To `Close`: how many were closed.
+    Closed(usize),
+    /// To `Confirm`: whether there was a trial.
+    Confirmed(bool),
+    /// To `Reload`: the outcome.
+    Reloaded(Reloaded),
+    /// To `Seen`.
+    Seen(Option<Seen>),
+    /// To `Metrics`: OpenMetrics text.
+    Metrics(String),
+    /// Why it was not done.
+    Failed(String),
+}
