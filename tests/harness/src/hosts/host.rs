@@ -4,7 +4,7 @@
 //! all are root here. `systemctl` and `journalctl` are scripts for the few calls that pages make.
 
 use std::fs;
-use std::io::{Read, Write};
+use std::io::{PipeWriter, Read, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::os::unix::process::CommandExt;
@@ -18,7 +18,7 @@ use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 use rustix::process::{Pid, Signal, kill_process_group};
 
-use crate::{Namespace, postern, posternd, repository};
+use crate::{Namespace, postern, posternd, repository, wait_for};
 
 /// How long a command may take, and how long one that goes on may take to print what it should.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -54,7 +54,28 @@ struct Running {
     shown: usize,
 }
 
-type Printed = Arc<Mutex<String>>;
+/// What a command has printed so far, and a writer to the same pipe.
+struct Printed {
+    text: Arc<Mutex<String>>,
+    pipe: PipeWriter,
+}
+
+/// Marks the end of what a command printed: after its end the host writes this into the same pipe.
+const MARK: &str = "\u{1e}the command has ended\u{1e}";
+
+impl Printed {
+    fn so_far(&self) -> String {
+        self.text.lock().unwrap().clone()
+    }
+
+    /// All that the command printed before it ended. A daemon that it left behind may hold the pipe open.
+    fn whole(&mut self) -> String {
+        self.pipe.write_all(MARK.as_bytes()).unwrap();
+        wait_for("the end of what a command printed", || {
+            Some(self.so_far().split_once(MARK)?.0.to_owned())
+        })
+    }
+}
 
 impl Host {
     /// A host with the programs of this build; `shared` is a folder of the test.
@@ -87,9 +108,9 @@ impl Host {
 
     /// Runs a command to its end; what it printed on both streams, in order, and how it ended where that was not well.
     pub fn run(&self, command: &str) -> String {
-        let (mut child, printed) = self.start(command);
+        let (mut child, mut printed) = self.start(command);
         let status = ended(&mut child);
-        let text = printed.lock().unwrap().clone();
+        let text = printed.whole();
         match status {
             Some(status) if status.success() => text,
             Some(status) => format!("{text}[{status}]\n"),
@@ -111,14 +132,13 @@ impl Host {
             shown,
         };
         let deadline = Instant::now() + PATIENCE;
-        while !is_right(&running.printed.lock().unwrap()) {
+        while !is_right(&running.printed.so_far()) {
             if Instant::now() > deadline || running.child.try_wait().unwrap().is_some() {
-                thread::sleep(Duration::from_millis(50));
-                let text = running.printed.lock().unwrap().clone();
+                end(&mut running.child, Signal::KILL);
+                let text = running.printed.whole();
                 if is_right(&text) {
                     break;
                 }
-                end(&mut running.child, Signal::KILL);
                 return Err(text);
             }
             thread::sleep(Duration::from_millis(20));
@@ -133,7 +153,7 @@ impl Host {
         let last = running.last_mut().ok_or("nothing goes on")?;
         let deadline = Instant::now() + PATIENCE;
         loop {
-            let text = last.printed.lock().unwrap().clone();
+            let text = last.printed.so_far();
             // A line that has no end yet is still being written.
             let whole = &text[..text.rfind('\n').map_or(0, |end| end + 1)];
             let next: String = whole
@@ -156,8 +176,7 @@ impl Host {
     pub fn interrupt(&self) -> String {
         let mut last = self.running.lock().unwrap().pop().expect("nothing goes on");
         end(&mut last.child, Signal::INT);
-        thread::sleep(Duration::from_millis(50));
-        last.printed.lock().unwrap().clone()
+        last.printed.whole()
     }
 
     /// Runs a command at a terminal: once it has printed what it should, types a line and Ctrl-D. All that the terminal showed.
@@ -169,21 +188,21 @@ impl Host {
     ) -> String {
         let at_terminal = format!("SHELL=/bin/sh script -qec 'exec {command}' /dev/null");
         assert!(!command.contains('\''), "{command}: no quotes here");
-        let (mut child, printed) = self.start_with(&at_terminal, Stdio::piped());
+        let (mut child, mut printed) = self.start_with(&at_terminal, Stdio::piped());
         let mut keyboard = child.stdin.take().unwrap();
-        let shown = || printed.lock().unwrap().replace('\r', "");
+        let shown = |printed: &Printed| printed.so_far().replace('\r', "");
         let deadline = Instant::now() + PATIENCE;
-        while !(asks_for_it(&shown()) && shown().ends_with('\n')) {
+        while !(asks_for_it(&shown(&printed)) && shown(&printed).ends_with('\n')) {
             if Instant::now() > deadline || child.try_wait().unwrap().is_some() {
                 end(&mut child, Signal::KILL);
-                return shown();
+                return shown(&printed);
             }
             thread::sleep(Duration::from_millis(10));
         }
         writeln!(keyboard, "{line}").unwrap();
         drop(keyboard);
         ended(&mut child);
-        shown()
+        printed.whole().replace('\r', "")
     }
 
     fn start(&self, command: &str) -> (Child, Printed) {
@@ -193,6 +212,7 @@ impl Host {
     fn start_with(&self, command: &str, input: Stdio) -> (Child, Printed) {
         let (script, home) = (command.to_owned(), self.home.clone());
         let (reader, writer) = std::io::pipe().unwrap();
+        let pipe = writer.try_clone().unwrap();
         let child = self.space.run(move || {
             let mut shell = Command::new("bash");
             shell
@@ -215,10 +235,10 @@ impl Host {
                 .process_group(0);
             shell.spawn().unwrap()
         });
-        let printed = Printed::default();
-        let into = Arc::clone(&printed);
+        let text = Arc::new(Mutex::new(String::new()));
+        let into = Arc::clone(&text);
         thread::spawn(move || collect(OwnedFd::from(reader), &into));
-        (child, printed)
+        (child, Printed { text, pipe })
     }
 }
 
@@ -244,22 +264,19 @@ impl Drop for Host {
 /// Waits until a command has ended; none for one that does not, which is killed.
 fn ended(child: &mut Child) -> Option<ExitStatus> {
     let deadline = Instant::now() + PATIENCE;
-    let status = loop {
+    loop {
         if let Some(status) = child.try_wait().unwrap() {
-            break Some(status);
+            return Some(status);
         }
         if Instant::now() > deadline {
             end(child, Signal::KILL);
-            break None;
+            return None;
         }
         thread::sleep(Duration::from_millis(10));
-    };
-    // What a daemon that it left behind still holds open is not waited for.
-    thread::sleep(Duration::from_millis(50));
-    status
+    }
 }
 
-fn collect(from: OwnedFd, into: &Printed) {
+fn collect(from: OwnedFd, into: &Mutex<String>) {
     let (mut from, mut bytes) = (fs::File::from(from), [0; 4096]);
     while let Ok(count @ 1..) = from.read(&mut bytes) {
         into.lock()
