@@ -216,7 +216,7 @@ impl Ledger {
         ids.iter()
             .filter_map(|id| self.grants.get(id))
             .map(|entry| &entry.grant)
-            .find(|grant| grant.same_door(wanted))
+            .find(|grant| grant.opens_same(wanted))
     }
 
     fn insert(&mut self, grant: Grant) {

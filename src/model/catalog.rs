@@ -30,23 +30,23 @@ pub struct ServiceOptions {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Forward {
-    /// At the gate. TCP, UDP or SCTP.
+    /// The ports at the gate: TCP, UDP or SCTP.
     pub at: Ports,
     /// The host behind the gate.
     pub host: IpAddr,
-    /// Its port; `None` for a range, whose ports are kept.
+    /// Its port; `None` for a range, which keeps its ports.
     pub port: Option<u16>,
-    /// Whether the host sees the gate's address in place of the client's.
+    /// Whether the host sees the gate's address instead of the client's.
     pub masquerade: bool,
 }
 
 /// Why ports cannot be forwarded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum ForwardError {
-    /// ICMP.
+    /// ICMP has no ports.
     #[error("a protocol without ports cannot be forwarded")]
     NoPorts,
-    /// A range that should go to one port.
+    /// A range cannot go to one port.
     #[error("a range of ports cannot go to one port")]
     RangeToPort,
 }
@@ -61,10 +61,10 @@ pub struct OpenPorts {
 }
 
 impl Forward {
-    /// A forward in its one form: a single port always says where it goes.
+    /// A forward. A single port without a target port keeps its number.
     ///
     /// # Errors
-    /// Where these ports can't be forwarded so.
+    /// If these ports cannot be forwarded like this.
     pub fn new(
         at: Ports,
         host: IpAddr,
@@ -89,21 +89,21 @@ impl Forward {
         }
     }
 
-    /// The ports of the host that it leads to.
+    /// The ports at the host.
     pub fn inner(&self) -> Ports {
         self.port
             .and_then(|port| self.at.moved_to(port))
             .unwrap_or(self.at)
     }
 
-    /// Whether both are for the same packets: one port at the gate, one family.
+    /// Whether some packet matches both: same family, common ports at the gate.
     pub fn collides(&self, other: &Self) -> bool {
         Family::of(self.host) == Family::of(other.host) && self.at.overlap(other.at).is_some()
     }
 }
 
 impl OpenPorts {
-    /// What these services open at a gate; `None` where a name has no meaning there.
+    /// What these services open; `None` if the gate has no service of a name.
     pub fn of(
         wanted: &[Wanted],
         named: &NamedServices,
@@ -124,7 +124,7 @@ impl OpenPorts {
     }
 }
 
-/// Where a service leads; `None` for one that is no name, or forwards nothing.
+/// The forward of a service; `None` if it has none.
 pub fn forward_of<'a>(
     wanted: &Wanted,
     options: &'a BTreeMap<String, ServiceOptions>,
@@ -135,7 +135,7 @@ pub fn forward_of<'a>(
     }
 }
 
-/// `tcp/2222 forwarded to 10.0.0.5:22`, as the logs say it.
+/// For the log: `tcp/2222 forwarded to 10.0.0.5:22`.
 impl fmt::Display for Forward {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} forwarded to ", self.at)?;
@@ -160,82 +160,59 @@ mod tests {
     }
 
     #[test]
-    fn a_single_port_always_says_where_it_goes_and_a_range_keeps_its_ports() {
+    fn forward_keeps_ports_without_a_target_port() {
         let one = forward("tcp/2222", "10.0.0.5", None).unwrap();
-        assert_eq!(
-            (one.port, one.inner().to_string().as_str()),
-            (Some(2222), "tcp/2222")
-        );
-        assert_eq!(
-            forward("tcp/2222", "fd00::5", Some(22))
-                .unwrap()
-                .to_string(),
-            "tcp/2222 forwarded to [fd00::5]:22"
-        );
+        assert_eq!((one.port, one.inner()), (Some(2222), one.at));
+        let text = forward("tcp/2222", "fd00::5", Some(22))
+            .unwrap()
+            .to_string();
+        assert_eq!(text, "tcp/2222 forwarded to [fd00::5]:22");
         let range = forward("udp/5000-5010", "10.0.0.5", None).unwrap();
         assert_eq!((range.port, range.inner()), (None, range.at));
-        assert_eq!(
-            forward("udp/5000-5010", "10.0.0.5", Some(22)),
-            Err(ForwardError::RangeToPort)
-        );
-        assert_eq!(
-            forward("icmp", "10.0.0.5", None),
-            Err(ForwardError::NoPorts)
-        );
+        let range = forward("udp/5000-5010", "10.0.0.5", Some(22));
+        assert_eq!(range, Err(ForwardError::RangeToPort));
+        let icmp = forward("icmp", "10.0.0.5", None);
+        assert_eq!(icmp, Err(ForwardError::NoPorts));
     }
 
     #[test]
-    fn two_forwards_collide_where_a_packet_could_be_meant_for_both() {
-        let collide = |one: (&str, &str), other: (&str, &str)| {
-            forward(one.0, one.1, None)
-                .unwrap()
-                .collides(&forward(other.0, other.1, None).unwrap())
-        };
-        assert!(collide(
-            ("tcp/2222", "10.0.0.5"),
-            ("tcp/2200-2300", "10.0.0.6")
-        ));
-        assert!(!collide(("tcp/2222", "10.0.0.5"), ("tcp/2222", "fd00::5")));
-        assert!(!collide(("tcp/2222", "10.0.0.5"), ("udp/2222", "10.0.0.5")));
-        assert!(!collide(
-            ("tcp/2222", "10.0.0.5"),
-            ("tcp/2223-2230", "10.0.0.5")
-        ));
+    fn forwards_of_common_packets_collide() {
+        for (at, host, collides) in [
+            ("tcp/2200-2300", "10.0.0.6", true),
+            ("tcp/2222", "fd00::5", false),
+            ("udp/2222", "10.0.0.5", false),
+            ("tcp/2223-2230", "10.0.0.5", false),
+        ] {
+            let one = forward("tcp/2222", "10.0.0.5", None).unwrap();
+            let other = forward(at, host, None).unwrap();
+            assert_eq!(one.collides(&other), collides, "{at} to {host}");
+        }
     }
 
     #[test]
-    fn a_name_that_forwards_opens_its_forward_and_not_its_port_at_the_gate() {
+    fn forwarding_service_does_not_open_its_port() {
         let named: NamedServices = [
             ("inner".to_owned(), vec!["tcp/2222".parse().unwrap()]),
             ("web".to_owned(), vec!["tcp/80".parse().unwrap()]),
         ]
         .into();
         let inner = forward("tcp/2222", "10.0.0.5", Some(22)).unwrap();
+        let forwarding = ServiceOptions {
+            forward: Some(inner),
+            ..ServiceOptions::default()
+        };
         let options = [
-            (
-                "inner".to_owned(),
-                ServiceOptions {
-                    forward: Some(inner),
-                    ..ServiceOptions::default()
-                },
-            ),
+            ("inner".to_owned(), forwarding),
             ("web".to_owned(), ServiceOptions::default()),
         ]
         .into();
-        let wanted: Vec<Wanted> = ["web", "inner", "tcp/22", "inner"]
-            .map(|text| text.parse().unwrap())
-            .into();
-        let open = OpenPorts::of(&wanted, &named, &options).unwrap();
-        assert_eq!(
-            (
-                service::list(&open.services).as_str(),
-                open.forwards.as_slice()
-            ),
-            ("tcp/22, tcp/80", &[inner][..])
-        );
-        assert_eq!(
-            OpenPorts::of(&["mail".parse().unwrap()], &named, &options),
-            None
-        );
+        let open = |names: &[&str]| {
+            let wanted: Vec<Wanted> = names.iter().map(|text| text.parse().unwrap()).collect();
+            OpenPorts::of(&wanted, &named, &options)
+        };
+        let opened = open(&["web", "inner", "tcp/22", "inner"]).unwrap();
+        assert_eq!(service::list(&opened.services), "tcp/22, tcp/80");
+        assert_eq!(opened.forwards, [inner]);
+        assert_eq!(open(&["mail"]), None);
     }
 }

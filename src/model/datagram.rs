@@ -1,12 +1,10 @@
-//! One UDP datagram as capture hands it on: who sent it, to what, and its payload in place.
-//!
-//! Fixed size, so that the packet path allocates nothing.
+//! A captured UDP datagram. Fixed size, so that the packet path allocates nothing.
 
 use std::net::IpAddr;
 
 use postern_proto::limits::PACKET_MAX;
 
-/// Longest payload that is kept: one byte more than a knock may have, so that a longer one is still seen as too long.
+/// The most payload that is kept: one byte more than a knock may have, so that a longer one stays too long.
 pub const PAYLOAD_MAX: usize = PACKET_MAX + 1;
 
 /// A captured UDP datagram.
@@ -20,7 +18,7 @@ pub struct Datagram {
 }
 
 impl Datagram {
-    /// Copies `payload`; of one that is too long for a knock only the first 517 bytes.
+    /// Copies the first [`PAYLOAD_MAX`] bytes of `payload`.
     pub fn new(source: IpAddr, destination: IpAddr, port: u16, payload: &[u8]) -> Self {
         let len = payload.len().min(PAYLOAD_MAX);
         let mut kept = [0; PAYLOAD_MAX];
@@ -36,17 +34,17 @@ impl Datagram {
         }
     }
 
-    /// The address it came from, by its own word.
+    /// The source address, which the sender can forge.
     pub fn source(&self) -> IpAddr {
         self.source
     }
 
-    /// The address it was sent to.
+    /// The destination address.
     pub fn destination(&self) -> IpAddr {
         self.destination
     }
 
-    /// The UDP port it was sent to.
+    /// The destination port.
     pub fn port(&self) -> u16 {
         self.port
     }
@@ -57,7 +55,7 @@ impl Datagram {
     }
 }
 
-/// Without the payload: a knock is nobody's business in a log.
+/// Without the payload, which is no business of a log.
 impl std::fmt::Debug for Datagram {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(
@@ -73,7 +71,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_payload_that_is_too_long_is_still_seen_as_too_long() {
+    fn too_long_payload_stays_too_long() {
         let address = "::ffff:192.0.2.1".parse().unwrap();
         let datagram = Datagram::new(address, address, 62201, &[7; 9000]);
         assert_eq!(datagram.payload().len(), PACKET_MAX + 1);

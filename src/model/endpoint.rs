@@ -1,6 +1,4 @@
-//! Where knocks go, as people write it: `host`, `host:port`, `192.0.2.1:62201`, `[2001:db8::1]:62201`, `2001:db8::1`.
-//!
-//! Owns the text only: whether such a host exists is asked by the client.
+//! Where knocks go: `host`, `host:port`, `192.0.2.1:62201`, `[2001:db8::1]:62201`, `2001:db8::1`. Resolves no names.
 
 use std::fmt;
 use std::net::Ipv6Addr;
@@ -8,7 +6,7 @@ use std::str::FromStr;
 
 use serde::Deserialize;
 
-/// The port of a gate that names none.
+/// The port of a gate whose address has none.
 pub const DEFAULT_PORT: u16 = 62201;
 
 /// A host's name or address, not resolved; an IPv6 address may carry a zone (`fe80::1%eth0`).
@@ -26,7 +24,7 @@ pub struct Endpoint {
     pub port: u16,
 }
 
-/// Why a text is not where a knock could go.
+/// Why a text is not a host or an endpoint.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum EndpointError {
     /// Not a host.
@@ -76,24 +74,24 @@ fn is_ipv6(host: &str) -> bool {
     !zone.is_empty() && address.parse::<Ipv6Addr>().is_ok()
 }
 
-/// The resolver judges names; here only what would be a slip is refused.
+/// Refuses only obvious mistakes; the resolver checks the rest.
 fn is_name(host: &str) -> bool {
     let word = |c: char| c.is_alphanumeric() || matches!(c, '-' | '_' | '.');
     (1..=253).contains(&host.len()) && !host.starts_with('-') && host.chars().all(word)
 }
 
 impl Endpoint {
-    /// Reads one; where the text names no port it is this one.
+    /// Reads one; `port` is for a text without a port.
     ///
     /// # Errors
-    /// When the text is not where a knock could go.
+    /// If the text is neither a host nor a host and a port.
     pub fn with_default(text: &str, port: u16) -> Result<Self, EndpointError> {
         if let Ok(host) = text.parse() {
             return Ok(Self { host, port });
         }
         let wrong = || EndpointError::Endpoint(text.to_owned());
         let (host, port) = text.rsplit_once(':').ok_or_else(wrong)?;
-        // An IPv6 address before a port stands in brackets: otherwise its last group would be taken for the port.
+        // Without brackets, the last group of an IPv6 address would be taken for the port.
         if host.contains(':') && !host.starts_with('[') {
             return Err(wrong());
         }
@@ -148,59 +146,28 @@ impl TryFrom<String> for Endpoint {
 mod tests {
     use super::*;
 
-    fn read(text: &str) -> (String, u16) {
-        let endpoint: Endpoint = text.parse().unwrap();
-        (endpoint.host.as_str().to_owned(), endpoint.port)
-    }
-
     #[test]
-    fn a_host_without_a_port_gets_the_default_one() {
-        for (text, host) in [
-            ("gate.example.org", "gate.example.org"),
-            ("192.0.2.1", "192.0.2.1"),
-            ("2001:db8::1", "2001:db8::1"),
-            ("[2001:db8::1]", "2001:db8::1"),
-            ("[fe80::1%eth0]", "fe80::1%eth0"),
+    fn endpoint_is_a_host_with_an_optional_port() {
+        for (text, host, port) in [
+            ("gate.example.org", "gate.example.org", 5000),
+            ("192.0.2.1", "192.0.2.1", 5000),
+            ("2001:db8::1", "2001:db8::1", 5000),
+            ("[2001:db8::1]", "2001:db8::1", 5000),
+            ("[fe80::1%eth0]", "fe80::1%eth0", 5000),
+            ("gate:1", "gate", 1),
+            ("192.0.2.1:1", "192.0.2.1", 1),
+            ("[2001:db8::1]:65535", "2001:db8::1", 65535),
         ] {
-            assert_eq!(read(text), (host.to_owned(), 62201), "{text}");
+            let endpoint = Endpoint::with_default(text, 5000).unwrap();
+            assert_eq!((endpoint.host.as_str(), endpoint.port), (host, port));
+            let again = endpoint.to_string().parse();
+            assert_eq!(again, Ok(endpoint), "{text}");
         }
+        assert_eq!("gate".parse::<Endpoint>().unwrap().port, 62201);
     }
 
     #[test]
-    fn a_gate_on_another_port_is_the_default_of_its_own_addresses() {
-        assert_eq!(
-            Endpoint::with_default("gate", 5000).unwrap().to_string(),
-            "gate:5000"
-        );
-        assert_eq!(
-            Endpoint::with_default("[::1]", 5000).unwrap().to_string(),
-            "[::1]:5000"
-        );
-        assert_eq!(
-            Endpoint::with_default("gate:1", 5000).unwrap().to_string(),
-            "gate:1"
-        );
-    }
-
-    #[test]
-    fn a_port_follows_a_colon_and_brackets_keep_ipv6_apart() {
-        assert_eq!(read("gate:1000"), ("gate".to_owned(), 1000));
-        assert_eq!(read("192.0.2.1:1"), ("192.0.2.1".to_owned(), 1));
-        assert_eq!(
-            read("[2001:db8::1]:65535"),
-            ("2001:db8::1".to_owned(), 65535)
-        );
-        assert_eq!(
-            "[2001:db8::1]:65535"
-                .parse::<Endpoint>()
-                .unwrap()
-                .to_string(),
-            "[2001:db8::1]:65535"
-        );
-    }
-
-    #[test]
-    fn what_is_no_address_is_refused() {
+    fn malformed_endpoints_are_refused() {
         for text in [
             "",
             ":1",

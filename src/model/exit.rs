@@ -1,22 +1,22 @@
-//! How a process ends: an exit code as scripts know them and one line for a person.
+//! Exit codes of the commands (1, 2 and those of sysexits.h), and the error that carries one.
 
 use std::fmt;
 
-/// It can't be done.
+/// The command failed.
 pub const FAILED: u8 = 1;
-/// The command line is wrong.
+/// Wrong command line.
 pub const USAGE: u8 = 2;
 /// A port did not open in time (`postern knock --wait`).
 pub const NOT_OPEN: u8 = 3;
-/// What was given is not what it should be (EX_DATAERR).
+/// Wrong input data (EX_DATAERR).
 pub const DATA: u8 = 65;
-/// What was named is not there (EX_NOINPUT).
+/// An input is missing (EX_NOINPUT).
 pub const NO_INPUT: u8 = 66;
 /// A host name is unknown (EX_NOHOST).
 pub const NO_HOST: u8 = 68;
-/// A service that is needed is not there (EX_UNAVAILABLE).
+/// A needed service is not available (EX_UNAVAILABLE).
 pub const UNAVAILABLE: u8 = 69;
-/// The operating system refused something (EX_OSERR).
+/// The operating system failed (EX_OSERR).
 pub const SYSTEM: u8 = 71;
 /// A file cannot be created (EX_CANTCREAT).
 pub const CANNOT_CREATE: u8 = 73;
@@ -24,14 +24,14 @@ pub const CANNOT_CREATE: u8 = 73;
 pub const IO: u8 = 74;
 /// A privilege is missing (EX_NOPERM).
 pub const PERMISSION: u8 = 77;
-/// The config is wrong (EX_CONFIG).
+/// Wrong config (EX_CONFIG).
 pub const CONFIG: u8 = 78;
 /// `postern run`: the command cannot be run, as a shell reports it.
 pub const NOT_RUNNABLE: u8 = 126;
 /// `postern run`: there is no such command, as a shell reports it.
 pub const NOT_FOUND: u8 = 127;
 
-/// Why a process ends, and with which exit code.
+/// An error that ends a command, with its exit code.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ExitError {
     /// The exit code.

@@ -1,4 +1,4 @@
-//! What is open now.
+//! Grants: what is open now.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -10,50 +10,50 @@ use crate::model::catalog::Forward;
 use crate::model::service::Ports;
 use crate::model::time::Timestamp;
 
-/// Names one grant among those that are open; numbers start again where nothing is left open.
+/// Identifies an open grant. Numbers start again when no grant is open.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct GrantId(pub u64);
 
-/// A door that is open: for whom, where to, until when.
+/// An open grant.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Grant {
-    /// Names this grant.
+    /// Its number.
     pub id: GrantId,
-    /// The user whose knock opened it.
+    /// The user who opened it.
     pub user: String,
-    /// The address or network that is let in.
+    /// The allow address or network.
     pub allow: IpNet,
     /// The host behind the gate; `None`: the gate itself.
     pub target: Option<IpAddr>,
-    /// What is open, as concrete ports, in order.
+    /// Open ports, in order.
     pub services: Vec<Ports>,
     /// Ports of the gate that lead to hosts behind it, in order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub forwards: Vec<Forward>,
-    /// When it ends, milliseconds since the Unix epoch.
+    /// When it ends.
     pub until: Timestamp,
 }
 
-/// One change that the ledger wants.
+/// A change that the ledger orders.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Change {
-    /// Let this grant through until its time.
+    /// Open this grant.
     Open(Grant),
-    /// The same door as `old`, open until `new` ends.
+    /// Move the end of a grant.
     Extend {
-        /// As it is in the firewall now.
+        /// The grant in the firewall now.
         old: Grant,
-        /// As it shall be.
+        /// The same grant with its new end.
         new: Grant,
     },
-    /// Take this grant out.
+    /// Close this grant.
     Close(Grant),
 }
 
 impl Change {
-    /// The grant that it is about.
+    /// The number of its grant.
     pub fn id(&self) -> GrantId {
         match self {
             Self::Open(grant) | Self::Close(grant) | Self::Extend { new: grant, .. } => grant.id,
@@ -62,8 +62,8 @@ impl Change {
 }
 
 impl Grant {
-    /// Opens the same door for the same user, whatever the time.
-    pub fn same_door(&self, other: &Self) -> bool {
+    /// Whether both open the same for the same user, whatever their ends.
+    pub fn opens_same(&self, other: &Self) -> bool {
         let same_place = self.target == other.target
             && self.services == other.services
             && self.forwards == other.forwards;
@@ -77,7 +77,7 @@ impl fmt::Display for GrantId {
     }
 }
 
-/// `grant 17: alice, 192.0.2.7/32 to tcp/22`, as the logs say it.
+/// For the log: `grant 17: alice, 192.0.2.7/32 to tcp/22`.
 impl fmt::Display for Grant {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "grant {}: {}, {} to ", self.id, self.user, self.allow)?;

@@ -1,32 +1,30 @@
-//! The marks of admitted knocks and the two times that guard them: what replay protection remembers.
-//!
-//! Plain values that pass between the gate, which decides, and the store, which keeps. PROTOCOL section 6, steps 7 and 8.
+//! What replay protection remembers: the marks of admitted knocks and two times (`proto/README.md`, section 6, steps 7 and 8).
 
 use postern_proto::Mark;
 
 use crate::model::time::Timestamp;
 
-/// A mark and what the window needs to know of it.
+/// A mark and its times.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct MarkRecord {
     /// The first 16 bytes of the mac.
     pub mark: Mark,
-    /// The knock's own timestamp.
+    /// The timestamp in the knock.
     pub timestamp: Timestamp,
-    /// The gate's clock when it was admitted.
+    /// The time when it was admitted.
     pub admitted: Timestamp,
 }
 
-/// The two times that only ever move forward.
+/// Two times that never move back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct StoredTimes {
-    /// The gate's clock never counts as earlier than this.
+    /// The clock floor: the gate takes no time as earlier than this.
     pub floor: Timestamp,
-    /// No knock made before this is ever admitted again, for its mark may be forgotten.
+    /// The gate admits no knock made before this, because its mark may be forgotten.
     pub horizon: Timestamp,
 }
 
-/// What a store held when it was opened.
+/// What a store contained when it was opened.
 #[derive(Debug, Clone, Default)]
 pub struct Kept {
     /// The times.

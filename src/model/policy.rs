@@ -1,7 +1,7 @@
-//! What a user may open, and the one function that decides it.
+//! What a user may open, and [`Policy::check`], which decides it.
 //!
-//! The gate asks [`Policy::check`] in PROTOCOL section 6, step 9; the monitor asks it again of every order, with
-//! its own copy (invariant 5). Plain values: no files, no clock.
+//! The gate checks a knock (`proto/README.md`, section 6, step 9); the monitor checks the order again with its
+//! own copy of the policy (invariant 5).
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -11,7 +11,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use crate::model::address;
+use crate::model::address::{self, Family};
 use crate::model::catalog::{self, NamedServices, ServiceOptions};
 use crate::model::reason::Rule;
 use crate::model::request::{AddressFrom, OpenRequest};
@@ -28,12 +28,12 @@ pub enum GrantTo {
     Claimed,
     /// Only the source address of the packet.
     Observed,
-    /// Whichever the knock asks for.
+    /// The one that the knock asks for.
     #[default]
     Either,
 }
 
-/// Widest network that one grant may admit, as prefix lengths of each family's own space.
+/// The widest network of one grant: the shortest prefix length of each family.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct MaxPrefix {
     /// 0 to 32.
@@ -42,12 +42,12 @@ pub struct MaxPrefix {
     pub v6: u8,
 }
 
-/// Admitted knocks in a time: `30/min`.
+/// Admitted knocks in a time, like `30/min`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Quota {
-    /// How many at once, and again in each `per`.
+    /// The most in each `per`, also at once.
     pub count: NonZeroU32,
-    /// The time in which the whole count comes back.
+    /// The time in which the count is restored.
     pub per: Duration,
 }
 
@@ -56,28 +56,28 @@ pub struct Quota {
 pub struct Policy {
     /// The user's name.
     pub user: String,
-    /// Services the user may open, as the config names them.
+    /// Services, as the config names them.
     pub services: Vec<Wanted>,
     /// Hosts behind the gate; empty: only the gate itself.
     pub targets: Vec<IpNet>,
     /// Which address a grant may go to.
     pub grant_to: GrantTo,
-    /// Addresses that may be let in at all.
+    /// Networks that allow addresses must be in.
     pub networks: Vec<IpNet>,
-    /// Widest network that one grant may admit.
+    /// The widest network of one grant.
     pub max_prefix: MaxPrefix,
-    /// Granted when the knock asks for none.
+    /// The duration of a grant if the knock asks for none.
     pub duration: Duration,
-    /// A longer wish is clipped to this.
+    /// The longest grant; a longer request is shortened to it.
     pub max_duration: Duration,
-    /// Admitted knocks in a time.
+    /// The most admitted knocks in a time.
     pub quota: Quota,
-    /// Whether connections end with the grant that they rest on.
+    /// Whether a connection ends with its grant.
     pub end_connections: bool,
 }
 
 impl Policy {
-    /// The policy that DESIGN section 4 gives a user for whom the config says only name and services.
+    /// The default policy of a user with this name and these services.
     pub fn for_user(user: &str, services: Vec<Wanted>) -> Self {
         Self {
             user: user.to_owned(),
@@ -99,58 +99,57 @@ impl Policy {
         }
     }
 
-    /// Whether this user may have these terms. Nothing is granted in part: one rule that says no refuses the whole.
+    /// Whether the policy allows a request. Nothing is granted in part.
     ///
     /// # Errors
-    /// The first rule that said no.
+    /// The first rule that refuses it.
     pub fn check(
         &self,
-        terms: &OpenRequest,
+        request: &OpenRequest,
         named: &NamedServices,
         options: &BTreeMap<String, ServiceOptions>,
     ) -> Result<(), Rule> {
-        self.check_address(terms)?;
-        self.check_target(terms)?;
-        self.check_services(terms, named, options)?;
-        // Under a millisecond it would be over as it begins, for time is counted in those.
-        if terms.duration > self.max_duration || time::millis(terms.duration) == 0 {
+        self.check_address(request)?;
+        self.check_target(request)?;
+        self.check_services(request, named, options)?;
+        // Time counts in milliseconds: a shorter grant would end at once.
+        if request.duration > self.max_duration || time::millis(request.duration) == 0 {
             return Err(Rule::Duration);
         }
         Ok(())
     }
 
-    /// The duration a knock gets: its wish, or the default where it has none, never more than the maximum.
-    pub fn clip(&self, wish_seconds: u32) -> Duration {
-        let wish = if wish_seconds == 0 {
-            self.duration
-        } else {
-            Duration::from_secs(u64::from(wish_seconds))
+    /// The duration of a grant: what the knock asks for, or the default for 0, at most the maximum.
+    pub fn clip(&self, seconds: u32) -> Duration {
+        let asked = match seconds {
+            0 => self.duration,
+            _ => Duration::from_secs(u64::from(seconds)),
         };
-        wish.min(self.max_duration)
+        asked.min(self.max_duration)
     }
 
-    fn check_address(&self, terms: &OpenRequest) -> Result<(), Rule> {
-        match (self.grant_to, terms.from) {
+    fn check_address(&self, request: &OpenRequest) -> Result<(), Rule> {
+        match (self.grant_to, request.from) {
             (GrantTo::Claimed, AddressFrom::Observed)
             | (GrantTo::Observed, AddressFrom::Claimed) => return Err(Rule::GrantTo),
             _ => {}
         }
-        let widest = match terms.allow {
+        let widest = match request.allow {
             IpNet::V4(_) => self.max_prefix.v4,
             IpNet::V6(_) => self.max_prefix.v6,
         };
-        // Bits behind the prefix say nothing, and no firewall writes them back.
-        if terms.allow.prefix_len() < widest || terms.allow != terms.allow.trunc() {
+        // Host bits mean nothing, and no firewall keeps them.
+        if request.allow.prefix_len() < widest || request.allow != request.allow.trunc() {
             return Err(Rule::Prefix);
         }
-        let lone = terms.allow.prefix_len() == terms.allow.max_prefix_len();
-        if lone && address::is_nobody(terms.allow.addr()) {
+        let lone = request.allow.prefix_len() == request.allow.max_prefix_len();
+        if lone && address::is_nobody(request.allow.addr()) {
             return Err(Rule::Networks);
         }
         if self
             .networks
             .iter()
-            .any(|network| network.contains(&terms.allow))
+            .any(|network| network.contains(&request.allow))
         {
             Ok(())
         } else {
@@ -158,29 +157,28 @@ impl Policy {
         }
     }
 
-    fn check_target(&self, terms: &OpenRequest) -> Result<(), Rule> {
-        let Some(target) = terms.target else {
+    fn check_target(&self, request: &OpenRequest) -> Result<(), Rule> {
+        let Some(target) = request.target else {
             return Ok(());
         };
         if !self.targets.iter().any(|network| network.contains(&target)) {
             return Err(Rule::Target);
         }
-        let same_family = target.is_ipv4() == terms.allow.addr().is_ipv4();
-        if same_family {
+        if Family::of(target) == Family::of_network(request.allow) {
             Ok(())
         } else {
             Err(Rule::Family)
         }
     }
 
-    /// A service that forwards is given by its name alone: its port at the gate means nothing without the forward.
+    /// A forwarding service is allowed by its name only: its port at the gate means nothing without the forward.
     fn check_services(
         &self,
-        terms: &OpenRequest,
+        request: &OpenRequest,
         named: &NamedServices,
         options: &BTreeMap<String, ServiceOptions>,
     ) -> Result<(), Rule> {
-        if terms.services.is_empty() {
+        if request.services.is_empty() {
             return Err(Rule::Service);
         }
         let plain = |list: &[Wanted]| {
@@ -192,20 +190,20 @@ impl Policy {
             ports_of(&plain, named).ok_or(Rule::UnknownService)
         };
         let allowed = service::joined(plain(&self.services)?);
-        if !plain(&terms.services)?
+        if !plain(&request.services)?
             .iter()
             .all(|ports| service::covered(&allowed, *ports))
         {
             return Err(Rule::Service);
         }
-        for wanted in &terms.services {
+        for wanted in &request.services {
             let Some(forward) = catalog::forward_of(wanted, options) else {
                 continue;
             };
-            match terms.target {
+            match request.target {
                 _ if !self.services.contains(wanted) => return Err(Rule::Service),
                 Some(_) => return Err(Rule::Target),
-                None if forward.host.is_ipv4() != terms.allow.addr().is_ipv4() => {
+                None if Family::of(forward.host) != Family::of_network(request.allow) => {
                     return Err(Rule::Family);
                 }
                 None => {}
@@ -215,8 +213,8 @@ impl Policy {
     }
 }
 
-/// Whether a user may have this name: 1 to 64 letters, digits, dots, underscores, hyphens or @, the first a letter or digit. So it
-/// can be the name of a file, and never a path or a hidden one.
+/// Whether a text is a user name: 1 to 64 letters, digits, dots, underscores, hyphens or @, first a letter or digit.
+/// So it is also a file name, and neither a path nor hidden.
 pub fn is_user_name(text: &str) -> bool {
     let starts = text.starts_with(|c: char| c.is_ascii_alphanumeric());
     starts
@@ -226,7 +224,7 @@ pub fn is_user_name(text: &str) -> bool {
             .all(|c| c.is_ascii_alphanumeric() || "._-@".contains(c))
 }
 
-/// The concrete ports behind a list of services; `None` where a name has no meaning at this gate.
+/// The ports of a list of services; `None` if the gate has no service of a name.
 pub fn ports_of(wanted: &[Wanted], named: &NamedServices) -> Option<Vec<Ports>> {
     let mut all = Vec::with_capacity(wanted.len());
     for one in wanted {
@@ -254,254 +252,172 @@ impl fmt::Display for Quota {
 mod tests {
     use super::*;
 
-    fn terms(allow: &str, services: &[&str]) -> OpenRequest {
+    fn request(allow: &str, services: &[&str]) -> OpenRequest {
         OpenRequest {
             user: "alice".to_owned(),
             allow: allow.parse().unwrap(),
             from: AddressFrom::Claimed,
             target: None,
-            services: services.iter().map(|s| s.parse().unwrap()).collect(),
+            services: wanted(services),
             duration: Duration::from_secs(30),
         }
     }
 
+    fn behind(target: &str, request: OpenRequest) -> OpenRequest {
+        OpenRequest {
+            target: Some(target.parse().unwrap()),
+            ..request
+        }
+    }
+
+    fn wanted(services: &[&str]) -> Vec<Wanted> {
+        services.iter().map(|text| text.parse().unwrap()).collect()
+    }
+
     fn policy() -> Policy {
-        Policy::for_user(
-            "alice",
-            vec!["tcp/22".parse().unwrap(), "web".parse().unwrap()],
+        Policy::for_user("alice", wanted(&["tcp/22", "web"]))
+    }
+
+    /// Checks at a gate with the services web, dns and inner, which forwards.
+    fn check(policy: &Policy, request: &OpenRequest) -> Result<(), Rule> {
+        let ports = |text: &[&str]| text.iter().map(|text| text.parse().unwrap()).collect();
+        let named = [
+            ("web".to_owned(), ports(&["tcp/80", "tcp/443"])),
+            ("dns".to_owned(), ports(&["udp/53"])),
+            ("inner".to_owned(), ports(&["tcp/2222"])),
+        ];
+        let host = "10.0.0.5".parse().unwrap();
+        let inner = ServiceOptions {
+            forward: catalog::Forward::new("tcp/2222".parse().unwrap(), host, Some(22), false).ok(),
+            ..ServiceOptions::default()
+        };
+        policy.check(
+            request,
+            &named.into(),
+            &[("inner".to_owned(), inner)].into(),
         )
     }
 
-    fn named() -> NamedServices {
-        [
-            (
-                "web".to_owned(),
-                vec!["tcp/80".parse().unwrap(), "tcp/443".parse().unwrap()],
-            ),
-            ("dns".to_owned(), vec!["udp/53".parse().unwrap()]),
-        ]
-        .into()
-    }
-
     #[test]
-    fn what_the_policy_names_is_allowed_by_name_and_by_port() {
-        for services in [&["tcp/22"][..], &["web"], &["tcp/80", "tcp/22"]] {
-            assert_eq!(
-                policy().check(&terms("192.0.2.7/32", services), &named(), &BTreeMap::new()),
-                Ok(()),
-                "{services:?}"
-            );
+    fn every_requested_service_must_be_allowed() {
+        for (services, expected) in [
+            (&["tcp/22"][..], Ok(())),
+            (&["web"], Ok(())),
+            (&["tcp/80", "tcp/22"], Ok(())),
+            (&["tcp/22", "tcp/23"], Err(Rule::Service)),
+            (&["dns"], Err(Rule::Service)),
+            (&["mail"], Err(Rule::UnknownService)),
+            (&[], Err(Rule::Service)),
+        ] {
+            let request = request("192.0.2.7/32", services);
+            assert_eq!(check(&policy(), &request), expected, "{services:?}");
         }
     }
 
     #[test]
-    fn one_service_that_is_not_allowed_refuses_the_whole() {
-        assert_eq!(
-            policy().check(
-                &terms("192.0.2.7/32", &["tcp/22", "tcp/23"]),
-                &named(),
-                &BTreeMap::new()
-            ),
-            Err(Rule::Service)
-        );
-        assert_eq!(
-            policy().check(&terms("192.0.2.7/32", &["dns"]), &named(), &BTreeMap::new()),
-            Err(Rule::Service)
-        );
-        assert_eq!(
-            policy().check(
-                &terms("192.0.2.7/32", &["mail"]),
-                &named(),
-                &BTreeMap::new()
-            ),
-            Err(Rule::UnknownService)
-        );
-        assert_eq!(
-            policy().check(&terms("192.0.2.7/32", &[]), &named(), &BTreeMap::new()),
-            Err(Rule::Service)
-        );
-    }
-
-    #[test]
-    fn the_address_must_lie_in_the_networks_and_be_no_wider_than_the_prefix_allows() {
+    fn allow_address_obeys_networks_and_max_prefix() {
         let mut narrow = policy();
         narrow.networks = vec!["192.0.2.0/24".parse().unwrap()];
         narrow.max_prefix.v4 = 28;
-        assert_eq!(
-            narrow.check(
-                &terms("192.0.2.16/28", &["web"]),
-                &named(),
-                &BTreeMap::new()
-            ),
-            Ok(())
-        );
-        assert_eq!(
-            narrow.check(&terms("192.0.2.0/27", &["web"]), &named(), &BTreeMap::new()),
-            Err(Rule::Prefix)
-        );
-        assert_eq!(
-            narrow.check(
-                &terms("198.51.100.1/32", &["web"]),
-                &named(),
-                &BTreeMap::new()
-            ),
-            Err(Rule::Networks)
-        );
-        assert_eq!(
-            narrow.check(
-                &terms("2001:db8::1/128", &["web"]),
-                &named(),
-                &BTreeMap::new()
-            ),
-            Err(Rule::Networks)
-        );
-        assert_eq!(
-            policy().check(&terms("224.0.0.1/32", &["web"]), &named(), &BTreeMap::new()),
-            Err(Rule::Networks)
-        );
-        assert_eq!(
-            policy().check(&terms("192.0.2.0/31", &["web"]), &named(), &BTreeMap::new()),
-            Err(Rule::Prefix)
-        );
+        for (policy, allow, expected) in [
+            (&narrow, "192.0.2.16/28", Ok(())),
+            (&narrow, "192.0.2.0/27", Err(Rule::Prefix)),
+            (&narrow, "192.0.2.17/28", Err(Rule::Prefix)),
+            (&narrow, "198.51.100.1/32", Err(Rule::Networks)),
+            (&narrow, "2001:db8::1/128", Err(Rule::Networks)),
+            (&policy(), "224.0.0.1/32", Err(Rule::Networks)),
+            (&policy(), "192.0.2.0/31", Err(Rule::Prefix)),
+        ] {
+            assert_eq!(
+                check(policy, &request(allow, &["web"])),
+                expected,
+                "{allow}"
+            );
+        }
     }
 
     #[test]
-    fn a_policy_may_insist_on_the_claimed_or_on_the_observed_address() {
-        let mut strict = policy();
-        strict.grant_to = GrantTo::Observed;
-        assert_eq!(
-            strict.check(&terms("192.0.2.7/32", &["web"]), &named(), &BTreeMap::new()),
-            Err(Rule::GrantTo)
-        );
-        strict.grant_to = GrantTo::Claimed;
-        assert_eq!(
-            strict.check(&terms("192.0.2.7/32", &["web"]), &named(), &BTreeMap::new()),
-            Ok(())
-        );
-        let observed = OpenRequest {
-            from: AddressFrom::Observed,
-            ..terms("192.0.2.7/32", &["web"])
-        };
-        assert_eq!(
-            strict.check(&observed, &named(), &BTreeMap::new()),
-            Err(Rule::GrantTo)
-        );
+    fn grant_to_limits_the_kind_of_address() {
+        use AddressFrom::{Claimed, Observed};
+        for (grant_to, from, expected) in [
+            (GrantTo::Observed, Claimed, Err(Rule::GrantTo)),
+            (GrantTo::Observed, Observed, Ok(())),
+            (GrantTo::Claimed, Claimed, Ok(())),
+            (GrantTo::Claimed, Observed, Err(Rule::GrantTo)),
+            (GrantTo::Either, Observed, Ok(())),
+        ] {
+            let mut policy = policy();
+            policy.grant_to = grant_to;
+            let request = OpenRequest {
+                from,
+                ..request("192.0.2.7/32", &["web"])
+            };
+            assert_eq!(check(&policy, &request), expected, "{grant_to:?} {from:?}");
+        }
     }
 
     #[test]
-    fn a_target_is_refused_unless_the_policy_lists_it_and_the_families_fit() {
-        let behind = |target: &str| OpenRequest {
-            target: Some(target.parse().unwrap()),
-            ..terms("192.0.2.7/32", &["web"])
-        };
-        assert_eq!(
-            policy().check(&behind("10.0.0.5"), &named(), &BTreeMap::new()),
-            Err(Rule::Target)
-        );
+    fn target_must_be_listed_and_of_the_same_family() {
         let mut open = policy();
         open.targets = vec!["10.0.0.0/24".parse().unwrap(), "fd00::/64".parse().unwrap()];
-        assert_eq!(
-            open.check(&behind("10.0.0.5"), &named(), &BTreeMap::new()),
-            Ok(())
-        );
-        assert_eq!(
-            open.check(&behind("10.0.1.5"), &named(), &BTreeMap::new()),
-            Err(Rule::Target)
-        );
-        assert_eq!(
-            open.check(&behind("fd00::5"), &named(), &BTreeMap::new()),
-            Err(Rule::Family)
-        );
+        for (policy, target, expected) in [
+            (&policy(), "10.0.0.5", Err(Rule::Target)),
+            (&open, "10.0.0.5", Ok(())),
+            (&open, "10.0.1.5", Err(Rule::Target)),
+            (&open, "fd00::5", Err(Rule::Family)),
+        ] {
+            let request = behind(target, request("192.0.2.7/32", &["web"]));
+            assert_eq!(check(policy, &request), expected, "{target}");
+        }
     }
 
     #[test]
-    fn a_service_that_forwards_is_given_by_name_alone_without_a_target_and_to_its_own_family() {
-        let mut named = named();
-        named.insert("inner".to_owned(), vec!["tcp/2222".parse().unwrap()]);
-        let forward = catalog::Forward::new(
-            "tcp/2222".parse().unwrap(),
-            "10.0.0.5".parse().unwrap(),
-            Some(22),
-            false,
-        )
-        .ok();
-        let options = [(
-            "inner".to_owned(),
-            ServiceOptions {
-                forward,
-                ..ServiceOptions::default()
-            },
-        )]
-        .into();
-        let check = |services: &[&str], terms: &OpenRequest| {
-            let mut policy = Policy::for_user(
-                "alice",
-                services.iter().map(|one| one.parse().unwrap()).collect(),
-            );
-            policy.targets = vec!["10.0.0.0/24".parse().unwrap()];
-            policy.check(terms, &named, &options)
-        };
-        let by_name = terms("192.0.2.7/32", &["inner", "web"]);
-        assert_eq!(check(&["inner", "web"], &by_name), Ok(()));
-        assert_eq!(check(&["tcp/2222", "web"], &by_name), Err(Rule::Service));
-        assert_eq!(
-            check(&["inner"], &terms("192.0.2.7/32", &["tcp/2222"])),
-            Err(Rule::Service)
-        );
-        assert_eq!(
-            check(&["tcp/2222"], &terms("192.0.2.7/32", &["tcp/2222"])),
-            Ok(())
-        );
-        assert_eq!(
-            check(
+    fn forwarding_service_needs_its_name() {
+        let by_name = request("192.0.2.7/32", &["inner", "web"]);
+        let by_port = request("192.0.2.7/32", &["tcp/2222"]);
+        let over_v6 = request("2001:db8::7/128", &["inner"]);
+        for (services, request, expected) in [
+            (&["inner", "web"][..], &by_name, Ok(())),
+            (&["tcp/2222", "web"], &by_name, Err(Rule::Service)),
+            (&["inner"], &by_port, Err(Rule::Service)),
+            (&["tcp/2222"], &by_port, Ok(())),
+            (
                 &["inner", "web"],
-                &OpenRequest {
-                    target: Some("10.0.0.5".parse().unwrap()),
-                    ..by_name
-                }
+                &behind("10.0.0.5", by_name.clone()),
+                Err(Rule::Target),
             ),
-            Err(Rule::Target)
-        );
-        assert_eq!(
-            check(&["inner"], &terms("2001:db8::7/128", &["inner"])),
-            Err(Rule::Family)
-        );
+            (&["inner"], &over_v6, Err(Rule::Family)),
+        ] {
+            let mut policy = Policy::for_user("alice", wanted(services));
+            policy.targets = vec!["10.0.0.0/24".parse().unwrap()];
+            assert_eq!(check(&policy, request), expected, "{services:?} {request}");
+        }
     }
 
     #[test]
-    fn a_user_name_starts_with_a_letter_or_digit_and_has_1_to_64_of_its_characters() {
+    fn user_names_have_limits() {
         for name in ["a", "0", "Alice", "a.b_c-d@e", &"a".repeat(64)] {
             assert!(is_user_name(name), "{name}");
         }
+        let long = "a".repeat(65);
         for name in [
-            "",
-            ".a",
-            "_a",
-            "-a",
-            "@a",
-            "a/b",
-            "a b",
-            "ä",
-            "aä",
-            "../a",
-            &"a".repeat(65),
+            "", ".a", "_a", "-a", "@a", "a/b", "a b", "ä", "aä", "../a", "a\n", &long,
         ] {
             assert!(!is_user_name(name), "{name}");
         }
     }
 
     #[test]
-    fn a_wish_is_clipped_and_terms_past_the_maximum_are_refused() {
-        assert_eq!(policy().clip(0), Duration::from_secs(30));
-        assert_eq!(policy().clip(600), Duration::from_secs(600));
-        assert_eq!(policy().clip(u32::MAX), Duration::from_secs(3600));
-        let long = OpenRequest {
-            duration: Duration::from_secs(3601),
-            ..terms("192.0.2.7/32", &["web"])
-        };
-        assert_eq!(
-            policy().check(&long, &named(), &BTreeMap::new()),
-            Err(Rule::Duration)
-        );
+    fn gate_shortens_and_monitor_refuses_long_durations() {
+        for (asked, granted) in [(0, 30), (600, 600), (u32::MAX, 3600)] {
+            assert_eq!(policy().clip(asked).as_secs(), granted);
+        }
+        for duration in [Duration::from_secs(3601), Duration::from_micros(1)] {
+            let request = OpenRequest {
+                duration,
+                ..request("192.0.2.7/32", &["web"])
+            };
+            assert_eq!(check(&policy(), &request), Err(Rule::Duration));
+        }
     }
 }

@@ -1,6 +1,6 @@
-//! What an admitted knock asks for, with its address and duration settled: the payload of an order.
+//! What an admitted knock asks for, with its final address and duration: the content of an order.
 //!
-//! Services stay as they were asked for, so that the monitor gives names their meaning from its own config.
+//! Services stay as the knock names them, so that the monitor resolves names by its own config.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -12,35 +12,35 @@ use serde::{Deserialize, Serialize};
 use crate::model::service::{self, Wanted};
 use crate::model::time;
 
-/// Where the address to let in came from.
+/// Where the allow address comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum AddressFrom {
-    /// From inside the knock.
+    /// The knock.
     Claimed,
-    /// From the packet's source.
+    /// The packet's source address.
     Observed,
 }
 
-/// What is to be opened, for whom and for how long.
+/// A request to open services.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct OpenRequest {
     /// The user's name.
     pub user: String,
-    /// The address or network to let in.
+    /// The allow address or network.
     pub allow: IpNet,
-    /// Where that address came from.
+    /// Where it comes from.
     pub from: AddressFrom,
     /// The host behind the gate; `None`: the gate itself.
     pub target: Option<IpAddr>,
-    /// Services, as they were asked for.
+    /// Services, as the knock names them.
     pub services: Vec<Wanted>,
-    /// How long.
+    /// The duration of the grant.
     pub duration: Duration,
 }
 
-/// What a user wants closed: of the user's own grants those for `allow`, and of these only `services` where any are named.
+/// A request to close the user's own grants for `allow`: those of `services`, or all.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CloseRequest {
@@ -50,11 +50,11 @@ pub struct CloseRequest {
     pub allow: IpNet,
     /// With services: the host behind the gate whose grants end; `None`: the gate itself.
     pub target: Option<IpAddr>,
-    /// Empty: all that the user has open for that address.
+    /// Empty: all grants of the user for that address.
     pub services: Vec<Wanted>,
 }
 
-/// `tcp/22 for 192.0.2.7/32 for 30s`, as the logs say it.
+/// For the log: `tcp/22 for 192.0.2.7/32 for 30s`.
 impl fmt::Display for OpenRequest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} for {}", service::list(&self.services), self.allow)?;

@@ -1,6 +1,4 @@
-//! Services in the text that configs and commands use: `tcp/22`, `udp/5000-5010`, `icmp`, or a name such as `web`.
-//!
-//! Owns the text forms and the question whether one list of ports covers another. The wire form is proto's.
+//! Services as text, in configs and commands: `tcp/22`, `udp/5000-5010`, `icmp`, or a name such as `web`.
 
 use std::fmt;
 use std::str::FromStr;
@@ -19,7 +17,7 @@ pub struct Ports {
     last: u16,
 }
 
-/// What a config or a knock asks for: ports, or a name that the gate's config gives a meaning.
+/// A service of a policy or a knock: ports, or a name that the gate's config defines.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub enum Wanted {
@@ -58,7 +56,7 @@ impl Ports {
             .map_or("?", |(name, _)| name)
     }
 
-    /// First and last port, inclusive; `None` for the protocols that have no ports.
+    /// First and last port, inclusive; `None` for a protocol without ports.
     pub fn range(self) -> Option<(u16, u16)> {
         (self.first != 0).then_some((self.first, self.last))
     }
@@ -68,7 +66,7 @@ impl Ports {
         Service::new(Protocol::from_number(self.protocol)?, self.first, self.last).ok()
     }
 
-    /// The same protocol at another port; `None` for those that have no ports.
+    /// The same protocol at another port; `None` for a protocol without ports.
     pub fn moved_to(self, port: u16) -> Option<Self> {
         (self.first != 0 && port != 0).then_some(Self {
             first: port,
@@ -82,12 +80,12 @@ impl Ports {
         !matches!((self.protocol, family), (58, Family::V4) | (1, Family::V6))
     }
 
-    /// Whether a packet of this protocol to this port belongs here; the port counts only where the protocol has ports.
+    /// Whether a packet of this protocol to this port belongs here. Without ports the protocol decides.
     pub fn hold(self, protocol: u8, port: u16) -> bool {
         self.protocol == protocol && (self.first == 0 || (self.first..=self.last).contains(&port))
     }
 
-    /// The ports that both have.
+    /// The common ports.
     pub fn overlap(self, other: Self) -> Option<Self> {
         let (first, last) = (self.first.max(other.first), self.last.min(other.last));
         (self.protocol == other.protocol && first <= last).then_some(Self {
@@ -116,7 +114,7 @@ impl From<Service> for Ports {
     }
 }
 
-/// Ports in order, each range joined with the ranges it touches, so that one range answers for all it covers.
+/// Ports in order, adjacent and overlapping ranges joined, so that one range covers all that they cover.
 pub fn joined(mut ports: Vec<Ports>) -> Vec<Ports> {
     ports.sort_unstable();
     let mut joined: Vec<Ports> = Vec::with_capacity(ports.len());
@@ -129,7 +127,7 @@ pub fn joined(mut ports: Vec<Ports>) -> Vec<Ports> {
     joined
 }
 
-/// True where every port of `wanted` lies in `allowed`, which [`joined`] made.
+/// Whether `allowed`, made by [`joined`], has every port of `wanted`.
 pub fn covered(allowed: &[Ports], wanted: Ports) -> bool {
     allowed.iter().any(|range| range.covers(wanted))
 }
@@ -232,7 +230,7 @@ impl From<Wanted> for String {
     }
 }
 
-/// A list as people write it: `tcp/22, web`.
+/// A list as text: `tcp/22, web`.
 pub fn list<T: fmt::Display>(items: &[T]) -> String {
     items
         .iter()
@@ -250,7 +248,7 @@ mod tests {
     }
 
     #[test]
-    fn text_forms_come_back_as_they_were_written() {
+    fn services_are_printed_as_they_are_read() {
         for text in [
             "tcp/22",
             "udp/5000-5010",
@@ -269,7 +267,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_a_service_is_refused_with_the_text_named() {
+    fn malformed_services_are_refused() {
         for text in [
             "tcp",
             "tcp/0",
@@ -292,7 +290,7 @@ mod tests {
     }
 
     #[test]
-    fn ranges_overlap_where_both_have_the_port() {
+    fn ranges_overlap_in_their_common_ports() {
         let overlap = |one: &str, other: &str| {
             ports(one)
                 .overlap(ports(other))
@@ -308,7 +306,7 @@ mod tests {
     }
 
     #[test]
-    fn a_range_is_covered_by_the_ranges_that_together_hold_it() {
+    fn joined_ranges_cover_together() {
         let allowed = joined(vec![
             ports("tcp/81"),
             ports("tcp/80"),

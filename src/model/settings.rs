@@ -1,6 +1,4 @@
-//! What a gate's config says besides users: plain values that the adapters and processes take.
-//!
-//! Reading them from TOML is the config module's; nothing here touches a file.
+//! The settings of a gate's config, and what the firewall must do for them. `adapters::config` reads them.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -17,11 +15,10 @@ use crate::model::endpoint::Endpoint;
 use crate::model::policy::Policy;
 use crate::model::service::Ports;
 
-/// The most UDP ports that knocks may come to: each costs the kernel's filter an instruction for every packet.
+/// The most knock ports: each costs the kernel's filter an instruction a packet.
 pub const PORTS_MAX: usize = 16;
 
-/// The most interfaces that may be named. Each has a socket, and an engine gets all of its descriptors in one message, which has room for
-/// 64: half of them are for interfaces, far more than the config, the control socket and what else there is leave over.
+/// The most named interfaces. Each has a socket, and an engine gets all its descriptors in one message of at most 64.
 pub const INTERFACES_MAX: usize = 32;
 
 /// The `[gate]` section.
@@ -29,17 +26,17 @@ pub const INTERFACES_MAX: usize = 32;
 pub struct Gate {
     /// Part of every key.
     pub name: GateName,
-    /// UDP ports that knocks come to, in order, 1 to [`PORTS_MAX`].
+    /// Knock ports (UDP), in order, 1 to [`PORTS_MAX`].
     pub ports: Vec<u16>,
-    /// Where clients send to, for their profiles; the daemon itself makes no use of it.
+    /// Addresses for the profiles of clients; the daemon does not use them.
     pub addresses: Vec<Endpoint>,
     /// Where to listen.
     pub interfaces: Interfaces,
-    /// Greatest difference of clocks, 5 s to 5 min.
+    /// The greatest clock difference, 5 s to 5 min.
     pub window: Duration,
     /// The engine's own directory.
     pub state_dir: PathBuf,
-    /// Where `posternd status` and the like ask.
+    /// The socket of `posternd status` and other commands.
     pub control_socket: PathBuf,
     /// The engine's user.
     pub run_as: String,
@@ -50,7 +47,7 @@ pub struct Gate {
 /// Where to listen.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Interfaces {
-    /// On every interface, also those that come later.
+    /// On every interface, also on later ones.
     Any,
     /// On these, at most [`INTERFACES_MAX`], which may come and go.
     Named(Vec<String>),
@@ -70,37 +67,37 @@ pub enum CaptureKind {
 pub struct Firewall {
     /// Which driver.
     pub backend: DriverKind,
-    /// Whether services are closed for everyone who holds no grant.
+    /// Whether services are closed for everyone without a grant.
     pub protect: bool,
     /// What happens to the rules when the monitor stops.
     pub on_stop: OnStop,
-    /// The `[firewall.command]` section; there with [`DriverKind::Command`].
+    /// The `[firewall.command]` section.
     pub command: Option<CommandPrograms>,
 }
 
-/// The programs of the driver that runs programs.
+/// The programs of the command driver.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CommandPrograms {
-    /// Opens one service of a grant, or moves its end. Running it again is harmless.
+    /// Opens one service of a grant, or moves its end; may run twice.
     pub open: CommandTemplate,
-    /// Closes one service of a grant. Closing what is closed already is done.
+    /// Closes one service of a grant; may run twice.
     pub close: CommandTemplate,
-    /// Prints the number of each grant that is open, one a line; `None`: what was opened is believed to be open.
+    /// Prints the number of each open grant on a line; `None`: opened grants count as open.
     pub list: Option<CommandTemplate>,
-    /// How long each may take.
+    /// The most time of one run.
     pub deadline: Duration,
 }
 
 /// Which firewall driver.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DriverKind {
-    /// iptables where the program is there, else native nftables.
+    /// iptables if the program is installed, otherwise nftables.
     Auto,
     /// Through `iptables-restore` and `ip6tables-restore`.
     Iptables,
     /// Over netlink.
     Nftables,
-    /// Through programs that the config names.
+    /// Through programs of the config.
     Command,
 }
 
@@ -109,7 +106,7 @@ pub enum DriverKind {
 pub enum OnStop {
     /// Grants run out, protection stays: fail closed.
     Keep,
-    /// Everything is taken out.
+    /// All rules are removed.
     Remove,
 }
 
@@ -134,7 +131,7 @@ impl Default for Metrics {
     }
 }
 
-/// All that both processes know of a config, without any key.
+/// All that monitor and engine know of a config, without keys.
 #[derive(Debug, Clone)]
 pub struct Settings {
     /// The `[gate]` section.
@@ -145,33 +142,33 @@ pub struct Settings {
     pub metrics: Metrics,
     /// The `[service.NAME]` sections.
     pub named: NamedServices,
-    /// What those sections say besides ports, by name.
+    /// The rest of those sections, by name.
     pub options: BTreeMap<String, ServiceOptions>,
-    /// A policy a user, in the order of the files; names are unique.
+    /// One policy for each user, in the order of the files; names are unique.
     pub policies: Vec<Policy>,
-    /// Users that are disabled: nobody at all to the gate, but what they could open stays closed.
+    /// Disabled users: the gate drops their knocks, and their services stay closed.
     pub disabled: Vec<Policy>,
 }
 
-/// What the firewall must do besides letting grants through.
+/// What the firewall must do besides the grants.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Protection {
-    /// Ports that some user may open and that are closed for everyone else; empty with `protect = "none"`.
+    /// Ports that some user may open, closed for everyone without a grant; empty with `protect = "none"`.
     pub services: Vec<Ports>,
-    /// UDP ports that knocks come to.
+    /// Knock ports (UDP).
     pub knock_ports: Vec<u16>,
-    /// True where a packet socket reads them: the kernel must not answer for a closed port. False where a bound socket must receive them.
+    /// Whether a packet socket reads the knocks: then the kernel must not answer them, and no bound socket needs them.
     pub silence_knocks: bool,
-    /// What users may open at hosts behind the gate, in order: each network with its ports, joined. What is established there lives on.
+    /// What users may open behind the gate, in order: each network with its joined ports. Established connections stay.
     pub behind: Vec<(IpNet, Ports)>,
-    /// Whether `behind` is closed for everyone who holds no grant; false with `protect = "none"`.
+    /// Whether `behind` is closed for everyone without a grant; false with `protect = "none"`.
     pub hide_behind: bool,
     /// The forwards that some user may open, in order.
     pub forwards: Vec<Forward>,
 }
 
 impl Protection {
-    /// What is closed for everyone who holds no grant, as the log says it; empty where nothing is.
+    /// For the log: what is closed for everyone without a grant; empty if nothing is.
     pub fn closed(&self) -> String {
         const NAMED: usize = 8;
         let hidden = if self.hide_behind {
@@ -218,25 +215,25 @@ impl Settings {
         }
     }
 
-    /// All users, disabled or not: a service must not open to everyone because the one who may use it is disabled.
+    /// All users, also disabled ones: disabling a user must not open a service to everyone.
     fn everyone(&self) -> impl Iterator<Item = &Policy> {
         self.policies.iter().chain(&self.disabled)
     }
 
-    /// What users may open at hosts behind the gate, and by which forwards.
+    /// What users may open behind the gate, and the forwards for it.
     fn behind(&self) -> (Vec<(IpNet, Ports)>, Vec<Forward>) {
         let mut behind: BTreeMap<IpNet, Vec<Ports>> = BTreeMap::new();
         let mut forwards = Vec::new();
         for policy in self.everyone() {
-            let opening =
+            let open =
                 OpenPorts::of(&policy.services, &self.named, &self.options).unwrap_or_default();
             for target in &policy.targets {
                 behind
                     .entry(target.trunc())
                     .or_default()
-                    .extend_from_slice(&opening.services);
+                    .extend_from_slice(&open.services);
             }
-            forwards.extend(opening.forwards);
+            forwards.extend(open.forwards);
         }
         forwards.sort_unstable();
         forwards.dedup();

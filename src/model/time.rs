@@ -1,7 +1,4 @@
-//! Points in time and lengths of time in the forms that people write them.
-//!
-//! Owns [`Timestamp`] and the text of durations. Must not read a clock: a time comes in as an argument
-//! (the `clock` module is the only one that asks the system).
+//! Points in time and durations, and their text forms. Reads no clock: `adapters::clock` does.
 
 use std::cmp::Ordering;
 use std::fmt;
@@ -27,19 +24,19 @@ impl Timestamp {
         self.0
     }
 
-    /// This much later; stays at the end of time instead of wrapping.
+    /// This much later; saturates.
     #[must_use]
     pub fn plus(self, length: Duration) -> Self {
         Self(self.0.saturating_add(millis(length)))
     }
 
-    /// This much earlier; stays at the epoch instead of wrapping.
+    /// This much earlier; saturates at the epoch.
     #[must_use]
     pub fn minus(self, length: Duration) -> Self {
         Self(self.0.saturating_sub(millis(length)))
     }
 
-    /// What this time is called after the clock was set; stays between the epoch and the end of time.
+    /// The same moment on a clock after this step; saturates.
     #[must_use]
     pub fn stepped(self, step: ClockStep) -> Self {
         match step {
@@ -48,23 +45,23 @@ impl Timestamp {
         }
     }
 
-    /// How long from `earlier` to this time; zero if `earlier` is not earlier.
+    /// The duration since `earlier`; zero if `earlier` is later.
     pub fn since(self, earlier: Self) -> Duration {
         Duration::from_millis(self.0.saturating_sub(earlier.0))
     }
 }
 
-/// By how much a clock was set.
+/// How far a clock was set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ClockStep {
-    /// It shows a later time than it would have.
+    /// To a later time.
     Forward(Duration),
-    /// It shows an earlier time.
+    /// To an earlier time.
     Back(Duration),
 }
 
 impl ClockStep {
-    /// What leads from one time to another; none where they are the same.
+    /// The step from one time to another; `None` if they are equal.
     pub fn between(from: Timestamp, to: Timestamp) -> Option<Self> {
         match from.cmp(&to) {
             Ordering::Less => Some(Self::Forward(to.since(from))),
@@ -73,14 +70,14 @@ impl ClockStep {
         }
     }
 
-    /// How long it is, whichever way it leads.
+    /// Its length in either direction.
     pub fn length(self) -> Duration {
         let (Self::Forward(length) | Self::Back(length)) = self;
         length
     }
 }
 
-/// As people say it: `2h forward`, `500ms back`.
+/// `2h forward`, `500ms back`.
 impl fmt::Display for ClockStep {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let way = match self {
@@ -91,7 +88,7 @@ impl fmt::Display for ClockStep {
     }
 }
 
-/// RFC 3339 in UTC, to the second where there is no fraction.
+/// RFC 3339 in UTC, without a zero fraction.
 impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match i64::try_from(self.0)
@@ -104,40 +101,50 @@ impl fmt::Display for Timestamp {
     }
 }
 
-/// Reads a point in time as RFC 3339 writes it; `None` for anything else, and for times before 1970.
+/// Reads RFC 3339 with surrounding blanks; `None` for anything else, and before 1970.
 pub fn parse_timestamp(text: &str) -> Option<Timestamp> {
     let time: jiff::Timestamp = text.trim().parse().ok()?;
     u64::try_from(time.as_millisecond()).ok().map(Timestamp)
 }
 
-/// A length of time in whole milliseconds, at most `u64::MAX`.
+/// A duration in whole milliseconds; saturates.
 pub fn millis(length: Duration) -> u64 {
     u64::try_from(length.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// Reads `30s`, `10m`, `1h 30m`, `500ms`; a bare number is not accepted, for it does not say its unit.
+/// Why a text is not a time.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum TimeError {
+    /// Not a duration.
+    #[error("\"{0}\" is not a length of time; write it like 30s, 10m or 1h 30m")]
+    Duration(String),
+    /// Not a point in time.
+    #[error("\"{0}\" is not a point in time; write it like 2026-12-01T00:00:00Z")]
+    Point(String),
+}
+
+/// Reads `30s`, `10m`, `1h 30m`, `500ms`; a number needs its unit.
 ///
 /// # Errors
-/// A sentence that says what was expected.
-pub fn parse_duration(text: &str) -> Result<Duration, String> {
-    let wrong = || format!("\"{text}\" is not a length of time; write it like 30s, 10m or 1h 30m");
+/// If the text is anything else.
+pub fn parse_duration(text: &str) -> Result<Duration, TimeError> {
+    let wrong = || TimeError::Duration(text.to_owned());
     let span: jiff::SignedDuration = text.trim().parse().map_err(|_| wrong())?;
     Duration::try_from(span).map_err(|_| wrong())
 }
 
-/// Reads a point in time with its offset, as RFC 3339 has it: `2026-12-01T00:00:00Z`.
+/// Reads RFC 3339 with an offset: `2026-12-01T00:00:00Z`.
 ///
 /// # Errors
-/// A sentence that says what was expected.
-pub fn parse_time(text: &str) -> Result<Timestamp, String> {
+/// If the text is anything else, or before 1970.
+pub fn parse_time(text: &str) -> Result<Timestamp, TimeError> {
     let time: Option<jiff::Timestamp> = text.parse().ok();
     let millis = time.and_then(|time| u64::try_from(time.as_millisecond()).ok());
-    millis.map(Timestamp).ok_or_else(|| {
-        format!("\"{text}\" is not a point in time; write it like 2026-12-01T00:00:00Z")
-    })
+    let time = millis.map(Timestamp);
+    time.ok_or_else(|| TimeError::Point(text.to_owned()))
 }
 
-/// A length of time as people say it: `30s`, `1h 30m`.
+/// A duration as text: `30s`, `1h 30m`.
 pub fn human(length: Duration) -> String {
     let seconds = length.as_secs();
     if length.subsec_millis() > 0 && seconds < 60 {
@@ -152,19 +159,19 @@ pub fn human(length: Duration) -> String {
         (seconds / 60 % 60, "m"),
         (seconds % 60, "s"),
     ];
-    let said: Vec<String> = parts
+    let text: Vec<String> = parts
         .iter()
         .filter(|(n, _)| *n > 0)
         .map(|(n, unit)| format!("{n}{unit}"))
         .collect();
-    if said.is_empty() {
+    if text.is_empty() {
         "0s".to_owned()
     } else {
-        said.join(" ")
+        text.join(" ")
     }
 }
 
-/// A number of things as people say it: `1 user`, `2 users`.
+/// A number of things: `1 user`, `2 users`.
 pub fn count(number: usize, thing: &str) -> String {
     if number == 1 {
         format!("1 {thing}")
@@ -178,34 +185,26 @@ mod tests {
     use super::*;
 
     #[test]
-    fn durations_are_read_as_people_write_them_and_said_the_same_way() {
+    fn durations_are_printed_as_they_are_read() {
         for (text, seconds) in [("30s", 30), ("10m", 600), ("1h 30m", 5400), ("1h", 3600)] {
-            assert_eq!(
-                parse_duration(text).unwrap(),
-                Duration::from_secs(seconds),
-                "{text}"
-            );
-            assert_eq!(human(Duration::from_secs(seconds)), text);
+            let duration = Duration::from_secs(seconds);
+            assert_eq!(parse_duration(text), Ok(duration), "{text}");
+            assert_eq!(human(duration), text);
         }
-        assert_eq!(parse_duration("500ms").unwrap(), Duration::from_millis(500));
+        assert_eq!(parse_duration("500ms"), Ok(Duration::from_millis(500)));
         assert_eq!(human(Duration::from_millis(1500)), "1.5s");
-    }
-
-    #[test]
-    fn a_number_without_a_unit_or_a_negative_length_is_refused() {
         for text in ["30", "", "-5s", "soon", "1x"] {
             assert!(parse_duration(text).is_err(), "{text}");
         }
     }
 
     #[test]
-    fn a_point_in_time_needs_its_offset_and_reads_back() {
-        let time = parse_time("2026-12-01T00:00:00Z").unwrap();
-        assert_eq!(
-            (time.as_millis(), time.to_string().as_str()),
-            (1_796_083_200_000, "2026-12-01T00:00:00Z")
-        );
-        assert_eq!(parse_time("2026-12-01T01:00:00+01:00"), Ok(time));
+    fn point_in_time_needs_an_offset() {
+        let time = Timestamp::from_millis(1_796_083_200_000);
+        assert_eq!(time.to_string(), "2026-12-01T00:00:00Z");
+        for text in ["2026-12-01T00:00:00Z", "2026-12-01T01:00:00+01:00"] {
+            assert_eq!(parse_time(text), Ok(time), "{text}");
+        }
         for text in [
             "2026-12-01T00:00:00",
             "2026-12-01",
@@ -215,46 +214,22 @@ mod tests {
         ] {
             assert!(parse_time(text).is_err(), "{text}");
         }
+        let end = Timestamp::from_millis(u64::MAX).to_string();
+        assert_eq!(end, format!("{} ms after 1970", u64::MAX));
     }
 
     #[test]
-    fn a_step_leads_from_one_time_to_another_and_back() {
+    fn clock_step_leads_between_two_times() {
         let (noon, later) = (
             Timestamp::from_millis(1_760_000_000_000),
             Timestamp::from_millis(1_760_000_007_500),
         );
-        let (forward, back) = (
-            ClockStep::between(noon, later).unwrap(),
-            ClockStep::between(later, noon).unwrap(),
-        );
-        assert_eq!(
-            (
-                noon.stepped(forward),
-                later.stepped(back),
-                ClockStep::between(noon, noon)
-            ),
-            (later, noon, None)
-        );
-        assert_eq!(
-            (forward.to_string(), back.to_string()),
-            ("7.5s forward".to_owned(), "7.5s back".to_owned())
-        );
-        assert_eq!(
-            Timestamp::from_millis(1000).stepped(back),
-            Timestamp::default(),
-            "before the epoch there is no time"
-        );
-    }
-
-    #[test]
-    fn times_are_printed_in_utc() {
-        assert_eq!(
-            Timestamp::from_millis(1_760_000_000_000).to_string(),
-            "2025-10-09T08:53:20Z"
-        );
-        assert_eq!(
-            Timestamp::from_millis(u64::MAX).to_string(),
-            format!("{} ms after 1970", u64::MAX)
-        );
+        let forward = ClockStep::between(noon, later).unwrap();
+        let back = ClockStep::between(later, noon).unwrap();
+        assert_eq!((noon.stepped(forward), later.stepped(back)), (later, noon));
+        assert_eq!(ClockStep::between(noon, noon), None);
+        assert_eq!(format!("{forward}, {back}"), "7.5s forward, 7.5s back");
+        let early = Timestamp::from_millis(1000);
+        assert_eq!(early.stepped(back), Timestamp::default());
     }
 }

@@ -106,7 +106,7 @@ fn read(report: &Report) -> Result<GateState, ExitError> {
 }
 
 fn interval(text: &str) -> Result<Duration, String> {
-    match time::parse_duration(text)? {
+    match time::parse_duration(text).map_err(|error| error.to_string())? {
         short if short < Duration::from_millis(100) => {
             Err("the shortest interval is 100ms".to_owned())
         }

@@ -144,7 +144,7 @@ fn address(text: &str) -> Result<String, EndpointError> {
 /// An old key must not work for ever.
 fn keep_old(text: &str) -> Result<Duration, String> {
     const MOST: Duration = Duration::from_secs(90 * 86_400);
-    let time = time::parse_duration(text)?;
+    let time = time::parse_duration(text).map_err(|error| error.to_string())?;
     if time <= MOST {
         Ok(time)
     } else {

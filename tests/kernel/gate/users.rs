@@ -49,7 +49,7 @@ pub(crate) fn renewal_extends_the_one_grant(backend: &'static str) {
         let extended = wait_for("a later end", || {
             grant().filter(|grant| grant.until > first.until)
         });
-        assert!(extended.same_door(&first), "{extended}");
+        assert!(extended.opens_same(&first), "{extended}");
         assert!(
             extended.until.since(first.until).as_secs() >= 530,
             "{extended} until {}",

@@ -76,7 +76,7 @@ impl PendingCloses {
         for (_, close) in self.closes.iter_mut().filter(|(_, close)| !close.is_due) {
             close.is_due = !live
                 .iter()
-                .any(|grant| grant.id == close.grant.id && grant.same_door(&close.grant));
+                .any(|grant| grant.id == close.grant.id && grant.opens_same(&close.grant));
         }
     }
 
