@@ -1,7 +1,6 @@
 //! The command lines.
 
 mod columns;
-pub mod manual;
 pub mod postern;
 #[cfg(feature = "daemon")]
 pub mod posternd;

@@ -2,19 +2,18 @@
 
 use std::path::Path;
 
+use crate::pages;
+use crate::texts::{CLIENT, GATE, Section};
 use postern::adapters::config;
 use postern::adapters::config::bundle::{Bundle, BundleFile};
-use postern::cli::manual::{Section, client, gate};
-
-use crate::pages;
 
 const KEY: &str = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
 
 /// No reader knows this key.
 const UNKNOWN: &str = "nobody_knows_this";
 
-fn names(section: &Section) -> Vec<&'static str> {
-    let mut names: Vec<&str> = section.keys.iter().map(|key| key.name).collect();
+fn names(section: &Section) -> Vec<&str> {
+    let mut names: Vec<&str> = section.keys.iter().map(|key| key.name.as_str()).collect();
     names.sort_unstable();
     names
 }
@@ -43,8 +42,8 @@ fn with_unknown(section: &str) -> String {
 }
 
 pub(crate) fn every_key_of_the_gate_is_told() {
-    for section in gate::SECTIONS {
-        let text = with_unknown(section.name);
+    for section in &*GATE {
+        let text = with_unknown(&section.name);
         let main = BundleFile {
             path: "posternd.toml".into(),
             text: text.clone().into(),
@@ -71,10 +70,9 @@ pub(crate) fn every_key_of_the_gate_is_told() {
         );
     }
     // Every table that the first one names is told.
-    let top = gate::SECTIONS[0];
-    for key in top.keys {
-        let is_told = gate::SECTIONS.iter().any(|section| {
-            section.name.trim_matches(['[', ']']).split('.').next() == Some(key.name)
+    for key in &GATE[0].keys {
+        let is_told = GATE.iter().any(|section| {
+            section.name.trim_matches(['[', ']']).split('.').next() == Some(key.name.as_str())
         });
         assert!(is_told, "{}", key.name);
     }
@@ -96,7 +94,7 @@ pub(crate) fn every_key_of_a_profile_is_told() {
         .map(|word| word.trim_matches('`'));
     assert_eq!(
         sorted(known),
-        names(&client::PROFILE),
+        names(&CLIENT[0]),
         "keys that the reader knows, and that the manual tells"
     );
 }
@@ -138,10 +136,10 @@ pub(crate) fn defaults_hold() {
         other => format!("[gate]\nname = \"g\"\n{other}\n"),
     };
     let mut tried = 0;
-    for section in gate::SECTIONS {
-        let base = base(section.name);
-        for key in section.keys {
-            let Some(default) = key.default.filter(|default| *default != "none") else {
+    for section in &*GATE {
+        let base = base(&section.name);
+        for key in &section.keys {
+            let Some(default) = key.default.as_ref().filter(|default| *default != "none") else {
                 continue;
             };
             // A service that forwards is the only one to masquerade.

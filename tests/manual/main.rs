@@ -1,5 +1,5 @@
-//! The manual is made of the code: man pages and completions under `dist/` are what the command lines and the tables of
-//! `postern::cli::manual` give, which know every key that the readers of configs know.
+//! Man pages and completions under `dist/` match the command lines and the texts in `gate.toml` and `client.toml`. Those texts
+//! have every key that the readers of configs know.
 //!
 //! `POSTERN_WRITE_MANUAL=1 cargo test --test manual` writes them anew.
 #![allow(
@@ -20,6 +20,7 @@ use libtest_mimic::{Arguments, Failed, Trial};
 
 mod keys;
 mod pages;
+mod texts;
 
 /// By the path under `dist/`.
 type Files = BTreeMap<String, String>;

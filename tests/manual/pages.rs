@@ -3,7 +3,8 @@
 use clap::Command;
 use clap_mangen::Man;
 use clap_mangen::roff::{Inline, Roff, bold, italic, roman};
-use postern::cli::manual::{Key, Section, client, gate};
+
+use crate::texts::{CLIENT, GATE, Key, Section};
 
 const SOURCE: &str = concat!("Postern ", env!("CARGO_PKG_VERSION"));
 const MANUAL: &str = "Postern";
@@ -252,7 +253,7 @@ pub(crate) fn of_gate_config() -> (String, String) {
         "posternd.toml",
         "the config of a Postern gate",
         about,
-        &gate::SECTIONS[1..],
+        &GATE[1..],
         GATE_EXAMPLE,
         &see,
     );
@@ -267,7 +268,7 @@ pub(crate) fn of_client_config() -> (String, String) {
         "postern-config",
         "the profiles of the Postern client",
         about,
-        &[client::PROFILE],
+        &CLIENT,
         CLIENT_EXAMPLE,
         &see,
     );
@@ -309,8 +310,8 @@ fn config(
     roff.control("SH", ["DESCRIPTION"]);
     roff.text([roman(about)]);
     for section in sections {
-        roff.control("SH", [section.name]);
-        roff.text([roman(section.about)]);
+        roff.control("SH", [section.name.as_str()]);
+        roff.text([roman(&section.about)]);
         section.keys.iter().for_each(|key| of_key(&mut roff, key));
     }
     roff.control("SH", ["EXAMPLE"]);
@@ -325,9 +326,10 @@ fn config(
 
 fn of_key(roff: &mut Roff, key: &Key) {
     roff.control("TP", []);
-    roff.text([bold(key.name), roman(" = "), italic(key.takes)]);
+    roff.text([bold(&key.name), roman(" = "), italic(&key.takes)]);
     let default = key
         .default
+        .as_ref()
         .map(|default| format!(" Default: {default}."))
         .unwrap_or_default();
     roff.text([roman(format!("{}{default}", key.about))]);
