@@ -4,6 +4,6 @@ pub mod clearance;
 #[cfg(test)]
 pub(crate) mod fixture;
 pub mod gate;
-pub mod host_rules;
+pub(crate) mod host_rules;
 pub mod ledger;
 pub mod order;

@@ -10,7 +10,7 @@ use crate::model::time::Timestamp;
 
 pub mod command;
 mod error;
-pub mod host;
+pub(crate) mod host;
 pub mod iptables;
 pub mod memory;
 pub mod nftables;

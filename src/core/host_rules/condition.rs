@@ -9,26 +9,22 @@ use crate::model::service::Ports;
 /// The number of TCP.
 const TCP: u8 = 6;
 
-/// One condition of a rule.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Condition {
-    /// What it tests.
-    pub test: Test,
+pub(crate) struct Condition {
+    pub(crate) test: Test,
     /// It holds if the test fails.
-    pub is_negated: bool,
+    pub(crate) is_negated: bool,
 }
 
 impl Condition {
-    /// A condition that is not negated.
-    pub fn is(test: Test) -> Self {
+    pub(crate) fn is(test: Test) -> Self {
         Self {
             test,
             is_negated: false,
         }
     }
 
-    /// A condition that nobody can decide.
-    pub fn unknown() -> Self {
+    pub(crate) fn unknown() -> Self {
         Self::is(Test::Unknown)
     }
 
@@ -40,18 +36,14 @@ impl Condition {
     }
 }
 
-/// What a condition tests.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Test {
+pub(crate) enum Test {
     /// True for every ordinary packet.
     Always,
     /// False for every ordinary packet.
     Never,
-    /// The packet's family.
     Family(Family),
-    /// IANA numbers of protocols.
     Protocol(Vec<u8>),
-    /// Ranges of destination ports.
     Port(Vec<(u16, u16)>),
     /// Ranges of destination ports before a rewrite.
     OriginalPort(Vec<(u16, u16)>),
@@ -59,24 +51,21 @@ pub enum Test {
     State(Vec<String>),
     /// Names of interfaces; `+` or `*` at the end matches any suffix.
     Interface(Vec<String>),
-    /// Destination networks.
     Destination(Vec<IpNet>),
     /// TCP flags: those in the mask, exactly these are set.
     Flags {
-        /// The flags that are tested.
         mask: Vec<String>,
         /// The flags of the mask that must be set.
         set: Vec<String>,
     },
     /// Holds for some peers or packets only, such as a source network or a mark. An ordinary stranger does not fulfil it.
     Few,
-    /// Not understood.
     Unknown,
 }
 
 impl Test {
     /// `Always` or `Never`.
-    pub fn constant(holds: bool) -> Self {
+    pub(crate) fn constant(holds: bool) -> Self {
         if holds { Self::Always } else { Self::Never }
     }
 

@@ -14,10 +14,8 @@ const MAX_DEPTH: usize = 32;
 
 /// What the rules do with a packet, and the rule or policy that decides.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Judgement {
-    /// It passes.
+pub(crate) enum Judgement {
     Accepted(String),
-    /// It is dropped or rejected.
     Dropped(String),
     /// An unknown condition decides; the text names the rule that may drop it.
     CannotTell(String),
@@ -25,25 +23,21 @@ pub enum Judgement {
 
 /// A base chain on a packet's way.
 #[derive(Debug, Clone, Copy)]
-pub struct BaseChain<'a> {
-    /// The chain.
-    pub chain: &'a Chain,
-    /// How the kernel enters it.
-    pub base: Base,
+pub(crate) struct BaseChain<'a> {
+    pub(crate) chain: &'a Chain,
+    pub(crate) base: Base,
 }
 
 /// A rule that changes the packet's destination.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Rewrite {
-    /// The rule.
-    pub rule: String,
-    /// The destination after it.
-    pub to: NewDestination,
+pub(crate) struct Rewrite {
+    pub(crate) rule: String,
+    pub(crate) to: NewDestination,
 }
 
 impl Ruleset {
     /// The base chains that filter a packet on its way to a hook.
-    pub fn filter_chains(&self, family: Family, hook: Hook) -> Vec<BaseChain<'_>> {
+    pub(crate) fn filter_chains(&self, family: Family, hook: Hook) -> Vec<BaseChain<'_>> {
         self.base_chains(family)
             .filter(|BaseChain { base, .. }| {
                 !base.is_nat && (base.hook == hook || base.hook == Hook::Prerouting)
@@ -52,7 +46,7 @@ impl Ruleset {
     }
 
     /// The base chains that change destinations before routing.
-    pub fn rewrite_chains(&self, family: Family) -> Vec<BaseChain<'_>> {
+    pub(crate) fn rewrite_chains(&self, family: Family) -> Vec<BaseChain<'_>> {
         self.base_chains(family)
             .filter(|BaseChain { base, .. }| base.is_nat && base.hook == Hook::Prerouting)
             .collect()
@@ -66,7 +60,7 @@ impl Ruleset {
     }
 
     /// Judges a packet on its whole way to a hook.
-    pub fn judge(&self, hook: Hook, packet: &Packet<'_>) -> Judgement {
+    pub(crate) fn judge(&self, hook: Hook, packet: &Packet<'_>) -> Judgement {
         let mut accepted = "no rule".to_owned();
         let mut doubt = None;
         for step in self.filter_chains(packet.family, hook) {
@@ -81,7 +75,7 @@ impl Ruleset {
     }
 
     /// Judges a packet in one base chain.
-    pub fn judge_chain(&self, step: BaseChain<'_>, packet: &Packet<'_>) -> Judgement {
+    pub(crate) fn judge_chain(&self, step: BaseChain<'_>, packet: &Packet<'_>) -> Judgement {
         let outcomes = self.outcomes(step.chain, packet);
         let policy = |applies: bool| {
             (outcomes.reaches_end && applies)
@@ -107,7 +101,7 @@ impl Ruleset {
     }
 
     /// The rule of a chain that changes the packet's destination, if one may.
-    pub fn rewrite(&self, step: BaseChain<'_>, packet: &Packet<'_>) -> Option<Rewrite> {
+    pub(crate) fn rewrite(&self, step: BaseChain<'_>, packet: &Packet<'_>) -> Option<Rewrite> {
         self.outcomes(step.chain, packet).rewrite
     }
 

@@ -8,9 +8,9 @@ mod judgement;
 mod packet;
 mod rules;
 
-pub use condition::{Condition, Test};
-pub use judgement::{BaseChain, Judgement, Rewrite};
-pub use packet::{KnownChain, Packet};
-pub use rules::{
+pub(crate) use condition::{Condition, Test};
+pub(crate) use judgement::{BaseChain, Judgement, Rewrite};
+pub(crate) use packet::{KnownChain, Packet};
+pub(crate) use rules::{
     Base, Chain, Hook, NewDestination, Rule, Ruleset, Table, Verdict, protocol_number,
 };

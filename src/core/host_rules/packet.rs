@@ -7,28 +7,27 @@ use crate::model::service::Ports;
 
 /// A packet of an ordinary stranger. It fulfils no condition that only few packets fulfil.
 #[derive(Debug, Clone)]
-pub struct Packet<'a> {
-    /// IPv4 or IPv6.
-    pub family: Family,
+pub(crate) struct Packet<'a> {
+    pub(crate) family: Family,
     /// Its protocol and destination ports.
-    pub service: Ports,
+    pub(crate) service: Ports,
     /// Protocol and ports before a rewrite.
-    pub original: Option<Ports>,
+    pub(crate) original: Option<Ports>,
     /// It belongs to a connection that exists already.
-    pub is_established: bool,
+    pub(crate) is_established: bool,
     /// The interface that receives it; empty if the name does not matter.
-    pub interface: &'a str,
+    pub(crate) interface: &'a str,
     /// Possible destinations: the gate's own addresses, or hosts behind it.
-    pub destinations: &'a [IpNet],
+    pub(crate) destinations: &'a [IpNet],
     /// Chains whose effect is given, whatever their rules are.
-    pub known_chains: &'a [KnownChain],
+    pub(crate) known_chains: &'a [KnownChain],
 }
 
 /// A chain whose effect on the packet is given.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct KnownChain {
+pub(crate) struct KnownChain {
     /// The chain's name in any table.
-    pub name: &'static str,
+    pub(crate) name: &'static str,
     /// It accepts the packet; otherwise the packet returns from it.
-    pub accepts: bool,
+    pub(crate) accepts: bool,
 }

@@ -8,8 +8,7 @@ use crate::model::address::Family;
 
 /// Where the kernel enters a base chain. Hooks that no grant passes are left out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Hook {
-    /// Before routing.
+pub(crate) enum Hook {
     Prerouting,
     /// Packets to this host.
     Input,
@@ -19,18 +18,17 @@ pub enum Hook {
 
 /// A table of the kernel's firewall.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Table {
+pub(crate) struct Table {
     /// The program that changes it: `nft`, or `iptables`, `ip6tables-legacy` and the like.
-    pub program: String,
+    pub(crate) program: String,
     /// The nftables family: `ip`, `ip6` or `inet`.
-    pub family: &'static str,
-    /// The table's name.
-    pub name: String,
+    pub(crate) family: &'static str,
+    pub(crate) name: String,
 }
 
 impl Table {
     /// Whether packets of this family pass the table.
-    pub fn sees(&self, family: Family) -> bool {
+    pub(crate) fn sees(&self, family: Family) -> bool {
         match family {
             Family::V4 => self.family != "ip6",
             Family::V6 => self.family != "ip",
@@ -38,7 +36,7 @@ impl Table {
     }
 
     /// Whether `nft` changes it.
-    pub fn is_nft(&self) -> bool {
+    pub(crate) fn is_nft(&self) -> bool {
         self.program == "nft"
     }
 }
@@ -55,53 +53,43 @@ impl fmt::Display for Table {
 
 /// A chain and its rules in order.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Chain {
-    /// The table that holds it.
-    pub table: Table,
-    /// The chain's name.
-    pub name: String,
+pub(crate) struct Chain {
+    pub(crate) table: Table,
+    pub(crate) name: String,
     /// `None` if only other chains jump to it.
-    pub base: Option<Base>,
-    /// The rules in order.
-    pub rules: Vec<Rule>,
+    pub(crate) base: Option<Base>,
+    pub(crate) rules: Vec<Rule>,
 }
 
 /// How the kernel enters a base chain, and what happens to a packet at its end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Base {
-    /// Where the kernel enters it.
-    pub hook: Hook,
+pub(crate) struct Base {
+    pub(crate) hook: Hook,
     /// It rewrites addresses and ports. It does not decide what passes.
-    pub is_nat: bool,
+    pub(crate) is_nat: bool,
     /// The policy is to drop.
-    pub drops: bool,
+    pub(crate) drops: bool,
 }
 
-/// One rule.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Rule {
+pub(crate) struct Rule {
     /// All of them must hold.
-    pub conditions: Vec<Condition>,
+    pub(crate) conditions: Vec<Condition>,
     /// What happens to a packet that fulfils them.
-    pub verdict: Verdict,
+    pub(crate) verdict: Verdict,
     /// How an administrator finds it: the rule as iptables-save prints it, or its handle.
-    pub name: String,
+    pub(crate) name: String,
 }
 
-/// What a rule does.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Verdict {
-    /// The packet leaves the base chain.
+pub(crate) enum Verdict {
     Accept,
-    /// Drop or reject.
     Drop,
     /// Go on in another chain, and return.
     Jump(String),
     /// Go on in another chain, and do not return.
     Goto(String),
-    /// Back to the calling chain.
     Return,
-    /// Change the destination.
     Rewrite(NewDestination),
     /// A program in user space decides.
     Queue,
@@ -111,18 +99,17 @@ pub enum Verdict {
 
 /// A rewritten destination.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct NewDestination {
+pub(crate) struct NewDestination {
     /// `None` if it is not known, or this host.
-    pub address: Option<IpAddr>,
+    pub(crate) address: Option<IpAddr>,
     /// `None` if it is not known or stays the same.
-    pub port: Option<u16>,
+    pub(crate) port: Option<u16>,
 }
 
-/// All chains of a host.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Ruleset {
+pub(crate) struct Ruleset {
     /// In the order in which they were read.
-    pub chains: Vec<Chain>,
+    pub(crate) chains: Vec<Chain>,
 }
 
 impl Ruleset {
@@ -134,7 +121,7 @@ impl Ruleset {
 }
 
 /// The IANA number of a protocol as iptables and nft name it.
-pub fn protocol_number(name: &str) -> Option<u8> {
+pub(crate) fn protocol_number(name: &str) -> Option<u8> {
     match name {
         "icmp" => Some(1),
         "igmp" => Some(2),

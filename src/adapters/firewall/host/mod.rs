@@ -10,7 +10,7 @@ mod snapshot;
 #[cfg(test)]
 mod tests;
 
-pub use rules::Tools;
-pub use snapshot::{HostSnapshot, take};
+pub(crate) use rules::Tools;
+pub(crate) use snapshot::{HostSnapshot, take};
 #[cfg(test)]
 pub(crate) use {iptables_save::read as read_iptables_save, nft_listing::read as read_nft_listing};

@@ -13,11 +13,10 @@ use crate::model::run::{Call, Run};
 const MAX_LISTING: usize = 64 << 20;
 
 /// How programs are found and run.
-pub struct Tools<'a> {
-    /// Runs a program.
-    pub run: &'a mut dyn Run,
+pub(crate) struct Tools<'a> {
+    pub(crate) run: &'a mut dyn Run,
     /// The absolute path of a program.
-    pub find: fn(&str) -> Option<PathBuf>,
+    pub(crate) find: fn(&str) -> Option<PathBuf>,
 }
 
 /// A program that lists the rules of one iptables variant.

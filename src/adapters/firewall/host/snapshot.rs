@@ -12,34 +12,30 @@ use crate::core::host_rules::Ruleset;
 use crate::model::address::Family;
 use crate::model::settings::Interfaces;
 
-/// What the host looks like.
 #[derive(Debug, Clone, Default)]
-pub struct HostSnapshot {
-    /// All chains of all tables.
-    pub rules: Ruleset,
+pub(crate) struct HostSnapshot {
+    pub(crate) rules: Ruleset,
     /// The interfaces that strangers come in by; one empty name if there is none.
-    pub interfaces: Vec<String>,
+    pub(crate) interfaces: Vec<String>,
     /// The host's addresses without loopback.
-    pub addresses: Vec<IpNet>,
-    /// Listening TCP sockets.
-    pub listeners: Vec<SocketAddr>,
+    pub(crate) addresses: Vec<IpNet>,
+    pub(crate) listeners: Vec<SocketAddr>,
     /// Whether `ip6tables-restore` is installed.
-    pub has_ip6tables: bool,
+    pub(crate) has_ip6tables: bool,
     /// What could not be read, and why.
-    pub unseen: Vec<String>,
+    pub(crate) unseen: Vec<String>,
 }
 
 impl HostSnapshot {
     /// Whether packets of this family can come from outside.
-    pub fn has(&self, family: Family) -> bool {
+    pub(crate) fn has(&self, family: Family) -> bool {
         self.addresses
             .iter()
             .any(|network| Family::of(network.addr()) == family)
     }
 }
 
-/// Reads everything.
-pub fn take(configured: &Interfaces, tools: &mut Tools<'_>) -> HostSnapshot {
+pub(crate) fn take(configured: &Interfaces, tools: &mut Tools<'_>) -> HostSnapshot {
     let mut unseen = Vec::new();
     let chains = rules::read(tools, &mut unseen);
     let (interfaces, addresses) = interfaces::read(configured);
