@@ -1,6 +1,6 @@
-//! `posternd demo` as people run it: as root and not, with the firewall's programs and without any.
+//! `posternd demo` as root and as a user, with and without the firewall's programs.
 //!
-//! Each run makes namespaces of its own; the programs are hidden in a mount namespace of the test's thread.
+//! A mount namespace of the test's thread hides the programs.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -21,10 +21,10 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use postern_harness::{Machine, Requirement, find, trials};
 
-/// nobody's number on every Linux.
+/// The user nobody.
 const NOBODY: u32 = 65534;
 
-/// All programs by which a firewall could be driven or looked at.
+/// All programs of firewalls.
 const PROGRAMS: [&str; 7] = [
     "iptables",
     "iptables-restore",
@@ -81,7 +81,7 @@ fn demo_passes_unprivileged_without_programs() {
     assert_eq!(demo(Some(NOBODY)), ["nftables"]);
 }
 
-/// Something that is no program lies over each of them, for this thread and what it runs.
+/// Hides the programs from this thread and its children.
 fn hide_programs() {
     unshare(CloneFlags::CLONE_NEWNS).unwrap();
     let mount = |arguments: &[&str]| {
@@ -96,7 +96,7 @@ fn hide_programs() {
     };
     mount(&["--make-rprivate", "/"]);
     for path in PROGRAMS.iter().filter_map(|program| find(program)) {
-        // Several names may lead to one file, which is then covered already.
+        // Several names may lead to one file.
         if path.is_file() {
             mount(&[
                 "--bind",
@@ -108,14 +108,14 @@ fn hide_programs() {
     assert!(PROGRAMS.iter().all(|program| find(program).is_none()));
 }
 
-/// While the daemon starts, while a port is waited for, while a grant is waited out.
+/// Signals while the daemon starts, while a port opens, and while a grant ends.
 fn interrupted_demo_leaves_nothing() {
     for (line, signal, code) in [
         ("A client is", Signal::INT, 130),
         ("Postern demo", Signal::TERM, 143),
         ("5. ", Signal::INT, 130),
     ] {
-        let (folder, mut command) = laid(None);
+        let (folder, mut command) = copied_program(None);
         let mut demo = command
             .arg("demo")
             .stdout(Stdio::piped())
@@ -127,7 +127,7 @@ fn interrupted_demo_leaves_nothing() {
             .map(Result::unwrap);
         assert!(
             told.any(|told| told.starts_with(line)),
-            "{line:?} was not told"
+            "{line:?} was not printed"
         );
         kill_process(Pid::from_child(&demo), signal).unwrap();
         let rest: Vec<String> = told.collect();
@@ -152,9 +152,9 @@ fn interrupted_demo_leaves_nothing() {
     }
 }
 
-/// Every step must come out as told, and nothing may be left. Returns the firewall drivers whose speed was told, each once.
+/// Runs the demo: every step passes and nothing is left. Returns the firewall drivers with times, each once.
 fn demo(user: Option<u32>) -> Vec<String> {
-    let (folder, mut command) = laid(user);
+    let (folder, mut command) = copied_program(user);
     let output = command.args(["demo", "--json"]).output().unwrap();
     let (told, complaint) = (
         String::from_utf8(output.stdout).unwrap(),
@@ -194,15 +194,14 @@ fn demo(user: Option<u32>) -> Vec<String> {
     speeds
 }
 
-/// A folder with the program and a folder `tmp` of its own, and the program as this user may run it.
-fn laid(user: Option<u32>) -> (tempfile::TempDir, Command) {
+/// A folder with a copy of the program and a `tmp`, and the command for this user.
+fn copied_program(user: Option<u32>) -> (tempfile::TempDir, Command) {
     let folder = tempfile::Builder::new()
         .prefix("postern-demo-test-")
         .tempdir()
         .unwrap();
     fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
-    // Where the tests were built nobody else may be let in. No process of this one may have the copy open to write, as one that
-    // is started by another test meanwhile would: then it can't be run.
+    // Other users may not reach the build folder. cp makes the copy, so that no process of this test has it open for writing.
     let program = folder.path().join("posternd");
     assert!(
         Command::new("cp")
@@ -212,18 +211,15 @@ fn laid(user: Option<u32>) -> (tempfile::TempDir, Command) {
             .unwrap()
             .success()
     );
-    let room = folder.path().join("tmp");
-    fs::create_dir(&room).unwrap();
+    let tmp = folder.path().join("tmp");
+    fs::create_dir(&tmp).unwrap();
     fs::set_permissions(
-        &room,
+        &tmp,
         fs::Permissions::from_mode(if user.is_some() { 0o1777 } else { 0o755 }),
     )
     .unwrap();
     let mut command = Command::new(&program);
-    command
-        .env_clear()
-        .env("TMPDIR", &room)
-        .stdin(Stdio::null());
+    command.env_clear().env("TMPDIR", &tmp).stdin(Stdio::null());
     if let Some(user) = user {
         command.uid(user).gid(user);
     }

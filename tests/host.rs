@@ -119,7 +119,7 @@ fn firewalld_blocks_until_cured() {
         ]
     );
     assert!(!world.knock());
-    // What firewall-cmd does with that.
+    // firewall-cmd would do this.
     world.gate_sh("nft add rule inet firewalld filter_IN_public_allow tcp dport 2222 accept");
     assert_eq!(world.check(), []);
     assert!(world.knock());

@@ -1,4 +1,4 @@
-//! `posternd status` and `grants` of a daemon that runs, and the socket that it is asked at.
+//! `posternd status` of a running daemon, and its control socket.
 
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::PermissionsExt;
@@ -52,7 +52,7 @@ pub(crate) fn status_waits_until_the_gate_serves() {
     });
 }
 
-/// Each of them alone would cost a daemon that hears one after another two seconds, and this answer may take ten.
+/// A daemon that served clients one by one would wait two seconds for each of these.
 pub(crate) fn slow_clients_block_no_question() {
     let gate = gate();
     let _daemon = gate.start();
@@ -79,7 +79,7 @@ pub(crate) fn control_socket_answers_root_only() {
         std::fs::metadata(&socket).unwrap().permissions().mode() & 0o777,
         0o600
     );
-    // `nobody` is the engine's own user here.
+    // The engine runs as `nobody` here.
     let ask = "import socket, sys; s = socket.socket(socket.AF_UNIX); s.connect(sys.argv[1]); print(s.makefile().readline())";
     let as_nobody = |program: &str| {
         let socket = socket.display();
@@ -168,7 +168,7 @@ pub(crate) fn status_watch_repeats_until_reader_stops() {
     drop(lines);
     assert_eq!(objects.wait().unwrap().code(), Some(0));
 
-    // On a terminal, each begins at its upper left corner.
+    // On a terminal, each status replaces the last.
     let config = gate.path("posternd.toml").display().to_string();
     let fifo = gate.path("fifo").display().to_string();
     let watch = format!(

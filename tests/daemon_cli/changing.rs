@@ -1,4 +1,4 @@
-//! `posternd user disable`, `enable`, `rotate` and `remove`: what changes in a user's file, what stays, and what is refused.
+//! `posternd user disable`, `enable`, `rotate` and `remove`.
 
 use std::fs;
 

@@ -1,10 +1,10 @@
-//! Configs and key files that are wrong: by their text, by who may read or change them, by not being there.
+//! Configs and key files that are invalid, open to others, or missing.
 
 use std::fs;
 
 use crate::gate::{Gate, good};
 
-/// Runs both commands that read a config; returns the one line of `run`.
+/// Runs `run` and `check`. Returns the one line of `run`.
 fn refused(gate: &Gate, code: i32) -> String {
     let line = gate.run("run").one_line(code);
     let check = gate.run("check");

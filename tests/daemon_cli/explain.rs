@@ -1,4 +1,4 @@
-//! `posternd explain`: packets, texts and recordings from every place they can come from, told in text and JSON.
+//! `posternd explain` with packets, files and recordings.
 
 use std::fs;
 
@@ -14,7 +14,7 @@ use serde_json::Value;
 use crate::gate::{Gate, KEY, Ran, run};
 use crate::written::{Style, ethernet, pcap, pcapng};
 
-/// A knock by alice's key for this gate and TCP port, made so many seconds ago.
+/// A knock by alice's key for this gate and TCP port, with this age.
 fn knock(gate: &str, port: u16, age_s: u64) -> Vec<u8> {
     let keys = UserKeys::derive(
         &GateName::new(gate).unwrap(),
@@ -54,7 +54,7 @@ fn udp(port: u16, payload: &[u8]) -> Vec<u8> {
 }
 
 impl Ran {
-    /// The lines of a run that went well, having said nothing on standard error.
+    /// The lines of a successful run without errors.
     fn lines(&self) -> Vec<&str> {
         assert_eq!(
             (self.code, self.err.as_str()),
@@ -282,7 +282,7 @@ pub(crate) fn explain_errors_have_exit_codes() {
         let line = gate.run(&[&["explain"], arguments].concat()).one_line(code);
         assert!(line.contains(said), "{line}");
     }
-    // A key by mistake: its own letters are not said again (`run` looks for them).
+    // A key by mistake is not printed; `run` checks that.
     gate.run(&["explain", &format!("{KEY}{KEY}?")]).one_line(66);
     gate.write("text", "QUJD\nthis is no packet\n");
     let text = gate.run(&["explain", gate.path("text").to_str().unwrap()]);
@@ -332,7 +332,7 @@ pub(crate) fn explain_errors_have_exit_codes() {
     );
 }
 
-/// A recording is the file of a stranger: by the time it is read, the reader has no rights.
+/// A recording may come from an attacker, so the reader drops its privileges first.
 pub(crate) fn recording_is_read_without_privileges() {
     let gate = gate();
     let fifo = gate.path("fifo").display().to_string();

@@ -1,4 +1,4 @@
-//! A folder with a gate's config, and `posternd` run with it in a network namespace of its own.
+//! Runs `posternd` with a config of its own, in a network namespace of its own.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -11,10 +11,10 @@ use tempfile::TempDir;
 
 const POSTERND: &str = env!("CARGO_BIN_EXE_posternd");
 
-/// Keys are made of this, so that any part of one is easy to find in what is said.
+/// The key of alice. Its parts are easy to find in output.
 pub(crate) const KEY: &str = "QUtleVRoYXROb2JvZHlNYXlTZWVJbkFueUxpbmVTYWk=";
 
-/// What every run of `posternd` came to.
+/// The result of a run.
 #[derive(Debug)]
 pub(crate) struct Ran {
     pub(crate) code: Option<i32>,
@@ -23,7 +23,7 @@ pub(crate) struct Ran {
 }
 
 impl Ran {
-    /// The one line of a run that failed so, having written nothing else.
+    /// The only line of a run that failed with this exit code.
     pub(crate) fn one_line(self, code: i32) -> String {
         assert_eq!(
             (self.code, self.out.as_str()),
@@ -76,7 +76,7 @@ pub(crate) struct Gate {
 }
 
 impl Gate {
-    /// With no config yet.
+    /// Has no config yet.
     pub(crate) fn empty() -> Self {
         let folder = tempfile::Builder::new()
             .prefix("postern-cli-")
@@ -86,14 +86,14 @@ impl Gate {
         Self { folder }
     }
 
-    /// With this config; FOLDER and KEY in it are replaced.
+    /// Has this config; FOLDER and KEY in it are replaced.
     pub(crate) fn new(config: &str) -> Self {
         let gate = Self::empty();
         gate.write("posternd.toml", config);
         gate
     }
 
-    /// A config that runs, with these lines in `[gate]`, `[firewall]` and the user.
+    /// Has a valid config with these lines in `[gate]`, `[firewall]` and the user.
     pub(crate) fn good(gate: &str, firewall: &str, user: &str) -> Self {
         Self::new(&good(gate, firewall, user))
     }
@@ -102,7 +102,7 @@ impl Gate {
         self.folder.path().join(name)
     }
 
-    /// Writes a file that only its owner may read.
+    /// Writes a file that only its owner can read.
     pub(crate) fn write(&self, name: &str, text: &str) {
         let path = self.path(name);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -126,7 +126,7 @@ impl Gate {
         self.run_through("exec \"$@\"", arguments)
     }
 
-    /// Runs `posternd` with this config from a shell script in namespaces of its own, network and mounts; `"$@"` is the command.
+    /// Runs a shell script in new network and mount namespaces. `"$@"` is `posternd` with this config.
     pub(crate) fn run_through(&self, script: &str, arguments: impl Arguments) -> Ran {
         let config = self.path("posternd.toml");
         run(
@@ -140,10 +140,9 @@ impl Gate {
         )
     }
 
-    /// Runs `posternd` with this config as the user nobody, who has no rights at all.
+    /// Runs `posternd` with this config as the user nobody.
     pub(crate) fn run_as_nobody(&self, arguments: impl Arguments) -> Ran {
-        // Where the tests were built nobody else may be let in. No process of this one may have the copy open to write, as one that
-        // is started by another test meanwhile would: then it can't be run.
+        // Other users may not reach the build folder. cp makes the copy, so that no process of this test has it open for writing.
         let copy = self.path("posternd").display().to_string();
         let script = format!(
             "cp {POSTERND} {copy}; shift; exec setpriv --reuid 65534 --regid 65534 --clear-groups {copy} \"$@\""
@@ -183,7 +182,7 @@ impl Gate {
     }
 }
 
-/// A config that runs, with these lines in `[gate]`, `[firewall]` and the user.
+/// A valid config with these lines in `[gate]`, `[firewall]` and the user.
 pub(crate) fn good(gate: &str, firewall: &str, user: &str) -> String {
     format!(
         "[gate]\nname = \"gate.test\"\nstate_dir = \"FOLDER/state\"\ncontrol_socket = \"FOLDER/control.sock\"\n{gate}\n\
@@ -191,7 +190,7 @@ pub(crate) fn good(gate: &str, firewall: &str, user: &str) -> String {
     )
 }
 
-/// Runs `posternd` with these arguments, and takes care that it says no key.
+/// Runs `posternd`, and checks that it prints no key.
 pub(crate) fn run(script: &str, arguments: &[&str], env: &[(&str, &str)]) -> Ran {
     let mut command = Command::new("unshare");
     command
@@ -217,7 +216,7 @@ pub(crate) fn run(script: &str, arguments: &[&str], env: &[(&str, &str)]) -> Ran
     ran
 }
 
-/// A daemon that is ended with this value.
+/// A running daemon; drop stops it.
 pub(crate) struct Daemon(Child);
 
 impl Drop for Daemon {
@@ -230,7 +229,7 @@ impl Drop for Daemon {
     }
 }
 
-/// A script that hides a program, as if it were not installed, and goes on.
+/// A script that hides programs and runs the command.
 pub(crate) fn without(programs: &[&str]) -> String {
     let hide: String = programs
         .iter()

@@ -1,4 +1,4 @@
-//! A host on which posternd can't do its work: rights, users, interfaces and programs that are missing.
+//! Hosts with missing rights, users, interfaces or programs.
 
 use crate::gate::{Gate, exists, run, without};
 

@@ -1,6 +1,6 @@
-//! What `posternd` says of bad input: one clear line, the right exit code, and never a part of a key.
+//! The commands of `posternd`: output, exit codes and errors. No output holds a part of a key.
 //!
-//! Every run has a network namespace of its own, so that a config which is accepted by mistake can't touch the host.
+//! Every run has a network namespace of its own, so that a mistake cannot change the host.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -28,7 +28,7 @@ use libtest_mimic::Arguments;
 
 use postern_harness::{Machine, Requirement, trials};
 
-/// What each of them needs: to make namespaces and to change users, and the firewall that most configs name.
+/// Requirements of every test.
 const NEEDS: [Requirement; 3] = [
     Requirement::Root,
     Requirement::Program("setpriv"),

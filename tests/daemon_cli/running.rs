@@ -1,4 +1,4 @@
-//! What depends on a posternd that runs, or should: commands over the control socket, a second daemon, a damaged store.
+//! Commands that need a running daemon, a second daemon, and a damaged store.
 
 use std::fs;
 use std::os::unix::net::UnixListener;
@@ -31,7 +31,7 @@ pub(crate) fn question_without_daemon_is_exit_69() {
             "{line}"
         );
     }
-    // Nobody listens any more on a socket that is still there.
+    // The socket exists, but nobody listens on it.
     drop(UnixListener::bind(gate.path("control.sock")).unwrap());
     assert!(
         gate.run("status")

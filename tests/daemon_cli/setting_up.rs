@@ -1,13 +1,13 @@
-//! `posternd init` on hosts of all kinds: what it makes, who may read it, and that it never touches what is there.
+//! `posternd init`: what it makes, with which modes, and that it keeps everything that exists.
 //!
-//! Each run has mounts of its own, so that users and folders of the host stay as they are.
+//! Each run has mounts of its own, so that users and folders of the host do not change.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
 use crate::gate::{Gate, KEY, Ran};
 
-/// A host of its own: /etc is a copy, /var/lib and /run are empty. `$1` is posternd, `$C` names its config.
+/// A private host: /etc is a copy, /var/lib and /run are empty. `$P` is posternd, `$C` the option for its config.
 const HOST: &str =
     "set -e; mount -t tmpfs none /var/lib; mount -t tmpfs none /run; mkdir /run/etc; cp -a /etc/. /run/etc; mount --bind /run/etc /etc
 sed -i /^postern:/d /etc/passwd /etc/group /etc/shadow /etc/gshadow
@@ -257,7 +257,7 @@ pub(crate) fn gate_name_defaults_to_host_name() {
         ),
     ] {
         let gate = Gate::empty();
-        // A name of its own: the host's stays.
+        // A UTS namespace, so that the host's name does not change.
         let script = format!("{HOST}{set}; $P init $C").replace('\'', "'\\''");
         let ran = gate.run_through(
             &format!("exec unshare -u /bin/sh -c '{script}' sh \"$@\""),
@@ -278,7 +278,6 @@ pub(crate) fn init_requires_root() {
     assert!(line.ends_with("; run posternd init as root"), "{line}");
 }
 
-/// From nothing to a gate that serves and takes another user in while it runs.
 pub(crate) fn new_gate_accepts_users_while_it_runs() {
     let gate = Gate::empty();
     let ran = on_a_host(

@@ -1,4 +1,4 @@
-//! `posternd user`: what it writes, who may read it, what it hands out, and what it refuses before anything is written.
+//! `posternd user`: the files it writes, the output for clients, and refusals.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use crate::gate::{Arguments, Gate, KEY, Ran};
 
-/// A gate with a key pair of its own and an address, and alice in the config itself.
+/// A gate with a key pair and an address. Its config has alice.
 pub(crate) fn gate() -> Gate {
     let gate = Gate::good(
         "private_key = \"gate.key\"\naddress = \"192.0.2.1\"",

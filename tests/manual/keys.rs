@@ -1,4 +1,4 @@
-//! What the readers of configs say of themselves when they refuse a key, against what the manual tells.
+//! Compares the keys in the errors of config readers with the manual.
 
 use std::path::Path;
 
@@ -24,7 +24,7 @@ fn sorted<'t>(words: impl Iterator<Item = &'t str>) -> Vec<&'t str> {
     words
 }
 
-/// A config that is wrong in this one key of this table.
+/// A config with an unknown key in this table.
 fn with_unknown(section: &str) -> String {
     let unknown = format!("{UNKNOWN} = 1\n");
     let (gate, user) = (
@@ -65,11 +65,11 @@ pub(crate) fn every_key_of_the_gate_is_told() {
         assert_eq!(
             sorted(known.split(", ")),
             names(section),
-            "keys of {} that the reader knows, and that the manual tells",
+            "keys of {} in the reader and in the manual",
             section.name
         );
     }
-    // Every table that the first one names is told.
+    // Every table of the first section has a section.
     for key in &GATE[0].keys {
         let is_told = GATE.iter().any(|section| {
             section.name.trim_matches(['[', ']']).split('.').next() == Some(key.name.as_str())
@@ -95,11 +95,11 @@ pub(crate) fn every_key_of_a_profile_is_told() {
     assert_eq!(
         sorted(known),
         names(&CLIENT[0]),
-        "keys that the reader knows, and that the manual tells"
+        "keys in the reader and in the manual"
     );
 }
 
-/// What a config comes to; a key file it names holds a key.
+/// The settings of a config; alice.key holds a key.
 fn loaded(text: &str) -> String {
     let file = |path: &str, text: &str| BundleFile {
         path: path.into(),
@@ -142,7 +142,7 @@ pub(crate) fn defaults_hold() {
             let Some(default) = key.default.as_ref().filter(|default| *default != "none") else {
                 continue;
             };
-            // A service that forwards is the only one to masquerade.
+            // Only a service that forwards can masquerade.
             let base = if key.name == "masquerade" {
                 format!("{base}forward = \"10.0.0.5:22\"\n")
             } else {

@@ -1,7 +1,7 @@
 //! Man pages and completions under `dist/` match the command lines and the texts in `gate.toml` and `client.toml`. Those texts
 //! have every key that the readers of configs know.
 //!
-//! `POSTERN_WRITE_MANUAL=1 cargo test --test manual` writes them anew.
+//! `POSTERN_WRITE_MANUAL=1 cargo test --test manual` writes them.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -76,7 +76,7 @@ fn main() -> ExitCode {
     libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
 }
 
-/// A test that is ignored where this program is missing.
+/// A test that needs this program.
 fn with(program: &'static str, name: &str, test: impl FnOnce() + Send + 'static) -> Trial {
     let is_here = Command::new(program)
         .arg("--version")
@@ -102,7 +102,7 @@ fn commands() -> [(clap::Command, &'static pages::Extra); 2] {
     ]
 }
 
-/// All files as they should be.
+/// The files that the code makes.
 fn made() -> Files {
     let mut files = Files::new();
     for (command, extra) in commands() {
@@ -129,7 +129,7 @@ fn made() -> Files {
     files
 }
 
-/// Without the commands that are nobody's to type: the generators would offer them.
+/// A command without its hidden commands.
 fn shown(command: &clap::Command) -> clap::Command {
     let kept = command
         .get_subcommands()
@@ -155,7 +155,7 @@ fn shown(command: &clap::Command) -> clap::Command {
         .fold(bare, clap::Command::version)
 }
 
-/// All files as they are.
+/// The files under `dist/`.
 fn there() -> Files {
     let mut files = Files::new();
     for folder in [
@@ -197,7 +197,7 @@ fn are_what_the_code_says() {
         .collect();
     assert!(
         differing.is_empty(),
-        "write them anew with POSTERN_WRITE_MANUAL=1 cargo test --test manual: {differing:?}"
+        "write them with POSTERN_WRITE_MANUAL=1 cargo test --test manual: {differing:?}"
     );
 }
 
@@ -278,7 +278,7 @@ fn can_be_read(shell: &str, check: &str) {
     }
 }
 
-/// As bash itself asks, when a tab is typed behind the last word.
+/// Completes like bash does after a tab.
 fn bash_completes() {
     for (words, wanted, unwanted) in [
         (&["posternd", "st"][..], "status", "engine"),

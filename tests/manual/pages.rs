@@ -12,7 +12,7 @@ const MANUAL: &str = "Postern";
 /// The parts of a program's page that are not in its help.
 pub(crate) struct Extra {
     pub(crate) section: &'static str,
-    /// Headings with their paragraphs; a paragraph may have a term in front of it.
+    /// Headings with paragraphs; a paragraph is a term, which may be empty, and a text.
     pub(crate) parts: &'static [(&'static str, &'static [(&'static str, &'static str)])],
     pub(crate) see_also: &'static [&'static str],
 }
@@ -135,7 +135,7 @@ pub(crate) const POSTERND: Extra = Extra {
     ],
 };
 
-/// The pages of a program: of itself and of each command that is shown, by file name.
+/// The pages of a program and its visible commands, with file names.
 pub(crate) fn of_program(command: Command, extra: &Extra) -> Vec<(String, String)> {
     let mut command = command
         .disable_help_subcommand(true)
@@ -206,7 +206,7 @@ fn of_command(
         .for_each(|command| of_command(command, extra, Some(&name), pages));
 }
 
-/// What stands behind the help.
+/// The text after the help.
 fn exit_status(roff: &mut Roff, command: &Command) {
     let Some(text) = command.get_after_help().map(ToString::to_string) else {
         return;
@@ -335,7 +335,7 @@ fn of_key(roff: &mut Roff, key: &Key) {
     roff.text([roman(format!("{}{default}", key.about))]);
 }
 
-/// Each part comes with the lines that define an apostrophe; once is enough.
+/// Keeps only the first definition of the apostrophe.
 fn with_one_preamble(page: &str) -> String {
     let is_preamble = |line: &&str| line.starts_with(".ie ") || line.starts_with(".el ");
     let lines = page
