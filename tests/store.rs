@@ -1,6 +1,6 @@
-//! The replay store on a real disk: reopened, killed, damaged and kept running for long.
+//! The replay store on a real disk: opened again, killed, damaged, and used for long.
 //!
-//! What `commit` has confirmed is there again or the store refuses to open; nothing in between (invariant 3).
+//! After a confirmed commit the marks are there, or the store refuses to open (invariant 3).
 #![cfg(feature = "daemon")]
 #![allow(
     clippy::unwrap_used,
@@ -50,13 +50,7 @@ fn reopened(dir: &Path) -> (Vec<MarkRecord>, StoredTimes) {
 }
 
 #[test]
-fn a_first_start_holds_nothing() {
-    let dir = tempdir().unwrap();
-    assert_eq!(reopened(dir.path()), (vec![], StoredTimes::default()));
-}
-
-#[test]
-fn marks_and_times_are_there_again_after_reopening() {
+fn marks_survive_a_restart() {
     let dir = tempdir().unwrap();
     let mut store = DiskStore::open(dir.path()).unwrap();
     store.commit(&[record(3), record(1)], times(10, 0)).unwrap();
@@ -85,7 +79,7 @@ fn floor_and_horizon_never_move_back() {
 }
 
 #[test]
-fn marks_before_the_horizon_are_forgotten_and_the_one_on_it_stays() {
+fn marks_before_the_horizon_are_removed() {
     let dir = tempdir().unwrap();
     let mut store = DiskStore::open(dir.path()).unwrap();
     let all: Vec<_> = (0..100).map(record).collect();
@@ -101,7 +95,7 @@ fn marks_before_the_horizon_are_forgotten_and_the_one_on_it_stays() {
 }
 
 #[test]
-fn ten_thousand_commits_with_a_rolling_horizon_keep_the_file_small() {
+fn file_stays_small_over_many_commits() {
     let dir = shared_memory();
     let mut store = DiskStore::open(dir.path()).unwrap();
     let mut sizes = Vec::new();
@@ -127,7 +121,7 @@ fn ten_thousand_commits_with_a_rolling_horizon_keep_the_file_small() {
 
 const CHILD: &str = "POSTERN_TEST_STORE_DIR";
 
-/// Not a test of its own: the process that `what_commit_confirmed_survives_kill_9` starts and kills.
+/// Not a test: the process that `confirmed_marks_survive_kill_9` starts and kills.
 #[test]
 fn child_commits_until_it_is_killed() {
     let Some(dir) = std::env::var_os(CHILD) else {
@@ -157,7 +151,7 @@ fn start_child(dir: &Path) -> Child {
 }
 
 #[test]
-fn what_commit_confirmed_survives_kill_9() {
+fn confirmed_marks_survive_kill_9() {
     let dir = tempdir().unwrap();
     let mut expected = 0;
     for round in 0..25 {
@@ -171,24 +165,21 @@ fn what_commit_confirmed_survives_kill_9() {
                 &lines.next().expect("the child goes on until it is killed"),
             ));
         }
-        // It is in the middle of its next commit by now, or of a later one.
+        // By now it is in the middle of a later commit.
         child.kill().unwrap();
         child.wait().unwrap();
         confirmed.extend(lines.filter_map(|line| number_of(&line)));
 
         let (marks, kept) = reopened(dir.path());
         let last = *confirmed.last().unwrap();
-        assert_eq!(
-            confirmed[0], expected,
-            "it went on where the one before was killed"
-        );
+        assert_eq!(confirmed[0], expected, "it continues after the killed one");
         let all: Vec<_> = (0..marks.len() as u64).map(record).collect();
         assert_eq!(marks, all, "no gap in round {round}");
         assert!(
             marks.len() as u64 > last && kept.floor.as_millis() >= last,
             "{last} was confirmed, round {round}"
         );
-        // One that was on its way may be kept too; more than one would be marks out of nowhere.
+        // One commit in progress may be stored as well, not more.
         assert!(
             marks.len() as u64 <= last + 2,
             "{} marks and {last} confirmed",
@@ -208,14 +199,14 @@ fn number_of(line: &str) -> Option<u64> {
 
 const MARKS: u64 = 300;
 
-/// Where damage is tried a thousand times: no disk is needed for that.
+/// A folder in memory: thousands of trials need no disk.
 fn shared_memory() -> TempDir {
     tempfile::tempdir_in("/dev/shm")
         .or_else(|_| tempdir())
         .unwrap()
 }
 
-/// A store's bytes as a killed process leaves them, and as a closed one does.
+/// The bytes of a store after a kill, and after it was closed.
 fn whole_files() -> [(&'static str, Vec<u8>); 2] {
     let dir = shared_memory();
     let mut store = DiskStore::open(dir.path()).unwrap();
@@ -240,7 +231,7 @@ fn put(dir: &Path, bytes: &[u8]) {
     std::fs::set_permissions(&path, Permissions::from_mode(0o600)).unwrap();
 }
 
-/// Whether these bytes refuse to open; if they open, all is there, now and after one more commit.
+/// Whether the store refuses these bytes. If it opens them, all marks must be there, now and after one more commit.
 fn refuses(dir: &Path, bytes: &[u8], what: &str) -> bool {
     put(dir, bytes);
     let kept = DiskStore::open(dir).and_then(|mut store| {
@@ -282,7 +273,7 @@ fn refuses(dir: &Path, bytes: &[u8], what: &str) -> bool {
 }
 
 #[test]
-fn a_file_cut_short_at_any_length_never_opens_with_fewer_marks() {
+fn truncated_file_never_opens_with_fewer_marks() {
     let dir = shared_memory();
     for (state, whole) in whole_files() {
         assert!(!refuses(dir.path(), &whole, state));
@@ -305,7 +296,7 @@ fn a_file_cut_short_at_any_length_never_opens_with_fewer_marks() {
 }
 
 #[test]
-fn a_page_lost_or_swapped_with_another_refuses_or_leaves_every_mark() {
+fn lost_or_swapped_page_loses_no_mark_silently() {
     const PAGE: usize = 4_096;
     let dir = shared_memory();
     for (state, whole) in whole_files() {
@@ -334,7 +325,7 @@ fn a_page_lost_or_swapped_with_another_refuses_or_leaves_every_mark() {
 }
 
 #[test]
-fn bytes_of_something_else_are_refused() {
+fn foreign_file_is_refused() {
     let dir = shared_memory();
     for bytes in [
         &b"\n"[..],
@@ -347,10 +338,10 @@ fn bytes_of_something_else_are_refused() {
 }
 
 #[test]
-fn a_flipped_byte_anywhere_refuses_or_leaves_every_mark() {
+fn flipped_byte_loses_no_mark_silently() {
     let dir = shared_memory();
     for (state, whole) in whole_files() {
-        // All of the header, each value of the byte that chooses the commit slot, and then where anything is written.
+        // The whole header, each value of the byte that selects the commit slot, and a sample of the written bytes.
         let header = (0..320).flat_map(|at| [(at, 0xff), (at, 0x01)]);
         let choice = (1..=0xff).map(|mask| (9, mask));
         let written: Vec<_> = (320..whole.len()).filter(|&at| whole[at] != 0).collect();

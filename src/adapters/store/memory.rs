@@ -1,17 +1,18 @@
-//! A store in memory for tests: clones share it, as two runs of an engine share a disk; it fails when told to.
+//! A store in memory for tests. Clones share it, as two runs of an engine share a disk.
 
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::{ReplayStore, StoreError};
+use super::{ReplayStore, StoreError, StoreFault};
 use crate::model::mark::{Kept, MarkRecord, StoredTimes};
 
-/// A disk made of memory.
+/// A store in memory.
 #[derive(Debug, Clone, Default)]
 pub struct MemoryStore {
     disk: Arc<Mutex<Disk>>,
 }
 
-/// What lies on it.
+/// What the store holds.
 #[derive(Debug, Clone, Default)]
 pub struct Disk {
     /// The last commit.
@@ -21,7 +22,7 @@ pub struct Disk {
 }
 
 impl MemoryStore {
-    /// Looks at the disk or changes it behind the store's back.
+    /// Gives access to the content, also to change it as a test needs.
     pub fn with<R>(&self, look: impl FnOnce(&mut Disk) -> R) -> R {
         look(&mut self.disk.lock().unwrap_or_else(PoisonError::into_inner))
     }
@@ -29,9 +30,12 @@ impl MemoryStore {
 
 impl Disk {
     fn check(&self) -> Result<(), StoreError> {
-        self.failing
-            .clone()
-            .map_or(Ok(()), |why| Err(StoreError(why)))
+        self.failing.clone().map_or(Ok(()), |why| {
+            Err(StoreError::new(
+                Path::new("memory"),
+                StoreFault::System(why),
+            ))
+        })
     }
 }
 

@@ -1,10 +1,19 @@
-//! What only the inside can show: other formats, strange files, the bound on one commit's work, and recovery.
+//! What only the inside shows: refused files, the bound on the work of one commit, and recovery.
 
 use std::os::unix::fs::{PermissionsExt, symlink};
 
+use std::path::Path;
+
+use postern_proto::Mark;
+use redb::{Database, ReadableDatabase, TableDefinition};
 use tempfile::{TempDir, tempdir};
 
+use super::faults::guarded;
+use super::format::{DatabaseFault, MARKS, NAME_FORMAT, NUMBERS, REMOVE_MAX};
 use super::*;
+use crate::adapters::store::ReplayStore;
+use crate::model::mark::{MarkRecord, StoredTimes};
+use crate::model::time::Timestamp;
 
 mod prefixes;
 
@@ -54,95 +63,61 @@ fn rows(store: &DiskStore) -> u64 {
 }
 
 #[test]
-fn a_first_start_makes_a_file_for_its_owner_alone_and_leaves_no_draft() {
+fn first_start_creates_a_private_file() {
     let dir = made();
-    let names: Vec<_> = std::fs::read_dir(dir.path())
-        .unwrap()
-        .map(|entry| entry.unwrap().file_name())
-        .collect();
-    assert_eq!(names, [FILE]);
-    assert_eq!(
-        std::fs::metadata(dir.path().join(FILE))
-            .unwrap()
-            .permissions()
-            .mode()
-            & 0o7777,
-        0o600
-    );
+    let path = dir.path().join(FILE);
+    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
+    let mode = std::fs::metadata(&path).unwrap().permissions().mode();
+    assert_eq!(mode & 0o7777, 0o600);
+    // A first start that was cut short leaves a draft.
+    std::fs::rename(&path, dir.path().join("marks.redb.new")).unwrap();
+    let kept = DiskStore::open(dir.path()).unwrap().load().unwrap();
+    assert!(kept.marks.is_empty());
 }
 
 #[test]
-fn a_draft_of_a_first_start_that_was_cut_short_is_no_hindrance() {
+fn unsafe_file_is_refused_with_its_cure() {
     let dir = made();
-    std::fs::rename(dir.path().join(FILE), dir.path().join("marks.redb.new")).unwrap();
-    assert!(
-        DiskStore::open(dir.path())
-            .unwrap()
-            .load()
-            .unwrap()
-            .marks
-            .is_empty()
-    );
-}
-
-#[test]
-fn a_folder_that_is_missing_is_not_made() {
-    let dir = tempdir().unwrap();
+    let path = dir.path().join(FILE);
+    for mode in [0o640, 0o604, 0o620, 0o602, 0o666] {
+        std::fs::set_permissions(&path, PermissionsExt::from_mode(mode)).unwrap();
+        assert!(refused(dir.path()).contains("chmod 600 "), "{mode:o}");
+    }
+    let other = made();
+    std::fs::remove_file(&path).unwrap();
+    symlink(other.path().join(FILE), &path).unwrap();
+    assert!(refused(dir.path()).contains("not a plain file"));
+    std::fs::remove_file(&path).unwrap();
+    std::fs::create_dir(&path).unwrap();
+    assert!(refused(dir.path()).contains("not a plain file"));
     let missing = dir.path().join("none");
     assert!(refused(&missing).contains("no such folder"));
     assert!(!missing.exists());
 }
 
 #[test]
-fn a_file_that_others_may_use_is_refused_with_the_command_that_helps() {
-    let dir = made();
-    for mode in [0o640, 0o604, 0o620, 0o602, 0o666] {
-        std::fs::set_permissions(dir.path().join(FILE), PermissionsExt::from_mode(mode)).unwrap();
-        assert!(refused(dir.path()).contains("chmod 600 "), "{mode:o}");
-    }
-}
-
-#[test]
-fn a_link_or_a_folder_in_the_files_place_is_refused() {
-    let (dir, other) = (tempdir().unwrap(), made());
-    symlink(other.path().join(FILE), dir.path().join(FILE)).unwrap();
-    assert!(refused(dir.path()).contains("not a plain file"));
-    std::fs::remove_file(dir.path().join(FILE)).unwrap();
-    std::fs::create_dir(dir.path().join(FILE)).unwrap();
-    assert!(refused(dir.path()).contains("not a plain file"));
-}
-
-#[test]
-fn a_second_opening_is_refused_and_does_not_tell_to_move_the_file_away() {
+fn second_process_is_refused() {
     let dir = tempdir().unwrap();
     let mut first = DiskStore::open(dir.path()).unwrap();
-    let said = refused(dir.path());
-    assert!(
-        said.contains("stop the other posternd") && !said.contains("move"),
-        "{said}"
-    );
+    let error = refused(dir.path());
+    assert!(error.contains("stop the other posternd"), "{error}");
+    assert!(!error.contains("move"), "{error}");
     first.commit(&[record(1, 5)], times(5, 0)).unwrap();
 }
 
 #[test]
-fn another_format_is_refused_and_named() {
+fn another_format_is_refused() {
     let dir = made();
-    let db = Database::open(dir.path().join(FILE)).unwrap();
+    let path = dir.path().join(FILE);
+    let db = Database::open(&path).unwrap();
     let write = db.begin_write().unwrap();
-    write
-        .open_table(NUMBERS)
-        .unwrap()
-        .insert(NAME_FORMAT, 2)
-        .unwrap();
+    let format = (NAME_FORMAT, 2);
+    let mut numbers = write.open_table(NUMBERS).unwrap();
+    numbers.insert(format.0, format.1).unwrap();
+    drop(numbers);
     write.commit().unwrap();
     drop(db);
     assert!(refused(dir.path()).contains("format 2"));
-}
-
-#[test]
-fn a_database_of_something_else_is_refused() {
-    let dir = made();
-    let path = dir.path().join(FILE);
     for other in ["numbers", "others"] {
         std::fs::remove_file(&path).unwrap();
         let db = Database::create(&path).unwrap();
@@ -161,7 +136,7 @@ fn a_database_of_something_else_is_refused() {
 }
 
 #[test]
-fn one_commit_forgets_a_bounded_number_and_the_next_ones_the_rest() {
+fn one_commit_removes_a_bounded_number() {
     let dir = tempdir().unwrap();
     let mut store = DiskStore::open(dir.path()).unwrap();
     let old: Vec<_> = (0..1_000).map(|number| record(number, number)).collect();
@@ -170,12 +145,12 @@ fn one_commit_forgets_a_bounded_number_and_the_next_ones_the_rest() {
     store
         .commit(&[record(5_000, 5_000)], times(5_000, 5_000))
         .unwrap();
-    let limit = FORGET_AT_MOST as u64 + 4;
+    let limit = REMOVE_MAX as u64 + 4;
     assert_eq!(rows(&store), 1_001 - limit);
     assert_eq!(
         store.load().unwrap().marks,
         [record(5_000, 5_000)],
-        "what is left behind does not show"
+        "a mark before the horizon is not loaded"
     );
 
     for _ in 0..3 {
@@ -185,7 +160,7 @@ fn one_commit_forgets_a_bounded_number_and_the_next_ones_the_rest() {
 }
 
 #[test]
-fn a_file_that_vanishes_under_a_store_in_trouble_is_not_made_anew() {
+fn vanished_file_is_not_created_again() {
     let dir = tempdir().unwrap();
     let mut store = DiskStore::open(dir.path()).unwrap();
     store.db = None; // as after a failed commit
@@ -198,10 +173,11 @@ fn a_file_that_vanishes_under_a_store_in_trouble_is_not_made_anew() {
 }
 
 #[test]
-fn a_panic_inside_becomes_a_sentence() {
-    let said = guarded(Path::new("/x/marks.redb"), || -> Result<(), Trouble> {
-        panic!("boom")
-    })
+fn panic_inside_becomes_an_error() {
+    let said = guarded(
+        Path::new("/x/marks.redb"),
+        || -> Result<(), DatabaseFault> { panic!("boom") },
+    )
     .unwrap_err()
     .to_string();
     assert!(

@@ -1,25 +1,26 @@
-//! Crash consistency: every prefix of the writes that a store makes, and what a power cut may leave of the last ones.
+//! Crash consistency: every prefix of a store's writes, and what a power cut leaves of the last ones.
 //!
-//! A recording in the disk's place holds each write, each change of length and each sync of two runs of a store: one that is
-//! closed in order, one that is killed, and the opening after it. Each moment of it is put into a file and opened as at any start.
+//! A recorder in place of the disk keeps each write, change of length and sync of several runs of a store. One run closes the
+//! store, the others are killed. Each moment becomes a file, which must open as at any start.
 
 use std::fmt;
-use std::io;
+use std::io::{self, ErrorKind};
 use std::sync::{Arc, Mutex};
 
 use redb::StorageBackend;
 
+use super::super::format::builder;
 use super::*;
 
-/// What was done to the disk.
+/// One operation on the disk.
 #[derive(Debug, Clone)]
-enum Deed {
+enum Operation {
     Write(usize, Vec<u8>),
     Length(usize),
     Sync,
 }
 
-impl Deed {
+impl Operation {
     fn apply(&self, image: &mut Vec<u8>) {
         match self {
             Self::Write(at, bytes) => {
@@ -31,7 +32,7 @@ impl Deed {
         }
     }
 
-    /// Only its first bytes, as where the power went in the middle of it.
+    /// Only its first bytes, as after a power cut in the middle.
     fn torn(&self, part: usize, of: usize) -> Option<Self> {
         let Self::Write(at, bytes) = self else {
             return None;
@@ -41,9 +42,9 @@ impl Deed {
     }
 }
 
-/// A disk that remembers all that was done to it. Clones share it.
+/// A disk that remembers all operations. Clones share it.
 #[derive(Clone, Default)]
-struct Recorder(Arc<Mutex<(Vec<u8>, Vec<Deed>)>>);
+struct Recorder(Arc<Mutex<(Vec<u8>, Vec<Operation>)>>);
 
 impl fmt::Debug for Recorder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -52,13 +53,13 @@ impl fmt::Debug for Recorder {
 }
 
 impl Recorder {
-    fn does(&self, deed: Deed) {
+    fn does(&self, operation: Operation) {
         let mut held = self.0.lock().unwrap();
-        deed.apply(&mut held.0);
-        held.1.push(deed);
+        operation.apply(&mut held.0);
+        held.1.push(operation);
     }
 
-    fn deeds(&self) -> usize {
+    fn operations(&self) -> usize {
         self.0.lock().unwrap().1.len()
     }
 }
@@ -79,51 +80,51 @@ impl StorageBackend for Recorder {
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
-        self.does(Deed::Length(len as usize));
+        self.does(Operation::Length(len as usize));
         Ok(())
     }
 
     fn sync_data(&self) -> io::Result<()> {
-        self.does(Deed::Sync);
+        self.does(Operation::Sync);
         Ok(())
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
-        self.does(Deed::Write(offset as usize, data.to_vec()));
+        self.does(Operation::Write(offset as usize, data.to_vec()));
         Ok(())
     }
 }
 
-/// What a load gives.
-type Held = (Vec<MarkRecord>, StoredTimes);
+/// The result of a load.
+type Content = (Vec<MarkRecord>, StoredTimes);
 
-/// The recording, and what had been confirmed by when.
+/// The operations, and what the store had confirmed after how many of them.
 struct History {
     first: Vec<u8>,
-    deeds: Vec<Deed>,
-    /// From so many deeds on a load gives this, and at most one commit more.
-    confirmed: Vec<(usize, Held)>,
+    operations: Vec<Operation>,
+    /// From this many operations on, a load returns this, and at most one commit more.
+    confirmed: Vec<(usize, Content)>,
 }
 
 impl History {
-    /// What a start after so many deeds may find: what was confirmed last, or with it the whole of the commit under way.
-    fn may_hold(&self, deeds: usize) -> [Option<&Held>; 2] {
+    /// What a start after this many operations may find: the last confirmed commit, or also the whole commit in progress.
+    fn may_hold(&self, operations: usize) -> [Option<&Content>; 2] {
         let next = self
             .confirmed
             .iter()
-            .position(|(from, _)| *from > deeds)
+            .position(|(from, _)| *from > operations)
             .unwrap_or(self.confirmed.len());
         [self.confirmed.get(next - 1), self.confirmed.get(next)]
             .map(|held| held.map(|(_, held)| held))
     }
 
-    /// The deeds since the last sync, which the disk may have done in part.
-    fn unsettled(&self, deeds: usize) -> &[Deed] {
-        let synced = self.deeds[..deeds]
+    /// The operations since the last sync, which the disk may have done in part.
+    fn unsettled(&self, operations: usize) -> &[Operation] {
+        let synced = self.operations[..operations]
             .iter()
-            .rposition(|deed| matches!(deed, Deed::Sync))
+            .rposition(|operation| matches!(operation, Operation::Sync))
             .map_or(0, |at| at + 1);
-        &self.deeds[synced..deeds]
+        &self.operations[synced..operations]
     }
 }
 
@@ -139,15 +140,14 @@ fn put(dir: &Path, bytes: &[u8]) {
     std::fs::set_permissions(&path, PermissionsExt::from_mode(0o600)).unwrap();
 }
 
-fn held(store: &mut DiskStore) -> Held {
+fn held(store: &mut DiskStore) -> Content {
     let mut kept = store.load().unwrap();
     kept.marks
         .sort_by_key(|record| (record.timestamp, record.mark.0));
     (kept.marks, kept.times)
 }
 
-/// Runs of a store: single marks as on a quiet day, a crowd of them, a horizon that moves on, settling and not, floors that
-/// would go back.
+/// Runs of a store: one mark, many marks, a moving horizon, with and without settling, floors that would go back.
 fn history() -> History {
     let made = made();
     let first = read(made.path());
@@ -171,14 +171,14 @@ fn history() -> History {
             store
                 .commit(&marks, times(floor, now.saturating_sub(40)))
                 .unwrap();
-            confirmed.push((disk.deeds(), held(&mut store)));
+            confirmed.push((disk.operations(), held(&mut store)));
             if step % 2 == 0 {
                 store.settle().unwrap();
             }
         }
         match run {
             0 => drop(store),
-            // As by kill -9: nothing of it is closed.
+            // As after kill -9: nothing is closed.
             _ => std::mem::forget(store),
         }
     }
@@ -188,19 +188,19 @@ fn history() -> History {
             && times.map(|times| times.horizon).is_sorted(),
         "floor and horizon go back"
     );
-    let deeds = std::mem::take(&mut disk.0.lock().unwrap().1);
+    let operations = std::mem::take(&mut disk.0.lock().unwrap().1);
     History {
         first,
-        deeds,
+        operations,
         confirmed,
     }
 }
 
-/// Opens these bytes as a start would, and fails unless just what may be there is; then goes on from there.
-fn expect_whole(dir: &Path, image: &[u8], may_hold: &[Option<&Held>], what: &str) {
+/// Opens these bytes as a start does, checks the content, and commits once more.
+fn expect_whole(dir: &Path, image: &[u8], may_hold: &[Option<&Content>], what: &str) {
     put(dir, image);
-    let mut store = DiskStore::open(dir)
-        .unwrap_or_else(|error| panic!("{what}: a start needs a hand: {error}"));
+    let mut store =
+        DiskStore::open(dir).unwrap_or_else(|error| panic!("{what}: a start fails: {error}"));
     let found = held(&mut store);
     assert!(
         may_hold.contains(&Some(&found)),
@@ -218,18 +218,17 @@ fn expect_whole(dir: &Path, image: &[u8], may_hold: &[Option<&Held>], what: &str
 }
 
 #[test]
-fn every_prefix_of_the_stores_writes_opens_with_every_confirmed_mark_also_where_the_last_write_is_torn()
- {
+fn every_prefix_of_writes_keeps_confirmed_marks() {
     let dir = tempfile::tempdir_in("/dev/shm")
         .or_else(|_| tempdir())
         .unwrap();
     let history = history();
     let mut image = history.first.clone();
     let mut tried = 0;
-    for (done, deed) in history.deeds.iter().enumerate() {
+    for (done, operation) in history.operations.iter().enumerate() {
         let may_hold = history.may_hold(done);
         for (part, of) in [(0, 1), (1, 2), (7, 8)] {
-            let Some(torn) = deed.torn(part, of) else {
+            let Some(torn) = operation.torn(part, of) else {
                 continue;
             };
             let mut image = image.clone();
@@ -238,22 +237,22 @@ fn every_prefix_of_the_stores_writes_opens_with_every_confirmed_mark_also_where_
                 dir.path(),
                 &image,
                 &may_hold,
-                &format!("{done} deeds and {part}/{of} of the next"),
+                &format!("{done} operations and {part}/{of} of the next"),
             );
             tried += 1;
         }
-        deed.apply(&mut image);
+        operation.apply(&mut image);
         expect_whole(
             dir.path(),
             &image,
             &history.may_hold(done + 1),
-            &format!("{} deeds", done + 1),
+            &format!("{} operations", done + 1),
         );
         tried += 1;
     }
     println!(
-        "{tried} moments of {} deeds, {} commits",
-        history.deeds.len(),
+        "{tried} moments of {} operations, {} commits",
+        history.operations.len(),
         history.confirmed.len() - 1
     );
     assert!(tried > 500);
@@ -261,30 +260,30 @@ fn every_prefix_of_the_stores_writes_opens_with_every_confirmed_mark_also_where_
 
 /// A disk may do what lies between two syncs in any order: at a power cut any part of it may be there, torn or whole.
 #[test]
-fn any_part_of_what_was_written_since_the_last_sync_opens_with_every_confirmed_mark() {
+fn any_part_of_unsynced_writes_keeps_confirmed_marks() {
     let dir = tempfile::tempdir_in("/dev/shm")
         .or_else(|_| tempdir())
         .unwrap();
     let history = history();
     let mut dice = 0x9e37_79b9_7f4a_7c15_u64;
     let (mut settled, mut tried) = (history.first.clone(), 0);
-    for done in 1..=history.deeds.len() {
+    for done in 1..=history.operations.len() {
         let unsettled = history.unsettled(done);
         if unsettled.is_empty() {
-            settled =
-                history.deeds[..done]
-                    .iter()
-                    .fold(history.first.clone(), |mut image, deed| {
-                        deed.apply(&mut image);
-                        image
-                    });
+            settled = history.operations[..done].iter().fold(
+                history.first.clone(),
+                |mut image, operation| {
+                    operation.apply(&mut image);
+                    image
+                },
+            );
             continue;
         }
         // Of each span the last moment with every single write missing, and a few others by chance.
         let is_last = history
-            .deeds
+            .operations
             .get(done)
-            .is_none_or(|deed| matches!(deed, Deed::Sync));
+            .is_none_or(|operation| matches!(operation, Operation::Sync));
         let missing = (0..unsettled.len())
             .filter(|_| is_last)
             .map(|lost| !(1_u64 << (lost % 56)));
@@ -300,11 +299,12 @@ fn any_part_of_what_was_written_since_the_last_sync_opens_with_every_confirmed_m
             .chain(by_chance.map(|mask| (mask, mask & 1 == 1)));
         for (mask, tears) in chosen {
             let mut image = settled.clone();
-            for (number, deed) in unsettled.iter().enumerate() {
-                let is_there = mask >> (number % 56) & 1 == 1 || matches!(deed, Deed::Length(_));
-                let torn = tears.then(|| deed.torn(1, 2)).flatten();
+            for (number, operation) in unsettled.iter().enumerate() {
+                let is_there =
+                    mask >> (number % 56) & 1 == 1 || matches!(operation, Operation::Length(_));
+                let torn = tears.then(|| operation.torn(1, 2)).flatten();
                 match (is_there, torn) {
-                    (true, _) => deed.apply(&mut image),
+                    (true, _) => operation.apply(&mut image),
                     (false, Some(torn)) => torn.apply(&mut image),
                     (false, None) => {}
                 }
@@ -313,11 +313,14 @@ fn any_part_of_what_was_written_since_the_last_sync_opens_with_every_confirmed_m
                 dir.path(),
                 &image,
                 &history.may_hold(done),
-                &format!("{done} deeds, of the last {}: {mask:#b}", unsettled.len()),
+                &format!(
+                    "{done} operations, of the last {}: {mask:#b}",
+                    unsettled.len()
+                ),
             );
             tried += 1;
         }
     }
-    println!("{tried} moments of {} deeds", history.deeds.len());
+    println!("{tried} moments of {} operations", history.operations.len());
     assert!(tried > 500);
 }

@@ -1,0 +1,70 @@
+//! Checks the file's kind and rights, and turns errors and panics of redb into store errors (invariant 8).
+
+use std::io::ErrorKind;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+
+use super::format::{DatabaseFault, FORMAT};
+use crate::adapters::store::{StoreError, StoreFault};
+
+/// Runs `work`, which owns everything that it changes.
+///
+/// redb promises errors for damaged files only if it has checked every page, and a damaged file can reach assertions of its
+/// debug builds. A panic would end the engine without a cure in the log.
+pub(super) fn guarded<T>(
+    path: &Path,
+    work: impl FnOnce() -> Result<T, DatabaseFault>,
+) -> Result<T, StoreError> {
+    let fault = match catch_unwind(AssertUnwindSafe(work)) {
+        Ok(Ok(done)) => return Ok(done),
+        Ok(Err(fault)) => store_fault(fault),
+        Err(_) => StoreFault::Damaged("reading it made the database library stop".to_owned()),
+    };
+    Err(StoreError::new(path, fault))
+}
+
+fn store_fault(fault: DatabaseFault) -> StoreFault {
+    match fault {
+        DatabaseFault::Format(found) => StoreFault::Format {
+            found,
+            known: FORMAT,
+        },
+        DatabaseFault::Missing(name) => StoreFault::Damaged(format!("it has no \"{name}\"")),
+        DatabaseFault::Redb(error) => match *error {
+            redb::Error::DatabaseAlreadyOpen | redb::Error::LockProtocolMismatch => {
+                StoreFault::Busy
+            }
+            redb::Error::Io(error)
+                if !matches!(
+                    error.kind(),
+                    ErrorKind::InvalidData | ErrorKind::UnexpectedEof
+                ) =>
+            {
+                StoreFault::System(error.to_string())
+            }
+            error => StoreFault::Damaged(error.to_string()),
+        },
+    }
+}
+
+/// A plain file for the engine's user alone: others could make the gate forget a knock.
+pub(super) fn check_file(path: &Path) -> Result<(), StoreError> {
+    let refused = |fault| Err(StoreError::new(path, fault));
+    let found = match std::fs::symlink_metadata(path) {
+        Ok(found) => found,
+        Err(error) => return refused(StoreFault::System(error.to_string())),
+    };
+    if !found.is_file() {
+        return refused(StoreFault::NotAFile);
+    }
+    let engine = rustix::process::geteuid().as_raw();
+    if found.uid() != engine {
+        let owner = found.uid();
+        return refused(StoreFault::Owner { owner, engine });
+    }
+    match found.permissions().mode() & 0o777 {
+        mode if mode & 0o077 != 0 => refused(StoreFault::Mode(mode)),
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,114 @@
+//! The store on disk: opens the file, checks it, and opens it again after a failure.
+//!
+//! It never starts empty if there was a file: whatever is wrong with the file is an error (invariant 3).
+
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+use std::thread::sleep;
+use std::time::Duration;
+
+use redb::{Database, ReadableDatabase};
+
+use super::create::create;
+use super::faults::{check_file, guarded};
+use super::format::{self, DatabaseFault, FORMAT, MARKS, NAME_FORMAT, NUMBERS};
+use crate::adapters::store::{ReplayStore, StoreError, StoreFault};
+use crate::model::mark::{Kept, MarkRecord, StoredTimes};
+
+/// The file's name in the state folder.
+pub const FILE: &str = "marks.redb";
+
+/// How long to wait for another process that has the file open: 10 s.
+const BUSY_TRIES: u32 = 200;
+const BUSY_PAUSE: Duration = Duration::from_millis(50);
+
+/// The store that survives the engine.
+#[derive(Debug)]
+pub struct DiskStore {
+    pub(super) path: PathBuf,
+    /// `None` after a failure: redb requires to open the file again, which also checks it again.
+    pub(super) db: Option<Database>,
+}
+
+impl DiskStore {
+    /// Opens `marks.redb` in `dir`, or creates it if there is none yet. The folder itself must exist.
+    ///
+    /// # Errors
+    /// If the file cannot be used or is damaged.
+    pub fn open(dir: &Path) -> Result<Self, StoreError> {
+        let path = dir.join(FILE);
+        match std::fs::symlink_metadata(&path) {
+            Ok(_) => {}
+            Err(error) if error.kind() == ErrorKind::NotFound => create(dir, &path)?,
+            Err(error) => {
+                return Err(StoreError::new(
+                    &path,
+                    StoreFault::System(error.to_string()),
+                ));
+            }
+        }
+        let db = open_file(&path)?;
+        Ok(Self { path, db: Some(db) })
+    }
+
+    /// Runs `work` on the database, and closes it after a failure.
+    fn with<T>(
+        &mut self,
+        work: impl FnOnce(&Database) -> Result<T, DatabaseFault>,
+    ) -> Result<T, StoreError> {
+        let db = match self.db.take() {
+            Some(db) => db,
+            None => open_file(&self.path)?,
+        };
+        let (db, done) = guarded(&self.path, || work(&db).map(|done| (db, done)))?;
+        self.db = Some(db);
+        Ok(done)
+    }
+}
+
+impl ReplayStore for DiskStore {
+    fn load(&mut self) -> Result<Kept, StoreError> {
+        self.with(format::read_all)
+    }
+
+    fn commit(&mut self, marks: &[MarkRecord], times: StoredTimes) -> Result<(), StoreError> {
+        self.with(|db| format::write_marks(db, marks, times))
+    }
+
+    fn settle(&mut self) -> Result<(), StoreError> {
+        self.with(format::write_again)
+    }
+}
+
+/// Opens an existing file. If the file vanished under a running engine, that is a fault, and no new file is created.
+fn open_file(path: &Path) -> Result<Database, StoreError> {
+    check_file(path)?;
+    guarded(path, || {
+        // Without the check redb trusts a file that was closed properly, and a flipped byte stays unnoticed.
+        let db = once_not_busy(|| {
+            format::builder()
+                .set_check_integrity_on_open(true)
+                .open(path)
+        })?;
+        let read = db.begin_read()?;
+        match format::number(&read.open_table(NUMBERS)?, NAME_FORMAT)? {
+            FORMAT => {}
+            other => return Err(DatabaseFault::Format(other)),
+        }
+        read.open_table(MARKS)?;
+        Ok(db)
+    })
+}
+
+/// A killed engine has the file open until the kernel has finished its writes.
+fn once_not_busy(
+    open: impl Fn() -> Result<Database, redb::DatabaseError>,
+) -> Result<Database, redb::DatabaseError> {
+    for _ in 0..BUSY_TRIES {
+        match open() {
+            Err(redb::DatabaseError::DatabaseAlreadyOpen) => sleep(BUSY_PAUSE),
+            done => return done,
+        }
+    }
+    open()
+}
