@@ -1,10 +1,10 @@
-//! Captures whose reads fail, and an interface that takes another name, on a whole gate: no knock that is in the socket is lost.
+//! Captures whose reads fail, and a renamed interface. No knock that is in the socket is lost.
 
 use crate::inject::{Injector, Of};
 use postern_harness::{FAMILIES, GateConfig, World};
 
-/// A few failures are waited out; what came meanwhile is still in the socket.
-pub(crate) fn reads_that_fail_a_few_times_lose_no_knock(backend: &'static str) {
+/// After a few failures the capture goes on. Knocks waited in the socket.
+pub(crate) fn few_failed_reads_lose_no_knock(backend: &'static str) {
     for interfaces in ["interfaces = [\"any\"]", "interfaces = [\"gate2\"]"] {
         let world = World::start(&GateConfig::new(backend).gate(interfaces));
         let injector = Injector::at(
@@ -28,10 +28,8 @@ pub(crate) fn reads_that_fail_a_few_times_lose_no_knock(backend: &'static str) {
     }
 }
 
-/// A socket that only fails is given up with its engine, and the next one has a new socket.
-pub(crate) fn reads_that_only_fail_end_the_engine_with_a_reason_and_the_next_one_hears(
-    backend: &'static str,
-) {
+/// The engine ends with a socket that only fails. The next engine has a new socket.
+pub(crate) fn constant_read_failure_ends_the_engine(backend: &'static str) {
     let world = World::start(&GateConfig::new(backend));
     world.first.knock("alice", FAMILIES[1], &["--for", "10m"]);
     world.first.expect_let_in(FAMILIES[1]);
@@ -60,9 +58,7 @@ pub(crate) fn reads_that_only_fail_end_the_engine_with_a_reason_and_the_next_one
     world.first.expect_let_in(FAMILIES[0]);
 }
 
-pub(crate) fn interface_that_takes_another_name_is_let_go_and_heard_again_under_its_own(
-    backend: &'static str,
-) {
+pub(crate) fn renamed_interface_is_dropped(backend: &'static str) {
     let world = World::start(&GateConfig::new(backend).gate("interfaces = [\"gate2\"]"));
     for round in 1..3 {
         world.gate.ip("link set gate2 name other0");

@@ -1,7 +1,7 @@
-//! The disk under the replay store: full, read-only, failing, slow, damaged. No door opens whose mark is not on it, those that are
-//! open stay, and once the disk is well again knocks work without anybody's help.
+//! Faults of the replay store's disk: full, read-only, failing, slow, damaged. No grant opens before its mark is durable, open grants
+//! stay, and knocks work again once the disk does.
 //!
-//! A tiny tmpfs lies over the state folder in the daemon's own mount namespace; calls of the real file are made to fail or to wait.
+//! A small tmpfs covers the state directory in the daemon's mount namespace. System calls on the real file fail or wait.
 
 use std::fs;
 use std::io::Write;
@@ -24,7 +24,7 @@ fn plan(backend: &str) -> GateConfig {
     )
 }
 
-/// A gate whose state lies on a disk of this size, with alice's door open.
+/// A gate with a state disk of this size, and one open grant of alice.
 fn on_small_disk(backend: &str, size: &str) -> World {
     let mut world = World::prepare(&plan(backend));
     let state = world.folder().join("state");
@@ -35,16 +35,16 @@ fn on_small_disk(backend: &str, size: &str) -> World {
     );
     world.daemon.through = Some(format!("{mount} && exec \"$@\""));
     world.start_again();
-    open_alices_door(&world);
+    open_alices_grant(&world);
     world
 }
 
-fn open_alices_door(world: &World) {
+fn open_alices_grant(world: &World) {
     world.first.knock("alice", Family::V6, &["--for", "10m"]);
     world.first.expect_let_in(Family::V6);
 }
 
-/// The state folder as the daemon sees it.
+/// The state directory in the daemon's mount namespace.
 fn state(world: &World) -> PathBuf {
     let here = world.folder().join("state");
     PathBuf::from(format!(
@@ -54,7 +54,7 @@ fn state(world: &World) -> PathBuf {
     ))
 }
 
-/// Sends one knock and waits for its verdict: whether its mark could be stored.
+/// Sends one knock. Returns whether its mark was stored.
 fn is_stored(world: &World, packet: &[u8]) -> bool {
     let (opened, refused) = (openings(world), refusals(world));
     world.first.send(Family::V4, packet);
@@ -64,7 +64,7 @@ fn is_stored(world: &World, packet: &[u8]) -> bool {
     openings(world) > opened
 }
 
-/// Knocks that were refused because their mark could not be stored.
+/// How many knocks were refused because their mark was not stored.
 fn refusals(world: &World) -> usize {
     world
         .daemon
@@ -72,12 +72,12 @@ fn refusals(world: &World) -> usize {
         .len()
 }
 
-/// What the engine said when the store could not be used: one line that names file, fault and way out.
+/// The engine's lines about the store, each with file, fault and cure.
 fn said(world: &World, fault: &str) -> Vec<String> {
     world.daemon.logged(&[FILE, fault, "; "])
 }
 
-/// Knocks until the disk takes no more; the packets that were admitted and that were not.
+/// Knocks until the disk is full. Returns the admitted packets and the refused one.
 fn knock_until_refused(world: &World) -> (Vec<Vec<u8>>, Vec<u8>) {
     let mut stored = Vec::new();
     for _ in 0..300 {
@@ -90,12 +90,12 @@ fn knock_until_refused(world: &World) -> (Vec<Vec<u8>>, Vec<u8>) {
     panic!("the disk is not full");
 }
 
-/// The gate is deaf for want of a disk, and says so: what was open stays, and a knock opens nothing.
+/// No engine serves, the log says why, the open grant stays, and a knock opens nothing.
 fn expect_deaf(world: &World, fault: &str) {
     wait_for("the fault in one line", || {
         (!said(world, fault).is_empty()).then_some(())
     });
-    wait_until_only_alices_door_is_open(world);
+    wait_until_only_alices_grant_is_open(world);
     let before = openings(world);
     world.first.knock(USER, Family::V4, &[]);
     world.first.expect_shut_out(Family::V4);
@@ -103,21 +103,19 @@ fn expect_deaf(world: &World, fault: &str) {
     assert_eq!(openings(world), before);
 }
 
-fn wait_until_only_alices_door_is_open(world: &World) {
+fn wait_until_only_alices_grant_is_open(world: &World) {
     wait_for("every other door to close", || {
         (world.rules().len() == 1).then_some(())
     });
 }
 
-pub(crate) fn full_disk_opens_nothing_and_is_told_and_knocks_work_again_once_there_is_room(
-    backend: &'static str,
-) {
+pub(crate) fn full_disk_opens_nothing(backend: &'static str) {
     let world = on_small_disk(backend, "3m");
     let filler = state(&world).join("filler");
     let mut file = fs::File::create(&filler).unwrap();
     while file.write_all(&[7; 4096]).is_ok() {}
     let (stored, refused) = knock_until_refused(&world);
-    // A file that can't grow may still be read, so engines may come up again meanwhile; none of them opens what it can't keep.
+    // A full file can be read, so engines may start again. None opens what it cannot store.
     world
         .daemon
         .wait_for_lines(1, &["WARN", "the engine ended"]);
@@ -131,13 +129,11 @@ pub(crate) fn full_disk_opens_nothing_and_is_told_and_knocks_work_again_once_the
     expect_well_again(&world, &stored, &refused);
 }
 
-pub(crate) fn disk_that_turns_read_only_is_told_and_knocks_work_again_once_it_is_writable(
-    backend: &'static str,
-) {
+pub(crate) fn read_only_disk_opens_nothing(backend: &'static str) {
     let world = on_small_disk(backend, "16m");
     let packet = world.first.packet(USER, Family::V4, &["--for", "2s"]);
     assert!(is_stored(&world, &packet));
-    // A file system that is written to can't be made read-only, so the engine dies first, with nobody to see it.
+    // The kernel cannot remount a file system that is open for writing, so the engine is killed first.
     world.daemon.signal(Signal::STOP);
     kill(world.daemon.engine());
     wait_for("the disk to be read-only", || {
@@ -163,10 +159,10 @@ fn remount(world: &World, how: &str) -> bool {
         .success()
 }
 
-/// A commit whose sync fails was never confirmed; the mark may or may not be there.
-pub(crate) fn sync_that_fails_opens_nothing_and_a_fresh_engine_serves(backend: &'static str) {
+/// After a failed sync the mark may be on the disk or not.
+pub(crate) fn failed_sync_opens_nothing(backend: &'static str) {
     let world = World::start(&plan(backend));
-    open_alices_door(&world);
+    open_alices_grant(&world);
     for (count, error) in (1..).zip(["EIO", "ENOSPC", "EROFS", "EDQUOT"]) {
         let packet = world.first.packet(USER, Family::V4, &["--for", "2s"]);
         let injector = Injector::at(
@@ -190,8 +186,8 @@ pub(crate) fn sync_that_fails_opens_nothing_and_a_fresh_engine_serves(backend: &
     assert!(!said(&world, "Input/output error").is_empty());
 }
 
-/// The door opens when the disk has caught up, not before.
-pub(crate) fn slow_sync_holds_the_door_until_the_mark_is_durable(backend: &'static str) {
+/// The grant opens after the sync, not before.
+pub(crate) fn slow_sync_delays_the_grant(backend: &'static str) {
     let world = World::start(&plan(backend));
     let packet = world.first.packet(USER, Family::V4, &["--for", "1m"]);
     let injector = Injector::at(
@@ -221,7 +217,7 @@ pub(crate) fn slow_sync_holds_the_door_until_the_mark_is_durable(backend: &'stat
     assert!(!expect_opened_once(&world, Family::V4, &packet, 1));
 }
 
-/// Milliseconds since 1970 at which a call of strace's log had ended: `1234 1760000000.123456 fdatasync(7) = 0 (DELAYED) <3.000123>`.
+/// When a call in strace's log had ended, in milliseconds since 1970: `1234 1760000000.123456 fdatasync(7) = 0 (DELAYED) <3.000123>`.
 fn end_of_call(line: &str) -> Option<i64> {
     let begun: f64 = line
         .split_whitespace()
@@ -235,13 +231,11 @@ fn end_of_call(line: &str) -> Option<i64> {
     Some(((begun + took) * 1000.0) as i64)
 }
 
-/// Damaged while nobody looks: the start refuses in one line, the protection and what is open stay. Damaged under an engine: the next
-/// one does not serve, and the old file put back is all that it takes.
-pub(crate) fn damaged_store_keeps_an_engine_from_serving_and_says_so_in_one_line(
-    backend: &'static str,
-) {
+/// A store damaged before a start: posternd refuses in one line, protection and grants stay. A store damaged under an engine: the next
+/// engine does not serve until the file is restored.
+pub(crate) fn damaged_store_stops_the_engine(backend: &'static str) {
     let mut world = World::start(&plan(backend));
-    open_alices_door(&world);
+    open_alices_grant(&world);
     let packet = world.first.packet(USER, Family::V4, &["--for", "2s"]);
     assert!(is_stored(&world, &packet));
     let file = world.folder().join("state").join(FILE);
@@ -285,7 +279,7 @@ fn put_back(file: &std::path::Path, bytes: &[u8]) {
     held.write_all_at(bytes, 0).unwrap();
 }
 
-/// Without anybody's help: a knock opens, what was admitted is admitted no more, and what was not is at most once.
+/// A knock opens, admitted packets are refused as replays, and refused packets are admitted at most once.
 fn expect_well_again(world: &World, stored: &[Vec<u8>], refused: &[u8]) {
     wait_for("a knock to be let in", || {
         let before = openings(world);
@@ -298,7 +292,7 @@ fn expect_well_again(world: &World, stored: &[Vec<u8>], refused: &[u8]) {
         assert!(!expect_opened_once(world, Family::V4, packet, 1));
     }
     expect_opened_once(world, Family::V4, refused, 0);
-    wait_until_only_alices_door_is_open(world);
+    wait_until_only_alices_grant_is_open(world);
     world.first.expect_let_in(Family::V6);
     world.first.expect_shut_out(Family::V4);
 }

@@ -1,4 +1,4 @@
-//! nf_tables over netlink that does not take a batch, or whose answer is lost. `gate/broken.rs` does the same to programs of iptables.
+//! Faults of nf_tables over netlink: a refused batch, a lost answer, a slow kernel.
 
 use crate::inject::{Injector, Of};
 use postern_harness::world::checks::{
@@ -17,7 +17,7 @@ fn refused(world: &World) -> usize {
     world.daemon.logged(&["WARN", USER, "not open: "]).len()
 }
 
-pub(crate) fn kernel_that_takes_no_batch_is_told_as_failed_and_opens_nothing(_: &'static str) {
+pub(crate) fn refused_batch_opens_nothing(_: &'static str) {
     let world = world();
     for (count, error) in (1..).zip(["ENOBUFS", "ENOMEM", "EPERM"]) {
         let family = FAMILIES[count % 2];
@@ -42,8 +42,8 @@ pub(crate) fn kernel_that_takes_no_batch_is_told_as_failed_and_opens_nothing(_: 
     );
 }
 
-/// The kernel may have done it all the same: whatever is told, in the end ledger and kernel agree.
-pub(crate) fn answers_of_the_kernel_that_are_lost_leave_one_truth(_: &'static str) {
+/// The kernel may have made the change. In the end ledger and kernel agree.
+pub(crate) fn lost_kernel_answers_are_reconciled(_: &'static str) {
     let world = world();
     for family in FAMILIES {
         let (opened, refused_before) = (openings(&world), refused(&world));
@@ -67,8 +67,8 @@ pub(crate) fn answers_of_the_kernel_that_are_lost_leave_one_truth(_: &'static st
     }
 }
 
-/// A monitor that is stuck in the kernel delays the next knock, and no end.
-pub(crate) fn kernel_that_is_slow_delays_a_knock_and_no_end(_: &'static str) {
+/// A slow kernel delays the next knock, but no close.
+pub(crate) fn slow_kernel_delays_no_close(_: &'static str) {
     let world = world();
     world.first.knock("alice", Family::V6, &["--for", "2s"]);
     world.first.expect_let_in(Family::V6);

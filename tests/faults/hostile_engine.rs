@@ -1,8 +1,5 @@
-//! A monitor whose engine lies: the test takes the engine's own end of the link and speaks in its place, while the engine is stopped.
-//!
-//! Nothing in the program makes room for it. The monitor executes its own image whatever lies at its path, so no other program can
-//! be put in the engine's place; but root may take a copy of any process's descriptor (pidfd_getfd), and that is what a hostile
-//! engine has: this link, and nothing else. What it says opens nothing that the policy does not allow, and stops nothing.
+//! A monitor with a hostile engine. The test stops the engine and uses a copy of its socket (pidfd_getfd), which is all that a hostile
+//! engine has. Its orders open nothing that the policy does not allow, and stop nothing.
 
 use std::fs;
 use std::io::{IoSlice, IoSliceMut};
@@ -22,33 +19,31 @@ use rustix::process::{
     Pid, PidfdFlags, PidfdGetfdFlags, Signal, kill_process, pidfd_getfd, pidfd_open,
 };
 
-use crate::askers::resident;
+use crate::control_clients::resident;
 use postern_harness::world::checks::{expect_ledger_and_kernel_agree, in_kernel, kill};
 use postern_harness::{FAMILIES, Family, GateConfig, SERVICE, World, wait_for};
 
-/// The engine's end of the link, and the engine that is stopped meanwhile.
-struct Liar {
+/// The engine's socket, and the stopped engine.
+struct HostileEngine {
     link: OwnedFd,
     engine: u32,
 }
 
-impl Liar {
-    fn in_place_of_the_engine(world: &World) -> Self {
+impl HostileEngine {
+    fn replace(world: &World) -> Self {
         let engine = world.daemon.engine();
         let pid = Pid::from_raw(i32::try_from(engine).unwrap()).unwrap();
         kill_process(pid, Signal::STOP).unwrap();
-        // Until the last of its threads stands still it may take a report that is not for it.
-        wait_for("the engine to stand still", || {
-            is_stopped(engine).then_some(())
-        });
+        // A thread that still runs could read a report.
+        wait_for("the engine to stop", || is_stopped(engine).then_some(()));
         let handle = pidfd_open(pid, PidfdFlags::empty()).unwrap();
         // Its standard input.
         let link = pidfd_getfd(&handle, 0, PidfdGetfdFlags::empty()).unwrap();
         Self { link, engine }
     }
 
-    /// Whether there was room for it.
-    fn says(&self, bytes: &[u8], descriptors: &[BorrowedFd<'_>]) -> bool {
+    /// Sends a message. Returns whether there was space.
+    fn send(&self, bytes: &[u8], descriptors: &[BorrowedFd<'_>]) -> bool {
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(64))];
         let mut ancillary = SendAncillaryBuffer::new(&mut space);
         assert!(
@@ -63,12 +58,12 @@ impl Liar {
         .is_ok()
     }
 
-    fn orders(&self, order: &Order) -> bool {
-        self.says(&encode(order).unwrap(), &[])
+    fn order(&self, order: &Order) -> bool {
+        self.send(&encode(order).unwrap(), &[])
     }
 
-    /// What the monitor has reported by now.
-    fn hears(&self) -> Vec<Report> {
+    /// The reports that have come.
+    fn receive(&self) -> Vec<Report> {
         let mut buffer = vec![0; MESSAGE_MAX];
         let mut reports = Vec::new();
         let mut none = RecvAncillaryBuffer::default();
@@ -116,8 +111,8 @@ fn request(user: &str, allow: &str, services: &[&str], seconds: u64) -> OpenRequ
     }
 }
 
-/// What no policy of this gate allows, and the rule that says so.
-fn lies() -> Vec<(OpenRequest, Rule)> {
+/// Requests that no policy allows, and the rule that refuses each.
+fn forbidden() -> Vec<(OpenRequest, Rule)> {
     let ssh = &["tcp/2222"][..];
     let good = request("alice", "10.77.0.2/32", ssh, 60);
     vec![
@@ -164,7 +159,7 @@ fn lies() -> Vec<(OpenRequest, Rule)> {
     ]
 }
 
-/// As before, without anybody's help: nothing is open that was not, and a knock opens under the engine that follows.
+/// Nothing was opened, and the next engine admits a knock.
 fn expect_nothing_gained(world: &World, backend: &'static str, engines: usize) {
     world.daemon.wait_for_lines(engines, &["the engine serves"]);
     assert_eq!(
@@ -175,7 +170,7 @@ fn expect_nothing_gained(world: &World, backend: &'static str, engines: usize) {
             .map(|grant| grant.user.as_str())
             .collect::<Vec<_>>(),
         ["alice"],
-        "her own, of before"
+        "only the first grant"
     );
     expect_ledger_and_kernel_agree(world, backend);
     world.first.expect_let_in(Family::V6);
@@ -189,38 +184,38 @@ fn expect_nothing_gained(world: &World, backend: &'static str, engines: usize) {
     world.first.expect_shut_out(Family::V4);
 }
 
-/// A gate with a door that is open by right, and a hostile engine in its engine's place.
-fn with_hostile_engine(backend: &str) -> (World, Liar) {
+/// A gate with one grant, and a hostile engine in place of its engine.
+fn with_hostile_engine(backend: &str) -> (World, HostileEngine) {
     let world = world(backend);
     world.first.knock("alice", Family::V6, &["--for", "10m"]);
     world.first.expect_let_in(Family::V6);
-    let hostile_engine = Liar::in_place_of_the_engine(&world);
-    hostile_engine.hears();
+    let hostile_engine = HostileEngine::replace(&world);
+    hostile_engine.receive();
     (world, hostile_engine)
 }
 
-pub(crate) fn orders_that_no_policy_allows_are_refused_each_by_its_rule(backend: &'static str) {
+pub(crate) fn forbidden_orders_are_refused_by_rule(backend: &'static str) {
     let (world, hostile_engine) = with_hostile_engine(backend);
-    let lies = lies();
-    for (ticket, (request, _)) in (1_000..).zip(&lies) {
-        assert!(hostile_engine.orders(&Order::Open {
+    let forbidden = forbidden();
+    for (ticket, (request, _)) in (1_000..).zip(&forbidden) {
+        assert!(hostile_engine.order(&Order::Open {
             ticket,
             request: request.clone()
         }));
     }
     let mut rules = Vec::new();
     wait_for("a refusal of each", || {
-        for report in hostile_engine.hears() {
+        for report in hostile_engine.receive() {
             match report {
                 Report::Refused { ticket, rule, .. } => rules.push((ticket, rule)),
                 Report::Measure => {}
                 other => panic!("{other:?}"),
             }
         }
-        (rules.len() == lies.len()).then_some(())
+        (rules.len() == forbidden.len()).then_some(())
     });
     rules.sort_by_key(|(ticket, _)| *ticket);
-    for ((ticket, rule), (request, wanted)) in rules.into_iter().zip(&lies) {
+    for ((ticket, rule), (request, wanted)) in rules.into_iter().zip(&forbidden) {
         assert_eq!(rule, *wanted, "{ticket}: {request}");
     }
     assert_eq!(
@@ -231,10 +226,10 @@ pub(crate) fn orders_that_no_policy_allows_are_refused_each_by_its_rule(backend:
                 "an order was refused that the gate should not have given"
             ])
             .len(),
-        lies.len()
+        forbidden.len()
     );
     assert_eq!(in_kernel(&world, backend).len(), 1);
-    // To close what is not his gets an engine nothing either: it is somebody's own right, and opens nothing.
+    // Closing for an unknown user is refused, too.
     let services = vec!["tcp/2222".parse().unwrap()];
     let request = CloseRequest {
         user: "eve".to_owned(),
@@ -242,10 +237,10 @@ pub(crate) fn orders_that_no_policy_allows_are_refused_each_by_its_rule(backend:
         target: None,
         services,
     };
-    assert!(hostile_engine.orders(&Order::Close { ticket: 1, request }));
+    assert!(hostile_engine.order(&Order::Close { ticket: 1, request }));
     wait_for("a refusal", || {
         hostile_engine
-            .hears()
+            .receive()
             .iter()
             .any(|report| {
                 matches!(
@@ -263,13 +258,13 @@ pub(crate) fn orders_that_no_policy_allows_are_refused_each_by_its_rule(backend:
     expect_nothing_gained(&world, backend, 2);
 }
 
-pub(crate) fn malformed_and_oversized_messages_end_that_engine_alone(backend: &'static str) {
+pub(crate) fn invalid_message_ends_the_engine(backend: &'static str) {
     let open = encode(&Order::Open {
         ticket: 1,
         request: request("alice", "10.77.0.2/32", &["tcp/2222"], 60),
     })
     .unwrap();
-    let nonsense: [Vec<u8>; 5] = [
+    let invalid: [Vec<u8>; 5] = [
         open[..open.len() - 1].to_vec(),
         b"\xff\xfe\0".to_vec(),
         b"\"exec\"".to_vec(),
@@ -278,10 +273,10 @@ pub(crate) fn malformed_and_oversized_messages_end_that_engine_alone(backend: &'
     ];
     let (world, mut hostile_engine) = with_hostile_engine(backend);
     let (monitor, mut engines) = (world.daemon.pid(), 1);
-    for bytes in nonsense {
-        assert!(hostile_engine.says(&bytes, &[]), "{} bytes", bytes.len());
-        // What comes after nonsense is not carried out, good as it may be.
-        hostile_engine.says(&open, &[]);
+    for bytes in invalid {
+        assert!(hostile_engine.send(&bytes, &[]), "{} bytes", bytes.len());
+        // A valid order that follows is not carried out.
+        hostile_engine.send(&open, &[]);
         engines += 1;
         expect_nothing_gained(&world, backend, engines);
         assert_eq!(
@@ -291,14 +286,14 @@ pub(crate) fn malformed_and_oversized_messages_end_that_engine_alone(backend: &'
                 .len(),
             engines - 1
         );
-        hostile_engine = Liar::in_place_of_the_engine(&world);
+        hostile_engine = HostileEngine::replace(&world);
     }
     assert_eq!(world.daemon.pid(), monitor);
     kill(hostile_engine.engine);
     expect_nothing_gained(&world, backend, engines + 1);
 }
 
-pub(crate) fn descriptors_that_come_with_orders_are_let_go(backend: &'static str) {
+pub(crate) fn descriptors_with_orders_are_closed(backend: &'static str) {
     let (world, hostile_engine) = with_hostile_engine(backend);
     let count = || {
         fs::read_dir(format!("/proc/{}/fd", world.daemon.pid()))
@@ -310,16 +305,16 @@ pub(crate) fn descriptors_that_come_with_orders_are_let_go(backend: &'static str
     let many = [null.as_fd(); 64];
     let listed = |ticket| encode(&Order::List { ticket }).unwrap();
     for ticket in 0..200 {
-        wait_for("room in the link", || {
+        wait_for("space in the socket", || {
             hostile_engine
-                .says(&listed(ticket), &many[..1 + (ticket as usize * 7) % 64])
+                .send(&listed(ticket), &many[..1 + (ticket as usize * 7) % 64])
                 .then_some(())
         });
-        hostile_engine.hears();
+        hostile_engine.receive();
     }
     wait_for("the last answer", || {
         hostile_engine
-            .hears()
+            .receive()
             .iter()
             .any(|report| report.ticket() == Some(199))
             .then_some(())
@@ -334,38 +329,38 @@ pub(crate) fn descriptors_that_come_with_orders_are_let_go(backend: &'static str
     expect_nothing_gained(&world, backend, 2);
 }
 
-/// For seconds, as fast as the monitor takes them: doors still end in time, its memory stays flat, and it still stops when told to.
-pub(crate) fn flood_of_orders_delays_no_end_and_no_stop(backend: &'static str) {
+/// Grants still end in time, memory stays flat, and the monitor still stops.
+pub(crate) fn flood_of_orders_delays_no_close(backend: &'static str) {
     let (mut world, hostile_engine) = with_hostile_engine(backend);
     let short = request("alice", "10.77.0.2/32", &["tcp/2222"], 2);
-    assert!(hostile_engine.orders(&Order::Open {
+    assert!(hostile_engine.order(&Order::Open {
         ticket: 1,
         request: short
     }));
-    wait_for("the door", || {
+    wait_for("the grant", || {
         hostile_engine
-            .hears()
+            .receive()
             .iter()
             .any(|report| matches!(report, Report::Opened { ticket: 1, .. }))
             .then_some(())
     });
     let before = resident(world.daemon.pid());
-    let floods: Vec<Vec<u8>> = lies()
+    let floods: Vec<Vec<u8>> = forbidden()
         .into_iter()
         .take(4)
         .map(|(request, _)| encode(&Order::Open { ticket: 2, request }).unwrap())
         .collect();
-    let flood = |hostile_engine: &Liar, until: &mut dyn FnMut() -> bool| {
+    let flood = |hostile_engine: &HostileEngine, until: &mut dyn FnMut() -> bool| {
         let (mut sent, start) = (0_u64, Instant::now());
         while !until() {
             assert!(
                 start.elapsed() < Duration::from_secs(30),
-                "waited in vain under a flood of {sent} orders"
+                "nothing happened under a flood of {sent} orders"
             );
             for bytes in floods.iter().cycle().take(400) {
-                sent += u64::from(hostile_engine.says(bytes, &[]));
+                sent += u64::from(hostile_engine.send(bytes, &[]));
             }
-            hostile_engine.hears();
+            hostile_engine.receive();
             thread::sleep(Duration::from_millis(1));
         }
         sent
@@ -391,9 +386,8 @@ pub(crate) fn flood_of_orders_delays_no_end_and_no_stop(backend: &'static str) {
     expect_nothing_gained(&world, backend, 1);
 }
 
-pub(crate) fn silence_ends_the_engine_and_another_one_serves(backend: &'static str) {
+pub(crate) fn silent_engine_is_replaced(backend: &'static str) {
     let (world, hostile_engine) = with_hostile_engine(backend);
-    // Says nothing, and hears nothing either.
     drop(hostile_engine);
     world
         .daemon
@@ -401,7 +395,7 @@ pub(crate) fn silence_ends_the_engine_and_another_one_serves(backend: &'static s
     expect_nothing_gained(&world, backend, 2);
 }
 
-pub(crate) fn link_that_is_closed_ends_the_engine_and_another_one_serves(backend: &'static str) {
+pub(crate) fn engine_with_a_closed_link_is_replaced(backend: &'static str) {
     for how in [Shutdown::Write, Shutdown::Both] {
         let (world, hostile_engine) = with_hostile_engine(backend);
         shutdown(&hostile_engine.link, how).unwrap();

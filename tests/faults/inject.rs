@@ -1,7 +1,4 @@
-//! Faults where the kernel would have them: `strace` at a process of the daemon makes chosen system calls of it fail, wait, or be
-//! the last thing that it does.
-//!
-//! Nothing in the program knows of it. A call that is made to fail is not made at all.
+//! Injects faults with `strace`: chosen system calls of a daemon process fail, wait, or kill it. A call that fails is not made.
 
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -12,23 +9,23 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use postern_harness::{World, find, wait_for};
 
-/// What is laid on a process; it is taken off again with this value.
+/// A fault on a process, until this value is dropped.
 pub(crate) struct Injector {
     strace: Child,
     log: PathBuf,
 }
 
-/// Whose calls.
+/// The threads with the fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Of {
-    /// This thread's alone, not those of programs that it runs.
+    /// This thread alone.
     OneThread,
-    /// Those of every thread.
+    /// All threads.
     AllThreads,
 }
 
 impl Injector {
-    /// From now on `calls` of this process meet with `what`, in strace's own words, such as `error=EIO:when=1`.
+    /// Injects `what`, such as `error=EIO:when=1`, into `calls` of this process.
     pub(crate) fn at(world: &World, pid: u32, of: Of, calls: &str, what: &str) -> Self {
         let log = world.folder().join("strace");
         let mut command = Command::new(find("strace").unwrap());
@@ -59,12 +56,12 @@ impl Injector {
         Self { strace, log }
     }
 
-    /// The calls so far, a line each.
+    /// The calls so far, one a line.
     pub(crate) fn log(&self) -> String {
         fs::read_to_string(&self.log).unwrap_or_default()
     }
 
-    /// Waits until so many of the calls were made to fail, or to wait and are over.
+    /// Waits until this many calls have failed or waited.
     pub(crate) fn wait_for_hits(&self, count: usize) {
         wait_for("the fault", || {
             (self.log().matches("(INJECTED)").count() + self.log().matches("(DELAYED)").count()
@@ -73,7 +70,7 @@ impl Injector {
         });
     }
 
-    /// Waits until the process is gone, and returns the calls that it made.
+    /// Waits until the process ends. Returns its calls.
     pub(crate) fn until_it_is_gone(mut self) -> String {
         wait_for("the process to be killed at its step", || {
             self.strace.try_wait().unwrap()
@@ -84,7 +81,7 @@ impl Injector {
 
 impl Drop for Injector {
     fn drop(&mut self) {
-        // By this it lets the process go on as before.
+        // strace detaches, and the process goes on.
         if self.strace.try_wait().is_ok_and(|ended| ended.is_none()) {
             let _ = kill_process(Pid::from_child(&self.strace), Signal::TERM);
         }

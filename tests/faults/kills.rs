@@ -1,7 +1,7 @@
-//! `kill -9` at each step of a knock, from the first byte of its mark to the report. `gate/crashes.rs` kills at random moments.
+//! `kill -9` at each step of a knock, from writing its mark to the report.
 //!
-//! Before the mark can be on the disk the same bytes may still open, once; from then on never again. What the firewall has opened
-//! outlives everyone, with its own end.
+//! Before the mark is written, the same packet may still open once. Afterwards it never opens again. A grant in the firewall keeps its
+//! end, whatever dies.
 
 use rustix::process::Signal;
 
@@ -12,7 +12,7 @@ use postern_harness::world::checks::{
 };
 use postern_harness::{FAMILIES, Family, GateConfig, SERVICE, World, wait_for};
 
-/// Tries at a step before it counts as out of reach: the call may have been one that is no part of the knock.
+/// Tries to hit a step. A call may not belong to the knock.
 const TRIES: u32 = 10;
 
 fn world(backend: &str) -> World {
@@ -22,18 +22,18 @@ fn world(backend: &str) -> World {
     ))
 }
 
-/// What is known of the knock whose step this was.
+/// Whether the knock's mark is durable at this step.
 #[derive(Debug, PartialEq, Eq)]
 enum Mark {
-    /// Not on the disk, so the same bytes open.
+    /// It is not, so the same packet opens.
     Missing,
-    /// It may be there, for a process that is killed takes nothing out of the kernel's hands.
+    /// It may be, because the kernel keeps what was written.
     Either,
-    /// There.
+    /// It is.
     Durable,
 }
 
-/// Kills the engine where it makes this call for the first time after a knock has come.
+/// Kills the engine at this call after a knock.
 fn engine_at(backend: &'static str, calls: &str, hit: &str, mark: &Mark) {
     let world = world(backend);
     for family in FAMILIES {
@@ -74,24 +74,20 @@ fn engine_at(backend: &'static str, calls: &str, hit: &str, mark: &Mark) {
     }
 }
 
-pub(crate) fn engine_killed_as_it_begins_to_write_a_mark_opens_nothing_and_the_knock_may_come_again(
-    backend: &'static str,
-) {
+pub(crate) fn engine_killed_before_its_write_opens_nothing(backend: &'static str) {
     engine_at(backend, "pwrite64", "pwrite64(", &Mark::Missing);
 }
 
-pub(crate) fn engine_killed_before_its_commit_is_synced_opens_nothing(backend: &'static str) {
+pub(crate) fn engine_killed_before_its_sync_opens_nothing(backend: &'static str) {
     engine_at(backend, "fdatasync", "fdatasync(", &Mark::Either);
 }
 
-pub(crate) fn engine_killed_after_its_commit_and_before_its_order_opens_nothing_and_no_replay(
-    backend: &'static str,
-) {
+pub(crate) fn engine_killed_before_its_order_opens_nothing(backend: &'static str) {
     engine_at(backend, "sendmsg", r#"{\"open\":"#, &Mark::Durable);
 }
 
-/// The monitor takes what a dead engine has ordered, and reports to nobody.
-pub(crate) fn engine_killed_after_its_order_leaves_one_door_with_an_end(backend: &'static str) {
+/// The monitor carries out the orders of a dead engine.
+pub(crate) fn engine_killed_after_its_order_leaves_one_grant(backend: &'static str) {
     let world = world(backend);
     for family in FAMILIES {
         let packet = world.first.packet(USER, family, &["--for", "2s"]);
@@ -103,7 +99,7 @@ pub(crate) fn engine_killed_after_its_order_leaves_one_door_with_an_end(backend:
         let engine = world.daemon.engine();
         let stored = last_stored(&world);
         world.first.send(family, &packet);
-        // One thread gives the order and says that the mark is stored, in this sequence.
+        // One thread sends the order and then logs the mark.
         wait_for("the order to be given", || {
             (last_stored(&world) != stored).then_some(())
         });
@@ -130,7 +126,7 @@ fn last_stored(world: &World) -> Option<u64> {
     told["store"]["last"].as_u64()
 }
 
-/// Kills the monitor where it makes this call, with nobody left but the kernel.
+/// Kills the monitor at this call.
 fn monitor_at(backend: &'static str, calls: &str, what: &str, hit: &str, opened: usize) {
     let mut world = world(backend);
     for family in FAMILIES {
@@ -148,7 +144,7 @@ fn monitor_at(backend: &'static str, calls: &str, what: &str, hit: &str, opened:
             let is_hit = log.contains(hit);
             let openings = openings(&world) - before;
             assert!(!is_hit || openings == opened, "{openings} openings: {log}");
-            // Nobody is there to end it but the kernel.
+            // Only the kernel can end it.
             let left = in_kernel(&world, backend);
             assert!(!is_hit || left.len() == opened, "{left:?}: {log}");
             wait_past(&left);
@@ -166,22 +162,16 @@ fn monitor_at(backend: &'static str, calls: &str, what: &str, hit: &str, opened:
     }
 }
 
-pub(crate) fn monitor_killed_with_an_order_in_hand_opens_nothing_and_no_replay(
-    backend: &'static str,
-) {
-    // The first takes the order, the second asks for more, and only then the firewall is driven.
+pub(crate) fn monitor_killed_before_opening_opens_nothing(backend: &'static str) {
+    // The first call takes the order, the second finds no more, and then the firewall changes.
     monitor_at(backend, "recvmsg", "signal=KILL:when=2", r#"{\"open\":"#, 0);
 }
 
-pub(crate) fn monitor_killed_after_opening_and_before_its_report_leaves_the_end_to_the_kernel(
-    backend: &'static str,
-) {
+pub(crate) fn kernel_ends_grant_of_a_killed_monitor(backend: &'static str) {
     monitor_at(backend, "sendmsg", "signal=KILL", r#"{\"opened\":"#, 1);
 }
 
-pub(crate) fn both_killed_after_the_report_leave_the_end_to_the_kernel_and_no_replay(
-    backend: &'static str,
-) {
+pub(crate) fn kernel_ends_grant_when_both_are_killed(backend: &'static str) {
     let mut world = world(backend);
     for family in FAMILIES {
         let packet = world.first.packet(USER, family, &["--for", "2s"]);
@@ -204,7 +194,7 @@ pub(crate) fn both_killed_after_the_report_leave_the_end_to_the_kernel_and_no_re
     }
 }
 
-/// All is as before, without anybody's help: ledger and kernel agree, a knock opens, and its door ends.
+/// Ledger and kernel agree, a knock opens, and its grant ends.
 fn expect_knocks_again(world: &World, backend: &'static str, family: Family) {
     expect_ledger_and_kernel_agree(world, backend);
     world.daemon.asked(&["close", "--all"]);

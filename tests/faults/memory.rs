@@ -1,5 +1,4 @@
-//! Too little memory, by limits on address space: a process that gets none ends with a reason, the protection stays, and the next one
-//! serves.
+//! Too little memory: a process without memory ends with a reason, the protection stays, and the next process serves.
 
 use crate::inject::{Injector, Of};
 use postern_harness::world::checks::{
@@ -15,8 +14,8 @@ fn plan(backend: &str) -> GateConfig {
     )
 }
 
-/// From next to nothing to enough: it serves, or it ends and has said why.
-pub(crate) fn start_with_little_memory_serves_or_ends_with_a_reason(backend: &'static str) {
+/// With any limit it serves, or ends and says why.
+pub(crate) fn start_with_little_memory_serves_or_explains(backend: &'static str) {
     let mut world = World::prepare(&plan(backend));
     let (mut served, mut ended) = (0, 0);
     for mebibytes in (16..80)
@@ -33,7 +32,7 @@ pub(crate) fn start_with_little_memory_serves_or_ends_with_a_reason(backend: &'s
         if serves {
             served += 1;
             world.first.knock(USER, Family::V4, &["--for", "2s"]);
-            // It may not have what a knock takes, and then it says so and an engine follows.
+            // A knock may need more. Then the engine says so and is replaced.
             wait_for("a verdict", || {
                 let over = !world.daemon.logged(&["the engine ended"]).is_empty()
                     || is_gone_or_zombie(world.daemon.pid());
@@ -55,7 +54,7 @@ pub(crate) fn start_with_little_memory_serves_or_ends_with_a_reason(backend: &'s
     assert!(served > 0 && ended > 0, "{served} served, {ended} ended");
 }
 
-/// Whether the system can so much as load the program within this limit; where it can't, nothing of ours has run.
+/// Whether the system can load the program within this limit.
 fn is_loaded(mebibytes: u64) -> bool {
     let script = format!(
         "ulimit -v {} && exec {} --version",
@@ -78,14 +77,12 @@ fn is_gone_or_zombie(pid: u32) -> bool {
     })
 }
 
-/// Makes every request for more memory fail, as a limit does that is reached.
+/// Makes every request for memory fail.
 fn starve(world: &World, pid: u32, of: Of) -> Injector {
     Injector::at(world, pid, of, "mmap,brk", "error=ENOMEM")
 }
 
-pub(crate) fn engine_that_gets_no_more_memory_opens_only_what_is_durable_and_another_one_follows(
-    backend: &'static str,
-) {
+pub(crate) fn engine_without_memory_opens_only_durable(backend: &'static str) {
     let world = World::start(&plan(backend));
     world.first.knock("alice", Family::V6, &["--for", "10m"]);
     world.first.expect_let_in(Family::V6);
@@ -93,7 +90,7 @@ pub(crate) fn engine_that_gets_no_more_memory_opens_only_what_is_durable_and_ano
     let starving = starve(&world, engine, Of::AllThreads);
     let mut last = Vec::new();
     let mut before = 0;
-    // Marks are remembered, so it wants more at some time.
+    // Each mark needs memory.
     for _ in 0..300 {
         if is_gone(engine) {
             break;
@@ -102,13 +99,13 @@ pub(crate) fn engine_that_gets_no_more_memory_opens_only_what_is_durable_and_ano
         last = world.first.packet(USER, Family::V4, &["--for", "2s"]);
         world.first.send(Family::V4, &last);
         let _ = world.daemon.ask(&["status"]);
-        // An opening that is told late must not count as the next knock's. Without a verdict it hangs, and this knock is the last.
+        // A late report must not count for the next knock. Without a report this knock is the last.
         if !soon(|| openings(&world) > before || is_gone(engine)) {
             break;
         }
     }
     if !is_gone(engine) {
-        // It has what it needs and no more.
+        // It needs no more memory.
         kill(engine);
     }
     world.daemon.wait_for_lines(2, &["the engine serves"]);
@@ -120,7 +117,7 @@ pub(crate) fn engine_that_gets_no_more_memory_opens_only_what_is_durable_and_ano
     world.first.expect_let_in(Family::V4);
 }
 
-/// Whether it comes to that within a second or so.
+/// Whether this becomes true within about a second.
 fn soon(is_so: impl Fn() -> bool) -> bool {
     (0..50).any(|_| {
         let now = is_so();
@@ -135,9 +132,7 @@ fn refused(world: &World) -> usize {
     world.daemon.logged(&["WARN", USER, "not open: "]).len()
 }
 
-pub(crate) fn monitor_that_gets_no_more_memory_leaves_protection_and_ends_to_the_kernel(
-    backend: &'static str,
-) {
+pub(crate) fn monitor_without_memory_leaves_protection(backend: &'static str) {
     let mut world = World::start(&plan(backend));
     for family in FAMILIES {
         let engine = world.daemon.engine();

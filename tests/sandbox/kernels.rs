@@ -1,4 +1,4 @@
-//! Kernels that lack parts of the sandbox, played by a filter that says of their system calls what such a kernel says.
+//! Kernels that lack parts of the sandbox. A filter answers system calls as such a kernel does.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
@@ -14,10 +14,10 @@ use postern_harness::Namespace;
 
 const POSTERND: &str = env!("CARGO_BIN_EXE_posternd");
 
-/// How every gap begins, wherever it is told.
+/// How each line about a gap begins.
 const LOOSE: &str = "not as tight as it could be: ";
 
-/// What a kernel without landlock, whose filters for system calls are switched off, lacks.
+/// The gaps of a kernel without landlock and seccomp.
 const LACKING: [&str; 4] = [
     "this kernel has no landlock: the process may use every file that its user may use",
     "system calls are not filtered: ",
@@ -25,8 +25,8 @@ const LACKING: [&str; 4] = [
     "the engine: system calls are not filtered: ",
 ];
 
-/// Makes this thread, and what it starts, live on such a kernel.
-fn live_on_an_old_kernel() {
+/// Simulates such a kernel for this thread and its children.
+fn simulate_an_old_kernel() {
     let filter = SeccompCondition::new(
         0,
         SeccompCmpArgLen::Dword,
@@ -51,7 +51,7 @@ fn live_on_an_old_kernel() {
     seccompiler::apply_filter(&program).unwrap();
 }
 
-/// A folder with a config that has these lines besides.
+/// A directory with a config that has these extra lines.
 fn config(more: &str) -> tempfile::TempDir {
     let folder = crate::folder();
     let path = folder.path().display();
@@ -73,7 +73,7 @@ fn command(folder: &Path, name: &str) -> Command {
     command
 }
 
-/// The notes on the sandbox, as `posternd check` tells them, but for a limit that root itself can't lift everywhere.
+/// The sandbox notes of `posternd check`, without the memory limit, which root cannot lift everywhere.
 fn notes(check: &Output) -> Vec<String> {
     let said: serde_json::Value = serde_json::from_slice(&check.stdout).unwrap();
     let findings = said["findings"]
@@ -96,14 +96,14 @@ fn notes(check: &Output) -> Vec<String> {
 }
 
 #[track_caller]
-fn are_all_told(told: &[String]) {
+fn expect_all_gaps(told: &[String]) {
     assert_eq!(told.len(), LACKING.len(), "{told:?}");
     for (told, lacking) in told.iter().zip(LACKING) {
         assert!(told.starts_with(lacking), "{told}");
     }
 }
 
-pub(crate) fn a_kernel_that_lacks_parts_is_told_of_by_check_and_by_the_log() {
+pub(crate) fn check_reports_missing_kernel_parts() {
     let folder = config("");
     let here = folder.path().to_owned();
     let today = Namespace::new();
@@ -118,7 +118,7 @@ pub(crate) fn a_kernel_that_lacks_parts_is_told_of_by_check_and_by_the_log() {
     let here = folder.path().to_owned();
     let old = Namespace::new();
     let (check, text, mut daemon) = old.run(move || {
-        live_on_an_old_kernel();
+        simulate_an_old_kernel();
         let check = command(&here, "check").arg("--json").output().unwrap();
         let text = command(&here, "check").output().unwrap();
         (
@@ -131,14 +131,14 @@ pub(crate) fn a_kernel_that_lacks_parts_is_told_of_by_check_and_by_the_log() {
         )
     });
     assert!(check.status.success(), "a note is no failure: {check:?}");
-    are_all_told(&notes(&check));
+    expect_all_gaps(&notes(&check));
     let text = String::from_utf8_lossy(&text.stdout).into_owned();
     assert!(
         text.contains(&format!("note: {LOOSE}{} [sandbox]\n", LACKING[0])),
         "{text}"
     );
 
-    // The daemon serves all the same, and says the same.
+    // The daemon serves, and logs the same.
     let lines = BufReader::new(daemon.stderr.take().unwrap())
         .lines()
         .map_while(Result::ok);
@@ -150,14 +150,14 @@ pub(crate) fn a_kernel_that_lacks_parts_is_told_of_by_check_and_by_the_log() {
     let told = log
         .iter()
         .filter_map(|line| Some(line.split_once(LOOSE)?.1.to_owned()));
-    are_all_told(
+    expect_all_gaps(
         &told
             .filter(|line| !line.contains("RLIMIT_MEMLOCK"))
             .collect::<Vec<_>>(),
     );
 }
 
-pub(crate) fn a_config_with_programs_is_told_of_by_check() {
+pub(crate) fn check_reports_config_programs() {
     let folder = config("[service.web]\nports = [\"tcp/80\"]\non_open = [\"/bin/true\"]\n");
     let here = folder.path().to_owned();
     let check =

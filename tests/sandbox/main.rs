@@ -1,7 +1,6 @@
-//! What an engine and a monitor can't do any more, tried from inside a process that gave up the same rights in the same order.
+//! What the kernel refuses inside the sandboxes of engine and monitor.
 //!
-//! The test starts itself again in the role of the one inside, which says of each deed what the kernel said; the test judges.
-//! That all they must do still works is shown by every test of a whole gate, for the sandbox is always on.
+//! The test starts itself again inside a sandbox. That process tries each action and prints what the kernel said.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -18,65 +17,58 @@ use std::process::{Command, ExitCode};
 
 use libtest_mimic::Arguments;
 
-mod enclosed;
-mod inside;
+mod engine_inside;
 mod kernels;
+mod monitor_inside;
 
 use postern_harness::{Machine, Requirement, trials};
 
-/// Makes this program the one inside.
+/// Starts this program inside an engine's sandbox.
 const ROLE: &str = "--inside-an-engine";
-/// The same for a monitor; a folder follows, and the backend.
+/// Starts it inside a monitor's sandbox; a directory and the backend follow.
 const MONITOR: &str = "--inside-a-monitor";
 
 type Test = (&'static str, fn(&'static str));
 
-/// Of a monitor with either backend.
+/// Tests for each backend of the monitor.
 const MONITORS: &[Test] = &[
     (
-        "a_monitor_writes_to_no_file_but_its_own",
-        a_monitor_writes_to_no_file_but_its_own,
+        "monitor_writes_only_its_files",
+        monitor_writes_only_its_files,
     ),
+    ("monitor_starts_no_shell", monitor_starts_no_shell),
     (
-        "a_monitor_starts_no_shell_and_connects_to_no_port",
-        a_monitor_starts_no_shell_and_connects_to_no_port,
+        "monitor_traces_and_signals_nobody",
+        monitor_traces_and_signals_nobody,
     ),
-    (
-        "a_monitor_neither_traces_nor_reads_nor_signals_anyone_outside",
-        a_monitor_neither_traces_nor_reads_nor_signals_anyone_outside,
-    ),
-    (
-        "a_monitor_gains_no_right_back",
-        a_monitor_gains_no_right_back,
-    ),
-    (
-        "a_monitor_still_has_what_it_needs",
-        a_monitor_still_has_what_it_needs,
-    ),
+    ("monitor_regains_no_right", monitor_regains_no_right),
+    ("monitor_keeps_what_it_needs", monitor_keeps_what_it_needs),
 ];
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
-        [ROLE, state] => return inside::engine(Path::new(state)),
-        [MONITOR, folder] => return enclosed::monitor(Path::new(folder), None),
-        [MONITOR, folder, backend] => return enclosed::monitor(Path::new(folder), Some(backend)),
-        [enclosed::NOTHING] => return ExitCode::SUCCESS,
+        [ROLE, state] => return engine_inside::engine(Path::new(state)),
+        [MONITOR, folder] => return monitor_inside::monitor(Path::new(folder), None),
+        [MONITOR, folder, backend] => {
+            return monitor_inside::monitor(Path::new(folder), Some(backend));
+        }
+        [monitor_inside::NOTHING] => return ExitCode::SUCCESS,
         _ => {}
     }
     let machine = Machine::inspect();
     let mut trials = trials![
         machine, &[Requirement::Root];
-        an_engine_touches_no_file_but_its_state,
-        an_engine_starts_no_program_and_no_process,
-        an_engine_makes_and_connects_no_socket,
-        an_engine_neither_traces_nor_signals_anyone,
-        an_engine_runs_no_code_that_it_wrote_itself,
-        an_engine_gains_no_right_back,
-        an_engine_still_has_what_it_needs,
-        the_same_is_not_refused_outside_a_monitors_enclosure,
-        kernels::a_kernel_that_lacks_parts_is_told_of_by_check_and_by_the_log,
-        kernels::a_config_with_programs_is_told_of_by_check,
+        engine_uses_only_its_state,
+        engine_starts_no_process,
+        engine_makes_no_socket,
+        engine_traces_and_signals_nobody,
+        engine_maps_no_executable_memory,
+        engine_regains_no_right,
+        engine_keeps_what_it_needs,
+        nothing_is_refused_outside_the_sandbox,
+        kernels::check_reports_missing_kernel_parts,
+        kernels::check_reports_config_programs,
     ];
     for (backend, program) in [
         ("nftables", None),
@@ -90,16 +82,16 @@ fn main() -> ExitCode {
     libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
 }
 
-/// What the kernel said to each deed of an engine.
-fn deeds() -> Deeds {
+/// What the kernel said to each action of an engine.
+fn engine_actions() -> Actions {
     let folder = folder();
     let state = folder.path().join("state");
-    std::os::unix::fs::chown(&state, Some(inside::USER), Some(inside::USER)).unwrap();
+    std::os::unix::fs::chown(&state, Some(engine_inside::USER), Some(engine_inside::USER)).unwrap();
     said(&[ROLE, state.to_str().unwrap()])
 }
 
-/// What it said to each deed of a monitor with this backend, or of one that has given up nothing.
-fn deeds_of_monitor(backend: Option<&str>) -> Deeds {
+/// What it said to each action of a monitor with this backend, or without a sandbox.
+fn monitor_actions(backend: Option<&str>) -> Actions {
     let folder = folder();
     let config = format!(
         "[gate]\nname = \"gate.test\"\nstate_dir = \"{0}/state\"\ncontrol_socket = \"{0}/run/control.sock\"\n",
@@ -110,8 +102,8 @@ fn deeds_of_monitor(backend: Option<&str>) -> Deeds {
     said(&arguments.into_iter().chain(backend).collect::<Vec<_>>())
 }
 
-/// For each deed `done`, or the name of an error.
-type Deeds = BTreeMap<String, String>;
+/// For each action `done`, or the name of an error.
+type Actions = BTreeMap<String, String>;
 
 fn folder() -> tempfile::TempDir {
     let folder = tempfile::Builder::new()
@@ -127,7 +119,12 @@ fn folder() -> tempfile::TempDir {
     }
     let private = folder.path().join("private");
     std::fs::set_permissions(&private, std::fs::Permissions::from_mode(0o600)).unwrap();
-    std::os::unix::fs::chown(private, Some(inside::USER), Some(inside::USER)).unwrap();
+    std::os::unix::fs::chown(
+        private,
+        Some(engine_inside::USER),
+        Some(engine_inside::USER),
+    )
+    .unwrap();
     folder
 }
 
@@ -140,7 +137,7 @@ fn write_config(folder: &Path, text: &str) {
     .unwrap();
 }
 
-fn said(arguments: &[&str]) -> Deeds {
+fn said(arguments: &[&str]) -> Actions {
     let output = Command::new(std::env::current_exe().unwrap())
         .args(arguments)
         .output()
@@ -153,28 +150,28 @@ fn said(arguments: &[&str]) -> Deeds {
     );
     said.lines()
         .filter_map(|line| line.split_once(": "))
-        .map(|(deed, said)| (deed.to_owned(), said.to_owned()))
+        .map(|(action, said)| (action.to_owned(), said.to_owned()))
         .collect()
 }
 
 #[track_caller]
 fn expect(wanted: &[&str], all: &[&str]) {
-    expect_of(&deeds(), wanted, all);
+    expect_of(&engine_actions(), wanted, all);
 }
 
 #[track_caller]
-fn expect_of(deeds: &Deeds, wanted: &[&str], all: &[&str]) {
-    for deed in all {
-        let said = deeds
-            .get(*deed)
-            .unwrap_or_else(|| panic!("{deed} was not tried: {deeds:?}"));
-        assert!(wanted.contains(&said.as_str()), "{deed}: {said}");
+fn expect_of(actions: &Actions, wanted: &[&str], all: &[&str]) {
+    for action in all {
+        let said = actions
+            .get(*action)
+            .unwrap_or_else(|| panic!("{action} was not tried: {actions:?}"));
+        assert!(wanted.contains(&said.as_str()), "{action}: {said}");
     }
 }
 
 const REFUSED: &[&str] = &["EPERM", "EACCES"];
 
-fn an_engine_touches_no_file_but_its_state() {
+fn engine_uses_only_its_state() {
     expect(
         REFUSED,
         &[
@@ -190,11 +187,11 @@ fn an_engine_touches_no_file_but_its_state() {
     );
 }
 
-fn an_engine_starts_no_program_and_no_process() {
+fn engine_starts_no_process() {
     expect(REFUSED, &["execute /bin/true", "fork"]);
 }
 
-fn an_engine_makes_and_connects_no_socket() {
+fn engine_makes_no_socket() {
     expect(
         REFUSED,
         &[
@@ -209,7 +206,7 @@ fn an_engine_makes_and_connects_no_socket() {
     );
 }
 
-fn an_engine_neither_traces_nor_signals_anyone() {
+fn engine_traces_and_signals_nobody() {
     expect(
         REFUSED,
         &[
@@ -221,14 +218,14 @@ fn an_engine_neither_traces_nor_signals_anyone() {
     );
 }
 
-fn an_engine_runs_no_code_that_it_wrote_itself() {
+fn engine_maps_no_executable_memory() {
     expect(
         REFUSED,
         &["map executable memory", "make memory executable"],
     );
 }
 
-fn an_engine_gains_no_right_back() {
+fn engine_regains_no_right() {
     expect(
         REFUSED,
         &[
@@ -245,7 +242,7 @@ fn an_engine_gains_no_right_back() {
     );
 }
 
-fn an_engine_still_has_what_it_needs() {
+fn engine_keeps_what_it_needs() {
     expect(
         &["done"],
         &[
@@ -275,13 +272,13 @@ const PLACES: &[&str] = &[
     "write to run/control.sock",
 ];
 
-fn a_monitor_writes_to_no_file_but_its_own(backend: &str) {
-    expect_of(&deeds_of_monitor(Some(backend)), REFUSED, OUTSIDE_FILES);
+fn monitor_writes_only_its_files(backend: &str) {
+    expect_of(&monitor_actions(Some(backend)), REFUSED, OUTSIDE_FILES);
 }
 
-fn a_monitor_starts_no_shell_and_connects_to_no_port(backend: &str) {
+fn monitor_starts_no_shell(backend: &str) {
     expect_of(
-        &deeds_of_monitor(Some(backend)),
+        &monitor_actions(Some(backend)),
         REFUSED,
         &[
             "start a shell",
@@ -291,20 +288,20 @@ fn a_monitor_starts_no_shell_and_connects_to_no_port(backend: &str) {
     );
 }
 
-fn a_monitor_neither_traces_nor_reads_nor_signals_anyone_outside(backend: &str) {
-    let deeds = deeds_of_monitor(Some(backend));
-    expect_of(&deeds, REFUSED, OTHERS);
+fn monitor_traces_and_signals_nobody(backend: &str) {
+    let actions = monitor_actions(Some(backend));
+    expect_of(&actions, REFUSED, OTHERS);
     expect_of(
-        &deeds,
+        &actions,
         REFUSED,
         &["trace its parent", "read its parent's memory"],
     );
 }
 
-fn a_monitor_gains_no_right_back(backend: &str) {
-    let deeds = deeds_of_monitor(Some(backend));
+fn monitor_regains_no_right(backend: &str) {
+    let actions = monitor_actions(Some(backend));
     expect_of(
-        &deeds,
+        &actions,
         REFUSED,
         &[
             "mount",
@@ -314,7 +311,7 @@ fn a_monitor_gains_no_right_back(backend: &str) {
         ],
     );
     expect_of(
-        &deeds,
+        &actions,
         REFUSED,
         &[
             "raise CAP_SYS_ADMIN",
@@ -325,9 +322,9 @@ fn a_monitor_gains_no_right_back(backend: &str) {
         ],
     );
     if backend == "nftables" {
-        // What only the filter for system calls refuses to root.
+        // Only the system call filter refuses these to root.
         expect_of(
-            &deeds,
+            &actions,
             REFUSED,
             &[
                 "make a user namespace",
@@ -342,11 +339,11 @@ fn a_monitor_gains_no_right_back(backend: &str) {
     }
 }
 
-fn a_monitor_still_has_what_it_needs(backend: &str) {
-    let deeds = deeds_of_monitor(Some(backend));
-    expect_of(&deeds, &["done"], PLACES);
+fn monitor_keeps_what_it_needs(backend: &str) {
+    let actions = monitor_actions(Some(backend));
+    expect_of(&actions, &["done"], PLACES);
     expect_of(
-        &deeds,
+        &actions,
         &["done"],
         &[
             "read its config",
@@ -356,19 +353,22 @@ fn a_monitor_still_has_what_it_needs(backend: &str) {
         ],
     );
     if backend == "iptables" {
-        expect_of(&deeds, &["done"], &["run iptables-restore"]);
+        expect_of(&actions, &["done"], &["run iptables-restore"]);
     }
 }
 
-fn the_same_is_not_refused_outside_a_monitors_enclosure() {
-    let deeds = deeds_of_monitor(None);
+fn nothing_is_refused_outside_the_sandbox() {
+    let actions = monitor_actions(None);
     for list in [
         OUTSIDE_FILES,
         OTHERS,
         PLACES,
         &["start a shell", "start a program that it made"],
     ] {
-        expect_of(&deeds, &["done"], list);
+        expect_of(&actions, &["done"], list);
     }
-    assert!(deeds["connect to a port"].contains("refused"), "{deeds:?}");
+    assert!(
+        actions["connect to a port"].contains("refused"),
+        "{actions:?}"
+    );
 }

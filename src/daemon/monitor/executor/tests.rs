@@ -98,7 +98,7 @@ fn one(name: &str, end: u64) -> Vec<(String, u64)> {
 }
 
 #[test]
-fn a_door_opens_is_extended_and_closes_at_its_end() {
+fn grant_opens_extends_and_closes() {
     let mut scene = Scene::new();
     let reports = scene.serve(0, vec![open(1, "alice", 7, 30)]);
     assert!(
@@ -124,7 +124,7 @@ fn a_door_opens_is_extended_and_closes_at_its_end() {
 }
 
 #[test]
-fn ends_that_come_thick_are_closed_together() {
+fn close_ends_are_batched() {
     let mut scene = Scene::new();
     let millis = |millis| at(0).plus(Duration::from_millis(millis));
     for (begun, address) in [(0, 1), (10, 2), (60, 3)] {
@@ -151,7 +151,7 @@ fn ends_that_come_thick_are_closed_together() {
 }
 
 #[test]
-fn a_whole_batch_is_one_step_of_the_firewall_with_a_report_for_each_order() {
+fn batch_is_one_firewall_step() {
     let mut scene = Scene::new();
     let mut orders: Vec<Order> = (0..100)
         .map(|n| {
@@ -197,7 +197,7 @@ fn a_whole_batch_is_one_step_of_the_firewall_with_a_report_for_each_order() {
 }
 
 #[test]
-fn closing_and_opening_the_same_door_in_one_batch_leaves_it_as_the_last_order_says() {
+fn last_order_of_a_batch_wins() {
     let mut scene = Scene::new();
     scene.serve(0, vec![open(1, "alice", 7, 30)]);
     let reports = scene.serve(5, vec![close(2, "alice", 7), open(3, "alice", 7, 10)]);
@@ -243,7 +243,7 @@ fn closing_and_opening_the_same_door_in_one_batch_leaves_it_as_the_last_order_sa
 }
 
 #[test]
-fn a_user_closes_his_own_and_an_administrator_any() {
+fn user_closes_only_own_grants() {
     let mut scene = Scene::new();
     scene.serve(
         0,
@@ -304,7 +304,7 @@ fn a_user_closes_his_own_and_an_administrator_any() {
 }
 
 #[test]
-fn a_list_comes_in_pages_that_each_fit_a_message_and_together_hold_every_grant_once() {
+fn long_list_is_split_into_messages() {
     let mut scene = Scene::new();
     assert_eq!(
         scene.serve(0, vec![Order::List { ticket: 1 }]),
@@ -369,7 +369,7 @@ fn a_list_comes_in_pages_that_each_fit_a_message_and_together_hold_every_grant_o
 }
 
 #[test]
-fn invariant_10_what_the_firewall_did_not_do_is_reported_as_failed_and_is_not_in_the_ledger() {
+fn invariant_10_failed_change_is_undone_and_reported() {
     let mut scene = Scene::new();
     scene.serve(0, vec![open(1, "alice", 7, 30)]);
     scene.fail(Some("iptables-restore failed"));
@@ -400,7 +400,7 @@ fn invariant_10_what_the_firewall_did_not_do_is_reported_as_failed_and_is_not_in
 }
 
 #[test]
-fn a_close_that_fails_is_tried_again_every_second_until_it_is_done() {
+fn failed_close_is_retried_every_second() {
     let mut scene = Scene::new();
     scene.serve(0, vec![open(1, "alice", 7, 30)]);
     scene.fail(Some("no"));
@@ -433,7 +433,7 @@ fn a_close_that_fails_is_tried_again_every_second_until_it_is_done() {
 }
 
 #[test]
-fn a_renewal_during_a_failing_close_opens_the_door_again() {
+fn renewal_during_a_failing_close_opens() {
     let mut scene = Scene::new();
     scene.serve(0, vec![open(1, "alice", 7, 30)]);
     scene.fail(Some("no"));
@@ -449,7 +449,7 @@ fn a_renewal_during_a_failing_close_opens_the_door_again() {
 }
 
 #[test]
-fn a_restart_keeps_what_is_still_due_and_still_allowed_and_numbers_go_on() {
+fn restart_keeps_due_and_allowed_grants() {
     let mut scene = Scene::new();
     scene.serve(
         0,
@@ -480,7 +480,7 @@ fn a_restart_keeps_what_is_still_due_and_still_allowed_and_numbers_go_on() {
 }
 
 #[test]
-fn a_firewall_that_can_not_be_set_up_is_no_executor() {
+fn failed_install_fails_the_start() {
     let firewall = MemoryDriver::default();
     firewall.with(|state| state.failing = Some("no".to_owned()));
     assert!(
@@ -495,7 +495,7 @@ fn a_firewall_that_can_not_be_set_up_is_no_executor() {
 }
 
 #[test]
-fn a_reload_closes_lost_rights_at_once_keeps_the_others_and_changes_the_protection() {
+fn reload_closes_what_is_not_allowed() {
     let mut scene = Scene::new();
     scene.serve(0, vec![open(1, "alice", 7, 30), open(2, "bob", 8, 30)]);
     scene
@@ -532,7 +532,7 @@ fn a_reload_closes_lost_rights_at_once_keeps_the_others_and_changes_the_protecti
 }
 
 #[test]
-fn what_somebody_else_takes_out_of_the_firewall_is_put_back_with_all_live_grants() {
+fn changed_firewall_is_restored() {
     let mut scene = Scene::new();
     scene.serve(0, vec![open(1, "alice", 7, 30), open(2, "bob", 8, 60)]);
     scene.executor.check_firewall(at(1));
@@ -565,7 +565,7 @@ fn what_somebody_else_takes_out_of_the_firewall_is_put_back_with_all_live_grants
 }
 
 #[test]
-fn a_clock_that_was_set_leaves_every_grant_and_the_trial_the_time_that_they_have_left() {
+fn clock_step_keeps_the_time_left() {
     let mut scene = Scene::new();
     scene.serve(5000, vec![open(1, "alice", 7, 30), open(2, "bob", 8, 60)]);
     scene.executor.begin_trial(at(5600));
@@ -618,7 +618,7 @@ fn a_clock_that_was_set_leaves_every_grant_and_the_trial_the_time_that_they_have
 }
 
 #[test]
-fn a_clock_set_back_before_a_start_gives_no_grant_more_than_its_user_may_have() {
+fn clock_set_back_extends_no_grant() {
     let mut scene = Scene::new();
     scene.serve(
         50_000,
@@ -638,7 +638,7 @@ fn a_clock_set_back_before_a_start_gives_no_grant_more_than_its_user_may_have() 
 }
 
 #[test]
-fn a_grant_is_closed_once_in_a_step_however_many_orders_ask_for_it() {
+fn grant_is_closed_once_in_a_batch() {
     let mut scene = Scene::new();
     scene.serve(
         0,

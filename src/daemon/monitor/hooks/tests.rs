@@ -139,7 +139,7 @@ impl Scene {
 }
 
 #[test]
-fn hooks_run_for_grants_that_cover_all_ports_of_their_service_and_once_for_each_entry() {
+fn hook_runs_once_for_each_entry() {
     let mut scene = Scene::new();
     assert!(
         scene.open(1, &["tcp/22"], 30) && scene.open(1, &["tcp/22"], 60),
@@ -163,7 +163,7 @@ fn hooks_run_for_grants_that_cover_all_ports_of_their_service_and_once_for_each_
 }
 
 #[test]
-fn on_close_runs_when_a_grant_ends_by_time_is_lost_on_reload_or_is_taken_out_with_everything() {
+fn on_close_runs_however_a_grant_ends() {
     for how in ["time", "reload", "remove"] {
         let mut scene = Scene::new();
         assert!(scene.open(1, &["tcp/22"], 1));
@@ -188,7 +188,7 @@ fn on_close_runs_when_a_grant_ends_by_time_is_lost_on_reload_or_is_taken_out_wit
 }
 
 #[test]
-fn a_grant_that_is_opened_and_closed_in_one_batch_has_both_its_hooks() {
+fn grant_of_one_batch_runs_both_hooks() {
     let mut scene = Scene::new();
     let request = request("alice", "192.0.2.1/32", &["tcp/22"], 30);
     let orders = vec![
@@ -213,7 +213,7 @@ fn a_grant_that_is_opened_and_closed_in_one_batch_has_both_its_hooks() {
 }
 
 #[test]
-fn a_refused_order_and_a_firewall_that_fails_run_no_hook() {
+fn failed_open_runs_no_hook() {
     let firewall = MemoryDriver::default();
     let mut scene = Scene::over(
         firewall.clone(),
@@ -228,7 +228,7 @@ fn a_refused_order_and_a_firewall_that_fails_run_no_hook() {
 }
 
 #[test]
-fn a_hook_that_hangs_delays_no_order_and_a_full_queue_loses_no_end_that_is_owed() {
+fn hanging_hook_delays_no_order() {
     let mut scene = Scene::new();
     scene.script.set(|played| played.is_held = true);
     let count = QUEUE + 200;
@@ -265,7 +265,7 @@ fn a_hook_that_hangs_delays_no_order_and_a_full_queue_loses_no_end_that_is_owed(
 }
 
 #[test]
-fn after_a_crash_on_close_runs_for_grants_that_ended_meanwhile_and_only_for_them() {
+fn on_close_runs_after_a_crash() {
     let firewall = MemoryDriver::default();
     let mut scene = Scene::over(
         firewall.clone(),
@@ -302,7 +302,7 @@ fn after_a_crash_on_close_runs_for_grants_that_ended_meanwhile_and_only_for_them
 }
 
 #[test]
-fn on_close_that_fails_is_tried_again_and_on_open_is_not() {
+fn failing_on_close_is_retried() {
     let mut scene = Scene::new();
     scene.script.set(|played| played.status = 1);
     assert!(scene.open(1, &["tcp/22"], 600));
@@ -326,7 +326,7 @@ fn on_close_that_fails_is_tried_again_and_on_open_is_not() {
 }
 
 #[test]
-fn hooks_that_a_reload_brings_run_from_then_on_and_without_any_nothing_is_asked_for() {
+fn reload_may_bring_the_first_hook() {
     let clock = Steady::new();
     let plain = settings(&[("alice", &["tcp/1-1000"])]);
     let mut executor =

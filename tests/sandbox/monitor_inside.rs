@@ -1,6 +1,6 @@
-//! The one inside a monitor's enclosure: gives up what a monitor gives up, by the same function, then tries what it must not do.
+//! The process inside a monitor's sandbox: enters it by the monitor's function, then tries what must be refused.
 //!
-//! Without a backend it gives up nothing, to show that it is the enclosure that refuses.
+//! Without a backend it enters no sandbox, to show that the sandbox is what refuses.
 
 use std::fs::{self, OpenOptions};
 use std::io;
@@ -13,9 +13,9 @@ use postern::adapters::capture::packet;
 use postern::adapters::config::disk;
 use postern::daemon::monitor::confinement;
 
-use crate::inside::{call, limit, raise, read_memory, tell};
+use crate::engine_inside::{call, limit, raise, read_memory, tell};
 
-/// Makes this program end well at once.
+/// Makes this program exit with success at once.
 pub(crate) const NOTHING: &str = "--nothing";
 
 pub(crate) fn monitor(folder: &Path, backend: Option<&str>) -> ExitCode {
@@ -25,7 +25,7 @@ pub(crate) fn monitor(folder: &Path, backend: Option<&str>) -> ExitCode {
     let parent = std::os::unix::process::parent_id().into();
     if let Some(backend) = backend {
         let gaps = confinement::enter(&settings, &config, backend).unwrap();
-        // A limit that root itself can't lift everywhere.
+        // Root cannot lift this limit everywhere.
         let gaps: Vec<String> = gaps
             .into_iter()
             .filter(|gap| !gap.contains("RLIMIT_MEMLOCK"))
@@ -90,14 +90,14 @@ fn files(folder: &Path) {
     );
     tell("start a shell", run(Path::new("/bin/sh"), "/dev/null"));
     tell("start a program that it made", made(folder));
-    // Nobody listens there, which one learns only where one may ask.
+    // Nobody listens there, so an allowed call fails with another error.
     tell(
         "connect to a port",
         TcpStream::connect("127.0.0.1:9").map(drop),
     );
 }
 
-/// A copy of a shell in the state folder.
+/// Makes a copy of a shell in the state directory.
 fn made(folder: &Path) -> io::Result<()> {
     let path = folder.join("state/program");
     fs::copy("/bin/sh", &path)?;
@@ -115,7 +115,7 @@ fn others(parent: i64) {
     );
 }
 
-/// What would harm the machine, or the test, if it were allowed.
+/// Actions that would harm the machine or the test if they were allowed.
 fn rights(parent: i64) {
     tell(
         "trace its parent",
@@ -143,7 +143,7 @@ fn rights(parent: i64) {
         call(libc::SYS_unshare, [libc::CLONE_NEWNS.into(), 0, 0, 0, 0]),
     );
     tell("load a kernel module", call(libc::SYS_init_module, [0; 5]));
-    // Without its magic numbers it is refused later, and otherwise.
+    // Without its magic numbers, an allowed call fails with another error.
     tell("reboot", call(libc::SYS_reboot, [0; 5]));
     for capability in [
         Capability::CAP_SYS_ADMIN,

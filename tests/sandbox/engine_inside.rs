@@ -1,4 +1,4 @@
-//! The one inside: gives up what an engine gives up, then tries what an attacker who took it over would try.
+//! The process inside an engine's sandbox: enters it, then tries what an attacker would try.
 #![allow(
     unsafe_code,
     reason = "system calls that no safe function makes, only to see them refused"
@@ -27,7 +27,7 @@ use postern_proto::Mark;
 pub(crate) const USER: u32 = 65_534;
 
 pub(crate) fn engine(state: &Path) -> ExitCode {
-    // What an engine is handed.
+    // The descriptors that an engine gets.
     let packets = packet::open(&[62201]).unwrap();
     let control = UnixListener::bind(state.with_file_name("control")).unwrap();
     let asker = UnixStream::connect(state.with_file_name("control")).unwrap();
@@ -43,7 +43,7 @@ pub(crate) fn engine(state: &Path) -> ExitCode {
     sockets(&unconnected);
     others(parent);
     rights();
-    // Last, for it would end this process if it were allowed.
+    // Last, because it would end this process.
     let none: [*const libc::c_char; 1] = [std::ptr::null()];
     tell(
         "execute /bin/true",
@@ -192,13 +192,13 @@ fn others(parent: i64) {
     );
     let flags = i64::from(libc::SIGCHLD);
     match call(libc::SYS_clone, [flags, 0, 0, 0, 0]) {
-        // The copy says nothing: it must not be there at all.
+        // The copy must not exist.
         Ok(0) => std::process::exit(0),
         forked => tell("fork", forked),
     }
 }
 
-/// Eight bytes at an address that is good here, and where the parent runs the same program most likely there too.
+/// Reads eight bytes of another process at an address that is valid here.
 pub(crate) fn read_memory(of: i64) -> io::Result<i64> {
     let mut room = [0u8; 8];
     let place = libc::iovec {
@@ -240,12 +240,12 @@ fn rights() {
         "raise its limit of core dumps",
         limit(libc::RLIMIT_CORE, libc::RLIM_INFINITY),
     );
-    // Anyone may bring it down.
+    // Lowering it is always allowed.
     tell("change a limit of its own", limit(libc::RLIMIT_AS, 1 << 46));
     tell("set the clock", call(libc::SYS_clock_settime, [0; 5]));
 }
 
-/// A page at an address of the kernel's choice.
+/// Maps one page of memory.
 fn map(protection: i64, flags: i64) -> io::Result<i64> {
     // SAFETY: a new mapping that nothing else uses.
     let address = unsafe {
@@ -266,7 +266,7 @@ fn map(protection: i64, flags: i64) -> io::Result<i64> {
     }
 }
 
-/// Has this capability and no other; the kernel gives a process none that it does not have already.
+/// Asks the kernel for this capability.
 pub(crate) fn raise(capability: Capability) -> io::Result<i64> {
     // linux/capability.h: the version, then who, this process; 64 bits in two halves, each effective, permitted and inheritable.
     let header = [0x2008_0522_u32, 0];
@@ -285,7 +285,7 @@ pub(crate) fn raise(capability: Capability) -> io::Result<i64> {
     )
 }
 
-/// Makes this the limit, soft and hard.
+/// Sets the soft and the hard limit.
 pub(crate) fn limit(resource: libc::__rlimit_resource_t, value: libc::rlim_t) -> io::Result<i64> {
     let both = libc::rlimit {
         rlim_cur: value,
@@ -299,7 +299,7 @@ pub(crate) fn limit(resource: libc::__rlimit_resource_t, value: libc::rlim_t) ->
 
 pub(crate) fn call(number: libc::c_long, arguments: [i64; 5]) -> io::Result<i64> {
     let [a, b, c, d, e] = arguments;
-    // SAFETY: pointers among the arguments are good for as long as this call; where it is refused nothing happens at all.
+    // SAFETY: pointers among the arguments are valid during this call, and a refused call does nothing.
     let result = unsafe { libc::syscall(number, a, b, c, d, e, 0i64) };
     if result < 0 {
         Err(io::Error::last_os_error())
@@ -308,7 +308,7 @@ pub(crate) fn call(number: libc::c_long, arguments: [i64; 5]) -> io::Result<i64>
     }
 }
 
-pub(crate) fn tell<T>(deed: &str, result: io::Result<T>) {
+pub(crate) fn tell<T>(action: &str, result: io::Result<T>) {
     let said = match result {
         Ok(_) => "done".to_owned(),
         Err(error) => match error.raw_os_error() {
@@ -317,5 +317,5 @@ pub(crate) fn tell<T>(deed: &str, result: io::Result<T>) {
             _ => error.to_string(),
         },
     };
-    println!("{deed}: {said}");
+    println!("{action}: {said}");
 }

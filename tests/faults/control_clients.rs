@@ -1,5 +1,5 @@
-//! Hostile clients of the control socket, on a whole gate: root's own programs gone wrong, for nobody else may ask. They hold up no
-//! knock and no other question, and cost bounded descriptors and memory.
+//! Hostile clients of the control socket, which are faulty programs of root. They delay no knock and no other question, and cost
+//! bounded descriptors and memory.
 
 use std::fs;
 use std::io::Write;
@@ -8,10 +8,10 @@ use std::path::Path;
 
 use postern_harness::{FAMILIES, GateConfig, World, wait_for};
 
-/// More than the socket has room for.
+/// More clients than the server accepts.
 const MANY: usize = 300;
 
-/// What one of them says before it falls silent. None of them ever reads.
+/// What a client sends before it stops. No client reads.
 fn says(number: usize) -> Vec<u8> {
     match number % 6 {
         0 => Vec::new(),
@@ -29,7 +29,7 @@ fn descriptors(pid: u32) -> usize {
     fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count()
 }
 
-/// Kibibytes in memory.
+/// Resident memory in kibibytes.
 pub(crate) fn resident(pid: u32) -> u64 {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
     let line = status
@@ -42,12 +42,12 @@ pub(crate) fn resident(pid: u32) -> u64 {
 fn hostile(socket: &Path, number: usize) -> UnixStream {
     let mut stream = UnixStream::connect(socket).unwrap();
     stream.set_nonblocking(true).unwrap();
-    // As much as there is room for, and then it just stays.
+    // Fills the socket, then waits.
     let _ = stream.write(&says(number));
     stream
 }
 
-pub(crate) fn hostile_clients_hold_up_no_knock_and_no_question(backend: &'static str) {
+pub(crate) fn hostile_clients_delay_no_knock(backend: &'static str) {
     let world = World::start(&GateConfig::new(backend));
     let socket = world.folder().join("control.sock");
     world.daemon.status();

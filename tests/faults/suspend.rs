@@ -1,6 +1,4 @@
-//! A host that sleeps. A machine that tests can't be suspended, so every process of the gate is stopped instead: the clocks go on,
-//! and nobody looks at them. What differs from a real suspend: the kernel's own timers go on too. That the ends of grants are
-//! measured by a clock that counts a suspend is `clock.rs`'s word (CLOCK_BOOTTIME); the jump itself is in `scenarios/clocks.rs`.
+//! A suspended host. The tests stop every process of the gate instead, so unlike in a real suspend the kernel's timers go on.
 
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -9,9 +7,7 @@ use postern_harness::world::checks::{
 };
 use postern_harness::{FAMILIES, GateConfig, SERVICE, World, wait_for};
 
-pub(crate) fn gate_that_wakes_after_the_end_of_a_grant_has_closed_it_and_admits_no_replay(
-    backend: &'static str,
-) {
+pub(crate) fn grant_that_ended_during_suspend_is_closed(backend: &'static str) {
     let world = World::start(&GateConfig::new(backend).user(
         USER,
         &format!("services = [\"tcp/{SERVICE}\"]\nquota = \"1000/min\""),
@@ -26,7 +22,7 @@ pub(crate) fn gate_that_wakes_after_the_end_of_a_grant_has_closed_it_and_admits_
         signal(&both, Signal::STOP);
         wait_past(&grants);
         world.first.expect_shut_out(family);
-        // What comes meanwhile waits in the socket, and so do copies of what was admitted before.
+        // New knocks and replays wait in the socket.
         world.first.send(family, &packet);
         signal(&both, Signal::CONT);
         wait_for("the grant to be closed in the ledger too", || {
