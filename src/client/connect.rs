@@ -194,18 +194,6 @@ mod tests {
     }
 
     #[test]
-    fn first_open_address_wins() {
-        let listeners = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
-        let addresses = listeners
-            .each_ref()
-            .map(|listener| listener.local_addr().unwrap());
-        assert_eq!(
-            connect_once(&addresses, LONG).unwrap().port.at,
-            addresses[0]
-        );
-    }
-
-    #[test]
     fn closed_port_ends_the_wait_in_time() {
         let (start, (_socket, closed)) = (clock::instant(), closed_port());
         assert_eq!(wait_for(&[closed], Duration::from_millis(200)), None);

@@ -131,10 +131,4 @@ mod tests {
         assert_eq!(port(&["udp/53", "web", "tcp/80-90", "tcp/22"]), Some(80));
         assert_eq!(port(&["udp/53", "web"]), None);
     }
-
-    #[test]
-    fn close_carries_no_duration() {
-        assert_eq!(request(Action::Open, &["tcp/22"]).seconds(), 30);
-        assert_eq!(request(Action::Close, &["tcp/22"]).seconds(), 0);
-    }
 }

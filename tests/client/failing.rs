@@ -13,80 +13,53 @@ fn knock(more: &[&str]) -> Command {
     command
 }
 
+/// Arguments, and a part of the error.
+const WRONG_USAGE: &str = r#"
+=> no command; try postern --help
+knock => <PROFILE>
+open => unrecognized subcommand 'open'
+run home => <COMMAND>
+knock home --colour => unexpected argument '--colour'
+knock home -s tcp/0 => "tcp/0" is not a service; write tcp/22
+knock home --for 30 => "30" is not a length of time; write it like 30s
+knock home --for 0s => "0s" cannot be granted;
+knock home --allow 192.0.2.1/24 => has bits beyond its prefix; write 192.0.2.0/24
+knock home --address gate:0 => "gate:0" is not an address
+knock home --gate= => a gate name must have 1 to 255 bytes
+knock home --print --dry-run => cannot be used with
+knock home --print --wait => cannot be used with
+knock home --code-stdin --key-stdin => cannot be used with
+knock home --spoof-source 192.0.2.9 --print => cannot be used with
+knock home --spoof-source me => 'me'
+knock home --time-offset 30 => "30" is not a time offset; write +30s
+knock home --allow stun: => is not a STUN server; write stun:HOST
+knock home -4 -6 => cannot be used with
+close home --wait => unexpected argument '--wait'
+connect home 127.0.0.1 0 => 0 is not in 1..=
+connect home 127.0.0.1 => <PORT>
+knock --gate gate.example.org -s tcp/22 => no key for gate.example.org; name it in the profile
+"#;
+
+/// The same with a key and an input.
+const WRONG_REQUEST: &str = "
+knock --gate 127.0.0.1 => no service to open; name one with -s tcp/22
+knock --gate 127.0.0.1 -s udp/53 --wait => --wait needs a TCP port to try;
+open-packet --gate g --key-stdin => key and packet cannot both come from standard input;
+";
+
 #[test]
 fn wrong_command_line_is_2() {
-    for (arguments, part) in [
-        ("", "no command; try postern --help"),
-        ("knock", "<PROFILE>"),
-        ("open", "unrecognized subcommand 'open'"),
-        ("run home", "<COMMAND>"),
-        ("knock home --colour", "unexpected argument '--colour'"),
-        (
-            "knock home -s tcp/0",
-            "\"tcp/0\" is not a service; write tcp/22",
-        ),
-        (
-            "knock home --for 30",
-            "\"30\" is not a length of time; write it like 30s",
-        ),
-        ("knock home --for 0s", "\"0s\" cannot be granted; "),
-        (
-            "knock home --allow 192.0.2.1/24",
-            "has bits beyond its prefix; write 192.0.2.0/24",
-        ),
-        (
-            "knock home --address gate:0",
-            "\"gate:0\" is not an address",
-        ),
-        ("knock home --gate=", "a gate name must have 1 to 255 bytes"),
-        ("knock home --print --dry-run", "cannot be used with"),
-        ("knock home --print --wait", "cannot be used with"),
-        ("knock home --code-stdin --key-stdin", "cannot be used with"),
-        (
-            "knock home --spoof-source 192.0.2.9 --print",
-            "cannot be used with",
-        ),
-        ("knock home --spoof-source me", "'me'"),
-        (
-            "knock home --time-offset 30",
-            "\"30\" is not a time offset; write +30s",
-        ),
-        (
-            "knock home --allow stun:",
-            "is not a STUN server; write stun:HOST",
-        ),
-        ("knock home -4 -6", "cannot be used with"),
-        ("close home --wait", "unexpected argument '--wait'"),
-        ("connect home 127.0.0.1 0", "0 is not in 1..="),
-        ("connect home 127.0.0.1", "<PORT>"),
-        (
-            "knock --gate gate.example.org -s tcp/22",
-            "no key for gate.example.org; name it in the profile or with --key-file",
-        ),
-    ] {
-        let arguments: Vec<&str> = arguments.split_whitespace().collect();
-        run(&mut postern(&arguments)).fails(2, &[part]);
-    }
-    for (arguments, part) in [
-        (
-            "knock --gate 127.0.0.1",
-            "no service to open; name one with -s tcp/22",
-        ),
-        (
-            "knock --gate 127.0.0.1 -s udp/53 --wait",
-            "--wait needs a TCP port to try; ",
-        ),
-        (
-            "open-packet --gate g --key-stdin",
-            "key and packet cannot both come from standard input; ",
-        ),
-    ] {
-        let arguments: Vec<&str> = arguments.split_whitespace().collect();
-        run(postern(&arguments)
-            .env("POSTERN_KEY", key(1))
-            .write_stdin("x"))
-        .fails(2, &[part]);
-    }
+    let fails = |row: &str, has_key: bool| {
+        let (arguments, part) = row.split_once("=> ").unwrap();
+        let mut command = postern(&arguments.split_whitespace().collect::<Vec<_>>());
+        if has_key {
+            command.env("POSTERN_KEY", key(1)).write_stdin("x");
+        }
+        run(&mut command).fails(2, &[part]);
+    };
+    let rows = |table: &'static str| table.trim_start().lines();
+    rows(WRONG_USAGE).for_each(|row| fails(row, false));
+    rows(WRONG_REQUEST).for_each(|row| fails(row, true));
 }
 
 #[test]

@@ -255,6 +255,7 @@ fn keep_open_renews_and_closes_once() {
     let world = World::new(UDP);
     let ran = world.run_script(&["--keep-open", "--for", "1s", "--json"], "sleep 2.5");
     let report: Value = serde_json::from_str(&ran.err).unwrap();
+    expect_documented(&report);
     let renewals = report["renewals"].as_u64().unwrap();
     assert!(ran.code == 0 && (1..=2).contains(&renewals), "{report}");
     let opened = world.request();
@@ -322,40 +323,4 @@ fn each_renewal_has_a_new_code() {
     let close = world.request();
     assert_eq!((close.action, code(&close)), (Action::Close, None));
     world.gate.got_nothing();
-}
-
-#[test]
-fn json_describes_the_run() {
-    let world = World::new(UDP);
-    let (listener, service) = open_port();
-    let ran = world.run_script(&["--json", "-s", &service], "echo out; exit 4");
-    assert_eq!(
-        (ran.code, ran.out.as_str(), ran.err.lines().count()),
-        (4, "out\n", 1)
-    );
-    let report: Value = serde_json::from_str(&ran.err).unwrap();
-    expect_documented(&report);
-    let address = listener.local_addr().unwrap().to_string();
-    for (pointer, expected) in [
-        ("/version", Value::from(1)),
-        ("/command", "run".into()),
-        ("/gate", GATE.into()),
-        ("/exit_status", 4.into()),
-        ("/signal", Value::Null),
-        ("/renewals", 0.into()),
-        ("/wait/address", address.into()),
-        ("/knocks/0/request/action", "open".into()),
-        ("/knocks/0/sent", true.into()),
-        ("/closings/0/request/action", "close".into()),
-        ("/closings/0/sent", true.into()),
-    ] {
-        assert_eq!(report.pointer(pointer), Some(&expected), "{pointer}");
-    }
-    let ran = world.run_script(&["--json"], "kill -9 $$");
-    let report: Value = serde_json::from_str(&ran.err).unwrap();
-    assert_eq!((ran.code, &report["signal"]), (137, &9.into()));
-    assert_eq!(
-        (&report["exit_status"], &report["wait"]),
-        (&Value::Null, &Value::Null)
-    );
 }
