@@ -1,6 +1,6 @@
 //! Takes many waiting packets from a socket in one call, so that the capture keeps up with a flood.
 //!
-//! It never waits, and allocates once for each thread.
+//! It never waits, and allocates once for each thread. `benches/capture.rs` measures the cost of a packet.
 
 use std::cell::RefCell;
 use std::io::IoSliceMut;

@@ -137,8 +137,8 @@ impl Parts {
     ) -> Result<(), RecordError> {
         let unreadable = || RecordError::Element(key.to_vec());
         let mut reader = Reader(key);
-        let id = GrantId(reader.u64().ok_or_else(unreadable)?);
-        let number = reader.u32().ok_or_else(unreadable)?;
+        let id = GrantId(u64::from_be_bytes(reader.array().ok_or_else(unreadable)?));
+        let number = u32::from_be_bytes(reader.array().ok_or_else(unreadable)?);
         let (parts, chunk) = find_part(userdata).ok_or_else(unreadable)?;
         let part = Part {
             parts,
@@ -192,7 +192,7 @@ fn find_part(mut userdata: &[u8]) -> Option<(u8, &[u8])> {
 
 fn decode(id: GrantId, body: &[u8]) -> Option<Grant> {
     let mut reader = Reader(body);
-    let until = Timestamp::from_millis(reader.u64()?);
+    let until = Timestamp::from_millis(u64::from_be_bytes(reader.array()?));
     let user_len = usize::from(reader.u8()?);
     let mut grant = Grant {
         id,
@@ -240,14 +240,6 @@ impl<'a> Reader<'a> {
 
     fn u16(&mut self) -> Option<u16> {
         self.array().map(u16::from_be_bytes)
-    }
-
-    fn u32(&mut self) -> Option<u32> {
-        self.array().map(u32::from_be_bytes)
-    }
-
-    fn u64(&mut self) -> Option<u64> {
-        self.array().map(u64::from_be_bytes)
     }
 
     fn ports(&mut self, protocol: u8) -> Option<Ports> {

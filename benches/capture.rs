@@ -1,7 +1,7 @@
-//! The cost of a flood of invalid knocks: with the classic filter, with the hint filter, and with a memory-mapped ring.
+//! The cost of a flood of invalid knocks, with the classic filter and with the hint filter.
 //!
-//! It runs in its own network namespaces and needs root and `ip`. The ways take turns in each round, so that other load
-//! on the machine affects all of them; medians are printed. CPU time is that of the receiving thread. In each flood, a
+//! It runs in its own network namespaces and needs root and `ip`. The filters take turns in each round, so that other
+//! load on the machine affects both; medians are printed. CPU time is that of the receiving thread. In each flood, a
 //! hundred datagrams have a known hint, and all of them must arrive.
 #![allow(
     clippy::unwrap_used,
@@ -26,18 +26,12 @@ use postern::core::gate::HintTable;
 use postern_proto::{GateName, KeyMaterial, SharedKey, Step, UserKeys};
 use rustix::time::{ClockId, clock_gettime};
 
-mod ring;
-
 use postern_harness::{Namespace, join};
-use ring::Ring;
 
 const PORT: u16 = 62201;
 const ROUNDS: usize = 5;
 const FLOOD: Duration = Duration::from_millis(1500);
 const KNOWN: u64 = 100;
-
-/// Passes on the payloads of waiting packets.
-type Source = Box<dyn FnMut(&mut dyn FnMut(&[u8])) + Send>;
 
 /// The result of one flood.
 struct Measured {
@@ -45,21 +39,7 @@ struct Measured {
     to_user: u64,
     known: u64,
     cpu: Duration,
-    lost: u64,
 }
-
-#[derive(Clone, Copy)]
-enum Way {
-    Classic,
-    Hint,
-    Ring,
-}
-
-const WAYS: [(Way, &str); 3] = [
-    (Way::Classic, "classic filter, pnet"),
-    (Way::Hint, "hint filter, pnet"),
-    (Way::Ring, "classic filter, ring (TPACKET_V3)"),
-];
 
 fn main() {
     // `cargo test --benches` only checks that it runs
@@ -70,22 +50,21 @@ fn main() {
     };
     let (gate, peer) = (Namespace::new(), Namespace::new());
     join(&gate, &peer);
-    let mut all: [Vec<Measured>; 3] = [const { Vec::new() }; 3];
+    let mut measured = [const { Vec::new() }; 2];
     for _ in 0..rounds {
-        for (at, (way, _)) in WAYS.iter().enumerate() {
-            all[at].push(measure(&gate, &peer, *way, flood));
+        for (with_hints, measured) in [false, true].into_iter().zip(&mut measured) {
+            measured.push(measure(&gate, &peer, with_hints, flood));
         }
     }
     println!("{rounds} floods of {} ms each; medians", flood.as_millis());
-    for ((_, name), measured) in WAYS.iter().zip(&all) {
+    for (name, measured) in ["classic filter", "hint filter"].iter().zip(&measured) {
         let of = |what: fn(&Measured) -> f64| median(measured.iter().map(what).collect());
         let fewest = measured.iter().map(|one| one.known).min().unwrap();
         println!(
-            "{name:34} {:>9.0} sent/s, {:>8.0} to user space, {:>7.1} ns of CPU a packet sent, {:>5.0} lost, {fewest} of {KNOWN} known arrived",
+            "{name:14} {:>9.0} sent/s, {:>8.0} to user space, {:>7.1} ns of CPU a packet sent, {fewest} of {KNOWN} known arrived",
             of(|one| one.sent as f64) / flood.as_secs_f64(),
             of(|one| one.to_user as f64),
             of(|one| one.cpu.as_nanos() as f64 / one.sent as f64),
-            of(|one| one.lost as f64),
         );
     }
 }
@@ -101,13 +80,13 @@ fn known_hint() -> ([u8; 8], HintTable) {
     )
 }
 
-fn measure(gate: &Namespace, peer: &Namespace, way: Way, flood: Duration) -> Measured {
+fn measure(gate: &Namespace, peer: &Namespace, with_hints: bool, flood: Duration) -> Measured {
     let (hint, table) = known_hint();
     let (start, over) = (Arc::new(Barrier::new(2)), Arc::new(AtomicBool::new(false)));
     let (starts, is_over) = (Arc::clone(&start), Arc::clone(&over));
     let receiver = gate.run(move || {
         let socket = packet::open(&[PORT]).unwrap();
-        let hints = matches!(way, Way::Hint).then(|| {
+        let hints = with_hints.then(|| {
             let filter = HintFilter::load(&[PORT], 16).unwrap();
             filter.attach(socket.as_fd()).unwrap();
             let [map, _] = filter.maps().map(|map| map.try_clone_to_owned().unwrap());
@@ -115,42 +94,24 @@ fn measure(gate: &Namespace, peer: &Namespace, way: Way, flood: Duration) -> Mea
             hints.update(&table).unwrap();
             hints
         });
-        let statistics = socket.try_clone().unwrap();
-        let mut source: Source = match way {
-            Way::Ring => {
-                let mut ring = Ring::new(socket, "gate0");
-                Box::new(move |take| ring.next(take))
-            }
-            Way::Classic | Way::Hint => {
-                let mut capture =
-                    PacketCapture::new(socket, Some("gate0".to_owned()), vec![PORT]).unwrap();
-                Box::new(move |take| {
-                    if let Caught::Datagram(datagram) = capture.next().unwrap() {
-                        take(datagram.payload());
-                    }
-                })
-            }
-        };
+        let interface = Some("gate0".to_owned());
+        let mut capture = PacketCapture::new(socket, interface, vec![PORT]).unwrap();
         thread::spawn(move || {
             let _hints = hints;
             let (mut to_user, mut known) = (0, 0);
             starts.wait();
             let before = clock_gettime(ClockId::ThreadCPUTime);
             while !is_over.load(Ordering::Relaxed) {
-                source(&mut |payload| {
+                if let Caught::Datagram(datagram) = capture.next().unwrap() {
                     to_user += 1;
-                    known += u64::from(payload.starts_with(&hint));
-                });
+                    known += u64::from(datagram.payload().starts_with(&hint));
+                }
             }
             let after = clock_gettime(ClockId::ThreadCPUTime);
             let nanos =
                 (after.tv_sec - before.tv_sec) * 1_000_000_000 + after.tv_nsec - before.tv_nsec;
-            (
-                to_user,
-                known,
-                Duration::from_nanos(u64::try_from(nanos).unwrap()),
-                ring::lost(&statistics),
-            )
+            let cpu = Duration::from_nanos(u64::try_from(nanos).unwrap());
+            (to_user, known, cpu)
         })
     });
     let sent = Arc::new(AtomicU64::new(0));
@@ -187,13 +148,12 @@ fn measure(gate: &Namespace, peer: &Namespace, way: Way, flood: Duration) -> Mea
     // longer than a capture waits, so that the last packets arrive
     thread::sleep(Duration::from_millis(1300));
     over.store(true, Ordering::Relaxed);
-    let (to_user, known, cpu, lost) = receiver.join().unwrap();
+    let (to_user, known, cpu) = receiver.join().unwrap();
     Measured {
         sent: sent.load(Ordering::Relaxed),
         to_user,
         known,
         cpu,
-        lost,
     }
 }
 
