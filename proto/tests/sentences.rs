@@ -1,4 +1,4 @@
-//! What the crate's errors and names say of themselves: each its own sentence, and none with a byte of a key.
+//! The sentences of the crate's errors.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -9,12 +9,11 @@
 use std::collections::BTreeSet;
 
 use postern_proto::{
-    Action, Allow, BadLength, BadSeal, CodeKeyError, EncodeError, GateName, KeyError, KeyMaterial,
-    Malformed, OpenBuffer, Request, SealError, ServiceName, SharedKey, UserKeys, seal,
+    BadLength, BadSeal, CodeKeyError, EncodeError, KeyError, Malformed, SealError,
 };
 
 #[test]
-fn every_error_says_in_a_sentence_of_its_own_what_is_wrong() {
+fn each_error_has_its_own_sentence() {
     let said = [
         (BadLength.to_string(), "132 to 516 bytes"),
         (BadSeal.to_string(), "does not open"),
@@ -38,7 +37,7 @@ fn every_error_says_in_a_sentence_of_its_own_what_is_wrong() {
             "{sentence:?} is said of two errors"
         );
     }
-    // Those that wrap another error say what that one says.
+    // Wrapping errors repeat the inner sentence.
     let rules: BTreeSet<String> = Malformed::ALL.iter().map(Malformed::to_string).collect();
     assert_eq!(rules.len(), Malformed::ALL.len(), "{rules:?}");
     assert!(rules.contains("it would open no service"));
@@ -47,35 +46,4 @@ fn every_error_says_in_a_sentence_of_its_own_what_is_wrong() {
         EncodeError::TooLong.to_string()
     );
     assert!(rules.contains(&EncodeError::Malformed(Malformed::NoService).to_string()));
-}
-
-#[test]
-fn names_are_shown_as_they_are() {
-    assert_eq!(
-        GateName::new("gate.example.org").unwrap().to_string(),
-        "gate.example.org"
-    );
-    let web = ServiceName::new("web").unwrap();
-    assert_eq!(format!("{web} {web:?}"), "web ServiceName(web)");
-}
-
-#[test]
-fn a_packet_and_an_opened_body_do_not_show_what_is_in_them() {
-    let keys = UserKeys::derive(
-        &GateName::new("gate.example.org").unwrap(),
-        &KeyMaterial::shared(&SharedKey::from_bytes([7; 32])),
-    );
-    let request = Request {
-        action: Action::Close,
-        allow: Allow::Source { prefix: 128 },
-        timestamp_ms: 64_000,
-        duration_s: 0,
-        target: None,
-        items: Vec::new(),
-    };
-    let sealed = seal(&keys, &request, [7; 12], 64).unwrap();
-    assert_eq!(
-        format!("{sealed:?} {:?}", OpenBuffer::new()),
-        "Sealed(132 bytes) OpenBuffer(..)"
-    );
 }

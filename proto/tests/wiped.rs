@@ -1,5 +1,4 @@
-//! What held a key holds none once it is dropped: looked at in the process's own memory, which Linux shows as a file; and every type
-//! that holds a secret says so to the compiler.
+//! Secrets are wiped on drop: the tests read the process's own memory, which Linux shows as a file.
 #![cfg(target_os = "linux")]
 #![allow(
     clippy::unwrap_used,
@@ -30,13 +29,13 @@ fn memory(address: usize, len: usize) -> Vec<u8> {
     bytes
 }
 
-/// The bytes of a value's own place, and those of the same place when the value is gone.
+/// The bytes at a value's address, before and after it is dropped.
 fn before_and_after<T>(value: T) -> [Vec<u8>; 2] {
     let mut place = Some(value);
     black_box(&mut place);
     let (address, len) = (std::ptr::from_ref(&place) as usize, size_of_val(&place));
     let before = memory(address, len);
-    // Dropped where it stands, so that nothing else is written over it.
+    // Dropped in place, so that nothing overwrites it.
     drop_in(&mut place);
     let after = memory(address, len);
     black_box(&mut place);
@@ -73,7 +72,7 @@ fn user_keys() -> UserKeys {
 }
 
 #[test]
-fn keys_as_they_are_given_are_wiped_when_they_are_dropped() {
+fn given_keys_are_wiped_on_drop() {
     let shared = || SharedKey::from_bytes(SECRET);
     assert_wiped(shared(), &SECRET);
     assert_wiped(PresharedKey::from_bytes(SECRET), &SECRET);
@@ -85,7 +84,7 @@ fn keys_as_they_are_given_are_wiped_when_they_are_dropped() {
 }
 
 #[test]
-fn keys_that_are_derived_are_wiped_when_they_are_dropped() {
+fn derived_keys_are_wiped_on_drop() {
     let zeros = |bytes: &[u8]| bytes.iter().filter(|byte| **byte == 0).count();
     for [before, after] in [
         before_and_after(user_keys().hint_key().clone()),
@@ -98,7 +97,7 @@ fn keys_that_are_derived_are_wiped_when_they_are_dropped() {
 }
 
 #[test]
-fn an_opened_body_is_wiped_with_its_buffer() {
+fn an_opened_body_is_wiped_on_drop() {
     let request = Request {
         action: Action::Close,
         allow: Allow::Source { prefix: 128 },
@@ -116,7 +115,7 @@ fn an_opened_body_is_wiped_with_its_buffer() {
 }
 
 #[test]
-fn codes_and_the_secrets_that_make_them_are_wiped_when_they_are_dropped() {
+fn codes_and_their_secrets_are_wiped_on_drop() {
     assert_wiped(Code::new("31415926").unwrap(), b"31415926");
     // The secret is on the heap, and the key's place says where.
     let key = CodeKey::from_bytes(&[0xa5; 64], 6).unwrap();
@@ -153,7 +152,7 @@ fn wipes_itself<T: ZeroizeOnDrop>() {
 }
 
 #[test]
-fn every_type_with_a_secret_in_it_wipes_itself_on_drop() {
+fn each_secret_type_implements_drop() {
     wipes_itself::<SharedKey>();
     wipes_itself::<PresharedKey>();
     wipes_itself::<PrivateKey>();
