@@ -256,7 +256,7 @@ pub(crate) fn explain_reports_damaged_recording() {
     );
     assert_eq!(
         cut.err,
-        "posternd: the recording can't be read any further: it ends in the middle of a packet\n"
+        "posternd: the rest of the recording is not readable: it ends in the middle of a packet\n"
     );
 }
 
@@ -293,7 +293,7 @@ pub(crate) fn explain_errors_have_exit_codes() {
     );
     assert!(
         text.err
-            .starts_with("posternd: line 2 is no packet in base64; "),
+            .starts_with("posternd: line 2 is not a packet in base64; "),
         "{text:?}"
     );
     for arguments in [
@@ -327,7 +327,8 @@ pub(crate) fn explain_errors_have_exit_codes() {
     let line = gate.run_through(without_raw, "explain --live");
     assert_eq!(line.code, Some(77), "{line:?}");
     assert!(
-        line.err.contains("CAP_NET_RAW is missing, which posternd explain --live needs to listen on the wire; run it as root"),
+        line.err
+            .contains("posternd explain --live needs CAP_NET_RAW to listen; run it as root"),
         "{line:?}"
     );
 }

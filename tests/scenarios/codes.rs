@@ -134,19 +134,15 @@ fn explain_tells_each_code_fault() {
         (
             Knock::of("alice"),
             1,
-            "alice must send one with each knock that opens; set code = \"ask\" or a code_command in the client's profile",
+            "alice must send a code with each opening knock; set code = \"ask\" or a code_command in the client's profile",
         ),
         (
             used,
             1,
-            "each counts once for IPv4 and once for IPv6; wait for the next one",
+            "a code counts once for IPv4 and once for IPv6; wait for the next one",
         ),
-        (
-            guess("000000"),
-            1,
-            "it is that of no moment from 30s before",
-        ),
-        (guess("000000"), 5, "five wrong ones came"),
+        (guess("000000"), 1, "it is not the code of now"),
+        (guess("000000"), 5, "five wrong codes came"),
     ] {
         (0..times).for_each(|_| drop(world.knock(&knock, HOME)));
         let line = world.account.as_ref().unwrap().line();

@@ -113,7 +113,7 @@ fn a_later_refusal_is_told_besides() {
         .services(&["tcp/23"])
         .sealed(START.minus(seconds(120)));
     let account = explained(ALICE, &packet);
-    let besides = "; once that is mended it is refused, services: tcp/23 is not in tcp/22; ask for less, or add it to services of alice";
+    let besides = "; after that it is refused, services: tcp/23 is not in tcp/22; ask for less, or add it to services of alice";
     assert!(account.line().ends_with(besides), "{}", account.line());
     let policy = &account.steps()[8];
     assert_eq!(
@@ -158,7 +158,7 @@ fn a_knock_for_another_gate_names_both() {
     );
     let account = explained(ALICE, &packet);
     let besides = " in the client's profile (besides, made 1m 30s ago by the client's clock, and the window is 30s); \
-                   once that is mended it is refused, services: tcp/80 is not in tcp/22; ask for less, or add it to services of alice";
+                   after that it is refused, services: tcp/80 is not in tcp/22; ask for less, or add it to services of alice";
     assert!(account.line().ends_with(besides), "{}", account.line());
 }
 
@@ -172,7 +172,7 @@ fn old_and_disabled_keys_are_recognized() {
         "admit: alice may open tcp/22 for 192.0.2.7/32 for 30s"
     );
     let late = explained(&rotated("2020-01-01T00:00:00Z"), &bobs);
-    let expected = "drop unknown-hint (step 2): alice's key of before, which counted until 2020-01-01T00:00:00Z: give the client the new one";
+    let expected = "drop unknown-hint (step 2): alice's old key, which expired at 2020-01-01T00:00:00Z: give the client the new one";
     assert!(late.line().starts_with(expected), "{}", late.line());
     assert_eq!(
         (late.cause.name(), late.user.as_deref()),
@@ -236,7 +236,7 @@ fn a_changed_packet_is_recognized() {
     let account = explained(ALICE, &packet);
     assert!(
         account.line().starts_with(
-            "drop bad-mac (step 3): the hint is alice's, but the rest was not made with that key: "
+            "drop bad-mac (step 3): the hint is alice's, but the mac was not made with that key: "
         ),
         "{account:?}"
     );
@@ -245,7 +245,7 @@ fn a_changed_packet_is_recognized() {
     assert!(
         account
             .line()
-            .starts_with("drop length (step 1): 131 bytes, a knock has 132 to 516: "),
+            .starts_with("drop length (step 1): 131 bytes, a knock has 132 to 516 bytes: "),
         "{account:?}"
     );
     let account = arrived(&mut explainer(ALICE, &[]), START, HOME, &[7; 1400]);
@@ -270,11 +270,11 @@ fn faulty_client_programs_are_named() {
     for (packet, line) in [
         (
             seal,
-            "drop bad-seal (step 4): alice's key, but what is sealed does not open: ",
+            "drop bad-seal (step 4): alice's key, but the sealed part does not open: ",
         ),
         (
             hint,
-            "drop step-mismatch (step 6): alice's key, but the hint is not that of the time inside: ",
+            "drop step-mismatch (step 6): alice's key, but the hint does not belong to the time inside: ",
         ),
         (
             body,
@@ -284,7 +284,7 @@ fn faulty_client_programs_are_named() {
         let account = explained(ALICE, &packet);
         assert_eq!(
             account.line(),
-            format!("{line}the program that made it is at fault")
+            format!("{line}the client program is faulty")
         );
     }
 }
@@ -308,7 +308,7 @@ fn each_policy_rule_tells_both_values() {
             "services = ['tcp/22']",
             alice().allow("224.0.0.1"),
             Rule::Networks,
-            "224.0.0.1/32 can be nobody's address; knock for one's own",
+            "224.0.0.1/32 is not a host's address; knock for your own",
         ),
         (
             "services = ['tcp/22']",
@@ -344,7 +344,7 @@ fn each_policy_rule_tells_both_values() {
             "services = ['inner']\ntargets = ['10.0.0.0/24']",
             alice().services(&["inner"]).target("10.0.0.7"),
             Rule::Target,
-            "inner leads to a host by itself, and the knock names 10.0.0.7 as well; leave the target out",
+            "inner already leads to a host, and the knock also names 10.0.0.7; leave the target out",
         ),
         (
             "services = ['tcp/22']\ntargets = ['fd00::/64']",
@@ -368,7 +368,7 @@ fn each_policy_rule_tells_both_values() {
             "services = ['tcp/22']",
             alice().services(&["wbe"]),
             Rule::UnknownService,
-            "wbe is not defined here, defined are: inner, web; mind the spelling, or add a section [service.wbe]",
+            "wbe is not defined here, defined are: inner, web; check the spelling, or add a section [service.wbe]",
         ),
     ];
     for (rights, knock, rule, why) in cases {
@@ -503,13 +503,13 @@ fn the_running_gate_may_decide_otherwise() {
     };
     let admitted = "admit by the config: alice may open tcp/22 for 192.0.2.7/32 for 30s";
     let refused = format!(
-        "; the running gate refused this very packet at {START}, by what it remembers, a quota or a used code: its log names the rule"
+        "; the running gate refused this very packet at {START}, because of a quota or a used code: its log names the rule"
     );
     assert_eq!(
         told(Some(Seen::Refused(START))),
         format!("{admitted}{refused}")
     );
-    let unknown = "; but the running gate has not taken it: posternd status says what it listens with, and whether its clock is ahead";
+    let unknown = "; but the running gate did not receive it: check its captures and its clock with posternd status";
     assert_eq!(told(None), format!("{admitted}{unknown}"));
 }
 
@@ -584,7 +584,7 @@ fn forgotten_marks_and_set_clocks_are_told() {
     assert!(!world.alice_knocks().admitted);
     let line = world.account.take().unwrap().line();
     assert!(
-        line.contains("the gate's clock stands 2h ahead of the system's"),
+        line.contains("the gate's clock is 2h ahead of the system's"),
         "{line}"
     );
 }

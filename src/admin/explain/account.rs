@@ -1,4 +1,4 @@
-//! The account of one datagram: verdict, whose it is, what it asked for, and the cause in a closed list. Plain values.
+//! The account of one datagram: verdict, user, request, and the cause from a closed list. Plain values.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -9,107 +9,107 @@ use crate::core::gate::{ApprovedRequest, Seen};
 use crate::model::reason::{Drop, Reason, Rule};
 use crate::model::time::Timestamp;
 
-/// What a gate says of one datagram, and why.
+/// The gate's verdict on one datagram, and why.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Account {
-    /// What the gate decided.
+    /// The verdict.
     pub verdict: Verdict,
-    /// Why.
+    /// The cause.
     pub cause: Cause,
     /// The gate's clock when it came.
     pub at: Timestamp,
-    /// How far the gate's clock is ahead of the system's, which it is where the system's was set back.
+    /// How far the gate's clock is ahead of the system's, after that was set back.
     pub clock_ahead: Duration,
-    /// Where it came from; `None` where nobody knows.
+    /// The source address, if it is known.
     pub source: Option<IpAddr>,
-    /// The length of the payload; of a longer one than a knock can be, one byte more than that.
+    /// The length of the payload, at most one byte more than a knock can have.
     pub bytes: usize,
     /// This gate's name.
     pub gate: GateName,
     /// The gate's window.
     pub window: Duration,
-    /// Whose key made it, at this gate or another.
+    /// The user whose key made it, for this gate or another.
     pub user: Option<String>,
-    /// The packet's mark, where a user's key made it.
+    /// The packet's mark, if a user's key made it.
     pub mark: Option<Mark>,
-    /// What it asks for, where it could be opened.
+    /// The request, if the packet opens.
     pub request: Option<Request>,
     /// The same in words: `open tcp/22 for 192.0.2.7/32 (source)`.
     pub asked: Option<String>,
-    /// What it asks for and does not get, though it is admitted: the words for a duration that was cut.
+    /// The words for a duration that was cut.
     pub clipped: Option<String>,
-    /// What the policy would have said no to, had it not been dropped before: the rule, and the values on both sides.
+    /// The rule that would refuse a dropped knock, with the values on both sides.
     pub besides: Option<(Rule, String)>,
-    /// What the running gate remembers of this very packet.
+    /// What the running gate remembers of this packet.
     pub running: Option<Seen>,
-    /// What the running gate made of it where that is not what is said here, by all that it remembers and its config does not say.
+    /// The running gate's decision, if it differs because of what that gate remembers.
     pub otherwise: Option<Otherwise>,
 }
 
-/// What the running gate made of a packet that config and policy admit.
+/// How the running gate treated a packet that its config admits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Otherwise {
-    /// It refused it just now.
+    /// It refused the packet.
     Refused,
-    /// It was asked and does not know it.
+    /// It does not know the packet.
     Unknown,
 }
 
-/// What the gate decided.
+/// The verdict on one datagram.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verdict {
-    /// It may have what it asks for.
+    /// Admitted, with this request.
     Admit(ApprovedRequest),
-    /// Authenticated, but policy or quota says no.
+    /// Authenticated, but the policy or the quota says no.
     Refuse(Rule),
     /// Not authenticated, or not fresh.
     Drop(Drop),
 }
 
-/// Why the verdict is what it is.
+/// The cause of a verdict.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Cause {
-    /// All is right.
+    /// Admitted.
     Admitted,
-    /// No knock has this length.
+    /// Not the length of a knock.
     Length,
-    /// No key that is known here made it, at none of these other gates either.
+    /// No known key made it, neither for this gate nor for these.
     Stranger {
-        /// The other gates' names that were tried.
+        /// The other gate names that were tried.
         names: Vec<GateName>,
     },
-    /// The hint is a user's, but what follows was not made with that user's key, or is no longer as it was made.
+    /// The hint is a user's, but the mac is not.
     Changed {
-        /// Users who have this hint.
+        /// The users with this hint.
         users: Vec<String>,
     },
-    /// A user's key, but for the gate of this name.
+    /// A user's key, but for the gate with this name.
     OtherGate(GateName),
-    /// A user's key of before, which counted until this time.
+    /// A user's old key, which expired at this time.
     OldKey(Timestamp),
-    /// The key of this user, who is disabled.
+    /// The key of a disabled user.
     Disabled(String),
-    /// A user's key, but the sealed part does not open: a fault of the program that made it.
+    /// The sealed part does not open: the client program is faulty.
     NotSealed,
-    /// A user's key, but the body breaks this rule: a fault of the program that made it.
+    /// The body breaks this rule: the client program is faulty.
     Malformed(Malformed),
-    /// A user's key, but the hint is not that of the time inside: a fault of the program that made it.
+    /// A user's key, but the hint does not belong to the time inside: a fault of the program that made it.
     HintOfAnotherTime,
-    /// A user's key, but client's and gate's clocks are further apart than the window.
+    /// The clocks of client and gate are further apart than the window.
     Clock,
-    /// Within the window, but from before this horizon: marks of that time are forgotten, so nothing of it is admitted.
+    /// Within the window, but made before this horizon: marks of that time are forgotten.
     Forgotten(Timestamp),
-    /// This very packet came before.
+    /// The packet came before.
     Replay {
-        /// When, and what became of it.
+        /// The first decision on it.
         first: Option<Seen>,
     },
-    /// Policy or quota; the values on both sides.
+    /// Refused by policy or quota, with the values on both sides.
     Refused(String),
 }
 
 impl Account {
-    /// The reason as counters and logs name it; `None` for an admitted knock.
+    /// The reason as counters and logs name it; `None` if admitted.
     pub fn reason(&self) -> Option<Reason> {
         match self.verdict {
             Verdict::Admit(_) => None,
@@ -118,15 +118,15 @@ impl Account {
         }
     }
 
-    /// When the client's clock says that it was made.
+    /// When it was made, by the client's clock.
     pub fn made(&self) -> Option<Timestamp> {
         self.request
             .as_ref()
             .map(|request| Timestamp::from_millis(request.timestamp_ms))
     }
 
-    /// The running gate has seen this very packet: what would be admitted by itself is a replay of it. A refusal stays one, for its
-    /// rule is what is asked for.
+    /// The running gate has seen this packet: an admission becomes a replay. A refusal stays one, because its rule is
+    /// of interest.
     pub fn seen_before(&mut self, seen: Seen) {
         self.running = Some(seen);
         if matches!(self.verdict, Verdict::Admit(_)) {
@@ -135,7 +135,7 @@ impl Account {
         }
     }
 
-    /// The running gate did otherwise just now: the verdict stays that of the config, and is told as no more than that.
+    /// The running gate decided differently: the verdict is told as that of the config only.
     pub fn done_otherwise(&mut self, seen: Option<Seen>) {
         self.running = seen;
         self.otherwise = Some(if seen.is_some() {
@@ -158,7 +158,7 @@ impl Verdict {
 }
 
 impl Cause {
-    /// Its name for programs.
+    /// The name in JSON.
     pub fn name(&self) -> &'static str {
         match self {
             Self::Admitted => "admitted",

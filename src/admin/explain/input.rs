@@ -1,4 +1,4 @@
-//! What `explain` is given: a packet on the command line, a file, or standard input; and whether what is in a file is a recording.
+//! The input of `explain`: a packet as an argument, a file or standard input, with base64 text or a recording.
 
 use std::io::{BufReader, Cursor, ErrorKind, Read};
 use std::path::Path;
@@ -11,20 +11,20 @@ use crate::adapters::files;
 use crate::client::profile::without_secrets;
 use crate::model::exit::{DATA, ExitError, IO, NO_INPUT};
 
-/// A knock has 176 letters at least. What is much shorter is a name that was mistyped, though it may be base64 by chance.
+/// A knock has at least 176 characters. A much shorter argument is a mistyped file name.
 const PACKET_TEXT_MIN: usize = 100;
 
 type Source = Box<dyn Read>;
 
 /// Something to explain.
 pub struct Input {
-    /// What it is.
+    /// Its format.
     pub kind: Kind,
     /// Its bytes.
     pub source: BufReader<Source>,
 }
 
-/// What is in it.
+/// The format of an input.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     /// Packets in base64.
@@ -34,10 +34,10 @@ pub enum Kind {
 }
 
 impl Input {
-    /// What this argument means: `-` is standard input, a file is read, anything else must be a packet in base64.
+    /// Opens the input: `-` is standard input, anything else a file or a packet in base64.
     ///
     /// # Errors
-    /// Exit 66 where it is neither file nor packet, 74 where it can't be read.
+    /// Exit 66 if it is neither a file nor a packet, 74 if it cannot be read.
     pub fn of(argument: &str) -> Result<Self, ExitError> {
         let path = Path::new(argument);
         if argument == "-" {

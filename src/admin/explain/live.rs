@@ -1,4 +1,4 @@
-//! Datagrams as they come: a packet socket beside the running gate's own, with the same filter, which takes nothing away from it.
+//! Live datagrams, from a packet socket of its own with the running gate's filter. It takes nothing from the gate.
 
 use std::ops::ControlFlow;
 use std::sync::mpsc::{RecvTimeoutError, sync_channel};
@@ -16,23 +16,23 @@ use crate::model::exit::{ExitError, FAILED, PERMISSION};
 use crate::model::settings::{Gate, Interfaces};
 use crate::model::time::Timestamp;
 
-/// Datagrams that wait to be told of; the kernel keeps some thousand more.
+/// Datagrams that wait; the kernel keeps some thousand more.
 const QUEUE: usize = 1024;
-/// The longest wait for one.
+/// The longest wait for a datagram.
 const TICK: Duration = Duration::from_millis(500);
 
 /// How to listen.
 #[derive(Debug, Clone, Default)]
 pub struct Live {
-    /// On this interface alone; `None`: where the config says.
+    /// Only on this interface; `None`: on the config's.
     pub interface: Option<String>,
-    /// For so long; `None`: until a signal ends it.
+    /// For this time; `None`: until a signal.
     pub length: Option<Duration>,
 }
 
 impl Live {
-    /// What it listens on, in words.
-    fn wire(&self, gate: &Gate) -> String {
+    /// The interfaces in words.
+    fn interface_list(&self, gate: &Gate) -> String {
         let names: Vec<String> = self.interfaces(gate).into_iter().flatten().collect();
         if names.is_empty() {
             "every interface".to_owned()
@@ -49,7 +49,8 @@ impl Live {
         }
     }
 
-    /// Hands on datagrams, each with the time of its coming, until `take` has enough or the time is over. `besides` is told once it listens.
+    /// Calls `take` for each datagram with its time of arrival, until it breaks or the time is over. Says `besides` once it
+    /// listens.
     pub(super) fn listen(
         &self,
         gate: &Gate,
@@ -60,7 +61,7 @@ impl Live {
         if !caps::has_cap(None, CapSet::Effective, Capability::CAP_NET_RAW).unwrap_or(false) {
             return Err(ExitError::new(
                 PERMISSION,
-                "CAP_NET_RAW is missing, which posternd explain --live needs to listen on the wire; run it as root",
+                "posternd explain --live needs CAP_NET_RAW to listen; run it as root",
             ));
         }
         let (caught, queue) = sync_channel(QUEUE);
@@ -80,7 +81,7 @@ impl Live {
             let mut capture =
                 capture.map_err(ExitError::system("listening on the packet socket"))?;
             let caught = caught.clone();
-            // Ends with the queue, or with the process.
+            // Ends with the queue or the process.
             thread::spawn(move || {
                 let next = |capture: &mut PacketCapture| {
                     let caught = capture.next();
@@ -94,7 +95,7 @@ impl Live {
         heard(&format!(
             "explaining knocks to UDP port {} on {}; Ctrl-C ends it",
             ports.join(", "),
-            self.wire(gate)
+            self.interface_list(gate)
         ));
         besides.into_iter().for_each(&mut *heard);
         let start = clock::instant();
@@ -113,7 +114,7 @@ impl Live {
                 }
                 Ok((_, Ok(Caught::Nothing))) | Err(RecvTimeoutError::Timeout) => {}
                 Ok((_, Ok(Caught::Lost { interface, why }))) => heard(&format!(
-                    "listening on {interface} is not possible now: {why}; waiting for it to come back"
+                    "cannot listen on {interface}: {why}; waiting for it to return"
                 )),
                 Ok((_, Ok(Caught::Back { interface }))) => {
                     heard(&format!("listening on {interface}"))
@@ -122,7 +123,7 @@ impl Live {
                     return Err(ExitError::new(FAILED, format!("listening failed: {error}")));
                 }
                 Err(RecvTimeoutError::Disconnected) => {
-                    return Err(ExitError::new(FAILED, "nothing listens any more"));
+                    return Err(ExitError::new(FAILED, "all captures have ended"));
                 }
             }
         }

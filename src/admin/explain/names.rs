@@ -8,10 +8,10 @@ use postern_proto::GateName;
 
 use crate::adapters::files;
 
-/// Most names and addresses; a gate with many addresses is known by its name.
+/// The most names and addresses that are tried.
 const MOST: usize = 64;
 
-/// The host's names, in what `/etc/hosts` and `/etc/resolv.conf` make of them, and its addresses.
+/// The host's names, by `/etc/hosts` and `/etc/resolv.conf`, too, and its addresses.
 pub(super) fn of_host() -> Vec<String> {
     let read = |path: &str| files::read_system(Path::new(path)).unwrap_or_default();
     let hostname = read("/proc/sys/kernel/hostname").trim().to_owned();
@@ -57,7 +57,7 @@ fn named_by(hostname: &str, hosts: &str, resolver: &str) -> Vec<String> {
     names
 }
 
-/// Spellings of the gate's own name and of these other names of its host, each once, without the gate's own.
+/// Other spellings of the gate's name, and of these other names, each once.
 pub fn likely<'a>(gate: &'a GateName, others: impl IntoIterator<Item = &'a str>) -> Vec<GateName> {
     let mut names: Vec<GateName> = Vec::new();
     let mut add = |name: &str| {
@@ -115,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn the_gates_name_is_tried_in_other_spellings_and_not_in_its_own() {
+    fn other_spellings_of_the_name_are_tried() {
         let names = said("Gate.example.org", &[]);
         for other in [
             "gate.example.org",
@@ -135,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn the_hosts_other_names_and_addresses_are_tried_each_once() {
+    fn other_host_names_are_tried_once() {
         let names = said(
             "gate.example.org",
             &[
@@ -167,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn the_hosts_file_and_the_resolver_say_what_a_host_is_called_besides() {
+    fn names_come_from_hosts_file_and_resolver() {
         let hosts = "127.0.0.1 localhost\n192.0.2.1\tgate.example.org gate # the gate\n192.0.2.2 other.example.org other\n";
         let names = named_by(
             "gate",

@@ -1,4 +1,4 @@
-//! Packets in base64 out of lines of text: one a line, or one over several lines as programs wrap it. A packet is no secret.
+//! Packets in base64 from text: one on each line, or wrapped over several lines.
 
 use std::io::{BufRead, Read};
 use std::ops::RangeInclusive;
@@ -8,15 +8,15 @@ use base64::engine::general_purpose::STANDARD;
 
 use crate::model::exit::{DATA, ExitError, IO};
 
-/// Longest line: what would be a datagram of 48 KiB.
+/// The longest line, enough for a datagram of 48 KiB.
 const LINE_MAX: usize = 65_536;
 /// The widths at which programs wrap base64.
 const WRAPPED: RangeInclusive<usize> = 60..=80;
 
-/// The packets of a text, read as they are asked for. Ends after a fault.
+/// The packets of a text. Ends after an error.
 pub(super) struct Packets<R> {
     text: R,
-    /// Lines that were read.
+    /// The number of lines read.
     lines: usize,
     over: bool,
 }
@@ -30,7 +30,7 @@ impl<R: BufRead> Packets<R> {
         }
     }
 
-    /// The lines of the next packet, joined, and the number of the first; `None` at the end.
+    /// The joined lines of the next packet, and the number of the first; `None` at the end.
     fn joined(&mut self) -> Result<Option<(String, usize)>, ExitError> {
         let mut joined = String::new();
         let (mut first, mut width) = (0, 0);
@@ -73,7 +73,7 @@ impl<R: BufRead> Packets<R> {
         ExitError::new(
             DATA,
             format!(
-                "line {line} is no packet in base64; give each packet as `postern knock --print` writes it"
+                "line {line} is not a packet in base64; give each packet as `postern knock --print` writes it"
             ),
         )
     }
@@ -114,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn a_packet_a_line_or_one_over_several_lines() {
+    fn packets_on_one_or_several_lines_are_read() {
         for length in [132, 133, 134, 200, 485, 516] {
             let packets: Vec<Vec<u8>> = (0..3).map(|n| vec![n; length]).collect();
             let texts: Vec<String> = packets
@@ -139,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_short_is_a_packet_all_the_same() {
+    fn short_packets_are_read() {
         assert_eq!(
             read("QUJD\nREVG\n"),
             [Ok(b"ABC".to_vec()), Ok(b"DEF".to_vec())]
@@ -149,14 +149,14 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_base64_is_told_with_its_line_and_ends_the_reading() {
+    fn invalid_base64_is_told_with_its_line() {
         let said = read("QUJD\n\nno base64!\nQUJD\n");
         assert_eq!(said.len(), 2);
         assert!(
             said[1]
                 .as_ref()
                 .unwrap_err()
-                .starts_with("line 3 is no packet in base64; "),
+                .starts_with("line 3 is not a packet in base64; "),
             "{said:?}"
         );
         let long = "A".repeat(LINE_MAX + 4);

@@ -105,7 +105,7 @@ impl Asked<'_> {
                     .as_ref()
                     .is_some_and(|open| address::is_nobody(open.allow.addr())) =>
             {
-                format!("{allow} can be nobody's address; knock for one's own")
+                format!("{allow} is not a host's address; knock for your own")
             }
             Rule::Networks => format!(
                 "{allow} is not in {}; knock from there, or add it to networks of {user}",
@@ -152,7 +152,7 @@ impl Asked<'_> {
         let known = list_or(&named.keys().collect::<Vec<_>>(), "none");
         let unknown = service::list(&unknown);
         format!(
-            "{unknown} is not defined here, defined are: {known}; mind the spelling, or add a section [service.{unknown}]"
+            "{unknown} is not defined here, defined are: {known}; check the spelling, or add a section [service.{unknown}]"
         )
     }
 
@@ -166,7 +166,7 @@ impl Asked<'_> {
             let mut forwards = approve::wanted(self.request);
             forwards.retain(|one| forward_of(one, &self.settings.options).is_some());
             return format!(
-                "{} leads to a host by itself, and the knock names {said} as well; leave the target out",
+                "{} already leads to a host, and the knock also names {said}; leave the target out",
                 service::list(&forwards)
             );
         }
@@ -207,11 +207,11 @@ impl Asked<'_> {
 fn code(fault: CodeFault, user: &str) -> String {
     match fault {
         CodeFault::Missing => format!(
-            "{user} must send one with each knock that opens; set code = \"ask\" or a code_command in the client's profile"
+            "{user} must send a code with each opening knock; set code = \"ask\" or a code_command in the client's profile"
         ),
-        CodeFault::Wrong => "it is that of no moment from 30s before this one to 30s after; mind the authenticator's clock, and that it has this user's secret".to_owned(),
-        CodeFault::Used => "each counts once for IPv4 and once for IPv6; wait for the next one".to_owned(),
-        CodeFault::Blocked => "five wrong ones came, and one is forgiven each minute; wait, and change the key if nobody mistyped".to_owned(),
+        CodeFault::Wrong => "it is not the code of now, of 30s ago or of 30s ahead; check the authenticator's clock and secret".to_owned(),
+        CodeFault::Used => "a code counts once for IPv4 and once for IPv6; wait for the next one".to_owned(),
+        CodeFault::Blocked => "five wrong codes came, and one is forgotten each minute; wait, and change the key if nobody mistyped".to_owned(),
     }
 }
 

@@ -1,6 +1,4 @@
-//! `posternd explain`: brings datagrams to a gate that says why, and asks the running gate what it remembers of them.
-//!
-//! Reads the config as the daemon does, keys and all. Changes nothing and sends nothing; what is said of a datagram is `gate::explain`'s.
+//! Runs `posternd explain`: reads the daemon's config, gets datagrams, and asks the running gate about them.
 
 use std::io::{BufRead, Read};
 use std::net::IpAddr;
@@ -29,59 +27,59 @@ use crate::model::exit::{CONFIG, DATA, ExitError, IO};
 use crate::model::settings;
 use crate::model::time::Timestamp;
 
-/// The running gate sees the very datagram that is explained at the same time, give or take this much.
+/// The running gate sees the same datagram at the same time, with at most this difference.
 const AT_ONCE: Duration = Duration::from_millis(250);
 
-/// What the running gate does not know of a datagram after this long, it has not taken.
+/// A datagram that the running gate does not know after this time did not reach it.
 const KNOWN_WITHIN: Duration = Duration::from_secs(1);
-/// Until it is asked once more.
+/// The pause between two questions.
 const ASKED_AGAIN: Duration = Duration::from_millis(20);
 
-/// What is told of one datagram.
+/// The report on one datagram.
 #[derive(Debug)]
 pub struct Told {
-    /// Counted from 1; in a recording as Wireshark counts.
+    /// Counted from 1, in a recording as Wireshark does.
     pub number: u64,
-    /// When it came; `None` where nobody knows.
+    /// The time of arrival, if it is known.
     pub at: Option<Timestamp>,
     /// What it is.
     pub what: What,
 }
 
-/// What a datagram is.
+/// A datagram or another packet.
 #[derive(Debug)]
 pub enum What {
-    /// One that the gate looks at.
+    /// A datagram for the gate.
     Account(Box<Account>),
-    /// One that it does not.
+    /// Any other packet.
     Other(Other),
 }
 
-/// Is told of each datagram, and says whether more is wanted.
+/// Receives each report, and says whether to go on.
 pub type Tell<'a> = dyn FnMut(Told) -> Result<ControlFlow<()>, ExitError> + 'a;
 
-/// What there was in a recording.
+/// Totals of a recording.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub struct Summary {
-    /// Packets that were read.
+    /// The packets read.
     pub packets: u64,
-    /// Those that were told of.
+    /// The packets reported.
     pub told: u64,
-    /// A link type that is not known here, where there was one.
+    /// An unknown link type, if there was one.
     pub unknown_link: Option<i32>,
 }
 
-/// A gate of its own, with the config of the one that runs.
+/// An explainer with the running gate's config.
 #[derive(Debug)]
 pub struct Explain {
     explainer: Explainer,
     gate: settings::Gate,
-    /// Until a question to the running gate fails.
+    /// Whether to ask the running gate. False after a failed question.
     ask: bool,
 }
 
 impl Explain {
-    /// Reads the config. `others` are names of other gates that clients may have meant, besides those that this host goes by.
+    /// Reads the config. `others` are names of other gates that clients may have meant, besides this host's names.
     ///
     /// # Errors
     /// As [`disk::load`].
@@ -110,10 +108,10 @@ impl Explain {
         &self.gate
     }
 
-    /// Tells of packets in base64. They came at this time and from this address, or now, and from nobody knows where.
+    /// Explains packets in base64, as of this time or now, from this source or an unknown one.
     ///
     /// # Errors
-    /// Exit 65 for text that is no packet, 74 where it can't be read.
+    /// Exit 65 for text that is not a packet, 74 if it cannot be read.
     pub fn packets(
         &mut self,
         text: impl BufRead,
@@ -147,11 +145,11 @@ impl Explain {
         Ok(())
     }
 
-    /// Tells of datagrams to knock ports in a recording, or of `all` packets. A recording is a stranger's file in a rich format: it is
-    /// read as the engine's user, whom nobody answers on the control socket.
+    /// Explains the datagrams to knock ports in a recording, or `all` packets. A recording is a stranger's file in a
+    /// complex format, so it is read as the engine's user. The control socket refuses that user.
     ///
     /// # Errors
-    /// Exit 65 where it is damaged or ends too soon, 74 where it can't be read; what came before was told.
+    /// Exit 65 if it is damaged or ends too early, 74 if it cannot be read. Earlier packets were reported.
     pub fn recording(
         &mut self,
         input: impl Read + 'static,
@@ -166,7 +164,7 @@ impl Explain {
             };
             ExitError::new(
                 code,
-                format!("the recording can't be read any further: {error}"),
+                format!("the rest of the recording is not readable: {error}"),
             )
         };
         let engine = rights::run_as(&self.gate.run_as).ok();
@@ -198,11 +196,11 @@ impl Explain {
         Ok(summary)
     }
 
-    /// Tells of datagrams as they come, until there were enough or the time is over; `heard` is told when it begins to
-    /// listen, where no gate runs, and of interfaces that go and come.
+    /// Explains datagrams as they arrive, until `tell` breaks or the time is over. `heard` receives notes: the start,
+    /// a missing gate, interfaces that go down and come back.
     ///
     /// # Errors
-    /// Exit 77 without the right to listen; what the kernel said.
+    /// Exit 77 without the right to listen, or the kernel's error.
     pub fn live(
         &mut self,
         live: &Live,
@@ -212,7 +210,7 @@ impl Explain {
         let socket = &self.gate.control_socket;
         let alone = (!control::is_served(socket)).then(|| {
             let socket = socket.display();
-            format!("no posternd answers on {socket}: it is not running, and this is what one would do; start it: systemctl start posternd")
+            format!("no posternd answers on {socket}: it is not running; these are the verdicts of this config; start it: systemctl start posternd")
         });
         let mut number = 0_u64;
         live.listen(
@@ -234,28 +232,29 @@ impl Explain {
         )
     }
 
-    /// Quotas, used codes and the clock's floor are the running gate's alone: what config and policy admit is told as that gate has it.
+    /// Asks the running gate about a packet that the config admits: only that gate knows quotas, used codes and its
+    /// clock floor.
     fn compare(&mut self, now: Timestamp, account: &mut Account) {
         let start = clock::instant();
-        // A gate that did not answer the last time may have been at a reload.
+        // A gate that did not answer last time may have reloaded.
         self.ask = true;
         loop {
             match self.running_gate_saw(account) {
                 Some(seen) if now.since(seen.at()) > AT_ONCE => return account.seen_before(seen),
-                // What it admitted just now is this very datagram.
+                // It has just admitted this datagram.
                 Some(Seen::Admitted(_)) => return,
                 Some(seen) => return account.done_otherwise(Some(seen)),
                 None if !self.ask => return,
                 None if clock::elapsed(start) > KNOWN_WITHIN => {
                     return account.done_otherwise(None);
                 }
-                // It may be at it yet.
+                // It may not have decided yet.
                 None => thread::sleep(ASKED_AGAIN),
             }
         }
     }
 
-    /// What the running gate remembers of this very packet; nothing where none runs. Strangers' packets are no question.
+    /// What the running gate remembers of this packet. Packets of strangers are not asked about.
     fn running_gate_saw(&mut self, account: &Account) -> Option<Seen> {
         let mark = account.mark.filter(|_| self.ask)?;
         match control::ask(&self.gate.control_socket, &Question::Seen(MarkText(mark))) {

@@ -1,4 +1,4 @@
-//! The numbered steps of PROTOCOL section 6 as one datagram went through them, 1 to 10. Steps 11 and 12 are the running gate's.
+//! The steps 1 to 10 of proto/README.md section 6, as one datagram went through them.
 
 use super::account::{Account, Cause, Verdict};
 use crate::model::reason::Drop;
@@ -7,11 +7,11 @@ use crate::model::time;
 /// How one step ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
-    /// It let the datagram through.
+    /// Passed.
     Passed,
-    /// It said no.
+    /// Failed.
     Failed,
-    /// The datagram did not come so far.
+    /// Not reached.
     NotReached,
 }
 
@@ -20,11 +20,11 @@ pub enum Outcome {
 pub struct ExplainedStep {
     /// 1 to 10.
     pub number: u8,
-    /// What is looked at.
+    /// What it checks.
     pub name: &'static str,
     /// How it ended.
     pub outcome: Outcome,
-    /// What was found; may be empty.
+    /// What was found, if anything.
     pub found: String,
 }
 
@@ -33,7 +33,7 @@ const NAMES: [&str; 10] = [
 ];
 
 impl Account {
-    /// All ten in their order. What a step behind the last one would have found stands there, too, where it is known.
+    /// All ten steps in order. A step that was not reached says what it would have found, if that is known.
     pub fn steps(&self) -> Vec<ExplainedStep> {
         let last = self
             .reason()
@@ -64,15 +64,17 @@ impl Account {
             (2, Cause::Changed { users }) => users.join(", "),
             (2, _) if outcome == Outcome::Passed => user.to_owned(),
             (3, Cause::Changed { .. }) => "another key's".to_owned(),
-            (3, Cause::Stranger { .. }) => "of no key that is known here".to_owned(),
+            (3, Cause::Stranger { .. }) => "of no known key".to_owned(),
             (3, Cause::OtherGate(name)) => format!("{user}'s, for gate {name}"),
             (3, _) if !user.is_empty() => format!("{user}'s"),
             (4, Cause::NotSealed) => "does not open".to_owned(),
             (5, Cause::Malformed(rule)) => rule.to_string(),
             (5, _) => self.asked.clone().unwrap_or_default(),
-            (6, Cause::HintOfAnotherTime) => "the hint is not that of the time inside".to_owned(),
+            (6, Cause::HintOfAnotherTime) => {
+                "the hint does not belong to the time inside".to_owned()
+            }
             (7, Cause::Forgotten(horizon)) => {
-                format!("made before {horizon}, of which marks are forgotten")
+                format!("made before {horizon}; marks of that time are forgotten")
             }
             (7, _) => self
                 .off()

@@ -1,4 +1,4 @@
-//! An account in one line: what was decided, why, and what to do.
+//! An account in one line: the decision, the reason and the cure.
 
 use std::fmt;
 
@@ -7,7 +7,7 @@ use crate::core::gate::{ApprovedRequest, Seen};
 use crate::model::service;
 use crate::model::time;
 
-/// Names that are listed where nothing fits; of more only the number is told.
+/// How many tried names are listed; of more only the number is said.
 const NAMED: usize = 4;
 
 impl Account {
@@ -21,12 +21,12 @@ impl Account {
         format!("{no}: {}", self.sentence())
     }
 
-    /// Why, and what to do.
+    /// The reason and the cure.
     pub fn sentence(&self) -> String {
         let mut said = self.why();
         if let Some((rule, why)) = &self.besides {
             said.push_str(&format!(
-                "; once that is mended it is refused, {}: {why}",
+                "; after that it is refused, {}: {why}",
                 rule.name()
             ));
         }
@@ -40,9 +40,9 @@ impl Account {
         }
         match self.otherwise {
             None => {}
-            Some(Otherwise::Refused) => said.push_str(", by what it remembers, a quota or a used code: its log names the rule"),
+            Some(Otherwise::Refused) => said.push_str(", because of a quota or a used code: its log names the rule"),
             Some(Otherwise::Unknown) => said.push_str(
-                "; but the running gate has not taken it: posternd status says what it listens with, and whether its clock is ahead",
+                "; but the running gate did not receive it: check its captures and its clock with posternd status",
             ),
         }
         said
@@ -54,7 +54,7 @@ impl Account {
             .as_deref()
             .map(|user| format!("{user}'s key"))
             .unwrap_or_default();
-        let program = "the program that made it is at fault";
+        let program = "the client program is faulty";
         match &self.cause {
             Cause::Admitted => self.admitted(),
             Cause::Length => {
@@ -64,7 +64,7 @@ impl Account {
                     time::count(self.bytes, "byte")
                 };
                 format!(
-                    "{bytes}, a knock has 132 to 516: it is none, or was cut or padded on its way"
+                    "{bytes}, a knock has 132 to 516 bytes: this is not a knock, or it was cut or padded on its way"
                 )
             }
             Cause::Stranger { names } => {
@@ -73,14 +73,14 @@ impl Account {
                     count => format!(", nor for {}", tried(names.iter().take(NAMED), count)),
                 };
                 format!(
-                    "no user's key made it, not for gate {}{tried}: compare key and gate in the client's profile with this config (name other gates with --gate-name); or it is no knock",
+                    "no user's key made it, not for gate {}{tried}: compare key and gate in the client's profile with this config (add other gates with --gate-name); or this is not a knock",
                     self.gate
                 )
             }
             Cause::Changed { users } => {
                 let users = users.join(" or ");
                 format!(
-                    "the hint is {users}'s, but the rest was not made with that key: it was changed on its way, or is a stranger's who copied the hint; knock again"
+                    "the hint is {users}'s, but the mac was not made with that key: the packet was changed on its way, or a stranger copied the hint; knock again"
                 )
             }
             Cause::OtherGate(name) => {
@@ -94,17 +94,18 @@ impl Account {
                 )
             }
             Cause::OldKey(until) => {
+                let user = self.user.as_deref().unwrap_or_default();
                 format!(
-                    "{whose} of before, which counted until {until}: give the client the new one (posternd user rotate prints it)"
+                    "{user}'s old key, which expired at {until}: give the client the new one (posternd user rotate prints it)"
                 )
             }
             Cause::Disabled(user) => {
                 format!("{user}'s key, but {user} is disabled here: posternd user enable {user}")
             }
-            Cause::NotSealed => format!("{whose}, but what is sealed does not open: {program}"),
+            Cause::NotSealed => format!("{whose}, but the sealed part does not open: {program}"),
             Cause::Malformed(rule) => format!("{whose}, but {rule}: {program}"),
             Cause::HintOfAnotherTime => {
-                format!("{whose}, but the hint is not that of the time inside: {program}")
+                format!("{whose}, but the hint does not belong to the time inside: {program}")
             }
             Cause::Clock => {
                 let off = self.off().unwrap_or_default();
@@ -114,7 +115,7 @@ impl Account {
             }
             Cause::Forgotten(horizon) => {
                 format!(
-                    "{whose}, but made before {horizon}, and this gate has forgotten which packets of that time it has seen: knock again"
+                    "{whose}, but made before {horizon}, and this gate has forgotten the marks of that time: knock again"
                 )
             }
             Cause::Replay { first } => {
@@ -190,7 +191,7 @@ impl Account {
             .is_some_and(|request| matches!(request.allow, postern_proto::Allow::Source { .. }))
     }
 
-    /// How far apart the clocks are, where that is more than the window.
+    /// How far apart the clocks are, if that is more than the window.
     pub(super) fn off(&self) -> Option<String> {
         let made = self.made()?;
         let (age, ahead) = (self.at.since(made), made.since(self.at));
@@ -199,7 +200,7 @@ impl Account {
             String::new()
         } else {
             format!(
-                "; the gate's clock stands {} ahead of the system's, at the latest time it was ever given",
+                "; the gate's clock is {} ahead of the system's, at its latest recorded time",
                 time::human(self.clock_ahead)
             )
         };

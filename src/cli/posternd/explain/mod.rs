@@ -224,7 +224,7 @@ impl When {
     fn read(text: &str) -> Result<Self, String> {
         let wrong = || {
             format!(
-                "\"{text}\" is no time; write 2026-11-22T10:41:00Z, @1795344060, or 5m for five minutes ago"
+                "\"{text}\" is not a time; write 2026-11-22T10:41:00Z, @1795344060, or 5m for five minutes ago"
             )
         };
         if let Some(seconds) = text.strip_prefix('@') {
@@ -266,7 +266,9 @@ mod tests {
         );
         for text in ["", "now", "@", "@-1", "2025-10-09", "10:41", "5"] {
             assert!(
-                When::read(text).unwrap_err().contains("is no time; write "),
+                When::read(text)
+                    .unwrap_err()
+                    .contains("is not a time; write "),
                 "{text}"
             );
         }
