@@ -1,4 +1,4 @@
-//! Files with keys on a real disk: which are read, which are refused, and that nothing of them is said.
+//! Files with keys on a real disk: which are read, which are refused, and that no message shows their content.
 
 #![cfg(feature = "daemon")]
 #![allow(
@@ -44,62 +44,55 @@ fn refused(path: &Path) -> (FileErrorKind, String) {
     (error.kind(), error.to_string())
 }
 
+fn names(folder: &Path) -> Vec<std::ffi::OsString> {
+    let mut names: Vec<_> = fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name())
+        .collect();
+    names.sort();
+    names
+}
+
 #[test]
-fn a_file_that_only_its_owner_may_read_is_read() {
+fn private_files_of_the_owner_are_read() {
     let folder = folder();
     for (name, text) in [("a", KEY), ("empty", ""), ("ü", "grüße\n")] {
-        assert_eq!(
-            files::read_private(&file(folder.path(), name, text))
-                .unwrap()
-                .as_str(),
-            text
-        );
+        let path = file(folder.path(), name, text);
+        assert_eq!(files::read_private(&path).unwrap().as_str(), text);
     }
     mode(&folder.path().join("a"), 0o400);
     assert!(files::read_private(&folder.path().join("a")).is_ok());
 }
 
 #[test]
-fn any_permission_for_others_is_refused_with_the_command_that_takes_it_away() {
+fn files_open_to_others_are_refused() {
     let folder = folder();
     let path = file(folder.path(), "key", KEY);
     for bits in [0o644, 0o640, 0o604, 0o620, 0o602, 0o610, 0o601, 0o660] {
         mode(&path, bits);
-        let (kind, said) = refused(&path);
+        let (kind, message) = refused(&path);
         assert_eq!(kind, FileErrorKind::Exposed, "{bits:o}");
-        assert!(
-            said.contains(&format!("mode {bits:04o}"))
-                && said.ends_with(&format!("run chmod 600 {}", path.display())),
-            "{said}"
-        );
+        assert!(message.contains(&format!("mode {bits:04o}")), "{message}");
+        let cure = format!("run chmod 600 {}", path.display());
+        assert!(message.ends_with(&cure), "{message}");
     }
     mode(&path, 0o600);
     assert!(files::read_private(&path).is_ok());
-}
-
-#[test]
-fn a_folder_that_others_may_write_to_is_refused_unless_it_is_sticky() {
-    let folder = folder();
-    let path = file(folder.path(), "key", KEY);
     for bits in [0o777, 0o775, 0o757] {
         mode(folder.path(), bits);
-        let (kind, said) = refused(&path);
+        let (kind, message) = refused(&path);
         assert_eq!(kind, FileErrorKind::Exposed, "{bits:o}");
-        assert!(
-            said.ends_with(&format!("run chmod go-w {}", folder.path().display())),
-            "{said}"
-        );
-        assert!(
-            files::write_private(&folder.path().join("new"), b"", false).is_err(),
-            "nor is a key written there"
-        );
+        let cure = format!("run chmod go-w {}", folder.path().display());
+        assert!(message.ends_with(&cure), "{message}");
+        let new = folder.path().join("new");
+        assert!(files::write_private(&new, b"", false).is_err());
     }
     mode(folder.path(), 0o1777);
-    assert!(files::read_private(&path).is_ok());
+    assert!(files::read_private(&path).is_ok(), "sticky");
 }
 
 #[test]
-fn behind_a_link_the_file_and_its_real_folder_are_checked() {
+fn links_are_checked_at_their_target() {
     let (here, there) = (folder(), folder());
     let path = file(there.path(), "key", KEY);
     let link = here.path().join("link");
@@ -113,184 +106,102 @@ fn behind_a_link_the_file_and_its_real_folder_are_checked() {
 }
 
 #[test]
-fn what_is_missing_or_no_file_or_too_large_or_no_text_is_refused() {
+fn odd_files_are_refused() {
+    use FileErrorKind::{NotFound, Other};
     let folder = folder();
     let missing = folder.path().join("missing");
-    assert_eq!(
-        refused(&missing),
-        (
-            FileErrorKind::NotFound,
-            format!(
-                "{}: does not exist; make it, or name the right one",
-                missing.display()
-            )
-        )
-    );
-    assert_eq!(refused(&missing.join("deeper")).0, FileErrorKind::NotFound);
-    assert!(refused(folder.path()).1.contains("is a folder, not a file"));
-
     let pipe = folder.path().join("pipe");
     let owner_only = rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR;
-    rustix::fs::mknodat(
-        rustix::fs::CWD,
-        &pipe,
-        rustix::fs::FileType::Fifo,
-        owner_only,
-        0,
-    )
-    .unwrap();
-    let (kind, said) = refused(&pipe);
-    assert_eq!(
-        kind,
-        FileErrorKind::Other,
-        "and it does not wait for a writer"
-    );
-    assert!(said.contains("is not a regular file"), "{said}");
-
+    let fifo = rustix::fs::FileType::Fifo;
+    rustix::fs::mknodat(rustix::fs::CWD, &pipe, fifo, owner_only, 0).unwrap();
+    let large = file(folder.path(), "large", vec![b'a'; (1 << 20) + 1]);
+    let latin = file(folder.path(), "latin", [KEY.as_bytes(), b"\xfc"].concat());
+    for (path, kind, words) in [
+        (
+            &missing,
+            NotFound,
+            "does not exist; make it, or name the right one",
+        ),
+        (&missing.join("deeper"), NotFound, "does not exist"),
+        (&folder.path().to_owned(), Other, "is a folder, not a file"),
+        (&pipe, Other, "is not a regular file"),
+        (&large, Other, "is larger than 1 MiB"),
+        (&latin, Other, "is not UTF-8 text"),
+    ] {
+        let (found, message) = refused(path);
+        assert_eq!(found, kind, "{message}");
+        assert!(message.contains(words), "{message}");
+    }
     let most = file(folder.path(), "most", vec![b'a'; 1 << 20]);
     assert_eq!(files::read_private(&most).unwrap().len(), 1 << 20);
-    let (kind, said) = refused(&file(folder.path(), "large", vec![b'a'; (1 << 20) + 1]));
-    assert!(
-        kind == FileErrorKind::Other && said.contains("is larger than 1 MiB"),
-        "{said}"
-    );
-    let (kind, said) = refused(&file(
-        folder.path(),
-        "latin",
-        [KEY.as_bytes(), b"\xfc"].concat(),
-    ));
-    assert!(
-        kind == FileErrorKind::Other && said.contains("is not UTF-8 text"),
-        "{said}"
-    );
 }
 
 #[test]
-fn a_file_of_somebody_else_is_refused_to_root_too() {
+fn files_of_another_user_are_refused_even_to_root() {
     if !rustix::process::geteuid().is_root() {
         return;
     }
     let folder = folder();
     let path = file(folder.path(), "key", KEY);
     chown(&path, Some(12_345), None).unwrap();
-    let (kind, said) = refused(&path);
+    let (kind, message) = refused(&path);
     assert_eq!(kind, FileErrorKind::Exposed);
-    assert!(
-        said.contains("belongs to user 12345")
-            && said.ends_with(&format!("run chown 0 {}", path.display())),
-        "{said}"
-    );
+    assert!(message.contains("belongs to user 12345"), "{message}");
+    let cure = format!("run chown 0 {}", path.display());
+    assert!(message.ends_with(&cure), "{message}");
     chown(&path, Some(0), None).unwrap();
     chown(folder.path(), Some(12_345), None).unwrap();
-    assert_eq!(
-        refused(&path).0,
-        FileErrorKind::Exposed,
-        "the owner of the folder could put another file there"
-    );
+    assert_eq!(refused(&path).0, FileErrorKind::Exposed);
 }
 
 #[test]
-fn a_reader_without_the_right_is_told_so() {
+fn missing_permission_is_reported() {
     if !rustix::process::geteuid().is_root() {
         return;
     }
     let folder = folder();
     let path = file(folder.path(), "key", KEY);
-    // The kernel counts users by thread: only this one steps down, and it ends.
+    // The kernel keeps user ids by thread: only this thread loses its rights.
     let reader = std::thread::spawn(move || {
         let nobody = rustix::process::Uid::from_raw(65_534);
         rustix::thread::set_thread_res_uid(nobody, nobody, nobody).unwrap();
         refused(&path)
     });
-    let (kind, said) = reader.join().unwrap();
+    let (kind, message) = reader.join().unwrap();
     assert_eq!(kind, FileErrorKind::Permission);
-    assert!(
-        said.contains("cannot be read: permission denied; run as root"),
-        "{said}"
-    );
+    let words = "cannot be read: permission denied; run as root";
+    assert!(message.contains(words), "{message}");
 }
 
 #[test]
-fn a_written_key_is_private_and_replaced_only_on_request() {
+fn written_key_is_private_and_kept() {
     let folder = folder();
     let path = folder.path().join("key");
     files::write_private(&path, b"first", false).unwrap();
     assert_eq!(fs::metadata(&path).unwrap().mode() & 0o7777, 0o600);
-    assert!(
-        files::write_private(&path, b"second", false)
-            .unwrap_err()
-            .to_string()
-            .contains("is there already")
-    );
+    let error = files::write_private(&path, b"second", false).unwrap_err();
+    let words = "is there already; name another file";
+    assert!(error.to_string().contains(words), "{error}");
     assert_eq!(files::read_private(&path).unwrap().as_str(), "first");
 
     mode(&path, 0o644);
     files::write_private(&path, b"third", true).unwrap();
-    assert_eq!(
-        files::read_private(&path).unwrap().as_str(),
-        "third",
-        "also where the old one was open to all"
-    );
-    assert_eq!(
-        fs::read_dir(folder.path()).unwrap().count(),
-        1,
-        "nothing is left beside it"
-    );
-    assert_eq!(
-        files::write_private(&folder.path().join("no/key"), b"", false)
-            .unwrap_err()
-            .kind(),
-        FileErrorKind::NotFound
-    );
+    assert_eq!(files::read_private(&path).unwrap().as_str(), "third");
+
+    let link = folder.path().join("link");
+    symlink(folder.path().join("nowhere"), &link).unwrap();
+    assert!(files::write_private(&link, b"", false).is_err());
+    // A leftover of a killed process with the same number.
+    let hidden = format!(".new.{}", std::process::id());
+    file(folder.path(), &hidden, "half");
+    files::write_private(&folder.path().join("new"), b"whole", false).unwrap();
+    assert_eq!(names(folder.path()), ["key", "link", "new"]);
+    let error = files::write_private(&folder.path().join("no/key"), b"", false).unwrap_err();
+    assert_eq!(error.kind(), FileErrorKind::NotFound);
 }
 
 #[test]
-fn a_placed_file_is_private_appears_whole_and_never_over_another() {
-    let folder = folder();
-    let path = folder.path().join("alice.toml");
-    files::write_private(&path, b"first", false).unwrap();
-    assert_eq!(fs::metadata(&path).unwrap().mode() & 0o7777, 0o600);
-    assert!(
-        files::write_private(&path, b"second", false)
-            .unwrap_err()
-            .to_string()
-            .contains("is there already; name another file")
-    );
-    symlink(
-        folder.path().join("nowhere"),
-        folder.path().join("link.toml"),
-    )
-    .unwrap();
-    assert!(
-        files::write_private(&folder.path().join("link.toml"), b"", false).is_err(),
-        "nor through a link that leads nowhere"
-    );
-    file(
-        folder.path(),
-        &format!(".bob.toml.{}", std::process::id()),
-        "half",
-    );
-    files::write_private(&folder.path().join("bob.toml"), b"whole", false).unwrap();
-    assert_eq!(files::read_private(&path).unwrap().as_str(), "first");
-    let mut names: Vec<_> = fs::read_dir(folder.path())
-        .unwrap()
-        .map(|entry| entry.unwrap().file_name())
-        .collect();
-    names.sort();
-    assert_eq!(
-        names,
-        ["alice.toml", "bob.toml", "link.toml"],
-        "nothing is left beside them"
-    );
-    mode(folder.path(), 0o777);
-    assert!(
-        files::write_private(&folder.path().join("new"), b"", false).is_err(),
-        "others could replace it"
-    );
-}
-
-#[test]
-fn a_folder_is_made_once_with_its_mode_and_one_that_others_may_write_to_is_refused() {
+fn made_folder_is_private() {
     let folder = folder();
     let path = folder.path().join("a/b");
     assert!(files::make_folder(&path, 0o700).unwrap());
@@ -299,90 +210,64 @@ fn a_folder_is_made_once_with_its_mode_and_one_that_others_may_write_to_is_refus
         assert_eq!(fs::metadata(made).unwrap().mode() & 0o7777, 0o700);
     }
     mode(&path, 0o777);
-    assert_eq!(
-        files::make_folder(&path, 0o700).unwrap_err().kind(),
-        FileErrorKind::Exposed
-    );
-    assert!(
-        files::make_folder(&file(folder.path(), "file", ""), 0o700)
-            .unwrap_err()
-            .to_string()
-            .contains("is not a folder")
-    );
+    let error = files::make_folder(&path, 0o700).unwrap_err();
+    assert_eq!(error.kind(), FileErrorKind::Exposed);
+    let error = files::make_folder(&file(folder.path(), "file", ""), 0o700).unwrap_err();
+    assert!(error.to_string().contains("is not a folder"), "{error}");
 }
 
 #[test]
-fn a_file_that_others_may_read_is_read_with_the_refusal_that_a_secret_in_it_would_meet() {
+fn open_file_is_read_with_its_refusal() {
     let folder = folder();
     let path = file(folder.path(), "token", "text");
     assert!(files::read_open(&path).unwrap().1.is_ok());
     mode(&path, 0o644);
     let (text, private) = files::read_open(&path).unwrap();
-    assert_eq!(
-        (text.as_str(), private.unwrap_err().kind()),
-        ("text", FileErrorKind::Exposed)
-    );
-    assert!(
-        files::read_open(folder.path()).is_err()
-            && files::read_open(&folder.path().join("none")).is_err()
-    );
+    let kind = private.unwrap_err().kind();
+    assert_eq!((text.as_str(), kind), ("text", FileErrorKind::Exposed));
+    assert!(files::read_open(folder.path()).is_err());
+    assert!(files::read_open(&folder.path().join("none")).is_err());
 }
 
 #[test]
-fn a_config_is_read_with_its_users_and_key_files_and_loads() {
+fn config_loads_from_disk_with_its_key_files() {
     let folder = folder();
     let main = file(folder.path(), "posternd.toml", "[gate]\nname = \"g\"\n");
-    assert!(
-        config::load(&disk::read_bundle(&main).unwrap())
-            .unwrap()
-            .keys
-            .is_empty(),
-        "no users.d is no error"
-    );
+    assert!(disk::load(&main).is_ok(), "users.d may be missing");
 
     let users = folder.path().join("users.d");
     fs::create_dir(&users).unwrap();
     mode(&users, 0o700);
-    file(
-        &users,
-        "b.toml",
-        format!(
-            "name = \"bob\"\nkey = \"{}\"\nservices = [\"tcp/22\"]",
-            KEY.replace("AAE", "BBE")
-        ),
-    );
-    file(
-        &users,
-        "a.toml",
-        "name = \"amy\"\nkey_file = \"amy.key\"\nservices = [\"tcp/22\"]",
-    );
+    let user = |name: &str, key: &str| format!("name = \"{name}\"\n{key}\nservices = [\"tcp/22\"]");
+    let bob = format!("key = \"{}\"", KEY.replace("AAE", "BBE"));
+    file(&users, "b.toml", user("bob", &bob));
+    file(&users, "a.toml", user("amy", "key_file = \"amy.key\""));
     file(&users, "amy.key", format!("{KEY}\n"));
-    for passed_over in [".c.toml", "c.toml~", "README"] {
-        file(&users, passed_over, "not = read");
+    for ignored in [".c.toml", "c.toml~", "README"] {
+        file(&users, ignored, "not = read");
     }
-    let (bundle, _) = disk::load(&main).unwrap();
-    let named = config::key_files(&bundle);
-    assert_eq!(named, [users.join("amy.key")]);
-    let loaded = config::load(&bundle).unwrap();
-    let names: Vec<&str> = loaded
-        .settings
-        .policies
-        .iter()
-        .map(|policy| policy.user.as_str())
-        .collect();
-    assert_eq!((names, loaded.keys.len()), (vec!["amy", "bob"], 2));
+    let (bundle, settings) = disk::load(&main).unwrap();
+    assert_eq!(config::key_files(&bundle), [users.join("amy.key")]);
+    let policies = settings.policies.iter();
+    let names: Vec<&str> = policies.map(|policy| policy.user.as_str()).collect();
+    assert_eq!(names, ["amy", "bob"]);
 
-    mode(&users.join("b.toml"), 0o644);
-    let error = disk::read_bundle(&main).unwrap_err();
-    assert_eq!(
-        (error.kind(), error.path()),
-        (FileErrorKind::Exposed, users.join("b.toml").as_path())
-    );
-    mode(&users.join("b.toml"), 0o600);
-    mode(&users, 0o777);
-    let error = disk::read_bundle(&main).unwrap_err();
-    assert_eq!(
-        (error.kind(), error.path()),
-        (FileErrorKind::Exposed, users.as_path())
-    );
+    for (path, wrong, right) in [
+        (users.join("b.toml"), 0o644, 0o600),
+        (users.clone(), 0o777, 0o700),
+    ] {
+        mode(&path, wrong);
+        let error = disk::read_bundle(&main).unwrap_err();
+        assert_eq!(
+            (error.kind(), error.path()),
+            (FileErrorKind::Exposed, &*path)
+        );
+        mode(&path, right);
+    }
+    let key = users.join("amy.key");
+    mode(&key, 0o644);
+    let error = disk::load(&main).unwrap_err();
+    assert_eq!(error.code, 78);
+    assert_eq!(error.message.lines().count(), 1, "{}", error.message);
+    assert!(error.message.contains("amy.key: "), "{}", error.message);
 }
