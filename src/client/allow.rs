@@ -29,7 +29,7 @@ pub fn claim(setting: &AllowSetting, gate: IpAddr, local: IpAddr) -> Allow {
     match (setting, gate.is_ipv4()) {
         (AllowSetting::Auto, _) if is_translated(gate, local) => SOURCE,
         (AllowSetting::Auto | AllowSetting::Stun(_), _) => Allow::Network {
-            address: address::to_wire(local),
+            address: address::to_knock(local),
             prefix: 128,
         },
         (AllowSetting::SourceV4(prefix), true) => Allow::Source {
@@ -38,14 +38,14 @@ pub fn claim(setting: &AllowSetting, gate: IpAddr, local: IpAddr) -> Allow {
         (AllowSetting::SourceV6(prefix), false) => Allow::Source { prefix: *prefix },
         (AllowSetting::Source | AllowSetting::SourceV4(_) | AllowSetting::SourceV6(_), _) => SOURCE,
         (AllowSetting::Network(network), _) => {
-            let (address, prefix) = address::network_to_wire(*network);
+            let (address, prefix) = address::network_to_knock(*network);
             Allow::Network { address, prefix }
         }
     }
 }
 
 fn is_translated(gate: IpAddr, local: IpAddr) -> bool {
-    address::is_nobody(local) || within(gate, NAT64) || (is_public(gate) && !is_public(local))
+    address::is_no_host(local) || within(gate, NAT64) || (is_public(gate) && !is_public(local))
 }
 
 /// Whether an address means the same host everywhere.
@@ -93,7 +93,7 @@ mod tests {
 
     fn exactly(address: &str) -> Allow {
         Allow::Network {
-            address: address::to_wire(address.parse().unwrap()),
+            address: address::to_knock(address.parse().unwrap()),
             prefix: 128,
         }
     }

@@ -108,7 +108,7 @@ pub fn prepare(
             None => None,
             Some(targets) => match targets.iter().find(|target| target.is_ipv4() == in_ipv4) {
                 None => continue,
-                Some(target) => Some(address::to_wire(target.ip())),
+                Some(target) => Some(address::to_knock(target.ip())),
             },
         };
         let request = Request {
@@ -233,7 +233,7 @@ pub fn seal_at_random(keys: &UserKeys, request: &Request) -> Result<Sealed, Exit
 pub(super) fn allows_ipv4(allow: Allow, gate: IpAddr) -> bool {
     match allow {
         Allow::Source { .. } => gate.is_ipv4(),
-        Allow::Network { address, prefix } => address::network_from_wire(address, prefix)
+        Allow::Network { address, prefix } => address::network_from_knock(address, prefix)
             .is_some_and(|network| network.addr().is_ipv4()),
     }
 }

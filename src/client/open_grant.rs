@@ -89,7 +89,7 @@ pub fn service_addresses(sent: &[SentKnock], port: u16) -> Vec<SocketAddr> {
     for (gate, request) in delivered(sent) {
         let mut address = gate;
         if let Some(target) = request.target {
-            address = SocketAddr::new(address::from_wire(target), port);
+            address = SocketAddr::new(address::from_knock(target), port);
         }
         address.set_port(port);
         if !addresses.contains(&address) {

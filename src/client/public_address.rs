@@ -131,7 +131,7 @@ fn exchange(local: IpAddr, server: SocketAddr) -> Result<IpAddr, ServerError> {
                 },
             };
             match seen_address(buffer.get(..length).unwrap_or_default(), &id) {
-                Ok(seen) if seen.is_ipv4() == local.is_ipv4() && !address::is_nobody(seen) => {
+                Ok(seen) if seen.is_ipv4() == local.is_ipv4() && !address::is_no_host(seen) => {
                     return Ok(seen);
                 }
                 Ok(_) => return Err(ServerError::Answer(NotAnAnswer::NoAddress)),

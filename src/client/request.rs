@@ -78,7 +78,7 @@ impl KnockRequest {
 
 fn item(wanted: &Wanted) -> Result<Item, ExitError> {
     let item = match wanted {
-        Wanted::Ports(ports) => ports.to_wire().map(Item::Service),
+        Wanted::Ports(ports) => ports.to_knock().map(Item::Service),
         Wanted::Named(name) => ServiceName::new(name).ok().map(Item::Name),
     };
     let what = || format!("a knock cannot carry {wanted}; write a service like tcp/22 or web");

@@ -63,12 +63,12 @@ impl fmt::Display for Family {
 pub const MAPPED: u8 = 96;
 
 /// An address from a knock: an IPv4-mapped one becomes IPv4.
-pub fn from_wire(address: Ipv6Addr) -> IpAddr {
+pub fn from_knock(address: Ipv6Addr) -> IpAddr {
     IpAddr::V6(address).to_canonical()
 }
 
 /// An address as a knock carries it: IPv4 becomes IPv4-mapped.
-pub fn to_wire(address: IpAddr) -> Ipv6Addr {
+pub fn to_knock(address: IpAddr) -> Ipv6Addr {
     match address {
         IpAddr::V4(v4) => v4.to_ipv6_mapped(),
         IpAddr::V6(v6) => v6,
@@ -76,15 +76,15 @@ pub fn to_wire(address: IpAddr) -> Ipv6Addr {
 }
 
 /// A network from a knock; `None` if the prefix is over 128. A mapped address with a prefix of 96 or more is IPv4.
-pub fn network_from_wire(address: Ipv6Addr, prefix: u8) -> Option<IpNet> {
-    match (from_wire(address), prefix.checked_sub(MAPPED)) {
+pub fn network_from_knock(address: Ipv6Addr, prefix: u8) -> Option<IpNet> {
+    match (from_knock(address), prefix.checked_sub(MAPPED)) {
         (IpAddr::V4(v4), Some(short)) => Ipv4Net::new(v4, short).ok().map(IpNet::V4),
         _ => Ipv6Net::new(address, prefix).ok().map(IpNet::V6),
     }
 }
 
 /// A network as a knock carries it: address and prefix length in IPv6 space.
-pub fn network_to_wire(network: IpNet) -> (Ipv6Addr, u8) {
+pub fn network_to_knock(network: IpNet) -> (Ipv6Addr, u8) {
     match network {
         IpNet::V4(v4) => (
             v4.network().to_ipv6_mapped(),
@@ -109,7 +109,7 @@ pub fn host(address: IpAddr) -> IpNet {
 }
 
 /// Whether no host can have this address: unspecified, multicast or broadcast. No grant admits it.
-pub fn is_nobody(address: IpAddr) -> bool {
+pub fn is_no_host(address: IpAddr) -> bool {
     address.is_unspecified() || address.is_multicast() || address == IpAddr::V4(Ipv4Addr::BROADCAST)
 }
 
@@ -128,8 +128,8 @@ mod tests {
             "2001:db8::7/128",
         ] {
             let network: IpNet = text.parse().unwrap();
-            let (address, prefix) = network_to_wire(network);
-            assert_eq!(network_from_wire(address, prefix), Some(network), "{text}");
+            let (address, prefix) = network_to_knock(network);
+            assert_eq!(network_from_knock(address, prefix), Some(network), "{text}");
         }
     }
 

@@ -143,7 +143,7 @@ impl Policy {
             return Err(Rule::Prefix);
         }
         let lone = request.allow.prefix_len() == request.allow.max_prefix_len();
-        if lone && address::is_nobody(request.allow.addr()) {
+        if lone && address::is_no_host(request.allow.addr()) {
             return Err(Rule::Networks);
         }
         if self

@@ -62,7 +62,7 @@ impl Ports {
     }
 
     /// The form that a knock carries.
-    pub fn to_wire(self) -> Option<Service> {
+    pub fn to_knock(self) -> Option<Service> {
         Service::new(Protocol::from_number(self.protocol)?, self.first, self.last).ok()
     }
 
@@ -258,7 +258,7 @@ mod tests {
             "tcp/1-65535",
         ] {
             assert_eq!(ports(text).to_string(), text);
-            assert!(ports(text).to_wire().is_some(), "{text}");
+            assert!(ports(text).to_knock().is_some(), "{text}");
         }
         assert_eq!(
             "web".parse::<Wanted>().unwrap(),

@@ -51,7 +51,7 @@ impl Knock {
             .parse()
             .or_else(|_| network.parse().map(address::host))
             .unwrap();
-        let (address, prefix) = address::network_to_wire(network);
+        let (address, prefix) = address::network_to_knock(network);
         self.request.allow = Allow::Network { address, prefix };
         self
     }
@@ -63,7 +63,7 @@ impl Knock {
     }
 
     pub(crate) fn target(mut self, host: &str) -> Self {
-        self.request.target = Some(address::to_wire(world::address(host)));
+        self.request.target = Some(address::to_knock(world::address(host)));
         self
     }
 
@@ -104,7 +104,7 @@ impl Knock {
 fn item(text: &str) -> Item {
     match text.parse() {
         Ok(postern::model::service::Wanted::Ports(ports)) => {
-            Item::Service(ports.to_wire().unwrap())
+            Item::Service(ports.to_knock().unwrap())
         }
         _ => Item::Name(ServiceName::new(text).unwrap()),
     }

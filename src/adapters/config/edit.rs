@@ -106,71 +106,47 @@ mod tests {
     const TEXT: &str = "# Alice, of the night shift\nname = \"alice\" # that is her\n  key = \"AAAA\"  # from 2025\nservices = [\n  \"tcp/22\", # ssh\n]\n\n[max_prefix]\nv4 = 24\n";
 
     #[test]
-    fn a_value_is_changed_in_its_place_and_nothing_else_is() {
-        let text = edited(&file(TEXT), &[Edit::Set("key", "\"BBBB\"")]).unwrap();
-        assert_eq!(text.as_str(), TEXT.replace("AAAA", "BBBB"));
-        assert_eq!(text_of(&file(&text), "key").unwrap().as_str(), "BBBB");
-        assert_eq!(
+    fn edits_keep_all_other_bytes() {
+        use Edit::{Remove, Set};
+        let with_flag = TEXT.replace("that is her\n", "that is her\ndisabled = true\n");
+        let no_newline = "key = \"AAAA\"\nservices = [\"tcp/22\"]\nname = \"alice\"";
+        for (text, edits, expected) in [
             (
-                text_of(&file(TEXT), "services"),
-                text_of(&file(TEXT), "quota")
+                TEXT,
+                &[Set("key", "\"BBBB\"")][..],
+                &*TEXT.replace("AAAA", "BBBB"),
             ),
-            (None, None)
-        );
+            (TEXT, &[Set("disabled", "true")], &with_flag),
+            (&with_flag, &[Remove("disabled")], TEXT),
+            (TEXT, &[Remove("disabled")], TEXT),
+            (
+                no_newline,
+                &[Set("disabled", "true")],
+                &format!("{no_newline}\ndisabled = true\n"),
+            ),
+            (
+                TEXT,
+                &[Remove("services"), Remove("key"), Set("key_file", "'k'")],
+                "# Alice, of the night shift\nname = \"alice\" # that is her\nkey_file = 'k'\n\n[max_prefix]\nv4 = 24\n",
+            ),
+        ] {
+            let edited = edited(&file(text), edits).unwrap();
+            assert_eq!(edited.as_str(), expected, "{edits:?}");
+        }
+        let text = |key| text_of(&file(TEXT), key).map(|text| text.to_string());
+        let texts = ["key", "services", "quota"].map(text);
+        assert_eq!(texts, [Some("AAAA".to_owned()), None, None]);
     }
 
     #[test]
-    fn a_new_key_comes_behind_the_name_and_goes_again_without_a_trace() {
-        let text = edited(&file(TEXT), &[Edit::Set("disabled", "true")]).unwrap();
-        assert_eq!(
-            text.as_str(),
-            TEXT.replace("that is her\n", "that is her\ndisabled = true\n")
-        );
-        assert_eq!(
-            edited(&file(&text), &[Edit::Remove("disabled")])
-                .unwrap()
-                .as_str(),
-            TEXT
-        );
-        assert_eq!(
-            edited(&file(TEXT), &[Edit::Remove("disabled")])
-                .unwrap()
-                .as_str(),
-            TEXT
-        );
-        let without_end = "key = \"AAAA\"\nservices = [\"tcp/22\"]\nname = \"alice\"";
-        let text = edited(&file(without_end), &[Edit::Set("disabled", "true")]).unwrap();
-        assert_eq!(text.as_str(), format!("{without_end}\ndisabled = true\n"));
-    }
-
-    #[test]
-    fn a_value_of_many_lines_goes_as_a_whole() {
-        let text = edited(
-            &file(TEXT),
-            &[
-                Edit::Remove("services"),
-                Edit::Remove("key"),
-                Edit::Set("key_file", "'k'"),
-            ],
-        )
-        .unwrap();
-        assert_eq!(
-            text.as_str(),
-            "# Alice, of the night shift\nname = \"alice\" # that is her\nkey_file = 'k'\n\n[max_prefix]\nv4 = 24\n"
-        );
-    }
-
-    #[test]
-    fn what_is_no_users_own_file_is_left_alone() {
+    fn other_files_are_not_edited() {
         for text in [
             "[[user]]\nname = \"alice\"\n",
             "name = ",
             "key = \"AAAA\"\n",
         ] {
-            assert!(
-                edited(&file(text), &[Edit::Set("disabled", "true")]).is_none(),
-                "{text}"
-            );
+            let edited = edited(&file(text), &[Edit::Set("disabled", "true")]);
+            assert!(edited.is_none(), "{text}");
         }
     }
 }

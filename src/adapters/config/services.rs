@@ -134,7 +134,7 @@ fn host(text: &str) -> Result<(IpAddr, Option<u16>), Refusal> {
         let cure = "remove forward: the service is then one of the gate itself";
         return Err(refusal(format!("{address} is the gate itself"), cure));
     }
-    if address::is_nobody(address) {
+    if address::is_no_host(address) {
         return Err(refusal(
             format!("{address} is not the address of a host"),
             cure,

@@ -254,7 +254,7 @@ pub(super) fn network(text: &str) -> Result<IpNet, Refusal> {
         });
     };
     if let IpNet::V6(v6) = network
-        && let Some(IpNet::V4(v4)) = address::network_from_wire(v6.addr(), v6.prefix_len())
+        && let Some(IpNet::V4(v4)) = address::network_from_knock(v6.addr(), v6.prefix_len())
     {
         let what = format!("{network} is an IPv4 network in IPv6 notation");
         return Err(refusal(what, format!("write {}", v4.trunc())));

@@ -44,7 +44,7 @@ pub(super) fn asked(request: &Request, source: Option<IpAddr>) -> String {
     let services = list_or(&approve::wanted(request), "everything");
     let target = request
         .target
-        .map(|target| format!(" at {}", address::from_wire(target)))
+        .map(|target| format!(" at {}", address::from_knock(target)))
         .unwrap_or_default();
     format!("{action} {services}{target} for {}", allow(request, None))
 }
@@ -103,7 +103,7 @@ impl Asked<'_> {
             Rule::Networks
                 if open
                     .as_ref()
-                    .is_some_and(|open| address::is_nobody(open.allow.addr())) =>
+                    .is_some_and(|open| address::is_no_host(open.allow.addr())) =>
             {
                 format!("{allow} is not a host's address; knock for your own")
             }
@@ -157,7 +157,7 @@ impl Asked<'_> {
     }
 
     fn target(self) -> String {
-        let target = self.request.target.map(address::from_wire);
+        let target = self.request.target.map(address::from_knock);
         let said = target.map(|target| target.to_string()).unwrap_or_default();
         let (targets, user) = (&self.policy.targets, &self.policy.user);
         let is_listed =
@@ -184,7 +184,7 @@ impl Asked<'_> {
             .filter(|one| self.policy.services.contains(one))
             .filter_map(|one| forward_of(one, &self.settings.options))
             .map(|forward| forward.host);
-        let target = self.request.target.map(address::from_wire);
+        let target = self.request.target.map(address::from_knock);
         service::list(&target.into_iter().chain(forwards).collect::<Vec<_>>())
     }
 

@@ -34,7 +34,7 @@ pub(super) fn allow(allow: Allow, over_ipv4: OverIpv4) -> String {
                 .filter(|_| over_ipv4.unwrap_or(true));
             format!("source/{}", in_ipv4.unwrap_or(prefix))
         }
-        Allow::Network { address, prefix } => match address::network_from_wire(address, prefix) {
+        Allow::Network { address, prefix } => match address::network_from_knock(address, prefix) {
             Some(network) if network.prefix_len() == network.max_prefix_len() => {
                 network.addr().to_string()
             }
@@ -45,7 +45,7 @@ pub(super) fn allow(allow: Allow, over_ipv4: OverIpv4) -> String {
 }
 
 pub(super) fn target(request: &Request) -> Option<String> {
-    let target = request.target.map(address::from_wire);
+    let target = request.target.map(address::from_knock);
     target.map(|target| target.to_string())
 }
 

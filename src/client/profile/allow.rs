@@ -75,7 +75,7 @@ impl FromStr for AllowSetting {
             ));
         }
         // A packet cannot say "all of IPv6": there, all zeros mean the source.
-        if address::is_nobody(address) && network != IpNet::V4(ipnet::Ipv4Net::default()) {
+        if address::is_no_host(address) && network != IpNet::V4(ipnet::Ipv4Net::default()) {
             return Err(AllowError::NoHost(text.to_owned()));
         }
         Ok(Self::Network(network))

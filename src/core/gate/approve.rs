@@ -45,7 +45,7 @@ pub fn approve(
         Action::Close => Ok(ApprovedRequest::Close(CloseRequest {
             user: policy.user.clone(),
             allow: allow(request, source)?.0,
-            target: request.target.map(address::from_wire),
+            target: request.target.map(address::from_knock),
             services: wanted(request),
         })),
     }
@@ -65,7 +65,7 @@ pub fn open_request(
         user: policy.user.clone(),
         allow,
         from,
-        target: request.target.map(address::from_wire),
+        target: request.target.map(address::from_knock),
         services: wanted(request),
         duration: policy.clip(request.duration_s),
     })
@@ -86,7 +86,7 @@ pub fn asked(request: &Request, source: IpAddr) -> String {
     };
     let target = request
         .target
-        .map(|target| format!(" at {}", address::from_wire(target)))
+        .map(|target| format!(" at {}", address::from_knock(target)))
         .unwrap_or_default();
     format!(
         "{action} {}{target} for {address}",
@@ -103,7 +103,7 @@ pub fn allow(request: &Request, source: IpAddr) -> Result<(IpNet, AddressFrom), 
         Allow::Source { prefix } => {
             address::widen(source, prefix).map(|network| (network, AddressFrom::Observed))
         }
-        Allow::Network { address, prefix } => address::network_from_wire(address, prefix)
+        Allow::Network { address, prefix } => address::network_from_knock(address, prefix)
             .map(|network| (network, AddressFrom::Claimed)),
     }
     .ok_or(Rule::Prefix)
