@@ -39,7 +39,9 @@ pub fn check(config: &Path) -> Findings {
 
 fn check_host(config: &Path, settings: &Settings, findings: &mut Findings) {
     for warning in routing::warnings(settings) {
-        findings.add(Finding::warning("not-routing", warning));
+        let (what, details) = warning.split_once(": ").unwrap_or((&warning, ""));
+        let details = details.split("; ").filter(|detail| !detail.is_empty());
+        findings.add(details.fold(Finding::warning("not-routing", what), Finding::detail));
     }
     match rights::run_as(&settings.gate.run_as) {
         Ok(run_as) => {

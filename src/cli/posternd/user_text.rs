@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use crate::adapters::config::{KeyKind, Listed};
 use crate::cli::columns::columns;
-use crate::model::policy::{GrantTo, Policy};
+use crate::model::policy::GrantTo;
 use crate::model::service;
 use crate::model::time::{self, Timestamp};
 
@@ -30,18 +30,8 @@ pub(super) fn table(users: &[Listed], now: Timestamp) -> String {
 
 /// All properties of one user.
 pub(super) fn details(user: &Listed, now: Timestamp) -> String {
-    let Policy {
-        user: name,
-        services,
-        targets,
-        grant_to,
-        networks,
-        max_prefix,
-        duration,
-        max_duration,
-        quota,
-        end_connections,
-    } = &user.policy;
+    let policy = &user.policy;
+    let name = &policy.user;
     let list = |values: &[ipnet::IpNet], none: &str| {
         if values.is_empty() {
             none.to_owned()
@@ -61,26 +51,29 @@ pub(super) fn details(user: &Listed, now: Timestamp) -> String {
             ),
         ),
         ("key", key(&user.key, user.totp)),
-        ("services", service::list(services)),
-        ("targets", list(targets, "the gate itself")),
-        ("networks", list(networks, "none")),
-        ("grant_to", grant_to_text(*grant_to).to_owned()),
+        ("services", service::list(&policy.services)),
+        ("targets", list(&policy.targets, "the gate itself")),
+        ("networks", list(&policy.networks, "none")),
+        ("grant_to", grant_to_text(policy.grant_to).to_owned()),
         (
             "max_prefix",
-            format!("/{} for IPv4, /{} for IPv6", max_prefix.v4, max_prefix.v6),
+            format!(
+                "/{} for IPv4, /{} for IPv6",
+                policy.max_prefix.v4, policy.max_prefix.v6
+            ),
         ),
         (
             "duration",
             format!(
                 "{}, at most {}",
-                time::human(*duration),
-                time::human(*max_duration)
+                time::human(policy.duration),
+                time::human(policy.max_duration)
             ),
         ),
-        ("quota", quota.to_string()),
+        ("quota", policy.quota.to_string()),
         (
             "connections",
-            if *end_connections {
+            if policy.end_connections {
                 "end with the grant"
             } else {
                 "outlast the grant"
@@ -115,18 +108,8 @@ pub(super) fn details(user: &Listed, now: Timestamp) -> String {
 
 /// All properties of one user as JSON.
 pub(super) fn json(user: &Listed, now: Timestamp) -> serde_json::Value {
-    let Policy {
-        user: name,
-        services,
-        targets,
-        grant_to,
-        networks,
-        max_prefix,
-        duration,
-        max_duration,
-        quota,
-        end_connections,
-    } = &user.policy;
+    let policy = &user.policy;
+    let name = &policy.user;
     let (public_key, key_file, psk) = match &user.key {
         KeyKind::Shared => (None, None, false),
         KeyKind::SharedFile(path) => (None, Some(path.display().to_string()), false),
@@ -136,9 +119,9 @@ pub(super) fn json(user: &Listed, now: Timestamp) -> serde_json::Value {
     serde_json::json!({
         "name": name, "file": user.file.display().to_string(), "line": user.line, "own_file": user.own_file, "disabled": user.disabled,
         "key": kind_word(&user.key), "public_key": public_key, "key_file": key_file, "psk": psk, "totp": user.totp, "old_key": old,
-        "services": services, "targets": targets, "networks": networks, "grant_to": grant_to,
-        "max_prefix": { "v4": max_prefix.v4, "v6": max_prefix.v6 },
-        "duration_s": duration.as_secs(), "max_duration_s": max_duration.as_secs(), "quota": quota.to_string(), "end_connections": end_connections,
+        "services": policy.services, "targets": policy.targets, "networks": policy.networks, "grant_to": policy.grant_to,
+        "max_prefix": { "v4": policy.max_prefix.v4, "v6": policy.max_prefix.v6 },
+        "duration_s": policy.duration.as_secs(), "max_duration_s": policy.max_duration.as_secs(), "quota": policy.quota.to_string(), "end_connections": policy.end_connections,
     })
 }
 

@@ -28,7 +28,7 @@ impl Condition {
         Self::is(Test::Unknown)
     }
 
-    /// Whether the packet fulfils it; `None` if that cannot be told.
+    /// Whether the packet fulfils it; `None` if that is unknown.
     pub(super) fn holds(&self, packet: &Packet<'_>) -> Option<bool> {
         self.test
             .holds(packet)
