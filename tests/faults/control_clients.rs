@@ -53,9 +53,9 @@ pub(crate) fn hostile_clients_delay_no_knock(backend: &'static str) {
     world.daemon.status();
     let engine = world.daemon.engine();
     let (open_before, memory_before) = (descriptors(engine), resident(engine));
-    let mut held = Vec::new();
+    let mut clients = Vec::new();
     for round in 0..4 {
-        held.extend((0..MANY).map(|number| hostile(&socket, number)));
+        clients.extend((0..MANY).map(|number| hostile(&socket, number)));
         let family = FAMILIES[round % 2];
         world.first.expect_shut_out(family);
         world.first.knock("alice", family, &["--for", "10m"]);
@@ -73,7 +73,7 @@ pub(crate) fn hostile_clients_delay_no_knock(backend: &'static str) {
         memory < memory_before + (16 << 10),
         "{memory} kB, {memory_before} before"
     );
-    drop(held);
+    drop(clients);
     wait_for("the engine to be rid of them", || {
         (descriptors(engine) <= open_before).then_some(())
     });

@@ -104,7 +104,7 @@ fn expect_deaf(world: &World, fault: &str) {
 }
 
 fn wait_until_only_alices_grant_is_open(world: &World) {
-    wait_for("every other door to close", || {
+    wait_for("every other grant to end", || {
         (world.rules().len() == 1).then_some(())
     });
 }
@@ -274,9 +274,9 @@ pub(crate) fn damaged_store_stops_the_engine(backend: &'static str) {
 }
 
 fn put_back(file: &std::path::Path, bytes: &[u8]) {
-    let held = fs::File::options().write(true).open(file).unwrap();
-    held.set_len(bytes.len() as u64).unwrap();
-    held.write_all_at(bytes, 0).unwrap();
+    let store = fs::File::options().write(true).open(file).unwrap();
+    store.set_len(bytes.len() as u64).unwrap();
+    store.write_all_at(bytes, 0).unwrap();
 }
 
 /// A knock opens, admitted packets are refused as replays, and refused packets are admitted at most once.

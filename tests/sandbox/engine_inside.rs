@@ -30,7 +30,7 @@ pub(crate) fn engine(state: &Path) -> ExitCode {
     // The descriptors that an engine gets.
     let packets = packet::open(&[62201]).unwrap();
     let control = UnixListener::bind(state.with_file_name("control")).unwrap();
-    let asker = UnixStream::connect(state.with_file_name("control")).unwrap();
+    let client = UnixStream::connect(state.with_file_name("control")).unwrap();
     let unconnected = UdpSocket::bind("127.0.0.1:0").unwrap();
     let parent = std::os::unix::process::parent_id().into();
 
@@ -38,7 +38,7 @@ pub(crate) fn engine(state: &Path) -> ExitCode {
     let gaps = sandbox::engine(state).unwrap();
     assert_eq!(gaps, Vec::<String>::new(), "this kernel has all parts");
 
-    needs(state, packets, &control, asker);
+    needs(state, packets, &control, client);
     files(state);
     sockets(&unconnected);
     others(parent);
@@ -61,7 +61,7 @@ pub(crate) fn engine(state: &Path) -> ExitCode {
     ExitCode::SUCCESS
 }
 
-fn needs(state: &Path, packets: OwnedFd, control: &UnixListener, mut asker: UnixStream) {
+fn needs(state: &Path, packets: OwnedFd, control: &UnixListener, mut client: UnixStream) {
     let store = DiskStore::open(state).map_err(|error| io::Error::other(error.to_string()));
     let at = Timestamp::from_millis(1_760_000_000_000);
     let record = MarkRecord {
@@ -110,7 +110,7 @@ fn needs(state: &Path, packets: OwnedFd, control: &UnixListener, mut asker: Unix
     });
     tell(
         "accept on its control socket",
-        answered.and_then(|()| asker.read_exact(&mut [0])),
+        answered.and_then(|()| client.read_exact(&mut [0])),
     );
     tell(
         "bind its packet socket",
@@ -216,10 +216,10 @@ fn rights() {
         i64::from(libc::PROT_READ | libc::PROT_EXEC),
     );
     tell("map executable memory", map(execute, private).map(drop));
-    let page = map(write, private).unwrap();
+    let memory = map(write, private).unwrap();
     tell(
         "make memory executable",
-        call(libc::SYS_mprotect, [page, 4096, execute, 0, 0]),
+        call(libc::SYS_mprotect, [memory, 4096, execute, 0, 0]),
     );
     tell("become root", call(libc::SYS_setuid, [0; 5]));
     tell("set capabilities", raise(Capability::CAP_NET_ADMIN));

@@ -169,10 +169,10 @@ impl Core {
             (
                 Some(Waiting::Client { client, mut grants }),
                 Report::Grants {
-                    grants: page, more, ..
+                    grants: part, more, ..
                 },
             ) => {
-                grants.extend(page);
+                grants.extend(part);
                 if more {
                     self.ordered
                         .insert(ticket, Waiting::Client { client, grants });

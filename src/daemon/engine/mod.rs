@@ -152,17 +152,15 @@ impl Engine {
             }
             Event::Stored {
                 tickets,
-                result,
+                failure,
                 took,
             } => {
-                if result.is_ok() {
+                if failure.is_none() {
                     self.core.health().stored(now, tickets.len(), took);
                 }
                 for ticket in tickets {
-                    if let Some(order) = self
-                        .core
-                        .stored(ticket, result.as_ref().copied().map_err(String::as_str))
-                    {
+                    let result = failure.as_deref().map_or(Ok(()), Err);
+                    if let Some(order) = self.core.stored(ticket, result) {
                         self.send_order(order);
                     }
                 }

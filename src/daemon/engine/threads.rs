@@ -30,7 +30,8 @@ pub(super) enum Event {
     Datagrams(Batch),
     Stored {
         tickets: Vec<u64>,
-        result: Result<(), String>,
+        /// Why they are not durable.
+        failure: Option<String>,
         took: Duration,
     },
     Report(Report),
@@ -150,19 +151,19 @@ fn commit(
     let records: Vec<_> = group.iter().map(|commit| commit.record).collect();
     let times = group.last().map(|commit| commit.times).unwrap_or_default();
     let start = clock::instant();
-    let result = store
+    let failure = store
         .commit(&records, times)
-        .map_err(|error| error.to_string());
+        .err()
+        .map(|error| error.to_string());
     let took = clock::elapsed(start);
-    let failed = result.as_ref().err().cloned();
     let tickets = group.iter().map(|commit| commit.ticket).collect();
     // If the loop is gone, the engine ends anyway.
     let _ = events.send(Event::Stored {
         tickets,
-        result,
+        failure: failure.clone(),
         took,
     });
-    failed
+    failure
 }
 
 /// Sends orders to the monitor. The loop sends each order itself, which is fastest. If the socket is full, a thread sends it and all

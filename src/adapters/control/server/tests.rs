@@ -10,7 +10,7 @@ use crate::core::order::Selection;
 /// Serves in a thread. A status is never answered.
 fn serve(path: &Path) {
     let server = Server::new(bind(path).unwrap()).unwrap();
-    let mut held = Vec::new();
+    let mut waiting = Vec::new();
     #[expect(clippy::disallowed_methods, reason = "a test's clock")]
     let now = Instant::now;
     std::thread::spawn(move || {
@@ -20,7 +20,7 @@ fn serve(path: &Path) {
                     answer(client, &Answer::Closed(id.0 as usize))
                 }
                 Question::Grants => answer(client, &Answer::Failed("x".repeat(4 << 20))),
-                Question::Status => held.push(client),
+                Question::Status => waiting.push(client),
                 _ => return false,
             }
             true

@@ -221,7 +221,7 @@ mod tests {
         assert_eq!(
             pending.due(at(9)).map(|close| close.grant),
             Some(grant(2, "192.0.2.2/32")),
-            "number 2 is somebody else's now"
+            "number 2 is another grant now"
         );
         let two = pending.due(at(9)).unwrap();
         pending.remove(&two).unwrap();

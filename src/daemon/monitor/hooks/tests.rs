@@ -1,4 +1,4 @@
-//! Hooks over scripted programs and a journal in memory, and a executor that tells them; the thread is the real one.
+//! Hooks in their real thread, with scripted programs and a journal in memory.
 
 use std::sync::{Arc, Condvar, Mutex};
 
@@ -11,7 +11,7 @@ use crate::model::command_template::{Argument, CommandTemplate};
 use crate::model::journal::memory::MemoryJournal;
 use crate::model::run::{Call, Ran, RunError};
 
-/// Programs that write themselves down, and can be held up and made to fail.
+/// Programs that are recorded, and can be delayed and made to fail.
 #[derive(Clone, Default)]
 struct Script(Arc<(Mutex<Played>, Condvar)>);
 
@@ -48,7 +48,7 @@ impl Script {
         self.0.1.notify_all();
     }
 
-    /// Waits until so many have run, and returns them.
+    /// Waits until this many have run, and returns them.
     fn wait_for(&self, count: usize) -> Vec<String> {
         let (played, changed) = &*self.0;
         let waited =
@@ -59,7 +59,7 @@ impl Script {
     }
 }
 
-/// Alice may open ssh, and more; ssh and web have hooks.
+/// Alice may open ssh and more. ssh and web have hooks.
 fn config() -> Settings {
     let mut settings = settings(&[("alice", &["tcp/1-1000"])]);
     let template = |program: &str| {
@@ -240,7 +240,7 @@ fn hanging_hook_delays_no_order() {
             .serve(scene.clock.now(), vec![Order::Open { ticket: 1, request }]);
         assert!(matches!(reports[..], [Report::Opened { .. }]), "{n}");
     }
-    // The first one hangs since it came, and everything else was done meanwhile.
+    // The first hook hangs, and the executor did everything else.
     assert_eq!(scene.script.wait_for(1).len(), 1);
     scene.close_all();
     assert_eq!(scene.executor.grants().count(), 0);
@@ -274,7 +274,7 @@ fn on_close_runs_after_a_crash() {
     );
     assert!(scene.open(1, &["tcp/22"], 600) && scene.open(2, &["tcp/80-500"], 600));
     scene.script.wait_for(1);
-    // The web's debts are written after ssh's hook has run.
+    // The web's programs are recorded after ssh's hook has run.
     for _ in 0..3000 {
         let kept = scene.keep.text.lock().unwrap().clone().unwrap_or_default();
         if kept.contains("tcp/443\"") {
@@ -298,7 +298,7 @@ fn on_close_runs_after_a_crash() {
     );
     after.executor.leave_open(after.clock.now());
     let rest = keep.text.lock().unwrap().clone().unwrap();
-    assert_eq!(rest.lines().count(), 1, "nothing is owed any more: {rest}");
+    assert_eq!(rest.lines().count(), 1, "{rest}");
 }
 
 #[test]
@@ -350,7 +350,7 @@ fn reload_may_bring_the_first_hook() {
     assert_eq!(
         *asked.lock().unwrap(),
         0,
-        "no folder is made and no thread runs for a gate without hooks"
+        "a gate without hooks needs no directory and no thread"
     );
     scene.executor.reload(&config(), clock.now()).unwrap();
     assert!(scene.open(2, &["tcp/22"], 60));
@@ -363,6 +363,6 @@ fn reload_may_bring_the_first_hook() {
     assert_eq!(
         scene.script.wait_for(0).len(),
         2,
-        "what was open before there was a hook runs none"
+        "older grants run no hook"
     );
 }
