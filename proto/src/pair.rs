@@ -133,7 +133,7 @@ mod tests {
     const SECRET: &str = "4a5d9d5ba4ce2de1728e3bf480350f25e07e21c947d19e3376f09b3c1e161742";
 
     #[test]
-    fn keys_and_agreement_are_those_of_rfc_7748() {
+    fn agreement_matches_rfc_7748() {
         let alice = PrivateKey::from_bytes(hex(ALICE));
         let bob = PrivateKey::from_bytes(hex(BOB));
         assert_eq!(*alice.public().as_bytes(), hex(ALICE_PUBLIC));
@@ -156,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pair_reads_back_from_its_text_and_only_the_public_half_shows() {
+    fn a_pair_reads_back_from_its_text() {
         let key = PrivateKey::from_bytes([0x5a; 32]);
         assert_eq!(format!("{key:?}"), "PrivateKey(..)");
         assert_eq!(

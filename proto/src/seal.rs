@@ -239,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn a_sealed_request_opens_to_its_body_at_every_length() {
+    fn a_sealed_request_opens_at_every_length() {
         let keys = keys(1);
         let mut buffer = OpenBuffer::new();
         for body_len in 64..=448 {
@@ -268,7 +268,7 @@ mod tests {
     }
 
     #[test]
-    fn no_packet_is_made_of_a_wrong_length_or_a_wrong_request() {
+    fn invalid_requests_are_not_sealed() {
         let refused = |request: &Request, len| seal(&keys(1), request, [9; 12], len).err();
         for len in [0, 63, 449, 516, usize::MAX] {
             assert_eq!(

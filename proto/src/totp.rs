@@ -166,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn the_vectors_of_rfc_6238_appendix_b_come_out() {
+    fn codes_match_rfc_6238() {
         for (seconds, step, code) in [
             (59_u64, 0x1, "94287082"),
             (1_111_111_109, 0x23523EC, "07081804"),
@@ -191,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn the_vectors_of_rfc_4226_appendix_d_come_out() {
+    fn codes_match_rfc_4226() {
         let codes = [
             "755224", "287082", "359152", "969429", "338314", "254676", "287922", "162583",
             "399871", "520489",
@@ -202,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn a_secret_is_read_in_either_case_with_and_without_padding() {
+    fn secrets_are_read_in_any_case_and_padding() {
         assert_eq!(CodeKey::from_base32(RFC_BASE32, 6), Ok(rfc(6)));
         assert_eq!(
             CodeKey::from_base32(&RFC_BASE32.to_lowercase(), 6),
@@ -223,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_secret_is_refused_and_said_without_showing_it() {
+    fn invalid_secrets_are_refused_and_not_shown() {
         let refused = |text: &str| CodeKey::from_base32(text, 6).unwrap_err();
         for text in [
             "GEZDGNBVGY3TQOJQGEZDGNBVG!",
