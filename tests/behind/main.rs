@@ -20,13 +20,11 @@
 
 use std::process::ExitCode;
 
-use libtest_mimic::Arguments;
-
 mod forwards;
 mod targets;
 mod world;
 
-use postern_harness::{Machine, Requirement, trials};
+use postern_harness::{Machine, Requirement, run_tests, trials};
 
 fn main() -> ExitCode {
     let machine = Machine::inspect();
@@ -43,5 +41,5 @@ fn main() -> ExitCode {
         forwards::a_forward_that_cannot_be_is_an_error_and_leaves_nothing_half_open,
         forwards::what_others_take_out_is_seen_and_an_installation_puts_it_back,
     ];
-    libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
+    run_tests(trials, Vec::new())
 }

@@ -24,9 +24,7 @@ mod written;
 
 use std::process::ExitCode;
 
-use libtest_mimic::Arguments;
-
-use postern_harness::{Machine, Requirement, trials};
+use postern_harness::{Machine, Requirement, run_tests, trials};
 
 /// Requirements of every test.
 const NEEDS: [Requirement; 3] = [
@@ -103,5 +101,5 @@ fn main() -> ExitCode {
     trials.extend(trials![machine, &with("python3"); asking::control_socket_answers_root_only]);
     trials
         .extend(trials![machine, &with("script"); asking::status_watch_repeats_until_reader_stops]);
-    libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
+    run_tests(trials, Vec::new())
 }

@@ -15,13 +15,11 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Command, ExitCode};
 
-use libtest_mimic::Arguments;
-
 mod engine_inside;
 mod kernels;
 mod monitor_inside;
 
-use postern_harness::{Machine, Requirement, trials};
+use postern_harness::{Machine, Requirement, run_tests, trials};
 
 /// Starts this program inside an engine's sandbox.
 const ROLE: &str = "--inside-an-engine";
@@ -79,7 +77,7 @@ fn main() -> ExitCode {
             trials.push(machine.trial(format!("{backend}::{name}"), &needs, move || test(backend)));
         }
     }
-    libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
+    run_tests(trials, Vec::new())
 }
 
 /// What the kernel said to each action of an engine.

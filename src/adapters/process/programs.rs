@@ -105,7 +105,6 @@ fn clean(program: &Path) -> Command {
     command
 }
 
-#[expect(clippy::disallowed_methods, reason = "process may run programs")]
 fn spawn(mut command: Command, [stdin, stdout, stderr]: [Stdio; 3]) -> io::Result<Child> {
     command
         .current_dir("/")

@@ -23,6 +23,7 @@ pub struct Namespace {
 }
 
 impl Namespace {
+    #[expect(clippy::new_without_default, reason = "it starts a thread")]
     pub fn new() -> Self {
         let (jobs, queue) = channel::<Job>();
         let (ready, is_ready) = channel();
