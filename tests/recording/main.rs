@@ -220,7 +220,7 @@ fn other_packets_are_classified() {
         (
             105,
             &[0; 60],
-            "recorded with link type 105, which posternd cannot read; record on another interface",
+            "recorded with link type 105, which is not read here; record on another interface",
         ),
     ] {
         let other = other(link_type, packet);

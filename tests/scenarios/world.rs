@@ -82,7 +82,7 @@ pub(crate) struct Outcome {
 }
 
 impl World {
-    /// A gate whose config ends with these lines; `key = ALICE` stands for that user's key.
+    /// A gate whose config ends with these lines; `key = ALICE` is replaced by that user's key.
     pub(crate) fn new(users: &str) -> Self {
         let users = users.to_owned();
         Self::of(move || load_all(&users))

@@ -33,7 +33,7 @@ const RECORDED_MAX: usize = 64;
 /// One thing that happens.
 #[derive(Debug, Clone, Copy)]
 pub enum Move {
-    /// A user, or the first one with the key of before, knocks with a clock that is this many seconds ahead; an odd `what` asks for a service that is not his.
+    /// A user, or the first one with the rotated-out key, knocks with a clock that is this many seconds ahead; an odd `what` asks for a service that is not his.
     Knock { user: u8, ahead: i8, what: u8 },
     /// A packet that was sent before comes again, from elsewhere.
     Replay { which: u8, source: u8 },
@@ -108,7 +108,7 @@ struct Sent {
     bytes: Vec<u8>,
     made: u64,
     may: bool,
-    /// Under the key of before.
+    /// With the rotated-out key.
     old: bool,
 }
 
@@ -310,7 +310,7 @@ impl Machine {
         assert_eq!(*admitted, self.now.max(self.latest));
         assert!(
             !sent.old || admitted.as_millis() < OLD_UNTIL,
-            "a key of before counts no longer than it may"
+            "a rotated-out key counts no longer than it may"
         );
         assert!(admitted.since(*timestamp) <= WINDOW && timestamp.since(*admitted) <= WINDOW);
         self.latest = *admitted;
@@ -324,7 +324,7 @@ impl Machine {
         };
         assert!(
             !sent.old || request.user == "user-0",
-            "a key of before is its user's"
+            "a rotated-out key is its user's"
         );
         assert!(!request.duration.is_zero() && request.allow.prefix_len() == 32);
         self.keep(admission.record, *times);
