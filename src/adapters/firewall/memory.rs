@@ -1,4 +1,4 @@
-//! A firewall in memory for tests: it holds what a real one would, and fails when told to.
+//! A firewall in memory for tests. It fails if a test says so.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -7,29 +7,29 @@ use crate::model::grant::Grant;
 use crate::model::settings::Protection;
 use crate::model::time::Timestamp;
 
-/// What the firewall holds; clones share it, so that a test can look.
+/// The driver. Clones share the firewall, so that a test can look.
 #[derive(Debug, Clone, Default)]
 pub struct MemoryDriver {
     state: Arc<Mutex<State>>,
 }
 
-/// The rules that a real firewall would hold.
+/// The content of the firewall.
 #[derive(Debug, Clone, Default)]
 pub struct State {
-    /// Grants that are open.
+    /// Open grants.
     pub open: Vec<Grant>,
-    /// What is protected; `None` before the first `install`.
+    /// The protection; `None` before the first `install`.
     pub protection: Option<Protection>,
     /// Every change fails with this while it is set.
     pub failing: Option<String>,
-    /// How many batches were carried out.
+    /// The number of batches so far.
     pub batches: u64,
-    /// What the driver has put in place; `open` and `protection` differ where others changed them.
-    placed: Option<(Protection, Vec<Grant>)>,
+    /// What the driver installed; `open` and `protection` differ from it if others changed them.
+    installed: Option<(Protection, Vec<Grant>)>,
 }
 
 impl MemoryDriver {
-    /// Looks at the rules or changes them behind the driver's back.
+    /// Gives access to the content, also to change it as another program would.
     pub fn with<R>(&self, look: impl FnOnce(&mut State) -> R) -> R {
         look(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner))
     }
@@ -44,15 +44,15 @@ impl State {
 
     fn change(&mut self, change: &Change) -> Result<(), FirewallError> {
         self.check()?;
-        make(&mut self.open, change);
-        if let Some((_, grants)) = &mut self.placed {
-            make(grants, change);
+        apply_to(&mut self.open, change);
+        if let Some((_, grants)) = &mut self.installed {
+            apply_to(grants, change);
         }
         Ok(())
     }
 }
 
-fn make(grants: &mut Vec<Grant>, change: &Change) {
+fn apply_to(grants: &mut Vec<Grant>, change: &Change) {
     let (old, new) = match change {
         Change::Open(grant) => (grant, Some(grant)),
         Change::Extend { old, new } => (old, Some(new)),
@@ -76,7 +76,7 @@ impl FirewallDriver for MemoryDriver {
             state.check()?;
             state.protection = Some(protection.clone());
             state.open = live.to_vec();
-            state.placed = Some((protection.clone(), live.to_vec()));
+            state.installed = Some((protection.clone(), live.to_vec()));
             Ok(())
         })
     }
@@ -95,7 +95,7 @@ impl FirewallDriver for MemoryDriver {
     fn verify(&mut self) -> Result<bool, FirewallError> {
         self.with(|state| {
             state.check()?;
-            let Some((protection, grants)) = &state.placed else {
+            let Some((protection, grants)) = &state.installed else {
                 return Ok(true);
             };
             Ok(state.protection.as_ref() == Some(protection) && state.open == *grants)
@@ -107,12 +107,12 @@ impl FirewallDriver for MemoryDriver {
             state.check()?;
             state.open.clear();
             state.protection = None;
-            state.placed = None;
+            state.installed = None;
             Ok(())
         })
     }
 
-    fn kernel_expiry(&self) -> Result<(), String> {
+    fn kernel_expiry(&self) -> Result<(), FirewallError> {
         Ok(())
     }
 

@@ -8,7 +8,7 @@ pub mod findings;
 mod host;
 
 use crate::adapters::config::disk;
-use crate::adapters::firewall::command::unfit;
+use crate::adapters::firewall::command::program_fault;
 use crate::adapters::firewall::host::{Tools, take};
 use crate::adapters::process::{self, Programs};
 use crate::adapters::sandbox;
@@ -106,7 +106,7 @@ fn check_hooks(settings: &Settings, findings: &mut Findings) {
             ("on_close", &options.on_close),
         ] {
             let program = template.as_ref().map(|template| template.program());
-            if let Some(why) = program.and_then(unfit) {
+            if let Some(why) = program.and_then(program_fault) {
                 findings.add(
                     Finding::warning(
                         "hook-unfit",

@@ -3,7 +3,7 @@
 use crate::adapters::clock::Steady;
 use crate::adapters::files::JournalFile;
 use crate::adapters::firewall::FirewallDriver;
-use crate::adapters::firewall::command::{Command, unfit};
+use crate::adapters::firewall::command::{Command, program_fault};
 use crate::adapters::process::Programs;
 use crate::daemon::monitor::directories;
 use crate::daemon::monitor::executor::Executor;
@@ -23,7 +23,10 @@ struct Checked(Programs);
 
 impl Run for Checked {
     fn run(&mut self, call: &Call<'_>) -> Result<Ran, RunError> {
-        unfit(call.program).map_or_else(|| self.0.run(call), |why| Err(RunError::Start(why)))
+        program_fault(call.program).map_or_else(
+            || self.0.run(call),
+            |fault| Err(RunError::Start(fault.to_string())),
+        )
     }
 }
 

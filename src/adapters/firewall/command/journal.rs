@@ -1,6 +1,6 @@
-//! What the programs have opened and not yet closed, as it lies on the disk.
+//! The journal: the grants that programs opened and did not close yet, on the disk.
 //!
-//! A grant is here, on the disk, before its first program runs, and until its last close succeeded. Judges no time and runs nothing.
+//! A grant is in the journal before its first program runs, and until its last close succeeded.
 
 use std::collections::BTreeMap;
 
@@ -15,34 +15,34 @@ use crate::model::journal::{self, JournalStore};
 #[serde(deny_unknown_fields)]
 pub(super) struct Record {
     pub(super) grant: Grant,
-    /// It is to be closed whatever its time says: it was asked for, or it was never wholly open.
+    /// It must be closed also before its end: a close was ordered, or it was never open whole.
     pub(super) closing: bool,
 }
 
 pub(super) struct Journal {
-    keep: Box<dyn JournalStore>,
+    store: Box<dyn JournalStore>,
     records: BTreeMap<GrantId, Record>,
-    /// What is on the disk is behind. It holds too much and never too little.
-    is_behind: bool,
+    /// The disk is behind. It then names too many grants, never too few.
+    is_pending: bool,
 }
 
 impl Journal {
     /// # Errors
-    /// The file can't be read or is damaged, and the way out.
-    pub(super) fn open(mut keep: Box<dyn JournalStore>) -> Result<Self, FirewallError> {
-        let text = keep.load().map_err(FirewallError::Journal)?;
+    /// If the file cannot be read or is damaged.
+    pub(super) fn open(mut store: Box<dyn JournalStore>) -> Result<Self, FirewallError> {
+        let text = store.load().map_err(FirewallError::Journal)?;
         let records: Vec<Record> = text.as_deref().map_or(Ok(Vec::new()), journal::read).map_err(|why| {
-            let way_out = "close by hand what [firewall.command] opened and is to be closed, move the file away and start again";
-            FirewallError::Journal(format!("{}: the journal of open grants is damaged: {why}; {way_out}", keep.name()))
+            let cure = "close by hand what [firewall.command] opened, move the file away and start again";
+            FirewallError::Journal(format!("{}: the journal of open grants is damaged: {why}; {cure}", store.name()))
         })?;
         let records = records
             .into_iter()
             .map(|record| (record.grant.id, record))
             .collect();
         Ok(Self {
-            keep,
+            store,
             records,
-            is_behind: false,
+            is_pending: false,
         })
     }
 
@@ -54,8 +54,8 @@ impl Journal {
         self.records.values()
     }
 
-    /// Notes grants that are about to be opened, in one write that outlives a crash.
-    pub(super) fn note<'a>(
+    /// Records grants that are about to open, in one write that survives a crash.
+    pub(super) fn record<'a>(
         &mut self,
         grants: impl Iterator<Item = &'a Grant>,
     ) -> Result<(), FirewallError> {
@@ -70,43 +70,43 @@ impl Journal {
             );
         }
         if next != self.records {
-            save(self.keep.as_mut(), &next)?;
+            save(self.store.as_mut(), &next)?;
             self.records = next;
-            self.is_behind = false;
+            self.is_pending = false;
         }
         Ok(())
     }
 
-    /// Changes what is written with the next [`Journal::catch_up`].
+    /// Changes a record; the next [`Journal::write_pending`] writes it.
     pub(super) fn put(&mut self, grant: &Grant, closing: bool) {
         let record = Record {
             grant: grant.clone(),
             closing,
         };
-        self.is_behind |= self.records.get(&grant.id) != Some(&record);
+        self.is_pending |= self.records.get(&grant.id) != Some(&record);
         self.records.insert(grant.id, record);
     }
 
-    /// Forgets a grant whose close succeeded; written with the next [`Journal::catch_up`].
+    /// Removes a closed grant; the next [`Journal::write_pending`] writes it.
     pub(super) fn forget(&mut self, id: GrantId) {
-        self.is_behind |= self.records.remove(&id).is_some();
+        self.is_pending |= self.records.remove(&id).is_some();
     }
 
-    /// Writes what is not on the disk yet. Until it is, a crash would only close something once more.
-    pub(super) fn catch_up(&mut self) -> Result<(), FirewallError> {
-        if self.is_behind {
-            save(self.keep.as_mut(), &self.records)?;
-            self.is_behind = false;
+    /// Writes pending changes. Before that, a crash only causes one more close.
+    pub(super) fn write_pending(&mut self) -> Result<(), FirewallError> {
+        if self.is_pending {
+            save(self.store.as_mut(), &self.records)?;
+            self.is_pending = false;
         }
         Ok(())
     }
 }
 
 fn save(
-    keep: &mut dyn JournalStore,
+    store: &mut dyn JournalStore,
     records: &BTreeMap<GrantId, Record>,
 ) -> Result<(), FirewallError> {
     journal::write(records.values())
-        .and_then(|text| keep.save(&text))
+        .and_then(|text| store.save(&text))
         .map_err(FirewallError::Journal)
 }

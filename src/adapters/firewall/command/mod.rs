@@ -1,8 +1,7 @@
-//! Any firewall through programs that the config names: one run opens or closes one service of one grant.
+//! The command driver: programs from the config open and close grants in any firewall, one run for one service of one grant.
 //!
-//! Owns nothing in a firewall and protects nothing; the host's own rules do. No kernel ends these grants, so what is open is kept
-//! on the disk from before its program runs until its close succeeded (invariant 4). Runs nothing itself: programs are run by
-//! the [`Run`] it is given. Carries out invariants 6 and 10.
+//! It protects nothing; the host's own rules do that. No kernel ends these grants. So a grant is on the disk from before its
+//! first program runs until its last close succeeded (invariant 4). Invariants 6 and 10.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -14,89 +13,91 @@ use crate::model::run::Run;
 use crate::model::settings::{CommandPrograms, Protection};
 use crate::model::time::Timestamp;
 
-mod doors;
-mod fit;
 mod journal;
+mod program_check;
+mod services;
 #[cfg(test)]
 mod tests;
 
-pub use fit::unfit;
 use journal::{Journal, Record};
+pub use program_check::program_fault;
 
-/// The pause between two runs of the program that lists.
+/// The pause between two runs of the list program.
 const LIST_PAUSE: Duration = Duration::from_secs(10);
 
-/// The driver.
+/// The command driver.
 pub struct Command {
     programs: CommandPrograms,
     run: Box<dyn Run + Send>,
     journal: Journal,
     now: Timestamp,
-    /// Grants that only the driver knows any more and that are still to be closed.
-    owed: BTreeSet<GrantId>,
-    /// Grants that should be open and may not be.
+    /// Grants that the ledger no longer knows and that are still to be closed.
+    overdue: BTreeSet<GrantId>,
+    /// Grants that should be open but may be closed.
     missing: BTreeSet<GrantId>,
     /// Grants that this step closes.
-    ending: BTreeSet<GrantId>,
-    /// How often closing a grant took too long: such a one comes after those that never did.
-    hangs: BTreeMap<GrantId, u32>,
-    /// A program of this step was killed because its time was up; more of them could take as long each, so no other is run.
-    hung: bool,
+    closing: BTreeSet<GrantId>,
+    /// How often the close of a grant passed the deadline. Such a grant is closed after the others.
+    late_closes: BTreeMap<GrantId, u32>,
+    /// A program of this step passed its deadline. No other one runs, because each could take as long.
+    is_late: bool,
     installed: bool,
-    listed: Option<Timestamp>,
+    listed_at: Option<Timestamp>,
 }
 
 impl Command {
     /// Reads the journal of an earlier run. Runs no program yet.
     ///
     /// # Errors
-    /// The journal can't be read, and the way out.
+    /// If the journal cannot be read.
     pub fn open(
         programs: CommandPrograms,
         run: Box<dyn Run + Send>,
-        keep: Box<dyn JournalStore>,
+        store: Box<dyn JournalStore>,
     ) -> Result<Self, FirewallError> {
         Ok(Self {
             programs,
             run,
-            journal: Journal::open(keep)?,
+            journal: Journal::open(store)?,
             now: Timestamp::default(),
-            owed: BTreeSet::new(),
+            overdue: BTreeSet::new(),
             missing: BTreeSet::new(),
-            ending: BTreeSet::new(),
-            hangs: BTreeMap::new(),
-            hung: false,
+            closing: BTreeSet::new(),
+            late_closes: BTreeMap::new(),
+            is_late: false,
             installed: false,
-            listed: None,
+            listed_at: None,
         })
     }
 
-    /// How many grants a journal names that may still be open.
+    /// The number of grants in a journal, which may still be open.
     ///
     /// # Errors
-    /// The journal can't be read, and the way out.
-    pub fn left(keep: Box<dyn JournalStore>) -> Result<usize, FirewallError> {
-        Journal::open(keep).map(|journal| journal.records().count())
+    /// If the journal cannot be read.
+    pub fn left(store: Box<dyn JournalStore>) -> Result<usize, FirewallError> {
+        Journal::open(store).map(|journal| journal.records().count())
     }
 
-    fn begin(&mut self, ending: BTreeSet<GrantId>) {
-        self.hung = false;
-        self.ending = ending;
+    fn begin_step(&mut self, closing: BTreeSet<GrantId>) {
+        self.is_late = false;
+        self.closing = closing;
     }
 
-    /// What keeps a program from being run with root's rights.
-    fn look_at_programs(&self) -> Result<(), FirewallError> {
+    /// Refuses programs that root must not run.
+    fn check_programs(&self) -> Result<(), FirewallError> {
         let templates = [
             Some(&self.programs.open),
             Some(&self.programs.close),
             self.programs.list.as_ref(),
         ];
         templates.into_iter().flatten().try_for_each(|template| {
-            unfit(template.program()).map_or(Ok(()), |why| Err(FirewallError::Unsupported(why)))
+            program_fault(template.program()).map_or(Ok(()), |why| {
+                Err(FirewallError::Unsupported(why.to_string()))
+            })
         })
     }
 
-    /// Closes what is not among the live grants and opens what is missing of them.
+    /// Closes all grants but the live ones, and opens missing live ones.
     fn take_over(&mut self, live: &[Grant]) -> Result<(), FirewallError> {
         let wanted: BTreeSet<GrantId> = live.iter().map(|grant| grant.id).collect();
         let stale: BTreeSet<GrantId> = self
@@ -105,17 +106,17 @@ impl Command {
             .map(|record| record.grant.id)
             .filter(|id| !wanted.contains(id))
             .collect();
-        self.begin(stale.clone());
+        self.begin_step(stale.clone());
         let listed = self.list_ids()?;
-        self.owed.extend(&stale);
-        self.date_anew(live);
-        // Whatever still stands after that is owed.
-        let _ = self.pay();
+        self.overdue.extend(&stale);
+        self.update_ends(live);
+        // A grant that cannot be closed now stays overdue.
+        let _ = self.close_overdue();
         let failed = self.reopen(live, listed.as_ref())?;
-        // Where this fails the disk holds too much, which is harmless; verify tries again and reports it.
-        let _ = self.journal.catch_up();
+        // If this fails the disk names too many grants, which is harmless. `verify` tries again and reports it.
+        let _ = self.journal.write_pending();
         match failed {
-            // At the start a door that does not open again must not keep the others shut: it counts as missing.
+            // At the start one grant that does not open must not keep the others closed: it counts as missing.
             Some(why) if self.installed => Err(why),
             _ => {
                 self.installed = true;
@@ -124,8 +125,8 @@ impl Command {
         }
     }
 
-    /// The ends of grants that are open, where they are not what the journal says.
-    fn date_anew(&mut self, live: &[Grant]) {
+    /// Writes the ends of the live grants to the journal.
+    fn update_ends(&mut self, live: &[Grant]) {
         for grant in live {
             if self
                 .journal
@@ -144,12 +145,12 @@ impl FirewallDriver for Command {
     }
 
     fn probe(&mut self) -> Result<(), FirewallError> {
-        self.look_at_programs()?;
-        self.begin(BTreeSet::new());
+        self.check_programs()?;
+        self.begin_step(BTreeSet::new());
         self.list_ids().map(drop)
     }
 
-    /// What is found open beyond `live` and can't be closed is tried again with every [`FirewallDriver::verify`], which reports it.
+    /// A grant beyond `live` that cannot be closed is tried again by each [`FirewallDriver::verify`], which reports it.
     fn install(&mut self, protection: &Protection, live: &[Grant]) -> Result<(), FirewallError> {
         if !protection.services.is_empty() {
             return Err(FirewallError::Unsupported(
@@ -157,7 +158,7 @@ impl FirewallDriver for Command {
                     .to_owned(),
             ));
         }
-        self.look_at_programs()?;
+        self.check_programs()?;
         self.take_over(live)
     }
 
@@ -169,10 +170,10 @@ impl FirewallDriver for Command {
                 None
             }
         };
-        self.begin(changes.iter().filter_map(closing).collect());
-        let noted = self
+        self.begin_step(changes.iter().filter_map(closing).collect());
+        let recorded = self
             .journal
-            .note(changes.iter().filter_map(|change| match change {
+            .record(changes.iter().filter_map(|change| match change {
                 Change::Open(grant) | Change::Extend { new: grant, .. } => Some(grant),
                 Change::Close(_) => None,
             }));
@@ -181,7 +182,7 @@ impl FirewallDriver for Command {
             changes
                 .iter()
                 .enumerate()
-                .map(|(at, change)| (closing(change).map_or(0, |id| self.hung_before(id)), at)),
+                .map(|(at, change)| (closing(change).map_or(0, |id| self.late_closes_of(id)), at)),
         );
         order.sort_unstable();
         let mut results: Vec<(usize, Result<(), FirewallError>)> =
@@ -190,19 +191,19 @@ impl FirewallDriver for Command {
             results.extend(
                 changes
                     .get(at)
-                    .map(|change| (at, self.change(change, &noted))),
+                    .map(|change| (at, self.change(change, &recorded))),
             );
         }
         results.sort_unstable_by_key(|(at, _)| *at);
-        let _ = self.journal.catch_up();
+        let _ = self.journal.write_pending();
         results.into_iter().map(|(_, result)| result).collect()
     }
 
-    /// All that the journal holds. A grant that must not stay is told as one whose time is over.
+    /// The grants in the journal. One that must be closed is listed with an end in the past.
     fn list(&mut self) -> Result<Vec<Grant>, FirewallError> {
-        self.begin(BTreeSet::new());
+        self.begin_step(BTreeSet::new());
         self.list_ids()?;
-        let told = |Record { grant, closing }: &Record| {
+        let listed = |Record { grant, closing }: &Record| {
             let until = if *closing {
                 Timestamp::default()
             } else {
@@ -213,16 +214,16 @@ impl FirewallDriver for Command {
                 ..grant.clone()
             }
         };
-        Ok(self.journal.records().map(told).collect())
+        Ok(self.journal.records().map(listed).collect())
     }
 
-    /// Also tries again what could not be closed or written before.
+    /// Also tries again to close and to write what failed before.
     fn verify(&mut self) -> Result<bool, FirewallError> {
-        self.begin(BTreeSet::new());
-        self.pay()?;
-        self.journal.catch_up()?;
+        self.begin_step(BTreeSet::new());
+        self.close_overdue()?;
+        self.journal.write_pending()?;
         let is_time = self
-            .listed
+            .listed_at
             .is_none_or(|listed| self.now.since(listed) >= LIST_PAUSE);
         if !self.installed || !self.missing.is_empty() || !is_time {
             return Ok(self.missing.is_empty());
@@ -230,10 +231,10 @@ impl FirewallDriver for Command {
         let Some(ids) = self.list_ids()? else {
             return Ok(true);
         };
-        let stands = |record: &Record| {
+        let is_open = |record: &Record| {
             record.closing || record.grant.until <= self.now || ids.contains(&record.grant.id)
         };
-        Ok(self.journal.records().all(stands))
+        Ok(self.journal.records().all(is_open))
     }
 
     fn remove(&mut self) -> Result<(), FirewallError> {
@@ -242,16 +243,19 @@ impl FirewallDriver for Command {
             .records()
             .map(|record| record.grant.id)
             .collect();
-        self.begin(all.clone());
-        self.owed.extend(all);
+        self.begin_step(all.clone());
+        self.overdue.extend(all);
         self.installed = false;
-        let paid = self.pay();
-        self.journal.catch_up()?;
-        paid
+        let closed = self.close_overdue();
+        self.journal.write_pending()?;
+        closed
     }
 
-    fn kernel_expiry(&self) -> Result<(), String> {
-        Err("programs of [firewall.command] open and close the doors; closes that are due are kept on the disk".to_owned())
+    fn kernel_expiry(&self) -> Result<(), FirewallError> {
+        Err(FirewallError::Unsupported(
+            "programs of [firewall.command] open and close grants; pending closes are on the disk"
+                .to_owned(),
+        ))
     }
 
     fn tick(&mut self, now: Timestamp) {

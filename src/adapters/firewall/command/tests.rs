@@ -1,4 +1,4 @@
-//! The driver over scripted programs and a journal in memory, under virtual time.
+//! The driver with prepared results of programs and a journal in memory, under virtual time.
 
 use std::sync::{Arc, Mutex};
 
@@ -7,47 +7,41 @@ use crate::model::command_template::{Argument, CommandTemplate};
 use crate::model::journal::memory::MemoryJournal;
 use crate::model::run::{Call, Ran, RunError};
 
-/// Programs that do nothing but be written down, and fail where the test says so.
+/// Programs that are only logged, and fail if the test says so.
 #[derive(Clone, Default)]
-struct Script(Arc<Mutex<Played>>);
+struct Script(Arc<Mutex<Log>>);
 
 #[derive(Default)]
-struct Played {
+struct Log {
     ran: Vec<String>,
-    /// What each run that begins with this text comes to.
+    /// The outcome of each run whose line begins with this text.
     fails: Vec<(String, RunOutcome)>,
     listed: String,
-    /// Whether the journal on the disk named the grant when its program ran.
+    /// Must name a grant before its program runs.
     journal: MemoryJournal,
-    unnoted: Vec<String>,
+    unrecorded: Vec<String>,
 }
 
 type RunOutcome = Result<Ran, RunError>;
 
 impl Run for Script {
     fn run(&mut self, call: &Call<'_>) -> RunOutcome {
-        let mut played = self.0.lock().unwrap();
+        let mut log = self.0.lock().unwrap();
         let line = format!("{} {}", call.program.display(), call.args.join(" "));
         if line.starts_with("/open") {
             let id = call.args[0];
-            let on_disk = played
-                .journal
-                .text
-                .lock()
-                .unwrap()
-                .clone()
-                .unwrap_or_default();
+            let on_disk = log.journal.text.lock().unwrap().clone().unwrap_or_default();
             if !on_disk.contains(&format!("\"id\":{id},")) {
-                played.unnoted.push(line.clone());
+                log.unrecorded.push(line.clone());
             }
         }
-        let fails = played
+        let fails = log
             .fails
             .iter()
             .find(|(start, _)| line.starts_with(start))
             .map(|(_, outcome)| outcome.clone());
-        let stdout = played.listed.clone();
-        played.ran.push(line);
+        let stdout = log.listed.clone();
+        log.ran.push(line);
         fails.unwrap_or(Ok(Ran {
             status: Some(0),
             stdout,
@@ -56,14 +50,14 @@ impl Run for Script {
     }
 }
 
-struct Scene {
+struct World {
     driver: Command,
     script: Script,
-    keep: MemoryJournal,
+    journal: MemoryJournal,
 }
 
 fn template(words: &[&str]) -> CommandTemplate {
-    // The programs' files are looked at when the driver installs.
+    // `install` checks the files of the programs.
     CommandTemplate::new(
         words[0].into(),
         words[1..]
@@ -73,39 +67,43 @@ fn template(words: &[&str]) -> CommandTemplate {
     )
 }
 
-impl Scene {
+impl World {
     fn new(list: bool) -> Self {
         Self::over(MemoryJournal::default(), list)
     }
 
-    fn over(keep: MemoryJournal, list: bool) -> Self {
+    fn over(journal: MemoryJournal, list: bool) -> Self {
         let script = Script::default();
-        script.0.lock().unwrap().journal = keep.clone();
+        script.0.lock().unwrap().journal = journal.clone();
         let programs = CommandPrograms {
             open: template(&["/open", "{id}", "{address}", "{service}", "{seconds}"]),
             close: template(&["/close", "{id}", "{address}", "{service}"]),
             list: list.then(|| template(&["/list"])),
             deadline: Duration::from_secs(5),
         };
-        let mut driver =
-            Command::open(programs, Box::new(script.clone()), Box::new(keep.clone())).unwrap();
+        let mut driver = Command::open(
+            programs,
+            Box::new(script.clone()),
+            Box::new(journal.clone()),
+        )
+        .unwrap();
         driver.tick(at(100));
         Self {
             driver,
             script,
-            keep,
+            journal,
         }
     }
 
-    /// What ran since this was last asked.
+    /// The runs since the last call.
     fn ran(&self) -> Vec<String> {
-        let mut played = self.script.0.lock().unwrap();
+        let mut log = self.script.0.lock().unwrap();
         assert_eq!(
-            played.unnoted,
+            log.unrecorded,
             Vec::<String>::new(),
             "a program ran before its grant was on the disk"
         );
-        std::mem::take(&mut played.ran)
+        std::mem::take(&mut log.ran)
     }
 
     fn fail(&self, start: &str, outcome: RunOutcome) {
@@ -133,9 +131,9 @@ impl Scene {
         self.driver.apply(&[Change::Close(grant.clone())]).remove(0)
     }
 
-    /// What a driver finds that starts now.
+    /// Id and end of each grant that a restarted driver finds.
     fn found(&self) -> Vec<(u64, u64)> {
-        let mut again = Self::over(self.keep.clone(), false);
+        let mut again = Self::over(self.journal.clone(), false);
         again
             .driver
             .list()
@@ -177,58 +175,57 @@ fn hangs() -> RunOutcome {
 const TWO: &[&str] = &["tcp/22", "udp/80-90"];
 
 #[test]
-fn a_grant_runs_one_program_a_service_and_is_on_the_disk_from_before_the_first_until_after_the_last()
- {
-    let mut scene = Scene::new(false);
+fn grant_is_on_disk_while_its_programs_run() {
+    let mut world = World::new(false);
     let one = grant(1, 7, TWO);
-    scene.open(&one).unwrap();
+    world.open(&one).unwrap();
     assert_eq!(
-        scene.ran(),
+        world.ran(),
         [
             "/open 1 192.0.2.7 tcp/22 30",
             "/open 1 192.0.2.7 udp/80-90 30"
         ]
     );
-    assert_eq!(scene.found(), [(1, 130)]);
+    assert_eq!(world.found(), [(1, 130)]);
     let new = Grant {
         until: at(160),
         ..one.clone()
     };
     assert_eq!(
-        scene.driver.apply(&[Change::Extend {
+        world.driver.apply(&[Change::Extend {
             old: one,
             new: new.clone()
         }]),
         [Ok(())]
     );
     assert_eq!(
-        scene.ran(),
+        world.ran(),
         [
             "/open 1 192.0.2.7 tcp/22 60",
             "/open 1 192.0.2.7 udp/80-90 60"
         ]
     );
-    assert_eq!(scene.found(), [(1, 160)]);
-    scene.close(&new).unwrap();
+    assert_eq!(world.found(), [(1, 160)]);
+    world.close(&new).unwrap();
     assert_eq!(
-        scene.ran(),
+        world.ran(),
         ["/close 1 192.0.2.7 tcp/22", "/close 1 192.0.2.7 udp/80-90"]
     );
-    assert_eq!(scene.found(), []);
-    scene.close(&new).unwrap();
+    assert_eq!(world.found(), []);
+    world.close(&new).unwrap();
     assert_eq!(
-        scene.ran(),
+        world.ran(),
         Vec::<String>::new(),
         "what is closed is closed"
     );
-    assert!(scene.driver.kernel_expiry().is_err());
+    assert!(world.driver.kernel_expiry().is_err());
 }
 
 #[test]
-fn a_service_that_does_not_open_takes_the_whole_grant_back() {
-    let mut scene = Scene::new(false);
-    scene.fail("/open 1 192.0.2.7 udp", exits(2, "no such set\nmore"));
-    let results = scene.driver.apply(&[
+fn failed_service_undoes_the_whole_grant() {
+    let mut world = World::new(false);
+    world.fail("/open 1 192.0.2.7 udp", exits(2, "no such set\nmore"));
+    let results = world.driver.apply(&[
         Change::Open(grant(1, 7, TWO)),
         Change::Open(grant(2, 8, TWO)),
     ]);
@@ -242,7 +239,7 @@ fn a_service_that_does_not_open_takes_the_whole_grant_back() {
         ]
     );
     assert_eq!(
-        scene.ran()[..4],
+        world.ran()[..4],
         [
             "/open 1 192.0.2.7 tcp/22 30",
             "/open 1 192.0.2.7 udp/80-90 30",
@@ -250,29 +247,29 @@ fn a_service_that_does_not_open_takes_the_whole_grant_back() {
             "/close 1 192.0.2.7 udp/80-90"
         ]
     );
-    assert_eq!(scene.found(), [(2, 130)]);
+    assert_eq!(world.found(), [(2, 130)]);
 }
 
 #[test]
-fn what_can_not_be_taken_back_is_owed_over_a_crash_until_its_close_works() {
-    let mut scene = Scene::new(false);
-    scene.fail("/open 1 192.0.2.7 udp", exits(2, "no"));
-    scene.fail("/close", exits(3, "busy"));
-    let said = scene.open(&grant(1, 7, TWO)).unwrap_err().to_string();
+fn failed_undo_stays_overdue_after_a_crash() {
+    let mut world = World::new(false);
+    world.fail("/open 1 192.0.2.7 udp", exits(2, "no"));
+    world.fail("/close", exits(3, "busy"));
+    let said = world.open(&grant(1, 7, TWO)).unwrap_err().to_string();
     assert!(
-        said.contains("/open failed with exit status 2: no; and what was opened")
+        said.contains("/open failed with exit status 2: no; and a part of it is open")
             && said.ends_with("/close failed with exit status 3: busy"),
         "{said}"
     );
     assert_eq!(
-        scene.found(),
+        world.found(),
         [(1, 0)],
-        "found as one whose time is over, so that its number is not given again"
+        "its end is in the past, so that its id is not used again"
     );
-    let said = scene.driver.verify().unwrap_err().to_string();
-    assert!(said.contains("grant 1: alice, 192.0.2.7/32 to tcp/22, udp/80-90 should be closed and is not: /close failed"), "{said}");
+    let said = world.driver.verify().unwrap_err().to_string();
+    assert!(said.contains("grant 1: alice, 192.0.2.7/32 to tcp/22, udp/80-90 is overdue and not closed: /close failed"), "{said}");
 
-    let mut again = Scene::over(scene.keep.clone(), false);
+    let mut again = World::over(world.journal.clone(), false);
     again.fail("/close", exits(3, "busy"));
     again.driver.take_over(&[]).unwrap();
     assert!(again.driver.verify().is_err());
@@ -282,25 +279,25 @@ fn what_can_not_be_taken_back_is_owed_over_a_crash_until_its_close_works() {
 }
 
 #[test]
-fn a_close_that_was_asked_for_and_failed_is_not_forgotten_by_a_crash_and_a_renewal_opens_again() {
-    let mut scene = Scene::new(false);
+fn failed_close_survives_a_crash() {
+    let mut world = World::new(false);
     let one = grant(1, 7, TWO);
-    scene.open(&one).unwrap();
-    scene.fail("/close 1 192.0.2.7 tcp", exits(1, "busy"));
+    world.open(&one).unwrap();
+    world.fail("/close 1 192.0.2.7 tcp", exits(1, "busy"));
     assert_eq!(
-        scene.close(&one),
+        world.close(&one),
         Err(FirewallError::Program(
             "/close failed with exit status 1: busy".to_owned()
         ))
     );
     assert_eq!(
-        scene.ran().len(),
+        world.ran().len(),
         4,
         "the other service is closed all the same"
     );
-    assert_eq!(scene.found(), [(1, 0)]);
+    assert_eq!(world.found(), [(1, 0)]);
     assert_eq!(
-        scene.driver.verify(),
+        world.driver.verify(),
         Ok(true),
         "the ledger asks again by itself"
     );
@@ -309,56 +306,56 @@ fn a_close_that_was_asked_for_and_failed_is_not_forgotten_by_a_crash_and_a_renew
         ..one.clone()
     };
     assert_eq!(
-        scene.driver.apply(&[Change::Extend { old: one, new }]),
+        world.driver.apply(&[Change::Extend { old: one, new }]),
         [Ok(())]
     );
-    assert_eq!(scene.found(), [(1, 160)]);
+    assert_eq!(world.found(), [(1, 160)]);
 }
 
 #[test]
-fn an_extension_that_fails_leaves_the_grant_with_its_old_end() {
-    let mut scene = Scene::new(false);
+fn failed_extension_keeps_the_old_end() {
+    let mut world = World::new(false);
     let one = grant(1, 7, TWO);
-    scene.open(&one).unwrap();
-    scene.fail("/open 1 192.0.2.7 udp", exits(1, ""));
+    world.open(&one).unwrap();
+    world.fail("/open 1 192.0.2.7 udp", exits(1, ""));
     let new = Grant {
         until: at(160),
         ..one.clone()
     };
     assert_eq!(
-        scene.driver.apply(&[Change::Extend { old: one, new }]),
+        world.driver.apply(&[Change::Extend { old: one, new }]),
         [Err(FirewallError::Program(
             "/open failed with exit status 1".to_owned()
         ))]
     );
-    assert_eq!(scene.found(), [(1, 130)]);
+    assert_eq!(world.found(), [(1, 130)]);
 }
 
 #[test]
-fn one_program_that_hangs_ends_the_step_and_comes_last_in_the_next() {
-    let mut scene = Scene::new(false);
+fn late_program_ends_the_step() {
+    let mut world = World::new(false);
     let grants = [1, 2, 3].map(|id| grant(id, u8::try_from(id).unwrap(), &["tcp/22"]));
-    grants.iter().for_each(|one| scene.open(one).unwrap());
-    scene.ran();
-    scene.fail("/close 1", hangs());
+    grants.iter().for_each(|one| world.open(one).unwrap());
+    world.ran();
+    world.fail("/close 1", hangs());
     let all = grants.clone().map(Change::Close);
-    let results = scene.driver.apply(&all);
+    let results = world.driver.apply(&all);
     assert!(results.iter().all(Result::is_err), "{results:?}");
-    assert_eq!(scene.ran(), ["/close 1 192.0.2.1 tcp/22"]);
+    assert_eq!(world.ran(), ["/close 1 192.0.2.1 tcp/22"]);
     assert!(
         results[1]
             .clone()
             .unwrap_err()
             .to_string()
-            .contains("another program of this step took too long")
+            .contains("another program of this step passed its deadline")
     );
-    let results = scene.driver.apply(&all);
+    let results = world.driver.apply(&all);
     assert_eq!(
         results.iter().map(Result::is_ok).collect::<Vec<_>>(),
         [false, true, true]
     );
     assert_eq!(
-        scene.ran(),
+        world.ran(),
         [
             "/close 2 192.0.2.2 tcp/22",
             "/close 3 192.0.2.3 tcp/22",
@@ -368,12 +365,12 @@ fn one_program_that_hangs_ends_the_step_and_comes_last_in_the_next() {
 }
 
 #[test]
-fn a_disk_that_is_full_opens_nothing_and_closes_all_the_same() {
-    let mut scene = Scene::new(false);
-    scene.open(&grant(1, 7, TWO)).unwrap();
-    scene.ran();
-    *scene.keep.failing.lock().unwrap() = true;
-    let results = scene.driver.apply(&[
+fn full_disk_opens_nothing_and_still_closes() {
+    let mut world = World::new(false);
+    world.open(&grant(1, 7, TWO)).unwrap();
+    world.ran();
+    *world.journal.failing.lock().unwrap() = true;
+    let results = world.driver.apply(&[
         Change::Open(grant(2, 8, TWO)),
         Change::Close(grant(1, 7, TWO)),
     ]);
@@ -385,62 +382,66 @@ fn a_disk_that_is_full_opens_nothing_and_closes_all_the_same() {
         ]
     );
     assert_eq!(
-        scene.ran(),
+        world.ran(),
         ["/close 1 192.0.2.7 tcp/22", "/close 1 192.0.2.7 udp/80-90"]
     );
     assert_eq!(
-        scene.driver.verify(),
+        world.driver.verify(),
         Err(FirewallError::Journal("the disk is full".to_owned()))
     );
-    assert_eq!(scene.found(), [(1, 130)], "too much, never too little");
-    *scene.keep.failing.lock().unwrap() = false;
-    assert_eq!(scene.driver.verify(), Ok(true));
-    assert_eq!(scene.found(), []);
+    assert_eq!(world.found(), [(1, 130)], "too many grants, never too few");
+    *world.journal.failing.lock().unwrap() = false;
+    assert_eq!(world.driver.verify(), Ok(true));
+    assert_eq!(world.found(), []);
 }
 
 #[test]
-fn a_door_that_two_grants_share_is_opened_again_when_the_first_is_closed() {
-    let mut scene = Scene::new(false);
+fn shared_service_reopens_for_the_other_grant() {
+    let mut world = World::new(false);
     let bob = Grant {
         user: "bob".to_owned(),
         until: at(150),
         ..grant(2, 7, &["tcp/20-30"])
     };
-    scene.open(&grant(1, 7, TWO)).unwrap();
-    scene.open(&bob).unwrap();
-    scene.open(&grant(3, 8, TWO)).unwrap();
-    scene.ran();
-    scene.close(&grant(1, 7, TWO)).unwrap();
+    world.open(&grant(1, 7, TWO)).unwrap();
+    world.open(&bob).unwrap();
+    world.open(&grant(3, 8, TWO)).unwrap();
+    world.ran();
+    world.close(&grant(1, 7, TWO)).unwrap();
     assert_eq!(
-        scene.ran(),
+        world.ran(),
         [
             "/close 1 192.0.2.7 tcp/22",
             "/open 2 192.0.2.7 tcp/20-30 50",
             "/close 1 192.0.2.7 udp/80-90"
         ]
     );
-    scene.open(&grant(1, 7, TWO)).unwrap();
-    scene.ran();
-    scene.fail("/open 2", exits(1, ""));
-    scene.close(&grant(1, 7, TWO)).unwrap();
-    assert_eq!(scene.driver.verify(), Ok(false), "bob's door may be shut");
-    scene.mend();
-    scene.driver.take_over(&[bob, grant(3, 8, TWO)]).unwrap();
-    assert_eq!(scene.driver.verify(), Ok(true));
+    world.open(&grant(1, 7, TWO)).unwrap();
+    world.ran();
+    world.fail("/open 2", exits(1, ""));
+    world.close(&grant(1, 7, TWO)).unwrap();
+    assert_eq!(
+        world.driver.verify(),
+        Ok(false),
+        "bob's grant may be closed"
+    );
+    world.mend();
+    world.driver.take_over(&[bob, grant(3, 8, TWO)]).unwrap();
+    assert_eq!(world.driver.verify(), Ok(true));
 }
 
 #[test]
-fn at_the_start_what_may_not_stay_is_closed_and_what_may_is_believed_to_be_open_or_asked_for() {
-    let mut scene = Scene::new(false);
+fn start_closes_stale_grants_and_checks_live_ones() {
+    let mut world = World::new(false);
     let grants = [1, 2, 3].map(|id| grant(id, u8::try_from(id).unwrap(), &["tcp/22"]));
-    grants.iter().for_each(|one| scene.open(one).unwrap());
+    grants.iter().for_each(|one| world.open(one).unwrap());
 
-    let mut believing = Scene::over(scene.keep.clone(), false);
-    assert_eq!(believing.driver.list().unwrap(), grants);
-    believing.driver.take_over(&grants[1..]).unwrap();
-    assert_eq!(believing.ran(), ["/close 1 192.0.2.1 tcp/22"]);
+    let mut trusting = World::over(world.journal.clone(), false);
+    assert_eq!(trusting.driver.list().unwrap(), grants);
+    trusting.driver.take_over(&grants[1..]).unwrap();
+    assert_eq!(trusting.ran(), ["/close 1 192.0.2.1 tcp/22"]);
 
-    let mut asking = Scene::over(scene.keep.clone(), true);
+    let mut asking = World::over(world.journal.clone(), true);
     asking.lists("3\n");
     assert_eq!(asking.driver.list().unwrap().len(), 2);
     asking.driver.take_over(&grants[1..]).unwrap();
@@ -474,7 +475,7 @@ fn at_the_start_what_may_not_stay_is_closed_and_what_may_is_believed_to_be_open_
             .verify()
             .unwrap_err()
             .to_string()
-            .contains("grant 99 is open, but the journal does not know it")
+            .contains("grant 99 is open, but not in the journal")
     );
     asking.lists("two");
     assert!(
@@ -488,26 +489,29 @@ fn at_the_start_what_may_not_stay_is_closed_and_what_may_is_believed_to_be_open_
 }
 
 #[test]
-fn removing_closes_all_that_the_journal_knows() {
-    let mut scene = Scene::new(false);
-    scene.open(&grant(1, 7, TWO)).unwrap();
-    scene.open(&grant(2, 7, TWO)).unwrap();
-    scene.ran();
-    scene.fail("/close 2", exits(1, "busy"));
-    assert!(scene.driver.remove().is_err());
-    assert_eq!(scene.found(), [(2, 0)]);
-    scene.mend();
-    scene.driver.remove().unwrap();
+fn remove_closes_all_grants_of_the_journal() {
+    let mut world = World::new(false);
+    world.open(&grant(1, 7, TWO)).unwrap();
+    world.open(&grant(2, 7, TWO)).unwrap();
+    world.ran();
+    world.fail("/close 2", exits(1, "busy"));
+    assert!(world.driver.remove().is_err());
+    assert_eq!(world.found(), [(2, 0)]);
+    world.mend();
+    world.driver.remove().unwrap();
     assert_eq!(
-        (scene.found(), Command::left(Box::new(scene.keep.clone()))),
+        (
+            world.found(),
+            Command::left(Box::new(world.journal.clone()))
+        ),
         (vec![], Ok(0))
     );
 }
 
 #[test]
 #[allow(clippy::disallowed_methods)]
-fn protection_is_refused_and_so_is_a_program_that_others_could_change() {
-    let mut scene = Scene::new(false);
+fn protection_and_missing_programs_are_refused() {
+    let mut world = World::new(false);
     let protection = |services: &[&str]| Protection {
         services: services.iter().map(|text| text.parse().unwrap()).collect(),
         knock_ports: vec![62201],
@@ -517,7 +521,7 @@ fn protection_is_refused_and_so_is_a_program_that_others_could_change() {
         forwards: Vec::new(),
     };
     assert!(
-        scene
+        world
             .driver
             .install(&protection(&["tcp/22"]), &[])
             .unwrap_err()
@@ -525,7 +529,7 @@ fn protection_is_refused_and_so_is_a_program_that_others_could_change() {
             .contains("cannot protect")
     );
     assert!(
-        scene
+        world
             .driver
             .install(&protection(&[]), &[])
             .unwrap_err()
@@ -535,21 +539,21 @@ fn protection_is_refused_and_so_is_a_program_that_others_could_change() {
 }
 
 #[test]
-fn a_damaged_journal_is_refused_with_the_way_out() {
-    let mut scene = Scene::new(false);
-    scene.open(&grant(1, 7, TWO)).unwrap();
-    let whole = scene.keep.text.lock().unwrap().clone().unwrap();
+fn damaged_journal_is_refused() {
+    let mut world = World::new(false);
+    world.open(&grant(1, 7, TWO)).unwrap();
+    let whole = world.journal.text.lock().unwrap().clone().unwrap();
     for damaged in [
         whole.replace("alice", "bob"),
         whole[..whole.len() - 3].to_owned(),
         String::new(),
     ] {
-        *scene.keep.text.lock().unwrap() = Some(damaged);
-        let programs = scene.driver.programs.clone();
+        *world.journal.text.lock().unwrap() = Some(damaged);
+        let programs = world.driver.programs.clone();
         let said = Command::open(
             programs,
             Box::new(Script::default()),
-            Box::new(scene.keep.clone()),
+            Box::new(world.journal.clone()),
         )
         .err()
         .unwrap()

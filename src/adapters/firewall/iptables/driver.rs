@@ -162,14 +162,12 @@ impl FirewallDriver for Iptables {
         self.for_both(|side, run, delete_table| side.remove(run, delete_table))
     }
 
-    fn kernel_expiry(&self) -> Result<(), String> {
-        if self
-            .sides()
-            .all(|side| matches!(side.time_match, TimeMatch::Untested))
-        {
-            return Err(
-                "the kernel ends no grants yet: Postern's chains are not installed".to_owned(),
-            );
+    fn kernel_expiry(&self) -> Result<(), FirewallError> {
+        let is_untested = |side: &Side| matches!(side.time_match, TimeMatch::Untested);
+        if self.sides().all(is_untested) {
+            return Err(FirewallError::NotInstalled(
+                "Postern's chains are not installed yet".to_owned(),
+            ));
         }
         let missing = self
             .sides()
@@ -179,9 +177,9 @@ impl FirewallDriver for Iptables {
                 TimeMatch::Untested | TimeMatch::Works => None,
             });
         missing.map_or(Ok(()), |why| {
-            Err(format!(
-                "only posternd ends grants, not the kernel, because the kernel lacks -m time: {why}"
-            ))
+            Err(FirewallError::Unsupported(format!(
+                "the kernel lacks -m time: {why}"
+            )))
         })
     }
 

@@ -405,11 +405,11 @@ fn missing_time_match_is_reported() {
         let is_probe = input.contains("-m time");
         is_probe.then(|| exits(2, "Couldn't load match `time'"))
     });
-    let before = world.driver.kernel_expiry().unwrap_err();
+    let before = world.driver.kernel_expiry().unwrap_err().to_string();
     assert!(before.contains("not installed"), "{before}");
     let installed = world.driver.install(&protection(&["tcp/22"]), &[four(1)]);
     assert_eq!(installed, Ok(()));
-    let why = world.driver.kernel_expiry().unwrap_err();
+    let why = world.driver.kernel_expiry().unwrap_err().to_string();
     assert!(why.contains("Couldn't load match `time'"), "{why}");
     let rule = "-A POSTERN-GRANTS -s 192.0.2.1/32 -p tcp -m tcp --dport 22 -m comment";
     assert!(world.ran().iter().any(|(_, input)| input.contains(rule)));

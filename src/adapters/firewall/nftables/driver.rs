@@ -322,7 +322,7 @@ impl FirewallDriver for Nftables {
         Ok(())
     }
 
-    fn kernel_expiry(&self) -> Result<(), String> {
+    fn kernel_expiry(&self) -> Result<(), FirewallError> {
         Ok(())
     }
 

@@ -1,4 +1,4 @@
-//! One grant at a time: which programs run to open it, to close it, and what becomes of it where one fails.
+//! Opens and closes the services of one grant, and handles a program that fails.
 
 use std::collections::BTreeSet;
 
@@ -14,28 +14,28 @@ impl Command {
     pub(super) fn change(
         &mut self,
         change: &Change,
-        noted: &Result<(), FirewallError>,
+        recorded: &Result<(), FirewallError>,
     ) -> Result<(), FirewallError> {
         match change {
-            Change::Open(grant) => noted.clone().and_then(|()| self.open_anew(grant)),
+            Change::Open(grant) => recorded.clone().and_then(|()| self.open_or_undo(grant)),
             Change::Extend { old, new } => {
-                noted.clone()?;
+                recorded.clone()?;
                 let opened = self.open_all(new);
-                // Where it failed, the grant stays as it was and is closed at its old end.
+                // If it failed, the grant stays as it was and is closed at its old end.
                 self.journal
                     .put(if opened.is_ok() { new } else { old }, false);
                 opened.map_err(|(_, why)| why)
             }
             Change::Close(grant) => {
-                // It must not be open again after a restart, whatever its time says.
-                self.close_known(grant.id)
+                // A restart must not open it again, even before its end.
+                self.close_recorded(grant.id)
                     .inspect_err(|_| self.journal.put(grant, true))
             }
         }
     }
 
-    /// Opens a grant wholly or not at all.
-    fn open_anew(&mut self, grant: &Grant) -> Result<(), FirewallError> {
+    /// Opens a grant whole or not at all.
+    fn open_or_undo(&mut self, grant: &Grant) -> Result<(), FirewallError> {
         let Err((tried, why)) = self.open_all(grant) else {
             return Ok(());
         };
@@ -48,19 +48,19 @@ impl Command {
             return Err(why);
         };
         self.journal.put(grant, true);
-        self.owed.insert(grant.id);
+        self.overdue.insert(grant.id);
         Err(FirewallError::Program(format!(
-            "{why}; and what was opened of it is not closed yet: {also}"
+            "{why}; and a part of it is open and not closed yet: {also}"
         )))
     }
 
-    /// Opens each service; where one fails, says how many were tried.
+    /// Opens each service. An error comes with the number of services tried.
     fn open_all(&mut self, grant: &Grant) -> Result<(), (usize, FirewallError)> {
         if !grant.forwards.is_empty() {
             return Err((
                 0,
                 FirewallError::Unsupported(
-                    "the backend \"command\" cannot lead a port to another host".to_owned(),
+                    "the backend \"command\" cannot forward a port to another host".to_owned(),
                 ),
             ));
         }
@@ -73,7 +73,7 @@ impl Command {
         Ok(())
     }
 
-    /// Opens again those that should be open and are not. Returns why one could not be.
+    /// Opens live grants that are closed. Returns the first error of a program.
     pub(super) fn reopen(
         &mut self,
         live: &[Grant],
@@ -88,7 +88,7 @@ impl Command {
             }
         };
         let absent: Vec<Grant> = live.iter().filter(is_absent).cloned().collect();
-        self.journal.note(absent.iter())?;
+        self.journal.record(absent.iter())?;
         let mut failed = None;
         for grant in &absent {
             if let Err((_, why)) = self.open_all(grant) {
@@ -99,34 +99,34 @@ impl Command {
         Ok(failed)
     }
 
-    /// Closes what is owed, as far as it can be.
-    pub(super) fn pay(&mut self) -> Result<(), FirewallError> {
-        let mut owed: Vec<(u32, GrantId)> = self
-            .owed
+    /// Closes the overdue grants, as far as possible.
+    pub(super) fn close_overdue(&mut self) -> Result<(), FirewallError> {
+        let mut overdue: Vec<(u32, GrantId)> = self
+            .overdue
             .iter()
-            .map(|id| (self.hung_before(*id), *id))
+            .map(|id| (self.late_closes_of(*id), *id))
             .collect();
-        owed.sort_unstable();
+        overdue.sort_unstable();
         let mut first = None;
-        for (_, id) in owed {
+        for (_, id) in overdue {
             match (
-                self.close_known(id),
+                self.close_recorded(id),
                 self.journal.get(id).map(|record| record.grant.clone()),
             ) {
                 (Err(why), Some(grant)) => {
                     self.journal.put(&grant, true);
                     first.get_or_insert(FirewallError::Program(format!(
-                        "{grant} should be closed and is not: {why}"
+                        "{grant} is overdue and not closed: {why}"
                     )));
                 }
-                _ => drop(self.owed.remove(&id)),
+                _ => drop(self.overdue.remove(&id)),
             }
         }
         first.map_or(Ok(()), Err)
     }
 
-    /// Closes a grant as the journal has it; one that it does not have is closed.
-    fn close_known(&mut self, id: GrantId) -> Result<(), FirewallError> {
+    /// Closes a grant as the journal records it. Without a record it is already closed.
+    fn close_recorded(&mut self, id: GrantId) -> Result<(), FirewallError> {
         let Some(Record { grant, .. }) = self.journal.get(id).cloned() else {
             return Ok(());
         };
@@ -135,16 +135,16 @@ impl Command {
         Ok(())
     }
 
-    /// Closes each service, also those behind one that fails.
+    /// Closes each service, also after a failure.
     fn close_all(&mut self, grant: &Grant) -> Result<(), FirewallError> {
         let template = self.programs.close.clone();
         let mut first = None;
         for ports in &grant.services {
             match self.carry_out(&template, grant, *ports) {
-                Ok(()) => self.open_for_others(grant, *ports),
+                Ok(()) => self.reopen_for_others(grant, *ports),
                 Err(failed) => {
                     if failed.hung {
-                        let hangs = self.hangs.entry(grant.id).or_default();
+                        let hangs = self.late_closes.entry(grant.id).or_default();
                         *hangs = hangs.saturating_add(1);
                     }
                     first.get_or_insert(failed.into());
@@ -154,14 +154,14 @@ impl Command {
         first.map_or(Ok(()), Err)
     }
 
-    /// A firewall may hold one entry where two grants open the same door; the one that stays is opened again.
-    fn open_for_others(&mut self, closed: &Grant, ports: Ports) {
+    /// Two grants may share one entry of the firewall. The grant that stays is opened again.
+    fn reopen_for_others(&mut self, closed: &Grant, ports: Ports) {
         let shares = |record: &&Record| {
             let grant = &record.grant;
             let same = grant.id != closed.id
                 && grant.allow == closed.allow
                 && grant.target == closed.target;
-            same && !record.closing && grant.until > self.now && !self.ending.contains(&grant.id)
+            same && !record.closing && grant.until > self.now && !self.closing.contains(&grant.id)
         };
         let others: Vec<Grant> = self
             .journal
@@ -186,11 +186,11 @@ impl Command {
     fn forget(&mut self, id: GrantId) {
         self.journal.forget(id);
         self.missing.remove(&id);
-        self.hangs.remove(&id);
+        self.late_closes.remove(&id);
     }
 
-    pub(super) fn hung_before(&self, id: GrantId) -> u32 {
-        self.hangs.get(&id).copied().unwrap_or_default()
+    pub(super) fn late_closes_of(&self, id: GrantId) -> u32 {
+        self.late_closes.get(&id).copied().unwrap_or_default()
     }
 
     fn carry_out(
@@ -199,20 +199,20 @@ impl Command {
         grant: &Grant,
         ports: Ports,
     ) -> Result<(), ProgramFailed> {
-        if self.hung {
+        if self.is_late {
             let line = format!(
-                "{} was not run, for another program of this step took too long",
+                "{} was not run, because another program of this step passed its deadline",
                 template.program().display()
             );
             return Err(ProgramFailed { line, hung: false });
         }
         let arguments = template.filled(&grant_values(grant, ports, self.now));
         let ran = run::run_successfully(self.run.as_mut(), template.program(), &arguments)
-            .inspect_err(|failed| self.hung = failed.hung);
+            .inspect_err(|failed| self.is_late = failed.hung);
         ran.map(drop)
     }
 
-    /// What the program that lists says is open, `None` without one. A grant that the journal does not know is an error.
+    /// The open grants according to the list program; `None` without such a program. A grant that is not in the journal is an error.
     pub(super) fn list_ids(&mut self) -> Result<Option<BTreeSet<GrantId>>, FirewallError> {
         let Some(template) = self.programs.list.clone() else {
             return Ok(None);
@@ -223,15 +223,15 @@ impl Command {
         let arguments = template.filled(&[]);
         let said = run::run_successfully(self.run.as_mut(), template.program(), &arguments)
             .map_err(FirewallError::from)?;
-        self.listed = Some(self.now);
+        self.listed_at = Some(self.now);
         let mut ids = BTreeSet::new();
         for line in said.lines().map(str::trim).filter(|line| !line.is_empty()) {
             let id = line.parse().map(GrantId).map_err(|_| {
-                failed("it must print the {id} of each open grant, one a line".to_owned())
+                failed("it must print the {id} of each open grant, one per line".to_owned())
             })?;
             if self.journal.get(id).is_none() {
                 return Err(failed(format!(
-                    "grant {id} is open, but the journal does not know it; close it by hand"
+                    "grant {id} is open, but not in the journal; close it by hand"
                 )));
             }
             ids.insert(id);

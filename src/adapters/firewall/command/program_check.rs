@@ -1,0 +1,93 @@
+//! Checks that nobody but root and the caller can change a program that root runs.
+
+use std::fs::{self, Metadata};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+const OTHERS_WRITE: u32 = 0o022;
+const STICKY: u32 = 0o1000;
+
+/// Why root must not run a program.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ProgramFault {
+    /// It cannot be found.
+    #[error("{path}: {1}; install it, or name another program", path = .0.display())]
+    Missing(PathBuf, String),
+    /// It is not a file that can be executed.
+    #[error("{path} is not an executable file; run chmod 755 {path}, or name another program", path = .0.display())]
+    NotExecutable(PathBuf),
+    /// Others can write to it.
+    #[error("{path} could be changed by others than root (user {1}, mode {2:04o}); run chown root {path} and chmod go-w {path}", path = .0.display())]
+    Writable(PathBuf, u32, u32),
+    /// Others can write to its folder.
+    #[error("{path} could be replaced by others than root: {folder} belongs to user {2}, mode {3:04o}; run chown root {folder} and chmod go-w {folder}, or move the program", path = .0.display(), folder = .1.display())]
+    Replaceable(PathBuf, PathBuf, u32, u32),
+}
+
+/// Why root must not run this program; `None` if it may.
+pub fn program_fault(program: &Path) -> Option<ProgramFault> {
+    let path = || program.to_owned();
+    let missing = |error: std::io::Error| Some(ProgramFault::Missing(path(), error.to_string()));
+    let found = match fs::metadata(program) {
+        Ok(found) => found,
+        Err(error) => return missing(error),
+    };
+    let mode = found.mode() & 0o7777;
+    if !found.is_file() || mode & 0o111 == 0 {
+        return Some(ProgramFault::NotExecutable(path()));
+    }
+    if mode & OTHERS_WRITE != 0 || has_other_owner(&found) {
+        return Some(ProgramFault::Writable(path(), found.uid(), mode));
+    }
+    let folder = program.parent().unwrap_or(program);
+    let found = match fs::metadata(folder) {
+        Ok(found) => found,
+        Err(error) => return missing(error),
+    };
+    let mode = found.mode() & 0o7777;
+    let is_replaceable =
+        (mode & OTHERS_WRITE != 0 && mode & STICKY == 0) || has_other_owner(&found);
+    is_replaceable.then(|| ProgramFault::Replaceable(path(), folder.to_owned(), found.uid(), mode))
+}
+
+fn has_other_owner(found: &Metadata) -> bool {
+    found.uid() != 0 && found.uid() != rustix::process::geteuid().as_raw()
+}
+
+#[cfg(test)]
+#[allow(clippy::disallowed_methods)]
+mod tests {
+    use std::fs::Permissions;
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    #[test]
+    fn program_that_others_can_change_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let program = folder.path().join("p");
+        let missing = program_fault(&program).unwrap().to_string();
+        assert!(missing.contains("No such file"), "{missing}");
+        assert!(missing.contains("install it"), "{missing}");
+        fs::write(&program, "").unwrap();
+        let set = |path: &Path, mode| {
+            fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
+        };
+        for (mode, folder_mode, words) in [
+            (0o644, 0o700, Some("chmod 755")),
+            (0o777, 0o700, Some("chmod go-w")),
+            (0o775, 0o700, Some("chmod go-w")),
+            (0o755, 0o770, Some("could be replaced by others")),
+            (0o755, 0o1777, None),
+            (0o755, 0o755, None),
+        ] {
+            set(&program, mode);
+            set(folder.path(), folder_mode);
+            let fault = program_fault(&program).map(|fault| fault.to_string());
+            match (&fault, words) {
+                (Some(fault), Some(words)) => assert!(fault.contains(words), "{fault}"),
+                _ => assert!(fault.is_none() && words.is_none(), "{mode:o}: {fault:?}"),
+            }
+        }
+    }
+}
