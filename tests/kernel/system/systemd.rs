@@ -206,7 +206,7 @@ pub(crate) fn missing_notify_socket_hinders_nothing() {
     assert_eq!(
         world
             .daemon
-            .logged(&["WARN", "systemd can't be told how the service does"])
+            .logged(&["WARN", "systemd cannot be notified"])
             .len(),
         1,
         "{}",
