@@ -101,12 +101,6 @@ impl fmt::Display for Timestamp {
     }
 }
 
-/// Reads RFC 3339 with surrounding blanks; `None` for anything else, and before 1970.
-pub fn parse_timestamp(text: &str) -> Option<Timestamp> {
-    let time: jiff::Timestamp = text.trim().parse().ok()?;
-    u64::try_from(time.as_millisecond()).ok().map(Timestamp)
-}
-
 /// A duration in whole milliseconds; saturates.
 pub fn millis(length: Duration) -> u64 {
     u64::try_from(length.as_millis()).unwrap_or(u64::MAX)

@@ -9,7 +9,7 @@ use toml::de::{DeTable, DeValue};
 use super::config_text::ConfigText;
 use super::fields::{Fields, wrong_type};
 use super::gate::GateKey;
-use super::key::{KeyFiles, SeenKeys, UserKey};
+use super::key::{KeyFiles, SeenKeys, UserKey, looks_like_key};
 use super::listed::{Listed, ReadUser};
 use super::main_file::MainFile;
 use super::problem::{Problem, quoted, refusal};
@@ -217,7 +217,11 @@ impl<'a, 'm> UserTable<'a, 'm> {
             self.names.insert(name.to_owned(), Place::of(file, at));
             return;
         };
-        let (name, first) = (quoted(name), first.display());
+        let name = match looks_like_key(name) {
+            true => quoted(name),
+            false => format!("{name:?}"),
+        };
+        let first = first.display();
         let what = format!("user {name} is defined twice, first at {first}:{line}");
         file.refuse(at, refusal(what, "rename or remove one of the two"));
     }

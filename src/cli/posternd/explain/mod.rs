@@ -236,7 +236,9 @@ impl When {
         if let Ok(length) = time::parse_duration(text) {
             return Ok(Self::Ago(length));
         }
-        time::parse_timestamp(text).map(Self::At).ok_or_else(wrong)
+        time::parse_time(text.trim())
+            .map(Self::At)
+            .map_err(|_| wrong())
     }
 
     fn since(self, now: Timestamp) -> Timestamp {
