@@ -2,9 +2,9 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use assert_cmd::Command;
 use tempfile::TempDir;
@@ -24,51 +24,41 @@ pub(crate) struct Ran {
 
 impl Ran {
     /// The only line of a run that failed with this exit code.
+    #[track_caller]
     pub(crate) fn one_line(self, code: i32) -> String {
-        assert_eq!(
-            (self.code, self.out.as_str()),
-            (Some(code), ""),
-            "{}",
-            self.err
-        );
-        let line = self
-            .err
-            .strip_suffix('\n')
-            .unwrap_or_else(|| panic!("not a whole line: {:?}", self.err));
-        assert!(!line.contains('\n'), "{line}");
-        line.strip_prefix("posternd: ")
-            .unwrap_or_else(|| panic!("{line}"))
-            .to_owned()
+        assert_eq!((self.code, self.out.as_str()), (Some(code), ""), "{self:?}");
+        says(&self.err, "posternd: …\n");
+        assert_eq!(self.err.lines().count(), 1, "{}", self.err);
+        self.err["posternd: ".len()..].trim_end().to_owned()
+    }
+
+    /// Fails unless the run ended with this exit code and its only line is this pattern.
+    #[track_caller]
+    pub(crate) fn fails(self, code: i32, pattern: &str) {
+        says(&self.one_line(code), pattern);
+    }
+
+    /// The output of a success without messages.
+    #[track_caller]
+    pub(crate) fn ok(self) -> String {
+        assert_eq!((self.code, self.err.as_str()), (Some(0), ""), "{self:?}");
+        self.out
+    }
+
+    /// The JSON object of a success.
+    #[track_caller]
+    pub(crate) fn json(self) -> serde_json::Value {
+        serde_json::from_str(&self.ok()).unwrap()
     }
 }
 
-/// Arguments: one text with spaces between words, or a list.
-pub(crate) trait Arguments {
-    fn words(&self) -> Vec<&str>;
-}
-
-impl Arguments for &str {
-    fn words(&self) -> Vec<&str> {
-        self.split_whitespace().collect()
-    }
-}
-
-impl Arguments for &[&str] {
-    fn words(&self) -> Vec<&str> {
-        self.to_vec()
-    }
-}
-
-impl<const N: usize> Arguments for &[&str; N] {
-    fn words(&self) -> Vec<&str> {
-        self.to_vec()
-    }
-}
-
-impl Arguments for &Vec<&str> {
-    fn words(&self) -> Vec<&str> {
-        self.to_vec()
-    }
+/// Fails unless the text is this pattern, in which … is any text.
+#[track_caller]
+pub(crate) fn says(text: &str, pattern: &str) {
+    let parts: Vec<String> = pattern.split('…').map(regex::escape).collect();
+    let pattern = format!("(?s)^{}$", parts.join(".*"));
+    let matches = regex::Regex::new(&pattern).unwrap().is_match(text);
+    assert!(matches, "{pattern}\n{text}");
 }
 
 pub(crate) struct Gate {
@@ -98,6 +88,11 @@ impl Gate {
         Self::new(&good(gate, firewall, user))
     }
 
+    /// Has a valid config for iptables, with these lines in `[gate]`.
+    pub(crate) fn with(gate: &str) -> Self {
+        Self::good(gate, "backend = \"iptables\"", "key = \"KEY\"")
+    }
+
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
@@ -113,6 +108,25 @@ impl Gate {
         self.mode(name, 0o600);
     }
 
+    /// Writes the file of a user, in a private folder.
+    pub(crate) fn write_user(&self, name: &str, text: &str) {
+        self.write(&format!("users.d/{name}.toml"), text);
+        self.mode("users.d", 0o700);
+    }
+
+    pub(crate) fn text(&self, name: &str) -> String {
+        fs::read_to_string(self.path(name)).unwrap()
+    }
+
+    pub(crate) fn mode_of(&self, name: &str) -> u32 {
+        fs::metadata(self.path(name)).unwrap().permissions().mode() & 0o7777
+    }
+
+    /// The path as text, for arguments and messages.
+    pub(crate) fn place(&self, name: &str) -> String {
+        self.path(name).display().to_string()
+    }
+
     pub(crate) fn mode(&self, name: &str, mode: u32) {
         fs::set_permissions(self.path(name), fs::Permissions::from_mode(mode)).unwrap();
     }
@@ -122,28 +136,28 @@ impl Gate {
     }
 
     /// Runs `posternd` with this config.
-    pub(crate) fn run(&self, arguments: impl Arguments) -> Ran {
+    pub(crate) fn run(&self, arguments: &str) -> Ran {
         self.run_through("exec \"$@\"", arguments)
     }
 
+    /// The same with arguments that may have spaces or be empty.
+    pub(crate) fn run_words(&self, arguments: &[&str]) -> Ran {
+        let config = self.place("posternd.toml");
+        let arguments = [arguments, &["--config", &config]].concat();
+        run("exec \"$@\"", &arguments)
+    }
+
     /// Runs a shell script in new network and mount namespaces. `"$@"` is `posternd` with this config.
-    pub(crate) fn run_through(&self, script: &str, arguments: impl Arguments) -> Ran {
-        let config = self.path("posternd.toml");
-        run(
-            script,
-            &[
-                arguments.words().as_slice(),
-                &["--config", config.to_str().unwrap()],
-            ]
-            .concat(),
-            &[],
-        )
+    pub(crate) fn run_through(&self, script: &str, arguments: &str) -> Ran {
+        let config = self.place("posternd.toml");
+        let arguments = arguments.split_whitespace().chain(["--config", &config]);
+        run(script, &arguments.collect::<Vec<_>>())
     }
 
     /// Runs `posternd` with this config as the user nobody.
-    pub(crate) fn run_as_nobody(&self, arguments: impl Arguments) -> Ran {
+    pub(crate) fn run_as_nobody(&self, arguments: &str) -> Ran {
         // Other users may not reach the build folder. cp makes the copy, so that no process of this test has it open for writing.
-        let copy = self.path("posternd").display().to_string();
+        let copy = self.place("posternd");
         let script = format!(
             "cp {POSTERND} {copy}; shift; exec setpriv --reuid 65534 --regid 65534 --clear-groups {copy} \"$@\""
         );
@@ -152,32 +166,18 @@ impl Gate {
 
     /// Starts `posternd run` and waits until it serves.
     pub(crate) fn start(&self) -> Daemon {
-        let log = self.path("log");
-        let file = fs::File::create(&log).unwrap();
+        let log = fs::File::create(self.path("log")).unwrap();
         let mut command = std::process::Command::new("unshare");
         command
             .args(["-n", POSTERND, "run", "--config"])
             .arg(self.path("posternd.toml"))
             .env_clear();
-        let child = command
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(file)
-            .spawn()
-            .unwrap();
-        let daemon = Daemon(child);
-        let start = Instant::now();
-        while !fs::read_to_string(&log)
-            .unwrap()
-            .contains("the engine serves")
-        {
-            assert!(
-                start.elapsed() < Duration::from_secs(30),
-                "it did not come up: {}",
-                fs::read_to_string(&log).unwrap()
-            );
-            std::thread::sleep(Duration::from_millis(20));
-        }
+        command.stdin(Stdio::null()).stdout(Stdio::null());
+        let daemon = Daemon(command.stderr(log).spawn().unwrap());
+        postern_harness::wait_for("the daemon to serve", || {
+            let serves = self.text("log").contains("the engine serves");
+            serves.then_some(())
+        });
         daemon
     }
 }
@@ -191,27 +191,23 @@ pub(crate) fn good(gate: &str, firewall: &str, user: &str) -> String {
 }
 
 /// Runs `posternd`, and checks that it prints no key.
-pub(crate) fn run(script: &str, arguments: &[&str], env: &[(&str, &str)]) -> Ran {
+pub(crate) fn run(script: &str, arguments: &[&str]) -> Ran {
     let mut command = Command::new("unshare");
     command
         .args(["-n", "-m", "/bin/sh", "-c", script, "sh", POSTERND])
-        .args(arguments);
-    command
+        .args(arguments)
         .env_clear()
-        .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
-        .envs(env.iter().copied());
+        .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
     let output = command.timeout(Duration::from_secs(60)).output().unwrap();
-    let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
     let ran = Ran {
         code: output.status.code(),
-        out: text(&output.stdout),
-        err: text(&output.stderr),
+        out: text(output.stdout),
+        err: text(output.stderr),
     };
+    let shown = ran.out.clone() + &ran.err;
     for part in [&KEY[..10], &KEY[10..20], &KEY[20..30], &KEY[30..40]] {
-        assert!(
-            !ran.out.contains(part) && !ran.err.contains(part),
-            "a key was said: {ran:?}"
-        );
+        assert!(!shown.contains(part), "a key was shown: {ran:?}");
     }
     ran
 }
@@ -227,17 +223,4 @@ impl Drop for Daemon {
         );
         let _ = self.0.wait();
     }
-}
-
-/// A script that hides programs and runs the command.
-pub(crate) fn without(programs: &[&str]) -> String {
-    let hide: String = programs
-        .iter()
-        .map(|program| format!("mount --bind /dev/null {program} && "))
-        .collect();
-    format!("{hide} exec \"$@\"")
-}
-
-pub(crate) fn exists(path: &str) -> bool {
-    Path::new(path).exists()
 }
