@@ -33,8 +33,7 @@ fn through(side: Side, forwards: &[Forward], length: Duration) -> Grant {
     }
 }
 
-pub(crate) fn a_forward_leads_its_client_alone_to_the_host_which_sees_the_client_or_with_masquerade_the_gate()
- {
+pub(crate) fn forward_serves_its_client_only() {
     for kind in kinds() {
         let world = World::new(kind);
         for side in SIDES {
@@ -108,7 +107,7 @@ pub(crate) fn a_forward_leads_its_client_alone_to_the_host_which_sees_the_client
     }
 }
 
-pub(crate) fn the_kernel_alone_ends_a_forward_for_new_connections() {
+pub(crate) fn kernel_alone_ends_a_forward() {
     for kind in kinds() {
         let world = World::new(kind);
         for side in SIDES {
@@ -127,8 +126,7 @@ pub(crate) fn the_kernel_alone_ends_a_forward_for_new_connections() {
     }
 }
 
-pub(crate) fn networks_and_ranges_of_ports_are_led_where_they_should_be_also_where_grants_overlap()
-{
+pub(crate) fn overlapping_forwards_reach_their_hosts() {
     for kind in kinds() {
         let world = World::new(kind);
         for side in SIDES {
@@ -174,7 +172,7 @@ pub(crate) fn networks_and_ranges_of_ports_are_led_where_they_should_be_also_whe
     }
 }
 
-pub(crate) fn what_passes_through_the_gate_to_the_same_port_of_another_host_is_not_led_away() {
+pub(crate) fn passing_connections_are_not_forwarded() {
     for kind in kinds() {
         let world = World::new(kind);
         for side in SIDES {
@@ -204,7 +202,7 @@ pub(crate) fn what_passes_through_the_gate_to_the_same_port_of_another_host_is_n
     }
 }
 
-pub(crate) fn removing_leaves_every_table_of_the_host_as_it_was() {
+pub(crate) fn removal_restores_every_table() {
     for kind in kinds() {
         let world = World::new(kind);
         let variant = kind.strip_prefix("iptables-").unwrap_or("nft");
@@ -245,7 +243,7 @@ pub(crate) fn removing_leaves_every_table_of_the_host_as_it_was() {
     }
 }
 
-pub(crate) fn a_forward_that_cannot_be_is_an_error_and_leaves_nothing_half_open() {
+pub(crate) fn impossible_forward_leaves_nothing_half_open() {
     for kind in kinds() {
         let world = World::new(kind);
         let [side, _] = SIDES;
@@ -263,7 +261,7 @@ pub(crate) fn a_forward_that_cannot_be_is_an_error_and_leaves_nothing_half_open(
     }
 }
 
-pub(crate) fn what_others_take_out_is_seen_and_an_installation_puts_it_back() {
+pub(crate) fn removed_rules_are_detected_and_restored() {
     for kind in kinds() {
         let world = World::new(kind);
         for side in SIDES {

@@ -30,16 +30,16 @@ fn main() -> ExitCode {
     let machine = Machine::inspect();
     let trials = trials![
         machine, &[Requirement::Root, Requirement::Program("ip"), Requirement::Program("nft"), Requirement::Program("iptables"), Requirement::Program("sysctl")];
-        targets::a_target_opens_that_host_and_port_for_that_client_and_in_one_direction,
-        targets::a_grant_opens_through_a_host_that_forwards_nothing_and_no_other_connection_is_let_through_with_it,
-        targets::without_protection_a_target_is_opened_and_nothing_is_closed,
-        forwards::a_forward_leads_its_client_alone_to_the_host_which_sees_the_client_or_with_masquerade_the_gate,
-        forwards::the_kernel_alone_ends_a_forward_for_new_connections,
-        forwards::networks_and_ranges_of_ports_are_led_where_they_should_be_also_where_grants_overlap,
-        forwards::what_passes_through_the_gate_to_the_same_port_of_another_host_is_not_led_away,
-        forwards::removing_leaves_every_table_of_the_host_as_it_was,
-        forwards::a_forward_that_cannot_be_is_an_error_and_leaves_nothing_half_open,
-        forwards::what_others_take_out_is_seen_and_an_installation_puts_it_back,
+        targets::target_opens_one_host_and_port,
+        targets::grant_opens_through_a_drop_policy,
+        targets::target_opens_without_protection,
+        forwards::forward_serves_its_client_only,
+        forwards::kernel_alone_ends_a_forward,
+        forwards::overlapping_forwards_reach_their_hosts,
+        forwards::passing_connections_are_not_forwarded,
+        forwards::removal_restores_every_table,
+        forwards::impossible_forward_leaves_nothing_half_open,
+        forwards::removed_rules_are_detected_and_restored,
     ];
     run_tests(trials, Vec::new())
 }

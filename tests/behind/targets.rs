@@ -14,7 +14,7 @@ fn to_inner(side: Side) -> Grant {
     }
 }
 
-pub(crate) fn a_target_opens_that_host_and_port_for_that_client_and_in_one_direction() {
+pub(crate) fn target_opens_one_host_and_port() {
     for kind in kinds() {
         let world = World::new(kind);
         for side in SIDES {
@@ -68,8 +68,7 @@ pub(crate) fn a_target_opens_that_host_and_port_for_that_client_and_in_one_direc
     }
 }
 
-pub(crate) fn a_grant_opens_through_a_host_that_forwards_nothing_and_no_other_connection_is_let_through_with_it()
- {
+pub(crate) fn grant_opens_through_a_drop_policy() {
     for kind in kinds()
         .into_iter()
         .filter(|kind| kind.starts_with("iptables"))
@@ -101,7 +100,7 @@ pub(crate) fn a_grant_opens_through_a_host_that_forwards_nothing_and_no_other_co
     }
 }
 
-pub(crate) fn without_protection_a_target_is_opened_and_nothing_is_closed() {
+pub(crate) fn target_opens_without_protection() {
     for kind in kinds() {
         let world = World::new(kind);
         let [side, _] = SIDES;

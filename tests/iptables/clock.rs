@@ -52,7 +52,7 @@ fn open(allow: &str, length: Duration) -> Order {
     }
 }
 
-pub(crate) fn a_door_stands_open_for_its_time_and_no_longer_though_the_clock_was_set() {
+pub(crate) fn grant_keeps_its_length_after_a_clock_change() {
     for variant in variants() {
         for [address, allow] in [V4, V6] {
             for step in [ClockStep::Forward(LONG), ClockStep::Back(LONG)] {

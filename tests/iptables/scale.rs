@@ -23,7 +23,7 @@ fn one(id: u64) -> Grant {
 
 /// Opening one is one run however many are open, and closing many is one for each family, wherever they stand.
 #[expect(clippy::print_stderr, reason = "how long it takes is worth a line")]
-pub(crate) fn ten_thousand_grants_are_opened_looked_at_and_closed_in_one_run_for_each_family() {
+pub(crate) fn ten_thousand_grants_take_one_run_each() {
     for variant in variants() {
         let mut world = World::with(variant, paths(variant), DEADLINE);
         let mut grants: Vec<Grant> = (1..=MANY).map(one).collect();
@@ -52,16 +52,16 @@ pub(crate) fn ten_thousand_grants_are_opened_looked_at_and_closed_in_one_run_for
             .partition(|grant| grant.id.0 * 7919 % 20 < 3);
         let closings: Vec<Change> = closed.into_iter().map(Change::Close).collect();
         assert!(closings.len() > 1_000);
-        timed("request 1,500", &mut world, 2, &mut |world| {
+        timed("closing 1,500", &mut world, 2, &mut |world| {
             world.apply(&closings)
         });
-        timed("request one", &mut world, 1, &mut |world| {
+        timed("closing one", &mut world, 1, &mut |world| {
             world.apply(&[Change::Close(one(MANY + 2))])
         });
         assert_eq!(world.driver.verify(), Ok(true), "{variant}");
         assert_eq!(world.listed().len(), left.len(), "{variant}");
         let rest: Vec<Change> = left.into_iter().map(Change::Close).collect();
-        timed("request the rest", &mut world, 2, &mut |world| {
+        timed("closing the rest", &mut world, 2, &mut |world| {
             world.apply(&rest)
         });
         assert!(world.listed().is_empty(), "{variant}");

@@ -1,6 +1,4 @@
 //! Network namespaces for the iptables tests: a gate with a driver, joined to a peer by a veth pair.
-//!
-//! Owns the threads that live in the namespaces; a namespace goes when its last thread and process go.
 
 use std::collections::BTreeSet;
 use std::io::ErrorKind;
@@ -8,7 +6,6 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use postern::adapters::conntrack::Conntrack;
@@ -21,50 +18,23 @@ use postern::model::run::{Call, Ran, Run, RunError};
 use postern::model::service::Ports;
 use postern::model::settings::Protection;
 use postern::model::time::Timestamp;
+use postern_harness::namespace::Namespace;
 
-type Job = Box<dyn FnOnce() + Send>;
-
-/// A network namespace: a thread that lives in it. What it starts lives in it too.
-pub(crate) struct Space {
-    jobs: mpsc::Sender<Job>,
-    thread: i32,
-}
+/// A network namespace that the test and its driver share.
+#[derive(Clone)]
+pub(crate) struct Space(Arc<Namespace>);
 
 impl Space {
     pub(crate) fn new() -> Self {
-        let is_root = rustix::process::geteuid().is_root();
-        assert!(
-            is_root,
-            "this test makes network namespaces and changes firewalls in them: run it as root"
-        );
-        let (jobs, inbox) = mpsc::channel::<Job>();
-        let (send, receive) = mpsc::channel();
-        std::thread::spawn(move || {
-            nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNET)
-                .expect("a new network namespace");
-            send.send(rustix::thread::gettid().as_raw_nonzero().get())
-                .unwrap();
-            inbox.into_iter().for_each(|job| job());
-        });
-        let space = Self {
-            jobs,
-            thread: receive.recv().expect("a thread in a new network namespace"),
-        };
-        space.sh("ip link set lo up");
-        space
+        Self(Arc::new(Namespace::new()))
     }
 
-    /// By which `ip link ... netns` finds the namespace.
     pub(crate) fn thread(&self) -> i32 {
-        self.thread
+        self.0.thread_id
     }
 
     pub(crate) fn run<R: Send + 'static>(&self, job: impl FnOnce() -> R + Send + 'static) -> R {
-        let (send, receive) = mpsc::channel();
-        self.jobs
-            .send(Box::new(move || send.send(job()).unwrap()))
-            .unwrap();
-        receive.recv().expect("the job panicked")
+        self.0.run(job)
     }
 
     pub(crate) fn sh(&self, script: &str) -> String {
@@ -86,7 +56,7 @@ impl Space {
 
 /// Runs programs inside a namespace, and counts them.
 struct Inside {
-    jobs: mpsc::Sender<Job>,
+    space: Space,
     deadline: Duration,
     count: Arc<AtomicUsize>,
 }
@@ -101,20 +71,15 @@ impl Run for Inside {
             self.deadline,
         );
         let args: Vec<String> = call.args.iter().map(|arg| (*arg).to_owned()).collect();
-        let (send, receive) = mpsc::channel();
-        let job = move || {
+        self.space.run(move || {
             let args: Vec<&str> = args.iter().map(String::as_str).collect();
-            let call = Call {
+            Programs::with_deadline(deadline).run(&Call {
                 program: &program,
                 args: &args,
                 stdin: &stdin,
                 most,
-            };
-            send.send(Programs::with_deadline(deadline).run(&call))
-                .unwrap();
-        };
-        self.jobs.send(Box::new(job)).unwrap();
-        receive.recv().unwrap()
+            })
+        })
     }
 }
 
@@ -136,7 +101,7 @@ impl World {
         let (gate, peer) = (Space::new(), Space::new());
         gate.sh(&format!(
             "ip link add wire type veth peer name wire netns {}",
-            peer.thread
+            peer.thread()
         ));
         for (space, host) in [(&gate, 1), (&peer, 7)] {
             space.sh(&format!(
@@ -145,7 +110,7 @@ impl World {
         }
         let count = Arc::new(AtomicUsize::new(0));
         let run = Inside {
-            jobs: gate.jobs.clone(),
+            space: gate.clone(),
             deadline,
             count: Arc::clone(&count),
         };
@@ -162,7 +127,7 @@ impl World {
         world
     }
 
-    /// A new link loses its first packets, which must not look like a firewall.
+    /// A new link loses its first packets, which looks like a firewall.
     fn wait_until_refused(&self, closed: &str) {
         let closed: SocketAddr = closed.parse().unwrap();
         let knock = move || {
@@ -179,10 +144,10 @@ impl World {
         );
     }
 
-    /// One more driver of the same firewall, for who wants to own it.
+    /// Another driver of the same firewall.
     pub(crate) fn another_driver(&self) -> Iptables {
         let run = Inside {
-            jobs: self.gate.jobs.clone(),
+            space: self.gate.clone(),
             deadline: Duration::from_secs(10),
             count: Arc::clone(&self.count),
         };
@@ -215,7 +180,7 @@ impl World {
             .collect()
     }
 
-    /// What the monitor does before the first installation.
+    /// The monitor does this before the first installation.
     pub(crate) fn adopt(&self, services: &[&str]) -> usize {
         let ports: Vec<Ports> = services.iter().map(|text| text.parse().unwrap()).collect();
         self.gate
@@ -250,7 +215,7 @@ pub(crate) fn paths(variant: &str) -> Paths {
     }
 }
 
-/// The variants that this kernel has; that there is no legacy one is said.
+/// The variants that this kernel has.
 #[expect(clippy::print_stderr, reason = "what is not tested is said")]
 pub(crate) fn variants() -> Vec<&'static str> {
     let save = || {
