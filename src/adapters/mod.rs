@@ -20,7 +20,7 @@ pub mod log;
 #[cfg(feature = "daemon")]
 pub mod metrics;
 #[cfg(feature = "daemon")]
-pub mod netlink;
+pub(crate) mod netlink;
 pub mod process;
 pub mod random;
 #[cfg(feature = "daemon")]

@@ -4,7 +4,7 @@
 
 pub mod add;
 pub mod change;
-pub mod check;
+pub(crate) mod check;
 mod config_files;
 pub mod demo;
 mod engine_user;

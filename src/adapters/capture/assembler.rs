@@ -13,7 +13,6 @@ pub(super) enum Label {
     Pass,
 }
 
-/// A line of a program.
 pub(super) enum Line<I> {
     Label(Label),
     Instruction(I),

@@ -19,7 +19,6 @@ thread_local! {
     static HEADERS: RefCell<MultiHeaders<()>> = RefCell::new(MultiHeaders::preallocate(PACKETS_MAX, None));
 }
 
-/// The packets of one call.
 pub(super) struct Burst {
     packets: Box<[[u8; LENGTH_MAX]; PACKETS_MAX]>,
     lengths: [usize; PACKETS_MAX],
@@ -37,7 +36,6 @@ impl Burst {
         }
     }
 
-    /// Whether all packets were read.
     pub(super) fn is_over(&self) -> bool {
         self.next >= self.count
     }
@@ -65,7 +63,6 @@ impl Burst {
         self.count
     }
 
-    /// The next packet.
     pub(super) fn next(&mut self) -> Option<&[u8]> {
         let at = self.next;
         if at >= self.count {

@@ -13,7 +13,6 @@ const NUMBERS: usize = 9;
 const DROPPED: usize = 8;
 
 sockopt_impl!(
-    /// The socket's memory and its drops.
     MemoryInfo,
     GetOnly,
     libc::SOL_SOCKET,
@@ -21,7 +20,6 @@ sockopt_impl!(
     [u32; NUMBERS]
 );
 
-/// A second descriptor of a capture's socket, and the count so far.
 #[derive(Debug)]
 pub struct Drops {
     socket: OwnedFd,
@@ -31,8 +29,7 @@ pub struct Drops {
 }
 
 impl Drops {
-    /// The drops of this socket since it was opened.
-    pub fn of(socket: BorrowedFd<'_>) -> io::Result<Self> {
+    pub(crate) fn of(socket: BorrowedFd<'_>) -> io::Result<Self> {
         Ok(Self {
             socket: socket.try_clone_to_owned()?,
             last: 0,
@@ -41,7 +38,7 @@ impl Drops {
     }
 
     /// The count now; `None` if the kernel does not say.
-    pub fn count(&mut self) -> Option<u64> {
+    pub(crate) fn count(&mut self) -> Option<u64> {
         let now = *MemoryInfo.get(&self.socket.as_fd()).ok()?.get(DROPPED)?;
         self.total = self
             .total

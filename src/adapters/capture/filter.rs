@@ -46,7 +46,6 @@ const IF_AT_LEAST: u16 = 0x35;
 const IF_ANY_BIT: u16 = 0x45;
 const RETURN: u16 = 0x06;
 
-/// One instruction. Without a label, it continues with the next one.
 struct Instruction {
     code: u16,
     operand: u32,
@@ -55,9 +54,6 @@ struct Instruction {
 }
 
 /// The program for these knock ports.
-///
-/// # Errors
-/// `InvalidInput` for no port or more than [`PORTS_MAX`].
 pub fn program(ports: &[u16]) -> io::Result<Vec<SockFilter>> {
     if ports.is_empty() || ports.len() > PORTS_MAX {
         let count = ports.len();

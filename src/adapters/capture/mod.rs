@@ -7,7 +7,7 @@ use drops::Drops;
 
 mod assembler;
 mod burst;
-pub mod drops;
+pub(crate) mod drops;
 pub mod filter;
 pub mod frame;
 pub mod hint_filter;
@@ -45,8 +45,6 @@ pub enum Caught {
 pub trait Capture: Send {
     /// Waits up to about a second for the next report.
     ///
-    /// # Errors
-    /// If this source will never report anything again. The engine then stops with this error.
     fn next(&mut self) -> std::io::Result<Caught>;
 
     /// Whether the next call may have to wait. While it is false, datagrams may be passed on together.

@@ -38,8 +38,6 @@ const NO_TRAFFIC: u16 = 0x88b5;
 /// Opens a cooked packet socket with the classic filter. It receives nothing before a [`PacketCapture`] binds it, so no
 /// packet passes unfiltered. Needs CAP_NET_RAW; with CAP_NET_ADMIN the buffer may exceed the system's limit.
 ///
-/// # Errors
-/// `InvalidInput` for no port or too many; else what the kernel says, `PermissionDenied` without CAP_NET_RAW.
 pub fn open(ports: &[u16]) -> io::Result<OwnedFd> {
     let socket = Socket::new(Domain::PACKET, Type::DGRAM, None)?;
     attach_classic_filter(&socket, ports)?;
@@ -50,9 +48,6 @@ pub fn open(ports: &[u16]) -> io::Result<OwnedFd> {
 }
 
 /// Attaches the classic filter, in place of any other. Needs no privilege.
-///
-/// # Errors
-/// `InvalidInput` for no port or too many; else what the kernel says.
 pub fn attach_classic_filter(socket: &impl AsFd, ports: &[u16]) -> io::Result<()> {
     SockRef::from(socket).attach_filter(&filter::program(ports)?)
 }
@@ -66,7 +61,6 @@ pub struct PacketCapture {
     ports: Vec<u16>,
     state: State,
     burst: Burst,
-    /// Packets since the last wait.
     since_wait: usize,
     failures: u32,
 }
@@ -84,9 +78,6 @@ struct BoundSocket {
 
 impl PacketCapture {
     /// Binds a socket from [`open`], for the same ports. A missing interface is no error: `next` reports it.
-    ///
-    /// # Errors
-    /// When the socket cannot be bound for any other reason.
     pub fn new(socket: OwnedFd, interface: Option<String>, ports: Vec<u16>) -> io::Result<Self> {
         let state = match bind(&socket, interface.as_deref()) {
             Ok(bound) => State::Listening(bound),
@@ -253,7 +244,6 @@ fn receiver(socket: &OwnedFd, index: u32, protocol: u16) -> io::Result<Box<dyn D
     }
 }
 
-/// Reads and clears SO_ERROR.
 fn pending_error(socket: &OwnedFd) -> io::Result<()> {
     Ok(socket_error(socket)??)
 }

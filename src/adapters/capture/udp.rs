@@ -15,7 +15,6 @@ use super::drops::Drops;
 use super::{Capture, Caught};
 use crate::model::datagram::{Datagram, PAYLOAD_MAX};
 
-/// Longest wait for a datagram.
 const WAIT: Duration = Duration::from_secs(1);
 /// Pause after an error, so that a lasting error does not spin.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -23,9 +22,6 @@ const PAUSE: Duration = Duration::from_millis(100);
 const FAILURES_MAX: u32 = 50;
 
 /// Binds `port` on every address of both families, or of IPv4 alone on a host without IPv6.
-///
-/// # Errors
-/// What the kernel says: `AddrInUse`, `PermissionDenied`.
 pub fn bind(port: u16) -> io::Result<OwnedFd> {
     match bind_to(SocketAddr::from((Ipv6Addr::UNSPECIFIED, port))) {
         Err(error) if lacks_ipv6(&error) => {

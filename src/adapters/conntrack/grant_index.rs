@@ -25,7 +25,6 @@ pub struct Connection {
     pub port: u16,
 }
 
-/// Grants by their allow network.
 #[derive(Debug, Default)]
 pub(super) struct GrantIndex<'a> {
     by_network: HashMap<IpNet, Vec<&'a Grant>>,
@@ -43,7 +42,6 @@ impl<'a> GrantIndex<'a> {
         index
     }
 
-    /// Whether one of the grants allows this connection.
     pub(super) fn covers(&self, connection: &Connection) -> bool {
         self.prefix_lengths
             .iter()

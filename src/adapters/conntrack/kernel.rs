@@ -27,7 +27,6 @@ pub struct KernelConntrack {
     tracking: Netlink,
     sockets: Netlink,
     routes: Netlink,
-    /// The warning that this kernel ends no sockets was logged.
     has_warned: bool,
 }
 

@@ -6,19 +6,16 @@ use netlink_packet_core::{DecodeError, DefaultNla, Emitable, NLA_F_NESTED, NlasI
 
 const HEADER_LEN: usize = 4;
 
-/// Attributes of a message, in the order in which they are added.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
-pub struct Attributes(Vec<u8>);
+pub(crate) struct Attributes(Vec<u8>);
 
 impl Attributes {
-    /// None yet.
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self::default()
     }
 
-    /// Adds an attribute with these bytes.
     #[must_use]
-    pub fn bytes(mut self, kind: u16, value: &[u8]) -> Self {
+    pub(crate) fn bytes(mut self, kind: u16, value: &[u8]) -> Self {
         let attribute = DefaultNla::new(kind, value.to_vec());
         let start = self.0.len();
         self.0
@@ -29,30 +26,28 @@ impl Attributes {
 
     /// Adds a number in network byte order.
     #[must_use]
-    pub fn number(self, kind: u16, value: u32) -> Self {
+    pub(crate) fn number(self, kind: u16, value: u32) -> Self {
         self.bytes(kind, &value.to_be_bytes())
     }
 
     /// Adds a text that ends with a zero byte.
     #[must_use]
-    pub fn text(self, kind: u16, text: &str) -> Self {
+    pub(crate) fn text(self, kind: u16, text: &str) -> Self {
         self.bytes(kind, &[text.as_bytes(), &[0]].concat())
     }
 
-    /// Adds an attribute that contains attributes.
     #[must_use]
-    pub fn nested(self, kind: u16, inside: &Self) -> Self {
+    pub(crate) fn nested(self, kind: u16, inside: &Self) -> Self {
         self.bytes(kind | NLA_F_NESTED, &inside.0)
     }
 
-    /// The encoded attributes.
-    pub fn as_bytes(&self) -> &[u8] {
+    pub(crate) fn as_bytes(&self) -> &[u8] {
         &self.0
     }
 }
 
 /// Each attribute as kind and value. A malformed one is an error, and the last item.
-pub fn each(attributes: &[u8]) -> impl Iterator<Item = Result<(u16, &[u8]), DecodeError>> {
+pub(crate) fn each(attributes: &[u8]) -> impl Iterator<Item = Result<(u16, &[u8]), DecodeError>> {
     NlasIterator::new(attributes).map(|attribute| {
         let attribute = attribute?;
         let (kind, length) = (attribute.kind(), usize::from(attribute.length()));
@@ -62,7 +57,7 @@ pub fn each(attributes: &[u8]) -> impl Iterator<Item = Result<(u16, &[u8]), Deco
 }
 
 /// The value of the first attribute of this kind. Attributes after a malformed one do not count.
-pub fn find(attributes: &[u8], wanted: u16) -> Option<&[u8]> {
+pub(crate) fn find(attributes: &[u8], wanted: u16) -> Option<&[u8]> {
     each(attributes)
         .flatten()
         .find(|(kind, _)| *kind == wanted)
@@ -70,22 +65,20 @@ pub fn find(attributes: &[u8], wanted: u16) -> Option<&[u8]> {
 }
 
 /// A text without its zero byte.
-pub fn text(value: &[u8]) -> String {
+pub(crate) fn text(value: &[u8]) -> String {
     String::from_utf8_lossy(value)
         .trim_end_matches('\0')
         .to_owned()
 }
 
-/// The bytes of an address.
-pub fn octets(address: IpAddr) -> Vec<u8> {
+pub(crate) fn octets(address: IpAddr) -> Vec<u8> {
     match address {
         IpAddr::V4(address) => address.octets().to_vec(),
         IpAddr::V6(address) => address.octets().to_vec(),
     }
 }
 
-/// The address of these bytes, if they are one.
-pub fn address(bytes: &[u8]) -> Option<IpAddr> {
+pub(crate) fn address(bytes: &[u8]) -> Option<IpAddr> {
     match bytes.len() {
         4 => Some(Ipv4Addr::from(*bytes.first_chunk::<4>()?).into()),
         16 => Some(Ipv6Addr::from(*bytes.first_chunk::<16>()?).into()),

@@ -2,7 +2,7 @@
 //!
 //! Neither file knows what a message means to the kernel.
 
-pub mod attributes;
+pub(crate) mod attributes;
 mod socket;
 
-pub use socket::{Message, Netlink, NetlinkError, Refusal};
+pub(crate) use socket::{Message, Netlink, NetlinkError, Refusal};

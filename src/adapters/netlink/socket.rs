@@ -32,18 +32,16 @@ const BATCH_END: u16 = 17;
 
 /// A message to the kernel, without its netlink header.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Message {
-    /// Its type.
-    pub kind: u16,
+pub(crate) struct Message {
+    pub(crate) kind: u16,
     /// Flags besides those of every request.
-    pub flags: u16,
+    pub(crate) flags: u16,
     /// The header of its protocol, and attributes.
-    pub body: Vec<u8>,
+    pub(crate) body: Vec<u8>,
 }
 
 impl Message {
-    /// A message with this header and these attributes.
-    pub fn new(kind: u16, flags: u16, header: &[u8], attributes: &Attributes) -> Self {
+    pub(crate) fn new(kind: u16, flags: u16, header: &[u8], attributes: &Attributes) -> Self {
         Self {
             kind,
             flags,
@@ -52,14 +50,11 @@ impl Message {
     }
 }
 
-/// A message that the kernel refused.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refusal {
     /// Its position in the transaction; `None` for a refusal of the whole.
     pub index: Option<usize>,
-    /// The error number.
     pub errno: Errno,
-    /// The kernel's own explanation.
     pub text: Option<String>,
 }
 
@@ -82,7 +77,7 @@ pub enum NetlinkError {
 
 impl NetlinkError {
     /// Whether every refused message failed with this error number.
-    pub fn is_all(&self, errno: Errno) -> bool {
+    pub(crate) fn is_all(&self, errno: Errno) -> bool {
         matches!(self, Self::Refused(all) if all.iter().all(|refusal| refusal.errno == errno))
     }
 }
@@ -106,9 +101,8 @@ impl From<DecodeError> for NetlinkError {
     }
 }
 
-/// A netlink socket of the network namespace in which it was opened.
 #[derive(Debug)]
-pub struct Netlink {
+pub(crate) struct Netlink {
     socket: Socket,
     sequence: u32,
     send_buffer: usize,
@@ -116,8 +110,7 @@ pub struct Netlink {
 }
 
 impl Netlink {
-    /// Opens a socket in the network namespace of the calling thread.
-    pub fn open(protocol: isize) -> io::Result<Self> {
+    pub(crate) fn open(protocol: isize) -> io::Result<Self> {
         let mut socket = Socket::new(protocol)?;
         socket.bind_auto()?;
         socket.connect(&SocketAddr::new(0, 0))?;
@@ -133,7 +126,7 @@ impl Netlink {
     }
 
     /// Asks a question and returns the body of its only answer.
-    pub fn ask(&mut self, question: &Message) -> Result<Vec<u8>, NetlinkError> {
+    pub(crate) fn ask(&mut self, question: &Message) -> Result<Vec<u8>, NetlinkError> {
         let sequence = self.request(question, 0)?;
         self.read_answers(|message| match message.message_type() {
             _ if message.sequence_number() != sequence => Ok(None),
@@ -143,7 +136,7 @@ impl Netlink {
     }
 
     /// Reads a dump until one is complete, and returns what `read` makes of each.
-    pub fn dump<R: Default>(
+    pub(crate) fn dump<R: Default>(
         &mut self,
         question: &Message,
         mut read: impl FnMut(&mut R, &[u8]) -> Result<(), NetlinkError>,
@@ -180,7 +173,7 @@ impl Netlink {
     }
 
     /// Sends messages that do not depend on each other, and returns the result of each.
-    pub fn send_each(
+    pub(crate) fn send_each(
         &mut self,
         messages: &[Message],
     ) -> Result<Vec<Result<(), Errno>>, NetlinkError> {
@@ -207,10 +200,7 @@ impl Netlink {
     }
 
     /// Sends a netfilter transaction: the kernel takes all messages or none.
-    ///
-    /// # Errors
-    /// The refused messages, or why the result is not known.
-    pub fn transaction(
+    pub(crate) fn transaction(
         &mut self,
         subsystem: u16,
         messages: impl IntoIterator<Item = Message>,
@@ -269,7 +259,6 @@ impl Netlink {
         Ok(sequence)
     }
 
-    /// Appends the encoded message and returns its sequence number.
     fn push(&mut self, datagram: &mut Vec<u8>, message: &Message, flags: u16) -> u32 {
         self.sequence = self.sequence.wrapping_add(1);
         let length = HEADER_LEN.saturating_add(message.body.len());

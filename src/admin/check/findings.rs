@@ -8,35 +8,29 @@ use serde::{Serialize, Serializer};
 
 use crate::model::exit::{CONFIG, ExitError};
 
-/// How bad a finding is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Level {
+pub(crate) enum Level {
     /// `run` cannot start.
     Error,
-    /// An administrator should mend it.
     Warning,
-    /// Good to know.
     Note,
 }
 
-/// One finding.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Finding {
-    /// How bad it is.
-    pub level: Level,
-    /// Its kind.
-    pub id: &'static str,
+pub(crate) struct Finding {
+    pub(crate) level: Level,
+    pub(crate) id: &'static str,
     /// What is wrong, then why, then what to do.
-    pub what: Explanation,
+    pub(crate) what: Explanation,
     /// Commands that mend it, in order.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub cure: Vec<String>,
+    pub(crate) cure: Vec<String>,
 }
 
 /// One sentence that says what is wrong, and more lines with causes and advice.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Explanation {
+pub(crate) struct Explanation {
     summary: String,
     details: Vec<String>,
 }
@@ -71,26 +65,22 @@ impl Finding {
         }
     }
 
-    /// A warning.
-    pub fn warning(id: &'static str, summary: impl fmt::Display) -> Self {
+    pub(crate) fn warning(id: &'static str, summary: impl fmt::Display) -> Self {
         Self::new(Level::Warning, id, summary)
     }
 
-    /// A note.
-    pub fn note(id: &'static str, summary: impl fmt::Display) -> Self {
+    pub(crate) fn note(id: &'static str, summary: impl fmt::Display) -> Self {
         Self::new(Level::Note, id, summary)
     }
 
-    /// Adds a cause or advice.
     #[must_use]
-    pub fn detail(mut self, detail: impl fmt::Display) -> Self {
+    pub(crate) fn detail(mut self, detail: impl fmt::Display) -> Self {
         self.what.details.push(one_line(detail));
         self
     }
 
-    /// Adds commands that mend it.
     #[must_use]
-    pub fn cured_by(mut self, commands: Vec<String>) -> Self {
+    pub(crate) fn cured_by(mut self, commands: Vec<String>) -> Self {
         self.cure = commands;
         self
     }
@@ -104,18 +94,17 @@ fn one_line(text: impl fmt::Display) -> String {
         .collect()
 }
 
-/// Everything that was found.
 #[derive(Debug, Default)]
-pub struct Findings {
+pub(crate) struct Findings {
     found: Vec<Finding>,
     exit_code: u8,
     /// What is in force.
-    pub summary: String,
+    pub(crate) summary: String,
 }
 
 impl Findings {
     /// Adds an error that keeps `run` from starting; each line is a finding.
-    pub fn error(&mut self, id: &'static str, stop: &ExitError) {
+    pub(crate) fn error(&mut self, id: &'static str, stop: &ExitError) {
         let lines = stop.message.lines();
         self.found
             .extend(lines.map(|line| Finding::new(Level::Error, id, line)));
@@ -124,18 +113,17 @@ impl Findings {
         }
     }
 
-    /// Adds a finding.
-    pub fn add(&mut self, finding: Finding) {
+    pub(crate) fn add(&mut self, finding: Finding) {
         self.found.push(finding);
     }
 
     /// 0, or the exit code that `run` would end with.
-    pub fn exit_code(&self) -> u8 {
+    pub(crate) fn exit_code(&self) -> u8 {
         self.exit_code
     }
 
     /// The findings as JSON, version 1, with a newline.
-    pub fn json(&self) -> String {
+    pub(crate) fn json(&self) -> String {
         let value = serde_json::json!({ "version": 1, "ok": self.exit_code == 0, "summary": self.summary, "findings": self.found });
         format!("{value:#}\n")
     }

@@ -4,7 +4,7 @@
 
 use std::path::Path;
 
-pub mod findings;
+pub(crate) mod findings;
 mod host;
 
 use crate::adapters::config::disk;
@@ -18,11 +18,9 @@ use crate::model::exit::{ExitError, UNAVAILABLE};
 use crate::model::settings::{CaptureKind, Interfaces, Settings};
 use crate::model::time;
 
-/// How long a program that lists rules may take.
 const LIST_DEADLINE: std::time::Duration = std::time::Duration::from_secs(10);
 
-/// Checks config and host.
-pub fn check(config: &Path) -> Findings {
+pub(crate) fn check(config: &Path) -> Findings {
     let mut findings = Findings::default();
     match disk::load(config) {
         Err(stop) => findings.error("config", &stop),

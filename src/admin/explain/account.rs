@@ -46,23 +46,16 @@ pub struct Account {
     pub otherwise: Option<Otherwise>,
 }
 
-/// How the running gate treated a packet that its config admits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Otherwise {
-    /// It refused the packet.
     Refused,
-    /// It does not know the packet.
     Unknown,
 }
 
-/// The verdict on one datagram.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verdict {
-    /// Admitted, with this request.
     Admit(ApprovedRequest),
-    /// Authenticated, but the policy or the quota says no.
     Refuse(Rule),
-    /// Not authenticated, or not fresh.
     Drop(Drop),
 }
 
@@ -147,7 +140,6 @@ impl Account {
 }
 
 impl Verdict {
-    /// `admit`, `refuse` or `drop`.
     pub fn name(&self) -> &'static str {
         match self {
             Self::Admit(_) => "admit",

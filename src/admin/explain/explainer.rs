@@ -182,7 +182,6 @@ impl Explainer {
         account.request = Some(request);
     }
 
-    /// The cause of a drop of a packet that a known key made.
     fn near_miss(
         &self,
         maker: &Maker<'_>,
@@ -241,7 +240,6 @@ fn open(maker: &Maker<'_>, packet: &Packet<'_>) -> Result<Request, Drop> {
     Request::decode(body.map_err(|_| Drop::BadSeal)?).map_err(Drop::Malformed)
 }
 
-/// The network's first host address.
 fn first_host(network: &IpNet) -> IpAddr {
     match network.trunc() {
         IpNet::V4(v4) if v4.prefix_len() < 32 => {

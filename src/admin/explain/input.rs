@@ -16,29 +16,20 @@ const PACKET_TEXT_MIN: usize = 100;
 
 type Source = Box<dyn Read>;
 
-/// Something to explain.
-pub struct Input {
-    /// Its format.
-    pub kind: Kind,
-    /// Its bytes.
-    pub source: BufReader<Source>,
+pub(crate) struct Input {
+    pub(crate) kind: Kind,
+    pub(crate) source: BufReader<Source>,
 }
 
-/// The format of an input.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
-    /// Packets in base64.
+pub(crate) enum Kind {
     Packets,
-    /// A recording of packets.
     Recording,
 }
 
 impl Input {
     /// Opens the input: `-` is standard input, anything else a file or a packet in base64.
-    ///
-    /// # Errors
-    /// Exit 66 if it is neither a file nor a packet, 74 if it cannot be read.
-    pub fn of(argument: &str) -> Result<Self, ExitError> {
+    pub(crate) fn of(argument: &str) -> Result<Self, ExitError> {
         let path = Path::new(argument);
         if argument == "-" {
             return Self::begin(Box::new(std::io::stdin()), "standard input");

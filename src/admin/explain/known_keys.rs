@@ -9,7 +9,6 @@ use postern_proto::{GateName, KeyMaterial, Packet, UserKeys};
 use crate::adapters::config::OldKey;
 use crate::model::time::Timestamp;
 
-/// All keys that a packet can be made with.
 #[derive(Debug)]
 pub(super) struct KnownKeys {
     /// At this gate, in the order of the gate's key rows.
@@ -28,10 +27,8 @@ struct KeyHere {
     until: Option<Timestamp>,
 }
 
-/// The key that made a packet.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Maker<'a> {
-    /// Index of the user's policy.
     pub(super) user: usize,
     pub(super) keys: &'a UserKeys,
     /// Expiry of a rotated-out key.
@@ -70,7 +67,6 @@ impl KnownKeys {
         }
     }
 
-    /// The user of a key row of the gate.
     pub(super) fn user_of(&self, row: usize) -> Option<usize> {
         self.here.get(row).map(|key| key.user)
     }
@@ -82,7 +78,6 @@ impl KnownKeys {
             .map(|(user, _)| user.as_str())
     }
 
-    /// The other gate names that are tried.
     pub(super) fn names(&self) -> &[GateName] {
         &self.names
     }

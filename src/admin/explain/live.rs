@@ -18,20 +18,17 @@ use crate::model::time::Timestamp;
 
 /// Datagrams that wait; the kernel keeps some thousand more.
 const QUEUE: usize = 1024;
-/// The longest wait for a datagram.
 const TICK: Duration = Duration::from_millis(500);
 
-/// How to listen.
 #[derive(Debug, Clone, Default)]
-pub struct Live {
+pub(crate) struct Live {
     /// Only on this interface; `None`: on the config's.
-    pub interface: Option<String>,
+    pub(crate) interface: Option<String>,
     /// For this time; `None`: until a signal.
-    pub length: Option<Duration>,
+    pub(crate) length: Option<Duration>,
 }
 
 impl Live {
-    /// The interfaces in words.
     fn interface_list(&self, gate: &Gate) -> String {
         let names: Vec<String> = self.interfaces(gate).into_iter().flatten().collect();
         if names.is_empty() {

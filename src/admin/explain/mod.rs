@@ -16,10 +16,11 @@ mod session;
 mod steps;
 mod wording;
 
-pub use account::{Account, Cause, Otherwise, Verdict};
+pub use account::{Account, Cause};
 pub use explainer::Explainer;
-pub use input::{Input, Kind};
-pub use live::Live;
+pub(crate) use input::{Input, Kind};
+pub(crate) use live::Live;
 pub use names::likely;
-pub use session::{Explain, Summary, Tell, Told, What};
-pub use steps::{ExplainedStep, Outcome};
+pub(crate) use session::{Explain, Summary, Told, What};
+pub(crate) use steps::ExplainedStep;
+pub use steps::Outcome;

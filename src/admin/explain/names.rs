@@ -8,7 +8,6 @@ use postern_proto::GateName;
 
 use crate::adapters::files;
 
-/// The most names and addresses that are tried.
 const MOST: usize = 64;
 
 /// The host's names, by `/etc/hosts` and `/etc/resolv.conf`, too, and its addresses.

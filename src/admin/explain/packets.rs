@@ -13,10 +13,8 @@ const LINE_MAX: usize = 65_536;
 /// The widths at which programs wrap base64.
 const WRAPPED: RangeInclusive<usize> = 60..=80;
 
-/// The packets of a text. Ends after an error.
 pub(super) struct Packets<R> {
     text: R,
-    /// The number of lines read.
     lines: usize,
     over: bool,
 }

@@ -21,7 +21,6 @@ const NOT_ITS_SOURCE: &str = "it asks for its source, and only an address that t
      set allow = \"auto\" or an address in the client's profile";
 const NOT_WHAT_IT_NAMES: &str = "and only the address that it comes from is let in; set allow = \"source\" in the client's profile";
 
-/// A request, and what it is checked against.
 #[derive(Clone, Copy)]
 pub(super) struct Asked<'a> {
     pub(super) request: &'a Request,
@@ -49,7 +48,6 @@ pub(super) fn asked(request: &Request, source: Option<IpAddr>) -> String {
     format!("{action} {services}{target} for {}", allow(request, None))
 }
 
-/// The allow address in words.
 fn allow(request: &Request, source: Option<IpAddr>) -> String {
     let any = IpAddr::from([0, 0, 0, 0]);
     match (request.allow, source) {
@@ -81,7 +79,6 @@ pub(super) fn clipped(request: &Request, policy: &Policy) -> Option<String> {
     })
 }
 
-/// Why the quota said no.
 pub(super) fn quota(policy: &Policy, spent: Option<&Spent>, at: Timestamp) -> String {
     let room = spent.map(|spent| time::human(spent.room.since(at)));
     let room = room
@@ -176,7 +173,6 @@ impl Asked<'_> {
         )
     }
 
-    /// The hosts that the request leads to.
     fn hosts(self) -> String {
         let wanted = approve::wanted(self.request);
         let forwards = wanted
@@ -188,7 +184,6 @@ impl Asked<'_> {
         service::list(&target.into_iter().chain(forwards).collect::<Vec<_>>())
     }
 
-    /// The services that the policy does not have.
     fn missing(self, open: &OpenRequest) -> String {
         let refused = |one: &&Wanted| {
             let alone = OpenRequest {

@@ -32,46 +32,35 @@ const AT_ONCE: Duration = Duration::from_millis(250);
 
 /// A datagram that the running gate does not know after this time did not reach it.
 const KNOWN_WITHIN: Duration = Duration::from_secs(1);
-/// The pause between two questions.
 const ASKED_AGAIN: Duration = Duration::from_millis(20);
 
-/// The report on one datagram.
 #[derive(Debug)]
-pub struct Told {
+pub(crate) struct Told {
     /// Counted from 1, in a recording as Wireshark does.
-    pub number: u64,
-    /// The time of arrival, if it is known.
-    pub at: Option<Timestamp>,
-    /// What it is.
-    pub what: What,
+    pub(crate) number: u64,
+    pub(crate) at: Option<Timestamp>,
+    pub(crate) what: What,
 }
 
-/// A datagram or another packet.
 #[derive(Debug)]
-pub enum What {
-    /// A datagram for the gate.
+pub(crate) enum What {
     Account(Box<Account>),
-    /// Any other packet.
     Other(Other),
 }
 
 /// Receives each report, and says whether to go on.
-pub type Tell<'a> = dyn FnMut(Told) -> Result<ControlFlow<()>, ExitError> + 'a;
+pub(crate) type Tell<'a> = dyn FnMut(Told) -> Result<ControlFlow<()>, ExitError> + 'a;
 
-/// Totals of a recording.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-pub struct Summary {
-    /// The packets read.
-    pub packets: u64,
-    /// The packets reported.
-    pub told: u64,
+pub(crate) struct Summary {
+    pub(crate) packets: u64,
+    pub(crate) told: u64,
     /// An unknown link type, if there was one.
-    pub unknown_link: Option<i32>,
+    pub(crate) unknown_link: Option<i32>,
 }
 
-/// An explainer with the running gate's config.
 #[derive(Debug)]
-pub struct Explain {
+pub(crate) struct Explain {
     explainer: Explainer,
     gate: settings::Gate,
     /// Whether to ask the running gate. False after a failed question.
@@ -80,10 +69,7 @@ pub struct Explain {
 
 impl Explain {
     /// Reads the config. `others` are names of other gates that clients may have meant, besides this host's names.
-    ///
-    /// # Errors
-    /// As [`disk::load`].
-    pub fn open(config: &Path, others: &[GateName]) -> Result<Self, ExitError> {
+    pub(crate) fn open(config: &Path, others: &[GateName]) -> Result<Self, ExitError> {
         let (bundle, _) = disk::load(config)?;
         let loaded = config::load(&bundle).map_err(|problems| ExitError::new(CONFIG, problems))?;
         drop(bundle);
@@ -103,16 +89,12 @@ impl Explain {
         })
     }
 
-    /// The `[gate]` section.
-    pub fn gate(&self) -> &settings::Gate {
+    pub(crate) fn gate(&self) -> &settings::Gate {
         &self.gate
     }
 
     /// Explains packets in base64, as of this time or now, from this source or an unknown one.
-    ///
-    /// # Errors
-    /// Exit 65 for text that is not a packet, 74 if it cannot be read.
-    pub fn packets(
+    pub(crate) fn packets(
         &mut self,
         text: impl BufRead,
         at: Option<Timestamp>,
@@ -147,10 +129,7 @@ impl Explain {
 
     /// Explains the datagrams to knock ports in a recording, or `all` packets. A recording is a stranger's file in a
     /// complex format, so it is read as the engine's user. The control socket refuses that user.
-    ///
-    /// # Errors
-    /// Exit 65 if it is damaged or ends too early, 74 if it cannot be read. Earlier packets were reported.
-    pub fn recording(
+    pub(crate) fn recording(
         &mut self,
         input: impl Read + 'static,
         all: bool,
@@ -198,10 +177,7 @@ impl Explain {
 
     /// Explains datagrams as they arrive, until `tell` breaks or the time is over. `heard` receives notes: the start,
     /// a missing gate, interfaces that go down and come back.
-    ///
-    /// # Errors
-    /// Exit 77 without the right to listen, or the kernel's error.
-    pub fn live(
+    pub(crate) fn live(
         &mut self,
         live: &Live,
         heard: &mut dyn FnMut(&str),

@@ -15,14 +15,10 @@ pub enum Outcome {
     NotReached,
 }
 
-/// One step.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ExplainedStep {
-    /// 1 to 10.
     pub number: u8,
-    /// What it checks.
     pub name: &'static str,
-    /// How it ended.
     pub outcome: Outcome,
     /// What was found, if anything.
     pub found: String,

@@ -6,7 +6,6 @@ use super::packet::Packet;
 use crate::model::address::Family;
 use crate::model::service::Ports;
 
-/// The number of TCP.
 const TCP: u8 = 6;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,9 +37,7 @@ impl Condition {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Test {
-    /// True for every ordinary packet.
     Always,
-    /// False for every ordinary packet.
     Never,
     Family(Family),
     Protocol(Vec<u8>),
@@ -55,7 +52,6 @@ pub(crate) enum Test {
     /// TCP flags: those in the mask, exactly these are set.
     Flags {
         mask: Vec<String>,
-        /// The flags of the mask that must be set.
         set: Vec<String>,
     },
     /// Holds for some peers or packets only, such as a source network or a mark. An ordinary stranger does not fulfil it.

@@ -21,14 +21,12 @@ pub(crate) enum Judgement {
     CannotTell(String),
 }
 
-/// A base chain on a packet's way.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct BaseChain<'a> {
     pub(crate) chain: &'a Chain,
     pub(crate) base: Base,
 }
 
-/// A rule that changes the packet's destination.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Rewrite {
     pub(crate) rule: String,
@@ -74,7 +72,6 @@ impl Ruleset {
         doubt.map_or(Judgement::Accepted(accepted), Judgement::CannotTell)
     }
 
-    /// Judges a packet in one base chain.
     pub(crate) fn judge_chain(&self, step: BaseChain<'_>, packet: &Packet<'_>) -> Judgement {
         let outcomes = self.outcomes(step.chain, packet);
         let policy = |applies: bool| {

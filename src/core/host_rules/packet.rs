@@ -9,11 +9,8 @@ use crate::model::service::Ports;
 #[derive(Debug, Clone)]
 pub(crate) struct Packet<'a> {
     pub(crate) family: Family,
-    /// Its protocol and destination ports.
     pub(crate) service: Ports,
-    /// Protocol and ports before a rewrite.
     pub(crate) original: Option<Ports>,
-    /// It belongs to a connection that exists already.
     pub(crate) is_established: bool,
     /// The interface that receives it; empty if the name does not matter.
     pub(crate) interface: &'a str,
@@ -23,10 +20,8 @@ pub(crate) struct Packet<'a> {
     pub(crate) known_chains: &'a [KnownChain],
 }
 
-/// A chain whose effect on the packet is given.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct KnownChain {
-    /// The chain's name in any table.
     pub(crate) name: &'static str,
     /// It accepts the packet; otherwise the packet returns from it.
     pub(crate) accepts: bool,

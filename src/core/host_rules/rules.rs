@@ -10,9 +10,7 @@ use crate::model::address::Family;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Hook {
     Prerouting,
-    /// Packets to this host.
     Input,
-    /// Packets that this host routes.
     Forward,
 }
 
@@ -35,7 +33,6 @@ impl Table {
         }
     }
 
-    /// Whether `nft` changes it.
     pub(crate) fn is_nft(&self) -> bool {
         self.program == "nft"
     }
@@ -51,7 +48,6 @@ impl fmt::Display for Table {
     }
 }
 
-/// A chain and its rules in order.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Chain {
     pub(crate) table: Table,
@@ -67,15 +63,12 @@ pub(crate) struct Base {
     pub(crate) hook: Hook,
     /// It rewrites addresses and ports. It does not decide what passes.
     pub(crate) is_nat: bool,
-    /// The policy is to drop.
     pub(crate) drops: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Rule {
-    /// All of them must hold.
     pub(crate) conditions: Vec<Condition>,
-    /// What happens to a packet that fulfils them.
     pub(crate) verdict: Verdict,
     /// How an administrator finds it: the rule as iptables-save prints it, or its handle.
     pub(crate) name: String,
@@ -97,7 +90,6 @@ pub(crate) enum Verdict {
     Continue,
 }
 
-/// A rewritten destination.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct NewDestination {
     /// `None` if it is not known, or this host.
@@ -108,7 +100,6 @@ pub(crate) struct NewDestination {
 
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Ruleset {
-    /// In the order in which they were read.
     pub(crate) chains: Vec<Chain>,
 }
 

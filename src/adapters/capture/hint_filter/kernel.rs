@@ -24,12 +24,10 @@ const VALUE_SIZE: u32 = 8;
 #[derive(Debug)]
 pub(super) struct Map(OwnedFd);
 
-/// The keys of a map.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum MapKind {
     /// Any eight bytes. An element takes memory only while it exists.
     Hash,
-    /// Indexes.
     Array,
 }
 
@@ -98,7 +96,6 @@ struct ProgLoad {
 }
 
 impl Map {
-    /// A new map with room for this many elements.
     pub(super) fn new(kind: MapKind, max_entries: u32) -> io::Result<Self> {
         let (map_type, key_size, map_flags) = kind.numbers();
         let attributes = MapCreate {
@@ -113,7 +110,6 @@ impl Map {
         owned(descriptor).map(Self)
     }
 
-    /// A map that another process of Postern made.
     pub(super) fn adopt(descriptor: OwnedFd, kind: MapKind) -> io::Result<Self> {
         let mut info = MapInfo::default();
         let info_len = u32::try_from(size_of::<MapInfo>()).unwrap_or(0);
@@ -138,7 +134,6 @@ impl Map {
         self.0.as_fd()
     }
 
-    /// Stores a value under a key.
     pub(super) fn insert(&self, key: Key, mut value: u64) -> io::Result<()> {
         self.element(MAP_UPDATE_ELEM, key, Some(&mut value))
     }
@@ -151,7 +146,6 @@ impl Map {
         }
     }
 
-    /// The value under a key.
     pub(super) fn get(&self, key: Key) -> io::Result<Option<u64>> {
         let mut value = 0;
         match self.element(MAP_LOOKUP_ELEM, key, Some(&mut value)) {
@@ -188,7 +182,6 @@ pub(super) fn load(program: &[u64]) -> io::Result<OwnedFd> {
     owned(descriptor)
 }
 
-/// Attaches the program to the socket, in place of any filter that it had.
 pub(super) fn attach(socket: BorrowedFd<'_>, program: BorrowedFd<'_>) -> io::Result<()> {
     let descriptor = program.as_raw_fd();
     let size = libc::socklen_t::try_from(size_of::<libc::c_int>()).unwrap_or(4);

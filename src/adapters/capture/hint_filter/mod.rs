@@ -27,9 +27,6 @@ pub struct HintFilter {
 impl HintFilter {
     /// Loads a program for these knock ports, with room for this many hints. It drops every packet until the map has
     /// hints.
-    ///
-    /// # Errors
-    /// What the kernel says: `PermissionDenied` without CAP_BPF, others if it lacks eBPF.
     pub fn load(ports: &[u16], hints: u32) -> io::Result<Self> {
         let hints = Map::new(MapKind::Hash, hints)?;
         let counters = Map::new(MapKind::Array, program::COUNTERS)?;

@@ -11,9 +11,7 @@ use postern_proto::limits::{HINT_LEN, PACKET_MAX, PACKET_MIN};
 use super::super::assembler::{self, Label, assemble};
 use super::super::filter::SNAP;
 
-/// Index of a counter.
 pub(super) const WRONG_LENGTH: u32 = 0;
-/// Index of a counter.
 pub(super) const UNKNOWN_HINT: u32 = 1;
 pub(super) const COUNTERS: u32 = 2;
 

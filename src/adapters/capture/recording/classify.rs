@@ -62,7 +62,6 @@ pub enum Why {
     Extensions,
 }
 
-/// Reads a frame of this link type.
 pub(super) fn read(link_type: i32, bytes: &[u8], ports: &[u16]) -> Found {
     let why = match link_header::ip_packet(link_type, bytes) {
         Ok(ip) => {
@@ -76,7 +75,6 @@ pub(super) fn read(link_type: i32, bytes: &[u8], ports: &[u16]) -> Found {
     Found::Other(Other::unknown(why))
 }
 
-/// Classifies an IP packet that is not a datagram to a knock port.
 fn other(ip: &[u8]) -> Other {
     let Ok(LaxSlicedPacket { net: Some(net), .. }) = LaxSlicedPacket::from_ip(ip) else {
         return Other::unknown(Why::Broken);

@@ -13,23 +13,19 @@ const LINUX_COOKED_2: i32 = 276;
 const IP: [u16; 2] = [0x0800, 0x86dd];
 /// 802.1Q, 802.1ad, and its predecessor.
 const VLAN: [u16; 3] = [0x8100, 0x88a8, 0x9100];
-/// Limit of tags in one frame.
 const VLANS_MAX: usize = 4;
 /// AF_INET and AF_INET6 of Linux, the BSDs and macOS.
 const FAMILIES: [u32; 5] = [2, 10, 24, 28, 30];
 
-/// Why a frame has no IP packet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum NotIp {
     /// The link type is not supported.
     LinkType(i32),
     /// Another protocol, by its ethertype.
     Ethertype(u16),
-    /// It ends within its headers.
     Short,
 }
 
-/// The bytes from the IP header on.
 pub(super) fn ip_packet(link_type: i32, frame: &[u8]) -> Result<&[u8], NotIp> {
     match link_type {
         ETHERNET => after_ethertype(frame.get(12..).ok_or(NotIp::Short)?, 0),

@@ -21,9 +21,7 @@ use ticks::Ticks;
 
 /// Longest block. tcpdump records at most 256 KiB of a packet.
 const BUFFER: usize = 1 << 20;
-/// Limit of interfaces in one section of a pcapng file.
 const INTERFACES_MAX: usize = 4096;
-/// Longest header of a section.
 const HEAD_MAX: usize = 64 << 10;
 const PCAP_HEAD: usize = 24;
 const PCAPNG: [u8; 4] = [0x0a, 0x0d, 0x0d, 0x0a];
@@ -79,23 +77,19 @@ pub struct Recording {
     number: u64,
 }
 
-/// The current section; a pcap file has one.
 #[derive(Debug, Default)]
 struct Section {
     /// The byte order of pcapng.
     big_endian: Option<bool>,
-    /// In the order of their numbers.
     interfaces: Vec<Interface>,
 }
 
-/// An interface on which packets were recorded.
 #[derive(Debug, Clone, Copy)]
 struct Interface {
     link_type: i32,
     ticks: Ticks,
 }
 
-/// A packet in the reader's buffer.
 struct RawPacket<'a> {
     link_type: i32,
     at: Option<Timestamp>,
@@ -129,8 +123,6 @@ impl Recording {
 
     /// The next packet; `None` at the end.
     ///
-    /// # Errors
-    /// After an error, no more packets can be read.
     pub fn read(&mut self) -> Result<Option<Recorded>, RecordingError> {
         loop {
             if let Some(length) = self.section.skipped_block(self.reader.data()) {
@@ -185,7 +177,6 @@ impl Recording {
 }
 
 impl Section {
-    /// The length of the block that starts here, if its kind is not parsed.
     fn skipped_block(&self, data: &[u8]) -> Option<u32> {
         let big_endian = self.big_endian?;
         let word = |at| {
@@ -293,7 +284,6 @@ fn packet_in<'a>(
     }))
 }
 
-/// The time of a packet as its block has it.
 enum PacketTime {
     Unknown,
     /// A second, and ticks since then.

@@ -2,12 +2,10 @@
 
 use crate::model::time::Timestamp;
 
-/// What one tick is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Ticks {
     /// `None` if the recording has no valid resolution.
     pub(super) per_second: Option<u64>,
-    /// Seconds to add.
     pub(super) offset_s: i64,
 }
 

@@ -46,7 +46,6 @@ const BE_LIBERAL: [u8; 2] = [8, 8];
 
 /// TCP states with a peer: established, fin-wait 1 and 2, close-wait, last-ack, closing.
 const WITH_PEER: u32 = (1 << 1) | (1 << 4) | (1 << 5) | (1 << 8) | (1 << 9) | (1 << 11);
-/// Ports, addresses, interface and cookie of a socket.
 const SOCKET_ID_LEN: usize = 48;
 
 /// One direction of an entry. Ports are 0 if the protocol has none.
@@ -57,7 +56,6 @@ pub(super) struct Tuple {
     pub(super) target: SocketAddr,
 }
 
-/// An entry of the connection tracking table.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Entry {
     pub(super) original: Tuple,
@@ -172,7 +170,6 @@ pub(super) fn add_entry(socket: &TcpSocket) -> Message {
     conntrack(CONNTRACK_NEW, flags, socket.peer.is_ipv6(), &attributes)
 }
 
-/// Asks for all TCP sockets of a family that have a peer.
 pub(super) fn list_sockets(ipv6: bool) -> Message {
     socket_message(SOCKETS_BY_FAMILY, family(ipv6), &[0; SOCKET_ID_LEN])
 }
@@ -206,7 +203,6 @@ pub(super) fn read_socket(body: &[u8]) -> Option<TcpSocket> {
     })
 }
 
-/// Asks for the host's own addresses, of both families.
 pub(super) fn list_addresses() -> Message {
     Message::new(ADDRESSES_GET, 0, &[0; 8], &Attributes::new())
 }

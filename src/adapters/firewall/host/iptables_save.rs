@@ -13,7 +13,6 @@ use crate::core::host_rules::{
 };
 use crate::model::address::Family;
 
-/// What a save program printed.
 #[derive(Debug, Default)]
 pub(crate) struct Saved {
     pub(crate) chains: Vec<Chain>,
@@ -53,7 +52,6 @@ pub(crate) fn read(program: &str, family: Family, output: &str) -> Saved {
     saved
 }
 
-/// The nftables family of an iptables program.
 pub(super) fn nft_family(family: Family) -> &'static str {
     match family {
         Family::V4 => "ip",

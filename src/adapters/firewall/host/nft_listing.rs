@@ -7,7 +7,6 @@ use serde_json::Value;
 use super::nft_match::{self, NamedSets};
 use crate::core::host_rules::{Base, Chain, Condition, Hook, NewDestination, Rule, Table, Verdict};
 
-/// Why a text is no listing.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ListingError {
     #[error("it is not JSON: {0}")]
@@ -16,10 +15,6 @@ pub(crate) enum ListingError {
     NoList,
 }
 
-/// Reads a listing.
-///
-/// # Errors
-/// If the text is no listing.
 pub(crate) fn read(output: &str) -> Result<Vec<Chain>, ListingError> {
     let listing: Value = serde_json::from_str(output)?;
     let objects = listing
@@ -154,7 +149,6 @@ fn rules(object: &Value, table: &Table, sets: &NamedSets) -> Vec<Rule> {
     rules
 }
 
-/// The only key of an object, and its value.
 fn entry(object: &Value) -> Option<(&str, &Value)> {
     let (key, value) = object.as_object()?.iter().next()?;
     Some((key, value))

@@ -11,10 +11,8 @@ use serde_json::Value;
 use crate::core::host_rules::{Condition, Table, Test, protocol_number};
 use crate::model::address::Family;
 
-/// The elements of named sets and maps.
 pub(super) type NamedSets = BTreeMap<(Table, String), Vec<Value>>;
 
-/// All TCP flags by name.
 pub(super) const ALL_FLAGS: [&str; 6] = ["fin", "syn", "rst", "psh", "ack", "urg"];
 
 /// An ordinary packet is below every limit: a rule for packets over it does not apply.

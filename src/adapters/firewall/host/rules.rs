@@ -12,14 +12,11 @@ use crate::model::run::{Call, Run};
 /// Limit for a listing in bytes. A large set of addresses is listed element by element.
 const MAX_LISTING: usize = 64 << 20;
 
-/// How programs are found and run.
 pub(crate) struct Tools<'a> {
     pub(crate) run: &'a mut dyn Run,
-    /// The absolute path of a program.
     pub(crate) find: fn(&str) -> Option<PathBuf>,
 }
 
-/// A program that lists the rules of one iptables variant.
 struct SaveProgram {
     /// Its sibling that changes the rules.
     changer: String,
@@ -126,7 +123,6 @@ fn save_programs(tools: &Tools<'_>, unseen: &mut Vec<String>) -> Vec<SaveProgram
     programs
 }
 
-/// Why a listing could not be made.
 #[derive(Debug, thiserror::Error)]
 enum ListError {
     #[error("the program nft is not installed; apt-get install nftables")]

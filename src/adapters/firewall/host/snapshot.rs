@@ -20,7 +20,6 @@ pub(crate) struct HostSnapshot {
     /// The host's addresses without loopback.
     pub(crate) addresses: Vec<IpNet>,
     pub(crate) listeners: Vec<SocketAddr>,
-    /// Whether `ip6tables-restore` is installed.
     pub(crate) has_ip6tables: bool,
     /// What could not be read, and why.
     pub(crate) unseen: Vec<String>,

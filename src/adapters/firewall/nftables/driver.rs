@@ -41,9 +41,6 @@ enum ChangeError {
 
 impl Nftables {
     /// Opens nf_tables in the network namespace of the calling thread.
-    ///
-    /// # Errors
-    /// If the kernel has no nf_tables, or the process may not change it.
     pub fn open() -> Result<Self, FirewallError> {
         Ok(Self {
             kernel: Kernel::open()?,
@@ -142,7 +139,6 @@ impl Nftables {
         self.install(&protection, &live)
     }
 
-    /// Replaces the table in one transaction.
     fn replace_table(
         &mut self,
         chains: &[table::Chain],

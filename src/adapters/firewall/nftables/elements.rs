@@ -11,7 +11,6 @@ use crate::model::grant::Grant;
 use crate::model::service::Ports;
 use crate::model::time::Timestamp;
 
-/// An element of a set.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct Element {
     pub(super) set: Set,
@@ -22,7 +21,6 @@ pub(super) struct Element {
     pub(super) data: Option<Vec<u8>>,
 }
 
-/// A message about an element.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct ElementChange {
     pub(super) element: Element,
@@ -32,10 +30,12 @@ pub(super) struct ElementChange {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Action {
     /// Add an element that must not exist. `nft list` shows the userdata as a comment.
-    Add { until: Timestamp, userdata: Vec<u8> },
+    Add {
+        until: Timestamp,
+        userdata: Vec<u8>,
+    },
     /// Add it for a moment unless it exists. Then a deletion in the same batch succeeds, even if it has expired.
     Touch,
-    /// Delete an element that must exist.
     Delete,
     /// Delete an element that may have expired.
     DeleteIfPresent,
@@ -113,7 +113,6 @@ fn redirection(grant: &Grant, forward: &Forward) -> Vec<Element> {
     elements
 }
 
-/// The element that lets these ports through.
 fn of_service(grant: &Grant, side: Side, target: Option<IpAddr>, ports: Ports) -> Option<Element> {
     let (from, to) = (grant.allow.network(), grant.allow.broadcast());
     let family = Family::of(from);
@@ -140,7 +139,6 @@ fn of_service(grant: &Grant, side: Side, target: Option<IpAddr>, ports: Ports) -
     })
 }
 
-/// A key without its rank.
 fn key(set: Set, source: IpAddr, target: Option<IpAddr>, protocol: u8, port: u16) -> Vec<u8> {
     let mut key = Vec::with_capacity(44);
     for field in set.fields() {

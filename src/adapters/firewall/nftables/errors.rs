@@ -31,7 +31,6 @@ pub(super) fn failed(what: &dyn Display, error: &NetlinkError) -> FirewallError 
     }
 }
 
-/// The error for a kernel that does not answer the first question.
 pub(super) fn unusable(error: &NetlinkError) -> FirewallError {
     match error {
         NetlinkError::Refused(refusals)
@@ -45,7 +44,6 @@ pub(super) fn unusable(error: &NetlinkError) -> FirewallError {
     }
 }
 
-/// The error for a kernel without netfilter's netlink sockets.
 pub(super) fn no_socket(error: &io::Error) -> FirewallError {
     match Errno::from_io_error(error) {
         Some(Errno::PROTONOSUPPORT | Errno::AFNOSUPPORT) => no_nf_tables(),

@@ -8,7 +8,6 @@ use super::sets::{Field, RANK_MIDDLE, Set};
 use crate::adapters::netlink::attributes::{Attributes, octets};
 use crate::model::address::Family;
 
-/// One expression of a rule: its name and its data.
 pub(super) type Expression = Attributes;
 
 pub(super) const UDP: u8 = 17;
@@ -19,7 +18,6 @@ const NFT_JUMP: u32 = -3_i32 as u32;
 const NETWORK_HEADER: u32 = 1;
 const TRANSPORT_HEADER: u32 = 2;
 const VERDICT_REGISTER: u32 = 0;
-/// The register for comparisons.
 const SCRATCH: u32 = 1;
 /// The first of sixteen 4-byte registers, in which keys are put together.
 const FIRST_REGISTER: u32 = 8;
@@ -46,7 +44,6 @@ pub(super) fn family_number(family: Family) -> u8 {
     family.pick(2, 10)
 }
 
-/// The packet is of this IP family.
 pub(super) fn of_family(family: Family) -> [Expression; 2] {
     [
         meta(META_FAMILY, SCRATCH),
@@ -54,12 +51,10 @@ pub(super) fn of_family(family: Family) -> [Expression; 2] {
     ]
 }
 
-/// The packet is of this protocol.
 pub(super) fn protocol(number: u8) -> [Expression; 2] {
     [meta(META_PROTOCOL, SCRATCH), compare(EQUAL, &[number])]
 }
 
-/// The destination port lies in the range.
 pub(super) fn port(first: u16, last: u16) -> Vec<Expression> {
     let load = payload(TRANSPORT_HEADER, 2, 2, SCRATCH);
     if first == last {
@@ -82,7 +77,6 @@ pub(super) fn echo_request(family: Family) -> Vec<Expression> {
     expressions
 }
 
-/// The packet's target lies in the network.
 pub(super) fn target_in(network: IpNet) -> Vec<Expression> {
     let family = Family::of_network(network);
     let (offset, length) = family.pick((16, 4), (24, 16));
@@ -150,7 +144,6 @@ pub(super) fn masquerade() -> Expression {
     expression("masq", &[])
 }
 
-/// The packet's key is in the set.
 pub(super) fn in_set(set: Set) -> Vec<Expression> {
     let mut expressions = load_key(set);
     expressions.push(lookup(set, None));
@@ -170,7 +163,6 @@ fn lookup(set: Set, to: Option<u32>) -> Expression {
     )
 }
 
-/// Loads the packet's key for a set.
 fn load_key(set: Set) -> Vec<Expression> {
     let mut expressions = Vec::new();
     let mut register = FIRST_REGISTER;

@@ -16,7 +16,6 @@ use crate::model::time::Timestamp;
 /// An element that ends this soon may be gone already.
 const SOON: Duration = Duration::from_secs(1);
 
-/// The table as the driver installed it and changed it since.
 #[derive(Debug)]
 pub(super) struct Installed {
     pub(super) protection: Protection,

@@ -15,7 +15,6 @@ use crate::adapters::netlink::{Message, Netlink, NetlinkError};
 /// handles do not tell.
 pub(super) type Rules = BTreeMap<String, Vec<Vec<u8>>>;
 
-/// The way to nf_tables in one network namespace.
 #[derive(Debug)]
 pub(super) struct Kernel(Netlink);
 
@@ -41,7 +40,6 @@ impl Kernel {
         replies::is_dormant(&self.0.ask(&messages::get_table())?)
     }
 
-    /// Sends the messages as one transaction.
     pub(super) fn transaction(
         &mut self,
         messages: impl IntoIterator<Item = Message>,

@@ -36,9 +36,7 @@ const INTERVAL: u32 = 0x04;
 const MAP: u32 = 0x08;
 const TIMEOUT: u32 = 0x10;
 const CONCAT: u32 = 0x80;
-/// The attribute that names the table, in every message.
 const TABLE_NAME: u16 = 1;
-/// An item of a list.
 const LIST_ELEMENT: u16 = 1;
 
 fn message(kind: u16, flags: u16, attributes: &Attributes) -> Message {
@@ -61,7 +59,6 @@ pub(super) fn delete_table() -> Message {
     message(DELETE_TABLE, 0, &in_table())
 }
 
-/// Deletes a table of another program.
 pub(super) fn delete_table_of(family: Family, name: &str) -> Message {
     let family = expressions::family_number(family);
     let table = Attributes::new().text(TABLE_NAME, name);
@@ -146,7 +143,6 @@ pub(super) fn new_rule(chain: &Chain, rule: &[Expression]) -> Message {
     message(NEW_RULE, NLM_F_CREATE | NLM_F_APPEND, &attributes)
 }
 
-/// The message for a change of an element at this time.
 pub(super) fn change_element(change: &ElementChange, now: Timestamp) -> Message {
     let value = |bytes: &[u8]| Attributes::new().bytes(1, bytes);
     let ElementChange { element, action } = change;

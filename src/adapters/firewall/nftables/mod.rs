@@ -19,4 +19,4 @@ mod sets;
 mod table;
 
 pub use driver::Nftables;
-pub use ruleset::{delete_table_of_iptables, number_of_ruleset};
+pub(crate) use ruleset::{delete_table_of_iptables, number_of_ruleset};

@@ -11,7 +11,6 @@ use super::sets::RANK_MIDDLE;
 use crate::model::grant::{Change, Grant, GrantId};
 use crate::model::time::Timestamp;
 
-/// Open grants and their elements.
 #[derive(Debug, Default)]
 pub(super) struct OpenGrants {
     grants: BTreeMap<GrantId, OpenGrant>,
@@ -26,11 +25,9 @@ type Owner = (Timestamp, GrantId);
 #[derive(Debug, Clone)]
 struct OpenGrant {
     grant: Grant,
-    /// Its ranges, which no other grant shares.
     ranges: Vec<Element>,
 }
 
-/// Takes a change back.
 #[derive(Debug)]
 #[must_use]
 pub(super) struct Undo {
@@ -40,9 +37,6 @@ pub(super) struct Undo {
 
 impl OpenGrants {
     /// Makes the change here, and adds the element changes that make it in the kernel.
-    ///
-    /// # Errors
-    /// If the grant cannot be recorded. Then nothing has changed.
     pub(super) fn change(
         &mut self,
         change: &Change,
@@ -94,7 +88,6 @@ impl OpenGrants {
         })
     }
 
-    /// Takes a change back.
     pub(super) fn undo(&mut self, undo: Undo) {
         if let Some(id) = undo.opened {
             self.remove(id);
@@ -104,7 +97,6 @@ impl OpenGrants {
         }
     }
 
-    /// All grants, by number.
     pub(super) fn grants(&self) -> impl Iterator<Item = &Grant> {
         self.grants.values().map(|open| &open.grant)
     }
@@ -124,7 +116,6 @@ impl OpenGrants {
         elements
     }
 
-    /// Whether few ranks are left.
     pub(super) fn ranks_run_out(&self) -> bool {
         self.rank > RANK_MIDDLE - (1 << 24)
     }

@@ -115,13 +115,11 @@ fn push_address(body: &mut Vec<u8>, address: Option<IpAddr>) {
     body.extend(address.map(octets).unwrap_or_default());
 }
 
-/// The parts of grants that were read from the kernel.
 #[derive(Debug, Default)]
 pub(super) struct Parts(BTreeMap<GrantId, BTreeMap<u32, Part>>);
 
 #[derive(Debug)]
 struct Part {
-    /// How many parts the grant has.
     parts: u8,
     chunk: Vec<u8>,
     remaining_ms: u64,
@@ -220,7 +218,6 @@ fn decode(id: GrantId, body: &[u8]) -> Option<Grant> {
     Some(grant)
 }
 
-/// Reads from the front of the bytes.
 struct Reader<'a>(&'a [u8]);
 
 impl<'a> Reader<'a> {

@@ -5,12 +5,10 @@ use netlink_packet_core::DecodeError;
 use crate::adapters::netlink::NetlinkError;
 use crate::adapters::netlink::attributes::{each, find, text};
 
-/// The header before the attributes.
 const NFGENMSG_LEN: usize = 4;
 const TABLE_DORMANT: u32 = 1;
 const COUNTER: &[u8] = b"counter\0";
 
-/// An element of a dump.
 #[derive(Debug, Default)]
 pub(super) struct ListedElement {
     pub(super) key: Vec<u8>,
@@ -77,12 +75,10 @@ fn without_counts(expressions: &[u8]) -> Result<Vec<u8>, DecodeError> {
     Ok(kept)
 }
 
-/// Whether the table is switched off.
 pub(super) fn is_dormant(message: &[u8]) -> Result<bool, NetlinkError> {
     number(message, 2).map(|flags| flags & TABLE_DORMANT != 0)
 }
 
-/// The number of the ruleset.
 pub(super) fn generation(message: &[u8]) -> Result<u32, NetlinkError> {
     number(message, 1)
 }

@@ -6,7 +6,7 @@ use crate::adapters::firewall::FirewallError;
 use crate::model::address::Family;
 
 /// Deletes an empty table that iptables or ip6tables (nft variant) made and has no command to delete.
-pub fn delete_table_of_iptables(ipv6: bool, name: &str) -> Result<(), FirewallError> {
+pub(crate) fn delete_table_of_iptables(ipv6: bool, name: &str) -> Result<(), FirewallError> {
     let family = if ipv6 { Family::V6 } else { Family::V4 };
     Kernel::open()?
         .transaction([messages::delete_table_of(family, name)])
@@ -15,7 +15,7 @@ pub fn delete_table_of_iptables(ipv6: bool, name: &str) -> Result<(), FirewallEr
 
 /// A function that asks for the number of the ruleset in the network namespace of the calling thread; `None` if the
 /// kernel does not answer.
-pub fn number_of_ruleset() -> Result<Box<dyn FnMut() -> Option<u32> + Send>, FirewallError> {
+pub(crate) fn number_of_ruleset() -> Result<Box<dyn FnMut() -> Option<u32> + Send>, FirewallError> {
     let mut kernel = Kernel::open()?;
     Ok(Box::new(move || kernel.generation().ok()))
 }

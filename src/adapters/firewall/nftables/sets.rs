@@ -4,7 +4,6 @@
 
 use crate::model::address::Family;
 
-/// A set or a map of the table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct Set {
     pub(super) side: Side,
@@ -12,7 +11,6 @@ pub(super) struct Set {
     pub(super) family: Family,
 }
 
-/// The packets that a set matches.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) enum Side {
     /// To the gate itself.
@@ -29,7 +27,6 @@ pub(super) enum Side {
     Record,
 }
 
-/// What an element of a set holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) enum Kind {
     /// One source address and one port.
@@ -42,7 +39,6 @@ pub(super) enum Kind {
     PortMap,
     /// From a port range to a host, for every source.
     PortRangeMap,
-    /// Plain numbers.
     Numbers,
 }
 
@@ -112,7 +108,6 @@ impl Set {
         )
     }
 
-    /// The fields of a key, in order.
     pub(super) fn fields(self) -> &'static [Field] {
         use Field::{Number, Port, Protocol, Rank, Source, Target};
         let has_target = matches!(
@@ -176,7 +171,6 @@ impl Set {
         self.field_len(field).div_ceil(4)
     }
 
-    /// The length of these fields in bytes.
     pub(super) fn len_of(self, fields: &[Field]) -> u32 {
         let words: u32 = fields.iter().map(|field| self.field_words(*field)).sum();
         words * 4

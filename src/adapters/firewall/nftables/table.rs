@@ -13,16 +13,13 @@ const HIDDEN: &str = "hidden";
 /// The same for hosts behind the gate.
 const HIDDEN_BEHIND: &str = "hidden_behind";
 
-/// Where packets enter a chain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Hook {
-    /// At this hook of the kernel.
     Packet {
         number: u32,
         kind: &'static str,
         priority: i32,
     },
-    /// From a rule of another chain.
     Jump,
 }
 
@@ -40,7 +37,6 @@ const fn hook(number: u32, kind: &'static str, priority: i32) -> Hook {
     }
 }
 
-/// The expressions of a rule.
 pub(super) type Rule = Vec<Expression>;
 
 /// A chain and its rules. The policy of each is accept.
@@ -149,7 +145,6 @@ fn postrouting() -> Vec<Rule> {
         .collect()
 }
 
-/// Accepts packets that have a grant.
 fn granted(side: Side) -> impl Iterator<Item = Rule> {
     sets(side).map(|set| {
         let echo = match set.kind {
@@ -169,7 +164,6 @@ fn sets(side: Side) -> impl Iterator<Item = Set> {
     Set::all().filter(move |set| set.side == side)
 }
 
-/// Drops packets to these ports.
 fn closed(ports: Ports) -> Rule {
     let drop = [expressions::counter(), expressions::drop()];
     let icmp = match ports.protocol_name() {

@@ -12,11 +12,9 @@ use crate::model::settings::CaptureKind;
 const JUMP_FIRST: &str = "put the jump first; posternd also does so when it starts";
 const DROP_IS_FINAL: &str = "an accept in another chain does not override this drop";
 
-/// A chain that drops, or may drop, some services.
 struct Block<'a> {
     step: BaseChain<'a>,
     is_certain: bool,
-    /// The rule that drops.
     rule: String,
     services: Vec<Ports>,
     interfaces: Vec<String>,

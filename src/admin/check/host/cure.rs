@@ -6,7 +6,6 @@ use super::view::HostView;
 use crate::core::host_rules::Chain;
 use crate::model::service::Ports;
 
-/// The tool that writes the rules of a table.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Owner {
     Ufw,
@@ -55,7 +54,6 @@ pub(super) fn accept_by_owner(
     }
 }
 
-/// What makes such a rule last.
 pub(super) fn how_to_keep(view: &HostView<'_>, chain: &Chain) -> &'static str {
     match owner(view, chain) {
         Owner::Ufw => "ufw keeps the rule",
@@ -89,7 +87,6 @@ pub(super) fn accept(chain: &Chain, services: &[Ports]) -> Vec<String> {
     services.iter().map(command).collect()
 }
 
-/// The command that accepts established connections at the head of a chain.
 pub(super) fn established(chain: &Chain) -> String {
     let insert = insert(chain);
     if chain.table.is_nft() {

@@ -8,11 +8,9 @@ use crate::core::host_rules::{Hook, Judgement};
 use crate::model::address::Family;
 use crate::model::service::{Ports, list};
 
-/// An open service.
 struct Open {
     service: Ports,
     family: Family,
-    /// The rule that accepts it.
     rule: String,
     interfaces: Vec<String>,
 }

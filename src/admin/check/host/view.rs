@@ -16,7 +16,6 @@ const CHAINS: [&str; 2] = ["POSTERN", "POSTERN-FWD"];
 /// The table of the nftables driver.
 const TABLE: &str = "postern";
 
-/// Config and host, and the driver in use.
 pub(super) struct HostView<'a> {
     pub(super) settings: &'a Settings,
     pub(super) host: &'a HostSnapshot,
@@ -36,7 +35,6 @@ impl<'a> HostView<'a> {
         families
     }
 
-    /// Whether the rules of the driver in use exist for this family.
     pub(super) fn is_installed(&self, family: Family) -> bool {
         let mut chains = self.host.rules.chains.iter();
         chains.any(|chain| self.is_ours(chain) && chain.table.sees(family))
@@ -48,7 +46,6 @@ impl<'a> HostView<'a> {
             .any(|family| self.is_installed(family))
     }
 
-    /// Whether the driver in use owns the chain.
     pub(super) fn is_ours(&self, chain: &Chain) -> bool {
         self.is_home(chain) && (!self.is_iptables || CHAINS.contains(&chain.name.as_str()))
     }
@@ -62,12 +59,10 @@ impl<'a> HostView<'a> {
         }
     }
 
-    /// Whether ip6tables is missing, so that the driver closes nothing over IPv6.
     pub(super) fn lacks_program(&self, family: Family) -> bool {
         self.is_iptables && family == Family::V6 && !self.host.has_ip6tables
     }
 
-    /// The position of the first jump to Postern's rules.
     pub(super) fn jump(chain: &Chain) -> Option<usize> {
         chain.rules.iter().position(
             |rule| matches!(&rule.verdict, Verdict::Jump(to) if CHAINS.contains(&to.as_str())),
@@ -82,7 +77,6 @@ impl<'a> HostView<'a> {
         })
     }
 
-    /// Whether the chain belongs to any driver of Postern.
     pub(super) fn is_postern(chain: &Chain) -> bool {
         is_native(chain) || CHAINS.contains(&chain.name.as_str())
     }
@@ -92,7 +86,6 @@ impl<'a> HostView<'a> {
         self.host.rules.filter_chains(family, hook)
     }
 
-    /// A stranger's first packet to this host.
     pub(super) fn packet<'p>(
         &'p self,
         family: Family,
@@ -133,12 +126,10 @@ impl<'a> HostView<'a> {
         joined(services)
     }
 
-    /// Services of hosts behind this one.
     pub(super) fn forwarded_services(&self) -> Vec<Ports> {
         self.services_of(|policy| !policy.targets.is_empty())
     }
 
-    /// The hosts behind this one.
     pub(super) fn targets(&self) -> Vec<IpNet> {
         let policies = self.settings.policies.iter();
         policies.flat_map(|policy| policy.targets.clone()).collect()
