@@ -75,7 +75,8 @@ fn since_boot() -> Duration {
     Duration::try_from(time).unwrap_or_default()
 }
 
-#[cfg(all(test, feature = "daemon"))]
+#[cfg(test)]
+#[cfg(feature = "daemon")]
 mod tests {
     use super::*;
 

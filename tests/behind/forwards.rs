@@ -1,4 +1,4 @@
-//! A port of the gate that leads to a host behind it, for whoever holds a grant.
+//! A port of the gate that leads to a host behind it, for the client of a grant.
 
 use std::time::Duration;
 
@@ -165,7 +165,7 @@ pub(crate) fn overlapping_forwards_reach_their_hosts() {
             assert_eq!(open(), expected, "{kind}");
             assert!(world.is_hidden(&world.stranger, side.gate[1], 22), "{kind}");
             world.apply(Change::Close(exact));
-            assert_eq!(open(), expected, "{kind}: the other one still stands");
+            assert_eq!(open(), expected, "{kind}: the other one is still open");
             world.apply(Change::Close(wide));
             assert_eq!(open(), [None, None, None], "{kind}");
         }
@@ -297,9 +297,9 @@ pub(crate) fn removed_rules_are_detected_and_restored() {
                 .collect(),
             };
             for line in spoilt {
-                assert!(world.stands(), "{kind}");
+                assert!(world.is_whole(), "{kind}");
                 sh(&world.gate, &line);
-                assert!(!world.stands(), "{kind}: {line}");
+                assert!(!world.is_whole(), "{kind}: {line}");
                 world.install(&protection, std::slice::from_ref(&grant));
                 assert!(
                     world.reaches(&world.client, side.gate[0], 2222),

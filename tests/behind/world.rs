@@ -181,17 +181,17 @@ impl World {
         let (protection, live) = (protection.clone(), live.to_vec());
         self.drive(move |driver| driver.install(&protection, &live))
             .unwrap();
-        assert!(self.stands(), "{}", self.kind);
+        assert!(self.is_whole(), "{}", self.kind);
     }
 
     pub(crate) fn apply(&self, change: Change) {
         let results = self.drive(move |driver| driver.apply(&[change]));
         assert_eq!(results, [Ok(())], "{}", self.kind);
-        assert!(self.stands(), "{}", self.kind);
+        assert!(self.is_whole(), "{}", self.kind);
     }
 
     /// Whether the driver sees all that it put there.
-    pub(crate) fn stands(&self) -> bool {
+    pub(crate) fn is_whole(&self) -> bool {
         self.drive(|driver| driver.verify()).unwrap()
     }
 

@@ -131,7 +131,8 @@ pub fn make_folder(path: &Path, mode: u32) -> Result<bool, FileError> {
     Ok(is_new)
 }
 
-#[cfg(all(test, feature = "daemon"))]
+#[cfg(test)]
+#[cfg(feature = "daemon")]
 #[allow(clippy::disallowed_methods)]
 mod tests {
     use std::os::unix::fs::symlink;
