@@ -187,39 +187,6 @@ pub(crate) fn map_follows_the_hint_table() {
     assert_eq!(full.raw_os_error(), expected);
 }
 
-pub(crate) fn engine_without_privilege_updates_the_map() {
-    let (gate, peer) = gate_and_peer();
-    let Filtered {
-        socket,
-        _capture,
-        mut hints,
-        counters,
-    } = filtered(&gate, Some("gate0"), 8);
-    let known = hint(&keys(1), 0, 10);
-    let engine_socket = socket.try_clone().unwrap();
-    let engine = std::thread::spawn(move || {
-        rustix::thread::set_thread_uid(rustix::process::Uid::from_raw(65_534)).unwrap();
-        caps::clear(None, caps::CapSet::Effective).unwrap();
-        caps::clear(None, caps::CapSet::Permitted).unwrap();
-        assert!(HintFilter::load(&PORTS, 8).is_err());
-        hints.update(&HintTable::build(&keys(1), 10..=10)).unwrap();
-        assert_eq!(counters.count().unwrap(), Dropped::default());
-        move || packet::attach_classic_filter(&engine_socket, &PORTS).unwrap()
-    });
-    let attach_classic_filter = engine.join().unwrap();
-    let mut link = RawLink::open(&peer, "peer0");
-    let right = udp4(PORT, &payload(known, 132));
-    let wrong = udp4(PORT, &payload([9; 8], 132));
-    link.send_ip(&right);
-    link.send_ip(&wrong);
-    link.send_ip(&udp4(PORT, &end(known)));
-    assert_eq!(delivered(&socket), [right]);
-    attach_classic_filter();
-    link.send_ip(&wrong);
-    link.send_ip(&udp4(PORT, END));
-    assert_eq!(delivered(&socket), [wrong]);
-}
-
 pub(crate) fn tunnel_and_vlan_packets_pass_the_hint_filter() {
     let (gate, peer) = gate_and_peer();
     let mut tun = Tun::new(&gate);

@@ -1,17 +1,13 @@
 //! Interfaces that go, come back, are replaced or come late. Each change is reported once, and capture goes on.
 
-use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::time::Duration;
 
-use postern::adapters::capture::packet::{self, PacketCapture};
 use postern::adapters::capture::{Capture, Caught};
 use postern_harness::packets::{RawLink, udp4, udp6};
 use postern_harness::{Namespace, join, wait_for};
 
-use crate::{
-    END, PORT, PORTS, bound, capture, expect_quiet, gate_and_peer, payloads_until_end, send,
-};
+use crate::{END, PORT, bound, capture, expect_quiet, gate_and_peer, payloads_until_end, send};
 
 fn report(capture: &mut dyn Capture) -> String {
     wait_for("report", || match capture.next().unwrap() {
@@ -108,19 +104,6 @@ pub(crate) fn renamed_interface_is_released() {
     expect_captured(&peer, &mut capture);
 }
 
-pub(crate) fn late_interface_is_captured_when_up() {
-    let (gate, peer) = (Namespace::new(), Namespace::new());
-    let mut capture = capture(&gate, Some("gate0"));
-    expect_lost(&mut capture);
-    expect_quiet(&mut capture, Duration::from_secs(2));
-    join(&gate, &peer);
-    gate.ip("link set gate0 down");
-    expect_quiet(&mut capture, Duration::from_secs(2));
-    gate.ip("link set gate0 up");
-    expect_back(&mut capture);
-    expect_captured(&peer, &mut capture);
-}
-
 pub(crate) fn capture_on_every_interface_ignores_link_changes() {
     let (gate, peer) = gate_and_peer();
     let mut capture = capture(&gate, None);
@@ -133,23 +116,4 @@ pub(crate) fn capture_on_every_interface_ignores_link_changes() {
     gate.ip("link del gate0");
     join(&gate, &peer);
     expect_captured(&peer, &mut capture);
-}
-
-pub(crate) fn capture_without_privilege_binds_again() {
-    let (gate, peer) = gate_and_peer();
-    let socket = gate.run(|| packet::open(&PORTS).unwrap());
-    let engine = std::thread::spawn(move || {
-        let nobody = rustix::process::Uid::from_raw(65534);
-        rustix::thread::set_thread_res_uid(nobody, nobody, nobody).unwrap();
-        let refused = packet::open(&PORTS).unwrap_err();
-        assert_eq!(refused.kind(), io::ErrorKind::PermissionDenied);
-        let interface = Some("gate0".to_owned());
-        let mut capture = PacketCapture::new(socket, interface, PORTS.to_vec()).unwrap();
-        gate.ip("link set gate0 down");
-        expect_lost(&mut capture);
-        gate.ip("link set gate0 up");
-        expect_back(&mut capture);
-        expect_captured(&peer, &mut capture);
-    });
-    engine.join().unwrap();
 }

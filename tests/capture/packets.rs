@@ -2,7 +2,7 @@
 
 use postern::adapters::capture::packet::{self, PacketCapture};
 use postern_harness::Namespace;
-use postern_harness::packets::{RawLink, Tun, framed, udp4, udp6};
+use postern_harness::packets::{RawLink, framed, udp4, udp6};
 
 use crate::{END, PORT, PORTS, capture, gate_and_peer, payloads_until_end, send, texts_until_end};
 
@@ -55,19 +55,6 @@ pub(crate) fn own_datagrams_are_not_captured() {
         assert_eq!(payloads_until_end(&mut at_peer), [&b"four"[..], b"six"]);
         send(&peer, "192.0.2.1", PORT, END);
         assert!(payloads_until_end(&mut at_gate).is_empty());
-    }
-}
-
-pub(crate) fn tun_packets_are_captured() {
-    let namespace = Namespace::new();
-    let mut tun = Tun::new(&namespace);
-    for interface in [None, Some("tun0")] {
-        let mut capture = capture(&namespace, interface);
-        tun.receives(&udp4(PORT, b"four"));
-        tun.receives(&udp4(PORT + 1, b"another port"));
-        tun.receives(&udp6(PORT, b"six"));
-        tun.receives(&udp6(PORT, END));
-        assert_eq!(payloads_until_end(&mut capture), [&b"four"[..], b"six"]);
     }
 }
 

@@ -4,6 +4,8 @@ use std::net::{TcpListener, TcpStream};
 
 use postern::adapters::conntrack::Conntrack;
 use postern::adapters::conntrack::kernel::KernelConntrack;
+use postern::daemon::monitor;
+use postern::daemon::monitor::executor::Executor;
 use postern::model::settings::DriverKind;
 use postern_harness::{echoes, now, traffic};
 
@@ -22,32 +24,30 @@ fn old_connections(world: &World) -> Vec<TcpStream> {
     connections.into()
 }
 
-pub(crate) fn old_connections_survive_the_first_installation() {
+pub(crate) fn old_connections_survive_only_with_adoption() {
     for driver in DRIVERS {
+        let cut = World::new();
+        let mut old = old_connections(&cut);
+        let unadopted = settings("", "");
+        let run = move || Executor::open(&unadopted, monitor::native(driver).unwrap(), None, now());
+        let _executor = cut.gate.run(move || run().unwrap());
+        assert!(!echoes(&mut old[0]), "{driver:?}: without adoption");
+
         let world = World::new();
         let mut old = old_connections(&world);
-        world.start(driver, settings("", ""));
+        world.start(driver, settings("", ENDS));
         assert_eq!(world.entries("ESTABLISHED").len(), 4, "{driver:?}");
-        for connection in &mut old {
-            assert!(echoes(connection), "{driver:?} {connection:?}");
-        }
+        assert!(old.iter_mut().all(echoes), "{driver:?}");
         for [gate, client] in [V4, V6] {
             for port in [22, 80] {
                 assert!(!world.client.reaches(client, gate, port), "{driver:?}");
             }
         }
-    }
-}
-
-pub(crate) fn adopted_connection_ends_with_a_grant() {
-    for driver in DRIVERS {
-        let world = World::new();
-        let mut old = old_connections(&world);
-        world.start(driver, settings("", ENDS));
         world.open(request("alice", CLIENT_V4, &["tcp/22"]));
         world.executor(|executor| executor.serve(now().plus(HOUR), Vec::new()));
         let live: Vec<bool> = old.iter_mut().map(echoes).collect();
-        assert_eq!(live, [false, true, true, true], "{driver:?}");
+        let expected = [false, true, true, true];
+        assert_eq!(live, expected, "{driver:?}: it ends with a grant");
     }
 }
 

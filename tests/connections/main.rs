@@ -48,13 +48,12 @@ fn main() -> ExitCode {
     requirements.push(Requirement::Root);
     let tests = trials![
         machine, &requirements;
-        adopting::old_connections_survive_the_first_installation,
-        adopting::adopted_connection_ends_with_a_grant,
+        adopting::old_connections_survive_only_with_adoption,
         adopting::adoption_takes_each_connection_once,
         adopting::stray_segment_draws_no_reset_from_a_bound_listener,
         adopting::reload_adopts_connections_of_new_ports,
         executor::batch_of_grants_ends_in_one_call,
-        executor::only_closed_grants_that_ask_end_connections,
+        executor::only_closed_grants_end_connections,
         executor::failing_conntrack_keeps_no_grant_open,
         executor::ports_are_adopted_again_only_if_they_change,
         executor::grants_of_the_last_run_end_connections,

@@ -2,7 +2,7 @@
 
 use postern::adapters::firewall::nftables::Nftables;
 use postern::adapters::firewall::{Change, FirewallDriver};
-use postern_harness::Namespace;
+use postern_harness::{Namespace, echoes};
 
 use crate::{Gate, gate_and_client, grant, protection};
 
@@ -47,6 +47,7 @@ pub(crate) fn install_repairs_everything() {
         lines.map(|line| line.unwrap().to_owned()).collect()
     };
     let fresh = chain_without_counts();
+    let mut established = client.connect("192.0.2.7", "192.0.2.1", 22).unwrap();
     gate.nft("flush chain inet postern input");
     gate.nft("add chain inet postern other");
     let live = [
@@ -59,6 +60,7 @@ pub(crate) fn install_repairs_everything() {
         assert!(client.reaches("192.0.2.8", "192.0.2.1", 22));
         assert_eq!(gate.list(), live);
     }
+    assert!(echoes(&mut established));
     assert_eq!(chain_without_counts(), fresh);
     let other = gate.host.try_sh("nft list chain inet postern other");
     assert!(other.is_err());

@@ -44,7 +44,6 @@ pub enum Caught {
 /// A source of datagrams: `packet` (passive), `udp` (bound, never answering) or `memory` (tests).
 pub trait Capture: Send {
     /// Waits up to about a second for the next report.
-    ///
     fn next(&mut self) -> std::io::Result<Caught>;
 
     /// Whether the next call may have to wait. While it is false, datagrams may be passed on together.

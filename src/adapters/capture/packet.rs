@@ -37,7 +37,6 @@ const NO_TRAFFIC: u16 = 0x88b5;
 
 /// Opens a cooked packet socket with the classic filter. It receives nothing before a [`PacketCapture`] binds it, so no
 /// packet passes unfiltered. Needs CAP_NET_RAW; with CAP_NET_ADMIN the buffer may exceed the system's limit.
-///
 pub fn open(ports: &[u16]) -> io::Result<OwnedFd> {
     let socket = Socket::new(Domain::PACKET, Type::DGRAM, None)?;
     attach_classic_filter(&socket, ports)?;

@@ -19,12 +19,10 @@ pub use grant_index::Connection;
 pub trait Conntrack: Send {
     /// Adds the host's TCP connections on these ports to the connection tracking table. Without that, a new
     /// protection takes them for new connections. Returns how many were not in the table.
-    ///
     fn adopt(&mut self, protected: &[Ports]) -> Result<usize, ConntrackError>;
 
     /// Ends the connections that rest on ended grants, except those that a live grant covers. Reads the kernel's table
     /// once for all grants. Returns the number of connections.
-    ///
     fn end(
         &mut self,
         ended: &[Grant],

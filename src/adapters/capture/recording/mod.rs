@@ -122,7 +122,6 @@ impl Recording {
     }
 
     /// The next packet; `None` at the end.
-    ///
     pub fn read(&mut self) -> Result<Option<Recorded>, RecordingError> {
         loop {
             if let Some(length) = self.section.skipped_block(self.reader.data()) {

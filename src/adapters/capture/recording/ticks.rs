@@ -67,16 +67,5 @@ mod tests {
             .at(high, low);
             assert_eq!(at.map(Timestamp::as_millis), expected, "{ticks}");
         }
-        let micros = Ticks {
-            per_second: Some(1_000_000),
-            offset_s: 0,
-        };
-        for (second, ticks, expected) in [
-            (7, 1_999, 7_001),
-            (u32::MAX, u32::MAX, 4_294_967_295_000 + 4_294_967),
-        ] {
-            let at = micros.since_second(second, ticks);
-            assert_eq!(at.map(Timestamp::as_millis), Some(expected));
-        }
     }
 }

@@ -21,84 +21,45 @@ fn every_match_is_read() {
             drops: true
         })
     );
-    let asked = |handle: u64| -> Vec<(Test, bool)> {
+    let asked = |handle: u64| -> String {
         let name = format!("the rule with handle {handle} of chain input");
         let rule = input.rules.iter().find(|rule| rule.name == name).unwrap();
-        rule.conditions
-            .iter()
-            .map(|condition| (condition.test.clone(), condition.is_negated))
-            .collect()
+        let conditions = rule.conditions.iter().map(|condition| {
+            let not = if condition.is_negated { "!" } else { "" };
+            format!("{not}{:?}", condition.test)
+        });
+        conditions.collect::<Vec<_>>().join(" ")
     };
-    let tcp = (Test::Protocol(vec![6]), false);
-    let names = |list: &[&str]| list.iter().map(ToString::to_string).collect::<Vec<_>>();
-    assert_eq!(asked(9), [(Test::Interface(names(&["lo"])), false)]);
-    assert_eq!(
-        asked(11),
-        [
-            (Test::Interface(names(&["eth*", "wg0"])), false),
-            tcp.clone(),
-            (Test::Port(vec![(80, 80), (8000, 8010)]), false)
-        ]
-    );
-    assert_eq!(
-        asked(12),
-        [tcp.clone(), (Test::Port(vec![(25, 25)]), false)]
-    );
-    let state = (Test::State(names(&["new"])), false);
-    assert_eq!(
-        asked(13),
-        [
-            (Test::Family(Family::V4), false),
-            (Test::Few, false),
-            tcp.clone(),
-            (Test::Port(vec![(22, 22)]), false),
-            state.clone(),
-            (Test::Always, false)
-        ]
-    );
-    assert_eq!(
-        asked(15),
-        [
-            (Test::Protocol(vec![6, 17]), false),
-            (Test::Port(vec![(53, 53)]), false)
-        ]
-    );
-    let syn = |is_negated| {
+    let flags = "Flags { mask: [\"fin\", \"syn\", \"rst\", \"ack\"], set: [\"syn\"] }";
+    let new = "State([\"new\"])";
+    for (handle, expected) in [
+        (9, "Interface([\"lo\"])"),
         (
-            Test::Flags {
-                mask: names(&["fin", "syn", "rst", "ack"]),
-                set: names(&["syn"]),
-            },
-            is_negated,
-        )
-    };
-    assert_eq!(asked(16), [tcp.clone(), syn(true), state]);
-    assert_eq!(asked(17), [tcp.clone(), syn(false)]);
-    assert_eq!(asked(18), [(Test::Always, true)], "not to this host");
-    assert_eq!(asked(19), [(Test::Never, false)], "no way back");
-    assert_eq!(
-        asked(20).last(),
-        Some(&(Test::Never, false)),
-        "over the limit"
-    );
-    assert_eq!(asked(23), [(Test::Few, false)]);
-    assert_eq!(asked(24), [(Test::Few, false)]);
-    assert_eq!(asked(26), [(Test::Never, false)], "over the limit of a set");
-    assert_eq!(asked(28), [(Test::Family(Family::V6), false)]);
-    assert_eq!(
-        asked(32),
-        [
-            (Test::Family(Family::V4), false),
-            (
-                Test::Destination(vec!["192.0.2.1/32".parse().unwrap()]),
-                false
-            )
-        ]
-    );
-    assert_eq!(
-        asked(34),
-        [tcp, (Test::Port(vec![(22, 22), (80, 80)]), true)]
-    );
+            11,
+            "Interface([\"eth*\", \"wg0\"]) Protocol([6]) Port([(80, 80), (8000, 8010)])",
+        ),
+        (12, "Protocol([6]) Port([(25, 25)])"),
+        (
+            13,
+            &format!("Family(V4) Few Protocol([6]) Port([(22, 22)]) {new} Always"),
+        ),
+        (15, "Protocol([6, 17]) Port([(53, 53)])"),
+        (16, &format!("Protocol([6]) !{flags} {new}")),
+        (17, &format!("Protocol([6]) {flags}")),
+        // not to this host, no way back
+        (18, "!Always"),
+        (19, "Never"),
+        (23, "Few"),
+        (24, "Few"),
+        // over the limit of a set
+        (26, "Never"),
+        (28, "Family(V6)"),
+        (32, "Family(V4) Destination([192.0.2.1/32])"),
+        (34, "Protocol([6]) !Port([(22, 22), (80, 80)])"),
+    ] {
+        assert_eq!(asked(handle), expected, "{handle}");
+    }
+    assert!(asked(20).ends_with("Never"), "over the limit");
     let unknown = input
         .rules
         .iter()

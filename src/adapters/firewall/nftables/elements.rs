@@ -319,25 +319,4 @@ mod tests {
             }
         }
     }
-
-    #[test]
-    fn forwards_redirect_and_open_the_host() {
-        let forwarding = |allow: &str, at: &str, host: &str, port, masquerade| {
-            let (at, host) = (at.parse().unwrap(), host.parse().unwrap());
-            of_grant(&Grant {
-                forwards: vec![Forward::new(at, host, port, masquerade).unwrap()],
-                ..grant(allow, None, &[])
-            })
-        };
-        let exact = forwarding("192.0.2.7/32", "tcp/2222", "10.0.0.5", Some(22), true);
-        assert_eq!(set_names(&exact), "nat4 through4 masquerade4");
-        assert_eq!(exact[0].data, Some(vec![10, 0, 0, 5, 0, 22, 0, 0]));
-        assert_eq!(exact[0].key, [192, 0, 2, 7, 6, 0, 0, 0, 8, 174, 0, 0]);
-        let network = forwarding("2001:db8::/64", "tcp/2222", "fd00::5", Some(22), false);
-        assert_eq!(set_names(&network), "led6 lead6 through_networks6");
-        let range = forwarding("192.0.2.7/32", "udp/500-510", "10.0.0.5", None, false);
-        assert_eq!(set_names(&range), "led4 keep4 through_networks4");
-        assert_eq!(range[1].data, Some(vec![10, 0, 0, 5]));
-        assert!(forwarding("192.0.2.7/32", "tcp/2222", "fd00::5", Some(22), true).is_empty());
-    }
 }

@@ -190,25 +190,3 @@ impl Set {
         })
     }
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn keys_have_nft_lengths_and_types() {
-        let grants = Set::new(Side::Gate, Kind::Exact, Family::V4);
-        assert_eq!(grants.len_of(grants.fields()), 12);
-        assert_eq!(
-            grants.nft_type_of(grants.fields()),
-            (7 << 12) | (12 << 6) | 13
-        );
-        let networks = Set::new(Side::Forward, Kind::Range, Family::V6);
-        assert_eq!(networks.len_of(networks.fields()), 16 + 16 + 4 + 4 + 4);
-        // the kernel takes 64 bytes of key, and nft five fields of a type
-        for set in Set::all() {
-            assert!(set.len_of(set.fields()) <= 64 && set.fields().len() <= 5);
-        }
-        assert_eq!(RANK_MIDDLE, RANK_MIDDLE.swap_bytes());
-    }
-}
