@@ -8,7 +8,7 @@ use crate::model::grant::Grant;
 use crate::model::settings::Protection;
 use crate::model::time::Timestamp;
 
-pub mod command;
+pub(crate) mod command;
 mod error;
 pub(crate) mod host;
 pub mod iptables;
@@ -24,16 +24,10 @@ pub trait FirewallDriver: Send {
 
     /// Finds out whether the driver can work on this host, and leaves nothing behind. [`FirewallDriver::kernel_expiry`] is
     /// known afterwards.
-    ///
-    /// # Errors
-    /// What is missing, and what to do.
     fn probe(&mut self) -> Result<(), FirewallError>;
 
     /// Installs the chains, the protection and exactly these live grants. Established connections are never cut. A second
-    /// call does no harm and repairs changes of others.
-    ///
-    /// # Errors
-    /// Nothing may be counted as installed.
+    /// call does no harm and repairs changes of others. After an error nothing may be counted as installed.
     fn install(&mut self, protection: &Protection, live: &[Grant]) -> Result<(), FirewallError>;
 
     /// Carries out a batch in order, in as few steps as possible. One result for each change, in the same order. A failed
@@ -41,32 +35,19 @@ pub trait FirewallDriver: Send {
     fn apply(&mut self, changes: &[Change]) -> Vec<Result<(), FirewallError>>;
 
     /// The grants in the firewall, read from the firewall itself. An entry of Postern's that cannot be read is an error.
-    ///
     /// If the kernel counts the time that is left, the end follows from that and from the time of [`FirewallDriver::tick`].
-    ///
-    /// # Errors
-    /// What the firewall said.
     fn list(&mut self) -> Result<Vec<Grant>, FirewallError>;
 
     /// Whether everything that was installed and applied is still in the firewall: the protection, the jumps to it, and
     /// every grant before its end. `false` means that somebody else changed it, or that an answer was lost; then `install`
     /// again. Changes nothing. Called once or twice a second, so it must be cheap. Rules of others before Postern's do not
     /// count.
-    ///
-    /// # Errors
-    /// What the firewall said; then nothing is known.
     fn verify(&mut self) -> Result<bool, FirewallError>;
 
     /// Removes everything that Postern ever put into the firewall. Succeeds if there is nothing.
-    ///
-    /// # Errors
-    /// What could not be removed, and why.
     fn remove(&mut self) -> Result<(), FirewallError>;
 
     /// Whether the kernel itself ends each grant; if not, the reason for the log.
-    ///
-    /// # Errors
-    /// Why the kernel does not end grants.
     fn kernel_expiry(&self) -> Result<(), FirewallError>;
 
     /// Sets the wall clock's time, which all ends refer to. Called before each batch.

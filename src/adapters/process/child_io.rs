@@ -71,7 +71,6 @@ pub(super) fn attend(
     }
 }
 
-/// The pipe to standard input.
 struct Input<'a> {
     pipe: Option<OwnedFd>,
     rest: &'a [u8],
@@ -100,7 +99,6 @@ impl<'a> Input<'a> {
     }
 }
 
-/// The pipe from standard output or standard error.
 struct Output {
     pipe: Option<OwnedFd>,
     kept: Vec<u8>,

@@ -6,7 +6,9 @@
 mod child_io;
 #[cfg(feature = "daemon")]
 mod programs;
-pub mod user_command;
+pub(crate) mod user_command;
 
 #[cfg(feature = "daemon")]
-pub use programs::{Programs, StartOptions, find, start_self};
+pub use programs::Programs;
+#[cfg(feature = "daemon")]
+pub(crate) use programs::{StartOptions, find, start_self};

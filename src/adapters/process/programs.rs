@@ -15,7 +15,6 @@ use rustix::process::{Pid, Signal, kill_process_group};
 use super::child_io::attend;
 use crate::model::run::{Call, Ran, Run, RunError};
 
-/// Where [`find`] looks, in this order.
 const FOLDERS: [&str; 5] = ["/usr/sbin", "/sbin", "/usr/bin", "/bin", "/usr/local/sbin"];
 const PATH: &str = "/usr/sbin:/usr/bin:/sbin:/bin";
 const DEADLINE: Duration = Duration::from_secs(5);
@@ -59,8 +58,7 @@ impl Run for Programs {
     }
 }
 
-/// The absolute path of a program, `None` if it is in none of the usual folders.
-pub fn find(name: &str) -> Option<PathBuf> {
+pub(crate) fn find(name: &str) -> Option<PathBuf> {
     let is_program = |path: &PathBuf| {
         path.metadata()
             .is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o111 != 0)
@@ -71,25 +69,17 @@ pub fn find(name: &str) -> Option<PathBuf> {
         .find(is_program)
 }
 
-/// Standard streams and environment of a process of this program.
 #[derive(Debug)]
-pub struct StartOptions<'a> {
-    /// Standard input.
-    pub stdin: Stdio,
-    /// Standard output.
-    pub stdout: Stdio,
-    /// Standard error.
-    pub stderr: Stdio,
-    /// The environment beside `PATH` and `LC_ALL`.
-    pub env: &'a [(&'a str, String)],
+pub(crate) struct StartOptions<'a> {
+    pub(crate) stdin: Stdio,
+    pub(crate) stdout: Stdio,
+    pub(crate) stderr: Stdio,
+    pub(crate) env: &'a [(&'a str, String)],
 }
 
 /// Starts this program again in another role, in a process group of its own. It is the running image itself, whatever file
 /// is at its path by now. It has no deadline; the caller ends it.
-///
-/// # Errors
-/// What the kernel reports.
-pub fn start_self(arguments: &[&OsStr], options: StartOptions<'_>) -> io::Result<Child> {
+pub(crate) fn start_self(arguments: &[&OsStr], options: StartOptions<'_>) -> io::Result<Child> {
     let mut command = clean(Path::new("/proc/self/exe"));
     command
         .args(arguments)
@@ -97,7 +87,6 @@ pub fn start_self(arguments: &[&OsStr], options: StartOptions<'_>) -> io::Result
     spawn(command, [options.stdin, options.stdout, options.stderr])
 }
 
-/// A command with a clean environment.
 #[expect(clippy::disallowed_methods, reason = "process may run programs")]
 fn clean(program: &Path) -> Command {
     let mut command = Command::new(program);

@@ -15,33 +15,22 @@ use zeroize::Zeroizing;
 
 use crate::adapters::clock;
 
-/// Environment variables for this process alone.
 const SECRETS: [&str; 2] = ["POSTERN_KEY", "POSTERN_CODE"];
-/// The longest answer.
 const LINE_MAX: usize = 256;
 
-/// Why a program gave no answer.
 #[derive(Debug, thiserror::Error)]
-pub enum NoAnswer {
-    /// It never ran.
+pub(crate) enum NoAnswer {
     #[error("cannot be started: {0}")]
     Start(io::Error),
-    /// Its exit status reports a failure.
     #[error("failed: {0}")]
     Failed(ExitStatus),
-    /// It was killed at its deadline.
     #[error("printed no line within {} and was killed", crate::model::time::human(*.0))]
     Late(Duration),
-    /// It ended without a line.
     #[error("printed nothing")]
     Silent,
 }
 
-/// Starts a command with the standard input, output and error of this process.
-///
-/// # Errors
-/// What the system reports; [`io::ErrorKind::NotFound`] if there is no such program.
-pub fn start(program: &OsStr, arguments: &[impl AsRef<OsStr>]) -> io::Result<Child> {
+pub(crate) fn start(program: &OsStr, arguments: &[impl AsRef<OsStr>]) -> io::Result<Child> {
     command(program, arguments).spawn()
 }
 
@@ -56,7 +45,7 @@ fn command(program: &OsStr, arguments: &[impl AsRef<OsStr>]) -> Command {
 }
 
 /// Waits until the child has ended, but does not reap it: its number stays its own, so that a signal hits no other process.
-pub fn wait_for_end(child: u32) {
+pub(crate) fn wait_for_end(child: u32) {
     let Some(pid) = i32::try_from(child).ok().and_then(Pid::from_raw) else {
         return;
     };
@@ -70,18 +59,14 @@ pub fn wait_for_end(child: u32) {
     }
 }
 
-/// Sends a signal, such as SIGTERM, to a child that is not reaped.
-pub fn send(child: &Child, signal: i32) {
+pub(crate) fn send(child: &Child, signal: i32) {
     if let Some(signal) = Signal::from_named_raw(signal) {
         let _ = kill_process(Pid::from_child(child), signal);
     }
 }
 
 /// Runs a program without input and returns its first line. It may use standard error and the terminal to talk to the user.
-///
-/// # Errors
-/// If there is no such program, it fails, or it prints nothing in time.
-pub fn ask(
+pub(crate) fn ask(
     program: &OsStr,
     arguments: &[impl AsRef<OsStr>],
     deadline: Duration,
@@ -104,7 +89,6 @@ pub fn ask(
     }
 }
 
-/// Whether the program has ended, and its line.
 enum Event {
     Line(Zeroizing<Vec<u8>>),
     Ended,
@@ -126,7 +110,6 @@ fn watch(child: &mut Child) -> Receiver<Event> {
     events
 }
 
-/// The line, after the program has ended; `None` if the deadline comes first.
 fn listen(events: &Receiver<Event>, deadline: Duration) -> Option<Zeroizing<Vec<u8>>> {
     let start = clock::instant();
     let (mut line, mut has_ended) = (None, false);

@@ -13,51 +13,30 @@ pub struct StoreError {
     fault: StoreFault,
 }
 
-/// What is wrong with the file or its folder.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum StoreFault {
-    /// The content is damaged.
+pub(crate) enum StoreFault {
     #[error("the replay store is damaged: {0}")]
     Damaged(String),
-    /// Another version of posternd wrote it.
     #[error("it has format {found} and this posternd knows only {known}")]
-    Format {
-        /// The format of the file.
-        found: u64,
-        /// The format of this version.
-        known: u64,
-    },
-    /// Another process has it open.
+    Format { found: u64, known: u64 },
     #[error("another process has it open")]
     Busy,
-    /// The system does not let it be read or written.
     #[error("{0}")]
     System(String),
-    /// The file could not be created.
     #[error("it cannot be created: {0}")]
     NotCreated(String),
-    /// The state folder does not exist.
     #[error("there is no such folder")]
     NoFolder,
-    /// A link, a folder or something else has its name.
     #[error("it is not a plain file")]
     NotAFile,
-    /// Its owner is not the engine's user.
     #[error("it belongs to user {owner} and the engine runs as user {engine}")]
-    Owner {
-        /// Who owns the file.
-        owner: u32,
-        /// Who runs the engine.
-        engine: u32,
-    },
-    /// Others can read or write it.
+    Owner { owner: u32, engine: u32 },
     #[error("others may use it (mode {0:04o})")]
     Mode(u32),
 }
 
 impl StoreError {
-    /// This fault of this file or folder.
-    pub fn new(path: &Path, fault: StoreFault) -> Self {
+    pub(crate) fn new(path: &Path, fault: StoreFault) -> Self {
         Self {
             path: path.to_owned(),
             fault,

@@ -10,7 +10,6 @@ use crate::adapters::firewall::FirewallError;
 use crate::model::grant::{Grant, GrantId};
 use crate::model::journal::{self, JournalStore};
 
-/// One grant.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Record {
@@ -27,13 +26,11 @@ pub(super) struct Journal {
 }
 
 impl Journal {
-    /// # Errors
-    /// If the file cannot be read or is damaged.
     pub(super) fn open(mut store: Box<dyn JournalStore>) -> Result<Self, FirewallError> {
-        let text = store.load().map_err(FirewallError::Journal)?;
+        let text = store.load().map_err(FirewallError)?;
         let records: Vec<Record> = text.as_deref().map_or(Ok(Vec::new()), journal::read).map_err(|why| {
             let cure = "close by hand what [firewall.command] opened, move the file away and start again";
-            FirewallError::Journal(format!("{}: the journal of open grants is damaged: {why}; {cure}", store.name()))
+            FirewallError(format!("{}: the journal of open grants is damaged: {why}; {cure}", store.name()))
         })?;
         let records = records
             .into_iter()
@@ -77,7 +74,6 @@ impl Journal {
         Ok(())
     }
 
-    /// Changes a record; the next [`Journal::write_pending`] writes it.
     pub(super) fn put(&mut self, grant: &Grant, closing: bool) {
         let record = Record {
             grant: grant.clone(),
@@ -87,7 +83,6 @@ impl Journal {
         self.records.insert(grant.id, record);
     }
 
-    /// Removes a closed grant; the next [`Journal::write_pending`] writes it.
     pub(super) fn forget(&mut self, id: GrantId) {
         self.is_pending |= self.records.remove(&id).is_some();
     }
@@ -108,5 +103,5 @@ fn save(
 ) -> Result<(), FirewallError> {
     journal::write(records.values())
         .and_then(|text| store.save(&text))
-        .map_err(FirewallError::Journal)
+        .map_err(FirewallError)
 }

@@ -20,13 +20,11 @@ mod services;
 mod tests;
 
 use journal::{Journal, Record};
-pub use program_check::program_fault;
+pub(crate) use program_check::program_fault;
 
-/// The pause between two runs of the list program.
 const LIST_PAUSE: Duration = Duration::from_secs(10);
 
-/// The command driver.
-pub struct Command {
+pub(crate) struct Command {
     programs: CommandPrograms,
     run: Box<dyn Run + Send>,
     journal: Journal,
@@ -35,7 +33,6 @@ pub struct Command {
     overdue: BTreeSet<GrantId>,
     /// Grants that should be open but may be closed.
     missing: BTreeSet<GrantId>,
-    /// Grants that this step closes.
     closing: BTreeSet<GrantId>,
     /// How often the close of a grant passed the deadline. Such a grant is closed after the others.
     late_closes: BTreeMap<GrantId, u32>,
@@ -46,11 +43,7 @@ pub struct Command {
 }
 
 impl Command {
-    /// Reads the journal of an earlier run. Runs no program yet.
-    ///
-    /// # Errors
-    /// If the journal cannot be read.
-    pub fn open(
+    pub(crate) fn open(
         programs: CommandPrograms,
         run: Box<dyn Run + Send>,
         store: Box<dyn JournalStore>,
@@ -70,11 +63,7 @@ impl Command {
         })
     }
 
-    /// The number of grants in a journal, which may still be open.
-    ///
-    /// # Errors
-    /// If the journal cannot be read.
-    pub fn left(store: Box<dyn JournalStore>) -> Result<usize, FirewallError> {
+    pub(crate) fn left(store: Box<dyn JournalStore>) -> Result<usize, FirewallError> {
         Journal::open(store).map(|journal| journal.records().count())
     }
 
@@ -83,7 +72,6 @@ impl Command {
         self.closing = closing;
     }
 
-    /// Refuses programs that root must not run.
     fn check_programs(&self) -> Result<(), FirewallError> {
         let templates = [
             Some(&self.programs.open),
@@ -91,13 +79,11 @@ impl Command {
             self.programs.list.as_ref(),
         ];
         templates.into_iter().flatten().try_for_each(|template| {
-            program_fault(template.program()).map_or(Ok(()), |why| {
-                Err(FirewallError::Unsupported(why.to_string()))
-            })
+            program_fault(template.program())
+                .map_or(Ok(()), |why| Err(FirewallError(why.to_string())))
         })
     }
 
-    /// Closes all grants but the live ones, and opens missing live ones.
     fn take_over(&mut self, live: &[Grant]) -> Result<(), FirewallError> {
         let wanted: BTreeSet<GrantId> = live.iter().map(|grant| grant.id).collect();
         let stale: BTreeSet<GrantId> = self
@@ -125,7 +111,6 @@ impl Command {
         }
     }
 
-    /// Writes the ends of the live grants to the journal.
     fn update_ends(&mut self, live: &[Grant]) {
         for grant in live {
             if self
@@ -153,7 +138,7 @@ impl FirewallDriver for Command {
     /// A grant beyond `live` that cannot be closed is tried again by each [`FirewallDriver::verify`], which reports it.
     fn install(&mut self, protection: &Protection, live: &[Grant]) -> Result<(), FirewallError> {
         if !protection.services.is_empty() {
-            return Err(FirewallError::Unsupported(
+            return Err(FirewallError(
                 "the backend \"command\" cannot protect services; write protect = \"none\""
                     .to_owned(),
             ));
@@ -252,7 +237,7 @@ impl FirewallDriver for Command {
     }
 
     fn kernel_expiry(&self) -> Result<(), FirewallError> {
-        Err(FirewallError::Unsupported(
+        Err(FirewallError(
             "programs of [firewall.command] open and close grants; pending closes are on the disk"
                 .to_owned(),
         ))

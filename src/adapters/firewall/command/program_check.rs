@@ -7,25 +7,19 @@ use std::path::{Path, PathBuf};
 const OTHERS_WRITE: u32 = 0o022;
 const STICKY: u32 = 0o1000;
 
-/// Why root must not run a program.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum ProgramFault {
-    /// It cannot be found.
+pub(crate) enum ProgramFault {
     #[error("{path}: {1}; install it, or name another program", path = .0.display())]
     Missing(PathBuf, String),
-    /// It is not a file that can be executed.
     #[error("{path} is not an executable file; run chmod 755 {path}, or name another program", path = .0.display())]
     NotExecutable(PathBuf),
-    /// Others can write to it.
     #[error("{path} could be changed by others than root (user {1}, mode {2:04o}); run chown root {path} and chmod go-w {path}", path = .0.display())]
     Writable(PathBuf, u32, u32),
-    /// Others can write to its folder.
     #[error("{path} could be replaced by others than root: {folder} belongs to user {2}, mode {3:04o}; run chown root {folder} and chmod go-w {folder}, or move the program", path = .0.display(), folder = .1.display())]
     Replaceable(PathBuf, PathBuf, u32, u32),
 }
 
-/// Why root must not run this program; `None` if it may.
-pub fn program_fault(program: &Path) -> Option<ProgramFault> {
+pub(crate) fn program_fault(program: &Path) -> Option<ProgramFault> {
     let path = || program.to_owned();
     let missing = |error: std::io::Error| Some(ProgramFault::Missing(path(), error.to_string()));
     let found = match fs::metadata(program) {

@@ -34,7 +34,6 @@ impl Command {
         }
     }
 
-    /// Opens a grant whole or not at all.
     fn open_or_undo(&mut self, grant: &Grant) -> Result<(), FirewallError> {
         let Err((tried, why)) = self.open_all(grant) else {
             return Ok(());
@@ -49,7 +48,7 @@ impl Command {
         };
         self.journal.put(grant, true);
         self.overdue.insert(grant.id);
-        Err(FirewallError::Program(format!(
+        Err(FirewallError(format!(
             "{why}; and a part of it is open and not closed yet: {also}"
         )))
     }
@@ -59,7 +58,7 @@ impl Command {
         if !grant.forwards.is_empty() {
             return Err((
                 0,
-                FirewallError::Unsupported(
+                FirewallError(
                     "the backend \"command\" cannot forward a port to another host".to_owned(),
                 ),
             ));
@@ -73,7 +72,6 @@ impl Command {
         Ok(())
     }
 
-    /// Opens live grants that are closed. Returns the first error of a program.
     pub(super) fn reopen(
         &mut self,
         live: &[Grant],
@@ -99,7 +97,6 @@ impl Command {
         Ok(failed)
     }
 
-    /// Closes the overdue grants, as far as possible.
     pub(super) fn close_overdue(&mut self) -> Result<(), FirewallError> {
         let mut overdue: Vec<(u32, GrantId)> = self
             .overdue
@@ -115,7 +112,7 @@ impl Command {
             ) {
                 (Err(why), Some(grant)) => {
                     self.journal.put(&grant, true);
-                    first.get_or_insert(FirewallError::Program(format!(
+                    first.get_or_insert(FirewallError(format!(
                         "{grant} is overdue and not closed: {why}"
                     )));
                 }
@@ -135,7 +132,6 @@ impl Command {
         Ok(())
     }
 
-    /// Closes each service, also after a failure.
     fn close_all(&mut self, grant: &Grant) -> Result<(), FirewallError> {
         let template = self.programs.close.clone();
         let mut first = None;
@@ -217,9 +213,8 @@ impl Command {
         let Some(template) = self.programs.list.clone() else {
             return Ok(None);
         };
-        let failed = |why: String| {
-            FirewallError::Program(format!("{}: {why}", template.program().display()))
-        };
+        let failed =
+            |why: String| FirewallError(format!("{}: {why}", template.program().display()));
         let arguments = template.filled(&[]);
         let said = run::run_successfully(self.run.as_mut(), template.program(), &arguments)
             .map_err(FirewallError::from)?;

@@ -15,16 +15,13 @@ use crate::model::grant::Change;
 /// among thousands, and twenty microseconds to write one.
 const DELETIONS_MAX: usize = 16;
 
-/// One change of the batch.
 struct Entry<'a> {
     change: &'a Change,
     result: Result<(), FirewallError>,
-    /// The lines that carry it out; empty if nothing is to be done.
     lines: Vec<String>,
 }
 
 impl Side {
-    /// One result for each change, in the same order.
     pub(super) fn apply(
         &mut self,
         run: &mut Runner,
@@ -72,7 +69,6 @@ impl Side {
         }
     }
 
-    /// The input for these lines, which leave `live` open.
     fn input(&self, lines: &[String], live: &Grants) -> String {
         let deletions = lines.iter().filter(|line| line.starts_with("-D")).count();
         let rewritten = (deletions >= DELETIONS_MAX).then(|| {
@@ -136,7 +132,7 @@ impl Side {
                         .into_iter()
                         .all(|chain| tables.is_reached(chain));
                 is_gone.then(|| {
-                    Err(FirewallError::NotInstalled(format!(
+                    Err(FirewallError(format!(
                         "{grant}: another program removed Postern's chains from the firewall; knock again after posternd restored them"
                     )))
                 })
@@ -144,7 +140,6 @@ impl Side {
         }
     }
 
-    /// One change after the other, so that a refused one does not take the others with it.
     fn apply_singly(&mut self, run: &mut Runner, entries: Vec<&mut Entry<'_>>, chains: &[&str]) {
         let mut stopped: Option<FirewallError> = None;
         for entry in entries {
@@ -202,7 +197,6 @@ impl Side {
         self.restore(run, &text)
     }
 
-    /// The grants after these changes. Gives each entry its lines, or its error if the change has no form.
     fn plan(&self, entries: &mut [&mut Entry<'_>]) -> Grants {
         let Some(installed) = self.state.installed() else {
             return Grants::new();

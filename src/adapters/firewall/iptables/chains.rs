@@ -8,11 +8,9 @@ use crate::model::settings::Protection;
 
 /// Table filter: packets to the gate. The first rule of INPUT jumps to it.
 pub(super) const INPUT: &str = "POSTERN";
-/// Grants for the gate itself.
 pub(super) const INPUT_GRANTS: &str = "POSTERN-GRANTS";
 /// Table filter: forwarded packets. The first rule of FORWARD jumps to it.
 pub(super) const FORWARD: &str = "POSTERN-FWD";
-/// Grants for hosts behind the gate.
 pub(super) const FORWARD_GRANTS: &str = "POSTERN-FWD-GRANTS";
 /// To try a match out; no rule jumps to it.
 pub(super) const PROBE: &str = "POSTERN-PROBE";
@@ -22,21 +20,15 @@ pub(super) const FILTER_CHAINS: [&str; 5] = [INPUT, INPUT_GRANTS, FORWARD, FORWA
 pub(super) const DNAT: &str = "POSTERN-DNAT";
 /// Table nat: the first rule of POSTROUTING jumps to it.
 pub(super) const SNAT: &str = "POSTERN-SNAT";
-/// All chains in table nat.
 pub(super) const NAT_CHAINS: [&str; 2] = [DNAT, SNAT];
-/// The chains that hold grants, in both tables.
 pub(super) const GRANT_CHAINS: [&str; 4] = [INPUT_GRANTS, FORWARD_GRANTS, DNAT, SNAT];
 /// An empty chain. It marks that Postern created table filter, so that removal deletes the table.
 pub(super) const CREATED_FILTER: &str = "POSTERN-NEW";
-/// The same mark for table nat.
 pub(super) const CREATED_NAT: &str = "POSTERN-NEW-NAT";
 
-/// The chains that are needed beside [`INPUT`] and [`INPUT_GRANTS`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct NeededChains {
-    /// [`FORWARD`] and [`FORWARD_GRANTS`].
     pub(super) forward: bool,
-    /// [`DNAT`] and [`SNAT`].
     pub(super) nat: bool,
 }
 
@@ -57,7 +49,6 @@ impl NeededChains {
     }
 }
 
-/// The chain in table filter for a grant's services.
 pub(super) fn service_chain(grant: &Grant) -> &'static str {
     if grant.target.is_some() {
         FORWARD_GRANTS
@@ -66,7 +57,6 @@ pub(super) fn service_chain(grant: &Grant) -> &'static str {
     }
 }
 
-/// All chains that hold rules of a grant.
 pub(super) fn chains_of(grant: &Grant) -> Vec<&'static str> {
     let mut chains = Vec::new();
     if !grant.services.is_empty() {

@@ -11,7 +11,6 @@ use crate::model::time::Timestamp;
 /// The longest user name. With it a comment is far below the kernel's 255 bytes.
 const USER_MAX: usize = 64;
 
-/// What a comment says about its grant.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Comment {
     pub(super) id: GrantId,

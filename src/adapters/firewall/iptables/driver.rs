@@ -34,8 +34,7 @@ impl Iptables {
     }
 
     /// With a way to delete the tables that the nft variant creates on its first run. iptables itself cannot delete them.
-    #[must_use]
-    pub fn with_delete_table(self, delete_table: Box<DeleteTable>) -> Self {
+    pub(crate) fn with_delete_table(self, delete_table: Box<DeleteTable>) -> Self {
         Self {
             delete_table,
             ..self
@@ -43,8 +42,7 @@ impl Iptables {
     }
 
     /// With a way to learn the kernel's generation ID. Without it, each check of the firewall runs programs.
-    #[must_use]
-    pub fn with_generation_id(mut self, ask: Box<GenerationId>) -> Self {
+    pub(crate) fn with_generation_id(mut self, ask: Box<GenerationId>) -> Self {
         self.run.generation = Generation::new(ask);
         self
     }
@@ -165,7 +163,7 @@ impl FirewallDriver for Iptables {
     fn kernel_expiry(&self) -> Result<(), FirewallError> {
         let is_untested = |side: &Side| matches!(side.time_match, TimeMatch::Untested);
         if self.sides().all(is_untested) {
-            return Err(FirewallError::NotInstalled(
+            return Err(FirewallError(
                 "Postern's chains are not installed yet".to_owned(),
             ));
         }
@@ -177,13 +175,10 @@ impl FirewallDriver for Iptables {
                 TimeMatch::Untested | TimeMatch::Works => None,
             });
         missing.map_or(Ok(()), |why| {
-            Err(FirewallError::Unsupported(format!(
-                "the kernel lacks -m time: {why}"
-            )))
+            Err(FirewallError(format!("the kernel lacks -m time: {why}")))
         })
     }
 
-    /// Needs no time: a rule carries its absolute end.
     fn tick(&mut self, _now: Timestamp) {}
 
     /// The next whole second: the kernel counts in seconds. One run for each family then closes all grants of a second.

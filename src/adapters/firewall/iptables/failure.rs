@@ -8,7 +8,6 @@ use super::save::printable;
 use crate::adapters::firewall::FirewallError;
 use crate::model::run::{Ran, RunError};
 
-/// What a failed run did to the firewall.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Effect {
     /// The input was refused and nothing changed. One change of the batch may be the cause.
@@ -19,7 +18,6 @@ pub(super) enum Effect {
     Unknown,
 }
 
-/// A run that failed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct RunFailure {
     pub(super) effect: Effect,
@@ -37,10 +35,9 @@ impl RunFailure {
             "{} {why}; is it the program of the package iptables? Install it again with apt-get install iptables",
             program.display()
         );
-        Self::new(Effect::Unknown, FirewallError::Program(line))
+        Self::new(Effect::Unknown, FirewallError(line))
     }
 
-    /// The system has no such address family.
     pub(super) fn is_missing_family(&self) -> bool {
         let text = self.error.to_string();
         text.contains("Address family not supported")
@@ -53,29 +50,25 @@ impl From<RunFailure> for FirewallError {
     }
 }
 
-/// Standard output of a successful run.
 pub(super) fn judge(program: &Path, outcome: Result<Ran, RunError>) -> Result<String, RunFailure> {
     let program = program.display();
-    let (effect, kind, what, cure): (_, fn(String) -> FirewallError, _, _) = match outcome {
+    let (effect, what, cure) = match outcome {
         Ok(ran) if ran.status == Some(0) => return Ok(ran.stdout),
         Ok(ran) => {
             let reason = first_line(&ran.stderr);
             match ran.status {
                 Some(4) if is_busy_lock(&reason) => (
                     Effect::Unavailable,
-                    FirewallError::Locked,
                     format!("failed with exit status 4: {reason}"),
                     "another program is changing the firewall, find it with fuser -v /run/xtables.lock",
                 ),
                 Some(status) => (
                     Effect::Refused,
-                    FirewallError::Program,
                     format!("failed with exit status {status}: {reason}"),
                     "compare with the rules that iptables-save and ip6tables-save show",
                 ),
                 None => (
                     Effect::Unknown,
-                    FirewallError::Program,
                     format!("was killed by a signal: {reason}"),
                     "look for the reason in the kernel log",
                 ),
@@ -83,27 +76,22 @@ pub(super) fn judge(program: &Path, outcome: Result<Ran, RunError>) -> Result<St
         }
         Err(error @ RunError::Start(_)) => (
             Effect::Unavailable,
-            FirewallError::Program,
             error.to_string(),
             "install it again with apt-get install iptables",
         ),
         Err(error @ RunError::Deadline(_)) => (
             Effect::Unknown,
-            FirewallError::Deadline,
             error.to_string(),
             "find what delays it with fuser -v /run/xtables.lock",
         ),
         Err(error) => (
             Effect::Unknown,
-            FirewallError::Program,
             error.to_string(),
             "run it by hand to see why",
         ),
     };
-    Err(RunFailure::new(
-        effect,
-        kind(format!("{program} {what}; {cure}")),
-    ))
+    let error = FirewallError(format!("{program} {what}; {cure}"));
+    Err(RunFailure { effect, error })
 }
 
 /// Status 4 also means that the kernel refused a rule; only the text tells.

@@ -3,10 +3,8 @@
 //! The rules of the nft variant belong to nf_tables. The kernel gives its ruleset a generation ID, and each transaction
 //! adds one to it. The legacy variant has no such number.
 
-/// Asks the kernel for the generation ID; `None` if the kernel does not tell.
-pub type GenerationId = dyn FnMut() -> Option<u32> + Send;
+pub(super) type GenerationId = dyn FnMut() -> Option<u32> + Send;
 
-/// The generation at which all of Postern's rules were in place.
 #[derive(Default)]
 pub(super) struct Generation {
     source: Source,
@@ -15,7 +13,6 @@ pub(super) struct Generation {
 
 #[derive(Default)]
 enum Source {
-    /// There is no number for these rules.
     #[default]
     Absent,
     /// The number may count the rules of another variant.
@@ -36,7 +33,6 @@ impl Generation {
         matches!(self.source, Source::Unchecked(_))
     }
 
-    /// Uses the number from now on, or never again.
     pub(super) fn check(&mut self, counts_these_rules: bool) {
         self.source = match std::mem::take(&mut self.source) {
             Source::Unchecked(ask) if counts_these_rules => Source::Checked(ask),

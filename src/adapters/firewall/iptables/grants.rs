@@ -13,7 +13,6 @@ use crate::model::catalog::Forward;
 use crate::model::grant::{Grant, GrantId};
 use crate::model::service::Ports;
 
-/// A rule that Postern did not write.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("Postern did not write the rule \"-A {chain} {rule}\": {reason}")]
 pub(super) struct ForeignRule {
@@ -22,7 +21,6 @@ pub(super) struct ForeignRule {
     reason: RuleError,
 }
 
-/// What is wrong with a rule.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 enum RuleError {
     #[error("its quotes do not match")]
@@ -91,7 +89,6 @@ fn join(grant: &mut Grant, part: Grant) {
     }
 }
 
-/// What the words of one rule say.
 #[derive(Default)]
 struct Rule {
     allow: Option<IpNet>,
@@ -100,9 +97,7 @@ struct Rule {
     ports: Option<String>,
     /// The gate's port that a translated connection came to.
     gate_port: Option<String>,
-    /// The rule matches translated connections only.
     is_translated: bool,
-    /// The rule matches the gate's own addresses only.
     is_local: bool,
     destination: Option<String>,
     comment: Option<Comment>,
@@ -147,7 +142,6 @@ impl Rule {
         Ok(rule)
     }
 
-    /// The grant with what this one rule opens.
     fn grant(self, chain: &str) -> Result<Grant, RuleError> {
         let comment = self
             .comment
@@ -200,7 +194,6 @@ impl Rule {
         forward(at, host, port, masquerade)
     }
 
-    /// A port forward in PREROUTING.
     fn forward_at_gate(&self) -> Result<Forward, RuleError> {
         let text = self.destination.as_deref().unwrap_or_default();
         let (host, port) = match (text.parse::<SocketAddr>(), text.parse::<IpAddr>()) {

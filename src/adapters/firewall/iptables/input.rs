@@ -15,7 +15,6 @@ use crate::model::address::Family;
 use crate::model::grant::Grant;
 use crate::model::settings::Protection;
 
-/// The tables that Postern creates, because they did not exist before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct CreatedTables {
     pub(super) filter: bool,
@@ -23,7 +22,6 @@ pub(super) struct CreatedTables {
 }
 
 impl CreatedTables {
-    /// The tables that do not exist yet.
     pub(super) fn missing_in(tables: &Tables) -> Self {
         Self {
             filter: !tables.filter.exists(),
@@ -31,7 +29,6 @@ impl CreatedTables {
         }
     }
 
-    /// The tables with the mark that Postern created them.
     pub(super) fn marked_in(tables: &Tables) -> Self {
         Self {
             filter: tables.filter.has(CREATED_FILTER),
@@ -40,7 +37,6 @@ impl CreatedTables {
     }
 }
 
-/// The lines of an input, by table.
 #[derive(Debug, Default)]
 struct Input {
     filter: Vec<String>,
@@ -79,7 +75,6 @@ fn transaction(table: &str, lines: &[String]) -> String {
     format!("*{table}\n{}\nCOMMIT\n", lines.join("\n"))
 }
 
-/// Deletions and additions of rules, as they are.
 pub(super) fn changes(lines: &[String]) -> String {
     let mut input = Input::default();
     lines.iter().for_each(|line| input.push(line.clone()));
@@ -98,7 +93,7 @@ pub(super) fn installation(
 ) -> Result<String, FirewallError> {
     let needed = NeededChains::new(family, protection, live);
     if let (true, Some(error)) = (needed.nat, &tables.nat_error) {
-        return Err(FirewallError::Unsupported(error.to_string()));
+        return Err(FirewallError(error.to_string()));
     }
     let marked = CreatedTables::marked_in(tables);
     let mut chains = vec![INPUT, INPUT_GRANTS];
@@ -158,7 +153,6 @@ pub(super) fn rewrite<'a>(
     Ok(input.text())
 }
 
-/// Removes everything of Postern's; `None` if there is nothing.
 pub(super) fn removal(tables: &Tables) -> Option<String> {
     let filter: Vec<&str> = FILTER_CHAINS.into_iter().chain([CREATED_FILTER]).collect();
     let nat: Vec<&str> = NAT_CHAINS.into_iter().chain([CREATED_NAT]).collect();
@@ -181,7 +175,6 @@ pub(super) fn probe(matches: &str, creates_filter: bool) -> String {
     first + &second
 }
 
-/// Removes the mark of table filter.
 pub(super) fn unmark() -> String {
     transaction("filter", &[format!("-X {CREATED_FILTER}")])
 }
@@ -197,7 +190,6 @@ pub(super) fn changes_rules(text: &str) -> bool {
         .any(|line| line.starts_with("-A ") || line.starts_with("-D "))
 }
 
-/// The grant chains that these lines change.
 pub(super) fn grant_chains_in(lines: &[String]) -> Vec<&'static str> {
     GRANT_CHAINS
         .into_iter()
@@ -209,7 +201,6 @@ pub(super) fn grant_chains_in(lines: &[String]) -> Vec<&'static str> {
         .collect()
 }
 
-/// Empties a chain, or creates it.
 pub(super) fn declare(chain: &str) -> String {
     format!(":{chain} - [0:0]")
 }
@@ -233,7 +224,6 @@ fn jump(table: &Table, from: &str, to: &str) -> Vec<String> {
     lines
 }
 
-/// Deletes those of `chains` that exist, and the jumps to them.
 fn deletion(table: &Table, chains: &[&str]) -> Vec<String> {
     let present: Vec<&str> = chains
         .iter()

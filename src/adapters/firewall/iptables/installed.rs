@@ -10,7 +10,6 @@ use crate::model::address::Family;
 use crate::model::grant::{Change, Grant, GrantId};
 use crate::model::settings::Protection;
 
-/// Open grants by id.
 pub(super) type Grants = BTreeMap<GrantId, Grant>;
 
 /// The result of the last successful installation and of all changes since.
@@ -46,7 +45,6 @@ impl Installed {
         self.needed.nat
     }
 
-    /// The part that must be installed before this grant can open.
     pub(super) fn missing_part(&self, grant: &Grant) -> Option<&'static str> {
         if grant.target.is_some() && !self.needed.forward {
             Some("forwarding is not installed, because no user has targets")
@@ -73,14 +71,12 @@ impl Installed {
         };
         if let Some(grant) = new {
             if Family::of_network(old.allow) != Family::of_network(grant.allow) {
-                return Err(FirewallError::Unsupported(format!(
+                return Err(FirewallError(format!(
                     "{grant}: it cannot extend {old}, which has another address family"
                 )));
             }
             if let Some(part) = self.missing_part(grant) {
-                return Err(FirewallError::NotInstalled(format!(
-                    "{grant}: {part}; reload the config"
-                )));
+                return Err(FirewallError(format!("{grant}: {part}; reload the config")));
             }
         }
         let ids: BTreeSet<GrantId> = [Some(old), new]
@@ -102,7 +98,6 @@ impl Installed {
         Ok(lines)
     }
 
-    /// Whether all of this is in the firewall, and nothing else in Postern's chains.
     pub(super) fn is_in(&mut self, tables: &Tables) -> bool {
         let wording =
             [INPUT, FORWARD].map(|chain| tables.rules(chain).map(str::to_owned).collect());

@@ -35,7 +35,6 @@ pub(super) fn port_range((first, last): (u16, u16)) -> String {
     }
 }
 
-/// Whether the family has this protocol.
 pub(super) fn has_protocol(family: Family, ports: Ports) -> bool {
     !matches!(
         (family, ports.protocol_name()),

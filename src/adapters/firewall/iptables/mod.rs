@@ -23,5 +23,4 @@ mod side;
 mod tests;
 
 pub use driver::Iptables;
-pub use generation::GenerationId;
-pub use programs::{DeleteTable, Pair, Paths};
+pub use programs::{Pair, Paths};

@@ -4,8 +4,7 @@ use std::path::{Path, PathBuf};
 
 use crate::adapters::firewall::FirewallError;
 
-/// Deletes an empty table of the nft variant: whether of IPv6, and its name.
-pub type DeleteTable = dyn FnMut(bool, &str) -> Result<(), FirewallError> + Send;
+pub(crate) type DeleteTable = dyn FnMut(bool, &str) -> Result<(), FirewallError> + Send;
 
 /// The programs of both families.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,16 +25,10 @@ pub struct Pair {
 }
 
 impl Paths {
-    /// Asks `find` for each program by name. The programs for IPv6 may be missing.
-    ///
-    /// # Errors
-    /// If a program for IPv4 is missing.
-    pub fn locate(find: impl Fn(&str) -> Option<PathBuf>) -> Result<Self, FirewallError> {
+    pub(crate) fn locate(find: impl Fn(&str) -> Option<PathBuf>) -> Result<Self, FirewallError> {
         let require = |name: &str| {
             find(name).ok_or_else(|| {
-                FirewallError::Unsupported(format!(
-                    "{name} is not installed; apt-get install iptables"
-                ))
+                FirewallError(format!("{name} is not installed; apt-get install iptables"))
             })
         };
         let v4 = Pair {
@@ -48,15 +41,13 @@ impl Paths {
         Ok(Self { v4, v6 })
     }
 
-    /// The warning for the log if the programs for IPv6 are missing.
-    pub fn warning(&self) -> Option<&'static str> {
+    pub(crate) fn warning(&self) -> Option<&'static str> {
         self.v6.is_none().then_some(
             "ip6tables-restore is not installed: Postern protects and opens nothing over IPv6; apt-get install iptables",
         )
     }
 
-    /// The folders of the programs, and of the files that they link to.
-    pub fn folders(&self) -> Vec<PathBuf> {
+    pub(crate) fn folders(&self) -> Vec<PathBuf> {
         [Some(&self.v4), self.v6.as_ref()]
             .into_iter()
             .flatten()

@@ -14,12 +14,12 @@ use crate::model::settings::Protection;
 /// One rule for each service of a grant, and the rules of its port forwards. `kernel_ends` adds the end of the grant.
 pub(super) fn grant_rules(grant: &Grant, kernel_ends: bool) -> Result<Vec<String>, FirewallError> {
     let comment = Comment::new(grant).ok_or_else(|| {
-        FirewallError::Unsupported(format!(
+        FirewallError(format!(
             "grant {}: its user name is not 1 to 64 of A-Z a-z 0-9 . _ @ -",
             grant.id
         ))
     })?;
-    let unsupported = |why: &str| FirewallError::Unsupported(format!("{grant}: {why}"));
+    let unsupported = |why: &str| FirewallError(format!("{grant}: {why}"));
     if grant.services.is_empty() && grant.forwards.is_empty() {
         return Err(unsupported("a grant without services opens nothing"));
     }
@@ -52,7 +52,6 @@ pub(super) fn grant_rules(grant: &Grant, kernel_ends: bool) -> Result<Vec<String
     Ok(rules)
 }
 
-/// The rules of [`INPUT`], in order: knock ports, grants, protection.
 pub(super) fn protection_rules(family: Family, protection: &Protection) -> Vec<String> {
     // A dropped knock causes no "port unreachable" (invariant 9). The packet socket sees it before netfilter does.
     let verdict = if protection.silence_knocks {

@@ -13,7 +13,6 @@ use crate::model::run::{Call, OUTPUT, Run};
 /// The largest listing in bytes: four times the rules of the most grants, 250 bytes each, because a host has rules of its own.
 const LISTING_MAX: usize = 32 << 20;
 
-/// Runs programs and follows the kernel's generation ID.
 pub(super) struct Runner {
     run: Box<dyn Run + Send>,
     pub(super) generation: Generation,
@@ -37,7 +36,6 @@ impl Runner {
         self.save_with(pair, &[])
     }
 
-    /// Only the tables with chains of Postern, to be read often.
     pub(super) fn save_own(&mut self, pair: &Pair, nat: bool) -> Result<Tables, RunFailure> {
         let mut tables = self.save_with(pair, &["-t", "filter"])?;
         if nat {
@@ -50,11 +48,10 @@ impl Runner {
         let output = self.call(&pair.save, args, "", LISTING_MAX)?;
         save::read(&output).map_err(|error| {
             let line = format!("{}: {error}", pair.save.display());
-            RunFailure::new(Effect::Refused, FirewallError::Program(line))
+            RunFailure::new(Effect::Refused, FirewallError(line))
         })
     }
 
-    /// Carries out an input for `iptables-restore`.
     pub(super) fn restore(&mut self, pair: &Pair, text: &str) -> Result<(), RunFailure> {
         let before = self.generation.now();
         let result = self.restore_and_check(pair, text, before);

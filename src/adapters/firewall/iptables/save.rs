@@ -4,7 +4,6 @@
 
 use super::chains::{DNAT, FORWARD, FORWARD_GRANTS, INPUT, SNAT};
 
-/// The firewall of one family.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(super) struct Tables {
     pub(super) filter: Table,
@@ -13,7 +12,6 @@ pub(super) struct Tables {
     pub(super) nat_error: Option<SaveError>,
 }
 
-/// One table.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(super) struct Table {
     chains: Vec<String>,
@@ -23,7 +21,6 @@ pub(super) struct Table {
     rules: Vec<String>,
 }
 
-/// Why the output cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(super) enum SaveError {
     #[error("\"{0}\": only nft can show the rules of this table; set backend = \"nftables\"")]
@@ -39,7 +36,6 @@ impl Table {
         !self.chains.is_empty()
     }
 
-    /// The table exists and nobody has put anything into it.
     pub(super) fn is_empty(&self) -> bool {
         const BUILT_IN: [&str; 5] = ["INPUT", "FORWARD", "OUTPUT", "PREROUTING", "POSTROUTING"];
         self.exists()
@@ -55,7 +51,6 @@ impl Table {
         self.chains.iter().any(|known| known == chain)
     }
 
-    /// The rules of one chain, without its name.
     pub(super) fn rules<'a>(&'a self, chain: &'a str) -> impl Iterator<Item = &'a str> {
         self.rules
             .iter()
@@ -84,7 +79,6 @@ impl Tables {
         self.filter.has(chain) || self.nat.has(chain)
     }
 
-    /// The rules of one of Postern's chains, without its name.
     pub(super) fn rules<'a>(&'a self, chain: &'a str) -> impl Iterator<Item = &'a str> {
         let table = match chain {
             DNAT | SNAT => &self.nat,
@@ -107,7 +101,6 @@ impl Tables {
     }
 }
 
-/// Reads the whole output or nothing. Skips tables other than filter and nat.
 pub(super) fn read(output: &str) -> Result<Tables, SaveError> {
     let mut tables = Tables::default();
     let mut open: Option<&str> = None;

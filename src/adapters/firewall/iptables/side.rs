@@ -17,7 +17,6 @@ use crate::model::address::Family;
 use crate::model::grant::Grant;
 use crate::model::settings::Protection;
 
-/// One address family of the firewall.
 pub(super) struct Side {
     pub(super) family: Family,
     pub(super) programs: Pair,
@@ -27,21 +26,16 @@ pub(super) struct Side {
     created: CreatedTables,
 }
 
-/// What is known about the firewall of this family.
 #[derive(Default)]
 pub(super) enum State {
-    /// Nothing was installed yet.
     #[default]
     NotInstalled,
-    /// This system does not have the family, for this reason.
     NoFamily(String),
-    /// The firewall holds this.
     Installed(Installed),
     /// The firewall held this before a run was cut off. Now it may hold more or less.
     Uncertain(Installed),
 }
 
-/// Whether the kernel has `-m time`, so that it can end a grant.
 pub(super) enum TimeMatch {
     Untested,
     Works,
@@ -68,7 +62,6 @@ impl State {
         matches!(self, Self::Uncertain(_))
     }
 
-    /// A run was cut off.
     fn doubt(&mut self) {
         *self = match std::mem::take(self) {
             Self::Installed(installed) => Self::Uncertain(installed),
@@ -153,7 +146,6 @@ impl Side {
         Ok(())
     }
 
-    /// Finds out whether the programs work and what the kernel can do. Leaves nothing behind.
     pub(super) fn try_out(
         &mut self,
         run: &mut Runner,
@@ -182,7 +174,6 @@ impl Side {
         self.delete_empty_tables(run, self.created, delete_table)
     }
 
-    /// Tests what the kernel can do. The answer is final once a match works.
     fn probe(&mut self, run: &mut Runner) -> Result<(), RunFailure> {
         const MATCHES: &str =
             "-m time --datestop 2037-01-01T00:00:00 -m comment --comment \"postern probe\"";
@@ -200,7 +191,6 @@ impl Side {
         Ok(())
     }
 
-    /// Whether this family's rules are as the last successful run left them.
     pub(super) fn verify(&mut self, run: &mut Runner) -> Result<bool, FirewallError> {
         let Some(installed) = self.state.installed_mut() else {
             return Ok(true);
@@ -209,20 +199,18 @@ impl Side {
         Ok(installed.is_in(&tables))
     }
 
-    /// The grants in the firewall.
     pub(super) fn list(&self, run: &mut Runner) -> Result<Vec<Grant>, FirewallError> {
         let Some(tables) = self.tables(run)? else {
             return Ok(Vec::new());
         };
         grants::read(self.family, &tables).map_err(|error| {
-            FirewallError::Foreign(format!(
+            FirewallError(format!(
                 "{}: {error}; delete it by hand or run posternd flush",
                 self.programs.save.display()
             ))
         })
     }
 
-    /// Removes everything of Postern's from this family.
     pub(super) fn remove(
         &mut self,
         run: &mut Runner,
@@ -264,7 +252,6 @@ impl Side {
         Ok(())
     }
 
-    /// All tables; `None` if this system does not have the family.
     fn tables(&self, run: &mut Runner) -> Result<Option<Tables>, FirewallError> {
         match run.save(&self.programs) {
             Ok(tables) => Ok(Some(tables)),
@@ -283,12 +270,11 @@ impl Side {
         })
     }
 
-    /// Why nothing can be done for a grant of this family.
     pub(super) fn not_installed(&self) -> FirewallError {
         let family = self.family.name();
         match &self.state {
             State::NoFamily(why) => unavailable(self.family, why),
-            _ => FirewallError::NotInstalled(format!(
+            _ => FirewallError(format!(
                 "{family} grants can be neither opened nor closed: Postern's chains are not installed; restart posternd"
             )),
         }
@@ -303,9 +289,8 @@ impl Side {
     }
 }
 
-/// Grants of a family that cannot be used here.
 pub(super) fn unavailable(family: Family, why: &str) -> FirewallError {
-    FirewallError::Unsupported(format!(
+    FirewallError(format!(
         "{} grants can be neither opened nor closed: {why}",
         family.name()
     ))

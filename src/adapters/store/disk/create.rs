@@ -13,7 +13,6 @@ use super::faults::guarded;
 use super::format::{builder, write_again, write_empty};
 use crate::adapters::store::{StoreError, StoreFault};
 
-/// Creates an empty store at `path`, which is in `dir`.
 pub(super) fn create(dir: &Path, path: &Path) -> Result<(), StoreError> {
     let failed =
         |error: io::Error| StoreError::new(path, StoreFault::NotCreated(error.to_string()));

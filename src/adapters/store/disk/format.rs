@@ -28,13 +28,9 @@ pub(super) const REMOVE_MAX: usize = 256;
 /// Marks are few and small; redb's own choice is a gibibyte.
 const CACHE_BYTES: usize = 8 << 20;
 
-/// Why a transaction failed.
 pub(super) enum DatabaseFault {
-    /// redb or the disk reported an error.
     Redb(Box<redb::Error>),
-    /// Another version wrote the file.
     Format(u64),
-    /// A number that every store has is missing.
     Missing(&'static str),
 }
 
@@ -50,7 +46,6 @@ pub(super) fn builder() -> Builder {
     builder
 }
 
-/// Writes the tables of a store without marks.
 pub(super) fn write_empty(db: &Database) -> Result<(), DatabaseFault> {
     let write = begin(db)?;
     {

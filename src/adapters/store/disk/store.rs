@@ -32,9 +32,6 @@ pub struct DiskStore {
 
 impl DiskStore {
     /// Opens `marks.redb` in `dir`, or creates it if there is none yet. The folder itself must exist.
-    ///
-    /// # Errors
-    /// If the file cannot be used or is damaged.
     pub fn open(dir: &Path) -> Result<Self, StoreError> {
         let path = dir.join(FILE);
         match std::fs::symlink_metadata(&path) {
@@ -51,7 +48,6 @@ impl DiskStore {
         Ok(Self { path, db: Some(db) })
     }
 
-    /// Runs `work` on the database, and closes it after a failure.
     fn with<T>(
         &mut self,
         work: impl FnOnce(&Database) -> Result<T, DatabaseFault>,

@@ -289,7 +289,7 @@ fn closed_grant(change: &Change) -> Option<Grant> {
 
 /// The error for a change that the driver gave no result for.
 pub(super) fn no_result() -> FirewallError {
-    FirewallError::Unanswered("the firewall driver gave no result".to_owned())
+    FirewallError("the firewall driver gave no result".to_owned())
 }
 
 /// Logs a close and says whether it was done.
