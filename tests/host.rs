@@ -13,12 +13,10 @@
     clippy::panic
 )]
 
-use std::io::{Read, Write};
-use std::time::Duration;
-
 #[path = "host/world.rs"]
 mod world;
 
+use postern_harness::echoes;
 use world::{Found, World, ids};
 
 const PROTECT: &str = "protect = \"services\"";
@@ -172,16 +170,9 @@ fn session_is_cut_without_established_rule() {
         world.start();
         assert!(world.knock());
         let mut session = world.connect(V4).unwrap();
-        let mut answers = move || {
-            session
-                .set_read_timeout(Some(Duration::from_secs(1)))
-                .unwrap();
-            session.write_all(b"x").unwrap();
-            session.read_exact(&mut [0]).is_ok()
-        };
-        assert!(answers(), "while the grant lasts");
+        assert!(echoes(&mut session), "while the grant lasts");
         world.close();
-        assert_eq!(answers(), cured);
+        assert_eq!(echoes(&mut session), cured);
     }
 }
 

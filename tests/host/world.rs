@@ -1,7 +1,6 @@
 //! A gate, a peer and perhaps a container in network namespaces, with the real programs.
 
-use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
@@ -54,7 +53,7 @@ impl World {
             before: String::new(),
         };
         join(&world.gate, &world.peer);
-        serve(&world.gate, "[::]:2222");
+        world.gate.serve_echo(2222);
         let path = world.folder.path().display();
         let config = format!(
             "[gate]\nname = \"g\"\nstate_dir = \"{path}/state\"\ncontrol_socket = \"{path}/control.sock\"\n{gate}\n\
@@ -91,14 +90,9 @@ impl World {
         self
     }
 
-    pub(crate) fn gate_sh(&self, script: &str) -> String {
+    pub(crate) fn gate_sh(&self, script: &str) {
         let output = sh(&self.gate, script);
-        assert!(
-            output.status.success(),
-            "{script}: {}",
-            String::from_utf8_lossy(&output.stderr)
-        );
-        String::from_utf8(output.stdout).unwrap()
+        assert!(output.status.success(), "{script}: {output:?}");
     }
 
     /// Whether this kernel has legacy tables.
@@ -143,7 +137,7 @@ impl World {
         self.peer.ip("route add default via 192.0.2.1");
         self.gate.ip("route add default via 192.0.2.2");
         self.gate_sh("echo 1 > /proc/sys/net/ipv4/ip_forward");
-        serve(&container, "0.0.0.0:80");
+        container.serve_echo(80);
         self.containers.push(container);
         std::fs::rename(self.path("container.toml"), self.path("posternd.toml")).unwrap();
     }
@@ -153,19 +147,20 @@ impl World {
         self.before = without("ip6tables-restore ip6tables-save", &self.path("sbin"));
     }
 
+    /// Runs posternd, after these commands in a mount namespace.
     fn posternd(&self, before: &str, arguments: &str) -> Output {
+        sh(&self.gate, &self.script(before, arguments))
+    }
+
+    fn script(&self, before: &str, arguments: &str) -> String {
         let program = env!("CARGO_BIN_EXE_posternd");
-        let config = self.path("posternd.toml");
-        let script = format!(
-            "{before} exec {program} {arguments} --config {}",
-            config.display()
-        );
-        let script = if before.is_empty() {
+        let config = self.path("posternd.toml").display().to_string();
+        let script = format!("{before} exec {program} {arguments} --config {config}");
+        if before.is_empty() {
             script
         } else {
-            format!("unshare -m sh -ec '{script}'")
-        };
-        sh(&self.gate, &script)
+            format!("exec unshare -m sh -ec '{script}'")
+        }
     }
 
     pub(crate) fn check(&self) -> Vec<Found> {
@@ -204,25 +199,19 @@ impl World {
     /// Runs the commands of a finding.
     pub(crate) fn cure(&self, found: &Found) {
         assert!(!found.cure.is_empty(), "{found:?}");
-        found.cure.iter().for_each(|line| drop(self.gate_sh(line)));
+        found.cure.iter().for_each(|line| self.gate_sh(line));
     }
 
     pub(crate) fn start(&mut self) {
-        let (before, program) = (self.before.clone(), env!("CARGO_BIN_EXE_posternd"));
-        let config = self.path("posternd.toml");
-        let script = format!("{before} exec {program} run --config {}", config.display());
-        let mut words = vec!["sh".to_owned(), "-ec".to_owned(), script];
-        if !before.is_empty() {
-            words.splice(0..0, ["unshare".to_owned(), "-m".to_owned()]);
-        }
+        let script = self.script(&self.before, "run");
         let log = std::fs::OpenOptions::new()
             .create(true)
             .append(true)
             .open(self.path("log"))
             .unwrap();
         let child = self.gate.run(move || {
-            Command::new(&words[0])
-                .args(&words[1..])
+            Command::new("sh")
+                .args(["-ec", &script])
                 .stdin(Stdio::null())
                 .stderr(log)
                 .spawn()
@@ -313,18 +302,4 @@ fn without(programs: &str, folder: &Path) -> String {
         "mkdir -p {folder}; cp -a /usr/sbin/xtables* /usr/sbin/ip*tables* /usr/sbin/nft {folder}; \
          for program in {programs}; do rm {folder}/$program; done; mount --bind {folder} /usr/sbin;"
     )
-}
-
-/// A TCP service that echoes.
-fn serve(space: &Namespace, address: &str) {
-    let address = address.to_owned();
-    let listener = space.run(move || TcpListener::bind(address).unwrap());
-    std::thread::spawn(move || {
-        for mut stream in listener.incoming().flatten() {
-            std::thread::spawn(move || {
-                let mut byte = [0];
-                while stream.read_exact(&mut byte).is_ok() && stream.write_all(&byte).is_ok() {}
-            });
-        }
-    });
 }

@@ -42,25 +42,3 @@ pub(super) fn assemble<I, O>(
         .map(|(at, instruction)| encode(instruction, &|label| distance(at, label)))
         .collect()
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn jumps_become_forward_distances() {
-        let jump = |label| Line::Instruction(Some(label));
-        let program = [
-            Line::Label(Label::Pass),
-            jump(Label::Drop),
-            Line::Instruction(None),
-            jump(Label::Pass),
-            Line::Label(Label::Drop),
-            jump(Label::Udp),
-        ];
-        let distances = assemble(&program, |label: &Option<Label>, distance| {
-            label.map_or(0, distance)
-        });
-        assert_eq!(distances, [2, 0, usize::MAX, usize::MAX]);
-    }
-}

@@ -12,48 +12,40 @@ use crate::model::time::Timestamp;
 /// The gate's verdict on one datagram, and why.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Account {
-    /// The verdict.
-    pub verdict: Verdict,
+    pub(crate) verdict: Verdict,
     /// The cause.
     pub cause: Cause,
-    /// The gate's clock when it came.
-    pub at: Timestamp,
+    pub(crate) at: Timestamp,
     /// How far the gate's clock is ahead of the system's, after that was set back.
-    pub clock_ahead: Duration,
-    /// The source address, if it is known.
-    pub source: Option<IpAddr>,
+    pub(crate) clock_ahead: Duration,
+    pub(crate) source: Option<IpAddr>,
     /// The length of the payload, at most one byte more than a knock can have.
-    pub bytes: usize,
-    /// This gate's name.
-    pub gate: GateName,
-    /// The gate's window.
-    pub window: Duration,
+    pub(crate) bytes: usize,
+    pub(crate) gate: GateName,
+    pub(crate) window: Duration,
     /// The user whose key made it, for this gate or another.
     pub user: Option<String>,
     /// The packet's mark, if a user's key made it.
-    pub mark: Option<Mark>,
-    /// The request, if the packet opens.
-    pub request: Option<Request>,
+    pub(crate) mark: Option<Mark>,
+    pub(crate) request: Option<Request>,
     /// The same in words: `open tcp/22 for 192.0.2.7/32 (source)`.
-    pub asked: Option<String>,
-    /// The words for a duration that was cut.
-    pub clipped: Option<String>,
+    pub(crate) asked: Option<String>,
+    pub(crate) clipped: Option<String>,
     /// The rule that would refuse a dropped knock, with the values on both sides.
-    pub besides: Option<(Rule, String)>,
-    /// What the running gate remembers of this packet.
-    pub running: Option<Seen>,
+    pub(crate) besides: Option<(Rule, String)>,
+    pub(crate) running: Option<Seen>,
     /// The running gate's decision, if it differs because of what that gate remembers.
-    pub otherwise: Option<Otherwise>,
+    pub(crate) otherwise: Option<Otherwise>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Otherwise {
+pub(crate) enum Otherwise {
     Refused,
     Unknown,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Verdict {
+pub(crate) enum Verdict {
     Admit(ApprovedRequest),
     Refuse(Rule),
     Drop(Drop),
@@ -140,7 +132,7 @@ impl Account {
 }
 
 impl Verdict {
-    pub fn name(&self) -> &'static str {
+    pub(crate) fn name(&self) -> &'static str {
         match self {
             Self::Admit(_) => "admit",
             Self::Refuse(_) => "refuse",

@@ -90,11 +90,8 @@ struct Interface {
     ticks: Ticks,
 }
 
-struct RawPacket<'a> {
-    link_type: i32,
-    at: Option<Timestamp>,
-    bytes: &'a [u8],
-}
+/// Link type, time and bytes of a packet in the reader's buffer.
+type RawPacket<'a> = (i32, Option<Timestamp>, &'a [u8]);
 
 /// Whether a file that starts with these bytes is a recording.
 pub fn begins(head: &[u8]) -> bool {
@@ -131,11 +128,12 @@ impl Recording {
             let before = self.reader.data().len();
             match self.reader.next() {
                 Ok((length, block)) => {
-                    let packet = packet_in(&block, &mut self.section)?.map(|raw| Recorded {
-                        number: self.number.saturating_add(1),
-                        at: raw.at,
-                        found: classify::read(raw.link_type, raw.bytes, &self.ports),
-                    });
+                    let packet =
+                        packet_in(&block, &mut self.section)?.map(|(link, at, bytes)| Recorded {
+                            number: self.number.saturating_add(1),
+                            at,
+                            found: classify::read(link, bytes, &self.ports),
+                        });
                     self.reader.consume(length);
                     if let Some(packet) = packet {
                         self.number = packet.number;
@@ -176,6 +174,12 @@ impl Recording {
 }
 
 impl Section {
+    fn interface(&self, number: u32) -> Result<Interface, RecordingError> {
+        let interface = usize::try_from(number).ok();
+        let interface = interface.and_then(|number| self.interfaces.get(number));
+        interface.copied().ok_or(RecordingError::Damaged)
+    }
+
     fn skipped_block(&self, data: &[u8]) -> Option<u32> {
         let big_endian = self.big_endian?;
         let word = |at| {
@@ -228,8 +232,7 @@ fn packet_in<'a>(
     block: &'a PcapBlockOwned<'a>,
     section: &mut Section,
 ) -> Result<Option<RawPacket<'a>>, RecordingError> {
-    let mut number = 0;
-    let (at, bytes) = match block {
+    let (interface, at, bytes) = match block {
         PcapBlockOwned::LegacyHeader(header) => {
             section.interfaces = vec![legacy(header)];
             return Ok(None);
@@ -257,38 +260,25 @@ fn packet_in<'a>(
             ts_usec,
             data,
             ..
-        }) => (PacketTime::Second(*ts_sec, *ts_usec), *data),
+        }) => {
+            let interface = section.interface(0)?;
+            (
+                interface,
+                interface.ticks.since_second(*ts_sec, *ts_usec),
+                *data,
+            )
+        }
         PcapBlockOwned::NG(Block::EnhancedPacket(packet)) => {
-            number = packet.if_id;
-            let time = PacketTime::Ticks(packet.ts_high, packet.ts_low);
-            (time, packet.packet_data())
+            let interface = section.interface(packet.if_id)?;
+            let at = interface.ticks.at(packet.ts_high, packet.ts_low);
+            (interface, at, packet.packet_data())
         }
         PcapBlockOwned::NG(Block::SimplePacket(packet)) => {
-            (PacketTime::Unknown, packet.packet_data())
+            (section.interface(0)?, None, packet.packet_data())
         }
         PcapBlockOwned::NG(_) => return Ok(None),
     };
-    let interface = usize::try_from(number)
-        .ok()
-        .and_then(|number| section.interfaces.get(number))
-        .ok_or(RecordingError::Damaged)?;
-    Ok(Some(RawPacket {
-        link_type: interface.link_type,
-        at: match at {
-            PacketTime::Unknown => None,
-            PacketTime::Second(second, ticks) => interface.ticks.since_second(second, ticks),
-            PacketTime::Ticks(high, low) => interface.ticks.at(high, low),
-        },
-        bytes,
-    }))
-}
-
-enum PacketTime {
-    Unknown,
-    /// A second, and ticks since then.
-    Second(u32, u32),
-    /// The upper and lower half of the ticks.
-    Ticks(u32, u32),
+    Ok(Some((interface.link_type, at, bytes)))
 }
 
 fn legacy(header: &PcapHeader) -> Interface {

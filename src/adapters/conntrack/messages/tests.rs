@@ -57,44 +57,6 @@ fn entry_is_deleted_by_its_own_key() {
 }
 
 #[test]
-fn ping_has_no_ports() {
-    let ip = Attributes::new()
-        .bytes(1, &[192, 0, 2, 7])
-        .bytes(2, &[192, 0, 2, 1]);
-    let protocol = Attributes::new()
-        .bytes(PROTOCOL_NUMBER, &[1])
-        .bytes(4, &[7, 7]);
-    let tuple = Attributes::new()
-        .nested(TUPLE_IP, &ip)
-        .nested(TUPLE_PROTOCOL, &protocol);
-    let read = Tuple::read(tuple.as_bytes()).unwrap();
-    let source = "192.0.2.7:0".parse().unwrap();
-    assert_eq!(
-        (read.protocol, read.source, read.target.port()),
-        (1, source, 0)
-    );
-}
-
-#[test]
-fn sockets_are_read_in_every_form() {
-    for pair in PAIRS {
-        let socket = socket(pair);
-        // the kernel answers with family, state, timer, retransmissions, the id, and five numbers
-        let answer = [&[pair.0, 1, 0, 0][..], &socket.id, &[0; 20]].concat();
-        assert_eq!(read_socket(&answer), Some(socket.clone()));
-        let end = end_socket(&socket).body;
-        assert_eq!(
-            (end.len(), &end[..2], &end[8..]),
-            (56, &[pair.0, TCP][..], &socket.id[..])
-        );
-    }
-    assert_eq!(
-        list_sockets(false).body[4..8],
-        0b1011_0011_0010_u32.to_ne_bytes()
-    );
-}
-
-#[test]
 fn own_address_of_a_point_to_point_link() {
     let peer = Attributes::new().bytes(1, &[192, 0, 2, 9]);
     let both = peer.clone().bytes(2, &[192, 0, 2, 1]);
