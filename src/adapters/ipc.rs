@@ -31,9 +31,6 @@ pub enum Received {
 }
 
 /// Makes a socket pair, closed on exec.
-///
-/// # Errors
-/// What the kernel said.
 pub fn pair() -> io::Result<(Link, Link)> {
     let (one, other) = net::socketpair(
         AddressFamily::UNIX,
@@ -46,9 +43,6 @@ pub fn pair() -> io::Result<(Link, Link)> {
 
 impl Link {
     /// The end that is this process's standard input.
-    ///
-    /// # Errors
-    /// What the kernel said.
     pub fn from_stdin() -> io::Result<Self> {
         Ok(Self {
             socket: io::stdin().as_fd().try_clone_to_owned()?,
@@ -61,9 +55,6 @@ impl Link {
     }
 
     /// A second handle on this end, for another thread.
-    ///
-    /// # Errors
-    /// What the kernel said.
     pub fn try_clone(&self) -> io::Result<Self> {
         Ok(Self {
             socket: self.socket.try_clone()?,
@@ -71,25 +62,16 @@ impl Link {
     }
 
     /// Sends one message. Waits until there is space.
-    ///
-    /// # Errors
-    /// What the kernel said; a broken pipe if the other end is closed.
     pub fn send(&self, message: &[u8]) -> io::Result<()> {
         self.send_with(message, &[], SendFlags::NOSIGNAL)
     }
 
     /// Sends one message, or fails with `WouldBlock` if there is no space.
-    ///
-    /// # Errors
-    /// What the kernel said.
     pub fn try_send(&self, message: &[u8]) -> io::Result<()> {
         self.send_with(message, &[], SendFlags::NOSIGNAL | SendFlags::DONTWAIT)
     }
 
     /// Sends one message with descriptors.
-    ///
-    /// # Errors
-    /// What the kernel said, or too many descriptors.
     pub fn send_descriptors(
         &self,
         message: &[u8],
@@ -128,27 +110,18 @@ impl Link {
     }
 
     /// Waits for the next message.
-    ///
-    /// # Errors
-    /// What the kernel said; `InvalidData` for a message longer than the buffer.
     pub fn receive(&self, buffer: &mut [u8]) -> io::Result<Received> {
         self.receive_with(buffer, RecvFlags::empty())
             .map(|(received, _)| received)
     }
 
     /// The next message, if there is one.
-    ///
-    /// # Errors
-    /// As [`Link::receive`].
     pub fn try_receive(&self, buffer: &mut [u8]) -> io::Result<Received> {
         self.receive_with(buffer, RecvFlags::DONTWAIT)
             .map(|(received, _)| received)
     }
 
     /// Waits for a message with descriptors.
-    ///
-    /// # Errors
-    /// As [`Link::receive`].
     pub fn receive_descriptors(&self, buffer: &mut [u8]) -> io::Result<(Received, Vec<OwnedFd>)> {
         self.receive_with(buffer, RecvFlags::CMSG_CLOEXEC)
     }

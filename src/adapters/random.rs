@@ -1,9 +1,6 @@
 //! The one source of random bytes: the operating system's.
 
-/// N random bytes.
-///
-/// # Errors
-/// If the operating system has none. Nothing may be sent or made then.
+/// N random bytes. Fails if the system has none; nothing may be sent or made then.
 pub fn bytes<const N: usize>() -> std::io::Result<[u8; N]> {
     let mut bytes = [0; N];
     getrandom::fill(&mut bytes).map_err(|error| {
@@ -13,9 +10,6 @@ pub fn bytes<const N: usize>() -> std::io::Result<[u8; N]> {
 }
 
 /// A random number from `low` to `high`, both included, each equally likely.
-///
-/// # Errors
-/// As [`bytes`].
 pub fn between(low: usize, high: usize) -> std::io::Result<usize> {
     let span = high.saturating_sub(low).saturating_add(1);
     // The bias of a 64-bit number over a span of some hundred is under 2^-54.

@@ -21,9 +21,6 @@ pub enum Notice<'a> {
 }
 
 /// Sends these notices in one message.
-///
-/// # Errors
-/// What the kernel said: systemd asked for notices but does not receive them.
 pub fn notify(notices: &[Notice<'_>]) -> io::Result<()> {
     let mut states = Vec::new();
     for notice in notices {

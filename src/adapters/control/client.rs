@@ -13,9 +13,6 @@ const ANSWER_MAX: u64 = 64 * 1024 * 1024;
 const PATIENCE: Duration = Duration::from_secs(12);
 
 /// Binds the socket so that only root can connect; a socket that nobody serves any more is replaced.
-///
-/// # Errors
-/// What the kernel said.
 pub fn bind(path: &Path) -> io::Result<UnixListener> {
     match std::fs::remove_file(path) {
         Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
@@ -32,17 +29,11 @@ pub fn is_served(path: &Path) -> bool {
 }
 
 /// Asks the daemon behind this socket.
-///
-/// # Errors
-/// What the kernel said, or an invalid answer.
 pub fn ask(path: &Path, question: &Question) -> io::Result<Answer> {
     ask_within(path, question, PATIENCE)
 }
 
 /// As [`ask`], with another deadline.
-///
-/// # Errors
-/// As [`ask`]; `UnexpectedEof` if the daemon ended before it answered.
 pub fn ask_within(path: &Path, question: &Question, patience: Duration) -> io::Result<Answer> {
     let mut stream = UnixStream::connect(path)?;
     stream.set_read_timeout(Some(patience))?;
@@ -89,7 +80,6 @@ fn without_control_characters(json: &str) -> String {
     plain
 }
 
-/// Whether a terminal may interpret it.
 fn is_control(letter: char) -> bool {
     letter.is_control() && !matches!(letter, '\n' | '\t')
 }

@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use socket2::{Domain, Protocol, Socket, Type};
 
-/// Connections that may wait. The kernel refuses others.
 const BACKLOG: i32 = 8;
 /// The longest request.
 const REQUEST_MAX: usize = 8192;
@@ -21,9 +20,6 @@ const WRITE_WITHIN: Duration = Duration::from_secs(2);
 const TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// Listens on this address.
-///
-/// # Errors
-/// What the kernel said.
 pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
     let socket = Socket::new(
         Domain::for_address(address),
@@ -38,9 +34,6 @@ pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
 }
 
 /// Serves one connection. `metrics` is called only for a valid request; `None` means unavailable now.
-///
-/// # Errors
-/// An error of this connection.
 pub fn serve(mut stream: TcpStream, metrics: impl FnOnce() -> Option<String>) -> io::Result<()> {
     stream.set_read_timeout(Some(READ_WITHIN))?;
     stream.set_write_timeout(Some(WRITE_WITHIN))?;
@@ -134,7 +127,6 @@ fn parse(request: &[u8]) -> HttpRequest {
 mod tests {
     use super::*;
 
-    /// A connection whose pieces come one a read.
     struct Client(Vec<Vec<u8>>, Vec<u8>);
 
     impl Read for Client {

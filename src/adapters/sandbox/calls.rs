@@ -8,7 +8,6 @@ use seccompiler::{
     SeccompRule, TargetArch, apply_filter,
 };
 
-/// For every process: memory, threads, time, open descriptors, exit.
 const EVERYONE: &[libc::c_long] = &[
     libc::SYS_brk,
     libc::SYS_munmap,
@@ -185,9 +184,6 @@ const IOCTLS: [u64; 2] = [0x8933, 0x5421];
 
 /// Restricts this thread and its threads to the calls of an engine. It cannot execute a program, start or trace a process, or make or
 /// connect a socket.
-///
-/// # Errors
-/// If a filter cannot be built. The process must then end.
 pub(super) fn engine() -> Result<Vec<String>, SandboxError> {
     let mut rules = plain(&[EVERYONE, EVERYONE_HERE, ENGINE, ENGINE_HERE]);
     rules.extend(without_new_code()?);
@@ -212,9 +208,6 @@ pub(super) fn engine() -> Result<Vec<String>, SandboxError> {
 
 /// Restricts this thread and its children to the calls of a monitor that runs no program but engines. It cannot trace, mount, load a
 /// kernel module or set the clock.
-///
-/// # Errors
-/// As [`engine`].
 pub(super) fn monitor() -> Result<Vec<String>, SandboxError> {
     apply(plain(&[
         EVERYONE,
@@ -232,7 +225,6 @@ fn threads_only() -> Result<SeccompRule, SandboxError> {
     when(0, SeccompCmpOp::MaskedEq(thread), thread)
 }
 
-/// Memory can neither be mapped as executable nor made executable.
 fn without_new_code() -> Result<BTreeMap<i64, Vec<SeccompRule>>, SandboxError> {
     let executable = u64::from(libc::PROT_EXEC.unsigned_abs());
     let rule = || when(2, SeccompCmpOp::MaskedEq(executable), 0).map(|rule| vec![rule]);

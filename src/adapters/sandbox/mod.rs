@@ -12,10 +12,8 @@ mod paths;
 pub use error::SandboxError;
 pub use paths::Paths;
 
-/// Restricts the engine to its state directory and its descriptors. Returns what this kernel cannot enforce.
-///
-/// # Errors
-/// If a part failed. The engine must then end.
+/// Restricts the engine to its state directory and its descriptors. Returns what this kernel cannot enforce. After an error the
+/// process must end.
 pub fn engine(state_dir: &Path) -> Result<Vec<String>, SandboxError> {
     let mut gaps = paths::restrict(&Paths {
         write: vec![state_dir.to_owned()],
@@ -27,9 +25,6 @@ pub fn engine(state_dir: &Path) -> Result<Vec<String>, SandboxError> {
 
 /// Restricts the monitor and its children to these paths. If it runs no program but engines, `filter_calls` restricts system calls,
 /// too. Returns what this kernel cannot enforce.
-///
-/// # Errors
-/// As [`engine`].
 pub fn monitor(paths: &Paths, filter_calls: bool) -> Result<Vec<String>, SandboxError> {
     let mut gaps = paths::restrict(paths)?;
     if filter_calls {

@@ -27,9 +27,6 @@ pub struct Paths {
 }
 
 /// Restricts this thread and everything that it starts. Returns a line for each part that this kernel cannot enforce.
-///
-/// # Errors
-/// If the kernel refused it. The process is then not restricted and must end.
 pub(super) fn restrict(paths: &Paths) -> Result<Vec<String>, SandboxError> {
     let failed = |error: &dyn std::fmt::Display| SandboxError::Landlock(error.to_string());
     let mut ruleset = Ruleset::default().set_compatibility(CompatLevel::BestEffort);

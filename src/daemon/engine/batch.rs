@@ -6,12 +6,9 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
 use crate::model::datagram::Datagram;
 
-/// The most datagrams in a batch.
 const BATCH_MAX: usize = 64;
-/// Batches of one capture.
 const BATCHES: usize = 8;
 
-/// The batches of one capture.
 pub(super) struct BatchPool {
     free: SyncSender<Vec<Datagram>>,
     empty: Receiver<Vec<Datagram>>,

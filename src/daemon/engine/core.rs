@@ -25,7 +25,6 @@ use crate::model::time::Timestamp;
 /// Knocks between the gate and the firewall. If there are more, something is stuck, and the next knock is refused.
 const PENDING_MAX: usize = 4096;
 
-/// Users whose quotas are reported, those with the least left.
 const QUOTAS_MAX: usize = 100;
 
 /// A mark on its way to stable storage.
@@ -53,7 +52,6 @@ pub struct Core {
     refused_lines: Sampler,
 }
 
-/// Who waits for a report of the monitor.
 #[derive(Debug)]
 enum Waiting {
     /// A user's knock.
@@ -262,7 +260,6 @@ impl Core {
         Order::Measure { ticket }
     }
 
-    /// All counters, as OpenMetrics text.
     fn metrics(&mut self, tally: MonitorCounters) -> String {
         let captures = self
             .health

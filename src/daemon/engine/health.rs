@@ -24,7 +24,6 @@ pub struct Health {
     store: StoreStatus,
 }
 
-/// One capture.
 #[derive(Debug)]
 struct CaptureHealth {
     name: String,

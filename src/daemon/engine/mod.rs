@@ -36,14 +36,12 @@ const TICK: Duration = Duration::from_millis(250);
 /// The longest wait of a loop that finishes.
 const LAST_TICK: Duration = Duration::from_millis(10);
 
-/// The engine's loop.
 struct Engine {
     core: Core,
     commits: SyncSender<Commit>,
     orders: Orders,
     tables: SyncSender<RangeInclusive<u64>>,
     is_table_being_built: bool,
-    /// Captures that still run, and the flag that ends them.
     captures: usize,
     finish: Arc<AtomicBool>,
     /// The thread of the control socket; `None` if the socket failed.
@@ -51,9 +49,6 @@ struct Engine {
 }
 
 /// Serves as the engine of the monitor that started this process, until another engine takes over or the monitor ends.
-///
-/// # Errors
-/// Why it could not begin, or could not go on.
 pub fn run() -> Result<(), ExitError> {
     let link = Link::from_stdin().map_err(ExitError::system("the link to the monitor"))?;
     let Some(parts) = start::take_over(&link)? else {
@@ -206,7 +201,6 @@ impl Engine {
         }
     }
 
-    /// Requests the next hint table before its step begins.
     fn request_next_table(&mut self, now: Timestamp) {
         if !self.is_table_being_built
             && let Some(steps) = self.core.gate().table_wanted(now)

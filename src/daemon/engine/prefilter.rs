@@ -16,7 +16,6 @@ pub(super) struct Prefilter {
     hints: Hints,
     sockets: Vec<OwnedFd>,
     ports: Vec<u16>,
-    /// Whether the classic filter has replaced it.
     is_replaced: bool,
 }
 
@@ -49,9 +48,6 @@ impl Prefilter {
     }
 
     /// Lets the hints of this table through, before the gate uses the table.
-    ///
-    /// # Errors
-    /// If neither filter can be used, because then no knock is heard.
     pub(super) fn load(&mut self, table: &HintTable) -> Result<(), ExitError> {
         if self.is_replaced {
             return Ok(());

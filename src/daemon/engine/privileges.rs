@@ -11,10 +11,7 @@ use rustix::thread;
 use crate::model::exit::ExitError;
 
 /// Becomes this user and group, without capabilities, and ends with its parent. `None` keeps the user, in a user namespace that has
-/// only one.
-///
-/// # Errors
-/// What could not be given up; the process must then end.
+/// only one. After an error the process must end.
 pub fn give_up(run_as: Option<(u32, u32)>) -> Result<(), ExitError> {
     drop_rights(run_as)?;
     // The kernel resets it when the user changes, so it comes last.
@@ -36,9 +33,6 @@ pub fn lock_memory() -> Option<String> {
 }
 
 /// As [`give_up`], for a process that may outlive its parent.
-///
-/// # Errors
-/// As [`give_up`].
 pub fn drop_rights(run_as: Option<(u32, u32)>) -> Result<(), ExitError> {
     caps::clear(None, CapSet::Bounding).map_err(ExitError::system("dropping the bounding set"))?;
     if let Some((uid, gid)) = run_as {

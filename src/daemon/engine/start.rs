@@ -31,11 +31,9 @@ use crate::daemon::engine::privileges;
 use crate::model::exit::{CONFIG, ExitError, IO, SYSTEM};
 use crate::model::settings::Settings;
 
-/// Everything that the engine serves with.
 pub(super) struct EngineParts {
     pub(super) core: Core,
     pub(super) store: DiskStore,
-    /// With their names.
     pub(super) captures: Vec<(String, Box<dyn Capture>)>,
     pub(super) control: UnixListener,
     pub(super) metrics: Option<TcpListener>,

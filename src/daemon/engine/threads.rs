@@ -25,7 +25,6 @@ use crate::daemon::engine::core::Commit;
 use crate::daemon::engine::prefilter::Prefilter;
 use crate::model::exit::ExitError;
 
-/// What the loop handles.
 pub(super) enum Event {
     Datagrams(Batch),
     Stored {
@@ -138,7 +137,6 @@ pub(super) fn store(
     .map(drop)
 }
 
-/// Commits all marks that wait. Returns why it failed.
 fn commit(
     store: &mut impl ReplayStore,
     first: Commit,
@@ -244,14 +242,12 @@ pub(super) fn reports(link: Link, events: Events) -> Result<(), ExitError> {
     .map(drop)
 }
 
-/// The thread that serves the control socket.
 pub(super) struct ControlThread {
     thread: thread::JoinHandle<()>,
     closer: Closer,
 }
 
 impl ControlThread {
-    /// Accepts no more connections.
     pub(super) fn close(&self) {
         self.closer.close();
     }
@@ -333,7 +329,6 @@ pub(super) fn tables(
     .map(drop)
 }
 
-/// Passes an item to a queue without waiting.
 pub(super) fn try_pass<T>(queue: &SyncSender<T>, item: T) -> Result<(), (T, &'static str)> {
     queue.try_send(item).map_err(|error| match error {
         TrySendError::Full(item) => (item, "the queue is full"),

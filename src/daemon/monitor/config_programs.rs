@@ -15,7 +15,6 @@ use crate::model::settings::Settings;
 
 /// The journal of grants that `[firewall.command]` opened.
 const GRANTS: &str = "grants";
-/// The journal of on_close programs that still have to run.
 const HOOKS: &str = "hooks";
 
 /// Runs a program of the config after checking again that only root can change it.

@@ -38,9 +38,6 @@ pub(super) fn runs_config_programs(settings: &Settings) -> bool {
 }
 
 /// Enters the sandbox. `backend` is the driver's name. Returns a line for each right that could not be given up.
-///
-/// # Errors
-/// What the kernel said if it did only a part.
 pub fn enter(settings: &Settings, config: &Path, backend: &str) -> Result<Vec<String>, ExitError> {
     let mut gaps: Vec<String> = allow_locking().into_iter().collect();
     let no_core = Rlimit {

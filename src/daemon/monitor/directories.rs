@@ -10,9 +10,6 @@ use crate::model::exit::{CONFIG, ExitError, FAILED, SYSTEM};
 
 /// Makes the engine's state directory if it is missing, and gives it to the engine's user. systemd gives a StateDirectory= back to
 /// root at every reload, so this runs before each start of an engine.
-///
-/// # Errors
-/// Which directory, and what the system said.
 pub fn prepare_state(path: &Path, run_as: &RunAs) -> Result<(), ExitError> {
     make_dir(path, 0o700)?;
     let failed = |what: &str| format!("{}: {what}", path.display());
@@ -61,9 +58,6 @@ pub fn monitor_path(state_dir: &Path) -> PathBuf {
 }
 
 /// Makes the monitor's own directory if it is missing, for the monitor's user only.
-///
-/// # Errors
-/// Which directory, and what is wrong with it.
 pub fn prepare_monitor(state_dir: &Path) -> Result<PathBuf, ExitError> {
     let path = monitor_path(state_dir);
     make_dir(&path, 0o700)?;
@@ -91,9 +85,6 @@ fn make_dir(path: &Path, mode: u32) -> Result<(), ExitError> {
 }
 
 /// Locks the control socket's path for one daemon, as long as the returned file is open.
-///
-/// # Errors
-/// If another posternd holds the lock.
 pub fn lock(control_socket: &Path) -> Result<File, ExitError> {
     if let Some(folder) = control_socket.parent() {
         make_dir(folder, 0o755)?;

@@ -10,13 +10,9 @@ use crate::adapters::process::{self, Programs};
 use crate::model::exit::{ExitError, UNAVAILABLE};
 use crate::model::settings::{DriverKind, Settings};
 
-/// Drivers that need no config.
 pub(super) const NATIVE: [DriverKind; 2] = [DriverKind::Iptables, DriverKind::Nftables];
 
 /// Opens the driver that the config selects.
-///
-/// # Errors
-/// Exit 69 if it cannot work here, and what to do.
 pub fn backend(settings: &Settings) -> Result<Box<dyn FirewallDriver>, ExitError> {
     match settings.firewall.backend {
         DriverKind::Command => config_programs::command_driver(settings),
@@ -25,9 +21,6 @@ pub fn backend(settings: &Settings) -> Result<Box<dyn FirewallDriver>, ExitError
 }
 
 /// Opens a driver that needs no config.
-///
-/// # Errors
-/// As [`backend`].
 pub fn native(kind: DriverKind) -> Result<Box<dyn FirewallDriver>, ExitError> {
     let opened = match kind {
         DriverKind::Iptables => iptables(),

@@ -12,7 +12,6 @@ const PAUSE_MIN: Duration = Duration::from_millis(500);
 /// The pause after a check that runs programs or reads all rules, or twice its time if that is longer.
 pub(super) const EXPENSIVE_PAUSE: Duration = Duration::from_secs(1);
 
-/// A check that takes this long is expensive.
 const EXPENSIVE: Duration = Duration::from_millis(2);
 
 pub(super) struct FirewallWatch {

@@ -24,9 +24,6 @@ pub struct Flushed {
 
 /// Removes everything of Postern from the firewall, with every driver that works here, even if the config is wrong: a typing error
 /// must not keep ports closed.
-///
-/// # Errors
-/// Exit 77 without the right to, and what the firewall said.
 pub fn flush(config: &Path) -> Result<Flushed, ExitError> {
     rights::check()?;
     let mut flushed = Flushed::default();

@@ -16,16 +16,12 @@ pub struct RunAs {
     pub note: Option<String>,
 }
 
-/// The capabilities that the monitor requires.
 const NEEDED: [(Capability, &str); 2] = [
     (Capability::CAP_NET_ADMIN, "to change the firewall"),
     (Capability::CAP_NET_RAW, "to capture knocks"),
 ];
 
 /// Checks that this process may be a monitor.
-///
-/// # Errors
-/// Exit 77 with the capability that is missing.
 pub fn check() -> Result<(), ExitError> {
     for (capability, what_for) in NEEDED {
         if !caps::has_cap(None, CapSet::Effective, capability).unwrap_or(false) {
@@ -39,9 +35,6 @@ pub fn check() -> Result<(), ExitError> {
 }
 
 /// Finds the engine's user.
-///
-/// # Errors
-/// Exit 78 where there is no such user, or it is root.
 pub fn run_as(name: &str) -> Result<RunAs, ExitError> {
     let user = nix::unistd::User::from_name(name).ok().flatten();
     let user = user.ok_or_else(|| {

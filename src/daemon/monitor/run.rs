@@ -21,9 +21,6 @@ use crate::model::settings::{CaptureKind, Interfaces, Settings};
 use crate::model::time::{count, human};
 
 /// Runs the daemon in the foreground until a signal stops it, or a trial fails.
-///
-/// # Errors
-/// Why it could not begin or go on.
 pub fn run(config: &Path, trial: Option<Duration>) -> Result<(), ExitError> {
     let (bundle, settings) = disk::load(config)?;
     // Its keys are for the engine only.
@@ -41,7 +38,6 @@ pub fn run(config: &Path, trial: Option<Duration>) -> Result<(), ExitError> {
     started?.serve()
 }
 
-/// From here on the firewall may hold rules of Postern.
 fn start(
     config: &Path,
     settings: Settings,

@@ -14,7 +14,6 @@ pub(super) struct Signals {
 }
 
 impl Signals {
-    /// Catches the signals from now on.
     pub(super) fn catch() -> std::io::Result<Self> {
         Ok(Self {
             stop: stream(&[SIGTERM, SIGINT])?,
@@ -36,12 +35,10 @@ impl Signals {
         }
     }
 
-    /// What to poll.
     pub(super) fn streams(&self) -> [&UnixStream; 2] {
         [&self.stop, &self.reload]
     }
 
-    /// Whether a stop was signalled.
     pub(super) fn take_stop(&mut self) -> bool {
         drained(&mut self.stop)
     }

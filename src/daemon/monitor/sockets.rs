@@ -11,10 +11,6 @@ use crate::core::order::CaptureSpec;
 use crate::model::exit::ExitError;
 use crate::model::settings::{CaptureKind, Gate, Interfaces};
 
-/// Binds the control socket.
-///
-/// # Errors
-/// Which path, and what the system said.
 pub(super) fn control_socket(path: &Path) -> Result<OwnedFd, ExitError> {
     control::bind(path)
         .map(OwnedFd::from)
@@ -25,9 +21,6 @@ pub(super) fn control_socket(path: &Path) -> Result<OwnedFd, ExitError> {
 }
 
 /// Listens for readers of the metrics. The socket in `bound` is used again, because an address can be bound only once.
-///
-/// # Errors
-/// Which address, and what the system said.
 pub(super) fn metrics_listener(
     address: Option<SocketAddr>,
     bound: Option<&(SocketAddr, OwnedFd)>,
@@ -49,9 +42,6 @@ pub(super) fn metrics_listener(
 }
 
 /// Opens the sockets that capture knocks. A socket in `bound` is used again, because a port can be bound only once.
-///
-/// # Errors
-/// Which one, and what the system said.
 pub(super) fn captures(
     gate: &Gate,
     bound: &[(CaptureSpec, OwnedFd)],

@@ -38,7 +38,6 @@ pub type ClientAnswer = (u64, Vec<u8>);
 pub struct Client {
     number: u64,
     answers: Sender<ClientAnswer>,
-    /// Wakes the server when there is an answer.
     bell: Arc<UnixStream>,
 }
 
@@ -89,7 +88,6 @@ enum State {
     Answering(Vec<u8>, usize),
 }
 
-/// What to do next with a connection.
 enum Next {
     Continue(State),
     Ask(Question),
@@ -122,9 +120,6 @@ pub fn answer(to: Client, answer: &Answer) {
 
 impl Server {
     /// Serves this socket.
-    ///
-    /// # Errors
-    /// What the kernel said.
     pub fn new(listener: UnixListener) -> io::Result<Self> {
         listener.set_nonblocking(true)?;
         let (bell, ringer) = UnixStream::pair()?;
@@ -154,9 +149,6 @@ impl Server {
     }
 
     /// Passes questions to `take` until that returns `false`, or a [`Closer`] is used. `now` is the clock.
-    ///
-    /// # Errors
-    /// If the socket cannot be served any more.
     pub fn serve(
         mut self,
         now: impl Fn() -> Instant,
@@ -324,7 +316,6 @@ impl Server {
     }
 }
 
-/// Reads a question. An invalid one is answered.
 fn read_question(mut stream: &UnixStream, mut read: Vec<u8>) -> Next {
     let mut buffer = [0; QUESTION_MAX];
     loop {
@@ -355,7 +346,6 @@ fn failed(mut stream: &UnixStream, why: &str) -> Next {
     Next::Close
 }
 
-/// Whether a client that waits has gone.
 fn is_gone(stream: &UnixStream) -> bool {
     let mut waited = [PollFd::new(stream, PollFlags::empty())];
     let zero = Timespec {
@@ -369,7 +359,6 @@ fn is_gone(stream: &UnixStream) -> bool {
     })
 }
 
-/// Writes the answer.
 fn write_answer(mut stream: &UnixStream, answer: Vec<u8>, mut written: usize) -> Next {
     while let Some(rest) = answer.get(written..).filter(|rest| !rest.is_empty()) {
         match stream.write(rest) {

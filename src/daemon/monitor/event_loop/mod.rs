@@ -22,7 +22,6 @@ use crate::model::settings::OnStop;
 #[cfg(test)]
 mod tests;
 
-/// Orders in one firewall batch.
 const BATCH: usize = 256;
 
 /// The longest wait while there is no engine.
@@ -32,7 +31,6 @@ const WAIT_WITHOUT_ENGINE: Duration = Duration::from_millis(100);
 const REMOVALS: u32 = 4;
 const REMOVAL_PAUSE: Duration = Duration::from_millis(500);
 
-/// The monitor while it serves.
 pub(super) struct Monitor {
     clock: clock::Steady,
     signals: Signals,
@@ -62,9 +60,6 @@ impl Monitor {
     }
 
     /// Serves until a signal says stop.
-    ///
-    /// # Errors
-    /// Why it cannot go on.
     pub(super) fn serve(mut self) -> Result<(), ExitError> {
         match self.serve_until_stopped() {
             Ok(()) => self.stop(),
@@ -93,7 +88,6 @@ impl Monitor {
         }
     }
 
-    /// Does everything that is due now.
     fn turn(&mut self, buffer: &mut [u8]) -> Result<(), ExitError> {
         self.follow_clock();
         self.carry_out_orders(buffer);

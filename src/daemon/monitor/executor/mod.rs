@@ -33,7 +33,6 @@ const EXPIRY_PAUSE: Duration = Duration::from_millis(100);
 pub struct Executor {
     grants: OpenGrants,
     tally: MonitorCounters,
-    /// When expired grants are next closed.
     next_expiry: Timestamp,
     /// The last logged failure of a check, to log each only once.
     check_error: Option<CheckError>,
@@ -51,9 +50,6 @@ enum Plan {
 
 impl Executor {
     /// Takes over the firewall: grants of an earlier run stay if they are still due and allowed.
-    ///
-    /// # Errors
-    /// If the firewall cannot be set up. Then nothing is protected.
     pub fn open(
         settings: &Settings,
         backend: Box<dyn FirewallDriver>,
@@ -235,10 +231,7 @@ impl Executor {
         }
     }
 
-    /// Puts another config into force. Grants that it does not allow are closed.
-    ///
-    /// # Errors
-    /// If the firewall cannot be set up. Then the old config stays in force.
+    /// Puts another config into force, or changes nothing. Grants that it does not allow are closed.
     pub fn reload(&mut self, settings: &Settings, now: Timestamp) -> Result<(), FirewallError> {
         let grants = self.grants.reload(settings, now)?;
         if grants > 0 {
@@ -327,9 +320,6 @@ impl Executor {
     }
 
     /// Removes everything from the firewall.
-    ///
-    /// # Errors
-    /// What the firewall said.
     pub fn remove(&mut self) -> Result<(), FirewallError> {
         let removed = self.grants.remove();
         self.finish_hooks();

@@ -14,7 +14,6 @@ use crate::model::service::Ports;
 use crate::model::settings::{Protection, Settings};
 use crate::model::time::{ClockStep, Timestamp};
 
-/// Why grants are closed when they end.
 pub(super) const EXPIRED: &str = "its time is up";
 
 /// Why the firewall may not hold what it should.
@@ -32,10 +31,8 @@ pub(super) enum CheckError {
 pub(super) struct OpenGrants {
     pub(super) ledger: Ledger,
     pub(super) backend: Box<dyn FirewallDriver>,
-    /// What the config in force allows.
     pub(super) clearance: Clearance,
     protection: Protection,
-    /// Told of every grant that opens or ends.
     pub(super) hooks: Option<Hooks>,
     /// `None` if the kernel does not give access to its connections.
     connections: Option<Box<dyn Conntrack>>,
@@ -133,7 +130,6 @@ impl OpenGrants {
         Ok(closed)
     }
 
-    /// Carries out these changes. Returns a result for each.
     pub(super) fn apply(
         &mut self,
         now: Timestamp,
@@ -171,7 +167,6 @@ impl OpenGrants {
         results
     }
 
-    /// Closes everything by removing it from the firewall.
     pub(super) fn remove(&mut self) -> Result<(), FirewallError> {
         self.backend.remove()?;
         for change in self.ledger.close_where(|_| true) {
@@ -225,7 +220,6 @@ impl OpenGrants {
         Ok(())
     }
 
-    /// Tells the ledger and the hooks what the firewall did.
     fn done(&mut self, change: &Change) {
         self.ledger.done(change);
         match (self.hooks.as_mut(), change) {
@@ -292,7 +286,6 @@ pub(super) fn no_result() -> FirewallError {
     FirewallError("the firewall driver gave no result".to_owned())
 }
 
-/// Logs a close and says whether it was done.
 pub(super) fn log_closed(change: &Change, result: &Result<(), FirewallError>, why: &str) -> bool {
     let Change::Close(grant) = change else {
         return false;

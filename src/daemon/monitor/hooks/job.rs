@@ -21,7 +21,6 @@ pub(super) struct Job {
     pub(super) on_close: Option<CommandTemplate>,
 }
 
-/// A service that has hooks.
 #[derive(Debug, Clone)]
 pub(super) struct HookedService {
     name: String,
@@ -32,7 +31,6 @@ pub(super) struct HookedService {
 }
 
 impl HookedService {
-    /// All services that have hooks.
     pub(super) fn all(settings: &Settings) -> Vec<Self> {
         let with_hooks = settings
             .options

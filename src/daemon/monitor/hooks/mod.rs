@@ -33,10 +33,8 @@ use worker::Worker;
 /// The longest time for one hook.
 pub(super) const DEADLINE: Duration = Duration::from_secs(10);
 
-/// Events that may wait while a hook runs.
 const QUEUE: usize = 256;
 
-/// How long a monitor that stops waits for hooks.
 const FINISH_WITHIN: Duration = Duration::from_secs(5);
 
 /// Runs the programs, and the journal of on_close programs that still have to run.
@@ -66,9 +64,7 @@ pub struct Hooks {
 
 struct Thread {
     events: SyncSender<Event>,
-    /// Ends with the thread.
     ended: Receiver<()>,
-    /// Grants that the thread knows, perhaps from an earlier run.
     known: BTreeSet<GrantId>,
     /// Closed grants that did not fit into the queue. It is bounded, because openings wait until it is empty.
     waiting: VecDeque<Grant>,
@@ -77,9 +73,6 @@ struct Thread {
 impl Hooks {
     /// Starts the hooks of these settings. on_close programs of an earlier run, whose grants are not live, run now. `is_pending` says
     /// that there may be some. `backing` is called only if there is something to run.
-    ///
-    /// # Errors
-    /// If the journal of an earlier run cannot be read.
     pub fn start<'a>(
         settings: &Settings,
         live: impl Iterator<Item = &'a Grant>,

@@ -12,7 +12,6 @@ use crate::model::journal::{self, JournalStore};
 use crate::model::service::Ports;
 use crate::model::time::Timestamp;
 
-/// After this many failures a program is given up.
 pub(super) const TRIES: u32 = 10;
 
 /// An on_close program, as the config named it when the grant was opened.
@@ -23,9 +22,7 @@ pub(super) struct PendingClose {
     pub(super) service: String,
     pub(super) ports: Ports,
     pub(super) template: CommandTemplate,
-    /// Failures so far.
     pub(super) tries: u32,
-    /// Whether the grant has ended.
     pub(super) is_due: bool,
 }
 
@@ -40,21 +37,17 @@ pub enum PendingError {
         "{file}: the journal of on_close programs is damaged: {damage}; move the file away and start again; the on_close programs that it held are then not run"
     )]
     Damaged {
-        /// Its name.
         file: String,
-        /// What is wrong.
         damage: journal::Damaged,
     },
 }
 
 pub(super) struct PendingCloses {
     journal: Box<dyn JournalStore>,
-    /// Each with the time of its next try.
     closes: Vec<(Timestamp, PendingClose)>,
 }
 
 impl PendingCloses {
-    /// Reads the journal of an earlier run.
     pub(super) fn open(mut journal: Box<dyn JournalStore>) -> Result<Self, PendingError> {
         let text = journal.load().map_err(PendingError::Journal)?;
         let closes: Vec<PendingClose> = match text {
@@ -80,10 +73,6 @@ impl PendingCloses {
         }
     }
 
-    /// Adds programs.
-    ///
-    /// # Errors
-    /// If they are not durable. They are kept all the same.
     pub(super) fn add(&mut self, closes: Vec<PendingClose>) -> Result<(), PendingError> {
         if closes.is_empty() {
             return Ok(());
@@ -108,7 +97,6 @@ impl PendingCloses {
         }
     }
 
-    /// When the next program is to run.
     pub(super) fn next(&self) -> Option<Timestamp> {
         self.closes
             .iter()
@@ -127,10 +115,6 @@ impl PendingCloses {
             .map(|(_, close)| close.clone())
     }
 
-    /// Removes a program that has run.
-    ///
-    /// # Errors
-    /// If that is not durable. After a crash the program would run again.
     pub(super) fn remove(&mut self, close: &PendingClose) -> Result<(), PendingError> {
         self.closes.retain(|(_, one)| one != close);
         self.save()

@@ -15,13 +15,9 @@ mod metrics_file;
 use health::Health;
 use metrics_file::MetricsFile;
 
-/// What there is to report.
 pub(super) struct MonitorStatus<'a> {
-    /// Whether an engine serves now.
     pub(super) serves: bool,
-    /// Whether any engine of this run has served.
     pub(super) has_served: bool,
-    /// Whether neither a start nor a reload is under way.
     pub(super) is_settled: bool,
     /// Whether only a change of the config helps.
     pub(super) is_config_unusable: bool,
@@ -30,7 +26,6 @@ pub(super) struct MonitorStatus<'a> {
     pub(super) figures: Option<&'a EngineCounters>,
 }
 
-/// What was reported last.
 #[derive(Debug)]
 pub(super) struct StatusReporter {
     /// A copy that never follows the system's clock, to measure pauses.
@@ -66,14 +61,12 @@ impl StatusReporter {
         self.health.is_due(self.clock.now(), serves)
     }
 
-    /// A reload begins.
     pub(super) fn reloading(&mut self) {
         if !std::mem::replace(&mut self.is_ready_due, true) {
             self.notify(&[Notice::Reloading]);
         }
     }
 
-    /// The monitor stops.
     pub(super) fn stopping(&mut self) {
         self.file.remove();
         self.notify(&[Notice::Stopping, Notice::Status("stopping")]);

@@ -25,7 +25,6 @@ use crate::model::exit::{ExitError, FAILED};
 use crate::model::reason::Rule;
 use crate::model::settings::{INTERFACES_MAX, PORTS_MAX};
 
-/// The arguments that make this program an engine.
 const ENGINE_ARGUMENTS: [&str; 1] = ["engine"];
 
 /// An engine must be loaded, and serve after it was told to, within this time. 100,000 users take a few seconds.
@@ -46,18 +45,14 @@ const _: () = assert!(
         && PORTS_MAX + OTHER_DESCRIPTORS <= ipc::DESCRIPTORS_MAX
 );
 
-/// A running engine.
 #[derive(Debug)]
 pub(in crate::daemon::monitor) struct EngineProcess {
     child: Child,
     link: Link,
-    /// How far it says it is.
     stage: Stage,
     /// Why it must be replaced.
     failure: Option<EngineFailure>,
-    /// Its latest counters.
     figures: Option<Box<EngineCounters>>,
-    /// The names of its captures.
     captures: Vec<String>,
     /// Questions since its last answer.
     unanswered: u32,
@@ -66,7 +61,6 @@ pub(in crate::daemon::monitor) struct EngineProcess {
     unread_since: Option<Instant>,
 }
 
-/// How far an engine is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(in crate::daemon::monitor) enum Stage {
     /// It reads the config.
@@ -242,7 +236,6 @@ impl EngineProcess {
         }
     }
 
-    /// Asks an engine that serves for its counters.
     pub(super) fn ask_figures(&mut self) {
         if !self.serves() {
             return;
@@ -254,7 +247,6 @@ impl EngineProcess {
         self.send(&Report::Measure);
     }
 
-    /// Sends a report, now or when there is space.
     pub(super) fn send(&mut self, report: &Report) {
         match order::encode(report) {
             Ok(bytes) => self.unsent.push_back(bytes),
@@ -272,7 +264,6 @@ impl EngineProcess {
         self.send_unsent();
     }
 
-    /// Sends the reports that there is space for.
     pub(super) fn send_unsent(&mut self) {
         while let Some(message) = self.unsent.front() {
             match self.link.try_send(message) {

@@ -20,12 +20,10 @@ use crate::model::exit::ExitError;
 use crate::model::settings::Settings;
 use crate::model::time::millis;
 
-/// What every engine is started with.
 pub(in crate::daemon::monitor) struct Launcher {
     pub(in crate::daemon::monitor) config: PathBuf,
     pub(in crate::daemon::monitor) control: OwnedFd,
     pub(in crate::daemon::monitor) run_as: RunAs,
-    /// The firewall driver's name.
     pub(in crate::daemon::monitor) backend: &'static str,
     pub(in crate::daemon::monitor) clock: Steady,
     pub(in crate::daemon::monitor) bound: BoundSockets,
@@ -40,7 +38,6 @@ pub(in crate::daemon::monitor) struct BoundSockets {
     metrics: Option<(SocketAddr, OwnedFd)>,
 }
 
-/// An engine that loads its config.
 pub(super) struct Launched {
     pub(super) engine: EngineProcess,
     pub(super) settings: Settings,
@@ -49,9 +46,6 @@ pub(super) struct Launched {
 
 impl Launcher {
     /// Starts an engine with the config as it is on disk now. No key of an earlier read was kept.
-    ///
-    /// # Errors
-    /// Why the config cannot be used. Nothing has changed then.
     pub(super) fn launch(&mut self, in_force: &Settings) -> Result<Launched, ExitError> {
         let (bundle, settings) = disk::load(&self.config)?;
         fixed_settings::check(in_force, &settings)?;
@@ -89,7 +83,6 @@ impl Launcher {
         })
     }
 
-    /// The sockets that the next engine reuses.
     pub(super) fn keep(&mut self, bound: BoundSockets) {
         self.bound = bound;
     }

@@ -30,7 +30,6 @@ use reload_requests::ReloadRequests;
 /// The old engine must end within this time after it was told to. Its captures take up to a second.
 const FINISH_WITHIN: Duration = Duration::from_secs(5);
 
-/// Pauses before an engine that ended is started again.
 const PAUSE_MIN: Duration = Duration::from_millis(500);
 const PAUSE_MAX: Duration = Duration::from_secs(30);
 
@@ -39,24 +38,18 @@ const SERVED_WELL: Duration = Duration::from_secs(3);
 
 const NOT_USED: &str = "the new config is not used, the old one stays in force";
 
-/// The engine, and how it is replaced.
 pub(super) struct Supervisor {
     launcher: Launcher,
-    /// The config in force.
     settings: Settings,
-    /// The engine whose orders are carried out.
     engine: Option<EngineProcess>,
     successor: Option<Successor>,
-    /// When an engine was last started or told to go.
     started: Instant,
     restart_pause: Duration,
-    /// Whether any engine of this run has served.
     has_served: bool,
     /// Whether the last start failed because of the config.
     is_config_unusable: bool,
 }
 
-/// The engine that is to replace the current one.
 struct Successor {
     engine: EngineProcess,
     settings: Settings,
@@ -69,10 +62,6 @@ struct Successor {
 }
 
 impl Supervisor {
-    /// Starts the first engine.
-    ///
-    /// # Errors
-    /// Why it cannot be started.
     pub(super) fn start(launcher: Launcher, settings: Settings) -> Result<Self, ExitError> {
         let mut supervisor = Self::new(launcher, settings);
         supervisor.launch()?;
@@ -92,27 +81,22 @@ impl Supervisor {
         }
     }
 
-    /// The config in force.
     pub(super) fn settings(&self) -> &Settings {
         &self.settings
     }
 
-    /// Whether an engine serves now.
     pub(super) fn serves(&self) -> bool {
         self.engine.as_ref().is_some_and(EngineProcess::serves)
     }
 
-    /// Whether any engine of this run has served.
     pub(super) fn has_served(&self) -> bool {
         self.has_served
     }
 
-    /// Whether no change of engine is under way.
     pub(super) fn is_settled(&self) -> bool {
         self.successor.is_none() && self.engine.as_ref().is_none_or(EngineProcess::serves)
     }
 
-    /// Whether there is no engine and none on its way.
     pub(super) fn is_idle(&self) -> bool {
         self.successor.is_none() && self.engine.is_none()
     }
@@ -122,18 +106,15 @@ impl Supervisor {
         self.is_config_unusable
     }
 
-    /// Whether a reload may begin now.
     pub(super) fn can_reload(&self) -> bool {
         self.successor.is_none() && self.serves()
     }
 
-    /// The latest counters of the engine that serves.
     pub(super) fn figures(&self) -> Option<&EngineCounters> {
         let engine = self.engine.as_ref().filter(|engine| engine.serves());
         engine.and_then(EngineProcess::figures)
     }
 
-    /// The names of the engine's captures.
     pub(super) fn captures(&self) -> Vec<String> {
         let engine = self.engine.as_ref();
         engine.map_or_else(Vec::new, |engine| engine.captures().to_vec())
@@ -144,7 +125,6 @@ impl Supervisor {
         self.processes().map(EngineProcess::poll_fd)
     }
 
-    /// The process ids of all engines.
     pub(super) fn process_ids(&self) -> Vec<u32> {
         self.processes().map(EngineProcess::id).collect()
     }
@@ -160,7 +140,6 @@ impl Supervisor {
         engine.map_or_else(Vec::new, |engine| engine.orders(most, buffer))
     }
 
-    /// Sends these reports to the current engine.
     pub(super) fn send(&mut self, reports: &[Report]) {
         if let Some(engine) = self.engine.as_mut() {
             reports.iter().for_each(|report| engine.send(report));
@@ -169,15 +148,10 @@ impl Supervisor {
         }
     }
 
-    /// Asks the current engine for its counters.
     pub(super) fn ask_figures(&mut self) {
         self.engine.iter_mut().for_each(EngineProcess::ask_figures);
     }
 
-    /// Replaces a failed engine, and moves a successor on.
-    ///
-    /// # Errors
-    /// When the first engine could not begin.
     pub(super) fn step(
         &mut self,
         now: Timestamp,
@@ -212,7 +186,6 @@ impl Supervisor {
         }
     }
 
-    /// Ends all engines.
     pub(super) fn stop(&mut self) {
         let successor = self.successor.take().map(|successor| successor.engine);
         for engine in successor.into_iter().chain(self.engine.take()) {
@@ -220,7 +193,6 @@ impl Supervisor {
         }
     }
 
-    /// Ends an engine that has failed.
     fn check_engine(&mut self, reloads: &mut ReloadRequests) -> Result<(), ExitError> {
         let has_time = clock::elapsed(self.started) <= READY_WITHIN;
         let Some(engine) = self.engine.as_mut() else {

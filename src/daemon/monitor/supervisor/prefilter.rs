@@ -11,10 +11,8 @@ use crate::adapters::capture::hint_filter::HintFilter;
 use crate::core::order::CaptureSpec;
 use crate::model::settings::{CaptureKind, Settings};
 
-/// More hints would take too much kernel memory.
 const HINTS_MAX: usize = 16_000_000;
 
-/// Why there is no prefilter.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(super) enum NoPrefilter {
     #[error("a bound socket needs none")]
@@ -27,7 +25,6 @@ pub(super) enum NoPrefilter {
     Unavailable(String),
 }
 
-/// Puts the filter on these sockets.
 pub(super) fn attach(
     settings: &Settings,
     captures: &[(CaptureSpec, OwnedFd)],

@@ -8,7 +8,6 @@ use std::time::{Duration, Instant};
 use crate::adapters::clock;
 use crate::core::order::{Reloaded, Report};
 
-/// Orders that may wait for the next reload.
 const WAITING_MAX: usize = 64;
 
 /// The shortest pause between two reloads that the engine asks for.
@@ -17,18 +16,14 @@ const PAUSE_MIN: Duration = Duration::from_secs(1);
 /// The longest reason in an answer; the log has all of it. As JSON it fits into a message.
 const REASON_MAX: usize = 8_000;
 
-/// The reload that was asked for.
 #[derive(Debug, Default)]
 pub(in crate::daemon::monitor) struct ReloadRequests {
     is_signalled: bool,
-    /// Tickets of orders to reload.
     tickets: Vec<u64>,
-    /// When the last reload began, and the pause after it.
     last: Option<(Instant, Duration)>,
 }
 
 impl ReloadRequests {
-    /// SIGHUP came.
     pub(in crate::daemon::monitor) fn signal(&mut self) {
         self.is_signalled = true;
     }
@@ -56,7 +51,6 @@ impl ReloadRequests {
         (!self.tickets.is_empty()).then_some(pause)
     }
 
-    /// Whether a reload should begin now.
     pub(in crate::daemon::monitor) fn is_due(&self) -> bool {
         self.is_signalled || self.due_in() == Some(Duration::ZERO)
     }
@@ -67,7 +61,6 @@ impl ReloadRequests {
         std::mem::take(&mut self.tickets)
     }
 
-    /// The monitor's part of the reload took this long.
     pub(super) fn finish(&mut self, took: Duration) {
         self.last = Some((clock::instant(), took.saturating_mul(2).max(PAUSE_MIN)));
     }
@@ -77,7 +70,6 @@ impl ReloadRequests {
         self.tickets.clear();
     }
 
-    /// The next engine reads the config anyway.
     pub(in crate::daemon::monitor) fn forget_signal(&mut self) {
         self.is_signalled = false;
     }
