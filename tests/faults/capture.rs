@@ -1,19 +1,13 @@
 //! Captures whose reads fail, and a renamed interface. No knock that is in the socket is lost.
 
-use crate::inject::{Injector, Of};
+use crate::inject::Injector;
 use postern_harness::{FAMILIES, GateConfig, World};
 
 /// After a few failures the capture goes on. Knocks waited in the socket.
 pub(crate) fn few_failed_reads_lose_no_knock(backend: &'static str) {
     for interfaces in ["interfaces = [\"any\"]", "interfaces = [\"gate2\"]"] {
         let world = World::start(&GateConfig::new(backend).gate(interfaces));
-        let injector = Injector::at(
-            &world,
-            world.daemon.engine(),
-            Of::AllThreads,
-            "recvfrom",
-            "error=ENOBUFS:when=1..3",
-        );
+        let injector = Injector::engine(&world, "recvfrom", "error=ENOBUFS:when=1..3");
         world.first.knock("alice", FAMILIES[0], &["--for", "1m"]);
         injector.wait_for_hits(1);
         world.first.expect_let_in(FAMILIES[0]);
@@ -33,13 +27,7 @@ pub(crate) fn constant_read_failure_ends_the_engine(backend: &'static str) {
     let world = World::start(&GateConfig::new(backend));
     world.first.knock("alice", FAMILIES[1], &["--for", "10m"]);
     world.first.expect_let_in(FAMILIES[1]);
-    let injector = Injector::at(
-        &world,
-        world.daemon.engine(),
-        Of::AllThreads,
-        "recvfrom",
-        "error=ENOBUFS",
-    );
+    let injector = Injector::engine(&world, "recvfrom", "error=ENOBUFS");
     world.first.send(FAMILIES[0], &[7; 300]);
     world.first.knock("alice", FAMILIES[0], &["--for", "1m"]);
     world.daemon.wait_for_lines(2, &["the engine serves"]);

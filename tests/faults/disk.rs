@@ -10,19 +10,13 @@ use std::path::PathBuf;
 
 use rustix::process::Signal;
 
-use crate::inject::{Injector, Of};
+use crate::inject::Injector;
+use crate::plan;
 use postern_harness::world::checks::{USER, expect_opened_once, kill, openings};
-use postern_harness::{FAMILIES, Family, GateConfig, SERVICE, World, wait_for};
+use postern_harness::{FAMILIES, Family, World, wait_for};
 
 /// The replay store's file.
 const FILE: &str = "marks.redb";
-
-fn plan(backend: &str) -> GateConfig {
-    GateConfig::new(backend).user(
-        USER,
-        &format!("services = [\"tcp/{SERVICE}\"]\nquota = \"1000/min\""),
-    )
-}
 
 /// A gate with a state disk of this size, and one open grant of alice.
 fn on_small_disk(backend: &str, size: &str) -> World {
@@ -165,13 +159,7 @@ pub(crate) fn failed_sync_opens_nothing(backend: &'static str) {
     open_alices_grant(&world);
     for (count, error) in (1..).zip(["EIO", "ENOSPC", "EROFS", "EDQUOT"]) {
         let packet = world.first.packet(USER, Family::V4, &["--for", "2s"]);
-        let injector = Injector::at(
-            &world,
-            world.daemon.engine(),
-            Of::AllThreads,
-            "fdatasync",
-            &format!("error={error}:when=1"),
-        );
+        let injector = Injector::engine(&world, "fdatasync", &format!("error={error}:when=1"));
         assert!(
             !is_stored(&world, &packet),
             "{error}: opened without its mark"
@@ -190,13 +178,7 @@ pub(crate) fn failed_sync_opens_nothing(backend: &'static str) {
 pub(crate) fn slow_sync_delays_the_grant(backend: &'static str) {
     let world = World::start(&plan(backend));
     let packet = world.first.packet(USER, Family::V4, &["--for", "1m"]);
-    let injector = Injector::at(
-        &world,
-        world.daemon.engine(),
-        Of::AllThreads,
-        "fdatasync",
-        "delay_enter=3s:when=1",
-    );
+    let injector = Injector::engine(&world, "fdatasync", "delay_enter=3s:when=1");
     world.first.send(Family::V4, &packet);
     world.daemon.wait_for_admitted(1);
     world.first.expect_let_in(Family::V4);

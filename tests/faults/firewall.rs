@@ -1,16 +1,14 @@
 //! Faults of nf_tables over netlink: a refused batch, a lost answer, a slow kernel.
 
-use crate::inject::{Injector, Of};
+use crate::inject::Injector;
+use crate::plan;
 use postern_harness::world::checks::{
     USER, expect_ledger_and_kernel_agree, in_kernel, openings, wait_past,
 };
-use postern_harness::{FAMILIES, Family, GateConfig, SERVICE, World, wait_for};
+use postern_harness::{FAMILIES, Family, World, wait_for};
 
 fn world() -> World {
-    World::start(&GateConfig::new("nftables").user(
-        USER,
-        &format!("services = [\"tcp/{SERVICE}\"]\nquota = \"1000/min\""),
-    ))
+    World::start(&plan("nftables"))
 }
 
 fn refused(world: &World) -> usize {
@@ -21,13 +19,7 @@ pub(crate) fn refused_batch_opens_nothing(_: &'static str) {
     let world = world();
     for (count, error) in (1..).zip(["ENOBUFS", "ENOMEM", "EPERM"]) {
         let family = FAMILIES[count % 2];
-        let injector = Injector::at(
-            &world,
-            world.daemon.pid(),
-            Of::OneThread,
-            "sendto",
-            &format!("error={error}"),
-        );
+        let injector = Injector::monitor(&world, "sendto", &format!("error={error}"));
         world.first.knock(USER, family, &["--for", "10m"]);
         wait_for("the refusal", || (refused(&world) == count).then_some(()));
         assert_eq!(in_kernel(&world, "nftables"), [], "{error}");
@@ -47,13 +39,7 @@ pub(crate) fn lost_kernel_answers_are_reconciled(_: &'static str) {
     let world = world();
     for family in FAMILIES {
         let (opened, refused_before) = (openings(&world), refused(&world));
-        let injector = Injector::at(
-            &world,
-            world.daemon.pid(),
-            Of::OneThread,
-            "recvfrom",
-            "error=ENOBUFS",
-        );
+        let injector = Injector::monitor(&world, "recvfrom", "error=ENOBUFS");
         world.first.knock(USER, family, &["--for", "10m"]);
         wait_for("the verdict", || {
             (openings(&world) > opened || refused(&world) > refused_before).then_some(())
@@ -73,13 +59,7 @@ pub(crate) fn slow_kernel_delays_no_close(_: &'static str) {
     world.first.knock("alice", Family::V6, &["--for", "2s"]);
     world.first.expect_let_in(Family::V6);
     let grants = world.daemon.grants();
-    let injector = Injector::at(
-        &world,
-        world.daemon.pid(),
-        Of::OneThread,
-        "sendto",
-        "delay_enter=1s",
-    );
+    let injector = Injector::monitor(&world, "sendto", "delay_enter=1s");
     world.first.knock(USER, Family::V4, &["--for", "10m"]);
     wait_past(&grants);
     world.first.expect_shut_out(Family::V6);

@@ -80,6 +80,10 @@ impl HostileEngine {
         }
         reports
     }
+
+    fn wait_for(&self, what: &str, is_wanted: impl Fn(&Report) -> bool) {
+        wait_for(what, || self.receive().iter().any(&is_wanted).then_some(()));
+    }
 }
 
 fn is_stopped(pid: u32) -> bool {
@@ -114,49 +118,36 @@ fn request(user: &str, allow: &str, services: &[&str], seconds: u64) -> OpenRequ
 /// Requests that no policy allows, and the rule that refuses each.
 fn forbidden() -> Vec<(OpenRequest, Rule)> {
     let ssh = &["tcp/2222"][..];
-    let good = request("alice", "10.77.0.2/32", ssh, 60);
-    vec![
-        (request("eve", "10.77.0.2/32", ssh, 60), Rule::User),
-        (request("", "10.77.0.2/32", ssh, 60), Rule::User),
-        (
-            request("alice", "10.77.0.2/32", &["tcp/22"], 60),
-            Rule::Service,
-        ),
-        (
-            request("alice", "10.77.0.2/32", &["tcp/1-65535"], 60),
-            Rule::Service,
-        ),
-        (request("alice", "10.77.0.2/32", &[], 60), Rule::Service),
-        (
-            request("alice", "10.77.0.2/32", &["web"], 60),
-            Rule::UnknownService,
-        ),
-        (request("alice", "10.77.0.2/32", ssh, 3601), Rule::Duration),
-        (
-            request("alice", "10.77.0.2/32", ssh, u64::MAX),
-            Rule::Duration,
-        ),
-        (request("alice", "10.77.0.2/32", ssh, 0), Rule::Duration),
-        (request("bob", "10.77.0.3/32", ssh, 61), Rule::Duration),
-        (request("bob", "10.77.0.2/32", ssh, 60), Rule::Networks),
-        (request("bob", "fd77::3/128", ssh, 60), Rule::Networks),
-        (
-            OpenRequest {
-                from: AddressFrom::Observed,
-                ..request("bob", "10.77.0.3/32", ssh, 60)
-            },
-            Rule::GrantTo,
-        ),
-        (request("alice", "0.0.0.0/0", ssh, 60), Rule::Prefix),
-        (request("alice", "::/0", ssh, 60), Rule::Prefix),
-        (
-            OpenRequest {
-                target: Some("10.77.0.3".parse().unwrap()),
-                ..good
-            },
-            Rule::Target,
-        ),
-    ]
+    let (alice, bob, wide) = ("10.77.0.2/32", "10.77.0.3/32", "0.0.0.0/0");
+    let cases = [
+        ("eve", alice, ssh, 60, Rule::User),
+        ("", alice, ssh, 60, Rule::User),
+        ("alice", alice, &["tcp/22"], 60, Rule::Service),
+        ("alice", alice, &["tcp/1-65535"], 60, Rule::Service),
+        ("alice", alice, &[], 60, Rule::Service),
+        ("alice", alice, &["web"], 60, Rule::UnknownService),
+        ("alice", alice, ssh, 3601, Rule::Duration),
+        ("alice", alice, ssh, u64::MAX, Rule::Duration),
+        ("alice", alice, ssh, 0, Rule::Duration),
+        ("bob", bob, ssh, 61, Rule::Duration),
+        ("bob", alice, ssh, 60, Rule::Networks),
+        ("bob", "fd77::3/128", ssh, 60, Rule::Networks),
+        ("alice", wide, ssh, 60, Rule::Prefix),
+        ("alice", "::/0", ssh, 60, Rule::Prefix),
+    ];
+    let mut forbidden: Vec<_> = cases
+        .into_iter()
+        .map(|(user, allow, services, seconds, rule)| {
+            (request(user, allow, services, seconds), rule)
+        })
+        .collect();
+    let mut observed = request("bob", bob, ssh, 60);
+    observed.from = AddressFrom::Observed;
+    forbidden.push((observed, Rule::GrantTo));
+    let mut behind = request("alice", alice, ssh, 60);
+    behind.target = Some("10.77.0.3".parse().unwrap());
+    forbidden.push((behind, Rule::Target));
+    forbidden
 }
 
 /// Nothing was opened, and the next engine admits a knock.
@@ -238,20 +229,14 @@ pub(crate) fn forbidden_orders_are_refused_by_rule(backend: &'static str) {
         services,
     };
     assert!(hostile_engine.order(&Order::Close { ticket: 1, request }));
-    wait_for("a refusal", || {
-        hostile_engine
-            .receive()
-            .iter()
-            .any(|report| {
-                matches!(
-                    report,
-                    Report::Refused {
-                        rule: Rule::User,
-                        ..
-                    }
-                )
-            })
-            .then_some(())
+    hostile_engine.wait_for("a refusal", |report| {
+        matches!(
+            report,
+            Report::Refused {
+                rule: Rule::User,
+                ..
+            }
+        )
     });
     kill(hostile_engine.engine);
     drop(hostile_engine);
@@ -312,13 +297,7 @@ pub(crate) fn descriptors_with_orders_are_closed(backend: &'static str) {
         });
         hostile_engine.receive();
     }
-    wait_for("the last answer", || {
-        hostile_engine
-            .receive()
-            .iter()
-            .any(|report| report.ticket() == Some(199))
-            .then_some(())
-    });
+    hostile_engine.wait_for("the last answer", |report| report.ticket() == Some(199));
     assert!(
         count() <= before,
         "{} descriptors, {before} before",
@@ -337,12 +316,8 @@ pub(crate) fn flood_of_orders_delays_no_close(backend: &'static str) {
         ticket: 1,
         request: short
     }));
-    wait_for("the grant", || {
-        hostile_engine
-            .receive()
-            .iter()
-            .any(|report| matches!(report, Report::Opened { ticket: 1, .. }))
-            .then_some(())
+    hostile_engine.wait_for("the grant", |report| {
+        matches!(report, Report::Opened { ticket: 1, .. })
     });
     let before = resident(world.daemon.pid());
     let floods: Vec<Vec<u8>> = forbidden()

@@ -15,32 +15,25 @@ pub(crate) struct Injector {
     log: PathBuf,
 }
 
-/// The threads with the fault.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Of {
-    /// This thread alone.
-    OneThread,
-    /// All threads.
-    AllThreads,
-}
-
 impl Injector {
-    /// Injects `what`, such as `error=EIO:when=1`, into `calls` of this process.
-    pub(crate) fn at(world: &World, pid: u32, of: Of, calls: &str, what: &str) -> Self {
+    /// Injects `what`, such as `error=EIO:when=1`, into `calls` of all threads of the engine.
+    pub(crate) fn engine(world: &World, calls: &str, what: &str) -> Self {
+        Self::at(world, world.daemon.engine(), Some("-f"), calls, what)
+    }
+
+    /// The same for the monitor.
+    pub(crate) fn monitor(world: &World, calls: &str, what: &str) -> Self {
+        Self::at(world, world.daemon.pid(), None, calls, what)
+    }
+
+    fn at(world: &World, pid: u32, follow: Option<&str>, calls: &str, what: &str) -> Self {
         let log = world.folder().join("strace");
         let mut command = Command::new(find("strace").unwrap());
-        command.args([
-            "-s",
-            "200",
-            "-ttt",
-            "-T",
-            "-e",
-            &format!("trace={calls}"),
-            "-e",
-            &format!("inject={calls}:{what}"),
-        ]);
         command
-            .args((of == Of::AllThreads).then_some("-f"))
+            .args(["-s", "200", "-ttt", "-T"])
+            .args(["-e", &format!("trace={calls}")])
+            .args(["-e", &format!("inject={calls}:{what}")])
+            .args(follow)
             .args(["-p", &pid.to_string(), "-o"])
             .arg(&log);
         let mut strace = command

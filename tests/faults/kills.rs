@@ -5,21 +5,19 @@
 
 use rustix::process::Signal;
 
-use crate::inject::{Injector, Of};
+use crate::inject::Injector;
+use crate::plan;
 use postern_harness::world::checks::{
     USER, expect_ledger_and_kernel_agree, expect_opened_once, in_kernel, is_gone, kill, openings,
     wait_past,
 };
-use postern_harness::{FAMILIES, Family, GateConfig, SERVICE, World, wait_for};
+use postern_harness::{FAMILIES, Family, World, wait_for};
 
 /// Tries to hit a step. A call may not belong to the knock.
 const TRIES: u32 = 10;
 
 fn world(backend: &str) -> World {
-    World::start(&GateConfig::new(backend).user(
-        USER,
-        &format!("services = [\"tcp/{SERVICE}\"]\nquota = \"1000/min\""),
-    ))
+    World::start(&plan(backend))
 }
 
 /// Whether the knock's mark is durable at this step.
@@ -43,13 +41,7 @@ fn engine_at(backend: &'static str, calls: &str, hit: &str, mark: &Mark) {
                 openings(&world),
                 world.daemon.logged(&["the engine serves"]).len(),
             );
-            let injector = Injector::at(
-                &world,
-                world.daemon.engine(),
-                Of::AllThreads,
-                calls,
-                "signal=KILL",
-            );
+            let injector = Injector::engine(&world, calls, "signal=KILL");
             world.first.send(family, &packet);
             let log = injector.until_it_is_gone();
             world
@@ -134,7 +126,7 @@ fn monitor_at(backend: &'static str, calls: &str, what: &str, hit: &str, opened:
             let packet = world.first.packet(USER, family, &["--for", "2s"]);
             let engine = world.daemon.engine();
             let before = openings(&world);
-            let injector = Injector::at(&world, world.daemon.pid(), Of::OneThread, calls, what);
+            let injector = Injector::monitor(&world, calls, what);
             world.first.send(family, &packet);
             let log = injector.until_it_is_gone();
             world.daemon.wait();

@@ -22,35 +22,34 @@ mod kills;
 mod memory;
 mod suspend;
 
-use postern_harness::{Machine, Requirement};
+use postern_harness::Requirement::{Program, Root};
+use postern_harness::world::checks::USER;
+use postern_harness::{GateConfig, Machine, Requirement, SERVICE};
 
 /// The firewall drivers.
 const BACKENDS: [(&str, &[Requirement]); 2] = [
     (
         "iptables",
         &[
-            Requirement::Program("ip"),
-            Requirement::Program("iptables-restore"),
-            Requirement::Program("ip6tables-restore"),
+            Program("ip"),
+            Program("iptables-restore"),
+            Program("ip6tables-restore"),
         ],
     ),
-    (
-        "nftables",
-        &[Requirement::Program("ip"), Requirement::Program("nft")],
-    ),
+    ("nftables", &[Program("ip"), Program("nft")]),
 ];
 
 /// Tests mostly wait, so several run at a time.
 const AT_ONCE: usize = 6;
 
-const STRACE: &[Requirement] = &[Requirement::Root, Requirement::Program("strace")];
+const STRACE: &[Requirement] = &[Root, Program("strace")];
 const MOUNT: &[Requirement] = &[
-    Requirement::Root,
-    Requirement::Program("unshare"),
-    Requirement::Program("mount"),
-    Requirement::Program("nsenter"),
+    Root,
+    Program("unshare"),
+    Program("mount"),
+    Program("nsenter"),
 ];
-const ROOT: &[Requirement] = &[Requirement::Root];
+const ROOT: &[Requirement] = &[Root];
 
 type Test = (&'static str, &'static [Requirement], fn(&'static str));
 
@@ -99,6 +98,12 @@ const NFTABLES: &[Test] = tests![
     STRACE: firewall::lost_kernel_answers_are_reconciled,
     STRACE: firewall::slow_kernel_delays_no_close,
 ];
+
+/// A gate with a user who may knock often.
+fn plan(backend: &str) -> GateConfig {
+    let user = format!("services = [\"tcp/{SERVICE}\"]\nquota = \"1000/min\"");
+    GateConfig::new(backend).user(USER, &user)
+}
 
 fn main() -> ExitCode {
     let machine = Machine::inspect();

@@ -1,18 +1,12 @@
 //! Too little memory: a process without memory ends with a reason, the protection stays, and the next process serves.
 
-use crate::inject::{Injector, Of};
+use crate::inject::Injector;
+use crate::plan;
 use postern_harness::world::checks::{
     USER, expect_ledger_and_kernel_agree, expect_opened_once, in_kernel, is_gone, kill, openings,
     wait_past,
 };
-use postern_harness::{FAMILIES, Family, GateConfig, SERVICE, World, posternd, wait_for};
-
-fn plan(backend: &str) -> GateConfig {
-    GateConfig::new(backend).user(
-        USER,
-        &format!("services = [\"tcp/{SERVICE}\"]\nquota = \"1000/min\""),
-    )
-}
+use postern_harness::{FAMILIES, Family, World, posternd, wait_for};
 
 /// With any limit it serves, or ends and says why.
 pub(crate) fn start_with_little_memory_serves_or_explains(backend: &'static str) {
@@ -78,16 +72,14 @@ fn is_gone_or_zombie(pid: u32) -> bool {
 }
 
 /// Makes every request for memory fail.
-fn starve(world: &World, pid: u32, of: Of) -> Injector {
-    Injector::at(world, pid, of, "mmap,brk", "error=ENOMEM")
-}
+const STARVE: [&str; 2] = ["mmap,brk", "error=ENOMEM"];
 
 pub(crate) fn engine_without_memory_opens_only_durable(backend: &'static str) {
     let world = World::start(&plan(backend));
     world.first.knock("alice", Family::V6, &["--for", "10m"]);
     world.first.expect_let_in(Family::V6);
     let engine = world.daemon.engine();
-    let starving = starve(&world, engine, Of::AllThreads);
+    let starving = Injector::engine(&world, STARVE[0], STARVE[1]);
     let mut last = Vec::new();
     let mut before = 0;
     // Each mark needs memory.
@@ -136,7 +128,7 @@ pub(crate) fn monitor_without_memory_leaves_protection(backend: &'static str) {
     let mut world = World::start(&plan(backend));
     for family in FAMILIES {
         let engine = world.daemon.engine();
-        let starving = starve(&world, world.daemon.pid(), Of::OneThread);
+        let starving = Injector::monitor(&world, STARVE[0], STARVE[1]);
         let (opened_before, refused_before) = (openings(&world), refused(&world));
         let packet = world.first.packet(USER, family, &["--for", "2s"]);
         world.first.send(family, &packet);

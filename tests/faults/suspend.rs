@@ -2,16 +2,14 @@
 
 use rustix::process::{Pid, Signal, kill_process};
 
+use crate::plan;
 use postern_harness::world::checks::{
     USER, expect_ledger_and_kernel_agree, expect_opened_once, openings, wait_past,
 };
-use postern_harness::{FAMILIES, GateConfig, SERVICE, World, wait_for};
+use postern_harness::{FAMILIES, World, wait_for};
 
 pub(crate) fn grant_that_ended_during_suspend_is_closed(backend: &'static str) {
-    let world = World::start(&GateConfig::new(backend).user(
-        USER,
-        &format!("services = [\"tcp/{SERVICE}\"]\nquota = \"1000/min\""),
-    ));
+    let world = World::start(&plan(backend));
     for family in FAMILIES {
         let packet = world.first.packet(USER, family, &["--for", "2s"]);
         let before = openings(&world);

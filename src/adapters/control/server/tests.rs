@@ -69,33 +69,6 @@ fn invalid_question_is_answered() {
 }
 
 #[test]
-fn slow_clients_delay_no_other() {
-    if !is_root() {
-        return;
-    }
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("control.sock");
-    serve(&path);
-    // More than there is room for: the oldest make room.
-    let mut slow: Vec<UnixStream> = Vec::new();
-    for number in 0..200_u64 {
-        let mut stream = UnixStream::connect(&path).unwrap();
-        match number % 4 {
-            0 => {}
-            1 => stream.write_all(b"\"gra").unwrap(),
-            2 => stream.write_all(b"\"status\"\n").unwrap(),
-            _ => stream.write_all(b"\"grants\"\n").unwrap(),
-        }
-        slow.push(stream);
-        if number % 10 == 0 {
-            closes(&path, number);
-        }
-    }
-    closes(&path, 1_000);
-    assert!(slow.len() > 2 * CLIENTS_MAX);
-}
-
-#[test]
 fn long_answer_arrives_whole() {
     if !is_root() {
         return;

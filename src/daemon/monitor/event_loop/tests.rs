@@ -2,7 +2,6 @@
 
 use std::os::unix::net::UnixStream;
 use std::process::{Child, Command};
-use std::time::Instant;
 
 use super::*;
 use crate::adapters::firewall::memory::MemoryDriver;
@@ -14,7 +13,6 @@ use crate::daemon::monitor::supervisor::engine_process::{EngineProcess, Stage};
 use crate::daemon::monitor::supervisor::launcher::{BoundSockets, Launcher};
 use crate::model::counters::EngineCounters;
 use crate::model::counters::ReasonCounters;
-use crate::model::reason::Rule;
 use crate::model::time::Timestamp;
 
 struct Scene {
@@ -76,8 +74,8 @@ impl Scene {
 
     /// Another test's child holds a copy of the engine's end until it executes its program.
     fn turn_until_the_engine_is_gone(&mut self) {
-        let start = Instant::now();
-        while self.has_engine() && start.elapsed() < Duration::from_secs(10) {
+        let start = clock::instant();
+        while self.has_engine() && clock::elapsed(start) < Duration::from_secs(10) {
             self.turn();
         }
         assert!(!self.has_engine());
@@ -166,31 +164,6 @@ fn invalid_order_ends_the_engine_and_opens_nothing() {
 }
 
 #[test]
-fn invariant_5_order_beyond_the_policy_is_refused() {
-    let mut scene = Scene::new();
-    let bad = [
-        request("eve", "192.0.2.7/32", &["tcp/22"], 30),
-        request("alice", "192.0.2.7/32", &["tcp/23"], 30),
-        request("alice", "192.0.2.7/32", &["web"], 30),
-        request("alice", "192.0.2.7/32", &["tcp/22"], 3601),
-        request("alice", "192.0.2.7/32", &["tcp/22"], 0),
-        request("alice", "::/0", &["tcp/22"], 30),
-        request("alice", "192.0.2.7/32", &["tcp/22"; 3000], u64::MAX),
-    ];
-    let count = bad.len();
-    for (ticket, request) in (0..).zip(bad) {
-        scene.give(&Order::Open { ticket, request });
-    }
-    scene.turn();
-    let reports = scene.reports();
-    assert_eq!(reports.len(), count, "{reports:?}");
-    let is_refused = |report: &Report| matches!(report, Report::Refused { .. });
-    assert!(reports.iter().all(is_refused), "{reports:?}");
-    assert!(scene.has_engine());
-    assert_eq!(scene.open(), 0);
-}
-
-#[test]
 fn flood_of_orders_is_served_in_batches() {
     const MANY: u64 = 2000;
     let mut scene = Scene::new();
@@ -202,7 +175,7 @@ fn flood_of_orders_is_served_in_batches() {
         std::thread::spawn(move || (0..MANY).for_each(|n| give(&orders, &open(n, n as u32))));
     let reader = std::thread::spawn(move || {
         let mut buffer = vec![0; MESSAGE_MAX];
-        (0..MANY).for_each(|_| drop(reports.receive(&mut buffer).unwrap()));
+        (0..MANY).for_each(|_| _ = reports.receive(&mut buffer).unwrap());
     });
     while !reader.is_finished() {
         let before = scene.open();
@@ -341,26 +314,6 @@ fn loading_engine_cannot_reload() {
     scene.turn();
     let outcome = Reloaded::Busy;
     assert_eq!(scene.reports(), [Report::Reloaded { ticket: 1, outcome }]);
-}
-
-#[test]
-fn invariant_10_failed_open_is_reported_as_failed() {
-    let mut scene = Scene::new();
-    scene
-        .firewall
-        .with(|state| state.failing = Some("no".to_owned()));
-    scene.give(&open(1, 1));
-    scene.give(&Order::Loaded);
-    scene.turn();
-    assert!(matches!(
-        scene.reports()[..],
-        [Report::Refused {
-            ticket: 1,
-            rule: Rule::Firewall,
-            ..
-        }]
-    ));
-    assert!(scene.monitor.supervisor.serves(), "a stage never goes back");
 }
 
 #[test]

@@ -106,32 +106,6 @@ fn one(name: &str, end: u64) -> Vec<(String, u64)> {
 }
 
 #[test]
-fn grant_opens_extends_and_closes() {
-    let mut scene = Scene::new();
-    let reports = scene.serve(0, vec![open(1, "alice", 7, 30)]);
-    assert!(
-        matches!(&reports[..], [Report::Opened { ticket: 1, grant }] if grant.until == at(30)),
-        "{reports:?}"
-    );
-    let reports = scene.serve(10, vec![open(2, "alice", 7, 30)]);
-    assert!(
-        matches!(&reports[..], [Report::Opened { ticket: 2, grant }] if grant.until == at(40) && grant.id == GrantId(1)),
-        "{reports:?}"
-    );
-    assert_eq!(
-        (scene.executor.next_end(), scene.in_firewall()),
-        (Some(at(40)), one("alice 192.0.2.7", 40))
-    );
-    assert_eq!(scene.serve(39, vec![]), []);
-    assert_eq!(scene.in_firewall(), one("alice 192.0.2.7", 40));
-    assert_eq!(scene.serve(40, vec![]), []);
-    assert_eq!(
-        (scene.in_firewall(), scene.executor.next_end()),
-        (vec![], None)
-    );
-}
-
-#[test]
 fn close_ends_are_batched() {
     let mut scene = Scene::new();
     let millis = |millis| at(0).plus(Duration::from_millis(millis));
@@ -292,37 +266,6 @@ fn long_list_is_split_into_messages() {
 }
 
 #[test]
-fn invariant_10_failed_change_is_undone_and_reported() {
-    let mut scene = Scene::new();
-    scene.serve(0, vec![open(1, "alice", 7, 30)]);
-    scene.fail(Some("iptables-restore failed"));
-    let reports = scene.serve(
-        5,
-        vec![
-            open(2, "alice", 7, 30),
-            open(3, "bob", 8, 30),
-            open(4, "bob", 8, 60),
-        ],
-    );
-    for (report, wanted) in reports.iter().zip(2..) {
-        assert!(
-            matches!(report, Report::Refused { ticket, rule: Rule::Firewall, why } if *ticket == wanted && why == "iptables-restore failed"),
-            "{report:?}"
-        );
-    }
-    assert_eq!(reports.len(), 3);
-    assert_eq!(
-        (scene.in_ledger(), scene.in_firewall()),
-        (one("alice 192.0.2.7", 30), one("alice 192.0.2.7", 30))
-    );
-    scene.fail(None);
-    assert!(matches!(
-        scene.serve(6, vec![open(5, "bob", 8, 10)])[..],
-        [Report::Opened { ticket: 5, .. }]
-    ));
-}
-
-#[test]
 fn failed_close_is_retried_every_second() {
     let mut scene = Scene::new();
     scene.serve(0, vec![open(1, "alice", 7, 30)]);
@@ -366,37 +309,6 @@ fn renewal_during_a_failing_close_opens() {
 }
 
 #[test]
-fn restart_keeps_due_and_allowed_grants() {
-    let mut scene = Scene::new();
-    scene.serve(
-        0,
-        vec![
-            open(1, "alice", 7, 30),
-            open(2, "bob", 8, 60),
-            open(3, "alice", 9, 90),
-        ],
-    );
-    let firewall = scene.firewall;
-    firewall.with(|state| {
-        state
-            .open
-            .iter_mut()
-            .filter(|grant| grant.id == GrantId(3))
-            .for_each(|grant| grant.user = "gone".to_owned())
-    });
-    let mut scene = Scene::over(firewall, 40);
-    scene.check();
-    assert_eq!(scene.in_firewall(), one("bob 192.0.2.8", 60));
-    let reports = scene.serve(41, vec![open(1, "alice", 7, 30)]);
-    assert!(
-        matches!(&reports[..], [Report::Opened { grant, .. }] if grant.id == GrantId(4)),
-        "{reports:?}"
-    );
-    scene.serve(60, vec![]);
-    assert_eq!(scene.in_firewall(), one("alice 192.0.2.7", 71));
-}
-
-#[test]
 fn failed_install_fails_the_start() {
     let firewall = MemoryDriver::default();
     firewall.with(|state| state.failing = Some("no".to_owned()));
@@ -408,43 +320,6 @@ fn failed_install_fails_the_start() {
             at(0)
         )
         .is_err()
-    );
-}
-
-#[test]
-fn reload_closes_what_is_not_allowed() {
-    let mut scene = Scene::new();
-    scene.serve(0, vec![open(1, "alice", 7, 30), open(2, "bob", 8, 30)]);
-    scene
-        .executor
-        .reload(&settings(&[("bob", &["tcp/22", "tcp/80"])]), at(1))
-        .unwrap();
-    scene.check();
-    assert_eq!(scene.in_firewall(), one("bob 192.0.2.8", 30));
-    let closed = scene.firewall.with(|state| {
-        state
-            .protection
-            .as_ref()
-            .map(|protection| crate::model::service::list(&protection.services))
-    });
-    assert_eq!(closed.as_deref(), Some("tcp/22, tcp/80"));
-    assert!(matches!(
-        scene.serve(2, vec![open(3, "alice", 7, 30)])[..],
-        [Report::Refused {
-            rule: Rule::User,
-            ..
-        }]
-    ));
-    scene.fail(Some("no"));
-    assert!(scene.executor.reload(&settings(&[]), at(3)).is_err());
-    scene.fail(None);
-    assert_eq!(scene.in_firewall(), one("bob 192.0.2.8", 30));
-    assert!(
-        matches!(
-            scene.serve(4, vec![open(4, "bob", 9, 30)])[..],
-            [Report::Opened { .. }]
-        ),
-        "the old config is still in force"
     );
 }
 
