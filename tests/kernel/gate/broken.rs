@@ -4,8 +4,6 @@
 
 use std::fs;
 
-use rustix::process::Signal;
-
 use postern_harness::world::replaced_programs::replace_iptables;
 use postern_harness::{FAMILIES, Family, GateConfig, World, wait_for};
 
@@ -68,11 +66,7 @@ pub(crate) fn failed_opening_leaves_nothing_open(_: &'static str) {
         world.daemon.asked(&["close", "--all"]);
         world.expect_nothing_open();
     }
-    assert_eq!(
-        world.daemon.logged(&["the engine serves"]).len(),
-        1,
-        "the daemon went on"
-    );
+    world.daemon.expect_logged(1, &["the engine serves"]);
 }
 
 pub(crate) fn failed_closing_is_retried(_: &'static str) {
@@ -81,14 +75,9 @@ pub(crate) fn failed_closing_is_retried(_: &'static str) {
         world.first.knock("alice", family, &["--for", "2s"]);
         world.first.expect_let_in(family);
         tell(&world, "fails");
-        world.daemon.wait_for_lines(
-            2,
-            &[
-                "WARN",
-                "not closed, trying again",
-                &world.first.address(family).to_string(),
-            ],
-        );
+        let address = world.first.address(family).to_string();
+        let said = ["WARN", "not closed, trying again", &address];
+        world.daemon.wait_for_lines(2, &said);
         // The rule is still there, and by its own end it lets nobody in.
         assert_eq!(world.rules().len(), 1);
         world.first.expect_shut_out(family);
@@ -106,8 +95,7 @@ pub(crate) fn opening_by_an_orphan_is_closed(_: &'static str) {
     wait_for("the program to be at it", || {
         world.folder().join("asleep").exists().then_some(())
     });
-    world.daemon.signal(Signal::KILL);
-    world.daemon.wait();
+    world.kill();
     tell(&world, "works");
     world.start_again();
     assert_eq!(
@@ -115,13 +103,8 @@ pub(crate) fn opening_by_an_orphan_is_closed(_: &'static str) {
         0,
         "the program was too quick, so this proves nothing"
     );
-    world.daemon.wait_for_lines(
-        1,
-        &[
-            "WARN",
-            "the firewall was changed by somebody else; protection and 0 grants were put back",
-        ],
-    );
+    let said = "the firewall was changed by somebody else; protection and 0 grants were put back";
+    world.daemon.wait_for_lines(1, &["WARN", said]);
     world.expect_nothing_open();
     world.first.expect_shut_out(Family::V4);
 }

@@ -8,9 +8,7 @@ use etherparse::{IpFragOffset, Ipv4Header, PacketBuilder, SlicedPacket, Transpor
 
 use super::observer::Observer;
 use postern_harness::packets::RawLink;
-use postern_harness::{
-    FAMILIES, Family, GateConfig, SERVICE, World, wait_for, world::CLIENT_INTERFACE,
-};
+use postern_harness::{Family, GateConfig, SERVICE, World, wait_for, world::CLIENT_INTERFACE};
 
 const V4: usize = 20;
 const V6: usize = 40;
@@ -32,10 +30,7 @@ pub(crate) fn fragments_and_options_reach_no_hidden_service(backend: &'static st
     for (_, frames) in forms(&world, 41_000) {
         frames.iter().for_each(|frame| wire.send(frame));
     }
-    for family in FAMILIES {
-        world.first.knock("alice", family, &["--for", "10m"]);
-        world.first.expect_let_in(family);
-    }
+    world.open_both("10m");
     for (form, (name, frames)) in forms(&world, 42_000).into_iter().enumerate() {
         frames.iter().for_each(|frame| wire.send(frame));
         wait_for(&format!("an answer to {name}"), || {

@@ -4,9 +4,13 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 
-use rustix::process::Signal;
+use postern_harness::world::checks::is_gone;
+use postern_harness::{FAMILIES, Family, GateConfig, SERVICE, World, now, text, wait_for};
 
-use postern_harness::{FAMILIES, Family, GateConfig, SERVICE, World, run, text, wait_for};
+const OPEN4: &str = "open alice 10.77.0.2/32 tcp/2222";
+const OPEN6: &str = "open alice fd77::2/128 tcp/2222";
+const CLOSE4: &str = "close alice 10.77.0.2/32 tcp/2222";
+const CLOSE6: &str = "close alice fd77::2/128 tcp/2222";
 
 /// Writes a line for each run into `ran`; fails once for each line that `failures` has for this action.
 const WRITER: &str = r#"#!/bin/sh
@@ -71,15 +75,8 @@ fn journal(world: &World) -> PathBuf {
 
 pub(crate) fn command_opens_and_closes(_: &'static str) {
     let mut world = writing();
-    assert_eq!(
-        world
-            .daemon
-            .logged(&["the kernel does not end grants by itself"])
-            .len(),
-        1,
-        "{}",
-        world.daemon.log()
-    );
+    let said = ["the kernel does not end grants by itself"];
+    world.daemon.expect_logged(1, &said);
     let folder = journal(&world).parent().unwrap().metadata().unwrap();
     assert_eq!(folder.permissions().mode() & 0o777, 0o700);
     world.first.knock("alice", Family::V4, &["-s", "tcp/23"]);
@@ -88,22 +85,11 @@ pub(crate) fn command_opens_and_closes(_: &'static str) {
     world.first.knock("alice", Family::V4, &["--for", "2s"]);
     world.first.knock("alice", Family::V6, &["--for", "10m"]);
     world.wait_for_grants(2);
-    wait_for("the first grant's end", || {
-        (world.daemon.grants().len() == 1).then_some(())
-    });
-    let mut expected = vec![
-        format!("open alice 10.77.0.2/32 tcp/{SERVICE}"),
-        format!("open alice fd77::2/128 tcp/{SERVICE}"),
-        format!("close alice 10.77.0.2/32 tcp/{SERVICE}"),
-    ];
-    assert_eq!(wait_for_ran(&world, 3), expected);
+    world.wait_for_grants(1);
+    assert_eq!(wait_for_ran(&world, 3), [OPEN4, OPEN6, CLOSE4]);
     assert!(world.daemon.stop().success());
-    expected.push(format!("close alice fd77::2/128 tcp/{SERVICE}"));
-    assert_eq!(
-        ran(&world),
-        expected,
-        "nobody would close it after the stop"
-    );
+    // Nobody would close it after the stop.
+    assert_eq!(ran(&world), [OPEN4, OPEN6, CLOSE4, CLOSE6]);
 }
 
 pub(crate) fn failed_command_refuses_the_knock(_: &'static str) {
@@ -115,13 +101,7 @@ pub(crate) fn failed_command_refuses_the_knock(_: &'static str) {
         .daemon
         .logged(&["writer failed with exit status 3: the set is busy"]);
     assert!(!said.is_empty(), "{}", world.daemon.log());
-    assert_eq!(
-        ran(&world),
-        [
-            format!("open alice 10.77.0.2/32 tcp/{SERVICE}"),
-            format!("close alice 10.77.0.2/32 tcp/{SERVICE}")
-        ]
-    );
+    assert_eq!(ran(&world), [OPEN4, CLOSE4]);
     assert_eq!(world.daemon.grants(), []);
 }
 
@@ -131,34 +111,23 @@ pub(crate) fn command_closes_after_a_kill(_: &'static str) {
     world.first.knock("alice", Family::V6, &["--for", "10m"]);
     let grants = world.wait_for_grants(2);
     kill(&mut world);
-    let end = grants.iter().map(|grant| grant.until).min().unwrap();
     wait_for("the first grant's end", || {
-        (postern::adapters::clock::wall() > end).then_some(())
+        (now() > grants[0].until).then_some(())
     });
     assert_eq!(ran(&world).len(), 2, "nobody is there to close");
     world.start_again();
-    assert_eq!(
-        wait_for_ran(&world, 3)[2],
-        format!("close alice 10.77.0.2/32 tcp/{SERVICE}")
-    );
-    assert_eq!(
-        world.daemon.grants(),
-        [grants.into_iter().max_by_key(|grant| grant.until).unwrap()],
-        "the other keeps its time"
-    );
+    assert_eq!(wait_for_ran(&world, 3)[2], CLOSE4);
+    let left = world.daemon.grants();
+    assert_eq!(left, grants[1..], "the other keeps its time");
     world.daemon.asked(&["close", "--all"]);
-    assert_eq!(
-        ran(&world)[3],
-        format!("close alice fd77::2/128 tcp/{SERVICE}")
-    );
+    assert_eq!(ran(&world)[3], CLOSE6);
 }
 
 fn kill(world: &mut World) {
     let engine = world.daemon.engine();
-    world.daemon.signal(Signal::KILL);
-    world.daemon.wait();
+    world.kill();
     wait_for("the engine to end with its monitor", || {
-        (!PathBuf::from(format!("/proc/{engine}/exe")).exists()).then_some(())
+        is_gone(engine).then_some(())
     });
 }
 
@@ -166,24 +135,13 @@ pub(crate) fn failed_close_command_is_retried(_: &'static str) {
     let world = writing();
     fail(&world, "close\nclose\nclose\n");
     world.first.knock("alice", Family::V4, &["--for", "1s"]);
-    let ran = wait_for_ran(&world, 5);
-    assert_eq!(
-        ran[1..],
-        vec![format!("close alice 10.77.0.2/32 tcp/{SERVICE}"); 4]
-    );
+    assert_eq!(wait_for_ran(&world, 5)[1..], [CLOSE4; 4]);
     world.wait_until_closed();
-    assert_eq!(
-        world
-            .daemon
-            .wait_for_lines(3, &["not closed, trying again", "the set is busy"])
-            .len(),
-        3
-    );
+    let failed = ["not closed, trying again", "the set is busy"];
+    assert_eq!(world.daemon.wait_for_lines(3, &failed).len(), 3);
     wait_for("the journal to forget it", || {
-        (!fs::read_to_string(journal(&world))
-            .unwrap()
-            .contains("alice"))
-        .then_some(())
+        let journal = fs::read_to_string(journal(&world)).unwrap();
+        (!journal.contains("alice")).then_some(())
     });
 }
 
@@ -193,40 +151,18 @@ pub(crate) fn damaged_journal_stops_the_start(_: &'static str) {
     world.wait_for_grants(1);
     kill(&mut world);
     let whole = fs::read_to_string(journal(&world)).unwrap();
-    postern::adapters::files::write_private(
-        &journal(&world),
-        whole.replace("alice", "alick").as_bytes(),
-        true,
-    )
-    .unwrap();
+    fs::write(journal(&world), whole.replace("alice", "alick")).unwrap();
     world.daemon.start_process(&world.gate);
-    assert_eq!(
-        world.daemon.wait().code(),
-        Some(69),
-        "{}",
-        world.daemon.log()
-    );
-    assert_eq!(
-        world
-            .daemon
-            .logged(&["state.monitor/grants", "is damaged", "close by hand"])
-            .len(),
-        1,
-        "{}",
-        world.daemon.log()
-    );
+    let status = world.daemon.wait();
+    assert_eq!(status.code(), Some(69), "{}", world.daemon.log());
+    let said = ["state.monitor/grants", "is damaged", "close by hand"];
+    world.daemon.expect_logged(1, &said);
     let checked = world.daemon.at_gate(&world.gate, &["check"]);
     assert!(text(&checked).contains("is damaged"), "{}", text(&checked));
-    postern::adapters::files::write_private(&journal(&world), whole.as_bytes(), true).unwrap();
-    let flushed = world.daemon.at_gate(&world.gate, &["flush"]);
-    assert!(
-        text(&flushed).contains("command: closed 1 grant"),
-        "{flushed:?}"
-    );
-    assert_eq!(
-        ran(&world)[1],
-        format!("close alice 10.77.0.2/32 tcp/{SERVICE}")
-    );
+    fs::write(journal(&world), whole).unwrap();
+    let said = world.at_gate(&["flush"]);
+    assert!(said.contains("command: closed 1 grant"), "{said}");
+    assert_eq!(ran(&world)[1], CLOSE4);
 }
 
 /// `dist/examples/ipset.sh` with a real set and a real firewall.
@@ -242,46 +178,30 @@ pub(crate) fn ipset_example_opens_a_real_set(_: &'static str) {
         },
         &[("example", script)],
     );
-    for line in [
-        "ipset create postern4 hash:net,port timeout 0",
-        "ipset create postern6 hash:net,port family inet6 timeout 0",
+    for (program, set, family) in [
+        ("iptables", "postern4", "inet"),
+        ("ip6tables", "postern6", "inet6"),
     ] {
-        at_gate(&world, line);
-    }
-    for (program, set) in [("iptables", "postern4"), ("ip6tables", "postern6")] {
-        at_gate(
-            &world,
-            &format!("{program} -A INPUT -m conntrack --ctstate ESTABLISHED,RELATED -j ACCEPT"),
-        );
-        at_gate(
-            &world,
-            &format!("{program} -A INPUT -m set --match-set {set} src,dst -j ACCEPT"),
-        );
-        at_gate(
-            &world,
-            &format!("{program} -A INPUT -p tcp --dport {SERVICE} -j DROP"),
-        );
+        world.gate.sh(&format!(
+            "set -e; ipset create {set} hash:net,port family {family} timeout 0
+            {program} -A INPUT -m conntrack --ctstate ESTABLISHED,RELATED -j ACCEPT
+            {program} -A INPUT -m set --match-set {set} src,dst -j ACCEPT
+            {program} -A INPUT -p tcp --dport {SERVICE} -j DROP"
+        ));
     }
     world.first.expect_both_shut_out();
-    for family in FAMILIES {
-        world.first.knock("alice", family, &["--for", "10m"]);
-        world.first.expect_let_in(family);
-        world.second.expect_shut_out(family);
-    }
-    assert!(
-        at_gate(&world, "ipset list postern4")
-            .contains(&format!("10.77.0.2,tcp:{SERVICE} timeout 5"))
-    );
+    world.open_both("10m");
+    world.second.expect_both_shut_out();
+    let listed = world.gate.sh("ipset list postern4");
+    assert!(listed.contains(&format!("10.77.0.2,tcp:{SERVICE} timeout 5")));
     world.daemon.asked(&["close", "--all"]);
     world.first.expect_both_shut_out();
     world.second.knock("alice", Family::V4, &["--for", "3s"]);
     world.second.expect_let_in(Family::V4);
     world.wait_until_closed();
     world.second.expect_shut_out(Family::V4);
-    assert!(
-        !at_gate(&world, "ipset list").contains("timeout 5"),
-        "nothing is left in the sets"
-    );
+    let left = world.gate.sh("ipset list");
+    assert!(!left.contains("timeout 5"), "{left}");
 }
 
 /// `dist/examples/pf-anchor.sh` with a pfctl that keeps what it was given.
@@ -309,32 +229,22 @@ pub(crate) fn pf_example_loads_each_change(_: &'static str) {
     for family in FAMILIES {
         world.first.knock("alice", family, &["--for", "10m"]);
     }
-    let ids: Vec<u64> = world
-        .wait_for_grants(2)
-        .iter()
-        .map(|grant| grant.id.0)
-        .collect();
-    let rule = |id: u64, inet: &str, from: &str| {
-        let ports = format!("{SERVICE}:{SERVICE}");
-        format!(
-            "pass in quick {inet} proto tcp from {from} to any port {ports} keep state # postern {id} tcp/{SERVICE}-{SERVICE}\n"
-        )
-    };
-    let (four, six) = (
-        rule(ids[0], "inet", "10.77.0.2/32"),
-        rule(ids[1], "inet6", "fd77::2/128"),
+    let grants = world.wait_for_grants(2);
+    let [four, six] = [("inet", "10.77.0.2/32", 0), ("inet6", "fd77::2/128", 1)].map(
+        |(inet, from, at)| {
+            let id = grants[at].id.0;
+            format!(
+                "pass in quick {inet} proto tcp from {from} to any port {SERVICE}:{SERVICE} keep state # postern {id} tcp/{SERVICE}-{SERVICE}\n"
+            )
+        },
     );
-    assert_eq!(loaded(), four.clone() + &six);
+    assert_eq!(loaded(), four + &six);
     let pfctl = fs::read_to_string(world.folder().join("pfctl-ran")).unwrap();
-    assert_eq!(
-        pfctl.lines().next(),
-        Some(&*format!(
-            "-q -a postern -f {}/anchor.conf",
-            world.folder().display()
-        ))
-    );
+    let folder = world.folder().display();
+    assert!(pfctl.starts_with(&format!("-q -a postern -f {folder}/anchor.conf\n")));
 
-    world.daemon.asked(&["close", "--id", &ids[0].to_string()]);
+    let first = grants[0].id.to_string();
+    world.daemon.asked(&["close", "--id", &first]);
     assert_eq!(loaded(), six);
 }
 
@@ -354,15 +264,4 @@ fn config_of(script: &str, shown: &str, here: &str) -> String {
         .collect();
     assert!(lines.len() >= 2, "the example shows no config any more");
     lines.join("\n") + "\n"
-}
-
-fn at_gate(world: &World, line: &str) -> String {
-    let words: Vec<&str> = line.split(' ').collect();
-    let ran = run(&world.gate, words[0], &words[1..]);
-    assert!(
-        ran.status.success(),
-        "{line}: {}",
-        String::from_utf8_lossy(&ran.stderr)
-    );
-    text(&ran)
 }

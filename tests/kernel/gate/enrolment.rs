@@ -27,13 +27,8 @@ fn set_up(backend: &str) -> World {
 }
 
 fn posternd(world: &World, arguments: &[&str]) -> Value {
-    serde_json::from_slice(
-        &world
-            .daemon
-            .asked(&[arguments, &["--json"]].concat())
-            .stdout,
-    )
-    .unwrap()
+    let said = world.daemon.asked(&[arguments, &["--json"]].concat());
+    serde_json::from_slice(&said.stdout).unwrap()
 }
 
 fn service() -> String {
@@ -69,10 +64,7 @@ fn import(world: &World, user: &str, handed_out: &Value, options: &[&str]) {
 
 /// Knocks with a profile and returns once the gate has judged it.
 fn knock(world: &World, user: &str, profile: &str) {
-    let judged = || {
-        let status = world.daemon.status();
-        status.admitted + status.reasons.values().sum::<u64>()
-    };
+    let judged = || world.daemon.status().judged();
     let before = judged();
     let ran = world
         .first
@@ -144,11 +136,8 @@ pub(crate) fn old_key_works_until_it_expires(backend: &'static str) {
     assert_eq!(rotated["reload"], "done", "{rotated}");
     knock(&world, "alice", "gate");
     world.first.expect_let_in(V4);
-    assert_eq!(
-        (world.daemon.status().admitted, world.daemon.status().users),
-        (1, 1),
-        "the old key, and one user"
-    );
+    let status = world.daemon.status();
+    assert_eq!((status.admitted, status.users), (1, 1), "the old key");
     world.daemon.asked(&["close", "--all"]);
 
     let engines = world.daemon.logged(&["the engine serves"]).len();
@@ -157,53 +146,35 @@ pub(crate) fn old_key_works_until_it_expires(backend: &'static str) {
             .then_some(())
     });
     knock(&world, "alice", "gate");
-    assert_eq!(
-        world.daemon.status().count("drop unknown-hint"),
-        1,
-        "{:?}",
-        world.daemon.status()
-    );
+    let status = world.daemon.status();
+    assert_eq!(status.count("drop unknown-hint"), 1, "{status:?}");
     world.first.expect_shut_out(V4);
     import(&world, "alice", &rotated, &["--replace"]);
     knock(&world, "alice", "gate");
     world.first.expect_let_in(V4);
-    assert_eq!(
-        world.daemon.logged(&["the engine serves"]).len(),
-        engines,
-        "nothing was reloaded"
-    );
+    // Nothing was reloaded.
+    world.daemon.expect_logged(engines, &["the engine serves"]);
 }
 
 pub(crate) fn disabled_user_loses_open_grants(backend: &'static str) {
     let world = set_up(backend);
+    let change = |words: &[&str]| assert_eq!(posternd(&world, words)["reload"], "done");
     add_and_import(&world, "alice", &[]);
     knock(&world, "alice", "gate");
     world.first.expect_let_in(V4);
-    assert_eq!(
-        posternd(&world, &["user", "disable", "alice"])["reload"],
-        "done"
-    );
+    change(&["user", "disable", "alice"]);
     world.expect_nothing_open();
     world.first.expect_shut_out(V4);
     knock(&world, "alice", "gate");
-    assert_eq!(
-        world.daemon.status().count("drop unknown-hint"),
-        1,
-        "as if there were no such user"
-    );
+    // As if there were no such user.
+    assert_eq!(world.daemon.status().count("drop unknown-hint"), 1);
     world.first.expect_shut_out(V4);
     world.second.expect_shut_out(V4);
-    assert_eq!(
-        posternd(&world, &["user", "enable", "alice"])["reload"],
-        "done"
-    );
+    change(&["user", "enable", "alice"]);
     knock(&world, "alice", "gate");
     world.first.expect_let_in(V4);
 
-    assert_eq!(
-        posternd(&world, &["user", "remove", "alice", "--unprotect"])["reload"],
-        "done"
-    );
+    change(&["user", "remove", "alice", "--unprotect"]);
     world.expect_nothing_open();
     knock(&world, "alice", "gate");
     world.expect_nothing_open();

@@ -4,38 +4,13 @@ use std::io::{BufRead, BufReader, Read};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
-
-use postern::client::seal_at_random;
-use postern_proto::{
-    Action, Allow, GateName, Item, KeyMaterial, Protocol, Request, Service, SharedKey, UserKeys,
-};
+use std::time::Duration;
 
 use postern_harness::Namespace;
 use postern_harness::{
-    FAMILIES, Family, GATE_NAME, GateConfig, LONGEST_WAIT, SERVICE, World, key, posternd, wait_for,
+    FAMILIES, Family, GATE_NAME, GateConfig, KnockMaker, LONGEST_WAIT, SERVICE, World, posternd,
+    wait_for,
 };
-
-/// A knock of this moment with the key of this user.
-fn knock(user: &str) -> Vec<u8> {
-    let shared = SharedKey::from_base64(&key(user)).unwrap();
-    let keys = UserKeys::derive(
-        &GateName::new(GATE_NAME).unwrap(),
-        &KeyMaterial::shared(&shared),
-    );
-    let made = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
-    let request = Request {
-        action: Action::Open,
-        allow: Allow::Source { prefix: 128 },
-        timestamp_ms: u64::try_from(made.as_millis()).unwrap(),
-        duration_s: 0,
-        target: None,
-        items: vec![Item::Service(
-            Service::new(Protocol::Tcp, SERVICE, SERVICE).unwrap(),
-        )],
-    };
-    seal_at_random(&keys, &request).unwrap().as_bytes().to_vec()
-}
 
 /// A program in the gate's namespace that is read line by line, and ended with this value.
 struct Running {
@@ -115,10 +90,11 @@ pub(crate) fn explain_live_beside_the_gate(backend: &'static str) {
     );
     for (round, family) in (1_u64..).zip(FAMILIES) {
         let from = world.first.address(family);
-        world.first.send(family, &knock("mallory"));
+        let [wrong, right] =
+            ["mallory", "alice"].map(|user| KnockMaker::new(user).open(from, SERVICE, 60));
+        world.first.send(family, &wrong);
         let line = live.line();
         assert!(line.contains(&format!("Z {from}: drop unknown-hint (step 2): no user's key made it, not for gate {GATE_NAME}")), "{line}");
-        let right = knock("alice");
         world.first.send(family, &right);
         let line = live.line();
         assert!(

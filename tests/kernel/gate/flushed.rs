@@ -3,57 +3,41 @@
 use std::time::{Duration, Instant};
 
 use postern_harness::world::checks::expect_ledger_and_kernel_agree;
-use postern_harness::{FAMILIES, GateConfig, World, run};
+use postern_harness::{FAMILIES, GateConfig, SERVICE, World, wait_for};
 
 /// A look every two seconds, and time for a busy machine.
 const NOTICED_WITHIN: Duration = Duration::from_secs(10);
 
-const NOTHING: [String; 0] = [];
-
-type Command = &'static [&'static str];
-
-const BY_IPTABLES: &[&[Command]] = &[
-    &[&["-F"]],
-    &[&["-F"], &["-X"]],
-    &[&["-D", "INPUT", "-j", "POSTERN"]],
-    &[&["-F", "POSTERN-GRANTS"]],
-    &[&["-F", "POSTERN"]],
-    &[&["-D", "POSTERN", "1"]],
-    &[&["-A", "POSTERN", "-j", "ACCEPT"]],
+const BY_IPTABLES: &[&[&str]] = &[
+    &["-F"],
+    &["-F", "-X"],
+    &["-D INPUT -j POSTERN"],
+    &["-F POSTERN-GRANTS"],
+    &["-F POSTERN"],
+    &["-D POSTERN 1"],
+    &["-A POSTERN -j ACCEPT"],
     // Still so many rules, and still to DROP, but for others than before.
-    &[&[
-        "-R", "POSTERN", "2", "-p", "tcp", "--dport", "1", "-j", "DROP",
-    ]],
+    &["-R POSTERN 2 -p tcp --dport 1 -j DROP"],
 ];
 
-const BY_NFT: &[&[Command]] = &[
-    &[&["flush", "ruleset"]],
-    &[&["delete", "table", "inet", "postern"]],
-    &[&["flush", "table", "inet", "postern"]],
-    &[&["flush", "chain", "inet", "postern", "hidden"]],
+const BY_NFT: &[&[&str]] = &[
+    &["flush ruleset"],
+    &["delete table inet postern"],
+    &["flush table inet postern"],
+    &["flush chain inet postern hidden"],
     &[
-        &["flush", "set", "inet", "postern", "grants4"],
-        &["flush", "set", "inet", "postern", "grants6"],
+        "flush set inet postern grants4",
+        "flush set inet postern grants6",
     ],
-    &[&["flush", "set", "inet", "postern", "record"]],
+    &["flush set inet postern record"],
     // An element that Postern did not add, and the whole table disabled.
-    &[&[
-        "add",
-        "element",
-        "inet",
-        "postern",
-        "grants4",
-        "{ 198.51.100.9 . tcp . 22 }",
-    ]],
-    &[&["add", "table", "inet", "postern", "{ flags dormant; }"]],
+    &["add element inet postern grants4 '{ 198.51.100.9 . tcp . 22 }'"],
+    &["add table inet postern '{ flags dormant; }'"],
 ];
 
 pub(crate) fn flushed_rules_are_restored(backend: &'static str) {
     let world = World::start(&GateConfig::new(backend));
-    for family in FAMILIES {
-        world.first.knock("alice", family, &["--for", "10m"]);
-        world.first.expect_let_in(family);
-    }
+    world.open_both("10m");
     let grants = world.daemon.grants();
     let (programs, ways): (&[&str], _) = if backend == "iptables" {
         (&["iptables", "ip6tables"], BY_IPTABLES)
@@ -64,39 +48,25 @@ pub(crate) fn flushed_rules_are_restored(backend: &'static str) {
     for (count, commands) in (1..).zip(ways) {
         for command in *commands {
             for program in programs {
-                let ran = run(&world.gate, program, command);
-                assert!(
-                    ran.status.success(),
-                    "{program} {command:?}: {}",
-                    String::from_utf8_lossy(&ran.stderr)
-                );
+                world.gate.sh(&format!("{program} {command}"));
             }
         }
         let start = Instant::now();
-        let lines = world.daemon.wait_for_lines(
-            count,
-            &[
-                "WARN",
-                "the firewall was changed by somebody else; protection and 2 grants were put back",
-            ],
-        );
-        assert!(
-            start.elapsed() < NOTICED_WITHIN,
-            "{commands:?} was noticed after {:?}",
-            start.elapsed()
-        );
+        let said =
+            "the firewall was changed by somebody else; protection and 2 grants were put back";
+        let lines = world.daemon.wait_for_lines(count, &["WARN", said]);
+        let took = start.elapsed();
+        assert!(took < NOTICED_WITHIN, "{commands:?} after {took:?}");
         assert!(
             lines.len() <= 2 * count,
             "each change is told once, or twice where it was half done when it was noticed: {lines:#?}"
         );
         world.first.expect_both_let_in();
-        for family in FAMILIES {
-            world.second.expect_shut_out(family);
-        }
+        world.second.expect_both_shut_out();
         assert_eq!(world.daemon.grants(), grants);
         expect_ledger_and_kernel_agree(&world, backend);
         // IPv4 may have been noticed before IPv6 was changed too.
-        postern_harness::wait_for("the firewall as it was", || {
+        wait_for("the firewall as it was", || {
             (rules(&world, backend) == before).then_some(())
         });
     }
@@ -117,34 +87,22 @@ pub(crate) fn knock_into_flushed_firewall_is_reported_truly(backend: &'static st
     let world = World::start(
         &GateConfig::new(backend).user("bob", "services = [\"tcp/2222\"]\nquota = \"1000/min\""),
     );
-    let commands: &[(&str, Command)] = if backend == "iptables" {
-        &[("iptables", &["-F"]), ("iptables", &["-X"])]
+    let command = if backend == "iptables" {
+        "iptables -F; iptables -X"
     } else {
-        &[("nft", &["flush", "ruleset"])]
+        "nft flush ruleset"
     };
-    for (round, family) in (1..).zip([FAMILIES[0], FAMILIES[0], FAMILIES[0]]) {
-        for (program, command) in commands {
-            // Postern may have put its chains back between the two, and then they can't be deleted; that is no matter here.
-            run(&world.gate, program, command);
-        }
+    let family = FAMILIES[0];
+    for round in 1..=3 {
+        // Postern may have put its chains back between the two, and then they can't be deleted; that is no matter here.
+        let _ = world.gate.try_sh(command);
         world.first.knock("bob", family, &["--for", "10m"]);
-        let is_done = |status: &postern_harness::Status| status.admitted >= round;
-        postern_harness::wait_for("the knock's verdict", || {
-            Some(world.daemon.status()).filter(is_done)
-        });
+        world.daemon.wait_for_admitted(round);
         // Whatever the verdict was, in the end it is the truth.
-        postern_harness::wait_for("protection", || {
-            world.second.connect(family, postern_harness::SERVICE).err()
-        });
+        wait_for("protection", || world.second.connect(family, SERVICE).err());
         expect_ledger_and_kernel_agree(&world, backend);
         let is_open = !world.daemon.grants().is_empty();
-        assert_eq!(
-            world
-                .first
-                .connect(family, postern_harness::SERVICE)
-                .is_ok(),
-            is_open
-        );
+        assert_eq!(world.first.connect(family, SERVICE).is_ok(), is_open);
         world.daemon.asked(&["close", "--all"]);
     }
 }
@@ -156,6 +114,6 @@ pub(crate) fn unchanged_firewall_is_left_alone(backend: &'static str) {
     world.first.expect_both_let_in();
     world.wait_for_grants(1);
     std::thread::sleep(Duration::from_secs(3));
-    assert_eq!(world.daemon.logged(&["somebody else"]), NOTHING);
-    assert_eq!(world.daemon.logged(&["looked at"]), NOTHING);
+    world.daemon.expect_logged(0, &["somebody else"]);
+    world.daemon.expect_logged(0, &["looked at"]);
 }

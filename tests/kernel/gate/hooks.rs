@@ -3,9 +3,7 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
-use rustix::process::Signal;
-
-use postern_harness::{FAMILIES, Family, GateConfig, SERVICE, World, wait_for};
+use postern_harness::{Family, GateConfig, SERVICE, World, now, wait_for};
 
 /// Writes a line when it begins and one when it ends; hangs in between while there is a file `hang`.
 const HOOK: &str = r#"#!/bin/sh
@@ -48,11 +46,8 @@ pub(crate) fn hooks_run_at_opening_and_end(backend: &'static str) {
     world.first.knock("alice", Family::V4, &["-s", "tcp/23"]);
     world.daemon.wait_for_count("refuse services", 1);
     world.first.knock("alice", Family::V4, &["--for", "2s"]);
-    let (open, close) = (
-        format!("on_open alice 10.77.0.2 tcp/{SERVICE}"),
-        format!("on_close alice 10.77.0.2 tcp/{SERVICE}"),
-    );
-    assert_eq!(wait_for_ran(&world, 2), [open, close]);
+    let both = ["on_open", "on_close"].map(|hook| format!("{hook} alice 10.77.0.2 tcp/{SERVICE}"));
+    assert_eq!(wait_for_ran(&world, 2), both);
     world
         .daemon
         .wait_for_lines(1, &["DEBUG", "on_close of hidden ran", "told on_close"]);
@@ -69,47 +64,28 @@ pub(crate) fn hanging_hook_delays_nothing(backend: &'static str) {
     world.daemon.asked(&["close", "--all"]);
     world.first.expect_both_shut_out();
     // All that happened while the first hook hung: it was not killed yet, and the second one waits behind it.
-    assert_eq!(
-        (
-            wait_for_ran(&world, 1).len(),
-            world.daemon.logged(&["on_open of hidden failed"]).len()
-        ),
-        (1, 0)
-    );
+    assert_eq!(wait_for_ran(&world, 1).len(), 1);
+    world.daemon.expect_logged(0, &["on_open of hidden failed"]);
     fs::remove_file(world.folder().join("hang")).unwrap();
-    assert_eq!(
-        wait_for_ran(&world, 4)
-            .iter()
-            .filter(|line| line.starts_with("on_close"))
-            .count(),
-        2
-    );
+    let ran = wait_for_ran(&world, 4);
+    let closed = ran.iter().filter(|line| line.starts_with("on_close"));
+    assert_eq!(closed.count(), 2);
 }
 
 pub(crate) fn on_close_runs_after_a_kill(backend: &'static str) {
     let mut world = world(backend);
     world.first.knock("alice", Family::V4, &["--for", "2s"]);
     world.first.knock("alice", Family::V6, &["--for", "10m"]);
-    let end = world
-        .wait_for_grants(2)
-        .iter()
-        .map(|grant| grant.until)
-        .min()
-        .unwrap();
+    let end = world.wait_for_grants(2)[0].until;
     wait_for_ran(&world, 2);
-    world.daemon.signal(Signal::KILL);
-    world.daemon.wait();
-    wait_for("the first grant's end", || {
-        (postern::adapters::clock::wall() > end).then_some(())
-    });
+    world.kill();
+    wait_for("the first grant's end", || (now() > end).then_some(()));
     world.start_again();
     assert_eq!(
         wait_for_ran(&world, 3)[2..],
         [format!("on_close alice 10.77.0.2 tcp/{SERVICE}")]
     );
-    for family in FAMILIES {
-        world.second.expect_shut_out(family);
-    }
+    world.second.expect_both_shut_out();
     world.daemon.asked(&["close", "--all"]);
     assert_eq!(
         wait_for_ran(&world, 4)[3..],

@@ -11,18 +11,17 @@ mod broken;
 mod bypass;
 mod codes;
 mod command;
+mod connect;
 mod crashes;
 mod enrolment;
 mod explain;
 mod flushed;
 mod hooks;
 mod links;
-mod login;
 mod observer;
 mod peer;
 mod prefilter;
 mod privileges;
-mod proxy;
 mod reload;
 mod restart;
 mod scans;
@@ -48,13 +47,6 @@ const FAKE: &[Requirement] = &[Requirement::Root, Program("iptables"), Program("
 const IPTABLES: &[Requirement] = &[Program("iptables"), Program("ip6tables")];
 const BOTH: &[Requirement] = &[Program("iptables"), Program("ip6tables"), Program("nft")];
 const IPSET: &[Requirement] = &[Program("ipset"), Program("iptables"), Program("ip6tables")];
-const SSH: &[Requirement] = &[
-    Requirement::Root,
-    Program("sshd"),
-    Program("ssh"),
-    Program("ssh-keygen"),
-    Program("unshare"),
-];
 const STUN: &[Requirement] = &[
     Requirement::Root,
     Program("turnserver"),
@@ -73,13 +65,12 @@ const EVERY: &[postern_harness::world::Test] = postern_harness::table![
     NMAP: scans::nmap_sees_the_port_only_during_the_grant,
     SETPRIV: privileges::engine_has_no_privileges,
     SETPRIV: privileges::monitor_keeps_only_needed_capabilities,
-    SSH: login::ssh_session_outlives_its_grant,
     NONE: silence::gate_sends_no_frame,
     NONE: bypass::fragments_and_options_reach_no_hidden_service,
     SYSCTL: behind::named_service_forwards_to_inner_host,
     SYSCTL: behind::forward_ends_its_connections,
-    SYSCTL: behind::target_opens_one_inner_host,
     NONE: users::knock_opens_for_its_sender_and_ends,
+    NONE: users::session_outlives_its_grant,
     NONE: users::renewal_extends_the_one_grant,
     NONE: users::users_close_only_their_own_grants,
     NONE: users::administrator_lists_and_closes_grants,
@@ -105,10 +96,7 @@ const EVERY: &[postern_harness::world::Test] = postern_harness::table![
 const ONCE: &[postern_harness::world::Test] = postern_harness::table![
     ROOT: privileges::keys_are_in_no_command_line_or_log,
     ROOT: wiped::config_keys_are_wiped_from_memory,
-    SSH: proxy::ssh_logs_in_through_connect,
-    SSH: proxy::run_closes_its_grant_at_the_end,
-    MOUNT: proxy::connect_uses_the_family_that_opened,
-    SSH: proxy::run_renews_its_grant,
+    MOUNT: connect::connect_uses_the_family_that_opened,
     NONE: silence::gate_with_udp_socket_sends_no_frame,
     SYSCTL: behind::client_connects_to_inner_host,
     NONE: spoofed::spoofed_source_opens_claimed_address,

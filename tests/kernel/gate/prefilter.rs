@@ -2,10 +2,10 @@
 //!
 //! A gate that logs at debug has none, for it tells each dropped datagram; so these do not.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use super::reload;
-use postern_harness::{FAMILIES, Family, GateConfig, SERVICE, World, wait_for};
+use postern_harness::{FAMILIES, Family, GateConfig, SERVICE, World, now};
 
 const JUNK: u64 = 500;
 /// A step of the wire format, milliseconds.
@@ -35,14 +35,9 @@ pub(crate) fn hint_filter_drops_and_counts_junk(backend: &'static str) {
         world.first.expect_let_in(family);
     }
     let status = world.daemon.status();
-    assert_eq!(
-        (
-            status.count("drop unknown-hint"),
-            status.count("drop length")
-        ),
-        (2 * JUNK, 2 * JUNK),
-        "{status:?}"
-    );
+    for reason in ["drop unknown-hint", "drop length"] {
+        assert_eq!(status.count(reason), 2 * JUNK, "{status:?}");
+    }
     assert_eq!(status.admitted, 2);
     let read: u64 = status.captures.iter().map(|capture| capture.received).sum();
     assert_eq!(read, 2, "the engine has read the knocks alone: {status:?}");
@@ -58,16 +53,7 @@ pub(crate) fn hint_filter_reload_loses_no_knock(backend: &'static str) {
 /// The map follows the hint table: knocks open in the step that the gate began in, and in the one that follows.
 pub(crate) fn hint_filter_passes_the_next_step(backend: &'static str) {
     let world = World::start(&plan(backend));
-    let step = || {
-        u64::try_from(
-            SystemTime::now()
-                .duration_since(UNIX_EPOCH)
-                .unwrap()
-                .as_millis(),
-        )
-        .unwrap()
-            / STEP_MS
-    };
+    let step = || now().as_millis() / STEP_MS;
     let began = step();
     world.first.knock("alice", Family::V4, &["--for", "2s"]);
     world.first.expect_let_in(Family::V4);
@@ -90,16 +76,8 @@ pub(crate) fn gate_works_without_the_hint_filter(backend: &'static str) {
     let mut world = World::prepare(&plan(backend));
     world.daemon.through = Some("exec setpriv --bounding-set -bpf,-sys_admin \"$@\"".to_owned());
     world.start_again();
-    wait_for("the reason", || {
-        (!world
-            .daemon
-            .logged(&[
-                "INFO",
-                "the kernel does not look for hints: Operation not permitted",
-            ])
-            .is_empty())
-        .then_some(())
-    });
+    let why = "the kernel does not look for hints: Operation not permitted";
+    world.daemon.wait_for_lines(1, &["INFO", why]);
     world.first.send(Family::V4, &[7; 200]);
     for family in FAMILIES {
         world.first.knock("alice", family, &[]);

@@ -2,18 +2,13 @@
 //! sent thousands of packets of all kinds.
 
 use std::net::IpAddr;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use etherparse::PacketBuilder;
-use postern_proto::{
-    Action, Allow, GateName, Item, KeyMaterial, Protocol, Request, Service, SharedKey, UserKeys,
-    seal,
-};
 
 use super::observer::Observer;
 use postern_harness::packets::RawLink;
 use postern_harness::{
-    FAMILIES, Family, GATE_NAME, GateConfig, SERVICE, Status, World, key, seed, wait_for,
+    FAMILIES, Family, GateConfig, KnockMaker, SERVICE, Status, World, seed, wait_for,
     world::CLIENT_INTERFACE,
 };
 
@@ -59,7 +54,7 @@ fn emits_nothing(plan: GateConfig, packets: usize, batch: usize, is_judged: fn(u
         }
         if number % batch == batch - 1 {
             wait_for("every packet to be judged", || {
-                (judged(&world.daemon.status()) >= expected).then_some(())
+                (world.daemon.status().judged() >= expected).then_some(())
             });
         }
     }
@@ -81,12 +76,8 @@ fn emits_nothing(plan: GateConfig, packets: usize, batch: usize, is_judged: fn(u
     );
 }
 
-fn judged(status: &Status) -> u64 {
-    status.admitted + status.reasons.values().sum::<u64>()
-}
-
 fn expect_all_kinds(status: &Status, packets: u64) {
-    assert_eq!(judged(status), packets, "{status:?}");
+    assert_eq!(status.judged(), packets, "{status:?}");
     assert!(status.admitted >= packets / 10, "{status:?}");
     for reason in [
         "drop length",
@@ -114,7 +105,7 @@ enum Packet {
 
 /// Makes packets of all kinds.
 struct Mix {
-    keys: UserKeys,
+    maker: KnockMaker,
     wire: RawLink,
     /// What cables and addresses a frame names.
     macs: [[u8; 6]; 2],
@@ -125,12 +116,8 @@ struct Mix {
 
 impl Mix {
     fn new(world: &World) -> Self {
-        let shared = SharedKey::from_base64(&key("alice")).unwrap();
         Self {
-            keys: UserKeys::derive(
-                &GateName::new(GATE_NAME).unwrap(),
-                &KeyMaterial::shared(&shared),
-            ),
+            maker: KnockMaker::new("alice"),
             wire: RawLink::open(&world.first.space, CLIENT_INTERFACE),
             macs: [2, 1].map(|end| world.first.mac(end)),
             from: FAMILIES.map(|family| world.first.address(family)),
@@ -149,13 +136,13 @@ impl Mix {
             1 => junk(number % 131),
             2 => junk(132 + number % 385),
             3 => {
-                let knock = self.knock(family, number, SERVICE);
+                let knock = self.knock(family, SERVICE);
                 self.known.push(knock.clone());
                 knock
             }
-            4 => self.knock(family, number, 23),
+            4 => self.knock(family, 23),
             5 => {
-                let mut wrong = self.knock(family, number, SERVICE);
+                let mut wrong = self.knock(family, SERVICE);
                 wrong[20 + number % 32] ^= 1;
                 wrong
             }
@@ -165,31 +152,8 @@ impl Mix {
     }
 
     /// Sealed now, for an address that sends nothing: the sender of the SYNs must stay shut out.
-    fn knock(&self, family: Family, number: usize, port: u16) -> Vec<u8> {
-        let address = match family.address(200) {
-            IpAddr::V4(address) => address.to_ipv6_mapped(),
-            IpAddr::V6(address) => address,
-        };
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
-        let request = Request {
-            action: Action::Open,
-            allow: Allow::Network {
-                address,
-                prefix: 128,
-            },
-            timestamp_ms: u64::try_from(now.as_millis()).unwrap(),
-            duration_s: 60,
-            target: None,
-            items: vec![Item::Service(
-                Service::new(Protocol::Tcp, port, port).unwrap(),
-            )],
-        };
-        let mut nonce = [0; 12];
-        nonce.copy_from_slice(&seed(&format!("nonce {family:?} {number}"))[..12]);
-        seal(&self.keys, &request, nonce, 64 + number % 385)
-            .unwrap()
-            .as_bytes()
-            .to_vec()
+    fn knock(&self, family: Family, port: u16) -> Vec<u8> {
+        self.maker.open(family.address(200), port, 60)
     }
 
     /// Asks for a connection to the hidden service.

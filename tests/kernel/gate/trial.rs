@@ -13,15 +13,8 @@ pub(crate) fn unconfirmed_trial_restores_the_firewall(backend: &'static str) {
     assert_eq!(status.code(), Some(1), "{}", world.daemon.log());
     assert_eq!(world.firewall(), before);
     world.first.expect_both_let_in();
-    assert_eq!(
-        world
-            .daemon
-            .logged(&["the trial ended", "everything was taken out"])
-            .len(),
-        1,
-        "{}",
-        world.daemon.log()
-    );
+    let said = ["the trial ended", "everything was taken out"];
+    world.daemon.expect_logged(1, &said);
 }
 
 pub(crate) fn knock_ends_the_trial_well(backend: &'static str) {

@@ -11,65 +11,37 @@ use postern_proto::PrivateKey;
 
 use postern_harness::{Family, GATE_NAME, GateConfig, World, seed, wait_for};
 
-/// One place of memory, as /proc/PID/maps names it, and what lies there.
-struct Region {
-    name: String,
-    bytes: Vec<u8>,
-}
-
-/// All that this process could read by itself.
-fn memory(pid: u32) -> Vec<Region> {
-    let file = File::open(format!("/proc/{pid}/mem")).unwrap();
-    let maps = fs::read_to_string(format!("/proc/{pid}/maps")).unwrap();
-    let mut regions = Vec::new();
-    for line in maps.lines().filter(|line| {
-        line.split(' ')
-            .nth(1)
-            .is_some_and(|rights| rights.starts_with('r'))
-    }) {
-        let (from, to) = line.split(' ').next().unwrap().split_once('-').unwrap();
-        let [from, to] = [from, to].map(|place| u64::from_str_radix(place, 16).unwrap());
-        let mut bytes = vec![0; usize::try_from(to - from).unwrap()];
-        // The kernel's own pages are not to be had this way.
-        if file.read_exact_at(&mut bytes, from).is_ok() {
-            regions.push(Region {
-                name: line.to_owned(),
-                bytes,
-            });
-        }
-    }
-    regions
-}
-
-/// Where any of these lies, by its number.
-fn places(regions: &[Region], wanted: &[Vec<u8>]) -> Vec<(usize, String)> {
+/// Where each of these lies in the memory of this process, by its number.
+fn places(pid: u32, wanted: &[Vec<u8>]) -> Vec<(usize, String)> {
     let mut begin_so = vec![Vec::new(); 256];
     for (number, bytes) in wanted.iter().enumerate() {
         begin_so[usize::from(bytes[0])].push(number);
     }
+    let file = File::open(format!("/proc/{pid}/mem")).unwrap();
+    let maps = fs::read_to_string(format!("/proc/{pid}/maps")).unwrap();
     let mut found = Vec::new();
-    for region in regions {
-        // Most of it was never written to.
-        let pages = region
-            .bytes
-            .chunks(PAGE)
-            .enumerate()
-            .filter(|(_, page)| **page != NOTHING[..page.len()]);
-        for (number, page) in pages {
-            for (at, byte) in page
-                .iter()
-                .enumerate()
-                .map(|(at, byte)| (number * PAGE + at, byte))
-            {
-                let hits = begin_so[usize::from(*byte)]
-                    .iter()
-                    .filter(|number| region.bytes[at..].starts_with(&wanted[**number]));
-                found.extend(hits.map(|number| (*number, format!("{at:#x} in {}", region.name))));
+    for line in maps.lines() {
+        let (from, to) = line.split(' ').next().unwrap().split_once('-').unwrap();
+        let [from, to] = [from, to].map(|place| u64::from_str_radix(place, 16).unwrap());
+        let mut bytes = vec![0; usize::try_from(to - from).unwrap()];
+        // The kernel's own pages cannot be read this way.
+        if file.read_exact_at(&mut bytes, from).is_err() {
+            continue;
+        }
+        // Most pages were never written to.
+        let written = |start: &usize| bytes[*start..].iter().take(PAGE).any(|byte| *byte != 0);
+        for start in (0..bytes.len()).step_by(PAGE).filter(written) {
+            for at in start..(start + PAGE).min(bytes.len()) {
+                let candidates = begin_so[usize::from(bytes[at])].iter();
+                let hits = candidates.filter(|number| bytes[at..].starts_with(&wanted[**number]));
+                found.extend(hits.map(|number| (*number, format!("{at:#x} in {line}"))));
             }
         }
     }
     found
 }
+
+const PAGE: usize = 4096;
 
 /// The keys of these words, as they are written and as they are, where either lies in this process. Half of one is enough to call
 /// it found.
@@ -77,15 +49,10 @@ fn traces(pid: u32, all: &[&str]) -> Vec<String> {
     let halves = all.iter().flat_map(|words| {
         let bytes = seed(words);
         let text = STANDARD.encode(bytes).into_bytes();
-        [
-            text[..22].to_vec(),
-            text[22..43].to_vec(),
-            bytes[..16].to_vec(),
-            bytes[16..].to_vec(),
-        ]
+        [&text[..22], &text[22..43], &bytes[..16], &bytes[16..]].map(<[u8]>::to_vec)
     });
     let wanted: Vec<Vec<u8>> = halves.chain([GATE_NAME.as_bytes().to_vec()]).collect();
-    let found = places(&memory(pid), &wanted);
+    let found = places(pid, &wanted);
     let of_key =
         |(number, place): &(usize, String)| Some(format!("{}: {place}", all.get(number / 4)?));
     let traces: Vec<String> = found.iter().filter_map(of_key).collect();
@@ -95,9 +62,6 @@ fn traces(pid: u32, all: &[&str]) -> Vec<String> {
     );
     traces
 }
-
-const PAGE: usize = 4096;
-const NOTHING: [u8; PAGE] = [0; PAGE];
 
 pub(crate) fn config_keys_are_wiped_from_memory(backend: &'static str) {
     // Each way to write a key into a config.
@@ -121,16 +85,15 @@ pub(crate) fn config_keys_are_wiped_from_memory(backend: &'static str) {
         .prefix("postern-wiped-")
         .tempdir()
         .unwrap();
-    let [gate_file, carol_file] = ["gate.key", "carol.key"].map(|name| folder.path().join(name));
-    write_private(&gate_file, format!("{}\n", text(gate_key)).as_bytes(), true).unwrap();
-    write_private(
-        &carol_file,
-        format!("{}\n", text("the key in a file")).as_bytes(),
-        true,
-    )
-    .unwrap();
+    let in_file = |name: &str, words: &str| {
+        let path = folder.path().join(name);
+        write_private(&path, format!("{}\n", text(words)).as_bytes(), true).unwrap();
+        path.display().to_string()
+    };
+    let gate_file = in_file("gate.key", gate_key);
+    let carol_file = in_file("carol.key", "the key in a file");
     let plan = GateConfig::new(backend)
-        .gate(&format!("private_key = \"{}\"", gate_file.display()))
+        .gate(&format!("private_key = \"{}\"", gate_file))
         .user(
             "bob",
             &format!(
@@ -140,7 +103,7 @@ pub(crate) fn config_keys_are_wiped_from_memory(backend: &'static str) {
         )
         .user_with(
             "carol",
-            &format!("key_file = \"{}\"\n{services}", carol_file.display()),
+            &format!("key_file = \"{}\"\n{services}", carol_file),
         )
         .user_with(
             "dave",
@@ -162,15 +125,10 @@ pub(crate) fn config_keys_are_wiped_from_memory(backend: &'static str) {
         .collect();
     let world = World::start(&plan);
     let served = |world: &World, grants: usize| {
-        for (who, pid) in [
-            ("monitor", world.daemon.pid()),
-            ("engine", world.daemon.engine()),
-        ] {
-            assert_eq!(
-                traces(pid, &others),
-                Vec::<String>::new(),
-                "in the {who}, with {grants} grants"
-            );
+        let (monitor, engine) = (world.daemon.pid(), world.daemon.engine());
+        for (who, pid) in [("monitor", monitor), ("engine", engine)] {
+            let found = traces(pid, &others);
+            assert_eq!(found, [""; 0], "in the {who}, with {grants} grants");
         }
     };
     served(&world, 0);

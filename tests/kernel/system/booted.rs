@@ -101,25 +101,11 @@ fn around(folder: &Path, init: &str, with: &str) -> Command {
     let programs = Path::new(posternd()).parent().unwrap();
     let dist = repository().join("dist");
     let mut command = Command::new("setpriv");
-    command
-        .args([
-            "--pdeathsig",
-            "TERM",
-            "unshare",
-            "--mount",
-            "/bin/sh",
-            "-c",
-            AROUND,
-            "sh",
-        ])
-        .arg(folder)
-        .arg(INSIDE);
-    command
-        .args([programs, &dist])
-        .args([init, with])
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null());
+    command.args(["--pdeathsig", "TERM", "unshare", "--mount"]);
+    command.args(["/bin/sh", "-c", AROUND, "sh"]).arg(folder);
+    command.arg(INSIDE).args([programs, &dist]);
+    command.args([init, with]).stdin(Stdio::null());
+    command.stdout(Stdio::null()).stderr(Stdio::null());
     command
 }
 
@@ -166,35 +152,20 @@ impl Booted {
     /// Runs a line of shell on it; how it ended, and what it printed.
     pub(crate) fn ask(&self, line: &str) -> (bool, String) {
         let mut command = Command::new("nsenter");
-        command
-            .args([
-                "--target",
-                &self.init.to_string(),
-                "--all",
-                "/bin/sh",
-                "-c",
-                line,
-            ])
-            .env_clear();
-        let output = command
-            .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
-            .stdin(Stdio::null())
-            .output()
-            .unwrap();
-        (
-            output.status.success(),
-            text(&output) + &String::from_utf8_lossy(&output.stderr),
-        )
+        let target = self.init.to_string();
+        command.args(["--target", &target, "--all", "/bin/sh", "-c", line]);
+        command.env_clear().stdin(Stdio::null());
+        let path = "/usr/sbin:/usr/bin:/sbin:/bin";
+        let output = command.env("PATH", path).output().unwrap();
+        let said = text(&output) + &String::from_utf8_lossy(&output.stderr);
+        (output.status.success(), said)
     }
 
     /// Runs a line of shell that must do; what it printed.
     pub(crate) fn tell(&self, line: &str) -> String {
         let (done, said) = self.ask(line);
-        assert!(
-            done,
-            "{line}\n{said}\n{}",
-            self.ask("journalctl -b -n 40 --no-pager -o cat").1
-        );
+        let log = || self.ask("journalctl -b -n 40 --no-pager -o cat").1;
+        assert!(done, "{line}\n{said}\n{}", log());
         said.trim_end().to_owned()
     }
 
@@ -202,12 +173,9 @@ impl Booted {
     pub(crate) fn holders(&self) -> Vec<String> {
         let said: serde_json::Value =
             serde_json::from_str(&self.tell("posternd grants --json")).unwrap();
-        said["grants"]
-            .as_array()
-            .unwrap()
-            .iter()
-            .map(|grant| grant["user"].as_str().unwrap().to_owned())
-            .collect()
+        let grants = said["grants"].as_array().unwrap().iter();
+        let user = |grant: &serde_json::Value| grant["user"].as_str().unwrap().to_owned();
+        grants.map(user).collect()
     }
 
     /// A property of posternd's unit.
@@ -215,10 +183,26 @@ impl Booted {
         self.tell(&format!("systemctl show posternd --value -p {property}"))
     }
 
+    /// Fails unless these properties of posternd's unit are so.
+    pub(crate) fn expect_shown(&self, properties: &[(&str, &str)]) {
+        for (property, value) in properties {
+            assert_eq!(self.shows(property), *value, "{property}");
+        }
+    }
+
     /// Waits until a property of posternd's unit is so.
     pub(crate) fn wait_until_it_shows(&self, property: &str, value: &str) {
         wait_for(&format!("{property}={value}"), || {
             (self.shows(property) == value).then_some(())
+        });
+    }
+}
+
+impl Booted {
+    /// Waits until a line of shell prints this.
+    pub(crate) fn wait_until_it_says(&self, line: &str, words: &str) {
+        wait_for(&format!("{words:?} from {line}"), || {
+            self.ask(line).1.contains(words).then_some(())
         });
     }
 }

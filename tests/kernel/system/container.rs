@@ -5,6 +5,7 @@ use std::fs;
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::DRIVER;
+use postern_harness::world::checks::kill;
 use postern_harness::{Family, GateConfig, SERVICE, World, wait_for};
 
 fn children(pid: u32) -> Vec<u32> {
@@ -44,7 +45,7 @@ pub(crate) fn gate_runs_as_first_process() {
     });
     // The engine is still its own to wait for.
     let engine = children(posternd)[0];
-    kill_process(Pid::from_raw(engine.cast_signed()).unwrap(), Signal::KILL).unwrap();
+    kill(engine);
     world
         .daemon
         .wait_for_lines(1, &["the engine ended: signal: 9"]);

@@ -27,6 +27,12 @@ impl Entry {
     fn field(&self, name: &str) -> &str {
         self.fields.get(name).map_or("", String::as_str)
     }
+
+    fn expect(&self, fields: &[(&str, &str)]) {
+        for (name, value) in fields {
+            assert_eq!(self.field(name), *value, "{name}: {self:?}");
+        }
+    }
 }
 
 /// A socket in place of journald's.
@@ -140,50 +146,34 @@ pub(crate) fn journal_gets_entries_with_fields() {
     world.daemon.through = Some(as_a_service(world.folder()));
     world.daemon.start_process(&world.gate);
     let serves = journal.wait_for("the engine serves");
-    assert_eq!(
-        (serves.pid, serves.field("PRIORITY")),
-        (world.daemon.pid(), "6")
-    );
+    serves.expect(&[("PRIORITY", "6")]);
+    assert_eq!(serves.pid, world.daemon.pid());
 
     world.first.knock("alice", Family::V4, &[]);
     let open = journal.wait_for("open: grant");
-    let told = [
-        "POSTERN_USER",
-        "POSTERN_ID",
-        "PRIORITY",
-        "SYSLOG_IDENTIFIER",
-    ]
-    .map(|name| open.field(name));
-    assert_eq!(
-        (told, open.pid),
-        (["alice", "1", "6", "posternd"], world.daemon.pid()),
-        "{open:?}"
-    );
+    open.expect(&[
+        ("POSTERN_USER", "alice"),
+        ("POSTERN_ID", "1"),
+        ("PRIORITY", "6"),
+        ("SYSLOG_IDENTIFIER", "posternd"),
+    ]);
+    assert_eq!(open.pid, world.daemon.pid());
 
     // The engine has given its rights up by now, and writes all the same.
     world.first.knock("alice", Family::V6, &["-s", "tcp/1"]);
     let refused = journal.wait_for("refused: alice");
-    let told = [
-        "POSTERN_USER",
-        "POSTERN_RULE",
-        "POSTERN_SOURCE",
-        "PRIORITY",
-        "SYSLOG_IDENTIFIER",
-    ]
-    .map(|name| refused.field(name));
-    assert_eq!(
-        told,
-        ["alice", "services", "fd77::2", "6", "posternd"],
-        "{refused:?}"
-    );
+    refused.expect(&[
+        ("POSTERN_USER", "alice"),
+        ("POSTERN_RULE", "services"),
+        ("POSTERN_SOURCE", "fd77::2"),
+        ("PRIORITY", "6"),
+        ("SYSLOG_IDENTIFIER", "posternd"),
+    ]);
     assert_eq!(refused.pid, world.daemon.engine());
 
     world.first.send(Family::V4, &[7; 200]);
     let dropped = journal.wait_for("drop unknown-hint");
-    assert_eq!(
-        [dropped.field("POSTERN_REASON"), dropped.field("PRIORITY")],
-        ["unknown-hint", "7"]
-    );
+    dropped.expect(&[("POSTERN_REASON", "unknown-hint"), ("PRIORITY", "7")]);
 
     assert!(world.daemon.stop().success());
     journal.wait_for("stopped; the protection stays");
@@ -195,13 +185,8 @@ pub(crate) fn missing_journal_leaves_standard_error() {
     world.daemon.through = Some(as_a_service(world.folder()));
     world.start_again();
     // Monitor and engine.
-    world.daemon.wait_for_lines(
-        2,
-        &[
-            "WARN",
-            "the journal can't be reached, log lines go to standard error: ",
-        ],
-    );
+    let said = "the journal can't be reached, log lines go to standard error: ";
+    world.daemon.wait_for_lines(2, &["WARN", said]);
     world.first.knock("alice", Family::V4, &[]);
     world
         .daemon

@@ -11,6 +11,7 @@ use std::time::Duration;
 use rustix::process::Signal;
 
 use super::DRIVER;
+use postern_harness::world::checks::kill;
 use postern_harness::{Family, GateConfig, LONGEST_WAIT, World, wait_for};
 
 /// Reads either form from standard input, strictly, and prints each sample with its labels and the type of its family.
@@ -123,14 +124,11 @@ pub(crate) fn metrics_file_is_complete_and_removed() {
             .then_some(text)
     });
     expect_told(&parsed(OLDER, &text));
-    assert_eq!(
-        fs::metadata(&path).unwrap().permissions().mode() & 0o777,
-        0o644
-    );
+    let mode = fs::metadata(&path).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o644);
 
     // An engine that is gone counts nothing, and its last words are not repeated.
-    let engine = rustix::process::Pid::from_raw(world.daemon.engine().cast_signed()).unwrap();
-    rustix::process::kill_process(engine, Signal::KILL).unwrap();
+    kill(world.daemon.engine());
     let serves_again = |text: &str| {
         text.contains("\npostern_engine_starts_total 2\n")
             && text.contains("\npostern_engine_serving 1\n")
@@ -155,32 +153,27 @@ pub(crate) fn metrics_file_is_complete_and_removed() {
     });
     assert!(world.daemon.stop().success());
     assert!(!other.exists(), "figures of a daemon that has stopped");
-    let left = fs::read_dir(world.folder())
-        .unwrap()
-        .map(|entry| entry.unwrap().file_name());
-    let left: Vec<_> = left
-        .filter(|name| name.to_string_lossy().contains("prom"))
-        .collect();
-    assert!(left.is_empty(), "{left:?}");
+    let left = fs::read_dir(world.folder()).unwrap();
+    let mut names = left.map(|entry| entry.unwrap().file_name());
+    let left = names.find(|name| name.to_string_lossy().contains("prom"));
+    assert_eq!(left, None);
 }
 
 const FIRST: &str = "127.0.0.1:9162";
 const SECOND: &str = "[::1]:9162";
 
-fn connect(world: &World, address: &str) -> Result<TcpStream, ErrorKind> {
+fn connect(world: &World, address: &str, within: Duration) -> Result<TcpStream, ErrorKind> {
     let address: SocketAddr = address.parse().unwrap();
-    let stream = world.gate.run(move || {
-        TcpStream::connect_timeout(&address, Duration::from_secs(5)).map_err(|error| error.kind())
-    })?;
+    let stream = world
+        .gate
+        .run(move || TcpStream::connect_timeout(&address, within).map_err(|error| error.kind()))?;
     stream.set_read_timeout(Some(LONGEST_WAIT)).unwrap();
     Ok(stream)
 }
 
 fn get(world: &World, address: &str, request: &str) -> String {
-    let mut stream = connect(world, address).unwrap();
-    stream
-        .write_all(format!("{request} HTTP/1.1\r\nHost: {address}\r\n\r\n").as_bytes())
-        .unwrap();
+    let mut stream = connect(world, address, Duration::from_secs(5)).unwrap();
+    write!(stream, "{request} HTTP/1.1\r\nHost: {address}\r\n\r\n").unwrap();
     let mut answer = String::new();
     stream.read_to_string(&mut answer).unwrap();
     answer
@@ -189,15 +182,11 @@ fn get(world: &World, address: &str, request: &str) -> String {
 fn page(world: &World, address: &str) -> Samples {
     let answer = get(world, address, "GET /metrics");
     let (head, body) = answer.split_once("\r\n\r\n").unwrap();
-    assert!(
-        head.starts_with("HTTP/1.1 200 OK\r\n")
-            && head.contains("application/openmetrics-text; version=1.0.0"),
-        "{head}"
-    );
-    assert!(
-        head.contains(&format!("\r\nContent-Length: {}\r\n", body.len())),
-        "{head}"
-    );
+    assert!(head.starts_with("HTTP/1.1 200 OK\r\n"), "{head}");
+    let length = format!("\r\nContent-Length: {}\r\n", body.len());
+    for part in ["application/openmetrics-text; version=1.0.0", &length] {
+        assert!(head.contains(part), "{head}");
+    }
     parsed(OPEN_METRICS, body)
 }
 
@@ -219,24 +208,19 @@ pub(crate) fn metrics_over_http_survive_reloads() {
     // The socket goes from engine to engine, and where the config says another address, another one is bound.
     world.daemon.signal(Signal::HUP);
     world.daemon.wait_for_lines(2, &["the engine serves"]);
-    assert_eq!(
-        page(&world, FIRST)["postern_engine_starts_total{} counter"],
-        2.0
-    );
+    let starts = page(&world, FIRST)["postern_engine_starts_total{} counter"];
+    assert_eq!(starts, 2.0);
     world.rewrite(&listening_on(SECOND));
     world.daemon.signal(Signal::HUP);
     world.daemon.wait_for_lines(3, &["the engine serves"]);
     assert_eq!(page(&world, SECOND)["postern_users{} gauge"], 1.0);
     wait_for("the first address to be left", || {
-        (connect(&world, FIRST).err() == Some(ErrorKind::ConnectionRefused)).then_some(())
+        let attempt = connect(&world, FIRST, Duration::from_secs(5));
+        (attempt.err() == Some(ErrorKind::ConnectionRefused)).then_some(())
     });
-    world.daemon.stop();
-    world.start_again();
-    assert_eq!(
-        page(&world, SECOND)["postern_grants{} gauge"],
-        1.0,
-        "the grant of before, and the address is free again at once"
-    );
+    world.restart();
+    // The old grant, and the address is free again at once.
+    assert_eq!(page(&world, SECOND)["postern_grants{} gauge"], 1.0);
 }
 
 /// Those who say nothing, half a request, or one without end hold up one another and nobody else.
@@ -245,7 +229,7 @@ pub(crate) fn hostile_readers_delay_no_knock() {
     let mut held = Vec::new();
     for n in 0..40 {
         // Beyond those that wait for their turn the kernel lets nobody in.
-        let Ok(mut stream) = connect_at_once(&world) else {
+        let Ok(mut stream) = connect(&world, FIRST, Duration::from_millis(300)) else {
             break;
         };
         match n % 3 {
@@ -260,14 +244,9 @@ pub(crate) fn hostile_readers_delay_no_knock() {
         world.first.knock("alice", family, &["--for", "10m"]);
         world.first.expect_let_in(family);
     }
-    let threads = fs::read_dir(format!("/proc/{}/task", world.daemon.engine()))
-        .unwrap()
-        .count();
-    assert!(
-        threads < 16,
-        "{threads} threads for {} connections",
-        held.len()
-    );
+    let tasks = format!("/proc/{}/task", world.daemon.engine());
+    let threads = fs::read_dir(tasks).unwrap().count();
+    assert!(threads < 16, "{threads} for {} connections", held.len());
     // Each is thrown out after its time, and the next one served.
     for mut stream in held {
         let mut answer = Vec::new();
@@ -277,16 +256,6 @@ pub(crate) fn hostile_readers_delay_no_knock() {
     assert_eq!(page(&world, FIRST)["postern_admitted_total{} counter"], 2.0);
 }
 
-fn connect_at_once(world: &World) -> Result<TcpStream, ErrorKind> {
-    let address: SocketAddr = FIRST.parse().unwrap();
-    let stream = world.gate.run(move || {
-        TcpStream::connect_timeout(&address, Duration::from_millis(300))
-            .map_err(|error| error.kind())
-    })?;
-    stream.set_read_timeout(Some(LONGEST_WAIT)).unwrap();
-    Ok(stream)
-}
-
 pub(crate) fn taken_metrics_address_is_one_error() {
     let mut world = World::prepare(&listening_on(FIRST));
     let taken = world
@@ -294,9 +263,8 @@ pub(crate) fn taken_metrics_address_is_one_error() {
         .run(|| std::net::TcpListener::bind(FIRST).unwrap());
     world.daemon.start_process(&world.gate);
     assert_eq!(world.daemon.wait().code(), Some(71));
-    world.daemon.wait_for_lines(
-        1,
-        &["posternd: metrics.listen: listening on 127.0.0.1:9162 (is another program using it?): "],
-    );
+    let said =
+        "posternd: metrics.listen: listening on 127.0.0.1:9162 (is another program using it?): ";
+    world.daemon.wait_for_lines(1, &[said]);
     drop(taken);
 }

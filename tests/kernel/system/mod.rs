@@ -45,7 +45,6 @@ pub(crate) fn tests(machine: &Machine) -> Vec<Trial> {
         systemd::systemd_hears_start_reload_and_stop,
         systemd::failed_engine_is_never_ready,
         systemd::missing_notify_socket_hinders_nothing,
-        systemd::hung_engine_is_replaced,
         systemd::watchdog_is_fed_without_an_engine,
     );
     add!(&[MetricsParser];
@@ -55,7 +54,7 @@ pub(crate) fn tests(machine: &Machine) -> Vec<Trial> {
     );
     add!(&[Program("systemd-analyze")]; unit::unit_is_rated_below_3);
     add!(&[systemd, drivers[1]]; unit::systemd_restarts_after_kill_and_hang);
-    add!(&deb; package::package_holds_every_file);
+    add!(&deb; package::package_holds_every_file, package::bill_of_materials_names_every_crate);
     add!(&[packaging, Program("lintian")]; package::package_has_no_lintian_error);
     add!(&installed;
         package::package_is_set_up_in_few_commands,

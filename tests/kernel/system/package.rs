@@ -2,17 +2,18 @@
 //!
 //! It is made by `dist/package` of the programs that the tests run, so nothing is built for it.
 
+use std::collections::BTreeSet;
 use std::fs;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 
+use postern::adapters::files::write_private;
+use serde_json::Value;
+
 use super::DRIVER;
 use super::booted::Booted;
-use postern_harness::{
-    Family, GateConfig, SERVICE, World, postern, posternd, repository, text, wait_for,
-};
+use postern_harness::{Family, GateConfig, SERVICE, World, posternd, repository, text, wait_for};
 
 /// What `dist/package` made, and what it said.
 struct Made {
@@ -61,17 +62,11 @@ fn root() -> &'static Path {
 }
 
 pub(crate) fn can_be_made() -> bool {
-    let mut tools = [["cargo-deb", "--version"], ["cargo-cyclonedx", "cyclonedx"]]
-        .into_iter()
-        .map(|[tool, argument]| {
-            let mut command = Command::new(tool);
-            command
-                .args([argument, "--version"])
-                .stdout(Stdio::null())
-                .stderr(Stdio::null());
-            command.status().is_ok_and(|status| status.success())
-        });
-    tools.all(|is_there| is_there)
+    let is_there = |tool, argument| {
+        let ran = Command::new(tool).args([argument, "--version"]).output();
+        ran.is_ok_and(|ran| ran.status.success())
+    };
+    is_there("cargo-deb", "--version") && is_there("cargo-cyclonedx", "cyclonedx")
 }
 
 fn said_by(program: &str, arguments: &[&str]) -> String {
@@ -129,44 +124,55 @@ pub(crate) fn package_holds_every_file() {
     }
 }
 
+/// The programs are linked from these crates; cargo itself says which.
+pub(crate) fn bill_of_materials_names_every_crate() {
+    let archive = made().file(".tar.gz");
+    let file = ["--wildcards", "*/postern.cdx.json"];
+    let bill = said_by(
+        "tar",
+        &[&["-xOzf", archive.to_str().unwrap()], &file[..]].concat(),
+    );
+    let bill: Value = serde_json::from_str(&bill).unwrap();
+    let named = bill["components"].as_array().unwrap().iter();
+    let named = named.map(|one| format!("{} v{}", one["name"], one["version"]).replace('"', ""));
+    let named: BTreeSet<String> = named.collect();
+    let manifest = root().join("Cargo.toml");
+    let manifest = ["--manifest-path", manifest.to_str().unwrap(), "--locked"];
+    let tree = ["tree", "-e", "normal", "--prefix", "none", "-f", "{p}"];
+    let linked = said_by("cargo", &[&tree[..], &manifest].concat());
+    let crates = linked
+        .lines()
+        .skip(1)
+        .map(|line| line.split(" (").next().unwrap().to_owned());
+    let crates: BTreeSet<String> = crates.filter(|one| !one.is_empty()).collect();
+    assert!(crates.len() > 50, "{linked}");
+    let missing: Vec<_> = crates.difference(&named).collect();
+    assert!(missing.is_empty(), "not in the bill: {missing:?}");
+}
+
 pub(crate) fn package_has_no_lintian_error() {
     let said = &made().said;
-    assert!(
-        said.contains("lintian: no errors") && !said.contains("\nE: "),
-        "{said}"
-    );
+    let is_clean = said.contains("lintian: no errors") && !said.contains("\nE: ");
+    assert!(is_clean, "{said}");
 }
 
 pub(crate) fn package_installs_serves_and_is_removed() {
     let world = World::prepare(&GateConfig::new(DRIVER).gate("run_as = \"postern\""));
     fs::copy(made().file(".deb"), world.folder().join("postern.deb")).unwrap();
     let machine = Booted::start_bare(&world);
-    assert!(
-        !machine
-            .ask("getent passwd postern || command -v posternd")
-            .0,
-        "it is not as bare as it should be"
-    );
+    let (has_any, said) = machine.ask("getent passwd postern || command -v posternd");
+    assert!(!has_any, "it is not as bare as it should be: {said}");
 
     let said = machine.tell("dpkg --install /mnt/postern.deb");
-    assert!(
-        said.contains("the gate starts once there is a config"),
-        "{said}"
-    );
-    assert_eq!(
-        [machine.shows("UnitFileState"), machine.shows("ActiveState")],
-        ["enabled", "inactive"]
-    );
+    let hint = "the gate starts once there is a config";
+    assert!(said.contains(hint), "{said}");
+    machine.expect_shown(&[("UnitFileState", "enabled"), ("ActiveState", "inactive")]);
     let user = machine.tell("getent passwd postern");
     assert!(user.contains(":/") && user.ends_with("nologin"), "{user}");
-    assert_eq!(
-        machine.tell("man -w posternd posternd.toml postern postern-config | wc -l"),
-        "4"
-    );
-    assert_eq!(
-        machine.tell("stat -c '%a %U' /run/xtables.lock"),
-        "600 root"
-    );
+    let pages = machine.tell("man -w posternd posternd.toml postern postern-config | wc -l");
+    assert_eq!(pages, "4");
+    let lock = machine.tell("stat -c '%a %U' /run/xtables.lock");
+    assert_eq!(lock, "600 root");
 
     machine.configure();
     machine.tell("systemctl start posternd");
@@ -185,17 +191,12 @@ pub(crate) fn package_installs_serves_and_is_removed() {
     // Taken away, it closes nothing any more.
     machine.tell("dpkg --remove postern");
     world.second.expect_let_in(Family::V4);
-    let rules = machine
-        .ask("nft list ruleset; iptables-save; ip6tables-save")
-        .1;
+    let (_, rules) = machine.ask("nft list ruleset; iptables-save; ip6tables-save");
     assert!(!rules.to_lowercase().contains("postern"), "{rules}");
     machine.tell("dpkg --purge postern");
+    let files = "ls -d /var/lib/postern* /usr/share/doc/postern /usr/bin/postern* 2>/dev/null";
     wait_for("its files to be gone", || {
-        (!machine
-            .ask("ls -d /var/lib/postern* /usr/share/doc/postern /usr/bin/postern* 2>/dev/null")
-            .1
-            .contains('/'))
-        .then_some(())
+        (!machine.ask(files).1.contains('/')).then_some(())
     });
     machine.tell("test -s /etc/postern/posternd.toml");
 }
@@ -208,51 +209,28 @@ pub(crate) fn package_is_set_up_in_few_commands() {
     machine.tell("dpkg --install /mnt/postern.deb");
     machine.tell("posternd init --name gate.test --address 10.77.0.1 --address fd77::1");
     machine.tell("systemctl start posternd");
-    assert_eq!(
-        [machine.shows("ActiveState"), machine.shows("StatusText")],
-        ["active", "0 users, 0 grants open"]
-    );
+    let idle = "0 users, 0 grants open";
+    machine.expect_shown(&[("ActiveState", "active"), ("StatusText", idle)]);
     world.first.expect_let_in(Family::V4);
 
     // The daemon that runs within its walls takes the new user in at once, and hides the service.
     let said = machine.tell(&format!(
         "posternd user add alice --service tcp/{SERVICE} --json"
     ));
-    let said: serde_json::Value = serde_json::from_str(&said).unwrap();
+    let said: Value = serde_json::from_str(&said).unwrap();
     assert_eq!(said["reload"], "done");
     let token = said["token"].as_str().unwrap();
     world.first.expect_both_shut_out();
-    let config = world.folder().join("client/config.toml");
-    let postern = |arguments: &'static str, input: &str| {
-        let (config, input) = (config.clone(), input.to_owned());
-        world.first.space.run(move || {
-            let mut command = Command::new(postern());
-            command
-                .args(arguments.split(' '))
-                .env_clear()
-                .env("POSTERN_CONFIG", config);
-            let mut child = command
-                .stdin(Stdio::piped())
-                .stdout(Stdio::piped())
-                .stderr(Stdio::piped())
-                .spawn()
-                .unwrap();
-            child
-                .stdin
-                .take()
-                .unwrap()
-                .write_all(input.as_bytes())
-                .unwrap();
-            let output = child.wait_with_output().unwrap();
-            assert!(output.status.success(), "postern {arguments}: {output:?}");
-        });
-    };
-    postern("import --profile home", token);
-    postern("knock home --wait", "");
-    drop((
-        world.first.expect_let_in(Family::V4),
-        world.first.expect_let_in(Family::V6),
-    ));
+    let file = world.folder().join("token");
+    write_private(&file, token.as_bytes(), true).unwrap();
+    for words in [
+        &["import", "--profile", "home", file.to_str().unwrap()][..],
+        &["knock", "home", "--wait"],
+    ] {
+        let ran = world.first.postern("new", words);
+        assert_eq!(ran.code, Some(0), "{ran:?}");
+    }
+    world.first.expect_both_let_in();
     world.second.expect_shut_out(Family::V4);
     machine.tell("posternd user disable alice");
     world.first.expect_both_shut_out();

@@ -2,35 +2,22 @@
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
-use std::path::PathBuf;
 use std::process::Command;
 
 use rustix::process::Signal;
 
 use super::DRIVER;
 use super::booted::Booted;
-use postern_harness::{FAMILIES, Family, GateConfig, World, find, repository, wait_for};
-
-fn path() -> PathBuf {
-    repository().join("dist/systemd/posternd.service")
-}
+use postern_harness::{FAMILIES, Family, GateConfig, World, repository, text};
 
 pub(crate) fn unit_is_rated_below_3() {
-    let mut command = Command::new(find("systemd-analyze").unwrap());
-    let output = command
-        .args(["security", "--offline=true", "--no-pager"])
-        .arg(path())
-        .output()
-        .unwrap();
-    let said = String::from_utf8_lossy(&output.stdout).into_owned();
-    let line = said
-        .lines()
-        .find(|line| line.contains("Overall exposure level"))
-        .unwrap_or_else(|| panic!("{output:?}"));
-    let level: f64 = line
-        .split_whitespace()
-        .find_map(|word| word.parse().ok())
-        .unwrap();
+    let unit = repository().join("dist/systemd/posternd.service");
+    let mut command = Command::new("systemd-analyze");
+    let command = command.args(["security", "--offline=true", "--no-pager"]);
+    let said = text(&command.arg(unit).output().unwrap());
+    let (_, level) = said.split_once("Overall exposure level").expect(&said);
+    let mut words = level.split_whitespace();
+    let level: f64 = words.find_map(|word| word.parse().ok()).unwrap();
     assert!(level < 3.0, "{said}");
 }
 
@@ -83,90 +70,54 @@ pub(crate) fn unit_works_under_systemd(backend: &'static str) {
             .section(metrics),
     );
     let machine = Booted::start(&world);
-    assert_eq!(
-        machine
-            .tell("systemd-analyze verify posternd.service 2>&1 | grep -v 'Command .man ' || true"),
-        ""
-    );
+    let verify = "systemd-analyze verify posternd.service 2>&1 | grep -v 'Command .man ' || true";
+    assert_eq!(machine.tell(verify), "");
 
     machine.tell("systemctl start posternd");
-    assert_eq!(
-        [
-            machine.shows("ActiveState"),
-            machine.shows("ConditionResult")
-        ],
-        ["inactive", "no"],
-        "before there is a config"
-    );
+    // Before there is a config.
+    machine.expect_shown(&[("ActiveState", "inactive"), ("ConditionResult", "no")]);
 
     machine.configure();
     machine.tell("systemctl start posternd");
-    assert_eq!(
-        [machine.shows("ActiveState"), machine.shows("SubState")],
-        ["active", "running"]
-    );
-    assert_eq!(machine.shows("StatusText"), "1 user, 0 grants open");
+    machine.expect_shown(&[
+        ("ActiveState", "active"),
+        ("SubState", "running"),
+        ("StatusText", "1 user, 0 grants open"),
+    ]);
     let status = machine.tell("posternd status --json");
-    assert!(
-        status.contains("\"hint_filter\": true"),
-        "{status}\n{}",
-        machine.tell("journalctl -u posternd -o cat --no-pager")
-    );
+    let log = machine.tell("journalctl -u posternd -o cat --no-pager");
+    assert!(status.contains("\"hint_filter\": true"), "{status}\n{log}");
     // A limit that root itself can't lift here, no unit can.
     let known = if machine.ask("prlimit --memlock=unlimited:unlimited true").0 {
         "nothing"
     } else {
         "RLIMIT_MEMLOCK"
     };
-    let loose = machine.ask(&format!(
-        "journalctl -u posternd -o cat --no-pager | grep 'not as tight' | grep -v {known}"
-    ));
-    assert!(
-        !loose.0,
-        "the unit keeps the sandbox from closing: {}",
-        loose.1
-    );
+    let is_loose = |line: &&str| line.contains("not as tight") && !line.contains(known);
+    let loose: Vec<&str> = log.lines().filter(is_loose).collect();
+    assert_eq!(loose, [""; 0], "the unit keeps the sandbox from closing");
     for family in FAMILIES {
         world.first.expect_shut_out(family);
         world.first.knock("alice", family, &["--for", "10m"]);
         world.first.expect_let_in(family);
     }
     world.first.knock("alice", Family::V4, &["-s", "tcp/1"]);
-    wait_for("both grants in the status", || {
-        (machine.shows("StatusText") == "1 user, 2 grants open").then_some(())
-    });
+    machine.wait_until_it_shows("StatusText", "1 user, 2 grants open");
     let refused = "journalctl -u posternd POSTERN_USER=alice POSTERN_RULE=services _UID=$(id -u postern) -o cat --no-pager";
-    wait_for("the engine's entry in the journal", || {
-        machine
-            .ask(refused)
-            .1
-            .contains("refused: alice")
-            .then_some(())
-    });
+    machine.wait_until_it_says(refused, "refused: alice");
     let opened = machine.tell("journalctl -u posternd POSTERN_USER=alice POSTERN_ID=1 PRIORITY=6 _UID=0 -o cat --no-pager");
     assert!(opened.contains("open: grant"), "{opened}");
 
     let file = "/var/lib/prometheus/node-exporter/postern.prom";
-    wait_for("the figures in the file", || {
-        machine
-            .ask(&format!("grep -x 'postern_grants 2' {file}"))
-            .0
-            .then_some(())
-    });
-    assert_eq!(
-        machine.tell("stat -c '%U %a' /var/lib/postern /var/lib/postern.monitor"),
-        "postern 700\nroot 700"
-    );
+    let figure = format!("grep -x 'postern_grants 2' {file}");
+    machine.wait_until_it_says(&figure, "postern_grants 2\n");
+    let owners = machine.tell("stat -c '%U %a' /var/lib/postern /var/lib/postern.monitor");
+    assert_eq!(owners, "postern 700\nroot 700");
 
     // It ends when the config is in force, and fails where it is not.
     machine.tell("systemctl reload posternd");
-    wait_for("the reload in the log", || {
-        machine
-            .ask("journalctl -u posternd -o cat --no-pager | grep -c 'the engine serves'")
-            .1
-            .starts_with('2')
-            .then_some(())
-    });
+    let starts = "journalctl -u posternd -o cat --no-pager | grep -c 'the engine serves'";
+    machine.wait_until_it_says(starts, "2\n");
     machine.tell(
         "cp -p /etc/postern/posternd.toml /run/good && echo nonsense >>/etc/postern/posternd.toml",
     );
@@ -177,10 +128,7 @@ pub(crate) fn unit_works_under_systemd(backend: &'static str) {
     assert_eq!(machine.holders(), ["alice", "alice"]);
 
     machine.tell("systemctl stop posternd");
-    assert_eq!(
-        [machine.shows("ActiveState"), machine.shows("Result")],
-        ["inactive", "success"]
-    );
+    machine.expect_shown(&[("ActiveState", "inactive"), ("Result", "success")]);
     assert!(!machine.ask(&format!("test -e {file}")).0);
     // Grants go on by themselves, and so does what hides the service.
     world.first.expect_let_in(Family::V4);
@@ -209,19 +157,13 @@ pub(crate) fn systemd_restarts_after_kill_and_hang() {
         world.first.expect_let_in(Family::V6);
         world.first.expect_let_in(Family::V4);
     }
-    assert!(
-        machine
-            .tell("journalctl -u posternd --no-pager")
-            .contains("Watchdog timeout")
-    );
+    let log = machine.tell("journalctl -u posternd --no-pager");
+    assert!(log.contains("Watchdog timeout"), "{log}");
 
     machine.tell("systemctl stop posternd && echo nonsense >>/etc/postern/posternd.toml");
     assert!(!machine.ask("systemctl start posternd").0);
     machine.wait_until_it_shows("ActiveState", "failed");
-    assert_eq!(
-        [machine.shows("NRestarts"), machine.shows("ExecMainStatus")],
-        ["0", "78"]
-    );
+    machine.expect_shown(&[("NRestarts", "0"), ("ExecMainStatus", "78")]);
     let said = machine.tell(
         "journalctl -u posternd SYSLOG_IDENTIFIER=posternd PRIORITY=3 -o cat --no-pager -n 1",
     );

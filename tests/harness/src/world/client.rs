@@ -125,6 +125,12 @@ impl Client {
         ran.out
     }
 
+    /// Closes this user's grants over one family.
+    pub fn close(&self, user: &str, family: Family) {
+        let ran = self.postern(user, &["close", family.name()]);
+        assert_eq!((ran.code, ran.err.as_str()), (Some(0), ""), "{}", ran.out);
+    }
+
     /// The packet that a knock would send.
     pub fn packet(&self, user: &str, family: Family, more: &[&str]) -> Vec<u8> {
         let said = self.knock(user, family, &[&["--print"], more].concat());

@@ -32,6 +32,11 @@ pub struct Captured {
 }
 
 impl Status {
+    /// How many datagrams were admitted, refused or dropped.
+    pub fn judged(&self) -> u64 {
+        self.admitted + self.reasons.values().sum::<u64>()
+    }
+
     /// How often this reason was given, such as `drop replay`.
     pub fn count(&self, reason: &str) -> u64 {
         self.reasons.get(reason).copied().unwrap_or_default()
@@ -233,6 +238,12 @@ impl Daemon {
             .filter(|line| words.iter().all(|word| line.contains(word)))
             .map(str::to_owned)
             .collect()
+    }
+
+    /// Fails unless so many lines of the log contain all these words.
+    pub fn expect_logged(&self, count: usize, words: &[&str]) {
+        let lines = self.logged(words);
+        assert_eq!(lines.len(), count, "{words:?}: {lines:#?}\n{}", self.log());
     }
 
     /// Waits until so many lines of the log contain all these words.

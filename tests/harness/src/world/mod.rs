@@ -7,6 +7,7 @@
 use std::net::{IpAddr, Ipv6Addr, SocketAddr, TcpListener};
 use std::path::Path;
 
+use rustix::process::Signal;
 use socket2::{Domain, Socket, Type};
 use tempfile::TempDir;
 
@@ -110,15 +111,37 @@ impl World {
         config.write(self.folder.path());
     }
 
-    /// Cuts the first client's cable and lays a new one.
-    pub fn replace_cable(&self) {
-        self.gate.ip("link del gate2");
-        self.first.lay_cable(&self.gate);
-    }
-
     /// Starts posternd, at first or after it was stopped.
     pub fn start_again(&mut self) {
         self.daemon.start(&self.gate);
+    }
+
+    /// Stops posternd and starts it again.
+    pub fn restart(&mut self) {
+        assert!(self.daemon.stop().success());
+        self.start_again();
+    }
+
+    /// Kills posternd and waits for its end.
+    pub fn kill(&mut self) {
+        self.daemon.signal(Signal::KILL);
+        self.daemon.wait();
+    }
+
+    /// Runs a command of `posternd` in the gate's namespace. It must succeed; returns what it printed.
+    pub fn at_gate(&self, arguments: &[&str]) -> String {
+        let ran = self.daemon.at_gate(&self.gate, arguments);
+        let errors = String::from_utf8_lossy(&ran.stderr);
+        assert!(ran.status.success(), "{arguments:?}: {errors}");
+        text(&ran)
+    }
+
+    /// Opens the service for the first client over both families and waits until it is open.
+    pub fn open_both(&self, time: &str) {
+        for family in FAMILIES {
+            self.first.knock("alice", family, &["--for", time]);
+            self.first.expect_let_in(family);
+        }
     }
 
     /// The grants that the kernel itself lists: a rule each, or an element of a set each.
