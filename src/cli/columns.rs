@@ -1,6 +1,5 @@
 //! Tables for people.
 
-/// Rows as aligned columns, two spaces apart.
 pub(super) fn columns<const N: usize>(rows: &[[String; N]]) -> String {
     let mut widths = [0; N];
     for row in rows {

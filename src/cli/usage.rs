@@ -4,7 +4,6 @@ use clap::error::ErrorKind;
 
 use crate::client::profile::without_secrets;
 
-/// The error line for this program.
 pub(super) fn line(error: &clap::Error, program: &str) -> String {
     let text = error.render().to_string();
     if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {

@@ -25,7 +25,7 @@ const SOURCE: Allow = Allow::Source { prefix: 128 };
 /// A gate without a public address is on the same site and sees the local address.
 ///
 /// `source/24` widens a knock over IPv4, `source/64` one over IPv6. Over the other family they allow the source address only.
-pub fn claim(setting: &AllowSetting, gate: IpAddr, local: IpAddr) -> Allow {
+pub(crate) fn claim(setting: &AllowSetting, gate: IpAddr, local: IpAddr) -> Allow {
     match (setting, gate.is_ipv4()) {
         (AllowSetting::Auto, _) if is_translated(gate, local) => SOURCE,
         (AllowSetting::Auto | AllowSetting::Stun(_), _) => Allow::Network {
@@ -48,7 +48,6 @@ fn is_translated(gate: IpAddr, local: IpAddr) -> bool {
     address::is_no_host(local) || within(gate, NAT64) || (is_public(gate) && !is_public(local))
 }
 
-/// Whether an address means the same host everywhere.
 fn is_public(address: IpAddr) -> bool {
     match address.to_canonical() {
         IpAddr::V4(v4) => !NOT_PUBLIC_V4.iter().any(|(network, prefix)| {

@@ -27,29 +27,23 @@ const FROM_TERMINAL: [i32; 2] = [SIGINT, SIGQUIT];
 
 /// Receives the signals of this process, so that none ends it before it has asked the gate to close.
 #[derive(Debug)]
-pub struct CommandRunner {
+pub(crate) struct CommandRunner {
     sender: Sender<Event>,
     events: Receiver<Event>,
 }
 
-/// How waiting for a port ended.
 #[derive(Debug)]
-pub enum PortWait {
-    /// The port opened.
+pub(crate) enum PortWait {
     Open(OpenPort),
-    /// It did not open in time.
     Closed,
-    /// A signal came first.
     Signal(i32),
 }
 
-/// How a command ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct CommandExit {
+pub(crate) struct CommandExit {
     /// Its exit status; `None` if a signal ended it.
-    pub status: Option<i32>,
-    /// The signal that ended it.
-    pub signal: Option<i32>,
+    pub(crate) status: Option<i32>,
+    pub(crate) signal: Option<i32>,
 }
 
 #[derive(Debug)]
@@ -60,8 +54,7 @@ enum Event {
 }
 
 impl CommandRunner {
-    /// Starts to receive signals.
-    pub fn new() -> io::Result<Self> {
+    pub(crate) fn new() -> io::Result<Self> {
         let (sender, events) = channel();
         let ignored = ignored_signals();
         // A signal that was ignored at the start, as under nohup, stays ignored, by the command too.
@@ -78,8 +71,7 @@ impl CommandRunner {
         Ok(Self { sender, events })
     }
 
-    /// Waits until one of these addresses accepts a connection.
-    pub fn wait_for_port(&self, addresses: Vec<SocketAddr>, limit: Duration) -> PortWait {
+    pub(crate) fn wait_for_port(&self, addresses: Vec<SocketAddr>, limit: Duration) -> PortWait {
         let sender = self.sender.clone();
         thread::spawn(move || sender.send(Event::PortWaited(wait_for(&addresses, limit))));
         loop {
@@ -92,8 +84,7 @@ impl CommandRunner {
         }
     }
 
-    /// The signal that has come already, if any.
-    pub fn pending_signal(&self) -> Option<i32> {
+    pub(crate) fn pending_signal(&self) -> Option<i32> {
         self.events.try_iter().find_map(|event| match event {
             Event::Signal(signal) => Some(signal),
             Event::PortWaited(_) | Event::CommandEnded => None,
@@ -102,7 +93,7 @@ impl CommandRunner {
 
     /// Runs the command to its end, with the standard input and output of this process.
     /// Calls `renew` after `first`; it returns the time until the next call.
-    pub fn run(
+    pub(crate) fn run(
         &self,
         command: &[OsString],
         first: Option<Duration>,
@@ -150,7 +141,7 @@ impl From<ExitStatus> for CommandExit {
 
 impl CommandExit {
     /// The exit code as a shell reports it: the exit status, or 128 plus the signal.
-    pub fn code(self) -> u8 {
+    pub(crate) fn code(self) -> u8 {
         let of_signal = self.signal.map(|signal| signal.saturating_add(128));
         let code = self
             .status
@@ -168,7 +159,7 @@ fn forward(child: &Child, signal: i32) {
 }
 
 /// Whether this process is in the foreground of a terminal, where a person can answer and keys such as Ctrl-C reach it.
-pub fn is_in_foreground() -> bool {
+pub(crate) fn is_in_foreground() -> bool {
     files::open_terminal()
         .ok()
         .and_then(|terminal| rustix::termios::tcgetpgrp(terminal).ok())

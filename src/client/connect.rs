@@ -23,45 +23,42 @@ const HEAD_START: Duration = Duration::from_millis(100);
 /// More addresses of one host are not tried.
 const ADDRESSES_MAX: usize = 8;
 
-/// A connection, and where it leads.
 #[derive(Debug)]
-pub struct Connected {
-    /// The connection.
-    pub stream: TcpStream,
-    /// The port that accepted it.
-    pub port: OpenPort,
+pub(crate) struct Connected {
+    pub(crate) stream: TcpStream,
+    pub(crate) port: OpenPort,
 }
 
-/// A port that accepted a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct OpenPort {
-    /// Its address.
-    pub at: SocketAddr,
-    /// The time from the first attempt on.
-    pub after: Duration,
+pub(crate) struct OpenPort {
+    pub(crate) at: SocketAddr,
+    pub(crate) after: Duration,
 }
 
 /// Why there is no connection.
 #[derive(Debug)]
-pub enum Unreached {
-    /// No address accepted in time.
+pub(crate) enum Unreached {
     Closed,
     /// This machine has no route to any of the addresses.
     NoRoute(io::Error),
 }
 
-/// Tries each address once.
-pub fn connect_once(addresses: &[SocketAddr], limit: Duration) -> Result<Connected, Unreached> {
+pub(crate) fn connect_once(
+    addresses: &[SocketAddr],
+    limit: Duration,
+) -> Result<Connected, Unreached> {
     connect(addresses, limit, false)
 }
 
-/// Tries each address until one accepts.
-pub fn connect_within(addresses: &[SocketAddr], limit: Duration) -> Result<Connected, Unreached> {
+pub(crate) fn connect_within(
+    addresses: &[SocketAddr],
+    limit: Duration,
+) -> Result<Connected, Unreached> {
     connect(addresses, limit, true)
 }
 
 /// Waits until a port opens, and closes the connection again; `None` if none opens.
-pub fn wait_for(addresses: &[SocketAddr], limit: Duration) -> Option<OpenPort> {
+pub(crate) fn wait_for(addresses: &[SocketAddr], limit: Duration) -> Option<OpenPort> {
     Some(connect_within(addresses, limit).ok()?.port)
 }
 
@@ -95,7 +92,6 @@ fn connect(
     outcome
 }
 
-/// The first success, or else one failure for all addresses.
 fn best(
     outcomes: impl IntoIterator<Item = Result<Connected, Unreached>>,
 ) -> Result<Connected, Unreached> {
@@ -110,7 +106,6 @@ fn best(
     Err(failure.unwrap_or(Unreached::Closed))
 }
 
-/// The attempts for one address.
 struct Attempts {
     address: SocketAddr,
     start: Instant,
@@ -150,7 +145,6 @@ impl Attempts {
         })
     }
 
-    /// The time left, unless another address has accepted.
     fn left(&self) -> Option<Duration> {
         let left = self.limit.checked_sub(clock::elapsed(self.start))?;
         (!left.is_zero() && !self.done.load(Ordering::Relaxed)).then_some(left)

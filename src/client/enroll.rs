@@ -18,30 +18,22 @@ use crate::model::exit::{CONFIG, ExitError, FAILED};
 /// The most key files that are searched for the key of a token.
 const KEYS_MAX: usize = 1000;
 
-/// A new key pair.
 #[derive(Debug)]
-pub struct Enrolled {
-    /// The file of the private key.
-    pub file: PathBuf,
-    /// What the gate's administrator needs.
-    pub request: EnrollRequest,
+pub(crate) struct Enrolled {
+    pub(crate) file: PathBuf,
+    pub(crate) request: EnrollRequest,
 }
 
-/// A profile that was written to the config.
 #[derive(Debug)]
-pub struct Imported {
-    /// Its name.
-    pub profile: String,
-    /// The gate's name.
-    pub gate: String,
-    /// The user's name at the gate, if the source tells.
-    pub user: Option<String>,
-    /// Whether it replaced another profile.
-    pub replaced: bool,
+pub(crate) struct Imported {
+    pub(crate) profile: String,
+    pub(crate) gate: String,
+    pub(crate) user: Option<String>,
+    pub(crate) replaced: bool,
 }
 
 /// Makes a key pair in `NAME.key` beside the config.
-pub fn enroll(config: &Path, name: &str, profile: &str) -> Result<Enrolled, ExitError> {
+pub(crate) fn enroll(config: &Path, name: &str, profile: &str) -> Result<Enrolled, ExitError> {
     let folder = folder_of(config);
     files::make_folder(&folder, 0o700).map_err(|error| unwritable(&error))?;
     let file = folder.join(format!("{name}.key"));
@@ -58,7 +50,7 @@ pub fn enroll(config: &Path, name: &str, profile: &str) -> Result<Enrolled, Exit
 }
 
 /// Adds the profile of a token or of a TOML text to the config. With `replace`, an existing profile is replaced.
-pub fn import(
+pub(crate) fn import(
     source: &str,
     config: &Path,
     name: Option<&str>,
@@ -88,7 +80,6 @@ pub fn import(
     })
 }
 
-/// A section to put into the config.
 struct NewSection {
     name: String,
     text: Zeroizing<String>,

@@ -3,8 +3,7 @@
 use crate::adapters::files::{FileError, FileErrorKind};
 use crate::model::exit::{CANNOT_CREATE, CONFIG, ExitError, NO_INPUT, PERMISSION};
 
-/// The failure to read a file.
-pub fn unreadable(error: &FileError) -> ExitError {
+pub(crate) fn unreadable(error: &FileError) -> ExitError {
     let code = match error.kind() {
         FileErrorKind::NotFound => NO_INPUT,
         FileErrorKind::Permission => PERMISSION,
@@ -13,8 +12,7 @@ pub fn unreadable(error: &FileError) -> ExitError {
     ExitError::new(code, error)
 }
 
-/// The failure to write a file.
-pub fn unwritable(error: &FileError) -> ExitError {
+pub(crate) fn unwritable(error: &FileError) -> ExitError {
     let code = match error.kind() {
         FileErrorKind::Permission => PERMISSION,
         _ => CANNOT_CREATE,

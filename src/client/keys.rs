@@ -11,14 +11,13 @@ use crate::adapters::files;
 use crate::client::profile::{self, KeySource, PrivateSource, Profiles};
 use crate::model::exit::{CONFIG, ExitError, IO};
 
-/// Reads the profiles of a config.
-pub fn read_config(path: &Path) -> Result<Profiles, ExitError> {
+pub(crate) fn read_config(path: &Path) -> Result<Profiles, ExitError> {
     let text = files::read_private(path).map_err(|error| unreadable(&error))?;
     Ok(profile::parse(&text, path)?)
 }
 
 /// Derives the keys for a gate, reading the key file where there is one.
-pub fn user_keys(gate: &GateName, source: &KeySource) -> Result<UserKeys, ExitError> {
+pub(crate) fn user_keys(gate: &GateName, source: &KeySource) -> Result<UserKeys, ExitError> {
     let material = match source {
         KeySource::Shared(key) => KeyMaterial::shared(key),
         KeySource::SharedFile(path) => {
@@ -43,12 +42,11 @@ pub fn user_keys(gate: &GateName, source: &KeySource) -> Result<UserKeys, ExitEr
 }
 
 /// A shared key from its text; `place` names the source of the text in errors.
-pub fn shared_key(text: &str, place: &str) -> Result<SharedKey, ExitError> {
+pub(crate) fn shared_key(text: &str, place: &str) -> Result<SharedKey, ExitError> {
     SharedKey::from_base64(text.trim()).map_err(|error| not_a_key(place, error))
 }
 
-/// The failure to get random bytes.
-pub fn no_random_bytes(error: std::io::Error) -> ExitError {
+pub(crate) fn no_random_bytes(error: std::io::Error) -> ExitError {
     ExitError::new(IO, format!("{error}; try again once the system is up"))
 }
 

@@ -22,49 +22,36 @@ use crate::client::profile::{AllowSetting, Endpoint, StunServers};
 use crate::model::address;
 use crate::model::exit::{ExitError, NO_HOST, PERMISSION, UNAVAILABLE, USAGE};
 
-/// Where knocks go.
 #[derive(Debug, Clone)]
-pub struct Destination {
-    /// The gate's addresses.
-    pub addresses: Vec<Endpoint>,
-    /// The families to knock over.
-    pub families: Families,
-    /// A source that is not this machine's own.
-    pub spoofed_source: Option<IpAddr>,
+pub(crate) struct Destination {
+    pub(crate) addresses: Vec<Endpoint>,
+    pub(crate) families: Families,
+    pub(crate) spoofed_source: Option<IpAddr>,
 }
 
-/// A knock to one address of the gate.
 #[derive(Debug)]
-pub struct PreparedKnock {
-    /// The gate's address.
-    pub to: SocketAddr,
-    /// The knock, or why this machine cannot reach the address.
-    pub sealed: io::Result<SealedKnock>,
+pub(crate) struct PreparedKnock {
+    pub(crate) to: SocketAddr,
+    pub(crate) sealed: io::Result<SealedKnock>,
 }
 
-/// A knock, ready to send.
 #[derive(Debug)]
-pub struct SealedKnock {
-    /// Its content.
-    pub request: Request,
-    /// Its bytes.
-    pub packet: Sealed,
+pub(crate) struct SealedKnock {
+    pub(crate) request: Request,
+    pub(crate) packet: Sealed,
     route: io::Result<Route>,
 }
 
-/// What became of one knock.
 #[derive(Debug)]
-pub struct SentKnock {
-    /// The gate's address.
-    pub to: SocketAddr,
+pub(crate) struct SentKnock {
+    pub(crate) to: SocketAddr,
     /// Its content; `None` if it could not be made.
-    pub request: Option<Request>,
-    /// Whether it was sent.
-    pub outcome: io::Result<()>,
+    pub(crate) request: Option<Request>,
+    pub(crate) outcome: io::Result<()>,
 }
 
 /// Resolves the gate and makes at most one knock for each family. Sends only DNS and STUN questions.
-pub fn prepare(
+pub(crate) fn prepare(
     asked: &KnockRequest,
     destination: &Destination,
     keys: &UserKeys,
@@ -186,7 +173,6 @@ fn public_addresses(
 }
 
 impl Destination {
-    /// A spoofed source restricts the knock to its own family.
     fn families(&self) -> Result<Families, ExitError> {
         match (self.spoofed_source, self.families) {
             (None, families) => Ok(families),
@@ -238,8 +224,7 @@ pub(super) fn allows_ipv4(allow: Allow, gate: IpAddr) -> bool {
     }
 }
 
-/// Sends all knocks.
-pub fn send(knocks: Vec<PreparedKnock>) -> Result<Vec<SentKnock>, ExitError> {
+pub(crate) fn send(knocks: Vec<PreparedKnock>) -> Result<Vec<SentKnock>, ExitError> {
     let send = |PreparedKnock { to, sealed }| match sealed {
         Ok(SealedKnock {
             request,

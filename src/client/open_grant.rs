@@ -13,9 +13,8 @@ use crate::adapters::clock;
 use crate::model::address;
 use crate::model::exit::ExitError;
 
-/// What to knock for, and the knocks so far.
 #[derive(Debug)]
-pub struct OpenGrant {
+pub(crate) struct OpenGrant {
     wanted: KnockRequest,
     destination: Destination,
     keys: UserKeys,
@@ -24,8 +23,7 @@ pub struct OpenGrant {
 }
 
 impl OpenGrant {
-    /// Sends nothing yet.
-    pub fn new(wanted: KnockRequest, destination: Destination, keys: UserKeys) -> Self {
+    pub(crate) fn new(wanted: KnockRequest, destination: Destination, keys: UserKeys) -> Self {
         Self {
             wanted,
             destination,
@@ -34,8 +32,7 @@ impl OpenGrant {
         }
     }
 
-    /// Knocks, for the first time or again.
-    pub fn knock(&mut self, code: Option<Code>) -> Result<Vec<SentKnock>, ExitError> {
+    pub(crate) fn knock(&mut self, code: Option<Code>) -> Result<Vec<SentKnock>, ExitError> {
         self.wanted.code = code;
         let prepared = prepare(&self.wanted, &self.destination, &self.keys);
         self.wanted.code = None;
@@ -50,7 +47,7 @@ impl OpenGrant {
     }
 
     /// Asks the gate to close what these knocks opened. A lost packet is harmless: the grant ends by itself.
-    pub fn close(&self) -> Result<Vec<SentKnock>, ExitError> {
+    pub(crate) fn close(&self) -> Result<Vec<SentKnock>, ExitError> {
         let now = self
             .wanted
             .time_offset
@@ -84,7 +81,7 @@ impl OpenGrant {
 }
 
 /// Where to try a TCP port after these knocks: at the target of each, or at the gate itself.
-pub fn service_addresses(sent: &[SentKnock], port: u16) -> Vec<SocketAddr> {
+pub(crate) fn service_addresses(sent: &[SentKnock], port: u16) -> Vec<SocketAddr> {
     let mut addresses: Vec<SocketAddr> = Vec::new();
     for (gate, request) in delivered(sent) {
         let mut address = gate;
@@ -100,7 +97,7 @@ pub fn service_addresses(sent: &[SentKnock], port: u16) -> Vec<SocketAddr> {
 }
 
 /// Whether one of these knocks allows an address of the family that reaches this host.
-pub fn allows(sent: &[SentKnock], host: SocketAddr) -> bool {
+pub(crate) fn allows(sent: &[SentKnock], host: SocketAddr) -> bool {
     delivered(sent).any(|(gate, request)| allows_ipv4(request.allow, gate.ip()) == host.is_ipv4())
 }
 

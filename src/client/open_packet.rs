@@ -13,32 +13,26 @@ use crate::model::reason::Drop;
 use crate::model::time::{Timestamp, millis};
 
 /// The longest text of a packet, line ends included.
-pub const PACKET_TEXT_MAX: usize = 4096;
+pub(crate) const PACKET_TEXT_MAX: usize = 4096;
 
 /// How far from now hints are tried.
 const HINTS_AROUND: Duration = Duration::from_hours(7 * 24);
 
-/// A packet that could be opened.
 #[derive(Debug)]
-pub struct OpenedPacket {
-    /// Its content.
-    pub request: Request,
-    /// Its length in bytes.
-    pub length: usize,
+pub(crate) struct OpenedPacket {
+    pub(crate) request: Request,
+    pub(crate) length: usize,
 }
 
-/// Why a packet could not be opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum OpenError {
+pub(crate) enum OpenError {
     /// The text is not base64.
     #[error("the packet is not base64; give it as postern knock --print wrote it")]
     NotBase64,
-    /// A gate with these keys would drop it.
     #[error("the packet fails at step {}, {}: {}", .0.step(), .0.name(), explanation(.0))]
     Dropped(Drop),
 }
 
-/// Why the step fails, and what to do.
 fn explanation(dropped: &Drop) -> String {
     let text = match dropped {
         Drop::Length => "a knock has 132 to 516 bytes; give the whole packet",
@@ -59,7 +53,11 @@ fn explanation(dropped: &Drop) -> String {
 }
 
 /// Decodes a packet in base64 and opens it.
-pub fn open_packet(text: &str, keys: &UserKeys, now: Timestamp) -> Result<OpenedPacket, OpenError> {
+pub(crate) fn open_packet(
+    text: &str,
+    keys: &UserKeys,
+    now: Timestamp,
+) -> Result<OpenedPacket, OpenError> {
     let compact: String = text.split_ascii_whitespace().collect();
     let bytes = STANDARD.decode(compact).map_err(|_| OpenError::NotBase64)?;
     let request = open(&bytes, keys, now).map_err(OpenError::Dropped)?;

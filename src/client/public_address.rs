@@ -21,12 +21,9 @@ const WAITS: [Duration; 3] = [
     Duration::from_secs(2),
 ];
 
-/// Why the public address is unknown.
 #[derive(Debug)]
 pub(super) enum Unseen {
-    /// No server answered over this family.
     NoAnswer(String),
-    /// Two servers gave different addresses.
     Disagreement(String),
 }
 

@@ -18,7 +18,7 @@ const BUFFER: usize = 64 << 10;
 
 /// Relays until both directions have ended. The end of standard input closes the sending half of the connection;
 /// the peer's end closes standard output. A connection that breaks ends both.
-pub fn relay(stream: TcpStream) -> Result<(), ExitError> {
+pub(crate) fn relay(stream: TcpStream) -> Result<(), ExitError> {
     // Keystrokes must not wait for one another.
     let _ = stream.set_nodelay(true);
     let sending = stream.try_clone().map_err(|error| broken(&error))?;
@@ -29,7 +29,6 @@ pub fn relay(stream: TcpStream) -> Result<(), ExitError> {
     wait_for_end(&stream)
 }
 
-/// Standard input to the peer.
 fn send(stream: &TcpStream) {
     let input = io::stdin();
     match copy(input.as_fd(), stream.as_fd()) {
@@ -39,7 +38,6 @@ fn send(stream: &TcpStream) {
     }
 }
 
-/// The peer to standard output.
 fn receive(stream: &TcpStream) -> Result<(), ExitError> {
     let output = io::stdout();
     match copy(stream.as_fd(), output.as_fd()) {
@@ -57,7 +55,6 @@ fn receive(stream: &TcpStream) -> Result<(), ExitError> {
     }
 }
 
-/// Tells the reader of standard output that nothing follows.
 fn close_output() {
     if let Ok(nothing) = files::open_nothing() {
         let _ = rustix::stdio::dup2_stdout(nothing);
@@ -76,7 +73,6 @@ fn wait_for_end(stream: &TcpStream) -> Result<(), ExitError> {
     }
 }
 
-/// The side that ended a copy early.
 enum CopyError {
     Read(Errno),
     Write(Errno),

@@ -10,30 +10,23 @@ use crate::client::profile::{AllowSetting, Host, TimeOffset};
 use crate::model::exit::{ExitError, USAGE};
 use crate::model::service::Wanted;
 
-/// What to ask a gate for.
 #[derive(Debug)]
-pub struct KnockRequest {
-    /// The gate's name.
-    pub gate: GateName,
-    /// Open or close.
-    pub action: Action,
-    /// What to open or to close. An empty list closes everything.
-    pub services: Vec<Wanted>,
-    /// Which address to allow.
-    pub allow: AllowSetting,
+pub(crate) struct KnockRequest {
+    pub(crate) gate: GateName,
+    pub(crate) action: Action,
+    pub(crate) services: Vec<Wanted>,
+    pub(crate) allow: AllowSetting,
     /// For how long; `None` for the gate's default.
-    pub duration: Option<Duration>,
+    pub(crate) duration: Option<Duration>,
     /// The host to reach; `None` for the gate itself.
-    pub target: Option<Host>,
-    /// The one-time code, if the gate asks for one.
-    pub code: Option<Code>,
-    /// The correction of this machine's clock.
-    pub time_offset: TimeOffset,
+    pub(crate) target: Option<Host>,
+    pub(crate) code: Option<Code>,
+    pub(crate) time_offset: TimeOffset,
 }
 
 impl KnockRequest {
     /// The services as a knock carries them, without duplicates, and the code.
-    pub fn items(&self) -> Result<Vec<Item>, ExitError> {
+    pub(crate) fn items(&self) -> Result<Vec<Item>, ExitError> {
         let mut items = Vec::new();
         for wanted in &self.services {
             let item = item(wanted)?;
@@ -57,8 +50,7 @@ impl KnockRequest {
         Ok(items)
     }
 
-    /// The first TCP port among the services.
-    pub fn tcp_port(&self) -> Option<u16> {
+    pub(crate) fn tcp_port(&self) -> Option<u16> {
         self.services.iter().find_map(|wanted| match wanted {
             Wanted::Ports(ports) if ports.protocol_name() == "tcp" => {
                 ports.range().map(|(first, _)| first)

@@ -5,9 +5,8 @@ use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use crate::client::profile::{Endpoint, Host};
 use crate::model::exit::{ExitError, NO_HOST};
 
-/// The address families to knock over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Families {
+pub(crate) enum Families {
     /// IPv4 and IPv6, as far as the gate has addresses of them.
     Both,
     /// IPv4 only.
@@ -17,8 +16,7 @@ pub enum Families {
 }
 
 impl Families {
-    /// Whether an address is of one of these families.
-    pub fn contain(self, address: IpAddr) -> bool {
+    pub(crate) fn contain(self, address: IpAddr) -> bool {
         match self {
             Self::Both => true,
             Self::V4 => address.is_ipv4(),
@@ -60,7 +58,11 @@ pub(super) fn destinations(
 }
 
 /// Every address of a host, of these families and with this port.
-pub fn resolve(host: &Host, port: u16, families: Families) -> Result<Vec<SocketAddr>, ExitError> {
+pub(crate) fn resolve(
+    host: &Host,
+    port: u16,
+    families: Families,
+) -> Result<Vec<SocketAddr>, ExitError> {
     let mut addresses = look_up(host, port)?;
     addresses.retain(|address| families.contain(address.ip()));
     if addresses.is_empty() {

@@ -6,7 +6,6 @@ use crate::admin::demo::world::World;
 use crate::model::exit::{ExitError, FAILED};
 use crate::model::run::{Call, Run};
 
-/// The grants as the firewall lists them, one line each.
 pub(super) fn rules(world: &World) -> Result<Vec<String>, ExitError> {
     if world.backend() == "iptables" {
         iptables()

@@ -8,7 +8,6 @@ use signal_hook::flag;
 
 use crate::model::exit::ExitError;
 
-/// The signal that arrived, if any.
 #[derive(Debug, Clone)]
 pub(super) struct Interrupt(Arc<AtomicUsize>);
 

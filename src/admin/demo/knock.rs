@@ -11,12 +11,10 @@ use super::probe_error::ProbeError;
 /// Any answer over the demo's link arrives long before this.
 const ANSWER_DEADLINE: Duration = Duration::from_millis(300);
 
-/// A knock that was sent.
 #[derive(Debug)]
 pub(super) struct SentKnock(UdpSocket);
 
 impl SentKnock {
-    /// Sends a packet as a knock.
     pub(super) fn send(to: SocketAddr, packet: &[u8]) -> Result<Self, ProbeError> {
         let any: SocketAddr = if to.is_ipv4() {
             ([0, 0, 0, 0], 0).into()
@@ -30,7 +28,6 @@ impl SentKnock {
         Ok(Self(socket))
     }
 
-    /// A description of the answer, if any.
     pub(super) fn answer(&self) -> Option<String> {
         let received = self
             .0

@@ -87,7 +87,6 @@ fn index(interface: &str) -> Result<u32, ExitError> {
         .map_err(ExitError::system(format!("looking up {interface}")))
 }
 
-/// Sends one message and reads the kernel's answer.
 fn ask(message: RouteNetlinkMessage, flags: u16, doing: &str) -> Result<(), ExitError> {
     let failed =
         |error: &dyn std::fmt::Display| ExitError::new(FAILED, format!("{doing}: {error}"));

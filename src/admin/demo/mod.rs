@@ -47,10 +47,7 @@ const OPEN_FOR: Duration = Duration::from_secs(4);
 /// A port that does not answer within this time is hidden.
 const PATIENCE: Duration = Duration::from_millis(800);
 
-/// Runs the demo.
-///
-/// # Errors
-/// If the demo cannot be set up, or after a signal. A failed step ends in exit 1.
+/// Runs the demo. A failed step ends in exit 1.
 pub fn run(options: &Options) -> Result<ExitCode, ExitError> {
     let started = clock::instant();
     let note = namespaces::leave_host()?;
@@ -81,7 +78,6 @@ pub fn run(options: &Options) -> Result<ExitCode, ExitError> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Sets up the world, runs all steps in it, and removes it.
 fn all_steps(progress: &mut Progress, options: &Options) -> Result<(), ExitError> {
     let key: [u8; 32] = random::bytes().map_err(ExitError::system("making a key"))?;
     let key = base64::engine::general_purpose::STANDARD.encode(key);
@@ -106,7 +102,6 @@ fn all_steps(progress: &mut Progress, options: &Options) -> Result<(), ExitError
     Ok(())
 }
 
-/// All steps over one family.
 fn full_steps(
     progress: &mut Progress,
     world: &World,

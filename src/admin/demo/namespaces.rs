@@ -52,7 +52,6 @@ pub(super) fn leave_host() -> Result<&'static str, ExitError> {
 
 type Task = Box<dyn FnOnce() + Send>;
 
-/// A thread in a network namespace of its own.
 pub(super) struct ClientNamespace(Sender<Task>);
 
 impl ClientNamespace {
@@ -66,7 +65,6 @@ impl ClientNamespace {
         Self(sender)
     }
 
-    /// Runs a task in the namespace and waits for its result.
     pub(super) fn run<R: Send + 'static>(
         &self,
         task: impl FnOnce() -> R + Send + 'static,

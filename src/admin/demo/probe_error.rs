@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use crate::model::time::human;
 
-/// Why a knock or a connection did not succeed.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ProbeError {
     #[error("sending to {0}: {1}")]
@@ -19,7 +18,6 @@ pub(super) enum ProbeError {
     AlreadyOpen(SocketAddr),
     #[error("{0} was still closed {after} after the knock", after = human(*.1))]
     StillClosed(SocketAddr, Duration),
-    /// A hidden port.
     #[error("no answer within {}", human(*.0))]
     NoAnswer(Duration),
     #[error("answered: {0}")]

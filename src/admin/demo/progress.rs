@@ -5,7 +5,6 @@ use std::io::Write;
 use super::interrupt::Interrupt;
 use crate::model::exit::ExitError;
 
-/// The steps so far.
 pub(super) struct Progress {
     pub(super) json: bool,
     pub(super) interrupt: Interrupt,
@@ -14,7 +13,6 @@ pub(super) struct Progress {
 }
 
 impl Progress {
-    /// Prints the result of a step.
     pub(super) fn step(
         &mut self,
         title: &str,
@@ -35,7 +33,6 @@ impl Progress {
             .try_for_each(|line| write(&format!("     {line}")))
     }
 
-    /// Prints a sentence for people.
     pub(super) fn say(&self, text: &str) -> Result<(), ExitError> {
         if self.json { Ok(()) } else { write(text) }
     }

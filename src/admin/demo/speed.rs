@@ -32,17 +32,12 @@ const MAX_PENDING: usize = 64;
 /// A port that is closed after this time stays closed.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// The time of each knock in ascending order.
 pub(super) struct Times {
     took: Vec<Duration>,
-    /// Why the last knock did not open the port.
     failure: Option<String>,
 }
 
 /// Knocks repeatedly at a closed port, until one knock does not open it.
-///
-/// # Errors
-/// If a packet cannot be made or a grant cannot be closed.
 pub(super) fn measure(world: &World, profile: &str, gate: IpAddr) -> Result<Times, ExitError> {
     let mut times = Times {
         took: Vec::with_capacity(KNOCKS),
@@ -88,7 +83,6 @@ pub(super) fn knock_and_connect(
     Ok((knock, attempts.until_success(start)))
 }
 
-/// Pending connections.
 struct Attempts {
     service: SocketAddr,
     pending: VecDeque<Socket>,
@@ -128,7 +122,6 @@ impl Attempts {
         Ok(())
     }
 
-    /// Whether an attempt succeeds within this time.
     fn any_succeeds(&self, most: Duration) -> Result<bool, ProbeError> {
         let mut watched: Vec<PollFd<'_>> = self
             .pending
@@ -152,7 +145,6 @@ impl Attempts {
 }
 
 impl Times {
-    /// Whether every knock opened the port.
     pub(super) fn all_opened(&self) -> bool {
         self.failure.is_none() && self.took.len() == KNOCKS
     }

@@ -41,7 +41,6 @@ pub(super) const GATE_V6: Ipv6Addr = Ipv6Addr::new(0xfd77, 0, 0, 0, 0, 0, 0, 1);
 pub(super) const CLIENT_V4: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 2);
 pub(super) const CLIENT_V6: Ipv6Addr = Ipv6Addr::new(0xfd77, 0, 0, 0, 0, 0, 0, 2);
 
-/// Everything that the demo sets up.
 pub(super) struct World {
     folder: PathBuf,
     daemon: Option<Child>,
@@ -175,7 +174,6 @@ impl World {
         packet.ok_or_else(|| ExitError::new(FAILED, format!("postern knock --print: {output}")))
     }
 
-    /// Runs a task in the client's namespace.
     pub(super) fn at_client<R: Send + 'static>(
         &self,
         task: impl FnOnce() -> R + Send + 'static,
@@ -199,7 +197,6 @@ impl World {
         .flatten()
     }
 
-    /// The file of a profile.
     pub(super) fn profile(&self, name: &str) -> String {
         self.folder
             .join(format!("{name}.toml"))
@@ -207,7 +204,6 @@ impl World {
             .to_string()
     }
 
-    /// The daemon's status.
     pub(super) fn status(&self) -> Result<Status, ExitError> {
         match self.ask(&Question::Status)? {
             Answer::Status(status) => Ok(*status),
@@ -215,7 +211,6 @@ impl World {
         }
     }
 
-    /// The open grants.
     pub(super) fn grants(&self) -> Result<Vec<Grant>, ExitError> {
         match self.ask(&Question::Grants)? {
             Answer::Grants(grants) => Ok(grants),
@@ -223,7 +218,6 @@ impl World {
         }
     }
 
-    /// Closes grants.
     pub(super) fn close(&self, which: Selection) -> Result<(), ExitError> {
         match self.ask(&Question::Close(which))? {
             Answer::Closed(1..) => Ok(()),
@@ -234,7 +228,6 @@ impl World {
         }
     }
 
-    /// The daemon's firewall driver.
     pub(super) fn backend(&self) -> &'static str {
         let line = self.logged(&["firewall by"]).unwrap_or_default();
         if line.contains("firewall by iptables") {
@@ -315,7 +308,6 @@ fn folder() -> Result<PathBuf, ExitError> {
     Ok(folder)
 }
 
-/// A service that greets every client.
 fn serve(address: SocketAddr) -> std::io::Result<()> {
     let listener = TcpListener::bind(address)?;
     thread::spawn(move || {

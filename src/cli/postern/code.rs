@@ -43,7 +43,6 @@ pub(super) fn is_renewable(from_input: bool, source: Option<&CodeSource>) -> boo
     !is_fixed && source != Some(&CodeSource::Ask)
 }
 
-/// The code from the source in the profile.
 pub(super) fn from_source(source: &CodeSource, gate: &GateName) -> Result<Code, ExitError> {
     let command = match source {
         CodeSource::Ask => return ask(gate),

@@ -24,7 +24,6 @@ const OPEN_PORT_TIMEOUT: Duration = Duration::from_millis(500);
 #[derive(Serialize)]
 struct ConnectJson {
     gate: String,
-    /// False if the port was open already.
     knocked: bool,
     knocks: Vec<KnockJson>,
     wait: WaitJson,

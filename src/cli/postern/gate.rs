@@ -15,7 +15,6 @@ use crate::model::exit::{CONFIG, ExitError, IO, USAGE};
 
 const KEY_VARIABLE: &str = "POSTERN_KEY";
 
-/// The profile of a command, and its keys.
 pub(super) fn choose(
     profile: Option<&str>,
     named: NamedGate,
@@ -61,7 +60,6 @@ fn in_config(name: &str, config: Option<&Path>) -> Result<Profile, ExitError> {
     })
 }
 
-/// All profiles of the config, and its path.
 pub(super) fn profiles(config: Option<&Path>) -> Result<(Profiles, PathBuf), ExitError> {
     let path = match config {
         Some(path) => path.to_owned(),

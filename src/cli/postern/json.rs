@@ -40,7 +40,6 @@ pub(super) struct KnocksJson {
 
 #[derive(Serialize)]
 pub(super) struct KnockJson {
-    /// Address and port.
     pub(super) to: String,
     pub(super) sent: bool,
     pub(super) error: Option<String>,
@@ -97,7 +96,6 @@ impl From<Option<OpenPort>> for WaitJson {
     }
 }
 
-/// A request.
 #[derive(Serialize)]
 pub(in crate::cli) struct RequestJson {
     action: &'static str,
@@ -131,7 +129,6 @@ impl RequestJson {
     }
 }
 
-/// Writes the object on one line to standard output.
 pub(super) fn write(command: &str, content: impl Serialize) -> Result<(), ExitError> {
     say(&format!("{}\n", line(command, content)?))
 }

@@ -24,7 +24,6 @@ struct KeygenJson<'a> {
     private_key: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     public_key: Option<&'a str>,
-    /// The file of the secret key, which is not shown then.
     #[serde(skip_serializing_if = "Option::is_none")]
     file: Option<String>,
 }

@@ -19,7 +19,6 @@ pub(super) fn tell(gate: &GateName, sent: &[SentKnock]) -> Result<(), ExitError>
     })
 }
 
-/// Reports each knock on standard error.
 pub(super) fn tell_aside(gate: &GateName, sent: &[SentKnock]) {
     let sentences = sent.iter().filter_map(|sent| sentence(gate, sent));
     sentences.for_each(|sentence| note(&sentence));

@@ -31,13 +31,11 @@ struct RunJson {
     knocks: Vec<KnockJson>,
     /// `None` if no TCP port is requested.
     wait: Option<WaitJson>,
-    /// The knocks that renewed the grant.
     renewals: u32,
     /// `None` if the command did not end by itself.
     exit_status: Option<i32>,
     /// The signal that ended the command, or that came before it started.
     signal: Option<i32>,
-    /// The knocks that ask to close.
     closings: Vec<KnockJson>,
 }
 
@@ -103,7 +101,6 @@ fn renewal_interval(
     Err(ExitError::new(USAGE, what))
 }
 
-/// A command, and the grant that is open while it runs.
 struct GuardedRun {
     gate: GateName,
     messages: Messages,
@@ -111,7 +108,6 @@ struct GuardedRun {
     /// The time between knocks; `None` without renewals.
     interval: Option<Duration>,
     grant: OpenGrant,
-    /// The time of the last knock, from which the grant counts.
     knocked: Instant,
     report: RunJson,
 }

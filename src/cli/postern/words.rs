@@ -14,7 +14,6 @@ use crate::model::time::{self, Timestamp};
 /// Whether the knock goes over IPv4, if that is known.
 pub(super) type OverIpv4 = Option<bool>;
 
-/// The services of a request.
 pub(super) fn services(request: &Request) -> Vec<Wanted> {
     let wanted = |item: &Item| match item {
         Item::Service(service) => Some(Wanted::Ports(Ports::from(*service))),
@@ -56,7 +55,6 @@ fn duration(request: &Request) -> String {
     }
 }
 
-/// What a sent knock asks for, on one line.
 pub(super) fn sentence(gate: &GateName, to: SocketAddr, request: &Request) -> String {
     let allow = allow(request.allow, Some(to.is_ipv4()));
     let allow = match allow.strip_prefix("source") {
@@ -80,13 +78,11 @@ pub(super) fn sentence(gate: &GateName, to: SocketAddr, request: &Request) -> St
     }
 }
 
-/// An open port, on one line.
 pub(super) fn opened(port: &OpenPort) -> String {
     let after = Duration::from_millis(time::millis(port.after).max(1));
     format!("{} is open after {}", port.at, time::human(after))
 }
 
-/// All parts of a request, one on each line.
 pub(super) fn listing(gate: &GateName, request: &Request, over_ipv4: OverIpv4) -> String {
     let is_open = request.action == Action::Open;
     let mut services = service::list(&services(request));

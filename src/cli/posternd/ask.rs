@@ -13,7 +13,6 @@ use crate::daemon::monitor::{self, ControlPath};
 use crate::model::exit::{ExitError, FAILED, UNAVAILABLE};
 use crate::model::time;
 
-/// Asks the running daemon.
 pub(super) fn ask(report: &Report, question: &Question) -> Result<Answer, ExitError> {
     let config = &report.config.config;
     let socket = monitor::control_path(config)?;
@@ -83,7 +82,6 @@ pub(super) fn note_doubt(socket: &ControlPath) {
     }
 }
 
-/// Why nothing answers, and what to do.
 fn reason(error: &io::Error) -> String {
     match error.kind() {
         ErrorKind::NotFound | ErrorKind::ConnectionRefused => {

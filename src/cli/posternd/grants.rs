@@ -14,7 +14,6 @@ use crate::model::exit::ExitError;
 use crate::model::grant::Grant;
 use crate::model::time::{self, Timestamp, human};
 
-/// A grant and the time left.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(super) struct Shown {
     #[serde(flatten)]
@@ -39,7 +38,6 @@ pub(super) fn grants(report: &Report) -> Result<ExitCode, ExitError> {
     print_while_read(&table(&shown)).map(|_| ExitCode::SUCCESS)
 }
 
-/// Asks for the open grants.
 pub(super) fn open_now(report: &Report) -> Result<Vec<Shown>, ExitError> {
     let Answer::Grants(grants) = ask(report, &Question::Grants)? else {
         return Err(unexpected());
@@ -47,7 +45,6 @@ pub(super) fn open_now(report: &Report) -> Result<Vec<Shown>, ExitError> {
     Ok(shown(grants, clock::wall()))
 }
 
-/// Sorted by end.
 fn shown(mut grants: Vec<Grant>, now: Timestamp) -> Vec<Shown> {
     grants.sort_by_key(|grant| (grant.until, grant.id));
     grants

@@ -29,22 +29,18 @@ struct Json<'a> {
     profile_name: &'a str,
     profile: &'a str,
     token: &'a str,
-    /// Whether there is a key in the token.
     secret: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     totp_uri: Option<&'a str>,
-    /// The end of the old key.
     #[serde(skip_serializing_if = "Option::is_none")]
     old_until: Option<Timestamp>,
     reload: serde_json::Value,
     notes: &'a [String],
 }
 
-/// How it is printed.
 pub(super) struct Presentation<'a> {
     /// The first line: what was done.
     pub(super) done: String,
-    /// The end of the old key.
     pub(super) old_until: Option<Timestamp>,
     pub(super) qr: bool,
     pub(super) json: bool,
@@ -74,7 +70,6 @@ pub(super) fn print_handout(
     exit_code(&handout.reload)
 }
 
-/// The exit code of a command that has written its file.
 pub(super) fn exit_code(reload: &ReloadResult) -> Result<ExitCode, ExitError> {
     match reload {
         ReloadResult::Done | ReloadResult::NotRunning => Ok(ExitCode::SUCCESS),
@@ -91,7 +86,6 @@ pub(super) fn exit_code(reload: &ReloadResult) -> Result<ExitCode, ExitError> {
     }
 }
 
-/// The result of a reload as JSON.
 pub(super) fn reload_json(reload: &ReloadResult) -> serde_json::Value {
     match reload {
         ReloadResult::Done => "done".into(),
@@ -101,7 +95,6 @@ pub(super) fn reload_json(reload: &ReloadResult) -> serde_json::Value {
     }
 }
 
-/// The result of a reload as a sentence.
 pub(super) fn reload_text(reload: &ReloadResult) -> &'static str {
     match reload {
         ReloadResult::Done => "the running posternd has read it: it is in force",

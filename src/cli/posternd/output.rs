@@ -5,7 +5,6 @@ use std::process::ExitCode;
 
 use crate::model::exit::{ExitError, FAILED};
 
-/// Writes text.
 pub(super) fn print(text: &str) -> Result<(), ExitError> {
     write(text).map_err(ExitError::system("writing to standard output"))
 }
@@ -19,21 +18,18 @@ pub(super) fn print_while_read(text: &str) -> Result<bool, ExitError> {
     }
 }
 
-/// Writes a value as indented JSON.
 pub(super) fn print_json(value: &impl serde::Serialize) -> Result<ExitCode, ExitError> {
     let text =
         serde_json::to_string_pretty(value).map_err(|error| ExitError::new(FAILED, error))?;
     print(&format!("{text}\n")).map(|()| ExitCode::SUCCESS)
 }
 
-/// A value as JSON on one line.
 pub(super) fn json_line(value: &impl serde::Serialize) -> Result<String, ExitError> {
     serde_json::to_string(value)
         .map(|text| text + "\n")
         .map_err(|error| ExitError::new(FAILED, error))
 }
 
-/// Writes a line for people to standard error.
 pub(super) fn note(text: &str) {
     let _ = writeln!(std::io::stderr(), "posternd: {text}");
 }

@@ -11,9 +11,6 @@ const COLOURS: &str = "\u{1b}[40;97m";
 const PLAIN: &str = "\u{1b}[0m";
 
 /// The lines of the code. `colours` sets the terminal's colours, so that the code is right on a white terminal too.
-///
-/// # Errors
-/// If the text is too long for any code.
 pub(super) fn lines(text: &str, colours: bool) -> Result<Zeroizing<String>, ExitError> {
     let code = QrCode::with_error_correction_level(text, EcLevel::L);
     let code = code.map_err(|error| {

@@ -8,7 +8,6 @@ use crate::model::policy::GrantTo;
 use crate::model::service;
 use crate::model::time::{self, Timestamp};
 
-/// All users as a table.
 pub(super) fn table(users: &[Listed], now: Timestamp) -> String {
     if users.is_empty() {
         return "there are no users\nnext: posternd user add NAME -s tcp/22\n".to_owned();
@@ -28,7 +27,6 @@ pub(super) fn table(users: &[Listed], now: Timestamp) -> String {
     columns(&rows) + "next: posternd user show NAME\n"
 }
 
-/// All properties of one user.
 pub(super) fn details(user: &Listed, now: Timestamp) -> String {
     let policy = &user.policy;
     let name = &policy.user;
@@ -106,7 +104,6 @@ pub(super) fn details(user: &Listed, now: Timestamp) -> String {
     format!("{text}next: {next}\n")
 }
 
-/// All properties of one user as JSON.
 pub(super) fn json(user: &Listed, now: Timestamp) -> serde_json::Value {
     let policy = &user.policy;
     let name = &policy.user;

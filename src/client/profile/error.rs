@@ -9,7 +9,6 @@ use std::path::{Path, PathBuf};
 
 use crate::model::exit::{CONFIG, ExitError};
 
-/// The first mistake in a config.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub struct ProfileError {
     path: PathBuf,
@@ -71,7 +70,7 @@ const QUOTED_MAX: usize = 20;
 const RUN_MAX: usize = 32;
 
 /// The message on one line, without anything that could be a key: long quoted values and long runs of base64.
-pub fn without_secrets(message: &str) -> String {
+pub(crate) fn without_secrets(message: &str) -> String {
     let one_line: Vec<&str> = message.split_whitespace().collect();
     without_runs(&without_quoted(&one_line.join(" ")))
 }

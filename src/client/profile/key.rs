@@ -28,9 +28,7 @@ pub enum KeySource {
 /// A private key: in the config, or in a file.
 #[derive(Debug)]
 pub enum PrivateSource {
-    /// In the config.
     Key(PrivateKey),
-    /// In a file.
     File(PathBuf),
 }
 

@@ -17,7 +17,6 @@ pub enum TimeOffset {
     Earlier(Duration),
 }
 
-/// The text is not a time offset.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("\"{0}\" is not a time offset; write +30s if this clock is behind, -30s if it is ahead")]
 pub struct InvalidOffset(String);
@@ -30,7 +29,7 @@ impl Default for TimeOffset {
 
 impl TimeOffset {
     /// The time at the gate when this machine's clock shows `now`.
-    pub fn applied_to(self, now: Timestamp) -> Timestamp {
+    pub(crate) fn applied_to(self, now: Timestamp) -> Timestamp {
         match self {
             Self::Later(length) => now.plus(length),
             Self::Earlier(length) => now.minus(length),

@@ -45,7 +45,6 @@ pub struct Profile {
     pub time_offset: TimeOffset,
 }
 
-/// The TOML of a profile. Any other key is refused.
 #[derive(Deserialize)]
 #[serde(
     deny_unknown_fields,
@@ -75,7 +74,6 @@ struct RawProfile {
     time_offset: TimeOffset,
 }
 
-/// A rule between the keys of a profile that is broken.
 #[derive(Debug, thiserror::Error)]
 enum RuleError {
     #[error("{0} and {1} are both there; keep one")]
@@ -151,7 +149,6 @@ impl RawProfile {
         })
     }
 
-    /// One kind of key, or none if each command brings it.
     fn key_source(&mut self, folder: &Path) -> Result<Option<KeySource>, RuleError> {
         let own = match (self.private_key.take(), self.private_key_file.take()) {
             (Some(_), Some(_)) => return Err(RuleError::Both("private_key", "private_key_file")),
@@ -187,14 +184,14 @@ impl RawProfile {
 }
 
 /// The default config: `$XDG_CONFIG_HOME/postern/config.toml`; `None` without a home.
-pub fn default_path() -> Option<PathBuf> {
+pub(crate) fn default_path() -> Option<PathBuf> {
     use etcetera::BaseStrategy;
     let folders = etcetera::base_strategy::Xdg::new().ok()?;
     Some(folders.config_dir().join("postern").join("config.toml"))
 }
 
 /// A gate's name as its address, with the default port.
-pub fn address_of(gate: &GateName) -> Result<Endpoint, EndpointError> {
+pub(crate) fn address_of(gate: &GateName) -> Result<Endpoint, EndpointError> {
     Ok(Endpoint {
         host: gate.as_str().parse()?,
         port: DEFAULT_PORT,
@@ -203,17 +200,15 @@ pub fn address_of(gate: &GateName) -> Result<Endpoint, EndpointError> {
 
 /// Why a text is not the length of a grant.
 #[derive(Debug, thiserror::Error)]
-pub enum GrantLengthError {
-    /// Not a length of time.
+pub(crate) enum GrantLengthError {
     #[error("{0}")]
     NotALength(String),
-    /// A knock cannot carry it.
     #[error("\"{0}\" cannot be granted; write 1s or more, or leave it out for the gate's default")]
     OutOfRange(String),
 }
 
 /// A length of time that a knock can carry: one second or more, rounded up to whole seconds.
-pub fn duration(text: &str) -> Result<Duration, GrantLengthError> {
+pub(crate) fn duration(text: &str) -> Result<Duration, GrantLengthError> {
     let length =
         parse_duration(text).map_err(|error| GrantLengthError::NotALength(error.to_string()))?;
     let fraction = u64::from(length.subsec_nanos() > 0);

@@ -16,15 +16,13 @@ const SECTION_MAX: usize = 8192;
 
 /// Why a section cannot be put into a config, or taken from a text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum SectionError {
-    /// A profile of this name exists.
+pub(crate) enum SectionError {
     Exists,
-    /// The profile is not a section of its own.
     NotASection,
 }
 
 /// The section of a new profile. `key_file` holds the private key of a token without one.
-pub fn section(name: &str, token: &Token, key_file: &str) -> Zeroizing<String> {
+pub(crate) fn section(name: &str, token: &Token, key_file: &str) -> Zeroizing<String> {
     let mut text = Zeroizing::new(String::with_capacity(SECTION_MAX));
     let mut line = |parts: &[&str]| {
         parts
@@ -62,7 +60,7 @@ pub fn section(name: &str, token: &Token, key_file: &str) -> Zeroizing<String> {
 }
 
 /// The section of the only profile in a text, under another name if one is given.
-pub fn renamed(
+pub(crate) fn renamed(
     text: &str,
     name: Option<&str>,
 ) -> Result<(String, Zeroizing<String>), SectionError> {
@@ -84,7 +82,7 @@ pub fn renamed(
 }
 
 /// A config with this section at its end, or with `replace` in place of the profile of this name.
-pub fn with_section(
+pub(crate) fn with_section(
     config: &str,
     name: &str,
     section: &str,
@@ -154,7 +152,6 @@ fn is_section(text: &str, value: &Spanned<DeValue<'_>>) -> bool {
             .is_some_and(|header| header.starts_with('['))
 }
 
-/// The positions of all table headers.
 fn headers(table: &DeTable<'_>, text: &str) -> Vec<usize> {
     let mut found = Vec::new();
     for value in table.values() {
@@ -181,7 +178,6 @@ fn list<T: std::fmt::Display>(values: &[T]) -> String {
     values.join(", ")
 }
 
-/// A text as TOML writes it.
 fn quoted(text: &str) -> String {
     toml::Value::String(text.to_owned()).to_string()
 }

@@ -15,10 +15,8 @@ const SERVERS_MAX: usize = 8;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StunServers(Vec<Endpoint>);
 
-/// Why texts are not a list of STUN servers.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum StunServersError {
-    /// Not a server.
     #[error(
         "\"{0}\" is not a STUN server; write stun:HOST or stun:HOST:PORT, several separated by commas"
     )]
@@ -26,19 +24,19 @@ pub enum StunServersError {
     /// A duplicate, which would only agree with itself.
     #[error("\"{0}\" is the same STUN server again; name it once")]
     Duplicate(String),
-    /// None, or too many.
     #[error("{0} STUN servers are named; name 1 to 8")]
     Count(usize),
 }
 
 impl StunServers {
-    /// The servers in the order of the text.
-    pub fn list(&self) -> &[Endpoint] {
+    pub(crate) fn list(&self) -> &[Endpoint] {
         &self.0
     }
 
     /// Reads texts such as `stun:host:port`.
-    pub fn of<'a>(texts: impl IntoIterator<Item = &'a str>) -> Result<Self, StunServersError> {
+    pub(crate) fn of<'a>(
+        texts: impl IntoIterator<Item = &'a str>,
+    ) -> Result<Self, StunServersError> {
         let mut servers = Vec::new();
         for text in texts {
             let server = server(text).ok_or_else(|| StunServersError::Invalid(text.to_owned()))?;

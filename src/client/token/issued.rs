@@ -14,9 +14,9 @@ use crate::model::policy::is_user_name;
 use crate::model::service::Wanted;
 
 /// The most addresses of a gate.
-pub const ADDRESSES_MAX: usize = 4;
+pub(crate) const ADDRESSES_MAX: usize = 4;
 /// The most services of a profile: what one knock can carry.
-pub const SERVICES_MAX: usize = MAX_SERVICES;
+pub(crate) const SERVICES_MAX: usize = MAX_SERVICES;
 
 /// Everything that a client's profile needs.
 #[derive(Debug, PartialEq, Eq)]

@@ -16,7 +16,7 @@ use zeroize::Zeroizing;
 use super::tag;
 
 /// The longest line, in bytes, white space included.
-pub const LINE_MAX: usize = 4096;
+pub(crate) const LINE_MAX: usize = 4096;
 const CHECK_LEN: usize = 4;
 
 /// The kind of a line, from its first word.
@@ -81,7 +81,6 @@ impl LineKind {
     }
 }
 
-/// The fields of a new line.
 pub(super) struct Fields(Zeroizing<Vec<u8>>);
 
 impl Fields {
@@ -139,7 +138,6 @@ impl Fields {
     }
 }
 
-/// The kind and the fields of a line with a correct checksum.
 pub(super) fn open(text: &str) -> Result<(LineKind, Zeroizing<Vec<u8>>), LineError> {
     let kind = LineKind::of(text).ok_or(LineError::Kind)?;
     if text.len() > LINE_MAX {
@@ -185,7 +183,6 @@ fn check(kind: LineKind, fields: &[u8]) -> [u8; CHECK_LEN] {
     [a, b, c, d]
 }
 
-/// The fields of an existing line.
 pub(super) struct FieldReader<'a>(Vec<(u8, &'a [u8])>);
 
 impl<'a> FieldReader<'a> {
@@ -247,7 +244,6 @@ impl<'a> FieldReader<'a> {
             .ok_or(LineError::Content(what))
     }
 
-    /// A list of values, each in its canonical text.
     pub(super) fn many<T: FromStr + Display>(
         &self,
         tag: u8,
@@ -278,7 +274,6 @@ impl<'a> FieldReader<'a> {
         self.one(tag, key, "public key")
     }
 
-    /// A text that passes the check.
     pub(super) fn text(
         &self,
         tag: u8,

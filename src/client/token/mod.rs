@@ -11,7 +11,9 @@ mod tag;
 #[cfg(test)]
 mod tests;
 
-pub use issued::{ADDRESSES_MAX, SERVICES_MAX, Token, TokenKey};
-pub use line::{LINE_MAX, LineError, LineKind};
-pub use name::{is_profile_name, short_name};
+pub(crate) use issued::{ADDRESSES_MAX, SERVICES_MAX};
+pub use issued::{Token, TokenKey};
+pub(crate) use line::LINE_MAX;
+pub use line::{LineError, LineKind};
+pub(crate) use name::{is_profile_name, short_name};
 pub use request::EnrollRequest;
