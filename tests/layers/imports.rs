@@ -145,12 +145,20 @@ struct Target {
     names_item: bool,
 }
 
+/// Whether the item is compiled for tests only.
 fn is_test(attributes: &[syn::Attribute]) -> bool {
+    fn needs_test(condition: &syn::Meta) -> bool {
+        type Conditions = syn::punctuated::Punctuated<syn::Meta, syn::Token![,]>;
+        match condition {
+            syn::Meta::List(all) if all.path.is_ident("all") => all
+                .parse_args_with(Conditions::parse_terminated)
+                .is_ok_and(|all| all.iter().any(needs_test)),
+            other => other.path().is_ident("test"),
+        }
+    }
     attributes.iter().any(|attribute| {
-        attribute.path().is_ident("cfg")
-            && attribute
-                .parse_args::<syn::Ident>()
-                .is_ok_and(|word| word == "test")
+        let condition = attribute.parse_args::<syn::Meta>();
+        attribute.path().is_ident("cfg") && condition.is_ok_and(|condition| needs_test(&condition))
     })
 }
 
