@@ -95,10 +95,16 @@ fn dist() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("dist")
 }
 
-fn commands() -> [(clap::Command, &'static pages::Extra); 2] {
+fn commands() -> [(clap::Command, pages::Extra); 2] {
     [
-        (postern::cli::postern::command(), &pages::POSTERN),
-        (postern::cli::posternd::command(), &pages::POSTERND),
+        (
+            postern::cli::postern::command(),
+            pages::extra(include_str!("postern.toml")),
+        ),
+        (
+            postern::cli::posternd::command(),
+            pages::extra(include_str!("posternd.toml")),
+        ),
     ]
 }
 
@@ -106,7 +112,7 @@ fn commands() -> [(clap::Command, &'static pages::Extra); 2] {
 fn made() -> Files {
     let mut files = Files::new();
     for (command, extra) in commands() {
-        for (name, page) in pages::of_program(command.clone(), extra) {
+        for (name, page) in pages::of_program(command.clone(), &extra) {
             files.insert(format!("man/{name}"), page);
         }
         let name = command.get_name().to_owned();

@@ -3,6 +3,7 @@
 use clap::Command;
 use clap_mangen::Man;
 use clap_mangen::roff::{Inline, Roff, bold, italic, roman};
+use serde::Deserialize;
 
 use crate::texts::{CLIENT, GATE, Key, Section};
 
@@ -10,130 +11,17 @@ const SOURCE: &str = concat!("Postern ", env!("CARGO_PKG_VERSION"));
 const MANUAL: &str = "Postern";
 
 /// The parts of a program's page that are not in its help.
+#[derive(Deserialize)]
 pub(crate) struct Extra {
-    pub(crate) section: &'static str,
+    section: String,
     /// Headings with paragraphs; a paragraph is a term, which may be empty, and a text.
-    pub(crate) parts: &'static [(&'static str, &'static [(&'static str, &'static str)])],
-    pub(crate) see_also: &'static [&'static str],
+    parts: Vec<(String, Vec<(String, String)>)>,
+    see_also: Vec<String>,
 }
 
-pub(crate) const POSTERN: Extra = Extra {
-    section: "1",
-    parts: &[
-        (
-            "FILES",
-            &[(
-                "~/.config/postern/config.toml",
-                "The profiles, see postern-config(5). Others must not be able to read it.",
-            )],
-        ),
-        (
-            "ENVIRONMENT",
-            &[
-                ("POSTERN_CONFIG", "Use another config."),
-                (
-                    "POSTERN_KEY",
-                    "The shared key, for a command without a key. Arguments never hold a key, because other users can see them.",
-                ),
-                (
-                    "POSTERN_CODE",
-                    "The one-time code. It takes precedence over the profile. The command that run starts sees neither variable.",
-                ),
-            ],
-        ),
-        (
-            "EXAMPLES",
-            &[
-                (
-                    "postern knock home --wait && ssh gate.example.org",
-                    "Opens a port, waits for it and uses it.",
-                ),
-                (
-                    "postern knock --gate gate.example.org --key-file home.key -s tcp/22",
-                    "The same without a profile.",
-                ),
-                (
-                    "postern run home -- rsync -a backup/ gate.example.org:backup/",
-                    "Opens a port, runs a command and closes the port.",
-                ),
-                (
-                    "ProxyCommand postern connect home %h %p",
-                    "In ~/.ssh/config: ssh knocks by itself, if the port is closed.",
-                ),
-            ],
-        ),
-    ],
-    see_also: &["postern-config(5)", "posternd(8)"],
-};
-
-pub(crate) const POSTERND: Extra = Extra {
-    section: "8",
-    parts: &[
-        (
-            "FILES",
-            &[
-                (
-                    "/etc/postern/posternd.toml",
-                    "The config, see posternd.toml(5).",
-                ),
-                ("/etc/postern/users.d/", "Files with more users."),
-                (
-                    "/var/lib/postern",
-                    "The engine's folder. It stores admitted knocks, so that none is admitted twice.",
-                ),
-                (
-                    "/var/lib/postern.monitor",
-                    "The monitor's folder. It stores programs and hooks that still have to run.",
-                ),
-                (
-                    "/run/postern/control.sock",
-                    "The socket of the running daemon.",
-                ),
-            ],
-        ),
-        (
-            "ENVIRONMENT",
-            &[
-                ("POSTERND_CONFIG", "Use another config."),
-                (
-                    "POSTERN_LOG",
-                    "The log level: error, warn, info (the default) or debug.",
-                ),
-                (
-                    "POSTERN_LOG_FORMAT",
-                    "The log format: journal, text or json. The default is journal if systemd has connected standard error to it, else text on standard error. The journal has every field of an entry, prefixed with POSTERN_: journalctl POSTERN_USER=alice.",
-                ),
-            ],
-        ),
-        (
-            "SIGNALS",
-            &[
-                (
-                    "SIGHUP",
-                    "Reloads the config, unless it has an error. No knock and no grant is lost.",
-                ),
-                (
-                    "SIGTERM, SIGINT",
-                    "Stops. on_stop in the config decides about services and grants.",
-                ),
-            ],
-        ),
-        (
-            "SYSTEMD",
-            &[(
-                "",
-                "The unit posternd.service starts posternd run in a sandbox, once a config exists. It counts as started when posternd receives knocks, and its watchdog requires that posternd still does. Programs of [firewall.command] and hooks run in the same sandbox. Allow what they need with systemctl edit posternd.",
-            )],
-        ),
-    ],
-    see_also: &[
-        "posternd.toml(5)",
-        "postern(1)",
-        "iptables(8)",
-        "nft(8)",
-        "journalctl(1)",
-    ],
-};
+pub(crate) fn extra(text: &str) -> Extra {
+    toml::from_str(text).unwrap()
+}
 
 /// The pages of a program and its visible commands, with file names.
 pub(crate) fn of_program(command: Command, extra: &Extra) -> Vec<(String, String)> {
@@ -158,7 +46,7 @@ fn of_command(
         .to_owned();
     let man = Man::new(command.clone())
         .title(name.to_uppercase())
-        .section(extra.section)
+        .section(&extra.section)
         .source(SOURCE)
         .manual(MANUAL);
     let mut bytes = Vec::new();
@@ -186,15 +74,15 @@ fn of_command(
     exit_status(&mut rest, command);
     match parent {
         None => {
-            for (heading, paragraphs) in extra.parts {
-                rest.control("SH", [*heading]);
+            for (heading, paragraphs) in &extra.parts {
+                rest.control("SH", [heading.as_str()]);
                 paragraphs
                     .iter()
                     .for_each(|(term, text)| paragraph(&mut rest, term, text));
             }
-            see_also(&mut rest, extra.see_also);
+            see_also(&mut rest, &extra.see_also);
         }
-        Some(parent) => see_also(&mut rest, &[&format!("{parent}({})", extra.section)]),
+        Some(parent) => see_also(&mut rest, &[format!("{parent}({})", extra.section)]),
     }
     page.push_str(&rest.to_roff());
     pages.push((
@@ -234,11 +122,11 @@ fn paragraph(roff: &mut Roff, term: &str, text: &str) {
     roff.text([roman(text)]);
 }
 
-fn see_also(roff: &mut Roff, pages: &[&str]) {
+fn see_also(roff: &mut Roff, pages: &[impl AsRef<str>]) {
     roff.control("SH", ["SEE ALSO"]);
     let mut words: Vec<Inline> = Vec::new();
     for page in pages {
-        let (name, section) = page.split_once('(').unwrap();
+        let (name, section) = page.as_ref().split_once('(').unwrap();
         let separator = if words.is_empty() { "" } else { ", " };
         words.extend([roman(separator), bold(name), roman(format!("({section}"))]);
     }
@@ -275,22 +163,9 @@ pub(crate) fn of_client_config() -> (String, String) {
     ("postern-config.5".to_owned(), page)
 }
 
-pub(crate) const GATE_EXAMPLE: &str = "[gate]
-name = \"gate.example.org\"
+pub(crate) const GATE_EXAMPLE: &str = include_str!("gate_example.toml");
 
-[[user]]
-name = \"alice\"
-key_file = \"alice.key\"
-services = [\"tcp/22\"]
-max_duration = \"10m\"
-";
-
-pub(crate) const CLIENT_EXAMPLE: &str = "[home]
-gate = \"gate.example.org\"
-address = \"192.0.2.1\"
-key_file = \"home.key\"
-services = [\"tcp/22\"]
-";
+pub(crate) const CLIENT_EXAMPLE: &str = include_str!("client_example.toml");
 
 fn config(
     name: &str,
