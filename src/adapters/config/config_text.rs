@@ -17,7 +17,6 @@ use crate::adapters::config::bundle::BundleFile;
 pub(super) struct ConfigText<'a> {
     pub(super) path: &'a Path,
     text: &'a str,
-    /// Byte offsets.
     line_starts: Vec<usize>,
     problems: RefCell<Vec<Problem>>,
 }
@@ -39,7 +38,6 @@ impl<'a> ConfigText<'a> {
         }
     }
 
-    /// The values of the file; `None`, with a problem noted, if it is not TOML.
     pub(super) fn values(&self) -> Option<Values<'a>> {
         // The error's own text shows the line, which may hold a key; its message does not.
         let error = match DeTable::parse(self.text) {
@@ -77,7 +75,6 @@ impl<'a> ConfigText<'a> {
         result.map_err(|refusal| self.refuse(at, refusal)).ok()
     }
 
-    /// Line and column of a byte, both from 1.
     pub(super) fn place(&self, at: usize) -> (usize, Option<usize>) {
         let line = self.line_starts.partition_point(|start| *start <= at);
         let start = self.line_starts.get(line.saturating_sub(1));
@@ -92,7 +89,6 @@ impl<'a> ConfigText<'a> {
         format!("{}:{}", self.path.display(), self.place(at).0)
     }
 
-    /// The problems in the order of their lines.
     pub(super) fn into_problems(self) -> Vec<Problem> {
         let mut problems = self.problems.into_inner();
         problems.sort_by_key(|problem| (problem.line.is_none(), problem.line, problem.column));
@@ -147,15 +143,8 @@ mod tests {
             text: String::from("ab\nü =1\n\n").into(),
         };
         let text = ConfigText::of(&file);
-        for (at, line, column) in [
-            (0, 1, 1),
-            (1, 1, 2),
-            (3, 2, 1),
-            (6, 2, 3),
-            (9, 3, 1),
-            (10, 4, 1),
-        ] {
-            assert_eq!(text.place(at), (line, Some(column)), "{at}");
-        }
+        let places = [0, 1, 3, 6, 9, 10].map(|at| text.place(at));
+        let expected = [(1, 1), (1, 2), (2, 1), (2, 3), (3, 1), (4, 1)];
+        assert_eq!(places, expected.map(|(line, column)| (line, Some(column))));
     }
 }
