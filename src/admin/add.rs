@@ -23,43 +23,32 @@ const MAX_FILE: usize = 1 << 20;
 
 /// A new user. The config judges the texts.
 #[derive(Debug, Clone)]
-pub struct NewUser {
-    /// A valid user name.
-    pub name: String,
-    /// The services that the user may open, at least one.
-    pub services: Vec<Wanted>,
+pub(crate) struct NewUser {
+    pub(crate) name: String,
+    pub(crate) services: Vec<Wanted>,
     /// More config keys with their values in TOML.
-    pub settings: Vec<(&'static str, String)>,
+    pub(crate) settings: Vec<(&'static str, String)>,
     /// The duration of a grant if a knock names none.
-    pub duration: Option<Duration>,
+    pub(crate) duration: Option<Duration>,
     /// Where the client sends knocks; empty for the config's addresses.
-    pub addresses: Vec<String>,
-    /// The kind of key.
-    pub key: KeyChoice,
-    /// One-time codes are required, too.
-    pub totp: bool,
+    pub(crate) addresses: Vec<String>,
+    pub(crate) key: KeyChoice,
+    pub(crate) totp: bool,
 }
 
 /// The result of adding a user or giving a user a new key.
 #[derive(Debug)]
-pub struct Handout {
-    /// The user's file.
-    pub file: PathBuf,
+pub(crate) struct Handout {
+    pub(crate) file: PathBuf,
     /// The client's part.
-    pub token: Token,
-    /// The URI for authenticator programs, if one-time codes are required.
-    pub totp_uri: Option<Zeroizing<String>>,
-    /// The result of the reload.
-    pub reload: ReloadResult,
-    /// Notes for the administrator.
-    pub notes: Vec<String>,
+    pub(crate) token: Token,
+    pub(crate) totp_uri: Option<Zeroizing<String>>,
+    pub(crate) reload: ReloadResult,
+    pub(crate) notes: Vec<String>,
 }
 
-/// Adds a user.
-///
-/// # Errors
-/// Exit 2 for wrong arguments, 78 for an invalid config, 1 if the user exists. Nothing is written then.
-pub fn add(config: &Path, user: &NewUser) -> Result<Handout, ExitError> {
+/// Adds a user. Exit 2 for wrong arguments, 78 for an invalid config, 1 if the user exists. Nothing is written then.
+pub(crate) fn add(config: &Path, user: &NewUser) -> Result<Handout, ExitError> {
     let mut files = ConfigFiles::open(config)?;
     if let Some(there) = files
         .users
@@ -196,7 +185,6 @@ pub(super) fn addresses(gate: &Gate, given: &[String]) -> Result<Vec<Endpoint>, 
     })
 }
 
-/// The text of the new file.
 fn file(user: &NewUser, key: &keys::NewKey, totp: Option<&Totp>) -> Zeroizing<String> {
     let mut text = Zeroizing::new(String::with_capacity(MAX_FILE));
     let mut put = |parts: &[&str]| {
@@ -228,12 +216,12 @@ fn file(user: &NewUser, key: &keys::NewKey, totp: Option<&Totp>) -> Zeroizing<St
 }
 
 /// A text in TOML.
-pub fn quoted(text: &str) -> String {
+pub(crate) fn quoted(text: &str) -> String {
     toml::Value::String(text.to_owned()).to_string()
 }
 
 /// A list of texts in TOML.
-pub fn list<T: std::fmt::Display>(values: impl Iterator<Item = T>) -> String {
+pub(crate) fn list<T: std::fmt::Display>(values: impl Iterator<Item = T>) -> String {
     format!(
         "[{}]",
         values

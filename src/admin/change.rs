@@ -14,24 +14,20 @@ use crate::model::policy::Policy;
 use crate::model::service::{self, Ports};
 use crate::model::settings::Settings;
 
-/// The result of a change.
 #[derive(Debug)]
-pub struct Changed {
-    /// The user's file.
-    pub file: PathBuf,
+pub(crate) struct Changed {
+    pub(crate) file: PathBuf,
     /// False if the user was so already; nothing was written.
-    pub is_new: bool,
+    pub(crate) is_new: bool,
     /// The result of the reload; `None` if nothing was written.
-    pub reload: Option<ReloadResult>,
+    pub(crate) reload: Option<ReloadResult>,
     /// The user's key file, which still exists.
-    pub left: Option<PathBuf>,
+    pub(crate) left: Option<PathBuf>,
 }
 
 /// Disables or enables a user. The key stays; services stay closed to everyone else.
-///
-/// # Errors
 /// Exit 1 if there is no such user in a file of his own; 78 for an invalid config.
-pub fn disable(config: &Path, name: &str, disabled: bool) -> Result<Changed, ExitError> {
+pub(crate) fn disable(config: &Path, name: &str, disabled: bool) -> Result<Changed, ExitError> {
     let mut files = ConfigFiles::open(config)?;
     let (user, file) = files.own_file(name)?;
     let path = file.path.clone();
@@ -64,10 +60,7 @@ pub fn disable(config: &Path, name: &str, disabled: bool) -> Result<Changed, Exi
 }
 
 /// Removes a user with file and key. With `unprotect`, services may then be open to everyone.
-///
-/// # Errors
-/// As [`disable`]; exit 1 also if a service would be open to everyone.
-pub fn remove(config: &Path, name: &str, unprotect: bool) -> Result<Changed, ExitError> {
+pub(crate) fn remove(config: &Path, name: &str, unprotect: bool) -> Result<Changed, ExitError> {
     let mut files = ConfigFiles::open(config)?;
     let (user, file) = files.own_file(name)?;
     let path = file.path.clone();
@@ -143,7 +136,6 @@ mod tests {
     use super::*;
     use crate::adapters::config::bundle::{Bundle, BundleFile};
 
-    /// The services that are open once alice is removed.
     fn opened(protect: &str, alice: &str, others: &str) -> Vec<String> {
         let text = format!(
             "[gate]\nname = \"g\"\n[firewall]\nprotect = \"{protect}\"\n[service.web]\nports = [\"tcp/80\"]\n"

@@ -21,7 +21,6 @@ use crate::model::settings::Settings;
 const TRIES: u32 = 100;
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// The config of a gate.
 #[derive(Debug)]
 pub(super) struct ConfigFiles {
     bundle: Bundle,
@@ -61,7 +60,6 @@ impl ConfigFiles {
         })
     }
 
-    /// Finds a user.
     pub(super) fn user(&self, name: &str) -> Result<&Listed, ExitError> {
         let found = self.users.iter().find(|user| user.policy.user == name);
         found.ok_or_else(|| {
@@ -87,12 +85,10 @@ impl ConfigFiles {
         Ok((user, file))
     }
 
-    /// The file for a new user.
     pub(super) fn file_for(&self, name: &str) -> PathBuf {
         self.users_d.join(format!("{name}.toml"))
     }
 
-    /// The text of a key file that the config names.
     pub(super) fn key_file(&self, path: &Path) -> Option<&str> {
         self.bundle.key_file(path)
     }
@@ -140,7 +136,6 @@ pub(super) fn create(path: &Path, text: &str) -> Result<(), ExitError> {
     files::write_private(path, text.as_bytes(), false).map_err(disk::unreadable)
 }
 
-/// Removes a file.
 pub(super) fn remove(path: &Path) -> Result<(), ExitError> {
     fs::remove_file(path).map_err(|error| {
         let what = format!("{} cannot be removed: {error}", path.display());

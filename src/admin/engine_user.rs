@@ -14,49 +14,26 @@ pub(super) const NOBODY: &str = "nobody";
 /// These programs may wait for locks of others.
 pub(super) const DEADLINE: Duration = Duration::from_secs(30);
 
-/// What happened to the engine's user.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum EngineUser {
-    /// It exists.
     Exists,
-    /// It was made now.
     Made,
     /// It does not exist and cannot be made; why.
     Missing(String),
 }
 
-/// Programs that make a user. All must succeed.
-type Recipe = &'static [(&'static str, &'static [&'static str])];
+/// Programs that make a user, with their arguments. All must succeed.
+type Recipe = &'static [(&'static str, &'static str)];
 
 /// Of shadow-utils, which nearly every distribution has; then of busybox.
 const RECIPES: [Recipe; 2] = [
     &[(
         "useradd",
-        &[
-            "--system",
-            "--user-group",
-            "--no-create-home",
-            "--home-dir",
-            "/nonexistent",
-            "--shell",
-            "/usr/sbin/nologin",
-        ],
+        "--system --user-group --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin",
     )],
     &[
-        ("addgroup", &["-S"]),
-        (
-            "adduser",
-            &[
-                "-S",
-                "-D",
-                "-H",
-                "-h",
-                "/nonexistent",
-                "-s",
-                "/sbin/nologin",
-                "-G",
-            ],
-        ),
+        ("addgroup", "-S"),
+        ("adduser", "-S -D -H -h /nonexistent -s /sbin/nologin -G"),
     ],
 ];
 
@@ -81,12 +58,9 @@ pub(super) fn ensure(
         };
         let failed = calls.iter().find_map(|(program, args)| {
             // adduser of busybox takes the group's name before the user's name; both are the same.
-            let names: &[&str] = if args.last() == Some(&"-G") {
-                &[name, name]
-            } else {
-                &[name]
-            };
-            let args = [args, names].concat();
+            let names = if args.ends_with("-G") { 2 } else { 1 };
+            let names = std::iter::repeat_n(name, names);
+            let args: Vec<&str> = args.split(' ').chain(names).collect();
             let ran = run.run(&Call {
                 program,
                 args: &args,
@@ -193,50 +167,40 @@ mod tests {
     }
 
     #[test]
-    fn useradd_makes_user_without_login() {
-        let (outcome, ran) = outcome(&["useradd", "adduser", "addgroup"], |_| 0);
-        assert_eq!(outcome, EngineUser::Made);
-        assert_eq!(
-            ran,
-            [
-                "useradd --system --user-group --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin postern"
-            ]
-        );
-    }
-
-    #[test]
-    fn busybox_makes_group_and_user() {
-        let (outcome, ran) = outcome(&["adduser", "addgroup"], |_| 0);
-        assert_eq!(outcome, EngineUser::Made);
-        assert_eq!(
-            ran,
-            [
-                "addgroup -S postern",
-                "adduser -S -D -H -h /nonexistent -s /sbin/nologin -G postern postern"
-            ]
-        );
-    }
-
-    #[test]
-    fn failure_has_one_line_reason() {
-        let (refused, ran) = outcome(&["useradd"], |_| 10);
-        assert_eq!(
-            refused,
-            EngineUser::Missing(
-                "/usr/sbin/useradd failed with exit status 10: cannot lock /etc/passwd".to_owned()
-            )
-        );
-        assert_eq!(ran.len(), 1);
-        let (half, ran) = outcome(&["addgroup", "adduser"], |program| {
-            i32::from(program == "addgroup")
-        });
-        assert!(
-            matches!(half, EngineUser::Missing(_)) && ran.len() == 1,
-            "{ran:?}"
-        );
-        assert_eq!(
-            outcome(&["adduser"], |_| 0).0,
-            EngineUser::Missing("there is no useradd or adduser on this host".to_owned())
-        );
+    fn user_is_made_with_the_programs_of_the_host() {
+        let useradd = "useradd --system --user-group --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin postern";
+        let addgroup = "addgroup -S postern";
+        let adduser = "adduser -S -D -H -h /nonexistent -s /sbin/nologin -G postern postern";
+        for (programs, ran) in [
+            (&["useradd", "adduser", "addgroup"][..], &[useradd][..]),
+            (&["adduser", "addgroup"], &[addgroup, adduser]),
+        ] {
+            let (outcome, all) = outcome(programs, |_| 0);
+            assert_eq!(outcome, EngineUser::Made);
+            assert_eq!(all, ran);
+        }
+        let failing = |program: &str| i32::from(program != "adduser") * 10;
+        let failed = "failed with exit status 10: cannot lock /etc/passwd";
+        for (programs, why, ran) in [
+            (
+                &["useradd"][..],
+                format!("/usr/sbin/useradd {failed}"),
+                &[useradd][..],
+            ),
+            (
+                &["addgroup", "adduser"],
+                format!("/usr/sbin/addgroup {failed}"),
+                &[addgroup],
+            ),
+            (
+                &["adduser"],
+                "there is no useradd or adduser on this host".to_owned(),
+                &[],
+            ),
+        ] {
+            let (outcome, all) = outcome(programs, failing);
+            assert_eq!(outcome, EngineUser::Missing(why));
+            assert_eq!(all, ran);
+        }
     }
 }

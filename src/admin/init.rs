@@ -22,48 +22,41 @@ use crate::model::exit::{CONFIG, ExitError, PERMISSION, USAGE};
 use crate::model::run::{Call, OUTPUT, Run};
 use crate::model::settings::Settings;
 
-/// The values for a new config.
 #[derive(Debug, Clone, Default)]
-pub struct Wanted {
+pub(crate) struct Wanted {
     /// The gate's name; `None` for this host's name.
-    pub name: Option<GateName>,
-    /// Where clients send knocks.
-    pub addresses: Vec<Endpoint>,
+    pub(crate) name: Option<GateName>,
+    pub(crate) addresses: Vec<Endpoint>,
     /// The UDP port of knocks; `None` for the usual one.
-    pub port: Option<u16>,
+    pub(crate) port: Option<u16>,
 }
 
-/// What was done.
 #[derive(Debug)]
-pub struct SetUp {
-    /// The gate's name.
-    pub gate: GateName,
-    /// The engine's user in the config.
-    pub run_as: String,
-    /// The steps in order.
-    pub steps: Vec<SetUpStep>,
-    /// Notes for the administrator.
-    pub notes: Vec<String>,
-    /// The number of users.
-    pub users: usize,
+pub(crate) struct SetUp {
+    pub(crate) gate: GateName,
+    pub(crate) run_as: String,
+    pub(crate) steps: Vec<SetUpStep>,
+    pub(crate) notes: Vec<String>,
+    pub(crate) users: usize,
 }
 
-/// One step of the set-up.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SetUpStep {
+pub(crate) struct SetUpStep {
     /// Made now; otherwise it existed.
-    pub is_new: bool,
-    /// The kind of thing.
-    pub what: &'static str,
-    /// Its path or name.
-    pub name: String,
+    pub(crate) is_new: bool,
+    pub(crate) what: &'static str,
+    pub(crate) name: String,
 }
 
-/// Sets up a gate with its config at this path.
-///
-/// # Errors
-/// Exit 78 for an invalid config.
-pub fn init(config: &Path, wanted: &Wanted) -> Result<SetUp, ExitError> {
+impl SetUpStep {
+    fn new(is_new: bool, what: &'static str, name: impl std::fmt::Display) -> Self {
+        let name = name.to_string();
+        Self { is_new, what, name }
+    }
+}
+
+/// Sets up a gate with its config at this path. Exit 78 for an invalid config.
+pub(crate) fn init(config: &Path, wanted: &Wanted) -> Result<SetUp, ExitError> {
     if !rustix::process::geteuid().is_root() {
         return Err(ExitError::new(
             PERMISSION,
@@ -83,11 +76,7 @@ pub fn init(config: &Path, wanted: &Wanted) -> Result<SetUp, ExitError> {
     if before.is_none() {
         steps.push(gate_key(&folder.join("gate.key"))?);
         write_config(config, wanted, &run_as)?;
-        steps.push(SetUpStep {
-            is_new: true,
-            what: "config",
-            name: config.display().to_string(),
-        });
+        steps.push(SetUpStep::new(true, "config", config.display()));
     } else if wanted.name.is_some() || wanted.port.is_some() || !wanted.addresses.is_empty() {
         notes.push(
             "the config existed, so --name, --address and --port had no effect; edit the config"
@@ -99,11 +88,7 @@ pub fn init(config: &Path, wanted: &Wanted) -> Result<SetUp, ExitError> {
     let state_dir = &settings.gate.state_dir;
     let is_new = state_dir.symlink_metadata().is_err();
     directories::prepare_state(state_dir, &rights::run_as(&settings.gate.run_as)?)?;
-    steps.push(SetUpStep {
-        is_new,
-        what: "state",
-        name: state_dir.display().to_string(),
-    });
+    steps.push(SetUpStep::new(is_new, "state", state_dir.display()));
     let users = settings
         .policies
         .len()
@@ -138,11 +123,7 @@ fn engine_user(
         });
         return NOBODY.to_owned();
     }
-    steps.push(SetUpStep {
-        is_new: outcome == EngineUser::Made,
-        what: "user",
-        name: name.to_owned(),
-    });
+    steps.push(SetUpStep::new(outcome == EngineUser::Made, "user", name));
     name.to_owned()
 }
 
@@ -153,11 +134,7 @@ fn make_folder(
     steps: &mut Vec<SetUpStep>,
 ) -> Result<(), ExitError> {
     let is_new = files::make_folder(path, mode).map_err(disk::unreadable)?;
-    steps.push(SetUpStep {
-        is_new,
-        what,
-        name: path.display().to_string(),
-    });
+    steps.push(SetUpStep::new(is_new, what, path.display()));
     Ok(())
 }
 
@@ -171,11 +148,7 @@ fn existing_config(
     // Users with key pairs may exist before the gate's own key.
     let key = named.as_deref().map(gate_key).transpose()?;
     let settings = disk::load(config)?.1;
-    steps.push(SetUpStep {
-        is_new: false,
-        what: "config",
-        name: config.display().to_string(),
-    });
+    steps.push(SetUpStep::new(false, "config", config.display()));
     let key = key.map_or_else(|| gate_key(&files::folder_of(config).join("gate.key")), Ok)?;
     if named.is_none() {
         notes.push(format!(
@@ -189,11 +162,7 @@ fn existing_config(
 
 /// Finds or makes the gate's key.
 fn gate_key(path: &Path) -> Result<SetUpStep, ExitError> {
-    let step = |is_new| SetUpStep {
-        is_new,
-        what: "key",
-        name: path.display().to_string(),
-    };
+    let step = |is_new| SetUpStep::new(is_new, "key", path.display());
     match files::read_private(path) {
         Ok(text) => config_files::public_key_of(&text, path).map(|_| step(false)),
         Err(error)
@@ -210,7 +179,6 @@ fn gate_key(path: &Path) -> Result<SetUpStep, ExitError> {
     }
 }
 
-/// Checks and writes a new config.
 fn write_config(config: &Path, wanted: &Wanted, run_as: &str) -> Result<(), ExitError> {
     let port = wanted.port.unwrap_or(crate::model::endpoint::DEFAULT_PORT);
     let name = wanted.name.clone().map_or_else(host_name, Ok)?;

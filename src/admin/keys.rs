@@ -11,37 +11,27 @@ use crate::adapters::random;
 use crate::client::token::{EnrollRequest, TokenKey};
 use crate::model::exit::{ExitError, SYSTEM};
 
-/// Which kind of key to make.
 #[derive(Debug, Clone)]
-pub enum KeyChoice {
-    /// A key that client and gate share.
+pub(crate) enum KeyChoice {
     Shared,
     /// A pair made here, for a client that cannot make its own.
     Pair {
-        /// Add a pre-shared key.
         psk: bool,
     },
     /// The pair that the client made.
     Enrolled {
-        /// The line that the client printed.
         request: EnrollRequest,
-        /// Add a pre-shared key.
         psk: bool,
     },
 }
 
-/// A new key.
 pub(super) struct NewKey {
     /// Config keys and values without quotes: `key`, or `public_key` and perhaps `psk`.
     pub(super) lines: Vec<(&'static str, KeyText)>,
-    /// The client's part.
     pub(super) token: TokenKey,
 }
 
-/// Makes a key.
-///
-/// # Errors
-/// If the gate has no key pair of its own, or the system has no random bytes.
+/// Makes a key. Fails if the gate has no key pair of its own, or the system has no random bytes.
 pub(super) fn make(choice: &KeyChoice, files: &ConfigFiles) -> Result<NewKey, ExitError> {
     let (own, psk) = match choice {
         KeyChoice::Shared => {
@@ -72,10 +62,6 @@ pub(super) fn make(choice: &KeyChoice, files: &ConfigFiles) -> Result<NewKey, Ex
     Ok(NewKey { lines, token })
 }
 
-/// 32 random bytes.
-///
-/// # Errors
-/// If the system has none.
 pub(super) fn random_key() -> Result<Zeroizing<[u8; KEY_LEN]>, ExitError> {
     random::bytes()
         .map(Zeroizing::new)

@@ -6,18 +6,11 @@ use super::config_files::ConfigFiles;
 use crate::adapters::config::Listed;
 use crate::model::exit::ExitError;
 
-/// All users, in the order of the files.
-///
-/// # Errors
-/// Exit 78 for an invalid config.
-pub fn users(config: &Path) -> Result<Vec<Listed>, ExitError> {
+/// All users, in the order of the files. Exit 78 for an invalid config.
+pub(crate) fn users(config: &Path) -> Result<Vec<Listed>, ExitError> {
     ConfigFiles::read(config).map(|files| files.users)
 }
 
-/// One user.
-///
-/// # Errors
-/// As [`users`], and exit 1 if there is no such user.
-pub fn user(config: &Path, name: &str) -> Result<Listed, ExitError> {
+pub(crate) fn user(config: &Path, name: &str) -> Result<Listed, ExitError> {
     ConfigFiles::read(config)?.user(name).cloned()
 }

@@ -2,17 +2,17 @@
 //!
 //! Prints nothing, except the demo. The command line does.
 
-pub mod add;
-pub mod change;
+pub(crate) mod add;
+pub(crate) mod change;
 pub(crate) mod check;
 mod config_files;
 pub mod demo;
 mod engine_user;
 pub mod explain;
-pub mod init;
-pub mod keys;
-pub mod list;
-pub mod reload;
-pub mod rotate;
+pub(crate) mod init;
+pub(crate) mod keys;
+pub(crate) mod list;
+pub(crate) mod reload;
+pub(crate) mod rotate;
 mod template;
 mod totp;

@@ -15,9 +15,8 @@ const PATIENCE: Duration = Duration::from_secs(300);
 /// The pause before it is asked again.
 const PAUSE: Duration = Duration::from_millis(200);
 
-/// The result of a reload.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum ReloadResult {
+pub(crate) enum ReloadResult {
     /// The config is in force.
     Done,
     /// No daemon runs; it reads the config when it starts.
@@ -30,7 +29,7 @@ pub enum ReloadResult {
 
 /// Asks for a reload over this control socket. If another reload runs, asks again after it, because it may have read the
 /// config before the change.
-pub fn reload(socket: &Path) -> ReloadResult {
+pub(crate) fn reload(socket: &Path) -> ReloadResult {
     let start = clock::instant();
     loop {
         let why = match control::ask_within(socket, &Question::Reload, PATIENCE) {

@@ -20,24 +20,20 @@ use crate::client::token::{EnrollRequest, Token};
 use crate::model::exit::{ExitError, FAILED, USAGE};
 use crate::model::time::Timestamp;
 
-/// The new key to make.
 #[derive(Debug, Clone)]
-pub struct Rotation {
-    /// The user.
-    pub name: String,
+pub(crate) struct Rotation {
+    pub(crate) name: String,
     /// The line of a client that has made a key pair.
-    pub request: Option<EnrollRequest>,
-    /// Make a pair here.
-    pub pair: bool,
+    pub(crate) request: Option<EnrollRequest>,
+    pub(crate) pair: bool,
     /// Add a pre-shared key. A user who had one always gets one.
-    pub psk: bool,
+    pub(crate) psk: bool,
     /// How long the old key works beside the new one.
-    pub keep_old: Duration,
+    pub(crate) keep_old: Duration,
     /// Where the client sends knocks; empty for the config's addresses.
-    pub addresses: Vec<String>,
+    pub(crate) addresses: Vec<String>,
 }
 
-/// The key lines, which are removed or changed.
 const KEY_LINES: [&str; 8] = [
     "key",
     "key_file",
@@ -50,10 +46,7 @@ const KEY_LINES: [&str; 8] = [
 ];
 
 /// Gives a user a new key. Returns the client's part and the end of the old key.
-///
-/// # Errors
-/// As `disable`; exit 2 if it is not clear who makes a new key pair.
-pub fn rotate(
+pub(crate) fn rotate(
     config: &Path,
     rotation: &Rotation,
 ) -> Result<(Handout, Option<Timestamp>), ExitError> {

@@ -4,7 +4,6 @@ use crate::model::endpoint::Endpoint;
 
 use super::add::{list, quoted};
 
-/// The values of a new config.
 #[derive(Debug)]
 pub(super) struct Template<'a> {
     pub(super) name: &'a str,
@@ -14,7 +13,6 @@ pub(super) struct Template<'a> {
 }
 
 impl Template<'_> {
-    /// The text.
     pub(super) fn text(&self) -> String {
         let Self {
             name,

@@ -12,17 +12,12 @@ use crate::model::exit::{ExitError, SYSTEM};
 /// RFC 4226 recommends the length of the hash.
 const SECRET_LEN: usize = 20;
 
-/// A secret for one-time codes.
 pub(super) struct Totp {
     /// In base32, without padding.
     pub(super) secret: Zeroizing<String>,
 }
 
 impl Totp {
-    /// Makes a secret.
-    ///
-    /// # Errors
-    /// If the system has no random bytes.
     pub(super) fn make() -> Result<Self, ExitError> {
         let bytes: Zeroizing<[u8; SECRET_LEN]> = random::bytes()
             .map(Zeroizing::new)
@@ -32,7 +27,6 @@ impl Totp {
         })
     }
 
-    /// The URI for authenticator programs.
     pub(super) fn uri(&self, gate: &GateName, user: &str) -> Zeroizing<String> {
         let (gate, user) = (escaped(gate.as_str()), escaped(user));
         let parts = [

@@ -11,8 +11,6 @@ use crate::model::exit::{CONFIG, ExitError, PERMISSION};
 use crate::model::settings::Settings;
 
 /// Reads and checks the whole config. The bundle holds keys: pass it on and drop it.
-///
-/// # Errors
 /// Exit code 78 with all problems, 77 if a file may not be read.
 pub fn load(path: &Path) -> Result<(Bundle, Settings), ExitError> {
     let mut bundle = read_bundle(path).map_err(unreadable)?;
@@ -22,10 +20,7 @@ pub fn load(path: &Path) -> Result<(Bundle, Settings), ExitError> {
 }
 
 /// Reads the key files that a bundle names and does not have, then loads it with `load` or `settings_and_users`.
-///
-/// # Errors
-/// As [`load`].
-pub fn complete<T>(
+pub(crate) fn complete<T>(
     bundle: &mut Bundle,
     load: fn(&Bundle) -> Result<T, Problems>,
 ) -> Result<T, ExitError> {
@@ -59,7 +54,7 @@ pub fn complete<T>(
 }
 
 /// The exit of a config file that cannot be read.
-pub fn unreadable(error: FileError) -> ExitError {
+pub(crate) fn unreadable(error: FileError) -> ExitError {
     let code = match error.kind() {
         FileErrorKind::Permission => PERMISSION,
         FileErrorKind::NotFound | FileErrorKind::Exposed | FileErrorKind::Other => CONFIG,
@@ -68,8 +63,6 @@ pub fn unreadable(error: FileError) -> ExitError {
 }
 
 /// Reads `posternd.toml` and `users.d/*.toml` beside it, in the order of their names.
-///
-/// # Errors
 /// The first file that is refused. `users.d` may be missing.
 pub fn read_bundle(main: &Path) -> Result<Bundle, FileError> {
     let users = files::files_in(&files::folder_of(main).join("users.d"), ".toml");
@@ -83,11 +76,8 @@ pub fn read_bundle(main: &Path) -> Result<Bundle, FileError> {
     })
 }
 
-/// Reads one of these files.
-///
-/// # Errors
-/// If it is missing, or others than its owner may read or replace it.
-pub fn read_config(path: &Path) -> Result<BundleFile, FileError> {
+/// Reads one of these files. Fails if it is missing, or others than its owner may read or replace it.
+pub(crate) fn read_config(path: &Path) -> Result<BundleFile, FileError> {
     Ok(BundleFile {
         path: path.to_owned(),
         text: files::read_config(path)?,

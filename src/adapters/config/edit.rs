@@ -9,18 +9,15 @@ use zeroize::Zeroizing;
 
 use super::config_text::ConfigText;
 use crate::adapters::config::bundle::BundleFile;
-
-/// One edit of one key.
 #[derive(Debug, Clone, Copy)]
-pub enum Edit<'a> {
+pub(crate) enum Edit<'a> {
     /// Sets a value, in TOML. A new key follows the user's name.
     Set(&'a str, &'a str),
-    /// Removes the key with its line.
     Remove(&'a str),
 }
 
 /// The text of the file after these edits, in order; `None` if it is not a user's own file.
-pub fn edited(file: &BundleFile, edits: &[Edit<'_>]) -> Option<Zeroizing<String>> {
+pub(crate) fn edited(file: &BundleFile, edits: &[Edit<'_>]) -> Option<Zeroizing<String>> {
     let mut file = BundleFile {
         path: file.path.clone(),
         text: Zeroizing::new(file.text.to_string()),
@@ -30,9 +27,7 @@ pub fn edited(file: &BundleFile, edits: &[Edit<'_>]) -> Option<Zeroizing<String>
     }
     Some(file.text)
 }
-
-/// The text value of a key.
-pub fn text_of(file: &BundleFile, key: &str) -> Option<Zeroizing<String>> {
+pub(crate) fn text_of(file: &BundleFile, key: &str) -> Option<Zeroizing<String>> {
     let values = ConfigText::of(file).values()?;
     match values.get(key)?.get_ref() {
         DeValue::String(text) => Some(Zeroizing::new(text.to_string())),
@@ -140,11 +135,7 @@ mod tests {
 
     #[test]
     fn other_files_are_not_edited() {
-        for text in [
-            "[[user]]\nname = \"alice\"\n",
-            "name = ",
-            "key = \"AAAA\"\n",
-        ] {
+        for text in ["[[user]]\nname = \"a\"\n", "name = ", "key = \"AAAA\"\n"] {
             let edited = edited(&file(text), &[Edit::Set("disabled", "true")]);
             assert!(edited.is_none(), "{text}");
         }

@@ -76,7 +76,6 @@ impl<'t> Fields<'t> {
         self.table.get(key)
     }
 
-    /// All keys and their values.
     pub(super) fn entries(&self) -> impl Iterator<Item = (&'t Spanned<Cow<'t, str>>, Value<'t>)> {
         self.table.iter()
     }
@@ -95,7 +94,6 @@ impl<'t> Fields<'t> {
         self.file.refuse(self.at(key), refusal);
     }
 
-    /// Refuses a missing key.
     pub(super) fn require(&self, key: &str, example: &str) {
         if !self.has(key) {
             let what = format!("{} has no {key}", self.name);
@@ -112,7 +110,6 @@ impl<'t> Fields<'t> {
         self.file.check(place(value), text(key, value, read))
     }
 
-    /// One of a few words.
     pub(super) fn word<T: Copy>(&self, key: &str, words: &[(&str, T)]) -> Option<T> {
         self.text(key, |text| {
             let found = words.iter().find(|(word, _)| *word == text);
@@ -127,7 +124,6 @@ impl<'t> Fields<'t> {
         })
     }
 
-    /// A whole number.
     pub(super) fn number(&self, key: &str, bounds: RangeInclusive<u16>) -> Option<u16> {
         let value = self.get(key)?;
         self.file.check(place(value), number(key, value, &bounds))
@@ -142,7 +138,6 @@ impl<'t> Fields<'t> {
         }
     }
 
-    /// True or false.
     pub(super) fn flag(&self, key: &str) -> Option<bool> {
         match self.get(key)?.get_ref() {
             DeValue::Boolean(flag) => Some(*flag),

@@ -62,7 +62,6 @@ pub(super) fn read(fields: &Fields<'_>) -> Firewall {
     firewall
 }
 
-/// `None` if something is wrong, with a problem noted.
 fn command_programs(fields: &Fields<'_>) -> Option<CommandPrograms> {
     fields.only(&["open", "close", "list", "deadline"]);
     for key in ["open", "close"] {

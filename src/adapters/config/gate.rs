@@ -15,7 +15,7 @@ use crate::model::endpoint::{DEFAULT_PORT, Endpoint};
 use crate::model::settings::{CaptureKind, Gate, INTERFACES_MAX, Interfaces, PORTS_MAX};
 
 /// The control socket of a config that names none.
-pub const CONTROL_SOCKET: &str = "/run/postern/control.sock";
+pub(crate) const CONTROL_SOCKET: &str = "/run/postern/control.sock";
 
 /// The most addresses of one gate: two of each family.
 const ADDRESSES_MAX: usize = 4;
@@ -116,7 +116,6 @@ fn ports(fields: &Fields<'_>) -> Option<Vec<u16>> {
     Some(ports)
 }
 
-/// One address, or a list of them.
 fn addresses(fields: &Fields<'_>, port: u16) -> Vec<Endpoint> {
     let read = |text| values::endpoint(text, port);
     let value = fields.get("address").map(|value| value.get_ref());

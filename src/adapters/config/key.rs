@@ -16,7 +16,6 @@ use crate::adapters::config::bundle::Bundle;
 /// Characters of the shortest secret for one-time codes.
 const SECRET_TEXT_MIN: usize = 26;
 
-/// A user's key.
 pub(super) enum UserKey {
     Shared(SharedKey),
     Pair(PublicKey, Option<PresharedKey>),
@@ -64,7 +63,6 @@ fn is_base32_secret(word: &str) -> bool {
     word.len() >= SECRET_TEXT_MIN && (upper || lower)
 }
 
-/// The key files of a bundle, by path.
 pub(super) struct KeyFiles<'a>(HashMap<&'a Path, &'a str>);
 
 impl<'a> KeyFiles<'a> {

@@ -32,7 +32,7 @@ pub fn key_files(bundle: &Bundle) -> Vec<PathBuf> {
 }
 
 /// The file of the gate's private key, whether [`load`](super::load) needs it or not.
-pub fn gate_key_file(bundle: &Bundle) -> Option<PathBuf> {
+pub(crate) fn gate_key_file(bundle: &Bundle) -> Option<PathBuf> {
     let main = bundle.main.as_ref()?;
     let values = ConfigText::of(main).values()?;
     let gate = values.get("gate")?.get_ref().as_table()?;

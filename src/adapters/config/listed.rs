@@ -10,45 +10,31 @@ use super::user_keys::PreviousKey;
 use super::values;
 use crate::model::policy::Policy;
 use crate::model::time::Timestamp;
-
-/// One user.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Listed {
-    /// Name, and what the user may open.
-    pub policy: Policy,
-    /// The file with the user's table.
-    pub file: PathBuf,
-    /// The line there, from 1.
-    pub line: usize,
+pub(crate) struct Listed {
+    pub(crate) policy: Policy,
+    pub(crate) file: PathBuf,
+    pub(crate) line: usize,
     /// Whether the file has only this user, without `[[user]]`.
-    pub own_file: bool,
-    /// The kind of key.
-    pub key: KeyKind,
-    /// Whether the user needs a one-time code.
-    pub totp: bool,
-    /// Whether the user is disabled.
-    pub disabled: bool,
+    pub(crate) own_file: bool,
+    pub(crate) key: KeyKind,
+    pub(crate) totp: bool,
+    pub(crate) disabled: bool,
     /// The kind of the previous key, and when it ends.
-    pub old: Option<(KeyKind, Timestamp)>,
+    pub(crate) old: Option<(KeyKind, Timestamp)>,
 }
-
-/// The kind of a user's key.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum KeyKind {
-    /// A key that client and gate share.
+pub(crate) enum KeyKind {
     Shared,
-    /// A shared key in a file of its own.
     SharedFile(PathBuf),
     /// A key pair.
     Pair {
-        /// The client's half.
         public: PublicKey,
         /// Whether a pre-shared key strengthens it.
         psk: bool,
     },
 }
 
-/// All values of one user, none refused.
 pub(super) struct ReadUser {
     pub(super) policy: Policy,
     pub(super) key: UserKey,
@@ -91,7 +77,7 @@ impl KeyKind {
     }
 
     /// For messages and lists.
-    pub fn name(&self) -> &'static str {
+    pub(crate) fn name(&self) -> &'static str {
         match self {
             Self::Shared => "shared key",
             Self::SharedFile(_) => "shared key in a file",

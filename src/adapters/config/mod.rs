@@ -24,10 +24,12 @@ mod user_keys;
 mod user_table;
 mod values;
 
-pub use edit::{Edit, edited, text_of};
-pub use gate::CONTROL_SOCKET;
-pub use key_files::{gate_key_file, key_files};
-pub use listed::{KeyKind, Listed};
-pub use load::{Loaded, STACK, control_socket, load, settings_and_users};
+pub(crate) use edit::{Edit, edited, text_of};
+pub(crate) use gate::CONTROL_SOCKET;
+pub(crate) use key_files::gate_key_file;
+pub use key_files::key_files;
+pub(crate) use listed::{KeyKind, Listed};
+pub use load::{Loaded, load};
+pub(crate) use load::{STACK, control_socket, settings_and_users};
 pub use problem::{Problem, Problems};
 pub use user_table::OldKey;

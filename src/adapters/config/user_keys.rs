@@ -130,7 +130,6 @@ fn key_file(fields: &Fields<'_>, key_files: &KeyFiles<'_>) -> Option<UserKey> {
     Some(UserKey::Shared(key))
 }
 
-/// The secret of the user's one-time codes.
 pub(super) fn code_key(fields: &Fields<'_>) -> Option<CodeKey> {
     if fields.has("totp_digits") && !fields.has("totp") {
         let cure = "add totp = \"BASE32\", or remove totp_digits";

@@ -17,27 +17,19 @@ const PRIVATE_MAX: u64 = 1 << 20;
 const CONFIG_MAX: u64 = 64 << 20;
 
 /// Reads a file of at most 1 MiB that only its owner, root or the caller, can read.
-///
-/// # Errors
-/// If it is missing, not a regular file, too large or not UTF-8, or if others can read or replace it.
+/// Fails if it is missing, not a regular file, too large or not UTF-8, or if others can read or replace it.
 pub fn read_private(path: &Path) -> Result<Zeroizing<String>, FileError> {
     read(path, PRIVATE_MAX)
 }
 
 /// Reads a file of a gate's config, of at most 64 MiB.
-///
-/// # Errors
-/// As [`read_private`].
 #[cfg(feature = "daemon")]
 pub fn read_config(path: &Path) -> Result<Zeroizing<String>, FileError> {
     read(path, CONFIG_MAX)
 }
 
 /// Reads a file of at most 1 MiB that may hold no secret. The second value is the error of [`read_private`] if others can
-/// read the file.
-///
-/// # Errors
-/// If it is missing, not a regular file, too large or not UTF-8.
+/// read the file. Fails if it is missing, not a regular file, too large or not UTF-8.
 pub fn read_open(path: &Path) -> Result<(Zeroizing<String>, Result<(), FileError>), FileError> {
     let failed = |error: io::Error| FileError::io(path, "read", &error);
     let file = open_to_read(path).map_err(failed)?;
@@ -59,9 +51,7 @@ pub(super) fn read(path: &Path, max: u64) -> Result<Zeroizing<String>, FileError
 }
 
 /// The files in a folder whose names end with `ending`, sorted, without hidden ones; none if there is no such folder.
-///
-/// # Errors
-/// If the folder cannot be read, or others can put a file there.
+/// Fails if the folder cannot be read, or others can put a file there.
 pub fn files_in(folder: &Path, ending: &str) -> Result<Vec<PathBuf>, FileError> {
     let failed = |error: io::Error| FileError::io(folder, "read", &error);
     let entries = match fs::read_dir(folder) {

@@ -8,27 +8,18 @@ use std::path::Path;
 use rustix::fs::OFlags;
 
 /// Reads a file of the kernel, such as those under /proc.
-///
-/// # Errors
-/// What the system reports.
 #[expect(clippy::disallowed_methods, reason = "files may open files")]
 pub fn read_system(path: &Path) -> io::Result<String> {
     fs::read_to_string(path)
 }
 
 /// Writes a setting of the kernel, such as those under /proc.
-///
-/// # Errors
-/// What the system reports.
 #[expect(clippy::disallowed_methods, reason = "files may open files")]
 pub fn write_system(path: &Path, text: &str) -> io::Result<()> {
     fs::write(path, text)
 }
 
 /// Opens a file whose owner does not matter, such as a recording of packets; also a pipe.
-///
-/// # Errors
-/// What the system reports.
 #[cfg(feature = "daemon")]
 #[expect(clippy::disallowed_methods, reason = "files may open files")]
 pub fn open_input(path: &Path) -> io::Result<File> {
@@ -36,34 +27,22 @@ pub fn open_input(path: &Path) -> io::Result<File> {
 }
 
 /// Creates a file for the output of a program.
-///
-/// # Errors
-/// What the system reports.
 pub fn create_log(path: &Path) -> io::Result<File> {
     create(path, OpenOptions::new().append(true))
 }
 
 /// Opens the terminal of this process.
-///
-/// # Errors
-/// What the system reports; a cron job, for example, has no terminal.
 pub fn open_terminal() -> io::Result<File> {
     open_to_read(Path::new("/dev/tty"))
 }
 
 /// Opens /dev/null for output.
-///
-/// # Errors
-/// What the system reports.
 #[expect(clippy::disallowed_methods, reason = "files may open files")]
 pub fn open_nothing() -> io::Result<File> {
     OpenOptions::new().write(true).open("/dev/null")
 }
 
 /// Opens a file to lock; creates it if it is missing.
-///
-/// # Errors
-/// What the system reports.
 #[expect(clippy::disallowed_methods, reason = "files may open files")]
 pub fn open_lock(path: &Path) -> io::Result<File> {
     let mut options = OpenOptions::new();

@@ -24,9 +24,7 @@ enum Readers {
 
 /// Writes a file that only its owner can read, and waits until it is on the disk. With `overwrite` it replaces an existing
 /// file, otherwise that is an error.
-///
-/// # Errors
-/// If the file exists or cannot be written, or if others could replace it in its folder.
+/// Fails if the file exists or cannot be written, or if others could replace it in its folder.
 pub fn write_private(path: &Path, bytes: &[u8], overwrite: bool) -> Result<(), FileError> {
     let folder = folder_of(path);
     check_folder(&folder)?;
@@ -46,18 +44,12 @@ pub fn write_private(path: &Path, bytes: &[u8], overwrite: bool) -> Result<(), F
 }
 
 /// Replaces a text that everyone may read. It does not survive a crash of the system.
-///
-/// # Errors
-/// What the system reports; the old text then stays.
 #[cfg(feature = "daemon")]
 pub fn publish(path: &Path, text: &str) -> io::Result<()> {
     write_whole(path, text.as_bytes(), Readers::Everyone, true)
 }
 
 /// Removes a text of [`publish`], if there is one.
-///
-/// # Errors
-/// What the system reports.
 #[cfg(feature = "daemon")]
 pub fn withdraw(path: &Path) -> io::Result<()> {
     match fs::remove_file(path) {
@@ -111,9 +103,6 @@ fn place_new(hidden: &Path, path: &Path) -> io::Result<()> {
 
 /// Makes a folder and its missing parents with these permissions. Returns whether it is new. Others must not be able to
 /// write to an existing one.
-///
-/// # Errors
-/// If it cannot be made or used.
 pub fn make_folder(path: &Path, mode: u32) -> Result<bool, FileError> {
     let is_new = match fs::metadata(path) {
         Ok(_) => false,
