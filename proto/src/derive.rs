@@ -8,7 +8,8 @@ use hkdf::Hkdf;
 use sha2::Sha256;
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
-use crate::key::{KeyError, PresharedKey, SharedKey};
+use crate::key::{PresharedKey, SharedKey};
+use crate::key_error::KeyError;
 use crate::limits::KEY_LEN;
 use crate::name::GateName;
 use crate::pair::{PrivateKey, PublicKey};

@@ -7,6 +7,7 @@ use core::fmt;
 use subtle::ConstantTimeEq;
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
+use crate::key_error::KeyError;
 use crate::key_text::{KeyText, read_base64};
 use crate::limits::KEY_LEN;
 
@@ -71,34 +72,6 @@ secret_key! {
     /// An optional pre-shared key beside a key pair: 32 random bytes.
     PresharedKey
 }
-
-/// Why a key or its material is invalid. Never contains a byte of it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum KeyError {
-    /// A gate name has 1 to 255 bytes.
-    GateName,
-    /// A key text has 44 characters.
-    Length,
-    /// A key is canonical base64 of 32 bytes, with padding.
-    Base64,
-    /// The agreement of two keys is all zero.
-    ZeroSecret,
-}
-
-impl fmt::Display for KeyError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::GateName => "a gate name must have 1 to 255 bytes",
-            Self::Length => "a key must have exactly 44 characters of base64",
-            Self::Base64 => "a key must be canonical base64 of 32 bytes, with padding",
-            Self::ZeroSecret => {
-                "the public key is a weak point: the shared secret would be all zero"
-            }
-        })
-    }
-}
-
-impl core::error::Error for KeyError {}
 
 #[cfg(test)]
 mod tests {

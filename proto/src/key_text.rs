@@ -7,7 +7,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
-use crate::key::KeyError;
+use crate::key_error::KeyError;
 use crate::limits::{KEY_LEN, KEY_TEXT_LEN};
 
 /// A key in base64: 44 characters, wiped when dropped.

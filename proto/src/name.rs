@@ -3,7 +3,7 @@
 use alloc::boxed::Box;
 use core::fmt;
 
-use crate::key::KeyError;
+use crate::key_error::KeyError;
 use crate::limits::{GATE_NAME_MAX, NAME_MAX};
 use crate::malformed::Malformed;
 

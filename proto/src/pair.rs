@@ -6,7 +6,7 @@ use subtle::ConstantTimeEq;
 use x25519_dalek::StaticSecret;
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
-use crate::key::KeyError;
+use crate::key_error::KeyError;
 use crate::key_text::{KeyText, read_base64};
 use crate::limits::KEY_LEN;
 
