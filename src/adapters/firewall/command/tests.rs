@@ -486,26 +486,6 @@ fn start_closes_stale_grants_and_checks_live_ones() {
 }
 
 #[test]
-fn remove_closes_all_grants_of_the_journal() {
-    let mut world = World::new(false);
-    world.open(&grant(1, 7, TWO)).unwrap();
-    world.open(&grant(2, 7, TWO)).unwrap();
-    world.ran();
-    world.fail("/close 2", exits(1, "busy"));
-    assert!(world.driver.remove().is_err());
-    assert_eq!(world.found(), [(2, 0)]);
-    world.mend();
-    world.driver.remove().unwrap();
-    assert_eq!(
-        (
-            world.found(),
-            Command::left(Box::new(world.journal.clone()))
-        ),
-        (vec![], Ok(0))
-    );
-}
-
-#[test]
 #[allow(clippy::disallowed_methods)]
 fn protection_and_missing_programs_are_refused() {
     let mut world = World::new(false);
@@ -533,33 +513,4 @@ fn protection_and_missing_programs_are_refused() {
             .to_string()
             .starts_with("/open: No such file")
     );
-}
-
-#[test]
-fn damaged_journal_is_refused() {
-    let mut world = World::new(false);
-    world.open(&grant(1, 7, TWO)).unwrap();
-    let whole = world.journal.text.lock().unwrap().clone().unwrap();
-    for damaged in [
-        whole.replace("alice", "bob"),
-        whole[..whole.len() - 3].to_owned(),
-        String::new(),
-    ] {
-        *world.journal.text.lock().unwrap() = Some(damaged);
-        let programs = world.driver.programs.clone();
-        let said = Command::open(
-            programs,
-            Box::new(Script::default()),
-            Box::new(world.journal.clone()),
-        )
-        .err()
-        .unwrap()
-        .to_string();
-        assert!(
-            said.starts_with("/m/journal: the journal of open grants is damaged: ")
-                && said.contains("close by hand"),
-            "{said}"
-        );
-        assert_eq!(said.lines().count(), 1);
-    }
 }

@@ -88,39 +88,3 @@ pub(super) fn grant_rules(grant: &Grant, forward: &Forward, end: &str) -> Vec<St
     }
     rules
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::adapters::firewall::iptables::tests::protection;
-
-    #[test]
-    fn behind_the_gate_only_own_connections_stay() {
-        let mut protection = protection(&[]);
-        protection.behind = [
-            ("10.0.0.0/24", "tcp/20-25"),
-            ("10.0.0.0/24", "icmp"),
-            ("10.0.0.0/24", "icmpv6"),
-            ("fd00::5/128", "udp/53"),
-        ]
-        .map(|(network, ports)| (network.parse().unwrap(), ports.parse().unwrap()))
-        .into();
-        assert_eq!(
-            protection_rules(Family::V4, &protection),
-            [
-                "POSTERN-FWD -j POSTERN-FWD-GRANTS",
-                "POSTERN-FWD -m conntrack --ctstate RELATED,ESTABLISHED --ctproto 6 --ctreplsrc 10.0.0.0/24 --ctreplsrcport 20:25 -j ACCEPT",
-                "POSTERN-FWD -m conntrack --ctstate RELATED,ESTABLISHED --ctproto 1 --ctreplsrc 10.0.0.0/24 -j ACCEPT",
-                "POSTERN-FWD -d 10.0.0.0/24 -p tcp -m tcp --dport 20:25 -m conntrack ! --ctstate ESTABLISHED -j DROP",
-                "POSTERN-FWD -d 10.0.0.0/24 -p icmp -m icmp --icmp-type echo-request -m conntrack ! --ctstate ESTABLISHED -j DROP",
-            ]
-        );
-        assert_eq!(protection_rules(Family::V6, &protection).len(), 3);
-        protection.hide_behind = false;
-        assert!(
-            protection_rules(Family::V4, &protection)
-                .iter()
-                .all(|rule| !rule.contains("DROP"))
-        );
-    }
-}

@@ -240,62 +240,7 @@ fn deletion(table: &Table, chains: &[&str]) -> Vec<String> {
 mod tests {
     use super::super::save::read;
     use super::*;
-    use crate::adapters::firewall::iptables::tests::{forward, grant, protection};
-
-    fn table(input_rules: &[&str], chains: &[&str]) -> Tables {
-        let chains = chains.iter().map(|chain| format!(":{chain} - [0:0]\n"));
-        let rules = input_rules.iter().map(|rule| format!("-A INPUT {rule}\n"));
-        let lines: String = chains.chain(rules).collect();
-        read(&format!("*filter\n:INPUT ACCEPT [0:0]\n{lines}COMMIT\n")).unwrap()
-    }
-
-    fn install(tables: &Tables, protection: &Protection, live: &[&Grant]) -> String {
-        let created = CreatedTables::default();
-        installation(Family::V4, tables, protection, live, false, created).unwrap()
-    }
-
-    #[test]
-    fn jump_becomes_the_first_and_only_one() {
-        let one = ["-D INPUT -j POSTERN", "-I INPUT 1 -j POSTERN"];
-        let two = [one[0], one[0], one[1]];
-        let cases: [(&[&str], &[&str]); 5] = [
-            (&[], &one[1..]),
-            (&["-j POSTERN", "-s 10.0.0.1/32 -j DROP"], &[]),
-            (&["-s 10.0.0.1/32 -j DROP", "-j POSTERN"], &one),
-            (&["-j POSTERN", "-j POSTERN"], &two),
-            (&["-i lo -j POSTERN", "-j POSTERN"], &one),
-        ];
-        for (rules, expected) in cases {
-            let text = install(&table(rules, &["POSTERN"]), &protection(&[]), &[]);
-            let jumps: Vec<&str> = text
-                .lines()
-                .filter(|line| line.contains(" INPUT "))
-                .collect();
-            assert_eq!(jumps, expected, "{rules:?}");
-        }
-    }
-
-    #[test]
-    fn installation_is_one_whole_input() {
-        let protection = Protection {
-            behind: vec![("10.0.0.0/24".parse().unwrap(), "tcp/22".parse().unwrap())],
-            ..protection(&["tcp/22"])
-        };
-        let grant = grant(1, "al", "192.0.2.7/32", &["tcp/22"]);
-        assert_eq!(
-            install(&Tables::default(), &protection, &[&grant]),
-            "*filter\n:POSTERN - [0:0]\n:POSTERN-GRANTS - [0:0]\n:POSTERN-FWD - [0:0]\n:POSTERN-FWD-GRANTS - [0:0]\n\
-             -A POSTERN -p udp -m udp --dport 62201 -j DROP\n\
-             -A POSTERN -j POSTERN-GRANTS\n\
-             -A POSTERN -p tcp -m tcp --dport 22 -m conntrack --ctstate ESTABLISHED,RELATED -j ACCEPT\n\
-             -A POSTERN -p tcp -m tcp --dport 22 -j DROP\n\
-             -A POSTERN-FWD -j POSTERN-FWD-GRANTS\n\
-             -A POSTERN-FWD -m conntrack --ctstate RELATED,ESTABLISHED --ctproto 6 --ctreplsrc 10.0.0.0/24 --ctreplsrcport 22 -j ACCEPT\n\
-             -A POSTERN-FWD -d 10.0.0.0/24 -p tcp -m tcp --dport 22 -m conntrack ! --ctstate ESTABLISHED -j DROP\n\
-             -A POSTERN-GRANTS -s 192.0.2.7/32 -p tcp -m tcp --dport 22 -m comment --comment \"postern id=1 user=al until=1795341600000\" -j ACCEPT\n\
-             -I INPUT 1 -j POSTERN\n-I FORWARD 1 -j POSTERN-FWD\nCOMMIT\n"
-        );
-    }
+    use crate::adapters::firewall::iptables::tests::protection;
 
     #[test]
     fn chains_without_a_use_are_deleted() {
@@ -307,56 +252,12 @@ mod tests {
         let filter = ":POSTERN-FWD - [0:0]\n-D FORWARD -j POSTERN-FWD\n-X POSTERN-FWD\nCOMMIT\n";
         let nat =
             "*nat\n:POSTERN-DNAT - [0:0]\n-D PREROUTING -j POSTERN-DNAT\n-X POSTERN-DNAT\nCOMMIT\n";
-        let text = install(&tables, &protection(&[]), &[]);
+        let none = CreatedTables::default();
+        let text = installation(Family::V4, &tables, &protection(&[]), &[], false, none).unwrap();
         assert!(
             text.ends_with(&format!("-I INPUT 1 -j POSTERN\n{filter}{nat}")),
             "{text}"
         );
         assert_eq!(removal(&tables).unwrap(), format!("*filter\n{filter}{nat}"));
-    }
-
-    #[test]
-    fn table_nat_opens_a_forward_last() {
-        let needs_nat = |family| {
-            let protection = Protection {
-                forwards: vec![forward("tcp/2222", "10.0.0.5", Some(22), false)],
-                ..protection(&[])
-            };
-            NeededChains::new(family, &protection, &[]).nat
-        };
-        assert!(needs_nat(Family::V4) && !needs_nat(Family::V6));
-        let mut through = grant(1, "al", "192.0.2.7/32", &[]);
-        through.forwards = vec![forward("tcp/2222", "10.0.0.5", Some(22), false)];
-        let text = install(&Tables::default(), &protection(&[]), &[&through]);
-        let (filter, nat) = text.split_once("*nat\n").unwrap();
-        assert!(filter.contains("-A POSTERN-FWD-GRANTS") && transactions(&text) == 2);
-        let nat: Vec<&str> = nat
-            .lines()
-            .map(|line| line.split(" -s").next().unwrap())
-            .collect();
-        assert_eq!(
-            nat,
-            [
-                ":POSTERN-DNAT - [0:0]",
-                ":POSTERN-SNAT - [0:0]",
-                "-A POSTERN-DNAT",
-                "-I PREROUTING 1 -j POSTERN-DNAT",
-                "-I POSTROUTING 1 -j POSTERN-SNAT",
-                "COMMIT"
-            ]
-        );
-    }
-
-    #[test]
-    fn removal_deletes_only_own_chains() {
-        assert_eq!(removal(&table(&["-j DROP"], &["DOCKER"])), None);
-        assert_eq!(
-            removal(&table(
-                &["-i eth0 -j POSTERN", "-j POSTERN", "-j DROP"],
-                &["POSTERN", "POSTERN-PROBE"]
-            ))
-            .unwrap(),
-            "*filter\n:POSTERN - [0:0]\n:POSTERN-PROBE - [0:0]\n-D INPUT -i eth0 -j POSTERN\n-D INPUT -j POSTERN\n-X POSTERN\n-X POSTERN-PROBE\nCOMMIT\n"
-        );
     }
 }

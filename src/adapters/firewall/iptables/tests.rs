@@ -183,43 +183,6 @@ fn rewritten(empty: &str, ids: &[u64]) -> String {
 const DECLARED: &str = ":POSTERN-GRANTS - [0:0]";
 
 #[test]
-fn batch_is_one_run_for_each_family() {
-    let mut world = World::installed(&[four(1)]);
-    let batch = [
-        Change::Open(four(2)),
-        extended(&four(1)),
-        Change::Close(four(2)),
-    ];
-    assert_eq!(world.apply(&batch).0, [true; 3]);
-    let later = rule(1)
-        .replace("09:59:59", "10:00:59")
-        .replace("1795341600000", "1795341660000");
-    let (one, two) = (rule(1), rule(2));
-    let input = format!("*filter\n-A {two}\n-D {one}\n-A {later}\n-D {two}\nCOMMIT\n");
-    assert_eq!(world.ran(), [("iptables-restore".to_owned(), input)]);
-    let both = [Change::Open(six(3)), Change::Open(four(4))];
-    assert_eq!(world.apply(&both).0, [true; 2]);
-    assert_eq!(world.programs(), ["iptables-restore", "ip6tables-restore"]);
-}
-
-#[test]
-fn many_deletions_rewrite_the_chain() {
-    let mut world = World::installed(&(1..=40).map(four).collect::<Vec<_>>());
-    let close = |ids: std::ops::RangeInclusive<u64>| ids.map(four).map(Change::Close);
-    assert!(
-        !world
-            .apply(&close(1..=15).collect::<Vec<_>>())
-            .0
-            .contains(&false)
-    );
-    assert_eq!(world.ran()[0].1.matches("-D ").count(), 15);
-    let batch: Vec<Change> = close(16..=39).chain([Change::Open(four(50))]).collect();
-    assert!(!world.apply(&batch).0.contains(&false));
-    let input = rewritten("-F POSTERN-GRANTS", &[40, 50]);
-    assert_eq!(world.ran(), [("iptables-restore".to_owned(), input)]);
-}
-
-#[test]
 fn failed_run_is_never_reported_as_done() {
     let killed = Ok(Ran {
         status: None,
@@ -288,22 +251,6 @@ fn unsafe_user_name_reaches_no_program() {
     assert!(installed.is_err());
     let ran = world.ran();
     assert!(ran.iter().all(|(_, input)| !input.contains("-F INPUT")));
-}
-
-#[test]
-fn closing_a_missing_grant_succeeds() {
-    let mut world = World::installed(&[four(1), four(2)]);
-    world.answers(|_, input| input.contains("-D ").then(|| exits(1, "Bad rule")));
-    assert_eq!(world.apply(&[Change::Close(four(1))]).0, [true]);
-    let ran = world.ran();
-    let programs: Vec<&str> = ran.iter().map(|(program, _)| program.as_str()).collect();
-    assert_eq!(
-        programs,
-        ["iptables-restore", "iptables-save", "iptables-restore"]
-    );
-    assert_eq!(ran[2].1, rewritten(DECLARED, &[2]));
-    assert_eq!(world.apply(&[Change::Close(four(1))]).0, [true]);
-    assert_eq!(world.ran(), []);
 }
 
 #[test]
