@@ -35,11 +35,16 @@ impl Namespace {
 
     /// A link to another namespace, with this name and these addresses at each end.
     pub fn link(&self, other: &Self, name: &str, here: &[&str], there: &[&str]) {
-        let thread = other.thread_id;
+        self.link_as(other, [name, name], here, there);
+    }
+
+    /// The same with two names.
+    pub fn link_as(&self, other: &Self, names: [&str; 2], here: &[&str], there: &[&str]) {
+        let ([own, far], thread) = (names, other.thread_id);
         self.ip(&format!(
-            "link add {name} type veth peer name {name} netns {thread}"
+            "link add {own} type veth peer name {far} netns {thread}"
         ));
-        for (end, addresses) in [(self, here), (other, there)] {
+        for (end, name, addresses) in [(self, own, here), (other, far, there)] {
             let mut lines = String::new();
             for address in addresses {
                 let nodad = if address.contains(':') { "nodad" } else { "" };
@@ -47,8 +52,8 @@ impl Namespace {
             }
             end.ip_batch(&format!("{lines}link set {name} up\n"));
         }
-        self.wait_for_carrier(name);
-        other.wait_for_carrier(name);
+        self.wait_for_carrier(own);
+        other.wait_for_carrier(far);
     }
 
     /// Serves a TCP port of all addresses: what comes in is sent back.

@@ -39,6 +39,7 @@ const OWN: [&str; 8] = [
 /// Where the package puts the examples.
 const EXAMPLES: &str = "/usr/share/doc/postern/examples";
 
+/// A host.
 pub struct Host {
     pub space: Namespace,
     home: PathBuf,
@@ -131,17 +132,14 @@ impl Host {
             printed,
             shown,
         };
-        let deadline = Instant::now() + PATIENCE;
-        while !is_right(&running.printed.so_far()) {
-            if Instant::now() > deadline || running.child.try_wait().unwrap().is_some() {
-                end(&mut running.child, Signal::KILL);
-                let text = running.printed.whole();
-                if is_right(&text) {
-                    break;
-                }
+        let child = &mut running.child;
+        patiently(|| is_right(&running.printed.so_far()) || child.try_wait().unwrap().is_some());
+        if !is_right(&running.printed.so_far()) {
+            end(&mut running.child, Signal::KILL);
+            let text = running.printed.whole();
+            if !is_right(&text) {
                 return Err(text);
             }
-            thread::sleep(Duration::from_millis(20));
         }
         self.running.lock().unwrap().push(running);
         Ok(())
@@ -151,24 +149,20 @@ impl Host {
     pub fn read_on(&self, count: usize, is_right: impl Fn(&str) -> bool) -> Result<(), String> {
         let mut running = self.running.lock().unwrap();
         let last = running.last_mut().ok_or("nothing goes on")?;
-        let deadline = Instant::now() + PATIENCE;
-        loop {
+        let mut next = String::new();
+        let is_there = patiently(|| {
             let text = last.printed.so_far();
             // A line that has no end yet is still being written.
             let whole = &text[..text.rfind('\n').map_or(0, |end| end + 1)];
-            let next: String = whole
-                .split_inclusive('\n')
-                .skip(last.shown)
-                .take(count)
-                .collect();
-            if next.lines().count() == count {
-                last.shown += count;
-                return if is_right(&next) { Ok(()) } else { Err(next) };
-            }
-            if Instant::now() > deadline {
-                return Err(next);
-            }
-            thread::sleep(Duration::from_millis(20));
+            let lines = whole.split_inclusive('\n').skip(last.shown);
+            next = lines.take(count).collect();
+            next.lines().count() == count
+        });
+        last.shown += count;
+        if is_there && is_right(&next) {
+            Ok(())
+        } else {
+            Err(next)
         }
     }
 
@@ -190,14 +184,12 @@ impl Host {
         assert!(!command.contains('\''), "{command}: no quotes here");
         let (mut child, mut printed) = self.start_with(&at_terminal, Stdio::piped());
         let mut keyboard = child.stdin.take().unwrap();
-        let shown = |printed: &Printed| printed.so_far().replace('\r', "");
-        let deadline = Instant::now() + PATIENCE;
-        while !(asks_for_it(&shown(&printed)) && shown(&printed).ends_with('\n')) {
-            if Instant::now() > deadline || child.try_wait().unwrap().is_some() {
-                end(&mut child, Signal::KILL);
-                return shown(&printed);
-            }
-            thread::sleep(Duration::from_millis(10));
+        let shown = || printed.so_far().replace('\r', "");
+        let is_asked = || asks_for_it(&shown()) && shown().ends_with('\n');
+        patiently(|| is_asked() || child.try_wait().unwrap().is_some());
+        if !is_asked() {
+            end(&mut child, Signal::KILL);
+            return shown();
         }
         writeln!(keyboard, "{line}").unwrap();
         drop(keyboard);
@@ -215,25 +207,12 @@ impl Host {
         let pipe = writer.try_clone().unwrap();
         let child = self.space.run(move || {
             let mut shell = Command::new("bash");
-            shell
-                .args(["-c", &script])
-                .stdin(input)
-                .current_dir(&home)
-                .env_clear();
-            shell
-                .env("HOME", &home)
-                .env("USER", "root")
-                .env("LANG", "C.UTF-8")
-                .env("TERM", "dumb");
-            shell.env(
-                "PATH",
-                "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
-            );
-            shell
-                .stdout(writer.try_clone().unwrap())
-                .stderr(writer)
-                .process_group(0);
-            shell.spawn().unwrap()
+            shell.args(["-c", &script]).stdin(input).current_dir(&home);
+            shell.env_clear().env("HOME", &home).env("USER", "root");
+            shell.env("LANG", "C.UTF-8").env("TERM", "dumb");
+            let path = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+            shell.env("PATH", path).stdout(writer.try_clone().unwrap());
+            shell.stderr(writer).process_group(0).spawn().unwrap()
         });
         let text = Arc::new(Mutex::new(String::new()));
         let into = Arc::clone(&text);
@@ -261,19 +240,31 @@ impl Drop for Host {
     }
 }
 
-/// Waits until a command has ended; none for one that does not, which is killed.
-fn ended(child: &mut Child) -> Option<ExitStatus> {
+/// Waits until the condition holds, at most [`PATIENCE`]; whether it does.
+fn patiently(mut is_so: impl FnMut() -> bool) -> bool {
     let deadline = Instant::now() + PATIENCE;
     loop {
-        if let Some(status) = child.try_wait().unwrap() {
-            return Some(status);
+        if is_so() {
+            return true;
         }
         if Instant::now() > deadline {
-            end(child, Signal::KILL);
-            return None;
+            return false;
         }
         thread::sleep(Duration::from_millis(10));
     }
+}
+
+/// Waits until a command has ended; none for one that does not, which is killed.
+fn ended(child: &mut Child) -> Option<ExitStatus> {
+    let mut status = None;
+    patiently(|| {
+        status = child.try_wait().unwrap();
+        status.is_some()
+    });
+    if status.is_none() {
+        end(child, Signal::KILL);
+    }
+    status
 }
 
 fn collect(from: OwnedFd, into: &Mutex<String>) {
@@ -302,34 +293,17 @@ fn make_private(folder: &Path, name: &str) {
     unshare(CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWUTS).unwrap();
     let none: Option<&str> = None;
     mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none).unwrap();
-    mount(
-        Some("tmpfs"),
-        folder,
-        Some("tmpfs"),
-        MsFlags::empty(),
-        Some("mode=755"),
-    )
-    .unwrap();
+    let tmpfs = Some("tmpfs");
+    mount(tmpfs, folder, tmpfs, MsFlags::empty(), Some("mode=755")).unwrap();
+    let overlay = Some("overlay");
     for own in OWN {
-        let (upper, work) = (
-            folder.join(format!("upper{}", own.replace('/', "-"))),
-            folder.join(format!("work{}", own.replace('/', "-"))),
-        );
+        let [upper, work] =
+            ["upper", "work"].map(|kind| folder.join(format!("{kind}{}", own.replace('/', "-"))));
         fs::create_dir(&upper).unwrap();
         fs::create_dir(&work).unwrap();
-        let options = format!(
-            "lowerdir={own},upperdir={},workdir={}",
-            upper.display(),
-            work.display()
-        );
-        mount(
-            Some("overlay"),
-            own,
-            Some("overlay"),
-            MsFlags::empty(),
-            Some(options.as_str()),
-        )
-        .unwrap();
+        let (upper, work) = (upper.display(), work.display());
+        let options = format!("lowerdir={own},upperdir={upper},workdir={work}");
+        mount(overlay, own, overlay, MsFlags::empty(), Some(&*options)).unwrap();
     }
     nix::unistd::sethostname(name).unwrap();
     fs::create_dir_all("/run/started").unwrap();
@@ -338,48 +312,29 @@ fn make_private(folder: &Path, name: &str) {
     let _ = fs::remove_file("/etc/resolv.conf");
     fs::write("/etc/resolv.conf", "# nobody is asked\n").unwrap();
     fs::create_dir_all(HOME).unwrap();
-    let users = fs::read_to_string("/etc/passwd")
-        .unwrap()
-        .replace(":/root:", &format!(":{HOME}:"));
-    fs::write("/etc/passwd", users).unwrap();
-    for leftover in [
-        "/etc/postern",
-        "/var/lib/postern",
-        "/var/lib/postern.monitor",
-        "/run/postern",
-    ] {
-        let _ = fs::remove_dir_all(leftover);
-    }
-    // This system may have the engine's user, too; a machine of a page is new.
-    for list in ["/etc/passwd", "/etc/group", "/etc/shadow", "/etc/gshadow"] {
-        let text = fs::read_to_string(list).unwrap_or_default();
-        if text.contains("\npostern:") {
-            let others: String = text
-                .split_inclusive('\n')
-                .filter(|line| !line.starts_with("postern:"))
-                .collect();
-            fs::write(list, others).unwrap();
-        }
-    }
-    for (program, built) in [("postern", postern()), ("posternd", posternd())] {
+    // This system may have Postern and the engine's user, too; a machine of a page is new.
+    let clean = format!(
+        "sed -i 's,:/root:,:{HOME}:,' /etc/passwd; sed -i '/^postern:/d' /etc/passwd /etc/group /etc/shadow /etc/gshadow
+        rm -rf /etc/postern /var/lib/postern /var/lib/postern.monitor /run/postern"
+    );
+    let cleaned = Command::new("sh").args(["-ec", &clean]).status();
+    assert!(cleaned.unwrap().success());
+    let own = |program: &str| {
         let path = Path::new("/usr/local/bin").join(program);
         let _ = fs::remove_file(&path);
-        symlink(built, &path).unwrap();
+        path
+    };
+    symlink(postern(), own("postern")).unwrap();
+    symlink(posternd(), own("posternd")).unwrap();
+    for (program, script) in SCRIPTS {
+        let path = own(program);
+        fs::write(&path, script).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
     }
     fs::create_dir_all(EXAMPLES).unwrap();
     for example in fs::read_dir(repository().join("dist/examples")).unwrap() {
-        let example = example.unwrap();
-        fs::copy(
-            example.path(),
-            Path::new(EXAMPLES).join(example.file_name()),
-        )
-        .unwrap();
-    }
-    for (program, script) in SCRIPTS {
-        let path = Path::new("/usr/local/bin").join(program);
-        let _ = fs::remove_file(&path);
-        fs::write(&path, script).unwrap();
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+        let from = example.unwrap().path();
+        fs::copy(&from, Path::new(EXAMPLES).join(from.file_name().unwrap())).unwrap();
     }
 }
 

@@ -4,7 +4,6 @@
 //!   you: 203.0.113.9, 2001:db8:9::9 == gate: 192.0.2.1, 2001:db8::1, 10.0.0.1, fd00::1 == inside: 10.0.0.5, fd00::5
 //! ```
 
-use std::fs;
 use std::path::Path;
 
 use tempfile::TempDir;
@@ -25,15 +24,7 @@ pub struct Hosts {
 impl Hosts {
     /// Lays the cables and starts the servers that `words` name.
     pub fn make(words: &[String]) -> Self {
-        let folder = tempfile::Builder::new()
-            .prefix("postern-docs-")
-            .tempdir()
-            .unwrap();
-        fs::set_permissions(
-            folder.path(),
-            std::os::unix::fs::PermissionsExt::from_mode(0o755),
-        )
-        .unwrap();
+        let folder = crate::world::folder("postern-docs-");
         let hosts = HOSTS
             .iter()
             .map(|name| Host::new(name, folder.path()))
@@ -58,49 +49,17 @@ impl Hosts {
     }
 
     fn lay_cables(&self) {
-        let gate = &self.host("gate").space;
-        for (other, wire, ours, theirs) in [
-            (
-                "you",
-                "eth0",
-                ["192.0.2.1/32", "2001:db8::1/128"],
-                ["203.0.113.9/32", "2001:db8:9::9/128"],
-            ),
-            (
-                "inside",
-                "eth1",
-                ["10.0.0.1/24", "fd00::1/64"],
-                ["10.0.0.5/24", "fd00::5/64"],
-            ),
-        ] {
-            let there = &self.host(other).space;
-            gate.ip(&format!(
-                "link add {wire} type veth peer name eth0 netns {}",
-                there.thread_id
-            ));
-            for (space, name, addresses) in [(gate, wire, ours), (there, "eth0", theirs)] {
-                for address in addresses {
-                    let nodad = if address.contains(':') { "nodad" } else { "" };
-                    space.ip(&format!("addr add {address} dev {name} {nodad}"));
-                }
-                space.ip(&format!("link set {name} up"));
-            }
-            gate.wait_for_carrier(wire);
-            there.wait_for_carrier("eth0");
-        }
-        gate.ip("route add 203.0.113.0/24 dev eth0");
-        gate.ip("-6 route add 2001:db8:9::/64 dev eth0");
-        let you = &self.host("you").space;
-        you.ip("route add 192.0.2.1 dev eth0");
-        you.ip("-6 route add 2001:db8::1 dev eth0");
-        you.ip("route add default via 192.0.2.1");
-        you.ip("-6 route add default via 2001:db8::1");
-        self.host("inside")
-            .space
-            .ip("route add default via 10.0.0.1");
-        self.host("inside")
-            .space
-            .ip("-6 route add default via fd00::1");
+        let [gate, you, inside] = HOSTS.map(|name| &self.host(name).space);
+        let ours = ["192.0.2.1/32", "2001:db8::1/128"];
+        let theirs = ["203.0.113.9/32", "2001:db8:9::9/128"];
+        gate.link_as(you, ["eth0", "eth0"], &ours, &theirs);
+        let ours = ["10.0.0.1/24", "fd00::1/64"];
+        let theirs = ["10.0.0.5/24", "fd00::5/64"];
+        gate.link_as(inside, ["eth1", "eth0"], &ours, &theirs);
+        gate.ip_batch("route add 203.0.113.0/24 dev eth0\nroute add 2001:db8:9::/64 dev eth0");
+        you.ip_batch("route add 192.0.2.1 dev eth0\nroute add 2001:db8::1 dev eth0");
+        you.ip_batch("route add 0.0.0.0/0 via 192.0.2.1\nroute add ::/0 via 2001:db8::1");
+        inside.ip_batch("route add 0.0.0.0/0 via 10.0.0.1\nroute add ::/0 via fd00::1");
     }
 
     /// `gate/sshd`, `gate/http:8080`, `inside/udp:22`, `gate/git`: a server on a host, or a repository.
@@ -143,13 +102,12 @@ impl Hosts {
                 );
                 said
             }
-            Some(("http", port)) => host.run(&format!(
-                "mkdir -p /srv/www && echo 'hello from {name}' >/srv/www/index.html; {}",
-                started(
-                    &format!("python3 -m http.server -b :: -d /srv/www {port}"),
-                    port
-                )
-            )),
+            Some(("http", port)) => {
+                let server = format!("python3 -m http.server -b :: -d /srv/www {port}");
+                let page = format!("echo 'hello from {name}' >/srv/www/index.html");
+                let server = started(&server, port);
+                host.run(&format!("mkdir -p /srv/www && {page}; {server}"))
+            }
             Some(("udp", port)) => {
                 host.write("/srv/udp.py", &UDP_ECHO.replace("PORT", port));
                 host.run(&started("python3 /srv/udp.py", ""))
@@ -204,11 +162,8 @@ const UDP_ECHO: &str = "import socket; s = socket.socket(socket.AF_INET6, socket
 
 /// Starts a server and, where it has a TCP port, waits until it listens.
 fn started(command: &str, port: &str) -> String {
-    let name = command
-        .replace(|c: char| !c.is_ascii_alphanumeric(), "")
-        .chars()
-        .take(24)
-        .collect::<String>();
+    let letters = command.chars().filter(char::is_ascii_alphanumeric);
+    let name: String = letters.take(24).collect();
     let start = format!(
         "setsid sh -c 'echo $$ >/run/started/{name}{port}; exec {command}' </dev/null >/dev/null 2>&1 &"
     );

@@ -129,11 +129,8 @@ pub fn seed(words: &str) -> [u8; 32] {
 }
 
 /// A folder that the engine's user may pass through and only its owner may change; gone with this value.
-pub(super) fn folder() -> TempDir {
-    let folder = tempfile::Builder::new()
-        .prefix("postern-gate-")
-        .tempdir()
-        .unwrap();
+pub(crate) fn folder(prefix: &str) -> TempDir {
+    let folder = tempfile::Builder::new().prefix(prefix).tempdir().unwrap();
     fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
     folder
 }

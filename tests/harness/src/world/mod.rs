@@ -23,6 +23,7 @@ pub mod replaced_programs;
 pub use backends::{Test, by_backend};
 pub use client::{CLIENT_INTERFACE, Client, Ran, socket_for};
 pub use daemon::{Daemon, Status};
+pub(crate) use gate_config::folder;
 pub use gate_config::{GATE_NAME, GateConfig, key, seed};
 pub use knock_maker::KnockMaker;
 pub use knock_stream::{KnockStream, with_crowd};
@@ -84,7 +85,7 @@ impl World {
 
     /// The same with posternd not yet started.
     pub fn prepare(config: &GateConfig) -> Self {
-        let folder = gate_config::folder();
+        let folder = folder("postern-gate-");
         config.write(folder.path());
         let gate = Namespace::new();
         let [first, second] = [2, 3].map(|host| client::join(&gate, host, folder.path()));
