@@ -1,8 +1,8 @@
 #!/bin/sh
-# Opens and closes doors as entries of two ipsets; the kernel takes an entry out by itself when its time is up, so these
-# doors close even if posternd is killed. TCP, UDP and SCTP ports; a network of any size but /0.
+# Opens and closes grants as entries of two ipsets. The kernel removes an entry when its time is up, so these grants
+# end even if posternd is killed. TCP, UDP and SCTP ports; a network of any size but /0.
 #
-# In posternd.toml, with this file as /usr/local/sbin/postern-ipset (root's own, chmod 755):
+# In posternd.toml, with this file as /usr/local/sbin/postern-ipset (owned by root, mode 755):
 #
 #   [firewall]
 #   backend = "command"
@@ -28,15 +28,15 @@ refuse() {
 
 [ $# -ge 6 ] || refuse "usage: ipset.sh open 4|6 NETWORK '' PROTOCOL PORTS SECONDS, or close 4|6 NETWORK '' PROTOCOL PORTS"
 action=$1 family=$2 network=$3 target=$4 protocol=$5 ports=$6
-[ -z "$target" ] || refuse "these sets are for services of the gate itself, not of $target"
+[ -z "$target" ] || refuse "these sets hold services of the gate itself, not of $target"
 
 case $family in
   4 | 6) set=postern$family ;;
-  *) refuse "$family is no family" ;;
+  *) refuse "unknown family $family" ;;
 esac
 case $protocol in
   tcp | udp | sctp) ;;
-  *) refuse "a set of networks and ports holds no $protocol" ;;
+  *) refuse "a set of networks and ports cannot hold $protocol" ;;
 esac
 
 case $action in
@@ -45,10 +45,10 @@ case $action in
     case $seconds in
       '' | 0 | *[!0-9]*) refuse "open needs a number of seconds" ;;
     esac
-    # The most that an ipset can count; posternd closes the door in time all the same.
+    # The longest timeout of an ipset. posternd closes the grant in time all the same.
     [ "$seconds" -le 2147483 ] || seconds=2147483
     exec ipset -exist add "$set" "$network,$protocol:$ports" timeout "$seconds"
     ;;
   close) exec ipset -exist del "$set" "$network,$protocol:$ports" ;;
-  *) refuse "$action is neither open nor close" ;;
+  *) refuse "unknown action $action: open or close" ;;
 esac

@@ -1,8 +1,8 @@
 #!/bin/sh
-# Keeps the doors that are open as lines of a file, and loads the file into an anchor of pf after each change. If pf does
-# not take it, the file is put back and the change fails. For a host whose firewall is pf, or speaks its language.
+# Keeps open grants as lines of a file and loads the file into an anchor of pf after each change. If pf refuses it, the
+# old file is restored and the change fails.
 #
-# In posternd.toml, with this file as /usr/local/sbin/postern-pf (root's own, chmod 755):
+# In posternd.toml, with this file as /usr/local/sbin/postern-pf (owned by root, mode 755):
 #
 #   [firewall]
 #   backend = "command"
@@ -13,7 +13,7 @@
 #   close = ["/usr/local/sbin/postern-pf", "/run/postern/anchor.conf", "close", "{id}", "{family}", "{allow}", "{target}", "{protocol}", "{first}", "{last}"]
 #   list  = ["/usr/local/sbin/postern-pf", "/run/postern/anchor.conf", "list"]
 #
-# In pf.conf, behind the rule that closes the service (block in proto tcp to port 22):
+# In pf.conf, after the rule that closes the service (block in proto tcp to port 22):
 #
 #   anchor "postern"
 set -eu
@@ -36,28 +36,28 @@ fi
 [ $# -eq 9 ] || refuse "$action needs ID FAMILY NETWORK TARGET PROTOCOL FIRST LAST"
 id=$3 family=$4 network=$5 target=${6:-any} protocol=$7 first=$8 last=$9
 case $id in
-  '' | *[!0-9]*) refuse "$id is no number of a grant" ;;
+  '' | *[!0-9]*) refuse "$id is not the number of a grant" ;;
 esac
 case $family in
   4) inet=inet ;;
   6) inet=inet6 ;;
-  *) refuse "$family is no family" ;;
+  *) refuse "unknown family $family" ;;
 esac
 case $protocol in
   tcp | udp | sctp) rule="proto $protocol from $network to $target port $first:$last" ;;
   icmp) rule="proto icmp from $network to $target" ;;
   icmpv6) rule="proto icmp6 from $network to $target" ;;
-  *) refuse "$protocol is no protocol" ;;
+  *) refuse "unknown protocol $protocol" ;;
 esac
 mark="# postern $id $protocol/$first-$last"
 
-# What stands there already is replaced, so both may be run again.
+# An existing line is replaced, so both actions may run again.
 umask 077
 grep -vF -- " $mark" "$file" >"$file.new" || [ $? -eq 1 ]
 case $action in
   open) echo "pass in quick $inet $rule keep state $mark" >>"$file.new" ;;
   close) ;;
-  *) refuse "$action is neither open, close nor list" ;;
+  *) refuse "unknown action $action: open, close or list" ;;
 esac
 cp -p "$file" "$file.old"
 mv "$file.new" "$file"
