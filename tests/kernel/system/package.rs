@@ -164,7 +164,7 @@ pub(crate) fn package_installs_serves_and_is_removed() {
     assert!(!has_any, "it is not as bare as it should be: {said}");
 
     let said = machine.tell("dpkg --install /mnt/postern.deb");
-    let hint = "the gate starts once there is a config";
+    let hint = "the gate needs a config before it starts";
     assert!(said.contains(hint), "{said}");
     machine.expect_shown(&[("UnitFileState", "enabled"), ("ActiveState", "inactive")]);
     let user = machine.tell("getent passwd postern");
