@@ -27,14 +27,16 @@ fn replay(target: &str, run: fn(&[u8])) {
     assert!(count > 0, "{target} has no seeds");
 }
 
-/// A test for each target.
+/// A test for each target, so that a failure names it.
 macro_rules! replay {
-    ($($target:ident),* $(,)?) => {$(
-        #[test]
-        fn $target() {
-            replay(stringify!($target), postern_fuzz_entries::$target::run);
-        }
-    )*};
+    ($($target:ident),* $(,)?) => {
+        mod invariant_8_no_seed_panics {$(
+            #[test]
+            fn $target() {
+                super::replay(stringify!($target), postern_fuzz_entries::$target::run);
+            }
+        )*}
+    };
 }
 
 replay!(

@@ -192,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn only_programs_by_absolute_path_run() {
+    fn invariant_6_programs_run_by_absolute_path_only() {
         for program in ["/no/such/program", "sh", "/etc/passwd"] {
             let outcome = Programs::default().run(&Call {
                 program: Path::new(program),
