@@ -21,7 +21,8 @@ pub(crate) fn each_policy_rule_refuses() {
     let knock = || Knock::of("alice");
     let ssh = "services = ['tcp/22']";
     let wants = |services: &[&str]| knock().services(services);
-    let cases: Vec<(String, Rule, Vec<(Knock, &str)>, Vec<(Knock, &str)>)> = vec![
+    type FromSources = Vec<(Knock, &'static str)>;
+    let cases: Vec<(String, Rule, FromSources, FromSources)> = vec![
         (
             format!("{ssh}\nnetworks = ['192.0.2.0/24']"),
             Rule::Networks,
