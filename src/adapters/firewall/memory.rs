@@ -39,7 +39,7 @@ impl State {
     fn check(&self) -> Result<(), FirewallError> {
         self.failing
             .clone()
-            .map_or(Ok(()), |why| Err(FirewallError(why)))
+            .map_or(Ok(()), |why| Err(FirewallError::Kernel(why)))
     }
 
     fn change(&mut self, change: &Change) -> Result<(), FirewallError> {

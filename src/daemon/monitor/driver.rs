@@ -26,7 +26,7 @@ pub fn native(kind: DriverKind) -> Result<Box<dyn FirewallDriver>, ExitError> {
         DriverKind::Iptables => iptables(),
         DriverKind::Auto if Paths::locate(process::find).is_ok() => iptables(),
         DriverKind::Nftables | DriverKind::Auto => Nftables::open().map(boxed),
-        DriverKind::Command => Err(FirewallError(
+        DriverKind::Command => Err(FirewallError::Unsupported(
             "the command driver needs a config".to_owned(),
         )),
     };

@@ -27,10 +27,10 @@ pub(super) struct Journal {
 
 impl Journal {
     pub(super) fn open(mut store: Box<dyn JournalStore>) -> Result<Self, FirewallError> {
-        let text = store.load().map_err(FirewallError)?;
+        let text = store.load().map_err(FirewallError::Journal)?;
         let records: Vec<Record> = text.as_deref().map_or(Ok(Vec::new()), journal::read).map_err(|why| {
             let cure = "close by hand what [firewall.command] opened, move the file away and start again";
-            FirewallError(format!("{}: the journal of open grants is damaged: {why}; {cure}", store.name()))
+            FirewallError::Journal(format!("{}: the journal of open grants is damaged: {why}; {cure}", store.name()))
         })?;
         let records = records
             .into_iter()
@@ -103,5 +103,5 @@ fn save(
 ) -> Result<(), FirewallError> {
     journal::write(records.values())
         .and_then(|text| store.save(&text))
-        .map_err(FirewallError)
+        .map_err(FirewallError::Journal)
 }

@@ -79,8 +79,9 @@ impl Command {
             self.programs.list.as_ref(),
         ];
         templates.into_iter().flatten().try_for_each(|template| {
-            program_fault(template.program())
-                .map_or(Ok(()), |why| Err(FirewallError(why.to_string())))
+            program_fault(template.program()).map_or(Ok(()), |why| {
+                Err(FirewallError::Unsupported(why.to_string()))
+            })
         })
     }
 
@@ -138,7 +139,7 @@ impl FirewallDriver for Command {
     /// A grant beyond `live` that cannot be closed is tried again by each [`FirewallDriver::verify`], which reports it.
     fn install(&mut self, protection: &Protection, live: &[Grant]) -> Result<(), FirewallError> {
         if !protection.services.is_empty() {
-            return Err(FirewallError(
+            return Err(FirewallError::Unsupported(
                 "the backend \"command\" cannot protect services; write protect = \"none\""
                     .to_owned(),
             ));
@@ -237,7 +238,7 @@ impl FirewallDriver for Command {
     }
 
     fn kernel_expiry(&self) -> Result<(), FirewallError> {
-        Err(FirewallError(
+        Err(FirewallError::Unsupported(
             "programs of [firewall.command] open and close grants; pending closes are on the disk"
                 .to_owned(),
         ))

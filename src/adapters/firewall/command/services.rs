@@ -48,7 +48,7 @@ impl Command {
         };
         self.journal.put(grant, true);
         self.overdue.insert(grant.id);
-        Err(FirewallError(format!(
+        Err(FirewallError::Program(format!(
             "{why}; and a part of it is open and not closed yet: {also}"
         )))
     }
@@ -58,7 +58,7 @@ impl Command {
         if !grant.forwards.is_empty() {
             return Err((
                 0,
-                FirewallError(
+                FirewallError::Unsupported(
                     "the backend \"command\" cannot forward a port to another host".to_owned(),
                 ),
             ));
@@ -112,7 +112,7 @@ impl Command {
             ) {
                 (Err(why), Some(grant)) => {
                     self.journal.put(&grant, true);
-                    first.get_or_insert(FirewallError(format!(
+                    first.get_or_insert(FirewallError::Program(format!(
                         "{grant} is overdue and not closed: {why}"
                     )));
                 }
@@ -213,8 +213,9 @@ impl Command {
         let Some(template) = self.programs.list.clone() else {
             return Ok(None);
         };
-        let failed =
-            |why: String| FirewallError(format!("{}: {why}", template.program().display()));
+        let failed = |why: String| {
+            FirewallError::Program(format!("{}: {why}", template.program().display()))
+        };
         let arguments = template.filled(&[]);
         let said = run::run_successfully(self.run.as_mut(), template.program(), &arguments)
             .map_err(FirewallError::from)?;

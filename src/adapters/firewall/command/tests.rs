@@ -232,7 +232,7 @@ fn failed_service_undoes_the_whole_grant() {
     assert_eq!(
         results,
         [
-            Err(FirewallError(
+            Err(FirewallError::Program(
                 "/open failed with exit status 2: no such set".to_owned()
             )),
             Ok(())
@@ -286,7 +286,7 @@ fn failed_close_survives_a_crash() {
     world.fail("/close 1 192.0.2.7 tcp", exits(1, "busy"));
     assert_eq!(
         world.close(&one),
-        Err(FirewallError(
+        Err(FirewallError::Program(
             "/close failed with exit status 1: busy".to_owned()
         ))
     );
@@ -324,7 +324,7 @@ fn failed_extension_keeps_the_old_end() {
     };
     assert_eq!(
         world.driver.apply(&[Change::Extend { old: one, new }]),
-        [Err(FirewallError(
+        [Err(FirewallError::Program(
             "/open failed with exit status 1".to_owned()
         ))]
     );
@@ -376,7 +376,10 @@ fn full_disk_opens_nothing_and_still_closes() {
     ]);
     assert_eq!(
         results,
-        [Err(FirewallError("the disk is full".to_owned())), Ok(())]
+        [
+            Err(FirewallError::Journal("the disk is full".to_owned())),
+            Ok(())
+        ]
     );
     assert_eq!(
         world.ran(),
@@ -384,7 +387,7 @@ fn full_disk_opens_nothing_and_still_closes() {
     );
     assert_eq!(
         world.driver.verify(),
-        Err(FirewallError("the disk is full".to_owned()))
+        Err(FirewallError::Journal("the disk is full".to_owned()))
     );
     assert_eq!(world.found(), [(1, 130)], "too many grants, never too few");
     *world.journal.failing.lock().unwrap() = false;

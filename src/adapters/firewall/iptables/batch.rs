@@ -132,7 +132,7 @@ impl Side {
                         .into_iter()
                         .all(|chain| tables.is_reached(chain));
                 is_gone.then(|| {
-                    Err(FirewallError(format!(
+                    Err(FirewallError::NotInstalled(format!(
                         "{grant}: another program removed Postern's chains from the firewall; knock again after posternd restored them"
                     )))
                 })

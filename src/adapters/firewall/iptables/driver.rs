@@ -163,7 +163,7 @@ impl FirewallDriver for Iptables {
     fn kernel_expiry(&self) -> Result<(), FirewallError> {
         let is_untested = |side: &Side| matches!(side.time_match, TimeMatch::Untested);
         if self.sides().all(is_untested) {
-            return Err(FirewallError(
+            return Err(FirewallError::NotInstalled(
                 "Postern's chains are not installed yet".to_owned(),
             ));
         }
@@ -175,7 +175,9 @@ impl FirewallDriver for Iptables {
                 TimeMatch::Untested | TimeMatch::Works => None,
             });
         missing.map_or(Ok(()), |why| {
-            Err(FirewallError(format!("the kernel lacks -m time: {why}")))
+            Err(FirewallError::Unsupported(format!(
+                "the kernel lacks -m time: {why}"
+            )))
         })
     }
 

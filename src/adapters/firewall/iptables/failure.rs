@@ -35,7 +35,7 @@ impl RunFailure {
             "{} {why}; is it the program of the package iptables? Install it again with apt-get install iptables",
             program.display()
         );
-        Self::new(Effect::Unknown, FirewallError(line))
+        Self::new(Effect::Unknown, FirewallError::Program(line))
     }
 
     pub(super) fn is_missing_family(&self) -> bool {
@@ -52,23 +52,26 @@ impl From<RunFailure> for FirewallError {
 
 pub(super) fn judge(program: &Path, outcome: Result<Ran, RunError>) -> Result<String, RunFailure> {
     let program = program.display();
-    let (effect, what, cure) = match outcome {
+    let (effect, kind, what, cure): (_, fn(String) -> FirewallError, _, _) = match outcome {
         Ok(ran) if ran.status == Some(0) => return Ok(ran.stdout),
         Ok(ran) => {
             let reason = first_line(&ran.stderr);
             match ran.status {
                 Some(4) if is_busy_lock(&reason) => (
                     Effect::Unavailable,
+                    FirewallError::Locked,
                     format!("failed with exit status 4: {reason}"),
                     "another program is changing the firewall, find it with fuser -v /run/xtables.lock",
                 ),
                 Some(status) => (
                     Effect::Refused,
+                    FirewallError::Program,
                     format!("failed with exit status {status}: {reason}"),
                     "compare with the rules that iptables-save and ip6tables-save show",
                 ),
                 None => (
                     Effect::Unknown,
+                    FirewallError::Program,
                     format!("was killed by a signal: {reason}"),
                     "look for the reason in the kernel log",
                 ),
@@ -76,21 +79,24 @@ pub(super) fn judge(program: &Path, outcome: Result<Ran, RunError>) -> Result<St
         }
         Err(error @ RunError::Start(_)) => (
             Effect::Unavailable,
+            FirewallError::Program,
             error.to_string(),
             "install it again with apt-get install iptables",
         ),
         Err(error @ RunError::Deadline(_)) => (
             Effect::Unknown,
+            FirewallError::Deadline,
             error.to_string(),
             "find what delays it with fuser -v /run/xtables.lock",
         ),
         Err(error) => (
             Effect::Unknown,
+            FirewallError::Program,
             error.to_string(),
             "run it by hand to see why",
         ),
     };
-    let error = FirewallError(format!("{program} {what}; {cure}"));
+    let error = kind(format!("{program} {what}; {cure}"));
     Err(RunFailure { effect, error })
 }
 

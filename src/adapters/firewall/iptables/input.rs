@@ -93,7 +93,7 @@ pub(super) fn installation(
 ) -> Result<String, FirewallError> {
     let needed = NeededChains::new(family, protection, live);
     if let (true, Some(error)) = (needed.nat, &tables.nat_error) {
-        return Err(FirewallError(error.to_string()));
+        return Err(FirewallError::Unsupported(error.to_string()));
     }
     let marked = CreatedTables::marked_in(tables);
     let mut chains = vec![INPUT, INPUT_GRANTS];

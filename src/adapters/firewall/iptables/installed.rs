@@ -71,12 +71,14 @@ impl Installed {
         };
         if let Some(grant) = new {
             if Family::of_network(old.allow) != Family::of_network(grant.allow) {
-                return Err(FirewallError(format!(
+                return Err(FirewallError::Unsupported(format!(
                     "{grant}: it cannot extend {old}, which has another address family"
                 )));
             }
             if let Some(part) = self.missing_part(grant) {
-                return Err(FirewallError(format!("{grant}: {part}; reload the config")));
+                return Err(FirewallError::NotInstalled(format!(
+                    "{grant}: {part}; reload the config"
+                )));
             }
         }
         let ids: BTreeSet<GrantId> = [Some(old), new]

@@ -28,7 +28,9 @@ impl Paths {
     pub(crate) fn locate(find: impl Fn(&str) -> Option<PathBuf>) -> Result<Self, FirewallError> {
         let require = |name: &str| {
             find(name).ok_or_else(|| {
-                FirewallError(format!("{name} is not installed; apt-get install iptables"))
+                FirewallError::Unsupported(format!(
+                    "{name} is not installed; apt-get install iptables"
+                ))
             })
         };
         let v4 = Pair {

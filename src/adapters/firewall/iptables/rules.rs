@@ -14,12 +14,12 @@ use crate::model::settings::Protection;
 /// One rule for each service of a grant, and the rules of its port forwards. `kernel_ends` adds the end of the grant.
 pub(super) fn grant_rules(grant: &Grant, kernel_ends: bool) -> Result<Vec<String>, FirewallError> {
     let comment = Comment::new(grant).ok_or_else(|| {
-        FirewallError(format!(
+        FirewallError::Unsupported(format!(
             "grant {}: its user name is not 1 to 64 of A-Z a-z 0-9 . _ @ -",
             grant.id
         ))
     })?;
-    let unsupported = |why: &str| FirewallError(format!("{grant}: {why}"));
+    let unsupported = |why: &str| FirewallError::Unsupported(format!("{grant}: {why}"));
     if grant.services.is_empty() && grant.forwards.is_empty() {
         return Err(unsupported("a grant without services opens nothing"));
     }

@@ -48,7 +48,7 @@ impl Runner {
         let output = self.call(&pair.save, args, "", LISTING_MAX)?;
         save::read(&output).map_err(|error| {
             let line = format!("{}: {error}", pair.save.display());
-            RunFailure::new(Effect::Refused, FirewallError(line))
+            RunFailure::new(Effect::Refused, FirewallError::Program(line))
         })
     }
 

@@ -204,7 +204,7 @@ impl Side {
             return Ok(Vec::new());
         };
         grants::read(self.family, &tables).map_err(|error| {
-            FirewallError(format!(
+            FirewallError::Foreign(format!(
                 "{}: {error}; delete it by hand or run posternd flush",
                 self.programs.save.display()
             ))
@@ -274,7 +274,7 @@ impl Side {
         let family = self.family.name();
         match &self.state {
             State::NoFamily(why) => unavailable(self.family, why),
-            _ => FirewallError(format!(
+            _ => FirewallError::NotInstalled(format!(
                 "{family} grants can be neither opened nor closed: Postern's chains are not installed; restart posternd"
             )),
         }
@@ -290,7 +290,7 @@ impl Side {
 }
 
 pub(super) fn unavailable(family: Family, why: &str) -> FirewallError {
-    FirewallError(format!(
+    FirewallError::Unsupported(format!(
         "{} grants can be neither opened nor closed: {why}",
         family.name()
     ))

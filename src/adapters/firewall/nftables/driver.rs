@@ -58,7 +58,7 @@ impl Nftables {
             self.reinstall()?;
         }
         let Some(installed) = &mut self.installed else {
-            return Err(FirewallError(format!(
+            return Err(FirewallError::NotInstalled(format!(
                 "nftables: table inet {TABLE} is not set up yet; nothing was changed"
             )));
         };
@@ -183,7 +183,7 @@ fn collect(
             (change, installed.nat)
             && !grant.forwards.is_empty()
         {
-            return Err(FirewallError(format!(
+            return Err(FirewallError::NotInstalled(format!(
                 "nftables: {grant}: address translation is not set up, for no user has a service that forwards; reload the config"
             )));
         }
@@ -198,7 +198,7 @@ fn collect(
 }
 
 fn not_recorded(error: RecordError) -> FirewallError {
-    FirewallError(format!("nftables: {error}"))
+    FirewallError::Unsupported(format!("nftables: {error}"))
 }
 
 /// The messages that replace the table, each with its name for errors.
@@ -282,7 +282,7 @@ impl FirewallDriver for Nftables {
             .try_for_each(|element| parts.add(&element.key, &element.userdata, element.remaining_ms))
             .and_then(|()| parts.grants(now))
             .map_err(|error| {
-                FirewallError(format!(
+                FirewallError::Foreign(format!(
                     "nftables: {error}; another program wrote to table inet {TABLE}: run posternd flush, then start anew"
                 ))
             })

@@ -12,7 +12,7 @@ use crate::adapters::netlink::{NetlinkError, Refusal};
 /// The error for a refused message, such as `adding element 192.0.2.7 . protocol 6 . 22 of set grants4`.
 pub(super) fn refused(what: &dyn Display, refusal: &Refusal) -> FirewallError {
     let text = refusal.text.as_deref().map(|text| format!(" ({text})"));
-    FirewallError(format!(
+    FirewallError::Kernel(format!(
         "nftables: {what}: {}{}{}",
         refusal.errno,
         text.unwrap_or_default(),
@@ -25,9 +25,9 @@ pub(super) fn failed(what: &dyn Display, error: &NetlinkError) -> FirewallError 
     match error {
         NetlinkError::Refused(refusals) => match refusals.first() {
             Some(refusal) => refused(what, refusal),
-            None => FirewallError(format!("nftables: {what}: refused without a reason")),
+            None => FirewallError::Kernel(format!("nftables: {what}: refused without a reason")),
         },
-        error => FirewallError(format!("nftables: {what}: {error}")),
+        error => FirewallError::Unanswered(format!("nftables: {what}: {error}")),
     }
 }
 
@@ -47,13 +47,13 @@ pub(super) fn unusable(error: &NetlinkError) -> FirewallError {
 pub(super) fn no_socket(error: &io::Error) -> FirewallError {
     match Errno::from_io_error(error) {
         Some(Errno::PROTONOSUPPORT | Errno::AFNOSUPPORT) => no_nf_tables(),
-        _ => FirewallError(format!("nftables: opening a netlink socket: {error}")),
+        _ => FirewallError::Kernel(format!("nftables: opening a netlink socket: {error}")),
     }
 }
 
 fn no_nf_tables() -> FirewallError {
     let text = "nftables: this kernel has no nf_tables; load the module nf_tables, or set backend = \"iptables\"";
-    FirewallError(text.to_owned())
+    FirewallError::Unsupported(text.to_owned())
 }
 
 fn advice(errno: Errno) -> String {

@@ -283,7 +283,7 @@ fn closed_grant(change: &Change) -> Option<Grant> {
 
 /// The error for a change that the driver gave no result for.
 pub(super) fn no_result() -> FirewallError {
-    FirewallError("the firewall driver gave no result".to_owned())
+    FirewallError::Unanswered("the firewall driver gave no result".to_owned())
 }
 
 pub(super) fn log_closed(change: &Change, result: &Result<(), FirewallError>, why: &str) -> bool {
