@@ -1,4 +1,4 @@
-//! The gate daemon; all it does stands in the library.
+//! The gate daemon. The code is in the library.
 
 fn main() -> std::process::ExitCode {
     postern::cli::posternd::main()

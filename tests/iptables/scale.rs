@@ -21,7 +21,7 @@ fn one(id: u64) -> Grant {
     grant(id, &allow, &["tcp/22"], Duration::from_secs(3600))
 }
 
-/// Opening one is one run however many are open, and closing many is one for each family, wherever they stand.
+/// Opening one is one run however many are open, and closing many is one for each family, wherever their rules are.
 #[expect(clippy::print_stderr, reason = "how long it takes is worth a line")]
 pub(crate) fn ten_thousand_grants_take_one_run_each() {
     for variant in variants() {

@@ -1,6 +1,6 @@
 //! Reads the imports of a crate: which file takes an item of which other file.
 //!
-//! A path counts wherever it stands: in a `use`, in code, as `crate::`, `super::`, `self::` or by the name of a child
+//! A path counts in every position: in a `use`, in code, as `crate::`, `super::`, `self::` or by the name of a child
 //! module. It is followed through re-exports to the file that defines the item. Code under `#[cfg(test)]` does not
 //! count, and `mod child;` alone is no import.
 

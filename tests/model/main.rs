@@ -28,7 +28,7 @@ struct Played {
 }
 
 impl Played {
-    /// Plays the list, then each list that is one possible event longer.
+    /// Runs the list, then each list that is one possible event longer.
     fn all(&mut self, kernel_ends: bool, events: &[Event], so_far: &mut Vec<Event>, longer: usize) {
         let mut daemon = Daemon::new(kernel_ends).with(self.fault);
         so_far.iter().for_each(|event| daemon.play(*event));

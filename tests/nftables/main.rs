@@ -121,7 +121,7 @@ impl Gate {
         new
     }
 
-    /// The grants with their recorded ends: the driver's clock stands still, the kernel's does not.
+    /// The grants with their recorded ends: the driver's clock stops, the kernel's does not.
     fn list(&self) -> Vec<Grant> {
         self.driver(|driver| {
             driver.tick(Timestamp::default());

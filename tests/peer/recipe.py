@@ -87,7 +87,7 @@ def vector(
     at_gate: dict | None = None,
     **spoil,
 ) -> dict:
-    """One vector. `body` stands for a request that has no legal form; `arrives` turns the packet
+    """One vector. `body` replaces a request that has no legal form; `arrives` turns the packet
     that was made into the one that is received; `spoil` goes to knock.make_packet."""
     z, keys = derive(key, gate_name)
     if body is None:
@@ -135,7 +135,7 @@ def vector(
 
 
 def confirm(made: dict) -> None:
-    """Hold a vector, as it stands in its file, against the gate's reading of the specification."""
+    """Hold a vector, as it is in its file, against the gate's reading of the specification."""
     here, outcome = made["gate"], made["outcome"]
     key = made["key"]
     if "shared_key" in here:

@@ -31,7 +31,7 @@ HERE = Path(__file__).resolve().parent
 
 
 def on_disk() -> list[dict]:
-    """Every vector as it stands in its file."""
+    """Every vector as it is in its file."""
     return [json.loads(path.read_text("utf-8")) for path in sorted(vectors.FOLDER.glob("*.json"))]
 
 

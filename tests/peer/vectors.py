@@ -1,6 +1,6 @@
 """Write the test vectors, proto/tests/vectors/*.json, or check those on disk with --check.
 
-Owns the files: it writes what is missing or differs and removes what no case stands for. The cases
+Owns the files: it writes what is missing or differs and removes what no case makes. The cases
 are in admitted.py and dropped.py, the recipe is in recipe.py.
 """
 

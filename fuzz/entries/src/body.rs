@@ -36,7 +36,7 @@ pub fn both(body: &[u8]) -> Option<Request> {
 fn canonical(request: &Request, body: &[u8]) {
     assert!(
         (BODY_MIN..=BODY_MAX).contains(&body.len()),
-        "a body of {} bytes is none",
+        "not a body: {} bytes",
         body.len()
     );
     assert!(

@@ -81,7 +81,7 @@ pub fn read([kind, a, b, c]: [u8; 4]) -> Move {
     }
 }
 
-/// Plays the moves; says how many knocks were admitted.
+/// Carries out the moves; returns how many knocks were admitted.
 pub fn play(moves: impl IntoIterator<Item = Move>) -> usize {
     let mut machine = Machine::new();
     for one in moves {

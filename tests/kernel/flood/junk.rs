@@ -19,7 +19,7 @@ const DEBUG_PACE: u32 = 20_000;
 /// A kind of junk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
-    /// A knock's length, to a port that is none of ours.
+    /// A knock's length, to another port.
     OtherPort,
     /// A knock's length and random bytes.
     Random,

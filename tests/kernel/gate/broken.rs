@@ -7,7 +7,7 @@ use std::fs;
 use postern_harness::world::replaced_programs::replace_iptables;
 use postern_harness::{FAMILIES, Family, GateConfig, World, wait_for};
 
-/// Plays iptables-restore and ip6tables-restore as the file `mode` says, and hands everything else on.
+/// Replaces iptables-restore and ip6tables-restore as the file `mode` says; runs the real program otherwise.
 const SCRIPT: &str = r#"#!/bin/sh
 name=${0##*/}
 case "$name/$(cat FOLDER/mode)" in

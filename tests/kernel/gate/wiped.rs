@@ -137,7 +137,7 @@ pub(crate) fn config_keys_are_wiped_from_memory(backend: &'static str) {
     served(&world, 1);
     let before = world.daemon.engine();
     world.daemon.asked(&["reload"]);
-    wait_for("the engine of before to be gone", || {
+    wait_for("the old engine to end", || {
         (!fs::exists(format!("/proc/{before}")).unwrap()).then_some(())
     });
     served(&world, 1);

@@ -1,7 +1,7 @@
 //! The whole daemon under a list of events: knocks, copies of them, a disk, orders on their way, crashes, clocks, a kernel that ends
 //! grants by itself or does not. Real are the gate, the engine's core, messages, the executor and the ledger (invariants 3, 4, 5 and 10).
 //!
-//! One byte is one event. `tests/model/` plays every list of events up to a length; the fuzzer plays long ones. After each
+//! One byte is one event. `tests/model/` runs every list of events up to a length; the fuzzer runs long ones. After each
 //! event the daemon keeps to its properties by its own book of what was durable, ordered and told.
 
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};

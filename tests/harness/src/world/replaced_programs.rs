@@ -50,7 +50,7 @@ pub fn replace_iptables(world: &World, script: &str) {
         assert_eq!(
             fs::canonicalize(format!("/usr/sbin/{role}")).unwrap(),
             real,
-            "one program plays all roles"
+            "one program has all roles"
         );
         fs::write(programs.join(role), &script).unwrap();
         fs::set_permissions(programs.join(role), fs::Permissions::from_mode(0o755)).unwrap();

@@ -48,7 +48,7 @@ fn running(stage: &mut Stage) {
         "postern knock home --target 10.0.0.5 --allow 203.0.113.9 --for 30m",
     );
     wait_for(stage, "posternd grants | grep -q 10.0.0.5");
-    // one that is refused, and one that is none
+    // one that is refused, and a packet that is no knock
     stage.does("you", "postern knock home -s tcp/23");
     stage.does("you", "head -c 132 /dev/zero >/dev/udp/192.0.2.1/62201");
     wait_for(

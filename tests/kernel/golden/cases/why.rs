@@ -59,7 +59,7 @@ fn explain(stage: &mut Stage, knock: &str, shown: &str) {
     );
 }
 
-/// A knock and what is none, as tcpdump would have written them.
+/// A knock and another packet, as tcpdump would have written them.
 fn recordings(stage: &mut Stage) {
     let packet = stage.does("you", "postern knock home --print");
     let knock = STANDARD.decode(packet.trim()).unwrap();
