@@ -48,7 +48,7 @@ def header(name: str, rule: str, about: str, allow: str = "source/128", **knobs)
 
 
 def items(name: str, rule: str, about: str, *listed: dict, ssh: bool = True, **more) -> Case:
-    """A case that breaks the list of items; a good service stands first unless told otherwise."""
+    """A case that breaks the list of items; a valid service comes first unless told otherwise."""
     return Case(name, rule, about, {"items": [SSH, *listed] if ssh else list(listed)}, **more)
 
 
@@ -116,7 +116,7 @@ LIST_END = [
           knobs={"patch": {-1: 0x80}}),
     items("padding-middle", "padding", "One byte in the midst of the zeros is not zero.",
           knobs={"patch": {-20: 255}}, least=77),
-    items("padding-item-after-end", "padding", "A good service stands after kind 0.",
+    items("padding-item-after-end", "padding", "A valid service follows kind 0.",
           knobs={"tail": b"\0" + knock.encode_item(service(6, 80, 80))}),
     Case("padding-close-first", "padding", "A close without items, then a byte after kind 0.",
          {"action": "close", "items": []}, {"patch": {49: 1}}),
