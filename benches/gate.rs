@@ -20,7 +20,7 @@ use postern::adapters::clock;
 use postern::core::gate::{Gate, HintTable, User};
 use postern::model::catalog::NamedServices;
 use postern::model::datagram::Datagram;
-use postern::model::mark::Kept;
+use postern::model::mark::StoredMarks;
 use postern::model::policy::{Policy, Quota};
 use postern::model::reason::{Drop, Reason};
 use postern::model::time::Timestamp;
@@ -104,7 +104,12 @@ impl Candidate {
                 policy: policy(n),
             })
             .collect();
-        let mut gate = Gate::new(everyone, NamedServices::new(), WINDOW, Kept::default());
+        let mut gate = Gate::new(
+            everyone,
+            NamedServices::new(),
+            WINDOW,
+            StoredMarks::default(),
+        );
         let hint_keys = gate.hint_keys();
         let table = HintTable::build(&hint_keys, gate.table_wanted(START).unwrap());
         gate.install(table);

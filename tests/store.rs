@@ -17,7 +17,7 @@ use std::process::{Child, Command, Stdio};
 
 use postern::adapters::store::ReplayStore;
 use postern::adapters::store::disk::{DiskStore, FILE};
-use postern::model::mark::{Kept, MarkRecord, StoredTimes};
+use postern::model::mark::{MarkRecord, StoredMarks, StoredTimes};
 use postern::model::time::Timestamp;
 use postern_proto::Mark;
 use tempfile::{TempDir, tempdir};
@@ -40,7 +40,7 @@ fn times(floor: u64, horizon: u64) -> StoredTimes {
 }
 
 /// The marks in order of time; the store promises none.
-fn sorted(mut kept: Kept) -> (Vec<MarkRecord>, StoredTimes) {
+fn sorted(mut kept: StoredMarks) -> (Vec<MarkRecord>, StoredTimes) {
     kept.marks.sort_by_key(|record| record.timestamp);
     (kept.marks, kept.times)
 }

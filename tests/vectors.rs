@@ -17,7 +17,7 @@ use postern::admin::explain::{Account, Cause, Explainer, Outcome as StepOutcome}
 use postern::core::gate::{Decision, Gate, HintTable, User};
 use postern::model::catalog::NamedServices;
 use postern::model::datagram::Datagram;
-use postern::model::mark::Kept;
+use postern::model::mark::StoredMarks;
 use postern::model::policy::{MaxPrefix, Policy, Quota};
 use postern::model::reason::Reason;
 use postern::model::time::Timestamp;
@@ -123,7 +123,7 @@ fn judge(vector: &Value) -> Decision {
         keys: keys_at_gate(vector),
         policy,
     }];
-    let mut gate = Gate::new(users, named, window, Kept::default());
+    let mut gate = Gate::new(users, named, window, StoredMarks::default());
     let datagram = datagram(vector);
     let mut decide = |at: u64| {
         let now = Timestamp::from_millis(at);

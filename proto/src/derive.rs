@@ -206,20 +206,6 @@ mod tests {
     }
 
     #[test]
-    fn client_and_gate_derive_equal_keys() {
-        let client = PrivateKey::from_bytes([1; 32]);
-        let gate = PrivateKey::from_bytes([2; 32]);
-        let preshared = PresharedKey::from_bytes([3; 32]);
-        for preshared in [None, Some(&preshared)] {
-            let ours = KeyMaterial::pair_at_client(&client, &gate.public(), preshared).unwrap();
-            let theirs = KeyMaterial::pair_at_gate(&gate, &client.public(), preshared).unwrap();
-            assert_eq!(ours.bytes(), theirs.bytes());
-            assert_eq!(ours.bytes().len(), 129);
-            assert_eq!(keys("gate", &ours), keys("gate", &theirs));
-        }
-    }
-
-    #[test]
     fn a_preshared_key_changes_all_keys() {
         let client = PrivateKey::from_bytes([1; 32]);
         let gate = PrivateKey::from_bytes([2; 32]).public();
@@ -249,15 +235,6 @@ mod tests {
             refused
         );
         assert_eq!(KeyMaterial::pair_at_gate(&own, &zero, None).err(), refused);
-    }
-
-    #[test]
-    fn each_gate_name_gives_other_keys() {
-        let material = KeyMaterial::shared(&SharedKey::from_bytes([7; 32]));
-        let mut all = [keys("one", &material), keys("two", &material)].concat();
-        all.sort_unstable();
-        all.dedup();
-        assert_eq!(all.len(), 6);
     }
 
     #[test]

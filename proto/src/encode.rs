@@ -219,23 +219,6 @@ mod tests {
     }
 
     #[test]
-    fn each_field_has_its_offset() {
-        let mut expected = vec![1, 1, 120, 0, 1, 2, 3, 4, 5, 6, 7, 8, 0, 0, 0, 30];
-        expected.extend([0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 192, 0, 2, 0]);
-        expected.extend([0x20, 1, 0xd, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 5]);
-        expected.extend([1, 5, 6, 0, 22, 0, 23]);
-        expected.extend(b"\x02\x03web\x03\x06123456\xc8\x01\x09");
-        assert_eq!(request().encoded_len(), expected.len());
-        for len in [expected.len(), expected.len() + 1, 448] {
-            let mut out = vec![0xaa; len];
-            request().encode(&mut out).unwrap();
-            assert_eq!(out[..expected.len()], expected);
-            assert!(out[expected.len()..].iter().all(|&byte| byte == 0));
-            assert_eq!(Request::decode(&out), Ok(request()));
-        }
-    }
-
-    #[test]
     fn a_wrong_body_length_is_refused() {
         let mut out = [0; 449];
         let len = request().encoded_len();
@@ -251,81 +234,64 @@ mod tests {
     }
 
     #[test]
-    fn undecodable_requests_are_refused() {
-        let rule = |rule| EncodeError::Malformed(rule);
+    fn undecodable_or_ambiguous_requests_are_refused() {
+        let rule = EncodeError::Malformed;
+        let source = |prefix| Allow::Source { prefix };
         let network = |text: &str, prefix| Allow::Network {
             address: text.parse().unwrap(),
             prefix,
         };
-        let names = |count: u8| {
-            (0..count).map(|i| Item::Name(ServiceName::from_bytes(&[b'a' + i]).unwrap()))
-        };
-
-        assert_eq!(
-            refused(|r| r.allow = Allow::Source { prefix: 129 }),
-            rule(Malformed::AllowPrefix)
-        );
-        assert_eq!(
-            refused(|r| r.allow = network("2001:db8::", 129)),
-            rule(Malformed::AllowPrefix)
-        );
-        assert_eq!(
-            refused(|r| r.allow = network("2001:db8::1", 64)),
-            rule(Malformed::HostBits)
-        );
-        assert_eq!(
-            refused(|r| r.items.push(r.items[1].clone())),
-            rule(Malformed::DuplicateItem)
-        );
-        assert_eq!(
-            refused(|r| r.items.push(r.items[3].clone())),
-            rule(Malformed::DuplicateItem)
-        );
-        assert_eq!(
-            refused(|r| r.items = names(17).collect()),
-            rule(Malformed::TooManyServices)
-        );
-        assert_eq!(
-            refused(|r| r.items.push(Item::Code(Code::new("1234567").unwrap()))),
-            rule(Malformed::TooManyCodes)
-        );
-        assert_eq!(
-            refused(|r| r.items = Vec::new()),
-            rule(Malformed::NoService)
-        );
-        assert_eq!(
-            refused(|r| drop(r.items.drain(..2))),
-            rule(Malformed::NoService)
-        );
-        for kind in [0, 1, 3, 4, 127] {
-            let item = Item::Skipped {
-                kind,
-                value: vec![],
-            };
-            assert_eq!(
-                refused(|r| r.items.push(item)),
-                rule(Malformed::UnknownItem)
-            );
+        for (allow, error) in [
+            (source(129), rule(Malformed::AllowPrefix)),
+            (network("2001:db8::", 129), rule(Malformed::AllowPrefix)),
+            (network("2001:db8::1", 64), rule(Malformed::HostBits)),
+            (network("::", 0), EncodeError::Unspecified),
+        ] {
+            assert_eq!(refused(|request| request.allow = allow), error);
         }
+        let skipped = |kind, len| Item::Skipped {
+            kind,
+            value: vec![0; len],
+        };
+        let code = Item::Code(Code::new("1234567").unwrap());
+        let [_, name, _, last] = &request().items[..] else {
+            panic!("four items")
+        };
+        for (item, error) in [
+            (name.clone(), rule(Malformed::DuplicateItem)),
+            (last.clone(), rule(Malformed::DuplicateItem)),
+            (code, rule(Malformed::TooManyCodes)),
+            (skipped(0, 0), rule(Malformed::UnknownItem)),
+            (skipped(1, 0), rule(Malformed::UnknownItem)),
+            (skipped(127, 0), rule(Malformed::UnknownItem)),
+            (skipped(200, 256), EncodeError::TooLong),
+        ] {
+            assert_eq!(refused(|request| request.items.push(item)), error);
+        }
+        let names = (b'a'..=b'q').map(|letter| ServiceName::from_bytes(&[letter]).unwrap());
+        let names: Vec<Item> = names.map(Item::Name).collect();
+        let many = rule(Malformed::TooManyServices);
+        assert_eq!(refused(|request| request.items = names), many);
+        let none = rule(Malformed::NoService);
+        assert_eq!(refused(|request| drop(request.items.drain(..2))), none);
+        let target = refused(|request| request.target = Some([0; 16].into()));
+        assert_eq!(target, EncodeError::Unspecified);
     }
 
     #[test]
-    fn ambiguous_requests_are_refused() {
-        assert_eq!(
-            refused(|r| r.allow = Allow::Network {
-                address: [0; 16].into(),
-                prefix: 0
-            }),
-            EncodeError::Unspecified
-        );
-        assert_eq!(
-            refused(|r| r.target = Some([0; 16].into())),
-            EncodeError::Unspecified
-        );
-        let long = Item::Skipped {
-            kind: 200,
-            value: vec![0; 256],
-        };
-        assert_eq!(refused(|r| r.items.push(long)), EncodeError::TooLong);
+    fn each_field_has_its_offset() {
+        let mut expected = vec![1, 1, 120, 0, 1, 2, 3, 4, 5, 6, 7, 8, 0, 0, 0, 30];
+        expected.extend([0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 192, 0, 2, 0]);
+        expected.extend([0x20, 1, 0xd, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 5]);
+        expected.extend([1, 5, 6, 0, 22, 0, 23]);
+        expected.extend(b"\x02\x03web\x03\x06123456\xc8\x01\x09");
+        assert_eq!(request().encoded_len(), expected.len());
+        for len in [expected.len(), expected.len() + 1, 448] {
+            let mut out = vec![0xaa; len];
+            request().encode(&mut out).unwrap();
+            assert_eq!(out[..expected.len()], expected);
+            assert!(out[expected.len()..].iter().all(|&byte| byte == 0));
+            assert_eq!(Request::decode(&out), Ok(request()));
+        }
     }
 }

@@ -64,6 +64,7 @@ pub(crate) fn read_base64(text: &str) -> Result<Zeroizing<[u8; KEY_LEN]>, KeyErr
 #[cfg(test)]
 mod tests {
     use std::format;
+    use std::string::String;
 
     use super::*;
 
@@ -78,36 +79,20 @@ mod tests {
 
     #[test]
     fn only_canonical_base64_of_32_bytes_is_a_key() {
-        let refused = |text: &str| read_base64(text).err();
-        assert_eq!(refused(""), Some(KeyError::Length));
-        assert_eq!(refused(TEXT.trim_end_matches('=')), Some(KeyError::Length));
-        assert_eq!(refused(&format!("{TEXT}\n")), Some(KeyError::Length));
-        assert_eq!(
-            refused(&TEXT.replace("8=", "9=")),
-            Some(KeyError::Base64),
-            "stray bits"
-        );
-        assert_eq!(
-            refused(&TEXT.replace('=', "A")),
-            Some(KeyError::Base64),
-            "33 bytes"
-        );
-        assert_eq!(
-            refused(&TEXT.replace("8=", "==")),
-            Some(KeyError::Base64),
-            "31 bytes"
-        );
-        assert_eq!(
-            refused(&TEXT.replace("AAE", "A-_")),
-            Some(KeyError::Base64),
-            "URL alphabet"
-        );
-        assert_eq!(
-            refused(&TEXT.replace("AAE", " AE")),
-            Some(KeyError::Base64),
-            "white space"
-        );
-        assert_eq!(refused(&TEXT.replace("AAE", "=AE")), Some(KeyError::Base64));
-        assert_eq!(refused(&"é".repeat(22)), Some(KeyError::Base64));
+        use KeyError::{Base64, Length};
+        for (text, why) in [
+            (String::new(), Length),
+            (TEXT.replace('=', ""), Length),
+            (format!("{TEXT}\n"), Length),
+            (TEXT.replace("8=", "9="), Base64),
+            (TEXT.replace('=', "A"), Base64),
+            (TEXT.replace("8=", "=="), Base64),
+            (TEXT.replace("AAE", "A-_"), Base64),
+            (TEXT.replace("AAE", " AE"), Base64),
+            (TEXT.replace("AAE", "=AE"), Base64),
+            ("é".repeat(22), Base64),
+        ] {
+            assert_eq!(read_base64(&text).err(), Some(why), "{text}");
+        }
     }
 }

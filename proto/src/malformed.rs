@@ -60,21 +60,3 @@ impl fmt::Display for Malformed {
 }
 
 impl core::error::Error for Malformed {}
-
-#[cfg(test)]
-mod tests {
-    use std::collections::BTreeSet;
-
-    use super::*;
-
-    #[test]
-    fn every_rule_has_a_name_of_its_own() {
-        let names: BTreeSet<_> = Malformed::ALL.iter().map(|rule| rule.as_str()).collect();
-        assert_eq!(names.len(), 19);
-        assert!(
-            names
-                .iter()
-                .all(|name| name.bytes().all(|b| b.is_ascii_lowercase() || b == b'-'))
-        );
-    }
-}

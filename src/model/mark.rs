@@ -26,7 +26,7 @@ pub struct StoredTimes {
 
 /// What a store contained when it was opened.
 #[derive(Debug, Clone, Default)]
-pub struct Kept {
+pub struct StoredMarks {
     /// The times.
     pub times: StoredTimes,
     /// Marks, in no order.

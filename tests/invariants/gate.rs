@@ -11,7 +11,7 @@ use postern::core::gate::{Gate, HintTable, User};
 use postern::core::order::Order;
 use postern::daemon::engine::core::Core;
 use postern::model::datagram::Datagram;
-use postern::model::mark::Kept;
+use postern::model::mark::StoredMarks;
 use postern::model::policy::{Policy, Quota};
 use postern::model::reason::{Drop, Reason, Rule};
 use postern_proto::{
@@ -28,7 +28,7 @@ fn keys() -> UserKeys {
     )
 }
 
-fn core(kept: Kept) -> Core {
+fn core(kept: StoredMarks) -> Core {
     let settings = config().settings;
     let quota = Quota {
         count: NonZeroU32::new(1000).unwrap(),
@@ -85,7 +85,7 @@ fn datagram(bytes: &[u8]) -> Datagram {
 #[test]
 fn invariant_1_equal_inputs_give_equal_decisions() {
     let decide = || {
-        let mut core = core(Kept::default());
+        let mut core = core(StoredMarks::default());
         (1..20)
             .map(|n| core.gate().handle(NOW, &datagram(&knock(n % 7))))
             .collect::<Vec<_>>()
@@ -95,7 +95,7 @@ fn invariant_1_equal_inputs_give_equal_decisions() {
 
 #[test]
 fn invariant_2_strangers_allocate_nothing() {
-    let mut core = core(Kept::default());
+    let mut core = core(StoredMarks::default());
     let right = knock(1);
     let changed = |at: usize| {
         let mut bytes = right.clone();
@@ -141,7 +141,7 @@ fn invariant_2_strangers_allocate_nothing() {
 /// A flood of replays is cheap: a copy is found before it is decrypted or decoded.
 #[test]
 fn a_replay_costs_no_more_than_a_mac() {
-    let mut core = core(Kept::default());
+    let mut core = core(StoredMarks::default());
     let copies = [datagram(&knock(1)), datagram(&knock_at(2, 23))];
     assert!(core.datagram(NOW, &copies[0]).is_some() && core.datagram(NOW, &copies[1]).is_none());
     assert_eq!(core.gate().counters().of(Reason::Refuse(Rule::Service)), 1);
@@ -167,7 +167,7 @@ fn a_replay_costs_no_more_than_a_mac() {
 
 #[test]
 fn invariant_3_no_order_without_a_durable_mark() {
-    let mut core = core(Kept::default());
+    let mut core = core(StoredMarks::default());
     let durable = core.datagram(NOW, &datagram(&knock(1))).unwrap();
     let lost = core.datagram(NOW, &datagram(&knock(2))).unwrap();
     assert_eq!(core.stored(lost.ticket + 1, Ok(())), None, "another ticket");
@@ -205,7 +205,7 @@ fn invariant_7_debug_output_shows_no_key() {
         users: Vec::new(),
         keys: vec![file],
     };
-    let mut core = core(Kept::default());
+    let mut core = core(StoredMarks::default());
     let packet = datagram(&knock(1));
     let commit = core.datagram(NOW, &packet).unwrap();
     let said = format!(

@@ -121,18 +121,6 @@ fn listed_hosts_behind_the_gate_open() {
     assert_eq!(world.open(), grants);
 }
 
-#[test]
-fn grant_to_selects_observed_or_claimed_addresses() {
-    for (grant_to, knock) in [
-        ("observed", Knock::of("alice")),
-        ("claimed", Knock::of("alice").allow(HOME)),
-    ] {
-        let mut world = World::new(&format!("{ALICE}grant_to = '{grant_to}'\n"));
-        world.opens(&knock, HOME);
-        assert_eq!(world.open(), ["alice 192.0.2.7/32 [tcp/22]"]);
-    }
-}
-
 /// A world with alice and more users, whose names and keys these are.
 fn with_more(users: fn() -> Vec<(String, SharedKey)>) -> World {
     World::of(move || {

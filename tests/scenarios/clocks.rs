@@ -49,18 +49,6 @@ fn a_clock_set_forward_forgets_no_mark() {
 }
 
 #[test]
-fn both_edges_of_the_window_are_inside() {
-    for (away, admitted) in [(30, true), (31, false)] {
-        for made in [START.minus(seconds(away)), START.plus(seconds(away))] {
-            let mut world = World::of_alice();
-            let packet = Knock::of("alice").sealed(made);
-            let outcome = world.arrives(HOME, packet.as_bytes());
-            assert_eq!(outcome.admitted, admitted, "{made}");
-        }
-    }
-}
-
-#[test]
 fn a_wrong_monitor_clock_keeps_durations() {
     let mut world = World::of_alice();
     world.steady = START.minus(seconds(5_000_000));

@@ -66,6 +66,12 @@ pub(crate) fn a_code_counts_once_for_each_family() {
     world.pass(seconds(30));
     world.opens(&right(&world), HOME);
     world.refuses(HOME_V6, &knock, USED);
+    world.opens(&right(&world), HOME_V6);
+    // A code of an earlier step is used, too, whatever family had it.
+    let ahead = Knock::of("alice").code(&code(&world, 6, 1));
+    world.opens(&ahead, HOME);
+    world.refuses(HOME_V6, &right(&world), USED);
+    world.opens(&ahead, HOME_V6);
 }
 
 #[test]
@@ -76,8 +82,16 @@ pub(crate) fn guessing_blocks_the_user() {
     }
     world.refuses(HOME, &right(&world), BLOCKED);
     world.opens(&Knock::of("bob"), HOME);
-    world.pass(seconds(60));
+    world.pass(seconds(59));
+    world.refuses(HOME, &right(&world), BLOCKED);
+    world.pass(seconds(1));
     world.opens(&right(&world), HOME);
+    // One guess was forgiven, and after an hour all are.
+    world.refuses(HOME, &guess("000000"), WRONG);
+    world.refuses(HOME_V6, &right(&world), BLOCKED);
+    world.pass(seconds(3600));
+    (0..5).for_each(|_| world.refuses(HOME, &guess("000000"), WRONG));
+    world.refuses(HOME, &guess("000000"), BLOCKED);
 }
 
 #[test]

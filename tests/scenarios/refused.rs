@@ -12,24 +12,27 @@ const V6: &str = "2001:db8::7";
 
 fn alice(rights: &str) -> World {
     World::new(&format!(
-        "[service.web]\nports = ['tcp/80']\n[[user]]\nname = 'alice'\nkey = ALICE\nquota = '100/s'\n{rights}\n"
+        "[service.web]\nports = ['tcp/80']\n[service.inner]\nports = ['tcp/2222']\nforward = '10.0.0.5:22'\n[[user]]\nname = 'alice'\nkey = ALICE\nquota = '100/s'\n{rights}\n"
     ))
 }
 
+/// The knocks that a policy refuses, each with its source and what explain says besides the rule.
+type Refused<'a> = Vec<(Knock, &'a str, &'a str)>;
+
 #[test]
-pub(crate) fn each_policy_rule_refuses() {
+pub(crate) fn each_policy_rule_refuses_and_is_explained() {
     let knock = || Knock::of("alice");
     let ssh = "services = ['tcp/22']";
     let wants = |services: &[&str]| knock().services(services);
     type FromSources = Vec<(Knock, &'static str)>;
-    let cases: Vec<(String, Rule, FromSources, FromSources)> = vec![
+    let cases: Vec<(String, Rule, Refused, FromSources)> = vec![
         (
-            format!("{ssh}\nnetworks = ['192.0.2.0/24']"),
+            format!("{ssh}\nnetworks = ['192.0.2.0/24', '10.0.0.0/8']"),
             Rule::Networks,
             vec![
-                (knock(), "198.51.100.9"),
-                (knock(), "2001:db8::9"),
-                (knock().allow("192.0.3.1"), HOME),
+                (knock(), "198.51.100.9", "198.51.100.9/32 is not in 192.0.2.0/24, 10.0.0.0/8; knock from there, or add it to networks of alice"),
+                (knock(), "2001:db8::9", ""),
+                (knock().allow("192.0.3.1"), HOME, ""),
             ],
             vec![(knock(), HOME)],
         ),
@@ -38,83 +41,98 @@ pub(crate) fn each_policy_rule_refuses() {
             ssh.to_owned(),
             Rule::Networks,
             ["224.0.0.1", "255.255.255.255", "ff02::1"]
-                .map(|allow| (knock().allow(allow), HOME))
+                .map(|allow| (knock().allow(allow), HOME, "is not a host's address; knock for your own"))
                 .into(),
             vec![],
         ),
         (
             format!("{ssh}\nmax_prefix = {{ v4 = 28, v6 = 64 }}"),
             Rule::Prefix,
-            [
-                knock().widened(96 + 27),
-                knock().allow("192.0.2.0/27"),
-                knock().allow("0.0.0.0/0"),
-                knock().allow("2001:db8::/63"),
+            vec![
+                (knock().widened(96 + 27), HOME, "it asks for 192.0.2.0/27, and at most /28 for IPv4 and /64 for IPv6 is allowed; ask for less, or change max_prefix of alice"),
+                (knock().allow("192.0.2.0/27"), HOME, ""),
+                (knock().allow("0.0.0.0/0"), HOME, ""),
+                (knock().allow("2001:db8::/63"), HOME, ""),
                 // Less than 96 bits of an IPv4 source is not an IPv4 network.
-                knock().widened(95),
-                knock().widened(0),
-            ]
-            .map(|knock| (knock, HOME))
-            .into(),
+                (knock().widened(95), HOME, "it asks for 192.0.2.7 widened to /95 of IPv6, and at most "),
+                (knock().widened(0), HOME, ""),
+            ],
             vec![(knock().widened(96 + 28), HOME), (knock().widened(64), V6)],
         ),
         (
             format!("{ssh}\ngrant_to = 'claimed'"),
             Rule::GrantTo,
-            vec![(knock(), HOME)],
+            vec![(knock(), HOME, "it asks for its source, and only an address that the knock itself names is let in; set allow = \"auto\" or an address in the client's profile")],
             vec![(knock().allow(HOME), HOME)],
         ),
         (
             format!("{ssh}\ngrant_to = 'observed'"),
             Rule::GrantTo,
-            vec![(knock().allow(HOME), HOME)],
+            vec![(knock().allow(HOME), HOME, "it names 192.0.2.7/32, and only the address that it comes from is let in; set allow = \"source\" in the client's profile")],
             vec![(knock(), HOME)],
         ),
         (
             ssh.to_owned(),
             Rule::Target,
-            vec![(knock().target("10.0.0.5"), HOME)],
+            vec![(knock().target("10.0.0.5"), HOME, "it wants 10.0.0.5, and alice may reach the gate itself alone; leave the target out, or add it to targets of alice")],
             vec![],
         ),
         (
-            format!("{ssh}\ntargets = ['10.0.0.0/24']"),
+            "services = ['tcp/22', 'inner']\ntargets = ['10.0.0.0/24']".to_owned(),
             Rule::Target,
-            vec![(knock().target("10.0.1.5"), HOME)],
+            vec![
+                (knock().target("10.0.1.5"), HOME, ""),
+                (wants(&["inner"]).target("10.0.0.7"), HOME, "inner already leads to a host, and the knock also names 10.0.0.7; leave the target out"),
+            ],
             vec![(knock().target("10.0.0.5"), HOME)],
         ),
         (
             format!("{ssh}\ntargets = ['fd00::/64']"),
             Rule::Family,
-            vec![(knock().target("fd00::5"), HOME)],
+            vec![(knock().target("fd00::5"), HOME, "192.0.2.7/32 cannot reach fd00::5; knock over the other family")],
             vec![(knock().target("fd00::5"), V6)],
+        ),
+        (
+            "services = ['inner']".to_owned(),
+            Rule::Family,
+            vec![(wants(&["inner"]), V6, "2001:db8::7/128 cannot reach 10.0.0.5; knock over the other family")],
+            vec![],
         ),
         (
             // One service too many refuses the whole knock.
             "services = ['tcp/22', 'udp/1000-1010']".to_owned(),
             Rule::Service,
             [
-                &["tcp/22", "tcp/23"][..],
-                &["udp/22"],
-                &["udp/1000-1011"],
-                &["web"],
-                &["icmp"],
-                &["tcp/1-65535"],
+                (&["tcp/22", "tcp/23", "inner"][..], "tcp/23, inner is not in tcp/22, udp/1000-1010; ask for less, or add it to services of alice"),
+                (&["udp/22"], ""),
+                (&["udp/1000-1011"], ""),
+                (&["web"], ""),
+                (&["icmp"], ""),
+                (&["tcp/1-65535"], ""),
             ]
-            .map(|services| (wants(services), HOME))
+            .map(|(services, why)| (wants(services), HOME, why))
             .into(),
             vec![(wants(&["udp/1002-1010", "tcp/22"]), HOME)],
         ),
         (
             "services = ['web']".to_owned(),
             Rule::UnknownService,
-            vec![(wants(&["mail"]), HOME), (wants(&["web", "mail"]), HOME)],
+            vec![
+                (wants(&["wbe"]), HOME, "wbe is not defined here, defined are: inner, web; check the spelling, or add a section [service.wbe]"),
+                (wants(&["web", "mail"]), HOME, ""),
+            ],
             vec![(wants(&["web"]), HOME)],
         ),
     ];
     for (rights, rule, refused, admitted) in cases {
         let mut world = alice(&rights);
-        for (knock, source) in refused {
+        for (knock, source, why) in refused {
             world.refuses(source, &knock, rule);
+            let line = world.account.take().unwrap().line();
+            let start = format!("refuse {} (step 9): alice asked to open ", rule.name());
+            let said = format!(": {}: ", rule.sentence());
+            assert!(line.starts_with(&start) && line.contains(&said), "{line}");
+            assert!(line.contains(why), "{line}");
         }
         for (knock, source) in admitted {
             world.opens(&knock, source);
@@ -137,6 +155,9 @@ pub(crate) fn a_spent_quota_comes_back_with_time() {
         (0..admitted).for_each(|_| world.opens(&alice, HOME));
         world.refuses(HOME, &alice, Rule::Quota);
     }
+    let line = world.account.take().unwrap().line();
+    let room = "2/min are all used up, there is room again in 30s; wait, or change quota of alice";
+    assert!(line.ends_with(room), "{line}");
     world.opens(&Knock::of("bob"), HOME);
 }
 

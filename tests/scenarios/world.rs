@@ -23,7 +23,7 @@ use postern::daemon::monitor::executor::Executor;
 use postern::model::counters::ReasonCounters;
 use postern::model::datagram::Datagram;
 use postern::model::grant::Grant;
-use postern::model::mark::Kept;
+use postern::model::mark::StoredMarks;
 use postern::model::reason::{Drop, Reason, Rule};
 use postern::model::settings::Settings;
 use postern::model::time::Timestamp;
@@ -107,7 +107,7 @@ impl World {
         let mut world = Self {
             now: START,
             steady: START,
-            core: engine(load(), Kept::default(), START),
+            core: engine(load(), StoredMarks::default(), START),
             explainer: Explainer::new(load(), Vec::new()),
             account: None,
             store: MemoryStore::default(),
@@ -395,7 +395,7 @@ impl World {
     }
 }
 
-fn engine(loaded: Loaded, kept: Kept, now: Timestamp) -> Core {
+fn engine(loaded: Loaded, kept: StoredMarks, now: Timestamp) -> Core {
     let old = loaded.old_keys.iter().map(OldKey::parts);
     let mut gate = Gate::of(loaded.settings, &loaded.keys, old).with_codes(loaded.codes);
     gate.recall(kept);

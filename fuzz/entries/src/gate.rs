@@ -12,7 +12,7 @@ use std::time::Duration;
 use postern::core::gate::{Admission, ApprovedRequest, Decision, Gate, HintTable, OldKeys, User};
 use postern::model::catalog::NamedServices;
 use postern::model::datagram::Datagram;
-use postern::model::mark::{Kept, MarkRecord, StoredTimes};
+use postern::model::mark::{MarkRecord, StoredMarks, StoredTimes};
 use postern::model::policy::{Policy, Quota};
 use postern::model::reason::Reason;
 use postern::model::time::Timestamp;
@@ -96,7 +96,7 @@ struct Machine {
     /// Greatest time at which somebody was admitted.
     latest: Timestamp,
     /// What an honest store would hold.
-    disk: Kept,
+    disk: StoredMarks,
     recorded: Vec<Sent>,
     admitted: HashSet<Mark>,
     nonces: u64,
@@ -122,7 +122,7 @@ fn derived(user: u8) -> UserKeys {
     )
 }
 
-fn gate(kept: Kept) -> Gate {
+fn gate(kept: StoredMarks) -> Gate {
     let quota = Quota {
         count: NonZeroU32::new(QUOTA).expect("some"),
         per: Duration::from_secs(1),
@@ -149,10 +149,10 @@ fn gate(kept: Kept) -> Gate {
 impl Machine {
     fn new() -> Self {
         Self {
-            gate: gate(Kept::default()),
+            gate: gate(StoredMarks::default()),
             now: Timestamp::from_millis(START),
             latest: Timestamp::default(),
-            disk: Kept::default(),
+            disk: StoredMarks::default(),
             recorded: Vec::new(),
             admitted: HashSet::new(),
             nonces: 0,

@@ -14,7 +14,7 @@ use ipnet::IpNet;
 use postern::core::gate::{ApprovedRequest, Decision, Gate, HintTable, User};
 use postern::model::catalog::NamedServices;
 use postern::model::datagram::Datagram;
-use postern::model::mark::Kept;
+use postern::model::mark::StoredMarks;
 use postern::model::policy::{MaxPrefix, Policy, Quota};
 use postern::model::reason::Drop;
 use postern::model::time::Timestamp;
@@ -109,7 +109,7 @@ impl Knock {
             &packet,
         );
         GATE.with_borrow_mut(|gate| {
-            gate.recall(Kept::default());
+            gate.recall(StoredMarks::default());
             let decision = gate.handle(Timestamp::from_millis(NOW), &datagram);
             compare(&decision, &wanted);
             let seen = !matches!(decision, Decision::Drop(_));
@@ -377,7 +377,7 @@ fn gate() -> Gate {
         }],
         named,
         Duration::from_millis(other::WINDOW),
-        Kept::default(),
+        StoredMarks::default(),
     );
     let steps = gate
         .table_wanted(Timestamp::from_millis(NOW))

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::{ReplayStore, StoreError, StoreFault};
-use crate::model::mark::{Kept, MarkRecord, StoredTimes};
+use crate::model::mark::{MarkRecord, StoredMarks, StoredTimes};
 
 /// A store in memory.
 #[derive(Debug, Clone, Default)]
@@ -16,7 +16,7 @@ pub struct MemoryStore {
 #[derive(Debug, Clone, Default)]
 pub struct Disk {
     /// The last commit.
-    pub kept: Kept,
+    pub kept: StoredMarks,
     /// Every call fails with this while it is set.
     pub failing: Option<String>,
 }
@@ -40,7 +40,7 @@ impl Disk {
 }
 
 impl ReplayStore for MemoryStore {
-    fn load(&mut self) -> Result<Kept, StoreError> {
+    fn load(&mut self) -> Result<StoredMarks, StoreError> {
         self.with(|disk| disk.check().map(|()| disk.kept.clone()))
     }
 

@@ -2,7 +2,7 @@
 //!
 //! The gate decides which marks matter. See `proto/README.md`, section 6, steps 7, 8 and 11.
 
-use crate::model::mark::{Kept, MarkRecord, StoredTimes};
+use crate::model::mark::{MarkRecord, StoredMarks, StoredTimes};
 
 pub mod disk;
 mod error;
@@ -15,7 +15,7 @@ pub(crate) use error::StoreFault;
 pub trait ReplayStore: Send {
     /// Everything in the store. Called once, at start. If a part cannot be read, it is an error: an empty answer would admit
     /// replays.
-    fn load(&mut self) -> Result<Kept, StoreError>;
+    fn load(&mut self) -> Result<StoredMarks, StoreError>;
 
     /// Stores these marks and times, all or nothing, and removes every mark before the horizon. After `Ok` they survive a
     /// power cut; after an error none of the marks is stored.

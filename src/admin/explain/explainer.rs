@@ -12,7 +12,7 @@ use crate::adapters::config::{Loaded, OldKey};
 use crate::core::gate::approve::{Services, approve};
 use crate::core::gate::{Admission, Decision, Gate, HintTable, Refusal, Seen};
 use crate::model::datagram::Datagram;
-use crate::model::mark::Kept;
+use crate::model::mark::StoredMarks;
 use crate::model::policy::Policy;
 use crate::model::reason::{Drop, Rule};
 use crate::model::settings::Settings;
@@ -51,7 +51,7 @@ impl Explainer {
     }
 
     /// Loads the marks of a store.
-    pub fn recall(&mut self, kept: Kept) {
+    pub fn recall(&mut self, kept: StoredMarks) {
         self.gate.recall(kept);
     }
 

@@ -17,7 +17,7 @@ use crate::model::catalog::NamedServices;
 use crate::model::catalog::ServiceOptions;
 use crate::model::counters::ReasonCounters;
 use crate::model::datagram::Datagram;
-use crate::model::mark::{Kept, MarkRecord};
+use crate::model::mark::{MarkRecord, StoredMarks};
 use crate::model::reason::{Drop, Reason, Rule};
 use crate::model::settings::Settings;
 use crate::model::time::Timestamp;
@@ -62,7 +62,7 @@ impl Gate {
             users.collect(),
             settings.named,
             settings.gate.window,
-            Kept::default(),
+            StoredMarks::default(),
         );
         gate.options = settings.options;
         gate.with_old_keys(old)
@@ -70,7 +70,12 @@ impl Gate {
 
     /// A gate with these users and with the marks that the store kept. It admits nobody before the first
     /// [`Gate::install`].
-    pub fn new(users: Vec<User>, named: NamedServices, window: Duration, kept: Kept) -> Self {
+    pub fn new(
+        users: Vec<User>,
+        named: NamedServices,
+        window: Duration,
+        kept: StoredMarks,
+    ) -> Self {
         let quota_clock = GateClock::default();
         Self {
             users: Users::new(users, &quota_clock),
@@ -100,7 +105,7 @@ impl Gate {
     }
 
     /// Loads the marks that the store kept. Call it before the first datagram.
-    pub fn recall(&mut self, kept: Kept) {
+    pub fn recall(&mut self, kept: StoredMarks) {
         self.replay = ReplayWindow::new(self.window, kept);
     }
 

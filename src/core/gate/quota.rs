@@ -127,25 +127,6 @@ mod tests {
     use std::time::Duration;
 
     #[test]
-    fn a_spent_quota_comes_back_with_time() {
-        let quota = Quota {
-            count: NonZeroU32::new(3).unwrap(),
-            per: Duration::from_secs(60),
-        };
-        let clock = GateClock::default();
-        let users = [Limiter::new(quota, &clock), Limiter::new(quota, &clock)];
-        let now = Timestamp::from_millis(1_760_000_000_000);
-        let admitted = |user: usize, now| {
-            clock.set(now);
-            (0..10).filter(|_| users[user].admit()).count()
-        };
-        assert_eq!(admitted(0, now), 3);
-        assert_eq!(admitted(0, now.plus(Duration::from_secs(20))), 1);
-        assert_eq!(admitted(1, now.plus(Duration::from_secs(20))), 3);
-        assert_eq!(admitted(0, now.plus(Duration::from_secs(120))), 3);
-    }
-
-    #[test]
     fn the_rest_told_is_the_rest_admitted() {
         let start = Timestamp::from_millis(1_760_000_000_000);
         for (count, per) in [(1, 1_000), (3, 1_000), (7, 60_000), (30, 60_000)] {

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use postern_proto::Mark;
 
-use crate::model::mark::{Kept, MarkRecord, StoredTimes};
+use crate::model::mark::{MarkRecord, StoredMarks, StoredTimes};
 use crate::model::reason::Drop;
 use crate::model::time::Timestamp;
 
@@ -55,7 +55,7 @@ pub(super) fn again(first: Timestamp, now: Timestamp) -> Drop {
 }
 
 impl ReplayWindow {
-    pub(super) fn new(window: Duration, kept: Kept) -> Self {
+    pub(super) fn new(window: Duration, kept: StoredMarks) -> Self {
         let horizon = kept.times.horizon.max(kept.times.floor.minus(window));
         let mut replay = Self {
             window,
@@ -184,40 +184,8 @@ mod tests {
     }
 
     #[test]
-    fn the_clock_never_runs_behind_its_floor() {
-        let mut replay = ReplayWindow::new(WINDOW, Kept::default());
-        assert_eq!(replay.clock(at(1000)), at(1000));
-        assert_eq!(
-            replay.clock(at(900)),
-            at(900),
-            "only an admission records the time"
-        );
-        replay.remember(record(1, 1000, 1000));
-        assert_eq!(replay.clock(at(900)), at(1000));
-        assert_eq!(replay.clock(at(1001)), at(1001));
-    }
-
-    #[test]
-    fn only_marks_before_the_horizon_are_forgotten() {
-        let mut replay = ReplayWindow::new(WINDOW, Kept::default());
-        replay.remember(record(1, 1000, 1000));
-        // A clock that is briefly ahead forgets nothing.
-        assert_eq!(
-            replay.fresh(replay.clock(at(9000)), at(1000)),
-            Err(Drop::TooOld)
-        );
-        assert_eq!(replay.unseen(&record(1, 1000, 1010)), Err(Drop::Replay));
-        replay.remember(record(2, 1031, 1031));
-        assert_eq!(replay.len(), 1);
-        assert_eq!(
-            replay.fresh(replay.clock(at(1000)), at(1000)),
-            Err(Drop::TooOld)
-        );
-    }
-
-    #[test]
     fn the_list_of_refused_marks_is_bounded() {
-        let mut replay = ReplayWindow::new(WINDOW, Kept::default());
+        let mut replay = ReplayWindow::new(WINDOW, StoredMarks::default());
         let nth = |n: usize| {
             let mut mark = [0; 16];
             mark[..8].copy_from_slice(&n.to_be_bytes());
@@ -238,26 +206,8 @@ mod tests {
     }
 
     #[test]
-    fn both_edges_of_the_window_are_inside() {
-        let replay = ReplayWindow::new(WINDOW, Kept::default());
-        let now = at(1000);
-        for (made, verdict) in [
-            (970_000, Ok(())),
-            (969_999, Err(Drop::TooOld)),
-            (1_030_000, Ok(())),
-            (1_030_001, Err(Drop::TooNew)),
-        ] {
-            assert_eq!(
-                replay.fresh(now, Timestamp::from_millis(made)),
-                verdict,
-                "{made}"
-            );
-        }
-    }
-
-    #[test]
     fn the_horizon_itself_is_fresh() {
-        let mut replay = ReplayWindow::new(WINDOW, Kept::default());
+        let mut replay = ReplayWindow::new(WINDOW, StoredMarks::default());
         assert_eq!(
             replay.remember(record(1, 1000, 1000)),
             StoredTimes {
@@ -271,5 +221,23 @@ mod tests {
             replay.fresh(at(999), Timestamp::from_millis(969_999)),
             Err(Drop::TooOld)
         );
+    }
+
+    #[test]
+    fn both_edges_of_the_window_are_inside() {
+        let replay = ReplayWindow::new(WINDOW, StoredMarks::default());
+        let now = at(1000);
+        for (made, verdict) in [
+            (970_000, Ok(())),
+            (969_999, Err(Drop::TooOld)),
+            (1_030_000, Ok(())),
+            (1_030_001, Err(Drop::TooNew)),
+        ] {
+            assert_eq!(
+                replay.fresh(now, Timestamp::from_millis(made)),
+                verdict,
+                "{made}"
+            );
+        }
     }
 }

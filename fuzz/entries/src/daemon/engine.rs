@@ -11,7 +11,7 @@ use postern::adapters::config::bundle::{Bundle, BundleFile};
 use postern::adapters::config::{Loaded, load};
 use postern::core::gate::{Gate, HintTable, User};
 use postern::daemon::engine::core::Core;
-use postern::model::mark::Kept;
+use postern::model::mark::StoredMarks;
 use postern::model::policy::{Policy, Quota};
 use postern::model::time::Timestamp;
 use postern_proto::{
@@ -87,7 +87,7 @@ thread_local! {
 
 /// An engine that has just begun. Its gate was made before its store could be opened, as every engine's is, and may have been one
 /// before: making keys and tables anew would take most of the time. Its quota is too large to matter.
-pub(super) fn begun(kept: Kept) -> Core {
+pub(super) fn begun(kept: StoredMarks) -> Core {
     let mut core = SPARE
         .take()
         .unwrap_or_else(|| Core::new(gate(), "gate.example.org", START));
@@ -118,7 +118,7 @@ fn gate() -> Gate {
         }],
         LOADED.settings.named.clone(),
         WINDOW,
-        Kept::default(),
+        StoredMarks::default(),
     );
     let Step(start) = Step::of(START.as_millis());
     let table = HintTable::build(&gate.hint_keys(), start - 200..=start + 200);

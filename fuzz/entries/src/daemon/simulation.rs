@@ -16,7 +16,7 @@ use postern::daemon::engine::core::{Commit, Core};
 use postern::daemon::monitor::executor::Executor;
 use postern::model::datagram::Datagram;
 use postern::model::grant::Grant;
-use postern::model::mark::Kept;
+use postern::model::mark::StoredMarks;
 use postern::model::reason::Rule;
 use postern::model::time::Timestamp;
 use postern_proto::{Action, Mark};
@@ -93,7 +93,7 @@ impl Daemon {
             wall: START,
             steady: START,
             kernel_ends,
-            engine: Some(super::engine::begun(Kept::default())),
+            engine: Some(super::engine::begun(StoredMarks::default())),
             generation: 0,
             handing_over: false,
             waiting: Vec::new(),
@@ -323,7 +323,7 @@ impl Daemon {
             let kept = self.disk.load().expect("a disk that works");
             self.engine = Some(super::engine::begun(
                 if self.fault == Some(Fault::EmptyDisk) {
-                    Kept::default()
+                    StoredMarks::default()
                 } else {
                     kept
                 },

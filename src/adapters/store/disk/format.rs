@@ -7,7 +7,7 @@ use redb::{
 
 use postern_proto::Mark;
 
-use crate::model::mark::{Kept, MarkRecord, StoredTimes};
+use crate::model::mark::{MarkRecord, StoredMarks, StoredTimes};
 use crate::model::time::Timestamp;
 
 /// The meaning of the tables below. Another posternd wrote a file with another number.
@@ -59,7 +59,7 @@ pub(super) fn write_empty(db: &Database) -> Result<(), DatabaseFault> {
     Ok(write.commit()?)
 }
 
-pub(super) fn read_all(db: &Database) -> Result<Kept, DatabaseFault> {
+pub(super) fn read_all(db: &Database) -> Result<StoredMarks, DatabaseFault> {
     let read = db.begin_read()?;
     let times = read_times(&read.open_table(NUMBERS)?)?;
     let mut marks = Vec::new();
@@ -79,7 +79,7 @@ pub(super) fn read_all(db: &Database) -> Result<Kept, DatabaseFault> {
             admitted,
         });
     }
-    Ok(Kept { times, marks })
+    Ok(StoredMarks { times, marks })
 }
 
 pub(super) fn write_marks(

@@ -13,7 +13,7 @@ use super::create::create;
 use super::faults::{check_file, guarded};
 use super::format::{self, DatabaseFault, FORMAT, MARKS, NAME_FORMAT, NUMBERS};
 use crate::adapters::store::{ReplayStore, StoreError, StoreFault};
-use crate::model::mark::{Kept, MarkRecord, StoredTimes};
+use crate::model::mark::{MarkRecord, StoredMarks, StoredTimes};
 
 /// The file's name in the state folder.
 pub const FILE: &str = "marks.redb";
@@ -63,7 +63,7 @@ impl DiskStore {
 }
 
 impl ReplayStore for DiskStore {
-    fn load(&mut self) -> Result<Kept, StoreError> {
+    fn load(&mut self) -> Result<StoredMarks, StoreError> {
         self.with(format::read_all)
     }
 
