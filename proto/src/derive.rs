@@ -2,17 +2,16 @@
 //!
 //! Never runs for a packet.
 
-use core::fmt;
-
 use hkdf::Hkdf;
 use sha2::Sha256;
-use zeroize::{Zeroize, ZeroizeOnDrop};
+use zeroize::Zeroize;
 
 use crate::key::{PresharedKey, SharedKey};
 use crate::key_error::KeyError;
 use crate::limits::KEY_LEN;
 use crate::name::GateName;
 use crate::pair::{PrivateKey, PublicKey};
+use crate::secret::secret;
 
 const KIND_SHARED: u8 = 1;
 const KIND_PAIR: u8 = 2;
@@ -97,13 +96,7 @@ impl Drop for KeyMaterial {
     }
 }
 
-impl ZeroizeOnDrop for KeyMaterial {}
-
-impl fmt::Debug for KeyMaterial {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("KeyMaterial(..)")
-    }
-}
+secret!(KeyMaterial);
 
 /// One user's three keys at one gate: 96 bytes, wiped when dropped.
 ///
@@ -153,13 +146,7 @@ impl Drop for UserKeys {
     }
 }
 
-impl ZeroizeOnDrop for UserKeys {}
-
-impl fmt::Debug for UserKeys {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("UserKeys(..)")
-    }
-}
+secret!(UserKeys);
 
 /// The key that makes a user's hints: 32 bytes, wiped when dropped. It can neither open nor forge a knock.
 #[derive(Clone)]
@@ -171,13 +158,7 @@ impl Drop for HintKey {
     }
 }
 
-impl ZeroizeOnDrop for HintKey {}
-
-impl fmt::Debug for HintKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("HintKey(..)")
-    }
-}
+secret!(HintKey);
 
 pub(crate) fn extract(gate: &GateName, material: &KeyMaterial) -> ([u8; KEY_LEN], Hkdf<Sha256>) {
     let (mut output, hkdf) =

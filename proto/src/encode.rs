@@ -124,7 +124,6 @@ fn write_item(item: &Item, writer: &mut Writer<'_>) -> Result<(), EncodeError> {
     }
 }
 
-/// The bytes still to write.
 struct Writer<'a>(&'a mut [u8]);
 
 impl Writer<'_> {

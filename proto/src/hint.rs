@@ -54,7 +54,6 @@ impl HintKey {
     }
 }
 
-/// HMAC-SHA-256 with this key.
 pub(crate) fn hmac(key: &[u8; KEY_LEN]) -> Hmac<Sha256> {
     // HMAC pads a short key with zeros (RFC 2104). With a padded key its constructor cannot fail.
     let mut block = Zeroizing::new([0; 64]);

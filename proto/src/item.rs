@@ -3,14 +3,13 @@
 //! Rules for the list as a whole are in `request.rs`.
 
 use alloc::vec::Vec;
-use core::fmt;
-
 use subtle::{Choice, ConstantTimeEq};
-use zeroize::{Zeroize, ZeroizeOnDrop};
+use zeroize::Zeroize;
 
 use crate::limits::{CODE_MAX, CODE_MIN};
 use crate::malformed::Malformed;
 use crate::name::{ServiceName, text};
+use crate::secret::secret;
 use crate::service::Service;
 
 /// One item of a request.
@@ -78,7 +77,6 @@ impl Code {
         code
     }
 
-    /// Compares in constant time.
     pub(crate) fn same(&self, other: &Self) -> Choice {
         // The bytes after the digits are zeros, not digits: equal arrays have equal lengths.
         self.digits.ct_eq(&other.digits)
@@ -105,13 +103,7 @@ impl Drop for Code {
     }
 }
 
-impl ZeroizeOnDrop for Code {}
-
-impl fmt::Debug for Code {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Code(..)")
-    }
-}
+secret!(Code);
 
 #[cfg(test)]
 mod tests {

@@ -5,11 +5,12 @@
 use core::fmt;
 
 use subtle::ConstantTimeEq;
-use zeroize::{Zeroize, ZeroizeOnDrop};
+use zeroize::Zeroize;
 
 use crate::key_error::KeyError;
 use crate::key_text::{KeyText, read_base64};
 use crate::limits::KEY_LEN;
+use crate::secret::secret;
 
 macro_rules! secret_key {
     ($(#[$doc:meta])* $name:ident) => {
@@ -53,13 +54,7 @@ macro_rules! secret_key {
             }
         }
 
-        impl ZeroizeOnDrop for $name {}
-
-        impl fmt::Debug for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str(concat!(stringify!($name), "(..)"))
-            }
-        }
+        secret!($name);
     };
 }
 

@@ -1,14 +1,14 @@
 //! Keys as text: 44 characters of standard base64 with padding, decoded strictly (README.md section 2).
 
-use core::fmt;
 use core::ops::Deref;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
+use zeroize::{Zeroize, Zeroizing};
 
 use crate::key_error::KeyError;
 use crate::limits::{KEY_LEN, KEY_TEXT_LEN};
+use crate::secret::secret;
 
 /// A key in base64: 44 characters, wiped when dropped.
 pub struct KeyText([u8; KEY_TEXT_LEN]);
@@ -38,13 +38,7 @@ impl Drop for KeyText {
     }
 }
 
-impl ZeroizeOnDrop for KeyText {}
-
-impl fmt::Debug for KeyText {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("KeyText(..)")
-    }
-}
+secret!(KeyText);
 
 /// Strict: standard alphabet, padding, no stray bits, no white space.
 pub(crate) fn read_base64(text: &str) -> Result<Zeroizing<[u8; KEY_LEN]>, KeyError> {

@@ -26,6 +26,7 @@ mod pair;
 mod reader;
 mod request;
 mod seal;
+mod secret;
 mod service;
 mod totp;
 #[cfg(feature = "vectors")]

@@ -4,11 +4,12 @@ use core::fmt;
 
 use subtle::ConstantTimeEq;
 use x25519_dalek::StaticSecret;
-use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
+use zeroize::{Zeroize, Zeroizing};
 
 use crate::key_error::KeyError;
 use crate::key_text::{KeyText, read_base64};
 use crate::limits::KEY_LEN;
+use crate::secret::secret;
 
 /// An X25519 private key, of a client or of a gate: 32 random bytes, clamped in use.
 ///
@@ -71,13 +72,7 @@ impl Drop for PrivateKey {
     }
 }
 
-impl ZeroizeOnDrop for PrivateKey {}
-
-impl fmt::Debug for PrivateKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("PrivateKey(..)")
-    }
-}
+secret!(PrivateKey);
 
 /// An X25519 public key, of a client or of a gate: 32 bytes.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -1,6 +1,5 @@
 //! A reader over untrusted bytes that takes and never indexes (README.md section 5).
 
-/// The bytes not yet taken.
 pub(crate) struct Reader<'a>(&'a [u8]);
 
 impl<'a> Reader<'a> {
@@ -8,7 +7,6 @@ impl<'a> Reader<'a> {
         Self(bytes)
     }
 
-    /// The next `N` bytes, if there are so many.
     pub(crate) fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
         let (taken, rest) = self.0.split_first_chunk()?;
         self.0 = rest;
@@ -19,14 +17,12 @@ impl<'a> Reader<'a> {
         self.array().map(|[byte]| byte)
     }
 
-    /// The next `len` bytes, if there are so many.
     pub(crate) fn take(&mut self, len: usize) -> Option<&'a [u8]> {
         let (taken, rest) = self.0.split_at_checked(len)?;
         self.0 = rest;
         Some(taken)
     }
 
-    /// All remaining bytes.
     pub(crate) fn rest(self) -> &'a [u8] {
         self.0
     }

@@ -89,7 +89,6 @@ impl Request {
 }
 
 impl Allow {
-    /// Refuses a prefix that is too long.
     pub(crate) fn check_prefix(prefix: u8) -> Result<(), Malformed> {
         if prefix > PREFIX_MAX {
             Err(Malformed::AllowPrefix)
@@ -98,7 +97,6 @@ impl Allow {
         }
     }
 
-    /// Refuses address bits beyond the prefix.
     pub(crate) fn check_bits(address: Ipv6Addr, prefix: u8) -> Result<(), Malformed> {
         let beyond = u128::MAX.checked_shr(u32::from(prefix)).unwrap_or(0);
         if address.to_bits() & beyond != 0 {
@@ -125,7 +123,6 @@ pub(crate) fn check_next(before: &[Item], item: &Item) -> Result<(), Malformed> 
     }
 }
 
-/// Checks that the list has what the action needs.
 pub(crate) fn check_complete(action: Action, items: &[Item]) -> Result<(), Malformed> {
     match action {
         Action::Open if !items.iter().any(is_service) => Err(Malformed::NoService),

@@ -8,7 +8,7 @@ use chacha20poly1305::aead::AeadInOut;
 use chacha20poly1305::{ChaCha20Poly1305, KeyInit, Nonce, Tag};
 use hmac::{Hmac, Mac};
 use sha2::Sha256;
-use zeroize::{Zeroize, ZeroizeOnDrop};
+use zeroize::Zeroize;
 
 use crate::derive::UserKeys;
 use crate::encode::EncodeError;
@@ -16,6 +16,7 @@ use crate::hint::{Step, hmac};
 use crate::limits::{BODY_MAX, HEAD_LEN, HINT_LEN, MAC_LEN, NONCE_LEN, PACKET_MAX, TAG_LEN};
 use crate::packet::Packet;
 use crate::request::Request;
+use crate::secret::secret;
 
 /// Makes the packet of a request.
 ///
@@ -165,13 +166,7 @@ impl Drop for OpenBuffer {
     }
 }
 
-impl ZeroizeOnDrop for OpenBuffer {}
-
-impl fmt::Debug for OpenBuffer {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("OpenBuffer(..)")
-    }
-}
+secret!(OpenBuffer);
 
 /// The AEAD did not accept the sealed body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -9,10 +9,11 @@ use data_encoding::BASE32_NOPAD_NOCASE as BASE32;
 use hmac::{Hmac, KeyInit, Mac};
 use sha1::Sha1;
 use subtle::ConstantTimeEq;
-use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
+use zeroize::{Zeroize, Zeroizing};
 
 use crate::item::Code;
 use crate::limits::{CODE_MAX, CODE_MIN, CODE_SECRET_MAX, CODE_SECRET_MIN, CODE_STEP_S};
+use crate::secret::secret;
 
 /// A user's secret for one-time codes, 16 to 64 bytes, and how many digits the codes have.
 ///
@@ -127,13 +128,7 @@ impl Drop for CodeKey {
     }
 }
 
-impl ZeroizeOnDrop for CodeKey {}
-
-impl fmt::Debug for CodeKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("CodeKey(..)")
-    }
-}
+secret!(CodeKey);
 
 impl fmt::Display for CodeKeyError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
