@@ -2,8 +2,6 @@
 //!
 //! Keys are wiped when dropped, show no byte in Debug, cannot be cloned, and compare in constant time.
 
-use core::fmt;
-
 use subtle::ConstantTimeEq;
 use zeroize::Zeroize;
 

@@ -54,20 +54,14 @@ impl Clearance {
         }
     }
 
-    /// The ports of an approved request.
-    ///
-    /// # Errors
-    /// The rule that refuses it.
+    /// The ports of an approved request, or the rule that refuses it.
     pub fn open(&self, request: &OpenRequest) -> Result<OpenPorts, Rule> {
         let policy = self.policies.get(&request.user).ok_or(Rule::User)?;
         policy.check(request, &self.named, &self.options)?;
         self.ports_of(&request.services)
     }
 
-    /// The ports that a user asks to close. Every user may close.
-    ///
-    /// # Errors
-    /// The rule that refuses it.
+    /// The ports that a user asks to close. Every known user may close.
     pub fn close(&self, request: &CloseRequest) -> Result<OpenPorts, Rule> {
         if !self.policies.contains_key(&request.user) {
             return Err(Rule::User);

@@ -20,14 +20,12 @@ pub const PORTS_MAX: usize = 32_768;
 /// A forward needs as many firewall rules as three ports: one each to enter, to redirect and to pass.
 const FORWARD_WEIGHT: usize = 3;
 
-/// The delay before a failed close is repeated.
 const CLOSE_AGAIN: Duration = Duration::from_secs(1);
 
 /// The open grants.
 #[derive(Debug, Default)]
 pub struct Ledger {
     grants: BTreeMap<GrantId, Entry>,
-    /// When to close each grant.
     ends: BTreeSet<(Timestamp, GrantId)>,
     /// Finds the grants that a renewal may extend.
     by_key: BTreeMap<GrantKey, BTreeSet<GrantId>>,
@@ -44,7 +42,6 @@ struct Entry {
     close_at: Timestamp,
 }
 
-/// User, address and target of a grant.
 type GrantKey = (String, ipnet::IpNet, Option<std::net::IpAddr>);
 
 /// The ledger is full.
@@ -70,9 +67,6 @@ impl Ledger {
 
     /// Opens a grant until `now` plus the duration. If the same user has a grant for the same address, target and
     /// ports, that one is extended instead, and never shortened. `ports` are those of the requested services.
-    ///
-    /// # Errors
-    /// If the ledger is full.
     pub fn open(
         &mut self,
         now: Timestamp,

@@ -251,47 +251,23 @@ fn the_running_gates_memory_counts() {
     let mut fresh = explained(ALICE, &packet);
     fresh.seen_before(Seen::Admitted(START.minus(seconds(3))));
     assert_eq!(fresh.reason(), Some(Reason::Drop(Drop::Replay)));
-    assert_eq!(
-        fresh.line().matches("admitted at").count(),
-        1,
-        "{}",
-        fresh.line()
-    );
-    let packet_of_before = Knock::of("alice").services(&["tcp/23"]).sealed(START);
-    let mut refused = explained(ALICE, &packet_of_before);
+    let line = fresh.line();
+    assert_eq!(line.matches("admitted at").count(), 1, "{line}");
+
+    let other = Knock::of("alice").services(&["tcp/23"]).sealed(START);
+    let mut refused = explained(ALICE, &other);
     refused.seen_before(Seen::Refused(START));
-    assert_eq!(
-        refused.reason(),
-        Some(Reason::Refuse(Rule::Service)),
-        "the rule is what one wants to know"
-    );
-    assert!(
-        refused.line().ends_with(&format!(
-            "; the running gate refused this very packet at {START}"
-        )),
-        "{}",
-        refused.line()
-    );
-    let mut old = arrived(
-        &mut explainer(ALICE, &[]),
-        START.plus(seconds(100)),
-        HOME,
-        packet.as_bytes(),
-    );
+    let rule = Some(Reason::Refuse(Rule::Service));
+    assert_eq!(refused.reason(), rule, "the rule is what one wants to know");
+    let late = START.plus(seconds(100));
+    let mut old = arrived(&mut explainer(ALICE, &[]), late, HOME, packet.as_bytes());
     old.seen_before(Seen::Admitted(START));
-    assert!(
-        old.line().ends_with(&format!(
-            "; the running gate admitted this very packet at {START}"
-        )),
-        "{}",
-        old.line()
-    );
-    assert!(
-        old.line()
-            .starts_with("drop unknown-hint (step 2): alice's key, but made 1m 40s ago"),
-        "{}",
-        old.line()
-    );
+    let start = "drop unknown-hint (step 2): alice's key, but made 1m 40s ago";
+    assert!(old.line().starts_with(start), "{}", old.line());
+    for (account, did) in [(refused, "refused"), (old, "admitted")] {
+        let end = format!("; the running gate {did} this very packet at {START}");
+        assert!(account.line().ends_with(&end), "{}", account.line());
+    }
 }
 
 /// Quotas, used codes and the clock's floor are its alone.
@@ -327,36 +303,34 @@ fn a_packet_of_unknown_source_is_judged_as_allowed() {
             .packet(START, knock.sealed(START).as_bytes())
             .line()
     };
-    let own = "its source address, if that is in the user's networks";
-    assert_eq!(
-        line("'10.0.0.0/8'", &Knock::of("alice")),
-        format!("admit: alice may open tcp/22 for {own} for 30s")
-    );
+    let (ten, alice) = ("'10.0.0.0/8'", || Knock::of("alice"));
+    let both = "'10.0.0.0/8', '2001:db8::/32'";
+    for (networks, knock, said) in [
+        (
+            ten,
+            alice(),
+            "admit: alice may open tcp/22 for its source address, if that is in the user's networks for 30s",
+        ),
+        (both, alice().target("fd00::5"), "admit: "),
+        (
+            ten,
+            alice().services(&["tcp/80"]),
+            "alice asked to open tcp/80 for its source address: a service is not among",
+        ),
+        (
+            ten,
+            alice().widened(96 + 16),
+            "it asks for its source widened to /16, and at most /24",
+        ),
+        (ten, alice().allow("192.0.2.7"), "refuse networks (step 9)"),
+    ] {
+        let line = line(networks, &knock);
+        assert!(line.contains(said), "{line}");
+    }
+    let junk = explainer(ALICE, &[]).packet(START, b"junk").line();
     assert!(
-        line(
-            "'10.0.0.0/8', '2001:db8::/32'",
-            &Knock::of("alice").target("fd00::5")
-        )
-        .starts_with("admit: ")
-    );
-    let refused = line("'10.0.0.0/8'", &Knock::of("alice").services(&["tcp/80"]));
-    assert!(
-        refused
-            .contains("alice asked to open tcp/80 for its source address: a service is not among"),
-        "{refused}"
-    );
-    let refused = line("'10.0.0.0/8'", &Knock::of("alice").widened(96 + 16));
-    assert!(
-        refused.contains("it asks for its source widened to /16, and at most /24"),
-        "{refused}"
-    );
-    let claimed = line("'10.0.0.0/8'", &Knock::of("alice").allow("192.0.2.7"));
-    assert!(claimed.starts_with("refuse networks (step 9)"), "{claimed}");
-    assert!(
-        explainer(ALICE, &[])
-            .packet(START, b"junk")
-            .line()
-            .starts_with("drop length (step 1): 4 bytes, ")
+        junk.starts_with("drop length (step 1): 4 bytes, "),
+        "{junk}"
     );
 }
 
@@ -406,26 +380,21 @@ fn the_steps_tell_how_far_a_datagram_came() {
             .collect::<String>()
     };
     let mut explainer = explainer(ALICE, &[]);
-    let mut of = |packet: &[u8]| outcomes(&arrived(&mut explainer, START, HOME, packet));
-    assert_eq!(
-        of(Knock::of("alice").sealed(START).as_bytes()),
-        "++++++++++"
-    );
-    assert_eq!(
-        of(Knock::of("alice")
-            .services(&["tcp/23"])
-            .sealed(START)
-            .as_bytes()),
-        "++++++++!-"
-    );
-    assert_eq!(
-        of(Knock::of("alice")
-            .sealed(START.minus(seconds(31)))
-            .as_bytes()),
-        "++++++!---"
-    );
-    assert_eq!(of(&[7; 200]), "+!--------");
-    assert_eq!(of(&[7; 20]), "!---------");
+    let alice = || Knock::of("alice");
+    let old = alice().sealed(START.minus(seconds(31)));
+    for (packet, said) in [
+        (alice().sealed(START).as_bytes(), "++++++++++"),
+        (
+            alice().services(&["tcp/23"]).sealed(START).as_bytes(),
+            "++++++++!-",
+        ),
+        (old.as_bytes(), "++++++!---"),
+        (&[7; 200], "+!--------"),
+        (&[7; 20], "!---------"),
+    ] {
+        let account = arrived(&mut explainer, START, HOME, packet);
+        assert_eq!(outcomes(&account), said);
+    }
 }
 
 #[test]

@@ -31,16 +31,6 @@ fn a_knock_from_the_next_step_is_admitted() {
 }
 
 #[test]
-fn knocks_open_in_every_step_of_an_hour() {
-    let mut world = World::of_alice();
-    for minute in 0..60 {
-        assert!(world.alice_knocks().admitted, "minute {minute}");
-        world.pass(seconds(60));
-        assert!(world.open().is_empty());
-    }
-}
-
-#[test]
 fn a_late_table_stops_knocks_only_until_it_comes() {
     let mut world = World::of_alice();
     world.tables_stuck = true;

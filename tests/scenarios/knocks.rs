@@ -12,7 +12,6 @@ use crate::world::{self, GATE};
 /// Where alice is.
 pub(crate) const HOME: &str = "192.0.2.7";
 
-/// A request of a user.
 #[derive(Debug, Clone)]
 pub(crate) struct Knock {
     user: &'static str,
@@ -38,14 +37,12 @@ impl Knock {
         self
     }
 
-    /// With these services, too.
     pub(crate) fn also(mut self, services: &[&str]) -> Self {
         let more = services.iter().map(|text| item(text));
         self.request.items.extend(more);
         self
     }
 
-    /// For an address or network that the knock names.
     pub(crate) fn allow(mut self, network: &str) -> Self {
         let network = network
             .parse()
@@ -72,7 +69,6 @@ impl Knock {
         self
     }
 
-    /// With a one-time code.
     pub(crate) fn code(mut self, code: &Code) -> Self {
         self.request.items.push(Item::Code(code.clone()));
         self
@@ -83,7 +79,6 @@ impl Knock {
         self
     }
 
-    /// The request, made at this time.
     pub(crate) fn request(&self, now: Timestamp) -> Request {
         Request {
             timestamp_ms: now.as_millis(),
@@ -91,7 +86,6 @@ impl Knock {
         }
     }
 
-    /// The packet, made at this time.
     pub(crate) fn sealed(&self, now: Timestamp) -> Sealed {
         let keys = UserKeys::derive(
             &GateName::new(GATE).unwrap(),

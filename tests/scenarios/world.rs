@@ -42,9 +42,7 @@ pub(crate) const START: Timestamp = Timestamp::from_millis(27_500_000 * 64_000 +
 pub(crate) const ALICE: &str = "[[user]]\nname = 'alice'\nkey = ALICE\nservices = ['tcp/22']\n";
 
 pub(crate) struct World {
-    /// The engine's wall clock.
     pub(crate) now: Timestamp,
-    /// The monitor's clock.
     pub(crate) steady: Timestamp,
     pub(crate) settings: Settings,
     /// Reads the config, keys and all. A restarted engine takes `settings` in place of those in it.
@@ -52,14 +50,11 @@ pub(crate) struct World {
     pub(crate) core: Core,
     /// Explains every datagram, and must agree with the engine's gate.
     pub(crate) explainer: Explainer,
-    /// Its last account.
     pub(crate) account: Option<Account>,
     pub(crate) store: MemoryStore,
     pub(crate) executor: Executor,
     pub(crate) firewall: MemoryDriver,
-    /// If true, no hint table is built.
     pub(crate) tables_stuck: bool,
-    /// If true, marks wait to be stored.
     pub(crate) disk_slow: bool,
     waiting: Vec<Commit>,
     wire: Sender<Datagram>,
@@ -68,16 +63,11 @@ pub(crate) struct World {
     _logged: DefaultGuard,
 }
 
-/// The outcome of one datagram.
 #[derive(Debug, Default)]
 pub(crate) struct Outcome {
-    /// Whether the gate admitted it: steps 1 to 10.
     pub(crate) admitted: bool,
-    /// The reason that was counted.
     pub(crate) reason: Option<Reason>,
-    /// What the monitor reported.
     pub(crate) reports: Vec<Report>,
-    /// Log lines at info or above.
     pub(crate) said: Vec<String>,
 }
 
@@ -88,12 +78,10 @@ impl World {
         Self::of(move || load_all(&users))
     }
 
-    /// A gate whose one user is alice, who may open tcp/22.
     pub(crate) fn of_alice() -> Self {
         Self::new(ALICE)
     }
 
-    /// A gate with settings that no config file can have.
     pub(crate) fn of(load: impl Fn() -> Loaded + 'static) -> Self {
         let log = Lines::default();
         let lines = tracing_subscriber::fmt()
@@ -159,7 +147,6 @@ impl World {
         assert_eq!((self.state(), self.count(reason)), (before, count + 1));
     }
 
-    /// The gate admits the packet, and the monitor refuses the order or the disk fails.
     pub(crate) fn refuses_behind_the_gate(
         &mut self,
         packet: impl AsRef<[u8]>,
@@ -182,19 +169,16 @@ impl World {
         assert!(outcome.admitted && outcome.reason.is_none(), "{outcome:?}");
     }
 
-    /// The knock is made now and arrives at once.
     pub(crate) fn knock(&mut self, knock: &Knock, source: &str) -> Outcome {
         let packet = knock.sealed(self.now);
         self.arrives(source, packet.as_bytes())
     }
 
-    /// The knock is made now, arrives at once and is admitted.
     pub(crate) fn opens(&mut self, knock: &Knock, source: &str) {
         let packet = knock.sealed(self.now);
         self.admits(source, packet);
     }
 
-    /// Alice asks for what she may have.
     pub(crate) fn alice_knocks(&mut self) -> Outcome {
         self.knock(&Knock::of("alice"), HOME)
     }
@@ -203,7 +187,6 @@ impl World {
         (self.open(), self.core.gate().marks())
     }
 
-    /// A datagram arrives. A stranger can do no more than this.
     pub(crate) fn arrives(&mut self, source: &str, payload: &[u8]) -> Outcome {
         let before = self.core.gate().counters().clone();
         self.log.clear();
@@ -237,7 +220,6 @@ impl World {
         outcome
     }
 
-    /// `posternd explain` agrees with the gate.
     fn is_explained(&mut self, datagram: &Datagram, outcome: &Outcome) {
         let account = self.explainer.datagram(self.now, datagram);
         // Steps 11 and 12 are after the gate.
@@ -256,7 +238,6 @@ impl World {
         self.account = Some(account);
     }
 
-    /// The slow disk completes all pending commits.
     pub(crate) fn disk_catches_up(&mut self) -> Outcome {
         let before = self.core.gate().counters().clone();
         self.log.clear();
@@ -279,7 +260,6 @@ impl World {
         self.set_clock(self.now.plus(length));
     }
 
-    /// Somebody sets the wall clock.
     pub(crate) fn set_clock(&mut self, now: Timestamp) {
         self.now = now;
         self.look_at_clocks();
@@ -311,33 +291,21 @@ impl World {
 
     /// The firewall's grants in their order: `alice 192.0.2.7/32 [tcp/22]`.
     pub(crate) fn open(&self) -> Vec<String> {
-        let target = |grant: &Grant| {
-            grant
-                .target
-                .map(|target| format!(" at {target}"))
-                .unwrap_or_default()
-        };
         let said = |grant: &Grant| {
-            format!(
-                "{} {} {:?}{}",
-                grant.user,
-                grant.allow,
-                grant.services,
-                target(grant)
-            )
+            let target = grant.target.map(|target| format!(" at {target}"));
+            let (user, allow, services) = (&grant.user, grant.allow, &grant.services);
+            format!("{user} {allow} {services:?}{}", target.unwrap_or_default())
         };
         self.firewall
             .with(|state| state.open.iter().map(said).collect())
     }
 
-    /// The remaining time of the only grant.
     pub(crate) fn remaining(&self) -> Duration {
         let grants: Vec<&Grant> = self.executor.grants().collect();
         assert_eq!(grants.len(), 1, "{grants:?}");
         grants[0].until.since(self.steady)
     }
 
-    /// How often this reason was given.
     pub(crate) fn count(&mut self, reason: Reason) -> u64 {
         self.core.gate().counters().of(reason)
     }
@@ -402,12 +370,10 @@ fn engine(loaded: Loaded, kept: StoredMarks, now: Timestamp) -> Core {
     Core::new(gate, GATE, now)
 }
 
-/// A config as its administrator writes it.
 pub(crate) fn load(users: &str) -> Settings {
     load_all(users).settings
 }
 
-/// The same with all keys and code secrets.
 pub(crate) fn load_all(users: &str) -> Loaded {
     let mut text = format!("[gate]\nname = '{GATE}'\n\n{users}");
     for name in ["ALICE", "BOB"] {
@@ -427,14 +393,11 @@ pub(crate) fn load_all(users: &str) -> Loaded {
     .unwrap_or_else(|problems| panic!("{problems}"))
 }
 
-/// A user's shared key.
 pub(crate) fn key(user: &str) -> SharedKey {
-    let letter = user.as_bytes()[0];
-    if letter == b'a' {
-        SharedKey::from_bytes(crate::forge::packet::SHARED_KEY)
-    } else {
-        SharedKey::from_bytes([letter; 32])
-    }
+    SharedKey::from_bytes(match user.as_bytes()[0] {
+        b'a' => crate::forge::packet::SHARED_KEY,
+        letter => [letter; 32],
+    })
 }
 
 pub(crate) fn address(text: &str) -> IpAddr {

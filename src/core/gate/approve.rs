@@ -26,10 +26,7 @@ pub struct Services<'a> {
     pub options: &'a BTreeMap<String, ServiceOptions>,
 }
 
-/// What the request may do, by the policy alone: without code and quota.
-///
-/// # Errors
-/// The rule that says no.
+/// What the request may do by the policy alone, without code and quota, or the rule that refuses it.
 pub fn approve(
     request: &Request,
     source: IpAddr,
@@ -51,10 +48,7 @@ pub fn approve(
     }
 }
 
-/// What an `open` asks for, before the policy is asked.
-///
-/// # Errors
-/// [`Rule::Prefix`] if the source cannot be widened as the request wants.
+/// What an `open` asks for, before the policy is asked. [`Rule::Prefix`] if the source cannot be widened as the request wants.
 pub fn open_request(
     request: &Request,
     source: IpAddr,
@@ -94,10 +88,7 @@ pub fn asked(request: &Request, source: IpAddr) -> String {
     )
 }
 
-/// The allow address, and where it came from.
-///
-/// # Errors
-/// [`Rule::Prefix`] if the source cannot be widened as the request wants.
+/// The allow address, and where it came from. [`Rule::Prefix`] if the source cannot be widened as the request wants.
 pub fn allow(request: &Request, source: IpAddr) -> Result<(IpNet, AddressFrom), Rule> {
     match request.allow {
         Allow::Source { prefix } => {

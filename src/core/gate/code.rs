@@ -14,12 +14,10 @@ use super::decision::ApprovedRequest;
 use crate::model::reason::{CodeFault, Rule};
 use crate::model::time::Timestamp;
 
-/// Wrong codes in a row before the user is blocked.
 const WRONG_MAX: u32 = 5;
 /// Time after which one wrong code is forgotten. Three of a million codes are right: an even chance takes 160 days of guessing.
 const FORGIVEN_AFTER: Duration = Duration::from_secs(60);
 
-/// One user's secret, and the codes that came.
 #[derive(Debug)]
 pub(super) struct Codes {
     key: CodeKey,
@@ -30,7 +28,6 @@ pub(super) struct Codes {
 struct Seen {
     /// The latest step whose code was accepted.
     step: Option<CodeStep>,
-    /// Whether it was used for this family.
     v4: bool,
     v6: bool,
     /// When every wrong code is forgotten.

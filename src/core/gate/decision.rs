@@ -47,7 +47,6 @@ pub struct Refusal {
     pub asked: String,
 }
 
-/// Why a datagram is not admitted.
 pub(super) enum Rejection {
     Drop(Drop),
     Refuse(Refusal),

@@ -68,7 +68,6 @@ impl HintKeys {
     }
 }
 
-/// Keys that never expire.
 impl FromIterator<HintKey> for HintKeys {
     fn from_iter<I: IntoIterator<Item = HintKey>>(keys: I) -> Self {
         let mut all = Self::default();

@@ -31,7 +31,6 @@ pub struct Gate {
     window: Duration,
     pub(super) hints: HintTable,
     pub(super) replay: ReplayWindow,
-    /// The time that quotas are counted by.
     quota_clock: GateClock,
     pub(super) counters: ReasonCounters,
 }
@@ -128,7 +127,6 @@ impl Gate {
         }
     }
 
-    /// The checks, in the order of proto/README.md section 6.
     fn judge(&mut self, now: Timestamp, datagram: &Datagram) -> Result<Admission, Rejection> {
         // Section 6, step 1: length.
         let packet = Packet::parse(datagram.payload()).map_err(|_| Drop::Length)?;

@@ -17,7 +17,6 @@ use crate::model::time::Timestamp;
 
 const NANOS_A_MILLI: u64 = 1_000_000;
 
-/// One user's quota, and how much of it is used.
 #[derive(Debug)]
 pub(super) struct Limiter(RateLimiter<NotKeyed, InMemoryState, GateClock, NoOpMiddleware<Nanos>>);
 
@@ -40,7 +39,6 @@ pub struct Spent {
     pub whole: Timestamp,
 }
 
-/// The gate's time, for governor.
 #[derive(Debug, Clone, Default)]
 pub(super) struct GateClock(Arc<AtomicU64>);
 
@@ -70,7 +68,6 @@ impl Limiter {
 }
 
 impl Meter {
-    /// Counts an admitted knock.
     pub(super) fn count(&self, quota: Quota, now: Timestamp) {
         let whole = self
             .0

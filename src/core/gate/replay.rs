@@ -16,7 +16,6 @@ use crate::model::time::Timestamp;
 /// Within this time the same bytes are a duplicate, not a replay.
 const DUPLICATE_WITHIN: Duration = Duration::from_secs(1);
 
-/// The number of refused marks that are kept.
 const REFUSED_MAX: usize = 4096;
 
 #[derive(Debug)]
@@ -29,7 +28,6 @@ pub(super) struct ReplayWindow {
     refused_at: HashMap<Mark, Times>,
 }
 
-/// When a knock was made, and when it first came.
 #[derive(Debug, Clone, Copy)]
 struct Times {
     made: Timestamp,
@@ -130,7 +128,6 @@ impl ReplayWindow {
         self.refused_at.insert(record.mark, (*record).into());
     }
 
-    /// When this mark was admitted.
     pub(super) fn admitted(&self, mark: &Mark) -> Option<Timestamp> {
         self.admitted.get(mark).map(|times| times.came)
     }
@@ -140,12 +137,10 @@ impl ReplayWindow {
         self.refused_at.get(mark).map(|times| times.came)
     }
 
-    /// The clock floor and the horizon.
     pub(super) fn times(&self) -> StoredTimes {
         self.times
     }
 
-    /// The number of admitted marks.
     pub(super) fn len(&self) -> usize {
         self.admitted.len()
     }

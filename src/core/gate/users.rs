@@ -41,7 +41,6 @@ pub(super) struct Users {
 struct KeyRow {
     keys: UserKeys,
     member: usize,
-    /// Expiry of a rotated-out key.
     until: Option<Timestamp>,
 }
 
@@ -88,7 +87,6 @@ impl Users {
         }
     }
 
-    /// Sets the secrets of one-time codes, in the order of the users.
     pub(super) fn add_codes(&mut self, codes: impl IntoIterator<Item = Option<CodeKey>>) {
         for (member, code) in self.members.iter_mut().zip(codes) {
             member.codes = code.map(Codes::new);
