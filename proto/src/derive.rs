@@ -226,4 +226,13 @@ mod tests {
         let shown = format!("{material:?} {keys:?} {:?}", keys.hint_key());
         assert_eq!(shown, "KeyMaterial(..) UserKeys(..) HintKey(..)");
     }
+
+    #[test]
+    fn each_gate_name_gives_other_keys() {
+        let material = KeyMaterial::shared(&SharedKey::from_bytes([7; 32]));
+        let mut all = [keys("one", &material), keys("two", &material)].concat();
+        all.sort_unstable();
+        all.dedup();
+        assert_eq!(all.len(), 6);
+    }
 }

@@ -171,4 +171,23 @@ mod tests {
         assert_eq!(meter.spent("alice", quota, after(30)).unwrap().left, 1);
         assert_eq!(meter.spent("alice", quota, after(60)), None);
     }
+
+    #[test]
+    fn a_spent_quota_comes_back_with_time() {
+        let quota = Quota {
+            count: NonZeroU32::new(3).unwrap(),
+            per: Duration::from_secs(60),
+        };
+        let clock = GateClock::default();
+        let users = [Limiter::new(quota, &clock), Limiter::new(quota, &clock)];
+        let now = Timestamp::from_millis(1_760_000_000_000);
+        let admitted = |user: usize, now| {
+            clock.set(now);
+            (0..10).filter(|_| users[user].admit()).count()
+        };
+        assert_eq!(admitted(0, now), 3);
+        assert_eq!(admitted(0, now.plus(Duration::from_secs(20))), 1);
+        assert_eq!(admitted(1, now.plus(Duration::from_secs(20))), 3);
+        assert_eq!(admitted(0, now.plus(Duration::from_secs(120))), 3);
+    }
 }
