@@ -24,7 +24,6 @@ const AT_ONCE: usize = 64;
 /// A dump that changes of others interrupt is repeated this often.
 const DUMPS_MAX: u32 = 16;
 const HEADER_LEN: usize = 16;
-/// The kernel's text in an error message.
 const NLMSGERR_ATTR_MSG: u16 = 1;
 // linux/netfilter/nfnetlink.h
 const BATCH_BEGIN: u16 = 16;
@@ -36,7 +35,6 @@ pub(crate) struct Message {
     pub(crate) kind: u16,
     /// Flags besides those of every request.
     pub(crate) flags: u16,
-    /// The header of its protocol, and attributes.
     pub(crate) body: Vec<u8>,
 }
 
@@ -142,34 +140,26 @@ impl Netlink {
         mut read: impl FnMut(&mut R, &[u8]) -> Result<(), NetlinkError>,
     ) -> Result<R, NetlinkError> {
         for _ in 0..DUMPS_MAX {
-            let mut result = R::default();
-            if self.dump_once(question, |body| read(&mut result, body))? {
+            let (mut result, mut is_whole) = (R::default(), true);
+            let sequence = self.request(question, NLM_F_DUMP)?;
+            self.read_answers(|message| {
+                if message.sequence_number() != sequence {
+                    return Ok(None);
+                }
+                is_whole &= message.flags() & NLM_F_DUMP_INTR == 0;
+                match message.message_type() {
+                    // a dump that fails midway ends with an error number
+                    NLMSG_DONE if error_number(message.payload())?.is_none() => Ok(Some(())),
+                    NLMSG_DONE | NLMSG_ERROR => Err(read_refusal(message, None)?.into()),
+                    _ => read(&mut result, message.payload()).map(|()| None),
+                }
+            })?;
+            // nobody changed the table meanwhile
+            if is_whole {
                 return Ok(result);
             }
         }
         Err(NetlinkError::Interrupted)
-    }
-
-    /// Whether the dump is of one moment: nobody changed the table meanwhile.
-    fn dump_once(
-        &mut self,
-        question: &Message,
-        mut read: impl FnMut(&[u8]) -> Result<(), NetlinkError>,
-    ) -> Result<bool, NetlinkError> {
-        let sequence = self.request(question, NLM_F_DUMP)?;
-        let mut is_whole = true;
-        self.read_answers(|message| {
-            if message.sequence_number() != sequence {
-                return Ok(None);
-            }
-            is_whole &= message.flags() & NLM_F_DUMP_INTR == 0;
-            match message.message_type() {
-                // a dump that fails midway ends with an error number
-                NLMSG_DONE if error_number(message.payload())?.is_none() => Ok(Some(is_whole)),
-                NLMSG_DONE | NLMSG_ERROR => Err(read_refusal(message, None)?.into()),
-                _ => read(message.payload()).map(|()| None),
-            }
-        })
     }
 
     /// Sends messages that do not depend on each other, and returns the result of each.

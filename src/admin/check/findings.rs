@@ -23,7 +23,6 @@ pub(crate) struct Finding {
     pub(crate) id: &'static str,
     /// What is wrong, then why, then what to do.
     pub(crate) what: Explanation,
-    /// Commands that mend it, in order.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) cure: Vec<String>,
 }
@@ -98,7 +97,6 @@ fn one_line(text: impl fmt::Display) -> String {
 pub(crate) struct Findings {
     found: Vec<Finding>,
     exit_code: u8,
-    /// What is in force.
     pub(crate) summary: String,
 }
 

@@ -31,7 +31,6 @@ struct KeyHere {
 pub(super) struct Maker<'a> {
     pub(super) user: usize,
     pub(super) keys: &'a UserKeys,
-    /// Expiry of a rotated-out key.
     pub(super) until: Option<Timestamp>,
     /// The other gate that the knock is for.
     pub(super) other_gate: Option<&'a GateName>,
@@ -71,7 +70,6 @@ impl KnownKeys {
         self.here.get(row).map(|key| key.user)
     }
 
-    /// The disabled user whose key made this packet.
     pub(super) fn disabled(&self, packet: &Packet<'_>) -> Option<&str> {
         let mut keys = self.disabled.iter();
         keys.find(|(_, keys)| keys.verify(packet))

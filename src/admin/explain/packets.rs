@@ -50,7 +50,6 @@ impl<R: BufRead> Packets<R> {
         }
     }
 
-    /// The next line, without the white space around it.
     fn line(&mut self) -> Result<Option<String>, ExitError> {
         let mut line = Vec::new();
         let most = u64::try_from(LINE_MAX).unwrap_or(u64::MAX);

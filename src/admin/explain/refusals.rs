@@ -66,7 +66,6 @@ fn allow(request: &Request, source: Option<IpAddr>) -> String {
     }
 }
 
-/// The words for a duration that the policy cut.
 pub(super) fn clipped(request: &Request, policy: &Policy) -> Option<String> {
     let asked = Duration::from_secs(u64::from(request.duration_s));
     let is_clipped = request.action == Action::Open && asked > policy.max_duration;

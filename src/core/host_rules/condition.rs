@@ -60,7 +60,6 @@ pub(crate) enum Test {
 }
 
 impl Test {
-    /// `Always` or `Never`.
     pub(crate) fn constant(holds: bool) -> Self {
         if holds { Self::Always } else { Self::Never }
     }

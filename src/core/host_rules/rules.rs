@@ -14,7 +14,6 @@ pub(crate) enum Hook {
     Forward,
 }
 
-/// A table of the kernel's firewall.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Table {
     /// The program that changes it: `nft`, or `iptables`, `ip6tables-legacy` and the like.
@@ -25,7 +24,6 @@ pub(crate) struct Table {
 }
 
 impl Table {
-    /// Whether packets of this family pass the table.
     pub(crate) fn sees(&self, family: Family) -> bool {
         match family {
             Family::V4 => self.family != "ip6",

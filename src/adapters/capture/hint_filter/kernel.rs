@@ -44,7 +44,6 @@ impl MapKind {
 /// A key. A map reads as many of its bytes as it needs.
 pub(super) type Key = [u8; 8];
 
-/// The key of an index in a [`MapKind::Array`].
 pub(super) fn index(index: u32) -> Key {
     let [a, b, c, d] = index.to_ne_bytes();
     [a, b, c, d, 0, 0, 0, 0]
@@ -129,7 +128,6 @@ impl Map {
         }
     }
 
-    /// Its descriptor, for a program that uses it or a process that adopts it.
     pub(super) fn descriptor(&self) -> BorrowedFd<'_> {
         self.0.as_fd()
     }

@@ -192,7 +192,6 @@ fn new_destination(text: &str) -> NewDestination {
     }
 }
 
-/// Whether an option belongs to the target, so that it is no condition.
 fn belongs_to_target(flag: &str) -> bool {
     matches!(
         flag,

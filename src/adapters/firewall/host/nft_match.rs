@@ -21,7 +21,6 @@ pub(super) fn limit(body: &Value) -> Condition {
     Condition::is(Test::constant(!is_over))
 }
 
-/// The elements of the set that `@name` names.
 pub(super) fn elements<'a>(
     name: &str,
     table: &Table,
@@ -38,7 +37,6 @@ pub(super) fn plain(element: &Value) -> &Value {
         .unwrap_or(element)
 }
 
-/// The conditions of a match: the protocol of its field, and the field itself.
 pub(super) fn conditions(body: &Value, table: &Table, sets: &NamedSets) -> Vec<Condition> {
     let left = body.get("left").unwrap_or(&Value::Null);
     let op = body.get("op").and_then(Value::as_str).unwrap_or_default();
@@ -80,7 +78,6 @@ fn payload(left: &Value) -> Option<(&str, &str)> {
     Some((part("protocol")?, part("field")?))
 }
 
-/// A field of a protocol implies that protocol.
 fn protocol_of_field(left: &Value) -> Option<Test> {
     match payload(left)?.0 {
         "ip" => Some(Test::Family(Family::V4)),
@@ -90,7 +87,6 @@ fn protocol_of_field(left: &Value) -> Option<Test> {
     }
 }
 
-/// What a match tests; `None` if it is not understood.
 fn test(left: &Value, right: Option<&[Value]>) -> Option<Test> {
     if let Some(parts) = left.get("concat").and_then(Value::as_array) {
         let names_source = |part| payload(part).is_some_and(|(_, field)| field == "saddr");

@@ -59,7 +59,6 @@ fn nft_chains(tools: &mut Tools<'_>) -> Result<Vec<Chain>, ListError> {
     })
 }
 
-/// Drops the tables that a save program has shown in full.
 pub(super) fn without_shown(
     chains: Vec<Chain>,
     shown: &BTreeMap<&'static str, Vec<String>>,

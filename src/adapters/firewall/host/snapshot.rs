@@ -17,11 +17,9 @@ pub(crate) struct HostSnapshot {
     pub(crate) rules: Ruleset,
     /// The interfaces that strangers come in by; one empty name if there is none.
     pub(crate) interfaces: Vec<String>,
-    /// The host's addresses without loopback.
     pub(crate) addresses: Vec<IpNet>,
     pub(crate) listeners: Vec<SocketAddr>,
     pub(crate) has_ip6tables: bool,
-    /// What could not be read, and why.
     pub(crate) unseen: Vec<String>,
 }
 

@@ -32,7 +32,6 @@ pub struct Nftables {
     intact_at: Option<u32>,
 }
 
-/// Why a transaction was not carried out.
 enum ChangeError {
     /// The table is not as the driver left it, or may not be.
     Diverged(FirewallError),
@@ -129,7 +128,6 @@ impl Nftables {
         }
     }
 
-    /// Installs again what was installed and changed since.
     fn reinstall(&mut self) -> Result<(), FirewallError> {
         let Some(installed) = &self.installed else {
             return Ok(());

@@ -16,7 +16,6 @@ pub(super) struct OpenGrants {
     grants: BTreeMap<GrantId, OpenGrant>,
     /// The grants that need an exact element, by their ends. The last one gives the element its end.
     owners: HashMap<Element, BTreeSet<Owner>>,
-    /// Greatest rank of a range so far.
     rank: u32,
 }
 

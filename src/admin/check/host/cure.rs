@@ -75,7 +75,6 @@ fn port_and_protocol(service: Ports, separator: char) -> String {
     }
 }
 
-/// Commands that accept services at the head of a chain.
 pub(super) fn accept(chain: &Chain, services: &[Ports]) -> Vec<String> {
     let command = |service: &Ports| {
         if chain.table.is_nft() {

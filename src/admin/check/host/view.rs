@@ -81,7 +81,6 @@ impl<'a> HostView<'a> {
         is_native(chain) || CHAINS.contains(&chain.name.as_str())
     }
 
-    /// The base chains that filter packets to this hook.
     pub(super) fn filter_chains(&self, family: Family, hook: Hook) -> Vec<BaseChain<'a>> {
         self.host.rules.filter_chains(family, hook)
     }
