@@ -7,7 +7,9 @@ use postern::model::catalog::Forward;
 use postern::model::grant::Grant;
 use postern::model::settings::Protection;
 
-use crate::world::{HOUR, SIDES, Side, World, forward, grant, kinds, protection, sh, wait_until};
+use postern_harness::wait_until;
+
+use crate::world::{HOUR, PATIENCE, SIDES, Side, World, forward, grant, kinds, protection};
 
 /// The gate with its port 2222 and the host's port 22 hidden.
 fn hiding(side: Side, forwards: &[Forward]) -> Protection {
@@ -118,7 +120,7 @@ pub(crate) fn kernel_alone_ends_a_forward() {
             let mut session = world
                 .session(&world.client, side.gate[0], 2222)
                 .expect("led to the host");
-            wait_until("the kernel has ended it", || {
+            wait_until(PATIENCE, "end by the kernel", || {
                 world.is_hidden(&world.client, side.gate[0], 2222)
             });
             assert!(session.lives(), "{kind}");
@@ -208,16 +210,13 @@ pub(crate) fn removal_restores_every_table() {
         let variant = kind.strip_prefix("iptables-").unwrap_or("nft");
         for family in ["iptables", "ip6tables"] {
             let run = format!("{family}-{variant}");
-            sh(
-                &world.gate,
-                &format!(
+            world.gate.sh(&format!(
                     "{run} -A INPUT -p tcp --dport 25 -j DROP; {run} -A FORWARD -p tcp --dport 25 -j DROP; {run} -t nat -A POSTROUTING -p tcp --dport 25 -j MASQUERADE"
                 ),
             );
-            sh(
-                &world.gate,
-                &format!("{run} -t nat -A PREROUTING -p tcp --dport 25 -j REDIRECT --to-ports 26"),
-            );
+            world.gate.sh(&format!(
+                "{run} -t nat -A PREROUTING -p tcp --dport 25 -j REDIRECT --to-ports 26"
+            ));
         }
         let before = world.rules();
         for side in SIDES {
@@ -298,7 +297,7 @@ pub(crate) fn removed_rules_are_detected_and_restored() {
             };
             for line in spoilt {
                 assert!(world.is_whole(), "{kind}");
-                sh(&world.gate, &line);
+                world.gate.sh(&line);
                 assert!(!world.is_whole(), "{kind}: {line}");
                 world.install(&protection, std::slice::from_ref(&grant));
                 assert!(

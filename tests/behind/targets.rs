@@ -3,7 +3,7 @@
 use postern::adapters::firewall::Change;
 use postern::model::grant::Grant;
 
-use crate::world::{HOUR, SIDES, Side, World, grant, kinds, protection, sh};
+use crate::world::{HOUR, SIDES, Side, World, grant, kinds, protection};
 
 /// A grant to port 22 of the host behind the gate.
 fn to_inner(side: Side) -> Grant {
@@ -14,45 +14,45 @@ fn to_inner(side: Side) -> Grant {
     }
 }
 
+/// The same for a network and a range of ports.
+fn range_to_inner(side: Side) -> Grant {
+    Grant {
+        allow: side.outside.parse().unwrap(),
+        services: vec!["tcp/21-22".parse().unwrap()],
+        ..to_inner(side)
+    }
+}
+
 pub(crate) fn target_opens_one_host_and_port() {
     for kind in kinds() {
         let world = World::new(kind);
-        for side in SIDES {
+        for (side, grant) in SIDES
+            .into_iter()
+            .flat_map(|side| [(side, to_inner(side)), (side, range_to_inner(side))])
+        {
             // the other way is hidden too, so that only a rule that opens too much would let it through
-            let protection =
-                protection(&[], &[(side.inside, "tcp/22-23"), (side.outside, "tcp/22")]);
+            let behind = [(side.inside, "tcp/22-23"), (side.outside, "tcp/22")];
+            let protection = protection(&["tcp/22"], &behind);
             world.install(&protection, &[]);
-            assert!(
-                world.is_hidden(&world.client, side.inner, 22)
-                    && world.is_hidden(&world.stranger, side.inner, 22),
-                "{kind}"
-            );
+            assert!(world.is_hidden(&world.client, side.inner, 22), "{kind}");
             assert!(
                 world.reaches(&world.client, side.inner, 80),
                 "{kind}: a port that nobody may open is left to the host's own rules"
             );
-            let grant = to_inner(side);
             world.apply(Change::Open(grant.clone()));
             let mut session = world
                 .session(&world.client, side.inner, 22)
                 .expect("open for its grant");
             assert_eq!(session.seen.to_string(), side.client);
-            assert!(
-                world.is_hidden(&world.client, side.inner, 23),
-                "{kind}: another port"
-            );
-            assert!(
-                world.is_hidden(&world.client, side.neighbour, 22),
-                "{kind}: another host"
-            );
-            assert!(
-                world.is_hidden(&world.stranger, side.inner, 22),
-                "{kind}: another client"
-            );
-            assert!(
-                world.is_hidden(&world.inner, side.client, 22),
-                "{kind}: the other direction"
-            );
+            for (what, from, to, port) in [
+                ("another port", &world.client, side.inner, 23),
+                ("another host", &world.client, side.neighbour, 22),
+                ("the gate", &world.client, side.gate[0], 22),
+                ("another client", &world.stranger, side.inner, 22),
+                ("the other direction", &world.inner, side.client, 22),
+            ] {
+                assert!(world.is_hidden(from, to, port), "{kind}: {what}");
+            }
             world.restart();
             assert_eq!(world.list(), std::slice::from_ref(&grant), "{kind}");
             world.install(&protection, std::slice::from_ref(&grant));
@@ -81,7 +81,7 @@ pub(crate) fn grant_opens_through_a_drop_policy() {
                 kind.to_owned()
             };
             let mut strange = world.session(&world.client, side.inner, 80).unwrap();
-            sh(&world.gate, &format!("{program} -P FORWARD DROP"));
+            world.gate.sh(&format!("{program} -P FORWARD DROP"));
             world.install(&protection(&[], &[(side.inside, "tcp/22")]), &[]);
             world.apply(Change::Open(to_inner(side)));
             let mut session = world
@@ -94,7 +94,7 @@ pub(crate) fn grant_opens_through_a_drop_policy() {
                 !strange.lives_within(short),
                 "{kind}: the host's own rules decide of what is not Postern's"
             );
-            sh(&world.gate, &format!("{program} -P FORWARD ACCEPT"));
+            world.gate.sh(&format!("{program} -P FORWARD ACCEPT"));
             assert!(strange.lives(), "{kind}: and they alone");
         }
     }

@@ -4,26 +4,25 @@
 
 use std::io::{Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
-use std::process::Command;
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use ipnet::IpNet;
-use postern::adapters::firewall::iptables::{Iptables, Pair, Paths};
+use postern::adapters::firewall::iptables::Iptables;
 use postern::adapters::firewall::nftables::Nftables;
 use postern::adapters::firewall::{Change, FirewallDriver};
 use postern::adapters::process::Programs;
 use postern::model::catalog::Forward;
 use postern::model::grant::{Grant, GrantId};
 use postern::model::settings::Protection;
-use postern::model::time::Timestamp;
 
-use postern_harness::Namespace;
+use postern_harness::firewall::{iptables_paths, iptables_variants};
+use postern_harness::{Namespace, now, wait_until};
 
 pub(crate) const HOUR: Duration = Duration::from_secs(3600);
 /// An answer comes within a millisecond, and a lost SYN is sent again only after a second.
 const HIDDEN_AFTER: Duration = Duration::from_millis(400);
-const PATIENCE: Duration = Duration::from_secs(10);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The addresses of one family.
 #[derive(Debug, Clone, Copy)]
@@ -81,20 +80,12 @@ pub(crate) struct Session {
     pub(crate) reached: SocketAddr,
 }
 
-/// The drivers that this machine has; which one it lacks is said.
+/// The drivers that this machine has.
 pub(crate) fn kinds() -> Vec<&'static str> {
-    let save = || {
-        Command::new("/usr/sbin/iptables-legacy-save")
-            .args(["-t", "nat"])
-            .output()
-    };
-    let legacy = Namespace::new().run(move || save().is_ok_and(|out| out.status.success()));
-    if !legacy {
-        eprintln!("this kernel has no legacy tables: iptables-legacy is not tested");
-    }
+    let variants = iptables_variants();
     ["nftables", "iptables-nft", "iptables-legacy"]
         .into_iter()
-        .filter(|kind| legacy || *kind != "iptables-legacy")
+        .filter(|kind| variants.contains(&"legacy") || *kind != "iptables-legacy")
         .collect()
 }
 
@@ -107,24 +98,17 @@ impl World {
             ("far", &stranger, 8, "198.51.100", "2001:db8:2:"),
             ("in", &inner, 5, "10.0.0", "fd00:"),
         ] {
-            gate.ip(&format!(
-                "link add {name} type veth peer name {name} netns {}",
-                space.thread_id
+            let ends = [1, own].map(|host| [format!("{v4}.{host}/24"), format!("{v6}:{host}/64")]);
+            let [here, there] = ends
+                .each_ref()
+                .map(|end| end.each_ref().map(String::as_str));
+            gate.link(space, name, &here, &there);
+            space.sh(&format!(
+                "ip route add default via {v4}.1; ip -6 route add default via {v6}:1"
             ));
-            for (end, host) in [(&gate, 1), (space, own)] {
-                end.ip(&format!("addr add {v4}.{host}/24 dev {name}"));
-                end.ip(&format!("-6 addr add {v6}:{host}/64 dev {name} nodad"));
-                end.ip(&format!("link set {name} up"));
-            }
-            space.ip(&format!("route add default via {v4}.1"));
-            space.ip(&format!("-6 route add default via {v6}:1"));
         }
-        inner.ip("addr add 10.0.0.6/24 dev in");
-        inner.ip("-6 addr add fd00::6/64 dev in nodad");
-        sh(
-            &gate,
-            "sysctl -qw net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1",
-        );
+        inner.sh("ip addr add 10.0.0.6/24 dev in; ip -6 addr add fd00::6/64 dev in nodad");
+        gate.sh("sysctl -qw net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1");
         for port in [22, 23, 80] {
             serve(&inner, port);
         }
@@ -143,7 +127,7 @@ impl World {
                 world.reaches(&world.client, side.inner, 22)
                     && world.reaches(&world.stranger, side.inner, 22)
             };
-            wait_until("the links carry", all_up);
+            wait_until(PATIENCE, "connection over the links", all_up);
         }
         world
     }
@@ -154,9 +138,10 @@ impl World {
         self.gate.run(move || {
             let mut made: Box<dyn FirewallDriver> = match kind.strip_prefix("iptables-") {
                 None => Box::new(Nftables::open().unwrap()),
-                Some(variant) => {
-                    Box::new(Iptables::new(Box::new(Programs::default()), paths(variant)))
-                }
+                Some(variant) => Box::new(Iptables::new(
+                    Box::new(Programs::default()),
+                    iptables_paths(variant),
+                )),
             };
             made.tick(now());
             *driver.lock().unwrap() = Some(made);
@@ -202,10 +187,9 @@ impl World {
     /// All rules of all families and tables, without counters and the lines that tell the time.
     pub(crate) fn rules(&self) -> String {
         let saves = "for v in nft legacy; do for f in iptables ip6tables; do $f-$v-save 2>/dev/null | grep -v '^#' || true; done; done";
-        let rules = sh(
-            &self.gate,
-            &format!("{saves}; nft -s list ruleset 2>/dev/null"),
-        );
+        let rules = self
+            .gate
+            .sh(&format!("{saves}; nft -s list ruleset 2>/dev/null"));
         rules
             .lines()
             .map(|line| line.split(" [").next().unwrap())
@@ -295,46 +279,6 @@ pub(crate) fn serve(space: &Namespace, port: u16) {
     });
 }
 
-pub(crate) fn sh(space: &Namespace, line: &str) -> String {
-    let script = format!("export PATH=/usr/sbin:/usr/bin:/sbin:/bin; {line}");
-    let out = space.run(move || {
-        Command::new("/bin/sh")
-            .args(["-ec", &script])
-            .output()
-            .unwrap()
-    });
-    assert!(
-        out.status.success(),
-        "{line}: {}",
-        String::from_utf8_lossy(&out.stderr)
-    );
-    String::from_utf8(out.stdout).unwrap()
-}
-
-pub(crate) fn wait_until(what: &str, mut so: impl FnMut() -> bool) {
-    let start = Instant::now();
-    while !so() {
-        assert!(start.elapsed() < PATIENCE, "waited in vain until {what}");
-        std::thread::sleep(Duration::from_millis(20));
-    }
-}
-
-fn paths(variant: &str) -> Paths {
-    let pair = |name: &str| Pair {
-        restore: format!("/usr/sbin/{name}-{variant}-restore").into(),
-        save: format!("/usr/sbin/{name}-{variant}-save").into(),
-    };
-    Paths {
-        v4: pair("iptables"),
-        v6: Some(pair("ip6tables")),
-    }
-}
-
-pub(crate) fn now() -> Timestamp {
-    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
-    Timestamp::from_millis(u64::try_from(since_epoch.as_millis()).unwrap())
-}
-
 /// Alice's grant for one address, which opens nothing yet.
 pub(crate) fn grant(id: u64, allow: &str, length: Duration) -> Grant {
     let allow = allow
@@ -367,6 +311,6 @@ pub(crate) fn protection(services: &[&str], behind: &[(&str, &str)]) -> Protecti
             .map(|(network, ports)| (network.parse().unwrap(), ports.parse().unwrap()))
             .collect(),
         hide_behind: true,
-        forwards: Vec::new(),
+        ..Protection::default()
     }
 }

@@ -10,8 +10,10 @@ use postern::daemon::monitor::executor::Executor;
 use postern::model::request::{AddressFrom, OpenRequest};
 use postern::model::time::ClockStep;
 
-use crate::world::{World, now, variants};
+use crate::world::World;
 use crate::{V4, V6};
+use postern_harness::firewall::iptables_variants as variants;
+use postern_harness::now;
 
 const LONG: Duration = Duration::from_secs(7200);
 

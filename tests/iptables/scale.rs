@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 use postern::adapters::firewall::{Change, FirewallDriver};
 use postern::model::grant::Grant;
 
-use crate::world::{World, grant, paths, protection, variants};
+use crate::world::{World, grant, protection};
+use postern_harness::firewall::{iptables_paths as paths, iptables_variants as variants};
 
 const MANY: u64 = 10_000;
 

@@ -9,30 +9,6 @@ use postern_harness::{LONGEST_WAIT, wait_until};
 
 use crate::{Gate, NOW, gate_and_client, grant, lasting, protection};
 
-pub(crate) fn port_opens_for_the_granted_address_only() {
-    let (gate, client) = gate_and_client();
-    for (address, own, other, allow) in [
-        ("192.0.2.1", "192.0.2.7", "192.0.2.8", "192.0.2.7/32"),
-        (
-            "2001:db8::1",
-            "2001:db8::7",
-            "2001:db8::8",
-            "2001:db8::7/128",
-        ),
-    ] {
-        gate.install(&[], &[]);
-        assert!(client.reaches(own, address, 22), "nothing is protected");
-        gate.install(&["tcp/22"], &[]);
-        assert!(!client.reaches(own, address, 22));
-        let grant = grant(1, allow, &["tcp/22"]);
-        gate.open(&grant);
-        assert!(client.reaches(own, address, 22));
-        assert!(!client.reaches(other, address, 22));
-        gate.close(&grant);
-        assert!(!client.reaches(own, address, 22));
-    }
-}
-
 /// Invariant 4: the kernel ends a grant, whatever dies.
 pub(crate) fn kernel_ends_grants_without_the_driver() {
     let (gate, client) = gate_and_client();

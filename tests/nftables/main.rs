@@ -10,7 +10,6 @@
 )]
 
 mod elements;
-mod forward;
 mod grants;
 mod repair;
 mod scale;
@@ -44,8 +43,6 @@ fn main() -> ExitCode {
         elements::closing_an_expired_grant_is_done,
         elements::expired_grant_can_be_extended,
         elements::failed_change_leaves_the_others_done,
-        forward::range_opens_a_host_behind_but_not_the_gate,
-        grants::port_opens_for_the_granted_address_only,
         grants::kernel_ends_grants_without_the_driver,
         grants::overlapping_ranges_open_what_they_span,
         grants::icmp_protection_closes_echo_requests_only,
@@ -54,7 +51,6 @@ fn main() -> ExitCode {
         repair::deleted_table_is_installed_again,
         repair::foreign_changes_do_not_fail_a_change,
         repair::install_repairs_everything,
-        repair::remove_restores_the_ruleset,
         repair::unreadable_record_is_an_error,
         repair::verify_sees_every_foreign_change,
         repair::missing_capability_is_named,

@@ -3,6 +3,7 @@
 use std::io::{Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::process::Command;
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
 use socket2::{Domain, Protocol, Socket, Type};
@@ -12,6 +13,8 @@ use crate::wait::{LONGEST_WAIT, wait_until};
 
 /// How long a test waits for an answer that may not come.
 const ANSWER_WITHIN: Duration = Duration::from_millis(250);
+
+static NEXT_PING: AtomicU16 = AtomicU16::new(1);
 
 impl Namespace {
     /// The output of a shell command, which must succeed.
@@ -86,9 +89,12 @@ impl Namespace {
             IpAddr::V4(_) => (Protocol::ICMPV4, 8, 0, 20),
             IpAddr::V6(_) => (Protocol::ICMPV6, 128, 129, 0),
         };
+        // an identifier of its own, because the kernel tracks each one as a flow
+        let identifier = NEXT_PING.fetch_add(1, Ordering::Relaxed);
+        let [id, id_low] = identifier.to_be_bytes();
         // type, code, checksum (the kernel's own in IPv6), identifier, sequence
-        let [high, low] = (!(u16::from(request) << 8).wrapping_add(0x1234)).to_be_bytes();
-        let packet = [request, 0, high, low, 0x12, 0x34, 0, 0];
+        let [high, low] = (!((u16::from(request) << 8) + identifier)).to_be_bytes();
+        let packet = [request, 0, high, low, id, id_low, 0, 0];
         self.gets_answer(
             protocol,
             from,
@@ -97,7 +103,7 @@ impl Namespace {
             move |answer| {
                 answer.len() >= header + 8
                     && answer[header] == reply
-                    && answer[header + 4..header + 6] == [0x12, 0x34]
+                    && answer[header + 4..header + 6] == [id, id_low]
             },
         )
     }

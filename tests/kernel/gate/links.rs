@@ -1,4 +1,4 @@
-//! Interfaces that are no Ethernet, go down, come late or are replaced: knocks are heard whenever there is a way to the gate.
+//! Interfaces that are no Ethernet or come late. `tests/capture` has those that go and come back.
 
 use std::net::SocketAddr;
 
@@ -35,60 +35,6 @@ fn out_of_the_tunnel(family: Family, payload: &[u8]) -> Vec<u8> {
     let mut bytes = Vec::new();
     packet.udp(40000, KNOCK).write(&mut bytes, payload).unwrap();
     bytes
-}
-
-pub(crate) fn link_that_returns_is_captured_again(backend: &'static str) {
-    flaps(backend, |world| {
-        world.gate.ip("link set gate2 down").clear()
-    });
-}
-
-pub(crate) fn recreated_interface_is_captured_again(backend: &'static str) {
-    flaps(backend, |world| world.gate.ip("link del gate2").clear());
-}
-
-/// Twice, on a named interface and on any: heard, gone, heard again.
-fn flaps(backend: &str, go: fn(&World)) {
-    for (interfaces, named) in [
-        ("interfaces = [\"gate2\"]", true),
-        ("interfaces = [\"any\"]", false),
-    ] {
-        let world = World::start(&GateConfig::new(backend).gate(interfaces));
-        let (mut heard, mut lost, mut back) = (0, 0, 0);
-        for round in 0..3 {
-            if round > 0 {
-                go(&world);
-                if named {
-                    lost += 1;
-                    world
-                        .daemon
-                        .wait_for_lines(lost, &["listening on gate2 is not possible now"]);
-                }
-                come_back(&world);
-                if named {
-                    back += 1;
-                    world
-                        .daemon
-                        .wait_for_lines(back, &["listening on gate2", "INFO"]);
-                }
-            }
-            for family in FAMILIES {
-                heard += 1;
-                world.first.knock("alice", family, &[]);
-                world.daemon.wait_for_admitted(heard);
-                world.first.expect_let_in(family);
-            }
-        }
-        // Each loss is told once.
-        world.daemon.expect_logged(lost, &["is not possible now"]);
-    }
-}
-
-fn come_back(world: &World) {
-    match world.gate.ip("-o link show").contains("gate2") {
-        true => world.first.configure_cable(&world.gate),
-        false => world.first.lay_cable(&world.gate),
-    }
 }
 
 /// Only `late0` is listened to, and it is not there yet; what comes over the other cable is nobody's business.

@@ -1,11 +1,9 @@
-//! What users and the administrator see of grants: opened, extended, closed, one user's apart from another's.
+//! What users see of grants: opened, extended, closed, one user's apart from another's.
 
 use std::net::TcpListener;
 
-use serde_json::{Value, json};
-
 use postern_harness::traffic::serve_echo;
-use postern_harness::{FAMILIES, Family, GateConfig, SERVICE, World, echoes, text, wait_for};
+use postern_harness::{FAMILIES, Family, GateConfig, SERVICE, World, echoes, wait_for};
 
 pub(crate) fn knock_opens_for_its_sender_and_ends(backend: &'static str) {
     let world = World::start(&GateConfig::new(backend));
@@ -75,13 +73,9 @@ pub(crate) fn renewal_extends_the_one_grant(backend: &'static str) {
     }
 }
 
-fn alice_and_bob(backend: &str) -> World {
-    let service = format!("services = [\"tcp/{SERVICE}\"]");
-    World::start(&GateConfig::new(backend).user("bob", &service))
-}
-
 pub(crate) fn users_close_only_their_own_grants(backend: &'static str) {
-    let world = alice_and_bob(backend);
+    let service = format!("services = [\"tcp/{SERVICE}\"]");
+    let world = World::start(&GateConfig::new(backend).user("bob", &service));
     for family in FAMILIES {
         for user in ["alice", "bob"] {
             world.first.knock(user, family, &[]);
@@ -100,39 +94,4 @@ pub(crate) fn users_close_only_their_own_grants(backend: &'static str) {
     world.first.expect_both_shut_out();
     world.expect_nothing_open();
     world.daemon.expect_logged(4, &["closed, as was asked"]);
-}
-
-pub(crate) fn administrator_lists_and_closes_grants(backend: &'static str) {
-    let world = alice_and_bob(backend);
-    for family in FAMILIES {
-        world.first.knock("alice", family, &["--for", "10m"]);
-        world.second.knock("bob", family, &[]);
-    }
-    world.wait_for_grants(4);
-    let service = format!("tcp/{SERVICE}");
-    for family in FAMILIES {
-        let address = world.first.address(family);
-        let grants = world.daemon.grants();
-        let mut alices = grants.iter().filter(|grant| grant.user == "alice");
-        let grant = alices.find(|grant| grant.allow == address.into()).unwrap();
-        assert_eq!(grant.services, [service.parse().unwrap()], "{grant}");
-        assert_eq!(grant.target, None, "{grant}");
-    }
-    let plain = text(&world.daemon.asked(&["grants"]));
-    assert_eq!(plain.lines().count(), 5, "{plain}");
-    let rows = plain.lines().map(|line| line.split_whitespace());
-    let mut rows = rows.map(Iterator::collect::<Vec<_>>);
-    let alices = rows.find(|row| row[2] == "10.77.0.2/32").unwrap();
-    assert_eq!((alices[1], alices[3]), ("alice", service.as_str()));
-
-    let said = text(&world.daemon.asked(&["close", "--user", "bob"]));
-    assert_eq!(said, "closed 2 grants\n");
-    world.second.expect_both_shut_out();
-    world.first.expect_both_let_in();
-    let closed = world.daemon.asked(&["close", "--all", "--json"]).stdout;
-    let said: Value = serde_json::from_slice(&closed).unwrap();
-    assert_eq!(said, json!({ "version": 1, "closed": 2 }));
-    world.first.expect_both_shut_out();
-    world.expect_nothing_open();
-    assert_eq!(text(&world.daemon.asked(&["grants"])), "nothing is open\n");
 }

@@ -96,7 +96,12 @@ impl Command {
         self.begin_step(stale.clone());
         let listed = self.list_ids()?;
         self.overdue.extend(&stale);
-        self.update_ends(live);
+        for grant in live {
+            let record = self.journal.get(grant.id);
+            if record.is_some_and(|record| !record.closing) {
+                self.journal.put(grant, false);
+            }
+        }
         // A grant that cannot be closed now stays overdue.
         let _ = self.close_overdue();
         let failed = self.reopen(live, listed.as_ref())?;
@@ -108,18 +113,6 @@ impl Command {
             _ => {
                 self.installed = true;
                 Ok(())
-            }
-        }
-    }
-
-    fn update_ends(&mut self, live: &[Grant]) {
-        for grant in live {
-            if self
-                .journal
-                .get(grant.id)
-                .is_some_and(|record| !record.closing)
-            {
-                self.journal.put(grant, false);
             }
         }
     }
@@ -149,12 +142,9 @@ impl FirewallDriver for Command {
     }
 
     fn apply(&mut self, changes: &[Change]) -> Vec<Result<(), FirewallError>> {
-        let closing = |change: &Change| {
-            if let Change::Close(grant) = change {
-                Some(grant.id)
-            } else {
-                None
-            }
+        let closing = |change: &Change| match change {
+            Change::Close(grant) => Some(grant.id),
+            Change::Open(_) | Change::Extend { .. } => None,
         };
         self.begin_step(changes.iter().filter_map(closing).collect());
         let recorded = self
@@ -163,26 +153,14 @@ impl FirewallDriver for Command {
                 Change::Open(grant) | Change::Extend { new: grant, .. } => Some(grant),
                 Change::Close(_) => None,
             }));
-        let mut order: Vec<(u32, usize)> = Vec::with_capacity(changes.len());
-        order.extend(
-            changes
-                .iter()
-                .enumerate()
-                .map(|(at, change)| (closing(change).map_or(0, |id| self.late_closes_of(id)), at)),
-        );
-        order.sort_unstable();
-        let mut results: Vec<(usize, Result<(), FirewallError>)> =
-            Vec::with_capacity(changes.len());
-        for (_, at) in order {
-            results.extend(
-                changes
-                    .get(at)
-                    .map(|change| (at, self.change(change, &recorded))),
-            );
+        let mut order: Vec<(usize, &Change)> = changes.iter().enumerate().collect();
+        order.sort_by_key(|(_, change)| closing(change).map_or(0, |id| self.late_closes_of(id)));
+        let mut results = BTreeMap::new();
+        for (at, change) in order {
+            results.insert(at, self.change(change, &recorded));
         }
-        results.sort_unstable_by_key(|(at, _)| *at);
         let _ = self.journal.write_pending();
-        results.into_iter().map(|(_, result)| result).collect()
+        results.into_values().collect()
     }
 
     /// The grants in the journal. One that must be closed is listed with an end in the past.

@@ -127,6 +127,15 @@ impl World {
         self.driver.apply(&[Change::Open(grant.clone())]).remove(0)
     }
 
+    fn extend(&mut self, old: &Grant, until: u64) -> Result<(), FirewallError> {
+        let new = Grant {
+            until: at(until),
+            ..old.clone()
+        };
+        let old = old.clone();
+        self.driver.apply(&[Change::Extend { old, new }]).remove(0)
+    }
+
     fn close(&mut self, grant: &Grant) -> Result<(), FirewallError> {
         self.driver.apply(&[Change::Close(grant.clone())]).remove(0)
     }
@@ -187,17 +196,7 @@ fn grant_is_on_disk_while_its_programs_run() {
         ]
     );
     assert_eq!(world.found(), [(1, 130)]);
-    let new = Grant {
-        until: at(160),
-        ..one.clone()
-    };
-    assert_eq!(
-        world.driver.apply(&[Change::Extend {
-            old: one,
-            new: new.clone()
-        }]),
-        [Ok(())]
-    );
+    world.extend(&one, 160).unwrap();
     assert_eq!(
         world.ran(),
         [
@@ -206,13 +205,13 @@ fn grant_is_on_disk_while_its_programs_run() {
         ]
     );
     assert_eq!(world.found(), [(1, 160)]);
-    world.close(&new).unwrap();
+    world.close(&one).unwrap();
     assert_eq!(
         world.ran(),
         ["/close 1 192.0.2.7 tcp/22", "/close 1 192.0.2.7 udp/80-90"]
     );
     assert_eq!(world.found(), []);
-    world.close(&new).unwrap();
+    world.close(&one).unwrap();
     assert_eq!(
         world.ran(),
         Vec::<String>::new(),
@@ -301,14 +300,7 @@ fn failed_close_survives_a_crash() {
         Ok(true),
         "the ledger asks again by itself"
     );
-    let new = Grant {
-        until: at(160),
-        ..one.clone()
-    };
-    assert_eq!(
-        world.driver.apply(&[Change::Extend { old: one, new }]),
-        [Ok(())]
-    );
+    world.extend(&one, 160).unwrap();
     assert_eq!(world.found(), [(1, 160)]);
 }
 
@@ -318,16 +310,8 @@ fn failed_extension_keeps_the_old_end() {
     let one = grant(1, 7, TWO);
     world.open(&one).unwrap();
     world.fail("/open 1 192.0.2.7 udp", exits(1, ""));
-    let new = Grant {
-        until: at(160),
-        ..one.clone()
-    };
-    assert_eq!(
-        world.driver.apply(&[Change::Extend { old: one, new }]),
-        [Err(FirewallError::Program(
-            "/open failed with exit status 1".to_owned()
-        ))]
-    );
+    let failed = world.extend(&one, 160).unwrap_err().to_string();
+    assert_eq!(failed, "/open failed with exit status 1");
     assert_eq!(world.found(), [(1, 130)]);
 }
 
@@ -457,14 +441,7 @@ fn start_closes_stale_grants_and_checks_live_ones() {
     assert_eq!(asking.driver.verify(), Ok(true), "not asked every second");
     asking.driver.tick(at(131));
     assert_eq!(asking.driver.verify(), Ok(true), "the third's time is over");
-    let longer = Grant {
-        until: at(200),
-        ..grants[2].clone()
-    };
-    asking.driver.apply(&[Change::Extend {
-        old: grants[2].clone(),
-        new: longer,
-    }]);
+    asking.extend(&grants[2], 200).unwrap();
     asking.driver.tick(at(142));
     assert_eq!(asking.driver.verify(), Ok(false), "somebody took it out");
     asking.lists("2\n3\n99\n");
