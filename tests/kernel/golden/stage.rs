@@ -30,6 +30,25 @@ impl Stage {
         }
     }
 
+    /// Plays a script. `HOST$ COMMAND` keeps what the command prints; a line `> COMMAND` below it is run in its place.
+    /// `HOST: COMMAND` only prepares, and `#` begins a comment.
+    pub(crate) fn play(&mut self, script: &str) {
+        let mut lines = script
+            .lines()
+            .filter(|line| !line.starts_with('#'))
+            .peekable();
+        while let Some(line) = lines.next() {
+            let (host, rest) = line.split_at(line.find(['$', ':']).unwrap());
+            let (is_shown, shown) = (rest.starts_with('$'), &rest[2..]);
+            let command = lines.next_if(|next| next.starts_with("> "));
+            if is_shown {
+                self.tell_as(host, shown, command.map_or(shown, |line| &line[2..]));
+            } else {
+                self.does(host, shown);
+            }
+        }
+    }
+
     /// Types a command and keeps what it prints.
     pub(crate) fn tell(&mut self, machine: &str, command: &str) {
         self.tell_as(machine, command, command);

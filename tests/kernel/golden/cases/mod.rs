@@ -1,9 +1,5 @@
 //! The cases: which commands are typed where, in which order, so that each shows its ordinary answer and its important failures.
 
-mod client;
-mod demo;
-mod gate;
-mod setting_up;
 mod why;
 
 use super::commands::{self, Kind};
@@ -41,7 +37,7 @@ pub(crate) const CASES: &[Case] = &[
             "postern profiles",
         ],
         servers: &[],
-        story: setting_up::story,
+        story: setting_up,
     },
     Case {
         name: "gate",
@@ -56,7 +52,7 @@ pub(crate) const CASES: &[Case] = &[
             "posternd flush",
         ],
         servers: &[],
-        story: gate::story,
+        story: gate,
     },
     Case {
         name: "client",
@@ -68,7 +64,7 @@ pub(crate) const CASES: &[Case] = &[
             "postern open-packet",
         ],
         servers: &["gate/http:8080"],
-        story: client::story,
+        story: client,
     },
     Case {
         name: "why",
@@ -80,7 +76,7 @@ pub(crate) const CASES: &[Case] = &[
         name: "demo",
         commands: &["posternd demo"],
         servers: &[],
-        story: demo::story,
+        story: demo,
     },
 ];
 
@@ -98,6 +94,37 @@ impl Case {
         let mut stage = Stage::with(self.servers);
         (self.story)(&mut stage);
         stage.all_told()
+    }
+}
+
+/// A gate is set up and gets users, with nothing running and then with a daemon; a client gets profiles.
+fn setting_up(stage: &mut Stage) {
+    stage.play(include_str!("setting_up.txt"));
+    let token = stage.does(
+        "gate",
+        "posternd user add --json erin -s tcp/22 | grep -o 'postern-secret-1[A-Za-z0-9_.-]*'",
+    );
+    let you = stage.world.host("you");
+    you.write("~/token", &token);
+    you.write("~/profile.toml", PROFILE);
+    stage.play(include_str!("profiles.txt"));
+}
+
+/// A gate that runs, with grants open: what it reports, and what changes it.
+fn gate(stage: &mut Stage) {
+    set_up(stage);
+    stage.play(include_str!("gate.txt"));
+}
+
+/// A client and a running gate: knocks, ports that open, and errors.
+fn client(stage: &mut Stage) {
+    set_up(stage);
+    stage.play(include_str!("client.txt"));
+}
+
+fn demo(stage: &mut Stage) {
+    for options in ["nftables", "nftables --json", "pf"] {
+        stage.tell("gate", &format!("posternd demo --backend {options}"));
     }
 }
 
@@ -155,4 +182,15 @@ gate = "gate.example.org"
 key = "KEY"
 services = ["web"]
 duration = "10m"
+"#;
+
+const PROFILE: &str = r#"[work]
+gate = "work.example.org"
+address = ["work.example.org", "[2001:db8::1]:4000"]
+key = "fyPbTQjV707H1t6C4O0gMNzlbQwzTDsnkmtueUN8kiU="
+services = ["tcp/22", "web"]
+target = "10.0.0.5"
+allow = "source/24"
+duration = "10m"
+code = "ask"
 "#;
