@@ -40,7 +40,6 @@ impl Burst {
         self.next >= self.count
     }
 
-    /// Whether more packets may wait on the socket.
     pub(super) fn was_full(&self) -> bool {
         self.count == PACKETS_MAX
     }

@@ -44,7 +44,6 @@ impl KernelConntrack {
         })
     }
 
-    /// TCP sockets with a peer that pass the test.
     fn sockets_where(
         &mut self,
         test: impl Fn(&TcpSocket) -> bool,

@@ -24,13 +24,11 @@ impl Attributes {
         self
     }
 
-    /// Adds a number in network byte order.
     #[must_use]
     pub(crate) fn number(self, kind: u16, value: u32) -> Self {
         self.bytes(kind, &value.to_be_bytes())
     }
 
-    /// Adds a text that ends with a zero byte.
     #[must_use]
     pub(crate) fn text(self, kind: u16, text: &str) -> Self {
         self.bytes(kind, &[text.as_bytes(), &[0]].concat())
@@ -64,7 +62,6 @@ pub(crate) fn find(attributes: &[u8], wanted: u16) -> Option<&[u8]> {
         .map(|(_, value)| value)
 }
 
-/// A text without its zero byte.
 pub(crate) fn text(value: &[u8]) -> String {
     String::from_utf8_lossy(value)
         .trim_end_matches('\0')

@@ -29,7 +29,6 @@ const NLMSGERR_ATTR_MSG: u16 = 1;
 const BATCH_BEGIN: u16 = 16;
 const BATCH_END: u16 = 17;
 
-/// A message to the kernel, without its netlink header.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Message {
     pub(crate) kind: u16,
@@ -74,7 +73,6 @@ pub enum NetlinkError {
 }
 
 impl NetlinkError {
-    /// Whether every refused message failed with this error number.
     pub(crate) fn is_all(&self, errno: Errno) -> bool {
         matches!(self, Self::Refused(all) if all.iter().all(|refusal| refusal.errno == errno))
     }
@@ -123,7 +121,6 @@ impl Netlink {
         })
     }
 
-    /// Asks a question and returns the body of its only answer.
     pub(crate) fn ask(&mut self, question: &Message) -> Result<Vec<u8>, NetlinkError> {
         let sequence = self.request(question, 0)?;
         self.read_answers(|message| match message.message_type() {
@@ -282,7 +279,6 @@ impl Netlink {
             .map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO).into())
     }
 
-    /// Receives answers until `read` returns a result.
     fn read_answers<R>(
         &mut self,
         mut read: impl FnMut(&NetlinkBuffer<&[u8]>) -> Result<Option<R>, NetlinkError>,
@@ -299,7 +295,6 @@ impl Netlink {
     }
 }
 
-/// Repeats a call that a signal interrupted.
 fn retry(mut call: impl FnMut() -> io::Result<usize>) -> io::Result<usize> {
     loop {
         match call() {

@@ -190,7 +190,6 @@ fn lines(ports: &[u16], hints: i32, counters: i32) -> Vec<Line> {
     lines
 }
 
-/// Copies bytes of the packet, from the offset in `SECOND`, to the stack.
 fn load_bytes(to: i16, length: i32, or_else: Label) -> [Line; 6] {
     [
         copy(FIRST, PACKET),
@@ -202,7 +201,6 @@ fn load_bytes(to: i16, length: i32, or_else: Label) -> [Line; 6] {
     ]
 }
 
-/// Looks up a key on the stack. The result is the address of its value, or 0.
 fn look_up(map: i32, key: i16) -> [Line; 5] {
     [
         instruction(LOAD_MAP, FIRST, MAP_DESCRIPTOR, 0, map),

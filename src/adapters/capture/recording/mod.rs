@@ -79,7 +79,6 @@ pub struct Recording {
 
 #[derive(Debug, Default)]
 struct Section {
-    /// The byte order of pcapng.
     big_endian: Option<bool>,
     interfaces: Vec<Interface>,
 }
@@ -90,7 +89,6 @@ struct Interface {
     ticks: Ticks,
 }
 
-/// Link type, time and bytes of a packet in the reader's buffer.
 type RawPacket<'a> = (i32, Option<Timestamp>, &'a [u8]);
 
 /// Whether a file that starts with these bytes is a recording.
@@ -309,7 +307,6 @@ impl<I> From<PcapError<I>> for RecordingError {
     }
 }
 
-/// Repeats a read that a signal interrupted.
 struct RetryInterrupted<R>(R);
 
 impl<R: Read> Read for RetryInterrupted<R> {

@@ -60,7 +60,6 @@ pub(super) struct Tuple {
 pub(super) struct Entry {
     pub(super) original: Tuple,
     pub(super) reply: Tuple,
-    /// The attributes by which the kernel finds the entry again.
     key: Attributes,
 }
 

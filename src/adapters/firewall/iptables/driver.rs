@@ -51,7 +51,6 @@ impl Iptables {
         [Some(&self.v4), self.v6.as_ref()].into_iter().flatten()
     }
 
-    /// Does something for both families, also if the first one fails. IPv4 comes first.
     fn for_both(
         &mut self,
         mut work: impl FnMut(&mut Side, &mut Runner, &mut DeleteTable) -> Result<(), FirewallError>,

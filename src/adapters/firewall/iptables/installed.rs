@@ -12,7 +12,6 @@ use crate::model::settings::Protection;
 
 pub(super) type Grants = BTreeMap<GrantId, Grant>;
 
-/// The result of the last successful installation and of all changes since.
 pub(super) struct Installed {
     family: Family,
     pub(super) live: Grants,

@@ -26,7 +26,6 @@ pub(super) fn service(family: Family, ports: Ports) -> String {
     }
 }
 
-/// One port, or a range such as `8000:8010`.
 pub(super) fn port_range((first, last): (u16, u16)) -> String {
     if first == last {
         first.to_string()

@@ -87,7 +87,6 @@ impl Tables {
         table.rules(chain)
     }
 
-    /// Whether packets pass through a grant chain.
     pub(super) fn is_reached(&self, chain: &str) -> bool {
         let jumps = match chain {
             DNAT => self.nat.has_jump("PREROUTING", DNAT),

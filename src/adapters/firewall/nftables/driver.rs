@@ -26,7 +26,6 @@ pub struct Nftables {
     now: Timestamp,
     /// An answer was lost, so the kernel's table is not known.
     is_doubtful: bool,
-    /// `None` before the first installation.
     installed: Option<Installed>,
     /// The number of the ruleset at which the table was intact. The driver's own changes increase it.
     intact_at: Option<u32>,
@@ -199,7 +198,6 @@ fn not_recorded(error: RecordError) -> FirewallError {
     FirewallError::Unsupported(format!("nftables: {error}"))
 }
 
-/// The messages that replace the table, each with its name for errors.
 fn table_messages(chains: &[table::Chain]) -> Vec<(&'static str, Message)> {
     // adding it first lets the deletion succeed if there is no table
     let mut messages = vec![

@@ -15,9 +15,7 @@ use crate::model::time::Timestamp;
 pub(super) struct Element {
     pub(super) set: Set,
     pub(super) key: Vec<u8>,
-    /// The last corner, if the set holds ranges.
     pub(super) end: Option<Vec<u8>>,
-    /// What a map returns.
     pub(super) data: Option<Vec<u8>>,
 }
 
@@ -169,7 +167,6 @@ impl Element {
         }
     }
 
-    /// The same range with its own rank, see [`RANK_MIDDLE`].
     pub(super) fn ranked(mut self, rank: u32) -> Self {
         if let (true, Some(end)) = (self.set.has_rank(), &mut self.end) {
             let [first, last] = [
@@ -182,7 +179,6 @@ impl Element {
         self
     }
 
-    /// Adds an element that does not exist.
     pub(super) fn add(self, until: Timestamp, userdata: Vec<u8>) -> [ElementChange; 1] {
         [self.change(Action::Add { until, userdata })]
     }

@@ -20,7 +20,6 @@ pub(super) fn refused(what: &dyn Display, refusal: &Refusal) -> FirewallError {
     ))
 }
 
-/// The error for a failed exchange about `what`.
 pub(super) fn failed(what: &dyn Display, error: &NetlinkError) -> FirewallError {
     match error {
         NetlinkError::Refused(refusals) => match refusals.first() {

@@ -39,7 +39,6 @@ const FIB_DADDR: u32 = 2;
 const RTN_LOCAL: u32 = 2;
 const NAT_DNAT: u32 = 1;
 
-/// The kernel's number of the family.
 pub(super) fn family_number(family: Family) -> u8 {
     family.pick(2, 10)
 }
@@ -106,7 +105,6 @@ pub(super) fn not_established() -> [Expression; 2] {
     ]
 }
 
-/// The connection's destination was translated.
 pub(super) fn translated() -> [Expression; 3] {
     [
         ct(CT_STATUS),
@@ -115,7 +113,6 @@ pub(super) fn translated() -> [Expression; 3] {
     ]
 }
 
-/// The packet is for an address of this host.
 pub(super) fn to_this_host() -> [Expression; 2] {
     [
         expression(
@@ -126,7 +123,6 @@ pub(super) fn to_this_host() -> [Expression; 2] {
     ]
 }
 
-/// Translates the connection's destination to what the map returns.
 pub(super) fn redirect(map: Set) -> Vec<Expression> {
     let mut expressions = load_key(map);
     expressions.push(lookup(map, Some(FIRST_REGISTER)));
@@ -139,7 +135,6 @@ pub(super) fn redirect(map: Set) -> Vec<Expression> {
     expressions
 }
 
-/// Gives the connection the gate's own address as its source.
 pub(super) fn masquerade() -> Expression {
     expression("masq", &[])
 }
@@ -185,7 +180,6 @@ fn load_key(set: Set) -> Vec<Expression> {
     expressions
 }
 
-/// Counts packets, for `nft list`.
 pub(super) fn counter() -> Expression {
     expression("counter", &[])
 }
@@ -243,7 +237,6 @@ fn bitwise(register: u32, mask: &[u8], xor: &[u8]) -> Expression {
     named("bitwise", &data)
 }
 
-/// An expression whose attributes are all numbers.
 fn expression(name: &str, numbers: &[(u16, u32)]) -> Expression {
     let data = numbers
         .iter()

@@ -19,10 +19,8 @@ const SOON: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(super) struct Installed {
     pub(super) protection: Protection,
-    /// Whether ports of the gate may be redirected to hosts behind it.
     pub(super) nat: bool,
     pub(super) grants: OpenGrants,
-    /// The rules as the kernel lists them.
     pub(super) rules: Rules,
 }
 

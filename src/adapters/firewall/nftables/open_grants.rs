@@ -14,7 +14,6 @@ use crate::model::time::Timestamp;
 #[derive(Debug, Default)]
 pub(super) struct OpenGrants {
     grants: BTreeMap<GrantId, OpenGrant>,
-    /// The grants that need an exact element, by their ends. The last one gives the element its end.
     owners: HashMap<Element, BTreeSet<Owner>>,
     rank: u32,
 }
@@ -35,7 +34,6 @@ pub(super) struct Undo {
 }
 
 impl OpenGrants {
-    /// Makes the change here, and adds the element changes that make it in the kernel.
     pub(super) fn change(
         &mut self,
         change: &Change,
@@ -178,7 +176,6 @@ impl OpenGrants {
     }
 }
 
-/// The elements of a grant that other grants may share.
 fn exact(grant: &Grant) -> impl Iterator<Item = Element> {
     let elements = elements::of_grant(grant).into_iter();
     elements.filter(|element| !element.set.has_rank())

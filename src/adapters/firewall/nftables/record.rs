@@ -31,7 +31,6 @@ const CLOCK_TOLERANCE: Duration = Duration::from_secs(1);
 /// The kernel ends the parts of a grant within this many milliseconds, so some may be gone.
 const ENDING_MS: u64 = 1000;
 
-/// Why a grant cannot be recorded, or the record cannot be read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(super) enum RecordError {
     #[error("{0} can't be recorded: its user's name is longer than 255 bytes")]
@@ -60,7 +59,6 @@ pub(super) fn comment(grant: &Grant) -> Vec<u8> {
     [&[COMMENT, length], text, &[0]].concat()
 }
 
-/// The elements of the record for a grant, each with its userdata.
 pub(super) fn elements(grant: &Grant) -> Result<Vec<(Element, Vec<u8>)>, RecordError> {
     let body = encode(grant).ok_or_else(|| RecordError::LongName(grant.to_string()))?;
     let chunks: Vec<&[u8]> = body.chunks(CHUNK).collect();
@@ -173,7 +171,6 @@ impl Parts {
     }
 }
 
-/// The number of parts, and the bytes of this part.
 fn find_part(mut userdata: &[u8]) -> Option<(u8, &[u8])> {
     while let [kind, length, rest @ ..] = userdata {
         let (value, rest) = rest.split_at_checked(usize::from(*length))?;

@@ -20,7 +20,6 @@ fn attributes(message: &[u8]) -> &[u8] {
     message.get(NFGENMSG_LEN..).unwrap_or_default()
 }
 
-/// The elements in one message of a dump.
 pub(super) fn elements(message: &[u8]) -> Result<Vec<ListedElement>, DecodeError> {
     let mut elements = Vec::new();
     for list in each(attributes(message)) {
@@ -46,7 +45,6 @@ fn element_of(attributes: &[u8]) -> Result<ListedElement, DecodeError> {
     Ok(element)
 }
 
-/// The chain and the expressions of a rule, if it belongs to this table. What counters counted is left out.
 pub(super) fn rule(message: &[u8], table: &str) -> Result<Option<(String, Vec<u8>)>, DecodeError> {
     let (mut is_in_table, mut chain, mut expressions) = (false, None, Vec::new());
     for attribute in each(attributes(message)) {

@@ -13,9 +13,7 @@ pub(super) struct Set {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) enum Side {
-    /// To the gate itself.
     Gate,
-    /// To a host behind the gate.
     Forward,
     /// To a port of the gate that is redirected to a host behind it.
     Redirect,
@@ -29,11 +27,9 @@ pub(super) enum Side {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) enum Kind {
-    /// One source address and one port.
     Exact,
     /// One source address, for echo requests.
     Icmp,
-    /// A network and a port range.
     Range,
     /// From a port to a host and its port, for every source.
     PortMap,
@@ -49,7 +45,6 @@ pub(super) enum Field {
     Target,
     Protocol,
     Port,
-    /// See [`RANK_MIDDLE`].
     Rank,
     Number,
 }
@@ -67,7 +62,6 @@ pub(super) const RANK_MIDDLE: u32 = 0x8000_0080;
 /// Limit of elements in the record: twice the grants that the ledger keeps. A full set refuses the next one (ENFILE).
 const RECORDS_MAX: u32 = 1 << 17;
 
-/// The sets that exist once for IPv4 and once for IPv6, with their names.
 const SETS: [(Side, Kind, &str); 14] = [
     (Side::Gate, Kind::Exact, "grants"),
     (Side::Gate, Kind::Range, "networks"),
@@ -166,7 +160,6 @@ impl Set {
         }
     }
 
-    /// Words of a field, which is also the number of registers that it fills.
     pub(super) fn field_words(self, field: Field) -> u32 {
         self.field_len(field).div_ceil(4)
     }

@@ -8,9 +8,7 @@ use crate::model::settings::Protection;
 
 /// The table, of family inet. Installation removes everything else in it.
 pub(super) const TABLE: &str = "postern";
-/// Drops what is closed for everyone without a grant.
 const HIDDEN: &str = "hidden";
-/// The same for hosts behind the gate.
 const HIDDEN_BEHIND: &str = "hidden_behind";
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,7 +37,6 @@ const fn hook(number: u32, kind: &'static str, priority: i32) -> Hook {
 
 pub(super) type Rule = Vec<Expression>;
 
-/// A chain and its rules. The policy of each is accept.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Chain {
     pub(super) name: &'static str,
