@@ -21,10 +21,8 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use postern_harness::{Machine, Requirement, find, trials};
 
-/// The user nobody.
 const NOBODY: u32 = 65534;
 
-/// All programs of firewalls.
 const PROGRAMS: [&str; 7] = [
     "iptables",
     "iptables-restore",
@@ -81,7 +79,6 @@ fn demo_passes_unprivileged_without_programs() {
     assert_eq!(demo(Some(NOBODY)), ["nftables"]);
 }
 
-/// Hides the programs from this thread and its children.
 fn hide_programs() {
     unshare(CloneFlags::CLONE_NEWNS).unwrap();
     let mount = |arguments: &[&str]| {
@@ -108,7 +105,6 @@ fn hide_programs() {
     assert!(PROGRAMS.iter().all(|program| find(program).is_none()));
 }
 
-/// Signals while the daemon starts, while a port opens, and while a grant ends.
 fn interrupted_demo_leaves_nothing() {
     for (line, signal, code) in [
         ("A client is", Signal::INT, 130),
@@ -194,7 +190,6 @@ fn demo(user: Option<u32>) -> Vec<String> {
     speeds
 }
 
-/// A folder with a copy of the program and a `tmp`, and the command for this user.
 fn copied_program(user: Option<u32>) -> (tempfile::TempDir, Command) {
     let folder = tempfile::Builder::new()
         .prefix("postern-demo-test-")

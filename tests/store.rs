@@ -39,7 +39,6 @@ fn times(floor: u64, horizon: u64) -> StoredTimes {
     }
 }
 
-/// The marks in order of time; the store promises none.
 fn sorted(mut kept: StoredMarks) -> (Vec<MarkRecord>, StoredTimes) {
     kept.marks.sort_by_key(|record| record.timestamp);
     (kept.marks, kept.times)
@@ -189,7 +188,6 @@ fn confirmed_marks_survive_kill_9() {
     }
 }
 
-/// libtest may print the test's name in front.
 fn number_of(line: &str) -> Option<u64> {
     line.split_once("kept ")
         .map(|(_, number)| number.parse().unwrap())
@@ -199,14 +197,12 @@ fn number_of(line: &str) -> Option<u64> {
 
 const MARKS: u64 = 300;
 
-/// A folder in memory: thousands of trials need no disk.
 fn shared_memory() -> TempDir {
     tempfile::tempdir_in("/dev/shm")
         .or_else(|_| tempdir())
         .unwrap()
 }
 
-/// The bytes of a store after a kill, and after it was closed.
 fn whole_files() -> [(&'static str, Vec<u8>); 2] {
     let dir = shared_memory();
     let mut store = DiskStore::open(dir.path()).unwrap();

@@ -11,7 +11,7 @@ use rustix::net::{
 };
 
 /// The most descriptors in one message.
-pub const DESCRIPTORS_MAX: usize = 64;
+pub(crate) const DESCRIPTORS_MAX: usize = 64;
 
 /// One end of the socket pair.
 #[derive(Debug)]
@@ -42,15 +42,13 @@ pub fn pair() -> io::Result<(Link, Link)> {
 }
 
 impl Link {
-    /// The end that is this process's standard input.
-    pub fn from_stdin() -> io::Result<Self> {
+    pub(crate) fn from_stdin() -> io::Result<Self> {
         Ok(Self {
             socket: io::stdin().as_fd().try_clone_to_owned()?,
         })
     }
 
-    /// The socket, to become another process's standard input.
-    pub fn into_socket(self) -> OwnedFd {
+    pub(crate) fn into_socket(self) -> OwnedFd {
         self.socket
     }
 
@@ -67,12 +65,11 @@ impl Link {
     }
 
     /// Sends one message, or fails with `WouldBlock` if there is no space.
-    pub fn try_send(&self, message: &[u8]) -> io::Result<()> {
+    pub(crate) fn try_send(&self, message: &[u8]) -> io::Result<()> {
         self.send_with(message, &[], SendFlags::NOSIGNAL | SendFlags::DONTWAIT)
     }
 
-    /// Sends one message with descriptors.
-    pub fn send_descriptors(
+    pub(crate) fn send_descriptors(
         &self,
         message: &[u8],
         descriptors: &[BorrowedFd<'_>],
@@ -116,13 +113,15 @@ impl Link {
     }
 
     /// The next message, if there is one.
-    pub fn try_receive(&self, buffer: &mut [u8]) -> io::Result<Received> {
+    pub(crate) fn try_receive(&self, buffer: &mut [u8]) -> io::Result<Received> {
         self.receive_with(buffer, RecvFlags::DONTWAIT)
             .map(|(received, _)| received)
     }
 
-    /// Waits for a message with descriptors.
-    pub fn receive_descriptors(&self, buffer: &mut [u8]) -> io::Result<(Received, Vec<OwnedFd>)> {
+    pub(crate) fn receive_descriptors(
+        &self,
+        buffer: &mut [u8],
+    ) -> io::Result<(Received, Vec<OwnedFd>)> {
         self.receive_with(buffer, RecvFlags::CMSG_CLOEXEC)
     }
 

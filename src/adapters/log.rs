@@ -15,20 +15,18 @@ use tracing_subscriber::fmt::time::FormatTime;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
-/// The environment variable that holds the level.
-pub const LEVEL: &str = "POSTERN_LOG";
+pub(crate) const LEVEL: &str = "POSTERN_LOG";
 
 /// The environment variable that forces a form: `journal`, `json` or `text`.
-pub const FORMAT: &str = "POSTERN_LOG_FORMAT";
+pub(crate) const FORMAT: &str = "POSTERN_LOG_FORMAT";
 
 /// Device and inode of the journal's stream, if systemd connected it to standard error (systemd.exec(5)).
 pub const STREAM: &str = "JOURNAL_STREAM";
 
-/// The variables that an engine inherits, to log like its monitor.
-pub const INHERITED: [&str; 3] = [LEVEL, FORMAT, STREAM];
+pub(crate) const INHERITED: [&str; 3] = [LEVEL, FORMAT, STREAM];
 
 /// The prefix of field names in the journal: `POSTERN_USER`.
-pub const PREFIX: &str = "POSTERN";
+pub(crate) const PREFIX: &str = "POSTERN";
 
 /// The form of log lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -89,7 +87,6 @@ fn is_journal(stream: Option<&str>) -> bool {
     named.is_some() && named == found
 }
 
-/// Lines on standard error, with UTC times.
 type Lines<S> = Layer<S, DefaultFields, Format<Full, Utc>, fn() -> Stderr>;
 
 fn lines<S>() -> Lines<S> {

@@ -21,12 +21,10 @@ use crate::model::time;
 /// Capacity for the longest file of a user, so that the text never moves and leaves no copy of a key.
 const MAX_FILE: usize = 1 << 20;
 
-/// A new user. The config judges the texts.
 #[derive(Debug, Clone)]
 pub(crate) struct NewUser {
     pub(crate) name: String,
     pub(crate) services: Vec<Wanted>,
-    /// More config keys with their values in TOML.
     pub(crate) settings: Vec<(&'static str, String)>,
     /// The duration of a grant if a knock names none.
     pub(crate) duration: Option<Duration>,
@@ -36,11 +34,9 @@ pub(crate) struct NewUser {
     pub(crate) totp: bool,
 }
 
-/// The result of adding a user or giving a user a new key.
 #[derive(Debug)]
 pub(crate) struct Handout {
     pub(crate) file: PathBuf,
-    /// The client's part.
     pub(crate) token: Token,
     pub(crate) totp_uri: Option<Zeroizing<String>>,
     pub(crate) reload: ReloadResult,
@@ -101,7 +97,6 @@ pub(crate) fn add(config: &Path, user: &NewUser) -> Result<Handout, ExitError> {
     })
 }
 
-/// The client's part.
 pub(super) fn token(
     gate: &Gate,
     policy: &Policy,
@@ -215,12 +210,10 @@ fn file(user: &NewUser, key: &keys::NewKey, totp: Option<&Totp>) -> Zeroizing<St
     text
 }
 
-/// A text in TOML.
 pub(crate) fn quoted(text: &str) -> String {
     toml::Value::String(text.to_owned()).to_string()
 }
 
-/// A list of texts in TOML.
 pub(crate) fn list<T: std::fmt::Display>(values: impl Iterator<Item = T>) -> String {
     format!(
         "[{}]",

@@ -21,7 +21,6 @@ pub(crate) struct Changed {
     pub(crate) is_new: bool,
     /// The result of the reload; `None` if nothing was written.
     pub(crate) reload: Option<ReloadResult>,
-    /// The user's key file, which still exists.
     pub(crate) left: Option<PathBuf>,
 }
 

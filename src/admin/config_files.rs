@@ -93,7 +93,6 @@ impl ConfigFiles {
         self.bundle.key_file(path)
     }
 
-    /// The public half of the gate's own key pair.
     pub(super) fn gate_public_key(&self) -> Result<PublicKey, ExitError> {
         let path = config::gate_key_file(&self.bundle).ok_or_else(|| {
             let cure = "make one with posternd init, and name it in [gate]: private_key = \"gate.key\"";

@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use crate::model::run::{Call, OUTPUT, Ran, Run, RunError};
 
-/// The usual name of the engine's user.
 pub(super) const NAME: &str = "postern";
 
 /// The engine's user if no other can be made.
@@ -86,7 +85,6 @@ pub(super) fn ensure(
     })
 }
 
-/// Why a program failed, in one line.
 fn failure(ran: &Result<Ran, RunError>) -> Option<String> {
     match ran {
         Ok(Ran {

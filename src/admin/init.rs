@@ -102,7 +102,6 @@ pub(crate) fn init(config: &Path, wanted: &Wanted) -> Result<SetUp, ExitError> {
     })
 }
 
-/// Finds or makes the user of the config, or the usual one.
 fn engine_user(
     before: Option<&Settings>,
     steps: &mut Vec<SetUpStep>,
@@ -138,7 +137,6 @@ fn make_folder(
     Ok(())
 }
 
-/// Checks the existing config and finds or makes the gate's key.
 fn existing_config(
     config: &Path,
     steps: &mut Vec<SetUpStep>,
@@ -160,7 +158,6 @@ fn existing_config(
     Ok(settings)
 }
 
-/// Finds or makes the gate's key.
 fn gate_key(path: &Path) -> Result<SetUpStep, ExitError> {
     let step = |is_new| SetUpStep::new(is_new, "key", path.display());
     match files::read_private(path) {

@@ -23,10 +23,8 @@ use crate::model::time::Timestamp;
 #[derive(Debug, Clone)]
 pub(crate) struct Rotation {
     pub(crate) name: String,
-    /// The line of a client that has made a key pair.
     pub(crate) request: Option<EnrollRequest>,
     pub(crate) pair: bool,
-    /// Add a pre-shared key. A user who had one always gets one.
     pub(crate) psk: bool,
     /// How long the old key works beside the new one.
     pub(crate) keep_old: Duration,
@@ -45,7 +43,6 @@ const KEY_LINES: [&str; 8] = [
     "old_until",
 ];
 
-/// Gives a user a new key. Returns the client's part and the end of the old key.
 pub(crate) fn rotate(
     config: &Path,
     rotation: &Rotation,
@@ -105,7 +102,6 @@ pub(crate) fn rotate(
     ))
 }
 
-/// The same kind of key as before, unless the command names another kind.
 fn key_choice(rotation: &Rotation, user: &Listed) -> Result<KeyChoice, ExitError> {
     let had_psk = matches!(user.key, KeyKind::Pair { psk: true, .. });
     let psk = rotation.psk || had_psk;
@@ -147,7 +143,6 @@ fn key_choice(rotation: &Rotation, user: &Listed) -> Result<KeyChoice, ExitError
     }
 }
 
-/// The user's file with the new key, and the present key as the old one.
 fn changed(
     files: &ConfigFiles,
     user: &Listed,
@@ -198,13 +193,11 @@ fn in_quotes(text: &str) -> Zeroizing<String> {
     quoted
 }
 
-/// The default duration under this user's maximum.
 fn default_duration(user: &Listed) -> Duration {
     let plain = crate::model::policy::Policy::for_user("", Vec::new());
     plain.duration.min(user.policy.max_duration)
 }
 
-/// The next whole second, as a config writes it.
 fn whole_seconds(time: Timestamp) -> Timestamp {
     Timestamp::from_millis(time.as_millis().div_ceil(1000).saturating_mul(1000))
 }

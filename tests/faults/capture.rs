@@ -3,7 +3,6 @@
 use crate::inject::Injector;
 use postern_harness::{FAMILIES, GateConfig, World};
 
-/// After a few failures the capture goes on. Knocks waited in the socket.
 pub(crate) fn few_failed_reads_lose_no_knock(backend: &'static str) {
     for interfaces in ["interfaces = [\"any\"]", "interfaces = [\"gate2\"]"] {
         let world = World::start(&GateConfig::new(backend).gate(interfaces));
@@ -22,7 +21,6 @@ pub(crate) fn few_failed_reads_lose_no_knock(backend: &'static str) {
     }
 }
 
-/// The engine ends with a socket that only fails. The next engine has a new socket.
 pub(crate) fn constant_read_failure_ends_the_engine(backend: &'static str) {
     let world = World::start(&GateConfig::new(backend));
     world.first.knock("alice", FAMILIES[1], &["--for", "10m"]);

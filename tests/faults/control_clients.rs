@@ -8,10 +8,8 @@ use std::path::Path;
 
 use postern_harness::{FAMILIES, GateConfig, World, wait_for};
 
-/// More clients than the server accepts.
 const MANY: usize = 300;
 
-/// What a client sends before it stops. No client reads.
 fn says(number: usize) -> Vec<u8> {
     match number % 6 {
         0 => Vec::new(),
@@ -29,7 +27,6 @@ fn descriptors(pid: u32) -> usize {
     fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count()
 }
 
-/// Resident memory in kibibytes.
 pub(crate) fn resident(pid: u32) -> u64 {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
     let line = status

@@ -15,10 +15,8 @@ use crate::plan;
 use postern_harness::world::checks::{USER, expect_opened_once, kill, openings};
 use postern_harness::{FAMILIES, Family, World, wait_for};
 
-/// The replay store's file.
 const FILE: &str = "marks.redb";
 
-/// A gate with a state disk of this size, and one open grant of alice.
 fn on_small_disk(backend: &str, size: &str) -> World {
     let mut world = World::prepare(&plan(backend));
     let state = world.folder().join("state");
@@ -38,7 +36,6 @@ fn open_alices_grant(world: &World) {
     world.first.expect_let_in(Family::V6);
 }
 
-/// The state directory in the daemon's mount namespace.
 fn state(world: &World) -> PathBuf {
     let here = world.folder().join("state");
     PathBuf::from(format!(
@@ -48,7 +45,6 @@ fn state(world: &World) -> PathBuf {
     ))
 }
 
-/// Sends one knock. Returns whether its mark was stored.
 fn is_stored(world: &World, packet: &[u8]) -> bool {
     let (opened, refused) = (openings(world), refusals(world));
     world.first.send(Family::V4, packet);
@@ -66,12 +62,10 @@ fn refusals(world: &World) -> usize {
         .len()
 }
 
-/// The engine's lines about the store, each with file, fault and cure.
 fn said(world: &World, fault: &str) -> Vec<String> {
     world.daemon.logged(&[FILE, fault, "; "])
 }
 
-/// Knocks until the disk is full. Returns the admitted packets and the refused one.
 fn knock_until_refused(world: &World) -> (Vec<Vec<u8>>, Vec<u8>) {
     let mut stored = Vec::new();
     for _ in 0..300 {
@@ -84,7 +78,6 @@ fn knock_until_refused(world: &World) -> (Vec<Vec<u8>>, Vec<u8>) {
     panic!("the disk is not full");
 }
 
-/// No engine serves, the log says why, the open grant stays, and a knock opens nothing.
 fn expect_deaf(world: &World, fault: &str) {
     wait_for("the fault in one line", || {
         (!said(world, fault).is_empty()).then_some(())
@@ -153,7 +146,6 @@ fn remount(world: &World, how: &str) -> bool {
         .success()
 }
 
-/// After a failed sync the mark may be on the disk or not.
 pub(crate) fn failed_sync_opens_nothing(backend: &'static str) {
     let world = World::start(&plan(backend));
     open_alices_grant(&world);
@@ -174,7 +166,6 @@ pub(crate) fn failed_sync_opens_nothing(backend: &'static str) {
     assert!(!said(&world, "Input/output error").is_empty());
 }
 
-/// The grant opens after the sync, not before.
 pub(crate) fn slow_sync_delays_the_grant(backend: &'static str) {
     let world = World::start(&plan(backend));
     let packet = world.first.packet(USER, Family::V4, &["--for", "1m"]);

@@ -34,7 +34,6 @@ pub(crate) fn refused_batch_opens_nothing(_: &'static str) {
     );
 }
 
-/// The kernel may have made the change. In the end ledger and kernel agree.
 pub(crate) fn lost_kernel_answers_are_reconciled(_: &'static str) {
     let world = world();
     for family in FAMILIES {
@@ -53,7 +52,6 @@ pub(crate) fn lost_kernel_answers_are_reconciled(_: &'static str) {
     }
 }
 
-/// A slow kernel delays the next knock, but no close.
 pub(crate) fn slow_kernel_delays_no_close(_: &'static str) {
     let world = world();
     world.first.knock("alice", Family::V6, &["--for", "2s"]);

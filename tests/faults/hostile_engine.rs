@@ -23,7 +23,6 @@ use crate::control_clients::resident;
 use postern_harness::world::checks::{expect_ledger_and_kernel_agree, in_kernel, kill};
 use postern_harness::{FAMILIES, Family, GateConfig, SERVICE, World, wait_for};
 
-/// The engine's socket, and the stopped engine.
 struct HostileEngine {
     link: OwnedFd,
     engine: u32,
@@ -42,7 +41,6 @@ impl HostileEngine {
         Self { link, engine }
     }
 
-    /// Sends a message. Returns whether there was space.
     fn send(&self, bytes: &[u8], descriptors: &[BorrowedFd<'_>]) -> bool {
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(64))];
         let mut ancillary = SendAncillaryBuffer::new(&mut space);
@@ -62,7 +60,6 @@ impl HostileEngine {
         self.send(&encode(order).unwrap(), &[])
     }
 
-    /// The reports that have come.
     fn receive(&self) -> Vec<Report> {
         let mut buffer = vec![0; MESSAGE_MAX];
         let mut reports = Vec::new();
@@ -115,7 +112,6 @@ fn request(user: &str, allow: &str, services: &[&str], seconds: u64) -> OpenRequ
     }
 }
 
-/// Requests that no policy allows, and the rule that refuses each.
 fn forbidden() -> Vec<(OpenRequest, Rule)> {
     let ssh = &["tcp/2222"][..];
     let (alice, bob, wide) = ("10.77.0.2/32", "10.77.0.3/32", "0.0.0.0/0");
@@ -150,7 +146,6 @@ fn forbidden() -> Vec<(OpenRequest, Rule)> {
     forbidden
 }
 
-/// Nothing was opened, and the next engine admits a knock.
 fn expect_nothing_gained(world: &World, backend: &'static str, engines: usize) {
     world.daemon.wait_for_lines(engines, &["the engine serves"]);
     assert_eq!(
@@ -175,7 +170,6 @@ fn expect_nothing_gained(world: &World, backend: &'static str, engines: usize) {
     world.first.expect_shut_out(Family::V4);
 }
 
-/// A gate with one grant, and a hostile engine in place of its engine.
 fn with_hostile_engine(backend: &str) -> (World, HostileEngine) {
     let world = world(backend);
     world.first.knock("alice", Family::V6, &["--for", "10m"]);
@@ -308,7 +302,6 @@ pub(crate) fn descriptors_with_orders_are_closed(backend: &'static str) {
     expect_nothing_gained(&world, backend, 2);
 }
 
-/// Grants still end in time, memory stays flat, and the monitor still stops.
 pub(crate) fn flood_of_orders_delays_no_close(backend: &'static str) {
     let (mut world, hostile_engine) = with_hostile_engine(backend);
     let short = request("alice", "10.77.0.2/32", &["tcp/2222"], 2);

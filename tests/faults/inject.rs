@@ -9,19 +9,16 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use postern_harness::{World, find, wait_for};
 
-/// A fault on a process, until this value is dropped.
 pub(crate) struct Injector {
     strace: Child,
     log: PathBuf,
 }
 
 impl Injector {
-    /// Injects `what`, such as `error=EIO:when=1`, into `calls` of all threads of the engine.
     pub(crate) fn engine(world: &World, calls: &str, what: &str) -> Self {
         Self::at(world, world.daemon.engine(), Some("-f"), calls, what)
     }
 
-    /// The same for the monitor.
     pub(crate) fn monitor(world: &World, calls: &str, what: &str) -> Self {
         Self::at(world, world.daemon.pid(), None, calls, what)
     }
@@ -49,12 +46,10 @@ impl Injector {
         Self { strace, log }
     }
 
-    /// The calls so far, one a line.
     pub(crate) fn log(&self) -> String {
         fs::read_to_string(&self.log).unwrap_or_default()
     }
 
-    /// Waits until this many calls have failed or waited.
     pub(crate) fn wait_for_hits(&self, count: usize) {
         wait_for("the fault", || {
             (self.log().matches("(INJECTED)").count() + self.log().matches("(DELAYED)").count()
@@ -63,7 +58,6 @@ impl Injector {
         });
     }
 
-    /// Waits until the process ends. Returns its calls.
     pub(crate) fn until_it_is_gone(mut self) -> String {
         wait_for("the process to be killed at its step", || {
             self.strace.try_wait().unwrap()

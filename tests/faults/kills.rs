@@ -13,14 +13,12 @@ use postern_harness::world::checks::{
 };
 use postern_harness::{FAMILIES, Family, World, wait_for};
 
-/// Tries to hit a step. A call may not belong to the knock.
 const TRIES: u32 = 10;
 
 fn world(backend: &str) -> World {
     World::start(&plan(backend))
 }
 
-/// Whether the knock's mark is durable at this step.
 #[derive(Debug, PartialEq, Eq)]
 enum Mark {
     /// It is not, so the same packet opens.
@@ -31,7 +29,6 @@ enum Mark {
     Durable,
 }
 
-/// Kills the engine at this call after a knock.
 fn engine_at(backend: &'static str, calls: &str, hit: &str, mark: &Mark) {
     let world = world(backend);
     for family in FAMILIES {
@@ -78,7 +75,6 @@ pub(crate) fn engine_killed_before_its_order_opens_nothing(backend: &'static str
     engine_at(backend, "sendmsg", r#"{\"open\":"#, &Mark::Durable);
 }
 
-/// The monitor carries out the orders of a dead engine.
 pub(crate) fn engine_killed_after_its_order_leaves_one_grant(backend: &'static str) {
     let world = world(backend);
     for family in FAMILIES {
@@ -111,14 +107,12 @@ pub(crate) fn engine_killed_after_its_order_leaves_one_grant(backend: &'static s
     }
 }
 
-/// When this engine last stored a mark.
 fn last_stored(world: &World) -> Option<u64> {
     let told: serde_json::Value =
         serde_json::from_slice(&world.daemon.asked(&["status", "--json"]).stdout).unwrap();
     told["store"]["last"].as_u64()
 }
 
-/// Kills the monitor at this call.
 fn monitor_at(backend: &'static str, calls: &str, what: &str, hit: &str, opened: usize) {
     let mut world = world(backend);
     for family in FAMILIES {
@@ -186,7 +180,6 @@ pub(crate) fn kernel_ends_grant_when_both_are_killed(backend: &'static str) {
     }
 }
 
-/// Ledger and kernel agree, a knock opens, and its grant ends.
 fn expect_knocks_again(world: &World, backend: &'static str, family: Family) {
     expect_ledger_and_kernel_agree(world, backend);
     world.daemon.asked(&["close", "--all"]);

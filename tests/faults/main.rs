@@ -26,7 +26,6 @@ use postern_harness::Requirement::{Program, Root};
 use postern_harness::world::checks::USER;
 use postern_harness::{GateConfig, Machine, Requirement, SERVICE};
 
-/// The firewall drivers.
 const BACKENDS: [(&str, &[Requirement]); 2] = [
     (
         "iptables",
@@ -39,7 +38,6 @@ const BACKENDS: [(&str, &[Requirement]); 2] = [
     ("nftables", &[Program("ip"), Program("nft")]),
 ];
 
-/// Tests mostly wait, so several run at a time.
 const AT_ONCE: usize = 6;
 
 const STRACE: &[Requirement] = &[Root, Program("strace")];
@@ -58,7 +56,6 @@ macro_rules! tests {
     ($($needs:ident: $module:ident::$name:ident),* $(,)?) => { &[$((stringify!($name), $needs, $module::$name)),*] };
 }
 
-/// Tests for each firewall driver.
 const EVERY: &[Test] = tests![
     STRACE: kills::engine_killed_before_its_order_opens_nothing,
     STRACE: kills::monitor_killed_before_opening_opens_nothing,
@@ -72,7 +69,6 @@ const EVERY: &[Test] = tests![
     ROOT: hostile_engine::flood_of_orders_delays_no_close,
 ];
 
-/// Tests that do not depend on the driver.
 const ONCE: &[Test] = tests![
     STRACE: kills::engine_killed_before_its_write_opens_nothing,
     STRACE: kills::engine_killed_before_its_sync_opens_nothing,
@@ -92,14 +88,12 @@ const ONCE: &[Test] = tests![
     ROOT: hostile_engine::engine_with_a_closed_link_is_replaced,
 ];
 
-/// Tests of native nftables alone.
 const NFTABLES: &[Test] = tests![
     STRACE: firewall::refused_batch_opens_nothing,
     STRACE: firewall::lost_kernel_answers_are_reconciled,
     STRACE: firewall::slow_kernel_delays_no_close,
 ];
 
-/// A gate with a user who may knock often.
 fn plan(backend: &str) -> GateConfig {
     let user = format!("services = [\"tcp/{SERVICE}\"]\nquota = \"1000/min\"");
     GateConfig::new(backend).user(USER, &user)

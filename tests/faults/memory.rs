@@ -8,7 +8,6 @@ use postern_harness::world::checks::{
 };
 use postern_harness::{FAMILIES, Family, World, posternd, wait_for};
 
-/// With any limit it serves, or ends and says why.
 pub(crate) fn start_with_little_memory_serves_or_explains(backend: &'static str) {
     let mut world = World::prepare(&plan(backend));
     let (mut served, mut ended) = (0, 0);
@@ -48,7 +47,6 @@ pub(crate) fn start_with_little_memory_serves_or_explains(backend: &'static str)
     assert!(served > 0 && ended > 0, "{served} served, {ended} ended");
 }
 
-/// Whether the system can load the program within this limit.
 fn is_loaded(mebibytes: u64) -> bool {
     let script = format!(
         "ulimit -v {} && exec {} --version",
@@ -71,7 +69,6 @@ fn is_gone_or_zombie(pid: u32) -> bool {
     })
 }
 
-/// Makes every request for memory fail.
 const STARVE: [&str; 2] = ["mmap,brk", "error=ENOMEM"];
 
 pub(crate) fn engine_without_memory_opens_only_durable(backend: &'static str) {
@@ -109,7 +106,6 @@ pub(crate) fn engine_without_memory_opens_only_durable(backend: &'static str) {
     world.first.expect_let_in(Family::V4);
 }
 
-/// Whether this becomes true within about a second.
 fn soon(is_so: impl Fn() -> bool) -> bool {
     (0..50).any(|_| {
         let now = is_so();

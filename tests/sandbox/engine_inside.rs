@@ -23,7 +23,6 @@ use postern::model::mark::{MarkRecord, StoredTimes};
 use postern::model::time::Timestamp;
 use postern_proto::Mark;
 
-/// nobody
 pub(crate) const USER: u32 = 65_534;
 
 pub(crate) fn engine(state: &Path) -> ExitCode {
@@ -198,7 +197,6 @@ fn others(parent: i64) {
     }
 }
 
-/// Reads eight bytes of another process at an address that is valid here.
 pub(crate) fn read_memory(of: i64) -> io::Result<i64> {
     let mut room = [0u8; 8];
     let place = libc::iovec {
@@ -245,7 +243,6 @@ fn rights() {
     tell("set the clock", call(libc::SYS_clock_settime, [0; 5]));
 }
 
-/// Maps one page of memory.
 fn map(protection: i64, flags: i64) -> io::Result<i64> {
     // SAFETY: a new mapping that nothing else uses.
     let address = unsafe {
@@ -266,7 +263,6 @@ fn map(protection: i64, flags: i64) -> io::Result<i64> {
     }
 }
 
-/// Asks the kernel for this capability.
 pub(crate) fn raise(capability: Capability) -> io::Result<i64> {
     // linux/capability.h: the version, then who, this process; 64 bits in two halves, each effective, permitted and inheritable.
     let header = [0x2008_0522_u32, 0];
@@ -285,7 +281,6 @@ pub(crate) fn raise(capability: Capability) -> io::Result<i64> {
     )
 }
 
-/// Sets the soft and the hard limit.
 pub(crate) fn limit(resource: libc::__rlimit_resource_t, value: libc::rlim_t) -> io::Result<i64> {
     let both = libc::rlimit {
         rlim_cur: value,

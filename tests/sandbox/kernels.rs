@@ -14,10 +14,8 @@ use postern_harness::Namespace;
 
 const POSTERND: &str = env!("CARGO_BIN_EXE_posternd");
 
-/// How each line about a gap begins.
 const LOOSE: &str = "not as tight as it could be: ";
 
-/// The gaps of a kernel without landlock and seccomp.
 const LACKING: [&str; 4] = [
     "this kernel has no landlock: the process may use every file that its user may use",
     "system calls are not filtered: ",
@@ -25,7 +23,6 @@ const LACKING: [&str; 4] = [
     "the engine: system calls are not filtered: ",
 ];
 
-/// Simulates such a kernel for this thread and its children.
 fn simulate_an_old_kernel() {
     let filter = SeccompCondition::new(
         0,
@@ -51,7 +48,6 @@ fn simulate_an_old_kernel() {
     seccompiler::apply_filter(&program).unwrap();
 }
 
-/// A directory with a config that has these extra lines.
 fn config(more: &str) -> tempfile::TempDir {
     let folder = crate::folder();
     let path = folder.path().display();

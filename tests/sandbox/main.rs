@@ -21,14 +21,11 @@ mod monitor_inside;
 
 use postern_harness::{Machine, Requirement, run_tests, trials};
 
-/// Starts this program inside an engine's sandbox.
 const ROLE: &str = "--inside-an-engine";
-/// Starts it inside a monitor's sandbox; a directory and the backend follow.
 const MONITOR: &str = "--inside-a-monitor";
 
 type Test = (&'static str, fn(&'static str));
 
-/// Tests for each backend of the monitor.
 const MONITORS: &[Test] = &[
     (
         "monitor_writes_only_its_files",
@@ -80,7 +77,6 @@ fn main() -> ExitCode {
     run_tests(trials, Vec::new())
 }
 
-/// What the kernel said to each action of an engine.
 fn engine_actions() -> Actions {
     let folder = folder();
     let state = folder.path().join("state");
@@ -88,7 +84,6 @@ fn engine_actions() -> Actions {
     said(&[ROLE, state.to_str().unwrap()])
 }
 
-/// What it said to each action of a monitor with this backend, or without a sandbox.
 fn monitor_actions(backend: Option<&str>) -> Actions {
     let folder = folder();
     let config = format!(
@@ -100,7 +95,6 @@ fn monitor_actions(backend: Option<&str>) -> Actions {
     said(&arguments.into_iter().chain(backend).collect::<Vec<_>>())
 }
 
-/// For each action `done`, or the name of an error.
 type Actions = BTreeMap<String, String>;
 
 fn folder() -> tempfile::TempDir {

@@ -15,7 +15,6 @@ use postern::daemon::monitor::confinement;
 
 use crate::engine_inside::{call, limit, raise, read_memory, tell};
 
-/// Makes this program exit with success at once.
 pub(crate) const NOTHING: &str = "--nothing";
 
 pub(crate) fn monitor(folder: &Path, backend: Option<&str>) -> ExitCode {
@@ -97,7 +96,6 @@ fn files(folder: &Path) {
     );
 }
 
-/// Makes a copy of a shell in the state directory.
 fn made(folder: &Path) -> io::Result<()> {
     let path = folder.join("state/program");
     fs::copy("/bin/sh", &path)?;
@@ -115,7 +113,6 @@ fn others(parent: i64) {
     );
 }
 
-/// Actions that would harm the machine or the test if they were allowed.
 fn rights(parent: i64) {
     tell(
         "trace its parent",

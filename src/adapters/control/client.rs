@@ -24,7 +24,7 @@ pub fn bind(path: &Path) -> io::Result<UnixListener> {
 }
 
 /// Whether a daemon listens behind this socket.
-pub fn is_served(path: &Path) -> bool {
+pub(crate) fn is_served(path: &Path) -> bool {
     UnixStream::connect(path).is_ok()
 }
 
@@ -34,7 +34,11 @@ pub fn ask(path: &Path, question: &Question) -> io::Result<Answer> {
 }
 
 /// As [`ask`], with another deadline.
-pub fn ask_within(path: &Path, question: &Question, patience: Duration) -> io::Result<Answer> {
+pub(crate) fn ask_within(
+    path: &Path,
+    question: &Question,
+    patience: Duration,
+) -> io::Result<Answer> {
     let mut stream = UnixStream::connect(path)?;
     stream.set_read_timeout(Some(patience))?;
     let mut line = serde_json::to_vec(question)?;

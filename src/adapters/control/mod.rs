@@ -8,7 +8,8 @@ pub mod question;
 pub mod server;
 pub mod status;
 
-pub use client::{ask, ask_within, bind, is_served};
+pub use client::{ask, bind};
+pub(crate) use client::{ask_within, is_served};
 pub use mark_text::MarkText;
 pub use question::{Answer, Question, VERSION};
 pub use server::{Client, answer};

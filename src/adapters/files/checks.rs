@@ -12,7 +12,7 @@ const OTHERS_WRITE: u32 = 0o022;
 const STICKY: u32 = 0o1000;
 
 /// The folder of a file, `.` if its path names none.
-pub fn folder_of(path: &Path) -> PathBuf {
+pub(crate) fn folder_of(path: &Path) -> PathBuf {
     match path.parent() {
         Some(parent) if parent.as_os_str().is_empty() => PathBuf::from("."),
         Some(parent) => parent.to_owned(),
@@ -53,7 +53,6 @@ pub(super) fn check_mode(path: &Path, metadata: &Metadata) -> Result<(), FileErr
     ))
 }
 
-/// The owner is root or the caller.
 pub(super) fn check_owner(path: &Path, metadata: &Metadata) -> Result<(), FileError> {
     let me = rustix::process::geteuid().as_raw();
     let owner = metadata.uid();
@@ -67,7 +66,6 @@ pub(super) fn check_owner(path: &Path, metadata: &Metadata) -> Result<(), FileEr
     ))
 }
 
-/// The folder in the path and, behind a symbolic link, the real folder of the file.
 pub(super) fn check_folders(path: &Path) -> Result<(), FileError> {
     let named = folder_of(path);
     check_folder(&named)?;

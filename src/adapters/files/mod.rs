@@ -11,16 +11,19 @@ mod read;
 mod system;
 mod write;
 
-pub use checks::folder_of;
+pub(crate) use checks::folder_of;
 pub use error::{FileError, FileErrorKind};
 #[cfg(feature = "daemon")]
 pub use journal::JournalFile;
+pub(crate) use read::files_in;
 #[cfg(feature = "daemon")]
-pub use read::read_config;
-pub use read::{files_in, read_open, read_private};
+pub(crate) use read::read_config;
+pub use read::{read_open, read_private};
 #[cfg(feature = "daemon")]
-pub use system::open_input;
-pub use system::{create_log, open_lock, open_nothing, open_terminal, read_system, write_system};
+pub(crate) use system::open_input;
+pub(crate) use system::{
+    create_log, open_lock, open_nothing, open_terminal, read_system, write_system,
+};
 pub use write::{make_folder, write_private};
 #[cfg(feature = "daemon")]
-pub use write::{publish, withdraw};
+pub(crate) use write::{publish, withdraw};

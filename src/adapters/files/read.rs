@@ -12,7 +12,6 @@ use super::system::open_to_read;
 
 /// The largest key file or profile, in bytes.
 const PRIVATE_MAX: u64 = 1 << 20;
-/// The largest TOML file of a gate's config, for the users of a whole fleet.
 #[cfg(feature = "daemon")]
 const CONFIG_MAX: u64 = 64 << 20;
 
@@ -24,7 +23,7 @@ pub fn read_private(path: &Path) -> Result<Zeroizing<String>, FileError> {
 
 /// Reads a file of a gate's config, of at most 64 MiB.
 #[cfg(feature = "daemon")]
-pub fn read_config(path: &Path) -> Result<Zeroizing<String>, FileError> {
+pub(crate) fn read_config(path: &Path) -> Result<Zeroizing<String>, FileError> {
     read(path, CONFIG_MAX)
 }
 
@@ -52,7 +51,7 @@ pub(super) fn read(path: &Path, max: u64) -> Result<Zeroizing<String>, FileError
 
 /// The files in a folder whose names end with `ending`, sorted, without hidden ones; none if there is no such folder.
 /// Fails if the folder cannot be read, or others can put a file there.
-pub fn files_in(folder: &Path, ending: &str) -> Result<Vec<PathBuf>, FileError> {
+pub(crate) fn files_in(folder: &Path, ending: &str) -> Result<Vec<PathBuf>, FileError> {
     let failed = |error: io::Error| FileError::io(folder, "read", &error);
     let entries = match fs::read_dir(folder) {
         Ok(entries) => entries,

@@ -7,44 +7,39 @@ use std::path::Path;
 
 use rustix::fs::OFlags;
 
-/// Reads a file of the kernel, such as those under /proc.
 #[expect(clippy::disallowed_methods, reason = "files may open files")]
-pub fn read_system(path: &Path) -> io::Result<String> {
+pub(crate) fn read_system(path: &Path) -> io::Result<String> {
     fs::read_to_string(path)
 }
 
-/// Writes a setting of the kernel, such as those under /proc.
 #[expect(clippy::disallowed_methods, reason = "files may open files")]
-pub fn write_system(path: &Path, text: &str) -> io::Result<()> {
+pub(crate) fn write_system(path: &Path, text: &str) -> io::Result<()> {
     fs::write(path, text)
 }
 
 /// Opens a file whose owner does not matter, such as a recording of packets; also a pipe.
 #[cfg(feature = "daemon")]
 #[expect(clippy::disallowed_methods, reason = "files may open files")]
-pub fn open_input(path: &Path) -> io::Result<File> {
+pub(crate) fn open_input(path: &Path) -> io::Result<File> {
     File::open(path)
 }
 
-/// Creates a file for the output of a program.
-pub fn create_log(path: &Path) -> io::Result<File> {
+pub(crate) fn create_log(path: &Path) -> io::Result<File> {
     create(path, OpenOptions::new().append(true))
 }
 
-/// Opens the terminal of this process.
-pub fn open_terminal() -> io::Result<File> {
+pub(crate) fn open_terminal() -> io::Result<File> {
     open_to_read(Path::new("/dev/tty"))
 }
 
-/// Opens /dev/null for output.
 #[expect(clippy::disallowed_methods, reason = "files may open files")]
-pub fn open_nothing() -> io::Result<File> {
+pub(crate) fn open_nothing() -> io::Result<File> {
     OpenOptions::new().write(true).open("/dev/null")
 }
 
 /// Opens a file to lock; creates it if it is missing.
 #[expect(clippy::disallowed_methods, reason = "files may open files")]
-pub fn open_lock(path: &Path) -> io::Result<File> {
+pub(crate) fn open_lock(path: &Path) -> io::Result<File> {
     let mut options = OpenOptions::new();
     options.write(true).create(true).truncate(false).mode(0o600);
     options.open(path)

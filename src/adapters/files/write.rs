@@ -45,20 +45,19 @@ pub fn write_private(path: &Path, bytes: &[u8], overwrite: bool) -> Result<(), F
 
 /// Replaces a text that everyone may read. It does not survive a crash of the system.
 #[cfg(feature = "daemon")]
-pub fn publish(path: &Path, text: &str) -> io::Result<()> {
+pub(crate) fn publish(path: &Path, text: &str) -> io::Result<()> {
     write_whole(path, text.as_bytes(), Readers::Everyone, true)
 }
 
 /// Removes a text of [`publish`], if there is one.
 #[cfg(feature = "daemon")]
-pub fn withdraw(path: &Path) -> io::Result<()> {
+pub(crate) fn withdraw(path: &Path) -> io::Result<()> {
     match fs::remove_file(path) {
         Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
         _ => Ok(()),
     }
 }
 
-/// Writes a hidden file in the same folder, then gives it its name.
 fn write_whole(path: &Path, bytes: &[u8], readers: Readers, overwrite: bool) -> io::Result<()> {
     let name = path.file_name().ok_or(ErrorKind::InvalidInput)?;
     // The name ends differently, so that a search for files of this kind does not find it.

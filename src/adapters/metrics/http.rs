@@ -9,7 +9,6 @@ use std::time::Duration;
 use socket2::{Domain, Protocol, Socket, Type};
 
 const BACKLOG: i32 = 8;
-/// The longest request.
 const REQUEST_MAX: usize = 8192;
 /// The most reads for a request, and the deadline for each.
 const READS: u32 = 16;

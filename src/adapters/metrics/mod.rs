@@ -28,8 +28,7 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
-    /// The OpenMetrics text format, version 1.0.
-    pub fn open_metrics(self) -> String {
+    pub(crate) fn open_metrics(self) -> String {
         self.written(text::encode)
     }
 

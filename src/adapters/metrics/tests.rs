@@ -45,7 +45,6 @@ fn snapshot() -> Snapshot {
     }
 }
 
-/// Of each line that is no comment, name with labels and value.
 fn samples(text: &str) -> Vec<(&str, &str)> {
     text.lines()
         .filter(|line| !line.starts_with('#'))

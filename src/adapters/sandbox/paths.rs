@@ -8,7 +8,6 @@ use landlock::{
     Ruleset, RulesetAttr, RulesetCreated, RulesetCreatedAttr, RulesetStatus, Scope,
 };
 
-/// The newest rights. An older kernel enforces those that it knows.
 const NEWEST: ABI = ABI::V6;
 
 /// What a process may use. A path that does not exist is skipped.

@@ -43,7 +43,6 @@ pub(super) fn make(near: &str, far: &str, pid: u32) -> Result<(), ExitError> {
     )
 }
 
-/// Adds the addresses of an interface, /24 and /64, and starts it and the loopback.
 pub(super) fn configure(interface: &str, v4: Ipv4Addr, v6: Ipv6Addr) -> Result<(), ExitError> {
     let index = index(interface)?;
     for (family, prefix, address) in [

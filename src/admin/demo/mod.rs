@@ -175,7 +175,6 @@ fn full_steps(
     hidden(progress, world, gate, "Hidden again")
 }
 
-/// The port is hidden, opened by the real client, and hidden again.
 fn short_steps(
     progress: &mut Progress,
     world: &World,

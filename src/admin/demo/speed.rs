@@ -17,7 +17,6 @@ use crate::adapters::clock;
 use crate::core::order::Selection;
 use crate::model::exit::ExitError;
 
-/// Knocks of one measurement. An odd number has a median.
 const KNOCKS: usize = 25;
 
 /// A port that does not answer within this time is hidden. An open port answers within some ten microseconds.
@@ -29,7 +28,6 @@ const PAUSE: Duration = Duration::from_micros(50);
 /// Limit for open attempts. A dropped SYN is repeated only after a second, so an early attempt does not succeed.
 const MAX_PENDING: usize = 64;
 
-/// A port that is closed after this time stays closed.
 const PATIENCE: Duration = Duration::from_secs(2);
 
 pub(super) struct Times {

@@ -31,11 +31,8 @@ use crate::core::order::Selection;
 use crate::model::exit::{ExitError, FAILED};
 use crate::model::grant::Grant;
 
-/// The port of knocks.
 pub(super) const KNOCK_PORT: u16 = 62201;
-/// The port of the hidden service.
 pub(super) const SERVICE_PORT: u16 = 2222;
-/// The addresses at both ends of the link.
 pub(super) const GATE_V4: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 1);
 pub(super) const GATE_V6: Ipv6Addr = Ipv6Addr::new(0xfd77, 0, 0, 0, 0, 0, 0, 1);
 pub(super) const CLIENT_V4: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 2);
@@ -49,7 +46,6 @@ pub(super) struct World {
 }
 
 impl World {
-    /// Links the namespaces, starts the service and writes the client's profiles.
     pub(super) fn make(key: &str, interrupt: Interrupt) -> Result<Self, ExitError> {
         let client = ClientNamespace::start();
         let folder = folder()?;
@@ -318,7 +314,6 @@ fn serve(address: SocketAddr) -> std::io::Result<()> {
     Ok(())
 }
 
-/// Connects by TCP from the client's namespace. Returns the time it took.
 pub(super) fn connect(address: SocketAddr, patience: Duration) -> Result<Duration, ProbeError> {
     let start = clock::instant();
     match std::net::TcpStream::connect_timeout(&address, patience) {

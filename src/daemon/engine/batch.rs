@@ -31,7 +31,6 @@ impl BatchPool {
     }
 }
 
-/// Datagrams in their order. Dropping it frees the buffer for the pool.
 pub(super) struct Batch {
     datagrams: Vec<Datagram>,
     free: SyncSender<Vec<Datagram>>,

@@ -83,8 +83,7 @@ impl Core {
         &mut self.gate
     }
 
-    /// The state of captures and store.
-    pub fn health(&mut self) -> &mut Health {
+    pub(crate) fn health(&mut self) -> &mut Health {
         &mut self.health
     }
 
@@ -253,8 +252,7 @@ impl Core {
         Some(order)
     }
 
-    /// Handles a metrics request. The monitor has a part of the counters.
-    pub fn metrics_requested(&mut self, reply: SyncSender<String>) -> Order {
+    pub(crate) fn metrics_requested(&mut self, reply: SyncSender<String>) -> Order {
         let ticket = self.ticket();
         self.ordered.insert(ticket, Waiting::Reader { reply });
         Order::Measure { ticket }
@@ -350,7 +348,6 @@ impl Core {
         self.last_ticket
     }
 
-    /// A dropped datagram is a counter, and a limited number of lines at debug.
     fn log_dropped(&mut self, now: Timestamp, datagram: &Datagram, reason: Drop) {
         if tracing::enabled!(tracing::Level::DEBUG)
             && self.dropped_lines.may_log(now, Reason::Drop(reason))

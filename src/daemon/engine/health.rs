@@ -33,8 +33,11 @@ struct CaptureHealth {
 }
 
 impl Health {
-    /// Adds a capture. Returns its number, and the counter that its thread increments.
-    pub fn add_capture(&mut self, name: String, drops: Option<Drops>) -> (usize, Arc<AtomicU64>) {
+    pub(crate) fn add_capture(
+        &mut self,
+        name: String,
+        drops: Option<Drops>,
+    ) -> (usize, Arc<AtomicU64>) {
         let received = Arc::new(AtomicU64::new(0));
         self.captures.push(CaptureHealth {
             name,
@@ -46,7 +49,7 @@ impl Health {
     }
 
     /// The capture with this number stopped listening, and why; or listens again.
-    pub fn set_lost(&mut self, number: usize, lost: Option<String>) {
+    pub(crate) fn set_lost(&mut self, number: usize, lost: Option<String>) {
         if let Some(capture) = self.captures.get_mut(number) {
             capture.lost = lost;
         }
@@ -62,8 +65,7 @@ impl Health {
         store.last_took_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
     }
 
-    /// Reads how much the kernel dropped, before its counter wraps.
-    pub fn read_drops(&mut self) {
+    pub(crate) fn read_drops(&mut self) {
         self.captures
             .iter_mut()
             .filter_map(|capture| capture.drops.as_mut())
@@ -83,7 +85,7 @@ impl Health {
     }
 
     /// The gate's counters, with what the kernel dropped for the same reasons.
-    pub fn with_kernel(&self, counters: &ReasonCounters) -> ReasonCounters {
+    pub(crate) fn with_kernel(&self, counters: &ReasonCounters) -> ReasonCounters {
         let mut all = counters.clone();
         let dropped = self
             .kernel

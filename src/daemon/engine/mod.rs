@@ -30,10 +30,8 @@ use threads::{ControlThread, Event, Orders, try_pass};
 /// Events that may wait for the loop. If it is full, captures wait, and the kernel drops what its buffers cannot hold.
 const QUEUE: usize = 4096;
 
-/// The longest wait of the loop.
 const TICK: Duration = Duration::from_millis(250);
 
-/// The longest wait of a loop that finishes.
 const LAST_TICK: Duration = Duration::from_millis(10);
 
 struct Engine {
@@ -58,7 +56,6 @@ pub fn run() -> Result<(), ExitError> {
     engine.serve(&inbox)
 }
 
-/// Starts the threads around the core, and reports that the engine is ready.
 fn start_threads(
     link: Link,
     parts: start::EngineParts,

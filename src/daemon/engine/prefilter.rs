@@ -10,7 +10,6 @@ use crate::adapters::capture::packet;
 use crate::core::gate::HintTable;
 use crate::model::exit::{ExitError, SYSTEM};
 
-/// The kernel's map of hints, and the sockets with the filter.
 #[derive(Debug)]
 pub(super) struct Prefilter {
     hints: Hints,
@@ -47,7 +46,6 @@ impl Prefilter {
         ))
     }
 
-    /// Lets the hints of this table through, before the gate uses the table.
     pub(super) fn load(&mut self, table: &HintTable) -> Result<(), ExitError> {
         if self.is_replaced {
             return Ok(());

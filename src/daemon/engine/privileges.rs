@@ -21,7 +21,7 @@ pub fn give_up(run_as: Option<(u32, u32)>) -> Result<(), ExitError> {
 }
 
 /// Locks all memory of this process, so that keys are not swapped out. Returns why it cannot.
-pub fn lock_memory() -> Option<String> {
+pub(crate) fn lock_memory() -> Option<String> {
     // With a limit, allocations fail once it is reached.
     if process::getrlimit(Resource::Memlock).current.is_some() {
         return Some("memory can't be locked (RLIMIT_MEMLOCK): keys may be swapped out".to_owned());
@@ -33,7 +33,7 @@ pub fn lock_memory() -> Option<String> {
 }
 
 /// As [`give_up`], for a process that may outlive its parent.
-pub fn drop_rights(run_as: Option<(u32, u32)>) -> Result<(), ExitError> {
+pub(crate) fn drop_rights(run_as: Option<(u32, u32)>) -> Result<(), ExitError> {
     caps::clear(None, CapSet::Bounding).map_err(ExitError::system("dropping the bounding set"))?;
     if let Some((uid, gid)) = run_as {
         thread::set_thread_groups(&[]).map_err(ExitError::system("dropping groups"))?;

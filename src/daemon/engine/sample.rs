@@ -22,7 +22,7 @@ impl Sampler {
     }
 
     /// Counts one more line. Returns whether it may be logged.
-    pub fn may_log(&mut self, now: Timestamp, reason: Reason) -> bool {
+    pub(crate) fn may_log(&mut self, now: Timestamp, reason: Reason) -> bool {
         let second = now.as_millis() / 1000;
         if second != self.second {
             self.second = second;

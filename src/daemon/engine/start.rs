@@ -134,7 +134,6 @@ fn install_table(gate: &mut Gate, prefilter: Option<&mut Prefilter>) -> Result<(
     Ok(())
 }
 
-/// Reports that the engine is loaded, and waits for the monitor to say go.
 fn wait_for_go(link: &Link) -> Result<bool, ExitError> {
     let loaded = order::encode(&Order::Loaded).map_err(|error| ExitError::new(SYSTEM, error))?;
     if link.send(&loaded).is_err() {
@@ -175,7 +174,6 @@ fn receive(link: &Link) -> Result<(Start, Vec<OwnedFd>), ExitError> {
     Ok((start, descriptors))
 }
 
-/// Reads the config from the monitor's memory file, and overwrites it there.
 fn load(descriptor: OwnedFd) -> Result<Loaded, ExitError> {
     let failed = |error: std::io::Error| {
         ExitError::new(

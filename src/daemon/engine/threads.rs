@@ -49,7 +49,6 @@ pub(super) enum Event {
 /// The deadline for the monitor's counters, and how long a reply to a metrics request is used again.
 const METRICS_WITHIN: Duration = Duration::from_secs(1);
 
-/// Marks in one durable commit.
 const GROUP: usize = 256;
 
 type Events = SyncSender<Event>;

@@ -79,7 +79,6 @@ pub(super) fn close_leftovers(settings: &Settings) -> Result<usize, ExitError> {
         .map_err(|error| ExitError::new(FAILED, error))
 }
 
-/// The hooks of services, with the on_close programs of an earlier run.
 pub(super) fn hooks(
     settings: &Settings,
     executor: &Executor,

@@ -94,7 +94,6 @@ fn allow_locking() -> Option<String> {
     })
 }
 
-/// Gives up capabilities, paths and system calls of this thread and its children.
 fn give_up(settings: &Settings, config: &Path, backend: &str) -> Result<Vec<String>, ExitError> {
     if runs_config_programs(settings) {
         return Ok(vec![

@@ -10,7 +10,7 @@ use crate::model::exit::{CONFIG, ExitError, FAILED, SYSTEM};
 
 /// Makes the engine's state directory if it is missing, and gives it to the engine's user. systemd gives a StateDirectory= back to
 /// root at every reload, so this runs before each start of an engine.
-pub fn prepare_state(path: &Path, run_as: &RunAs) -> Result<(), ExitError> {
+pub(crate) fn prepare_state(path: &Path, run_as: &RunAs) -> Result<(), ExitError> {
     make_dir(path, 0o700)?;
     let failed = |what: &str| format!("{}: {what}", path.display());
     let found =
@@ -51,14 +51,14 @@ pub fn prepare_state(path: &Path, run_as: &RunAs) -> Result<(), ExitError> {
 }
 
 /// The monitor's own directory. It is beside the engine's, because the owner of a directory can replace the files in it.
-pub fn monitor_path(state_dir: &Path) -> PathBuf {
+pub(crate) fn monitor_path(state_dir: &Path) -> PathBuf {
     let mut name = state_dir.as_os_str().to_owned();
     name.push(".monitor");
     PathBuf::from(name)
 }
 
 /// Makes the monitor's own directory if it is missing, for the monitor's user only.
-pub fn prepare_monitor(state_dir: &Path) -> Result<PathBuf, ExitError> {
+pub(crate) fn prepare_monitor(state_dir: &Path) -> Result<PathBuf, ExitError> {
     let path = monitor_path(state_dir);
     make_dir(&path, 0o700)?;
     let failed = |what: &str| format!("{}: {what}", path.display());

@@ -23,7 +23,8 @@ mod sockets;
 mod status;
 mod supervisor;
 
-pub use control_path::{ControlPath, control_path, unanswered};
+pub(crate) use control_path::control_path;
+pub use control_path::{ControlPath, unanswered};
 pub use driver::{backend, native};
 pub use flush::{Flushed, flush};
 pub use run::run;

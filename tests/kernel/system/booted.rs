@@ -79,10 +79,8 @@ pub(crate) struct Booted {
     init: u32,
 }
 
-/// What cleans up behind the machine, whether or not it ever came up.
 struct Around(Child);
 
-/// Whether such a machine can be had here.
 pub(crate) fn is_possible() -> bool {
     let is_root = rustix::process::geteuid().is_root();
     let folder = tempfile::Builder::new()
@@ -110,12 +108,10 @@ fn around(folder: &Path, init: &str, with: &str) -> Command {
 }
 
 impl Booted {
-    /// Starts it in the world's gate, with Postern installed and not configured.
     pub(crate) fn start(world: &World) -> Self {
         Self::start_with(world, "with-postern")
     }
 
-    /// The same without Postern.
     pub(crate) fn start_bare(world: &World) -> Self {
         Self::start_with(world, "bare")
     }
@@ -144,12 +140,10 @@ impl Booted {
         machine
     }
 
-    /// Writes posternd's config as the world's plan has it, with its files in the usual places.
     pub(crate) fn configure(&self) {
         self.tell("mkdir -p -m 755 /etc/postern && umask 077 && sed '/^state_dir/d; /^control_socket/d' /mnt/posternd.toml >/etc/postern/posternd.toml");
     }
 
-    /// Runs a line of shell on it; how it ended, and what it printed.
     pub(crate) fn ask(&self, line: &str) -> (bool, String) {
         let mut command = Command::new("nsenter");
         let target = self.init.to_string();
@@ -161,7 +155,6 @@ impl Booted {
         (output.status.success(), said)
     }
 
-    /// Runs a line of shell that must do; what it printed.
     pub(crate) fn tell(&self, line: &str) -> String {
         let (done, said) = self.ask(line);
         let log = || self.ask("journalctl -b -n 40 --no-pager -o cat").1;
@@ -169,7 +162,6 @@ impl Booted {
         said.trim_end().to_owned()
     }
 
-    /// Who has a grant, as posternd says.
     pub(crate) fn holders(&self) -> Vec<String> {
         let said: serde_json::Value =
             serde_json::from_str(&self.tell("posternd grants --json")).unwrap();
@@ -178,19 +170,16 @@ impl Booted {
         grants.map(user).collect()
     }
 
-    /// A property of posternd's unit.
     pub(crate) fn shows(&self, property: &str) -> String {
         self.tell(&format!("systemctl show posternd --value -p {property}"))
     }
 
-    /// Fails unless these properties of posternd's unit are so.
     pub(crate) fn expect_shown(&self, properties: &[(&str, &str)]) {
         for (property, value) in properties {
             assert_eq!(self.shows(property), *value, "{property}");
         }
     }
 
-    /// Waits until a property of posternd's unit is so.
     pub(crate) fn wait_until_it_shows(&self, property: &str, value: &str) {
         wait_for(&format!("{property}={value}"), || {
             (self.shows(property) == value).then_some(())
@@ -199,7 +188,6 @@ impl Booted {
 }
 
 impl Booted {
-    /// Waits until a line of shell prints this.
     pub(crate) fn wait_until_it_says(&self, line: &str, words: &str) {
         wait_for(&format!("{words:?} from {line}"), || {
             self.ask(line).1.contains(words).then_some(())
@@ -215,7 +203,6 @@ impl Drop for Around {
     }
 }
 
-/// The child of this process that runs this program by now.
 fn child_of(pid: u32, program: &str) -> Option<u32> {
     let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).ok()?;
     let mut children = children

@@ -16,7 +16,6 @@ fn children(pid: u32) -> Vec<u32> {
         .collect()
 }
 
-/// A hook leaves processes behind, which end later than it does.
 pub(crate) fn gate_runs_as_first_process() {
     let hook = "on_open = [\"/bin/sh\", \"-c\", \"for n in 1 2 3; do sleep 1 & done\"]";
     let plan = GateConfig::empty(DRIVER).section(&format!(

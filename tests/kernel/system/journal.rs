@@ -16,7 +16,6 @@ use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg,
 use super::DRIVER;
 use postern_harness::{Family, GateConfig, World, wait_for};
 
-/// One entry: its fields, and the process that the kernel says has sent it.
 #[derive(Debug, Clone)]
 struct Entry {
     fields: BTreeMap<String, String>,
@@ -35,12 +34,10 @@ impl Entry {
     }
 }
 
-/// A socket in place of journald's.
 #[derive(Clone, Default)]
 struct Journal(Arc<Mutex<Vec<Entry>>>);
 
 impl Journal {
-    /// Listens on `journal/socket` in this folder.
     fn listen(folder: &Path) -> Self {
         fs::create_dir(folder.join("journal")).unwrap();
         let path = folder.join("journal/socket");
@@ -65,7 +62,6 @@ impl Journal {
         self.0.lock().unwrap().clone()
     }
 
-    /// Waits for an entry whose message contains these words.
     fn wait_for(&self, words: &str) -> Entry {
         wait_for(&format!("an entry with {words:?}"), || {
             self.entries()

@@ -30,7 +30,6 @@ for family in families:
 const OPEN_METRICS: &str = "prometheus_client.openmetrics.parser";
 const OLDER: &str = "prometheus_client.parser";
 
-/// Samples by name, labels and type.
 type Samples = BTreeMap<String, f64>;
 
 fn parsed(parser: &str, text: &str) -> Samples {
@@ -72,7 +71,6 @@ fn something_happens(world: &World) {
     world.daemon.wait_for_lines(2, &["open: grant"]);
 }
 
-/// What that must come to.
 const EXPECTED: [(&str, f64); 12] = [
     ("postern_admitted_total{} counter", 2.0),
     ("postern_dropped_total{reason=unknown-hint} counter", 3.0),

@@ -15,10 +15,8 @@ mod unit;
 use postern_harness::Machine;
 use postern_harness::Requirement::{self, MetricsParser, Other, Program, Root};
 
-/// Mount namespaces and the engine's own user.
 const BASE: &[Requirement] = &[Root, Program("ip"), Program("unshare"), Program("mount")];
 
-/// The first firewall driver that this machine has.
 const DRIVER: &str = "auto";
 
 pub(crate) fn tests(machine: &Machine) -> Vec<Trial> {

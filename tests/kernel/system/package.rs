@@ -15,7 +15,6 @@ use super::DRIVER;
 use super::booted::Booted;
 use postern_harness::{Family, GateConfig, SERVICE, World, posternd, repository, text, wait_for};
 
-/// What `dist/package` made, and what it said.
 struct Made {
     folder: PathBuf,
     said: String,
@@ -32,7 +31,6 @@ impl Made {
     }
 }
 
-/// Made once, for all tests.
 fn made() -> &'static Made {
     static MADE: OnceLock<Made> = OnceLock::new();
     MADE.get_or_init(|| {
@@ -75,7 +73,6 @@ fn said_by(program: &str, arguments: &[&str]) -> String {
     text(&output)
 }
 
-/// What the package must hold, with the mode.
 const FILES: [(&str, &str); 10] = [
     ("-rwxr-xr-x", "usr/bin/postern"),
     ("-rwxr-xr-x", "usr/bin/posternd"),
@@ -92,7 +89,6 @@ const FILES: [(&str, &str); 10] = [
     ("-rw-r--r--", "usr/share/man/man8/posternd.8.gz"),
 ];
 
-/// In the Debian package, and under one folder in the archive.
 pub(crate) fn package_holds_every_file() {
     let package = made().file(".deb");
     let package = package.to_str().unwrap();
@@ -124,7 +120,6 @@ pub(crate) fn package_holds_every_file() {
     }
 }
 
-/// The programs are linked from these crates; cargo itself says which.
 pub(crate) fn bill_of_materials_names_every_crate() {
     let archive = made().file(".tar.gz");
     let file = ["--wildcards", "*/postern.cdx.json"];

@@ -12,12 +12,10 @@ use super::DRIVER;
 use postern_harness::world::checks::kill;
 use postern_harness::{Family, GateConfig, World, wait_for};
 
-/// A socket in place of systemd's.
 #[derive(Clone)]
 struct Systemd(Arc<Mutex<Vec<String>>>);
 
 impl Systemd {
-    /// Listens on a socket in this folder.
     fn listen(folder: &Path) -> Self {
         let socket = UnixDatagram::bind(folder.join("notify")).unwrap();
         let words = Self(Arc::default());
@@ -34,7 +32,6 @@ impl Systemd {
         words
     }
 
-    /// Everything so far, but for what the watchdog was fed.
     fn heard(&self) -> Vec<String> {
         let mut all = self.0.lock().unwrap().clone();
         all.retain(|word| word != "WATCHDOG=1");
@@ -46,7 +43,6 @@ impl Systemd {
         all.iter().filter(|word| *word == "WATCHDOG=1").count()
     }
 
-    /// Waits until this was said so often.
     fn wait_for(&self, count: usize, start: &str) -> Vec<String> {
         wait_for(&format!("{count} × {start}"), || {
             let heard = self.heard();
@@ -62,7 +58,6 @@ impl Systemd {
     }
 }
 
-/// As a service of a systemd with a watchdog so short that a test can wait for it.
 fn as_a_service(world: &mut World) -> Systemd {
     let systemd = Systemd::listen(world.folder());
     world.daemon.through = Some(format!(
@@ -126,7 +121,6 @@ pub(crate) fn failed_engine_is_never_ready() {
     );
 }
 
-/// One that is gone all too long is systemd's to mend, but a config that is wrong is not.
 pub(crate) fn watchdog_is_fed_without_an_engine() {
     let mut world = World::prepare(&GateConfig::new(DRIVER));
     let systemd = as_a_service(&mut world);

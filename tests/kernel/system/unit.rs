@@ -21,7 +21,6 @@ pub(crate) fn unit_is_rated_below_3() {
     assert!(level < 3.0, "{said}");
 }
 
-/// As systemd does with a StateDirectory= at every reload.
 pub(crate) fn engine_gets_its_state_back() {
     let mut world = World::start(&GateConfig::new(DRIVER).gate("run_as = \"daemon\""));
     let daemon = nix::unistd::User::from_name("daemon")

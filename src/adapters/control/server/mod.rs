@@ -17,7 +17,6 @@ use super::question::{Answer, Question};
 #[cfg(test)]
 mod tests;
 
-/// Clients at once. One more replaces the client that has been asking longest.
 const CLIENTS_MAX: usize = 64;
 const QUESTION_MAX: usize = 4096;
 /// The deadline for a question, and the deadline for the answer and again for reading it.
@@ -141,7 +140,7 @@ impl Server {
     }
 
     /// What closes this server.
-    pub fn closer(&self) -> Closer {
+    pub(crate) fn closer(&self) -> Closer {
         Closer {
             closing: Arc::clone(&self.closing),
             bell: Arc::clone(&self.ringer),
@@ -279,7 +278,6 @@ impl Server {
         }
     }
 
-    /// Moves every connection on as far as possible. Returns the new questions.
     fn advance(&mut self, now: Instant) -> Vec<(u64, Question)> {
         let mut questions = Vec::new();
         self.connections.retain_mut(|one| {

@@ -7,7 +7,6 @@ use super::*;
 use crate::adapters::control::{ask, bind};
 use crate::core::order::Selection;
 
-/// Serves in a thread. A status is never answered.
 fn serve(path: &Path) {
     let server = Server::new(bind(path).unwrap()).unwrap();
     let mut waiting = Vec::new();

@@ -10,7 +10,6 @@ use postern_proto::Mark;
 use crate::model::mark::{MarkRecord, StoredMarks, StoredTimes};
 use crate::model::time::Timestamp;
 
-/// The meaning of the tables below. Another posternd wrote a file with another number.
 pub(super) const FORMAT: u64 = 1;
 
 /// (timestamp in ms, mark) to the time of admission in ms. The order of time puts marks before the horizon first.

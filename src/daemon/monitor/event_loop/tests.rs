@@ -22,14 +22,12 @@ struct Scene {
     buffer: Vec<u8>,
 }
 
-/// Stands for the engine's process.
 #[expect(clippy::disallowed_methods, reason = "a test's own child")]
 fn idle() -> Child {
     Command::new("/bin/sleep").arg("600").spawn().unwrap()
 }
 
 impl Scene {
-    /// A monitor whose engine serves.
     fn new() -> Self {
         Self::at(Stage::Ready)
     }
@@ -72,7 +70,6 @@ impl Scene {
         self.monitor.supervisor.has_engine()
     }
 
-    /// Another test's child holds a copy of the engine's end until it executes its program.
     fn turn_until_the_engine_is_gone(&mut self) {
         let start = clock::instant();
         while self.has_engine() && clock::elapsed(start) < Duration::from_secs(10) {
@@ -85,7 +82,6 @@ impl Scene {
         give(&self.engine, order);
     }
 
-    /// The reports to the engine, but for the regular question.
     fn reports(&self) -> Vec<Report> {
         let mut buffer = vec![0; MESSAGE_MAX];
         let mut reports = Vec::new();
@@ -100,7 +96,6 @@ impl Scene {
         self.firewall.with(|state| state.open.len())
     }
 
-    /// Opens this many grants without the engine.
     fn open_many(&mut self, count: u32) {
         let now = self.monitor.clock.now();
         let orders = (0..count).map(|host| open(0, host)).collect();

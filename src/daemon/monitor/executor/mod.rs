@@ -40,7 +40,6 @@ pub struct Executor {
     trial_end: Option<Timestamp>,
 }
 
-/// An order that was checked, with the changes that it needs.
 enum Plan {
     Open { ticket: u64, change: Change },
     Close { ticket: u64, changes: Vec<Change> },
@@ -84,7 +83,6 @@ impl Executor {
         reports
     }
 
-    /// Plans all changes, applies them in one batch of the firewall, and reports each result.
     fn serve_batch(&mut self, now: Timestamp, orders: Vec<Order>) -> Vec<Report> {
         let expired = self.expired(now);
         let mut closing: BTreeSet<GrantId> = expired.iter().map(Change::id).collect();
@@ -185,7 +183,6 @@ impl Executor {
         }
     }
 
-    /// The reports on a plan, whose changes had the next of these results.
     fn report(
         &mut self,
         plan: Plan,
@@ -271,12 +268,12 @@ impl Executor {
     }
 
     /// From now on everything is on trial until `end`.
-    pub fn begin_trial(&mut self, end: Timestamp) {
+    pub(crate) fn begin_trial(&mut self, end: Timestamp) {
         self.trial_end = Some(end);
     }
 
     /// When the trial fails; `None` without a trial, or after it was passed.
-    pub fn trial_end(&self) -> Option<Timestamp> {
+    pub(crate) fn trial_end(&self) -> Option<Timestamp> {
         self.trial_end
     }
 
@@ -309,13 +306,11 @@ impl Executor {
         }
     }
 
-    /// Counts an engine that begins to serve.
-    pub fn count_engine(&mut self) {
+    pub(crate) fn count_engine(&mut self) {
         self.tally.engines = self.tally.engines.saturating_add(1);
     }
 
-    /// The firewall driver's name.
-    pub fn backend_name(&self) -> &'static str {
+    pub(crate) fn backend_name(&self) -> &'static str {
         self.grants.backend.name()
     }
 
@@ -328,7 +323,7 @@ impl Executor {
 
     /// Leaves the firewall as it is when the monitor stops, but closes the grants if the kernel does not end them. Returns how many
     /// stay open.
-    pub fn leave_open(&mut self, now: Timestamp) -> usize {
+    pub(crate) fn leave_open(&mut self, now: Timestamp) -> usize {
         if let Err(why) = self.grants.backend.kernel_expiry() {
             let all = self.grants.ledger.close_where(|_| true);
             info!(

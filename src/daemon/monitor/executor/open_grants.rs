@@ -229,7 +229,6 @@ impl OpenGrants {
         }
     }
 
-    /// Ends the connections of these closed grants whose service asks for that.
     fn end_connections_of(&mut self, closed: &[Grant]) {
         let ended: Vec<Grant> = closed
             .iter()

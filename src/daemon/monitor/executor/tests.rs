@@ -12,7 +12,6 @@ use crate::model::time::ClockStep;
 
 const START: u64 = 1_000_000;
 
-/// Seconds after the start.
 fn at(seconds: u64) -> Timestamp {
     Timestamp::from_millis((START + seconds) * 1000)
 }
@@ -48,7 +47,6 @@ struct Scene {
 }
 
 impl Scene {
-    /// Alice and bob may open tcp/22.
     fn new() -> Self {
         Self::over(MemoryDriver::default(), 0)
     }
@@ -66,7 +64,6 @@ impl Scene {
         reports
     }
 
-    /// While the firewall works, it holds what the ledger holds.
     fn check(&self) {
         if self.firewall.with(|state| state.failing.is_none()) {
             assert_eq!(self.in_firewall(), self.in_ledger());
@@ -87,7 +84,6 @@ impl Scene {
     }
 }
 
-/// User and address, and the end in seconds after the start.
 fn named<'a>(grants: impl Iterator<Item = &'a Grant>) -> Vec<(String, u64)> {
     let mut named: Vec<_> = grants
         .map(|grant| {

@@ -11,7 +11,6 @@ pub(super) enum Event {
     Closed(Grant),
 }
 
-/// The hooks of one entry of a service, for one grant.
 #[derive(Debug, Clone)]
 pub(super) struct Job {
     pub(super) grant: Grant,

@@ -30,7 +30,6 @@ use job::{Event, HookedService, Job};
 use pending::{PendingCloses, PendingError};
 use worker::Worker;
 
-/// The longest time for one hook.
 pub(super) const DEADLINE: Duration = Duration::from_secs(10);
 
 const QUEUE: usize = 256;
@@ -130,7 +129,7 @@ impl Hooks {
     }
 
     /// Sends what did not fit into the queue before.
-    pub fn send_waiting(&mut self) {
+    pub(crate) fn send_waiting(&mut self) {
         if let Some(thread) = self.thread.as_mut() {
             thread.send_waiting();
         }

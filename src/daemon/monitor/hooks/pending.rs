@@ -14,7 +14,6 @@ use crate::model::time::Timestamp;
 
 pub(super) const TRIES: u32 = 10;
 
-/// An on_close program, as the config named it when the grant was opened.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct PendingClose {
@@ -105,7 +104,6 @@ impl PendingCloses {
             .min()
     }
 
-    /// The program to run now that has waited longest.
     pub(super) fn due(&self, now: Timestamp) -> Option<PendingClose> {
         let due = self
             .closes

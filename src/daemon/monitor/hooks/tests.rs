@@ -11,7 +11,6 @@ use crate::model::command_template::{Argument, CommandTemplate};
 use crate::model::journal::memory::MemoryJournal;
 use crate::model::run::{Call, Ran, RunError};
 
-/// Programs that are recorded, and can be delayed and made to fail.
 #[derive(Clone, Default)]
 struct Script(Arc<(Mutex<Played>, Condvar)>);
 
@@ -48,7 +47,6 @@ impl Script {
         self.0.1.notify_all();
     }
 
-    /// Waits until this many have run, and returns them.
     fn wait_for(&self, count: usize) -> Vec<String> {
         let (played, changed) = &*self.0;
         let waited =
@@ -59,7 +57,6 @@ impl Script {
     }
 }
 
-/// Alice may open ssh and more. ssh and web have hooks.
 fn config() -> Settings {
     let mut settings = settings(&[("alice", &["tcp/1-1000"])]);
     let template = |program: &str| {

@@ -14,7 +14,6 @@ use crate::model::grant_values::grant_values;
 use crate::model::run::{ProgramFailed, Run, first_line, run_successfully};
 use crate::model::service::Ports;
 
-/// The longest wait for an event.
 const IDLE: Duration = Duration::from_secs(60);
 
 pub(super) struct Worker {

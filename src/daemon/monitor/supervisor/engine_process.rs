@@ -306,7 +306,6 @@ impl EngineProcess {
     }
 }
 
-/// The config in a memory file. The engine overwrites it after reading.
 fn in_memory(bundle: &Bundle) -> io::Result<OwnedFd> {
     let mut file = std::fs::File::from(memfd_create("postern-config", MemfdFlags::CLOEXEC)?);
     file.write_all(&bundle.encode())?;

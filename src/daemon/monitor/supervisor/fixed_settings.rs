@@ -6,7 +6,6 @@ use crate::daemon::monitor::confinement;
 use crate::model::exit::{CONFIG, ExitError};
 use crate::model::settings::Settings;
 
-/// Refuses a config that changes one of them, with a line for each.
 pub(super) fn check(old: &Settings, new: &Settings) -> Result<(), ExitError> {
     let is_sandboxed = !confinement::runs_config_programs(old);
     let metrics_folder = |settings: &Settings| {

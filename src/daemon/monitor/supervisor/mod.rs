@@ -359,7 +359,6 @@ impl Supervisor {
         Ok(())
     }
 
-    /// The engine that asked passes the outcome on, while it is there.
     fn answer_reloads(&mut self, tickets: Vec<u64>, outcome: &Reloaded) {
         if let Some(engine) = self.engine.as_mut() {
             for ticket in tickets {

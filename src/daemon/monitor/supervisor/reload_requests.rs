@@ -55,7 +55,6 @@ impl ReloadRequests {
         self.is_signalled || self.due_in() == Some(Duration::ZERO)
     }
 
-    /// A reload begins, on behalf of everyone who asked. Returns the tickets to answer.
     pub(super) fn begin(&mut self) -> Vec<u64> {
         self.is_signalled = false;
         std::mem::take(&mut self.tickets)
@@ -65,7 +64,6 @@ impl ReloadRequests {
         self.last = Some((clock::instant(), took.saturating_mul(2).max(PAUSE_MIN)));
     }
 
-    /// The engine that asked is gone, and those who asked through it.
     pub(super) fn forget_tickets(&mut self) {
         self.tickets.clear();
     }

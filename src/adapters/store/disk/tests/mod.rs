@@ -34,7 +34,6 @@ fn times(floor: u64, horizon: u64) -> StoredTimes {
     }
 }
 
-/// A store that was opened once and closed again.
 fn made() -> TempDir {
     let dir = tempdir().unwrap();
     DiskStore::open(dir.path()).unwrap();

@@ -12,7 +12,6 @@ use redb::StorageBackend;
 use super::super::format::builder;
 use super::*;
 
-/// One operation on the disk.
 #[derive(Debug, Clone)]
 enum Operation {
     Write(usize, Vec<u8>),
@@ -32,7 +31,6 @@ impl Operation {
         }
     }
 
-    /// Only its first bytes, as after a power cut in the middle.
     fn torn(&self, part: usize, of: usize) -> Option<Self> {
         let Self::Write(at, bytes) = self else {
             return None;
@@ -42,7 +40,6 @@ impl Operation {
     }
 }
 
-/// A disk that remembers all operations. Clones share it.
 #[derive(Clone, Default)]
 struct Recorder(Arc<Mutex<(Vec<u8>, Vec<Operation>)>>);
 
@@ -95,10 +92,8 @@ impl StorageBackend for Recorder {
     }
 }
 
-/// The result of a load.
 type Content = (Vec<MarkRecord>, StoredTimes);
 
-/// The operations, and what the store had confirmed after how many of them.
 struct History {
     first: Vec<u8>,
     operations: Vec<Operation>,
@@ -118,7 +113,6 @@ impl History {
             .map(|held| held.map(|(_, held)| held))
     }
 
-    /// The operations since the last sync, which the disk may have done in part.
     fn unsettled(&self, operations: usize) -> &[Operation] {
         let synced = self.operations[..operations]
             .iter()
@@ -196,7 +190,6 @@ fn history() -> History {
     }
 }
 
-/// Opens these bytes as a start does, checks the content, and commits once more.
 fn expect_whole(dir: &Path, image: &[u8], may_hold: &[Option<&Content>], what: &str) {
     put(dir, image);
     let mut store =
