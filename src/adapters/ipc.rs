@@ -13,25 +13,20 @@ use rustix::net::{
 /// The most descriptors in one message.
 pub(crate) const DESCRIPTORS_MAX: usize = 64;
 
-/// One end of the socket pair.
 #[derive(Debug)]
-pub struct Link {
+pub(crate) struct Link {
     socket: OwnedFd,
 }
 
 /// What was received.
 #[derive(Debug)]
-pub enum Received {
-    /// A message of this many bytes.
+pub(crate) enum Received {
     Message(usize),
-    /// No message yet.
     Nothing,
-    /// The other end is closed.
     Gone,
 }
 
-/// Makes a socket pair, closed on exec.
-pub fn pair() -> io::Result<(Link, Link)> {
+pub(crate) fn pair() -> io::Result<(Link, Link)> {
     let (one, other) = net::socketpair(
         AddressFamily::UNIX,
         SocketType::SEQPACKET,
@@ -52,15 +47,13 @@ impl Link {
         self.socket
     }
 
-    /// A second handle on this end, for another thread.
-    pub fn try_clone(&self) -> io::Result<Self> {
+    pub(crate) fn try_clone(&self) -> io::Result<Self> {
         Ok(Self {
             socket: self.socket.try_clone()?,
         })
     }
 
-    /// Sends one message. Waits until there is space.
-    pub fn send(&self, message: &[u8]) -> io::Result<()> {
+    pub(crate) fn send(&self, message: &[u8]) -> io::Result<()> {
         self.send_with(message, &[], SendFlags::NOSIGNAL)
     }
 
@@ -106,13 +99,11 @@ impl Link {
         }
     }
 
-    /// Waits for the next message.
-    pub fn receive(&self, buffer: &mut [u8]) -> io::Result<Received> {
+    pub(crate) fn receive(&self, buffer: &mut [u8]) -> io::Result<Received> {
         self.receive_with(buffer, RecvFlags::empty())
             .map(|(received, _)| received)
     }
 
-    /// The next message, if there is one.
     pub(crate) fn try_receive(&self, buffer: &mut [u8]) -> io::Result<Received> {
         self.receive_with(buffer, RecvFlags::DONTWAIT)
             .map(|(received, _)| received)

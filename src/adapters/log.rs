@@ -21,26 +21,21 @@ pub(crate) const LEVEL: &str = "POSTERN_LOG";
 pub(crate) const FORMAT: &str = "POSTERN_LOG_FORMAT";
 
 /// Device and inode of the journal's stream, if systemd connected it to standard error (systemd.exec(5)).
-pub const STREAM: &str = "JOURNAL_STREAM";
+pub(crate) const STREAM: &str = "JOURNAL_STREAM";
 
 pub(crate) const INHERITED: [&str; 3] = [LEVEL, FORMAT, STREAM];
 
 /// The prefix of field names in the journal: `POSTERN_USER`.
 pub(crate) const PREFIX: &str = "POSTERN";
 
-/// The form of log lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Form {
-    /// Text on standard error.
+pub(crate) enum Form {
     Text,
-    /// JSON objects on standard error, one a line.
     Json,
-    /// Journal entries with fields.
     Journal,
 }
 
-/// Starts logging in this process and returns the form. A second call changes nothing.
-pub fn start() -> Form {
+pub(crate) fn start() -> Form {
     let asked = form(
         std::env::var(FORMAT).ok().as_deref(),
         is_journal(std::env::var(STREAM).ok().as_deref()),

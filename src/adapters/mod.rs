@@ -14,11 +14,11 @@ pub mod files;
 #[cfg(feature = "daemon")]
 pub mod firewall;
 #[cfg(feature = "daemon")]
-pub mod ipc;
+pub(crate) mod ipc;
 #[cfg(feature = "daemon")]
-pub mod log;
+pub(crate) mod log;
 #[cfg(feature = "daemon")]
-pub mod metrics;
+pub(crate) mod metrics;
 #[cfg(feature = "daemon")]
 pub(crate) mod netlink;
 pub mod process;
@@ -28,4 +28,4 @@ pub mod sandbox;
 #[cfg(feature = "daemon")]
 pub mod store;
 #[cfg(feature = "daemon")]
-pub mod systemd;
+pub(crate) mod systemd;

@@ -7,21 +7,15 @@ use sd_notify::NotifyState;
 
 /// What systemd can be notified of.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Notice<'a> {
-    /// The service is up, or a reload has ended.
+pub(crate) enum Notice<'a> {
     Ready,
-    /// A reload begins.
     Reloading,
-    /// The service is about to end.
     Stopping,
-    /// The status line for people.
     Status(&'a str),
-    /// Feeds the watchdog.
     Alive,
 }
 
-/// Sends these notices in one message.
-pub fn notify(notices: &[Notice<'_>]) -> io::Result<()> {
+pub(crate) fn notify(notices: &[Notice<'_>]) -> io::Result<()> {
     let mut states = Vec::new();
     for notice in notices {
         match notice {
@@ -42,6 +36,6 @@ pub fn notify(notices: &[Notice<'_>]) -> io::Result<()> {
 }
 
 /// The time within which systemd's watchdog expects [`Notice::Alive`] again.
-pub fn watchdog() -> Option<Duration> {
+pub(crate) fn watchdog() -> Option<Duration> {
     sd_notify::watchdog_enabled().filter(|within| !within.is_zero())
 }

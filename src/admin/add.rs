@@ -26,7 +26,6 @@ pub(crate) struct NewUser {
     pub(crate) name: String,
     pub(crate) services: Vec<Wanted>,
     pub(crate) settings: Vec<(&'static str, String)>,
-    /// The duration of a grant if a knock names none.
     pub(crate) duration: Option<Duration>,
     /// Where the client sends knocks; empty for the config's addresses.
     pub(crate) addresses: Vec<String>,

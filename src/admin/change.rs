@@ -17,7 +17,6 @@ use crate::model::settings::Settings;
 #[derive(Debug)]
 pub(crate) struct Changed {
     pub(crate) file: PathBuf,
-    /// False if the user was so already; nothing was written.
     pub(crate) is_new: bool,
     /// The result of the reload; `None` if nothing was written.
     pub(crate) reload: Option<ReloadResult>,

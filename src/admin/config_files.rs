@@ -27,12 +27,10 @@ pub(super) struct ConfigFiles {
     pub(super) settings: Settings,
     pub(super) users: Vec<Listed>,
     users_d: PathBuf,
-    /// Keeps others from changing users.
     _lock: Option<File>,
 }
 
 impl ConfigFiles {
-    /// Reads the config. It must be valid.
     pub(super) fn read(config: &Path) -> Result<Self, ExitError> {
         let mut bundle = disk::read_bundle(config).map_err(disk::unreadable)?;
         let (settings, users) = disk::complete(&mut bundle, config::settings_and_users)?;

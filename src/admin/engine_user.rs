@@ -17,7 +17,6 @@ pub(super) const DEADLINE: Duration = Duration::from_secs(30);
 pub(super) enum EngineUser {
     Exists,
     Made,
-    /// It does not exist and cannot be made; why.
     Missing(String),
 }
 

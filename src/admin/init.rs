@@ -42,7 +42,6 @@ pub(crate) struct SetUp {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct SetUpStep {
-    /// Made now; otherwise it existed.
     pub(crate) is_new: bool,
     pub(crate) what: &'static str,
     pub(crate) name: String,

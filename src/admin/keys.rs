@@ -14,15 +14,8 @@ use crate::model::exit::{ExitError, SYSTEM};
 #[derive(Debug, Clone)]
 pub(crate) enum KeyChoice {
     Shared,
-    /// A pair made here, for a client that cannot make its own.
-    Pair {
-        psk: bool,
-    },
-    /// The pair that the client made.
-    Enrolled {
-        request: EnrollRequest,
-        psk: bool,
-    },
+    Pair { psk: bool },
+    Enrolled { request: EnrollRequest, psk: bool },
 }
 
 pub(super) struct NewKey {

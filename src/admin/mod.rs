@@ -6,7 +6,7 @@ pub(crate) mod add;
 pub(crate) mod change;
 pub(crate) mod check;
 mod config_files;
-pub mod demo;
+pub(crate) mod demo;
 mod engine_user;
 pub mod explain;
 pub(crate) mod init;

@@ -17,13 +17,10 @@ const PAUSE: Duration = Duration::from_millis(200);
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum ReloadResult {
-    /// The config is in force.
     Done,
-    /// No daemon runs; it reads the config when it starts.
     NotRunning,
     /// The new config is invalid and the old one stays in force; one line for each problem.
     Refused(String),
-    /// The result is unknown; why.
     Failed(String),
 }
 

@@ -26,7 +26,6 @@ pub(crate) struct Rotation {
     pub(crate) request: Option<EnrollRequest>,
     pub(crate) pair: bool,
     pub(crate) psk: bool,
-    /// How long the old key works beside the new one.
     pub(crate) keep_old: Duration,
     /// Where the client sends knocks; empty for the config's addresses.
     pub(crate) addresses: Vec<String>,

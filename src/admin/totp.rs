@@ -13,7 +13,6 @@ use crate::model::exit::{ExitError, SYSTEM};
 const SECRET_LEN: usize = 20;
 
 pub(super) struct Totp {
-    /// In base32, without padding.
     pub(super) secret: Zeroizing<String>,
 }
 

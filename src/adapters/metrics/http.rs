@@ -18,8 +18,7 @@ const WRITE_WITHIN: Duration = Duration::from_secs(2);
 
 const TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-/// Listens on this address.
-pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+pub(crate) fn bind(address: SocketAddr) -> io::Result<TcpListener> {
     let socket = Socket::new(
         Domain::for_address(address),
         Type::STREAM,
@@ -33,7 +32,10 @@ pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
 }
 
 /// Serves one connection. `metrics` is called only for a valid request; `None` means unavailable now.
-pub fn serve(mut stream: TcpStream, metrics: impl FnOnce() -> Option<String>) -> io::Result<()> {
+pub(crate) fn serve(
+    mut stream: TcpStream,
+    metrics: impl FnOnce() -> Option<String>,
+) -> io::Result<()> {
     stream.set_read_timeout(Some(READ_WITHIN))?;
     stream.set_write_timeout(Some(WRITE_WITHIN))?;
     answer(&mut stream, metrics)
@@ -41,9 +43,7 @@ pub fn serve(mut stream: TcpStream, metrics: impl FnOnce() -> Option<String>) ->
 
 #[derive(Debug, PartialEq, Eq)]
 enum HttpRequest {
-    /// The metrics, or only the headers.
     Metrics { head: bool },
-    /// Anything else, with its status.
     Other(&'static str),
 }
 

@@ -14,16 +14,13 @@ use crate::model::counters::{EngineCounters, MonitorCounters};
 use crate::model::reason::{Drop, Reason, Rule};
 use crate::model::time::Timestamp;
 
-pub mod http;
+pub(crate) mod http;
 
-/// All counters at one moment.
 #[derive(Debug, Clone)]
-pub struct Snapshot {
+pub(crate) struct Snapshot {
     /// The engine's counters; `None` while none serves.
     pub figures: Option<EngineCounters>,
-    /// The names of its captures.
     pub captures: Vec<String>,
-    /// The monitor's counters.
     pub tally: MonitorCounters,
 }
 
@@ -32,8 +29,7 @@ impl Snapshot {
         self.written(text::encode)
     }
 
-    /// The Prometheus text format, version 0.0.4.
-    pub fn prometheus(self) -> String {
+    pub(crate) fn prometheus(self) -> String {
         self.written(prometheus_text::encode)
     }
 

@@ -32,7 +32,7 @@ use world::{CLIENT_V4, CLIENT_V6, GATE_V4, GATE_V6, KNOCK_PORT, SERVICE_PORT, Wo
 
 /// Options of the demo.
 #[derive(Debug, clap::Args)]
-pub struct Options {
+pub(crate) struct Options {
     /// Print JSON, for programs: one object for each step
     #[arg(long)]
     json: bool,
@@ -48,7 +48,7 @@ const OPEN_FOR: Duration = Duration::from_secs(4);
 const PATIENCE: Duration = Duration::from_millis(800);
 
 /// Runs the demo. A failed step ends in exit 1.
-pub fn run(options: &Options) -> Result<ExitCode, ExitError> {
+pub(crate) fn run(options: &Options) -> Result<ExitCode, ExitError> {
     let started = clock::instant();
     let note = namespaces::leave_host()?;
     let interrupt = Interrupt::take()?;

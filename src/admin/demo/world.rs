@@ -151,7 +151,6 @@ impl World {
         ))
     }
 
-    /// A packet that `postern` made for one knock.
     pub(super) fn packet(&self, profile: &str, open_for: Duration) -> Result<Vec<u8>, ExitError> {
         let seconds = format!("{}s", open_for.as_secs());
         let (succeeded, output) = self.postern(&[

@@ -37,7 +37,6 @@ pub(super) struct Batch {
 }
 
 impl Batch {
-    /// Adds a datagram to a batch that is not full.
     pub(super) fn push(&mut self, datagram: Datagram) {
         self.datagrams.push(datagram);
     }

@@ -54,11 +54,8 @@ pub struct Core {
 
 #[derive(Debug)]
 enum Waiting {
-    /// A user's knock.
     Knock { user: String },
-    /// The administrator, at the control socket.
     Client { client: Client, grants: Vec<Grant> },
-    /// A reader of the metrics.
     Reader { reply: SyncSender<String> },
 }
 

@@ -13,10 +13,8 @@ use crate::model::time::Timestamp;
 
 /// What `posternd status` reports besides the gate's counters.
 #[derive(Debug, Default)]
-pub struct Health {
-    /// The firewall driver's name.
+pub(crate) struct Health {
     pub backend: String,
-    /// How long the daemon had run when this engine started.
     pub daemon_uptime: Duration,
     /// What the hint filter drops; `None` without one.
     pub kernel: Option<hint_filter::FilterCounters>,
@@ -55,8 +53,7 @@ impl Health {
         }
     }
 
-    /// Counts a commit of marks.
-    pub fn stored(&mut self, now: Timestamp, marks: usize, took: Duration) {
+    pub(crate) fn stored(&mut self, now: Timestamp, marks: usize, took: Duration) {
         let store = &mut self.store;
         store.commits = store.commits.saturating_add(1);
         store.marks = store.marks.saturating_add(marks as u64);
@@ -72,8 +69,7 @@ impl Health {
             .for_each(|drops| _ = drops.count());
     }
 
-    /// The status of all captures.
-    pub fn captures(&mut self) -> Vec<CaptureStatus> {
+    pub(crate) fn captures(&mut self) -> Vec<CaptureStatus> {
         let status = |capture: &mut CaptureHealth| CaptureStatus {
             name: capture.name.clone(),
             listening: capture.lost.is_none(),
@@ -97,8 +93,7 @@ impl Health {
         all
     }
 
-    /// The status of the store.
-    pub fn store(&self) -> StoreStatus {
+    pub(crate) fn store(&self) -> StoreStatus {
         self.store.clone()
     }
 }

@@ -17,10 +17,10 @@ use crate::model::time::Timestamp;
 
 mod batch;
 pub mod core;
-pub mod health;
+mod health;
 mod prefilter;
 pub mod privileges;
-pub mod sample;
+mod sample;
 mod start;
 mod threads;
 

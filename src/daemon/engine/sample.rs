@@ -3,17 +3,15 @@
 use crate::model::reason::Reason;
 use crate::model::time::Timestamp;
 
-/// Counts the lines of the current second.
 #[derive(Debug)]
-pub struct Sampler {
+pub(super) struct Sampler {
     most: u32,
     second: u64,
     logged: [u32; Reason::COUNT],
 }
 
 impl Sampler {
-    /// At most `most` lines a second and reason.
-    pub fn new(most: u32) -> Self {
+    pub(super) fn new(most: u32) -> Self {
         Self {
             most,
             second: 0,
@@ -21,7 +19,6 @@ impl Sampler {
         }
     }
 
-    /// Counts one more line. Returns whether it may be logged.
     pub(crate) fn may_log(&mut self, now: Timestamp, reason: Reason) -> bool {
         let second = now.as_millis() / 1000;
         if second != self.second {

@@ -37,12 +37,10 @@ pub(super) enum Event {
     Question(Question, Client),
     /// The capture with this number stopped listening, and why; or listens again.
     CaptureState(usize, Option<String>),
-    /// A reader of the metrics waits for the text.
     MetricsRequest(SyncSender<String>),
     Table(HintTable),
     /// A capture has ended, as it was told to. All its datagrams came before.
     CaptureEnded,
-    /// A thread cannot go on, and why. The engine ends.
     Failed(String),
 }
 
@@ -168,12 +166,10 @@ fn commit(
 pub(super) struct Orders {
     link: Link,
     queue: SyncSender<Order>,
-    /// Orders that the thread has not sent yet.
     waiting: Arc<AtomicUsize>,
 }
 
 impl Orders {
-    /// Sends an order without waiting. Returns why it cannot.
     pub(super) fn send(&self, order: &Order) -> Result<(), &'static str> {
         let is_first = self.waiting.load(Ordering::Acquire) == 0;
         if is_first && order::encode(order).is_ok_and(|bytes| self.link.try_send(&bytes).is_ok()) {

@@ -7,10 +7,8 @@ use crate::adapters::config::disk;
 use crate::adapters::files::FileErrorKind;
 use crate::model::exit::{ExitError, UNAVAILABLE};
 
-/// The control socket of the daemon that uses a config.
 #[derive(Debug)]
-pub struct ControlPath {
-    /// Its path.
+pub(crate) struct ControlPath {
     pub path: PathBuf,
     /// Why the config does not name it, so that this is the default path.
     pub doubt: Option<String>,
@@ -42,7 +40,7 @@ pub(crate) fn control_path(config: &Path) -> Result<ControlPath, ExitError> {
 
 /// The error when no daemon answers. It includes what is wrong with the config, which may keep the daemon from starting or name
 /// another socket.
-pub fn unanswered(config: &Path, what: &str) -> ExitError {
+pub(crate) fn unanswered(config: &Path, what: &str) -> ExitError {
     match disk::load(config) {
         Ok(_) => ExitError::new(UNAVAILABLE, what),
         Err(wrong) => ExitError::new(wrong.code, format!("{what}\n{wrong}")),

@@ -85,7 +85,7 @@ fn make_dir(path: &Path, mode: u32) -> Result<(), ExitError> {
 }
 
 /// Locks the control socket's path for one daemon, as long as the returned file is open.
-pub fn lock(control_socket: &Path) -> Result<File, ExitError> {
+pub(crate) fn lock(control_socket: &Path) -> Result<File, ExitError> {
     if let Some(folder) = control_socket.parent() {
         make_dir(folder, 0o755)?;
     }

@@ -12,8 +12,7 @@ use crate::model::settings::{DriverKind, Settings};
 
 pub(super) const NATIVE: [DriverKind; 2] = [DriverKind::Iptables, DriverKind::Nftables];
 
-/// Opens the driver that the config selects.
-pub fn backend(settings: &Settings) -> Result<Box<dyn FirewallDriver>, ExitError> {
+pub(crate) fn backend(settings: &Settings) -> Result<Box<dyn FirewallDriver>, ExitError> {
     match settings.firewall.backend {
         DriverKind::Command => config_programs::command_driver(settings),
         kind => native(kind),

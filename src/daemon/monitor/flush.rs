@@ -11,20 +11,18 @@ use crate::model::settings::DriverKind;
 
 /// What `posternd flush` did.
 #[derive(Debug, Default)]
-pub struct Flushed {
+pub(crate) struct Flushed {
     /// Whether a daemon runs, which restores its rules; `None` if the config does not name its control socket.
     pub running: Option<bool>,
-    /// Grants that programs of `[firewall.command]` closed.
     pub closed: usize,
     /// The other drivers that work here. They hold nothing of Postern now.
     pub backends: Vec<&'static str>,
-    /// What could not be done, and why.
     pub undone: Option<ExitError>,
 }
 
 /// Removes everything of Postern from the firewall, with every driver that works here, even if the config is wrong: a typing error
 /// must not keep ports closed.
-pub fn flush(config: &Path) -> Result<Flushed, ExitError> {
+pub(crate) fn flush(config: &Path) -> Result<Flushed, ExitError> {
     rights::check()?;
     let mut flushed = Flushed::default();
     let loaded = disk::load(config).map(|(_, settings)| settings);

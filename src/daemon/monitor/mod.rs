@@ -5,17 +5,17 @@
 mod config_programs;
 pub mod confinement;
 mod control_path;
-pub mod directories;
+pub(crate) mod directories;
 mod driver;
 mod event_loop;
 pub mod executor;
 mod firewall_watch;
 mod flush;
 mod grant_list;
-pub mod hooks;
+pub(crate) mod hooks;
 mod reap;
-pub mod rights;
-pub mod routing;
+pub(crate) mod rights;
+pub(crate) mod routing;
 mod run;
 
 mod signals;
@@ -24,7 +24,8 @@ mod status;
 mod supervisor;
 
 pub(crate) use control_path::control_path;
-pub use control_path::{ControlPath, unanswered};
-pub use driver::{backend, native};
-pub use flush::{Flushed, flush};
-pub use run::run;
+pub(crate) use control_path::{ControlPath, unanswered};
+pub(crate) use driver::backend;
+pub use driver::native;
+pub(crate) use flush::{Flushed, flush};
+pub(crate) use run::run;

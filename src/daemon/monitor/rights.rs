@@ -7,12 +7,10 @@ use caps::{CapSet, Capability};
 use crate::adapters::files;
 use crate::model::exit::{CONFIG, ExitError, PERMISSION};
 
-/// The user that the engine becomes.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RunAs {
+pub(crate) struct RunAs {
     /// User and group; `None` if this user namespace has no other one.
     pub ids: Option<(u32, u32)>,
-    /// For the log, if the engine keeps the monitor's user.
     pub note: Option<String>,
 }
 
@@ -22,7 +20,7 @@ const NEEDED: [(Capability, &str); 2] = [
 ];
 
 /// Checks that this process may be a monitor.
-pub fn check() -> Result<(), ExitError> {
+pub(crate) fn check() -> Result<(), ExitError> {
     for (capability, what_for) in NEEDED {
         if !caps::has_cap(None, CapSet::Effective, capability).unwrap_or(false) {
             return Err(ExitError::new(
@@ -34,8 +32,7 @@ pub fn check() -> Result<(), ExitError> {
     Ok(())
 }
 
-/// Finds the engine's user.
-pub fn run_as(name: &str) -> Result<RunAs, ExitError> {
+pub(crate) fn run_as(name: &str) -> Result<RunAs, ExitError> {
     let user = nix::unistd::User::from_name(name).ok().flatten();
     let user = user.ok_or_else(|| {
         ExitError::new(CONFIG, format!("run_as: there is no user \"{name}\"; make one with: useradd --system --no-create-home {name}"))

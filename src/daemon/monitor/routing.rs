@@ -22,7 +22,7 @@ const SWITCHES: [(bool, &str, &str, &str); 2] = [
 ];
 
 /// A warning for each address family that the config needs and the kernel does not forward.
-pub fn warnings(settings: &Settings) -> Vec<String> {
+pub(crate) fn warnings(settings: &Settings) -> Vec<String> {
     warnings_by(settings, |path| files::read_system(Path::new(path)).ok())
 }
 

@@ -21,7 +21,7 @@ use crate::model::settings::{CaptureKind, Interfaces, Settings};
 use crate::model::time::{count, human};
 
 /// Runs the daemon in the foreground until a signal stops it, or a trial fails.
-pub fn run(config: &Path, trial: Option<Duration>) -> Result<(), ExitError> {
+pub(crate) fn run(config: &Path, trial: Option<Duration>) -> Result<(), ExitError> {
     let (bundle, settings) = disk::load(config)?;
     // Its keys are for the engine only.
     drop(bundle);

@@ -59,7 +59,6 @@ impl Monitor {
         }
     }
 
-    /// Serves until a signal says stop.
     pub(super) fn serve(mut self) -> Result<(), ExitError> {
         match self.serve_until_stopped() {
             Ok(()) => self.stop(),

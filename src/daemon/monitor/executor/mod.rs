@@ -267,7 +267,6 @@ impl Executor {
         self.grants.hooks = Some(hooks);
     }
 
-    /// From now on everything is on trial until `end`.
     pub(crate) fn begin_trial(&mut self, end: Timestamp) {
         self.trial_end = Some(end);
     }

@@ -181,7 +181,6 @@ impl OpenGrants {
         self.are_ends_stale = true;
     }
 
-    /// Restores the firewall if it does not hold what it should.
     pub(super) fn check(&mut self, now: Timestamp) -> Result<(), CheckError> {
         self.backend.tick(now);
         if self.are_ends_stale {

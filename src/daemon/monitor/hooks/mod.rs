@@ -36,8 +36,7 @@ const QUEUE: usize = 256;
 
 const FINISH_WITHIN: Duration = Duration::from_secs(5);
 
-/// Runs the programs, and the journal of on_close programs that still have to run.
-pub type Backing = (Box<dyn Run + Send>, Box<dyn JournalStore>);
+pub(crate) type Backing = (Box<dyn Run + Send>, Box<dyn JournalStore>);
 
 /// Why hooks cannot run.
 #[derive(Debug, thiserror::Error)]
@@ -128,7 +127,6 @@ impl Hooks {
         thread.send_waiting();
     }
 
-    /// Sends what did not fit into the queue before.
     pub(crate) fn send_waiting(&mut self) {
         if let Some(thread) = self.thread.as_mut() {
             thread.send_waiting();

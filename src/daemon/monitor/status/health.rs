@@ -17,7 +17,6 @@ const BEATS: u32 = 4;
 pub(super) struct Health {
     beat: Duration,
     next: Timestamp,
-    /// Since when no engine serves.
     down_since: Option<Timestamp>,
 }
 
@@ -48,7 +47,6 @@ impl Health {
         is_due
     }
 
-    /// Whether systemd need not restart the service.
     pub(super) fn is_well(&self, now: Timestamp) -> bool {
         self.down_since
             .is_none_or(|since| now.since(since) <= READY_WITHIN)

@@ -15,7 +15,6 @@ use crate::model::time::Timestamp;
 pub(super) struct MetricsFile {
     next: Timestamp,
     written: Option<PathBuf>,
-    /// The last logged failure, to log each only once.
     failure: Option<String>,
 }
 

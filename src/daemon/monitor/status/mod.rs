@@ -19,7 +19,6 @@ pub(super) struct MonitorStatus<'a> {
     pub(super) serves: bool,
     pub(super) has_served: bool,
     pub(super) is_settled: bool,
-    /// Whether only a change of the config helps.
     pub(super) is_config_unusable: bool,
     pub(super) settings: &'a Settings,
     pub(super) tally: MonitorCounters,
@@ -32,10 +31,8 @@ pub(super) struct StatusReporter {
     clock: Steady,
     health: Health,
     file: MetricsFile,
-    /// Whether systemd waits for the end of a start or reload.
     is_ready_due: bool,
     line: String,
-    /// Whether the log says that systemd does not listen.
     is_failure_logged: bool,
 }
 
@@ -51,7 +48,6 @@ impl StatusReporter {
         }
     }
 
-    /// The longest pause between two reports.
     pub(super) fn beat(&self) -> std::time::Duration {
         self.health.beat()
     }
@@ -72,7 +68,6 @@ impl StatusReporter {
         self.notify(&[Notice::Stopping, Notice::Status("stopping")]);
     }
 
-    /// Reports what is new; `is_due` also feeds the watchdog.
     pub(super) fn publish(
         &mut self,
         is_due: bool,

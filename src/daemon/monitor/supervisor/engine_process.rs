@@ -50,11 +50,9 @@ pub(in crate::daemon::monitor) struct EngineProcess {
     child: Child,
     link: Link,
     stage: Stage,
-    /// Why it must be replaced.
     failure: Option<EngineFailure>,
     figures: Option<Box<EngineCounters>>,
     captures: Vec<String>,
-    /// Questions since its last answer.
     unanswered: u32,
     /// Reports that did not fit into the socket yet, and since when.
     unsent: VecDeque<Vec<u8>>,
@@ -63,11 +61,8 @@ pub(in crate::daemon::monitor) struct EngineProcess {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(in crate::daemon::monitor) enum Stage {
-    /// It reads the config.
     Loading,
-    /// It waits for [`Report::Go`].
     Loaded,
-    /// It serves.
     Ready,
 }
 
@@ -173,7 +168,6 @@ impl EngineProcess {
         self.failure.as_ref()
     }
 
-    /// Notes why it must be replaced; the first reason stays.
     pub(super) fn fail(&mut self, failure: EngineFailure) {
         self.failure.get_or_insert(failure);
     }

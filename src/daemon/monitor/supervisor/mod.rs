@@ -101,7 +101,6 @@ impl Supervisor {
         self.successor.is_none() && self.engine.is_none()
     }
 
-    /// Whether only a change of the config helps.
     pub(super) fn is_config_unusable(&self) -> bool {
         self.is_config_unusable
     }
@@ -120,7 +119,6 @@ impl Supervisor {
         engine.map_or_else(Vec::new, |engine| engine.captures().to_vec())
     }
 
-    /// What to poll for orders and for space to send reports.
     pub(super) fn poll_fds(&self) -> impl Iterator<Item = PollFd<'_>> {
         self.processes().map(EngineProcess::poll_fd)
     }
@@ -134,7 +132,6 @@ impl Supervisor {
         self.engine.iter().chain(successor)
     }
 
-    /// At most `most` orders of the current engine.
     pub(super) fn orders(&mut self, most: usize, buffer: &mut [u8]) -> Vec<Order> {
         let engine = self.engine.as_mut();
         engine.map_or_else(Vec::new, |engine| engine.orders(most, buffer))
