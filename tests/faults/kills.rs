@@ -3,8 +3,6 @@
 //! Before the mark is written, the same packet may still open once. Afterwards it never opens again. A grant in the firewall keeps its
 //! end, whatever dies.
 
-use rustix::process::Signal;
-
 use crate::inject::Injector;
 use crate::plan;
 use postern_harness::world::checks::{
@@ -73,44 +71,6 @@ pub(crate) fn engine_killed_before_its_sync_opens_nothing(backend: &'static str)
 
 pub(crate) fn engine_killed_before_its_order_opens_nothing(backend: &'static str) {
     engine_at(backend, "sendmsg", r#"{\"open\":"#, &Mark::Durable);
-}
-
-pub(crate) fn engine_killed_after_its_order_leaves_one_grant(backend: &'static str) {
-    let world = world(backend);
-    for family in FAMILIES {
-        let packet = world.first.packet(USER, family, &["--for", "2s"]);
-        let (before, serves) = (
-            openings(&world),
-            world.daemon.logged(&["the engine serves"]).len(),
-        );
-        world.daemon.signal(Signal::STOP);
-        let engine = world.daemon.engine();
-        let stored = last_stored(&world);
-        world.first.send(family, &packet);
-        // One thread sends the order and then logs the mark.
-        wait_for("the order to be given", || {
-            (last_stored(&world) != stored).then_some(())
-        });
-        kill(engine);
-        wait_for("the engine to be gone", || is_gone(engine).then_some(()));
-        world.daemon.signal(Signal::CONT);
-        world
-            .daemon
-            .wait_for_lines(serves + 1, &["the engine serves"]);
-        assert_eq!(
-            openings(&world) - before,
-            1,
-            "an order that was given is carried out"
-        );
-        expect_opened_once(&world, family, &packet, 1);
-        expect_knocks_again(&world, backend, family);
-    }
-}
-
-fn last_stored(world: &World) -> Option<u64> {
-    let told: serde_json::Value =
-        serde_json::from_slice(&world.daemon.asked(&["status", "--json"]).stdout).unwrap();
-    told["store"]["last"].as_u64()
 }
 
 fn monitor_at(backend: &'static str, calls: &str, what: &str, hit: &str, opened: usize) {

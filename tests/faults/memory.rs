@@ -6,62 +6,7 @@ use postern_harness::world::checks::{
     USER, expect_ledger_and_kernel_agree, expect_opened_once, in_kernel, is_gone, kill, openings,
     wait_past,
 };
-use postern_harness::{FAMILIES, Family, World, posternd, wait_for};
-
-pub(crate) fn start_with_little_memory_serves_or_explains(backend: &'static str) {
-    let mut world = World::prepare(&plan(backend));
-    let (mut served, mut ended) = (0, 0);
-    for mebibytes in (16..80)
-        .step_by(4)
-        .chain([96, 128, 192, 256, 384, 512, 1024])
-        .filter(|limit| is_loaded(*limit))
-    {
-        world.daemon.through = Some(format!("ulimit -v {} && exec \"$@\"", mebibytes << 10));
-        world.daemon.start_process(&world.gate);
-        let serves = wait_for("it to serve or to end", || {
-            let serves = !world.daemon.logged(&["the engine serves"]).is_empty();
-            (serves || is_gone_or_zombie(world.daemon.pid())).then_some(serves)
-        });
-        if serves {
-            served += 1;
-            world.first.knock(USER, Family::V4, &["--for", "2s"]);
-            // A knock may need more. Then the engine says so and is replaced.
-            wait_for("a verdict", || {
-                let over = !world.daemon.logged(&["the engine ended"]).is_empty()
-                    || is_gone_or_zombie(world.daemon.pid());
-                (openings(&world) == 1 || over).then_some(())
-            });
-            world.daemon.stop();
-        } else {
-            ended += 1;
-            let status = world.daemon.wait();
-            assert!(
-                !status.success() && !world.daemon.log().trim().is_empty(),
-                "{mebibytes} MiB: {status}, {:?}",
-                world.daemon.log()
-            );
-            let log = world.daemon.log();
-            assert!(!log.contains("panicked"), "{mebibytes} MiB: {log}");
-        }
-    }
-    assert!(served > 0 && ended > 0, "{served} served, {ended} ended");
-}
-
-fn is_loaded(mebibytes: u64) -> bool {
-    let script = format!(
-        "ulimit -v {} && exec {} --version",
-        mebibytes << 10,
-        posternd()
-    );
-    let mut command = std::process::Command::new("/bin/sh");
-    command
-        .args(["-c", &script])
-        .stdout(std::process::Stdio::null())
-        .stderr(std::process::Stdio::null())
-        .status()
-        .unwrap()
-        .success()
-}
+use postern_harness::{FAMILIES, Family, World, wait_for};
 
 fn is_gone_or_zombie(pid: u32) -> bool {
     std::fs::read_to_string(format!("/proc/{pid}/stat")).map_or(true, |stat| {

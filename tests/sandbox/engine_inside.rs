@@ -44,18 +44,14 @@ pub(crate) fn engine(state: &Path) -> ExitCode {
     rights();
     // Last, because it would end this process.
     let none: [*const libc::c_char; 1] = [std::ptr::null()];
-    tell(
+    attempt(
         "execute /bin/true",
-        call(
-            libc::SYS_execve,
-            [
-                c"/bin/true".as_ptr() as i64,
-                none.as_ptr() as i64,
-                none.as_ptr() as i64,
-                0,
-                0,
-            ],
-        ),
+        libc::SYS_execve,
+        &[
+            c"/bin/true".as_ptr() as i64,
+            none.as_ptr() as i64,
+            none.as_ptr() as i64,
+        ],
     );
     ExitCode::SUCCESS
 }
@@ -93,14 +89,11 @@ fn needs(state: &Path, packets: OwnedFd, control: &UnixListener, mut client: Uni
         "read the clock",
         std::time::SystemTime::now()
             .duration_since(std::time::UNIX_EPOCH)
-            .map(drop)
             .map_err(io::Error::other),
     );
     tell(
         "random bytes",
-        postern::adapters::random::bytes::<32>()
-            .map(drop)
-            .map_err(io::Error::other),
+        postern::adapters::random::bytes::<32>().map_err(io::Error::other),
     );
     let answered = control.accept().and_then(|(mut stream, _)| {
         rustix::net::sockopt::socket_peercred(&stream)?;
@@ -113,22 +106,19 @@ fn needs(state: &Path, packets: OwnedFd, control: &UnixListener, mut client: Uni
     );
     tell(
         "bind its packet socket",
-        PacketCapture::new(packets, Some("lo".to_owned()), vec![62201]).map(drop),
+        PacketCapture::new(packets, Some("lo".to_owned()), vec![62201]),
     );
 }
 
 fn files(state: &Path) {
-    tell("read /etc/passwd", fs::read("/etc/passwd").map(drop));
+    tell("read /etc/passwd", fs::read("/etc/passwd"));
     tell(
         "read a file that all may read",
-        fs::read(state.with_file_name("open-to-all")).map(drop),
+        fs::read(state.with_file_name("open-to-all")),
     );
-    tell("list /", fs::read_dir("/").map(drop));
+    tell("list /", fs::read_dir("/"));
     tell("write to /tmp", fs::write("/tmp/postern-sandbox-test", "x"));
-    tell(
-        "read its own memory map",
-        fs::read("/proc/self/maps").map(drop),
-    );
+    tell("read its own memory map", fs::read("/proc/self/maps"));
     tell(
         "make a folder in its state",
         fs::create_dir(state.join("folder")),
@@ -137,19 +127,7 @@ fn files(state: &Path) {
         "link a file of another folder",
         fs::hard_link(state.with_file_name("open-to-all"), state.join("link")),
     );
-    tell(
-        "mount",
-        call(
-            libc::SYS_mount,
-            [
-                c"tmpfs".as_ptr() as i64,
-                c"/mnt".as_ptr() as i64,
-                c"tmpfs".as_ptr() as i64,
-                0,
-                0,
-            ],
-        ),
-    );
+    mount();
 }
 
 fn sockets(unconnected: &UdpSocket) {
@@ -161,10 +139,7 @@ fn sockets(unconnected: &UdpSocket) {
         ("unix socket", libc::AF_UNIX, libc::SOCK_STREAM),
         ("vsock", libc::AF_VSOCK, libc::SOCK_STREAM),
     ] {
-        tell(
-            name,
-            call(libc::SYS_socket, [family.into(), kind.into(), 0, 0, 0]),
-        );
+        attempt(name, libc::SYS_socket, &[family.into(), kind.into()]);
     }
     tell(
         "connect a socket it has",
@@ -173,21 +148,17 @@ fn sockets(unconnected: &UdpSocket) {
 }
 
 fn others(parent: i64) {
-    tell(
+    attempt(
         "trace its parent",
-        call(
-            libc::SYS_ptrace,
-            [libc::PTRACE_SEIZE.into(), parent, 0, 0, 0],
-        ),
+        libc::SYS_ptrace,
+        &[libc::PTRACE_SEIZE.into(), parent],
     );
     tell("read its parent's memory", read_memory(parent));
-    tell(
-        "signal its parent",
-        call(libc::SYS_kill, [parent, 0, 0, 0, 0]),
-    );
-    tell(
+    attempt("signal its parent", libc::SYS_kill, &[parent]);
+    attempt(
         "open a handle on its parent",
-        call(libc::SYS_pidfd_open, [parent, 0, 0, 0, 0]),
+        libc::SYS_pidfd_open,
+        &[parent],
     );
     let flags = i64::from(libc::SIGCHLD);
     match call(libc::SYS_clone, [flags, 0, 0, 0, 0]) {
@@ -213,26 +184,26 @@ fn rights() {
         i64::from(libc::PROT_READ | libc::PROT_WRITE),
         i64::from(libc::PROT_READ | libc::PROT_EXEC),
     );
-    tell("map executable memory", map(execute, private).map(drop));
+    tell("map executable memory", map(execute, private));
     let memory = map(write, private).unwrap();
-    tell(
+    attempt(
         "make memory executable",
-        call(libc::SYS_mprotect, [memory, 4096, execute, 0, 0]),
+        libc::SYS_mprotect,
+        &[memory, 4096, execute],
     );
-    tell("become root", call(libc::SYS_setuid, [0; 5]));
+    attempt("become root", libc::SYS_setuid, &[]);
     tell("set capabilities", raise(Capability::CAP_NET_ADMIN));
-    tell(
-        "load an eBPF program",
-        HintFilter::load(&[62201], 8).map(drop),
-    );
-    tell(
+    tell("load an eBPF program", HintFilter::load(&[62201], 8));
+    attempt(
         "make a namespace",
-        call(libc::SYS_unshare, [libc::CLONE_NEWUSER.into(), 0, 0, 0, 0]),
+        libc::SYS_unshare,
+        &[libc::CLONE_NEWUSER.into()],
     );
-    tell("io_uring", call(libc::SYS_io_uring_setup, [1, 0, 0, 0, 0]));
-    tell(
+    attempt("io_uring", libc::SYS_io_uring_setup, &[1]);
+    attempt(
         "core dumps",
-        call(libc::SYS_prctl, [libc::PR_SET_DUMPABLE.into(), 1, 0, 0, 0]),
+        libc::SYS_prctl,
+        &[libc::PR_SET_DUMPABLE.into(), 1],
     );
     tell(
         "raise its limit of core dumps",
@@ -240,7 +211,7 @@ fn rights() {
     );
     // Lowering it is always allowed.
     tell("change a limit of its own", limit(libc::RLIMIT_AS, 1 << 46));
-    tell("set the clock", call(libc::SYS_clock_settime, [0; 5]));
+    attempt("set the clock", libc::SYS_clock_settime, &[]);
 }
 
 fn map(protection: i64, flags: i64) -> io::Result<i64> {
@@ -301,6 +272,17 @@ pub(crate) fn call(number: libc::c_long, arguments: [i64; 5]) -> io::Result<i64>
     } else {
         Ok(result)
     }
+}
+
+pub(crate) fn attempt(action: &str, number: libc::c_long, arguments: &[i64]) {
+    let mut all = [0; 5];
+    all[..arguments.len()].copy_from_slice(arguments);
+    tell(action, call(number, all));
+}
+
+pub(crate) fn mount() {
+    let (kind, place) = (c"tmpfs".as_ptr() as i64, c"/mnt".as_ptr() as i64);
+    attempt("mount", libc::SYS_mount, &[kind, place, kind]);
 }
 
 pub(crate) fn tell<T>(action: &str, result: io::Result<T>) {

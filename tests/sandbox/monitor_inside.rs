@@ -13,7 +13,7 @@ use postern::adapters::capture::packet;
 use postern::adapters::config::disk;
 use postern::daemon::monitor::confinement;
 
-use crate::engine_inside::{call, limit, raise, read_memory, tell};
+use crate::engine_inside::{attempt, limit, mount, raise, read_memory, tell};
 
 pub(crate) const NOTHING: &str = "--nothing";
 
@@ -47,15 +47,9 @@ fn needs(folder: &Path, backend: Option<&str>) {
             fs::write(folder.join(place), "x"),
         );
     }
-    tell(
-        "read its config",
-        fs::read(folder.join("posternd.toml")).map(drop),
-    );
-    tell("open a packet socket", packet::open(&[62201]).map(drop));
-    tell(
-        "listen on a port",
-        TcpListener::bind("127.0.0.1:0").map(drop),
-    );
+    tell("read its config", fs::read(folder.join("posternd.toml")));
+    tell("open a packet socket", packet::open(&[62201]));
+    tell("listen on a port", TcpListener::bind("127.0.0.1:0"));
     tell(
         "start itself",
         run(&std::env::current_exe().unwrap(), NOTHING),
@@ -74,8 +68,7 @@ fn files(folder: &Path) {
         "write to a file",
         OpenOptions::new()
             .append(true)
-            .open(folder.join("open-to-all"))
-            .map(drop),
+            .open(folder.join("open-to-all")),
     );
     tell("make a folder", fs::create_dir(folder.join("folder")));
     tell(
@@ -85,15 +78,12 @@ fn files(folder: &Path) {
     tell("remove a file", fs::remove_file(folder.join("removed")));
     tell(
         "read a file of another user",
-        fs::read(folder.join("private")).map(drop),
+        fs::read(folder.join("private")),
     );
     tell("start a shell", run(Path::new("/bin/sh"), "/dev/null"));
     tell("start a program that it made", made(folder));
     // Nobody listens there, so an allowed call fails with another error.
-    tell(
-        "connect to a port",
-        TcpStream::connect("127.0.0.1:9").map(drop),
-    );
+    tell("connect to a port", TcpStream::connect("127.0.0.1:9"));
 }
 
 fn made(folder: &Path) -> io::Result<()> {
@@ -105,43 +95,27 @@ fn made(folder: &Path) -> io::Result<()> {
 fn others(parent: i64) {
     tell(
         "read its parent's environment",
-        fs::read(format!("/proc/{parent}/environ")).map(drop),
+        fs::read(format!("/proc/{parent}/environ")),
     );
-    tell(
-        "signal its parent",
-        call(libc::SYS_kill, [parent, 0, 0, 0, 0]),
-    );
+    attempt("signal its parent", libc::SYS_kill, &[parent]);
 }
 
 fn rights(parent: i64) {
-    tell(
+    attempt(
         "trace its parent",
-        call(
-            libc::SYS_ptrace,
-            [libc::PTRACE_SEIZE.into(), parent, 0, 0, 0],
-        ),
+        libc::SYS_ptrace,
+        &[libc::PTRACE_SEIZE.into(), parent],
     );
     tell("read its parent's memory", read_memory(parent));
-    tell(
-        "mount",
-        call(
-            libc::SYS_mount,
-            [
-                c"tmpfs".as_ptr() as i64,
-                c"/mnt".as_ptr() as i64,
-                c"tmpfs".as_ptr() as i64,
-                0,
-                0,
-            ],
-        ),
-    );
-    tell(
+    mount();
+    attempt(
         "make a mount namespace",
-        call(libc::SYS_unshare, [libc::CLONE_NEWNS.into(), 0, 0, 0, 0]),
+        libc::SYS_unshare,
+        &[libc::CLONE_NEWNS.into()],
     );
-    tell("load a kernel module", call(libc::SYS_init_module, [0; 5]));
+    attempt("load a kernel module", libc::SYS_init_module, &[]);
     // Without its magic numbers, an allowed call fails with another error.
-    tell("reboot", call(libc::SYS_reboot, [0; 5]));
+    attempt("reboot", libc::SYS_reboot, &[]);
     for capability in [
         Capability::CAP_SYS_ADMIN,
         Capability::CAP_SYS_MODULE,
@@ -155,18 +129,16 @@ fn rights(parent: i64) {
         "raise its limit of core dumps",
         limit(libc::RLIMIT_CORE, libc::RLIM_INFINITY),
     );
-    tell(
+    attempt(
         "make a user namespace",
-        call(libc::SYS_unshare, [libc::CLONE_NEWUSER.into(), 0, 0, 0, 0]),
+        libc::SYS_unshare,
+        &[libc::CLONE_NEWUSER.into()],
     );
-    tell("set the clock", call(libc::SYS_clock_settime, [0; 5]));
-    tell("load another kernel", call(libc::SYS_kexec_load, [0; 5]));
-    tell("io_uring", call(libc::SYS_io_uring_setup, [1, 0, 0, 0, 0]));
-    tell(
-        "keep a secret in the kernel",
-        call(libc::SYS_keyctl, [0; 5]),
-    );
-    tell("watch the kernel", call(libc::SYS_perf_event_open, [0; 5]));
+    attempt("set the clock", libc::SYS_clock_settime, &[]);
+    attempt("load another kernel", libc::SYS_kexec_load, &[]);
+    attempt("io_uring", libc::SYS_io_uring_setup, &[1]);
+    attempt("keep a secret in the kernel", libc::SYS_keyctl, &[]);
+    attempt("watch the kernel", libc::SYS_perf_event_open, &[]);
 }
 
 fn run(program: &Path, argument: &str) -> io::Result<()> {
