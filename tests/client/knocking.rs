@@ -9,8 +9,7 @@ use postern_proto::{
 };
 
 use crate::setup::{
-    FakeGate, GATE, Home, World, exactly, key, open, open_base64, open_port, postern, run, shared,
-    tcp,
+    FakeGate, GATE, Home, World, exactly, key, open, open_base64, postern, run, says, shared, tcp,
 };
 
 const SSH: &str = "services = [\"tcp/22\"]\n";
@@ -26,7 +25,7 @@ fn dual_stack(more: &str) -> (FakeGate, FakeGate, Home, UserKeys) {
 #[test]
 fn ipv4_knock_follows_the_profile() {
     let world = World::new(&format!("{SSH}duration = \"10m\"\ntarget = \"10.0.0.5\""));
-    let out = world.run(&["knock", "home"]).ok();
+    let out = world.line("knock home").ok();
     let now = u64::try_from(std::time::UNIX_EPOCH.elapsed().unwrap().as_millis()).unwrap();
     let (at, request) = (world.gate.address(), world.request());
     let asked = "for tcp/22 on 10.0.0.5, letting in 127.0.0.1 for 10m";
@@ -48,7 +47,7 @@ fn ipv4_knock_follows_the_profile() {
 fn each_family_gets_one_knock() {
     let (v4, v6, second) = (FakeGate::v4(), FakeGate::v6(), FakeGate::v4());
     let (home, keys) = Home::for_gates(&[&v4, &v6, &second], SSH);
-    let out = home.run(&["knock", "home"]).ok();
+    let out = home.line("knock home").ok();
     let asked = "for tcp/22, letting in ::1 for as long as the gate grants";
     assert!(
         out.contains(&format!("knocked {GATE} at {} {asked}\n", v6.address())),
@@ -93,10 +92,8 @@ fn options_override_the_profile() {
     let address = other.address().to_string();
     let options =
         "-s udp/5000-5010 -s web -s web --for 1500ms --allow 192.0.2.0/24 --target 10.9.9.9";
-    let options: Vec<&str> = options.split(' ').collect();
-    world
-        .run(&[&["knock", "home", "--address", &address], &options[..]].concat())
-        .ok();
+    let knock = format!("knock home --address {address} {options}");
+    world.line(&knock).ok();
     world.gate.got_nothing();
     let request = other.request(&world.keys);
     let range = Item::Service(Service::new(Protocol::Udp, 5000, 5010).unwrap());
@@ -116,13 +113,11 @@ fn options_override_the_profile() {
 #[test]
 fn target_restricts_the_family() {
     let (v4, v6, home, keys) = dual_stack("");
-    home.run(&["knock", "home", "--target", "2001:db8::5"]).ok();
-    assert_eq!(
-        v6.request(&keys).target,
-        Some("2001:db8::5".parse().unwrap())
-    );
-    let ran = home.run(&["knock", "home", "-4", "--target", "2001:db8::5"]);
-    ran.fails(68, &["2001:db8::5 has no address of the family to allow"]);
+    home.line("knock home --target 2001:db8::5").ok();
+    let target = v6.request(&keys).target;
+    assert_eq!(target, Some("2001:db8::5".parse().unwrap()));
+    home.line("knock home -4 --target 2001:db8::5")
+        .fails(68, "…2001:db8::5 has no address of the family to allow…");
     v4.got_nothing();
 }
 
@@ -175,28 +170,18 @@ fn shared_key_sources_have_an_order() {
     let (gate, home) = (FakeGate::v4(), Home::new());
     home.write("key", &format!("{}\n", key(10)));
     let address = gate.address().to_string();
-    let common = [
-        "knock",
-        "--gate",
-        GATE,
-        "--address",
-        &address,
-        "-s",
-        "tcp/22",
-    ];
-    let file = home.text_path("key");
-    run(&mut postern(
-        &[&common[..], &["--key-file", &file]].concat(),
-    ))
-    .ok();
+    let common = format!("knock --gate {GATE} --address {address} -s tcp/22");
+    let knock = |more: &[&str]| {
+        let words: Vec<&str> = common.split(' ').chain(more.iter().copied()).collect();
+        postern(&words)
+    };
+    run(&mut knock(&["--key-file", &home.text_path("key")])).ok();
     gate.request(&shared(&key(10)));
-    run(postern(&common).env("POSTERN_KEY", key(11))).ok();
+    run(knock(&[]).env("POSTERN_KEY", key(11))).ok();
     gate.request(&shared(&key(11)));
-    let mut from_input = postern(&[&common[..], &["--key-stdin"]].concat());
-    run(from_input
-        .env("POSTERN_KEY", key(11))
-        .write_stdin(key(12) + "\n"))
-    .ok();
+    let mut from_input = knock(&["--key-stdin"]);
+    from_input.env("POSTERN_KEY", key(11));
+    run(from_input.write_stdin(key(12) + "\n")).ok();
     gate.request(&shared(&key(12)));
     let profile = format!("[home]\ngate = \"{GATE}\"\naddress = \"{address}\"\n{SSH}");
     home.write("config.toml", &format!("{profile}key_file = \"key\"\n"));
@@ -221,18 +206,10 @@ fn print_and_dry_run_send_nothing() {
     assert_eq!(json["mode"], "printed");
     let packet = json["knocks"][1]["packet"].as_str().unwrap();
     assert_eq!(open_base64(packet, &keys).allow, exactly("::1"));
-    let shown = home.run(&["knock", "home", "--dry-run"]).ok();
-    for row in [
-        &format!("not sent to {}:", v4.address()),
-        "  gate      gate.example.org",
-        "  action    open",
-        "  services  tcp/22",
-        "  target    the gate itself",
-        "  allow     127.0.0.1",
-        "  duration  30s",
-    ] {
-        assert!(shown.lines().any(|line| line == row), "{row}\n{shown}");
-    }
+    let shown = home.line("knock home --dry-run").ok();
+    let rows =
+        "  services  tcp/22\n  target    the gate itself\n  allow     127.0.0.1\n  duration  30s\n";
+    says(&shown, &format!("…not sent to {}:\n…{rows}…", v4.address()));
     v4.got_nothing();
     v6.got_nothing();
 }
@@ -242,7 +219,7 @@ fn nonce_and_length_are_random() {
     let world = World::new(SSH);
     let (mut nonces, mut lengths) = (BTreeSet::new(), BTreeSet::new());
     for _ in 0..20 {
-        world.run(&["knock", "home"]).ok();
+        world.line("knock home").ok();
         let packet = world.gate.packet();
         open(&packet, &world.keys);
         nonces.insert(packet[8..20].to_vec());
@@ -258,30 +235,15 @@ fn nonce_and_length_are_random() {
 }
 
 #[test]
-fn wait_ends_when_the_port_opens() {
+fn wait_tries_the_first_tcp_port() {
     let world = World::new(SSH);
-    let (listener, service) = open_port();
-    let at = listener.local_addr().unwrap();
-    let out = world
-        .run(&["knock", "home", "-s", "udp/53", "-s", &service, "--wait"])
-        .ok();
-    world.request();
-    let second = out.lines().nth(1).unwrap();
-    assert!(second.starts_with(&format!("{at} is open after ")), "{out}");
-    let json = world
-        .run(&["knock", "home", "-s", &service, "--wait=10s", "--json"])
-        .json();
-    assert_eq!(
-        (&json["wait"]["open"], &json["wait"]["address"]),
-        (&true.into(), &at.to_string().into())
-    );
-
-    let listener = TcpListener::bind("127.0.0.2:0").unwrap();
-    let behind = listener.local_addr().unwrap();
-    let service = format!("tcp/{}", behind.port());
-    let target = ["--target", "127.0.0.2", "--wait"];
-    let out = world
-        .run(&[&["knock", "home", "-s", &service], &target[..]].concat())
-        .ok();
-    assert!(out.contains(&format!("{behind} is open after ")), "{out}");
+    for (address, target) in [("127.0.0.1:0", None), ("127.0.0.2:0", Some("127.0.0.2"))] {
+        let listener = TcpListener::bind(address).unwrap();
+        let at = listener.local_addr().unwrap();
+        let target = target.map_or(String::new(), |target| format!(" --target {target}"));
+        let knock = format!("knock home -s udp/53 -s tcp/{} --wait{target}", at.port());
+        let out = world.line(&knock).ok();
+        world.request();
+        says(&out, &format!("knocked …\n{at} is open after …\n"));
+    }
 }

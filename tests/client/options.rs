@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::setup::{World, open_base64, postern_behind, program, run};
+use crate::setup::{World, open_base64, postern_behind, program, run, says};
 
 const SSH: &str = "services = [\"tcp/22\"]\n";
 
@@ -33,13 +33,13 @@ fn unknown_public_address_sends_no_knock() {
     let refusing = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     refusing.connect((Ipv4Addr::LOCALHOST, 9)).unwrap();
     let dead = format!("stun:{}", refusing.local_addr().unwrap());
-    let unknown = "no STUN server tells this machine's address: ";
-    for (servers, part) in [
-        (dead.as_str(), " does not listen; "),
-        ("stun:[::1]:1", "[::1]:1 has no IPv4 address; "),
+    for (servers, why) in [
+        (dead.as_str(), "does not listen"),
+        ("stun:[::1]:1", "[::1]:1 has no IPv4 address"),
     ] {
         let ran = world.run(&["knock", "home", "--allow", servers]);
-        ran.fails(69, &[unknown, part]);
+        let unknown = "…no STUN server tells this machine's address: …";
+        ran.fails(69, &format!("{unknown}{why}; …"));
     }
     world.gate.got_nothing();
 }
@@ -69,47 +69,47 @@ fn code_sources_have_an_order() {
     let printed = run(&mut knock(&["--print"])).ok();
     let printed = open_base64(&printed, &world.keys);
     assert_eq!(printed.code().map(|code| code.as_str()), Some("333333"));
-    world.run(&["close", "home"]).ok();
+    world.line("close home").ok();
     assert_eq!(code(), None, "closing needs no code");
-    let shown = world.run(&["knock", "home", "--dry-run"]).ok();
+    let shown = world.line("knock home --dry-run").ok();
     assert!(!shown.contains("333"), "{shown}");
     world.gate.got_nothing();
 }
 
 #[test]
 fn missing_or_invalid_code_sends_no_knock() {
-    for (command, status, part) in [
+    for (command, status, pattern) in [
         (
             "[\"/no/such/program\"]",
             1,
-            "code_command: /no/such/program cannot be started: No such",
+            "code_command: /no/such/program cannot be started: No such…",
         ),
         (
             "[\"/bin/sh\", \"-c\", \"echo 987654; exit 3\"]",
             1,
-            "code_command: /bin/sh failed: exit status: 3; run it by hand",
+            "code_command: /bin/sh failed: exit status: 3; run it by hand…",
         ),
         (
             "[\"/bin/true\"]",
             1,
-            "code_command: /bin/true printed nothing; ",
+            "code_command: /bin/true printed nothing; …",
         ),
         (
             "[\"/bin/echo\", \"secret 98765\"]",
             2,
-            "the output of /bin/echo is no one-time code; give the 6 to 8 digits alone",
+            "…the output of /bin/echo is no one-time code; give the 6 to 8 digits alone",
         ),
     ] {
         let world = World::new(&format!("{SSH}code_command = {command}"));
-        let line = world.run(&["knock", "home"]).fails(status, &[part]);
+        let line = world.line("knock home").fails(status, pattern);
         assert!(!line.contains("98765"), "{line}");
         world.gate.got_nothing();
     }
     let world = World::new(SSH);
     let mut command = world.home.command(&["knock", "home", "--code-stdin"]);
-    run(command.write_stdin("98765")).fails(2, &["standard input is no one-time code; "]);
+    run(command.write_stdin("98765")).fails(2, "standard input is no one-time code; …");
     let mut command = world.home.command(&["knock", "home"]);
-    run(command.env("POSTERN_CODE", "98765x")).fails(2, &["POSTERN_CODE is no one-time code; "]);
+    run(command.env("POSTERN_CODE", "98765x")).fails(2, "POSTERN_CODE is no one-time code; …");
     world.gate.got_nothing();
 }
 
@@ -122,7 +122,7 @@ fn missing_terminal_fails_without_waiting() {
         .env_clear()
         .env("POSTERN_CONFIG", world.home.path("config.toml"));
     let what = "gate.example.org needs a one-time code, and there is no terminal to ask for it; ";
-    run(&mut command).fails(1, &[what, "set POSTERN_CODE"]);
+    run(&mut command).fails(1, &format!("{what}set POSTERN_CODE…"));
     world.gate.got_nothing();
 }
 
@@ -145,36 +145,25 @@ fn typed_code_is_not_echoed() {
     let mut output = BufReader::new(script.stdout.take().unwrap());
     let mut terminal = String::new();
     output.read_line(&mut terminal).unwrap();
-    let is_echoing = || {
+    let stty = || {
         let stty = Command::new("stty")
             .args(["-F", terminal.trim(), "-a"])
-            .output()
-            .unwrap();
-        let flags = String::from_utf8_lossy(&stty.stdout).into_owned();
-        !flags.split_whitespace().any(|flag| flag == "-echo")
+            .output();
+        String::from_utf8(stty.unwrap().stdout).unwrap()
     };
     let deadline = Instant::now() + Duration::from_secs(20);
-    while is_echoing() {
+    while !stty().split_whitespace().any(|flag| flag == "-echo") {
         assert!(Instant::now() < deadline, "it does not ask");
         thread::sleep(Duration::from_millis(20));
     }
-    script
-        .stdin
-        .as_mut()
-        .unwrap()
-        .write_all(b"314159\n")
-        .unwrap();
+    let mut keyboard = script.stdin.take().unwrap();
+    keyboard.write_all(b"314159\n").unwrap();
     let mut shown = String::new();
     output.read_to_string(&mut shown).unwrap();
     assert!(script.wait().unwrap().success(), "{shown}");
-    assert_eq!(
-        world.request().code().map(|code| code.as_str()),
-        Some("314159")
-    );
-    assert!(
-        shown.contains("one-time code for gate.example.org: "),
-        "{shown}"
-    );
+    let request = world.request();
+    assert_eq!(request.code().map(|code| code.as_str()), Some("314159"));
+    says(&shown, "…one-time code for gate.example.org: …");
     assert!(!shown.contains("314159"), "{shown}");
 }
 
@@ -187,16 +176,16 @@ fn spoofed_source_is_never_allowed() {
         // Without the right to spoof, the program fails earlier.
         if ran.code != 77 {
             let what = "the knock would allow its source 192.0.2.9, which is spoofed; ";
-            ran.fails(2, &[what, "name the address to allow with --allow"]);
+            ran.fails(2, &format!("{what}name the address to allow with --allow…"));
         }
     }
     let ran = world.run(&[&spoof[..], &["-6"]].concat());
-    ran.fails(2, &["192.0.2.9 is of the other family; "]);
+    ran.fails(2, "192.0.2.9 is of the other family; …");
     let wrapper = ["setpriv", "--bounding-set=-all", "--inh-caps=-all"];
     let is_root = rustix::process::geteuid().is_root();
     let mut command = postern_behind(if is_root { &wrapper } else { &["env"] }, &spoof);
     command.env("POSTERN_CONFIG", world.home.path("config.toml"));
-    let what = "--spoof-source needs a raw socket, and CAP_NET_RAW is missing; run it as root";
-    run(&mut command).fails(77, &[what]);
+    let what = "--spoof-source needs a raw socket, and CAP_NET_RAW is missing; run it as root…";
+    run(&mut command).fails(77, what);
     world.gate.got_nothing();
 }
