@@ -10,7 +10,6 @@ use postern_proto::Allow;
 use crate::client::profile::AllowSetting;
 use crate::model::address::{self, MAPPED};
 
-/// The source address of the knock.
 const SOURCE: Allow = Allow::Source { prefix: 128 };
 
 /// The allow address of a knock to `gate`. `local` is the address that the system would send it from, or the one that

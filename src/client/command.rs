@@ -20,7 +20,6 @@ use crate::adapters::clock;
 use crate::adapters::files;
 use crate::adapters::process::user_command;
 
-/// The signals to forward.
 const SIGNALS: [i32; 4] = [SIGHUP, SIGINT, SIGQUIT, SIGTERM];
 /// Signals that a terminal sends to every process in its foreground, the command included.
 const FROM_TERMINAL: [i32; 2] = [SIGINT, SIGQUIT];

@@ -20,7 +20,6 @@ const LONGEST_TIMEOUT: Duration = Duration::from_secs(2);
 const PAUSE: Duration = Duration::from_millis(20);
 /// The head start of an address over the next one: most hosts answer at the first one and need no second attempt.
 const HEAD_START: Duration = Duration::from_millis(100);
-/// More addresses of one host are not tried.
 const ADDRESSES_MAX: usize = 8;
 
 #[derive(Debug)]
@@ -35,11 +34,9 @@ pub(crate) struct OpenPort {
     pub(crate) after: Duration,
 }
 
-/// Why there is no connection.
 #[derive(Debug)]
 pub(crate) enum Unreached {
     Closed,
-    /// This machine has no route to any of the addresses.
     NoRoute(io::Error),
 }
 

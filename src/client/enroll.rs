@@ -32,7 +32,6 @@ pub(crate) struct Imported {
     pub(crate) replaced: bool,
 }
 
-/// Makes a key pair in `NAME.key` beside the config.
 pub(crate) fn enroll(config: &Path, name: &str, profile: &str) -> Result<Enrolled, ExitError> {
     let folder = folder_of(config);
     files::make_folder(&folder, 0o700).map_err(|error| unwritable(&error))?;

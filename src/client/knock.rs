@@ -215,7 +215,6 @@ pub fn seal_at_random(keys: &UserKeys, request: &Request) -> Result<Sealed, Exit
     })
 }
 
-/// Whether the address to allow is an IPv4 address.
 pub(super) fn allows_ipv4(allow: Allow, gate: IpAddr) -> bool {
     match allow {
         Allow::Source { .. } => gate.is_ipv4(),

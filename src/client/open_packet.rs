@@ -12,10 +12,8 @@ use postern_proto::{OpenBuffer, Packet, Request, Step, UserKeys};
 use crate::model::reason::Drop;
 use crate::model::time::{Timestamp, millis};
 
-/// The longest text of a packet, line ends included.
 pub(crate) const PACKET_TEXT_MAX: usize = 4096;
 
-/// How far from now hints are tried.
 const HINTS_AROUND: Duration = Duration::from_hours(7 * 24);
 
 #[derive(Debug)]
@@ -26,7 +24,6 @@ pub(crate) struct OpenedPacket {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum OpenError {
-    /// The text is not base64.
     #[error("the packet is not base64; give it as postern knock --print wrote it")]
     NotBase64,
     #[error("the packet fails at step {}, {}: {}", .0.step(), .0.name(), explanation(.0))]
@@ -52,7 +49,6 @@ fn explanation(dropped: &Drop) -> String {
     text.to_owned()
 }
 
-/// Decodes a packet in base64 and opens it.
 pub(crate) fn open_packet(
     text: &str,
     keys: &UserKeys,

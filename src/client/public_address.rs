@@ -27,7 +27,6 @@ pub(super) enum Unseen {
     Disagreement(String),
 }
 
-/// Why one server gave no address.
 #[derive(Debug, thiserror::Error)]
 enum ServerError {
     #[error("has no address")]

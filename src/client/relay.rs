@@ -13,7 +13,6 @@ use rustix::io::Errno;
 use crate::adapters::files;
 use crate::model::exit::{ExitError, IO};
 
-/// The buffer of one direction.
 const BUFFER: usize = 64 << 10;
 
 /// Relays until both directions have ended. The end of standard input closes the sending half of the connection;
@@ -78,7 +77,6 @@ enum CopyError {
     Write(Errno),
 }
 
-/// Copies until the end of `from`.
 fn copy(from: BorrowedFd<'_>, to: BorrowedFd<'_>) -> Result<(), CopyError> {
     let mut buffer = vec![0; BUFFER];
     loop {

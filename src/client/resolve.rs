@@ -7,11 +7,8 @@ use crate::model::exit::{ExitError, NO_HOST};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Families {
-    /// IPv4 and IPv6, as far as the gate has addresses of them.
     Both,
-    /// IPv4 only.
     V4,
-    /// IPv6 only.
     V6,
 }
 

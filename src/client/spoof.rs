@@ -11,7 +11,6 @@ use rustix::net::{SendFlags, sendto};
 
 use crate::model::exit::{ExitError, FAILED, PERMISSION};
 
-/// The default hop limit of Linux.
 const HOP_LIMIT: u8 = 64;
 
 /// A source address that is not this machine's, and a raw socket that can send from it.

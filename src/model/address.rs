@@ -63,7 +63,7 @@ impl fmt::Display for Family {
 pub const MAPPED: u8 = 96;
 
 /// An address from a knock: an IPv4-mapped one becomes IPv4.
-pub fn from_knock(address: Ipv6Addr) -> IpAddr {
+pub(crate) fn from_knock(address: Ipv6Addr) -> IpAddr {
     IpAddr::V6(address).to_canonical()
 }
 
@@ -76,7 +76,7 @@ pub fn to_knock(address: IpAddr) -> Ipv6Addr {
 }
 
 /// A network from a knock; `None` if the prefix is over 128. A mapped address with a prefix of 96 or more is IPv4.
-pub fn network_from_knock(address: Ipv6Addr, prefix: u8) -> Option<IpNet> {
+pub(crate) fn network_from_knock(address: Ipv6Addr, prefix: u8) -> Option<IpNet> {
     match (from_knock(address), prefix.checked_sub(MAPPED)) {
         (IpAddr::V4(v4), Some(short)) => Ipv4Net::new(v4, short).ok().map(IpNet::V4),
         _ => Ipv6Net::new(address, prefix).ok().map(IpNet::V6),
@@ -109,7 +109,7 @@ pub fn host(address: IpAddr) -> IpNet {
 }
 
 /// Whether no host can have this address: unspecified, multicast or broadcast. No grant admits it.
-pub fn is_no_host(address: IpAddr) -> bool {
+pub(crate) fn is_no_host(address: IpAddr) -> bool {
     address.is_unspecified() || address.is_multicast() || address == IpAddr::V4(Ipv4Addr::BROADCAST)
 }
 

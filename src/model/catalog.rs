@@ -97,14 +97,14 @@ impl Forward {
     }
 
     /// Whether some packet matches both: same family, common ports at the gate.
-    pub fn collides(&self, other: &Self) -> bool {
+    pub(crate) fn collides(&self, other: &Self) -> bool {
         Family::of(self.host) == Family::of(other.host) && self.at.overlap(other.at).is_some()
     }
 }
 
 impl OpenPorts {
     /// What these services open; `None` if the gate has no service of a name.
-    pub fn of(
+    pub(crate) fn of(
         wanted: &[Wanted],
         named: &NamedServices,
         options: &BTreeMap<String, ServiceOptions>,
@@ -125,7 +125,7 @@ impl OpenPorts {
 }
 
 /// The forward of a service; `None` if it has none.
-pub fn forward_of<'a>(
+pub(crate) fn forward_of<'a>(
     wanted: &Wanted,
     options: &'a BTreeMap<String, ServiceOptions>,
 ) -> Option<&'a Forward> {

@@ -7,8 +7,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-/// The names that an argument may have in braces.
-pub const PLACEHOLDERS: [&str; 15] = [
+pub(crate) const PLACEHOLDERS: [&str; 15] = [
     "id",
     "user",
     "allow",
@@ -34,9 +33,8 @@ pub struct CommandTemplate {
     arguments: Vec<Argument>,
 }
 
-/// One argument: text and placeholders.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Argument(Vec<ArgumentPart>);
+pub(crate) struct Argument(Vec<ArgumentPart>);
 
 #[derive(Clone, PartialEq, Eq)]
 enum ArgumentPart {
@@ -44,10 +42,8 @@ enum ArgumentPart {
     Placeholder(&'static str),
 }
 
-/// Why a text is not an argument.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ArgumentError {
-    /// No placeholder has this name.
     #[error("unknown placeholder {{{0}}}")]
     UnknownPlaceholder(String),
     /// A brace without its partner.
@@ -63,7 +59,7 @@ impl Argument {
     ///
     /// # Errors
     /// If a brace has no partner, a placeholder is unknown, or there is a zero byte.
-    pub fn read(text: &str) -> Result<Self, ArgumentError> {
+    pub(crate) fn read(text: &str) -> Result<Self, ArgumentError> {
         if text.contains('\0') {
             return Err(ArgumentError::ZeroByte);
         }
@@ -93,8 +89,7 @@ impl Argument {
         Ok(Self(parts))
     }
 
-    /// Whether it has no placeholder.
-    pub fn is_plain(&self) -> bool {
+    pub(crate) fn is_plain(&self) -> bool {
         let is_text = |part: &ArgumentPart| matches!(part, ArgumentPart::Text(_));
         self.0.iter().all(is_text)
     }
@@ -121,18 +116,16 @@ impl Argument {
 }
 
 impl CommandTemplate {
-    /// This program with these arguments.
-    pub fn new(program: PathBuf, arguments: Vec<Argument>) -> Self {
+    pub(crate) fn new(program: PathBuf, arguments: Vec<Argument>) -> Self {
         Self { program, arguments }
     }
 
-    /// The program's path.
-    pub fn program(&self) -> &Path {
+    pub(crate) fn program(&self) -> &Path {
         &self.program
     }
 
     /// The arguments with these values; a placeholder without a value becomes empty.
-    pub fn filled(&self, values: &[(&str, String)]) -> Vec<String> {
+    pub(crate) fn filled(&self, values: &[(&str, String)]) -> Vec<String> {
         let filled = self.arguments.iter().map(|one| one.filled(values));
         filled.collect()
     }

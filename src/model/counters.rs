@@ -45,8 +45,7 @@ pub struct MonitorCounters {
     pub engines: u64,
     /// Open grants.
     pub grants: usize,
-    /// Changes of grants.
-    pub turnover: GrantCounters,
+    pub(crate) turnover: GrantCounters,
 }
 
 /// Changes of grants, each counted after the firewall made it.
@@ -59,18 +58,6 @@ pub struct GrantCounters {
     pub extended: u64,
     /// Closed for any reason.
     pub closed: u64,
-}
-
-impl GrantCounters {
-    /// The sum of both.
-    #[must_use]
-    pub fn plus(self, other: Self) -> Self {
-        Self {
-            opened: self.opened.saturating_add(other.opened),
-            extended: self.extended.saturating_add(other.extended),
-            closed: self.closed.saturating_add(other.closed),
-        }
-    }
 }
 
 /// Admitted knocks and how often each reason was given. As a message, a list: admitted, then [`Reason::all`].

@@ -6,28 +6,22 @@ use std::str::FromStr;
 
 use serde::Deserialize;
 
-/// The port of a gate whose address has none.
-pub const DEFAULT_PORT: u16 = 62201;
+pub(crate) const DEFAULT_PORT: u16 = 62201;
 
 /// A host's name or address, not resolved; an IPv6 address may carry a zone (`fe80::1%eth0`).
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
 pub struct Host(String);
 
-/// A host and a UDP port.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
 pub struct Endpoint {
-    /// Name or address.
     pub host: Host,
-    /// UDP port, never 0.
     pub port: u16,
 }
 
-/// Why a text is not a host or an endpoint.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum EndpointError {
-    /// Not a host.
     #[error("\"{0}\" is not a host; write a name, an IPv4 address or an IPv6 address")]
     Host(String),
     /// Not a host with or without a port.
@@ -85,7 +79,7 @@ impl Endpoint {
     ///
     /// # Errors
     /// If the text is neither a host nor a host and a port.
-    pub fn with_default(text: &str, port: u16) -> Result<Self, EndpointError> {
+    pub(crate) fn with_default(text: &str, port: u16) -> Result<Self, EndpointError> {
         if let Ok(host) = text.parse() {
             return Ok(Self { host, port });
         }

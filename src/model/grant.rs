@@ -77,7 +77,6 @@ impl fmt::Display for GrantId {
     }
 }
 
-/// For the log: `grant 17: alice, 192.0.2.7/32 to tcp/22`.
 impl fmt::Display for Grant {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "grant {}: {}, {} to ", self.id, self.user, self.allow)?;

@@ -6,7 +6,11 @@ use crate::model::service::Ports;
 use crate::model::time::{Timestamp, millis};
 
 /// A value for each of `command_template::PLACEHOLDERS`: one grant, one of its services, the time now.
-pub fn grant_values(grant: &Grant, ports: Ports, now: Timestamp) -> [(&'static str, String); 15] {
+pub(crate) fn grant_values(
+    grant: &Grant,
+    ports: Ports,
+    now: Timestamp,
+) -> [(&'static str, String); 15] {
     let port = |which: fn((u16, u16)) -> u16| {
         let port = ports.range().map(which);
         port.map_or(String::new(), |port| port.to_string())

@@ -7,7 +7,6 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use sha2::{Digest, Sha256};
 
-/// A place for one text.
 pub trait JournalStore: Send {
     /// The text; `None` if none was ever saved.
     ///
@@ -21,20 +20,15 @@ pub trait JournalStore: Send {
     /// The file that cannot be written, the cause and the cure. The old text is still there.
     fn save(&mut self, text: &str) -> Result<(), String>;
 
-    /// The file, for messages.
     fn name(&self) -> String;
 }
 
-/// Why a text is damaged.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Damaged {
-    /// The first line is not that of this version.
     #[error("it does not begin with \"{HEAD}\" and a checksum")]
     Head,
-    /// Bytes changed.
     #[error("its checksum is wrong")]
     Checksum,
-    /// This version does not know a record.
     #[error("line {0} is not a record of this version")]
     Record(usize),
 }
@@ -45,7 +39,7 @@ const HEAD: &str = "postern journal 1";
 ///
 /// # Errors
 /// If a record has no JSON form.
-pub fn write<'a, T: Serialize + 'a>(
+pub(crate) fn write<'a, T: Serialize + 'a>(
     records: impl Iterator<Item = &'a T>,
 ) -> Result<String, String> {
     let mut body = String::new();
@@ -60,7 +54,7 @@ pub fn write<'a, T: Serialize + 'a>(
 ///
 /// # Errors
 /// If the text is damaged.
-pub fn read<T: DeserializeOwned>(text: &str) -> Result<Vec<T>, Damaged> {
+pub(crate) fn read<T: DeserializeOwned>(text: &str) -> Result<Vec<T>, Damaged> {
     let (first, body) = text.split_once('\n').ok_or(Damaged::Head)?;
     let sum = first
         .strip_prefix(HEAD)

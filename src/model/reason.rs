@@ -89,7 +89,6 @@ pub enum Reason {
 }
 
 impl Drop {
-    /// Place among the counters, step, name.
     const fn row(self) -> (usize, u8, &'static str) {
         match self {
             Self::Length => (0, 1, "length"),

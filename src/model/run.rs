@@ -62,10 +62,8 @@ pub trait Run {
     fn run(&mut self, call: &Call<'_>) -> Result<Ran, RunError>;
 }
 
-/// A program that failed.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ProgramFailed {
-    /// The program, how it failed and the first line of its output.
+pub(crate) struct ProgramFailed {
     pub line: String,
     /// Whether it was killed at its deadline: the next program of this kind may hang as well.
     pub hung: bool,
@@ -81,7 +79,7 @@ impl fmt::Display for ProgramFailed {
 ///
 /// # Errors
 /// If it does not run to its end or its exit status is not 0.
-pub fn run_successfully(
+pub(crate) fn run_successfully(
     run: &mut dyn Run,
     program: &Path,
     arguments: &[String],
@@ -112,7 +110,7 @@ pub fn run_successfully(
 }
 
 /// The first line that is not blank, without control characters, at most 200 characters.
-pub fn first_line(text: &str) -> Option<String> {
+pub(crate) fn first_line(text: &str) -> Option<String> {
     let line = text.lines().map(str::trim).find(|line| !line.is_empty())?;
     let shown = line.chars().filter(|letter| !letter.is_control());
     Some(shown.take(200).collect())

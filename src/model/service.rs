@@ -6,8 +6,6 @@ use std::str::FromStr;
 use postern_proto::{Protocol, Service, ServiceName};
 use serde::{Deserialize, Serialize};
 
-use crate::model::address::Family;
-
 /// A protocol and its ports: one concrete service.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
@@ -48,8 +46,7 @@ impl Ports {
         self.protocol
     }
 
-    /// `tcp`, `udp`, `sctp`, `icmp` or `icmpv6`.
-    pub fn protocol_name(self) -> &'static str {
+    pub(crate) fn protocol_name(self) -> &'static str {
         PROTOCOLS
             .iter()
             .find(|(_, number)| *number == self.protocol)
@@ -73,11 +70,6 @@ impl Ports {
             last: port,
             ..self
         })
-    }
-
-    /// Whether this protocol exists in a family: ICMP is IPv4 only, ICMPv6 is IPv6 only.
-    pub fn exists_in(self, family: Family) -> bool {
-        !matches!((self.protocol, family), (58, Family::V4) | (1, Family::V6))
     }
 
     /// Whether a packet of this protocol to this port belongs here. Without ports the protocol decides.

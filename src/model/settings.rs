@@ -16,10 +16,10 @@ use crate::model::policy::Policy;
 use crate::model::service::Ports;
 
 /// The most knock ports: each costs the kernel's filter an instruction a packet.
-pub const PORTS_MAX: usize = 16;
+pub(crate) const PORTS_MAX: usize = 16;
 
 /// The most named interfaces. Each has a socket, and an engine gets all its descriptors in one message of at most 64.
-pub const INTERFACES_MAX: usize = 32;
+pub(crate) const INTERFACES_MAX: usize = 32;
 
 /// The `[gate]` section.
 #[derive(Debug, Clone)]
@@ -115,8 +115,7 @@ pub enum OnStop {
 pub struct Metrics {
     /// The file for a node exporter.
     pub file: Option<PathBuf>,
-    /// How often it is written.
-    pub interval: Duration,
+    pub(crate) interval: Duration,
     /// A loopback address that answers over HTTP.
     pub listen: Option<SocketAddr>,
 }

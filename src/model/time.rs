@@ -77,7 +77,6 @@ impl ClockStep {
     }
 }
 
-/// `2h forward`, `500ms back`.
 impl fmt::Display for ClockStep {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let way = match self {
@@ -121,7 +120,7 @@ pub enum TimeError {
 ///
 /// # Errors
 /// If the text is anything else.
-pub fn parse_duration(text: &str) -> Result<Duration, TimeError> {
+pub(crate) fn parse_duration(text: &str) -> Result<Duration, TimeError> {
     let wrong = || TimeError::Duration(text.to_owned());
     let span: jiff::SignedDuration = text.trim().parse().map_err(|_| wrong())?;
     Duration::try_from(span).map_err(|_| wrong())
@@ -139,7 +138,7 @@ pub fn parse_time(text: &str) -> Result<Timestamp, TimeError> {
 }
 
 /// A duration as text: `30s`, `1h 30m`.
-pub fn human(length: Duration) -> String {
+pub(crate) fn human(length: Duration) -> String {
     let seconds = length.as_secs();
     if length.subsec_millis() > 0 && seconds < 60 {
         return if seconds == 0 {

@@ -53,6 +53,17 @@ impl Connection {
         text
     }
 
+    /// Closes standard input. Returns exit status, output and messages.
+    fn close(self) -> (i32, String, String) {
+        let mut child = self.child;
+        drop(self.input);
+        child.stdout = Some(self.output);
+        let ran = child.wait_with_output().unwrap();
+        let text = |bytes| String::from_utf8(bytes).unwrap();
+        let code = ran.status.code().unwrap();
+        (code, text(ran.stdout), text(ran.stderr))
+    }
+
     /// Waits for the end, while standard input stays open. Returns exit status and messages.
     fn end(mut self) -> (i32, String) {
         let start = Instant::now();
@@ -93,22 +104,12 @@ fn open_port_needs_no_knock() {
         peer.read_to_string(&mut text).unwrap();
         write!(peer, "{} bytes", text.len()).unwrap();
     });
-    let Connection {
-        child,
-        mut input,
-        mut output,
-    } = Connection::start(&world.home, to, &["--json"]);
-    input.write_all(b"hello").unwrap();
-    drop(input);
-    let mut text = String::new();
-    output.read_to_string(&mut text).unwrap();
-    assert_eq!(text, "5 bytes", "each direction ends by itself");
-    let ran = child.wait_with_output().unwrap();
-    let report: serde_json::Value = serde_json::from_slice(&ran.stderr).unwrap();
-    assert!(
-        ran.status.success() && report["knocked"] == false,
-        "{report}"
-    );
+    let mut connection = Connection::start(&world.home, to, &["--json"]);
+    connection.input.write_all(b"hello").unwrap();
+    let (code, output, messages) = connection.close();
+    assert_eq!(output, "5 bytes", "each direction ends by itself");
+    let report: serde_json::Value = serde_json::from_str(&messages).unwrap();
+    assert!(code == 0 && report["knocked"] == false, "{report}");
     assert_eq!(report["wait"]["address"], to.to_string());
     served.join().unwrap();
     world.gate.got_nothing();
@@ -120,7 +121,7 @@ fn closed_port_is_knocked_for() {
         let world = World::new(&format!("services = [\"{services}\"]"));
         let port = ClosedPort::new();
         let to = port.address();
-        let mut connection = Connection::start(&world.home, to, &[]);
+        let connection = Connection::start(&world.home, to, &[]);
         let asked = match services {
             "tcp/22" => tcp(to.port(), to.port()),
             _ => tcp(1, 65_535),
@@ -129,8 +130,8 @@ fn closed_port_is_knocked_for() {
         let (mut peer, _) = port.open().accept().unwrap();
         peer.write_all(b"welcome").unwrap();
         drop(peer);
-        assert_eq!(connection.read(), "welcome");
-        let (code, messages) = connection.end();
+        let (code, output, messages) = connection.close();
+        assert_eq!(output, "welcome");
         let knocked = format!("postern: knocked {GATE} at …\n");
         says(
             &messages,

@@ -2,7 +2,9 @@
 
 use assert_cmd::Command;
 
-use crate::setup::{GATE, Home, key, postern, postern_behind, program, run, set_mode};
+use crate::setup::{
+    ClosedPort, GATE, Home, World, key, postern, postern_behind, program, run, says, set_mode,
+};
 
 /// A complete knock without a profile.
 fn knock(more: &[&str]) -> Command {
@@ -54,6 +56,24 @@ fn wrong_command_line_is_2() {
     let rows = |table: &'static str| table.trim_start().lines();
     rows(WRONG_USAGE).for_each(|row| fails(row, false));
     rows(WRONG_REQUEST).for_each(|row| fails(row, true));
+}
+
+#[test]
+fn closed_port_is_3_after_the_knock() {
+    let world = World::new("");
+    let closed = ClosedPort::new();
+    let port = closed.address().port();
+    let late = format!("postern: …{port} did not open within 200ms; …\n");
+    world
+        .line(&format!("connect home 127.0.0.1 {port} --wait=200ms -q"))
+        .fails(3, &late[9..late.len() - 1]);
+    world.request();
+    let ran = world.line(&format!("knock home -s tcp/{port} --wait=200ms"));
+    assert_eq!(ran.code, 3);
+    says(&ran.out, "knocked …\n");
+    says(&ran.err, &late);
+    world.request();
+    world.gate.got_nothing();
 }
 
 #[test]

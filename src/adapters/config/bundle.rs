@@ -52,7 +52,7 @@ impl fmt::Debug for Bundle {
 }
 
 /// An encoded bundle; wiped on drop.
-pub type BundleBytes = Zeroizing<Vec<u8>>;
+pub(crate) type BundleBytes = Zeroizing<Vec<u8>>;
 
 const KINDS: [u8; 3] = [b'm', b'u', b'k'];
 

@@ -53,7 +53,6 @@ impl<'a> ConfigText<'a> {
         None
     }
 
-    /// Notes a problem at this byte.
     pub(super) fn refuse(&self, at: usize, refusal: Refusal) {
         let (line, column) = self.place(at);
         self.refuse_other(Problem {
@@ -84,7 +83,6 @@ impl<'a> ConfigText<'a> {
         (line, column.then(|| before.chars().count() + 1))
     }
 
-    /// `FILE:LINE`, for messages about other files.
     pub(super) fn place_name(&self, at: usize) -> String {
         format!("{}:{}", self.path.display(), self.place(at).0)
     }

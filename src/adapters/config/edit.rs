@@ -69,7 +69,6 @@ fn once(file: &BundleFile, edit: Edit<'_>) -> Option<Zeroizing<String>> {
     })
 }
 
-/// Where the next line starts.
 fn end_of_line(text: &str, at: usize) -> usize {
     let rest = text.get(at..).unwrap_or_default();
     at.saturating_add(

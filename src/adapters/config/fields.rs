@@ -13,16 +13,13 @@ use super::problem::{Refusal, quoted, refusal};
 
 pub(super) struct Fields<'t> {
     pub(super) file: &'t ConfigText<'t>,
-    /// For messages: `[gate]`.
     pub(super) name: &'t str,
     table: &'t DeTable<'t>,
-    /// The byte where its header starts.
     pub(super) start: usize,
 }
 
 type Value<'t> = &'t Spanned<DeValue<'t>>;
 
-/// Values of a list, each with its place.
 pub(super) type Items<T> = Vec<(usize, T)>;
 
 impl<'t> Fields<'t> {
@@ -52,7 +49,6 @@ impl<'t> Fields<'t> {
         }
     }
 
-    /// Refuses unknown keys.
     pub(super) fn only(&self, known: &[&str]) {
         for key in self.table.keys() {
             let (name, at) = (key.get_ref().as_ref(), key.span().start);
@@ -129,7 +125,6 @@ impl<'t> Fields<'t> {
         self.file.check(place(value), number(key, value, &bounds))
     }
 
-    /// A list of numbers, or one number.
     pub(super) fn numbers(&self, key: &str, bounds: RangeInclusive<u16>) -> Option<Items<u16>> {
         let value = self.get(key)?;
         match value.get_ref() {
@@ -233,7 +228,6 @@ fn closest<'k>(word: &str, known: &[&'k str]) -> Option<&'k str> {
     (edits <= 2 && edits * 2 <= word.len()).then_some(closest)
 }
 
-/// Levenshtein's distance: letters to insert, remove or replace.
 fn edits(one: &str, other: &str) -> usize {
     let mut row: Vec<usize> = (0..=other.len()).collect();
     for letter in one.bytes() {

@@ -14,19 +14,15 @@ use super::values;
 use crate::model::endpoint::{DEFAULT_PORT, Endpoint};
 use crate::model::settings::{CaptureKind, Gate, INTERFACES_MAX, Interfaces, PORTS_MAX};
 
-/// The control socket of a config that names none.
 pub(crate) const CONTROL_SOCKET: &str = "/run/postern/control.sock";
 
 /// The most addresses of one gate: two of each family.
 const ADDRESSES_MAX: usize = 4;
 
-/// The private key, which users with key pairs need.
 pub(super) enum GateKey {
-    /// The config names none.
     None,
     /// The config names a file, on this line, that is not in the bundle: no user needs it, or it was not read.
     NotRead(PathBuf, usize),
-    /// It was refused, with a problem noted.
     Refused,
     Read(PrivateKey),
 }

@@ -21,7 +21,6 @@ pub(super) enum UserKey {
     Pair(PublicKey, Option<PresharedKey>),
 }
 
-/// A decoder of a key: `SharedKey::from_base64` and the like.
 pub(super) type Decode<K> = fn(&str) -> Result<K, KeyError>;
 
 pub(super) fn key<K>(text: &str, decode: Decode<K>) -> Result<K, Refusal> {

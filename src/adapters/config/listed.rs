@@ -27,12 +27,7 @@ pub(crate) struct Listed {
 pub(crate) enum KeyKind {
     Shared,
     SharedFile(PathBuf),
-    /// A key pair.
-    Pair {
-        public: PublicKey,
-        /// Whether a pre-shared key strengthens it.
-        psk: bool,
-    },
+    Pair { public: PublicKey, psk: bool },
 }
 
 pub(super) struct ReadUser {
@@ -76,7 +71,6 @@ impl KeyKind {
         }
     }
 
-    /// For messages and lists.
     pub(crate) fn name(&self) -> &'static str {
         match self {
             Self::Shared => "shared key",

@@ -3,18 +3,13 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-/// One problem; prints on one line as `FILE:LINE:COLUMN: WHAT; CURE`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
-    /// The file.
     pub file: PathBuf,
     /// The line, from 1; `None` for the whole file.
     pub line: Option<usize>,
-    /// The character in the line, from 1.
-    pub column: Option<usize>,
-    /// What is wrong.
+    pub(crate) column: Option<usize>,
     pub what: String,
-    /// What to do.
     pub cure: String,
 }
 

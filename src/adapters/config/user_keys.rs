@@ -9,7 +9,6 @@ use super::problem::{Refusal, refusal};
 use super::values;
 use crate::model::time::Timestamp;
 
-/// The keys of the table that are read here.
 pub(super) const KEYS: [&str; 10] = [
     "key",
     "key_file",

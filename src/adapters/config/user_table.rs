@@ -19,7 +19,6 @@ use crate::adapters::config::bundle::Bundle;
 use crate::model::policy::Policy;
 use crate::model::time::Timestamp;
 
-/// The most users of one gate.
 const USERS_MAX: usize = 200_000;
 
 /// A previous key of a user.
@@ -47,7 +46,6 @@ pub(super) struct UserTable<'a, 'm> {
     seen_keys: SeenKeys<Place<'a>>,
     users: Users,
     count: usize,
-    /// Whether the missing private key of the gate was reported.
     gate_key_reported: bool,
 }
 
@@ -64,7 +62,6 @@ pub(super) struct Users {
     pub(super) listed: Option<Vec<Listed>>,
 }
 
-/// Where a user or a key was first seen.
 #[derive(Clone)]
 struct Place<'a> {
     file: &'a Path,
@@ -103,7 +100,6 @@ impl<'a, 'm> UserTable<'a, 'm> {
         }
     }
 
-    /// Reads the `[[user]]` tables of a file.
     pub(super) fn read_list(&mut self, file: &ConfigText<'a>, values: &DeTable<'_>) {
         let Some(value) = values.get("user") else {
             return;

@@ -15,19 +15,18 @@ use super::key;
 use super::problem::{Refusal, quoted, refusal};
 use crate::model::address;
 use crate::model::endpoint::Endpoint;
-use crate::model::policy::{Quota, is_user_name};
+use crate::model::policy::Quota;
 use crate::model::service::{Ports, Wanted};
 use crate::model::time::{self, Timestamp};
+use crate::model::user_name::is_user_name;
 
 const WINDOW: RangeInclusive<Duration> = Duration::from_secs(5)..=Duration::from_secs(300);
-/// The longest grant: 30 days.
 const DURATION_MAX: Duration = Duration::from_secs(30 * 86_400);
 const DURATION_CURE: &str = "write it like 30s, 10m or 1h 30m";
 const QUOTA_CURE: &str = "write knocks in a time, like 30/min, 1/s, 100/h, 10/day or 5/10s";
 const DAY: u64 = 86_400;
 /// The kernel's IFNAMSIZ without the closing zero.
 const INTERFACE_MAX: usize = 15;
-/// The limit of useradd.
 const SYSTEM_USER_MAX: usize = 32;
 /// The kernel's UNIX_PATH_MAX without the closing zero.
 const SOCKET_PATH_MAX: usize = 107;

@@ -17,7 +17,6 @@ use crate::model::exit::{ExitError, FAILED, USAGE};
 const VARIABLE: &str = "POSTERN_CODE";
 /// The user may have to touch a device or type a passphrase.
 const DEADLINE: Duration = Duration::from_secs(60);
-/// More than the longest line with a code.
 const INPUT_MAX: usize = 256;
 
 /// The code for a knock at this gate; `None` if none is needed.

@@ -20,7 +20,6 @@ use crate::model::exit::{ExitError, FAILED, USAGE};
 /// More than the longest token, and enough for a profile with many comments.
 const SOURCE_MAX: usize = 64 << 10;
 
-/// The default name of a key and its profile.
 const NAME: &str = "home";
 
 #[derive(Serialize)]

@@ -68,7 +68,6 @@ pub(super) fn profiles(config: Option<&Path>) -> Result<(Profiles, PathBuf), Exi
     Ok((client::read_config(&path)?, path))
 }
 
-/// The default config has no path.
 pub(super) fn no_home() -> ExitError {
     let what = "no home folder is set; name the config with --config or POSTERN_CONFIG";
     ExitError::new(CONFIG, what)

@@ -26,14 +26,11 @@ struct Versioned<'a, T> {
     content: T,
 }
 
-/// `knock` and `close`.
 #[derive(Serialize)]
 pub(super) struct KnocksJson {
     pub(super) gate: String,
-    /// `sent`, `printed` or `dry-run`.
     pub(super) mode: &'static str,
     pub(super) knocks: Vec<KnockJson>,
-    /// Only with `--wait`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) wait: Option<WaitJson>,
 }
@@ -45,7 +42,6 @@ pub(super) struct KnockJson {
     pub(super) error: Option<String>,
     /// `None` if there is no route to this address.
     pub(super) request: Option<RequestJson>,
-    /// Base64; only with `--print`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) packet: Option<String>,
 }
@@ -101,7 +97,6 @@ pub(in crate::cli) struct RequestJson {
     action: &'static str,
     /// As in a profile: `source`, `source/24`, an address or a network.
     allow: String,
-    /// 0 to 128 as in the packet: an IPv4 /24 is 120.
     allow_prefix: u8,
     /// `None` for the gate itself.
     target: Option<String>,

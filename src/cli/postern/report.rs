@@ -31,7 +31,6 @@ fn sentence(gate: &GateName, sent: &SentKnock) -> Option<String> {
     Some(words::sentence(gate, sent.to, request))
 }
 
-/// A missing address family is normal and not reported.
 fn tell_failure(sent: &SentKnock) {
     use io::ErrorKind::{AddrNotAvailable, HostUnreachable, NetworkUnreachable, Unsupported};
     if let Err(error) = &sent.outcome

@@ -56,7 +56,6 @@ fn shown(mut grants: Vec<Grant>, now: Timestamp) -> Vec<Shown> {
         .collect()
 }
 
-/// Aligned columns; one line if nothing is open.
 pub(super) fn table(grants: &[Shown]) -> String {
     if grants.is_empty() {
         return "nothing is open\n".to_owned();

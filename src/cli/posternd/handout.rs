@@ -39,12 +39,10 @@ struct Json<'a> {
 }
 
 pub(super) struct Presentation<'a> {
-    /// The first line: what was done.
     pub(super) done: String,
     pub(super) old_until: Option<Timestamp>,
     pub(super) qr: bool,
     pub(super) json: bool,
-    /// ` --config FILE`, or nothing for the usual place.
     pub(super) config: &'a str,
 }
 

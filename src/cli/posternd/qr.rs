@@ -6,7 +6,6 @@ use zeroize::Zeroizing;
 
 use crate::model::exit::{ExitError, FAILED};
 
-/// White on black, on every terminal.
 const COLOURS: &str = "\u{1b}[40;97m";
 const PLAIN: &str = "\u{1b}[0m";
 

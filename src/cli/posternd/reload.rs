@@ -38,7 +38,6 @@ pub(super) fn carry_out(report: &Report) -> Result<ExitCode, ExitError> {
     }
 }
 
-/// The same words as in the log.
 fn not_used(why: &str) -> String {
     format!("the new config is not used, the old one stays in force: {why}")
 }

@@ -9,9 +9,9 @@ use clap::{Args, Subcommand};
 
 use super::shared_arguments::Report;
 use crate::model::endpoint::{Endpoint, EndpointError};
-use crate::model::policy::is_user_name;
 use crate::model::service::Wanted;
 use crate::model::time;
+use crate::model::user_name::is_user_name;
 
 #[derive(Debug, Args)]
 pub(super) struct User {

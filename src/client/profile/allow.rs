@@ -29,21 +29,16 @@ pub enum AllowSetting {
     Stun(StunServers),
 }
 
-/// Why a text is not such a setting.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum AllowError {
-    /// Unknown text.
     #[error(
         "\"{0}\" is no address to allow; write auto, source, source/24, an address, a network such as 192.0.2.0/24, or stun:HOST"
     )]
     Unknown(String),
-    /// A network that is written with an address inside it.
     #[error("\"{0}\" has bits beyond its prefix; write {1} for the network or {2} for the address")]
     HostBits(String, IpNet, IpAddr),
-    /// No host can have this address.
     #[error("\"{0}\" is an address that no host can have; write the one to allow, or source")]
     NoHost(String),
-    /// Invalid STUN servers.
     #[error(transparent)]
     Stun(#[from] StunServersError),
 }

@@ -25,14 +25,12 @@ pub enum KeySource {
     },
 }
 
-/// A private key: in the config, or in a file.
 #[derive(Debug)]
 pub enum PrivateSource {
     Key(PrivateKey),
     File(PathBuf),
 }
 
-/// A key that can be read from base64.
 pub(super) trait FromBase64: Sized {
     fn from_text(text: &str) -> Result<Self, KeyError>;
 }

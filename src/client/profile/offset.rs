@@ -7,13 +7,10 @@ use serde::Deserialize;
 
 use crate::model::time::{Timestamp, parse_duration};
 
-/// The correction of this machine's clock for the timestamp of a knock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
 pub enum TimeOffset {
-    /// The clock is behind by this.
     Later(Duration),
-    /// The clock is ahead by this.
     Earlier(Duration),
 }
 

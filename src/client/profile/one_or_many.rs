@@ -7,7 +7,6 @@ use serde::Deserialize;
 use serde::de::value::SeqAccessDeserializer;
 use serde::de::{Deserializer, Error, SeqAccess, Visitor};
 
-/// One text, or a list of `T`.
 pub(super) enum OneOrMany<T> {
     One(String),
     Many(Vec<T>),

@@ -19,8 +19,7 @@ use crate::model::endpoint::{DEFAULT_PORT, Endpoint, EndpointError, Host};
 use crate::model::service::Wanted;
 use crate::model::time::parse_duration;
 
-/// Profiles by name.
-pub type Profiles = BTreeMap<String, Profile>;
+pub(crate) type Profiles = BTreeMap<String, Profile>;
 
 /// Which gate to knock at, with which key, and what to ask for.
 #[derive(Debug)]

@@ -6,9 +6,7 @@ use std::str::FromStr;
 use crate::client::stun;
 use crate::model::endpoint::Endpoint;
 
-/// The start of every server.
 pub(super) const SCHEME: &str = "stun:";
-/// More servers do not make an agreement more certain.
 const SERVERS_MAX: usize = 8;
 
 /// One to eight servers without duplicates. All that answer must agree.
@@ -33,7 +31,6 @@ impl StunServers {
         &self.0
     }
 
-    /// Reads texts such as `stun:host:port`.
     pub(crate) fn of<'a>(
         texts: impl IntoIterator<Item = &'a str>,
     ) -> Result<Self, StunServersError> {

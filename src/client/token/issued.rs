@@ -10,10 +10,9 @@ use super::line::{FieldReader, Fields, LineError, LineKind, open};
 use super::name::is_profile_name;
 use super::tag;
 use crate::model::endpoint::Endpoint;
-use crate::model::policy::is_user_name;
 use crate::model::service::Wanted;
+use crate::model::user_name::is_user_name;
 
-/// The most addresses of a gate.
 pub(crate) const ADDRESSES_MAX: usize = 4;
 /// The most services of a profile: what one knock can carry.
 pub(crate) const SERVICES_MAX: usize = MAX_SERVICES;

@@ -15,7 +15,6 @@ use zeroize::Zeroizing;
 
 use super::tag;
 
-/// The longest line, in bytes, white space included.
 pub(crate) const LINE_MAX: usize = 4096;
 const CHECK_LEN: usize = 4;
 
@@ -33,24 +32,18 @@ pub enum LineKind {
 /// Why a text is not such a line. Shows nothing of its content.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum LineError {
-    /// Its start is unknown.
     #[error("this is no enrolment line; copy all of it, from postern- to its end")]
     Kind,
-    /// It is a token, not a request.
     #[error("this is a token, not a request; a request is what postern enroll prints")]
     NotARequest,
-    /// It is a request, not a token.
     #[error("this is a request, not a token; a token is what posternd user add prints")]
     NotAToken,
-    /// Another version of Postern made it.
     #[error(
         "this line is of another version of Postern; make it again with this version, or update this one"
     )]
     Version,
-    /// Characters are missing, too many or changed.
     #[error("this line is cut or mistyped; copy all of it, from postern- to its end")]
     Damaged,
-    /// It is complete, but a value is invalid.
     #[error("Postern did not make this line: its {0} is invalid; ask for a new one")]
     Content(&'static str),
 }
@@ -75,7 +68,6 @@ impl LineKind {
         }
     }
 
-    /// All before the base64.
     fn prefix(self) -> String {
         format!("{}-1.", self.word())
     }

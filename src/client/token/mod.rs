@@ -11,9 +11,12 @@ mod tag;
 #[cfg(test)]
 mod tests;
 
+#[cfg(feature = "daemon")]
 pub(crate) use issued::{ADDRESSES_MAX, SERVICES_MAX};
 pub use issued::{Token, TokenKey};
-pub(crate) use line::LINE_MAX;
-pub use line::{LineError, LineKind};
+
+pub use line::LineKind;
+#[cfg(feature = "daemon")]
+pub(crate) use line::{LINE_MAX, LineError};
 pub(crate) use name::{is_profile_name, short_name};
 pub use request::EnrollRequest;

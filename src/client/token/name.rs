@@ -11,7 +11,6 @@ pub(crate) fn is_profile_name(text: &str) -> bool {
             .all(|c| c.is_ascii_alphanumeric() || "_-".contains(c))
 }
 
-/// The profile name for a gate: `gate` for `gate.example.org`.
 pub(crate) fn short_name(gate: &str) -> String {
     let first = gate.split('.').next().unwrap_or_default();
     let is_address = gate.parse::<std::net::IpAddr>().is_ok();
