@@ -38,7 +38,6 @@ fn key(value: &Value) -> [u8; 32] {
     hex(value).try_into().unwrap()
 }
 
-/// The user's keys at the receiving gate.
 fn keys_at_gate(vector: &Value) -> UserKeys {
     UserKeys::derive(&name_of_gate(vector), &material(vector))
 }
@@ -159,7 +158,6 @@ fn any_config() -> Loaded {
     .unwrap()
 }
 
-/// The account of an explainer that also tries the client's gate name.
 fn explain(vector: &Value) -> Account {
     let (policy, named) = policy_for(vector);
     let mut loaded = any_config();

@@ -80,7 +80,6 @@ fn allow() -> impl Strategy<Value = Allow> {
     ]
 }
 
-/// Valid requests with items in any order.
 fn request() -> impl Strategy<Value = Request> {
     let items = (
         vec(prop_oneof![service(), name()], 0..=16),
@@ -132,7 +131,6 @@ fn request() -> impl Strategy<Value = Request> {
         })
 }
 
-/// A request and the length of a body for it, often the shortest.
 fn request_and_len() -> impl Strategy<Value = (Request, usize)> {
     request().prop_flat_map(|request| {
         let least = request.encoded_len().max(BODY_MIN);
@@ -140,7 +138,6 @@ fn request_and_len() -> impl Strategy<Value = (Request, usize)> {
     })
 }
 
-/// Encoded requests, some with changed bytes or bits, some cut.
 fn body() -> impl Strategy<Value = Vec<u8>> {
     let change = (any::<prop::sample::Index>(), any::<u8>(), any::<bool>());
     (
@@ -233,7 +230,6 @@ fn an_accepted_body_encodes_to_itself() {
     );
 }
 
-/// Packets of the shortest, the longest and a middle length, with and without items.
 fn packets() -> Vec<Vec<u8>> {
     let request = |action, items| Request {
         action,

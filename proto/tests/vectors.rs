@@ -24,7 +24,6 @@ fn user_keys(vector: &Vector) -> UserKeys {
     UserKeys::derive(&GateName::new(&vector.gate_name).unwrap(), &material)
 }
 
-/// The packet of the intermediate values, before any damage.
 fn as_made(vector: &Vector) -> Vec<u8> {
     [&vector.hint, &vector.nonce, &vector.mac, &vector.sealed]
         .map(|hex| hex.0.as_slice())

@@ -29,7 +29,6 @@ fn memory(address: usize, len: usize) -> Vec<u8> {
     bytes
 }
 
-/// The bytes at a value's address, before and after it is dropped.
 fn before_and_after<T>(value: T) -> [Vec<u8>; 2] {
     let mut place = Some(value);
     black_box(&mut place);

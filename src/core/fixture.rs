@@ -8,7 +8,6 @@ use crate::model::settings::{
     CaptureKind, DriverKind, Firewall, Gate, Interfaces, Metrics, OnStop, Settings,
 };
 
-/// A gate with these users, each with these services.
 pub(crate) fn settings(users: &[(&str, &[&str])]) -> Settings {
     let services = |texts: &[&str]| texts.iter().map(|text| text.parse().unwrap()).collect();
     Settings {

@@ -260,10 +260,7 @@ impl Report {
     }
 }
 
-/// The bytes of a message.
-///
-/// # Errors
-/// If it is longer than [`MESSAGE_MAX`].
+/// The bytes of a message of at most [`MESSAGE_MAX`] bytes.
 pub fn encode<T: Serialize>(message: &T) -> Result<Vec<u8>, NotAMessage> {
     let bytes = serde_json::to_vec(message).map_err(|error| NotAMessage(error.to_string()))?;
     if bytes.len() > MESSAGE_MAX {
@@ -273,10 +270,7 @@ pub fn encode<T: Serialize>(message: &T) -> Result<Vec<u8>, NotAMessage> {
     }
 }
 
-/// Decodes one message, to the last byte.
-///
-/// # Errors
-/// If the bytes are too many, or not exactly one message of this type.
+/// Decodes exactly one message of this type, to the last byte.
 pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, NotAMessage> {
     if bytes.len() > MESSAGE_MAX {
         return Err(NotAMessage(format!("{} bytes are too long", bytes.len())));

@@ -22,7 +22,6 @@ pub(crate) struct Found {
     pub(crate) cure: Vec<String>,
 }
 
-/// Their ids, in alphabetical order.
 pub(crate) fn ids(found: &[Found]) -> Vec<&str> {
     let mut ids: Vec<&str> = found.iter().map(|one| one.id.as_str()).collect();
     ids.sort_unstable();
@@ -77,7 +76,6 @@ impl World {
         self.folder.path().join(name)
     }
 
-    /// The same host with another backend in its config.
     pub(crate) fn with_backend(self, backend: &str) -> Self {
         let text = std::fs::read_to_string(self.path("posternd.toml")).unwrap();
         self.write(
@@ -95,7 +93,6 @@ impl World {
         assert!(output.status.success(), "{script}: {output:?}");
     }
 
-    /// Whether this kernel has legacy tables.
     #[expect(clippy::print_stderr, reason = "what is not tested is said")]
     pub(crate) fn has_legacy_tables(&self) -> bool {
         let has = sh(&self.peer, "iptables-legacy -S").status.success();
@@ -105,7 +102,6 @@ impl World {
         has
     }
 
-    /// Loads a captured rule set.
     pub(crate) fn load(&self, name: &str) {
         let path = Path::new(env!("CARGO_MANIFEST_DIR"))
             .join("tests/rulesets")
@@ -147,7 +143,6 @@ impl World {
         self.before = without("ip6tables-restore ip6tables-save", &self.path("sbin"));
     }
 
-    /// Runs posternd, after these commands in a mount namespace.
     fn posternd(&self, before: &str, arguments: &str) -> Output {
         sh(&self.gate, &self.script(before, arguments))
     }
@@ -196,7 +191,6 @@ impl World {
             .collect()
     }
 
-    /// Runs the commands of a finding.
     pub(crate) fn cure(&self, found: &Found) {
         assert!(!found.cure.is_empty(), "{found:?}");
         found.cure.iter().for_each(|line| self.gate_sh(line));
@@ -227,7 +221,6 @@ impl World {
         );
     }
 
-    /// Stops the daemon. Its rules stay.
     pub(crate) fn stop(&mut self) {
         let Some(mut daemon) = self.daemon.take() else {
             return;
@@ -256,7 +249,6 @@ impl World {
         }
     }
 
-    /// Ends all grants.
     pub(crate) fn close(&self) {
         assert!(self.posternd("", "close --all").status.success());
     }

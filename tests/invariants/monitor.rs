@@ -15,15 +15,17 @@ fn executor(firewall: &MemoryDriver) -> Executor {
     Executor::open(&config().settings, Box::new(firewall.clone()), None, NOW).unwrap()
 }
 
-fn request() -> OpenRequest {
-    OpenRequest {
+fn open(ticket: u64, change: impl FnOnce(&mut OpenRequest)) -> Order {
+    let mut request = OpenRequest {
         user: "alice".to_owned(),
         allow: "192.0.2.7/32".parse().unwrap(),
         from: AddressFrom::Claimed,
         target: None,
         services: vec!["tcp/22".parse().unwrap()],
         duration: Duration::from_secs(30),
-    }
+    };
+    change(&mut request);
+    Order::Open { ticket, request }
 }
 
 #[test]
@@ -32,15 +34,12 @@ fn invariant_4_grants_end_without_an_engine() {
     let mut executor = executor(&firewall);
     for n in 0..100 {
         let allow = ipnet::IpNet::from(IpAddr::from([192, 0, 2, n]));
-        let request = OpenRequest {
-            allow,
-            duration: Duration::from_secs(1 + u64::from(n)),
-            ..request()
-        };
-        assert!(matches!(
-            executor.serve(NOW, vec![Order::Open { ticket: 1, request }])[..],
-            [Report::Opened { .. }]
-        ));
+        let duration = Duration::from_secs(1 + u64::from(n));
+        let order = open(1, |request| {
+            (request.allow, request.duration) = (allow, duration)
+        });
+        let reports = executor.serve(NOW, vec![order]);
+        assert!(matches!(reports[..], [Report::Opened { .. }]));
     }
     // No more orders come.
     while let Some(end) = executor.next_end() {
@@ -61,26 +60,12 @@ fn invariant_4_no_request_opens_without_an_end() {
         Duration::from_secs(3601),
         Duration::MAX,
     ] {
-        let reports = executor.serve(
-            NOW,
-            vec![Order::Open {
-                ticket: 1,
-                request: OpenRequest {
-                    duration,
-                    ..request()
-                },
-            }],
-        );
-        assert!(
-            matches!(
-                reports[..],
-                [Report::Refused {
-                    rule: Rule::Duration,
-                    ..
-                }]
-            ),
-            "{duration:?}"
-        );
+        let order = open(1, |request| request.duration = duration);
+        let reports = executor.serve(NOW, vec![order]);
+        let [Report::Refused { rule, .. }] = &reports[..] else {
+            panic!("{reports:?}")
+        };
+        assert_eq!(*rule, Rule::Duration, "{duration:?}");
     }
     assert!(firewall.with(|state| state.open.is_empty()));
 }
@@ -89,34 +74,16 @@ fn invariant_4_no_request_opens_without_an_end() {
 fn invariant_10_a_failed_change_is_reported_as_failed() {
     let firewall = MemoryDriver::default();
     let mut executor = executor(&firewall);
-    executor.serve(
-        NOW,
-        vec![Order::Open {
-            ticket: 1,
-            request: request(),
-        }],
-    );
+    executor.serve(NOW, vec![open(1, |_| {})]);
     firewall.with(|state| state.failing = Some("exit status 4".to_owned()));
-    let another = OpenRequest {
-        allow: "192.0.2.8/32".parse().unwrap(),
-        ..request()
-    };
+    let another = open(2, |request| request.allow = "192.0.2.8/32".parse().unwrap());
     let request = CloseRequest {
         user: "alice".to_owned(),
-        allow: request().allow,
+        allow: "192.0.2.7/32".parse().unwrap(),
         target: None,
         services: Vec::new(),
     };
-    let reports = executor.serve(
-        NOW,
-        vec![
-            Order::Open {
-                ticket: 2,
-                request: another,
-            },
-            Order::Close { ticket: 3, request },
-        ],
-    );
+    let reports = executor.serve(NOW, vec![another, Order::Close { ticket: 3, request }]);
     let [
         Report::Refused {
             ticket: 2,

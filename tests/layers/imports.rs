@@ -9,10 +9,8 @@ use std::path::{Path, PathBuf};
 
 use syn::visit::{self, Visit};
 
-/// A module's path below the crate root.
 type ModulePath = Vec<String>;
 
-/// What one file says of itself.
 #[derive(Default)]
 struct File {
     path: PathBuf,
@@ -22,16 +20,12 @@ struct File {
     aliases: BTreeMap<String, Vec<String>>,
     /// Paths of `use …::*`.
     globs: Vec<Vec<String>>,
-    /// Every path in the code.
     paths: BTreeSet<Vec<String>>,
-    /// How many inline modules the reader is in.
     inline_depth: usize,
 }
 
-/// A crate's files by module.
 pub(crate) struct Crate(BTreeMap<ModulePath, File>);
 
-/// One import: file, imported file, item.
 pub(crate) type Import = (PathBuf, PathBuf, String);
 
 impl Crate {
@@ -60,12 +54,10 @@ impl Crate {
         Self(files)
     }
 
-    /// Every file that is compiled into the program.
     pub(crate) fn files(&self) -> impl Iterator<Item = &Path> {
         self.0.values().map(|file| file.path.as_path())
     }
 
-    /// Every import between two files.
     pub(crate) fn imports(&self) -> BTreeSet<Import> {
         let mut imports = BTreeSet::new();
         for (module, file) in &self.0 {

@@ -43,7 +43,6 @@ const IMPURE: [&str; 11] = [
     "static mut",
 ];
 
-/// The one file with unsafe code.
 const UNSAFE: &str = "src/adapters/capture/hint_filter/kernel.rs";
 
 fn root() -> &'static Path {
@@ -97,7 +96,6 @@ fn breaks_a_rule((file, other, _): &Import) -> bool {
     imported > own || crosses
 }
 
-/// Files that reach each other, as groups of more than one.
 fn circles(imports: &BTreeSet<Import>) -> Vec<BTreeSet<PathBuf>> {
     let mut reach: BTreeMap<&Path, BTreeSet<&Path>> = BTreeMap::new();
     for (file, other, _) in imports {

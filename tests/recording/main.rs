@@ -33,12 +33,10 @@ fn udp6(port: u16, payload: &[u8]) -> Vec<u8> {
     packet
 }
 
-/// A frame with a knock.
 fn knock() -> Vec<u8> {
     ethernet(&[0x0800], &udp4(62201, b"knock"))
 }
 
-/// All packets, and how the reading ended.
 fn read(file: impl Read + 'static) -> (Vec<Recorded>, Option<RecordingError>) {
     let mut packets = Vec::new();
     let read_all = || -> Result<(), RecordingError> {
@@ -52,13 +50,11 @@ fn read(file: impl Read + 'static) -> (Vec<Recorded>, Option<RecordingError>) {
     (packets, error)
 }
 
-/// The number of packets, and how the reading of these parts ended.
 fn outcome(parts: &[&[u8]]) -> (usize, Option<RecordingError>) {
     let (packets, error) = read(Cursor::new(parts.concat()));
     (packets.len(), error)
 }
 
-/// Time and payload of each datagram in a valid recording.
 fn datagrams(file: Vec<u8>) -> Vec<(Option<u64>, Vec<u8>)> {
     let (packets, error) = read(Cursor::new(file));
     assert!(error.is_none(), "{error:?}");

@@ -1,10 +1,8 @@
 //! Writes recordings in both formats, both byte orders and every resolution of time.
 
-/// The header of a file or of an interface.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Style {
     pub(crate) big_endian: bool,
-    /// Ticks in a second; a power of ten.
     pub(crate) per_second: u64,
     pub(crate) link_type: u16,
 }
@@ -58,7 +56,6 @@ pub(crate) fn pcap(style: Style, frames: &[Frame<'_>]) -> Vec<u8> {
     file
 }
 
-/// As Wireshark writes them: a section, an interface, and a block for each packet.
 pub(crate) fn pcapng(style: Style, frames: &[Frame<'_>]) -> Vec<u8> {
     let mut file = [section(style), interface(style)].concat();
     for (at, bytes) in frames {
@@ -87,7 +84,6 @@ pub(crate) fn interface(style: Style) -> Vec<u8> {
     block(style, 1, &body)
 }
 
-/// A packet without a time.
 pub(crate) fn simple(style: Style, bytes: &[u8]) -> Vec<u8> {
     let body = [style.words(&[bytes.len()]), padded(bytes)].concat();
     block(style, 3, &body)

@@ -121,7 +121,6 @@ fn listed_hosts_behind_the_gate_open() {
     assert_eq!(world.open(), grants);
 }
 
-/// A world with alice and more users, whose names and keys these are.
 fn with_more(users: fn() -> Vec<(String, SharedKey)>) -> World {
     World::of(move || {
         let mut loaded = load_all(ALICE);

@@ -14,13 +14,11 @@ pub(crate) fn body(now: Timestamp) -> Vec<u8> {
     body
 }
 
-/// These bytes under alice's keys and the hint of this step.
 pub(crate) fn sealed(step: Step, nonce: u8, body: &[u8]) -> Vec<u8> {
     let Hint(hint) = packet::hint(step);
     packet::seal_under(hint, [nonce; 12], body)
 }
 
-/// The same, with a byte of the ciphertext changed before the mac was made.
 pub(crate) fn mac_over_what_does_not_open(now: Timestamp) -> Vec<u8> {
     let mut bytes = sealed(Step::of(now.as_millis()), 1, &body(now));
     bytes[60] ^= 1;

@@ -9,7 +9,6 @@ use postern_proto::{
 
 use crate::world::{self, GATE};
 
-/// Where alice is.
 pub(crate) const HOME: &str = "192.0.2.7";
 
 #[derive(Debug, Clone)]
@@ -53,7 +52,6 @@ impl Knock {
         self
     }
 
-    /// For the source's network, with the prefix of the packet.
     pub(crate) fn widened(mut self, prefix: u8) -> Self {
         self.request.allow = Allow::Source { prefix };
         self

@@ -10,7 +10,6 @@ thread_local! {
     static GIVEN: RefCell<Vec<Reason>> = const { RefCell::new(Vec::new()) };
 }
 
-/// The world reports every reason that it sees.
 pub(crate) fn was_given(reason: Reason) {
     GIVEN.with_borrow_mut(|given| given.push(reason));
 }

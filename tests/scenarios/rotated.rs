@@ -8,7 +8,6 @@ use postern::model::time::Timestamp;
 use crate::knocks::{HOME, Knock};
 use crate::world::{ALICE, START, World, seconds};
 
-/// Alice's old key is bob's.
 fn rotated(until: Timestamp, more: &str) -> World {
     World::new(&format!(
         "{ALICE}old_key = BOB\nold_until = {until}\n{more}"

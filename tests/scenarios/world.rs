@@ -38,7 +38,6 @@ pub(crate) const GATE: &str = "gate.example.org";
 /// In the middle of a step, 32 seconds from either boundary.
 pub(crate) const START: Timestamp = Timestamp::from_millis(27_500_000 * 64_000 + 32_000);
 
-/// A user with one service. More lines about the user may follow.
 pub(crate) const ALICE: &str = "[[user]]\nname = 'alice'\nkey = ALICE\nservices = ['tcp/22']\n";
 
 pub(crate) struct World {
@@ -48,7 +47,6 @@ pub(crate) struct World {
     /// Reads the config, keys and all. A restarted engine takes `settings` in place of those in it.
     load: Box<dyn Fn() -> Loaded>,
     pub(crate) core: Core,
-    /// Explains every datagram, and must agree with the engine's gate.
     pub(crate) explainer: Explainer,
     pub(crate) account: Option<Account>,
     pub(crate) store: MemoryStore,
@@ -249,7 +247,6 @@ impl World {
         self.outcome(&before, reports)
     }
 
-    /// Time passes for both clocks. The executor closes grants when they are due.
     pub(crate) fn pass(&mut self, length: Duration) {
         let end = self.steady.plus(length);
         while let Some(next) = self.executor.next_end().filter(|next| *next <= end) {
@@ -265,7 +262,6 @@ impl World {
         self.look_at_clocks();
     }
 
-    /// The engine dies, and a fresh one starts with what is on the disk.
     pub(crate) fn restart_engine(&mut self) {
         let kept = self.store.load().unwrap();
         let load = || Loaded {
@@ -278,7 +274,6 @@ impl World {
         self.look_at_clocks();
     }
 
-    /// The monitor dies, and a fresh one finds the firewall as it is.
     pub(crate) fn restart_monitor(&mut self) {
         self.executor = Executor::open(
             &self.settings,
@@ -310,7 +305,6 @@ impl World {
         self.core.gate().counters().of(reason)
     }
 
-    /// What the engine's loop does a few times a second.
     fn look_at_clocks(&mut self) {
         if let Some(steps) = self
             .core

@@ -10,7 +10,6 @@ use postern_proto::{
 };
 use serde::{Deserialize, Deserializer};
 
-/// One case.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Vector {
@@ -66,7 +65,6 @@ pub(crate) struct Outcome {
     pub(crate) _step: u8,
 }
 
-/// A request's fields as a file writes them.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Fields {
@@ -86,7 +84,6 @@ enum ItemFields {
     Skipped { kind: u8, value: Hex },
 }
 
-/// Bytes written as lower-case hexadecimal digits.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Hex(pub(crate) Vec<u8>);
 
@@ -112,7 +109,6 @@ impl<'de> Deserialize<'de> for Hex {
 }
 
 impl Hex {
-    /// The bytes of a field whose length is fixed.
     pub(crate) fn array<const N: usize>(&self) -> [u8; N] {
         self.0
             .as_slice()
@@ -155,7 +151,6 @@ impl Key {
 }
 
 impl Fields {
-    /// The request that they describe, made at this time.
     pub(crate) fn request(&self, timestamp_ms: u64) -> Request {
         let (allowed, prefix) = self.allow.split_once('/').expect("a prefix");
         let prefix = prefix.parse().expect("a number");

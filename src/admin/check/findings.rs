@@ -21,7 +21,6 @@ pub(crate) enum Level {
 pub(crate) struct Finding {
     pub(crate) level: Level,
     pub(crate) id: &'static str,
-    /// What is wrong, then why, then what to do.
     pub(crate) what: Explanation,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) cure: Vec<String>,
@@ -34,7 +33,6 @@ pub(crate) struct Explanation {
     details: Vec<String>,
 }
 
-/// All on one line, as JSON has it.
 impl fmt::Display for Explanation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.summary)?;
@@ -127,7 +125,6 @@ impl Findings {
     }
 }
 
-/// Errors first. Details and commands are indented below a finding.
 impl fmt::Display for Findings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (level, name) in [

@@ -56,7 +56,6 @@ impl Input {
         ))
     }
 
-    /// Looks at the first bytes.
     fn begin(mut source: Source, said: &str) -> Result<Self, ExitError> {
         let mut head = Vec::new();
         let read = (&mut source).take(4).read_to_end(&mut head);

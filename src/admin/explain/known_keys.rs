@@ -11,7 +11,6 @@ use crate::model::time::Timestamp;
 
 #[derive(Debug)]
 pub(super) struct KnownKeys {
-    /// At this gate, in the order of the gate's key rows.
     here: Vec<KeyHere>,
     disabled: Vec<(String, UserKeys)>,
     materials: Vec<KeyMaterial>,
@@ -32,7 +31,6 @@ pub(super) struct Maker<'a> {
     pub(super) user: usize,
     pub(super) keys: &'a UserKeys,
     pub(super) until: Option<Timestamp>,
-    /// The other gate that the knock is for.
     pub(super) other_gate: Option<&'a GateName>,
 }
 

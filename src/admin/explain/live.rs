@@ -16,7 +16,6 @@ use crate::model::exit::{ExitError, FAILED, PERMISSION};
 use crate::model::settings::{Gate, Interfaces};
 use crate::model::time::Timestamp;
 
-/// Datagrams that wait; the kernel keeps some thousand more.
 const QUEUE: usize = 1024;
 const TICK: Duration = Duration::from_millis(500);
 

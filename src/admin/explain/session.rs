@@ -48,14 +48,12 @@ pub(crate) enum What {
     Other(Other),
 }
 
-/// Receives each report, and says whether to go on.
 pub(crate) type Tell<'a> = dyn FnMut(Told) -> Result<ControlFlow<()>, ExitError> + 'a;
 
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Summary {
     pub(crate) packets: u64,
     pub(crate) told: u64,
-    /// An unknown link type, if there was one.
     pub(crate) unknown_link: Option<i32>,
 }
 

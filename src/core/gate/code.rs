@@ -26,11 +26,9 @@ pub(super) struct Codes {
 
 #[derive(Debug, Clone, Copy, Default)]
 struct Seen {
-    /// The latest step whose code was accepted.
     step: Option<CodeStep>,
     v4: bool,
     v6: bool,
-    /// When every wrong code is forgotten.
     clean: Timestamp,
 }
 

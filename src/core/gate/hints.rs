@@ -20,7 +20,6 @@ pub struct HintKeys(Vec<TimedKey>);
 #[derive(Debug, Clone)]
 struct TimedKey {
     key: HintKey,
-    /// The last step in which a rotated-out key is valid.
     last_step: Option<u64>,
 }
 
@@ -114,7 +113,9 @@ impl HintTable {
     }
 
     /// Every step of the table, with the hints of all keys that are valid in it.
-    pub fn by_step(&self) -> impl Iterator<Item = (Step, impl Iterator<Item = [u8; 8]> + '_)> + '_ {
+    pub(crate) fn by_step(
+        &self,
+    ) -> impl Iterator<Item = (Step, impl Iterator<Item = [u8; 8]> + '_)> + '_ {
         self.steps.clone().map(|step| {
             let in_step = self.rows.iter().filter(move |(_, at)| at.step.0 == step);
             (Step(step), in_step.map(|((hint, _), _)| hint.0))

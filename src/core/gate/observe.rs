@@ -28,7 +28,7 @@ impl Seen {
     }
 
     /// The reason to drop the same packet at a later time.
-    pub fn reason_to_drop(self, now: Timestamp) -> Drop {
+    pub(crate) fn reason_to_drop(self, now: Timestamp) -> Drop {
         replay::again(self.at(), now)
     }
 }
@@ -52,7 +52,7 @@ impl Gate {
     }
 
     /// The key rows with this hint: present keys in the order of the users, then old keys in the order they were given.
-    pub fn rows_with_hint(&self, hint: Hint) -> impl Iterator<Item = usize> + '_ {
+    pub(crate) fn rows_with_hint(&self, hint: Hint) -> impl Iterator<Item = usize> + '_ {
         self.hints.find(hint).map(|(row, _)| row)
     }
 

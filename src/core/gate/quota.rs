@@ -108,7 +108,6 @@ fn rate(quota: Quota) -> Rate {
         .allow_burst(quota.count)
 }
 
-/// The time until one knock comes back, in nanoseconds.
 fn share(quota: Quota) -> u64 {
     u64::try_from((quota.per / quota.count.get()).as_nanos()).unwrap_or(u64::MAX)
 }

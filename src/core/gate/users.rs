@@ -49,7 +49,6 @@ pub(super) struct Member {
     pub(super) policy: Policy,
     pub(super) limiter: Limiter,
     pub(super) meter: Meter,
-    /// For a user who must send one-time codes.
     pub(super) codes: Option<Codes>,
 }
 
@@ -105,7 +104,6 @@ impl Users {
         is_valid.then_some((&row.keys, member))
     }
 
-    /// The quotas of which something is used at this time.
     pub(super) fn spent(&self, now: Timestamp) -> impl Iterator<Item = Spent> + '_ {
         self.members.iter().filter_map(move |member| {
             let Policy { user, quota, .. } = &member.policy;

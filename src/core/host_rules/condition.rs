@@ -11,7 +11,6 @@ const TCP: u8 = 6;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Condition {
     pub(crate) test: Test,
-    /// It holds if the test fails.
     pub(crate) is_negated: bool,
 }
 

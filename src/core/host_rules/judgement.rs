@@ -43,7 +43,6 @@ impl Ruleset {
             .collect()
     }
 
-    /// The base chains that change destinations before routing.
     pub(crate) fn rewrite_chains(&self, family: Family) -> Vec<BaseChain<'_>> {
         self.base_chains(family)
             .filter(|BaseChain { base, .. }| base.is_nat && base.hook == Hook::Prerouting)
@@ -57,7 +56,6 @@ impl Ruleset {
             .filter_map(|chain| chain.base.map(|base| BaseChain { chain, base }))
     }
 
-    /// Judges a packet on its whole way to a hook.
     pub(crate) fn judge(&self, hook: Hook, packet: &Packet<'_>) -> Judgement {
         let mut accepted = "no rule".to_owned();
         let mut doubt = None;

@@ -14,15 +14,12 @@ pub(crate) struct Packet<'a> {
     pub(crate) is_established: bool,
     /// The interface that receives it; empty if the name does not matter.
     pub(crate) interface: &'a str,
-    /// Possible destinations: the gate's own addresses, or hosts behind it.
     pub(crate) destinations: &'a [IpNet],
-    /// Chains whose effect is given, whatever their rules are.
     pub(crate) known_chains: &'a [KnownChain],
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct KnownChain {
     pub(crate) name: &'static str,
-    /// It accepts the packet; otherwise the packet returns from it.
     pub(crate) accepts: bool,
 }

@@ -16,7 +16,6 @@ use crate::model::address::Family;
 #[derive(Debug, Default)]
 pub(crate) struct Saved {
     pub(crate) chains: Vec<Chain>,
-    /// The tables that are complete. nft shows the others.
     pub(crate) tables: Vec<String>,
 }
 

@@ -90,7 +90,6 @@ fn set(object: &Value) -> Option<((Table, String), Vec<Value>)> {
     Some(((table(set)?, name), elements.unwrap_or_default()))
 }
 
-/// One rule; several if a map holds the verdicts.
 fn rules(object: &Value, table: &Table, sets: &NamedSets) -> Vec<Rule> {
     let handle = object
         .get("handle")

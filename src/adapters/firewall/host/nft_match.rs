@@ -29,7 +29,6 @@ pub(super) fn elements<'a>(
     sets.get(&(table.clone(), name.strip_prefix('@')?.to_owned()))
 }
 
-/// An element without its comment or counter.
 pub(super) fn plain(element: &Value) -> &Value {
     element
         .get("elem")

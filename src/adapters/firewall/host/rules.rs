@@ -18,7 +18,6 @@ pub(crate) struct Tools<'a> {
 }
 
 struct SaveProgram {
-    /// Its sibling that changes the rules.
     changer: String,
     family: Family,
     path: PathBuf,

@@ -24,7 +24,6 @@ pub(crate) struct HostSnapshot {
 }
 
 impl HostSnapshot {
-    /// Whether packets of this family can come from outside.
     pub(crate) fn has(&self, family: Family) -> bool {
         self.addresses
             .iter()

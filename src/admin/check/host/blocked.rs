@@ -110,7 +110,6 @@ fn is_hosts_own(view: &HostView<'_>, step: BaseChain<'_>) -> bool {
     !HostView::is_postern(step.chain) && !will_be_first
 }
 
-/// One block for each chain.
 fn add<'a>(blocks: &mut Vec<Block<'a>>, new: Block<'a>) {
     let same = blocks.iter_mut().find(|block| {
         std::ptr::eq(block.step.chain, new.step.chain) && block.is_certain == new.is_certain

@@ -11,9 +11,7 @@ use crate::model::policy::{Policy, ports_of};
 use crate::model::service::{Ports, joined};
 use crate::model::settings::Settings;
 
-/// The chains of the iptables driver that other chains jump to.
 const CHAINS: [&str; 2] = ["POSTERN", "POSTERN-FWD"];
-/// The table of the nftables driver.
 const TABLE: &str = "postern";
 
 pub(super) struct HostView<'a> {
@@ -134,7 +132,6 @@ impl<'a> HostView<'a> {
         policies.flat_map(|policy| policy.targets.clone()).collect()
     }
 
-    /// A socket that serves one of these ports to other hosts.
     pub(super) fn listens(&self, service: Ports) -> Option<SocketAddr> {
         let (first, last) = service
             .range()
