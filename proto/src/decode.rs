@@ -237,4 +237,11 @@ mod tests {
             );
         }
     }
+
+    #[test]
+    fn the_first_broken_rule_is_reported() {
+        let all = |body: &mut [u8; 64]| body.copy_from_slice(&[255; 64]);
+        assert_eq!(broken(all), "version");
+        assert_eq!(broken(|body| (body[1], body[63]) = (9, 9)), "action");
+    }
 }

@@ -282,8 +282,7 @@ pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, NotAMessage> {
 mod tests {
     use super::*;
     use crate::core::fixture;
-    use crate::model::counters::CaptureCounters;
-    use crate::model::counters::ReasonCounters;
+    use crate::model::counters::{CaptureCounters, ReasonCounters};
     use crate::model::time::Timestamp;
 
     fn request() -> OpenRequest {

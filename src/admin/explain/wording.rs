@@ -4,8 +4,7 @@ use std::fmt;
 
 use super::account::{Account, Cause, Otherwise, Verdict};
 use crate::core::gate::{ApprovedRequest, Seen};
-use crate::model::service;
-use crate::model::time;
+use crate::model::{service, time};
 
 /// How many tried names are listed; of more only the number is said.
 const NAMED: usize = 4;

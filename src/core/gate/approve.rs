@@ -10,8 +10,7 @@ use postern_proto::{Action, Allow, Item, Request};
 
 use super::decision::ApprovedRequest;
 use crate::model::address;
-use crate::model::catalog::NamedServices;
-use crate::model::catalog::ServiceOptions;
+use crate::model::catalog::{NamedServices, ServiceOptions};
 use crate::model::policy::Policy;
 use crate::model::reason::Rule;
 use crate::model::request::{AddressFrom, CloseRequest, OpenRequest};
