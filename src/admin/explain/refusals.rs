@@ -79,8 +79,8 @@ pub(super) fn clipped(request: &Request, policy: &Policy) -> Option<String> {
 }
 
 pub(super) fn quota(policy: &Policy, spent: Option<&Spent>, at: Timestamp) -> String {
-    let room = spent.map(|spent| time::human(spent.room.since(at)));
-    let room = room
+    let room = spent
+        .map(|spent| time::human(spent.room.since(at)))
         .map(|length| format!(", there is room again in {length}"))
         .unwrap_or_default();
     format!(

@@ -48,11 +48,8 @@ impl Account {
     }
 
     fn why(&self) -> String {
-        let whose = self
-            .user
-            .as_deref()
-            .map(|user| format!("{user}'s key"))
-            .unwrap_or_default();
+        let user = self.user.as_deref().unwrap_or_default();
+        let whose = format!("{user}'s key");
         let program = "the client program is faulty";
         match &self.cause {
             Cause::Admitted => self.admitted(),
@@ -93,7 +90,6 @@ impl Account {
                 )
             }
             Cause::OldKey(until) => {
-                let user = self.user.as_deref().unwrap_or_default();
                 format!(
                     "{user}'s old key, which expired at {until}: give the client the new one (posternd user rotate prints it)"
                 )
@@ -131,10 +127,7 @@ impl Account {
                     Verdict::Refuse(rule) => rule.sentence(),
                     Verdict::Admit(_) | Verdict::Drop(_) => "",
                 };
-                format!(
-                    "{} asked to {asked}: {sentence}: {why}",
-                    self.user.as_deref().unwrap_or_default()
-                )
+                format!("{user} asked to {asked}: {sentence}: {why}")
             }
         }
     }
@@ -203,19 +196,16 @@ impl Account {
                 time::human(self.clock_ahead)
             )
         };
-        if age > self.window {
-            Some(format!(
-                "made {} ago by the client's clock, and the window is {window}{floor}",
-                time::human(age)
-            ))
+        let (length, when) = if age > self.window {
+            (time::human(age), "ago")
         } else if ahead > self.window {
-            Some(format!(
-                "made {} in the future by the client's clock, and the window is {window}{floor}",
-                time::human(ahead)
-            ))
+            (time::human(ahead), "in the future")
         } else {
-            None
-        }
+            return None;
+        };
+        Some(format!(
+            "made {length} {when} by the client's clock, and the window is {window}{floor}"
+        ))
     }
 }
 
