@@ -6,14 +6,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use postern::adapters::conntrack::Conntrack;
-use postern::adapters::conntrack::kernel::KernelConntrack;
 use postern::adapters::firewall::iptables::{Iptables, Paths};
 use postern::adapters::firewall::{Change, FirewallDriver};
 use postern::adapters::process::Programs;
 use postern::model::grant::{Grant, GrantId};
 use postern::model::run::{Call, Ran, Run, RunError};
-use postern::model::service::Ports;
 use postern::model::settings::Protection;
 use postern_harness::firewall::iptables_paths;
 use postern_harness::{Namespace, gate_and_client, now};
@@ -113,13 +110,6 @@ impl World {
             .iter()
             .map(|grant| format!("{grant} until {}", grant.until.as_millis()))
             .collect()
-    }
-
-    /// The monitor does this before the first installation.
-    pub(crate) fn adopt(&self, services: &[&str]) -> usize {
-        let ports: Vec<Ports> = services.iter().map(|text| text.parse().unwrap()).collect();
-        self.gate
-            .run(move || KernelConntrack::open().unwrap().adopt(&ports).unwrap())
     }
 
     pub(crate) fn listen(&self, address: &str) -> TcpListener {

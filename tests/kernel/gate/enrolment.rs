@@ -1,4 +1,4 @@
-//! From `posternd init` to an open port: with a shared key and with a key pair, then a new key, then none.
+//! From `posternd init` to an open port: with a shared key and with a key pair, then with none.
 
 use std::fs;
 
@@ -42,24 +42,19 @@ fn add_and_import(world: &World, user: &str, options: &[&str]) -> Value {
         &[&["user", "add", user, "-s", &service()], options].concat(),
     );
     assert_eq!(added["reload"], "done", "{added}");
-    import(world, user, &added, &[]);
-    added
-}
-
-fn import(world: &World, user: &str, handed_out: &Value, options: &[&str]) {
     let file = world.folder().join("token");
     postern::adapters::files::write_private(
         &file,
-        handed_out["token"].as_str().unwrap().as_bytes(),
+        added["token"].as_str().unwrap().as_bytes(),
         true,
     )
     .unwrap();
-    let ran = world.first.postern(
-        user,
-        &[&["import", file.to_str().unwrap()], options].concat(),
-    );
+    let ran = world
+        .first
+        .postern(user, &["import", file.to_str().unwrap()]);
     assert_eq!((ran.code, ran.err.as_str()), (Some(0), ""), "{}", ran.out);
     assert!(ran.out.contains("next: postern knock "), "{}", ran.out);
+    added
 }
 
 /// Knocks with a profile and returns once the gate has judged it.
@@ -127,33 +122,6 @@ pub(crate) fn enrolled_key_pair_opens(backend: &'static str) {
         read("users.d/alice.toml").contains("public_key = ")
             && !read("users.d/alice.toml").contains("\nkey = ")
     );
-}
-
-pub(crate) fn old_key_works_until_it_expires(backend: &'static str) {
-    let world = set_up(backend);
-    add_and_import(&world, "alice", &[]);
-    let rotated = posternd(&world, &["user", "rotate", "alice", "--keep-old", "15s"]);
-    assert_eq!(rotated["reload"], "done", "{rotated}");
-    knock(&world, "alice", "gate");
-    world.first.expect_let_in(V4);
-    let status = world.daemon.status();
-    assert_eq!((status.admitted, status.users), (1, 1), "the old key");
-    world.daemon.asked(&["close", "--all"]);
-
-    let engines = world.daemon.logged(&["the engine serves"]).len();
-    wait_for("the old key's end", || {
-        (posternd(&world, &["user", "show", "alice"])["user"]["old_key"]["ended"] == true)
-            .then_some(())
-    });
-    knock(&world, "alice", "gate");
-    let status = world.daemon.status();
-    assert_eq!(status.count("drop unknown-hint"), 1, "{status:?}");
-    world.first.expect_shut_out(V4);
-    import(&world, "alice", &rotated, &["--replace"]);
-    knock(&world, "alice", "gate");
-    world.first.expect_let_in(V4);
-    // Nothing was reloaded.
-    world.daemon.expect_logged(engines, &["the engine serves"]);
 }
 
 pub(crate) fn disabled_user_loses_open_grants(backend: &'static str) {

@@ -129,7 +129,6 @@ const ONCE: &[postern_harness::world::Test] = postern_harness::table![
     FAKE: broken::opening_by_an_orphan_is_closed,
     FAKE: broken::failed_renewal_keeps_the_old_end,
     NONE: enrolment::enrolled_key_pair_opens,
-    NONE: enrolment::old_key_works_until_it_expires,
     NONE: enrolment::disabled_user_loses_open_grants,
     NONE: reload::reload_loses_no_knock,
     NONE: reload::reload_with_udp_socket_loses_no_knock,

@@ -446,23 +446,13 @@ fn start_closes_stale_grants_and_checks_live_ones() {
     assert_eq!(asking.driver.verify(), Ok(false), "somebody took it out");
     asking.lists("2\n3\n99\n");
     asking.driver.tick(at(160));
-    assert!(
-        asking
-            .driver
-            .verify()
-            .unwrap_err()
-            .to_string()
-            .contains("grant 99 is open, but not in the journal")
-    );
+    let error = asking.driver.verify().unwrap_err().to_string();
+    let unknown = "grant 99 is open, but not in the journal";
+    assert!(error.contains(unknown), "{error}");
     asking.lists("two");
-    assert!(
-        asking
-            .driver
-            .list()
-            .unwrap_err()
-            .to_string()
-            .contains("it must print the {id} of each open grant")
-    );
+    let error = asking.driver.list().unwrap_err().to_string();
+    let wrong = "it must print the {id} of each open grant";
+    assert!(error.contains(wrong), "{error}");
 }
 
 #[test]
@@ -471,26 +461,14 @@ fn protection_and_missing_programs_are_refused() {
     let mut world = World::new(false);
     let protection = |services: &[&str]| Protection {
         services: services.iter().map(|text| text.parse().unwrap()).collect(),
-        knock_ports: vec![62201],
-        silence_knocks: true,
-        behind: Vec::new(),
-        hide_behind: false,
-        forwards: Vec::new(),
+        ..Protection::default()
     };
-    assert!(
-        world
-            .driver
-            .install(&protection(&["tcp/22"]), &[])
-            .unwrap_err()
-            .to_string()
-            .contains("cannot protect")
-    );
-    assert!(
-        world
-            .driver
-            .install(&protection(&[]), &[])
-            .unwrap_err()
-            .to_string()
-            .starts_with("/open: No such file")
-    );
+    for (services, words) in [
+        (&["tcp/22"][..], "cannot protect"),
+        (&[], "/open: No such file"),
+    ] {
+        let installed = world.driver.install(&protection(services), &[]);
+        let error = installed.unwrap_err().to_string();
+        assert!(error.contains(words), "{error}");
+    }
 }
