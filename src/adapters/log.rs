@@ -60,7 +60,6 @@ pub(crate) fn start() -> Form {
     asked
 }
 
-/// The requested form; by default the journal if standard error is its stream.
 fn form(asked: Option<&str>, is_journal: bool) -> Form {
     match asked {
         Some("json") => Form::Json,

@@ -27,7 +27,6 @@ pub(crate) struct NewUser {
     pub(crate) services: Vec<Wanted>,
     pub(crate) settings: Vec<(&'static str, String)>,
     pub(crate) duration: Option<Duration>,
-    /// Where the client sends knocks; empty for the config's addresses.
     pub(crate) addresses: Vec<String>,
     pub(crate) key: KeyChoice,
     pub(crate) totp: bool,
@@ -142,7 +141,6 @@ pub(super) fn unwritable(error: LineError) -> ExitError {
     ExitError::new(FAILED, format!("no token can be made: {error}"))
 }
 
-/// Where a client sends knocks: the given addresses, the config's, or the gate's name.
 pub(super) fn addresses(gate: &Gate, given: &[String]) -> Result<Vec<Endpoint>, ExitError> {
     let port = gate.ports.first().copied().unwrap_or(DEFAULT_PORT);
     if given.len() > ADDRESSES_MAX {

@@ -18,7 +18,6 @@ use crate::model::settings::Settings;
 pub(crate) struct Changed {
     pub(crate) file: PathBuf,
     pub(crate) is_new: bool,
-    /// The result of the reload; `None` if nothing was written.
     pub(crate) reload: Option<ReloadResult>,
     pub(crate) left: Option<PathBuf>,
 }
@@ -87,7 +86,6 @@ pub(crate) fn remove(config: &Path, name: &str, unprotect: bool) -> Result<Chang
     })
 }
 
-/// The error for a file whose form the editor does not understand.
 pub(super) fn by_hand(path: &Path) -> ExitError {
     ExitError::new(
         FAILED,
@@ -98,7 +96,6 @@ pub(super) fn by_hand(path: &Path) -> ExitError {
     )
 }
 
-/// The services of a user that the settings without that user do not close.
 fn no_longer_closed(user: &Policy, without: &Settings) -> Vec<String> {
     let alone = Settings {
         policies: vec![user.clone()],

@@ -17,7 +17,6 @@ use crate::adapters::files;
 use crate::model::exit::{CONFIG, ExitError, FAILED, SYSTEM};
 use crate::model::settings::Settings;
 
-/// How often to try to lock the users, and the pause between two tries.
 const TRIES: u32 = 100;
 const PAUSE: Duration = Duration::from_millis(100);
 
@@ -43,7 +42,6 @@ impl ConfigFiles {
         })
     }
 
-    /// Locks and reads the config in order to change it. Makes `users.d` if it is missing.
     pub(super) fn open(config: &Path) -> Result<Self, ExitError> {
         let users_d = users_d(config);
         if users_d.symlink_metadata().is_err() {
@@ -68,7 +66,6 @@ impl ConfigFiles {
         })
     }
 
-    /// Finds a user who has a file of his own, and the file. Commands change no other file.
     pub(super) fn own_file(&self, name: &str) -> Result<(&Listed, &BundleFile), ExitError> {
         let user = self.user(name)?;
         let file = self
@@ -102,7 +99,6 @@ impl ConfigFiles {
         )
     }
 
-    /// Replaces a file of `users.d` in memory, or removes it, and checks the whole config.
     pub(super) fn check(&mut self, path: &Path, text: Option<&str>) -> Result<(), ExitError> {
         self.bundle.users.retain(|file| file.path != path);
         if let Some(text) = text {
@@ -119,7 +115,6 @@ impl ConfigFiles {
     }
 }
 
-/// The public half of the gate's own key; `path` is the key's file.
 pub(super) fn public_key_of(text: &str, path: &Path) -> Result<PublicKey, ExitError> {
     let key = PrivateKey::from_base64(text.strip_suffix('\n').unwrap_or(text));
     key.map(|key| key.public()).map_err(|error| {
@@ -128,7 +123,6 @@ pub(super) fn public_key_of(text: &str, path: &Path) -> Result<PublicKey, ExitEr
     })
 }
 
-/// Writes a new file that only its owner can read. Never overwrites a file.
 pub(super) fn create(path: &Path, text: &str) -> Result<(), ExitError> {
     files::write_private(path, text.as_bytes(), false).map_err(disk::unreadable)
 }
@@ -140,7 +134,6 @@ pub(super) fn remove(path: &Path) -> Result<(), ExitError> {
     })
 }
 
-/// Replaces the text of a file; of the target if it is a symbolic link.
 pub(super) fn replace(path: &Path, text: &str) -> Result<(), ExitError> {
     let real = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
     files::write_private(&real, text.as_bytes(), true).map_err(disk::unreadable)

@@ -7,7 +7,6 @@ use crate::model::run::{Call, OUTPUT, Ran, Run, RunError};
 
 pub(super) const NAME: &str = "postern";
 
-/// The engine's user if no other can be made.
 pub(super) const NOBODY: &str = "nobody";
 
 /// These programs may wait for locks of others.
@@ -20,7 +19,6 @@ pub(super) enum EngineUser {
     Missing(String),
 }
 
-/// Programs that make a user, with their arguments. All must succeed.
 type Recipe = &'static [(&'static str, &'static str)];
 
 /// Of shadow-utils, which nearly every distribution has; then of busybox.
@@ -35,7 +33,6 @@ const RECIPES: [Recipe; 2] = [
     ],
 ];
 
-/// Finds or makes a user. `find` returns the path of a program, `exists` whether the system knows the user.
 pub(super) fn ensure(
     name: &str,
     run: &mut dyn Run,
@@ -110,7 +107,6 @@ mod tests {
 
     use super::*;
 
-    /// Records programs instead of running them; each ends with the exit status from `status`.
     struct Script<'a> {
         ran: Vec<String>,
         status: fn(&str) -> i32,

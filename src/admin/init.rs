@@ -24,10 +24,8 @@ use crate::model::settings::Settings;
 
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Wanted {
-    /// The gate's name; `None` for this host's name.
     pub(crate) name: Option<GateName>,
     pub(crate) addresses: Vec<Endpoint>,
-    /// The UDP port of knocks; `None` for the usual one.
     pub(crate) port: Option<u16>,
 }
 
@@ -197,7 +195,6 @@ fn write_config(config: &Path, wanted: &Wanted, run_as: &str) -> Result<(), Exit
     config_files::create(config, &text)
 }
 
-/// The host's name, with its domain if it has one.
 fn host_name() -> Result<GateName, ExitError> {
     let whole = process::find("hostname").and_then(|program| {
         let ran = Programs::default().run(&Call {

@@ -19,12 +19,10 @@ pub(crate) enum KeyChoice {
 }
 
 pub(super) struct NewKey {
-    /// Config keys and values without quotes: `key`, or `public_key` and perhaps `psk`.
     pub(super) lines: Vec<(&'static str, KeyText)>,
     pub(super) token: TokenKey,
 }
 
-/// Makes a key. Fails if the gate has no key pair of its own, or the system has no random bytes.
 pub(super) fn make(choice: &KeyChoice, files: &ConfigFiles) -> Result<NewKey, ExitError> {
     let (own, psk) = match choice {
         KeyChoice::Shared => {

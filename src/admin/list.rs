@@ -6,7 +6,6 @@ use super::config_files::ConfigFiles;
 use crate::adapters::config::Listed;
 use crate::model::exit::ExitError;
 
-/// All users, in the order of the files. Exit 78 for an invalid config.
 pub(crate) fn users(config: &Path) -> Result<Vec<Listed>, ExitError> {
     ConfigFiles::read(config).map(|files| files.users)
 }

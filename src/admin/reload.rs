@@ -12,7 +12,6 @@ use crate::core::order::Reloaded;
 /// A new engine may need two minutes for a hundred thousand users, and another reload may come first.
 const PATIENCE: Duration = Duration::from_secs(300);
 
-/// The pause before it is asked again.
 const PAUSE: Duration = Duration::from_millis(200);
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -79,7 +78,6 @@ mod tests {
 
     use super::*;
 
-    /// The result of `reload` for these answers, in order.
     fn after(answers: Vec<Option<Answer>>) -> ReloadResult {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("control.sock");

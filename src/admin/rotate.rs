@@ -27,7 +27,6 @@ pub(crate) struct Rotation {
     pub(crate) pair: bool,
     pub(crate) psk: bool,
     pub(crate) keep_old: Duration,
-    /// Where the client sends knocks; empty for the config's addresses.
     pub(crate) addresses: Vec<String>,
 }
 

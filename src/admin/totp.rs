@@ -47,7 +47,6 @@ impl Totp {
     }
 }
 
-/// Percent-encodes a part of a URI (RFC 3986).
 fn escaped(text: &str) -> String {
     text.bytes().fold(String::new(), |mut text, byte| {
         if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {

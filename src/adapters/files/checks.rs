@@ -20,7 +20,6 @@ pub(crate) fn folder_of(path: &Path) -> PathBuf {
     }
 }
 
-/// A regular file of at most `max` bytes.
 pub(super) fn check_kind(path: &Path, metadata: &Metadata, max: u64) -> Result<(), FileError> {
     if !metadata.is_file() {
         let kind = if metadata.is_dir() {
@@ -40,7 +39,6 @@ pub(super) fn check_kind(path: &Path, metadata: &Metadata, max: u64) -> Result<(
     Ok(())
 }
 
-/// Only the owner may use the file.
 pub(super) fn check_mode(path: &Path, metadata: &Metadata) -> Result<(), FileError> {
     if metadata.mode() & OTHERS == 0 {
         return Ok(());

@@ -45,7 +45,6 @@ impl FileError {
         Self::new(path, FileErrorKind::Other, what, cure)
     }
 
-    /// `done` completes "cannot be …": read, written.
     pub(super) fn io(path: &Path, done: &str, error: &io::Error) -> Self {
         match error.kind() {
             io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => Self::new(

@@ -10,7 +10,6 @@ use super::checks::{check_folder, check_folders, check_kind, check_mode, check_o
 use super::error::FileError;
 use super::system::open_to_read;
 
-/// The largest key file or profile, in bytes.
 const PRIVATE_MAX: u64 = 1 << 20;
 #[cfg(feature = "daemon")]
 const CONFIG_MAX: u64 = 64 << 20;

@@ -55,7 +55,6 @@ pub(super) fn open_to_read(path: &Path) -> io::Result<File> {
         .open(path)
 }
 
-/// Creates a file that only its owner can use.
 #[expect(clippy::disallowed_methods, reason = "files may open files")]
 pub(super) fn create(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
     options.create_new(true).mode(0o600).open(path)

@@ -85,7 +85,6 @@ fn write_whole(path: &Path, bytes: &[u8], readers: Readers, overwrite: bool) -> 
     placed
 }
 
-/// Gives the file its name only if that name is free.
 fn place_new(hidden: &Path, path: &Path) -> io::Result<()> {
     match fs::hard_link(hidden, path) {
         // Some file systems, such as FAT, have no hard links, and others, such as NFS, not this kind of rename.

@@ -77,7 +77,6 @@ fn answer(
     stream.write_all(bytes.as_bytes())
 }
 
-/// Reads up to the empty line that ends the headers, or to a limit.
 fn request(stream: &mut impl Read) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::with_capacity(1024);
     let mut piece = [0; 1024];

@@ -227,7 +227,6 @@ impl Writer<'_> {
         })
     }
 
-    /// A point in time, in seconds since 1970.
     fn time(&mut self, name: &str, help: &str, time: Timestamp) -> fmt::Result {
         let gauge =
             ConstGauge::new(std::time::Duration::from_millis(time.as_millis()).as_secs_f64());

@@ -65,7 +65,6 @@ pub(crate) fn send(child: &Child, signal: i32) {
     }
 }
 
-/// Runs a program without input and returns its first line. It may use standard error and the terminal to talk to the user.
 pub(crate) fn ask(
     program: &OsStr,
     arguments: &[impl AsRef<OsStr>],

@@ -219,7 +219,6 @@ pub(super) fn monitor() -> Result<Vec<String>, SandboxError> {
     ]))
 }
 
-/// Threads, not processes.
 fn threads_only() -> Result<SeccompRule, SandboxError> {
     let thread = u64::from(libc::CLONE_THREAD.unsigned_abs());
     when(0, SeccompCmpOp::MaskedEq(thread), thread)

@@ -12,7 +12,6 @@ use crate::model::exit::ExitError;
 pub(super) struct Interrupt(Arc<AtomicUsize>);
 
 impl Interrupt {
-    /// Handles the signals from now on. None ends this process directly.
     pub(super) fn take() -> Result<Self, ExitError> {
         let arrived = Arc::new(AtomicUsize::new(0));
         for signal in [SIGINT, SIGTERM] {
@@ -27,7 +26,6 @@ impl Interrupt {
         self.0.load(Ordering::Relaxed) != 0
     }
 
-    /// Fails after a signal, with the exit code of a shell: 128 plus the signal.
     pub(super) fn check(&self) -> Result<(), ExitError> {
         match u8::try_from(self.0.load(Ordering::Relaxed)) {
             Ok(0) | Err(_) => Ok(()),

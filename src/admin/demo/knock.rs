@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use super::probe_error::ProbeError;
 
-/// Any answer over the demo's link arrives long before this.
 const ANSWER_DEADLINE: Duration = Duration::from_millis(300);
 
 #[derive(Debug)]

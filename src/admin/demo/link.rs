@@ -21,7 +21,6 @@ use crate::model::exit::{ExitError, FAILED};
 
 const ANSWER_DEADLINE: Duration = Duration::from_secs(5);
 
-/// Makes the interface `near` here and its other end `far` in the network namespace of process `pid`.
 pub(super) fn make(near: &str, far: &str, pid: u32) -> Result<(), ExitError> {
     let mut peer = LinkMessage::default();
     peer.attributes = vec![

@@ -35,7 +35,6 @@ pub(super) struct Times {
     failure: Option<String>,
 }
 
-/// Knocks repeatedly at a closed port, until one knock does not open it.
 pub(super) fn measure(world: &World, profile: &str, gate: IpAddr) -> Result<Times, ExitError> {
     let mut times = Times {
         took: Vec::with_capacity(KNOCKS),
@@ -87,7 +86,6 @@ struct Attempts {
 }
 
 impl Attempts {
-    /// Connects repeatedly. Returns the time from `start` to the first success.
     fn until_success(&mut self, start: std::time::Instant) -> Result<Duration, ProbeError> {
         while clock::elapsed(start) < PATIENCE {
             self.begin()?;

@@ -88,7 +88,6 @@ impl World {
         link::configure("gate0", GATE_V4, GATE_V6)
     }
 
-    /// Stops a running daemon, starts one with this firewall driver, and waits until it serves.
     pub(super) fn start_daemon(&mut self, key: &str, backend: &str) -> Result<(), ExitError> {
         self.stop_daemon();
         let path = self.folder.display();
@@ -126,7 +125,6 @@ impl World {
             })
     }
 
-    /// Runs `postern` in the client's namespace. Returns whether it succeeded, and its output.
     pub(super) fn postern(&self, arguments: &[&str]) -> Result<(bool, String), ExitError> {
         let words: Vec<String> = ["as-client"]
             .iter()
@@ -176,7 +174,6 @@ impl World {
         self.client.run(task)
     }
 
-    /// Repeats a question until it has an answer, the time is up or a signal arrives.
     pub(super) fn wait_for<R>(
         &self,
         most: Duration,
@@ -237,7 +234,6 @@ impl World {
             .map_err(ExitError::system("asking posternd"))
     }
 
-    /// The last line of the daemon's log that contains all these words.
     pub(super) fn logged(&self, words: &[&str]) -> Option<String> {
         let text = self.log_text();
         text.lines()
@@ -277,7 +273,6 @@ impl Drop for World {
     }
 }
 
-/// Repeats a question every 10 ms until it has an answer or the time is up.
 fn wait_for<R>(most: Duration, mut ask: impl FnMut() -> Option<R>) -> Option<R> {
     let start = clock::instant();
     loop {
@@ -291,7 +286,6 @@ fn wait_for<R>(most: Duration, mut ask: impl FnMut() -> Option<R>) -> Option<R> 
     }
 }
 
-/// A folder that the engine's user can enter and only its owner can change.
 fn folder() -> Result<PathBuf, ExitError> {
     let bytes: [u8; 8] = random::bytes().map_err(ExitError::system("naming the demo's folder"))?;
     let name = format!("postern-demo-{:016x}", u64::from_be_bytes(bytes));

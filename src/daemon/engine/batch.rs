@@ -21,7 +21,6 @@ impl BatchPool {
         Self { free, empty }
     }
 
-    /// An empty batch. Waits until one is free.
     pub(super) fn take(&self) -> Batch {
         // This value holds a sender, so receiving cannot fail.
         Batch {

@@ -42,7 +42,6 @@ struct Engine {
     is_table_being_built: bool,
     captures: usize,
     finish: Arc<AtomicBool>,
-    /// The thread of the control socket; `None` if the socket failed.
     control: Option<ControlThread>,
 }
 

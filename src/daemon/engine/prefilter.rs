@@ -19,7 +19,6 @@ pub(super) struct Prefilter {
 }
 
 impl Prefilter {
-    /// Takes over the maps that the monitor made. `sockets` have the filter.
     pub(super) fn adopt(
         maps: [OwnedFd; 2],
         sockets: &[BorrowedFd<'_>],

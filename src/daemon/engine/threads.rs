@@ -51,7 +51,6 @@ const GROUP: usize = 256;
 
 type Events = SyncSender<Event>;
 
-/// Starts a thread. The system may have no room for one, which must not panic.
 fn start(work: impl FnOnce() + Send + 'static) -> Result<thread::JoinHandle<()>, ExitError> {
     thread::Builder::new()
         .spawn(work)
@@ -109,7 +108,6 @@ pub(super) fn capture(
     .map(drop)
 }
 
-/// Commits marks as they come, and settles the store when none waits.
 pub(super) fn store(
     mut store: impl ReplayStore + 'static,
     commits: Receiver<Commit>,
@@ -183,7 +181,6 @@ impl Orders {
     }
 }
 
-/// Starts the thread for orders that must wait.
 pub(super) fn orders(link: Link, most: usize, events: Events) -> Result<Orders, ExitError> {
     let (queue, orders) = sync_channel::<Order>(most);
     let waiting = Arc::new(AtomicUsize::new(0));
@@ -247,7 +244,6 @@ impl ControlThread {
         self.closer.close();
     }
 
-    /// Waits until all clients have their answers, about a second at most.
     pub(super) fn end(self) {
         self.closer.close();
         let _ = self.thread.join();
@@ -274,7 +270,6 @@ pub(super) fn control(listener: UnixListener, events: Events) -> Option<ControlT
     Some(ControlThread { thread, closer })
 }
 
-/// Serves readers of the metrics, one after another. The loop only provides the text.
 pub(super) fn metrics(listener: TcpListener, events: Events) -> Result<(), ExitError> {
     start(move || {
         let mut last: Option<(Instant, String)> = None;
@@ -301,7 +296,6 @@ pub(super) fn metrics(listener: TcpListener, events: Events) -> Result<(), ExitE
     .map(drop)
 }
 
-/// Builds hint tables outside the loop, because that takes long.
 pub(super) fn tables(
     keys: HintKeys,
     wanted: Receiver<RangeInclusive<u64>>,

@@ -13,7 +13,6 @@ use crate::model::journal::JournalStore;
 use crate::model::run::{Call, Ran, Run, RunError};
 use crate::model::settings::Settings;
 
-/// The journal of grants that `[firewall.command]` opened.
 const GRANTS: &str = "grants";
 const HOOKS: &str = "hooks";
 
@@ -29,7 +28,6 @@ impl Run for Checked {
     }
 }
 
-/// The driver that runs the programs of `[firewall.command]`.
 pub(super) fn command_driver(settings: &Settings) -> Result<Box<dyn FirewallDriver>, ExitError> {
     let programs = settings.firewall.command.clone();
     let programs = programs.ok_or_else(|| {
@@ -50,7 +48,6 @@ pub(super) fn command_driver(settings: &Settings) -> Result<Box<dyn FirewallDriv
     ))
 }
 
-/// Closes the grants that `[firewall.command]` opened in an earlier run, and counts them.
 pub(super) fn close_leftovers(settings: &Settings) -> Result<usize, ExitError> {
     let path = directories::monitor_path(&settings.gate.state_dir).join(GRANTS);
     let journal: Box<dyn JournalStore> = Box::new(JournalFile::new(path.clone()));

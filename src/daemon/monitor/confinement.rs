@@ -28,7 +28,6 @@ const KEPT: [Capability; 8] = [
     Capability::CAP_KILL,
 ];
 
-/// Whether programs that the config names run as root.
 pub(super) fn runs_config_programs(settings: &Settings) -> bool {
     let hooks = settings
         .options
@@ -71,7 +70,6 @@ pub fn gaps(settings: &Settings, config: &Path, backend: &str) -> Vec<String> {
     gaps
 }
 
-/// Logs what [`enter`] could not do.
 pub(super) fn log(gaps: &[String]) {
     if gaps.is_empty() {
         debug!("the monitor has given up all rights that it does not need");
@@ -127,7 +125,6 @@ fn keep_capabilities() -> Result<(), caps::errors::CapsError> {
     caps::set(None, CapSet::Permitted, &kept)
 }
 
-/// The paths that the monitor keeps. It may read everything, because a later config may name any file.
 fn paths(settings: &Settings, config: &Path, native: bool) -> Paths {
     let folder = |path: &Path| path.parent().map(Path::to_path_buf);
     let gate = &settings.gate;

@@ -60,7 +60,6 @@ pub(crate) fn flush(config: &Path) -> Result<Flushed, ExitError> {
     }
 }
 
-/// What flush could not do because the config cannot be read.
 fn undone(wrong: &ExitError, is_known: bool) -> ExitError {
     let first = wrong.message.lines().next().unwrap_or_default();
     let more = match wrong.message.lines().count().saturating_sub(1) {

@@ -3,10 +3,8 @@
 use crate::core::order::{MESSAGE_MAX, PAGE, Report};
 use crate::model::grant::Grant;
 
-/// Bytes of a report besides its grants.
 const HEAD: usize = 128;
 
-/// The reports with these grants. Only the last one says that no more follow.
 pub(super) fn reports<'a>(ticket: u64, grants: impl Iterator<Item = &'a Grant>) -> Vec<Report> {
     let mut parts: Vec<Vec<Grant>> = vec![Vec::new()];
     let mut size = HEAD;
@@ -31,7 +29,6 @@ pub(super) fn reports<'a>(ticket: u64, grants: impl Iterator<Item = &'a Grant>) 
     parts.into_iter().enumerate().map(report).collect()
 }
 
-/// An upper bound of a grant's bytes in a report.
 fn length(grant: &Grant) -> usize {
     const SERVICE: usize = "\"tcp/65535-65535\",".len();
     const FORWARD: usize = 192;

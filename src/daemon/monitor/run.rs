@@ -75,7 +75,6 @@ fn start(
     Ok(Monitor::new(clock, signals, executor, supervisor))
 }
 
-/// Connection tracking; without it only open connections are affected.
 fn conntrack() -> Option<Box<dyn Conntrack>> {
     match KernelConntrack::open() {
         Ok(kernel) => Some(Box::new(kernel)),

@@ -6,7 +6,6 @@ use std::os::unix::net::UnixStream;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::low_level::pipe;
 
-/// Signals that have come and were not handled yet.
 #[derive(Debug)]
 pub(super) struct Signals {
     stop: UnixStream,
@@ -43,7 +42,6 @@ impl Signals {
         drained(&mut self.stop)
     }
 
-    /// Whether a reload was signalled since the last call, however often.
     pub(super) fn take_reload(&mut self) -> bool {
         drained(&mut self.reload)
     }

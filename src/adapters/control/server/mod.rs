@@ -24,9 +24,7 @@ const ASK_WITHIN: Duration = Duration::from_secs(2);
 const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 /// The deadline for a reload, which waits for another engine to load.
 const RELOADED_WITHIN: Duration = Duration::from_secs(150);
-/// The deadline for all clients once the server closes.
 const CLOSE_WITHIN: Duration = Duration::from_secs(1);
-/// The pause after a connection could not be accepted, for want of descriptors for example.
 const PAUSE: Duration = Duration::from_millis(100);
 
 /// The number of a client, and its answer as a line.
@@ -80,10 +78,8 @@ struct Connection {
 
 #[derive(Debug)]
 enum State {
-    /// The question, as far as it was read.
     Asking(Vec<u8>),
     Waiting,
-    /// The answer, and how much of it was written.
     Answering(Vec<u8>, usize),
 }
 
@@ -183,7 +179,6 @@ impl Server {
         }
     }
 
-    /// Waits for a connection, an answer, a client, or the next deadline.
     fn wait(&self, now: Instant) -> io::Result<()> {
         let listens = !self.closing.load(Ordering::Relaxed)
             && self.pause_until.is_none_or(|until| until <= now);

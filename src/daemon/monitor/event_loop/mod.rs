@@ -24,10 +24,8 @@ mod tests;
 
 const BATCH: usize = 256;
 
-/// The longest wait while there is no engine.
 const WAIT_WITHOUT_ENGINE: Duration = Duration::from_millis(100);
 
-/// How often the monitor tries to remove everything from the firewall at the end, and the pause between two tries.
 const REMOVALS: u32 = 4;
 const REMOVAL_PAUSE: Duration = Duration::from_millis(500);
 

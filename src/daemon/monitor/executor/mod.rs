@@ -102,7 +102,6 @@ impl Executor {
             .collect()
     }
 
-    /// The grants to close because their time is up, at most one firewall batch.
     fn expired(&mut self, now: Timestamp) -> Vec<Change> {
         // Bounded, because the clock may have been set back.
         let pauses = now < self.next_expiry && self.next_expiry.since(now) <= EXPIRY_PAUSE;

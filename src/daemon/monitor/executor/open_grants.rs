@@ -16,7 +16,6 @@ use crate::model::time::{ClockStep, Timestamp};
 
 pub(super) const EXPIRED: &str = "its time is up";
 
-/// Why the firewall may not hold what it should.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(super) enum CheckError {
     #[error("the ends of grants can't be written anew: {0}")]
@@ -27,7 +26,6 @@ pub(super) enum CheckError {
     Unreadable(FirewallError),
 }
 
-/// What is open, and everything that must know of it.
 pub(super) struct OpenGrants {
     pub(super) ledger: Ledger,
     pub(super) backend: Box<dyn FirewallDriver>,
@@ -41,7 +39,6 @@ pub(super) struct OpenGrants {
 }
 
 impl OpenGrants {
-    /// Takes over the firewall: grants of an earlier run stay if they are still due and allowed.
     pub(super) fn take_over(
         settings: &Settings,
         mut backend: Box<dyn FirewallDriver>,
@@ -87,7 +84,6 @@ impl OpenGrants {
         Ok(grants)
     }
 
-    /// Puts another config into force and closes what it does not allow. Returns how many grants were closed.
     pub(super) fn reload(
         &mut self,
         settings: &Settings,
@@ -175,7 +171,6 @@ impl OpenGrants {
         Ok(())
     }
 
-    /// The clock was set: every grant keeps the time that it has left.
     pub(super) fn clock_was_set(&mut self, step: ClockStep) {
         self.ledger.shift(step);
         self.are_ends_stale = true;
@@ -193,7 +188,6 @@ impl OpenGrants {
         }
     }
 
-    /// Installs the protection and the live grants anew, and closes the others.
     fn restore(&mut self, now: Timestamp) -> Result<(), FirewallError> {
         let (live, over): (Vec<Grant>, Vec<Grant>) = self
             .ledger
@@ -279,7 +273,6 @@ fn closed_grant(change: &Change) -> Option<Grant> {
     }
 }
 
-/// The error for a change that the driver gave no result for.
 pub(super) fn no_result() -> FirewallError {
     FirewallError::Unanswered("the firewall driver gave no result".to_owned())
 }

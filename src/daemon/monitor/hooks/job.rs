@@ -46,7 +46,6 @@ impl HookedService {
             .collect()
     }
 
-    /// A job for each entry of the service's `ports`, if the grant covers all of them.
     pub(super) fn jobs(&self, grant: &Grant) -> Vec<Job> {
         let is_covered = match &self.forward {
             Some(forward) => grant.forwards.contains(forward),

@@ -63,7 +63,6 @@ impl PendingCloses {
         })
     }
 
-    /// After a start: a grant that is not live any more has ended.
     pub(super) fn compare(&mut self, live: &[Grant]) {
         for (_, close) in self.closes.iter_mut().filter(|(_, close)| !close.is_due) {
             close.is_due = !live
@@ -84,7 +83,6 @@ impl PendingCloses {
         self.save()
     }
 
-    /// This grant has ended. A start after a crash notices that too, so nothing is written.
     pub(super) fn close(&mut self, grant: &Grant) {
         for (_, close) in self
             .closes

@@ -82,6 +82,12 @@ fn config() -> Settings {
     settings
 }
 
+const END_ALL: Order = Order::End {
+    ticket: 2,
+    which: Selection::All,
+};
+const BOTH: [&str; 2] = ["/open alice tcp/22", "/close alice tcp/22"];
+
 struct Scene {
     executor: Executor,
     script: Script,
@@ -118,20 +124,16 @@ impl Scene {
 
     fn open(&mut self, host: u8, services: &[&str], seconds: u64) -> bool {
         let request = request("alice", &format!("192.0.2.{host}/32"), services, seconds);
-        let reports = self
-            .executor
-            .serve(self.clock.now(), vec![Order::Open { ticket: 1, request }]);
+        let reports = self.serve(vec![Order::Open { ticket: 1, request }]);
         matches!(reports[..], [Report::Opened { .. }])
     }
 
+    fn serve(&mut self, orders: Vec<Order>) -> Vec<Report> {
+        self.executor.serve(self.clock.now(), orders)
+    }
+
     fn close_all(&mut self) {
-        self.executor.serve(
-            self.clock.now(),
-            vec![Order::End {
-                ticket: 2,
-                which: Selection::All,
-            }],
-        );
+        self.serve(vec![END_ALL]);
     }
 }
 
@@ -176,11 +178,7 @@ fn on_close_runs_however_a_grant_ends() {
                 .unwrap(),
             _ => scene.executor.remove().unwrap(),
         }
-        assert_eq!(
-            scene.script.wait_for(2),
-            ["/open alice tcp/22", "/close alice tcp/22"],
-            "{how}"
-        );
+        assert_eq!(scene.script.wait_for(2), BOTH, "{how}");
     }
 }
 
@@ -188,14 +186,7 @@ fn on_close_runs_however_a_grant_ends() {
 fn grant_of_one_batch_runs_both_hooks() {
     let mut scene = Scene::new();
     let request = request("alice", "192.0.2.1/32", &["tcp/22"], 30);
-    let orders = vec![
-        Order::Open { ticket: 1, request },
-        Order::End {
-            ticket: 2,
-            which: Selection::All,
-        },
-    ];
-    let reports = scene.executor.serve(scene.clock.now(), orders);
+    let reports = scene.serve(vec![Order::Open { ticket: 1, request }, END_ALL]);
     assert!(
         matches!(
             reports[..],
@@ -203,10 +194,7 @@ fn grant_of_one_batch_runs_both_hooks() {
         ),
         "{reports:?}"
     );
-    assert_eq!(
-        scene.script.wait_for(2),
-        ["/open alice tcp/22", "/close alice tcp/22"]
-    );
+    assert_eq!(scene.script.wait_for(2), BOTH);
 }
 
 #[test]
@@ -232,9 +220,7 @@ fn hanging_hook_delays_no_order() {
     for n in 0..count {
         let address = std::net::Ipv4Addr::from(0x0a00_0000 + u32::try_from(n).unwrap());
         let request = request("alice", &format!("{address}/32"), &["tcp/22"], 60);
-        let reports = scene
-            .executor
-            .serve(scene.clock.now(), vec![Order::Open { ticket: 1, request }]);
+        let reports = scene.serve(vec![Order::Open { ticket: 1, request }]);
         assert!(matches!(reports[..], [Report::Opened { .. }]), "{n}");
     }
     // The first hook hangs, and the executor did everything else.
@@ -312,14 +298,7 @@ fn failing_on_close_is_retried() {
     scene.close_all();
     assert_eq!(scene.script.wait_for(2)[1], "/close alice tcp/22");
     scene.script.set(|played| played.status = 0);
-    assert_eq!(
-        scene.script.wait_for(3),
-        [
-            "/open alice tcp/22",
-            "/close alice tcp/22",
-            "/close alice tcp/22"
-        ]
-    );
+    assert_eq!(scene.script.wait_for(3), [BOTH[0], BOTH[1], BOTH[1]]);
 }
 
 #[test]
@@ -352,10 +331,7 @@ fn reload_may_bring_the_first_hook() {
     scene.executor.reload(&config(), clock.now()).unwrap();
     assert!(scene.open(2, &["tcp/22"], 60));
     scene.close_all();
-    assert_eq!(
-        scene.script.wait_for(2),
-        ["/open alice tcp/22", "/close alice tcp/22"]
-    );
+    assert_eq!(scene.script.wait_for(2), BOTH);
     scene.executor.leave_open(clock.now());
     assert_eq!(
         scene.script.wait_for(0).len(),

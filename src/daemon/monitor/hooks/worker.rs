@@ -24,7 +24,6 @@ pub(super) struct Worker {
 }
 
 impl Worker {
-    /// Runs until no event can come any more, then tries once more what is due.
     pub(super) fn work(mut self, events: &Receiver<Event>) {
         loop {
             let now = self.clock.now();
@@ -83,7 +82,6 @@ impl Worker {
         }
     }
 
-    /// Runs the on_close program that has waited longest, if one is due.
     fn run_due(&mut self) {
         let Some(close) = self.pending.due(self.clock.now()) else {
             return;

@@ -10,7 +10,6 @@ use crate::model::time::Timestamp;
 /// The pause between two questions to the engine, shorter if the watchdog's time is short.
 const BEAT: Duration = Duration::from_secs(5);
 
-/// Beats in the watchdog's time, so that one may be late.
 const BEATS: u32 = 4;
 
 #[derive(Debug)]

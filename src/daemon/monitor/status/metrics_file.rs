@@ -19,7 +19,6 @@ pub(super) struct MetricsFile {
 }
 
 impl MetricsFile {
-    /// Writes the file if the config names one and the interval is over.
     pub(super) fn update(
         &mut self,
         now: Timestamp,

@@ -52,7 +52,6 @@ impl StatusReporter {
         self.health.beat()
     }
 
-    /// Whether it is time to ask the engine for its counters and to report.
     pub(super) fn is_due(&mut self, serves: bool) -> bool {
         self.health.is_due(self.clock.now(), serves)
     }

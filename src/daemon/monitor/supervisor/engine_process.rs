@@ -30,7 +30,6 @@ const ENGINE_ARGUMENTS: [&str; 1] = ["engine"];
 /// An engine must be loaded, and serve after it was told to, within this time. 100,000 users take a few seconds.
 pub(in crate::daemon::monitor) const READY_WITHIN: Duration = Duration::from_secs(120);
 
-/// An engine must read its reports within this time.
 const READ_WITHIN: Duration = Duration::from_secs(10);
 
 /// After this many questions without an answer the engine's loop is stuck. The monitor counts questions, not time, because the host
@@ -66,7 +65,6 @@ pub(in crate::daemon::monitor) enum Stage {
     Ready,
 }
 
-/// Why an engine must be replaced.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(in crate::daemon::monitor) enum EngineFailure {
     #[error("it ended")]
@@ -92,7 +90,6 @@ pub(in crate::daemon::monitor) enum EngineFailure {
 }
 
 impl EngineProcess {
-    /// Starts an engine and hands over the config, the control socket and these descriptors, which `start` describes.
     pub(super) fn start(
         bundle: &Bundle,
         control: BorrowedFd<'_>,
@@ -287,7 +284,6 @@ impl EngineProcess {
         }
     }
 
-    /// Kills it and waits for its end. Returns how it ended, by itself if it was gone already.
     pub(super) fn end(mut self) -> Option<ExitStatus> {
         let _ = self.child.kill();
         self.child.wait().ok()

@@ -45,7 +45,6 @@ pub(super) struct Launched {
 }
 
 impl Launcher {
-    /// Starts an engine with the config as it is on disk now. No key of an earlier read was kept.
     pub(super) fn launch(&mut self, in_force: &Settings) -> Result<Launched, ExitError> {
         let (bundle, settings) = disk::load(&self.config)?;
         fixed_settings::check(in_force, &settings)?;

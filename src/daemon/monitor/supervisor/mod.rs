@@ -46,7 +46,6 @@ pub(super) struct Supervisor {
     started: Instant,
     restart_pause: Duration,
     has_served: bool,
-    /// Whether the last start failed because of the config.
     is_config_unusable: bool,
 }
 
@@ -164,7 +163,6 @@ impl Supervisor {
         self.step_successor(now, executor, reloads, buffer)
     }
 
-    /// Starts a successor because a reload was asked for.
     pub(super) fn reload(&mut self, reloads: &mut ReloadRequests) {
         let tickets = reloads.begin();
         info!("reading the config anew");
@@ -215,7 +213,6 @@ impl Supervisor {
         Ok(())
     }
 
-    /// Starts an engine where there is none, after a pause that doubles while starts fail.
     fn restart_after_pause(&mut self) {
         let since_start = clock::elapsed(self.started);
         if self.successor.is_some() || since_start < self.restart_pause {
@@ -365,7 +362,6 @@ impl Supervisor {
         }
     }
 
-    /// A supervisor whose engine serves and is played by a test; it never restarts one.
     #[cfg(test)]
     pub(super) fn with_engine(
         launcher: Launcher,
