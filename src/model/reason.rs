@@ -1,6 +1,6 @@
 //! The closed list of reasons: why the gate drops a datagram or refuses a knock.
 //!
-//! The two tables below, [`Drop::row`] and [`Rule::row`], are the only list: the gate decides by these values,
+//! The two tables below, `Drop::row` and `Rule::row`, are the only list: the gate decides by these values,
 //! `counters` counts them, logs and metrics print their names. Steps are those of `proto/README.md`, section 6.
 
 use std::fmt;

@@ -11,7 +11,7 @@ use super::config_text::ConfigText;
 use super::values;
 use crate::adapters::config::bundle::Bundle;
 
-/// The files that [`load`](super::load) needs in the bundle: key files of users, and the gate's private key if
+/// The files that [`load`](super::load()) needs in the bundle: key files of users, and the gate's private key if
 /// some user has a key pair. A relative path starts at the folder of the file that names it.
 pub fn key_files(bundle: &Bundle) -> Vec<PathBuf> {
     let mut named = Vec::new();
@@ -31,7 +31,7 @@ pub fn key_files(bundle: &Bundle) -> Vec<PathBuf> {
     named
 }
 
-/// The file of the gate's private key, whether [`load`](super::load) needs it or not.
+/// The file of the gate's private key, whether [`load`](super::load()) needs it or not.
 pub(crate) fn gate_key_file(bundle: &Bundle) -> Option<PathBuf> {
     let main = bundle.main.as_ref()?;
     let values = ConfigText::of(main).values()?;

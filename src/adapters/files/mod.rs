@@ -20,10 +20,8 @@ pub(crate) use read::files_in;
 pub(crate) use read::read_config;
 pub use read::{read_open, read_private};
 #[cfg(feature = "daemon")]
-pub(crate) use system::open_input;
-pub(crate) use system::{
-    create_log, open_lock, open_nothing, open_terminal, read_system, write_system,
-};
+pub(crate) use system::{create_log, open_input, open_lock, write_system};
+pub(crate) use system::{open_nothing, open_terminal, read_system};
 pub use write::{make_folder, write_private};
 #[cfg(feature = "daemon")]
 pub(crate) use write::{publish, withdraw};

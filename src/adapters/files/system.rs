@@ -12,6 +12,7 @@ pub(crate) fn read_system(path: &Path) -> io::Result<String> {
     fs::read_to_string(path)
 }
 
+#[cfg(feature = "daemon")]
 #[expect(clippy::disallowed_methods, reason = "files may open files")]
 pub(crate) fn write_system(path: &Path, text: &str) -> io::Result<()> {
     fs::write(path, text)
@@ -24,6 +25,7 @@ pub(crate) fn open_input(path: &Path) -> io::Result<File> {
     File::open(path)
 }
 
+#[cfg(feature = "daemon")]
 pub(crate) fn create_log(path: &Path) -> io::Result<File> {
     create(path, OpenOptions::new().append(true))
 }
@@ -38,6 +40,7 @@ pub(crate) fn open_nothing() -> io::Result<File> {
 }
 
 /// Opens a file to lock; creates it if it is missing.
+#[cfg(feature = "daemon")]
 #[expect(clippy::disallowed_methods, reason = "files may open files")]
 pub(crate) fn open_lock(path: &Path) -> io::Result<File> {
     let mut options = OpenOptions::new();

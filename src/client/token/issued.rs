@@ -24,9 +24,9 @@ pub struct Token {
     pub user: String,
     /// The gate's name.
     pub gate: GateName,
-    /// Where knocks go, 1 to [`ADDRESSES_MAX`].
+    /// Where knocks go, 1 to `ADDRESSES_MAX`.
     pub addresses: Vec<Endpoint>,
-    /// What to ask for, 1 to [`SERVICES_MAX`].
+    /// What to ask for, 1 to `SERVICES_MAX`.
     pub services: Vec<Wanted>,
     /// For how long to ask, in whole seconds; `None` for the gate's default.
     pub duration: Option<Duration>,

@@ -14,7 +14,6 @@ mod tests;
 #[cfg(feature = "daemon")]
 pub(crate) use issued::{ADDRESSES_MAX, SERVICES_MAX};
 pub use issued::{Token, TokenKey};
-
 pub use line::LineKind;
 #[cfg(feature = "daemon")]
 pub(crate) use line::{LINE_MAX, LineError};

@@ -1,6 +1,6 @@
 //! The monitor: the privileged process. It owns the firewall and the ends of grants, and starts the engine.
 //!
-//! It never parses a packet and keeps no key. [`run()`] starts it, `event_loop` is its loop.
+//! It never parses a packet and keeps no key. `run` starts it, `event_loop` is its loop.
 
 mod config_programs;
 pub mod confinement;
