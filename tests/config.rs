@@ -217,19 +217,6 @@ fn made_folder_is_private() {
 }
 
 #[test]
-fn open_file_is_read_with_its_refusal() {
-    let folder = folder();
-    let path = file(folder.path(), "token", "text");
-    assert!(files::read_open(&path).unwrap().1.is_ok());
-    mode(&path, 0o644);
-    let (text, private) = files::read_open(&path).unwrap();
-    let kind = private.unwrap_err().kind();
-    assert_eq!((text.as_str(), kind), ("text", FileErrorKind::Exposed));
-    assert!(files::read_open(folder.path()).is_err());
-    assert!(files::read_open(&folder.path().join("none")).is_err());
-}
-
-#[test]
 fn config_loads_from_disk_with_its_key_files() {
     let folder = folder();
     let main = file(folder.path(), "posternd.toml", "[gate]\nname = \"g\"\n");

@@ -1,7 +1,5 @@
 //! Configs and key files that are invalid, open to others, or missing.
 
-use std::fs;
-
 use crate::gate::{Gate, good, says};
 
 const KEY: &str = "key = \"KEY\"";
@@ -65,52 +63,4 @@ pub(crate) fn file_open_to_others_is_refused() {
     gate.mode("", 0o755);
     gate.give_to("posternd.toml", 65534);
     refused(&gate, "…belongs to user 65534…; run chown 0 …");
-}
-
-pub(crate) fn missing_or_unreadable_file_is_refused() {
-    let gate = Gate::good("", "", KEY);
-    fs::remove_file(gate.path("posternd.toml")).unwrap();
-    refused(
-        &gate,
-        "…posternd.toml: does not exist; make it, or name the right one",
-    );
-    fs::create_dir(gate.path("posternd.toml")).unwrap();
-    refused(
-        &gate,
-        "…posternd.toml: is a folder, not a file; name a file",
-    );
-    let gate = Gate::good("", "", KEY_FILE);
-    refused(&gate, "…alice.key: does not exist; …");
-    for text in ["", "\n\n", "KEYKEY\n", "KEY KEY\n", "\0\0"] {
-        gate.write("alice.key", text);
-        refused(&gate, "…alice.key…");
-    }
-    fs::write(gate.path("alice.key"), [0xff; 44]).unwrap();
-    refused(&gate, "…alice.key: is not UTF-8 text; save it as UTF-8…");
-}
-
-pub(crate) fn all_config_errors_are_shown_at_once() {
-    let settings = "window = \"4s\"\ncapture = \"pcap\"";
-    let gate = Gate::good(settings, "backend = \"pf\"", KEY_FILE);
-    gate.write("alice.key", "KEY\n");
-    gate.mode("alice.key", 0o644);
-    let bob = "name = \"bob\"\nservices = [\"tcp/22\"]\nkey_file = \"FOLDER/bob.key\"\nquta = 1\n";
-    gate.write_user("bob", bob);
-    let check = gate.run("check");
-    assert_eq!((check.code, check.out.lines().count()), (Some(78), 6));
-    for words in [
-        "a window of 4s",
-        "\"pcap\" is not a value",
-        "\"pf\" is not a value",
-        "alice.key: can be used",
-        "bob.key: does not exist",
-        "\"quta\"",
-    ] {
-        let errors = check.out.lines().filter(|line| line.starts_with("error: "));
-        let count = errors.filter(|line| line.contains(words)).count();
-        assert_eq!(count, 1, "{words}: {}", check.out);
-    }
-    let run = gate.run("run");
-    assert_eq!((run.code, run.out.as_str()), (Some(78), ""));
-    assert_eq!(run.err.replace("posternd: ", "error: "), check.out);
 }

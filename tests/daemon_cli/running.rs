@@ -141,20 +141,6 @@ pub(crate) fn flush_works_with_invalid_config() {
     assert!(backends.contains(&"iptables".into()), "{said}");
 }
 
-pub(crate) fn nonsense_answer_is_exit_69() {
-    let gate = Gate::with("");
-    let answers = [
-        &b""[..],
-        b"hello\n",
-        b"{\"closed\":1,\"more\":2}\n",
-        &[0xff, 0xfe, b'\n'],
-    ];
-    answer(&gate, answers.map(<[u8]>::to_vec).to_vec());
-    for _ in answers {
-        gate.run("status").fails(69, "no posternd answers on …");
-    }
-}
-
 pub(crate) fn hostile_answer_cannot_control_terminal() {
     let gate = Gate::with("");
     let answers = [

@@ -51,10 +51,6 @@ fn main() -> ExitCode {
         ),
         plain("documented_defaults_hold", keys::defaults_hold),
         plain("documented_examples_load", keys::examples_are_right),
-        plain(
-            "every_command_has_a_page_only_once",
-            every_command_has_a_page,
-        ),
         with(
             "man",
             "man_shows_pages_without_warning",
@@ -205,39 +201,6 @@ fn are_what_the_code_says() {
         differing.is_empty(),
         "write them with POSTERN_WRITE_MANUAL=1 cargo test --test manual: {differing:?}"
     );
-}
-
-fn every_command_has_a_page() {
-    let help = |program: &str| {
-        let output = Command::new(program).arg("--help").output().unwrap();
-        String::from_utf8(output.stdout).unwrap()
-    };
-    for (program, path, section) in [
-        ("postern", env!("CARGO_BIN_EXE_postern"), 1),
-        ("posternd", env!("CARGO_BIN_EXE_posternd"), 8),
-    ] {
-        let said = help(path);
-        let listed = said
-            .lines()
-            .skip_while(|line| *line != "Commands:")
-            .skip(1)
-            .take_while(|line| !line.is_empty());
-        let commands: Vec<&str> = listed
-            .filter(|line| line.starts_with("  ") && !line.starts_with("   "))
-            .filter_map(|line| line.split_whitespace().next())
-            .collect();
-        assert!(commands.len() > 4, "{said}");
-        for command in commands.iter().filter(|command| **command != "help") {
-            let page = dist().join(format!("man/{program}-{command}.{section}"));
-            assert!(page.exists(), "{}", page.display());
-        }
-        assert!(
-            !dist()
-                .join(format!("man/{program}-help.{section}"))
-                .exists()
-                && !dist().join("man/posternd-engine.8").exists()
-        );
-    }
 }
 
 fn man_shows_pages_without_warning() {

@@ -472,27 +472,6 @@ fn keys_come_from_the_named_files() {
 }
 
 #[test]
-fn ten_thousand_users_load_quickly() {
-    let mut main = "[gate]\nname = \"g\"\n".to_owned();
-    let mut whole = bundle("", &[]);
-    for i in 0..10_000_u32 {
-        let mut bytes = [0; 32];
-        bytes[..4].copy_from_slice(&i.to_be_bytes());
-        let path = format!("/keys/{i}");
-        main += &format!(
-            "[[user]]\nname = \"user{i}\"\nservices = [\"tcp/22\"]\nkey_file = \"{path}\"\n"
-        );
-        whole.keys.push(BundleFile {
-            path: path.into(),
-            text: SharedKey::from_bytes(bytes).to_base64().to_string().into(),
-        });
-    }
-    whole.main = bundle(&main, &[]).main;
-    assert_eq!(key_files(&whole).len(), 10_000);
-    assert_eq!(load(&whole).unwrap().keys.len(), 10_000);
-}
-
-#[test]
 fn lists_may_be_as_long_as_their_limit() {
     let ports: Vec<u16> = (1..=16).collect();
     let names: Vec<String> = (0..32).map(|number| format!("wan{number}")).collect();
