@@ -26,7 +26,7 @@ pub(crate) const INTERFACES_MAX: usize = 32;
 pub struct Gate {
     /// Part of every key.
     pub name: GateName,
-    /// Knock ports (UDP), in order, 1 to [`PORTS_MAX`].
+    /// Knock ports (UDP), in order, 1 to `PORTS_MAX`.
     pub ports: Vec<u16>,
     /// Addresses for the profiles of clients; the daemon does not use them.
     pub addresses: Vec<Endpoint>,
@@ -49,7 +49,7 @@ pub struct Gate {
 pub enum Interfaces {
     /// On every interface, also on later ones.
     Any,
-    /// On these, at most [`INTERFACES_MAX`], which may come and go.
+    /// On these, at most `INTERFACES_MAX`, which may come and go.
     Named(Vec<String>),
 }
 
