@@ -18,7 +18,10 @@ enum Readers {
     /// Only its owner. The file survives a crash of the system.
     Owner,
     /// Everyone. The file is written again soon, so nothing waits for the disk.
-    #[cfg_attr(not(feature = "daemon"), allow(dead_code))]
+    #[cfg_attr(
+        not(feature = "daemon"),
+        expect(dead_code, reason = "only the daemon publishes files")
+    )]
     Everyone,
 }
 
