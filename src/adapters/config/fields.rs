@@ -9,7 +9,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::config_text::ConfigText;
-use super::problem::{Refusal, quoted, refusal};
+use super::problem::{Refusal, is_not, quoted, refusal};
 
 pub(super) struct Fields<'t> {
     pub(super) file: &'t ConfigText<'t>,
@@ -97,6 +97,13 @@ impl<'t> Fields<'t> {
         }
     }
 
+    /// Notes a problem if `key` is there without `other`.
+    pub(super) fn requires(&self, key: &str, other: &str, cure: &str) {
+        if self.has(key) && !self.has(other) {
+            self.refuse(key, format!("{key} requires {other}"), cure);
+        }
+    }
+
     pub(super) fn text<T>(
         &self,
         key: &str,
@@ -111,11 +118,8 @@ impl<'t> Fields<'t> {
             let found = words.iter().find(|(word, _)| *word == text);
             found.map(|(_, value)| *value).ok_or_else(|| {
                 let words = words.iter().map(|(word, _)| format!("\"{word}\""));
-                let what = format!("{} is not a value of {key}", quoted(text));
-                refusal(
-                    what,
-                    format!("write {}", words.collect::<Vec<_>>().join(" or ")),
-                )
+                let cure = format!("write {}", words.collect::<Vec<_>>().join(" or "));
+                is_not(&format!("a value of {key}"), text, cure)
             })
         })
     }
@@ -186,10 +190,8 @@ pub(super) fn wrong_type(key: &str, wanted: &str, found: &DeValue<'_>) -> Refusa
         DeValue::Array(_) => "a list",
         DeValue::Table(_) => "a table",
     };
-    refusal(
-        format!("{key} cannot be {found}"),
-        format!("write {wanted}"),
-    )
+    let what = format!("{key} cannot be {found}");
+    refusal(what, format!("write {wanted}"))
 }
 
 fn text<'t, T>(

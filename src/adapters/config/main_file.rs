@@ -74,10 +74,8 @@ impl MainFile {
 
 fn metrics_of(fields: &Fields<'_>) -> Metrics {
     fields.only(&["file", "interval", "listen"]);
-    if fields.has("interval") && !fields.has("file") {
-        let cure = "add file = \"/var/lib/prometheus/node-exporter/postern.prom\", or remove it";
-        fields.refuse("interval", "interval requires file", cure);
-    }
+    let cure = "add file = \"/var/lib/prometheus/node-exporter/postern.prom\", or remove it";
+    fields.requires("interval", "file", cure);
     let interval = fields.text("interval", values::bounded("interval", 1, 3600));
     Metrics {
         file: fields.text("file", values::prom_file),

@@ -34,6 +34,11 @@ pub(super) fn refusal(what: impl Into<String>, cure: impl Into<String>) -> Refus
     }
 }
 
+/// The refusal of a text that is not of this kind, such as "a service".
+pub(super) fn is_not(kind: &str, text: &str, cure: impl Into<String>) -> Refusal {
+    refusal(format!("{} is not {kind}", quoted(text)), cure)
+}
+
 /// A text of the config as a problem may show it: only its length if it could be a key in the wrong place.
 pub(super) fn quoted(text: &str) -> String {
     match text.chars().count() {

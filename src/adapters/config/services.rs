@@ -7,12 +7,21 @@ use toml::de::DeValue;
 
 use super::fields::{Fields, Items, wrong_type};
 use super::firewall::program;
-use super::problem::{Refusal, quoted, refusal};
+use super::problem::{Refusal, is_not, refusal};
 use super::values;
 use crate::model::address;
 use crate::model::catalog::{Forward, ForwardError, NamedServices, ServiceOptions};
 use crate::model::service::Ports;
 use crate::model::settings::DriverKind;
+
+const KEYS: [&str; 6] = [
+    "ports",
+    "end_connections",
+    "forward",
+    "masquerade",
+    "on_open",
+    "on_close",
+];
 
 #[derive(Default)]
 pub(super) struct Services {
@@ -38,14 +47,7 @@ pub(super) fn read(sections: &Fields<'_>, backend: DriverKind) -> Services {
         };
         let title = format!("[service.{name}]");
         let fields = Fields::new(file, &title, table, value.span().start);
-        fields.only(&[
-            "ports",
-            "end_connections",
-            "forward",
-            "masquerade",
-            "on_open",
-            "on_close",
-        ]);
+        fields.only(&KEYS);
         fields.require("ports", "[\"tcp/80\"]");
         let ports = fields.texts("ports", values::ports);
         let forward = forward(&fields, ports.as_deref());
@@ -78,10 +80,8 @@ pub(super) fn read(sections: &Fields<'_>, backend: DriverKind) -> Services {
 fn forward(fields: &Fields<'_>, ports: Option<&[(usize, Ports)]>) -> Option<Forward> {
     let masquerade = fields.flag("masquerade");
     if !fields.has("forward") {
-        if fields.has("masquerade") {
-            let cure = "add forward = \"10.0.0.5:22\", or remove masquerade";
-            fields.refuse("masquerade", "masquerade requires forward", cure);
-        }
+        let cure = "add forward = \"10.0.0.5:22\", or remove masquerade";
+        fields.requires("masquerade", "forward", cure);
         return None;
     }
     let (host, port) = fields.text("forward", host)?;
@@ -105,24 +105,18 @@ fn forward(fields: &Fields<'_>, ports: Option<&[(usize, Ports)]>) -> Option<Forw
 }
 
 fn host(text: &str) -> Result<(IpAddr, Option<u16>), Refusal> {
-    let bracketed = || {
-        text.strip_prefix('[')?
-            .strip_suffix(']')?
-            .parse::<Ipv6Addr>()
-            .ok()
-    };
-    let parsed = match text.parse::<SocketAddr>() {
-        Ok(socket) => Some((socket.ip(), Some(socket.port()))),
-        Err(_) => {
-            let bare = text.parse::<IpAddr>().ok();
-            bare.or_else(|| bracketed().map(IpAddr::V6))
-                .map(|address| (address, None))
-        }
-    };
     let cure = "write address and port, like \"10.0.0.5:22\" or \"[fd00::5]:22\"";
-    let Some((address, port)) = parsed else {
-        let what = format!("{} is not an address with a port", quoted(text));
-        return Err(refusal(what, cure));
+    let bracketed = || -> Option<Ipv6Addr> {
+        let inside = text.strip_prefix('[')?.strip_suffix(']')?;
+        inside.parse().ok()
+    };
+    let (address, port) = match (text.parse::<SocketAddr>(), text.parse::<IpAddr>()) {
+        (Ok(socket), _) => (socket.ip(), Some(socket.port())),
+        (_, Ok(address)) => (address, None),
+        _ => match bracketed() {
+            Some(address) => (address.into(), None),
+            None => return Err(is_not("an address with a port", text, cure)),
+        },
     };
     let address = address.to_canonical();
     if port == Some(0) {
@@ -133,10 +127,8 @@ fn host(text: &str) -> Result<(IpAddr, Option<u16>), Refusal> {
         return Err(refusal(format!("{address} is the gate itself"), cure));
     }
     if address::is_no_host(address) {
-        return Err(refusal(
-            format!("{address} is not the address of a host"),
-            cure,
-        ));
+        let what = format!("{address} is not the address of a host");
+        return Err(refusal(what, cure));
     }
     Ok((address, port))
 }

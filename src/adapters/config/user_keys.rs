@@ -30,19 +30,15 @@ pub(super) struct PreviousKey {
 
 /// The user's key; `None` if it is missing or wrong.
 pub(super) fn key(fields: &Fields<'_>, key_files: &KeyFiles<'_>) -> Option<UserKey> {
-    if fields.has("psk") && !fields.has("public_key") {
-        let cure = "remove psk: it only strengthens a key pair";
-        fields.refuse("psk", "psk requires public_key", cure);
-    }
+    let cure = "remove psk: it only strengthens a key pair";
+    fields.requires("psk", "public_key", cure);
     let mut given = ["key", "key_file", "public_key"].map(|kind| fields.has(kind).then_some(kind));
     given.sort_by_key(|kind| kind.map_or(usize::MAX, |kind| fields.at(kind)));
     match given {
         [None, ..] => {
             let cure =
                 "add key = \"…\", the line that postern keygen prints, or key_file or public_key";
-            fields
-                .file
-                .refuse(fields.start, refusal("this user has no key", cure));
+            fields.refuse("key", "this user has no key", cure);
             None
         }
         [Some("key"), None, _] => shared_key(fields, "key"),
@@ -59,10 +55,8 @@ pub(super) fn key(fields: &Fields<'_>, key_files: &KeyFiles<'_>) -> Option<UserK
 /// The user's previous key; `None` if there is none or it is wrong.
 pub(super) fn previous_key(fields: &Fields<'_>) -> Option<PreviousKey> {
     let until = old_until(fields);
-    if fields.has("old_psk") && !fields.has("old_public_key") {
-        let cure = "remove old_psk: it only strengthens a key pair";
-        fields.refuse("old_psk", "old_psk requires old_public_key", cure);
-    }
+    let cure = "remove old_psk: it only strengthens a key pair";
+    fields.requires("old_psk", "old_public_key", cure);
     let given = ["old_key", "old_public_key"]
         .into_iter()
         .find(|kind| fields.has(kind));
@@ -99,11 +93,10 @@ fn old_until(fields: &Fields<'_>) -> Option<Timestamp> {
     let until = match value.get_ref() {
         DeValue::Datetime(time) => values::point_in_time(&time.to_string()),
         DeValue::String(text) => values::point_in_time(text),
-        other => Err(wrong_type(
-            "old_until",
-            "a time, 2026-12-01T00:00:00Z",
-            other,
-        )),
+        other => {
+            let wanted = "a time, 2026-12-01T00:00:00Z";
+            Err(wrong_type("old_until", wanted, other))
+        }
     };
     fields.file.check(fields.at("old_until"), until)
 }
@@ -130,10 +123,8 @@ fn key_file(fields: &Fields<'_>, key_files: &KeyFiles<'_>) -> Option<UserKey> {
 }
 
 pub(super) fn code_key(fields: &Fields<'_>) -> Option<CodeKey> {
-    if fields.has("totp_digits") && !fields.has("totp") {
-        let cure = "add totp = \"BASE32\", or remove totp_digits";
-        fields.refuse("totp_digits", "totp_digits requires totp", cure);
-    }
+    let cure = "add totp = \"BASE32\", or remove totp_digits";
+    fields.requires("totp_digits", "totp", cure);
     let digits = fields.number("totp_digits", 6..=8);
     let digits = digits.and_then(|digits| u8::try_from(digits).ok());
     fields.text("totp", |text| {

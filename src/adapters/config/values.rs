@@ -12,7 +12,7 @@ use ipnet::IpNet;
 use postern_proto::{GateName, ServiceName};
 
 use super::key;
-use super::problem::{Refusal, quoted, refusal};
+use super::problem::{Refusal, is_not, quoted, refusal};
 use crate::model::address;
 use crate::model::endpoint::Endpoint;
 use crate::model::policy::Quota;
@@ -44,8 +44,8 @@ pub(super) fn window(text: &str) -> Result<Duration, Refusal> {
 pub(super) fn duration(text: &str) -> Result<Duration, Refusal> {
     let duration = length(text)?;
     if duration.is_zero() || duration.subsec_nanos() > 0 {
-        let what = format!("{} is not a whole number of seconds", quoted(text));
-        return Err(refusal(what, "write 1s or more, like 30s, 10m or 1h 30m"));
+        let cure = "write 1s or more, like 30s, 10m or 1h 30m";
+        return Err(is_not("a whole number of seconds", text, cure));
     }
     Ok(duration)
 }
@@ -72,17 +72,14 @@ pub(super) fn bounded(
         let length = length.filter(|length| (low..=high).contains(length));
         length.ok_or_else(|| {
             let cure = format!("write {} to {}", time::human(low), time::human(high));
-            refusal(format!("{} is not a valid {name}", quoted(text)), cure)
+            is_not(&format!("a valid {name}"), text, cure)
         })
     }
 }
 
 fn length(text: &str) -> Result<Duration, Refusal> {
     // The error of `parse_duration` repeats the text.
-    time::parse_duration(text).map_err(|_| {
-        let what = format!("{} is not a length of time", quoted(text));
-        refusal(what, DURATION_CURE)
-    })
+    time::parse_duration(text).map_err(|_| is_not("a length of time", text, DURATION_CURE))
 }
 
 pub(super) fn point_in_time(text: &str) -> Result<Timestamp, Refusal> {
@@ -94,7 +91,7 @@ pub(super) fn point_in_time(text: &str) -> Result<Timestamp, Refusal> {
 
 /// Knocks in a time: `30/min`, `5/10s`.
 pub(super) fn quota(text: &str) -> Result<Quota, Refusal> {
-    let wrong = || refusal(format!("{} is not a quota", quoted(text)), QUOTA_CURE);
+    let wrong = || is_not("a quota", text, QUOTA_CURE);
     let (count, per) = text.split_once('/').ok_or_else(wrong)?;
     let count = digits(count).ok_or_else(wrong)?;
     let unit_at = per.find(|c: char| !c.is_ascii_digit()).ok_or_else(wrong)?;
@@ -106,30 +103,25 @@ pub(super) fn quota(text: &str) -> Result<Quota, Refusal> {
         "day" => DAY,
         _ => return Err(wrong()),
     };
-    let units = if units.is_empty() {
-        Some(1)
-    } else {
-        digits(units)
+    let units = match units {
+        "" => 1,
+        units => digits(units).ok_or_else(wrong)?,
     };
-    let seconds = units.ok_or_else(wrong)?.saturating_mul(unit);
-    let count = u32::try_from(count)
-        .ok()
-        .filter(|count| *count <= 1_000_000);
-    let count = count.ok_or_else(|| refusal("the quota is over 1,000,000 knocks", QUOTA_CURE))?;
-    let count = NonZeroU32::new(count).ok_or_else(|| {
+    if count > 1_000_000 {
+        return Err(refusal("the quota is over 1,000,000 knocks", QUOTA_CURE));
+    }
+    let count = u32::try_from(count).ok().and_then(NonZeroU32::new);
+    let count = count.ok_or_else(|| {
         let cure = "remove the user, or write 1/day or more";
         refusal("a quota of 0 admits no knock", cure)
     })?;
+    let seconds = units.saturating_mul(unit);
     if !(1..=DAY).contains(&seconds) {
-        return Err(refusal(
-            "the time of the quota is not 1s to 1day",
-            QUOTA_CURE,
-        ));
+        let what = "the time of the quota is not 1s to 1day";
+        return Err(refusal(what, QUOTA_CURE));
     }
-    Ok(Quota {
-        count,
-        per: Duration::from_secs(seconds),
-    })
+    let per = Duration::from_secs(seconds);
+    Ok(Quota { count, per })
 }
 
 fn digits(text: &str) -> Option<u64> {
@@ -150,18 +142,13 @@ pub(super) fn user_name(text: &str) -> Result<&str, Refusal> {
     }
     let cure =
         "write 1 to 64 letters, digits, dots, underscores, hyphens or @, first a letter or digit";
-    Err(refusal(
-        format!("{} is not a user name", quoted(text)),
-        cure,
-    ))
+    Err(is_not("a user name", text, cure))
 }
 
 /// Where clients send knocks; `port` if the text has none.
 pub(super) fn endpoint(text: &str, port: u16) -> Result<Endpoint, Refusal> {
-    Endpoint::with_default(text, port).map_err(|_| {
-        let what = format!("{} is not an address to knock at", quoted(text));
-        refusal(what, "write host, host:port or [IPv6 address]:port")
-    })
+    let cure = "write host, host:port or [IPv6 address]:port";
+    Endpoint::with_default(text, port).map_err(|_| is_not("an address to knock at", text, cure))
 }
 
 pub(super) fn interface(text: &str) -> Result<&str, Refusal> {
@@ -170,10 +157,8 @@ pub(super) fn interface(text: &str) -> Result<&str, Refusal> {
     if right && !text.contains(bad) {
         return Ok(text);
     }
-    Err(refusal(
-        format!("{} is not an interface name", quoted(text)),
-        "write 1 to 15 characters without slash, colon or space, as ip link shows them",
-    ))
+    let cure = "write 1 to 15 characters without slash, colon or space, as ip link shows them";
+    Err(is_not("an interface name", text, cure))
 }
 
 pub(super) fn system_user(text: &str) -> Result<&str, Refusal> {
@@ -182,10 +167,8 @@ pub(super) fn system_user(text: &str) -> Result<&str, Refusal> {
     if right && text.chars().all(letter) {
         return Ok(text);
     }
-    Err(refusal(
-        format!("{} is not the name of a system user", quoted(text)),
-        "write one that getent passwd shows, like \"nobody\"",
-    ))
+    let cure = "write one that getent passwd shows, like \"nobody\"";
+    Err(is_not("the name of a system user", text, cure))
 }
 
 pub(super) fn absolute(text: &str) -> Result<PathBuf, Refusal> {
@@ -193,10 +176,8 @@ pub(super) fn absolute(text: &str) -> Result<PathBuf, Refusal> {
     if path.is_absolute() {
         return Ok(path);
     }
-    Err(refusal(
-        "this path is relative",
-        "write the whole path, from / on",
-    ))
+    let cure = "write the whole path, from / on";
+    Err(refusal("this path is relative", cure))
 }
 
 pub(super) fn socket(text: &str) -> Result<PathBuf, Refusal> {
@@ -212,10 +193,9 @@ pub(super) fn prom_file(text: &str) -> Result<PathBuf, Refusal> {
     if path.extension().is_some_and(|ending| ending == "prom") {
         return Ok(path);
     }
-    Err(refusal(
-        "a node exporter reads only files that end in .prom",
-        "write a path like \"/var/lib/prometheus/node-exporter/postern.prom\"",
-    ))
+    let cure = "write a path like \"/var/lib/prometheus/node-exporter/postern.prom\"";
+    let what = "a node exporter reads only files that end in .prom";
+    Err(refusal(what, cure))
 }
 
 /// The path of a key file; a relative one starts at the folder of `file`, which names it.
@@ -226,10 +206,8 @@ pub(super) fn key_path(file: &Path, text: &str) -> Result<PathBuf, Refusal> {
 
 fn path(text: &str) -> Result<PathBuf, Refusal> {
     if key::looks_like_key(text) {
-        return Err(refusal(
-            "this is a key, not the path of a file",
-            "put the key into a file of its own and write the path of the file here",
-        ));
+        let cure = "put the key into a file of its own and write the path of the file here";
+        return Err(refusal("this is a key, not the path of a file", cure));
     }
     if text.is_empty() || text.contains(char::is_control) {
         return Err(refusal("this is not a path", "write the path of a file"));
@@ -244,10 +222,10 @@ pub(super) fn network(text: &str) -> Result<IpNet, Refusal> {
                 format!("{address} has no prefix length"),
                 format!("write {} for this one address", address::host(address)),
             ),
-            Err(_) => refusal(
-                format!("{} is not a network", quoted(text)),
-                "write it like 192.0.2.0/24 or 2001:db8::/32",
-            ),
+            Err(_) => {
+                let cure = "write it like 192.0.2.0/24 or 2001:db8::/32";
+                is_not("a network", text, cure)
+            }
         });
     };
     if let IpNet::V6(v6) = network
@@ -281,21 +259,15 @@ pub(super) fn loopback(text: &str) -> Result<SocketAddr, Refusal> {
 }
 
 pub(super) fn wanted(text: &str) -> Result<Wanted, Refusal> {
-    text.parse().map_err(|_| {
-        let cure =
-            "write tcp/22, udp/5000-5010, sctp/3868, icmp, icmpv6, or the name of a [service.NAME]";
-        refusal(format!("{} is not a service", quoted(text)), cure)
-    })
+    let cure =
+        "write tcp/22, udp/5000-5010, sctp/3868, icmp, icmpv6, or the name of a [service.NAME]";
+    text.parse().map_err(|_| is_not("a service", text, cure))
 }
 
 pub(super) fn ports(text: &str) -> Result<Ports, Refusal> {
-    text.parse().map_err(|_| {
-        let cure = "write tcp/22, udp/5000-5010, sctp/3868, icmp or icmpv6";
-        refusal(
-            format!("{} is not a protocol with ports", quoted(text)),
-            cure,
-        )
-    })
+    let cure = "write tcp/22, udp/5000-5010, sctp/3868, icmp or icmpv6";
+    let wrong = |_| is_not("a protocol with ports", text, cure);
+    text.parse().map_err(wrong)
 }
 
 pub(super) fn service_name(text: &str) -> Result<&str, Refusal> {
@@ -305,10 +277,10 @@ pub(super) fn service_name(text: &str) -> Result<&str, Refusal> {
             format!("{} is a protocol, not a service name", quoted(text)),
             "choose another name",
         )),
-        _ => Err(refusal(
-            format!("{} is not a service name", quoted(text)),
-            "write 1 to 32 of a-z, 0-9, - and _, first a letter or digit",
-        )),
+        _ => {
+            let cure = "write 1 to 32 of a-z, 0-9, - and _, first a letter or digit";
+            Err(is_not("a service name", text, cure))
+        }
     }
 }
 
