@@ -3,9 +3,11 @@
 //! Contains no user name and no address, because many may read it.
 
 use std::fmt;
+use std::time::Duration;
 
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, prometheus_text, text};
+use prometheus_client::metrics::TypedMetric;
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::{Registry, Unit};
@@ -52,48 +54,37 @@ impl Collector for Snapshot {
             grants,
             turnover,
         } = self.tally;
-        writer.gauges(
-            "build_info",
-            "The version that runs",
-            &[([("version", env!("CARGO_PKG_VERSION"))], 1)],
-        )?;
+        let version = [([("version", env!("CARGO_PKG_VERSION"))], 1)];
+        let help = "The version that runs";
+        writer.family("build_info", help, &version, ConstGauge::<i64>::new)?;
         writer.time("start_time", "When posternd started", started)?;
-        writer.gauge(
-            "engine_serving",
-            "Whether knocks are heard",
-            usize::from(self.figures.is_some()),
-        )?;
-        writer.counter(
-            "engine_starts",
-            "Engines that were started, by a reload or after a crash",
-            engines,
-        )?;
+        let serving = usize::from(self.figures.is_some());
+        writer.gauge("engine_serving", "Whether knocks are heard", serving)?;
+        let help = "Engines that were started, by a reload or after a crash";
+        writer.counter("engine_starts", help, engines)?;
         writer.gauge("grants", "Grants that are open", grants)?;
         writer.counter("grants_opened", "Grants that were opened", turnover.opened)?;
-        writer.counter(
-            "grants_extended",
-            "Renewals of grants that were open already",
-            turnover.extended,
-        )?;
-        writer.counter(
-            "grants_closed",
-            "Grants that were closed, whatever ended them",
-            turnover.closed,
-        )?;
-        self.figures.as_ref().map_or(Ok(()), |figures| {
-            writer
-                .engine(figures)
-                .and_then(|()| writer.captures(figures, &self.captures))
-        })
+        let help = "Renewals of grants that were open already";
+        writer.counter("grants_extended", help, turnover.extended)?;
+        let help = "Grants that were closed, whatever ended them";
+        writer.counter("grants_closed", help, turnover.closed)?;
+        let Some(figures) = &self.figures else {
+            return Ok(());
+        };
+        writer.engine(figures)?;
+        writer.captures(figures, &self.captures)
     }
 }
+
+/// A value with its label.
+type Labelled<'a, V> = ([(&'static str, &'a str); 1], V);
 
 struct Writer<'a>(DescriptorEncoder<'a>);
 
 impl Writer<'_> {
     fn engine(&mut self, figures: &EngineCounters) -> fmt::Result {
-        let (mut dropped, mut malformed, mut refused, mut codes) =
-            (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        let (mut dropped, mut malformed) = (Vec::new(), Vec::new());
+        let (mut refused, mut codes) = (Vec::new(), Vec::new());
         let (mut malformed_sum, mut codes_sum) = (0_u64, 0_u64);
         for (reason, count) in figures.counters.iter() {
             match reason {
@@ -111,131 +102,81 @@ impl Writer<'_> {
         }
         dropped.push(([("reason", "malformed")], malformed_sum));
         refused.push(([("rule", "code")], codes_sum));
-        self.time(
-            "engine_start_time",
-            "Since when this engine serves; its counters began then",
-            figures.started,
-        )?;
+        let help = "Since when this engine serves; its counters began then";
+        self.time("engine_start_time", help, figures.started)?;
         self.gauge("users", "Users that the config knows", figures.users)?;
-        self.gauge(
-            "marks",
-            "Marks of knocks that are remembered against replay",
-            figures.marks,
-        )?;
+        let help = "Marks of knocks that are remembered against replay";
+        self.gauge("marks", help, figures.marks)?;
         self.gauge("hint_rows", "Rows of the hint table", figures.hints)?;
-        self.counter(
-            "admitted",
-            "Knocks that were admitted",
-            figures.counters.admitted,
-        )?;
-        self.counters(
-            "dropped",
-            "Datagrams that were dropped: not authenticated, or not fresh",
-            &dropped,
-        )?;
-        self.counters(
-            "malformed",
-            "Those dropped as malformed, by the rule that they broke",
-            &malformed,
-        )?;
-        self.counters(
-            "refused",
-            "Authenticated knocks that were refused, by the rule that said no",
-            &refused,
-        )?;
-        self.counters(
-            "code_refused",
-            "Those refused for their one-time code, by what was wrong with it",
-            &codes,
-        )
+        let admitted = figures.counters.admitted;
+        self.counter("admitted", "Knocks that were admitted", admitted)?;
+        let help = "Datagrams that were dropped: not authenticated, or not fresh";
+        self.counters("dropped", help, &dropped)?;
+        let help = "Those dropped as malformed, by the rule that they broke";
+        self.counters("malformed", help, &malformed)?;
+        let help = "Authenticated knocks that were refused, by the rule that said no";
+        self.counters("refused", help, &refused)?;
+        let help = "Those refused for their one-time code, by what was wrong with it";
+        self.counters("code_refused", help, &codes)
     }
 
     fn captures(&mut self, figures: &EngineCounters, names: &[String]) -> fmt::Result {
-        let all = || {
-            names
-                .iter()
-                .zip(&figures.captures)
-                .map(|(name, capture)| ([("capture", name.as_str())], capture))
-        };
-        let listening: Vec<_> = all()
-            .map(|(label, capture)| (label, i64::from(capture.listening)))
-            .collect();
-        let received: Vec<_> = all()
-            .map(|(label, capture)| (label, capture.received))
-            .collect();
-        let dropped: Vec<_> = all()
-            .filter_map(|(label, capture)| Some((label, capture.dropped?)))
-            .collect();
-        self.gauges(
-            "capture_listening",
-            "Whether an interface, or a bound port, is heard now",
-            &listening,
-        )?;
-        self.counters(
-            "capture_received",
-            "Datagrams to a knock port, by where they were heard",
-            &received,
-        )?;
-        self.counters(
-            "capture_dropped",
-            "Datagrams to a knock port that the kernel dropped, for nobody read them in time",
-            &dropped,
-        )
+        let (mut listening, mut received, mut dropped) = (Vec::new(), Vec::new(), Vec::new());
+        for (name, capture) in names.iter().zip(&figures.captures) {
+            let label = [("capture", name.as_str())];
+            listening.push((label, i64::from(capture.listening)));
+            received.push((label, capture.received));
+            dropped.extend(capture.dropped.map(|count| (label, count)));
+        }
+        let help = "Whether an interface, or a bound port, is heard now";
+        self.family("capture_listening", help, &listening, ConstGauge::new)?;
+        let help = "Datagrams to a knock port, by where they were heard";
+        self.counters("capture_received", help, &received)?;
+        let help =
+            "Datagrams to a knock port that the kernel dropped, for nobody read them in time";
+        self.counters("capture_dropped", help, &dropped)
     }
 
     fn counter(&mut self, name: &str, help: &str, value: u64) -> fmt::Result {
-        let counter = ConstCounter::new(value);
-        counter.encode(
-            self.0
-                .encode_descriptor(name, help, None, counter.metric_type())?,
-        )
-    }
-
-    fn counters(
-        &mut self,
-        name: &str,
-        help: &str,
-        values: &[([(&str, &str); 1], u64)],
-    ) -> fmt::Result {
-        let mut family =
-            self.0
-                .encode_descriptor(name, help, None, ConstCounter::new(0_u64).metric_type())?;
-        values.iter().try_for_each(|(labels, value)| {
-            ConstCounter::new(*value).encode(family.encode_family(labels)?)
-        })
+        self.one(name, help, None, &ConstCounter::new(value))
     }
 
     fn gauge(&mut self, name: &str, help: &str, value: usize) -> fmt::Result {
-        let gauge = ConstGauge::new(i64::try_from(value).unwrap_or(i64::MAX));
-        gauge.encode(
-            self.0
-                .encode_descriptor(name, help, None, gauge.metric_type())?,
-        )
-    }
-
-    fn gauges(
-        &mut self,
-        name: &str,
-        help: &str,
-        values: &[([(&str, &str); 1], i64)],
-    ) -> fmt::Result {
-        let mut family =
-            self.0
-                .encode_descriptor(name, help, None, ConstGauge::new(0_i64).metric_type())?;
-        values.iter().try_for_each(|(labels, value)| {
-            ConstGauge::new(*value).encode(family.encode_family(labels)?)
-        })
+        let value = i64::try_from(value).unwrap_or(i64::MAX);
+        self.one(name, help, None, &ConstGauge::new(value))
     }
 
     fn time(&mut self, name: &str, help: &str, time: Timestamp) -> fmt::Result {
-        let gauge =
-            ConstGauge::new(std::time::Duration::from_millis(time.as_millis()).as_secs_f64());
-        gauge.encode(self.0.encode_descriptor(
-            name,
-            help,
-            Some(&Unit::Seconds),
-            gauge.metric_type(),
-        )?)
+        let seconds = Duration::from_millis(time.as_millis()).as_secs_f64();
+        self.one(name, help, Some(&Unit::Seconds), &ConstGauge::new(seconds))
+    }
+
+    fn one(
+        &mut self,
+        name: &str,
+        help: &str,
+        unit: Option<&Unit>,
+        metric: &impl EncodeMetric,
+    ) -> fmt::Result {
+        let kind = metric.metric_type();
+        metric.encode(self.0.encode_descriptor(name, help, unit, kind)?)
+    }
+
+    fn counters(&mut self, name: &str, help: &str, values: &[Labelled<'_, u64>]) -> fmt::Result {
+        self.family(name, help, values, ConstCounter::new)
+    }
+
+    fn family<V: Copy, M: EncodeMetric + TypedMetric>(
+        &mut self,
+        name: &str,
+        help: &str,
+        values: &[Labelled<'_, V>],
+        metric: fn(V) -> M,
+    ) -> fmt::Result {
+        let mut family = self.0.encode_descriptor(name, help, None, M::TYPE)?;
+        values
+            .iter()
+            .try_for_each(|(labels, value)| metric(*value).encode(family.encode_family(labels)?))
     }
 }
 
