@@ -59,6 +59,15 @@ impl Change {
             Self::Open(grant) | Self::Close(grant) | Self::Extend { new: grant, .. } => grant.id,
         }
     }
+
+    /// The grant that it changes, and what the firewall holds afterwards. An opened grant is both.
+    pub(crate) fn grants(&self) -> (&Grant, Option<&Grant>) {
+        match self {
+            Self::Open(grant) => (grant, Some(grant)),
+            Self::Extend { old, new } => (old, Some(new)),
+            Self::Close(grant) => (grant, None),
+        }
+    }
 }
 
 impl Grant {

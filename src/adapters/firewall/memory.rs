@@ -53,11 +53,7 @@ impl State {
 }
 
 fn apply_to(grants: &mut Vec<Grant>, change: &Change) {
-    let (old, new) = match change {
-        Change::Open(grant) => (grant, Some(grant)),
-        Change::Extend { old, new } => (old, Some(new)),
-        Change::Close(grant) => (grant, None),
-    };
+    let (old, new) = change.grants();
     grants.retain(|open| open.id != old.id);
     grants.extend(new.cloned());
 }

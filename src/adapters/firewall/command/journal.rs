@@ -2,7 +2,7 @@
 //!
 //! A grant is in the journal before its first program runs, and until its last close succeeded.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
@@ -18,9 +18,18 @@ pub(super) struct Record {
     pub(super) closing: bool,
 }
 
+impl Record {
+    fn new(grant: &Grant, closing: bool) -> Self {
+        let grant = grant.clone();
+        Self { grant, closing }
+    }
+}
+
+type Records = BTreeMap<GrantId, Record>;
+
 pub(super) struct Journal {
     store: Box<dyn JournalStore>,
-    records: BTreeMap<GrantId, Record>,
+    records: Records,
     /// The disk is behind. It then names too many grants, never too few.
     is_pending: bool,
 }
@@ -32,19 +41,20 @@ impl Journal {
             let cure = "close by hand what [firewall.command] opened, move the file away and start again";
             FirewallError::Journal(format!("{}: the journal of open grants is damaged: {why}; {cure}", store.name()))
         })?;
-        let records = records
-            .into_iter()
-            .map(|record| (record.grant.id, record))
-            .collect();
+        let records = records.into_iter();
         Ok(Self {
             store,
-            records,
+            records: records.map(|record| (record.grant.id, record)).collect(),
             is_pending: false,
         })
     }
 
     pub(super) fn get(&self, id: GrantId) -> Option<&Record> {
         self.records.get(&id)
+    }
+
+    pub(super) fn ids(&self) -> BTreeSet<GrantId> {
+        self.records.keys().copied().collect()
     }
 
     pub(super) fn records(&self) -> impl Iterator<Item = &Record> {
@@ -57,15 +67,7 @@ impl Journal {
         grants: impl Iterator<Item = &'a Grant>,
     ) -> Result<(), FirewallError> {
         let mut next = self.records.clone();
-        for grant in grants {
-            next.insert(
-                grant.id,
-                Record {
-                    grant: grant.clone(),
-                    closing: false,
-                },
-            );
-        }
+        next.extend(grants.map(|grant| (grant.id, Record::new(grant, false))));
         if next != self.records {
             save(self.store.as_mut(), &next)?;
             self.records = next;
@@ -75,12 +77,9 @@ impl Journal {
     }
 
     pub(super) fn put(&mut self, grant: &Grant, closing: bool) {
-        let record = Record {
-            grant: grant.clone(),
-            closing,
-        };
-        self.is_pending |= self.records.get(&grant.id) != Some(&record);
-        self.records.insert(grant.id, record);
+        let record = Record::new(grant, closing);
+        let known = self.records.insert(grant.id, record.clone());
+        self.is_pending |= known != Some(record);
     }
 
     pub(super) fn forget(&mut self, id: GrantId) {
@@ -97,11 +96,7 @@ impl Journal {
     }
 }
 
-fn save(
-    store: &mut dyn JournalStore,
-    records: &BTreeMap<GrantId, Record>,
-) -> Result<(), FirewallError> {
-    journal::write(records.values())
-        .and_then(|text| store.save(&text))
-        .map_err(FirewallError::Journal)
+fn save(store: &mut dyn JournalStore, records: &Records) -> Result<(), FirewallError> {
+    let saved = journal::write(records.values()).and_then(|text| store.save(&text));
+    saved.map_err(FirewallError::Journal)
 }

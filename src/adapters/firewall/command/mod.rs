@@ -87,12 +87,7 @@ impl Command {
 
     fn take_over(&mut self, live: &[Grant]) -> Result<(), FirewallError> {
         let wanted: BTreeSet<GrantId> = live.iter().map(|grant| grant.id).collect();
-        let stale: BTreeSet<GrantId> = self
-            .journal
-            .records()
-            .map(|record| record.grant.id)
-            .filter(|id| !wanted.contains(id))
-            .collect();
+        let stale = &self.journal.ids() - &wanted;
         self.begin_step(stale.clone());
         let listed = self.list_ids()?;
         self.overdue.extend(&stale);
@@ -142,17 +137,13 @@ impl FirewallDriver for Command {
     }
 
     fn apply(&mut self, changes: &[Change]) -> Vec<Result<(), FirewallError>> {
-        let closing = |change: &Change| match change {
-            Change::Close(grant) => Some(grant.id),
-            Change::Open(_) | Change::Extend { .. } => None,
+        let closing = |change: &Change| match change.grants() {
+            (closed, None) => Some(closed.id),
+            _ => None,
         };
         self.begin_step(changes.iter().filter_map(closing).collect());
-        let recorded = self
-            .journal
-            .record(changes.iter().filter_map(|change| match change {
-                Change::Open(grant) | Change::Extend { new: grant, .. } => Some(grant),
-                Change::Close(_) => None,
-            }));
+        let opening = changes.iter().filter_map(|change| change.grants().1);
+        let recorded = self.journal.record(opening);
         let mut order: Vec<(usize, &Change)> = changes.iter().enumerate().collect();
         order.sort_by_key(|(_, change)| closing(change).map_or(0, |id| self.late_closes_of(id)));
         let mut results = BTreeMap::new();
@@ -168,15 +159,11 @@ impl FirewallDriver for Command {
         self.begin_step(BTreeSet::new());
         self.list_ids()?;
         let listed = |Record { grant, closing }: &Record| {
-            let until = if *closing {
-                Timestamp::default()
-            } else {
-                grant.until
-            };
-            Grant {
-                until,
-                ..grant.clone()
+            let mut grant = grant.clone();
+            if *closing {
+                grant.until = Timestamp::default();
             }
+            grant
         };
         Ok(self.journal.records().map(listed).collect())
     }
@@ -202,11 +189,7 @@ impl FirewallDriver for Command {
     }
 
     fn remove(&mut self) -> Result<(), FirewallError> {
-        let all: BTreeSet<GrantId> = self
-            .journal
-            .records()
-            .map(|record| record.grant.id)
-            .collect();
+        let all = self.journal.ids();
         self.begin_step(all.clone());
         self.overdue.extend(all);
         self.installed = false;

@@ -52,10 +52,8 @@ impl Side {
 
     fn apply_at_once(&mut self, run: &mut Runner, mut entries: Vec<&mut Entry<'_>>) {
         let live = self.plan(&mut entries);
-        let lines: Vec<String> = entries
-            .iter()
-            .flat_map(|entry| entry.lines.iter().cloned())
-            .collect();
+        let lines = entries.iter().flat_map(|entry| entry.lines.clone());
+        let lines: Vec<String> = lines.collect();
         if lines.is_empty() {
             return;
         }
@@ -117,27 +115,24 @@ impl Side {
         change: &Change,
     ) -> Option<Result<(), FirewallError>> {
         let installed = self.state.installed_mut()?;
-        match change {
-            Change::Close(grant) => {
-                let is_gone = !chains_of(grant).into_iter().any(|chain| tables.has(chain));
-                is_gone.then(|| {
-                    installed.live.remove(&grant.id);
-                    Ok(())
-                })
-            }
-            Change::Open(grant) | Change::Extend { new: grant, .. } => {
-                // A part that was never installed is reported by the plan.
-                let is_gone = installed.missing_part(grant).is_none()
-                    && !chains_of(grant)
-                        .into_iter()
-                        .all(|chain| tables.is_reached(chain));
-                is_gone.then(|| {
-                    Err(FirewallError::NotInstalled(format!(
-                        "{grant}: another program removed Postern's chains from the firewall; knock again after posternd restored them"
-                    )))
-                })
-            }
-        }
+        let (old, new) = change.grants();
+        let Some(grant) = new else {
+            let mut chains = chains_of(old).into_iter();
+            let is_gone = !chains.any(|chain| tables.has(chain));
+            return is_gone.then(|| {
+                installed.live.remove(&change.id());
+                Ok(())
+            });
+        };
+        // A part that was never installed is reported by the plan.
+        let mut chains = chains_of(grant).into_iter();
+        let is_gone = installed.missing_part(grant).is_none()
+            && !chains.all(|chain| tables.is_reached(chain));
+        is_gone.then(|| {
+            Err(FirewallError::NotInstalled(format!(
+                "{grant}: another program removed Postern's chains from the firewall; knock again after posternd restored them"
+            )))
+        })
     }
 
     fn apply_singly(&mut self, run: &mut Runner, entries: Vec<&mut Entry<'_>>, chains: &[&str]) {

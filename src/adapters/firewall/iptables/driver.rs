@@ -101,11 +101,7 @@ impl FirewallDriver for Iptables {
 
     fn apply(&mut self, changes: &[Change]) -> Vec<Result<(), FirewallError>> {
         // Both grants of an extension have the same family.
-        let family = |change: &Change| match change {
-            Change::Open(grant) | Change::Close(grant) | Change::Extend { new: grant, .. } => {
-                Family::of_network(grant.allow)
-            }
-        };
+        let family = |change: &Change| Family::of_network(change.grants().0.allow);
         let missing = || Err(unavailable(Family::V6, NO_IP6TABLES));
         let mut of_family = |side: &mut Side| {
             let own: Vec<&Change> = changes

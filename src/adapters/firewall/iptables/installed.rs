@@ -63,11 +63,7 @@ impl Installed {
         live: &mut Grants,
         kernel_ends: bool,
     ) -> Result<Vec<String>, FirewallError> {
-        let (old, new) = match change {
-            Change::Open(grant) => (grant, Some(grant)),
-            Change::Extend { old, new } => (old, Some(new)),
-            Change::Close(grant) => (grant, None),
-        };
+        let (old, new) = change.grants();
         if let Some(grant) = new {
             if Family::of_network(old.allow) != Family::of_network(grant.allow) {
                 return Err(FirewallError::Unsupported(format!(
@@ -80,9 +76,8 @@ impl Installed {
                 )));
             }
         }
-        let ids: BTreeSet<GrantId> = [Some(old), new]
-            .into_iter()
-            .flatten()
+        let ids: BTreeSet<GrantId> = std::iter::once(old)
+            .chain(new)
             .map(|grant| grant.id)
             .collect();
         let mut lines = Vec::new();

@@ -176,20 +176,15 @@ fn collect(
 ) -> Result<Vec<ElementChange>, FirewallError> {
     let mut elements = Vec::new();
     for change in changes {
-        if let (Change::Open(grant) | Change::Extend { new: grant, .. }, false) =
-            (change, installed.nat)
+        if let Some(grant) = change.grants().1.filter(|_| !installed.nat)
             && !grant.forwards.is_empty()
         {
             return Err(FirewallError::NotInstalled(format!(
                 "nftables: {grant}: address translation is not set up, for no user has a service that forwards; reload the config"
             )));
         }
-        undo.push(
-            installed
-                .grants
-                .change(change, &mut elements)
-                .map_err(not_recorded)?,
-        );
+        let done = installed.grants.change(change, &mut elements);
+        undo.push(done.map_err(not_recorded)?);
     }
     Ok(elements)
 }

@@ -39,11 +39,7 @@ impl OpenGrants {
         change: &Change,
         changes: &mut Vec<ElementChange>,
     ) -> Result<Undo, RecordError> {
-        let (old, new) = match change {
-            Change::Open(grant) => (grant, Some(grant)),
-            Change::Extend { old, new } => (old, Some(new)),
-            Change::Close(grant) => (grant, None),
-        };
+        let (old, new) = change.grants();
         let known = self.grants.get(&old.id).map(|open| open.grant.clone());
         let is_known = known.is_some();
         let old = known.unwrap_or_else(|| old.clone());
