@@ -14,9 +14,7 @@ use rustix::net::{
 pub(crate) const DESCRIPTORS_MAX: usize = 64;
 
 #[derive(Debug)]
-pub(crate) struct Link {
-    socket: OwnedFd,
-}
+pub(crate) struct Link(OwnedFd);
 
 /// What was received.
 #[derive(Debug)]
@@ -33,24 +31,20 @@ pub(crate) fn pair() -> io::Result<(Link, Link)> {
         SocketFlags::CLOEXEC,
         None,
     )?;
-    Ok((Link { socket: one }, Link { socket: other }))
+    Ok((Link(one), Link(other)))
 }
 
 impl Link {
     pub(crate) fn from_stdin() -> io::Result<Self> {
-        Ok(Self {
-            socket: io::stdin().as_fd().try_clone_to_owned()?,
-        })
+        io::stdin().as_fd().try_clone_to_owned().map(Self)
     }
 
     pub(crate) fn into_socket(self) -> OwnedFd {
-        self.socket
+        self.0
     }
 
     pub(crate) fn try_clone(&self) -> io::Result<Self> {
-        Ok(Self {
-            socket: self.socket.try_clone()?,
-        })
+        self.0.try_clone().map(Self)
     }
 
     pub(crate) fn send(&self, message: &[u8]) -> io::Result<()> {
@@ -78,20 +72,15 @@ impl Link {
     ) -> io::Result<()> {
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS_MAX))];
         let mut ancillary = SendAncillaryBuffer::new(&mut space);
-        if !descriptors.is_empty() && !ancillary.push(SendAncillaryMessage::ScmRights(descriptors))
-        {
-            return Err(io::Error::other(format!(
-                "{} descriptors are more than {DESCRIPTORS_MAX}",
-                descriptors.len()
-            )));
+        let rights = SendAncillaryMessage::ScmRights(descriptors);
+        if !descriptors.is_empty() && !ancillary.push(rights) {
+            let count = descriptors.len();
+            let why = format!("{count} descriptors are more than {DESCRIPTORS_MAX}");
+            return Err(io::Error::other(why));
         }
         loop {
-            match net::sendmsg(
-                &self.socket,
-                &[IoSlice::new(message)],
-                &mut ancillary,
-                flags,
-            ) {
+            let parts = [IoSlice::new(message)];
+            match net::sendmsg(&self.0, &parts, &mut ancillary, flags) {
                 Err(Errno::INTR) => {}
                 Err(error) => return Err(error.into()),
                 Ok(_) => return Ok(()),
@@ -113,7 +102,7 @@ impl Link {
         &self,
         buffer: &mut [u8],
     ) -> io::Result<(Received, Vec<OwnedFd>)> {
-        self.receive_with(buffer, RecvFlags::CMSG_CLOEXEC)
+        self.receive_with(buffer, RecvFlags::empty())
     }
 
     fn receive_with(
@@ -124,12 +113,9 @@ impl Link {
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS_MAX))];
         let mut ancillary = RecvAncillaryBuffer::new(&mut space);
         let message = loop {
-            match net::recvmsg(
-                &self.socket,
-                &mut [IoSliceMut::new(buffer)],
-                &mut ancillary,
-                flags | RecvFlags::CMSG_CLOEXEC,
-            ) {
+            let mut parts = [IoSliceMut::new(buffer)];
+            let flags = flags | RecvFlags::CMSG_CLOEXEC;
+            match net::recvmsg(&self.0, &mut parts, &mut ancillary, flags) {
                 // The other end closed with unread messages. The kernel reports that once; its own messages can still be read.
                 Err(Errno::INTR | Errno::CONNRESET) => {}
                 Err(Errno::AGAIN) => return Ok((Received::Nothing, Vec::new())),
@@ -143,15 +129,12 @@ impl Link {
         });
         let descriptors = rights.flatten().collect();
         if message.flags.contains(ReturnFlags::TRUNC) {
-            return Err(io::Error::new(
-                io::ErrorKind::InvalidData,
-                "the message is too long",
-            ));
+            let why = "the message is too long";
+            return Err(io::Error::new(io::ErrorKind::InvalidData, why));
         }
-        let received = if message.bytes == 0 {
-            Received::Gone
-        } else {
-            Received::Message(message.bytes)
+        let received = match message.bytes {
+            0 => Received::Gone,
+            bytes => Received::Message(bytes),
         };
         Ok((received, descriptors))
     }
@@ -159,7 +142,7 @@ impl Link {
 
 impl AsFd for Link {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.socket.as_fd()
+        self.0.as_fd()
     }
 }
 

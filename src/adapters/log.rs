@@ -15,6 +15,8 @@ use tracing_subscriber::fmt::time::FormatTime;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
+use crate::adapters::clock;
+
 pub(crate) const LEVEL: &str = "POSTERN_LOG";
 
 /// The environment variable that forces a form: `journal`, `json` or `text`.
@@ -107,24 +109,8 @@ struct Utc;
 
 impl FormatTime for Utc {
     fn format_time(&self, writer: &mut Writer<'_>) -> std::fmt::Result {
-        write!(
-            writer,
-            "{}",
-            crate::model::time::Timestamp::from_millis(now_millis())
-        )
+        write!(writer, "{}", clock::wall())
     }
-}
-
-/// Not the clock adapter, because a log line decides nothing.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "a log line's time decides nothing"
-)]
-fn now_millis() -> u64 {
-    let since = std::time::SystemTime::now()
-        .duration_since(std::time::UNIX_EPOCH)
-        .unwrap_or_default();
-    crate::model::time::millis(since)
 }
 
 #[cfg(test)]

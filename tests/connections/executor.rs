@@ -1,19 +1,80 @@
 //! When the executor ends connections: once for each batch, for closed grants alone, and never at the price of a close.
 
+use std::io;
 use std::net::IpAddr;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use postern::adapters::conntrack::Connection;
-use postern::adapters::conntrack::memory::MemoryConntrack;
+use postern::adapters::conntrack::{Conntrack, ConntrackError};
 use postern::adapters::firewall::memory::MemoryDriver;
 use postern::core::order::{Order, Report};
 use postern::daemon::monitor::executor::Executor;
+use postern::model::grant::Grant;
+use postern::model::service::Ports;
 use postern::model::time::Timestamp;
 
 use crate::{ENDS, end, request, settings};
 
 const NOW: Timestamp = Timestamp::from_millis(1_795_341_600_000);
 const LATER: Duration = Duration::from_secs(600);
+
+/// Connections in memory, to port 22 of the gate. Clones share them.
+#[derive(Debug, Clone, Default)]
+struct MemoryConntrack(Arc<Mutex<State>>);
+
+#[derive(Debug, Default)]
+struct State {
+    /// Where open connections come from.
+    open: Vec<IpAddr>,
+    /// The ports of each adoption.
+    adopted: Vec<Vec<Ports>>,
+    /// How often connections were ended.
+    batches: u64,
+    is_failing: bool,
+}
+
+impl MemoryConntrack {
+    fn with<R>(&self, look: impl FnOnce(&mut State) -> R) -> R {
+        look(&mut self.0.lock().unwrap())
+    }
+}
+
+impl State {
+    fn check(&self) -> Result<(), ConntrackError> {
+        let failed = || ConntrackError::NoSocket("memory", io::Error::other("a test says so"));
+        if self.is_failing {
+            Err(failed())
+        } else {
+            Ok(())
+        }
+    }
+}
+
+impl Conntrack for MemoryConntrack {
+    fn adopt(&mut self, protected: &[Ports]) -> Result<usize, ConntrackError> {
+        self.with(|state| {
+            state.adopted.push(protected.to_vec());
+            state.check().map(|()| 0)
+        })
+    }
+
+    fn end(
+        &mut self,
+        ended: &[Grant],
+        live: &mut dyn Iterator<Item = &Grant>,
+    ) -> Result<usize, ConntrackError> {
+        let live: Vec<_> = live.map(|grant| grant.allow).collect();
+        let is_ended = |source: &IpAddr| {
+            ended.iter().any(|grant| grant.allow.contains(source))
+                && !live.iter().any(|allow| allow.contains(source))
+        };
+        self.with(|state| {
+            state.batches += 1;
+            state.check()?;
+            Ok(state.open.extract_if(.., |source| is_ended(source)).count())
+        })
+    }
+}
 
 /// An executor whose firewall and conntrack are in memory.
 struct Rig {
@@ -53,13 +114,8 @@ impl Rig {
                 let request = request(user, &format!("192.0.2.{host}/32"), &["tcp/22"]);
                 self.serve(vec![Order::Open { ticket: 1, request }]);
             }
-            let connection = Connection {
-                protocol: 6,
-                source: IpAddr::from([192, 0, 2, host]),
-                target: None,
-                port: 22,
-            };
-            self.conntrack.with(|state| state.open.push(connection));
+            let source = IpAddr::from([192, 0, 2, host]);
+            self.conntrack.with(|state| state.open.push(source));
         }
     }
 
@@ -104,7 +160,7 @@ pub(crate) fn only_closed_grants_end_connections() {
 
 pub(crate) fn failing_conntrack_keeps_no_grant_open() {
     let conntrack = MemoryConntrack::default();
-    conntrack.with(|state| state.failing = Some("no conntrack here".to_owned()));
+    conntrack.with(|state| state.is_failing = true);
     let mut rig = open(ENDS, MemoryDriver::default(), conntrack, NOW);
     rig.open_grants(&["alice"], 3);
     let closed = Report::Closed {

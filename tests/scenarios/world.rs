@@ -1,15 +1,12 @@
 //! The whole daemon in one struct, under virtual time.
 //!
-//! Real: config text, sealing, capture trait, engine core, gate, message encoding, executor, clearance and ledger. In
+//! Real: config text, sealing, engine core, gate, message encoding, executor, clearance and ledger. In
 //! memory: network, disk and firewall. There are two clocks, as in the daemon: the engine's wall clock, which can be
 //! set, and the monitor's, which cannot.
 
 use std::net::IpAddr;
-use std::sync::mpsc::Sender;
 use std::time::Duration;
 
-use postern::adapters::capture::memory::{MemoryCapture, pair};
-use postern::adapters::capture::{Capture, Caught};
 use postern::adapters::config::bundle::{Bundle, BundleFile};
 use postern::adapters::config::{self, Loaded, OldKey};
 use postern::adapters::firewall::memory::MemoryDriver;
@@ -55,8 +52,6 @@ pub(crate) struct World {
     pub(crate) tables_stuck: bool,
     pub(crate) disk_slow: bool,
     waiting: Vec<Commit>,
-    wire: Sender<Datagram>,
-    capture: MemoryCapture,
     log: Lines,
     _logged: DefaultGuard,
 }
@@ -88,7 +83,6 @@ impl World {
             .without_time();
         let _logged = tracing::subscriber::set_default(lines.with_writer(log.clone()).finish());
         let firewall = MemoryDriver::default();
-        let (wire, capture) = pair();
         let settings = load().settings;
         let mut world = Self {
             now: START,
@@ -104,8 +98,6 @@ impl World {
             tables_stuck: false,
             disk_slow: false,
             waiting: Vec::new(),
-            wire,
-            capture,
             log,
             _logged,
         };
@@ -188,17 +180,8 @@ impl World {
     pub(crate) fn arrives(&mut self, source: &str, payload: &[u8]) -> Outcome {
         let before = self.core.gate().counters().clone();
         self.log.clear();
-        self.wire
-            .send(Datagram::new(
-                address(source),
-                address("198.51.100.1"),
-                62201,
-                payload,
-            ))
-            .unwrap();
-        let Ok(Caught::Datagram(datagram)) = self.capture.next() else {
-            panic!("the datagram got lost")
-        };
+        let to = address("198.51.100.1");
+        let datagram = Datagram::new(address(source), to, 62201, payload);
         let reports = match self.core.datagram(self.now, &datagram) {
             Some(commit) if self.disk_slow => {
                 self.waiting.push(commit);

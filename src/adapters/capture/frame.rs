@@ -35,39 +35,20 @@ pub fn parse(ip_packet: &[u8], ports: &[u16]) -> Option<Datagram> {
 type Addressed<'a> = (IpAddr, IpAddr, &'a [u8]);
 
 fn ipv4(packet: &[u8]) -> Option<Addressed<'_>> {
-    let (header, _options) = packet.split_first_chunk::<IPV4_HEADER_MIN>()?;
-    let [
-        first,
-        _,
-        total_0,
-        total_1,
-        _,
-        _,
-        fragment_0,
-        fragment_1,
-        _,
-        protocol,
-        _,
-        _,
-        s0,
-        s1,
-        s2,
-        s3,
-        d0,
-        d1,
-        d2,
-        d3,
-    ] = *header;
+    let ([first, _, len_0, len_1, _, _, fragment_0, fragment_1], rest) =
+        packet.split_first_chunk::<8>()?;
+    let ([_ttl, protocol, _, _], rest) = rest.split_first_chunk::<4>()?;
+    let (source, rest) = rest.split_first_chunk::<4>()?;
+    let (destination, _options) = rest.split_first_chunk::<4>()?;
     let header_len = usize::from(first & 0x0f) * 4;
-    let total_len = usize::from(u16::from_be_bytes([total_0, total_1]));
-    let whole = u16::from_be_bytes([fragment_0, fragment_1]) & FRAGMENT == 0;
-    if header_len < IPV4_HEADER_MIN || !whole || protocol != UDP {
+    let is_fragment = u16::from_be_bytes([*fragment_0, *fragment_1]) & FRAGMENT != 0;
+    if header_len < IPV4_HEADER_MIN || is_fragment || *protocol != UDP {
         return None;
     }
-    let segment = packet.get(header_len..total_len)?;
+    let segment = packet.get(header_len..usize::from(u16::from_be_bytes([*len_0, *len_1])))?;
     Some((
-        Ipv4Addr::new(s0, s1, s2, s3).into(),
-        Ipv4Addr::new(d0, d1, d2, d3).into(),
+        Ipv4Addr::from(*source).into(),
+        Ipv4Addr::from(*destination).into(),
         segment,
     ))
 }

@@ -11,7 +11,6 @@ pub(crate) mod drops;
 pub mod filter;
 pub mod frame;
 pub mod hint_filter;
-pub mod memory;
 pub mod packet;
 pub mod recording;
 pub mod udp;
@@ -41,7 +40,7 @@ pub enum Caught {
     },
 }
 
-/// A source of datagrams: `packet` (passive), `udp` (bound, never answering) or `memory` (tests).
+/// A source of datagrams: `packet` (passive) or `udp` (bound, never answering).
 pub trait Capture: Send {
     /// Waits up to about a second for the next report.
     fn next(&mut self) -> std::io::Result<Caught>;

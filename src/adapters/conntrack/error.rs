@@ -15,9 +15,6 @@ pub enum ConntrackError {
     /// The kernel did not do it.
     #[error("{0}: {1}; {cure}", cure = cure(.1))]
     Kernel(&'static str, NetlinkError),
-    /// A test asked for a failure.
-    #[error("{0}")]
-    Simulated(String),
 }
 
 fn cure(error: &NetlinkError) -> &'static str {

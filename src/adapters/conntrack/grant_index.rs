@@ -13,16 +13,14 @@ use crate::model::grant::Grant;
 use crate::model::service::Ports;
 
 /// A connection from outside.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Connection {
-    /// IANA protocol number.
-    pub protocol: u8,
-    /// The address that opened it.
-    pub source: IpAddr,
+#[derive(Debug)]
+pub(super) struct Connection {
+    pub(super) protocol: u8,
+    pub(super) source: IpAddr,
     /// The host that it reaches, after any translation of addresses; `None` for the gate itself.
-    pub target: Option<IpAddr>,
+    pub(super) target: Option<IpAddr>,
     /// The port that it reaches; 0 if the protocol has no ports.
-    pub port: u16,
+    pub(super) port: u16,
 }
 
 #[derive(Debug, Default)]

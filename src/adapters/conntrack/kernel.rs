@@ -11,9 +11,9 @@ use netlink_sys::protocols::{NETLINK_NETFILTER, NETLINK_ROUTE, NETLINK_SOCK_DIAG
 use rustix::io::Errno;
 use tracing::{debug, warn};
 
-use super::grant_index::GrantIndex;
+use super::grant_index::{Connection, GrantIndex};
 use super::messages::{self, Entry, TcpSocket};
-use super::{Connection, Conntrack, ConntrackError};
+use super::{Conntrack, ConntrackError};
 use crate::adapters::netlink::{Message, Netlink, NetlinkError};
 use crate::model::grant::Grant;
 use crate::model::service::Ports;

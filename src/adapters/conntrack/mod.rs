@@ -9,13 +9,11 @@ use crate::model::service::Ports;
 mod error;
 mod grant_index;
 pub mod kernel;
-pub mod memory;
 mod messages;
 
 pub use error::ConntrackError;
-pub use grant_index::Connection;
 
-/// What the monitor does with connections. `kernel` and `memory` (tests) implement it.
+/// What the monitor does with connections. `kernel` implements it, and tests do.
 pub trait Conntrack: Send {
     /// Adds the host's TCP connections on these ports to the connection tracking table. Without that, a new
     /// protection takes them for new connections. Returns how many were not in the table.

@@ -1,5 +1,6 @@
 //! A packet's mark as text: 32 lower-case hexadecimal digits. A mark is no secret, because it was sent in the packet.
 
+use data_encoding::HEXLOWER;
 use postern_proto::Mark;
 use serde::{Deserialize, Serialize};
 
@@ -17,31 +18,15 @@ impl TryFrom<String> for MarkText {
     type Error = NotAMark;
 
     fn try_from(text: String) -> Result<Self, NotAMark> {
-        let (pairs, []) = text.as_bytes().as_chunks::<2>() else {
-            return Err(NotAMark);
-        };
-        let bytes = pairs
-            .iter()
-            .map(|[high, low]| Some(digit(*high)? << 4 | digit(*low)?))
-            .collect::<Option<Vec<u8>>>();
-        bytes
-            .and_then(|bytes| bytes.try_into().ok())
-            .map(|bytes| Self(Mark(bytes)))
-            .ok_or(NotAMark)
+        let bytes = HEXLOWER.decode(text.as_bytes()).ok();
+        let bytes = bytes.and_then(|bytes| bytes.try_into().ok());
+        bytes.map(|bytes| Self(Mark(bytes))).ok_or(NotAMark)
     }
 }
 
 impl From<MarkText> for String {
     fn from(mark: MarkText) -> Self {
-        mark.0.0.iter().map(|byte| format!("{byte:02x}")).collect()
-    }
-}
-
-fn digit(letter: u8) -> Option<u8> {
-    match letter {
-        b'0'..=b'9' => Some(letter - b'0'),
-        b'a'..=b'f' => Some(letter - b'a' + 10),
-        _ => None,
+        HEXLOWER.encode(&mark.0.0)
     }
 }
 
