@@ -12,7 +12,8 @@ use postern_proto::{
 use serde_json::Value;
 
 use crate::gate::{Gate, KEY, run, says};
-use crate::written::{Style, ethernet, pcap, pcapng};
+use postern_harness::packets::framed;
+use postern_harness::recordings::{Style, pcap, pcapng};
 
 /// A knock by alice's key for this gate and TCP port, with this age.
 fn knock(gate: &str, port: u16, age_s: u64) -> Vec<u8> {
@@ -47,7 +48,7 @@ fn udp(port: u16, payload: &[u8]) -> Vec<u8> {
         .udp(40_000, port)
         .write(&mut packet, payload)
         .unwrap();
-    ethernet(&[0x0800], &packet)
+    framed(&[0x0800], &packet)
 }
 
 pub(crate) fn explain_uses_given_time_and_gate_name() {
@@ -109,7 +110,7 @@ pub(crate) fn explain_uses_times_of_a_recording() {
         udp(53, &packet),
         udp(62201, &knock("gate.test", 22, 40)),
         udp(62201, &[7; 600]),
-        ethernet(&[0x0806], &[0; 28]),
+        framed(&[0x0806], &[0; 28]),
     ];
     let times = (at..).step_by(2000);
     let recorded: Vec<(u64, &[u8])> = times.zip(frames.iter().map(Vec::as_slice)).collect();

@@ -18,9 +18,6 @@ mod host;
 mod running;
 mod setting_up;
 mod users;
-#[path = "../recording/written.rs"]
-#[allow(dead_code, reason = "other tests write more kinds")]
-mod written;
 
 use std::process::ExitCode;
 

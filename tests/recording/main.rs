@@ -6,15 +6,14 @@
     clippy::panic
 )]
 
-mod written;
-
 use std::io::{Cursor, Read};
 
 use etherparse::PacketBuilder;
 use postern::adapters::capture::recording::{
     Found, Other, Recorded, Recording, RecordingError, Why, begins,
 };
-use written::{Style, block, ethernet, interface, pcap, pcapng, section, simple};
+use postern_harness::packets::framed;
+use postern_harness::recordings::{Style, block, interface, pcap, pcapng, section, simple};
 
 const PORTS: [u16; 2] = [62201, 53];
 const AT: u64 = 1_760_000_000_123;
@@ -34,7 +33,7 @@ fn udp6(port: u16, payload: &[u8]) -> Vec<u8> {
 }
 
 fn knock() -> Vec<u8> {
-    ethernet(&[0x0800], &udp4(62201, b"knock"))
+    framed(&[0x0800], &udp4(62201, b"knock"))
 }
 
 fn read(file: impl Read + 'static) -> (Vec<Recorded>, Option<RecordingError>) {
@@ -97,8 +96,8 @@ fn styles() -> impl Iterator<Item = Style> {
 #[test]
 fn packets_are_read_with_their_times() {
     let frames = [
-        ethernet(&[0x0800], &udp4(62201, b"four")),
-        ethernet(&[0x86dd], &udp6(53, b"six!")),
+        framed(&[0x0800], &udp4(62201, b"four")),
+        framed(&[0x86dd], &udp6(53, b"six!")),
     ];
     let recorded = [(AT, &frames[0][..]), (AT + 1_001, &frames[1][..])];
     let expected = [
@@ -131,7 +130,7 @@ fn sections_and_unknown_blocks_are_read_past() {
             link_type: 101,
         },
     );
-    let frame = ethernet(&[0x0800], &udp4(62201, b"one"));
+    let frame = framed(&[0x0800], &udp4(62201, b"one"));
     let mut file = pcapng(little, &[(AT, &frame)]);
     for kind in [4, 5, 9, 0x0bad, 0x0bae, 0x8000_0001] {
         file.extend(block(little, kind, &[0; 16]));
@@ -203,7 +202,7 @@ fn other_packets_are_classified() {
         endless[4..6].copy_from_slice(&[0, 208]);
         assert_eq!(other(101, &endless).why, Why::Cut, "{next}");
     }
-    let arp = ethernet(&[0x0806], &[0; 28]);
+    let arp = framed(&[0x0806], &[0; 28]);
     for (link_type, packet, text) in [
         (
             101,
@@ -337,7 +336,7 @@ fn slow_pipe_is_read_like_a_file() {
             self.0.read(&mut buffer[..end])
         }
     }
-    let frame = ethernet(&[0x0800], &udp4(62201, &[9; 300]));
+    let frame = framed(&[0x0800], &udp4(62201, &[9; 300]));
     for make in [pcap, pcapng] {
         let file = make(Style::ETHERNET, &[(AT, &frame[..]); 3]);
         let (packets, error) = read(OneByte(Cursor::new(file)));

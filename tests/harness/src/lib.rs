@@ -20,6 +20,7 @@ pub mod packets;
 pub mod peer;
 pub mod programs;
 pub mod random;
+pub mod recordings;
 pub mod run;
 pub mod traffic;
 pub mod wait;

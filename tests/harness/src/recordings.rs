@@ -1,17 +1,17 @@
 //! Writes recordings in both formats, both byte orders and every resolution of time.
 
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Style {
-    pub(crate) big_endian: bool,
-    pub(crate) per_second: u64,
-    pub(crate) link_type: u16,
+pub struct Style {
+    pub big_endian: bool,
+    pub per_second: u64,
+    pub link_type: u16,
 }
 
 /// A recorded frame: milliseconds since 1970 and its bytes.
-pub(crate) type Frame<'a> = (u64, &'a [u8]);
+pub type Frame<'a> = (u64, &'a [u8]);
 
 impl Style {
-    pub(crate) const ETHERNET: Self = Self {
+    pub const ETHERNET: Self = Self {
         big_endian: false,
         per_second: 1_000_000,
         link_type: 1,
@@ -39,7 +39,7 @@ impl Style {
 }
 
 /// As `tcpdump -w` writes them, with micro- or nanoseconds.
-pub(crate) fn pcap(style: Style, frames: &[Frame<'_>]) -> Vec<u8> {
+pub fn pcap(style: Style, frames: &[Frame<'_>]) -> Vec<u8> {
     let magic = match style.per_second {
         1_000_000_000 => 0xa1b2_3c4d,
         _ => 0xa1b2_c3d4,
@@ -56,7 +56,7 @@ pub(crate) fn pcap(style: Style, frames: &[Frame<'_>]) -> Vec<u8> {
     file
 }
 
-pub(crate) fn pcapng(style: Style, frames: &[Frame<'_>]) -> Vec<u8> {
+pub fn pcapng(style: Style, frames: &[Frame<'_>]) -> Vec<u8> {
     let mut file = [section(style), interface(style)].concat();
     for (at, bytes) in frames {
         let ticks = u128::from(*at) * u128::from(style.per_second) / 1000;
@@ -67,14 +67,14 @@ pub(crate) fn pcapng(style: Style, frames: &[Frame<'_>]) -> Vec<u8> {
     file
 }
 
-pub(crate) fn section(style: Style) -> Vec<u8> {
+pub fn section(style: Style) -> Vec<u8> {
     let version = [style.half(1), style.half(0)].concat();
     let body = [style.words(&[0x1a2b_3c4d]), version, vec![0xff; 8]];
     block(style, 0x0a0d_0d0a, &body.concat())
 }
 
 /// With the option for the resolution, unless that is microseconds.
-pub(crate) fn interface(style: Style) -> Vec<u8> {
+pub fn interface(style: Style) -> Vec<u8> {
     let mut body = [&style.half(style.link_type)[..], &[0; 2]].concat();
     body.extend(style.words(&[262_144]));
     if style.per_second != 1_000_000 {
@@ -84,12 +84,12 @@ pub(crate) fn interface(style: Style) -> Vec<u8> {
     block(style, 1, &body)
 }
 
-pub(crate) fn simple(style: Style, bytes: &[u8]) -> Vec<u8> {
+pub fn simple(style: Style, bytes: &[u8]) -> Vec<u8> {
     let body = [style.words(&[bytes.len()]), padded(bytes)].concat();
     block(style, 3, &body)
 }
 
-pub(crate) fn block(style: Style, kind: usize, body: &[u8]) -> Vec<u8> {
+pub fn block(style: Style, kind: usize, body: &[u8]) -> Vec<u8> {
     let length = 12 + body.len();
     let (head, tail) = (style.words(&[kind, length]), style.words(&[length]));
     [&head, body, &tail].concat()
@@ -99,10 +99,4 @@ fn padded(bytes: &[u8]) -> Vec<u8> {
     let mut padded = bytes.to_vec();
     padded.resize(bytes.len().next_multiple_of(4), 0);
     padded
-}
-
-/// A frame; `types` is tags, if any, and the ethertype.
-pub(crate) fn ethernet(types: &[u16], packet: &[u8]) -> Vec<u8> {
-    let types: Vec<u8> = types.iter().flat_map(|part| part.to_be_bytes()).collect();
-    [&[2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2][..], &types, packet].concat()
 }
