@@ -234,7 +234,7 @@ fn invariant_7_debug_output_shows_no_key() {
     );
 }
 
-/// The sources of the packet path name no call that sends. `tests/capture` checks real sockets.
+/// The sources of the packet path name no call that sends. `tests/kernel/capture` checks real sockets.
 #[test]
 fn invariant_9_the_packet_path_cannot_send() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");

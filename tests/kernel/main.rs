@@ -3,8 +3,7 @@
 //! `cargo test --test kernel` runs all of them, `cargo test --test kernel gate::restart` those of a module, and
 //! `cargo test --test kernel nftables` those of a driver. A test whose requirements are not met is ignored and says why.
 //!
-//! A module has a function `tests(&Machine) -> Vec<Trial>`. Tests of `flood` and `many_grants` measure time, so each has the
-//! machine for itself.
+//! A module has a function `tests(&Machine) -> Vec<Trial>`. Tests that measure time have the machine for themselves, one by one.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -17,11 +16,18 @@ use std::process::ExitCode;
 
 use postern_harness::{Machine, run_tests};
 
+mod behind;
+mod capture;
+mod connections;
 mod docs;
+mod faults;
 mod flood;
 mod gate;
 mod golden;
+mod host;
+mod iptables;
 mod many_grants;
+mod nftables;
 mod system;
 
 fn main() -> ExitCode {
@@ -30,6 +36,13 @@ fn main() -> ExitCode {
         docs::tests(&machine.module("docs")),
         golden::tests(&machine.module("golden")),
         gate::tests(&machine.module("gate")),
+        faults::tests(&machine.module("faults")),
+        host::tests(&machine.module("host")),
+        behind::tests(&machine.module("behind")),
+        connections::tests(&machine.module("connections")),
+        iptables::tests(&machine.module("iptables")),
+        nftables::tests(&machine.module("nftables")),
+        capture::tests(&machine.module("capture")),
         system::tests(&machine.module("system")),
     ];
     let alone = [

@@ -1,4 +1,4 @@
-//! Interfaces that are no Ethernet or come late. `tests/capture` has those that go and come back.
+//! Interfaces that are no Ethernet or come late. `tests/kernel/capture` has those that go and come back.
 
 use std::net::SocketAddr;
 

@@ -1,5 +1,5 @@
 //! Reading of what the kernel sends, and of arbitrary bytes. That the kernel takes the messages is tested in
-//! `tests/connections`.
+//! `tests/kernel/connections`.
 
 use proptest::prelude::*;
 

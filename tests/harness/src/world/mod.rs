@@ -70,7 +70,8 @@ pub struct World {
     pub first: Client,
     pub second: Client,
     pub gate: Namespace,
-    _service: TcpListener,
+    /// Accepts nothing by itself.
+    pub service: TcpListener,
     backend: String,
     folder: TempDir,
 }
@@ -97,7 +98,7 @@ impl World {
             first,
             second,
             gate,
-            _service: service,
+            service,
             backend: config.backend.clone(),
             folder,
         }

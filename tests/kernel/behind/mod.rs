@@ -1,0 +1,34 @@
+//! Hosts behind the gate against the real kernel: both drivers, both families, each test in network namespaces of its own.
+//!
+//! Owns what users and strangers get of such hosts. Needs root, and changes nothing of the host's; without root the tests are
+//! ignored.
+//!
+//! ```text
+//!   client   192.0.2.7,    2001:db8:1::7 ── .1, ::1 ┐                       ┌ 10.0.0.5, fd00::5
+//!                                                    gate ── .1, ::1 ── inner
+//!   stranger 198.51.100.8, 2001:db8:2::8 ── .1, ::1 ┘                       └ 10.0.0.6, fd00::6
+//! ```
+
+use libtest_mimic::Trial;
+
+mod forwards;
+mod targets;
+mod world;
+
+use postern_harness::{Machine, Requirement, trials};
+
+pub(crate) fn tests(machine: &Machine) -> Vec<Trial> {
+    trials![
+        machine, &[Requirement::Root, Requirement::Program("ip"), Requirement::Program("nft"), Requirement::Program("iptables"), Requirement::Program("sysctl")];
+        targets::target_opens_one_host_and_port,
+        targets::grant_opens_through_a_drop_policy,
+        targets::target_opens_without_protection,
+        forwards::forward_serves_its_client_only,
+        forwards::kernel_alone_ends_a_forward,
+        forwards::overlapping_forwards_reach_their_hosts,
+        forwards::passing_connections_are_not_forwarded,
+        forwards::removal_restores_every_table,
+        forwards::impossible_forward_leaves_nothing_half_open,
+        forwards::removed_rules_are_detected_and_restored,
+    ]
+}

@@ -1,0 +1,71 @@
+//! Captures whose reads fail, and a renamed interface. No knock that is in the socket is lost.
+
+use super::inject::Injector;
+use postern_harness::{FAMILIES, GateConfig, World};
+
+pub(crate) fn few_failed_reads_lose_no_knock(backend: &'static str) {
+    for interfaces in ["interfaces = [\"any\"]", "interfaces = [\"gate2\"]"] {
+        let world = World::start(&GateConfig::new(backend).gate(interfaces));
+        let injector = Injector::engine(&world, "recvfrom", "error=ENOBUFS:when=1..3");
+        world.first.knock("alice", FAMILIES[0], &["--for", "1m"]);
+        injector.wait_for_hits(1);
+        world.first.expect_let_in(FAMILIES[0]);
+        drop(injector);
+        assert_eq!(
+            world.daemon.logged(&["the engine serves"]).len(),
+            1,
+            "{interfaces}: the engine went on"
+        );
+        world.first.knock("alice", FAMILIES[1], &["--for", "1m"]);
+        world.first.expect_let_in(FAMILIES[1]);
+    }
+}
+
+pub(crate) fn constant_read_failure_ends_the_engine(backend: &'static str) {
+    let world = World::start(&GateConfig::new(backend));
+    world.first.knock("alice", FAMILIES[1], &["--for", "10m"]);
+    world.first.expect_let_in(FAMILIES[1]);
+    let injector = Injector::engine(&world, "recvfrom", "error=ENOBUFS");
+    world.first.send(FAMILIES[0], &[7; 300]);
+    world.first.knock("alice", FAMILIES[0], &["--for", "1m"]);
+    world.daemon.wait_for_lines(2, &["the engine serves"]);
+    assert_eq!(
+        world
+            .daemon
+            .logged(&["capture failed: No buffer space available"])
+            .len(),
+        1,
+        "the reason is one line"
+    );
+    drop(injector);
+    world.first.expect_let_in(FAMILIES[1]);
+    world.first.expect_shut_out(FAMILIES[0]);
+    world.first.knock("alice", FAMILIES[0], &["--for", "1m"]);
+    world.first.expect_let_in(FAMILIES[0]);
+}
+
+pub(crate) fn renamed_interface_is_dropped(backend: &'static str) {
+    let world = World::start(&GateConfig::new(backend).gate("interfaces = [\"gate2\"]"));
+    for round in 1..3 {
+        world.gate.ip("link set gate2 name other0");
+        world
+            .daemon
+            .wait_for_lines(round, &["listening on gate2 is not possible now"]);
+        let admitted = world.daemon.status().admitted;
+        let packet = world.first.packet("alice", FAMILIES[0], &[]);
+        world.first.send(FAMILIES[0], &packet);
+        world.first.expect_shut_out(FAMILIES[0]);
+        world.gate.ip("link set other0 name gate2");
+        world
+            .daemon
+            .wait_for_lines(round, &["listening on gate2", "INFO"]);
+        world.first.knock("alice", FAMILIES[0], &[]);
+        world.first.expect_let_in(FAMILIES[0]);
+        assert_eq!(
+            world.daemon.status().admitted,
+            admitted + 1,
+            "it listens to that name alone, and keeps nothing for later"
+        );
+        world.daemon.asked(&["close", "--all"]);
+    }
+}

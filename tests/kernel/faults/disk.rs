@@ -1,0 +1,271 @@
+//! Faults of the replay store's disk: full, read-only, failing, slow, damaged. No grant opens before its mark is durable, open grants
+//! stay, and knocks work again once the disk does.
+//!
+//! A small tmpfs covers the state directory in the daemon's mount namespace. System calls on the real file fail or wait.
+
+use std::fs;
+use std::io::Write;
+use std::os::unix::fs::FileExt;
+use std::path::PathBuf;
+
+use rustix::process::Signal;
+
+use super::inject::Injector;
+use super::plan;
+use postern_harness::world::checks::{USER, expect_opened_once, kill, openings};
+use postern_harness::{FAMILIES, Family, World, wait_for};
+
+const FILE: &str = "marks.redb";
+
+fn on_small_disk(backend: &str, size: &str) -> World {
+    let mut world = World::prepare(&plan(backend));
+    let state = world.folder().join("state");
+    fs::create_dir(&state).unwrap();
+    let mount = format!(
+        "mount -t tmpfs -o size={size},mode=700 tmpfs {}",
+        state.display()
+    );
+    world.daemon.through = Some(format!("{mount} && exec \"$@\""));
+    world.start_again();
+    open_alices_grant(&world);
+    world
+}
+
+fn open_alices_grant(world: &World) {
+    world.first.knock("alice", Family::V6, &["--for", "10m"]);
+    world.first.expect_let_in(Family::V6);
+}
+
+fn state(world: &World) -> PathBuf {
+    let here = world.folder().join("state");
+    PathBuf::from(format!(
+        "/proc/{}/root{}",
+        world.daemon.pid(),
+        here.display()
+    ))
+}
+
+fn is_stored(world: &World, packet: &[u8]) -> bool {
+    let (opened, refused) = (openings(world), refusals(world));
+    world.first.send(Family::V4, packet);
+    wait_for("a verdict", || {
+        (openings(world) > opened || refusals(world) > refused).then_some(())
+    });
+    openings(world) > opened
+}
+
+/// How many knocks were refused because their mark was not stored.
+fn refusals(world: &World) -> usize {
+    world
+        .daemon
+        .logged(&["WARN", USER, "refused: ", "rule=\"store\""])
+        .len()
+}
+
+fn said(world: &World, fault: &str) -> Vec<String> {
+    world.daemon.logged(&[FILE, fault, "; "])
+}
+
+fn knock_until_refused(world: &World) -> (Vec<Vec<u8>>, Vec<u8>) {
+    let mut stored = Vec::new();
+    for _ in 0..300 {
+        let packet = world.first.packet(USER, Family::V4, &["--for", "2s"]);
+        if !is_stored(world, &packet) {
+            return (stored, packet);
+        }
+        stored.push(packet);
+    }
+    panic!("the disk is not full");
+}
+
+fn expect_deaf(world: &World, fault: &str) {
+    wait_for("the fault in one line", || {
+        (!said(world, fault).is_empty()).then_some(())
+    });
+    wait_until_only_alices_grant_is_open(world);
+    let before = openings(world);
+    world.first.knock(USER, Family::V4, &[]);
+    world.first.expect_shut_out(Family::V4);
+    world.first.expect_let_in(Family::V6);
+    assert_eq!(openings(world), before);
+}
+
+fn wait_until_only_alices_grant_is_open(world: &World) {
+    wait_for("every other grant to end", || {
+        (world.rules().len() == 1).then_some(())
+    });
+}
+
+pub(crate) fn full_disk_opens_nothing(backend: &'static str) {
+    let world = on_small_disk(backend, "3m");
+    let filler = state(&world).join("filler");
+    let mut file = fs::File::create(&filler).unwrap();
+    while file.write_all(&[7; 4096]).is_ok() {}
+    let (stored, refused) = knock_until_refused(&world);
+    // A full file can be read, so engines may start again. None opens what it cannot store.
+    world
+        .daemon
+        .wait_for_lines(1, &["WARN", "the engine ended"]);
+    assert!(
+        !said(&world, "No space left on device").is_empty(),
+        "the reason is told"
+    );
+    world.first.expect_let_in(Family::V6);
+    drop(file);
+    fs::remove_file(&filler).unwrap();
+    expect_well_again(&world, &stored, &refused);
+}
+
+pub(crate) fn read_only_disk_opens_nothing(backend: &'static str) {
+    let world = on_small_disk(backend, "16m");
+    let packet = world.first.packet(USER, Family::V4, &["--for", "2s"]);
+    assert!(is_stored(&world, &packet));
+    // The kernel cannot remount a file system that is open for writing, so the engine is killed first.
+    world.daemon.signal(Signal::STOP);
+    kill(world.daemon.engine());
+    wait_for("the disk to be read-only", || {
+        remount(&world, "ro").then_some(())
+    });
+    world.daemon.signal(Signal::CONT);
+    expect_deaf(&world, "Read-only file system");
+    assert!(remount(&world, "rw"));
+    let refused = world.first.packet(USER, Family::V4, &["--for", "2s"]);
+    expect_well_again(&world, &[packet], &refused);
+}
+
+fn remount(world: &World, how: &str) -> bool {
+    let mut command = std::process::Command::new("nsenter");
+    command
+        .arg(format!("--mount=/proc/{}/ns/mnt", world.daemon.pid()))
+        .args(["mount", "-o", &format!("remount,{how}")]);
+    command
+        .arg(world.folder().join("state"))
+        .stderr(std::process::Stdio::null())
+        .status()
+        .unwrap()
+        .success()
+}
+
+pub(crate) fn failed_sync_opens_nothing(backend: &'static str) {
+    let world = World::start(&plan(backend));
+    open_alices_grant(&world);
+    for (count, error) in (1..).zip(["EIO", "ENOSPC", "EROFS", "EDQUOT"]) {
+        let packet = world.first.packet(USER, Family::V4, &["--for", "2s"]);
+        let injector = Injector::engine(&world, "fdatasync", &format!("error={error}:when=1"));
+        assert!(
+            !is_stored(&world, &packet),
+            "{error}: opened without its mark"
+        );
+        assert_eq!(refusals(&world), count, "{error}: one line a knock");
+        world
+            .daemon
+            .wait_for_lines(count + 1, &["the engine serves"]);
+        drop(injector);
+        expect_well_again(&world, &[], &packet);
+    }
+    assert!(!said(&world, "Input/output error").is_empty());
+}
+
+pub(crate) fn slow_sync_delays_the_grant(backend: &'static str) {
+    let world = World::start(&plan(backend));
+    let packet = world.first.packet(USER, Family::V4, &["--for", "1m"]);
+    let injector = Injector::engine(&world, "fdatasync", "delay_enter=3s:when=1");
+    world.first.send(Family::V4, &packet);
+    world.daemon.wait_for_admitted(1);
+    world.first.expect_let_in(Family::V4);
+    injector.wait_for_hits(1);
+    let synced = injector
+        .log()
+        .lines()
+        .find(|line| line.contains("(DELAYED)"))
+        .and_then(end_of_call)
+        .unwrap();
+    let opened = world.daemon.logged(&["open: grant", USER]);
+    let opened: jiff::Timestamp = opened[0].split(' ').next().unwrap().parse().unwrap();
+    assert!(
+        opened.as_millisecond() >= synced,
+        "open at {opened}, and synced only at {synced} ms"
+    );
+    drop(injector);
+    assert!(!expect_opened_once(&world, Family::V4, &packet, 1));
+}
+
+/// When a call in strace's log had ended, in milliseconds since 1970: `1234 1760000000.123456 fdatasync(7) = 0 (DELAYED) <3.000123>`.
+fn end_of_call(line: &str) -> Option<i64> {
+    let begun: f64 = line
+        .split_whitespace()
+        .find_map(|word| word.parse().ok().filter(|number| *number > 1e9))?;
+    let took: f64 = line
+        .rsplit_once('<')?
+        .1
+        .trim_end_matches('>')
+        .parse()
+        .ok()?;
+    Some(((begun + took) * 1000.0) as i64)
+}
+
+/// A store damaged before a start: posternd refuses in one line, protection and grants stay. A store damaged under an engine: the next
+/// engine does not serve until the file is restored.
+pub(crate) fn damaged_store_stops_the_engine(backend: &'static str) {
+    let mut world = World::start(&plan(backend));
+    open_alices_grant(&world);
+    let packet = world.first.packet(USER, Family::V4, &["--for", "2s"]);
+    assert!(is_stored(&world, &packet));
+    let file = world.folder().join("state").join(FILE);
+    world.daemon.stop();
+    let whole = fs::read(&file).unwrap();
+    fs::File::options()
+        .write(true)
+        .open(&file)
+        .unwrap()
+        .set_len(8192)
+        .unwrap();
+    world.daemon.start_process(&world.gate);
+    let status = world.daemon.wait();
+    assert_eq!(status.code(), Some(74), "{}", world.daemon.log());
+    let said = world
+        .daemon
+        .logged(&[FILE, "move the file away and start again"]);
+    assert_eq!(said.len(), 1, "{}", world.daemon.log());
+    world.first.expect_let_in(Family::V6);
+    for family in FAMILIES {
+        world.second.expect_shut_out(family);
+    }
+    put_back(&file, &whole);
+    world.start_again();
+    assert!(!expect_opened_once(&world, Family::V4, &packet, 1));
+
+    world.daemon.signal(Signal::STOP);
+    kill(world.daemon.engine());
+    let whole = fs::read(&file).unwrap();
+    put_back(&file, &vec![0xff; whole.len()]);
+    world.daemon.signal(Signal::CONT);
+    expect_deaf(&world, "the replay store is damaged");
+    put_back(&file, &whole);
+    let next = world.first.packet(USER, Family::V4, &["--for", "2s"]);
+    expect_well_again(&world, &[packet], &next);
+}
+
+fn put_back(file: &std::path::Path, bytes: &[u8]) {
+    let store = fs::File::options().write(true).open(file).unwrap();
+    store.set_len(bytes.len() as u64).unwrap();
+    store.write_all_at(bytes, 0).unwrap();
+}
+
+/// A knock opens, admitted packets are refused as replays, and refused packets are admitted at most once.
+fn expect_well_again(world: &World, stored: &[Vec<u8>], refused: &[u8]) {
+    wait_for("a knock to be let in", || {
+        let before = openings(world);
+        world.first.knock(USER, Family::V4, &["--for", "2s"]);
+        std::thread::sleep(std::time::Duration::from_millis(100));
+        (openings(world) > before).then_some(())
+    });
+    world.first.expect_let_in(Family::V4);
+    for packet in stored.iter().rev().take(3) {
+        assert!(!expect_opened_once(world, Family::V4, packet, 1));
+    }
+    expect_opened_once(world, Family::V4, refused, 0);
+    wait_until_only_alices_grant_is_open(world);
+    world.first.expect_let_in(Family::V6);
+    world.first.expect_shut_out(Family::V4);
+}

@@ -1,0 +1,74 @@
+//! Faults of nf_tables over netlink: a refused batch, a lost answer, a slow kernel.
+
+use super::inject::Injector;
+use super::plan;
+use postern_harness::world::checks::{
+    USER, expect_ledger_and_kernel_agree, in_kernel, openings, wait_past,
+};
+use postern_harness::{FAMILIES, Family, World, wait_for};
+
+fn world() -> World {
+    World::start(&plan("nftables"))
+}
+
+fn refused(world: &World) -> usize {
+    world.daemon.logged(&["WARN", USER, "not open: "]).len()
+}
+
+pub(crate) fn refused_batch_opens_nothing(_: &'static str) {
+    let world = world();
+    for (count, error) in (1..).zip(["ENOBUFS", "ENOMEM", "EPERM"]) {
+        let family = FAMILIES[count % 2];
+        let injector = Injector::monitor(&world, "sendto", &format!("error={error}"));
+        world.first.knock(USER, family, &["--for", "10m"]);
+        wait_for("the refusal", || (refused(&world) == count).then_some(()));
+        assert_eq!(in_kernel(&world, "nftables"), [], "{error}");
+        drop(injector);
+        world.first.expect_shut_out(family);
+        expect_works_again(&world, family);
+    }
+    assert_eq!(
+        world.daemon.logged(&["the engine serves"]).len(),
+        1,
+        "the daemon went on"
+    );
+}
+
+pub(crate) fn lost_kernel_answers_are_reconciled(_: &'static str) {
+    let world = world();
+    for family in FAMILIES {
+        let (opened, refused_before) = (openings(&world), refused(&world));
+        let injector = Injector::monitor(&world, "recvfrom", "error=ENOBUFS");
+        world.first.knock(USER, family, &["--for", "10m"]);
+        wait_for("the verdict", || {
+            (openings(&world) > opened || refused(&world) > refused_before).then_some(())
+        });
+        assert_eq!(openings(&world), opened, "told as open without an answer");
+        drop(injector);
+        expect_ledger_and_kernel_agree(&world, "nftables");
+        assert_eq!(world.daemon.grants(), [], "what was refused is not open");
+        world.first.expect_shut_out(family);
+        expect_works_again(&world, family);
+    }
+}
+
+pub(crate) fn slow_kernel_delays_no_close(_: &'static str) {
+    let world = world();
+    world.first.knock("alice", Family::V6, &["--for", "2s"]);
+    world.first.expect_let_in(Family::V6);
+    let grants = world.daemon.grants();
+    let injector = Injector::monitor(&world, "sendto", "delay_enter=1s");
+    world.first.knock(USER, Family::V4, &["--for", "10m"]);
+    wait_past(&grants);
+    world.first.expect_shut_out(Family::V6);
+    world.first.expect_let_in(Family::V4);
+    drop(injector);
+    expect_ledger_and_kernel_agree(&world, "nftables");
+}
+
+fn expect_works_again(world: &World, family: Family) {
+    world.first.knock(USER, family, &["--for", "10m"]);
+    world.first.expect_let_in(family);
+    world.daemon.asked(&["close", "--all"]);
+    world.first.expect_shut_out(family);
+}

@@ -1,0 +1,73 @@
+//! Faults of disk, kernel, memory, firewall and engine on a running gate. No grant opens before its mark is durable, no replay is
+//! admitted, no grant outlives its end, and the daemon recovers or stops with a reason.
+
+use libtest_mimic::Trial;
+
+mod capture;
+mod control_clients;
+mod disk;
+mod firewall;
+mod hostile_engine;
+mod inject;
+mod kills;
+mod memory;
+mod suspend;
+
+use postern_harness::Requirement::{self, Program, Root};
+use postern_harness::world::checks::USER;
+use postern_harness::world::{Test, by_backend};
+use postern_harness::{GateConfig, Machine, SERVICE, table};
+
+const STRACE: &[Requirement] = &[Root, Program("strace")];
+const MOUNT: &[Requirement] = &[
+    Root,
+    Program("unshare"),
+    Program("mount"),
+    Program("nsenter"),
+];
+const ROOT: &[Requirement] = &[Root];
+
+pub(crate) fn tests(machine: &Machine) -> Vec<Trial> {
+    by_backend(machine, EVERY, ONCE, NFTABLES)
+}
+
+const EVERY: &[Test] = table![
+    STRACE: kills::engine_killed_before_its_order_opens_nothing,
+    STRACE: kills::monitor_killed_before_opening_opens_nothing,
+    STRACE: kills::kernel_ends_grant_of_a_killed_monitor,
+    ROOT: kills::kernel_ends_grant_when_both_are_killed,
+    ROOT: suspend::grant_that_ended_during_suspend_is_closed,
+    STRACE: memory::monitor_without_memory_leaves_protection,
+    ROOT: hostile_engine::forbidden_orders_are_refused_by_rule,
+    ROOT: hostile_engine::flood_of_orders_delays_no_close,
+];
+
+const ONCE: &[Test] = table![
+    STRACE: kills::engine_killed_before_its_write_opens_nothing,
+    STRACE: kills::engine_killed_before_its_sync_opens_nothing,
+    MOUNT: disk::full_disk_opens_nothing,
+    MOUNT: disk::read_only_disk_opens_nothing,
+    STRACE: disk::failed_sync_opens_nothing,
+    STRACE: disk::slow_sync_delays_the_grant,
+    ROOT: disk::damaged_store_stops_the_engine,
+    STRACE: capture::few_failed_reads_lose_no_knock,
+    STRACE: capture::constant_read_failure_ends_the_engine,
+    ROOT: capture::renamed_interface_is_dropped,
+    ROOT: control_clients::hostile_clients_delay_no_knock,
+    STRACE: memory::engine_without_memory_opens_only_durable,
+    ROOT: hostile_engine::invalid_message_ends_the_engine,
+    ROOT: hostile_engine::descriptors_with_orders_are_closed,
+    ROOT: hostile_engine::silent_engine_is_replaced,
+    ROOT: hostile_engine::engine_with_a_closed_link_is_replaced,
+];
+
+const NFTABLES: &[Test] = table![
+    STRACE: firewall::refused_batch_opens_nothing,
+    STRACE: firewall::lost_kernel_answers_are_reconciled,
+    STRACE: firewall::slow_kernel_delays_no_close,
+];
+
+fn plan(backend: &str) -> GateConfig {
+    let user = format!("services = [\"tcp/{SERVICE}\"]\nquota = \"1000/min\"");
+    GateConfig::new(backend).user(USER, &user)
+}

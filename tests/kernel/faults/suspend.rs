@@ -1,0 +1,47 @@
+//! A suspended host. The tests stop every process of the gate instead, so unlike in a real suspend the kernel's timers go on.
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use super::plan;
+use postern_harness::world::checks::{
+    USER, expect_ledger_and_kernel_agree, expect_opened_once, openings, wait_past,
+};
+use postern_harness::{FAMILIES, World, wait_for};
+
+pub(crate) fn grant_that_ended_during_suspend_is_closed(backend: &'static str) {
+    let world = World::start(&plan(backend));
+    for family in FAMILIES {
+        let packet = world.first.packet(USER, family, &["--for", "2s"]);
+        let before = openings(&world);
+        world.first.send(family, &packet);
+        world.first.expect_let_in(family);
+        let grants = world.daemon.grants();
+        let both = [world.daemon.pid(), world.daemon.engine()];
+        signal(&both, Signal::STOP);
+        wait_past(&grants);
+        world.first.expect_shut_out(family);
+        // New knocks and replays wait in the socket.
+        world.first.send(family, &packet);
+        signal(&both, Signal::CONT);
+        wait_for("the grant to be closed in the ledger too", || {
+            world.daemon.grants().is_empty().then_some(())
+        });
+        expect_ledger_and_kernel_agree(&world, backend);
+        assert_eq!(openings(&world) - before, 1);
+        assert!(!expect_opened_once(&world, family, &packet, 1));
+        world.first.knock(USER, family, &["--for", "2s"]);
+        world.first.expect_let_in(family);
+        world.wait_until_closed();
+    }
+    assert_eq!(
+        world.daemon.logged(&["the engine serves"]).len(),
+        1,
+        "nobody was taken for dead"
+    );
+}
+
+fn signal(processes: &[u32], signal: Signal) {
+    for pid in processes {
+        kill_process(Pid::from_raw(i32::try_from(*pid).unwrap()).unwrap(), signal).unwrap();
+    }
+}

@@ -1,0 +1,235 @@
+//! `posternd check` with real rule sets in a real kernel. Each finding is tried with a real gate and a real knock, and its
+//! commands are run and tried again.
+
+use libtest_mimic::Trial;
+use postern_harness::Requirement::{Program, Root};
+use postern_harness::traffic::serve_echo;
+use postern_harness::{Family, GateConfig, Machine, SERVICE, World, echoes, trials};
+
+mod check;
+
+use check::{answers, check, check_through, container, cure, ids, knock_opens, load, without};
+
+const BACKENDS: [&str; 2] = ["iptables", "nftables"];
+const NEITHER: (bool, bool) = (false, false);
+
+pub(crate) fn tests(machine: &Machine) -> Vec<Trial> {
+    let needs = ["ip", "nft", "iptables", "ip6tables", "unshare", "mount"];
+    let mut needs = needs.map(Program).to_vec();
+    needs.push(Root);
+    trials![
+        machine, &needs;
+        host_without_rules_has_no_warning,
+        later_drop_blocks_until_cured,
+        ufw_blocks_only_nftables_grants,
+        legacy_drop_blocks_until_cured,
+        firewalld_blocks_until_cured,
+        unprotected_service_is_reachable_per_family,
+        accept_before_jump_is_found_and_cured,
+        session_is_cut_without_established_rule,
+        docker_port_is_open_until_cured,
+        missing_ip6tables_leaves_ipv6_open,
+        udp_capture_needs_accepted_knock_port,
+        left_over_rules_go_at_next_start,
+        unreadable_rules_are_reported,
+    ]
+}
+
+/// A host whose gate is yet to be started.
+fn host(backend: &str) -> World {
+    World::prepare(&GateConfig::new(backend))
+}
+
+fn unprotected(backend: &str) -> World {
+    World::prepare(&GateConfig::new(backend).firewall("protect = \"none\""))
+}
+
+fn host_without_rules_has_no_warning() {
+    for backend in BACKENDS {
+        let mut host = host(backend);
+        let before = check(&host);
+        assert_eq!(ids(&before), ["not-installed"], "{before:?}");
+        assert_eq!(before[0].level, "note");
+        host.start_again();
+        assert_eq!(check(&host), [], "{backend}");
+        assert!(!answers(&host).0 && knock_opens(&host), "{backend}");
+    }
+}
+
+fn later_drop_blocks_until_cured() {
+    for backend in BACKENDS {
+        let mut host = host(backend);
+        load(&host, "drop");
+        assert_eq!(ids(&check(&host)), ["later-drop", "not-installed"]);
+        expect_blocked_until_cured(&mut host);
+    }
+}
+
+/// A rule of the host drops what a grant lets in, until the finding is cured.
+fn expect_blocked_until_cured(host: &mut World) -> Vec<String> {
+    host.start_again();
+    let mut found = check(host);
+    assert_eq!(ids(&found), ["later-drop"], "{found:?}");
+    assert!(!knock_opens(host), "a grant opens it");
+    host.daemon.asked(&["close", "--all"]);
+    cure(host, &found[0]);
+    assert_eq!(check(host), []);
+    assert_eq!(answers(host), NEITHER, "the cure lets strangers in");
+    assert!(knock_opens(host), "the cure does not work");
+    found.remove(0).cure
+}
+
+fn ufw_blocks_only_nftables_grants() {
+    for (backend, opens) in [("iptables", true), ("nftables", false)] {
+        let mut host = host(backend);
+        load(&host, "ufw");
+        host.start_again();
+        let found = check(&host);
+        let expected = if opens { vec![] } else { vec!["later-drop"; 2] };
+        assert_eq!(ids(&found), expected, "{backend}: {found:?}");
+        for one in &found {
+            assert_eq!(one.cure, ["ufw allow 2222/tcp"]);
+        }
+        assert_eq!(knock_opens(&host), opens, "{backend}");
+    }
+}
+
+fn legacy_drop_blocks_until_cured() {
+    for backend in BACKENDS {
+        let mut host = host(backend);
+        if !postern_harness::firewall::iptables_variants().contains(&"legacy") {
+            return;
+        }
+        let rule = "INPUT -p tcp --dport 2222 -j";
+        host.gate.sh(&format!("iptables-legacy -A {rule} DROP"));
+        let cure = expect_blocked_until_cured(&mut host);
+        assert_eq!(cure, [format!("iptables-legacy -I {rule} ACCEPT")]);
+    }
+}
+
+fn firewalld_blocks_until_cured() {
+    let mut host = host("iptables");
+    load(&host, "firewalld");
+    host.start_again();
+    let found = check(&host);
+    assert_eq!(ids(&found), ["later-drop"], "{found:?}");
+    let expected = [
+        "firewall-cmd --permanent --add-port=2222/tcp",
+        "firewall-cmd --reload",
+    ];
+    assert_eq!(found[0].cure, expected);
+    assert!(!knock_opens(&host));
+    // firewall-cmd would do this.
+    host.gate
+        .sh("nft add rule inet firewalld filter_IN_public_allow tcp dport 2222 accept");
+    assert_eq!(check(&host), []);
+    assert!(knock_opens(&host));
+}
+
+fn unprotected_service_is_reachable_per_family() {
+    let host = unprotected("iptables");
+    assert_eq!(ids(&check(&host)), ["reachable"]);
+    assert_eq!(answers(&host), (true, true));
+    host.gate
+        .sh("iptables -A INPUT -p tcp --dport 2222 -j DROP");
+    assert_eq!(ids(&check(&host)), ["ipv6-open", "no-established"]);
+    assert_eq!(answers(&host), (false, true));
+    host.gate
+        .sh("ip6tables -A INPUT -p tcp --dport 2222 -j DROP");
+    assert!(!ids(&check(&host)).contains(&"ipv6-open"));
+    assert_eq!(answers(&host), NEITHER);
+}
+
+fn accept_before_jump_is_found_and_cured() {
+    let mut host = host("iptables");
+    host.start_again();
+    host.gate
+        .sh("iptables -I INPUT 1 -p tcp --dport 2222 -j ACCEPT");
+    let found = check(&host);
+    assert_eq!(ids(&found), ["reachable"], "{found:?}");
+    assert!(answers(&host).0);
+    cure(&host, &found[0]);
+    assert_eq!(check(&host), []);
+    assert!(!answers(&host).0 && knock_opens(&host));
+}
+
+fn session_is_cut_without_established_rule() {
+    for cured in [false, true] {
+        let mut host = unprotected("iptables");
+        serve_echo(host.service.try_clone().unwrap());
+        host.gate
+            .sh("iptables -P INPUT DROP; ip6tables -P INPUT DROP");
+        let found = check(&host);
+        assert_eq!(ids(&found), ["no-established"; 2], "{found:?}");
+        if cured {
+            found.iter().for_each(|one| cure(&host, one));
+            assert_eq!(check(&host), []);
+        }
+        host.start_again();
+        assert!(knock_opens(&host));
+        let mut session = host.first.connect(Family::V4, SERVICE).unwrap();
+        assert!(echoes(&mut session), "while the grant lasts");
+        host.daemon.asked(&["close", "--all"]);
+        assert_eq!(echoes(&mut session), cured);
+    }
+}
+
+fn docker_port_is_open_until_cured() {
+    let services = "services = [\"tcp/2222\", \"tcp/8080\"]";
+    let mut host = World::prepare(&GateConfig::empty("iptables").user("alice", services));
+    load(&host, "docker");
+    let _container = container(&host);
+    host.first.space.ip("route add default via 10.77.0.1");
+    host.start_again();
+    let found = check(&host);
+    assert_eq!(ids(&found), ["docker-published"], "{found:?}");
+    let is_published = || host.first.connect(Family::V4, 8080).is_ok();
+    assert!(is_published(), "Postern closes it");
+    cure(&host, &found[0]);
+    assert_eq!(check(&host), []);
+    assert!(!is_published());
+}
+
+fn missing_ip6tables_leaves_ipv6_open() {
+    let mut host = host("iptables");
+    host.daemon.through = Some(without(&host, "ip6tables-restore ip6tables-save"));
+    assert_eq!(ids(&check(&host)), ["ipv6-open", "not-installed"]);
+    host.start_again();
+    assert_eq!(ids(&check(&host)), ["ipv6-open"]);
+    assert_eq!(answers(&host), (false, true));
+}
+
+fn udp_capture_needs_accepted_knock_port() {
+    let mut host = World::prepare(&GateConfig::new("nftables").gate("capture = \"udp\""));
+    load(&host, "drop");
+    let found = check(&host);
+    let expected = ["knock-closed", "later-drop", "not-installed"];
+    assert_eq!(ids(&found), expected, "{found:?}");
+    let of = |id: &str| found.iter().find(|one| one.id == id).unwrap();
+    cure(&host, of("later-drop"));
+    host.start_again();
+    assert!(!knock_opens(&host));
+    assert_eq!(host.daemon.status().admitted, 0, "the knock arrives");
+    cure(&host, of("knock-closed"));
+    assert!(knock_opens(&host));
+    assert_eq!(check(&host), []);
+}
+
+fn left_over_rules_go_at_next_start() {
+    let mut host = host("nftables");
+    host.start_again();
+    host.daemon.stop();
+    host.rewrite(&GateConfig::new("iptables"));
+    assert!(ids(&check(&host)).contains(&"left-over"));
+    host.start_again();
+    assert_eq!(check(&host), []);
+    assert!(knock_opens(&host));
+}
+
+fn unreadable_rules_are_reported() {
+    let host = host("iptables");
+    let found = check_through(&host, Some(&without(&host, "nft")));
+    assert_eq!(ids(&found), ["not-installed", "not-looked"], "{found:?}");
+    let said = "could not look at nft rules: the program nft is not installed";
+    assert!(found.iter().any(|one| one.what.contains(said)), "{found:?}");
+}
