@@ -46,6 +46,7 @@ fn main() -> ExitCode {
         system::tests(&machine.module("system")),
     ];
     let alone = [
+        gate::tests_alone(&machine.module("gate")),
         many_grants::tests(&machine.module("many_grants")),
         flood::tests(&machine.module("flood")),
     ];

@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 use postern_harness::world::checks::expect_ledger_and_kernel_agree;
 use postern_harness::{FAMILIES, GateConfig, SERVICE, World, wait_for};
 
-/// A look every two seconds, and time for a busy machine.
-const NOTICED_WITHIN: Duration = Duration::from_secs(10);
+/// A check by iptables takes a tenth of a second, and the next one follows after a second.
+const NOTICED_WITHIN: Duration = Duration::from_secs(3);
 
 const BY_IPTABLES: &[&[&str]] = &[
     &["-F"],

@@ -60,6 +60,14 @@ pub(crate) fn tests(machine: &Machine) -> Vec<Trial> {
     by_backend(machine, EVERY, ONCE, &[])
 }
 
+/// Tests that measure time and need the machine for themselves.
+pub(crate) fn tests_alone(machine: &Machine) -> Vec<Trial> {
+    by_backend(machine, ALONE, &[], &[])
+}
+
+const ALONE: &[postern_harness::world::Test] =
+    postern_harness::table![BOTH: flushed::flushed_rules_are_restored];
+
 /// Tests in which the firewall matters: they run with each driver.
 const EVERY: &[postern_harness::world::Test] = postern_harness::table![
     NMAP: scans::nmap_sees_the_port_only_during_the_grant,
@@ -86,7 +94,6 @@ const EVERY: &[postern_harness::world::Test] = postern_harness::table![
     NONE: crashes::random_kills_third_run,
     NONE: crashes::random_kills_fourth_run,
     NONE: storm::reloads_and_kills_end_in_one_engine,
-    BOTH: flushed::flushed_rules_are_restored,
     BOTH: flushed::knock_into_flushed_firewall_is_reported_truly,
     NONE: flushed::unchanged_firewall_is_left_alone,
 ];
