@@ -11,7 +11,7 @@ use std::thread;
 use nix::sched::{CloneFlags, unshare};
 
 use crate::programs::find;
-use crate::wait::{LONGEST_WAIT, wait_until};
+use crate::wait::wait_until;
 
 type Job = Box<dyn FnOnce() + Send>;
 
@@ -95,7 +95,7 @@ impl Namespace {
 
     /// The kernel starts to send on a link some time after it says that the link is up.
     pub fn wait_for_carrier(&self, interface: &str) {
-        wait_until(LONGEST_WAIT, &format!("carrier on {interface}"), || {
+        wait_until(&format!("carrier on {interface}"), || {
             self.ip(&format!("-o link show {interface}"))
                 .contains(" state UP ")
         });

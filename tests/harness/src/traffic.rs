@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::namespace::Namespace;
-use crate::wait::{LONGEST_WAIT, wait_until};
+use crate::wait::wait_until;
 
 /// How long a test waits for an answer that may not come.
 const ANSWER_WITHIN: Duration = Duration::from_millis(250);
@@ -191,7 +191,7 @@ pub fn gate_and_client() -> (Namespace, Namespace) {
         &["192.0.2.1/24", "2001:db8::1/64"],
         &there,
     );
-    wait_until(LONGEST_WAIT, "answer to a ping", || {
+    wait_until("answer to a ping", || {
         client.pings("192.0.2.7", "192.0.2.1") && client.pings("2001:db8::7", "2001:db8::1")
     });
     (gate, client)

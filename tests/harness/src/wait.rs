@@ -8,9 +8,9 @@ use postern::model::time::Timestamp;
 /// How long a condition may take on a busy machine.
 pub const LONGEST_WAIT: Duration = Duration::from_secs(60);
 
-/// Waits until the condition holds; panics after the deadline.
-pub fn wait_until(deadline: Duration, what: &str, mut condition: impl FnMut() -> bool) {
-    wait_at_most(deadline, what, || condition().then_some(()));
+/// Waits until the condition holds, at most [`LONGEST_WAIT`].
+pub fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
+    wait_for(what, || condition().then_some(()));
 }
 
 /// Waits until there is a value, at most [`LONGEST_WAIT`].
@@ -18,7 +18,8 @@ pub fn wait_for<R>(what: &str, ask: impl FnMut() -> Option<R>) -> R {
     wait_at_most(LONGEST_WAIT, what, ask)
 }
 
-fn wait_at_most<R>(deadline: Duration, what: &str, mut ask: impl FnMut() -> Option<R>) -> R {
+/// Waits until there is a value; panics after the deadline.
+pub fn wait_at_most<R>(deadline: Duration, what: &str, mut ask: impl FnMut() -> Option<R>) -> R {
     let end = Instant::now() + deadline;
     loop {
         // Read the clock first: the last question comes after the deadline, however long this thread was off the processor.

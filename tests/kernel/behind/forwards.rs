@@ -7,7 +7,7 @@ use postern::model::catalog::Forward;
 use postern::model::grant::Grant;
 use postern::model::settings::Protection;
 
-use postern_harness::wait_until;
+use postern_harness::wait::wait_at_most;
 
 use super::world::{HOUR, PATIENCE, SIDES, Side, World, forward, grant, kinds, protection};
 
@@ -120,8 +120,10 @@ pub(crate) fn kernel_alone_ends_a_forward() {
             let mut session = world
                 .session(&world.client, side.gate[0], 2222)
                 .expect("led to the host");
-            wait_until(PATIENCE, "end by the kernel", || {
-                world.is_hidden(&world.client, side.gate[0], 2222)
+            wait_at_most(PATIENCE, "end by the kernel", || {
+                world
+                    .is_hidden(&world.client, side.gate[0], 2222)
+                    .then_some(())
             });
             assert!(session.lives(), "{kind}");
         }

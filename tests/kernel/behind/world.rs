@@ -124,7 +124,7 @@ impl World {
                 world.reaches(&world.client, side.inner, 22)
                     && world.reaches(&world.stranger, side.inner, 22)
             };
-            wait_until(PATIENCE, "connection over the links", all_up);
+            wait_until("connection over the links", all_up);
         }
         world
     }

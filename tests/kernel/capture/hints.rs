@@ -7,7 +7,7 @@ use postern::adapters::capture::hint_filter::{Dropped, FilterCounters, HintFilte
 use postern::adapters::capture::packet::{self, PacketCapture};
 use postern::core::gate::{HintKeys, HintTable};
 use postern_harness::packets::{RawLink, Tun, framed, udp4, udp6, with};
-use postern_harness::{LONGEST_WAIT, Namespace, wait_until};
+use postern_harness::{Namespace, wait_until};
 use postern_proto::{GateName, KeyMaterial, SharedKey, Step, UserKeys};
 
 use super::{END, PORT, PORTS, delivered, gate_and_peer, mutated};
@@ -173,7 +173,7 @@ pub(crate) fn map_follows_the_hint_table() {
         }
         // the next table must come after the kernel has judged these
         let dropped = 2 * (first - 9);
-        wait_until(LONGEST_WAIT, "dropped packets", || {
+        wait_until("dropped packets", || {
             filtered.counters.count().unwrap().unknown_hint >= dropped
         });
     }

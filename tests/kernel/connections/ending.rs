@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use postern::core::order::Order;
 use postern::model::request::CloseRequest;
-use postern_harness::{LONGEST_WAIT, echoes, now, wait_until};
+use postern_harness::{echoes, now, wait_until};
 
 use super::{
     CLIENT_V4, CLIENT_V6, DRIVERS, ENDS, HOUR, V4, V6, World, end, only_bob, request, settings,
@@ -161,7 +161,7 @@ pub(crate) fn listener_survives_the_end_of_closed_connections() {
         let socket = socket2::SockRef::from(&closed);
         socket.set_linger(Some(Duration::ZERO)).unwrap();
         drop(closed);
-        wait_until(LONGEST_WAIT, "end of the sockets", || {
+        wait_until("end of the sockets", || {
             world.gate.sh("ss -Htn sport = :22").is_empty()
         });
         assert!(!world.entries("dport=22 ").is_empty(), "{driver:?}");

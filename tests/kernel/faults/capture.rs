@@ -16,15 +16,13 @@ pub(crate) fn few_failed_reads_lose_no_knock(backend: &'static str) {
             1,
             "{interfaces}: the engine went on"
         );
-        world.first.knock("alice", FAMILIES[1], &["--for", "1m"]);
-        world.first.expect_let_in(FAMILIES[1]);
+        world.first.open("alice", FAMILIES[1], &["--for", "1m"]);
     }
 }
 
 pub(crate) fn constant_read_failure_ends_the_engine(backend: &'static str) {
     let world = World::start(&GateConfig::new(backend));
-    world.first.knock("alice", FAMILIES[1], &["--for", "10m"]);
-    world.first.expect_let_in(FAMILIES[1]);
+    world.first.open("alice", FAMILIES[1], &["--for", "10m"]);
     let injector = Injector::engine(&world, "recvfrom", "error=ENOBUFS");
     world.first.send(FAMILIES[0], &[7; 300]);
     world.first.knock("alice", FAMILIES[0], &["--for", "1m"]);
@@ -40,8 +38,7 @@ pub(crate) fn constant_read_failure_ends_the_engine(backend: &'static str) {
     drop(injector);
     world.first.expect_let_in(FAMILIES[1]);
     world.first.expect_shut_out(FAMILIES[0]);
-    world.first.knock("alice", FAMILIES[0], &["--for", "1m"]);
-    world.first.expect_let_in(FAMILIES[0]);
+    world.first.open("alice", FAMILIES[0], &["--for", "1m"]);
 }
 
 pub(crate) fn renamed_interface_is_dropped(backend: &'static str) {
@@ -59,8 +56,7 @@ pub(crate) fn renamed_interface_is_dropped(backend: &'static str) {
         world
             .daemon
             .wait_for_lines(round, &["listening on gate2", "INFO"]);
-        world.first.knock("alice", FAMILIES[0], &[]);
-        world.first.expect_let_in(FAMILIES[0]);
+        world.first.open("alice", FAMILIES[0], &[]);
         assert_eq!(
             world.daemon.status().admitted,
             admitted + 1,

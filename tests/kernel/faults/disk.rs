@@ -13,7 +13,7 @@ use rustix::process::Signal;
 use super::inject::Injector;
 use super::plan;
 use postern_harness::world::checks::{USER, expect_opened_once, kill, openings};
-use postern_harness::{FAMILIES, Family, World, wait_for};
+use postern_harness::{FAMILIES, Family, World, wait_for, wait_until};
 
 const FILE: &str = "marks.redb";
 
@@ -32,8 +32,7 @@ fn on_small_disk(backend: &str, size: &str) -> World {
 }
 
 fn open_alices_grant(world: &World) {
-    world.first.knock("alice", Family::V6, &["--for", "10m"]);
-    world.first.expect_let_in(Family::V6);
+    world.first.open("alice", Family::V6, &["--for", "10m"]);
 }
 
 fn state(world: &World) -> PathBuf {
@@ -48,8 +47,8 @@ fn state(world: &World) -> PathBuf {
 fn is_stored(world: &World, packet: &[u8]) -> bool {
     let (opened, refused) = (openings(world), refusals(world));
     world.first.send(Family::V4, packet);
-    wait_for("a verdict", || {
-        (openings(world) > opened || refusals(world) > refused).then_some(())
+    wait_until("a verdict", || {
+        openings(world) > opened || refusals(world) > refused
     });
     openings(world) > opened
 }
@@ -79,9 +78,7 @@ fn knock_until_refused(world: &World) -> (Vec<Vec<u8>>, Vec<u8>) {
 }
 
 fn expect_deaf(world: &World, fault: &str) {
-    wait_for("the fault in one line", || {
-        (!said(world, fault).is_empty()).then_some(())
-    });
+    wait_until("the fault in one line", || !said(world, fault).is_empty());
     wait_until_only_alices_grant_is_open(world);
     let before = openings(world);
     world.first.knock(USER, Family::V4, &[]);
@@ -91,9 +88,7 @@ fn expect_deaf(world: &World, fault: &str) {
 }
 
 fn wait_until_only_alices_grant_is_open(world: &World) {
-    wait_for("every other grant to end", || {
-        (world.rules().len() == 1).then_some(())
-    });
+    wait_until("every other grant to end", || world.rules().len() == 1);
 }
 
 pub(crate) fn full_disk_opens_nothing(backend: &'static str) {
@@ -123,9 +118,7 @@ pub(crate) fn read_only_disk_opens_nothing(backend: &'static str) {
     // The kernel cannot remount a file system that is open for writing, so the engine is killed first.
     world.daemon.signal(Signal::STOP);
     kill(world.daemon.engine());
-    wait_for("the disk to be read-only", || {
-        remount(&world, "ro").then_some(())
-    });
+    wait_until("the disk to be read-only", || remount(&world, "ro"));
     world.daemon.signal(Signal::CONT);
     expect_deaf(&world, "Read-only file system");
     assert!(remount(&world, "rw"));

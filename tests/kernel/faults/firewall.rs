@@ -5,7 +5,7 @@ use super::plan;
 use postern_harness::world::checks::{
     USER, expect_ledger_and_kernel_agree, in_kernel, openings, wait_past,
 };
-use postern_harness::{FAMILIES, Family, World, wait_for};
+use postern_harness::{FAMILIES, Family, World, wait_until};
 
 fn world() -> World {
     World::start(&plan("nftables"))
@@ -21,7 +21,7 @@ pub(crate) fn refused_batch_opens_nothing(_: &'static str) {
         let family = FAMILIES[count % 2];
         let injector = Injector::monitor(&world, "sendto", &format!("error={error}"));
         world.first.knock(USER, family, &["--for", "10m"]);
-        wait_for("the refusal", || (refused(&world) == count).then_some(()));
+        wait_until("the refusal", || refused(&world) == count);
         assert_eq!(in_kernel(&world, "nftables"), [], "{error}");
         drop(injector);
         world.first.expect_shut_out(family);
@@ -40,8 +40,8 @@ pub(crate) fn lost_kernel_answers_are_reconciled(_: &'static str) {
         let (opened, refused_before) = (openings(&world), refused(&world));
         let injector = Injector::monitor(&world, "recvfrom", "error=ENOBUFS");
         world.first.knock(USER, family, &["--for", "10m"]);
-        wait_for("the verdict", || {
-            (openings(&world) > opened || refused(&world) > refused_before).then_some(())
+        wait_until("the verdict", || {
+            openings(&world) > opened || refused(&world) > refused_before
         });
         assert_eq!(openings(&world), opened, "told as open without an answer");
         drop(injector);
@@ -54,8 +54,7 @@ pub(crate) fn lost_kernel_answers_are_reconciled(_: &'static str) {
 
 pub(crate) fn slow_kernel_delays_no_close(_: &'static str) {
     let world = world();
-    world.first.knock("alice", Family::V6, &["--for", "2s"]);
-    world.first.expect_let_in(Family::V6);
+    world.first.open("alice", Family::V6, &["--for", "2s"]);
     let grants = world.daemon.grants();
     let injector = Injector::monitor(&world, "sendto", "delay_enter=1s");
     world.first.knock(USER, Family::V4, &["--for", "10m"]);
@@ -67,8 +66,7 @@ pub(crate) fn slow_kernel_delays_no_close(_: &'static str) {
 }
 
 fn expect_works_again(world: &World, family: Family) {
-    world.first.knock(USER, family, &["--for", "10m"]);
-    world.first.expect_let_in(family);
+    world.first.open(USER, family, &["--for", "10m"]);
     world.daemon.asked(&["close", "--all"]);
     world.first.expect_shut_out(family);
 }

@@ -21,7 +21,7 @@ use rustix::process::{
 
 use super::control_clients::resident;
 use postern_harness::world::checks::{expect_ledger_and_kernel_agree, in_kernel, kill};
-use postern_harness::{FAMILIES, Family, GateConfig, SERVICE, World, wait_for};
+use postern_harness::{FAMILIES, Family, GateConfig, SERVICE, World, wait_for, wait_until};
 
 struct HostileEngine {
     link: OwnedFd,
@@ -164,16 +164,14 @@ fn expect_nothing_gained(world: &World, backend: &'static str, engines: usize) {
     for family in FAMILIES {
         world.second.expect_shut_out(family);
     }
-    world.first.knock("alice", Family::V4, &["--for", "10m"]);
-    world.first.expect_let_in(Family::V4);
+    world.first.open("alice", Family::V4, &["--for", "10m"]);
     world.daemon.asked(&["close", "--address", "10.77.0.2"]);
     world.first.expect_shut_out(Family::V4);
 }
 
 fn with_hostile_engine(backend: &str) -> (World, HostileEngine) {
     let world = world(backend);
-    world.first.knock("alice", Family::V6, &["--for", "10m"]);
-    world.first.expect_let_in(Family::V6);
+    world.first.open("alice", Family::V6, &["--for", "10m"]);
     let hostile_engine = HostileEngine::replace(&world);
     hostile_engine.receive();
     (world, hostile_engine)
@@ -284,10 +282,8 @@ pub(crate) fn descriptors_with_orders_are_closed(backend: &'static str) {
     let many = [null.as_fd(); 64];
     let listed = |ticket| encode(&Order::List { ticket }).unwrap();
     for ticket in 0..200 {
-        wait_for("space in the socket", || {
-            hostile_engine
-                .send(&listed(ticket), &many[..1 + (ticket as usize * 7) % 64])
-                .then_some(())
+        wait_until("space in the socket", || {
+            hostile_engine.send(&listed(ticket), &many[..1 + (ticket as usize * 7) % 64])
         });
         hostile_engine.receive();
     }

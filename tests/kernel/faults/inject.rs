@@ -7,7 +7,7 @@ use std::process::{Child, Command, Stdio};
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use postern_harness::{World, find, wait_for};
+use postern_harness::{World, find, wait_for, wait_until};
 
 pub(crate) struct Injector {
     strace: Child,
@@ -51,10 +51,9 @@ impl Injector {
     }
 
     pub(crate) fn wait_for_hits(&self, count: usize) {
-        wait_for("the fault", || {
-            (self.log().matches("(INJECTED)").count() + self.log().matches("(DELAYED)").count()
-                >= count)
-                .then_some(())
+        wait_until("the fault", || {
+            self.log().matches("(INJECTED)").count() + self.log().matches("(DELAYED)").count()
+                >= count
         });
     }
 

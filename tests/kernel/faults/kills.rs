@@ -9,7 +9,7 @@ use postern_harness::world::checks::{
     USER, expect_ledger_and_kernel_agree, expect_opened_once, in_kernel, is_gone, kill, openings,
     wait_past,
 };
-use postern_harness::{FAMILIES, Family, World, wait_for};
+use postern_harness::{FAMILIES, Family, World, wait_until};
 
 const TRIES: u32 = 10;
 
@@ -84,9 +84,7 @@ fn monitor_at(backend: &'static str, calls: &str, what: &str, hit: &str, opened:
             world.first.send(family, &packet);
             let log = injector.until_it_is_gone();
             world.daemon.wait();
-            wait_for("the engine to go with its monitor", || {
-                is_gone(engine).then_some(())
-            });
+            wait_until("the engine to go with its monitor", || is_gone(engine));
             let is_hit = log.contains(hit);
             let openings = openings(&world) - before;
             assert!(!is_hit || openings == opened, "{openings} openings: {log}");
@@ -144,8 +142,7 @@ fn expect_knocks_again(world: &World, backend: &'static str, family: Family) {
     expect_ledger_and_kernel_agree(world, backend);
     world.daemon.asked(&["close", "--all"]);
     world.first.expect_shut_out(family);
-    world.first.knock(USER, family, &["--for", "2s"]);
-    world.first.expect_let_in(family);
+    world.first.open(USER, family, &["--for", "2s"]);
     wait_past(&world.daemon.grants());
     world.first.expect_shut_out(family);
     world.wait_until_closed();

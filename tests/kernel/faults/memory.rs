@@ -6,7 +6,7 @@ use postern_harness::world::checks::{
     USER, expect_ledger_and_kernel_agree, expect_opened_once, in_kernel, is_gone, kill, openings,
     wait_past,
 };
-use postern_harness::{FAMILIES, Family, World, wait_for};
+use postern_harness::{FAMILIES, Family, World, wait_for, wait_until};
 
 fn is_gone_or_zombie(pid: u32) -> bool {
     std::fs::read_to_string(format!("/proc/{pid}/stat")).map_or(true, |stat| {
@@ -18,8 +18,7 @@ const STARVE: [&str; 2] = ["mmap,brk", "error=ENOMEM"];
 
 pub(crate) fn engine_without_memory_opens_only_durable(backend: &'static str) {
     let world = World::start(&plan(backend));
-    world.first.knock("alice", Family::V6, &["--for", "10m"]);
-    world.first.expect_let_in(Family::V6);
+    world.first.open("alice", Family::V6, &["--for", "10m"]);
     let engine = world.daemon.engine();
     let starving = Injector::engine(&world, STARVE[0], STARVE[1]);
     let mut last = Vec::new();
@@ -47,8 +46,7 @@ pub(crate) fn engine_without_memory_opens_only_durable(backend: &'static str) {
     world.first.expect_let_in(Family::V6);
     let _ = expect_opened_once(&world, Family::V4, &last, openings(&world) - before);
     expect_ledger_and_kernel_agree(&world, backend);
-    world.first.knock(USER, Family::V4, &["--for", "2s"]);
-    world.first.expect_let_in(Family::V4);
+    world.first.open(USER, Family::V4, &["--for", "2s"]);
 }
 
 fn soon(is_so: impl Fn() -> bool) -> bool {
@@ -81,9 +79,7 @@ pub(crate) fn monitor_without_memory_leaves_protection(backend: &'static str) {
         world.daemon.wait();
         drop(starving);
         let opened = openings(&world) - opened_before;
-        wait_for("the engine to go with its monitor", || {
-            is_gone(engine).then_some(())
-        });
+        wait_until("the engine to go with its monitor", || is_gone(engine));
         let left = in_kernel(&world, backend);
         assert!(left.len() <= 1, "{left:?}");
         wait_past(&left);
@@ -91,8 +87,7 @@ pub(crate) fn monitor_without_memory_leaves_protection(backend: &'static str) {
         world.second.expect_shut_out(family);
         world.start_again();
         expect_opened_once(&world, family, &packet, opened);
-        world.first.knock(USER, family, &["--for", "2s"]);
-        world.first.expect_let_in(family);
+        world.first.open(USER, family, &["--for", "2s"]);
         wait_past(&world.daemon.grants());
         world.first.expect_shut_out(family);
     }

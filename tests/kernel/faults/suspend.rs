@@ -6,7 +6,7 @@ use super::plan;
 use postern_harness::world::checks::{
     USER, expect_ledger_and_kernel_agree, expect_opened_once, openings, wait_past,
 };
-use postern_harness::{FAMILIES, World, wait_for};
+use postern_harness::{FAMILIES, World, wait_until};
 
 pub(crate) fn grant_that_ended_during_suspend_is_closed(backend: &'static str) {
     let world = World::start(&plan(backend));
@@ -23,14 +23,13 @@ pub(crate) fn grant_that_ended_during_suspend_is_closed(backend: &'static str) {
         // New knocks and replays wait in the socket.
         world.first.send(family, &packet);
         signal(&both, Signal::CONT);
-        wait_for("the grant to be closed in the ledger too", || {
-            world.daemon.grants().is_empty().then_some(())
+        wait_until("the grant to be closed in the ledger too", || {
+            world.daemon.grants().is_empty()
         });
         expect_ledger_and_kernel_agree(&world, backend);
         assert_eq!(openings(&world) - before, 1);
         assert!(!expect_opened_once(&world, family, &packet, 1));
-        world.first.knock(USER, family, &["--for", "2s"]);
-        world.first.expect_let_in(family);
+        world.first.open(USER, family, &["--for", "2s"]);
         world.wait_until_closed();
     }
     assert_eq!(

@@ -53,8 +53,7 @@ pub(crate) fn start(backend: &str, prefilter: Prefilter) -> World {
 pub(crate) fn open(backend: &'static str, kind: Kind, prefilter: Prefilter) {
     let world = start(backend, prefilter);
     // What is needed once is there before anything is measured.
-    world.first.knock("alice", Family::V4, &["--for", "1s"]);
-    world.first.expect_let_in(Family::V4);
+    world.first.open("alice", Family::V4, &["--for", "1s"]);
     world.wait_until_closed();
     for round in 0..number("POSTERN_FLOODS", 1) {
         one(

@@ -10,7 +10,7 @@ use super::junk::{Flood, Kind};
 use super::knocks::{Prefilter, start};
 use super::process::{descriptors, memory};
 use super::{number, say};
-use postern_harness::{FAMILIES, Family, World, wait_for};
+use postern_harness::{FAMILIES, Family, World, wait_for, wait_until};
 
 /// Without another word. Long enough for the turns to come round.
 const SECONDS: u64 = 10;
@@ -112,8 +112,7 @@ fn turn(world: &World, kind: Kind, turn: u32) -> u64 {
         });
     }
     for family in FAMILIES {
-        world.first.knock("alice", family, &["--for", "2s"]);
-        world.first.expect_let_in(family);
+        world.first.open("alice", family, &["--for", "2s"]);
     }
     flood.end()
 }
@@ -121,11 +120,11 @@ fn turn(world: &World, kind: Kind, turn: u32) -> u64 {
 fn reload(world: &World) {
     let (before, held) = (world.daemon.engine(), descriptors(world.daemon.pid()));
     world.daemon.signal(Signal::HUP);
-    wait_for("the engine that follows", || {
-        (world.daemon.engine() != before).then_some(())
+    wait_until("the engine that follows", || {
+        world.daemon.engine() != before
     });
     // Both are there for a moment.
-    wait_for("all of the engine before to be let go", || {
-        (descriptors(world.daemon.pid()) <= held).then_some(())
+    wait_until("all of the engine before to be let go", || {
+        descriptors(world.daemon.pid()) <= held
     });
 }

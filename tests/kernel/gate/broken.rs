@@ -5,7 +5,7 @@
 use std::fs;
 
 use postern_harness::world::replaced_programs::replace_iptables;
-use postern_harness::{FAMILIES, Family, GateConfig, World, wait_for};
+use postern_harness::{FAMILIES, Family, GateConfig, World, wait_until};
 
 /// Replaces iptables-restore and ip6tables-restore as the file `mode` says; runs the real program otherwise.
 const SCRIPT: &str = r#"#!/bin/sh
@@ -61,8 +61,7 @@ pub(crate) fn failed_opening_leaves_nothing_open(_: &'static str) {
             "{mode}: {line}"
         );
         assert!(!line.contains('\u{1b}') && line.len() < 1000, "{line}");
-        world.first.knock("alice", family, &["--for", "10m"]);
-        world.first.expect_let_in(family);
+        world.first.open("alice", family, &["--for", "10m"]);
         world.daemon.asked(&["close", "--all"]);
         world.expect_nothing_open();
     }
@@ -72,8 +71,7 @@ pub(crate) fn failed_opening_leaves_nothing_open(_: &'static str) {
 pub(crate) fn failed_closing_is_retried(_: &'static str) {
     let world = world();
     for family in FAMILIES {
-        world.first.knock("alice", family, &["--for", "2s"]);
-        world.first.expect_let_in(family);
+        world.first.open("alice", family, &["--for", "2s"]);
         tell(&world, "fails");
         let address = world.first.address(family).to_string();
         let said = ["WARN", "not closed, trying again", &address];
@@ -92,8 +90,8 @@ pub(crate) fn opening_by_an_orphan_is_closed(_: &'static str) {
     let mut world = world();
     tell(&world, "slow");
     world.first.knock("alice", Family::V4, &["--for", "10m"]);
-    wait_for("the program to be at it", || {
-        world.folder().join("asleep").exists().then_some(())
+    wait_until("the program to be at it", || {
+        world.folder().join("asleep").exists()
     });
     world.kill();
     tell(&world, "works");

@@ -8,7 +8,7 @@ use etherparse::{IpFragOffset, Ipv4Header, PacketBuilder, SlicedPacket, Transpor
 
 use super::observer::Observer;
 use postern_harness::packets::RawLink;
-use postern_harness::{Family, GateConfig, SERVICE, World, wait_for, world::CLIENT_INTERFACE};
+use postern_harness::{Family, GateConfig, SERVICE, World, wait_until, world::CLIENT_INTERFACE};
 
 const V4: usize = 20;
 const V6: usize = 40;
@@ -33,10 +33,8 @@ pub(crate) fn fragments_and_options_reach_no_hidden_service(backend: &'static st
     world.open_both("10m");
     for (form, (name, frames)) in forms(&world, 22_000).into_iter().enumerate() {
         frames.iter().for_each(|frame| wire.send(frame));
-        wait_for(&format!("an answer to {name}"), || {
-            answered(&observer)
-                .contains(&port(22_000, form))
-                .then_some(())
+        wait_until(&format!("an answer to {name}"), || {
+            answered(&observer).contains(&port(22_000, form))
         });
     }
     let early: Vec<u16> = answered(&observer)

@@ -5,7 +5,9 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 
 use postern_harness::world::checks::is_gone;
-use postern_harness::{FAMILIES, Family, GateConfig, SERVICE, World, now, text, wait_for};
+use postern_harness::{
+    FAMILIES, Family, GateConfig, SERVICE, World, now, text, wait_for, wait_until,
+};
 
 const OPEN4: &str = "open alice 10.77.0.2/32 tcp/2222";
 const OPEN6: &str = "open alice fd77::2/128 tcp/2222";
@@ -111,9 +113,7 @@ pub(crate) fn command_closes_after_a_kill(_: &'static str) {
     world.first.knock("alice", Family::V6, &["--for", "10m"]);
     let grants = world.wait_for_grants(2);
     kill(&mut world);
-    wait_for("the first grant's end", || {
-        (now() > grants[0].until).then_some(())
-    });
+    wait_until("the first grant's end", || now() > grants[0].until);
     assert_eq!(ran(&world).len(), 2, "nobody is there to close");
     world.start_again();
     assert_eq!(wait_for_ran(&world, 3)[2], CLOSE4);
@@ -126,9 +126,7 @@ pub(crate) fn command_closes_after_a_kill(_: &'static str) {
 fn kill(world: &mut World) {
     let engine = world.daemon.engine();
     world.kill();
-    wait_for("the engine to end with its monitor", || {
-        is_gone(engine).then_some(())
-    });
+    wait_until("the engine to end with its monitor", || is_gone(engine));
 }
 
 pub(crate) fn failed_close_command_is_retried(_: &'static str) {
@@ -196,8 +194,7 @@ pub(crate) fn ipset_example_opens_a_real_set(_: &'static str) {
     assert!(listed.contains(&format!("10.77.0.2,tcp:{SERVICE} timeout 5")));
     world.daemon.asked(&["close", "--all"]);
     world.first.expect_both_shut_out();
-    world.second.knock("alice", Family::V4, &["--for", "3s"]);
-    world.second.expect_let_in(Family::V4);
+    world.second.open("alice", Family::V4, &["--for", "3s"]);
     world.wait_until_closed();
     world.second.expect_shut_out(Family::V4);
     let left = world.gate.sh("ipset list");

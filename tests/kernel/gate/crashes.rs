@@ -14,7 +14,7 @@ use rustix::process::Signal;
 use postern_harness::world::checks::*;
 use postern_harness::world::{KnockStream, with_crowd};
 use postern_harness::{
-    Daemon, FAMILIES, Family, GateConfig, Random, SERVICE, World, now, wait_for,
+    Daemon, FAMILIES, Family, GateConfig, Random, SERVICE, World, now, wait_until,
 };
 
 /// What the knocks of these moments ask for.
@@ -65,19 +65,15 @@ pub(crate) fn engine_ends_with_its_monitor(backend: &'static str) {
     let engine = world.daemon.engine();
     world.daemon.signal(Signal::KILL);
     world.daemon.wait();
-    wait_for("the engine to go with its monitor", || {
-        is_gone(engine).then_some(())
-    });
+    wait_until("the engine to go with its monitor", || is_gone(engine));
     world.first.expect_shut_out(FAMILIES[0]);
     world.start_again();
-    world.first.knock("alice", FAMILIES[0], &["--for", "10m"]);
-    world.first.expect_let_in(FAMILIES[0]);
+    world.first.open("alice", FAMILIES[0], &["--for", "10m"]);
 }
 
 pub(crate) fn killed_engine_is_started_again(backend: &'static str) {
     let world = World::start(&GateConfig::new(backend));
-    world.first.knock("alice", FAMILIES[1], &["--for", "10m"]);
-    world.first.expect_let_in(FAMILIES[1]);
+    world.first.open("alice", FAMILIES[1], &["--for", "10m"]);
     for times in 2..5 {
         kill(world.daemon.engine());
         world.daemon.wait_for_lines(times, &["the engine serves"]);
@@ -91,8 +87,7 @@ pub(crate) fn killed_engine_is_started_again(backend: &'static str) {
             .len(),
         3
     );
-    world.first.knock("alice", FAMILIES[0], &[]);
-    world.first.expect_let_in(FAMILIES[0]);
+    world.first.open("alice", FAMILIES[0], &[]);
 }
 
 #[expect(clippy::print_stderr, reason = "how it went is worth a line")]
@@ -157,9 +152,7 @@ fn one_moment(
     } else {
         world.daemon.wait();
         let died = now();
-        wait_for("the engine to go with its monitor", || {
-            is_gone(engine).then_some(())
-        });
+        wait_until("the engine to go with its monitor", || is_gone(engine));
         let reported = (opened(&world.daemon), openings(world) - before);
         if is_late {
             // Nobody is there to end it but the kernel. A firewall program that the monitor had started may still be at it, so
@@ -200,9 +193,7 @@ fn expect_a_knock_opens(world: &World, family: Family) {
         }
         let before = openings(world);
         world.first.knock(USER, family, &["--for", "2s"]);
-        wait_for("the knock to open", || {
-            (openings(world) > before).then_some(())
-        });
+        wait_until("the knock to open", || openings(world) > before);
     }
     assert!(is_let_in(), "{TRIES} knocks opened, and nobody is let in");
 }

@@ -6,7 +6,7 @@ use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 use serde_json::Value;
 
-use postern_harness::{Family, GateConfig, SERVICE, World, text, wait_for};
+use postern_harness::{Family, GateConfig, SERVICE, World, text, wait_until};
 
 const V4: Family = Family::V4;
 
@@ -65,9 +65,7 @@ fn knock(world: &World, user: &str, profile: &str) {
         .first
         .postern(user, &["knock", profile, "--for", "10m"]);
     assert_eq!((ran.code, ran.err.as_str()), (Some(0), ""), "{}", ran.out);
-    wait_for("the knock to be judged", || {
-        (judged() > before).then_some(())
-    });
+    wait_until("the knock to be judged", || judged() > before);
 }
 
 pub(crate) fn enrolled_key_pair_opens(backend: &'static str) {

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use postern_harness::world::checks::expect_ledger_and_kernel_agree;
-use postern_harness::{FAMILIES, GateConfig, SERVICE, World, wait_for};
+use postern_harness::{FAMILIES, GateConfig, SERVICE, World, wait_for, wait_until};
 
 /// A check by iptables takes a tenth of a second, and the next one follows after a second.
 const NOTICED_WITHIN: Duration = Duration::from_secs(3);
@@ -66,8 +66,8 @@ pub(crate) fn flushed_rules_are_restored(backend: &'static str) {
         assert_eq!(world.daemon.grants(), grants);
         expect_ledger_and_kernel_agree(&world, backend);
         // IPv4 may have been noticed before IPv6 was changed too.
-        wait_for("the firewall as it was", || {
-            (rules(&world, backend) == before).then_some(())
+        wait_until("the firewall as it was", || {
+            rules(&world, backend) == before
         });
     }
 }

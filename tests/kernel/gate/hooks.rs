@@ -3,7 +3,7 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
-use postern_harness::{Family, GateConfig, SERVICE, World, now, wait_for};
+use postern_harness::{Family, GateConfig, SERVICE, World, now, wait_for, wait_until};
 
 /// Writes a line when it begins and one when it ends; hangs in between while there is a file `hang`.
 const HOOK: &str = r#"#!/bin/sh
@@ -56,11 +56,9 @@ pub(crate) fn hooks_run_at_opening_and_end(backend: &'static str) {
 pub(crate) fn hanging_hook_delays_nothing(backend: &'static str) {
     let world = world(backend);
     fs::write(world.folder().join("hang"), "").unwrap();
-    world.first.knock("alice", Family::V4, &["--for", "10m"]);
-    world.first.expect_let_in(Family::V4);
+    world.first.open("alice", Family::V4, &["--for", "10m"]);
     wait_for_ran(&world, 1);
-    world.first.knock("alice", Family::V6, &["--for", "10m"]);
-    world.first.expect_let_in(Family::V6);
+    world.first.open("alice", Family::V6, &["--for", "10m"]);
     world.daemon.asked(&["close", "--all"]);
     world.first.expect_both_shut_out();
     // All that happened while the first hook hung: it was not killed yet, and the second one waits behind it.
@@ -79,7 +77,7 @@ pub(crate) fn on_close_runs_after_a_kill(backend: &'static str) {
     let end = world.wait_for_grants(2)[0].until;
     wait_for_ran(&world, 2);
     world.kill();
-    wait_for("the first grant's end", || (now() > end).then_some(()));
+    wait_until("the first grant's end", || now() > end);
     world.start_again();
     assert_eq!(
         wait_for_ran(&world, 3)[2..],

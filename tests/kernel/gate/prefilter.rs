@@ -31,8 +31,7 @@ pub(crate) fn hint_filter_drops_and_counts_junk(backend: &'static str) {
             world.first.send(family, &junk[..100]);
         }
         world.first.expect_shut_out(family);
-        world.first.knock("alice", family, &["--for", "60s"]);
-        world.first.expect_let_in(family);
+        world.first.open("alice", family, &["--for", "60s"]);
     }
     let status = world.daemon.status();
     for reason in ["drop unknown-hint", "drop length"] {
@@ -55,14 +54,12 @@ pub(crate) fn hint_filter_passes_the_next_step(backend: &'static str) {
     let world = World::start(&plan(backend));
     let step = || now().as_millis() / STEP_MS;
     let began = step();
-    world.first.knock("alice", Family::V4, &["--for", "2s"]);
-    world.first.expect_let_in(Family::V4);
+    world.first.open("alice", Family::V4, &["--for", "2s"]);
     while step() == began {
         std::thread::sleep(Duration::from_millis(200));
     }
     for family in FAMILIES {
-        world.first.knock("alice", family, &["--for", "60s"]);
-        world.first.expect_let_in(family);
+        world.first.open("alice", family, &["--for", "60s"]);
     }
     let status = world.daemon.status();
     assert!(
@@ -80,8 +77,7 @@ pub(crate) fn gate_works_without_the_hint_filter(backend: &'static str) {
     world.daemon.wait_for_lines(1, &["INFO", why]);
     world.first.send(Family::V4, &[7; 200]);
     for family in FAMILIES {
-        world.first.knock("alice", family, &[]);
-        world.first.expect_let_in(family);
+        world.first.open("alice", family, &[]);
     }
     let status = world.daemon.status();
     assert!(

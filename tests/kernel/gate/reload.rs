@@ -128,10 +128,8 @@ pub(crate) fn broken_config_changes_nothing(backend: &'static str) {
 
 pub(crate) fn removed_user_loses_open_grants(backend: &'static str) {
     let world = World::start(&plan(backend));
-    world.first.knock("alice", Family::V4, &["--for", "10m"]);
-    world.first.expect_let_in(Family::V4);
-    world.second.knock("bob", Family::V4, &["--for", "10m"]);
-    world.second.expect_let_in(Family::V4);
+    world.first.open("alice", Family::V4, &["--for", "10m"]);
+    world.second.open("bob", Family::V4, &["--for", "10m"]);
     let before = world.daemon.grants();
     world.rewrite(
         &GateConfig::empty(backend).user("alice", &format!("services = [\"tcp/{SERVICE}\"]")),
@@ -156,8 +154,7 @@ pub(crate) fn reload_applies_the_new_config(backend: &'static str) {
     world.daemon.asked(&["close", "--all"]);
     world.rewrite(&plan(backend).user("carol", &carol).gate("window = \"5s\""));
     reload(&world);
-    world.second.knock("carol", Family::V6, &["--for", "10m"]);
-    world.second.expect_let_in(Family::V6);
+    world.second.open("carol", Family::V6, &["--for", "10m"]);
     thread::sleep(Duration::from_millis(5500));
     world.first.send(Family::V4, &old);
     let status = world.daemon.wait_for_count("drop too-old", 1);
@@ -179,7 +176,6 @@ pub(crate) fn reload_applies_the_new_config(backend: &'static str) {
     world.first.expect_shut_out(Family::V4);
     let renamed = [("gate.test", "other.test"), ("62201", "62202")];
     change(&world, "alice.toml", &renamed);
-    world.first.knock("alice", Family::V4, &[]);
-    world.first.expect_let_in(Family::V4);
+    world.first.open("alice", Family::V4, &[]);
     world.second.expect_let_in(Family::V6);
 }

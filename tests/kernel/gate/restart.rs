@@ -130,8 +130,7 @@ pub(crate) fn rules_of_the_other_driver_are_removed(backend: &'static str) {
     world.rewrite(&GateConfig::new(backend));
     world.start_again();
     world.second.expect_both_shut_out();
-    world.first.knock("alice", Family::V4, &[]);
-    world.first.expect_let_in(Family::V4);
+    world.first.open("alice", Family::V4, &[]);
     world.daemon.stop();
     world.at_gate(&["flush"]);
 }

@@ -8,7 +8,7 @@ use etherparse::PacketBuilder;
 use super::observer::Observer;
 use postern_harness::packets::RawLink;
 use postern_harness::{
-    FAMILIES, Family, GateConfig, KnockMaker, SERVICE, Status, World, seed, wait_for,
+    FAMILIES, Family, GateConfig, KnockMaker, SERVICE, Status, World, seed, wait_for, wait_until,
     world::CLIENT_INTERFACE,
 };
 
@@ -53,8 +53,8 @@ fn emits_nothing(plan: GateConfig, packets: usize, batch: usize, is_judged: fn(u
             }
         }
         if number % batch == batch - 1 {
-            wait_for("every packet to be judged", || {
-                (world.daemon.status().judged() >= expected).then_some(())
+            wait_until("every packet to be judged", || {
+                world.daemon.status().judged() >= expected
             });
         }
     }

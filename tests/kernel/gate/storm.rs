@@ -9,7 +9,7 @@ use rustix::process::Signal;
 
 use postern_harness::world::checks::{expect_ledger_and_kernel_agree, kill};
 use postern_harness::world::{KnockStream, with_crowd};
-use postern_harness::{Family, GateConfig, Random, SERVICE, World, wait_for};
+use postern_harness::{Family, GateConfig, Random, SERVICE, World, wait_for, wait_until};
 
 const ROUNDS: u32 = 40;
 
@@ -47,7 +47,7 @@ pub(crate) fn reloads_and_kills_end_in_one_engine(backend: &'static str) {
         .then_some(())
     });
     world.first.expect_let_in(Family::V6);
-    wait_for("one engine", || (engines(&world).len() == 1).then_some(()));
+    wait_until("one engine", || engines(&world).len() == 1);
     expect_ledger_and_kernel_agree(&world, backend);
     assert!(stream.sent() > 500, "{} knocks are no load", stream.sent());
     let mut openings: BTreeMap<String, u32> = BTreeMap::new();

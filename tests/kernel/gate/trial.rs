@@ -2,7 +2,7 @@
 
 use std::{fs, io};
 
-use postern_harness::{Family, GateConfig, World, text, wait_for};
+use postern_harness::{Family, GateConfig, World, text, wait_until};
 
 pub(crate) fn unconfirmed_trial_restores_the_firewall(backend: &'static str) {
     let mut world = on_trial(backend, "3s");
@@ -42,8 +42,8 @@ fn on_trial(backend: &str, length: &str) -> World {
 }
 
 fn outlives_its_trial(world: &mut World) {
-    wait_for("the time of the trial to pass", || {
-        (world.daemon.status().uptime_ms > 5000).then_some(())
+    wait_until("the time of the trial to pass", || {
+        world.daemon.status().uptime_ms > 5000
     });
     world.second.expect_both_shut_out();
     assert!(world.daemon.stop().success());

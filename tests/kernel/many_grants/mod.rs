@@ -20,7 +20,7 @@ mod attempts;
 use postern_harness::{
     FAMILIES, Family, GateConfig, KNOCK, KnockMaker, Random, World, say, wait_for,
 };
-use postern_harness::{Machine, Requirement};
+use postern_harness::{Machine, Requirement, wait_until};
 
 /// How late a grant may end.
 const LATE: Duration = Duration::from_secs(1);
@@ -69,9 +69,7 @@ fn end_on_time(driver: &'static str) {
     let before = world.firewall();
     let all = opened_by_knocks(&world, count());
     let tries = attempts::try_all(&world, &all);
-    wait_for("the firewall without grants", || {
-        (world.firewall() == before).then_some(())
-    });
+    wait_until("the firewall without grants", || world.firewall() == before);
     world.expect_nothing_open();
     assert_eq!(
         world.daemon.logged(&["closed, its time is up"]).len(),

@@ -2,7 +2,7 @@
 
 use postern::adapters::firewall::{Change, FirewallDriver};
 use postern::model::grant::Grant;
-use postern_harness::{LONGEST_WAIT, wait_until};
+use postern_harness::wait_until;
 
 use super::{Gate, gate_and_client, grant, lasting};
 
@@ -73,9 +73,7 @@ pub(crate) fn expired_grant_can_be_extended() {
     for (id, allow) in [(1, "192.0.2.7/32"), (2, "192.0.2.0/24")] {
         let old = lasting(grant(id, allow, &["tcp/22"]), 100);
         gate.open(&old);
-        wait_until(LONGEST_WAIT, "end of the grant", || {
-            !gate.list().contains(&old)
-        });
+        wait_until("end of the grant", || !gate.list().contains(&old));
         let new = gate.extend(&old, 60_000);
         assert!(gate.list().contains(&new));
     }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use postern::adapters::firewall::FirewallDriver;
 use postern::adapters::firewall::nftables::Nftables;
 use postern::model::catalog::Forward;
-use postern_harness::{LONGEST_WAIT, wait_until};
+use postern_harness::wait_until;
 
 use super::{Gate, NOW, gate_and_client, grant, lasting, protection};
 
@@ -19,7 +19,7 @@ pub(crate) fn kernel_ends_grants_without_the_driver() {
     let is_open = || client.reaches("192.0.2.7", "192.0.2.1", 22);
     assert!(is_open());
     let start = Instant::now();
-    wait_until(LONGEST_WAIT, "end of the grant", || !is_open());
+    wait_until("end of the grant", || !is_open());
     assert!(start.elapsed() < Duration::from_secs(3));
     let gate = Gate::new(host);
     assert_eq!(gate.count(&["grants4", "record"]), 0);

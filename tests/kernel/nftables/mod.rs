@@ -16,7 +16,7 @@ use postern::adapters::firewall::{Change, FirewallDriver, FirewallError};
 use postern::model::grant::{Grant, GrantId};
 use postern::model::settings::Protection;
 use postern::model::time::Timestamp;
-use postern_harness::{LONGEST_WAIT, Machine, Namespace, Requirement, trials, wait_until};
+use postern_harness::{Machine, Namespace, Requirement, trials, wait_until};
 
 /// The driver's time. Only differences reach the kernel.
 const NOW: Timestamp = Timestamp::from_millis(1_795_341_600_000);
@@ -135,9 +135,7 @@ impl Gate {
     }
 
     fn wait_for_count(&self, sets: &[&str], count: usize) {
-        wait_until(LONGEST_WAIT, "end of the elements", || {
-            self.count(sets) == count
-        });
+        wait_until("end of the elements", || self.count(sets) == count);
     }
 }
 
@@ -172,7 +170,7 @@ fn lasting(mut grant: Grant, millis: u64) -> Grant {
 fn gate_and_client() -> (Gate, Namespace) {
     let (host, client) = postern_harness::gate_and_client();
     host.serve_echo(22);
-    wait_until(LONGEST_WAIT, "connection", || {
+    wait_until("connection", || {
         client.reaches("192.0.2.8", "192.0.2.1", 22)
             && client.reaches("2001:db8::8", "2001:db8::1", 22)
     });

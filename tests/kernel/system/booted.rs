@@ -10,7 +10,7 @@ use std::process::{Child, Command, Stdio};
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use postern_harness::{World, posternd, repository, text, wait_for};
+use postern_harness::{World, posternd, repository, text, wait_for, wait_until};
 
 /// Makes room in memory and a control group, and waits until the machine is off. $1 is a folder, $2 the next script.
 const AROUND: &str = r#"
@@ -181,16 +181,16 @@ impl Booted {
     }
 
     pub(crate) fn wait_until_it_shows(&self, property: &str, value: &str) {
-        wait_for(&format!("{property}={value}"), || {
-            (self.shows(property) == value).then_some(())
+        wait_until(&format!("{property}={value}"), || {
+            self.shows(property) == value
         });
     }
 }
 
 impl Booted {
     pub(crate) fn wait_until_it_says(&self, line: &str, words: &str) {
-        wait_for(&format!("{words:?} from {line}"), || {
-            self.ask(line).1.contains(words).then_some(())
+        wait_until(&format!("{words:?} from {line}"), || {
+            self.ask(line).1.contains(words)
         });
     }
 }

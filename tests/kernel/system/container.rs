@@ -6,7 +6,7 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use super::DRIVER;
 use postern_harness::world::checks::kill;
-use postern_harness::{Family, GateConfig, SERVICE, World, wait_for};
+use postern_harness::{Family, GateConfig, SERVICE, World, wait_until};
 
 fn children(pid: u32) -> Vec<u32> {
     let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap();
@@ -36,11 +36,11 @@ pub(crate) fn gate_runs_as_first_process() {
         .first
         .knock("alice", Family::V4, &["-s", "hidden", "--for", "10m"]);
     world.first.expect_let_in(Family::V4);
-    wait_for("the hook's children to be handed over", || {
-        (children(posternd).len() == 4).then_some(())
+    wait_until("the hook's children to be handed over", || {
+        children(posternd).len() == 4
     });
-    wait_for("the engine to be the only child again", || {
-        (children(posternd).len() == 1).then_some(())
+    wait_until("the engine to be the only child again", || {
+        children(posternd).len() == 1
     });
     // The engine is still its own to wait for.
     let engine = children(posternd)[0];

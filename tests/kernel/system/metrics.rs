@@ -12,7 +12,7 @@ use rustix::process::Signal;
 
 use super::DRIVER;
 use postern_harness::world::checks::kill;
-use postern_harness::{Family, GateConfig, LONGEST_WAIT, World, wait_for};
+use postern_harness::{Family, GateConfig, LONGEST_WAIT, World, wait_for, wait_until};
 
 /// Reads either form from standard input, strictly, and prints each sample with its labels and the type of its family.
 const PARSER: &str = r#"
@@ -139,9 +139,7 @@ pub(crate) fn metrics_file_is_complete_and_removed() {
             .section(&section.replace("postern.prom", "other.prom")),
     );
     world.daemon.signal(Signal::HUP);
-    wait_for("the other file", || {
-        (other.exists() && !path.exists()).then_some(())
-    });
+    wait_until("the other file", || other.exists() && !path.exists());
     assert!(world.daemon.stop().success());
     assert!(!other.exists(), "figures of a daemon that has stopped");
     let left = fs::read_dir(world.folder()).unwrap();
@@ -232,8 +230,7 @@ pub(crate) fn hostile_readers_delay_no_knock() {
     }
     assert!(held.len() > 3 && held.len() < 40, "{}", held.len());
     for family in postern_harness::FAMILIES {
-        world.first.knock("alice", family, &["--for", "10m"]);
-        world.first.expect_let_in(family);
+        world.first.open("alice", family, &["--for", "10m"]);
     }
     let tasks = format!("/proc/{}/task", world.daemon.engine());
     let threads = fs::read_dir(tasks).unwrap().count();

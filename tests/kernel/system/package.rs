@@ -13,7 +13,7 @@ use serde_json::Value;
 
 use super::DRIVER;
 use super::booted::Booted;
-use postern_harness::{Family, GateConfig, SERVICE, World, posternd, repository, text, wait_for};
+use postern_harness::{Family, GateConfig, SERVICE, World, posternd, repository, text, wait_until};
 
 struct Made {
     folder: PathBuf,
@@ -171,8 +171,7 @@ pub(crate) fn package_installs_serves_and_is_removed() {
 
     machine.configure();
     machine.tell("systemctl start posternd");
-    world.first.knock("alice", Family::V4, &["--for", "10m"]);
-    world.first.expect_let_in(Family::V4);
+    world.first.open("alice", Family::V4, &["--for", "10m"]);
     world.second.expect_shut_out(Family::V4);
 
     // An upgrade starts it anew, and what is open stays open.
@@ -190,8 +189,8 @@ pub(crate) fn package_installs_serves_and_is_removed() {
     assert!(!rules.to_lowercase().contains("postern"), "{rules}");
     machine.tell("dpkg --purge postern");
     let files = "ls -d /var/lib/postern* /usr/share/doc/postern /usr/bin/postern* 2>/dev/null";
-    wait_for("its files to be gone", || {
-        (!machine.ask(files).1.contains('/')).then_some(())
+    wait_until("its files to be gone", || {
+        !machine.ask(files).1.contains('/')
     });
     machine.tell("test -s /etc/postern/posternd.toml");
 }

@@ -10,7 +10,7 @@ use rustix::process::Signal;
 
 use super::DRIVER;
 use postern_harness::world::checks::kill;
-use postern_harness::{Family, GateConfig, World, wait_for};
+use postern_harness::{Family, GateConfig, World, wait_for, wait_until};
 
 #[derive(Clone)]
 struct Systemd(Arc<Mutex<Vec<String>>>);
@@ -52,9 +52,7 @@ impl Systemd {
 
     fn wait_for_meals(&self, more: usize) {
         let before = self.meals();
-        wait_for("the watchdog to be fed", || {
-            (self.meals() >= before + more).then_some(())
-        });
+        wait_until("the watchdog to be fed", || self.meals() >= before + more);
     }
 }
 
@@ -142,8 +140,7 @@ pub(crate) fn missing_notify_socket_hinders_nothing() {
     let mut world = World::prepare(&GateConfig::new(DRIVER));
     world.daemon.through = Some("NOTIFY_SOCKET=/nonexistent/notify exec \"$@\"".to_owned());
     world.start_again();
-    world.first.knock("alice", Family::V4, &[]);
-    world.first.expect_let_in(Family::V4);
+    world.first.open("alice", Family::V4, &[]);
     world.daemon.stop();
     let said = ["WARN", "systemd cannot be notified"];
     world.daemon.expect_logged(1, &said);

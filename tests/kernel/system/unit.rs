@@ -45,8 +45,7 @@ pub(crate) fn engine_gets_its_state_back() {
             world.daemon.stop();
             world.start_again();
         }
-        world.first.knock("alice", Family::V4, &["--for", "10m"]);
-        world.first.expect_let_in(Family::V4);
+        world.first.open("alice", Family::V4, &["--for", "10m"]);
         assert!(
             all()
                 .iter()
@@ -97,8 +96,7 @@ pub(crate) fn unit_works_under_systemd(backend: &'static str) {
     assert_eq!(loose, [""; 0], "the unit keeps the sandbox from closing");
     for family in FAMILIES {
         world.first.expect_shut_out(family);
-        world.first.knock("alice", family, &["--for", "10m"]);
-        world.first.expect_let_in(family);
+        world.first.open("alice", family, &["--for", "10m"]);
     }
     world.first.knock("alice", Family::V4, &["-s", "tcp/1"]);
     machine.wait_until_it_shows("StatusText", "1 user, 2 grants open");
@@ -144,16 +142,14 @@ pub(crate) fn systemd_restarts_after_kill_and_hang() {
         "mkdir -p /etc/systemd/system/posternd.service.d && printf '{impatient}' >/etc/systemd/system/posternd.service.d/test.conf"
     ));
     machine.tell("systemctl daemon-reload && systemctl start posternd");
-    world.first.knock("alice", Family::V4, &["--for", "10m"]);
-    world.first.expect_let_in(Family::V4);
+    world.first.open("alice", Family::V4, &["--for", "10m"]);
 
     for (restarts, how) in [("1", "KILL"), ("2", "STOP")] {
         machine.tell(&format!("systemctl kill --kill-who=main -s {how} posternd"));
         machine.wait_until_it_shows("NRestarts", restarts);
         machine.wait_until_it_shows("ActiveState", "active");
         assert!(machine.holders().contains(&"alice".to_owned()));
-        world.first.knock("alice", Family::V6, &[]);
-        world.first.expect_let_in(Family::V6);
+        world.first.open("alice", Family::V6, &[]);
         world.first.expect_let_in(Family::V4);
     }
     let log = machine.tell("journalctl -u posternd --no-pager");

@@ -10,7 +10,7 @@ use postern::model::settings::DriverKind;
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::{Family, World};
-use crate::{now, wait_for};
+use crate::{now, wait_for, wait_until};
 
 /// Who knocks while something breaks, from the first client's own addresses.
 pub const USER: &str = "alice2";
@@ -44,8 +44,8 @@ pub fn expect_opened_once(
     let send = || {
         let (opened, refused) = (openings(world), dropped());
         world.first.send(family, packet);
-        wait_for("a verdict on the old packet", || {
-            (openings(world) > opened || dropped() > refused).then_some(())
+        wait_until("a verdict on the old packet", || {
+            openings(world) > opened || dropped() > refused
         });
         openings(world) - opened
     };

@@ -125,6 +125,12 @@ impl Client {
         ran.out
     }
 
+    /// Knocks over one family and waits until the service lets this client in.
+    pub fn open(&self, user: &str, family: Family, more: &[&str]) {
+        self.knock(user, family, more);
+        self.expect_let_in(family);
+    }
+
     /// Closes this user's grants over one family.
     pub fn close(&self, user: &str, family: Family) {
         let ran = self.postern(user, &["close", family.name()]);

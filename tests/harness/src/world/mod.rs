@@ -28,7 +28,7 @@ pub use gate_config::{GATE_NAME, GateConfig, key, seed};
 pub use knock_maker::KnockMaker;
 pub use knock_stream::{KnockStream, with_crowd};
 
-use crate::{Namespace, find, run, text, wait_for};
+use crate::{Namespace, find, run, text, wait_for, wait_until};
 
 /// UDP port of the knocks.
 pub const KNOCK: u16 = 62201;
@@ -141,8 +141,7 @@ impl World {
     /// Opens the service for the first client over both families and waits until it is open.
     pub fn open_both(&self, time: &str) {
         for family in FAMILIES {
-            self.first.knock("alice", family, &["--for", time]);
-            self.first.expect_let_in(family);
+            self.first.open("alice", family, &["--for", time]);
         }
     }
 
@@ -187,9 +186,7 @@ impl World {
 
     /// Waits until nothing is open any more.
     pub fn wait_until_closed(&self) {
-        wait_for("every grant to end", || {
-            self.daemon.grants().is_empty().then_some(())
-        });
+        wait_until("every grant to end", || self.daemon.grants().is_empty());
     }
 
     /// Waits until this many grants are open, and returns them.
