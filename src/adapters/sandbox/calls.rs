@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 
 use super::error::SandboxError;
 use seccompiler::{
-    BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter,
-    SeccompRule, TargetArch, apply_filter,
+    BackendError, BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition,
+    SeccompFilter, SeccompRule, TargetArch, apply_filter,
 };
 
-const EVERYONE: &[libc::c_long] = &[
+const ENGINE: &[libc::c_long] = &[
     libc::SYS_brk,
     libc::SYS_munmap,
     libc::SYS_mremap,
@@ -50,16 +50,7 @@ const EVERYONE: &[libc::c_long] = &[
     libc::SYS_dup,
     libc::SYS_ppoll,
     libc::SYS_pselect6,
-];
-
-/// The same for system calls that only x86-64 has.
-#[cfg(target_arch = "x86_64")]
-const EVERYONE_HERE: &[libc::c_long] = &[libc::SYS_poll, libc::SYS_select, libc::SYS_arch_prctl];
-#[cfg(not(target_arch = "x86_64"))]
-const EVERYONE_HERE: &[libc::c_long] = &[];
-
-/// For the engine: sockets that it was given or accepts, and the files of its store.
-const ENGINE: &[libc::c_long] = &[
+    // Sockets that it was given or accepts, and the files of its store.
     libc::SYS_recvfrom,
     libc::SYS_recvmsg,
     libc::SYS_recvmmsg,
@@ -84,8 +75,12 @@ const ENGINE: &[libc::c_long] = &[
     libc::SYS_linkat,
 ];
 
+/// The same for system calls that only x86-64 has.
 #[cfg(target_arch = "x86_64")]
 const ENGINE_HERE: &[libc::c_long] = &[
+    libc::SYS_poll,
+    libc::SYS_select,
+    libc::SYS_arch_prctl,
     libc::SYS_unlink,
     libc::SYS_rename,
     libc::SYS_link,
@@ -177,6 +172,8 @@ const MONITOR_HERE: &[libc::c_long] = &[
 #[cfg(not(target_arch = "x86_64"))]
 const MONITOR_HERE: &[libc::c_long] = &[];
 
+type Rules = BTreeMap<i64, Vec<SeccompRule>>;
+
 // linux/bpf.h: look up, update and delete an element of a map, and read what kind of map it is.
 const BPF_COMMANDS: [u64; 4] = [1, 2, 3, 15];
 // linux/sockios.h, asm-generic/ioctls.h: the index of an interface, and whether a descriptor blocks.
@@ -185,84 +182,51 @@ const IOCTLS: [u64; 2] = [0x8933, 0x5421];
 /// Restricts this thread and its threads to the calls of an engine. It cannot execute a program, start or trace a process, or make or
 /// connect a socket.
 pub(super) fn engine() -> Result<Vec<String>, SandboxError> {
-    let mut rules = plain(&[EVERYONE, EVERYONE_HERE, ENGINE, ENGINE_HERE]);
-    rules.extend(without_new_code()?);
-    rules.insert(libc::SYS_clone, vec![threads_only()?]);
+    let number = |flag: libc::c_int| u64::from(flag.unsigned_abs());
+    let (thread, executable) = (number(libc::CLONE_THREAD), number(libc::PROT_EXEC));
+    let threads_only = when(0, SeccompCmpOp::MaskedEq(thread), thread)?;
+    let no_new_code = when(2, SeccompCmpOp::MaskedEq(executable), 0)?;
+    let mut rules = plain(&[ENGINE, ENGINE_HERE]);
+    rules.insert(libc::SYS_mmap, vec![no_new_code.clone()]);
+    rules.insert(libc::SYS_mprotect, vec![no_new_code]);
+    rules.insert(libc::SYS_clone, vec![threads_only]);
     rules.insert(libc::SYS_ioctl, one_of(1, &IOCTLS)?);
     rules.insert(libc::SYS_bpf, one_of(0, &BPF_COMMANDS)?);
     // Only for wake-ups between threads.
-    rules.insert(
-        libc::SYS_socketpair,
-        one_of(0, &[u64::from(libc::AF_UNIX.unsigned_abs())])?,
-    );
-    rules.insert(
-        libc::SYS_prctl,
-        vec![when(
-            0,
-            SeccompCmpOp::Eq,
-            u64::from(libc::PR_SET_NAME.unsigned_abs()),
-        )?],
-    );
+    rules.insert(libc::SYS_socketpair, one_of(0, &[number(libc::AF_UNIX)])?);
+    rules.insert(libc::SYS_prctl, one_of(0, &[number(libc::PR_SET_NAME)])?);
     apply(rules)
 }
 
 /// Restricts this thread and its children to the calls of a monitor that runs no program but engines. It cannot trace, mount, load a
 /// kernel module or set the clock.
 pub(super) fn monitor() -> Result<Vec<String>, SandboxError> {
-    apply(plain(&[
-        EVERYONE,
-        EVERYONE_HERE,
-        ENGINE,
-        ENGINE_HERE,
-        MONITOR,
-        MONITOR_HERE,
-    ]))
+    apply(plain(&[ENGINE, ENGINE_HERE, MONITOR, MONITOR_HERE]))
 }
 
-fn threads_only() -> Result<SeccompRule, SandboxError> {
-    let thread = u64::from(libc::CLONE_THREAD.unsigned_abs());
-    when(0, SeccompCmpOp::MaskedEq(thread), thread)
+fn plain(lists: &[&[libc::c_long]]) -> Rules {
+    let calls = lists.iter().copied().flatten();
+    calls.map(|call| (*call, Vec::new())).collect()
 }
 
-fn without_new_code() -> Result<BTreeMap<i64, Vec<SeccompRule>>, SandboxError> {
-    let executable = u64::from(libc::PROT_EXEC.unsigned_abs());
-    let rule = || when(2, SeccompCmpOp::MaskedEq(executable), 0).map(|rule| vec![rule]);
-    Ok([(libc::SYS_mmap, rule()?), (libc::SYS_mprotect, rule()?)].into())
+fn one_of(argument: u8, values: &[u64]) -> Result<Vec<SeccompRule>, BackendError> {
+    let rule = |value: &u64| when(argument, SeccompCmpOp::Eq, *value);
+    values.iter().map(rule).collect()
 }
 
-fn plain(lists: &[&[libc::c_long]]) -> BTreeMap<i64, Vec<SeccompRule>> {
-    lists
-        .iter()
-        .flat_map(|list| list.iter())
-        .map(|call| (*call, Vec::new()))
-        .collect()
-}
-
-fn one_of(argument: u8, values: &[u64]) -> Result<Vec<SeccompRule>, SandboxError> {
-    values
-        .iter()
-        .map(|value| when(argument, SeccompCmpOp::Eq, *value))
-        .collect()
-}
-
-fn when(argument: u8, operation: SeccompCmpOp, value: u64) -> Result<SeccompRule, SandboxError> {
-    let condition = SeccompCondition::new(argument, SeccompCmpArgLen::Qword, operation, value);
-    condition
-        .and_then(|condition| SeccompRule::new(vec![condition]))
-        .map_err(|error| SandboxError::Filter(error.to_string()))
+fn when(argument: u8, operation: SeccompCmpOp, value: u64) -> Result<SeccompRule, BackendError> {
+    let condition = SeccompCondition::new(argument, SeccompCmpArgLen::Qword, operation, value)?;
+    SeccompRule::new(vec![condition])
 }
 
 /// Installs two filters. The first one makes clone3 fail, so that the C library uses clone, whose flags a filter can see.
-fn apply(rules: BTreeMap<i64, Vec<SeccompRule>>) -> Result<Vec<String>, SandboxError> {
-    let Ok(arch) = TargetArch::try_from(std::env::consts::ARCH) else {
-        return Ok(vec![format!(
-            "system calls are not filtered on {}",
-            std::env::consts::ARCH
-        )]);
+fn apply(mut allowed: Rules) -> Result<Vec<String>, SandboxError> {
+    let name = std::env::consts::ARCH;
+    let Ok(arch) = TargetArch::try_from(name) else {
+        return Ok(vec![format!("system calls are not filtered on {name}")]);
     };
     let denied = SeccompAction::Errno(libc::EPERM.unsigned_abs());
     let missing = SeccompAction::Errno(libc::ENOSYS.unsigned_abs());
-    let mut allowed = rules;
     // The flags of clone3 are in memory, which a filter cannot read.
     allowed.insert(libc::SYS_clone3, Vec::new());
     let unseen = [(libc::SYS_clone3, Vec::new())].into();
@@ -271,9 +235,8 @@ fn apply(rules: BTreeMap<i64, Vec<SeccompRule>>) -> Result<Vec<String>, SandboxE
         (unseen, SeccompAction::Allow, missing),
         (allowed, denied, SeccompAction::Allow),
     ] {
-        let program =
-            SeccompFilter::new(rules, otherwise, listed, arch).and_then(BpfProgram::try_from);
-        let program = program.map_err(|error| SandboxError::Filter(error.to_string()))?;
+        let filter = SeccompFilter::new(rules, otherwise, listed, arch)?;
+        let program = BpfProgram::try_from(filter)?;
         if let Err(error) = apply_filter(&program) {
             return Ok(vec![format!("system calls are not filtered: {error}")]);
         }

@@ -9,8 +9,8 @@ mod calls;
 mod error;
 mod paths;
 
-pub use error::SandboxError;
-pub use paths::Paths;
+use error::SandboxError;
+pub(crate) use paths::Paths;
 
 /// Restricts the engine to its state directory and its descriptors. Returns what this kernel cannot enforce. After an error the
 /// process must end.
@@ -25,7 +25,7 @@ pub fn engine(state_dir: &Path) -> Result<Vec<String>, SandboxError> {
 
 /// Restricts the monitor and its children to these paths. If it runs no program but engines, `filter_calls` restricts system calls,
 /// too. Returns what this kernel cannot enforce.
-pub fn monitor(paths: &Paths, filter_calls: bool) -> Result<Vec<String>, SandboxError> {
+pub(crate) fn monitor(paths: &Paths, filter_calls: bool) -> Result<Vec<String>, SandboxError> {
     let mut gaps = paths::restrict(paths)?;
     if filter_calls {
         gaps.extend(calls::monitor()?);
@@ -34,6 +34,6 @@ pub fn monitor(paths: &Paths, filter_calls: bool) -> Result<Vec<String>, Sandbox
 }
 
 /// The line about such a gap, for the log and for `posternd check`.
-pub fn told(gap: &str) -> String {
+pub(crate) fn told(gap: &str) -> String {
     format!("not as tight as it could be: {gap}")
 }

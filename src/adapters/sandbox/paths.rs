@@ -11,39 +11,35 @@ use landlock::{
 const NEWEST: ABI = ABI::V6;
 
 /// What a process may use. A path that does not exist is skipped.
-#[derive(Debug, Clone, Default)]
-pub struct Paths {
+#[derive(Debug, Default)]
+pub(crate) struct Paths {
     /// Directories and files to read.
-    pub read: Vec<PathBuf>,
+    pub(crate) read: Vec<PathBuf>,
     /// Directories and programs to read and execute.
-    pub execute: Vec<PathBuf>,
+    pub(crate) execute: Vec<PathBuf>,
     /// Directories and files to read and write. Files in the directories may be made, renamed and removed.
-    pub write: Vec<PathBuf>,
+    pub(crate) write: Vec<PathBuf>,
     /// Whether TCP ports may be bound. Connecting is never allowed.
-    pub bind: bool,
+    pub(crate) bind: bool,
     /// Whether other processes may be signalled, and their abstract sockets connected to.
-    pub outside: bool,
+    pub(crate) outside: bool,
 }
 
 /// Restricts this thread and everything that it starts. Returns a line for each part that this kernel cannot enforce.
 pub(super) fn restrict(paths: &Paths) -> Result<Vec<String>, SandboxError> {
-    let failed = |error: &dyn std::fmt::Display| SandboxError::Landlock(error.to_string());
-    let mut ruleset = Ruleset::default().set_compatibility(CompatLevel::BestEffort);
-    ruleset = ruleset
-        .handle_access(AccessFs::from_all(NEWEST))
-        .map_err(|error| failed(&error))?;
+    let ruleset = Ruleset::default().set_compatibility(CompatLevel::BestEffort);
     let tcp = if paths.bind {
         AccessNet::ConnectTcp.into()
     } else {
         AccessNet::from_all(NEWEST)
     };
-    ruleset = ruleset.handle_access(tcp).map_err(|error| failed(&error))?;
+    let mut ruleset = ruleset
+        .handle_access(AccessFs::from_all(NEWEST))?
+        .handle_access(tcp)?;
     if !paths.outside {
-        ruleset = ruleset
-            .scope(Scope::from_all(NEWEST))
-            .map_err(|error| failed(&error))?;
+        ruleset = ruleset.scope(Scope::from_all(NEWEST))?;
     }
-    let mut created = ruleset.create().map_err(|error| failed(&error))?;
+    let mut created = ruleset.create()?;
     let read = AccessFs::ReadFile | AccessFs::ReadDir;
     for (list, access) in [
         (&paths.read, read),
@@ -51,22 +47,19 @@ pub(super) fn restrict(paths: &Paths) -> Result<Vec<String>, SandboxError> {
         (&paths.write, read | AccessFs::from_write(NEWEST)),
     ] {
         for path in list {
-            created = allow(created, path, access).map_err(|error| failed(&error))?;
+            created = allow(created, path, access)?;
         }
     }
-    let status = created.restrict_self().map_err(|error| failed(&error))?;
-    Ok(match status.ruleset {
-        RulesetStatus::FullyEnforced => Vec::new(),
-        RulesetStatus::PartiallyEnforced => {
-            vec!["this kernel enforces only a part of landlock: paths are restricted, but not everything else".to_owned()]
-        }
-        RulesetStatus::NotEnforced => {
-            vec![
-                "this kernel has no landlock: the process may use every file that its user may use"
-                    .to_owned(),
-            ]
-        }
-    })
+    let gap = match created.restrict_self()?.ruleset {
+        RulesetStatus::FullyEnforced => None,
+        RulesetStatus::PartiallyEnforced => Some(
+            "this kernel enforces only a part of landlock: paths are restricted, but not everything else",
+        ),
+        RulesetStatus::NotEnforced => Some(
+            "this kernel has no landlock: the process may use every file that its user may use",
+        ),
+    };
+    Ok(gap.into_iter().map(str::to_owned).collect())
 }
 
 fn allow(
