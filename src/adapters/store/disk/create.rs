@@ -22,10 +22,10 @@ pub(super) fn create(dir: &Path, path: &Path) -> Result<(), StoreError> {
     let draft = path.with_extension("redb.new");
     create_file(&draft).map_err(failed)?;
     guarded(&draft, || {
-        let db = builder().create(&draft).map_err(redb::Error::from)?;
+        let db = builder().create(&draft)?;
         write_empty(&db)?;
         write_again(&db)?;
-        Ok(db.close().map_err(redb::Error::from)?)
+        Ok(db.close()?)
     })?;
     // Another posternd may have been faster; its file is never overwritten.
     renameat_with(CWD, &draft, CWD, path, RenameFlags::NOREPLACE)

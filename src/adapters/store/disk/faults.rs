@@ -5,7 +5,6 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
-use super::format::{DatabaseFault, FORMAT};
 use crate::adapters::store::{StoreError, StoreFault};
 
 /// Runs `work`, which owns everything that it changes.
@@ -14,37 +13,23 @@ use crate::adapters::store::{StoreError, StoreFault};
 /// debug builds. A panic would end the engine without a cure in the log.
 pub(super) fn guarded<T>(
     path: &Path,
-    work: impl FnOnce() -> Result<T, DatabaseFault>,
+    work: impl FnOnce() -> Result<T, StoreFault>,
 ) -> Result<T, StoreError> {
-    let fault = match catch_unwind(AssertUnwindSafe(work)) {
-        Ok(Ok(done)) => return Ok(done),
-        Ok(Err(fault)) => store_fault(fault),
-        Err(_) => StoreFault::Damaged("reading it made the database library stop".to_owned()),
-    };
-    Err(StoreError::new(path, fault))
+    let stopped = || StoreFault::Damaged("reading it made the database library stop".to_owned());
+    let done = catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| Err(stopped()));
+    done.map_err(|fault| StoreError::new(path, fault))
 }
 
-fn store_fault(fault: DatabaseFault) -> StoreFault {
-    match fault {
-        DatabaseFault::Format(found) => StoreFault::Format {
-            found,
-            known: FORMAT,
-        },
-        DatabaseFault::Missing(name) => StoreFault::Damaged(format!("it has no \"{name}\"")),
-        DatabaseFault::Redb(error) => match *error {
-            redb::Error::DatabaseAlreadyOpen | redb::Error::LockProtocolMismatch => {
-                StoreFault::Busy
+impl<E: Into<redb::Error>> From<E> for StoreFault {
+    fn from(error: E) -> Self {
+        let damage = [ErrorKind::InvalidData, ErrorKind::UnexpectedEof];
+        match error.into() {
+            redb::Error::DatabaseAlreadyOpen | redb::Error::LockProtocolMismatch => Self::Busy,
+            redb::Error::Io(error) if !damage.contains(&error.kind()) => {
+                Self::System(error.to_string())
             }
-            redb::Error::Io(error)
-                if !matches!(
-                    error.kind(),
-                    ErrorKind::InvalidData | ErrorKind::UnexpectedEof
-                ) =>
-            {
-                StoreFault::System(error.to_string())
-            }
-            error => StoreFault::Damaged(error.to_string()),
-        },
+            error => Self::Damaged(error.to_string()),
+        }
     }
 }
 

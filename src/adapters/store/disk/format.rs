@@ -7,6 +7,7 @@ use redb::{
 
 use postern_proto::Mark;
 
+use crate::adapters::store::StoreFault;
 use crate::model::mark::{MarkRecord, StoredMarks, StoredTimes};
 use crate::model::time::Timestamp;
 
@@ -27,25 +28,13 @@ pub(super) const REMOVE_MAX: usize = 256;
 /// Marks are few and small; redb's own choice is a gibibyte.
 const CACHE_BYTES: usize = 8 << 20;
 
-pub(super) enum DatabaseFault {
-    Redb(Box<redb::Error>),
-    Format(u64),
-    Missing(&'static str),
-}
-
-impl<E: Into<redb::Error>> From<E> for DatabaseFault {
-    fn from(error: E) -> Self {
-        Self::Redb(Box::new(error.into()))
-    }
-}
-
 pub(super) fn builder() -> Builder {
     let mut builder = Database::builder();
     builder.set_cache_size(CACHE_BYTES);
     builder
 }
 
-pub(super) fn write_empty(db: &Database) -> Result<(), DatabaseFault> {
+pub(super) fn write_empty(db: &Database) -> Result<(), StoreFault> {
     let write = begin(db)?;
     {
         let mut numbers: Table<'_, &str, u64> = write.open_table(NUMBERS)?;
@@ -58,24 +47,18 @@ pub(super) fn write_empty(db: &Database) -> Result<(), DatabaseFault> {
     Ok(write.commit()?)
 }
 
-pub(super) fn read_all(db: &Database) -> Result<StoredMarks, DatabaseFault> {
+pub(super) fn read_all(db: &Database) -> Result<StoredMarks, StoreFault> {
     let read = db.begin_read()?;
     let times = read_times(&read.open_table(NUMBERS)?)?;
     let mut marks = Vec::new();
-    for row in read
-        .open_table(MARKS)?
-        .range((times.horizon.as_millis(), &[0; 16])..)?
-    {
+    let table = read.open_table(MARKS)?;
+    for row in table.range((times.horizon.as_millis(), &[0; 16])..)? {
         let (key, admitted) = row?;
         let (timestamp, mark) = key.value();
-        let (timestamp, admitted) = (
-            Timestamp::from_millis(timestamp),
-            Timestamp::from_millis(admitted.value()),
-        );
         marks.push(MarkRecord {
             mark: Mark(*mark),
-            timestamp,
-            admitted,
+            timestamp: Timestamp::from_millis(timestamp),
+            admitted: Timestamp::from_millis(admitted.value()),
         });
     }
     Ok(StoredMarks { times, marks })
@@ -85,7 +68,7 @@ pub(super) fn write_marks(
     db: &Database,
     marks: &[MarkRecord],
     times: StoredTimes,
-) -> Result<(), DatabaseFault> {
+) -> Result<(), StoreFault> {
     let write = begin(db)?;
     {
         let mut numbers = write.open_table(NUMBERS)?;
@@ -95,22 +78,17 @@ pub(super) fn write_marks(
         numbers.insert(NAME_FLOOR, times.floor.max(kept.floor).as_millis())?;
 
         let mut table = write.open_table(MARKS)?;
-        for record in marks
-            .iter()
-            .filter(|record| record.timestamp.as_millis() >= horizon)
-        {
-            table.insert(
-                (record.timestamp.as_millis(), &record.mark.0),
-                record.admitted.as_millis(),
-            )?;
+        for record in marks {
+            let timestamp = record.timestamp.as_millis();
+            if timestamp >= horizon {
+                table.insert((timestamp, &record.mark.0), record.admitted.as_millis())?;
+            }
         }
         let at_most = REMOVE_MAX.saturating_add(marks.len().saturating_mul(4));
-        for removed in table
-            .extract_from_if(..(horizon, &[0; 16]), |_, _| true)?
+        let mut old = table.extract_from_if(..(horizon, &[0; 16]), |_, _| true)?;
+        old.by_ref()
             .take(at_most)
-        {
-            removed?;
-        }
+            .try_for_each(|removed| removed.map(drop))?;
     }
     Ok(write.commit()?)
 }
@@ -120,7 +98,7 @@ pub(super) fn write_marks(
 /// If the newer slot is damaged, or one bit of its header that no checksum covers, redb silently uses the older slot. The
 /// last marks would then be lost. A power cut does no such damage, so no knock waits for this second fsync. redb's two-phase
 /// commit costs as much and does not cover that bit.
-pub(super) fn write_again(db: &Database) -> Result<(), DatabaseFault> {
+pub(super) fn write_again(db: &Database) -> Result<(), StoreFault> {
     let write = begin(db)?;
     {
         let mut numbers = write.open_table(NUMBERS)?;
@@ -130,15 +108,13 @@ pub(super) fn write_again(db: &Database) -> Result<(), DatabaseFault> {
     Ok(write.commit()?)
 }
 
-fn begin(db: &Database) -> Result<WriteTransaction, DatabaseFault> {
+fn begin(db: &Database) -> Result<WriteTransaction, StoreFault> {
     let mut write = db.begin_write()?;
     write.set_durability(Durability::Immediate)?;
     Ok(write)
 }
 
-fn read_times(
-    numbers: &impl ReadableTable<&'static str, u64>,
-) -> Result<StoredTimes, DatabaseFault> {
+fn read_times(numbers: &impl ReadableTable<&'static str, u64>) -> Result<StoredTimes, StoreFault> {
     let floor = Timestamp::from_millis(number(numbers, NAME_FLOOR)?);
     let horizon = Timestamp::from_millis(number(numbers, NAME_HORIZON)?);
     Ok(StoredTimes { floor, horizon })
@@ -147,9 +123,7 @@ fn read_times(
 pub(super) fn number(
     numbers: &impl ReadableTable<&'static str, u64>,
     name: &'static str,
-) -> Result<u64, DatabaseFault> {
-    Ok(numbers
-        .get(name)?
-        .ok_or(DatabaseFault::Missing(name))?
-        .value())
+) -> Result<u64, StoreFault> {
+    let missing = || StoreFault::Damaged(format!("it has no \"{name}\""));
+    Ok(numbers.get(name)?.ok_or_else(missing)?.value())
 }

@@ -11,7 +11,7 @@ use redb::{Database, ReadableDatabase};
 
 use super::create::create;
 use super::faults::{check_file, guarded};
-use super::format::{self, DatabaseFault, FORMAT, MARKS, NAME_FORMAT, NUMBERS};
+use super::format::{self, FORMAT, MARKS, NAME_FORMAT, NUMBERS};
 use crate::adapters::store::{ReplayStore, StoreError, StoreFault};
 use crate::model::mark::{MarkRecord, StoredMarks, StoredTimes};
 
@@ -38,10 +38,8 @@ impl DiskStore {
             Ok(_) => {}
             Err(error) if error.kind() == ErrorKind::NotFound => create(dir, &path)?,
             Err(error) => {
-                return Err(StoreError::new(
-                    &path,
-                    StoreFault::System(error.to_string()),
-                ));
+                let fault = StoreFault::System(error.to_string());
+                return Err(StoreError::new(&path, fault));
             }
         }
         let db = open_file(&path)?;
@@ -50,7 +48,7 @@ impl DiskStore {
 
     fn with<T>(
         &mut self,
-        work: impl FnOnce(&Database) -> Result<T, DatabaseFault>,
+        work: impl FnOnce(&Database) -> Result<T, StoreFault>,
     ) -> Result<T, StoreError> {
         let db = match self.db.take() {
             Some(db) => db,
@@ -87,9 +85,12 @@ fn open_file(path: &Path) -> Result<Database, StoreError> {
                 .open(path)
         })?;
         let read = db.begin_read()?;
-        match format::number(&read.open_table(NUMBERS)?, NAME_FORMAT)? {
-            FORMAT => {}
-            other => return Err(DatabaseFault::Format(other)),
+        let (found, known) = (
+            format::number(&read.open_table(NUMBERS)?, NAME_FORMAT)?,
+            FORMAT,
+        );
+        if found != known {
+            return Err(StoreFault::Format { found, known });
         }
         read.open_table(MARKS)?;
         Ok(db)

@@ -9,9 +9,9 @@ use redb::{Database, ReadableDatabase, TableDefinition};
 use tempfile::{TempDir, tempdir};
 
 use super::faults::guarded;
-use super::format::{DatabaseFault, MARKS, NAME_FORMAT, NUMBERS, REMOVE_MAX};
+use super::format::{MARKS, NAME_FORMAT, NUMBERS, REMOVE_MAX};
 use super::*;
-use crate::adapters::store::ReplayStore;
+use crate::adapters::store::{ReplayStore, StoreFault};
 use crate::model::mark::{MarkRecord, StoredTimes};
 use crate::model::time::Timestamp;
 
@@ -173,10 +173,9 @@ fn vanished_file_is_not_created_again() {
 
 #[test]
 fn panic_inside_becomes_an_error() {
-    let said = guarded(
-        Path::new("/x/marks.redb"),
-        || -> Result<(), DatabaseFault> { panic!("boom") },
-    )
+    let said = guarded(Path::new("/x/marks.redb"), || -> Result<(), StoreFault> {
+        panic!("boom")
+    })
     .unwrap_err()
     .to_string();
     assert!(
