@@ -80,47 +80,32 @@ fn other(ip: &[u8]) -> Other {
         return Other::unknown(Why::Broken);
     };
     let (source, payload, first, plain): (IpAddr, &LaxIpPayloadSlice<'_>, bool, bool) = match &net {
+        LaxNetSlice::Ipv4(v4) => {
+            let (header, payload) = (v4.header(), v4.payload());
+            let is_first = header.fragments_offset().value() == 0;
+            (header.source_addr().into(), payload, is_first, true)
+        }
         // the headers end without a payload; etherparse 0.21 would continue after the last whole one, out of the packet
         LaxNetSlice::Ipv6(v6) if EXTENSIONS.contains(&v6.payload().ip_number) => {
-            let why = if v6.payload().incomplete {
-                Why::Cut
-            } else {
-                Why::Broken
-            };
+            let is_cut = v6.payload().incomplete;
             return Other {
-                why,
+                why: if is_cut { Why::Cut } else { Why::Broken },
                 source: Some(v6.header().source_addr().into()),
                 port: None,
             };
         }
-        LaxNetSlice::Ipv4(v4) => {
-            let is_first = v4.header().fragments_offset().value() == 0;
-            (
-                v4.header().source_addr().into(),
-                v4.payload(),
-                is_first,
-                true,
-            )
-        }
         LaxNetSlice::Ipv6(v6) => {
+            let (source, payload) = (v6.header().source_addr().into(), v6.payload());
             let later = |header| matches!(header, Ipv6ExtensionSlice::Fragment(part) if part.fragment_offset().value() > 0);
             let is_first = !v6.extensions().clone().into_iter().any(later);
-            (
-                v6.header().source_addr().into(),
-                v6.payload(),
-                is_first,
-                v6.extensions().is_empty(),
-            )
+            (source, payload, is_first, v6.extensions().is_empty())
         }
         LaxNetSlice::Arp(_) => return Other::unknown(Why::Broken),
     };
     let is_udp = payload.ip_number == IpNumber::UDP;
-    let port = payload
-        .payload
-        .get(2..4)
-        .and_then(|port| port.try_into().ok())
-        .map(u16::from_be_bytes)
-        .filter(|_| is_udp && first);
+    let port = payload.payload.get(2..4).filter(|_| is_udp && first);
+    let port = port.and_then(|port| port.try_into().ok());
+    let port = port.map(u16::from_be_bytes);
     let why = match () {
         () if !is_udp => Why::NotUdp(payload.ip_number.0),
         () if payload.fragmented => Why::Fragment,
@@ -129,20 +114,14 @@ fn other(ip: &[u8]) -> Other {
         () if frame::parse(ip, port.as_slice()).is_some() => Why::OtherPort,
         () => Why::Broken,
     };
-    Other {
-        why,
-        source: Some(source),
-        port,
-    }
+    let source = Some(source);
+    Other { why, source, port }
 }
 
 impl Other {
     fn unknown(why: Why) -> Self {
-        Self {
-            why,
-            source: None,
-            port: None,
-        }
+        let (source, port) = (None, None);
+        Self { why, source, port }
     }
 
     /// The link type, if it is the reason.

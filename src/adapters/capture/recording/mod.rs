@@ -6,8 +6,8 @@ use std::io::{self, Cursor, ErrorKind, Read};
 
 use pcap_parser::traits::{PcapNGPacketBlock, PcapReaderIterator};
 use pcap_parser::{
-    Block, EPB_MAGIC, IDB_MAGIC, LegacyPcapBlock, LegacyPcapReader, PcapBlockOwned, PcapError,
-    PcapHeader, PcapNGReader, SHB_MAGIC, SPB_MAGIC,
+    Block, EPB_MAGIC, IDB_MAGIC, LegacyPcapReader, PcapBlockOwned, PcapError, PcapHeader,
+    PcapNGReader, SHB_MAGIC, SPB_MAGIC,
 };
 
 use crate::model::time::Timestamp;
@@ -126,16 +126,14 @@ impl Recording {
             let before = self.reader.data().len();
             match self.reader.next() {
                 Ok((length, block)) => {
-                    let packet =
-                        packet_in(&block, &mut self.section)?.map(|(link, at, bytes)| Recorded {
-                            number: self.number.saturating_add(1),
-                            at,
-                            found: classify::read(link, bytes, &self.ports),
-                        });
+                    let packet = packet_in(&block, &mut self.section)?;
+                    let packet = packet
+                        .map(|(link, at, bytes)| (at, classify::read(link, bytes, &self.ports)));
                     self.reader.consume(length);
-                    if let Some(packet) = packet {
-                        self.number = packet.number;
-                        return Ok(Some(packet));
+                    if let Some((at, found)) = packet {
+                        self.number = self.number.saturating_add(1);
+                        let number = self.number;
+                        return Ok(Some(Recorded { number, at, found }));
                     }
                 }
                 Err(PcapError::Eof) => return Ok(None),
@@ -180,15 +178,12 @@ impl Section {
 
     fn skipped_block(&self, data: &[u8]) -> Option<u32> {
         let big_endian = self.big_endian?;
-        let word = |at| {
-            data.get(at..)?.first_chunk().map(|word| {
-                if big_endian {
-                    u32::from_be_bytes(*word)
-                } else {
-                    u32::from_le_bytes(*word)
-                }
-            })
+        let read = if big_endian {
+            u32::from_be_bytes
+        } else {
+            u32::from_le_bytes
         };
+        let word = |at| data.get(at..)?.first_chunk().copied().map(read);
         let (kind, length) = (word(0)?, word(4)?);
         (!PARSED.contains(&kind)).then_some(length)
     }
@@ -208,19 +203,15 @@ fn head(input: &mut impl Read) -> Result<Vec<u8>, RecordingError> {
     if head.starts_with(&PCAPNG)
         && let Some([_, _, _, _, length @ .., m0, m1, m2, m3]) = head.first_chunk::<12>()
     {
-        let length = if [*m0, *m1, *m2, *m3] == [0x1a, 0x2b, 0x3c, 0x4d] {
-            u32::from_be_bytes(*length)
-        } else {
-            u32::from_le_bytes(*length)
+        let length = match [*m0, *m1, *m2, *m3] {
+            [0x1a, 0x2b, 0x3c, 0x4d] => u32::from_be_bytes(*length),
+            _ => u32::from_le_bytes(*length),
         };
-        let length = usize::try_from(length)
-            .ok()
-            .filter(|length| (PCAP_HEAD..=HEAD_MAX).contains(length))
-            .ok_or(RecordingError::Damaged)?;
-        head.resize(length, 0);
-        input
-            .read_exact(head.get_mut(PCAP_HEAD..).unwrap_or_default())
-            .map_err(failed)?;
+        let length = usize::try_from(length).ok();
+        let length = length.filter(|length| (PCAP_HEAD..=HEAD_MAX).contains(length));
+        head.resize(length.ok_or(RecordingError::Damaged)?, 0);
+        let rest = head.get_mut(PCAP_HEAD..).unwrap_or_default();
+        input.read_exact(rest).map_err(failed)?;
     }
     Ok(head)
 }
@@ -253,18 +244,10 @@ fn packet_in<'a>(
             });
             return Ok(None);
         }
-        PcapBlockOwned::Legacy(LegacyPcapBlock {
-            ts_sec,
-            ts_usec,
-            data,
-            ..
-        }) => {
+        PcapBlockOwned::Legacy(packet) => {
             let interface = section.interface(0)?;
-            (
-                interface,
-                interface.ticks.since_second(*ts_sec, *ts_usec),
-                *data,
-            )
+            let at = interface.ticks.since_second(packet.ts_sec, packet.ts_usec);
+            (interface, at, packet.data)
         }
         PcapBlockOwned::NG(Block::EnhancedPacket(packet)) => {
             let interface = section.interface(packet.if_id)?;
@@ -280,17 +263,17 @@ fn packet_in<'a>(
 }
 
 fn legacy(header: &PcapHeader) -> Interface {
-    let per_second = if header.is_nanosecond_precision() {
-        1_000_000_000
-    } else {
-        1_000_000
+    let per_second = match header.is_nanosecond_precision() {
+        true => Some(1_000_000_000),
+        false => Some(1_000_000),
     };
-    // the upper half says whether a checksum follows each frame
+    let offset_s = 0;
     Interface {
+        // the upper half says whether a checksum follows each frame
         link_type: header.network.0 & 0xffff,
         ticks: Ticks {
-            per_second: Some(per_second),
-            offset_s: 0,
+            per_second,
+            offset_s,
         },
     }
 }

@@ -22,13 +22,12 @@ impl Ticks {
 
     fn millis(self, ticks: u128) -> Option<Timestamp> {
         let per_second = self.per_second.filter(|ticks| *ticks > 0)?;
-        let millis = i128::try_from(
-            ticks
-                .checked_mul(1000)?
-                .checked_div(u128::from(per_second))?,
-        )
-        .ok()?;
-        let millis = millis.checked_add(i128::from(self.offset_s) * 1000)?;
+        let millis = ticks
+            .checked_mul(1000)?
+            .checked_div(u128::from(per_second))?;
+        let millis = i128::try_from(millis)
+            .ok()?
+            .checked_add(i128::from(self.offset_s) * 1000)?;
         u64::try_from(millis).ok().map(Timestamp::from_millis)
     }
 }
