@@ -14,6 +14,7 @@ pub(crate) mod host;
 pub mod iptables;
 pub mod memory;
 pub mod nftables;
+mod rule_words;
 
 pub use error::FirewallError;
 

@@ -8,6 +8,7 @@ use std::net::{IpAddr, SocketAddr};
 use ipnet::IpNet;
 
 use super::nft_match::ALL_FLAGS;
+use crate::adapters::firewall::rule_words::{Word, words};
 use crate::core::host_rules::{
     Base, Chain, Condition, Hook, NewDestination, Rule, Table, Test, Verdict, protocol_number,
 };
@@ -87,7 +88,7 @@ fn chain(table: &Table, line: &str) -> Option<Chain> {
 }
 
 fn add_rule(chains: &mut [Chain], places: &HashMap<String, usize>, line: &str) {
-    let words = words(line);
+    let words = words(line).unwrap_or_default();
     let Some((name, rest)) = words.split_first() else {
         return;
     };
@@ -100,11 +101,6 @@ fn add_rule(chains: &mut [Chain], places: &HashMap<String, usize>, line: &str) {
             name: format!("the rule \"-A {line}\""),
         });
     }
-}
-
-struct Word {
-    text: String,
-    is_quoted: bool,
 }
 
 /// An option with its values. An exclamation mark before it negates it.
@@ -226,13 +222,7 @@ fn test(option: &RuleOption<'_>) -> Option<Test> {
         "-i" => Test::Interface(vec![first.to_owned()]),
         "--dport" | "--dports" => ports(first).map_or(Test::Unknown, Test::Port),
         "--ctorigdstport" => ports(first).map_or(Test::Unknown, Test::OriginalPort),
-        "--ctstate" | "--state" => Test::State(
-            first
-                .to_ascii_lowercase()
-                .split(',')
-                .map(str::to_owned)
-                .collect(),
-        ),
+        "--ctstate" | "--state" => Test::State(list(&first.to_ascii_lowercase())),
         "--ctstatus" if first.contains("NAT") => Test::Never,
         "--ctdir" => Test::constant(first == "ORIGINAL"),
         "--tcp-flags" => Test::Flags {
@@ -276,8 +266,12 @@ fn flags(text: &str) -> Vec<String> {
     match text.to_ascii_lowercase().as_str() {
         "none" => Vec::new(),
         "all" => ALL_FLAGS.map(str::to_owned).to_vec(),
-        text => text.split(',').map(str::to_owned).collect(),
+        text => list(text),
     }
+}
+
+fn list(text: &str) -> Vec<String> {
+    text.split(',').map(str::to_owned).collect()
 }
 
 fn destination(text: &str) -> Test {
@@ -293,32 +287,4 @@ fn ports(text: &str) -> Option<Vec<(u16, u16)>> {
             None => range.parse().ok().map(|port| (port, port)),
         })
         .collect()
-}
-
-/// The words of a line. Double quotes hold spaces together; a backslash takes the next letter literally.
-fn words(line: &str) -> Vec<Word> {
-    let mut words = Vec::new();
-    let mut word: Option<Word> = None;
-    let mut is_quoted = false;
-    let mut letters = line.chars();
-    while let Some(letter) = letters.next() {
-        if letter == ' ' && !is_quoted {
-            words.extend(word.take());
-            continue;
-        }
-        let current = word.get_or_insert(Word {
-            text: String::new(),
-            is_quoted: false,
-        });
-        match letter {
-            '"' => {
-                is_quoted = !is_quoted;
-                current.is_quoted = true;
-            }
-            '\\' => current.text.extend(letters.next()),
-            letter => current.text.push(letter),
-        }
-    }
-    words.extend(word);
-    words
 }

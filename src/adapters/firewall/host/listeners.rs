@@ -1,10 +1,11 @@
 //! Listening TCP sockets, from /proc.
 
 use std::io::ErrorKind;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 
 use crate::adapters::files;
+use crate::adapters::netlink::attributes::address;
 
 pub(super) fn read(unseen: &mut Vec<String>) -> Vec<SocketAddr> {
     let mut found = Vec::new();
@@ -35,20 +36,15 @@ fn listeners(text: &str) -> Vec<SocketAddr> {
 }
 
 fn address_of(hex: &str) -> Option<IpAddr> {
-    let word = |index: usize| {
-        let start = index.checked_mul(8)?;
-        u32::from_str_radix(hex.get(start..start.checked_add(8)?)?, 16)
-            .ok()
-            .map(u32::to_ne_bytes)
+    let (words, []) = hex.as_bytes().as_chunks::<8>() else {
+        return None;
     };
-    match hex.len() {
-        8 => Some(Ipv4Addr::from(word(0)?).into()),
-        32 => {
-            let bytes = [word(0)?, word(1)?, word(2)?, word(3)?].concat();
-            Some(Ipv6Addr::from(<[u8; 16]>::try_from(bytes).ok()?).into())
-        }
-        _ => None,
+    let mut bytes = Vec::new();
+    for word in words {
+        let word = u32::from_str_radix(std::str::from_utf8(word).ok()?, 16).ok()?;
+        bytes.extend_from_slice(&word.to_ne_bytes());
     }
+    address(&bytes)
 }
 
 #[cfg(test)]

@@ -17,14 +17,10 @@ pub(crate) enum ListingError {
 
 pub(crate) fn read(output: &str) -> Result<Vec<Chain>, ListingError> {
     let listing: Value = serde_json::from_str(output)?;
-    let objects = listing
-        .get("nftables")
-        .and_then(Value::as_array)
-        .ok_or(ListingError::NoList)?;
-    let mut chains: Vec<Chain> = objects
-        .iter()
-        .filter_map(|object| chain(object.get("chain")?))
-        .collect();
+    let objects = listing.get("nftables").and_then(Value::as_array);
+    let objects = objects.ok_or(ListingError::NoList)?;
+    let chains = objects.iter().map(|object| object.get("chain"));
+    let mut chains: Vec<Chain> = chains.flatten().filter_map(chain).collect();
     let sets: NamedSets = objects.iter().filter_map(set).collect();
     let places: BTreeMap<(Table, String), usize> = chains
         .iter()
@@ -91,14 +87,9 @@ fn set(object: &Value) -> Option<((Table, String), Vec<Value>)> {
 }
 
 fn rules(object: &Value, table: &Table, sets: &NamedSets) -> Vec<Rule> {
-    let handle = object
-        .get("handle")
-        .and_then(Value::as_u64)
-        .unwrap_or_default();
-    let name = format!(
-        "the rule with handle {handle} of chain {}",
-        text(object, "chain")
-    );
+    let handle = object.get("handle").and_then(Value::as_u64);
+    let (handle, chain) = (handle.unwrap_or_default(), text(object, "chain"));
+    let name = format!("the rule with handle {handle} of chain {chain}");
     let expressions = object.get("expr").and_then(Value::as_array);
     let mut conditions: Vec<Condition> = Vec::new();
     let mut rules = Vec::new();
@@ -169,6 +160,7 @@ fn verdict_map(data: Option<&Value>, table: &Table, sets: &NamedSets) -> Vec<(Va
 
 fn verdict(kind: &str, body: &Value) -> Option<Verdict> {
     let target = || text(body, "target").to_owned();
+    let port = body.get("port").and_then(Value::as_u64);
     Some(match kind {
         "accept" => Verdict::Accept,
         "drop" | "reject" => Verdict::Drop,
@@ -178,10 +170,7 @@ fn verdict(kind: &str, body: &Value) -> Option<Verdict> {
         "queue" => Verdict::Queue,
         "dnat" | "redirect" => Verdict::Rewrite(NewDestination {
             address: text(body, "addr").parse().ok(),
-            port: body
-                .get("port")
-                .and_then(Value::as_u64)
-                .and_then(|port| u16::try_from(port).ok()),
+            port: port.and_then(|port| port.try_into().ok()),
         }),
         _ => return None,
     })

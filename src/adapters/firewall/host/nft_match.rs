@@ -91,8 +91,8 @@ fn test(left: &Value, right: Option<&[Value]>) -> Option<Test> {
         let names_source = |part| payload(part).is_some_and(|(_, field)| field == "saddr");
         return parts.iter().any(names_source).then_some(Test::Few);
     }
-    if let Some((protocol, field)) = payload(left) {
-        return payload_test(protocol, field, left.get("&").is_some(), right);
+    if let Some(payload) = payload(left) {
+        return payload_test(payload, left.get("&").is_some(), right);
     }
     let (kind, body) = left.as_object()?.iter().next()?;
     let key = body.get("key").and_then(Value::as_str).unwrap_or_default();
@@ -119,13 +119,8 @@ fn test(left: &Value, right: Option<&[Value]>) -> Option<Test> {
     }
 }
 
-fn payload_test(
-    protocol: &str,
-    field: &str,
-    is_masked: bool,
-    right: Option<&[Value]>,
-) -> Option<Test> {
-    match (protocol, field) {
+fn payload_test(payload: (&str, &str), is_masked: bool, right: Option<&[Value]>) -> Option<Test> {
+    match payload {
         (_, "saddr" | "sport") | ("ether" | "arp", _) => Some(Test::Few),
         _ if is_masked => None,
         ("tcp" | "udp" | "th" | "sctp" | "udplite" | "dccp", "dport") => {
@@ -189,11 +184,9 @@ fn is_usual(right: &[Value], usual: &str) -> Test {
 }
 
 fn echo_request(right: &[Value], number: u64) -> Test {
-    Test::constant(
-        right
-            .iter()
-            .any(|value| value.as_str() == Some("echo-request") || value.as_u64() == Some(number)),
-    )
+    let is_request =
+        |value: &Value| value.as_str() == Some("echo-request") || value.as_u64() == Some(number);
+    Test::constant(right.iter().any(is_request))
 }
 
 /// Tests whether the destination is this host, or whether a way back to the source exists.
@@ -224,11 +217,8 @@ fn flags(left: &Value, op: &str, right: Option<&[Value]>) -> Option<Condition> {
         value if value.as_u64() == Some(0) => Some(Vec::new()),
         value => names(std::slice::from_ref(value)),
     };
-    let named = right?
-        .iter()
-        .map(flags_of)
-        .collect::<Option<Vec<_>>>()?
-        .concat();
+    let named: Option<Vec<_>> = right?.iter().map(flags_of).collect();
+    let named = named?.concat();
     let mask = match left.get("&") {
         Some(parts) => flags_of(parts.get(1)?)?,
         None => ALL_FLAGS.map(str::to_owned).to_vec(),

@@ -62,15 +62,11 @@ pub(super) fn without_shown(
     chains: Vec<Chain>,
     shown: &BTreeMap<&'static str, Vec<String>>,
 ) -> Vec<Chain> {
-    let is_shown = |chain: &Chain| {
-        shown
-            .get(chain.table.family)
-            .is_some_and(|names| names.contains(&chain.table.name))
+    let is_new = |chain: &Chain| {
+        let names = shown.get(chain.table.family);
+        names.is_none_or(|names| !names.contains(&chain.table.name))
     };
-    chains
-        .into_iter()
-        .filter(|chain| !is_shown(chain))
-        .collect()
+    chains.into_iter().filter(is_new).collect()
 }
 
 /// The save programs of both variants, each once.
@@ -94,28 +90,22 @@ fn save_programs(tools: &Tools<'_>, unseen: &mut Vec<String>) -> Vec<SaveProgram
                 "could not look at the legacy rules of {name}: {name}-legacy-save is not installed"
             ));
         }
-        let variants = [
-            ("-nft", nft),
-            ("-legacy", legacy.filter(|_| has_legacy_tables)),
-        ];
+        let legacy = legacy.filter(|_| has_legacy_tables);
+        let variants = [("-nft", nft), ("-legacy", legacy)];
+        let program = |variant, path| SaveProgram {
+            changer: format!("{name}{variant}"),
+            family,
+            path,
+        };
         let before = programs.len();
         for (variant, path) in variants {
             let Some(path) = path else { continue };
             let plain = plain.as_ref().and_then(resolved);
             let is_plain = plain.is_some() && plain == resolved(&path);
-            let variant = if is_plain { "" } else { variant };
-            programs.push(SaveProgram {
-                changer: format!("{name}{variant}"),
-                family,
-                path,
-            });
+            programs.push(program(if is_plain { "" } else { variant }, path));
         }
         if programs.len() == before {
-            programs.extend(plain.map(|path| SaveProgram {
-                changer: name.to_owned(),
-                family,
-                path,
-            }));
+            programs.extend(plain.map(|path| program("", path)));
         }
     }
     programs
@@ -140,15 +130,11 @@ fn output(tools: &mut Tools<'_>, program: &Path, args: &[&str]) -> Result<String
         stdin: b"",
         most: MAX_LISTING,
     };
-    let ran = tools
-        .run
-        .run(&call)
-        .map_err(|error| failed(error.to_string()))?;
+    let ran = tools.run.run(&call);
+    let ran = ran.map_err(|error| failed(error.to_string()))?;
     if ran.status == Some(0) {
-        Ok(ran.stdout)
-    } else {
-        Err(failed(
-            ran.stderr.lines().next().unwrap_or("it failed").to_owned(),
-        ))
+        return Ok(ran.stdout);
     }
+    let why = ran.stderr.lines().next().unwrap_or("it failed");
+    Err(failed(why.to_owned()))
 }

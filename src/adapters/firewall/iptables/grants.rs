@@ -8,6 +8,7 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use super::chains::{DNAT, FORWARD_GRANTS, GRANT_CHAINS, INPUT_GRANTS, SNAT};
 use super::comment::Comment;
 use super::save::{Tables, printable};
+use crate::adapters::firewall::rule_words::words;
 use crate::model::address::Family;
 use crate::model::catalog::Forward;
 use crate::model::grant::{Grant, GrantId};
@@ -78,11 +79,8 @@ fn join(grant: &mut Grant, part: Grant) {
     grant.services.extend(part.services);
     for forward in part.forwards {
         let place = |forward: &Forward| (forward.at, forward.host, forward.port);
-        match grant
-            .forwards
-            .iter_mut()
-            .find(|known| place(known) == place(&forward))
-        {
+        let mut known = grant.forwards.iter_mut();
+        match known.find(|known| place(known) == place(&forward)) {
             Some(known) => known.masquerade |= forward.masquerade,
             None => grant.forwards.push(forward),
         }
@@ -107,7 +105,8 @@ struct Rule {
 impl Rule {
     fn read(family: Family, text: &str) -> Result<Self, RuleError> {
         let mut rule = Self::default();
-        let mut words = words(text).ok_or(RuleError::Quotes)?.into_iter();
+        let words = words(text).ok_or(RuleError::Quotes)?;
+        let mut words = words.into_iter().map(|word| word.text);
         while let Some(flag) = words.next() {
             let value = words
                 .next()
@@ -143,11 +142,7 @@ impl Rule {
     }
 
     fn grant(self, chain: &str) -> Result<Grant, RuleError> {
-        let comment = self
-            .comment
-            .as_ref()
-            .ok_or(RuleError::Missing("comment"))?
-            .clone();
+        let comment = self.comment.clone().ok_or(RuleError::Missing("comment"))?;
         let mut grant = Grant {
             id: comment.id,
             user: comment.user,
@@ -157,27 +152,21 @@ impl Rule {
             forwards: Vec::new(),
             until: comment.until,
         };
-        match (
-            chain,
-            self.target.as_str(),
-            self.is_translated,
-            self.is_local,
-        ) {
-            (INPUT_GRANTS | FORWARD_GRANTS, "ACCEPT", false, false)
+        let matches = (self.is_translated, self.is_local);
+        let forward = match (chain, self.target.as_str(), matches) {
+            (INPUT_GRANTS | FORWARD_GRANTS, "ACCEPT", (false, false))
                 if self.gate_port.is_none() && self.destination.is_none() =>
             {
                 grant.target = self.host;
                 grant.services.push(self.service(self.ports.as_deref())?);
+                return Ok(grant);
             }
-            (FORWARD_GRANTS, "ACCEPT", true, false) => {
-                grant.forwards.push(self.translated_forward(false)?)
-            }
-            (SNAT, "MASQUERADE", true, false) => {
-                grant.forwards.push(self.translated_forward(true)?)
-            }
-            (DNAT, "DNAT", false, true) => grant.forwards.push(self.forward_at_gate()?),
-            (_, target, _, _) => return Err(RuleError::Target(printable(target))),
-        }
+            (FORWARD_GRANTS, "ACCEPT", (true, false)) => self.translated_forward(false),
+            (SNAT, "MASQUERADE", (true, false)) => self.translated_forward(true),
+            (DNAT, "DNAT", (false, true)) => self.forward_at_gate(),
+            (_, target, _) => Err(RuleError::Target(printable(target))),
+        };
+        grant.forwards.push(forward?);
         Ok(grant)
     }
 
@@ -187,11 +176,8 @@ impl Rule {
         let gate_port = self.gate_port.as_deref();
         let at = self.service(Some(gate_port.ok_or(RuleError::Missing("original port"))?))?;
         let inner = self.service(self.ports.as_deref())?;
-        let port = inner
-            .range()
-            .filter(|(first, last)| first == last)
-            .map(|(first, _)| first);
-        forward(at, host, port, masquerade)
+        let single = inner.range().filter(|(first, last)| first == last);
+        forward(at, host, single.map(|(port, _)| port), masquerade)
     }
 
     fn forward_at_gate(&self) -> Result<Forward, RuleError> {
@@ -206,12 +192,10 @@ impl Rule {
 
     fn service(&self, ports: Option<&str>) -> Result<Ports, RuleError> {
         let protocol = self.protocol.ok_or(RuleError::Missing("protocol"))?;
-        let text = ports.map_or_else(
-            || protocol.to_owned(),
-            |ports| format!("{protocol}/{}", ports.replace(':', "-")),
-        );
-        text.parse()
-            .map_err(|_| RuleError::Value(printable(&text), "service"))
+        let ports = ports.map(|ports| format!("/{}", ports.replace(':', "-")));
+        let text = protocol.to_owned() + &ports.unwrap_or_default();
+        let wrong = |_| RuleError::Value(printable(&text), "service");
+        text.parse().map_err(wrong)
     }
 }
 
@@ -226,15 +210,13 @@ fn forward(
 }
 
 fn network(text: &str) -> Option<IpNet> {
-    text.parse()
-        .ok()
-        .or_else(|| text.parse().ok().map(|address: IpAddr| address.into()))
+    let address = || text.parse().ok().map(|address: IpAddr| address.into());
+    text.parse().ok().or_else(address)
 }
 
 fn host(text: &str) -> Option<IpAddr> {
-    network(text)
-        .filter(|net| net.prefix_len() == net.max_prefix_len())
-        .map(|net| net.addr())
+    let host = network(text).filter(|net| net.prefix_len() == net.max_prefix_len());
+    host.map(|net| net.addr())
 }
 
 fn protocol_name(text: &str) -> Option<&'static str> {
@@ -246,27 +228,6 @@ fn protocol_name(text: &str) -> Option<&'static str> {
         "ipv6-icmp" | "icmpv6" | "58" => Some("icmpv6"),
         _ => None,
     }
-}
-
-/// The words of a rule. Double quotes keep spaces; a backslash keeps the next character.
-fn words(rule: &str) -> Option<Vec<String>> {
-    let mut words = Vec::new();
-    let mut word: Option<String> = None;
-    let mut is_quoted = false;
-    let mut letters = rule.chars();
-    while let Some(letter) = letters.next() {
-        match letter {
-            '"' => {
-                is_quoted = !is_quoted;
-                word.get_or_insert_default();
-            }
-            '\\' => word.get_or_insert_default().push(letters.next()?),
-            ' ' if !is_quoted => words.extend(word.take()),
-            _ => word.get_or_insert_default().push(letter),
-        }
-    }
-    words.extend(word);
-    (!is_quoted).then_some(words)
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ use super::table::TABLE;
 use super::{errors, messages};
 use crate::adapters::firewall::FirewallError;
 use crate::adapters::netlink::{Message, Netlink, NetlinkError};
+use crate::model::address::Family;
 
 /// The rules of each chain, in order, as the kernel lists their expressions. A replaced rule keeps its handle, so
 /// handles do not tell.
@@ -21,12 +22,10 @@ pub(super) struct Kernel(Netlink);
 impl Kernel {
     /// Opens a socket in the network namespace of the calling thread, and checks that nf_tables can be used.
     pub(super) fn open() -> Result<Self, FirewallError> {
-        let netlink =
-            Netlink::open(NETLINK_NETFILTER).map_err(|error| errors::no_socket(&error))?;
-        let mut kernel = Self(netlink);
-        kernel
-            .generation()
-            .map_err(|error| errors::unusable(&error))?;
+        let netlink = Netlink::open(NETLINK_NETFILTER);
+        let mut kernel = Self(netlink.map_err(|error| errors::no_socket(&error))?);
+        let number = kernel.generation();
+        number.map_err(|error| errors::unusable(&error))?;
         Ok(kernel)
     }
 
@@ -66,4 +65,19 @@ impl Kernel {
             Ok(())
         })
     }
+}
+
+/// Deletes an empty table that iptables or ip6tables (nft variant) made and has no command to delete.
+pub(crate) fn delete_table_of_iptables(ipv6: bool, name: &str) -> Result<(), FirewallError> {
+    let family = if ipv6 { Family::V6 } else { Family::V4 };
+    Kernel::open()?
+        .transaction([messages::delete_table_of(family, name)])
+        .map_err(|error| errors::failed(&format_args!("deleting the empty table {name}"), &error))
+}
+
+/// A function that asks for the number of the ruleset in the network namespace of the calling thread; `None` if the
+/// kernel does not answer.
+pub(crate) fn number_of_ruleset() -> Result<Box<dyn FnMut() -> Option<u32> + Send>, FirewallError> {
+    let mut kernel = Kernel::open()?;
+    Ok(Box::new(move || kernel.generation().ok()))
 }

@@ -14,9 +14,8 @@ mod messages;
 mod open_grants;
 mod record;
 mod replies;
-mod ruleset;
 mod sets;
 mod table;
 
 pub use driver::Nftables;
-pub(crate) use ruleset::{delete_table_of_iptables, number_of_ruleset};
+pub(crate) use kernel::{delete_table_of_iptables, number_of_ruleset};
