@@ -139,14 +139,6 @@ mod tests {
         body(change).unwrap_err().as_str()
     }
 
-    /// The rule that a list of items breaks, in a body without other faults.
-    fn broken_list(list: &[u8]) -> &'static str {
-        let mut body = [0; 448];
-        body[..4].copy_from_slice(&[1, 2, 128, 0]);
-        body[48..48 + list.len()].copy_from_slice(list);
-        Request::decode(&body).unwrap_err().as_str()
-    }
-
     #[test]
     fn rules_of_the_head_are_enforced() {
         assert!(body(|_| {}).is_ok());
@@ -165,64 +157,11 @@ mod tests {
     }
 
     #[test]
-    fn an_item_ends_within_the_body() {
-        assert!(body(|body| body[55..57].copy_from_slice(&[200, 7])).is_ok());
-        assert_eq!(
-            broken(|body| body[55..57].copy_from_slice(&[200, 8])),
-            "item-truncated"
-        );
-        assert_eq!(
-            broken(|body| body[55..64].copy_from_slice(&[200, 6, 0, 0, 0, 0, 0, 0, 200])),
-            "item-truncated"
-        );
-    }
-
-    #[test]
-    fn rules_of_items_are_enforced() {
-        for (list, rule) in [
-            (&[1, 4, 6, 0, 22, 0][..], "service-length"),
-            (&[1, 6, 6, 0, 22, 0, 22, 0], "service-length"),
-            (&[1, 5, 7, 0, 22, 0, 22], "service-protocol"),
-            (&[1, 5, 6, 0, 23, 0, 22], "service-ports"),
-            (&[1, 5, 6, 0, 0, 0, 22], "service-ports"),
-            (&[1, 5, 1, 0, 8, 0, 8], "service-ports"),
-            (&[2, 0], "name-length"),
-            (&[2, 1, b'-'], "name-characters"),
-            (&[2, 2, b'a', 0xc3], "name-characters"),
-            (&[3, 5, b'1', b'1', b'1', b'1', b'1'], "code-length"),
-            (&[3, 6, b'1', b'1', b'1', b'1', b'1', b'x'], "code-digits"),
-            (&[4, 0], "unknown-item"),
-            (&[127, 1, 1], "unknown-item"),
-            (&[2, 1, b'a', 2, 1, b'a'], "duplicate-item"),
-            (&[128, 1, 7, 128, 1, 7], "duplicate-item"),
-            (b"\x03\x06111111\x03\x06111111", "duplicate-item"),
-            (b"\x03\x06111111\x03\x06222222", "too-many-codes"),
-        ] {
-            assert_eq!(broken_list(list), rule, "{list:?}");
-        }
-        let mut name = [b'a'; 35];
-        (name[0], name[1]) = (2, 33);
-        assert_eq!(broken_list(&name), "name-length");
-        let services: Vec<u8> = (1..=17)
-            .flat_map(|port| [1, 5, 17, 0, port, 0, port])
-            .collect();
-        assert_eq!(broken_list(&services), "too-many-services");
-        assert_eq!(
-            broken_list(&[&services[..16 * 7], b"\x02\x03web"].concat()),
-            "too-many-services"
-        );
-    }
-
-    #[test]
-    fn only_an_open_needs_a_service() {
-        let without = |action| {
-            body(|body| {
-                body[1] = action;
-                body[48..55].fill(0)
-            })
-        };
-        assert_eq!(without(1), Err(Malformed::NoService));
-        assert!(without(2).unwrap().items.is_empty());
+    fn one_code_sent_twice_is_a_duplicate() {
+        let mut body = [0; 64];
+        body[..4].copy_from_slice(&[1, 2, 128, 0]);
+        body[48..64].copy_from_slice(b"\x03\x06111111\x03\x06111111");
+        assert_eq!(Request::decode(&body), Err(Malformed::DuplicateItem));
     }
 
     #[test]

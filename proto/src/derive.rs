@@ -177,7 +177,8 @@ fn expand(hkdf: &Hkdf<Sha256>, info: &[u8], key: &mut [u8; KEY_LEN]) {
 
 #[cfg(test)]
 mod tests {
-    use std::format;
+    use std::vec;
+    use std::vec::Vec;
 
     use super::*;
 
@@ -187,44 +188,16 @@ mod tests {
     }
 
     #[test]
-    fn a_preshared_key_changes_all_keys() {
-        let client = PrivateKey::from_bytes([1; 32]);
-        let gate = PrivateKey::from_bytes([2; 32]).public();
-        let material = |preshared: Option<[u8; 32]>| {
-            let preshared = preshared.map(PresharedKey::from_bytes);
-            KeyMaterial::pair_at_client(&client, &gate, preshared.as_ref()).unwrap()
-        };
-        assert_eq!(material(None).bytes(), material(Some([0; 32])).bytes());
-        let (with, without) = (
-            keys("gate", &material(Some([3; 32]))),
-            keys("gate", &material(None)),
-        );
-        assert!(
-            with.iter()
-                .zip(&without)
-                .all(|(with, without)| with != without)
-        );
-    }
-
-    #[test]
     fn public_keys_of_small_order_are_refused() {
         let own = PrivateKey::from_bytes([1; 32]);
-        let zero = PublicKey::from_bytes([0; 32]);
-        let refused = Some(KeyError::ZeroSecret);
-        assert_eq!(
-            KeyMaterial::pair_at_client(&own, &zero, None).err(),
-            refused
-        );
-        assert_eq!(KeyMaterial::pair_at_gate(&own, &zero, None).err(), refused);
-    }
-
-    #[test]
-    fn debug_output_shows_no_key() {
-        let material = KeyMaterial::shared(&SharedKey::from_bytes([7; 32]));
-        let keys = UserKeys::derive(&GateName::new("gate").unwrap(), &material);
-        assert_eq!(size_of::<UserKeys>(), 96);
-        let shown = format!("{material:?} {keys:?} {:?}", keys.hint_key());
-        assert_eq!(shown, "KeyMaterial(..) UserKeys(..) HintKey(..)");
+        let mut one = [0; 32];
+        one[0] = 1;
+        for point in [[0; 32], one].map(PublicKey::from_bytes) {
+            let at_client = KeyMaterial::pair_at_client(&own, &point, None);
+            let at_gate = KeyMaterial::pair_at_gate(&own, &point, None);
+            let refused = Some(KeyError::ZeroSecret);
+            assert_eq!((at_client.err(), at_gate.err()), (refused, refused));
+        }
     }
 
     #[test]
@@ -234,5 +207,43 @@ mod tests {
         all.sort_unstable();
         all.dedup();
         assert_eq!(all.len(), 6);
+    }
+
+    /// RFC 5869, appendix A, tests 1 to 3: the first 32 bytes of each output.
+    #[test]
+    fn hkdf_matches_rfc_5869() {
+        let hex = |text: &str| {
+            core::array::from_fn(|at| u8::from_str_radix(&text[2 * at..2 * at + 2], 16).unwrap())
+        };
+        let bytes = |from: u8, to: u8| (from..=to).collect::<Vec<u8>>();
+        for (input, salt, info, prk, output) in [
+            (
+                vec![0x0b; 22],
+                Some(bytes(0, 12)),
+                bytes(0xf0, 0xf9),
+                "077709362c2e32df0ddc3f0dc47bba6390b6c73bb50f9c3122ec844ad7c2b3e5",
+                "3cb25f25faacd57a90434f64d0362f2a2d2d0a90cf1a5a4c5db02d56ecc4c5bf",
+            ),
+            (
+                bytes(0, 0x4f),
+                Some(bytes(0x60, 0xaf)),
+                bytes(0xb0, 0xff),
+                "06a6b88c5853361a06104c9ceb35b45cef760014904671014a193f40c15fc244",
+                "b11e398dc80327a1c8e7f78c596a49344f012eda2d4efad8a050cc4c19afa97c",
+            ),
+            (
+                vec![0x0b; 22],
+                None,
+                vec![],
+                "19ef24a32c717b167f33a91d6f648bdf96596776afdb6377ac434c1c293ccb04",
+                "8da4e775a563c18f715f802a063c5a31b8a11f5c5ee1879ec3454e5f3c738d2d",
+            ),
+        ] {
+            let (extracted, hkdf) = Hkdf::<Sha256>::extract(salt.as_deref(), &input);
+            assert_eq!(<[u8; 32]>::from(extracted), hex(prk));
+            let mut key = [0; 32];
+            expand(&hkdf, &info, &mut key);
+            assert_eq!(key, hex(output));
+        }
     }
 }

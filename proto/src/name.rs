@@ -110,25 +110,4 @@ mod tests {
             "bytes are counted, not characters"
         );
     }
-
-    #[test]
-    fn a_service_name_keeps_to_its_characters() {
-        for name in ["a", "0", "web", "web-2_b", "z".repeat(32).as_str()] {
-            assert_eq!(ServiceName::new(name).unwrap().as_str(), name);
-        }
-        assert_eq!(ServiceName::new(""), Err(Malformed::NameLength));
-        assert_eq!(
-            ServiceName::new(&"z".repeat(33)),
-            Err(Malformed::NameLength)
-        );
-        for name in [
-            "-web", "_web", "Web", "wEb", "web.2", "we b", "wéb", "web\0", "`", "{",
-        ] {
-            assert_eq!(
-                ServiceName::new(name),
-                Err(Malformed::NameCharacters),
-                "{name:?}"
-            );
-        }
-    }
 }

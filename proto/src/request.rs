@@ -137,39 +137,3 @@ fn is_service(item: &Item) -> bool {
 fn count(items: &[Item], of: impl Fn(&Item) -> bool) -> usize {
     items.iter().filter(|item| of(item)).count()
 }
-
-#[cfg(test)]
-mod tests {
-    use std::vec;
-
-    use super::*;
-    use crate::service::Protocol;
-
-    #[test]
-    fn services_names_and_code_are_found_in_their_order() {
-        let service = |port| Service::new(Protocol::Udp, port, port).unwrap();
-        let (web, dns) = (
-            ServiceName::new("web").unwrap(),
-            ServiceName::new("dns").unwrap(),
-        );
-        let code = Code::new("123456").unwrap();
-        let request = Request {
-            action: Action::Open,
-            allow: Allow::Source { prefix: 128 },
-            timestamp_ms: 64_000,
-            duration_s: 0,
-            target: None,
-            items: vec![
-                Item::Name(web),
-                Item::Service(service(53)),
-                Item::Code(code.clone()),
-                Item::Name(dns),
-                Item::Service(service(51)),
-            ],
-        };
-        assert!(request.services().eq([service(53), service(51)]));
-        assert!(request.names().eq([web, dns]));
-        assert_eq!(request.code(), Some(&code));
-        assert_eq!(request.step(), Step(1));
-    }
-}

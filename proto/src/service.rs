@@ -99,23 +99,6 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ports_are_in_order_and_none_for_icmp() {
-        use Protocol::{Icmp, Icmpv6, Sctp, Tcp, Udp};
-        for protocol in [Tcp, Udp, Sctp] {
-            assert!(Service::new(protocol, 1, 1).is_ok());
-            assert!(Service::new(protocol, 1, u16::MAX).is_ok());
-            assert_eq!(Service::new(protocol, 0, 0), Err(Malformed::ServicePorts));
-            assert_eq!(Service::new(protocol, 0, 22), Err(Malformed::ServicePorts));
-            assert_eq!(Service::new(protocol, 23, 22), Err(Malformed::ServicePorts));
-        }
-        for protocol in [Icmp, Icmpv6] {
-            assert!(Service::new(protocol, 0, 0).is_ok());
-            assert_eq!(Service::new(protocol, 0, 1), Err(Malformed::ServicePorts));
-            assert_eq!(Service::new(protocol, 8, 8), Err(Malformed::ServicePorts));
-        }
-    }
-
-    #[test]
     fn a_protocol_is_known_by_its_iana_number() {
         let known = (0..=255)
             .filter_map(Protocol::from_number)
