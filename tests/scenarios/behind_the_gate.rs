@@ -84,25 +84,6 @@ pub(crate) fn a_failing_firewall_is_reported() {
 }
 
 #[test]
-fn a_failed_close_is_repeated_every_second() {
-    let mut world = World::of_alice();
-    world.alice_knocks();
-    firewall_fails(&world, Some("busy"));
-    let before = world.firewall.with(|state| state.batches);
-    world.pass(seconds(35));
-    assert_eq!(world.firewall.with(|state| state.batches) - before, 6);
-    let known = world.executor.grants().count();
-    assert_eq!(
-        (world.open().len(), known),
-        (1, 1),
-        "an open grant is not forgotten"
-    );
-    firewall_fails(&world, None);
-    world.pass(seconds(1));
-    assert!(world.open().is_empty() && world.executor.grants().next().is_none());
-}
-
-#[test]
 pub(crate) fn the_monitor_refuses_what_its_config_forbids() {
     let shorter = format!("{ALICE}duration = '5s'\nmax_duration = '5s'\n");
     for (config, rule) in [(BOB, Rule::User), (&shorter, Rule::Duration)] {

@@ -1,7 +1,7 @@
 //! Grants closed early, by their user or by the administrator.
 
 use postern::adapters::control::{Answer, Client, Question};
-use postern::core::order::{Report, Selection};
+use postern::core::order::Selection;
 
 use crate::knocks::{HOME, Knock};
 use crate::world::World;
@@ -10,37 +10,6 @@ fn both() -> World {
     World::new(
         "[[user]]\nname = 'alice'\nkey = ALICE\nservices = ['tcp/22', 'tcp/80']\n\n[[user]]\nname = 'bob'\nkey = BOB\nservices = ['tcp/22']\n",
     )
-}
-
-#[test]
-fn a_close_ends_only_the_users_own_grants() {
-    let mut world = both();
-    world.alice_knocks();
-    world.knock(&Knock::of("alice").services(&["tcp/80"]), HOME);
-    world.knock(&Knock::of("alice"), "198.51.100.9");
-    world.knock(&Knock::of("bob"), HOME);
-    let outcome = world.knock(&Knock::of("alice").services(&[]).close(), HOME);
-    assert!(outcome.admitted);
-    assert!(
-        matches!(outcome.reports[..], [Report::Closed { count: 2, .. }]),
-        "{outcome:?}"
-    );
-    assert_eq!(
-        world.open(),
-        [
-            "alice 198.51.100.9/32 [tcp/22]",
-            "bob 192.0.2.7/32 [tcp/22]"
-        ]
-    );
-}
-
-#[test]
-fn a_close_of_one_service_keeps_the_other() {
-    let mut world = both();
-    world.alice_knocks();
-    world.knock(&Knock::of("alice").services(&["tcp/80"]), HOME);
-    world.knock(&Knock::of("alice").close(), HOME);
-    assert_eq!(world.open(), ["alice 192.0.2.7/32 [tcp/80]"]);
 }
 
 #[test]

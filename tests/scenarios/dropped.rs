@@ -36,6 +36,8 @@ pub(crate) fn each_step_drops_what_it_checks() {
     );
     let other_step = forge::sealed(step.next(), 2, &forge::body(START));
     world.drops(HOME, other_step, Drop::StepMismatch);
+    let padding = forge::sealed(step, 4, &forge::body_with_padding(START));
+    world.drops(HOME, padding, Drop::Malformed(Malformed::Padding));
     let millis = Duration::from_millis(30_001);
     let old = Knock::of("alice").sealed(START.minus(millis));
     world.drops(HOME, old, Drop::TooOld);
@@ -74,15 +76,4 @@ fn a_refused_knock_sent_again_is_not_logged() {
     world.drops(HOME, &knock, Drop::Duplicate);
     world.pass(seconds(2));
     world.drops(HOME, &knock, Drop::Replay);
-}
-
-#[test]
-pub(crate) fn each_malformed_body_is_dropped_by_its_rule() {
-    let step = Step::of(START.as_millis());
-    for rule in Malformed::ALL {
-        let mut world = World::of_alice();
-        let packet = forge::sealed(step, 1, &forge::body_that_breaks(rule));
-        world.drops(HOME, packet, Drop::Malformed(rule));
-        world.admits(HOME, forge::sealed(step, 2, &forge::body(START)));
-    }
 }

@@ -157,7 +157,7 @@ fn each_cause_has_its_sentence() {
     let short = changed[..131].to_vec();
     changed[100] ^= 1;
     let step = Step::of(START.as_millis());
-    let padding = forge::body_that_breaks(postern_proto::Malformed::Padding);
+    let padding = forge::body_with_padding(START);
     let rotated = |until: &str| format!("{ALICE}old_key = BOB\nold_until = {until}\n");
     let disabled = format!(
         "{ALICE}[[user]]\nname = 'bob'\nkey = BOB\nservices = ['tcp/22']\ndisabled = true\n"
@@ -363,38 +363,6 @@ fn forgotten_marks_and_set_clocks_are_told() {
         line.contains("the gate's clock is 2h ahead of the system's"),
         "{line}"
     );
-}
-
-#[test]
-fn the_steps_tell_how_far_a_datagram_came() {
-    let outcomes = |account: &Account| {
-        let letter = |outcome| match outcome {
-            Outcome::Passed => '+',
-            Outcome::Failed => '!',
-            Outcome::NotReached => '-',
-        };
-        account
-            .steps()
-            .iter()
-            .map(|step| letter(step.outcome))
-            .collect::<String>()
-    };
-    let mut explainer = explainer(ALICE, &[]);
-    let alice = || Knock::of("alice");
-    let old = alice().sealed(START.minus(seconds(31)));
-    for (packet, said) in [
-        (alice().sealed(START).as_bytes(), "++++++++++"),
-        (
-            alice().services(&["tcp/23"]).sealed(START).as_bytes(),
-            "++++++++!-",
-        ),
-        (old.as_bytes(), "++++++!---"),
-        (&[7; 200], "+!--------"),
-        (&[7; 20], "!---------"),
-    ] {
-        let account = arrived(&mut explainer, START, HOME, packet);
-        assert_eq!(outcomes(&account), said);
-    }
 }
 
 #[test]
