@@ -11,7 +11,7 @@ use std::collections::BTreeSet;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-use postern::adapters::config::bundle::{Bundle, BundleFile};
+use postern::adapters::config::bundle::Bundle;
 use postern::adapters::config::{self, Loaded};
 use postern::admin::explain::{Account, Cause, Explainer, Outcome as StepOutcome};
 use postern::core::gate::{Decision, Gate, HintTable, User};
@@ -147,15 +147,7 @@ fn any_config() -> Loaded {
         "[gate]\nname = 'gate'\n[[user]]\nname = 'alice'\nkey = '{}'\nservices = ['tcp/22']\n",
         &*key
     );
-    let main = BundleFile {
-        path: "/etc/postern/posternd.toml".into(),
-        text: text.into(),
-    };
-    config::load(&Bundle {
-        main: Some(main),
-        ..Bundle::default()
-    })
-    .unwrap()
+    config::load(&Bundle::of_main("/etc/postern/posternd.toml", text)).unwrap()
 }
 
 fn explain(vector: &Value) -> Account {

@@ -129,7 +129,7 @@ fn no_longer_closed(user: &Policy, without: &Settings) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::adapters::config::bundle::{Bundle, BundleFile};
+    use crate::adapters::config::bundle::Bundle;
 
     fn opened(protect: &str, alice: &str, others: &str) -> Vec<String> {
         let text = format!(
@@ -147,16 +147,8 @@ mod tests {
             )
         };
         let load = |users: String| {
-            let main = Some(BundleFile {
-                path: "posternd.toml".into(),
-                text: (text.clone() + &users).into(),
-            });
-            crate::adapters::config::load(&Bundle {
-                main,
-                ..Bundle::default()
-            })
-            .unwrap()
-            .settings
+            let bundle = Bundle::of_main("posternd.toml", text.clone() + &users);
+            crate::adapters::config::load(&bundle).unwrap().settings
         };
         let alone = load(user(1, "alice", alice));
         let without = load(if others.is_empty() {

@@ -8,7 +8,6 @@ use std::thread;
 use std::time::Duration;
 
 use postern_proto::{PrivateKey, PublicKey};
-use zeroize::Zeroizing;
 
 use crate::adapters::config::bundle::{Bundle, BundleFile};
 use crate::adapters::config::disk;
@@ -102,10 +101,7 @@ impl ConfigFiles {
     pub(super) fn check(&mut self, path: &Path, text: Option<&str>) -> Result<(), ExitError> {
         self.bundle.users.retain(|file| file.path != path);
         if let Some(text) = text {
-            self.bundle.users.push(BundleFile {
-                path: path.to_owned(),
-                text: Zeroizing::new(text.to_owned()),
-            });
+            self.bundle.users.push(BundleFile::new(path, text));
             self.bundle
                 .users
                 .sort_by(|one, other| one.path.cmp(&other.path));

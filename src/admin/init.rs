@@ -12,7 +12,7 @@ use super::engine_user::{self, EngineUser, NAME, NOBODY};
 use super::keys;
 use super::template::Template;
 use crate::adapters::config;
-use crate::adapters::config::bundle::{Bundle, BundleFile};
+use crate::adapters::config::bundle::Bundle;
 use crate::adapters::config::disk;
 use crate::adapters::files::{self, FileErrorKind};
 use crate::adapters::process::{self, Programs};
@@ -183,15 +183,8 @@ fn write_config(config: &Path, wanted: &Wanted, run_as: &str) -> Result<(), Exit
         run_as,
     }
     .text();
-    let main = Some(BundleFile {
-        path: config.to_owned(),
-        text: Zeroizing::new(text.clone()),
-    });
-    config::load(&Bundle {
-        main,
-        ..Bundle::default()
-    })
-    .map_err(|problems| ExitError::new(CONFIG, problems))?;
+    config::load(&Bundle::of_main(config, text.clone()))
+        .map_err(|problems| ExitError::new(CONFIG, problems))?;
     config_files::create(config, &text)
 }
 

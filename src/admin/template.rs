@@ -75,20 +75,13 @@ run_as = {run_as}
 mod tests {
     use super::*;
     use crate::adapters::config;
-    use crate::adapters::config::bundle::{Bundle, BundleFile};
+    use crate::adapters::config::bundle::Bundle;
     use crate::model::settings::Settings;
 
     fn load(text: &str) -> Settings {
-        let main = Some(BundleFile {
-            path: "/etc/postern/posternd.toml".into(),
-            text: text.to_owned().into(),
-        });
-        config::load(&Bundle {
-            main,
-            ..Bundle::default()
-        })
-        .unwrap_or_else(|problems| panic!("{problems}"))
-        .settings
+        config::load(&Bundle::of_main("/etc/postern/posternd.toml", text))
+            .unwrap_or_else(|problems| panic!("{problems}"))
+            .settings
     }
 
     #[test]

@@ -146,8 +146,7 @@ impl Clearance {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::core::fixture::{request, settings};
-    use crate::model::grant::GrantId;
+    use crate::core::fixture::{self, request, settings};
     use crate::model::policy::GrantTo;
     use crate::model::time::Timestamp;
 
@@ -170,13 +169,9 @@ mod tests {
 
     fn grant(user: &str, allow: &str, services: &[&str], forwards: &[Forward]) -> Grant {
         Grant {
-            id: GrantId(1),
-            user: user.to_owned(),
-            allow: allow.parse().unwrap(),
-            target: None,
-            services: services.iter().map(|text| text.parse().unwrap()).collect(),
             forwards: forwards.to_vec(),
             until: Timestamp::default().plus(Duration::from_secs(1 << 40)),
+            ..fixture::grant(1, user, allow, services)
         }
     }
 

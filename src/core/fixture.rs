@@ -1,12 +1,14 @@
-//! Settings and requests for the unit tests of several modules.
+//! Settings, requests and grants for the unit tests of several modules.
 
 use std::time::Duration;
 
+use crate::model::grant::{Grant, GrantId};
 use crate::model::policy::Policy;
 use crate::model::request::{AddressFrom, OpenRequest};
 use crate::model::settings::{
     CaptureKind, DriverKind, Firewall, Gate, Interfaces, Metrics, OnStop, Settings,
 };
+use crate::model::time::Timestamp;
 
 pub(crate) fn settings(users: &[(&str, &[&str])]) -> Settings {
     let services = |texts: &[&str]| texts.iter().map(|text| text.parse().unwrap()).collect();
@@ -47,5 +49,18 @@ pub(crate) fn request(user: &str, allow: &str, services: &[&str], seconds: u64) 
         target: None,
         services: services.iter().map(|text| text.parse().unwrap()).collect(),
         duration: Duration::from_secs(seconds),
+    }
+}
+
+/// A grant that ends in 1970.
+pub(crate) fn grant(id: u64, user: &str, allow: &str, services: &[&str]) -> Grant {
+    Grant {
+        id: GrantId(id),
+        user: user.to_owned(),
+        allow: allow.parse().unwrap(),
+        target: None,
+        services: services.iter().map(|text| text.parse().unwrap()).collect(),
+        forwards: Vec::new(),
+        until: Timestamp::default(),
     }
 }

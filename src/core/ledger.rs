@@ -443,13 +443,9 @@ mod tests {
     #[test]
     fn an_empty_grant_counts_as_one_port() {
         let grant = |n: u32| Grant {
-            id: GrantId(u64::from(n) + 1),
-            user: "alice".to_owned(),
             allow: std::net::IpAddr::from(std::net::Ipv4Addr::from(n)).into(),
-            target: None,
-            services: Vec::new(),
-            forwards: Vec::new(),
             until: at(1000),
+            ..fixture::grant(u64::from(n) + 1, "alice", HOME, &[])
         };
         let mut ledger = Ledger::new(0, (0..u32::try_from(PORTS_MAX).unwrap()).map(grant));
         let bob = request("bob", HOME, 1);

@@ -56,19 +56,15 @@ fn whole_seconds(millis: u64) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::core::fixture;
     use crate::model::command_template::{CommandTemplate, PLACEHOLDERS};
-    use crate::model::grant::GrantId;
 
     #[test]
     fn every_placeholder_has_a_value() {
         let grant = |allow: &str, target: Option<&str>| Grant {
-            id: GrantId(17),
-            user: "alice".to_owned(),
-            allow: allow.parse().unwrap(),
             target: target.map(|text| text.parse().unwrap()),
-            services: vec!["tcp/22".parse().unwrap()],
-            forwards: Vec::new(),
             until: Timestamp::from_millis(1_760_000_000_001),
+            ..fixture::grant(17, "alice", allow, &["tcp/22"])
         };
         let filled = |text: &str, grant: &Grant, ports: &str| {
             let words = vec!["/p".to_owned(), text.to_owned()];

@@ -44,15 +44,7 @@ fn with_unknown(section: &str) -> String {
 pub(crate) fn every_key_of_the_gate_is_told() {
     for section in &*GATE {
         let text = with_unknown(&section.name);
-        let main = BundleFile {
-            path: "posternd.toml".into(),
-            text: text.clone().into(),
-        };
-        let problems = config::load(&Bundle {
-            main: Some(main),
-            ..Bundle::default()
-        })
-        .unwrap_err();
+        let problems = config::load(&Bundle::of_main("posternd.toml", &*text)).unwrap_err();
         let problem = problems
             .0
             .iter()
@@ -101,15 +93,8 @@ pub(crate) fn every_key_of_a_profile_is_told() {
 
 /// The settings of a config; alice.key holds a key.
 fn loaded(text: &str) -> String {
-    let file = |path: &str, text: &str| BundleFile {
-        path: path.into(),
-        text: text.to_owned().into(),
-    };
-    let bundle = Bundle {
-        main: Some(file("posternd.toml", text)),
-        keys: vec![file("alice.key", KEY)],
-        ..Bundle::default()
-    };
+    let mut bundle = Bundle::of_main("posternd.toml", text);
+    bundle.keys.push(BundleFile::new("alice.key", KEY));
     let loaded = config::load(&bundle).unwrap_or_else(|problems| panic!("{text}\n{problems}"));
     format!("{:?}", loaded.settings)
 }

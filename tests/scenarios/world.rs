@@ -7,7 +7,7 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use postern::adapters::config::bundle::{Bundle, BundleFile};
+use postern::adapters::config::bundle::Bundle;
 use postern::adapters::config::{self, Loaded, OldKey};
 use postern::adapters::firewall::memory::MemoryDriver;
 use postern::adapters::store::ReplayStore;
@@ -359,15 +359,8 @@ pub(crate) fn load_all(users: &str) -> Loaded {
             &format!("key = '{}'", &*key(&name.to_lowercase()).to_base64()),
         );
     }
-    let file = BundleFile {
-        path: "/etc/postern/posternd.toml".into(),
-        text: text.into(),
-    };
-    config::load(&Bundle {
-        main: Some(file),
-        ..Bundle::default()
-    })
-    .unwrap_or_else(|problems| panic!("{problems}"))
+    config::load(&Bundle::of_main("/etc/postern/posternd.toml", text))
+        .unwrap_or_else(|problems| panic!("{problems}"))
 }
 
 pub(crate) fn key(user: &str) -> SharedKey {

@@ -26,7 +26,25 @@ pub struct Bundle {
     pub keys: Vec<BundleFile>,
 }
 
+impl BundleFile {
+    /// A file with this path and text.
+    pub fn new(path: impl Into<PathBuf>, text: impl Into<String>) -> Self {
+        Self {
+            path: path.into(),
+            text: Zeroizing::new(text.into()),
+        }
+    }
+}
+
 impl Bundle {
+    /// A config of one file.
+    pub fn of_main(path: impl Into<PathBuf>, text: impl Into<String>) -> Self {
+        Self {
+            main: Some(BundleFile::new(path, text)),
+            ..Self::default()
+        }
+    }
+
     /// The text of a key file that the config names.
     pub fn key_file(&self, path: &Path) -> Option<&str> {
         self.keys
@@ -118,19 +136,12 @@ fn part(bytes: &[u8]) -> Option<(&str, &[u8])> {
 mod tests {
     use super::*;
 
-    fn file(path: &str, text: &str) -> BundleFile {
-        BundleFile {
-            path: path.into(),
-            text: Zeroizing::new(text.to_owned()),
-        }
-    }
-
     #[test]
     fn cut_bundle_is_refused() {
         let bundle = Bundle {
-            main: Some(file("/a", "one")),
-            users: vec![file("/b", ""), file("/c", "three")],
-            keys: vec![file("/d", "k")],
+            main: Some(BundleFile::new("/a", "one")),
+            users: vec![BundleFile::new("/b", ""), BundleFile::new("/c", "three")],
+            keys: vec![BundleFile::new("/d", "k")],
         };
         let bytes = bundle.encode();
         let again = Bundle::decode(&bytes).unwrap();

@@ -136,10 +136,7 @@ mod tests {
 
     #[test]
     fn lines_and_columns_count_characters_from_one() {
-        let file = BundleFile {
-            path: "p".into(),
-            text: String::from("ab\nü =1\n\n").into(),
-        };
+        let file = BundleFile::new("p", "ab\nü =1\n\n");
         let text = ConfigText::of(&file);
         let places = [0, 1, 3, 6, 9, 10].map(|at| text.place(at));
         let expected = [(1, 1), (1, 2), (2, 1), (2, 3), (3, 1), (4, 1)];

@@ -18,10 +18,7 @@ pub(crate) enum Edit<'a> {
 
 /// The text of the file after these edits, in order; `None` if it is not a user's own file.
 pub(crate) fn edited(file: &BundleFile, edits: &[Edit<'_>]) -> Option<Zeroizing<String>> {
-    let mut file = BundleFile {
-        path: file.path.clone(),
-        text: Zeroizing::new(file.text.to_string()),
-    };
+    let mut file = BundleFile::new(file.path.clone(), file.text.as_str());
     for edit in edits {
         file.text = once(&file, *edit)?;
     }
@@ -91,10 +88,7 @@ mod tests {
     use super::*;
 
     fn file(text: &str) -> BundleFile {
-        BundleFile {
-            path: "users.d/alice.toml".into(),
-            text: text.to_owned().into(),
-        }
+        BundleFile::new("users.d/alice.toml", text)
     }
 
     const TEXT: &str = "# Alice, of the night shift\nname = \"alice\" # that is her\n  key = \"AAAA\"  # from 2025\nservices = [\n  \"tcp/22\", # ssh\n]\n\n[max_prefix]\nv4 = 24\n";

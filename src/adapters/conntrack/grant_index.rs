@@ -61,18 +61,12 @@ fn covers(grant: &Grant, connection: &Connection) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::grant::GrantId;
-    use crate::model::time::Timestamp;
+    use crate::core::fixture;
 
     fn grant(allow: &str, target: Option<&str>, services: &[&str]) -> Grant {
         Grant {
-            id: GrantId(1),
-            user: "alice".to_owned(),
-            allow: allow.parse().unwrap(),
             target: target.map(|target| target.parse().unwrap()),
-            services: services.iter().map(|text| text.parse().unwrap()).collect(),
-            forwards: Vec::new(),
-            until: Timestamp::default(),
+            ..fixture::grant(1, "alice", allow, services)
         }
     }
 

@@ -90,22 +90,12 @@ fn row(Shown { grant, left_ms }: &Shown) -> [String; 6] {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::grant::GrantId;
+    use crate::core::fixture;
 
     fn grant(id: u64, user: &str, allow: &str, until: u64) -> Grant {
-        let services = vec![
-            "tcp/22".parse().unwrap(),
-            "udp/60000-61000".parse().unwrap(),
-        ];
-        let until = Timestamp::from_millis(until);
         Grant {
-            id: GrantId(id),
-            user: user.to_owned(),
-            allow: allow.parse().unwrap(),
-            target: None,
-            services,
-            forwards: Vec::new(),
-            until,
+            until: Timestamp::from_millis(until),
+            ..fixture::grant(id, user, allow, &["tcp/22", "udp/60000-61000"])
         }
     }
 

@@ -52,13 +52,7 @@ mod tests {
             "[gate]\nname = \"g\"\n[[user]]\nname = \"a\"\nkey = \"{}\"\nservices = [\"tcp/22\"]\n{more}",
             "A".repeat(42) + "E="
         );
-        let bundle = crate::adapters::config::bundle::Bundle {
-            main: Some(crate::adapters::config::bundle::BundleFile {
-                path: "p.toml".into(),
-                text: text.into(),
-            }),
-            ..crate::adapters::config::bundle::Bundle::default()
-        };
+        let bundle = crate::adapters::config::bundle::Bundle::of_main("p.toml", text);
         crate::adapters::config::load(&bundle).unwrap().settings
     }
 
@@ -75,18 +69,9 @@ mod tests {
             warning.contains("sysctl -w net.ipv6.conf.all.forwarding=1"),
             "{warning}"
         );
-        assert_eq!(
-            warnings_by(&settings("targets = [\"10.0.0.0/24\", \"fd00::/64\"]"), off).len(),
-            2
-        );
-        assert_eq!(
-            warnings_by(
-                &settings("targets = [\"10.0.0.0/24\", \"fd00::/64\"]"),
-                v4_only
-            )
-            .len(),
-            1
-        );
+        let both = settings("targets = [\"10.0.0.0/24\", \"fd00::/64\"]");
+        assert_eq!(warnings_by(&both, off).len(), 2);
+        assert_eq!(warnings_by(&both, v4_only).len(), 1);
         assert!(warnings_by(&settings("targets = [\"10.0.0.0/24\"]"), v4_only).is_empty());
     }
 }

@@ -20,14 +20,8 @@ const FOLDER: &str = "/etc/postern";
 const UNTIL: &str = "2026-12-01T00:00:00Z";
 
 fn bundle(main: &str, others: &[(&str, &str)]) -> Bundle {
-    let file = |name: &str, text: &str| BundleFile {
-        path: Path::new(FOLDER).join(name),
-        text: text.to_owned().into(),
-    };
-    let mut bundle = Bundle {
-        main: Some(file("posternd.toml", main)),
-        ..Bundle::default()
-    };
+    let file = |name: &str, text: &str| BundleFile::new(Path::new(FOLDER).join(name), text);
+    let mut bundle = Bundle::of_main(Path::new(FOLDER).join("posternd.toml"), main);
     for (name, text) in others {
         let list = match name.ends_with(".toml") {
             true => &mut bundle.users,
@@ -453,10 +447,8 @@ fn keys_come_from_the_named_files() {
         &main,
         &[("users.d/bob.toml", beside), ("gate.key", &key(7))],
     );
-    whole.keys.push(BundleFile {
-        path: named[0].clone(),
-        text: format!("{}\n", key(3)).into(),
-    });
+    let text = format!("{}\n", key(3));
+    whole.keys.push(BundleFile::new(named[0].clone(), text));
     let keys = load(&whole).unwrap().keys;
     let preshared = PresharedKey::from_bytes([9; 32]);
     let theirs = KeyMaterial::pair_at_client(&client, &gate.public(), Some(&preshared)).unwrap();

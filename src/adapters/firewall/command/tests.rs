@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex};
 
 use super::*;
+use crate::core::fixture;
 use crate::model::command_template::{Argument, CommandTemplate};
 use crate::model::journal::memory::MemoryJournal;
 use crate::model::run::{Call, Ran, RunError};
@@ -159,13 +160,8 @@ fn at(seconds: u64) -> Timestamp {
 
 fn grant(id: u64, host: u8, services: &[&str]) -> Grant {
     Grant {
-        id: GrantId(id),
-        user: "alice".to_owned(),
-        allow: format!("192.0.2.{host}/32").parse().unwrap(),
-        target: None,
-        services: services.iter().map(|text| text.parse().unwrap()).collect(),
-        forwards: Vec::new(),
         until: at(130),
+        ..fixture::grant(id, "alice", &format!("192.0.2.{host}/32"), services)
     }
 }
 

@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use super::*;
 use crate::adapters::firewall::{Change, FirewallDriver};
+use crate::core::fixture;
 use crate::model::catalog::Forward;
-use crate::model::grant::{Grant, GrantId};
+use crate::model::grant::Grant;
 use crate::model::run::{Call, Ran, Run, RunError};
 use crate::model::settings::Protection;
 use crate::model::time::Timestamp;
@@ -17,13 +18,8 @@ const TEN_O_CLOCK: Timestamp = Timestamp::from_millis(1_795_341_600_000);
 
 pub(super) fn grant(id: u64, user: &str, allow: &str, services: &[&str]) -> Grant {
     Grant {
-        id: GrantId(id),
-        user: user.to_owned(),
-        allow: allow.parse().unwrap(),
-        target: None,
-        services: services.iter().map(|text| text.parse().unwrap()).collect(),
-        forwards: Vec::new(),
         until: TEN_O_CLOCK,
+        ..fixture::grant(id, user, allow, services)
     }
 }
 

@@ -261,17 +261,12 @@ fn key_text(set: Set, mut key: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::grant::GrantId;
+    use crate::core::fixture;
 
     fn grant(allow: &str, target: Option<&str>, services: &[&str]) -> Grant {
         Grant {
-            id: GrantId(7),
-            user: "alice".to_owned(),
-            allow: allow.parse().unwrap(),
             target: target.map(|target| target.parse().unwrap()),
-            services: services.iter().map(|text| text.parse().unwrap()).collect(),
-            forwards: Vec::new(),
-            until: Timestamp::from_millis(1),
+            ..fixture::grant(7, "alice", allow, services)
         }
     }
 

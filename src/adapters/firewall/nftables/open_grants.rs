@@ -180,16 +180,12 @@ fn exact(grant: &Grant) -> impl Iterator<Item = Element> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::core::fixture;
 
     fn grant(id: u64, service: &str, until: u64) -> Grant {
         Grant {
-            id: GrantId(id),
-            user: "alice".to_owned(),
-            allow: "192.0.2.7/32".parse().unwrap(),
-            target: None,
-            services: vec![service.parse().unwrap()],
-            forwards: Vec::new(),
             until: Timestamp::from_millis(until),
+            ..fixture::grant(id, "alice", "192.0.2.7/32", &[service])
         }
     }
 

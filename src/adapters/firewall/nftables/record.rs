@@ -257,17 +257,15 @@ impl<'a> Reader<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::core::fixture;
 
     fn grant(user: &str, services: usize) -> Grant {
         let services = (1..=services).map(|port| format!("tcp/{}", port * 3).parse().unwrap());
         Grant {
-            id: GrantId(1 << 40),
-            user: user.to_owned(),
-            allow: "2001:db8::/32".parse().unwrap(),
             target: Some("fd00::1".parse().unwrap()),
             services: services.collect(),
-            forwards: Vec::new(),
             until: Timestamp::from_millis(1_795_341_630_123),
+            ..fixture::grant(1 << 40, user, "2001:db8::/32", &[])
         }
     }
 

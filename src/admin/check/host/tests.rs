@@ -1,12 +1,8 @@
 //! Findings for real rule sets, captured from the tools that wrote them into a kernel.
 
-use std::path::PathBuf;
-
-use zeroize::Zeroizing;
-
 use super::findings;
 use crate::adapters::config;
-use crate::adapters::config::bundle::{Bundle, BundleFile};
+use crate::adapters::config::bundle::Bundle;
 use crate::adapters::firewall::host::{HostSnapshot, read_iptables_save, read_nft_listing};
 use crate::admin::check::findings::{Finding, Level};
 use crate::core::host_rules::{Chain, Ruleset};
@@ -25,16 +21,8 @@ fn settings(gate: &str, firewall: &str, user: &str) -> Settings {
     let text = format!(
         "[gate]\nname = \"g\"\n{gate}\n[firewall]\n{firewall}\n[[user]]\nname = \"al\"\nkey = \"fyPbTQjV707H1t6C4O0gMNzlbQwzTDsnkmtueUN8kiU=\"\n{user}\n"
     );
-    let main = BundleFile {
-        path: PathBuf::from("/etc/postern/posternd.toml"),
-        text: Zeroizing::new(text),
-    };
-    config::load(&Bundle {
-        main: Some(main),
-        ..Bundle::default()
-    })
-    .unwrap()
-    .settings
+    let bundle = Bundle::of_main("/etc/postern/posternd.toml", text);
+    config::load(&bundle).unwrap().settings
 }
 
 fn services(names: &str) -> String {

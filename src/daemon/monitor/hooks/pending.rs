@@ -143,20 +143,15 @@ impl PendingCloses {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::core::fixture;
     use crate::model::command_template::Argument;
     use crate::model::grant::GrantId;
     use crate::model::journal::memory::MemoryJournal;
 
     fn grant(id: u64, allow: &str) -> Grant {
-        let services = vec!["tcp/22".parse().unwrap()];
         Grant {
-            id: GrantId(id),
-            user: "alice".to_owned(),
-            allow: allow.parse().unwrap(),
-            target: None,
-            services,
-            forwards: Vec::new(),
             until: at(30),
+            ..fixture::grant(id, "alice", allow, &["tcp/22"])
         }
     }
 
