@@ -31,7 +31,5 @@ pub use key_files::key_files;
 pub(crate) use listed::{KeyKind, Listed};
 pub use load::{Loaded, load};
 pub(crate) use load::{STACK, control_socket, settings_and_users};
-#[cfg(test)]
-use problem::Problem;
 pub use problem::Problems;
 pub use user_table::OldKey;

@@ -1,0 +1,323 @@
+//! Whole configs and what they load.
+
+use std::time::Duration;
+
+use postern_proto::{CodeKey, Hint, KeyMaterial, PresharedKey};
+
+use super::*;
+use crate::model::catalog::ServiceOptions;
+use crate::model::command_template::CommandTemplate;
+use crate::model::time::parse_time;
+
+#[test]
+fn every_key_reaches_the_settings() {
+    let text = include_str!("every_key.toml").replace("KEY", KEY);
+    let settings = settings(&text);
+    let (gate, firewall, user) = (&settings.gate, &settings.firewall, &settings.policies[0]);
+    let addresses: Vec<String> = gate.addresses.iter().map(ToString::to_string).collect();
+    let named =
+        |(name, options): (&String, &ServiceOptions)| (name.clone(), options.end_connections);
+    let ending: Vec<(String, bool)> = settings.options.iter().map(named).collect();
+    for (found, expected) in [
+        (
+            format!("{:?} {:?}", gate.ports, gate.window),
+            "[62201, 62202] 120s",
+        ),
+        (
+            format!("{addresses:?}"),
+            r#"["gate.example.org:62201", "[2001:db8::1]:5000"]"#,
+        ),
+        (
+            format!("{:?}", gate.interfaces),
+            r#"Named(["eth0", "wg0"])"#,
+        ),
+        (
+            format!("{:?} {:?}", gate.state_dir, gate.control_socket),
+            r#""/s" "/c""#,
+        ),
+        (format!("{} {:?}", gate.run_as, gate.capture), "postern Udp"),
+        (
+            format!(
+                "{:?} {} {:?}",
+                firewall.backend, firewall.protect, firewall.on_stop
+            ),
+            "Nftables false Remove",
+        ),
+        (
+            format!("{:?}", settings.metrics),
+            r#"Metrics { file: Some("/m.prom"), interval: 60s, listen: Some([::1]:9162) }"#,
+        ),
+        (format!("{ending:?}"), r#"[("vpn", true), ("web", false)]"#),
+        (
+            format!("{} {:?} {:?}", user.user, user.grant_to, user.max_prefix),
+            "a@b Observed MaxPrefix { v4: 24, v6: 128 }",
+        ),
+        (
+            format!("{:?} {:?} {}", user.duration, user.max_duration, user.quota),
+            "600s 7200s 5/10s",
+        ),
+        (
+            format!("{:?} {:?} {:?}", user.services, user.targets, user.networks),
+            "[Ports(udp/5000-5010)] [10.0.0.0/8] [2001:db8::/32]",
+        ),
+    ] {
+        assert_eq!(found, expected);
+    }
+    assert!(user.end_connections);
+}
+
+#[test]
+fn forwards_reach_the_protection() {
+    let text = include_str!("forwards.toml").replace("KEY", KEY);
+    let settings = settings(&text);
+    let forwards = settings
+        .options
+        .values()
+        .filter_map(|options| options.forward);
+    let forwards: Vec<String> = forwards.map(|forward| forward.to_string()).collect();
+    let expected = [
+        "tcp/2222 forwarded to 10.0.0.5:22 (masqueraded)",
+        "tcp/2222 forwarded to [fd00::5]:22",
+        "udp/5000-5010 forwarded to 10.0.0.6",
+        "tcp/99 forwarded to 10.0.0.9:99",
+    ];
+    assert_eq!(forwards, expected);
+    assert!(settings.options["web"].forward.is_none());
+    let protection = settings.protection();
+    let services = crate::model::service::list(&protection.services);
+    assert_eq!(services, "tcp/22, tcp/80, tcp/2222, udp/5000-5010");
+    let behind = protection.behind.iter();
+    let behind: Vec<String> = behind
+        .map(|(network, ports)| format!("{network} {ports}"))
+        .collect();
+    let expected = "10.0.0.5/32 tcp/22, 10.0.0.6/32 tcp/22, 10.0.0.6/32 tcp/80, 10.0.0.6/32 udp/5000-5010, \
+                    10.1.0.0/24 tcp/22, 10.1.0.0/24 tcp/80, fd00::5/128 tcp/22";
+    assert_eq!(behind.join(", "), expected);
+    assert!(protection.forwards.len() == 3 && protection.hide_behind);
+    let closed = protection.closed();
+    assert!(
+        closed.contains("udp/5000-5010, tcp/22 at 10.0.0.5/32, "),
+        "{closed}"
+    );
+}
+
+#[test]
+fn keys_come_from_the_named_files() {
+    let (gate, client) = (pair(7), pair(8));
+    let main = with(
+        "private_key = \"gate.key\"",
+        &format!("public_key = \"{}\"\npsk = \"{}\"", client.public(), key(9)),
+    );
+    let beside = "name = \"bob\"\nkey_file = \"bob.key\"\nservices = [\"web\"]";
+    let (bob, bobs_key) = (("users.d/bob.toml", beside), format!("{}\n", key(3)));
+    let named = key_files(&bundle(&main, &[bob]));
+    let expected = ["users.d/bob.key", "gate.key"].map(|name| Path::new(FOLDER).join(name));
+    assert_eq!(named, expected);
+
+    let (bobs_key, gates_key) = (("users.d/bob.key", &*bobs_key), ("gate.key", &*key(7)));
+    let keys = load(&bundle(&main, &[bob, bobs_key, gates_key]))
+        .unwrap()
+        .keys;
+    let preshared = PresharedKey::from_bytes([9; 32]);
+    let theirs = KeyMaterial::pair_at_client(&client, &gate.public(), Some(&preshared)).unwrap();
+    assert_eq!(hint(&keys[0]), hint(&theirs));
+    assert_eq!(hint(&keys[1]), hint(&shared(3)));
+
+    let unused = with("private_key = \"gate.key\"", "");
+    assert!(
+        key_files(&bundle(&unused, &[])).is_empty(),
+        "no user needs the gate's key"
+    );
+    assert!(load(&bundle(&unused, &[])).is_ok());
+}
+
+#[test]
+fn lists_may_be_as_long_as_their_limit() {
+    let ports: Vec<u16> = (1..=16).collect();
+    let names: Vec<String> = (0..32).map(|number| format!("wan{number}")).collect();
+    let lines = format!("port = {ports:?}\ninterfaces = {names:?}");
+    assert_eq!(settings(&with(&lines, "")).gate.ports, ports);
+    let short = settings(&with("", "max_duration = \"10s\""));
+    assert_eq!(
+        short.policies[0].duration.as_secs(),
+        10,
+        "a shorter maximum shortens the default"
+    );
+}
+
+#[test]
+fn programs_reach_the_settings() {
+    let program = |words: &[&str]| {
+        let words: Vec<String> = words.iter().map(ToString::to_string).collect();
+        CommandTemplate::try_from(words).unwrap()
+    };
+    let command = "[firewall]\nbackend = \"command\"\nprotect = \"none\"\n[firewall.command]\n";
+    let lines = format!(
+        "{command}open = [\"/o\", \"{{address}}\", \"-t{{seconds}}\"]\nclose = [\"/c\"]\nlist = [\"/l\", \"all\"]\ndeadline = \"30s\"\n\
+         [service.ssh]\nports = [\"tcp/22\"]\non_open = [\"/h\", \"{{user}}\"]\non_close = [\"/h\"]"
+    );
+    let read = settings(&with(&lines, ""));
+    let programs = read.firewall.command.unwrap();
+    assert_eq!(programs.open, program(&["/o", "{address}", "-t{seconds}"]));
+    assert_eq!(programs.close, program(&["/c"]));
+    assert_eq!(programs.list, Some(program(&["/l", "all"])));
+    assert_eq!(programs.deadline, Duration::from_secs(30));
+    let ssh = &read.options["ssh"];
+    assert_eq!(ssh.on_open, Some(program(&["/h", "{user}"])));
+    assert_eq!(ssh.on_close, Some(program(&["/h"])));
+    assert_eq!(read.options["web"].on_open, None);
+
+    let sparse = format!("{command}open = [\"/o\"]\nclose = [\"/c\"]\nlist = []");
+    let programs = settings(&with(&sparse, "")).firewall.command.unwrap();
+    assert_eq!(
+        (programs.list, programs.deadline),
+        (None, Duration::from_secs(5))
+    );
+}
+
+#[test]
+fn users_keep_the_order_of_the_files() {
+    let one = |name: &str, byte| user(name, "tcp/22", &format!("key = \"{}\"", key(byte)));
+    let main = format!("[gate]\nname = \"g\"\n{}{}", one("zoe", 1), one("adam", 2));
+    let own_file = one("mary", 3).replace("[[user]]\n", "");
+    let files = [
+        ("users.d/1.toml", &*own_file),
+        ("users.d/2.toml", &(one("bob", 4) + &one("carl", 5))),
+        ("users.d/3.toml", "# nobody\n"),
+    ];
+    let loaded = load(&bundle(&main, &files)).unwrap();
+    let policies = loaded.settings.policies.iter();
+    let names: Vec<&str> = policies.map(|one| one.user.as_str()).collect();
+    assert_eq!(names, ["zoe", "adam", "mary", "bob", "carl"]);
+    let hints: Vec<Hint> = loaded.keys.iter().map(hint).collect();
+    assert_eq!(hints, [1, 2, 3, 4, 5].map(|byte| hint(&shared(byte))));
+    assert!(settings("gate.name = \"g\"").policies.is_empty());
+}
+
+#[test]
+fn code_secrets_reach_only_their_users() {
+    let secret = "gezdgnbvgy3tqojqgezdgnbvgy3tqojq";
+    let upper = secret.to_uppercase();
+    let one = |name: &str, byte, lines: &str| {
+        user(name, "tcp/22", &format!("key = \"{}\"\n{lines}", key(byte)))
+    };
+    let text = format!(
+        "[gate]\nname = \"g\"\n{}{}{}",
+        one("amy", 1, ""),
+        one("bob", 2, &format!("totp = \"{secret}\"")),
+        one("eve", 3, &format!("totp = \"{upper}\"\ntotp_digits = 8")),
+    );
+    let loaded = load(&bundle(&text, &[])).unwrap();
+    let code = |digits| CodeKey::from_base32(secret, digits).unwrap();
+    assert_eq!(loaded.codes, [None, Some(code(6)), Some(code(8))]);
+    let shown = format!("{loaded:?}");
+    let has_secret = shown.to_lowercase().contains(&secret[..8]) || shown.contains("49, 50, 51");
+    assert!(!has_secret, "{shown}");
+}
+
+#[test]
+fn old_keys_reach_their_users_with_an_end() {
+    let (gate_key, new, old) = (pair(1), pair(2), pair(3));
+    let text = [
+        "[gate]\nname = \"g\"\nprivate_key = \"gate.key\"\n".to_owned(),
+        user("amy", "tcp/22", &format!("key = \"{}\"", key(8))),
+        user("bob", "tcp/22", &format!("key = \"{}\"\nold_key = \"{}\"\nold_until = {UNTIL}", key(9), key(6))),
+        user("cat", "tcp/22", &format!(
+            "public_key = \"{}\"\nold_public_key = \"{}\"\nold_psk = \"{}\"\nold_until = \"2026-12-01T01:00:00+01:00\"",
+            &*new.public().to_base64(), &*old.public().to_base64(), key(7),
+        )),
+    ].concat();
+    let loaded = load(&bundle(&text, &[("gate.key", &gate_key.to_base64())])).unwrap();
+    let psk = PresharedKey::from_bytes([7; 32]);
+    let at_client = KeyMaterial::pair_at_client(&old, &gate_key.public(), Some(&psk)).unwrap();
+    let old_keys = loaded.old_keys.iter();
+    let found: Vec<_> = old_keys
+        .map(|old| (old.user, old.until.to_string(), hint(&old.material)))
+        .collect();
+    let expected = [
+        (1, UNTIL.to_owned(), hint(&shared(6))),
+        (2, UNTIL.to_owned(), hint(&at_client)),
+    ];
+    assert_eq!(found, expected);
+    assert_eq!((loaded.keys.len(), loaded.settings.policies.len()), (3, 3));
+
+    let without = text
+        .replace("public_key = ", "key = ")
+        .replace("old_key = ", "old_public_key = ");
+    let named = key_files(&bundle(&without, &[]));
+    assert_eq!(
+        named,
+        [Path::new(FOLDER).join("gate.key")],
+        "an old key pair needs it too"
+    );
+}
+
+#[test]
+fn services_of_disabled_users_stay_closed() {
+    let old = format!("old_key = \"{}\"\nold_until = {UNTIL}", key(7));
+    let amy = format!("key = \"{KEY}\"\ndisabled = true\n{old}");
+    let bob = format!("key = \"{}\"\ndisabled = false", key(8));
+    let (amy, bob) = (user("amy", "tcp/80", &amy), user("bob", "tcp/22", &bob));
+    let text = format!("[gate]\nname = \"g\"\n{amy}{bob}");
+    let loaded = load(&bundle(&text, &[])).unwrap();
+    let (policies, disabled) = (&loaded.settings.policies, &loaded.settings.disabled);
+    assert_eq!((policies.len(), policies[0].user.as_str()), (1, "bob"));
+    assert_eq!((disabled.len(), disabled[0].user.as_str()), (1, "amy"));
+    let old_or_disabled = (loaded.old_keys.len(), loaded.disabled_keys.len());
+    assert_eq!((loaded.keys.len(), old_or_disabled), (1, (0, 1)));
+    assert_eq!(loaded.settings.protection().closed(), "tcp/22, tcp/80");
+    let twice = refused(&bundle(&text.replace(KEY, &key(8)), &[]));
+    assert!(twice.contains("the same key is given twice"), "{twice}");
+}
+
+#[test]
+fn users_are_listed_without_secrets() {
+    let amy = user(
+        "amy",
+        "tcp/22",
+        &format!("key = \"{KEY}\"\ndisabled = true"),
+    );
+    let main = format!("[gate]\nname = \"g\"\nprivate_key = \"gate.key\"\n{amy}");
+    let public = pair(2).public();
+    let own_file = format!(
+        "# bob's own\nname = \"bob\"\nservices = [\"tcp/22\", \"tcp/80\"]\npublic_key = \"{}\"\npsk = \"{}\"\nold_key = \"{}\"\nold_until = {UNTIL}\n",
+        &*public.to_base64(),
+        key(6),
+        key(7)
+    );
+    let team = user("cat", "tcp/22", "key_file = \"/etc/postern/cat.key\"")
+        + &user("dan", "icmp", &format!("key = \"{}\"", key(9)));
+    let files = [
+        ("users.d/bob.toml", own_file.as_str()),
+        ("users.d/team.toml", &team),
+        ("gate.key", &pair(1).to_base64()),
+        ("cat.key", &key(8)),
+    ];
+    let listed = settings_and_users(&bundle(&main, &files)).unwrap().1;
+    let rows = listed.iter().map(|user| {
+        let (name, own_file, disabled) = (&user.policy.user, user.own_file, user.disabled);
+        format!(
+            "{name} {} {own_file} {disabled} {}",
+            user.line,
+            user.key.name()
+        )
+    });
+    let expected = [
+        "amy 4 false true shared key",
+        "bob 1 true false key pair with psk",
+        "cat 1 false false shared key in a file",
+        "dan 5 false false shared key",
+    ];
+    assert!(rows.eq(expected), "{listed:?}");
+    let until = parse_time(UNTIL).unwrap();
+    assert_eq!(listed[1].old, Some((KeyKind::Shared, until)));
+    assert_eq!(listed[1].key, KeyKind::Pair { public, psk: true });
+    assert_eq!(
+        listed[2].key,
+        KeyKind::SharedFile(Path::new(FOLDER).join("cat.key"))
+    );
+    let shown = format!("{listed:?}");
+    for secret in [KEY, &key(6), &key(7), &key(8), &key(9)] {
+        assert!(!shown.contains(&secret[..20]), "{shown}");
+    }
+}

@@ -1,0 +1,170 @@
+//! Whole configs that are refused. The tables of refused lines are in the folder `refused`.
+
+use std::fmt::Write;
+
+use super::*;
+
+/// Checks a table: lines of a config, then, indented, the problems that they cause.
+#[allow(clippy::disallowed_methods)]
+fn check_table(name: &str, config: impl Fn(&str) -> String) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("src/adapters/config/tests/refused")
+        .join(name);
+    let table = std::fs::read_to_string(&path).unwrap();
+    let (header, cases) = table.split_once("\n\n").unwrap();
+    let mut written = header.to_owned() + "\n";
+    for case in cases.split("\n\n") {
+        let lines: Vec<&str> = case.lines().filter(|line| !line.starts_with(' ')).collect();
+        let lines = lines.join("\n");
+        let text = config(&lines).replace("KEY9", &key(9)).replace("KEY", KEY);
+        write!(written, "\n{lines}\n").unwrap();
+        for problem in refused(&bundle(&text, &[])).lines() {
+            let problem = problem.trim_start_matches("posternd.toml:");
+            writeln!(written, "    {problem}").unwrap();
+        }
+    }
+    if std::env::var_os("BLESS").is_some() {
+        std::fs::write(path, &written).unwrap();
+        return;
+    }
+    for (expected, found) in table.split("\n\n").zip(written.split("\n\n")) {
+        assert_eq!(found.trim_end(), expected.trim_end(), "in {name}");
+    }
+}
+
+#[test]
+fn wrong_lines_of_the_main_file_are_refused() {
+    check_table("gate.txt", |lines| with(lines, ""));
+    check_table("whole.txt", str::to_owned);
+    let empty = refused(&bundle("", &[]));
+    let missing = "posternd.toml:1:1: [gate] is missing; add [gate] with name";
+    assert!(empty.starts_with(missing), "{empty}");
+    assert!(refused(&Bundle::default()).starts_with("posternd.toml: was not read"));
+}
+
+#[test]
+fn wrong_lines_of_a_user_are_refused() {
+    check_table("user.txt", |lines| with("", lines));
+    let problems = refused(&bundle("gate.name = \"g\"\n[[user]]\n", &[]));
+    let missing = ["no name", "no services", "no key"].map(|what| problems.contains(what));
+    assert_eq!((missing, problems.lines().count()), ([true; 3], 3));
+}
+
+/// Invariant 7: no message shows a part of a key in a wrong place.
+#[test]
+fn invariant_7_no_problem_shows_a_key() {
+    let (gates, users) = include_str!("refused/keys.txt").split_once("\n\n").unwrap();
+    let lines = |text: &str| -> Vec<String> {
+        let lines = text.lines().skip(1);
+        lines.map(|line| line.replace('⏎', "\n")).collect()
+    };
+    let gates = lines(gates).into_iter().map(|line| with(&line, ""));
+    let users = lines(users).into_iter().map(|line| with("", &line));
+    let texts: Vec<String> = gates.chain(users).collect();
+    assert_eq!(texts.len(), 89);
+    // A key that TOML takes for a bare word, one with all other letters, and a secret for one-time codes.
+    for secret in [
+        "Zm9vYmFyQUJDREVGR0hJSktMTU5PUFFSU1RVVldYWVo=",
+        "q/+/Zm8vYm+yQUJDREV/R0hJSktMTU5PUFF+U1RVVld/8A8=",
+        "GEZDGNBVGY3TQOJQABCDEFGHIJKLMNOP",
+    ] {
+        for text in &texts {
+            let text = text.replace("KEY", secret);
+            let bundle = bundle(&text, &[("users.d/u.toml", &text), ("a.key", secret)]);
+            let problems = load(&bundle).map(|loaded| loaded.settings).unwrap_err();
+            let files = key_files(&bundle);
+            let shown = format!("{problems}\n{problems:?}\n{files:?}\n{bundle:?}");
+            for part in secret.as_bytes().windows(8) {
+                let part = std::str::from_utf8(part).unwrap();
+                assert!(!shown.contains(part), "{part} of\n{text}\nis in\n{shown}");
+            }
+        }
+    }
+}
+
+#[test]
+fn names_and_keys_given_twice_are_refused() {
+    let beside = |name: &str, key: &str| {
+        format!("# a comment\nname = \"{name}\"\nservices = [\"web\"]\n{key}\n")
+    };
+    let alice = beside("alice", &format!("key = \"{}\"", key(1)));
+    let bob = beside("bob", &format!("key = \"{KEY}\""));
+    let cat = beside("cat", "key_file = \"cat.key\"");
+    let files = [
+        ("users.d/a.toml", alice.as_str()),
+        ("users.d/b.toml", &bob),
+        ("users.d/c.toml", &cat),
+        ("users.d/cat.key", KEY),
+    ];
+    let twice = "the same key is given twice, first at posternd.toml:9; give each user a key of their own, from postern keygen";
+    assert_eq!(
+        refused(&bundle(&with("", ""), &files)),
+        format!(
+            "users.d/a.toml:2:8: user \"alice\" is defined twice, first at posternd.toml:7; rename or remove one of the two\n\
+             users.d/b.toml:4:7: {twice}\nusers.d/c.toml:4:12: {twice}"
+        )
+    );
+}
+
+/// A line of `[gate]`, a line of the user, a key file with its text, and the problem. Texts: see the test.
+const KEY_FILES: &str = r#"
+ | key_file = "a.key" | a.key | | a.key: invalid key: a key must have exactly 44 characters of base64, not 0 (named at posternd.toml:9)
+ | key_file = "a.key" | a.key | KEY⏎⏎ | a.key: invalid key: a key must have exactly 44 characters of base64, not 45 (named at posternd.toml:9)
+ | key_file = "a.key" | a.key | NONCANONICAL | a.key: invalid key: a key must be canonical base64
+ | key_file = "a.key" | b.key | | a.key: was not read, but posternd.toml:9 names it; load
+private_key = "gate.key" | public_key = "KEY" | gate.key | x | gate.key: invalid key: a key must have exactly 44 characters of base64, not 1 (named at posternd.toml:3)
+private_key = "gate.key" | public_key = "KEY" | b.key | | gate.key: was not read, but private_key of [gate] (line 3) names it
+private_key = "gate.key" | public_key = "ZERO" | gate.key | KEY7 | posternd.toml:9:14: the public key is a weak point
+"#;
+
+#[test]
+fn wrong_key_files_are_named_with_their_line() {
+    for row in KEY_FILES.trim_start_matches('\n').lines() {
+        let row = row
+            .replace("NONCANONICAL", &KEY.replace('8', "9"))
+            .replace("KEY7", &key(7))
+            .replace("KEY", KEY)
+            .replace("ZERO", &key(0))
+            .replace('⏎', "\n");
+        let cells: Vec<&str> = row.split('|').map(|cell| cell.trim_matches(' ')).collect();
+        let [gate, user, file, text, problem] = cells[..] else {
+            panic!("{row}")
+        };
+        let problems = refused(&bundle(&with(gate, user), &[(file, text)]));
+        assert!(problems.starts_with(problem), "{problems}");
+        assert_eq!(problems.lines().count(), 1, "{problems}");
+    }
+}
+
+#[test]
+fn all_problems_of_all_files_are_told() {
+    let main = "[gate]\nprot = 1\nname = \"\"\n[firewall]\nbackend = \"pf\"\n[[user]]\nname = \"a\"\n[[user]]\nquota = 1\n";
+    let files = [
+        ("users.d/a.toml", "name = "),
+        ("users.d/b.toml", "nmae = \"b\""),
+    ];
+    let problems = refused(&bundle(main, &files));
+    let places = problems.lines().filter_map(|line| line.split_once(": "));
+    let places: Vec<&str> = places.map(|(place, _)| place).collect();
+    let main = [
+        "2:1", "3:8", "5:11", "6:1", "6:1", "8:1", "8:1", "8:1", "9:9",
+    ];
+    let mut expected = main.map(|place| format!("posternd.toml:{place}")).to_vec();
+    expected.push("users.d/a.toml:1:8".to_owned());
+    expected.extend(std::iter::repeat_n("users.d/b.toml:1:1".to_owned(), 4));
+    assert_eq!(places, expected, "{problems}");
+
+    let beside = format!("name = \"b\"\nservices = [\"web\"]\npublic_key = \"{KEY}\"");
+    let problems = refused(&bundle("[gate\n", &[("users.d/b.toml", &beside)]));
+    assert_eq!(problems.lines().count(), 1, "the user is not wrong");
+}
+
+#[test]
+fn number_of_users_is_bounded() {
+    let too_many = |count: usize| {
+        let text = format!("user = [{}]\n[gate]\nname = \"g\"\n", "{},".repeat(count));
+        let problems = refused(&bundle(&text, &[]));
+        problems.matches("more than 200000 users").count()
+    };
+    assert_eq!((too_many(200_000), too_many(200_002)), (0, 1));
+}
