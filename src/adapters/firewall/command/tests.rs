@@ -1,6 +1,6 @@
 //! The driver with prepared results of programs and a journal in memory, under virtual time.
 
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use super::*;
 use crate::core::fixture;
@@ -36,17 +36,15 @@ impl Run for Script {
                 log.unrecorded.push(line.clone());
             }
         }
-        let fails = log
-            .fails
-            .iter()
-            .find(|(start, _)| line.starts_with(start))
-            .map(|(_, outcome)| outcome.clone());
+        let mut fails = log.fails.iter();
+        let fails = fails.find(|(start, _)| line.starts_with(start));
+        let fails = fails.map(|(_, outcome)| outcome.clone());
         let stdout = log.listed.clone();
         log.ran.push(line);
         fails.unwrap_or(Ok(Ran {
             status: Some(0),
             stdout,
-            stderr: String::new(),
+            ..Ran::default()
         }))
     }
 }
@@ -59,13 +57,8 @@ struct World {
 
 fn template(words: &[&str]) -> CommandTemplate {
     // `install` checks the files of the programs.
-    CommandTemplate::new(
-        words[0].into(),
-        words[1..]
-            .iter()
-            .map(|text| Argument::read(text).unwrap())
-            .collect(),
-    )
+    let arguments = words[1..].iter().map(|text| Argument::read(text).unwrap());
+    CommandTemplate::new(words[0].into(), arguments.collect())
 }
 
 impl World {
@@ -82,12 +75,8 @@ impl World {
             list: list.then(|| template(&["/list"])),
             deadline: Duration::from_secs(5),
         };
-        let mut driver = Command::open(
-            programs,
-            Box::new(script.clone()),
-            Box::new(journal.clone()),
-        )
-        .unwrap();
+        let (run, kept) = (Box::new(script.clone()), Box::new(journal.clone()));
+        let mut driver = Command::open(programs, run, kept).unwrap();
         driver.tick(at(100));
         Self {
             driver,
@@ -96,32 +85,28 @@ impl World {
         }
     }
 
-    /// The runs since the last call.
+    fn log(&self) -> MutexGuard<'_, Log> {
+        self.script.0.lock().unwrap()
+    }
+
+    /// The runs since the last call. Each grant must be on the disk before its programs run.
     fn ran(&self) -> Vec<String> {
-        let mut log = self.script.0.lock().unwrap();
-        assert_eq!(
-            log.unrecorded,
-            Vec::<String>::new(),
-            "a program ran before its grant was on the disk"
-        );
+        let mut log = self.log();
+        assert!(log.unrecorded.is_empty(), "{:?}", log.unrecorded);
         std::mem::take(&mut log.ran)
     }
 
     fn fail(&self, start: &str, outcome: RunOutcome) {
-        self.script
-            .0
-            .lock()
-            .unwrap()
-            .fails
-            .push((start.to_owned(), outcome));
-    }
-
-    fn mend(&self) {
-        self.script.0.lock().unwrap().fails.clear();
+        self.log().fails.push((start.to_owned(), outcome));
     }
 
     fn lists(&self, text: &str) {
-        self.script.0.lock().unwrap().listed = text.to_owned();
+        self.log().listed = text.to_owned();
+    }
+
+    fn verifies(&mut self, seconds: u64) -> bool {
+        self.driver.tick(at(seconds));
+        self.driver.verify().unwrap()
     }
 
     fn open(&mut self, grant: &Grant) -> Result<(), FirewallError> {
@@ -143,14 +128,9 @@ impl World {
 
     /// Id and end of each grant that a restarted driver finds.
     fn found(&self) -> Vec<(u64, u64)> {
-        let mut again = Self::over(self.journal.clone(), false);
-        again
-            .driver
-            .list()
-            .unwrap()
-            .iter()
-            .map(|grant| (grant.id.0, grant.until.as_millis() / 1000))
-            .collect()
+        let again = Self::over(self.journal.clone(), false).driver.list();
+        let seconds = |grant: &Grant| (grant.id.0, grant.until.as_millis() / 1000);
+        again.unwrap().iter().map(seconds).collect()
     }
 }
 
@@ -168,8 +148,8 @@ fn grant(id: u64, host: u8, services: &[&str]) -> Grant {
 fn exits(status: i32, stderr: &str) -> RunOutcome {
     Ok(Ran {
         status: Some(status),
-        stdout: String::new(),
         stderr: stderr.to_owned(),
+        ..Ran::default()
     })
 }
 
@@ -177,42 +157,29 @@ fn hangs() -> RunOutcome {
     Err(RunError::Deadline(Duration::from_secs(5)))
 }
 
-const TWO: &[&str] = &["tcp/22", "udp/80-90"];
+const TWO: [&str; 2] = ["tcp/22", "udp/80-90"];
+const CLOSED: [&str; 2] = ["/close 1 192.0.2.7 tcp/22", "/close 1 192.0.2.7 udp/80-90"];
 
 #[test]
 fn grant_is_on_disk_while_its_programs_run() {
     let mut world = World::new(false);
-    let one = grant(1, 7, TWO);
+    let one = grant(1, 7, &TWO);
+    let opened = |seconds| TWO.map(|ports| format!("/open 1 192.0.2.7 {ports} {seconds}"));
     world.open(&one).unwrap();
     assert_eq!(
-        world.ran(),
-        [
-            "/open 1 192.0.2.7 tcp/22 30",
-            "/open 1 192.0.2.7 udp/80-90 30"
-        ]
+        (world.ran(), world.found()),
+        (opened(30).into(), vec![(1, 130)])
     );
-    assert_eq!(world.found(), [(1, 130)]);
     world.extend(&one, 160).unwrap();
     assert_eq!(
-        world.ran(),
-        [
-            "/open 1 192.0.2.7 tcp/22 60",
-            "/open 1 192.0.2.7 udp/80-90 60"
-        ]
+        (world.ran(), world.found()),
+        (opened(60).into(), vec![(1, 160)])
     );
-    assert_eq!(world.found(), [(1, 160)]);
     world.close(&one).unwrap();
-    assert_eq!(
-        world.ran(),
-        ["/close 1 192.0.2.7 tcp/22", "/close 1 192.0.2.7 udp/80-90"]
-    );
+    assert_eq!(world.ran(), CLOSED);
     assert_eq!(world.found(), []);
     world.close(&one).unwrap();
-    assert_eq!(
-        world.ran(),
-        Vec::<String>::new(),
-        "what is closed is closed"
-    );
+    assert!(world.ran().is_empty(), "what is closed is closed");
     assert!(world.driver.kernel_expiry().is_err());
 }
 
@@ -220,28 +187,11 @@ fn grant_is_on_disk_while_its_programs_run() {
 fn failed_service_undoes_the_whole_grant() {
     let mut world = World::new(false);
     world.fail("/open 1 192.0.2.7 udp", exits(2, "no such set\nmore"));
-    let results = world.driver.apply(&[
-        Change::Open(grant(1, 7, TWO)),
-        Change::Open(grant(2, 8, TWO)),
-    ]);
-    assert_eq!(
-        results,
-        [
-            Err(FirewallError::Program(
-                "/open failed with exit status 2: no such set".to_owned()
-            )),
-            Ok(())
-        ]
-    );
-    assert_eq!(
-        world.ran()[..4],
-        [
-            "/open 1 192.0.2.7 tcp/22 30",
-            "/open 1 192.0.2.7 udp/80-90 30",
-            "/close 1 192.0.2.7 tcp/22",
-            "/close 1 192.0.2.7 udp/80-90"
-        ]
-    );
+    let both = [grant(1, 7, &TWO), grant(2, 8, &TWO)].map(Change::Open);
+    let why = "/open failed with exit status 2: no such set".to_owned();
+    let expected = [Err(FirewallError::Program(why)), Ok(())];
+    assert_eq!(world.driver.apply(&both), expected);
+    assert_eq!(world.ran()[2..4], CLOSED);
     assert_eq!(world.found(), [(2, 130)]);
 }
 
@@ -250,17 +200,14 @@ fn failed_undo_stays_overdue_after_a_crash() {
     let mut world = World::new(false);
     world.fail("/open 1 192.0.2.7 udp", exits(2, "no"));
     world.fail("/close", exits(3, "busy"));
-    let said = world.open(&grant(1, 7, TWO)).unwrap_err().to_string();
+    let said = world.open(&grant(1, 7, &TWO)).unwrap_err().to_string();
     assert!(
         said.contains("/open failed with exit status 2: no; and a part of it is open")
             && said.ends_with("/close failed with exit status 3: busy"),
         "{said}"
     );
-    assert_eq!(
-        world.found(),
-        [(1, 0)],
-        "its end is in the past, so that its id is not used again"
-    );
+    // Its end is in the past, so that its id is not used again.
+    assert_eq!(world.found(), [(1, 0)]);
     let said = world.driver.verify().unwrap_err().to_string();
     assert!(said.contains("grant 1: alice, 192.0.2.7/32 to tcp/22, udp/80-90 is overdue and not closed: /close failed"), "{said}");
 
@@ -268,7 +215,7 @@ fn failed_undo_stays_overdue_after_a_crash() {
     again.fail("/close", exits(3, "busy"));
     again.driver.take_over(&[]).unwrap();
     assert!(again.driver.verify().is_err());
-    again.mend();
+    again.log().fails.clear();
     assert_eq!(again.driver.verify(), Ok(true));
     assert_eq!(again.found(), []);
 }
@@ -276,26 +223,14 @@ fn failed_undo_stays_overdue_after_a_crash() {
 #[test]
 fn failed_close_survives_a_crash() {
     let mut world = World::new(false);
-    let one = grant(1, 7, TWO);
+    let one = grant(1, 7, &TWO);
     world.open(&one).unwrap();
     world.fail("/close 1 192.0.2.7 tcp", exits(1, "busy"));
-    assert_eq!(
-        world.close(&one),
-        Err(FirewallError::Program(
-            "/close failed with exit status 1: busy".to_owned()
-        ))
-    );
-    assert_eq!(
-        world.ran().len(),
-        4,
-        "the other service is closed all the same"
-    );
+    let why = "/close failed with exit status 1: busy".to_owned();
+    assert_eq!(world.close(&one), Err(FirewallError::Program(why)));
+    assert_eq!(world.ran().len(), 4, "the other service is closed");
     assert_eq!(world.found(), [(1, 0)]);
-    assert_eq!(
-        world.driver.verify(),
-        Ok(true),
-        "the ledger asks again by itself"
-    );
+    assert!(world.driver.verify().unwrap(), "the ledger asks again");
     world.extend(&one, 160).unwrap();
     assert_eq!(world.found(), [(1, 160)]);
 }
@@ -303,7 +238,7 @@ fn failed_close_survives_a_crash() {
 #[test]
 fn failed_extension_keeps_the_old_end() {
     let mut world = World::new(false);
-    let one = grant(1, 7, TWO);
+    let one = grant(1, 7, &TWO);
     world.open(&one).unwrap();
     world.fail("/open 1 192.0.2.7 udp", exits(1, ""));
     let failed = world.extend(&one, 160).unwrap_err().to_string();
@@ -322,53 +257,30 @@ fn late_program_ends_the_step() {
     let results = world.driver.apply(&all);
     assert!(results.iter().all(Result::is_err), "{results:?}");
     assert_eq!(world.ran(), ["/close 1 192.0.2.1 tcp/22"]);
-    assert!(
-        results[1]
-            .clone()
-            .unwrap_err()
-            .to_string()
-            .contains("another program of this step passed its deadline")
-    );
+    let second = results[1].clone().unwrap_err().to_string();
+    let late = "another program of this step passed its deadline";
+    assert!(second.contains(late), "{second}");
     let results = world.driver.apply(&all);
-    assert_eq!(
-        results.iter().map(Result::is_ok).collect::<Vec<_>>(),
-        [false, true, true]
-    );
-    assert_eq!(
-        world.ran(),
-        [
-            "/close 2 192.0.2.2 tcp/22",
-            "/close 3 192.0.2.3 tcp/22",
-            "/close 1 192.0.2.1 tcp/22"
-        ]
-    );
+    assert!(results.iter().map(Result::is_ok).eq([false, true, true]));
+    let closed = [2, 3, 1].map(|id| format!("/close {id} 192.0.2.{id} tcp/22"));
+    assert_eq!(world.ran(), closed);
 }
 
 #[test]
 fn full_disk_opens_nothing_and_still_closes() {
     let mut world = World::new(false);
-    world.open(&grant(1, 7, TWO)).unwrap();
+    world.open(&grant(1, 7, &TWO)).unwrap();
     world.ran();
     *world.journal.failing.lock().unwrap() = true;
-    let results = world.driver.apply(&[
-        Change::Open(grant(2, 8, TWO)),
-        Change::Close(grant(1, 7, TWO)),
-    ]);
-    assert_eq!(
-        results,
-        [
-            Err(FirewallError::Journal("the disk is full".to_owned())),
-            Ok(())
-        ]
+    let (open, close) = (
+        Change::Open(grant(2, 8, &TWO)),
+        Change::Close(grant(1, 7, &TWO)),
     );
-    assert_eq!(
-        world.ran(),
-        ["/close 1 192.0.2.7 tcp/22", "/close 1 192.0.2.7 udp/80-90"]
-    );
-    assert_eq!(
-        world.driver.verify(),
-        Err(FirewallError::Journal("the disk is full".to_owned()))
-    );
+    let full = FirewallError::Journal("the disk is full".to_owned());
+    let results = world.driver.apply(&[open, close]);
+    assert_eq!(results, [Err(full.clone()), Ok(())]);
+    assert_eq!(world.ran(), CLOSED);
+    assert_eq!(world.driver.verify(), Err(full));
     assert_eq!(world.found(), [(1, 130)], "too many grants, never too few");
     *world.journal.failing.lock().unwrap() = false;
     assert_eq!(world.driver.verify(), Ok(true));
@@ -383,30 +295,22 @@ fn shared_service_reopens_for_the_other_grant() {
         until: at(150),
         ..grant(2, 7, &["tcp/20-30"])
     };
-    world.open(&grant(1, 7, TWO)).unwrap();
+    world.open(&grant(1, 7, &TWO)).unwrap();
     world.open(&bob).unwrap();
-    world.open(&grant(3, 8, TWO)).unwrap();
+    world.open(&grant(3, 8, &TWO)).unwrap();
     world.ran();
-    world.close(&grant(1, 7, TWO)).unwrap();
+    world.close(&grant(1, 7, &TWO)).unwrap();
     assert_eq!(
         world.ran(),
-        [
-            "/close 1 192.0.2.7 tcp/22",
-            "/open 2 192.0.2.7 tcp/20-30 50",
-            "/close 1 192.0.2.7 udp/80-90"
-        ]
+        [CLOSED[0], "/open 2 192.0.2.7 tcp/20-30 50", CLOSED[1]]
     );
-    world.open(&grant(1, 7, TWO)).unwrap();
+    world.open(&grant(1, 7, &TWO)).unwrap();
     world.ran();
     world.fail("/open 2", exits(1, ""));
-    world.close(&grant(1, 7, TWO)).unwrap();
-    assert_eq!(
-        world.driver.verify(),
-        Ok(false),
-        "bob's grant may be closed"
-    );
-    world.mend();
-    world.driver.take_over(&[bob, grant(3, 8, TWO)]).unwrap();
+    world.close(&grant(1, 7, &TWO)).unwrap();
+    assert!(!world.driver.verify().unwrap(), "bob's may be closed");
+    world.log().fails.clear();
+    world.driver.take_over(&[bob, grant(3, 8, &TWO)]).unwrap();
     assert_eq!(world.driver.verify(), Ok(true));
 }
 
@@ -425,21 +329,15 @@ fn start_closes_stale_grants_and_checks_live_ones() {
     asking.lists("3\n");
     assert_eq!(asking.driver.list().unwrap().len(), 2);
     asking.driver.take_over(&grants[1..]).unwrap();
-    assert_eq!(
-        asking.ran(),
-        ["/list ", "/list ", "/open 2 192.0.2.2 tcp/22 30"]
-    );
+    let ran = ["/list ", "/list ", "/open 2 192.0.2.2 tcp/22 30"];
+    assert_eq!(asking.ran(), ran);
     asking.lists("2\n3\n");
-    asking.driver.tick(at(120));
-    assert_eq!(asking.driver.verify(), Ok(true));
+    assert!(asking.verifies(120));
     asking.lists("2");
-    asking.driver.tick(at(129));
-    assert_eq!(asking.driver.verify(), Ok(true), "not asked every second");
-    asking.driver.tick(at(131));
-    assert_eq!(asking.driver.verify(), Ok(true), "the third's time is over");
+    assert!(asking.verifies(129), "not asked every second");
+    assert!(asking.verifies(131), "the third's time is over");
     asking.extend(&grants[2], 200).unwrap();
-    asking.driver.tick(at(142));
-    assert_eq!(asking.driver.verify(), Ok(false), "somebody took it out");
+    assert!(!asking.verifies(142), "somebody took it out");
     asking.lists("2\n3\n99\n");
     asking.driver.tick(at(160));
     let error = asking.driver.verify().unwrap_err().to_string();

@@ -246,5 +246,4 @@ impl TryFrom<OneOrMany<Endpoint>> for Addresses {
 }
 
 #[cfg(test)]
-#[path = "parse_tests.rs"]
 mod tests;
