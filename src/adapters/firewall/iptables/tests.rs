@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use super::*;
-use crate::adapters::firewall::{Change, FirewallDriver};
+use crate::adapters::firewall::{Change, FirewallDriver, FirewallError};
 use crate::core::fixture;
 use crate::model::catalog::Forward;
 use crate::model::grant::Grant;
@@ -57,18 +57,11 @@ impl Run for Script {
             ["--version"] => "--version",
             _ => std::str::from_utf8(call.stdin).unwrap(),
         };
-        self.log
-            .lock()
-            .unwrap()
-            .push((program.to_owned(), input.to_owned()));
+        let mut log = self.log.lock().unwrap();
+        log.push((program.to_owned(), input.to_owned()));
         let answer = self.answer.lock().unwrap()(program, input);
-        answer.unwrap_or_else(|| {
-            prints(if program.ends_with("save") {
-                INSTALLED
-            } else {
-                ""
-            })
-        })
+        let is_save = program.ends_with("save");
+        answer.unwrap_or_else(|| prints(if is_save { INSTALLED } else { "" }))
     }
 }
 
@@ -94,12 +87,13 @@ impl World {
 
     fn installed(live: &[Grant]) -> Self {
         let mut world = Self::new();
-        world
-            .driver
-            .install(&protection(&["tcp/22"]), live)
-            .unwrap();
+        world.install(&["tcp/22"], live).unwrap();
         world.ran();
         world
+    }
+
+    fn install(&mut self, services: &[&str], live: &[Grant]) -> Result<(), FirewallError> {
+        self.driver.install(&protection(services), live)
     }
 
     fn answers(&self, answer: impl FnMut(&str, &str) -> Option<Outcome> + Send + 'static) {
@@ -118,19 +112,17 @@ impl World {
     /// Which changes are done, and the first error.
     fn apply(&mut self, changes: &[Change]) -> (Vec<bool>, String) {
         let results = self.driver.apply(changes);
-        let error = results.iter().find_map(|result| result.clone().err());
-        (
-            results.iter().map(Result::is_ok).collect(),
-            error.map_or(String::new(), |error| error.to_string()),
-        )
+        let error = results.iter().find_map(|result| result.as_ref().err());
+        let error = error.map_or(String::new(), ToString::to_string);
+        (results.iter().map(Result::is_ok).collect(), error)
     }
 }
 
 fn exits(status: i32, stderr: &str) -> Outcome {
     Ok(Ran {
         status: Some(status),
-        stdout: String::new(),
         stderr: stderr.to_owned(),
+        ..Ran::default()
     })
 }
 
@@ -138,7 +130,7 @@ fn prints(stdout: &str) -> Outcome {
     Ok(Ran {
         status: Some(0),
         stdout: stdout.to_owned(),
-        stderr: String::new(),
+        ..Ran::default()
     })
 }
 
@@ -155,15 +147,9 @@ fn six(id: u64) -> Grant {
 }
 
 fn extended(grant: &Grant) -> Change {
-    let until = TEN_O_CLOCK.plus(Duration::from_secs(60));
-    let new = Grant {
-        until,
-        ..grant.clone()
-    };
-    Change::Extend {
-        old: grant.clone(),
-        new,
-    }
+    let (old, mut new) = (grant.clone(), grant.clone());
+    new.until = TEN_O_CLOCK.plus(Duration::from_secs(60));
+    Change::Extend { old, new }
 }
 
 fn rule(id: u64) -> String {
@@ -180,26 +166,18 @@ const DECLARED: &str = ":POSTERN-GRANTS - [0:0]";
 
 #[test]
 fn failed_run_is_never_reported_as_done() {
-    let killed = Ok(Ran {
-        status: None,
-        ..Ran::default()
-    });
     let missing = Err(RunError::Start("No such file or directory".to_owned()));
     for (outcome, words) in [
         (exits(1, "\u{1}gar\u{fffd}bage"), "1: ?gar\u{fffd}bage"),
         (exits(4, "Another app holds the xtables lock."), "status 4"),
-        (killed, "killed by a signal"),
+        (Ok(Ran::default()), "killed by a signal"),
         (hangs(), "did not finish within 5s"),
         (missing, "apt-get install iptables"),
     ] {
         let mut world = World::installed(&[four(1)]);
         world.answers(move |_, _| Some(outcome.clone()));
-        let batch = [
-            Change::Open(four(2)),
-            extended(&four(1)),
-            Change::Close(four(1)),
-        ];
-        let (done, error) = world.apply(&batch);
+        let (open, close) = (Change::Open(four(2)), Change::Close(four(1)));
+        let (done, error) = world.apply(&[open, extended(&four(1)), close]);
         assert_eq!(done, [false; 3], "{words}");
         assert!(error.starts_with("/usr/sbin/iptables-"), "{error}");
         assert!(error.contains(words), "{error}");
@@ -234,17 +212,11 @@ fn unsafe_user_name_reaches_no_program() {
     let mut world = World::installed(&[]);
     let mut unsafe_name = four(1);
     unsafe_name.user = "a\" -j ACCEPT\n-F INPUT".to_owned();
-    let batch = [
-        Change::Open(unsafe_name.clone()),
-        extended(&four(3)),
-        Change::Extend {
-            old: four(3),
-            new: six(3),
-        },
-    ];
+    let open = Change::Open(unsafe_name.clone());
+    let (old, new) = (four(3), six(3));
+    let batch = [open, extended(&old), Change::Extend { old, new }];
     assert_eq!(world.apply(&batch).0, [false, true, false]);
-    let installed = world.driver.install(&protection(&[]), &[unsafe_name]);
-    assert!(installed.is_err());
+    assert!(world.install(&[], &[unsafe_name]).is_err());
     let ran = world.ran();
     assert!(ran.iter().all(|(_, input)| !input.contains("-F INPUT")));
 }
@@ -252,12 +224,9 @@ fn unsafe_user_name_reaches_no_program() {
 #[test]
 fn removed_chains_close_all_and_open_nothing() {
     let mut world = World::installed(&[four(1)]);
-    world.answers(|program, _| {
-        Some(if program.ends_with("save") {
-            prints("*filter\n:INPUT ACCEPT [0:0]\nCOMMIT\n")
-        } else {
-            exits(1, "line 2 failed")
-        })
+    world.answers(|program, _| match program.ends_with("save") {
+        true => Some(prints("*filter\n:INPUT ACCEPT [0:0]\nCOMMIT\n")),
+        false => Some(exits(1, "line 2 failed")),
     });
     let (done, error) = world.apply(&[Change::Close(four(1)), Change::Open(four(2))]);
     assert_eq!(done, [true, false]);
@@ -279,11 +248,8 @@ fn killed_run_is_undone() {
 
     world.answers(|_, _| Some(hangs()));
     assert_eq!(world.apply(&[Change::Open(four(2))]).0, [false]);
-    assert_eq!(
-        world.apply(&[Change::Close(four(2))]).0,
-        [false],
-        "nobody knows what the killed run left"
-    );
+    // Nobody knows what the killed run left.
+    assert_eq!(world.apply(&[Change::Close(four(2))]).0, [false]);
     world.answers(|_, _| None);
     world.ran();
     let batch = [Change::Close(four(2)), Change::Open(four(3))];
@@ -307,19 +273,15 @@ fn missing_ipv6_leaves_ipv4_working() {
         (&mut no_programs, "apt-get install iptables"),
         (&mut no_family, "this system has no IPv6"),
     ] {
-        let driver = &mut world.driver;
-        driver
-            .install(&protection(&["tcp/22"]), &[four(1)])
-            .unwrap();
-        assert_eq!(driver.kernel_expiry(), Ok(()));
+        world.install(&["tcp/22"], &[four(1)]).unwrap();
+        assert_eq!(world.driver.kernel_expiry(), Ok(()));
         let batch = [Change::Open(six(1)), Change::Open(four(2))];
         let (done, error) = world.apply(&batch);
         assert_eq!(done, [false, true]);
         assert!(error.contains("IPv6") && error.contains(words), "{error}");
-        let driver = &mut world.driver;
-        let installed = driver.install(&protection(&[]), &[six(1)]);
+        let installed = world.install(&[], &[six(1)]);
         assert!(installed.is_err(), "a live grant cannot be called open");
-        assert_eq!(driver.remove(), Ok(()));
+        assert_eq!(world.driver.remove(), Ok(()));
     }
     let no_save = |name: &str| (name != "iptables-save").then(|| name.into());
     assert_eq!(
@@ -332,12 +294,10 @@ fn missing_ipv6_leaves_ipv4_working() {
 fn failing_ipv6_is_not_skipped() {
     let mut world = World::new();
     world.answers(|program, _| {
-        program
-            .starts_with("ip6")
-            .then(|| exits(4, "xtables lock is held"))
+        let is_ipv6 = program.starts_with("ip6");
+        is_ipv6.then(|| exits(4, "xtables lock is held"))
     });
-    let installed = world.driver.install(&protection(&["tcp/22"]), &[]);
-    let error = installed.unwrap_err().to_string();
+    let error = world.install(&["tcp/22"], &[]).unwrap_err().to_string();
     assert!(error.contains("ip6tables-"), "{error}");
 }
 
@@ -350,8 +310,7 @@ fn missing_time_match_is_reported() {
     });
     let before = world.driver.kernel_expiry().unwrap_err().to_string();
     assert!(before.contains("not installed"), "{before}");
-    let installed = world.driver.install(&protection(&["tcp/22"]), &[four(1)]);
-    assert_eq!(installed, Ok(()));
+    assert_eq!(world.install(&["tcp/22"], &[four(1)]), Ok(()));
     let why = world.driver.kernel_expiry().unwrap_err().to_string();
     assert!(why.contains("Couldn't load match `time'"), "{why}");
     let rule = "-A POSTERN-GRANTS -s 192.0.2.1/32 -p tcp -m tcp --dport 22 -m comment";
@@ -396,14 +355,11 @@ fn refused_forward_leaves_nothing_half_open() {
     let (done, error) = world.apply(&[four(3), through, four(4)].map(Change::Open));
     assert_eq!(done, [true, false, true]);
     assert!(error.contains("no nat here"), "{error}");
-    let (_, last) = world
-        .ran()
-        .into_iter()
-        .rfind(|(program, _)| program == "iptables-restore")
-        .unwrap();
+    let mut ran = world.ran().into_iter();
+    let last = ran.rfind(|(program, _)| program == "iptables-restore");
     let empty = format!("{DECLARED}\n:POSTERN-FWD-GRANTS - [0:0]");
     let nat = "*nat\n:POSTERN-DNAT - [0:0]\n:POSTERN-SNAT - [0:0]\nCOMMIT\n";
-    assert_eq!(last, rewritten(&empty, &[1, 3, 4]) + nat);
+    assert_eq!(last.unwrap().1, rewritten(&empty, &[1, 3, 4]) + nat);
 }
 
 #[test]
@@ -436,7 +392,7 @@ fn with_generation_id(version: &'static str) -> (World, Arc<AtomicU32>) {
 fn check_runs_programs_only_after_a_change() {
     for (version, runs) in [("v1.8.9 (nf_tables)", 0), ("v1.8.9 (legacy)", 2)] {
         let (mut world, number) = with_generation_id(version);
-        world.driver.install(&protection(&[]), &[]).unwrap();
+        world.install(&[], &[]).unwrap();
         world.ran();
         assert_eq!(world.driver.verify(), Ok(true));
         assert_eq!(world.programs().len(), 2, "the first check");
@@ -456,7 +412,7 @@ fn check_runs_programs_only_after_a_change() {
 #[test]
 fn implausible_success_is_a_failure() {
     let (mut world, _) = with_generation_id("(nf_tables)");
-    world.driver.install(&protection(&[]), &[]).unwrap();
+    world.install(&[], &[]).unwrap();
     world.answers(|program, _| program.ends_with("restore").then(|| prints("\u{1}yes")));
     let (done, error) = world.apply(&[Change::Open(four(1))]);
     assert!(!done[0] && error.contains("printed \"?yes\""), "{error}");
