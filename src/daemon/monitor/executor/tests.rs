@@ -53,9 +53,13 @@ impl Scene {
 
     fn over(firewall: MemoryDriver, seconds: u64) -> Self {
         let settings = settings(&[("alice", &["tcp/22"]), ("bob", &["tcp/22"])]);
-        let executor =
-            Executor::open(&settings, Box::new(firewall.clone()), None, at(seconds)).unwrap();
+        let driver = Box::new(firewall.clone());
+        let executor = Executor::open(&settings, driver, None, at(seconds)).unwrap();
         Self { executor, firewall }
+    }
+
+    fn batches(&self) -> u64 {
+        self.firewall.with(|state| state.batches)
     }
 
     fn serve(&mut self, seconds: u64, orders: Vec<Order>) -> Vec<Report> {
@@ -79,22 +83,27 @@ impl Scene {
     }
 
     fn fail(&self, why: Option<&str>) {
-        self.firewall
-            .with(|state| state.failing = why.map(str::to_owned));
+        let why = why.map(str::to_owned);
+        self.firewall.with(|state| state.failing = why);
     }
 }
 
 fn named<'a>(grants: impl Iterator<Item = &'a Grant>) -> Vec<(String, u64)> {
-    let mut named: Vec<_> = grants
-        .map(|grant| {
-            (
-                format!("{} {}", grant.user, grant.allow.addr()),
-                grant.until.as_millis() / 1000 - START,
-            )
-        })
-        .collect();
+    let named = |grant: &Grant| {
+        let name = format!("{} {}", grant.user, grant.allow.addr());
+        (name, grant.until.as_millis() / 1000 - START)
+    };
+    let mut named: Vec<_> = grants.map(named).collect();
     named.sort();
     named
+}
+
+/// The rule of the only report.
+fn refused(reports: &[Report]) -> Option<Rule> {
+    match reports {
+        [Report::Refused { rule, .. }] => Some(*rule),
+        _ => None,
+    }
 }
 
 fn one(name: &str, end: u64) -> Vec<(String, u64)> {
@@ -106,25 +115,18 @@ fn close_ends_are_batched() {
     let mut scene = Scene::new();
     let millis = |millis| at(0).plus(Duration::from_millis(millis));
     for (begun, address) in [(0, 1), (10, 2), (60, 3)] {
-        scene
-            .executor
-            .serve(millis(begun), vec![open(1, "alice", address, 30)]);
+        let order = open(1, "alice", address, 30);
+        scene.executor.serve(millis(begun), vec![order]);
     }
-    let batches = scene.firewall.with(|state| state.batches);
-    for (now, next) in [
-        (30_000, Some(30_100)),
-        (30_070, Some(30_100)),
-        (30_100, None),
-    ] {
+    let batches = scene.batches();
+    let next = Some(30_100);
+    for (now, next) in [(30_000, next), (30_070, next), (30_100, None)] {
         scene.executor.serve(millis(now), vec![]);
         assert_eq!(scene.executor.next_end(), next.map(millis));
     }
     assert_eq!(
-        (
-            scene.in_firewall(),
-            scene.firewall.with(|state| state.batches) - batches
-        ),
-        (vec![], 2)
+        (scene.in_firewall(), scene.batches()),
+        (vec![], batches + 2)
     );
 }
 
@@ -135,30 +137,18 @@ fn batch_is_one_firewall_step() {
         .map(|n| open(n, ["alice", "bob"][n as usize % 2], n as u8 + 1, 30))
         .collect();
     orders.insert(50, open(1000, "eve", 7, 30));
-    let before = scene.firewall.with(|state| state.batches);
+    let before = scene.batches();
     let reports = scene.serve(0, orders);
-    assert_eq!(scene.firewall.with(|state| state.batches) - before, 1);
-    assert_eq!(reports.len(), 101);
-    assert!(matches!(
-        reports[50],
-        Report::Refused {
-            ticket: 1000,
-            rule: Rule::User,
-            ..
-        }
-    ));
+    assert_eq!((scene.batches() - before, reports.len()), (1, 101));
+    assert_eq!(refused(&reports[50..51]), Some(Rule::User));
+    assert!(matches!(reports[50], Report::Refused { ticket: 1000, .. }));
     let opened = reports.iter().filter_map(|report| match report {
         Report::Opened { ticket, .. } => Some(*ticket),
         _ => None,
     });
     assert!(opened.eq(0..100));
-    let before = scene.firewall.with(|state| state.batches);
     assert_eq!(scene.serve(1, vec![]), []);
-    assert_eq!(
-        scene.firewall.with(|state| state.batches),
-        before,
-        "nothing to do is no step of the firewall"
-    );
+    assert_eq!(scene.batches() - before, 1, "nothing to do is no step");
 }
 
 #[test]
@@ -185,12 +175,8 @@ fn last_order_of_a_batch_wins() {
 #[test]
 fn user_closes_only_own_grants() {
     let mut scene = Scene::new();
-    let open = [
-        open(1, "alice", 7, 30),
-        open(2, "bob", 7, 30),
-        open(3, "bob", 8, 30),
-        open(4, "bob", 9, 30),
-    ];
+    let users = [("alice", 7), ("bob", 7), ("bob", 8), ("bob", 9)];
+    let open = users.map(|(user, host)| open(1, user, host, 30));
     scene.serve(0, open.to_vec());
     for (order, count) in [
         (close(5, "alice", 8), 0),
@@ -204,23 +190,16 @@ fn user_closes_only_own_grants() {
         assert_eq!(scene.serve(1, vec![order]), [closed(5, count)], "{said}");
     }
     assert_eq!(scene.in_firewall(), []);
-    assert!(matches!(
-        scene.serve(1, vec![close(11, "eve", 8)])[..],
-        [Report::Refused {
-            rule: Rule::User,
-            ..
-        }]
-    ));
+    let reports = scene.serve(1, vec![close(11, "eve", 8)]);
+    assert_eq!(refused(&reports), Some(Rule::User));
 }
 
 #[test]
 fn long_list_is_split_into_messages() {
     let mut scene = Scene::new();
     let list = || vec![Order::List { ticket: 9 }];
-    assert!(matches!(
-        &scene.serve(0, list())[..],
-        [Report::Grants { grants, more: false, .. }] if grants.is_empty()
-    ));
+    let none = scene.serve(0, list());
+    assert!(matches!(&none[..], [Report::Grants { grants, more: false, .. }] if grants.is_empty()));
     // A message cannot hold 75 grants with this many services.
     let ports: Vec<String> = (0..400)
         .map(|n| format!("tcp/{}-{}", 10_000 + n * 100, 10_050 + n * 100))
@@ -255,11 +234,8 @@ fn failed_close_is_retried_every_second() {
     scene.fail(Some("no"));
     assert_eq!(scene.serve(5, vec![close(2, "alice", 7)]), [closed(2, 0)]);
     for second in 6..40 {
-        assert_eq!(
-            scene.executor.next_end(),
-            Some(at(second)),
-            "a close that was asked for is not forgotten until the grant's end"
-        );
+        // A close that was asked for is not forgotten until the grant's end.
+        assert_eq!(scene.executor.next_end(), Some(at(second)));
         scene.serve(second, vec![]);
         assert_eq!(scene.in_ledger().len(), 1);
     }
@@ -276,10 +252,8 @@ fn renewal_during_a_failing_close_opens() {
     scene.fail(Some("no"));
     scene.serve(30, vec![]);
     scene.fail(None);
-    assert!(matches!(
-        scene.serve(30, vec![open(2, "alice", 7, 30)])[..],
-        [Report::Opened { .. }]
-    ));
+    let reports = scene.serve(30, vec![open(2, "alice", 7, 30)]);
+    assert!(matches!(reports[..], [Report::Opened { .. }]));
     assert_eq!(scene.in_firewall(), one("alice 192.0.2.7", 60));
     scene.serve(60, vec![]);
     assert_eq!(scene.in_firewall(), []);
@@ -289,15 +263,8 @@ fn renewal_during_a_failing_close_opens() {
 fn failed_install_fails_the_start() {
     let firewall = MemoryDriver::default();
     firewall.with(|state| state.failing = Some("no".to_owned()));
-    assert!(
-        Executor::open(
-            &settings(&[("alice", &["tcp/22"])]),
-            Box::new(firewall),
-            None,
-            at(0)
-        )
-        .is_err()
-    );
+    let settings = settings(&[("alice", &["tcp/22"])]);
+    assert!(Executor::open(&settings, Box::new(firewall), None, at(0)).is_err());
 }
 
 #[test]
@@ -333,58 +300,38 @@ fn clock_step_keeps_the_time_left() {
     let mut scene = Scene::new();
     scene.serve(5000, vec![open(1, "alice", 7, 30), open(2, "bob", 8, 60)]);
     scene.executor.begin_trial(at(5600));
-    scene
-        .executor
-        .clock_was_set(ClockStep::Back(Duration::from_secs(4000)));
+    let back = ClockStep::Back(Duration::from_secs(4000));
+    scene.executor.clock_was_set(back);
     scene.fail(Some("no"));
     scene.executor.check_firewall(at(1001));
-    assert!(matches!(
-        scene.serve(1002, vec![open(3, "bob", 9, 10)])[..],
-        [Report::Refused {
-            rule: Rule::Firewall,
-            ..
-        }]
-    ));
+    let reports = scene.serve(1002, vec![open(3, "bob", 9, 10)]);
+    assert_eq!(refused(&reports), Some(Rule::Firewall));
     scene.fail(None);
-    assert_eq!(
-        scene.in_firewall(),
-        [one("alice 192.0.2.7", 5030), one("bob 192.0.2.8", 5060)].concat(),
-        "not yet"
-    );
-    assert_eq!(
-        (scene.executor.trial_end(), scene.executor.next_end()),
-        (Some(at(1600)), Some(at(1030)))
-    );
+    let not_yet = [one("alice 192.0.2.7", 5030), one("bob 192.0.2.8", 5060)];
+    assert_eq!(scene.in_firewall(), not_yet.concat());
+    let ends = (scene.executor.trial_end(), scene.executor.next_end());
+    assert_eq!(ends, (Some(at(1600)), Some(at(1030))));
     // Before anything else is done there, the ends are put right.
     scene.serve(1003, vec![close(4, "alice", 7), open(5, "bob", 9, 10)]);
-    assert_eq!(
-        scene.in_firewall(),
-        [one("bob 192.0.2.8", 1060), one("bob 192.0.2.9", 1013)].concat()
-    );
-    scene
-        .executor
-        .clock_was_set(ClockStep::Forward(Duration::from_secs(100_000)));
+    let corrected = [one("bob 192.0.2.8", 1060), one("bob 192.0.2.9", 1013)];
+    assert_eq!(scene.in_firewall(), corrected.concat());
+    let forward = ClockStep::Forward(Duration::from_secs(100_000));
+    scene.executor.clock_was_set(forward);
     scene.executor.check_firewall(at(101_003));
     scene.check();
-    assert_eq!(
-        scene.in_firewall(),
-        [one("bob 192.0.2.8", 101_060), one("bob 192.0.2.9", 101_013)].concat()
-    );
+    let later = [one("bob 192.0.2.8", 101_060), one("bob 192.0.2.9", 101_013)];
+    assert_eq!(scene.in_firewall(), later.concat());
 }
 
 #[test]
 fn clock_set_back_extends_no_grant() {
     let mut scene = Scene::new();
-    scene.serve(
-        50_000,
-        vec![open(1, "alice", 7, 30), open(2, "bob", 8, 600)],
-    );
+    let orders = vec![open(1, "alice", 7, 30), open(2, "bob", 8, 600)];
+    scene.serve(50_000, orders);
     let mut later = Scene::over(scene.firewall, 10);
     later.check();
-    assert_eq!(
-        later.in_firewall(),
-        [one("alice 192.0.2.7", 3610), one("bob 192.0.2.8", 3610)].concat()
-    );
+    let both = [one("alice 192.0.2.7", 3610), one("bob 192.0.2.8", 3610)];
+    assert_eq!(later.in_firewall(), both.concat());
     later.serve(3610, vec![]);
     assert_eq!(later.in_firewall(), []);
 }
@@ -392,14 +339,8 @@ fn clock_set_back_extends_no_grant() {
 #[test]
 fn grant_is_closed_once_in_a_batch() {
     let mut scene = Scene::new();
-    scene.serve(
-        0,
-        vec![
-            open(1, "alice", 7, 30),
-            open(2, "bob", 8, 60),
-            open(3, "bob", 9, 60),
-        ],
-    );
+    let bobs = [8, 9].map(|host| open(2, "bob", host, 60));
+    scene.serve(0, [&[open(1, "alice", 7, 30)], &bobs[..]].concat());
     let all = |ticket| end(ticket, Selection::All);
     let reports = scene.serve(30, vec![close(4, "bob", 8), all(5), all(6)]);
     // Alice's has expired, and each of bob's is closed by the first order.

@@ -145,7 +145,6 @@ mod tests {
     use super::*;
     use crate::core::fixture;
     use crate::model::command_template::Argument;
-    use crate::model::grant::GrantId;
     use crate::model::journal::memory::MemoryJournal;
 
     fn grant(id: u64, allow: &str) -> Grant {
@@ -181,49 +180,35 @@ mod tests {
         };
         let one = grant(1, "192.0.2.1/32");
         let mut pending = open(&[]);
-        pending
-            .add(vec![
-                pending_close(&one),
-                pending_close(&grant(2, "192.0.2.2/32")),
-            ])
-            .unwrap();
+        let two = pending_close(&grant(2, "192.0.2.2/32"));
+        pending.add(vec![pending_close(&one), two]).unwrap();
         assert_eq!(pending.next(), None);
         let longer = Grant {
             until: at(60),
             ..one.clone()
         };
         let mut pending = open(&[longer, grant(2, "192.0.2.99/32")]);
-        assert_eq!(
-            pending.due(at(9)).map(|close| close.grant),
-            Some(grant(2, "192.0.2.2/32")),
-            "number 2 is another grant now"
-        );
+        // Number 2 is another grant now.
         let two = pending.due(at(9)).unwrap();
+        assert_eq!(two.grant, grant(2, "192.0.2.2/32"));
         pending.remove(&two).unwrap();
         assert_eq!(pending.due(at(9)), None);
         pending.close(&Grant {
             until: at(61),
             ..one
         });
-        assert_eq!(
-            pending
-                .due(at(9))
-                .map(|close| (close.grant.until, close.template)),
-            Some((at(61), pending_close(&grant(1, "::/0")).template))
-        );
-        assert_eq!(
-            open(&[]).due(at(9)).map(|close| close.grant.id),
-            Some(GrantId(1))
-        );
+        let due = pending.due(at(9)).unwrap();
+        let template = pending_close(&grant(1, "::/0")).template;
+        assert_eq!((due.grant.until, due.template), (at(61), template));
+        assert_eq!(open(&[]).due(at(9)).unwrap().grant.id.0, 1);
     }
 
     #[test]
     fn failing_close_is_tried_ten_times() {
         let journal = MemoryJournal::default();
         let mut pending = PendingCloses::open(Box::new(journal.clone())).unwrap();
-        pending
-            .add(vec![pending_close(&grant(1, "192.0.2.1/32"))])
-            .unwrap();
+        let close = pending_close(&grant(1, "192.0.2.1/32"));
+        pending.add(vec![close]).unwrap();
         pending.compare(&[]);
         let (mut now, mut pauses) = (at(100), Vec::new());
         loop {
@@ -232,31 +217,23 @@ mod tests {
                 break;
             }
             let next = pending.next().unwrap();
-            assert_eq!(
-                pending.due(Timestamp::from_millis(next.as_millis() - 1)),
-                None
-            );
+            let before = Timestamp::from_millis(next.as_millis() - 1);
+            assert_eq!(pending.due(before), None);
             pauses.push(next.since(now).as_secs());
             now = next;
         }
         assert_eq!(pauses, [1, 2, 4, 8, 16, 32, 64, 128, 256]);
-        assert_eq!(
-            (
-                pending.next(),
-                PendingCloses::open(Box::new(journal)).unwrap().closes.len()
-            ),
-            (None, 0)
-        );
+        assert_eq!(pending.next(), None);
+        let kept = PendingCloses::open(Box::new(journal)).unwrap();
+        assert!(kept.closes.is_empty());
     }
 
     #[test]
     fn damaged_journal_is_refused() {
         let journal = MemoryJournal::default();
         *journal.text.lock().unwrap() = Some("postern journal 1 0\n".to_owned());
-        let said = PendingCloses::open(Box::new(journal))
-            .err()
-            .unwrap()
-            .to_string();
+        let refused = PendingCloses::open(Box::new(journal)).err();
+        let said = refused.unwrap().to_string();
         assert!(said.starts_with("/m/journal: the journal of on_close programs is damaged: its checksum is wrong; move"), "{said}");
     }
 }

@@ -25,11 +25,8 @@ impl Run for Script {
     fn run(&mut self, call: &Call<'_>) -> Result<Ran, RunError> {
         let (played, changed) = &*self.0;
         let mut played = played.lock().unwrap();
-        played.ran.push(format!(
-            "{} {}",
-            call.program.display(),
-            call.args.join(" ")
-        ));
+        let line = format!("{} {}", call.program.display(), call.args.join(" "));
+        played.ran.push(line);
         changed.notify_all();
         while played.is_held {
             played = changed.wait(played).unwrap();
@@ -49,32 +46,22 @@ impl Script {
 
     fn wait_for(&self, count: usize) -> Vec<String> {
         let (played, changed) = &*self.0;
-        let waited =
-            changed.wait_timeout_while(played.lock().unwrap(), Duration::from_secs(30), |played| {
-                played.ran.len() < count
-            });
+        let (played, limit) = (played.lock().unwrap(), Duration::from_secs(30));
+        let waited = changed.wait_timeout_while(played, limit, |played| played.ran.len() < count);
         waited.unwrap().0.ran.clone()
     }
 }
 
 fn config() -> Settings {
     let mut settings = settings(&[("alice", &["tcp/1-1000"])]);
-    let template = |program: &str| {
-        CommandTemplate::new(
-            program.into(),
-            ["{user}", "{service}"]
-                .map(|text| Argument::read(text).unwrap())
-                .to_vec(),
-        )
-    };
+    let arguments = ["{user}", "{service}"].map(|text| Argument::read(text).unwrap());
+    let template = |program: &str| CommandTemplate::new(program.into(), arguments.to_vec());
     for (name, ports, on_open) in [
         ("ssh", &["tcp/22"][..], true),
         ("web", &["tcp/80", "tcp/443"], false),
     ] {
-        settings.named.insert(
-            name.to_owned(),
-            ports.iter().map(|text| text.parse().unwrap()).collect(),
-        );
+        let ports = ports.iter().map(|text| text.parse().unwrap());
+        settings.named.insert(name.to_owned(), ports.collect());
         let options = settings.options.entry(name.to_owned()).or_default();
         options.on_open = on_open.then(|| template("/open"));
         options.on_close = Some(template("/close"));
@@ -97,17 +84,13 @@ struct Scene {
 
 impl Scene {
     fn new() -> Self {
-        Self::over(
-            MemoryDriver::default(),
-            MemoryJournal::default(),
-            Script::default(),
-        )
+        Self::over(MemoryDriver::default(), MemoryJournal::default())
     }
 
-    fn over(firewall: MemoryDriver, keep: MemoryJournal, script: Script) -> Self {
-        let clock = Steady::new();
-        let mut executor =
-            Executor::open(&config(), Box::new(firewall), None, clock.now()).unwrap();
+    fn over(firewall: MemoryDriver, keep: MemoryJournal) -> Self {
+        let (clock, script) = (Steady::new(), Script::default());
+        let driver = Box::new(firewall);
+        let mut executor = Executor::open(&config(), driver, None, clock.now()).unwrap();
         let (played, kept) = (script.clone(), keep.clone());
         let backing = move || -> Result<Backing, HookError> {
             Ok((Box::new(played.clone()), Box::new(kept.clone())))
@@ -140,10 +123,8 @@ impl Scene {
 #[test]
 fn hook_runs_once_for_each_entry() {
     let mut scene = Scene::new();
-    assert!(
-        scene.open(1, &["tcp/22"], 30) && scene.open(1, &["tcp/22"], 60),
-        "a renewal opens nothing"
-    );
+    // A renewal opens nothing.
+    assert!(scene.open(1, &["tcp/22"], 30) && scene.open(1, &["tcp/22"], 60));
     assert!(scene.open(2, &["tcp/443"], 30) && scene.open(3, &["tcp/80-500"], 30));
     scene.close_all();
     let mut ran = scene.script.wait_for(4);
@@ -151,11 +132,7 @@ fn hook_runs_once_for_each_entry() {
     ran.sort();
     assert_eq!(
         ran[..3],
-        [
-            "/close alice tcp/22",
-            "/close alice tcp/443",
-            "/close alice tcp/80"
-        ]
+        ["22", "443", "80"].map(|port| format!("/close alice tcp/{port}"))
     );
     scene.executor.leave_open(scene.clock.now());
     assert_eq!(scene.script.wait_for(4).len(), 4);
@@ -166,16 +143,14 @@ fn on_close_runs_however_a_grant_ends() {
     for how in ["time", "reload", "remove"] {
         let mut scene = Scene::new();
         assert!(scene.open(1, &["tcp/22"], 1));
+        let (now, bob) = (scene.clock.now(), settings(&[("bob", &["tcp/22"])]));
         match how {
             "time" => drop(
                 scene
                     .executor
-                    .serve(scene.clock.now().plus(Duration::from_secs(1)), vec![]),
+                    .serve(now.plus(Duration::from_secs(1)), vec![]),
             ),
-            "reload" => scene
-                .executor
-                .reload(&settings(&[("bob", &["tcp/22"])]), scene.clock.now())
-                .unwrap(),
+            "reload" => scene.executor.reload(&bob, now).unwrap(),
             _ => scene.executor.remove().unwrap(),
         }
         assert_eq!(scene.script.wait_for(2), BOTH, "{how}");
@@ -187,24 +162,18 @@ fn grant_of_one_batch_runs_both_hooks() {
     let mut scene = Scene::new();
     let request = request("alice", "192.0.2.1/32", &["tcp/22"], 30);
     let reports = scene.serve(vec![Order::Open { ticket: 1, request }, END_ALL]);
-    assert!(
-        matches!(
-            reports[..],
-            [Report::Opened { .. }, Report::Closed { count: 1, .. }]
-        ),
-        "{reports:?}"
+    let both = matches!(
+        reports[..],
+        [Report::Opened { .. }, Report::Closed { count: 1, .. }]
     );
+    assert!(both, "{reports:?}");
     assert_eq!(scene.script.wait_for(2), BOTH);
 }
 
 #[test]
 fn failed_open_runs_no_hook() {
     let firewall = MemoryDriver::default();
-    let mut scene = Scene::over(
-        firewall.clone(),
-        MemoryJournal::default(),
-        Script::default(),
-    );
+    let mut scene = Scene::over(firewall.clone(), MemoryJournal::default());
     assert!(!scene.open(1, &["udp/22"], 30) && !scene.open(1, &["tcp/22"], 1_000_000));
     firewall.with(|state| state.failing = Some("no".to_owned()));
     assert!(!scene.open(1, &["tcp/22"], 30));
@@ -250,11 +219,7 @@ fn hanging_hook_delays_no_order() {
 #[test]
 fn on_close_runs_after_a_crash() {
     let firewall = MemoryDriver::default();
-    let mut scene = Scene::over(
-        firewall.clone(),
-        MemoryJournal::default(),
-        Script::default(),
-    );
+    let mut scene = Scene::over(firewall.clone(), MemoryJournal::default());
     assert!(scene.open(1, &["tcp/22"], 600) && scene.open(2, &["tcp/80-500"], 600));
     scene.script.wait_for(1);
     // The web's programs are recorded after ssh's hook has run.
@@ -267,18 +232,13 @@ fn on_close_runs_after_a_crash() {
     }
     let keep = MemoryJournal::default();
     *keep.text.lock().unwrap() = scene.keep.text.lock().unwrap().clone();
-    firewall.with(|state| {
-        state
-            .open
-            .retain(|grant| grant.services[0].to_string() != "tcp/22")
-    });
-    let mut after = Scene::over(firewall, keep.clone(), Script::default());
+    let is_web = |grant: &Grant| grant.services[0].to_string() != "tcp/22";
+    firewall.with(|state| state.open.retain(is_web));
+    let mut after = Scene::over(firewall, keep.clone());
     assert_eq!(after.script.wait_for(1), ["/close alice tcp/22"]);
     after.close_all();
-    assert_eq!(
-        after.script.wait_for(3)[1..],
-        ["/close alice tcp/80", "/close alice tcp/443"]
-    );
+    let web = ["/close alice tcp/80", "/close alice tcp/443"];
+    assert_eq!(after.script.wait_for(3)[1..], web);
     after.executor.leave_open(after.clock.now());
     let rest = keep.text.lock().unwrap().clone().unwrap();
     assert_eq!(rest.lines().count(), 1, "{rest}");
@@ -290,11 +250,7 @@ fn failing_on_close_is_retried() {
     scene.script.set(|played| played.status = 1);
     assert!(scene.open(1, &["tcp/22"], 600));
     assert_eq!(scene.script.wait_for(1).len(), 1);
-    assert_eq!(
-        scene.executor.grants().count(),
-        1,
-        "on_open changes no grant"
-    );
+    assert_eq!(scene.executor.grants().count(), 1, "it changes no grant");
     scene.close_all();
     assert_eq!(scene.script.wait_for(2)[1], "/close alice tcp/22");
     scene.script.set(|played| played.status = 0);
@@ -305,8 +261,8 @@ fn failing_on_close_is_retried() {
 fn reload_may_bring_the_first_hook() {
     let clock = Steady::new();
     let plain = settings(&[("alice", &["tcp/1-1000"])]);
-    let mut executor =
-        Executor::open(&plain, Box::new(MemoryDriver::default()), None, clock.now()).unwrap();
+    let driver = Box::new(MemoryDriver::default());
+    let mut executor = Executor::open(&plain, driver, None, clock.now()).unwrap();
     let (script, asked) = (Script::default(), Arc::new(Mutex::new(0)));
     let (played, counted) = (script.clone(), asked.clone());
     let backing = move || -> Result<Backing, HookError> {
@@ -323,19 +279,12 @@ fn reload_may_bring_the_first_hook() {
     };
     assert!(scene.open(1, &["tcp/22"], 60));
     scene.executor.reload(&plain, clock.now()).unwrap();
-    assert_eq!(
-        *asked.lock().unwrap(),
-        0,
-        "a gate without hooks needs no directory and no thread"
-    );
+    // A gate without hooks needs no directory and no thread.
+    assert_eq!(*asked.lock().unwrap(), 0);
     scene.executor.reload(&config(), clock.now()).unwrap();
     assert!(scene.open(2, &["tcp/22"], 60));
     scene.close_all();
     assert_eq!(scene.script.wait_for(2), BOTH);
     scene.executor.leave_open(clock.now());
-    assert_eq!(
-        scene.script.wait_for(0).len(),
-        2,
-        "older grants run no hook"
-    );
+    assert_eq!(scene.script.wait_for(0).len(), 2, "not for older grants");
 }
