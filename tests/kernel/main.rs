@@ -25,6 +25,7 @@ mod flood;
 mod gate;
 mod golden;
 mod host;
+mod inputs;
 mod iptables;
 mod many_grants;
 mod nftables;

@@ -1,6 +1,6 @@
 //! Traffic between namespaces: links, echo servers, and the packets that a stranger may send.
 
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::process::Command;
 use std::sync::atomic::{AtomicU16, Ordering};
@@ -13,6 +13,13 @@ use crate::wait::wait_until;
 
 /// How long a test waits for an answer that may not come.
 const ANSWER_WITHIN: Duration = Duration::from_millis(250);
+
+/// How long a connection may take before the port counts as hidden. An answer comes within a millisecond, and a lost SYN is
+/// sent again only after a second.
+pub(crate) const HIDDEN_AFTER: Duration = Duration::from_millis(600);
+
+/// The length of what a server of sessions says first.
+const GREETING: usize = 96;
 
 static NEXT_PING: AtomicU16 = AtomicU16::new(1);
 
@@ -63,6 +70,42 @@ impl Namespace {
     pub fn serve_echo(&self, port: u16) {
         let listener = self.run(move || TcpListener::bind(("::", port)).unwrap());
         serve_echo(listener);
+    }
+
+    /// Serves a TCP port of all addresses: says which client it sees and where it was reached, then sends back what comes in.
+    pub fn serve_sessions(&self, port: u16) {
+        let listener = self.run(move || TcpListener::bind(("::", port)).unwrap());
+        std::thread::spawn(move || {
+            for mut stream in listener.incoming().map_while(Result::ok) {
+                std::thread::spawn(move || {
+                    let (seen, reached) = (stream.peer_addr()?, stream.local_addr()?);
+                    let [seen, own] = [seen, reached].map(|end| end.ip().to_canonical());
+                    let said = format!("{seen} {}", SocketAddr::new(own, reached.port()));
+                    stream.write_all(format!("{said:<GREETING$}").as_bytes())?;
+                    std::io::copy(&mut &stream, &mut &stream)
+                });
+            }
+        });
+    }
+
+    /// A session with such a server.
+    pub fn session(&self, to: SocketAddr) -> Result<Session, ErrorKind> {
+        let mut stream = self.run(move || {
+            TcpStream::connect_timeout(&to, HIDDEN_AFTER).map_err(|error| error.kind())
+        })?;
+        stream
+            .set_read_timeout(Some(Duration::from_secs(10)))
+            .unwrap();
+        let mut greeting = [0; GREETING];
+        stream.read_exact(&mut greeting).unwrap();
+        let mut words = std::str::from_utf8(&greeting).unwrap().split_whitespace();
+        let mut word = || words.next().unwrap();
+        let (seen, reached) = (word().parse().unwrap(), word().parse().unwrap());
+        Ok(Session {
+            stream,
+            seen,
+            reached,
+        })
     }
 
     /// A connection from one of the namespace's addresses, if it succeeds.
@@ -155,6 +198,22 @@ impl Namespace {
             }
             false
         })
+    }
+}
+
+/// A session with a server of [`Namespace::serve_sessions`].
+#[derive(Debug)]
+pub struct Session {
+    stream: TcpStream,
+    /// The address that the server sees.
+    pub seen: IpAddr,
+    /// Where it was reached.
+    pub reached: SocketAddr,
+}
+
+impl Session {
+    pub fn lives(&mut self) -> bool {
+        echoes(&mut self.stream)
     }
 }
 

@@ -7,9 +7,12 @@ use postern::model::catalog::Forward;
 use postern::model::grant::Grant;
 use postern::model::settings::Protection;
 
+use postern_harness::now;
 use postern_harness::wait::wait_at_most;
 
-use super::world::{HOUR, PATIENCE, SIDES, Side, World, forward, grant, kinds, protection};
+use crate::inputs::{grant, protection};
+
+use super::world::{HOUR, PATIENCE, SIDES, Side, World, forward, kinds};
 
 /// The gate with its port 2222 and the host's port 22 hidden.
 fn hiding(side: Side, forwards: &[Forward]) -> Protection {
@@ -31,7 +34,7 @@ fn hiding(side: Side, forwards: &[Forward]) -> Protection {
 fn through(side: Side, forwards: &[Forward], length: Duration) -> Grant {
     Grant {
         forwards: forwards.to_vec(),
-        ..grant(7, side.client, length)
+        ..grant(7, side.client, &[], now().plus(length))
     }
 }
 

@@ -2,26 +2,24 @@
 //!
 //! Owns namespaces, cables and sessions; all of it goes with the world.
 
-use std::io::{Read, Write};
-use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
+use std::io::ErrorKind;
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use ipnet::IpNet;
 use postern::adapters::firewall::iptables::Iptables;
 use postern::adapters::firewall::nftables::Nftables;
 use postern::adapters::firewall::{Change, FirewallDriver};
 use postern::adapters::process::Programs;
 use postern::model::catalog::Forward;
-use postern::model::grant::{Grant, GrantId};
+use postern::model::grant::Grant;
 use postern::model::settings::Protection;
 
 use postern_harness::firewall::{iptables_paths, iptables_variants};
+use postern_harness::traffic::Session;
 use postern_harness::{Namespace, now, wait_until};
 
 pub(crate) const HOUR: Duration = Duration::from_secs(3600);
-/// An answer comes within a millisecond, and a lost SYN is sent again only after a second.
-const HIDDEN_AFTER: Duration = Duration::from_millis(400);
 pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The addresses of one family.
@@ -69,14 +67,6 @@ pub(crate) struct World {
     pub(crate) inner: Namespace,
 }
 
-/// A session with a server, and the address that the server sees.
-pub(crate) struct Session {
-    stream: TcpStream,
-    pub(crate) seen: IpAddr,
-    /// Where it was reached.
-    pub(crate) reached: SocketAddr,
-}
-
 /// The drivers that this machine has.
 pub(crate) fn kinds() -> Vec<&'static str> {
     let variants = iptables_variants();
@@ -107,9 +97,9 @@ impl World {
         inner.sh("ip addr add 10.0.0.6/24 dev in; ip -6 addr add fd00::6/64 dev in nodad");
         gate.sh("sysctl -qw net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1");
         for port in [22, 23, 80] {
-            serve(&inner, port);
+            inner.serve_sessions(port);
         }
-        serve(&client, 22);
+        client.serve_sessions(22);
         let world = Self {
             driver: Arc::new(Mutex::new(None)),
             kind,
@@ -201,113 +191,16 @@ impl World {
     /// A session with a server, where it answers.
     pub(crate) fn session(&self, from: &Namespace, to: &str, port: u16) -> Option<Session> {
         let to = SocketAddr::new(to.parse().unwrap(), port);
-        from.run(move || {
-            let mut stream = TcpStream::connect_timeout(&to, HIDDEN_AFTER).ok()?;
-            stream.set_read_timeout(Some(PATIENCE)).unwrap();
-            let mut greeting = [0; 96];
-            stream.read_exact(&mut greeting).unwrap();
-            let mut words = std::str::from_utf8(&greeting).unwrap().split_whitespace();
-            let mut address = || {
-                words
-                    .next()
-                    .unwrap()
-                    .parse::<SocketAddr>()
-                    .map(|it| SocketAddr::new(it.ip().to_canonical(), it.port()))
-                    .unwrap()
-            };
-            let (seen, reached) = (address().ip(), address());
-            Some(Session {
-                stream,
-                seen,
-                reached,
-            })
-        })
+        from.session(to).ok()
     }
 
     /// Whether a port is hidden: nobody answers, not even with a refusal.
     pub(crate) fn is_hidden(&self, from: &Namespace, to: &str, port: u16) -> bool {
         let to = SocketAddr::new(to.parse().unwrap(), port);
-        let attempt = from.run(move || {
-            TcpStream::connect_timeout(&to, HIDDEN_AFTER)
-                .map(drop)
-                .map_err(|error| error.kind())
-        });
-        attempt == Err(std::io::ErrorKind::TimedOut)
-    }
-}
-
-impl Session {
-    pub(crate) fn lives(&mut self) -> bool {
-        self.lives_within(PATIENCE)
-    }
-
-    pub(crate) fn lives_within(&mut self, time: Duration) -> bool {
-        self.stream.set_read_timeout(Some(time)).unwrap();
-        let mut back = [0; 4];
-        self.stream.write_all(b"ping").is_ok()
-            && self.stream.read_exact(&mut back).is_ok()
-            && back == *b"ping"
-    }
-}
-
-/// Serves a port on all addresses of both families: says whom it sees and as whom, then sends back what comes.
-pub(crate) fn serve(space: &Namespace, port: u16) {
-    space.run(move || {
-        let listener = TcpListener::bind(("::", port)).unwrap();
-        std::thread::spawn(move || {
-            for stream in listener.incoming().map_while(Result::ok) {
-                std::thread::spawn(move || {
-                    let mut stream = stream;
-                    let (Ok(peer), Ok(own)) = (stream.peer_addr(), stream.local_addr()) else {
-                        return;
-                    };
-                    let mut bytes = [0; 64];
-                    if write!(stream, "{:<96}", format!("{peer} {own}")).is_err() {
-                        return;
-                    }
-                    while let Ok(length @ 1..) = stream.read(&mut bytes) {
-                        if stream.write_all(&bytes[..length]).is_err() {
-                            return;
-                        }
-                    }
-                });
-            }
-        });
-    });
-}
-
-/// Alice's grant for one address, which opens nothing yet.
-pub(crate) fn grant(id: u64, allow: &str, length: Duration) -> Grant {
-    let allow = allow
-        .parse()
-        .unwrap_or_else(|_| IpNet::from(allow.parse::<IpAddr>().unwrap()));
-    let until = now().plus(length);
-    Grant {
-        id: GrantId(id),
-        user: "alice".to_owned(),
-        allow,
-        target: None,
-        services: Vec::new(),
-        forwards: Vec::new(),
-        until,
+        from.session(to).err() == Some(ErrorKind::TimedOut)
     }
 }
 
 pub(crate) fn forward(at: &str, host: &str, port: Option<u16>, masquerade: bool) -> Forward {
     Forward::new(at.parse().unwrap(), host.parse().unwrap(), port, masquerade).unwrap()
-}
-
-/// Protects these ports at the gate, and these in networks behind it.
-pub(crate) fn protection(services: &[&str], behind: &[(&str, &str)]) -> Protection {
-    Protection {
-        services: services.iter().map(|text| text.parse().unwrap()).collect(),
-        knock_ports: vec![62201],
-        silence_knocks: true,
-        behind: behind
-            .iter()
-            .map(|(network, ports)| (network.parse().unwrap(), ports.parse().unwrap()))
-            .collect(),
-        hide_behind: true,
-        ..Protection::default()
-    }
 }

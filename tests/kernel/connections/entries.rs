@@ -1,14 +1,16 @@
 //! Entries of the table without a socket of the gate, and the time that a large table takes.
 
-use std::net::{IpAddr, Ipv4Addr, UdpSocket};
+use std::net::{Ipv4Addr, UdpSocket};
 use std::time::{Duration, Instant};
 
 use postern::adapters::conntrack::Conntrack;
 use postern::adapters::conntrack::kernel::KernelConntrack;
-use postern::model::grant::{Grant, GrantId};
+use postern::model::grant::Grant;
 use postern::model::request::OpenRequest;
 use postern::model::time::Timestamp;
 use postern_harness::Namespace;
+
+use crate::inputs;
 
 use super::{CLIENT_V4, DRIVERS, ENDS, V4, World, end, request, settings};
 
@@ -92,18 +94,12 @@ pub(crate) fn entries_through_the_gate_end_with_their_own_grant() {
 
 pub(crate) fn thousands_of_grants_end_with_one_dump() {
     let world = World::started(DRIVERS[1], settings("", ""), &[]);
-    let grant = |allow: IpAddr| Grant {
-        id: GrantId(1),
-        user: "alice".to_owned(),
-        allow: allow.into(),
-        target: None,
-        services: vec!["udp/1-65535".parse().unwrap()],
-        forwards: Vec::new(),
-        until: Timestamp::default(),
-    };
+    let grant = |allow: &str| inputs::grant(1, allow, &["udp/1-65535"], Timestamp::default());
     let grants = move |first: u32| -> Vec<Grant> {
         let addresses = (first..first + 5000).map(Ipv4Addr::from);
-        addresses.map(|address| grant(address.into())).collect()
+        addresses
+            .map(|address| grant(&address.to_string()))
+            .collect()
     };
     world.client.run(|| {
         let socket = UdpSocket::bind("192.0.2.7:0").unwrap();
@@ -116,7 +112,7 @@ pub(crate) fn thousands_of_grants_end_with_one_dump() {
     let (ended, took) = world.gate.run(move || {
         let mut kernel = KernelConntrack::open().unwrap();
         let mut ended = grants(0x0a00_0000);
-        ended.push(grant(V4[1].parse().unwrap()));
+        ended.push(grant(V4[1]));
         let live = grants(0x0b00_0000);
         let start = Instant::now();
         let count = kernel.end(&ended, &mut live.iter()).unwrap();

@@ -12,16 +12,16 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use libtest_mimic::Trial;
-use postern::adapters::config;
-use postern::adapters::config::bundle::{Bundle, BundleFile};
 use postern::adapters::conntrack::Conntrack;
 use postern::adapters::conntrack::kernel::KernelConntrack;
 use postern::core::order::{Order, Report, Selection};
 use postern::daemon::monitor;
 use postern::daemon::monitor::executor::Executor;
-use postern::model::request::{AddressFrom, OpenRequest};
+use postern::model::request::OpenRequest;
 use postern::model::settings::{DriverKind, Settings};
 use postern_harness::{Machine, Namespace, Requirement, gate_and_client, now, trials};
+
+use crate::inputs::{self, request};
 
 const DRIVERS: [DriverKind; 2] = [DriverKind::Iptables, DriverKind::Nftables];
 /// The addresses of the gate and of the client, for each family.
@@ -71,7 +71,7 @@ fn settings(web: &str, alice: &str) -> Settings {
         )
     };
     let (bob, with_alice) = (user("bob", "A"), user("alice", "E"));
-    read(format!(
+    inputs::settings(format!(
         "[gate]\nname = \"g\"\n[service.web]\nports = [\"tcp/80\"]\n{web}\n{bob}{with_alice}{alice}\n"
     ))
 }
@@ -79,32 +79,9 @@ fn settings(web: &str, alice: &str) -> Settings {
 /// Settings in which bob alone may open these ports.
 fn only_bob(service: &str) -> Settings {
     let key = "A".repeat(43);
-    read(format!(
+    inputs::settings(format!(
         "[gate]\nname = \"g\"\n[[user]]\nname = \"bob\"\nkey = \"{key}=\"\nservices = [\"{service}\"]"
     ))
-}
-
-fn read(text: String) -> Settings {
-    let main = Some(BundleFile {
-        path: "posternd.toml".into(),
-        text: text.into(),
-    });
-    let bundle = Bundle {
-        main,
-        ..Bundle::default()
-    };
-    config::load(&bundle).unwrap().settings
-}
-
-fn request(user: &str, allow: &str, services: &[&str]) -> OpenRequest {
-    OpenRequest {
-        user: user.to_owned(),
-        allow: allow.parse().unwrap(),
-        from: AddressFrom::Claimed,
-        target: None,
-        services: services.iter().map(|text| text.parse().unwrap()).collect(),
-        duration: Duration::from_secs(600),
-    }
 }
 
 /// The order to end all grants of a user, or all.

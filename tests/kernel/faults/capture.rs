@@ -1,4 +1,4 @@
-//! Captures whose reads fail, and a renamed interface. No knock that is in the socket is lost.
+//! Captures whose reads fail. No knock that is in the socket is lost.
 
 use super::inject::Injector;
 use postern_harness::{FAMILIES, GateConfig, World};
@@ -39,29 +39,4 @@ pub(crate) fn constant_read_failure_ends_the_engine(backend: &'static str) {
     world.first.expect_let_in(FAMILIES[1]);
     world.first.expect_shut_out(FAMILIES[0]);
     world.first.open("alice", FAMILIES[0], &["--for", "1m"]);
-}
-
-pub(crate) fn renamed_interface_is_dropped(backend: &'static str) {
-    let world = World::start(&GateConfig::new(backend).gate("interfaces = [\"gate2\"]"));
-    for round in 1..3 {
-        world.gate.ip("link set gate2 name other0");
-        world
-            .daemon
-            .wait_for_lines(round, &["listening on gate2 is not possible now"]);
-        let admitted = world.daemon.status().admitted;
-        let packet = world.first.packet("alice", FAMILIES[0], &[]);
-        world.first.send(FAMILIES[0], &packet);
-        world.first.expect_shut_out(FAMILIES[0]);
-        world.gate.ip("link set other0 name gate2");
-        world
-            .daemon
-            .wait_for_lines(round, &["listening on gate2", "INFO"]);
-        world.first.open("alice", FAMILIES[0], &[]);
-        assert_eq!(
-            world.daemon.status().admitted,
-            admitted + 1,
-            "it listens to that name alone, and keeps nothing for later"
-        );
-        world.daemon.asked(&["close", "--all"]);
-    }
 }

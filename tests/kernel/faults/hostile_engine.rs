@@ -20,6 +20,7 @@ use rustix::process::{
 };
 
 use super::control_clients::resident;
+use crate::inputs;
 use postern_harness::world::checks::{expect_ledger_and_kernel_agree, in_kernel, kill};
 use postern_harness::{FAMILIES, Family, GateConfig, SERVICE, World, wait_for, wait_until};
 
@@ -100,15 +101,8 @@ fn world(backend: &str) -> World {
 
 fn request(user: &str, allow: &str, services: &[&str], seconds: u64) -> OpenRequest {
     OpenRequest {
-        user: user.to_owned(),
-        allow: allow.parse().unwrap(),
-        from: AddressFrom::Claimed,
-        target: None,
-        services: services
-            .iter()
-            .map(|service| service.parse().unwrap())
-            .collect(),
         duration: Duration::from_secs(seconds),
+        ..inputs::request(user, allow, services)
     }
 }
 

@@ -52,7 +52,6 @@ const ONCE: &[Test] = table![
     ROOT: disk::damaged_store_stops_the_engine,
     STRACE: capture::few_failed_reads_lose_no_knock,
     STRACE: capture::constant_read_failure_ends_the_engine,
-    ROOT: capture::renamed_interface_is_dropped,
     ROOT: control_clients::hostile_clients_delay_no_knock,
     STRACE: memory::engine_without_memory_opens_only_durable,
     ROOT: hostile_engine::invalid_message_ends_the_engine,

@@ -9,7 +9,6 @@ use std::time::Duration;
 
 use postern::model::grant::{Grant, GrantId};
 use postern::model::time::Timestamp;
-use rustix::process::Signal;
 
 use postern_harness::world::checks::*;
 use postern_harness::world::{KnockStream, with_crowd};
@@ -58,36 +57,6 @@ pub(crate) fn random_kills_third_run(backend: &'static str) {
 
 pub(crate) fn random_kills_fourth_run(backend: &'static str) {
     moments(backend, 4);
-}
-
-pub(crate) fn engine_ends_with_its_monitor(backend: &'static str) {
-    let mut world = World::start(&GateConfig::new(backend));
-    let engine = world.daemon.engine();
-    world.daemon.signal(Signal::KILL);
-    world.daemon.wait();
-    wait_until("the engine to go with its monitor", || is_gone(engine));
-    world.first.expect_shut_out(FAMILIES[0]);
-    world.start_again();
-    world.first.open("alice", FAMILIES[0], &["--for", "10m"]);
-}
-
-pub(crate) fn killed_engine_is_started_again(backend: &'static str) {
-    let world = World::start(&GateConfig::new(backend));
-    world.first.open("alice", FAMILIES[1], &["--for", "10m"]);
-    for times in 2..5 {
-        kill(world.daemon.engine());
-        world.daemon.wait_for_lines(times, &["the engine serves"]);
-        assert_eq!(world.daemon.grants().len(), 1, "a grant needs no engine");
-        world.first.expect_let_in(FAMILIES[1]);
-    }
-    assert_eq!(
-        world
-            .daemon
-            .logged(&["WARN", "the engine ended: signal: 9"])
-            .len(),
-        3
-    );
-    world.first.open("alice", FAMILIES[0], &[]);
 }
 
 #[expect(clippy::print_stderr, reason = "how it went is worth a line")]

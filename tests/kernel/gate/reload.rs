@@ -126,24 +126,6 @@ pub(crate) fn broken_config_changes_nothing(backend: &'static str) {
     assert_eq!(world.daemon.grants().len(), 2);
 }
 
-pub(crate) fn removed_user_loses_open_grants(backend: &'static str) {
-    let world = World::start(&plan(backend));
-    world.first.open("alice", Family::V4, &["--for", "10m"]);
-    world.second.open("bob", Family::V4, &["--for", "10m"]);
-    let before = world.daemon.grants();
-    world.rewrite(
-        &GateConfig::empty(backend).user("alice", &format!("services = [\"tcp/{SERVICE}\"]")),
-    );
-    reload(&world);
-    assert_eq!(world.daemon.grants(), before[..1], "alice's");
-    world.second.expect_shut_out(Family::V4);
-    world.first.expect_let_in(Family::V4);
-    world.second.knock("bob", Family::V4, &[]);
-    world.daemon.wait_for_count("drop unknown-hint", 1);
-    world.second.expect_shut_out(Family::V4);
-    assert_eq!(world.daemon.status().users, 1);
-}
-
 pub(crate) fn reload_applies_the_new_config(backend: &'static str) {
     let world = World::start(&plan(backend));
     let old = world.first.packet("alice", Family::V4, &[]);

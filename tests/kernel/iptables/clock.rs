@@ -3,55 +3,35 @@
 
 use std::time::Duration;
 
-use postern::adapters::config;
-use postern::adapters::config::bundle::{Bundle, BundleFile};
 use postern::core::order::{Order, Report};
 use postern::daemon::monitor::executor::Executor;
-use postern::model::request::{AddressFrom, OpenRequest};
-use postern::model::time::ClockStep;
+use postern::model::request::OpenRequest;
+use postern::model::time::{ClockStep, Timestamp};
 
 use super::world::World;
 use super::{V4, V6};
+use crate::inputs;
 use postern_harness::firewall::iptables_variants as variants;
 use postern_harness::now;
+use postern_harness::world::checks::LATE;
 
 const LONG: Duration = Duration::from_secs(7200);
 
-fn executor(world: &World, monitors_time: postern::model::time::Timestamp) -> Executor {
-    let text = "[gate]\nname = \"g\"\n[[user]]\nname = \"alice\"\nkey = \"AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=\"\nservices = [\"tcp/22\"]\n";
-    let main = Some(BundleFile {
-        path: "posternd.toml".into(),
-        text: text.to_owned().into(),
-    });
-    let settings = config::load(&Bundle {
-        main,
-        ..Bundle::default()
-    })
-    .unwrap()
-    .settings;
-    Executor::open(
-        &settings,
-        Box::new(world.another_driver()),
-        None,
-        monitors_time,
-    )
-    .unwrap()
+fn executor(world: &World, monitors_time: Timestamp) -> Executor {
+    let key = "A".repeat(43);
+    let settings = inputs::settings(format!(
+        "[gate]\nname = \"g\"\n[[user]]\nname = \"alice\"\nkey = \"{key}=\"\nservices = [\"tcp/22\"]\n"
+    ));
+    let driver = Box::new(world.another_driver());
+    Executor::open(&settings, driver, None, monitors_time).unwrap()
 }
 
-fn open(allow: &str, length: Duration) -> Order {
-    let services = vec!["tcp/22".parse().unwrap()];
-    let (user, from) = ("alice".to_owned(), AddressFrom::Claimed);
-    Order::Open {
-        ticket: 1,
-        request: OpenRequest {
-            user,
-            allow: allow.parse().unwrap(),
-            from,
-            target: None,
-            services,
-            duration: length,
-        },
-    }
+fn open(allow: &str, duration: Duration) -> Order {
+    let request = OpenRequest {
+        duration,
+        ..inputs::request("alice", allow, &["tcp/22"])
+    };
+    Order::Open { ticket: 1, request }
 }
 
 pub(crate) fn grant_keeps_its_length_after_a_clock_change() {
@@ -91,9 +71,7 @@ pub(crate) fn grant_keeps_its_length_after_a_clock_change() {
                     "{variant}: {end} for {until}"
                 );
                 // Nobody but the kernel is there to end it.
-                while now() < until.plus(Duration::from_secs(2)) {
-                    std::thread::sleep(Duration::from_millis(50));
-                }
+                std::thread::sleep(end.plus(LATE).since(now()));
                 assert!(
                     !world.connects(address),
                     "{variant}: {step}: open though its time is up"

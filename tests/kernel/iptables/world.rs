@@ -9,11 +9,13 @@ use std::time::Duration;
 use postern::adapters::firewall::iptables::{Iptables, Paths};
 use postern::adapters::firewall::{Change, FirewallDriver};
 use postern::adapters::process::Programs;
-use postern::model::grant::{Grant, GrantId};
+use postern::model::grant::Grant;
 use postern::model::run::{Call, Ran, Run, RunError};
 use postern::model::settings::Protection;
 use postern_harness::firewall::iptables_paths;
 use postern_harness::{Namespace, gate_and_client, now};
+
+use crate::inputs;
 
 /// Runs programs inside a namespace, and counts them.
 struct Inside {
@@ -139,28 +141,12 @@ fn own_address(to: SocketAddr) -> &'static str {
 
 pub(crate) fn grant(id: u64, allow: &str, services: &[&str], length: Duration) -> Grant {
     Grant {
-        id: GrantId(id),
         user: "alice@example.org".to_owned(),
-        allow: allow.parse().unwrap(),
-        target: None,
-        services: services.iter().map(|text| text.parse().unwrap()).collect(),
-        forwards: Vec::new(),
-        until: now().plus(length),
+        ..inputs::grant(id, allow, services, now().plus(length))
     }
 }
 
 pub(crate) fn protection(services: &[&str]) -> Protection {
-    let services = services.iter().map(|text| text.parse().unwrap()).collect();
     let behind = [("10.0.0.0/24", "tcp/443"), ("2001:db8:1::/64", "tcp/443")];
-    let behind = behind
-        .map(|(network, ports)| (network.parse().unwrap(), ports.parse().unwrap()))
-        .into();
-    Protection {
-        services,
-        knock_ports: vec![62201],
-        silence_knocks: true,
-        behind,
-        hide_behind: true,
-        ..Protection::default()
-    }
+    inputs::protection(services, &behind)
 }

@@ -13,10 +13,12 @@ use std::time::Duration;
 use libtest_mimic::Trial;
 use postern::adapters::firewall::nftables::Nftables;
 use postern::adapters::firewall::{Change, FirewallDriver, FirewallError};
-use postern::model::grant::{Grant, GrantId};
+use postern::model::grant::Grant;
 use postern::model::settings::Protection;
 use postern::model::time::Timestamp;
 use postern_harness::{Machine, Namespace, Requirement, trials, wait_until};
+
+use crate::inputs;
 
 /// The driver's time. Only differences reach the kernel.
 const NOW: Timestamp = Timestamp::from_millis(1_795_341_600_000);
@@ -139,25 +141,15 @@ impl Gate {
     }
 }
 
-fn protection(services: &[&str]) -> Protection {
-    Protection {
-        services: services.iter().map(|text| text.parse().unwrap()).collect(),
-        knock_ports: vec![62201],
-        silence_knocks: true,
-        ..Protection::default()
-    }
-}
-
 /// A grant of alice for a minute.
 fn grant(id: u64, allow: &str, services: &[&str]) -> Grant {
-    Grant {
-        id: GrantId(id),
-        user: "alice".to_owned(),
-        allow: allow.parse().unwrap(),
-        target: None,
-        services: services.iter().map(|text| text.parse().unwrap()).collect(),
-        forwards: Vec::new(),
-        until: NOW.plus(Duration::from_secs(60)),
+    inputs::grant(id, allow, services, NOW.plus(Duration::from_secs(60)))
+}
+
+fn protection(services: &[&str]) -> Protection {
+    Protection {
+        hide_behind: false,
+        ..inputs::protection(services, &[])
     }
 }
 

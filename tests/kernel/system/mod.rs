@@ -6,7 +6,6 @@ use libtest_mimic::Trial;
 
 mod booted;
 mod container;
-mod journal;
 mod metrics;
 mod package;
 mod systemd;
@@ -35,13 +34,12 @@ pub(crate) fn tests(machine: &Machine) -> Vec<Trial> {
         };
     }
     add!(&[];
-        journal::journal_gets_entries_with_fields,
-        journal::missing_journal_leaves_standard_error,
         metrics::taken_metrics_address_is_one_error,
         unit::engine_gets_its_state_back,
         container::gate_runs_as_first_process,
         systemd::systemd_hears_start_reload_and_stop,
         systemd::failed_engine_is_never_ready,
+        systemd::missing_journal_leaves_standard_error,
         systemd::missing_notify_socket_hinders_nothing,
         systemd::watchdog_is_fed_without_an_engine,
     );

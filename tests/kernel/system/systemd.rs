@@ -145,3 +145,17 @@ pub(crate) fn missing_notify_socket_hinders_nothing() {
     let said = ["WARN", "systemd cannot be notified"];
     world.daemon.expect_logged(1, &said);
 }
+
+pub(crate) fn missing_journal_leaves_standard_error() {
+    let mut world = World::prepare(&GateConfig::new(DRIVER));
+    // Says, as systemd does, that standard error leads to the journal.
+    let said = "JOURNAL_STREAM=$(stat -L -c %d:%i /proc/self/fd/2)";
+    world.daemon.through = Some(format!("mount -t tmpfs none /run && {said} exec \"$@\""));
+    world.start_again();
+    // Monitor and engine.
+    let said = "the journal can't be reached, log lines go to standard error: ";
+    world.daemon.wait_for_lines(2, &["WARN", said]);
+    world.first.knock("alice", Family::V4, &[]);
+    let opened = ["INFO", "open: grant 1", "user=\"alice\""];
+    world.daemon.wait_for_lines(1, &opened);
+}

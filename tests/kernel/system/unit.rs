@@ -100,7 +100,7 @@ pub(crate) fn unit_works_under_systemd(backend: &'static str) {
     }
     world.first.knock("alice", Family::V4, &["-s", "tcp/1"]);
     machine.wait_until_it_shows("StatusText", "1 user, 2 grants open");
-    let refused = "journalctl -u posternd POSTERN_USER=alice POSTERN_RULE=services _UID=$(id -u postern) -o cat --no-pager";
+    let refused = "journalctl -u posternd POSTERN_USER=alice POSTERN_RULE=services POSTERN_SOURCE=10.77.0.2 PRIORITY=6 SYSLOG_IDENTIFIER=posternd _UID=$(id -u postern) -o cat --no-pager";
     machine.wait_until_it_says(refused, "refused: alice");
     let opened = machine.tell("journalctl -u posternd POSTERN_USER=alice POSTERN_ID=1 PRIORITY=6 _UID=0 -o cat --no-pager");
     assert!(opened.contains("open: grant"), "{opened}");

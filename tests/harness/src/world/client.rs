@@ -4,20 +4,16 @@ use std::io::ErrorKind;
 use std::net::{IpAddr, SocketAddr, TcpStream, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
 use super::{FAMILIES, Family, KNOCK, SERVICE};
+use crate::traffic::HIDDEN_AFTER;
 use crate::{Namespace, postern, wait_for};
 
 /// The client's end of the cable.
 pub const CLIENT_INTERFACE: &str = "wire0";
-
-/// How long a connection may take before the port counts as hidden. An answer comes within a millisecond, and a lost SYN is
-/// sent again only after a second.
-const HIDDEN_AFTER: Duration = Duration::from_millis(600);
 
 /// How a program ended.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -9,6 +9,7 @@ use etherparse::PacketBuilder;
 use super::super::stage::Stage;
 use super::set_up;
 use postern_harness::hosts::HOME;
+use postern_harness::recordings::{Style, interface, pcap, section, simple};
 
 pub(super) fn story(stage: &mut Stage) {
     set_up(stage);
@@ -71,17 +72,27 @@ fn recordings(stage: &mut Stage) {
             .unwrap();
         packet
     };
-    let seconds: u32 = stage.does("you", "date +%s").trim().parse().unwrap();
-    let files = [
-        (
-            "recording.pcap",
-            pcap(
-                seconds,
-                &[udp(53, b"what is the time?"), udp(62201, &knock)],
-            ),
-        ),
-        ("odd.pcapng", pcapng(b"no packet")),
-    ];
+    let seconds: u64 = stage.does("you", "date +%s").trim().parse().unwrap();
+    // IP packets without a link layer
+    let style = Style {
+        link_type: 101,
+        ..Style::ETHERNET
+    };
+    let [other, knock] = [udp(53, b"what is the time?"), udp(62201, &knock)];
+    let recording = pcap(
+        style,
+        &[other, knock]
+            .each_ref()
+            .map(|it| (seconds * 1000, &it[..])),
+    );
+    // a simple packet has no time
+    let odd = [
+        section(style),
+        interface(style),
+        simple(style, b"no packet"),
+    ]
+    .concat();
+    let files = [("recording.pcap", recording), ("odd.pcapng", odd)];
     stage.world.host("gate").space.run(move || {
         files
             .iter()
@@ -92,41 +103,6 @@ fn recordings(stage: &mut Stage) {
     }
     stage.tell("gate", "posternd explain --all odd.pcapng");
     stage.tell("gate", "posternd explain --all --json odd.pcapng");
-}
-
-/// IP packets without a link layer.
-const LINKTYPE_RAW: u32 = 101;
-
-fn words(words: &[u32]) -> Vec<u8> {
-    words.iter().flat_map(|word| word.to_le_bytes()).collect()
-}
-
-/// All of them came at that time.
-fn pcap(seconds: u32, packets: &[Vec<u8>]) -> Vec<u8> {
-    let mut file = words(&[0xa1b2_c3d4, 0x0004_0002, 0, 0, 65535, LINKTYPE_RAW]);
-    for packet in packets {
-        let length = u32::try_from(packet.len()).unwrap();
-        file.extend(words(&[seconds, 0, length, length]));
-        file.extend(packet);
-    }
-    file
-}
-
-/// A section, an interface and a simple packet, which has no time.
-fn pcapng(packet: &[u8]) -> Vec<u8> {
-    let (length, padded) = (packet.len(), packet.len().next_multiple_of(4));
-    let block = u32::try_from(padded).unwrap() + 16;
-    let mut file = words(&[0x0a0d_0d0a, 28, 0x1a2b_3c4d, 1, u32::MAX, u32::MAX, 28]);
-    file.extend(words(&[1, 20, LINKTYPE_RAW, 65535, 20]));
-    file.extend(words(&[3, block, u32::try_from(length).unwrap()]));
-    file.extend(
-        packet
-            .iter()
-            .copied()
-            .chain(std::iter::repeat_n(0, padded - length)),
-    );
-    file.extend(words(&[block]));
-    file
 }
 
 /// Beside the gate, which remembers what it admitted and what it refused.
