@@ -24,21 +24,92 @@ use postern_harness::{Machine, Requirement, run_tests, trials};
 const ROLE: &str = "--inside-an-engine";
 const MONITOR: &str = "--inside-a-monitor";
 
-type Test = (&'static str, fn(&'static str));
+/// The name of a test, what the kernel may say, and the actions.
+type Case = (&'static str, &'static [&'static str], &'static str);
 
-const MONITORS: &[Test] = &[
+const REFUSED: &[&str] = &["EPERM", "EACCES"];
+const DONE: &[&str] = &["done"];
+
+const ENGINES: [Case; 7] = [
     (
-        "monitor_writes_only_its_files",
-        monitor_writes_only_its_files,
+        "engine_uses_only_its_state",
+        REFUSED,
+        "read /etc/passwd, read a file that all may read, list /, write to /tmp, \
+         read its own memory map, make a folder in its state, \
+         link a file of another folder, mount",
     ),
-    ("monitor_starts_no_shell", monitor_starts_no_shell),
     (
-        "monitor_traces_and_signals_nobody",
-        monitor_traces_and_signals_nobody,
+        "engine_starts_no_process",
+        REFUSED,
+        "execute /bin/true, fork",
     ),
-    ("monitor_regains_no_right", monitor_regains_no_right),
-    ("monitor_keeps_what_it_needs", monitor_keeps_what_it_needs),
+    (
+        "engine_makes_no_socket",
+        REFUSED,
+        "TCP socket, UDP socket, packet socket, netlink socket, unix socket, vsock, \
+         connect a socket it has",
+    ),
+    (
+        "engine_traces_and_signals_nobody",
+        REFUSED,
+        "trace its parent, read its parent's memory, signal its parent, \
+         open a handle on its parent",
+    ),
+    (
+        "engine_maps_no_executable_memory",
+        REFUSED,
+        "map executable memory, make memory executable",
+    ),
+    (
+        "engine_regains_no_right",
+        REFUSED,
+        "become root, set capabilities, load an eBPF program, make a namespace, io_uring, \
+         core dumps, raise its limit of core dumps, change a limit of its own, set the clock",
+    ),
+    (
+        "engine_keeps_what_it_needs",
+        DONE,
+        "open its store, commit a mark, start a thread, read the clock, random bytes, \
+         accept on its control socket, bind its packet socket",
+    ),
 ];
+
+const MONITORS: [Case; 6] = [
+    ("monitor_writes_only_its_files", REFUSED, OUTSIDE_FILES),
+    (
+        "monitor_starts_no_shell",
+        REFUSED,
+        "start a shell, start a program that it made, connect to a port",
+    ),
+    ("monitor_signals_nobody", REFUSED, OTHERS),
+    (
+        "monitor_regains_no_right",
+        REFUSED,
+        "trace its parent, read its parent's memory, mount, make a mount namespace, reboot, \
+         raise its limit of core dumps, raise CAP_SYS_ADMIN, raise CAP_SYS_MODULE, \
+         raise CAP_SYS_PTRACE, raise CAP_DAC_OVERRIDE, raise CAP_SYS_TIME",
+    ),
+    ("monitor_writes_its_files", DONE, PLACES),
+    (
+        "monitor_keeps_what_it_needs",
+        DONE,
+        "read its config, open a packet socket, listen on a port, start itself",
+    ),
+];
+
+/// Only the system call filter refuses these to root.
+const FILTERED: Case = (
+    "monitor_makes_no_other_system_call",
+    REFUSED,
+    "make a user namespace, io_uring, keep a secret in the kernel, watch the kernel, \
+     load a kernel module, load another kernel, set the clock",
+);
+const PROGRAMS: Case = ("monitor_runs_iptables", DONE, "run iptables-restore");
+
+const OUTSIDE_FILES: &str = "make a file, write to a file, make a folder, rename a file, remove a file, \
+     read a file of another user";
+const OTHERS: &str = "read its parent's environment, signal its parent";
+const PLACES: &str = "write to state/marks, write to state.monitor/kept, write to run/control.sock";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -54,24 +125,22 @@ fn main() -> ExitCode {
     let machine = Machine::inspect();
     let mut trials = trials![
         machine, &[Requirement::Root];
-        engine_uses_only_its_state,
-        engine_starts_no_process,
-        engine_makes_no_socket,
-        engine_traces_and_signals_nobody,
-        engine_maps_no_executable_memory,
-        engine_regains_no_right,
-        engine_keeps_what_it_needs,
         nothing_is_refused_outside_the_sandbox,
         kernels::check_reports_missing_kernel_parts,
         kernels::check_reports_config_programs,
     ];
-    for (backend, program) in [
-        ("nftables", None),
-        ("iptables", Some(Requirement::Program("iptables-restore"))),
+    for (name, wanted, all) in ENGINES {
+        let test = move || expect(&engine_actions(), wanted, all);
+        trials.push(machine.trial(name, &[Requirement::Root], test));
+    }
+    let iptables = Requirement::Program("iptables-restore");
+    for (backend, own, needs) in [
+        ("nftables", FILTERED, &[Requirement::Root][..]),
+        ("iptables", PROGRAMS, &[Requirement::Root, iptables]),
     ] {
-        let needs: Vec<Requirement> = [Requirement::Root].into_iter().chain(program).collect();
-        for (name, test) in MONITORS {
-            trials.push(machine.trial(format!("{backend}::{name}"), &needs, move || test(backend)));
+        for (name, wanted, all) in MONITORS.into_iter().chain([own]) {
+            let test = move || expect(&monitor_actions(Some(backend)), wanted, all);
+            trials.push(machine.trial(format!("{backend}::{name}"), needs, test));
         }
     }
     run_tests(trials, Vec::new())
@@ -146,133 +215,12 @@ fn said(arguments: &[&str]) -> Actions {
         .collect()
 }
 
-#[track_caller]
-fn expect(wanted: &[&str], all: &str) {
-    expect_of(&engine_actions(), wanted, all);
-}
-
-#[track_caller]
-fn expect_of(actions: &Actions, wanted: &[&str], all: &str) {
+fn expect(actions: &Actions, wanted: &[&str], all: &str) {
     for action in all.split(", ") {
         let said = actions
             .get(action)
             .unwrap_or_else(|| panic!("{action} was not tried: {actions:?}"));
         assert!(wanted.contains(&said.as_str()), "{action}: {said}");
-    }
-}
-
-const REFUSED: &[&str] = &["EPERM", "EACCES"];
-
-fn engine_uses_only_its_state() {
-    expect(
-        REFUSED,
-        "read /etc/passwd, read a file that all may read, list /, write to /tmp, \
-         read its own memory map, make a folder in its state, \
-         link a file of another folder, mount",
-    );
-}
-
-fn engine_starts_no_process() {
-    expect(REFUSED, "execute /bin/true, fork");
-}
-
-fn engine_makes_no_socket() {
-    expect(
-        REFUSED,
-        "TCP socket, UDP socket, packet socket, netlink socket, unix socket, vsock, \
-         connect a socket it has",
-    );
-}
-
-fn engine_traces_and_signals_nobody() {
-    expect(
-        REFUSED,
-        "trace its parent, read its parent's memory, signal its parent, \
-         open a handle on its parent",
-    );
-}
-
-fn engine_maps_no_executable_memory() {
-    expect(REFUSED, "map executable memory, make memory executable");
-}
-
-fn engine_regains_no_right() {
-    expect(
-        REFUSED,
-        "become root, set capabilities, load an eBPF program, make a namespace, io_uring, \
-         core dumps, raise its limit of core dumps, change a limit of its own, set the clock",
-    );
-}
-
-fn engine_keeps_what_it_needs() {
-    expect(
-        &["done"],
-        "open its store, commit a mark, start a thread, read the clock, random bytes, \
-         accept on its control socket, bind its packet socket",
-    );
-}
-
-const OUTSIDE_FILES: &str = "make a file, write to a file, make a folder, rename a file, remove a file, \
-         read a file of another user";
-const OTHERS: &str = "read its parent's environment, signal its parent";
-const PLACES: &str = "write to state/marks, write to state.monitor/kept, write to run/control.sock";
-
-fn monitor_writes_only_its_files(backend: &str) {
-    expect_of(&monitor_actions(Some(backend)), REFUSED, OUTSIDE_FILES);
-}
-
-fn monitor_starts_no_shell(backend: &str) {
-    expect_of(
-        &monitor_actions(Some(backend)),
-        REFUSED,
-        "start a shell, start a program that it made, connect to a port",
-    );
-}
-
-fn monitor_traces_and_signals_nobody(backend: &str) {
-    let actions = monitor_actions(Some(backend));
-    expect_of(&actions, REFUSED, OTHERS);
-    expect_of(
-        &actions,
-        REFUSED,
-        "trace its parent, read its parent's memory",
-    );
-}
-
-fn monitor_regains_no_right(backend: &str) {
-    let actions = monitor_actions(Some(backend));
-    expect_of(
-        &actions,
-        REFUSED,
-        "mount, make a mount namespace, reboot, raise its limit of core dumps",
-    );
-    expect_of(
-        &actions,
-        REFUSED,
-        "raise CAP_SYS_ADMIN, raise CAP_SYS_MODULE, raise CAP_SYS_PTRACE, \
-         raise CAP_DAC_OVERRIDE, raise CAP_SYS_TIME",
-    );
-    if backend == "nftables" {
-        // Only the system call filter refuses these to root.
-        expect_of(
-            &actions,
-            REFUSED,
-            "make a user namespace, io_uring, keep a secret in the kernel, watch the kernel, \
-         load a kernel module, load another kernel, set the clock",
-        );
-    }
-}
-
-fn monitor_keeps_what_it_needs(backend: &str) {
-    let actions = monitor_actions(Some(backend));
-    expect_of(&actions, &["done"], PLACES);
-    expect_of(
-        &actions,
-        &["done"],
-        "read its config, open a packet socket, listen on a port, start itself",
-    );
-    if backend == "iptables" {
-        expect_of(&actions, &["done"], "run iptables-restore");
     }
 }
 
@@ -284,7 +232,7 @@ fn nothing_is_refused_outside_the_sandbox() {
         PLACES,
         "start a shell, start a program that it made",
     ] {
-        expect_of(&actions, &["done"], list);
+        expect(&actions, DONE, list);
     }
     assert!(
         actions["connect to a port"].contains("refused"),
