@@ -19,6 +19,7 @@ use postern_harness::{Machine, run_tests};
 mod behind;
 mod capture;
 mod connections;
+mod demo;
 mod docs;
 mod faults;
 mod flood;
@@ -35,6 +36,7 @@ fn main() -> ExitCode {
     let machine = Machine::inspect();
     let parallel = [
         docs::tests(&machine.module("docs")),
+        demo::tests(&machine.module("demo")),
         golden::tests(&machine.module("golden")),
         gate::tests(&machine.module("gate")),
         faults::tests(&machine.module("faults")),
