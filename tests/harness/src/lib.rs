@@ -18,6 +18,7 @@ pub mod machine;
 pub mod namespace;
 pub mod packets;
 pub mod peer;
+pub mod process;
 pub mod programs;
 pub mod random;
 pub mod recordings;

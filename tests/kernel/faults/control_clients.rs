@@ -1,11 +1,11 @@
 //! Hostile clients of the control socket, which are faulty programs of root. They delay no knock and no other question, and cost
 //! bounded descriptors and memory.
 
-use std::fs;
 use std::io::Write;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 
+use postern_harness::process::{descriptors, memory};
 use postern_harness::{FAMILIES, GateConfig, World, wait_until};
 
 const MANY: usize = 300;
@@ -23,19 +23,6 @@ fn says(number: usize) -> Vec<u8> {
     }
 }
 
-fn descriptors(pid: u32) -> usize {
-    fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count()
-}
-
-pub(crate) fn resident(pid: u32) -> u64 {
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-    let line = status
-        .lines()
-        .find(|line| line.starts_with("VmRSS:"))
-        .unwrap();
-    line.split_whitespace().nth(1).unwrap().parse().unwrap()
-}
-
 fn hostile(socket: &Path, number: usize) -> UnixStream {
     let mut stream = UnixStream::connect(socket).unwrap();
     stream.set_nonblocking(true).unwrap();
@@ -49,7 +36,7 @@ pub(crate) fn hostile_clients_delay_no_knock(backend: &'static str) {
     let socket = world.folder().join("control.sock");
     world.daemon.status();
     let engine = world.daemon.engine();
-    let (open_before, memory_before) = (descriptors(engine), resident(engine));
+    let (open_before, memory_before) = (descriptors(engine), memory(engine));
     let mut clients = Vec::new();
     for round in 0..4 {
         clients.extend((0..MANY).map(|number| hostile(&socket, number)));
@@ -64,7 +51,7 @@ pub(crate) fn hostile_clients_delay_no_knock(backend: &'static str) {
             "{open} descriptors, {open_before} before"
         );
     }
-    let memory = resident(engine);
+    let memory = memory(engine);
     assert!(
         memory < memory_before + (16 << 10),
         "{memory} kB, {memory_before} before"

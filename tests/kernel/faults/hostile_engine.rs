@@ -15,12 +15,10 @@ use rustix::net::{
     RecvAncillaryBuffer, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, Shutdown,
     recvmsg, sendmsg, shutdown,
 };
-use rustix::process::{
-    Pid, PidfdFlags, PidfdGetfdFlags, Signal, kill_process, pidfd_getfd, pidfd_open,
-};
+use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags, Signal, pidfd_getfd, pidfd_open};
 
-use super::control_clients::resident;
 use crate::inputs;
+use postern_harness::process::{descriptors, memory, signal};
 use postern_harness::world::checks::{expect_ledger_and_kernel_agree, in_kernel, kill};
 use postern_harness::{FAMILIES, Family, GateConfig, SERVICE, World, wait_for, wait_until};
 
@@ -33,9 +31,9 @@ impl HostileEngine {
     fn replace(world: &World) -> Self {
         let engine = world.daemon.engine();
         let pid = Pid::from_raw(i32::try_from(engine).unwrap()).unwrap();
-        kill_process(pid, Signal::STOP).unwrap();
+        signal(engine, Signal::STOP);
         // A thread that still runs could read a report.
-        wait_for("the engine to stop", || is_stopped(engine).then_some(()));
+        wait_until("the engine to stop", || is_stopped(engine));
         let handle = pidfd_open(pid, PidfdFlags::empty()).unwrap();
         // Its standard input.
         let link = pidfd_getfd(&handle, 0, PidfdGetfdFlags::empty()).unwrap();
@@ -80,7 +78,7 @@ impl HostileEngine {
     }
 
     fn wait_for(&self, what: &str, is_wanted: impl Fn(&Report) -> bool) {
-        wait_for(what, || self.receive().iter().any(&is_wanted).then_some(()));
+        wait_until(what, || self.receive().iter().any(&is_wanted));
     }
 }
 
@@ -266,11 +264,7 @@ pub(crate) fn invalid_message_ends_the_engine(backend: &'static str) {
 
 pub(crate) fn descriptors_with_orders_are_closed(backend: &'static str) {
     let (world, hostile_engine) = with_hostile_engine(backend);
-    let count = || {
-        fs::read_dir(format!("/proc/{}/fd", world.daemon.pid()))
-            .unwrap()
-            .count()
-    };
+    let count = || descriptors(world.daemon.pid());
     let before = count();
     let null = fs::File::open("/dev/null").unwrap();
     let many = [null.as_fd(); 64];
@@ -302,7 +296,7 @@ pub(crate) fn flood_of_orders_delays_no_close(backend: &'static str) {
     hostile_engine.wait_for("the grant", |report| {
         matches!(report, Report::Opened { ticket: 1, .. })
     });
-    let before = resident(world.daemon.pid());
+    let before = memory(world.daemon.pid());
     let floods: Vec<Vec<u8>> = forbidden()
         .into_iter()
         .take(4)
@@ -328,7 +322,7 @@ pub(crate) fn flood_of_orders_delays_no_close(backend: &'static str) {
     });
     assert!(sent > 1_000, "{sent} orders are no flood");
     assert_eq!(in_kernel(&world, backend).len(), 1);
-    let after = resident(world.daemon.pid());
+    let after = memory(world.daemon.pid());
     assert!(
         after < before + (16 << 10),
         "{after} kB, {before} before {sent} orders"

@@ -1,8 +1,9 @@
 //! A suspended host. The tests stop every process of the gate instead, so unlike in a real suspend the kernel's timers go on.
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::Signal;
 
 use super::plan;
+use postern_harness::process::signal;
 use postern_harness::world::checks::{
     USER, expect_ledger_and_kernel_agree, expect_opened_once, openings, wait_past,
 };
@@ -17,12 +18,12 @@ pub(crate) fn grant_that_ended_during_suspend_is_closed(backend: &'static str) {
         world.first.expect_let_in(family);
         let grants = world.daemon.grants();
         let both = [world.daemon.pid(), world.daemon.engine()];
-        signal(&both, Signal::STOP);
+        both.iter().for_each(|pid| signal(*pid, Signal::STOP));
         wait_past(&grants);
         world.first.expect_shut_out(family);
         // New knocks and replays wait in the socket.
         world.first.send(family, &packet);
-        signal(&both, Signal::CONT);
+        both.iter().for_each(|pid| signal(*pid, Signal::CONT));
         wait_until("the grant to be closed in the ledger too", || {
             world.daemon.grants().is_empty()
         });
@@ -37,10 +38,4 @@ pub(crate) fn grant_that_ended_during_suspend_is_closed(backend: &'static str) {
         1,
         "nobody was taken for dead"
     );
-}
-
-fn signal(processes: &[u32], signal: Signal) {
-    for pid in processes {
-        kill_process(Pid::from_raw(i32::try_from(*pid).unwrap()).unwrap(), signal).unwrap();
-    }
 }

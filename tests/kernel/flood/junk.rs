@@ -4,12 +4,14 @@ use std::net::{SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use postern_proto::limits::{PACKET_MAX, PACKET_MIN};
 use postern_proto::{GateName, KeyMaterial, SharedKey, Step, UserKeys};
 
-use postern_harness::{Client, Family, GATE_NAME, KNOCK, KnockMaker, SERVICE, key, socket_for};
+use postern_harness::{
+    Client, Family, GATE_NAME, KNOCK, KnockMaker, Random, SERVICE, key, now, socket_for,
+};
 
 /// Packets between two looks at the clock.
 const BURST: usize = 64;
@@ -137,7 +139,7 @@ struct Junk {
     hint: [u8; 8],
     made: Vec<Vec<u8>>,
     random: [u8; PACKET_MAX],
-    dice: u64,
+    dice: Random,
     at: usize,
 }
 
@@ -165,51 +167,35 @@ impl Junk {
             hint: [0; 8],
             made,
             random: [0; PACKET_MAX],
-            dice: 0x9e37_79b9_7f4a_7c15,
+            dice: Random(1),
             at: 0,
         };
         for at in (0..PACKET_MAX - 8).step_by(8) {
-            let user_table = junk.user_table();
-            junk.random[at..at + 8].copy_from_slice(&user_table.to_le_bytes());
+            junk.random[at..at + 8].copy_from_slice(&junk.dice.below(u64::MAX).to_le_bytes());
         }
         junk
     }
 
-    fn user_table(&mut self) -> u64 {
-        self.dice = self
-            .dice
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1_442_695_040_888_963_407);
-        self.dice ^ (self.dice >> 33)
-    }
-
     /// What depends on the time.
     fn turn(&mut self) {
-        let now = u64::try_from(
-            SystemTime::now()
-                .duration_since(UNIX_EPOCH)
-                .unwrap()
-                .as_millis(),
-        )
-        .unwrap();
-        self.hint = self.alice.hint_key().hint(Step::of(now)).0;
+        self.hint = self.alice.hint_key().hint(Step::of(now().as_millis())).0;
     }
 
     fn next(&mut self) -> &[u8] {
-        let user_table = self.user_table();
+        let random = self.dice.below(u64::MAX);
         if let Some(packet) = self.made.get(self.at) {
             self.at = (self.at + 1) % self.made.len();
             return packet;
         }
         let len =
-            PACKET_MIN + usize::try_from(user_table >> 32).unwrap() % (PACKET_MAX - PACKET_MIN + 1);
+            PACKET_MIN + usize::try_from(random >> 32).unwrap() % (PACKET_MAX - PACKET_MIN + 1);
         let first = if self.kind == Kind::WrongMac {
             self.hint
         } else {
-            user_table.to_le_bytes()
+            random.to_le_bytes()
         };
         self.random[..8].copy_from_slice(&first);
-        self.random[8..16].copy_from_slice(&user_table.to_be_bytes());
+        self.random[8..16].copy_from_slice(&random.to_be_bytes());
         &self.random[..len]
     }
 }

@@ -5,8 +5,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::junk::{Flood, Kind};
-use super::process::{cpu, memory};
 use super::{number, say};
+use postern_harness::process::memory;
 use postern_harness::{Family, GateConfig, SERVICE, World};
 
 /// What filters packets before the engine.
@@ -101,12 +101,7 @@ fn one(world: &World, backend: &str, kind: Kind, prefilter: Prefilter, round: u3
     }
     let count = opened();
     let took = (after.at - before.at).as_secs_f64();
-    let (sent, received, lost) = (
-        after.sent - before.sent,
-        after.received - before.received,
-        after.lost - before.lost,
-    );
-    let used = (after.used - before.used).as_nanos() as f64;
+    let (sent, received) = (after.sent - before.sent, after.received - before.received);
     // Of each knock that opened one line is wanted.
     let log = world.daemon.log();
     let unwanted: Vec<&str> = log[before.log..after.log]
@@ -115,10 +110,9 @@ fn one(world: &World, backend: &str, kind: Kind, prefilter: Prefilter, round: u3
         .collect();
     let growth = unwanted.iter().map(|line| line.len() + 1).sum::<usize>() as f64 / took;
     say(&format!(
-        "{backend}, {prefilter:?}, {kind:?}: {:.0} packets/s for {took:.1} s, {received} read, {lost} lost; engine: {:.0} ns of CPU a packet sent, {:.0} a packet read; {} to {} kB; log {growth:.0} B/s; {count} of {KNOCKS} opened",
+        "{backend}, {prefilter:?}, {kind:?}: {:.0} packets/s, {received} read, {} lost; {} to {} kB; log {growth:.0} B/s",
         sent as f64 / took,
-        used / sent as f64,
-        used / received as f64,
+        after.lost - before.lost,
         before.held,
         after.held,
     ));
@@ -146,7 +140,6 @@ struct Moment {
     sent: u64,
     received: u64,
     lost: u64,
-    used: Duration,
     held: u64,
     log: usize,
 }
@@ -154,7 +147,7 @@ struct Moment {
 impl Moment {
     fn of(world: &World, engine: u32, flood: &Flood) -> Self {
         let captures = world.daemon.status().captures;
-        let (at, sent, used) = (Instant::now(), flood.sent(), cpu(engine));
+        let (at, sent) = (Instant::now(), flood.sent());
         let received = captures.iter().map(|capture| capture.received).sum();
         let lost = captures.iter().filter_map(|capture| capture.dropped).sum();
         Self {
@@ -162,7 +155,6 @@ impl Moment {
             sent,
             received,
             lost,
-            used,
             held: memory(engine),
             log: world.daemon.log().len(),
         }

@@ -12,7 +12,6 @@ use libtest_mimic::Trial;
 
 mod junk;
 mod knocks;
-mod process;
 mod soak;
 
 use junk::Kind;

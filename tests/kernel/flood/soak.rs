@@ -8,8 +8,8 @@ use rustix::process::Signal;
 
 use super::junk::{Flood, Kind};
 use super::knocks::{Prefilter, start};
-use super::process::{descriptors, memory};
 use super::{number, say};
+use postern_harness::process::{descriptors, memory};
 use postern_harness::{FAMILIES, Family, World, wait_for, wait_until};
 
 /// Without another word. Long enough for the turns to come round.

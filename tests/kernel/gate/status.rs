@@ -1,8 +1,9 @@
 //! `posternd status` of a gate at work: what the kernel dropped, which interface is lost, quotas and grants that count down.
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::Signal;
 use serde_json::Value;
 
+use postern_harness::process::signal;
 use postern_harness::{Family, GateConfig, World, text, wait_for};
 
 fn status(world: &World) -> Value {
@@ -13,8 +14,8 @@ fn status(world: &World) -> Value {
 pub(crate) fn status_counts_kernel_drops(backend: &'static str) {
     let world = World::start(&GateConfig::new(backend));
     assert_eq!(status(&world)["captures"][0]["dropped"], 0);
-    let engine = Pid::from_raw(i32::try_from(world.daemon.engine()).unwrap()).unwrap();
-    kill_process(engine, Signal::STOP).unwrap();
+    let engine = world.daemon.engine();
+    signal(engine, Signal::STOP);
     let sent = 60_000_u64;
     let to = std::net::SocketAddr::new(Family::V4.address(1), postern_harness::KNOCK);
     world.first.space.run(move || {
@@ -23,7 +24,7 @@ pub(crate) fn status_counts_kernel_drops(backend: &'static str) {
             socket.send_to(&[7; 300], to).unwrap();
         }
     });
-    kill_process(engine, Signal::CONT).unwrap();
+    signal(engine, Signal::CONT);
     let told = wait_for("every datagram to be received or dropped", || {
         let told = status(&world)["captures"][0].clone();
         let [received, dropped] =

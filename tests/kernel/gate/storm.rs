@@ -1,7 +1,6 @@
 //! Reloads while engines are killed and knocks come: in the end one engine serves, with the last config, and nothing was opened twice.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::thread;
 use std::time::Duration;
 
@@ -32,7 +31,7 @@ pub(crate) fn reloads_and_kills_end_in_one_engine(backend: &'static str) {
         }
         thread::sleep(Duration::from_millis(dice.below(60)));
         if what < 2 {
-            engines(&world).into_iter().for_each(kill);
+            world.daemon.engines().into_iter().for_each(kill);
         }
         thread::sleep(Duration::from_millis(dice.below(250)));
     }
@@ -47,7 +46,7 @@ pub(crate) fn reloads_and_kills_end_in_one_engine(backend: &'static str) {
         .then_some(())
     });
     world.first.expect_let_in(Family::V6);
-    wait_until("one engine", || engines(&world).len() == 1);
+    wait_until("one engine", || world.daemon.engines().len() == 1);
     expect_ledger_and_kernel_agree(&world, backend);
     assert!(stream.sent() > 500, "{} knocks are no load", stream.sent());
     let mut openings: BTreeMap<String, u32> = BTreeMap::new();
@@ -64,18 +63,4 @@ pub(crate) fn reloads_and_kills_end_in_one_engine(backend: &'static str) {
     drop(held);
     world.second.expect_both_shut_out();
     assert!(world.daemon.stop().success());
-}
-
-/// Those that serve and those that are to follow.
-fn engines(world: &World) -> Vec<u32> {
-    let monitor = world.daemon.pid();
-    let children = fs::read_to_string(format!("/proc/{monitor}/task/{monitor}/children")).unwrap();
-    let is_engine = |pid: &u32| {
-        fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|line| line.ends_with(b"\0engine\0"))
-    };
-    children
-        .split_whitespace()
-        .map(|pid| pid.parse().unwrap())
-        .filter(is_engine)
-        .collect()
 }

@@ -10,6 +10,7 @@ use std::process::{Child, Command, Stdio};
 
 use rustix::process::{Pid, Signal, kill_process};
 
+use postern_harness::process::children;
 use postern_harness::{World, posternd, repository, text, wait_for, wait_until};
 
 /// Makes room in memory and a control group, and waits until the machine is off. $1 is a folder, $2 the next script.
@@ -204,11 +205,7 @@ impl Drop for Around {
 }
 
 fn child_of(pid: u32, program: &str) -> Option<u32> {
-    let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).ok()?;
-    let mut children = children
-        .split_whitespace()
-        .filter_map(|child| child.parse().ok());
-    children.find(|child: &u32| {
+    children(pid).into_iter().find(|child| {
         fs::read_to_string(format!("/proc/{child}/comm"))
             .is_ok_and(|comm| comm.trim_end() == program)
     })

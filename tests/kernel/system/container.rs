@@ -2,19 +2,12 @@
 
 use std::fs;
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::Signal;
 
 use super::DRIVER;
+use postern_harness::process::{children, signal};
 use postern_harness::world::checks::kill;
 use postern_harness::{Family, GateConfig, SERVICE, World, wait_until};
-
-fn children(pid: u32) -> Vec<u32> {
-    let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap();
-    children
-        .split_whitespace()
-        .map(|child| child.parse().unwrap())
-        .collect()
-}
 
 pub(crate) fn gate_runs_as_first_process() {
     let hook = "on_open = [\"/bin/sh\", \"-c\", \"for n in 1 2 3; do sleep 1 & done\"]";
@@ -50,7 +43,7 @@ pub(crate) fn gate_runs_as_first_process() {
         .wait_for_lines(1, &["the engine ended: signal: 9"]);
     world.daemon.wait_for_lines(2, &["the engine serves"]);
 
-    kill_process(Pid::from_raw(posternd.cast_signed()).unwrap(), Signal::TERM).unwrap();
+    signal(posternd, Signal::TERM);
     assert_eq!(world.daemon.wait().code(), Some(0));
     world
         .daemon

@@ -1,16 +1,15 @@
 //! Checks of what a gate opened: in its log, in its ledger and in the kernel.
 
-use std::fs;
 use std::thread;
 use std::time::Duration;
 
 use postern::daemon::monitor;
 use postern::model::grant::Grant;
 use postern::model::settings::DriverKind;
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::Signal;
 
 use super::{Family, World};
-use crate::{now, wait_for, wait_until};
+use crate::{now, process, wait_for, wait_until};
 
 /// Who knocks while something breaks, from the first client's own addresses.
 pub const USER: &str = "alice2";
@@ -101,12 +100,9 @@ pub fn wait_past(grants: &[Grant]) {
 
 pub fn kill(pid: u32) {
     // The engine may have gone with its monitor already.
-    let _ = kill_process(
-        Pid::from_raw(i32::try_from(pid).unwrap()).unwrap(),
-        Signal::KILL,
-    );
+    process::signal(pid, Signal::KILL);
 }
 
-pub fn is_gone(pid: u32) -> bool {
-    fs::read(format!("/proc/{pid}/cmdline")).map_or(true, |line| !line.ends_with(b"\0engine\0"))
+pub fn is_gone(engine: u32) -> bool {
+    !process::is_engine(engine)
 }

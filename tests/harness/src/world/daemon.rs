@@ -9,6 +9,7 @@ use postern::model::grant::Grant;
 use rustix::process::{Pid, Signal, kill_process};
 use serde::Deserialize;
 
+use crate::process::{children, is_engine};
 use crate::{Namespace, posternd, say, wait_for};
 
 /// What `posternd status --json` says.
@@ -144,18 +145,14 @@ impl Daemon {
 
     /// The engine's process: the monitor's only child that lasts.
     pub fn engine(&self) -> u32 {
-        let monitor = self.pid();
-        wait_for("an engine", || {
-            let children =
-                fs::read_to_string(format!("/proc/{monitor}/task/{monitor}/children")).unwrap();
-            let mut children = children
-                .split_whitespace()
-                .map(|pid| pid.parse::<u32>().unwrap());
-            children.find(|pid| {
-                fs::read(format!("/proc/{pid}/cmdline"))
-                    .is_ok_and(|line| line.ends_with(b"\0engine\0"))
-            })
-        })
+        wait_for("an engine", || self.engines().first().copied())
+    }
+
+    /// The engine that serves, and one that is to follow.
+    pub fn engines(&self) -> Vec<u32> {
+        let mut children = children(self.pid());
+        children.retain(|pid| is_engine(*pid));
+        children
     }
 
     /// `posternd status --json`.

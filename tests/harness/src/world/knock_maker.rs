@@ -1,12 +1,13 @@
 //! Knocks by the thousand: sealed in the test itself, for to start a client for each takes too long.
 
 use std::net::{IpAddr, Ipv6Addr};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use postern::client::seal_at_random;
 use postern_proto::{
     Action, Allow, GateName, Item, KeyMaterial, Protocol, Request, Service, SharedKey, UserKeys,
 };
+
+use crate::now;
 
 use super::gate_config::{GATE_NAME, key};
 
@@ -34,13 +35,7 @@ impl KnockMaker {
                 address,
                 prefix: 128,
             },
-            timestamp_ms: u64::try_from(
-                SystemTime::now()
-                    .duration_since(UNIX_EPOCH)
-                    .unwrap()
-                    .as_millis(),
-            )
-            .unwrap(),
+            timestamp_ms: now().as_millis(),
             duration_s: seconds,
             target: None,
             items: vec![Item::Service(
