@@ -20,7 +20,7 @@ use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags, Signal, pidfd_getfd, pid
 use crate::inputs;
 use postern_harness::process::{descriptors, memory, signal};
 use postern_harness::world::checks::{expect_ledger_and_kernel_agree, in_kernel, kill};
-use postern_harness::{FAMILIES, Family, GateConfig, SERVICE, World, wait_for, wait_until};
+use postern_harness::{FAMILIES, Family, GateConfig, World, wait_for, wait_until};
 
 struct HostileEngine {
     link: OwnedFd,
@@ -91,10 +91,8 @@ fn is_stopped(pid: u32) -> bool {
 }
 
 fn world(backend: &str) -> World {
-    let bob = format!(
-        "services = [\"tcp/{SERVICE}\"]\nnetworks = [\"10.77.0.3/32\"]\nmax_duration = \"1m\"\ngrant_to = \"claimed\""
-    );
-    World::start(&GateConfig::new(backend).user("bob", &bob))
+    let bob = "networks = [\"10.77.0.3/32\"]\nmax_duration = \"1m\"\ngrant_to = \"claimed\"";
+    World::start(&GateConfig::new(backend).member("bob", bob))
 }
 
 fn request(user: &str, allow: &str, services: &[&str], seconds: u64) -> OpenRequest {

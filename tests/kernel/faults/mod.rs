@@ -16,7 +16,7 @@ mod suspend;
 use postern_harness::Requirement::{self, Program, Root};
 use postern_harness::world::checks::USER;
 use postern_harness::world::{Test, by_backend};
-use postern_harness::{GateConfig, Machine, SERVICE, table};
+use postern_harness::{GateConfig, Machine, table};
 
 const STRACE: &[Requirement] = &[Root, Program("strace")];
 const MOUNT: &[Requirement] = &[
@@ -67,6 +67,5 @@ const NFTABLES: &[Test] = table![
 ];
 
 fn plan(backend: &str) -> GateConfig {
-    let user = format!("services = [\"tcp/{SERVICE}\"]\nquota = \"1000/min\"");
-    GateConfig::new(backend).user(USER, &user)
+    GateConfig::new(backend).member(USER, "quota = \"1000/min\"")
 }

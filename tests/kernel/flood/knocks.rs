@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use super::junk::{Flood, Kind};
 use super::{number, say};
 use postern_harness::process::memory;
-use postern_harness::{Family, GateConfig, SERVICE, World};
+use postern_harness::{Family, GateConfig, World};
 
 /// What filters packets before the engine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,10 +28,9 @@ const MEMORY_GROWTH: u64 = 1024;
 
 /// Alice may let in anybody, as often as she likes.
 pub(crate) fn plan(backend: &str) -> GateConfig {
-    GateConfig::empty(backend).quiet().user(
-        "alice",
-        &format!("services = [\"tcp/{SERVICE}\"]\nquota = \"1000000/min\"\ngrant_to = \"claimed\""),
-    )
+    GateConfig::empty(backend)
+        .quiet()
+        .member("alice", "quota = \"1000000/min\"\ngrant_to = \"claimed\"")
 }
 
 pub(crate) fn start(backend: &str, prefilter: Prefilter) -> World {

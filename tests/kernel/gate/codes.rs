@@ -14,10 +14,9 @@ print('%06d' % (struct.unpack('>I', mac[at:at + 4])[0] % 2**31 % 10**6))
 ";
 
 fn start(backend: &str) -> World {
-    let user = |more: &str| format!("services = [\"tcp/{SERVICE}\"]\nquota = \"100/s\"\n{more}");
     let plan = GateConfig::empty(backend)
-        .user("alice", &user(&format!("totp = \"{SECRET}\"")))
-        .user("bob", &user(""));
+        .member("alice", &format!("quota = \"100/s\"\ntotp = \"{SECRET}\""))
+        .member("bob", "quota = \"100/s\"");
     World::start(&plan)
 }
 

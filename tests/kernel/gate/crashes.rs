@@ -61,8 +61,7 @@ pub(crate) fn random_kills_fourth_run(backend: &'static str) {
 
 #[expect(clippy::print_stderr, reason = "how it went is worth a line")]
 fn moments(backend: &'static str, seed: u64) {
-    let plan =
-        GateConfig::new(backend).user(USER, "services = [\"tcp/2222\"]\nquota = \"1000000/min\"");
+    let plan = GateConfig::new(backend).member(USER, "quota = \"1000000/min\"");
     let mut world = World::start(&with_crowd(plan));
     let stream = KnockStream::start(&world, asked("POSTERN_LOAD", 0));
     let mut dice = Random(seed * 7919);

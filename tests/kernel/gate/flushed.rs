@@ -84,9 +84,7 @@ fn rules(world: &World, backend: &'static str) -> String {
 }
 
 pub(crate) fn knock_into_flushed_firewall_is_reported_truly(backend: &'static str) {
-    let world = World::start(
-        &GateConfig::new(backend).user("bob", "services = [\"tcp/2222\"]\nquota = \"1000/min\""),
-    );
+    let world = World::start(&GateConfig::new(backend).member("bob", "quota = \"1000/min\""));
     let command = if backend == "iptables" {
         "iptables -F; iptables -X"
     } else {

@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use super::reload;
-use postern_harness::{FAMILIES, Family, GateConfig, SERVICE, World, now};
+use postern_harness::{FAMILIES, Family, GateConfig, World, now};
 
 const JUNK: u64 = 500;
 /// A step of the wire format, milliseconds.
@@ -13,10 +13,7 @@ const STEP_MS: u64 = 64_000;
 
 fn plan(backend: &str) -> GateConfig {
     GateConfig::empty(backend)
-        .user(
-            "alice",
-            &format!("services = [\"tcp/{SERVICE}\"]\nquota = \"1000/min\""),
-        )
+        .member("alice", "quota = \"1000/min\"")
         .quiet()
 }
 
@@ -43,10 +40,7 @@ pub(crate) fn hint_filter_drops_and_counts_junk(backend: &'static str) {
 }
 
 pub(crate) fn hint_filter_reload_loses_no_knock(backend: &'static str) {
-    reload::lose_none(&plan(backend).user(
-        "bob",
-        &format!("services = [\"tcp/{SERVICE}\"]\nquota = \"1000/min\""),
-    ));
+    reload::lose_none(&plan(backend).member("bob", "quota = \"1000/min\""));
 }
 
 /// The map follows the hint table: knocks open in the step that the gate began in, and in the one that follows.

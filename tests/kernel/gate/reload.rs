@@ -6,15 +6,15 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 
-use postern_harness::{FAMILIES, Family, GateConfig, SERVICE, World, wait_for};
+use postern_harness::{FAMILIES, Family, GateConfig, World, wait_for};
 
 const KNOCKS: u8 = 100;
 
 fn plan(backend: &'static str) -> GateConfig {
-    let lines = format!("services = [\"tcp/{SERVICE}\"]\nquota = \"1000/min\"");
+    let quota = "quota = \"1000/min\"";
     GateConfig::empty(backend)
-        .user("alice", &lines)
-        .user("bob", &lines)
+        .member("alice", quota)
+        .member("bob", quota)
 }
 
 /// Tells posternd to reload and waits until the new engine serves.
@@ -130,11 +130,10 @@ pub(crate) fn reload_applies_the_new_config(backend: &'static str) {
     let world = World::start(&plan(backend));
     let old = world.first.packet("alice", Family::V4, &[]);
     let replayed = world.first.packet("bob", Family::V4, &["--for", "10m"]);
-    let carol = format!("services = [\"tcp/{SERVICE}\"]");
     world.first.send(Family::V4, &replayed);
     world.wait_for_grants(1);
     world.daemon.asked(&["close", "--all"]);
-    world.rewrite(&plan(backend).user("carol", &carol).gate("window = \"5s\""));
+    world.rewrite(&plan(backend).member("carol", "").gate("window = \"5s\""));
     reload(&world);
     world.second.open("carol", Family::V6, &["--for", "10m"]);
     thread::sleep(Duration::from_millis(5500));

@@ -1,16 +1,13 @@
 //! A knock whose outer source address is a lie: the address inside is what counts, or the policy refuses it.
 
-use postern_harness::{FAMILIES, GateConfig, SERVICE, World};
+use postern_harness::{FAMILIES, GateConfig, World};
 
 /// Nobody's address.
 const LIE: u8 = 99;
 
 /// The client forges by itself, with `--spoof-source`. Bob, for whom only the source counts, shows which one the gate saw.
 pub(crate) fn spoofed_source_opens_claimed_address(backend: &'static str) {
-    let plan = GateConfig::new(backend).user(
-        "bob",
-        &format!("services = [\"tcp/{SERVICE}\"]\ngrant_to = \"observed\""),
-    );
+    let plan = GateConfig::new(backend).member("bob", "grant_to = \"observed\"");
     let world = World::start(&plan);
     for (count, family) in (1..).zip(FAMILIES) {
         let (claimed, lie) = (

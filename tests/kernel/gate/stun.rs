@@ -96,11 +96,9 @@ fn knock(world: &World, home: &Namespace, user: &str, words: &[&str]) -> String 
 }
 
 pub(crate) fn knock_opens_for_the_outer_address(backend: &'static str) {
-    let user =
-        |grant_to: &str| format!("services = [\"tcp/{SERVICE}\"]\ngrant_to = \"{grant_to}\"");
     let plan = GateConfig::empty(backend)
-        .user("alice", &user("claimed"))
-        .user("bob", &user("observed"));
+        .member("alice", "grant_to = \"claimed\"")
+        .member("bob", "grant_to = \"observed\"");
     let world = World::start(&plan);
     let home = home(&world);
     let _servers = SERVERS.map(|port| Server::start(&world, port));

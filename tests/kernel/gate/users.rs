@@ -3,7 +3,7 @@
 use std::net::TcpListener;
 
 use postern_harness::traffic::serve_echo;
-use postern_harness::{FAMILIES, Family, GateConfig, SERVICE, World, echoes, wait_for};
+use postern_harness::{FAMILIES, Family, GateConfig, World, echoes, wait_for};
 
 pub(crate) fn knock_opens_for_its_sender_and_ends(backend: &'static str) {
     let world = World::start(&GateConfig::new(backend));
@@ -73,8 +73,7 @@ pub(crate) fn renewal_extends_the_one_grant(backend: &'static str) {
 }
 
 pub(crate) fn users_close_only_their_own_grants(backend: &'static str) {
-    let service = format!("services = [\"tcp/{SERVICE}\"]");
-    let world = World::start(&GateConfig::new(backend).user("bob", &service));
+    let world = World::start(&GateConfig::new(backend).member("bob", ""));
     for family in FAMILIES {
         for user in ["alice", "bob"] {
             world.first.knock(user, family, &[]);

@@ -42,7 +42,7 @@ impl GateConfig {
 
     /// For this firewall backend, with `alice`.
     pub fn new(backend: &str) -> Self {
-        Self::empty(backend).user("alice", &format!("services = [\"tcp/{SERVICE}\"]"))
+        Self::empty(backend).member("alice", "")
     }
 
     /// Without debug lines, as a gate runs where nobody looks for a fault.
@@ -80,6 +80,11 @@ impl GateConfig {
     pub fn user(self, name: &str, lines: &str) -> Self {
         let with_key = format!("key = \"{}\"\n{lines}", key(name));
         self.user_with(name, &with_key)
+    }
+
+    /// A user who may open the service, with these further lines.
+    pub fn member(self, name: &str, lines: &str) -> Self {
+        self.user(name, &format!("services = [\"tcp/{SERVICE}\"]\n{lines}"))
     }
 
     /// A user whose kind of key the lines say.

@@ -34,10 +34,7 @@ struct Shared {
 
 /// The plan with whom the stream knocks for.
 pub fn with_crowd(plan: GateConfig) -> GateConfig {
-    plan.user(
-        USER,
-        &format!("services = [\"tcp/{SERVICE}\"]\nquota = \"1000000/min\""),
-    )
+    plan.member(USER, "quota = \"1000000/min\"")
 }
 
 impl KnockStream {
