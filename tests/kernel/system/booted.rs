@@ -58,6 +58,8 @@ rm -rf etc/postern var/lib/postern var/lib/postern.monitor var/log/journal usr/s
 rm -rf usr/bin/postern usr/bin/posternd usr/lib/systemd/system/posternd.service etc/systemd/system/posternd.service*
 sed -i '/^postern:/d' etc/passwd etc/group etc/shadow etc/gshadow
 mkdir -p var/lib/prometheus/node-exporter
+# The firewall of the host is not the machine's.
+for service in ferm fail2ban firewalld netfilter-persistent nftables shorewall shorewall6 ufw; do ln -sf /dev/null etc/systemd/system/$service.service; done
 if [ "$6" = with-postern ]; then
   for program in postern posternd; do rm -f usr/bin/$program; : >usr/bin/$program; mount --bind "$3/$program" usr/bin/$program; done
   cp "$4/systemd/posternd.service" usr/lib/systemd/system/
