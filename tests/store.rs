@@ -56,12 +56,8 @@ fn marks_survive_a_restart() {
     store.commit(&[], times(11, 1)).unwrap();
     store.commit(&[record(2)], times(12, 1)).unwrap();
     drop(store);
-    for _ in 0..3 {
-        assert_eq!(
-            reopened(dir.path()),
-            (vec![record(1), record(2), record(3)], times(12, 1))
-        );
-    }
+    let kept = (vec![record(1), record(2), record(3)], times(12, 1));
+    (0..3).for_each(|_| assert_eq!(reopened(dir.path()), kept));
 }
 
 #[test]
@@ -83,9 +79,8 @@ fn marks_before_the_horizon_are_removed() {
     let mut store = DiskStore::open(dir.path()).unwrap();
     let all: Vec<_> = (0..100).map(record).collect();
     store.commit(&all, times(100, 0)).unwrap();
-    store
-        .commit(&[record(20), record(200)], times(200, 50))
-        .unwrap();
+    let late = [record(20), record(200)];
+    store.commit(&late, times(200, 50)).unwrap();
     let mut left = all[50..].to_vec();
     left.push(record(200));
     assert_eq!(sorted(store.load().unwrap()).0, left);
@@ -98,22 +93,17 @@ fn file_stays_small_over_many_commits() {
     let dir = shared_memory();
     let mut store = DiskStore::open(dir.path()).unwrap();
     let mut sizes = Vec::new();
-    for now in 0..10_000 {
-        store
-            .commit(
-                &[record(2 * now), record(2 * now + 1)],
-                times(2 * now, (2 * now).saturating_sub(200)),
-            )
-            .unwrap();
+    for now in 0..10_000_u64 {
+        let (marks, horizon) = ([2 * now, 2 * now + 1], (2 * now).saturating_sub(200));
+        let times = times(2 * now, horizon);
+        store.commit(&marks.map(record), times).unwrap();
         if now % 1_000 == 999 {
             sizes.push(std::fs::metadata(dir.path().join(FILE)).unwrap().len());
         }
     }
     assert_eq!(store.load().unwrap().marks.len(), 202);
-    assert!(
-        sizes.iter().all(|&size| size == sizes[0] && size < 4 << 20),
-        "{sizes:?}"
-    );
+    let is_small = |&size: &u64| size == sizes[0] && size < 4 << 20;
+    assert!(sizes.iter().all(is_small), "{sizes:?}");
 }
 
 // --- killed ---------------------------------------------------------------------------------------------------------
@@ -172,19 +162,14 @@ fn confirmed_marks_survive_kill_9() {
         let (marks, kept) = reopened(dir.path());
         let last = *confirmed.last().unwrap();
         assert_eq!(confirmed[0], expected, "it continues after the killed one");
-        let all: Vec<_> = (0..marks.len() as u64).map(record).collect();
+        let count = marks.len() as u64;
+        let all: Vec<_> = (0..count).map(record).collect();
         assert_eq!(marks, all, "no gap in round {round}");
-        assert!(
-            marks.len() as u64 > last && kept.floor.as_millis() >= last,
-            "{last} was confirmed, round {round}"
-        );
+        let is_kept = count > last && kept.floor.as_millis() >= last;
+        assert!(is_kept, "{last} was confirmed, round {round}");
         // One commit in progress may be stored as well, not more.
-        assert!(
-            marks.len() as u64 <= last + 2,
-            "{} marks and {last} confirmed",
-            marks.len()
-        );
-        expected = marks.len() as u64;
+        assert!(count <= last + 2, "{count} marks and {last} confirmed");
+        expected = count;
     }
 }
 
@@ -237,32 +222,18 @@ fn refuses(dir: &Path, bytes: &[u8], what: &str) -> bool {
     });
     match kept {
         Ok((before, after)) => {
-            let mut all: Vec<_> = (0..MARKS).map(record).collect();
-            assert!(
-                before == (all.clone(), times(MARKS - 1, 0)),
-                "{what}: {} marks, {:?}",
-                before.0.len(),
-                before.1
-            );
-            all.push(record(MARKS));
-            assert!(
-                after == (all, times(MARKS, 0)),
-                "{what}: {} marks after a commit, {:?}",
-                after.0.len(),
-                after.1
-            );
+            for (found, count) in [(before, MARKS), (after, MARKS + 1)] {
+                let expected = ((0..count).map(record).collect(), times(count - 1, 0));
+                let (marks, times) = (found.0.len(), found.1);
+                assert!(found == expected, "{what}: {marks} marks, {times:?}");
+            }
             false
         }
         Err(error) => {
             let said = error.to_string();
-            assert!(
-                said.starts_with(dir.join(FILE).to_str().unwrap()),
-                "{what}: {said}"
-            );
-            assert!(
-                said.contains("move the file away") && said.lines().count() == 1,
-                "{what}: {said}"
-            );
+            let has_cure = said.contains("move the file away") && said.lines().count() == 1;
+            let names_file = said.starts_with(dir.join(FILE).to_str().unwrap());
+            assert!(has_cure && names_file, "{what}: {said}");
             true
         }
     }
@@ -278,15 +249,9 @@ fn truncated_file_never_opens_with_fewer_marks() {
             .map(|part| whole.len() * part / 64)
             .chain([whole.len() - 4_096, whole.len() - 1]);
         for length in lengths.chain(steps) {
-            let refused = refuses(
-                dir.path(),
-                &whole[..length],
-                &format!("{state}, {length} bytes left"),
-            );
-            assert!(
-                refused || length > 16 * 1_024,
-                "{state}: {length} bytes can't hold them"
-            );
+            let what = format!("{state}, {length} bytes left");
+            let refused = refuses(dir.path(), &whole[..length], &what);
+            assert!(refused || length > 16 * 1_024, "{what} can't hold them");
         }
     }
 }
@@ -303,18 +268,12 @@ fn lost_or_swapped_page_loses_no_mark_silently() {
         for (page, other) in used.iter().zip(used.iter().skip(1)) {
             let mut lost = whole.clone();
             lost[page * PAGE..][..PAGE].fill(0);
-            refused += usize::from(refuses(
-                dir.path(),
-                &lost,
-                &format!("{state}, page {page} lost"),
-            ));
+            let what = format!("{state}, page {page} lost");
+            refused += usize::from(refuses(dir.path(), &lost, &what));
             let mut swapped = whole.clone();
             swapped.copy_within(other * PAGE..(other + 1) * PAGE, page * PAGE);
-            refuses(
-                dir.path(),
-                &swapped,
-                &format!("{state}, page {page} is a copy of {other}"),
-            );
+            let what = format!("{state}, page {page} is a copy of {other}");
+            refuses(dir.path(), &swapped, &what);
         }
         assert!(refused > 3, "{state}: {refused} of {} refused", used.len());
     }
@@ -323,12 +282,8 @@ fn lost_or_swapped_page_loses_no_mark_silently() {
 #[test]
 fn foreign_file_is_refused() {
     let dir = shared_memory();
-    for bytes in [
-        &b"\n"[..],
-        b"SQLite format 3\0",
-        &[0; 4_096],
-        &[0xff; 1 << 20],
-    ] {
+    let long = [0xff; 1 << 20];
+    for bytes in [&b"\n"[..], b"SQLite format 3\0", &[0; 4_096], &long] {
         assert!(refuses(dir.path(), bytes, "something else"));
     }
 }
@@ -350,19 +305,10 @@ fn flipped_byte_loses_no_mark_silently() {
             let mut bytes = whole.clone();
             bytes[at] ^= mask;
             tried += 1;
-            refused += usize::from(refuses(
-                dir.path(),
-                &bytes,
-                &format!("{state}, byte {at} ^ {mask:#04x}"),
-            ));
+            let what = format!("{state}, byte {at} ^ {mask:#04x}");
+            refused += usize::from(refuses(dir.path(), &bytes, &what));
         }
-        println!(
-            "{state}: {refused} of {tried} refused, the rest whole; {} bytes written",
-            written.len()
-        );
-        assert!(
-            refused > 50 && refused < tried,
-            "{state}: {refused} of {tried}"
-        );
+        let both = refused > 50 && refused < tried;
+        assert!(both, "{state}: {refused} of {tried}");
     }
 }

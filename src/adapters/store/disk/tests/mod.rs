@@ -49,16 +49,8 @@ fn refused(dir: &Path) -> String {
 
 fn rows(store: &DiskStore) -> u64 {
     use redb::ReadableTableMetadata;
-    store
-        .db
-        .as_ref()
-        .unwrap()
-        .begin_read()
-        .unwrap()
-        .open_table(MARKS)
-        .unwrap()
-        .len()
-        .unwrap()
+    let read = store.db.as_ref().unwrap().begin_read().unwrap();
+    read.open_table(MARKS).unwrap().len().unwrap()
 }
 
 #[test]
@@ -122,15 +114,12 @@ fn another_format_is_refused() {
         let db = Database::create(&path).unwrap();
         std::fs::set_permissions(&path, PermissionsExt::from_mode(0o600)).unwrap();
         let write = db.begin_write().unwrap();
-        write
-            .open_table(TableDefinition::<u8, &str>::new(other))
-            .unwrap();
+        let table = TableDefinition::<u8, &str>::new(other);
+        write.open_table(table).unwrap();
         write.commit().unwrap();
         drop(db);
-        assert!(
-            refused(dir.path()).contains("move the file away"),
-            "{other}"
-        );
+        let said = refused(dir.path());
+        assert!(said.contains("move the file away"), "{other}: {said}");
     }
 }
 
@@ -141,16 +130,12 @@ fn one_commit_removes_a_bounded_number() {
     let old: Vec<_> = (0..1_000).map(|number| record(number, number)).collect();
     store.commit(&old, times(0, 0)).unwrap();
 
-    store
-        .commit(&[record(5_000, 5_000)], times(5_000, 5_000))
-        .unwrap();
+    let last = [record(5_000, 5_000)];
+    store.commit(&last, times(5_000, 5_000)).unwrap();
     let limit = REMOVE_MAX as u64 + 4;
     assert_eq!(rows(&store), 1_001 - limit);
-    assert_eq!(
-        store.load().unwrap().marks,
-        [record(5_000, 5_000)],
-        "a mark before the horizon is not loaded"
-    );
+    // A mark before the horizon is not loaded.
+    assert_eq!(store.load().unwrap().marks, last);
 
     for _ in 0..3 {
         store.commit(&[], times(5_000, 5_000)).unwrap();

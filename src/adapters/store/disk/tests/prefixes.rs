@@ -67,12 +67,9 @@ impl StorageBackend for Recorder {
     }
 
     fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
-        let held = self.0.lock().unwrap();
-        let bytes = held
-            .0
-            .get(offset as usize..offset as usize + out.len())
-            .ok_or(ErrorKind::UnexpectedEof)?;
-        out.copy_from_slice(bytes);
+        let (held, offset) = (self.0.lock().unwrap(), offset as usize);
+        let bytes = held.0.get(offset..offset + out.len());
+        out.copy_from_slice(bytes.ok_or(ErrorKind::UnexpectedEof)?);
         Ok(())
     }
 
@@ -106,19 +103,16 @@ impl History {
     fn may_hold(&self, operations: usize) -> [Option<&Content>; 2] {
         let next = self
             .confirmed
-            .iter()
-            .position(|(from, _)| *from > operations)
-            .unwrap_or(self.confirmed.len());
-        [self.confirmed.get(next - 1), self.confirmed.get(next)]
-            .map(|held| held.map(|(_, held)| held))
+            .partition_point(|(from, _)| *from <= operations);
+        let held = |at: usize| self.confirmed.get(at).map(|(_, held)| held);
+        [held(next - 1), held(next)]
     }
 
     fn unsettled(&self, operations: usize) -> &[Operation] {
-        let synced = self.operations[..operations]
-            .iter()
-            .rposition(|operation| matches!(operation, Operation::Sync))
-            .map_or(0, |at| at + 1);
-        &self.operations[synced..operations]
+        let is_sync = |operation: &Operation| matches!(operation, Operation::Sync);
+        let done = &self.operations[..operations];
+        let synced = done.iter().rposition(is_sync).map_or(0, |at| at + 1);
+        &done[synced..]
     }
 }
 
@@ -162,9 +156,8 @@ fn history() -> History {
             let marks: Vec<_> = (0..count).map(|n| record(now + n, now + n)).collect();
             now += count;
             let floor = if step % 4 == 3 { now / 2 } else { now };
-            store
-                .commit(&marks, times(floor, now.saturating_sub(40)))
-                .unwrap();
+            let times = times(floor, now.saturating_sub(40));
+            store.commit(&marks, times).unwrap();
             confirmed.push((disk.operations(), held(&mut store)));
             if step % 2 == 0 {
                 store.settle().unwrap();
@@ -177,11 +170,8 @@ fn history() -> History {
         }
     }
     let times = confirmed.iter().map(|(_, (_, times))| times);
-    assert!(
-        times.clone().map(|times| times.floor).is_sorted()
-            && times.map(|times| times.horizon).is_sorted(),
-        "floor and horizon go back"
-    );
+    assert!(times.clone().map(|times| times.floor).is_sorted());
+    assert!(times.map(|times| times.horizon).is_sorted());
     let operations = std::mem::take(&mut disk.0.lock().unwrap().1);
     History {
         first,
@@ -190,32 +180,35 @@ fn history() -> History {
     }
 }
 
+fn in_memory() -> TempDir {
+    let dir = tempfile::tempdir_in("/dev/shm");
+    dir.or_else(|_| tempdir()).unwrap()
+}
+
 fn expect_whole(dir: &Path, image: &[u8], may_hold: &[Option<&Content>], what: &str) {
     put(dir, image);
     let mut store =
         DiskStore::open(dir).unwrap_or_else(|error| panic!("{what}: a start fails: {error}"));
     let found = held(&mut store);
+    let count = found.0.len();
     assert!(
         may_hold.contains(&Some(&found)),
-        "{what}: {} marks, {:?}",
-        found.0.len(),
+        "{what}: {count} marks, {:?}",
         found.1
     );
     let next = record(1 << 40, 1 << 40);
     store.commit(&[next], StoredTimes::default()).unwrap();
     let after = held(&mut store);
+    let has_one_more = after.0.contains(&next) && after.0.len() == count + 1;
     assert!(
-        after.0.contains(&next) && after.0.len() == found.0.len() + 1 && after.1 == found.1,
-        "{what}: after one more commit"
+        has_one_more && after.1 == found.1,
+        "{what}: one more commit"
     );
 }
 
 #[test]
 fn every_prefix_of_writes_keeps_confirmed_marks() {
-    let dir = tempfile::tempdir_in("/dev/shm")
-        .or_else(|_| tempdir())
-        .unwrap();
-    let history = history();
+    let (dir, history) = (in_memory(), history());
     let mut image = history.first.clone();
     let mut tried = 0;
     for (done, operation) in history.operations.iter().enumerate() {
@@ -226,50 +219,33 @@ fn every_prefix_of_writes_keeps_confirmed_marks() {
             };
             let mut image = image.clone();
             torn.apply(&mut image);
-            expect_whole(
-                dir.path(),
-                &image,
-                &may_hold,
-                &format!("{done} operations and {part}/{of} of the next"),
-            );
+            let what = format!("{done} operations and {part}/{of} of the next");
+            expect_whole(dir.path(), &image, &may_hold, &what);
             tried += 1;
         }
         operation.apply(&mut image);
-        expect_whole(
-            dir.path(),
-            &image,
-            &history.may_hold(done + 1),
-            &format!("{} operations", done + 1),
+        let (may_hold, what) = (
+            history.may_hold(done + 1),
+            format!("{done} operations and 1"),
         );
+        expect_whole(dir.path(), &image, &may_hold, &what);
         tried += 1;
     }
-    println!(
-        "{tried} moments of {} operations, {} commits",
-        history.operations.len(),
-        history.confirmed.len() - 1
-    );
     assert!(tried > 500);
 }
 
 /// A disk may do what lies between two syncs in any order: at a power cut any part of it may be there, torn or whole.
 #[test]
 fn any_part_of_unsynced_writes_keeps_confirmed_marks() {
-    let dir = tempfile::tempdir_in("/dev/shm")
-        .or_else(|_| tempdir())
-        .unwrap();
-    let history = history();
+    let (dir, history) = (in_memory(), history());
     let mut dice = 0x9e37_79b9_7f4a_7c15_u64;
     let (mut settled, mut tried) = (history.first.clone(), 0);
     for done in 1..=history.operations.len() {
         let unsettled = history.unsettled(done);
         if unsettled.is_empty() {
-            settled = history.operations[..done].iter().fold(
-                history.first.clone(),
-                |mut image, operation| {
-                    operation.apply(&mut image);
-                    image
-                },
-            );
+            settled = history.first.clone();
+            let operations = history.operations[..done].iter();
+            operations.for_each(|operation| operation.apply(&mut settled));
             continue;
         }
         // Of each span the last moment with every single write missing, and a few others by chance.
@@ -302,18 +278,13 @@ fn any_part_of_unsynced_writes_keeps_confirmed_marks() {
                     (false, None) => {}
                 }
             }
-            expect_whole(
-                dir.path(),
-                &image,
-                &history.may_hold(done),
-                &format!(
-                    "{done} operations, of the last {}: {mask:#b}",
-                    unsettled.len()
-                ),
+            let what = format!(
+                "{done} operations, of the last {}: {mask:#b}",
+                unsettled.len()
             );
+            expect_whole(dir.path(), &image, &history.may_hold(done), &what);
             tried += 1;
         }
     }
-    println!("{tried} moments of {} operations", history.operations.len());
     assert!(tried > 500);
 }
