@@ -245,10 +245,8 @@ fn config_loads_from_disk_with_its_key_files() {
     ] {
         mode(&path, wrong);
         let error = disk::read_bundle(&main).unwrap_err();
-        assert_eq!(
-            (error.kind(), error.path()),
-            (FileErrorKind::Exposed, &*path)
-        );
+        let expected = (FileErrorKind::Exposed, &*path);
+        assert_eq!((error.kind(), error.path()), expected);
         mode(&path, right);
     }
     let key = users.join("amy.key");

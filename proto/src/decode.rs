@@ -169,11 +169,8 @@ mod tests {
         for len in [0, 1, 47, 48, 63, 449, 1000] {
             let mut body = [0; 1000];
             (body[0], body[1]) = (1, 2);
-            assert_eq!(
-                Request::decode(&body[..len]),
-                Err(Malformed::ItemTruncated),
-                "{len}"
-            );
+            let expected = Err(Malformed::ItemTruncated);
+            assert_eq!(Request::decode(&body[..len]), expected, "{len}");
         }
     }
 

@@ -221,14 +221,10 @@ mod tests {
     fn a_wrong_body_length_is_refused() {
         let mut out = [0; 449];
         let len = request().encoded_len();
-        assert_eq!(
-            request().encode(&mut out[..len - 1]),
-            Err(EncodeError::TooLong)
-        );
-        assert_eq!(
-            request().encode(&mut out[..63]),
-            Err(EncodeError::BodyLength)
-        );
+        let expected = Err(EncodeError::TooLong);
+        assert_eq!(request().encode(&mut out[..len - 1]), expected);
+        let found = request().encode(&mut out[..63]);
+        assert_eq!(found, Err(EncodeError::BodyLength));
         assert_eq!(request().encode(&mut out), Err(EncodeError::BodyLength));
     }
 

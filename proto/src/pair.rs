@@ -141,14 +141,10 @@ mod tests {
     fn a_pair_reads_back_from_its_text() {
         let key = PrivateKey::from_bytes([0x5a; 32]);
         assert_eq!(format!("{key:?}"), "PrivateKey(..)");
-        assert_eq!(
-            format!("{:?}", key.public()),
-            format!("PublicKey({})", &*key.public().to_base64())
-        );
-        assert_eq!(
-            PublicKey::from_base64(&key.public().to_base64()),
-            Ok(key.public())
-        );
+        let expected = format!("PublicKey({})", &*key.public().to_base64());
+        assert_eq!(format!("{:?}", key.public()), expected);
+        let found = PublicKey::from_base64(&key.public().to_base64());
+        assert_eq!(found, Ok(key.public()));
         assert_eq!(PrivateKey::from_base64(&key.to_base64()), Ok(key));
         assert_ne!(
             PrivateKey::from_bytes([0x5a; 32]),

@@ -250,11 +250,8 @@ mod tests {
     fn invalid_requests_are_not_sealed() {
         let refused = |request: &Request, len| seal(&keys(1), request, [9; 12], len).err();
         for len in [0, 63, 449, 516, usize::MAX] {
-            assert_eq!(
-                refused(&close(), len),
-                Some(SealError::Encode(EncodeError::BodyLength)),
-                "{len}"
-            );
+            let expected = Some(SealError::Encode(EncodeError::BodyLength));
+            assert_eq!(refused(&close(), len), expected, "{len}");
         }
         let open = Request {
             action: Action::Open,

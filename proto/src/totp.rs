@@ -180,10 +180,8 @@ mod tests {
     #[test]
     fn secrets_are_read_in_any_case_and_padding() {
         assert_eq!(CodeKey::from_base32(RFC_BASE32, 6), Ok(rfc(6)));
-        assert_eq!(
-            CodeKey::from_base32(&RFC_BASE32.to_lowercase(), 6),
-            Ok(rfc(6))
-        );
+        let found = CodeKey::from_base32(&RFC_BASE32.to_lowercase(), 6);
+        assert_eq!(found, Ok(rfc(6)));
         let sixteen = "GEZDGNBVGY3TQOJQGEZDGNBVGY";
         assert_eq!(
             CodeKey::from_base32(sixteen, 6),
@@ -221,10 +219,8 @@ mod tests {
             assert_eq!(refused(&"A".repeat(long)), CodeKeyError::Length);
         }
         for digits in [0, 5, 9, 255] {
-            assert_eq!(
-                CodeKey::from_base32(RFC_BASE32, digits),
-                Err(CodeKeyError::Digits)
-            );
+            let expected = Err(CodeKeyError::Digits);
+            assert_eq!(CodeKey::from_base32(RFC_BASE32, digits), expected);
         }
         assert!(!refused("GEZDGNBVGY3TQOJQ").to_string().contains("GEZD"));
         assert_eq!(format!("{:?}", rfc(6)), "CodeKey(..)");
@@ -234,14 +230,10 @@ mod tests {
     fn a_code_is_right_at_its_own_steps_only() {
         let key = rfc(6);
         let steps = [CodeStep(0), CodeStep(1), CodeStep(2)];
-        assert_eq!(
-            key.right_at(&Code::new("287082").unwrap(), steps),
-            [false, true, false]
-        );
-        assert_eq!(
-            key.right_at(&Code::new("000000").unwrap(), steps),
-            [false; 3]
-        );
+        let expected = [false, true, false];
+        assert_eq!(key.right_at(&Code::new("287082").unwrap(), steps), expected);
+        let found = key.right_at(&Code::new("000000").unwrap(), steps);
+        assert_eq!(found, [false; 3]);
         // The same digits in another number of them are another code.
         assert_eq!(
             key.right_at(&Code::new("94287082").unwrap(), steps),

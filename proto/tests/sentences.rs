@@ -41,9 +41,7 @@ fn each_error_has_its_own_sentence() {
     let rules: BTreeSet<String> = Malformed::ALL.iter().map(Malformed::to_string).collect();
     assert_eq!(rules.len(), Malformed::ALL.len(), "{rules:?}");
     assert!(rules.contains("it would open no service"));
-    assert_eq!(
-        SealError::Encode(EncodeError::TooLong).to_string(),
-        EncodeError::TooLong.to_string()
-    );
+    let found = SealError::Encode(EncodeError::TooLong).to_string();
+    assert_eq!(found, EncodeError::TooLong.to_string());
     assert!(rules.contains(&EncodeError::Malformed(Malformed::NoService).to_string()));
 }

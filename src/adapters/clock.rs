@@ -92,11 +92,8 @@ mod tests {
             // As if the wall clock had been set the other way.
             clock.start = clock.start.stepped(hour);
             let step = clock.follow().unwrap();
-            assert_eq!(
-                matches!(step, ClockStep::Back(_)),
-                matches!(hour, ClockStep::Forward(_)),
-                "{step}"
-            );
+            let found = matches!(step, ClockStep::Back(_));
+            assert_eq!(found, matches!(hour, ClockStep::Forward(_)), "{step}");
             assert!(step.length().abs_diff(hour.length()) < STEP, "{step}");
             assert_eq!(clock.follow(), None);
             assert!(

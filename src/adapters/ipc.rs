@@ -180,10 +180,8 @@ mod tests {
             other.receive(&mut buffer).unwrap(),
             Received::Gone
         ));
-        assert_eq!(
-            other.send(b"anyone?").unwrap_err().kind(),
-            io::ErrorKind::BrokenPipe
-        );
+        let found = other.send(b"anyone?").unwrap_err().kind();
+        assert_eq!(found, io::ErrorKind::BrokenPipe);
     }
 
     #[test]
@@ -212,10 +210,8 @@ mod tests {
     fn long_message_fails_and_full_link_does_not_block() {
         let (one, other) = pair().unwrap();
         one.send(&[7; 65]).unwrap();
-        assert_eq!(
-            other.receive(&mut [0; 64]).unwrap_err().kind(),
-            io::ErrorKind::InvalidData
-        );
+        let found = other.receive(&mut [0; 64]).unwrap_err().kind();
+        assert_eq!(found, io::ErrorKind::InvalidData);
         let full = (0..100_000)
             .find_map(|_| one.try_send(&[7; 1000]).err())
             .unwrap();

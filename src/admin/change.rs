@@ -179,10 +179,8 @@ mod tests {
             ),
             ["tcp/80", "tcp/80 at 10.0.0.0/24"]
         );
-        assert_eq!(
-            opened("services", alice, &format!("{alice}\ndisabled = true")),
-            [""; 0]
-        );
+        let found = opened("services", alice, &format!("{alice}\ndisabled = true"));
+        assert_eq!(found, [""; 0]);
         assert_eq!(opened("none", alice, ""), [""; 0]);
     }
 }

@@ -152,10 +152,8 @@ mod tests {
             status: |_| 0,
             made: &made,
         };
-        assert_eq!(
-            ensure("postern", &mut script, |_| Some("/x".into()), |_| true),
-            EngineUser::Exists
-        );
+        let found = ensure("postern", &mut script, |_| Some("/x".into()), |_| true);
+        assert_eq!(found, EngineUser::Exists);
         assert_eq!(script.ran, [""; 0]);
     }
 

@@ -87,10 +87,8 @@ mod tests {
                 let (stream, _) = listener.accept().unwrap();
                 let mut question = String::new();
                 BufReader::new(&stream).read_line(&mut question).unwrap();
-                assert_eq!(
-                    serde_json::from_str::<Question>(&question).unwrap(),
-                    Question::Reload
-                );
+                let found = serde_json::from_str::<Question>(&question).unwrap();
+                assert_eq!(found, Question::Reload);
                 if let Some(told) = told {
                     serde_json::to_writer(&stream, &told).unwrap();
                 }
@@ -114,10 +112,8 @@ mod tests {
             ReloadResult::Done
         );
         let refused = Some(Answer::Reloaded(Reloaded::Refused("one\ntwo".to_owned())));
-        assert_eq!(
-            after(vec![busy(), refused]),
-            ReloadResult::Refused("one\ntwo".to_owned())
-        );
+        let found = after(vec![busy(), refused]);
+        assert_eq!(found, ReloadResult::Refused("one\ntwo".to_owned()));
         assert!(
             matches!(after(vec![Some(Answer::Closed(1))]), ReloadResult::Failed(why) if why.contains("same version"))
         );

@@ -140,14 +140,10 @@ mod tests {
             11,
             "keys of [gate], [firewall], [service]"
         );
-        assert_eq!(
-            format!("{:?}", shown.firewall),
-            format!("{:?}", plain.firewall)
-        );
-        assert_eq!(
-            shown.gate.addresses[0].to_string(),
-            "gate.example.org:62201"
-        );
+        let expected = format!("{:?}", plain.firewall);
+        assert_eq!(format!("{:?}", shown.firewall), expected);
+        let found = shown.gate.addresses[0].to_string();
+        assert_eq!(found, "gate.example.org:62201");
         let without_address = |settings: &Settings| {
             format!(
                 "{:?}",

@@ -247,10 +247,8 @@ mod tests {
             answer[31] = 9;
             server.send_to(&answer, from).unwrap();
         });
-        assert_eq!(
-            ask_all(&[format!("stun:{address}")]),
-            Ok("192.0.2.9".parse().unwrap())
-        );
+        let expected = Ok("192.0.2.9".parse().unwrap());
+        assert_eq!(ask_all(&[format!("stun:{address}")]), expected);
         serving.join().unwrap();
     }
 

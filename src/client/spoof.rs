@@ -109,10 +109,8 @@ mod tests {
                 panic!("no UDP")
             };
             assert_eq!(SocketAddr::new(source, udp.source_port()), from);
-            assert_eq!(
-                (udp.destination_port(), udp.payload()),
-                (62201, &[7; 200][..])
-            );
+            let expected = (62201, &[7; 200][..]);
+            assert_eq!((udp.destination_port(), udp.payload()), expected);
             assert_ne!(udp.checksum(), 0, "IPv6 refuses UDP without a checksum");
         }
         let v4 = "203.0.113.9:1".parse().unwrap();

@@ -177,15 +177,11 @@ mod tests {
     #[test]
     fn rfc_5769_samples_are_read() {
         let v6 = "2001:db8:1234:5678:11:2233:4455:6677".parse().unwrap();
-        assert_eq!(
-            seen_address(&bytes(V4), &ID),
-            Ok("192.0.2.1".parse().unwrap())
-        );
+        let expected = Ok("192.0.2.1".parse().unwrap());
+        assert_eq!(seen_address(&bytes(V4), &ID), expected);
         assert_eq!(seen_address(&bytes(V6), &ID), Ok(v6));
-        assert_eq!(
-            request(&ID).to_vec(),
-            bytes("000100002112a442b7e7a701bc34d686fa87dfae")
-        );
+        let found = request(&ID).to_vec();
+        assert_eq!(found, bytes("000100002112a442b7e7a701bc34d686fa87dfae"));
     }
 
     #[test]
@@ -221,11 +217,8 @@ mod tests {
         past_end[23] = 12;
         wrong.push(past_end);
         for datagram in wrong {
-            assert_eq!(
-                seen_address(&datagram, &ID),
-                Err(NotAnAnswer::Other),
-                "{datagram:?}"
-            );
+            let expected = Err(NotAnAnswer::Other);
+            assert_eq!(seen_address(&datagram, &ID), expected, "{datagram:?}");
         }
     }
 

@@ -179,10 +179,8 @@ mod tests {
     fn allowed_requests_open_the_configs_ports() {
         let clearance = Clearance::new(&config());
         let opened = clearance.open(&request("alice", V4, &["tcp/22", "web"], 30));
-        assert_eq!(
-            service::list(&opened.unwrap().services),
-            "tcp/22, tcp/80, tcp/443"
-        );
+        let expected = "tcp/22, tcp/80, tcp/443";
+        assert_eq!(service::list(&opened.unwrap().services), expected);
         let behind = OpenRequest {
             target: Some("10.0.0.9".parse().unwrap()),
             ..request("alice", V4, &["tcp/22"], 3600)
@@ -258,10 +256,8 @@ mod tests {
             let grant = grant(user, allow, services, &[]);
             assert_eq!(clearance.still_allows(&grant), stays, "{grant:?}");
         }
-        assert_eq!(
-            clearance.longest(&grant("alice", V4, &[], &[])),
-            Duration::from_secs(3600)
-        );
+        let found = clearance.longest(&grant("alice", V4, &[], &[]));
+        assert_eq!(found, Duration::from_secs(3600));
         assert_eq!(
             clearance.longest(&grant("eve", V4, &[], &[])),
             Duration::ZERO
@@ -336,15 +332,11 @@ mod tests {
         let web = settings.options.entry("web".to_owned()).or_default();
         web.end_connections = true;
         assert_eq!(ends(&settings, &["tcp/22"]), None);
-        assert_eq!(
-            ends(&settings, &["tcp/22", "tcp/80", "tcp/440-450"]).as_deref(),
-            Some("tcp/80, tcp/443")
-        );
+        let ended = ends(&settings, &["tcp/22", "tcp/80", "tcp/440-450"]);
+        assert_eq!(ended.as_deref(), Some("tcp/80, tcp/443"));
         settings.policies[0].end_connections = true;
-        assert_eq!(
-            ends(&settings, &["tcp/22", "tcp/80"]).as_deref(),
-            Some("tcp/22, tcp/80")
-        );
+        let expected = Some("tcp/22, tcp/80");
+        assert_eq!(ends(&settings, &["tcp/22", "tcp/80"]).as_deref(), expected);
         for ending in [false, true] {
             let (clearance, forward) = forwarding(22, ending);
             let grant = grant("alice", V4, &[], &[forward]);

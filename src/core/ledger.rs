@@ -333,11 +333,8 @@ mod tests {
         ledger.shift(ClockStep::Back(Duration::from_secs(900)));
         let ends: Vec<Timestamp> = ledger.grants().map(|grant| grant.until).collect();
         assert_eq!(ends, [at(130), at(160)]);
-        assert_eq!(
-            ledger.next_end(),
-            Some(at(131)),
-            "a failed close moves, too"
-        );
+        let expected = Some(at(131));
+        assert_eq!(ledger.next_end(), expected, "a failed close moves, too");
         ledger.shift(ClockStep::Forward(Duration::from_secs(900)));
         let due = ledger.due(at(1060), 10);
         assert_eq!(due.len(), 2);

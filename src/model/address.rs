@@ -144,11 +144,8 @@ mod tests {
             ("2001:db8::77", 129, None),
         ] {
             let widened = widen(source.parse().unwrap(), prefix);
-            assert_eq!(
-                widened,
-                network.map(|text| text.parse().unwrap()),
-                "{source}"
-            );
+            let found = widened;
+            assert_eq!(found, network.map(|text| text.parse().unwrap()), "{source}");
         }
     }
 }

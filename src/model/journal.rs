@@ -132,10 +132,8 @@ mod tests {
                 assert!(read::<String>(&flipped).is_err(), "bit {bit} of byte {at}");
             }
         }
-        assert_eq!(
-            read::<String>(&(whole.clone() + "\n")),
-            Err(Damaged::Checksum)
-        );
+        let expected = Err(Damaged::Checksum);
+        assert_eq!(read::<String>(&(whole.clone() + "\n")), expected);
         assert_eq!(read::<String>(""), Err(Damaged::Head));
         assert_eq!(read::<u64>(&whole), Err(Damaged::Record(2)));
     }

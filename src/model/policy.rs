@@ -297,11 +297,8 @@ mod tests {
             (&policy(), "224.0.0.1/32", Err(Rule::Networks)),
             (&policy(), "192.0.2.0/31", Err(Rule::Prefix)),
         ] {
-            assert_eq!(
-                check(policy, &request(allow, &["web"])),
-                expected,
-                "{allow}"
-            );
+            let found = check(policy, &request(allow, &["web"]));
+            assert_eq!(found, expected, "{allow}");
         }
     }
 

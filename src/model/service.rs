@@ -252,10 +252,8 @@ mod tests {
             assert_eq!(ports(text).to_string(), text);
             assert!(ports(text).to_knock().is_some(), "{text}");
         }
-        assert_eq!(
-            "web".parse::<Wanted>().unwrap(),
-            Wanted::Named("web".to_owned())
-        );
+        let found = "web".parse::<Wanted>().unwrap();
+        assert_eq!(found, Wanted::Named("web".to_owned()));
     }
 
     #[test]
@@ -288,10 +286,8 @@ mod tests {
                 .overlap(ports(other))
                 .map(|both| both.to_string())
         };
-        assert_eq!(
-            overlap("tcp/20-30", "tcp/25-40").as_deref(),
-            Some("tcp/25-30")
-        );
+        let expected = Some("tcp/25-30");
+        assert_eq!(overlap("tcp/20-30", "tcp/25-40").as_deref(), expected);
         assert_eq!(overlap("icmp", "icmp").as_deref(), Some("icmp"));
         assert_eq!(overlap("tcp/20-30", "tcp/31-40"), None);
         assert_eq!(overlap("tcp/22", "udp/22"), None);

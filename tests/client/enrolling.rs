@@ -86,10 +86,8 @@ fn enroll_prints_only_the_public_key() {
     let private = text(&file);
     let request = EnrollRequest::from_line(&ran.out).unwrap();
     let public = PrivateKey::from_base64(private.trim()).unwrap().public();
-    assert_eq!(
-        (public, request.profile.as_deref()),
-        (request.public_key, Some("home"))
-    );
+    let expected = (request.public_key, Some("home"));
+    assert_eq!((public, request.profile.as_deref()), expected);
     assert!(!ran.out.contains(private.trim()) && !ran.err.contains(private.trim()));
 }
 

@@ -30,14 +30,10 @@ fn ipv4_knock_follows_the_profile() {
     let (at, request) = (world.gate.address(), world.request());
     let asked = "for tcp/22 on 10.0.0.5, letting in 127.0.0.1 for 10m";
     assert_eq!(out, format!("knocked {GATE} at {at} {asked}\n"));
-    assert_eq!(
-        (request.action, request.allow),
-        (Action::Open, exactly(LOOPBACK))
-    );
-    assert_eq!(
-        (request.duration_s, request.items),
-        (600, vec![tcp(22, 22)])
-    );
+    let expected = (Action::Open, exactly(LOOPBACK));
+    assert_eq!((request.action, request.allow), expected);
+    let found = (request.duration_s, request.items);
+    assert_eq!(found, (600, vec![tcp(22, 22)]));
     assert_eq!(request.target, Some("::ffff:10.0.0.5".parse().unwrap()));
     assert!(request.timestamp_ms <= now && now - request.timestamp_ms < 60_000);
     world.gate.got_nothing();
@@ -97,10 +93,8 @@ fn options_override_the_profile() {
     world.gate.got_nothing();
     let request = other.request(&world.keys);
     let range = Item::Service(Service::new(Protocol::Udp, 5000, 5010).unwrap());
-    assert_eq!(
-        request.items,
-        [range, Item::Name(ServiceName::new("web").unwrap())]
-    );
+    let expected = [range, Item::Name(ServiceName::new("web").unwrap())];
+    assert_eq!(request.items, expected);
     assert_eq!(request.duration_s, 2);
     let network = Allow::Network {
         address: "::ffff:192.0.2.0".parse().unwrap(),
@@ -126,10 +120,8 @@ fn close_means_everything_unless_named() {
     let world = World::new(&format!("{SSH}duration = \"10m\""));
     let out = world.run(&["close", "home"]).ok();
     let at = world.gate.address();
-    assert_eq!(
-        out,
-        format!("asked {GATE} at {at} to close everything for 127.0.0.1\n")
-    );
+    let expected = format!("asked {GATE} at {at} to close everything for 127.0.0.1\n");
+    assert_eq!(out, expected);
     let all = world.request();
     assert_eq!((all.action, all.allow), (Action::Close, exactly(LOOPBACK)));
     assert_eq!((all.duration_s, all.items), (0, vec![]));

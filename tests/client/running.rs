@@ -42,11 +42,8 @@ fn exit_status_is_that_of_the_command() {
         ("kill -TERM $$", 143),
     ] {
         let ran = world.run_script(&["--quiet"], script);
-        assert_eq!(
-            (ran.code, ran.out.as_str(), ran.err.as_str()),
-            (status, "", ""),
-            "{script}"
-        );
+        let found = (ran.code, ran.out.as_str(), ran.err.as_str());
+        assert_eq!(found, (status, "", ""), "{script}");
         let opened = world.request();
         assert_eq!(opened.action, Action::Open);
         world.expect_close(opened);
@@ -69,11 +66,8 @@ fn command_gets_input_output_and_environment() {
         .env("POSTERN_KEY", key(42))
         .env("POSTERN_CODE", "123456");
     let ran = run(command.current_dir("/").write_stdin("hello\n"));
-    assert_eq!(
-        (ran.code, ran.out.as_str()),
-        (0, "HELLO\nmine\n/\n"),
-        "without key and code"
-    );
+    let found = (ran.code, ran.out.as_str());
+    assert_eq!(found, (0, "HELLO\nmine\n/\n"), "without key and code");
     let knocked = format!("postern: knocked {GATE} at …\noops\n");
     let closed = format!("postern: asked {GATE} at … to close udp/53 for 127.0.0.1\n");
     says(&ran.err, &(knocked + &closed));
@@ -234,10 +228,8 @@ fn keep_open_renews_and_closes_once() {
     let opened = world.request();
     for _ in 0..renewals {
         let again = world.request();
-        assert_eq!(
-            (again.action, again.duration_s, &again.items),
-            (Action::Open, 1, &opened.items)
-        );
+        let expected = (Action::Open, 1, &opened.items);
+        assert_eq!((again.action, again.duration_s, &again.items), expected);
         assert!(again.timestamp_ms > opened.timestamp_ms);
     }
     world.expect_close(opened);
@@ -267,15 +259,11 @@ fn first_renewal_counts_from_the_knock() {
     let ran = world.run_script(&options, "sleep 1");
     let report: Value = serde_json::from_str(&ran.err).unwrap();
     assert!(started.elapsed().as_millis() >= 2500);
-    assert!(
-        ran.code == 0 && report["renewals"].as_u64() >= Some(1),
-        "{report}"
-    );
+    assert!(ran.code == 0, "{report}");
+    assert!(report["renewals"].as_u64() >= Some(1), "{report}");
     drop(late.join().unwrap());
-    assert_eq!(
-        [(); 2].map(|()| world.request().action),
-        [Action::Open, Action::Open]
-    );
+    let expected = [Action::Open, Action::Open];
+    assert_eq!([(); 2].map(|()| world.request().action), expected);
 }
 
 #[test]

@@ -258,11 +258,8 @@ pub(crate) fn open(bytes: &[u8], keys: &UserKeys) -> Request {
     let mut buffer = OpenBuffer::new();
     let body = keys.open(&packet, &mut buffer).expect("step 4");
     let request = Request::decode(body).expect("step 5");
-    assert_eq!(
-        keys.hint_key().hint(request.step()),
-        packet.hint(),
-        "steps 2 and 6"
-    );
+    let found = keys.hint_key().hint(request.step());
+    assert_eq!(found, packet.hint(), "steps 2 and 6");
     request
 }
 

@@ -169,11 +169,8 @@ pub(crate) fn explain_reports_damaged_recording() {
     let frame = udp(62201, &[7; 200]);
     let whole = pcap(Style::ETHERNET, &[(now(), &frame[..]); 2]);
     let cut = explain(&whole[..whole.len() - 10]);
-    assert_eq!(
-        (cut.code, cut.out.lines().count()),
-        (Some(65), 1),
-        "{cut:?}"
-    );
+    let expected = (Some(65), 1);
+    assert_eq!((cut.code, cut.out.lines().count()), expected, "{cut:?}");
     let rest = "the rest of the recording is not readable: it ends in the middle of a packet";
     assert_eq!(cut.err, format!("posternd: {rest}\n"));
 }
@@ -187,11 +184,8 @@ pub(crate) fn explain_errors_have_exit_codes() {
     gate.run(&format!("explain {KEY}{KEY}?")).one_line(66);
     gate.write("text", "QUJD\nthis is no packet\n");
     let text = gate.run(&format!("explain {}", gate.place("text")));
-    assert_eq!(
-        (text.code, text.out.lines().count()),
-        (Some(65), 1),
-        "{text:?}"
-    );
+    let expected = (Some(65), 1);
+    assert_eq!((text.code, text.out.lines().count()), expected, "{text:?}");
     says(&text.err, "posternd: line 2 is not a packet in base64; …");
     for arguments in [
         &["--live", "QUJD"][..],

@@ -89,11 +89,8 @@ pub(crate) fn unknown_socket_falls_back_to_usual_one() {
         let doubt = "(so the gate at /run/postern/control.sock was asked)\n";
         says(&ran.err, &format!("…{why}…{doubt}"));
         let ran = gate.run_through(PRIVATE_RUN, "close --all");
-        assert_eq!(
-            (ran.code, ran.err.lines().count()),
-            (Some(78), 2),
-            "{ran:?}"
-        );
+        let expected = (Some(78), 2);
+        assert_eq!((ran.code, ran.err.lines().count()), expected, "{ran:?}");
         let unanswered = "…no posternd answers on /run/postern/control.sock: …\n";
         says(&ran.err, &format!("{unanswered}…{why}…"));
     }

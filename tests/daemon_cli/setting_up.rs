@@ -71,11 +71,8 @@ pub(crate) fn second_init_changes_nothing() {
         .lines()
         .filter(|line| line.contains(" made "))
         .collect();
-    assert_eq!(
-        made,
-        ["  state  made /var/lib/postern"],
-        "this host has none"
-    );
+    let expected = ["  state  made /var/lib/postern"];
+    assert_eq!(made, expected, "this host has none");
 }
 
 pub(crate) fn init_completes_existing_config() {

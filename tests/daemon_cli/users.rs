@@ -94,10 +94,8 @@ pub(crate) fn shared_key_user_has_equal_profile_and_token() {
     let key = SharedKey::from_base64(&value(&gate, "bob", "key").unwrap()).unwrap();
     assert!(matches!(&profile.key, Some(KeySource::Shared(shared)) if *shared == key));
     assert_eq!(token.key, TokenKey::Shared(key));
-    assert_eq!(
-        (token.user.as_str(), token.gate.as_str()),
-        ("bob", "gate.test")
-    );
+    let expected = ("bob", "gate.test");
+    assert_eq!((token.user.as_str(), token.gate.as_str()), expected);
     assert_eq!(addresses(&profile), ["192.0.2.1:62201"]);
     let both = (&token.gate, &token.addresses, &token.services);
     assert_eq!((&profile.gate, &profile.addresses, &profile.services), both);
@@ -252,10 +250,8 @@ pub(crate) fn local_pair_leaves_only_public_key() {
     };
     assert_eq!(public, gate_key().public());
     let text = |key: &postern_proto::KeyText| Some(key.to_string());
-    assert_eq!(
-        value(&gate, "bob", "public_key"),
-        text(&own.public().to_base64())
-    );
+    let found = value(&gate, "bob", "public_key");
+    assert_eq!(found, text(&own.public().to_base64()));
     assert_eq!(value(&gate, "bob", "psk"), text(&psk.unwrap().to_base64()));
     assert!(!gate.text("users.d/bob.toml").contains(&*own.to_base64()));
 }

@@ -87,10 +87,8 @@ fn a_wrong_clock_is_told_with_its_difference() {
                 "{reason}: alice's key, but made {said} {when} by the client's clock, and the window is 30s: set the client's clock, or the gate's, whichever is wrong"
             );
             assert_eq!(account.line(), expected);
-            assert_eq!(
-                (account.cause.name(), account.made()),
-                ("clock", Some(made))
-            );
+            let found = (account.cause.name(), account.made());
+            assert_eq!(found, ("clock", Some(made)));
         }
     }
 }
@@ -283,10 +281,8 @@ fn the_running_gate_may_decide_otherwise() {
     let refused = format!(
         "; the running gate refused this very packet at {START}, because of a quota or a used code: its log names the rule"
     );
-    assert_eq!(
-        told(Some(Seen::Refused(START))),
-        format!("{admitted}{refused}")
-    );
+    let expected = format!("{admitted}{refused}");
+    assert_eq!(told(Some(Seen::Refused(START))), expected);
     let unknown = "; but the running gate did not receive it: check its captures and its clock with posternd status";
     assert_eq!(told(None), format!("{admitted}{unknown}"));
 }

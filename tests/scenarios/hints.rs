@@ -40,10 +40,8 @@ fn a_late_table_stops_knocks_only_until_it_comes() {
     world.pass(seconds(128));
     let outcome = world.alice_knocks();
     assert_eq!(outcome.reason, UNKNOWN);
-    assert!(
-        world.open().is_empty() && outcome.said.is_empty(),
-        "{outcome:?}"
-    );
+    assert!(world.open().is_empty(), "{outcome:?}");
+    assert!(outcome.said.is_empty(), "{outcome:?}");
     world.tables_stuck = false;
     world.set_clock(world.now);
     assert!(world.alice_knocks().admitted);
@@ -52,18 +50,13 @@ fn a_late_table_stops_knocks_only_until_it_comes() {
 #[test]
 fn a_gate_without_a_table_wants_one() {
     let mut world = World::of_alice();
-    assert_eq!(
-        world.core.gate().hint_rows(),
-        2,
-        "one for each of two steps"
-    );
+    let found = world.core.gate().hint_rows();
+    assert_eq!(found, 2, "one for each of two steps");
     world.core.gate().install(HintTable::empty());
     assert_eq!(world.core.gate().hint_rows(), 0);
     assert_eq!(world.alice_knocks().reason, UNKNOWN);
-    assert_eq!(
-        world.core.gate().table_wanted(START),
-        Some(27_500_000..=27_500_001)
-    );
+    let expected = Some(27_500_000..=27_500_001);
+    assert_eq!(world.core.gate().table_wanted(START), expected);
 }
 
 #[test]
@@ -88,9 +81,6 @@ fn of_two_users_with_one_hint_the_mac_decides() {
         "the mac is of neither"
     );
     assert!(world.arrives(HOME, knock.as_bytes()).admitted);
-    assert_eq!(
-        world.open(),
-        ["bob 192.0.2.7/32 [tcp/22]"],
-        "alice's row comes first"
-    );
+    let expected = ["bob 192.0.2.7/32 [tcp/22]"];
+    assert_eq!(world.open(), expected, "alice's row comes first");
 }

@@ -24,11 +24,8 @@ fn the_clock_floor_survives_a_restart() {
     world.admits(HOME, &first);
     world.pass(seconds(60));
     world.opens(&Knock::of("alice"), HOME);
-    assert_eq!(
-        world.store.with(|disk| disk.kept.marks.len()),
-        1,
-        "the first mark is forgotten"
-    );
+    let found = world.store.with(|disk| disk.kept.marks.len());
+    assert_eq!(found, 1, "the first mark is forgotten");
     world.set_clock(START);
     world.restart_engine();
     world.drops(HOME, &first, Drop::TooOld);

@@ -223,10 +223,8 @@ fn read(path: &Path) -> Vector {
         fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
     let vector: Vector =
         serde_json::from_str(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-    assert_eq!(
-        path.file_stem().and_then(|stem| stem.to_str()),
-        Some(vector.name.as_str())
-    );
+    let expected = Some(vector.name.as_str());
+    assert_eq!(path.file_stem().and_then(|stem| stem.to_str()), expected);
     assert!(
         !vector.about.is_empty(),
         "{} says what it is about",

@@ -123,10 +123,8 @@ mod tests {
         let path = folder.path().join("control.sock");
         drop(bind(&path).unwrap());
         let _listener = bind(&path).unwrap();
-        assert_eq!(
-            std::fs::metadata(&path).unwrap().permissions().mode() & 0o777,
-            0o600
-        );
+        let found = std::fs::metadata(&path).unwrap().permissions().mode() & 0o777;
+        assert_eq!(found, 0o600);
         assert!(is_served(&path) && !is_served(&folder.path().join("other.sock")));
     }
 }

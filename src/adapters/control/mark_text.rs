@@ -38,10 +38,8 @@ mod tests {
     fn mark_text_round_trips_and_is_strict() {
         let mark = MarkText(Mark(std::array::from_fn(|n| (n * 17) as u8)));
         let text = String::from(mark);
-        assert_eq!(
-            (text.as_str(), MarkText::try_from(text.clone())),
-            ("00112233445566778899aabbccddeeff", Ok(mark))
-        );
+        let expected = ("00112233445566778899aabbccddeeff", Ok(mark));
+        assert_eq!((text.as_str(), MarkText::try_from(text.clone())), expected);
         for bad in [
             "",
             "00",

@@ -150,10 +150,8 @@ mod tests {
         let much = vec![b'x'; 800_000];
         let script = "head -c 300000 /dev/zero >&2; cat; head -c 300000 /dev/zero >&2";
         let ran = sh(script, &much, LONG).unwrap();
-        assert_eq!(
-            (ran.status, ran.stdout.len(), ran.stderr.len()),
-            (Some(0), much.len(), STDERR_MAX)
-        );
+        let expected = (Some(0), much.len(), STDERR_MAX);
+        assert_eq!((ran.status, ran.stdout.len(), ran.stderr.len()), expected);
         let unread = sh("exit 0", &much, LONG).unwrap();
         assert_eq!(unread.status, Some(0), "a program need not read its input");
     }

@@ -168,10 +168,8 @@ mod tests {
 
     #[test]
     fn first_line_is_the_answer() {
-        assert_eq!(
-            sh("echo 123456; head -c 1000000 /dev/zero", LONG).unwrap(),
-            "123456"
-        );
+        let found = sh("echo 123456; head -c 1000000 /dev/zero", LONG).unwrap();
+        assert_eq!(found, "123456");
         assert_eq!(sh("printf 123456", LONG).unwrap(), "123456");
         assert_eq!(
             sh("head -c 1000 /dev/zero | tr '\\0' x", LONG)
@@ -183,10 +181,8 @@ mod tests {
 
     #[test]
     fn command_has_the_users_environment() {
-        assert_eq!(
-            sh("test -n \"$PATH\" && cat && echo \"$CARGO_PKG_NAME\"", LONG).unwrap(),
-            "postern"
-        );
+        let found = sh("test -n \"$PATH\" && cat && echo \"$CARGO_PKG_NAME\"", LONG).unwrap();
+        assert_eq!(found, "postern");
     }
 
     #[test]
@@ -202,10 +198,8 @@ mod tests {
             ask(OsStr::new("no-such-program"), &[""; 0], LONG),
             Err(NoAnswer::Start(_))
         ));
-        assert_eq!(
-            sh("echo 123456; exit 3", LONG).unwrap_err().to_string(),
-            "failed: exit status: 3"
-        );
+        let found = sh("echo 123456; exit 3", LONG).unwrap_err().to_string();
+        assert_eq!(found, "failed: exit status: 3");
         assert!(matches!(sh("exit 0", LONG), Err(NoAnswer::Silent)));
         assert_eq!(
             sh("echo 123456; sleep 8", SHORT).unwrap_err().to_string(),

@@ -211,10 +211,8 @@ mod tests {
                 && said.ends_with("; the next did not: it was still closed"),
             "{said}"
         );
-        assert_eq!(
-            times(0, Some("it was still closed")).to_string(),
-            "0 of 25 knocks opened it; the next did not: it was still closed"
-        );
+        let expected = "0 of 25 knocks opened it; the next did not: it was still closed";
+        assert_eq!(times(0, Some("it was still closed")).to_string(), expected);
         for times in [
             times(0, None),
             times(KNOCKS - 1, None),

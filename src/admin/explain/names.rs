@@ -148,16 +148,11 @@ mod tests {
             ],
         );
         for other in ["web1.example.org", "web1", "192.0.2.1", "2001:db8::1"] {
-            assert_eq!(
-                names.iter().filter(|name| *name == other).count(),
-                1,
-                "{other} in {names:?}"
-            );
+            let found = names.iter().filter(|name| *name == other).count();
+            assert_eq!(found, 1, "{other} in {names:?}");
         }
-        assert!(
-            !names.contains(&"192".to_owned()) && !names.contains(&"192.0.2.1.".to_owned()),
-            "{names:?}"
-        );
+        assert!(!names.contains(&"192".to_owned()), "{names:?}");
+        assert!(!names.contains(&"192.0.2.1.".to_owned()), "{names:?}");
         assert!(
             said("g", &["x".repeat(300).as_str()])
                 .iter()

@@ -120,11 +120,8 @@ mod tests {
                 .collect();
             let expected: Vec<_> = packets.into_iter().map(Ok).collect();
             assert_eq!(read(&texts.join("\n")), expected, "{length}");
-            assert_eq!(
-                read(&format!("\n\n  {}  \n\n", texts.join("\n\n"))),
-                expected,
-                "{length}"
-            );
+            let found = read(&format!("\n\n  {}  \n\n", texts.join("\n\n")));
+            assert_eq!(found, expected, "{length}");
             for width in [60, 64, 72, 76] {
                 let text: String = texts
                     .iter()
@@ -137,10 +134,8 @@ mod tests {
 
     #[test]
     fn short_packets_are_read() {
-        assert_eq!(
-            read("QUJD\nREVG\n"),
-            [Ok(b"ABC".to_vec()), Ok(b"DEF".to_vec())]
-        );
+        let expected = [Ok(b"ABC".to_vec()), Ok(b"DEF".to_vec())];
+        assert_eq!(read("QUJD\nREVG\n"), expected);
         assert_eq!(read(""), []);
         assert_eq!(read("\n \n"), []);
     }

@@ -96,10 +96,8 @@ mod tests {
     #[test]
     fn only_digits_and_spaces_are_a_code() {
         for text in ["123456", " 123 456\r\n", "123\t456"] {
-            assert_eq!(
-                read(text.as_bytes(), "x").unwrap(),
-                Code::new("123456").unwrap()
-            );
+            let found = read(text.as_bytes(), "x").unwrap();
+            assert_eq!(found, Code::new("123456").unwrap());
         }
         for text in [
             &b"12345"[..],

@@ -243,9 +243,7 @@ mod tests {
         assert_eq!(interval(None, false, None), Err(USAGE));
         assert_eq!(interval(Some(60), true, None), Err(USAGE));
         assert_eq!(interval(Some(60), true, Some(&program)), Err(USAGE));
-        assert_eq!(
-            interval(Some(60), false, Some(&CodeSource::Ask)),
-            Err(USAGE)
-        );
+        let expected = Err(USAGE);
+        assert_eq!(interval(Some(60), false, Some(&CodeSource::Ask)), expected);
     }
 }

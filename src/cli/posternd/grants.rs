@@ -117,10 +117,8 @@ ID  USER              ADDRESS          SERVICES                 TARGET    LEFT
 10  alice-the-second  192.0.2.0/24     tcp/80                   10.0.0.5  29.9s
 2   bob               2001:db8::7/128  tcp/22, udp/60000-61000  -         1m 29s
 ";
-        assert_eq!(
-            table(&shown(grants, Timestamp::from_millis(1_000))),
-            expected
-        );
+        let found = table(&shown(grants, Timestamp::from_millis(1_000)));
+        assert_eq!(found, expected);
         assert_eq!(table(&[]), "nothing is open\n");
     }
 }

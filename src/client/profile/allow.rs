@@ -147,10 +147,8 @@ mod tests {
     #[test]
     fn invalid_settings_are_refused() {
         for text in ["", "me", "source/0", "source/129", "source/+4", "source/"] {
-            assert_eq!(
-                text.parse::<AllowSetting>(),
-                Err(AllowError::Unknown(text.to_owned()))
-            );
+            let expected = Err(AllowError::Unknown(text.to_owned()));
+            assert_eq!(text.parse::<AllowSetting>(), expected);
         }
         for text in [
             "0.0.0.0",
@@ -160,10 +158,8 @@ mod tests {
             "ff02::1",
             "255.255.255.255",
         ] {
-            assert_eq!(
-                text.parse::<AllowSetting>(),
-                Err(AllowError::NoHost(text.to_owned()))
-            );
+            let found = text.parse::<AllowSetting>();
+            assert_eq!(found, Err(AllowError::NoHost(text.to_owned())));
         }
         let error = "192.0.2.7/24"
             .parse::<AllowSetting>()

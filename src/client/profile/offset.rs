@@ -76,17 +76,12 @@ mod tests {
             ("+250ms", 100_250),
         ] {
             let offset: TimeOffset = text.parse().unwrap();
-            assert_eq!(
-                offset.applied_to(now),
-                Timestamp::from_millis(then),
-                "{text}"
-            );
+            let found = offset.applied_to(now);
+            assert_eq!(found, Timestamp::from_millis(then), "{text}");
         }
         for text in ["", "+", "-", "30", "--30s", "+-30s", "- 30s", "soon"] {
-            assert_eq!(
-                text.parse::<TimeOffset>(),
-                Err(InvalidOffset(text.to_owned()))
-            );
+            let expected = Err(InvalidOffset(text.to_owned()));
+            assert_eq!(text.parse::<TimeOffset>(), expected);
         }
     }
 }

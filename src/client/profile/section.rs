@@ -234,10 +234,8 @@ mod tests {
                         address = [\"192.0.2.1:62201\", \"[2001:db8::1]:5\"]\n";
             let tail = "services = [\"tcp/22\", \"web\"]\nallow = \"source\"\ncode = \"ask\"\n\
                         duration = \"1h 30m\"\n";
-            assert_eq!(
-                *section("h-2", &token, "h-2.key"),
-                [head, &key_text, tail].concat()
-            );
+            let expected = [head, &key_text, tail].concat();
+            assert_eq!(*section("h-2", &token, "h-2.key"), expected);
         }
     }
 
@@ -269,10 +267,8 @@ mod tests {
         let after = "# about c\n[c]\ngate = 'c'\n";
         let config = [before, old, after].concat();
         let new = "[b]\ngate = 'new'\n";
-        assert_eq!(
-            with_section(&config, "b", new, false),
-            Err(SectionError::Exists)
-        );
+        let expected = Err(SectionError::Exists);
+        assert_eq!(with_section(&config, "b", new, false), expected);
         let text = with_section(&config, "b", new, true).unwrap();
         assert_eq!(*text, [before, new, "\n", after].concat());
         let last = with_section(&config, "c", "[c]\ngate = 'new'\n", true).unwrap();
@@ -311,11 +307,8 @@ mod tests {
             "[a]\n[a.b]\n",
             "[[a]]\n",
         ] {
-            assert_eq!(
-                renamed(text, None),
-                Err(SectionError::NotASection),
-                "{text}"
-            );
+            let found = renamed(text, None);
+            assert_eq!(found, Err(SectionError::NotASection), "{text}");
         }
     }
 }

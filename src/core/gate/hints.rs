@@ -184,10 +184,8 @@ mod tests {
             }
         }
         assert_eq!(table.rows(), 800);
-        assert_eq!(
-            format!("{table:?}"),
-            "HintTable { 800 rows, steps 100..=103 }"
-        );
+        let found = format!("{table:?}");
+        assert_eq!(found, "HintTable { 800 rows, steps 100..=103 }");
     }
 
     #[test]

@@ -163,10 +163,8 @@ mod tests {
         (0..2).for_each(|_| meter.count(quota, now));
         let spent = meter.spent("alice", quota, now).unwrap();
         let after = |seconds| now.plus(Duration::from_secs(seconds));
-        assert_eq!(
-            (spent.left, spent.room, spent.whole),
-            (0, after(30), after(60))
-        );
+        let expected = (0, after(30), after(60));
+        assert_eq!((spent.left, spent.room, spent.whole), expected);
         assert_eq!(meter.spent("alice", quota, after(30)).unwrap().left, 1);
         assert_eq!(meter.spent("alice", quota, after(60)), None);
     }

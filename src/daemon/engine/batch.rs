@@ -102,10 +102,8 @@ mod tests {
                 .iter()
                 .map(|datagram| usize::from(datagram.port()))
                 .collect();
-            assert_eq!(
-                ports,
-                (round * BATCH_MAX..(round + 1) * BATCH_MAX).collect::<Vec<_>>()
-            );
+            let expected = (round * BATCH_MAX..(round + 1) * BATCH_MAX).collect::<Vec<_>>();
+            assert_eq!(ports, expected);
             assert_eq!(batch.datagrams.capacity(), BATCH_MAX);
             places.push(batch.datagrams.as_ptr());
         }

@@ -138,11 +138,8 @@ fn lists_may_be_as_long_as_their_limit() {
     let lines = format!("port = {ports:?}\ninterfaces = {names:?}");
     assert_eq!(settings(&with(&lines, "")).gate.ports, ports);
     let short = settings(&with("", "max_duration = \"10s\""));
-    assert_eq!(
-        short.policies[0].duration.as_secs(),
-        10,
-        "a shorter maximum shortens the default"
-    );
+    let found = short.policies[0].duration.as_secs();
+    assert_eq!(found, 10, "a shorter maximum shortens the default");
 }
 
 #[test]
@@ -169,10 +166,8 @@ fn programs_reach_the_settings() {
 
     let sparse = format!("{command}open = [\"/o\"]\nclose = [\"/c\"]\nlist = []");
     let programs = settings(&with(&sparse, "")).firewall.command.unwrap();
-    assert_eq!(
-        (programs.list, programs.deadline),
-        (None, Duration::from_secs(5))
-    );
+    let expected = (None, Duration::from_secs(5));
+    assert_eq!((programs.list, programs.deadline), expected);
 }
 
 #[test]

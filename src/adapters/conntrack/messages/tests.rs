@@ -41,10 +41,8 @@ fn entry_is_deleted_by_its_own_key() {
         let body = [add_entry(&socket).body, own.as_bytes().to_vec()].concat();
         let entry = read_entry(&body).unwrap();
         assert_eq!(entry.original.protocol, TCP);
-        assert_eq!(
-            (entry.original.source, entry.original.target),
-            (socket.peer, socket.local)
-        );
+        let found = (entry.original.source, entry.original.target);
+        assert_eq!(found, (socket.peer, socket.local));
         assert_eq!(
             (entry.reply.source, entry.reply.target),
             (socket.local, socket.peer)

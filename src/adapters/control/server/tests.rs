@@ -61,10 +61,8 @@ fn invalid_question_is_answered() {
     assert!(said(b"").contains("failed"));
     assert!(said(&[b'['; QUESTION_MAX * 3]).contains("failed"));
     assert_eq!(said(b"{\"close\":{\"id\":7}}"), "{\"closed\":7}\n");
-    assert_eq!(
-        said(b"{\"close\":{\"id\":8}}\nand more"),
-        "{\"closed\":8}\n"
-    );
+    let expected = "{\"closed\":8}\n";
+    assert_eq!(said(b"{\"close\":{\"id\":8}}\nand more"), expected);
 }
 
 #[test]
@@ -100,9 +98,7 @@ fn other_users_are_refused() {
         rustix::thread::set_thread_uid(rustix::process::Uid::from_raw(65534)).unwrap();
         ask(&asked, &Question::Close(Selection::All))
     });
-    assert_eq!(
-        answer.join().unwrap().unwrap(),
-        Answer::Failed("only root may ask".to_owned())
-    );
+    let found = answer.join().unwrap().unwrap();
+    assert_eq!(found, Answer::Failed("only root may ask".to_owned()));
     closes(&path, 1);
 }

@@ -166,15 +166,11 @@ fn grant_is_on_disk_while_its_programs_run() {
     let one = grant(1, 7, &TWO);
     let opened = |seconds| TWO.map(|ports| format!("/open 1 192.0.2.7 {ports} {seconds}"));
     world.open(&one).unwrap();
-    assert_eq!(
-        (world.ran(), world.found()),
-        (opened(30).into(), vec![(1, 130)])
-    );
+    let expected = (opened(30).into(), vec![(1, 130)]);
+    assert_eq!((world.ran(), world.found()), expected);
     world.extend(&one, 160).unwrap();
-    assert_eq!(
-        (world.ran(), world.found()),
-        (opened(60).into(), vec![(1, 160)])
-    );
+    let found = (world.ran(), world.found());
+    assert_eq!(found, (opened(60).into(), vec![(1, 160)]));
     world.close(&one).unwrap();
     assert_eq!(world.ran(), CLOSED);
     assert_eq!(world.found(), []);
@@ -300,10 +296,8 @@ fn shared_service_reopens_for_the_other_grant() {
     world.open(&grant(3, 8, &TWO)).unwrap();
     world.ran();
     world.close(&grant(1, 7, &TWO)).unwrap();
-    assert_eq!(
-        world.ran(),
-        [CLOSED[0], "/open 2 192.0.2.7 tcp/20-30 50", CLOSED[1]]
-    );
+    let expected = [CLOSED[0], "/open 2 192.0.2.7 tcp/20-30 50", CLOSED[1]];
+    assert_eq!(world.ran(), expected);
     world.open(&grant(1, 7, &TWO)).unwrap();
     world.ran();
     world.fail("/open 2", exits(1, ""));

@@ -284,10 +284,8 @@ fn missing_ipv6_leaves_ipv4_working() {
         assert_eq!(world.driver.remove(), Ok(()));
     }
     let no_save = |name: &str| (name != "iptables-save").then(|| name.into());
-    assert_eq!(
-        Paths::locate(no_save).unwrap_err().to_string(),
-        "iptables-save is not installed; apt-get install iptables"
-    );
+    let expected = "iptables-save is not installed; apt-get install iptables";
+    assert_eq!(Paths::locate(no_save).unwrap_err().to_string(), expected);
 }
 
 #[test]

@@ -280,10 +280,8 @@ mod tests {
         let exact = of_grant(&grant("192.0.2.7/32", None, &["tcp/22", "tcp/22"]));
         assert_eq!(exact.len(), 1);
         assert_eq!(exact[0].key, [192, 0, 2, 7, 6, 0, 0, 0, 0, 22, 0, 0]);
-        assert_eq!(
-            exact[0].to_string(),
-            "192.0.2.7 . protocol 6 . 22 of set grants4"
-        );
+        let expected = "192.0.2.7 . protocol 6 . 22 of set grants4";
+        assert_eq!(exact[0].to_string(), expected);
         let v6 = grant("2001:db8::/32", Some("fd00::1"), &["udp/500-510"]);
         let range = of_grant(&v6).remove(0).ranked(3);
         assert_eq!(range.key[36..], [1, 244, 0, 0, 0x80, 0, 0, 0x7d]);

@@ -101,10 +101,8 @@ mod tests {
         ] {
             let text = refused(&"adding element x", &refusal(errno)).to_string();
             assert!(text.starts_with("nftables: adding element x: "), "{text}");
-            assert!(
-                text.contains("(kernel's words)") && text.contains(advice),
-                "{text}"
-            );
+            assert!(text.contains("(kernel's words)"), "{text}");
+            assert!(text.contains(advice), "{text}");
         }
     }
 

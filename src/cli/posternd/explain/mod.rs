@@ -257,10 +257,8 @@ mod tests {
     fn times_are_read_in_three_forms() {
         let at = |millis| Ok(When::At(Timestamp::from_millis(millis)));
         assert_eq!(When::read("2025-10-09T08:53:20Z"), at(1_760_000_000_000));
-        assert_eq!(
-            When::read("2025-10-09T10:53:20.5+02:00"),
-            at(1_760_000_000_500)
-        );
+        let found = When::read("2025-10-09T10:53:20.5+02:00");
+        assert_eq!(found, at(1_760_000_000_500));
         assert_eq!(When::read("@1760000000"), at(1_760_000_000_000));
         assert_eq!(
             When::read("5m").map(|when| when.since(Timestamp::from_millis(1_000_000))),

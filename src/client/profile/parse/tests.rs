@@ -27,16 +27,12 @@ fn every_key_is_read() {
          allow = \"source/24\"\nduration = \"10m\"\ntarget = \"10.0.0.5\"\ncode = \"ask\"\ntime_offset = \"-30s\""
     ));
     assert_eq!(profile.gate.as_str(), "gate.example.org");
-    assert_eq!(
-        addresses(&profile),
-        ["192.0.2.1:62201", "[2001:db8::1]:1000"]
-    );
+    let expected = ["192.0.2.1:62201", "[2001:db8::1]:1000"];
+    assert_eq!(addresses(&profile), expected);
     let key = SharedKey::from_base64(KEY).unwrap();
     assert!(matches!(profile.key, Some(KeySource::Shared(read)) if read == key));
-    assert_eq!(
-        profile.services,
-        ["tcp/22".parse().unwrap(), "web".parse().unwrap()]
-    );
+    let found = profile.services;
+    assert_eq!(found, ["tcp/22".parse().unwrap(), "web".parse().unwrap()]);
     assert_eq!(profile.allow, AllowSetting::SourceV4(24));
     assert_eq!(profile.duration, Some(Duration::from_secs(600)));
     assert_eq!(profile.target.unwrap().as_str(), "10.0.0.5");
@@ -50,10 +46,8 @@ fn every_key_is_read() {
 #[test]
 fn lists_of_one_may_be_text() {
     for allow in ["\"stun:a\"", "[\"stun:a\"]"] {
-        assert_eq!(
-            profile(&format!("allow = {allow}")).allow.to_string(),
-            "stun:a:3478"
-        );
+        let found = profile(&format!("allow = {allow}")).allow.to_string();
+        assert_eq!(found, "stun:a:3478");
     }
     assert_eq!(addresses(&profile("address = \"a:1\"")), ["a:1"]);
 }
@@ -127,10 +121,8 @@ fn error_has_line_column_and_cure() {
             .replace("PUBLIC", PUBLIC);
         let error = read(&home(&body)).unwrap_err();
         assert!(error.starts_with("/etc/x/config.toml:"), "{error}");
-        assert!(
-            error.contains(expected) && error.contains("; "),
-            "{row}: {error}"
-        );
+        assert!(error.contains(expected), "{row}: {error}");
+        assert!(error.contains("; "), "{row}: {error}");
         assert!(!error.contains('\n'), "{error}");
     }
     for (text, expected) in [
@@ -198,9 +190,7 @@ fn debug_output_hides_secrets() {
     let code = profile(&format!("code_command = {command:?}"));
     assert_eq!(code.code, Some(CodeSource::Program(command.to_vec())));
     let shown = format!("{shared:?} {pair:?} {code:?}");
-    assert!(
-        !shown.contains("AAEC") && !shown.contains("[0, 1, 2"),
-        "{shown}"
-    );
+    assert!(!shown.contains("AAEC"), "{shown}");
+    assert!(!shown.contains("[0, 1, 2"), "{shown}");
     assert!(shown.contains(PUBLIC));
 }

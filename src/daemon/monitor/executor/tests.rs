@@ -124,10 +124,8 @@ fn close_ends_are_batched() {
         scene.executor.serve(millis(now), vec![]);
         assert_eq!(scene.executor.next_end(), next.map(millis));
     }
-    assert_eq!(
-        (scene.in_firewall(), scene.batches()),
-        (vec![], batches + 2)
-    );
+    let expected = (vec![], batches + 2);
+    assert_eq!((scene.in_firewall(), scene.batches()), expected);
 }
 
 #[test]

@@ -130,10 +130,8 @@ fn hook_runs_once_for_each_entry() {
     let mut ran = scene.script.wait_for(4);
     assert_eq!(ran[0], "/open alice tcp/22");
     ran.sort();
-    assert_eq!(
-        ran[..3],
-        ["22", "443", "80"].map(|port| format!("/close alice tcp/{port}"))
-    );
+    let expected = ["22", "443", "80"].map(|port| format!("/close alice tcp/{port}"));
+    assert_eq!(ran[..3], expected);
     scene.executor.leave_open(scene.clock.now());
     assert_eq!(scene.script.wait_for(4).len(), 4);
 }

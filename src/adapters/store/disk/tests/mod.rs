@@ -163,8 +163,6 @@ fn panic_inside_becomes_an_error() {
     })
     .unwrap_err()
     .to_string();
-    assert!(
-        said.starts_with("/x/marks.redb: ") && said.contains("move the file away"),
-        "{said}"
-    );
+    assert!(said.starts_with("/x/marks.redb: "), "{said}");
+    assert!(said.contains("move the file away"), "{said}");
 }

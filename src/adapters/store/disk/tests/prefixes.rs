@@ -200,10 +200,8 @@ fn expect_whole(dir: &Path, image: &[u8], may_hold: &[Option<&Content>], what: &
     store.commit(&[next], StoredTimes::default()).unwrap();
     let after = held(&mut store);
     let has_one_more = after.0.contains(&next) && after.0.len() == count + 1;
-    assert!(
-        has_one_more && after.1 == found.1,
-        "{what}: one more commit"
-    );
+    assert!(has_one_more, "{what}: one more commit");
+    assert!(after.1 == found.1, "{what}: one more commit");
 }
 
 #[test]
