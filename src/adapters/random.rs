@@ -10,7 +10,7 @@ pub fn bytes<const N: usize>() -> std::io::Result<[u8; N]> {
 }
 
 /// A random number from `low` to `high`, both included, each equally likely.
-pub fn between(low: usize, high: usize) -> std::io::Result<usize> {
+pub(crate) fn between(low: usize, high: usize) -> std::io::Result<usize> {
     let span = high.saturating_sub(low).saturating_add(1);
     // The bias of a 64-bit number over a span of some hundred is under 2^-54.
     let number = u64::from_be_bytes(bytes()?) % u64::try_from(span).unwrap_or(1);

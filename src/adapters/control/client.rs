@@ -13,7 +13,7 @@ const ANSWER_MAX: u64 = 64 * 1024 * 1024;
 const PATIENCE: Duration = Duration::from_secs(12);
 
 /// Binds the socket so that only root can connect; a socket that nobody serves any more is replaced.
-pub fn bind(path: &Path) -> io::Result<UnixListener> {
+pub(crate) fn bind(path: &Path) -> io::Result<UnixListener> {
     match std::fs::remove_file(path) {
         Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
         _ => {}
@@ -28,8 +28,7 @@ pub(crate) fn is_served(path: &Path) -> bool {
     UnixStream::connect(path).is_ok()
 }
 
-/// Asks the daemon behind this socket.
-pub fn ask(path: &Path, question: &Question) -> io::Result<Answer> {
+pub(crate) fn ask(path: &Path, question: &Question) -> io::Result<Answer> {
     ask_within(path, question, PATIENCE)
 }
 
@@ -50,10 +49,8 @@ pub(crate) fn ask_within(
     }
     let mut answer = String::new();
     if BufReader::new(stream.take(ANSWER_MAX)).read_line(&mut answer)? == 0 {
-        return Err(io::Error::new(
-            io::ErrorKind::UnexpectedEof,
-            "it ended the connection without an answer",
-        ));
+        let why = "it ended the connection without an answer";
+        return Err(io::Error::new(ErrorKind::UnexpectedEof, why));
     }
     serde_json::from_str(&without_control_characters(&answer)).map_err(io::Error::other)
 }
@@ -68,13 +65,10 @@ fn without_control_characters(json: &str) -> String {
             ('\\', Some('b' | 'f' | 'r')) => plain.push(' '),
             ('\\', Some('u')) => {
                 let digits: String = letters.by_ref().take(4).collect();
-                let meant = u32::from_str_radix(&digits, 16)
-                    .ok()
-                    .and_then(char::from_u32);
-                if meant.is_some_and(is_control) {
-                    plain.push(' ')
-                } else {
-                    plain.extend(["\\u", &digits])
+                let meant = u32::from_str_radix(&digits, 16).ok();
+                match meant.and_then(char::from_u32) {
+                    Some(letter) if is_control(letter) => plain.push(' '),
+                    _ => plain.extend(["\\u", &digits]),
                 }
             }
             ('\\', Some(other)) => plain.extend(['\\', other]),

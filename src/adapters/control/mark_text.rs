@@ -4,12 +4,10 @@ use data_encoding::HEXLOWER;
 use postern_proto::Mark;
 use serde::{Deserialize, Serialize};
 
-/// A mark in text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct MarkText(pub Mark);
 
-/// The text is not a mark.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("a mark has 32 hexadecimal digits, in lower case")]
 pub struct NotAMark;

@@ -2,15 +2,16 @@
 //!
 //! The monitor binds it, the engine serves it. Only root may ask.
 
-pub mod client;
-pub mod mark_text;
-pub mod question;
-pub mod server;
-pub mod status;
+mod client;
+mod mark_text;
+mod question;
+pub(crate) mod server;
+pub(crate) mod status;
 
-pub use client::{ask, bind};
-pub(crate) use client::{ask_within, is_served};
-pub use mark_text::MarkText;
-pub use question::{Answer, Question, VERSION};
-pub use server::{Client, answer};
-pub use status::{Seen, Status};
+pub(crate) use client::{ask, ask_within, bind, is_served};
+pub(crate) use mark_text::MarkText;
+pub(crate) use question::VERSION;
+pub use question::{Answer, Question};
+pub use server::Client;
+pub(crate) use server::answer;
+pub(crate) use status::{Seen, Status};

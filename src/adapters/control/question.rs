@@ -8,7 +8,7 @@ use crate::core::order::{Reloaded, Selection};
 use crate::model::grant::Grant;
 
 /// The version of answers.
-pub const VERSION: u32 = 1;
+pub(crate) const VERSION: u32 = 1;
 
 /// A question to the daemon.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -6,15 +6,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::time::Timestamp;
 
-/// The status of the engine.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Status {
-    /// The version of answers.
     pub version: u32,
-    /// The gate's name.
     pub gate: String,
-    /// The firewall driver's name.
     pub backend: String,
     /// How long the daemon has run, milliseconds.
     pub daemon_uptime_ms: u64,
@@ -22,23 +18,17 @@ pub struct Status {
     pub uptime_ms: u64,
     /// How far the clock floor is ahead of the system's clock, which was set back. Knocks with the system's time are too old.
     pub clock_ahead_ms: u64,
-    /// How many users there are.
     pub users: usize,
-    /// How many marks are stored.
     pub marks: usize,
-    /// Admitted knocks.
     pub admitted: u64,
     /// How often each reason was given: `drop replay`, `drop malformed (padding)`, `refuse quota`.
     pub reasons: BTreeMap<String, u64>,
     /// Whether the kernel drops what no user's key can have made. The reasons count that too.
     pub hint_filter: bool,
-    /// Its captures.
     pub captures: Vec<CaptureStatus>,
-    /// The replay store.
     pub store: StoreStatus,
     /// Users who have used a part of their quota, the least left first.
     pub quotas: Vec<QuotaStatus>,
-    /// How many more such users there are.
     pub more_quotas: usize,
 }
 
@@ -48,23 +38,17 @@ pub struct Status {
 pub struct CaptureStatus {
     /// An interface, `any` for all of them, or the port of a bound socket such as `udp/62201`.
     pub name: String,
-    /// Whether it listens now.
     pub listening: bool,
-    /// Why not.
     pub why: Option<String>,
-    /// Datagrams that it received.
     pub received: u64,
     /// Datagrams that the kernel dropped because the engine was too slow; `None` if the kernel does not count them.
     pub dropped: Option<u64>,
 }
 
-/// The status of the replay store.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct StoreStatus {
-    /// Durable commits.
     pub commits: u64,
-    /// Marks in these commits.
     pub marks: u64,
     /// The most marks in one commit. Many mean that the disk is slow.
     pub largest_group: usize,
@@ -78,7 +62,6 @@ pub struct StoreStatus {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct QuotaStatus {
-    /// The user's name.
     pub user: String,
     /// The quota: `30/min`.
     pub quota: String,
@@ -92,7 +75,6 @@ pub struct QuotaStatus {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub enum Seen {
-    /// Admitted at this time.
     Admitted(Timestamp),
     /// Refused by policy or quota at this time.
     Refused(Timestamp),

@@ -3,7 +3,6 @@
 //! Only root may ask, whatever the socket's mode. Clients, lengths and times are bounded.
 
 use std::io::{self, ErrorKind, Read, Write};
-use std::os::fd::AsFd;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,6 +10,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::net::sockopt::socket_peercred;
 
 use super::question::{Answer, Question};
 
@@ -28,7 +28,7 @@ const CLOSE_WITHIN: Duration = Duration::from_secs(1);
 const PAUSE: Duration = Duration::from_millis(100);
 
 /// The number of a client, and its answer as a line.
-pub type ClientAnswer = (u64, Vec<u8>);
+type ClientAnswer = (u64, Vec<u8>);
 
 /// A client that waits for its answer.
 #[derive(Debug)]
@@ -38,9 +38,8 @@ pub struct Client {
     bell: Arc<UnixStream>,
 }
 
-/// The socket and its clients.
 #[derive(Debug)]
-pub struct Server {
+pub(crate) struct Server {
     listener: UnixListener,
     connections: Vec<Connection>,
     last_number: u64,
@@ -53,16 +52,15 @@ pub struct Server {
     closing: Arc<AtomicBool>,
 }
 
-/// Closes a server.
 #[derive(Debug)]
-pub struct Closer {
+pub(crate) struct Closer {
     closing: Arc<AtomicBool>,
     bell: Arc<UnixStream>,
 }
 
 impl Closer {
     /// Accepts no more connections. Those that are open have one second left.
-    pub fn close(&self) {
+    pub(crate) fn close(&self) {
         self.closing.store(true, Ordering::Relaxed);
         let _ = (&*self.bell).write(&[1]);
     }
@@ -94,19 +92,18 @@ impl Client {
     pub fn detached() -> io::Result<(Self, Receiver<ClientAnswer>)> {
         let ((answers, answered), (_, bell)) = (channel(), UnixStream::pair()?);
         bell.set_nonblocking(true)?;
-        Ok((
-            Self {
-                number: 0,
-                answers,
-                bell: Arc::new(bell),
-            },
-            answered,
-        ))
+        let (number, bell) = (0, Arc::new(bell));
+        let client = Self {
+            number,
+            answers,
+            bell,
+        };
+        Ok((client, answered))
     }
 }
 
 /// Answers a client, which may be gone. Never blocks.
-pub fn answer(to: Client, answer: &Answer) {
+pub(crate) fn answer(to: Client, answer: &Answer) {
     if to.answers.send((to.number, line(answer))).is_ok() {
         // A full pipe wakes the server, too.
         let _ = (&*to.bell).write(&[1]);
@@ -114,8 +111,7 @@ pub fn answer(to: Client, answer: &Answer) {
 }
 
 impl Server {
-    /// Serves this socket.
-    pub fn new(listener: UnixListener) -> io::Result<Self> {
+    pub(crate) fn new(listener: UnixListener) -> io::Result<Self> {
         listener.set_nonblocking(true)?;
         let (bell, ringer) = UnixStream::pair()?;
         bell.set_nonblocking(true)?;
@@ -135,7 +131,6 @@ impl Server {
         })
     }
 
-    /// What closes this server.
     pub(crate) fn closer(&self) -> Closer {
         Closer {
             closing: Arc::clone(&self.closing),
@@ -144,7 +139,7 @@ impl Server {
     }
 
     /// Passes questions to `take` until that returns `false`, or a [`Closer`] is used. `now` is the clock.
-    pub fn serve(
+    pub(crate) fn serve(
         mut self,
         now: impl Fn() -> Instant,
         mut take: impl FnMut(Question, Client) -> bool,
@@ -157,9 +152,9 @@ impl Server {
             }
             if self.closing.load(Ordering::Relaxed) {
                 let last = now() + CLOSE_WITHIN;
-                self.connections
-                    .iter_mut()
-                    .for_each(|one| one.until = one.until.min(last));
+                for one in &mut self.connections {
+                    one.until = one.until.min(last);
+                }
                 if self.connections.is_empty() {
                     return Ok(());
                 }
@@ -189,22 +184,15 @@ impl Server {
         };
         let mut waited = vec![PollFd::new(&self.bell, PollFlags::IN)];
         waited.extend(listens.then(|| PollFd::new(&self.listener, PollFlags::IN)));
-        waited.extend(
-            self.connections
-                .iter()
-                .map(|one| PollFd::from_borrowed_fd(one.stream.as_fd(), wanted(&one.state))),
-        );
-        let deadlines = self
-            .connections
-            .iter()
-            .map(|one| one.until)
-            .chain(self.pause_until.filter(|_| !listens));
-        let next = deadlines.min().map(|until| {
-            until
-                .saturating_duration_since(now)
-                .saturating_add(Duration::from_millis(1))
-        });
-        let next = next.and_then(|time| Timespec::try_from(time).ok());
+        let mut next = self.pause_until.filter(|_| !listens);
+        for one in &self.connections {
+            waited.push(PollFd::new(&one.stream, wanted(&one.state)));
+            next = Some(next.map_or(one.until, |until| until.min(one.until)));
+        }
+        // One millisecond more, so that the deadline has passed afterwards.
+        let left = next.map(|until| until.saturating_duration_since(now));
+        let left = left.map(|left| left.saturating_add(Duration::from_millis(1)));
+        let next = left.and_then(|time| Timespec::try_from(time).ok());
         match poll(&mut waited, next.as_ref()) {
             Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
             Err(error) => Err(error.into()),
@@ -224,44 +212,38 @@ impl Server {
         for _ in 0..CLIENTS_MAX {
             match self.listener.accept() {
                 Ok((stream, _)) => self.admit(stream, now),
-                Err(error)
-                    if matches!(
-                        error.kind(),
-                        ErrorKind::Interrupted | ErrorKind::ConnectionAborted
-                    ) => {}
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return,
-                Err(_) => {
-                    self.pause_until = Some(now + PAUSE);
-                    return;
-                }
+                Err(error) => match error.kind() {
+                    ErrorKind::Interrupted | ErrorKind::ConnectionAborted => {}
+                    ErrorKind::WouldBlock => return,
+                    _ => {
+                        self.pause_until = Some(now + PAUSE);
+                        return;
+                    }
+                },
             }
         }
     }
 
     /// Admits root only. Nothing is read from others.
     fn admit(&mut self, stream: UnixStream, now: Instant) {
-        let is_root =
-            rustix::net::sockopt::socket_peercred(&stream).is_ok_and(|peer| peer.uid.is_root());
+        let is_root = socket_peercred(&stream).is_ok_and(|peer| peer.uid.is_root());
         if stream.set_nonblocking(true).is_err() {
             return;
         }
         if !is_root {
-            let _ = (&stream).write(&line(&Answer::Failed("only root may ask".to_owned())));
+            failed(&stream, "only root may ask");
             return;
         }
         if self.connections.len() >= CLIENTS_MAX {
-            let oldest = self
-                .connections
-                .iter()
-                .position(|one| matches!(one.state, State::Asking(_)));
+            let mut all = self.connections.iter();
+            let oldest = all.position(|one| matches!(one.state, State::Asking(_)));
             self.connections.remove(oldest.unwrap_or_default());
         }
         self.last_number = self.last_number.wrapping_add(1);
-        let state = State::Asking(Vec::new());
         self.connections.push(Connection {
             number: self.last_number,
             stream,
-            state,
+            state: State::Asking(Vec::new()),
             until: now + ASK_WITHIN,
         });
     }
@@ -281,21 +263,17 @@ impl Server {
             }
             let next = match std::mem::replace(&mut one.state, State::Waiting) {
                 State::Asking(read) => read_question(&one.stream, read),
-                State::Waiting => {
-                    if is_gone(&one.stream) {
-                        Next::Close
-                    } else {
-                        Next::Continue(State::Waiting)
-                    }
-                }
+                State::Waiting if is_gone(&one.stream) => Next::Close,
+                State::Waiting => Next::Continue(State::Waiting),
                 State::Answering(answer, written) => write_answer(&one.stream, answer, written),
             };
             match next {
                 Next::Close => return false,
                 Next::Continue(state) => one.state = state,
                 Next::Ask(question) => {
+                    let is_reload = question == Question::Reload;
                     one.until = now
-                        + if question == Question::Reload {
+                        + if is_reload {
                             RELOADED_WITHIN
                         } else {
                             ANSWER_WITHIN
@@ -318,11 +296,12 @@ fn read_question(mut stream: &UnixStream, mut read: Vec<u8>) -> Next {
                 let line = read.split(|byte| *byte == b'\n').next().unwrap_or_default();
                 let is_whole = line.len() < read.len() || count == 0;
                 if is_whole || read.len() > QUESTION_MAX {
-                    return match serde_json::from_slice(line) {
-                        Ok(question) if is_whole => Next::Ask(question),
+                    match serde_json::from_slice(line) {
+                        Ok(question) if is_whole => return Next::Ask(question),
                         Ok(_) => failed(stream, "the question is too long"),
                         Err(error) => failed(stream, &error.to_string()),
-                    };
+                    }
+                    return Next::Close;
                 }
             }
             Err(error) if error.kind() == ErrorKind::WouldBlock => {
@@ -334,22 +313,15 @@ fn read_question(mut stream: &UnixStream, mut read: Vec<u8>) -> Next {
     }
 }
 
-fn failed(mut stream: &UnixStream, why: &str) -> Next {
+fn failed(mut stream: &UnixStream, why: &str) {
     let _ = stream.write(&line(&Answer::Failed(why.to_owned())));
-    Next::Close
 }
 
 fn is_gone(stream: &UnixStream) -> bool {
     let mut waited = [PollFd::new(stream, PollFlags::empty())];
-    let zero = Timespec {
-        tv_sec: 0,
-        tv_nsec: 0,
-    };
-    poll(&mut waited, Some(&zero)).is_ok_and(|_| {
-        waited
-            .iter()
-            .any(|one| one.revents().intersects(PollFlags::HUP | PollFlags::ERR))
-    })
+    let done = poll(&mut waited, Some(&Timespec::default()));
+    let [stream] = waited;
+    done.is_ok() && stream.revents().intersects(PollFlags::HUP | PollFlags::ERR)
 }
 
 fn write_answer(mut stream: &UnixStream, answer: Vec<u8>, mut written: usize) -> Next {
