@@ -37,9 +37,8 @@ impl MemoryDriver {
 
 impl State {
     fn check(&self) -> Result<(), FirewallError> {
-        self.failing
-            .clone()
-            .map_or(Ok(()), |why| Err(FirewallError::Kernel(why)))
+        let why = self.failing.clone().map(FirewallError::Kernel);
+        why.map_or(Ok(()), Err)
     }
 
     fn change(&mut self, change: &Change) -> Result<(), FirewallError> {

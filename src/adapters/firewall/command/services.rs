@@ -56,12 +56,8 @@ impl Command {
     /// Opens each service. An error comes with the number of services tried.
     fn open_all(&mut self, grant: &Grant) -> Result<(), (usize, FirewallError)> {
         if !grant.forwards.is_empty() {
-            return Err((
-                0,
-                FirewallError::Unsupported(
-                    "the backend \"command\" cannot forward a port to another host".to_owned(),
-                ),
-            ));
+            let why = "the backend \"command\" cannot forward a port to another host".to_owned();
+            return Err((0, FirewallError::Unsupported(why)));
         }
         let template = self.programs.open.clone();
         for (at, ports) in grant.services.iter().enumerate() {
@@ -80,10 +76,8 @@ impl Command {
         let is_absent = |grant: &&Grant| match self.journal.get(grant.id) {
             None => true,
             Some(record) if record.closing => false,
-            Some(_) => {
-                self.missing.contains(&grant.id)
-                    || listed.is_some_and(|ids| !ids.contains(&grant.id))
-            }
+            Some(_) if self.missing.contains(&grant.id) => true,
+            Some(_) => listed.is_some_and(|ids| !ids.contains(&grant.id)),
         };
         let absent: Vec<Grant> = live.iter().filter(is_absent).cloned().collect();
         self.journal.record(absent.iter())?;
@@ -98,19 +92,13 @@ impl Command {
     }
 
     pub(super) fn close_overdue(&mut self) -> Result<(), FirewallError> {
-        let mut overdue: Vec<(u32, GrantId)> = self
-            .overdue
-            .iter()
-            .map(|id| (self.late_closes_of(*id), *id))
-            .collect();
-        overdue.sort_unstable();
+        let mut overdue: Vec<GrantId> = self.overdue.iter().copied().collect();
+        overdue.sort_by_key(|id| self.late_closes_of(*id));
         let mut first = None;
-        for (_, id) in overdue {
-            match (
-                self.close_recorded(id),
-                self.journal.get(id).map(|record| record.grant.clone()),
-            ) {
-                (Err(why), Some(grant)) => {
+        for id in overdue {
+            let record = self.journal.get(id).cloned();
+            match (self.close_recorded(id), record) {
+                (Err(why), Some(Record { grant, .. })) => {
                     self.journal.put(&grant, true);
                     first.get_or_insert(FirewallError::Program(format!(
                         "{grant} is overdue and not closed: {why}"
@@ -154,24 +142,18 @@ impl Command {
     fn reopen_for_others(&mut self, closed: &Grant, ports: Ports) {
         let shares = |record: &&Record| {
             let grant = &record.grant;
-            let same = grant.id != closed.id
-                && grant.allow == closed.allow
-                && grant.target == closed.target;
-            same && !record.closing && grant.until > self.now && !self.closing.contains(&grant.id)
+            let same = (grant.allow, grant.target) == (closed.allow, closed.target);
+            same && grant.id != closed.id
+                && !record.closing
+                && grant.until > self.now
+                && !self.closing.contains(&grant.id)
         };
-        let others: Vec<Grant> = self
-            .journal
-            .records()
-            .filter(shares)
-            .map(|record| record.grant.clone())
-            .collect();
+        let others: Vec<Record> = self.journal.records().filter(shares).cloned().collect();
         let template = self.programs.open.clone();
-        for other in others {
-            for theirs in other
-                .services
-                .iter()
-                .filter(|theirs| theirs.overlap(ports).is_some())
-            {
+        for Record { grant: other, .. } in others {
+            let mut shared = other.services.clone();
+            shared.retain(|theirs| theirs.overlap(ports).is_some());
+            for theirs in &shared {
                 if self.carry_out(&template, &other, *theirs).is_err() {
                     self.missing.insert(other.id);
                 }

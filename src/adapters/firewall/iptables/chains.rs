@@ -1,7 +1,5 @@
 //! The chains that Postern owns: their names, and which of them are needed.
 
-use std::net::IpAddr;
-
 use crate::model::address::Family;
 use crate::model::grant::Grant;
 use crate::model::settings::Protection;
@@ -34,17 +32,12 @@ pub(super) struct NeededChains {
 
 impl NeededChains {
     pub(super) fn new(family: Family, protection: &Protection, live: &[&Grant]) -> Self {
-        let is_own = |host: IpAddr| Family::of(host) == family;
         let forwarded = live.iter().any(|grant| !grant.forwards.is_empty());
+        let targeted = live.iter().any(|grant| grant.target.is_some());
+        let mut hosts = protection.forwards.iter().map(|forward| forward.host);
         Self {
-            forward: forwarded
-                || !protection.behind.is_empty()
-                || live.iter().any(|grant| grant.target.is_some()),
-            nat: forwarded
-                || protection
-                    .forwards
-                    .iter()
-                    .any(|forward| is_own(forward.host)),
+            forward: forwarded || targeted || !protection.behind.is_empty(),
+            nat: forwarded || hosts.any(|host| Family::of(host) == family),
         }
     }
 }

@@ -102,31 +102,22 @@ pub(super) fn judge(program: &Path, outcome: Result<Ran, RunError>) -> Result<St
 
 /// Status 4 also means that the kernel refused a rule; only the text tells.
 fn is_busy_lock(reason: &str) -> bool {
-    [
-        "xtables lock",
-        "xtables.lock",
-        "temporarily unavailable",
-        "resource busy",
-        NO_REASON,
-    ]
-    .iter()
-    .any(|sign| reason.contains(sign))
+    let locks = ["xtables lock", "xtables.lock"];
+    let busy = ["temporarily unavailable", "resource busy", NO_REASON];
+    let mut signs = locks.iter().chain(&busy);
+    signs.any(|sign| reason.contains(sign))
 }
 
 const NO_REASON: &str = "it gave no reason";
 
 /// The first line that is not empty; iptables-nft breaks its line after a colon.
 fn first_line(stderr: &str) -> String {
-    let mut lines = stderr
-        .lines()
-        .map(str::trim)
-        .filter(|line| !line.is_empty() && !line.starts_with('#'));
-    match (lines.next(), lines.next()) {
-        (Some(first), Some(second)) if first.ends_with(':') => {
-            printable(&format!("{first} {second}"))
-        }
-        (Some(first), _) => printable(first),
-        (None, _) => NO_REASON.to_owned(),
+    let lines = stderr.lines().map(str::trim);
+    let mut lines = lines.filter(|line| !line.is_empty() && !line.starts_with('#'));
+    let first = lines.next().unwrap_or(NO_REASON);
+    match lines.next().filter(|_| first.ends_with(':')) {
+        Some(second) => printable(&format!("{first} {second}")),
+        None => printable(first),
     }
 }
 

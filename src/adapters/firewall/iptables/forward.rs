@@ -14,23 +14,14 @@ use crate::model::settings::Protection;
 
 /// The rules of [`FORWARD`], in order: grants, established connections, protection.
 pub(super) fn protection_rules(family: Family, protection: &Protection) -> Vec<String> {
-    let own: Vec<&(IpNet, Ports)> = protection
-        .behind
-        .iter()
-        .filter(|(network, ports)| {
-            Family::of_network(*network) == family && has_protocol(family, *ports)
-        })
-        .collect();
+    let own = protection.behind.iter().filter(|(network, ports)| {
+        Family::of_network(*network) == family && has_protocol(family, *ports)
+    });
     let mut rules = vec![format!("{FORWARD} -j {FORWARD_GRANTS}")];
-    rules.extend(
-        own.iter()
-            .map(|(network, ports)| established(network, *ports)),
-    );
+    let known = own.clone();
+    rules.extend(known.map(|(network, ports)| established(network, *ports)));
     if protection.hide_behind {
-        rules.extend(
-            own.iter()
-                .map(|(network, ports)| closed(family, network, *ports)),
-        );
+        rules.extend(own.map(|(network, ports)| closed(family, network, *ports)));
     }
     rules
 }
@@ -38,14 +29,16 @@ pub(super) fn protection_rules(family: Family, protection: &Protection) -> Vec<S
 /// Both directions of connections to these ports, and their ICMP errors. The match is on the side that answers. The host's
 /// own rules decide about all other forwarded packets.
 fn established(network: &IpNet, ports: Ports) -> String {
-    let port = ports
-        .range()
-        .map(|range| format!(" --ctreplsrcport {}", port_range(range)))
-        .unwrap_or_default();
+    let port = port_match("--ctreplsrcport", ports);
     let protocol = ports.protocol();
     format!(
         "{FORWARD} -m conntrack --ctstate RELATED,ESTABLISHED --ctproto {protocol} --ctreplsrc {network}{port} -j ACCEPT"
     )
+}
+
+fn port_match(option: &str, ports: Ports) -> String {
+    let port = |range| format!(" {option} {}", port_range(range));
+    ports.range().map(port).unwrap_or_default()
 }
 
 /// The host's own rules decide about established connections. A host behind the gate may itself have sent the request from
@@ -62,11 +55,7 @@ fn closed(family: Family, network: &IpNet, ports: Ports) -> String {
 pub(super) fn grant_rules(grant: &Grant, forward: &Forward, end: &str) -> Vec<String> {
     let family = Family::of_network(grant.allow);
     let (from, to) = (grant.allow.trunc(), IpNet::from(forward.host));
-    let gate_port = forward
-        .at
-        .range()
-        .map(|range| format!(" --ctorigdstport {}", port_range(range)))
-        .unwrap_or_default();
+    let gate_port = port_match("--ctorigdstport", forward.at);
     let inner = format!(
         "-s {from} -d {to} {} -m conntrack --ctstate DNAT{gate_port}{end}",
         service(family, forward.inner())

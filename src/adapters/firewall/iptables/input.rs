@@ -57,9 +57,9 @@ impl Input {
     }
 
     fn append(&mut self, rules: &[String]) {
-        rules
-            .iter()
-            .for_each(|rule| self.push(format!("-A {rule}")));
+        for rule in rules {
+            self.push(format!("-A {rule}"));
+        }
     }
 
     fn text(&self) -> String {
@@ -145,8 +145,9 @@ pub(super) fn rewrite<'a>(
     for grant in live {
         let mut rules = grant_rules(grant, kernel_ends)?;
         rules.retain(|rule| {
-            let chain = rule.split(' ').next();
-            chain.is_some_and(|chain| chains.contains(&chain))
+            chains
+                .iter()
+                .any(|chain| rule.split(' ').next() == Some(chain))
         });
         input.append(&rules);
     }
@@ -191,14 +192,13 @@ pub(super) fn changes_rules(text: &str) -> bool {
 }
 
 pub(super) fn grant_chains_in(lines: &[String]) -> Vec<&'static str> {
-    GRANT_CHAINS
-        .into_iter()
-        .filter(|chain| {
-            lines
-                .iter()
-                .any(|line| line.split(' ').nth(1) == Some(chain))
-        })
-        .collect()
+    let mut chains = GRANT_CHAINS.to_vec();
+    chains.retain(|chain| {
+        lines
+            .iter()
+            .any(|line| line.split(' ').nth(1) == Some(chain))
+    });
+    chains
 }
 
 pub(super) fn declare(chain: &str) -> String {
@@ -225,11 +225,8 @@ fn jump(table: &Table, from: &str, to: &str) -> Vec<String> {
 }
 
 fn deletion(table: &Table, chains: &[&str]) -> Vec<String> {
-    let present: Vec<&str> = chains
-        .iter()
-        .copied()
-        .filter(|chain| table.has(chain))
-        .collect();
+    let mut present = chains.to_vec();
+    present.retain(|chain| table.has(chain));
     let empty = present.iter().map(|chain| declare(chain));
     let jumps = table.jumps_to(&present).map(|rule| format!("-D {rule}"));
     let delete = present.iter().map(|chain| format!("-X {chain}"));

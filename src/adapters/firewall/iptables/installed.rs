@@ -32,7 +32,7 @@ impl Installed {
             family,
             live: live
                 .iter()
-                .map(|grant| (grant.id, (*grant).clone()))
+                .map(|grant| (grant.id, Grant::clone(grant)))
                 .collect(),
             needed: NeededChains::new(family, protection, live),
             targets: targets.map(|rules| rules.iter().map(|rule| target(rule)).collect()),
@@ -119,23 +119,17 @@ impl Installed {
             grant.forwards.sort_unstable();
             grant
         };
-        grants::read(self.family, tables).is_ok_and(|found| {
-            found.len() == self.live.len()
-                && found
-                    .iter()
-                    .all(|grant| self.live.get(&grant.id).map(sorted) == Some(sorted(grant)))
-        }) && self.has_all_forward_rules(tables)
+        let is_live = |grant: &Grant| self.live.get(&grant.id).map(sorted) == Some(sorted(grant));
+        grants::read(self.family, tables)
+            .is_ok_and(|found| found.len() == self.live.len() && found.iter().all(is_live))
+            && self.has_all_forward_rules(tables)
     }
 
     /// One rule is enough to read a port forward back, so the rules are counted.
     fn has_all_forward_rules(&self, tables: &Tables) -> bool {
         let forwards = || self.live.values().flat_map(|grant| &grant.forwards);
-        let services: usize = self
-            .live
-            .values()
-            .filter(|grant| grant.target.is_some())
-            .map(|grant| grant.services.len())
-            .sum();
+        let targeted = self.live.values().filter(|grant| grant.target.is_some());
+        let services: usize = targeted.map(|grant| grant.services.len()).sum();
         let masquerading = forwards().filter(|forward| forward.masquerade).count();
         let count = |chain: &str| tables.rules(chain).count();
         count(FORWARD_GRANTS) == services.saturating_add(forwards().count())

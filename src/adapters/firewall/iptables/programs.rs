@@ -27,19 +27,15 @@ pub struct Pair {
 impl Paths {
     pub(crate) fn locate(find: impl Fn(&str) -> Option<PathBuf>) -> Result<Self, FirewallError> {
         let require = |name: &str| {
-            find(name).ok_or_else(|| {
-                FirewallError::Unsupported(format!(
-                    "{name} is not installed; apt-get install iptables"
-                ))
-            })
+            let why = format!("{name} is not installed; apt-get install iptables");
+            find(name).ok_or(FirewallError::Unsupported(why))
         };
         let v4 = Pair {
             restore: require("iptables-restore")?,
             save: require("iptables-save")?,
         };
-        let v6 = find("ip6tables-restore")
-            .zip(find("ip6tables-save"))
-            .map(|(restore, save)| Pair { restore, save });
+        let v6 = find("ip6tables-restore").zip(find("ip6tables-save"));
+        let v6 = v6.map(|(restore, save)| Pair { restore, save });
         Ok(Self { v4, v6 })
     }
 
@@ -50,13 +46,10 @@ impl Paths {
     }
 
     pub(crate) fn folders(&self) -> Vec<PathBuf> {
-        [Some(&self.v4), self.v6.as_ref()]
-            .into_iter()
-            .flatten()
-            .flat_map(|pair| [&pair.restore, &pair.save])
-            .flat_map(|path| [Some(path.clone()), path.canonicalize().ok()])
-            .flatten()
-            .filter_map(|path| path.parent().map(Path::to_path_buf))
+        let pairs = std::iter::once(&self.v4).chain(&self.v6);
+        let named = pairs.flat_map(|pair| [pair.restore.clone(), pair.save.clone()]);
+        let all = named.flat_map(|path| path.canonicalize().into_iter().chain([path]));
+        all.filter_map(|path| path.parent().map(Path::to_path_buf))
             .collect()
     }
 }

@@ -57,9 +57,10 @@ impl Runner {
         let result = self.restore_and_check(pair, text, before);
         let after = self.generation.now();
         match result {
-            Ok(()) => self
-                .generation
-                .advance(before, after, input::transactions(text)),
+            Ok(()) => {
+                let own = input::transactions(text);
+                self.generation.advance(before, after, own);
+            }
             Err(_) => self.generation.set_verified(None),
         }
         result
@@ -73,12 +74,9 @@ impl Runner {
         before: Option<u32>,
     ) -> Result<(), RunFailure> {
         let output = self.call(&pair.restore, &["--noflush", "-w", "3"], text, OUTPUT)?;
-        let output = output.trim();
+        let output = printable(output.trim());
         if !output.is_empty() {
-            let why = format!(
-                "printed \"{}\" although it must print nothing",
-                printable(output)
-            );
+            let why = format!("printed \"{output}\" although it must print nothing");
             return Err(RunFailure::implausible(&pair.restore, &why));
         }
         if before.is_some() && before == self.generation.now() && input::changes_rules(text) {

@@ -41,10 +41,7 @@ impl Table {
         self.exists()
             && !self.has_drop_policy
             && self.rules.is_empty()
-            && self
-                .chains
-                .iter()
-                .all(|chain| BUILT_IN.contains(&chain.as_str()))
+            && self.chains.iter().all(|chain| BUILT_IN.contains(&&**chain))
     }
 
     pub(super) fn has(&self, chain: &str) -> bool {

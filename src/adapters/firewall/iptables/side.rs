@@ -105,13 +105,11 @@ impl Side {
     ) -> Result<(), FirewallError> {
         match self.try_install(run, protection, live) {
             Err(failure) if self.is_family_missing(&failure) => {
-                let family = self.family.name();
-                self.state =
-                    State::NoFamily(format!("this system has no {family}: {}", failure.error));
-                if live.is_empty() {
-                    Ok(())
-                } else {
-                    Err(self.not_installed())
+                let (family, error) = (self.family.name(), failure.error);
+                self.state = State::NoFamily(format!("this system has no {family}: {error}"));
+                match live {
+                    [] => Ok(()),
+                    _ => Err(self.not_installed()),
                 }
             }
             result => Ok(result?),
@@ -130,17 +128,12 @@ impl Side {
         }
         self.probe(run)?;
         let tables = run.save(&self.programs)?;
-        let text = input::installation(
-            self.family,
-            &tables,
-            protection,
-            live,
-            self.kernel_ends(),
-            self.created,
-        )
-        .map_err(|error| RunFailure::new(Effect::Refused, error))?;
+        let (family, kernel_ends) = (self.family, self.kernel_ends());
+        let text =
+            input::installation(family, &tables, protection, live, kernel_ends, self.created);
+        let text = text.map_err(|error| RunFailure::new(Effect::Refused, error))?;
         self.restore(run, &text)?;
-        self.state = State::Installed(Installed::new(self.family, protection, live));
+        self.state = State::Installed(Installed::new(family, protection, live));
         // This learns the kernel's wording of the rules. If it fails, the next listing is taken as right.
         let _ = self.verify(run);
         Ok(())
@@ -164,11 +157,8 @@ impl Side {
             }
             result => result?,
         }
-        if self.created.filter
-            && self
-                .tables(run)?
-                .is_some_and(|tables| tables.filter.has(CREATED_FILTER))
-        {
+        let is_marked = |tables: Tables| tables.filter.has(CREATED_FILTER);
+        if self.created.filter && self.tables(run)?.is_some_and(is_marked) {
             self.restore(run, &input::unmark())?;
         }
         self.delete_empty_tables(run, self.created, delete_table)
@@ -241,13 +231,12 @@ impl Side {
         let Some(tables) = self.tables(run)? else {
             return Ok(());
         };
-        for (name, is_created, table) in [
-            ("filter", created.filter, &tables.filter),
-            ("nat", created.nat, &tables.nat),
-        ] {
-            if is_created && table.is_empty() {
-                delete_table(self.family == Family::V6, name)?;
-            }
+        let is_ipv6 = self.family == Family::V6;
+        if created.filter && tables.filter.is_empty() {
+            delete_table(is_ipv6, "filter")?;
+        }
+        if created.nat && tables.nat.is_empty() {
+            delete_table(is_ipv6, "nat")?;
         }
         Ok(())
     }
