@@ -72,25 +72,18 @@ impl fmt::Debug for Bundle {
 /// An encoded bundle; wiped on drop.
 pub(crate) type BundleBytes = Zeroizing<Vec<u8>>;
 
-const KINDS: [u8; 3] = [b'm', b'u', b'k'];
-
 impl Bundle {
     /// All files as bytes: for each its kind, path and text, the last two after their lengths.
     pub fn encode(&self) -> BundleBytes {
-        let size = self
-            .files()
-            .map(|(_, file)| 9 + file.path.as_os_str().len() + file.text.len())
-            .sum();
+        let size = |file: &BundleFile| 9 + file.path.as_os_str().len() + file.text.len();
+        let size = self.files().map(|(_, file)| size(file)).sum();
         let mut bytes = Zeroizing::new(Vec::with_capacity(size));
         for (kind, file) in self.files() {
             bytes.push(kind);
-            for part in [
-                file.path.as_os_str().as_encoded_bytes(),
-                file.text.as_bytes(),
-            ] {
-                bytes.extend_from_slice(
-                    &u32::try_from(part.len()).unwrap_or(u32::MAX).to_be_bytes(),
-                );
+            let path = file.path.as_os_str().as_encoded_bytes();
+            for part in [path, file.text.as_bytes()] {
+                let length = u32::try_from(part.len()).unwrap_or(u32::MAX);
+                bytes.extend_from_slice(&length.to_be_bytes());
                 bytes.extend_from_slice(part);
             }
         }
@@ -119,10 +112,10 @@ impl Bundle {
     }
 
     fn files(&self) -> impl Iterator<Item = (u8, &BundleFile)> {
-        let [main, users, keys] = KINDS;
-        let main = self.main.iter().map(move |file| (main, file));
-        main.chain(self.users.iter().map(move |file| (users, file)))
-            .chain(self.keys.iter().map(move |file| (keys, file)))
+        let users = self.users.iter().map(|file| (b'u', file));
+        let keys = self.keys.iter().map(|file| (b'k', file));
+        let main = self.main.iter().map(|file| (b'm', file));
+        main.chain(users).chain(keys)
     }
 }
 

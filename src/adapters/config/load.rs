@@ -11,7 +11,7 @@ use super::key::KeyFiles;
 use super::listed::Listed;
 use super::main_file::MainFile;
 use super::problem::{Problem, Problems};
-use super::user_table::{OldKey, UserTable, Users};
+use super::user_table::{OldKey, UserTable};
 use crate::adapters::config::bundle::{Bundle, BundleFile};
 use crate::model::settings::Settings;
 
@@ -90,25 +90,17 @@ fn read(bundle: &Bundle, listing: bool) -> Result<(Loaded, Vec<Listed>), Problem
         }
         problems.extend(file.into_problems());
     }
-    let Users {
-        policies,
-        keys,
-        codes,
-        old_keys,
-        disabled,
-        disabled_keys,
-        listed,
-    } = table.into_users();
-    match main.and_then(|main| main.settings(policies, disabled)) {
+    let users = table.into_users();
+    match main.and_then(|main| main.settings(users.policies, users.disabled)) {
         Some(settings) if problems.is_empty() => {
             let loaded = Loaded {
                 settings,
-                keys,
-                codes,
-                old_keys,
-                disabled_keys,
+                keys: users.keys,
+                codes: users.codes,
+                old_keys: users.old_keys,
+                disabled_keys: users.disabled_keys,
             };
-            Ok((loaded, listed.unwrap_or_default()))
+            Ok((loaded, users.listed.unwrap_or_default()))
         }
         _ => Err(Problems(problems)),
     }

@@ -1,7 +1,5 @@
 //! `posternd.toml` without its users.
 
-use std::collections::{BTreeMap, BTreeSet};
-
 use toml::de::DeTable;
 
 use super::config_text::ConfigText;
@@ -9,9 +7,8 @@ use super::fields::Fields;
 use super::firewall;
 use super::gate::{self, GateKey};
 use super::key::KeyFiles;
-use super::services;
+use super::services::{self, Services};
 use super::values;
-use crate::model::catalog::{NamedServices, ServiceOptions};
 use crate::model::policy::Policy;
 use crate::model::settings::{Firewall, Gate, Metrics, Settings};
 
@@ -20,10 +17,7 @@ pub(super) struct MainFile {
     gate: Option<Gate>,
     firewall: Firewall,
     metrics: Metrics,
-    named: NamedServices,
-    options: BTreeMap<String, ServiceOptions>,
-    /// Names of all services, also of refused ones, so that a user of one gets no second problem.
-    pub(super) service_names: BTreeSet<String>,
+    pub(super) services: Services,
     pub(super) gate_key: GateKey,
 }
 
@@ -43,7 +37,6 @@ impl MainFile {
         let firewall = firewall.map_or(firewall::DEFAULT, |fields| firewall::read(&fields));
         let services = top.table("service", "[service.NAME]");
         let services = services.map(|fields| services::read(&fields, firewall.backend));
-        let services = services.unwrap_or_default();
         let gate = top.table("gate", "[gate]");
         let metrics = top.table("metrics", "[metrics]");
         Self {
@@ -53,9 +46,7 @@ impl MainFile {
             gate: gate.and_then(|fields| gate::read(&fields)),
             firewall,
             metrics: metrics.map_or_else(Metrics::default, |fields| metrics_of(&fields)),
-            named: services.named,
-            options: services.options,
-            service_names: services.names,
+            services: services.unwrap_or_default(),
         }
     }
 
@@ -64,8 +55,8 @@ impl MainFile {
             gate: self.gate?,
             firewall: self.firewall,
             metrics: self.metrics,
-            named: self.named,
-            options: self.options,
+            named: self.services.named,
+            options: self.services.options,
             policies,
             disabled,
         })

@@ -27,6 +27,7 @@ const KEYS: [&str; 6] = [
 pub(super) struct Services {
     pub(super) named: NamedServices,
     pub(super) options: BTreeMap<String, ServiceOptions>,
+    /// All names, also of refused services, so that a user of one gets no second problem.
     pub(super) names: BTreeSet<String>,
 }
 

@@ -71,7 +71,7 @@ fn services(fields: &Fields<'_>, main: Option<&MainFile>) -> Option<Vec<Wanted>>
         return None;
     }
     let unknown = |wanted: &Wanted| match wanted {
-        Wanted::Named(name) if !main?.service_names.contains(name) => Some(quoted(name)),
+        Wanted::Named(name) if !main?.services.names.contains(name) => Some(quoted(name)),
         _ => None,
     };
     for (at, wanted) in &wanted {

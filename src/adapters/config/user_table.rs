@@ -140,10 +140,8 @@ impl<'a, 'm> UserTable<'a, 'm> {
         if self.count > USERS_MAX {
             if self.count == USERS_MAX + 1 {
                 let what = format!("there are more than {USERS_MAX} users");
-                file.refuse(
-                    fields.start,
-                    refusal(what, "divide them among several gates"),
-                );
+                let cure = "divide them among several gates";
+                file.refuse(fields.start, refusal(what, cure));
             }
             return;
         }
