@@ -30,11 +30,9 @@ pub(super) fn check_kind(path: &Path, metadata: &Metadata, max: u64) -> Result<(
         return Err(FileError::other(path, kind, "name a file"));
     }
     if metadata.len() > max {
-        return Err(FileError::other(
-            path,
-            &format!("is larger than {} MiB", max >> 20),
-            "name the right file, or split it",
-        ));
+        let what = format!("is larger than {} MiB", max >> 20);
+        let cure = "name the right file, or split it";
+        return Err(FileError::other(path, &what, cure));
     }
     Ok(())
 }

@@ -47,27 +47,19 @@ impl FileError {
 
     pub(super) fn io(path: &Path, done: &str, error: &io::Error) -> Self {
         match error.kind() {
-            io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => Self::new(
-                path,
-                FileErrorKind::NotFound,
-                "does not exist",
-                "make it, or name the right one",
-            ),
+            io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => {
+                let cure = "make it, or name the right one";
+                Self::new(path, FileErrorKind::NotFound, "does not exist", cure)
+            }
             io::ErrorKind::PermissionDenied => {
                 let what = format!("cannot be {done}: permission denied");
-                Self::new(
-                    path,
-                    FileErrorKind::Permission,
-                    &what,
-                    "run as root or as its owner",
-                )
+                let cure = "run as root or as its owner";
+                Self::new(path, FileErrorKind::Permission, &what, cure)
             }
-            _ => Self::new(
-                path,
-                FileErrorKind::Other,
-                &format!("cannot be {done}: {error}"),
-                "look at the file and its disk",
-            ),
+            _ => {
+                let what = format!("cannot be {done}: {error}");
+                Self::other(path, &what, "look at the file and its disk")
+            }
         }
     }
 

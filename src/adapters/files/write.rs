@@ -37,11 +37,10 @@ pub fn write_private(path: &Path, bytes: &[u8], overwrite: bool) -> Result<(), F
             ErrorKind::InvalidInput => {
                 FileError::other(path, "is not the name of a file", "name a file to write to")
             }
-            ErrorKind::AlreadyExists => FileError::other(
-                path,
-                "is there already",
-                "name another file, or move this one away",
-            ),
+            ErrorKind::AlreadyExists => {
+                let cure = "name another file, or move this one away";
+                FileError::other(path, "is there already", cure)
+            }
             _ => FileError::io(path, "written", &error),
         })
 }
@@ -91,13 +90,10 @@ fn write_whole(path: &Path, bytes: &[u8], readers: Readers, overwrite: bool) -> 
 fn place_new(hidden: &Path, path: &Path) -> io::Result<()> {
     match fs::hard_link(hidden, path) {
         // Some file systems, such as FAT, have no hard links, and others, such as NFS, not this kind of rename.
-        Err(error) if error.kind() != ErrorKind::AlreadyExists => Ok(renameat_with(
-            CWD,
-            hidden,
-            CWD,
-            path,
-            RenameFlags::NOREPLACE,
-        )?),
+        Err(error) if error.kind() != ErrorKind::AlreadyExists => {
+            let flags = RenameFlags::NOREPLACE;
+            Ok(renameat_with(CWD, hidden, CWD, path, flags)?)
+        }
         result => result,
     }
 }
@@ -108,11 +104,8 @@ pub fn make_folder(path: &Path, mode: u32) -> Result<bool, FileError> {
     let is_new = match fs::metadata(path) {
         Ok(_) => false,
         Err(error) if error.kind() == ErrorKind::NotFound => {
-            DirBuilder::new()
-                .recursive(true)
-                .mode(mode)
-                .create(path)
-                .map_err(|error| FileError::io(path, "made", &error))?;
+            let made = DirBuilder::new().recursive(true).mode(mode).create(path);
+            made.map_err(|error| FileError::io(path, "made", &error))?;
             true
         }
         Err(error) => return Err(FileError::io(path, "read", &error)),

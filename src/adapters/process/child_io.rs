@@ -21,25 +21,20 @@ pub(super) fn attend(
     call: &Call<'_>,
     deadline: Duration,
 ) -> Result<Ran, RunError> {
-    let lost = |error: Errno| RunError::Lost(error.to_string());
     let start = clock::instant();
     let ended = pidfd_open(Pid::from_child(child), PidfdFlags::empty()).map_err(lost)?;
-    let mut stdin = Input::new(child.stdin.take().map(OwnedFd::from), call.stdin).map_err(lost)?;
-    let mut stdout =
-        Output::new(child.stdout.take().map(OwnedFd::from), call.most).map_err(lost)?;
-    let mut stderr =
-        Output::new(child.stderr.take().map(OwnedFd::from), STDERR_MAX).map_err(lost)?;
+    let mut stdin = Input {
+        pipe: nonblocking(child.stdin.take())?,
+        rest: call.stdin,
+    };
+    let mut stdout = Output::new(nonblocking(child.stdout.take())?, call.most);
+    let mut stderr = Output::new(nonblocking(child.stderr.take())?, STDERR_MAX);
     loop {
         let left = deadline.saturating_sub(clock::elapsed(start));
         let mut waiting = vec![PollFd::new(&ended, PollFlags::IN)];
-        let input = stdin
-            .pipe
-            .iter()
-            .map(|pipe| PollFd::new(pipe, PollFlags::OUT));
-        waiting.extend(input);
-        let outputs = [&stdout, &stderr]
-            .into_iter()
-            .flat_map(|output| &output.pipe);
+        let input = stdin.pipe.iter();
+        waiting.extend(input.map(|pipe| PollFd::new(pipe, PollFlags::OUT)));
+        let outputs = stdout.pipe.iter().chain(&stderr.pipe);
         waiting.extend(outputs.map(|pipe| PollFd::new(pipe, PollFlags::IN)));
         let timeout = Timespec::try_from(left).ok();
         match poll(&mut waiting, timeout.as_ref()) {
@@ -55,12 +50,8 @@ pub(super) fn attend(
             return Err(RunError::TooMuch(call.most));
         }
         if has_ended {
-            let status = child
-                .wait()
-                .map_err(|error| RunError::Lost(error.to_string()))?
-                .code();
             return Ok(Ran {
-                status,
+                status: child.wait().map_err(lost)?.code(),
                 stdout: stdout.text(),
                 stderr: stderr.text(),
             });
@@ -76,12 +67,7 @@ struct Input<'a> {
     rest: &'a [u8],
 }
 
-impl<'a> Input<'a> {
-    fn new(pipe: Option<OwnedFd>, rest: &'a [u8]) -> Result<Self, Errno> {
-        set_nonblocking(pipe.as_ref())?;
-        Ok(Self { pipe, rest })
-    }
-
+impl Input<'_> {
     /// Writes what fits. Closes the pipe at the end, or if the program stopped reading.
     fn write(&mut self) {
         while let Some(pipe) = &self.pipe {
@@ -107,23 +93,20 @@ struct Output {
 }
 
 impl Output {
-    fn new(pipe: Option<OwnedFd>, most: usize) -> Result<Self, Errno> {
-        set_nonblocking(pipe.as_ref())?;
-        Ok(Self {
+    fn new(pipe: Option<OwnedFd>, most: usize) -> Self {
+        Self {
             pipe,
             kept: Vec::new(),
             most,
             overflowed: false,
-        })
+        }
     }
 
     /// Reads what is there, at most one mebibyte, so that an endless writer does not hide the deadline.
     fn read(&mut self) {
         let mut buffer = [0_u8; 16 << 10];
         for _ in 0..64 {
-            let Some(pipe) = &self.pipe else {
-                return;
-            };
+            let Some(pipe) = &self.pipe else { return };
             match rustix::io::read(pipe.as_fd(), &mut buffer) {
                 Ok(0) => self.pipe = None,
                 Ok(length) => self.keep(buffer.get(..length).unwrap_or_default()),
@@ -146,6 +129,14 @@ impl Output {
     }
 }
 
-fn set_nonblocking(pipe: Option<&OwnedFd>) -> Result<(), Errno> {
-    pipe.map_or(Ok(()), |pipe| rustix::io::ioctl_fionbio(pipe, true))
+fn nonblocking(pipe: Option<impl Into<OwnedFd>>) -> Result<Option<OwnedFd>, RunError> {
+    let pipe = pipe.map(Into::into);
+    if let Some(pipe) = &pipe {
+        rustix::io::ioctl_fionbio(pipe, true).map_err(lost)?;
+    }
+    Ok(pipe)
+}
+
+fn lost(error: impl ToString) -> RunError {
+    RunError::Lost(error.to_string())
 }

@@ -30,11 +30,9 @@ impl MemoryStore {
 
 impl Disk {
     fn check(&self) -> Result<(), StoreError> {
-        self.failing.clone().map_or(Ok(()), |why| {
-            Err(StoreError::new(
-                Path::new("memory"),
-                StoreFault::System(why),
-            ))
+        let fault = self.failing.clone().map(StoreFault::System);
+        fault.map_or(Ok(()), |fault| {
+            Err(StoreError::new(Path::new("memory"), fault))
         })
     }
 }
@@ -48,9 +46,8 @@ impl ReplayStore for MemoryStore {
         self.with(|disk| {
             disk.check()?;
             disk.kept.marks.extend_from_slice(marks);
-            disk.kept
-                .marks
-                .retain(|record| record.timestamp >= times.horizon);
+            let is_kept = |record: &MarkRecord| record.timestamp >= times.horizon;
+            disk.kept.marks.retain(is_kept);
             disk.kept.times = times;
             Ok(())
         })
