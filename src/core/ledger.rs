@@ -22,7 +22,6 @@ const FORWARD_WEIGHT: usize = 3;
 
 const CLOSE_AGAIN: Duration = Duration::from_secs(1);
 
-/// The open grants.
 #[derive(Debug, Default)]
 pub struct Ledger {
     grants: BTreeMap<GrantId, Entry>,
@@ -135,7 +134,6 @@ impl Ledger {
             .collect()
     }
 
-    /// When the next grant is due.
     pub fn next_end(&self) -> Option<Timestamp> {
         self.ends.first().map(|(end, _)| *end)
     }
@@ -184,17 +182,14 @@ impl Ledger {
             .collect();
     }
 
-    /// All grants, by number.
     pub fn grants(&self) -> impl Iterator<Item = &Grant> {
         self.grants.values().map(|entry| &entry.grant)
     }
 
-    /// The number of open grants.
     pub fn len(&self) -> usize {
         self.grants.len()
     }
 
-    /// Whether no grant is open.
     pub fn is_empty(&self) -> bool {
         self.grants.is_empty()
     }

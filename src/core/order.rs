@@ -29,45 +29,32 @@ pub enum Order {
     Loaded,
     /// The engine serves: the store is open, too.
     Ready,
-    /// Open services.
     Open {
-        /// The order's number.
         ticket: u64,
-        /// What to open, for whom, for how long.
         request: OpenRequest,
     },
     /// Close a user's own grants.
     Close {
-        /// The order's number.
         ticket: u64,
-        /// Which grants to close.
         request: CloseRequest,
     },
     /// Close grants for the administrator.
     End {
-        /// The order's number.
         ticket: u64,
-        /// Which grants.
         which: Selection,
     },
     /// Confirm a trial run: the firewall rules stay.
     Confirm {
-        /// The order's number.
         ticket: u64,
     },
-    /// List the open grants.
     List {
-        /// The order's number.
         ticket: u64,
     },
     /// Read the config again, as SIGHUP does. A fresh engine replaces this one.
     Reload {
-        /// The order's number.
         ticket: u64,
     },
-    /// Report the monitor's counters.
     Measure {
-        /// The order's number.
         ticket: u64,
     },
     /// The engine's counters: the answer to [`Report::Measure`], and a sign of life.
@@ -78,7 +65,6 @@ pub enum Order {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Reloaded {
-    /// The new config is active.
     Done,
     /// Another reload is running: ask again.
     Busy,
@@ -90,18 +76,14 @@ pub enum Reloaded {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Selection {
-    /// Every grant.
     All,
-    /// One user's.
     User(String),
     /// Those that allow this address.
     Address(std::net::IpAddr),
-    /// One.
     Id(GrantId),
 }
 
 impl Selection {
-    /// Whether this grant is selected.
     pub fn includes(&self, grant: &Grant) -> bool {
         match self {
             Self::All => true,
@@ -124,55 +106,38 @@ pub enum Report {
     Measure,
     /// The firewall opened the grant.
     Opened {
-        /// The order's number.
         ticket: u64,
-        /// The open grant.
         grant: Grant,
     },
-    /// Grants were closed.
     Closed {
-        /// The order's number.
         ticket: u64,
-        /// The number of grants.
         count: usize,
     },
     /// The order was not carried out.
     Refused {
-        /// The order's number.
         ticket: u64,
-        /// The rule that refused it.
         rule: Rule,
-        /// One line of explanation.
         why: String,
     },
     /// The trial is confirmed.
     Confirmed {
-        /// The order's number.
         ticket: u64,
-        /// Whether a trial was running.
         trial: bool,
     },
     /// Some of the open grants.
     Grants {
-        /// The order's number.
         ticket: u64,
         /// At most [`PAGE`].
         grants: Vec<Grant>,
         /// Whether another message follows.
         more: bool,
     },
-    /// The outcome of a reload.
     Reloaded {
-        /// The order's number.
         ticket: u64,
-        /// The outcome.
         outcome: Reloaded,
     },
-    /// The monitor's counters.
     Measured {
-        /// The order's number.
         ticket: u64,
-        /// The counters.
         tally: MonitorCounters,
     },
 }
@@ -188,7 +153,6 @@ pub struct Start {
     pub captures: Vec<CaptureSpec>,
     /// The firewall driver's name, for `posternd status`.
     pub backend: String,
-    /// Milliseconds since the daemon's start.
     pub daemon_uptime_ms: u64,
     /// The engine's own directory, the only one that it may use.
     pub state_dir: PathBuf,
@@ -207,9 +171,7 @@ pub enum CaptureSpec {
         /// `None`: every interface.
         interface: Option<String>,
     },
-    /// A bound UDP socket.
     Udp {
-        /// Its port.
         port: u16,
     },
 }
@@ -227,7 +189,6 @@ impl fmt::Display for CaptureSpec {
     }
 }
 
-/// Why bytes are not a message.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("not a message of this version: {0}")]
 pub struct NotAMessage(String);
@@ -247,7 +208,6 @@ impl Order {
 }
 
 impl Report {
-    /// The ticket of the order.
     pub fn ticket(&self) -> Option<u64> {
         match self {
             Self::Go | Self::Finish | Self::Measure => None,

@@ -7,20 +7,15 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
-/// IPv4 or IPv6.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Family {
-    /// IPv4.
     V4,
-    /// IPv6.
     V6,
 }
 
 impl Family {
-    /// Both, IPv4 first.
     pub const BOTH: [Self; 2] = [Self::V4, Self::V6];
 
-    /// The family of an address.
     pub const fn of(address: IpAddr) -> Self {
         match address {
             IpAddr::V4(_) => Self::V4,
@@ -28,7 +23,6 @@ impl Family {
         }
     }
 
-    /// The family of a network.
     pub const fn of_network(network: IpNet) -> Self {
         match network {
             IpNet::V4(_) => Self::V4,
@@ -44,7 +38,6 @@ impl Family {
         }
     }
 
-    /// `IPv4` or `IPv6`.
     pub const fn name(self) -> &'static str {
         match self {
             Self::V4 => "IPv4",
@@ -103,7 +96,6 @@ pub fn widen(source: IpAddr, prefix: u8) -> Option<IpNet> {
     Some(network.trunc())
 }
 
-/// The network with only this address.
 pub fn host(address: IpAddr) -> IpNet {
     IpNet::from(address.to_canonical())
 }

@@ -56,7 +56,6 @@ pub enum ForwardError {
 pub struct OpenPorts {
     /// Ports of the gate, or of the target, in order.
     pub services: Vec<Ports>,
-    /// Forwards, in order.
     pub forwards: Vec<Forward>,
 }
 

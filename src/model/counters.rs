@@ -9,15 +9,10 @@ use crate::model::time::Timestamp;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct EngineCounters {
-    /// When it began to serve.
     pub started: Timestamp,
-    /// Users.
     pub users: usize,
-    /// Stored marks.
     pub marks: usize,
-    /// Rows of the hint table.
     pub hints: usize,
-    /// Admitted knocks and each reason.
     pub counters: ReasonCounters,
     /// One for each capture, in the order of their handover.
     pub captures: Vec<CaptureCounters>,
@@ -39,11 +34,9 @@ pub struct CaptureCounters {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct MonitorCounters {
-    /// When it started.
     pub started: Timestamp,
     /// Engines started, one after another.
     pub engines: u64,
-    /// Open grants.
     pub grants: usize,
     pub(crate) turnover: GrantCounters,
 }
@@ -52,11 +45,9 @@ pub struct MonitorCounters {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct GrantCounters {
-    /// Opened.
     pub opened: u64,
     /// Renewed while open.
     pub extended: u64,
-    /// Closed for any reason.
     pub closed: u64,
 }
 
@@ -99,24 +90,20 @@ impl TryFrom<Vec<u64>> for ReasonCounters {
 }
 
 impl ReasonCounters {
-    /// Counts one more.
     pub fn count(&mut self, reason: Reason) {
         self.add(reason, 1);
     }
 
-    /// Counts this many more.
     pub fn add(&mut self, reason: Reason, more: u64) {
         if let Some(counter) = self.given.get_mut(reason.index()) {
             *counter = counter.saturating_add(more);
         }
     }
 
-    /// How often this reason was given.
     pub fn of(&self, reason: Reason) -> u64 {
         self.given.get(reason.index()).copied().unwrap_or_default()
     }
 
-    /// Every reason with its counter.
     pub fn iter(&self) -> impl Iterator<Item = (Reason, u64)> + '_ {
         Reason::all().map(|reason| (reason, self.of(reason)))
     }

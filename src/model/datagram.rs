@@ -7,7 +7,6 @@ use postern_proto::limits::PACKET_MAX;
 /// The most payload that is kept: one byte more than a knock may have, so that a longer one stays too long.
 pub const PAYLOAD_MAX: usize = PACKET_MAX + 1;
 
-/// A captured UDP datagram.
 #[derive(Clone)]
 pub struct Datagram {
     source: IpAddr,
@@ -39,17 +38,14 @@ impl Datagram {
         self.source
     }
 
-    /// The destination address.
     pub fn destination(&self) -> IpAddr {
         self.destination
     }
 
-    /// The destination port.
     pub fn port(&self) -> u16 {
         self.port
     }
 
-    /// The UDP payload.
     pub fn payload(&self) -> &[u8] {
         self.payload.get(..self.len).unwrap_or_default()
     }

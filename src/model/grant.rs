@@ -15,31 +15,24 @@ use crate::model::time::Timestamp;
 #[serde(transparent)]
 pub struct GrantId(pub u64);
 
-/// An open grant.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Grant {
-    /// Its number.
     pub id: GrantId,
-    /// The user who opened it.
     pub user: String,
-    /// The allow address or network.
     pub allow: IpNet,
     /// The host behind the gate; `None`: the gate itself.
     pub target: Option<IpAddr>,
-    /// Open ports, in order.
     pub services: Vec<Ports>,
     /// Ports of the gate that lead to hosts behind it, in order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub forwards: Vec<Forward>,
-    /// When it ends.
     pub until: Timestamp,
 }
 
 /// A change that the ledger orders.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Change {
-    /// Open this grant.
     Open(Grant),
     /// Move the end of a grant.
     Extend {
@@ -48,12 +41,10 @@ pub enum Change {
         /// The same grant with its new end.
         new: Grant,
     },
-    /// Close this grant.
     Close(Grant),
 }
 
 impl Change {
-    /// The number of its grant.
     pub fn id(&self) -> GrantId {
         match self {
             Self::Open(grant) | Self::Close(grant) | Self::Extend { new: grant, .. } => grant.id,

@@ -11,7 +11,6 @@ pub struct MarkRecord {
     pub mark: Mark,
     /// The timestamp in the knock.
     pub timestamp: Timestamp,
-    /// The time when it was admitted.
     pub admitted: Timestamp,
 }
 
@@ -27,7 +26,6 @@ pub struct StoredTimes {
 /// What a store contained when it was opened.
 #[derive(Debug, Clone, Default)]
 pub struct StoredMarks {
-    /// The times.
     pub times: StoredTimes,
     /// Marks, in no order.
     pub marks: Vec<MarkRecord>,

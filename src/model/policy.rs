@@ -52,13 +52,11 @@ pub struct Quota {
 /// What one user may open.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Policy {
-    /// The user's name.
     pub user: String,
     /// Services, as the config names them.
     pub services: Vec<Wanted>,
     /// Hosts behind the gate; empty: only the gate itself.
     pub targets: Vec<IpNet>,
-    /// Which address a grant may go to.
     pub grant_to: GrantTo,
     /// Networks that allow addresses must be in.
     pub networks: Vec<IpNet>,
@@ -68,9 +66,7 @@ pub struct Policy {
     pub duration: Duration,
     /// The longest grant; a longer request is shortened to it.
     pub max_duration: Duration,
-    /// The most admitted knocks in a time.
     pub quota: Quota,
-    /// Whether a connection ends with its grant.
     pub end_connections: bool,
 }
 

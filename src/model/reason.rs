@@ -11,21 +11,14 @@ use serde::{Deserialize, Serialize};
 /// Why a datagram is dropped: it is not authenticated or not fresh.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Drop {
-    /// Not 132 to 516 bytes.
     Length,
-    /// No user has this hint now.
     UnknownHint,
-    /// No user with this hint made the mac.
     BadMac,
-    /// The sealed part does not open.
     BadSeal,
     /// The timestamp is of another step than the hint.
     StepMismatch,
-    /// Made before the window.
     TooOld,
-    /// Made after the window.
     TooNew,
-    /// Seen before.
     Replay,
     /// The same bytes again within a second.
     Duplicate,
@@ -37,31 +30,20 @@ pub enum Drop {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Rule {
-    /// The address is outside the user's `networks`.
     Networks,
-    /// The network is wider than `max_prefix`.
     Prefix,
-    /// `grant_to` wants the other kind of address.
     GrantTo,
-    /// The target is not in `targets`, or a service forwards by itself.
     Target,
-    /// The allow address and the host behind the gate differ in family.
     Family,
-    /// A service is not in the user's `services`.
     Service,
-    /// This gate has no such named service.
     UnknownService,
-    /// No valid one-time code from a user who needs one.
     Code(CodeFault),
     /// Longer than `max_duration`. Only the monitor refuses it: the gate shortens the duration.
     Duration,
     /// No such user. Only the monitor refuses it.
     User,
-    /// The user's quota is used up.
     Quota,
-    /// The mark could not be stored.
     Store,
-    /// The firewall did not open the grant.
     Firewall,
 }
 
@@ -69,22 +51,16 @@ pub enum Rule {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum CodeFault {
-    /// The knock has none.
     Missing,
-    /// It is not the code of this time.
     Wrong,
-    /// It, or a later one, was accepted before.
     Used,
-    /// Not checked, after too many wrong ones.
     Blocked,
 }
 
 /// Why a knock is not admitted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Reason {
-    /// Dropped.
     Drop(Drop),
-    /// Refused.
     Refuse(Rule),
 }
 
@@ -109,7 +85,6 @@ impl Drop {
         self.row().2
     }
 
-    /// The step that drops it.
     pub const fn step(self) -> u8 {
         self.row().1
     }
@@ -147,24 +122,20 @@ impl Rule {
         }
     }
 
-    /// The name in logs and in metrics.
     pub const fn name(self) -> &'static str {
         self.row().2
     }
 
-    /// The step that refuses it.
     pub const fn step(self) -> u8 {
         self.row().1
     }
 
-    /// The sentence for the log.
     pub const fn sentence(self) -> &'static str {
         self.row().3
     }
 }
 
 impl CodeFault {
-    /// The name in metrics.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Missing => "missing",
@@ -179,7 +150,6 @@ impl Reason {
     /// How many there are.
     pub const COUNT: usize = 25 + Malformed::ALL.len();
 
-    /// The step that says no.
     pub const fn step(self) -> u8 {
         match self {
             Self::Drop(reason) => reason.step(),

@@ -22,21 +22,16 @@ pub enum AddressFrom {
     Observed,
 }
 
-/// A request to open services.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct OpenRequest {
-    /// The user's name.
     pub user: String,
-    /// The allow address or network.
     pub allow: IpNet,
-    /// Where it comes from.
     pub from: AddressFrom,
     /// The host behind the gate; `None`: the gate itself.
     pub target: Option<IpAddr>,
     /// Services, as the knock names them.
     pub services: Vec<Wanted>,
-    /// The duration of the grant.
     pub duration: Duration,
 }
 
@@ -44,7 +39,6 @@ pub struct OpenRequest {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CloseRequest {
-    /// The user's name.
     pub user: String,
     /// The address or network whose grants end.
     pub allow: IpNet,

@@ -12,14 +12,12 @@ use crate::model::time;
 /// The most bytes of standard output for a caller without a smaller limit: 1 MiB.
 pub const OUTPUT: usize = 1 << 20;
 
-/// One program to run.
 #[derive(Debug, Clone, Copy)]
 pub struct Call<'a> {
     /// Absolute path.
     pub program: &'a Path,
     /// Argument vector without the name of the program.
     pub args: &'a [&'a str],
-    /// Standard input.
     pub stdin: &'a [u8],
     /// The most bytes of standard output; more is an error, because a cut answer misleads.
     pub most: usize,

@@ -19,7 +19,6 @@ pub struct Ports {
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub enum Wanted {
-    /// Concrete ports.
     Ports(Ports),
     /// A named service, 1 to 32 of a–z, 0–9, `-`, `_`.
     Named(String),

@@ -30,7 +30,6 @@ pub struct Gate {
     pub ports: Vec<u16>,
     /// Addresses for the profiles of clients; the daemon does not use them.
     pub addresses: Vec<Endpoint>,
-    /// Where to listen.
     pub interfaces: Interfaces,
     /// The greatest clock difference, 5 s to 5 min.
     pub window: Duration,
@@ -65,13 +64,10 @@ pub enum CaptureKind {
 /// The `[firewall]` section.
 #[derive(Debug, Clone)]
 pub struct Firewall {
-    /// Which driver.
     pub backend: DriverKind,
     /// Whether services are closed for everyone without a grant.
     pub protect: bool,
-    /// What happens to the rules when the monitor stops.
     pub on_stop: OnStop,
-    /// The `[firewall.command]` section.
     pub command: Option<CommandPrograms>,
 }
 
@@ -97,7 +93,6 @@ pub enum DriverKind {
     Iptables,
     /// Over netlink.
     Nftables,
-    /// Through programs of the config.
     Command,
 }
 
@@ -133,13 +128,9 @@ impl Default for Metrics {
 /// All that monitor and engine know of a config, without keys.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// The `[gate]` section.
     pub gate: Gate,
-    /// The `[firewall]` section.
     pub firewall: Firewall,
-    /// The `[metrics]` section.
     pub metrics: Metrics,
-    /// The `[service.NAME]` sections.
     pub named: NamedServices,
     /// The rest of those sections, by name.
     pub options: BTreeMap<String, ServiceOptions>,
@@ -154,7 +145,6 @@ pub struct Settings {
 pub struct Protection {
     /// Ports that some user may open, closed for everyone without a grant; empty with `protect = "none"`.
     pub services: Vec<Ports>,
-    /// Knock ports (UDP).
     pub knock_ports: Vec<u16>,
     /// Whether a packet socket reads the knocks: then the kernel must not answer them, and no bound socket needs them.
     pub silence_knocks: bool,

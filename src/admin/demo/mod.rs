@@ -41,7 +41,6 @@ pub(crate) struct Options {
     backend: String,
 }
 
-/// The duration of the demo's grants.
 const OPEN_FOR: Duration = Duration::from_secs(4);
 
 /// A port that does not answer within this time is hidden.

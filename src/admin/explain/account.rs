@@ -13,7 +13,6 @@ use crate::model::time::Timestamp;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Account {
     pub(crate) verdict: Verdict,
-    /// The cause.
     pub cause: Cause,
     pub(crate) at: Timestamp,
     /// How far the gate's clock is ahead of the system's, after that was set back.
@@ -54,18 +53,14 @@ pub(crate) enum Verdict {
 /// The cause of a verdict.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Cause {
-    /// Admitted.
     Admitted,
-    /// Not the length of a knock.
     Length,
     /// No known key made it, neither for this gate nor for these.
     Stranger {
-        /// The other gate names that were tried.
         names: Vec<GateName>,
     },
     /// The hint is a user's, but the mac is not.
     Changed {
-        /// The users with this hint.
         users: Vec<String>,
     },
     /// A user's key, but for the gate with this name.
@@ -84,9 +79,7 @@ pub enum Cause {
     Clock,
     /// Within the window, but made before this horizon: marks of that time are forgotten.
     Forgotten(Timestamp),
-    /// The packet came before.
     Replay {
-        /// The first decision on it.
         first: Option<Seen>,
     },
     /// Refused by policy or quota, with the values on both sides.
@@ -142,7 +135,6 @@ impl Verdict {
 }
 
 impl Cause {
-    /// The name in JSON.
     pub fn name(&self) -> &'static str {
         match self {
             Self::Admitted => "admitted",

@@ -7,11 +7,8 @@ use crate::model::time;
 /// How one step ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
-    /// Passed.
     Passed,
-    /// Failed.
     Failed,
-    /// Not reached.
     NotReached,
 }
 

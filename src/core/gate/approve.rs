@@ -19,9 +19,7 @@ use crate::model::service::{self, Ports, Wanted};
 /// What a policy is checked against, besides the user's own entries.
 #[derive(Debug, Clone, Copy)]
 pub struct Services<'a> {
-    /// The services that the gate's config defines.
     pub named: &'a NamedServices,
-    /// Their options.
     pub options: &'a BTreeMap<String, ServiceOptions>,
 }
 

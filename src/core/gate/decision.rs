@@ -16,32 +16,25 @@ pub enum Decision {
     Drop(Drop),
 }
 
-/// An admitted knock.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Admission {
     /// What must be durable before anything opens (proto/README.md section 6, step 11).
     pub record: MarkRecord,
     /// The clock floor and the horizon that must be durable with it.
     pub times: StoredTimes,
-    /// What the knock asks for and the policy allows.
     pub request: ApprovedRequest,
 }
 
 /// A request that the user's policy allows.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ApprovedRequest {
-    /// Open services.
     Open(OpenRequest),
-    /// Close the user's own grants.
     Close(CloseRequest),
 }
 
-/// A refused knock.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refusal {
-    /// The user's name.
     pub user: String,
-    /// The rule that said no.
     pub rule: Rule,
     /// What the knock asked for, in words for the log.
     pub asked: String,

@@ -61,7 +61,6 @@ impl HintKeys {
         });
     }
 
-    /// The key of each row.
     pub fn iter(&self) -> impl Iterator<Item = &HintKey> {
         self.0.iter().map(|timed| &timed.key)
     }
@@ -76,7 +75,6 @@ impl FromIterator<HintKey> for HintKeys {
 }
 
 impl HintTable {
-    /// A table without users.
     pub fn empty() -> Self {
         Self::build(&HintKeys::default(), RangeInclusive::new(1, 0))
     }
@@ -127,7 +125,6 @@ impl HintTable {
         self.rows.len()
     }
 
-    /// Whether the table has all these steps.
     pub fn covers(&self, steps: &RangeInclusive<u64>) -> bool {
         !self.steps.is_empty()
             && self.steps.contains(steps.start())

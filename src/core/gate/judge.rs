@@ -21,7 +21,6 @@ use crate::model::reason::{Drop, Reason, Rule};
 use crate::model::settings::Settings;
 use crate::model::time::Timestamp;
 
-/// The decision core.
 #[derive(Debug)]
 pub struct Gate {
     pub(super) users: Users,
@@ -221,7 +220,6 @@ impl Gate {
         self.users.hint_keys(self.window)
     }
 
-    /// Replaces the hint table.
     pub fn install(&mut self, table: HintTable) {
         self.hints = table;
     }

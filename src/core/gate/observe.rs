@@ -13,14 +13,11 @@ use crate::model::time::Timestamp;
 /// What the gate remembers of a packet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Seen {
-    /// Admitted at this time.
     Admitted(Timestamp),
-    /// Refused by policy or quota at this time.
     Refused(Timestamp),
 }
 
 impl Seen {
-    /// The time of the decision.
     pub fn at(self) -> Timestamp {
         match self {
             Self::Admitted(at) | Self::Refused(at) => at,
@@ -65,22 +62,18 @@ impl Gate {
         (all, more)
     }
 
-    /// How often each reason was given.
     pub fn counters(&self) -> &ReasonCounters {
         &self.counters
     }
 
-    /// The number of remembered marks.
     pub fn marks(&self) -> usize {
         self.replay.len()
     }
 
-    /// The number of rows in the hint table.
     pub fn hint_rows(&self) -> usize {
         self.hints.rows()
     }
 
-    /// The number of users.
     pub fn users(&self) -> usize {
         self.users.len()
     }

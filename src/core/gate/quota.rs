@@ -27,9 +27,7 @@ pub(super) struct Meter(AtomicU64);
 /// How much of a user's quota is left.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Spent {
-    /// The user's name.
     pub user: String,
-    /// The quota.
     pub quota: Quota,
     /// Knocks that are left now.
     pub left: u32,

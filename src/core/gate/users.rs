@@ -13,9 +13,7 @@ use crate::model::time::Timestamp;
 /// A user as the gate knows one.
 #[derive(Debug)]
 pub struct User {
-    /// The keys, derived at load time.
     pub keys: UserKeys,
-    /// What this user may open.
     pub policy: Policy,
 }
 
@@ -24,7 +22,6 @@ pub struct User {
 pub struct OldKeys {
     /// The user's index among the gate's users.
     pub user: usize,
-    /// The keys, derived at load time.
     pub keys: UserKeys,
     /// Expiry, by the gate's clock.
     pub until: Timestamp,

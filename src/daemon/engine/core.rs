@@ -30,9 +30,7 @@ const QUOTAS_MAX: usize = 100;
 /// A mark on its way to stable storage.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Commit {
-    /// Names this commit.
     pub ticket: u64,
-    /// The mark.
     pub record: MarkRecord,
     /// The clock times that must be durable with it.
     pub times: StoredTimes,
@@ -60,7 +58,6 @@ enum Waiting {
 }
 
 impl Core {
-    /// A core around this gate.
     pub fn new(gate: Gate, gate_name: &str, now: Timestamp) -> Self {
         Self {
             gate,
@@ -132,7 +129,6 @@ impl Core {
         })
     }
 
-    /// An order could not be sent.
     pub fn order_failed(&mut self, order: &Order, why: &str) {
         let Some(ticket) = order.ticket() else { return };
         warn!(
@@ -147,7 +143,6 @@ impl Core {
         });
     }
 
-    /// Handles a report of the monitor.
     pub fn reported(&mut self, report: Report) {
         let Some(ticket) = report.ticket() else {
             return;
@@ -207,12 +202,11 @@ impl Core {
         }
     }
 
-    /// Whether nothing is pending.
     pub fn is_idle(&self) -> bool {
         self.committing.is_empty() && self.ordered.is_empty()
     }
 
-    /// Handles a question of the administrator. It is answered at once, or after the returned order.
+    /// A question of the administrator is answered at once, or after the returned order.
     pub fn question(
         &mut self,
         now: Timestamp,
@@ -270,7 +264,6 @@ impl Core {
         .open_metrics()
     }
 
-    /// The answer to `posternd status`.
     pub fn status(&mut self, now: Timestamp) -> Status {
         let counters = self.health.with_kernel(self.gate.counters());
         let given = counters.iter().filter(|(_, count)| *count > 0);

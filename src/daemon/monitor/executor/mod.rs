@@ -29,7 +29,6 @@ use open_grants::{CheckError, EXPIRED, OpenGrants, log_closed, no_result};
 /// The pause between two batches of expired grants. A program that lists the rules starts again after each change, so it needs one.
 const EXPIRY_PAUSE: Duration = Duration::from_millis(100);
 
-/// Carries out orders.
 pub struct Executor {
     grants: OpenGrants,
     tally: MonitorCounters,
@@ -290,12 +289,10 @@ impl Executor {
         end.map(|end| end.max(self.next_expiry))
     }
 
-    /// The open grants.
     pub fn grants(&self) -> impl Iterator<Item = &Grant> {
         self.grants.ledger.grants()
     }
 
-    /// What the monitor counts.
     pub fn tally(&self) -> MonitorCounters {
         MonitorCounters {
             grants: self.grants.ledger.len(),
@@ -312,7 +309,6 @@ impl Executor {
         self.grants.backend.name()
     }
 
-    /// Removes everything from the firewall.
     pub fn remove(&mut self) -> Result<(), FirewallError> {
         let removed = self.grants.remove();
         self.finish_hooks();

@@ -38,7 +38,6 @@ const FINISH_WITHIN: Duration = Duration::from_secs(5);
 
 pub(crate) type Backing = (Box<dyn Run + Send>, Box<dyn JournalStore>);
 
-/// Why hooks cannot run.
 #[derive(Debug, thiserror::Error)]
 pub enum HookError {
     /// The monitor's directory is not usable.
@@ -90,7 +89,6 @@ impl Hooks {
         Ok(hooks)
     }
 
-    /// A grant was opened.
     pub fn opened(&mut self, grant: &Grant) {
         let jobs: Vec<Job> = self
             .services
@@ -113,7 +111,6 @@ impl Hooks {
         }
     }
 
-    /// A grant has ended.
     pub fn closed(&mut self, grant: &Grant) {
         let Some(thread) = self
             .thread
