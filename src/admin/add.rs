@@ -55,10 +55,8 @@ pub(crate) fn add(config: &Path, user: &NewUser) -> Result<Handout, ExitError> {
             there.file.display(),
             there.line
         );
-        return Err(ExitError::new(
-            FAILED,
-            format!("{what}; for a new key: posternd user rotate {}", user.name),
-        ));
+        let what = format!("{what}; for a new key: posternd user rotate {}", user.name);
+        return Err(ExitError::new(FAILED, what));
     }
     let path = files.file_for(&user.name);
     if path.symlink_metadata().is_ok() {
@@ -148,10 +146,8 @@ pub(super) fn addresses(gate: &Gate, given: &[String]) -> Result<Vec<Endpoint>, 
             "--address is given {} times, but a profile has at most {ADDRESSES_MAX}",
             given.len()
         );
-        return Err(ExitError::new(
-            USAGE,
-            format!("{what}; give one for each family"),
-        ));
+        let what = format!("{what}; give one for each family");
+        return Err(ExitError::new(USAGE, what));
     }
     let given = given
         .iter()

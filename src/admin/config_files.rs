@@ -58,10 +58,8 @@ impl ConfigFiles {
     pub(super) fn user(&self, name: &str) -> Result<&Listed, ExitError> {
         let found = self.users.iter().find(|user| user.policy.user == name);
         found.ok_or_else(|| {
-            ExitError::new(
-                FAILED,
-                format!("there is no user {name}; list users with: posternd user list"),
-            )
+            let what = format!("there is no user {name}; list users with: posternd user list");
+            ExitError::new(FAILED, what)
         })
     }
 
@@ -149,10 +147,8 @@ fn lock(users_d: &Path) -> Result<File, ExitError> {
             Ok(()) => return Ok(file),
             Err(TryLockError::WouldBlock) => thread::sleep(PAUSE),
             Err(TryLockError::Error(error)) => {
-                return Err(ExitError::new(
-                    SYSTEM,
-                    format!("locking {}: {error}", path.display()),
-                ));
+                let what = format!("locking {}: {error}", path.display());
+                return Err(ExitError::new(SYSTEM, what));
             }
         }
     }

@@ -55,10 +55,8 @@ impl SetUpStep {
 /// Sets up a gate with its config at this path. Exit 78 for an invalid config.
 pub(crate) fn init(config: &Path, wanted: &Wanted) -> Result<SetUp, ExitError> {
     if !rustix::process::geteuid().is_root() {
-        return Err(ExitError::new(
-            PERMISSION,
-            "only root can set up a gate; run posternd init as root",
-        ));
+        let what = "only root can set up a gate; run posternd init as root";
+        return Err(ExitError::new(PERMISSION, what));
     }
     let mut steps = Vec::new();
     let mut notes = Vec::new();
@@ -210,10 +208,8 @@ fn host_name() -> Result<GateName, ExitError> {
         .find(|name| is_host(name) && !name.starts_with("localhost"));
     let name = chosen.and_then(|name| GateName::new(name).ok());
     name.ok_or_else(|| {
-        ExitError::new(
-            USAGE,
-            "this host has no name of its own; give --name GATE, such as gate.example.org",
-        )
+        let what = "this host has no name of its own; give --name GATE, such as gate.example.org";
+        ExitError::new(USAGE, what)
     })
 }
 

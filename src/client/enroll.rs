@@ -195,10 +195,8 @@ fn cannot_add(error: SectionError, name: &str, config: &Path) -> ExitError {
 fn check(text: &str, config: &Path, name: &str) -> Result<String, ExitError> {
     let mut profiles = profile::parse(text, config)?;
     let profile = profiles.remove(name).ok_or_else(|| {
-        ExitError::new(
-            FAILED,
-            format!("cannot add profile {name}; edit the config by hand"),
-        )
+        let what = format!("cannot add profile {name}; edit the config by hand");
+        ExitError::new(FAILED, what)
     })?;
     if let Some(key) = &profile.key {
         user_keys(&profile.gate, key)?;

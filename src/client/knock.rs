@@ -208,10 +208,8 @@ pub fn seal_at_random(keys: &UserKeys, request: &Request) -> Result<Sealed, Exit
     let shortest = request.encoded_len().max(limits::BODY_MIN);
     let length = random::between(shortest, limits::BODY_MAX).map_err(no_random_bytes)?;
     seal(keys, request, nonce, length).map_err(|error| {
-        ExitError::new(
-            USAGE,
-            format!("a knock cannot carry this: {error}; change the request"),
-        )
+        let what = format!("a knock cannot carry this: {error}; change the request");
+        ExitError::new(USAGE, what)
     })
 }
 

@@ -118,10 +118,8 @@ impl World {
         self.wait_for(Duration::from_secs(20), || self.status().ok())
             .map(|_| ())
             .ok_or_else(|| {
-                ExitError::new(
-                    FAILED,
-                    format!("posternd did not come up; its log:\n{}", self.log_text()),
-                )
+                let what = format!("posternd did not come up; its log:\n{}", self.log_text());
+                ExitError::new(FAILED, what)
             })
     }
 

@@ -55,10 +55,8 @@ impl Live {
         take: &mut dyn FnMut(Timestamp, Datagram) -> Result<ControlFlow<()>, ExitError>,
     ) -> Result<(), ExitError> {
         if !caps::has_cap(None, CapSet::Effective, Capability::CAP_NET_RAW).unwrap_or(false) {
-            return Err(ExitError::new(
-                PERMISSION,
-                "posternd explain --live needs CAP_NET_RAW to listen; run it as root",
-            ));
+            let what = "posternd explain --live needs CAP_NET_RAW to listen; run it as root";
+            return Err(ExitError::new(PERMISSION, what));
         }
         let (caught, queue) = sync_channel(QUEUE);
         let open = |interface| {

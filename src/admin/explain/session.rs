@@ -138,10 +138,8 @@ impl Explain {
             } else {
                 DATA
             };
-            ExitError::new(
-                code,
-                format!("the rest of the recording is not readable: {error}"),
-            )
+            let what = format!("the rest of the recording is not readable: {error}");
+            ExitError::new(code, what)
         };
         let engine = rights::run_as(&self.gate.run_as).ok();
         self.ask = false;

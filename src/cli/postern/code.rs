@@ -82,10 +82,8 @@ fn read(text: &[u8], place: &str) -> Result<Code, ExitError> {
         .map_err(|_| Malformed::CodeDigits)
         .and_then(Code::new);
     code.map_err(|_| {
-        ExitError::new(
-            USAGE,
-            format!("{place} is no one-time code; give the 6 to 8 digits alone"),
-        )
+        let what = format!("{place} is no one-time code; give the 6 to 8 digits alone");
+        ExitError::new(USAGE, what)
     })
 }
 

@@ -141,9 +141,7 @@ fn line(command: &str, content: impl Serialize) -> Result<String, ExitError> {
         content,
     };
     serde_json::to_string(&object).map_err(|error| {
-        ExitError::new(
-            FAILED,
-            format!("cannot write JSON: {error}; leave out --json"),
-        )
+        let what = format!("cannot write JSON: {error}; leave out --json");
+        ExitError::new(FAILED, what)
     })
 }

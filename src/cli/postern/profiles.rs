@@ -55,10 +55,7 @@ pub(super) fn profiles(arguments: &Profiles, config: Option<&Path>) -> Result<()
         return say(&format!("{file} has no profile\n"));
     }
     let rows = profiles.iter().map(|(name, profile)| row(name, profile));
-    let head = ["PROFILE", "GATE", "ADDRESS", "SERVICES"].map(str::to_owned);
-    say(&columns(
-        &[head].into_iter().chain(rows).collect::<Vec<_>>(),
-    ))
+    say(&columns(["PROFILE", "GATE", "ADDRESS", "SERVICES"], rows))
 }
 
 fn addresses(profile: &Profile) -> Vec<String> {

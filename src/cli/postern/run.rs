@@ -161,10 +161,8 @@ impl GuardedRun {
                 io::ErrorKind::NotFound => NOT_FOUND,
                 _ => NOT_RUNNABLE,
             };
-            ExitError::new(
-                code,
-                format!("cannot run {name}: {error}; name a program, or its path"),
-            )
+            let what = format!("cannot run {name}: {error}; name a program, or its path");
+            ExitError::new(code, what)
         })
     }
 

@@ -18,14 +18,8 @@ pub(super) fn ask(report: &Report, question: &Question) -> Result<Answer, ExitEr
     let socket = monitor::control_path(config)?;
     let path = &socket.path;
     let answer = control::ask(path, question).map_err(|error| {
-        monitor::unanswered(
-            config,
-            &format!(
-                "no posternd answers on {}: {}",
-                path.display(),
-                reason(&error)
-            ),
-        )
+        let (path, why) = (path.display(), reason(&error));
+        monitor::unanswered(config, &format!("no posternd answers on {path}: {why}"))
     })?;
     note_doubt(&socket);
     match answer {
@@ -58,12 +52,10 @@ pub(super) fn wait_until_serving(config: &Path, patience: Duration) -> Result<()
             Err(error) => error.to_string(),
         };
         if clock::elapsed(start) >= patience {
-            let what = format!(
-                "the gate at {} does not serve after {}: {why}; see journalctl -u posternd",
-                socket.path.display(),
-                time::human(patience)
-            );
-            return Err(ExitError::new(FAILED, what));
+            let (path, after) = (socket.path.display(), time::human(patience));
+            let what = format!("the gate at {path} does not serve after {after}: {why}");
+            let cure = "see journalctl -u posternd";
+            return Err(ExitError::new(FAILED, format!("{what}; {cure}")));
         }
         std::thread::sleep(ASK_AGAIN);
     }
@@ -73,12 +65,8 @@ pub(super) fn wait_until_serving(config: &Path, patience: Duration) -> Result<()
 pub(super) fn note_doubt(socket: &ControlPath) {
     static ONCE: Once = Once::new();
     if let Some(why) = &socket.doubt {
-        ONCE.call_once(|| {
-            note(&format!(
-                "{why} (so the gate at {} was asked)",
-                socket.path.display()
-            ))
-        });
+        let path = socket.path.display();
+        ONCE.call_once(|| note(&format!("{why} (so the gate at {path} was asked)")));
     }
 }
 
@@ -95,10 +83,8 @@ fn reason(error: &io::Error) -> String {
 }
 
 pub(super) fn unexpected() -> ExitError {
-    ExitError::new(
-        FAILED,
-        "unexpected answer from posternd; are daemon and command of the same version?",
-    )
+    let what = "unexpected answer from posternd; are daemon and command of the same version?";
+    ExitError::new(FAILED, what)
 }
 
 #[cfg(test)]

@@ -2,51 +2,28 @@
 
 use std::process::ExitCode;
 
-use super::output::{print, print_json};
+use serde_json::json;
+
+use super::output::answer;
 use super::shared_arguments::Report;
-use crate::adapters::control;
-use crate::daemon::monitor::{self, Flushed};
+use crate::daemon::monitor;
 use crate::model::exit::ExitError;
 use crate::model::time;
 
 pub(super) fn carry_out(report: &Report) -> Result<ExitCode, ExitError> {
     let flushed = monitor::flush(&report.config.config)?;
-    if report.json {
-        let Flushed {
-            running,
-            closed,
-            backends,
-            undone: _,
-        } = &flushed;
-        print_json(
-            &serde_json::json!({ "version": control::VERSION, "running": running, "closed": closed, "backends": backends }),
-        )?;
-    } else {
-        print(&text(&flushed))?;
-    }
-    flushed.undone.map_or(Ok(ExitCode::SUCCESS), Err)
-}
-
-fn text(
-    Flushed {
-        running,
-        closed,
-        backends,
-        undone: _,
-    }: &Flushed,
-) -> String {
+    let (running, closed, backends) = (flushed.running, flushed.closed, &flushed.backends);
     let mut text = String::new();
-    if *running == Some(true) {
+    if running == Some(true) {
         text.push_str("a posternd is running and will install its rules again; stop it first\n");
     }
-    if *closed > 0 {
-        text.push_str(&format!(
-            "command: closed {}\n",
-            time::count(*closed, "grant")
-        ));
+    if closed > 0 {
+        text += &format!("command: closed {}\n", time::count(closed, "grant"));
     }
-    backends
-        .iter()
-        .for_each(|name| text.push_str(&format!("{name}: nothing of Postern's is left\n")));
-    text
+    for name in backends {
+        text += &format!("{name}: nothing of Postern's is left\n");
+    }
+    let json = json!({ "running": running, "closed": closed, "backends": backends });
+    let done = answer(report, json, &text)?;
+    flushed.undone.map_or(Ok(done), Err)
 }

@@ -1,6 +1,7 @@
 //! `posternd grants`: open grants with the time left, the first to end first.
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use serde::Serialize;
 
@@ -60,11 +61,8 @@ pub(super) fn table(grants: &[Shown]) -> String {
     if grants.is_empty() {
         return "nothing is open\n".to_owned();
     }
-    let head = ["ID", "USER", "ADDRESS", "SERVICES", "TARGET", "LEFT"].map(str::to_owned);
-    let rows: Vec<[String; 6]> = std::iter::once(head)
-        .chain(grants.iter().map(row))
-        .collect();
-    columns(&rows)
+    let head = ["ID", "USER", "ADDRESS", "SERVICES", "TARGET", "LEFT"];
+    columns(head, grants.iter().map(row))
 }
 
 fn row(Shown { grant, left_ms }: &Shown) -> [String; 6] {
@@ -73,17 +71,14 @@ fn row(Shown { grant, left_ms }: &Shown) -> [String; 6] {
         .iter()
         .map(ToString::to_string)
         .chain(grant.forwards.iter().map(ToString::to_string));
-    let target = grant
-        .target
-        .map_or_else(|| "-".to_owned(), |target| target.to_string());
-    let left = human(std::time::Duration::from_millis(*left_ms));
+    let target = grant.target.map(|target| target.to_string());
     [
         grant.id.to_string(),
         grant.user.clone(),
         grant.allow.to_string(),
         services.collect::<Vec<_>>().join(", "),
-        target,
-        left,
+        target.unwrap_or_else(|| "-".to_owned()),
+        human(Duration::from_millis(*left_ms)),
     ]
 }
 

@@ -4,10 +4,10 @@ use std::process::ExitCode;
 
 use clap::Args;
 use postern_proto::GateName;
+use serde_json::json;
 
-use super::output::{print, print_json};
+use super::output::answer;
 use super::shared_arguments::{Report, config_option};
-use crate::adapters::control;
 use crate::admin::init::{SetUp, Wanted, init};
 use crate::model::endpoint::{DEFAULT_PORT, Endpoint};
 use crate::model::exit::{ExitError, USAGE};
@@ -29,57 +29,45 @@ pub(super) struct Init {
 
 pub(super) fn carry_out(arguments: &Init) -> Result<ExitCode, ExitError> {
     let port = arguments.port.unwrap_or(DEFAULT_PORT);
-    let addresses = arguments
-        .address
-        .iter()
-        .map(|text| Endpoint::with_default(text, port));
-    let addresses = addresses
-        .collect::<Result<Vec<_>, _>>()
-        .map_err(|error| ExitError::new(USAGE, error))?;
+    let texts = arguments.address.iter();
+    let addresses = texts.map(|text| Endpoint::with_default(text, port));
+    let wanted = Wanted {
+        name: arguments.name.clone(),
+        addresses: addresses
+            .collect::<Result<_, _>>()
+            .map_err(|error| ExitError::new(USAGE, error))?,
+        port: arguments.port,
+    };
     let config = &arguments.report.config.config;
-    let set_up = init(
-        config,
-        &Wanted {
-            name: arguments.name.clone(),
-            addresses,
-            port: arguments.port,
-        },
-    )?;
+    let set_up = init(config, &wanted)?;
     let next = next(&set_up, &config_option(config));
-    if arguments.report.json {
-        let step = |step: &crate::admin::init::SetUpStep| serde_json::json!({ "what": step.what, "name": step.name, "made": step.is_new });
-        let steps: Vec<_> = set_up.steps.iter().map(step).collect();
-        return print_json(&serde_json::json!({
-            "version": control::VERSION, "gate": set_up.gate.as_str(), "config": config, "run_as": set_up.run_as, "users": set_up.users,
-            "steps": steps, "notes": set_up.notes, "next": next,
-        }));
-    }
+    let steps = set_up.steps.iter();
+    let steps: Vec<_> = steps
+        .map(|step| json!({ "what": step.what, "name": step.name, "made": step.is_new }))
+        .collect();
+    let json = json!({
+        "gate": set_up.gate.as_str(), "config": config, "run_as": set_up.run_as, "users": set_up.users,
+        "steps": steps, "notes": set_up.notes, "next": next,
+    });
     let mut text = format!("gate {}\n", set_up.gate);
     for step in &set_up.steps {
-        text.push_str(&format!(
-            "  {:<6} {:<4} {}\n",
-            step.what,
-            if step.is_new { "made" } else { "kept" },
-            step.name
-        ));
+        let made = if step.is_new { "made" } else { "kept" };
+        text += &format!("  {:<6} {made:<4} {}\n", step.what, step.name);
     }
-    set_up
-        .notes
-        .iter()
-        .for_each(|note| text.push_str(&format!("note: {note}\n")));
-    text.push_str("next:\n");
-    next.iter()
-        .for_each(|line| text.push_str(&format!("  {line}\n")));
-    print(&text).map(|()| ExitCode::SUCCESS)
+    for note in &set_up.notes {
+        text += &format!("note: {note}\n");
+    }
+    text += "next:\n";
+    for line in &next {
+        text += &format!("  {line}\n");
+    }
+    answer(&arguments.report, json, &text)
 }
 
 /// The next commands, in order.
 fn next(set_up: &SetUp, config: &str) -> Vec<String> {
     let add = format!("posternd user add NAME -s tcp/22{config}");
     let rest = ["check", "run --trial 5m"].map(|command| format!("posternd {command}{config}"));
-    (set_up.users == 0)
-        .then_some(add)
-        .into_iter()
-        .chain(rest)
-        .collect()
+    let add = (set_up.users == 0).then_some(add);
+    add.into_iter().chain(rest).collect()
 }

@@ -3,10 +3,24 @@
 use std::io::{ErrorKind, Write};
 use std::process::ExitCode;
 
+use serde_json::Value;
+
+use super::shared_arguments::Report;
+use crate::adapters::control;
 use crate::model::exit::{ExitError, FAILED};
 
-pub(super) fn print(text: &str) -> Result<(), ExitError> {
-    write(text).map_err(ExitError::system("writing to standard output"))
+pub(super) fn print(text: &str) -> Result<ExitCode, ExitError> {
+    let done = write(text).map(|()| ExitCode::SUCCESS);
+    done.map_err(ExitError::system("writing to standard output"))
+}
+
+/// Prints a text, or with `--json` an object after adding the version.
+pub(super) fn answer(report: &Report, mut json: Value, text: &str) -> Result<ExitCode, ExitError> {
+    if !report.json {
+        return print(text);
+    }
+    json["version"] = control::VERSION.into();
+    print_json(&json)
 }
 
 /// Writes text; false if the reader has closed the pipe, as `head` does. That is no failure.
@@ -21,7 +35,7 @@ pub(super) fn print_while_read(text: &str) -> Result<bool, ExitError> {
 pub(super) fn print_json(value: &impl serde::Serialize) -> Result<ExitCode, ExitError> {
     let text =
         serde_json::to_string_pretty(value).map_err(|error| ExitError::new(FAILED, error))?;
-    print(&format!("{text}\n")).map(|()| ExitCode::SUCCESS)
+    print(&format!("{text}\n"))
 }
 
 pub(super) fn json_line(value: &impl serde::Serialize) -> Result<String, ExitError> {

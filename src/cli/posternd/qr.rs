@@ -13,10 +13,8 @@ const PLAIN: &str = "\u{1b}[0m";
 pub(super) fn lines(text: &str, colours: bool) -> Result<Zeroizing<String>, ExitError> {
     let code = QrCode::with_error_correction_level(text, EcLevel::L);
     let code = code.map_err(|error| {
-        ExitError::new(
-            FAILED,
-            format!("the text is too long for a QR code ({error}); leave out --qr"),
-        )
+        let what = format!("the text is too long for a QR code ({error}); leave out --qr");
+        ExitError::new(FAILED, what)
     })?;
     // Light modules are drawn, because most terminals are dark.
     let drawn = Zeroizing::new(

@@ -2,10 +2,11 @@
 
 use std::process::ExitCode;
 
+use serde_json::json;
+
 use super::ask::note_doubt;
-use super::output::{print, print_json};
+use super::output::answer;
 use super::shared_arguments::Report;
-use crate::adapters::control;
 use crate::admin::reload::{ReloadResult, reload};
 use crate::daemon::monitor;
 use crate::model::exit::{ExitError, FAILED};
@@ -18,26 +19,20 @@ pub(super) fn carry_out(report: &Report) -> Result<ExitCode, ExitError> {
         note_doubt(&socket);
     }
     match outcome {
-        ReloadResult::Done if report.json => {
-            print_json(&serde_json::json!({ "version": control::VERSION, "reload": "done" }))
+        ReloadResult::Done => {
+            let text = "the config is in force; see it work with: posternd status\n";
+            answer(report, json!({ "reload": "done" }), text)
         }
-        ReloadResult::Done => print("the config is in force; see it work with: posternd status\n")
-            .map(|()| ExitCode::SUCCESS),
         ReloadResult::NotRunning => {
-            let what = format!(
-                "no posternd answers on {}; start it, and it reads the config",
-                socket.path.display()
-            );
+            let path = socket.path.display();
+            let what = format!("no posternd answers on {path}; start it, and it reads the config");
             Err(monitor::unanswered(config, &what))
         }
-        ReloadResult::Refused(why) => Err(ExitError::new(
-            FAILED,
-            why.lines().map(not_used).collect::<Vec<_>>().join("\n"),
-        )),
+        ReloadResult::Refused(why) => {
+            let what = "the new config is not used, the old one stays in force";
+            let lines = why.lines().map(|why| format!("{what}: {why}"));
+            Err(ExitError::new(FAILED, lines.collect::<Vec<_>>().join("\n")))
+        }
         ReloadResult::Failed(why) => Err(ExitError::new(FAILED, why)),
     }
-}
-
-fn not_used(why: &str) -> String {
-    format!("the new config is not used, the old one stays in force: {why}")
 }

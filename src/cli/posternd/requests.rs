@@ -4,11 +4,12 @@ use std::net::IpAddr;
 use std::process::ExitCode;
 
 use clap::Args;
+use serde_json::json;
 
 use super::ask::{ask, unexpected};
-use super::output::{print, print_json};
+use super::output::{answer, print};
 use super::shared_arguments::{Config, Report};
-use crate::adapters::control::{self, Answer, Question};
+use crate::adapters::control::{Answer, Question};
 use crate::core::order::Selection;
 use crate::model::exit::ExitError;
 use crate::model::grant::GrantId;
@@ -40,51 +41,37 @@ struct Which {
 }
 
 pub(super) fn metrics(config: Config) -> Result<ExitCode, ExitError> {
-    let Answer::Metrics(text) = ask(
-        &Report {
-            config,
-            json: false,
-        },
-        &Question::Metrics,
-    )?
-    else {
-        return Err(unexpected());
+    let report = Report {
+        config,
+        json: false,
     };
-    print(&text).map(|()| ExitCode::SUCCESS)
+    match ask(&report, &Question::Metrics)? {
+        Answer::Metrics(text) => print(&text),
+        _ => Err(unexpected()),
+    }
 }
 
 pub(super) fn close(close: &Close) -> Result<ExitCode, ExitError> {
-    let which = match &close.which {
-        Which {
-            user: Some(user), ..
-        } => Selection::User(user.clone()),
-        Which {
-            address: Some(address),
-            ..
-        } => Selection::Address(*address),
-        Which { id: Some(id), .. } => Selection::Id(GrantId(*id)),
-        Which { .. } => Selection::All,
+    let which = match (&close.which.user, close.which.address, close.which.id) {
+        (Some(user), _, _) => Selection::User(user.clone()),
+        (_, Some(address), _) => Selection::Address(address),
+        (_, _, Some(id)) => Selection::Id(GrantId(id)),
+        _ => Selection::All,
     };
     let Answer::Closed(count) = ask(&close.report, &Question::Close(which))? else {
         return Err(unexpected());
     };
-    if close.report.json {
-        return print_json(&serde_json::json!({ "version": control::VERSION, "closed": count }));
-    }
-    print(&format!("closed {}\n", time::count(count, "grant"))).map(|()| ExitCode::SUCCESS)
+    let text = format!("closed {}\n", time::count(count, "grant"));
+    answer(&close.report, json!({ "closed": count }), &text)
 }
 
 pub(super) fn confirm(report: &Report) -> Result<ExitCode, ExitError> {
     let Answer::Confirmed(trial) = ask(report, &Question::Confirm)? else {
         return Err(unexpected());
     };
-    if report.json {
-        return print_json(&serde_json::json!({ "version": control::VERSION, "trial": trial }));
-    }
-    print(if trial {
-        "the trial is over, Postern stays\n"
-    } else {
-        "there was no trial, Postern stays\n"
-    })
-    .map(|()| ExitCode::SUCCESS)
+    let text = match trial {
+        true => "the trial is over, Postern stays\n",
+        false => "there was no trial, Postern stays\n",
+    };
+    answer(report, json!({ "trial": trial }), text)
 }

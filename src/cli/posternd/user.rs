@@ -3,13 +3,14 @@
 use std::io::Read;
 use std::process::ExitCode;
 
+use serde_json::json;
+
 use super::handout::{self, Presentation};
-use super::output::{print, print_json};
+use super::output::answer;
 use super::shared_arguments::config_option;
 use super::user_arguments::{Add, KeyPair, Named, Remove, Rotate, UserCommand};
 use super::user_text;
 use crate::adapters::clock;
-use crate::adapters::control;
 use crate::admin;
 use crate::admin::add::{NewUser, add, list, quoted};
 use crate::admin::change::{self, Changed};
@@ -19,38 +20,26 @@ use crate::client::token::{EnrollRequest, LINE_MAX};
 use crate::model::exit::{ExitError, IO, USAGE};
 
 pub(super) fn carry_out(command: UserCommand) -> Result<ExitCode, ExitError> {
+    let now = clock::wall();
     match command {
         UserCommand::Add(arguments) => added(&arguments),
         UserCommand::List(report) => {
             let users = admin::list::users(&report.config.config)?;
-            if report.json {
-                let users: Vec<_> = users
-                    .iter()
-                    .map(|user| user_text::json(user, clock::wall()))
-                    .collect();
-                return print_json(
-                    &serde_json::json!({ "version": control::VERSION, "users": users }),
-                );
-            }
-            print(&user_text::table(&users, clock::wall())).map(|()| ExitCode::SUCCESS)
+            let listed = users.iter().map(|user| user_text::json(user, now));
+            let json = json!({ "users": listed.collect::<Vec<_>>() });
+            answer(&report, json, &user_text::table(&users, now))
         }
         UserCommand::Show(Named { name, report }) => {
             let user = admin::list::user(&report.config.config, &name)?;
-            if report.json {
-                return print_json(
-                    &serde_json::json!({ "version": control::VERSION, "user": user_text::json(&user, clock::wall()) }),
-                );
-            }
-            print(&user_text::details(&user, clock::wall())).map(|()| ExitCode::SUCCESS)
+            let json = json!({ "user": user_text::json(&user, now) });
+            answer(&report, json, &user_text::details(&user, now))
         }
         UserCommand::Disable(named) => disabled(&named, true),
         UserCommand::Enable(named) => disabled(&named, false),
         UserCommand::Remove(Remove { named, unprotect }) => {
-            let changed = change::remove(&named.report.config.config, &named.name, unprotect)?;
-            let next = format!(
-                "next: posternd user list{}",
-                config_option(&named.report.config.config)
-            );
+            let config = &named.report.config.config;
+            let changed = change::remove(config, &named.name, unprotect)?;
+            let next = format!("next: posternd user list{}", config_option(config));
             report_change(&named, &changed, "removed", &next)
         }
         UserCommand::Rotate(arguments) => rotated(&arguments),
@@ -85,18 +74,14 @@ fn added(arguments: &Add) -> Result<ExitCode, ExitError> {
         totp: arguments.totp,
     };
     let handout = add(&report.config.config, &user)?;
-    let done = format!("user {name} is added, in {}", handout.file.display());
-    let config = config_option(&report.config.config);
-    handout::print_handout(
-        &handout,
-        &Presentation {
-            done,
-            old_until: None,
-            qr: arguments.output.qr,
-            json: report.json,
-            config: &config,
-        },
-    )
+    let presentation = Presentation {
+        done: format!("user {name} is added, in {}", handout.file.display()),
+        old_until: None,
+        qr: arguments.output.qr,
+        json: report.json,
+        config: &config_option(&report.config.config),
+    };
+    handout::print_handout(&handout, &presentation)
 }
 
 fn rotated(arguments: &Rotate) -> Result<ExitCode, ExitError> {
@@ -113,22 +98,15 @@ fn rotated(arguments: &Rotate) -> Result<ExitCode, ExitError> {
     let old = until.map_or("the old one no longer works".to_owned(), |until| {
         format!("the old one works until {until}")
     });
-    let done = format!(
-        "user {name} has a new key, in {}; {old}",
-        handout.file.display()
-    );
-    let config = config_option(&report.config.config);
-    let old_until = Some(until.unwrap_or_else(clock::wall));
-    handout::print_handout(
-        &handout,
-        &Presentation {
-            done,
-            old_until,
-            qr: arguments.output.qr,
-            json: report.json,
-            config: &config,
-        },
-    )
+    let file = handout.file.display();
+    let presentation = Presentation {
+        done: format!("user {name} has a new key, in {file}; {old}"),
+        old_until: Some(until.unwrap_or_else(clock::wall)),
+        qr: arguments.output.qr,
+        json: report.json,
+        config: &config_option(&report.config.config),
+    };
+    handout::print_handout(&handout, &presentation)
 }
 
 fn disabled(named: &Named, disabled: bool) -> Result<ExitCode, ExitError> {
@@ -139,16 +117,9 @@ fn disabled(named: &Named, disabled: bool) -> Result<ExitCode, ExitError> {
     } else {
         ("enabled", "disable")
     };
-    report_change(
-        named,
-        &changed,
-        what,
-        &format!(
-            "the way back: posternd user {back} {}{}",
-            named.name,
-            config_option(config)
-        ),
-    )
+    let (name, config) = (&named.name, config_option(config));
+    let back = format!("the way back: posternd user {back} {name}{config}");
+    report_change(named, &changed, what, &back)
 }
 
 fn report_change(
@@ -157,33 +128,22 @@ fn report_change(
     what: &str,
     then: &str,
 ) -> Result<ExitCode, ExitError> {
-    let file = changed.file.display();
-    if named.report.json {
-        let reload = changed.reload.as_ref().map(handout::reload_json);
-        print_json(&serde_json::json!({
-            "version": control::VERSION, "user": named.name, "file": file.to_string(), what: true, "changed": changed.is_new, "reload": reload,
-        }))?;
-    } else {
-        let mut text = if changed.is_new {
-            format!("user {} is {what}, in {file}\n", named.name)
-        } else {
-            format!("user {} is {what} already, in {file}\n", named.name)
-        };
-        if let Some(reload) = &changed.reload {
-            text.push_str(&format!("{}\n", handout::reload_text(reload)));
-        }
-        if let Some(left) = &changed.left {
-            text.push_str(&format!(
-                "note: the key's file {} is still there; remove it if no other user has it\n",
-                left.display()
-            ));
-        }
-        print(&format!("{text}{then}\n"))?;
+    let (name, file) = (&named.name, changed.file.display().to_string());
+    let reload = changed.reload.as_ref();
+    let json = json!({
+        "user": name, "file": file, what: true, "changed": changed.is_new, "reload": reload.map(handout::reload_json),
+    });
+    let already = if changed.is_new { "" } else { " already" };
+    let mut text = format!("user {name} is {what}{already}, in {file}\n");
+    if let Some(reload) = reload {
+        text += &format!("{}\n", handout::reload_text(reload));
     }
-    changed
-        .reload
-        .as_ref()
-        .map_or(Ok(ExitCode::SUCCESS), handout::exit_code)
+    if let Some(left) = &changed.left {
+        let (what, cure) = ("is still there", "remove it if no other user has it");
+        text += &format!("note: the key's file {} {what}; {cure}\n", left.display());
+    }
+    let done = answer(&named.report, json, &format!("{text}{then}\n"))?;
+    reload.map_or(Ok(done), handout::exit_code)
 }
 
 fn key_choice(pair: &KeyPair) -> Result<KeyChoice, ExitError> {
@@ -208,12 +168,9 @@ fn request(pair: &KeyPair) -> Result<Option<EnrollRequest>, ExitError> {
     };
     let mut read = String::new();
     let line = if line == "-" {
-        let most = u64::try_from(LINE_MAX)
-            .unwrap_or(u64::MAX)
-            .saturating_add(1);
-        std::io::stdin()
-            .lock()
-            .take(most)
+        let most = u64::try_from(LINE_MAX.saturating_add(1)).unwrap_or(u64::MAX);
+        let mut input = std::io::stdin().lock().take(most);
+        input
             .read_to_string(&mut read)
             .map_err(|error| ExitError::new(IO, format!("standard input: {error}")))?;
         &read

@@ -1,30 +1,25 @@
 //! Users as text and as JSON, without secrets.
 
-use std::fmt::Write;
-
 use crate::adapters::config::{KeyKind, Listed};
 use crate::cli::columns::columns;
 use crate::model::policy::GrantTo;
 use crate::model::service;
-use crate::model::time::{self, Timestamp};
+use crate::model::time::{Timestamp, human};
 
 pub(super) fn table(users: &[Listed], now: Timestamp) -> String {
     if users.is_empty() {
         return "there are no users\nnext: posternd user add NAME -s tcp/22\n".to_owned();
     }
     let rows = users.iter().map(|user| {
-        let services = service::list(&user.policy.services);
         [
             user.policy.user.clone(),
             state(user, now),
             key(&user.key, user.totp),
-            services,
+            service::list(&user.policy.services),
             format!("{}:{}", user.file.display(), user.line),
         ]
     });
-    let head = ["NAME", "STATE", "KEY", "SERVICES", "FILE"].map(str::to_owned);
-    let rows: Vec<[String; 5]> = std::iter::once(head).chain(rows).collect();
-    columns(&rows) + "next: posternd user show NAME\n"
+    columns(["NAME", "STATE", "KEY", "SERVICES", "FILE"], rows) + "next: posternd user show NAME\n"
 }
 
 pub(super) fn details(user: &Listed, now: Timestamp) -> String {
@@ -37,16 +32,18 @@ pub(super) fn details(user: &Listed, now: Timestamp) -> String {
             service::list(values)
         }
     };
+    let others = if user.own_file { "" } else { ", beside others" };
+    let prefix = policy.max_prefix;
+    let (usual, most) = (policy.duration, policy.max_duration);
+    let connections = match policy.end_connections {
+        true => "end with the grant",
+        false => "outlast the grant",
+    };
     let mut rows = vec![
         ("state", state(user, now)),
         (
             "file",
-            format!(
-                "{}:{}{}",
-                user.file.display(),
-                user.line,
-                if user.own_file { "" } else { ", beside others" }
-            ),
+            format!("{}:{}{others}", user.file.display(), user.line),
         ),
         ("key", key(&user.key, user.totp)),
         ("services", service::list(&policy.services)),
@@ -55,45 +52,26 @@ pub(super) fn details(user: &Listed, now: Timestamp) -> String {
         ("grant_to", grant_to_text(policy.grant_to).to_owned()),
         (
             "max_prefix",
-            format!(
-                "/{} for IPv4, /{} for IPv6",
-                policy.max_prefix.v4, policy.max_prefix.v6
-            ),
+            format!("/{} for IPv4, /{} for IPv6", prefix.v4, prefix.v6),
         ),
         (
             "duration",
-            format!(
-                "{}, at most {}",
-                time::human(policy.duration),
-                time::human(policy.max_duration)
-            ),
+            format!("{}, at most {}", human(usual), human(most)),
         ),
         ("quota", policy.quota.to_string()),
-        (
-            "connections",
-            if policy.end_connections {
-                "end with the grant"
-            } else {
-                "outlast the grant"
-            }
-            .to_owned(),
-        ),
+        ("connections", connections.to_owned()),
     ];
     if let KeyKind::Pair { public, .. } = &user.key {
         rows.insert(3, ("public_key", public.to_base64().to_string()));
     }
     if let Some((kind, until)) = &user.old {
-        rows.insert(
-            3,
-            ("old key", format!("{}, {}", kind.name(), ends(*until, now))),
-        );
+        let ends = if *until > now { "works until" } else { "ended" };
+        rows.insert(3, ("old key", format!("{}, {ends} {until}", kind.name())));
     }
-    let text = rows
-        .iter()
-        .fold(format!("user {name}\n"), |mut text, (what, value)| {
-            let _ = writeln!(text, "  {what:<11} {value}");
-            text
-        });
+    let mut text = format!("user {name}\n");
+    for (what, value) in rows {
+        text += &format!("  {what:<11} {value}\n");
+    }
     let next = if !user.own_file {
         "edit it there, then: posternd reload".to_owned()
     } else if user.disabled {
@@ -123,23 +101,10 @@ pub(super) fn json(user: &Listed, now: Timestamp) -> serde_json::Value {
 }
 
 fn state(user: &Listed, now: Timestamp) -> String {
-    let old = user
-        .old
-        .as_ref()
-        .filter(|(_, until)| *until > now)
-        .map(|(_, until)| format!("old key until {until}"));
-    match (user.disabled, old) {
-        (true, _) => "disabled".to_owned(),
-        (false, Some(old)) => old,
-        (false, None) => "active".to_owned(),
-    }
-}
-
-fn ends(until: Timestamp, now: Timestamp) -> String {
-    if until > now {
-        format!("works until {until}")
-    } else {
-        format!("ended {until}")
+    match &user.old {
+        _ if user.disabled => "disabled".to_owned(),
+        Some((_, until)) if *until > now => format!("old key until {until}"),
+        _ => "active".to_owned(),
     }
 }
 

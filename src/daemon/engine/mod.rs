@@ -122,10 +122,8 @@ impl Engine {
                 }
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => {
-                    return Err(ExitError::new(
-                        FAILED,
-                        "every thread of the engine has ended",
-                    ));
+                    let what = "every thread of the engine has ended";
+                    return Err(ExitError::new(FAILED, what));
                 }
             }
             self.request_next_table(now);

@@ -55,10 +55,8 @@ pub(super) fn take_over(link: &Link) -> Result<Option<EngineParts>, ExitError> {
     );
     let mut descriptors = descriptors.into_iter();
     let (Some(config), Some(control)) = (descriptors.next(), descriptors.next()) else {
-        return Err(ExitError::new(
-            SYSTEM,
-            "the monitor handed over too few descriptors",
-        ));
+        let what = "the monitor handed over too few descriptors";
+        return Err(ExitError::new(SYSTEM, what));
     };
     let Loaded {
         settings,
@@ -164,10 +162,8 @@ fn receive(link: &Link) -> Result<(Start, Vec<OwnedFd>), ExitError> {
                 "waiting for the monitor (the engine is started by `posternd run`, not by hand)",
             ))?;
     let Received::Message(len) = received else {
-        return Err(ExitError::new(
-            SYSTEM,
-            "the monitor was gone before the engine had started",
-        ));
+        let what = "the monitor was gone before the engine had started";
+        return Err(ExitError::new(SYSTEM, what));
     };
     let start = order::decode(buffer.get(..len).unwrap_or_default())
         .map_err(|error| ExitError::new(SYSTEM, error))?;
@@ -176,10 +172,8 @@ fn receive(link: &Link) -> Result<(Start, Vec<OwnedFd>), ExitError> {
 
 fn load(descriptor: OwnedFd) -> Result<Loaded, ExitError> {
     let failed = |error: std::io::Error| {
-        ExitError::new(
-            IO,
-            format!("reading the config that the monitor handed over: {error}"),
-        )
+        let what = format!("reading the config that the monitor handed over: {error}");
+        ExitError::new(IO, what)
     };
     let mut file = std::fs::File::from(descriptor);
     let len = usize::try_from(file.metadata().map_err(failed)?.len()).unwrap_or_default();

@@ -31,10 +31,8 @@ impl Run for Checked {
 pub(super) fn command_driver(settings: &Settings) -> Result<Box<dyn FirewallDriver>, ExitError> {
     let programs = settings.firewall.command.clone();
     let programs = programs.ok_or_else(|| {
-        ExitError::new(
-            CONFIG,
-            "there is no [firewall.command]; add it with open and close",
-        )
+        let what = "there is no [firewall.command]; add it with open and close";
+        ExitError::new(CONFIG, what)
     })?;
     let run = Checked(Programs::with_deadline(programs.deadline));
     let folder = directories::prepare_monitor(&settings.gate.state_dir)?;

@@ -27,5 +27,5 @@ pub(crate) use control_path::control_path;
 pub(crate) use control_path::{ControlPath, unanswered};
 pub(crate) use driver::backend;
 pub use driver::native;
-pub(crate) use flush::{Flushed, flush};
+pub(crate) use flush::flush;
 pub(crate) use run::run;

@@ -39,10 +39,8 @@ pub(crate) fn run_as(name: &str) -> Result<RunAs, ExitError> {
     })?;
     let (uid, gid) = (user.uid.as_raw(), user.gid.as_raw());
     if uid == 0 {
-        return Err(ExitError::new(
-            CONFIG,
-            "run_as: the engine must not run as root; name an unprivileged user",
-        ));
+        let what = "run_as: the engine must not run as root; name an unprivileged user";
+        return Err(ExitError::new(CONFIG, what));
     }
     if mapped("/proc/self/uid_map", uid) && mapped("/proc/self/gid_map", gid) {
         return Ok(RunAs {

@@ -92,10 +92,8 @@ pub(super) fn explain(arguments: &ExplainArguments) -> Result<ExitCode, ExitErro
     let Input { kind, source } = Input::of(match arguments.input.as_deref() {
         Some(input) => input,
         None if std::io::stdin().is_terminal() => {
-            return Err(ExitError::new(
-                USAGE,
-                "nothing to explain; give a packet, a file or --live",
-            ));
+            let what = "nothing to explain; give a packet, a file or --live";
+            return Err(ExitError::new(USAGE, what));
         }
         None => "-",
     })?;
@@ -108,10 +106,8 @@ pub(super) fn explain(arguments: &ExplainArguments) -> Result<ExitCode, ExitErro
             })?;
         }
         Kind::Recording if arguments.at.is_some() || arguments.source.is_some() => {
-            return Err(ExitError::new(
-                USAGE,
-                "a recording has times and sources of its own; leave out --at and --source",
-            ));
+            let what = "a recording has times and sources of its own; leave out --at and --source";
+            return Err(ExitError::new(USAGE, what));
         }
         Kind::Recording => {
             let summary =
