@@ -7,10 +7,8 @@ use crate::client::profile::without_secrets;
 pub(super) fn line(error: &clap::Error, program: &str) -> String {
     let text = error.render().to_string();
     if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
-        return format!(
-            "no command; try {} --help",
-            commands(&text).unwrap_or(program)
-        );
+        let command = commands(&text).unwrap_or(program);
+        return format!("no command; try {command} --help");
     }
     let first = text.split("\n\n").next().unwrap_or_default();
     let what = without_secrets(first.strip_prefix("error: ").unwrap_or(first));

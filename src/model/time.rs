@@ -43,6 +43,12 @@ impl Timestamp {
         }
     }
 
+    /// Milliseconds since `made`; negative if it is later.
+    pub(crate) fn age_of(self, made: Self) -> i64 {
+        let signed = |length| i64::try_from(millis(length)).unwrap_or(i64::MAX);
+        signed(self.since(made)).saturating_sub(signed(made.since(self)))
+    }
+
     /// The duration since `earlier`; zero if `earlier` is later.
     pub fn since(self, earlier: Self) -> Duration {
         Duration::from_millis(self.0.saturating_sub(earlier.0))
@@ -148,25 +154,18 @@ pub(crate) fn human(length: Duration) -> String {
         (seconds / 60 % 60, "m"),
         (seconds % 60, "s"),
     ];
-    let text: Vec<String> = parts
-        .iter()
-        .filter(|(n, _)| *n > 0)
-        .map(|(n, unit)| format!("{n}{unit}"))
-        .collect();
-    if text.is_empty() {
-        "0s".to_owned()
-    } else {
-        text.join(" ")
+    let parts = parts.iter().filter(|(n, _)| *n > 0);
+    let text: Vec<String> = parts.map(|(n, unit)| format!("{n}{unit}")).collect();
+    match text.is_empty() {
+        true => "0s".to_owned(),
+        false => text.join(" "),
     }
 }
 
 /// A number of things: `1 user`, `2 users`.
-pub fn count(number: usize, thing: &str) -> String {
-    if number == 1 {
-        format!("1 {thing}")
-    } else {
-        format!("{number} {thing}s")
-    }
+pub fn count<N: fmt::Display + PartialEq + From<u8>>(number: N, thing: &str) -> String {
+    let end = if number == N::from(1) { "" } else { "s" };
+    format!("{number} {thing}{end}")
 }
 
 #[cfg(test)]

@@ -14,4 +14,4 @@ pub(crate) use question::VERSION;
 pub use question::{Answer, Question};
 pub use server::Client;
 pub(crate) use server::answer;
-pub(crate) use status::{Seen, Status};
+pub(crate) use status::Status;

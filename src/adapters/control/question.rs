@@ -3,7 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::mark_text::MarkText;
-use super::status::{Seen, Status};
+use super::status::Status;
+use crate::core::gate::Seen;
 use crate::core::order::{Reloaded, Selection};
 use crate::model::grant::Grant;
 

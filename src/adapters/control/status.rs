@@ -70,12 +70,3 @@ pub struct QuotaStatus {
     /// When the whole quota is back, milliseconds since 1970.
     pub whole: Timestamp,
 }
-
-/// What the gate did with a packet, with the time in milliseconds since 1970.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
-pub enum Seen {
-    Admitted(Timestamp),
-    /// Refused by policy or quota at this time.
-    Refused(Timestamp),
-}

@@ -229,10 +229,7 @@ impl Explain {
     fn running_gate_saw(&mut self, account: &Account) -> Option<Seen> {
         let mark = account.mark.filter(|_| self.ask)?;
         match control::ask(&self.gate.control_socket, &Question::Seen(MarkText(mark))) {
-            Ok(Answer::Seen(seen)) => seen.map(|seen| match seen {
-                control::Seen::Admitted(at) => Seen::Admitted(at),
-                control::Seen::Refused(at) => Seen::Refused(at),
-            }),
+            Ok(Answer::Seen(seen)) => seen,
             _ => {
                 self.ask = false;
                 None

@@ -14,7 +14,7 @@ use super::{gate, words};
 use crate::adapters::clock;
 use crate::client::{self, OpenError, PACKET_TEXT_MAX};
 use crate::model::exit::{ExitError, FAILED, USAGE};
-use crate::model::time::{Timestamp, human, millis};
+use crate::model::time::{Timestamp, human};
 
 #[derive(Serialize)]
 struct PacketJson {
@@ -26,14 +26,9 @@ struct PacketJson {
 }
 
 pub(super) fn open_packet(arguments: OpenPacket, config: Option<&Path>) -> Result<(), ExitError> {
-    let OpenPacket {
-        first,
-        second,
-        named,
-        json: in_json,
-    } = arguments;
+    let named = arguments.named;
     // With --gate, a single argument is the packet.
-    let (profile, packet) = match (first, second, &named.gate) {
+    let (profile, packet) = match (arguments.first, arguments.second, &named.gate) {
         (Some(packet), None, Some(_)) => (None, Some(packet)),
         (profile, packet, _) => (profile, packet),
     };
@@ -54,11 +49,11 @@ pub(super) fn open_packet(arguments: OpenPacket, config: Option<&Path>) -> Resul
     })?;
     let made = Timestamp::from_millis(opened.request.timestamp_ms);
     let (age, ahead) = (now.since(made), made.since(now));
-    if in_json {
+    if arguments.json {
         let packet = PacketJson {
             gate: profile.gate.to_string(),
             bytes: opened.length,
-            age_ms: signed(age).saturating_sub(signed(ahead)),
+            age_ms: now.age_of(made),
             request: RequestJson::new(&opened.request, None),
         };
         return json::write("open-packet", packet);
@@ -72,8 +67,4 @@ pub(super) fn open_packet(arguments: OpenPacket, config: Option<&Path>) -> Resul
         "a knock of {} bytes, made {age}:\n{listing}",
         opened.length
     ))
-}
-
-fn signed(length: Duration) -> i64 {
-    i64::try_from(millis(length)).unwrap_or(i64::MAX)
 }

@@ -52,35 +52,30 @@ pub(super) fn print_handout(
     presentation: &Presentation<'_>,
 ) -> Result<ExitCode, ExitError> {
     let token = &handout.token;
-    let name = token
-        .profile
-        .clone()
-        .unwrap_or_else(|| short_name(token.gate.as_str()));
+    let name = token.profile.clone();
+    let name = name.unwrap_or_else(|| short_name(token.gate.as_str()));
     let profile = profile::section(&name, token, &format!("{name}.key"));
-    let line = token
-        .to_line()
-        .map_err(|error| ExitError::new(FAILED, error))?;
-    if presentation.json {
-        print(&json(handout, presentation, &name, &profile, &line)?)?;
-    } else {
-        print(&text(handout, presentation, &name, &profile, &line)?)?;
-    }
+    let line = token.to_line();
+    let line = line.map_err(|error| ExitError::new(FAILED, error))?;
+    let show = if presentation.json { json } else { text };
+    print(&show(handout, presentation, &name, &profile, &line)?)?;
     exit_code(&handout.reload)
 }
 
 pub(super) fn exit_code(reload: &ReloadResult) -> Result<ExitCode, ExitError> {
     match reload {
         ReloadResult::Done | ReloadResult::NotRunning => Ok(ExitCode::SUCCESS),
-        ReloadResult::Refused(why) => Err(ExitError::new(
-            FAILED,
-            format!("the change is made, but the running posternd does not take the config: {why}"),
-        )),
-        ReloadResult::Failed(why) => Err(ExitError::new(
-            FAILED,
-            format!(
-                "the change is made, but whether the running posternd has read it is not known: {why}"
-            ),
-        )),
+        ReloadResult::Refused(why) => {
+            let what = "the change is made, but the running posternd does not take the config";
+            Err(ExitError::new(FAILED, format!("{what}: {why}")))
+        }
+        ReloadResult::Failed(why) => {
+            let what = "whether the running posternd has read it is not known";
+            Err(ExitError::new(
+                FAILED,
+                format!("the change is made, but {what}: {why}"),
+            ))
+        }
     }
 }
 
@@ -158,15 +153,11 @@ fn text(
         ]);
     }
     put(&["\nThe client's profile:\n\n", profile]);
-    put(&[
-        "The same as a token",
-        if token.is_secret() {
-            ", which holds the key:\n\n"
-        } else {
-            ", in which nothing is secret:\n\n"
-        },
-        line,
-    ]);
+    let content = match token.is_secret() {
+        true => "which holds the key",
+        false => "in which nothing is secret",
+    };
+    put(&["The same as a token, ", content, ":\n\n", line]);
     if presentation.qr {
         put(&["\n", qr::lines(line, colours)?.trim_end_matches('\n')]);
     }
@@ -194,16 +185,12 @@ fn next(
 ) -> Vec<String> {
     let mut next = Vec::new();
     if *reload == ReloadResult::NotRunning {
+        let run = format!("posternd run{}", presentation.config);
         next.push(format!(
-            "here, start the gate: posternd run{} (with --trial 5m the first time)",
-            presentation.config
+            "here, start the gate: {run} (with --trial 5m the first time)"
         ));
     }
-    let replace = if presentation.old_until.is_some() {
-        " --replace"
-    } else {
-        ""
-    };
+    let replace = presentation.old_until.map_or("", |_| " --replace");
     if token.is_secret() {
         next.push("hand the token over so that nobody else reads it".to_owned());
         next.push(format!(

@@ -24,15 +24,13 @@ pub(super) fn lines(text: &str, colours: bool) -> Result<Zeroizing<String>, Exit
             .build(),
     );
     let (before, after) = if colours { (COLOURS, PLAIN) } else { ("", "") };
-    let more = drawn
-        .lines()
-        .count()
-        .saturating_mul(before.len().saturating_add(after.len()).saturating_add(1));
+    // Enough for all, so that the buffer never grows.
+    let more = drawn.lines().count().saturating_mul(32);
     let mut lines = Zeroizing::new(String::with_capacity(drawn.len().saturating_add(more)));
     for line in drawn.lines() {
-        [before, line, after, "\n"]
-            .iter()
-            .for_each(|part| lines.push_str(part));
+        for part in [before, line, after, "\n"] {
+            lines.push_str(part);
+        }
     }
     Ok(lines)
 }

@@ -1,12 +1,12 @@
 //! `posternd status`: the state of the running gate, once or repeatedly.
 
-use std::fmt::Write;
 use std::io::IsTerminal;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Args;
 use serde::Serialize;
+use serde_json::json;
 
 use super::ask::{ask, unexpected, wait_until_serving};
 use super::grants::{self, Shown};
@@ -14,7 +14,7 @@ use super::output::{json_line, print_json, print_while_read};
 use super::shared_arguments::Report;
 use crate::adapters::clock;
 use crate::adapters::control::status::{CaptureStatus, QuotaStatus, Status, StoreStatus};
-use crate::adapters::control::{Answer, Question};
+use crate::adapters::control::{self, Answer, Question};
 use crate::model::exit::ExitError;
 use crate::model::time::{self, Timestamp, human};
 
@@ -49,10 +49,8 @@ const CLEAR: &str = "\x1b[H\x1b[2J";
 
 pub(super) fn status(arguments: &StatusArguments) -> Result<ExitCode, ExitError> {
     if let Some(seconds) = arguments.wait {
-        wait_until_serving(
-            &arguments.report.config.config,
-            Duration::from_secs(seconds),
-        )?;
+        let patience = Duration::from_secs(seconds);
+        wait_until_serving(&arguments.report.config.config, patience)?;
     }
     let Some(pause) = arguments.watch else {
         let whole = read(&arguments.report)?;
@@ -70,17 +68,15 @@ pub(super) fn status(arguments: &StatusArguments) -> Result<ExitCode, ExitError>
             Ok(whole) if arguments.report.json => json_line(&whole)?,
             Ok(whole) => text(&whole, clock::wall()),
             Err(stop) if first => return Err(stop),
-            Err(stop) if arguments.report.json => json_line(
-                &serde_json::json!({ "version": crate::adapters::control::VERSION, "failed": stop.message }),
-            )?,
+            Err(stop) if arguments.report.json => {
+                json_line(&json!({ "version": control::VERSION, "failed": stop.message }))?
+            }
             Err(stop) => format!("{stop}\n"),
         };
-        let between = if clear {
-            CLEAR
-        } else if first || arguments.report.json {
-            ""
-        } else {
-            "\n"
+        let between = match clear {
+            true => CLEAR,
+            false if first || arguments.report.json => "",
+            false => "\n",
         };
         if !print_while_read(&format!("{between}{output}"))? {
             return Ok(ExitCode::SUCCESS);
@@ -107,72 +103,44 @@ fn read(report: &Report) -> Result<GateState, ExitError> {
 
 fn interval(text: &str) -> Result<Duration, String> {
     match time::parse_duration(text).map_err(|error| error.to_string())? {
-        short if short < Duration::from_millis(100) => {
-            Err("the shortest interval is 100ms".to_owned())
-        }
-        length => Ok(length),
+        length if length >= Duration::from_millis(100) => Ok(length),
+        _ => Err("the shortest interval is 100ms".to_owned()),
     }
 }
 
-fn text(
-    GateState {
-        status,
-        grants,
-        grants_failed,
-    }: &GateState,
-    now: Timestamp,
-) -> String {
-    let (daemon, engine) = (
-        Duration::from_millis(status.daemon_uptime_ms),
-        Duration::from_millis(status.uptime_ms),
-    );
-    let users = time::count(status.users, "user");
-    let mut text = format!(
-        "gate {}: up {}, {users}, firewall by {}\n",
-        status.gate,
-        whole(daemon),
-        status.backend
-    );
+fn text(state: &GateState, now: Timestamp) -> String {
+    let status = &state.status;
+    let daemon = Duration::from_millis(status.daemon_uptime_ms);
+    let engine = Duration::from_millis(status.uptime_ms);
+    let (users, up) = (time::count(status.users, "user"), whole(daemon));
+    let (gate, backend) = (&status.gate, &status.backend);
+    let mut text = format!("gate {gate}: up {up}, {users}, firewall by {backend}\n");
     if daemon.saturating_sub(engine) > Duration::from_secs(2) {
-        line(
-            &mut text,
-            format_args!(
-                "counting for {}, since the config was last read or the engine last started",
-                whole(engine)
-            ),
-        );
+        let since = "since the config was last read or the engine last started";
+        text += &format!("counting for {}, {since}\n", whole(engine));
     }
     if status.clock_ahead_ms > 0 {
         let ahead = human(Duration::from_millis(status.clock_ahead_ms));
-        line(
-            &mut text,
-            format_args!(
-                "the gate's clock is {ahead} ahead of the system's, which was set back: knocks are too old until it catches up"
-            ),
+        let what = "knocks are too old until it catches up";
+        text += &format!(
+            "the gate's clock is {ahead} ahead of the system's, which was set back: {what}\n"
         );
     }
-    status
-        .captures
-        .iter()
-        .for_each(|capture| text.push_str(&capture_line(capture)));
-    text.push_str(&store_line(&status.store, status.marks, now));
-    line(&mut text, format_args!("admitted {}", status.admitted));
-    let widest = status
-        .reasons
-        .keys()
-        .map(String::len)
-        .max()
-        .unwrap_or_default();
+    text.extend(status.captures.iter().map(capture_line));
+    text += &store_line(&status.store, status.marks, now);
+    text += &format!("admitted {}\n", status.admitted);
+    let widest = status.reasons.keys().map(String::len).max();
+    let widest = widest.unwrap_or_default();
     for (reason, count) in &status.reasons {
-        line(&mut text, format_args!("  {reason:widest$}  {count}"));
+        text += &format!("  {reason:widest$}  {count}\n");
     }
-    text.push_str(&quotas(&status.quotas, status.more_quotas, now));
-    grants
-        .iter()
-        .for_each(|grants| text.push_str(&grants::table(grants)));
-    grants_failed
-        .iter()
-        .for_each(|why| line(&mut text, format_args!("open grants are unknown: {why}")));
+    text += &quotas(&status.quotas, status.more_quotas, now);
+    if let Some(grants) = &state.grants {
+        text += &grants::table(grants);
+    }
+    if let Some(why) = &state.grants_failed {
+        text += &format!("open grants are unknown: {why}\n");
+    }
     text
 }
 
@@ -181,17 +149,10 @@ fn capture_line(capture: &CaptureStatus) -> String {
         "any" => "every interface",
         name => name,
     };
-    let dropped = capture
-        .dropped
-        .map(|dropped| format!(", {dropped} dropped by the kernel"))
-        .unwrap_or_default();
-    let counts = format!(
-        "{} received{dropped}",
-        time::count(
-            usize::try_from(capture.received).unwrap_or(usize::MAX),
-            "datagram"
-        )
-    );
+    let mut counts = time::count(capture.received, "datagram") + " received";
+    if let Some(dropped) = capture.dropped {
+        counts += &format!(", {dropped} dropped by the kernel");
+    }
     match &capture.why {
         Some(why) => format!("NOT listening on {name}: {why}; {counts}\n"),
         None => format!("listening on {name}: {counts}\n"),
@@ -203,39 +164,24 @@ fn store_line(store: &StoreStatus, marks: usize, now: Timestamp) -> String {
     let Some(last) = store.last else {
         return format!("store: {remembered} remembered, nothing written yet\n");
     };
-    let (ago, took) = (
-        whole(now.since(last)),
-        Duration::from_micros(store.last_took_us),
-    );
-    let commits = time::count(
-        usize::try_from(store.commits).unwrap_or(usize::MAX),
-        "commit",
-    );
-    let written = format!(
-        "{} written in {commits}, at most {} at once",
-        store.marks, store.largest_group
-    );
+    let ago = whole(now.since(last));
+    let took = Duration::from_micros(store.last_took_us);
+    let commits = time::count(store.commits, "commit");
+    let (marks, most) = (store.marks, store.largest_group);
+    let written = format!("{marks} written in {commits}, at most {most} at once");
     format!("store: {remembered} remembered, {written}; the last {ago} ago took {took:.1?}\n")
 }
 
 fn quotas(quotas: &[QuotaStatus], more: usize, now: Timestamp) -> String {
     let mut text = String::new();
-    let line_of = |quota: &QuotaStatus| {
-        format!(
-            "quota of {}: {} of {} left, all of it in {}\n",
-            quota.user,
-            quota.left,
-            quota.quota,
-            human(quota.whole.since(now))
-        )
-    };
-    text.extend(quotas.iter().take(MAX_QUOTAS).map(line_of));
-    match quotas.len().saturating_sub(MAX_QUOTAS).saturating_add(more) {
-        0 => {}
-        more => line(
-            &mut text,
-            format_args!("and {more} more users have used part of their quota"),
-        ),
+    for quota in quotas.iter().take(MAX_QUOTAS) {
+        let (user, left, most) = (&quota.user, quota.left, &quota.quota);
+        let time = human(quota.whole.since(now));
+        text += &format!("quota of {user}: {left} of {most} left, all of it in {time}\n");
+    }
+    let more = quotas.len().saturating_sub(MAX_QUOTAS).saturating_add(more);
+    if more > 0 {
+        text += &format!("and {more} more users have used part of their quota\n");
     }
     text
 }
@@ -243,8 +189,4 @@ fn quotas(quotas: &[QuotaStatus], more: usize, now: Timestamp) -> String {
 /// A duration in whole seconds.
 fn whole(length: Duration) -> String {
     human(Duration::from_secs(length.as_secs()))
-}
-
-fn line(text: &mut String, line: std::fmt::Arguments<'_>) {
-    let _ = writeln!(text, "{line}");
 }

@@ -1,6 +1,7 @@
 //! Read-only views of the gate, for `posternd status` and `posternd explain`. No packet comes here.
 
 use postern_proto::{Hint, Mark};
+use serde::{Deserialize, Serialize};
 
 use super::judge::Gate;
 use super::quota::Spent;
@@ -10,8 +11,9 @@ use crate::model::mark::StoredTimes;
 use crate::model::reason::Drop;
 use crate::model::time::Timestamp;
 
-/// What the gate remembers of a packet.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// What the gate remembers of a packet, also as the answer to a question.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub enum Seen {
     Admitted(Timestamp),
     Refused(Timestamp),

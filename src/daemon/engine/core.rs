@@ -9,9 +9,9 @@ use std::sync::mpsc::SyncSender;
 use tracing::{debug, info, warn};
 
 use crate::adapters::control::status::{CaptureStatus, QuotaStatus};
-use crate::adapters::control::{self, Answer, Client, Question, Seen, Status};
+use crate::adapters::control::{self, Answer, Client, Question, Status};
 use crate::adapters::metrics::Snapshot;
-use crate::core::gate::{self, Admission, ApprovedRequest, Decision, Gate, Refusal, Spent};
+use crate::core::gate::{Admission, ApprovedRequest, Decision, Gate, Refusal, Spent};
 use crate::core::order::{Order, Report};
 use crate::daemon::engine::health::Health;
 use crate::daemon::engine::sample::Sampler;
@@ -220,11 +220,7 @@ impl Core {
                 return None;
             }
             Question::Seen(mark) => {
-                let seen = self.gate.seen(&mark.0).map(|seen| match seen {
-                    gate::Seen::Admitted(at) => Seen::Admitted(at),
-                    gate::Seen::Refused(at) => Seen::Refused(at),
-                });
-                control::answer(client, &Answer::Seen(seen));
+                control::answer(client, &Answer::Seen(self.gate.seen(&mark.0)));
                 return None;
             }
             Question::Grants => Order::List { ticket },

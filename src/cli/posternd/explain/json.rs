@@ -1,7 +1,6 @@
 //! An explanation as JSON: one object for each datagram, on one line.
 
 use std::net::IpAddr;
-use std::time::Duration;
 
 use serde::Serialize;
 
@@ -10,7 +9,7 @@ use crate::admin::explain::{Account, Cause, Told, What};
 use crate::cli::postern::json::RequestJson;
 use crate::core::gate::Seen;
 use crate::model::reason::Reason;
-use crate::model::time::{self, Timestamp};
+use crate::model::time::Timestamp;
 
 /// The explanation of one datagram. `docs/json.md` documents the fields; more may be added.
 #[derive(Serialize)]
@@ -47,7 +46,7 @@ struct Explained<'a> {
     age_ms: Option<i64>,
     request: Option<RequestJson>,
     besides: Option<Besides<'a>>,
-    running_gate: Option<control::Seen>,
+    running_gate: Option<Seen>,
 }
 
 #[derive(Serialize)]
@@ -58,19 +57,14 @@ struct Besides<'a> {
 
 pub(super) fn object(told: &Told) -> Object<'_> {
     let (source, of, says) = match &told.what {
-        What::Account(account) => (
-            account.source,
-            Of::Account(Box::new(explained(account))),
-            account.sentence(),
-        ),
-        What::Other(other) => (
-            other.source,
-            Of::Other {
-                verdict: None,
-                port: other.port,
-            },
-            other.to_string(),
-        ),
+        What::Account(account) => {
+            let of = Of::Account(Box::new(explained(account)));
+            (account.source, of, account.sentence())
+        }
+        What::Other(other) => {
+            let (verdict, port) = (None, other.port);
+            (other.source, Of::Other { verdict, port }, other.to_string())
+        }
     };
     Object {
         version: control::VERSION,
@@ -84,11 +78,8 @@ pub(super) fn object(told: &Told) -> Object<'_> {
 
 fn explained(account: &Account) -> Explained<'_> {
     let reason = account.reason();
-    let signed = |length: Duration| i64::try_from(time::millis(length)).unwrap_or(i64::MAX);
-    let age = |made: Timestamp| {
-        signed(account.at.since(made)).saturating_sub(signed(made.since(account.at)))
-    };
     let over_ipv4 = account.source.map(|source| source.is_ipv4());
+    let request = account.request.as_ref();
     Explained {
         bytes: account.bytes,
         verdict: account.verdict.name(),
@@ -100,18 +91,12 @@ fn explained(account: &Account) -> Explained<'_> {
             Cause::OtherGate(name) => Some(name.as_str()),
             _ => None,
         },
-        age_ms: account.made().map(age),
-        request: account
-            .request
-            .as_ref()
-            .map(|request| RequestJson::new(request, over_ipv4)),
+        age_ms: account.made().map(|made| account.at.age_of(made)),
+        request: request.map(|request| RequestJson::new(request, over_ipv4)),
         besides: account.besides.as_ref().map(|(rule, says)| Besides {
             rule: rule.name(),
             says,
         }),
-        running_gate: account.running.map(|seen| match seen {
-            Seen::Admitted(at) => control::Seen::Admitted(at),
-            Seen::Refused(at) => control::Seen::Refused(at),
-        }),
+        running_gate: account.running,
     }
 }

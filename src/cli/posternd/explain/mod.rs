@@ -16,6 +16,7 @@ use crate::admin::explain::{
     Account, Cause, Explain, ExplainedStep, Input, Kind, Live, Outcome, Summary, Told, What,
 };
 use crate::model::exit::{ExitError, USAGE};
+use crate::model::service;
 use crate::model::time::{self, Timestamp};
 
 mod json;
@@ -84,9 +85,7 @@ pub(super) fn explain(arguments: &ExplainArguments) -> Result<ExitCode, ExitErro
             interface: arguments.interface.clone(),
             length: arguments.length,
         };
-        explain.live(&live, &mut |text| note(text), &mut |told| {
-            printer.print(&told)
-        })?;
+        explain.live(&live, &mut note, &mut |told| printer.print(&told))?;
         return Ok(ExitCode::SUCCESS);
     }
     let Input { kind, source } = Input::of(match arguments.input.as_deref() {
@@ -97,21 +96,19 @@ pub(super) fn explain(arguments: &ExplainArguments) -> Result<ExitCode, ExitErro
         }
         None => "-",
     })?;
+    printer.numbered = kind == Kind::Packets;
+    let tell = &mut |told| printer.print(&told);
     match kind {
         Kind::Packets => {
-            printer.numbered = true;
             let at = arguments.at.map(|when| when.since(clock::wall()));
-            explain.packets(source, at, arguments.source, &mut |told| {
-                printer.print(&told)
-            })?;
+            explain.packets(source, at, arguments.source, tell)?;
         }
         Kind::Recording if arguments.at.is_some() || arguments.source.is_some() => {
             let what = "a recording has times and sources of its own; leave out --at and --source";
             return Err(ExitError::new(USAGE, what));
         }
         Kind::Recording => {
-            let summary =
-                explain.recording(source, arguments.all, &mut |told| printer.print(&told))?;
+            let summary = explain.recording(source, arguments.all, tell)?;
             conclude(summary, &explain);
         }
     }
@@ -126,23 +123,12 @@ fn conclude(summary: Summary, explain: &Explain) {
         ));
     }
     if summary.told == 0 {
-        let packets = time::count(
-            usize::try_from(summary.packets).unwrap_or(usize::MAX),
-            "packet",
-        );
+        let packets = time::count(summary.packets, "packet");
+        let ports = service::list(&explain.gate().ports);
         note(&format!(
-            "{packets}, and none to UDP port {}; --all shows what they are",
-            ports(&explain.gate().ports)
+            "{packets}, and none to UDP port {ports}; --all shows what they are"
         ));
     }
-}
-
-fn ports(ports: &[u16]) -> String {
-    ports
-        .iter()
-        .map(ToString::to_string)
-        .collect::<Vec<_>>()
-        .join(", ")
 }
 
 impl Printer<'_> {
@@ -155,48 +141,42 @@ impl Printer<'_> {
         };
         self.left = self.left.map(|left| left.saturating_sub(1));
         let more = print_while_read(&text)? && self.left != Some(0);
-        Ok(if more {
-            ControlFlow::Continue(())
-        } else {
-            ControlFlow::Break(())
+        Ok(match more {
+            true => ControlFlow::Continue(()),
+            false => ControlFlow::Break(()),
         })
     }
 
     fn as_text(&self, told: &Told) -> String {
-        let source = match &told.what {
-            What::Account(account) => account.source,
-            What::Other(other) => other.source,
-        };
-        let from = source
-            .map(|source| format!(" {source}"))
-            .unwrap_or_default();
-        let label = match told.at {
-            Some(at) if !self.numbered => format!("{at}{from}"),
-            _ => format!("packet {}{from}", told.number),
-        };
-        match &told.what {
-            What::Other(other) => format!("{label}: no knock: {other}\n"),
+        let (source, mut text) = match &told.what {
+            What::Other(other) => (other.source, format!("no knock: {other}\n")),
             What::Account(account) => {
-                let mut text = format!("{label}: {}{}\n", account.line(), self.hint(account));
-                if self.arguments.verbose {
-                    account
-                        .steps()
-                        .iter()
-                        .for_each(|step| text.push_str(&step_line(step)));
-                }
-                text
+                let text = format!("{}{}\n", account.line(), self.hint(account));
+                (account.source, text)
             }
+        };
+        if let What::Account(account) = &told.what
+            && self.arguments.verbose
+        {
+            text.extend(account.steps().iter().map(step_line));
+        }
+        let label = match told.at {
+            Some(at) if !self.numbered => at.to_string(),
+            _ => format!("packet {}", told.number),
+        };
+        match source {
+            Some(source) => format!("{label} {source}: {text}"),
+            None => format!("{label}: {text}"),
         }
     }
 
     /// A packet does not say when it arrived.
     fn hint(&self, account: &Account) -> &'static str {
-        let depends =
-            matches!(account.cause, Cause::Clock) && self.numbered && self.arguments.at.is_none();
-        if depends {
-            " (if the packet arrived earlier, give the time with --at)"
-        } else {
-            ""
+        match account.cause {
+            Cause::Clock if self.numbered && self.arguments.at.is_none() => {
+                " (if the packet arrived earlier, give the time with --at)"
+            }
+            _ => "",
         }
     }
 }
@@ -207,13 +187,11 @@ fn step_line(step: &ExplainedStep) -> String {
         Outcome::Failed => "✗",
         Outcome::NotReached => "-",
     };
-    format!(
+    let line = format!(
         "  {sign} {:>2} {:<7} {}",
         step.number, step.name, step.found
-    )
-    .trim_end()
-    .to_owned()
-        + "\n"
+    );
+    line.trim_end().to_owned() + "\n"
 }
 
 impl When {
@@ -225,16 +203,14 @@ impl When {
         };
         if let Some(seconds) = text.strip_prefix('@') {
             let seconds: u64 = seconds.parse().map_err(|_| wrong())?;
-            return Ok(Self::At(Timestamp::from_millis(
-                seconds.saturating_mul(1000),
-            )));
+            let millis = seconds.saturating_mul(1000);
+            return Ok(Self::At(Timestamp::from_millis(millis)));
         }
         if let Ok(length) = time::parse_duration(text) {
             return Ok(Self::Ago(length));
         }
-        time::parse_time(text.trim())
-            .map(Self::At)
-            .map_err(|_| wrong())
+        let time = time::parse_time(text.trim());
+        time.map(Self::At).map_err(|_| wrong())
     }
 
     fn since(self, now: Timestamp) -> Timestamp {
